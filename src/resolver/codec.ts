@@ -74,6 +74,8 @@ export interface WatchMessage {
 }
 
 const MAX_NODE_ID = 64;
+/** Longest epoch: two of them with a sign between, while one comes into force after the other. */
+const MAX_EPOCH_CHARS = 100;
 
 /** Throws `invalid_argument` for bytes that no server of ours can have sent. */
 export function readWatchMessage(bytes: Uint8Array): WatchMessage {
@@ -95,7 +97,7 @@ export function readWatchMessage(bytes: Uint8Array): WatchMessage {
     else if (tag === WATCH.servedBy) said.servedBy = reader.text();
     else if (tag === WATCH.stale) said.stale = reader.varint();
     else if (tag === WATCH.age) ageMs = timeMs(readTime(reader));
-    else if (tag === WATCH.policyEpoch) said.policyEpoch = reader.text();
+    else if (tag === WATCH.policyEpoch) said.policyEpoch = epochIn(reader);
     else if (tag === WATCH.via) via.push(reader.text());
     else reader.skip(tag);
   }
@@ -126,11 +128,23 @@ export function readFetchedPage(bytes: Uint8Array): FetchedPage {
     else if (tag === QUERY.nextPageToken) nextPageToken = reader.text();
     else if (tag === QUERY.stale) stale = reader.varint();
     else if (tag === QUERY.age) ageMs = timeMs(readTime(reader));
-    else if (tag === QUERY.policyEpoch) policyEpoch = reader.text();
+    else if (tag === QUERY.policyEpoch) policyEpoch = epochIn(reader);
     else if (tag === QUERY.via) via.push(reader.text());
     else reader.skip(tag);
   }
   return { entries, nextPageToken, ageMs, isStale: stale !== 0, policyEpoch, via };
+}
+
+function epochIn(reader: WireReader): string {
+  return epochOf(reader.text());
+}
+
+/** An epoch names a version of which the number is a whole one, or none. An epoch of another form comes from a newer server. */
+function epochOf(text: string): string {
+  const [number = "0"] = /^\d+/.exec(text) ?? [];
+  if (text.length > MAX_EPOCH_CHARS || !Number.isSafeInteger(Number(number)))
+    throw misplaced(`policy ${JSON.stringify(text.slice(0, 100))}`);
+  return text;
 }
 
 function placeOf(text: string): WatchMessage["place"] {
@@ -189,7 +203,7 @@ export function readPolicyMessage(bytes: Uint8Array): PolicyMessage {
   const { part, state } = decoded(bytes);
   return {
     part: part && { place: versionPlaceOf(part.place), offset: part.offset, bytes: part.bytes, sizeBytes: part.sizeBytes },
-    state: state && { versions: state.versions.map(versionPlaceOf), policyEpoch: state.policyEpoch },
+    state: state && { versions: state.versions.map(versionPlaceOf), policyEpoch: epochOf(state.policyEpoch) },
   };
 }
 

@@ -8,6 +8,7 @@ import type { PolicyEngine } from "../policy/versions/engine.ts";
 import { isNewer, isSamePlace, type PolicyVersion, type VersionPlace } from "../policy/versions/version.ts";
 import type { PolicyMessage, PolicyPart } from "./codec.ts";
 import type { CopyState } from "./disk/codec.ts";
+import { EpochClaims, type Stating, type UnmetClaim } from "./policy/epoch-claims.ts";
 
 /** Most bytes of an encoded version. */
 const MAX_VERSION_BYTES = 16 * 1024 * 1024;
@@ -34,8 +35,12 @@ export class FollowedPolicy {
   #arrived: Arrived[] = [];
   /** Epochs of versions that arrived, also of those that lost their number to another one. */
   readonly #seen = new Set<string>();
-  /** The newest epoch that was heard of and is not known here. */
-  #lacking: string | undefined;
+  /** Epochs that were heard of and are not known here. */
+  readonly #lacking = new EpochClaims();
+  /** The upstream whose stream is open. Undefined without one. */
+  #upstream: string | undefined;
+  /** Undefined until that upstream has said which versions there are. */
+  #stating: Stating | undefined;
 
   /** Until an upstream has said what its policy is, `engine` shows nothing. */
   constructor(engine: PolicyEngine) {
@@ -45,7 +50,7 @@ export class FollowedPolicy {
 
   /** Whether callers may be answered: there is a policy, or there is known to be none, and it is as new as everything that was heard. */
   get isReady(): boolean {
-    return !this.#engine.isAwaiting && this.#lacking === undefined;
+    return !this.#engine.isAwaiting && this.#lacking.isEmpty;
   }
 
   /** The versions that an upstream need not send. */
@@ -57,7 +62,7 @@ export class FollowedPolicy {
   get kept(): { readonly versions: readonly PolicyVersion[]; readonly state: CopyState["policy"] } {
     const { inForce, newest, isAwaiting } = this.#engine;
     const versions = [inForce, inForce === newest ? undefined : newest].filter((version) => version !== undefined);
-    return { versions, state: { isAwaited: isAwaiting, lacking: this.#lacking, seen: [...this.#seen] } };
+    return { versions, state: { isAwaited: isAwaiting, lacking: this.#lacking.newest, seen: [...this.#seen] } };
   }
 
   /** Takes what was kept at an earlier time. To be called before an upstream says anything. */
@@ -67,42 +72,62 @@ export class FollowedPolicy {
     this.#arrived = [...versions];
     this.#take();
     if (!isAwaited) this.#engine.isAwaiting = false;
-    if (lacking !== undefined) this.heardEpoch(lacking);
+    if (lacking !== undefined) this.heardEpoch(lacking, { upstream: "", monoMs: 0 });
   }
 
   /** Nothing is known of the policy, as at the beginning. */
   forget(): void {
     this.#engine.restore([]);
     this.#engine.isAwaiting = true;
-    this.#lacking = undefined;
+    this.#lacking.clear();
     this.#seen.clear();
   }
 
-  /** The stream was opened anew: what was arriving begins again. */
-  begin(): void {
+  /** A stream of this upstream is opened, or there is none any more: what was arriving begins again. */
+  begin(upstream: string | undefined): void {
     this.#arriving = undefined;
     this.#arrived = [];
+    this.#upstream = upstream;
+    this.#stating = undefined;
   }
 
   /** A message of WatchPolicy. Throws `invalid_argument` for what no server of ours can have sent; the stream is then to be opened anew. */
-  hear({ part, state }: PolicyMessage): void {
-    if (part !== undefined) this.#part(part);
+  hear({ part, state }: PolicyMessage, monoMs: number): void {
+    if (part !== undefined) this.#part(part, monoMs);
     if (state === undefined) return;
     if (this.#arriving !== undefined) throw misplaced("a version of the policy that ends before its end");
     for (const place of state.versions) if (!this.#has(place)) throw misplaced(`version ${place.number} of the policy was not sent`);
+    const newest = Math.max(0, ...state.versions.map(({ number }) => number));
+    if ((numberOf(state.policyEpoch) ?? 0) > newest) throw misplaced(`policy ${state.policyEpoch} in force, which is none of its versions`);
     this.#take();
     if (state.policyEpoch !== "pending") this.#engine.isAwaiting = false;
-    this.heardEpoch(state.policyEpoch);
+    const upstream = this.#upstream ?? "";
+    this.#stating ??= { upstream, heardMonoMs: monoMs };
+    this.#lacking.stated(monoMs);
+    this.heardEpoch(state.policyEpoch, { upstream, monoMs });
   }
 
-  /** Something was made under that policy. */
-  heardEpoch(epoch: string): void {
+  /**
+   * An upstream sent something that was made under that policy. Until its version is here nobody is answered; one that does not come is given up by
+   * `takeUnmet`.
+   */
+  heardEpoch(epoch: string, { upstream, monoMs }: { readonly upstream: string; readonly monoMs: number }): void {
     const number = numberOf(epoch);
     if (number === undefined || this.#knows(epoch, number)) return;
-    if (number >= (numberOf(this.#lacking ?? "") ?? 0)) this.#lacking = epoch;
+    this.#lacking.add({ upstream, epoch }, number, this.#stating === undefined ? undefined : monoMs);
   }
 
-  #part({ place, offset, bytes, sizeBytes }: PolicyPart): void {
+  /** Epochs that are waited for no more, with the upstream that named each. No version that is in force goes with them. */
+  takeUnmet(monoMs: number): readonly UnmetClaim[] {
+    return this.#lacking.takeUnmet(this.#stating, monoMs);
+  }
+
+  /** Monotonic ms at which `takeUnmet` next has something. */
+  nextDeadlineMs(): number {
+    return this.#lacking.nextDeadlineMs(this.#stating);
+  }
+
+  #part({ place, offset, bytes, sizeBytes }: PolicyPart, monoMs: number): void {
     let arriving = this.#arriving;
     if (arriving === undefined) {
       if (sizeBytes > MAX_VERSION_BYTES) throw misplaced(`a version of the policy of ${sizeBytes} bytes, at most ${MAX_VERSION_BYTES}`);
@@ -114,6 +139,9 @@ export class FollowedPolicy {
     if (!isNext || arriving.length + bytes.length > sizeBytes) throw misplaced("parts of versions of the policy out of order");
     arriving.parts.push(bytes);
     arriving.length += bytes.length;
+    const upstream = this.#upstream ?? "";
+    if (this.#stating !== undefined && place.number >= (this.#lacking.numberOf(upstream) ?? 0))
+      this.#stating = { upstream, heardMonoMs: monoMs };
     if (arriving.length < sizeBytes) return;
     this.#arriving = undefined;
     const read = decodeVersion(Buffer.concat(arriving.parts));
@@ -133,8 +161,7 @@ export class FollowedPolicy {
     const inOrder = this.#arrived.toSorted((a, b) => (isNewer(a.version, b.version) ? 1 : -1));
     this.#arrived = [];
     for (const { version, sizeBytes } of inOrder) if (isNewer(version, this.#engine.place)) this.#engine.take(version, sizeBytes);
-    const lacking = this.#lacking;
-    if (lacking !== undefined && this.#knows(lacking, numberOf(lacking) ?? 0)) this.#lacking = undefined;
+    this.#lacking.settle((epoch, number) => this.#knows(epoch, number));
   }
 
   #see(epoch: string): void {

@@ -1,8 +1,8 @@
 /** The inputs and outputs of a resolver's machine, and what it is told at its start. The shell, the simulator and the services need to know no other types of it. */
 import type { InstanceName } from "../catalog/query/instances.ts";
 import type { WaymarkError } from "../lib/errors.ts";
-import type { VersionPlace } from "../policy/versions/version.ts";
 import type { Ttls } from "./fetches.ts";
+import type { PolicyOrder } from "./policy/policy-stream.ts";
 import type { ActRequest } from "./upkeep/cache-acts.ts";
 import type { UpstreamFacts } from "./upstreams.ts";
 import type { StreamNumber, WatchOrder } from "./watches.ts";
@@ -52,8 +52,7 @@ export type ResolverInput =
 export type ResolverOrder =
   | WatchOrder
   | { readonly kind: "probe"; readonly upstream: string }
-  | { readonly kind: "open policy"; readonly stream: StreamNumber; readonly upstream: string; readonly known: readonly VersionPlace[] }
-  | { readonly kind: "close policy"; readonly stream: StreamNumber }
+  | PolicyOrder
   | {
       readonly kind: "fetch";
       readonly call: CallNumber;
@@ -61,7 +60,7 @@ export type ResolverOrder =
       readonly name: InstanceName;
       readonly pageToken: string;
     }
-  /** An upstream sent what no server of ours can have sent. */
+  /** An upstream sent what no server of ours can have sent, or names a policy that it has not. */
   | { readonly kind: "garbled"; readonly upstream: string; readonly fault: string };
 
 /** How a name is asked for. */

@@ -15,7 +15,7 @@ import type { PolicyEngine } from "../policy/versions/engine.ts";
 import { GUARD_DEFAULTS } from "../reading/guard.ts";
 import { Bookmarks } from "./bookmarks.ts";
 import { BoundedCache } from "./bounded-cache.ts";
-import { readFetchedPage, readPolicyMessage, readWatchMessage } from "./codec.ts";
+import { readFetchedPage, readWatchMessage } from "./codec.ts";
 import { copyBlocks } from "./disk/copy.ts";
 import { type RestoredCopy, restoreCopy } from "./disk/restoring.ts";
 import { Fetched, type FetchedName, RECORD_BYTES } from "./fetched.ts";
@@ -26,6 +26,7 @@ import { Following, UNASKED_MS } from "./following.ts";
 import { Freshness } from "./freshness.ts";
 import { HeldEntries } from "./held-entries.ts";
 import type { Answer, Asked, CallNumber, ResolverInput, ResolverOptions, ResolverOrder } from "./io-types.ts";
+import { PolicyStream } from "./policy/policy-stream.ts";
 import { answersTooLarge, FULL_MS, fullFault, HELD_PART, Room } from "./room.ts";
 import { CacheActs } from "./upkeep/cache-acts.ts";
 import { DigestRounds } from "./upkeep/digest-rounds.ts";
@@ -42,8 +43,6 @@ export interface ResolverParts {
 
 /** An upstream that is silent for so long is left. */
 const DEAD_MS = 10_000;
-/** How long to leave an upstream alone that sent what it cannot have sent. */
-const GARBLED_RETRY_MS = 10_000;
 const NOT_READY_RETRY_MS = 250;
 /** Most pages of the answer to one name. */
 const MAX_PAGES = 1000;
@@ -79,8 +78,7 @@ export class ResolverMachine {
   /** Of answers of which not all pages are here. */
   #arrivedBytes = 0;
   #callCount = 0;
-  #policyStream: { readonly stream: StreamNumber; readonly upstream: string; hasSpoken: boolean } | undefined;
-  #policyStreamCount = 0;
+  readonly #policyStream: PolicyStream;
   /** The upstream of the watches that are open. */
   #used: string | undefined;
   /** Since when the upstream has had something to say. */
@@ -129,6 +127,7 @@ export class ResolverMachine {
       cache: this.#cache,
     });
     this.policy = new FollowedPolicy(policies);
+    this.#policyStream = new PolicyStream(this.policy);
     this.upstreams = new Upstreams({ ...options, addresses: options.upstreams }, monoMs);
     this.#pruneMonoMs = monoMs + options.pruneIntervalMs;
     const [watches, followed, fetched] = [this.#watches, this.#followed, this.#fetched];
@@ -140,7 +139,7 @@ export class ResolverMachine {
   handle(input: ResolverInput, time: Time, out: Out): void {
     switch (input.kind) {
       case "tick":
-        this.#tick(time);
+        this.#tick(time, out);
         break;
       case "probed":
         this.upstreams.answered(input.upstream, input.latencyMs, input.facts, time.monoMs);
@@ -159,9 +158,7 @@ export class ResolverMachine {
         this.#policySaid(input.stream, input.bytes, time, out);
         break;
       case "policy ended":
-        if (this.#policyStream?.stream !== input.stream) break;
-        this.#policyStream = undefined;
-        this.#lose(time, input.retryMs);
+        if (this.#policyStream.ended(input.stream)) this.#lose(time, input.retryMs);
         break;
       case "fetched":
         this.#fetchedPage(input.call, input.bytes, time, out);
@@ -179,7 +176,7 @@ export class ResolverMachine {
   nextDeadlineMs(): number {
     const ownMs = Math.min(this.#digests.nextDeadlineMs(), this.#acts.nextDeadlineMs(), this.#held.nextDeadlineMs());
     const fullMonoMs = this.#isFull ? this.#fullUntilMonoMs : NEVER;
-    return Math.min(this.upstreams.nextDeadlineMs(), ownMs, this.#pruneMonoMs, this.#deadMonoMs, fullMonoMs);
+    return Math.min(this.upstreams.nextDeadlineMs(), this.policy.nextDeadlineMs(), ownMs, this.#pruneMonoMs, this.#deadMonoMs, fullMonoMs);
   }
 
   /** A text that changes with what a copy would hold. Undefined while there is nothing that is worth one. */
@@ -330,6 +327,7 @@ export class ResolverMachine {
       evictedCount: this.#cache.evictedCount,
       upstream: this.upstreams.current ?? "",
       upstreamChangeCount: this.#upstreamChangeCount,
+      upstreamFaultCount: this.upstreams.faultCount,
     };
   }
 
@@ -357,9 +355,10 @@ export class ResolverMachine {
     out.push({ kind: "fetch", call: this.#callCount, upstream, name, pageToken: "" });
   }
 
-  #tick(time: Time): void {
+  #tick(time: Time, out: Out): void {
     this.#held.tick(time);
     this.following.tick(time.monoMs);
+    this.#leaveLiars(time, out);
     if (time.monoMs >= this.#deadMonoMs) {
       this.#watches.wereSilent();
       this.#lose(time);
@@ -382,11 +381,11 @@ export class ResolverMachine {
     if (isOfWatch !== true) return;
     this.#freshness.heard(time);
     if (this.bookmarks.isAtBookmark) this.#wholeMonoMs = time.monoMs;
-    this.policy.heardEpoch(said.policyEpoch);
+    this.policy.heardEpoch(said.policyEpoch, { upstream, monoMs: time.monoMs });
     this.#fit(time, out);
     if (said.place === undefined) return;
     if (time.monoMs >= this.#fullUntilMonoMs) this.#fault = undefined;
-    if (this.#policyStream?.hasSpoken === true) this.upstreams.goesWell(upstream);
+    if (this.#policyStream.hasSpoken) this.upstreams.goesWell(upstream);
     this.upstreams.heardVia(upstream, said.via, time.monoMs);
     if (said.ageMs !== undefined) {
       this.#isUpstreamStale = said.isStale;
@@ -407,15 +406,10 @@ export class ResolverMachine {
   }
 
   #policySaid(stream: StreamNumber, bytes: Uint8Array, time: Time, out: Out): void {
-    const open = this.#policyStream;
-    if (open?.stream !== stream) return;
-    const hear = () => {
-      this.policy.hear(readPolicyMessage(bytes));
-      return true;
-    };
-    if (this.#believed(open.upstream, hear, time, out) !== true) return;
-    open.hasSpoken = true;
-    if (!this.#watches.isOpen) this.upstreams.goesWell(open.upstream);
+    const upstream = this.#policyStream.upstreamOf(stream);
+    if (upstream === undefined) return;
+    if (this.#believed(upstream, () => this.#policyStream.hear(bytes, time.monoMs), time, out) !== true) return;
+    if (!this.#watches.isOpen) this.upstreams.goesWell(upstream);
   }
 
   #fetchedPage(call: CallNumber, bytes: Uint8Array, time: Time, out: Out): void {
@@ -426,7 +420,7 @@ export class ResolverMachine {
       upstream,
       () => {
         const page = readFetchedPage(bytes);
-        this.policy.heardEpoch(page.policyEpoch);
+        this.policy.heardEpoch(page.policyEpoch, { upstream, monoMs: time.monoMs });
         this.upstreams.heardVia(upstream, page.via, time.monoMs);
         entries.push(...page.entries);
         fetch.pageCount += 1;
@@ -474,8 +468,17 @@ export class ResolverMachine {
     } catch (error) {
       if (!(error instanceof WaymarkError)) throw error;
       out.push({ kind: "garbled", upstream, fault: error.message });
-      this.upstreams.broke(upstream, time.monoMs, GARBLED_RETRY_MS);
+      this.upstreams.garbled(upstream, time.monoMs);
       return undefined;
+    }
+  }
+
+  /** Upstream servers that named a policy which they do not send are left, and what they named is waited for no more. */
+  #leaveLiars({ monoMs }: Time, out: Out): void {
+    for (const { upstream, epoch } of this.policy.takeUnmet(monoMs)) {
+      const who = upstream === "" ? "the copy on disk" : "it";
+      out.push({ kind: "garbled", upstream, fault: `${who} named policy ${epoch}, and no server has sent that version since` });
+      this.upstreams.lied(upstream, monoMs);
     }
   }
 
@@ -499,7 +502,7 @@ export class ResolverMachine {
       this.#watches.use(isFull ? undefined : current, time, out);
     }
     this.#want(time, out);
-    this.#adjustPolicy(out);
+    this.#policyStream.use(this.#used, out);
     this.#digests.adjust(current, this.following.prefixes, time, out);
     this.#acts.adjust(time);
   }
@@ -509,19 +512,6 @@ export class ResolverMachine {
     this.#watches.want(this.following.prefixes, time, out);
     // Until now there was nothing to say.
     if (!wasOpen && this.#watches.isOpen) this.#openedMonoMs = time.monoMs;
-  }
-
-  #adjustPolicy(out: Out): void {
-    const open = this.#policyStream;
-    if (open?.upstream === this.#used) return;
-    if (open !== undefined) out.push({ kind: "close policy", stream: open.stream });
-    this.#policyStream = undefined;
-    if (this.#used === undefined) return;
-    this.policy.begin();
-    this.#policyStreamCount += 1;
-    const opened = { stream: this.#policyStreamCount, upstream: this.#used };
-    this.#policyStream = { ...opened, hasSpoken: false };
-    out.push({ kind: "open policy", ...opened, known: this.policy.known });
   }
 }
 

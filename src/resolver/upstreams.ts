@@ -25,7 +25,7 @@ export interface UpstreamsOptions {
 }
 
 /** Why an upstream is not followed, whatever its latency. */
-export type Refusal = "cluster" | "region" | "loop" | "chain";
+export type Refusal = "cluster" | "region" | "loop" | "chain" | "policy";
 
 interface Upstream {
   readonly address: string;
@@ -35,6 +35,9 @@ interface Upstream {
   failures: number;
   /** How often what was followed there broke since it went well. */
   breaks: number;
+  /** How often it named a policy that nobody has, and when it did last. */
+  lies: number;
+  liedMonoMs: number;
   /** Until then it is left alone, whatever a probe says that was under way when it broke. */
   restUntilMonoMs: number;
   nextProbeMonoMs: number;
@@ -57,6 +60,12 @@ const BETTER = 0.8;
 const BETTER_FOR_MS = 30_000;
 /** An upstream that was left because its data is stale is followed again after this time, if it is the best. */
 const STALE_FOR_MS = 30_000;
+/** How long to leave an upstream alone that sent what it cannot have sent. */
+const GARBLED_REST_MS = 10_000;
+/** As long for one that named a policy which nobody has; each time twice as long, until it did not for `HONEST_MS`. */
+const LIED_REST_MS = 60_000;
+const LIED_REST_MAX_MS = 3_600_000;
+const HONEST_MS = 24 * 3_600_000;
 /** Weight of a new probe. */
 const SMOOTHING = 0.3;
 
@@ -64,6 +73,8 @@ export class Upstreams {
   readonly #options: UpstreamsOptions;
   readonly #list: readonly Upstream[];
   #current: Upstream | undefined;
+  /** How often an upstream sent what cannot be right. */
+  faultCount = 0;
 
   constructor(options: UpstreamsOptions, monoMs: number) {
     this.#options = options;
@@ -72,6 +83,8 @@ export class Upstreams {
       latencyMs: undefined,
       failures: 0,
       breaks: 0,
+      lies: 0,
+      liedMonoMs: Number.NEGATIVE_INFINITY,
       restUntilMonoMs: monoMs,
       nextProbeMonoMs: monoMs,
       isProbing: false,
@@ -158,7 +171,24 @@ export class Upstreams {
     this.#rest(upstream, monoMs, retryMs);
   }
 
-  /** What was followed at an upstream broke, or cannot be believed. That it answers probes does not make the next try come sooner. */
+  /** An upstream sent what no server of ours can have sent. */
+  garbled(address: string, monoMs: number): void {
+    this.faultCount += 1;
+    this.broke(address, monoMs, GARBLED_REST_MS);
+  }
+
+  /** An upstream named a policy that nobody has. While that was waited for nobody was answered, so each time it is left alone for longer. */
+  lied(address: string, monoMs: number): void {
+    const upstream = this.#find(address);
+    if (upstream === undefined) return;
+    this.faultCount += 1;
+    upstream.lies = monoMs - upstream.liedMonoMs > HONEST_MS ? 1 : upstream.lies + 1;
+    upstream.liedMonoMs = monoMs;
+    upstream.refusal = "policy";
+    this.broke(address, monoMs, Math.min(LIED_REST_MAX_MS, LIED_REST_MS * 2 ** (upstream.lies - 1)));
+  }
+
+  /** What was followed at an upstream broke. That it answers probes does not make the next try come sooner. */
   broke(address: string, monoMs: number, retryMs = 0): void {
     const upstream = this.#find(address);
     if (upstream === undefined) return;

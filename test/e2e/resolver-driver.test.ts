@@ -80,7 +80,7 @@ test("it follows, fetches and takes the policy; when its node is killed it goes 
   await until("the policy arrives", () => machine.policy.known.length === 1 && machine.isReady);
 
   await until("the stranger is refused", () => machine.upstreams.refusals.get(stranger.grpc) === "cluster");
-  const map = await driver.unary(
+  const { bytes: map } = await driver.unary(
     DiscoveryService.method.clusterMap,
     toBinary(ClusterMapRequestSchema, create(ClusterMapRequestSchema, {})),
     5000,

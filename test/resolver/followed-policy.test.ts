@@ -14,6 +14,11 @@ const ELSEWHERE: Stage = { by: "clusters", clusterIds: ["another"] };
 class World {
   readonly engine = new PolicyEngine({ nodeId: "me", clusterId: "c1", ...HISTORY_BOUNDS });
   readonly policy = new FollowedPolicy(this.engine);
+  monoMs = 0;
+
+  constructor() {
+    this.policy.begin("a");
+  }
 
   /** Sends versions in parts of that size, and then the state. */
   send(versions: readonly Version[], policyEpoch = epochOf(versions[0]?.head ?? { number: 0, checksum: "" }), partBytes = 100): void {
@@ -26,7 +31,17 @@ class World {
   }
 
   hear(message: MessageInitShape<typeof WatchPolicyResponseSchema>): void {
-    this.policy.hear(readPolicyMessage(toBinary(WatchPolicyResponseSchema, create(WatchPolicyResponseSchema, message))));
+    this.policy.hear(readPolicyMessage(toBinary(WatchPolicyResponseSchema, create(WatchPolicyResponseSchema, message))), this.monoMs);
+  }
+
+  heard(epoch: string, upstream = "a"): void {
+    this.policy.heardEpoch(epoch, { upstream, monoMs: this.monoMs });
+  }
+
+  /** Lets so much time pass. What is waited for no more. */
+  pass(ms: number): readonly string[] {
+    this.monoMs += ms;
+    return this.policy.takeUnmet(this.monoMs).map(({ upstream, epoch }) => `${upstream}: ${epoch}`);
   }
 
   get inForce(): number | undefined {
@@ -60,8 +75,8 @@ test("an upstream with an older policy takes nothing back", () => {
   const world = new World();
   world.send([version(5)]);
   world.send([version(4)]);
-  world.policy.heardEpoch(epochOf(version(4).head));
-  world.policy.heardEpoch("none");
+  world.heard(epochOf(version(4).head));
+  world.heard("none");
   expect([world.inForce, world.policy.isReady]).toEqual([5, true]);
 });
 
@@ -76,15 +91,59 @@ test("of two versions with one number the later wins, and who still has the othe
 test("while it lacks what something was made under a resolver is not ready", () => {
   const world = new World();
   world.send([version(1)]);
-  world.policy.heardEpoch(epochOf(version(3).head));
-  world.policy.heardEpoch(epochOf(version(2).head));
+  world.heard(epochOf(version(3).head));
+  world.heard(epochOf(version(2).head));
   expect(world.policy.isReady).toBe(false);
   world.send([version(2)]);
   expect(world.policy.isReady).toBe(false);
   world.send([version(3)]);
   expect(world.policy.isReady).toBe(true);
-  world.policy.heardEpoch("3-000000000000");
+  world.heard("3-000000000000");
   expect(world.policy.isReady).toBe(false);
+});
+
+/** The most that a number can be: one that no mesh reaches. */
+const ABSURD = `${Number.MAX_SAFE_INTEGER}`;
+
+test("a version that its own server does not send within 10 s is waited for no more, and what another one named still is", () => {
+  const world = new World();
+  world.send([version(1)]);
+  world.heard(ABSURD);
+  world.heard(epochOf(version(2).head), "b");
+  expect([world.pass(9999), world.policy.isReady, world.pass(1), world.policy.isReady]).toEqual([[], false, [`a: ${ABSURD}`], false]);
+  world.send([version(2)]);
+  expect([world.policy.isReady, world.pass(60_000)]).toEqual([true, []]);
+});
+
+test("a server that names one version after the other gets no more time, and one that sends a long version does, but not without end", () => {
+  const world = new World();
+  world.send([version(1)]);
+  world.heard("8");
+  world.pass(9000);
+  world.heard("9");
+  expect(world.pass(1000)).toEqual(["a: 9"]);
+  world.heard("9");
+  const { head, bytes } = version(9);
+  const part = (offset: number) =>
+    world.hear({ part: { place: placeOf({ head }), offset, bytes: bytes.subarray(offset, offset + 1), sizeBytes: bytes.length } });
+  for (let offset = 0; offset < 6; offset++) {
+    expect(world.pass(9000)).toEqual([]);
+    part(offset);
+  }
+  expect(world.pass(5999)).toEqual([]);
+  expect(world.pass(1)).toEqual(["a: 9"]);
+});
+
+test("a version of a server that is gone is waited for a minute from when another one says what it has", () => {
+  const world = new World();
+  world.send([version(1)]);
+  world.policy.begin(undefined);
+  world.heard("2");
+  expect([world.pass(3_600_000), world.policy.nextDeadlineMs()]).toEqual([[], Number.POSITIVE_INFINITY]);
+  world.policy.begin("b");
+  world.send([version(1)]);
+  expect(world.policy.nextDeadlineMs()).toBe(3_660_000);
+  expect([world.pass(59_999), world.policy.isReady, world.pass(1), world.policy.isReady]).toEqual([[], false, ["a: 2"], true]);
 });
 
 test("cut off, it keeps the last, and what was arriving comes again", () => {
@@ -92,7 +151,7 @@ test("cut off, it keeps the last, and what was arriving comes again", () => {
   world.send([version(1)]);
   const { head, bytes } = version(2);
   world.hear({ part: { place: placeOf({ head }), offset: 0, bytes: bytes.subarray(0, 50), sizeBytes: bytes.length } });
-  world.policy.begin();
+  world.policy.begin("a");
   expect([world.inForce, world.policy.isReady]).toEqual([1, true]);
   world.send([version(2)]);
   expect(world.inForce).toBe(2);
@@ -137,6 +196,16 @@ test.each<{ what: string; messages: (whole: Version) => readonly MessageInitShap
     what: "a state that names what was not sent",
     messages: ({ head }) => [{ state: { versions: [placeOf({ head })], policyEpoch: "2" } }],
     says: /was not sent/,
+  },
+  {
+    what: "a state of a policy that is none of its versions",
+    messages: () => [{ state: { versions: [placeOf(version(1))], policyEpoch: "2" } }],
+    says: /none of its versions/,
+  },
+  {
+    what: "a number that no version has",
+    messages: () => [{ state: { versions: [], policyEpoch: "9223372036854775808" } }],
+    says: /policy "9223372036854775808"/,
   },
   {
     what: "a state in the middle of a version",

@@ -1,6 +1,8 @@
 /** A resolver between its servers: what it answers, and from where, whatever these do. */
+import { create, toBinary } from "@bufbuild/protobuf";
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { CatalogQueryResponseSchema, CatalogWatchResponseSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import type { InstanceName } from "../../src/catalog/query/instances.ts";
 import { BODY, KIND } from "../../src/catalog/record/record.ts";
 import { Rng } from "../../src/lib/rng.ts";
@@ -262,6 +264,41 @@ test("while it lacks a policy of which it heard it is not ready", () => {
   world.run(2 * SECOND);
   expect(world.machine.isReady).toBe(false);
 });
+
+test.each(["watch", "fetch"] as const)(
+  "a server that names a policy by a %s that nobody has holds nobody up for long, and is left",
+  (by) => {
+    const world = new ResolverWorld(["a", "b"]);
+    const [a, b] = [world.server("a"), world.server("b")];
+    for (const server of [a, b]) {
+      server.versions = [version(1)];
+      server.policyEpoch = epochOf(version(1).head);
+    }
+    b.latencyMs = 50;
+    for (const key of [DB1, OTHER1]) world.put("a", key);
+    world.run(2 * SECOND);
+    const lie = { policyEpoch: "9007199254740991" };
+    // Of a field that comes twice the last counts.
+    if (by === "watch")
+      a.garble = (bytes) => Buffer.concat([bytes, toBinary(CatalogWatchResponseSchema, create(CatalogWatchResponseSchema, lie))]);
+    else a.garbleFetched = (bytes) => Buffer.concat([bytes, toBinary(CatalogQueryResponseSchema, create(CatalogQueryResponseSchema, lie))]);
+    if (by === "fetch") world.ask(OTHER);
+    world.run(2 * SECOND);
+    expect([world.machine.isReady, world.machine.upstreams.current]).toEqual([false, "a"]);
+    const copy = world.copy();
+    world.run(10 * SECOND);
+    expect([world.machine.isReady, world.machine.upstreams.current, world.ask(DB)]).toEqual([true, "b", "followed 0"]);
+    expect(world.machine.upstreams.refusals).toEqual(new Map([["a", "policy"]]));
+    expect(world.machine.statistics(world.now).upstreamFaultCount).toBe(1);
+    expect(world.garbled).toEqual(["a: it named policy 9007199254740991, and no server has sent that version since"]);
+    a.isUp = false;
+    expect(world.restart(copy)).toMatchObject({ ok: true });
+    world.run(2 * SECOND);
+    expect(world.machine.isReady).toBe(false);
+    world.run(MINUTE);
+    expect([world.machine.isReady, world.ask(DB)]).toEqual([true, "followed 0"]);
+  },
+);
 
 test("whatever its servers did, once they are well again it answers everything as they do, and says that it is fresh", () => {
   fc.assert(

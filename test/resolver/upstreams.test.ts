@@ -40,6 +40,25 @@ test("one whose data is stale is followed only while no other may be", () => {
   expect(probe(list, { a: 5, b: 9 }, 30_010, 60_000).at(-1)).toBe("a");
 });
 
+test("one that named a policy which nobody has is left alone for a minute, each time for twice as long, and an hour at most", () => {
+  const list = upstreams("a");
+  const rests: number[] = [];
+  let monoMs = 0;
+  for (let n = 0; n < 8; n++) {
+    list.answered("a", 5, OURS, monoMs);
+    expect([list.current, list.refusals.size]).toEqual(["a", 0]);
+    list.lied("a", monoMs);
+    list.answered("a", 5, OURS, monoMs + 1);
+    expect([list.current, list.refusals.get("a")]).toEqual([undefined, "policy"]);
+    rests.push((list.nextDeadlineMs() - monoMs) / 1000);
+    monoMs = list.nextDeadlineMs();
+  }
+  expect(rests).toEqual([60, 120, 240, 480, 960, 1920, 3600, 3600]);
+  list.answered("a", 5, OURS, monoMs + 86_400_001);
+  list.lied("a", monoMs + 86_400_001);
+  expect([list.nextDeadlineMs() - monoMs - 86_400_001, list.faultCount]).toEqual([60_000, 9]);
+});
+
 /** Probes both every 5 s from `from` on, for so long. Returns what is followed at each time. */
 function probe(list: Upstreams, latency: Record<string, number>, from: number, forMs: number): readonly (string | undefined)[] {
   const followed: (string | undefined)[] = [];

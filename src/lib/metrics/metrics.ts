@@ -113,6 +113,11 @@ export const METRICS = {
     "Of a resolver: times that namespaces which were there were fetched whole again.",
   ),
   discovery_cache_upstream_changes_total: counter("changes", {}, "Of a resolver: times that another upstream was chosen."),
+  discovery_cache_upstream_faults_total: counter(
+    "faults",
+    {},
+    "Of a resolver: times that an upstream sent what cannot be right, and was left alone for it.",
+  ),
   discovery_cache_age_ms: gauge("ms", {}, "Of a resolver: how old what it follows may be. -1 while that is unknown.", "largest"),
   discovery_policy_denials_total: counter(
     "decisions",

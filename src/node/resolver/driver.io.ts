@@ -7,6 +7,7 @@ import { NEVER, type Time } from "../../lib/machine.ts";
 import { isJustAwake } from "../../lib/patient-time.io.ts";
 import type { Answer, Asked, ResolverInput, ResolverOrder } from "../../resolver/io-types.ts";
 import type { ResolverMachine } from "../../resolver/machine.ts";
+import type { SaidBytes } from "../../services/resolving/ports.ts";
 import type { ResolverRooms } from "./resolver-rooms.ts";
 import { SparseLog } from "./sparse-log.ts";
 import type { UpstreamCalls } from "./upstream-calls.io.ts";
@@ -82,7 +83,7 @@ export class ResolverDriver {
   }
 
   /** Passes a call on to the upstream, and to one other if that one is not reached. Rejects with a WaymarkError. */
-  async unary(method: DescMethod, request: Uint8Array, timeoutMs: number): Promise<Uint8Array> {
+  async unary(method: DescMethod, request: Uint8Array, timeoutMs: number): Promise<SaidBytes> {
     const untilMonoMs = performance.now() + timeoutMs;
     let error = new WaymarkError("not_ready", "this resolver reaches no server");
     const upstreams = this.#machine.upstreams.usable.slice(0, 2);
@@ -91,7 +92,7 @@ export class ResolverDriver {
       if (leftMs < 1) break;
       // One that hangs leaves time for the other.
       const outcome = await this.#calls.unary(upstream, method, request, leftMs / (upstreams.length - i));
-      if (outcome.bytes !== undefined) return outcome.bytes;
+      if (outcome.bytes !== undefined) return { bytes: outcome.bytes, upstream };
       error = outcome.error;
       if (!outcome.isUnreached) break;
     }
@@ -152,7 +153,7 @@ export class ResolverDriver {
       case "fetch":
         return void this.#fetch(order);
       case "garbled":
-        return this.#warn(order.upstream, order.fault, "an upstream sent what cannot be read; it is left alone for a while");
+        return this.#warn(order.upstream, order.fault, "an upstream sent what cannot be right; it is left alone for a while");
     }
   }
 

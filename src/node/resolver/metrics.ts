@@ -17,5 +17,6 @@ export function observeResolver(metrics: Metrics, machine: Pick<ResolverMachine,
   metrics.counter("discovery_cache_negative_total", {}).set(statistics.negativeCount);
   metrics.counter("discovery_cache_evictions_total", {}).set(statistics.evictedCount);
   metrics.counter("discovery_cache_upstream_changes_total", {}).set(statistics.upstreamChangeCount);
+  metrics.counter("discovery_cache_upstream_faults_total", {}).set(statistics.upstreamFaultCount);
   for (const reason of RESYNC_REASONS) metrics.counter("discovery_cache_resyncs_total", { reason }).set(statistics.resyncs[reason]);
 }

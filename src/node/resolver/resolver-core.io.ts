@@ -21,7 +21,7 @@ import { admitted } from "../../services/admission.ts";
 import { auditHandlers } from "../../services/audit.ts";
 import type { NodeIdentity } from "../../services/discovery/node-identity.ts";
 import { openElsewhere } from "../../services/resolving/elsewhere.ts";
-import { ageOf, type ResolverPorts } from "../../services/resolving/ports.ts";
+import { ageOf, type ResolverPorts, type SaidBytes } from "../../services/resolving/ports.ts";
 import { resolverServices } from "../../services/resolving/services.ts";
 import type { Service } from "../../services/service.ts";
 import type { AuditLog } from "../../store/audit/log.io.ts";
@@ -286,7 +286,7 @@ export class ResolverCore implements Component {
   #callBytes<I extends DescMessage, O extends DescMessage>(
     method: DescMethodUnary<I, O>,
     request: MessageInitShape<I>,
-  ): Promise<Uint8Array> {
+  ): Promise<SaidBytes> {
     return this.driver.unary(method, toBinary(method.input, create(method.input, request)), PASSED_MS);
   }
 
@@ -294,7 +294,7 @@ export class ResolverCore implements Component {
     method: DescMethodUnary<I, O>,
     request: MessageInitShape<I>,
   ): Promise<MessageShape<O>> {
-    const bytes = await this.#callBytes(method, request);
+    const { bytes } = await this.#callBytes(method, request);
     try {
       return fromBinary(method.output, bytes);
     } catch (error) {

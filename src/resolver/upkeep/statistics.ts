@@ -49,6 +49,8 @@ export interface ResolverStatistics {
   readonly upstream: string;
   /** Number of times that another upstream was chosen. */
   readonly upstreamChangeCount: number;
+  /** Number of times that an upstream sent what cannot be right. */
+  readonly upstreamFaultCount: number;
 }
 
 /** The part of the answers that waited for nobody, from 0 to 1; 0 without any answer. */

@@ -8,6 +8,12 @@ import type { Answer, Asked } from "../../resolver/io-types.ts";
 import type { ResolverMachine } from "../../resolver/machine.ts";
 import { type AnswerAge, SOURCE } from "../discovery/age.ts";
 
+/** An answer, and the upstream that gave it. */
+export interface SaidBytes {
+  readonly bytes: Uint8Array;
+  readonly upstream: string;
+}
+
 export interface ResolverPorts {
   readonly machine: Pick<
     ResolverMachine,
@@ -21,7 +27,7 @@ export interface ResolverPorts {
   /** Passes a call on to the upstream. Rejects with its refusal, or with `not_ready` if there is none. */
   call<I extends DescMessage, O extends DescMessage>(method: DescMethodUnary<I, O>, request: MessageInitShape<I>): Promise<MessageShape<O>>;
   /** As `call`, with the bytes of the answer as they came. */
-  callBytes<I extends DescMessage, O extends DescMessage>(method: DescMethodUnary<I, O>, request: MessageInitShape<I>): Promise<Uint8Array>;
+  callBytes<I extends DescMessage, O extends DescMessage>(method: DescMethodUnary<I, O>, request: MessageInitShape<I>): Promise<SaidBytes>;
   /** What is to be followed has changed. */
   adjust(): void;
   /** Resolves with true as soon as it is so, and with false after the time. */

@@ -307,7 +307,8 @@ class ResolvingReads {
     for (let tries = 0; tries < POLICY_TRIES; tries++) {
       const { epoch } = this.#parts.policies.policy;
       const page = await this.#whenReady(namespace, ask);
-      for (const heard of page.policyEpochs) policy.heardEpoch(heard);
+      const { monoMs } = this.#parts.now();
+      for (const { epoch: heard, upstream } of page.policyEpochs) policy.heardEpoch(heard, { upstream, monoMs });
       if (policy.isReady && this.#parts.policies.policy.epoch === epoch) return page;
     }
     throw new WaymarkError("not_ready", "the policy changes faster than this query is answered; try again", { retryMs: RETRY_MS });

@@ -42,6 +42,11 @@ export interface PassedQuery {
   readonly clusterId: string;
 }
 
+export interface HeardEpoch {
+  readonly upstream: string;
+  readonly epoch: string;
+}
+
 /** The page, without what says how good it is. */
 export interface PassedPage {
   readonly response: CatalogQueryResponse;
@@ -49,8 +54,8 @@ export interface PassedPage {
   readonly entries: readonly Uint8Array[];
   readonly ageMs: number;
   readonly isStale: boolean;
-  /** Names the policies under which its parts were made. */
-  readonly policyEpochs: readonly string[];
+  /** Names the policies under which its parts were made, and who says so. */
+  readonly policyEpochs: readonly HeardEpoch[];
   /** Namespaces of which something was left out. */
   readonly hidden: readonly string[];
 }
@@ -66,9 +71,9 @@ export async function passQuery(ports: Pick<ResolverPorts, "callBytes">, passed:
     const pageToken = afterKey === "" ? "" : encodePageToken(afterKey, theirs);
     const asked = clone(CatalogQueryRequestSchema, request);
     Object.assign(asked, { forResolver: true, viewer: undefined, via: [...via], limit: UPSTREAM_PAGE, pageToken });
-    const bytes = await ports.callBytes(DiscoveryService.method.catalogQuery, asked);
+    const { bytes, upstream } = await ports.callBytes(DiscoveryService.method.catalogQuery, asked);
     const answer = answerIn(bytes);
-    page.add(answer, entriesIn(bytes));
+    page.add(answer, entriesIn(bytes), upstream);
     const isLast = answer.nextPageToken === "";
     // A full page goes on until it is known whether the caller may see more: a token must not tell of what it may not.
     if (page.isOverfull || isLast) return page.end(page.isOverfull ? ours : undefined);
@@ -90,7 +95,7 @@ class VisiblePage {
   #hidden: string | undefined;
   #ageMs = 0;
   #isStale = false;
-  readonly #policyEpochs = new Set<string>();
+  readonly #policyEpochs: HeardEpoch[] = [];
   readonly #hiddenNamespaces = new Set<string>();
   /** Whether a visible entry found no place any more. */
   isOverfull = false;
@@ -109,8 +114,12 @@ class VisiblePage {
   }
 
   /** `entries`: the items as they are encoded. */
-  add({ items, explanation, age, stale, policyEpoch }: CatalogQueryResponse, entries: readonly Uint8Array[]): void {
-    this.#policyEpochs.add(policyEpoch);
+  add(
+    { items, explanation, age, stale, policyEpoch: epoch }: CatalogQueryResponse,
+    entries: readonly Uint8Array[],
+    upstream: string,
+  ): void {
+    this.#policyEpochs.push({ upstream, epoch });
     this.#ageMs = Math.max(this.#ageMs, age === undefined ? 0 : durationMs(age));
     this.#isStale ||= stale;
     for (const [i, entry] of items.entries()) this.#add(entry, entries[i] ?? NOTHING);
@@ -152,7 +161,7 @@ class VisiblePage {
       entries: this.#entries,
       ageMs: this.#ageMs,
       isStale: this.#isStale,
-      policyEpochs: [...this.#policyEpochs],
+      policyEpochs: this.#policyEpochs,
       hidden: [...this.#hiddenNamespaces],
     };
   }
