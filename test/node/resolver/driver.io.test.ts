@@ -51,7 +51,7 @@ test("servers of another cluster or region, and one that reads us, are not follo
   garbled!.garble.watch = (bytes) => bytes.subarray(0, bytes.length - 1);
   mute!.garble.info = () => new Uint8Array([255]);
   using resolver = new DrivenResolver([stranger!, far!, reader!, garbled!, mute!].map(({ address }) => address));
-  await until("the garbled one is left", () => resolver.warnings.some((line) => line.includes("cannot be read")));
+  await until("the garbled one is left", () => resolver.warnings.some((line) => line.includes("cannot be right")));
   expect([resolver.machine.isReady, resolver.machine.upstreams.usable]).toEqual([false, []]);
   expect([stranger!, far!, reader!, mute!].map(({ watchCount }) => watchCount)).toEqual([0, 0, 0, 0]);
   expect(resolver.machine.upstreams.refusals.get(reader!.address)).toBe("loop");
