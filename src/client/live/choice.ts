@@ -19,11 +19,10 @@ export interface ResolveOptions {
 }
 
 export class Choice {
-  /** The chosen entry. */
-  readonly entry: Entry;
   /** The chosen port of the entry; undefined if it has none. */
   readonly target: Target | undefined;
   readonly endpoint: Endpoint<LiveEntry>;
+  readonly #candidate: LiveEntry;
   readonly #group: NamedEntries;
   readonly #chooser: Chooser<LiveEntry>;
   readonly #now: () => Time;
@@ -38,12 +37,18 @@ export class Choice {
     chooser: Chooser<LiveEntry>,
     now: () => Time,
   ) {
-    this.entry = endpoint.candidate.entry;
+    this.#candidate = endpoint.candidate;
     this.target = target;
     this.endpoint = endpoint;
     this.#group = group;
     this.#chooser = chooser;
     this.#now = now;
+  }
+
+  /** The chosen entry, as it was when it was chosen. */
+  // It is looked up when it is asked for, because a step to it is a miss of the cache.
+  get entry(): Entry {
+    return this.#candidate.entry;
   }
 
   /** The call begins. Then one of `succeeded`, `failed` and `abandoned` follows; a second one counts for nothing. */

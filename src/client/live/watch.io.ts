@@ -244,10 +244,17 @@ function now(): Time {
 }
 
 const TIME = { monoMs: 0, wallMs: 0 };
+/** The wall clock dates reports of load, which count for minutes, so a choice does not need it anew each time. */
+const WALL_FOR_MS = 100;
+let wallReadMonoMs = Number.NEGATIVE_INFINITY;
 
-/** HOT: the same object each time, for who looks at it at once. */
+/** HOT: the same object each time, for a caller that looks at it at once. A look at a clock costs 40 ns. */
 function sharedNow(): Time {
-  TIME.monoMs = performance.now();
-  TIME.wallMs = Date.now();
+  const monoMs = performance.now();
+  TIME.monoMs = monoMs;
+  if (monoMs - wallReadMonoMs >= WALL_FOR_MS) {
+    wallReadMonoMs = monoMs;
+    TIME.wallMs = Date.now();
+  }
   return TIME;
 }
