@@ -198,7 +198,6 @@ export class Chooser<C extends Candidate> {
   #noteReturn(pool: Pool<C>): void {
     this.#nextReturnMs = Math.min(this.#nextReturnMs, pool.nextReturnMs);
     this.#isAnyEjected = this.#nextReturnMs !== NEVER;
-    if (this.#isAnyEjected) this.#quick = undefined;
   }
 
   #readmitDue(nowMonoMs: number): void {
