@@ -68,7 +68,9 @@ export class Watches {
 
   /** Whether all that a namespace has is held. Before that it is unknown, not empty. */
   isComplete(namespace: string): boolean {
-    return this.#watches().some(({ isComplete, prefixes }) => isComplete && prefixes.covers(namespace));
+    // HOT: several times a query.
+    const isHeld = (watch: FollowedWatch | undefined) => watch?.isComplete === true && watch.prefixes.covers(namespace);
+    return isHeld(this.#main?.watch) || isHeld(this.#extra?.watch) || isHeld(this.#left);
   }
 
   /** Whether anything is followed now, so that the upstream has something to say. */
@@ -83,7 +85,8 @@ export class Watches {
 
   /** Whether any of what is held comes from a copy on disk, and no upstream has said yet what became of it. */
   get isFromDisk(): boolean {
-    return this.#watches().some(({ isFromDisk }) => isFromDisk);
+    // HOT: once a query.
+    return this.#main?.watch.isFromDisk === true || this.#extra?.watch.isFromDisk === true || this.#left?.isFromDisk === true;
   }
 
   /**

@@ -99,6 +99,8 @@ const BOOKMARK_SLACK_MS = 250;
 export interface ReadHandlers extends Required<Pick<Service, "handlers" | "routes">> {
   /** `Resolve` of ResolverService. */
   readonly resolveName: Handler;
+  /** `CatalogQuery` for a caller that has made the filter of the request already. */
+  readonly query: (request: CatalogQueryRequest, context: CallContext, filter: Filter) => Uint8Array;
 }
 
 export function readHandlers(parts: ReadParts): ReadHandlers {
@@ -111,7 +113,12 @@ export function readHandlers(parts: ReadParts): ReadHandlers {
     serverInfo: { kind: "unary", handle: (_request, context) => methods.serverInfo(context) },
   };
   const resolveName: Handler = { kind: "unary", handle: (request: NamedRequest, context) => methods.resolveName(request, context) };
-  return { handlers, routes: [prometheusRoute(parts)], resolveName };
+  return {
+    handlers,
+    routes: [prometheusRoute(parts)],
+    resolveName,
+    query: (request, context, filter) => methods.query(request, context, filter),
+  };
 }
 
 /** What a watch asks for, apart from who asks. */
@@ -158,11 +165,11 @@ class ReadMethods {
     };
   }
 
-  query(request: CatalogQueryRequest, context: CallContext): Uint8Array {
+  query(request: CatalogQueryRequest, context: CallContext, made?: Filter): Uint8Array {
     const { reads, identity, bytes, dnsNames } = this.#parts;
     const age = this.#ageWithin(request, context);
     if (request.forResolver) this.#checkResolver(request, context.caller);
-    const asked = filterOf(request);
+    const asked = made ?? filterOf(request);
     const { subject } = request;
     const test = subject === "" ? undefined : subjectTest(subject, asked, reads.replica);
     const filter = test === undefined ? asked : { ...asked, kindMask: 1 << KIND.TOPIC };

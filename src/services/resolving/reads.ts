@@ -53,8 +53,11 @@ export interface ResolvingParts extends ReadParts {
   readonly policies: PolicySource;
 }
 
+/** Of `ReadHandlers` what a resolver serves. */
+type ResolvingHandlers = Omit<ReadHandlers, "query">;
+
 /** What `readHandlers` makes, for a resolver. */
-export function resolvingHandlers(parts: ResolvingParts): ReadHandlers {
+export function resolvingHandlers(parts: ResolvingParts): ResolvingHandlers {
   const methods = new ResolvingReads(parts);
   return methods.handlers();
 }
@@ -95,9 +98,8 @@ class ResolvingReads {
     });
   }
 
-  handlers(): ReadHandlers {
+  handlers(): ResolvingHandlers {
     const node = this.#node;
-    const query = unary<CatalogQueryRequest>(node.handlers["catalogQuery"]);
     const resolve = unary<ResolveRequest>(node.handlers["resolve"]);
     const status = unary<NamespaceStatusRequest>(node.handlers["namespaceStatus"]);
     const named = unary<NamedRequest>(node.resolveName);
@@ -106,8 +108,7 @@ class ResolvingReads {
         ...node.handlers,
         catalogQuery: {
           kind: "unary",
-          handle: (request: CatalogQueryRequest, context) =>
-            this.#whenReady<Said>(request.namespace, () => this.#query(request, context, query)),
+          handle: (request: CatalogQueryRequest, context) => this.#whenReady<Said>(request.namespace, () => this.#query(request, context)),
         },
         catalogWatch: { kind: "server_streaming", open: (request: CatalogWatchRequest, context) => this.#watch(request, context) },
         resolve: {
@@ -230,7 +231,7 @@ class ResolvingReads {
   }
 
   // ---- queries ----
-  #query(request: CatalogQueryRequest, context: CallContext, handle: UnaryHandler<CatalogQueryRequest>): Maybe<Said> {
+  #query(request: CatalogQueryRequest, context: CallContext): Maybe<Said> {
     const { machine } = this.#ports;
     const { time } = context;
     if (request.forResolver) this.#demandResolver(request.via, context.caller);
@@ -242,7 +243,7 @@ class ResolvingReads {
     const sees = request.forResolver ? seesAll : this.#parts.reads.allowed(caller);
     const base = namespace === "" ? prefix : namespace;
     const followed = machine.followedAnswer(time, (held) => namespaceCovers(base, held) && sees(held));
-    const here = () => handle(request, { ...context, age: ageOf(followed, time) });
+    const here = () => this.#node.query(request, { ...context, age: ageOf(followed, time) }, filter);
     if (isHidden) return here();
     const plan = namesOf(request) === undefined ? planOf(filter, machine.isComplete.bind(machine)) : this.#planOfAliases(filter);
     if (plan.from === "followed" && (maxAgeMs === undefined || followed.ageMs <= maxAgeMs)) {
@@ -251,7 +252,7 @@ class ResolvingReads {
     }
     // Queries of resolvers are passed on whole, so that no viewer's rule is asked for.
     if (plan.from !== "names" || request.forResolver) return this.#passed({ request, filter, caller }, context, here);
-    return this.#answered<Said>({ caller, names: plan.names, maxAgeMs }, context, (asked) => handle(request, asked));
+    return this.#answered<Said>({ caller, names: plan.names, maxAgeMs }, context, (asked) => this.#node.query(request, asked, filter));
   }
 
   /** Only what is followed is known by its names in DNS. */
