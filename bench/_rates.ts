@@ -240,7 +240,11 @@ export interface Wanted {
   readonly name?: string;
   /** Of the rows. */
   readonly row: string;
+  /** Ours in them, and whose bar it is, where it is no node. */
+  readonly ours?: { readonly program: string; readonly name: string };
   readonly program: string;
+  /** Whose bar it is, where that is not the first words of `beside`. */
+  readonly theirsName?: string;
   /** The peer, in words of a reader. */
   readonly beside: string;
   readonly rate: RateRow["rate"];
@@ -251,11 +255,11 @@ export interface Wanted {
 /** A goal beside a peer at one rate, from the rows of both. That of the full rate names the ratios at the other rates too. */
 export function besideGoal(
   rows: readonly RateRow[],
-  { work, name: named = work, row, program, beside, rate, atLeast, note }: Wanted,
+  { work, name: named = work, row, ours: own, program, theirsName, beside, rate, atLeast, note }: Wanted,
 ): Goal {
   const of = rows.filter((each) => each.work === row);
   const at = (name: string) => of.find((each) => each.rate === rate && each.program === name);
-  const [ours, theirs] = [at("waymark"), at(program)];
+  const [ours, theirs] = [at(own?.program ?? "waymark"), at(program)];
   const others = rate === "full" ? of.filter((each) => each.program === program && each.rate !== rate) : [];
   const otherRates = others
     .toReversed()
@@ -263,7 +267,14 @@ export function besideGoal(
     .join(" · ");
   return ratioGoal({
     name: `${named}, beside ${beside}`,
-    shown: { work, beside, unit: "µs of CPU a request", ...(otherRates !== "" && { otherRates }) },
+    shown: {
+      work,
+      beside,
+      unit: "µs of CPU a request",
+      ...(own && { oursName: own.name }),
+      ...(theirsName !== undefined && { theirsName }),
+      ...(otherRates !== "" && { otherRates }),
+    },
     ratio: theirs?.["peer's CPU over ours"],
     ours: ours?.["CPU µs"],
     theirs: theirs?.["CPU µs"],

@@ -5,6 +5,7 @@ import { cellText, type Goal, type Kept, type Shown, verdict } from "./_results.
 /** The order of a reader's interest: reading, writing, watching, many nodes, what a node takes. The others come after, by name. */
 const ORDER = [
   "query",
+  "resolver",
   "register",
   "watch",
   "fleet",

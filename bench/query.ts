@@ -6,7 +6,7 @@
  */
 import { argsOf, asksForAll } from "./_args.ts";
 import { type CheckRow, h2loadGoal, underOtherDrivers } from "./_drivers.ts";
-import { contentOf, type HttpRequest, HttpWire } from "./_http.ts";
+import { areEqual, lengthOf } from "./_lengths.ts";
 import { listenerOf, pinSelf, type Running, startEcho, startNode } from "./_processes.ts";
 import {
   type Asked,
@@ -66,8 +66,6 @@ const WORK = {
   http: `exact through HTTP/JSON, equal entries, ${CONSUL_ENTRIES} entries`,
   bytes: `exact through HTTP/JSON, equal bytes, ${CONSUL_ENTRIES} entries`,
 } as const;
-/** Answers are equally long where they differ by no more. */
-const LENGTH_TOLERANCE = 0.02;
 
 const rows: RateRow[] = [];
 const checks: CheckRow[] = [];
@@ -120,21 +118,6 @@ async function besideEtcd(entries: number, isFirst: boolean): Promise<void> {
     checks.push(...(await underOtherDrivers("one exact query again and again", [ours, ...theirs], options)));
   }
   await Promise.all([node.stop(), etcd?.stop()]);
-}
-
-/** Bytes of an answer, which must hold the instances of one service. */
-async function lengthOf(at: Running["grpc"], request: HttpRequest): Promise<number> {
-  const wire = await HttpWire.open(at);
-  const content = contentOf(await wire.ask(request));
-  wire.close();
-  const answer = JSON.parse(content.toString("utf8")) as readonly unknown[] | { readonly items: readonly unknown[] };
-  const { length } = "items" in answer ? answer.items : answer;
-  if (length !== INSTANCES) throw new Error(`${request.path}: ${length} instances where ${INSTANCES} are asked for`);
-  return content.length;
-}
-
-function areEqual(a: number, b: number): boolean {
-  return Math.abs(a - b) <= LENGTH_TOLERANCE * Math.min(a, b);
 }
 
 interface ConsulSide {

@@ -3,8 +3,9 @@
  *
  * Made equal: services and instances, their address, port and two tags, keys drawn at random, 64 connections that are kept with one
  * request under way each (over gRPC too, where our node is asked by it), no TLS, one core (`GOMAXPROCS=1`; in a cluster every agent has the
- * machine's cores, as our nodes do). The agent is a server by itself, so that a stale read and a cached one are answered by the process that is
- * asked; where an agent asks a server, Consul spends more.
+ * machine's cores, as our nodes do). In `query` the agent is a server by itself, so that a stale read and a cached one are answered by the process
+ * that is asked; where an agent asks a server, Consul spends more. In `resolver` a cached read is answered by a client agent beside a server, as a
+ * resolver answers beside a node, and the CPU time is that of the client agent.
  * Answers of equal entries have about as many bytes, ours a little more. `query` measures both; where they are not within 2 % it makes the
  * shorter side longer and measures again.
  * Not equal, for Consul: an instance has no check of its own, though those of its users do. Not equal, for us: Consul writes
@@ -104,6 +105,21 @@ export async function startConsul(): Promise<Running | undefined> {
   const program = peerProgram("consul");
   if (program === undefined) return undefined;
   return startAgent(program, agentOf(0), { servers: 1, joins: [], isFree: false });
+}
+
+/** An agent that is no server, and the server that it asks. */
+export interface ConsulPair {
+  readonly server: Running;
+  readonly agent: Running;
+}
+
+/** Starts a server on whatever core there is, and alone on one core an agent that asks it; undefined when Consul is not installed. */
+export async function startConsulPair(): Promise<ConsulPair | undefined> {
+  const program = peerProgram("consul");
+  if (program === undefined) return undefined;
+  const joins = [agentOf(0)];
+  const server = await startAgent(program, agentOf(0), { servers: 1, joins, isFree: true });
+  return { server, agent: await startAgent(program, agentOf(1), { servers: 0, joins, isFree: false }) };
 }
 
 /** Starts servers, and then agents that ask them; none when Consul is not installed. */
