@@ -289,6 +289,21 @@ test("after a restart with every server gone it serves its copy on disk to those
   expect([stale, source]).toEqual([true, Source.DISK]);
 });
 
+test("where no policy was ever applied, it answers after a restart as it did before, also about what it does not follow", async () => {
+  await using free = await startNodeProcess(["--ephemeral", "--node-id", "free", "--config", settings("free")]);
+  await discoveryAt(free, "admin").register({ entries: [entryOf("svc.market", "web"), entryOf("svc.other", "far")], staticLease: true });
+  const flags = ["--mode", "resolver", "--upstream", free.grpc, "--namespaces", "svc.market", "--data-dir", join(HOME, "unruled")];
+  for (let starts = 0; starts < 2; starts++) {
+    await using edge = await startNodeProcess([...flags, "--config", settings("unruled", { resolver: { token_file: tokenFile } })]);
+    const { resolve } = createClient(ResolverService, transportAt(edge, "blue"));
+    const answers = [await resolve({ namespace: "svc.market", name: "web" }), await resolve({ namespace: "svc.other", name: "far" })];
+    expect(answers.map(({ entries }) => entries.length)).toEqual([1, 1]);
+    expect(answers[1]?.source).toBe(Source.FETCHED);
+    expect((await discoveryAt(edge).namespaceStatus({ namespace: "svc.other" })).allowed).toBe(true);
+    await edge.stop();
+  }
+});
+
 test("a resolver behind a resolver holds what that one does, and a change comes through both", async () => {
   await using second = await startResolver("second", resolver.grpc);
   const names = async () => (await discoveryAt(second).catalogQuery({ namespacePrefix: "svc.market" })).items.map(({ key }) => key?.name);

@@ -21,7 +21,7 @@ import { SwitchQueue } from "../../discovery/switch-queue.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
 import type { AuditSink } from "../../policy/audit/record.ts";
-import { NO_POLICY, type Policy } from "../../policy/set/verdict.ts";
+import type { Policy } from "../../policy/set/verdict.ts";
 import { mayBeSeen, type OnDenied } from "../../policy/set/visibility.ts";
 import { type EngineOptions, HISTORY_BOUNDS, PolicyEngine } from "../../policy/versions/engine.ts";
 import type { ResolverInput, ResolverOptions, ResolverOrder } from "../../resolver/io-types.ts";
@@ -86,7 +86,7 @@ export class ResolverRooms {
   /** Counts the inputs of the machine: between two of them nothing arrives. */
   inputCount = 0;
   readonly #onAgain: () => void;
-  #policy: Policy = NO_POLICY;
+  #policy: Policy;
   /** What DNS and watches know of. */
   #shown = { revision: 0, collectedRevision: 0 };
 
@@ -115,6 +115,9 @@ export class ResolverRooms {
     this.switches = new SwitchQueue({ policies, replica, reads: this.reads, fanout: this.fanout, clusterId });
     this.loads = { of: (key) => machine.loadOf(key) };
     this.bytes = new DiscoveryBytes(replica.slab, this.loads);
+    // The reads were built under the policy that is pending. That no policy is in force is a change from there.
+    this.#policy = policies.policy;
+    policies.takeChanged();
   }
 
   /** Takes an input, and notes for DNS and for watches what is new. Returns whether another policy is in force: `switches` is then to be run. */
