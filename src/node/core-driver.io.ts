@@ -77,7 +77,7 @@ export class CoreDriver {
     this.#transport = await openFabricTransport(transport, this.#events());
   }
 
-  /** Lets the machine speak to other nodes and hear them. */
+  /** Lets the machine speak to other nodes, hear them, and run checks. */
   begin(): void {
     this.#lookTimer = setInterval(() => this.#look(), LOOK_MS).unref();
     this.input({ kind: "begin" });

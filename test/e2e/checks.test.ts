@@ -15,6 +15,8 @@ afterEach(closeServers);
 
 const ON = join(HOME, "on.json");
 writeFileSync(ON, JSON.stringify({ checks: { enabled: true, allowed: ["127.0.0.1"] } }));
+const ALONE = join(HOME, "alone.json");
+writeFileSync(ALONE, JSON.stringify({ checks: { enabled: true, allowed: ["127.0.0.1"] }, fabric: { enabled: false } }));
 const OK = "HTTP/1.1 200 OK\r\n\r\n";
 const FAST = { interval: "1s", failing: 1 };
 
@@ -133,7 +135,8 @@ test("a file of entries has their checks; a restart without checks keeps the ent
     return { health: textOf(entry["health"]), states: entry["checkStates"] };
   };
   {
-    await using node = await start("kept", "--data-dir", directory, "--config", ON);
+    // A node without a fabric runs them too.
+    await using node = await start("kept", "--data-dir", directory, "--config", ALONE);
     await using apply = new CommandProcess(["apply", "--server", node.grpc, "-f", file]);
     expect(await apply.finished()).toMatchObject({ exit: 0 });
     await until("it is critical", async () => (await seen(node)).health === "HEALTH_STATUS_CRITICAL");

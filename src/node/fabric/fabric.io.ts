@@ -14,7 +14,7 @@ export interface NodeFabric {
 }
 
 /** The stand-in of a node without a fabric. */
-export function loneFabric({ identity, replica, machine }: NodeCore, detail: string): NodeFabric {
+export function loneFabric({ identity, replica, machine, driver }: NodeCore, detail: string): NodeFabric {
   const mesh = lonePeerDirectory(identity.nodeId);
   const { nodeId, clusterId, region, zone, version, roles } = identity;
   const self = (time: Time) => ({
@@ -43,7 +43,8 @@ export function loneFabric({ identity, replica, machine }: NodeCore, detail: str
       }),
       follow: () => () => {},
     },
-    component: { readiness: () => [{ name: "fabric", ok: true, detail }] },
+    // Checks run from here on, as at a node with a fabric.
+    component: { start: () => driver.begin(), readiness: () => [{ name: "fabric", ok: true, detail }] },
   };
 }
 
