@@ -197,7 +197,8 @@ async function memory(): Promise<Memory> {
     const { heapBytes, externalBytes, rssBytes } = await node.probe("gc");
     const mib = (bytes: number) => round(bytes / MIB);
     lives.push({ who, "heap MiB": mib(heapBytes), "buffers MiB": mib(externalBytes), "RSS MiB": mib(rssBytes) });
-    await node.stop("SIGKILL");
+    // Killed, it would be suspected while the others are filled.
+    await node.stop();
   }
   const pairs: Pair[] = [];
   for (let i = 1; i <= values.pairs; i++) pairs.push(await startPair(upstream, i, true));
@@ -300,7 +301,7 @@ report({
     ...nodeNotes,
     "The peer of a resolver is a client agent of Consul, which answers from its cache (it says so in X-Cache) and asks a server for what it lacks. Each agent and the resolver have one core; Consul's server and the resolver's node run on whatever core there is, have nothing to do meanwhile, and are not counted. Every service has been asked for before the figures count.",
     ...(besideThem?.notes ?? []),
-    `Memory: the node has its entries from another node over the fabric, as the resolver has them from the same node, so neither has registrations of its own. Both keep data directories, as users run them: the node its journal, the resolver its copy. ${values.pairs} pairs, which are looked at ${SETTLE_MS / 1000} s after the last of them had everything, so that the resolver has written its copy; nobody is told to collect garbage. What lives after a collection is of one pair more.`,
+    `Memory: the node has its entries from another node over the fabric, as the resolver has them from the same node, so neither has registrations of its own. Both keep data directories, as users run them: the node its journal, the resolver its copy. ${values.pairs} pairs, which are looked at ${SETTLE_MS / 1000} s after the last of them had everything, so that the resolver has written its copy; nobody is told to collect garbage. What lives after a collection is of one pair more; of the resolver's buffers 16 MiB count how often names are asked for, and take no memory before they are (resolver.max_entries decides how many, here the default).`,
     "No TLS on any side. No policy: each side judges no caller.",
   ],
 });
