@@ -13,6 +13,12 @@ export function keyWords(key: EntryKey | undefined): string {
   return key === undefined ? "" : `${key.namespace} ${key.name} ${key.instanceId}`;
 }
 
+/** The parts of `namespace/name/instance`. Undefined for other text, such as a name or an instance with a slash. */
+export function splitKey(text: string): { readonly namespace: string; readonly name: string; readonly instanceId: string } | undefined {
+  const [namespace = "", name = "", instanceId = "", ...more] = text.split("/");
+  return namespace === "" || name === "" || instanceId === "" || more.length > 0 ? undefined : { namespace, name, instanceId };
+}
+
 /** Columns of a list of entries. */
 export const ENTRY_COLUMNS: readonly Column<Entry>[] = [
   { title: "NAMESPACE", stored: ({ key }) => key?.namespace ?? "" },

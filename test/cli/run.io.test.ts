@@ -105,6 +105,7 @@ test.each([
   { argv: [...REGISTER, "--target", "h:99999"], says: "the port 99999 is not 1 to 65535" },
   { argv: [...REGISTER, "--target", "h:0/http"], says: "the port 0 is not 1 to 65535" },
   { argv: [...REGISTER, "--target", "h:1,weight=x"], says: "weight=0" },
+  { argv: [...REGISTER, "--check", "http,interval=10"], says: "--check http,interval=10: interval=10 is not a duration from 1s to 1h" },
   { argv: [...REGISTER, "--metadata", "k"], says: "not key=value" },
   { argv: [...REGISTER, "--metadata", "k=1", "--metadata", "k=2"], says: "given twice" },
   { argv: [...REGISTER, "--ttl", "soon"], says: "not a duration" },
@@ -378,7 +379,8 @@ test.each(["SECRET\r", "SECRET\n", "SÉCRET", "SECRET SECRET"])(
 test("register sends what the flags say, under a static lease", async () => {
   const fake = await startFake();
   const target = ["--target", "[::1]:8080/http,name=main,weight=5,priority=1", "--target", "db.internal:5432"];
-  const rest = ["--tag", "a", "--tag", "b", "--metadata", "k=v=w", "--scope", "region", "--health", "degraded", "-o", "json"];
+  const checks = ["--check", "http:/healthz,target=main,interval=10s", "--check", "tcp"];
+  const rest = [...checks, "--tag", "a", "--tag", "b", "--metadata", "k=v=w", "--scope", "region", "--health", "degraded", "-o", "json"];
   const { exit, stdout } = await waymark([...REGISTER, ...target, ...rest, "--server", fake.address]);
   expect(exit).toBe(0);
   expect(JSON.parse(stdout)).toMatchObject({ leaseId: "lease-1" });
@@ -391,6 +393,10 @@ test("register sends what the flags say, under a static lease", async () => {
         health: 2,
         tags: ["a", "b"],
         metadata: { k: "v=w" },
+        checks: [
+          { target: "main", interval: { seconds: 10n }, probe: { case: "http", value: { path: "/healthz" } } },
+          { target: "", probe: { case: "tcp" } },
+        ],
         targets: [
           { name: "main", host: "::1", port: 8080, protocol: "http", weight: 5, priority: 1 },
           { host: "db.internal", port: 5432, protocol: "" },
@@ -428,6 +434,26 @@ test.each([3_000, 90_000, 3_600_000])("register --keep renews a lease of %i ms a
   expect((await waymark([...REGISTER, ...flags], { interrupt: interrupt.signal, later })).exit).toBe(0);
   // The first is that of every command, after which it says that it goes on.
   expect(waits.slice(1)).toEqual(Array(3).fill(ttlMs / 3));
+});
+
+test.each([
+  { check: "ttl,interval=6s", waitMs: 2000, reports: [{ key: { name: "web", instanceId: "web-1" } }] },
+  { check: "ttl", waitMs: 10_000 / 3, reports: [{ key: { name: "web" } }] },
+  { check: "ttl,interval=2m", waitMs: 10_000, reports: [{ key: { name: "web" } }] },
+  { check: "tcp,interval=6s", waitMs: 10_000, reports: [] },
+])("register --keep --check $check renews after $waitMs ms", async ({ check, waitMs, reports }) => {
+  const fake = await startFake();
+  const interrupt = new AbortController();
+  const waits: number[] = [];
+  const later = (act: () => void, delayMs: number): (() => void) => {
+    waits.push(delayMs);
+    queueMicrotask(fake.callsOf("renew").length === 1 ? () => interrupt.abort() : act);
+    return () => {};
+  };
+  const flags = ["--keep", "--check", check, "--server", fake.address];
+  expect((await waymark([...REGISTER, ...flags], { interrupt: interrupt.signal, later })).exit).toBe(0);
+  expect(waits[1]).toBe(waitMs);
+  expect(fake.callsOf("renew")[0]?.request).toMatchObject({ reports });
 });
 
 test("unregister of what is not there is exit code 5", async () => {

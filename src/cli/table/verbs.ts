@@ -123,6 +123,11 @@ export const VERBS: readonly VerbSpec[] = [
         doc: "host:port[/protocol][,name=…][,weight=…][,priority=…].",
         isRepeatable: true,
       },
+      {
+        flags: "--check <check>",
+        doc: "Check that the node runs: grpc[:SERVICE], http[:/PATH], tcp, ttl or alias:NAMESPACE/NAME/INSTANCE, then options such as ,interval=10s,timeout=2s,target=NAME (see the guide on health).",
+        isRepeatable: true,
+      },
       { flags: "--tag <tag>", doc: "Tag.", isRepeatable: true },
       { flags: "--capability <capability>", doc: "Capability.", isRepeatable: true },
       { flags: "--resource <resource>", doc: "Resource.", isRepeatable: true },
@@ -143,6 +148,10 @@ export const VERBS: readonly VerbSpec[] = [
       [
         "register --namespace svc.market --name web --instance web-2 --target 10.0.0.2:8080/http,weight=5 --ttl 30s --keep",
         "an instance that lives as long as this command",
+      ],
+      [
+        "register --namespace svc.market --name web --instance web-3 --target 10.0.0.3:8080/http --check http:/healthz,interval=10s,timeout=2s",
+        "an instance that its node asks for /healthz every 10 s",
       ],
     ],
     load: async () => (await import("../verbs/register.ts")).register,

@@ -8,14 +8,14 @@ import { EXIT, UsageError } from "../exit.ts";
 import type { Flags } from "../flags.ts";
 import { messageJson } from "../messages.ts";
 import type { Verb } from "../table/verb.ts";
-import { keyWords } from "../words.ts";
+import { keyWords, splitKey } from "../words.ts";
 
 /** `namespace/name/instance`. A name or an instance with a slash can only be given by flags. */
 function keyOf(text: string, kind: EntryKind) {
-  const [namespace = "", name = "", instanceId = "", ...more] = text.split("/");
-  if (namespace === "" || name === "" || instanceId === "" || more.length > 0)
+  const names = splitKey(text);
+  if (names === undefined)
     throw new UsageError(`${text}: not namespace/name/instance; for names with a slash use --namespace, --name and --instance`);
-  return { kind, namespace, name, instanceId };
+  return { kind, ...names };
 }
 
 function keysOf(texts: readonly string[], flags: Flags) {

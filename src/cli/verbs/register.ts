@@ -1,10 +1,19 @@
 /** Verbs about single entries: register (and keep), unregister. */
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { durationFromMs, durationMs } from "@bufbuild/protobuf/wkt";
-import { type Entry, EntryKind, EntrySchema, HealthStatus, Scope, type TargetSchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import {
+  type Check,
+  type Entry,
+  EntryKind,
+  EntrySchema,
+  HealthStatus,
+  Scope,
+  type TargetSchema,
+} from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { DiscoveryService, RegisterResponseSchema, UnregisterResponseSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { RequestError } from "../../client/request-error.ts";
 import { backoffMs } from "../../lib/backoff.ts";
+import { parseCheck } from "../entries/check-flag.ts";
 import { sleep } from "../environment.ts";
 import { EXIT, type Exit, UsageError } from "../exit.ts";
 import type { Flags } from "../flags.ts";
@@ -58,6 +67,7 @@ function entryOf(flags: Flags): Entry {
     key,
     scope: flags.enum("scope", Scope),
     targets: flags.list("target").map(parseTarget),
+    checks: flags.list("check").map(parseCheck),
     tags: [...flags.list("tag")],
     capabilities: [...flags.list("capability")],
     resources: [...flags.list("resource")],
@@ -100,16 +110,25 @@ interface Kept {
   readonly ttlMs: number;
 }
 
-/** Renews at a third of the ttl, registers again when the lease is gone, and unregisters at the end. */
+/** How long a `ttl` check without an interval may go unrenewed. */
+const CHECK_INTERVAL_MS = 10_000;
+
+/**
+ * Renews at a third of the ttl, registers again when the lease is gone, and unregisters at the end. `ttl` checks are renewed with the lease, by a report
+ * about the entry, and then a third of the shortest interval counts if that is shorter.
+ */
 async function keep({ environment, out, client }: VerbContext, { request, ttlMs, leaseId: first }: Kept): Promise<Exit> {
   const { interrupt } = environment;
   let leaseId = first;
   let failures = 0;
+  const intervals = request.entries.flatMap(({ checks }) => checks).flatMap(ttlIntervalMs);
+  const reports = intervals.length === 0 ? [] : request.entries.flatMap(({ key }) => (key === undefined ? [] : [{ key }]));
+  const everyMs = Math.min(ttlMs, ...intervals) / 3;
   while (!interrupt.aborted) {
-    await sleep(environment, failures === 0 ? ttlMs / 3 : backoffMs(failures - 1, Math.random(), RETRY));
+    await sleep(environment, failures === 0 ? everyMs : backoffMs(failures - 1, Math.random(), RETRY));
     if (interrupt.aborted) break;
     try {
-      const { expiredLeaseIds } = await client().call(DiscoveryService.method.renew, { leaseIds: [leaseId] });
+      const { expiredLeaseIds } = await client().call(DiscoveryService.method.renew, { leaseIds: [leaseId], reports });
       if (expiredLeaseIds.length > 0) {
         ({ leaseId } = await client().call(DiscoveryService.method.register, request));
         out.note(`the lease was gone; registered again under ${leaseId}`);
@@ -124,6 +143,12 @@ async function keep({ environment, out, client }: VerbContext, { request, ttlMs,
   await client().call(DiscoveryService.method.unregister, { leaseId });
   out.note("unregistered");
   return EXIT.done;
+}
+
+/** The interval of a `ttl` check, and nothing for another one. */
+function ttlIntervalMs({ probe, interval }: Check): readonly number[] {
+  if (probe.case !== "ttl") return [];
+  return [interval === undefined ? CHECK_INTERVAL_MS : durationMs(interval)];
 }
 
 /** Whether another try may help: the server is away, or too busy to answer in time. */

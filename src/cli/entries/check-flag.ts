@@ -1,0 +1,137 @@
+/** The flag `--check` of `register`: one check of an entry as text. */
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import { durationFromMs } from "@bufbuild/protobuf/wkt";
+import { KIND_WORDS } from "../../../gen/waymark/catalog/v1/entry_kinds.ts";
+import { type CheckSchema, EntryKind } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { durationText, HOUR_MS, MINUTE_MS, parseDurationMs } from "../../lib/duration.ts";
+import { enumValue } from "../../lib/enum-words.ts";
+import { UsageError } from "../exit.ts";
+import { splitKey } from "../words.ts";
+
+type CheckInit = MessageInitShape<typeof CheckSchema>;
+
+/** What each kind of check is about, and the options that it takes. */
+const KINDS = {
+  grpc: { form: "grpc[:SERVICE]", options: ["target", "interval", "timeout", "failing", "passing", "tls"] },
+  http: { form: "http[:/PATH]", options: ["target", "interval", "timeout", "failing", "passing", "status", "tls"] },
+  tcp: { form: "tcp", options: ["target", "interval", "timeout", "failing", "passing"] },
+  ttl: { form: "ttl", options: ["interval", "failing", "passing"] },
+  alias: { form: "alias:NAMESPACE/NAME/INSTANCE", options: ["kind", "interval", "failing", "passing"] },
+} as const satisfies Record<string, { readonly form: string; readonly options: readonly string[] }>;
+
+type Kind = keyof typeof KINDS;
+
+const MAX_LOOKS = 10;
+const STATUS = /^([1-5]\d\d)(?:-([1-5]\d\d))?$/;
+
+/**
+ * Reads `KIND[:SUBJECT][,OPTION=VALUE…]`, such as `http:/healthz,interval=10s,timeout=2s`. The subject is the path of `http`, the service of `grpc`, or
+ * `namespace/name/instance` of `alias`; it has no comma. Throws a UsageError that names the flag and the rule. Rules that depend on the entry, such as the names of its targets, are left
+ * to the server.
+ */
+export function parseCheck(text: string): CheckInit {
+  const [head = "", ...rest] = text.split(",");
+  const colon = head.indexOf(":");
+  const kind = colon === -1 ? head : head.slice(0, colon);
+  if (!isKind(kind)) throw wrong(text, `not ${forms()}, with options after commas`);
+  const subject = colon === -1 ? undefined : head.slice(colon + 1);
+  const options = optionsOf(text, kind, rest);
+  const intervalMs = durationOf(text, options, "interval", HOUR_MS);
+  const timeoutMs = durationOf(text, options, "timeout", MINUTE_MS);
+  return {
+    target: options.get("target") ?? "",
+    ...(intervalMs !== undefined && { interval: durationFromMs(intervalMs) }),
+    ...(timeoutMs !== undefined && { timeout: durationFromMs(timeoutMs) }),
+    failing: looksOf(text, options, "failing"),
+    passing: looksOf(text, options, "passing"),
+    probe: probeOf(text, { kind, subject, options }),
+  };
+}
+
+interface Probed {
+  readonly kind: Kind;
+  readonly subject: string | undefined;
+  readonly options: ReadonlyMap<string, string>;
+}
+
+function probeOf(text: string, { kind, subject, options }: Probed): NonNullable<CheckInit["probe"]> {
+  const tls = options.has("tls");
+  if (subject === "") throw wrong(text, `nothing follows the colon; write ${KINDS[kind].form}`);
+  switch (kind) {
+    case "grpc":
+      return { case: "grpc", value: { service: subject ?? "", tls } };
+    case "http":
+      if (subject !== undefined && !/^\/[!-~]*$/.test(subject))
+        throw wrong(text, `the path ${subject} does not start with / or has a character that is not printable ASCII`);
+      return { case: "http", value: { path: subject ?? "", tls, ...statusesOf(text, options.get("status")) } };
+    case "tcp":
+    case "ttl":
+      if (subject !== undefined) throw wrong(text, `${kind} has nothing after a colon`);
+      return { case: kind, value: {} };
+    case "alias":
+      return { case: "alias", value: { key: aliasOf(text, subject ?? "", options.get("kind")) } };
+  }
+}
+
+function aliasOf(text: string, subject: string, kind: string | undefined) {
+  const names = splitKey(subject);
+  if (names === undefined) throw wrong(text, "not alias:NAMESPACE/NAME/INSTANCE; names with a slash need a file and waymark apply");
+  if (kind !== undefined && !KIND_WORDS.some((word) => word === kind))
+    throw wrong(text, `kind=${kind} is none of ${KIND_WORDS.join(", ")}`);
+  return { kind: kind === undefined ? EntryKind.SERVICE : enumValue(EntryKind, kind), ...names };
+}
+
+function statusesOf(text: string, status: string | undefined): { readonly statusMin?: number; readonly statusMax?: number } {
+  if (status === undefined) return {};
+  const [, min, max = min] = STATUS.exec(status) ?? [];
+  if (min === undefined || Number(min) > Number(max))
+    throw wrong(text, `status=${status} is not a status such as 204, nor a range such as 200-399`);
+  return { statusMin: Number(min), statusMax: Number(max) };
+}
+
+function optionsOf(text: string, kind: Kind, given: readonly string[]): ReadonlyMap<string, string> {
+  const known: readonly string[] = KINDS[kind].options;
+  const options = new Map<string, string>();
+  for (const option of given) {
+    const at = option.indexOf("=");
+    const name = at === -1 ? option : option.slice(0, at);
+    // `tls` alone is a fact; every other option has a value.
+    const isWhole = name === "tls" ? at === -1 : at !== -1 && at < option.length - 1;
+    if (!known.includes(name) || !isWhole)
+      throw wrong(text, `${option} is none of ${known.map((one) => (one === "tls" ? one : `${one}=…`)).join(", ")}`);
+    if (options.has(name)) throw wrong(text, `${name} is given twice`);
+    options.set(name, option.slice(at + 1));
+  }
+  return options;
+}
+
+function durationOf(text: string, options: ReadonlyMap<string, string>, name: string, maxMs: number): number | undefined {
+  const written = options.get(name);
+  if (written === undefined) return undefined;
+  const lengthMs = parseDurationMs(written);
+  if (lengthMs === undefined || lengthMs < 1000 || lengthMs > maxMs)
+    throw wrong(text, `${name}=${written} is not a duration from 1s to ${durationText(maxMs)}`);
+  return lengthMs;
+}
+
+/** 0 when it is not given, for the default of the server. */
+function looksOf(text: string, options: ReadonlyMap<string, string>, name: string): number {
+  const written = options.get(name);
+  if (written === undefined) return 0;
+  const looks = /^\d{1,2}$/.test(written) ? Number(written) : 0;
+  if (looks < 1 || looks > MAX_LOOKS) throw wrong(text, `${name}=${written} is not a whole number from 1 to ${MAX_LOOKS}`);
+  return looks;
+}
+
+function isKind(text: string): text is Kind {
+  return Object.hasOwn(KINDS, text);
+}
+
+function forms(): string {
+  const all = Object.values(KINDS).map(({ form }) => form);
+  return `${all.slice(0, -1).join(", ")} or ${all.at(-1)}`;
+}
+
+function wrong(text: string, rule: string): UsageError {
+  return new UsageError(`--check ${text}: ${rule}`);
+}

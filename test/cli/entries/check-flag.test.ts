@@ -1,0 +1,72 @@
+/** The flag `--check` of `waymark register`. */
+import { expect, test } from "vitest";
+import { parseCheck } from "../../../src/cli/entries/check-flag.ts";
+import { UsageError } from "../../../src/cli/exit.ts";
+
+const seconds = (count: number) => ({ seconds: BigInt(count) });
+
+test.each([
+  { text: "tcp", want: { target: "", failing: 0, passing: 0, probe: { case: "tcp", value: {} } } },
+  { text: "ttl,interval=30s,failing=2", want: { interval: seconds(30), failing: 2, probe: { case: "ttl", value: {} } } },
+  { text: "grpc", want: { probe: { case: "grpc", value: { service: "", tls: false } } } },
+  {
+    text: "grpc:market.v1.Web,tls,target=grpc,timeout=2s",
+    want: { target: "grpc", timeout: seconds(2), probe: { case: "grpc", value: { service: "market.v1.Web", tls: true } } },
+  },
+  { text: "http", want: { probe: { case: "http", value: { path: "", tls: false } } } },
+  {
+    text: "http:/healthz?full=1:2,interval=1h,timeout=1m,failing=10,passing=1,status=200-399",
+    want: {
+      interval: seconds(3600),
+      timeout: seconds(60),
+      failing: 10,
+      passing: 1,
+      probe: { case: "http", value: { path: "/healthz?full=1:2", statusMin: 200, statusMax: 399 } },
+    },
+  },
+  { text: "http:/,status=204", want: { probe: { value: { path: "/", statusMin: 204, statusMax: 204 } } } },
+  {
+    text: "alias:svc.market/db/db-1",
+    want: { probe: { case: "alias", value: { key: { kind: 1, namespace: "svc.market", name: "db", instanceId: "db-1" } } } },
+  },
+  { text: "alias:a/b/c,kind=queue", want: { probe: { value: { key: { kind: 4 } } } } },
+])("$text is a check", ({ text, want }) => {
+  expect(parseCheck(text)).toMatchObject(want);
+});
+
+const FORMS = "not grpc[:SERVICE], http[:/PATH], tcp, ttl or alias:NAMESPACE/NAME/INSTANCE, with options after commas";
+
+test.each([
+  { text: "", rule: FORMS },
+  { text: "script:/bin/true", rule: FORMS },
+  { text: "constructor", rule: FORMS },
+  { text: "/healthz", rule: FORMS },
+  { text: "http:", rule: "nothing follows the colon; write http[:/PATH]" },
+  { text: "http:healthz", rule: "the path healthz does not start with / or has a character that is not printable ASCII" },
+  { text: "http:/a b", rule: "the path /a b does not start with / or has a character that is not printable ASCII" },
+  { text: "tcp:80", rule: "tcp has nothing after a colon" },
+  { text: "ttl:30s", rule: "ttl has nothing after a colon" },
+  { text: "alias", rule: "not alias:NAMESPACE/NAME/INSTANCE; names with a slash need a file and waymark apply" },
+  { text: "alias:a/b/c/d", rule: "not alias:NAMESPACE/NAME/INSTANCE; names with a slash need a file and waymark apply" },
+  { text: "alias:a/b/c,kind=thing", rule: "kind=thing is none of service, " },
+  { text: "tcp,", rule: " is none of target=…, interval=…, timeout=…, failing=…, passing=…" },
+  { text: "tcp,tls", rule: "tls is none of target=…" },
+  { text: "http,tls=yes", rule: "tls=yes is none of target=…, interval=…, timeout=…, failing=…, passing=…, status=…, tls" },
+  { text: "http,interval", rule: "interval is none of target=…" },
+  { text: "http,interval=", rule: "interval= is none of target=…" },
+  { text: "ttl,timeout=2s", rule: "timeout=2s is none of interval=…, failing=…, passing=…" },
+  { text: "ttl,target=http", rule: "target=http is none of interval=…, failing=…, passing=…" },
+  { text: "tcp,interval=5s,interval=6s", rule: "interval is given twice" },
+  { text: "tcp,interval=10", rule: "interval=10 is not a duration from 1s to 1h" },
+  { text: "tcp,interval=999ms", rule: "interval=999ms is not a duration from 1s to 1h" },
+  { text: "tcp,interval=3601s", rule: "interval=3601s is not a duration from 1s to 1h" },
+  { text: "tcp,timeout=61s", rule: "timeout=61s is not a duration from 1s to 1m" },
+  { text: "tcp,failing=0", rule: "failing=0 is not a whole number from 1 to 10" },
+  { text: "tcp,passing=11", rule: "passing=11 is not a whole number from 1 to 10" },
+  { text: "tcp,passing=1.5", rule: "passing=1.5 is not a whole number from 1 to 10" },
+  { text: "http,status=99", rule: "status=99 is not a status such as 204, nor a range such as 200-399" },
+  { text: "http,status=300-200", rule: "status=300-200 is not a status such as 204, nor a range such as 200-399" },
+])("--check $text is refused: $rule", ({ text, rule }) => {
+  expect(() => parseCheck(text)).toThrow(UsageError);
+  expect(() => parseCheck(text)).toThrow(`--check ${text}: ${rule}`);
+});
