@@ -5,7 +5,7 @@ import type { Batch, BatchLease, BatchPut } from "../../src/catalog/batch.ts";
 import { EntryStamper, finishEntry, type StampedEntry } from "../../src/catalog/entry/codec.ts";
 import { Leases } from "../../src/catalog/leases.ts";
 import { Lookup } from "../../src/catalog/query/lookup.ts";
-import type { MaintenanceOrder } from "../../src/catalog/record/maintenance.ts";
+import type { MaintenanceOrders } from "../../src/catalog/record/maintenance.ts";
 import { BODY, type Body, type KeyText, KIND, keyText } from "../../src/catalog/record/record.ts";
 import { Slab } from "../../src/catalog/record/slab.ts";
 import { StoredRecord } from "../../src/catalog/record/stored-record.ts";
@@ -92,7 +92,9 @@ interface ReceivedRecord {
   readonly body: Body;
   readonly hlcMs: number;
   readonly nodeId: string;
-  readonly order?: MaintenanceOrder;
+  readonly orders?: MaintenanceOrders;
+  /** Whose entry it is. Not set means ann. */
+  readonly principal?: string;
 }
 
 const NO_QUOTA = { entries: 0, watches: 0, bytes: 0 };
@@ -173,7 +175,7 @@ export class Registry {
   }
 
   /** Another node's record of any key arrives. */
-  receive(of: StampedEntry, { body, hlcMs, nodeId, order }: ReceivedRecord, time: Time): void {
+  receive(of: StampedEntry, { body, hlcMs, nodeId, orders, principal = "ann" }: ReceivedRecord, time: Time): void {
     const origin = this.replica.origin(nodeId, 1);
     const seq = origin.through + 1;
     origin.through = seq;
@@ -181,9 +183,9 @@ export class Registry {
     const bytes = body === BODY.ENTRY ? finishEntry(content, { registeredWallMs: 1, updatedWallMs: 1, load: undefined }) : undefined;
     const where = bytes === undefined ? 0 : this.replica.slab.put(bytes);
     const numbers = { seq, hlc: (WALL + hlcMs) * HLC_PER_MS, firstSeq: seq, filterSeq: seq };
-    const said = { key, namespace, name, kind, scope, reach: scope, health, traits, principal: "ann" };
+    const said = { key, namespace, name, kind, scope, reach: scope, health, traits, principal };
     const held = { at: where, sizeBytes: bytes?.length ?? 0, contentBytes: bytes === undefined ? 0 : content.length };
-    this.replica.install(new StoredRecord({ ...said, ...numbers, ...held, origin, body, order }), time);
+    this.replica.install(new StoredRecord({ ...said, ...numbers, ...held, origin, body, orders }), time);
   }
 
   /** Hands the next batch to the journal, which has not answered yet. */

@@ -123,6 +123,25 @@ test("the principal of an entry and an operator may order it; another caller may
   expect(json(await set(ANN, { keys: [key("web"), key("db")], on: true, reason: "x" }))).toEqual({ changed: "1", unchanged: "1" });
 });
 
+test("who ordered it: the principal of an entry does not end an operator's order, here and elsewhere", async () => {
+  await register("web");
+  hear("b", "b1");
+  answers = { b: { response: { changed: 1 } } };
+  await set(OPERATOR, { keys: [key("web"), key("b1")], on: true });
+  const refused = json(await set(ANN, { keys: [key("web"), key("b1")] }));
+  expect(refused).toMatchObject({
+    changed: "1",
+    refusals: [
+      { key: { name: "web" }, reason: "REASON_DISCOVERY_ACCESS_DENIED", message: expect.stringContaining("mesh.operate") as string },
+    ],
+  });
+  expect(asked.map(({ maintain: { isOn, principal, isForAll } }) => [isOn, principal, isForAll])).toEqual([
+    [true, "op", true],
+    [false, "ann", false],
+  ]);
+  expect(json(await set(OPERATOR, { keys: [key("web")] }))).toEqual({ changed: "1" });
+});
+
 test("only an operator may order it for a node, which must be known; entries of the control plane are left out", async () => {
   await register("web", "db");
   const { nodeId } = inside.core.identity;

@@ -22,7 +22,7 @@ import { findKind } from "../entry/kinds.ts";
 import type { Bounds } from "../entry/names.ts";
 import { Problems } from "../entry/problems.ts";
 import { SCOPE, type Scope } from "../entry/scope.ts";
-import { type MaintenanceOrder, readOrder, roomOrder, writeOrder } from "./maintenance.ts";
+import { type MaintenanceOrder, readOrder, roomOrders, writeOrders } from "./maintenance.ts";
 import { BODY, type CatalogRecord, type EntryKey } from "./record.ts";
 
 /** The highest number of a change. It is the same on every node and leaves room for arithmetic. */
@@ -50,7 +50,7 @@ export type RecordBody =
 /** The fields of a record beside its statement. The principal has at most 512 characters. */
 export type RecordHead = Pick<
   CatalogRecord,
-  "seq" | "hlc" | "reach" | "filterSeq" | "firstSeq" | "principal" | "unregisteredHlc" | "order"
+  "seq" | "hlc" | "reach" | "filterSeq" | "firstSeq" | "principal" | "unregisteredHlc" | "orders"
 >;
 
 /** Unknown fields of a newer version, unchanged, so that they can be passed on. */
@@ -68,9 +68,8 @@ export function encodeRecord(head: RecordHead, body: RecordBody, unknown: Unknow
   const { seq, hlc, filterSeq, firstSeq } = head;
   assert(seq > 0 && Number.isSafeInteger(seq) && hlc >= 0 && Number.isSafeInteger(hlc), "a record has a seq and an hlc", { seq, hlc });
   assert(filterSeq <= seq && firstSeq <= seq, "a record's earlier seqs are not after its own", { seq, filterSeq, firstSeq });
-  const { order } = head;
-  const orderBytes = order === undefined ? 0 : roomOrder(order);
-  const headBytes = FIXED_BYTES + 3 * head.principal.length + orderBytes + unknown.record.length + unknown.tombstone.length;
+  const { orders } = head;
+  const headBytes = FIXED_BYTES + 3 * head.principal.length + roomOrders(orders) + unknown.record.length + unknown.tombstone.length;
   const out = takeBytes(headBytes + (body.body === BODY.ENTRY ? body.entry.length : roomEntryKey(body.key)));
   let at = writeVarint(out, writeVarint(out, 0, RECORD_TAG.seq), seq);
   at = writeNumberField(out, at, RECORD_TAG.hlc, hlc);
@@ -80,7 +79,7 @@ export function encodeRecord(head: RecordHead, body: RecordBody, unknown: Unknow
   at = writeTextField(out, at, RECORD_TAG.principal, head.principal);
   at = writeBody(out, at, body, unknown.tombstone);
   at = writeNumberField(out, at, RECORD_TAG.unregisteredHlc, head.unregisteredHlc ?? 0);
-  if (order !== undefined) at = writeOrder(out, at, RECORD_TAG.order, order);
+  if (orders !== undefined) at = writeOrders(out, at, orders);
   return out.subarray(0, writeBytes(out, at, unknown.record));
 }
 
@@ -124,7 +123,8 @@ export function decodeStoredRecord(bytes: Uint8Array, bounds: Bounds): WireRecor
   const reader = new WireReader(bytes);
   const head = { seq: 0, hlc: 0, reach: 0, filterSeq: 0, firstSeq: 0, principal: "" };
   let unregisteredHlc: number | undefined;
-  let order: MaintenanceOrder | undefined;
+  let operators: MaintenanceOrder | undefined;
+  let owners: MaintenanceOrder | undefined;
   let body: RecordBody | undefined;
   let unknown: UnknownFields | undefined;
   while (!reader.isDone()) {
@@ -136,7 +136,8 @@ export function decodeStoredRecord(bytes: Uint8Array, bounds: Bounds): WireRecor
     else if (tag === RECORD_TAG.filterSeq) head.filterSeq = reader.varint();
     else if (tag === RECORD_TAG.firstSeq) head.firstSeq = reader.varint();
     else if (tag === RECORD_TAG.unregisteredHlc) unregisteredHlc = reader.varint();
-    else if (tag === RECORD_TAG.order) order = readOrder(reader);
+    else if (tag === RECORD_TAG.order) operators = readOrder(reader);
+    else if (tag === RECORD_TAG.ownerOrder) owners = readOrder(reader);
     else if (tag === RECORD_TAG.principal) head.principal = reader.text();
     else if (body !== undefined && (tag === RECORD_TAG.entry || tag === RECORD_TAG.tombstone)) throw malformed("more than one body");
     else if (tag === RECORD_TAG.entry) body = { body: BODY.ENTRY, entry: reader.view() };
@@ -156,7 +157,8 @@ export function decodeStoredRecord(bytes: Uint8Array, bounds: Bounds): WireRecor
     throw malformed(`unregistered_hlc ${unregisteredHlc} after hlc ${head.hlc}`);
   if (head.principal.length > MAX_PRINCIPAL_LENGTH) throw malformed(`principal of ${head.principal.length} characters`);
   if (body === undefined) throw malformed("neither entry nor tombstone");
-  const known = { ...head, reach: reach as Scope, unregisteredHlc, order, unknown }; // Checked just above.
+  const orders = operators === undefined && owners === undefined ? undefined : { operators, owners };
+  const known = { ...head, reach: reach as Scope, unregisteredHlc, orders, unknown }; // Checked just above.
   return body.body === BODY.ENTRY ? { ...known, body: body.body, entry: body.entry } : { ...known, body: body.body, key: body.key };
 }
 

@@ -5,7 +5,7 @@
  */
 import { KIND as KIND_NUMBERS } from "../../../gen/waymark/catalog/v1/entry_kinds.ts";
 import type { Scope } from "../entry/scope.ts";
-import type { MaintenanceOrder } from "./maintenance.ts";
+import type { MaintenanceOrders } from "./maintenance.ts";
 
 /** `namespace \0 name \0 kind digit \0 instance \0 cluster`: code-unit order is the catalog's key order. */
 export type KeyText = string & { readonly __brand: "KeyText" };
@@ -93,8 +93,8 @@ export interface CatalogRecord {
    * Undefined means none.
    */
   readonly unregisteredHlc?: number | undefined;
-  /** The newest order about the maintenance of the key that its origin knew. */
-  readonly order?: MaintenanceOrder | undefined;
+  /** The newest orders about the maintenance of the key that its origin knew. */
+  readonly orders?: MaintenanceOrders | undefined;
   /** Address of the entry's bytes in the slab. Without meaning for a tombstone. */
   readonly at: number;
   /** Encoded size in bytes; 0 for a tombstone. */

@@ -6,7 +6,7 @@ import type { Scope } from "../entry/scope.ts";
 import type { ChangeLog } from "../replica/change-log.ts";
 import { compareForView } from "../replica/view.ts";
 import type { RecordHead, UnknownFields } from "./codec.ts";
-import type { MaintenanceOrder } from "./maintenance.ts";
+import type { MaintenanceOrders } from "./maintenance.ts";
 import {
   BODY,
   type Body,
@@ -157,14 +157,14 @@ export function entryFields(
   { origin, slab }: { readonly origin: Origin; readonly slab: Pick<Slab, "put"> },
 ): StoredRecordFields {
   const { key, namespace, name, kind, scope, health, traits, hasAliases, hasChecks, contentBytes } = stamped;
-  const { seq, hlc, firstSeq, filterSeq, reach, principal, unregisteredHlc, order, entry } = record;
+  const { seq, hlc, firstSeq, filterSeq, reach, principal, unregisteredHlc, orders, entry } = record;
   const at = slab.put(entry);
   const sizeBytes = entry.length;
   // HOT: one literal; each object that is spread into another costs as much as reading a field (bench/versions.ts, replication).
   // biome-ignore format: a line a group
   return {
     key, namespace, name, kind, scope, health, traits, hasAliases, hasChecks, contentBytes,
-    origin, seq, hlc, firstSeq, filterSeq, body: BODY.ENTRY, reach, principal, unregisteredHlc, order, at, sizeBytes,
+    origin, seq, hlc, firstSeq, filterSeq, body: BODY.ENTRY, reach, principal, unregisteredHlc, orders, at, sizeBytes,
   };
 }
 
@@ -179,8 +179,8 @@ export function keepUnknown(stored: StoredRecord, unknown: UnknownFields): void 
   unknownFields.set(stored, unknown);
 }
 
-/** Orders by stored record. Few records have one, so they take no room in the others. */
-const orders = new WeakMap<StoredRecord, MaintenanceOrder>();
+/** Orders by stored record. Few records have any, so they take no room in the others. */
+const ordersOf = new WeakMap<StoredRecord, MaintenanceOrders>();
 
 /** Bits of the packed small fields. Packing saves 40 B a record, which is 40 MB at 1M entries. */
 const KIND_SHIFT = 0;
@@ -191,7 +191,7 @@ const HEALTH_SHIFT = 12;
 const SHOWN_SHIFT = 15;
 const NO_ALIASES = 1 << 18;
 const NO_CHECKS = 1 << 19;
-const HAS_ORDER = 1 << 20;
+const HAS_ORDERS = 1 << 20;
 /** Kinds have the numbers 1 to 9. */
 const KIND_BITS = 15;
 const THREE_BITS = 7;
@@ -249,7 +249,7 @@ export class StoredRecord implements CatalogRecord {
     this.at = fields.at;
     this.#bits = pack(fields);
     this.#sizes = (fields.sizeBytes << SIZE_BITS) | fields.contentBytes;
-    if (fields.order !== undefined) orders.set(this, fields.order);
+    if (fields.orders !== undefined) ordersOf.set(this, fields.orders);
   }
 
   get hlc(): number {
@@ -282,8 +282,8 @@ export class StoredRecord implements CatalogRecord {
   get mayHaveChecks(): boolean {
     return (this.#bits & NO_CHECKS) === 0;
   }
-  get order(): MaintenanceOrder | undefined {
-    return (this.#bits & HAS_ORDER) === 0 ? undefined : orders.get(this);
+  get orders(): MaintenanceOrders | undefined {
+    return (this.#bits & HAS_ORDERS) === 0 ? undefined : ordersOf.get(this);
   }
   get sizeBytes(): number {
     return this.#sizes >>> SIZE_BITS;
@@ -314,8 +314,8 @@ export class StoredRecord implements CatalogRecord {
     this.principal = next.principal;
     this.unregisteredHlc = next.unregisteredHlc;
     this.at = next.at;
-    if (next.order !== undefined) orders.set(this, next.order);
-    else if (this.order !== undefined) orders.delete(this);
+    if (next.orders !== undefined) ordersOf.set(this, next.orders);
+    else if (this.orders !== undefined) ordersOf.delete(this);
     this.#bits = next.#bits;
     this.#sizes = next.#sizes;
     const unknown = unknownFields.get(next);
@@ -333,7 +333,7 @@ function pack(fields: StoredRecordFields): number {
     (fields.health << HEALTH_SHIFT) |
     (fields.hasAliases === false ? NO_ALIASES : 0) |
     (fields.hasChecks === false ? NO_CHECKS : 0) |
-    (fields.order === undefined ? 0 : HAS_ORDER)
+    (fields.orders === undefined ? 0 : HAS_ORDERS)
   );
 }
 

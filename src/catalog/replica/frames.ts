@@ -9,7 +9,7 @@ import type { EntryStamper } from "../entry/codec.ts";
 import type { Bounds } from "../entry/names.ts";
 import { mayHold, type Relation, relationOf, SCOPE, SCOPE_NAMES, type Scope } from "../entry/scope.ts";
 import { decodeRecord, encodeRecord, isSeq, type WireRecord } from "../record/codec.ts";
-import { isNewerOrder } from "../record/maintenance.ts";
+import { hasNewerOrder } from "../record/maintenance.ts";
 import { BODY, HEALTH, type KeyText, keyParts, keyText } from "../record/record.ts";
 import {
   entryFields,
@@ -228,7 +228,7 @@ export class FrameReceiver {
       transfer?.installed();
     }
     if (endsBeforeHlc(stored) > 0) taken.superseded.push(...this.#superseded(stored));
-    if (stored.order !== undefined) taken.superseded.push(...this.#reordered(stored));
+    if (stored.orders !== undefined) taken.superseded.push(...this.#reordered(stored));
   }
 
   /**
@@ -325,10 +325,10 @@ export class FrameReceiver {
     return own.filter((each) => each.body === BODY.ENTRY && each.hlc < endedHlc).slice(0, 1);
   }
 
-  /** This node's own live record of the key, which does not go by this order about its maintenance yet. */
-  #reordered({ key, order }: StoredRecord): readonly StoredRecord[] {
+  /** This node's own live record of the key, which does not go by these orders about its maintenance yet. */
+  #reordered({ key, orders }: StoredRecord): readonly StoredRecord[] {
     const own = this.#replica.own(key);
-    return own?.body === BODY.ENTRY && isNewerOrder(order, own.order) ? [own] : [];
+    return own?.body === BODY.ENTRY && hasNewerOrder(orders, own.orders) ? [own] : [];
   }
 }
 

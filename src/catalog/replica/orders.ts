@@ -1,5 +1,5 @@
-/** Which order about the maintenance of a key counts (semantics.md, Maintenance). */
-import { type MaintenanceOrder, newerOrder } from "../record/maintenance.ts";
+/** Which orders about the maintenance of a key count (semantics.md, Maintenance). */
+import { type MaintenanceOrders, newerOrders } from "../record/maintenance.ts";
 import type { KeyText } from "../record/record.ts";
 import type { StoredRecord } from "../record/stored-record.ts";
 import { isOfKeysCluster } from "./view.ts";
@@ -12,12 +12,12 @@ interface OrderSource {
 }
 
 /**
- * The newest order that a record of the key carries: of any origin of the key's cluster, staged ones included, and of entries and tombstones alike.
- * So the next registration of the key goes by it, at whatever node. HOT: where no record has an order, it looks nothing up.
+ * The newest orders that records of the key carry: of any origin of the key's cluster, staged ones included, and of entries and tombstones alike.
+ * So the next registration of the key goes by them, at whatever node. HOT: where no record has an order, it looks nothing up.
  */
-export function newestOrder(replica: OrderSource, key: KeyText): MaintenanceOrder | undefined {
+export function newestOrders(replica: OrderSource, key: KeyText): MaintenanceOrders | undefined {
   if (!replica.hasOrders) return undefined;
-  let newest = replica.own(key)?.order;
-  for (const record of replica.records(key)) if (isOfKeysCluster(record)) newest = newerOrder(newest, record.order);
+  let newest = replica.own(key)?.orders;
+  for (const record of replica.records(key)) if (isOfKeysCluster(record)) newest = newerOrders(newest, record.orders);
   return newest;
 }

@@ -17,7 +17,7 @@ import { Forgetting } from "./forgetting.ts";
 import { applyMarks } from "./lost-marks.ts";
 import type { LostOrigins } from "./lost-origins.ts";
 import { NamespaceDigests } from "./namespace-digest.ts";
-import { newestOrder } from "./orders.ts";
+import { newestOrders } from "./orders.ts";
 import { type OriginPlace, Origins } from "./origins.ts";
 import { NO_REVISION, type Owed, PastViews, wasSeen } from "./past-views.ts";
 import { type Ended, endOf, type OwnPut, Staging, stampWith } from "./staging.ts";
@@ -207,7 +207,7 @@ export class Replica {
       hasAliases: put.hasAliases,
       hasChecks: put.hasChecks,
       unregisteredHlc: carriedHlc(before),
-      order: put.order,
+      orders: put.orders,
       at: this.slab.put(put.bytes),
       sizeBytes: put.bytes.length,
       contentBytes: put.contentBytes,
@@ -217,14 +217,14 @@ export class Replica {
   /**
    * Numbers and stages a tombstone of this node for a key that is held here, of any origin. `unregistered` hides older records of every
    * origin, so its reach is as wide as any of theirs. `expired` ends this node's own record and takes its stamp. It also carries the newest
-   * known unregister of the key, because a node that hears of that unregister later would show older records again; and an order about its
+   * known unregister of the key, because a node that hears of that unregister later would show older records again; and the orders about its
    * maintenance.
    */
   stageTombstone(
     of: Ended,
     body: typeof BODY.EXPIRED | typeof BODY.UNREGISTERED,
     hlc: number,
-    order = newestOrder(this, of.key),
+    orders = newestOrders(this, of.key),
   ): StoredRecord {
     const before = this.own(of.key);
     const seq = this.#staging.nextSeq();
@@ -234,7 +234,7 @@ export class Replica {
     const unregisteredHlc = body === BODY.UNREGISTERED ? undefined : knownEndHlc(before, this.records(of.key));
     const stamp = stampWith(hlc, unregisteredHlc);
     const firstSeq = before?.firstSeq ?? seq;
-    return this.#stage(endOf(of, { origin: this.self, body, reach, seq, hlc: stamp, firstSeq, unregisteredHlc, order }));
+    return this.#stage(endOf(of, { origin: this.self, body, reach, seq, hlc: stamp, firstSeq, unregisteredHlc, orders }));
   }
 
   /** Staged records, oldest first. */
@@ -522,13 +522,13 @@ export class Replica {
   }
 
   #stage(fields: StoredRecordFields): StoredRecord {
-    if (fields.order !== undefined) this.hasOrders = true;
+    if (fields.orders !== undefined) this.hasOrders = true;
     return this.#staging.add(new StoredRecord(fields));
   }
 
-  #note({ scope, origin, namespace, order }: StoredRecord): void {
+  #note({ scope, origin, namespace, orders }: StoredRecord): void {
     if (scope === SCOPE.LOCAL && origin === this.self) this.localNamespaces.add(namespace);
-    if (order !== undefined) this.hasOrders = true;
+    if (orders !== undefined) this.hasOrders = true;
   }
 
   #any(key: KeyText): StoredRecord | undefined {

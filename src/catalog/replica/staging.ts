@@ -22,7 +22,7 @@ export type Ended = Pick<CatalogRecord, "key" | "namespace" | "name" | "kind" | 
 // HOT: one literal; spreading its parts costs a hundredth of an entry that comes and goes (`versions`).
 export function endOf(
   of: Ended,
-  said: Pick<StoredRecordFields, "origin" | "body" | "reach" | "seq" | "hlc" | "firstSeq" | "unregisteredHlc" | "order">,
+  said: Pick<StoredRecordFields, "origin" | "body" | "reach" | "seq" | "hlc" | "firstSeq" | "unregisteredHlc" | "orders">,
 ): StoredRecordFields {
   return {
     key: of.key,
@@ -41,7 +41,7 @@ export function endOf(
     traits: of.traits,
     principal: of.principal,
     unregisteredHlc: said.unregisteredHlc,
-    order: said.order,
+    orders: said.orders,
     at: 0,
     sizeBytes: 0,
     contentBytes: 0,

@@ -8,7 +8,7 @@ import type { EntryStamper } from "../../catalog/entry/codec.ts";
 import { isReservedNamespace } from "../../catalog/entry/names.ts";
 import { SCOPE } from "../../catalog/entry/scope.ts";
 import type { Leases } from "../../catalog/leases.ts";
-import type { MaintenanceOrder } from "../../catalog/record/maintenance.ts";
+import type { MaintenanceOrders } from "../../catalog/record/maintenance.ts";
 import { BODY, type KeyText } from "../../catalog/record/record.ts";
 import type { StoredRecord } from "../../catalog/record/stored-record.ts";
 import { sameFilter } from "../../catalog/record/traits.ts";
@@ -46,8 +46,8 @@ export interface HandOverParts {
   readonly grant: (principal: string, time: Time) => string;
   /** Puts a key under a lease. `isLive`: this node already has a live record of it. */
   readonly attach: (key: KeyText, leaseId: string, isLive: boolean) => void;
-  /** An entry was taken over that goes by this order. */
-  readonly onOrder: (key: KeyText, order: MaintenanceOrder) => void;
+  /** An entry was taken over that goes by these orders. */
+  readonly onOrders: (key: KeyText, orders: MaintenanceOrders) => void;
 }
 
 /** A record as it was when it was looked at. Its stored record may have changed since. */
@@ -230,14 +230,14 @@ export class HandOver {
   }
 
   #put(stored: StoredRecord, { stamped, bytes }: AtNode, leaseId: string): void {
-    const { replica, gate, attach, onOrder } = this.#parts;
+    const { replica, gate, attach, onOrders } = this.#parts;
     const own = replica.own(stored.key);
     const isLive = own !== undefined && own.body === BODY.ENTRY;
     attach(stored.key, leaseId, isLive);
     gate.stage(stored.key, stamped);
-    const { principal, order } = stored;
-    const said = { ...stamped, principal, hlc: stored.hlc + 1, order, bytes };
-    if (order !== undefined) onOrder(stored.key, order);
+    const { principal, orders } = stored;
+    const said = { ...stamped, principal, hlc: stored.hlc + 1, orders, bytes };
+    if (orders !== undefined) onOrders(stored.key, orders);
     replica.stagePut({ ...said, isFilterChange: !isLive || !sameFilter(own, stored) });
   }
 
@@ -252,8 +252,8 @@ export class HandOver {
   }
 }
 
-function mayOffer({ mayHaveChecks, order }: StoredRecord, { runsChecks, takesOrders }: Taker): boolean {
-  return (runsChecks || !mayHaveChecks) && (takesOrders || order === undefined);
+function mayOffer({ mayHaveChecks, orders }: StoredRecord, { runsChecks, takesOrders }: Taker): boolean {
+  return (runsChecks || !mayHaveChecks) && (takesOrders || orders === undefined);
 }
 
 /**

@@ -1,27 +1,29 @@
 /**
- * The maintenance of own entries (semantics.md, Maintenance): takes orders, takes up those that records of other nodes carry, and ends what is over. An
- * order is part of the key's newest record here, be it an entry or a tombstone.
+ * The maintenance of own entries (semantics.md, Maintenance): takes orders, takes up those that records of other nodes carry, and ends what is over.
+ * Orders are part of the key's newest record here, be it an entry or a tombstone.
  */
-import { isInForce, isNewerOrder, type MaintenanceOrder } from "../../catalog/record/maintenance.ts";
+import { hasNewerOrder, isInForce, type MaintenanceOrders, ordersOf } from "../../catalog/record/maintenance.ts";
 import { BODY, HEALTH, type KeyText } from "../../catalog/record/record.ts";
 import type { StoredRecord } from "../../catalog/record/stored-record.ts";
-import { newestOrder } from "../../catalog/replica/orders.ts";
+import { newestOrders } from "../../catalog/replica/orders.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import { type Reason, WaymarkError } from "../../lib/errors.ts";
-import type { Hlc } from "../../lib/hlc.ts";
+import { type Hlc, MAX_STAMP } from "../../lib/hlc.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Puts } from "./puts.ts";
 import type { UndoLog } from "./undo-log.ts";
 
-/** What somebody orders, and for whose entries. */
+/** What somebody orders. */
 export interface OrderedMaintenance {
   readonly isOn: boolean;
   /** At most 256 bytes of UTF-8. Empty for an end. */
   readonly reason: string;
   /** As in `MaintenanceOrder`. 0 for an end. */
   readonly untilMs: number;
-  /** Only entries of this principal. Undefined for an operator, who may order it for all. */
-  readonly principal: string | undefined;
+  /** The principal that orders it. */
+  readonly giver: string;
+  /** Whether it orders this as an operator, for the entries of all principals; otherwise only for its own. */
+  readonly isOperator: boolean;
 }
 
 /** What became of an order for one key. */
@@ -46,7 +48,7 @@ const TICK_COUNT = 1000;
 
 export class Maintenance {
   readonly #parts: MaintenanceParts;
-  /** When the maintenance of an own entry ends by itself, in ms of wall clock. A key may be here whose order was replaced meanwhile. */
+  /** When the next order about an own entry ends by itself, in ms of wall clock. A key may be here whose order was replaced meanwhile. */
   readonly #ends = new Map<KeyText, number>();
   #nextEndMs = Number.POSITIVE_INFINITY;
   /** Keys for which a newer order may be known than their own records carry. */
@@ -56,17 +58,18 @@ export class Maintenance {
     this.#parts = parts;
   }
 
-  /** An own entry goes by this order, which may be staged. */
-  note(key: KeyText, { isOn, untilMs }: MaintenanceOrder): void {
-    if (!isOn || untilMs === 0) return;
-    this.#ends.set(key, untilMs);
-    this.#nextEndMs = Math.min(this.#nextEndMs, untilMs);
+  /** An own entry goes by these orders, which may be staged. What ended before this time has been seen to. */
+  note(key: KeyText, orders: MaintenanceOrders, sinceMs: number): void {
+    const endMs = nextEndMs(orders, sinceMs);
+    if (endMs === undefined) return;
+    this.#ends.set(key, endMs);
+    this.#nextEndMs = Math.min(this.#nextEndMs, endMs);
   }
 
   /** To be called when the rows of the journal are back. Cost: a look at each own record. */
   restored(): void {
     const { replica } = this.#parts;
-    for (const { key, order } of replica.self.log.list()) if (order !== undefined) this.note(key, order);
+    for (const { key, orders } of replica.self.log.list()) if (orders !== undefined) this.note(key, orders, 0);
   }
 
   /** Stages an order for keys that are registered here, or were here last. Throws `clock_skew` when it cannot be stamped. */
@@ -79,12 +82,19 @@ export class Maintenance {
     const own = replica.own(key);
     const refusal = refusalOf(own, replica, key, ordered);
     if (own === undefined || refusal !== undefined) return refusal ?? NOT_HERE;
-    const known = newestOrder(replica, key);
-    if (isSaid(known, own, ordered, time)) return UNCHANGED;
-    const { isOn, reason, untilMs } = ordered;
-    const order = { hlc: this.#parts.hlc.stampAbove(known?.hlc ?? 0, time.wallMs), isOn, reason, untilMs };
+    const known = newestOrders(replica, key);
+    const { isOn, reason, untilMs, giver } = ordered;
+    const wanted = isOn ? begun(known, own, ordered, time) : ended(known, own, ordered, time);
+    if (wanted === undefined) return UNCHANGED;
+    if ("kind" in wanted) return wanted;
+    const order = { hlc: this.#stampOf(own, known, time), isOn, reason, untilMs, giver };
+    const orders = {
+      operators: wanted.isOperators ? order : known?.operators,
+      owners: wanted.isOwners ? order : known?.owners,
+    };
     try {
-      this.#put(own, order, time);
+      if (own.body === BODY.ENTRY) this.#parts.puts.reordered(key, time, orders);
+      else replica.stageTombstone(own, own.body, own.hlc, orders);
       return CHANGED;
     } catch (error) {
       // It is thrown before anything is staged.
@@ -93,10 +103,10 @@ export class Maintenance {
     }
   }
 
-  #put(own: StoredRecord, order: MaintenanceOrder, time: Time): void {
-    const { replica, puts } = this.#parts;
-    if (own.body === BODY.ENTRY) puts.again(own.key, time, { order });
-    else replica.stageTombstone(own, own.body, own.hlc, order);
+  /** The stamp of a new order: above all orders that are known, and above the record, because an order that is older than a registration may have ended with it. */
+  #stampOf(own: StoredRecord, known: MaintenanceOrders | undefined, time: Time): number {
+    const knownHlc = Math.max(known?.operators?.hlc ?? 0, known?.owners?.hlc ?? 0);
+    return this.#parts.hlc.stampAbove(Math.max(knownHlc, Math.min(own.hlc, MAX_STAMP - 1)), time.wallMs);
   }
 
   /** Records of other nodes that carry orders have come: own live entries take up those that are newer than theirs. */
@@ -106,9 +116,9 @@ export class Maintenance {
     this.#takeUp(time);
   }
 
-  /** A record was taken over from another node, with its order. This node may know a newer one. */
-  taken(key: KeyText, order: MaintenanceOrder): void {
-    this.note(key, order);
+  /** A record was taken over from another node, with its orders. This node may know newer ones. */
+  taken(key: KeyText, orders: MaintenanceOrders): void {
+    this.note(key, orders, 0);
     this.#adopting.add(key);
   }
 
@@ -129,20 +139,22 @@ export class Maintenance {
   #end(key: KeyText, untilMs: number, time: Time): void {
     const { replica, undo, puts } = this.#parts;
     const own = replica.own(key);
-    if (own?.body === BODY.ENTRY && own.order?.isOn === true && own.order.untilMs === untilMs) {
-      const { order } = own;
+    this.#ends.delete(key);
+    if (own?.body !== BODY.ENTRY || own.orders === undefined) return;
+    const { orders } = own;
+    if (own.health === HEALTH.MAINTENANCE && endsOf(orders).includes(untilMs)) {
       puts.reordered(key, time);
       // If the batch is refused, the entry is still in maintenance.
-      undo.push(() => this.note(key, order));
+      undo.push(() => this.note(key, orders, 0));
     }
-    this.#ends.delete(key);
+    this.note(key, orders, time.wallMs);
   }
 
   #takeUp(time: Time): void {
     const { replica, undo, puts } = this.#parts;
     for (const key of this.#adopting) {
       const own = replica.own(key);
-      if (own?.body === BODY.ENTRY && isNewerOrder(newestOrder(replica, key), own.order)) {
+      if (own?.body === BODY.ENTRY && hasNewerOrder(ordersOf(own, newestOrders(replica, key)), own.orders)) {
         puts.reordered(key, time);
         undo.push(() => this.#adopting.add(key));
       }
@@ -153,34 +165,67 @@ export class Maintenance {
 
 const NOT_HERE: OrderOutcome = { kind: "refused", reason: "not_found", detail: "no such entry is registered" };
 
-function refusalOf(
-  own: StoredRecord | undefined,
-  replica: Replica,
-  key: KeyText,
-  { principal }: OrderedMaintenance,
-): OrderOutcome | undefined {
+function refusalOf(own: StoredRecord | undefined, replica: Replica, key: KeyText, ordered: OrderedMaintenance): OrderOutcome | undefined {
   const seen = replica.view(key);
-  if (own !== undefined && own.revision === 0 && own.body === BODY.ENTRY) return refusalOfOwner(own, principal);
+  if (own !== undefined && own.revision === 0 && own.body === BODY.ENTRY) return refusalOfOwner(own, ordered);
   // Its client registered it elsewhere since the caller's node looked.
   if (seen !== undefined && seen.origin !== replica.self)
     return { kind: "refused", reason: "version_conflict", detail: `is registered at node ${seen.origin.nodeId} by now; order it again` };
-  return own === undefined ? NOT_HERE : refusalOfOwner(own, principal);
+  return own === undefined ? NOT_HERE : refusalOfOwner(own, ordered);
 }
 
-function refusalOfOwner(own: StoredRecord, principal: string | undefined): OrderOutcome | undefined {
-  if (principal === undefined || own.principal === principal) return undefined;
+function refusalOfOwner(own: StoredRecord, { giver, isOperator }: OrderedMaintenance): OrderOutcome | undefined {
+  if (isOperator || own.principal === giver) return undefined;
   return { kind: "refused", reason: "discovery_access_denied", detail: "is registered by another principal" };
 }
 
-/** Whether an order says nothing new. */
-function isSaid(
-  known: MaintenanceOrder | undefined,
+/** Which orders are to be replaced by what is ordered now. */
+interface Replaced {
+  readonly isOperators: boolean;
+  readonly isOwners: boolean;
+}
+
+/** What an order changes. Undefined for nothing. */
+function begun(
+  known: MaintenanceOrders | undefined,
   own: StoredRecord,
-  { isOn, reason, untilMs }: OrderedMaintenance,
+  { reason, untilMs, giver, isOperator }: OrderedMaintenance,
   { wallMs }: Time,
-): boolean {
-  const lasts = isInForce(known, wallMs);
-  if (isOn) return lasts && own.order === known && known.reason === reason && known.untilMs === untilMs;
+): Replaced | undefined {
+  const said = isOperator ? known?.operators : known?.owners;
+  const isSame = isInForce(said, wallMs) && said.reason === reason && said.untilMs === untilMs && (isOperator || said.giver === giver);
+  return isSame && own.orders === known ? undefined : { isOperators: isOperator, isOwners: !isOperator };
+}
+
+/** What an end changes. An operator ends all that lasts, and an owner what an owner ordered. Undefined for nothing. */
+function ended(
+  known: MaintenanceOrders | undefined,
+  own: StoredRecord,
+  { isOperator }: OrderedMaintenance,
+  { wallMs }: Time,
+): Replaced | OrderOutcome | undefined {
+  const isOwners = isInForce(known?.owners, wallMs);
+  const isOperators = isInForce(known?.operators, wallMs);
+  if (isOperator ? isOperators || isOwners : isOwners) return { isOperators: isOperator && isOperators, isOwners };
+  if (isOperators) return OF_OPERATOR;
   // A version without orders may have written the entry as its order left it.
-  return !lasts && (known !== undefined || own.body !== BODY.ENTRY || own.health !== HEALTH.MAINTENANCE);
+  const isLeft = known === undefined && own.body === BODY.ENTRY && own.health === HEALTH.MAINTENANCE;
+  return isLeft ? { isOperators: isOperator, isOwners: !isOperator } : undefined;
+}
+
+const OF_OPERATOR: OrderOutcome = {
+  kind: "refused",
+  reason: "discovery_access_denied",
+  detail: "is in maintenance by order of an operator, which only the role mesh.operate ends",
+};
+
+/** When orders end by themselves. */
+function endsOf({ operators, owners }: MaintenanceOrders): readonly number[] {
+  return [operators, owners].flatMap((order) => (order?.isOn === true && order.untilMs > 0 ? [order.untilMs] : []));
+}
+
+/** The first of these ends that is after this time. */
+function nextEndMs(orders: MaintenanceOrders, sinceMs: number): number | undefined {
+  const ends = endsOf(orders).filter((endMs) => endMs > sinceMs);
+  return ends.length === 0 ? undefined : Math.min(...ends);
 }

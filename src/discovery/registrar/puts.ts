@@ -9,11 +9,11 @@ import type { Condition } from "../../catalog/entry/edit.ts";
 import { readRegisteredMs } from "../../catalog/entry/tail.ts";
 import type { LoadView } from "../../catalog/entry/view.ts";
 import type { Leases } from "../../catalog/leases.ts";
-import { isInForce, type MaintenanceOrder } from "../../catalog/record/maintenance.ts";
+import { lastingOrder, type MaintenanceOrders, ordersFor, ordersOf } from "../../catalog/record/maintenance.ts";
 import { BODY, HEALTH, type Health, type KeyText } from "../../catalog/record/record.ts";
 import type { StoredRecord } from "../../catalog/record/stored-record.ts";
 import { sameFilter } from "../../catalog/record/traits.ts";
-import { newestOrder } from "../../catalog/replica/orders.ts";
+import { newestOrders } from "../../catalog/replica/orders.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import type { Hlc } from "../../lib/hlc.ts";
 import type { Time } from "../../lib/machine.ts";
@@ -34,8 +34,8 @@ export interface PutParts {
   readonly gate: QuotaGate;
   /** A lease has lost its last key to another lease. */
   readonly onEmptied: (leaseId: string) => void;
-  /** An own entry goes by this order. */
-  readonly onOrder: (key: KeyText, order: MaintenanceOrder) => void;
+  /** An own entry goes by these orders from this time on. */
+  readonly onOrders: (key: KeyText, orders: MaintenanceOrders, time: Time) => void;
 }
 
 /** The lease of a put. */
@@ -64,28 +64,30 @@ export class Puts {
     const isLive = own !== undefined && own.body === BODY.ENTRY;
     const isOwn = isLive && own.principal === caller.principal && (own.revision === 0 || this.#replica.view(stamped.key) === own);
     this.attach(stamped.key, lease, isLive);
-    const order = newestOrder(this.#replica, stamped.key);
-    const put = this.#asShown(stamped, isLive ? own : undefined, order, time);
-    const isSame = isOwn && own.order === order && this.#replica.slab.equals(own.at, own.contentBytes, put.content);
-    if (!isSame) this.#stage(put, { before: isLive ? own : undefined, principal: caller.principal, load: put.load, order }, time);
+    const { principal } = caller;
+    const orders = ordersFor(principal, newestOrders(this.#replica, stamped.key));
+    const put = this.#asShown(stamped, isLive ? own : undefined, shownOf(orders, principal, time));
+    const isSame = isOwn && own.orders === orders && this.#replica.slab.equals(own.at, own.contentBytes, put.content);
+    if (!isSame) this.#stage(put, { before: isLive ? own : undefined, principal, load: put.load, orders }, time);
   }
 
-  /** Puts the entry again, with another reported health if one is given, by another order if one is given, and with a current stamp. */
-  again(
-    key: KeyText,
-    time: Time,
-    { health, order }: { readonly health?: Health | undefined; readonly order?: MaintenanceOrder } = {},
-  ): void {
+  /** Puts the entry again as it is, with a current stamp: its client renewed it although it was hidden. */
+  again(key: KeyText, time: Time): void {
+    this.#again(key, time, { change: unchanged, keepsStamp: false });
+  }
+
+  // Of what follows nothing registers the entry, so the record keeps its stamp. The key may have been registered at another node since, of which this node
+  // may not have heard, and a later stamp would take it back.
+
+  /** Puts the entry again with the load that its client reported, and with its health if that is given. */
+  reported(key: KeyText, health: Health | undefined, time: Time): void {
     const change = (own: StoredRecord) => (health === undefined ? undefined : { ...this.#saidOf(own), reported: health });
-    this.#again(key, time, { change, order });
+    this.#again(key, time, { change });
   }
 
-  /**
-   * Puts the entry again by the newest order that is known about its key, and by the time. It keeps its stamp, because its client said nothing: the key may
-   * have moved to another node since.
-   */
-  reordered(key: KeyText, time: Time): void {
-    this.#again(key, time, { change: () => undefined, keepsStamp: true });
+  /** Puts the entry again by these orders, or by the newest that are known about its key, and by the time. */
+  reordered(key: KeyText, time: Time, orders?: MaintenanceOrders): void {
+    this.#again(key, time, { change: unchanged, orders });
   }
 
   /** Puts an entry with checks again, with what these have found: a state for each check. */
@@ -98,30 +100,29 @@ export class Puts {
   }
 
   /** The health that the client of an own record last reported. Neither its checks nor an order have a part in it. */
-  reported(own: StoredRecord): Health {
+  healthOf(own: StoredRecord): Health {
     return this.#saidOf(own).reported;
   }
 
-  #again(key: KeyText, time: Time, { change, order: given, keepsStamp = false }: Again): void {
+  #again(key: KeyText, time: Time, { change, orders: given, keepsStamp = true }: Again): void {
     const { stamper, loads } = this.#parts;
     const own = this.#replica.own(key);
     if (own === undefined || own.body !== BODY.ENTRY) return;
     const stored = stamper.entryOfStored(this.#bytesOf(own));
-    const order = given ?? newestOrder(this.#replica, key);
+    const orders = given ?? ordersOf(own, newestOrders(this.#replica, key));
     const changed = change(own);
     const said =
-      changed === undefined && own.order === undefined && order === undefined
+      changed === undefined && own.orders === undefined && orders === undefined
         ? stored
-        : withCondition(stored, { ...(changed ?? this.#saidOf(own)), maintenance: shownOf(order, time) });
-    this.#stage(said, { before: own, principal: own.principal, load: loads.of(key) ?? stored.load, order, keepsStamp }, time);
+        : withCondition(stored, { ...(changed ?? this.#saidOf(own)), maintenance: shownOf(orders, own.principal, time) });
+    this.#stage(said, { before: own, principal: own.principal, load: loads.of(key) ?? stored.load, orders, keepsStamp }, time);
   }
 
   /**
    * A client's entry as readers see it: with what its checks have found before, as far as they are the same, and in the maintenance that is ordered
    * for its key. A registration must hide neither.
    */
-  #asShown(stamped: StampedEntry, own: StoredRecord | undefined, order: MaintenanceOrder | undefined, time: Time): StampedEntry {
-    const maintenance = shownOf(order, time);
+  #asShown(stamped: StampedEntry, own: StoredRecord | undefined, maintenance: Condition["maintenance"]): StampedEntry {
     const before = stamped.hasChecks && own?.mayHaveChecks === true ? checksOf(this.#bytesOf(own)) : undefined;
     const hasStates = before !== undefined && before.checks.length > 0;
     if (!hasStates && maintenance === undefined) return stamped;
@@ -131,7 +132,7 @@ export class Puts {
 
   /** What an own record says of its entry beside its maintenance. HOT: mostly it only reads two bits. */
   #saidOf(own: StoredRecord): Omit<Condition, "maintenance"> & { readonly checkCount: number } {
-    if (!own.mayHaveChecks && own.order === undefined && own.health !== HEALTH.MAINTENANCE)
+    if (!own.mayHaveChecks && own.orders === undefined && own.health !== HEALTH.MAINTENANCE)
       return { reported: own.health, states: [], checkCount: 0 };
     const checked = checksOf(this.#bytesOf(own));
     return { reported: reportedOf(checked), states: checked.checkStates, checkCount: checked.checks.length };
@@ -156,13 +157,13 @@ export class Puts {
     if (this.#leases.find(old)?.keyCount === 0) onEmptied(old);
   }
 
-  #stage(stamped: StampedEntry, { before, principal, load, order, keepsStamp = false }: Put, time: Time): void {
-    const { gate, hlc, onOrder } = this.#parts;
+  #stage(stamped: StampedEntry, { before, principal, load, orders, keepsStamp = false }: Put, time: Time): void {
+    const { gate, hlc, onOrders } = this.#parts;
     const { slab } = this.#replica;
     const sinceMs = before === undefined ? time.wallMs : readRegisteredMs(slab.view(before.at, before.sizeBytes), before.contentBytes);
     const bytes = finishEntry(stamped.content, { registeredWallMs: sinceMs, updatedWallMs: time.wallMs, load });
     gate.stage(stamped.key, stamped);
-    if (order !== undefined) onOrder(stamped.key, order);
+    if (orders !== undefined) onOrders(stamped.key, orders, time);
     this.#replica.stagePut({
       key: stamped.key,
       namespace: stamped.namespace,
@@ -175,7 +176,7 @@ export class Puts {
       principal,
       hasAliases: stamped.hasAliases,
       hasChecks: stamped.hasChecks,
-      order,
+      orders,
       contentBytes: stamped.content.length,
       bytes,
       isFilterChange: before === undefined || !sameFilter(before, stamped),
@@ -189,7 +190,7 @@ interface Put {
   readonly before: StoredRecord | undefined;
   readonly principal: string;
   readonly load: LoadView | undefined;
-  readonly order: MaintenanceOrder | undefined;
+  readonly orders: MaintenanceOrders | undefined;
   /** The stamp is that of the record before. */
   readonly keepsStamp?: boolean;
 }
@@ -198,13 +199,19 @@ interface Put {
 interface Again {
   /** What is said of the entry from now on, if that is something else than before. */
   readonly change: (own: StoredRecord) => Omit<Condition, "maintenance"> | undefined;
-  /** By this order; otherwise by the newest that is known. */
-  readonly order?: MaintenanceOrder | undefined;
+  /** By these orders; otherwise by the newest that are known. */
+  readonly orders?: MaintenanceOrders | undefined;
+  /** Not set means that it does. */
   readonly keepsStamp?: boolean;
 }
 
+function unchanged(): undefined {
+  return undefined;
+}
+
 /** The maintenance that an entry shows. Undefined when none lasts. */
-function shownOf(order: MaintenanceOrder | undefined, { wallMs }: Time): Condition["maintenance"] {
-  if (!isInForce(order, wallMs)) return undefined;
+function shownOf(orders: MaintenanceOrders | undefined, principal: string, { wallMs }: Time): Condition["maintenance"] {
+  const order = lastingOrder(orders, principal, wallMs);
+  if (order === undefined) return undefined;
   return { reason: order.reason, until: order.untilMs === 0 ? undefined : timeOf(order.untilMs) };
 }

@@ -1,7 +1,8 @@
 /** Quotas of the registrar: a request is checked as a whole, and staged records count before they are visible. */
 import type { StampedEntry } from "../../catalog/entry/codec.ts";
+import { hasNewerOrder } from "../../catalog/record/maintenance.ts";
 import { BODY, type CatalogRecord, type KeyText } from "../../catalog/record/record.ts";
-import { newestOrder } from "../../catalog/replica/orders.ts";
+import { newestOrders } from "../../catalog/replica/orders.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import { hiddenOrphanOf, isOfKeysCluster, winnerOf } from "../../catalog/replica/view.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
@@ -23,12 +24,12 @@ export function endableRecord(replica: Replica, key: KeyText): CatalogRecord | u
   return winnerOf(records) ?? hiddenOrphanOf(records);
 }
 
-/** The tombstone of a key without an entry: the one that has the newest order about its maintenance, else the newest of the key's cluster. */
+/** The tombstone of a key without an entry: the one that has the newest orders about its maintenance, else the newest of the key's cluster. */
 export function lastRemoval(replica: Replica, key: KeyText): CatalogRecord | undefined {
   const own = replica.own(key);
   const records = [...(own === undefined ? [] : [own]), ...replica.records(key)].filter(isOfKeysCluster);
-  const order = newestOrder(replica, key);
-  return (order && records.find((record) => record.order === order)) ?? records.find(({ body }) => body !== BODY.ENTRY);
+  const orders = newestOrders(replica, key);
+  return (orders && records.find((record) => !hasNewerOrder(orders, record.orders))) ?? records.find(({ body }) => body !== BODY.ENTRY);
 }
 
 function stagedRecord(replica: Replica, key: KeyText): CatalogRecord | undefined {

@@ -132,7 +132,7 @@ export class Registrar {
       ...parts,
       ...held,
       onEmptied: (leaseId) => this.endings.emptied(leaseId),
-      onOrder: (key, order) => this.#maintenance.note(key, order),
+      onOrders: (key, orders, time) => this.#maintenance.note(key, orders, time.wallMs),
     });
     this.#maintenance = new Maintenance({ ...parts, undo: this.#undo, puts: this.#puts });
     const putAgain = (key: KeyText, time: Time) => this.#puts.again(key, time);
@@ -143,7 +143,7 @@ export class Registrar {
       gate: this.#gate,
       grant: (principal, time) => this.#grant({ principal }, NO_ATTEMPT, undefined, time),
       attach: (key, id, isLive) => this.#puts.attach(key, { id, isNew: false }, isLive),
-      onOrder: (key, order) => this.#maintenance.taken(key, order),
+      onOrders: (key, orders) => this.#maintenance.taken(key, orders),
     });
   }
 
@@ -425,11 +425,11 @@ export class Registrar {
     const own = this.#replica.own(report.key);
     if (own === undefined) return;
     this.#tellReported([report], time);
-    const isHealthChange = report.health !== undefined && report.health !== this.#puts.reported(own);
+    const isHealthChange = report.health !== undefined && report.health !== this.#puts.healthOf(own);
     const isLoadNews = report.load !== undefined && this.loads.note(report.key, report.load, time.monoMs);
     if (!isHealthChange && !isLoadNews) return;
     if (isLoadNews) this.#undo.push(() => this.loads.untell(report.key));
-    this.#puts.again(report.key, time, { health: report.health });
+    this.#puts.reported(report.key, report.health, time);
   }
 
   /** HOT: once a record. */

@@ -5,11 +5,11 @@ import type { EntryStamper } from "../../catalog/entry/codec.ts";
 import type { Bounds } from "../../catalog/entry/names.ts";
 import type { Leases } from "../../catalog/leases.ts";
 import { decodeStoredRecord, isSeq, MAX_SEQ, numberFault } from "../../catalog/record/codec.ts";
-import { newerOrder } from "../../catalog/record/maintenance.ts";
+import { newerOrders } from "../../catalog/record/maintenance.ts";
 import { BODY, HEALTH, keyText } from "../../catalog/record/record.ts";
 import { entryFields, StoredRecord } from "../../catalog/record/stored-record.ts";
 import { NO_TRAITS } from "../../catalog/record/traits.ts";
-import { newestOrder } from "../../catalog/replica/orders.ts";
+import { newestOrders } from "../../catalog/replica/orders.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import type { Hlc } from "../../lib/hlc.ts";
 import type { Time } from "../../lib/machine.ts";
@@ -106,16 +106,16 @@ export function restoreRow(row: RestoredPut, parts: RestoreParts, time: Time): n
 function putAgain(row: RestoredPut, parts: RestoringParts, time: Time): void {
   const { replica, leases, stamper, bounds, hlc } = parts;
   const record = decodeStoredRecord(row.record, bounds);
-  const { principal, reach, order: carried } = record;
+  const { principal, reach, orders: carried } = record;
   if (record.body !== BODY.ENTRY) {
     const key = keyText(record.key);
     const gone = { health: HEALTH.HEALTHY, scope: reach, traits: NO_TRAITS, reach, principal };
-    const order = newerOrder(carried, newestOrder(replica, key));
-    replica.stageTombstone({ ...record.key, key, ...gone }, record.body, hlc.stampEnd(newestHlc(replica, key), time.wallMs), order);
+    const orders = newerOrders(carried, newestOrders(replica, key));
+    replica.stageTombstone({ ...record.key, key, ...gone }, record.body, hlc.stampEnd(newestHlc(replica, key), time.wallMs), orders);
     return;
   }
   const stamped = stamper.entryOfStored(record.entry);
   const stamp = hlc.stampEnd(newestHlc(replica, stamped.key), time.wallMs);
-  replica.stagePut({ ...stamped, principal, reach, hlc: stamp, order: carried, bytes: record.entry.slice(), isFilterChange: true });
+  replica.stagePut({ ...stamped, principal, reach, hlc: stamp, orders: carried, bytes: record.entry.slice(), isFilterChange: true });
   if (row.leaseId !== "" && leases.has(row.leaseId)) leases.attach(row.leaseId, stamped.key);
 }

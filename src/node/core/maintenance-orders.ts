@@ -47,7 +47,7 @@ export class MaintenanceOrders {
     let outcomes: readonly OrderOutcome[];
     try {
       this.#parts.checkWrites(time);
-      outcomes = this.#parts.registrar.orderMaintenance(keys, { isOn, reason, untilMs, principal: isForAll ? undefined : principal }, time);
+      outcomes = this.#parts.registrar.orderMaintenance(keys, { isOn, reason, untilMs, giver: principal, isOperator: isForAll }, time);
     } catch (error) {
       rethrowBroken(error);
       if (!(error instanceof WaymarkError)) throw error;

@@ -110,8 +110,7 @@ export class MaintenanceMethods {
     const byNode = keys === undefined ? this.#ofNode(request.nodeId, caller, outcome) : this.#ofKeys(keys, caller, outcome);
     const waiting = [...byNode];
     const work = async () => {
-      for (let next = waiting.shift(); next !== undefined; next = waiting.shift())
-        await this.#orderAt(next, order, { caller, time }, outcome);
+      for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) await this.#orderAt(next, order, time, outcome);
     };
     await Promise.all(Array.from({ length: MAX_NODES }, work));
     if (outcome.changed > 0) {
@@ -167,13 +166,13 @@ export class MaintenanceMethods {
   async #orderAt(
     [nodeId, places]: readonly [string, readonly Place[]],
     order: OrderedMaintenance,
-    { caller, time }: Pick<CallContext, "caller" | "time">,
+    time: CallContext["time"],
     outcome: Outcome,
   ): Promise<void> {
     for (let from = 0; from < places.length; from += CHUNK) {
       const chunk = places.slice(from, from + CHUNK);
       if (nodeId === this.#parts.identity.nodeId) await this.#orderHere(chunk, order, time, outcome);
-      else await this.#orderElsewhere(nodeId, chunk, order, caller, outcome);
+      else await this.#orderElsewhere(nodeId, chunk, order, outcome);
     }
   }
 
@@ -193,16 +192,10 @@ export class MaintenanceMethods {
     }
   }
 
-  async #orderElsewhere(
-    nodeId: string,
-    places: readonly Place[],
-    order: OrderedMaintenance,
-    caller: Caller,
-    outcome: Outcome,
-  ): Promise<void> {
-    const { isOn, reason, untilMs, principal } = order;
+  async #orderElsewhere(nodeId: string, places: readonly Place[], order: OrderedMaintenance, outcome: Outcome): Promise<void> {
+    const { isOn, reason, untilMs, giver, isOperator } = order;
     const keys = places.map(({ key }) => keyParts(key));
-    const said = { keys, isOn, reason, untilMs, principal: caller.principal, isForAll: principal === undefined };
+    const said = { keys, isOn, reason, untilMs, principal: giver, isForAll: isOperator };
     const { response, refusal } = await this.#parts.maintain(nodeId, said);
     if (response !== undefined) {
       const at = (detail: string) => `at node ${nodeId}: ${detail}`;
@@ -235,17 +228,17 @@ function upper(reason: Reason): Uppercase<Reason> {
 }
 
 function orderOf({ on, reason, until }: SetMaintenanceRequest, caller: Caller, wallMs: number): OrderedMaintenance {
-  const principal = hasRole(caller, "mesh.operate") ? undefined : caller.principal;
+  const by = { giver: caller.principal, isOperator: hasRole(caller, "mesh.operate") };
   if (!on) {
     if (reason !== "") throw invalid("reason", "must be empty when on is false");
     if (until !== undefined) throw invalid("until", "must be absent when on is false");
-    return { isOn: false, reason: "", untilMs: 0, principal };
+    return { isOn: false, reason: "", untilMs: 0, ...by };
   }
-  if (until === undefined) return { isOn: true, reason, untilMs: 0, principal };
+  if (until === undefined) return { isOn: true, reason, untilMs: 0, ...by };
   const untilMs = Math.trunc(timeMs(until));
   if (!(untilMs > wallMs)) throw invalid("until", "must be in the future");
   if (untilMs > wallMs + MAX_UNTIL_MS) throw invalid("until", `must be at most ${MAX_DAYS} days from now`);
-  return { isOn: true, reason, untilMs, principal };
+  return { isOn: true, reason, untilMs, ...by };
 }
 
 function answerOf({ changed, unchanged, refusals }: Outcome) {

@@ -41,6 +41,13 @@ const anyBody: fc.Arbitrary<RecordBody> = fc.oneof(
     }),
   }),
 );
+const anyOrder: fc.Arbitrary<MaintenanceOrder> = fc.record({
+  hlc: fc.integer({ min: 1, max: MAX_STAMP }),
+  isOn: fc.boolean(),
+  reason: fc.string({ unit: anyChar, maxLength: 60 }).filter((text) => text.isWellFormed()),
+  untilMs: fc.maxSafeNat(),
+  giver: fc.string({ unit: anyChar, maxLength: 60 }).filter((text) => text.isWellFormed()),
+});
 const anyHead: fc.Arbitrary<RecordHead> = fc
   .record({
     seq: fc.maxSafeNat().map((n) => Math.max(1, Math.min(n, MAX_SEQ))),
@@ -50,13 +57,10 @@ const anyHead: fc.Arbitrary<RecordHead> = fc
     firstSeq: fc.maxSafeNat(),
     principal: fc.string({ unit: anyChar, maxLength: 40 }).filter((text) => text.isWellFormed()),
     unregisteredHlc: fc.option(fc.maxSafeNat(), { nil: undefined }),
-    order: fc.option(
-      fc.record({
-        hlc: fc.integer({ min: 1, max: MAX_STAMP }),
-        isOn: fc.boolean(),
-        reason: fc.string({ unit: anyChar, maxLength: 60 }).filter((text) => text.isWellFormed()),
-        untilMs: fc.maxSafeNat(),
-      }),
+    orders: fc.option(
+      fc
+        .record({ operators: fc.option(anyOrder, { nil: undefined }), owners: fc.option(anyOrder, { nil: undefined }) })
+        .filter(({ operators, owners }) => operators !== undefined || owners !== undefined),
       { nil: undefined },
     ),
   })
@@ -80,8 +84,8 @@ test("the bytes of version 1 never change", () => {
   );
 });
 
-function orderOf({ hlc, isOn, reason, untilMs }: MaintenanceOrder) {
-  return { hlc: BigInt(hlc), on: isOn, reason, untilMs: BigInt(untilMs) };
+function orderOf({ hlc, isOn, reason, untilMs, giver }: MaintenanceOrder) {
+  return { hlc: BigInt(hlc), on: isOn, reason, untilMs: BigInt(untilMs), giver };
 }
 
 test("protobuf-es reads what we write, and writes the same bytes", () => {
@@ -102,7 +106,8 @@ test("protobuf-es reads what we write, and writes the same bytes", () => {
         reach,
         principal,
         unregisteredHlc: BigInt(head.unregisteredHlc ?? 0),
-        ...(head.order !== undefined && { order: orderOf(head.order) }),
+        ...(head.orders?.operators !== undefined && { order: orderOf(head.orders.operators) }),
+        ...(head.orders?.owners !== undefined && { ownerOrder: orderOf(head.orders.owners) }),
         body: said,
       });
       expect(message).toEqual(expected);
@@ -146,6 +151,7 @@ test.each([
     fields: { order: { hlc: BigInt(MAX_STAMP) + 1n } },
     why: "an order with the stamp",
   },
+  { what: "an order of a long giver", fields: { ownerOrder: { hlc: 1n, giver: "x".repeat(513) } }, why: "a giver of 513 characters" },
   { what: "an order with a long reason", fields: { order: { hlc: 1n, reason: "é".repeat(129) } }, why: "a reason of 258 bytes" },
   { what: "a principal of a megabyte", fields: { principal: "x".repeat(1_000_000) }, why: "principal of 1000000 characters" },
 ] as const)("a record with $what is refused", ({ fields, why }) => {

@@ -426,25 +426,25 @@ test.each([
   { what: "an older order than its own", ownHlc: 8, isHeard: false },
 ])("a record with $what about a live key of this node: looked at $isHeard", ({ ownHlc, isHeard }) => {
   const [a, b] = [new FabricComponent("a"), new FabricComponent("b")];
-  const orderOf = (hlc: number) => ({ hlc, isOn: true, reason: "", untilMs: 0 });
+  const ordersOf = (hlc: number) => ({ operators: { hlc, isOn: true, reason: "", untilMs: 0, giver: "" } });
   a.put(K, 0, timeOf(2, 0));
   a.commit(timeOf(2, 0));
   const own = a.replica.own(K)!;
   a.replica.stagePut({
     ...plain(own),
-    order: orderOf(ownHlc),
+    orders: ordersOf(ownHlc),
     bytes: a.replica.slab.view(own.at, own.sizeBytes).slice(),
     isFilterChange: false,
   });
   a.commit(timeOf(2, 0));
   put(b);
   const ended = b.replica.own(K)!;
-  b.replica.stageTombstone(ended, BODY.EXPIRED, ended.hlc, orderOf(7));
+  b.replica.stageTombstone(ended, BODY.EXPIRED, ended.hlc, ordersOf(7));
   b.commit(T);
   const applied = a.receive(b.frame(b.replica.self, { after: 0, isComplete: false }, 100_000), T, b);
   expect(applied.kind === "applied" && applied.superseded.map((stored) => stored.key)).toEqual(isHeard ? [K] : []);
   // The order goes on to others, with the tombstone, and stays with it.
-  expect(a.replica.records(K).map(({ order }) => order?.hlc)).toEqual([ownHlc, 7]);
+  expect(a.replica.records(K).map(({ orders }) => orders?.operators?.hlc)).toEqual([ownHlc, 7]);
 });
 
 test("Why: what this node put with the very stamp of an arriving unregister is shown, so it is not ended", () => {

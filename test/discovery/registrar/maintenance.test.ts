@@ -13,9 +13,15 @@ import { stampOf } from "../../../src/lib/hlc.ts";
 import { BOUNDS } from "../../fakes/options.ts";
 import { at, caller, keyOf, Registry, stamped, WALL } from "../../fakes/registry.ts";
 
-const ON: OrderedMaintenance = { isOn: true, reason: "new disks", untilMs: 0, principal: undefined };
-const OFF: OrderedMaintenance = { isOn: false, reason: "", untilMs: 0, principal: undefined };
+const ON: OrderedMaintenance = { isOn: true, reason: "new disks", untilMs: 0, giver: "op", isOperator: true };
+const OFF: OrderedMaintenance = { isOn: false, reason: "", untilMs: 0, giver: "op", isOperator: true };
 const WEB = keyOf("web");
+
+/** Ordered by the owner of an entry. */
+function by(giver: string, ordered: OrderedMaintenance): OrderedMaintenance {
+  return { ...ordered, giver, isOperator: false };
+}
+
 const TARGETS = [{ host: "10.0.0.1", port: 80 }];
 const TCP = { probe: { case: "tcp", value: {} } } as const;
 
@@ -42,7 +48,7 @@ const SHOWN = [HEALTH.MAINTENANCE, HEALTH.HEALTHY, "new disks"];
 const OVER = [HEALTH.HEALTHY, HEALTH.UNSET, undefined];
 
 function orderAt(ms: number, said: Partial<MaintenanceOrder> = {}): MaintenanceOrder {
-  return { hlc: stampOf(WALL + ms), isOn: true, reason: "new disks", untilMs: 0, ...said };
+  return { hlc: stampOf(WALL + ms), isOn: true, reason: "new disks", untilMs: 0, giver: "op", ...said };
 }
 
 test("an order shows MAINTENANCE until it is ended, and what the client reported comes back, byte for byte", () => {
@@ -184,7 +190,7 @@ test.each([
   { what: "its tombstone", body: BODY.EXPIRED },
 ])("the node where the key is registered next takes the order over from another node's record: $what", ({ body }) => {
   const r = new Registry();
-  r.receive(stamped("web"), { body, hlcMs: 10, nodeId: "b", order: orderAt(5) }, at(10));
+  r.receive(stamped("web"), { body, hlcMs: 10, nodeId: "b", orders: { operators: orderAt(5) } }, at(10));
   r.register("ann", [stamped("web")], at(20));
   expect(state(r)).toEqual(SHOWN);
   // An end here counts against what the other node's record still says.
@@ -195,10 +201,10 @@ test.each([
 
 test("of the orders in several records the newest counts, an end too, and a record of another cluster says nothing", () => {
   const r = new Registry();
-  r.receive(stamped("web"), { body: BODY.EXPIRED, hlcMs: 10, nodeId: "b", order: orderAt(10) }, at(20));
-  r.receive(stamped("web"), { body: BODY.EXPIRED, hlcMs: 9, nodeId: "c", order: orderAt(11, { isOn: false }) }, at(20));
+  r.receive(stamped("web"), { body: BODY.EXPIRED, hlcMs: 10, nodeId: "b", orders: { operators: orderAt(10) } }, at(20));
+  r.receive(stamped("web"), { body: BODY.EXPIRED, hlcMs: 9, nodeId: "c", orders: { operators: orderAt(11, { isOn: false }) } }, at(20));
   r.replica.origin("d", 1, { clusterId: "c2", region: "r1" });
-  r.receive(stamped("web"), { body: BODY.EXPIRED, hlcMs: 8, nodeId: "d", order: orderAt(12) }, at(20));
+  r.receive(stamped("web"), { body: BODY.EXPIRED, hlcMs: 8, nodeId: "d", orders: { operators: orderAt(12) } }, at(20));
   r.register("ann", [stamped("web")], at(30));
   expect(state(r)).toEqual(OVER);
 });
@@ -206,14 +212,14 @@ test("of the orders in several records the newest counts, an end too, and a reco
 test("an order that was given elsewhere while the key was registered here is taken up when it is heard, once", () => {
   const r = new Registry();
   r.register("ann", [stamped("web")], at(0));
-  r.receive(stamped("web"), { body: BODY.ENTRY, hlcMs: -10, nodeId: "b", order: orderAt(5) }, at(10));
+  r.receive(stamped("web"), { body: BODY.ENTRY, hlcMs: -10, nodeId: "b", orders: { operators: orderAt(5) } }, at(10));
   r.registrar.hear([WEB], at(10));
   r.flush(at(10));
   expect(state(r)).toEqual(SHOWN);
   r.registrar.hear([WEB], at(20));
   expect(r.registrar.hasWork).toBe(false);
   // Refused by the journal, it is tried again.
-  r.receive(stamped("web"), { body: BODY.ENTRY, hlcMs: -9, nodeId: "b", order: orderAt(15, { isOn: false }) }, at(20));
+  r.receive(stamped("web"), { body: BODY.ENTRY, hlcMs: -9, nodeId: "b", orders: { operators: orderAt(15, { isOn: false }) } }, at(20));
   r.registrar.hear([WEB], at(20));
   r.refuse();
   r.registrar.tick(at(1000));
@@ -225,10 +231,10 @@ test("an order that is taken up, or is over, brings no key back that has moved t
   const r = new Registry();
   r.register("ann", [stamped("web")], at(0));
   order(r, { ...ON, untilMs: WALL + 5000 }, 10);
-  r.receive(stamped("web"), { body: BODY.ENTRY, hlcMs: 60_000, nodeId: "b", order: orderAt(20, { isOn: false }) }, at(100));
+  r.receive(stamped("web"), { body: BODY.ENTRY, hlcMs: 60_000, nodeId: "b", orders: { operators: orderAt(20, { isOn: false }) } }, at(100));
   r.registrar.hear([WEB], at(100));
   r.flush(at(100));
-  expect([r.replica.own(WEB)?.order?.isOn, r.replica.view(WEB)?.origin.nodeId]).toEqual([false, "b"]);
+  expect([r.replica.own(WEB)?.orders?.operators?.isOn, r.replica.view(WEB)?.origin.nodeId]).toEqual([false, "b"]);
   const other = new Registry();
   other.register("ann", [stamped("web")], at(0));
   order(other, { ...ON, untilMs: WALL + 5000 }, 10);
@@ -241,9 +247,9 @@ test("an order that is taken up, or is over, brings no key back that has moved t
 test("an order is only for the entries of the principal that gives it, unless an operator does", () => {
   const r = new Registry();
   r.register("ann", [stamped("web")], at(0));
-  expect(order(r, { ...ON, principal: "bob" }, 10)).toBe("discovery_access_denied");
-  expect(order(r, { ...ON, principal: "ann" }, 10)).toBe("changed");
-  expect(order(r, { ...OFF, principal: undefined }, 20)).toBe("changed");
+  expect(order(r, by("bob", ON), 10)).toBe("discovery_access_denied");
+  expect(order(r, by("ann", ON), 10)).toBe("changed");
+  expect(order(r, OFF, 20)).toBe("changed");
 });
 
 test("an order is refused for what is not here: never registered, or registered elsewhere by now", () => {
@@ -269,7 +275,7 @@ test("an entry that has no room for the reason goes without it, and one without 
     const r = new Registry();
     r.register("ann", [sized(30_000 - leftBytes - base)], at(0));
     const outcome = order(r, { ...ON, reason }, 10);
-    return [outcome, shown(r)?.maintenance?.reason, r.replica.own(WEB)?.order?.reason];
+    return [outcome, shown(r)?.maintenance?.reason, r.replica.own(WEB)?.orders?.operators?.reason];
   });
   expect(results).toEqual([
     ["changed", "", reason],
@@ -281,10 +287,14 @@ test("an entry that has no room for the reason goes without it, and one without 
 test("a node that takes a static entry over goes by its order, and ends it", () => {
   const r = new Registry();
   const untilMs = WALL + 5000;
-  r.receive(stamped("web", { tags: ["theirs"] }), { body: BODY.ENTRY, hlcMs: 10, nodeId: "b", order: orderAt(5, { untilMs }) }, at(10));
+  r.receive(
+    stamped("web", { tags: ["theirs"] }),
+    { body: BODY.ENTRY, hlcMs: 10, nodeId: "b", orders: { operators: orderAt(5, { untilMs }) } },
+    at(10),
+  );
   expect(r.registrar.handOver.take({ nodeId: "b", generation: 1 }, [1], at(20))).toBe(1);
   r.flush(at(20));
-  expect(r.replica.own(WEB)?.order).toEqual(orderAt(5, { untilMs }));
+  expect(r.replica.own(WEB)?.orders?.operators).toEqual(orderAt(5, { untilMs }));
   r.registrar.tick(at(5000));
   r.flush(at(5000));
   expect(state(r)).toEqual(OVER);

@@ -25,11 +25,11 @@ function ordersOf(
   outcomes: readonly OrderOutcome[],
   { batch = 3, fault }: { readonly batch?: number; readonly fault?: WaymarkError } = {},
 ) {
-  const principals: (string | undefined)[] = [];
+  const givers: unknown[] = [];
   const orders = new MaintenanceOrders({
     registrar: {
-      orderMaintenance: (_, { principal }) => {
-        principals.push(principal);
+      orderMaintenance: (_, { giver, isOperator }) => {
+        givers.push({ giver, isOperator });
         return outcomes;
       },
     },
@@ -39,7 +39,7 @@ function ordersOf(
       if (fault !== undefined) throw fault;
     },
   });
-  return { orders, principals };
+  return { orders, givers };
 }
 
 function answer(changed: number, refusals: readonly { index: number; reason: string; detail: string }[] = []) {
@@ -47,11 +47,11 @@ function answer(changed: number, refusals: readonly { index: number; reason: str
 }
 
 test("an order is answered when the batch with its changes is durable, not before; if the disk refuses it, so is each key", () => {
-  const { orders, principals } = ordersOf([{ kind: "changed" }, REFUSED]);
+  const { orders, givers } = ordersOf([{ kind: "changed" }, REFUSED]);
   expect(orders.ordered({ kind: "ordered", call: 7, request: REQUEST }, TIME)).toBeUndefined();
   expect(orders.settled(2, false)).toEqual([]);
   expect(orders.settled(3, false)).toEqual([answer(1, [{ index: 1, reason: "not_found", detail: "none" }])]);
-  expect([orders.settled(4, false), principals]).toEqual([[], ["ann"]]);
+  expect([orders.settled(4, false), givers]).toEqual([[], [{ giver: "ann", isOperator: false }]]);
   orders.ordered({ kind: "ordered", call: 7, request: REQUEST }, TIME);
   expect(orders.settled(3, true)[0]?.response).toMatchObject({ changed: 0, refusals: [{ reason: "store_unavailable" }, { index: 1 }] });
 });
@@ -62,7 +62,7 @@ test("what says nothing new waits too, because it may not be durable yet; what i
   expect(orders.settled(3, false)).toEqual([answer(0)]);
   const idle = ordersOf([{ kind: "unchanged" }, { kind: "unchanged" }], { batch: 0 });
   expect(idle.orders.ordered({ kind: "ordered", call: 7, request: { ...REQUEST, isForAll: true } }, TIME)).toEqual(answer(0));
-  expect(idle.principals).toEqual([undefined]);
+  expect(idle.givers).toEqual([{ giver: "ann", isOperator: true }]);
   const refused = ordersOf([REFUSED]);
   expect(refused.orders.ordered({ kind: "ordered", call: 7, request: REQUEST }, TIME)?.response).toMatchObject({
     refusals: [{ index: 0 }],
@@ -70,11 +70,11 @@ test("what says nothing new waits too, because it may not be durable yet; what i
 });
 
 test("a node that takes no writes refuses each key, and changes nothing; so it does for a key that is none", () => {
-  const { orders, principals } = ordersOf([], { fault: new WaymarkError("draining", "this node stops") });
+  const { orders, givers } = ordersOf([], { fault: new WaymarkError("draining", "this node stops") });
   expect(orders.ordered({ kind: "ordered", call: 7, request: REQUEST }, TIME)?.response).toMatchObject({
     refusals: [{ reason: "draining" }, { reason: "draining" }],
   });
   const strange = { ...REQUEST, keys: [{ ...KEY, clusterId: "" }] };
   expect(orders.ordered({ kind: "ordered", call: 7, request: strange }, TIME)).toMatchObject({ response: undefined });
-  expect(principals).toEqual([]);
+  expect(givers).toEqual([]);
 });

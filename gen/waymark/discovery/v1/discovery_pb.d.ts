@@ -338,7 +338,10 @@ export declare type SetMaintenanceRequest = Message<"waymark.discovery.v1.SetMai
   nodeId: string;
 
   /**
-   * True orders the maintenance, false ends it. An order replaces reason and end of an earlier one.
+   * True orders the maintenance, false ends it. An order replaces reason and end of an earlier one. A caller with
+   * `mesh.operate` orders as an operator, any other as the owner of the entries: such an order ends when another principal
+   * registers the key. Both may be on at once. False ends both for an operator; for an owner it ends the owner's, and is
+   * refused while only an operator's is on.
    *
    * @generated from field: bool on = 3;
    */

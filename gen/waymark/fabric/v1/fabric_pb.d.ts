@@ -138,7 +138,8 @@ export declare const Tombstone_CauseSchema: GenEnum<Tombstone_Cause>;
 
 /**
  * An order about the maintenance of a key (DiscoveryService.SetMaintenance). It is on while `on` is true and `until_ms`
- * is not over. Of all orders that the records of a key carry, the one with the greatest stamp counts.
+ * is not over. Of all orders of operators that the records of a key carry, the one with the greatest stamp counts, and
+ * so it is with the orders of owners.
  *
  * @generated from message waymark.fabric.v1.MaintenanceOrder
  */
@@ -170,6 +171,14 @@ export declare type MaintenanceOrder = Message<"waymark.fabric.v1.MaintenanceOrd
    * @generated from field: uint64 until_ms = 4;
    */
   untilMs: bigint;
+
+  /**
+   * Principal that gave it. Empty for an anonymous caller, and where an earlier version did not say. At most 512
+   * characters.
+   *
+   * @generated from field: string giver = 5;
+   */
+  giver: string;
 };
 
 /**
@@ -261,11 +270,20 @@ export declare type Record = Message<"waymark.fabric.v1.Record"> & {
   unregisteredHlc: bigint;
 
   /**
-   * The newest order about the maintenance of the key that the origin knew. Absent means that it knew none.
+   * The newest order of an operator about the maintenance of the key that the origin knew. It is for the entries of all
+   * principals. Absent means that it knew none.
    *
    * @generated from field: waymark.fabric.v1.MaintenanceOrder order = 13;
    */
   order?: MaintenanceOrder | undefined;
+
+  /**
+   * The newest order of an owner: of the principal of an entry with this key, about that entry. It is for entries of its
+   * `giver` alone. Earlier versions put what owners ordered into `order`.
+   *
+   * @generated from field: waymark.fabric.v1.MaintenanceOrder owner_order = 14;
+   */
+  ownerOrder?: MaintenanceOrder | undefined;
 };
 
 /**
@@ -1512,7 +1530,7 @@ export declare type MaintainRequest = Message<"waymark.fabric.v1.MaintainRequest
   principal: string;
 
   /**
-   * The order is for entries of all principals. Otherwise it is for those of `principal`.
+   * The order is that of an operator, for entries of all principals. Otherwise it is for those of `principal`.
    *
    * @generated from field: bool any_principal = 8;
    */

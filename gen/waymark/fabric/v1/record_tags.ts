@@ -1,15 +1,16 @@
 // Made by scripts/gen-codec.ts from the protos: change these, then `npm run gen`.
 
-/** Tags of the fields of `MaintenanceOrder`, of which the last known one has the number 4. */
+/** Tags of the fields of `MaintenanceOrder`, of which the last known one has the number 5. */
 export const MAINTENANCE_ORDER_TAG = {
   hlc: 8,
   on: 16,
   reason: 26,
   untilMs: 32,
+  giver: 42,
 } as const;
-export const MAINTENANCE_ORDER_LAST_FIELD = 4;
+export const MAINTENANCE_ORDER_LAST_FIELD = 5;
 
-/** Tags of the fields of `Record`, of which the last known one has the number 13. */
+/** Tags of the fields of `Record`, of which the last known one has the number 14. */
 export const RECORD_TAG = {
   seq: 8,
   hlc: 16,
@@ -21,8 +22,9 @@ export const RECORD_TAG = {
   tombstone: 66,
   unregisteredHlc: 72,
   order: 106,
+  ownerOrder: 114,
 } as const;
-export const RECORD_LAST_FIELD = 13;
+export const RECORD_LAST_FIELD = 14;
 
 /** Tags of the fields of `Tombstone`, of which the last known one has the number 2. */
 export const TOMBSTONE_TAG = {
