@@ -3,6 +3,7 @@ import type { InstanceName } from "../catalog/query/instances.ts";
 import type { WaymarkError } from "../lib/errors.ts";
 import type { Ttls } from "./fetches.ts";
 import type { PolicyOrder } from "./policy/policy-stream.ts";
+import type { WatchRefusal } from "./refusals.ts";
 import type { ActRequest } from "./upkeep/cache-acts.ts";
 import type { UpstreamFacts } from "./upstreams.ts";
 import type { StreamNumber, WatchOrder } from "./watches.ts";
@@ -39,8 +40,8 @@ export type ResolverInput =
   | { readonly kind: "probed"; readonly upstream: string; readonly latencyMs: number; readonly facts: UpstreamFacts }
   | { readonly kind: "probe failed"; readonly upstream: string; readonly retryMs?: number }
   | { readonly kind: "watch said"; readonly stream: StreamNumber; readonly bytes: Uint8Array }
-  /** The stream ended or failed. */
-  | { readonly kind: "watch ended"; readonly stream: StreamNumber; readonly retryMs?: number }
+  /** The stream ended or failed. `refusal`: the upstream itself will not tell of what was asked for. */
+  | { readonly kind: "watch ended"; readonly stream: StreamNumber; readonly retryMs?: number; readonly refusal?: WatchRefusal | undefined }
   | { readonly kind: "policy said"; readonly stream: StreamNumber; readonly bytes: Uint8Array }
   | { readonly kind: "policy ended"; readonly stream: StreamNumber; readonly retryMs?: number }
   /** A page of the answer to a fetch. */

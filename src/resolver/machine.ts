@@ -6,6 +6,7 @@ import type { EntryStamper } from "../catalog/entry/codec.ts";
 import type { LoadView } from "../catalog/entry/view.ts";
 import type { InstanceName } from "../catalog/query/instances.ts";
 import type { Lookup } from "../catalog/query/lookup.ts";
+import type { Prefixes } from "../catalog/query/prefixes.ts";
 import type { CatalogRecord, KeyText } from "../catalog/record/record.ts";
 import type { Replica } from "../catalog/replica/replica.ts";
 import type { OwnerOfFile } from "../lib/blocks.ts";
@@ -27,6 +28,7 @@ import { Freshness } from "./freshness.ts";
 import { HeldEntries } from "./held-entries.ts";
 import type { Answer, Asked, CallNumber, ResolverInput, ResolverOptions, ResolverOrder } from "./io-types.ts";
 import { PolicyStream } from "./policy/policy-stream.ts";
+import { PrefixRefusals } from "./refusals.ts";
 import { answersTooLarge, FULL_MS, fullFault, HELD_PART, Room } from "./room.ts";
 import { CacheActs } from "./upkeep/cache-acts.ts";
 import { DigestRounds } from "./upkeep/digest-rounds.ts";
@@ -73,6 +75,7 @@ export class ResolverMachine {
   readonly #lists: Readonly<Record<"fetched" | "followed" | "followedAndHeld", readonly Lookup[]>>;
   readonly #cache: BoundedCache<FetchedName>;
   readonly #watches: Watches;
+  readonly #refusals: PrefixRefusals;
   readonly #digests: DigestRounds;
   readonly #acts: CacheActs;
   readonly #freshness = new Freshness();
@@ -129,6 +132,7 @@ export class ResolverMachine {
       watches: this.#watches,
       cache: this.#cache,
     });
+    this.#refusals = new PrefixRefusals(random);
     this.policy = new FollowedPolicy(policies);
     this.#policyStream = new PolicyStream(this.policy);
     this.upstreams = new Upstreams({ ...options, addresses: options.upstreams }, monoMs);
@@ -154,8 +158,7 @@ export class ResolverMachine {
         this.#watchSaid(input.stream, input.bytes, time, out);
         break;
       case "watch ended":
-        if (this.#watches.ended(input.stream, time, out)) this.#lose(time, input.retryMs);
-        else this.#digests.ended(input.stream);
+        this.#watchEnded(input, time, out);
         break;
       case "policy said":
         this.#policySaid(input.stream, input.bytes, time, out);
@@ -178,8 +181,18 @@ export class ResolverMachine {
 
   nextDeadlineMs(): number {
     const ownMs = Math.min(this.#digests.nextDeadlineMs(), this.#acts.nextDeadlineMs(), this.#held.nextDeadlineMs());
+    // What waits for its turn comes with what is tried before it.
+    const refusedMonoMs = this.#watches.isOpening ? NEVER : this.#refusals.nextDeadlineMs();
     const fullMonoMs = this.#isFull ? this.#fullUntilMonoMs : NEVER;
-    return Math.min(this.upstreams.nextDeadlineMs(), this.policy.nextDeadlineMs(), ownMs, this.#pruneMonoMs, this.#deadMonoMs, fullMonoMs);
+    return Math.min(
+      this.upstreams.nextDeadlineMs(),
+      this.policy.nextDeadlineMs(),
+      ownMs,
+      this.#pruneMonoMs,
+      this.#deadMonoMs,
+      fullMonoMs,
+      refusedMonoMs,
+    );
   }
 
   /** A text that changes with what a copy would hold. Undefined while there is nothing that is worth one. */
@@ -385,6 +398,7 @@ export class ResolverMachine {
     if (isOfWatch === false)
       this.#believed(upstream, () => this.#acts.repair(this.#digests.hear(stream, said, time, out) ?? [], time, out), time, out);
     if (isOfWatch !== true) return;
+    this.#refusals.accepted();
     this.#freshness.heard(time);
     if (this.bookmarks.isAtBookmark) this.#wholeMonoMs = time.monoMs;
     this.policy.heardEpoch(said.policyEpoch, { upstream, monoMs: time.monoMs });
@@ -400,12 +414,20 @@ export class ResolverMachine {
     if (said.ageMs !== undefined && this.bookmarks.isAtBookmark) this.#freshness.stated(said.ageMs, time);
   }
 
+  #watchEnded({ stream, retryMs, refusal }: Extract<ResolverInput, { kind: "watch ended" }>, time: Time, out: Out): void {
+    const refused = refusal === undefined ? undefined : this.#watches.refused(stream, time, out);
+    if (refused !== undefined && refusal !== undefined) {
+      if (this.#refusals.refused(refused, refusal, time.monoMs)) this.#lose(time, retryMs);
+    } else if (this.#watches.ended(stream, time, out)) this.#lose(time, retryMs);
+    else this.#digests.ended(stream);
+  }
+
   /** Lets go what there is no room for. Where what is configured does not fit, what is held whole stays as it is, and nothing is followed for a while. */
   #fit(time: Time, out: Out): void {
     // What is fetched again takes the place of what is held, and until it is there nothing can be let go.
     if (this.#watches.isFetchingAgain) return;
     let fit = this.#room.fit(time);
-    for (; fit === "less"; fit = this.#room.fit(time)) this.#watches.wantLess(this.following.prefixes, time, out);
+    for (; fit === "less"; fit = this.#room.fit(time)) this.#watches.wantLess(this.#wanted, time, out);
     if (fit === "fits") return;
     this.#fault = fullFault(this.#options);
     this.#fullUntilMonoMs = time.monoMs + FULL_MS;
@@ -505,17 +527,24 @@ export class ResolverMachine {
       this.#openedMonoMs = time.monoMs;
       this.#digests.leave(out);
       this.#acts.fail();
+      this.#refusals.clear();
       this.#watches.use(isFull ? undefined : current, time, out);
     }
     this.#want(time, out);
     this.#policyStream.use(this.#used, out);
-    this.#digests.adjust(current, this.following.prefixes, time, out);
+    this.#digests.adjust(current, this.#wanted, time, out);
     this.#acts.adjust(time);
+  }
+
+  /** What is to be followed, without what the upstream refuses. */
+  get #wanted(): Prefixes {
+    return this.#refusals.allowed(this.following.prefixes);
   }
 
   #want(time: Time, out: Out): void {
     const wasOpen = this.#watches.isOpen;
-    this.#watches.want(this.following.prefixes, time, out);
+    this.#watches.want(this.#wanted, time, out);
+    if (!this.#watches.isOpening && this.#refusals.release(time.monoMs)) this.#watches.want(this.#wanted, time, out);
     // Until now there was nothing to say.
     if (!wasOpen && this.#watches.isOpen) this.#openedMonoMs = time.monoMs;
   }

@@ -136,6 +136,7 @@ export class Watches {
   /** Follows these prefixes from now on. */
   want(prefixes: Prefixes, time: Time, out: WatchOrders): void {
     this.#wanted = prefixes;
+    if (this.#upstream !== undefined && this.#main === undefined && this.#left !== undefined) this.#narrowLeft(this.#left, time);
     const [main, extra] = [this.#main, this.#extra];
     if (extra !== undefined && !this.#isRefetch && extra.watch.prefixes.list.some((prefix) => !prefixes.covers(prefix))) {
       out.push({ kind: "close", stream: extra.stream });
@@ -196,6 +197,34 @@ export class Watches {
     this.#leave(time, out, stream);
     this.#upstream = undefined;
     return true;
+  }
+
+  /**
+   * The upstream refused a stream; the others of it go on. What the refused one told of is followed no more, unless `want` names it again. Returns its prefixes: none
+   * for one that only fetched again what is followed. Undefined if no such stream is open.
+   */
+  refused(stream: StreamNumber, time: Time, out: WatchOrders): readonly string[] | undefined {
+    const [main, extra] = [this.#main, this.#extra];
+    if (extra?.stream === stream) {
+      this.#extra = undefined;
+      if (!this.#isRefetch) {
+        this.#followed.drop(extra.watch.prefixes, main?.watch.prefixes ?? NOTHING, time);
+        return extra.watch.prefixes.list;
+      }
+      this.#isRefetch = false;
+      main?.watch.thaw();
+      return [];
+    }
+    if (main?.stream !== stream) return undefined;
+    // The place may be what is refused.
+    if (!main.watch.isPlaced) main.watch.place = undefined;
+    this.#leave(time, out, stream);
+    return main.watch.prefixes.list;
+  }
+
+  /** Whether something is about to be followed of which no snapshot is there yet. */
+  get isOpening(): boolean {
+    return (this.#main !== undefined && !this.#main.watch.isComplete) || this.#extra !== undefined;
   }
 
   get #isAnew(): boolean {
@@ -269,6 +298,14 @@ export class Watches {
       this.#asked = [];
       this.#anew = undefined;
     }
+  }
+
+  /** What is left of a refused watch goes on with what is still wanted of it. */
+  #narrowLeft(left: FollowedWatch, time: Time): void {
+    if (left.prefixes.list.every((prefix) => this.#wanted.covers(prefix))) return;
+    const kept = new Prefixes(this.#wanted.list.filter((prefix) => left.prefixes.covers(prefix)));
+    this.#followed.drop(left.prefixes, kept, time);
+    this.#left = kept.list.length > 0 ? left.narrowed(kept) : undefined;
   }
 
   /** The one watch becomes another one, which also begins anew if it did. */

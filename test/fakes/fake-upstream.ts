@@ -14,6 +14,9 @@ import { parseCursor } from "../../src/catalog/watch/cursor.ts";
 import { Feed } from "../../src/catalog/watch/feed.ts";
 import { Reader } from "../../src/catalog/watch/reader.ts";
 import type { Call, Method } from "../../src/grpc/server/method.ts";
+import { WaymarkError } from "../../src/lib/errors.ts";
+import { grpcStatus } from "../../src/server/grpc-methods.ts";
+import { refusal } from "../../src/server/status.ts";
 import { replicaAge } from "../../src/services/discovery/age.ts";
 import { DiscoveryBytes } from "../../src/services/discovery/response-bytes.ts";
 import { type Serving, serve } from "./grpc-room.ts";
@@ -21,6 +24,7 @@ import { FabricComponent } from "./mesh.ts";
 
 const MESSAGE_BYTES = 400;
 const NO_LOADS = { of: () => undefined };
+const NO_ROOM = grpcStatus(refusal(new WaymarkError("quota_exceeded", "no room")));
 const now = () => ({ monoMs: performance.now(), wallMs: Date.now() });
 
 interface Watch {
@@ -42,8 +46,8 @@ export class FakeUpstream {
   };
   /** Resets the next watch after so many messages. */
   resetAfter = Number.POSITIVE_INFINITY;
-  /** What refuses the next watches, or does not. */
-  refuse: (call: Call) => boolean = () => false;
+  /** Prefixes for which it has no room: a watch that names one of them is refused. */
+  roomless: readonly string[] = [];
   /** By path, with the credential that came along. */
   readonly calls: string[] = [];
   readonly watches = new Set<Watch>();
@@ -98,7 +102,9 @@ export class FakeUpstream {
         kind: "server_streaming",
         handle: (request, call) => {
           noted(call);
-          if (!this.refuse(call)) this.#open(request, call);
+          const { namespacePrefixes } = fromBinary(CatalogWatchRequestSchema, request);
+          if (namespacePrefixes.some((prefix) => this.roomless.includes(prefix))) call.finish(NO_ROOM);
+          else this.#open(request, call);
         },
       },
       {

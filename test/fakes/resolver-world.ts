@@ -19,6 +19,7 @@ import { HISTORY_BOUNDS } from "../../src/policy/versions/engine.ts";
 import type { RestoredCopy } from "../../src/resolver/disk/restoring.ts";
 import type { ResolverInput, ResolverOptions, ResolverOrder } from "../../src/resolver/io-types.ts";
 import type { ResolverMachine } from "../../src/resolver/machine.ts";
+import type { WatchRefusal } from "../../src/resolver/refusals.ts";
 import type { CacheAct } from "../../src/resolver/upkeep/cache-acts.ts";
 import type { UpstreamFacts } from "../../src/resolver/upstreams.ts";
 import { replicaAge } from "../../src/services/discovery/age.ts";
@@ -47,6 +48,12 @@ export class Server {
   garble: (bytes: Uint8Array) => Uint8Array = (bytes) => bytes;
   garbleFetched: (bytes: Uint8Array) => Uint8Array = (bytes) => bytes;
   garblePolicy: (bytes: Uint8Array) => Uint8Array = (bytes) => bytes;
+  /** Prefixes of which its watches do not tell: those that name one of them are refused. */
+  refused: readonly string[] = [];
+  /** Whether it refuses watches that go on from a place. */
+  refusesPlaces = false;
+  /** How it refuses them. */
+  refusal: WatchRefusal = "prefix";
   /** Ends the watches that are open, once. */
   breaks = false;
   watchCount = 0;
@@ -292,6 +299,8 @@ export class ResolverWorld {
   #open({ stream, upstream, prefixes, cursor, withDigest }: ResolverOrder & { kind: "open" }): void {
     const server = this.server(upstream);
     server.watchCount += 1;
+    if ((cursor !== "" && server.refusesPlaces) || prefixes.some((prefix) => server.refused.includes(prefix)))
+      return void this.#later.push({ kind: "watch ended", stream, refusal: server.refusal });
     if (cursor === "") server.snapshotCount += 1;
     const { node } = server;
     const filter = { ...ANY, resolved: new Prefixes(prefixes) };

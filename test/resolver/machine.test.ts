@@ -252,6 +252,59 @@ test("what was fetched under another policy is asked for again at once, and noth
   expect(server.fetchCount).toBe(2);
 });
 
+test("an upstream that refuses one prefix is not left for it, and the prefix is asked for again later", () => {
+  const world = started("a", "b");
+  const a = world.server("a");
+  a.refused = ["other"];
+  world.machine.following.watch("other");
+  world.run(20 * SECOND);
+  expect([world.machine.upstreams.current, world.ask(DB), world.ask(OTHER)]).toEqual(["a", "followed 2", "told"]);
+  expect(a.watchCount).toBeLessThan(10);
+  a.refused = [];
+  world.run(MINUTE);
+  expect([world.machine.upstreams.current, world.ask(OTHER)]).toEqual(["a", "followed 1"]);
+});
+
+test.each([
+  { refused: ["svc"], refusal: "prefix" as const },
+  { refused: ["other"], refusal: "access" as const },
+  { refused: ["ns3", "ns9"], refusal: "access" as const },
+])("of many prefixes those that are refused ($refused) are found, also where they were followed before", ({ refused, refusal }) => {
+  const namespaces = ["svc", "other", ...Array.from({ length: 14 }, (_, n) => `ns${n}`)];
+  const world = new ResolverWorld(["a"], { namespaces });
+  const a = world.server("a");
+  Object.assign(a, { refused, refusal });
+  for (const key of [DB1, OTHER1]) world.put("a", key);
+  const followed = () => namespaces.filter((namespace) => !world.machine.isComplete(namespace));
+  world.run(5 * SECOND);
+  expect([world.machine.upstreams.current, followed()]).toEqual(["a", refused]);
+  a.refused = [];
+  world.run(MINUTE);
+  expect(followed()).toEqual([]);
+  Object.assign(a, { refused, breaks: true });
+  world.run(10 * SECOND);
+  expect([world.machine.upstreams.current, followed()]).toEqual(["a", refused]);
+  expect(world.machine.bookmarks.isAtBookmark).toBe(true);
+});
+
+test("an upstream that refuses the place from which a watch would go on is asked for a snapshot", () => {
+  const world = started();
+  Object.assign(world.server("a"), { refusesPlaces: true, breaks: true });
+  world.put("a", DB1, 1);
+  world.run(20 * SECOND);
+  expect([world.machine.bookmarks.isAtBookmark, world.ask(DB)]).toEqual([true, "followed 2"]);
+});
+
+test("an upstream that refuses everything is left", () => {
+  const world = new ResolverWorld(["a", "b"], { namespaces: ["svc", "other"] });
+  const [a, b] = [world.server("a"), world.server("b")];
+  Object.assign(a, { refused: ["svc", "other"], refusal: "access" });
+  b.latencyMs = 50;
+  world.put("a", DB1);
+  world.run(20 * SECOND);
+  expect([world.machine.upstreams.current, world.ask(DB)]).toEqual(["b", "followed 1"]);
+});
+
 test("while it lacks a policy of which it heard it is not ready", () => {
   const world = new ResolverWorld(["a"]);
   const server = world.server("a");

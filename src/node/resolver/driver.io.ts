@@ -201,10 +201,10 @@ export class ResolverDriver {
     const { stream, upstream, said, ended } = of;
     return {
       said: (bytes) => this.input({ kind: said, stream, bytes }),
-      ended: ({ message, details }) => {
+      ended: ({ message, details }, refusal) => {
         streams.delete(stream);
         this.#warn(upstream, message, "a stream of an upstream ended");
-        this.input({ kind: ended, stream, ...retryIn(details) });
+        this.input({ kind: ended, stream, ...retryIn(details), ...(refusal !== undefined && { refusal }) });
       },
     };
   }

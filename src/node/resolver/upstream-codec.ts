@@ -15,6 +15,7 @@ import type { Status } from "../../grpc/wire/status.ts";
 import { CODES, REASONS, type Reason, WaymarkError } from "../../lib/errors.ts";
 import { misplaced } from "../../lib/protowire.ts";
 import type { VersionPlace } from "../../policy/versions/version.ts";
+import type { WatchRefusal } from "../../resolver/refusals.ts";
 import type { UpstreamFacts } from "../../resolver/upstreams.ts";
 
 /** What to follow at a server, and from where. */
@@ -97,6 +98,13 @@ export function refusalOf(upstream: string, { code, message, details }: Status, 
   if (isSaid && said.reason !== undefined && PASSED_ON.has(said.reason))
     return new WaymarkError(said.reason, text, { ...retry, ...metadata });
   return new WaymarkError("not_ready", `the upstream ${upstream} gave no answer: ${text}`, retry);
+}
+
+/** What a server means that ended a watch: that it will not tell of what was asked for, or, where undefined, that it failed. */
+export function watchRefusalOf({ code, details }: Status): WatchRefusal | undefined {
+  if (code === CODES.PERMISSION_DENIED) return "access";
+  if (code === CODES.RESOURCE_EXHAUSTED) return readDetails(details).reason === "quota_exceeded" ? "prefix" : undefined;
+  return code === CODES.NOT_FOUND || code === CODES.INVALID_ARGUMENT ? "prefix" : undefined;
 }
 
 /** Reasons that are about the request, or about the state of the mesh, whoever asks. */

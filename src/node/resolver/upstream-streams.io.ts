@@ -8,13 +8,14 @@ import type { Dial } from "../../grpc/client/pool.io.ts";
 import type { Metadata } from "../../grpc/wire/metadata.ts";
 import { CODES, WaymarkError } from "../../lib/errors.ts";
 import { type PatientTimeout, patientTimeout } from "../../lib/patient-time.io.ts";
-import { refusalOf } from "./upstream-codec.ts";
+import type { WatchRefusal } from "../../resolver/refusals.ts";
+import { refusalOf, watchRefusalOf } from "./upstream-codec.ts";
 
 export interface StreamEvents {
   /** A message, in the turn in which it came: the next one comes when this returns, and not more is read than was taken. */
   said(bytes: Uint8Array): void;
-  /** The stream ended or failed, or was never open. Called once, last, in a later turn than the opening. */
-  ended(error: WaymarkError): void;
+  /** The stream ended or failed, or was never open. Called once, last, in a later turn than the opening. `refusal`: the server will not tell of what was asked for. */
+  ended(error: WaymarkError, refusal?: WatchRefusal): void;
 }
 
 /** A stream that was asked for. */
@@ -132,10 +133,10 @@ class Stream implements OpenStream {
     this.#call.halfClose(message);
   }
 
-  fail(error: WaymarkError): void {
+  fail(error: WaymarkError, refusal?: WatchRefusal): void {
     if (this.#isOver) return;
     this.close();
-    this.#events.ended(error);
+    this.#events.ended(error, refusal);
   }
 
   close(): void {
@@ -153,7 +154,7 @@ class Stream implements OpenStream {
   #closed({ status, isFromServer }: CallResult): void {
     const { upstream } = this.#request;
     if (status.code === CODES.OK) this.fail(new WaymarkError("not_ready", `the upstream ${upstream} ended the stream`));
-    else this.fail(refusalOf(upstream, status, isFromServer));
+    else this.fail(refusalOf(upstream, status, isFromServer), isFromServer ? watchRefusalOf(status) : undefined);
   }
 
   #expire(): void {

@@ -43,6 +43,15 @@ test("a stream that is reset in mid-snapshot shows nothing of it, and another on
   expect(resolver.warnings).toEqual([expect.stringMatching(/a stream of an upstream ended: not_ready/)]);
 });
 
+test("a server that has no room for one of the prefixes is not left", async () => {
+  const [a] = await upstreams("a");
+  a!.roomless = ["other"];
+  using resolver = new DrivenResolver([a!.address], { namespaces: ["other", "svc"] });
+  await until("the other one is there", () => resolver.instances(DB).length === 2);
+  expect([resolver.machine.upstreams.current, resolver.machine.isComplete("svc")]).toEqual([a!.address, true]);
+  expect(resolver.warnings).toEqual([expect.stringContaining("no room")]);
+});
+
 test("servers of another cluster or region, and one that reads us, are not followed, and one that garbles is left alone", async () => {
   const [stranger, far, reader, garbled, mute, good] = await upstreams("stranger", "far", "reader", "garbled", "mute", "good");
   stranger!.facts = { clusterId: "other", region: "local", via: [] };

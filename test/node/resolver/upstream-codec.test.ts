@@ -4,7 +4,7 @@ import { AnySchema } from "@bufbuild/protobuf/wkt";
 import { expect, test } from "vitest";
 import { StatusSchema } from "../../../gen/google/rpc/status_pb.js";
 import { CODES, REASONS, type Reason, WaymarkError } from "../../../src/lib/errors.ts";
-import { readFacts, refusalOf } from "../../../src/node/resolver/upstream-codec.ts";
+import { readFacts, refusalOf, watchRefusalOf } from "../../../src/node/resolver/upstream-codec.ts";
 import { grpcStatus } from "../../../src/server/grpc-methods.ts";
 import { refusal } from "../../../src/server/status.ts";
 
@@ -30,6 +30,18 @@ test("what is about the request, or the mesh, is passed on with its hint; what i
   expect([said("draining", 10 * 60_000), said("draining")].map(({ details }) => details)).toEqual([{ retryMs: 60_000 }, {}]);
   expect(said("too_stale").message).toBe("too_stale: words");
   expect(said("unauthenticated").message).toBe("not_ready: the upstream a:1 gave no answer: words");
+});
+
+test("only some refusals of a watch are about what it asks for; after all others the server is left", () => {
+  const meant = (reason: Reason) => watchRefusalOf(grpcStatus(refusal(new WaymarkError(reason, "words"))));
+  const reasons = Object.keys(REASONS) as Reason[];
+  expect(reasons.filter((reason) => meant(reason) === "access")).toEqual(["discovery_access_denied"]);
+  expect(reasons.filter((reason) => meant(reason) === "prefix").toSorted()).toEqual([
+    "invalid_argument",
+    "lease_not_found",
+    "not_found",
+    "quota_exceeded",
+  ]);
 });
 
 test("of a refusal to write it is known where nodes are", () => {
