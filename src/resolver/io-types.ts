@@ -47,6 +47,8 @@ export type ResolverInput =
   /** A page of the answer to a fetch. */
   | { readonly kind: "fetched"; readonly call: CallNumber; readonly bytes: Uint8Array }
   | { readonly kind: "fetch failed"; readonly call: CallNumber; readonly error: WaymarkError }
+  /** An upstream answered a call that was passed on with what no server of ours can have sent. */
+  | { readonly kind: "garbled"; readonly upstream: string; readonly fault: string }
   /** An operator acts on the cache. */
   | ({ readonly kind: "act" } & ActRequest);
 

@@ -172,6 +172,9 @@ export class ResolverMachine {
       case "fetch failed":
         this.#fetchFailed(input.call, input.error);
         break;
+      case "garbled":
+        this.#distrust(input.upstream, input.fault, time, out);
+        break;
       case "act":
         this.#acts.begin(input, this.upstreams.isCutOff, time, out);
         break;
@@ -495,10 +498,14 @@ export class ResolverMachine {
       return read();
     } catch (error) {
       if (!(error instanceof WaymarkError)) throw error;
-      out.push({ kind: "garbled", upstream, fault: error.message });
-      this.upstreams.garbled(upstream, time.monoMs);
+      this.#distrust(upstream, error.message, time, out);
       return undefined;
     }
+  }
+
+  #distrust(upstream: string, fault: string, { monoMs }: Time, out: Out): void {
+    out.push({ kind: "garbled", upstream, fault });
+    this.upstreams.garbled(upstream, monoMs);
   }
 
   /** Upstream servers that named a policy which they do not send are left, and what they named is waited for no more. */

@@ -278,6 +278,7 @@ export class ResolverCore implements Component {
       ask: (name, asked, told) => this.driver.ask(name, asked, told),
       call: (method, request) => this.#call(method, request),
       callBytes: (method, request) => this.#callBytes(method, request),
+      garbled: (upstream, fault) => this.driver.input({ kind: "garbled", upstream, fault }),
       adjust: () => this.driver.input({ kind: "tick" }),
       until: (isSo, withinMs) => this.#waits.until(isSo, withinMs),
     };
@@ -294,10 +295,11 @@ export class ResolverCore implements Component {
     method: DescMethodUnary<I, O>,
     request: MessageInitShape<I>,
   ): Promise<MessageShape<O>> {
-    const { bytes } = await this.#callBytes(method, request);
+    const { bytes, upstream } = await this.#callBytes(method, request);
     try {
       return fromBinary(method.output, bytes);
     } catch (error) {
+      this.driver.input({ kind: "garbled", upstream, fault: error instanceof Error ? error.message : `an answer of ${method.name}` });
       throw new WaymarkError("not_ready", "an upstream sent an answer that cannot be read", { cause: error });
     }
   }

@@ -44,11 +44,9 @@ export function openElsewhere(
   const { machine, reads, policies } = rooms;
   const { clusterId, ttls, maxStaleMs, name: self } = resolver;
   const viewer = anonymousCaller(clusterId, "");
-  const sees: HostAsker["sees"] = (entry) => {
-    const { policy } = policies;
-    return reads.verdict(viewer, entry.namespace).allowed && (policy.set === undefined || mayBeSeen(policy, entry, entry, clusterId));
-  };
-  const asker = { ports, sees, via: [self], clusterId };
+  const seesIn: HostAsker["seesIn"] = (namespace) => reads.verdict(viewer, namespace).allowed;
+  const isShown: HostAsker["isShown"] = (entry) => policies.policy.set === undefined || mayBeSeen(policies.policy, entry, entry, clusterId);
+  const asker = { ports, seesIn, isShown, via: [self], clusterId };
   return new FetchingElsewhere({
     machine,
     ask: (name, asked, told) => ports.ask(name, asked, told),
@@ -66,9 +64,10 @@ export function openElsewhere(
 }
 
 interface HostAsker {
-  readonly ports: Pick<ResolverPorts, "callBytes">;
-  /** Whether the viewer may see an entry from there. */
-  readonly sees: PassedQuery["sees"];
+  readonly ports: Pick<ResolverPorts, "callBytes" | "garbled">;
+  /** What the viewer may see. */
+  readonly seesIn: PassedQuery["seesIn"];
+  readonly isShown: PassedQuery["isShown"];
   /** This resolver. */
   readonly via: readonly string[];
   readonly clusterId: string;
@@ -109,11 +108,11 @@ async function askHost(asker: HostAsker, name: string, zone: string): Promise<Ho
 }
 
 async function ask(
-  { ports, sees, via, clusterId }: HostAsker,
+  { ports, ...viewer }: HostAsker,
   names: { readonly hosts: string[] } | { readonly aliases: string[] },
 ): Promise<{ readonly entries: readonly Entry[]; readonly isMore: boolean }> {
   const request = create(CatalogQueryRequestSchema, { ...names, limit: MAX_TOLD });
-  const passed = { request, filter: filterOf(request), salt: querySalt(request), sees, via, clusterId };
+  const passed = { request, filter: filterOf(request), salt: querySalt(request), ...viewer };
   const { response } = await passQuery(ports, passed);
   // No server of ours sends a LOCAL entry to a resolver.
   return { entries: response.items.filter(({ scope }) => scope !== Scope.LOCAL), isMore: response.nextPageToken !== "" };

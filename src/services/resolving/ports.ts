@@ -28,6 +28,8 @@ export interface ResolverPorts {
   call<I extends DescMessage, O extends DescMessage>(method: DescMethodUnary<I, O>, request: MessageInitShape<I>): Promise<MessageShape<O>>;
   /** As `call`, with the bytes of the answer as they came. */
   callBytes<I extends DescMessage, O extends DescMessage>(method: DescMethodUnary<I, O>, request: MessageInitShape<I>): Promise<SaidBytes>;
+  /** An upstream sent what no server of ours can have sent. */
+  readonly garbled: (upstream: string, fault: string) => void;
   /** What is to be followed has changed. */
   adjust(): void;
   /** Resolves with true as soon as it is so, and with false after the time. */

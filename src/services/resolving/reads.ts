@@ -4,7 +4,7 @@
  */
 import { create, type Message } from "@bufbuild/protobuf";
 import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
-import { EntryKind, Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { EntryKind } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { Source } from "../../../gen/waymark/catalog/v1/watch_pb.js";
 import {
   type CatalogQueryRequest,
@@ -280,13 +280,12 @@ class ResolvingReads {
     const { identity, policies, now } = this.#parts;
     const { machine } = this.#ports;
     // By the policy of the moment in which a page arrives.
-    const sees = (namespace: string) => request.forResolver || this.#parts.reads.verdict(caller, namespace).allowed;
+    const seesIn = (namespace: string) => request.forResolver || this.#parts.reads.verdict(caller, namespace).allowed;
     const { clusterId } = identity;
-    const mayShow: Parameters<typeof passQuery>[1]["sees"] = (entry) =>
-      sees(entry.namespace) &&
-      (policies.policy.set === undefined || isUnscoped(entry.scope) || mayBeSeen(policies.policy, entry, entry, clusterId));
+    const isShown: Parameters<typeof passQuery>[1]["isShown"] = (entry) =>
+      policies.policy.set === undefined || mayBeSeen(policies.policy, entry, entry, clusterId);
     const via = [machine.via[0] ?? "", ...request.via];
-    const passed = { request, filter, salt: querySalt(request), sees: mayShow, via, clusterId };
+    const passed = { request, filter, salt: querySalt(request), seesIn, isShown, via, clusterId };
     const { response: found, entries, ageMs, isStale, hidden } = await this.#judged(() => passQuery(this.#ports, passed), filter.namespace);
     this.#parts.reads.noteHidden(caller, hidden);
     const resolved = request.forResolver ? { policyEpoch: this.#parts.reads.policyEpoch, via: [...machine.via] } : {};
@@ -525,10 +524,6 @@ function streaming<R extends Message>(handler: Handler | undefined): ServerStrea
 async function whole(answer: RouteAnswer | Promise<RouteAnswer>): Promise<RouteAnswer> {
   const said = await answer;
   return said.kind === "pieces" ? { kind: "pieces", pieces: [...said.pieces] } : said;
-}
-
-function isUnscoped(scope: Scope): boolean {
-  return scope === Scope.UNSPECIFIED;
 }
 
 /** A caller with a bound for the age is told that the data is too old, whatever the reason. */

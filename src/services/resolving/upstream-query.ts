@@ -3,7 +3,7 @@
  * caller may see. Tokens name only entries that the caller may see, and are good at every server of the cluster.
  */
 import { clone, create, fromBinary, toBinary } from "@bufbuild/protobuf";
-import { type Entry, Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import type { Entry } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import {
   type CatalogQueryRequest,
   CatalogQueryRequestSchema,
@@ -19,15 +19,18 @@ import { type Filter, filterHash } from "../../catalog/query/filter.ts";
 import { decodePageToken, encodePageToken } from "../../catalog/query/page-token.ts";
 import { Prefixes } from "../../catalog/query/prefixes.ts";
 import { pageLimit } from "../../catalog/query/query.ts";
-import { WaymarkError } from "../../lib/errors.ts";
-import { writeBytesField } from "../../lib/protowire.ts";
+import { rethrowBroken, WaymarkError } from "../../lib/errors.ts";
+import { misplaced, writeBytesField } from "../../lib/protowire.ts";
 import { readFetchedPage } from "../../resolver/codec.ts";
 import { durationMs } from "../request-checks.ts";
 import type { ResolverPorts } from "./ports.ts";
 
-/** Most pages of the upstream that one call asks for. Each passes at least one hidden namespace, or brings entries. */
+/** Most pages of the upstream that one call asks for, and most entries in all of them together. */
 const MAX_CALLS = 50;
-const UPSTREAM_PAGE = 1000;
+const MAX_ENTRIES = 10_000;
+/** So many entries more than the caller asks for are asked for, because some may be hidden from it; twice as many with each further page. */
+const SPARE = 16;
+const MAX_PAGE = 1000;
 const EVERYWHERE = new Prefixes([""]);
 
 export interface PassedQuery {
@@ -35,8 +38,10 @@ export interface PassedQuery {
   readonly filter: Filter;
   /** Distinguishes the lists of different methods in tokens, as at a node. */
   readonly salt: string;
-  /** Whether the caller may see the entries of a namespace from there. */
-  readonly sees: (entry: Pick<Entry, "clusterId" | "region" | "scope"> & { readonly namespace: string }) => boolean;
+  /** Whether the caller may see anything of a namespace. */
+  readonly seesIn: (namespace: string) => boolean;
+  /** Whether nobody is kept from seeing such an entry of a namespace that the caller may see: owners' rules. */
+  readonly isShown: (entry: Pick<Entry, "clusterId" | "region" | "scope"> & { readonly namespace: string }) => boolean;
   /** This resolver, and those behind which it is. */
   readonly via: readonly string[];
   readonly clusterId: string;
@@ -61,23 +66,24 @@ export interface PassedPage {
 }
 
 /** Rejects with the refusal of the upstream, and with `quota_exceeded` if nothing that the caller may see was found after many pages. */
-export async function passQuery(ports: Pick<ResolverPorts, "callBytes">, passed: PassedQuery): Promise<PassedPage> {
+export async function passQuery(ports: Pick<ResolverPorts, "callBytes" | "garbled">, passed: PassedQuery): Promise<PassedPage> {
   const { request, filter, salt, via } = passed;
   const limit = pageLimit(request.limit);
   const [ours, theirs] = [filterHash(filter, salt), filterHash({ ...filter, resolved: filter.resolved ?? EVERYWHERE }, salt)];
   const page = new VisiblePage(passed, limit);
   let afterKey = decodePageToken(request.pageToken, ours);
-  for (let calls = 0; calls < MAX_CALLS; calls++) {
+  let spareCount = SPARE;
+  for (let calls = 0; calls < MAX_CALLS && page.toldCount < MAX_ENTRIES; calls++) {
     const pageToken = afterKey === "" ? "" : encodePageToken(afterKey, theirs);
     const asked = clone(CatalogQueryRequestSchema, request);
-    Object.assign(asked, { forResolver: true, viewer: undefined, via: [...via], limit: UPSTREAM_PAGE, pageToken });
+    const askedCount = Math.min(MAX_PAGE, page.leftCount + spareCount);
+    Object.assign(asked, { forResolver: true, viewer: undefined, via: [...via], limit: askedCount, pageToken });
     const { bytes, upstream } = await ports.callBytes(DiscoveryService.method.catalogQuery, asked);
-    const answer = answerIn(bytes);
-    page.add(answer, entriesIn(bytes), upstream);
-    const isLast = answer.nextPageToken === "";
+    const nextKey = readable(ports, upstream, () => page.take(bytes, upstream, { theirs, afterKey }));
     // A full page goes on until it is known whether the caller may see more: a token must not tell of what it may not.
-    if (page.isOverfull || isLast) return page.end(page.isOverfull ? ours : undefined);
-    afterKey = page.skipHidden(keyOfToken(answer.nextPageToken, theirs));
+    if (page.isOverfull || nextKey === undefined) return page.end(page.isOverfull ? ours : undefined);
+    afterKey = page.skipHidden(nextKey);
+    spareCount *= 2;
   }
   if (page.isEmpty)
     throw new WaymarkError("quota_exceeded", "what this caller may see lies behind too many other entries; name a namespace or a prefix");
@@ -91,7 +97,7 @@ class VisiblePage {
   readonly #entries: Uint8Array[] = [];
   readonly #explanation: Explanation[] = [];
   #lastKey = "";
-  /** The namespace of the last entry, if it is hidden. */
+  /** The namespace of the last entry, if nothing of it is for the caller. */
   #hidden: string | undefined;
   #ageMs = 0;
   #isStale = false;
@@ -99,6 +105,8 @@ class VisiblePage {
   readonly #hiddenNamespaces = new Set<string>();
   /** Whether a visible entry found no place any more. */
   isOverfull = false;
+  /** Entries that the upstream told of, also those that are hidden. */
+  toldCount = 0;
 
   constructor(passed: PassedQuery, limit: number) {
     this.#passed = passed;
@@ -113,28 +121,47 @@ class VisiblePage {
     return this.#items.length === 0;
   }
 
-  /** `entries`: the items as they are encoded. */
-  add(
+  /** Places for entries. */
+  get leftCount(): number {
+    return this.#limit - this.#items.length;
+  }
+
+  /** Takes a page of the upstream. Returns where the next one begins; undefined after the last one. Throws for what no server of ours can have sent. */
+  take(
+    bytes: Uint8Array,
+    upstream: string,
+    { theirs, afterKey }: { readonly theirs: string; readonly afterKey: string },
+  ): string | undefined {
+    const answer = fromBinary(CatalogQueryResponseSchema, bytes);
+    this.#add(answer, readFetchedPage(bytes).entries, upstream);
+    if (answer.nextPageToken === "") return undefined;
+    const nextKey = decodePageToken(answer.nextPageToken, theirs);
+    if (nextKey <= afterKey) throw misplaced("a page token that leads back");
+    return nextKey;
+  }
+
+  #add(
     { items, explanation, age, stale, policyEpoch: epoch }: CatalogQueryResponse,
     entries: readonly Uint8Array[],
     upstream: string,
   ): void {
+    this.toldCount += items.length;
     this.#policyEpochs.push({ upstream, epoch });
     this.#ageMs = Math.max(this.#ageMs, age === undefined ? 0 : durationMs(age));
     this.#isStale ||= stale;
-    for (const [i, entry] of items.entries()) this.#add(entry, entries[i] ?? NOTHING);
-    const sees = (namespace: string) =>
-      this.#passed.sees({ namespace, clusterId: this.#passed.clusterId, region: "", scope: Scope.UNSPECIFIED });
-    for (const one of explanation) if (one.key !== undefined && sees(one.key.namespace)) this.#explanation.push(one);
+    for (const [i, entry] of items.entries()) this.#put(entry, entries[i] ?? NOTHING);
+    const { seesIn } = this.#passed;
+    for (const one of explanation) if (one.key !== undefined && seesIn(one.key.namespace)) this.#explanation.push(one);
   }
 
-  #add(entry: Entry, encoded: Uint8Array): void {
+  #put(entry: Entry, encoded: Uint8Array): void {
     const { key, clusterId, region, scope } = entry;
-    if (key === undefined) throw new WaymarkError("not_ready", "an upstream sent an entry without a key");
+    if (key === undefined) throw misplaced("an entry without a key");
     const { namespace } = key;
-    this.#hidden = this.#passed.sees({ namespace, clusterId, region, scope }) ? undefined : namespace;
-    if (this.#hidden !== undefined) {
-      this.#hiddenNamespaces.add(this.#hidden);
+    const { seesIn, isShown } = this.#passed;
+    this.#hidden = seesIn(namespace) ? undefined : namespace;
+    if (this.#hidden !== undefined || !isShown({ namespace, clusterId, region, scope })) {
+      this.#hiddenNamespaces.add(namespace);
       return;
     }
     if (this.isFull) this.isOverfull = true;
@@ -145,7 +172,7 @@ class VisiblePage {
     }
   }
 
-  /** Where the next page begins. What is left of a hidden namespace is passed over. */
+  /** Where the next page begins. What is left of a namespace that is hidden as a whole is passed over. */
   skipHidden(afterKey: string): string {
     const above = this.#hidden === undefined ? "" : `${this.#hidden}\u0001`;
     return above > afterKey ? above : afterKey;
@@ -170,18 +197,13 @@ class VisiblePage {
 const MAX_EXPLAINED = 1000;
 const NOTHING = new Uint8Array();
 
-function answerIn(bytes: Uint8Array): CatalogQueryResponse {
-  return readable(() => fromBinary(CatalogQueryResponseSchema, bytes));
-}
-
-function entriesIn(bytes: Uint8Array): readonly Uint8Array[] {
-  return readable(() => readFetchedPage(bytes).entries);
-}
-
-function readable<T>(read: () => T): T {
+/** What an upstream said. What no server of ours can have sent is the fault of the upstream, and no fault of the caller. */
+function readable<T>({ garbled }: Pick<ResolverPorts, "garbled">, upstream: string, read: () => T): T {
   try {
     return read();
   } catch (error) {
+    rethrowBroken(error);
+    garbled(upstream, error instanceof Error ? error.message : "an answer that cannot be read");
     throw new WaymarkError("not_ready", "an upstream sent an answer that cannot be read", { cause: error });
   }
 }
@@ -198,11 +220,3 @@ export function encodedPage(response: CatalogQueryResponse, entries: readonly Ui
 
 /** Most bytes of the tag and the length of an entry. */
 const ITEM_ROOM = 16;
-
-function keyOfToken(token: string, hash: string): string {
-  try {
-    return decodePageToken(token, hash);
-  } catch (error) {
-    throw new WaymarkError("not_ready", "an upstream gave a page token that cannot be read here", { cause: error });
-  }
-}
