@@ -38,8 +38,10 @@ export type FollowEvent =
       readonly cursor: string;
       readonly revision: bigint;
       readonly heldCount: number;
-      /** Upper bound of the age of the server's data when it said this. */
+      /** Upper bound of the age of the server's data when it said this, in ms. Infinite where the server named none, as the first version does not. */
       readonly ageMs: number;
+      /** The server says that something is wrong with its data: it is cut off, for example. */
+      readonly isStale: boolean;
       /** The node or resolver that said it. */
       readonly servedBy: string;
     };
@@ -136,9 +138,10 @@ export class Follower {
       this.#doubts.settle();
     }
     if (!isSynced) return;
-    const { revision, servedBy, age } = message;
-    const ageMs = age === undefined ? 0 : durationMs(age);
-    out.push({ kind: "synced", isSnapshot: isEnd, cursor: this.#portable, revision, heldCount: this.#held.size, ageMs, servedBy });
+    const { revision, servedBy, age, stale: isStale } = message;
+    const ageMs = age === undefined ? Number.POSITIVE_INFINITY : durationMs(age);
+    const heldCount = this.#held.size;
+    out.push({ kind: "synced", isSnapshot: isEnd, cursor: this.#portable, revision, heldCount, ageMs, isStale, servedBy });
   }
 
   /**

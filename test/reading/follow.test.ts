@@ -1,4 +1,5 @@
 import { create } from "@bufbuild/protobuf";
+import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { DiscoveryDelta_Action as Action } from "../../gen/waymark/catalog/v1/delta_pb.js";
@@ -55,6 +56,17 @@ test("a snapshot tells what is there and gives a cursor only at its end", () => 
   expect(follower.open("n2")).toBe("");
   const other = synced("y");
   expect(other.open("n2")).toBe("p1");
+});
+
+test("what a server says of its data is told with the bookmark; an age that it does not name is no age", () => {
+  const follower = synced("x");
+  const events: FollowEvent[] = [];
+  for (const init of [{ age: durationFromMs(1500), stale: true, servedBy: "edge" }, {}])
+    follower.message(create(CatalogWatchResponseSchema, { bookmark: true, ...init }), events);
+  expect(events).toMatchObject([
+    { kind: "synced", ageMs: 1500, isStale: true, servedBy: "edge" },
+    { kind: "synced", ageMs: Number.POSITIVE_INFINITY, isStale: false },
+  ]);
 });
 
 test("a second snapshot tells only what differs, and what is gone", () => {

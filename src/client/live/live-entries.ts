@@ -15,9 +15,9 @@ export type LiveChange =
   | { readonly kind: "remove"; readonly cause: RemovalCause; readonly entry: Entry };
 
 export interface Freshness {
-  /** Upper bound of the age of what the map shows, in ms. Infinite before the first snapshot is complete. */
+  /** Upper bound of the age of what the map shows, in ms. Infinite before the first snapshot is complete, and where the server names no age. */
   readonly ageMs: number;
-  /** The server was silent for too long, nothing is complete yet, or entries are held. */
+  /** The server was silent for too long or calls its data stale, nothing is complete yet, or entries are held. */
   readonly isStale: boolean;
   /** Entries that are shown as ORPHANED because they vanished with most others of their name. */
   readonly heldCount: number;
@@ -38,7 +38,7 @@ export class LiveEntries {
   /** Told by a snapshot that is not complete yet, by key. Nothing of it shows. */
   readonly #staged = new Map<string, Told>();
   #size = 0;
-  #said: { readonly ageMs: number; readonly atMonoMs: number; readonly servedBy: string } | undefined;
+  #said: { readonly ageMs: number; readonly isStale: boolean; readonly atMonoMs: number; readonly servedBy: string } | undefined;
   #changes = new Map<string, LiveChange>();
 
   constructor({ staleAfterMs, guard = GUARD_DEFAULTS }: { readonly staleAfterMs: number; readonly guard?: GuardOptions }) {
@@ -71,7 +71,8 @@ export class LiveEntries {
     } else {
       for (const [key, told] of this.#staged) this.#apply(key, told, time);
       this.#staged.clear();
-      this.#said = { ageMs: event.ageMs, atMonoMs: time.monoMs, servedBy: event.servedBy };
+      const { ageMs, isStale, servedBy } = event;
+      this.#said = { ageMs, isStale, atMonoMs: time.monoMs, servedBy };
     }
     return this.#takeChanges();
   }
@@ -106,7 +107,8 @@ export class LiveEntries {
     const said = this.#said;
     if (said === undefined) return { ageMs: Number.POSITIVE_INFINITY, isStale: true, heldCount, servedBy: "" };
     const silentMs = monoMs - said.atMonoMs;
-    return { ageMs: said.ageMs + silentMs, isStale: heldCount > 0 || silentMs > this.#staleAfterMs, heldCount, servedBy: said.servedBy };
+    const isStale = said.isStale || heldCount > 0 || silentMs > this.#staleAfterMs;
+    return { ageMs: said.ageMs + silentMs, isStale, heldCount, servedBy: said.servedBy };
   }
 
   /** What was counted of each name that is there now: namespace, name and numbers. */

@@ -37,7 +37,10 @@ export class Lookups {
     this.#ttlMs = ttlMs;
     this.#maxNames = maxNames;
     // Nothing is expected first: each name is complete by itself.
-    this.#entries.take({ kind: "synced", isSnapshot: true, cursor: "", revision: 0n, heldCount: 0, ageMs: 0, servedBy: "" }, time);
+    this.#entries.take(
+      { kind: "synced", isSnapshot: true, cursor: "", revision: 0n, heldCount: 0, ageMs: 0, isStale: false, servedBy: "" },
+      time,
+    );
   }
 
   get size(): number {

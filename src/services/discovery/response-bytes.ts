@@ -156,7 +156,7 @@ export class DiscoveryBytes {
       at = out.writeBigUInt64LE(message.digest.digest, writeVarint(out, at, WATCH.digest));
     }
     // Only rare messages have these fields. In every delta they would be a tenth of the bytes.
-    if (message.portableCursor !== "" || message.snapshot === SNAPSHOT.BEGIN) {
+    if (message.isBookmark || message.snapshot !== SNAPSHOT.NONE || message.portableCursor !== "") {
       at = writeText(out, writeVarint(out, at, WATCH.servedBy), options.servedBy);
       at = writeTime(out, at, WATCH.age, options.age.ageMs);
       at = writeNumberField(out, at, WATCH.stale, options.age.isStale ? 1 : 0);

@@ -164,6 +164,9 @@ test("the age is what the server said and the time since; silence makes the map 
   expect(world.map.freshness(world.time).isStale).toBe(true);
   world.told({ bookmark: true, age: durationFromMs(10), servedBy: "n2" });
   expect(world.map.freshness(world.time)).toEqual({ ageMs: 10, isStale: false, heldCount: 0, servedBy: "n2" });
+  // A resolver that is cut off says so.
+  world.told({ bookmark: true, age: durationFromMs(20), stale: true, servedBy: "n2" });
+  expect(world.map.freshness(world.time)).toEqual({ ageMs: 20, isStale: true, heldCount: 0, servedBy: "n2" });
 });
 
 test("over random streams with breaks, what shows at each bookmark is what the server has, and held entries", () => {

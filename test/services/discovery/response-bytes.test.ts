@@ -72,3 +72,17 @@ test.each([{ isNamesOnly: false }, { isNamesOnly: true }])(
     expect(removed?.payload).toMatchObject({ case: "removed", value: key });
   },
 );
+
+test.each([
+  ["the beginning of a snapshot", { snapshot: SNAPSHOT.BEGIN }, true],
+  ["the end of a snapshot without a portable cursor, as a resolver may have it", { snapshot: SNAPSHOT.END }, true],
+  ["a bookmark without a portable cursor", { isBookmark: true }, true],
+  ["a delta", {}, false],
+])("who speaks, and how old the data is: %s", (_, part, isTold) => {
+  const bytes = new DiscoveryBytes(new Registry().replica.slab, { of: () => undefined });
+  const options = { isNamesOnly: false, sentWallMs: 1, servedBy: "edge", age: { ...NEW, ageMs: 1500, isStale: true } };
+  const { servedBy, age, stale } = fromBinary(CatalogWatchResponseSchema, bytes.watch({ ...message([]), ...part }, options));
+  expect({ servedBy, seconds: age?.seconds, stale }).toEqual(
+    isTold ? { servedBy: "edge", seconds: 1n, stale: true } : { servedBy: "", seconds: undefined, stale: false },
+  );
+});

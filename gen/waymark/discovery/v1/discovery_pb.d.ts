@@ -969,7 +969,8 @@ export declare type CatalogWatchResponse = Message<"waymark.discovery.v1.Catalog
 
   /**
    * Portable cursor. It resumes the watch at any node of the cluster. Present on END, on bookmarks and on the last
-   * message before the node stops.
+   * message before the node stops. A resolver sends it only where what it holds is what its upstream held at one
+   * bookmark.
    *
    * @generated from field: string portable_cursor = 4;
    */
