@@ -14,6 +14,8 @@ const ORDER = [
   "members",
   "propagation",
   "membership",
+  "tiers",
+  "outage",
   "flood",
   "growth",
   "memory",

@@ -146,6 +146,17 @@ export class Reads {
       });
   }
 
+  /**
+   * Refuses a watch that goes on from a portable cursor until the watches of this node were told of the first policy that it has. Before that a cursor leads only to a
+   * snapshot, and after a restart of all nodes every reader comes at that moment.
+   */
+  checkResume(): void {
+    if (this.#settledPolicy.isPending)
+      throw new WaymarkError("not_ready", "this node has no policy of its cluster in force yet, and goes on from no cursor before it has", {
+        retryMs: PENDING_RETRY_MS,
+      });
+  }
+
   /** Whether a caller may see a namespace, with the reason. */
   verdict(caller: Caller, namespace: string): Verdict {
     return this.policy.viewer(namespace, { clusterId: caller.cluster, tenant: caller.tenant });

@@ -231,3 +231,18 @@ test("a newcomer that does not know its cluster's policy shows nothing, refuses 
   expect(reads.page(BLUE, page({ namespace: "svc" })).records).toHaveLength(2);
   expect(() => reads.checkWatch(BLUE, "svc")).not.toThrow();
 });
+
+test("no watch goes on from a cursor until the watches know the first policy: before that it would be sent everything", () => {
+  const { reads, policies, change } = open();
+  expect(() => reads.checkResume()).not.toThrow();
+  change(PENDING_POLICY);
+  expect(() => reads.checkResume()).toThrow("not_ready");
+  policies.policy = NO_POLICY;
+  reads.show(NO_POLICY);
+  expect(() => reads.checkResume()).toThrow("not_ready");
+  reads.settle(NO_POLICY);
+  expect(() => reads.checkResume()).not.toThrow();
+  // A policy that follows another one waits for watches too, and may change what a reader sees: that one begins anew.
+  policies.policy = HIDING;
+  expect(() => reads.checkResume()).not.toThrow();
+});

@@ -314,6 +314,7 @@ class ReadMethods {
   #from(cursor: Cursor): Cursor | undefined {
     const { reads, mesh, isReady } = this.#parts;
     if (cursor.kind === "portable") {
+      reads.checkResume();
       // A node that came back without its disk and has no peers can never catch up with this cursor. While it still looks for its peers,
       // one of them may help it to catch up.
       const isAlone = isReady() && !mesh.hasPeers();

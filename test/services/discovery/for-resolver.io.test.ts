@@ -218,3 +218,24 @@ test("a change wakes a resolver once that follows many namespaces, and not the o
   for (let watcher = fanout.take(); watcher !== undefined; watcher = fanout.take()) watcher.wake();
   expect(new Set(woken)).toEqual(new Set(["both", "all"]));
 });
+
+test.each([
+  ["a resolver", { forResolver: true, namespacePrefixes: ["svc"] }],
+  ["a client", { namespacePrefix: "svc" }],
+])("%s goes on from its cursor at a node that just learned its first policy, and is not sent everything again", async (_, request) => {
+  await register("svc.shown", "web");
+  const first = watch(RESOLVER, request).take();
+  const cursor = first.at(-1)?.portableCursor ?? "";
+  expect([namesIn(first), cursor]).toEqual([["web"], expect.stringMatching(/./)]);
+  const { policies } = inside.core;
+  // After a start nothing is known until a peer answers; then the watches that are open are told, which takes a moment.
+  policies.isAwaiting = true;
+  await inside.core.switchPolicy();
+  expect(() => watch(RESOLVER, { ...request, cursor })).toThrow("not_ready");
+  policies.isAwaiting = false;
+  expect(() => watch(RESOLVER, { ...request, cursor })).toThrow("not_ready");
+  await inside.core.switchPolicy();
+  await register("svc.shown", "api");
+  const again = watch(RESOLVER, { ...request, cursor }).take();
+  expect([namesIn(again), again.map(({ snapshot }) => snapshot)]).toEqual([["api"], again.map(() => Snapshot.UNSPECIFIED)]);
+});
