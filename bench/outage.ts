@@ -61,9 +61,8 @@ interface Place {
   readonly fabric: number;
 }
 
-function startAt({ name, dataDir, grpc, fabric }: Place): Promise<Node> {
-  const [seed = fail()] = places;
-  const to = seed.name === name ? [] : ["--join", `127.0.0.1:${seed.fabric}`];
+function startAt({ name, dataDir, grpc, fabric }: Place, seeds: readonly Place[]): Promise<Node> {
+  const to = seeds.length === 0 ? [] : ["--join", seeds.map((seed) => `127.0.0.1:${seed.fabric}`).join(",")];
   const args = ["--node-id", name, "--grpc-port", `${grpc}`, "--fabric-port", `${fabric}`, ...to];
   return startNode({ dataDir, isFree: true, isPlain: true, args });
 }
@@ -178,9 +177,8 @@ async function tellings(programs: readonly Program[], lookings: readonly Looking
 const places: Place[] = [];
 for (let i = 0; i < NODES; i++)
   places.push({ name: `bench-outage-${i}`, dataDir: scratchDir("outage"), grpc: await keptPort(), fabric: await keptPort() });
-const startAll = () => Promise.all(places.map(startAt));
-
-let nodes: readonly Node[] = await startAll();
+// The first makes the cluster. Later each has the others as its seeds.
+let nodes: readonly Node[] = await Promise.all(places.map((place, i) => startAt(place, i === 0 ? [] : places.slice(0, 1))));
 await untilReady(nodes);
 for (let k = 0; k < ENTRIES; k++) await ask(nodes[k % NODES] ?? fail(), PATH.register, registerBytes(k, k + 1, { version: 0 }));
 await until(async () => (await Promise.all(nodes.map(countOn))).every((count) => count === ENTRIES), "all nodes hold all entries");
@@ -212,7 +210,14 @@ await sleep(AWAY * 1000);
 const othersThen = Math.max(othersBefore, othersAway());
 const away = await tellings(programs, lookings);
 await begin();
-nodes = await startAll();
+nodes = await Promise.all(
+  places.map((place) =>
+    startAt(
+      place,
+      places.filter((other) => other !== place),
+    ),
+  ),
+);
 await untilReady(nodes);
 const readyMs = Date.now();
 await until(async () => (await tellings(programs, lookings)).backMs.length >= total, "all are back", LATE_MS);
