@@ -33,7 +33,7 @@ export const RESOLVER_SETTINGS = {
     default: 256,
     min: 1,
     max: 1024,
-    doc: "Most namespaces that a resolver follows: those of resolver.namespaces, those that its callers watch, and those that are asked for often.",
+    doc: "Most namespaces that a resolver follows: those of resolver.namespaces, those that its callers watch, and those that are asked for often. The watches of one caller (its tenant, else principal, else address) take at most a quarter of them.",
   }),
   ttlZoneMs: ms({ ...TTL, default: 15_000, doc: "How long a fetched answer is fresh if one of its entries is only for its zone." }),
   ttlRegionMs: ms({

@@ -15,6 +15,12 @@ export interface FollowingOptions {
   readonly asksOf: (namespace: string) => number;
 }
 
+/** The watches of one prefix: how many there are, and how many of them each caller has that has a share. */
+interface Watchers {
+  count: number;
+  readonly callers: Map<string, number>;
+}
+
 interface Asked {
   count: number;
   sinceMonoMs: number;
@@ -25,6 +31,8 @@ const OFTEN = 3;
 const OFTEN_MS = 10_000;
 /** Most namespaces of which asks are counted. Above it the counts begin anew: an often asked name soon has its count again. */
 const MAX_COUNTED = 10_000;
+/** The watches of one caller may make a resolver follow one in so many of all that it may follow, and at least one. */
+const CALLER_PART = 4;
 /** A namespace that found no room is tried again after this time. */
 const NO_ROOM_MS = 60_000;
 
@@ -33,8 +41,10 @@ export const UNASKED_MS = 600_000;
 
 export class Following {
   readonly #options: FollowingOptions;
-  /** Prefixes that callers watch, with the number of their watches. */
-  readonly #watched = new Map<string, number>();
+  /** Prefixes that callers watch. */
+  readonly #watched = new Map<string, Watchers>();
+  /** Callers that have a share, with the number of prefixes that they watch and nobody configured. */
+  readonly #taken = new Map<string, number>();
   /** Namespaces that are followed because they are asked for, with the time of the last ask. */
   readonly #hot = new Map<string, number>();
   readonly #asked = new Map<string, Asked>();
@@ -94,27 +104,49 @@ export class Following {
     this.#change();
   }
 
-  /** A caller watches all below a prefix. Call `unwatch` when its watch ends. Throws `quota_exceeded` if no more can be followed. */
-  watch(prefix: string): void {
+  /**
+   * A caller watches all below a prefix. Call `unwatch` with the same arguments when its watch ends. `caller`: whose share it takes; undefined for a resolver,
+   * which reads for many and has no share. Throws `quota_exceeded` if no more can be followed, or no more for this caller.
+   */
+  watch(prefix: string, caller?: string): void {
     if (this.#refused.has(prefix))
       throw new WaymarkError(
         "quota_exceeded",
         `this resolver has no room for what is below "${prefix}" (resolver.max_entries, resolver.max_bytes); watch a node`,
       );
-    const count = this.#watched.get(prefix) ?? 0;
-    if (count === 0 && !this.#prefixes.covers(prefix) && !this.#makeRoom(Number.POSITIVE_INFINITY))
+    const watchers = this.#watched.get(prefix) ?? { count: 0, callers: new Map<string, number>() };
+    const isUnconfigured = this.isUnconfigured(prefix);
+    if (isUnconfigured && caller !== undefined && !watchers.callers.has(caller)) this.#checkShare(caller);
+    if (isUnconfigured && watchers.count === 0 && !this.#hot.has(prefix) && !this.#makeRoom(Number.POSITIVE_INFINITY))
       throw new WaymarkError(
         "quota_exceeded",
-        `this resolver follows as many namespaces as it may (resolver.max_watches is ${this.#options.maxWatches}); watch one that it follows, or watch a node`,
+        `this resolver follows as many namespaces as it may (resolver.max_watches is ${this.#options.maxWatches}); watch one that others watch, or watch a node`,
       );
-    this.#watched.set(prefix, count + 1);
-    if (count === 0) this.#change();
+    watchers.count += 1;
+    if (caller !== undefined) {
+      if (isUnconfigured && !watchers.callers.has(caller)) this.#taken.set(caller, (this.#taken.get(caller) ?? 0) + 1);
+      watchers.callers.set(caller, (watchers.callers.get(caller) ?? 0) + 1);
+    }
+    this.#watched.set(prefix, watchers);
+    if (watchers.count === 1) this.#change();
   }
 
-  unwatch(prefix: string): void {
-    const count = this.#watched.get(prefix) ?? 0;
-    if (count > 1) this.#watched.set(prefix, count - 1);
-    else if (this.#watched.delete(prefix)) this.#change();
+  unwatch(prefix: string, caller?: string): void {
+    const watchers = this.#watched.get(prefix);
+    if (watchers === undefined) return;
+    watchers.count -= 1;
+    if (caller !== undefined && less(watchers.callers, caller) && this.isUnconfigured(prefix)) less(this.#taken, caller);
+    if (watchers.count === 0 && this.#watched.delete(prefix)) this.#change();
+  }
+
+  #checkShare(caller: string): void {
+    const { maxWatches } = this.#options;
+    const share = Math.max(1, Math.floor(maxWatches / CALLER_PART));
+    if ((this.#taken.get(caller) ?? 0) < share) return;
+    throw new WaymarkError(
+      "quota_exceeded",
+      `the watches of this caller make the resolver follow ${share} namespaces, and it may have no more (one in ${CALLER_PART} of resolver.max_watches, which is ${maxWatches}); watch one prefix above them, or watch a node`,
+    );
   }
 
   /**
@@ -122,9 +154,9 @@ export class Following {
    * no free room for all.
    */
   prewarm(namespaces: readonly string[], monoMs: number): void {
-    const { configured, maxWatches } = this.#options;
+    const { maxWatches } = this.#options;
     const added = new Prefixes(namespaces).list.filter((namespace) => !this.#prefixes.covers(namespace));
-    const left = maxWatches - configured.length - this.#watched.size - this.#hot.size;
+    const left = maxWatches - this.#count;
     if (added.length > left)
       throw new WaymarkError(
         "quota_exceeded",
@@ -202,8 +234,11 @@ export class Following {
     return least !== undefined && this.#hot.delete(least);
   }
 
+  /** What is watched below another prefix that is watched counts, since it is followed when that one is followed no more. */
   get #count(): number {
-    return this.#options.configured.length + this.#watched.size + this.#hot.size;
+    const added = new Set(this.#hot.keys());
+    for (const prefix of this.#watched.keys()) if (this.isUnconfigured(prefix)) added.add(prefix);
+    return this.#options.configured.length + added.size;
   }
 
   #change(): void {
@@ -215,4 +250,12 @@ export class Following {
     // What is followed now anyhow needs no reason of its own.
     for (const namespace of this.#asked.keys()) if (this.#prefixes.covers(namespace)) this.#asked.delete(namespace);
   }
+}
+
+/** Counts one less. Returns whether none is left. */
+function less(counts: Map<string, number>, key: string): boolean {
+  const left = (counts.get(key) ?? 0) - 1;
+  if (left > 0) counts.set(key, left);
+  else counts.delete(key);
+  return left === 0;
 }

@@ -17,6 +17,8 @@ import { until } from "../fakes/until.ts";
 const HOME = mkdtempSync(join(tmpdir(), "waymark-resolver-attacks-"));
 const ROLES: Readonly<Record<string, readonly string[]>> = { resolver: ["mesh.resolve"], admin: ["mesh.admin"], blue: [], red: [] };
 const tokenOf = (who: string) => `token-of-${who}`;
+/** One caller may have a quarter of them. */
+const MAX_WATCHES = 8;
 writeFileSync(join(HOME, "token"), tokenOf("resolver"), { mode: 0o600 });
 
 function settings(name: string, more: object = {}): readonly string[] {
@@ -77,7 +79,7 @@ afterAll(async () => {
 
 function startResolver(id: string, upstream: NodeProcess): Promise<NodeProcess> {
   const mode = ["--mode", "resolver", "--upstream", upstream.grpc, "--namespaces", "svc.market"];
-  return startNodeProcess([...mode, ...settings(id, { resolver: { token_file: join(HOME, "token") } })]);
+  return startNodeProcess([...mode, ...settings(id, { resolver: { token_file: join(HOME, "token"), max_watches: MAX_WATCHES } })]);
 }
 
 function transportAt(server: NodeProcess, who: string) {
@@ -185,4 +187,22 @@ test("what was fetched follows a new policy at once, in what it hides and in wha
   await until("the policy is here", async () => (await topics()) === 1);
   // Long before the answer that nothing exists is over.
   await until("it is asked for again", async () => (await strays("late")) === 1, 8000);
+});
+
+test("one caller's watches take a quarter of what may be followed, and a resolver's any number", async () => {
+  let ends = new AbortController();
+  /** Opens a watch that stays open. Resolves with whether it has begun. */
+  const watch = async (who: string, namespace: string): Promise<boolean> => {
+    const stream = discoveryAt(behind, who).catalogWatch({ namespace }, { signal: ends.signal })[Symbol.asyncIterator]();
+    return (await stream.next()).done !== true;
+  };
+  expect([await watch("blue", "svc.far"), await watch("blue", "svc.more"), await watch("blue", "svc.market")]).toEqual([true, true, true]);
+  await expect(watch("blue", "svc.topics")).rejects.toThrow(
+    /\[resource_exhausted\].*this caller make.*2 namespaces.*resolver\.max_watches/,
+  );
+  expect([await watch("blue", "svc.far"), await watch("red", "svc.topics"), await watch("red", "svc.nothing")]).toEqual([true, true, true]);
+  ends.abort();
+  ends = new AbortController();
+  await until("its share is free again", () => watch("blue", "svc.topics").catch(() => false));
+  ends.abort();
 });

@@ -50,6 +50,49 @@ test("what callers watch is followed while one of them watches, and takes the pl
   expect(follows.prefixes.list).toEqual(["c"]);
 });
 
+test("what is watched below what is watched counts, since it stays when that ends; below what is configured it does not", () => {
+  const follows = following(["c"], 3);
+  for (const prefix of ["c.1", "c.2", "c.3", "w", "w.1"]) follows.watch(prefix);
+  expect(follows.prefixes.list).toEqual(["c", "w"]);
+  expect(() => follows.watch("w.2")).toThrow(/resolver\.max_watches is 3/);
+  follows.unwatch("w");
+  expect(follows.prefixes.list).toEqual(["c", "w.1"]);
+  follows.watch("w.2");
+  expect(follows.prefixes.list).toEqual(["c", "w.1", "w.2"]);
+});
+
+test("what is asked for often and watched as well counts once", () => {
+  const follows = following([], 2);
+  ask(follows, "a", 0, 1, 2, 3);
+  follows.watch("a");
+  follows.watch("b");
+  expect(follows.prefixes.list).toEqual(["a", "b"]);
+});
+
+test("the watches of one caller take a quarter, of prefixes that nobody configured; a resolver has no share", () => {
+  const follows = following(["c"], 8);
+  for (const prefix of ["a", "b", "c.1", "c.2", "a"]) follows.watch(prefix, "ann");
+  expect(() => follows.watch("d", "ann")).toThrow(/quota_exceeded.*2 namespaces.*resolver\.max_watches, which is 8/);
+  follows.watch("d", "bob");
+  // Also what others watch it may keep alone some day.
+  expect(() => follows.watch("d", "ann")).toThrow(/quota_exceeded/);
+  for (const prefix of ["e", "f", "g", "h"]) follows.watch(prefix);
+  expect(follows.prefixes.list).toEqual(["a", "b", "c", "d", "e", "f", "g", "h"]);
+  follows.unwatch("a", "ann");
+  expect(() => follows.watch("d", "ann")).toThrow(/quota_exceeded/);
+  follows.unwatch("a", "ann");
+  follows.watch("d", "ann");
+  follows.unwatch("d", "bob");
+  expect(follows.prefixes.list).toContain("d");
+});
+
+test("where few are followed one caller has one of them", () => {
+  const follows = following([], 2);
+  follows.watch("a", "ann");
+  expect(() => follows.watch("b", "ann")).toThrow(/quota_exceeded/);
+  follows.watch("b", "bob");
+});
+
 test("what found no room is left alone for a minute", () => {
   const follows = following([]);
   ask(follows, "a", 0, 1, 2, 3);

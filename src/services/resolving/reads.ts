@@ -23,6 +23,7 @@ import { KIND } from "../../catalog/record/record.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import { type Caller, viewerOf } from "../../policy/identity/caller.ts";
+import { callerKey } from "../../policy/limits/rate-limits.ts";
 import { BELOW } from "../../policy/set/rules.ts";
 import { mayBeSeen, type PolicySource, seesAll } from "../../policy/set/visibility.ts";
 import type { Answer } from "../../resolver/io-types.ts";
@@ -79,6 +80,14 @@ interface PassedOnQuery {
   readonly request: CatalogQueryRequest;
   readonly filter: Filter;
   readonly caller: Caller;
+}
+
+/** What a watch asks for, as whom, and whose share it takes of what may be followed. */
+interface FollowedFor {
+  readonly filter: Filter;
+  readonly caller: Caller;
+  /** Undefined for a resolver. */
+  readonly share: string | undefined;
 }
 
 class ResolvingReads {
@@ -342,7 +351,7 @@ class ResolvingReads {
       });
     if (!this.#parts.reads.verdict(context.caller, namespace).allowed || this.#ports.machine.isComplete(namespace))
       return answer(context.time);
-    return this.#followedFor<Said>(namespace, () => answer(this.#parts.now()));
+    return this.#followedFor<Said>(namespace, context.caller, () => answer(this.#parts.now()));
   }
 
   /** A route of a node that reads a namespace, or everything. */
@@ -356,7 +365,7 @@ class ResolvingReads {
         const answer = () => route.answer(parameters, context);
         return this.#whenReady<RouteAnswer>(namespace, () => {
           if (this.#parts.reads.verdict(context.caller, namespace).allowed)
-            return this.#followedFor<RouteAnswer>(namespace, () => whole(answer()));
+            return this.#followedFor<RouteAnswer>(namespace, context.caller, () => whole(answer()));
           if (namespace !== "") return answer();
           throw new WaymarkError(
             "discovery_access_denied",
@@ -368,8 +377,8 @@ class ResolvingReads {
   }
 
   /** Follows a namespace for as long as the answer needs. */
-  async #followedFor<T>(namespace: string, answer: () => Maybe<T>): Promise<T> {
-    const release = this.#follow([namespace]);
+  async #followedFor<T>(namespace: string, caller: Caller, answer: () => Maybe<T>): Promise<T> {
+    const release = this.#follow([namespace], callerKey(caller));
     try {
       await this.#complete([namespace]);
       return await answer();
@@ -386,17 +395,19 @@ class ResolvingReads {
     const caller = this.#viewer(context.caller, request.viewer);
     if (!request.forResolver && this.#ports.machine.policy.isReady) this.#parts.reads.checkWatch(caller, filter.namespace);
     const { machine } = this.#ports;
-    const begin = () => this.#openFollowed({ filter, caller }, () => watch(request, { ...context, time: this.#parts.now() }));
+    // A caller that asks as another one takes its own share. A resolver reads for many.
+    const share = request.forResolver ? undefined : callerKey(context.caller);
+    const begin = () => this.#openFollowed({ filter, caller, share }, () => watch(request, { ...context, time: this.#parts.now() }));
     // Before the policy is known nobody's watch makes the resolver follow anything.
     if (machine.policy.isReady) return begin();
     const opened = this.#whenReady<StreamSource>("", begin);
     return opened instanceof Promise ? new LateSource(opened) : opened;
   }
 
-  #openFollowed(watched: { readonly filter: Filter; readonly caller: Caller }, watch: () => StreamSource): StreamSource {
+  #openFollowed(watched: FollowedFor, watch: () => StreamSource): StreamSource {
     const prefixes = this.#prefixesOf(watched);
     const { epoch } = this.#parts.policies.policy;
-    const release = this.#follow(prefixes);
+    const release = this.#follow(prefixes, watched.share);
     const isMoved = () => this.#parts.policies.policy.epoch !== epoch && this.#prefixesOf(watched).join() !== prefixes.join();
     const over = () => this.#refusal(prefixes) ?? (isMoved() ? policyMoved() : undefined);
     const open = () => openHolding(() => new FollowedSource(watch(), over), release);
@@ -415,7 +426,7 @@ class ResolvingReads {
   }
 
   /** What a watch makes the resolver follow. Below a prefix that is hidden from the caller that is only what a rule shows it. */
-  #prefixesOf({ filter, caller }: { readonly filter: Filter; readonly caller: Caller }): readonly string[] {
+  #prefixesOf({ filter, caller }: Pick<FollowedFor, "caller" | "filter">): readonly string[] {
     const { resolved, namespace, prefix } = filter;
     if (resolved !== undefined) return resolved.list;
     const { reads, policies } = this.#parts;
@@ -429,17 +440,17 @@ class ResolvingReads {
     }
   }
 
-  /** Follows these prefixes until the function is called that is returned. Throws `quota_exceeded`. */
-  #follow(prefixes: readonly string[]): () => void {
+  /** Follows these prefixes until the function is called that is returned. `share`: of whom, as in `Following.watch`. Throws `quota_exceeded`. */
+  #follow(prefixes: readonly string[], share: string | undefined): () => void {
     const { following } = this.#ports.machine;
     const followed: string[] = [];
     const release = () => {
-      for (const prefix of followed.splice(0)) following.unwatch(prefix);
+      for (const prefix of followed.splice(0)) following.unwatch(prefix, share);
       this.#ports.adjust();
     };
     try {
       for (const prefix of prefixes) {
-        following.watch(prefix);
+        following.watch(prefix, share);
         followed.push(prefix);
       }
     } catch (error) {
