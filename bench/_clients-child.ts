@@ -15,8 +15,10 @@ export interface ClientsTold {
   readonly failed: number;
   readonly p50Us: number;
   readonly p99Us: number;
-  /** When a client first heard of a server since `begin`, one a client that did. */
+  /** Of each client that heard of a server since `begin`: when it first did, */
   readonly heardMs: readonly number[];
+  /** and when it had made the call by which it heard. */
+  readonly cameMs: readonly number[];
   /** Snapshots that came since `begin`. */
   readonly snapshots: number;
   /** The lowest version of the first entry that a map shows. */
@@ -33,15 +35,16 @@ const LOOKUPS_A_TURN = 25;
 let lookupUs: number[] = [];
 let failed = 0;
 let snapshots = 0;
-let heardMs = new Map<number, number>();
+let heard = new Map<number, { readonly cameMs: number; readonly heardMs: number }>();
 let asked = 0;
 
 /** Tells of each message that the client is sent, before the client has it. */
-function listen(client: Client, onMessage: (message: CatalogWatchResponse) => void): void {
+function listen(client: Client, onMessage: (message: CatalogWatchResponse, cameMs: number) => void): void {
   const stream = client.stream.bind(client);
   client.stream = async function* (method, request, options) {
+    const cameMs = Date.now();
     for await (const message of stream(method, request, options)) {
-      onMessage(message as unknown as CatalogWatchResponse);
+      onMessage(message as unknown as CatalogWatchResponse, cameMs);
       yield message;
     }
   };
@@ -51,8 +54,8 @@ async function openMap(i: number): Promise<LiveMap> {
   const list = servers.split(",");
   // Each has another one of them first.
   const client = connect({ servers: [...list.slice(i % list.length), ...list.slice(0, i % list.length)], findServers: false });
-  listen(client, ({ snapshot }) => {
-    if (!heardMs.has(i)) heardMs.set(i, Date.now());
+  listen(client, ({ snapshot }, cameMs) => {
+    if (!heard.has(i)) heard.set(i, { cameMs, heardMs: Date.now() });
     if (snapshot === Snapshot.BEGIN) snapshots += 1;
   });
   return client.watch({ namespace: NAMESPACE }, { waitsForServer: true });
@@ -84,7 +87,8 @@ process.on("message", (order: "begin" | "read") => {
       failed,
       p50Us: percentile(lookupUs, 0.5),
       p99Us: percentile(lookupUs, 0.99),
-      heardMs: [...heardMs.values()],
+      heardMs: Array.from(heard.values(), ({ heardMs }) => heardMs),
+      cameMs: Array.from(heard.values(), ({ cameMs }) => cameMs),
       snapshots,
       lowestVersion: Math.min(...maps.map(versionIn)),
     };
@@ -92,7 +96,7 @@ process.on("message", (order: "begin" | "read") => {
     return;
   }
   [lookupUs, failed, snapshots] = [[], 0, 0];
-  heardMs = new Map();
+  heard = new Map();
   process.send?.("begun");
 });
 process.on("disconnect", () => process.exit());

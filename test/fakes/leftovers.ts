@@ -68,12 +68,14 @@ async function heldAfter(child: ChildProcess, rounds: number): Promise<Held> {
   return told;
 }
 
-/** Waits for the ends of connections: their clients are gone a moment sooner. When they do not come, the last look shows it. */
+/** Waits for the ends of connections: their clients are gone a moment sooner. Fails with what is open when they do not come. */
 async function leftIn(server: NodeProcess, before: Held): Promise<Looks> {
   let after = before;
   const isQuiet = async () => {
     after = await heldIn(server);
-    return handlesOf(after) <= handlesOf(before) + SPARE_HANDLES;
+    return handlesOf(after) <= handlesOf(before) + SPARE_HANDLES
+      ? []
+      : [`${JSON.stringify(before.handles)} became ${JSON.stringify(after.handles)}`];
   };
   await until("the connections of all clients have ended", isQuiet);
   return { before, after };
