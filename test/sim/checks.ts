@@ -28,6 +28,7 @@ export const INVARIANTS = [
   "negative",
   "new generation",
   "one",
+  "orders",
   "overtaken",
   "own write",
   "policy first",

@@ -7,7 +7,16 @@ import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { MUTANTS, type Mutant } from "./mutants.ts";
 
-type Worlds = "isOfLost" | "isOfStarts" | "isOfRestarted" | "isOfLeft" | "isOfGenerations" | "isOfNode" | "isOfCopies" | "isOfResolvers";
+type Worlds =
+  | "isOfLost"
+  | "isOfStarts"
+  | "isOfRestarted"
+  | "isOfLeft"
+  | "isOfGenerations"
+  | "isOfNode"
+  | "isOfCopies"
+  | "isOfResolvers"
+  | "isOfOrders";
 
 const ROOT = join(import.meta.dirname, "..", "..");
 const [name = "", lastSeed = "0", firstSeed = "1"] = process.argv.slice(2);
@@ -48,6 +57,7 @@ function worldsOf(of: Pick<Mutant, Worlds>) {
   if (of.isOfCopies === true) return import("./copies.ts");
   if (of.isOfNode === true) return import("./node-worlds.ts");
   if (of.isOfResolvers === true) return import("./resolver-worlds.ts");
+  if (of.isOfOrders === true) return import("./orders.ts");
   if (of.isOfGenerations === true) return import("./generations.ts");
   return of.isOfRestarted === true ? import("./restarted.ts") : import("./run-seed.ts");
 }

@@ -6,6 +6,7 @@ import { COPY_MUTANTS } from "./mutants-copies.ts";
 import { DISCOVERY_MUTANTS } from "./mutants-discovery.ts";
 import { GENERATION_MUTANTS } from "./mutants-generations.ts";
 import { NODE_MUTANTS } from "./mutants-node.ts";
+import { ORDER_MUTANTS } from "./mutants-orders.ts";
 import { RESOLVER_MUTANTS } from "./mutants-resolvers.ts";
 import { SLICE_MUTANTS } from "./mutants-slices.ts";
 
@@ -41,6 +42,8 @@ export interface Mutant {
   readonly isOfCopies?: boolean;
   /** As `isOfLost`, in the worlds of `resolver-worlds.ts`. */
   readonly isOfResolvers?: boolean;
+  /** As `isOfLost`, in the worlds of `orders.ts`. */
+  readonly isOfOrders?: boolean;
   /** Found fast enough for every build. */
   readonly isCheap?: boolean;
 }
@@ -731,6 +734,7 @@ export const MUTANTS: readonly Mutant[] = [
   ...DISCOVERY_MUTANTS,
   ...GENERATION_MUTANTS,
   ...NODE_MUTANTS,
+  ...ORDER_MUTANTS,
   ...RESOLVER_MUTANTS,
   ...SLICE_MUTANTS,
 ];
