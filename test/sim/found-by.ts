@@ -13,6 +13,8 @@ export const FOUND_BY: Readonly<Record<string, number>> = {
   "a standstill ends leases": 6,
   "a start that spoke meanwhile is taken for silent": 209,
   "an ended lease comes back with a new generation": 166,
+  "an owner's order binds the next owner": 5,
+  "an owner's order comes back with its owner": 9,
   "another upstream makes the data young": 10,
   "any tombstone may be a lost origin's": 4,
   "asked of everybody who offers": 44,

@@ -53,8 +53,8 @@ export const RESOLVER_MUTANTS = [
     edits: [
       {
         file: "src/resolver/watches.ts",
-        find: "some(({ isComplete, prefixes }) => isComplete && prefixes.covers(namespace));",
-        replace: "some(({ prefixes }) => prefixes.covers(namespace));",
+        find: "watch?.isComplete === true && watch.prefixes.covers(namespace);",
+        replace: "watch !== undefined && watch.prefixes.covers(namespace);",
       },
     ],
     withinSeeds: 30,
