@@ -20,8 +20,8 @@ export interface ElsewhereParts {
   readonly askHost: (name: string, zone: string, told: (host: Host | undefined) => void) => void;
   /** Counts everything that the machine took in. */
   readonly inputCount: () => number;
-  /** Counts changes of the policy. */
-  readonly policyTurn: () => number;
+  /** Counts changes of the policy, and followed namespaces that were let go: of those callers were told what no answer from before says. */
+  readonly judgedTurn: () => number;
   readonly now: () => Time;
 }
 
@@ -90,7 +90,9 @@ export class FetchingElsewhere implements Elsewhere {
   hasNameUnder(suffix: string, zone: string, view: NameView): boolean {
     if (this.#parts.machine.isComplete("")) return false;
     const found = this.#host(suffix, zone);
-    const isThere = found !== undefined && isAbove(found.host, suffix, view);
+    // What is followed is known without being asked.
+    const unfollowed = { ...view, sees: (namespace: string) => !this.#parts.machine.isComplete(namespace) && view.sees(namespace) };
+    const isThere = found !== undefined && isAbove(found.host, suffix, unfollowed);
     if (!isThere && (found === undefined || found.state === "narrow")) throw unknown();
     if (found !== undefined) this.#lasts(found.leftMs);
     return isThere;
@@ -112,11 +114,11 @@ export class FetchingElsewhere implements Elsewhere {
 
   /** What is known of a name. Undefined if nothing is, and nobody can be asked. Throws `UnknownName` while it is being asked. */
   #host(name: string, zone: string): FoundHost | undefined {
-    const { machine, hosts, policyTurn, now } = this.#parts;
+    const { machine, hosts, judgedTurn, now } = this.#parts;
     if (machine.isComplete("")) return EVERYTHING_FOLLOWED;
     const { monoMs } = now();
     const key = `${name} ${zone}`;
-    const found = hosts.find(key, policyTurn(), monoMs);
+    const found = hosts.find(key, judgedTurn(), monoMs);
     if (found?.state === "fresh" || machine.upstreams.isCutOff) return found;
     // That nothing exists is not said beyond its time while anybody can be asked.
     if (this.#hasFailed(key)) return found && { ...found, state: "narrow" };
@@ -127,11 +129,11 @@ export class FetchingElsewhere implements Elsewhere {
     const running = this.#asked.get(key);
     if (running !== undefined) return running;
     if (this.#asked.size >= MAX_ASKED) throw unknown();
-    const { hosts, askHost, policyTurn, now } = this.#parts;
+    const { hosts, askHost, judgedTurn, now } = this.#parts;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#asked.set(key, promise);
     // What it brings was judged under this policy, or a newer one.
-    const turn = policyTurn();
+    const turn = judgedTurn();
     askHost(name, zone, (host) => {
       if (host === undefined) this.#fail(key);
       else hosts.put(key, host, turn, now().monoMs);

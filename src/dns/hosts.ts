@@ -30,8 +30,8 @@ export interface HostsOptions {
 interface Kept {
   readonly host: Host;
   readonly arrivedMonoMs: number;
-  /** The policy under which it was judged what the viewer may see. */
-  readonly policyTurn: number;
+  /** What it says was judged under this policy, and tells what callers were told until then. */
+  readonly judgedTurn: number;
 }
 
 /** `fresh`: as it is. `stale`: good only while no upstream answers. `narrow`: of what it has the same is true, and what it does not have is not known. */
@@ -59,9 +59,9 @@ export class Hosts {
     return this.#sizeBytes;
   }
 
-  put(key: string, host: Host, policyTurn: number, monoMs: number): void {
+  put(key: string, host: Host, judgedTurn: number, monoMs: number): void {
     this.#drop(key);
-    this.#kept.set(key, { host, policyTurn, arrivedMonoMs: monoMs });
+    this.#kept.set(key, { host, judgedTurn, arrivedMonoMs: monoMs });
     this.#sizeBytes += bytesOf(key, host);
     for (const oldest of this.#kept.keys()) {
       if (this.#sizeBytes <= this.#options.maxBytes) break;
@@ -69,13 +69,13 @@ export class Hosts {
     }
   }
 
-  find(key: string, policyTurn: number, monoMs: number): FoundHost | undefined {
+  find(key: string, judgedTurn: number, monoMs: number): FoundHost | undefined {
     const kept = this.#kept.get(key);
     if (kept === undefined) return undefined;
     const { ttlMs, negativeMs, maxStaleMs } = this.#options;
     const { host, arrivedMonoMs } = kept;
     const heldMs = monoMs - arrivedMonoMs;
-    const isSame = kept.policyTurn === policyTurn;
+    const isSame = kept.judgedTurn === judgedTurn;
     const leftMs = (isEmpty(host) ? negativeMs : ttlMs) - heldMs;
     if (isSame && leftMs > 0) return { host, state: "fresh", leftMs };
     if (heldMs < maxStaleMs) return { host, state: isSame ? "stale" : "narrow", leftMs: 0 };

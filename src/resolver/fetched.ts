@@ -16,6 +16,7 @@ import { misplaced } from "../lib/protowire.ts";
 import type { BoundedCache } from "./bounded-cache.ts";
 import type { FetchedPage } from "./codec.ts";
 import { type AnswerState, Fetches, type Outcome, type Ttls } from "./fetches.ts";
+import type { FollowedNews, ToldEntry } from "./followed.ts";
 
 /** The answer to one name. */
 export interface FetchedName {
@@ -56,7 +57,7 @@ const MISS: Known = { state: "miss" };
 const PASSING_MS = 1000;
 const MAX_PASSING = 1000;
 
-export class Fetched {
+export class Fetched implements FollowedNews {
   /** The entries of all answers that are kept, for lookups. */
   readonly lookup = new Lookup();
   readonly loads = new Map<KeyText, LoadView>();
@@ -155,12 +156,23 @@ export class Fetched {
     this.#fetches.ended(textOf(name), { error });
   }
 
-  /** Something changed under a name: its answer is stale, and that nothing exists is not said any more. */
-  changed(name: InstanceName): void {
-    const key = textOf(name);
-    this.#fetches.changed(key);
-    const known = this.#parts.cache.peek(key);
-    if (known !== undefined) known.isOutdated = true;
+  /**
+   * A watch told what there is of a key. The answer to its name that differs is stale, and that nothing exists is not said any more: the namespace may be
+   * followed no more while that answer still has its time.
+   */
+  told(key: KeyText, entry: ToldEntry | undefined): void {
+    // HOT: once a change of what is followed, of which hardly anything was fetched.
+    const name = key.slice(0, key.lastIndexOf("\0", key.lastIndexOf("\0") - 1));
+    this.#fetches.changed(name);
+    const known = this.#parts.cache.peek(name);
+    if (known !== undefined && !this.#has(known, key, entry)) known.isOutdated = true;
+  }
+
+  /** A watch told all that there is in some namespaces. */
+  listed(isIn: (namespace: string) => boolean, keys: ReadonlySet<KeyText>): void {
+    for (const [, known] of this.#parts.cache.items())
+      if (isIn(known.namespace) && !known.content.every(({ key }) => keys.has(key))) known.isOutdated = true;
+    this.#fetches.changedIn((name) => isIn(name.slice(0, name.indexOf("\0"))));
   }
 
   /** Everything that was fetched so far is asked for again: another policy may show something else. Cost: nothing but that. */
@@ -220,6 +232,14 @@ export class Fetched {
     return this.#arriving?.key === key ? this.#arriving.answer : this.#parts.cache.peek(key);
   }
 
+  /** Whether the answer to a name says of a key that this is there. */
+  #has({ content }: FetchedName, key: KeyText, entry: ToldEntry | undefined): boolean {
+    const record = content.find((one) => one.key === key);
+    if (record === undefined || entry === undefined) return record === undefined && entry === undefined;
+    const isSameLife = (record.origin.life === "orphaned") === entry.isOrphaned;
+    return isSameLife && isSame(this.#parts.slab.view(record.at, record.sizeBytes), entry.bytes);
+  }
+
   #let(name: FetchedName | undefined): void {
     for (const record of name?.content ?? []) {
       this.lookup.remove(record);
@@ -244,6 +264,11 @@ export class Fetched {
   }
 }
 
+function isSame(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((byte, i) => byte === b[i]);
+}
+
+/** The first three parts of the key of an entry. */
 function textOf({ kind, namespace, name }: InstanceName): string {
   return `${namespace}\0${name}\0${kind}`;
 }

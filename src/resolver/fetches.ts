@@ -64,6 +64,8 @@ export class Fetches<T> {
     const ttlMs = this.ttlMs(answer.scope);
     const isNegative = answer.scope === undefined;
     if (!answer.isOutdated && heldMs < ttlMs) return "fresh";
+    // Something was put there, or may be seen there now.
+    if (answer.isOutdated && isNegative) return "miss";
     if (isCutOff) return heldMs < this.#maxStaleMs ? "stale" : "miss";
     // That nothing exists is not said beyond its time: a new entry must be found.
     return !isNegative && heldMs < ttlMs * (1 + STALE_TTLS) ? "stale" : "miss";
@@ -96,6 +98,11 @@ export class Fetches<T> {
   /** Something changed under the key, so that a fetch under way may bring what was before. */
   changed(key: string): void {
     if (this.#running.has(key)) this.#outdated.add(key);
+  }
+
+  /** As `changed`, for all keys of which this is true. */
+  changedIn(isChanged: (key: string) => boolean): void {
+    for (const key of this.#running.keys()) if (isChanged(key)) this.#outdated.add(key);
   }
 
   /** A fetch ended. Returns whether the answer is already outdated. All that waited are told. */

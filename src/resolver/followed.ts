@@ -114,11 +114,27 @@ export interface FollowedChanges {
   put(key: KeyText): void;
 }
 
+/** An entry as its upstream shows it. */
+export interface ToldEntry {
+  readonly bytes: Uint8Array;
+  /** Whether its node is away, which its bytes do not say. */
+  readonly isOrphaned: boolean;
+}
+
+/** Is told what the upstream says there is, whether it is new or not. */
+export interface FollowedNews {
+  /** What there is of a key. Undefined: nothing. */
+  told(key: KeyText, entry: ToldEntry | undefined): void;
+  /** In these namespaces there is nothing but these keys. */
+  listed(isIn: (namespace: string) => boolean, keys: ReadonlySet<KeyText>): void;
+}
+
 export interface FollowedOptions {
   readonly replica: Replica;
   readonly bookmarks: Bookmarks;
   readonly stamper: Pick<EntryStamper, "entryOfStored">;
   readonly onChange: FollowedChanges;
+  readonly onTold: FollowedNews;
 }
 
 export class Followed {
@@ -213,11 +229,12 @@ export class Followed {
     const head = { ...this.#head(seq, stamped.scope, time), entry };
     replica.supersede(new StoredRecord(entryFields(head, stamped, { origin, slab: replica.slab })), time);
     this.#options.onChange.put(stamped.key);
+    this.#options.onTold.told(stamped.key, { bytes: entry, isOrphaned });
   }
 
   #remove(watch: FollowedWatch, origin: Origin, { seq, change }: WatchDelta, time: Time): void {
     if (!("key" in change)) return;
-    const { replica, onChange } = this.#options;
+    const { replica, onChange, onTold } = this.#options;
     const { key, text, cause } = change;
     if (!watch.prefixes.covers(key.namespace)) throw misplaced(`a key of ${key.namespace}, which this watch does not ask for`);
     if (watch.except.covers(key.namespace)) return;
@@ -227,6 +244,7 @@ export class Followed {
     const gone = replica.view(text);
     if (gone === undefined) onChange.ended(text, cause, time);
     else onChange.gone(gone, cause, time);
+    onTold.told(text, undefined);
     this.loads.delete(text);
     const { namespace, name, kind } = key;
     const body = cause === CAUSE.UNREGISTERED ? BODY.UNREGISTERED : BODY.EXPIRED;
@@ -261,6 +279,7 @@ export class Followed {
       this.#options.replica.withdraw(stored, time);
       this.#options.replica.causes.set(stored, cause);
     }
+    this.#options.onTold.listed(isSpokenFor, seen);
     watch.isComplete = true;
   }
 

@@ -112,13 +112,13 @@ export class ResolverMachine {
       slab,
       bounds: { ...GUARD_DEFAULTS, holdMs: options.guardHoldMs, maxKept: Math.ceil(maxEntries / HELD_PART) },
     });
-    this.#followed = new Followed({ replica, bookmarks: this.bookmarks, stamper, onChange: this.#held });
-    this.#watches = new Watches(this.#followed, this.bookmarks, (why) => {
-      this.#acts.resyncs[why] += 1;
-    });
     const worthOf = ({ content }: FetchedName) => Number(content.length > 0);
     this.#cache = new BoundedCache({ maxEntries, maxBytes, worthOf, onEvicted: (_, name) => this.#fetched.evicted(name), random });
     this.#fetched = new Fetched({ slab, stamper, cache: this.#cache, ttls, maxStaleMs });
+    this.#followed = new Followed({ replica, bookmarks: this.bookmarks, stamper, onChange: this.#held, onTold: this.#fetched });
+    this.#watches = new Watches(this.#followed, this.bookmarks, (why) => {
+      this.#acts.resyncs[why] += 1;
+    });
     this.#lists = { followed: [lookup], followedAndHeld: [lookup, this.#held.lookup], fetched: [this.#fetched.lookup] };
     const asksOf = (namespace: string) => this.#cache.asksOf(namespace);
     this.following = new Following({ configured: options.namespaces, maxWatches: options.maxWatches, asksOf });
@@ -268,6 +268,11 @@ export class ResolverMachine {
 
   /** How long the answer to a name that was fetched stays fresh, in ms; 0 or less when that is over. Undefined if it is not here. */
   readonly fetchedLeftMs = (name: InstanceName, time: Time): number | undefined => this.#fetched.leftMs(name, time);
+
+  /** How often something that was followed was let go: what was asked before, by other ways than `ask`, may be older than what callers were told since. */
+  get letGoCount(): number {
+    return this.#watches.letGoCount;
+  }
 
   /** The last report about an entry that is followed or fetched. */
   loadOf(key: KeyText): LoadView | undefined {

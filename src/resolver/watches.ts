@@ -50,6 +50,8 @@ export class Watches {
   /** Of what is followed anew, until its snapshot is there. */
   #extra: Open | undefined;
   #streamCount = 0;
+  /** How often something that was followed and there was let go. */
+  letGoCount = 0;
   /** Whether `#extra` fetches again what `#main` follows. */
   #isRefetch = false;
   /** What was held when the last upstream was lost. */
@@ -140,7 +142,7 @@ export class Watches {
     const [main, extra] = [this.#main, this.#extra];
     if (extra !== undefined && !this.#isRefetch && extra.watch.prefixes.list.some((prefix) => !prefixes.covers(prefix))) {
       out.push({ kind: "close", stream: extra.stream });
-      this.#followed.drop(extra.watch.prefixes, main?.watch.prefixes ?? NOTHING, time);
+      this.#drop(extra.watch, main?.watch.prefixes ?? NOTHING, time);
       this.#extra = undefined;
     }
     this.#adjust(time, out);
@@ -151,7 +153,7 @@ export class Watches {
     const main = this.#main;
     if (main?.watch.isComplete === false) {
       out.push({ kind: "close", stream: main.stream });
-      this.#followed.drop(main.watch.prefixes, NOTHING, time);
+      this.#drop(main.watch, NOTHING, time);
       this.#main = undefined;
     }
     this.want(prefixes, time, out);
@@ -208,7 +210,7 @@ export class Watches {
     if (extra?.stream === stream) {
       this.#extra = undefined;
       if (!this.#isRefetch) {
-        this.#followed.drop(extra.watch.prefixes, main?.watch.prefixes ?? NOTHING, time);
+        this.#drop(extra.watch, main?.watch.prefixes ?? NOTHING, time);
         return extra.watch.prefixes.list;
       }
       this.#isRefetch = false;
@@ -245,8 +247,8 @@ export class Watches {
     this.#anew = undefined;
     this.#left = main?.isComplete === true ? main : undefined;
     this.#left?.lose();
-    if (main !== this.#left && main !== undefined) this.#followed.drop(main.prefixes, NOTHING, time);
-    if (extra !== undefined) this.#followed.drop(extra.prefixes, this.#left?.prefixes ?? NOTHING, time);
+    if (main !== this.#left && main !== undefined) this.#drop(main, NOTHING, time);
+    if (extra !== undefined) this.#drop(extra, this.#left?.prefixes ?? NOTHING, time);
     this.#main = undefined;
     this.#extra = undefined;
     this.#isRefetch = false;
@@ -290,7 +292,7 @@ export class Watches {
     if (watch.prefixes.list.every((prefix) => this.#wanted.covers(prefix))) return;
     const kept = new Prefixes(this.#wanted.list.filter((prefix) => watch.prefixes.covers(prefix)));
     if (kept.list.length === 0 && this.#extra !== undefined) return;
-    this.#followed.drop(watch.prefixes, kept, time);
+    this.#drop(watch, kept, time);
     out.push({ kind: "close", stream });
     if (kept.list.length > 0) this.#main = this.#replace(watch.narrowed(kept), out);
     else {
@@ -304,8 +306,14 @@ export class Watches {
   #narrowLeft(left: FollowedWatch, time: Time): void {
     if (left.prefixes.list.every((prefix) => this.#wanted.covers(prefix))) return;
     const kept = new Prefixes(this.#wanted.list.filter((prefix) => left.prefixes.covers(prefix)));
-    this.#followed.drop(left.prefixes, kept, time);
+    this.#drop(left, kept, time);
     this.#left = kept.list.length > 0 ? left.narrowed(kept) : undefined;
+  }
+
+  /** Of what a watch follows only `kept` stays. */
+  #drop({ prefixes, isComplete }: FollowedWatch, kept: Prefixes, time: Time): void {
+    if (isComplete) this.letGoCount += 1;
+    this.#followed.drop(prefixes, kept, time);
   }
 
   /** The one watch becomes another one, which also begins anew if it did. */

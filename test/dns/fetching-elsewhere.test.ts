@@ -1,7 +1,7 @@
 /** What the DNS of a resolver answers, by what is followed, fetched, hidden and out of reach; and what it fetches for that. */
 import { expect, test } from "vitest";
 import { Cursor } from "../../src/catalog/query/ordered.ts";
-import { KIND } from "../../src/catalog/record/record.ts";
+import { KIND, keyText } from "../../src/catalog/record/record.ts";
 import { claimOf } from "../../src/discovery/alias-claim.ts";
 import { DnsNames, type NameView } from "../../src/discovery/dns-names.ts";
 import { Reads } from "../../src/discovery/reads.ts";
@@ -15,7 +15,7 @@ import { NO_POLICY, Policy } from "../../src/policy/set/verdict.ts";
 import { entryView } from "../fakes/dns-catalog.ts";
 import { responseText } from "../fakes/dns-text.ts";
 import { rule, set } from "../fakes/policies.ts";
-import { at, draftAt, Registry } from "../fakes/registry.ts";
+import { at, caller, draftAt, Registry } from "../fakes/registry.ts";
 import { ask, newResponder, questionBytes } from "./asking.ts";
 
 const NODE = { nodeId: "a", clusterId: "c1", region: "r1", boot: "b1" };
@@ -45,15 +45,10 @@ class World {
   readonly #catalog: ReturnType<typeof dnsCatalog>;
   readonly #responder = newResponder();
   #inputCount = 0;
+  #letGoCount = 0;
 
   constructor() {
-    const drafts = ENTRIES.map(([namespace, name, aliases]) =>
-      draftAt(
-        { kind: KIND.SERVICE, namespace, name, instanceId: "1" },
-        { aliases: [...aliases], targets: [{ host: "192.0.2.1", port: 80 }] },
-      ),
-    );
-    this.#registry.register("ann", drafts, at(0), { isStatic: true });
+    this.#put(ENTRIES);
     const { replica } = this.#registry;
     this.#reads = new Reads(replica, NODE, { policies: this, onDenied: () => {} });
     this.#dnsNames = new DnsNames(replica, ["waymark"]);
@@ -86,7 +81,7 @@ class World {
         queueMicrotask(() => told(host));
       },
       inputCount: () => this.#inputCount,
-      policyTurn: () => this.#reads.policyTurn,
+      judgedTurn: () => this.#reads.policyTurn + this.#letGoCount,
       now: () => at(this.ms),
     });
     this.#dnsNames.refresh();
@@ -104,6 +99,37 @@ class World {
       policies: this,
       elsewhere,
     });
+  }
+
+  #put(entries: readonly (readonly [namespace: string, name: string, aliases: readonly string[]])[]): void {
+    const drafts = entries.map(([namespace, name, aliases]) =>
+      draftAt(
+        { kind: KIND.SERVICE, namespace, name, instanceId: "1" },
+        { aliases: [...aliases], targets: [{ host: "192.0.2.1", port: 80 }] },
+      ),
+    );
+    this.#registry.register("ann", drafts, at(0), { isStatic: true });
+  }
+
+  put(namespace: string, name: string, aliases: readonly string[]): void {
+    this.#put([[namespace, name, aliases]]);
+    this.#dnsNames.refresh();
+  }
+
+  end(namespace: string, name: string): void {
+    this.#registry.registrar.unregisterKeys(
+      caller("ann"),
+      [keyText({ kind: KIND.SERVICE, namespace, name, instanceId: "1", clusterId: "c1" })],
+      at(0),
+    );
+    this.#registry.flush(at(0));
+    this.#dnsNames.refresh();
+  }
+
+  letGo(namespace: string): void {
+    this.followed = this.followed.filter((each) => each !== namespace);
+    this.#letGoCount += 1;
+    this.#inputCount += 1;
   }
 
   change(policy: Policy): void {
@@ -223,6 +249,23 @@ test("a change of policy holds at once for what was kept, and what it may have h
   world.isCutOff = true;
   world.change(NO_POLICY);
   await expectAnswers(world, { secret: "SERVFAIL" });
+});
+
+test("what is followed is known without being asked, and what was asked before a namespace was let go is asked again", async () => {
+  const world = new World();
+  await expectAnswers(world, {
+    "below.example": "NOERROR <- example below 1, host below.example",
+    "new.example": `NXDOMAIN <- example new 1, host new.example, ${otherKinds("example new")}`,
+  });
+  world.followed = [...world.followed, "svc.other"];
+  world.put("svc.other", "late", ["new.example"]);
+  world.end("svc.other", "far");
+  await expectAnswers(world, {
+    "below.example": `NXDOMAIN <- ${otherKinds("example below")}`,
+    "new.example": "NOERROR CNAME 5 A 5",
+  });
+  world.letGo("svc.other");
+  await expectAnswers(world, { "new.example": "NOERROR CNAME 5 A 5 <- host new.example, svc.other late 1" });
 });
 
 test("cut off, what is known is answered and nothing else is called absent", async () => {

@@ -23,7 +23,7 @@ import type { Stream } from "./stream.ts";
 import type { Views, WatchedWorld } from "./watch-history.ts";
 
 const EVERYTHING = new Prefixes([""]);
-export const NOBODY = { gone: () => {}, ended: () => {}, put: () => {} };
+export const NOBODY = { gone: () => {}, ended: () => {}, put: () => {}, told: () => {}, listed: () => {} };
 const NO_LOADS = { of: () => undefined };
 const MESSAGE_BYTES = 400;
 /** The resolver whose upstream sends a bookmark whenever it can. */
@@ -54,7 +54,7 @@ export class ResolverView extends FabricComponent {
     this.replica = new Replica(new Lookup(), new Slab(), bounds);
     this.places = new Bookmarks(this.replica);
     const stamper = new EntryStamper({ bounds: PROTOCOL_BOUNDS, traits: new TraitsPool() });
-    this.#followed = new Followed({ replica: this.replica, bookmarks: this.places, stamper, onChange: NOBODY });
+    this.#followed = new Followed({ replica: this.replica, bookmarks: this.places, stamper, onChange: NOBODY, onTold: NOBODY });
     this.#upstream = upstream;
     this.#of = upstream.replica;
     this.#feed = this.#open(time);

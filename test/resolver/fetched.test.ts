@@ -123,9 +123,47 @@ test("a change makes stale only what it names, and ends a negative answer at onc
   world.arrive(DB, world.sent(DB, 0));
   world.arrive(cache!, []);
   world.arrive(other!, []);
-  world.fetched.changed(DB);
-  world.fetched.changed(cache!);
+  world.fetched.told(keyOf(DB, 0), undefined);
+  world.fetched.told(keyOf(cache!, 0), { bytes: new Uint8Array(), isOrphaned: false });
   expect([DB, cache!, other!].map((name) => world.ask(name, 1))).toEqual(["stale 1 6", "miss", "fresh 0 6"]);
+  expect([DB, cache!, other!].map((name) => world.ask(name, 1, true))).toEqual(["stale 1 6", "miss", "fresh 0 6"]);
+});
+
+test("only what differs is a change: other bytes, a node that is away, one entry more", () => {
+  const states = [
+    { i: 0, variant: 0, isOrphaned: false },
+    { i: 0, variant: 1, isOrphaned: false },
+    { i: 0, variant: 0, isOrphaned: true },
+    { i: 1, variant: 0, isOrphaned: false },
+  ].map(({ i, variant, isOrphaned }) => {
+    const world = new World();
+    world.arrive(DB, world.sent(DB, 0));
+    const [bytes] = world.sent(DB, variant);
+    world.fetched.told(keyOf(DB, i), { bytes: bytes!, isOrphaned });
+    return world.ask(DB, 1);
+  });
+  expect(states).toEqual(["fresh 1 6", "stale 1 6", "stale 1 6", "stale 1 6"]);
+});
+
+test("a snapshot makes stale what it does not list, in the namespaces that it is of", () => {
+  const world = new World();
+  const other: InstanceName = { ...DB, namespace: "other" };
+  for (const name of [DB, other]) world.arrive(name, world.sent(name, 0, 1));
+  const list = (...keys: readonly KeyText[]) => world.fetched.listed((namespace) => namespace === "svc", new Set(keys));
+  list(keyOf(DB, 0), keyOf(DB, 1));
+  expect([DB, other].map((name) => world.ask(name, 1))).toEqual(["fresh 2 6", "fresh 2 6"]);
+  list(keyOf(DB, 0));
+  expect([DB, other].map((name) => world.ask(name, 1))).toEqual(["stale 2 6", "fresh 2 6"]);
+});
+
+test("what arrives after a change or a snapshot may be older than that", () => {
+  const world = new World();
+  const names = [DB, { ...DB, name: "cache" }, { ...DB, namespace: "eu" }, { ...DB, namespace: "other" }];
+  for (const name of names) world.fetched.wait(name, () => {});
+  world.fetched.told(keyOf(names[0]!, 0), undefined);
+  world.fetched.listed((namespace) => namespace === "eu", new Set());
+  for (const name of names) world.fetched.arrived(name, [], { ageMs: 5, isStale: false }, at(0));
+  expect(names.map((name) => world.ask(name, 1))).toEqual(["miss", "fresh 0 6", "miss", "fresh 0 6"]);
 });
 
 test("bounds hold: what is worth nothing goes first, and what has no room is not kept", () => {

@@ -238,6 +238,55 @@ test("too many entries that expire at once are served on for five minutes, as st
   expect(world.ask(DB)).toBe("followed 2");
 });
 
+test.each(["told of it", "told without it by a snapshot"])(
+  "an entry that ended, and one that was put, stay so when their namespace is followed no more: %s",
+  (how) => {
+    const world = started();
+    const absent: InstanceName = { ...OTHER, name: "web", kind: KIND.FUNCTION };
+    const change = () => {
+      world.end("a", OTHER1, BODY.UNREGISTERED);
+      world.put("a", KEYS[14]!);
+      world.run(SECOND);
+    };
+    expect([world.ask(OTHER), world.ask(absent), world.ask(absent)]).toEqual(["told", "told", "fetched 0"]);
+    if (how !== "told of it") change();
+    world.machine.following.watch("other");
+    world.run(SECOND);
+    if (how === "told of it") change();
+    expect([world.ask(OTHER), world.ask(absent)]).toEqual(["followed 0", "followed 1"]);
+    expect(world.machine.letGoCount).toBe(0);
+    world.machine.following.unwatch("other");
+    world.run(200);
+    expect(world.machine.letGoCount).toBe(1);
+    expect([world.ask(OTHER), world.ask(absent)]).toEqual(["fetched stale 1", "told"]);
+    expect([world.ask(OTHER), world.ask(absent)]).toEqual(["fetched 0", "fetched 1"]);
+  },
+);
+
+test("that nothing exists is not said after its put was told, also when no server answers", () => {
+  const world = started();
+  const absent: InstanceName = { ...OTHER, name: "web", kind: KIND.FUNCTION };
+  world.ask(absent);
+  world.machine.following.watch("other");
+  world.put("a", KEYS[14]!);
+  world.run(SECOND);
+  world.machine.following.unwatch("other");
+  world.run(200);
+  world.server("a").isUp = false;
+  world.run(200);
+  expect(world.ask(absent)).toBe("not_ready");
+});
+
+test("an answer that a watch told once more is as fresh as before", () => {
+  const world = started();
+  world.ask(OTHER);
+  world.machine.following.watch("other");
+  world.run(SECOND);
+  world.machine.following.unwatch("other");
+  world.run(200);
+  expect([world.ask(OTHER), world.server("a").fetchCount]).toEqual(["fetched 1", 1]);
+});
+
 test("what was fetched under another policy is asked for again at once, and nothing is called absent by it", () => {
   const world = started("a", "b");
   const none = { ...OTHER, namespace: "elsewhere" };

@@ -51,6 +51,7 @@ class World {
     bookmarks: this.#bookmarks,
     stamper: new EntryStamper({ bounds: PROTOCOL_BOUNDS, traits: new TraitsPool() }),
     onChange: NOBODY,
+    onTold: NOBODY,
   });
   readonly watches = new Watches(this.#followed, this.#bookmarks);
   readonly streams = new Map<number, Stream>();

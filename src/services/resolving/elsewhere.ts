@@ -58,7 +58,7 @@ export function openElsewhere(
     }),
     askHost: (name, zone, told) => void tellHost(asker, { name, zone }, told),
     inputCount: () => rooms.inputCount,
-    policyTurn: () => reads.policyTurn,
+    judgedTurn: () => reads.policyTurn + machine.letGoCount,
     now,
   });
 }

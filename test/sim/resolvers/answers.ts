@@ -139,13 +139,21 @@ export class AnswerChecks {
     return this.#parts.world.nowMs - ageMs - (heardMs - knownMs) - ROUNDING_MS;
   }
 
-  /** A negative answer ends with its put: it is not given beyond its time, unless the resolver is cut off. */
+  /** A negative answer ends with its put: it is not given after that was told, nor beyond its time, unless the resolver is cut off. */
   negative(process: ResolverProcess, name: InstanceName, told: Told): void {
     const { world, checks } = this.#parts;
-    if (told.records.length > 0 || told.source !== "fetched" || process.rooms.machine.upstreams.isCutOff) return;
+    if (told.records.length > 0 || told.source !== "fetched") return;
     // What owners' rules hide looks absent.
     if (this.#parts.history.mayBeOwned(name.namespace)) return;
-    const sinceMs = world.nowMs - (process.fetched.get(nameText(name))?.heardMs ?? 0);
+    const heardMs = process.fetched.get(nameText(name))?.heardMs ?? 0;
+    const isFetchedSince = heardMs >= (process.putMs.get(nameText(name)) ?? 0);
+    checks.holds(
+      isFetchedSince,
+      "negative",
+      () => `${process.host.name} says that ${nameText(name)} does not exist, and was told of its put`,
+    );
+    if (process.rooms.machine.upstreams.isCutOff) return;
+    const sinceMs = world.nowMs - heardMs;
     checks.holds(
       sinceMs <= TTLS.negativeMs + 2 * SILENT_MS,
       "negative",

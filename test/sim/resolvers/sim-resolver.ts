@@ -2,6 +2,8 @@
  * One simulated resolver: a host on which processes run one after the other. A process has the rooms and the machine of the product, `ResolverRooms`, on
  * clocks and a network of the simulator.
  */
+import { fromBinary } from "@bufbuild/protobuf";
+import { EntrySchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import type { InstanceName } from "../../../src/catalog/query/instances.ts";
 import { Prefixes } from "../../../src/catalog/query/prefixes.ts";
 import type { CatalogRecord, KeyText } from "../../../src/catalog/record/record.ts";
@@ -143,6 +145,8 @@ export class ResolverProcess {
   readonly told: (readonly string[])[] = [];
   /** The last place of its upstream. */
   place: Heard | undefined;
+  /** When a watch last told it of an entry, by name. */
+  readonly putMs = new Map<string, number>();
   /** Keys of which it was told that somebody unregistered them, and nothing since. */
   readonly unregistered = new Set<KeyText>();
   lastHeardMs = Number.NEGATIVE_INFINITY;
@@ -348,11 +352,18 @@ export class ResolverProcess {
     this.input({ kind: "watch said", stream, bytes: sent.bytes });
     if (this.isStopped) return;
     if (via.includes(this.host.name) && this.rooms.machine.upstreams.current === upstream) seen.looped(this, upstream);
-    for (const { change } of deltas) if ("key" in change && change.cause === CAUSE.UNREGISTERED) this.unregistered.add(change.text);
+    for (const { change } of deltas)
+      if ("entry" in change) this.#noteToldPut(change.entry);
+      else if (change.cause === CAUSE.UNREGISTERED) this.unregistered.add(change.text);
     for (const key of this.unregistered) if (this.rooms.replica.view(key) !== undefined) this.unregistered.delete(key);
     if (snapshot === SNAPSHOT.END) this.told.push(prefixes);
     if (place !== undefined && this.rooms.machine.bookmarks.isAtBookmark) this.shown = sent.shown;
     seen.heard(this, sent, new Prefixes(prefixes));
+  }
+
+  #noteToldPut(entry: Uint8Array): void {
+    const { key } = fromBinary(EntrySchema, entry);
+    if (key !== undefined) this.putMs.set(nameText(key), this.host.parts.world.nowMs);
   }
 
   #openPolicy({ stream, upstream, known }: ResolverOrder & { kind: "open policy" }): void {
@@ -468,6 +479,6 @@ export class ResolverProcess {
   }
 }
 
-export function nameText({ kind, namespace, name }: InstanceName): string {
+export function nameText({ kind, namespace, name }: Pick<InstanceName, "name" | "namespace"> & { readonly kind: number }): string {
   return `${kind} ${namespace} ${name}`;
 }
