@@ -2,7 +2,7 @@
 import type { Time } from "../lib/machine.ts";
 
 /** An upstream sends a bookmark each second. After so long without a message it may be gone. */
-const SILENT_MS = 3000;
+export const SILENT_MS = 3000;
 
 /** What a copy on disk says of its age. */
 export interface SavedAge {

@@ -24,7 +24,7 @@ import type { Outcome } from "./fetches.ts";
 import { Followed } from "./followed.ts";
 import { FollowedPolicy } from "./followed-policy.ts";
 import { Following, UNASKED_MS } from "./following.ts";
-import { Freshness } from "./freshness.ts";
+import { Freshness, SILENT_MS } from "./freshness.ts";
 import { HeldEntries } from "./held-entries.ts";
 import type { Answer, Asked, CallNumber, ResolverInput, ResolverOptions, ResolverOrder } from "./io-types.ts";
 import { PolicyStream } from "./policy/policy-stream.ts";
@@ -322,7 +322,7 @@ export class ResolverMachine {
     const known = this.#fetched.ask(name, time, this.upstreams.isCutOff);
     if (known.state === "miss" || known.ageMs > maxAgeMs) return this.#missed(name, told, out);
     const isOver = known.state === "stale";
-    const isStale = isOver || known.name.isStale;
+    const isStale = isOver || known.name.isStale || this.#isAway(time);
     const upstream = this.upstreams.current;
     if (isOver && upstream !== undefined && !this.#fetched.isBusy) this.#fetch(name, () => {}, upstream, out);
     this.counts.hit({ isStale, isNegative: known.name.content.length === 0 });
@@ -356,6 +356,17 @@ export class ResolverMachine {
       upstreamChangeCount: this.#upstreamChangeCount,
       upstreamFaultCount: this.upstreams.faultCount,
     };
+  }
+
+  /** Whether what was fetched before cannot be trusted to be so still: no upstream answers, or the one that is followed is silent, or says so of itself. */
+  #isAway({ monoMs }: Time): boolean {
+    if (this.upstreams.isCutOff) return true;
+    return this.#watches.isOpen && (this.#isUpstreamStale || monoMs - this.#heardMonoMs > SILENT_MS);
+  }
+
+  /** When the upstream last said something on its watch, or was first asked to. */
+  get #heardMonoMs(): number {
+    return Math.max(this.#freshness.heardMonoMs, this.#openedMonoMs);
   }
 
   #lagMs(time: Time): number | undefined {
@@ -482,7 +493,7 @@ export class ResolverMachine {
 
   /** When the upstream is left if it says nothing until then. What another one said before makes no answer fresh, and gives this one no less time. */
   get #deadMonoMs(): number {
-    return this.#watches.isOpen ? Math.max(this.#freshness.heardMonoMs, this.#openedMonoMs) + DEAD_MS : NEVER;
+    return this.#watches.isOpen ? this.#heardMonoMs + DEAD_MS : NEVER;
   }
 
   #fetchFailed(call: CallNumber, error: WaymarkError): void {

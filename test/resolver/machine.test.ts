@@ -105,6 +105,37 @@ test("a watch that says nothing makes answers stale after 3 s, and its server is
   expect([world.machine.upstreams.current, world.ask(DB)]).toEqual(["b", "followed 2"]);
 });
 
+test("what was fetched is stale too while the server says nothing on its watch, or no server answers, and not before or after", () => {
+  const world = started();
+  const fetchedFor = (ms: number) => {
+    world.run(ms);
+    return world.ask(OTHER);
+  };
+  world.ask(OTHER);
+  world.server("a").isSilent = true;
+  expect([fetchedFor(2 * SECOND), fetchedFor(2 * SECOND)]).toEqual(["fetched 1", "fetched stale 1"]);
+  world.server("a").isSilent = false;
+  expect(fetchedFor(SECOND)).toBe("fetched 1");
+  world.server("a").isUp = false;
+  expect(fetchedFor(200)).toBe("fetched stale 1");
+  expect(world.machine.statistics(world.now).staleCount).toBe(2);
+});
+
+test("what was fetched is stale while a resolver follows nothing and no server answers its probes, and while its server calls its own data stale", () => {
+  const world = new ResolverWorld(["a"], { namespaces: [] });
+  world.put("a", OTHER1);
+  world.run(10 * SECOND);
+  expect([world.ask(OTHER), world.ask(OTHER)]).toEqual(["told", "fetched 1"]);
+  world.server("a").isUp = false;
+  world.run(7 * SECOND);
+  expect(world.ask(OTHER)).toBe("fetched stale 1");
+  const other = started();
+  other.ask(OTHER);
+  other.server("a").ageMs = 2 * MINUTE;
+  other.run(2 * SECOND);
+  expect(other.ask(OTHER)).toBe("fetched stale 1");
+});
+
 test("a change that was lost with its server does not keep a resolver from following another one", () => {
   const world = started("a", "b");
   const { node } = world.server("a");
