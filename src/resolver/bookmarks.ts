@@ -6,7 +6,7 @@
 
 import type { Replica } from "../catalog/replica/replica.ts";
 import type { CursorOrigin, PortableCursor } from "../catalog/watch/cursor.ts";
-import { portableCursorText } from "../catalog/watch/cursor.ts";
+import { portableCursorText, withoutBarePlace } from "../catalog/watch/cursor.ts";
 import { type Gap, HeldKeys, MAX_WAIT_MS, type Places, type Standing } from "../catalog/watch/gap.ts";
 import type { Change, Reader } from "../catalog/watch/reader.ts";
 import type { Time } from "../lib/machine.ts";
@@ -36,8 +36,10 @@ export class Bookmarks implements Places {
   }
 
   /** All that is followed is now as it was at the cursor. */
-  note(cursor: PortableCursor): void {
+  note(noted: PortableCursor): void {
     if (!this.#isWhole) return;
+    // Its own readers may go on at any node, where nothing is LOCAL.
+    const cursor = withoutBarePlace(noted);
     const { revision } = this.#replica;
     // At one revision the first is good for the most readers that come, and the last for those that go.
     if (this.#list.at(-2)?.revision === revision) this.#drop(this.#list.pop());
@@ -84,7 +86,8 @@ export class Bookmarks implements Places {
   }
 
   /** The revision of the newest bookmark that the cursor's reader is past in everything. */
-  #before(cursor: PortableCursor): number | undefined {
+  #before(from: PortableCursor): number | undefined {
+    const cursor = withoutBarePlace(from);
     const known = byId(cursor);
     const isBefore = ({ origins, cursor: { local, policyEpoch, clusterId } }: Bookmark) =>
       local === cursor.local && policyEpoch === cursor.policyEpoch && clusterId === cursor.clusterId && isPast(known, origins);

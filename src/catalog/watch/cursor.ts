@@ -36,13 +36,47 @@ export interface PortableCursor {
   readonly policyEpoch: string;
   /**
    * The origin whose LOCAL entries the reader may hold. Absent if there are none for it. Other nodes do not have them, although vectors
-   * cover them.
+   * cover them. A resolver's cursor names its node in another way (`resolverPlace`).
    */
   readonly local?: string;
   readonly origins: readonly CursorOrigin[];
 }
 
 export type Cursor = ShortCursor | PortableCursor;
+
+const [AT, WITHOUT] = ["at ", "without "];
+
+/**
+ * Where a resolver's cursor comes from. It lacks the LOCAL entries of that origin and what they hide there; `hides` says whether there are
+ * any in its namespaces. With another list of namespaces it goes on at the same node, whatever is LOCAL there.
+ */
+export function resolverPlace(originId: string, hides: boolean): string {
+  return `${hides ? WITHOUT : AT}${originId}`;
+}
+
+/** Whether what a reader with a cursor of one place holds is what a reader of the other place was told up to there. */
+export function isSamePlace(one: string | undefined, other: string | undefined): boolean {
+  return one === other || (isBare(one) && isBare(other)) || (isOfResolver(one) && isOfResolver(other) && originOf(one) === originOf(other));
+}
+
+/** The same cursor, without the name of a place that hides nothing. */
+export function withoutBarePlace(cursor: PortableCursor): PortableCursor {
+  const { kind, clusterId, readerHash, policyEpoch, origins } = cursor;
+  return isBare(cursor.local) ? { kind, clusterId, readerHash, policyEpoch, origins } : cursor;
+}
+
+/** Nothing is LOCAL there. */
+function isBare(local: string | undefined): boolean {
+  return local === undefined || local.startsWith(AT);
+}
+
+function isOfResolver(local: string | undefined): local is string {
+  return local !== undefined && (local.startsWith(AT) || local.startsWith(WITHOUT));
+}
+
+function originOf(local: string): string {
+  return local.slice(local.indexOf(" ") + 1);
+}
 
 const LIVES: readonly OriginLife[] = ["live", "orphaned", "hidden"];
 const CHECK_BYTES = 4;

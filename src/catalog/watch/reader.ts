@@ -11,7 +11,7 @@ import type { ViewDigest } from "../replica/namespace-digest.ts";
 import type { Standpoint, Told } from "../replica/past-views.ts";
 import type { Replica } from "../replica/replica.ts";
 import { type Cause, causeOf } from "./cause.ts";
-import { type CursorOrigin, portableCursorText, ShortCursorTexts, shortHolder } from "./cursor.ts";
+import { type CursorOrigin, portableCursorText, resolverPlace, ShortCursorTexts, shortHolder } from "./cursor.ts";
 import type { NamedTouches } from "./name-index.ts";
 
 /** The numbers of DiscoveryDelta.Action. */
@@ -147,14 +147,16 @@ export class Reader {
 
   /**
    * This node's origin, if it has had LOCAL entries in the reader's namespaces. Another node has other LOCAL entries, and a reader of wider
-   * scopes sees there the records that these hide here. So does a resolver, which does not get them.
+   * scopes sees there the records that these hide here. So does a resolver, which does not get them. Its cursors name this node in any case,
+   * since its next list of namespaces may be another one.
    */
   get local(): string | undefined {
     const { filter, allowed } = this.options;
     const { localNamespaces, self } = this.replica;
-    for (const namespace of localNamespaces)
-      if (coversNamespace(filter, namespace) && allowed(namespace)) return filter.resolved === undefined ? self.id : `without ${self.id}`;
-    return undefined;
+    let hasLocal = false;
+    for (const namespace of localNamespaces) hasLocal ||= coversNamespace(filter, namespace) && allowed(namespace);
+    if (filter.resolved !== undefined) return resolverPlace(self.id, hasLocal);
+    return hasLocal ? self.id : undefined;
   }
 
   /** The current vector, for a reader that has everything up to it. */

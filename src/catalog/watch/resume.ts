@@ -5,7 +5,7 @@ import { BODY, type KeyText } from "../record/record.ts";
 import { type Origin, type StoredRecord, settledOf } from "../record/stored-record.ts";
 import { isOfOtherCluster } from "../replica/origins.ts";
 import type { Replica } from "../replica/replica.ts";
-import { type Cursor, type PortableCursor, shortHolder } from "./cursor.ts";
+import { type Cursor, isSamePlace, type PortableCursor, shortHolder } from "./cursor.ts";
 import { type Gap, HeldKeys, MAX_WAIT_MS, type Standing } from "./gap.ts";
 import { ACTION, type Change, type Reader } from "./reader.ts";
 
@@ -53,7 +53,7 @@ export class ResumeGap implements Gap {
     this.#sinceMonoMs = time.monoMs;
     this.from = reader.replica.revision;
     this.held = new HeldKeys(reader);
-    this.#isOfPlace = cursor.local === reader.local;
+    this.#isOfPlace = isSamePlace(cursor.local, reader.local);
     const lives = new Map<string, string>();
     for (const known of cursor.origins) {
       const id = `${known.nodeId}/${known.generation}`;

@@ -1,7 +1,7 @@
 /** Cursor text (semantics.md, Watch 3). */
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { parseCursor, portableCursorText, shortCursorText } from "../../../src/catalog/watch/cursor.ts";
+import { isSamePlace, parseCursor, portableCursorText, resolverPlace, shortCursorText } from "../../../src/catalog/watch/cursor.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import { runs } from "../../fakes/effort.ts";
 
@@ -109,4 +109,17 @@ test("whatever text comes, it is a cursor or refused, and nothing else happens",
     ),
     { numRuns: runs(200) },
   );
+});
+
+test.each([
+  ["one without LOCAL entries is as any other without", resolverPlace("a/1", false), resolverPlace("b/1", false), true],
+  ["the same one, with another list", resolverPlace("a/1", false), resolverPlace("a/1", true), true],
+  ["an older version's, which names no place", undefined, resolverPlace("a/1", false), true],
+  ["one that hides what another shows", resolverPlace("a/1", true), resolverPlace("b/1", false), false],
+  ["two that each hide something", resolverPlace("a/1", true), resolverPlace("b/1", true), false],
+  ["a later life of the same node", resolverPlace("a/1", true), resolverPlace("a/2", true), false],
+  ["a viewer's, who has the LOCAL entries", "a/1", resolverPlace("a/1", true), false],
+  ["a viewer's elsewhere", "a/1", undefined, false],
+])("places of readers: %s", (_, one, other, isSame) => {
+  expect([isSamePlace(one, other), isSamePlace(other, one)]).toEqual([isSame, isSame]);
 });

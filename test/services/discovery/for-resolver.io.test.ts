@@ -203,6 +203,18 @@ test("a cursor is good for any list of namespaces: what is new in the list is th
   expect(namesIn(follow(["svc.a"], answered).take())).toEqual(["one", "three"]);
 });
 
+test.each([
+  { before: ["svc.a"], after: ["svc.a", "svc.b"] },
+  { before: ["svc.a", "svc.b"], after: ["svc.a"] },
+])("from $before to $after a cursor leads to changes, though a namespace has LOCAL entries", async ({ before, after }) => {
+  await register("svc.a", "one");
+  await register("svc.b", "near", Scope.LOCAL);
+  const { portableCursor = "" } = follow(before).take().at(-1) ?? {};
+  await register("svc.a", "two");
+  const messages = follow(after, portableCursor).take();
+  expect([namesIn(messages), messages[0]?.snapshot]).toEqual([["two"], Snapshot.UNSPECIFIED]);
+});
+
 test("a change wakes a resolver once that follows many namespaces, and not the one that follows others", async () => {
   const woken: string[] = [];
   for (const [name, prefixes] of Object.entries({ both: ["svc.a", "svc.b"], other: ["other"], all: [""] })) {
