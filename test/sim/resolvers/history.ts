@@ -4,7 +4,7 @@
  */
 import type { Scope } from "../../../src/catalog/entry/scope.ts";
 import type { KeyText } from "../../../src/catalog/record/record.ts";
-import type { PortableCursor } from "../../../src/catalog/watch/cursor.ts";
+import { type PortableCursor, withoutBarePlace } from "../../../src/catalog/watch/cursor.ts";
 import type { Caller } from "../../../src/policy/identity/caller.ts";
 import type { PolicySet, Rule } from "../../../src/policy/set/rules.ts";
 import type { Policy } from "../../../src/policy/set/verdict.ts";
@@ -124,7 +124,8 @@ function ruleOf(rules: readonly Rule[], namespace: string): Rule | undefined {
   return fitting.toSorted((a, b) => b.pattern.length - a.pattern.length)[0];
 }
 
-function placeOf({ policyEpoch, local, origins }: PortableCursor): string {
+function placeOf(cursor: PortableCursor): string {
+  const { policyEpoch, local, origins } = withoutBarePlace(cursor);
   const texts = origins.map(({ nodeId, generation, seq, settled = seq, life }) => `${nodeId}/${generation} ${seq} ${settled} ${life}`);
   return [policyEpoch, local ?? "", ...texts.toSorted()].join("\n");
 }
