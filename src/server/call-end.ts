@@ -14,9 +14,9 @@ export function draining(): WaymarkError {
   return new WaymarkError("draining", "this node is draining; use another", { retryMs: DRAIN_RETRY_MS });
 }
 
-/** Refusal of a method whose behaviour comes with a later version. */
+/** Refusal of a method that this server does not have: it comes with a later version, or the server is a resolver. */
 export function unimplemented(path: string): WaymarkError {
-  return new WaymarkError("unimplemented", `${path} comes with a later version of waymark`);
+  return new WaymarkError("unimplemented", `this server does not offer ${path}`);
 }
 
 /** A caller without a credential, where the settings want one; it is told which one. */

@@ -1,22 +1,16 @@
 /** PolicyService: request → call → response. */
-import { create, type JsonValue, toBinary, toJson } from "@bufbuild/protobuf";
+import { create, toBinary } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
-import { EntryKeySchema, Scope as WireScope } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import { EntryKeySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { ViewerSchema } from "../../gen/waymark/catalog/v1/viewer_pb.js";
-import { Act } from "../../gen/waymark/options/v1/options_pb.js";
 import {
   type ApplyPolicyRequest,
   ApplyPolicyResponseSchema,
   ChangeEffect,
   ChangeSchema,
-  type ExplainRequest,
-  ExplainResponseSchema,
-  ExportPolicyResponseSchema,
   type PolicyHistoryRequest,
   PolicyHistoryResponseSchema,
   PolicyService,
-  type PolicyStatusResponse,
-  PolicyStatusResponseSchema,
   PolicyVersionSchema,
   ProblemSchema,
   type RollbackPolicyRequest,
@@ -29,27 +23,23 @@ import {
   type WatchPolicyRequest,
   type PolicyVersion as WireVersion,
 } from "../../gen/waymark/policy/v1/policy_pb.js";
-import { PROTOCOL_BOUNDS, parseNamespace } from "../catalog/entry/names.ts";
-import { SCOPE } from "../catalog/entry/scope.ts";
 import { decodePageToken, encodePageToken } from "../catalog/query/page-token.ts";
 import { pageLimit } from "../catalog/query/query.ts";
 import { enumName } from "../lib/enum-words.ts";
 import { invalid, WaymarkError } from "../lib/errors.ts";
 import { fnv64, hashHex } from "../lib/hash64.ts";
-import { timeMs } from "../lib/protowire.ts";
 import { type Caller, hasRole, isOwnerOf } from "../policy/identity/caller.ts";
 import { type DecodedSet, decodePolicySet, decodeStage, encodePolicySet, encodeStage } from "../policy/set/codec.ts";
 import type { Change } from "../policy/set/plan.ts";
 import type { PolicySet } from "../policy/set/rules.ts";
 import type { Problem } from "../policy/set/validation.ts";
-import { ACTIONS, explain, type PolicyAction } from "../policy/set/verdict.ts";
 import type { Task } from "../policy/task.ts";
-import type { HistoryItem, PolicyEngine } from "../policy/versions/engine.ts";
+import type { HistoryItem } from "../policy/versions/engine.ts";
 import type { Actor, Applied, PolicyStore } from "../policy/versions/policy-store.ts";
 import type { Stage, VersionFacts } from "../policy/versions/version.ts";
-import { scopeOf } from "./discovery/filter.ts";
 import { demandResolver } from "./for-resolver.ts";
-import { PolicyWatch } from "./policy-watch.ts";
+import { POLICY_ROUTE, policyReads } from "./policy/policy-reads.ts";
+import { PolicyWatch } from "./policy/policy-watch.ts";
 import type { CallContext, RouteRow, Service, StreamSource } from "./service.ts";
 
 export interface PolicyParts {
@@ -83,30 +73,24 @@ interface VersionOptions {
 
 const HISTORY = hashHex(fnv64("policy history"));
 
-const POLICY_ROUTE: RouteRow = {
-  path: "/discovery/policy",
-  parameters: ["namespace"],
-  // With a namespace it asks about a view, as `Explain` does. The owners of the namespace may ask that too.
-  rpc: ({ namespace }) => (namespace === undefined ? "policyStatus" : "explain"),
-};
 export const POLICY_ROUTES: readonly RouteRow[] = [POLICY_ROUTE];
 
 export function policyService(parts: PolicyParts): Service {
   const methods = new PolicyMethods(parts);
+  const { policyStore, regionOf, notTaken } = parts;
+  const reads = policyReads({ engine: policyStore.engine, regionOf, notTaken, checkKnown: () => {} });
   return {
     desc: PolicyService,
     handlers: {
       ...parts.audit,
+      ...reads.handlers,
       validatePolicy: { kind: "unary", handle: (request: ValidatePolicyRequest) => methods.validate(request) },
       applyPolicy: { kind: "unary", handle: (request: ApplyPolicyRequest, context) => methods.apply(request, context) },
-      exportPolicy: { kind: "unary", handle: () => methods.export() },
       rollbackPolicy: { kind: "unary", handle: (request: RollbackPolicyRequest, context) => methods.rollback(request, context) },
-      policyStatus: { kind: "unary", handle: (_request, context) => methods.status(context) },
       policyHistory: { kind: "unary", handle: (request: PolicyHistoryRequest) => methods.history(request) },
       watchPolicy: { kind: "server_streaming", open: (request: WatchPolicyRequest, context) => methods.watch(request, context) },
-      explain: { kind: "unary", handle: (request: ExplainRequest, context) => methods.explain(request, context) },
     },
-    routes: [{ ...POLICY_ROUTE, answer: ({ namespace }, context) => ({ kind: "page", page: methods.statusPage(namespace, context) }) }],
+    routes: reads.routes,
   };
 }
 
@@ -171,15 +155,6 @@ class PolicyMethods {
     }
   }
 
-  export() {
-    const { inForce } = this.#parts.policyStore.engine;
-    return create(ExportPolicyResponseSchema, inForce === undefined ? {} : { policy: encodePolicySet(inForce.set, inForce.number) });
-  }
-
-  status({ time }: CallContext) {
-    return statusOf(this.#parts.policyStore.engine, time.wallMs, this.#parts.notTaken());
-  }
-
   watch({ known }: WatchPolicyRequest, { caller }: CallContext): StreamSource {
     const { policyStore, tasks, servedBy, isTls, onChange } = this.#parts;
     const { engine } = policyStore;
@@ -195,16 +170,6 @@ class PolicyMethods {
       via: [],
       onChange,
     });
-  }
-
-  /** The status as JSON. With a namespace, it also has the verdict on the caller's view of that namespace. */
-  statusPage(namespace: string | undefined, context: CallContext): JsonValue {
-    const status = toJson(PolicyStatusResponseSchema, this.status(context), { alwaysEmitImplicit: true });
-    if (namespace === undefined || typeof status !== "object" || status === null || Array.isArray(status)) return status;
-    const { cluster: clusterId, tenant } = context.caller;
-    const { policy } = this.#parts.policyStore.engine;
-    const { allowed, reason, rule } = policy.viewer(parseNamespace(namespace, "namespace", PROTOCOL_BOUNDS), { clusterId, tenant });
-    return { ...status, view: { namespace, allowed, reason, rule } };
   }
 
   async history(request: PolicyHistoryRequest) {
@@ -259,26 +224,6 @@ class PolicyMethods {
       superseded: isSuperseded,
     });
   }
-
-  explain(request: ExplainRequest, { caller, time }: CallContext) {
-    const { policyStore, regionOf } = this.#parts;
-    const clusterId = request.viewer?.clusterId || caller.cluster;
-    const verdict = explain(policyStore.engine.policy, {
-      action: actionOf(request.action),
-      namespace: request.namespace,
-      clusterId,
-      tenant: request.viewer === undefined ? caller.tenant : request.viewer.tenantId,
-      region: regionOf(clusterId),
-      scope: request.scope === WireScope.UNSPECIFIED ? SCOPE.GLOBAL : scopeOf(request.scope),
-      wallMs: request.at === undefined ? time.wallMs : timeMs(request.at),
-    });
-    return create(ExplainResponseSchema, {
-      allowed: verdict.allowed,
-      reason: verdict.reason,
-      rule: verdict.rule,
-      ...(verdict.untilWallMs !== undefined && { until: timestampFromMs(verdict.untilWallMs) }),
-    });
-  }
 }
 
 /** The part of the history after a place. The version at that place may be gone by now. */
@@ -292,37 +237,11 @@ function placeOf({ number, facts, isSuperseded }: HistoryItem): string {
   return isSuperseded ? `${number}-${facts?.checksum.slice(0, 16)}` : `${number}`;
 }
 
-function statusOf(engine: PolicyEngine, wallMs: number, notTaken: string): PolicyStatusResponse {
-  const { isEnabled, inForce, newest, degraded, conflict } = engine.status;
-  const edge = engine.nextEdgeWallMs(wallMs);
-  const stage = encodeStage(newest?.stage);
-  return create(PolicyStatusResponseSchema, {
-    enabled: isEnabled,
-    number: BigInt(inForce?.number ?? 0),
-    version: inForce?.version ?? "",
-    ruleCount: inForce?.ruleCount ?? 0,
-    ...(inForce !== undefined && { appliedAt: timestampFromMs(inForce.appliedWallMs) }),
-    checksum: inForce?.checksum ?? "",
-    newestNumber: BigInt(engine.newestNumber),
-    ...(stage !== undefined && { newestStage: stage }),
-    degraded,
-    conflict,
-    notTaken,
-    ...(edge !== undefined && { nextEdgeAt: timestampFromMs(edge) }),
-  });
-}
-
 /** Decodes the set in a turn of its own, because reading the message has already taken long enough. */
 function* decodeLater(wire: ValidatePolicyRequest["policy"]): Task<DecodedSet> {
   yield;
   if (wire === undefined) throw invalid("policy", "is required");
   return decodePolicySet(wire);
-}
-
-function actionOf(act: Act): PolicyAction {
-  const action = ACTIONS.find((word) => Act[enumName(word)] === act);
-  if (action === undefined) throw invalid("action", `${act} is no act of the policy`);
-  return action;
 }
 
 function actorOf(caller: Caller): Actor {

@@ -12,6 +12,7 @@ import { Scope } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { Snapshot, Source } from "../../gen/waymark/catalog/v1/watch_pb.js";
 import { PeerService } from "../../gen/waymark/control/v1/peer_pb.js";
 import { type CatalogWatchResponse, DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { Act } from "../../gen/waymark/options/v1/options_pb.js";
 import { PolicyService } from "../../gen/waymark/policy/v1/policy_pb.js";
 import { ResolverService } from "../../gen/waymark/resolver/v1/resolver_pb.js";
 import { dig } from "../fakes/dig.ts";
@@ -223,6 +224,25 @@ test("writes are refused, and the refusal names nodes", async () => {
   expect(refused).toMatch(
     /^FailedPrecondition read_only: this server is a resolver, which takes no writes; call a node, for example grpc:\/\/127\.0\.0\.1:\d+/,
   );
+});
+
+test("the policy is read there, and what only a node can do with it is refused and names nodes", async () => {
+  await applyPolicy("v5", [SECRET]);
+  const policies = createClient(PolicyService, transportAt(resolver, "admin"));
+  await until("it is in force there", async () => (await policies.policyStatus({})).version === "v5");
+  const atNode = createClient(PolicyService, transportAt(node, "admin"));
+  for (const call of ["policyStatus", "exportPolicy"] as const) expect(await policies[call]({})).toEqual(await atNode[call]({}));
+  const asked = { action: Act.QUERY, namespace: "svc.secret", viewer: { tenantId: "blue" } };
+  expect(await policies.explain(asked)).toMatchObject({ allowed: false, reason: "viewer_denied" });
+  const headers = { authorization: `Bearer ${TOKENS.admin}` };
+  const page = await fetch(`http://${resolver.listeners["http"]}/discovery/policy?namespace=svc.secret`, { headers });
+  expect(await page.json()).toMatchObject({ version: "v5", view: { allowed: false } });
+  const policy = { version: "v6", defaultAllow: true };
+  const writes = [policies.applyPolicy({ policy }), policies.rollbackPolicy({})];
+  for (const write of writes)
+    expect(await refusal(write)).toMatch(/^FailedPrecondition read_only: .*takes no writes.*grpc:\/\/127\.0\.0\.1/);
+  const others = [policies.policyHistory({}), policies.validatePolicy({ policy })];
+  for (const other of others) expect(await refusal(other)).toMatch(/^FailedPrecondition read_only: .*policy.*grpc:\/\/127\.0\.0\.1/);
 });
 
 test("the nodes of the cluster are asked for upstream, and services that only nodes have are not serving", async () => {

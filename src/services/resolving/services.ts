@@ -9,16 +9,18 @@ import {
 } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { PolicyService, type WatchPolicyRequest } from "../../../gen/waymark/policy/v1/policy_pb.js";
 import { ResolverService } from "../../../gen/waymark/resolver/v1/resolver_pb.js";
+import { regionsOf } from "../../discovery/policy-facts.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { encodeVersion } from "../../policy/versions/codec.ts";
 import type { HistoryItem, PolicyEngine } from "../../policy/versions/engine.ts";
 import { isSamePlace, type PolicyVersion, type VersionPlace } from "../../policy/versions/version.ts";
 import { demandResolver } from "../for-resolver.ts";
-import { PolicyWatch } from "../policy-watch.ts";
+import { policyReads } from "../policy/policy-reads.ts";
+import { PolicyWatch } from "../policy/policy-watch.ts";
 import type { CallContext, Handler, Service, StreamSource, UnaryHandler } from "../service.ts";
 import { type CacheParts, cacheHandlers, cacheRoutes } from "./cache.ts";
 import { PassedOn } from "./passed-on.ts";
-import { readOnlyHandlers } from "./read-only.ts";
+import { nodeCalls } from "./read-only.ts";
 import { checkVia, type ResolvingParts, resolvingHandlers } from "./reads.ts";
 
 export interface ResolverServicesParts extends ResolvingParts {
@@ -47,17 +49,31 @@ export function resolverServices(parts: ResolverServicesParts): ResolverServices
     const known = await passedOn.urls();
     return known.length > 0 ? known : upstreams.map((address) => `grpc://${address}`);
   };
+  const atNodes = nodeCalls(urls);
+  const policy = resolverPolicyReads(parts);
   return {
-    discovery: { desc: DiscoveryService, handlers: { ...handlers, ...passedOn.handlers, ...readOnlyHandlers(urls) }, routes },
+    discovery: { desc: DiscoveryService, handlers: { ...handlers, ...passedOn.handlers, ...atNodes.discovery }, routes },
     resolver: { desc: ResolverService, handlers: { resolve: resolveName, ...cacheHandlers(cache) }, routes: cacheRoutes(cache) },
     policy: {
       desc: PolicyService,
       handlers: {
         ...parts.audit,
+        ...policy.handlers,
+        ...atNodes.policy,
         watchPolicy: { kind: "server_streaming", open: (request: WatchPolicyRequest, context) => watchPolicy(parts, request, context) },
       },
+      routes: policy.routes,
     },
   };
+}
+
+function resolverPolicyReads({ policies, identity, checkCaughtUp, reads }: ResolverServicesParts) {
+  return policyReads({
+    engine: policies,
+    regionOf: (clusterId) => (clusterId === identity.clusterId ? identity.region : (regionsOf(reads.replica).get(clusterId) ?? "")),
+    notTaken: () => "",
+    checkKnown: checkCaughtUp,
+  });
 }
 
 /** Pages that are read to find the nodes of a namespace. */

@@ -12,7 +12,7 @@ import { readFetchedPage, readPolicyMessage, readWatchMessage } from "../../../s
 import type { UpstreamFacts } from "../../../src/resolver/upstreams.ts";
 import type { AnswerAge } from "../../../src/services/discovery/age.ts";
 import { type ReadParts, readHandlers } from "../../../src/services/discovery/read-handlers.ts";
-import { PolicyWatch } from "../../../src/services/policy-watch.ts";
+import { PolicyWatch } from "../../../src/services/policy/policy-watch.ts";
 import type { StreamSource } from "../../../src/services/service.ts";
 import type { World } from "../world.ts";
 import type { History, Shown } from "./history.ts";

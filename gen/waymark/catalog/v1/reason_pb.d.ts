@@ -197,8 +197,8 @@ export enum Reason {
   IN_MAINTENANCE = 24,
 
   /**
-   * FAILED_PRECONDITION. The server is a resolver, which takes no writes. `ErrorInfo.metadata` has up to 4 addresses of nodes,
-   * separated by spaces, as `urls`. Call one of these.
+   * FAILED_PRECONDITION. The server is a resolver, which takes no writes, and answers nothing about earlier policies or drafts
+   * of one. `ErrorInfo.metadata` has up to 4 addresses of nodes, separated by spaces, as `urls`. Call one of these.
    *
    * @generated from enum value: REASON_READ_ONLY = 25;
    */

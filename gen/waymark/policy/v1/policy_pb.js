@@ -366,6 +366,8 @@ export const AuditFault = /*@__PURE__*/
  *
  * Every call can fail with INVALID_ARGUMENT, UNAUTHENTICATED, DISCOVERY_ACCESS_DENIED, DISCOVERY_RATE_LIMITED and
  * DEADLINE_EXCEEDED. Calls that change the policy can fail with VERSION_CONFLICT, STORE_UNAVAILABLE and FABRIC_OPEN.
+ * A resolver refuses these, ValidatePolicy and PolicyHistory with READ_ONLY; what it answers, it answers with NOT_READY until
+ * it has the policy in force.
  *
  * @generated from service waymark.policy.v1.PolicyService
  */

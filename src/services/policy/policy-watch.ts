@@ -1,10 +1,10 @@
 /** PolicyService.WatchPolicy: the versions that may be in force at a resolver, each in parts, and then what decides here. */
 import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
-import { WatchPolicyResponseSchema } from "../../gen/waymark/policy/v1/policy_pb.js";
-import type { Time } from "../lib/machine.ts";
-import type { HistoryItem } from "../policy/versions/engine.ts";
-import type { VersionPlace } from "../policy/versions/version.ts";
-import type { StreamSource } from "./service.ts";
+import { WatchPolicyResponseSchema } from "../../../gen/waymark/policy/v1/policy_pb.js";
+import type { Time } from "../../lib/machine.ts";
+import type { HistoryItem } from "../../policy/versions/engine.ts";
+import type { VersionPlace } from "../../policy/versions/version.ts";
+import type { StreamSource } from "../service.ts";
 
 /** Bytes of a version in one message. */
 const PART_BYTES = 128 * 1024;
