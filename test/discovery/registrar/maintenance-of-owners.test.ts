@@ -137,6 +137,15 @@ test("an owner's order is stamped above the entry's record, whatever clock wrote
   ]);
 });
 
+test("an entry with the newest stamp that there may be can be taken out for maintenance, too", () => {
+  const r = new Registry();
+  const hlcMs = (MAX_STAMP - 1) / stampOf(1) - WALL;
+  r.receive(stamped("web", { tags: ["theirs"] }), { body: BODY.ENTRY, hlcMs, nodeId: "b" }, at(0));
+  r.registrar.handOver.take({ nodeId: "b", generation: 1 }, [1], at(10));
+  r.flush(at(10));
+  expect([r.replica.own(WEB)?.hlc, order(r, ON, "op", 20), shown(r)]).toEqual([MAX_STAMP, "changed", "in maintenance, ordered by op"]);
+});
+
 test("an owner ends its own order and not an operator's; an operator ends both", () => {
   const r = new Registry();
   put(r, "ann", 0);
@@ -196,6 +205,24 @@ test("an order of a version that did not say who gave it is taken for an operato
     "discovery_access_denied",
     "changed",
   ]);
+});
+
+test("an order that was over before a restart makes no record after it", () => {
+  const r = new Registry();
+  put(r, "ann", 0);
+  order(r, { ...ON, untilMs: WALL + 5000 }, "ann", 10);
+  r.registrar.tick(at(5000));
+  r.flush(at(5000));
+  r.restart(at(6000));
+  r.registrar.tick(at(7000));
+  expect([r.registrar.hasWork, r.replica.view(WEB)?.health]).toEqual([false, HEALTH.HEALTHY]);
+});
+
+test("an order for a key that is gone goes to the node whose tombstone has what was ordered last", () => {
+  const r = new Registry();
+  r.receive(stamped("web"), { body: BODY.EXPIRED, hlcMs: 50, nodeId: "c" }, at(100));
+  r.receive(stamped("web"), { body: BODY.EXPIRED, hlcMs: 10, nodeId: "b", orders: { owners: orderAt(5) } }, at(100));
+  expect(r.registrar.orderTarget(caller("ann"), WEB, "keys[0]")?.nodeId).toBe("b");
 });
 
 test("when an order is over by its time, later reports make one record each", () => {

@@ -79,6 +79,26 @@ test("an entry that comes back under a new number has its aliases", () => {
   expect(names.findAlias("www.shop.example", "waymark", anyone).records.map(({ name }) => name)).toEqual(["web"]);
 });
 
+test("an entry and a tombstone that come back under new numbers have the orders about their maintenance", () => {
+  const r = new Registry();
+  r.register("ann", [stamped("a"), stamped("c")], at(0));
+  const said = { isOn: true, reason: "disks", untilMs: 0 };
+  for (const by of [
+    { giver: "op", isOperator: true },
+    { giver: "ann", isOperator: false },
+  ])
+    r.registrar.orderMaintenance([keyOf("a"), keyOf("c")], { ...said, ...by }, at(1));
+  r.registrar.unregisterKeys(admin, [keyOf("c")], at(2));
+  r.flush(at(2));
+  const ordersOf = () => ["a", "c"].map((name) => r.replica.own(keyOf(name))?.orders);
+  const before = ordersOf();
+  for (const name of ["a", "c"]) poison(r, keyOf(name));
+  r.restart(at(3));
+  r.flush(at(3));
+  expect(ordersOf()).toEqual(before);
+  expect(before[0]).toMatchObject({ operators: { giver: "op" }, owners: { giver: "ann" } });
+});
+
 test("rows whose stamps nobody can go on from come back under new numbers, with their leases, and can be written again", () => {
   const r = new Registry();
   const leaseId = r.register("ann", [stamped("a"), stamped("b"), stamped("c")], at(0), { ttlMs: 10_000 });
