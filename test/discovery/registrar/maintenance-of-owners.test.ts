@@ -124,6 +124,15 @@ test("of an owner's order and a registration by another principal that cross, th
   expect(results).toEqual([false, true]);
 });
 
+test("the same words of another giver are another order", () => {
+  const r = new Registry();
+  put(r, "bob", 20);
+  r.receive(stamped("web"), { body: BODY.EXPIRED, hlcMs: 0, nodeId: "b", orders: { owners: orderAt(30, { reason: "bob" }) } }, at(40));
+  r.registrar.hear([WEB], at(40));
+  r.flush(at(40));
+  expect([order(r, ON, "bob", 50), shown(r)]).toEqual(["changed", "in maintenance, ordered by bob"]);
+});
+
 test("an owner's order is stamped above the entry's record, whatever clock wrote that: it is not older than the registration", () => {
   const r = new Registry();
   r.receive(stamped("web"), { body: BODY.UNREGISTERED, hlcMs: 60_000, nodeId: "b" }, at(0));
