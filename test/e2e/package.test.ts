@@ -182,6 +182,34 @@ test("the example program looks up while its server is killed and comes back, wi
   }
 });
 
+test("the example that kills all its servers under traffic ends well: no lookup fails, and nothing comes back by a snapshot", async () => {
+  const folder = await projectWithPackage();
+  const program = join(folder, "outage.ts");
+  cpSync(join(ROOT, "docs/examples/client/outage.ts"), program);
+  const child = spawn(process.execPath, [program], { cwd: folder, stdio: ["ignore", "pipe", "inherit"] });
+  const lines: string[] = [];
+  createInterface({ input: child.stdout }).on("line", (line) => lines.push(line));
+  try {
+    const [code] = (await once(child, "exit")) as [number];
+    const account = lines.map((line) => line.replaceAll(/\d+(?= lookups)/g, "N"));
+    expect({ code, account }).toEqual({
+      code: 0,
+      account: [
+        "three nodes and a resolver run",
+        "5 instances are registered, and the map shows them",
+        "before: N lookups so far, 0 failed",
+        "all nodes killed: N lookups so far, 0 failed",
+        "the resolver killed too, the map is stale and has 5: N lookups so far, 0 failed",
+        "all servers started again, the map is current and has 6: N lookups so far, 0 failed",
+        "snapshots since the first one: 0",
+      ],
+    });
+  } finally {
+    // Its servers end with it.
+    child.kill("SIGTERM");
+  }
+});
+
 test("a program on an older Node is told which it needs, and not which function is missing", async () => {
   const node = machinesNode();
   const version = await mustRun(node, ["--version"]);
