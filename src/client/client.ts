@@ -25,6 +25,7 @@ import { type LiveMap, type WatchingCalls, type WatchOptions, type WatchRequest,
 import { Query, type QueryRequest } from "./query.io.ts";
 import { type RegisterOptions, type RegistrationHandle, register } from "./register.io.ts";
 import { RequestError } from "./request-error.ts";
+import { nodesNamedIn } from "./servers/found-servers.ts";
 import { RetryBudget } from "./servers/retry-budget.ts";
 import type { Servers, Use } from "./servers/servers.ts";
 
@@ -239,9 +240,16 @@ export class Client implements WatchingCalls {
     } catch (error) {
       if (!(error instanceof RequestError)) throw error;
       if (error.isAway) this.failOver(server);
-      else if (isReadOnly(error)) this.#servers.refusedWrites(server, this.#options.nowMs());
+      else if (isReadOnly(error)) this.#refusedWrites(server, error);
       throw error;
     }
+  }
+
+  /** A resolver refused a write. The nodes that it names are servers like others that were found, if this client may find any. */
+  #refusedWrites(server: string, { facts }: RequestError): void {
+    const nowMs = this.#options.nowMs();
+    if (this.#options.startFinding !== undefined) this.#servers.named(nodesNamedIn(facts.metadata["urls"] ?? ""), nowMs);
+    this.#servers.refusedWrites(server, nowMs);
   }
 
   /** Waits a little before another try, if the deadline and the budget allow one. */

@@ -1,6 +1,8 @@
 /** `follow`: a watch that survives breaks, restarts and the loss of a server. */
-import type { MessageInitShape } from "@bufbuild/protobuf";
-import { type CatalogWatchRequestSchema, DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { durationMs } from "@bufbuild/protobuf/wkt";
+import { CatalogWatchRequestSchema, DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { later } from "../lib/later.io.ts";
 import { type FollowEvent, Follower } from "../reading/follow.ts";
 import type { Calls } from "./calls.ts";
 import { pause } from "./pause.io.ts";
@@ -17,7 +19,20 @@ export interface FollowOptions {
   readonly waitsForServer?: boolean;
   /** Tells removals of keys too that were never told, or are gone already. By default these are left out. */
   readonly tellsUnknown?: boolean;
+  /**
+   * Gives a stream up that was up to date once and on which nothing came for this long, and opens another one. By default five bookmark intervals, at least 10 s. Before
+   * it is up to date a server may be silent for a minute, while it catches up with the cursor.
+   */
+  readonly silentMs?: number;
 }
+
+/** Bookmark intervals of silence after which a stream is given up: a server says something in each. */
+const SILENT_INTERVALS = 5;
+const LEAST_SILENT_MS = 10_000;
+/** The interval of a request that names none, by the server. */
+const DEFAULT_BOOKMARK_MS = 10_000;
+/** A server that lacks changes which the cursor has waits for them for 60 s, and says nothing meanwhile (semantics.md, Watch 3). */
+const CATCHING_UP_MS = 90_000;
 
 /**
  * Tells every change of the matching entries, first those that are there now. It resumes by cursor after breaks, at the next server when
@@ -29,25 +44,35 @@ export async function* follow(
   options: FollowOptions,
 ): AsyncIterable<FollowEvent> {
   const { signal, onBreak, chance = Math.random, waitsForServer = false, tellsUnknown = false } = options;
+  const { silentMs = silentMsOf(request) } = options;
   const follower = new Follower(request.cursor ?? "", { tellsUnknown });
   let hasOpened = false;
   while (!signal.aborted) {
     const { server } = client;
     let failure: Error = new Error("the server ended the stream");
     const cursor = follower.open(server);
+    const silence = new Silence(signal);
+    silence.await(CATCHING_UP_MS);
+    let isSynced = false;
     try {
-      for await (const message of client.stream(DiscoveryService.method.catalogWatch, { ...request, cursor }, { signal })) {
+      for await (const message of client.stream(DiscoveryService.method.catalogWatch, { ...request, cursor }, silence)) {
+        silence.end();
         hasOpened = true;
         const events: FollowEvent[] = [];
         follower.message(message, events);
+        isSynced ||= events.some(({ kind }) => kind === "synced");
         yield* events;
         if (follower.isDoubtful) break;
+        silence.await(isSynced ? silentMs : CATCHING_UP_MS);
       }
       if (follower.isDoubtful) continue;
-    } catch (error) {
+    } catch (thrown) {
       if (signal.aborted) return;
+      const error = silence.isTooLong ? silenceFailure(server) : thrown;
       if (!isPassing(error) || (!hasOpened && !waitsForServer && client.servers.length === 1)) throw error;
       failure = error;
+    } finally {
+      silence.close();
     }
     if (signal.aborted) return;
     client.failOver(server);
@@ -56,6 +81,67 @@ export async function* follow(
     onBreak?.(failure, waitMs);
     await pause(waitMs, signal);
   }
+}
+
+/** Ends a stream when its server says nothing for too long. The time that the reader takes is not silence of the server. */
+class Silence {
+  readonly #given: AbortSignal;
+  readonly #abort = new AbortController();
+  readonly #onAbort = (): void => this.#abort.abort();
+  #cancel: () => void = () => {};
+  /** Whether it ended the stream. */
+  isTooLong = false;
+
+  constructor(given: AbortSignal) {
+    this.#given = given;
+    given.addEventListener("abort", this.#onAbort, { once: true });
+    if (given.aborted) this.#abort.abort();
+  }
+
+  /** Ends the stream; also when the given signal does. */
+  get signal(): AbortSignal {
+    return this.#abort.signal;
+  }
+
+  /** The server is to say something within this time. */
+  await(withinMs: number): void {
+    this.#cancel = later(() => {
+      this.isTooLong = true;
+      this.#abort.abort();
+    }, withinMs);
+  }
+
+  /** The server said something. */
+  end(): void {
+    this.#cancel();
+  }
+
+  close(): void {
+    this.#cancel();
+    this.#given.removeEventListener("abort", this.#onAbort);
+  }
+}
+
+function silentMsOf(request: MessageInitShape<typeof CatalogWatchRequestSchema>): number {
+  const { bookmarkInterval } = create(CatalogWatchRequestSchema, request);
+  return Math.max(
+    LEAST_SILENT_MS,
+    SILENT_INTERVALS * (bookmarkInterval === undefined ? DEFAULT_BOOKMARK_MS : durationMs(bookmarkInterval)),
+  );
+}
+
+function silenceFailure(server: string): RequestError {
+  const facts = {
+    code: "DEADLINE_EXCEEDED",
+    reason: undefined,
+    violations: [],
+    retryMs: undefined,
+    metadata: {},
+    isReachable: false,
+    isSent: true,
+    server,
+  };
+  return new RequestError("the server said nothing for too long", facts);
 }
 
 /** Failures after which another try may help: the server is away, restarts, drains or cut the stream. */

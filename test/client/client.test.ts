@@ -64,8 +64,13 @@ function fail(server: string): never {
 }
 
 /** Its waits take no time. */
-function clientFor(channels: readonly Channel[], clock = { nowMs: 0 }): Client {
-  const servers = new Servers({ seeds: channels.map(({ server }) => server), place: undefined, random: () => 0.5 });
+function clientFor(
+  channels: readonly Channel[],
+  clock = { nowMs: 0 },
+  seeds: readonly string[] = channels.map(({ server }) => server),
+  more: Partial<ConstructorParameters<typeof Client>[2]> = {},
+): Client {
+  const servers = new Servers({ seeds, place: undefined, random: () => 0.5 });
   const open = (server: string): Channel => channels.find((channel) => channel.server === server) ?? fail(server);
   return new Client(servers, open, {
     timeoutMs: 1000,
@@ -73,6 +78,7 @@ function clientFor(channels: readonly Channel[], clock = { nowMs: 0 }): Client {
     nowMs: () => clock.nowMs,
     random: () => 0.5,
     wait: () => Promise.resolve(),
+    ...more,
   });
 }
 
@@ -175,6 +181,28 @@ test("a write that a resolver refuses goes to the next server, and so do all lat
   expect([a.timeoutsMs.length, b.timeoutsMs.length, client.writeServer, client.server]).toEqual([1, 2, "b:1", "a:1"]);
   b.failure = failure("UNAVAILABLE", { reason: "DRAINING" });
   await expect(client.call(register, {})).rejects.toBe(b.failure);
+});
+
+test.each([
+  { urls: "node:1 other:1", isFinding: true, asked: ["node:1"] },
+  { urls: "grpc://node:1", isFinding: true, asked: ["node:1"] },
+  { urls: "https://x/ node:99999  [::1]:7 node:1", isFinding: true, asked: ["[::1]:7"] },
+  { urls: "a:1 a:1 a:1 a:1 node:1", isFinding: true, asked: [] },
+  { urls: "node:1", isFinding: false, asked: [] },
+  { urls: "", isFinding: true, asked: [] },
+])("a write that the only seed refuses, which names $urls, goes on to $asked; it may find servers: $isFinding", async (row) => {
+  const clock = { nowMs: 0 };
+  const [resolver, ...nodes] = ["a:1", "node:1", "[::1]:7", "other:1"].map((server) => new FakeChannel(server, clock));
+  if (resolver === undefined) throw new Error("no channel");
+  resolver.failure = failure("FAILED_PRECONDITION", { reason: "READ_ONLY", metadata: { urls: row.urls } });
+  const finding = row.isFinding ? { startFinding: () => ({ close: () => {} }) } : {};
+  const client = clientFor([resolver, ...nodes], clock, ["a:1"], finding);
+  const ended = client.call(register, {});
+  if (row.asked.length === 0) await expect(ended).rejects.toBe(resolver.failure);
+  else await ended;
+  expect(nodes.flatMap(({ server, timeoutsMs }) => (timeoutsMs.length === 1 ? [server] : []))).toEqual(row.asked);
+  // Reads stay at the resolver.
+  expect(client.server).toBe("a:1");
 });
 
 test("while all servers are away, the tries are at most the calls, a tenth of the calls, and ten", async () => {

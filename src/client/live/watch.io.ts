@@ -17,6 +17,8 @@ export interface WatchOptions {
   readonly waitsForServer?: boolean;
   /** Closes the map. */
   readonly signal?: AbortSignal;
+  /** Gives a silent stream up after this time, and opens another one; see `follow`. By default five bookmark intervals, at least 10 s. */
+  readonly silentMs?: number;
   /** Told of changes, in groups as they show together. It must not throw. */
   readonly onChange?: (changes: readonly LiveChange[]) => void;
   /** Told when a stream broke and another one follows after `waitMs`. It must not throw. */
@@ -178,8 +180,10 @@ export class LiveMap implements AsyncDisposable, AsyncIterable<readonly LiveChan
       broken = error;
       this.#options.onBreak?.(error, waitMs);
     };
+    const { silentMs } = this.#options;
+    const options = { signal, waitsForServer: true, tellsUnknown: true, onBreak, ...(silentMs !== undefined && { silentMs }) };
     try {
-      for await (const event of follow(this.#client, request, { signal, waitsForServer: true, tellsUnknown: true, onBreak })) {
+      for await (const event of follow(this.#client, request, options)) {
         this.#tell(this.#entries.take(event, now()));
         if (event.kind !== "synced") continue;
         this.#cancelFirst();

@@ -20,6 +20,15 @@ export function resolversFor(entries: readonly Entry[]): readonly FoundServer[] 
   return serversOf(entries, "resolver");
 }
 
+/** Most urls that a refusal is read for. */
+const MAX_URLS = 4;
+
+/** The nodes that a resolver names when it refuses a write: urls with spaces between, each `host:port` or `grpc://host:port`. Others are left out. */
+export function nodesNamedIn(urls: string): readonly string[] {
+  const addresses = urls.split(" ", MAX_URLS).map((url) => parseServer(url.replace(/^grpc:\/\//, "")));
+  return addresses.filter((address) => address !== undefined);
+}
+
 function serversOf(entries: readonly Entry[], kind: FoundServer["kind"]): readonly FoundServer[] {
   return entries.flatMap(({ targets, region, zone, load }) => {
     const target = targets.find(({ name }) => name === "grpc") ?? targets.find(({ name, protocol }) => name === "" && protocol === "grpc");

@@ -4,6 +4,7 @@
  */
 import { backoffMs } from "../../lib/backoff.ts";
 import type { Place } from "../../reading/levels.ts";
+import { UNKNOWN_LOAD } from "../../reading/load.ts";
 
 /** A call that may go to a resolver, or one that only a node takes. */
 export type Use = "read" | "write";
@@ -98,6 +99,14 @@ export class Servers {
     if (this.#writer !== server) return;
     this.#reader ??= server;
     this.#writer = this.#nextWriter(server, monoMs);
+  }
+
+  /** A resolver named nodes. They are tried when no node that has answered and no seed is left, because their addresses need not lead anywhere from here. */
+  named(servers: readonly string[], monoMs: number): void {
+    for (const server of servers) {
+      if (this.#found.size >= MAX_FOUND || this.#found.has(server) || this.seeds.includes(server)) continue;
+      this.#found.set(server, { server, region: "", zone: "", load: UNKNOWN_LOAD, kind: "node", seenMonoMs: monoMs, isProven: false });
+    }
   }
 
   /** The server answered, so it is as good as one that never failed. */

@@ -5,7 +5,7 @@ import { DiscoveryDelta_Action } from "../../../gen/waymark/catalog/v1/delta_pb.
 import { EntryKeySchema, EntryKind, HealthStatus } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { Snapshot } from "../../../gen/waymark/catalog/v1/watch_pb.js";
 import type { CatalogWatchResponseSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
-import { connect, type LiveChange, type LiveMap, ResolvePolicy } from "../../../src/client/index.ts";
+import { connect, follow, type LiveChange, type LiveMap, ResolvePolicy } from "../../../src/client/index.ts";
 import { FakeDiscovery } from "../../fakes/discovery-server.ts";
 import { until } from "../../fakes/until.ts";
 
@@ -71,6 +71,54 @@ test("a lost server empties nothing: the map is there, and grows older", async (
     undefined,
   ]);
   await end(map);
+});
+
+test("a silent server is given up: the map keeps its entries, and goes on at the next server by its cursor", async () => {
+  const { server: frozen, end } = await setUp([{ ...BEGIN, deltas: [delta("1", 1), delta("2", 2)] }, END]);
+  const next = new FakeDiscovery();
+  next.watchScript = [[{ deltas: [delta("3", 3)], bookmark: true, portableCursor: "p2", servedBy: "fake-2" }]];
+  await next.start();
+  const client = connect({ servers: [frozen.address, next.address], findServers: false, timeoutMs: 5000 });
+  const breaks: string[] = [];
+  const sizes = new Set<number>();
+  const onChange = () => sizes.add(map?.size ?? 2);
+  let map: LiveMap | undefined;
+  map = await client.watch({ namespace: "svc" }, { silentMs: 20, onChange, onBreak: ({ message }) => breaks.push(message) });
+  await until("it goes on", () => map.size === 3);
+  expect([breaks[0], [...sizes], next.watchRequests[0]?.cursor, map.error]).toEqual([
+    "the server said nothing for too long",
+    [2, 3],
+    "p1",
+    undefined,
+  ]);
+  await map.close();
+  client.close();
+  next.stop();
+  await end();
+});
+
+test("the time that a reader takes is no silence of the server, and neither is that in which a server catches up", async () => {
+  const SILENT_MS = 300;
+  const slow = await setUp([{ ...BEGIN, deltas: [delta("1", 1)] }, END, { bookmark: true }]);
+  const late = await setUp([{ ...BEGIN, deltas: [delta("1", 1)] }]);
+  const silent = await setUp([BEGIN, END]);
+  const breaks = { slow: 0, late: 0, silent: 0 };
+  const stop = new AbortController();
+  const optionsOf = (name: keyof typeof breaks) => ({ signal: stop.signal, silentMs: SILENT_MS, onBreak: () => (breaks[name] += 1) });
+  const catchingUp = (async () => {
+    for await (const { kind } of follow(late.client, { namespace: "svc" }, optionsOf("late"))) expect(kind).toBe("put");
+  })();
+  const map = await silent.client.watch({ namespace: "svc" }, optionsOf("silent"));
+  const told: string[] = [];
+  for await (const { kind } of follow(slow.client, { namespace: "svc" }, optionsOf("slow"))) {
+    told.push(kind);
+    // The others began before, so the time of each is over.
+    await until("the silent server is given up", () => breaks.silent > 0);
+    if (told.length === 3) stop.abort();
+  }
+  await catchingUp;
+  expect([told, breaks.slow, breaks.late, map.size]).toEqual([["put", "synced", "synced"], 0, 0, 0]);
+  await Promise.all([slow.end(), late.end(), silent.end(map)]);
 });
 
 test("a watch that is refused fails, and one that no server takes gives up in time", async () => {

@@ -107,6 +107,22 @@ test("the place is that of the first server that says it, when the program says 
   expect(book.current("write")).toBe("there:1");
 });
 
+test("nodes that a resolver names are tried after seeds and proven nodes, keep what is known of them, and are bounded", () => {
+  const book = knowing([found("node:1")], ["seed:1"]);
+  book.named(["node:1", "seed:1", "named:1"], 0);
+  expect(book.list()).toEqual(["seed:1", "node:1", "named:1"]);
+  expect(book.current("write")).toBe("node:1");
+  book.failed("node:1", 0);
+  expect(book.current("write")).toBe("seed:1");
+  book.failed("seed:1", 0);
+  expect(book.current("write")).toBe("named:1");
+  book.named(
+    Array.from({ length: 200 }, (_, i) => `more${i}:1`),
+    0,
+  );
+  expect(book.list()).toHaveLength(MAX_FOUND + 1);
+});
+
 test("the list of servers is bounded, and keeps the nearest", () => {
   const far = Array.from({ length: 200 }, (_, i) => found(`far${i}:1`, { region: "r2" }));
   const book = knowing([...far, found("near:1")]);
