@@ -4,7 +4,8 @@ import { expect, test } from "vitest";
 import { DiscoveryDelta_Action } from "../../../gen/waymark/catalog/v1/delta_pb.js";
 import { EntryKeySchema, EntryKind, HealthStatus } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { Snapshot } from "../../../gen/waymark/catalog/v1/watch_pb.js";
-import type { CatalogWatchResponseSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
+import { CatalogWatchResponseSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
+import type { Calls } from "../../../src/client/calls.ts";
 import { connect, follow, type LiveChange, type LiveMap, ResolvePolicy } from "../../../src/client/index.ts";
 import { FakeDiscovery } from "../../fakes/discovery-server.ts";
 import { until } from "../../fakes/until.ts";
@@ -99,7 +100,16 @@ test("a silent server is given up: the map keeps its entries, and goes on at the
 
 test("the time that a reader takes is no silence of the server, and neither is that in which a server catches up", async () => {
   const SILENT_MS = 300;
-  const slow = await setUp([{ ...BEGIN, deltas: [delta("1", 1)] }, END, { bookmark: true }, { bookmark: true }]);
+  let isEnded = (): boolean | undefined => undefined;
+  const served = {
+    server: "a:1",
+    servers: ["a:1"],
+    async *stream(_method: unknown, _request: unknown, { signal }: { readonly signal?: AbortSignal }) {
+      isEnded = () => signal?.aborted;
+      for (const message of [{ ...BEGIN, deltas: [delta("1", 1)] }, END, { bookmark: true }])
+        yield await Promise.resolve(create(CatalogWatchResponseSchema, message));
+    },
+  };
   const late = await setUp([{ ...BEGIN, deltas: [delta("1", 1)] }]);
   const silent = await setUp([BEGIN, END]);
   const breaks = { slow: 0, late: 0, silent: 0 };
@@ -110,18 +120,18 @@ test("the time that a reader takes is no silence of the server, and neither is t
   })();
   let map: LiveMap | undefined;
   const told: string[] = [];
-  for await (const { kind } of follow(slow.client, { namespace: "svc" }, optionsOf("slow"))) {
+  for await (const { kind } of follow(served as unknown as Calls, { namespace: "svc" }, optionsOf("slow"))) {
     told.push(kind);
-    if (told.length === 3) {
-      map = await silent.client.watch({ namespace: "svc" }, optionsOf("silent"));
-      // The others began before, so the time of each is over.
-      await until("the silent server is given up", () => breaks.silent > 0);
-    }
-    if (told.length === 4) stop.abort();
+    if (told.length < 3) continue;
+    map = await silent.client.watch({ namespace: "svc" }, optionsOf("silent"));
+    // The others began before, so the time of each is over.
+    await until("the silent server is given up", () => breaks.silent > 0);
+    expect(isEnded()).toBe(false);
+    stop.abort();
   }
   await catchingUp;
-  expect([told, breaks.slow, breaks.late]).toEqual([["put", "synced", "synced", "synced"], 0, 0]);
-  await Promise.all([slow.end(), late.end(), silent.end(map)]);
+  expect([told, breaks.slow, breaks.late, isEnded()]).toEqual([["put", "synced", "synced"], 0, 0, true]);
+  await Promise.all([late.end(), silent.end(map)]);
 });
 
 test("a watch that is refused fails, and one that no server takes gives up in time", async () => {
