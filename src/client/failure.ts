@@ -1,8 +1,7 @@
 /** Decodes a failed call from the wire into the error that the caller gets. */
-import { type DescMessage, fromBinary, type MessageShape } from "@bufbuild/protobuf";
-import { type Any, anyUnpack } from "@bufbuild/protobuf/wkt";
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "../../gen/google/rpc/error_details_pb.js";
 import { StatusSchema } from "../../gen/google/rpc/status_pb.js";
+import { findMessage, unpacked } from "../lib/error-details.ts";
 import { codeName } from "../lib/errors.ts";
 import { RequestError, type Violation } from "./request-error.ts";
 
@@ -35,22 +34,13 @@ export function transportWords(said: string): string {
   return last === "" || last === "null" || last.startsWith("Failed to connect") ? "no connection could be made" : last;
 }
 
-/** Undefined for a detail of another type, and for one whose bytes do not decode. */
-function unpacked<D extends DescMessage>(detail: Any, schema: D): MessageShape<D> | undefined {
-  try {
-    return anyUnpack(detail, schema);
-  } catch {
-    return undefined;
-  }
-}
-
 /** Decodes a failed call. Details that do not decode are ignored, because the code still names the failure. */
 export function decodeFailure(failed: FailedCall): RequestError {
   const violations: Violation[] = [];
   let reason: string | undefined;
   let retryMs: number | undefined;
   let metadata: Readonly<Record<string, string>> = {};
-  for (const detail of decodeDetails(failed.details)) {
+  for (const detail of findMessage(failed.details, StatusSchema)?.details ?? []) {
     const info = unpacked(detail, ErrorInfoSchema);
     if (info?.domain === "waymark") {
       reason = info.reason;
@@ -64,14 +54,4 @@ export function decodeFailure(failed: FailedCall): RequestError {
   const isReachable = failed.isReachable || reason !== undefined;
   const isSent = failed.isSent !== false;
   return new RequestError(failed.message, { code, reason, violations, retryMs, metadata, isReachable, isSent, server: failed.server });
-}
-
-function decodeDetails(details: Uint8Array | undefined) {
-  if (details === undefined) return [];
-  try {
-    return fromBinary(StatusSchema, details).details;
-  } catch {
-    // Something other than a Waymark server wrote them, or they were damaged on the way.
-    return [];
-  }
 }

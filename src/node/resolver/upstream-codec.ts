@@ -1,6 +1,5 @@
 /** What a resolver asks its upstream servers, as bytes, and what they say about themselves and about a call that failed. */
-import { create, type DescMessage, fromBinary, type MessageShape, toBinary } from "@bufbuild/protobuf";
-import { type Any, anyUnpack } from "@bufbuild/protobuf/wkt";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { ErrorInfoSchema, RetryInfoSchema } from "../../../gen/google/rpc/error_details_pb.js";
 import { StatusSchema } from "../../../gen/google/rpc/status_pb.js";
 import {
@@ -12,6 +11,7 @@ import {
 import { WatchPolicyRequestSchema } from "../../../gen/waymark/policy/v1/policy_pb.js";
 import type { InstanceName } from "../../catalog/query/instances.ts";
 import type { Status } from "../../grpc/wire/status.ts";
+import { findMessage, unpacked } from "../../lib/error-details.ts";
 import { CODES, REASONS, type Reason, WaymarkError } from "../../lib/errors.ts";
 import { misplaced } from "../../lib/protowire.ts";
 import type { VersionPlace } from "../../policy/versions/version.ts";
@@ -133,31 +133,13 @@ function readDetails(bytes: Uint8Array | undefined): Details {
   let reason: Reason | undefined;
   let retryMs: number | undefined;
   let urls: string | undefined;
-  for (const detail of detailsIn(bytes)) {
+  for (const detail of findMessage(bytes, StatusSchema)?.details ?? []) {
     const info = unpacked(detail, ErrorInfoSchema);
     if (info?.domain === "waymark") [reason, urls] = [reasonOf(info.reason), info.metadata["urls"]];
     const delay = unpacked(detail, RetryInfoSchema)?.retryDelay;
     if (delay !== undefined) retryMs = Math.min(MAX_RETRY_MS, Math.max(0, Number(delay.seconds) * 1000 + Math.round(delay.nanos / 1e6)));
   }
   return { reason, retryMs, urls };
-}
-
-/** Undefined for a detail of another type, and for one whose bytes do not decode. */
-function unpacked<D extends DescMessage>(detail: Any, schema: D): MessageShape<D> | undefined {
-  try {
-    return anyUnpack(detail, schema);
-  } catch {
-    return undefined;
-  }
-}
-
-function detailsIn(bytes: Uint8Array | undefined) {
-  if (bytes === undefined) return [];
-  try {
-    return fromBinary(StatusSchema, bytes).details;
-  } catch {
-    return [];
-  }
 }
 
 function reasonOf(text: string): Reason | undefined {
