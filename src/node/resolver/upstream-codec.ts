@@ -11,10 +11,10 @@ import {
 import { WatchPolicyRequestSchema } from "../../../gen/waymark/policy/v1/policy_pb.js";
 import type { InstanceName } from "../../catalog/query/instances.ts";
 import type { Status } from "../../grpc/wire/status.ts";
-import { findMessage, unpacked } from "../../lib/error-details.ts";
 import { CODES, REASONS, type Reason, WaymarkError } from "../../lib/errors.ts";
 import { misplaced } from "../../lib/protowire.ts";
 import type { VersionPlace } from "../../policy/versions/version.ts";
+import { findMessage, unpacked } from "../../reading/error-details.ts";
 import type { WatchRefusal } from "../../resolver/refusals.ts";
 import type { UpstreamFacts } from "../../resolver/upstreams.ts";
 

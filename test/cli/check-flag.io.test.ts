@@ -1,8 +1,16 @@
 /** The flag `--check` of `waymark register`. */
-import { expect, test } from "vitest";
-import { parseCheck } from "../../../src/cli/entries/check-flag.ts";
-import { UsageError } from "../../../src/cli/exit.ts";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { waymark } from "../fakes/cli-world.ts";
+import { FakeDiscovery } from "../fakes/discovery-server.ts";
 
+const fake = new FakeDiscovery();
+beforeAll(() => fake.start());
+afterAll(() => fake.stop());
+
+const registering = (check: string) => {
+  const names = ["--namespace", "svc.market", "--name", "web", "--instance", "web-1"];
+  return waymark(["register", ...names, "--check", check, "--server", fake.address]);
+};
 const seconds = (count: number) => ({ seconds: BigInt(count) });
 
 test.each([
@@ -30,14 +38,14 @@ test.each([
     want: { probe: { case: "alias", value: { key: { kind: 1, namespace: "svc.market", name: "db", instanceId: "db-1" } } } },
   },
   { text: "alias:a/b/c,kind=queue", want: { probe: { value: { key: { kind: 4 } } } } },
-])("$text is a check", ({ text, want }) => {
-  expect(parseCheck(text)).toMatchObject(want);
+])("$text is a check", async ({ text, want }) => {
+  expect((await registering(text)).exit).toBe(0);
+  expect(fake.callsOf("register").at(-1)?.request).toMatchObject({ entries: [{ checks: [want] }] });
 });
 
 const FORMS = "not grpc[:SERVICE], http[:/PATH], tcp, ttl or alias:NAMESPACE/NAME/INSTANCE, with options after commas";
 
 test.each([
-  { text: "", rule: FORMS },
   { text: "script:/bin/true", rule: FORMS },
   { text: "constructor", rule: FORMS },
   { text: "/healthz", rule: FORMS },
@@ -66,7 +74,8 @@ test.each([
   { text: "tcp,passing=1.5", rule: "passing=1.5 is not a whole number from 1 to 10" },
   { text: "http,status=99", rule: "status=99 is not a status such as 204, nor a range such as 200-399" },
   { text: "http,status=300-200", rule: "status=300-200 is not a status such as 204, nor a range such as 200-399" },
-])("--check $text is refused: $rule", ({ text, rule }) => {
-  expect(() => parseCheck(text)).toThrow(UsageError);
-  expect(() => parseCheck(text)).toThrow(`--check ${text}: ${rule}`);
+])("--check $text is refused: $rule", async ({ text, rule }) => {
+  const { exit, stderr } = await registering(text);
+  expect(exit).toBe(2);
+  expect(stderr).toContain(`--check ${text}: ${rule}`);
 });
