@@ -5,7 +5,6 @@ import { DiscoveryDelta_Action } from "../../../gen/waymark/catalog/v1/delta_pb.
 import { EntryKeySchema, EntryKind, HealthStatus } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { Snapshot } from "../../../gen/waymark/catalog/v1/watch_pb.js";
 import { CatalogWatchResponseSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
-import type { Calls } from "../../../src/client/calls.ts";
 import { connect, follow, type LiveChange, type LiveMap, ResolvePolicy } from "../../../src/client/index.ts";
 import { FakeDiscovery } from "../../fakes/discovery-server.ts";
 import { until } from "../../fakes/until.ts";
@@ -119,7 +118,7 @@ test("the time that a reader takes is no silence of the server, and neither is t
   })();
   let map: LiveMap | undefined;
   const told: string[] = [];
-  for await (const { kind } of follow(served as unknown as Calls, { namespace: "svc" }, optionsOf("slow"))) {
+  for await (const { kind } of follow(served as unknown as Parameters<typeof follow>[0], { namespace: "svc" }, optionsOf("slow"))) {
     told.push(kind);
     if (told.length < 3) continue;
     map = await silent.client.watch({ namespace: "svc" }, optionsOf("silent"));
