@@ -1,6 +1,6 @@
 /**
  * What the DNS of a resolver knows beside what it follows. A name is fetched when an answer needs it, and so is who carries an alias and what lies below a name.
- * What is not known is said not to be, so that no name is called absent that exists elsewhere (semantics.md, Resolver).
+ * What is not known is said to be unknown, so that no name is called absent that exists elsewhere (semantics.md, Resolver).
  */
 import type { InstanceName } from "../catalog/query/instances.ts";
 import type { NameView } from "../discovery/dns-names.ts";

@@ -1,5 +1,5 @@
 /**
- * Keeps the last entries of a name whose entries vanish all at once (semantics.md, Resolver: an empty answer is not always the truth). A name that loses more than half of its
+ * Keeps the last entries of a name whose entries vanish all at once (semantics.md, Resolver 16). A name that loses more than half of its
  * entries within a short time, because they expired or a snapshot left them out, has probably lost its registry and not its instances. The caller
  * shows held entries as ORPHANED. Resolvers and clients follow the same rule.
  */

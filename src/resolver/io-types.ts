@@ -1,4 +1,4 @@
-/** The inputs and outputs of a resolver's machine, and what it is told at its start. The shell, the simulator and the services need to know no other types of it. */
+/** The inputs and outputs of a resolver's machine, and what it is told at its start. */
 import type { InstanceName } from "../catalog/query/instances.ts";
 import type { WaymarkError } from "../lib/errors.ts";
 import type { Ttls } from "./fetches.ts";

@@ -1,6 +1,6 @@
 /**
  * Holds everything that a resolver keeps within its bounds of entries and bytes: what is configured or watched stays, and of the rest the least asked for
- * each of its entries goes first, whether it is followed or was fetched (semantics.md, Resolver 20).
+ * each of its entries goes first, whether it is followed or was fetched (semantics.md, Resolver 22).
  */
 import type { Replica } from "../catalog/replica/replica.ts";
 import { WaymarkError } from "../lib/errors.ts";
