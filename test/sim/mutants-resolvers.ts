@@ -1,4 +1,4 @@
-/** Planted bugs of resolvers: whom they judge, what they hold and for how long, and what they say of its age and its place. */
+/** Planted bugs of resolvers: whom they judge and by which policy, what they hold and for how long, on their disks too, and what they say of its age and its place. */
 export const RESOLVER_MUTANTS = [
   {
     name: "a verdict without viewer",
@@ -164,5 +164,99 @@ export const RESOLVER_MUTANTS = [
     ],
     withinSeeds: 100,
     isOfResolvers: true,
+  },
+  {
+    name: "a digest round compares nothing",
+    rule: "Resolver 20: what differs from the upstream is found by its digest",
+    edits: [
+      {
+        file: "src/resolver/upkeep/digest-check.ts",
+        find: 'return expected.count === digest.count && expected.digest === digest.digest ? "same" : "differs";',
+        replace: 'return expected.count >= 0 ? "same" : "differs";',
+      },
+    ],
+    withinSeeds: 30,
+    isOfResolvers: true,
+    isCheap: true,
+  },
+  {
+    name: "what changes while digests are compared is not reckoned in",
+    rule: "Resolver 20: a namespace that changes all the time is compared as well",
+    edits: [
+      {
+        file: "src/resolver/upkeep/digest-check.ts",
+        find: "    for (const [key, id] of this.#told) {\n",
+        replace: "    for (const [key, id] of new Map<KeyText, string>()) {\n",
+      },
+      {
+        file: "src/resolver/upkeep/digest-rounds.ts",
+        find: 'return verdict === "differs" && wasSuspect ? [prefix] : [];',
+        replace: 'return verdict === "differs" ? [prefix] : [];',
+      },
+    ],
+    withinSeeds: 30,
+    isOfResolvers: true,
+  },
+  {
+    name: "a copy on disk forgets its age",
+    rule: "Resolver 9: a copy on disk is as old as it was when it was saved and the time since",
+    edits: [
+      {
+        file: "src/resolver/freshness.ts",
+        find: "wallMs < savedWallMs ? Number.POSITIVE_INFINITY : ageMs + wallMs - savedWallMs",
+        replace: "wallMs < savedWallMs ? Number.POSITIVE_INFINITY : ageMs",
+      },
+    ],
+    withinSeeds: 30,
+    isOfResolvers: true,
+    isCheap: true,
+  },
+  {
+    name: "a copy on disk has no policy",
+    rule: "Resolver 18: the policy of the copy is in force until an upstream has a newer one",
+    edits: [
+      {
+        file: "src/resolver/followed-policy.ts",
+        find: "    this.#arrived = [...versions];\n    this.#take();\n",
+        replace: "",
+      },
+    ],
+    withinSeeds: 100,
+    isOfResolvers: true,
+  },
+  {
+    name: "what a copy on disk has counts as told by an upstream",
+    rule: "Resolver 18: a restart serves the copy as stale and with the source DISK until an upstream has sent a bookmark",
+    edits: [{ file: "src/resolver/disk/restoring.ts", find: "  watch.isFromDisk = true;\n", replace: "" }],
+    withinSeeds: 30,
+    isOfResolvers: true,
+    isCheap: true,
+  },
+  {
+    name: "a copy on disk of another node is served",
+    rule: "Resolver 18: a copy of another node changes nothing",
+    edits: [
+      {
+        file: "src/lib/blocks.ts",
+        find: "if (nodeId !== self.nodeId) return",
+        replace: "if (typeof nodeId !== typeof self.nodeId) return",
+      },
+    ],
+    withinSeeds: 100,
+    isOfResolvers: true,
+  },
+  {
+    name: "a policy falls on a fail-over",
+    rule: "Resolver 15: a resolver takes no version that is older than what it has",
+    edits: [
+      {
+        file: "src/resolver/followed-policy.ts",
+        find: "if (isNewer(version, this.#engine.place)) this.#engine.take(version, sizeBytes);",
+        replace: "this.#engine.take(version, sizeBytes);",
+      },
+    ],
+    withinSeeds: 100,
+    isOfResolvers: true,
+    isCheap: true,
   },
 ];

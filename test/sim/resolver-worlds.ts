@@ -17,7 +17,8 @@ import { KEYS, NAMES, Registrants } from "./resolvers/registrants.ts";
 import { type Place, Roamer } from "./resolvers/roamer.ts";
 import { servingNode } from "./resolvers/served-node.ts";
 import { Server } from "./resolvers/server.ts";
-import { SimResolver } from "./resolvers/sim-resolver.ts";
+import { type Seen, SimResolver } from "./resolvers/sim-resolver.ts";
+import { UpkeepChecks } from "./resolvers/upkeep-checks.ts";
 import { Wires } from "./resolvers/wires.ts";
 import { shrink } from "./shrink.ts";
 import { SimNode } from "./sim-node.ts";
@@ -59,6 +60,7 @@ class Resolvers {
   readonly #registrants: Registrants;
   readonly #roamers: readonly Roamer[];
   readonly #answers: AnswerChecks;
+  readonly #upkeep: UpkeepChecks;
   readonly #loopSinceMs = new Map<string, number>();
   readonly #heardMs = new Map<string, number>();
 
@@ -73,14 +75,19 @@ class Resolvers {
     this.#nodes = Array.from({ length: plan.nodeCount }, (_, index) => this.#makeNode(index));
     const [history, checks, trace, wires] = [this.#history, this.#checks, this.#trace, this.#wires];
     this.#answers = new AnswerChecks({ world, history, checks, gone: this.#gone });
-    const seen = {
-      heard: (...[process, sent, prefixes]: Parameters<AnswerChecks["heard"]>) => {
+    this.#upkeep = new UpkeepChecks({ world, checks });
+    const upkeep = this.#upkeep;
+    const seen: Seen = {
+      heard: (process, sent, prefixes) => {
         this.#answers.heard(process, sent, prefixes);
         if (process.shown !== undefined) this.#heardMs.set(process.host.name, world.nowMs);
       },
-      looped: ({ host }: { readonly host: SimResolver }, upstream: string) =>
+      looped: ({ host }, upstream) =>
         checks.holds(false, "loop", () => `${host.name} goes on with ${upstream}, whose data comes through ${host.name}`),
-      garbled: (_: unknown, fault: string) => checks.holds(false, "P17", () => `an honest server is not believed: ${fault}`),
+      garbled: (_, fault) => checks.holds(false, "P17", () => `an honest server is not believed: ${fault}`),
+      judges: (process) => upkeep.judges(process),
+      repairs: (process) => upkeep.repairs(process),
+      restored: (process, found, restored) => upkeep.restored(process, found, restored),
     };
     const server = (name: string) => this.#server(name);
     this.#resolvers = plan.resolvers.map(
@@ -107,6 +114,9 @@ class Resolvers {
       this.#start();
       this.#world.runUntil(this.#plan.activeMs);
       this.#makeWell();
+      this.#world.runUntil(this.#plan.activeMs + REST_MS - LATELY_MS);
+      // What got lost is there by now.
+      this.#answers.isExact = true;
       this.#world.runUntil(this.#plan.activeMs + REST_MS);
       this.#checkRest();
     } catch (error) {
@@ -115,7 +125,18 @@ class Resolvers {
     }
     const sum = (what: "settled" | "atResolvers" | "places") => this.#roamers.reduce((total, { counts }) => total + counts[what], 0);
     const { count: answers, atPlaceCount: bookmarks, heldCount: held, staleCount: stale } = this.#answers;
-    const counts = { answers, bookmarks, held, stale, settled: sum("settled"), atResolvers: sum("atResolvers"), cursors: sum("places") };
+    const { repairs, restored, refused } = this.#upkeep.counts;
+    const kept = { repairs, restored, refused };
+    const counts = {
+      answers,
+      bookmarks,
+      held,
+      stale,
+      ...kept,
+      settled: sum("settled"),
+      atResolvers: sum("atResolvers"),
+      cursors: sum("places"),
+    };
     return { violation, hash: this.#trace.hash, counts, trace: this.#trace.tail() };
   }
 
@@ -227,8 +248,14 @@ class Resolvers {
       case "break":
         return wires.break(step.a, step.b);
       case "restart":
-        this.#resolvers[step.resolver]?.crash(step.isSilent);
-        return later(step.downMs, () => this.#resolvers[step.resolver]?.start());
+        this.#resolvers[step.resolver]?.crash(step.isSilent, step.copy === "clean");
+        return later(step.downMs, () => this.#resolvers[step.resolver]?.start(step.copy, this.#otherThan(step)));
+      case "lose": {
+        const resolver = this.#resolvers[step.resolver];
+        if (resolver !== undefined) resolver.lossCount += step.count;
+        this.#answers.isExact = false;
+        return;
+      }
       case "skew": {
         const resolver = this.#resolvers[step.resolver];
         if (resolver === undefined) return;
@@ -242,6 +269,11 @@ class Resolvers {
       case "partition":
         return this.#partition(step, later);
     }
+  }
+
+  /** The resolver whose copy another one may find. */
+  #otherThan({ resolver, other }: ResolverStep & { kind: "restart" }): SimResolver | undefined {
+    return this.#resolvers[other === resolver ? (resolver + 1) % this.#resolvers.length : other];
   }
 
   #crash({ node: index, isSilent, downMs }: ResolverStep & { kind: "crash" }, later: (ms: number, run: () => void) => void): void {
@@ -271,6 +303,7 @@ class Resolvers {
     for (const node of this.#nodes) if (!this.#gone.has(node.index)) node.start();
     for (const resolver of this.#resolvers) {
       resolver.skewMs = 0;
+      resolver.lossCount = 0;
       resolver.start();
     }
   }
@@ -309,6 +342,7 @@ class Resolvers {
       const isFollowing = (process?.rooms.machine.following.prefixes.list.length ?? 0) > 0;
       const heardMs = this.#heardMs.get(name) ?? 0;
       this.#checks.holds(!isFollowing || heardMs >= sinceMs, "rest", () => `${name} was last at a bookmark at ${heardMs} ms`);
+      if (process !== undefined) this.#upkeep.atRest(process);
     }
   }
 }
@@ -328,8 +362,9 @@ function stackOf(error: unknown): string {
   return error instanceof Error ? (error.stack ?? error.message) : String(error);
 }
 
-export function runSeed(seed: string | number): Outcome {
-  return new Resolvers(planOf(seed)).run();
+/** `traceFile`: everything that happens is written there. */
+export function runSeed(seed: string | number, traceFile?: string): Outcome {
+  return new Resolvers(planOf(seed), traceFile).run();
 }
 
 /** Bounds of shrinking. */

@@ -35,6 +35,8 @@ export class AnswerChecks {
   readonly #parts: AnswerParts;
   /** By process and key: since when an entry is served that every node knows to be gone. */
   readonly #held = new WeakMap<ResolverProcess, Map<KeyText, number>>();
+  /** Whether every resolver is told of all changes, so that the model knows what it must show. */
+  isExact = true;
   count = 0;
   atPlaceCount = 0;
   heldCount = 0;
@@ -58,9 +60,14 @@ export class AnswerChecks {
     );
     const mayKnow = heard === undefined || history.maySee(heard.epoch, caller, name.namespace);
     checks.holds(mayKnow || told.records.length === 0, "P12", () => `${what()} with what policy ${heard?.epoch} hides`);
-    if (!mayKnow || !process.rooms.reads.verdict(caller, name.namespace).allowed) return;
-    if (told.source === "followed") this.#followed(process, name, told, what);
+    const { reads } = process.rooms;
+    const isAllowed = reads.verdict(caller, name.namespace).allowed;
+    const isShown = reads.isSettled && history.maySee(process.epoch, caller, name.namespace);
+    checks.holds(isAllowed || !isShown, "unknown", () => `${what()} with nothing, though policy ${process.epoch} shows it`);
+    if (!mayKnow || !isAllowed) return;
+    if (told.source !== "fetched") this.#followed(process, name, told, what);
     for (const record of told.records) checks.holds(record.scope !== SCOPE.LOCAL, "P1", () => `${what()} with a LOCAL entry ${record.key}`);
+    if (!this.isExact) return;
     const shown = new Map(told.records.map((record) => [record.key, record]));
     for (const key of history.keys) {
       const { kind, namespace, name: its } = keyParts(key);
@@ -68,7 +75,7 @@ export class AnswerChecks {
     }
   }
 
-  #followed(process: ResolverProcess, { namespace }: InstanceName, { ageMs, isStale }: Told, what: () => string): void {
+  #followed(process: ResolverProcess, { namespace }: InstanceName, { ageMs, isStale, source }: Told, what: () => string): void {
     const { checks, world } = this.#parts;
     const isTold = process.told.some((prefixes) => new Prefixes(prefixes).covers(namespace));
     checks.holds(isTold, "unknown", () => `${what()} before its snapshot is there`);
@@ -77,6 +84,11 @@ export class AnswerChecks {
       process.place === undefined ? !Number.isFinite(ageMs) : ageMs >= sinceMs - ROUNDING_MS,
       "age",
       () => `${what()} as ${ageMs} ms old, and ${process.place === undefined ? "never" : `${sinceMs} ms ago it`} was at a bookmark`,
+    );
+    checks.holds(
+      process.isFromDisk === (source === "disk"),
+      "disk",
+      () => `${what()}, and ${process.isFromDisk ? "no" : "an"} upstream told it more`,
     );
     const silentMs = world.nowMs - process.lastHeardMs;
     checks.holds(isStale || silentMs <= SILENT_MS + ROUNDING_MS, "age", () => `${what()} as not stale after ${silentMs} ms of silence`);
@@ -105,6 +117,8 @@ export class AnswerChecks {
     // What was there before may be shown again.
     if (later.some(({ kind, scope }) => kind === "lapse" || scope === SCOPE.LOCAL)) return;
     if (number > known.number || (number === known.number && known.kind === "put")) return;
+    // Whatever is done later elsewhere ends the renewals, though not everybody may hear of it: then what was there before is shown again.
+    if (known.kind === "put" && later.length > 0) return;
     // What is gone may be held, unless the resolver was told that it was unregistered. What was put anew may not.
     if (history.mayBeOwned(namespace) || this.#parts.gone.has(known.node)) return;
     const isDoubtful = known.kind !== "put" && !process.unregistered.has(key);
@@ -132,7 +146,7 @@ export class AnswerChecks {
 
   /** An answer has everything that every node knew by then. The time that it was on the way is in no age. */
   #boundMs(process: ResolverProcess, name: InstanceName, { source, ageMs }: Told): number {
-    const { heardMs, knownMs } = (source === "followed" ? process.place : process.fetched.get(nameText(name))) ?? {
+    const { heardMs, knownMs } = (source === "fetched" ? process.fetched.get(nameText(name)) : process.place) ?? {
       heardMs: 0,
       knownMs: 0,
     };
@@ -168,7 +182,7 @@ export class AnswerChecks {
     for (const origin of rooms.replica.origins.values())
       for (const { key, scope } of origin.log.list())
         checks.holds(scope !== SCOPE.LOCAL, "P1", () => `${host.name} holds a LOCAL entry ${key}`);
-    if (shown === undefined || sent.epoch !== process.epoch || !process.isAtPlace) return;
+    if (!this.isExact || shown === undefined || sent.epoch !== process.epoch || !process.isAtPlace) return;
     this.atPlaceCount += 1;
     for (const caller of CALLERS) {
       const sees = (namespace: string) => covered.covers(namespace) && history.maySee(sent.epoch, caller, namespace);

@@ -3,6 +3,7 @@ import { SCOPE, type Scope } from "../../../src/catalog/entry/scope.ts";
 import { Rng } from "../../../src/lib/rng.ts";
 import { CALLERS } from "./answers.ts";
 import { KEYS, NAMES } from "./registrants.ts";
+import { COPY_USES, type CopyUse } from "./resolver-disk.ts";
 import type { RoamerPlan } from "./roamer.ts";
 import type { ResolverPlan } from "./sim-resolver.ts";
 
@@ -16,7 +17,17 @@ export type ResolverStep = { readonly atMs: number } & (
   /** Between two of them nothing passes. */
   | { readonly kind: "cut"; readonly a: string; readonly b: string; readonly forMs: number }
   | { readonly kind: "break"; readonly a: string; readonly b: string }
-  | { readonly kind: "restart"; readonly resolver: number; readonly isSilent: boolean; readonly downMs: number }
+  | {
+      readonly kind: "restart";
+      readonly resolver: number;
+      readonly isSilent: boolean;
+      readonly downMs: number;
+      readonly copy: CopyUse;
+      /** A resolver whose copy it may find. */
+      readonly other: number;
+    }
+  /** The next changes that it is told get lost. */
+  | { readonly kind: "lose"; readonly resolver: number; readonly count: number }
   | { readonly kind: "skew"; readonly resolver: number; readonly byMs: number; readonly forMs: number }
   /** Undefined: it never comes back. */
   | { readonly kind: "crash"; readonly node: number; readonly isSilent: boolean; readonly downMs: number | undefined }
@@ -34,6 +45,14 @@ export interface WorldPlan {
   readonly activeMs: number;
 }
 
+type Followers = Omit<ResolverPlan, "copyMs" | "resyncMs">;
+
+interface Parts {
+  readonly nodeCount: number;
+  readonly resolvers: readonly Followers[];
+  readonly activeMs: number;
+}
+
 const FIRST_MS = 3000;
 const SCOPES: readonly Scope[] = [SCOPE.ZONE, SCOPE.REGION, SCOPE.GLOBAL, SCOPE.ZONE, SCOPE.GLOBAL, SCOPE.LOCAL];
 const FOLLOWED: readonly (readonly string[])[] = [["svc"], ["svc", "other"], [""], ["svc.eu", "svc-x"], []];
@@ -44,7 +63,12 @@ export function planOf(seed: string | number): WorldPlan {
   const isLoop = rng.int(6) === 0;
   const resolvers = isLoop ? inALoop(rng) : resolversOf(rng, nodeCount);
   const activeMs = 30_000 + rng.int(20_000);
-  const steps = [...work(rng, nodeCount, activeMs), ...faults(rng, nodeCount, resolvers, activeMs)];
+  const upkeep = new Rng(`resolvers/${seed}/upkeep`);
+  const parts = { nodeCount, resolvers, activeMs };
+  const steps = [...work(rng, nodeCount, activeMs), ...faults(rng, upkeep, parts), ...restarts(upkeep, parts), ...fallsBack(upkeep, parts)];
+  // A reader that took something wrong along would show it everywhere, so nobody reads along where changes get lost.
+  const isLossy = upkeep.int(4) === 0;
+  if (isLossy) steps.push(...losses(upkeep, parts));
   if (isLoop) steps.push({ atMs: 9000 + rng.int(5000), kind: "cut", a: "r0", b: "n0", forMs: 12_000 });
   const places = nodeCount + resolvers.length;
   const roamers = Array.from({ length: 1 + rng.int(3) }, () => ({
@@ -58,8 +82,8 @@ export function planOf(seed: string | number): WorldPlan {
   return {
     seed: `resolvers/${seed}`,
     nodeCount,
-    resolvers,
-    roamers,
+    resolvers: resolvers.map((each) => ({ ...each, resyncMs: 4000 + upkeep.int(5000), copyMs: 1500 + upkeep.int(3000) })),
+    roamers: isLossy ? [] : roamers,
     askMs: resolvers.map(() => (rng.int(3) === 0 ? 4000 : 150 + rng.int(500))),
     steps: steps.filter(({ atMs }) => atMs < activeMs).toSorted((a, b) => a.atMs - b.atMs),
     activeMs,
@@ -67,7 +91,7 @@ export function planOf(seed: string | number): WorldPlan {
 }
 
 /** The first ones have nodes above them, and later ones also resolvers; sometimes the first one has the last one, too, so that a loop may close. */
-function resolversOf(rng: Rng, nodeCount: number): readonly ResolverPlan[] {
+function resolversOf(rng: Rng, nodeCount: number): readonly Followers[] {
   const count = 1 + rng.int(3);
   const isLooped = count > 1 && rng.int(3) === 0;
   return Array.from({ length: count }, (_, i) => {
@@ -89,7 +113,7 @@ function resolversOf(rng: Rng, nodeCount: number): readonly ResolverPlan[] {
 }
 
 /** Two that have each other as upstreams: when the first loses its node, only the second one is left, which is fed by the first. */
-function inALoop(rng: Rng): readonly ResolverPlan[] {
+function inALoop(rng: Rng): readonly Followers[] {
   const alike = { namespaces: ["svc"], guardHoldMs: 6000 + rng.int(10_000), maxWatches: 256 };
   return [
     { name: "r0", upstreams: ["n0", "r1"], ...alike },
@@ -122,13 +146,13 @@ function work(rng: Rng, nodeCount: number, activeMs: number): ResolverStep[] {
 }
 
 /** A world has faults of a few kinds only: those of many would hide each other. */
-function faults(rng: Rng, nodeCount: number, resolvers: readonly ResolverPlan[], activeMs: number): ResolverStep[] {
+function faults(rng: Rng, upkeep: Rng, { nodeCount, resolvers, activeMs }: Parts): ResolverStep[] {
   const anyAt = () => 5000 + rng.int(activeMs - 5000);
   const resolver = () => rng.int(resolvers.length);
-  const upstreamOf = (plan: ResolverPlan | undefined) => plan?.upstreams[rng.int(plan.upstreams.length)] ?? "n0";
+  const copyOf = () => ({ copy: COPY_USES[upkeep.int(COPY_USES.length)] ?? "none", other: upkeep.int(resolvers.length) });
+  const upstreamOf = (plan: Followers | undefined) => plan?.upstreams[rng.int(plan.upstreams.length)] ?? "n0";
   const cutOff = (atMs: number, forMs: number): ResolverStep[] => {
-    const plan = resolvers[resolver()];
-    return (plan?.upstreams ?? []).map((b) => ({ atMs, kind: "cut", a: plan?.name ?? "", b, forMs }));
+    return cutOffOf(resolvers[resolver()], atMs, forMs);
   };
   const makers: readonly (() => readonly ResolverStep[])[] = [
     () => [{ atMs: anyAt(), kind: "cut", a: `r${resolver()}`, b: upstreamOf(resolvers[resolver()]), forMs: 300 + rng.int(15_000) }],
@@ -137,7 +161,7 @@ function faults(rng: Rng, nodeCount: number, resolvers: readonly ResolverPlan[],
       const plan = resolvers[resolver()];
       return Array.from({ length: 3 }, () => ({ atMs: anyAt(), kind: "break", a: plan?.name ?? "", b: upstreamOf(plan) }));
     },
-    () => [{ atMs: anyAt(), kind: "restart", resolver: resolver(), isSilent: rng.int(2) === 0, downMs: 200 + rng.int(4000) }],
+    () => [{ atMs: anyAt(), kind: "restart", resolver: resolver(), isSilent: rng.int(2) === 0, downMs: 200 + rng.int(4000), ...copyOf() }],
     () => [{ atMs: anyAt(), kind: "skew", resolver: resolver(), byMs: -3_600_000, forMs: 5000 + rng.int(20_000) }],
     () => [{ atMs: anyAt(), kind: "crash", node: rng.int(nodeCount), isSilent: rng.int(2) === 0, downMs: 200 + rng.int(8000) }],
     () => [{ atMs: anyAt(), kind: "crash", node: 1 + rng.int(nodeCount - 1), isSilent: rng.int(2) === 0, downMs: undefined }],
@@ -158,6 +182,44 @@ function faults(rng: Rng, nodeCount: number, resolvers: readonly ResolverPlan[],
   ];
   const kinds = Array.from({ length: 1 + rng.int(3) }, () => makers[rng.int(makers.length)]);
   return Array.from({ length: 1 + rng.int(5) }, () => kinds[rng.int(kinds.length)]?.() ?? []).flat();
+}
+
+function cutOffOf(plan: Followers | undefined, atMs: number, forMs: number): ResolverStep[] {
+  return (plan?.upstreams ?? []).map((b) => ({ atMs, kind: "cut", a: plan?.name ?? "", b, forMs }));
+}
+
+/** In some worlds resolvers restart while they reach no server, and have only what is on their disks. */
+function restarts(rng: Rng, { resolvers, activeMs }: Parts): ResolverStep[] {
+  return Array.from({ length: Math.max(0, rng.int(5) - 2) }, () => {
+    const [atMs, resolver] = [8000 + rng.int(activeMs - 10_000), rng.int(resolvers.length)];
+    const forMs = 5000 + rng.int(8000);
+    const use = rng.int(2) === 0 ? "newest" : (COPY_USES[rng.int(COPY_USES.length)] ?? "none");
+    const restart = { kind: "restart", resolver, isSilent: rng.int(2) === 0, copy: use, other: rng.int(resolvers.length) } as const;
+    return [...cutOffOf(resolvers[resolver], atMs, forMs), { ...restart, atMs: atMs + rng.int(2000), downMs: 200 + rng.int(2000) }];
+  }).flat();
+}
+
+/** A resolver begins at a node that alone has the newest policy, and goes over to one that has an older policy, which the resolver never had. */
+function fallsBack(rng: Rng, { resolvers, activeMs }: Parts): ResolverStep[] {
+  const resolver = resolvers.findIndex(({ upstreams }) => upstreams.includes("n0") && upstreams.length > 1);
+  const { name = "", upstreams = [] } = resolvers[resolver] ?? {};
+  if (name === "" || rng.int(4) > 0) return [];
+  const atMs = 8000 + rng.int(activeMs - 20_000);
+  const policy = (afterMs: number): ResolverStep => ({ atMs: atMs + afterMs, kind: "policy", variant: 1 + rng.int(3) });
+  const cut = (afterMs: number, b: string): ResolverStep => ({ atMs: atMs + afterMs, kind: "cut", a: name, b, forMs: 4500 });
+  const restart = { kind: "restart", resolver, isSilent: false, downMs: 300, copy: "none", other: resolver } as const;
+  const others = upstreams.filter((each) => each !== "n0").map((each) => cut(3500, each));
+  const parted: ResolverStep = { atMs: atMs + 2500, kind: "partition", node: 0, forMs: 12_000 };
+  return [policy(0), parted, policy(3300), ...others, { atMs: atMs + 3600, ...restart }, cut(8000, "n0")];
+}
+
+function losses(rng: Rng, { resolvers, activeMs }: Parts): ResolverStep[] {
+  return Array.from({ length: 1 + rng.int(6) }, () => ({
+    atMs: 5000 + rng.int(activeMs - 5000),
+    kind: "lose",
+    resolver: rng.int(resolvers.length),
+    count: 1 + rng.int(3),
+  }));
 }
 
 function shuffled<T>(rng: Rng, items: readonly T[]): readonly T[] {

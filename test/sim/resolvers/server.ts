@@ -27,6 +27,8 @@ export interface Sent {
   readonly epoch: string;
   /** What its server showed, in a message after which a resolver holds that. */
   readonly shown: Shown | undefined;
+  /** What its server held itself, in such a message. */
+  readonly held: Shown | undefined;
 }
 
 /** A process that answers. */
@@ -38,6 +40,8 @@ export interface Serving {
   encodedAt(place: VersionPlace): Uint8Array | undefined;
   /** What it shows now, to be called at the place of a cursor. */
   shownAt(cursor: PortableCursor): Shown | undefined;
+  /** All that it holds. Absent at a node, which holds what it shows. */
+  held?(): Shown;
   /** How good its answer about a namespace is; undefined at a node. Throws where it does not know the namespace. */
   ageOf(namespace: string): AnswerAge | undefined;
   /** As `Sent.knownMs`, of what it follows. */
@@ -54,6 +58,7 @@ export interface Watched {
   /** Absent for a client, which has a namespace or a prefix of its own. */
   readonly via?: readonly string[];
   readonly caller?: Caller;
+  readonly withDigest?: boolean;
 }
 
 export interface ServerParts {
@@ -85,18 +90,20 @@ export class Server {
   }
 
   /** A watch of a resolver, or of a client with one prefix. */
-  watch({ prefixes, cursor, via, caller = RESOLVER }: Watched): Source<Sent> {
+  watch({ prefixes, cursor, via, caller = RESOLVER, withDigest = false }: Watched): Source<Sent> {
     const serving = this.#parts.serving();
     const handler = readHandlers({ ...serving.parts, isReady: () => serving.isWhole(prefixes) }).handlers["catalogWatch"];
     if (handler?.kind !== "server_streaming") throw new Error("no watch");
     if (via !== undefined) serving.parts.checkVia?.(via);
     const [namespacePrefix = ""] = prefixes;
     const asked = via === undefined ? { namespacePrefix } : { forResolver: true, namespacePrefixes: [...prefixes], via: [...via] };
-    const request = create(CatalogWatchRequestSchema, { ...asked, cursor, bookmarkInterval: durationFromMs(BOOKMARK_MS) });
+    const request = create(CatalogWatchRequestSchema, { ...asked, cursor, withDigest, bookmarkInterval: durationFromMs(BOOKMARK_MS) });
     const open = () => handler.open(request as never, { caller, time: serving.time(), requestId: "" });
     const seen = (bytes: Uint8Array) => {
       const { policyEpoch, place } = readWatchMessage(bytes);
-      return { epoch: policyEpoch, shown: place === undefined || via === undefined ? undefined : serving.shownAt(place.cursor) };
+      if (place === undefined || via === undefined) return { epoch: policyEpoch, shown: undefined, held: undefined };
+      const shown = serving.shownAt(place.cursor);
+      return { epoch: policyEpoch, shown, held: serving.held?.() ?? shown };
     };
     const unwatch = serving.watched(prefixes);
     // A resolver opens the stream when it follows what is asked for, and has its snapshot.
@@ -125,7 +132,7 @@ export class Server {
       via: parts.via?.() ?? [],
       onChange: () => () => {},
     });
-    const seen = (bytes: Uint8Array) => ({ epoch: readPolicyMessage(bytes).state?.policyEpoch ?? "", shown: undefined });
+    const seen = (bytes: Uint8Array) => ({ epoch: readPolicyMessage(bytes).state?.policyEpoch ?? "", shown: undefined, held: undefined });
     return this.#source(serving, source, seen, () => {});
   }
 
@@ -139,7 +146,7 @@ export class Server {
     const context = { caller: RESOLVER, time, requestId: "", age: serving.ageOf(namespace) };
     const bytes = handler.handle(create(CatalogQueryRequestSchema, asked) as never, context);
     if (!(bytes instanceof Uint8Array)) throw new Error("an answer is made at once");
-    return { ...this.#sent(serving, bytes), epoch: readFetchedPage(bytes).policyEpoch, shown: undefined };
+    return { ...this.#sent(serving, bytes), epoch: readFetchedPage(bytes).policyEpoch, shown: undefined, held: undefined };
   }
 
   #sent(serving: Serving, bytes: Uint8Array): Pick<Sent, "bytes" | "knownMs"> {
@@ -150,7 +157,7 @@ export class Server {
   #source(
     serving: Serving,
     source: StreamSource,
-    seen: (bytes: Uint8Array) => Pick<Sent, "epoch" | "shown">,
+    seen: (bytes: Uint8Array) => Pick<Sent, "epoch" | "held" | "shown">,
     onClose: () => void,
   ): Source<Sent> {
     let isOver = false;

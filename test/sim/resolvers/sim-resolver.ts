@@ -17,16 +17,21 @@ import { Metrics } from "../../../src/lib/metrics/metrics.ts";
 import type { Rng } from "../../../src/lib/rng.ts";
 import { ResolverRooms } from "../../../src/node/resolver/resolver-rooms.ts";
 import type { Caller } from "../../../src/policy/identity/caller.ts";
-import { readWatchMessage } from "../../../src/resolver/codec.ts";
+import { readFetchedPage, readWatchMessage } from "../../../src/resolver/codec.ts";
+import type { RestoredCopy } from "../../../src/resolver/disk/restoring.ts";
 import type { Answer, ResolverInput, ResolverOptions, ResolverOrder } from "../../../src/resolver/io-types.ts";
 import type { UpstreamFacts } from "../../../src/resolver/upstreams.ts";
-import { type AnswerAge, SOURCE } from "../../../src/services/discovery/age.ts";
+import type { AnswerAge } from "../../../src/services/discovery/age.ts";
+import { ageOf } from "../../../src/services/resolving/ports.ts";
 import { checkVia } from "../../../src/services/resolving/reads.ts";
+import { lineOf } from "../../fakes/model.ts";
 import { WALL_START_MS } from "../sim-node.ts";
 import type { Trace } from "../trace.ts";
 import { SLICED_NAMES } from "../waking.ts";
 import type { World } from "../world.ts";
-import type { History, Shown } from "./history.ts";
+import type { History, Shown, ShownEntry } from "./history.ts";
+import { withoutDelta } from "./losses.ts";
+import { type CopyUse, CopyWriter, type FoundCopy, ResolverDisk } from "./resolver-disk.ts";
 import type { Sent, Server, Serving } from "./server.ts";
 import type { Host, Line, Wires } from "./wires.ts";
 
@@ -38,12 +43,28 @@ export interface Seen {
   looped(process: ResolverProcess, upstream: string): void;
   /** It says that an upstream sent what no server of ours can have sent. */
   garbled(process: ResolverProcess, fault: string): void;
+  /** It took an input, after which it may judge by another policy. */
+  judges(process: ResolverProcess): void;
+  /** A digest that differs made it fetch something whole again. */
+  repairs(process: ResolverProcess): void;
+  /** It began with what its disk had, or not. */
+  restored(process: ResolverProcess, found: FoundCopy<Known>, restored: RestoredCopy): void;
 }
 
 /** When a message came, and when its server knew what it says, in true time. */
 export interface Heard {
   readonly heardMs: number;
   readonly knownMs: number;
+}
+
+/** What the world knows of a process, and a later one that begins with its copy knows as well. */
+export interface Known {
+  readonly heard: ResolverProcess["heard"];
+  readonly judgedNumber: number;
+  readonly shown: Shown | undefined;
+  readonly told: readonly (readonly string[])[];
+  readonly place: Heard | undefined;
+  readonly unregistered: ReadonlySet<KeyText>;
 }
 
 export interface ResolverPlan {
@@ -53,6 +74,10 @@ export interface ResolverPlan {
   readonly namespaces: readonly string[];
   readonly guardHoldMs: number;
   readonly maxWatches: number;
+  /** The time in which the digest of each followed prefix is compared once. */
+  readonly resyncMs: number;
+  /** Time between two looks whether a copy is to be written, about. */
+  readonly copyMs: number;
 }
 
 export interface SimResolverParts {
@@ -87,7 +112,10 @@ export class SimResolver implements Host {
   readonly isFrozen = false;
   isSilent = false;
   skewMs = 0;
+  /** Changes that its upstreams are still to tell, and that get lost. */
+  lossCount = 0;
   life = 0;
+  readonly disk = new ResolverDisk<Known>();
   process: ResolverProcess | undefined;
 
   constructor(plan: ResolverPlan, parts: SimResolverParts) {
@@ -103,19 +131,23 @@ export class SimResolver implements Host {
     return this.process !== undefined;
   }
 
-  start(): void {
+  /** `other`: a resolver whose copy it may find. */
+  start(use: CopyUse = "newest", other?: SimResolver): void {
     if (this.process !== undefined) return;
     this.life += 1;
     this.isSilent = false;
-    this.parts.trace.say(() => `${this.name} starts`);
+    this.parts.trace.say(() => `${this.name} starts, copy: ${use}`);
+    const found = this.disk.find(use, this.parts.rng.fork(`copy ${this.life}`), other === this ? undefined : other?.disk.newest);
     this.process = new ResolverProcess(this);
-    this.process.input({ kind: "tick" });
+    if (found !== undefined) this.process.restore(found);
+    this.process.begin();
   }
 
-  crash(isSilent: boolean): void {
-    this.parts.trace.say(() => `${this.name} crashes`);
+  /** `isClean`: it writes what it holds to its disk before. */
+  crash(isSilent: boolean, isClean = false): void {
+    this.parts.trace.say(() => `${this.name} ${isClean ? "stops" : "crashes"}`);
     this.isSilent = isSilent;
-    this.process?.stop();
+    this.process?.stop(isClean);
     this.process = undefined;
   }
 
@@ -142,25 +174,35 @@ export class ResolverProcess {
   /** What its upstream showed at the bookmark that this process is at, as far as it knows. */
   shown: Shown | undefined;
   /** Prefixes whose snapshot was told to this process, whole. */
-  readonly told: (readonly string[])[] = [];
+  told: (readonly string[])[] = [];
   /** The last place of its upstream. */
   place: Heard | undefined;
   /** When a watch last told it of an entry, by name. */
   readonly putMs = new Map<string, number>();
   /** Keys of which it was told that somebody unregistered them, and nothing since. */
-  readonly unregistered = new Set<KeyText>();
+  unregistered = new Set<KeyText>();
+  /** The number of the last policy by which it judged. */
+  judgedNumber = 0;
+  /** Whether what it holds comes from a copy on disk, and no upstream has sent a bookmark. */
+  isFromDisk = false;
+  /** When it last was at a bookmark of its upstream and held something else, and whether it did at the last one. */
+  differedMs = Number.NEGATIVE_INFINITY;
+  differs = false;
   lastHeardMs = Number.NEGATIVE_INFINITY;
   /** The last answer to a fetch, by name. */
   readonly fetched = new Map<string, Heard>();
   fetchCount = 0;
   readonly #lines = new Map<string, Line>();
   readonly #calls = new Map<number, number>();
+  readonly #writer: CopyWriter<Known>;
+  readonly #lossRng: Rng;
+  #repairCount = 0;
   #timerMs = Number.POSITIVE_INFINITY;
 
   constructor(host: SimResolver) {
     this.host = host;
     const { world, rng } = host.parts;
-    const { name, upstreams, namespaces, guardHoldMs, maxWatches } = host.plan;
+    const { name, upstreams, namespaces, guardHoldMs, maxWatches, resyncMs, copyMs } = host.plan;
     this.bootMs = world.nowMs;
     const chance = rng.fork(`life ${host.life}`);
     const resolver: ResolverOptions = {
@@ -177,8 +219,7 @@ export class ResolverProcess {
       guardHoldMs,
       pruneIntervalMs: 5000,
       seedOnStart: rng.int(2) === 0,
-      // No digests are compared in these worlds: whoever reads along takes such a watch for one that is followed.
-      resyncIntervalMs: 3_600_000,
+      resyncIntervalMs: resyncMs,
       random: () => chance.next(),
     };
     const boot = `${name}-${host.life}`;
@@ -186,6 +227,47 @@ export class ResolverProcess {
     const rest = { zones: [], onDenied: () => {}, onAgain: () => {}, nameBounds: SLICED_NAMES };
     const history = { maxVersions: 10, maxBytes: 1 << 20 };
     this.rooms = new ResolverRooms({ nodeId: name, generation: host.life, boot, resolver, catalog, history, ...rest }, this.time());
+    this.#lossRng = rng.fork(`losses ${host.life}`);
+    this.#writer = new CopyWriter({
+      disk: host.disk,
+      machine: this.rooms.machine,
+      rng: rng.fork(`copies ${host.life}`),
+      everyMs: copyMs,
+      now: () => this.time(),
+      known: () => this.#known(),
+      later: (ms, run) => this.#later(ms, run),
+    });
+  }
+
+  /** Takes what its disk has. To be called before `begin`. */
+  restore(found: FoundCopy<Known>): void {
+    const { host, rooms } = this;
+    const restoring = rooms.machine.restore(found.bytes, this.time());
+    let step = restoring.next();
+    while (step.done !== true) step = restoring.next();
+    host.parts.trace.say(() => `${host.name} finds a copy: ${JSON.stringify(step.value)}`);
+    host.parts.seen.restored(this, found, step.value);
+    const { known } = found;
+    if (known === undefined) return;
+    this.isFromDisk = true;
+    this.heard = known.heard;
+    this.judgedNumber = known.judgedNumber;
+    this.shown = known.shown;
+    this.told = [...known.told];
+    this.place = known.place;
+    this.unregistered = new Set(known.unregistered);
+  }
+
+  begin(): void {
+    this.input({ kind: "tick" });
+    this.#writer.begin();
+  }
+
+  #known(): Known {
+    const { heard, judgedNumber, shown, told, place, unregistered } = this;
+    // What it showed at a bookmark it does not show any more when something was told since.
+    const isAtPlace = this.rooms.machine.bookmarks.isAtBookmark;
+    return { heard, judgedNumber, shown: isAtPlace ? shown : undefined, told: [...told], place, unregistered: new Set(unregistered) };
   }
 
   time(): Time {
@@ -193,7 +275,8 @@ export class ResolverProcess {
     return { monoMs: 1000 + world.nowMs - this.bootMs, wallMs: Math.floor(WALL_START_MS + world.nowMs + this.host.skewMs) };
   }
 
-  stop(): void {
+  stop(isClean: boolean): void {
+    if (isClean) this.#writer.stop();
     this.isStopped = true;
     for (const line of this.#lines.values()) line.close();
   }
@@ -220,10 +303,10 @@ export class ResolverProcess {
     const out: ResolverOrder[] = [];
     try {
       const found = () => reads.find(caller, name, { sampling: SAMPLING, read: (record) => record }).found;
-      const later = (outcome: { readonly answer: { readonly ageMs: number } } | { readonly error: WaymarkError }) => {
+      const later = (outcome: object | { readonly error: WaymarkError }) => {
         if ("error" in outcome) told(outcome.error);
         else if (!machine.policy.isReady) told(new WaymarkError("not_ready", "it lacks the policy"));
-        else told({ source: "fetched", isStale: false, ageMs: outcome.answer.ageMs, records: found() });
+        else told({ ...this.#arrived(name), records: found() });
       };
       const answer = machine.ask(name, later, this.time(), out);
       if (answer !== undefined) told({ ...answer, records: found() });
@@ -235,12 +318,20 @@ export class ResolverProcess {
     this.input({ kind: "tick" });
   }
 
+  /** How good the answer to a name is that was fetched, unless its namespace is followed by now. */
+  #arrived(name: InstanceName): Answer {
+    const { machine } = this.rooms;
+    const isFollowed = machine.isComplete(name.namespace);
+    return isFollowed ? machine.followedAnswer(this.time(), (held) => held === name.namespace) : machine.fetchedAnswer(name, this.time());
+  }
+
   // ---- turns ----
 
   input(input: ResolverInput): void {
     if (this.isStopped) return;
     const out: ResolverOrder[] = [];
     if (this.rooms.handle(input, this.time(), out)) this.#switch();
+    this.host.parts.seen.judges(this);
     this.#carryOut(out);
     this.#arm();
   }
@@ -292,6 +383,7 @@ export class ResolverProcess {
       case "open":
         return this.#open(order);
       case "close":
+        this.#close(`digest ${order.stream}`);
         return this.#close(`watch ${order.stream}`);
       case "open policy":
         return this.#openPolicy(order);
@@ -323,24 +415,47 @@ export class ResolverProcess {
     );
   }
 
-  #open({ stream, upstream, prefixes, cursor }: ResolverOrder & { kind: "open" }): void {
+  #open({ stream, upstream, prefixes, cursor, withDigest }: ResolverOrder & { kind: "open" }): void {
     const { wires, server } = this.host.parts;
     const to = server(upstream);
-    const open = () => to.watch({ prefixes, cursor, via: [this.host.name] });
+    const line = `${withDigest ? "digest" : "watch"} ${stream}`;
+    const open = () => to.watch({ prefixes, cursor, via: [this.host.name], withDigest });
     const heard = {
-      said: (sent: Sent) => this.#heard({ stream, upstream, prefixes }, sent),
+      said: (sent: Sent) => (withDigest ? this.#heardDigest(stream, sent) : this.#heard({ stream, upstream, prefixes }, sent)),
       ended: (retryMs: number | undefined) => {
-        this.#lines.delete(`watch ${stream}`);
+        this.#lines.delete(line);
         this.input({ kind: "watch ended", stream, ...(retryMs !== undefined && { retryMs }) });
       },
     };
-    this.#lines.set(`watch ${stream}`, wires.stream(this.host, to.host, open, heard));
+    this.#lines.set(line, wires.stream(this.host, to.host, open, heard));
+  }
+
+  #heardDigest(stream: number, { bytes }: Sent): void {
+    const { trace, seen } = this.host.parts;
+    trace.say(() => `${this.host.name} hears a digest on ${stream}`);
+    this.input({ kind: "watch said", stream, bytes });
+    const { digest } = this.rooms.machine.statistics(this.time()).resyncs;
+    if (digest === this.#repairCount) return;
+    this.#repairCount = digest;
+    seen.repairs(this);
+  }
+
+  /** The message as it arrives. */
+  #received(bytes: Uint8Array): Uint8Array {
+    const { host } = this;
+    if (host.lossCount === 0) return bytes;
+    const less = withoutDelta(bytes, (count) => this.#lossRng.int(count));
+    if (less === undefined) return bytes;
+    host.lossCount -= 1;
+    host.parts.trace.say(() => `${host.name} loses a delta`);
+    return less;
   }
 
   #heard({ stream, upstream, prefixes }: OpenWatch, sent: Sent): void {
     const { world, trace, seen } = this.host.parts;
     this.#noteEpoch(sent.epoch);
-    const { snapshot, place, deltas, via } = readWatchMessage(sent.bytes);
+    const bytes = this.#received(sent.bytes);
+    const { snapshot, place, deltas, via } = readWatchMessage(bytes);
     trace.say(
       () => `${this.host.name} hears on ${stream}: snapshot ${snapshot}, ${deltas.length} deltas${place === undefined ? "" : ", a place"}`,
     );
@@ -349,7 +464,8 @@ export class ResolverProcess {
     this.lastHeardMs = world.nowMs;
     this.shown = undefined;
     if (place !== undefined && isWhole) this.place = { heardMs: world.nowMs, knownMs: sent.knownMs };
-    this.input({ kind: "watch said", stream, bytes: sent.bytes });
+    if (place !== undefined) this.isFromDisk = false;
+    this.input({ kind: "watch said", stream, bytes });
     if (this.isStopped) return;
     if (via.includes(this.host.name) && this.rooms.machine.upstreams.current === upstream) seen.looped(this, upstream);
     for (const { change } of deltas)
@@ -357,7 +473,11 @@ export class ResolverProcess {
       else if (change.cause === CAUSE.UNREGISTERED) this.unregistered.add(change.text);
     for (const key of this.unregistered) if (this.rooms.replica.view(key) !== undefined) this.unregistered.delete(key);
     if (snapshot === SNAPSHOT.END) this.told.push(prefixes);
-    if (place !== undefined && this.rooms.machine.bookmarks.isAtBookmark) this.shown = sent.shown;
+    if (place !== undefined && this.rooms.machine.bookmarks.isAtBookmark) {
+      this.shown = sent.shown;
+      this.differs = sent.held !== undefined && below(this.held(), prefixes).join() !== below(sent.held, prefixes).join();
+      if (this.differs) this.differedMs = world.nowMs;
+    }
     seen.heard(this, sent, new Prefixes(prefixes));
   }
 
@@ -400,7 +520,9 @@ export class ResolverProcess {
         // Of several pages the first is the oldest.
         const sinceMs = Math.min(knownMs, this.#calls.get(call) ?? knownMs);
         this.#calls.set(call, sinceMs);
-        this.fetched.set(nameText(name), { heardMs: this.host.parts.world.nowMs, knownMs: sinceMs });
+        // Until the last page is here, the answer before is given.
+        if (readFetchedPage(bytes).nextPageToken === "")
+          this.fetched.set(nameText(name), { heardMs: this.host.parts.world.nowMs, knownMs: sinceMs });
         this.input({ kind: "fetched", call, bytes });
       },
     );
@@ -428,7 +550,7 @@ export class ResolverProcess {
         loads: rooms.loads,
         identity: { ...identity, generation: host.life, boot: rooms.reads.node.boot, startedMonoMs: 0 },
         endedStaticCount: () => 0,
-        mesh: { ageMs: (time) => machine.followedAnswer(time).ageMs, hasPeers: () => true },
+        mesh: { ageMs: (time) => this.#ageOf(time).ageMs, hasPeers: () => true },
         isReady: () => machine.isReady,
         isPaused: () => !machine.policy.isReady,
         checkCaughtUp: () => {},
@@ -454,6 +576,7 @@ export class ResolverProcess {
       time: () => this.time(),
       encodedAt: (place) => history.version(place),
       shownAt: (_cursor: PortableCursor) => this.shown,
+      held: () => this.held(),
       ageOf: (namespace) => {
         if (!machine.policy.isReady || !machine.isComplete(namespace)) throw new WaymarkError("not_ready", "it does not follow it");
         return this.#ageOf(this.time(), namespace);
@@ -471,12 +594,28 @@ export class ResolverProcess {
   }
 
   #ageOf(time: Time, namespace?: string): AnswerAge {
-    const { ageMs, isStale } = this.rooms.machine.followedAnswer(
-      time,
-      (held) => namespace === undefined || namespace === "" || held === namespace,
-    );
-    return { ageMs: Math.round(Math.min(ageMs, time.wallMs)), isStale, source: SOURCE.FOLLOWED };
+    const isAsked = (held: string) => namespace === undefined || namespace === "" || held === namespace;
+    return ageOf(this.rooms.machine.followedAnswer(time, isAsked), time);
   }
+
+  /** All that is followed and shown to readers of everything, without what the guard holds. */
+  held(): Shown {
+    const { origins, lookup } = this.rooms.replica;
+    const held = new Map<KeyText, ShownEntry>();
+    for (const { log } of origins.values())
+      for (const record of log.list())
+        if (lookup.find(record.key) === record) held.set(record.key, { namespace: record.namespace, line: lineOf(record.key, record) });
+    return held;
+  }
+}
+
+/** What is below these prefixes, in order. */
+function below(shown: Shown, prefixes: readonly string[]): readonly string[] {
+  const covered = new Prefixes(prefixes);
+  return [...shown.values()]
+    .filter(({ namespace }) => covered.covers(namespace))
+    .map(({ line }) => line)
+    .toSorted();
 }
 
 export function nameText({ kind, namespace, name }: Pick<InstanceName, "name" | "namespace"> & { readonly kind: number }): string {

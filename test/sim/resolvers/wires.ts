@@ -57,6 +57,8 @@ const PUMP_MS = 60;
 const MAX_FLIGHT = 4;
 /** A stream breaks when it was cut for so long. */
 const BREAK_MS = 5000;
+/** Pings of a connection notice so late that nobody is there; later than a resolver notices that a watch is silent. */
+const PINGED_MS = 12_000;
 /** How long a call waits for its answer. */
 const CALL_MS = 3000;
 
@@ -157,8 +159,8 @@ export class Wires {
     if (stream.isOver) return;
     if (from.life !== stream.fromLife) return this.#end(stream, undefined, true);
     if (to.life !== stream.toLife || !to.isUp) {
-      // Who died without a word is noticed by its silence.
-      if (!to.isSilent) this.#end(stream, undefined);
+      // Who died without a word is noticed by its silence, and where it had nothing to say by the pings of the connection.
+      this.#world.after(to.isSilent ? PINGED_MS : 0, () => this.#end(stream, undefined));
       return;
     }
     if (!this.isCut(from.name, to.name)) stream.cutSinceMs = undefined;
@@ -168,7 +170,9 @@ export class Wires {
     }
     for (; stream.cutSinceMs === undefined && stream.stalledCount > 0 && !stream.isOver; stream.stalledCount--) this.#deliver(stream);
     while (!stream.isOver && !to.isFrozen && stream.flight.length < MAX_FLIGHT) {
-      const message = stream.source?.pull();
+      const message = attempt(() => stream.source?.pull());
+      // A server that opens a stream late may refuse it then.
+      if (message instanceof WaymarkError) return this.#end(stream, message.details.retryMs);
       if (message === undefined) break;
       this.#send(stream, message);
     }
