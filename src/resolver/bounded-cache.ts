@@ -78,6 +78,12 @@ export class BoundedCache<T> {
     return this.#entries + this.#reserved.entries > maxEntries || this.#bytes + this.#reserved.bytes > maxBytes;
   }
 
+  /** Whether so much would fit if nothing were kept. */
+  couldHold({ entries, bytes }: Weight): boolean {
+    const { maxEntries, maxBytes } = this.#options;
+    return entries <= maxEntries && bytes + this.#popularity.bytes <= maxBytes;
+  }
+
   get size(): number {
     return this.#all.length;
   }

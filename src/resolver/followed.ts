@@ -18,7 +18,9 @@ import type { Time } from "../lib/machine.ts";
 import { misplaced } from "../lib/protowire.ts";
 import { Doubts } from "../reading/doubts.ts";
 import type { Bookmarks } from "./bookmarks.ts";
+import type { Weight } from "./bounded-cache.ts";
 import type { WatchDelta, WatchMessage } from "./codec.ts";
+import { Sizes } from "./sizes.ts";
 
 const NOTHING = new Prefixes([]);
 /**
@@ -34,6 +36,13 @@ export class FollowedWatch {
   except: Prefixes;
   /** Whether `place` stays where it is, because what is excepted is fetched again by another watch. */
   isFrozen = false;
+  /** What its first snapshot brought so far; all that it brings where that was counted before. */
+  readonly sizes: Sizes;
+  /**
+   * What becomes of the first snapshot. `counted`: it is not kept, but its size is known when it ends. `whole`: its size is known. `admitted`: its size was known,
+   * and there is room for it.
+   */
+  admission: "kept" | "counted" | "whole" | "admitted" = "kept";
   /** Whether its first snapshot has arrived whole. Before that its namespaces are unknown, not empty. */
   isComplete = false;
   /** Snapshots of everything that arrived whole. */
@@ -58,6 +67,12 @@ export class FollowedWatch {
     this.prefixes = prefixes;
     this.except = except;
     this.doubts = doubts;
+    this.sizes = new Sizes(prefixes);
+  }
+
+  /** Whether what arrives is not kept. */
+  get isCounting(): boolean {
+    return this.admission === "counted" || this.admission === "whole";
   }
 
   /** A watch that goes on from here for fewer namespaces. */
@@ -163,8 +178,13 @@ export class Followed {
     if (snapshot === SNAPSHOT.BEGIN) {
       watch.staged = { namespaces: replaces.length === 0 ? undefined : replaces, seen: new Set() };
       this.#options.bookmarks.clear();
+      if (watch.admission !== "admitted") watch.sizes.clear();
     } else if (snapshot !== SNAPSHOT.NONE && watch.staged === undefined) throw misplaced("a snapshot that goes on before it began");
     for (const delta of deltas) this.#change(watch, delta, time);
+    if (watch.isCounting) {
+      if (snapshot === SNAPSHOT.END) watch.admission = "whole";
+      return;
+    }
     if (snapshot === SNAPSHOT.END) this.#end(watch, time);
     if (watch.staged !== undefined || place === undefined || watch.isFrozen) return;
     if (watch.doubts.isDoubtful) {
@@ -189,6 +209,17 @@ export class Followed {
       replica.withdraw(stored, time);
     }
     bookmarks.clear();
+  }
+
+  /** How much is held of these namespaces. Cost: all that is held. */
+  sizeOf(isIn: (namespace: string) => boolean): Weight {
+    const known = new Map<string, boolean>();
+    const entries = this.#entries((namespace) => {
+      const is = known.get(namespace) ?? isIn(namespace);
+      known.set(namespace, is);
+      return is;
+    });
+    return { entries: entries.length, bytes: entries.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0) };
   }
 
   /** Lets the entries of these keys go, of which nobody was told. */
@@ -219,6 +250,8 @@ export class Followed {
     if (!watch.prefixes.covers(stamped.namespace)) throw misplaced(`an entry of ${stamped.namespace}, which this watch does not ask for`);
     if (stamped.scope === SCOPE.LOCAL) throw misplaced("a LOCAL entry");
     if (watch.except.covers(stamped.namespace)) return;
+    if (!watch.isComplete && watch.admission !== "admitted") watch.sizes.add(stamped.namespace, entry.length);
+    if (watch.isCounting) return;
     watch.staged?.seen.add(stamped.key);
     watch.doubts.hear(stamped.key);
     watch.doubts.tell(stamped.key);
@@ -237,7 +270,7 @@ export class Followed {
     const { replica, onChange, onTold } = this.#options;
     const { key, text, cause } = change;
     if (!watch.prefixes.covers(key.namespace)) throw misplaced(`a key of ${key.namespace}, which this watch does not ask for`);
-    if (watch.except.covers(key.namespace)) return;
+    if (watch.except.covers(key.namespace) || watch.isCounting) return;
     watch.doubts.hear(text);
     watch.doubts.tell(text);
     this.#touch({ key: text, namespace: key.namespace });

@@ -191,6 +191,23 @@ export class Following {
     return least;
   }
 
+  /** What is below a prefix does not fit: it is not followed for a minute. Returns false for what is configured. */
+  refuse(prefix: string, monoMs: number): boolean {
+    if (!this.isUnconfigured(prefix)) return false;
+    if (this.#watched.has(prefix)) this.#refused.set(prefix, monoMs + NO_ROOM_MS);
+    this.hasNoRoom(prefix, monoMs);
+    this.#change();
+    return true;
+  }
+
+  /** Prefixes in the order in which they are to find room: configured ones, watched ones from the oldest, and those that are asked for, the largest share first. */
+  inOrder(prefixes: readonly string[], shareOf: (namespace: string) => number): readonly string[] {
+    const isConfigured = (prefix: string) => !this.isUnconfigured(prefix);
+    const watched = [...this.#watched.keys()].filter((prefix) => prefixes.includes(prefix) && !isConfigured(prefix));
+    const rest = prefixes.filter((prefix) => !isConfigured(prefix) && !watched.includes(prefix));
+    return [...prefixes.filter(isConfigured), ...watched, ...rest.toSorted((a, b) => shareOf(b) - shareOf(a))];
+  }
+
   /** There is no room for what callers watch: what was watched last, and nobody configured, is not followed for a minute. Returns false if there is nothing. */
   refuseNewest(monoMs: number): boolean {
     const newest = [...this.#watched.keys()].findLast((prefix) => this.isUnconfigured(prefix) && !this.#refused.has(prefix));

@@ -443,11 +443,11 @@ export class ResolverMachine {
 
   /** Lets go what there is no room for. Where what is configured does not fit, what is held whole stays as it is, and nothing is followed for a while. */
   #fit(time: Time, out: Out): void {
-    // What is fetched again takes the place of what is held, and until it is there nothing can be let go.
-    if (this.#watches.isFetchingAgain) return;
+    if (this.#watches.isReplacing) return;
     let fit = this.#room.fit(time);
     for (; fit === "less"; fit = this.#room.fit(time)) this.#watches.wantLess(this.#wanted, time, out);
     if (fit === "fits") return;
+    if (fit === "admitted") return this.#watches.admit(out);
     this.#fault = fullFault(this.#options);
     this.#fullUntilMonoMs = time.monoMs + FULL_MS;
   }

@@ -8,7 +8,7 @@ import type { Time } from "../lib/machine.ts";
 import type { Bookmarks } from "./bookmarks.ts";
 import type { BoundedCache, Weight } from "./bounded-cache.ts";
 import { type Fetched, type FetchedName, RECORD_BYTES } from "./fetched.ts";
-import type { Followed } from "./followed.ts";
+import type { Followed, FollowedWatch } from "./followed.ts";
 import type { Following } from "./following.ts";
 import type { HeldEntries } from "./held-entries.ts";
 import type { Watches } from "./watches.ts";
@@ -24,8 +24,11 @@ export interface RoomParts {
   readonly cache: BoundedCache<FetchedName>;
 }
 
-/** Whether everything fits. `less`: less is to be followed from now on. `full`: what is configured does not fit, though there is nothing else. */
-export type Fit = "fits" | "less" | "full";
+/**
+ * Whether everything fits. `less`: less is to be followed from now on. `full`: what is configured does not fit, though there is nothing else. `admitted`: there
+ * is room for what was counted, which is to be fetched now.
+ */
+export type Fit = "fits" | "less" | "full" | "admitted";
 
 /** Held entries may be one in so many of all that may be kept. */
 export const HELD_PART = 10;
@@ -40,6 +43,8 @@ const COLLECTED_AT_A_TIME = 10_000;
 
 export class Room {
   readonly parts: RoomParts;
+  /** What may not go for what is being counted, as it was when that began. */
+  #kept: Weight = { entries: 0, bytes: 0 };
 
   constructor(parts: RoomParts) {
     this.parts = parts;
@@ -52,13 +57,30 @@ export class Room {
     return !cache.isOver;
   }
 
-  /** Lets go what there is no room for, one thing at a time where that is followed. HOT: once a message of the upstream; where all fits it costs some sums. */
+  /**
+   * Lets go what there is no room for, one thing at a time where that is followed. Nothing goes for what is followed anew before it is known how much that is.
+   * HOT: once a message of the upstream; where all fits it costs some sums.
+   */
   fit(time: Time): Fit {
-    const { cache, following, held, replica } = this.parts;
+    const { cache, following, held, replica, watches } = this.parts;
+    const { arriving } = watches;
+    if (arriving?.isCounting === true) {
+      const fit = this.#fitCounted(arriving, time);
+      if (fit !== "fits") return fit;
+    }
     this.#reserve();
     if (!cache.isOver) return "fits";
     replica.collect(time, COLLECTED_AT_A_TIME, "count");
     this.#reserve();
+    if (cache.isOver && arriving?.admission === "kept") {
+      watches.count(time);
+      this.#kept = this.#pinnedWeight();
+      for (let count = -1; count !== replica.tombstoneCount; ) {
+        count = replica.tombstoneCount;
+        replica.collect(time, COLLECTED_AT_A_TIME, "count");
+      }
+      this.#reserve();
+    }
     while (cache.isOver) {
       const namespace = following.leastAsked((name) => this.#shareOf(name));
       if (cache.evict(namespace === undefined ? Number.POSITIVE_INFINITY : this.#shareOf(namespace))) continue;
@@ -71,6 +93,26 @@ export class Room {
       return following.refuseNewest(time.monoMs) ? "less" : "full";
     }
     return "fits";
+  }
+
+  /** Whether there may be room for what is being counted, when everything goes that may. What has none is refused, and nothing has gone for it. */
+  #fitCounted(arriving: FollowedWatch, time: Time): Fit {
+    const { cache, following } = this.parts;
+    const { sizes, prefixes } = arriving;
+    let sum = this.#kept;
+    for (const prefix of following.inOrder(prefixes.list, (namespace) => this.#shareOf(namespace))) {
+      const { entries, bytes } = sizes.of(prefix);
+      sum = { entries: sum.entries + entries, bytes: sum.bytes + bytes + entries * (RECORD_BYTES + KEY_BYTES) };
+      if (!cache.couldHold(sum)) return following.refuse(prefix, time.monoMs) ? "less" : "full";
+    }
+    return arriving.admission === "whole" ? "admitted" : "fits";
+  }
+
+  /** Of what is configured or watched, and of what goes with it. */
+  #pinnedWeight(): Weight {
+    const { followed, following, watches, bookmarks } = this.parts;
+    const { entries, bytes } = followed.sizeOf((namespace) => following.isPinned(namespace));
+    return { entries, bytes: bytes + entries * RECORD_BYTES + watches.notedCount * KEY_BYTES + bookmarks.bytes };
   }
 
   #reserve(): void {
@@ -96,8 +138,10 @@ export class Room {
 
   /** How often a namespace was asked for lately, for each of its entries. */
   #shareOf(namespace: string): number {
-    const { cache, replica } = this.parts;
-    return cache.asksOf(namespace) / Math.max(1, replica.lookup.namespaceCount(namespace));
+    const { cache, replica, watches } = this.parts;
+    // Of what arrives more is known than is here.
+    const entryCount = Math.max(1, replica.lookup.namespaceCount(namespace), watches.arriving?.sizes.of(namespace).entries ?? 0);
+    return cache.asksOf(namespace) / entryCount;
   }
 }
 

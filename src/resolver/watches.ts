@@ -130,9 +130,38 @@ export class Watches {
     this.#adjust(time, out);
   }
 
+  /** The watch of something new whose first snapshot arrives. Undefined if there is none. */
+  get arriving(): FollowedWatch | undefined {
+    if (this.#isRefetch) return undefined;
+    const watch = this.#extra?.watch ?? this.#main?.watch;
+    return watch?.isComplete === false ? watch : undefined;
+  }
+
+  /** There is no free room for what arrives: it is only counted, from its begin to its end, and what is here of it is let go. */
+  count(time: Time): void {
+    const watch = this.arriving;
+    if (watch === undefined) return;
+    watch.admission = "counted";
+    watch.staged?.seen.clear();
+    this.#followed.drop(watch.prefixes, watch === this.#main?.watch ? NOTHING : (this.#main?.watch.prefixes ?? NOTHING), time);
+  }
+
+  /** There is room for what was counted: it is fetched now. */
+  admit(out: WatchOrders): void {
+    const open = this.#extra ?? this.#main;
+    if (open === undefined) return;
+    open.watch.admission = "admitted";
+    this.#again(open, out);
+  }
+
+  /** Whether something that is held is being fetched again: what arrives takes its place, and until it is whole nothing can be let go. */
+  get isReplacing(): boolean {
+    return this.#isAnew || (this.#extra !== undefined && this.#isRefetch);
+  }
+
   /** Whether something is to be fetched again that is not there yet. */
   get isFetchingAgain(): boolean {
-    return this.#asked.length > 0 || this.#isAnew || (this.#extra !== undefined && this.#isRefetch);
+    return this.#asked.length > 0 || this.isReplacing;
   }
 
   /** Follows these prefixes from now on. */

@@ -122,6 +122,102 @@ test("what a caller watches takes the room of what is only asked for; what does 
   expect([following.isRefused("large"), heldOf(world), world.machine.isReady]).toEqual([false, 20, true]);
 });
 
+/** Notes from now on how much is held of what is followed, before each message, and how many come. */
+function noted(world: ResolverWorld): { most: number; messageCount: number } {
+  const notes = { most: 0, messageCount: 0 };
+  world.server("a").garble = (bytes) => {
+    notes.most = Math.max(notes.most, heldOf(world));
+    notes.messageCount += 1;
+    return bytes;
+  };
+  return notes;
+}
+
+test.each<{ what: string; namespaces: readonly string[]; others: number }>([
+  { what: "beside what is followed", namespaces: ["svc"], others: 20 },
+  { what: "where nothing else is followed", namespaces: [], others: 0 },
+])("a watch that does not fit is refused before anything has gone for it, $what", ({ namespaces, others }) => {
+  const world = started({ maxEntries: 55, namespaces });
+  putAll(world, keys("rare", 15));
+  if (others > 0) askOften(world, "small", 5);
+  world.run(2 * SECOND);
+  expect([world.ask(name("rare")), heldOf(world)]).toEqual(["told", others]);
+  const notes = noted(world);
+  const { following } = world.machine;
+  following.watch("large");
+  world.run(2 * SECOND);
+  expect(following.isRefused("large")).toBe(true);
+  expect([world.machine.statistics(world.now).evictedCount, world.ask(name("rare")), heldOf(world)]).toEqual([0, "fetched 15", others]);
+  expect(notes.most).toBeLessThanOrEqual(40);
+  expect(world.machine.isReady).toBe(true);
+});
+
+test("a watch that fits when others go is counted first, and then takes no more than it needs", () => {
+  const world = started({ maxEntries: 80 });
+  const rare = ["one", "two", "three", "four"];
+  for (const namespace of rare) putAll(world, keys(namespace, 5));
+  world.run(SECOND);
+  for (const namespace of rare) world.ask(name(namespace));
+  const notes = noted(world);
+  const { snapshotCount } = world.server("a");
+  world.machine.following.watch("large");
+  world.run(2 * SECOND);
+  expect([world.ask(name("large")), heldOf(world), world.machine.statistics(world.now).evictedCount]).toEqual(["followed 60", 70, 2]);
+  expect([world.server("a").snapshotCount - snapshotCount, notes.most <= 70]).toEqual([2, true]);
+});
+
+test("of several watches that arrive together those that fit are followed, the oldest first, and nothing goes for the others", () => {
+  const world = started({ maxEntries: 40 });
+  for (const namespace of ["early", "late"]) putAll(world, keys(namespace, 15));
+  putAll(world, keys("rare", 3));
+  world.run(SECOND);
+  world.ask(name("rare"));
+  const { following } = world.machine;
+  for (const prefix of ["small", "large", "early", "late"]) following.watch(prefix);
+  world.run(3 * SECOND);
+  expect(following.prefixes.list).toEqual(["early", "small", "svc"]);
+  expect(["small", "large", "early", "late"].map((prefix) => following.isRefused(prefix))).toEqual([false, true, false, true]);
+  expect([heldOf(world), world.ask(name("rare"))]).toEqual([35, "fetched 3"]);
+});
+
+test("what is far too large is not counted to its end", () => {
+  const world = started();
+  putAll(world, keys("vast", 300));
+  world.run(SECOND);
+  const notes = noted(world);
+  world.machine.following.watch("vast");
+  world.run(SECOND);
+  expect([world.machine.following.isRefused("vast"), notes.messageCount < 12]).toEqual([true, true]);
+});
+
+test("a resync that waits for a watch to arrive keeps nothing from being refused", () => {
+  const world = started({ maxEntries: 55 });
+  const { following } = world.machine;
+  following.watch("large");
+  const notes = noted(world);
+  const { garble } = world.server("a");
+  let told: readonly (number | string)[] | undefined;
+  world.server("a").garble = (bytes) => {
+    told ??= world.act("resync", "svc");
+    return garble(bytes);
+  };
+  world.run(2 * SECOND);
+  expect([following.isRefused("large"), heldOf(world), told, notes.most <= 55]).toEqual([true, 10, [10], true]);
+});
+
+test("what is asked for often takes the place of nothing that is asked for more, however little of it has arrived", () => {
+  const world = started({ maxEntries: 100 });
+  const rare = Array.from({ length: 40 }, (_, i) => `rare-${i}`);
+  for (const namespace of rare) putAll(world, keys(namespace, 2));
+  putAll(world, keys("wide", 90, "many"));
+  world.run(SECOND);
+  for (let n = 0; n < 3; n++) for (const namespace of rare) world.ask(name(namespace));
+  askOften(world, "wide", 120);
+  world.run(2 * SECOND);
+  expect(world.machine.following.prefixes.list).not.toContain("wide");
+  expect(world.machine.statistics(world.now).evictedCount).toBe(0);
+});
+
 test("when what is configured does not fit it is not ready, says why, holds nothing of it, and is ready when it fits", () => {
   const world = new ResolverWorld(["a"], { maxEntries: 40 });
   const list = keys("svc", 60);
