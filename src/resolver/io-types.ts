@@ -70,6 +70,8 @@ export type ResolverOrder =
 export interface Asked {
   /** What is fetched may not be older, in ms; it is asked for again otherwise. Absent: as old as it may be served. */
   readonly maxAgeMs?: number | undefined;
+  /** Whether the same call asked for another name of the namespace before: the namespace counts as asked for once. */
+  readonly isFurther?: boolean | undefined;
 }
 
 /** Where an answer comes from, and how good it is. */

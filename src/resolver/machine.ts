@@ -307,13 +307,10 @@ export class ResolverMachine {
     told: (outcome: Outcome<readonly CatalogRecord[]>) => void,
     time: Time,
     out: Out,
-    { maxAgeMs = NEVER }: Asked = {},
+    { maxAgeMs = NEVER, isFurther = false }: Asked = {},
   ): Answer | undefined {
     const { namespace } = name;
-    this.#cache.ask(namespace);
-    const { prefixes } = this.following;
-    this.following.ask(namespace, time.monoMs);
-    if (this.following.prefixes !== prefixes) this.#want(time, out);
+    if (!isFurther) this.#askedFor(namespace, time, out);
     if (this.isComplete(namespace) && this.#freshness.ageMs(time) <= maxAgeMs) {
       const answer = this.followedAnswer(time, (held) => held === namespace);
       this.counts.hit(answer);
@@ -327,6 +324,13 @@ export class ResolverMachine {
     if (isOver && upstream !== undefined && !this.#fetched.isBusy) this.#fetch(name, () => {}, upstream, out);
     this.counts.hit({ isStale, isNegative: known.name.content.length === 0 });
     return { source: "fetched", isStale, ageMs: known.ageMs };
+  }
+
+  #askedFor(namespace: string, time: Time, out: Out): void {
+    this.#cache.ask(namespace);
+    const { prefixes } = this.following;
+    this.following.ask(namespace, time.monoMs);
+    if (this.following.prefixes !== prefixes) this.#want(time, out);
   }
 
   statistics(time: Time): ResolverStatistics {

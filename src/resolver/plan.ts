@@ -21,7 +21,7 @@ export function planOf(filter: Filter, isComplete: (namespace: string) => boolea
   const asked = namespace === "" ? prefix : namespace;
   const below = resolved === undefined || asked !== "" ? [asked] : resolved.list;
   if (below.every(isComplete)) return { from: "followed" };
-  const kinds = KINDS.filter((kind) => (kindMask & (1 << kind)) !== 0);
+  const kinds = KINDS.filter((kind) => kindMask === 0 || (kindMask & (1 << kind)) !== 0);
   const count = kinds.length * names.length;
   if (namespace === "" || count === 0 || count > MAX_NAMES || resolved?.covers(namespace) === false) return { from: "upstream" };
   return { from: "names", names: kinds.flatMap((kind: Kind) => names.map((name) => ({ kind, namespace, name }))) };

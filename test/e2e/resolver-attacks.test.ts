@@ -7,7 +7,7 @@ import { createClient, type Interceptor } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { EntryKind, Scope } from "../../gen/waymark/catalog/v1/entry_pb.js";
-import { Snapshot } from "../../gen/waymark/catalog/v1/watch_pb.js";
+import { Snapshot, Source } from "../../gen/waymark/catalog/v1/watch_pb.js";
 import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { PolicyService } from "../../gen/waymark/policy/v1/policy_pb.js";
 import { ResolverService } from "../../gen/waymark/resolver/v1/resolver_pb.js";
@@ -167,6 +167,18 @@ test("the cursor of a fetched answer leads a watch to a snapshot, since nobody t
     expect(snapshot).not.toBe(Snapshot.UNSPECIFIED);
     break;
   }
+});
+
+test("names without a kind are asked for by name, once for all who ask, and one call is no reason to follow the namespace", async () => {
+  const stats = async () => createClient(ResolverService, transportAt(edge, "admin")).cacheStats({});
+  const before = await stats();
+  const request = { namespace: "veiled", names: ["other", "secret"] };
+  for (let n = 0; n < 2; n++) {
+    const { items, source } = await discoveryAt(edge, "red").catalogQuery(request);
+    expect([items.length, source]).toEqual([1, Source.FETCHED]);
+  }
+  const after = await stats();
+  expect([after.hits - before.hits, after.misses - before.misses]).toEqual([12n, 12n]);
 });
 
 test("what was fetched follows a new policy at once, in what it hides and in what it shows", async () => {

@@ -59,6 +59,15 @@ test("a name that is nowhere is fetched once, and its absence is known for a whi
   expect([world.ask(none), world.server("a").fetchCount]).toEqual(["told", 2]);
 });
 
+test("a call that asks for many names of a namespace asks for it once", () => {
+  const world = started();
+  for (let call = 0; call < 3; call++)
+    for (let n = 0; n < 10; n++) world.machine.ask({ ...OTHER, name: `n${n}` }, () => {}, world.now, [], { isFurther: n > 0 });
+  expect(world.machine.following.prefixes.list).toEqual(["svc"]);
+  world.ask(OTHER);
+  expect(world.machine.following.prefixes.list).toEqual(["other", "svc"]);
+});
+
 test("a namespace that is asked for often is followed from then on", () => {
   const world = started();
   for (let n = 0; n < 5; n++) world.ask(OTHER);

@@ -25,7 +25,18 @@ test.each<{ what: string; filter: Partial<Filter>; want: string }>([
     filter: { namespace: "other", names: ["a", "b"], kindMask: SERVICE | TOPIC },
     want: `names 1 other a, 1 other b, ${KIND.TOPIC} other a, ${KIND.TOPIC} other b`,
   },
-  { what: "a name of any kind elsewhere", filter: { namespace: "other", names: ["db"] }, want: "upstream" },
+  {
+    what: "a name of any kind elsewhere",
+    filter: { namespace: "other", names: ["db"] },
+    want: `names ${Object.values(KIND)
+      .map((kind) => `${kind} other db`)
+      .join(", ")}`,
+  },
+  {
+    what: "too many names of any kind elsewhere",
+    filter: { namespace: "other", names: Array.from({ length: 17 }, (_, i) => `n${i}`) },
+    want: "upstream",
+  },
   { what: "a whole namespace elsewhere", filter: { namespace: "other", kindMask: SERVICE }, want: "upstream" },
   {
     what: "too many names elsewhere",

@@ -203,9 +203,9 @@ class ResolvingReads {
       if (error !== undefined) waiting.reject(tooStale(error, maxAgeMs));
       else if (waitCount === 0) settle(waiting, () => this.#arrived(names, missing, known, context, answer));
     };
-    for (const name of names) {
+    for (const [i, name] of names.entries()) {
       waitCount += 1;
-      const found = this.#ports.ask(name, { maxAgeMs }, told);
+      const found = this.#ports.ask(name, { maxAgeMs, isFurther: i > 0 }, told);
       if (found === undefined) missing.push(name);
       else {
         waitCount -= 1;
