@@ -116,9 +116,10 @@ export class ResolverMachine {
     this.#cache = new BoundedCache({ maxEntries, maxBytes, worthOf, onEvicted: (_, name) => this.#fetched.evicted(name), random });
     this.#fetched = new Fetched({ slab, stamper, cache: this.#cache, ttls, maxStaleMs });
     this.#followed = new Followed({ replica, bookmarks: this.bookmarks, stamper, onChange: this.#held, onTold: this.#fetched });
-    this.#watches = new Watches(this.#followed, this.bookmarks, (why) => {
+    const onSnapshot = (why: "gap" | "policy") => {
       this.#acts.resyncs[why] += 1;
-    });
+    };
+    this.#watches = new Watches(this.#followed, this.bookmarks, { onSnapshot });
     this.#lists = { followed: [lookup], followedAndHeld: [lookup, this.#held.lookup], fetched: [this.#fetched.lookup] };
     const asksOf = (namespace: string) => this.#cache.asksOf(namespace);
     this.following = new Following({ configured: options.namespaces, maxWatches: options.maxWatches, asksOf });
@@ -185,7 +186,7 @@ export class ResolverMachine {
   nextDeadlineMs(): number {
     const ownMs = Math.min(this.#digests.nextDeadlineMs(), this.#acts.nextDeadlineMs(), this.#held.nextDeadlineMs());
     // What waits for its turn comes with what is tried before it.
-    const refusedMonoMs = this.#watches.isOpening ? NEVER : this.#refusals.nextDeadlineMs();
+    const refusedMonoMs = this.#refusals.isEmpty || this.#watches.isOpening ? NEVER : this.#refusals.nextDeadlineMs();
     const fullMonoMs = this.#isFull ? this.#fullUntilMonoMs : NEVER;
     return Math.min(
       this.upstreams.nextDeadlineMs(),
@@ -195,6 +196,7 @@ export class ResolverMachine {
       this.#deadMonoMs,
       fullMonoMs,
       refusedMonoMs,
+      this.#watches.nextDeadlineMs(),
     );
   }
 
@@ -571,7 +573,8 @@ export class ResolverMachine {
   #want(time: Time, out: Out): void {
     const wasOpen = this.#watches.isOpen;
     this.#watches.want(this.#wanted, time, out);
-    if (!this.#watches.isOpening && this.#refusals.release(time.monoMs)) this.#watches.want(this.#wanted, time, out);
+    if (!this.#refusals.isEmpty && !this.#watches.isOpening && this.#refusals.release(time.monoMs))
+      this.#watches.want(this.#wanted, time, out);
     // Until now there was nothing to say.
     if (!wasOpen && this.#watches.isOpen) this.#openedMonoMs = time.monoMs;
   }

@@ -35,6 +35,11 @@ export class PrefixRefusals {
     this.#random = random;
   }
 
+  /** Whether nothing is refused. */
+  get isEmpty(): boolean {
+    return this.#groups.length === 0;
+  }
+
   /** Another upstream is used, which has refused nothing yet. */
   clear(): void {
     this.#groups = [];
@@ -70,9 +75,8 @@ export class PrefixRefusals {
     this.#accessCount = 0;
   }
 
-  /** Tries one more group. To be called while no other one is tried. Returns false if none is due. HOT: once a message of the upstream. */
+  /** Tries one more group. To be called while no other one is tried. Returns false if none is due. */
   release(monoMs: number): boolean {
-    if (this.#groups.length === 0) return false;
     const at = this.#groups.findIndex(({ dueMonoMs }) => dueMonoMs <= monoMs);
     if (at < 0) return false;
     this.#groups.splice(at, 1);

@@ -7,10 +7,11 @@ import { Prefixes } from "../catalog/query/prefixes.ts";
 import { SNAPSHOT } from "../catalog/watch/reader.ts";
 import { assert } from "../lib/errors.ts";
 
-import type { Time } from "../lib/machine.ts";
+import { NEVER, type Time } from "../lib/machine.ts";
 import { type Bookmarks, earlierOf } from "./bookmarks.ts";
 import type { WatchMessage } from "./codec.ts";
 import { type Followed, FollowedWatch } from "./followed.ts";
+import { Pace } from "./pace.ts";
 
 /** A stream of an upstream, by its number: streams that were closed may still say something. */
 export type StreamNumber = number;
@@ -40,6 +41,12 @@ interface Open {
 
 const NOTHING = new Prefixes([]);
 
+export interface WatchesOptions {
+  /** Is told of each snapshot that nobody asked for: because a policy changed, or because the upstream cannot go on from where we are. */
+  readonly onSnapshot?: (why: "policy" | "gap") => void;
+  readonly pace?: Pace;
+}
+
 export class Watches {
   readonly #followed: Followed;
   readonly #bookmarks: Bookmarks;
@@ -50,6 +57,7 @@ export class Watches {
   /** Of what is followed anew, until its snapshot is there. */
   #extra: Open | undefined;
   #streamCount = 0;
+  readonly #pace: Pace;
   /** How often something that was followed and there was let go. */
   letGoCount = 0;
   /** Whether `#extra` fetches again what `#main` follows. */
@@ -61,8 +69,8 @@ export class Watches {
   /** The watch that begins anew because everything was to be fetched again, and the snapshots that it had before. */
   #anew: { readonly watch: FollowedWatch; readonly snapshotCount: number } | undefined;
 
-  /** `onSnapshot` is told of each snapshot that nobody asked for: because a policy changed, or because the upstream cannot go on from where we are. */
-  constructor(followed: Followed, bookmarks: Bookmarks, onSnapshot: (why: "policy" | "gap") => void = () => {}) {
+  constructor(followed: Followed, bookmarks: Bookmarks, { onSnapshot = () => {}, pace = new Pace() }: WatchesOptions = {}) {
+    this.#pace = pace;
     this.#followed = followed;
     this.#bookmarks = bookmarks;
     this.#onSnapshot = onSnapshot;
@@ -105,6 +113,16 @@ export class Watches {
   restore(watch: FollowedWatch): void {
     assert(this.#upstream === undefined && this.#main === undefined, "a copy is restored before anything is followed");
     this.#left = watch;
+  }
+
+  /** Monotonic ms at which more may be changed of what is followed. */
+  nextDeadlineMs(): number {
+    return this.#upstream === undefined ? NEVER : this.#pace.dueMonoMs;
+  }
+
+  /** What is wanted no more is let go soon. Otherwise it stays for some seconds, because it may be wanted again. */
+  letGo(): void {
+    this.#pace.hurry();
   }
 
   /** Number of the next stream. Others, who open streams of their own, take theirs here. */
@@ -253,9 +271,9 @@ export class Watches {
     return main.watch.prefixes.list;
   }
 
-  /** Whether something is about to be followed of which no snapshot is there yet. */
+  /** Whether something is wanted of which no snapshot is there yet. */
   get isOpening(): boolean {
-    return (this.#main !== undefined && !this.#main.watch.isComplete) || this.#extra !== undefined;
+    return this.#upstream !== undefined && (this.#extra !== undefined || !this.isWhole);
   }
 
   get #isAnew(): boolean {
@@ -285,10 +303,13 @@ export class Watches {
 
   /** Brings what is open in line with what is wanted. */
   #adjust(time: Time, out: WatchOrders): void {
+    this.#pace.dueMonoMs = NEVER;
     if (this.#upstream === undefined) return;
-    if (this.#main === undefined && (this.#left !== undefined || this.#wanted.list.length > 0))
+    const isBeginning = this.#main === undefined && (this.#left !== undefined || this.#wanted.list.length > 0);
+    if (isBeginning && this.#pace.take(time.monoMs)) {
       this.#main = this.#begin(this.#left ?? new FollowedWatch(this.#wanted), out);
-    this.#left = undefined;
+      this.#left = undefined;
+    }
     const [main, extra] = [this.#main, this.#extra];
     // Places of two upstreams cannot be compared.
     if (main?.watch.isPlaced === true && extra?.watch.isComplete === true) {
@@ -307,12 +328,15 @@ export class Watches {
 
   /** Changes the prefixes of the one watch that is open, whose first snapshot is there. */
   #change({ watch, stream }: Open, time: Time, out: WatchOrders): void {
+    const { list } = watch.prefixes;
     const added = this.#wanted.list.filter((prefix) => !watch.prefixes.covers(prefix));
-    if (added.length > 0) {
+    const unwantedCount = list.reduce((count, prefix) => count + Number(!this.#wanted.covers(prefix)), 0);
+    const change = this.#pace.next({ followedCount: list.length, unwantedCount, addedCount: added.length }, time.monoMs);
+    if (change === "add") {
       this.#extra = this.#begin(new FollowedWatch(new Prefixes(added), { except: watch.prefixes }), out);
       return;
     }
-    if (watch.prefixes.list.every((prefix) => this.#wanted.covers(prefix))) this.#refetch({ watch, stream }, out);
+    if (change === undefined) this.#refetch({ watch, stream }, out);
     else this.#narrow({ watch, stream }, time, out);
   }
 
@@ -325,9 +349,9 @@ export class Watches {
     out.push({ kind: "close", stream });
     if (kept.list.length > 0) this.#main = this.#replace(watch.narrowed(kept), out);
     else {
-      this.#main = undefined;
       this.#asked = [];
       this.#anew = undefined;
+      this.#main = this.#wanted.list.length > 0 ? this.#begin(new FollowedWatch(this.#wanted), out) : undefined;
     }
   }
 

@@ -365,13 +365,13 @@ test.each([
   Object.assign(a, { refused, refusal });
   for (const key of [DB1, OTHER1]) world.put("a", key);
   const followed = () => namespaces.filter((namespace) => !world.machine.isComplete(namespace));
-  world.run(5 * SECOND);
+  world.run(12 * SECOND);
   expect([world.machine.upstreams.current, followed()]).toEqual(["a", refused]);
   a.refused = [];
   world.run(MINUTE);
   expect(followed()).toEqual([]);
   Object.assign(a, { refused, breaks: true });
-  world.run(10 * SECOND);
+  world.run(12 * SECOND);
   expect([world.machine.upstreams.current, followed()]).toEqual(["a", refused]);
   expect(world.machine.bookmarks.isAtBookmark).toBe(true);
 });
@@ -392,6 +392,47 @@ test("an upstream that refuses everything is left", () => {
   world.put("a", DB1);
   world.run(20 * SECOND);
   expect([world.machine.upstreams.current, world.ask(DB)]).toEqual(["b", "followed 1"]);
+});
+
+test("ever new namespaces that are wanted for a moment cost the upstream few streams, and each of them is there in time", () => {
+  const world = started();
+  const a = world.server("a");
+  const before = a.watchCount;
+  const waits: number[] = [];
+  const open = new Map<string, number>();
+  for (let n = 0; n < 600; n++) {
+    const namespace = `flood${n}`;
+    world.machine.following.watch(namespace);
+    open.set(namespace, n);
+    world.run(100);
+    for (const [one, since] of open) {
+      if (!world.machine.isComplete(one)) continue;
+      waits.push(n - since);
+      open.delete(one);
+      world.machine.following.unwatch(one);
+    }
+  }
+  for (const one of open.keys()) world.machine.following.unwatch(one);
+  // One in half a second, each with a watch of its own and one for all.
+  expect(a.watchCount - before).toBeLessThan(260);
+  expect([waits.length > 580, Math.max(...waits) <= 12]).toEqual([true, true]);
+  world.run(10 * SECOND);
+  expect([world.machine.isComplete("flood0"), world.machine.isComplete("flood599"), world.ask(DB)]).toEqual([false, false, "followed 2"]);
+});
+
+test("a namespace that is wanted again soon is not fetched again", () => {
+  const world = started();
+  const a = world.server("a");
+  world.machine.following.watch("other");
+  world.run(SECOND);
+  const before = a.watchCount;
+  for (let n = 0; n < 20; n++) {
+    world.machine.following.unwatch("other");
+    world.run(300);
+    world.machine.following.watch("other");
+    world.run(100);
+  }
+  expect([a.watchCount, world.machine.isComplete("other")]).toEqual([before, true]);
 });
 
 test("while it lacks a policy of which it heard it is not ready", () => {

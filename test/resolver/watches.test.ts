@@ -18,6 +18,7 @@ import type { Time } from "../../src/lib/machine.ts";
 import { Bookmarks } from "../../src/resolver/bookmarks.ts";
 import { readWatchMessage } from "../../src/resolver/codec.ts";
 import { Followed } from "../../src/resolver/followed.ts";
+import { Pace } from "../../src/resolver/pace.ts";
 import { Watches, type WatchOrder } from "../../src/resolver/watches.ts";
 import { DiscoveryBytes } from "../../src/services/discovery/response-bytes.ts";
 import { NEW } from "../fakes/ages.ts";
@@ -53,7 +54,7 @@ class World {
     onChange: NOBODY,
     onTold: NOBODY,
   });
-  readonly watches = new Watches(this.#followed, this.#bookmarks);
+  readonly watches = new Watches(this.#followed, this.#bookmarks, { pace: new Pace({ intervalMs: 0, lingerMs: 0 }) });
   readonly streams = new Map<number, Stream>();
   wanted: readonly string[] = [];
   checkedCount = 0;

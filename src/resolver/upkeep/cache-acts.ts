@@ -123,10 +123,11 @@ export class CacheActs {
   }
 
   #evict(prefixes: Prefixes): number {
-    const { fetched, following, lookup } = this.#parts;
+    const { fetched, following, lookup, watches } = this.#parts;
     const fetchedCount = fetched.drop(prefixes);
     const before = following.prefixes;
     following.evict(prefixes);
+    watches.letGo();
     const isGone = (namespace: string) => before.covers(namespace) && !following.prefixes.covers(namespace);
     return fetchedCount + countIn(lookup, isGone);
   }
