@@ -161,6 +161,9 @@ test("a caller that may not see a namespace causes no fetch there", async () => 
 
 test("the cursor of a fetched answer leads a watch to a snapshot, since nobody told the resolver of changes there", async () => {
   const job = { namespace: "svc.more", name: "job" };
+  // A scrape of everything made it follow that for some seconds. A query of a prefix is no ask that would make it follow.
+  const byPrefix = { namespacePrefix: job.namespace };
+  await until("it is followed no more", async () => (await discoveryAt(edge, "blue").catalogQuery(byPrefix)).source === Source.FETCHED);
   const { cursor } = await createClient(ResolverService, transportAt(edge, "blue")).resolve(job);
   const request = { namespace: job.namespace, names: [job.name], kinds: [EntryKind.SERVICE], cursor };
   for await (const { snapshot } of discoveryAt(edge, "blue").catalogWatch(request)) {
