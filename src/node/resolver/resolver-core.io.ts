@@ -16,6 +16,7 @@ import { GENERATIONS_PER_S } from "../../fabric/membership/local-member.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
+import { draining } from "../../server/call-end.ts";
 import type { ReadyCheck } from "../../server/http-routes.ts";
 import { admitted } from "../../services/admission.ts";
 import { auditHandlers } from "../../services/audit.ts";
@@ -280,7 +281,12 @@ export class ResolverCore implements Component {
       callBytes: (method, request) => this.#callBytes(method, request),
       garbled: (upstream, fault) => this.driver.input({ kind: "garbled", upstream, fault }),
       adjust: () => this.driver.input({ kind: "tick" }),
-      until: (isSo, withinMs) => this.#waits.until(isSo, withinMs),
+      until: async (isSo, withinMs) => {
+        const isReached = await this.#waits.until(isSo, withinMs);
+        // Another server has it, and waiting here is of no use.
+        if (!isReached && this.isDraining) throw draining();
+        return isReached;
+      },
     };
   }
 

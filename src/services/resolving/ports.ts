@@ -32,7 +32,7 @@ export interface ResolverPorts {
   readonly garbled: (upstream: string, fault: string) => void;
   /** What is to be followed has changed. */
   adjust(): void;
-  /** Resolves with true as soon as it is so, and with false after the time. */
+  /** Resolves with true as soon as it is so, and with false after the time. Rejects with `draining` when this process stops. */
   until(isSo: () => boolean, withinMs: number): Promise<boolean>;
 }
 
