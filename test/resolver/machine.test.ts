@@ -22,6 +22,12 @@ const OTHER1 = KEYS[12]!;
 const SECOND = 1000;
 const MINUTE = 60 * SECOND;
 
+/** A prefix is wanted no more, and does not stay for some seconds: an evict lets go whatever stays. */
+function letGo(world: ResolverWorld, prefix: string): void {
+  world.machine.following.unwatch(prefix);
+  world.act("evict", "nothing.here");
+}
+
 function started(...names: readonly string[]): ResolverWorld {
   const world = new ResolverWorld(names.length === 0 ? ["a"] : names);
   const [first = "a"] = names;
@@ -295,7 +301,7 @@ test.each(["told of it", "told without it by a snapshot"])(
     if (how === "told of it") change();
     expect([world.ask(OTHER), world.ask(absent)]).toEqual(["followed 0", "followed 1"]);
     expect(world.machine.letGoCount).toBe(0);
-    world.machine.following.unwatch("other");
+    letGo(world, "other");
     world.run(200);
     expect(world.machine.letGoCount).toBe(1);
     expect([world.ask(OTHER), world.ask(absent)]).toEqual(["fetched stale 1", "told"]);
@@ -310,7 +316,7 @@ test("that nothing exists is not said after its put was told, also when no serve
   world.machine.following.watch("other");
   world.put("a", KEYS[14]!);
   world.run(SECOND);
-  world.machine.following.unwatch("other");
+  letGo(world, "other");
   world.run(200);
   world.server("a").isUp = false;
   world.run(200);
@@ -322,7 +328,7 @@ test("an answer that a watch told once more is as fresh as before", () => {
   world.ask(OTHER);
   world.machine.following.watch("other");
   world.run(SECOND);
-  world.machine.following.unwatch("other");
+  letGo(world, "other");
   world.run(200);
   expect([world.ask(OTHER), world.server("a").fetchCount]).toEqual(["fetched 1", 1]);
 });

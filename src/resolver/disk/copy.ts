@@ -125,7 +125,8 @@ function lastBlocks(copied: Copied, gone: ReadonlySet<KeyText>, index: number, t
     savedWallMs: time.wallMs,
     ...(Number.isFinite(ageMs) && { ageMs }),
     prefixes,
-    unconfigured: prefixes.filter((prefix) => copied.following.isUnconfigured(prefix)),
+    // What is followed for some seconds more is not followed again.
+    unconfigured: prefixes.filter((prefix) => copied.following.isUnconfigured(prefix) && copied.following.prefixes.covers(prefix)),
     doubted: place === undefined ? [] : (doubted ?? []),
     gone: goneList,
     policy,
