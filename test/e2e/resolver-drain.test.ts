@@ -18,6 +18,6 @@ test("whoever waits while a resolver stops is told that it is draining, so that 
   const waiting = discovery.namespaceStatus({ namespace: "svc" }).catch((error: unknown) => error);
   await until("the resolver asks its upstream", () => upstream.watchCount > 0);
   const stopped = resolver.stop("SIGTERM");
-  expect(await waiting).toMatchObject({ message: expect.stringContaining("draining") });
+  expect(String(await waiting)).toContain("draining");
   await stopped;
 });
