@@ -95,8 +95,12 @@ const NOBODY: readonly string[] = [];
 /** A little more than the time between two looks for due bookmarks. */
 const BOOKMARK_SLACK_MS = 250;
 
+/** Calls that any copy of the catalog answers. A new one is to say at a resolver, too, how it is judged there (`resolvingHandlers`). */
+export type ReadMethod = "catalogQuery" | "catalogWatch" | "resolve" | "namespaceStatus" | "serverInfo";
+
 /** What a copy of the catalog answers. */
-export interface ReadHandlers extends Required<Pick<Service, "handlers" | "routes">> {
+export interface ReadHandlers extends Required<Pick<Service, "routes">> {
+  readonly handlers: Readonly<Record<ReadMethod, Handler>>;
   /** `Resolve` of ResolverService. */
   readonly resolveName: Handler;
   /** `CatalogQuery` for a caller that has made the filter of the request already. */
@@ -105,7 +109,7 @@ export interface ReadHandlers extends Required<Pick<Service, "handlers" | "route
 
 export function readHandlers(parts: ReadParts): ReadHandlers {
   const methods = new ReadMethods(parts);
-  const handlers: Service["handlers"] = {
+  const handlers: ReadHandlers["handlers"] = {
     catalogQuery: { kind: "unary", handle: (request: CatalogQueryRequest, context) => methods.query(request, context) },
     catalogWatch: { kind: "server_streaming", open: (request: CatalogWatchRequest, context) => methods.watch(request, context) },
     resolve: resolveHandler(parts),

@@ -44,7 +44,7 @@ export class PassedOn {
     this.#peers = new LastAnswers(parts);
   }
 
-  get handlers(): Readonly<Record<string, Handler>> {
+  get handlers(): Readonly<Record<"clusterMap" | "listPeers", Handler>> {
     return {
       clusterMap: { kind: "unary", handle: (request: ClusterMapRequest, context) => this.#clusterMap(request, context) },
       listPeers: { kind: "unary", handle: (request: ListPeersRequest) => this.#listPeers(request) },

@@ -6,7 +6,7 @@ import type { Handler, Service } from "../service.ts";
 const MAX_URLS = 4;
 
 export interface NodeCalls {
-  readonly discovery: Service["handlers"];
+  readonly discovery: Readonly<Record<"register" | "renew" | "keepAlive" | "unregister" | "setMaintenance", Handler>>;
   readonly policy: Service["handlers"];
 }
 

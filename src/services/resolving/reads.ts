@@ -109,12 +109,12 @@ class ResolvingReads {
 
   handlers(): ResolvingHandlers {
     const node = this.#node;
-    const resolve = unary<ResolveRequest>(node.handlers["resolve"]);
-    const status = unary<NamespaceStatusRequest>(node.handlers["namespaceStatus"]);
+    const resolve = unary<ResolveRequest>(node.handlers.resolve);
+    const status = unary<NamespaceStatusRequest>(node.handlers.namespaceStatus);
     const named = unary<NamedRequest>(node.resolveName);
     return {
       handlers: {
-        ...node.handlers,
+        serverInfo: node.handlers.serverInfo,
         catalogQuery: {
           kind: "unary",
           handle: (request: CatalogQueryRequest, context) => this.#whenReady<Said>(request.namespace, () => this.#query(request, context)),
@@ -389,7 +389,7 @@ class ResolvingReads {
 
   // ---- watches ----
   #watch(request: CatalogWatchRequest, context: CallContext): StreamSource {
-    const watch = streaming<CatalogWatchRequest>(this.#node.handlers["catalogWatch"]);
+    const watch = streaming<CatalogWatchRequest>(this.#node.handlers.catalogWatch);
     if (request.forResolver) this.#demandResolver(request.via, context.caller);
     const filter = filterOf(request);
     const caller = this.#viewer(context.caller, request.viewer);

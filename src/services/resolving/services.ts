@@ -40,9 +40,12 @@ export interface ResolverServices {
   readonly policy: Service;
 }
 
+/** Each call of the service has its way here: it is judged and answered, passed on, or refused. Summaries come with regions. */
+type Answered = Exclude<keyof typeof DiscoveryService.method, "summaryQuery" | "summaryWatch">;
+
 export function resolverServices(parts: ResolverServicesParts): ResolverServices {
   const { ports, identity, now, upstreams, cache } = parts;
-  const holders = (namespace: string, context: CallContext) => holdersOf(handlers["catalogQuery"], namespace, context);
+  const holders = (namespace: string, context: CallContext) => holdersOf(handlers.catalogQuery, namespace, context);
   const passedOn = new PassedOn({ ports, servedBy: identity.nodeId, now, holders });
   const { handlers, routes, resolveName } = resolvingHandlers(parts);
   const urls = async (): Promise<readonly string[]> => {
@@ -51,8 +54,9 @@ export function resolverServices(parts: ResolverServicesParts): ResolverServices
   };
   const atNodes = nodeCalls(urls);
   const policy = resolverPolicyReads(parts);
+  const discovery: Readonly<Record<Answered, Handler>> = { ...handlers, ...passedOn.handlers, ...atNodes.discovery };
   return {
-    discovery: { desc: DiscoveryService, handlers: { ...handlers, ...passedOn.handlers, ...atNodes.discovery }, routes },
+    discovery: { desc: DiscoveryService, handlers: discovery, routes },
     resolver: { desc: ResolverService, handlers: { resolve: resolveName, ...cacheHandlers(cache) }, routes: cacheRoutes(cache) },
     policy: {
       desc: PolicyService,
@@ -79,7 +83,7 @@ function resolverPolicyReads({ policies, identity, checkCaughtUp, reads }: Resol
 /** Pages that are read to find the nodes of a namespace. */
 const MAX_HOLDER_PAGES = 100;
 
-async function holdersOf(query: Handler | undefined, namespacePrefix: string, context: CallContext): Promise<ReadonlySet<string>> {
+async function holdersOf(query: Handler, namespacePrefix: string, context: CallContext): Promise<ReadonlySet<string>> {
   const nodes = new Set<string>();
   if (query?.kind !== "unary") return nodes;
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the handler is that of these requests

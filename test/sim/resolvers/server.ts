@@ -92,7 +92,7 @@ export class Server {
   /** A watch of a resolver, or of a client with one prefix. */
   watch({ prefixes, cursor, via, caller = RESOLVER, withDigest = false }: Watched): Source<Sent> {
     const serving = this.#parts.serving();
-    const handler = readHandlers({ ...serving.parts, isReady: () => serving.isWhole(prefixes) }).handlers["catalogWatch"];
+    const handler = readHandlers({ ...serving.parts, isReady: () => serving.isWhole(prefixes) }).handlers.catalogWatch;
     if (handler?.kind !== "server_streaming") throw new Error("no watch");
     if (via !== undefined) serving.parts.checkVia?.(via);
     const [namespacePrefix = ""] = prefixes;
@@ -139,7 +139,7 @@ export class Server {
   /** A page of the answer to a name. */
   fetch({ namespace, name, kind }: InstanceName, pageToken: string, via: readonly string[]): Sent {
     const serving = this.#parts.serving();
-    const handler = readHandlers(serving.parts).handlers["catalogQuery"];
+    const handler = readHandlers(serving.parts).handlers.catalogQuery;
     if (handler?.kind !== "unary") throw new Error("no query");
     const asked = { forResolver: true, via: [...via], namespace, names: [name], kinds: [kind], pageToken, limit: PAGE };
     const time = serving.time();
