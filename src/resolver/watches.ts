@@ -9,9 +9,9 @@ import { assert } from "../lib/errors.ts";
 
 import { NEVER, type Time } from "../lib/machine.ts";
 import { type Bookmarks, earlierOf } from "./bookmarks.ts";
+import { Pace } from "./changes/pace.ts";
 import type { WatchMessage } from "./codec.ts";
 import { type Followed, FollowedWatch } from "./followed.ts";
-import { Pace } from "./pace.ts";
 
 /** A stream of an upstream, by its number: streams that were closed may still say something. */
 export type StreamNumber = number;

@@ -2,7 +2,7 @@
  * How fast a resolver changes what it follows. Each change ends a stream and opens another one, and a server cuts a connection on which streams end too fast, so
  * what is wanted meanwhile comes with the next change (semantics.md, Resolver 14).
  */
-import { NEVER } from "../lib/machine.ts";
+import { NEVER } from "../../lib/machine.ts";
 
 /** Changes that may come at once. */
 const BURST = 8;
