@@ -17,7 +17,7 @@ import { Rng } from "../../src/lib/rng.ts";
 import { ResolverRooms } from "../../src/node/resolver/resolver-rooms.ts";
 import { HISTORY_BOUNDS } from "../../src/policy/versions/engine.ts";
 import type { RestoredCopy } from "../../src/resolver/disk/restoring.ts";
-import type { ResolverInput, ResolverOptions, ResolverOrder } from "../../src/resolver/io-types.ts";
+import type { Answer, Asked, ResolverInput, ResolverOptions, ResolverOrder } from "../../src/resolver/io-types.ts";
 import type { ResolverMachine } from "../../src/resolver/machine.ts";
 import type { WatchRefusal } from "../../src/resolver/refusals.ts";
 import type { CacheAct } from "../../src/resolver/upkeep/cache-acts.ts";
@@ -228,6 +228,14 @@ export class ResolverWorld {
     while (this.#later.length > 0) this.#do(this.#later.shift()!);
     return answer === undefined ? waited : `${answer.source}${answer.isStale ? " stale" : ""} ${length}`;
   }
+
+  /** As the shell asks for a name. What is fetched for it arrives when time passes. */
+  readonly port = (name: InstanceName, asked: Asked, told: (error: WaymarkError | undefined) => void): Answer | undefined => {
+    const out: ResolverOrder[] = [];
+    const answer = this.machine.ask(name, (outcome) => told("error" in outcome ? outcome.error : undefined), this.now, out, asked);
+    this.#carryOut(out);
+    return answer;
+  };
 
   instances(name: InstanceName): readonly string[] {
     const filter = { ...ANY, namespace: name.namespace, names: [name.name], kindMask: 1 << name.kind };

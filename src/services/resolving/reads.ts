@@ -198,14 +198,21 @@ class ResolvingReads {
     // Where a later name is refused at once, nobody waits for those before it.
     waiting.promise.catch(() => {});
     let waitCount = 0;
-    const told = (error: WaymarkError | undefined): void => {
+    // What is not known at all is not too old.
+    const refusal = (error: WaymarkError, name: InstanceName) => (this.#isHere(name) ? tooStale(error, maxAgeMs) : error);
+    const told = (error: WaymarkError | undefined, name: InstanceName): void => {
       waitCount -= 1;
-      if (error !== undefined) waiting.reject(tooStale(error, maxAgeMs));
+      if (error !== undefined) waiting.reject(refusal(error, name));
       else if (waitCount === 0) settle(waiting, () => this.#arrived(names, missing, known, context, answer));
     };
     for (const [i, name] of names.entries()) {
       waitCount += 1;
-      const found = this.#ports.ask(name, { maxAgeMs, isFurther: i > 0 }, told);
+      let found: Answer | undefined;
+      try {
+        found = this.#ports.ask(name, { maxAgeMs, isFurther: i > 0 }, (error) => told(error, name));
+      } catch (error) {
+        throw error instanceof WaymarkError ? refusal(error, name) : error;
+      }
       if (found === undefined) missing.push(name);
       else {
         waitCount -= 1;
@@ -225,9 +232,8 @@ class ResolvingReads {
   ): Maybe<T> {
     const { machine } = this.#ports;
     const time = this.#parts.now();
-    const isHere = (name: InstanceName) => machine.isComplete(name.namespace) || machine.hasFetched(name);
     // What was evicted while another name arrived is unknown again, and not absent.
-    if (!names.every(isHere))
+    if (!names.every((name) => this.#isHere(name)))
       throw new WaymarkError("not_ready", "the cache of this resolver has no room for the answer; ask for fewer names", {
         retryMs: RETRY_MS,
       });
@@ -237,6 +243,12 @@ class ResolvingReads {
         : machine.fetchedAnswer(name, time),
     );
     return answer({ ...context, time, age: ageOf(worst([...known, ...fetched]), time) });
+  }
+
+  /** Whether anything is known of a name, however old that is. */
+  #isHere(name: InstanceName): boolean {
+    const { machine } = this.#ports;
+    return machine.isComplete(name.namespace) || machine.hasFetched(name);
   }
 
   // ---- queries ----
@@ -272,6 +284,7 @@ class ResolvingReads {
   async #passed(query: PassedOnQuery, context: CallContext, here: () => Maybe<Said>): Promise<Said> {
     const { filter } = query;
     const { following, counts } = this.#ports.machine;
+    const base = filter.namespace === "" ? filter.prefix : filter.namespace;
     counts.miss();
     if (filter.namespace !== "") following.ask(filter.namespace, context.time.monoMs);
     try {
@@ -280,7 +293,8 @@ class ResolvingReads {
       return encodedPage(response, entries);
     } catch (error) {
       const { maxStaleness } = query.request;
-      const maxAgeMs = maxStaleness === undefined ? undefined : durationMs(maxStaleness);
+      const isBounded = maxStaleness !== undefined && this.#ports.machine.isComplete(base);
+      const maxAgeMs = isBounded ? durationMs(maxStaleness) : undefined;
       return this.#fallback(error instanceof WaymarkError ? tooStale(error, maxAgeMs) : error, { ...query, here });
     }
   }

@@ -1,0 +1,124 @@
+/** The reads of a resolver over its machine: how good it says that each answer is, and why it refuses one. */
+import assert from "node:assert/strict";
+import { create, fromBinary, type MessageInitShape } from "@bufbuild/protobuf";
+import { durationFromMs } from "@bufbuild/protobuf/wkt";
+import { expect, test } from "vitest";
+import { Source } from "../../gen/waymark/catalog/v1/watch_pb.js";
+import { CatalogQueryRequestSchema, CatalogQueryResponseSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { ResolveRequestSchema, ResolveResponseSchema } from "../../gen/waymark/resolver/v1/resolver_pb.js";
+import { WaymarkError } from "../../src/lib/errors.ts";
+import { Metrics } from "../../src/lib/metrics/metrics.ts";
+import { anonymousCaller } from "../../src/policy/identity/caller.ts";
+import { resolvingHandlers } from "../../src/services/resolving/reads.ts";
+import type { Handler } from "../../src/services/service.ts";
+import { KEYS } from "../fakes/mesh.ts";
+import { ResolverWorld } from "../fakes/resolver-world.ts";
+
+const SECOND = 1000;
+const [DB1, OTHER1] = [KEYS[0]!, KEYS[12]!];
+const OTHER = { namespace: "other", name: "db" };
+
+/** A resolver that follows `svc`, and whose server has entries there and in `other`. */
+function started() {
+  const world = new ResolverWorld(["a"]);
+  for (const key of [DB1, OTHER1]) world.put("a", key);
+  world.run(2 * SECOND);
+  const { machine, rooms } = world;
+  const never = (): never => assert.fail("it is not asked for");
+  const { resolveName, handlers } = resolvingHandlers({
+    reads: rooms.reads,
+    fanout: rooms.fanout,
+    dnsNames: rooms.dnsNames,
+    bytes: rooms.bytes,
+    loads: rooms.loads,
+    policies: rooms.policies,
+    identity: {
+      version: "0",
+      nodeId: "me",
+      clusterId: "c1",
+      region: "r1",
+      zone: "z1",
+      roles: [],
+      listeners: {},
+      generation: 1,
+      boot: "b",
+      startedMonoMs: 0,
+    },
+    endedStaticCount: () => 0,
+    mesh: { ageMs: () => 0, hasPeers: () => true },
+    isReady: () => true,
+    checkCaughtUp: () => {},
+    checkStart: () => {},
+    caughtUp: undefined,
+    now: () => world.now,
+    random: () => 0.5,
+    allowsViewerOverride: false,
+    metrics: new Metrics(),
+    isTls: true,
+    onRead: () => {},
+    ports: {
+      machine,
+      ask: world.port,
+      call: () => Promise.reject(new WaymarkError("not_ready", "nobody")),
+      callBytes: () => Promise.reject(new WaymarkError("not_ready", "nobody")),
+      garbled: never,
+      adjust: () => world.run(100),
+      until: (isSo) => Promise.resolve(isSo()),
+    },
+  });
+  /** What a call is answered, in bytes, once what it waits for is here; or the reason of its refusal. */
+  const call = async (handler: Handler | undefined, request: object): Promise<Uint8Array | string> => {
+    assert(handler?.kind === "unary", "a unary method");
+    const context = { caller: anonymousCaller("c1", ""), time: world.now, requestId: "" };
+    try {
+      const said = handler.handle(request as never, context);
+      world.run(100);
+      const bytes = await said;
+      assert(bytes instanceof Uint8Array, "bytes");
+      return bytes;
+    } catch (error) {
+      assert(error instanceof WaymarkError, String(error));
+      return error.reason;
+    }
+  };
+  const resolve = async (request: MessageInitShape<typeof ResolveRequestSchema>) => {
+    const bytes = await call(resolveName, create(ResolveRequestSchema, request));
+    if (typeof bytes === "string") return bytes;
+    const { entries, source, stale } = fromBinary(ResolveResponseSchema, bytes);
+    return lineOf(source, stale, entries.length);
+  };
+  const query = async (request: MessageInitShape<typeof CatalogQueryRequestSchema>) => {
+    const bytes = await call(handlers["catalogQuery"], create(CatalogQueryRequestSchema, request));
+    if (typeof bytes === "string") return bytes;
+    const { items, source, stale } = fromBinary(CatalogQueryResponseSchema, bytes);
+    return lineOf(source, stale, items.length);
+  };
+  return { world, resolve, query };
+}
+
+function lineOf(source: Source, isStale: boolean, count: number): string {
+  return `${Source[source]}${isStale ? " stale" : ""} ${count}`;
+}
+
+test("a name that is held and too old for its caller is refused as too old where no server answers, and one that is not held as not known", async () => {
+  const { world, resolve, query } = started();
+  expect(await resolve(OTHER)).toBe("FETCHED 1");
+  world.server("a").isUp = false;
+  world.run(5 * SECOND);
+  const maxStaleness = durationFromMs(SECOND);
+  expect([await resolve(OTHER), await resolve({ ...OTHER, maxStaleness })]).toEqual(["FETCHED stale 1", "too_stale"]);
+  expect(await query({ namespace: "other", names: ["db"], kinds: [1], maxStaleness })).toBe("too_stale");
+  expect(await resolve({ namespace: "svc", name: "db", maxStaleness })).toBe("too_stale");
+  expect(await query({ namespace: "svc", maxStaleness })).toBe("too_stale");
+  expect(await resolve({ ...OTHER, name: "none", maxStaleness })).toBe("not_ready");
+  expect(await query({ namespace: "other", maxStaleness })).toBe("not_ready");
+});
+
+test("a name that is held is refused as too old, too, when the server that is asked for it fails", async () => {
+  const { world, resolve } = started();
+  expect(await resolve(OTHER)).toBe("FETCHED 1");
+  world.run(5 * SECOND);
+  world.server("a").garbleFetched = (bytes) => bytes.subarray(0, bytes.length - 2);
+  const maxStaleness = durationFromMs(SECOND);
+  expect(await resolve({ ...OTHER, maxStaleness })).toBe("too_stale");
+});
