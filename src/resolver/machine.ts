@@ -295,6 +295,12 @@ export class ResolverMachine {
     return { source: isFromDisk ? "disk" : "followed", isStale, ageMs: this.#freshness.ageMs(time) };
   }
 
+  /** How good the answer is to a caller that may not see a namespace: as if nothing were there, whatever others ask for. */
+  hiddenAnswer(namespace: string, time: Time): Answer {
+    if (!this.following.isUnconfigured(namespace)) return this.followedAnswer(time);
+    return { source: "fetched", isStale: this.upstreams.isCutOff, ageMs: 0 };
+  }
+
   /** Another policy is in force: what was fetched under the one before is asked for again. */
   policyChanged(): void {
     this.#fetched.outdate();

@@ -1,17 +1,24 @@
 /** The reads of a resolver over its machine: how good it says that each answer is, and why it refuses one. */
 import assert from "node:assert/strict";
-import { create, fromBinary, type MessageInitShape } from "@bufbuild/protobuf";
+import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { expect, test } from "vitest";
 import { Source } from "../../gen/waymark/catalog/v1/watch_pb.js";
-import { CatalogQueryRequestSchema, CatalogQueryResponseSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import {
+  CatalogQueryRequestSchema,
+  CatalogQueryResponseSchema,
+  NamespaceStatusRequestSchema,
+  NamespaceStatusResponseSchema,
+} from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { ResolveRequestSchema, ResolveResponseSchema } from "../../gen/waymark/resolver/v1/resolver_pb.js";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
+import { epochOf } from "../../src/policy/set/verdict.ts";
 import { resolvingHandlers } from "../../src/services/resolving/reads.ts";
 import type { Handler } from "../../src/services/service.ts";
 import { KEYS } from "../fakes/mesh.ts";
+import { version } from "../fakes/policy-versions.ts";
 import { ResolverWorld } from "../fakes/resolver-world.ts";
 
 const SECOND = 1000;
@@ -19,8 +26,10 @@ const [DB1, OTHER1] = [KEYS[0]!, KEYS[12]!];
 const OTHER = { namespace: "other", name: "db" };
 
 /** A resolver that follows `svc`, and whose server has entries there and in `other`. */
-function started() {
-  const world = new ResolverWorld(["a"]);
+function started({ namespaces = ["svc"], isHidden = false } = {}) {
+  const world = new ResolverWorld(["a"], { namespaces });
+  // It shows nothing of these namespaces to a caller without a tenant.
+  if (isHidden) Object.assign(world.server("a"), { versions: [version(1)], policyEpoch: epochOf(version(1).head) });
   for (const key of [DB1, OTHER1]) world.put("a", key);
   world.run(2 * SECOND);
   const { machine, rooms } = world;
@@ -73,9 +82,8 @@ function started() {
     try {
       const said = handler.handle(request as never, context);
       world.run(100);
-      const bytes = await said;
-      assert(bytes instanceof Uint8Array, "bytes");
-      return bytes;
+      const answer = await said;
+      return answer instanceof Uint8Array ? answer : toBinary(NamespaceStatusResponseSchema, answer as never);
     } catch (error) {
       assert(error instanceof WaymarkError, String(error));
       return error.reason;
@@ -93,7 +101,13 @@ function started() {
     const { items, source, stale } = fromBinary(CatalogQueryResponseSchema, bytes);
     return lineOf(source, stale, items.length);
   };
-  return { world, resolve, query };
+  const status = async (namespace: string) => {
+    const bytes = await call(handlers["namespaceStatus"], create(NamespaceStatusRequestSchema, { namespace }));
+    if (typeof bytes === "string") return bytes;
+    const { endpointCount, source, stale } = fromBinary(NamespaceStatusResponseSchema, bytes);
+    return lineOf(source, stale, Number(endpointCount));
+  };
+  return { world, resolve, query, status };
 }
 
 function lineOf(source: Source, isStale: boolean, count: number): string {
@@ -121,4 +135,23 @@ test("a name that is held is refused as too old, too, when the server that is as
   world.server("a").garbleFetched = (bytes) => bytes.subarray(0, bytes.length - 2);
   const maxStaleness = durationFromMs(SECOND);
   expect(await resolve({ ...OTHER, maxStaleness })).toBe("too_stale");
+});
+
+test("the answer to a caller that may not see a namespace says the same whether others ask for that or not, and what is configured", async () => {
+  const { world, resolve, query, status } = started({ isHidden: true });
+  const asked = async () => [
+    await status("other"),
+    await resolve(OTHER),
+    await query({ namespace: "other" }),
+    await query({ namespace: "other", names: ["db"], kinds: [1] }),
+    await resolve({ ...OTHER, maxStaleness: durationFromMs(1) }),
+  ];
+  const hidden = ["FETCHED 0", "FETCHED 0", "FETCHED 0", "FETCHED 0", "FETCHED 0"];
+  expect(await asked()).toEqual(hidden);
+  world.machine.following.watch("other");
+  world.run(SECOND);
+  expect([world.machine.isComplete("other"), await asked()]).toEqual([true, hidden]);
+  expect([await resolve({ namespace: "svc", name: "db" }), await query({ namespace: "svc" })]).toEqual(["FOLLOWED 0", "FOLLOWED 0"]);
+  const nothing = started({ isHidden: true, namespaces: [] });
+  expect(await nothing.resolve(OTHER)).toBe("FETCHED 0");
 });

@@ -17,7 +17,7 @@ export interface SaidBytes {
 export interface ResolverPorts {
   readonly machine: Pick<
     ResolverMachine,
-    "counts" | "fetchedAnswer" | "followedAnswer" | "following" | "hasFetched" | "isComplete" | "policy" | "via"
+    "counts" | "fetchedAnswer" | "followedAnswer" | "following" | "hasFetched" | "hiddenAnswer" | "isComplete" | "policy" | "via"
   >;
   /**
    * Asks for a name, for a caller that may see its namespace. Undefined: `told` is called once, later, in the turn in which the answer arrives, or with the

@@ -191,7 +191,7 @@ class ResolvingReads {
     const [first] = names;
     // A caller that may not see the namespace is answered as if nothing were there, and changes nothing.
     if (first === undefined || !this.#parts.reads.verdict(caller, first.namespace).allowed)
-      return answer({ ...context, age: ageOf(machine.followedAnswer(time), time) });
+      return answer({ ...context, age: ageOf(machine.hiddenAnswer(first?.namespace ?? "", time), time) });
     const known: Answer[] = [];
     const missing: InstanceName[] = [];
     const waiting = Promise.withResolvers<T>();
@@ -264,7 +264,8 @@ class ResolvingReads {
     const sees = request.forResolver ? seesAll : this.#parts.reads.allowed(caller);
     const base = namespace === "" ? prefix : namespace;
     const followed = machine.followedAnswer(time, (held) => namespaceCovers(base, held) && sees(held));
-    const here = () => this.#node.query(request, { ...context, age: ageOf(followed, time) }, filter);
+    const answer = isHidden ? machine.hiddenAnswer(namespace, time) : followed;
+    const here = () => this.#node.query(request, { ...context, age: ageOf(answer, time) }, filter);
     if (isHidden) return here();
     const plan = namesOf(request) === undefined ? planOf(filter, machine.isComplete.bind(machine)) : this.#planOfAliases(filter);
     if (plan.from === "followed" && (maxAgeMs === undefined || followed.ageMs <= maxAgeMs)) {
@@ -354,17 +355,13 @@ class ResolvingReads {
   // ---- what needs a whole namespace ----
   #status(request: NamespaceStatusRequest, context: CallContext, handle: UnaryHandler<NamespaceStatusRequest>): Maybe<Said> {
     const { namespace } = request;
-    const answer = (time: Time) =>
-      handle(request, {
-        ...context,
-        time,
-        age: ageOf(
-          this.#ports.machine.followedAnswer(time, (held) => held === namespace && this.#parts.reads.verdict(context.caller, held).allowed),
-          time,
-        ),
-      });
-    if (!this.#parts.reads.verdict(context.caller, namespace).allowed || this.#ports.machine.isComplete(namespace))
-      return answer(context.time);
+    const { machine } = this.#ports;
+    const isSeen = () => this.#parts.reads.verdict(context.caller, namespace).allowed;
+    const answer = (time: Time) => {
+      const its = isSeen() ? machine.followedAnswer(time, (held) => held === namespace) : machine.hiddenAnswer(namespace, time);
+      return handle(request, { ...context, time, age: ageOf(its, time) });
+    };
+    if (!isSeen() || machine.isComplete(namespace)) return answer(context.time);
     return this.#followedFor<Said>(namespace, context.caller, () => answer(this.#parts.now()));
   }
 
