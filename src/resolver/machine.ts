@@ -4,7 +4,7 @@
  */
 import type { EntryStamper } from "../catalog/entry/codec.ts";
 import type { LoadView } from "../catalog/entry/view.ts";
-import type { InstanceName } from "../catalog/query/instances.ts";
+import { type InstanceName, instanceCount } from "../catalog/query/instances.ts";
 import type { Lookup } from "../catalog/query/lookup.ts";
 import type { Prefixes } from "../catalog/query/prefixes.ts";
 import type { CatalogRecord, KeyText } from "../catalog/record/record.ts";
@@ -286,9 +286,9 @@ export class ResolverMachine {
     return [this.#options.name, ...this.upstreams.via];
   }
 
-  /** How good what is followed is. Entries that are held count as far as `isAsked` says that their namespaces are a part of the answer. */
-  followedAnswer(time: Time, isAsked: (namespace: string) => boolean = () => false): Answer {
-    const isHolding = this.#held.lookup.size > 0 && this.#held.lookup.namespaces.list().some(isAsked);
+  /** How good what is followed is. `isAsked` is given the entries that are held, and says whether one of them is in the answer. */
+  followedAnswer(time: Time, isAsked: (held: Lookup) => boolean = () => false): Answer {
+    const isHolding = this.#held.lookup.size > 0 && isAsked(this.#held.lookup);
     const { isFromDisk } = this.#watches;
     const isWell = !isFromDisk && !this.#isFull && !this.#isUpstreamStale && !this.upstreams.isCutOff;
     const isStale = !isWell || isHolding || this.#freshness.isSilent(time);
@@ -320,7 +320,7 @@ export class ResolverMachine {
     const { namespace } = name;
     if (!isFurther) this.#askedFor(namespace, time, out);
     if (this.isComplete(namespace) && this.#freshness.ageMs(time) <= maxAgeMs) {
-      const answer = this.followedAnswer(time, (held) => held === namespace);
+      const answer = this.followedAnswer(time, (held) => instanceCount(held, name) > 0);
       this.counts.hit(answer);
       return answer;
     }

@@ -276,6 +276,8 @@ test("too many entries that expire at once are served on for five minutes, as st
   for (const key of keys.slice(0, 3)) world.end("a", key, BODY.EXPIRED);
   world.run(SECOND);
   expect(world.ask(DB)).toBe("followed stale 4");
+  // Of it nothing is held.
+  expect(world.ask({ ...DB, kind: KIND.FUNCTION, name: "web" })).toBe("followed 0");
   expect(world.instances(DB).filter((line) => line.endsWith(" 5")).length).toBe(3);
   world.put("a", DB1);
   world.run(SECOND);

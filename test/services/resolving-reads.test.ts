@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { expect, test } from "vitest";
+import { EntryKind } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { Source } from "../../gen/waymark/catalog/v1/watch_pb.js";
 import {
   CatalogQueryRequestSchema,
@@ -11,6 +12,7 @@ import {
   NamespaceStatusResponseSchema,
 } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { ResolveRequestSchema, ResolveResponseSchema } from "../../gen/waymark/resolver/v1/resolver_pb.js";
+import { BODY, keyParts, keyText } from "../../src/catalog/record/record.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
@@ -154,4 +156,24 @@ test("the answer to a caller that may not see a namespace says the same whether 
   expect([await resolve({ namespace: "svc", name: "db" }), await query({ namespace: "svc" })]).toEqual(["FOLLOWED 0", "FOLLOWED 0"]);
   const nothing = started({ isHidden: true, namespaces: [] });
   expect(await nothing.resolve(OTHER)).toBe("FETCHED 0");
+});
+
+test("a held entry makes stale only the answers that it is in", async () => {
+  const { world, resolve, query, status } = started();
+  const WEB = { namespace: "svc", name: "web", kind: EntryKind.FUNCTION };
+  const keys = ["1", "2", "3"].map((instanceId) => keyText({ ...keyParts(DB1), instanceId }));
+  for (const key of [...keys, KEYS[2]!]) world.put("a", key);
+  world.run(SECOND);
+  for (const key of keys) world.end("a", key, BODY.EXPIRED);
+  world.run(SECOND);
+  const db = { namespace: "svc", name: "db" };
+  expect([await resolve(db), await query({ namespace: "svc", names: ["db"] }), await query({ namespace: "svc" }), await query({})]).toEqual(
+    ["FOLLOWED stale 3", "FOLLOWED stale 3", "FOLLOWED stale 4", "not_ready"],
+  );
+  expect([await resolve(WEB), await query({ namespace: "svc", names: ["web"] }), await query({ namespace: "svc.eu" })]).toEqual([
+    "FOLLOWED 1",
+    "FOLLOWED 1",
+    "FOLLOWED 0",
+  ]);
+  expect([await query({ namespace: "svc", kinds: [EntryKind.FUNCTION] }), await status("svc")]).toEqual(["FOLLOWED 1", "FOLLOWED stale 1"]);
 });

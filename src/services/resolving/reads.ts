@@ -18,7 +18,9 @@ import { type ResolveRequest as NamedRequest, ResolveResponseSchema } from "../.
 import { findKind } from "../../catalog/entry/kinds.ts";
 import { CONTROL_NAMESPACE, isControlNamespace, namespaceCovers, PROTOCOL_BOUNDS, parseNamespace } from "../../catalog/entry/names.ts";
 import type { Filter } from "../../catalog/query/filter.ts";
-import type { InstanceName } from "../../catalog/query/instances.ts";
+import { type InstanceName, instanceCount } from "../../catalog/query/instances.ts";
+import type { Lookup } from "../../catalog/query/lookup.ts";
+import { queryPage } from "../../catalog/query/query.ts";
 import { KIND } from "../../catalog/record/record.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
@@ -239,7 +241,7 @@ class ResolvingReads {
       });
     const fetched = missing.map((name) =>
       machine.isComplete(name.namespace)
-        ? machine.followedAnswer(time, (held) => held === name.namespace)
+        ? machine.followedAnswer(time, (held) => instanceCount(held, name) > 0)
         : machine.fetchedAnswer(name, time),
     );
     return answer({ ...context, time, age: ageOf(worst([...known, ...fetched]), time) });
@@ -258,12 +260,12 @@ class ResolvingReads {
     if (request.forResolver) this.#demandResolver(request.via, context.caller);
     const filter = filterOf(request);
     const caller = this.#viewer(context.caller, request.viewer);
-    const { namespace, prefix } = filter;
+    const { namespace } = filter;
     const isHidden = !request.forResolver && namespace !== "" && !this.#parts.reads.verdict(caller, namespace).allowed;
     const maxAgeMs = request.maxStaleness === undefined ? undefined : durationMs(request.maxStaleness);
     const sees = request.forResolver ? seesAll : this.#parts.reads.allowed(caller);
-    const base = namespace === "" ? prefix : namespace;
-    const followed = machine.followedAnswer(time, (held) => namespaceCovers(base, held) && sees(held));
+    const isAsked = (held: Lookup) => namesOf(request) === undefined && this.#hasMatch(held, filter, sees);
+    const followed = machine.followedAnswer(time, isAsked);
     const answer = isHidden ? machine.hiddenAnswer(namespace, time) : followed;
     const here = () => this.#node.query(request, { ...context, age: ageOf(answer, time) }, filter);
     if (isHidden) return here();
@@ -275,6 +277,13 @@ class ResolvingReads {
     // Queries of resolvers are passed on whole, so that no viewer's rule is asked for.
     if (plan.from !== "names" || request.forResolver) return this.#passed({ request, filter, caller }, context, here);
     return this.#answered<Said>({ caller, names: plan.names, maxAgeMs }, context, (asked) => this.#node.query(request, asked, filter));
+  }
+
+  /** Whether any of these entries matches. It may, if it takes too long to tell. */
+  #hasMatch(lookup: Lookup, filter: Filter, allowed: (namespace: string) => boolean): boolean {
+    const options = { limit: 1, afterKey: "", self: this.#parts.reads.node, allowed, explain: false };
+    const { records, nextKey } = queryPage(lookup, filter, options);
+    return records.length > 0 || nextKey !== undefined;
   }
 
   /** Only what is followed is known by its names in DNS. */
@@ -358,7 +367,9 @@ class ResolvingReads {
     const { machine } = this.#ports;
     const isSeen = () => this.#parts.reads.verdict(context.caller, namespace).allowed;
     const answer = (time: Time) => {
-      const its = isSeen() ? machine.followedAnswer(time, (held) => held === namespace) : machine.hiddenAnswer(namespace, time);
+      const its = isSeen()
+        ? machine.followedAnswer(time, (held) => held.namespaceCount(namespace) > 0)
+        : machine.hiddenAnswer(namespace, time);
       return handle(request, { ...context, time, age: ageOf(its, time) });
     };
     if (!isSeen() || machine.isComplete(namespace)) return answer(context.time);

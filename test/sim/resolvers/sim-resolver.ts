@@ -4,7 +4,8 @@
  */
 import { fromBinary } from "@bufbuild/protobuf";
 import { EntrySchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
-import type { InstanceName } from "../../../src/catalog/query/instances.ts";
+import { type InstanceName, instanceCount } from "../../../src/catalog/query/instances.ts";
+import type { Lookup } from "../../../src/catalog/query/lookup.ts";
 import { Prefixes } from "../../../src/catalog/query/prefixes.ts";
 import type { CatalogRecord, KeyText } from "../../../src/catalog/record/record.ts";
 import { CAUSE } from "../../../src/catalog/watch/cause.ts";
@@ -322,7 +323,9 @@ export class ResolverProcess {
   #arrived(name: InstanceName): Answer {
     const { machine } = this.rooms;
     const isFollowed = machine.isComplete(name.namespace);
-    return isFollowed ? machine.followedAnswer(this.time(), (held) => held === name.namespace) : machine.fetchedAnswer(name, this.time());
+    return isFollowed
+      ? machine.followedAnswer(this.time(), (held) => instanceCount(held, name) > 0)
+      : machine.fetchedAnswer(name, this.time());
   }
 
   // ---- turns ----
@@ -594,7 +597,7 @@ export class ResolverProcess {
   }
 
   #ageOf(time: Time, namespace?: string): AnswerAge {
-    const isAsked = (held: string) => namespace === undefined || namespace === "" || held === namespace;
+    const isAsked = (held: Lookup) => namespace === undefined || namespace === "" || held.namespaceCount(namespace) > 0;
     return ageOf(this.rooms.machine.followedAnswer(time, isAsked), time);
   }
 
