@@ -9,7 +9,7 @@ import { type DnsNames, plainName } from "../discovery/dns-names.ts";
 import type { Reads } from "../discovery/reads.ts";
 import { anonymousCaller, type Caller } from "../policy/identity/caller.ts";
 import type { PolicySource } from "../policy/set/visibility.ts";
-import type { Carrier, Elsewhere } from "./elsewhere.ts";
+import type { Answered, Carrier, Elsewhere } from "./elsewhere.ts";
 import { parseNamespaceLabels } from "./names.ts";
 import type { DnsCatalog } from "./subject.ts";
 
@@ -103,6 +103,10 @@ class CatalogInDns implements DnsCatalog {
 
   takeLeftMs(): number {
     return this.#sources.elsewhere?.takeLeftMs() ?? Number.POSITIVE_INFINITY;
+  }
+
+  answered(answered: Answered): void {
+    this.#sources.elsewhere?.answered(answered);
   }
 
   hasNameUnder(suffix: string, zone: string): boolean {

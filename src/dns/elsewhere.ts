@@ -22,6 +22,12 @@ export class UnknownName extends WaymarkError {
   }
 }
 
+/** How a question was answered. `unknown`: not at all. */
+export interface Answered {
+  readonly outcome: "found" | "absent" | "unknown";
+  readonly hasWaited: boolean;
+}
+
 /** An entry that carries an alias. */
 export interface Carrier {
   readonly entry: EntryView;
@@ -34,6 +40,8 @@ export interface Carrier {
  * of, so that nothing is fetched for what policy hides.
  */
 export interface Elsewhere {
+  /** Is told once of each question that was answered from the catalog, or could not be. */
+  answered(outcome: Answered): void;
   /** Only grows, and does so whenever an answer may have changed or its time may be over. */
   readonly turn: number;
   /** Returns if the entries of this name are held. */

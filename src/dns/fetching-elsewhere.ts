@@ -8,11 +8,11 @@ import { WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
 import type { Answer, Asked } from "../resolver/io-types.ts";
 import type { ResolverMachine } from "../resolver/machine.ts";
-import { type Carrier, type Elsewhere, UnknownName } from "./elsewhere.ts";
+import { type Answered, type Carrier, type Elsewhere, UnknownName } from "./elsewhere.ts";
 import { carriersOf, type FoundHost, type Host, type Hosts, isAbove } from "./hosts.ts";
 
 export interface ElsewhereParts {
-  readonly machine: Pick<ResolverMachine, "fetchedLeftMs" | "isComplete" | "upstreams">;
+  readonly machine: Pick<ResolverMachine, "counts" | "fetchedLeftMs" | "isComplete" | "upstreams">;
   /** Asks for a name. Undefined: `told` is called once, later. Throws `not_ready`. */
   readonly ask: (name: InstanceName, asked: Asked, told: (error: WaymarkError | undefined) => void) => Answer | undefined;
   readonly hosts: Hosts;
@@ -71,7 +71,7 @@ export class FetchingElsewhere implements Elsewhere {
     };
     let answer: ReturnType<typeof ask>;
     try {
-      answer = ask(name, {}, told);
+      answer = ask(name, { isCounted: false }, told);
     } catch (error) {
       throw unknown(error);
     }
@@ -96,6 +96,13 @@ export class FetchingElsewhere implements Elsewhere {
     if (!isThere && (found === undefined || found.state === "narrow")) throw unknown();
     if (found !== undefined) this.#lasts(found.leftMs);
     return isThere;
+  }
+
+  answered({ outcome, hasWaited }: Answered): void {
+    const { counts, isComplete, upstreams } = this.#parts.machine;
+    if (hasWaited || outcome === "unknown") return counts.miss();
+    const isNegative = outcome === "absent" && !isComplete.call(this.#parts.machine, "");
+    counts.hit({ isStale: upstreams.isCutOff, isNegative });
   }
 
   takeLeftMs(): number {
@@ -203,6 +210,10 @@ class Held implements Elsewhere {
 
   know(name: InstanceName): void {
     if (!this.#isHeld(name)) throw unknown();
+  }
+
+  answered(): never {
+    throw unknown();
   }
 
   findAlias(): never {

@@ -8,7 +8,7 @@ import { createServer, isIPv6, type Server as TcpServer } from "node:net";
 import { later } from "../lib/later.io.ts";
 import type { Metrics } from "../lib/metrics/metrics.ts";
 import { bindUdp, listenOn, type PortSharing } from "../lib/shared-port.io.ts";
-import type { UnknownName } from "./elsewhere.ts";
+import type { Answered, UnknownName } from "./elsewhere.ts";
 import type { DnsSettings } from "./records.ts";
 import { type Reply, Responder } from "./responder.ts";
 import { ResponseRate, type ResponseRateOptions } from "./response-rate.ts";
@@ -137,11 +137,12 @@ class DnsServer {
     // Over TCP the address cannot be forged.
     const isWhole = transport === "tcp" || this.#rate === undefined || this.#rate.takes(peerAddress, startedMs);
     if (!isWhole) metrics.inc("dns_rate_limited_total", {});
-    const reply = isWhole
-      ? this.#responder.respond(query, transport, () => this.#options.catalogFor(peerAddress, false))
-      : this.#responder.cut(query);
+    if (!isWhole) return this.#count(this.#responder.cut(query), transport, startedMs);
+    let catalog: DnsCatalog | undefined;
+    const reply = this.#responder.respond(query, transport, () => (catalog = this.#options.catalogFor(peerAddress, false)));
     if (reply?.unknown !== undefined && this.#waitingCount < this.#limits.maxWaiting)
       return this.#later({ query, transport, peerAddress, startedMs }, reply.unknown);
+    tell(catalog, reply, false);
     return this.#count(reply, transport, startedMs);
   }
 
@@ -160,10 +161,13 @@ class DnsServer {
         asked.add(unknown.key);
         const outcome = await Promise.race([unknown.arrival, late.promise]);
         if (this.#isClosed) return undefined;
-        const reply = this.#responder.respond(query, transport, () => this.#options.catalogFor(peerAddress, true));
+        let catalog: DnsCatalog | undefined;
+        const reply = this.#responder.respond(query, transport, () => (catalog = this.#options.catalogFor(peerAddress, true)));
         // What arrived and is unknown again found no room. A client that asks again may have more luck.
-        if (reply?.unknown === undefined || outcome === "late" || asked.has(reply.unknown.key))
+        if (reply?.unknown === undefined || outcome === "late" || asked.has(reply.unknown.key)) {
+          tell(catalog, reply, true);
           return this.#count(reply, transport, startedMs)?.slice();
+        }
         ({ unknown } = reply);
       }
     } finally {
@@ -186,6 +190,14 @@ class DnsServer {
     this.#options.metrics.inc("dns_dropped_total", { reason });
   }
 }
+
+/** Tells the catalog how a question was answered, if it was asked at all. */
+function tell(catalog: DnsCatalog | undefined, reply: Reply | undefined, hasWaited: boolean): void {
+  const outcome = reply === undefined ? undefined : OUTCOMES[reply.rcode];
+  if (outcome !== undefined) catalog?.answered?.({ outcome, hasWaited });
+}
+
+const OUTCOMES: Partial<Record<Reply["rcode"], Answered["outcome"]>> = { NOERROR: "found", NXDOMAIN: "absent", SERVFAIL: "unknown" };
 
 function serveUdp(
   udp: UdpSocket,

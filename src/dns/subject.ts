@@ -6,6 +6,7 @@ import type { EntryView, TargetView } from "../catalog/entry/view.ts";
 import { KIND, type Kind } from "../catalog/record/record.ts";
 import { type Address, parseAddress } from "../lib/addresses.ts";
 import { healthOrder } from "../reading/levels.ts";
+import type { Answered } from "./elsewhere.ts";
 import { ADDRESS_LABEL, type DnsName, formatName, LOCATED_KINDS, parseName, parseNamespaceLabels } from "./names.ts";
 
 /** The catalog as one class of viewers sees it. Entries that are hidden from them are absent here. */
@@ -27,6 +28,8 @@ export interface DnsCatalog {
   takeSampled(): boolean;
   /** Reports, for the audit log, the namespaces that an answer leaves out because they are hidden. Called for each answer, also from a kept plan. */
   onHidden(namespaces: readonly string[]): void;
+  /** Is told once of each question how it was answered. Absent: nobody counts. */
+  answered?(answered: Answered): void;
   /** For how long what was read since the last call stays as it is, in ms. Absent: for ever, as far as anybody knows. */
   takeLeftMs?(): number;
   /** The same, without what would have to be fetched first; for additional records. Absent: nothing is fetched. */

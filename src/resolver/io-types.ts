@@ -72,6 +72,8 @@ export interface Asked {
   readonly maxAgeMs?: number | undefined;
   /** Whether the same call asked for another name of the namespace before: the namespace counts as asked for once. */
   readonly isFurther?: boolean | undefined;
+  /** False for a part of a question that is counted as a whole. */
+  readonly isCounted?: boolean | undefined;
 }
 
 /** Where an answer comes from, and how good it is. */

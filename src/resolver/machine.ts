@@ -315,22 +315,25 @@ export class ResolverMachine {
     told: (outcome: Outcome<readonly CatalogRecord[]>) => void,
     time: Time,
     out: Out,
-    { maxAgeMs = NEVER, isFurther = false }: Asked = {},
+    { maxAgeMs = NEVER, isFurther = false, isCounted = true }: Asked = {},
   ): Answer | undefined {
     const { namespace } = name;
     if (!isFurther) this.#askedFor(namespace, time, out);
     if (this.isComplete(namespace) && this.#freshness.ageMs(time) <= maxAgeMs) {
       const answer = this.followedAnswer(time, (held) => instanceCount(held, name) > 0);
-      this.counts.hit(answer);
+      if (isCounted) this.counts.hit(answer);
       return answer;
     }
     const known = this.#fetched.ask(name, time, this.upstreams.isCutOff);
-    if (known.state === "miss" || known.ageMs > maxAgeMs) return this.#missed(name, told, out);
+    if (known.state === "miss" || known.ageMs > maxAgeMs) {
+      if (isCounted) this.counts.miss();
+      return this.#missed(name, told, out);
+    }
     const isOver = known.state === "stale";
     const isStale = isOver || known.name.isStale || this.#isAway(time);
     const upstream = this.upstreams.current;
     if (isOver && upstream !== undefined && !this.#fetched.isBusy) this.#fetch(name, () => {}, upstream, out);
-    this.counts.hit({ isStale, isNegative: known.name.content.length === 0 });
+    if (isCounted) this.counts.hit({ isStale, isNegative: known.name.content.length === 0 });
     return { source: "fetched", isStale, ageMs: known.ageMs };
   }
 
@@ -391,7 +394,6 @@ export class ResolverMachine {
 
   #missed(name: InstanceName, told: (outcome: Outcome<readonly CatalogRecord[]>) => void, out: Out): undefined {
     const upstream = this.upstreams.current;
-    this.counts.miss();
     if (upstream === undefined)
       throw new WaymarkError("not_ready", "this resolver reaches no server, and does not know this name", { retryMs: NOT_READY_RETRY_MS });
     this.#fetch(name, told, upstream, out);

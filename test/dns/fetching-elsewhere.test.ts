@@ -12,6 +12,7 @@ import { carriersOf, type Host, Hosts, hostOf, isAbove } from "../../src/dns/hos
 import { LOCATED_KINDS } from "../../src/dns/names.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { NO_POLICY, Policy } from "../../src/policy/set/verdict.ts";
+import { AnswerCounts } from "../../src/resolver/upkeep/statistics.ts";
 import { entryView } from "../fakes/dns-catalog.ts";
 import { responseText } from "../fakes/dns-text.ts";
 import { rule, set } from "../fakes/policies.ts";
@@ -37,12 +38,13 @@ class World {
   followed: readonly string[] = ["svc.market"];
   /** What was asked of the upstream since the last look. */
   readonly asked: string[] = [];
+  readonly counts = new AnswerCounts();
   readonly hosts = new Hosts({ ttlMs: 15 * SECONDS, negativeMs: 10 * SECONDS, maxStaleMs: 60 * SECONDS, maxBytes: 100_000 });
   readonly #fetched = new Map<string, number>();
   readonly #registry = new Registry();
   readonly #reads: Reads;
   readonly #dnsNames: DnsNames;
-  readonly #catalog: ReturnType<typeof dnsCatalog>;
+  readonly catalog: ReturnType<typeof dnsCatalog>;
   readonly #responder = newResponder();
   #inputCount = 0;
   #letGoCount = 0;
@@ -60,6 +62,7 @@ class World {
           return arrivedMs === undefined ? undefined : arrivedMs + 15 * SECONDS - this.ms;
         },
         upstreams: this as never,
+        counts: this.counts,
       },
       ask: ({ namespace, name, kind }, _, told) => {
         if (this.#isComplete(namespace)) return { source: "followed", isStale: false, ageMs: 0 };
@@ -91,7 +94,7 @@ class World {
       findAlias: (name, zone, view, sampling) => this.#dnsNames.findAlias(name, zone, followed(view), sampling),
       hasNameUnder: (suffix, zone, view) => this.#dnsNames.hasNameUnder(suffix, zone, followed(view)),
     };
-    this.#catalog = dnsCatalog(() => 0, {
+    this.catalog = dnsCatalog(() => 0, {
       reads: this.#reads,
       replica,
       dnsNames,
@@ -165,7 +168,7 @@ class World {
   }
 
   async #answered(question: Uint8Array, waited: Set<string>): Promise<readonly string[]> {
-    const reply = this.#responder.respond(question, "tcp", () => this.#catalog);
+    const reply = this.#responder.respond(question, "tcp", () => this.catalog);
     if (reply === undefined || reply.fault !== undefined) throw new Error("no answer", { cause: reply?.fault });
     const { bytes, unknown } = reply;
     if (unknown === undefined || waited.has(unknown.key)) return responseText(bytes).split("\n");
@@ -175,7 +178,7 @@ class World {
 
   /** Seconds for which clients may keep an answer that is known; undefined if it is not. */
   seconds(name: string): number | undefined {
-    const { answers, authority } = ask(this.#responder, this.#catalog, "A", `${name}.waymark`);
+    const { answers, authority } = ask(this.#responder, this.catalog, "A", `${name}.waymark`);
     const [line] = [...answers, ...authority];
     return line === undefined ? undefined : Number(line.split(" ")[1]);
   }
@@ -266,6 +269,25 @@ test("what is followed is known without being asked, and what was asked before a
   });
   world.letGo("svc.other");
   await expectAnswers(world, { "new.example": "NOERROR CNAME 5 A 5 <- host new.example, svc.other late 1" });
+});
+
+test("a question is a hit if it waited for nothing, and a miss if it waited or found no answer", () => {
+  const world = new World();
+  const counted = (outcome: "absent" | "found" | "unknown", hasWaited = false) => {
+    const { counts } = world;
+    const before = [counts.hitCount, counts.missCount, counts.staleCount, counts.negativeCount];
+    world.catalog.answered?.({ outcome, hasWaited });
+    return [counts.hitCount, counts.missCount, counts.staleCount, counts.negativeCount].map((count, i) => count - (before[i] ?? 0));
+  };
+  expect([counted("found"), counted("absent"), counted("unknown"), counted("found", true)]).toEqual([
+    [1, 0, 0, 0],
+    [1, 0, 0, 1],
+    [0, 1, 0, 0],
+    [0, 1, 0, 0],
+  ]);
+  world.isCutOff = true;
+  world.followed = [""];
+  expect(counted("absent")).toEqual([1, 0, 1, 0]);
 });
 
 test("cut off, what is known is answered and nothing else is called absent", async () => {

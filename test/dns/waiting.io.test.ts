@@ -3,7 +3,7 @@ import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import { connect } from "node:net";
 import { expect, test } from "vitest";
-import { UnknownName } from "../../src/dns/elsewhere.ts";
+import { type Answered, UnknownName } from "../../src/dns/elsewhere.ts";
 import { DNS_LIMITS } from "../../src/dns/server.io.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { entryView, FakeDnsCatalog } from "../fakes/dns-catalog.ts";
@@ -14,6 +14,12 @@ import { until } from "../fakes/until.ts";
 /** Knows a name only once it has arrived. */
 class LateCatalog extends FakeDnsCatalog {
   readonly asked: string[] = [];
+  readonly told: string[] = [];
+
+  answered({ outcome, hasWaited }: Answered): void {
+    this.told.push(`${outcome}${hasWaited ? " late" : ""}`);
+  }
+
   readonly #waiting = new Map<string, PromiseWithResolvers<void>>();
   readonly #known = new Set<string>();
 
@@ -70,6 +76,12 @@ test("each peer gets the answer to its own question, in the order in which they 
   expect([nameIn(a.got[0]!), a.got[0]!.readUInt16BE(0), nameIn(b.got[0]!), b.got[0]!.readUInt16BE(0)]).toEqual(["one", 1, "two", 2]);
   expect(isAgain).toEqual([false, false, true, true]);
   expect(world.count("dns_queries_total", { qtype: "A", rcode: "NOERROR", transport: "udp" })).toBe(2);
+  // One that is answered from what is kept is told, too; one that is refused is not.
+  a.ask(question("one", 3));
+  await until("it is answered", () => a.got.length === 2);
+  a.ask(queryBytes({ name: "one.example", type: "A", id: 4 }));
+  await until("it is refused", () => a.got.length === 3);
+  expect(catalog.told).toEqual(["found late", "found late", "found"]);
 });
 
 test("a question waits no longer than it may, and one that is unknown again waits no more; neither is a fault", async () => {
@@ -87,6 +99,7 @@ test("a question waits no longer than it may, and one that is unknown again wait
   await until("it is answered", () => b.got.length === 1);
   expect([responseText(a.got[0]!), responseText(b.got[0]!)]).toEqual(["SERVFAIL", "SERVFAIL"]);
   expect([world.faults, patient.faults]).toEqual([[], []]);
+  expect(catalog.told).toEqual(["unknown late", "unknown late"]);
 });
 
 test("beyond the bound questions are answered SERVFAIL at once, and so is what nobody fetches", async () => {

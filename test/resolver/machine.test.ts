@@ -151,6 +151,24 @@ test("what was fetched is stale while a resolver follows nothing and no server a
   expect(other.ask(OTHER)).toBe("fetched stale 1");
 });
 
+test("a name that is a part of a question is not counted by itself", () => {
+  const world = started();
+  const ask = (name: InstanceName, isCounted: boolean) => world.port(name, { isCounted }, () => {});
+  const count = () => {
+    const { hitCount, missCount, negativeCount } = world.machine.statistics(world.now);
+    return [hitCount, missCount, negativeCount];
+  };
+  const none = { ...OTHER, name: "none" };
+  for (const isCounted of [false, true])
+    for (const name of [DB, { ...none, name: `none-${isCounted}` }]) {
+      ask(name, isCounted);
+      world.run(200);
+      ask(name, isCounted);
+      if (!isCounted) expect(count()).toEqual([0, 0, 0]);
+    }
+  expect(count()).toEqual([3, 1, 1]);
+});
+
 test("a change that was lost with its server does not keep a resolver from following another one", () => {
   const world = started("a", "b");
   const { node } = world.server("a");
