@@ -3,6 +3,7 @@
 import { WORD_OF_KIND } from "../../gen/waymark/catalog/v1/entry_kinds.ts";
 import { SCOPE, SCOPE_NAMES } from "../catalog/entry/scope.ts";
 import type { Leases } from "../catalog/leases.ts";
+import type { Lookup } from "../catalog/query/lookup.ts";
 import { KIND } from "../catalog/record/record.ts";
 import type { Replica } from "../catalog/replica/replica.ts";
 import type { Fanout } from "../discovery/fanout.ts";
@@ -22,11 +23,7 @@ export interface ObservedCatalog {
 
 /** Metrics of the catalog and its readers. */
 export function observeCatalog({ metrics, replica, leases, registrar, fanout, machine }: ObservedCatalog): void {
-  for (const kind of Object.values(KIND)) {
-    for (const scope of [SCOPE.LOCAL, SCOPE.ZONE, SCOPE.REGION, SCOPE.GLOBAL]) {
-      metrics.set("waymark_catalog_entries", { kind: WORD_OF_KIND[kind], scope: SCOPE_NAMES[scope] }, replica.lookup.count(kind, scope));
-    }
-  }
+  observeEntries(metrics, [replica.lookup]);
   const { usedBytes, freeBytes } = replica.slab.stats();
   metrics.set("waymark_slab_bytes", { state: "used" }, usedBytes);
   metrics.set("waymark_slab_bytes", { state: "reserved" }, usedBytes + freeBytes);
@@ -36,6 +33,16 @@ export function observeCatalog({ metrics, replica, leases, registrar, fanout, ma
   metrics.counter("waymark_leases_expired_total", {}).set(registrar.expiredCount);
   observeWatches(metrics, { replica, fanout });
   metrics.set("waymark_ready", {}, machine.isServing ? 1 : 0);
+}
+
+/** Entries held, by kind and scope. `lookups`: they have no key in common. */
+export function observeEntries(metrics: Metrics, lookups: readonly Pick<Lookup, "count">[]): void {
+  for (const kind of Object.values(KIND)) {
+    for (const scope of [SCOPE.LOCAL, SCOPE.ZONE, SCOPE.REGION, SCOPE.GLOBAL]) {
+      const count = lookups.reduce((sum, lookup) => sum + lookup.count(kind, scope), 0);
+      metrics.set("waymark_catalog_entries", { kind: WORD_OF_KIND[kind], scope: SCOPE_NAMES[scope] }, count);
+    }
+  }
 }
 
 /** Metrics of the watches that are open in one thread. */

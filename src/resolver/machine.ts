@@ -253,6 +253,11 @@ export class ResolverMachine {
     return this.#held.lookup.size === 0 ? followed : followedAndHeld;
   }
 
+  /** What it follows and what it fetched; without what is only held. */
+  get lookups(): readonly Lookup[] {
+    return [...this.#lists.followed, ...this.#lists.fetched];
+  }
+
   /** Whether all that a namespace has, and all below it, is followed and here. An empty text stands for all namespaces. */
   isComplete(namespace: string): boolean {
     return this.#watches.isComplete(namespace);

@@ -266,6 +266,8 @@ test("HTTP and DNS answer as at a node", async () => {
   const scraped = await fetch(`${http}/sd/prometheus?namespace=svc.other`, { headers });
   expect([scraped.status, ((await scraped.json()) as unknown[]).length > 0]).toEqual([200, true]);
   expect((await fetch(`${http}/readyz`)).status).toBe(200);
+  const metrics = await (await fetch(`${http}/metrics`, { headers })).text();
+  expect(Number(/^waymark_catalog_entries\{kind="service",scope="zone"\} (\d+)$/m.exec(metrics)?.[1])).toBeGreaterThan(1);
   expect(await dig(resolver.listeners["dns"] ?? "", "web.svc.market.waymark")).toContain("192.0.2.1");
 });
 

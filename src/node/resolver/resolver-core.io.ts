@@ -29,7 +29,7 @@ import type { AuditLog } from "../../store/audit/log.io.ts";
 import type { AccessLog } from "../access-log.ts";
 import type { Component } from "../components.io.ts";
 import type { NodeLimits } from "../limits.ts";
-import { observeWatches } from "../metrics.ts";
+import { observeEntries, observeWatches } from "../metrics.ts";
 import { now } from "../rooms.io.ts";
 import { type NodeOptions, tick } from "../starting.io.ts";
 import { readUpstreamAccess } from "./access.io.ts";
@@ -193,6 +193,7 @@ export class ResolverCore implements Component {
 
   observe(): void {
     observeWatches(this.#metrics, this.rooms);
+    observeEntries(this.#metrics, this.rooms.machine.lookups);
     this.#metrics.set("waymark_ready", {}, this.isServing ? 1 : 0);
     observeResolver(this.#metrics, this.rooms.machine, now());
   }
