@@ -12,6 +12,7 @@ import { PolicyService } from "../../gen/waymark/policy/v1/policy_pb.js";
 import type { InstanceName } from "../../src/catalog/query/instances.ts";
 import { KIND } from "../../src/catalog/record/record.ts";
 import { readToken } from "../../src/lib/named-file.io.ts";
+import { resolverChecks } from "../../src/node/resolver/readiness.ts";
 import { TestAuthority } from "../fakes/certificates.ts";
 import { askOf, DrivenResolver } from "../fakes/driven-resolver.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
@@ -118,13 +119,24 @@ test("over TLS it shows its token, again after the file was changed; without one
     tls: { ca: authority.ca },
     token: readToken(tokenFile, "resolver.token_file"),
   }));
-  await until("its token is refused", () => resolver.warnings.some((line) => line.includes("gave no answer")));
+  const said = (of: DrivenResolver) => resolverChecks(of.rooms, { isServing: of.machine.isReady, fault: of.driver.fault });
+  await until("its token is refused", () => resolver.warnings.some((line) => line.includes("refuses this resolver: unauthenticated")));
   expect(resolver.machine.isReady).toBe(false);
+  expect(said(resolver).map(({ detail }) => detail)).toEqual([
+    "loading",
+    expect.stringMatching(/^no server can be read; nothing is held yet; last fault: .* refuses this resolver: unauthenticated: /),
+    "no server has said yet what the policy is",
+  ]);
+  using powerless = new DrivenResolver([node.grpc], {}, () => ({ tls: { ca: authority.ca }, token: "token-of-an-admin" }));
+  const isRefused = () =>
+    said(powerless).some(({ detail }) => /refuses this resolver: discovery_access_denied: .*mesh\.resolve/.test(detail));
+  await until("its role is refused", () => (isRefused() ? [] : [...said(powerless).map(({ detail }) => detail), ...powerless.warnings]));
   writeFileSync(tokenFile, "the-new-token\n", { mode: 0o600 });
   resolver.driver.reload();
   await until("it is ready", () =>
     resolver.machine.isReady && resolver.instances(DB).length === 1 ? [] : ["not ready", ...resolver.warnings],
   );
+  expect(said(resolver).map(({ detail }) => detail)).toEqual(["loaded", `reads ${node.grpc}`, "none configured"]);
   writeFileSync(tokenFile, "no token, because it has spaces\n", { mode: 0o600 });
   expect(() => resolver.driver.reload()).toThrow(/^resolver\.token_file: /);
 

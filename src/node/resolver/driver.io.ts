@@ -40,6 +40,8 @@ export class ResolverDriver {
   readonly #orders: ResolverOrder[] = [];
   readonly #watches = new Map<number, OpenStream>();
   readonly #policies = new Map<number, OpenStream>();
+  /** Of each upstream what it last refused or failed with, until a stream says something: then one is read, and the rest is for the log. */
+  readonly #faults = new Map<string, string>();
   #timer: NodeJS.Timeout | undefined;
   #timerMonoMs = NEVER;
   #isRunning = false;
@@ -51,6 +53,11 @@ export class ResolverDriver {
     this.#machine = rooms.machine;
     this.#calls = calls;
     this.#warnings = new SparseLog((fields, message) => log.warn({ ...fields }, message));
+  }
+
+  /** What the upstream servers failed with since one of them was read, for an operator. Empty without a fault. */
+  get fault(): string {
+    return [...new Set(this.#faults.values())].join("; ");
   }
 
   /** Begins to ask the upstream servers. */
@@ -163,7 +170,7 @@ export class ResolverDriver {
       input = { kind: "probed", upstream, ...(await this.#calls.probe(upstream)) };
     } catch (thrown) {
       const { message, details } = refusalIn(thrown);
-      this.#warn(upstream, message, "an upstream does not answer");
+      this.#fail(upstream, message, "an upstream does not answer");
       input = { kind: "probe failed", upstream, ...retryIn(details) };
     }
     this.input(input);
@@ -200,13 +207,22 @@ export class ResolverDriver {
   ): StreamEvents {
     const { stream, upstream, said, ended } = of;
     return {
-      said: (bytes) => this.input({ kind: said, stream, bytes }),
+      said: (bytes) => {
+        // HOT: once a message. Nearly always there is none.
+        if (this.#faults.size > 0) this.#faults.clear();
+        this.input({ kind: said, stream, bytes });
+      },
       ended: ({ message, details }, refusal) => {
         streams.delete(stream);
-        this.#warn(upstream, message, "a stream of an upstream ended");
+        this.#fail(upstream, message, "a stream of an upstream ended");
         this.input({ kind: ended, stream, ...retryIn(details), ...(refusal !== undefined && { refusal }) });
       },
     };
+  }
+
+  #fail(upstream: string, detail: string, message: string): void {
+    this.#faults.set(upstream, detail);
+    this.#warn(upstream, detail, message);
   }
 
   #warn(upstream: string, detail: string, message: string): void {

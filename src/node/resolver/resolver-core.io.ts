@@ -36,6 +36,7 @@ import { readUpstreamAccess } from "./access.io.ts";
 import { ResolverDriver } from "./driver.io.ts";
 import { observeResolver } from "./metrics.ts";
 import { resolverOptionsOf } from "./options.ts";
+import { resolverChecks } from "./readiness.ts";
 import { openResolverRooms, type ResolverRooms } from "./resolver-rooms.ts";
 import { UpstreamCalls } from "./upstream-calls.io.ts";
 import { Waits } from "./waits.io.ts";
@@ -179,16 +180,7 @@ export class ResolverCore implements Component {
   }
 
   readiness(): readonly ReadyCheck[] {
-    const { machine, policies } = this.rooms;
-    const { current } = machine.upstreams;
-    const { isEnabled, inForce } = policies.status;
-    const policy = isEnabled ? `version ${inForce?.number} in force` : "none configured";
-    return [
-      // A resolver that was ready stays so: what it misses afterwards shows in its answers, and another resolver would miss it too.
-      { name: "catalog", ok: this.#isServing, detail: machine.fault ?? (this.#isServing ? "loaded" : "loading") },
-      { name: "upstream", ok: true, detail: current === undefined ? "no server answers; what is held is served" : `reads ${current}` },
-      { name: "policy", ok: machine.policy.isReady, detail: machine.policy.isReady ? policy : "a version is known of that is not here" },
-    ];
+    return resolverChecks(this.rooms, { isServing: this.#isServing, fault: this.driver.fault });
   }
 
   observe(): void {

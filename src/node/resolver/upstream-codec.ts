@@ -97,7 +97,9 @@ export function refusalOf(upstream: string, { code, message, details }: Status, 
   const metadata = said.urls === undefined ? {} : { metadata: { urls: said.urls } };
   if (isSaid && said.reason !== undefined && PASSED_ON.has(said.reason))
     return new WaymarkError(said.reason, text, { ...retry, ...metadata });
-  return new WaymarkError("not_ready", `the upstream ${upstream} gave no answer: ${text}`, retry);
+  const isRefused = isSaid && (said.reason === "unauthenticated" || said.reason === "discovery_access_denied");
+  const outcome = isRefused ? `refuses this resolver: ${said.reason}` : "gave no answer";
+  return new WaymarkError("not_ready", `the upstream ${upstream} ${outcome}: ${text}`, retry);
 }
 
 /** What a server means that ended a watch: that it will not tell of what was asked for, or, where undefined, that it failed. */

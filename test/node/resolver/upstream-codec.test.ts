@@ -29,7 +29,7 @@ test("what is about the request, or the mesh, is passed on with its hint; what i
   expect(reasons.filter((reason) => said(reason, 1500).details.retryMs !== 1500)).toEqual([]);
   expect([said("draining", 10 * 60_000), said("draining")].map(({ details }) => details)).toEqual([{ retryMs: 60_000 }, {}]);
   expect(said("too_stale").message).toBe("too_stale: words");
-  expect(said("unauthenticated").message).toBe("not_ready: the upstream a:1 gave no answer: words");
+  expect(said("unauthenticated").message).toBe("not_ready: the upstream a:1 refuses this resolver: unauthenticated: words");
 });
 
 test("only some refusals of a watch are about what it asks for; after all others the server is left", () => {
