@@ -42,6 +42,15 @@ test.each(rules)("the alert $alert asks for metrics that there are, and names a 
   expect(pages.filter((page) => !existsSync(page))).toEqual([]);
 });
 
+test.each(["docs/guides/resolver.md", "docs/runbooks/resolver-gap.md"])("%s names metrics and alerts that there are", (page) => {
+  const text = readFileSync(page, "utf8");
+  const named = [...text.matchAll(/`?\b((?:waymark|discovery|rpc)_[a-z_]+_\w+)/g)].map(([, name = ""]) => name);
+  expect(named.length).toBeGreaterThan(2);
+  expect(named.filter((name) => !(name in METRICS) && name !== "discovery_access_denied")).toEqual([]);
+  const alerts = [...text.matchAll(/`(Waymark\w+)`/g)].map(([, alert]) => alert);
+  expect(alerts.filter((name) => !rules.some(({ alert }) => alert === name))).toEqual([]);
+});
+
 test("the systemd unit runs commands that there are, and waits longer than a stop may take", () => {
   const unit = readFileSync("docs/examples/systemd/waymark.service", "utf8");
   const commands = [...unit.matchAll(/^Exec\w+=\/opt\/waymark\/bin\/waymark (.*)$/gm)].map(([, command = ""]) => command);
