@@ -1,0 +1,31 @@
+/** What a resolver says of itself at /readyz. */
+import { expect, test } from "vitest";
+import { resolverChecks } from "../../../src/node/resolver/readiness.ts";
+
+const FAULT = "the upstream a:1 refuses this resolver: unauthenticated: token is not known here";
+
+test.each([
+  { what: "nothing is heard yet", size: 0, isServing: false, read: "no server can be read; nothing is held yet", isAwaiting: true },
+  { what: "a copy is held", size: 2, isServing: false, read: "no server can be read; what is held is served", lacking: "7-00" },
+  { what: "it is cut off", size: 0, isServing: true, read: "no server can be read; what is held is served", number: 7 },
+  { what: "it reads a server", size: 2, isServing: true, current: "b:1", read: "reads b:1" },
+])("when $what", ({ size, isServing, current, read, isAwaiting = false, lacking, number }) => {
+  const isReady = !isAwaiting && lacking === undefined;
+  const machine = { upstreams: { current }, fault: undefined, policy: { isReady, kept: { state: { lacking } } } };
+  const policies = { isAwaiting, status: { isEnabled: number !== undefined, inForce: { number } } };
+  const checks = (fault: string) =>
+    resolverChecks({ machine, policies, replica: { lookup: { size } } } as never, { isServing, fault }).map(({ ok, detail }) => [
+      ok,
+      detail,
+    ]);
+  const unknown = isAwaiting ? "no server has said yet what the policy is" : `version ${lacking} is known of and is not here`;
+  const known = number === undefined ? "none configured" : `version ${number} in force`;
+  const others = (upstream: string) => [
+    [isServing, isServing ? "loaded" : "loading"],
+    [true, upstream],
+    [isReady, isReady ? known : unknown],
+  ];
+  expect(checks("")).toEqual(others(read));
+  // Where one server is read, faults of others are for the log.
+  expect(checks(FAULT)).toEqual(others(current === undefined ? `${read}; last fault: ${FAULT}` : read));
+});
