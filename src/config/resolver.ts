@@ -68,13 +68,13 @@ export const RESOLVER_SETTINGS = {
     default: 1_000_000,
     min: 1000,
     max: 100_000_000,
-    doc: "Most entries that a resolver keeps of what it fetched. The default lets resolver.max_bytes decide, at about 1 KiB for each entry.",
+    doc: "Most entries that a resolver keeps of what it follows and fetched. The default lets resolver.max_bytes decide, at about 1 KiB for each entry.",
   }),
   maxBytes: bytes({
     default: 1_073_741_824,
     min: 1_048_576,
     max: 1_099_511_627_776,
-    doc: `Memory for what a resolver fetched, with its bookkeeping; at least ${LEAST_ENTRY_BYTES} bytes for each of resolver.max_entries. What is asked for least goes first. The default fits a process of 2 GiB.`,
+    doc: `Memory for what a resolver follows and fetched, with its bookkeeping; at least ${LEAST_ENTRY_BYTES} bytes for each of resolver.max_entries. What is configured or watched stays; of the rest, what is asked for least goes first. The default fits a process of 2 GiB.`,
   }),
   seedOnStart: bool({
     default: true,
