@@ -703,7 +703,8 @@ export declare type CatalogQueryResponse = Message<"waymark.discovery.v1.Catalog
   generatedAt?: Timestamp | undefined;
 
   /**
-   * Revision of this node on which the answer rests.
+   * Revision of this node on which the answer rests. 0 where a resolver passed the query on, because the answer then rests on
+   * no revision of the resolver.
    *
    * @generated from field: uint64 revision = 4;
    */
@@ -711,7 +712,7 @@ export declare type CatalogQueryResponse = Message<"waymark.discovery.v1.Catalog
 
   /**
    * Short cursor of that revision. To follow changes from here, give the cursor of the first page to CatalogWatch on
-   * the same node, with the same filter.
+   * the same node, with the same filter. Empty where a resolver passed the query on: a watch there begins with a snapshot.
    *
    * @generated from field: string cursor = 5;
    */
