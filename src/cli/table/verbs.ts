@@ -49,7 +49,7 @@ export const VERBS: readonly VerbSpec[] = [
   {
     path: "serve",
     isAlone: true,
-    summary: "Run a node.",
+    summary: "Run a node, or with --mode resolver a resolver.",
     flags: [
       { flags: "--config <file>", doc: "Settings file, .toml or .json." },
       {

@@ -14,7 +14,7 @@ function __waymark_at
     end
     test "$path" = "$argv"
 end
-complete -c waymark -f -n '__waymark_at' -a 'serve' -d 'Run a node.'
+complete -c waymark -f -n '__waymark_at' -a 'serve' -d 'Run a node, or with --mode resolver a resolver.'
 complete -c waymark -f -n '__waymark_at' -a 'apply' -d 'Register the entries of a file, under a static lease.'
 complete -c waymark -f -n '__waymark_at' -a 'import' -d 'Import from other systems.'
 complete -c waymark -f -n '__waymark_at' -a 'register' -d 'Register one entry.'
@@ -267,7 +267,7 @@ complete -c waymark -f -n '__waymark_at config' -a 'show' -d 'The effective sett
 complete -c waymark -n '__waymark_at config validate' -F
 complete -c waymark -n '__waymark_at config validate' -l config -r -F -d 'The settings file, named as for serve.'
 complete -c waymark -n '__waymark_at config show' -l config -r -F -d 'Settings file, .toml or .json.'
-complete -c waymark -f -n '__waymark_at help' -a 'serve' -d 'Run a node.'
+complete -c waymark -f -n '__waymark_at help' -a 'serve' -d 'Run a node, or with --mode resolver a resolver.'
 complete -c waymark -f -n '__waymark_at help' -a 'apply' -d 'Register the entries of a file, under a static lease.'
 complete -c waymark -f -n '__waymark_at help' -a 'import' -d 'Import from other systems.'
 complete -c waymark -f -n '__waymark_at help' -a 'register' -d 'Register one entry.'
