@@ -13,7 +13,6 @@ import { decodePageToken, encodePageToken } from "../../src/catalog/query/page-t
 import { Prefixes } from "../../src/catalog/query/prefixes.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { filterOf } from "../../src/services/discovery/filter.ts";
-import type { ResolverPorts } from "../../src/services/resolving/ports.ts";
 import { type PassedQuery, passQuery } from "../../src/services/resolving/upstream-query.ts";
 
 interface Stored {
@@ -35,7 +34,9 @@ class Upstream {
     this.#stored = stored.toSorted((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
   }
 
-  readonly ports: Pick<ResolverPorts, "callBytes" | "garbled"> = {
+  readonly ports: Parameters<typeof passQuery>[0] = {
+    adjust: () => {},
+    machine: { policy: { isReady: true, heardEpoch: () => {} } } as never,
     callBytes: (_method, asked) => {
       const request = asked as unknown as CatalogQueryRequest;
       const answer = this.garble(this.#answer(request), request);
@@ -65,7 +66,13 @@ class Upstream {
     for (let pageToken = ""; ; ) {
       const message = create(CatalogQueryRequestSchema, { ...request, pageToken });
       const of = { request: message, filter: filterOf(message), salt: "query", seesIn: () => true, isShown: () => true };
-      const { response } = await passQuery(this.ports, { ...of, via: ["me"], clusterId: "c1", ...passed });
+      const { response } = await passQuery(this.ports, {
+        ...of,
+        via: ["me"],
+        clusterId: "c1",
+        now: () => ({ monoMs: 0, wallMs: 0 }),
+        ...passed,
+      });
       names.push(response.items.map(({ key }) => key?.name).join(" "));
       if (response.nextPageToken === "") return names;
       pageToken = response.nextPageToken;

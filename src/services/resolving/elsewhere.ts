@@ -46,7 +46,7 @@ export function openElsewhere(
   const viewer = anonymousCaller(clusterId, "");
   const seesIn: HostAsker["seesIn"] = (namespace) => reads.verdict(viewer, namespace).allowed;
   const isShown: HostAsker["isShown"] = (entry) => policies.policy.set === undefined || mayBeSeen(policies.policy, entry, entry, clusterId);
-  const asker = { ports, seesIn, isShown, via: [self], clusterId };
+  const asker = { ports, seesIn, isShown, via: [self], clusterId, now };
   return new FetchingElsewhere({
     machine,
     ask: (name, asked, told) => ports.ask(name, asked, told),
@@ -64,13 +64,14 @@ export function openElsewhere(
 }
 
 interface HostAsker {
-  readonly ports: Pick<ResolverPorts, "callBytes" | "garbled">;
+  readonly ports: Pick<ResolverPorts, "adjust" | "callBytes" | "garbled" | "machine">;
   /** What the viewer may see. */
   readonly seesIn: PassedQuery["seesIn"];
   readonly isShown: PassedQuery["isShown"];
   /** This resolver. */
   readonly via: readonly string[];
   readonly clusterId: string;
+  readonly now: () => Time;
 }
 
 async function tellHost(

@@ -30,7 +30,7 @@ export interface ResolverPorts {
   callBytes<I extends DescMessage, O extends DescMessage>(method: DescMethodUnary<I, O>, request: MessageInitShape<I>): Promise<SaidBytes>;
   /** An upstream sent what no server of ours can have sent. */
   readonly garbled: (upstream: string, fault: string) => void;
-  /** What is to be followed has changed. */
+  /** What is to be followed has changed, or a policy was heard of. */
   adjust(): void;
   /** Resolves with true as soon as it is so, and with false after the time. Rejects with `draining` when this process stops. */
   until(isSo: () => boolean, withinMs: number): Promise<boolean>;

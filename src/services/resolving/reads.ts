@@ -16,7 +16,7 @@ import {
 } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { type ResolveRequest as NamedRequest, ResolveResponseSchema } from "../../../gen/waymark/resolver/v1/resolver_pb.js";
 import { findKind } from "../../catalog/entry/kinds.ts";
-import { CONTROL_NAMESPACE, isControlNamespace, namespaceCovers, PROTOCOL_BOUNDS, parseNamespace } from "../../catalog/entry/names.ts";
+import { CONTROL_NAMESPACE, namespaceCovers, PROTOCOL_BOUNDS, parseNamespace } from "../../catalog/entry/names.ts";
 import type { Filter } from "../../catalog/query/filter.ts";
 import { type InstanceName, instanceCount } from "../../catalog/query/instances.ts";
 import type { Lookup } from "../../catalog/query/lookup.ts";
@@ -40,16 +40,13 @@ import { LateSource } from "../late-source.ts";
 import { durationMs } from "../request-checks.ts";
 import type { CallContext, Handler, Route, RouteAnswer, ServerStreamHandler, StreamSource, UnaryHandler } from "../service.ts";
 import { FollowedSource } from "./followed-source.ts";
+import { POLICY_TRIES, PolicyGate, policyChanges } from "./policy-gate.ts";
 import { ageOf, type ResolverPorts } from "./ports.ts";
 import { encodedPage, type PassedPage, passQuery } from "./upstream-query.ts";
 
-/** How long a call waits for a version of the policy of which the resolver has heard. */
-const POLICY_WAIT_MS = 500;
 /** How long a watch waits for the first snapshot of what it asks for, and a call that needs a whole namespace too. */
 const SNAPSHOT_WAIT_MS = 10_000;
 const RETRY_MS = 500;
-/** How often a query is passed on again because the policy changed meanwhile. */
-const POLICY_TRIES = 4;
 
 export interface ResolvingParts extends ReadParts {
   readonly ports: ResolverPorts;
@@ -96,11 +93,13 @@ class ResolvingReads {
   readonly #parts: ResolvingParts;
   readonly #ports: ResolverPorts;
   readonly #node: ReadHandlers;
+  readonly #gate: PolicyGate;
 
   constructor(parts: ResolvingParts) {
     const { ports } = parts;
     this.#parts = parts;
     this.#ports = ports;
+    this.#gate = new PolicyGate(ports, parts.policies);
     this.#node = readHandlers({
       ...parts,
       followedAge: (time) => ageOf(ports.machine.followedAnswer(time), time),
@@ -119,18 +118,19 @@ class ResolvingReads {
         serverInfo: node.handlers.serverInfo,
         catalogQuery: {
           kind: "unary",
-          handle: (request: CatalogQueryRequest, context) => this.#whenReady<Said>(request.namespace, () => this.#query(request, context)),
+          handle: (request: CatalogQueryRequest, context) =>
+            this.#gate.whenOpen<Said>(request.namespace, () => this.#query(request, context)),
         },
         catalogWatch: { kind: "server_streaming", open: (request: CatalogWatchRequest, context) => this.#watch(request, context) },
         resolve: {
           kind: "unary",
           handle: (request: ResolveRequest, context) =>
-            this.#whenReady<Said>(request.namespace, () => this.#named(request, undefined, context, resolve)),
+            this.#gate.whenOpen<Said>(request.namespace, () => this.#named(request, undefined, context, resolve)),
         },
         namespaceStatus: {
           kind: "unary",
           handle: (request: NamespaceStatusRequest, context) =>
-            this.#whenReady<Said>(request.namespace, () => this.#status(request, context, status)),
+            this.#gate.whenOpen<Said>(request.namespace, () => this.#status(request, context, status)),
         },
       },
       routes: node.routes.map((route) => this.#whole(route)),
@@ -139,7 +139,7 @@ class ResolvingReads {
         handle: (request: NamedRequest, context) => {
           const { maxStaleness } = request;
           const maxAgeMs = maxStaleness === undefined ? undefined : durationMs(maxStaleness);
-          return this.#whenReady<Said>(request.namespace, () => this.#named(request, maxAgeMs, context, named));
+          return this.#gate.whenOpen<Said>(request.namespace, () => this.#named(request, maxAgeMs, context, named));
         },
       },
     };
@@ -187,7 +187,8 @@ class ResolvingReads {
   }
 
   /** Answers from what is held of these names, in this turn or in the one in which the last of them arrives. */
-  #answered<T>({ caller, names, maxAgeMs }: Names, context: CallContext, answer: (context: CallContext) => Maybe<T>): Maybe<T> {
+  #answered<T>(asked: Names, context: CallContext, answer: (context: CallContext) => Maybe<T>, tries = POLICY_TRIES): Maybe<T> {
+    const { caller, names, maxAgeMs } = asked;
     const { machine } = this.#ports;
     const { time } = context;
     const [first] = names;
@@ -202,10 +203,12 @@ class ResolvingReads {
     let waitCount = 0;
     // What is not known at all is not too old.
     const refusal = (error: WaymarkError, name: InstanceName) => (this.#isHere(name) ? tooStale(error, maxAgeMs) : error);
+    const again = () => this.#askedAgain(asked, context, answer, tries - 1);
     const told = (error: WaymarkError | undefined, name: InstanceName): void => {
       waitCount -= 1;
       if (error !== undefined) waiting.reject(refusal(error, name));
-      else if (waitCount === 0) settle(waiting, () => this.#arrived(names, missing, known, context, answer));
+      else if (waitCount === 0)
+        settle(waiting, () => (this.#gate.isOpen(first.namespace) ? this.#arrived(names, missing, known, context, answer) : again()));
     };
     for (const [i, name] of names.entries()) {
       waitCount += 1;
@@ -223,6 +226,13 @@ class ResolvingReads {
     }
     if (missing.length > 0) return waiting.promise;
     return answer({ ...context, age: ageOf(worst(known), time) });
+  }
+
+  /** What arrived names a policy that is not here: under that one the caller may see something else. */
+  async #askedAgain<T>(asked: Names, context: CallContext, answer: (context: CallContext) => Maybe<T>, tries: number): Promise<T> {
+    if (tries === 0) throw policyChanges();
+    const namespace = asked.names[0]?.namespace ?? "";
+    return this.#gate.whenOpen(namespace, () => this.#answered(asked, { ...context, time: this.#parts.now() }, answer, tries));
   }
 
   #arrived<T>(
@@ -318,8 +328,14 @@ class ResolvingReads {
     const isShown: Parameters<typeof passQuery>[1]["isShown"] = (entry) =>
       policies.policy.set === undefined || mayBeSeen(policies.policy, entry, entry, clusterId);
     const via = [machine.via[0] ?? "", ...request.via];
-    const passed = { request, filter, salt: querySalt(request), seesIn, isShown, via, clusterId };
-    const { response: found, entries, ageMs, isStale, hidden } = await this.#judged(() => passQuery(this.#ports, passed), filter.namespace);
+    const passed = { request, filter, salt: querySalt(request), seesIn, isShown, via, clusterId, now };
+    const {
+      response: found,
+      entries,
+      ageMs,
+      isStale,
+      hidden,
+    } = await this.#gate.judged(filter.namespace, () => passQuery(this.#ports, passed));
     this.#parts.reads.noteHidden(caller, hidden);
     const resolved = request.forResolver ? { policyEpoch: this.#parts.reads.policyEpoch, via: [...machine.via] } : {};
     const response = create(CatalogQueryResponseSchema, {
@@ -334,19 +350,6 @@ class ResolvingReads {
     return { response, entries };
   }
 
-  /** What the upstream answers, judged by a policy that is not older than those under which it was made. */
-  async #judged(ask: () => Promise<PassedPage>, namespace: string): Promise<PassedPage> {
-    const { policy } = this.#ports.machine;
-    for (let tries = 0; tries < POLICY_TRIES; tries++) {
-      const { epoch } = this.#parts.policies.policy;
-      const page = await this.#whenReady(namespace, ask);
-      const { monoMs } = this.#parts.now();
-      for (const { epoch: heard, upstream } of page.policyEpochs) policy.heardEpoch(heard, { upstream, monoMs });
-      if (policy.isReady && this.#parts.policies.policy.epoch === epoch) return page;
-    }
-    throw new WaymarkError("not_ready", "the policy changes faster than this query is answered; try again", { retryMs: RETRY_MS });
-  }
-
   /** No server answers. What is followed is served however old it is, unless the caller has a bound. */
   #fallback(
     error: unknown,
@@ -356,6 +359,7 @@ class ResolvingReads {
     if (!(error instanceof WaymarkError) || !(AWAY.has(error.reason) || error.reason === "too_stale")) throw error;
     const { machine } = this.#ports;
     if (!machine.isComplete(namespace === "" ? prefix : namespace)) throw error;
+    this.#gate.check(namespace);
     const time = this.#parts.now();
     if (request.maxStaleness !== undefined) checkAge(ageOf(machine.followedAnswer(time), time).ageMs, request.maxStaleness);
     return here();
@@ -385,7 +389,7 @@ class ResolvingReads {
         // Before anything is followed for it.
         if (namespace !== "") parseNamespace(namespace, "namespace", PROTOCOL_BOUNDS);
         const answer = () => route.answer(parameters, context);
-        return this.#whenReady<RouteAnswer>(namespace, () => {
+        return this.#gate.whenOpen<RouteAnswer>(namespace, () => {
           if (this.#parts.reads.verdict(context.caller, namespace).allowed)
             return this.#followedFor<RouteAnswer>(namespace, context.caller, () => whole(answer()));
           if (namespace !== "") return answer();
@@ -403,6 +407,7 @@ class ResolvingReads {
     const release = this.#follow([namespace], callerKey(caller));
     try {
       await this.#complete([namespace]);
+      this.#gate.check(namespace);
       return await answer();
     } finally {
       release();
@@ -422,7 +427,7 @@ class ResolvingReads {
     const begin = () => this.#openFollowed({ filter, caller, share }, () => watch(request, { ...context, time: this.#parts.now() }));
     // Before the policy is known nobody's watch makes the resolver follow anything.
     if (machine.policy.isReady) return begin();
-    const opened = this.#whenReady<StreamSource>("", begin);
+    const opened = this.#gate.whenOpen<StreamSource>("", begin);
     return opened instanceof Promise ? new LateSource(opened) : opened;
   }
 
@@ -502,21 +507,7 @@ class ResolvingReads {
     return new WaymarkError("quota_exceeded", message);
   }
 
-  // ---- policy ----
-  /** Lets a call wait a moment for a policy of which the resolver has heard. Namespaces of the control plane need none. */
-  #whenReady<T>(namespace: string, act: () => Maybe<T>): Maybe<T> {
-    const { policy } = this.#ports.machine;
-    if (policy.isReady || (namespace !== "" && isControlNamespace(namespace))) return act();
-    return this.#ports
-      .until(() => policy.isReady, POLICY_WAIT_MS)
-      .then((isReady) => {
-        if (isReady) return act();
-        throw new WaymarkError("not_ready", "this resolver does not have the policy that is in force, and answers nobody before it has", {
-          retryMs: RETRY_MS,
-        });
-      });
-  }
-
+  // ---- callers ----
   #demandResolver(via: readonly string[], caller: Caller): void {
     demandResolver(caller, this.#parts.isTls);
     checkVia(this.#ports.machine.via, via);

@@ -20,6 +20,7 @@ import { decodePageToken, encodePageToken } from "../../catalog/query/page-token
 import { Prefixes } from "../../catalog/query/prefixes.ts";
 import { pageLimit } from "../../catalog/query/query.ts";
 import { rethrowBroken, WaymarkError } from "../../lib/errors.ts";
+import type { Time } from "../../lib/machine.ts";
 import { misplaced, writeBytesField } from "../../lib/protowire.ts";
 import { readFetchedPage } from "../../resolver/codec.ts";
 import { durationMs } from "../request-checks.ts";
@@ -45,11 +46,7 @@ export interface PassedQuery {
   /** This resolver, and those behind which it is. */
   readonly via: readonly string[];
   readonly clusterId: string;
-}
-
-export interface HeardEpoch {
-  readonly upstream: string;
-  readonly epoch: string;
+  readonly now: () => Time;
 }
 
 /** The page, without what says how good it is. */
@@ -59,14 +56,14 @@ export interface PassedPage {
   readonly entries: readonly Uint8Array[];
   readonly ageMs: number;
   readonly isStale: boolean;
-  /** Names the policies under which its parts were made, and who says so. */
-  readonly policyEpochs: readonly HeardEpoch[];
   /** Namespaces of which something was left out. */
   readonly hidden: readonly string[];
 }
 
-/** Rejects with the refusal of the upstream, and with `quota_exceeded` if nothing that the caller may see was found after many pages. */
-export async function passQuery(ports: Pick<ResolverPorts, "callBytes" | "garbled">, passed: PassedQuery): Promise<PassedPage> {
+type QueryPorts = Pick<ResolverPorts, "adjust" | "callBytes" | "garbled" | "machine">;
+
+/** The machine hears of the policies under which the pages were made. Rejects with the refusal of the upstream, and with `quota_exceeded` if nothing that the caller may see was found after many pages. */
+export async function passQuery(ports: QueryPorts, passed: PassedQuery): Promise<PassedPage> {
   const { request, filter, salt, via } = passed;
   const limit = pageLimit(request.limit);
   const [ours, theirs] = [filterHash(filter, salt), filterHash({ ...filter, resolved: filter.resolved ?? EVERYWHERE }, salt)];
@@ -79,7 +76,8 @@ export async function passQuery(ports: Pick<ResolverPorts, "callBytes" | "garble
     const askedCount = Math.min(MAX_PAGE, page.leftCount + spareCount);
     Object.assign(asked, { forResolver: true, viewer: undefined, via: [...via], limit: askedCount, pageToken });
     const { bytes, upstream } = await ports.callBytes(DiscoveryService.method.catalogQuery, asked);
-    const nextKey = readable(ports, upstream, () => page.take(bytes, upstream, { theirs, afterKey }));
+    const nextKey = readable(ports, upstream, () => page.take(bytes, { theirs, afterKey }));
+    hear(ports, page.policyEpoch, { upstream, monoMs: passed.now().monoMs });
     // A full page goes on until it is known whether the caller may see more: a token must not tell of what it may not.
     if (page.isOverfull || nextKey === undefined) return page.end(page.isOverfull ? ours : undefined);
     afterKey = page.skipHidden(nextKey);
@@ -101,12 +99,13 @@ class VisiblePage {
   #hidden: string | undefined;
   #ageMs = 0;
   #isStale = false;
-  readonly #policyEpochs: HeardEpoch[] = [];
   readonly #hiddenNamespaces = new Set<string>();
   /** Whether a visible entry found no place any more. */
   isOverfull = false;
   /** Entries that the upstream told of, also those that are hidden. */
   toldCount = 0;
+  /** Names the policy under which the last page of the upstream was made. */
+  policyEpoch = "";
 
   constructor(passed: PassedQuery, limit: number) {
     this.#passed = passed;
@@ -127,26 +126,18 @@ class VisiblePage {
   }
 
   /** Takes a page of the upstream. Returns where the next one begins; undefined after the last one. Throws for what no server of ours can have sent. */
-  take(
-    bytes: Uint8Array,
-    upstream: string,
-    { theirs, afterKey }: { readonly theirs: string; readonly afterKey: string },
-  ): string | undefined {
+  take(bytes: Uint8Array, { theirs, afterKey }: { readonly theirs: string; readonly afterKey: string }): string | undefined {
     const answer = fromBinary(CatalogQueryResponseSchema, bytes);
-    this.#add(answer, readFetchedPage(bytes).entries, upstream);
+    this.#add(answer, readFetchedPage(bytes).entries);
     if (answer.nextPageToken === "") return undefined;
     const nextKey = decodePageToken(answer.nextPageToken, theirs);
     if (nextKey <= afterKey) throw misplaced("a page token that leads back");
     return nextKey;
   }
 
-  #add(
-    { items, explanation, age, stale, policyEpoch: epoch }: CatalogQueryResponse,
-    entries: readonly Uint8Array[],
-    upstream: string,
-  ): void {
+  #add({ items, explanation, age, stale, policyEpoch }: CatalogQueryResponse, entries: readonly Uint8Array[]): void {
     this.toldCount += items.length;
-    this.#policyEpochs.push({ upstream, epoch });
+    this.policyEpoch = policyEpoch;
     this.#ageMs = Math.max(this.#ageMs, age === undefined ? 0 : durationMs(age));
     this.#isStale ||= stale;
     for (const [i, entry] of items.entries()) this.#put(entry, entries[i] ?? NOTHING);
@@ -188,7 +179,6 @@ class VisiblePage {
       entries: this.#entries,
       ageMs: this.#ageMs,
       isStale: this.#isStale,
-      policyEpochs: this.#policyEpochs,
       hidden: [...this.#hiddenNamespaces],
     };
   }
@@ -196,6 +186,14 @@ class VisiblePage {
 
 const MAX_EXPLAINED = 1000;
 const NOTHING = new Uint8Array();
+
+/** Until the version is here that a page names nobody is answered, and whoever watches is told nothing. */
+function hear(ports: QueryPorts, epoch: string, from: { readonly upstream: string; readonly monoMs: number }): void {
+  const { policy } = ports.machine;
+  const wasReady = policy.isReady;
+  policy.heardEpoch(epoch, from);
+  if (policy.isReady !== wasReady) ports.adjust();
+}
 
 /** What an upstream said. What no server of ours can have sent is the fault of the upstream, and no fault of the caller. */
 function readable<T>({ garbled }: Pick<ResolverPorts, "garbled">, upstream: string, read: () => T): T {

@@ -1,0 +1,169 @@
+/** What a resolver answers to those that waited for its upstream, where that one names a policy that the resolver lacks. */
+import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import { expect, test } from "vitest";
+import { EntryKind } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import { CatalogQueryRequestSchema, CatalogQueryResponseSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { KIND } from "../../src/catalog/record/record.ts";
+import type { WaymarkError } from "../../src/lib/errors.ts";
+import { Metrics } from "../../src/lib/metrics/metrics.ts";
+import { anonymousCaller } from "../../src/policy/identity/caller.ts";
+import { epochOf } from "../../src/policy/set/verdict.ts";
+import type { ResolverOrder } from "../../src/resolver/io-types.ts";
+import { openElsewhere } from "../../src/services/resolving/elsewhere.ts";
+import { type ResolvingParts, resolvingHandlers } from "../../src/services/resolving/reads.ts";
+import { KEYS } from "../fakes/mesh.ts";
+import { version } from "../fakes/policy-versions.ts";
+import { ResolverWorld } from "../fakes/resolver-world.ts";
+
+/** Not followed. Version 1 shows it to nobody. */
+const OTHER = { kind: KIND.SERVICE, namespace: "other", name: "db" } as const;
+const NEWER = epochOf(version(1).head);
+const RED = { ...anonymousCaller("c1", "127.0.0.1", []), tenant: "red" };
+
+/** A resolver that follows `svc`, and needs no policy so far. */
+class Resolver {
+  readonly world = new ResolverWorld(["a"]);
+  readonly ports: ResolvingParts["ports"];
+  adjustCount = 0;
+  /** What its upstream answers to queries that are passed on. */
+  passed: MessageInitShape<typeof CatalogQueryResponseSchema> = {};
+  readonly #orders: ResolverOrder[] = [];
+  /** Calls that wait for the policy. */
+  readonly #waiting: ((isSo: boolean) => void)[] = [];
+
+  constructor() {
+    for (const key of [KEYS[0]!, KEYS[12]!]) this.world.put("a", key);
+    this.world.run(2000);
+    const { machine } = this.world;
+    this.ports = {
+      machine,
+      ask: (name, asked, told) => {
+        const later = (outcome: object): void => told("error" in outcome ? (outcome.error as WaymarkError) : undefined);
+        return machine.ask(name, later, this.world.now, this.#orders, asked);
+      },
+      call: () => Promise.reject(new Error("nothing is called")),
+      callBytes: () => Promise.resolve({ bytes: bytesOf(this.passed), upstream: "a" }),
+      garbled: (_, fault) => expect.fail(fault),
+      adjust: () => {
+        this.adjustCount += 1;
+      },
+      until: (isSo) => (isSo() ? Promise.resolve(true) : new Promise((resolve) => this.#waiting.push(resolve))),
+    };
+  }
+
+  /** How many entries a caller is told, or why it is refused. */
+  async query(asked: MessageInitShape<typeof CatalogQueryRequestSchema>): Promise<number | string> {
+    const { world, ports } = this;
+    const { reads, fanout, dnsNames, bytes, loads, policies } = world.rooms;
+    const rooms = { reads, fanout, dnsNames, bytes, loads, policies };
+    const nodeParts = {
+      mesh: { ageMs: () => 0, hasPeers: () => true },
+      isReady: () => true,
+      checkStart: () => {},
+      checkCaughtUp: () => {},
+    };
+    const rest = { identity: { nodeId: "me", clusterId: "c1" }, metrics: new Metrics(), random: () => 0, isTls: true, onRead: () => {} };
+    const { handlers } = resolvingHandlers({ ...rooms, ...nodeParts, ...rest, ports, now: () => world.now } as never);
+    const query = handlers["catalogQuery"];
+    if (query?.kind !== "unary") return expect.fail("no query");
+    const request = create(CatalogQueryRequestSchema, asked);
+    try {
+      const said = await query.handle(request as never, { caller: RED, time: world.now, requestId: "1" });
+      return fromBinary(CatalogQueryResponseSchema, said as Uint8Array).items.length;
+    } catch (error) {
+      return (error as WaymarkError).reason;
+    }
+  }
+
+  /** The upstream answers the fetches that are under way. Returns their number. */
+  answer(policyEpoch: string): number {
+    const fetches = this.#orders.splice(0).filter((order) => order.kind === "fetch");
+    for (const { call, name } of fetches)
+      this.world.rooms.handle({ kind: "fetched", call, bytes: fetchedBytes(name, policyEpoch) }, this.world.now, []);
+    return fetches.length;
+  }
+
+  /** The policy arrives for which calls wait. */
+  takeVersion(): void {
+    const server = this.world.server("a");
+    Object.assign(server, { versions: [version(1)], policyEpoch: NEWER });
+    this.world.server("a").isUp = false;
+    this.world.run(1000);
+    server.isUp = true;
+    this.world.run(12_000);
+    this.endWaits(true);
+  }
+
+  endWaits(isSo: boolean): void {
+    for (const end of this.#waiting.splice(0)) end(isSo);
+  }
+}
+
+function bytesOf(answer: MessageInitShape<typeof CatalogQueryResponseSchema>): Uint8Array {
+  return toBinary(CatalogQueryResponseSchema, create(CatalogQueryResponseSchema, answer));
+}
+
+/** What a node answers that has one entry of the name. */
+function fetchedBytes(name: typeof OTHER | object, policyEpoch: string): Uint8Array {
+  const node = new ResolverWorld(["a"]);
+  node.put("a", KEYS[12]!);
+  node.run(2000);
+  let bytes = new Uint8Array();
+  node.server("a").policyEpoch = policyEpoch;
+  node.server("a").garbleFetched = (sent) => (bytes = sent as typeof bytes);
+  node.ask(name as typeof OTHER);
+  return bytes;
+}
+
+const turn = () => new Promise((resolve) => setImmediate(resolve));
+
+test("who waits for an answer under a policy that the resolver lacks is told nothing of it", async () => {
+  const resolver = new Resolver();
+  const told = resolver.query({ namespace: "other", names: ["db"], kinds: [EntryKind.SERVICE] });
+  expect(resolver.answer(NEWER)).toBe(1);
+  expect(resolver.world.machine.policy.isReady).toBe(false);
+  await turn();
+  resolver.endWaits(false);
+  expect(await told).toBe("not_ready");
+});
+
+test("when that policy arrives, who waited is judged by it", async () => {
+  const resolver = new Resolver();
+  const told = resolver.query({ namespace: "other", names: ["db"], kinds: [EntryKind.SERVICE] });
+  resolver.answer(NEWER);
+  await turn();
+  resolver.takeVersion();
+  expect([resolver.world.machine.policy.isReady, await told]).toEqual([true, 0]);
+});
+
+test("the answer under the policy that is here is told to who waited", async () => {
+  const resolver = new Resolver();
+  const told = resolver.query({ namespace: "other", names: ["db"], kinds: [EntryKind.SERVICE] });
+  resolver.answer("none");
+  expect(await told).toBe(1);
+});
+
+test("what is followed does not stand in for an answer that names a policy that the resolver lacks", async () => {
+  const resolver = resolverAnswered(NEWER);
+  const told = resolver.query({ namespace: "svc", maxStaleness: { seconds: 0n, nanos: 1_000_000 } });
+  await turn();
+  resolver.endWaits(false);
+  expect([await told, resolver.adjustCount]).toEqual(["not_ready", 1]);
+});
+
+test("what DNS asks about a name makes the resolver hear of the policy under which that is answered", async () => {
+  const { world, ports } = resolverAnswered(NEWER);
+  const options = { clusterId: "c1", name: "me", maxStaleMs: 0, ttls: { zoneMs: 15_000, negativeMs: 15_000 } };
+  const elsewhere = openElsewhere(world.rooms, { ports, resolver: options as never, now: () => world.now });
+  const view = { sees: () => true, counts: () => true };
+  expect(() => elsewhere.findAlias("shop.example", "waymark", view, false)).toThrow("does not know the name yet");
+  await turn();
+  expect(world.machine.policy.isReady).toBe(false);
+});
+
+/** Queries that are passed on are answered under that policy. */
+function resolverAnswered(policyEpoch: string): Resolver {
+  const resolver = new Resolver();
+  resolver.passed = { policyEpoch };
+  return resolver;
+}
