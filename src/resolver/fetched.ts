@@ -172,21 +172,19 @@ export class Fetched implements FollowedNews {
   listed(isIn: (namespace: string) => boolean, keys: ReadonlySet<KeyText>): void {
     for (const [, known] of this.#parts.cache.items())
       if (isIn(known.namespace) && !known.content.every(({ key }) => keys.has(key))) known.isOutdated = true;
-    this.#fetches.changedIn((name) => isIn(name.slice(0, name.indexOf("\0"))));
+    this.#fetches.changedIn((key) => isIn(namespaceOf(key)));
   }
 
-  /** Everything that was fetched so far is asked for again: another policy may show something else. Cost: nothing but that. */
+  /** Everything that was fetched so far, or is being fetched, is asked for again: another policy may show something else. Cost: that, and the fetches under way. */
   outdate(): void {
     this.#policyCount += 1;
+    this.#fetches.changedIn(() => true);
   }
 
-  /** What was fetched below these prefixes is asked for again. */
+  /** What was fetched below these prefixes, or is being fetched, is asked for again. */
   outdateBelow(prefixes: Prefixes): void {
-    for (const [key, known] of this.#parts.cache.items()) {
-      if (!prefixes.covers(known.namespace)) continue;
-      known.isOutdated = true;
-      this.#fetches.changed(key);
-    }
+    for (const [, known] of this.#parts.cache.items()) if (prefixes.covers(known.namespace)) known.isOutdated = true;
+    this.#fetches.changedIn((key) => prefixes.covers(namespaceOf(key)));
   }
 
   /** Nothing that was fetched below these prefixes is kept. Returns the number of the entries. */
@@ -271,4 +269,8 @@ function isSame(a: Uint8Array, b: Uint8Array): boolean {
 /** The first three parts of the key of an entry. */
 function textOf({ kind, namespace, name }: InstanceName): string {
   return `${namespace}\0${name}\0${kind}`;
+}
+
+function namespaceOf(key: string): string {
+  return key.slice(0, key.indexOf("\0"));
 }

@@ -166,6 +166,21 @@ test("what arrives after a change or a snapshot may be older than that", () => {
   expect(names.map((name) => world.ask(name, 1))).toEqual(["miss", "fresh 0 6", "miss", "fresh 0 6"]);
 });
 
+test("what is under way when another policy comes into force, or when it is outdated, is asked for again when it has arrived", () => {
+  const arrived = (outdate: (world: World) => void) => {
+    const world = new World();
+    const names = [DB, { ...DB, name: "cache" }, { ...DB, namespace: "other" }];
+    for (const name of names) world.fetched.wait(name, () => {});
+    outdate(world);
+    for (const [i, name] of names.entries())
+      world.fetched.arrived(name, i === 1 ? world.sent(name, 0) : [], { ageMs: 5, isStale: false }, at(0));
+    return names.map((name) => world.ask(name, 1));
+  };
+  expect(arrived(() => {})).toEqual(["fresh 0 6", "fresh 1 6", "fresh 0 6"]);
+  expect(arrived(({ fetched }) => fetched.outdate())).toEqual(["miss", "stale 1 6", "miss"]);
+  expect(arrived(({ fetched }) => fetched.outdateBelow(new Prefixes(["svc"])))).toEqual(["miss", "stale 1 6", "fresh 0 6"]);
+});
+
 test("bounds hold: what is worth nothing goes first, and what has no room is not kept", () => {
   const world = new World(3);
   const names = Array.from({ length: 4 }, (_, i): InstanceName => ({ ...DB, namespace: `svc.n${i}` }));
