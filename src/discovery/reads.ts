@@ -214,6 +214,11 @@ export class Reads {
     return this.#policies.policy === this.#settledPolicy;
   }
 
+  /** Whether records follow no policy yet, and are hidden from everybody. */
+  get isPending(): boolean {
+    return this.#shownPolicy.isPending;
+  }
+
   /** The current visibility: by the policy in force, and by the one before too until all records follow the new owners' rules. */
   get policy(): VisiblePolicy {
     const { policy } = this.#policies;

@@ -30,6 +30,7 @@ interface Arriving {
 
 export class FollowedPolicy {
   readonly #engine: PolicyEngine;
+  #isShown = () => true;
   #arriving: Arriving | undefined;
   /** Whole versions, until the state says which there are. */
   #arrived: Arrived[] = [];
@@ -48,9 +49,14 @@ export class FollowedPolicy {
     engine.isAwaiting = engine.newestNumber === 0;
   }
 
+  /** `isShown`: whether entries follow a policy already. Before they follow the first they are all hidden, and no answer may say that they are not there. */
+  setShown(isShown: () => boolean): void {
+    this.#isShown = isShown;
+  }
+
   /** Whether callers may be answered: there is a policy, or there is known to be none, and it is as new as everything that was heard. */
   get isReady(): boolean {
-    return !this.#engine.isAwaiting && this.#lacking.isEmpty;
+    return !this.#engine.isAwaiting && this.#lacking.isEmpty && this.#isShown();
   }
 
   /** The versions that an upstream need not send. */

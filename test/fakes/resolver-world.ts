@@ -74,6 +74,8 @@ interface Restart {
   readonly downMs?: number;
   readonly clockMs?: number;
   readonly options?: Partial<ResolverOptions>;
+  /** Whether what was restored already follows the policy that was. */
+  readonly isSwitched?: boolean;
 }
 
 export class ResolverWorld {
@@ -139,7 +141,7 @@ export class ResolverWorld {
   }
 
   /** Stops it, and starts it again after this time with a copy. The wall clock may be set meanwhile. Returns what became of the copy. */
-  restart(copy: Uint8Array, { downMs = 0, clockMs = 0, options = {} }: Restart = {}): RestoredCopy {
+  restart(copy: Uint8Array, { downMs = 0, clockMs = 0, options = {}, isSwitched = true }: Restart = {}): RestoredCopy {
     this.#watches.clear();
     this.#policies.clear();
     this.#later.length = 0;
@@ -149,7 +151,9 @@ export class ResolverWorld {
     const restoring = this.machine.restore(copy, this.now);
     for (;;) {
       const step = restoring.next();
-      if (step.done === true) return step.value;
+      if (step.done !== true) continue;
+      if (isSwitched) this.#switch();
+      return step.value;
     }
   }
 

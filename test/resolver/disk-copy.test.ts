@@ -46,6 +46,15 @@ test("with every server gone a restart serves the copy at once, as stale and fro
   expect([world.ask(DB), world.ask(OTHER)]).toEqual(["disk stale 2", "not_ready"]);
 });
 
+test("what a copy has is not said to be absent while it does not follow the policy of the copy yet", () => {
+  const world = started();
+  const copy = world.copy();
+  world.restart(copy, { isSwitched: false });
+  expect([world.machine.policy.isReady, world.machine.isReady]).toEqual([false, false]);
+  world.restart(copy);
+  expect([world.machine.policy.isReady, world.machine.isReady]).toEqual([true, true]);
+});
+
 test("a restart goes on from the place in the copy, without a snapshot, and from its first bookmark on it is as any other", () => {
   const world = started();
   const copy = world.copy();

@@ -101,7 +101,10 @@ export class ResolverCore implements Component {
     this.identity = { version, nodeId, clusterId, region, zone, roles, listeners, boot, generation, startedMonoMs: time.monoMs };
     const { switches, fanout } = this.rooms;
     this.#wakeup = new Wakeup(fanout, now);
-    this.#switcher = new PolicySwitcher(switches, () => this.rooms.show());
+    this.#switcher = new PolicySwitcher(switches, () => {
+      this.rooms.show();
+      this.#changed();
+    });
     this.#limitsTimer = setInterval(() => this.limits.tick(now()), LIMITS_MS).unref();
     const upstreamLog = log.child("resolver");
     this.#log = upstreamLog;

@@ -115,6 +115,7 @@ export class ResolverRooms {
     this.switches = new SwitchQueue({ policies, replica, reads: this.reads, fanout: this.fanout, clusterId });
     this.loads = { of: (key) => machine.loadOf(key) };
     this.bytes = new DiscoveryBytes(replica.slab, this.loads);
+    machine.policy.setShown(() => !this.reads.isPending);
     // The reads were built under the policy that is pending. That no policy is in force is a change from there.
     this.#policy = policies.policy;
     policies.takeChanged();
