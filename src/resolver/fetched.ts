@@ -82,28 +82,25 @@ export class Fetched implements FollowedNews {
   }
 
   /** What is known of a name, for somebody who may see its namespace. It counts as asked for. */
-  ask(name: InstanceName, { monoMs }: Time, isCutOff: boolean): Known {
-    const known = this.#parts.cache.ask(textOf(name));
-    if (known === undefined) return MISS;
-    if (known.policyCount !== this.#policyCount) known.isOutdated = true;
-    const state = this.#fetches.stateOf(known, monoMs, isCutOff);
-    return state === "miss" ? MISS : { state, name: known, ageMs: known.ageMs + monoMs - known.arrivedMonoMs };
+  ask(name: InstanceName, time: Time, isCutOff: boolean): Known {
+    return this.#known(this.#parts.cache.ask(textOf(name)), time, isCutOff);
+  }
+
+  /** The same for somebody who has waited for the name, also for an answer that found no room. It does not count. */
+  look(name: InstanceName, time: Time, isCutOff: boolean): Known {
+    return this.#known(this.#peek(name), time, isCutOff);
+  }
+
+  #known(answer: FetchedName | undefined, { monoMs }: Time, isCutOff: boolean): Known {
+    if (answer === undefined) return MISS;
+    if (answer.policyCount !== this.#policyCount) answer.isOutdated = true;
+    const state = this.#fetches.stateOf(answer, monoMs, isCutOff);
+    return state === "miss" ? MISS : { state, name: answer, ageMs: answer.ageMs + monoMs - answer.arrivedMonoMs };
   }
 
   /** Whether the answer to a name is here, however old it is. */
   has(name: InstanceName): boolean {
     return this.#peek(name) !== undefined;
-  }
-
-  /** The age of the answer to a name, in ms; infinite if it is not here. */
-  ageMs(name: InstanceName, { monoMs }: Time): number {
-    const known = this.#peek(name);
-    return known === undefined ? Number.POSITIVE_INFINITY : known.ageMs + monoMs - known.arrivedMonoMs;
-  }
-
-  /** Whether the server called its answer to a name stale, which is here. */
-  isStale(name: InstanceName): boolean {
-    return this.#peek(name)?.isStale === true;
   }
 
   /** How long the answer to a name stays fresh, in ms; 0 or less when that is over. Undefined if it is not here. */
@@ -145,9 +142,15 @@ export class Fetched implements FollowedNews {
       return placed;
     });
     const answer = { content, scope, ageMs, arrivedMonoMs: monoMs };
-    const kept: FetchedName = { ...answer, namespace: name.namespace, isStale, isOutdated: false, policyCount: this.#policyCount };
+    const kept: FetchedName = {
+      ...answer,
+      namespace: name.namespace,
+      isStale,
+      isOutdated: this.#fetches.hasChanged(key),
+      policyCount: this.#policyCount,
+    };
     this.#arriving = { key, answer: kept };
-    kept.isOutdated = this.#fetches.ended(key, { answer });
+    this.#fetches.ended(key, { answer });
     this.#arriving = undefined;
     if (!this.#parts.cache.put(key, kept, { entries: content.length, bytes })) this.#passing.set(key, kept);
   }

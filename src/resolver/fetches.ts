@@ -105,13 +105,17 @@ export class Fetches<T> {
     for (const key of this.#running.keys()) if (isChanged(key)) this.#outdated.add(key);
   }
 
-  /** A fetch ended. Returns whether the answer is already outdated. All that waited are told. */
-  ended(key: string, outcome: Outcome<T>): boolean {
+  /** Whether something changed under a key while it has been fetched. */
+  hasChanged(key: string): boolean {
+    return this.#outdated.has(key);
+  }
+
+  /** A fetch ended. All that waited are told. */
+  ended(key: string, outcome: Outcome<T>): void {
     const waiting = this.#running.get(key) ?? [];
     this.#running.delete(key);
-    const isOutdated = this.#outdated.delete(key);
+    this.#outdated.delete(key);
     for (const told of waiting) told(outcome);
-    return isOutdated;
   }
 }
 

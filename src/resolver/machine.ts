@@ -19,7 +19,7 @@ import { BoundedCache } from "./bounded-cache.ts";
 import { readFetchedPage, readWatchMessage } from "./codec.ts";
 import { copyBlocks } from "./disk/copy.ts";
 import { type RestoredCopy, restoreCopy } from "./disk/restoring.ts";
-import { Fetched, type FetchedName, RECORD_BYTES } from "./fetched.ts";
+import { Fetched, type FetchedName, type Known, RECORD_BYTES } from "./fetched.ts";
 import type { Outcome } from "./fetches.ts";
 import { Followed } from "./followed.ts";
 import { FollowedPolicy } from "./followed-policy.ts";
@@ -102,7 +102,7 @@ export class ResolverMachine {
 
   constructor(options: ResolverOptions, { replica, stamper, policies }: ResolverParts, time: Time) {
     const { monoMs } = time;
-    const { maxEntries, maxBytes, ttls, maxStaleMs, random } = options;
+    const { maxEntries, maxBytes, maxWatches, ttls, maxStaleMs, random } = options;
     const { slab, lookup } = replica;
     this.#options = options;
     this.#replica = replica;
@@ -121,8 +121,7 @@ export class ResolverMachine {
     };
     this.#watches = new Watches(this.#followed, this.bookmarks, { onSnapshot });
     this.#lists = { followed: [lookup], followedAndHeld: [lookup, this.#held.lookup], fetched: [this.#fetched.lookup] };
-    const asksOf = (namespace: string) => this.#cache.asksOf(namespace);
-    this.following = new Following({ configured: options.namespaces, maxWatches: options.maxWatches, asksOf });
+    this.following = new Following({ configured: options.namespaces, maxWatches, asksOf: (namespace) => this.#cache.asksOf(namespace) });
     this.#room = new Room({
       replica,
       followed: this.#followed,
@@ -263,9 +262,10 @@ export class ResolverMachine {
     return this.#watches.isComplete(namespace);
   }
 
-  /** How good the answer to a name is that was just fetched. */
-  fetchedAnswer(name: InstanceName, time: Time): Answer {
-    return { source: "fetched", isStale: this.#fetched.isStale(name), ageMs: this.#fetched.ageMs(name, time) };
+  /** How good the answer to a name is, to somebody who has waited for it. Undefined: it may not be told, because more was heard while it was fetched. */
+  fetchedAnswer(name: InstanceName, time: Time): Answer | undefined {
+    const known = this.#fetched.look(name, time, this.upstreams.isCutOff);
+    return known.state === "miss" ? undefined : this.#answerOf(known, time);
   }
 
   /** Whether the answer to a name was fetched and is here. */
@@ -334,12 +334,15 @@ export class ResolverMachine {
       if (isCounted) this.counts.miss();
       return this.#missed(name, told, out);
     }
-    const isOver = known.state === "stale";
-    const isStale = isOver || known.name.isStale || this.#isAway(time);
+    const answer = this.#answerOf(known, time);
     const upstream = this.upstreams.current;
-    if (isOver && upstream !== undefined && !this.#fetched.isBusy) this.#fetch(name, () => {}, upstream, out);
-    if (isCounted) this.counts.hit({ isStale, isNegative: known.name.content.length === 0 });
-    return { source: "fetched", isStale, ageMs: known.ageMs };
+    if (known.state === "stale" && upstream !== undefined && !this.#fetched.isBusy) this.#fetch(name, () => {}, upstream, out);
+    if (isCounted) this.counts.hit({ isStale: answer.isStale, isNegative: known.name.content.length === 0 });
+    return answer;
+  }
+
+  #answerOf({ state, name, ageMs }: Exclude<Known, { readonly state: "miss" }>, time: Time): Answer {
+    return { source: "fetched", isStale: state === "stale" || name.isStale || this.#isAway(time), ageMs };
   }
 
   #askedFor(namespace: string, time: Time, out: Out): void {

@@ -166,6 +166,17 @@ test("what arrives after a change or a snapshot may be older than that", () => {
   expect(names.map((name) => world.ask(name, 1))).toEqual(["miss", "fresh 0 6", "miss", "fresh 0 6"]);
 });
 
+test("those that wait hear that what arrives is outdated", () => {
+  const world = new World();
+  let leftMs: number | undefined;
+  world.fetched.wait(DB, () => {
+    leftMs = world.fetched.leftMs(DB, at(0));
+  });
+  world.fetched.told(keyOf(DB, 1), { bytes: new Uint8Array(1), isOrphaned: false });
+  world.fetched.arrived(DB, world.sent(DB, 0), { ageMs: 5, isStale: false }, at(0));
+  expect(leftMs).toBe(0);
+});
+
 test("what is under way when another policy comes into force, or when it is outdated, is asked for again when it has arrived", () => {
   const arrived = (outdate: (world: World) => void) => {
     const world = new World();

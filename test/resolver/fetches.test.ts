@@ -41,7 +41,7 @@ test("one fetch runs for a name, and all that wait are told its outcome", () => 
   const isFirst = [1, 2, 3].map(() => fetches.wait("k", (outcome) => told.push(outcome)));
   expect([isFirst, fetches.runningCount]).toEqual([[true, false, false], 1]);
   const outcome = { answer: answer(SCOPE.ZONE) };
-  expect(fetches.ended("k", outcome)).toBe(false);
+  fetches.ended("k", outcome);
   expect([told, fetches.runningCount]).toEqual([[outcome, outcome, outcome], 0]);
   // The next one asks again.
   expect(fetches.wait("k", () => {})).toBe(true);
@@ -51,12 +51,12 @@ test("what changed while it was fetched is outdated when it arrives", () => {
   const fetches = new Fetches<string>(TTLS, HOUR_MS);
   fetches.changed("k");
   fetches.wait("k", () => {});
-  expect(fetches.ended("k", { answer: answer(NONE) })).toBe(false);
-  fetches.wait("k", () => {});
+  expect(fetches.hasChanged("k")).toBe(false);
   fetches.changed("k");
-  expect(fetches.ended("k", { answer: answer(NONE) })).toBe(true);
+  expect(fetches.hasChanged("k")).toBe(true);
+  fetches.ended("k", { error: new WaymarkError("not_ready", "away") });
   fetches.wait("k", () => {});
-  expect(fetches.ended("k", { error: new WaymarkError("not_ready", "away") })).toBe(false);
+  expect(fetches.hasChanged("k")).toBe(false);
 });
 
 test("beyond 1,000 fetches callers are refused, but not those that wait for one under way", () => {

@@ -18,6 +18,7 @@ import { ResolverWorld } from "../fakes/resolver-world.ts";
 /** Not followed. Version 1 shows it to nobody. */
 const OTHER = { kind: KIND.SERVICE, namespace: "other", name: "db" } as const;
 const NEWER = epochOf(version(1).head);
+const OTHER_DB = { namespace: "other", names: ["db"], kinds: [EntryKind.SERVICE] };
 const RED = { ...anonymousCaller("c1", "127.0.0.1", []), tenant: "red" };
 
 /** A resolver that follows `svc`, and needs no policy so far. */
@@ -25,6 +26,8 @@ class Resolver {
   readonly world = new ResolverWorld(["a"]);
   readonly ports: ResolvingParts["ports"];
   adjustCount = 0;
+  /** Whether the last answer was. */
+  isStale: boolean | undefined;
   /** What its upstream answers to queries that are passed on. */
   passed: MessageInitShape<typeof CatalogQueryResponseSchema> = {};
   readonly #orders: ResolverOrder[] = [];
@@ -69,7 +72,9 @@ class Resolver {
     const request = create(CatalogQueryRequestSchema, asked);
     try {
       const said = await query.handle(request as never, { caller: RED, time: world.now, requestId: "1" });
-      return fromBinary(CatalogQueryResponseSchema, said as Uint8Array).items.length;
+      const { items, stale } = fromBinary(CatalogQueryResponseSchema, said as Uint8Array);
+      this.isStale = stale;
+      return items.length;
     } catch (error) {
       return (error as WaymarkError).reason;
     }
@@ -119,7 +124,7 @@ const turn = () => new Promise((resolve) => setImmediate(resolve));
 
 test("who waits for an answer under a policy that the resolver lacks is told nothing of it", async () => {
   const resolver = new Resolver();
-  const told = resolver.query({ namespace: "other", names: ["db"], kinds: [EntryKind.SERVICE] });
+  const told = resolver.query(OTHER_DB);
   expect(resolver.answer(NEWER)).toBe(1);
   expect(resolver.world.machine.policy.isReady).toBe(false);
   await turn();
@@ -129,7 +134,7 @@ test("who waits for an answer under a policy that the resolver lacks is told not
 
 test("when that policy arrives, who waited is judged by it", async () => {
   const resolver = new Resolver();
-  const told = resolver.query({ namespace: "other", names: ["db"], kinds: [EntryKind.SERVICE] });
+  const told = resolver.query(OTHER_DB);
   resolver.answer(NEWER);
   await turn();
   resolver.takeVersion();
@@ -138,9 +143,34 @@ test("when that policy arrives, who waited is judged by it", async () => {
 
 test("the answer under the policy that is here is told to who waited", async () => {
   const resolver = new Resolver();
-  const told = resolver.query({ namespace: "other", names: ["db"], kinds: [EntryKind.SERVICE] });
+  const told = resolver.query(OTHER_DB);
   resolver.answer("none");
   expect(await told).toBe(1);
+});
+
+test("an answer that was fetched while a watch told of a put there is told as stale, and the one that nothing exists is asked for again", async () => {
+  const resolver = new Resolver();
+  const { machine, now } = resolver.world;
+  const [there, absent] = [resolver.query(OTHER_DB), resolver.query({ ...OTHER_DB, names: ["absent"] })];
+  machine.policyChanged();
+  resolver.answer("none");
+  await turn();
+  expect([await there, resolver.isStale, machine.fetchedAnswer(OTHER, now)?.isStale]).toEqual([1, true, true]);
+  expect(resolver.answer("none")).toBe(1);
+  expect([await absent, resolver.isStale]).toEqual([0, false]);
+});
+
+test("what goes on changing while it is fetched is refused after some tries", async () => {
+  const resolver = new Resolver();
+  const told = resolver.query({ ...OTHER_DB, names: ["absent"] });
+  const counts: number[] = [];
+  for (let n = 0; n < 5; n++) {
+    resolver.world.machine.policyChanged();
+    counts.push(resolver.answer("none"));
+    await turn();
+  }
+  expect([await told, counts]).toEqual(["not_ready", [1, 1, 1, 1, 0]]);
+  expect(resolver.world.machine.counts.missCount).toBe(1);
 });
 
 test("what is followed does not stand in for an answer that names a policy that the resolver lacks", async () => {

@@ -6,8 +6,8 @@ import type { ResolverPorts } from "./ports.ts";
 
 /** How long a call waits for a version of the policy of which the resolver has heard. */
 const WAIT_MS = 500;
-/** How often something is asked for again because the policy changed meanwhile. */
-export const POLICY_TRIES = 4;
+/** How often something is asked for because it, or the policy, changed meanwhile. */
+export const TRIES = 4;
 const RETRY_MS = 500;
 
 export class PolicyGate {
@@ -45,15 +45,17 @@ export class PolicyGate {
 
   /** What `ask` brings, judged by the policy that was in force all the time, and is not older than those under which it was made. */
   async judged<T>(namespace: string, ask: () => Promise<T>): Promise<T> {
-    for (let tries = 0; tries < POLICY_TRIES; tries++) {
+    for (let tries = 0; tries < TRIES; tries++) {
       const { epoch } = this.#policies.policy;
       const found = await this.whenOpen(namespace, ask);
       if (this.isOpen(namespace) && this.#policies.policy.epoch === epoch) return found;
     }
-    throw policyChanges();
+    throw changesTooFast();
   }
 }
 
-export function policyChanges(): WaymarkError {
-  return new WaymarkError("not_ready", "the policy changes faster than this query is answered; try again", { retryMs: RETRY_MS });
+export function changesTooFast(): WaymarkError {
+  return new WaymarkError("not_ready", "what is asked for, or the policy, changes faster than this query is answered; try again", {
+    retryMs: RETRY_MS,
+  });
 }

@@ -40,7 +40,7 @@ import { LateSource } from "../late-source.ts";
 import { durationMs } from "../request-checks.ts";
 import type { CallContext, Handler, Route, RouteAnswer, ServerStreamHandler, StreamSource, UnaryHandler } from "../service.ts";
 import { FollowedSource } from "./followed-source.ts";
-import { POLICY_TRIES, PolicyGate, policyChanges } from "./policy-gate.ts";
+import { changesTooFast, PolicyGate, TRIES } from "./policy-gate.ts";
 import { ageOf, type ResolverPorts } from "./ports.ts";
 import { encodedPage, type PassedPage, passQuery } from "./upstream-query.ts";
 
@@ -187,74 +187,72 @@ class ResolvingReads {
   }
 
   /** Answers from what is held of these names, in this turn or in the one in which the last of them arrives. */
-  #answered<T>(asked: Names, context: CallContext, answer: (context: CallContext) => Maybe<T>, tries = POLICY_TRIES): Maybe<T> {
+  #answered<T>(asked: Names, context: CallContext, answer: (context: CallContext) => Maybe<T>, tries = TRIES): Maybe<T> {
     const { caller, names, maxAgeMs } = asked;
     const { machine } = this.#ports;
     const { time } = context;
+    const isAgain = tries < TRIES;
     const [first] = names;
     // A caller that may not see the namespace is answered as if nothing were there, and changes nothing.
     if (first === undefined || !this.#parts.reads.verdict(caller, first.namespace).allowed)
       return answer({ ...context, age: ageOf(machine.hiddenAnswer(first?.namespace ?? "", time), time) });
     const known: Answer[] = [];
-    const missing: InstanceName[] = [];
     const waiting = Promise.withResolvers<T>();
     // Where a later name is refused at once, nobody waits for those before it.
     waiting.promise.catch(() => {});
     let waitCount = 0;
     // What is not known at all is not too old.
     const refusal = (error: WaymarkError, name: InstanceName) => (this.#isHere(name) ? tooStale(error, maxAgeMs) : error);
-    const again = () => this.#askedAgain(asked, context, answer, tries - 1);
+    const arrived = (): Maybe<T> => {
+      const now = this.#parts.now();
+      const answers = this.#gate.isOpen(first.namespace) ? this.#arrived(names, now) : undefined;
+      if (answers === undefined) return this.#askedAgain(asked, context, answer, tries - 1);
+      return answer({ ...context, time: now, age: ageOf(worst(answers), now) });
+    };
     const told = (error: WaymarkError | undefined, name: InstanceName): void => {
       waitCount -= 1;
       if (error !== undefined) waiting.reject(refusal(error, name));
-      else if (waitCount === 0)
-        settle(waiting, () => (this.#gate.isOpen(first.namespace) ? this.#arrived(names, missing, known, context, answer) : again()));
+      else if (waitCount === 0) settle(waiting, arrived);
     };
     for (const [i, name] of names.entries()) {
       waitCount += 1;
       let found: Answer | undefined;
       try {
-        found = this.#ports.ask(name, { maxAgeMs, isFurther: i > 0 }, (error) => told(error, name));
+        found = this.#ports.ask(name, { maxAgeMs, isFurther: i > 0 || isAgain, isCounted: !isAgain }, (error) => told(error, name));
       } catch (error) {
         throw error instanceof WaymarkError ? refusal(error, name) : error;
       }
-      if (found === undefined) missing.push(name);
-      else {
-        waitCount -= 1;
-        known.push(found);
-      }
+      if (found === undefined) continue;
+      waitCount -= 1;
+      known.push(found);
     }
-    if (missing.length > 0) return waiting.promise;
+    if (known.length < names.length) return waiting.promise;
     return answer({ ...context, age: ageOf(worst(known), time) });
   }
 
-  /** What arrived names a policy that is not here: under that one the caller may see something else. */
+  /** What arrived names a policy that is not here, or is older than what was heard meanwhile. The call counts once. */
   async #askedAgain<T>(asked: Names, context: CallContext, answer: (context: CallContext) => Maybe<T>, tries: number): Promise<T> {
-    if (tries === 0) throw policyChanges();
+    if (tries === 0) throw changesTooFast();
+    // The machine is in the middle of the input with which it arrived.
+    await Promise.resolve();
     const namespace = asked.names[0]?.namespace ?? "";
     return this.#gate.whenOpen(namespace, () => this.#answered(asked, { ...context, time: this.#parts.now() }, answer, tries));
   }
 
-  #arrived<T>(
-    names: readonly InstanceName[],
-    missing: readonly InstanceName[],
-    known: readonly Answer[],
-    context: CallContext,
-    answer: (context: CallContext) => Maybe<T>,
-  ): Maybe<T> {
+  /** How good the answers to these names are, now that the last one is here. Undefined if one of them may not be told. */
+  #arrived(names: readonly InstanceName[], time: Time): readonly Answer[] | undefined {
     const { machine } = this.#ports;
-    const time = this.#parts.now();
     // What was evicted while another name arrived is unknown again, and not absent.
     if (!names.every((name) => this.#isHere(name)))
       throw new WaymarkError("not_ready", "the cache of this resolver has no room for the answer; ask for fewer names", {
         retryMs: RETRY_MS,
       });
-    const fetched = missing.map((name) =>
+    const answers = names.map((name) =>
       machine.isComplete(name.namespace)
         ? machine.followedAnswer(time, (held) => instanceCount(held, name) > 0)
         : machine.fetchedAnswer(name, time),
     );
-    return answer({ ...context, time, age: ageOf(worst([...known, ...fetched]), time) });
+    return answers.every((one) => one !== undefined) ? answers : undefined;
   }
 
   /** Whether anything is known of a name, however old that is. */

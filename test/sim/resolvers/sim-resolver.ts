@@ -307,7 +307,10 @@ export class ResolverProcess {
       const later = (outcome: object | { readonly error: WaymarkError }) => {
         if ("error" in outcome) told(outcome.error);
         else if (!machine.policy.isReady) told(new WaymarkError("not_ready", "it lacks the policy"));
-        else told({ ...this.#arrived(name), records: found() });
+        else {
+          const answer = this.#arrived(name);
+          told(answer === undefined ? new WaymarkError("not_ready", "more was heard meanwhile") : { ...answer, records: found() });
+        }
       };
       const answer = machine.ask(name, later, this.time(), out);
       if (answer !== undefined) told({ ...answer, records: found() });
@@ -319,8 +322,8 @@ export class ResolverProcess {
     this.input({ kind: "tick" });
   }
 
-  /** How good the answer to a name is that was fetched, unless its namespace is followed by now. */
-  #arrived(name: InstanceName): Answer {
+  /** How good the answer to a name is that was fetched, unless its namespace is followed by now. Undefined where a service asks again. */
+  #arrived(name: InstanceName): Answer | undefined {
     const { machine } = this.rooms;
     const isFollowed = machine.isComplete(name.namespace);
     return isFollowed
