@@ -1,15 +1,11 @@
 /** What a resolver keeps on disk: a restart serves it at once, as old as it is, and goes on from there; a copy of another kind is of no use. */
 import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import fc from "fast-check";
-import { describe, expect, test } from "vitest";
-import { ENTRY_TAG } from "../../gen/waymark/catalog/v1/entry_codec.ts";
+import { expect, test } from "vitest";
 import { CatalogWatchResponseSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
-import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import type { InstanceName } from "../../src/catalog/query/instances.ts";
 import { BODY, KIND } from "../../src/catalog/record/record.ts";
-import { type Block, blockOf, readBlock } from "../../src/lib/blocks.ts";
 import { epochOf } from "../../src/policy/set/verdict.ts";
-import { COPY_KIND } from "../../src/resolver/disk/codec.ts";
 import { runs } from "../fakes/effort.ts";
 import { KEYS } from "../fakes/mesh.ts";
 import { version } from "../fakes/policy-versions.ts";
@@ -152,162 +148,6 @@ test("who lacked a policy of which it had heard lacks it after a restart", () =>
 });
 
 /** The blocks of a copy, with their places. */
-function blocksOf(copy: Uint8Array): Block[] {
-  const blocks: Block[] = [];
-  for (let at = 0; at < copy.length; ) {
-    const block = readBlock(copy, at, blocks.length)!;
-    blocks.push(block);
-    at = block.end;
-  }
-  return blocks;
-}
-
-/** The copy with these payloads in the place of its own, sealed again. */
-function forged(copy: Uint8Array, kind: number, change: (payload: Uint8Array) => Uint8Array): Uint8Array {
-  const blocks = blocksOf(copy).map((block, i) => blockOf(i, block.kind, block.kind === kind ? change(block.payload) : block.payload));
-  return Uint8Array.from(Buffer.concat(blocks));
-}
-
-function saying(kind: number, more: object): (copy: Uint8Array) => Uint8Array {
-  return (copy) =>
-    forged(copy, kind, (payload) => Buffer.from(JSON.stringify({ ...JSON.parse(Buffer.from(payload).toString()), ...more })));
-}
-
-const { HEADER, POLICY, ENTRIES, PLACE, STATE } = COPY_KIND;
-const without = (kind: number) => (copy: Uint8Array) =>
-  Uint8Array.from(
-    Buffer.concat(
-      blocksOf(copy)
-        .filter((block) => block.kind !== kind)
-        .map((block, i) => blockOf(i, block.kind, block.payload)),
-    ),
-  );
-
-describe("a copy that is of no use changes nothing, and says why", () => {
-  const world = new ResolverWorld(["a"]);
-  Object.assign(world.server("a"), { versions: [version(3)], policyEpoch: epochOf(version(3).head) });
-  for (const key of [DB1, DB2]) world.put("a", key);
-  world.run(2 * SECOND);
-  const copy = world.copy();
-
-  function expectIgnored(bytes: Uint8Array, fault: RegExp): void {
-    const ignored = world.restart(bytes);
-    expect(ignored.ok ? "" : ignored.fault).toMatch(fault);
-    expect([world.machine.isReady, world.replica.recordCount - world.replica.tombstoneCount, world.rooms.policies.newestNumber]).toEqual([
-      false,
-      0,
-      0,
-    ]);
-    expect([world.machine.following.prefixes.list, world.ask(DB)]).toEqual([["svc"], "not_ready"]);
-  }
-
-  test.each<{ what: string; make: (copy: Uint8Array) => Uint8Array; fault: RegExp }>([
-    { what: "empty", make: () => new Uint8Array(), fault: /its end is missing/ },
-    { what: "longer than its end", make: (bytes) => Uint8Array.from([...bytes, 0]), fault: /cut off or changed/ },
-    {
-      what: "followed by another block",
-      make: (bytes) => Uint8Array.from([...bytes, ...blockOf(blocksOf(bytes).length, ENTRIES, new Uint8Array())]),
-      fault: /cut off or changed/,
-    },
-    { what: "of a newer format", make: saying(HEADER, { format: 2 }), fault: /it has the format 2, which this version/ },
-    { what: "of another node", make: saying(HEADER, { nodeId: "you" }), fault: /it is of the node you/ },
-    { what: "of another cluster", make: saying(HEADER, { clusterId: "c2" }), fault: /it is of the cluster c2/ },
-    { what: "without a header", make: without(HEADER), fault: /does not begin with a header/ },
-    { what: "without a state", make: without(STATE), fault: /its end is missing/ },
-    { what: "of no time", make: saying(STATE, { savedWallMs: -1 }), fault: /when it was saved/ },
-    { what: "of a negative age", make: saying(STATE, { ageMs: -1 }), fault: /its age/ },
-    { what: "of no namespaces", make: saying(STATE, { prefixes: ["a..b"] }), fault: /what it holds whole/ },
-    {
-      what: "of too many namespaces",
-      make: saying(STATE, { prefixes: Array.from({ length: 20_000 }, (_, i) => `n${i}`) }),
-      fault: /what it holds whole/,
-    },
-    {
-      what: "with too many doubts",
-      make: saying(STATE, { doubted: Array.from({ length: 20_000 }, (_, i) => `n${i}`) }),
-      fault: /which keys came after/,
-    },
-    { what: "with a state that is too large", make: saying(STATE, { more: "x".repeat(5_000_000) }), fault: /its state/ },
-    { what: "with a state that is no object", make: (bytes) => forged(bytes, STATE, () => Buffer.from("7")), fault: /a block/ },
-    {
-      what: "with a policy that is none",
-      make: (bytes) => forged(bytes, POLICY, (payload) => payload.subarray(5)),
-      fault: /policy in it cannot be read/,
-    },
-    {
-      what: "with a policy state that is none",
-      make: saying(STATE, { policy: { isAwaited: 1, seen: [] } }),
-      fault: /whether a policy is awaited/,
-    },
-    { what: "with a place that is none", make: (bytes) => forged(bytes, PLACE, () => Buffer.from("p1-xyz")), fault: /cursor/ },
-    {
-      what: "with an entry that is cut",
-      make: (bytes) => forged(bytes, ENTRIES, (payload) => payload.subarray(0, -3)),
-      fault: /malformed/,
-    },
-    {
-      what: "with a block of entries that is too large",
-      make: (bytes) => forged(bytes, ENTRIES, () => new Uint8Array(2 << 20)),
-      fault: /it says entries/,
-    },
-    { what: "with a LOCAL entry", make: (bytes) => forged(bytes, ENTRIES, local), fault: /LOCAL|malformed/ },
-  ])("$what", ({ make, fault }) => {
-    expectIgnored(make(copy), fault);
-  });
-
-  test("cut at every block, and anywhere", () => {
-    const ends = blocksOf(copy)
-      .slice(0, -1)
-      .map(({ end }) => end);
-    for (const at of ends) expectIgnored(copy.subarray(0, at), /its end is missing/);
-    fc.assert(
-      fc.property(fc.integer({ min: 1, max: copy.length - 1 }), (at) =>
-        expectIgnored(copy.subarray(0, at), /cut off or changed|end is missing/),
-      ),
-      { numRuns: runs(40) },
-    );
-  });
-
-  test("with one bit flipped anywhere", () => {
-    fc.assert(
-      fc.property(fc.nat(copy.length * 8 - 1), (bit) => {
-        const bytes = Uint8Array.from(copy);
-        bytes[bit >> 3]! ^= 1 << (bit & 7);
-        expectIgnored(bytes, /cut off or changed/);
-      }),
-      { numRuns: runs(60) },
-    );
-  });
-
-  test("with anything in it, sealed again: it is refused or restored, and nothing else happens", () => {
-    fc.assert(
-      fc.property(fc.constantFrom(HEADER, POLICY, ENTRIES, PLACE, STATE), fc.nat(), fc.nat(255), (kind, where, byte) => {
-        const bytes = forged(copy, kind, (payload) => {
-          const changed = Uint8Array.from(payload);
-          changed[where % changed.length] = byte;
-          return changed;
-        });
-        const { ok } = world.restart(bytes);
-        if (!ok) expect([world.replica.recordCount - world.replica.tombstoneCount, world.rooms.policies.newestNumber]).toEqual([0, 0]);
-      }),
-      { numRuns: runs(200) },
-    );
-  });
-
-  test("with more than this resolver may hold", () => {
-    const { ok } = world.restart(copy, { options: { maxEntries: 1 } });
-    expect([ok, world.replica.recordCount - world.replica.tombstoneCount, world.ask(DB)]).toEqual([false, 0, "not_ready"]);
-  });
-});
-
-/** The first entry, made LOCAL. */
-function local(payload: Uint8Array): Uint8Array {
-  const at = payload.findIndex(
-    (byte, i) => byte === ENTRY_TAG.scope && payload[i + 1] === SCOPE.ZONE && payload[i + 2] === ENTRY_TAG.clusterId,
-  );
-  return payload.with(at + 1, SCOPE.LOCAL);
-}
-
 test("what changes while the copy is made is in it as it is at its end", () => {
   const world = started();
   const keys = Array.from({ length: 400 }, (_, i) => DB1.replace("\u00001\u0000c1", `\u0000x${i}\u0000c1`));
@@ -342,8 +182,6 @@ test("what was told after the last bookmark, and is nowhere else, does not outli
   world.run(100);
   expect(world.ask({ ...DB, namespace: "svc.eu" })).toBe("followed 1");
   const copy = world.copy();
-  const state: unknown = JSON.parse(Buffer.from(blocksOf(copy).at(-1)!.payload).toString());
-  expect(state).toMatchObject({ doubted: [KEYS[4]] });
   world.server("a").isUp = false;
   world.restart(copy);
   expect([world.ask({ ...DB, namespace: "svc.eu" }), world.machine.bookmarks.isAtBookmark]).toEqual(["disk stale 1", false]);
