@@ -10,7 +10,7 @@ import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import { epochOf } from "../../src/policy/set/verdict.ts";
 import type { ResolverOrder } from "../../src/resolver/io-types.ts";
 import { openElsewhere } from "../../src/services/resolving/elsewhere.ts";
-import { type ResolvingParts, resolvingHandlers } from "../../src/services/resolving/reads.ts";
+import { resolverServices } from "../../src/services/resolving/services.ts";
 import { KEYS } from "../fakes/mesh.ts";
 import { version } from "../fakes/policy-versions.ts";
 import { ResolverWorld } from "../fakes/resolver-world.ts";
@@ -24,7 +24,7 @@ const RED = { ...anonymousCaller("c1", "127.0.0.1", []), tenant: "red" };
 /** A resolver that follows `svc`, and needs no policy so far. */
 class Resolver {
   readonly world = new ResolverWorld(["a"]);
-  readonly ports: ResolvingParts["ports"];
+  readonly ports: Parameters<typeof resolverServices>[0]["ports"];
   adjustCount = 0;
   /** Whether the last answer was. */
   isStale: boolean | undefined;
@@ -66,8 +66,9 @@ class Resolver {
       checkCaughtUp: () => {},
     };
     const rest = { identity: { nodeId: "me", clusterId: "c1" }, metrics: new Metrics(), random: () => 0, isTls: true, onRead: () => {} };
-    const { handlers } = resolvingHandlers({ ...rooms, ...nodeParts, ...rest, ports, now: () => world.now } as never);
-    const query = handlers["catalogQuery"];
+    const beside = { ports, upstreams: [], cache: {}, audit: {}, now: () => world.now };
+    const { discovery } = resolverServices({ ...rooms, ...nodeParts, ...rest, ...beside } as never);
+    const query = discovery.handlers["catalogQuery"];
     if (query?.kind !== "unary") return expect.fail("no query");
     const request = create(CatalogQueryRequestSchema, asked);
     try {
