@@ -161,6 +161,17 @@ test("an answer that was fetched while a watch told of a put there is told as st
   expect([await absent, resolver.isStale]).toEqual([0, false]);
 });
 
+test("what was fresh when a caller began to wait for another name is told as it is when that one arrives", async () => {
+  const resolver = new Resolver();
+  const first = resolver.query(OTHER_DB);
+  resolver.answer("none");
+  await first;
+  const told = resolver.query({ ...OTHER_DB, names: ["absent", "db"] });
+  resolver.world.run(16_000);
+  expect(resolver.answer("none")).toBe(1);
+  expect([await told, resolver.isStale]).toEqual([1, true]);
+});
+
 test("what goes on changing while it is fetched is refused after some tries", async () => {
   const resolver = new Resolver();
   const told = resolver.query({ ...OTHER_DB, names: ["absent"] });
