@@ -5,7 +5,7 @@ import type { Ttls } from "./fetches.ts";
 import type { PolicyOrder } from "./policy/policy-stream.ts";
 import type { WatchRefusal } from "./refusals.ts";
 import type { ActRequest } from "./upkeep/cache-acts.ts";
-import type { UpstreamFacts } from "./upstreams.ts";
+import type { RefusedUpstream, UpstreamFacts } from "./upstreams.ts";
 import type { StreamNumber, WatchOrder } from "./watches.ts";
 
 /** As the settings `resolver.*`. */
@@ -64,7 +64,9 @@ export type ResolverOrder =
       readonly pageToken: string;
     }
   /** An upstream sent what no server of ours can have sent, or names a policy that it has not. */
-  | { readonly kind: "garbled"; readonly upstream: string; readonly fault: string };
+  | { readonly kind: "garbled"; readonly upstream: string; readonly fault: string }
+  /** An upstream is not followed, for what it says of itself. Comes again when the reason changes, and when it begins again. */
+  | ({ readonly kind: "refused" } & RefusedUpstream);
 
 /** How a name is asked for. */
 export interface Asked {

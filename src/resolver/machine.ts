@@ -377,7 +377,7 @@ export class ResolverMachine {
       evictedCount: this.#cache.evictedCount,
       upstream: this.upstreams.current ?? "",
       upstreamChangeCount: this.#upstreamChangeCount,
-      upstreamFaultCount: this.upstreams.faultCount,
+      upstreamFaults: { ...this.upstreams.faults },
     };
   }
 
@@ -563,6 +563,7 @@ export class ResolverMachine {
   /** Brings what is open in line with the upstream and with what is to be followed. */
   #adjust(time: Time, out: Out): void {
     for (const upstream of this.upstreams.takeProbes(time.monoMs)) out.push({ kind: "probe", upstream });
+    for (const refused of this.upstreams.takeRefused()) out.push({ kind: "refused", ...refused });
     const { current } = this.upstreams;
     const isFull = time.monoMs < this.#fullUntilMonoMs;
     if (current !== this.#used || isFull !== this.#isFull) {

@@ -27,6 +27,20 @@ export interface UpstreamsOptions {
 /** Why an upstream is not followed, whatever its latency. */
 export type Refusal = "cluster" | "region" | "loop" | "chain" | "policy";
 
+/** What counts as a fault of an upstream: that it began to be refused, or sent what no server of ours can have sent. */
+export const UPSTREAM_FAULTS = ["cluster", "region", "loop", "chain", "policy", "garbled"] as const satisfies readonly (
+  | Refusal
+  | "garbled"
+)[];
+export type UpstreamFault = (typeof UPSTREAM_FAULTS)[number];
+
+/** An upstream that is not followed. `fault`: why, and what to set, for an operator. */
+export interface RefusedUpstream {
+  readonly upstream: string;
+  readonly refusal: Refusal;
+  readonly fault: string;
+}
+
 interface Upstream {
   readonly address: string;
   /** Of the last probes, smoothed. Undefined before the first one since it last failed. */
@@ -42,7 +56,9 @@ interface Upstream {
   restUntilMonoMs: number;
   nextProbeMonoMs: number;
   isProbing: boolean;
-  refusal: Refusal | undefined;
+  refused: RefusedUpstream | undefined;
+  /** What the last probe said. */
+  place: Pick<UpstreamFacts, "clusterId" | "region"> | undefined;
   /** The resolvers through which its data comes, the nearest first. */
   via: readonly string[];
   /** Until when it counts as one whose data is stale, because it said so. */
@@ -66,6 +82,8 @@ const GARBLED_REST_MS = 10_000;
 const LIED_REST_MS = 60_000;
 const LIED_REST_MAX_MS = 3_600_000;
 const HONEST_MS = 24 * 3_600_000;
+/** Most characters of a name that an upstream gives itself which are shown. */
+const MAX_SHOWN = 64;
 /** Weight of a new probe. */
 const SMOOTHING = 0.3;
 
@@ -73,8 +91,9 @@ export class Upstreams {
   readonly #options: UpstreamsOptions;
   readonly #list: readonly Upstream[];
   #current: Upstream | undefined;
-  /** How often an upstream sent what cannot be right. */
-  faultCount = 0;
+  #newlyRefused: RefusedUpstream[] = [];
+  /** How often an upstream had each fault. */
+  readonly faults: Record<UpstreamFault, number> = { cluster: 0, region: 0, loop: 0, chain: 0, policy: 0, garbled: 0 };
 
   constructor(options: UpstreamsOptions, monoMs: number) {
     this.#options = options;
@@ -88,7 +107,8 @@ export class Upstreams {
       restUntilMonoMs: monoMs,
       nextProbeMonoMs: monoMs,
       isProbing: false,
-      refusal: undefined,
+      refused: undefined,
+      place: undefined,
       via: [],
       staleUntilMonoMs: Number.NEGATIVE_INFINITY,
       betterSinceMonoMs: undefined,
@@ -116,9 +136,16 @@ export class Upstreams {
     return [this.#current, ...others].flatMap((upstream) => upstream?.address ?? []);
   }
 
-  /** Why each refused upstream is refused, by address. */
-  get refusals(): ReadonlyMap<string, Refusal> {
-    return new Map(this.#list.flatMap(({ address, refusal }) => (refusal === undefined ? [] : [[address, refusal] as const])));
+  /** Those that are refused now, in the order of the addresses. */
+  get refused(): readonly RefusedUpstream[] {
+    return this.#list.flatMap(({ refused }) => refused ?? []);
+  }
+
+  /** Those that began to be refused, or are refused for another reason, since this was last asked. One that `lied` is not among them. */
+  takeRefused(): readonly RefusedUpstream[] {
+    const taken = this.#newlyRefused;
+    if (taken.length > 0) this.#newlyRefused = [];
+    return taken;
   }
 
   /** Addresses to probe now. Each is probed until `answered` or `failed` is told of it. */
@@ -142,6 +169,7 @@ export class Upstreams {
     Object.assign(upstream, { isProbing: false, failures: 0, nextProbeMonoMs });
     if (isResting) return;
     upstream.latencyMs = upstream.latencyMs === undefined ? latencyMs : upstream.latencyMs + SMOOTHING * (latencyMs - upstream.latencyMs);
+    upstream.place = facts;
     this.#judge(upstream, facts);
     this.#choose(monoMs);
   }
@@ -149,8 +177,9 @@ export class Upstreams {
   /** A message of the followed upstream says through which resolvers it came. A loop may close long after a probe. */
   heardVia(address: string, via: readonly string[], monoMs: number): void {
     const upstream = this.#find(address);
-    if (upstream === undefined) return;
-    this.#judge(upstream, { ...this.#options, via });
+    // What was under way when it lied does not make it honest.
+    if (upstream === undefined || upstream.refused?.refusal === "policy") return;
+    this.#judge(upstream, { ...(upstream.place ?? this.#options), via });
     this.#choose(monoMs);
   }
 
@@ -173,7 +202,7 @@ export class Upstreams {
 
   /** An upstream sent what no server of ours can have sent. */
   garbled(address: string, monoMs: number): void {
-    this.faultCount += 1;
+    this.faults.garbled += 1;
     this.broke(address, monoMs, GARBLED_REST_MS);
   }
 
@@ -181,10 +210,10 @@ export class Upstreams {
   lied(address: string, monoMs: number): void {
     const upstream = this.#find(address);
     if (upstream === undefined) return;
-    this.faultCount += 1;
+    this.faults.policy += 1;
     upstream.lies = monoMs - upstream.liedMonoMs > HONEST_MS ? 1 : upstream.lies + 1;
     upstream.liedMonoMs = monoMs;
-    upstream.refusal = "policy";
+    upstream.refused = { upstream: address, refusal: "policy", fault: "it named a version of the policy that no server has sent" };
     this.broke(address, monoMs, Math.min(LIED_REST_MAX_MS, LIED_REST_MS * 2 ** (upstream.lies - 1)));
   }
 
@@ -213,16 +242,22 @@ export class Upstreams {
     return this.#list.find((upstream) => upstream.address === address);
   }
 
-  #judge(upstream: Upstream, { clusterId, region, via }: UpstreamFacts): void {
+  #judge(upstream: Upstream, facts: UpstreamFacts): void {
+    const { clusterId, region, via } = facts;
     const { name, clusterId: ours, region: here } = this.#options;
     upstream.via = via;
-    const faults: readonly (readonly [Refusal, boolean])[] = [
+    const faults: readonly (readonly [Exclude<Refusal, "policy">, boolean])[] = [
       ["cluster", clusterId !== ours],
       ["region", region !== here],
       ["loop", via.includes(name)],
       ["chain", via.length > MAX_VIA],
     ];
-    upstream.refusal = faults.find(([, isSo]) => isSo)?.[0];
+    const refusal = faults.find(([, isSo]) => isSo)?.[0];
+    const before = upstream.refused?.refusal;
+    upstream.refused = refusal && { upstream: upstream.address, refusal, fault: faultOf(refusal, facts, this.#options) };
+    if (upstream.refused === undefined || refusal === undefined || refusal === before) return;
+    this.faults[refusal] += 1;
+    this.#newlyRefused.push(upstream.refused);
   }
 
   #choose(monoMs: number): void {
@@ -260,8 +295,26 @@ export class Upstreams {
   }
 }
 
-function isUsable({ latencyMs, refusal }: Upstream): boolean {
-  return latencyMs !== undefined && refusal === undefined;
+function isUsable({ latencyMs, refused }: Upstream): boolean {
+  return latencyMs !== undefined && refused === undefined;
+}
+
+/** Why an upstream that says this of itself is refused, and what to set. */
+function faultOf(refusal: Exclude<Refusal, "policy">, { clusterId, region, via }: UpstreamFacts, own: UpstreamsOptions): string {
+  switch (refusal) {
+    case "cluster":
+      return `it is of cluster ${shown(clusterId)}, and this resolver of ${shown(own.clusterId)}; set node.cluster_id, or resolver.upstreams`;
+    case "region":
+      return `it is of region ${shown(region)}, and this resolver of ${shown(own.region)}; set node.region, or resolver.upstreams`;
+    case "loop":
+      return `its data comes through a resolver with the id of this one, ${shown(own.name)}; set resolver.upstreams to servers that do not read this resolver, or node.id if another one has the same`;
+    case "chain":
+      return `its data comes through ${via.length} resolvers, and ${MAX_VIA} are the most; set resolver.upstreams to nodes, or to resolvers nearer to them`;
+  }
+}
+
+function shown(name: string): string {
+  return JSON.stringify(name.length > MAX_SHOWN ? `${name.slice(0, MAX_SHOWN)}…` : name);
 }
 
 function quickestFirst(a: Upstream, b: Upstream): number {

@@ -80,7 +80,9 @@ test("it follows, fetches and takes the policy; when its node is killed it goes 
   await policies.applyPolicy({ policy: { version: "v1", defaultAllow: true, rules: [] }, reason: "test" });
   await until("the policy arrives", () => machine.policy.known.length === 1 && machine.isReady);
 
-  await until("the stranger is refused", () => machine.upstreams.refusals.get(stranger.grpc) === "cluster");
+  await until("the stranger is refused", () =>
+    resolver.warnings.some((line) => line.startsWith(`${stranger.grpc}: an upstream is refused (cluster): it is of cluster "other"`)),
+  );
   const { bytes: map } = await driver.unary(
     DiscoveryService.method.clusterMap,
     toBinary(ClusterMapRequestSchema, create(ClusterMapRequestSchema, {})),

@@ -83,6 +83,7 @@ export class ResolverWorld {
   rooms: ResolverRooms;
   readonly #resolver: ResolverOptions;
   readonly garbled: string[] = [];
+  readonly refused: string[] = [];
   readonly #watches = new Map<number, Watch>();
   readonly #policies = new Map<number, Server>();
   readonly #later: ResolverInput[] = [];
@@ -305,6 +306,9 @@ export class ResolverWorld {
         return this.#answer(order);
       case "garbled":
         this.garbled.push(`${order.upstream}: ${order.fault}`);
+        return;
+      case "refused":
+        this.refused.push(`${order.upstream}: ${order.refusal}`);
     }
   }
 

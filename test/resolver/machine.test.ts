@@ -255,22 +255,23 @@ test("a server that sends what it cannot have sent is left alone, and what was h
 });
 
 test.each([
-  { what: "another cluster", facts: { clusterId: "c2", region: "r1", via: [] } },
-  { what: "another region", facts: { clusterId: "c1", region: "r2", via: [] } },
-  { what: "a loop", facts: { clusterId: "c1", region: "r1", via: ["x", "me"] } },
-])("a server of $what is refused", ({ facts }) => {
+  { what: "another cluster", refusal: "cluster", facts: { clusterId: "c2", region: "r1", via: [] } },
+  { what: "another region", refusal: "region", facts: { clusterId: "c1", region: "r2", via: [] } },
+  { what: "a loop", refusal: "loop", facts: { clusterId: "c1", region: "r1", via: ["x", "me"] } },
+] as const)("a server of $what is refused, which is said and counted once", ({ facts, refusal }) => {
   const world = new ResolverWorld(["a"]);
   world.server("a").facts = facts;
   world.put("a", DB1);
   world.run(30 * SECOND);
   expect([world.ask(DB), world.server("a").snapshotCount]).toEqual(["not_ready", 0]);
+  expect([world.refused, world.machine.statistics(world.now).upstreamFaults[refusal]]).toEqual([[`a: ${refusal}`], 1]);
 });
 
 test("a loop that closes later is left too", () => {
   const world = started("a", "b");
   world.server("a").facts = { clusterId: "c1", region: "r1", via: ["me"] };
   world.run(3 * SECOND);
-  expect(world.machine.upstreams.current).toBe("b");
+  expect([world.machine.upstreams.current, world.refused]).toEqual(["b", ["a: loop"]]);
 });
 
 test("no fail-over makes an age smaller before the next server has told where it is", () => {
@@ -497,8 +498,8 @@ test.each(["watch", "fetch"] as const)(
     const copy = world.copy();
     world.run(10 * SECOND);
     expect([world.machine.isReady, world.machine.upstreams.current, world.ask(DB)]).toEqual([true, "b", "followed 0"]);
-    expect(world.machine.upstreams.refusals).toEqual(new Map([["a", "policy"]]));
-    expect(world.machine.statistics(world.now).upstreamFaultCount).toBe(1);
+    expect(world.machine.upstreams.refused).toMatchObject([{ upstream: "a", refusal: "policy" }]);
+    expect([world.machine.statistics(world.now).upstreamFaults, world.refused]).toMatchObject([{ policy: 1, garbled: 0 }, []]);
     expect(world.garbled).toEqual(["a: it named policy 9007199254740991, and no server has sent that version since"]);
     a.isUp = false;
     expect(world.restart(copy)).toMatchObject({ ok: true });

@@ -46,17 +46,18 @@ test("one that named a policy which nobody has is left alone for a minute, each 
   let monoMs = 0;
   for (let n = 0; n < 8; n++) {
     list.answered("a", 5, OURS, monoMs);
-    expect([list.current, list.refusals.size]).toEqual(["a", 0]);
+    expect([list.current, list.refused]).toEqual(["a", []]);
     list.lied("a", monoMs);
     list.answered("a", 5, OURS, monoMs + 1);
-    expect([list.current, list.refusals.get("a")]).toEqual([undefined, "policy"]);
+    list.heardVia("a", [], monoMs + 1);
+    expect([list.current, list.refused, list.takeRefused()]).toMatchObject([undefined, [{ refusal: "policy" }], []]);
     rests.push((list.nextDeadlineMs() - monoMs) / 1000);
     monoMs = list.nextDeadlineMs();
   }
   expect(rests).toEqual([60, 120, 240, 480, 960, 1920, 3600, 3600]);
   list.answered("a", 5, OURS, monoMs + 86_400_001);
   list.lied("a", monoMs + 86_400_001);
-  expect([list.nextDeadlineMs() - monoMs - 86_400_001, list.faultCount]).toEqual([60_000, 9]);
+  expect([list.nextDeadlineMs() - monoMs - 86_400_001, list.faults.policy]).toEqual([60_000, 9]);
 });
 
 /** Probes both every 5 s from `from` on, for so long. Returns what is followed at each time. */
@@ -90,19 +91,35 @@ test("one that was better only now and then is not followed", () => {
 });
 
 test.each([
-  { facts: { ...OURS, clusterId: "c2" }, refusal: "cluster" },
-  { facts: { ...OURS, region: "r2" }, refusal: "region" },
-  { facts: { ...OURS, via: ["x", "me"] }, refusal: "loop" },
-  { facts: { ...OURS, via: ["p", "q", "r", "s", "t"] }, refusal: "chain" },
-])("an upstream is refused: $refusal", ({ facts, refusal }) => {
+  { facts: { ...OURS, clusterId: "c2" }, refusal: "cluster", why: /"c2".*"c1"; set node\.cluster_id/ },
+  { facts: { ...OURS, clusterId: "c".repeat(1000) }, refusal: "cluster", why: /^.{60,200}$/ },
+  { facts: { ...OURS, region: "r2" }, refusal: "region", why: /"r2".*"r1"; set node\.region/ },
+  { facts: { ...OURS, via: ["x", "me"] }, refusal: "loop", why: /"me"; set resolver\.upstreams .* node\.id/ },
+  { facts: { ...OURS, via: ["p", "q", "r", "s", "t"] }, refusal: "chain", why: /through 5 .* 4 are the most; set resolver\.upstreams/ },
+] as const)("an upstream is refused, and it is said once why: $refusal", ({ facts, refusal, why }) => {
   const list = upstreams("a", "b");
   list.answered("a", 1, facts, 0);
-  expect([list.current, list.refusals.get("a")]).toEqual([undefined, refusal]);
+  const refused = [{ upstream: "a", refusal, fault: expect.stringMatching(why) }];
+  expect([list.current, list.refused, list.takeRefused()]).toEqual([undefined, refused, refused]);
+  list.answered("a", 1, facts, 10);
+  expect([list.refused, list.takeRefused(), list.faults[refusal]]).toEqual([refused, [], 1]);
   list.answered("b", 100, { ...OURS, via: ["p", "q", "r", "s"] }, 0);
   expect(list.current).toBe("b");
   // It may be mended.
   list.answered("a", 1, OURS, 5000);
-  expect(list.refusals.size).toBe(0);
+  expect([list.refused, list.takeRefused()]).toEqual([[], []]);
+  list.answered("a", 1, facts, 10_000);
+  list.answered("a", 1, { ...facts, clusterId: "c3" }, 10_001);
+  const said = refusal === "cluster" ? ["cluster"] : [refusal, "cluster"];
+  expect(list.takeRefused().map((each) => each.refusal)).toEqual(said);
+});
+
+test("what was under way when an upstream turned out to be of another cluster does not make it ours", () => {
+  const list = upstreams("a");
+  list.answered("a", 1, OURS, 0);
+  list.answered("a", 1, { ...OURS, clusterId: "c2" }, 5000);
+  list.heardVia("a", [], 5001);
+  expect([list.current, list.refused]).toMatchObject([undefined, [{ refusal: "cluster" }]]);
 });
 
 test("a loop that closes while an upstream is followed is seen by what its messages say", () => {

@@ -26,7 +26,7 @@ const STATISTICS: ResolverStatistics = {
   evictedCount: 6,
   upstream: "127.0.0.1:1",
   upstreamChangeCount: 1,
-  upstreamFaultCount: 0,
+  upstreamFaults: { cluster: 0, region: 0, loop: 0, chain: 0, policy: 0, garbled: 0 },
 };
 const CALLER = { principal: "ann", tenant: "ops", address: "127.0.0.1" } as never;
 const CONTEXT = { caller: CALLER, time: { monoMs: 1, wallMs: 7 }, requestId: "r" };

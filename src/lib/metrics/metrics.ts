@@ -115,8 +115,8 @@ export const METRICS = {
   discovery_cache_upstream_changes_total: counter("changes", {}, "Of a resolver: times that another upstream was chosen."),
   discovery_cache_upstream_faults_total: counter(
     "faults",
-    {},
-    "Of a resolver: times that an upstream sent what cannot be right, and was left alone for it.",
+    { reason: ["cluster", "region", "loop", "chain", "policy", "garbled"] },
+    "Of a resolver: times that an upstream began to be refused (cluster, region, loop, chain), named a policy that no server has sent, or sent what cannot be right (garbled).",
   ),
   discovery_cache_age_ms: gauge("ms", {}, "Of a resolver: how old what it follows may be. -1 while that is unknown.", "largest"),
   discovery_policy_denials_total: counter(

@@ -161,6 +161,8 @@ export class ResolverDriver {
         return void this.#fetch(order);
       case "garbled":
         return this.#warn(order.upstream, order.fault, "an upstream sent what cannot be right; it is left alone for a while");
+      case "refused":
+        return this.#warn(order.upstream, order.fault, `an upstream is refused (${order.refusal})`);
     }
   }
 

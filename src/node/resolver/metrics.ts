@@ -4,6 +4,7 @@ import type { Metrics } from "../../lib/metrics/metrics.ts";
 import type { ResolverMachine } from "../../resolver/machine.ts";
 import { RESYNC_REASONS } from "../../resolver/upkeep/cache-acts.ts";
 import { hitRatio } from "../../resolver/upkeep/statistics.ts";
+import { UPSTREAM_FAULTS } from "../../resolver/upstreams.ts";
 
 export function observeResolver(metrics: Metrics, machine: Pick<ResolverMachine, "followedAnswer" | "statistics">, time: Time): void {
   const statistics = machine.statistics(time);
@@ -17,6 +18,7 @@ export function observeResolver(metrics: Metrics, machine: Pick<ResolverMachine,
   metrics.counter("discovery_cache_negative_total", {}).set(statistics.negativeCount);
   metrics.counter("discovery_cache_evictions_total", {}).set(statistics.evictedCount);
   metrics.counter("discovery_cache_upstream_changes_total", {}).set(statistics.upstreamChangeCount);
-  metrics.counter("discovery_cache_upstream_faults_total", {}).set(statistics.upstreamFaultCount);
+  for (const reason of UPSTREAM_FAULTS)
+    metrics.counter("discovery_cache_upstream_faults_total", { reason }).set(statistics.upstreamFaults[reason]);
   for (const reason of RESYNC_REASONS) metrics.counter("discovery_cache_resyncs_total", { reason }).set(statistics.resyncs[reason]);
 }

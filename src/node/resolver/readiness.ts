@@ -7,14 +7,15 @@ export function resolverChecks(
   { machine, policies, replica }: Pick<ResolverRooms, "machine" | "policies" | "replica">,
   { isServing, fault }: { readonly isServing: boolean; readonly fault: string },
 ): readonly ReadyCheck[] {
-  const { current } = machine.upstreams;
+  const { current, refused } = machine.upstreams;
   const held = isServing || replica.lookup.size > 0 ? "what is held is served" : "nothing is held yet";
   const read = current === undefined ? `no server can be read; ${held}` : `reads ${current}`;
   const isWell = fault === "" || (isServing && current !== undefined);
+  const refusals = current === undefined ? refused.map(({ upstream, fault: why }) => `${upstream} is refused: ${why}`) : [];
   return [
     // A resolver that was ready stays so: what it misses afterwards shows in its answers, and another resolver would miss it too.
     { name: "catalog", ok: isServing, detail: machine.fault ?? (isServing ? "loaded" : "loading") },
-    { name: "upstream", ok: true, detail: isWell ? read : `${read}; last fault: ${fault}` },
+    { name: "upstream", ok: true, detail: [read, ...refusals, ...(isWell ? [] : [`last fault: ${fault}`])].join("; ") },
     { name: "policy", ok: machine.policy.isReady, detail: policyDetail(machine, policies) },
   ];
 }

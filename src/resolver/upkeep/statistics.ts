@@ -1,4 +1,5 @@
 /** What a resolver counts of its answers, and what it tells of itself. Counts start with the process. */
+import type { UpstreamFault } from "../upstreams.ts";
 import type { ResyncReason } from "./cache-acts.ts";
 
 /** Answers, by where they came from. */
@@ -49,8 +50,8 @@ export interface ResolverStatistics {
   readonly upstream: string;
   /** Number of times that another upstream was chosen. */
   readonly upstreamChangeCount: number;
-  /** Number of times that an upstream sent what cannot be right. */
-  readonly upstreamFaultCount: number;
+  /** Number of times that an upstream sent what cannot be right, or began to be refused. */
+  readonly upstreamFaults: Readonly<Record<UpstreamFault, number>>;
 }
 
 /** The part of the answers that waited for nobody, from 0 to 1; 0 without any answer. */

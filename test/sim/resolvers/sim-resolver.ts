@@ -399,6 +399,9 @@ export class ResolverProcess {
         return this.#fetch(order);
       case "garbled":
         return seen.garbled(this, `${order.upstream} ${order.fault}`);
+      case "refused":
+        // For the log. Here it is in the trace.
+        return;
     }
   }
 
