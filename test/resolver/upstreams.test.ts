@@ -99,7 +99,7 @@ test.each([
 ] as const)("an upstream is refused, and it is said once why: $refusal", ({ facts, refusal, why }) => {
   const list = upstreams("a", "b");
   list.answered("a", 1, facts, 0);
-  const refused = [{ upstream: "a", refusal, fault: expect.stringMatching(why) }];
+  const refused = [{ upstream: "a", refusal, fault: expect.stringMatching(why) as string }];
   expect([list.current, list.refused, list.takeRefused()]).toEqual([undefined, refused, refused]);
   list.answered("a", 1, facts, 10);
   expect([list.refused, list.takeRefused(), list.faults[refusal]]).toEqual([refused, [], 1]);
