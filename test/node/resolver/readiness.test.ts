@@ -11,7 +11,11 @@ test.each([
   { what: "it reads a server", size: 2, isServing: true, current: "b:1", read: "reads b:1" },
 ])("when $what", ({ size, isServing, current, read, isAwaiting = false, lacking, number }) => {
   const isReady = !isAwaiting && lacking === undefined;
-  const machine = { upstreams: { current }, fault: undefined, policy: { isReady, kept: { state: { lacking } } } };
+  const machine = {
+    upstreams: { current, refused: [{ upstream: "c:1", refusal: "region", fault: "it is far" }] },
+    fault: undefined,
+    policy: { isReady, kept: { state: { lacking } } },
+  };
   const policies = { isAwaiting, status: { isEnabled: number !== undefined, inForce: { number } } };
   const checks = (fault: string) =>
     resolverChecks({ machine, policies, replica: { lookup: { size } } } as never, { isServing, fault }).map(({ ok, detail }) => [
@@ -25,7 +29,8 @@ test.each([
     [true, upstream],
     [isReady, isReady ? known : unknown],
   ];
-  expect(checks("")).toEqual(others(read));
-  // Where one server is read, faults of others are for the log.
-  expect(checks(FAULT)).toEqual(others(current === undefined ? `${read}; last fault: ${FAULT}` : read));
+  // Where one server is read, refusals and faults of others are for the log.
+  const refused = current === undefined ? `${read}; c:1 is refused: it is far` : read;
+  expect(checks("")).toEqual(others(refused));
+  expect(checks(FAULT)).toEqual(others(current === undefined ? `${refused}; last fault: ${FAULT}` : read));
 });
