@@ -6,8 +6,11 @@ import { keyParts } from "../../src/catalog/record/record.ts";
 import { SNAPSHOT } from "../../src/catalog/watch/reader.ts";
 import type { WaymarkError } from "../../src/lib/errors.ts";
 import type { Time } from "../../src/lib/machine.ts";
+import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import type { UpstreamAccess } from "../../src/node/resolver/access.io.ts";
 import { ResolverDriver } from "../../src/node/resolver/driver.io.ts";
+import { observeResolver } from "../../src/node/resolver/metrics.ts";
+import { resolverChecks } from "../../src/node/resolver/readiness.ts";
 import { ResolverRooms } from "../../src/node/resolver/resolver-rooms.ts";
 import { UpstreamCalls } from "../../src/node/resolver/upstream-calls.io.ts";
 import type { OpenStream, StreamEvents } from "../../src/node/resolver/upstream-streams.io.ts";
@@ -126,6 +129,19 @@ export class DrivenResolver implements Disposable {
 
   get now(): Time {
     return { monoMs: performance.now() + this.#passedMs, wallMs: Date.now() };
+  }
+
+  /** What a scrape of it finds. */
+  get metrics(): Metrics {
+    const metrics = new Metrics();
+    observeResolver(metrics, this.machine, this.now);
+    return metrics;
+  }
+
+  /** What a line of /readyz says of it. It serves as soon as it is ready. */
+  readiness(line: string): string | undefined {
+    const checks = resolverChecks(this.rooms, { isServing: this.machine.isReady, fault: this.driver.fault });
+    return checks.find(({ name }) => name === line)?.detail;
   }
 
   /** As if so much time had passed. */

@@ -7,10 +7,6 @@ import { afterEach, expect, test } from "vitest";
 import { ClusterMapRequestSchema, DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import type { InstanceName } from "../../../src/catalog/query/instances.ts";
 import { KIND } from "../../../src/catalog/record/record.ts";
-import { Metrics } from "../../../src/lib/metrics/metrics.ts";
-import { observeResolver } from "../../../src/node/resolver/metrics.ts";
-import { resolverChecks } from "../../../src/node/resolver/readiness.ts";
-import { UpstreamCalls } from "../../../src/node/resolver/upstream-calls.io.ts";
 import { askOf, DrivenResolver } from "../../fakes/driven-resolver.ts";
 import { FakeUpstream } from "../../fakes/fake-upstream.ts";
 import { closeAll } from "../../fakes/grpc-room.ts";
@@ -66,7 +62,7 @@ test("servers of another cluster or region, and one that reads us, are not follo
   await until("the garbled one is left", () => resolver.warnings.some((line) => line.includes("cannot be right")));
   expect([resolver.machine.isReady, resolver.machine.upstreams.usable]).toEqual([false, []]);
   expect([stranger!, far!, reader!, mute!].map(({ watchCount }) => watchCount)).toEqual([0, 0, 0, 0]);
-  const said = resolverChecks(resolver.rooms, { isServing: false, fault: "" })[1]?.detail;
+  const said = resolver.readiness("upstream");
   for (const [{ address }, refusal, why] of [
     [stranger!, "cluster", 'it is of cluster "other", and this resolver of "local"'],
     [far!, "region", 'it is of region "other", and this resolver of "local"'],
@@ -76,14 +72,13 @@ test("servers of another cluster or region, and one that reads us, are not follo
     expect(lines).toEqual([expect.stringContaining(`an upstream is refused (${refusal}): ${why}`)]);
     expect(said).toContain(`; ${address} is refused: ${why}`);
   }
-  const metrics = new Metrics();
-  observeResolver(metrics, resolver.machine, resolver.now);
+  const { metrics } = resolver;
   for (const reason of ["cluster", "region", "loop", "garbled"] as const)
     expect(metrics.counter("discovery_cache_upstream_faults_total", { reason }).value).toBe(1);
   using second = new DrivenResolver([stranger!, far!, garbled!, mute!, good!].map(({ address }) => address));
   await ready(second);
   expect(second.machine.upstreams.current).toBe(good!.address);
-  expect(resolverChecks(second.rooms, { isServing: true, fault: "" })[1]?.detail).toBe(`reads ${good!.address}`);
+  expect(second.readiness("upstream")).toBe(`reads ${good!.address}`);
 });
 
 test("a server whose watch is silent is left for another one", async () => {
@@ -175,9 +170,9 @@ test("a token is shown on this machine, and never sent in plain text to another 
   listener.listen(0, elsewhere.address);
   await once(listener, "listening");
   const { port } = listener.address() as AddressInfo;
-  const calls = new UpstreamCalls({ name: "me", upstreamCount: 1, readAccess: access, onStaleToken: () => {} });
-  await expect(calls.probe(`${elsewhere.address}:${port}`)).rejects.toThrow("over TLS only");
-  calls.close();
+  using open = new DrivenResolver([`${elsewhere.address}:${port}`], {}, access);
+  await until("it is not probed", () => open.warnings.some((line) => line.includes("over TLS only")));
+  open.driver.close();
   await new Promise((resolve) => listener.close(resolve));
   expect(received).toBe(0);
 });
