@@ -48,6 +48,8 @@ const DEAD_MS = 10_000;
 const NOT_READY_RETRY_MS = 250;
 /** Most pages of the answer to one name. */
 const MAX_PAGES = 1000;
+/** Most tombstones that are dropped at a time. */
+const PRUNED_AT_A_TIME = 10_000;
 
 interface Fetch {
   readonly name: InstanceName;
@@ -596,6 +598,3 @@ export class ResolverMachine {
     if (!wasOpen && this.#watches.isOpen) this.#openedMonoMs = time.monoMs;
   }
 }
-
-/** Most tombstones that are dropped at a time. */
-const PRUNED_AT_A_TIME = 10_000;
