@@ -134,15 +134,15 @@ const MODES: Readonly<Record<string, readonly Step[]>> = {
       inTurn(
         vitest("long virtual", { projects: ["long virtual"], isPatient: true }),
         together(
-          vitest("long sim from 301", seeds({ first: 301, count: 150 })),
-          vitest("long sim from 451", seeds({ first: 451, count: 150 })),
+          vitest("long sim from 301", seeds({ first: 301, count: 100 })),
+          vitest("long sim from 401", seeds({ first: 401, count: 100 })),
         ),
       ),
     ),
   ],
   chaos: [vitest("chaos", { projects: ["chaos"] })],
   // The sizes of the goals in virtual time, and seeds that nobody has run: about an hour.
-  nightly: [vitest("nightly", { projects: ["nightly"] }), vitest("nightly sim", seeds({ first: 601, count: 10_000 }))],
+  nightly: [vitest("nightly", { projects: ["nightly"] }), vitest("nightly sim", seeds({ first: 501, count: 10_100 }))],
   soak: [
     vitest("soak", { projects: ["long", "long virtual", "long waiting", "chaos", "nightly"] }),
     vitest("soak sim", seeds({ first: 1, count: Number(process.env["WAYMARK_RUNS"] ?? 30_000) })),
