@@ -8,6 +8,7 @@ import type { Log } from "../lib/log.io.ts";
 import type { Time } from "../lib/machine.ts";
 import { readToken } from "../lib/named-file.io.ts";
 import { type Caller, MESH_ROLES } from "../policy/identity/caller.ts";
+import type { IdentityDefaults } from "../policy/identity/claims.ts";
 import { type Credential, type Peer, Tenants } from "../policy/identity/tenants.ts";
 import { fabricHost } from "./fabric/address.io.ts";
 import { credentialWarnings, fileWarnings } from "./files/file-warnings.io.ts";
@@ -15,8 +16,11 @@ import { credentialWarnings, fileWarnings } from "./files/file-warnings.io.ts";
 export interface Identities {
   /** As `ChainPorts.identify`. */
   readonly identify: (header: (name: string) => string | undefined, peer: Peer) => Caller | Promise<Caller>;
-  /** Reads token files again. When one cannot be read, the old table stays and the log says so. */
+  /** Calls `onChanged` whenever callers who were known before may be refused, or be somebody else. */
+  follow(onChanged: () => void): void;
+  /** Reads token files and the issuer's keys again. When one cannot be read, what was before stays and the log says so. */
   reload(): void;
+  stop(): void;
 }
 
 export interface IdentityOptions {
@@ -47,9 +51,13 @@ export async function openIdentities(options: IdentityOptions): Promise<Identiti
   const { tenants } = settings;
   const defaults = { tenant: tenants.default ?? "", cluster: clusterId };
   const roles = anonymousRoles(settings);
-  if (!hasCredentials(settings))
-    return { identify: everybody({ roles, ...defaults, tenant: tenants.mode ? "" : defaults.tenant }), reload: () => {} };
-  const tokens = await openTokens(options, defaults);
+  if (!hasCredentials(settings)) {
+    const identify = everybody({ roles, ...defaults, tenant: tenants.mode ? "" : defaults.tenant });
+    return { identify, follow: () => {}, reload: () => {}, stop: () => {} };
+  }
+  const followers: (() => void)[] = [];
+  const tellChanged = () => followers.forEach((onChanged) => onChanged());
+  const tokens = await openTokens(options, defaults, tellChanged);
   const build = () =>
     new Tenants({
       isTenantMode: tenants.mode,
@@ -65,9 +73,13 @@ export async function openIdentities(options: IdentityOptions): Promise<Identiti
   let table = build();
   return {
     identify: (header, peer) => table.identify(header, peer),
+    follow: (onChanged) => void followers.push(onChanged),
+    stop: () => tokens?.close(),
     reload: () => {
+      void tokens?.reread();
       try {
         table = build();
+        tellChanged();
         options.log.info({}, "credentials reloaded");
         for (const warning of credentialWarnings(settings)) options.log.warn({ warning }, "settings to look at");
       } catch (error) {
@@ -84,7 +96,7 @@ function everybody(as: { readonly roles: readonly string[]; readonly tenant: str
   return (_header, { address }) => ({ principal: "", tenant, cluster, roles, isAuthenticated: false, address });
 }
 
-async function openTokens({ settings, log, now }: IdentityOptions, defaults: { readonly tenant: string; readonly cluster: string }) {
+async function openTokens({ settings, log, now }: IdentityOptions, defaults: IdentityDefaults, onKeysChanged: () => void) {
   const { jwt } = settings.tenants;
   if (jwt === undefined) return undefined;
   const { principalClaim, tenantClaim, clusterClaim, rolesClaim } = jwt;
@@ -97,6 +109,7 @@ async function openTokens({ settings, log, now }: IdentityOptions, defaults: { r
       wallMs: () => now().wallMs,
       monoMs: () => now().monoMs,
       onKeysFailed: (error) => log.warn({ err: error }, "keys of the token issuer not read, keeping the old ones"),
+      onKeysChanged,
     },
   );
   try {

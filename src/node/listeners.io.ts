@@ -61,7 +61,7 @@ export interface ListenersOptions extends DnsSources {
   readonly metrics: Metrics;
   readonly limits: Pick<NodeLimits, "admit" | "admitDns" | "makeBuckets" | "note" | "noteDns">;
   readonly accessLog: Pick<AccessLog, "countDenial">;
-  readonly identities: Pick<Identities, "identify">;
+  readonly identities: Pick<Identities, "follow" | "identify">;
   /** Throws `not_ready` while DNS questions may not be answered. */
   readonly checkCaughtUp: () => void;
   /** Calls back whenever the node begins to serve, or ends it. Health says it. */
@@ -80,6 +80,7 @@ export async function openListeners(options: ListenersOptions, parts: Components
   const { settings, metrics } = options;
   const { services, health } = listServices(options.services, settings.server.reflection === "off" ? undefined : ownDescriptors());
   const serving = { services, health, chain: openChain(options, services), tls: tlsFiles(settings), inflater: new SharedInflater() };
+  options.identities.follow(() => serving.chain.knownStreams.check());
   const wanted = portsOf(options);
   const connections = (listener: "grpc" | "http", count: number) => metrics.set("waymark_connections", { listener }, count);
   const grpc = await group.open(

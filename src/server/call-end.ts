@@ -9,6 +9,14 @@ export function outlived(): WaymarkError {
   return new WaymarkError("unauthenticated", "the credential that this stream was opened with has expired; open it again with a new one");
 }
 
+/** The end of a stream whose credential counts no more, or stands for somebody else. */
+export function withdrawn(): WaymarkError {
+  return new WaymarkError(
+    "unauthenticated",
+    "the credential that this stream was opened with was withdrawn or changed; open it again with one that counts",
+  );
+}
+
 /** Refusal of a call to a server that is going away. */
 export function draining(): WaymarkError {
   return new WaymarkError("draining", "this node is draining; use another", { retryMs: DRAIN_RETRY_MS });

@@ -16,6 +16,7 @@ import { requestCheckOf } from "../services/request-checks.ts";
 import type { Answers, CallContext, Handler, RequestListener, StreamSource } from "../services/service.ts";
 import { authorise, type RequiredAccess, requiredAccessOf } from "./authorise.ts";
 import { anonymousRefused, credentialWanted, draining, outlived, unimplemented } from "./call-end.ts";
+import { KnownStreams } from "./known-streams.ts";
 import { type ListBounds, type MessagePlan, planner } from "./request-shape/plan.ts";
 import { type RpcStatus, statusFrom } from "./status.ts";
 import type { TurnBudget } from "./turn-budget.ts";
@@ -101,6 +102,8 @@ export class Chain {
   readonly ports: ChainPorts;
   /** What a request of a type may hold. */
   readonly planOf: (desc: DescMessage) => MessagePlan;
+  /** Open streams whose callers showed a credential; `check` is to be called when credentials have changed. */
+  readonly knownStreams: KnownStreams;
   readonly #leavers = new Set<(error: WaymarkError) => void>();
   #isDraining = false;
   #idCount = 0;
@@ -108,6 +111,7 @@ export class Chain {
   constructor(ports: ChainPorts) {
     this.ports = ports;
     this.planOf = planner(ports.listBounds);
+    this.knownStreams = new KnownStreams((act) => void ports.later(act, 0));
   }
 
   get isDraining(): boolean {
@@ -210,6 +214,10 @@ export class MethodChain {
     this.service = desc.parent.typeName;
     this.name = desc.name;
     this.path = `/${rpc}`;
+  }
+
+  get knownStreams(): KnownStreams {
+    return this.#chain.knownStreams;
   }
 
   get turn(): TurnBudget {
@@ -360,6 +368,12 @@ export class MethodChain {
       (response) => settle(response, undefined),
       (thrown: unknown) => settle(undefined, thrown),
     );
+  }
+
+  /** Who the caller of an open stream is now. Throws or rejects when its credential counts no more; the refusal is recorded. */
+  identifyAgain(arrival: Arrival, requestId: string): Caller | Promise<Caller> {
+    const call = { requestId, service: this.service, method: this.name };
+    return this.#chain.identify(arrival, call, this.#requiredAccess.isForEverybody);
   }
 
   /** Admits a stream; throws or rejects to refuse. `request` where there is one already. */

@@ -4,9 +4,11 @@ import { expired } from "../grpc/wire/request-head.ts";
 import type { Taken } from "../grpc/wire/stream-port.ts";
 import { assert, WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
+import { type Caller, isSameIdentity } from "../policy/identity/caller.ts";
 import type { Answers, CallContext, RequestListener, StreamSource } from "../services/service.ts";
-import { outlived } from "./call-end.ts";
+import { outlived, withdrawn } from "./call-end.ts";
 import type { Arrival, MethodChain } from "./chain.ts";
+import type { KnownStream } from "./known-streams.ts";
 import type { RpcStatus } from "./status.ts";
 
 /** A stream as its transport has it. An order to one that is gone does nothing. */
@@ -27,13 +29,15 @@ export interface StreamExchange {
 }
 
 /** What all streams have: they are admitted, now or later, and end once. */
-abstract class OpenStream {
+abstract class OpenStream implements KnownStream {
   protected readonly method: MethodChain;
   protected readonly exchange: StreamExchange;
   readonly #began: Time;
   readonly #requestId: string;
   /** Undefined once the stream is over. */
   #whenOver: (() => void)[] | undefined = [];
+  /** Undefined for one without a credential. */
+  #knownCaller: Caller | undefined;
 
   constructor(method: MethodChain, exchange: StreamExchange) {
     this.method = method;
@@ -68,6 +72,26 @@ abstract class OpenStream {
   /** The transport: the client gave up, or its connection is lost. */
   gone(): void {
     this.#over(1);
+  }
+
+  checkCaller(): void {
+    try {
+      const caller = this.method.identifyAgain(this.exchange.arrival, this.#requestId);
+      if (caller instanceof Promise) caller.then((known) => this.#compare(known)).catch((thrown: unknown) => this.#refused(thrown));
+      else this.#compare(caller);
+    } catch (thrown) {
+      this.#refused(thrown);
+    }
+  }
+
+  #compare(now: Caller): void {
+    if (this.#knownCaller !== undefined && !isSameIdentity(now, this.#knownCaller)) this.fail(withdrawn());
+  }
+
+  #refused(thrown: unknown): void {
+    if (!(thrown instanceof WaymarkError)) this.fail(thrown);
+    // Nothing else says that the credential is wrong: too many may be verified just now.
+    else if (thrown.reason === "unauthenticated") this.fail(withdrawn());
   }
 
   /** Admits the stream, or refuses it. `request`: the request of a stream that has one, or why it cannot be read. */
@@ -111,12 +135,16 @@ abstract class OpenStream {
     this.begin(context, request);
     const forget = this.method.onCredentialEnd(context, (error) => this.fail(error));
     if (forget !== undefined) this.whenOver(forget);
+    if (this.isOver || !context.caller.isAuthenticated) return;
+    this.#knownCaller = context.caller;
+    this.method.knownStreams.add(this);
   }
 
   #over(code: number): boolean {
     const acts = this.#whenOver;
     if (acts === undefined) return false;
     this.#whenOver = undefined;
+    if (this.#knownCaller !== undefined) this.method.knownStreams.delete(this);
     for (const act of acts) act();
     this.over();
     this.method.finish(this.exchange.arrival, this.#began, code);

@@ -5,8 +5,9 @@
 import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { type IncomingMessage, request as requestHttp1 } from "node:http";
+import { createServer, type IncomingMessage, request as requestHttp1 } from "node:http";
 import { connect as connectHttp2, type IncomingHttpHeaders } from "node:http2";
+import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect as connectTls } from "node:tls";
@@ -22,6 +23,7 @@ import {
   callHttp,
   callHttps,
   type Headers,
+  openOverConnect,
   pathOf,
   publicMethods,
   streamOverConnect,
@@ -581,8 +583,18 @@ describe("a node without credentials", () => {
 test("a token file that was replaced counts after SIGHUP, a short one with a warning as at the start, and a bad one leaves what was", async () => {
   const token = file("rotating", "tok-old-1Hy-long-enough\n");
   const toml = `[[tenants.credentials]]\ntenant = "t"\ntoken_file = "${token}"\nroles = ["mesh.read"]\n`;
-  await using node = await startNodeProcess(["--ephemeral", "--config", file("rotating.toml", toml)]);
+  let keys = await issuer.jwks();
+  await using issuing = createServer((_request, response) => void response.end(keys)).listen(0, "127.0.0.1");
+  await once(issuing, "listening");
+  const url = `http://127.0.0.1:${(issuing.address() as AddressInfo).port}/jwks`;
+  const signed = `[tenants.jwt]\nissuer = "${ISSUER}"\naudience = "${AUDIENCE}"\njwks_url = "${url}"\n`;
+  await using node = await startNodeProcess(["--ephemeral", "--config", file("rotating.toml", toml + signed)]);
   using client = new AnyClient(node.grpc);
+  const jwt = await issuer.token();
+  expect((await client.call(catalogWatch, {}, bearer(jwt))).code).toBe("OK");
+  const edge = await openOverConnect(`http://${node.listeners["http"]}`, catalogWatch, bearer("tok-old-1Hy-long-enough"));
+  const known = [bearer("tok-old-1Hy-long-enough"), bearer(jwt)].map((headers) => client.ending(catalogWatch, {}, headers));
+  const watching = [...known, edge.text()];
   const code = async (text: string) => (await client.call(serverInfo, {}, bearer(text))).code;
   expect([await code("tok-old-1Hy-long-enough"), await code("tok-new-6Gb")]).toEqual(["OK", "UNAUTHENTICATED"]);
   file("rotating", "two words\n");
@@ -590,8 +602,11 @@ test("a token file that was replaced counts after SIGHUP, a short one with a war
   await node.command.errorLine(/credentials not reloaded/);
   expect([await code("tok-old-1Hy-long-enough"), node.command.stderr.includes("two words")]).toEqual(["OK", false]);
   file("rotating", "tok-new-6Gb\n");
+  keys = await (await TestIssuer.create("ES256", "key-next")).jwks();
   node.command.kill("SIGHUP");
   await node.command.errorLine(/token_file: the token in \S+ has less than 16 characters/);
   await expect.poll(() => code("tok-new-6Gb")).toBe("OK");
   expect(await code("tok-old-1Hy-long-enough")).toBe("UNAUTHENTICATED");
+  // What was opened with what counts no more ends too.
+  for (const ended of watching) expect(await ended).toContain("the credential that this stream was opened with was withdrawn");
 });

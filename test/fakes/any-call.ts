@@ -154,14 +154,18 @@ export async function callHttp(
 
 /** A server stream as Connect/JSON, read to its end: all that came, as text. */
 export async function streamOverConnect(base: string, method: DescMethod, headers: Headers): Promise<string> {
+  return (await openOverConnect(base, method, headers)).text();
+}
+
+/** A server stream as Connect/JSON, which has begun. */
+export function openOverConnect(base: string, method: DescMethod, headers: Headers): Promise<Response> {
   const head = Buffer.from([0, 0, 0, 0, 2]);
-  const reply = await fetch(`${base}${pathOf(method)}`, {
+  return fetch(`${base}${pathOf(method)}`, {
     method: "POST",
     headers: { "content-type": "application/connect+json", ...headers },
     body: Buffer.concat([head, Buffer.from("{}")]),
     signal: AbortSignal.timeout(CALL_MS),
   });
-  return reply.text();
 }
 
 /** One request over TLS, as HTTP/1.1 or HTTP/2. */

@@ -299,6 +299,94 @@ test("a stream ends when the credential of its caller expires", () => {
   expect([exchange.orders.at(-1), first().closeCount]).toEqual(["fail unauthenticated demo-1", 1]);
 });
 
+/** Callers change as the test says, and what comes later comes when it says so. */
+function changing(): { readonly ports: Partial<ChainPorts>; identify: ChainPorts["identify"]; readonly later: (() => void)[] } {
+  const later: (() => void)[] = [];
+  const at = {
+    identify: (() => KNOWN) as ChainPorts["identify"],
+    later,
+    ports: {
+      identify: (...of: Parameters<ChainPorts["identify"]>) => at.identify(...of),
+      later: (act: () => void) => {
+        later.push(act);
+        return () => {};
+      },
+    },
+  };
+  return at;
+}
+
+const refuse = () => {
+  throw refusal();
+};
+
+test.each([
+  { what: "is withdrawn", now: refuse, ends: ["fail unauthenticated demo-1"] },
+  { what: "is found to be withdrawn later", now: () => Promise.reject(refusal()), ends: ["fail unauthenticated demo-1"] },
+  { what: "stands for somebody else", now: () => ({ ...KNOWN, principal: "other" }), ends: ["fail unauthenticated demo-1"] },
+  {
+    what: "has lost a role, which is known later",
+    now: async () => ({ ...KNOWN, roles: ["mesh.read"] }),
+    ends: ["fail unauthenticated demo-1"],
+  },
+  { what: "is what it was", now: () => ({ ...KNOWN, address: "192.0.2.1", roles: [] }), ends: [] },
+  {
+    what: "cannot be verified just now",
+    now: () => {
+      throw new WaymarkError("discovery_rate_limited", "too many tokens are being verified");
+    },
+    ends: [],
+  },
+])("when credentials change, the stream of a caller whose credential $what ends or stays", async ({ now, ends }) => {
+  const at = changing();
+  const { stream, exchange, chain, first } = source(at.ports);
+  stream.open(watch);
+  at.identify = now;
+  chain.knownStreams.check();
+  await settled();
+  expect(exchange.orders.filter((order) => /^(end|fail)/.test(order))).toEqual(ends);
+  expect(first().closeCount).toBe(ends.length);
+});
+
+test("when credentials change, streams without a credential and streams that are over are not asked about", () => {
+  const at = changing();
+  at.identify = () => ({ ...KNOWN, isAuthenticated: false });
+  const { chain, service } = { ...demoChain(at.ports), ...demoService() };
+  const method = chain.method(DiscoveryService.method.catalogWatch, service.handlers["catalogWatch"]);
+  new SourceStream(method, new FakeExchange()).open(watch);
+  at.identify = () => KNOWN;
+  const over = new SourceStream(method, new FakeExchange());
+  over.open(watch);
+  over.gone();
+  let asked = 0;
+  at.identify = () => {
+    asked += 1;
+    return KNOWN;
+  };
+  chain.knownStreams.check();
+  expect(asked).toBe(0);
+});
+
+test("many streams are looked at some at a time, and all of them again when credentials change meanwhile", () => {
+  const at = changing();
+  let asked = 0;
+  const { chain, service } = { ...demoChain(at.ports), ...demoService() };
+  const method = chain.method(DiscoveryService.method.catalogWatch, service.handlers["catalogWatch"]);
+  for (let i = 0; i < 250; i++) new SourceStream(method, new FakeExchange()).open(watch);
+  at.identify = () => {
+    asked += 1;
+    return KNOWN;
+  };
+  const askedAfter = (act: (() => void) | undefined) => {
+    act?.();
+    return asked;
+  };
+  expect(askedAfter(() => chain.knownStreams.check())).toBe(100);
+  chain.knownStreams.check();
+  expect([askedAfter(at.later.shift()), askedAfter(at.later.shift()), askedAfter(at.later.shift())]).toEqual([200, 300, 350]);
+  expect(at.later).toEqual([]);
+});
+
 test("an answer that cannot be sent ends its own stream, and closes its source", () => {
   const { stream, exchange, first, codes, faults } = source();
   stream.open(watch);

@@ -37,7 +37,7 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
   const { clusterId } = settings.node;
   checkExposure(settings, log.child("identity"));
   const openTable = () => openIdentities({ settings, clusterId, log: log.child("identity"), now });
-  const identities = await parts.open("identities", openTable, (table) => ({ reload: () => table.reload() }));
+  const identities = await parts.open("identities", openTable, (table) => table);
   const metrics = new Metrics();
   const watchLoop = () => watchEventLoop(log.child("node"), metrics);
   await parts.open("event loop", watchLoop, (watch) => watch);

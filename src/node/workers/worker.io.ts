@@ -267,7 +267,7 @@ class ReadWorker {
     const { settings } = this.#start;
     const log = this.#log;
     const openTable = () => openIdentities({ settings, clusterId: settings.node.clusterId, log: log.child("identity"), now });
-    const identities = await this.#parts.open("identities", openTable, (table) => ({ reload: () => table.reload() }));
+    const identities = await this.#parts.open("identities", openTable, (table) => table);
     const watchLoop = () => watchEventLoop(log.child("node"), this.#metrics);
     await this.#parts.open("event loop", watchLoop, (watch) => watch);
     const identity = this.#identity();

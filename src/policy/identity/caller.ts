@@ -34,6 +34,12 @@ export interface Caller extends Identity {
   readonly address: string;
 }
 
+/** Whether two identities are one: the same caller, with the same view and the same roles. */
+export function isSameIdentity(a: Identity, b: Identity): boolean {
+  const isSameCaller = a.principal === b.principal && a.tenant === b.tenant && a.cluster === b.cluster;
+  return isSameCaller && a.isAuthenticated === b.isAuthenticated && a.roles.join("\0") === b.roles.join("\0");
+}
+
 /** A caller without a credential. `roles` are those that every such caller has here. */
 export function anonymousCaller(cluster: string, address: string, roles: readonly string[] = []): Caller {
   return { principal: "", tenant: "", cluster, roles, isAuthenticated: false, address };

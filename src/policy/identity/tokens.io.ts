@@ -24,6 +24,8 @@ export interface TokenPorts {
   monoMs(): number;
   /** The keys could not be read. Those read before stay in use. */
   onKeysFailed(error: unknown): void;
+  /** Other keys count from now on. Those who were verified by the ones before may be nobody now. */
+  onKeysChanged(): void;
 }
 
 /** Most verified tokens that are remembered. */
@@ -48,17 +50,33 @@ export class TokenVerifier implements TokenPort {
   /** By the token's SHA-256, least recently used first: the tokens themselves are not kept. */
   readonly #remembered = new Map<string, Remembered>();
   readonly #pending = new Map<string, Promise<Identity>>();
+  #timer: NodeJS.Timeout | undefined;
 
   constructor(settings: TokenSettings, ports: TokenPorts) {
     this.#settings = settings;
     this.#ports = ports;
-    // Tokens that were signed with a withdrawn key are forgotten.
-    this.#keys = new Keys(settings, { ...ports, onChanged: () => this.#remembered.clear() });
+    const onChanged = () => {
+      // Tokens that were signed with a withdrawn key are forgotten.
+      this.#remembered.clear();
+      ports.onKeysChanged();
+    };
+    this.#keys = new Keys(settings, { ...ports, onChanged });
   }
 
-  /** Reads the keys for the first time. Rejects when a file cannot be read, so that a wrong path is found at the start. */
-  open(): Promise<void> {
-    return this.#keys.open();
+  /** Reads the keys, now and then again until `close`. Rejects when a file cannot be read, so that a wrong path is found at the start. */
+  async open(): Promise<void> {
+    await this.#keys.open();
+    // Calls read keys that are old. Streams that were opened with a token would not.
+    this.#timer = setInterval(() => void this.reread(), MAX_KEYS_AGE_MS).unref();
+  }
+
+  close(): void {
+    clearInterval(this.#timer);
+  }
+
+  /** Reads the keys again now. Never rejects; when they cannot be read, the old ones stay. */
+  reread(): Promise<void> {
+    return this.#keys.readOnce();
   }
 
   identityOf(token: string): Identity | Promise<Identity> {
@@ -193,15 +211,16 @@ class Keys {
 
   /** Reads the keys again when they are old, in the background. */
   refresh(): void {
-    if (this.#ports.monoMs() - this.#readMonoMs >= MAX_KEYS_AGE_MS) void this.#readOnce();
+    if (this.#ports.monoMs() - this.#readMonoMs >= MAX_KEYS_AGE_MS) void this.readOnce();
   }
 
   /** Reads the keys again, unless that was done just now. Never rejects. */
   async reread(): Promise<void> {
-    if (this.#set === undefined || this.#ports.monoMs() - this.#readMonoMs >= COOLDOWN_MS) await this.#readOnce();
+    if (this.#set === undefined || this.#ports.monoMs() - this.#readMonoMs >= COOLDOWN_MS) await this.readOnce();
   }
 
-  #readOnce(): Promise<void> {
+  /** Reads the keys again, or waits for the reading under way. Never rejects. */
+  readOnce(): Promise<void> {
     this.#reading ??= this.#read()
       .catch((error: unknown) => this.#ports.onKeysFailed(error))
       .finally(() => {

@@ -26,6 +26,8 @@ interface Opened {
   readonly verifier: TokenVerifier;
   readonly clock: Clock;
   readonly faults: unknown[];
+  /** How often other keys counted. */
+  readonly changes: { readonly count: number };
   readonly path: string;
 }
 
@@ -35,6 +37,7 @@ async function open(over: Partial<TokenSettings> = {}, keys?: string): Promise<O
   writeFileSync(path, keys ?? (await issuer.jwks(rsa)));
   const clock: Clock = { monoMs: 0, aheadMs: 0 };
   const faults: unknown[] = [];
+  const changes = { count: 0 };
   const settings: TokenSettings = {
     issuer: ISSUER,
     audience: AUDIENCE,
@@ -50,10 +53,11 @@ async function open(over: Partial<TokenSettings> = {}, keys?: string): Promise<O
     monoMs: () => clock.monoMs,
     wallMs: () => Date.now() + clock.aheadMs,
     onKeysFailed: (error: unknown) => void faults.push(error),
+    onKeysChanged: () => void (changes.count += 1),
   };
   const verifier = new TokenVerifier(settings, ports);
   await verifier.open();
-  return { verifier, clock, faults, path };
+  return { verifier, clock, faults, changes, path };
 }
 
 async function refusal(verifier: TokenVerifier, token: string): Promise<string> {
@@ -180,6 +184,17 @@ test("a key that was withdrawn takes the tokens it signed with it, when the keys
   clock.monoMs = 301_000;
   await verifier.identityOf(token); // Known, and the keys are old: they are read again, for those who ask later.
   await expect.poll(() => refusal(verifier, token)).toContain("does not publish");
+});
+
+test("keys are read again when somebody asks for it, and it is told when other keys count", async () => {
+  const { verifier, changes, path } = await open();
+  const token = await issuer.token();
+  await verifier.identityOf(token);
+  await verifier.reread();
+  expect(changes.count).toBe(1);
+  writeFileSync(path, await rsa.jwks());
+  await verifier.reread();
+  expect([changes.count, await refusal(verifier, token)]).toEqual([2, expect.stringContaining("does not publish")]);
 });
 
 test("keys that cannot be read again leave those of before, and somebody hears of it", async () => {
