@@ -1,5 +1,6 @@
 /** The frames of a node that leaves, and of the nodes that may take over its static entries (semantics.md, Stop). */
 
+import { CHECK_CAPABILITIES } from "../catalog/entry/checks.ts";
 import { NEVER, type Time } from "../lib/machine.ts";
 import { eventOutput, type FabricInput, type FabricOutput, type LinkId } from "./io-types.ts";
 import type { ChannelSession, Greeted, LinkChannel } from "./links/channel.ts";
@@ -7,9 +8,6 @@ import type { HandOverFrame, Hello } from "./wire/messages.ts";
 
 /** Capability in the hello of a node that takes entries over. */
 export const HAND_OVER = "hand_over";
-
-/** Capability in the hello of a node that runs checks. Only such a node takes over entries with checks, so that none goes unwatched. */
-const CHECKS = "checks";
 
 /** Capability in the hello of a node that goes by orders about maintenance. Only such a node takes over entries with an order. */
 const MAINTENANCE = "maintenance";
@@ -42,7 +40,7 @@ export class Leaving implements LinkChannel<HandOverFrame> {
    * node runs checks.
    */
   constructor(clusterId: string, isReady: () => boolean, isAllSent: (link: LinkId) => boolean = () => true, runsChecks = false) {
-    this.capabilities = [HAND_OVER, MAINTENANCE, ...(runsChecks ? [CHECKS] : [])];
+    this.capabilities = [HAND_OVER, MAINTENANCE, ...(runsChecks ? CHECK_CAPABILITIES : [])];
     this.#clusterId = clusterId;
     this.#isReady = isReady;
     this.#isAllSent = isAllSent;
@@ -75,13 +73,18 @@ export class Leaving implements LinkChannel<HandOverFrame> {
   takers(): readonly {
     readonly nodeId: string;
     readonly refusals: number;
-    readonly runsChecks: boolean;
+    readonly checks: readonly string[];
     readonly takesOrders: boolean;
   }[] {
     return [...this.#peers.values()]
       .filter(({ isLeaving }) => !isLeaving)
       .map(({ hello: { nodeId, capabilities }, refusals }) => {
-        return { nodeId, refusals, runsChecks: capabilities.includes(CHECKS), takesOrders: capabilities.includes(MAINTENANCE) };
+        return {
+          nodeId,
+          refusals,
+          checks: CHECK_CAPABILITIES.filter((each) => capabilities.includes(each)),
+          takesOrders: capabilities.includes(MAINTENANCE),
+        };
       });
   }
 

@@ -1,5 +1,5 @@
 /**
- * What CONTRIBUTING.md says an entry field and an entry kind cost is what they cost: in a copy of the repository one of each is added, by
+ * What CONTRIBUTING.md says an entry field, an entry kind and a kind of check cost is what they cost: in a copy of the repository one of each is added, by
  * those steps and no other, and the checks and tests of the rooms concerned hold.
  */
 import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
@@ -11,6 +11,14 @@ import { ROOT, run } from "../../scripts/run.ts";
 
 const PROTO = "proto/waymark/catalog/v1/entry.proto";
 const KINDS = "src/catalog/entry/kinds.ts";
+const CHECK_FILES = [
+  "src/catalog/entry/checks.ts",
+  "src/discovery/checks/checks.ts",
+  "src/discovery/checks/probe.ts",
+  "src/node/checks/prober.io.ts",
+  "src/cli/table/check-kinds.ts",
+  "src/cli/entries/check-flag.ts",
+] as const;
 const STEP_MS = 280_000;
 
 let copy = "";
@@ -67,17 +75,17 @@ test("the steps of this test are those of CONTRIBUTING.md", () => {
     [...((cells(what)[2] ?? "").split("One line more")[0]?.matchAll(/`((?:proto|src)\/[^`]+)`/g) ?? [])].map(([, file]) => file);
   expect(filesOf("an entry field")).toEqual([PROTO]);
   expect(filesOf("an entry kind")).toEqual([PROTO, KINDS]);
-  for (const what of ["an entry field", "an entry kind"])
+  expect(filesOf("a kind of check")).toEqual([PROTO, ...CHECK_FILES]);
+  for (const what of ["an entry field", "an entry kind", "a kind of check"])
     for (const step of ["`npm run gen`", "`npm run golden`"]) expect(cells(what)[2]).toContain(step);
 });
 
-test(
-  "a field of all entries, a field of a detail and a kind are written down in the proto, and a row in KINDS",
-  async () => {
-    edit(
-      PROTO,
-      "  bool registered_by_admin = 25 [(google.api.field_behavior) = OUTPUT_ONLY];\n",
-      `  bool registered_by_admin = 25 [(google.api.field_behavior) = OUTPUT_ONLY];
+/** A field of all entries, fields of a detail and a kind: in the proto, and a row in KINDS. */
+function addFieldsAndKind(): void {
+  edit(
+    PROTO,
+    "  bool registered_by_admin = 25 [(google.api.field_behavior) = OUTPUT_ONLY];\n",
+    `  bool registered_by_admin = 25 [(google.api.field_behavior) = OUTPUT_ONLY];
   // Who answers for the instance; at most 40 of [A-Za-z0-9._:/@+-].
   string owner = 30 [(buf.validate.field).string = {
     max_len: 40
@@ -86,13 +94,13 @@ test(
   // Share of the traffic, 0 to 100.
   uint32 share = 31 [(buf.validate.field).uint32.lte = 100];
 `,
-    );
-    edit(PROTO, "    NodeDetail node = 24;\n", "    NodeDetail node = 24;\n    // Detail of a LOCK.\n    LockDetail lock = 32;\n");
-    edit(PROTO, "  ENTRY_KIND_NODE = 6;\n", "  ENTRY_KIND_NODE = 6;\n  // A lock that one holds at a time.\n  ENTRY_KIND_LOCK = 7;\n");
-    edit(
-      PROTO,
-      "// Additional data of an entry of kind NODE.\n",
-      `// Additional data of an entry of kind LOCK.
+  );
+  edit(PROTO, "    NodeDetail node = 24;\n", "    NodeDetail node = 24;\n    // Detail of a LOCK.\n    LockDetail lock = 32;\n");
+  edit(PROTO, "  ENTRY_KIND_NODE = 6;\n", "  ENTRY_KIND_NODE = 6;\n  // A lock that one holds at a time.\n  ENTRY_KIND_LOCK = 7;\n");
+  edit(
+    PROTO,
+    "// Additional data of an entry of kind NODE.\n",
+    `// Additional data of an entry of kind LOCK.
 message LockDetail {
   // Who holds it; at most 64, each 1 to 30 characters.
   repeated string holders = 1 [(buf.validate.field).repeated = {
@@ -110,8 +118,45 @@ message LockDetail {
 
 // Additional data of an entry of kind NODE.
 `,
-    );
-    edit(KINDS, "  [KIND.NODE]: { dnsLabels: [] },\n", '  [KIND.NODE]: { dnsLabels: [] },\n  [KIND.LOCK]: { dnsLabels: ["_lock"] },\n');
+  );
+  edit(KINDS, "  [KIND.NODE]: { dnsLabels: [] },\n", '  [KIND.NODE]: { dnsLabels: [] },\n  [KIND.LOCK]: { dnsLabels: ["_lock"] },\n');
+}
+
+/** A check that a TLS server is there: in the proto, its row, where it looks, its flag and the guide. */
+function addCheckKind(): void {
+  edit(
+    PROTO,
+    "// Opens a TCP connection and closes it again.\n",
+    "// Makes a TLS connection.\nmessage TlsCheck {}\n\n// Opens a TCP connection and closes it again.\n",
+  );
+  edit(PROTO, "    AliasCheck alias = 10;\n", "    AliasCheck alias = 10;\n    // TLS.\n    TlsCheck tls = 11;\n");
+  const [row, look, probe, prober, form, flag] = CHECK_FILES;
+  const alias = '  alias: { looksAtTarget: false, failing: 3, capability: "checks" },\n';
+  edit(row, alias, `${alias}  tls: { looksAtTarget: true, failing: 3, capability: "checks_tls" },\n`);
+  edit(look, '      case "tcp":\n', '      case "tcp":\n      case "tls":\n');
+  edit(probe, '    | { readonly kind: "tcp" }\n', '    | { readonly kind: "tcp" }\n    | { readonly kind: "tls" }\n');
+  const tcp = '    case "tcp":\n      return { ...connecting, kind: "tcp" };\n';
+  edit(probe, tcp, tcp + tcp.replaceAll("tcp", "tls"));
+  edit(
+    prober,
+    '    case "http": {\n',
+    '    case "tls":\n      await secured(socket, probe.host, "h2", attempt);\n      return PASSED;\n    case "http": {\n',
+  );
+  edit(form, "} as const;\n", '  tls: { form: "tls", options: ["target", "interval", "timeout", "failing", "passing"] },\n} as const;\n');
+  edit(flag, '    case "ttl":\n', '    case "ttl":\n    case "tls":\n');
+  edit(
+    "docs/guides/health.md",
+    "| kind | passes when |\n| --- | --- |\n",
+    "| kind | passes when |\n| --- | --- |\n| `tls` | a TLS connection can be made |\n",
+  );
+  edit("docs/guides/health.md", "| form | options |\n| --- | --- |\n", "| form | options |\n| --- | --- |\n| `tls` | those of `tcp` |\n");
+}
+
+test(
+  "what is added is written down, and the generated files come of it",
+  async () => {
+    addFieldsAndKind();
+    addCheckKind();
     expect(await faultOf("node", "scripts/gen.ts")).toBe("");
     expect(await faultOf("node", "scripts/gen.ts", "--check")).toBe("");
   },
@@ -141,6 +186,7 @@ test(
     expect(after?.filter((line) => !before?.includes(line)).map((line) => line.split(" ")[0])).toEqual([
       "owner",
       "share",
+      "checks.tls",
       "lock",
       "lock.holders",
       "lock.fence",
@@ -161,6 +207,8 @@ test(
       "test/dns",
       "test/cli",
       "test/gen-codec.io.test.ts",
+      "test/discovery/checks",
+      "test/docs/check-kinds.test.ts",
     ];
     const { code, output } = await runs("vitest", "run", "--project", "unit", "--project", "io", "--reporter=verbose", ...rooms);
     expect(code === 0 ? "" : output).toBe("");
@@ -172,8 +220,13 @@ test(
 
 /** Runs in the copy, with its own sources. */
 const READS = `import { expect, test } from "vitest";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { startNodeProcess } from "./fakes/node-process.ts";
 
+const ON = join(import.meta.dirname, "checks-on.json");
+writeFileSync(ON, JSON.stringify({ checks: { enabled: true, allowed: ["127.0.0.1"] } }));
+const WEB = ["--namespace", "svc", "--name", "web", "--instance", "1", "--target", "127.0.0.1:1"];
 const LOCK = "key: { kind: lock, namespace: svc, name: leader, instanceId: '1' }\\nowner: team-a\\nshare: 40\\nlock: { holders: [ann], fence: 7 }\\ntargets: [{ host: 10.0.0.1, port: 80 }]\\n";
 
 test("an entry of the new kind with the new fields goes in by a file, and is read through a query, DNS and the metrics", async () => {
@@ -190,6 +243,14 @@ test("an entry of the new kind with the new fields goes in by a file, and is rea
   const dns = await node.run(["dns", "resolve", "_lock._tcp.leader.svc.waymark", "SRV"]);
   expect(dns.stdout).toContain("80");
   expect((await (await fetch("http://" + node.listeners.http + "/metrics")).text())).toContain('waymark_catalog_entries{kind="lock",scope="zone"} 1');
+});
+
+test("a check of the new kind looks at its target, and the entry shows what it found", async () => {
+  await using node = await startNodeProcess(["--ephemeral", "--config", ON]);
+  const check = ["--check", "tls,interval=1s,failing=1"];
+  expect(await node.run(["register", ...WEB, ...check])).toMatchObject({ exit: 0 });
+  const stateOf = async () => (await node.run(["discovery", "query", "--namespace", "svc", "-o", "json"])).stdout;
+  await expect.poll(stateOf, { timeout: 30_000 }).toContain("CHECK_FAILURE_REFUSED");
 });
 `;
 

@@ -55,7 +55,7 @@ test("takers are those that are not leaving and still linked, with how often eac
   b?.receive(SAYS_SO, AT, out);
   c?.receive(REFUSAL, AT, out);
   leaving.closed(2);
-  expect(leaving.takers()).toEqual([{ nodeId: "c", refusals: 1, runsChecks: false, takesOrders: false }]);
+  expect(leaving.takers()).toEqual([{ nodeId: "c", refusals: 1, checks: [], takesOrders: false }]);
   expect(out).toMatchObject([{ kind: "event", event: { name: "member_leaving", detail: { nodeId: "b" } } }]);
 });
 
@@ -68,10 +68,10 @@ test("a node that goes by orders, and one that runs checks, says so, and hears i
   plain.open(1, { hello: { ...hello("b"), capabilities: runner.capabilities } }, AT, []);
   plain.open(2, { hello: { ...hello("c"), capabilities: plain.capabilities } }, AT, []);
   plain.open(3, { hello: { ...hello("d"), capabilities: ["hand_over"] } }, AT, []);
-  expect(plain.takers().map(({ nodeId, runsChecks, takesOrders }) => [nodeId, runsChecks, takesOrders])).toEqual([
-    ["b", true, true],
-    ["c", false, true],
-    ["d", false, false],
+  expect(plain.takers().map(({ nodeId, checks, takesOrders }) => [nodeId, checks, takesOrders])).toEqual([
+    ["b", ["checks"], true],
+    ["c", [], true],
+    ["d", [], false],
   ]);
 });
 

@@ -3,6 +3,7 @@ import { type DescField, type DescMessage, getOption, hasOption, ScalarType } fr
 import fc from "fast-check";
 import { type FieldRules, field as rulesOption } from "../../gen/buf/validate/validate_pb.js";
 import { CheckSchema, EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import { CHECK_KINDS, type CheckKind } from "../../src/catalog/entry/checks.ts";
 import { CACHE_ROLES, DELIVERY_GUARANTEES } from "../../src/catalog/entry/kinds.ts";
 
 /** Of fields with rules that only code states: a list is drawn from, of the values each is one. */
@@ -68,15 +69,14 @@ function secondsOf(rules: FieldRules | undefined): fc.Arbitrary<bigint> {
 
 /** A check as any, but for the rules that only code states: of an entry with a target. */
 function soundCheck({ timeout, probe, ...check }: Record<string, unknown>): Record<string, unknown> {
-  const { case: kind, value } = probe as { readonly case: string; readonly value: Readonly<Record<string, unknown>> };
+  const { case: kind, value } = probe as { readonly case: CheckKind; readonly value: Readonly<Record<string, unknown>> };
   const statusMin = Math.max(100, Number(value["statusMin"]));
   const statuses = { statusMin, statusMax: Math.max(statusMin, Number(value["statusMax"])) };
-  const isLooking = kind !== "ttl" && kind !== "alias";
   return {
     ...check,
     target: "",
     probe: { case: kind, value: kind === "http" ? { ...value, ...statuses } : value },
-    ...(isLooking && timeout !== undefined && { timeout: { seconds: 1n, nanos: 0 } }),
+    ...(CHECK_KINDS[kind].looksAtTarget && timeout !== undefined && { timeout: { seconds: 1n, nanos: 0 } }),
   };
 }
 

@@ -20,6 +20,32 @@ export type Checked = WithChecks & Pick<EntryFields, "health" | "reportedHealth"
 
 export type CheckState = CheckStateFields;
 
+/** A kind of check: the field of `Check.probe` that says it. */
+export type CheckKind = Exclude<Check["probe"]["case"], undefined>;
+
+interface CheckKindRow {
+  /** It connects to a target of its entry, within a time. A check that does not has neither `target` nor `timeout`. */
+  readonly looksAtTarget: boolean;
+  /** How many looks in a row must fail when the check does not say it. */
+  readonly failing: number;
+  /**
+   * Capability in the hello of a node that runs checks of this kind. Nodes without it are not offered entries that have one. A new kind has a word of its
+   * own: nodes of earlier versions say `checks`, and would leave it unwatched.
+   */
+  readonly capability: string;
+}
+
+export const CHECK_KINDS = {
+  grpc: { looksAtTarget: true, failing: 3, capability: "checks" },
+  http: { looksAtTarget: true, failing: 3, capability: "checks" },
+  tcp: { looksAtTarget: true, failing: 3, capability: "checks" },
+  ttl: { looksAtTarget: false, failing: 1, capability: "checks" },
+  alias: { looksAtTarget: false, failing: 3, capability: "checks" },
+} as const satisfies Record<CheckKind, CheckKindRow>;
+
+/** What a node that runs checks says in its hello, each once. */
+export const CHECK_CAPABILITIES: readonly string[] = [...new Set(Object.values(CHECK_KINDS).map(({ capability }) => capability))];
+
 /** As the enum `CheckFailure` of the contract. */
 export const FAILURE = {
   NONE: 0,
@@ -40,7 +66,6 @@ export const UNKNOWN_STATE: CheckState = { health: HEALTH.UNSET, failure: FAILUR
 
 const DEFAULT_INTERVAL_MS = 10_000;
 const DEFAULT_TIMEOUT_MS = 5000;
-const DEFAULT_FAILING = 3;
 const DEFAULT_PASSING = 1;
 const DEFAULT_STATUS_MIN = 200;
 const DEFAULT_STATUS_MAX = 299;
@@ -55,10 +80,11 @@ export interface CheckTimes {
 
 export function timesOf(check: CheckFields): CheckTimes {
   const intervalMs = msOr(check.interval, DEFAULT_INTERVAL_MS);
+  const kind = check.probe.case;
   return {
     intervalMs,
     timeoutMs: msOr(check.timeout, Math.min(DEFAULT_TIMEOUT_MS, intervalMs)),
-    failing: check.failing || (check.probe.case === "ttl" ? 1 : DEFAULT_FAILING),
+    failing: check.failing || (kind === undefined ? 1 : CHECK_KINDS[kind].failing),
     passing: check.passing || DEFAULT_PASSING,
   };
 }
@@ -75,6 +101,16 @@ export function statusesOf(http: { readonly statusMin: number; readonly statusMa
 export function targetOf(check: CheckFields, targets: readonly TargetFields[]): TargetFields | undefined {
   if (!looksAtTarget(check)) return undefined;
   return check.target === "" ? targets[0] : targets.find(({ name }) => name === check.target);
+}
+
+/** The capabilities of a node that runs all of these checks. Undefined when one is of a kind that this version does not know. */
+export function capabilitiesFor(checks: readonly CheckFields[]): readonly string[] | undefined {
+  const needed = new Set<string>();
+  for (const { probe } of checks) {
+    if (probe.case === undefined) return undefined;
+    needed.add(CHECK_KINDS[probe.case].capability);
+  }
+  return [...needed];
 }
 
 /** Of a finished entry or its content. Cost: a decode. */
@@ -127,7 +163,7 @@ export function carriedStates(now: WithChecks, before: Pick<Checked, "checks" | 
 export function checkChecks({ checks, targets }: WithChecks, problems: Problems): void {
   checks.forEach((check, i) => {
     const before = problems.count;
-    if (check.probe.case === undefined) problems.add("probe", "is required: one of grpc, http, tcp, ttl, alias");
+    if (check.probe.case === undefined) problems.add("probe", `is required: one of ${Object.keys(CHECK_KINDS).join(", ")}`);
     else if (looksAtTarget(check)) checkTarget(check, targets, problems);
     else checkNoTarget(check, problems);
     if (problems.count !== before) problems.under(before, `checks[${i}].`);
@@ -135,7 +171,7 @@ export function checkChecks({ checks, targets }: WithChecks, problems: Problems)
 }
 
 function looksAtTarget({ probe }: CheckFields): boolean {
-  return probe.case === "grpc" || probe.case === "http" || probe.case === "tcp";
+  return probe.case !== undefined && CHECK_KINDS[probe.case].looksAtTarget;
 }
 
 function checkTarget(check: CheckFields, targets: readonly TargetFields[], problems: Problems): void {

@@ -6,20 +6,15 @@ import { type CheckSchema, EntryKind } from "../../../gen/waymark/catalog/v1/ent
 import { durationText, HOUR_MS, MINUTE_MS, parseDurationMs } from "../../lib/duration.ts";
 import { enumValue } from "../../lib/enum-words.ts";
 import { UsageError } from "../exit.ts";
+import { CHECK_FLAG_KINDS, checkForms } from "../table/check-kinds.ts";
 import { splitKey } from "../words.ts";
 
 type CheckInit = MessageInitShape<typeof CheckSchema>;
 
-/** What each kind of check is about, and the options that it takes. */
-const KINDS = {
-  grpc: { form: "grpc[:SERVICE]", options: ["target", "interval", "timeout", "failing", "passing", "tls"] },
-  http: { form: "http[:/PATH]", options: ["target", "interval", "timeout", "failing", "passing", "status", "tls"] },
-  tcp: { form: "tcp", options: ["target", "interval", "timeout", "failing", "passing"] },
-  ttl: { form: "ttl", options: ["interval", "failing", "passing"] },
-  alias: { form: "alias:NAMESPACE/NAME/INSTANCE", options: ["kind", "interval", "failing", "passing"] },
-} as const satisfies Record<string, { readonly form: string; readonly options: readonly string[] }>;
+type Kind = NonNullable<NonNullable<CheckInit["probe"]>["case"]>;
 
-type Kind = keyof typeof KINDS;
+/** A kind of the contract that has no row does not compile. */
+const KINDS: Readonly<Record<Kind, { readonly form: string; readonly options: readonly string[] }>> = CHECK_FLAG_KINDS;
 
 const MAX_LOOKS = 10;
 const STATUS = /^([1-5]\d\d)(?:-([1-5]\d\d))?$/;
@@ -33,7 +28,7 @@ export function parseCheck(text: string): CheckInit {
   const [head = "", ...rest] = text.split(",");
   const colon = head.indexOf(":");
   const kind = colon === -1 ? head : head.slice(0, colon);
-  if (!isKind(kind)) throw wrong(text, `not ${forms()}, with options after commas`);
+  if (!isKind(kind)) throw wrong(text, `not ${checkForms()}, with options after commas`);
   const subject = colon === -1 ? undefined : head.slice(colon + 1);
   const options = optionsOf(text, kind, rest);
   const intervalMs = durationOf(text, options, "interval", HOUR_MS);
@@ -90,7 +85,7 @@ function statusesOf(text: string, status: string | undefined): { readonly status
 }
 
 function optionsOf(text: string, kind: Kind, given: readonly string[]): ReadonlyMap<string, string> {
-  const known: readonly string[] = KINDS[kind].options;
+  const known = KINDS[kind].options;
   const options = new Map<string, string>();
   for (const option of given) {
     const at = option.indexOf("=");
@@ -125,11 +120,6 @@ function looksOf(text: string, options: ReadonlyMap<string, string>, name: strin
 
 function isKind(text: string): text is Kind {
   return Object.hasOwn(KINDS, text);
-}
-
-function forms(): string {
-  const all = Object.values(KINDS).map(({ form }) => form);
-  return `${all.slice(0, -1).join(", ")} or ${all.at(-1)}`;
 }
 
 function wrong(text: string, rule: string): UsageError {

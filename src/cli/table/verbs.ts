@@ -8,6 +8,7 @@ import { DEFAULT_TIMEOUT_MS } from "../../client/connect-options.ts";
 import { GRPC_PORT } from "../../lib/addresses.ts";
 import { durationText } from "../../lib/duration.ts";
 import { AUDIT_VERBS } from "./audit.ts";
+import { checkForms } from "./check-kinds.ts";
 import { MESH_VERBS } from "./mesh.ts";
 import { POLICY_VERBS } from "./policy.ts";
 import { RESOLVER_VERBS } from "./resolver.ts";
@@ -125,7 +126,7 @@ export const VERBS: readonly VerbSpec[] = [
       },
       {
         flags: "--check <check>",
-        doc: "Check that the node runs: grpc[:SERVICE], http[:/PATH], tcp, ttl or alias:NAMESPACE/NAME/INSTANCE, then options such as ,interval=10s,timeout=2s,target=NAME (see the guide on health).",
+        doc: `Check that the node runs: ${checkForms()}, then options such as ,interval=10s,timeout=2s,target=NAME (see the guide on health).`,
         isRepeatable: true,
       },
       { flags: "--tag <tag>", doc: "Tag.", isRepeatable: true },

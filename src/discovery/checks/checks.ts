@@ -234,14 +234,25 @@ export class Checks implements EntryFollower {
 
   #look(watch: Watch, time: Time, isCaughtUp: boolean, orders: OrderedProbe[]): void {
     const { probe } = watch.check;
-    if (probe.case === "ttl") this.#lookAtRenewal(watch, time);
-    else if (probe.case === "alias") {
-      this.#again(watch, time.monoMs, time);
-      const { key } = probe.value;
-      if (!isCaughtUp || key === undefined) return;
-      const outcome = aliasOutcome(this.#parts.aliasOf(key, watch.entry.key));
-      if (outcome !== undefined) this.#conclude(watch, outcome, time);
-    } else this.#launch(watch, time, orders);
+    switch (probe.case) {
+      case "ttl":
+        this.#lookAtRenewal(watch, time);
+        return;
+      case "alias":
+        this.#again(watch, time.monoMs, time);
+        if (isCaughtUp) this.#lookAtOther(watch, probe.value.key, time);
+        return;
+      case "grpc":
+      case "http":
+      case "tcp":
+      case undefined:
+        this.#launch(watch, time, orders);
+    }
+  }
+
+  #lookAtOther(watch: Watch, key: AliasKey | undefined, time: Time): void {
+    const outcome = key === undefined ? undefined : aliasOutcome(this.#parts.aliasOf(key, watch.entry.key));
+    if (outcome !== undefined) this.#conclude(watch, outcome, time);
   }
 
   /** Returns false when as many probes are under way as may be. The watch then waits. */

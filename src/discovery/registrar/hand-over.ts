@@ -4,6 +4,7 @@
  * when it sees those. Later writes and unregisters elsewhere have stamps above both.
  */
 
+import { capabilitiesFor, checksOf } from "../../catalog/entry/checks.ts";
 import type { EntryStamper } from "../../catalog/entry/codec.ts";
 import { isReservedNamespace } from "../../catalog/entry/names.ts";
 import { SCOPE } from "../../catalog/entry/scope.ts";
@@ -25,8 +26,8 @@ export interface Taker {
   readonly nodeId: string;
   /** Number of its refusals. */
   readonly refusals: number;
-  /** It is offered entries with checks, which would go unwatched elsewhere. */
-  readonly runsChecks: boolean;
+  /** Which checks it runs, as capabilities of its hello. It is offered no entry with others, which would go unwatched. */
+  readonly checks: readonly string[];
   /** It is offered entries in maintenance, which it would neither end nor take over from others. */
   readonly takesOrders: boolean;
 }
@@ -54,6 +55,8 @@ export interface HandOverParts {
 interface Own {
   readonly stored: StoredRecord;
   readonly seq: number;
+  /** The capabilities that its checks need. Undefined when no node can be known to run all of them. */
+  readonly needs: readonly string[] | undefined;
 }
 
 interface Asked {
@@ -129,8 +132,12 @@ export class HandOver {
   }
 
   begin(time: Time): void {
-    this.#waiting = this.left().map((stored) => ({ stored, seq: stored.seq }));
+    this.#waiting = this.left().map((stored) => ({ stored, seq: stored.seq, needs: this.#needsOf(stored) }));
     this.#servedMonoMs = time.monoMs;
+  }
+
+  #needsOf({ mayHaveChecks, at, sizeBytes }: StoredRecord): readonly string[] | undefined {
+    return mayHaveChecks ? capabilitiesFor(checksOf(this.#parts.replica.slab.view(at, sizeBytes)).checks) : [];
   }
 
   /**
@@ -154,15 +161,15 @@ export class HandOver {
 
   /** Whether anything waits that the node may be offered. */
   #hasFor(taker: Taker): boolean {
-    return this.#waiting.some(({ stored }) => mayOffer(stored, taker));
+    return this.#waiting.some((own) => mayOffer(own, taker));
   }
 
   /** The next offer, oldest first. */
   #takeWaiting(taker: Taker): readonly Own[] {
-    if (taker.runsChecks && taker.takesOrders) return this.#waiting.splice(0, OFFER_COUNT);
-    const taken = this.#waiting.filter(({ stored }) => mayOffer(stored, taker)).slice(0, OFFER_COUNT);
-    const isTaken = new Set(taken);
-    this.#waiting = this.#waiting.filter((own) => !isTaken.has(own));
+    const taken: Own[] = [];
+    const left: Own[] = [];
+    for (const own of this.#waiting) (taken.length < OFFER_COUNT && mayOffer(own, taker) ? taken : left).push(own);
+    this.#waiting = left;
     return taken;
   }
 
@@ -252,8 +259,9 @@ export class HandOver {
   }
 }
 
-function mayOffer({ mayHaveChecks, orders }: StoredRecord, { runsChecks, takesOrders }: Taker): boolean {
-  return (runsChecks || !mayHaveChecks) && (takesOrders || orders === undefined);
+function mayOffer({ stored, needs }: Own, { checks, takesOrders }: Taker): boolean {
+  const isWatched = needs?.every((each) => checks.includes(each)) === true;
+  return isWatched && (takesOrders || stored.orders === undefined);
 }
 
 /**
