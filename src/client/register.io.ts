@@ -286,7 +286,8 @@ export class RegistrationHandle implements AsyncDisposable {
   #failureOf(error: unknown): CallFailure {
     if (!(error instanceof RequestError)) throw error;
     this.#lastError = error;
-    return { isPassing: isPassing(error), retryMs: error.facts.retryMs };
+    const { code, retryMs } = error.facts;
+    return { isPassing: isPassing(error), isDenied: code === "PERMISSION_DENIED" || code === "UNAUTHENTICATED", retryMs };
   }
 }
 

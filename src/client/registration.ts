@@ -9,6 +9,8 @@ import { type Machine, NEVER, type Time } from "../lib/machine.ts";
 export interface CallFailure {
   /** Another try may succeed: the server is away, is too busy, or did not answer in time. */
   readonly isPassing: boolean;
+  /** The server refuses the caller. It may let in again whom it let in before: a policy that was a mistake is taken back. */
+  readonly isDenied: boolean;
   /** When the server thinks that a retry may help. */
   readonly retryMs: number | undefined;
 }
@@ -162,8 +164,13 @@ export class Registration implements Machine<RegistrationInput, RegistrationOutp
     this.#state = { kind: "held", lease, sentMonoMs: undefined, atMonoMs: isUrgent ? monoMs : dueMonoMs, isUrgent };
   }
 
-  #failed(state: Exclude<State, { kind: "over" }>, { isPassing, retryMs }: CallFailure, time: Time, out: RegistrationOutput[]): void {
-    if (!isPassing) {
+  #failed(
+    state: Exclude<State, { kind: "over" }>,
+    { isPassing, isDenied, retryMs }: CallFailure,
+    time: Time,
+    out: RegistrationOutput[],
+  ): void {
+    if (!isPassing && !(isDenied && this.#wasRegistered)) {
       this.#state = { kind: "over" };
       out.push({ kind: "told", event: { kind: "failed" } });
       return;

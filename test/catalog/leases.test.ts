@@ -193,3 +193,21 @@ test("leases do what a plain map of deadlines and sets does", () => {
     { numRuns: runs(300) },
   );
 });
+
+test("what is noted of the keys of a lease is forgotten when it gets another key, and with the lease", () => {
+  const leases = new Leases();
+  leases.grant("a", { ttlMs: 1000, principal: "" }, 0);
+  leases.attach("a", key("1"));
+  leases.mark("a", 7);
+  leases.attach("a", key("1"));
+  leases.renew("a", 500);
+  leases.detach(key("1"));
+  expect([leases.markOf("a"), leases.markOf("b")]).toEqual([7, 0]);
+  leases.attach("a", key("2"));
+  expect(leases.markOf("a")).toBe(0);
+  leases.mark("a", 8);
+  leases.end("a");
+  // It takes the slot that is free.
+  leases.grant("c", { ttlMs: 1000, principal: "" }, 0);
+  expect([leases.markOf("a"), leases.markOf("c")]).toEqual([0, 0]);
+});

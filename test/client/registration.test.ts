@@ -3,11 +3,12 @@ import { type CallFailure, Registration, type RegistrationInput, type Registrati
 import { Rng } from "../../src/lib/rng.ts";
 
 const TTL_MS = 30_000;
-const AWAY: CallFailure = { isPassing: true, retryMs: undefined };
-const DENIED: CallFailure = { isPassing: false, retryMs: undefined };
+const AWAY: CallFailure = { isPassing: true, isDenied: false, retryMs: undefined };
+const DENIED: CallFailure = { isPassing: false, isDenied: true, retryMs: undefined };
+const WRONG: CallFailure = { isPassing: false, isDenied: false, retryMs: undefined };
 
 /** What a server does with a call. */
-type Answer = "ok" | "expired" | "away" | "denied";
+type Answer = "ok" | "expired" | "away" | "denied" | "wrong";
 
 /** A machine in virtual time, with a server that answers each call after 5 ms. */
 class World {
@@ -63,6 +64,7 @@ class World {
   #inputAfter(order: RegistrationOutput): RegistrationInput {
     if (this.answer === "away") return { kind: "failed", failure: AWAY };
     if (this.answer === "denied") return { kind: "failed", failure: DENIED };
+    if (this.answer === "wrong") return { kind: "failed", failure: WRONG };
     if (order.kind === "renew") return { kind: "renewed", isExpired: this.answer === "expired", ttlMs: TTL_MS };
     this.#leases += 1;
     return { kind: "registered", leaseId: `lease-${this.#leases}`, server: "a:1", ttlMs: TTL_MS };
@@ -140,17 +142,34 @@ test("tries of one registration have one number, and the next registration has a
 });
 
 test.each([
-  { when: "at the first registration", afterMs: 0 },
-  { when: "at a renewal", afterMs: 1000 },
-])("what cannot be mended ends it, $when", ({ afterMs }) => {
+  { when: "a refused caller at the first registration", afterMs: 0, answer: "denied" },
+  { when: "a wrong request at the first registration", afterMs: 0, answer: "wrong" },
+  { when: "a wrong request at a renewal", afterMs: 1000, answer: "wrong" },
+] as const)("what cannot be mended ends it: $when", ({ afterMs, answer }) => {
   const world = new World();
-  world.run(afterMs);
-  world.answer = "denied";
+  if (afterMs > 0) world.run(afterMs);
+  world.answer = answer;
   world.run(TTL_MS);
   const before = world.orders.length;
   expect(world.kinds().at(-1)).toBe("told failed");
   world.run(10 * TTL_MS);
   expect([world.orders.length, world.machine.nextDeadlineMs()]).toEqual([before, Infinity]);
+});
+
+test("who was let in before and is refused goes on trying, and registers again when it is let in", () => {
+  const world = new World();
+  world.run(1000);
+  world.answer = "expired";
+  world.run(TTL_MS / 3);
+  world.answer = "denied";
+  world.run(100 * TTL_MS);
+  const tries = world.timesOf("register").length;
+  expect([tries > 50, world.kinds().includes("told failed")]).toEqual([true, false]);
+  // No more than one in some seconds.
+  expect(tries).toBeLessThan((100 * TTL_MS) / 5000);
+  world.answer = "ok";
+  world.run(TTL_MS);
+  expect(world.machine.lease).toBeDefined();
 });
 
 test("an urgent report is a renewal at once, any other report waits for the next one", () => {

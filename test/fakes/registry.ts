@@ -18,7 +18,7 @@ import type { Time } from "../../src/lib/machine.ts";
 import { ALL_TIME_COUNTS } from "../../src/lib/patience.ts";
 import { anonymousCaller, type Caller } from "../../src/policy/identity/caller.ts";
 import { Quotas } from "../../src/policy/limits/quotas.ts";
-import { NO_POLICY } from "../../src/policy/set/verdict.ts";
+import { NO_POLICY, type Policy } from "../../src/policy/set/verdict.ts";
 import { BOUNDS } from "./options.ts";
 
 export const WALL = 1_760_000_000_000;
@@ -118,6 +118,10 @@ export class Registry {
   replica!: Replica;
   leases!: Leases;
   registrar!: Registrar;
+  /** The policy in force. */
+  readonly policies: { policy: Policy } = { policy: NO_POLICY };
+  /** What the audit was told. */
+  readonly refused: string[] = [];
   /** Whether old tombstones may go. */
   collectsBy: CollectsBy = "age";
   #flight: Batch | undefined;
@@ -146,9 +150,9 @@ export class Registry {
     this.registrar = new Registrar(
       {
         source: { clusterId: "c1", region: "r1" },
-        policies: { policy: NO_POLICY },
-        onDenied: () => undefined,
-        onRefused: () => undefined,
+        policies: this.policies,
+        onDenied: (_caller, { namespace, verdict }) => void this.refused.push(`${verdict.reason} ${namespace}`),
+        onRefused: ({ action, namespace }) => void this.refused.push(`${action} ${namespace}`),
         nodeId: "a",
         defaultLeaseTtlMs: 30_000,
         minLeaseTtlMs: 1_000,

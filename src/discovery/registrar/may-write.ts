@@ -29,18 +29,27 @@ export interface AskedWrite {
  */
 export function checkPublishing(publishing: Publishing, caller: Caller, { namespace, scope, kind }: StampedEntry, index: number): void {
   const { source, policies, onDenied } = publishing;
-  if (policies.policy.set === undefined || (kind === KIND.NODE && namespace === NODES_NAMESPACE)) return;
-  const verdict = policies.policy.source(namespace, source);
-  const hidden = hiddenBy(publishing, caller, namespace);
-  const isOurs = mayPublish(verdict, scope);
-  if (hidden === undefined && isOurs) return;
-  onDenied(caller, { action: "register", namespace, verdict: isOurs && hidden !== undefined ? hidden : verdict });
+  if (kind === KIND.NODE && namespace === NODES_NAMESPACE) return;
+  const denied = deniedPublishing(publishing, caller, { namespace, scope });
+  if (denied === undefined) return;
+  onDenied(caller, { action: "register", namespace, verdict: denied });
   const field = `entries[${index}].key.namespace`;
   // Only callers that may see a namespace learn its owners and its rule.
-  if (hidden !== undefined) throw hiddenError(field, namespace);
-  const { reason, rule } = verdict;
+  if (hiddenBy(publishing, caller, namespace) !== undefined) throw hiddenError(field, namespace);
+  const { reason, rule } = policies.policy.source(namespace, source);
   const metadata = { namespace, reason, ...(rule !== "" && { rule }) };
   throw new WaymarkError("discovery_access_denied", `${field}: ${reason} for ${namespace} from cluster ${source.clusterId}`, { metadata });
+}
+
+/** The verdict by which this node's cluster may not publish such an entry, or the caller may not see its namespace. Undefined: it may be published. */
+export function deniedPublishing(
+  { source, policies }: Pick<Publishing, "policies" | "source">,
+  caller: Caller,
+  { namespace, scope }: Pick<StampedEntry, "namespace" | "scope">,
+): Verdict | undefined {
+  if (policies.policy.set === undefined) return undefined;
+  const verdict = policies.policy.source(namespace, source);
+  return mayPublish(verdict, scope) ? hiddenBy({ policies }, caller, namespace) : verdict;
 }
 
 function hiddenBy({ policies }: Pick<Publishing, "policies">, caller: Caller, namespace: string): Verdict | undefined {

@@ -22,6 +22,7 @@ import { checkControlWrites } from "./control-writes.ts";
 import { Endings } from "./endings.ts";
 import { FunctionIds } from "./function-ids.ts";
 import { HandOver } from "./hand-over.ts";
+import { LeaseRights } from "./lease-rights.ts";
 import { Loads, type Renewed, type Report } from "./loads.ts";
 import { Maintenance, type OrderedMaintenance, type OrderOutcome } from "./maintenance.ts";
 import {
@@ -98,6 +99,7 @@ export class Registrar {
   readonly #options: RegistrarOptions;
   readonly #replica: Replica;
   readonly #leases: Leases;
+  readonly #rights: LeaseRights;
   readonly #undo = new UndoLog();
   readonly #answers: Answers;
   readonly loads: Loads;
@@ -122,6 +124,7 @@ export class Registrar {
     this.#options = options;
     this.#replica = parts.replica;
     this.#leases = parts.leases;
+    this.#rights = new LeaseRights(options, parts);
     this.#takenSeq = parts.replica.lastSeq;
     this.#answers = new Answers({ maxCount: options.maxIdempotencyKeys, maxTtlMs: options.maxLeaseTtlMs });
     this.loads = new Loads(options.loadIntervalMs);
@@ -189,14 +192,18 @@ export class Registrar {
     return isStatic ? undefined : Math.ceil(ttlMs ?? this.#options.defaultLeaseTtlMs);
   }
 
-  /** Extends leases of this node. Leases that do not exist here, or belong to another principal, are reported as expired. */
+  /**
+   * Extends leases of this node. Leases that do not exist here, belong to another principal, or have an entry that the caller may not register any more, are
+   * reported as expired.
+   */
   renew(caller: Caller, leaseIds: readonly string[], reports: readonly Report[], time: Time): Renewed {
     for (const report of reports) this.#checkReport(caller, report);
     const expiredLeaseIds: string[] = [];
     const leaseMs = this.leaseMs(time);
     let ttlMs: number | undefined;
     for (const id of leaseIds) {
-      const renewed = this.#leases.principalOfLease(id) === caller.principal ? this.#leases.renew(id, leaseMs) : undefined;
+      const isHolder = this.#leases.principalOfLease(id) === caller.principal && this.#rights.mayHold(caller, id);
+      const renewed = isHolder ? this.#leases.renew(id, leaseMs) : undefined;
       if (renewed === undefined) expiredLeaseIds.push(id);
       else if (Number.isFinite(renewed) && (ttlMs === undefined || renewed < ttlMs)) ttlMs = renewed;
       if (renewed !== undefined && this.endings.lostEntries.has(id))
@@ -394,7 +401,8 @@ export class Registrar {
 
   #joinedLease(caller: Caller, command: RegisterCommand): { id: string; ttlMs: number | undefined } {
     const lease = this.#leases.find(command.leaseId);
-    if (lease?.principal !== caller.principal || this.#leases.isLost(lease.id)) throw unknownLease(command.leaseId);
+    if (lease?.principal !== caller.principal || this.#leases.isLost(lease.id) || !this.#rights.mayHold(caller, lease.id))
+      throw unknownLease(command.leaseId);
     if (command.isStatic && lease.ttlMs !== undefined) throw invalid("static_lease", "the lease named by lease_id is not static");
     return lease;
   }

@@ -183,7 +183,7 @@ export declare const RenewRequestSchema: GenMessage<RenewRequest>;
  */
 export declare type RenewResponse = Message<"waymark.discovery.v1.RenewResponse"> & {
   /**
-   * Leases that this node does not hold. The client registers their entries again.
+   * Leases that this node does not hold, or with an entry that the caller may not register any more. The client registers their entries again.
    *
    * @generated from field: repeated string expired_lease_ids = 1;
    */
@@ -238,7 +238,7 @@ export declare const KeepAliveRequestSchema: GenMessage<KeepAliveRequest>;
  */
 export declare type KeepAliveResponse = Message<"waymark.discovery.v1.KeepAliveResponse"> & {
   /**
-   * Leases that this node does not hold. The client registers their entries again.
+   * Leases that this node does not hold, or with an entry that the caller may not register any more. The client registers their entries again.
    *
    * @generated from field: repeated string expired_lease_ids = 1;
    */
