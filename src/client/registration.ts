@@ -4,6 +4,7 @@
  */
 import { returnMs } from "../lib/backoff.ts";
 import { type Machine, NEVER, type Time } from "../lib/machine.ts";
+import { type KeptLease, lostMonoMs, renewalMonoMs } from "../reading/kept-lease.ts";
 
 /** How a call failed, as far as the machine must know. */
 export interface CallFailure {
@@ -44,34 +45,17 @@ export type RegistrationStep =
   /** No try can succeed, such as for want of a permission. The machine stands still. */
   | { readonly kind: "failed" };
 
-interface Lease {
-  readonly leaseId: string;
-  readonly server: string;
-  /** Undefined for a lease that never ends. */
-  readonly ttlMs: number | undefined;
-  /** Since then the ttl runs, for sure: a server counts from when it receives the request. */
-  readonly sinceMonoMs: number;
-}
-
 type State =
   /** `sentMonoMs`: a registration is under way. Otherwise one is due at `atMonoMs`. */
   | { readonly kind: "registering"; readonly sentMonoMs: number | undefined; readonly atMonoMs: number }
   | {
       readonly kind: "held";
-      readonly lease: Lease;
+      readonly lease: KeptLease;
       readonly sentMonoMs: number | undefined;
       readonly atMonoMs: number;
       readonly isUrgent: boolean;
     }
   | { readonly kind: "over" };
-
-/** A renewal is due after a third of the ttl, or up to a quarter of that earlier, so that leases which began together are not renewed together. */
-const RENEWAL_SHARE = 1 / 3;
-const RENEWAL_SPREAD = 0.25;
-/** When no renewal has succeeded for this part of the ttl, the entries are registered elsewhere while the lease still holds. */
-const LOST_SHARE = 0.5;
-/** A lease that never ends is renewed for its reports, and to learn whether its server still has it. */
-const ENDLESS_TTL_MS = 90_000;
 
 export class Registration implements Machine<RegistrationInput, RegistrationOutput> {
   readonly #random: () => number;
@@ -134,7 +118,7 @@ export class Registration implements Machine<RegistrationInput, RegistrationOutp
     out.push({ kind: "renew", leaseId, server });
   }
 
-  #hold({ leaseId, server, ttlMs, sinceMonoMs }: Lease, time: Time, out: RegistrationOutput[]): void {
+  #hold({ leaseId, server, ttlMs, sinceMonoMs }: KeptLease, time: Time, out: RegistrationOutput[]): void {
     const isAgain = this.#wasRegistered;
     this.#wasRegistered = true;
     this.#failures = 0;
@@ -158,9 +142,8 @@ export class Registration implements Machine<RegistrationInput, RegistrationOutp
     this.#act(time, out);
   }
 
-  #keep(lease: Lease, isUrgent: boolean, { monoMs }: Time): void {
-    const shareMs = (lease.ttlMs ?? ENDLESS_TTL_MS) * RENEWAL_SHARE;
-    const dueMonoMs = lease.sinceMonoMs + shareMs * (1 - RENEWAL_SPREAD * this.#random());
+  #keep(lease: KeptLease, isUrgent: boolean, { monoMs }: Time): void {
+    const dueMonoMs = renewalMonoMs(lease, this.#random());
     this.#state = { kind: "held", lease, sentMonoMs: undefined, atMonoMs: isUrgent ? monoMs : dueMonoMs, isUrgent };
   }
 
@@ -183,17 +166,17 @@ export class Registration implements Machine<RegistrationInput, RegistrationOutp
     } else {
       const { lease } = state;
       // The wait may end after the time at which the entries must be registered elsewhere.
-      const lostMonoMs = lease.sinceMonoMs + (lease.ttlMs ?? ENDLESS_TTL_MS) * LOST_SHARE;
-      if (time.monoMs >= lostMonoMs) {
+      const endMonoMs = lostMonoMs(lease);
+      if (time.monoMs >= endMonoMs) {
         out.push({ kind: "leave", server: lease.server });
         return this.#registerAgain(lease, "server", time, out);
       }
-      this.#state = { ...state, sentMonoMs: undefined, atMonoMs: Math.min(atMonoMs, lostMonoMs) };
+      this.#state = { ...state, sentMonoMs: undefined, atMonoMs: Math.min(atMonoMs, endMonoMs) };
     }
     out.push({ kind: "told", event: { kind: "retrying", waitMs } });
   }
 
-  #registerAgain({ leaseId, server }: Lease, why: "expired" | "server", time: Time, out: RegistrationOutput[]): void {
+  #registerAgain({ leaseId, server }: KeptLease, why: "expired" | "server", time: Time, out: RegistrationOutput[]): void {
     // A server that lost its leases lost those of all its clients.
     const spreadMs = why === "expired" ? returnMs(0, this.#random()) : 0;
     this.#failures = 0;

@@ -4,6 +4,7 @@
  */
 import { backoffMs } from "../lib/backoff.ts";
 import { type Machine, NEVER, type Time } from "../lib/machine.ts";
+import { type KeptLease, lostMonoMs, renewalMonoMs } from "../reading/kept-lease.ts";
 
 /** How a call failed, as far as the machine must know. */
 export type SelfFailure =
@@ -38,14 +39,6 @@ export type SelfStep =
   /** The upstream takes no writes and names no server that does. Told once for each upstream. */
   | { readonly kind: "left out"; readonly server: string };
 
-interface Lease {
-  readonly leaseId: string;
-  readonly server: string;
-  readonly ttlMs: number;
-  /** Since then the ttl runs, for sure: a server counts from when it receives the request. */
-  readonly sinceMonoMs: number;
-}
-
 interface Call {
   readonly kind: "register" | "renew";
   readonly server: string;
@@ -53,11 +46,6 @@ interface Call {
 }
 
 const BACKOFF = { baseMs: 250, maxMs: 10_000 } as const;
-/** A renewal is due after a third of the ttl, or up to a quarter of that earlier, so that resolvers which lost one server are spread. */
-const RENEWAL_SHARE = 1 / 3;
-const RENEWAL_SPREAD = 0.25;
-/** When no renewal has succeeded for this part of the ttl, the entry is registered anew while the lease still holds. */
-const LOST_SHARE = 0.5;
 /** Least time between two registrations of a changed entry. What callers ask for changes what is followed, and each change goes to all nodes. */
 const CHANGE_MS = 5000;
 /** An upstream that takes no writes and names nobody that does is asked again after this time. */
@@ -68,7 +56,7 @@ export class SelfRegistration implements Machine<SelfInput, SelfOrder> {
   #upstream: string | undefined;
   /** Where to register instead of at the upstream, which is a resolver. The first one is next. */
   #nodes: readonly string[] = [];
-  #lease: Lease | undefined;
+  #lease: KeptLease | undefined;
   #call: Call | undefined;
   /** When the next registration is due, or with a lease the next renewal. */
   #atMonoMs = NEVER;
@@ -182,10 +170,10 @@ export class SelfRegistration implements Machine<SelfInput, SelfOrder> {
     }
     this.#pass(call.server);
     if (this.#target() !== undefined && this.#target() !== lease.server) return this.#lose(lease, "server", time.monoMs, out);
-    const lostMonoMs = lease.sinceMonoMs + lease.ttlMs * LOST_SHARE;
-    if (time.monoMs >= lostMonoMs) return this.#lose(lease, "server", time.monoMs + waitMs, out);
+    const endMonoMs = lostMonoMs(lease);
+    if (time.monoMs >= endMonoMs) return this.#lose(lease, "server", time.monoMs + waitMs, out);
     // The wait may end after the time at which the lease counts as lost.
-    this.#atMonoMs = Math.min(time.monoMs + waitMs, lostMonoMs);
+    this.#atMonoMs = Math.min(time.monoMs + waitMs, endMonoMs);
   }
 
   /** A registration failed, and there is no lease. */
@@ -208,17 +196,17 @@ export class SelfRegistration implements Machine<SelfInput, SelfOrder> {
     this.#nodes = this.#nodes.filter((node) => node !== server);
   }
 
-  #lose({ server }: Lease, why: "expired" | "server", atMonoMs: number, out: SelfOrder[]): void {
+  #lose({ server }: KeptLease, why: "expired" | "server", atMonoMs: number, out: SelfOrder[]): void {
     this.#lease = undefined;
     this.#atMonoMs = atMonoMs;
     out.push({ kind: "told", step: { kind: "lost", server, why } });
   }
 
-  #keep(lease: Lease): void {
+  #keep(lease: KeptLease): void {
     this.#lease = lease;
     this.#failures = 0;
     this.#hasToldLeftOut = false;
-    this.#atMonoMs = lease.sinceMonoMs + lease.ttlMs * RENEWAL_SHARE * (1 - RENEWAL_SPREAD * this.#random());
+    this.#atMonoMs = renewalMonoMs(lease, this.#random());
   }
 
   #answered(): Call | undefined {
