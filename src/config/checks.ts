@@ -1,8 +1,10 @@
 /** Settings of the checks of entries: the group `checks` of SETTINGS in `settings.ts`. */
 import { bool, list } from "./field.ts";
+import { AT_RESOLVER } from "./resolver.ts";
 
 export const CHECK_SETTINGS = {
   enabled: bool({
+    notForResolver: `${AT_RESOLVER.records}, and so checks none`,
     default: false,
     doc: "Run the checks of entries that are registered here. While it is false, a registration with checks is refused, so that no entry with checks goes unwatched.",
   }),

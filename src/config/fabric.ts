@@ -2,9 +2,11 @@
 import { NODE_BOUNDS } from "../lib/bounds.ts";
 import { DAY_MS, HOUR_MS, MINUTE_MS } from "../lib/duration.ts";
 import { ADDRESS, bool, choice, ID, int, list, ms, PATH, port, ratio, text } from "./field.ts";
+import { AT_RESOLVER } from "./resolver.ts";
 
 export const FABRIC_SETTINGS = {
   enabled: bool({
+    notForResolver: AT_RESOLVER.fabric,
     doc: "Listen for other nodes and replicate with them; when off, the node stands alone. When absent it is on, with one exception: a node without fabric token, certificates and seeds stands alone if other settings protect it (credentials, tenants, TLS, a policy).",
   }),
   port: port({
@@ -17,6 +19,7 @@ export const FABRIC_SETTINGS = {
     doc: "Port at which other nodes reach this node's fabric, together with listen.advertise_host; set it behind a forwarder. 0 means the port that it listens on.",
   }),
   seeds: list({
+    notForResolver: AT_RESOLVER.fabric,
     pattern: ADDRESS,
     what: 'an address such as "10.0.0.1:17421" or "[fd00::1]:17421"',
     maxItems: NODE_BOUNDS.maxSeeds,
@@ -37,11 +40,13 @@ export const FABRIC_SETTINGS = {
     doc: "What a stop does with this node's entries while other nodes of its cluster are alive: leave ends those with a lease and hands static ones over to other nodes; keep leaves them until the node is back. A node that is alone keeps them.",
   }),
   clusterTokenFile: text({
+    notForResolver: AT_RESOLVER.fabric,
     ...PATH,
     flag: "--cluster-token-file <file>",
     doc: "File with the token that nodes of this cluster show each other: one line of 16 to 1024 printable characters. A second line, for the time of a change, holds another token that is accepted too. Read again on SIGHUP.",
   }),
   certFile: text({
+    notForResolver: AT_RESOLVER.fabric,
     ...PATH,
     doc: "PEM file with this node's certificate for the fabric. Its only URI name must be spiffe://<trust domain>/waymark/cluster/<cluster>/node/<node>.",
   }),

@@ -12,6 +12,8 @@ export interface SettingFieldOptions<T> {
   readonly reloadable?: boolean;
   /** The value may come from a source for the whole fleet. All other settings belong to one node. */
   readonly fleet?: boolean;
+  /** Why a resolver refuses it: one that took it would not do what whoever set it expects. The group `resolver` is refused by nodes. */
+  readonly notForResolver?: string;
   /** A secret is never printed. */
   readonly secret?: boolean;
   /** The flag of `serve`, as commander writes flags: `--grpc-port <port>`. */

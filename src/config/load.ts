@@ -4,7 +4,7 @@ import { assert } from "../lib/errors.ts";
 import { RepeatedKey, readJson } from "../lib/json-lines.ts";
 import { didYouMean } from "../lib/nearest.ts";
 import { brokenRules } from "./rules.ts";
-import { SETTING_ROWS, type SettingRow, type Settings, settingsOf } from "./settings.ts";
+import { SETTING_ROWS, type SettingRow, type Settings, settingsOf, valueOfRow } from "./settings.ts";
 
 export interface Problem {
   /** Key of the setting; empty when the problem is about the source as a whole. */
@@ -155,9 +155,9 @@ export interface ShownSetting {
 
 /** Every setting with value and origin, for people. Secrets are masked. */
 export function listSettings(effective: Effective): readonly ShownSetting[] {
-  const groups: Readonly<Record<string, Readonly<Record<string, unknown>>>> = effective.settings;
-  return SETTING_ROWS.map(({ group, name, path, setting }) => {
-    const value = groups[group]?.[name];
+  return SETTING_ROWS.map((row) => {
+    const { path, setting } = row;
+    const value = valueOfRow(effective.settings, row);
     const isMasked = setting.secret === true && value !== undefined && value !== "";
     return { path, value: isMasked ? "[secret]" : setting.toText(value), origin: effective.origins.get(path) ?? "default" };
   });

@@ -2,7 +2,7 @@
 import { isLoopbackHost } from "../lib/addresses.ts";
 import { hasUpstreamTls } from "./exposure.ts";
 import { LEAST_ENTRY_BYTES } from "./resolver.ts";
-import type { Settings } from "./settings.ts";
+import { SETTING_ROWS, type Settings, valueOfRow } from "./settings.ts";
 
 /** The path of a setting, and what is wrong with it given the others. */
 type Broken = readonly [path: string, message: string];
@@ -20,18 +20,8 @@ export function modeProblems(settings: Settings): readonly Broken[] {
   if (tlsKeyFile !== undefined && tlsCertFile === undefined) problems.push(["resolver.tls_key_file", "needs resolver.tls_cert_file too"]);
   if (tlsCertFile !== undefined && !hasUpstreamTls(settings))
     problems.push(["resolver.tls_cert_file", "needs resolver.tls or resolver.tls_ca_file, which turn TLS on"]);
-  return [...problems, ...(node.mode === "resolver" ? resolverProblems(settings) : nodeProblems(settings))];
-}
-
-const ONLY_RESOLVER = 'is only for a resolver: set node.mode = "resolver" (flag --mode resolver), or leave it out';
-
-function nodeProblems({ resolver }: Settings): readonly Broken[] {
-  const set = [
-    ["resolver.upstreams", resolver.upstreams.length > 0],
-    ["resolver.namespaces", resolver.namespaces.length > 0],
-    ["resolver.token_file", resolver.tokenFile !== undefined],
-  ] as const;
-  return set.flatMap(([path, isSet]): Broken[] => (isSet ? [[path, ONLY_RESOLVER]] : []));
+  if (node.mode === "resolver") problems.push(...resolverProblems(settings));
+  return [...problems, ...uselessSettings(settings)];
 }
 
 function resolverProblems(settings: Settings): readonly Broken[] {
@@ -47,29 +37,27 @@ function resolverProblems(settings: Settings): readonly Broken[] {
     ]);
   if (namespaces.length > maxWatches)
     problems.push(["resolver.namespaces", `has ${namespaces.length} namespaces, more than resolver.max_watches, which is ${maxWatches}`]);
-  return [...problems, ...uselessSettings(settings)];
+  return problems;
 }
 
 function hostOf(address: string): string {
   return address.slice(0, address.lastIndexOf(":")).replace(/^\[(.*)\]$/, "$1");
 }
 
-const NO_FABRIC = "a resolver has no fabric: it reads the servers of resolver.upstreams";
-const NO_POLICY = "a resolver has the policy from its upstreams";
-const NO_RECORDS = "a resolver holds no entries of its own";
+const ONLY_RESOLVER = 'is only for a resolver: set node.mode = "resolver" (flag --mode resolver), or leave it out';
 
-/** Settings of a node that a resolver could not follow: whoever set one expects something that would not happen. */
-function uselessSettings({ node, fabric, policy, checks, persistence }: Settings): readonly Broken[] {
-  const used = [
-    ["node.workers", node.workers > 0, "a resolver has no read workers: start several resolvers instead"],
-    ["fabric.enabled", fabric.enabled === true, NO_FABRIC],
-    ["fabric.seeds", fabric.seeds.length > 0, NO_FABRIC],
-    ["fabric.cluster_token_file", fabric.clusterTokenFile !== undefined, NO_FABRIC],
-    ["fabric.cert_file", fabric.certFile !== undefined, NO_FABRIC],
-    ["policy.file", policy.file !== undefined, NO_POLICY],
-    ["policy.accept_from", policy.acceptFrom.length > 0, NO_POLICY],
-    ["checks.enabled", checks.enabled, `${NO_RECORDS}, and so checks none`],
-    ["persistence.new_generation", persistence.newGeneration, `${NO_RECORDS}, and so has no generations`],
-  ] as const;
-  return used.flatMap(([path, isUsed, why]): Broken[] => (isUsed ? [[path, `cannot be set for a resolver: ${why}`]] : []));
+/** Settings that the mode has no use for: whoever set one expects something that would not happen. */
+function uselessSettings(settings: Settings): readonly Broken[] {
+  const { mode } = settings.node;
+  return SETTING_ROWS.flatMap((row): Broken[] => {
+    const why = mode === "resolver" ? row.setting.notForResolver : row.group === "resolver" ? ONLY_RESOLVER : undefined;
+    if (why === undefined || !asksForSomething(row.setting.default, valueOfRow(settings, row))) return [];
+    return [[row.path, mode === "resolver" ? `cannot be set for a resolver: ${why}` : why]];
+  });
+}
+
+/** Whether a value is another than the default. Off is no other where absence leaves the choice to the process. */
+function asksForSomething(byDefault: unknown, value: unknown): boolean {
+  if (byDefault === undefined && value === false) return false;
+  return JSON.stringify(value) !== JSON.stringify(byDefault);
 }

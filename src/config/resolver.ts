@@ -5,6 +5,13 @@ import { ADDRESS, bool, bytes, int, list, ms, PATH, text } from "./field.ts";
 /** In `resolver.namespaces`: the whole catalog. */
 export const EVERYTHING = "*";
 
+/** Reasons of `notForResolver`. */
+export const AT_RESOLVER = {
+  fabric: "a resolver has no fabric: it reads the servers of resolver.upstreams",
+  policy: "a resolver has the policy from its upstreams",
+  records: "a resolver holds no entries of its own",
+} as const;
+
 const LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?";
 /** An answer that is good for longer than an hour is no cache of a catalog that changes. */
 const TTL = { min: 1000, max: HOUR_MS } as const;

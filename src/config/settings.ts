@@ -11,7 +11,7 @@ import { FABRIC_SETTINGS } from "./fabric.ts";
 import { bool, bytes, choice, HOST, ID, int, list, ms, NAME, PATH, pairs, port, type SettingField, text } from "./field.ts";
 import { fileKey, type ValueOf } from "./field-table.ts";
 import { LIMIT_SETTINGS, QUOTA_SETTINGS } from "./limits.ts";
-import { RESOLVER_SETTINGS } from "./resolver.ts";
+import { AT_RESOLVER, RESOLVER_SETTINGS } from "./resolver.ts";
 import { TENANT_SETTINGS } from "./tenants.ts";
 
 /** Who may read what belongs to no namespace, so that no policy covers it. */
@@ -71,6 +71,7 @@ const SETTINGS = {
       doc: `Free labels this node announces; at most ${NODE_BOUNDS.maxLabels}, with values of at most ${NODE_BOUNDS.maxLabelValueLength} characters, and ${NODE_BOUNDS.maxFactsBytes / 1024} KiB together with the roles.`,
     }),
     workers: int({
+      notForResolver: "a resolver has no read workers: start several resolvers instead",
       default: 0,
       min: 0,
       max: 64,
@@ -159,6 +160,7 @@ const SETTINGS = {
   persistence: {
     dataDir: text({ ...PATH, default: "./waymark-data", flag: "--data-dir <dir>", doc: "Directory for the journal and the node id." }),
     newGeneration: bool({
+      notForResolver: `${AT_RESOLVER.records}, and so has no generations`,
       default: false,
       flag: "--new-generation",
       doc: "Start as a new origin with what the data directory holds. Use it after a backup was restored, or when the node refused the directory because its log is missing.",
@@ -220,12 +222,14 @@ const SETTINGS = {
   resolver: RESOLVER_SETTINGS,
   policy: {
     acceptFrom: list({
+      notForResolver: AT_RESOLVER.policy,
       ...ID,
       maxItems: NODE_BOUNDS.maxPolicyFrom,
       default: [],
       doc: `Clusters beside this node's own whose policy is put in force here, and the policies that those took from others; up to ${NODE_BOUNDS.maxPolicyFrom}.`,
     }),
     file: text({
+      notForResolver: AT_RESOLVER.policy,
       ...PATH,
       flag: "--policy <file>",
       doc: "Policy file (YAML or JSON). It is applied at start and on SIGHUP if it differs from the last time it was read.",
@@ -305,6 +309,12 @@ export function settingsOf(valueOf: (row: SettingRow) => unknown): Settings {
   for (const row of SETTING_ROWS) (groups[row.group] ??= {})[row.name] = valueOf(row);
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the one place where the table becomes the type
   return groups as unknown as Settings;
+}
+
+/** The value of a row. */
+export function valueOfRow(settings: Settings, { group, name }: SettingRow): unknown {
+  const groups: Readonly<Record<string, Readonly<Record<string, unknown>>>> = settings;
+  return groups[group]?.[name];
 }
 
 /** What `dns.rate` means: whole answers a second over UDP to one network; 0 is any number. */

@@ -2,6 +2,7 @@
 import { expect, test } from "vitest";
 import { hasUpstreamTls } from "../../src/config/exposure.ts";
 import { loadConfig, problemText } from "../../src/config/load.ts";
+import { SETTING_ROWS, type SettingRow } from "../../src/config/settings.ts";
 
 const LOCAL = { upstreams: ["127.0.0.1:17420"] };
 
@@ -57,14 +58,22 @@ test("a resolver takes what a fleet says to its nodes, as long as nothing of it 
   expect(problemsOf({ ...quiet, resolver: LOCAL })).toEqual([]);
 });
 
-test.each([
-  { resolver: LOCAL, path: "resolver.upstreams" },
-  { resolver: { namespaces: ["svc"] }, path: "resolver.namespaces" },
-  { resolver: { token_file: "t" }, path: "resolver.token_file" },
-])("a node refuses $path: whoever set it meant a resolver", ({ resolver, path }) => {
-  expect(problemsOf({ node: {}, resolver })).toEqual([
-    `${path}: is only for a resolver: set node.mode = "resolver" (flag --mode resolver), or leave it out (file n.json)`,
-  ]);
+/** Another value than the default, as text. */
+function otherTextOf({ path, setting }: SettingRow): string {
+  if (Array.isArray(setting.default)) return path === "resolver.upstreams" ? "localhost:1" : "svc";
+  if (typeof setting.default === "boolean") return String(!setting.default);
+  return typeof setting.default === "number" ? setting.toText(setting.max) : "file";
+}
+
+test.each(SETTING_ROWS.filter(({ group }) => group === "resolver"))("a node refuses $path: whoever set it meant a resolver", (row) => {
+  const problemsAtNode = (text: string) => {
+    const loaded = loadConfig({ env: { [row.env]: text }, flags: new Map() });
+    return loaded.ok ? [] : loaded.problems.map(problemText);
+  };
+  expect(problemsAtNode(otherTextOf(row))).toContain(
+    `${row.path}: is only for a resolver: set node.mode = "resolver" (flag --mode resolver), or leave it out (environment ${row.env})`,
+  );
+  if (row.setting.default !== undefined) expect(problemsAtNode(row.setting.toText(row.setting.default))).toEqual([]);
 });
 
 test.each([
