@@ -6,6 +6,8 @@ import { syncDirectory } from "./clean-stop.io.ts";
 
 /** How many bytes are gathered for one write. */
 const WRITE_BYTES = 1 << 20;
+/** How many are read at once: Node reads less than 2 GiB. */
+const READ_BYTES = 1 << 30;
 /** How long restoring runs before the event loop has its turn, in ms. */
 const SLICE_MS = 5;
 
@@ -60,7 +62,13 @@ export async function readSnapshotFile(
     await using file = await open(path, "r");
     const { size, mtimeMs } = await file.stat();
     if (size > maxBytes) throw new RangeError(`it has ${size} bytes, more than ${maxBytes}`);
-    return { bytes: await file.readFile(), savedWallMs: mtimeMs };
+    const bytes = Buffer.allocUnsafeSlow(size);
+    for (let at = 0; at < size; ) {
+      const { bytesRead } = await file.read(bytes, at, Math.min(size - at, READ_BYTES), at);
+      if (bytesRead === 0) throw new Error("it was cut off while it was read");
+      at += bytesRead;
+    }
+    return { bytes, savedWallMs: mtimeMs };
   } catch (error) {
     if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
     throw error;

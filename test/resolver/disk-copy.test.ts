@@ -6,6 +6,7 @@ import { CatalogWatchResponseSchema } from "../../gen/waymark/discovery/v1/disco
 import type { InstanceName } from "../../src/catalog/query/instances.ts";
 import { BODY, KIND } from "../../src/catalog/record/record.ts";
 import { epochOf } from "../../src/policy/set/verdict.ts";
+import { copyBound } from "../../src/resolver/disk/copy.ts";
 import { runs } from "../fakes/effort.ts";
 import { KEYS } from "../fakes/mesh.ts";
 import { version } from "../fakes/policy-versions.ts";
@@ -26,6 +27,18 @@ function started(options = {}): ResolverWorld {
   world.run(2 * SECOND);
   return world;
 }
+
+test("the bound of a copy follows from what a resolver may hold: each entry takes less on disk than in memory", () => {
+  const world = new ResolverWorld(["a"], { namespaces: ["svc", "other"] });
+  world.run(2 * SECOND);
+  const [copyBytes, heldBytes] = [world.copy().length, world.machine.statistics(world.now).sizeBytes];
+  for (const [i, key] of KEYS.entries()) world.put("a", key, i);
+  world.run(2 * SECOND);
+  const entries = world.machine.lookups.reduce((count, { size }) => count + size, 0);
+  expect(entries).toBeGreaterThan(10);
+  expect(world.copy().length - copyBytes).toBeLessThan(world.machine.statistics(world.now).sizeBytes - heldBytes);
+  expect(copyBound(2 ** 40) - copyBound(2 ** 30)).toBe(2 ** 40 - 2 ** 30);
+});
 
 function ageOf(world: ResolverWorld, name = DB): number | undefined {
   return world.machine.ask(name, () => {}, world.now, [])?.ageMs;

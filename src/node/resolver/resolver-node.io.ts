@@ -2,6 +2,7 @@
 import { randomFillSync } from "node:crypto";
 import { Metrics } from "../../lib/metrics/metrics.ts";
 import { draws } from "../../lib/rng.ts";
+import { copyBound } from "../../resolver/disk/copy.ts";
 import { openScraper } from "../../server/metrics.io.ts";
 import { namedPrefixes, type ResolverFacts, resolverEntry } from "../../services/resolving/own-entry.ts";
 import { openAuditLog } from "../../store/audit/log.io.ts";
@@ -20,9 +21,6 @@ import { SelfRegistrar, type SelfRegistrarParts } from "./self-registration.io.t
 const random = draws(randomFillSync);
 /** Time to unregister, however short the time for open calls is. */
 const LEAST_DRAIN_MS = 500;
-
-/** A larger copy on disk is neither written nor read. */
-const MAX_COPY_BYTES = 1024 * 1024 * 1024;
 
 /**
  * Starts a resolver and resolves when it is ready: the policy and all of `resolver.namespaces` are there. Before that its listeners answer that it is not.
@@ -88,11 +86,11 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
   return serve(options, core, parts, endpointsOf(listeners));
 }
 
-function openCopy({ log }: NodeOptions, core: ResolverCore, directory: string | undefined): Promise<Component> {
+function openCopy({ settings, log }: NodeOptions, core: ResolverCore, directory: string | undefined): Promise<Component> {
   return openCacheFile({
     directory,
     machine: core.rooms.machine,
-    maxBytes: MAX_COPY_BYTES,
+    maxBytes: copyBound(settings.resolver.maxBytes),
     log: log.child("resolver"),
     now,
     onReplayed: ({ entryCount, ageMs }) => core.replayed(entryCount, ageMs),

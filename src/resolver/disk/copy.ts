@@ -41,9 +41,16 @@ const MAX_ENTRIES_BYTES = 1 << 20;
 const MAX_VERSION_BYTES = 16 * 1024 * 1024;
 /** Most versions in a copy: the newest, and the one in force. */
 const MAX_VERSIONS = 2;
-const MAX_BLOCKS = 100_000;
+/** Blocks of a copy of whatever size, and bytes for each one more: those of entries have several times as many. */
+const FREE_BLOCKS = 100_000;
+const LEAST_BLOCK_BYTES = 16 * 1024;
 const DECODER = new TextDecoder();
 const ENCODER = new TextEncoder();
+
+/** Most bytes of a copy of what takes so many bytes in memory, where each entry has its bookkeeping. The rest is for the policy and the state. */
+export function copyBound(heldBytes: number): number {
+  return heldBytes + MAX_VERSIONS * MAX_VERSION_BYTES + 2 * MAX_STATE_BYTES;
+}
 
 /** What is copied, as it is when it is asked. */
 export interface Copied {
@@ -167,9 +174,10 @@ interface Reading {
 /** Reads a copy as a whole; or says why it is of no use. Yields after each block. */
 export function* readCopy(bytes: Uint8Array, self: OwnerOfFile): Generator<void, ReadCopy> {
   const reading: Reading = { versions: [], entries: [], place: undefined, state: undefined };
+  const maxBlocks = FREE_BLOCKS + bytes.length / LEAST_BLOCK_BYTES;
   let index = 0;
   for (let at = 0; at < bytes.length; index++) {
-    const block = index < MAX_BLOCKS && reading.state === undefined ? readBlock(bytes, at, index) : undefined;
+    const block = index < maxBlocks && reading.state === undefined ? readBlock(bytes, at, index) : undefined;
     if (block === undefined) return { ok: false, fault: `it is cut off or changed at byte ${at}` };
     at = block.end;
     try {
