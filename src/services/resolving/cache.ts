@@ -1,7 +1,8 @@
 /** The calls of ResolverService about the cache of a resolver: its statistics, and what operators do to it. Each act leaves an audit record. */
-import { create, type JsonValue, toJson } from "@bufbuild/protobuf";
+import { create, type JsonValue, type Message, toJson } from "@bufbuild/protobuf";
 import { type Duration, DurationSchema, durationFromMs } from "@bufbuild/protobuf/wkt";
 import {
+  type CacheStatsResponse,
   CacheStatsResponseSchema,
   type EvictRequest,
   EvictResponseSchema,
@@ -67,8 +68,8 @@ export function cacheRoutes({ statistics, servedBy }: CacheParts): readonly Rout
       rpc,
       answer: (_asked, { time }) => {
         const { lagMs, upstream } = statistics(time);
-        const lag = spanOf(lagMs);
-        const page: JsonValue = { servedBy, upstream, ...(lag !== undefined && { lag: toJson(DurationSchema, lag) }) };
+        const lag = lagMs !== undefined && { lag: toJson(DurationSchema, spanOf(lagMs)) };
+        const page: JsonValue = { servedBy, upstream, ...lag };
         return { kind: "page", page };
       },
     },
@@ -99,29 +100,33 @@ async function actOn(
   }
 }
 
+/** What every answer about the cache says. A new field that is forgotten in `statsOf` does not compile, where it would be told as 0. */
+type AlwaysTold = Exclude<keyof CacheStatsResponse, keyof Message | "age" | "lag">;
+
 function statsOf(statistics: ResolverStatistics) {
   const { entryCount, hitCount, missCount, staleCount, negativeCount, heldCount, sizeBytes, evictedCount } = statistics;
   const { ageMs, lagMs, cursor, upstream, resyncs } = statistics;
-  return create(CacheStatsResponseSchema, {
+  const told = {
     entries: BigInt(entryCount),
     hits: BigInt(hitCount),
     misses: BigInt(missCount),
     staleServes: BigInt(staleCount),
     negativeHits: BigInt(negativeCount),
     hitRate: hitRatio(statistics),
-    ...(ageMs !== undefined && { age: spanOf(ageMs) }),
     cursor,
-    ...(lagMs !== undefined && { lag: spanOf(lagMs) }),
     resyncs: Object.fromEntries(Object.entries(resyncs).map(([reason, count]) => [reason, BigInt(count)])),
     held: BigInt(heldCount),
     bytes: BigInt(Math.round(sizeBytes)),
     evictions: BigInt(evictedCount),
     upstream,
+  } satisfies Record<AlwaysTold, unknown>;
+  return create(CacheStatsResponseSchema, {
+    ...told,
+    ...(ageMs !== undefined && { age: spanOf(ageMs) }),
+    ...(lagMs !== undefined && { lag: spanOf(lagMs) }),
   });
 }
 
-function spanOf(lengthMs: number): Duration;
-function spanOf(lengthMs: number | undefined): Duration | undefined;
-function spanOf(lengthMs: number | undefined): Duration | undefined {
-  return lengthMs === undefined ? undefined : durationFromMs(Math.max(0, Math.round(lengthMs)));
+function spanOf(lengthMs: number): Duration {
+  return durationFromMs(Math.max(0, Math.round(lengthMs)));
 }
