@@ -13,7 +13,6 @@ export interface SwitchParts extends TellingParts {
 
 /** Whether a policy lets a record be seen: the cluster of its origin must be an owner of its namespace. */
 export function isAdmitted(policy: Policy, stored: StoredRecord, clusterId: string): boolean {
-  if (policy.set === undefined) return true;
   return mayBeSeen(policy, stored, sourceOf(stored), clusterId);
 }
 

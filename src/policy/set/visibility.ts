@@ -86,7 +86,10 @@ export function mayPublish(verdict: Verdict, scope: Scope): boolean {
   return verdict.allowed || (verdict.reason === "owner_denied" && scope <= SCOPE.ZONE);
 }
 
-/** Whether a held record may be seen at this node at all: the owner rule for records that are in the catalog already (ingest). */
+/**
+ * Whether a held record may be seen at this node at all: the owner rule for records that are in the catalog already (ingest). Without a policy every one
+ * may.
+ */
 export function mayBeSeen(
   policy: Policy,
   record: { readonly namespace: string; readonly scope: Scope },

@@ -45,7 +45,7 @@ export function openElsewhere(
   const { clusterId, ttls, maxStaleMs, name: self } = resolver;
   const viewer = anonymousCaller(clusterId, "");
   const seesIn: HostAsker["seesIn"] = (namespace) => reads.verdict(viewer, namespace).allowed;
-  const isShown: HostAsker["isShown"] = (entry) => policies.policy.set === undefined || mayBeSeen(policies.policy, entry, entry, clusterId);
+  const isShown: HostAsker["isShown"] = (entry) => mayBeSeen(policies.policy, entry, entry, clusterId);
   const asker = { ports, seesIn, isShown, via: [self], clusterId, now };
   return new FetchingElsewhere({
     machine,

@@ -323,8 +323,7 @@ class ResolvingReads {
     // By the policy of the moment in which a page arrives.
     const seesIn = (namespace: string) => request.forResolver || this.#parts.reads.verdict(caller, namespace).allowed;
     const { clusterId } = identity;
-    const isShown: Parameters<typeof passQuery>[1]["isShown"] = (entry) =>
-      policies.policy.set === undefined || mayBeSeen(policies.policy, entry, entry, clusterId);
+    const isShown: Parameters<typeof passQuery>[1]["isShown"] = (entry) => mayBeSeen(policies.policy, entry, entry, clusterId);
     const via = [machine.via[0] ?? "", ...request.via];
     const passed = { request, filter, salt: querySalt(request), seesIn, isShown, via, clusterId, now };
     const {
