@@ -1,6 +1,13 @@
 /** Planted bugs of resolvers: whom they judge and by which policy, what they hold and for how long, on their disks too, and what they say of its age and its place. */
 export const RESOLVER_MUTANTS = [
   {
+    name: "a name is asked for before the policy",
+    rule: "Resolver 15: nobody is answered under a policy that is older than one of which the resolver has heard",
+    edits: [{ file: "src/services/resolving/name-calls.ts", find: "if (!isPolicyHere(machine, namespace)) return AGAIN;", replace: "" }],
+    withinSeeds: 30,
+    isOfResolvers: true,
+  },
+  {
     name: "a verdict without viewer",
     rule: "Resolver 1 and 15: a resolver judges each caller by itself",
     edits: [

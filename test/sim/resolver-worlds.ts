@@ -214,7 +214,7 @@ class Resolvers {
         process.ask(caller, name, (told) => {
           if (process.isStopped || told instanceof WaymarkError) return;
           this.#answers.answered(process, caller, name, told);
-          this.#answers.negative(process, name, told);
+          this.#answers.negative(process, caller, name, told);
         });
       }
       this.#askLater(resolver, everyMs, rng);

@@ -10,6 +10,11 @@ const WAIT_MS = 500;
 export const TRIES = 4;
 const RETRY_MS = 500;
 
+/** Whether a call about this namespace may be answered now. Namespaces of the control plane need no policy. */
+export function isPolicyHere({ policy }: Pick<ResolverPorts["machine"], "policy">, namespace: string): boolean {
+  return policy.isReady || (namespace !== "" && isControlNamespace(namespace));
+}
+
 export class PolicyGate {
   readonly #ports: Pick<ResolverPorts, "machine" | "until">;
   readonly #policies: PolicySource;
@@ -19,9 +24,9 @@ export class PolicyGate {
     this.#policies = policies;
   }
 
-  /** Whether a call about this namespace may be answered now. Namespaces of the control plane need no policy. */
+  /** See `isPolicyHere`. */
   isOpen(namespace: string): boolean {
-    return this.#ports.machine.policy.isReady || (namespace !== "" && isControlNamespace(namespace));
+    return isPolicyHere(this.#ports.machine, namespace);
   }
 
   /** Throws `not_ready` unless `isOpen`. Whoever has waited for anything asks this again, because what it waited for may have named a newer policy. */

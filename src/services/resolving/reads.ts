@@ -18,7 +18,6 @@ import { type ResolveRequest as NamedRequest, ResolveResponseSchema } from "../.
 import { findKind } from "../../catalog/entry/kinds.ts";
 import { CONTROL_NAMESPACE, namespaceCovers, PROTOCOL_BOUNDS, parseNamespace } from "../../catalog/entry/names.ts";
 import type { Filter } from "../../catalog/query/filter.ts";
-import { type InstanceName, instanceCount } from "../../catalog/query/instances.ts";
 import type { Lookup } from "../../catalog/query/lookup.ts";
 import { queryPage } from "../../catalog/query/query.ts";
 import { KIND } from "../../catalog/record/record.ts";
@@ -28,7 +27,6 @@ import { type Caller, viewerOf } from "../../policy/identity/caller.ts";
 import { callerKey } from "../../policy/limits/rate-limits.ts";
 import { BELOW } from "../../policy/set/rules.ts";
 import { mayBeSeen, type PolicySource, seesAll } from "../../policy/set/visibility.ts";
-import type { Answer } from "../../resolver/io-types.ts";
 import { planOf } from "../../resolver/plan.ts";
 import { MAX_VIA } from "../../resolver/upstreams.ts";
 import { openHolding } from "../admission.ts";
@@ -40,6 +38,7 @@ import { LateSource } from "../late-source.ts";
 import { durationMs } from "../request-checks.ts";
 import type { CallContext, Handler, Route, RouteAnswer, ServerStreamHandler, StreamSource, UnaryHandler } from "../service.ts";
 import { FollowedSource } from "./followed-source.ts";
+import { AWAY, NameCalls, type Names, type NamesOutcome, tooStale } from "./name-calls.ts";
 import { changesTooFast, PolicyGate, TRIES } from "./policy-gate.ts";
 import { ageOf, type ResolverPorts } from "./ports.ts";
 import { encodedPage, type PassedPage, passQuery } from "./upstream-query.ts";
@@ -67,13 +66,6 @@ type Maybe<T> = T | Promise<T>;
 
 type Said = Awaited<ReturnType<UnaryHandler>>;
 
-/** A request for names of one namespace. */
-interface Names {
-  readonly caller: Caller;
-  readonly names: readonly InstanceName[];
-  readonly maxAgeMs: number | undefined;
-}
-
 /** A query that goes upstream, and for whom. */
 interface PassedOnQuery {
   readonly request: CatalogQueryRequest;
@@ -94,12 +86,19 @@ class ResolvingReads {
   readonly #ports: ResolverPorts;
   readonly #node: ReadHandlers;
   readonly #gate: PolicyGate;
+  readonly #names: NameCalls;
 
   constructor(parts: ResolvingParts) {
     const { ports } = parts;
     this.#parts = parts;
     this.#ports = ports;
     this.#gate = new PolicyGate(ports, parts.policies);
+    this.#names = new NameCalls({
+      machine: ports.machine,
+      ask: (name, asked, told) => ports.ask(name, asked, told),
+      isSeen: (caller, namespace) => parts.reads.verdict(caller, namespace).allowed,
+      now: parts.now,
+    });
     this.#node = readHandlers({
       ...parts,
       followedAge: (time) => ageOf(ports.machine.followedAnswer(time), time),
@@ -188,46 +187,20 @@ class ResolvingReads {
 
   /** Answers from what is held of these names, in this turn or in the one in which the last of them arrives. */
   #answered<T>(asked: Names, context: CallContext, answer: (context: CallContext) => Maybe<T>, tries = TRIES): Maybe<T> {
-    const { caller, names, maxAgeMs } = asked;
-    const { machine } = this.#ports;
-    const { time } = context;
-    const isAgain = tries < TRIES;
-    const [first] = names;
-    // A caller that may not see the namespace is answered as if nothing were there, and changes nothing.
-    if (first === undefined || !this.#parts.reads.verdict(caller, first.namespace).allowed)
-      return answer({ ...context, age: ageOf(machine.hiddenAnswer(first?.namespace ?? "", time), time) });
-    const known: Answer[] = [];
     const waiting = Promise.withResolvers<T>();
-    // Where a later name is refused at once, nobody waits for those before it.
-    waiting.promise.catch(() => {});
-    let waitCount = 0;
-    // What is not known at all is not too old.
-    const refusal = (error: WaymarkError, name: InstanceName) => (this.#isHere(name) ? tooStale(error, maxAgeMs) : error);
-    const arrived = (): Maybe<T> => {
-      const now = this.#parts.now();
-      const answers = this.#gate.isOpen(first.namespace) ? this.#arrived(names, now) : undefined;
-      if (answers === undefined) return this.#askedAgain(asked, context, answer, tries - 1);
-      return answer({ ...context, time: now, age: ageOf(worst(answers), now) });
-    };
-    const told = (error: WaymarkError | undefined, name: InstanceName): void => {
-      waitCount -= 1;
-      if (error !== undefined) waiting.reject(refusal(error, name));
-      else if (waitCount === 0) settle(waiting, arrived);
-    };
-    for (const [i, name] of names.entries()) {
-      waitCount += 1;
-      let found: Answer | undefined;
-      try {
-        found = this.#ports.ask(name, { maxAgeMs, isFurther: i > 0 || isAgain, isCounted: !isAgain }, (error) => told(error, name));
-      } catch (error) {
-        throw error instanceof WaymarkError ? refusal(error, name) : error;
+    const goOn = (outcome: NamesOutcome, time: Time): Maybe<T> => {
+      switch (outcome.kind) {
+        case "here":
+          return answer({ ...context, time, age: ageOf(outcome.answer, time) });
+        case "again":
+          return this.#askedAgain(asked, context, answer, tries - 1);
+        case "refused":
+          throw outcome.error;
       }
-      if (found === undefined) continue;
-      waitCount -= 1;
-      known.push(found);
-    }
-    if (known.length < names.length) return waiting.promise;
-    return answer({ ...context, age: ageOf(worst(known), time) });
+    };
+    const later = (outcome: NamesOutcome) => settle(waiting, () => goOn(outcome, this.#parts.now()));
+    const outcome = this.#names.ask(asked, { isAgain: tries < TRIES, time: context.time }, later);
+    return outcome === undefined ? waiting.promise : goOn(outcome, context.time);
   }
 
   /** What arrived names a policy that is not here, or is older than what was heard meanwhile. The call counts once. */
@@ -237,28 +210,6 @@ class ResolvingReads {
     await Promise.resolve();
     const namespace = asked.names[0]?.namespace ?? "";
     return this.#gate.whenOpen(namespace, () => this.#answered(asked, { ...context, time: this.#parts.now() }, answer, tries));
-  }
-
-  /** How good the answers to these names are, now that the last one is here. Undefined if one of them may not be told. */
-  #arrived(names: readonly InstanceName[], time: Time): readonly Answer[] | undefined {
-    const { machine } = this.#ports;
-    // What was evicted while another name arrived is unknown again, and not absent.
-    if (!names.every((name) => this.#isHere(name)))
-      throw new WaymarkError("not_ready", "the cache of this resolver has no room for the answer; ask for fewer names", {
-        retryMs: RETRY_MS,
-      });
-    const answers = names.map((name) =>
-      machine.isComplete(name.namespace)
-        ? machine.followedAnswer(time, (held) => instanceCount(held, name) > 0)
-        : machine.fetchedAnswer(name, time),
-    );
-    return answers.every((one) => one !== undefined) ? answers : undefined;
-  }
-
-  /** Whether anything is known of a name, however old that is. */
-  #isHere(name: InstanceName): boolean {
-    const { machine } = this.#ports;
-    return machine.isComplete(name.namespace) || machine.hasFetched(name);
   }
 
   // ---- queries ----
@@ -547,13 +498,6 @@ async function whole(answer: RouteAnswer | Promise<RouteAnswer>): Promise<RouteA
   return said.kind === "pieces" ? { kind: "pieces", pieces: [...said.pieces] } : said;
 }
 
-/** A caller with a bound for the age is told that the data is too old, whatever the reason. */
-function tooStale(error: WaymarkError, maxAgeMs: number | undefined): WaymarkError {
-  if (maxAgeMs === undefined || !AWAY.has(error.reason)) return error;
-  const message = `what this resolver holds is older than ${maxAgeMs} ms, and no server answers that could tell more`;
-  return new WaymarkError("too_stale", message, { retryMs: RETRY_MS });
-}
-
 /** The namespace of a rule, or the one above those that it is for. */
 function baseOf(pattern: string): string {
   return pattern.endsWith(BELOW) ? pattern.slice(0, -BELOW.length) : pattern;
@@ -563,16 +507,6 @@ function policyMoved(): WaymarkError {
   return new WaymarkError("not_ready", "the policy shows this watch other namespaces now; resume with the last cursor", {
     retryMs: RETRY_MS,
   });
-}
-
-/** Reasons of a server that cannot answer now, whatever is asked. */
-const AWAY: ReadonlySet<string> = new Set(["not_ready", "deadline_exceeded", "draining", "store_unavailable"]);
-
-/** Of several answers what is true of all together. */
-function worst(answers: readonly Answer[]): Answer {
-  const ageMs = Math.max(...answers.map((answer) => answer.ageMs));
-  const source = answers.some((answer) => answer.source === "fetched") ? "fetched" : (answers[0]?.source ?? "followed");
-  return { source, isStale: answers.some(({ isStale }) => isStale), ageMs };
 }
 
 function settle<T>({ resolve, reject }: PromiseWithResolvers<T>, make: () => Maybe<T>): void {

@@ -154,9 +154,11 @@ export class AnswerChecks {
   }
 
   /** A negative answer ends with its put: it is not given after that was told, nor beyond its time, unless the resolver is cut off. */
-  negative(process: ResolverProcess, name: InstanceName, told: Told): void {
+  negative(process: ResolverProcess, caller: Caller, name: InstanceName, told: Told): void {
     const { world, checks } = this.#parts;
     if (told.records.length > 0 || told.source !== "fetched") return;
+    // For a caller that may not see the namespace nothing is fetched.
+    if (!process.rooms.reads.verdict(caller, name.namespace).allowed) return;
     // What owners' rules hide looks absent.
     if (this.#parts.history.mayBeOwned(name.namespace)) return;
     const heardMs = process.fetched.get(nameText(name))?.heardMs ?? 0;

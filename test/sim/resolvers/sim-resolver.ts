@@ -4,7 +4,7 @@
  */
 import { fromBinary } from "@bufbuild/protobuf";
 import { EntrySchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
-import { type InstanceName, instanceCount } from "../../../src/catalog/query/instances.ts";
+import type { InstanceName } from "../../../src/catalog/query/instances.ts";
 import type { Lookup } from "../../../src/catalog/query/lookup.ts";
 import { Prefixes } from "../../../src/catalog/query/prefixes.ts";
 import type { CatalogRecord, KeyText } from "../../../src/catalog/record/record.ts";
@@ -23,6 +23,7 @@ import type { RestoredCopy } from "../../../src/resolver/disk/restoring.ts";
 import type { Answer, ResolverInput, ResolverOptions, ResolverOrder } from "../../../src/resolver/io-types.ts";
 import type { UpstreamFacts } from "../../../src/resolver/upstreams.ts";
 import type { AnswerAge } from "../../../src/services/discovery/age.ts";
+import { NameCalls, type NamesOutcome } from "../../../src/services/resolving/name-calls.ts";
 import { ageOf } from "../../../src/services/resolving/ports.ts";
 import { checkVia } from "../../../src/services/resolving/reads.ts";
 import { lineOf } from "../../fakes/model.ts";
@@ -293,42 +294,30 @@ export class ResolverProcess {
 
   // ---- callers ----
 
-  /**
-   * A caller asks for a name, as the handlers do: the verdict comes first, then where its entries are found. `told` is called once: with what it is
-   * answered, or with what it is refused with.
-   */
+  /** A caller asks for a name, by the gate of the services. `told` is called once: with what it is answered, or with what it is refused with. */
   ask(caller: Caller, name: InstanceName, told: (answer: Told | WaymarkError) => void): void {
     const { machine, reads } = this.rooms;
-    if (!machine.policy.isReady) return told(new WaymarkError("not_ready", "it lacks the policy"));
-    if (!reads.verdict(caller, name.namespace).allowed) return told({ source: "followed", isStale: false, ageMs: 0, records: [] });
     const out: ResolverOrder[] = [];
-    try {
-      const found = () => reads.find(caller, name, { sampling: SAMPLING, read: (record) => record }).found;
-      const later = (outcome: object | { readonly error: WaymarkError }) => {
-        if ("error" in outcome) told(outcome.error);
-        else if (!machine.policy.isReady) told(new WaymarkError("not_ready", "it lacks the policy"));
-        else {
-          const answer = this.#arrived(name);
-          told(answer === undefined ? new WaymarkError("not_ready", "more was heard meanwhile") : { ...answer, records: found() });
-        }
-      };
-      const answer = machine.ask(name, later, this.time(), out);
-      if (answer !== undefined) told({ ...answer, records: found() });
-    } catch (error) {
-      if (!(error instanceof WaymarkError)) throw error;
-      told(error);
-    }
+    const calls = new NameCalls({
+      machine,
+      ask: (of, asked, then) => machine.ask(of, (outcome) => then("error" in outcome ? outcome.error : undefined), this.time(), out, asked),
+      isSeen: (by, namespace) => reads.verdict(by, namespace).allowed,
+      now: () => this.time(),
+    });
+    const tell = (outcome: NamesOutcome): void => {
+      switch (outcome.kind) {
+        case "here":
+          return told({ ...outcome.answer, records: reads.find(caller, name, { sampling: SAMPLING, read: (record) => record }).found });
+        case "again":
+          return told(new WaymarkError("not_ready", "a service would wait for the policy, and ask again"));
+        case "refused":
+          return told(outcome.error);
+      }
+    };
+    const outcome = calls.ask({ caller, names: [name], maxAgeMs: undefined }, { isAgain: false, time: this.time() }, tell);
+    if (outcome !== undefined) tell(outcome);
     this.#carryOut(out);
     this.input({ kind: "tick" });
-  }
-
-  /** How good the answer to a name is that was fetched, unless its namespace is followed by now. Undefined where a service asks again. */
-  #arrived(name: InstanceName): Answer | undefined {
-    const { machine } = this.rooms;
-    const isFollowed = machine.isComplete(name.namespace);
-    return isFollowed
-      ? machine.followedAnswer(this.time(), (held) => instanceCount(held, name) > 0)
-      : machine.fetchedAnswer(name, this.time());
   }
 
   // ---- turns ----
