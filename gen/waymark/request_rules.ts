@@ -659,7 +659,8 @@ function checkPrewarmRequest_namespaces(many: readonly string[], problems: Probl
 
 /** Adds what breaks the contract's rules in `PrewarmRequest`. */
 export function checkPrewarmRequest(value: PrewarmRequest, problems: Problems): void {
-  if (value.namespaces.length > 0) checkPrewarmRequest_namespaces(value.namespaces, problems);
+  if (value.namespaces.length === 0) problems.add("namespaces", "is empty");
+  else checkPrewarmRequest_namespaces(value.namespaces, problems);
 }
 
 function checkEvictRequest_namespaces(many: readonly string[], problems: Problems): void {

@@ -97,7 +97,7 @@ export class Following {
       return;
     }
     asked.count += 1;
-    if (asked.count <= OFTEN || (this.#roomless.get(namespace) ?? 0) > monoMs) return;
+    if (asked.count <= OFTEN || this.isRoomless(namespace, monoMs)) return;
     if (!this.#makeRoom(this.#options.asksOf(namespace))) return;
     this.#asked.delete(namespace);
     this.#hot.set(namespace, monoMs);
@@ -150,10 +150,10 @@ export class Following {
   }
 
   /**
-   * Follows namespaces before somebody asks for them. They pass like those that are asked for often. Throws `quota_exceeded`, and follows none, if there is
-   * no free room for all.
+   * Follows namespaces before somebody asks for them. They pass like those that are asked for often. Returns those of them that were not followed before.
+   * Throws `quota_exceeded`, and follows none, if there is no free room for all.
    */
-  prewarm(namespaces: readonly string[], monoMs: number): void {
+  prewarm(namespaces: readonly string[], monoMs: number): readonly string[] {
     const { maxWatches } = this.#options;
     const added = new Prefixes(namespaces).list.filter((namespace) => !this.#prefixes.covers(namespace));
     const left = maxWatches - this.#count;
@@ -164,6 +164,12 @@ export class Following {
       );
     for (const namespace of namespaces) if (this.#hot.has(namespace) || added.includes(namespace)) this.#hot.set(namespace, monoMs);
     if (added.length > 0) this.#change();
+    return added;
+  }
+
+  /** Follows these no more, unless they are configured or watched. */
+  letGo(namespaces: readonly string[]): void {
+    if (namespaces.filter((namespace) => this.#hot.delete(namespace)).length > 0) this.#change();
   }
 
   /** Follows no more what is only followed because it was asked for, below these prefixes. */
@@ -178,6 +184,11 @@ export class Following {
     if (this.#roomless.size >= MAX_COUNTED) this.#roomless.clear();
     this.#roomless.set(namespace, monoMs + NO_ROOM_MS);
     if (this.#hot.delete(namespace)) this.#change();
+  }
+
+  /** Whether a namespace that is asked for was let go less than a minute ago because it did not fit. */
+  isRoomless(namespace: string, monoMs: number): boolean {
+    return (this.#roomless.get(namespace) ?? 0) > monoMs;
   }
 
   /** Of the namespaces that are followed only because they are asked for, the one of the least share. Undefined if there is none. */

@@ -263,6 +263,9 @@ test("HTTP and DNS answer as at a node", async () => {
     body: JSON.stringify({ namespace: "svc.market", names: ["web"] }),
   });
   expect(await asked.json()).toMatchObject({ items: [{ key: { name: "web" } }], source: "SOURCE_FOLLOWED", servedBy: "edge" });
+  const admin = { ...headers, authorization: `Bearer ${TOKENS.admin}` };
+  const all = await fetch(`${http}/waymark.resolver.v1.ResolverService/Prewarm`, { method: "POST", headers: admin, body: "{}" });
+  expect([all.status, await all.text()]).toEqual([400, expect.stringContaining("namespaces: is empty")]);
   const scraped = await fetch(`${http}/sd/prometheus?namespace=svc.other`, { headers });
   expect([scraped.status, ((await scraped.json()) as unknown[]).length > 0]).toEqual([200, true]);
   expect((await fetch(`${http}/readyz`)).status).toBe(200);

@@ -49,6 +49,25 @@ test("a namespace that is asked for often and does not fit is not followed, and 
   expect(world.server("a").watchCount).toBe(watchCount);
 });
 
+test.each([
+  { what: "alone", namespaces: ["large"], maxEntries: 40 },
+  { what: "beside others that fit, of which none is followed then", namespaces: ["other", "large"], maxEntries: 40 },
+  { what: "because all together are too much", namespaces: ["other", "small"], maxEntries: 25 },
+])("a prewarm that does not fit is refused, $what", ({ namespaces, maxEntries }) => {
+  const world = started({ maxEntries });
+  const told = world.act("prewarm", ...namespaces);
+  world.run(10 * SECOND);
+  expect([told, world.machine.following.prefixes.list, heldOf(world)]).toEqual([["quota_exceeded"], ["svc"], 10]);
+  expect(world.act("prewarm", "svc")).toEqual([10]);
+});
+
+test("what an operator lets go while it is prewarmed is not reported as there", () => {
+  const world = started();
+  Object.assign(world.server("a"), { isSilent: true });
+  const told = world.act("prewarm", "small");
+  expect([told, world.act("evict", "small")]).toEqual([["not_ready"], [0]]);
+});
+
 test("of two that do not fit both the one that is asked for less is let go", () => {
   const world = started({ maxEntries: 25 });
   askOften(world, "small", 40);

@@ -23,7 +23,7 @@ export type ActOutcome = { readonly entryCount: number } | { readonly error: Way
 
 export interface ActRequest {
   readonly act: CacheAct;
-  /** Each with all that are below it. None stands for all. */
+  /** Each with all that are below it. None stands for all, which `prewarm` is never asked for: the contract's rules refuse it. */
   readonly namespaces: readonly string[];
   /** Called once, maybe later. */
   readonly told: (outcome: ActOutcome) => void;
@@ -38,9 +38,9 @@ export interface CacheActsParts {
 }
 
 interface Waiting {
-  readonly prefixes: Prefixes;
   readonly untilMonoMs: number;
-  readonly isDone: () => boolean;
+  /** What has become of it. Undefined: it goes on. */
+  readonly look: (monoMs: number) => ActOutcome | undefined;
   readonly told: (outcome: ActOutcome) => void;
 }
 
@@ -72,8 +72,8 @@ export class CacheActs {
           throw new WaymarkError("not_ready", "this resolver reaches no server from which it could fetch", { retryMs: RETRY_MS });
         if (this.#waiting.length >= MAX_WAITING)
           throw new WaymarkError("not_ready", `${MAX_WAITING} such calls are under way already; try again`, { retryMs: RETRY_MS });
-        const isDone = act === "resync" ? this.#resync(prefixes, time, out) : this.#prewarm(prefixes, time);
-        this.#waiting = [...this.#waiting, { prefixes, untilMonoMs: time.monoMs + MAX_WAIT_MS, isDone, told }];
+        const look = act === "resync" ? this.#resync(prefixes, time, out) : this.#prewarm(prefixes, time);
+        this.#waiting = [...this.#waiting, { untilMonoMs: time.monoMs + MAX_WAIT_MS, look, told }];
       }
     } catch (error) {
       if (!(error instanceof WaymarkError)) throw error;
@@ -91,12 +91,13 @@ export class CacheActs {
   /** Tells those that waited for what is there now, or that waited for too long. */
   adjust({ monoMs }: Time): void {
     if (this.#waiting.length === 0) return;
-    const isOver = ({ untilMonoMs, isDone }: Waiting) => isDone() || monoMs >= untilMonoMs;
-    const over = this.#waiting.filter(isOver);
-    this.#waiting = this.#waiting.filter((waiting) => !over.includes(waiting));
-    for (const { isDone, prefixes, told } of over)
-      if (isDone()) told({ entryCount: this.#entriesBelow(prefixes) });
-      else told({ error: new WaymarkError("not_ready", `not everything was here after ${MAX_WAIT_MS / 1000} s; fetching goes on`) });
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const one of waiting) {
+      const outcome = one.look(monoMs) ?? (monoMs >= one.untilMonoMs ? { error: tooLong() } : undefined);
+      if (outcome === undefined) this.#waiting = [...this.#waiting, one];
+      else one.told(outcome);
+    }
   }
 
   /** The upstream is lost, and with it what was being fetched. */
@@ -107,19 +108,31 @@ export class CacheActs {
     for (const { told } of waiting) told({ error });
   }
 
-  #resync(prefixes: Prefixes, time: Time, out: WatchOrders): () => boolean {
+  #resync(prefixes: Prefixes, time: Time, out: WatchOrders): Waiting["look"] {
     const { fetched, watches } = this.#parts;
     this.resyncs.operator += 1;
     fetched.outdateBelow(prefixes);
     watches.fetchAgain(prefixes.list, time, out);
-    return () => !watches.isFetchingAgain;
+    return () => (watches.isFetchingAgain ? undefined : { entryCount: this.#entriesBelow(prefixes) });
   }
 
-  #prewarm({ list }: Prefixes, { monoMs }: Time): () => boolean {
+  #prewarm(prefixes: Prefixes, time: Time): Waiting["look"] {
     const { following, watches } = this.#parts;
-    following.prewarm(list, monoMs);
-    // What was let go meanwhile will not come.
-    return () => list.every((namespace) => watches.isComplete(namespace) || !following.prefixes.covers(namespace));
+    const { list } = prefixes;
+    const added = following.prewarm(list, time.monoMs);
+    return (monoMs) => {
+      // What was let go will not come.
+      const gone = list.filter((namespace) => !following.prefixes.covers(namespace));
+      if (gone.length === 0) return list.every((one) => watches.isComplete(one)) ? { entryCount: this.#entriesBelow(prefixes) } : undefined;
+      following.letGo(added);
+      watches.letGo();
+      return {
+        error: goneError(
+          gone,
+          gone.filter((namespace) => following.isRoomless(namespace, monoMs)),
+        ),
+      };
+    };
   }
 
   #evict(prefixes: Prefixes): number {
@@ -139,4 +152,21 @@ export class CacheActs {
 
 function countIn(lookup: Lookup, isIn: (namespace: string) => boolean): number {
   return lookup.namespaces.list().reduce((sum, namespace) => sum + (isIn(namespace) ? lookup.namespaceCount(namespace) : 0), 0);
+}
+
+function tooLong(): WaymarkError {
+  return new WaymarkError("not_ready", `not everything was here after ${MAX_WAIT_MS / 1000} s; fetching goes on`);
+}
+
+/** Why namespaces are followed no more before they were there. `roomless`: those of them that did not fit. */
+function goneError(gone: readonly string[], roomless: readonly string[]): WaymarkError {
+  if (roomless.length === 0)
+    return new WaymarkError("not_ready", `${named(gone)} was let go before it was here; try again`, { retryMs: RETRY_MS });
+  const rule = "does not fit this resolver (resolver.max_entries, resolver.max_bytes), so that nothing is followed anew; prewarm less";
+  return new WaymarkError("quota_exceeded", `${named(roomless)} ${rule}`);
+}
+
+/** The first of some namespaces, and how many others there are. */
+function named([first = "", ...others]: readonly string[]): string {
+  return others.length === 0 ? `"${first}"` : `"${first}" (and ${others.length} more)`;
 }

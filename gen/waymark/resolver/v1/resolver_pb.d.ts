@@ -429,7 +429,8 @@ export declare const ResolverService: GenService<{
   },
   /**
    * Follows namespaces before clients ask for them, and answers when all of them are there. They are let go 10 minutes after
-   * the last ask. Fails with QUOTA_EXCEEDED, and follows none, when the resolver may not follow as many more.
+   * the last ask. Fails with QUOTA_EXCEEDED, and follows none, when the resolver may not follow as many more or has no room
+   * for their entries.
    *
    * @generated from rpc waymark.resolver.v1.ResolverService.Prewarm
    */
