@@ -3,15 +3,12 @@ import { EVERYTHING } from "../../config/resolver.ts";
 import type { Settings } from "../../config/settings.ts";
 import type { ResolverOptions } from "../../resolver/io-types.ts";
 
-/** What only the process knows: `name` is its node id, by which other resolvers know it. */
-export type ResolverProcess = Pick<ResolverOptions, "name" | "random">;
-
-/** The settings of a resolver (`node.mode` = resolver), as its machine takes them. */
-export function resolverOptionsOf({ node, resolver }: Settings, process: ResolverProcess): ResolverOptions {
+/** The settings of a resolver (`node.mode` = resolver), as its machine takes them. `name` is its node id, by which other resolvers know it. */
+export function resolverOptionsOf({ node, resolver }: Settings, own: Pick<ResolverOptions, "name" | "random">): ResolverOptions {
   const { upstreams, namespaces, maxWatches, maxEntries, maxBytes, maxStaleMs, guardHoldMs, pruneIntervalMs } = resolver;
   const { ttlZoneMs: zoneMs, ttlRegionMs: regionMs, ttlGlobalMs: globalMs, negativeTtlMs: negativeMs } = resolver;
   return {
-    ...process,
+    ...own,
     clusterId: node.clusterId,
     region: node.region,
     upstreams,

@@ -46,7 +46,7 @@ const PASSED_MS = 5000;
 /** Refusals that are only counted are looked at this often. */
 const LIMITS_MS = 250;
 
-export interface ResolverProcess {
+export interface ResolverCoreParts {
   readonly nodeId: string;
   readonly metrics: Metrics;
   readonly audit: AuditLog;
@@ -82,7 +82,7 @@ export class ResolverCore implements Component {
   #fault: string | undefined;
   #wasPolicyReady = false;
 
-  constructor({ settings, log, version }: NodeOptions, { nodeId, metrics, audit, random }: ResolverProcess) {
+  constructor({ settings, log, version }: NodeOptions, { nodeId, metrics, audit, random }: ResolverCoreParts) {
     const { clusterId, region, zone, roles } = settings.node;
     const time = now();
     const boot = randomBytes(6).toString("hex");
@@ -222,7 +222,7 @@ export class ResolverCore implements Component {
   #servicesOf(
     settings: NodeOptions["settings"],
     ports: ResolverPorts,
-    { random, audit }: Pick<ResolverProcess, "audit" | "random">,
+    { random, audit }: Pick<ResolverCoreParts, "audit" | "random">,
   ): readonly Service[] {
     const { rooms, identity, limits } = this;
     const { reads, fanout, dnsNames, bytes, loads, policies } = rooms;

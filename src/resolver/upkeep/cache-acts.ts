@@ -15,8 +15,7 @@ import type { Watches, WatchOrders } from "../watches.ts";
 export const RESYNC_REASONS = ["operator", "digest", "gap", "policy"] as const;
 export type ResyncReason = (typeof RESYNC_REASONS)[number];
 
-export const CACHE_ACTS = ["resync", "prewarm", "evict"] as const;
-export type CacheAct = (typeof CACHE_ACTS)[number];
+export type CacheAct = "resync" | "prewarm" | "evict";
 
 /** The number of entries that were fetched, or that were let go. */
 export type ActOutcome = { readonly entryCount: number } | { readonly error: WaymarkError };

@@ -27,7 +27,7 @@ import { type Caller, viewerOf } from "../../policy/identity/caller.ts";
 import { callerKey } from "../../policy/limits/rate-limits.ts";
 import { BELOW } from "../../policy/set/rules.ts";
 import { mayBeSeen, type PolicySource, seesAll } from "../../policy/set/visibility.ts";
-import { planOf } from "../../resolver/plan.ts";
+import { querySourceOf } from "../../resolver/query-source.ts";
 import { MAX_VIA } from "../../resolver/upstreams.ts";
 import { openHolding } from "../admission.ts";
 import { checkAge } from "../discovery/age.ts";
@@ -228,14 +228,15 @@ class ResolvingReads {
     const answer = isHidden ? machine.hiddenAnswer(namespace, time) : followed;
     const here = () => this.#node.query(request, { ...context, age: ageOf(answer, time) }, filter);
     if (isHidden) return here();
-    const plan = namesOf(request) === undefined ? planOf(filter, machine.isComplete.bind(machine)) : this.#planOfAliases(filter);
-    if (plan.from === "followed" && (maxAgeMs === undefined || followed.ageMs <= maxAgeMs)) {
+    const source =
+      namesOf(request) === undefined ? querySourceOf(filter, machine.isComplete.bind(machine)) : this.#querySourceOfAliases(filter);
+    if (source.from === "followed" && (maxAgeMs === undefined || followed.ageMs <= maxAgeMs)) {
       machine.counts.hit(followed);
       return here();
     }
     // Queries of resolvers are passed on whole, so that no viewer's rule is asked for.
-    if (plan.from !== "names" || request.forResolver) return this.#passed({ request, filter, caller }, context, here);
-    return this.#answered<Said>({ caller, names: plan.names, maxAgeMs }, context, (asked) => this.#node.query(request, asked, filter));
+    if (source.from !== "names" || request.forResolver) return this.#passed({ request, filter, caller }, context, here);
+    return this.#answered<Said>({ caller, names: source.names, maxAgeMs }, context, (asked) => this.#node.query(request, asked, filter));
   }
 
   /** Whether any of these entries matches. It may, if it takes too long to tell. */
@@ -246,7 +247,7 @@ class ResolvingReads {
   }
 
   /** Only what is followed is known by its names in DNS. */
-  #planOfAliases({ namespace, prefix }: Filter) {
+  #querySourceOfAliases({ namespace, prefix }: Filter) {
     return { from: this.#ports.machine.isComplete(namespace === "" ? prefix : namespace) ? ("followed" as const) : ("upstream" as const) };
   }
 

@@ -4,7 +4,7 @@ import { namespaceCovers } from "../../src/catalog/entry/names.ts";
 import { ANY, type Filter } from "../../src/catalog/query/filter.ts";
 import { Prefixes } from "../../src/catalog/query/prefixes.ts";
 import { KIND } from "../../src/catalog/record/record.ts";
-import { planOf } from "../../src/resolver/plan.ts";
+import { querySourceOf } from "../../src/resolver/query-source.ts";
 
 const SERVICE = 1 << KIND.SERVICE;
 const TOPIC = 1 << KIND.TOPIC;
@@ -52,7 +52,7 @@ test.each<{ what: string; filter: Partial<Filter>; want: string }>([
     want: "names 1 other db",
   },
 ])("$what is answered from: $want", ({ filter, want }) => {
-  const plan = planOf({ ...ANY, ...filter }, isComplete);
+  const plan = querySourceOf({ ...ANY, ...filter }, isComplete);
   const names = plan.from === "names" ? ` ${plan.names.map(({ kind, namespace, name }) => `${kind} ${namespace} ${name}`).join(", ")}` : "";
   expect(`${plan.from}${names}`).toBe(want);
 });

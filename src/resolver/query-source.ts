@@ -3,7 +3,7 @@ import type { Filter } from "../catalog/query/filter.ts";
 import type { InstanceName } from "../catalog/query/instances.ts";
 import { KIND, type Kind } from "../catalog/record/record.ts";
 
-export type Plan =
+export type QuerySource =
   /** In what is followed. */
   | { readonly from: "followed" }
   /** In the answers to these names. */
@@ -16,7 +16,7 @@ const MAX_NAMES = 100;
 const KINDS = Object.values(KIND);
 
 /** `isComplete`: whether everything in a namespace, and below it, is held. An empty text stands for all namespaces. */
-export function planOf(filter: Filter, isComplete: (namespace: string) => boolean): Plan {
+export function querySourceOf(filter: Filter, isComplete: (namespace: string) => boolean): QuerySource {
   const { namespace, prefix, names, kindMask, resolved } = filter;
   const asked = namespace === "" ? prefix : namespace;
   const below = resolved === undefined || asked !== "" ? [asked] : resolved.list;
