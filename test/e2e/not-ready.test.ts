@@ -68,6 +68,9 @@ test("while no seed answers: 503 with why, queries with an age, no END for a wat
   expect(await door.ask("resolve", { namespace: "svc.market", name: "web" })).toMatchObject({ code: "UNAVAILABLE", reason: "not_ready" });
   const member = () => fetch(`http://${node.http}/waymark.control.v1.PeerService/Get`, MEMBER);
   expect([(await member()).status, await (await member()).text()]).toEqual([503, expect.stringContaining("not_ready")]);
+  // It may live elsewhere, and nobody would remove it.
+  const key = { kind: "ENTRY_KIND_SERVICE", namespace: "svc.market", name: "web", instanceId: "1" };
+  expect(await door.ask("unregister", { keys: [key] })).toMatchObject({ code: "UNAVAILABLE", reason: "not_ready" });
   // These say it.
   for (const [rpc, request] of [
     ["clusterMap", {}],
@@ -94,6 +97,7 @@ test("while no seed answers: 503 with why, queries with an age, no END for a wat
   await until("the watch is told that this is all", () => watch.checkedCount > 0);
   expect(await readyz(node.http)).toMatch(/^200 /);
   expect(await door.ask("resolve", { namespace: "svc.market", name: "web" })).toMatchObject({ code: "NOT_FOUND" });
+  expect(await door.ask("unregister", { keys: [key] })).toMatchObject({ code: "OK" });
   expect((await member()).status).toBe(404);
   expect(await (await fetch(`http://${node.http}/sd/prometheus`)).json()).toEqual([]);
   await expect(resolver.resolveSrv("_svc._tcp.web.svc.market.waymark")).rejects.toMatchObject({ code: "ENOTFOUND" });

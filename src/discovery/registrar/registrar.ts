@@ -222,13 +222,16 @@ export class Registrar {
 
   /**
    * Removes keys, whichever node of this cluster registered them. Returns the number of existing ones. Refused as a whole if one belongs to
-   * another principal.
+   * another principal. `onUnknown` is called before anything is removed if a key does not exist here, and may throw.
    */
-  unregisterKeys(caller: Caller, keys: readonly KeyText[], time: Time): number {
+  unregisterKeys(caller: Caller, keys: readonly KeyText[], time: Time, onUnknown: () => void = () => {}): number {
     const found = new Map<KeyText, CatalogRecord>();
     for (const [i, key] of keys.entries()) {
       const record = presentFor(this.#options, caller, endableRecord(this.#replica, key));
-      if (record === undefined) continue;
+      if (record === undefined) {
+        onUnknown();
+        continue;
+      }
       checkEnding(this.#options, caller, record, `keys[${i}]`);
       found.set(key, record);
     }

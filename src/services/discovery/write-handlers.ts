@@ -143,6 +143,8 @@ class WriteMethods {
             context.caller,
             request.keys.map((key, i) => this.#key(key, `keys[${i}]`)),
             context.time,
+            // It may be registered elsewhere, and would go on living although its removal was acknowledged.
+            this.#parts.checkCaughtUp,
           )
         : registrar.unregisterLease(context.caller, request.leaseId, context.time);
     await this.#parts.durable();

@@ -1880,7 +1880,8 @@ export declare const DiscoveryService: GenService<{
   },
   /**
    * Removes entries, either those of a lease or those with given keys. Fails with LEASE_NOT_FOUND, and with
-   * DISCOVERY_ACCESS_DENIED for entries of another principal.
+   * DISCOVERY_ACCESS_DENIED for entries of another principal. While the node starts it fails with NOT_READY for keys
+   * that the node does not know yet.
    *
    * @generated from rpc waymark.discovery.v1.DiscoveryService.Unregister
    */
