@@ -51,6 +51,7 @@ export interface AnswerLists {
   /** Whether an entry of these lists may be shown at all. */
   admits(record: CatalogRecord): boolean;
   readonly portableCursor: ReaderOptions["portableCursor"];
+  readonly isAtPlace: ReaderOptions["isAtPlace"];
 }
 
 export interface PageRequest {
@@ -317,6 +318,7 @@ export class Reads {
         isOwedAny: () => !this.isSettled && this.#owesAny(name),
         policyEpoch: () => this.#policyEpoch,
         portableCursor: this.#lists?.portableCursor,
+        isAtPlace: this.#lists?.isAtPlace,
       };
       shared = { reader: new Reader(options, this.replica, this.node), viewer, owed: undefined };
       this.#readers.set(name, shared);

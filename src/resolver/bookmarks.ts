@@ -28,6 +28,8 @@ export class Bookmarks implements Places {
   /** Oldest first. The state at each follows from that at the one before by what was touched in between. */
   #list: Bookmark[] = [];
   #originCount = 0;
+  /** How many there have been. */
+  notedCount = 0;
   /** Whether the upstream's last bookmark is of everything that is held. */
   #isWhole = true;
 
@@ -40,6 +42,7 @@ export class Bookmarks implements Places {
     if (!this.#isWhole) return;
     // Its own readers may go on at any node, where nothing is LOCAL.
     const cursor = withoutBarePlace(noted);
+    this.notedCount += 1;
     const { revision } = this.#replica;
     // At one revision the first is good for the most readers that come, and the last for those that go.
     if (this.#list.at(-2)?.revision === revision) this.#drop(this.#list.pop());

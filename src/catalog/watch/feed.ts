@@ -47,6 +47,8 @@ const LAST_KEY = "\u{10FFFF}";
 const PAGE_ENTRIES = 256;
 /** Most looks remembered of a reader that lags. */
 const MAX_LOOKS = 64;
+/** How much earlier or later a bookmark may come at a resolver, so that it has a cursor that is good everywhere. Its upstream sends a bookmark once a second. */
+const [MAX_EARLY_MS, MAX_LATE_MS] = [500, 1250];
 const NO_LOOKS: readonly Told[] = [];
 
 export class Feed {
@@ -352,7 +354,7 @@ export class Feed {
       if (sendable.length === 0) {
         this.#behind = undefined;
         // The reader learns at once that it has caught up, and gets cursors of this node.
-        this.#bookmarkDueMonoMs = Math.min(this.#bookmarkDueMonoMs, time.monoMs);
+        this.#bookmarkDueMonoMs = Number.NEGATIVE_INFINITY;
         return this.next(time, budgetBytes, isReady);
       }
     }
@@ -364,13 +366,20 @@ export class Feed {
     const { message, to, isShort } = reader.live(this.#revision, budgetBytes, this.#place);
     this.#moveTo(to);
     this.isUnfinished = isShort && message === undefined;
-    const isBookmarkDue = isReady && time.monoMs >= this.#bookmarkDueMonoMs && to === reader.replica.revision;
-    if (!isBookmarkDue || reader.isOwed) return message;
+    if (!isReady || to !== reader.replica.revision || !this.#isBookmarkDue(time) || reader.isOwed) return message;
     if (!reader.prepareDigest()) {
       this.isUnfinished = message === undefined;
       return message;
     }
     return this.#bookmark(time, message?.changes);
+  }
+
+  /** A resolver has a cursor that is good everywhere only where it is at a bookmark of its upstream, until the next change: a bookmark comes then, a little early or late. */
+  #isBookmarkDue({ monoMs }: Time): boolean {
+    const { isAtPlace } = this.reader.options;
+    if (isAtPlace === undefined) return monoMs >= this.#bookmarkDueMonoMs;
+    const earlyMs = Math.min(MAX_EARLY_MS, this.#bookmarkIntervalMs / 2);
+    return monoMs >= this.#bookmarkDueMonoMs + (isAtPlace() ? -earlyMs : MAX_LATE_MS);
   }
 
   #bookmark(time: Time, changes: readonly Change[] = []): FeedMessage {

@@ -66,6 +66,8 @@ export interface ReaderOptions {
   readonly withDigest: boolean;
   /** The cursor that is good everywhere, or an empty text. Absent at a node, which makes it from the vector of its replica. */
   readonly portableCursor?: ((hash: string, policyEpoch: string) => string) | undefined;
+  /** Whether there is such a cursor now. Absent at a node, which always has one. */
+  readonly isAtPlace?: (() => boolean) | undefined;
 }
 
 export interface NodeFacts extends Locality {

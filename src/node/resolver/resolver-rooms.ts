@@ -89,6 +89,8 @@ export class ResolverRooms {
   #policy: Policy;
   /** What DNS and watches know of. */
   #shown = { revision: 0, collectedRevision: 0 };
+  /** Bookmarks of the upstream of which watches know. */
+  #notedCount = 0;
 
   constructor(options: ResolverRoomsOptions, time: Time) {
     const { nodeId, generation, boot, resolver, catalog, history, zones, onDenied, onAgain, nameBounds } = options;
@@ -104,6 +106,7 @@ export class ResolverRooms {
       admits: (record: CatalogRecord) =>
         record instanceof StoredRecord || policies.policy.set === undefined || mayBeSeen(policies.policy, record, record.traits, clusterId),
       portableCursor: machine.bookmarks.portableCursor,
+      isAtPlace: () => machine.bookmarks.isAtBookmark,
     };
     this.replica = replica;
     this.policies = policies;
@@ -141,6 +144,12 @@ export class ResolverRooms {
       this.#shown = { revision, collectedRevision };
       this.dnsNames.refresh();
       this.fanout.changed(touched);
+    }
+    const { notedCount } = this.machine.bookmarks;
+    if (notedCount !== this.#notedCount) {
+      this.#notedCount = notedCount;
+      // Until the next change there is a cursor that is good everywhere.
+      this.fanout.all();
     }
     this.#onAgain();
   }
