@@ -298,16 +298,18 @@ export class MethodChain {
   unary(request: Message | WaymarkError, exchange: UnaryExchange): void {
     const time = this.#ports.now();
     const requestId = this.requestId(exchange.arrival);
+    const { timeoutMs } = exchange.arrival;
+    const deadlineMonoMs = timeoutMs === undefined ? undefined : time.monoMs + timeoutMs;
     try {
       const caller = this.#identify(exchange.arrival, requestId);
       if (caller instanceof Promise) {
         caller.then(
-          (known) => this.#runLater(request, exchange, { caller: known, time: this.#ports.now(), requestId }),
+          (known) => this.#runLater(request, exchange, { caller: known, time: this.#ports.now(), requestId, deadlineMonoMs }),
           (thrown: unknown) => this.#refuse(thrown, exchange, requestId, time),
         );
         return;
       }
-      this.#run(request, exchange, { caller, time, requestId });
+      this.#run(request, exchange, { caller, time, requestId, deadlineMonoMs });
     } catch (thrown) {
       this.#refuse(thrown, exchange, requestId, time);
     }

@@ -9,6 +9,8 @@ export interface CallContext {
   readonly caller: Caller;
   readonly time: Time;
   readonly requestId: string;
+  /** When the client gives up, in monotonic ms. Absent: it waits for as long as it takes. */
+  readonly deadlineMonoMs?: number | undefined;
   /** How good the data is that the call is answered from. Absent: it is what this server holds, and as good. */
   readonly age?: AnswerAge | undefined;
 }

@@ -35,6 +35,8 @@ function started({ namespaces = ["svc"], isHidden = false } = {}) {
   for (const key of [DB1, OTHER1]) world.put("a", key);
   world.run(2 * SECOND);
   const { machine, rooms } = world;
+  /** The time that each call to the upstream got. */
+  const withinMs: (number | undefined)[] = [];
   const never = (): never => assert.fail("it is not asked for");
   const { resolveName, handlers } = resolvingHandlers({
     reads: rooms.reads,
@@ -71,19 +73,24 @@ function started({ namespaces = ["svc"], isHidden = false } = {}) {
       machine,
       ask: world.port,
       call: () => Promise.reject(new WaymarkError("not_ready", "nobody")),
-      callBytes: () => Promise.reject(new WaymarkError("not_ready", "nobody")),
+      callBytes: (_method, _request, ms) => {
+        withinMs.push(ms);
+        return Promise.reject(new WaymarkError("not_ready", "nobody"));
+      },
       garbled: never,
       adjust: () => world.run(100),
       until: (isSo) => Promise.resolve(isSo()),
     },
   });
+  /** When callers give up, and how much of that time passes before something is told that takes a part of it. */
+  const waiting: { deadlineMonoMs: number | undefined; passMs: number } = { deadlineMonoMs: undefined, passMs: 100 };
   /** What a call is answered, in bytes, once what it waits for is here; or the reason of its refusal. */
   const call = async (handler: Handler | undefined, request: object): Promise<Uint8Array | string> => {
     assert(handler?.kind === "unary", "a unary method");
-    const context = { caller: anonymousCaller("c1", ""), time: world.now, requestId: "" };
+    const context = { caller: anonymousCaller("c1", ""), time: world.now, requestId: "", deadlineMonoMs: waiting.deadlineMonoMs };
     try {
       const said = handler.handle(request as never, context);
-      world.run(100);
+      world.run(waiting.passMs);
       const answer = await said;
       return answer instanceof Uint8Array ? answer : toBinary(NamespaceStatusResponseSchema, answer as never);
     } catch (error) {
@@ -109,7 +116,7 @@ function started({ namespaces = ["svc"], isHidden = false } = {}) {
     const { endpointCount, source, stale } = fromBinary(NamespaceStatusResponseSchema, bytes);
     return lineOf(source, stale, Number(endpointCount));
   };
-  return { world, resolve, query, status };
+  return { world, resolve, query, status, waiting, withinMs };
 }
 
 function lineOf(source: Source, isStale: boolean, count: number): string {
@@ -137,6 +144,20 @@ test("a name that is held is refused as too old, too, when the server that is as
   world.server("a").garbleFetched = (bytes) => bytes.subarray(0, bytes.length - 2);
   const maxStaleness = durationFromMs(SECOND);
   expect(await resolve({ ...OTHER, maxStaleness })).toBe("too_stale");
+});
+
+test("a caller with a deadline is told in time that what is held is too old for it, while the server that is asked stands still", async () => {
+  const { world, resolve, query, waiting, withinMs } = started();
+  expect(await resolve(OTHER)).toBe("FETCHED 1");
+  world.run(5 * SECOND);
+  const maxStaleness = durationFromMs(SECOND);
+  waiting.deadlineMonoMs = world.now.monoMs + SECOND;
+  expect(await resolve({ ...OTHER, maxStaleness })).toBe("FETCHED 1");
+  world.run(5 * SECOND);
+  waiting.passMs = 0;
+  waiting.deadlineMonoMs = world.now.monoMs + SECOND;
+  expect([await resolve({ ...OTHER, maxStaleness }), await resolve(OTHER)]).toEqual(["too_stale", "FETCHED 1"]);
+  expect([await query({ namespace: "svc", maxStaleness: durationFromMs(0) }), withinMs]).toEqual(["too_stale", [800]]);
 });
 
 test("the answer to a caller that may not see a namespace says the same whether others ask for that or not, and what is configured", async () => {

@@ -274,7 +274,7 @@ export class ResolverCore implements Component {
       machine: this.rooms.machine,
       ask: (name, asked, told) => this.driver.ask(name, asked, told),
       call: (method, request) => this.#call(method, request),
-      callBytes: (method, request) => this.#callBytes(method, request),
+      callBytes: (method, request, withinMs) => this.#callBytes(method, request, withinMs),
       garbled: (upstream, fault) => this.driver.input({ kind: "garbled", upstream, fault }),
       adjust: () => this.driver.input({ kind: "tick" }),
       until: async (isSo, withinMs) => {
@@ -289,8 +289,9 @@ export class ResolverCore implements Component {
   #callBytes<I extends DescMessage, O extends DescMessage>(
     method: DescMethodUnary<I, O>,
     request: MessageInitShape<I>,
+    withinMs = PASSED_MS,
   ): Promise<SaidBytes> {
-    return this.driver.unary(method, toBinary(method.input, create(method.input, request)), PASSED_MS);
+    return this.driver.unary(method, toBinary(method.input, create(method.input, request)), Math.min(PASSED_MS, withinMs));
   }
 
   async #call<I extends DescMessage, O extends DescMessage>(

@@ -89,6 +89,12 @@ export class NameCalls {
     return known.length < names.length ? undefined : here(known);
   }
 
+  /** The refusal of a caller that no server answers in time, if all names are known and too old for it. */
+  tooOld({ names, maxAgeMs }: Names): WaymarkError | undefined {
+    if (!names.every((name) => this.#isHere(name))) return undefined;
+    return tooStale(new WaymarkError("deadline_exceeded", "no server answers in time"), maxAgeMs);
+  }
+
   /** What is told of these names now that the last one is here. */
   #arrived(names: readonly InstanceName[]): NamesOutcome {
     const { machine, now } = this.#parts;

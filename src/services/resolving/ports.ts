@@ -26,8 +26,12 @@ export interface ResolverPorts {
   ask(name: InstanceName, asked: Asked, told: (error: WaymarkError | undefined) => void): Answer | undefined;
   /** Passes a call on to the upstream. Rejects with its refusal, or with `not_ready` if there is none. */
   call<I extends DescMessage, O extends DescMessage>(method: DescMethodUnary<I, O>, request: MessageInitShape<I>): Promise<MessageShape<O>>;
-  /** As `call`, with the bytes of the answer as they came. */
-  callBytes<I extends DescMessage, O extends DescMessage>(method: DescMethodUnary<I, O>, request: MessageInitShape<I>): Promise<SaidBytes>;
+  /** As `call`, with the bytes of the answer as they came. It ends after `withinMs`, if that is less than such a call may take. */
+  callBytes<I extends DescMessage, O extends DescMessage>(
+    method: DescMethodUnary<I, O>,
+    request: MessageInitShape<I>,
+    withinMs?: number,
+  ): Promise<SaidBytes>;
   /** An upstream sent what no server of ours can have sent. */
   readonly garbled: (upstream: string, fault: string) => void;
   /** What is to be followed has changed, or a policy was heard of. */

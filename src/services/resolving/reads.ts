@@ -41,7 +41,7 @@ import { FollowedSource } from "./followed-source.ts";
 import { AWAY, NameCalls, type Names, type NamesOutcome, tooStale } from "./name-calls.ts";
 import { changesTooFast, PolicyGate, TRIES } from "./policy-gate.ts";
 import { ageOf, type ResolverPorts } from "./ports.ts";
-import { encodedPage, type PassedPage, passQuery } from "./upstream-query.ts";
+import { encodedPage, type PassedPage, passQuery, UPSTREAM_PART } from "./upstream-query.ts";
 
 /** How long a watch waits for the first snapshot of what it asks for, and a call that needs a whole namespace too. */
 const SNAPSHOT_WAIT_MS = 10_000;
@@ -175,7 +175,7 @@ class ResolvingReads {
     if (asked.maxStaleness !== undefined) request.maxStaleness = asked.maxStaleness;
     const filter = filterOf(request);
     try {
-      const { response: page } = await this.#passOn({ request, filter, caller });
+      const { response: page } = await this.#passOn({ request, filter, caller }, context);
       const { nodeId: servedBy } = this.#parts.identity;
       const { items: entries, nextPageToken, age, stale, source } = page;
       this.#parts.onRead(context.caller, namespace);
@@ -198,9 +198,30 @@ class ResolvingReads {
           throw outcome.error;
       }
     };
-    const later = (outcome: NamesOutcome) => settle(waiting, () => goOn(outcome, this.#parts.now()));
+    let isOver = false;
+    const later = (outcome: NamesOutcome) => {
+      isOver = true;
+      settle(waiting, () => goOn(outcome, this.#parts.now()));
+    };
     const outcome = this.#names.ask(asked, { isAgain: tries < TRIES, time: context.time }, later);
-    return outcome === undefined ? waiting.promise : goOn(outcome, context.time);
+    if (outcome !== undefined) return goOn(outcome, context.time);
+    this.#endInTime(asked, context, { isOver: () => isOver, refuse: waiting.reject });
+    return waiting.promise;
+  }
+
+  /** Refuses a caller for which what is here is too old before it gives up: its own deadline would not tell it that there is an answer. */
+  #endInTime(
+    asked: Names,
+    { deadlineMonoMs, time }: CallContext,
+    { isOver, refuse }: { readonly isOver: () => boolean; readonly refuse: (error: WaymarkError) => void },
+  ): void {
+    if (asked.maxAgeMs === undefined || deadlineMonoMs === undefined) return;
+    const late = (isInTime: boolean) => {
+      const refusal = isInTime ? undefined : this.#names.tooOld(asked);
+      if (refusal !== undefined) refuse(refusal);
+    };
+    // At a stop whoever waits is told so.
+    this.#ports.until(isOver, UPSTREAM_PART * (deadlineMonoMs - time.monoMs)).then(late, () => {});
   }
 
   /** What arrived names a policy that is not here, or is older than what was heard meanwhile. The call counts once. */
@@ -258,7 +279,7 @@ class ResolvingReads {
     counts.miss();
     if (filter.namespace !== "") following.ask(filter.namespace, context.time.monoMs);
     try {
-      const { response, entries } = await this.#passOn(query);
+      const { response, entries } = await this.#passOn(query, context);
       this.#parts.onRead(context.caller, filter.namespace);
       return encodedPage(response, entries);
     } catch (error) {
@@ -269,7 +290,10 @@ class ResolvingReads {
     }
   }
 
-  async #passOn({ request, filter, caller }: PassedOnQuery): Promise<Pick<PassedPage, "entries" | "response">> {
+  async #passOn(
+    { request, filter, caller }: PassedOnQuery,
+    { deadlineMonoMs }: CallContext,
+  ): Promise<Pick<PassedPage, "entries" | "response">> {
     const { identity, policies, now } = this.#parts;
     const { machine } = this.#ports;
     // By the policy of the moment in which a page arrives.
@@ -277,7 +301,7 @@ class ResolvingReads {
     const { clusterId } = identity;
     const isShown: Parameters<typeof passQuery>[1]["isShown"] = (entry) => mayBeSeen(policies.policy, entry, entry, clusterId);
     const via = [machine.via[0] ?? "", ...request.via];
-    const passed = { request, filter, salt: querySalt(request), seesIn, isShown, via, clusterId, now };
+    const passed = { request, filter, salt: querySalt(request), seesIn, isShown, via, clusterId, deadlineMonoMs, now };
     const {
       response: found,
       entries,

@@ -46,6 +46,8 @@ export interface PassedQuery {
   /** This resolver, and those behind which it is. */
   readonly via: readonly string[];
   readonly clusterId: string;
+  /** When the caller gives up, in monotonic ms. */
+  readonly deadlineMonoMs?: number | undefined;
   readonly now: () => Time;
 }
 
@@ -75,7 +77,7 @@ export async function passQuery(ports: QueryPorts, passed: PassedQuery): Promise
     const asked = clone(CatalogQueryRequestSchema, request);
     const askedCount = Math.min(MAX_PAGE, page.leftCount + spareCount);
     Object.assign(asked, { forResolver: true, viewer: undefined, via: [...via], limit: askedCount, pageToken });
-    const { bytes, upstream } = await ports.callBytes(DiscoveryService.method.catalogQuery, asked);
+    const { bytes, upstream } = await ports.callBytes(DiscoveryService.method.catalogQuery, asked, upstreamMs(passed));
     const nextKey = readable(ports, upstream, () => page.take(bytes, { theirs, afterKey }));
     hear(ports, page.policyEpoch, { upstream, monoMs: passed.now().monoMs });
     // A full page goes on until it is known whether the caller may see more: a token must not tell of what it may not.
@@ -86,6 +88,13 @@ export async function passQuery(ports: QueryPorts, passed: PassedQuery): Promise
   if (page.isEmpty)
     throw new WaymarkError("quota_exceeded", "what this caller may see lies behind too many other entries; name a namespace or a prefix");
   return page.end(ours);
+}
+
+/** The part of the time that a caller has left which an upstream gets: after that there is still time to tell the caller why it gets nothing. */
+export const UPSTREAM_PART = 0.8;
+
+function upstreamMs({ deadlineMonoMs, now }: PassedQuery): number | undefined {
+  return deadlineMonoMs === undefined ? undefined : UPSTREAM_PART * (deadlineMonoMs - now().monoMs);
 }
 
 class VisiblePage {
