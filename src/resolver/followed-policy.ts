@@ -34,7 +34,7 @@ export class FollowedPolicy {
   #arriving: Arriving | undefined;
   /** Whole versions, until the state says which there are. */
   #arrived: Arrived[] = [];
-  /** Epochs of versions that arrived, also of those that lost their number to another one. */
+  /** Epochs of versions that were taken, also of those that lost their number to another one. One whose stream broke before the state came is not known. */
   readonly #seen = new Set<string>();
   /** Epochs that were heard of and are not known here. */
   readonly #lacking = new EpochClaims();
@@ -74,7 +74,6 @@ export class FollowedPolicy {
   /** Takes what was kept at an earlier time. To be called before an upstream says anything. */
   restore(versions: readonly Arrived[], { isAwaited, lacking, seen }: CopyState["policy"]): void {
     for (const epoch of seen) this.#see(epoch);
-    for (const { version } of versions) this.#see(epochOf(version));
     this.#arrived = [...versions];
     this.#take();
     if (!isAwaited) this.#engine.isAwaiting = false;
@@ -154,7 +153,6 @@ export class FollowedPolicy {
     if (!read.ok) throw misplaced(`version ${place.number} of the policy: ${read.fault}`);
     if (!isSamePlace(read.version, place)) throw misplaced(`version ${place.number} of the policy has another place than its parts`);
     this.#arrived.push({ version: read.version, sizeBytes });
-    this.#see(epochOf(place));
   }
 
   #has(place: VersionPlace): boolean {
@@ -166,6 +164,7 @@ export class FollowedPolicy {
   #take(): void {
     const inOrder = this.#arrived.toSorted((a, b) => (isNewer(a.version, b.version) ? 1 : -1));
     this.#arrived = [];
+    for (const { version } of inOrder) this.#see(epochOf(version));
     for (const { version, sizeBytes } of inOrder) if (isNewer(version, this.#engine.place)) this.#engine.take(version, sizeBytes);
     this.#lacking.settle((epoch, number) => this.#knows(epoch, number));
   }

@@ -146,6 +146,19 @@ test("a version of a server that is gone is waited for a minute from when anothe
   expect([world.pass(59_999), world.policy.isReady, world.pass(1), world.policy.isReady]).toEqual([[], false, ["a: 2"], true]);
 });
 
+test("a version whose stream broke before it came into force is lacked, and what was made under it is not answered", () => {
+  const world = new World();
+  world.send([version(1)]);
+  const { head, bytes } = version(2);
+  world.hear({ part: { place: placeOf({ head }), offset: 0, bytes, sizeBytes: bytes.length } });
+  world.policy.begin(undefined);
+  world.policy.begin("a");
+  world.heard(epochOf(head));
+  expect([world.policy.isReady, world.inForce]).toEqual([false, 1]);
+  world.send([version(2)]);
+  expect([world.policy.isReady, world.inForce]).toEqual([true, 2]);
+});
+
 test("cut off, it keeps the last, and what was arriving comes again", () => {
   const world = new World();
   world.send([version(1)]);
