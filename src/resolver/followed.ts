@@ -173,7 +173,7 @@ export class Followed {
 
   /** Takes in a message of a watch. Throws `invalid_argument` for what no server of ours can have sent; what it said before that stays. */
   hear(watch: FollowedWatch, message: WatchMessage, time: Time): void {
-    const { snapshot, deltas, replaces, place } = message;
+    const { snapshot, deltas, replaces, place, ageMs } = message;
     watch.silentCount = 0;
     if (snapshot === SNAPSHOT.BEGIN) {
       watch.staged = { namespaces: replaces.length === 0 ? undefined : replaces, seen: new Set() };
@@ -186,7 +186,10 @@ export class Followed {
       return;
     }
     if (snapshot === SNAPSHOT.END) this.#end(watch, time);
-    if (watch.staged !== undefined || place === undefined || watch.isFrozen) return;
+    if (watch.staged !== undefined || watch.isFrozen) return;
+    // Nothing is missing up to here, also where the upstream, a resolver, names no place.
+    if (ageMs !== undefined && !watch.doubts.isDoubtful) watch.isFromDisk = false;
+    if (place === undefined) return;
     if (watch.doubts.isDoubtful) {
       watch.isDoubtful = true;
       watch.place = undefined;

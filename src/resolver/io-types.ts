@@ -1,7 +1,7 @@
 /** The inputs and outputs of a resolver's machine, and what it is told at its start. */
 import type { InstanceName } from "../catalog/query/instances.ts";
 import type { WaymarkError } from "../lib/errors.ts";
-import type { Ttls } from "./fetches.ts";
+import type { Ttls } from "./fetching/fetches.ts";
 import type { PolicyOrder } from "./policy/policy-stream.ts";
 import type { WatchRefusal } from "./refusals.ts";
 import type { ActRequest } from "./upkeep/cache-acts.ts";
@@ -39,7 +39,8 @@ export type ResolverInput =
   | { readonly kind: "tick" }
   | { readonly kind: "probed"; readonly upstream: string; readonly latencyMs: number; readonly facts: UpstreamFacts }
   | { readonly kind: "probe failed"; readonly upstream: string; readonly retryMs?: number }
-  | { readonly kind: "watch said"; readonly stream: StreamNumber; readonly bytes: Uint8Array }
+  /** It was said at most `delayMs` ago. */
+  | { readonly kind: "watch said"; readonly stream: StreamNumber; readonly bytes: Uint8Array; readonly delayMs: number }
   /** The stream ended or failed. `refusal`: the upstream itself will not tell of what was asked for. */
   | { readonly kind: "watch ended"; readonly stream: StreamNumber; readonly retryMs?: number; readonly refusal?: WatchRefusal | undefined }
   | { readonly kind: "policy said"; readonly stream: StreamNumber; readonly bytes: Uint8Array }

@@ -9,6 +9,7 @@ import type { Lookup } from "../catalog/query/lookup.ts";
 import type { Prefixes } from "../catalog/query/prefixes.ts";
 import type { CatalogRecord, KeyText } from "../catalog/record/record.ts";
 import type { Replica } from "../catalog/replica/replica.ts";
+import { SNAPSHOT } from "../catalog/watch/reader.ts";
 import type { OwnerOfFile } from "../lib/blocks.ts";
 import { WaymarkError } from "../lib/errors.ts";
 import { NEVER, type Time } from "../lib/machine.ts";
@@ -19,8 +20,9 @@ import { BoundedCache } from "./bounded-cache.ts";
 import { readFetchedPage, readWatchMessage } from "./codec.ts";
 import { copyBlocks } from "./disk/copy.ts";
 import { type RestoredCopy, restoreCopy } from "./disk/restoring.ts";
-import { Fetched, type FetchedName, type Known, RECORD_BYTES } from "./fetched.ts";
-import type { Outcome } from "./fetches.ts";
+import { FetchCalls, NOT_READY_RETRY_MS } from "./fetching/fetch-calls.ts";
+import { Fetched, type FetchedName, type Known, RECORD_BYTES } from "./fetching/fetched.ts";
+import type { Outcome } from "./fetching/fetches.ts";
 import { Followed } from "./followed.ts";
 import { FollowedPolicy } from "./followed-policy.ts";
 import { Following, UNASKED_MS } from "./following.ts";
@@ -29,7 +31,7 @@ import { HeldEntries } from "./held-entries.ts";
 import type { Answer, Asked, CallNumber, ResolverInput, ResolverOptions, ResolverOrder } from "./io-types.ts";
 import { PolicyStream } from "./policy/policy-stream.ts";
 import { PrefixRefusals } from "./refusals.ts";
-import { answersTooLarge, FULL_MS, fullFault, HELD_PART, Room } from "./room.ts";
+import { FULL_MS, fullFault, HELD_PART, Room } from "./room.ts";
 import { CacheActs } from "./upkeep/cache-acts.ts";
 import { DigestRounds } from "./upkeep/digest-rounds.ts";
 import { AnswerCounts, type ResolverStatistics } from "./upkeep/statistics.ts";
@@ -45,19 +47,8 @@ export interface ResolverParts {
 
 /** An upstream that is silent for so long is left. */
 const DEAD_MS = 10_000;
-const NOT_READY_RETRY_MS = 250;
-/** Most pages of the answer to one name. */
-const MAX_PAGES = 1000;
 /** Most tombstones that are dropped at a time. */
 const PRUNED_AT_A_TIME = 10_000;
-
-interface Fetch {
-  readonly name: InstanceName;
-  readonly upstream: string;
-  readonly entries: Uint8Array[];
-  sizeBytes: number;
-  pageCount: number;
-}
 
 type Out = ResolverOrder[];
 
@@ -81,10 +72,7 @@ export class ResolverMachine {
   readonly #digests: DigestRounds;
   readonly #acts: CacheActs;
   readonly #freshness = new Freshness();
-  readonly #fetches = new Map<CallNumber, Fetch>();
-  /** Of answers of which not all pages are here. */
-  #arrivedBytes = 0;
-  #callCount = 0;
+  readonly #calls: FetchCalls;
   readonly #policyStream: PolicyStream;
   /** The upstream of the watches that are open. */
   #used: string | undefined;
@@ -117,6 +105,7 @@ export class ResolverMachine {
     const worthOf = ({ content }: FetchedName) => Number(content.length > 0);
     this.#cache = new BoundedCache({ maxEntries, maxBytes, worthOf, onEvicted: (_, name) => this.#fetched.evicted(name), random });
     this.#fetched = new Fetched({ slab, stamper, cache: this.#cache, ttls, maxStaleMs });
+    this.#calls = new FetchCalls(this.#fetched, maxBytes);
     this.#followed = new Followed({ replica, bookmarks: this.bookmarks, stamper, onChange: this.#held, onTold: this.#fetched });
     const onSnapshot = (why: "gap" | "policy") => {
       this.#acts.resyncs[why] += 1;
@@ -157,7 +146,7 @@ export class ResolverMachine {
         this.upstreams.failed(input.upstream, time.monoMs, input.retryMs);
         break;
       case "watch said":
-        this.#watchSaid(input.stream, input.bytes, time, out);
+        this.#watchSaid(input, time, out);
         break;
       case "watch ended":
         this.#watchEnded(input, time, out);
@@ -172,7 +161,7 @@ export class ResolverMachine {
         this.#fetchedPage(input.call, input.bytes, time, out);
         break;
       case "fetch failed":
-        this.#fetchFailed(input.call, input.error);
+        this.#calls.failed(input.call, input.error);
         break;
       case "garbled":
         this.#distrust(input.upstream, input.fault, time, out);
@@ -334,11 +323,11 @@ export class ResolverMachine {
     const known = this.#fetched.ask(name, time, this.upstreams.isCutOff);
     if (known.state === "miss" || known.ageMs > maxAgeMs) {
       if (isCounted) this.counts.miss();
-      return this.#missed(name, told, out);
+      return this.#missed(name, told, time, out);
     }
     const answer = this.#answerOf(known, time);
     const upstream = this.upstreams.current;
-    if (known.state === "stale" && upstream !== undefined && !this.#fetched.isBusy) this.#fetch(name, () => {}, upstream, out);
+    if (known.state === "stale" && upstream !== undefined && !this.#fetched.isBusy) this.#calls.begin(name, () => {}, upstream, time, out);
     if (isCounted) this.counts.hit({ isStale: answer.isStale, isNegative: known.name.content.length === 0 });
     return answer;
   }
@@ -402,19 +391,12 @@ export class ResolverMachine {
     return this.#wholeMonoMs === undefined ? undefined : time.monoMs - this.#wholeMonoMs;
   }
 
-  #missed(name: InstanceName, told: (outcome: Outcome<readonly CatalogRecord[]>) => void, out: Out): undefined {
+  #missed(name: InstanceName, told: (outcome: Outcome<readonly CatalogRecord[]>) => void, time: Time, out: Out): undefined {
     const upstream = this.upstreams.current;
     if (upstream === undefined)
       throw new WaymarkError("not_ready", "this resolver reaches no server, and does not know this name", { retryMs: NOT_READY_RETRY_MS });
-    this.#fetch(name, told, upstream, out);
+    this.#calls.begin(name, told, upstream, time, out);
     return undefined;
-  }
-
-  #fetch(name: InstanceName, told: (outcome: Outcome<readonly CatalogRecord[]>) => void, upstream: string, out: Out): void {
-    if (!this.#fetched.wait(name, told)) return;
-    this.#callCount += 1;
-    this.#fetches.set(this.#callCount, { name, upstream, entries: [], sizeBytes: 0, pageCount: 0 });
-    out.push({ kind: "fetch", call: this.#callCount, upstream, name, pageToken: "" });
   }
 
   #tick(time: Time, out: Out): void {
@@ -432,29 +414,32 @@ export class ResolverMachine {
     this.#replica.collect(time, PRUNED_AT_A_TIME);
   }
 
-  #watchSaid(stream: StreamNumber, bytes: Uint8Array, time: Time, out: Out): void {
+  #watchSaid({ stream, bytes, delayMs }: Extract<ResolverInput, { kind: "watch said" }>, time: Time, out: Out): void {
     if (this.#used === undefined) return;
     const upstream = this.#used;
     const said = this.#believed(upstream, () => readWatchMessage(bytes), time, out);
     if (said === undefined) return;
+    // Before what was made under it: callers that wait for that are answered while it is taken.
+    this.policy.heardEpoch(said.policyEpoch, { upstream, monoMs: time.monoMs });
     const isOfWatch = this.#believed(upstream, () => this.#watches.hear(stream, said, time, out), time, out);
     if (isOfWatch === false)
       this.#believed(upstream, () => this.#acts.repair(this.#digests.hear(stream, said, time, out) ?? [], time, out), time, out);
     if (isOfWatch !== true) return;
     this.#refusals.accepted();
     this.#freshness.heard(time);
-    if (this.bookmarks.isAtBookmark) this.#wholeMonoMs = time.monoMs;
-    this.policy.heardEpoch(said.policyEpoch, { upstream, monoMs: time.monoMs });
     this.#fit(time, out);
-    if (said.place === undefined) return;
+    // Only the beginning and the end of a snapshot and bookmarks say how the upstream is.
+    if (said.ageMs === undefined) return;
+    this.upstreams.heardVia(upstream, said.via, time.monoMs);
+    this.upstreams.heardStale(upstream, said.isStale, time.monoMs);
+    this.#isUpstreamStale = said.isStale;
+    if (said.snapshot === SNAPSHOT.BEGIN) return;
     if (time.monoMs >= this.#fullUntilMonoMs) this.#fault = undefined;
     if (this.#policyStream.hasSpoken) this.upstreams.goesWell(upstream);
-    this.upstreams.heardVia(upstream, said.via, time.monoMs);
-    if (said.ageMs !== undefined) {
-      this.#isUpstreamStale = said.isStale;
-      this.upstreams.heardStale(upstream, said.isStale, time.monoMs);
-    }
-    if (said.ageMs !== undefined && this.bookmarks.isAtBookmark) this.#freshness.stated(said.ageMs, time);
+    // A resolver's bookmark may be no place to go on from. Nothing is missing up to it all the same.
+    if (!this.#watches.isInStep(stream)) return;
+    this.#wholeMonoMs = time.monoMs;
+    this.#freshness.stated(said.ageMs + delayMs, time);
   }
 
   #watchEnded({ stream, retryMs, refusal }: Extract<ResolverInput, { kind: "watch ended" }>, time: Time, out: Out): void {
@@ -484,52 +469,22 @@ export class ResolverMachine {
   }
 
   #fetchedPage(call: CallNumber, bytes: Uint8Array, time: Time, out: Out): void {
-    const fetch = this.#fetches.get(call);
-    if (fetch === undefined) return;
-    const { name, upstream, entries } = fetch;
-    const isTaken = this.#believed(
-      upstream,
-      () => {
-        const page = readFetchedPage(bytes);
-        this.policy.heardEpoch(page.policyEpoch, { upstream, monoMs: time.monoMs });
-        this.upstreams.heardVia(upstream, page.via, time.monoMs);
-        entries.push(...page.entries);
-        fetch.pageCount += 1;
-        fetch.sizeBytes += bytes.length;
-        this.#arrivedBytes += bytes.length;
-        if (this.#arrivedBytes > this.#options.maxBytes) {
-          this.#fetchFailed(call, answersTooLarge(fetch.sizeBytes, NOT_READY_RETRY_MS));
-          return true;
-        }
-        if (page.nextPageToken !== "" && fetch.pageCount < MAX_PAGES) {
-          out.push({ kind: "fetch", call, upstream, name, pageToken: page.nextPageToken });
-          return true;
-        }
-        this.#fetched.arrived(name, entries, page, time);
-        this.#forget(call, fetch);
-        return true;
-      },
-      time,
-      out,
-    );
-    if (isTaken !== true) this.#fetchFailed(call, new WaymarkError("not_ready", "an upstream sent an answer that cannot be read"));
+    const upstream = this.#calls.upstreamOf(call);
+    if (upstream === undefined) return;
+    const read = (): true => {
+      const page = readFetchedPage(bytes);
+      this.policy.heardEpoch(page.policyEpoch, { upstream, monoMs: time.monoMs });
+      this.upstreams.heardVia(upstream, page.via, time.monoMs);
+      this.#calls.take(call, page, bytes.length, time, out);
+      return true;
+    };
+    if (this.#believed(upstream, read, time, out)) return;
+    this.#calls.failed(call, new WaymarkError("not_ready", "an upstream sent an answer that cannot be read"));
   }
 
   /** When the upstream is left if it says nothing until then. What another one said before makes no answer fresh, and gives this one no less time. */
   get #deadMonoMs(): number {
     return this.#watches.isOpen ? this.#heardMonoMs + DEAD_MS : NEVER;
-  }
-
-  #fetchFailed(call: CallNumber, error: WaymarkError): void {
-    const fetch = this.#fetches.get(call);
-    if (fetch === undefined) return;
-    this.#forget(call, fetch);
-    this.#fetched.failed(fetch.name, error);
-  }
-
-  #forget(call: CallNumber, { sizeBytes }: Fetch): void {
-    this.#fetches.delete(call);
-    this.#arrivedBytes -= sizeBytes;
   }
 
   /** What an upstream said, unless no server of ours can have said it: then that upstream is left. */

@@ -3,11 +3,10 @@
  * each of its entries goes first, whether it is followed or was fetched (semantics.md, Resolver 22).
  */
 import type { Replica } from "../catalog/replica/replica.ts";
-import { WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
 import type { Bookmarks } from "./bookmarks.ts";
 import type { BoundedCache, Weight } from "./bounded-cache.ts";
-import { type Fetched, type FetchedName, RECORD_BYTES } from "./fetched.ts";
+import { type Fetched, type FetchedName, RECORD_BYTES } from "./fetching/fetched.ts";
 import type { Followed, FollowedWatch } from "./followed.ts";
 import type { Following } from "./following.ts";
 import type { HeldEntries } from "./held-entries.ts";
@@ -148,10 +147,4 @@ export class Room {
 /** Why a resolver is not ready that is full with what is configured. */
 export function fullFault({ maxEntries, maxBytes }: { readonly maxEntries: number; readonly maxBytes: number }): string {
   return `what is below resolver.namespaces does not fit: raise resolver.max_entries (${maxEntries}) or resolver.max_bytes (${maxBytes}), or follow less`;
-}
-
-/** The refusal of whoever waits for a name whose answer has more bytes than there may be. */
-export function answersTooLarge(sizeBytes: number, retryMs: number): WaymarkError {
-  const message = `the answers that are arriving have more bytes than this resolver may hold (resolver.max_bytes), ${sizeBytes} of them for this name`;
-  return new WaymarkError("not_ready", message, { retryMs });
 }

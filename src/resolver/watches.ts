@@ -88,6 +88,15 @@ export class Watches {
     return this.#main !== undefined;
   }
 
+  /**
+   * Whether all that is held is as the upstream's, where it has just said on this stream that nothing is missing: this is the one watch that is open, its snapshot is whole,
+   * and the upstream has told again what the one before told.
+   */
+  isInStep(stream: StreamNumber): boolean {
+    const watch = this.#extra === undefined && this.#main?.stream === stream ? this.#main.watch : undefined;
+    return watch !== undefined && watch.isComplete && watch.staged === undefined && !watch.isFrozen && !watch.doubts.isDoubtful;
+  }
+
   /** Whether everything that is wanted is held. */
   get isWhole(): boolean {
     return this.#wanted.list.every((prefix) => this.isComplete(prefix));

@@ -45,8 +45,8 @@ class WatchedCalls extends UpstreamCalls {
   override openWatch(upstream: string, place: Parameters<UpstreamCalls["openWatch"]>[1], events: StreamEvents): OpenStream {
     const watched: Watched = { upstream, hasCursor: place.cursor !== "", snapshotCount: 0 };
     this.watches.push(watched);
-    const said = (bytes: Uint8Array) => {
-      events.said(bytes);
+    const said = (bytes: Uint8Array, delayMs: number) => {
+      events.said(bytes, delayMs);
       if (isBegin(bytes)) watched.snapshotCount += 1;
     };
     return super.openWatch(upstream, place, { ...events, said });

@@ -85,6 +85,8 @@ export class ResolverWorld {
   readonly garbled: string[] = [];
   readonly refused: string[] = [];
   readonly #watches = new Map<number, Watch>();
+  /** Whether it reads what servers said while it stood still. */
+  delayMs = 0;
   readonly #policies = new Map<number, Server>();
   readonly #later: ResolverInput[] = [];
   #monoMs = 0;
@@ -261,7 +263,7 @@ export class ResolverWorld {
       const resolved = { policyEpoch, via: facts.via };
       const options = { isNamesOnly: false, sentWallMs: 0, servedBy: node.nodeId, age: replicaAge(server.ageMs), resolved };
       const bytes = new DiscoveryBytes(node.replica.slab, NO_LOADS).watch(message, options);
-      this.#do({ kind: "watch said", stream, bytes: server.garble(bytes) });
+      this.#do({ kind: "watch said", stream, bytes: server.garble(bytes), delayMs: this.delayMs });
     }
   }
 

@@ -10,7 +10,7 @@ import { Slab } from "../../src/catalog/record/slab.ts";
 import { TraitsPool } from "../../src/catalog/record/traits.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { BoundedCache } from "../../src/resolver/bounded-cache.ts";
-import { Fetched, type FetchedName } from "../../src/resolver/fetched.ts";
+import { Fetched, type FetchedName } from "../../src/resolver/fetching/fetched.ts";
 import { DiscoveryBytes } from "../../src/services/discovery/response-bytes.ts";
 import { timeOf } from "../fakes/history.ts";
 import { FabricComponent } from "../fakes/mesh.ts";

@@ -1,5 +1,5 @@
 /** A resolver between its servers: what it answers, and from where, whatever these do. */
-import { create, toBinary } from "@bufbuild/protobuf";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { CatalogQueryResponseSchema, CatalogWatchResponseSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
@@ -21,6 +21,8 @@ const OTHER: InstanceName = { kind: KIND.SERVICE, namespace: "other", name: "db"
 const OTHER1 = KEYS[12]!;
 const SECOND = 1000;
 const MINUTE = 60 * SECOND;
+/** After it what was ordered arrives. */
+const STEP = 100;
 
 /** A prefix is wanted no more, and does not stay for some seconds: an evict lets go whatever stays. */
 function letGo(world: ResolverWorld, prefix: string): void {
@@ -285,6 +287,41 @@ test("no fail-over makes an age smaller before the next server has told where it
   world.server("b").isSilent = true;
   world.run(SECOND);
   expect(age()).toBe(before + SECOND);
+});
+
+function ageOf(world: ResolverWorld, name: InstanceName): number {
+  return world.machine.ask(name, () => {}, world.now, [])?.ageMs ?? Number.NaN;
+}
+
+test("a bookmark that is no place to go on from, as another resolver's may be, says how old the data is and whether it is stale", () => {
+  const world = started();
+  const server = world.server("a");
+  server.garble = (bytes) => toBinary(CatalogWatchResponseSchema, { ...fromBinary(CatalogWatchResponseSchema, bytes), portableCursor: "" });
+  server.ageMs = 5000;
+  world.run(20 * SECOND);
+  expect([world.ask(DB), Math.floor(ageOf(world, DB) / SECOND)]).toEqual(["followed 2", 5]);
+  server.ageMs = 2 * MINUTE;
+  world.run(2 * SECOND);
+  expect(world.ask(DB)).toBe("followed stale 2");
+});
+
+test("what an upstream says of the age of its data counts from the time at which it may have said so, and not from when it was read", () => {
+  const world = started();
+  world.run(2 * SECOND);
+  const before = ageOf(world, DB);
+  world.delayMs = 2500;
+  world.run(2 * SECOND);
+  expect(ageOf(world, DB)).toBe(before + 2500);
+  world.delayMs = 0;
+  world.run(2 * SECOND);
+  expect(ageOf(world, DB)).toBe(before);
+});
+
+test("the age of what was fetched counts from the time at which the server was asked", () => {
+  const world = started();
+  world.server("a").ageMs = 20;
+  expect([world.ask(OTHER), world.run(STEP)]).toEqual(["told", undefined]);
+  expect(ageOf(world, OTHER)).toBeGreaterThanOrEqual(STEP);
 });
 
 test("too many entries that expire at once are served on for five minutes, as stale, unless they come back", () => {

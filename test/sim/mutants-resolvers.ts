@@ -73,7 +73,7 @@ export const RESOLVER_MUTANTS = [
     rule: "Resolver 12: an answer that nothing exists is never served beyond its time",
     edits: [
       {
-        file: "src/resolver/fetches.ts",
+        file: "src/resolver/fetching/fetches.ts",
         find: "return !isNegative && heldMs < ttlMs * (1 + STALE_TTLS)",
         replace: "return isNegative || heldMs < ttlMs * (1 + STALE_TTLS)",
       },
@@ -86,7 +86,7 @@ export const RESOLVER_MUTANTS = [
     rule: "Resolver 12: what a watch told changes what was fetched, and ends a negative answer at once",
     edits: [
       {
-        file: "src/resolver/fetched.ts",
+        file: "src/resolver/fetching/fetched.ts",
         find: "    if (known !== undefined && !this.#has(known, key, entry)) known.isOutdated = true;",
         replace: "    void entry;",
       },
@@ -154,10 +154,30 @@ export const RESOLVER_MUTANTS = [
     edits: [
       {
         file: "src/resolver/machine.ts",
-        find: "if (said.ageMs !== undefined && this.bookmarks.isAtBookmark) this.#freshness",
-        replace: "if (said.ageMs !== undefined) this.#freshness",
+        find: "    if (said.snapshot === SNAPSHOT.BEGIN) return;\n",
+        replace: "",
       },
-      { file: "src/resolver/machine.ts", find: "    if (said.place === undefined) return;\n", replace: "" },
+      { file: "src/resolver/machine.ts", find: "    if (!this.#watches.isInStep(stream)) return;\n", replace: "" },
+    ],
+    withinSeeds: 100,
+    isOfResolvers: true,
+  },
+  {
+    name: "what an upstream says counts from when it is read",
+    rule: "Resolver 9: a statement counts from when it may have been made at the earliest, whatever delayed it",
+    edits: [{ file: "src/resolver/machine.ts", find: "stated(said.ageMs + delayMs, time)", replace: "stated(said.ageMs, time)" }],
+    withinSeeds: 100,
+    isOfResolvers: true,
+  },
+  {
+    name: "a version that did not come into force is known",
+    rule: "Resolver 15: while it lacks a version under which something that it heard was made it is not ready",
+    edits: [
+      {
+        file: "src/resolver/followed-policy.ts",
+        find: "    this.#arrived.push({ version: read.version, sizeBytes });\n",
+        replace: "    this.#arrived.push({ version: read.version, sizeBytes });\n    this.#see(epochOf(place));\n",
+      },
     ],
     withinSeeds: 100,
     isOfResolvers: true,

@@ -47,6 +47,8 @@ export interface ConnectionOptions {
   readonly sendsGzip?: boolean | undefined;
   /** The connection takes no more calls: the server sent it away, or it is lost. Called once. */
   readonly onLeaving?: (() => void) | undefined;
+  /** While calls are open the server is pinged a few times a second, for `delayMs`. */
+  readonly measuresDelay?: boolean | undefined;
 }
 
 const CHECK_MS = 250;
@@ -65,6 +67,8 @@ export class ClientConnection {
   #isReady = false;
   #whyLost = "the connection was lost";
   #lastStreamId = Number.POSITIVE_INFINITY;
+  /** The server has answered a ping that was sent then; at first, nothing can have been sent before the connection was there. */
+  #answeredMs = performance.now();
 
   /** Speaks HTTP/2 on a socket that is connected, after its TLS handshake where there is one. The connection owns the socket from now on. */
   constructor(socket: Socket, options: ConnectionOptions) {
@@ -105,6 +109,14 @@ export class ClientConnection {
   /** Whether new calls may be started. */
   get isOpen(): boolean {
     return !this.#isLeaving && !this.#session.closed && !this.#session.destroyed;
+  }
+
+  /**
+   * What is read now was sent at most so many ms ago: since a connection keeps the order of what the server sends, it was sent after the last ping
+   * whose answer has come, however slow the way is, and however long this process stood still. Grows without end unless `measuresDelay` was asked for.
+   */
+  get delayMs(): number {
+    return performance.now() - this.#answeredMs;
   }
 
   /** Whether the server has greeted us in HTTP/2: until then it may be a server of something else. */
@@ -196,8 +208,17 @@ export class ClientConnection {
     this.#options.onLeaving?.();
   }
 
+  #measure(): void {
+    const sentMs = performance.now();
+    // Beyond ten that are not answered Node sends no more, and says so here.
+    this.#session.ping((error) => {
+      if (error === null) this.#answeredMs = sentMs;
+    });
+  }
+
   #check(): void {
     if (this.#callCount === 0 || this.#session.destroyed) return;
+    if (this.#options.measuresDelay === true) this.#measure();
     const times = { nowMs: patientNowMs(), dueMs: patientDueMs(), bytesRead: this.#socket.bytesRead };
     switch (this.#keepalive.check(times)) {
       case "ping":

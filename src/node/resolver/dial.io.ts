@@ -12,7 +12,7 @@ export interface DialOptions {
   readonly address: string;
   readonly credentials: Pick<UpstreamCredentials, "tls" | "token">;
   readonly timeoutMs: number;
-  readonly connection: Pick<ConnectionOptions, "limits" | "bounds" | "onLeaving">;
+  readonly connection: Pick<ConnectionOptions, "limits" | "bounds" | "onLeaving" | "measuresDelay">;
 }
 
 /** A page has at most 1 MiB and an entry, a message of a watch 16 KiB or an entry, and a part of a policy 128 KiB. */

@@ -209,10 +209,10 @@ export class ResolverDriver {
   ): StreamEvents {
     const { stream, upstream, said, ended } = of;
     return {
-      said: (bytes) => {
+      said: (bytes, delayMs) => {
         // HOT: once a message. Nearly always there is none.
         if (this.#faults.size > 0) this.#faults.clear();
-        this.input({ kind: said, stream, bytes });
+        this.input({ kind: said, stream, bytes, delayMs });
       },
       ended: ({ message, details }, refusal) => {
         streams.delete(stream);

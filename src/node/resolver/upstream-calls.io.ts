@@ -69,7 +69,7 @@ export class UpstreamCalls {
     this.#credentials = new UpstreamCredentials(options.readAccess);
     const open = (address: string, timeoutMs: number, onLeaving: () => void) => this.#dial(address, timeoutMs, onLeaving);
     const { upstreamCount } = options;
-    this.#streams = new UpstreamStreams(open);
+    this.#streams = new UpstreamStreams((address, timeoutMs, onLeaving) => this.#dial(address, timeoutMs, onLeaving, true));
     this.#probes = new ConnectionPool({ maxConnections: upstreamCount, maxCalls: 2 * upstreamCount, idleMs: IDLE_MS }, open);
     // One more is for a node that an upstream names, where this resolver registers itself.
     this.#calls = new ConnectionPool({ maxConnections: upstreamCount + 1, maxCalls: MAX_FETCHES + MAX_PASSED, idleMs: IDLE_MS }, open);
@@ -161,8 +161,8 @@ export class UpstreamCalls {
     return token === undefined ? undefined : new Metadata().add("authorization", `Bearer ${token}`);
   }
 
-  #dial(address: string, timeoutMs: number, onLeaving: () => void) {
-    const connection = { limits: CONNECTION_LIMITS, bounds: this.#bounds, onLeaving };
+  #dial(address: string, timeoutMs: number, onLeaving: () => void, measuresDelay = false) {
+    const connection = { limits: CONNECTION_LIMITS, bounds: this.#bounds, onLeaving, measuresDelay };
     return dialUpstream({ address, credentials: this.#credentials, timeoutMs, connection });
   }
 

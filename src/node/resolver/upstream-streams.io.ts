@@ -12,8 +12,8 @@ import type { WatchRefusal } from "../../resolver/refusals.ts";
 import { refusalOf, watchRefusalOf } from "./upstream-codec.ts";
 
 export interface StreamEvents {
-  /** A message, in the turn in which it came: the next one comes when this returns, and not more is read than was taken. */
-  said(bytes: Uint8Array): void;
+  /** A message, in the turn in which it came: the next one comes when this returns, and not more is read than was taken. It was sent at most `delayMs` ago. */
+  said(bytes: Uint8Array, delayMs: number): void;
   /** The stream ended or failed, or was never open. Called once, last, in a later turn than the opening. `refusal`: the server will not tell of what was asked for. */
   ended(error: WaymarkError, refusal?: WatchRefusal): void;
 }
@@ -128,7 +128,10 @@ class Stream implements OpenStream {
   begin(connection: ClientConnection): void {
     if (this.#isOver) return;
     const { path, message, metadata } = this.#request;
-    const listener = { message: (bytes: Uint8Array) => this.#said(bytes), closed: (result: CallResult) => this.#closed(result) };
+    const listener = {
+      message: (bytes: Uint8Array) => this.#said(bytes, connection.delayMs),
+      closed: (result: CallResult) => this.#closed(result),
+    };
     this.#call = connection.start({ path, isSingleResponse: false, metadata }, listener);
     this.#call.halfClose(message);
   }
@@ -146,9 +149,9 @@ class Stream implements OpenStream {
     this.#call?.cancel();
   }
 
-  #said(bytes: Uint8Array): void {
+  #said(bytes: Uint8Array, delayMs: number): void {
     this.#timer.clear();
-    if (!this.#isOver) this.#events.said(bytes);
+    if (!this.#isOver) this.#events.said(bytes, delayMs);
   }
 
   #closed({ status, isFromServer }: CallResult): void {

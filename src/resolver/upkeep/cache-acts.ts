@@ -4,7 +4,7 @@ import type { Lookup } from "../../catalog/query/lookup.ts";
 import { Prefixes } from "../../catalog/query/prefixes.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
-import type { Fetched } from "../fetched.ts";
+import type { Fetched } from "../fetching/fetched.ts";
 import type { Following } from "../following.ts";
 import type { Watches, WatchOrders } from "../watches.ts";
 

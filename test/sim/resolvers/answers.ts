@@ -86,7 +86,7 @@ export class AnswerChecks {
       () => `${what()} as ${ageMs} ms old, and ${process.place === undefined ? "never" : `${sinceMs} ms ago it`} was at a bookmark`,
     );
     checks.holds(
-      process.isFromDisk === (source === "disk"),
+      process.isFromDisk === undefined || process.isFromDisk === (source === "disk"),
       "disk",
       () => `${what()}, and ${process.isFromDisk ? "no" : "an"} upstream told it more`,
     );
@@ -97,10 +97,9 @@ export class AnswerChecks {
   /** One key of the name: an answer shows nothing that is older than it says. */
   #entry(process: ResolverProcess, key: KeyText, record: CatalogRecord | undefined, told: Told, what: () => string): void {
     const { history, checks } = this.#parts;
-    const { kind: of, namespace, name: its } = keyParts(key);
-    const name = { kind: of, namespace, name: its };
+    const { namespace } = keyParts(key);
     const deeds = history.deeds(key);
-    const bound = this.#boundMs(process, name, told);
+    const bound = this.#boundMs(told);
     const known = deeds.findLast(({ settledMs = Number.POSITIVE_INFINITY }) => settledMs <= bound);
     if (known === undefined) return;
     const later = deeds.filter(({ number }) => number > known.number);
@@ -144,13 +143,9 @@ export class AnswerChecks {
     checks.holds(heldMs <= guardHoldMs + TICK_MS, "guard", () => `${what()} with ${key}, which is gone, for ${heldMs} ms`);
   }
 
-  /** An answer has everything that every node knew by then. The time that it was on the way is in no age. */
-  #boundMs(process: ResolverProcess, name: InstanceName, { source, ageMs }: Told): number {
-    const { heardMs, knownMs } = (source === "fetched" ? process.fetched.get(nameText(name)) : process.place) ?? {
-      heardMs: 0,
-      knownMs: 0,
-    };
-    return this.#parts.world.nowMs - ageMs - (heardMs - knownMs) - ROUNDING_MS;
+  /** An answer has everything that every node knew by then. */
+  #boundMs({ ageMs }: Told): number {
+    return this.#parts.world.nowMs - ageMs - ROUNDING_MS;
   }
 
   /** A negative answer ends with its put: it is not given after that was told, nor beyond its time, unless the resolver is cut off. */

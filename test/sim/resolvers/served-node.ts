@@ -47,7 +47,6 @@ export function servingNode(node: SimNode, history: History): Serving {
       return shown;
     },
     ageOf: () => undefined,
-    knownMs: () => node.parts.world.nowMs,
     watched: () => () => {},
     isWhole: () => machine.isWhole,
   };

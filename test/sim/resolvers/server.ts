@@ -21,8 +21,8 @@ import type { Host, Source } from "./wires.ts";
 /** A message of a server, and what the world knows of it. */
 export interface Sent {
   readonly bytes: Uint8Array;
-  /** From this time on its server knew what it says: it was sent then, or came from another server that sent it then. */
-  readonly knownMs: number;
+  /** When it was sent, in true time. */
+  readonly sentMs: number;
   /** Names the policy under which it was made; empty where it says none. */
   readonly epoch: string;
   /** What its server showed, in a message after which a resolver holds that. */
@@ -44,8 +44,6 @@ export interface Serving {
   held?(): Shown;
   /** How good its answer about a namespace is; undefined at a node. Throws where it does not know the namespace. */
   ageOf(namespace: string): AnswerAge | undefined;
-  /** As `Sent.knownMs`, of what it follows. */
-  knownMs(): number;
   /** Somebody watches below these prefixes. Returns what is to be called when the watch ends. */
   watched(prefixes: readonly string[]): () => void;
   /** Whether a watch below these prefixes may be told that it has everything. */
@@ -149,9 +147,9 @@ export class Server {
     return { ...this.#sent(serving, bytes), epoch: readFetchedPage(bytes).policyEpoch, shown: undefined, held: undefined };
   }
 
-  #sent(serving: Serving, bytes: Uint8Array): Pick<Sent, "bytes" | "knownMs"> {
+  #sent(serving: Serving, bytes: Uint8Array): Pick<Sent, "bytes" | "sentMs"> {
     this.#parts.history.notePolicy(serving.policies.policy);
-    return { bytes: Uint8Array.from(bytes), knownMs: serving.knownMs() };
+    return { bytes: Uint8Array.from(bytes), sentMs: this.#parts.world.nowMs };
   }
 
   #source(

@@ -53,10 +53,9 @@ export interface Seen {
   restored(process: ResolverProcess, found: FoundCopy<Known>, restored: RestoredCopy): void;
 }
 
-/** When a message came, and when its server knew what it says, in true time. */
+/** When a message came, in true time. */
 export interface Heard {
   readonly heardMs: number;
-  readonly knownMs: number;
 }
 
 /** What the world knows of a process, and a later one that begins with its copy knows as well. */
@@ -185,8 +184,8 @@ export class ResolverProcess {
   unregistered = new Set<KeyText>();
   /** The number of the last policy by which it judged. */
   judgedNumber = 0;
-  /** Whether what it holds comes from a copy on disk, and no upstream has sent a bookmark. */
-  isFromDisk = false;
+  /** Whether what it holds comes from a copy on disk, and no upstream has sent a bookmark. Undefined: one has, and what was told before may be in doubt. */
+  isFromDisk: boolean | undefined = false;
   /** When it last was at a bookmark of its upstream and held something else, and whether it did at the last one. */
   differedMs = Number.NEGATIVE_INFINITY;
   differs = false;
@@ -195,7 +194,6 @@ export class ResolverProcess {
   readonly fetched = new Map<string, Heard>();
   fetchCount = 0;
   readonly #lines = new Map<string, Line>();
-  readonly #calls = new Map<number, number>();
   readonly #writer: CopyWriter<Known>;
   readonly #lossRng: Rng;
   #repairCount = 0;
@@ -428,10 +426,11 @@ export class ResolverProcess {
     this.#lines.set(line, wires.stream(this.host, to.host, open, heard));
   }
 
-  #heardDigest(stream: number, { bytes }: Sent): void {
-    const { trace, seen } = this.host.parts;
+  #heardDigest(stream: number, { bytes, sentMs, epoch }: Sent): void {
+    const { trace, seen, world } = this.host.parts;
+    this.#noteEpoch(epoch);
     trace.say(() => `${this.host.name} hears a digest on ${stream}`);
-    this.input({ kind: "watch said", stream, bytes });
+    this.input({ kind: "watch said", stream, bytes, delayMs: world.nowMs - sentMs });
     const { digest } = this.rooms.machine.statistics(this.time()).resyncs;
     if (digest === this.#repairCount) return;
     this.#repairCount = digest;
@@ -453,7 +452,7 @@ export class ResolverProcess {
     const { world, trace, seen } = this.host.parts;
     this.#noteEpoch(sent.epoch);
     const bytes = this.#received(sent.bytes);
-    const { snapshot, place, deltas, via } = readWatchMessage(bytes);
+    const { snapshot, place, deltas, via, ageMs } = readWatchMessage(bytes);
     trace.say(
       () => `${this.host.name} hears on ${stream}: snapshot ${snapshot}, ${deltas.length} deltas${place === undefined ? "" : ", a place"}`,
     );
@@ -461,9 +460,10 @@ export class ResolverProcess {
     const isWhole = [...this.#lines.keys()].filter((line) => line.startsWith("watch")).length === 1;
     this.lastHeardMs = world.nowMs;
     this.shown = undefined;
-    if (place !== undefined && isWhole) this.place = { heardMs: world.nowMs, knownMs: sent.knownMs };
-    if (place !== undefined) this.isFromDisk = false;
-    this.input({ kind: "watch said", stream, bytes });
+    const isStatement = ageMs !== undefined && snapshot !== SNAPSHOT.BEGIN;
+    if (isStatement && isWhole) this.place = { heardMs: world.nowMs };
+    if (isStatement && this.isFromDisk === true) this.isFromDisk = undefined;
+    this.input({ kind: "watch said", stream, bytes, delayMs: world.nowMs - sent.sentMs });
     if (this.isStopped) return;
     if (via.includes(this.host.name) && this.rooms.machine.upstreams.current === upstream) seen.looped(this, upstream);
     for (const { change } of deltas)
@@ -472,6 +472,7 @@ export class ResolverProcess {
     for (const key of this.unregistered) if (this.rooms.replica.view(key) !== undefined) this.unregistered.delete(key);
     if (snapshot === SNAPSHOT.END) this.told.push(prefixes);
     if (place !== undefined && this.rooms.machine.bookmarks.isAtBookmark) {
+      this.isFromDisk = false;
       this.shown = sent.shown;
       this.differs = sent.held !== undefined && below(this.held(), prefixes).join() !== below(sent.held, prefixes).join();
       if (this.differs) this.differedMs = world.nowMs;
@@ -510,17 +511,12 @@ export class ResolverProcess {
       () => to.fetch(name, pageToken, [this.host.name]),
       (answer) => {
         if (answer === undefined || answer instanceof WaymarkError) {
-          this.#calls.delete(call);
           return this.input({ kind: "fetch failed", call, error: answer ?? new WaymarkError("not_ready", "no answer") });
         }
-        const { bytes, epoch, knownMs } = answer.is;
+        const { bytes, epoch } = answer.is;
         this.#noteEpoch(epoch);
-        // Of several pages the first is the oldest.
-        const sinceMs = Math.min(knownMs, this.#calls.get(call) ?? knownMs);
-        this.#calls.set(call, sinceMs);
         // Until the last page is here, the answer before is given.
-        if (readFetchedPage(bytes).nextPageToken === "")
-          this.fetched.set(nameText(name), { heardMs: this.host.parts.world.nowMs, knownMs: sinceMs });
+        if (readFetchedPage(bytes).nextPageToken === "") this.fetched.set(nameText(name), { heardMs: this.host.parts.world.nowMs });
         this.input({ kind: "fetched", call, bytes });
       },
     );
@@ -536,7 +532,7 @@ export class ResolverProcess {
   serving(): Serving {
     const { rooms, host } = this;
     const { machine } = rooms;
-    const { history, world } = host.parts;
+    const { history } = host.parts;
     const isStopped = () => this.isStopped;
     const identity = { version: "0.0.0", nodeId: host.name, clusterId: "c1", region: "r1", zone: "z1", roles: [], listeners: {} };
     return {
@@ -579,7 +575,6 @@ export class ResolverProcess {
         if (!machine.policy.isReady || !machine.isComplete(namespace)) throw new WaymarkError("not_ready", "it does not follow it");
         return this.#ageOf(this.time(), namespace);
       },
-      knownMs: () => this.place?.knownMs ?? world.nowMs,
       watched: (prefixes) => {
         for (const prefix of prefixes) machine.following.watch(prefix);
         this.#later(0, () => this.input({ kind: "tick" }));

@@ -53,7 +53,7 @@ export class UpkeepChecks {
   atRest({ host, rooms, isFromDisk, differs }: ResolverProcess): void {
     const { checks } = this.#parts;
     const isFollowing = rooms.machine.following.prefixes.list.length > 0;
-    checks.holds(!isFromDisk || !isFollowing, "rest", () => `${host.name} has nothing but its copy at rest`);
+    checks.holds(isFromDisk !== true || !isFollowing, "rest", () => `${host.name} has nothing but its copy at rest`);
     checks.holds(rooms.reads.isSettled, "rest", () => `${host.name} does not show everybody what its policy shows at rest`);
     checks.holds(
       !differs || !isFollowing,

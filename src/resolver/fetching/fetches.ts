@@ -2,9 +2,9 @@
  * The answers that a resolver fetched by name: how long each is good, and which are being fetched (semantics.md, Resolver 12). It knows no entries; what an
  * answer holds is the caller's `T`.
  */
-import { SCOPE, type Scope } from "../catalog/entry/scope.ts";
-import { WaymarkError } from "../lib/errors.ts";
-import { NEVER } from "../lib/machine.ts";
+import { SCOPE, type Scope } from "../../catalog/entry/scope.ts";
+import { WaymarkError } from "../../lib/errors.ts";
+import { NEVER } from "../../lib/machine.ts";
 
 /** How long answers are fresh, in ms, by the narrowest scope in them. */
 export interface Ttls {

@@ -1,22 +1,22 @@
 /**
  * What a resolver fetched by kind, namespace and name, within its bounds: the entries for lookups, and how good each answer is (semantics.md, Resolver 12).
  */
-import type { EntryStamper } from "../catalog/entry/codec.ts";
-import { SCOPE, type Scope } from "../catalog/entry/scope.ts";
-import { readShown } from "../catalog/entry/tail.ts";
-import type { LoadView } from "../catalog/entry/view.ts";
-import type { InstanceName } from "../catalog/query/instances.ts";
-import { Lookup } from "../catalog/query/lookup.ts";
-import type { Prefixes } from "../catalog/query/prefixes.ts";
-import { BODY, type CatalogRecord, type KeyText } from "../catalog/record/record.ts";
-import type { Slab } from "../catalog/record/slab.ts";
-import type { WaymarkError } from "../lib/errors.ts";
-import { NEVER, type Time } from "../lib/machine.ts";
-import { misplaced } from "../lib/protowire.ts";
-import type { BoundedCache } from "./bounded-cache.ts";
-import type { FetchedPage } from "./codec.ts";
+import type { EntryStamper } from "../../catalog/entry/codec.ts";
+import { SCOPE, type Scope } from "../../catalog/entry/scope.ts";
+import { readShown } from "../../catalog/entry/tail.ts";
+import type { LoadView } from "../../catalog/entry/view.ts";
+import type { InstanceName } from "../../catalog/query/instances.ts";
+import { Lookup } from "../../catalog/query/lookup.ts";
+import type { Prefixes } from "../../catalog/query/prefixes.ts";
+import { BODY, type CatalogRecord, type KeyText } from "../../catalog/record/record.ts";
+import type { Slab } from "../../catalog/record/slab.ts";
+import type { WaymarkError } from "../../lib/errors.ts";
+import { NEVER, type Time } from "../../lib/machine.ts";
+import { misplaced } from "../../lib/protowire.ts";
+import type { BoundedCache } from "../bounded-cache.ts";
+import type { FetchedPage } from "../codec.ts";
+import type { FollowedNews, ToldEntry } from "../followed.ts";
 import { type AnswerState, Fetches, type Outcome, type Ttls } from "./fetches.ts";
-import type { FollowedNews, ToldEntry } from "./followed.ts";
 
 /** The answer to one name. */
 export interface FetchedName {
