@@ -1,5 +1,6 @@
 /** What the parts of the client use of it: calls and streams, the servers that they go to, and the connection to one server. */
 import type { DescMessage, DescMethodServerStreaming, DescMethodUnary, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
+import { checkOptions, type OptionRules, SIGNAL, TIMEOUT } from "./option-rules.ts";
 
 /** The connection to one server. Failures are `RequestError`s. */
 export interface Channel {
@@ -24,6 +25,21 @@ export interface CallOptions {
   /** Deadline of the whole call, with its tries at other servers; the client's when absent. A stream has no deadline. */
   readonly timeoutMs?: number;
   readonly signal?: AbortSignal;
+}
+
+export type StreamOptions = Omit<CallOptions, "timeoutMs">;
+
+const CALL_RULES: OptionRules<CallOptions> = { timeoutMs: TIMEOUT, signal: SIGNAL };
+const STREAM_RULES: OptionRules<StreamOptions> = { signal: SIGNAL };
+
+/** Throws a TypeError or RangeError that names the option which is wrong. */
+export function checkCallOptions(call: string, options: CallOptions): void {
+  checkOptions(call, options, CALL_RULES);
+}
+
+/** As `checkCallOptions`, for a stream. */
+export function checkStreamOptions(call: string, options: StreamOptions): void {
+  checkOptions(call, options, STREAM_RULES);
 }
 
 /** The calls of a client. Failures are `RequestError`s. */
@@ -53,7 +69,7 @@ export interface Calls {
   stream<I extends DescMessage, O extends DescMessage>(
     method: DescMethodServerStreaming<I, O>,
     request: MessageInitShape<I>,
-    options?: { readonly signal?: AbortSignal },
+    options?: StreamOptions,
   ): AsyncIterable<MessageShape<O>>;
   /** Turns to the next server, unless another call already left `server`. */
   failOver(server: string): void;

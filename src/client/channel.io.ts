@@ -9,7 +9,6 @@ import {
   type DescMethodUnary,
   fromBinary,
   type MessageShape,
-  toBinary,
 } from "@bufbuild/protobuf";
 import {
   type ChannelCredentials,
@@ -26,6 +25,7 @@ import { Client } from "./client.ts";
 import { type ConnectOptions, checkedServers, DEFAULT_LOOKUP_TTL_MS, DEFAULT_REFRESH_MS, DEFAULT_TIMEOUT_MS } from "./connect-options.ts";
 import { decodeFailure, transportWords } from "./failure.ts";
 import { pause } from "./pause.io.ts";
+import { requestBytes } from "./request-bytes.ts";
 import type { RequestError } from "./request-error.ts";
 import { ServerFinder } from "./servers/find-servers.io.ts";
 import { Servers } from "./servers/servers.ts";
@@ -126,13 +126,14 @@ class GrpcChannel implements Channel {
     request: MessageShape<I>,
     { timeoutMs, signal }: { readonly timeoutMs: number; readonly signal?: AbortSignal },
   ): Promise<MessageShape<O>> {
+    const bytes = requestBytes(method.input, request, this.server);
     const { promise, resolve, reject } = Promise.withResolvers<MessageShape<O>>();
     const connection = this.#begin();
     const call = connection.client.makeUnaryRequest(
       pathOf(method),
-      (message: MessageShape<I>) => Buffer.from(toBinary(method.input, message)),
-      (bytes) => fromBinary(method.output, bytes),
-      request,
+      asIs,
+      (answer) => fromBinary(method.output, answer),
+      bytes,
       this.#metadata,
       { deadline: Date.now() + timeoutMs },
       (error, response) => {
@@ -153,12 +154,13 @@ class GrpcChannel implements Channel {
     request: MessageShape<I>,
     { signal }: { readonly signal?: AbortSignal },
   ): AsyncIterable<MessageShape<O>> {
+    const bytes = requestBytes(method.input, request, this.server);
     const connection = this.#begin();
     const call = connection.client.makeServerStreamRequest(
       pathOf(method),
-      (message: MessageShape<I>) => Buffer.from(toBinary(method.input, message)),
-      (bytes) => fromBinary(method.output, bytes),
-      request,
+      asIs,
+      (answer) => fromBinary(method.output, answer),
+      bytes,
       this.#metadata,
     );
     const cancel = (): void => call.cancel();
@@ -245,6 +247,10 @@ function roundedUp(ms: number): number {
 function systemRoots(): Buffer | undefined {
   const roots = [...nodeTls.getCACertificates("system"), ...nodeTls.getCACertificates("extra")];
   return roots.length === 0 ? undefined : Buffer.from(roots.join("\n"));
+}
+
+function asIs(bytes: Buffer): Buffer {
+  return bytes;
 }
 
 function pathOf(method: DescMethod): string {

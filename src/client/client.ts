@@ -18,8 +18,8 @@ import { DiscoveryService, RegisterRequestSchema } from "../../gen/waymark/disco
 import { PolicyService } from "../../gen/waymark/policy/v1/policy_pb.js";
 import { backoffMs } from "../lib/backoff.ts";
 import type { Place } from "../reading/levels.ts";
-import type { CallOptions, Channel } from "./calls.ts";
-import type { Choice, ResolveOptions } from "./live/choice.ts";
+import { type CallOptions, type Channel, checkCallOptions, checkStreamOptions, type StreamOptions } from "./calls.ts";
+import { type Choice, checkResolveOptions, type ResolveOptions } from "./live/choice.ts";
 import { OneOffLookups } from "./live/lookups.io.ts";
 import { type LiveMap, type WatchingCalls, type WatchOptions, type WatchRequest, watch } from "./live/watch.io.ts";
 import { Query, type QueryRequest } from "./query.io.ts";
@@ -51,7 +51,7 @@ type UnaryFunction<I extends DescMessage, O extends DescMessage> = (
 
 type StreamFunction<I extends DescMessage, O extends DescMessage> = (
   request: MessageInitShape<I>,
-  options?: Omit<CallOptions, "timeoutMs">,
+  options?: StreamOptions,
 ) => AsyncIterable<MessageShape<O>>;
 
 type MethodFunction<M> =
@@ -108,6 +108,7 @@ export class Client implements WatchingCalls {
     request: MessageInitShape<I>,
     options: CallOptions = {},
   ): Promise<MessageShape<O>> {
+    checkCallOptions(method.localName, options);
     const deadlineMonoMs = this.#options.nowMs() + (options.timeoutMs ?? this.#options.timeoutMs);
     const message = create(method.input, request);
     const isRepeatable = isSafeToRepeat(method, message);
@@ -155,18 +156,20 @@ export class Client implements WatchingCalls {
    * Chooses an entry of a name and one of its ports, without a watch: the answer of a server is kept for `lookupTtlMs`, and for as long as no server answers.
    * Undefined when there is none that may be chosen. Throws a `RequestError`.
    */
-  resolve(namespace: string, name: string, options: ResolveOptions = {}): Promise<Choice | undefined> {
+  async resolve(namespace: string, name: string, options: ResolveOptions = {}): Promise<Choice | undefined> {
+    checkResolveOptions(options);
     this.#lookups ??= new OneOffLookups(this, this.#options.lookupTtlMs);
     return this.#lookups.resolve(namespace, name, options);
   }
 
   /** One try at one server. Throws a `RequestError`. */
-  callAt<I extends DescMessage, O extends DescMessage>(
+  async callAt<I extends DescMessage, O extends DescMessage>(
     server: string,
     method: DescMethodUnary<I, O>,
     request: MessageInitShape<I>,
     options: CallOptions = {},
   ): Promise<MessageShape<O>> {
+    checkCallOptions(method.localName, options);
     const deadlineMonoMs = this.#options.nowMs() + (options.timeoutMs ?? this.#options.timeoutMs);
     return this.#tryAt(server, method, create(method.input, request), { ...options, deadlineMonoMs });
   }
@@ -175,8 +178,9 @@ export class Client implements WatchingCalls {
   async *stream<I extends DescMessage, O extends DescMessage>(
     method: DescMethodServerStreaming<I, O>,
     request: MessageInitShape<I>,
-    options: { readonly signal?: AbortSignal } = {},
+    options: StreamOptions = {},
   ): AsyncIterable<MessageShape<O>> {
+    checkStreamOptions(method.localName, options);
     const server = this.#servers.current(useOf(method));
     for await (const message of this.#channel(server).serverStream(method, create(method.input, request), options)) {
       this.#answered(server);

@@ -1,6 +1,7 @@
 /** The options of `connect`, and their check before anything is opened: a program without types may pass anything. */
 import { GRPC_PORT } from "../lib/addresses.ts";
 import { HOUR_MS, MAX_TIMER_MS } from "../lib/duration.ts";
+import { ANYTHING, checkOptions, FLAG, kindOf, lengthRule, type OptionRules, TEXT, TIMEOUT } from "./option-rules.ts";
 
 export interface TlsFiles {
   /** PEM of the authorities to trust; when absent those of the system, and of NODE_EXTRA_CA_CERTS. */
@@ -31,23 +32,24 @@ export interface ConnectOptions {
 }
 
 const WANTED = 'connect({ servers: ["127.0.0.1:17420"] })';
-const OPTIONS: ReadonlySet<string> = new Set<keyof ConnectOptions>([
-  "servers",
-  "token",
-  "tls",
-  "timeoutMs",
-  "findServers",
-  "refreshMs",
-  "lookupTtlMs",
-  "region",
-  "zone",
-]);
 export const DEFAULT_TIMEOUT_MS = 10_000;
 export const DEFAULT_REFRESH_MS = 30_000;
 export const DEFAULT_LOOKUP_TTL_MS = 5000;
 const LEAST_REFRESH_MS = 1000;
 /** A wait may be one and a half times as long. */
 const MAX_REFRESH_MS = Math.floor(MAX_TIMER_MS / 2);
+
+const RULES: OptionRules<ConnectOptions> = {
+  servers: ANYTHING,
+  token: ANYTHING,
+  tls: ANYTHING,
+  timeoutMs: TIMEOUT,
+  findServers: FLAG,
+  refreshMs: lengthRule(LEAST_REFRESH_MS, MAX_REFRESH_MS),
+  lookupTtlMs: lengthRule(0, HOUR_MS),
+  region: TEXT,
+  zone: TEXT,
+};
 
 export const SERVER_RULE = `not host:port, such as 127.0.0.1:${GRPC_PORT} or [::1]:${GRPC_PORT}`;
 
@@ -67,27 +69,13 @@ export function isToken(text: string): boolean {
 
 /** The servers as `host:port`. Throws a TypeError or RangeError that names the option and what it should be, and never shows the token. */
 export function checkedServers(options: ConnectOptions): readonly string[] {
+  checkOptions("connect", { ...options }, RULES);
   const said: Readonly<Record<string, unknown>> = { ...options };
-  const { servers, token, tls, timeoutMs, refreshMs, lookupTtlMs, findServers } = said;
-  const stranger = Object.keys(said).find((name) => !OPTIONS.has(name));
-  if (stranger !== undefined) throw new TypeError(`connect: ${stranger} is not an option; the options are ${[...OPTIONS].join(", ")}`);
+  const { servers, token, tls } = said;
   if (!Array.isArray(servers)) throw new TypeError(`connect: servers is ${kindOf(servers)}, not a list of host:port: ${WANTED}`);
   if (servers.length === 0) throw new RangeError(`connect: servers is empty: ${WANTED}`);
   // The message of grpc-js would show the token.
   if (token !== undefined && (typeof token !== "string" || !isToken(token))) throw new RangeError(`connect: not a token: ${TOKEN_RULE}`);
-  if (timeoutMs !== undefined && !(typeof timeoutMs === "number" && timeoutMs > 0 && timeoutMs <= MAX_TIMER_MS))
-    throw new RangeError(`connect: timeoutMs is ${kindOf(timeoutMs)}, not a number of milliseconds from 1 to ${MAX_TIMER_MS}`);
-  if (refreshMs !== undefined && !(typeof refreshMs === "number" && refreshMs >= LEAST_REFRESH_MS && refreshMs <= MAX_REFRESH_MS))
-    throw new RangeError(
-      `connect: refreshMs is ${kindOf(refreshMs)}, not a number of milliseconds from ${LEAST_REFRESH_MS} to ${MAX_REFRESH_MS}`,
-    );
-  if (lookupTtlMs !== undefined && !(typeof lookupTtlMs === "number" && lookupTtlMs >= 0 && lookupTtlMs <= HOUR_MS))
-    throw new RangeError(`connect: lookupTtlMs is ${kindOf(lookupTtlMs)}, not a number of milliseconds from 0 to ${HOUR_MS}`);
-  if (findServers !== undefined && typeof findServers !== "boolean")
-    throw new TypeError(`connect: findServers is ${kindOf(findServers)}, not true or false`);
-  for (const name of ["region", "zone"] as const)
-    if (said[name] !== undefined && typeof said[name] !== "string")
-      throw new TypeError(`connect: ${name} is ${kindOf(said[name])}, not a text`);
   checkTls(tls);
   return servers.map((server: unknown, at) => {
     const parsed = typeof server === "string" ? parseServer(server) : undefined;
@@ -105,11 +93,4 @@ function checkTls(tls: unknown): void {
     if (files[name] !== undefined && !(files[name] instanceof Uint8Array))
       throw new TypeError(`connect: tls.${name} is not bytes: read the PEM file without an encoding`);
   if ((files["cert"] === undefined) !== (files["key"] === undefined)) throw new RangeError("connect: tls.cert and tls.key go together");
-}
-
-function kindOf(value: unknown): string {
-  if (value === undefined || typeof value === "number") return String(value);
-  return typeof value === "string"
-    ? JSON.stringify(value.slice(0, 256))
-    : `a value of type ${Array.isArray(value) ? "array" : typeof value}`;
 }

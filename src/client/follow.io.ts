@@ -5,6 +5,7 @@ import { CatalogWatchRequestSchema, DiscoveryService } from "../../gen/waymark/d
 import { later } from "../lib/later.io.ts";
 import { type FollowEvent, Follower } from "../reading/follow.ts";
 import type { Calls } from "./calls.ts";
+import { checkOptions, FLAG, FUNCTION, type OptionRules, SIGNAL, TIMEOUT } from "./option-rules.ts";
 import { pause } from "./pause.io.ts";
 import { RequestError } from "./request-error.ts";
 
@@ -26,6 +27,15 @@ export interface FollowOptions {
   readonly silentMs?: number;
 }
 
+const RULES: OptionRules<FollowOptions> = {
+  signal: SIGNAL,
+  onBreak: FUNCTION,
+  chance: FUNCTION,
+  waitsForServer: FLAG,
+  tellsUnknown: FLAG,
+  silentMs: TIMEOUT,
+};
+
 /** Bookmark intervals of silence after which a stream is given up: a server says something in each. */
 const SILENT_INTERVALS = 5;
 const LEAST_SILENT_MS = 10_000;
@@ -36,13 +46,14 @@ const CATCHING_UP_MS = 90_000;
 
 /**
  * Tells every change of the matching entries, first those that are there now. It resumes by cursor after breaks, at the next server when
- * one is away. Each change is told once. Throws `RequestError` when the watch is refused.
+ * one is away. Each change is told once. Throws `RequestError` when the watch is refused, and a TypeError or RangeError that names an option which is wrong.
  */
 export async function* follow(
   client: Calls,
   request: MessageInitShape<typeof CatalogWatchRequestSchema>,
   options: FollowOptions,
 ): AsyncIterable<FollowEvent> {
+  checkOptions("follow", options, RULES);
   const { signal, onBreak, chance = Math.random, waitsForServer = false, tellsUnknown = false } = options;
   const { silentMs = silentMsOf(request) } = options;
   const follower = new Follower(request.cursor ?? "", { tellsUnknown });
@@ -55,7 +66,7 @@ export async function* follow(
     silence.await(CATCHING_UP_MS);
     let isSynced = false;
     try {
-      for await (const message of client.stream(DiscoveryService.method.catalogWatch, { ...request, cursor }, silence)) {
+      for await (const message of client.stream(DiscoveryService.method.catalogWatch, { ...request, cursor }, { signal: silence.signal })) {
         silence.end();
         hasOpened = true;
         const events: FollowEvent[] = [];

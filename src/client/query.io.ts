@@ -6,7 +6,7 @@ import {
   type CatalogQueryResponse,
   DiscoveryService,
 } from "../../gen/waymark/discovery/v1/discovery_pb.js";
-import type { CallOptions, Calls } from "./calls.ts";
+import { type CallOptions, type Calls, checkCallOptions } from "./calls.ts";
 
 /** `limit` is the number of entries of a page. */
 export type QueryRequest = Omit<MessageInitShape<typeof CatalogQueryRequestSchema>, "pageToken" | "$typeName">;
@@ -22,8 +22,9 @@ export class Query implements AsyncIterable<Entry> {
   readonly #request: QueryRequest;
   readonly #options: CallOptions;
 
-  /** The options are those of each page. */
+  /** The options are those of each page. Throws a TypeError or RangeError that names the one which is wrong. */
   constructor(client: Calls, request: QueryRequest, options: CallOptions = {}) {
+    checkCallOptions("query", options);
     this.#client = client;
     this.#request = request;
     this.#options = options;

@@ -6,16 +6,25 @@ import {
   type Entry,
   EntryKind,
   EntrySchema,
-  type HealthStatus,
+  HealthStatus,
   type LoadReport,
   type LoadReportSchema,
 } from "../../gen/waymark/catalog/v1/entry_pb.js";
-import { DiscoveryService, EntryReportSchema, RegisterRequestSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import {
+  DiscoveryService,
+  type EntryReport,
+  EntryReportSchema,
+  RegisterRequestSchema,
+} from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { DAY_MS } from "../lib/duration.ts";
 import { enumName } from "../lib/enum-words.ts";
 import { later } from "../lib/later.io.ts";
 import type { Time } from "../lib/machine.ts";
 import type { Calls } from "./calls.ts";
+import { ANYTHING, checkOptions, FLAG, FUNCTION, kindOf, lengthRule, type OptionRules, SIGNAL } from "./option-rules.ts";
 import { type CallFailure, Registration, type RegistrationInput, type RegistrationOutput, type RegistrationStep } from "./registration.ts";
+import { reportProblem } from "./report-rules.ts";
+import { sendable, wrongRequest } from "./request-bytes.ts";
 import { RequestError } from "./request-error.ts";
 
 export type RegistrationEvent =
@@ -46,6 +55,16 @@ export interface InstanceReport {
   readonly load?: MessageInitShape<typeof LoadReportSchema>;
 }
 
+const RULES: OptionRules<RegisterOptions> = {
+  ttlMs: lengthRule(1000, DAY_MS),
+  waitsForServer: FLAG,
+  signal: SIGNAL,
+  onEvent: FUNCTION,
+};
+const REPORT_RULES: OptionRules<InstanceReport> = { health: ANYTHING, load: ANYTHING };
+
+type Reports = Map<number, { readonly health?: HealthStatus; readonly load?: LoadReport }>;
+
 /** Most of the ttl that a renewal may wait for its answer. */
 const CALL_SHARE = 0.25;
 const LEAST_CALL_MS = 100;
@@ -53,13 +72,15 @@ const DEFAULT_TTL_MS = 30_000;
 
 /**
  * Registers entries under a lease of their own, and keeps them registered. Resolves when a server has taken them. Throws a `RequestError` when the
- * registration is refused, or when no server took it within the client's `timeoutMs`.
+ * registration is refused, or when no server took it within the client's `timeoutMs`, and a TypeError or RangeError that names an option which is wrong.
  */
 export async function register(
   client: Calls,
   entries: readonly MessageInitShape<typeof EntrySchema>[],
   options: RegisterOptions = {},
 ): Promise<RegistrationHandle> {
+  checkOptions("register", options, RULES);
+  if (!Array.isArray(entries)) throw new TypeError(`register: the entries are ${kindOf(entries)}, not a list`);
   const handle = new RegistrationHandle(client, entries, options);
   await handle.begun;
   return handle;
@@ -70,14 +91,17 @@ export class RegistrationHandle implements AsyncDisposable {
   readonly begun: Promise<void>;
   readonly #client: Calls;
   readonly #options: RegisterOptions;
+  /** As a server has taken them. */
   readonly #entries: readonly Entry[];
   readonly #machine: Registration;
   readonly #id = randomUUID();
   readonly #abort = new AbortController();
   readonly #first = Promise.withResolvers<void>();
   readonly #giveUpMonoMs: number;
-  /** Reports that no server has taken yet, by the index of the entry. */
-  readonly #reports = new Map<number, { health?: HealthStatus; load?: LoadReport }>();
+  /** Reports that no server has been told yet, by the index of the entry. */
+  #reports: Reports = new Map();
+  /** Reports that a server is being told: the entries have them when it has taken them. */
+  #sent: Reports = new Map();
   /** The request of an attempt: its repetitions must be the same. */
   #request: { readonly attempt: number; readonly message: MessageShape<typeof RegisterRequestSchema> } | undefined;
   #cancelTimer: () => void = () => {};
@@ -90,7 +114,7 @@ export class RegistrationHandle implements AsyncDisposable {
   constructor(client: Calls, entries: readonly MessageInitShape<typeof EntrySchema>[], options: RegisterOptions) {
     this.#client = client;
     this.#options = options;
-    this.#entries = entries.map((entry) => withKind(clone(EntrySchema, create(EntrySchema, entry))));
+    this.#entries = entries.map((entry) => withKind(clone(EntrySchema, sendable(EntrySchema, entry, client.writeServer))));
     const time = now();
     this.#machine = new Registration(Math.random, time);
     this.#giveUpMonoMs = options.waitsForServer === true ? Number.POSITIVE_INFINITY : time.monoMs + client.timeoutMs;
@@ -114,23 +138,23 @@ export class RegistrationHandle implements AsyncDisposable {
 
   /**
    * Says how the instance is. A new health goes to the server at once, load with the next renewal, the last value of each. Without `instanceId` it is
-   * about all entries of the handle. A later registration has the same values.
+   * about all entries of the handle. A later registration has the same values. A value that no server would take, such as a share above 1, changes nothing and
+   * is told as `reportRefused`. Throws a TypeError for a name that is neither `health` nor `load`.
    */
-  report({ health, load }: InstanceReport, instanceId?: string): void {
+  report(report: InstanceReport, instanceId?: string): void {
+    checkOptions("report", report, REPORT_RULES);
+    const made = this.#checkedReport(report);
+    if (made === undefined) return;
     let isUrgent = false;
     for (const [index, entry] of this.#entries.entries()) {
       if (instanceId !== undefined && entry.key?.instanceId !== instanceId) continue;
-      const report = this.#reports.get(index) ?? {};
-      this.#reports.set(index, report);
-      if (health !== undefined && health !== entry.health) {
-        isUrgent = true;
-        entry.health = health;
-        report.health = health;
-      }
-      if (load !== undefined) {
-        const { load: made } = create(EntryReportSchema, { load });
-        if (made) [entry.load, report.load] = [made, made];
-      }
+      const last = { health: entry.health, ...this.#sent.get(index), ...this.#reports.get(index) };
+      // UNSPECIFIED leaves the health as it is.
+      const isNew = made.health !== HealthStatus.UNSPECIFIED && made.health !== last.health;
+      isUrgent ||= isNew;
+      const health = isNew ? { health: made.health } : {};
+      const load = made.load === undefined ? {} : { load: made.load };
+      this.#reports.set(index, { ...this.#reports.get(index), ...health, ...load });
     }
     this.#input({ kind: "report", isUrgent });
   }
@@ -143,6 +167,21 @@ export class RegistrationHandle implements AsyncDisposable {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+
+  /** The message of a report. Undefined when no server would take it, which is told. */
+  #checkedReport(report: InstanceReport): EntryReport | undefined {
+    const server = this.#machine.lease?.server ?? this.#client.writeServer;
+    try {
+      const made = sendable(EntryReportSchema, report, server);
+      const problem = reportProblem(made);
+      if (problem !== undefined) throw wrongRequest(`${problem.field}: ${problem.description}`, [problem], server);
+      return made;
+    } catch (error) {
+      if (!(error instanceof RequestError)) throw error;
+      this.#tell({ kind: "reportRefused", error });
+      return undefined;
+    }
   }
 
   readonly #onAbort = (): void => {
@@ -215,16 +254,9 @@ export class RegistrationHandle implements AsyncDisposable {
 
   async #register(attempt: number): Promise<void> {
     const server = this.#client.writeServer;
-    const { ttlMs } = this.#options;
-    if (this.#request?.attempt !== attempt) {
-      this.#reports.clear();
-      const entries = this.#entries.map((entry) => clone(EntrySchema, entry));
-      const idempotencyKey = `${this.#id}/${attempt}`;
-      const ttl = ttlMs === undefined ? {} : { ttl: durationFromMs(ttlMs) };
-      this.#request = { attempt, message: create(RegisterRequestSchema, { entries, idempotencyKey, ...ttl }) };
-    }
     try {
-      const answer = await this.#client.callAt(server, DiscoveryService.method.register, this.#request.message);
+      const answer = await this.#client.callAt(server, DiscoveryService.method.register, this.#requestOf(attempt));
+      this.#taken();
       const answered = answer.ttl === undefined ? undefined : durationMs(answer.ttl);
       this.#input({ kind: "registered", leaseId: answer.leaseId, server, ttlMs: answered });
       if ([...this.#reports.values()].some(({ health }) => health !== undefined)) this.#input({ kind: "report", isUrgent: true });
@@ -235,31 +267,55 @@ export class RegistrationHandle implements AsyncDisposable {
     }
   }
 
+  #requestOf(attempt: number): MessageShape<typeof RegisterRequestSchema> {
+    if (this.#request?.attempt === attempt) return this.#request.message;
+    const { ttlMs } = this.#options;
+    this.#send();
+    const entries = this.#entries.map((entry, index) => Object.assign(clone(EntrySchema, entry), this.#sent.get(index)));
+    const idempotencyKey = `${this.#id}/${attempt}`;
+    const ttl = ttlMs === undefined ? {} : { ttl: durationFromMs(ttlMs) };
+    const message = create(RegisterRequestSchema, { entries, idempotencyKey, ...ttl });
+    this.#request = { attempt, message };
+    return message;
+  }
+
   async #renew({ leaseId, server }: { readonly leaseId: string; readonly server: string }): Promise<void> {
     const timeoutMs = Math.max(LEAST_CALL_MS, Math.min(this.#client.timeoutMs, (this.#options.ttlMs ?? DEFAULT_TTL_MS) * CALL_SHARE));
     const options = { timeoutMs, signal: this.#abort.signal };
-    const taken = new Map(this.#reports);
-    this.#reports.clear();
-    const reports = [...taken].flatMap(([index, report]) => {
-      const key = this.#entries[index]?.key;
-      return key === undefined ? [] : [{ key, ...report }];
-    });
     const { renew } = DiscoveryService.method;
     try {
+      this.#send();
+      const reports = [...this.#sent].flatMap(([index, report]) => {
+        const key = this.#entries[index]?.key;
+        return key === undefined ? [] : [{ key, ...report }];
+      });
       const answer = await this.#client.callAt(server, renew, { leaseIds: [leaseId], reports }, options).catch((error: unknown) => {
         const failure = this.#failureOf(error);
         if (failure.isPassing || reports.length === 0) throw error;
-        taken.clear();
+        this.#sent.clear();
         this.#tell({ kind: "reportRefused", error: this.#lastError ?? new Error(String(error)) });
         return this.#client.callAt(server, renew, { leaseIds: [leaseId] }, options);
       });
+      this.#taken();
       const isExpired = answer.expiredLeaseIds.includes(leaseId);
       this.#input({ kind: "renewed", isExpired, ttlMs: answer.ttl === undefined ? undefined : durationMs(answer.ttl) });
     } catch (error) {
       // What is newer has come meanwhile.
-      for (const [index, report] of taken) this.#reports.set(index, { ...report, ...this.#reports.get(index) });
+      for (const [index, report] of this.#sent) this.#reports.set(index, { ...report, ...this.#reports.get(index) });
+      this.#sent = new Map();
       this.#input({ kind: "failed", failure: this.#failureOf(error) });
     }
+  }
+
+  /** What was reported goes to a server now. */
+  #send(): void {
+    [this.#sent, this.#reports] = [this.#reports, new Map()];
+  }
+
+  /** A server has taken what was sent: later registrations say the same. */
+  #taken(): void {
+    for (const [index, report] of this.#sent) Object.assign(this.#entries[index] ?? {}, report);
+    this.#sent = new Map();
   }
 
   /** At the server that has the lease; if that is away by their keys, which any node of the cluster can remove. */
@@ -283,9 +339,10 @@ export class RegistrationHandle implements AsyncDisposable {
     }
   }
 
+  /** What is no answer of a server is a fault of this program: no repetition mends it. */
   #failureOf(error: unknown): CallFailure {
-    if (!(error instanceof RequestError)) throw error;
-    this.#lastError = error;
+    this.#lastError = error instanceof Error ? error : new Error(String(error));
+    if (!(error instanceof RequestError)) return { isPassing: false, isDenied: false, retryMs: undefined };
     const { code, retryMs } = error.facts;
     return { isPassing: isPassing(error), isDenied: code === "PERMISSION_DENIED" || code === "UNAUTHENTICATED", retryMs };
   }

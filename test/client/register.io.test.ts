@@ -1,6 +1,6 @@
 import { status } from "@grpc/grpc-js";
 import { expect, test } from "vitest";
-import { connect, HealthStatus, type RegistrationEvent } from "../../src/client/index.ts";
+import { connect, type Entry, HealthStatus, type RegistrationEvent } from "../../src/client/index.ts";
 import { FakeDiscovery } from "../fakes/discovery-server.ts";
 import { until } from "../fakes/until.ts";
 
@@ -68,6 +68,59 @@ test("what is reported goes with a renewal, and a report that is refused costs n
   await until("it failed", () => kinds().includes("failed"));
   expect([server.callsOf("renew").length, String(handle.error), handle.lease]).toEqual([3, "RequestError: no", undefined]);
   expect(events.at(-1)).toMatchObject({ kind: "failed" });
+  await handle.close();
+  end();
+});
+
+test.each([
+  { report: { load: { activeClients: 7.5 } }, says: "LoadReport.active_clients: invalid uint32: 7.5" },
+  { report: { load: { activeClients: 2 ** 33 } }, says: "LoadReport.active_clients: invalid uint32: 8589934592" },
+  { report: { load: { utilization: 5 } }, says: "load.utilization: 5 is not from 0 to 1" },
+  { report: { load: { errorRate: Number.NaN } }, says: "load.error_rate: NaN is not from 0 to 1" },
+  { report: { load: { latencyMs: -1 } }, says: "load.latency_ms: -1 is not from 0 to 1000000000" },
+  { report: { health: 1.5 }, says: "EntryReport.health: invalid int32: 1.5" },
+  { report: { health: "x" }, says: "EntryReport.health: invalid int32" },
+  { report: { health: 99 }, says: "health: 99 is no health that an instance may report" },
+  { report: { health: HealthStatus.ORPHANED }, says: "health: 5 is no health that an instance may report" },
+])("the report $report changes nothing, and is told", async ({ report, says }) => {
+  const { server, client, events, onEvent, end } = await setUp();
+  const handle = await client.register([ENTRY], { onEvent });
+  handle.report(report as never);
+  expect(events.at(-1)).toMatchObject({ kind: "reportRefused", error: { facts: { code: "INVALID_ARGUMENT", isSent: false } } });
+  expect(String(events.map((event) => ("error" in event ? event.error.message : "")).at(-1))).toContain(says);
+  handle.report({ health: HealthStatus.DEGRADED });
+  await until("it is renewed", () => server.callsOf("renew").length > 0);
+  expect(server.callsOf("renew")[0]?.request).toMatchObject({ reports: [{ health: HealthStatus.DEGRADED }] });
+  await handle.close();
+  end();
+});
+
+test("a report with an unknown name is refused, and a later registration does not say what a server refused", async () => {
+  const { server, client, kinds, onEvent, end } = await setUp();
+  const refuse = () => server.refusals.set("renew", { code: status.INVALID_ARGUMENT, message: "no", reason: "INVALID_ARGUMENT" });
+  const other = { key: { ...ENTRY.key, instanceId: "2" } };
+  const handle = await client.register([ENTRY, other], {
+    onEvent: (event) => {
+      if (event.kind === "reportRefused") server.refusals.delete("renew");
+      onEvent(event);
+    },
+  });
+  expect(() => handle.report({ helth: 1 } as never)).toThrow("report: helth is not an option; the options are health, load");
+  refuse();
+  handle.report({ health: HealthStatus.CRITICAL, load: { activeClients: 7 } }, "1");
+  await until("the lease is renewed without it", () => kinds().includes("renewed"));
+  server.expired.add("lease-1");
+  handle.report({ health: HealthStatus.DEGRADED, load: { activeClients: 8 } }, "2");
+  await until("it is registered again", () => handle.lease?.leaseId === "lease-2");
+  const again = server.callsOf("register").at(-1)?.request as { readonly entries: readonly Entry[] } | undefined;
+  expect(again?.entries.map(({ health, load }) => [health, load?.activeClients])).toEqual([
+    [HealthStatus.UNSPECIFIED, undefined],
+    [HealthStatus.DEGRADED, 8],
+  ]);
+  // The health that was refused is news when it is said again.
+  handle.report({ health: HealthStatus.CRITICAL }, "1");
+  await until("it is said", () => server.callsOf("renew").length > 3);
+  expect(server.callsOf("renew").at(-1)?.request).toMatchObject({ reports: [{ key: { instanceId: "1" }, health: HealthStatus.CRITICAL }] });
   await handle.close();
   end();
 });

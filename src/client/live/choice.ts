@@ -1,10 +1,11 @@
 /** One answer of `resolve`: the endpoint for one call, and how the program says what came of the call. */
-import type { Entry, EntryKind, Target } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { type Entry, EntryKind, type Target } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { ResolvePolicy } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import type { Time } from "../../lib/machine.ts";
 import type { Chooser } from "../../reading/chooser.ts";
 import type { Endpoint } from "../../reading/endpoint.ts";
 import { type Place, SELECT_POLICY, type SelectPolicy } from "../../reading/levels.ts";
+import { checkOptions, enumRule, type OptionRule, type OptionRules, TEXT } from "../option-rules.ts";
 import { DEFAULT_POLICY, type LiveEntry, type NamedEntries } from "./named-entries.ts";
 
 export interface ResolveOptions {
@@ -16,6 +17,29 @@ export interface ResolveOptions {
   readonly hashKey?: string;
   /** Choices that were tried already: another endpoint is chosen, or none. */
   readonly avoid?: readonly Choice[];
+}
+
+const CHOICES: OptionRule = {
+  isRight: (value) => Array.isArray(value) && value.every((one) => one instanceof Choice),
+  what: "a list of choices",
+  Wrong: TypeError,
+};
+const RULES: OptionRules<ResolveOptions> = {
+  kind: enumRule(EntryKind, "EntryKind"),
+  policy: enumRule(ResolvePolicy, "ResolvePolicy"),
+  hashKey: TEXT,
+  avoid: CHOICES,
+};
+
+/** Throws a TypeError or RangeError that names the option which is wrong. */
+export function checkResolveOptions(options: ResolveOptions): void {
+  checkOptions("resolve", options, RULES);
+  if (options.policy === ResolvePolicy.HASH && !options.hashKey) throw new RangeError("resolve: the policy HASH needs a hashKey");
+}
+
+/** The kind that is asked for. */
+export function kindIn({ kind }: ResolveOptions): EntryKind {
+  return kind === undefined || kind === EntryKind.UNSPECIFIED ? EntryKind.SERVICE : kind;
 }
 
 export class Choice {

@@ -1,9 +1,8 @@
 /** `resolve` without a watch: asks for a name, keeps the answer for a short time, and chooses among it. */
-import { EntryKind } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import type { Time } from "../../lib/machine.ts";
 import { Query } from "../query.io.ts";
 import { RequestError } from "../request-error.ts";
-import { type Choice, chosenFrom, type ResolveOptions } from "./choice.ts";
+import { type Choice, chosenFrom, kindIn, type ResolveOptions } from "./choice.ts";
 import { type LookupName, Lookups } from "./lookups.ts";
 import type { WatchingCalls } from "./watch.io.ts";
 
@@ -22,7 +21,7 @@ export class OneOffLookups {
   }
 
   async resolve(namespace: string, name: string, options: ResolveOptions): Promise<Choice | undefined> {
-    const wanted = { namespace, name, kind: options.kind ?? EntryKind.SERVICE };
+    const wanted = { namespace, name, kind: kindIn(options) };
     const state = this.#lookups.state(wanted, now());
     // What fails in the background is tried again by the next lookup.
     if (state === "stale") this.#ask(wanted).catch(() => {});

@@ -8,7 +8,8 @@ import type { Time } from "../../lib/machine.ts";
 import type { Place } from "../../reading/levels.ts";
 import type { Calls } from "../calls.ts";
 import { follow } from "../follow.io.ts";
-import { type Choice, chosenFrom, type ResolveOptions } from "./choice.ts";
+import { checkOptions, FLAG, FUNCTION, type OptionRules, SIGNAL, TIMEOUT } from "../option-rules.ts";
+import { type Choice, checkResolveOptions, chosenFrom, kindIn, type ResolveOptions } from "./choice.ts";
 import { type Freshness, type LiveChange, LiveEntries } from "./live-entries.ts";
 import type { NameStats } from "./named-entries.ts";
 
@@ -25,6 +26,8 @@ export interface WatchOptions {
   readonly onBreak?: (error: Error, waitMs: number) => void;
 }
 
+const RULES: OptionRules<WatchOptions> = { waitsForServer: FLAG, signal: SIGNAL, silentMs: TIMEOUT, onChange: FUNCTION, onBreak: FUNCTION };
+
 /** Time between two bookmarks when the request has none: how often an idle server says that nothing is missing. */
 const BOOKMARK_MS = 3000;
 /** After this many bookmark intervals of silence the map is stale. */
@@ -39,8 +42,12 @@ export interface WatchingCalls extends Calls {
   readonly place: Place | undefined;
 }
 
-/** Opens a live map, and resolves when its first snapshot is complete. Throws a `RequestError` when the watch is refused, or no server is there in time. */
+/**
+ * Opens a live map, and resolves when its first snapshot is complete. Throws a `RequestError` when the watch is refused, or no server is there in time, and a TypeError or
+ * RangeError that names an option which is wrong.
+ */
 export async function watch(client: WatchingCalls, request: WatchRequest, options: WatchOptions = {}): Promise<LiveMap> {
+  checkOptions("watch", options, RULES);
   const map = new LiveMap(client, request, options);
   try {
     await map.ready;
@@ -119,7 +126,8 @@ export class LiveMap implements AsyncDisposable, AsyncIterable<readonly LiveChan
    * or when all were tried. HOT: at most 1 µs (bench/resolve.ts).
    */
   resolve(namespace: string, name: string, options: ResolveOptions = NO_OPTIONS): Choice | undefined {
-    const group = this.#entries.named(namespace, name, options.kind ?? EntryKind.SERVICE);
+    if (options !== NO_OPTIONS) checkResolveOptions(options);
+    const group = this.#entries.named(namespace, name, kindIn(options));
     if (group === undefined) return undefined;
     this.#here.place = this.#client.place;
     return chosenFrom(group, options, this.#here);
