@@ -1,7 +1,8 @@
 /** The catalog as DNS reads it: with the rights of an anonymous caller, and with samples of crowded names. */
+import { NODES_NAMESPACE } from "../catalog/entry/names.ts";
 import type { EntryView } from "../catalog/entry/view.ts";
-import { GOLDEN_RATIO } from "../catalog/query/instances.ts";
-import { type CatalogRecord, type Kind, keyText } from "../catalog/record/record.ts";
+import { GOLDEN_RATIO, type InstanceName } from "../catalog/query/instances.ts";
+import { type CatalogRecord, KIND, type Kind, keyText } from "../catalog/record/record.ts";
 import type { Replica } from "../catalog/replica/replica.ts";
 import { type Claim, isRightful } from "../discovery/alias-claim.ts";
 import { healthRank } from "../discovery/candidates.ts";
@@ -9,7 +10,7 @@ import { type DnsNames, plainName } from "../discovery/dns-names.ts";
 import type { Reads } from "../discovery/reads.ts";
 import { anonymousCaller, type Caller } from "../policy/identity/caller.ts";
 import type { PolicySource } from "../policy/set/visibility.ts";
-import type { Answered, Carrier, Elsewhere } from "./elsewhere.ts";
+import { type Answered, type Carrier, type Elsewhere, UnknownName } from "./elsewhere.ts";
 import { parseNamespaceLabels } from "./names.ts";
 import type { DnsCatalog } from "./subject.ts";
 
@@ -22,6 +23,8 @@ export interface DnsSources {
   readonly policies: PolicySource;
   /** Absent at a node, which knows everything. */
   readonly elsewhere?: Elsewhere | undefined;
+  /** What stands for the serving process under `<its id>.node`, as long as no node has its id. Absent at a node, which is in the catalog. */
+  readonly self?: EntryView | undefined;
 }
 
 /** An answer has room for about twenty healthy instances. Clients that take the first one spread over them. */
@@ -72,16 +75,18 @@ class CatalogInDns implements DnsCatalog {
   }
 
   find(kind: Kind, namespace: string, name: string, port?: string): readonly EntryView[] {
-    const { reads, elsewhere } = this.#sources;
+    const { reads } = this.#sources;
     if (!reads.verdict(this.#viewer, namespace).allowed) {
       this.#notes.hidden.add(namespace);
       return [];
     }
-    elsewhere?.know({ kind, namespace, name });
+    const self = kind === KIND.NODE && namespace === NODES_NAMESPACE ? this.#selfIf(name) : undefined;
+    if (!this.#knows({ kind, namespace, name }, self !== undefined) && self !== undefined) return [self];
     const sampling = { ...DNS_SAMPLING, at: this.#notes.turn };
     const suits = port === undefined ? undefined : ({ traits }: CatalogRecord) => traits.ports.includes(port);
     const read = (record: CatalogRecord) => ({ key: record.key, entry: reads.entry(record) });
     const { found, isSample } = reads.find(this.#viewer, { kind, namespace, name }, { sampling, suits, read });
+    if (self !== undefined && found.length === 0) return [self];
     if (!isSample) return found.map(({ entry }) => entry);
     this.#took();
     return found.toSorted((a, b) => (a.key < b.key ? -1 : 1)).map(({ entry }) => entry);
@@ -143,6 +148,22 @@ class CatalogInDns implements DnsCatalog {
     if (allowed || rule === "") return false;
     const own = parseNamespaceLabels(labels);
     return own === undefined || policies.policy.ruleOf(own) === undefined || !reads.verdict(this.#viewer, own).allowed;
+  }
+
+  #selfIf(name: string): EntryView | undefined {
+    const { self } = this.#sources;
+    return self?.key.name === name ? self : undefined;
+  }
+
+  /** Returns or throws as `Elsewhere.know`; where nobody can be asked, false if that is of no matter. */
+  #knows(name: InstanceName, isOptional: boolean): boolean {
+    try {
+      this.#sources.elsewhere?.know(name);
+      return true;
+    } catch (error) {
+      if (!isOptional || error instanceof UnknownName) throw error;
+      return false;
+    }
   }
 
   #took(): void {

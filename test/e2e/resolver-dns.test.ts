@@ -71,7 +71,7 @@ async function register(namespace: string, name: string, host: string, aliases: 
 
 /** The code of the answer, then the type, seconds and data of each record. */
 async function asked(name: string, ...words: readonly string[]): Promise<string> {
-  const printed = await dig(resolver.listeners["dns"] ?? "", `${name}.waymark`, ...words);
+  const printed = await dig(resolver.listeners["dns"] ?? "", name === "" ? "waymark" : `${name}.waymark`, ...words);
   const records = printed.split("\n").filter((line) => line !== "" && !line.startsWith(";") && !line.includes("SOA"));
   const code = /status: (\w+)/.exec(printed)?.[1] ?? "";
   return [code, ...records.map((line) => line.split(/\s+/).slice(3).join(" "))].join("; ");
@@ -110,6 +110,13 @@ test("a hidden name is absent as one that does not exist, and nothing is fetched
   expect(await asked("own.example")).toBe("NXDOMAIN");
 });
 
+test("the zone's name server is the resolver, which has an address there, and no node's name becomes another's", async () => {
+  expect(await asked("", "NS")).toBe("NOERROR; NS edge.node.waymark.; A 127.0.0.1");
+  expect(await asked("edge.node")).toBe("NOERROR; A 127.0.0.1");
+  expect(await asked("edge.node", "TXT")).toContain('"namespace=discovery.resolvers"');
+  expect(await asked("other.node")).toBe("NXDOMAIN");
+});
+
 test("with every server gone what is known is answered, and nothing else is called absent", async () => {
   node.command.kill("SIGKILL");
   await node.command.finished();
@@ -119,5 +126,6 @@ test("with every server gone what is known is answered, and nothing else is call
   expect(await asked("shop.example")).toBe("NOERROR; CNAME far.svc.other.waymark.; A 192.0.2.2");
   expect(await asked("none.svc.other")).toBe("NXDOMAIN");
   expect(await asked("another.svc.market")).toBe("SERVFAIL");
+  expect(await asked("edge.node")).toBe("NOERROR; A 127.0.0.1");
   expect(await asked("hidden.svc.secret")).toBe("NXDOMAIN");
 });

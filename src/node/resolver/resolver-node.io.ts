@@ -1,12 +1,14 @@
 /** Opens the parts of a resolver in their order: it serves the reads of a node from what it follows and fetches, and has no fabric, journal or policy store. */
 import { randomFillSync } from "node:crypto";
+import type { Settings } from "../../config/settings.ts";
 import { Metrics } from "../../lib/metrics/metrics.ts";
 import { draws } from "../../lib/rng.ts";
 import { copyBound } from "../../resolver/disk/copy.ts";
 import { openScraper } from "../../server/metrics.io.ts";
-import { namedPrefixes, type ResolverFacts, resolverEntry } from "../../services/resolving/own-entry.ts";
+import { namedPrefixes, nameServerView, type ResolverFacts, resolverEntry } from "../../services/resolving/own-entry.ts";
 import { openAuditLog } from "../../store/audit/log.io.ts";
 import type { Component, Components } from "../components.io.ts";
+import { advertisedHost } from "../fabric/address.io.ts";
 import { checkExposure, openIdentities } from "../identity.io.ts";
 import { endpointsOf, openListeners } from "../listeners.io.ts";
 import { watchEventLoop } from "../loop-blocks.io.ts";
@@ -61,6 +63,7 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
       dnsNames,
       policies,
       elsewhere: core.elsewhere,
+      self: nameServerView({ nodeId, zone: settings.node.zone, version: options.version }, nameServerHost(settings)),
       settings,
       log,
       services: core.services,
@@ -137,6 +140,10 @@ async function serve(
       return stopping;
     },
   };
+}
+
+function nameServerHost(settings: Settings): string {
+  return advertisedHost(settings, settings.dns.host ?? settings.listen.host);
 }
 
 /** The entry goes before open calls end, so that clients look elsewhere. */

@@ -1,7 +1,9 @@
 /** What a resolver publishes of itself in `discovery.resolvers` (semantics.md, Resolver). */
-import { create } from "@bufbuild/protobuf";
-import { type Entry, EntryKind, EntrySchema, Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { create, toBinary } from "@bufbuild/protobuf";
+import { type Entry, EntryKind, EntrySchema, Scope, TargetSchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { decodeEntry } from "../../catalog/entry/codec.ts";
 import { RESOLVERS_NAMESPACE } from "../../catalog/entry/names.ts";
+import type { EntryView } from "../../catalog/entry/view.ts";
 import type { Policy } from "../../policy/set/verdict.ts";
 
 export interface ResolverFacts {
@@ -47,6 +49,14 @@ export function resolverEntry({ nodeId, zone, version, followed, listeners }: Re
       "waymark.resolver.namespace_count": String(followed.length),
     },
   });
+}
+
+/** The entry as the resolver's own DNS shows it under `<id>.node`, the name of the zone's name server: with its host alone. */
+export function nameServerView(facts: Pick<ResolverFacts, "nodeId" | "version" | "zone">, host: string): EntryView {
+  const entry = resolverEntry({ ...facts, followed: [], listeners: {} });
+  entry.nodeId = facts.nodeId;
+  entry.targets = [create(TargetSchema, { host })];
+  return decodeEntry(toBinary(EntrySchema, entry), "live");
 }
 
 /** The first prefixes in alphabetical order, with commas between. */
