@@ -14,6 +14,10 @@ export interface ServiceName {
   readonly name: string;
 }
 
+/** Which namespaces and names are right, for a person who wrote another one. A name with a slash has no target. */
+export const SERVICE_NAME_RULE =
+  'as in waymark:///svc.market/web: a namespace has 1 to 200 of a-z, 0-9, "." and "-", and a name 1 to 128 of A-Z, a-z, 0-9 and "._:@+-"';
+
 /** The name of `waymark:///namespace/name`, of which this is the path. Undefined for another text. */
 export function parseServiceName(path: string): ServiceName | undefined {
   const match = /^([a-z0-9.-]{1,200})\/([A-Za-z0-9._:@+-]{1,128})$/.exec(path);
@@ -34,8 +38,11 @@ export function addressesOf(entries: Iterable<Entry>, place: Place, draw: (key: 
   return ranked.filter(({ rank }) => Math.floor(rank / LEVELS) === tier).map(({ addresses }) => addresses);
 }
 
-/** Ports that speak gRPC: those with the protocol or the name `grpc`. An entry that names none has its first ones. */
+/** Ports that speak gRPC: those with the protocol or the name `grpc`, or else those that say no protocol. A port that says another one is never called. */
 function grpcPorts({ targets }: Entry): readonly HostPort[] {
   const said = targets.filter(({ protocol, name }) => protocol === "grpc" || name === "grpc");
-  return preferredTargets<Target>(said.length > 0 ? said : targets).map(({ host, port }) => ({ host, port }));
+  return preferredTargets<Target>(said.length > 0 ? said : targets.filter(({ protocol }) => protocol === "")).map(({ host, port }) => ({
+    host,
+    port,
+  }));
 }

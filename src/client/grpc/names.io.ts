@@ -3,12 +3,14 @@
  * grpc-js). A watch keeps the addresses of a channel current, and the loss of every Waymark server changes none of them.
  */
 import { experimental, Metadata, status } from "@grpc/grpc-js";
+import { HealthStatus } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { fnv64, hashFraction } from "../../lib/hash64.ts";
 import { connect } from "../channel.io.ts";
 import type { Client } from "../client.ts";
 import { parseServer, SERVER_RULE } from "../connect-options.ts";
 import { LiveMap } from "../live/watch.io.ts";
-import { addressesOf, parseServiceName } from "./addresses.ts";
+import { RequestError } from "../request-error.ts";
+import { addressesOf, parseServiceName, SERVICE_NAME_RULE } from "./addresses.ts";
 
 const SCHEME = "waymark";
 const NOWHERE = { region: "", zone: "" };
@@ -98,12 +100,20 @@ class WaymarkNames implements experimental.Resolver {
     this.#end();
     const name = parseServiceName(this.#target.path);
     if (name === undefined) {
-      process.nextTick(() => this.#refuse(`${this.#target.path} is not namespace/name, as in ${SCHEME}:///svc.market/web`));
+      process.nextTick(() => this.#refuse(`${this.#target.path} is not namespace/name, ${SERVICE_NAME_RULE}`));
       return;
     }
     try {
       const { client, release } = clientFor(this.#target.authority ?? "");
-      const options = { waitsForServer: true, onChange: () => this.#tell(map) };
+      let breakCount = 0;
+      const onBreak = (error: Error): void => {
+        breakCount += 1;
+        if (this.#watch?.map !== map || map.isReady || breakCount < client.servers.length) return;
+        // No server was reached yet. The map goes on trying, and so do calls that wait for a channel that is ready.
+        const server = error instanceof RequestError ? `${error.facts.server}: ` : "";
+        this.#refuse(`no Waymark server has answered: ${server}${error.message}`);
+      };
+      const options = { waitsForServer: true, onChange: () => this.#tell(map), onBreak };
       const map = new LiveMap(client, { namespace: name.namespace, names: [name.name] }, options);
       this.#watch = { map, client, release };
       map.ready.then(
@@ -132,11 +142,15 @@ class WaymarkNames implements experimental.Resolver {
     const name = parseServiceName(this.#target.path);
     if (this.#watch?.map !== map || !map.isReady || name === undefined) return;
     const draw = (key: string): number => hashFraction(fnv64(key, this.#salt));
-    const addresses = addressesOf(map.named(name.namespace, name.name), this.#watch.client.place ?? NOWHERE, draw);
+    const entries = map.named(name.namespace, name.name);
+    const addresses = addressesOf(entries, this.#watch.client.place ?? NOWHERE, draw);
     const told = JSON.stringify(addresses);
     if (told === this.#told) return;
     this.#told = told;
-    if (addresses.length === 0) return this.#refuse(`no entry of ${this.#target.path} is fit for traffic`);
+    if (addresses.length === 0) {
+      const isFit = entries.some(({ health }) => health !== HealthStatus.MAINTENANCE);
+      return this.#refuse(`no entry of ${this.#target.path} is fit for traffic${isFit ? ": none has a port that speaks gRPC" : ""}`);
+    }
     const endpoints = addresses.map((own) => ({ addresses: own.map(({ host, port }) => ({ host, port })) }));
     // oxlint-disable-next-line unicorn/no-null -- grpc-js wants null
     this.#listener(experimental.statusOrFromValue(endpoints), {}, null, "");

@@ -25,15 +25,17 @@ test.each([
   expect(addressesOf(all, HERE, () => 0).flatMap((own) => own.map(({ host }) => host))).toEqual(is);
 });
 
-test("of the ports of an entry those that speak gRPC are taken, by priority, and else the first ones", () => {
+test("of the ports of an entry those that speak gRPC are taken, by priority, else those that say no protocol, and never others", () => {
   const targets = [
     { host: "h", port: 1, protocol: "http" },
     { host: "h", port: 2, protocol: "grpc", priority: 2 },
     { host: "h", port: 3, protocol: "grpc", priority: 1 },
     { host: "h", port: 4, name: "grpc", priority: 1 },
+    { host: "h", port: 5 },
   ];
   const ports = (of: typeof targets) => addressesOf([entry("h", HEALTHY, { targets: of })], HERE, () => 0)[0]?.map(({ port }) => port);
-  expect([ports(targets), ports(targets.slice(0, 1))]).toEqual([[3, 4], [1]]);
+  const [http, , , , silent] = targets;
+  expect([targets, [http, silent], [http]].map((of) => ports(of.flatMap((one) => one ?? [])))).toEqual([[3, 4], [5], undefined]);
 });
 
 test("equally near entries are in the order of the channel", () => {

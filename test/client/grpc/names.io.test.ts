@@ -1,5 +1,5 @@
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
-import { credentials, Client as GrpcClient, type ServiceError } from "@grpc/grpc-js";
+import { credentials, Client as GrpcClient, Metadata, type MetadataOptions, type ServiceError } from "@grpc/grpc-js";
 import { expect, test } from "vitest";
 import { DiscoveryDelta_Action } from "../../../gen/waymark/catalog/v1/delta_pb.js";
 import { EntryKind, HealthStatus } from "../../../gen/waymark/catalog/v1/entry_pb.js";
@@ -8,6 +8,7 @@ import { DiscoveryService, ServerInfoRequestSchema, ServerInfoResponseSchema } f
 import { resolveNamesBy } from "../../../src/client/grpc/names.io.ts";
 import { connect } from "../../../src/client/index.ts";
 import { FakeDiscovery } from "../../fakes/discovery-server.ts";
+import { heldAddress } from "../../fakes/held-address.ts";
 import { until } from "../../fakes/until.ts";
 
 /** A server of the program's own service, under the name svc.market/web. The fake registry's own service will do. */
@@ -17,15 +18,15 @@ async function backend(): Promise<FakeDiscovery> {
   return server;
 }
 
-function put(address: string, health = HealthStatus.HEALTHY) {
+function put(address: string, health = HealthStatus.HEALTHY, protocol = "grpc") {
   const [host = "", port = ""] = address.split(":");
   const key = { kind: EntryKind.SERVICE, namespace: "svc.market", name: "web", instanceId: address };
   const value = {
     key,
     health,
     targets: [
-      { host: "unused", port: 1, name: "http" },
-      { host, port: Number(port), protocol: "grpc" },
+      { host: "unused", port: 1, protocol: "http" },
+      { host, port: Number(port), protocol },
     ],
   };
   return { action: DiscoveryDelta_Action.CREATE, deltaId: `${address} ${health}`, payload: { case: "entry" as const, value } };
@@ -37,7 +38,7 @@ const snapshotOf = (...addresses: readonly string[]) => [
 ];
 
 /** Calls the service by its name: OK, or the message of the failure. */
-function call(client: GrpcClient): Promise<string> {
+function call(client: GrpcClient, options: MetadataOptions = {}): Promise<string> {
   const { promise, resolve } = Promise.withResolvers<string>();
   const { serverInfo } = DiscoveryService.method;
   client.makeUnaryRequest(
@@ -45,6 +46,7 @@ function call(client: GrpcClient): Promise<string> {
     () => Buffer.from(toBinary(ServerInfoRequestSchema, create(ServerInfoRequestSchema))),
     (bytes) => fromBinary(ServerInfoResponseSchema, bytes),
     {},
+    new Metadata(options),
     { deadline: Date.now() + 20_000 },
     (error: ServiceError | null) => resolve(error === null ? "OK" : error.details),
   );
@@ -96,6 +98,15 @@ test("the servers of a target without any are those of the program's client", as
 
 test.each([
   { target: "waymark:///web", says: "waymark: web is not namespace/name, as in waymark:///svc.market/web" },
+  {
+    target: "waymark:///SVC.market/web",
+    says: "SVC.market/web is not namespace/name, as in waymark:///svc.market/web: a namespace has 1 to 200 of a-z",
+  },
+  {
+    target: "waymark://127.0.0.1:1/svc.market/web",
+    says: "waymark: no Waymark server has answered: 127.0.0.1:1: connect ECONNREFUSED 127.0.0.1:1",
+  },
+  { target: "waymark://127.0.0.1:1,127.0.0.1:2/svc.market/web", says: "waymark: no Waymark server has answered: 127.0.0.1:" },
   { target: "waymark://a b/svc.market/web", says: 'waymark: "a b" is not host:port' },
 ])("a call to $target says what is wrong", async ({ target, says }) => {
   const client = new GrpcClient(target, credentials.createInsecure());
@@ -109,6 +120,40 @@ test("a name without an instance that is fit for traffic fails calls, and says s
   const client = new GrpcClient(`waymark://${registry.address}/svc.market/web`, credentials.createInsecure());
   try {
     expect(await call(client)).toBe("waymark: no entry of svc.market/web is fit for traffic");
+  } finally {
+    client.close();
+    for (const server of [registry, a]) server.stop();
+  }
+});
+
+test("a name whose instances have ports for other protocols only calls none of them", async () => {
+  const [registry, a] = await Promise.all([backend(), backend()]);
+  registry.watchScript = [
+    [{ snapshot: Snapshot.BEGIN, deltas: [put(a.address, HealthStatus.HEALTHY, "http")] }, { snapshot: Snapshot.END }],
+  ];
+  const client = new GrpcClient(`waymark://${registry.address}/svc.market/web`, credentials.createInsecure());
+  try {
+    expect(await call(client)).toBe("waymark: no entry of svc.market/web is fit for traffic: none has a port that speaks gRPC");
+    expect(a.calls).toHaveLength(0);
+  } finally {
+    client.close();
+    for (const server of [registry, a]) server.stop();
+  }
+});
+
+test("before any Waymark server was reached calls fail at once, and those that wait succeed when one comes", async () => {
+  const [gone, a] = await Promise.all([backend(), backend()]);
+  gone.stop();
+  const held = await heldAddress(gone.address);
+  const registry = new FakeDiscovery();
+  registry.watchScript = [snapshotOf(a.address)];
+  const client = new GrpcClient(`waymark://${gone.address}/svc.market/web`, credentials.createInsecure());
+  try {
+    expect(await call(client)).toContain(`waymark: no Waymark server has answered: ${gone.address}: `);
+    const waiting = call(client, { waitForReady: true });
+    await held[Symbol.asyncDispose]();
+    await registry.start(Number(gone.address.split(":").at(-1)));
+    expect([await waiting, await call(client)]).toEqual(["OK", "OK"]);
   } finally {
     client.close();
     for (const server of [registry, a]) server.stop();
