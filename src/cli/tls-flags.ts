@@ -1,8 +1,7 @@
 /** Reads the certificates and keys that flags name, and checks them before a server is asked, so that the message can name the flag. */
-import { X509Certificate } from "node:crypto";
 import { createSecureContext } from "node:tls";
 import type { TlsFiles } from "../client/connect-options.ts";
-import { MAX_PEM_BYTES } from "../lib/named-file.io.ts";
+import { certificatesFault, MAX_PEM_BYTES } from "../lib/named-file.io.ts";
 import { type Environment, readInput } from "./environment.ts";
 import { UsageError } from "./exit.ts";
 
@@ -19,9 +18,10 @@ export async function readTlsFlags(environment: Environment, flags: Readonly<Rec
     text === undefined ? undefined : Buffer.from(await readInput(environment, text, MAX_PEM_BYTES, source));
   const nameOf = ({ source, text }: NamedFile): string => `${source} ${text}`;
   const [ca, cert, key] = [await read(flags.ca), await read(flags.cert), await read(flags.key)];
-  for (const [bytes, named] of [[ca, flags.ca] as const, [cert, flags.cert] as const])
-    if (bytes !== undefined && !isRight(() => new X509Certificate(bytes)))
-      throw new UsageError(`${nameOf(named)}: holds no certificate in PEM`);
+  for (const [bytes, named] of [[ca, flags.ca] as const, [cert, flags.cert] as const]) {
+    const fault = bytes && certificatesFault(bytes);
+    if (fault !== undefined) throw new UsageError(`${nameOf(named)}: ${fault}`);
+  }
   if (cert !== undefined && key !== undefined) {
     if (!isRight(() => createSecureContext({ key })))
       throw new UsageError(`${nameOf(flags.key)}: holds no private key in PEM that is not encrypted`);

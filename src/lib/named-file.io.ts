@@ -1,4 +1,5 @@
 /** Files that settings name: regular files of a bounded size, read whole and without waiting. */
+import { X509Certificate } from "node:crypto";
 import { closeSync, constants, fstatSync, openSync, readSync, type Stats } from "node:fs";
 
 /** Bound for certificates, keys and authorities. A bundle of all public authorities has a quarter of it. */
@@ -20,6 +21,36 @@ export function readNamedFile({ setting, path, maxBytes }: NamedFile): Buffer {
   const read = readBounded(path, maxBytes);
   if (read.bytes !== undefined) return read.bytes;
   throw new Error(`${setting}: ${path}: ${read.fault}`);
+}
+
+/**
+ * Reads a file of certificates in PEM: TLS takes one without any, or with one that cannot be read, for a shorter list, and then trusts nobody whom the operator
+ * meant. Throws as `readNamedFile`.
+ */
+export function readCertificates(setting: string, path: string): Buffer {
+  const bytes = readNamedFile({ setting, path, maxBytes: MAX_PEM_BYTES });
+  const fault = certificatesFault(bytes);
+  if (fault !== undefined) throw new Error(`${setting}: ${path} ${fault}`);
+  return bytes;
+}
+
+/** Why the content of a file is no list of certificates in PEM, in words that follow its name. What stands beside them is left alone, as TLS does. */
+export function certificatesFault(bytes: Buffer): string | undefined {
+  const blocks = bytes
+    .toString("latin1")
+    .split("-----BEGIN ")
+    .filter((block) => /^(?:X509 |TRUSTED )?CERTIFICATE-----/.test(block));
+  if (blocks.length === 0) return "holds no certificate in PEM";
+  const bad = blocks.findIndex((block) => !isCertificate(`-----BEGIN ${block}`));
+  return bad < 0 ? undefined : `holds ${blocks.length} certificates in PEM, and number ${bad + 1} cannot be read`;
+}
+
+function isCertificate(pem: string): boolean {
+  try {
+    return new X509Certificate(pem).serialNumber !== "";
+  } catch {
+    return false;
+  }
 }
 
 /** Reads the one line of a file with a token. The message of an error names the file and never its content. */

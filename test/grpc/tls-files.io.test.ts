@@ -27,3 +27,18 @@ test("files that were replaced are read again without being told, and files that
   watch.stop();
   rmSync(folder, { recursive: true });
 });
+
+test("authorities that are none when they are read again are reported, and none of the files is taken", () => {
+  const folder = mkdtempSync(join(tmpdir(), "waymark-tls-authorities-"));
+  const files = { certFile: join(folder, "cert.pem"), keyFile: join(folder, "key.pem"), clientCaFile: join(folder, "ca.pem") };
+  for (const path of Object.values(files)) writeFileSync(path, "half written");
+  const heard: string[] = [];
+  const watch = watchTls(files, () => void heard.push("applied"), {
+    onReload: () => {},
+    onError: (error) => void heard.push(String(error)),
+  });
+  watch.reload();
+  expect(heard).toEqual([`Error: tls.ca_file: ${files.clientCaFile} holds no certificate in PEM`]);
+  watch.stop();
+  rmSync(folder, { recursive: true });
+});

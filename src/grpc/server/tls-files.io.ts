@@ -1,6 +1,6 @@
 /** Certificates of the listeners: read from files, read again when they change or when told to (SIGHUP). */
 import { statSync } from "node:fs";
-import { MAX_PEM_BYTES, readNamedFile } from "../../lib/named-file.io.ts";
+import { MAX_PEM_BYTES, readCertificates, readNamedFile } from "../../lib/named-file.io.ts";
 import { type AcceptOptions, type Acceptor, openAcceptor, type TlsMaterial } from "./acceptor.io.ts";
 
 export interface TlsFiles {
@@ -16,12 +16,12 @@ export interface TlsFiles {
 
 /** Reads the files; throws an error that names the setting and the file that cannot be read. */
 function readTls(files: TlsFiles): TlsMaterial {
-  const read = (setting: string, path: string) =>
-    readNamedFile({ setting: `${files.group ?? "tls"}.${setting}`, path, maxBytes: MAX_PEM_BYTES });
+  const group = files.group ?? "tls";
+  const read = (setting: string, path: string) => readNamedFile({ setting: `${group}.${setting}`, path, maxBytes: MAX_PEM_BYTES });
   return {
     cert: read("cert_file", files.certFile),
     key: read("key_file", files.keyFile),
-    clientCa: files.clientCaFile === undefined ? undefined : read("ca_file", files.clientCaFile),
+    clientCa: files.clientCaFile === undefined ? undefined : readCertificates(`${group}.ca_file`, files.clientCaFile),
     isClientOptional: files.isClientOptional,
   };
 }

@@ -3,7 +3,7 @@ import { randomBytes, X509Certificate } from "node:crypto";
 import type { Settings } from "../../config/settings.ts";
 import { type ClusterTokens, nodeOfCertificate } from "../../fabric/links/peer-auth.ts";
 import type { FabricTls } from "../../fabric/transport/peer-identity.io.ts";
-import { MAX_PEM_BYTES, MAX_TOKEN_FILE_BYTES, readNamedFile } from "../../lib/named-file.io.ts";
+import { MAX_PEM_BYTES, MAX_TOKEN_FILE_BYTES, readCertificates, readNamedFile } from "../../lib/named-file.io.ts";
 import { Rng } from "../../lib/rng.ts";
 
 /** A random source for machines, seeded from the system's secure one. */
@@ -50,7 +50,7 @@ export function readFabricTls({ fabric }: Settings, self: Named): FabricTls | un
         "it must have one URI, spiffe://<trust domain>/waymark/cluster/<cluster>/node/<node>",
     );
   }
-  return { cert, key: readPem("fabric.key_file", keyFile), clientCa: readPem("fabric.ca_file", caFile) };
+  return { cert, key: readPem("fabric.key_file", keyFile), clientCa: readCertificates("fabric.ca_file", caFile) };
 }
 
 function readPem(setting: string, path: string): Buffer {

@@ -3,7 +3,7 @@ import { accessSync, closeSync, constants, openSync, type Stats, statSync } from
 import { dirname, resolve } from "node:path";
 import { createSecureContext } from "node:tls";
 import type { Settings } from "../../config/settings.ts";
-import { MAX_PEM_BYTES, readNamedFile } from "../../lib/named-file.io.ts";
+import { MAX_PEM_BYTES, readCertificates, readNamedFile } from "../../lib/named-file.io.ts";
 import { APPENDING } from "../../store/audit/stream.io.ts";
 import { readClusterTokens, readFabricTls } from "../fabric/secrets.io.ts";
 import { readCredentials } from "../identity.io.ts";
@@ -112,9 +112,13 @@ async function upstreamFaults(settings: Settings): Promise<readonly string[]> {
 /** The messages of OpenSSL are not passed on, because they could hold content of a key file. */
 function tlsFaults(prefix: TlsPrefix, { certFile, keyFile, caFile }: TlsSettings): readonly string[] {
   const faults: string[] = [];
+  const readAt = (setting: string, path: string) =>
+    setting === "ca_file"
+      ? readCertificates(`${prefix}${setting}`, path)
+      : readNamedFile({ setting: `${prefix}${setting}`, path, maxBytes: MAX_PEM_BYTES });
   const read = (setting: string, path: string | undefined): Buffer | undefined => {
     try {
-      return path === undefined ? undefined : readNamedFile({ setting: `${prefix}${setting}`, path, maxBytes: MAX_PEM_BYTES });
+      return path === undefined ? undefined : readAt(setting, path);
     } catch (error) {
       faults.push(error instanceof Error ? error.message : String(error));
       return undefined;

@@ -1,4 +1,5 @@
 import { execFileSync } from "node:child_process";
+import { X509Certificate } from "node:crypto";
 import {
   chmodSync,
   closeSync,
@@ -135,6 +136,40 @@ function large(name: string): string {
   truncateSync(path, 1_600_000_000);
   return path;
 }
+
+const CSR = "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n";
+const NO_AUTHORITIES: readonly { readonly what: string; readonly path: string; readonly says: string }[] = [
+  { what: "a private key", path: FILES.key, says: "holds no certificate in PEM" },
+  { what: "settings", path: file("n.toml", "[node]\n"), says: "holds no certificate in PEM" },
+  { what: "a request for a certificate", path: file("csr.pem", CSR), says: "holds no certificate in PEM" },
+  { what: "nothing", path: file("empty.pem", ""), says: "holds no certificate in PEM" },
+  { what: "a certificate in DER", path: der("ca.der", authority.cert), says: "holds no certificate in PEM" },
+  {
+    what: "a certificate and a broken one",
+    path: file("half.pem", `${authority.cert}\n${authority.cert.replace(/\n.{20}/, "\n")}`),
+    says: "holds 2 certificates in PEM, and number 2 cannot be read",
+  },
+];
+
+function der(name: string, pem: string): string {
+  const path = file(name, "");
+  writeFileSync(path, new X509Certificate(pem).raw);
+  return path;
+}
+
+test.each(NO_AUTHORITIES)("a file of authorities that holds $what is refused, whichever setting names it", async ({ path, says }) => {
+  for (const [setting, settings] of [
+    ["tls.ca_file", { tls: { cert_file: FILES.cert, key_file: FILES.key, ca_file: path } }],
+    ["fabric.ca_file", { fabric: { ...OF_NODE, ca_file: path } }],
+    ["resolver.tls_ca_file", upstream({ tls_ca_file: path })],
+  ] as const) {
+    const files = { "node.json": JSON.stringify(settings) };
+    const { exit, stderr } = await waymark(["config", "validate", "node.json"], { files });
+    expect({ exit, stderr }).toEqual({ exit: 2, stderr: expect.stringContaining(`${setting}: ${path} ${says}`) as string });
+  }
+  const called = await waymark(["discovery", "query", "--ca", "ca.pem"], { files: { "ca.pem": readFileSync(path, "latin1") } });
+  expect([called.exit, called.stderr]).toEqual([2, expect.stringContaining(says)]);
+});
 
 test.each(["words", "words/below"])("a data directory that no start can make is refused as a setting that is wrong: %s", async (name) => {
   const path = join(folder, name);
