@@ -85,4 +85,6 @@ export interface Answer {
   readonly isStale: boolean;
   /** In ms; infinite while it is unknown. */
   readonly ageMs: number;
+  /** Whether it was fetched, and says that nothing exists. Absent: no. */
+  readonly isNegative?: boolean;
 }

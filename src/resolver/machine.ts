@@ -328,12 +328,17 @@ export class ResolverMachine {
     const answer = this.#answerOf(known, time);
     const upstream = this.upstreams.current;
     if (known.state === "stale" && upstream !== undefined && !this.#fetched.isBusy) this.#calls.begin(name, () => {}, upstream, time, out);
-    if (isCounted) this.counts.hit({ isStale: answer.isStale, isNegative: known.name.content.length === 0 });
+    if (isCounted) this.counts.hit(answer);
     return answer;
   }
 
   #answerOf({ state, name, ageMs }: Exclude<Known, { readonly state: "miss" }>, time: Time): Answer {
-    return { source: "fetched", isStale: state === "stale" || name.isStale || this.#isAway(time), ageMs };
+    return {
+      source: "fetched",
+      isStale: state === "stale" || name.isStale || this.#isAway(time),
+      ageMs,
+      isNegative: name.content.length === 0,
+    };
   }
 
   #askedFor(namespace: string, time: Time, out: Out): void {

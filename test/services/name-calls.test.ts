@@ -5,6 +5,7 @@ import { KIND } from "../../src/catalog/record/record.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import type { Answer } from "../../src/resolver/io-types.ts";
+import { AnswerCounts } from "../../src/resolver/upkeep/statistics.ts";
 import { NameCalls, type NameCallsParts, type NamesOutcome } from "../../src/services/resolving/name-calls.ts";
 
 const AT = { monoMs: 1000, wallMs: 5000 };
@@ -22,6 +23,7 @@ function calls(known: Readonly<Record<string, Answer | WaymarkError>> = {}) {
     get policy() {
       return state as never;
     },
+    counts: new AnswerCounts(),
     isComplete: () => false,
     hasFetched: ({ name }) => held.has(name),
     fetchedAnswer: ({ name }) => held.get(name),
@@ -51,7 +53,7 @@ function calls(known: Readonly<Record<string, Answer | WaymarkError>> = {}) {
     if (!(answer instanceof WaymarkError)) held.set(name, answer);
     waiting.get(name)?.(answer instanceof WaymarkError ? answer : undefined);
   };
-  return { ask, arrives, asked, held, outcomes, state };
+  return { ask, arrives, asked, counts: machine.counts, held, outcomes, state };
 }
 
 const nameOf = (namespace: string, name: string): InstanceName => ({ kind: KIND.SERVICE, namespace, name });
@@ -105,6 +107,19 @@ test("of several refusals a caller is told the first, and no answer after it", (
   expect(later.ask(["a", "b"])).toEqual({ kind: "refused", error: AWAY });
   later.arrives("a", fetched(1));
   expect(later.outcomes).toEqual([]);
+});
+
+test("a call for several names is counted once: as a hit where it waited for nobody, and as a negative one where none of them exists", () => {
+  const absent = { ...fetched(10), isNegative: true };
+  const { ask, counts } = calls({ a: fetched(10, true), none: absent, nothing: absent, gone: AWAY });
+  const count = () => [counts.hitCount, counts.missCount, counts.staleCount, counts.negativeCount];
+  ask(["none", "a"]);
+  expect(count()).toEqual([1, 0, 1, 0]);
+  ask(["none", "nothing"]);
+  expect(count()).toEqual([2, 0, 1, 1]);
+  ask(["a", "b", "c"]);
+  ask(["a", "gone"]);
+  expect(count()).toEqual([2, 2, 1, 1]);
 });
 
 test("a caller with a bound is told that what is held is too old, and not so of what is not held at all", () => {

@@ -123,6 +123,16 @@ function lineOf(source: Source, isStale: boolean, count: number): string {
   return `${Source[source]}${isStale ? " stale" : ""} ${count}`;
 }
 
+test("a query without kinds counts as one answer, and as a negative one only where no kind has the name", async () => {
+  const { world, query } = started();
+  const count = () => {
+    const { hitCount, missCount, negativeCount } = world.machine.statistics(world.now);
+    return [hitCount, missCount, negativeCount];
+  };
+  for (const names of [["db"], ["db"], ["none"], ["none"]]) await query({ namespace: "other", names });
+  expect(count()).toEqual([2, 2, 1]);
+});
+
 test("a name that is held and too old for its caller is refused as too old where no server answers, and one that is not held as not known", async () => {
   const { world, resolve, query } = started();
   expect(await resolve(OTHER)).toBe("FETCHED 1");

@@ -26,7 +26,7 @@ export interface Names {
 export interface NameCallsParts extends Pick<ResolverPorts, "ask"> {
   readonly machine: Pick<
     ResolverPorts["machine"],
-    "fetchedAnswer" | "followedAnswer" | "hasFetched" | "hiddenAnswer" | "isComplete" | "policy"
+    "counts" | "fetchedAnswer" | "followedAnswer" | "hasFetched" | "hiddenAnswer" | "isComplete" | "policy"
   >;
   readonly isSeen: (caller: Caller, namespace: string) => boolean;
   readonly now: () => Time;
@@ -59,6 +59,9 @@ export class NameCalls {
     if (!isPolicyHere(machine, namespace)) return AGAIN;
     // A caller that may not see the namespace is answered as if nothing were there, and changes nothing.
     if (names.length === 0 || !isSeen(caller, namespace)) return here([machine.hiddenAnswer(namespace, time)]);
+    // A query is one answer, of however many names and kinds.
+    const isOne = names.length === 1;
+    const isWhole = !isOne && !isAgain;
     const known: Answer[] = [];
     let waitCount = 0;
     let isOver = false;
@@ -76,17 +79,24 @@ export class NameCalls {
       waitCount += 1;
       let found: Answer | undefined;
       try {
-        found = this.#parts.ask(name, { maxAgeMs, isFurther: i > 0 || isAgain, isCounted: !isAgain }, (error) => arrived(error, name));
+        found = this.#parts.ask(name, { maxAgeMs, isFurther: i > 0 || isAgain, isCounted: isOne && !isAgain }, (error) =>
+          arrived(error, name),
+        );
       } catch (error) {
         if (!(error instanceof WaymarkError)) throw error;
         isOver = true;
+        if (isWhole) machine.counts.miss();
         return this.#refused(error, name, maxAgeMs);
       }
       if (found === undefined) continue;
       waitCount -= 1;
       known.push(found);
     }
-    return known.length < names.length ? undefined : here(known);
+    const isWaiting = known.length < names.length;
+    if (isWhole && isWaiting) machine.counts.miss();
+    else if (isWhole)
+      machine.counts.hit({ isStale: known.some(({ isStale }) => isStale), isNegative: known.every((one) => one.isNegative) });
+    return isWaiting ? undefined : here(known);
   }
 
   /** The refusal of a caller that no server answers in time, if all names are known and too old for it. */
