@@ -2,11 +2,11 @@
 import type { InstanceName } from "../catalog/query/instances.ts";
 import type { WaymarkError } from "../lib/errors.ts";
 import type { Ttls } from "./fetching/fetches.ts";
+import type { WatchRefusal } from "./following/refusals.ts";
+import type { StreamNumber, WatchOrder } from "./following/watches.ts";
 import type { PolicyOrder } from "./policy/policy-stream.ts";
-import type { WatchRefusal } from "./refusals.ts";
 import type { ActRequest } from "./upkeep/cache-acts.ts";
 import type { RefusedUpstream, UpstreamFacts } from "./upstreams.ts";
-import type { StreamNumber, WatchOrder } from "./watches.ts";
 
 /** As the settings `resolver.*`. */
 export interface ResolverOptions {

@@ -15,28 +15,28 @@ import { WaymarkError } from "../lib/errors.ts";
 import { NEVER, type Time } from "../lib/machine.ts";
 import type { PolicyEngine } from "../policy/versions/engine.ts";
 import { GUARD_DEFAULTS } from "../reading/guard.ts";
-import { Bookmarks } from "./bookmarks.ts";
-import { BoundedCache } from "./bounded-cache.ts";
 import { readFetchedPage, readWatchMessage } from "./codec.ts";
 import { copyBlocks } from "./disk/copy.ts";
 import { type RestoredCopy, restoreCopy } from "./disk/restoring.ts";
 import { FetchCalls, NOT_READY_RETRY_MS } from "./fetching/fetch-calls.ts";
 import { Fetched, type FetchedName, type Known, RECORD_BYTES } from "./fetching/fetched.ts";
 import type { Outcome } from "./fetching/fetches.ts";
-import { Followed } from "./followed.ts";
-import { FollowedPolicy } from "./followed-policy.ts";
-import { Following, UNASKED_MS } from "./following.ts";
+import { Bookmarks } from "./following/bookmarks.ts";
+import { Followed } from "./following/followed.ts";
+import { Following, UNASKED_MS } from "./following/following.ts";
+import { PrefixRefusals } from "./following/refusals.ts";
+import { type StreamNumber, Watches } from "./following/watches.ts";
 import { Freshness, SILENT_MS } from "./freshness.ts";
-import { HeldEntries } from "./held-entries.ts";
 import type { Answer, Asked, CallNumber, ResolverInput, ResolverOptions, ResolverOrder } from "./io-types.ts";
+import { BoundedCache } from "./keeping/bounded-cache.ts";
+import { HeldEntries } from "./keeping/held-entries.ts";
+import { FULL_MS, fullFault, HELD_PART, Space } from "./keeping/space.ts";
+import { FollowedPolicy } from "./policy/followed-policy.ts";
 import { PolicyStream } from "./policy/policy-stream.ts";
-import { PrefixRefusals } from "./refusals.ts";
-import { FULL_MS, fullFault, HELD_PART, Room } from "./room.ts";
 import { CacheActs } from "./upkeep/cache-acts.ts";
 import { DigestRounds } from "./upkeep/digest-rounds.ts";
 import { AnswerCounts, type ResolverStatistics } from "./upkeep/statistics.ts";
 import { Upstreams } from "./upstreams.ts";
-import { type StreamNumber, Watches } from "./watches.ts";
 
 export interface ResolverParts {
   /** Empty, and of no origin that has entries. */
@@ -82,7 +82,7 @@ export class ResolverMachine {
   /** When everything that is followed was as it was at the upstream's bookmark. Undefined: never. */
   #wholeMonoMs: number | undefined;
   #upstreamChangeCount = 0;
-  readonly #room: Room;
+  readonly #space: Space;
   /** Until when nothing is followed, because what is configured does not fit. */
   #fullUntilMonoMs = Number.NEGATIVE_INFINITY;
   #isFull = false;
@@ -113,7 +113,7 @@ export class ResolverMachine {
     this.#watches = new Watches(this.#followed, this.bookmarks, { onSnapshot });
     this.#lists = { followed: [lookup], followedAndHeld: [lookup, this.#held.lookup], fetched: [this.#fetched.lookup] };
     this.following = new Following({ configured: options.namespaces, maxWatches, asksOf: (namespace) => this.#cache.asksOf(namespace) });
-    this.#room = new Room({
+    this.#space = new Space({
       replica,
       followed: this.#followed,
       following: this.following,
@@ -198,7 +198,7 @@ export class ResolverMachine {
 
   /** What is held, and the policy, in blocks for a file. It may go on changing while they are taken; throws as `copyBlocks`. */
   copy(now: () => Time): Generator<Uint8Array> {
-    return copyBlocks({ ...this.#room.parts, owner: this.#owner, policy: this.policy, freshness: this.#freshness }, now);
+    return copyBlocks({ ...this.#space.parts, owner: this.#owner, policy: this.policy, freshness: this.#freshness }, now);
   }
 
   /**
@@ -207,13 +207,13 @@ export class ResolverMachine {
    */
   restore(bytes: Uint8Array, time: Time): Generator<void, RestoredCopy> {
     const parts = {
-      ...this.#room.parts,
+      ...this.#space.parts,
       owner: this.#owner,
       policy: this.policy,
       freshness: this.#freshness,
       configured: this.#options.namespaces,
       maxEntries: this.#options.maxEntries,
-      fits: () => this.#room.isEnough,
+      fits: () => this.#space.isEnough,
     };
     return restoreCopy(bytes, parts, time);
   }
@@ -458,8 +458,8 @@ export class ResolverMachine {
   /** Lets go what there is no room for. Where what is configured does not fit, what is held whole stays as it is, and nothing is followed for a while. */
   #fit(time: Time, out: Out): void {
     if (this.#watches.isReplacing) return;
-    let fit = this.#room.fit(time);
-    for (; fit === "less"; fit = this.#room.fit(time)) this.#watches.wantLess(this.#wanted, time, out);
+    let fit = this.#space.fit(time);
+    for (; fit === "less"; fit = this.#space.fit(time)) this.#watches.wantLess(this.#wanted, time, out);
     if (fit === "fits") return;
     if (fit === "admitted") return this.#watches.admit(out);
     this.#fault = fullFault(this.#options);

@@ -12,9 +12,9 @@ import { type PortableCursor, parseCursor } from "../../src/catalog/watch/cursor
 import { Feed } from "../../src/catalog/watch/feed.ts";
 import { type FeedMessage, Reader, SNAPSHOT } from "../../src/catalog/watch/reader.ts";
 import type { Time } from "../../src/lib/machine.ts";
-import { Bookmarks } from "../../src/resolver/bookmarks.ts";
 import { readWatchMessage, type WatchMessage } from "../../src/resolver/codec.ts";
-import { Followed, FollowedWatch } from "../../src/resolver/followed.ts";
+import { Bookmarks } from "../../src/resolver/following/bookmarks.ts";
+import { Followed, FollowedWatch } from "../../src/resolver/following/followed.ts";
 import { replicaAge } from "../../src/services/discovery/age.ts";
 import { DiscoveryBytes } from "../../src/services/discovery/response-bytes.ts";
 import { FabricComponent, type KnownOrigin } from "./mesh.ts";

@@ -26,7 +26,7 @@ export const RESOLVER_MUTANTS = [
     rule: "Resolver 15: a resolver takes each newer version of the policy",
     edits: [
       {
-        file: "src/resolver/followed-policy.ts",
+        file: "src/resolver/policy/followed-policy.ts",
         find: "if (isNewer(version, this.#engine.place)) this.#engine.take(version, sizeBytes);",
         replace: "if (this.#engine.newestNumber === 0) this.#engine.take(version, sizeBytes);",
       },
@@ -45,7 +45,7 @@ export const RESOLVER_MUTANTS = [
         replace: "if (record.scope < filter.scope) return",
       },
       {
-        file: "src/resolver/followed.ts",
+        file: "src/resolver/following/followed.ts",
         find: '    if (stamped.scope === SCOPE.LOCAL) throw misplaced("a LOCAL entry");\n',
         replace: "",
       },
@@ -59,7 +59,7 @@ export const RESOLVER_MUTANTS = [
     rule: "Resolver 14 and 17: a namespace is unknown before its first END",
     edits: [
       {
-        file: "src/resolver/watches.ts",
+        file: "src/resolver/following/watches.ts",
         find: "watch?.isComplete === true && watch.prefixes.covers(namespace);",
         replace: "watch !== undefined && watch.prefixes.covers(namespace);",
       },
@@ -99,7 +99,7 @@ export const RESOLVER_MUTANTS = [
     rule: "Resolver 16: that a key was unregistered ends the hold at once",
     edits: [
       {
-        file: "src/resolver/held-entries.ts",
+        file: "src/resolver/keeping/held-entries.ts",
         find: "    if (cause !== CAUSE.EXPIRED) {\n",
         replace: "    if (cause !== CAUSE.EXPIRED && cause !== CAUSE.UNREGISTERED) {\n",
       },
@@ -113,7 +113,7 @@ export const RESOLVER_MUTANTS = [
     rule: "Resolver 16: lookups keep held entries for resolver.guard_hold",
     edits: [
       {
-        file: "src/resolver/held-entries.ts",
+        file: "src/resolver/keeping/held-entries.ts",
         find: "    for (const { entry } of this.#guard.tick(monoMs)) this.#release(entry.record.key);",
         replace: "    void monoMs;",
       },
@@ -126,7 +126,7 @@ export const RESOLVER_MUTANTS = [
     rule: "Resolver 16: watches, digests and cursors have no held entries",
     edits: [
       {
-        file: "src/resolver/followed.ts",
+        file: "src/resolver/following/followed.ts",
         find: "      this.#options.replica.withdraw(stored, time);\n      this.#options.replica.causes.set(stored, cause);\n",
         replace: "      if (cause === CAUSE.NO_MATCH) this.#options.replica.withdraw(stored, time);\n",
       },
@@ -139,7 +139,7 @@ export const RESOLVER_MUTANTS = [
     rule: "Resolver 7: only where a resolver holds what the last bookmark says do its readers get a portable cursor",
     edits: [
       {
-        file: "src/resolver/bookmarks.ts",
+        file: "src/resolver/following/bookmarks.ts",
         find: "if (last === undefined || !this.isAtBookmark || last.cursor.policyEpoch !== policyEpoch)",
         replace: "if (last === undefined || last.cursor.policyEpoch !== policyEpoch)",
       },
@@ -174,7 +174,7 @@ export const RESOLVER_MUTANTS = [
     rule: "Resolver 15: while it lacks a version under which something that it heard was made it is not ready",
     edits: [
       {
-        file: "src/resolver/followed-policy.ts",
+        file: "src/resolver/policy/followed-policy.ts",
         find: "    this.#arrived.push({ version: read.version, sizeBytes });\n",
         replace: "    this.#arrived.push({ version: read.version, sizeBytes });\n    this.#see(epochOf(place));\n",
       },
@@ -243,7 +243,7 @@ export const RESOLVER_MUTANTS = [
     rule: "Resolver 18: the policy of the copy is in force until an upstream has a newer one",
     edits: [
       {
-        file: "src/resolver/followed-policy.ts",
+        file: "src/resolver/policy/followed-policy.ts",
         find: "    this.#arrived = [...versions];\n    this.#take();\n",
         replace: "",
       },
@@ -277,7 +277,7 @@ export const RESOLVER_MUTANTS = [
     rule: "Resolver 15: a resolver takes no version that is older than what it has",
     edits: [
       {
-        file: "src/resolver/followed-policy.ts",
+        file: "src/resolver/policy/followed-policy.ts",
         find: "if (isNewer(version, this.#engine.place)) this.#engine.take(version, sizeBytes);",
         replace: "this.#engine.take(version, sizeBytes);",
       },

@@ -15,7 +15,7 @@ import { CODES, REASONS, type Reason, WaymarkError } from "../../lib/errors.ts";
 import { misplaced } from "../../lib/protowire.ts";
 import type { VersionPlace } from "../../policy/versions/version.ts";
 import { findMessage, unpacked } from "../../reading/error-details.ts";
-import type { WatchRefusal } from "../../resolver/refusals.ts";
+import type { WatchRefusal } from "../../resolver/following/refusals.ts";
 import type { UpstreamFacts } from "../../resolver/upstreams.ts";
 
 /** What to follow at a server, and from where. */

@@ -8,7 +8,7 @@ import type { Dial } from "../../grpc/client/pool.io.ts";
 import type { Metadata } from "../../grpc/wire/metadata.ts";
 import { CODES, WaymarkError } from "../../lib/errors.ts";
 import { type PatientTimeout, patientTimeout } from "../../lib/patient-time.io.ts";
-import type { WatchRefusal } from "../../resolver/refusals.ts";
+import type { WatchRefusal } from "../../resolver/following/refusals.ts";
 import { refusalOf, watchRefusalOf } from "./upstream-codec.ts";
 
 export interface StreamEvents {

@@ -14,11 +14,11 @@ import { hasErrors, validate } from "../../policy/set/validation.ts";
 import { decodeVersion, encodeVersion } from "../../policy/versions/codec.ts";
 import type { PolicyVersion } from "../../policy/versions/version.ts";
 import type { WatchMessage } from "../codec.ts";
-import type { Followed } from "../followed.ts";
-import type { FollowedPolicy } from "../followed-policy.ts";
-import type { Following } from "../following.ts";
+import type { Followed } from "../following/followed.ts";
+import type { Following } from "../following/following.ts";
+import type { Watches } from "../following/watches.ts";
 import type { Freshness } from "../freshness.ts";
-import type { Watches } from "../watches.ts";
+import type { FollowedPolicy } from "../policy/followed-policy.ts";
 import {
   COPY_FORMAT,
   COPY_KIND,

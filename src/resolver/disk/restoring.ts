@@ -5,13 +5,13 @@ import { type OwnerOfFile, odd } from "../../lib/blocks.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import { Doubts } from "../../reading/doubts.ts";
-import type { Bookmarks } from "../bookmarks.ts";
 import { readWatchMessage, type WatchMessage } from "../codec.ts";
-import { type Followed, FollowedWatch } from "../followed.ts";
-import type { FollowedPolicy } from "../followed-policy.ts";
-import type { Following } from "../following.ts";
+import type { Bookmarks } from "../following/bookmarks.ts";
+import { type Followed, FollowedWatch } from "../following/followed.ts";
+import type { Following } from "../following/following.ts";
+import type { Watches } from "../following/watches.ts";
 import type { Freshness } from "../freshness.ts";
-import type { Watches } from "../watches.ts";
+import type { FollowedPolicy } from "../policy/followed-policy.ts";
 import type { CopyState } from "./codec.ts";
 import { type DiskCopy, readCopy } from "./copy.ts";
 

@@ -13,9 +13,9 @@ import type { Slab } from "../../catalog/record/slab.ts";
 import type { WaymarkError } from "../../lib/errors.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import { misplaced } from "../../lib/protowire.ts";
-import type { BoundedCache } from "../bounded-cache.ts";
 import type { FetchedPage } from "../codec.ts";
-import type { FollowedNews, ToldEntry } from "../followed.ts";
+import type { FollowedNews, ToldEntry } from "../following/followed.ts";
+import type { BoundedCache } from "../keeping/bounded-cache.ts";
 import { type AnswerState, Fetches, type Outcome, type Ttls } from "./fetches.ts";
 
 /** The answer to one name. */

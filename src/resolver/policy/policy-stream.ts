@@ -1,7 +1,7 @@
 /** The one stream on which a resolver is told of the policy: that of the upstream that it uses. */
 import type { VersionPlace } from "../../policy/versions/version.ts";
 import { readPolicyMessage } from "../codec.ts";
-import type { FollowedPolicy } from "../followed-policy.ts";
+import type { FollowedPolicy } from "./followed-policy.ts";
 
 export type PolicyOrder =
   | { readonly kind: "open policy"; readonly stream: number; readonly upstream: string; readonly known: readonly VersionPlace[] }

@@ -5,8 +5,8 @@ import { Prefixes } from "../../catalog/query/prefixes.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import type { Fetched } from "../fetching/fetched.ts";
-import type { Following } from "../following.ts";
-import type { Watches, WatchOrders } from "../watches.ts";
+import type { Following } from "../following/following.ts";
+import type { Watches, WatchOrders } from "../following/watches.ts";
 
 /**
  * Why namespaces that were there were fetched whole again. `operator`: by a call. `digest`: count or digest differed from the upstream's. `gap`: an upstream

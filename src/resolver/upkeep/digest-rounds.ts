@@ -9,10 +9,10 @@ import type { Replica } from "../../catalog/replica/replica.ts";
 import { Reader } from "../../catalog/watch/reader.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import type { PolicyEngine } from "../../policy/versions/engine.ts";
-import type { Bookmarks } from "../bookmarks.ts";
 import type { WatchMessage } from "../codec.ts";
-import type { Followed } from "../followed.ts";
-import type { StreamNumber, Watches, WatchOrders } from "../watches.ts";
+import type { Bookmarks } from "../following/bookmarks.ts";
+import type { Followed } from "../following/followed.ts";
+import type { StreamNumber, Watches, WatchOrders } from "../following/watches.ts";
 import { DigestCheck, type DigestVerdict } from "./digest-check.ts";
 
 export interface DigestRoundsParts {

@@ -1,11 +1,11 @@
 /** A reader that comes to a resolver with a cursor is told what it cannot know, whatever the resolver itself was told (semantics.md, Resolver 7). */
 import assert from "node:assert/strict";
 import { expect, test } from "vitest";
-import { BODY } from "../../src/catalog/record/record.ts";
-import { timeOf } from "../fakes/history.ts";
-import { FabricComponent, KEYS } from "../fakes/mesh.ts";
-import { ResolverView } from "../fakes/resolvers.ts";
-import { type Policy, Readers, Stream } from "../fakes/stream.ts";
+import { BODY } from "../../../src/catalog/record/record.ts";
+import { timeOf } from "../../fakes/history.ts";
+import { FabricComponent, KEYS } from "../../fakes/mesh.ts";
+import { ResolverView } from "../../fakes/resolvers.ts";
+import { type Policy, Readers, Stream } from "../../fakes/stream.ts";
 
 const [K, L] = [KEYS[0]!, KEYS[1]!];
 const ALL = 0;

@@ -2,24 +2,24 @@
  * The content of the namespaces that a resolver follows: a replica in which every key has the one record that its upstream shows, with the origin and
  * number that it has everywhere. So queries, watches, names and digests of a node work on it unchanged.
  */
-import type { EntryStamper } from "../catalog/entry/codec.ts";
-import { SCOPE } from "../catalog/entry/scope.ts";
-import { readShown } from "../catalog/entry/tail.ts";
-import type { LoadView } from "../catalog/entry/view.ts";
-import { Prefixes } from "../catalog/query/prefixes.ts";
-import { BODY, type CatalogRecord, HEALTH, type KeyText } from "../catalog/record/record.ts";
-import { entryFields, type Origin, StoredRecord } from "../catalog/record/stored-record.ts";
-import { NO_TRAITS } from "../catalog/record/traits.ts";
-import type { Replica } from "../catalog/replica/replica.ts";
-import { CAUSE, type Cause } from "../catalog/watch/cause.ts";
-import { SNAPSHOT } from "../catalog/watch/reader.ts";
-import { Hlc } from "../lib/hlc.ts";
-import type { Time } from "../lib/machine.ts";
-import { misplaced } from "../lib/protowire.ts";
-import { Doubts } from "../reading/doubts.ts";
+import type { EntryStamper } from "../../catalog/entry/codec.ts";
+import { SCOPE } from "../../catalog/entry/scope.ts";
+import { readShown } from "../../catalog/entry/tail.ts";
+import type { LoadView } from "../../catalog/entry/view.ts";
+import { Prefixes } from "../../catalog/query/prefixes.ts";
+import { BODY, type CatalogRecord, HEALTH, type KeyText } from "../../catalog/record/record.ts";
+import { entryFields, type Origin, StoredRecord } from "../../catalog/record/stored-record.ts";
+import { NO_TRAITS } from "../../catalog/record/traits.ts";
+import type { Replica } from "../../catalog/replica/replica.ts";
+import { CAUSE, type Cause } from "../../catalog/watch/cause.ts";
+import { SNAPSHOT } from "../../catalog/watch/reader.ts";
+import { Hlc } from "../../lib/hlc.ts";
+import type { Time } from "../../lib/machine.ts";
+import { misplaced } from "../../lib/protowire.ts";
+import { Doubts } from "../../reading/doubts.ts";
+import type { WatchDelta, WatchMessage } from "../codec.ts";
+import type { Weight } from "../keeping/bounded-cache.ts";
 import type { Bookmarks } from "./bookmarks.ts";
-import type { Weight } from "./bounded-cache.ts";
-import type { WatchDelta, WatchMessage } from "./codec.ts";
 import { Sizes } from "./sizes.ts";
 
 const NOTHING = new Prefixes([]);

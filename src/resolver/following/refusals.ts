@@ -2,9 +2,9 @@
  * Prefixes that the upstream refuses to tell of, though it tells of others. A refused watch of several is tried again in halves, until the one that is refused stands
  * alone; that one is left alone for a while, and the rest goes on (semantics.md, Resolver 14).
  */
-import { Prefixes } from "../catalog/query/prefixes.ts";
-import { backoffMs } from "../lib/backoff.ts";
-import { NEVER } from "../lib/machine.ts";
+import { Prefixes } from "../../catalog/query/prefixes.ts";
+import { backoffMs } from "../../lib/backoff.ts";
+import { NEVER } from "../../lib/machine.ts";
 
 /** `access`: the upstream says that this resolver may not read it; it may mean these prefixes, or all. */
 export type WatchRefusal = "access" | "prefix";

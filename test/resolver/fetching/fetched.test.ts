@@ -1,19 +1,19 @@
 /** What a resolver fetched by name: found by lookups, within bounds, and let go without a trace. */
 import { expect, test } from "vitest";
-import { EntryStamper } from "../../src/catalog/entry/codec.ts";
-import { PROTOCOL_BOUNDS } from "../../src/catalog/entry/names.ts";
-import { SCOPE } from "../../src/catalog/entry/scope.ts";
-import type { InstanceName } from "../../src/catalog/query/instances.ts";
-import { Prefixes } from "../../src/catalog/query/prefixes.ts";
-import { type KeyText, KIND, keyText, viewHealth } from "../../src/catalog/record/record.ts";
-import { Slab } from "../../src/catalog/record/slab.ts";
-import { TraitsPool } from "../../src/catalog/record/traits.ts";
-import { WaymarkError } from "../../src/lib/errors.ts";
-import { BoundedCache } from "../../src/resolver/bounded-cache.ts";
-import { Fetched, type FetchedName } from "../../src/resolver/fetching/fetched.ts";
-import { DiscoveryBytes } from "../../src/services/discovery/response-bytes.ts";
-import { timeOf } from "../fakes/history.ts";
-import { FabricComponent } from "../fakes/mesh.ts";
+import { EntryStamper } from "../../../src/catalog/entry/codec.ts";
+import { PROTOCOL_BOUNDS } from "../../../src/catalog/entry/names.ts";
+import { SCOPE } from "../../../src/catalog/entry/scope.ts";
+import type { InstanceName } from "../../../src/catalog/query/instances.ts";
+import { Prefixes } from "../../../src/catalog/query/prefixes.ts";
+import { type KeyText, KIND, keyText, viewHealth } from "../../../src/catalog/record/record.ts";
+import { Slab } from "../../../src/catalog/record/slab.ts";
+import { TraitsPool } from "../../../src/catalog/record/traits.ts";
+import { WaymarkError } from "../../../src/lib/errors.ts";
+import { Fetched, type FetchedName } from "../../../src/resolver/fetching/fetched.ts";
+import { BoundedCache } from "../../../src/resolver/keeping/bounded-cache.ts";
+import { DiscoveryBytes } from "../../../src/services/discovery/response-bytes.ts";
+import { timeOf } from "../../fakes/history.ts";
+import { FabricComponent } from "../../fakes/mesh.ts";
 
 const TTLS = { zoneMs: 15_000, regionMs: 30_000, globalMs: 60_000, negativeMs: 10_000 };
 const HOUR_MS = 3_600_000;

@@ -2,9 +2,9 @@
  * Which namespaces a resolver follows with a watch: those that it is configured to follow, those that its callers watch, and those that are asked for often
  * (semantics.md, Resolver 11).
  */
-import { namespaceCovers } from "../catalog/entry/names.ts";
-import { Prefixes } from "../catalog/query/prefixes.ts";
-import { WaymarkError } from "../lib/errors.ts";
+import { namespaceCovers } from "../../catalog/entry/names.ts";
+import { Prefixes } from "../../catalog/query/prefixes.ts";
+import { WaymarkError } from "../../lib/errors.ts";
 
 export interface FollowingOptions {
   /** Prefixes that are always followed. An empty text stands for all namespaces. */

@@ -2,7 +2,7 @@
  * How often names were asked for lately, also names that are not kept: a count-min sketch whose counts are halved from time to time (Cormode and
  * Muthukrishnan, 2005; Einziger, Friedman and Manes, "TinyLFU", 2017). An answer may be too high when names share their counters, never too low.
  */
-import { fnv64 } from "../lib/hash64.ts";
+import { fnv64 } from "../../lib/hash64.ts";
 
 const ROWS = 4;
 const MAX_COUNT = 255;

@@ -4,12 +4,12 @@
  * every change at its origin, so the logs of origins by which a node does the same are not here.
  */
 
-import type { Replica } from "../catalog/replica/replica.ts";
-import type { CursorOrigin, PortableCursor } from "../catalog/watch/cursor.ts";
-import { portableCursorText, withoutBarePlace } from "../catalog/watch/cursor.ts";
-import { type Gap, HeldKeys, MAX_WAIT_MS, type Places, type Standing } from "../catalog/watch/gap.ts";
-import type { Change, Reader } from "../catalog/watch/reader.ts";
-import type { Time } from "../lib/machine.ts";
+import type { Replica } from "../../catalog/replica/replica.ts";
+import type { CursorOrigin, PortableCursor } from "../../catalog/watch/cursor.ts";
+import { portableCursorText, withoutBarePlace } from "../../catalog/watch/cursor.ts";
+import { type Gap, HeldKeys, MAX_WAIT_MS, type Places, type Standing } from "../../catalog/watch/gap.ts";
+import type { Change, Reader } from "../../catalog/watch/reader.ts";
+import type { Time } from "../../lib/machine.ts";
 
 /** Most bookmarks that are remembered. With one each second these are some minutes. */
 const MAX_BOOKMARKS = 256;

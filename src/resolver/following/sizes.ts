@@ -1,7 +1,7 @@
 /** How much a first snapshot brings, for each of the prefixes that it is asked for. It is known before what arrives is kept, and also where that is not kept. */
-import { namespaceCovers } from "../catalog/entry/names.ts";
-import type { Prefixes } from "../catalog/query/prefixes.ts";
-import type { Weight } from "./bounded-cache.ts";
+import { namespaceCovers } from "../../catalog/entry/names.ts";
+import type { Prefixes } from "../../catalog/query/prefixes.ts";
+import type { Weight } from "../keeping/bounded-cache.ts";
 
 const NONE: Weight = { entries: 0, bytes: 0 };
 

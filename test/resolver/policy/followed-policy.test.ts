@@ -1,13 +1,13 @@
 /** The policy of a resolver: it is selected as at a node, never goes back, and nothing is answered under one that is older than what was heard. */
 import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
-import { WatchPolicyResponseSchema } from "../../gen/waymark/policy/v1/policy_pb.js";
-import { epochOf } from "../../src/policy/set/verdict.ts";
-import { HISTORY_BOUNDS, PolicyEngine } from "../../src/policy/versions/engine.ts";
-import type { Stage } from "../../src/policy/versions/version.ts";
-import { readPolicyMessage } from "../../src/resolver/codec.ts";
-import { FollowedPolicy } from "../../src/resolver/followed-policy.ts";
-import { type Version, version } from "../fakes/policy-versions.ts";
+import { WatchPolicyResponseSchema } from "../../../gen/waymark/policy/v1/policy_pb.js";
+import { epochOf } from "../../../src/policy/set/verdict.ts";
+import { HISTORY_BOUNDS, PolicyEngine } from "../../../src/policy/versions/engine.ts";
+import type { Stage } from "../../../src/policy/versions/version.ts";
+import { readPolicyMessage } from "../../../src/resolver/codec.ts";
+import { FollowedPolicy } from "../../../src/resolver/policy/followed-policy.ts";
+import { type Version, version } from "../../fakes/policy-versions.ts";
 
 const ELSEWHERE: Stage = { by: "clusters", clusterIds: ["another"] };
 

@@ -1,11 +1,11 @@
 /** An empty answer is not always the truth: what too many lost at once is served on, for a while (semantics.md, Resolver 16). */
 import { beforeEach, expect, test } from "vitest";
-import { type KeyText, KIND, keyText, viewHealth } from "../../src/catalog/record/record.ts";
-import { CAUSE, type Cause } from "../../src/catalog/watch/cause.ts";
-import { GUARD_DEFAULTS } from "../../src/reading/guard.ts";
-import { HeldEntries } from "../../src/resolver/held-entries.ts";
-import { timeOf } from "../fakes/history.ts";
-import { FabricComponent } from "../fakes/mesh.ts";
+import { type KeyText, KIND, keyText, viewHealth } from "../../../src/catalog/record/record.ts";
+import { CAUSE, type Cause } from "../../../src/catalog/watch/cause.ts";
+import { GUARD_DEFAULTS } from "../../../src/reading/guard.ts";
+import { HeldEntries } from "../../../src/resolver/keeping/held-entries.ts";
+import { timeOf } from "../../fakes/history.ts";
+import { FabricComponent } from "../../fakes/mesh.ts";
 
 const MINUTE = 60_000;
 

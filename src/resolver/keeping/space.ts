@@ -2,17 +2,17 @@
  * Holds everything that a resolver keeps within its bounds of entries and bytes: what is configured or watched stays, and of the rest the least asked for
  * each of its entries goes first, whether it is followed or was fetched (semantics.md, Resolver 22).
  */
-import type { Replica } from "../catalog/replica/replica.ts";
-import type { Time } from "../lib/machine.ts";
-import type { Bookmarks } from "./bookmarks.ts";
+import type { Replica } from "../../catalog/replica/replica.ts";
+import type { Time } from "../../lib/machine.ts";
+import { type Fetched, type FetchedName, RECORD_BYTES } from "../fetching/fetched.ts";
+import type { Bookmarks } from "../following/bookmarks.ts";
+import type { Followed, FollowedWatch } from "../following/followed.ts";
+import type { Following } from "../following/following.ts";
+import type { Watches } from "../following/watches.ts";
 import type { BoundedCache, Weight } from "./bounded-cache.ts";
-import { type Fetched, type FetchedName, RECORD_BYTES } from "./fetching/fetched.ts";
-import type { Followed, FollowedWatch } from "./followed.ts";
-import type { Following } from "./following.ts";
 import type { HeldEntries } from "./held-entries.ts";
-import type { Watches } from "./watches.ts";
 
-export interface RoomParts {
+export interface SpaceParts {
   readonly replica: Replica;
   readonly followed: Followed;
   readonly following: Following;
@@ -40,12 +40,12 @@ const KEY_BYTES = 64;
 /** Most tombstones that are collected at a time to make room. */
 const COLLECTED_AT_A_TIME = 10_000;
 
-export class Room {
-  readonly parts: RoomParts;
+export class Space {
+  readonly parts: SpaceParts;
   /** What may not go for what is being counted, as it was when that began. */
   #kept: Weight = { entries: 0, bytes: 0 };
 
-  constructor(parts: RoomParts) {
+  constructor(parts: SpaceParts) {
     this.parts = parts;
   }
 

@@ -1,14 +1,14 @@
 /**
  * The policy by which a resolver judges its callers: the versions of its upstream, of which it selects the one in force as a node does (semantics.md, Resolver 15).
  */
-import { misplaced } from "../lib/protowire.ts";
-import { epochOf } from "../policy/set/verdict.ts";
-import { decodeVersion } from "../policy/versions/codec.ts";
-import type { PolicyEngine } from "../policy/versions/engine.ts";
-import { isNewer, isSamePlace, type PolicyVersion, type VersionPlace } from "../policy/versions/version.ts";
-import type { PolicyMessage, PolicyPart } from "./codec.ts";
-import type { CopyState } from "./disk/codec.ts";
-import { EpochClaims, type Stating, type UnmetClaim } from "./policy/epoch-claims.ts";
+import { misplaced } from "../../lib/protowire.ts";
+import { epochOf } from "../../policy/set/verdict.ts";
+import { decodeVersion } from "../../policy/versions/codec.ts";
+import type { PolicyEngine } from "../../policy/versions/engine.ts";
+import { isNewer, isSamePlace, type PolicyVersion, type VersionPlace } from "../../policy/versions/version.ts";
+import type { PolicyMessage, PolicyPart } from "../codec.ts";
+import type { CopyState } from "../disk/codec.ts";
+import { EpochClaims, type Stating, type UnmetClaim } from "./epoch-claims.ts";
 
 /** Most bytes of an encoded version. */
 const MAX_VERSION_BYTES = 16 * 1024 * 1024;

@@ -1,8 +1,8 @@
 /** How long fetched answers are good, and that a name is fetched once at a time. */
 import { expect, test } from "vitest";
-import { SCOPE, type Scope } from "../../src/catalog/entry/scope.ts";
-import { WaymarkError } from "../../src/lib/errors.ts";
-import { Fetches, type Outcome } from "../../src/resolver/fetching/fetches.ts";
+import { SCOPE, type Scope } from "../../../src/catalog/entry/scope.ts";
+import { WaymarkError } from "../../../src/lib/errors.ts";
+import { Fetches, type Outcome } from "../../../src/resolver/fetching/fetches.ts";
 
 const HOUR_MS = 3_600_000;
 const TTLS = { zoneMs: 15_000, regionMs: 30_000, globalMs: 60_000, negativeMs: 10_000 };

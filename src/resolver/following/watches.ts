@@ -3,15 +3,15 @@
  * followed anew comes first by a watch of its own; when its snapshot is there, one watch goes on for both (semantics.md, Resolver 14).
  */
 
-import { Prefixes } from "../catalog/query/prefixes.ts";
-import { SNAPSHOT } from "../catalog/watch/reader.ts";
-import { assert } from "../lib/errors.ts";
+import { Prefixes } from "../../catalog/query/prefixes.ts";
+import { SNAPSHOT } from "../../catalog/watch/reader.ts";
+import { assert } from "../../lib/errors.ts";
 
-import { NEVER, type Time } from "../lib/machine.ts";
+import { NEVER, type Time } from "../../lib/machine.ts";
+import type { WatchMessage } from "../codec.ts";
 import { type Bookmarks, earlierOf } from "./bookmarks.ts";
-import { Pace } from "./changes/pace.ts";
-import type { WatchMessage } from "./codec.ts";
 import { type Followed, FollowedWatch } from "./followed.ts";
+import { Pace } from "./pace.ts";
 
 /** A stream of an upstream, by its number: streams that were closed may still say something. */
 export type StreamNumber = number;

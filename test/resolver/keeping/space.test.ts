@@ -1,8 +1,8 @@
 /** The bounds of a resolver: what is configured or watched stays, the least asked goes, and what does not fit is refused, and said. */
 import { expect, test } from "vitest";
-import type { InstanceName } from "../../src/catalog/query/instances.ts";
-import { type KeyText, KIND, keyText } from "../../src/catalog/record/record.ts";
-import { ResolverWorld } from "../fakes/resolver-world.ts";
+import type { InstanceName } from "../../../src/catalog/query/instances.ts";
+import { type KeyText, KIND, keyText } from "../../../src/catalog/record/record.ts";
+import { ResolverWorld } from "../../fakes/resolver-world.ts";
 
 const SECOND = 1000;
 const MINUTE = 60 * SECOND;

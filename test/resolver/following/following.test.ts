@@ -1,6 +1,6 @@
 /** Which namespaces a resolver follows. */
 import { expect, test } from "vitest";
-import { Following } from "../../src/resolver/following.ts";
+import { Following } from "../../../src/resolver/following/following.ts";
 
 function following(configured: readonly string[], maxWatches = 3, asks: Readonly<Record<string, number>> = {}): Following {
   return new Following({ configured, maxWatches, asksOf: (namespace) => asks[namespace] ?? 1 });

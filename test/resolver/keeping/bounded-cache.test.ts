@@ -1,10 +1,10 @@
 /** What a resolver keeps: within its bounds, what is asked for most; a scan costs little. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { Rng } from "../../src/lib/rng.ts";
-import { BoundedCache } from "../../src/resolver/bounded-cache.ts";
-import { Popularity } from "../../src/resolver/popularity.ts";
-import { runs } from "../fakes/effort.ts";
+import { Rng } from "../../../src/lib/rng.ts";
+import { BoundedCache } from "../../../src/resolver/keeping/bounded-cache.ts";
+import { Popularity } from "../../../src/resolver/keeping/popularity.ts";
+import { runs } from "../../fakes/effort.ts";
 
 const NAMES = 10_000;
 const ENTRIES_A_NAME = 10;

@@ -2,14 +2,14 @@
  * Entries that a resolver goes on serving although its upstream says that they are gone: too many of one name expired at once to be believed (semantics.md,
  * Resolver 16). Lookups find them beside what is followed, as ORPHANED, so that everybody chooses them last.
  */
-import { instanceCount } from "../catalog/query/instances.ts";
-import { Lookup } from "../catalog/query/lookup.ts";
-import { type CatalogRecord, type KeyText, keyParts } from "../catalog/record/record.ts";
-import type { Slab } from "../catalog/record/slab.ts";
-import { CAUSE, type Cause } from "../catalog/watch/cause.ts";
-import type { Time } from "../lib/machine.ts";
-import { Guard, type GuardedEntry, type GuardOptions } from "../reading/guard.ts";
-import type { FollowedChanges } from "./followed.ts";
+import { instanceCount } from "../../catalog/query/instances.ts";
+import { Lookup } from "../../catalog/query/lookup.ts";
+import { type CatalogRecord, type KeyText, keyParts } from "../../catalog/record/record.ts";
+import type { Slab } from "../../catalog/record/slab.ts";
+import { CAUSE, type Cause } from "../../catalog/watch/cause.ts";
+import type { Time } from "../../lib/machine.ts";
+import { Guard, type GuardedEntry, type GuardOptions } from "../../reading/guard.ts";
+import type { FollowedChanges } from "../following/followed.ts";
 
 /** What is remembered of a lost entry. */
 interface Kept {
