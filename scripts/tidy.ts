@@ -274,16 +274,27 @@ export function roomTableFaults(root: string): readonly string[] {
   return [...faults, ...unknown.map((room) => `docs/architecture.md shows a room ${room} that scripts/rooms.ts does not know`)];
 }
 
-/** The map of the fabric in the architecture page names each of its files once, and none that is not there. */
-export function fabricMapFaults(root: string): readonly string[] {
-  const [, section = ""] = read(root, "docs/architecture.md").split("\n## The fabric\n");
+/** Sections of the architecture page with a map of the files below a folder. */
+const MAPS = [
+  { title: "The fabric", folder: "src/fabric" },
+  { title: "A resolver", folder: "src/resolver" },
+] as const;
+
+/** A map in the architecture page names each file of its folder once, and none that is not there. */
+export function mapFaults(root: string): readonly string[] {
+  return MAPS.flatMap((map) => faultsOfMap(root, map));
+}
+
+function faultsOfMap(root: string, { title, folder }: (typeof MAPS)[number]): readonly string[] {
+  const [, after = ""] = read(root, "docs/architecture.md").split(`\n## ${title}\n`);
+  const [section = ""] = after.split("\n## ");
   const rows = [...section.matchAll(/^\|[^|]*\|[^|]*\|([^|]*)\|$/gm)].map(([, files = ""]) => files);
-  const named = [...rows.join().matchAll(/`([a-z0-9./-]+)`/g)].map(([, name = ""]) => `src/fabric/${name}.ts`);
-  const there = filesBelow(root, "src/fabric", [".ts"]);
+  const named = [...rows.join().matchAll(/`([a-z0-9./-]+)`/g)].map(([, name = ""]) => `${folder}/${name}.ts`);
+  const there = filesBelow(root, folder, [".ts"]);
   const wrong = named.filter((file, i) => !there.includes(file) || named.indexOf(file) !== i);
   return [
-    ...there.filter((file) => !named.includes(file)).map((file) => `docs/architecture.md: the map of the fabric forgets ${file}`),
-    ...wrong.map((file) => `docs/architecture.md: the map of the fabric has ${file} twice, or it is not there`),
+    ...there.filter((file) => !named.includes(file)).map((file) => `docs/architecture.md: the map of ${folder} forgets ${file}`),
+    ...wrong.map((file) => `docs/architecture.md: the map of ${folder} has ${file} twice, or it is not there`),
   ];
 }
 

@@ -8,11 +8,11 @@ import { ROOT, run } from "../scripts/run.ts";
 import { kindFaults, shellUses } from "../scripts/test-kinds.ts";
 import {
   composingFaults,
-  fabricMapFaults,
   headerFaults,
   linkFaults,
   lintRuleFaults,
   lockfileFaults,
+  mapFaults,
   markFaults,
   pureFaults,
   roomFaults,
@@ -421,7 +421,7 @@ test("tidy names a room that the architecture page forgets, gets wrong or invent
 test("tidy names a file of the fabric that its map forgets, has twice or invents", () => {
   const page = "\n## The fabric\n\n| part | does | files |\n| --- | --- | --- |\n| links | who | `links/links`, `links/links`; `attic` |\n";
   const folder = plant({ "docs/architecture.md": page, "src/fabric/links/links.ts": "", "src/fabric/transport/dial.io.ts": "" });
-  const faults = fabricMapFaults(folder);
+  const faults = mapFaults(folder);
   expect(faults).toHaveLength(3);
   expect(faults.join("\n")).toMatch(/forgets src\/fabric\/transport\/dial\.io\.ts\n.*links\.ts twice.*\n.*attic\.ts/);
 });

@@ -10,11 +10,11 @@ import { ROOT } from "../scripts/run.ts";
 import { kindFaults } from "../scripts/test-kinds.ts";
 import {
   composingFaults,
-  fabricMapFaults,
   headerFaults,
   linkFaults,
   lintRuleFaults,
   lockfileFaults,
+  mapFaults,
   markFaults,
   pureFaults,
   roomFaults,
@@ -92,8 +92,8 @@ test("the architecture page shows the table of rooms the checks use", () => {
   expect(roomTableFaults(ROOT)).toEqual([]);
 });
 
-test("the map of the fabric in the architecture page is complete", () => {
-  expect(fabricMapFaults(ROOT)).toEqual([]);
+test("the maps of the fabric and of resolvers in the architecture page are complete", () => {
+  expect(mapFaults(ROOT)).toEqual([]);
 });
 
 test("comments cite rules that the page of rules has, and the page names what there is, with all invariants and mutants", () => {
