@@ -2,9 +2,10 @@
 import { mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
+import { DiscoveryDelta_Cause } from "../../gen/waymark/catalog/v1/delta_pb.js";
 import { mustRun, ROOT } from "../../scripts/run.ts";
 import { plainCode, type Restart, runClient, type Summary } from "./client-process.ts";
-import { runNames } from "./names-process.ts";
+import { emptySnapshot, removal, runNames, runNamesAfter } from "./names-process.ts";
 import { findPython, isGoThere, isJavaThere } from "./needs.ts";
 
 const GO = join(ROOT, "test/interop/go");
@@ -118,6 +119,19 @@ describe.skipIf(!isGo)(`go${isGo ? "" : " (skipped: needs go, protoc-gen-go and 
       cutOff: { failed: 0, answered: 2 },
       back: { failed: 0, answered: 1 },
     });
+  });
+
+  const { UNREGISTERED, EXPIRED } = DiscoveryDelta_Cause;
+  const unfit = /no entry of interop.names\/web is fit for traffic/;
+  test.each([
+    { name: "its entry expired", protocol: "grpc", after: [removal(EXPIRED)], fails: /^$/ },
+    { name: "a snapshot lacks its entry", protocol: "grpc", after: emptySnapshot(), fails: /^$/ },
+    { name: "its entry says no protocol", protocol: "", after: [], fails: /^$/ },
+    { name: "its entry was unregistered", protocol: "grpc", after: [removal(UNREGISTERED)], fails: unfit },
+    { name: "a policy hides its entry", protocol: "grpc", after: emptySnapshot("interop.names"), fails: unfit },
+    { name: "its entry has a port of another protocol", protocol: "http", after: [], fails: unfit },
+  ])("a channel for a name calls its last addresses only while they may be true: $name", async ({ protocol, after, fails }) => {
+    expect(await runNamesAfter(GO_NAMES, { protocol, after }, fails)).toMatch(fails);
   });
 });
 

@@ -5,7 +5,9 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { HealthStatus } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import { DiscoveryDelta_Action, type DiscoveryDelta_Cause } from "../../gen/waymark/catalog/v1/delta_pb.js";
+import { EntryKind, HealthStatus } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import { Snapshot } from "../../gen/waymark/catalog/v1/watch_pb.js";
 import { ROOT } from "../../scripts/run.ts";
 import { connect } from "../../src/client/index.ts";
 import { FakeDiscovery } from "../fakes/discovery-server.ts";
@@ -28,22 +30,86 @@ export interface Outcome {
   readonly back: Round;
 }
 
+/** The program, which makes `CALLS` calls each time that it is told to. */
+function startProgram(program: string, servers: string) {
+  const child = spawn(program, ["--servers", servers, "--target", `waymark:///${NAMESPACE}/web`], { cwd: ROOT });
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  let stderr = "";
+  child.stderr.setEncoding("utf8").on("data", (text: string) => (stderr += text));
+  const calls = async (): Promise<Round & { readonly reason: string }> => {
+    child.stdin.write(`${CALLS}\n`);
+    const line = await lines.next();
+    if (line.done === true) throw new Error(`the program ended: ${stderr}`);
+    const { failed, reason, answers } = JSON.parse(line.value) as Omit<Round, "answered"> & {
+      readonly reason: string;
+      readonly answers: Readonly<Record<string, number>>;
+    };
+    return { failed, reason, answered: Object.keys(answers).length };
+  };
+  const end = async (): Promise<void> => {
+    child.stdin.end();
+    if (child.exitCode === null && child.signalCode === null) await once(child, "exit");
+  };
+  return { calls, end };
+}
+
+/**
+ * Makes calls when a registry tells one instance with a port of this protocol, and then what `after` has, until the failure is the one that is expected: the program may call
+ * before it has heard everything. Returns the failure of the calls after that; empty when none failed.
+ */
+export async function runNamesAfter(
+  program: string,
+  { protocol, after }: { readonly protocol: string; readonly after: readonly RegistryMessage[] },
+  expected: RegExp,
+): Promise<string> {
+  const [registry, backend] = [new FakeDiscovery(), new FakeDiscovery()];
+  await Promise.all([registry.start(), backend.start()]);
+  const [host = "", port = ""] = backend.address.split(":");
+  const value = { key: KEY, health: HealthStatus.HEALTHY, targets: [{ host, port: Number(port), protocol }] };
+  const created = { action: DiscoveryDelta_Action.CREATE, deltaId: "1", payload: { case: "entry" as const, value } };
+  const first = [
+    { snapshot: Snapshot.BEGIN, deltas: [created] },
+    { snapshot: Snapshot.END, portableCursor: "p" },
+  ];
+  registry.watchScript = [[...first, ...after]];
+  const { calls, end } = startProgram(program, registry.address);
+  try {
+    await until("the calls come to it", async () => expected.test((await calls()).reason));
+    return (await calls()).reason;
+  } finally {
+    await end();
+    for (const server of [registry, backend]) server.stop();
+  }
+}
+
+type RegistryMessage = FakeDiscovery["watchScript"][number][number];
+
+const KEY = { kind: EntryKind.SERVICE, namespace: NAMESPACE, name: "web", instanceId: "1" };
+
+/** The removal of the instance, for a cause. */
+export function removal(cause: DiscoveryDelta_Cause): RegistryMessage {
+  const delta = { action: DiscoveryDelta_Action.REMOVE, deltaId: "2", cause, payload: { case: "removed" as const, value: KEY } };
+  return { deltas: [delta], bookmark: true, portableCursor: "q" };
+}
+
+/** A snapshot without entries, of all namespaces or of some. */
+export function emptySnapshot(...replaces: readonly string[]): readonly RegistryMessage[] {
+  return [
+    { snapshot: Snapshot.BEGIN, replaces: [...replaces] },
+    { snapshot: Snapshot.END, portableCursor: "q" },
+  ];
+}
+
 export async function runNames(program: string): Promise<Outcome> {
   const folder = mkdtempSync(join(tmpdir(), "waymark-names-"));
   const backends = [new FakeDiscovery(), new FakeDiscovery()];
   let node = await startNodeProcess(["--data-dir", folder]);
   const port = node.grpc.split(":").at(-1) ?? "";
   // The address of nobody stands before the one of the registry.
-  const child = spawn(program, ["--servers", `127.0.0.1:1,${node.grpc}`, "--target", `waymark:///${NAMESPACE}/web`], { cwd: ROOT });
-  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
-  let stderr = "";
-  child.stderr.setEncoding("utf8").on("data", (text: string) => (stderr += text));
+  const { calls: callAll, end } = startProgram(program, `127.0.0.1:1,${node.grpc}`);
   const calls = async (): Promise<Round> => {
-    child.stdin.write(`${CALLS}\n`);
-    const line = await lines.next();
-    if (line.done === true) throw new Error(`the program ended: ${stderr}`);
-    const { failed, answers } = JSON.parse(line.value) as { readonly failed: number; readonly answers: Readonly<Record<string, number>> };
-    return { failed, answered: Object.keys(answers).length };
+    const { failed, answered } = await callAll();
+    return { failed, answered };
   };
   /** Calls until they come to this, because the program hears of a change a little later. */
   const callsUntil = async (answered: number): Promise<Round> => {
@@ -69,8 +135,7 @@ export async function runNames(program: string): Promise<Outcome> {
     await put(node.grpc, addresses.slice(1), HealthStatus.DEGRADED);
     return { first, cutOff, back: await callsUntil(1) };
   } finally {
-    child.stdin.end();
-    if (child.exitCode === null && child.signalCode === null) await once(child, "exit");
+    await end();
     for (const backend of backends) backend.stop();
     await node[Symbol.asyncDispose]();
     rmSync(folder, { recursive: true, force: true });

@@ -70,6 +70,7 @@ type nameResolver struct {
 	replaces []string        // Namespaces that the snapshot speaks for. Empty for all.
 	isAhead  bool            // Changes were told since the cursor. Another server may never hear of them.
 	told     []string
+	isTaken  bool // Since then an entry went for a reason that is true of the entry, and not only of the registry.
 }
 
 // ResolveNow asks for addresses. The watch tells them without being asked.
@@ -142,6 +143,7 @@ func (n *nameResolver) apply(message *discovery.CatalogWatchResponse) {
 			}
 		} else if key := delta.GetRemoved(); key != nil {
 			delete(n.held, keyText(key))
+			n.isTaken = n.isTaken || delta.Cause != catalog.DiscoveryDelta_CAUSE_EXPIRED
 		}
 	}
 	if message.Snapshot == catalog.Snapshot_SNAPSHOT_END {
@@ -149,6 +151,7 @@ func (n *nameResolver) apply(message *discovery.CatalogWatchResponse) {
 			isCovered := len(n.replaces) == 0 || slices.Contains(n.replaces, entry.Key.Namespace)
 			if isCovered && !n.listed[text] {
 				delete(n.held, text)
+				n.isTaken = n.isTaken || len(n.replaces) > 0 // A policy hides it.
 			}
 		}
 		n.listed = nil
@@ -167,18 +170,21 @@ func (n *nameResolver) tell() {
 	best, addresses := len(tiers), []string{}
 	for _, entry := range n.held {
 		tier, isFit := tiers[entry.Health]
-		if !isFit || tier > best {
+		own := grpcPorts(entry)
+		if !isFit || tier > best || len(own) == 0 {
 			continue
 		}
 		if tier < best {
 			best, addresses = tier, nil
 		}
-		for _, target := range entry.Targets {
-			if target.Protocol == "grpc" {
-				addresses = append(addresses, net.JoinHostPort(target.Host, strconv.Itoa(int(target.Port))))
-			}
-		}
+		addresses = append(addresses, own...)
 	}
+	// When all entries expired, or a snapshot lists none of them, the registry has probably lost its data, and the
+	// instances are still there: the last addresses are better than none.
+	if len(n.held) == 0 && !n.isTaken && len(n.told) > 0 {
+		return
+	}
+	n.isTaken = false
 	slices.Sort(addresses)
 	if n.told != nil && slices.Equal(addresses, n.told) {
 		return
@@ -188,7 +194,32 @@ func (n *nameResolver) tell() {
 	for _, address := range addresses {
 		state.Endpoints = append(state.Endpoints, resolver.Endpoint{Addresses: []resolver.Address{{Addr: address}}})
 	}
-	_ = n.cc.UpdateState(state) // An error means that the balancer cannot use it, as when it is empty; calls say so.
+	if len(addresses) > 0 {
+		_ = n.cc.UpdateState(state) // An error means that the balancer cannot use it; calls say so.
+		return
+	}
+	// An endpoint without an address ends the connections, and has a balancer that tells calls the error.
+	state.Endpoints = []resolver.Endpoint{{}}
+	_ = n.cc.UpdateState(state)
+	n.cc.ReportError(fmt.Errorf("no entry of %s/%s is fit for traffic", n.request.Namespace, n.request.Names[0]))
+}
+
+// grpcPorts are the addresses of an entry that speak gRPC: those with the protocol or the name grpc, or else those that
+// say no protocol.
+func grpcPorts(entry *catalog.Entry) []string {
+	var said, silent []string
+	for _, target := range entry.Targets {
+		address := net.JoinHostPort(target.Host, strconv.Itoa(int(target.Port)))
+		if target.Protocol == "grpc" || target.Name == "grpc" {
+			said = append(said, address)
+		} else if target.Protocol == "" {
+			silent = append(silent, address)
+		}
+	}
+	if len(said) > 0 {
+		return said
+	}
+	return silent
 }
 
 // tiers of health, the best first. MAINTENANCE is in none.
