@@ -50,6 +50,8 @@ export type ResolverInput =
   | { readonly kind: "fetch failed"; readonly call: CallNumber; readonly error: WaymarkError }
   /** An upstream answered a call that was passed on with what no server of ours can have sent. */
   | { readonly kind: "garbled"; readonly upstream: string; readonly fault: string }
+  /** What the upstream servers are shown has changed: the streams that are open were opened with something else. */
+  | { readonly kind: "credentials changed" }
   /** An operator acts on the cache. */
   | ({ readonly kind: "act" } & ActRequest);
 

@@ -35,6 +35,7 @@ import { FollowedPolicy } from "./policy/followed-policy.ts";
 import { PolicyStream } from "./policy/policy-stream.ts";
 import { CacheActs } from "./upkeep/cache-acts.ts";
 import { DigestRounds } from "./upkeep/digest-rounds.ts";
+import { Reopening } from "./upkeep/reopening.ts";
 import { AnswerCounts, type ResolverStatistics } from "./upkeep/statistics.ts";
 import { Upstreams } from "./upstreams.ts";
 
@@ -71,6 +72,7 @@ export class ResolverMachine {
   readonly #refusals: PrefixRefusals;
   readonly #digests: DigestRounds;
   readonly #acts: CacheActs;
+  readonly #reopening: Reopening;
   readonly #freshness = new Freshness();
   readonly #calls: FetchCalls;
   readonly #policyStream: PolicyStream;
@@ -131,6 +133,7 @@ export class ResolverMachine {
     const [watches, followed, fetched] = [this.#watches, this.#followed, this.#fetched];
     const parts = { replica, bookmarks: this.bookmarks, followed, watches, policies, stamper };
     this.#digests = new DigestRounds({ ...parts, intervalMs: options.resyncIntervalMs, random }, time);
+    this.#reopening = new Reopening(random);
     this.#acts = new CacheActs({ lookup, fetched, following: this.following, watches });
   }
 
@@ -166,6 +169,9 @@ export class ResolverMachine {
       case "garbled":
         this.#distrust(input.upstream, input.fault, time, out);
         break;
+      case "credentials changed":
+        this.#reopening.ask(time.monoMs);
+        break;
       case "act":
         this.#acts.begin(input, this.upstreams.isCutOff, time, out);
         break;
@@ -187,6 +193,7 @@ export class ResolverMachine {
       fullMonoMs,
       refusedMonoMs,
       this.#watches.nextDeadlineMs(),
+      this.#reopening.dueMonoMs,
     );
   }
 
@@ -412,11 +419,21 @@ export class ResolverMachine {
       this.#watches.wereSilent();
       this.#lose(time);
     }
+    if (time.monoMs >= this.#reopening.dueMonoMs) this.#reopen(time, out);
     if (time.monoMs < this.#pruneMonoMs) return;
     this.#pruneMonoMs = time.monoMs + this.#options.pruneIntervalMs;
     this.#fetched.prune(time, this.upstreams.isCutOff);
     if (!this.upstreams.isCutOff) this.following.prune(time.monoMs - UNASKED_MS);
     this.#replica.collect(time, PRUNED_AT_A_TIME);
+  }
+
+  /** The same streams again, with other credentials: each goes on from its place, so that nothing is fetched again and no answer is stale. */
+  #reopen({ monoMs }: Time, out: Out): void {
+    this.#reopening.done();
+    this.#openedMonoMs = monoMs;
+    this.#digests.leave(out);
+    this.#watches.reopen(out);
+    this.#policyStream.reopen(out);
   }
 
   #watchSaid({ stream, bytes, delayMs }: Extract<ResolverInput, { kind: "watch said" }>, time: Time, out: Out): void {
@@ -533,6 +550,7 @@ export class ResolverMachine {
       this.#used = current;
       this.#isFull = isFull;
       this.#openedMonoMs = time.monoMs;
+      this.#reopening.done();
       this.#digests.leave(out);
       this.#acts.fail();
       this.#refusals.clear();

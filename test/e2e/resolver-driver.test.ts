@@ -106,8 +106,11 @@ test("it follows, fetches and takes the policy; when its node is killed it goes 
 test("over TLS it shows its token, again after the file was changed; without one that is good it is not ready", async () => {
   const authority = new TestAuthority(HOME, "authority");
   const { certFile, keyFile } = authority.issue("server");
+  const known = join(HOME, "known.token");
+  writeFileSync(known, "the-new-token\n", { mode: 0o600 });
   const credentials = [
-    { tenant: "resolver", roles: ["mesh.resolve"], token_sha256: createHash("sha256").update("the-new-token").digest("hex") },
+    { tenant: "resolver", roles: ["mesh.resolve"], token_file: known },
+    { tenant: "resolver", roles: ["mesh.resolve"], token_sha256: createHash("sha256").update("the-newest-token").digest("hex") },
     { tenant: "admin", roles: ["mesh.admin"], token_sha256: createHash("sha256").update("token-of-an-admin").digest("hex") },
   ];
   const more = { tls: { cert_file: certFile, key_file: keyFile }, tenants: { mode: true, credentials } };
@@ -117,7 +120,7 @@ test("over TLS it shows its token, again after the file was changed; without one
 
   const tokenFile = join(HOME, "resolver.token");
   writeFileSync(tokenFile, "an-old-token\n", { mode: 0o600 });
-  using resolver = new DrivenResolver([node.grpc], {}, () => ({
+  using resolver = new DrivenResolver([node.grpc], { random: () => 0.01 }, () => ({
     tls: { ca: authority.ca },
     token: readToken(tokenFile, "resolver.token_file"),
   }));
@@ -139,6 +142,24 @@ test("over TLS it shows its token, again after the file was changed; without one
     resolver.machine.isReady && resolver.instances(DB).length === 1 ? [] : ["not ready", ...resolver.warnings],
   );
   expect(said(resolver).map(({ detail }) => detail)).toEqual(["loaded", `reads ${node.grpc}`, "none configured"]);
+  // The token is changed, and then the one before is withdrawn: what is open goes on.
+  const before = resolver.calls.watches.length;
+  writeFileSync(tokenFile, "the-newest-token\n", { mode: 0o600 });
+  resolver.driver.reload();
+  const again = () => resolver.calls.watches.slice(before);
+  await until("its watch goes on with the other token", () => again().length > 0 && resolver.machine.bookmarks.isAtBookmark);
+  writeFileSync(known, "a-token-of-nobody\n", { mode: 0o600 });
+  node.command.kill("SIGHUP");
+  const former = createClient(DiscoveryService, transportAt(node, authority.ca, "the-new-token"));
+  await until("the former token is withdrawn", () =>
+    former.serverInfo({}).then(
+      () => false,
+      () => true,
+    ),
+  );
+  await admin.register({ entries: [entry(DB, "2")], staticLease: true });
+  await until("a change arrives", () => resolver.instances(DB).length === 2);
+  expect([again(), resolver.machine.upstreams.current]).toMatchObject([[{ hasCursor: true, snapshotCount: 0 }], node.grpc]);
   writeFileSync(tokenFile, "no token, because it has spaces\n", { mode: 0o600 });
   expect(() => resolver.driver.reload()).toThrow(/^resolver\.token_file: /);
 

@@ -106,7 +106,8 @@ export class DrivenResolver implements Disposable {
     );
     this.rooms = rooms;
     const onStaleToken = (fault: string) => this.warnings.push(fault);
-    this.calls = new WatchedCalls({ name: "me", upstreamCount: upstreams.length, onStaleToken, readAccess });
+    const onNewToken = () => this.driver.input({ kind: "credentials changed" });
+    this.calls = new WatchedCalls({ name: "me", upstreamCount: upstreams.length, onStaleToken, onNewToken, readAccess });
     this.driver = new ResolverDriver({
       rooms,
       calls: this.calls,

@@ -57,6 +57,7 @@ export class Server {
   /** Ends the watches that are open, once. */
   breaks = false;
   watchCount = 0;
+  policyCount = 0;
   snapshotCount = 0;
   fetchCount = 0;
 
@@ -216,6 +217,11 @@ export class ResolverWorld {
     return told;
   }
 
+  /** What it shows the servers has changed. */
+  changeCredentials(): void {
+    this.#do({ kind: "credentials changed" });
+  }
+
   /** Asks for a name. What it says at once: where it comes from, whether it is stale, and the instances. */
   ask(name: InstanceName): string {
     const out: ResolverOrder[] = [];
@@ -299,6 +305,7 @@ export class ResolverWorld {
         this.#watches.delete(order.stream);
         return;
       case "open policy":
+        this.server(order.upstream).policyCount += 1;
         this.#policies.set(order.stream, this.server(order.upstream));
         return this.#sendPolicy(order.stream, this.server(order.upstream));
       case "close policy":

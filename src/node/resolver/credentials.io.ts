@@ -1,9 +1,11 @@
 /** What a resolver shows its upstream servers, as connections and calls use it. Its files may change while it runs. */
 import { createSecureContext, getCACertificates, type SecureContext } from "node:tls";
+import { isDeepStrictEqual } from "node:util";
 import type { UpstreamAccess, UpstreamTls } from "./access.io.ts";
 
 export class UpstreamCredentials {
   readonly #read: () => UpstreamAccess;
+  #known: UpstreamAccess | undefined;
   /** For connections from now on. Undefined: they are plain. */
   tls: SecureContext | undefined;
   /** For calls from now on. */
@@ -15,11 +17,14 @@ export class UpstreamCredentials {
     this.reload();
   }
 
-  /** Reads all files again. Throws when one cannot be used, and then keeps what was read before. */
-  reload(): void {
-    const { token, tls } = this.#read();
-    this.tls = tls && contextOf(tls);
-    this.token = token;
+  /** Reads all files again. Returns whether they say something else. Throws when one cannot be used, and then keeps what was read before. */
+  reload(): boolean {
+    const access = this.#read();
+    this.tls = access.tls && contextOf(access.tls);
+    const isChanged = !isDeepStrictEqual({ ...this.#known, token: this.token }, access);
+    this.#known = access;
+    this.token = access.token;
+    return isChanged;
   }
 
   /** Reads the token again. Returns why it cannot be read; then the one before stays. */

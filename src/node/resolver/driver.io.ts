@@ -106,9 +106,9 @@ export class ResolverDriver {
     throw error;
   }
 
-  /** Reads certificates and token again. Throws when a file cannot be used, and keeps what was before. */
+  /** Reads certificates and token again. What is open is opened again if they changed. Throws when a file cannot be used, and keeps what was before. */
   reload(): void {
-    this.#calls.reload();
+    if (this.#calls.reload()) this.input({ kind: "credentials changed" });
   }
 
   /** Ends all streams and calls. Nothing is told any more. Idempotent. */

@@ -113,6 +113,7 @@ export class ResolverCore implements Component {
       upstreamCount: settings.resolver.upstreams.length,
       readAccess: () => readUpstreamAccess(settings),
       onStaleToken: (fault) => upstreamLog.warn({ fault }, "token not read again, keeping the old one"),
+      onNewToken: () => this.driver.input({ kind: "credentials changed" }),
     });
     this.driver = new ResolverDriver({
       rooms: this.rooms,

@@ -32,6 +32,8 @@ export interface UpstreamCallsOptions {
   readonly readAccess: () => UpstreamAccess;
   /** The token cannot be read any more; the one before stays in use. */
   readonly onStaleToken: (fault: string) => void;
+  /** A stream is opened with another token than those that are open. */
+  readonly onNewToken: () => void;
 }
 
 /** What came of a call. `isUnreached`: the server said nothing, and another one may be asked. */
@@ -76,12 +78,17 @@ export class UpstreamCalls {
     this.#timer = setInterval(() => this.#sweep(), SWEEP_MS).unref();
   }
 
-  /** Reads certificates and token again, for connections and calls from now on. Throws when a file cannot be used, and keeps what was before. */
-  reload(): void {
-    this.#credentials.reload();
+  /**
+   * Reads certificates and token again, for connections, calls and streams from now on. Returns whether they changed. Throws when a file cannot be used, and
+   * keeps what was before.
+   */
+  reload(): boolean {
+    const isChanged = this.#credentials.reload();
+    if (!isChanged) return false;
     this.#streams.renew();
     this.#probes.renew();
     this.#calls.renew();
+    return true;
   }
 
   /** Asks a server who it is. Rejects with a WaymarkError. */
@@ -138,8 +145,10 @@ export class UpstreamCalls {
   }
 
   #openStream(upstream: string, path: string, message: Uint8Array, events: StreamEvents): OpenStream {
+    const before = this.#credentials.token;
     const fault = this.#credentials.rereadToken();
     if (fault !== undefined) this.#options.onStaleToken(fault);
+    if (before !== this.#credentials.token) this.#options.onNewToken();
     return this.#streams.open({ upstream, path, message, metadata: this.#metadata() }, events);
   }
 

@@ -244,6 +244,11 @@ export class Watches {
     return true;
   }
 
+  /** Opens all streams again at the same upstream, each from its place. */
+  reopen(out: WatchOrders): void {
+    for (const open of [this.#main, this.#extra]) if (open !== undefined) this.#again(open, out);
+  }
+
   /** The upstream is about to be left because it said nothing for so long. */
   wereSilent(): void {
     for (const watch of this.#watches()) watch.silentCount += 1;
@@ -414,7 +419,7 @@ export class Watches {
     return { watch, stream };
   }
 
-  /** Begins a watch anew, with a snapshot. */
+  /** Begins a watch anew: from its place, or with a snapshot where it has none. */
   #again(open: Open, out: WatchOrders): void {
     out.push({ kind: "close", stream: open.stream });
     const again = this.#begin(open.watch, out);

@@ -50,4 +50,11 @@ export class PolicyStream {
     this.#open = { stream: this.#count, upstream };
     out.push({ kind: "open policy", ...this.#open, known: this.#policy.known });
   }
+
+  /** Opens the stream again at the same upstream. */
+  reopen(out: { push(order: PolicyOrder): unknown }): void {
+    const upstream = this.#open?.upstream;
+    this.use(undefined, out);
+    this.use(upstream, out);
+  }
 }
