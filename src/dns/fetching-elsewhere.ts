@@ -125,7 +125,7 @@ export class FetchingElsewhere implements Elsewhere {
     if (machine.isComplete("")) return EVERYTHING_FOLLOWED;
     const { monoMs } = now();
     const key = `${name} ${zone}`;
-    const found = hosts.find(key, judgedTurn(), monoMs);
+    const found = hosts.find(key, judgedTurn(), monoMs, machine.upstreams.cutOffMonoMs);
     if (found?.state === "fresh" || machine.upstreams.isCutOff) return found;
     // That nothing exists is not said beyond its time while anybody can be asked.
     if (this.#hasFailed(key)) return found && { ...found, state: "narrow" };

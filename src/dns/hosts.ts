@@ -22,7 +22,7 @@ export interface HostsOptions {
   /** How long an answer is fresh: one that something exists, and one that nothing does. */
   readonly ttlMs: number;
   readonly negativeMs: number;
-  /** While no upstream answers. */
+  /** While no upstream answers, in ms since then. */
   readonly maxStaleMs: number;
   readonly maxBytes: number;
 }
@@ -69,7 +69,8 @@ export class Hosts {
     }
   }
 
-  find(key: string, judgedTurn: number, monoMs: number): FoundHost | undefined {
+  /** `cutOffMonoMs`: since then no upstream answers. Undefined while one does. */
+  find(key: string, judgedTurn: number, monoMs: number, cutOffMonoMs: number | undefined): FoundHost | undefined {
     const kept = this.#kept.get(key);
     if (kept === undefined) return undefined;
     const { ttlMs, negativeMs, maxStaleMs } = this.#options;
@@ -78,7 +79,7 @@ export class Hosts {
     const isSame = kept.judgedTurn === judgedTurn;
     const leftMs = (isEmpty(host) ? negativeMs : ttlMs) - heldMs;
     if (isSame && leftMs > 0) return { host, state: "fresh", leftMs };
-    if (heldMs < maxStaleMs) return { host, state: isSame ? "stale" : "narrow", leftMs: 0 };
+    if (monoMs - Math.max(arrivedMonoMs, cutOffMonoMs ?? 0) < maxStaleMs) return { host, state: isSame ? "stale" : "narrow", leftMs: 0 };
     this.#drop(key);
     return undefined;
   }

@@ -262,7 +262,7 @@ export class ResolverMachine {
 
   /** How good the answer to a name is, to somebody who has waited for it. Undefined: it may not be told, because more was heard while it was fetched. */
   fetchedAnswer(name: InstanceName, time: Time): Answer | undefined {
-    const known = this.#fetched.look(name, time, this.upstreams.isCutOff);
+    const known = this.#fetched.look(name, time, this.upstreams.cutOffMonoMs);
     return known.state === "miss" ? undefined : this.#answerOf(known, time);
   }
 
@@ -327,7 +327,7 @@ export class ResolverMachine {
       if (isCounted) this.counts.hit(answer);
       return answer;
     }
-    const known = this.#fetched.ask(name, time, this.upstreams.isCutOff);
+    const known = this.#fetched.ask(name, time, this.upstreams.cutOffMonoMs);
     if (known.state === "miss" || known.ageMs > maxAgeMs) {
       if (isCounted) this.counts.miss();
       return this.#missed(name, told, time, out);
@@ -422,7 +422,7 @@ export class ResolverMachine {
     if (time.monoMs >= this.#reopening.dueMonoMs) this.#reopen(time, out);
     if (time.monoMs < this.#pruneMonoMs) return;
     this.#pruneMonoMs = time.monoMs + this.#options.pruneIntervalMs;
-    this.#fetched.prune(time, this.upstreams.isCutOff);
+    this.#fetched.prune(time, this.upstreams.cutOffMonoMs);
     if (!this.upstreams.isCutOff) this.following.prune(time.monoMs - UNASKED_MS);
     this.#replica.collect(time, PRUNED_AT_A_TIME);
   }

@@ -91,12 +91,15 @@ export class Upstreams {
   readonly #options: UpstreamsOptions;
   readonly #list: readonly Upstream[];
   #current: Upstream | undefined;
+  /** Since when there is none. */
+  #goneMonoMs: number;
   #newlyRefused: RefusedUpstream[] = [];
   /** How often an upstream had each fault. */
   readonly faults: Record<UpstreamFault, number> = { cluster: 0, region: 0, loop: 0, chain: 0, policy: 0, garbled: 0 };
 
   constructor(options: UpstreamsOptions, monoMs: number) {
     this.#options = options;
+    this.#goneMonoMs = monoMs;
     this.#list = options.addresses.map((address) => ({
       address,
       latencyMs: undefined,
@@ -128,6 +131,11 @@ export class Upstreams {
   /** Whether no upstream answers, so that what is held does not expire. */
   get isCutOff(): boolean {
     return this.#current === undefined;
+  }
+
+  /** Since when no upstream answers, by monotonic ms. Undefined while one does. */
+  get cutOffMonoMs(): number | undefined {
+    return this.#current === undefined ? this.#goneMonoMs : undefined;
   }
 
   /** Addresses of those that answer and may be followed: the one that is followed first, then the quickest. */
@@ -267,7 +275,7 @@ export class Upstreams {
     const fresh = usable.filter(isFresh);
     if (current === undefined || !isUsable(current) || (!isFresh(current) && fresh.length > 0)) {
       // Of equals the first in the list.
-      this.#use((fresh.length > 0 ? fresh : usable).toSorted(quickestFirst)[0]);
+      this.#use((fresh.length > 0 ? fresh : usable).toSorted(quickestFirst)[0], monoMs);
       return;
     }
     for (const upstream of this.#list) {
@@ -281,10 +289,11 @@ export class Upstreams {
     const better = this.#list.filter(
       ({ betterSinceMonoMs }) => betterSinceMonoMs !== undefined && monoMs - betterSinceMonoMs >= BETTER_FOR_MS,
     );
-    if (better.length > 0) this.#use(better.toSorted(quickestFirst)[0]);
+    if (better.length > 0) this.#use(better.toSorted(quickestFirst)[0], monoMs);
   }
 
-  #use(upstream: Upstream | undefined): void {
+  #use(upstream: Upstream | undefined, monoMs: number): void {
+    if (upstream === undefined && this.#current !== undefined) this.#goneMonoMs = monoMs;
     this.#current = upstream;
     for (const one of this.#list) one.betterSinceMonoMs = undefined;
   }

@@ -338,10 +338,12 @@ test("the answers of the upstream are kept within their bytes, the newest of the
   const host = hostOf("a", "waymark", [], false, 1000);
   for (let n = 0; n < 100; n++) hosts.put(`name-${n}`, host, 1, 0);
   expect(hosts.sizeBytes).toBeLessThanOrEqual(10_000);
-  expect([hosts.find("name-99", 1, 0)?.state, hosts.find("name-0", 1, 0)]).toEqual(["fresh", undefined]);
-  expect([hosts.find("name-99", 1, 1500)?.state, hosts.find("name-99", 2, 0)?.state]).toEqual(["stale", "narrow"]);
-  hosts.find("name-99", 1, 2000);
-  expect(hosts.find("name-99", 1, 0)).toBeUndefined();
+  expect([hosts.find("name-99", 1, 0, undefined)?.state, hosts.find("name-0", 1, 0, undefined)]).toEqual(["fresh", undefined]);
+  expect([hosts.find("name-99", 1, 1500, undefined)?.state, hosts.find("name-99", 2, 0, undefined)?.state]).toEqual(["stale", "narrow"]);
+  // With nobody to ask it stays for as long since then.
+  expect(hosts.find("name-99", 1, 2500, 1000)?.state).toBe("stale");
+  hosts.find("name-99", 1, 2000, undefined);
+  expect(hosts.find("name-99", 1, 0, undefined)).toBeUndefined();
 });
 
 test("more than was told counts as something below, and a claim that does not count as nothing", () => {

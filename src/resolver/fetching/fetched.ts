@@ -82,19 +82,19 @@ export class Fetched implements FollowedNews {
   }
 
   /** What is known of a name, for somebody who may see its namespace. It counts as asked for. */
-  ask(name: InstanceName, time: Time, isCutOff: boolean): Known {
-    return this.#known(this.#parts.cache.ask(textOf(name)), time, isCutOff);
+  ask(name: InstanceName, time: Time, cutOffMonoMs: number | undefined): Known {
+    return this.#known(this.#parts.cache.ask(textOf(name)), time, cutOffMonoMs);
   }
 
   /** The same for somebody who has waited for the name, also for an answer that found no room. It does not count. */
-  look(name: InstanceName, time: Time, isCutOff: boolean): Known {
-    return this.#known(this.#peek(name), time, isCutOff);
+  look(name: InstanceName, time: Time, cutOffMonoMs: number | undefined): Known {
+    return this.#known(this.#peek(name), time, cutOffMonoMs);
   }
 
-  #known(answer: FetchedName | undefined, { monoMs }: Time, isCutOff: boolean): Known {
+  #known(answer: FetchedName | undefined, { monoMs }: Time, cutOffMonoMs: number | undefined): Known {
     if (answer === undefined) return MISS;
     if (answer.policyCount !== this.#policyCount) answer.isOutdated = true;
-    const state = this.#fetches.stateOf(answer, monoMs, isCutOff);
+    const state = this.#fetches.stateOf(answer, monoMs, cutOffMonoMs);
     return state === "miss" ? MISS : { state, name: answer, ageMs: answer.ageMs + monoMs - answer.arrivedMonoMs };
   }
 
@@ -208,11 +208,11 @@ export class Fetched implements FollowedNews {
   }
 
   /** Drops what may not be served any more. */
-  prune({ monoMs }: Time, isCutOff: boolean): void {
+  prune({ monoMs }: Time, cutOffMonoMs: number | undefined): void {
     this.#passUntil(monoMs - PASSING_MS);
     this.oldestMonoMs = NEVER;
     for (const [key, known] of this.#parts.cache.items().toArray())
-      if (this.#fetches.stateOf(known, monoMs, isCutOff) === "miss") this.#let(this.#parts.cache.take(key));
+      if (this.#fetches.stateOf(known, monoMs, cutOffMonoMs) === "miss") this.#let(this.#parts.cache.take(key));
       else if (known.content.length > 0) this.oldestMonoMs = Math.min(this.oldestMonoMs, known.arrivedMonoMs - known.ageMs);
   }
 

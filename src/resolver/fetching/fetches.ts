@@ -37,7 +37,7 @@ const STALE_TTLS = 2;
 
 export class Fetches<T> {
   readonly #ttls: Ttls;
-  /** How long answers are served while no upstream answers, in ms after they arrived. */
+  /** How long answers are served while no upstream answers, in ms since then. */
   readonly #maxStaleMs: number;
   /** Keys that are being fetched, with whoever waits for them. */
   readonly #running = new Map<string, ((outcome: Outcome<T>) => void)[]>();
@@ -58,15 +58,16 @@ export class Fetches<T> {
     return this.#running.size >= MAX_FETCHES;
   }
 
-  /** How good an answer is now. `isCutOff`: no upstream answers, so nothing can be fetched in its place. */
-  stateOf(answer: FetchedAnswer<T> & { readonly isOutdated: boolean }, monoMs: number, isCutOff: boolean): AnswerState {
+  /** How good an answer is now. `cutOffMonoMs`: since then no upstream answers, so nothing can be fetched in its place. */
+  stateOf(answer: FetchedAnswer<T> & { readonly isOutdated: boolean }, monoMs: number, cutOffMonoMs: number | undefined): AnswerState {
     const heldMs = monoMs - answer.arrivedMonoMs;
     const ttlMs = this.ttlMs(answer.scope);
     const isNegative = answer.scope === undefined;
     if (!answer.isOutdated && heldMs < ttlMs) return "fresh";
     // Something was put there, or may be seen there now.
     if (answer.isOutdated && isNegative) return "miss";
-    if (isCutOff) return heldMs < this.#maxStaleMs ? "stale" : "miss";
+    // What was good when the outage began is good for the whole time, however old it was then.
+    if (cutOffMonoMs !== undefined) return monoMs - cutOffMonoMs < this.#maxStaleMs ? "stale" : "miss";
     // That nothing exists is not said beyond its time: a new entry must be found.
     return !isNegative && heldMs < ttlMs * (1 + STALE_TTLS) ? "stale" : "miss";
   }

@@ -55,8 +55,8 @@ class World {
     this.fetched.arrived(name, entries, { ageMs: 5, isStale: false }, at(monoMs));
   }
 
-  ask(name: InstanceName, monoMs: number, isCutOff = false) {
-    const known = this.fetched.ask(name, at(monoMs), isCutOff);
+  ask(name: InstanceName, monoMs: number, cutOffMonoMs?: number) {
+    const known = this.fetched.ask(name, at(monoMs), cutOffMonoMs);
     return known.state === "miss" ? "miss" : `${known.state} ${known.name.content.length} ${known.ageMs}`;
   }
 }
@@ -81,7 +81,7 @@ test("an answer is kept with all that its entries say, for the TTL of the narrow
   ]);
   const record = world.fetched.lookup.find(keyOf(DB, 1))!;
   expect([record.scope, record.traits.tags, viewHealth(record)]).toEqual([SCOPE.REGION, ["blue"], 1]);
-  expect(world.ask(DB, 45_000, true)).toBe("stale 2 45005");
+  expect(world.ask(DB, 45_000, 0)).toBe("stale 2 45005");
 });
 
 test("an entry whose node is away is so in the answer, and its bytes are those that the node stored", () => {
@@ -126,7 +126,7 @@ test("a change makes stale only what it names, and ends a negative answer at onc
   world.fetched.told(keyOf(DB, 0), undefined);
   world.fetched.told(keyOf(cache!, 0), { bytes: new Uint8Array(), isOrphaned: false });
   expect([DB, cache!, other!].map((name) => world.ask(name, 1))).toEqual(["stale 1 6", "miss", "fresh 0 6"]);
-  expect([DB, cache!, other!].map((name) => world.ask(name, 1, true))).toEqual(["stale 1 6", "miss", "fresh 0 6"]);
+  expect([DB, cache!, other!].map((name) => world.ask(name, 1, 0))).toEqual(["stale 1 6", "miss", "fresh 0 6"]);
 });
 
 test("only what differs is a change: other bytes, a node that is away, one entry more", () => {
@@ -198,7 +198,7 @@ test("bounds hold: what is worth nothing goes first, and what has no room is not
   for (const name of names.slice(0, 3)) world.arrive(name, world.sent(name, 0));
   world.arrive(names[3]!, world.sent(names[3]!, 0, 1, 2, 0));
   expect([world.cache.entries <= 3, world.ask(names[3]!, 0)]).toEqual([true, "miss"]);
-  world.fetched.prune(at(1001), false);
+  world.fetched.prune(at(1001), undefined);
   expect(world.fetched.lookup.size).toBeLessThanOrEqual(3);
 });
 
@@ -227,11 +227,11 @@ test("a thousand answers that have no room stay at most, of empty names too", ()
 test("what may not be served any more is dropped", () => {
   const world = new World();
   world.arrive(DB, world.sent(DB, 0));
-  world.fetched.prune(at(44_999), false);
+  world.fetched.prune(at(44_999), undefined);
   expect(world.cache.size).toBe(1);
-  world.fetched.prune(at(45_000), true);
+  world.fetched.prune(at(45_000), 0);
   expect(world.cache.size).toBe(1);
-  world.fetched.prune(at(45_000), false);
+  world.fetched.prune(at(45_000), undefined);
   expect([world.cache.size, world.slab.stats().usedBytes]).toEqual([0, 0]);
 });
 

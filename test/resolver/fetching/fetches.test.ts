@@ -18,21 +18,26 @@ test.each<{ scope: Scope | undefined; ttlMs: number }>([
   { scope: SCOPE.GLOBAL, ttlMs: 60_000 },
 ])("an answer with scope $scope is fresh for $ttlMs ms, stale for twice as long, then a miss", ({ scope, ttlMs }) => {
   const fetches = new Fetches<string>(TTLS, HOUR_MS);
-  const at = [0, ttlMs - 1, ttlMs, 3 * ttlMs - 1, 3 * ttlMs].map((monoMs) => fetches.stateOf(answer(scope), monoMs, false));
+  const at = [0, ttlMs - 1, ttlMs, 3 * ttlMs - 1, 3 * ttlMs].map((monoMs) => fetches.stateOf(answer(scope), monoMs, undefined));
   expect(at).toEqual(["fresh", "fresh", "stale", "stale", "miss"]);
 });
 
 test("a negative answer is never stale, and a change ends it at once; another answer is then stale", () => {
   const fetches = new Fetches<string>(TTLS, HOUR_MS);
-  expect([9999, 10_000].map((monoMs) => fetches.stateOf(answer(NONE), monoMs, false))).toEqual(["fresh", "miss"]);
-  expect([answer(NONE, true), answer(SCOPE.ZONE, true)].map((one) => fetches.stateOf(one, 1, false))).toEqual(["miss", "stale"]);
+  expect([9999, 10_000].map((monoMs) => fetches.stateOf(answer(NONE), monoMs, undefined))).toEqual(["fresh", "miss"]);
+  expect([answer(NONE, true), answer(SCOPE.ZONE, true)].map((one) => fetches.stateOf(one, 1, undefined))).toEqual(["miss", "stale"]);
 });
 
-test("while no upstream answers nothing expires before max_stale", () => {
+test("while no upstream answers nothing expires before max_stale, counted from when none answered any more", () => {
   const fetches = new Fetches<string>(TTLS, HOUR_MS);
+  const cutOffMs = 40_000;
   for (const one of [answer(NONE), answer(SCOPE.ZONE), answer(SCOPE.ZONE, true)])
-    expect([HOUR_MS - 1, HOUR_MS].map((monoMs) => fetches.stateOf(one, monoMs, true))).toEqual(["stale", "miss"]);
-  expect(new Fetches<string>(TTLS, 0).stateOf(answer(SCOPE.ZONE), 1e12, true)).toBe("stale");
+    expect([HOUR_MS, cutOffMs + HOUR_MS - 1, cutOffMs + HOUR_MS].map((monoMs) => fetches.stateOf(one, monoMs, cutOffMs))).toEqual([
+      "stale",
+      "stale",
+      "miss",
+    ]);
+  expect(new Fetches<string>(TTLS, 0).stateOf(answer(SCOPE.ZONE), 1e12, cutOffMs)).toBe("stale");
 });
 
 test("one fetch runs for a name, and all that wait are told its outcome", () => {

@@ -1,0 +1,38 @@
+/** How long a resolver serves what it fetched while nobody answers: the time counts from when nobody did any more (semantics.md, Resolver 12). */
+import { expect, test } from "vitest";
+import { KIND } from "../../src/catalog/record/record.ts";
+import { KEYS } from "../fakes/mesh.ts";
+import { ResolverWorld } from "../fakes/resolver-world.ts";
+
+const SECOND = 1000;
+/** Of a namespace that nobody configured. */
+const OTHER = { kind: KIND.SERVICE, namespace: "other", name: "db" };
+
+test("what was fetched long before an outage is served for as long as what was fetched just before it", () => {
+  const world = new ResolverWorld(["a"], { maxStaleMs: 60 * SECOND });
+  world.put("a", KEYS[12]!);
+  world.run(2 * SECOND);
+  expect(world.ask(OTHER)).toBe("told");
+  // It is stale now, and nobody asks for it.
+  world.run(40 * SECOND);
+  world.server("a").isUp = false;
+  world.run(50 * SECOND);
+  expect(world.ask(OTHER)).toBe("fetched stale 1");
+  world.run(11 * SECOND);
+  expect(world.ask(OTHER)).toBe("not_ready");
+});
+
+test("a server that answers for a moment begins the time anew", () => {
+  const world = new ResolverWorld(["a"], { maxStaleMs: 60 * SECOND });
+  world.put("a", KEYS[12]!);
+  world.run(2 * SECOND);
+  world.ask(OTHER);
+  for (let i = 0; i < 3; i++) {
+    world.server("a").isUp = false;
+    world.run(50 * SECOND);
+    expect(world.ask(OTHER)).toBe("fetched stale 1");
+    world.server("a").isUp = true;
+    world.run(12 * SECOND);
+    world.ask(OTHER);
+  }
+});
