@@ -1,5 +1,5 @@
 /** What operators do to the cache of a resolver, what it repairs by itself, and what it tells of itself. */
-import { create, toBinary } from "@bufbuild/protobuf";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { CatalogWatchResponseSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import type { InstanceName } from "../../src/catalog/query/instances.ts";
@@ -69,6 +69,19 @@ test("what changes all the time is compared too, and is not taken for different"
     world.run(100);
   }
   expect([world.ask(OTHER), statistics(world).resyncs.digest]).toEqual(["followed 2", 1]);
+});
+
+test("a policy that only a comparison names is waited for as any other", () => {
+  const world = started({ resyncIntervalMs: 10 * SECOND });
+  world.server("a").garble = (bytes) => {
+    const message = fromBinary(CatalogWatchResponseSchema, bytes);
+    if (message.digest === 0n) return bytes;
+    return toBinary(CatalogWatchResponseSchema, { ...message, policyEpoch: "7-0123456789ab" });
+  };
+  const isReady = () => world.machine.policy.isReady;
+  expect(isReady()).toBe(true);
+  for (let i = 0; i < 200 && isReady(); i++) world.run(100);
+  expect([isReady(), world.machine.statistics(world.now).resyncs.digest]).toEqual([false, 0]);
 });
 
 test("resync fetches what is followed again, shows neither less nor half of it meanwhile, and says how much there is", () => {

@@ -215,6 +215,19 @@ test("a copy fails when what ended meanwhile cannot be known any more", () => {
   ).toThrow("tombstones were collected meanwhile");
 });
 
+test("a policy that takes the number of another one is worth another copy", () => {
+  const world = started({ random: () => 0.01 });
+  const marks = [version(3), version(3, "n2", 1, 4 * 2048), version(4, "n2")].map((one) => {
+    for (const name of ["a", "b"]) Object.assign(world.server(name), { versions: [one], policyEpoch: epochOf(one.head) });
+    // What is open is opened again, and tells what there is now.
+    world.changeCredentials();
+    world.run(2 * SECOND);
+    expect(world.rooms.policies.policy.checksum).toBe(one.head.checksum);
+    return [world.replica.revision, world.machine.copyMark].join(" of ");
+  });
+  expect([new Set(marks).size, new Set(marks.map((mark) => mark.split(" ")[0])).size]).toEqual([3, 1]);
+});
+
 const turn = fc.oneof({ weight: 4, arbitrary: act }, { weight: 1, arbitrary: fc.constantFrom("copy", "restart") });
 
 test("whatever happened, a restart with any of its copies ends as a resolver that never stopped", () => {

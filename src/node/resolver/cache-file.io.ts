@@ -121,20 +121,63 @@ export class CacheFile {
   }
 }
 
+export interface KeptCopy extends Component {
+  /** Another policy is in force: a copy with it is written at once, because a start must not go back to the one before. */
+  readonly hurry: () => void;
+}
+
 /** Restores the copy, and then keeps it. To be opened before anything is followed. */
-export async function openCacheFile(parts: CacheFileParts): Promise<Component> {
-  if (parts.directory === undefined) return {};
+export async function openCacheFile(parts: CacheFileParts): Promise<KeptCopy> {
+  if (parts.directory === undefined) return { hurry: () => {} };
   const file = new CacheFile(parts.directory, parts);
   await file.restore();
-  let cancel = (): void => {};
-  const again = (): void => {
-    cancel = later(() => void file.keep().then(again), INTERVAL_MS);
-  };
+  const rounds = new Rounds(() => file.keep());
   return {
-    start: again,
+    start: () => rounds.begin(),
+    hurry: () => rounds.hurry(),
     stop: async (by) => {
-      cancel();
+      rounds.end();
       await file.close(AbortSignal.timeout(by.leftMs()));
     },
   };
+}
+
+/** Looks again and again whether a copy is to be written, one look after the other. */
+class Rounds {
+  readonly #keep: () => Promise<void>;
+  #state: "idle" | "waiting" | "keeping" | "hurried" | "over" = "idle";
+  #cancel = (): void => {};
+
+  constructor(keep: () => Promise<void>) {
+    this.#keep = keep;
+  }
+
+  begin(): void {
+    this.#state = "waiting";
+    this.#cancel = later(() => this.#look(), INTERVAL_MS);
+  }
+
+  /** Looks now, or when the look under way is over. */
+  hurry(): void {
+    if (this.#state === "keeping") this.#state = "hurried";
+    if (this.#state !== "waiting") return;
+    this.#cancel();
+    this.#look();
+  }
+
+  end(): void {
+    this.#state = "over";
+    this.#cancel();
+  }
+
+  #look(): void {
+    this.#state = "keeping";
+    void this.#lookOnce();
+  }
+
+  async #lookOnce(): Promise<void> {
+    await this.#keep();
+    if (this.#state === "hurried") this.#look();
+    else if (this.#state === "keeping") this.begin();
+  }
 }

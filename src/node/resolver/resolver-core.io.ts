@@ -121,7 +121,10 @@ export class ResolverCore implements Component {
       log: upstreamLog,
       now,
       onChange: () => this.#changed(),
-      onPolicyChanged: () => void this.#switcher.run(),
+      onPolicyChanged: () => {
+        this.onPolicyChanged();
+        void this.#switcher.run();
+      },
     });
     const started = Promise.withResolvers<void>();
     this.ready = started.promise;
@@ -132,6 +135,9 @@ export class ResolverCore implements Component {
     this.services = this.#servicesOf(settings, ports, { random, audit });
     this.elsewhere = openElsewhere(this.rooms, { ports, resolver, now });
   }
+
+  /** Called when another policy is in force. To be set before it is started. */
+  onPolicyChanged: () => void = () => {};
 
   get isServing(): boolean {
     return this.#isServing && !this.isDraining;

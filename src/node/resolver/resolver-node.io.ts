@@ -14,7 +14,7 @@ import { endpointsOf, openListeners } from "../listeners.io.ts";
 import { watchEventLoop } from "../loop-blocks.io.ts";
 import { now } from "../rooms.io.ts";
 import { aborted, auditPart, type NodeOptions, nameListeners, type RunningNode, startParts, stopParts } from "../starting.io.ts";
-import { openCacheFile } from "./cache-file.io.ts";
+import { type KeptCopy, openCacheFile } from "./cache-file.io.ts";
 import { resolverIdOf } from "./node-id.io.ts";
 import { ResolverCore } from "./resolver-core.io.ts";
 import { SelfRegistrar, type SelfRegistrarParts } from "./self-registration.io.ts";
@@ -50,11 +50,12 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
     () => new ResolverCore(options, { nodeId, metrics, audit, random }),
     (opened) => opened,
   );
-  await parts.open(
+  const copy = await parts.open(
     "copy on disk",
     () => openCopy(options, core, directory),
     (component) => component,
   );
+  core.onPolicyChanged = copy.hurry;
   const { reads, replica, dnsNames, policies } = core.rooms;
   const listeners = await openListeners(
     {
@@ -89,7 +90,7 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
   return serve(options, core, parts, endpointsOf(listeners));
 }
 
-function openCopy({ settings, log }: NodeOptions, core: ResolverCore, directory: string | undefined): Promise<Component> {
+function openCopy({ settings, log }: NodeOptions, core: ResolverCore, directory: string | undefined): Promise<KeptCopy> {
   return openCacheFile({
     directory,
     machine: core.rooms.machine,

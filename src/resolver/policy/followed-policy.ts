@@ -71,6 +71,13 @@ export class FollowedPolicy {
     return { versions, state: { isAwaited: isAwaiting, lacking: this.#lacking.newest, seen: [...this.#seen] } };
   }
 
+  /** A text that changes with what `kept` says of the versions that decide, also where one takes the number of another. */
+  get mark(): string {
+    const { inForce, newest, isAwaiting } = this.#engine;
+    const epochs = [inForce, newest].map((version) => version && epochOf(version));
+    return [isAwaiting, ...epochs, this.#lacking.newest].join(" ");
+  }
+
   /** Takes what was kept at an earlier time. To be called before an upstream says anything. */
   restore(versions: readonly Arrived[], { isAwaited, lacking, seen }: CopyState["policy"]): void {
     for (const epoch of seen) this.#see(epoch);

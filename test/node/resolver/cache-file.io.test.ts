@@ -5,7 +5,9 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { KIND } from "../../../src/catalog/record/record.ts";
 import { Deadline } from "../../../src/node/components.io.ts";
 import { CacheFile, openCacheFile } from "../../../src/node/resolver/cache-file.io.ts";
+import { epochOf } from "../../../src/policy/set/verdict.ts";
 import { KEYS } from "../../fakes/mesh.ts";
+import { version } from "../../fakes/policy-versions.ts";
 import { ResolverWorld } from "../../fakes/resolver-world.ts";
 
 let home = "";
@@ -131,5 +133,32 @@ test("as a part of a node it writes when it stops; without a directory it does n
   await component.start?.();
   await component.stop?.(new Deadline(10_000));
   expect(existsSync(path)).toBe(true);
-  expect(await openCacheFile({ ...parts, directory: undefined })).toEqual({});
+  const none = await openCacheFile({ ...parts, directory: undefined });
+  none.hurry();
+  expect(Object.keys(none)).toEqual(["hurry"]);
+});
+
+test("a change of policy is written at once, also one that comes while a copy is being written, and nothing after the stop", async () => {
+  const { parts, path, world } = resolver();
+  const component = await openCacheFile(parts);
+  component.hurry();
+  expect(existsSync(path)).toBe(false);
+  await component.start?.();
+  const isRestored = async (number: number) => {
+    const next = again();
+    await next.file.restore();
+    return next.world.rooms.policies.newestNumber === number;
+  };
+  for (const number of [3, 4]) {
+    world.server("a").versions = [version(number)];
+    world.server("a").policyEpoch = epochOf(version(number).head);
+    world.changeCredentials();
+    world.run(6000);
+    component.hurry();
+  }
+  await expect.poll(() => isRestored(4)).toBe(true);
+  await component.stop?.(new Deadline(10_000));
+  rmSync(path);
+  component.hurry();
+  expect(existsSync(path)).toBe(false);
 });
