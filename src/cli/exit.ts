@@ -71,7 +71,7 @@ export function errorLines(error: unknown, hint?: string): readonly string[] {
   const fields = violations.length > 1 ? violations.map(({ field, description }) => `  ${field}: ${description}`) : [];
   const unready =
     error.facts.reason === "NOT_READY"
-      ? [`waymark discovery lag --server ${server} shows what the node waits for; another node may take the request now`]
+      ? [`waymark discovery lag --server ${server} shows what it waits for; another node may take the request now`]
       : [];
   return [said, ...fields, ...unready, ...(retryMs === undefined ? [] : [`try again in ${Math.ceil(retryMs / 1000)} s`])];
 }

@@ -34,6 +34,7 @@ export const FABRIC_SETTINGS = {
     doc: "Time without an answer from any of fabric.seeds after which a node serves alone, once each seed was asked or 30 s more have passed. It keeps trying.",
   }),
   onStop: choice({
+    notForResolver: AT_RESOLVER.records,
     choices: ["leave", "keep"],
     default: "leave",
     flag: "--on-stop <what>",

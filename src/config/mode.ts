@@ -15,7 +15,10 @@ export function modeProblems(settings: Settings): readonly Broken[] {
   if (ttlRegionMs < ttlZoneMs) problems.push(["resolver.ttl_region", "is less than resolver.ttl_zone: the wider a scope, the longer"]);
   if (ttlGlobalMs < ttlRegionMs) problems.push(["resolver.ttl_global", "is less than resolver.ttl_region: the wider a scope, the longer"]);
   if (maxBytes < maxEntries * LEAST_ENTRY_BYTES)
-    problems.push(["resolver.max_bytes", `is less than ${LEAST_ENTRY_BYTES} bytes for each entry of resolver.max_entries`]);
+    problems.push([
+      "resolver.max_bytes",
+      `is ${maxBytes} bytes, less than ${LEAST_ENTRY_BYTES} for each entry of resolver.max_entries, which is ${maxEntries}: raise it to ${maxEntries * LEAST_ENTRY_BYTES}, or lower resolver.max_entries to ${Math.floor(maxBytes / LEAST_ENTRY_BYTES)}`,
+    ]);
   if (tlsCertFile !== undefined && tlsKeyFile === undefined) problems.push(["resolver.tls_cert_file", "needs resolver.tls_key_file too"]);
   if (tlsKeyFile !== undefined && tlsCertFile === undefined) problems.push(["resolver.tls_key_file", "needs resolver.tls_cert_file too"]);
   if (tlsCertFile !== undefined && !hasUpstreamTls(settings))

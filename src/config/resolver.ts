@@ -7,6 +7,7 @@ export const EVERYTHING = "*";
 
 /** Reasons of `notForResolver`. */
 export const AT_RESOLVER = {
+  entry: "a resolver has no NODE entry that could say it",
   fabric: "a resolver has no fabric: it reads the servers of resolver.upstreams",
   policy: "a resolver has the policy from its upstreams",
   records: "a resolver holds no entries of its own",

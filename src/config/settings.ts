@@ -37,6 +37,7 @@ const SETTINGS = {
       doc: "Id of this node. When absent, a random id is made and kept in the data directory.",
     }),
     name: text({
+      notForResolver: AT_RESOLVER.entry,
       pattern: /^.{1,128}$/,
       what: "1 to 128 characters",
       doc: "Name for people: in the NODE entry of ClusterMap, as the metadata `waymark.node.name`.",
@@ -50,6 +51,7 @@ const SETTINGS = {
       doc: "Zone of this node inside the region. Entries that name no zone get it.",
     }),
     resources: list({
+      notForResolver: AT_RESOLVER.entry,
       ...NAME,
       // The node's own entry has them, within the default bound of an entry's lists.
       maxItems: LIMIT_SETTINGS.maxListItems.default,
@@ -57,12 +59,14 @@ const SETTINGS = {
       doc: `What this node has, for example gpu; at most ${LIMIT_SETTINGS.maxListItems.default}. ClusterMap filters by them.`,
     }),
     roles: list({
+      notForResolver: AT_RESOLVER.entry,
       ...ID,
       maxItems: NODE_BOUNDS.maxRoles,
       default: [],
       doc: `Roles this node announces; at most ${NODE_BOUNDS.maxRoles}.`,
     }),
     labels: pairs({
+      notForResolver: AT_RESOLVER.entry,
       maxItems: NODE_BOUNDS.maxLabels,
       name: LABEL_KEY,
       nameWhat: `1 to ${NODE_BOUNDS.maxLabelKeyLength} of A-Z a-z 0-9 . _ : / @ + -`,

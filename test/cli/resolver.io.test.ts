@@ -48,6 +48,13 @@ test.each([
   expect(JSON.parse(stdout)).toEqual({ entries: "5" });
 });
 
+test("resync says it where nothing is followed that it could fetch again", async () => {
+  const fake = await startFake();
+  fake.cache.set("resync", () => ({ entries: 0n }));
+  const { exit, stdout, stderr } = await waymark(["resolver", "resync", "svc.typo", "--server", fake.address]);
+  expect([exit, stdout + stderr]).toEqual([0, expect.stringMatching(/^nothing that this resolver follows is there/)]);
+});
+
 test("prewarm without a namespace is bad usage", async () => {
   expect(await waymark(["resolver", "prewarm"])).toMatchObject({
     exit: 2,
@@ -64,4 +71,8 @@ test("lag of a server that has no other nodes is that of its cache", async () =>
   fake.cache.set("cacheStats", () => ({ entries: 12n, lag: { seconds: 2n, nanos: 0 }, upstream: "a:1" }));
   const { exit, stdout } = await waymark(["discovery", "lag", "-o", "json", "--server", fake.address]);
   expect([exit, JSON.parse(stdout)]).toEqual([0, expect.objectContaining({ entries: "12", lag: "2s", upstream: "a:1" })]);
+  const said = async () => (await waymark(["discovery", "lag", "--server", fake.address])).stderr;
+  expect(await said()).toBe("this resolver reads a:1, and what it follows is 2s behind\n");
+  fake.cache.set("cacheStats", () => ({}));
+  expect(await said()).toMatch(/^this resolver reaches none of its upstreams, and it has never held .* GET \/readyz/);
 });

@@ -243,7 +243,7 @@ test("a node that is not ready is told with the command that shows what it waits
     exit: 1,
     stderr:
       "error: not_ready: no clocks yet\n" +
-      `error: waymark discovery lag --server ${fake.address} shows what the node waits for; another node may take the request now\n`,
+      `error: waymark discovery lag --server ${fake.address} shows what it waits for; another node may take the request now\n`,
   });
 });
 

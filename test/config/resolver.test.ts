@@ -36,7 +36,12 @@ test.each([
 
 test.each([
   { settings: { node: { mode: "resolver", workers: 1 } }, says: "node.workers" },
+  { settings: { node: { mode: "resolver", name: "Edge" } }, says: "node.name" },
+  { settings: { node: { mode: "resolver", resources: ["gpu"] } }, says: "node.resources" },
+  { settings: { node: { mode: "resolver", roles: ["ingress"] } }, says: "node.roles" },
+  { settings: { node: { mode: "resolver", labels: { rack: "r1" } } }, says: "node.labels" },
   { settings: { fabric: { enabled: true } }, says: "fabric.enabled" },
+  { settings: { fabric: { on_stop: "keep" } }, says: "fabric.on_stop" },
   { settings: { fabric: { seeds: ["a:1"] } }, says: "fabric.seeds" },
   { settings: { fabric: { cluster_token_file: "t" } }, says: "fabric.cluster_token_file" },
   { settings: { fabric: { cert_file: "c", key_file: "k", ca_file: "a" } }, says: "fabric.cert_file" },
@@ -83,6 +88,10 @@ test.each([
     says: /^resolver\.upstreams: 10\.0\.0\.1:1 is not on this machine, and servers/,
   },
   { resolver: { upstreams: ["[fd00::1]:1"] }, says: /^resolver\.upstreams: \[fd00::1\]:1 is not on this machine/ },
+  {
+    resolver: { ...LOCAL, max_bytes: "1MiB" },
+    says: /^resolver\.max_bytes: is 1048576 bytes, less than 64 .* is 1000000: raise it to 64000000, or lower resolver\.max_entries to 16384/,
+  },
   { resolver: { ...LOCAL, namespaces: ["a", "b"], max_watches: 1 }, says: /^resolver\.namespaces: has 2 namespaces, more than .* is 1 / },
   { resolver: { ...LOCAL, tls: true, tls_cert_file: "c" }, says: /^resolver\.tls_cert_file: needs resolver\.tls_key_file too/ },
   { resolver: { ...LOCAL, tls: true, tls_key_file: "k" }, says: /^resolver\.tls_key_file: needs resolver\.tls_cert_file too/ },

@@ -33,6 +33,10 @@ test.each([
   expect(launch(24, own).includes(" --max-semi-space-size=4 ")).toBe(isSet);
 });
 
+test("what Node.js calls experimental is not said to operators", () => {
+  expect(launch(24, {})).toContain(" --disable-warning=ExperimentalWarning ");
+});
+
 test("a Node.js that is too old is passed over for the one among the dependencies", () => {
   expect(launch(20, {})).toMatch(/^waymark \d+\.\d+\.\d+$/);
 });

@@ -25,7 +25,7 @@ import { timeText, wholeJson } from "../messages.ts";
 import type { Column, Output } from "../output.ts";
 import { readPages } from "../pages.ts";
 import type { Verb } from "../table/verb.ts";
-import { cacheStats } from "./resolver.ts";
+import { cacheLag } from "./resolver.ts";
 
 const RETRY_MS = 1000;
 
@@ -182,7 +182,7 @@ export const lag: Verb = async (asked) => {
   } catch (error) {
     // A resolver has no other nodes. Its cache says how far it is behind.
     if (!(error instanceof RequestError) || error.facts.code !== "UNIMPLEMENTED") throw error;
-    await cacheStats(asked);
+    await cacheLag(asked);
   }
 };
 

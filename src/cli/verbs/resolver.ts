@@ -1,16 +1,37 @@
 /** Verbs about the cache of a resolver. */
+import { durationMs } from "@bufbuild/protobuf/wkt";
 import {
+  type CacheStatsResponse,
   CacheStatsResponseSchema,
   EvictResponseSchema,
   PrewarmResponseSchema,
   ResolverService,
   ResyncResponseSchema,
 } from "../../../gen/waymark/resolver/v1/resolver_pb.js";
+import { durationText } from "../../lib/duration.ts";
 import { wholeJson } from "../messages.ts";
 import type { Verb } from "../table/verb.ts";
 
 export const cacheStats: Verb = async ({ out, client }) => {
-  const json = wholeJson(CacheStatsResponseSchema, await client().call(ResolverService.method.cacheStats, {}));
+  showStats(out, await client().call(ResolverService.method.cacheStats, {}));
+};
+
+/** The statistics, and in a sentence how far the cache is behind its upstream. */
+export const cacheLag: Verb = async ({ out, client }) => {
+  const said = await client().call(ResolverService.method.cacheStats, {});
+  if (!out.isMachine) out.note(lagText(said));
+  showStats(out, said);
+};
+
+function lagText({ upstream, lag }: CacheStatsResponse): string {
+  const lagMs = lag && Math.round(durationMs(lag));
+  const behind = lagMs === undefined ? "it has never held all that it follows" : `what it follows is ${durationText(lagMs)} behind`;
+  if (upstream === "") return `this resolver reaches none of its upstreams, and ${behind}; GET /readyz at its HTTP listener says why`;
+  return `this resolver reads ${upstream}, and ${behind}`;
+}
+
+function showStats(out: Parameters<Verb>[0]["out"], said: CacheStatsResponse): void {
+  const json = wholeJson(CacheStatsResponseSchema, said);
   const rows = Object.entries(json).map(([name, value]) => ({ name, value: textOf(value) }));
   out.document(json, {
     columns: [
@@ -19,11 +40,12 @@ export const cacheStats: Verb = async ({ out, client }) => {
     ],
     rows,
   });
-};
+}
 
 export const resync: Verb = async ({ args, out, client }) => {
   const said = await client().call(ResolverService.method.resync, { namespaces: [...args] });
-  tell(out, `${said.entries} entries were fetched again`, wholeJson(ResyncResponseSchema, said));
+  const none = "nothing that this resolver follows is there, so nothing was fetched again; what it fetched by name is asked for anew";
+  tell(out, said.entries === 0n ? none : `${said.entries} entries were fetched again`, wholeJson(ResyncResponseSchema, said));
 };
 
 export const prewarm: Verb = async ({ args, out, client }) => {

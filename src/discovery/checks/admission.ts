@@ -34,7 +34,8 @@ export class CheckAdmission {
   checkEnabled({ checks }: WithChecks, index: number): void {
     if (checks.length === 0 || this.#parts.isEnabled) return;
     const field = `entries[${index}].checks`;
-    const description = "this node runs no checks, because its setting checks.enabled is false";
+    const description =
+      "this node runs no checks, because its setting checks.enabled is false; set it, with checks.allowed, or register without checks";
     throw new WaymarkError("checks_disabled", `${field}: ${description}`, { violations: [{ field, description }] });
   }
 
