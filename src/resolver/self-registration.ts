@@ -23,6 +23,8 @@ export type SelfInput =
   | { readonly kind: "registered"; readonly leaseId: string; readonly ttlMs: number }
   | { readonly kind: "renewed"; readonly isExpired: boolean; readonly ttlMs: number | undefined }
   | { readonly kind: "failed"; readonly failure: SelfFailure }
+  /** The address of another process whose entry has the key of ours now. Undefined: there is none. */
+  | { readonly kind: "found"; readonly other: string | undefined }
   | { readonly kind: "close" }
   | { readonly kind: "tick" };
 
@@ -31,16 +33,20 @@ export type SelfOrder =
   | { readonly kind: "register"; readonly server: string; readonly leaseId: string }
   | { readonly kind: "renew"; readonly server: string; readonly leaseId: string }
   | { readonly kind: "unregister"; readonly server: string; readonly leaseId: string }
+  /** Find out whether another process has the key. */
+  | { readonly kind: "find"; readonly server: string }
   | { readonly kind: "told"; readonly step: SelfStep };
 
 export type SelfStep =
   | { readonly kind: "registered"; readonly server: string }
   | { readonly kind: "lost"; readonly server: string; readonly why: "expired" | "server" }
+  /** Another process took the key again and again: it has our id. */
+  | { readonly kind: "contested"; readonly other: string }
   /** The upstream takes no writes and names no server that does. Told once for each upstream. */
   | { readonly kind: "left out"; readonly server: string };
 
 interface Call {
-  readonly kind: "register" | "renew";
+  readonly kind: "find" | "register" | "renew";
   readonly server: string;
   readonly sentMonoMs: number;
 }
@@ -48,6 +54,10 @@ interface Call {
 const BACKOFF = { baseMs: 250, maxMs: 10_000 } as const;
 /** Least time between two registrations of a changed entry. What callers ask for changes what is followed, and each change goes to all nodes. */
 const CHANGE_MS = 5000;
+/** Waits before the key is taken back from another process that has it: each turn is a change for all nodes. They are halved by chance, so that one of two goes first. */
+const CONTEST_MS = { first: 30_000, most: 600_000 } as const;
+/** A lease that was held for so long was not contested. */
+const UNCONTESTED_MS = 900_000;
 /** An upstream that takes no writes and names nobody that does is asked again after this time. */
 const LEFT_OUT_MS = 60_000;
 
@@ -65,6 +75,14 @@ export class SelfRegistration implements Machine<SelfInput, SelfOrder> {
   #changeMonoMs = 0;
   #failures = 0;
   #hasToldLeftOut = false;
+  /** Since when the lease is held. */
+  #heldMonoMs = 0;
+  /** Leases that servers ended, and that were not held for long. */
+  #endedCount = 0;
+  /** How often another process had the key since. */
+  #contestCount = 0;
+  /** Whether to find out who has the key before it is registered again. */
+  #isDoubtful = false;
   #isOver = false;
 
   /** `random` is uniform in [0, 1). */
@@ -92,10 +110,13 @@ export class SelfRegistration implements Machine<SelfInput, SelfOrder> {
         this.#isChanged = true;
         break;
       case "registered":
-        this.#registered(input, out);
+        this.#registered(input, time, out);
         break;
       case "renewed":
         this.#renewed(input, time, out);
+        break;
+      case "found":
+        this.#found(input.other, time, out);
         break;
       case "failed":
         this.#failed(input.failure, time, out);
@@ -117,8 +138,9 @@ export class SelfRegistration implements Machine<SelfInput, SelfOrder> {
     const isRenewal = lease !== undefined && monoMs >= this.#atMonoMs;
     const server = lease?.server ?? this.#target();
     if (server === undefined) return;
-    const kind = isRenewal ? "renew" : "register";
+    const kind = isRenewal ? "renew" : lease === undefined && this.#isDoubtful ? "find" : "register";
     this.#call = { kind, server, sentMonoMs: monoMs };
+    if (kind === "find") return void out.push({ kind, server });
     if (!isRenewal) {
       this.#isChanged = false;
       this.#changeMonoMs = monoMs + CHANGE_MS;
@@ -136,21 +158,26 @@ export class SelfRegistration implements Machine<SelfInput, SelfOrder> {
     this.#nodes = [];
     this.#hasToldLeftOut = false;
     // With a lease, a renewal finds out whether its server is lost too. Resolvers that one server lost come at different times.
-    if (upstream !== undefined && upstream !== this.#lease?.server) this.#atMonoMs = Math.min(this.#atMonoMs, monoMs + this.#spreadMs());
+    const isContested = this.#lease === undefined && this.#contestCount > 0;
+    if (upstream !== undefined && upstream !== this.#lease?.server && !isContested)
+      this.#atMonoMs = Math.min(this.#atMonoMs, monoMs + this.#spreadMs());
   }
 
-  #registered({ leaseId, ttlMs }: Extract<SelfInput, { kind: "registered" }>, out: SelfOrder[]): void {
+  #registered({ leaseId, ttlMs }: Extract<SelfInput, { kind: "registered" }>, { monoMs }: Time, out: SelfOrder[]): void {
     const call = this.#answered();
     if (call?.kind !== "register") return;
     const isNew = this.#lease === undefined;
     this.#keep({ leaseId, server: call.server, ttlMs, sinceMonoMs: call.sentMonoMs });
-    if (isNew) out.push({ kind: "told", step: { kind: "registered", server: call.server } });
+    if (!isNew) return;
+    this.#heldMonoMs = monoMs;
+    out.push({ kind: "told", step: { kind: "registered", server: call.server } });
   }
 
   #renewed({ isExpired, ttlMs }: Extract<SelfInput, { kind: "renewed" }>, time: Time, out: SelfOrder[]): void {
     const [call, lease] = [this.#answered(), this.#lease];
     if (call?.kind !== "renew" || lease === undefined) return;
-    if (isExpired) return this.#lose(lease, "expired", time.monoMs + this.#spreadMs(), out);
+    if (isExpired) return this.#ended(lease, time, out);
+    if (time.monoMs - this.#heldMonoMs >= UNCONTESTED_MS) [this.#endedCount, this.#contestCount] = [0, 0];
     this.#keep({ ...lease, ttlMs: ttlMs ?? lease.ttlMs, sinceMonoMs: call.sentMonoMs });
   }
 
@@ -161,7 +188,7 @@ export class SelfRegistration implements Machine<SelfInput, SelfOrder> {
     const waitMs = Math.max(backoffMs(this.#failures, this.#random(), BACKOFF), retryMs);
     this.#failures += 1;
     if (lease === undefined) return this.#unregistered(call, failure, time.monoMs + waitMs, time, out);
-    if (failure.kind === "lease") return this.#lose(lease, "expired", time.monoMs + this.#spreadMs(), out);
+    if (failure.kind === "lease") return this.#ended(lease, time, out);
     if (call.kind === "register") {
       // The renewals go on as they were.
       this.#isChanged = true;
@@ -179,6 +206,8 @@ export class SelfRegistration implements Machine<SelfInput, SelfOrder> {
   /** A registration failed, and there is no lease. */
   #unregistered(call: Call, failure: SelfFailure, retryMonoMs: number, { monoMs }: Time, out: SelfOrder[]): void {
     this.#atMonoMs = retryMonoMs;
+    // Who cannot be asked is not suspected.
+    if (call.kind === "find") this.#isDoubtful = false;
     if (this.#nodes.includes(call.server)) return this.#pass(call.server);
     if (failure.kind !== "read only" || call.server !== this.#upstream) return;
     this.#nodes = failure.nodes.filter((node) => node !== call.server);
@@ -200,6 +229,24 @@ export class SelfRegistration implements Machine<SelfInput, SelfOrder> {
     this.#lease = undefined;
     this.#atMonoMs = atMonoMs;
     out.push({ kind: "told", step: { kind: "lost", server, why } });
+  }
+
+  /** Its server does not know the lease any more: it is another life of that server, or another process registered the key. */
+  #ended(lease: KeptLease, { monoMs }: Time, out: SelfOrder[]): void {
+    this.#endedCount += 1;
+    this.#isDoubtful = this.#endedCount > 1;
+    this.#lose(lease, "expired", monoMs + this.#spreadMs(), out);
+  }
+
+  #found(other: string | undefined, { monoMs }: Time, out: SelfOrder[]): void {
+    if (this.#answered()?.kind !== "find") return;
+    this.#isDoubtful = false;
+    this.#atMonoMs = monoMs;
+    if (other === undefined) return;
+    const waitMs = Math.min(CONTEST_MS.most, CONTEST_MS.first * 2 ** Math.min(this.#contestCount, 30));
+    this.#contestCount += 1;
+    this.#atMonoMs += Math.round((waitMs / 2) * (1 + this.#random()));
+    out.push({ kind: "told", step: { kind: "contested", other } });
   }
 
   #keep(lease: KeptLease): void {

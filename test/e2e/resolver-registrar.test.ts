@@ -2,6 +2,7 @@
 import { create, type DescMethod, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import {
+  CatalogQueryResponseSchema,
   RegisterRequestSchema,
   RegisterResponseSchema,
   RenewResponseSchema,
@@ -30,7 +31,10 @@ class World implements AsyncDisposable {
     upstream: () => this.upstream,
     entry: () => resolverEntry({ nodeId: "edge", zone: "z", version: this.version, followed: ["svc"], listeners: {} }),
     calls: { unary: (server, method, bytes) => this.#call(server, method, bytes) },
-    log: { info: (_fields, line) => this.lines.push(line), warn: ({ detail }, line) => this.lines.push(`${line}: ${String(detail)}`) },
+    log: {
+      info: (_fields, line) => this.lines.push(line),
+      warn: ({ detail, other }, line) => this.lines.push(`${line}: ${String(detail ?? other)}`),
+    },
     now: () => ({ monoMs: performance.now(), wallMs: 0 }),
     random: () => 0,
   });
@@ -128,4 +132,29 @@ test("a stop does not wait longer than it may for a call that is under way, and 
   const other = await new World().registered();
   other.answer = () => refused;
   expect(await other.registrar.stop(1000)).toBe(false);
+});
+
+test("a process that takes its key again and again is told of by its address, and the key is left to it for a while", async () => {
+  await using world = new World();
+  const other = resolverEntry({
+    nodeId: "edge",
+    zone: "z",
+    version: "1",
+    followed: [],
+    listeners: { grpc: { host: "10.0.0.9", port: 7 } },
+  });
+  world.answer = (call) => {
+    if (call.startsWith("CatalogQuery"))
+      return toBinary(CatalogQueryResponseSchema, create(CatalogQueryResponseSchema, { items: [other] }));
+    // It is renewed after 10 ms.
+    const granted = create(RegisterResponseSchema, { leaseId: "a/1", ttl: { nanos: 30_000_000 } });
+    if (call.startsWith("Register")) return toBinary(RegisterResponseSchema, granted);
+    return call.startsWith("Renew")
+      ? toBinary(RenewResponseSchema, create(RenewResponseSchema, { expiredLeaseIds: ["a/1"] }))
+      : accepted(call);
+  };
+  world.registrar.begin();
+  await until("it is told of", () => world.lines.some((line) => line.includes("under the id of this one")));
+  expect(world.calls).toEqual(["Register a:1", "Renew a:1", "Register a:1", "Renew a:1", "CatalogQuery a:1"]);
+  expect(world.lines.at(-1)).toMatch(/give each its own node\.id.*: 10\.0\.0\.9:7$/);
 });

@@ -39,8 +39,10 @@ class World {
 }
 
 function wordsOf(order: SelfOrder): string {
+  if (order.kind === "find") return `find ${order.server}`;
   if (order.kind !== "told") return [order.kind, order.server, order.leaseId].filter(Boolean).join(" ");
   const { step } = order;
+  if (step.kind === "contested") return `contested ${step.other}`;
   return step.kind === "lost" ? `lost ${step.server} ${step.why}` : `${step.kind} ${step.server}`;
 }
 
@@ -85,6 +87,58 @@ test.each<{ what: string; input: SelfInput }>([
   world.next();
   expect(world.give(input)).toEqual(["lost a expired"]);
   expect(world.next()).toEqual([250, "register a"]);
+});
+
+const EXPIRED = { kind: "renewed", isExpired: true, ttlMs: undefined } as const;
+
+/** Registers again, and finds at the first renewal that the lease is gone. */
+function lostAgain(world: World): void {
+  expect(world.next()[1]).toBe("register a");
+  world.give({ kind: "registered", leaseId: "L", ttlMs: TTL_MS });
+  world.next();
+  expect(world.give(EXPIRED)).toEqual(["lost a expired"]);
+}
+
+test("a second loss to another process under its id is told of, and each turn takes longer, up to ten minutes", () => {
+  const world = new World().held();
+  world.next();
+  world.give(EXPIRED);
+  lostAgain(world);
+  const waits = Array.from({ length: 6 }, () => {
+    expect(world.next()).toEqual([250, "find a"]);
+    expect(world.give({ kind: "found", other: "10.0.0.9:17420" })).toEqual(["contested 10.0.0.9:17420"]);
+    // Another upstream does not shorten the wait.
+    world.upstream("b");
+    world.upstream("a");
+    const waitMs = world.machine.nextDeadlineMs() - world.nowMs;
+    lostAgain(world);
+    return waitMs;
+  });
+  expect(waits).toEqual([30_000, 60_000, 120_000, 240_000, 480_000, 600_000]);
+});
+
+test("leases that end with the lives of their server are registered again at once, and what was held for a quarter of an hour was not contested", () => {
+  const world = new World().held();
+  world.next();
+  world.give(EXPIRED);
+  lostAgain(world);
+  world.next();
+  expect(world.give({ kind: "found", other: undefined })).toEqual(["register a"]);
+  world.give({ kind: "registered", leaseId: "L", ttlMs: TTL_MS });
+  for (const startMs = world.nowMs; world.nowMs - startMs < 900_000; world.give(RENEWED)) world.next();
+  world.next();
+  expect(world.give(EXPIRED)).toEqual(["lost a expired"]);
+  expect(world.next()).toEqual([250, "register a"]);
+});
+
+test("where nobody can be asked who has the key, it is registered again", () => {
+  const world = new World().held();
+  world.next();
+  world.give(EXPIRED);
+  lostAgain(world);
+  expect(world.next()[1]).toBe("find a");
+  world.give(OTHER);
+  expect(world.next()[1]).toBe("register a");
 });
 
 test("renewals that fail until half of the ttl: it registers anew while the lease still holds", () => {

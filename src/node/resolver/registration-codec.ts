@@ -3,6 +3,8 @@ import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { durationFromMs, durationMs } from "@bufbuild/protobuf/wkt";
 import { type Entry, EntrySchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import {
+  CatalogQueryRequestSchema,
+  CatalogQueryResponseSchema,
   DiscoveryService,
   RegisterRequestSchema,
   RegisterResponseSchema,
@@ -50,4 +52,19 @@ export function readRenewed(bytes: Uint8Array, leaseId: string): { readonly isEx
 /** Whether something was removed. */
 export function readUnregistered(bytes: Uint8Array): boolean {
   return fromBinary(UnregisterResponseSchema, bytes).removed > 0;
+}
+
+/** Asks who has the key of the entry. */
+export function ownerRequest({ key }: Entry): Uint8Array {
+  const asked = key === undefined ? {} : { namespace: key.namespace, names: [key.name], kinds: [key.kind] };
+  return toBinary(CatalogQueryRequestSchema, create(CatalogQueryRequestSchema, asked));
+}
+
+/** The address of the process that has the key of the entry, if that is none of the entry's own. Throws for bytes that are no answer. */
+export function readOtherOwner(bytes: Uint8Array, entry: Entry): string | undefined {
+  const addressesOf = ({ targets }: Entry) => targets.map(({ host, port }) => `${host}:${port}`);
+  const own = addressesOf(entry);
+  const { items } = fromBinary(CatalogQueryResponseSchema, bytes);
+  const others = items.map(addressesOf).filter((addresses) => !addresses.some((address) => own.includes(address)));
+  return others[0]?.[0];
 }

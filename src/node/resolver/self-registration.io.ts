@@ -8,6 +8,8 @@ import {
   type Entry,
   entryBytes,
   METHODS,
+  ownerRequest,
+  readOtherOwner,
   readRegistered,
   readRenewed,
   readUnregistered,
@@ -142,6 +144,9 @@ export class SelfRegistrar {
       case "renew":
         this.#calling = this.#renew(order.server, order.leaseId);
         return;
+      case "find":
+        this.#calling = this.#find(order.server);
+        return;
       case "unregister":
         return;
       case "told":
@@ -170,6 +175,16 @@ export class SelfRegistrar {
     }
   }
 
+  async #find(server: string): Promise<void> {
+    const entry = this.#parts.entry();
+    try {
+      const call = { method: METHODS.catalogQuery, request: ownerRequest(entry), timeoutMs: CALL_MS };
+      this.#input({ kind: "found", other: await this.#call(server, call, (bytes) => readOtherOwner(bytes, entry)) });
+    } catch (error) {
+      this.#fail(server, error, "this resolver is not registered; it is tried again");
+    }
+  }
+
   #fail(server: string, error: unknown, message: string): void {
     if (!(error instanceof WaymarkError)) throw error;
     const failure = failureOf(error);
@@ -184,6 +199,11 @@ export class SelfRegistrar {
         return log.info({ server: step.server }, "this resolver is registered");
       case "lost":
         return log.info({ server: step.server, why: step.why }, "the registration of this resolver is lost; it is registered again");
+      case "contested":
+        return log.warn(
+          { other: step.other },
+          "another resolver registers itself under the id of this one, again and again; give each its own node.id. This one waits before it registers again",
+        );
       case "left out":
         return this.#warn(
           step.server,

@@ -1,12 +1,22 @@
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
+import { EntryKind } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import {
+  CatalogQueryRequestSchema,
+  CatalogQueryResponseSchema,
   RegisterRequestSchema,
   RegisterResponseSchema,
   RenewResponseSchema,
   UnregisterRequestSchema,
 } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
-import { readRegistered, readRenewed, registerRequest, unregisterRequest } from "../../../src/node/resolver/registration-codec.ts";
+import {
+  ownerRequest,
+  readOtherOwner,
+  readRegistered,
+  readRenewed,
+  registerRequest,
+  unregisterRequest,
+} from "../../../src/node/resolver/registration-codec.ts";
 import { resolverEntry } from "../../../src/services/resolving/own-entry.ts";
 
 const entry = resolverEntry({ nodeId: "edge", zone: "z", version: "1", followed: [], listeners: {} });
@@ -30,4 +40,14 @@ test("an answer has the ttl that the server granted, and says whether the lease 
     { isExpired: true, ttlMs: undefined },
     { isExpired: false },
   ]);
+});
+
+test("who has the key is asked by its name, and is another where none of its addresses is ours", () => {
+  const own = resolverEntry({ nodeId: "edge", zone: "z", version: "1", followed: [], listeners: { grpc: { host: "h", port: 1 } } });
+  const asked = fromBinary(CatalogQueryRequestSchema, ownerRequest(own));
+  expect(asked).toMatchObject({ namespace: "discovery.resolvers", names: ["edge"], kinds: [EntryKind.SERVICE] });
+  const other = resolverEntry({ nodeId: "edge", zone: "z", version: "1", followed: [], listeners: { grpc: { host: "h", port: 2 } } });
+  const ownerOf = (items: (typeof own)[]) =>
+    readOtherOwner(toBinary(CatalogQueryResponseSchema, create(CatalogQueryResponseSchema, { items })), own);
+  expect([ownerOf([]), ownerOf([own]), ownerOf([other])]).toEqual([undefined, undefined, "h:2"]);
 });
