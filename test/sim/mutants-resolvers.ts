@@ -74,8 +74,8 @@ export const RESOLVER_MUTANTS = [
     edits: [
       {
         file: "src/resolver/fetching/fetches.ts",
-        find: "return !isNegative && heldMs < ttlMs * (1 + STALE_TTLS)",
-        replace: "return isNegative || heldMs < ttlMs * (1 + STALE_TTLS)",
+        find: 'return isNegative || state === "miss" ? "miss" : "stale";',
+        replace: 'return isNegative || state !== "miss" ? "stale" : "miss";',
       },
     ],
     withinSeeds: 30,

@@ -129,6 +129,16 @@ export function keyParts(key: KeyText): EntryKey {
   };
 }
 
+/** A name as text: `namespace \0 name \0 kind`, as the text of each of its keys begins. */
+export function nameText({ namespace, name, kind }: Pick<EntryKey, "kind" | "name" | "namespace">): string {
+  return [namespace, name, kind].join(SEPARATOR);
+}
+
+/** `nameText` of the name of a key. HOT: once a change at a resolver. */
+export function nameOfKey(key: KeyText): string {
+  return key.slice(0, key.lastIndexOf(SEPARATOR, key.lastIndexOf(SEPARATOR) - 1));
+}
+
 /**
  * Whether a key names this cluster. HOT: at least once for each record that is put, removed or received (`versions`, keys that come and
  * go).

@@ -25,7 +25,7 @@ export class OneOffLookups {
     const state = this.#lookups.state(wanted, now());
     // What fails in the background is tried again by the next lookup.
     if (state === "stale") this.#ask(wanted).catch(() => {});
-    if (state === "missing") await this.#ask(wanted);
+    if (state === "miss") await this.#ask(wanted);
     const group = this.#lookups.found(wanted);
     return group && chosenFrom(group, options, { place: this.#client.place, now });
   }

@@ -6,6 +6,7 @@ import { create } from "@bufbuild/protobuf";
 import { type Entry, EntryKeySchema, type EntryKind } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import type { Time } from "../../lib/machine.ts";
 import { textOf } from "../../reading/follow.ts";
+import { type AnswerState, answerState } from "../../reading/kept-answer.ts";
 import { LiveEntries } from "./live-entries.ts";
 import type { NamedEntries } from "./named-entries.ts";
 
@@ -15,16 +16,10 @@ export interface LookupName {
   readonly kind: EntryKind;
 }
 
-/** Whether a name can be answered, and whether it must be asked for: `stale` is answered while somebody asks. */
-export type LookupState = "fresh" | "stale" | "missing";
-
 interface Known {
   readonly name: LookupName;
   readonly fetchedMonoMs: number;
 }
-
-/** Times the ttl after which a name is answered no more without asking. */
-const STALE_TTLS = 3;
 
 export class Lookups {
   readonly #ttlMs: number;
@@ -47,14 +42,13 @@ export class Lookups {
     return this.#known.size;
   }
 
-  state(name: LookupName, { monoMs }: Time): LookupState {
+  state(name: LookupName, { monoMs }: Time): AnswerState {
     const id = idOf(name);
     const known = this.#known.get(id);
-    if (known === undefined) return "missing";
+    if (known === undefined) return "miss";
     this.#known.delete(id);
     this.#known.set(id, known);
-    const ageMs = monoMs - known.fetchedMonoMs;
-    return ageMs <= this.#ttlMs ? "fresh" : ageMs <= STALE_TTLS * this.#ttlMs ? "stale" : "missing";
+    return answerState(monoMs - known.fetchedMonoMs, this.#ttlMs);
   }
 
   /** Whether the name was answered once, however long ago. */

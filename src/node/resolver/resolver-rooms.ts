@@ -103,8 +103,7 @@ export class ResolverRooms {
     const lists = {
       of: (namespace: string) => machine.lookupsOf(namespace),
       // Those that are followed have passed the admission of the replica.
-      admits: (record: CatalogRecord) =>
-        record instanceof StoredRecord || policies.policy.set === undefined || mayBeSeen(policies.policy, record, record.traits, clusterId),
+      admits: (record: CatalogRecord) => record instanceof StoredRecord || mayBeSeen(policies.policy, record, record.traits, clusterId),
       portableCursor: machine.bookmarks.portableCursor,
       isAtPlace: () => machine.bookmarks.isAtBookmark,
     };

@@ -124,7 +124,7 @@ function lastBlocks(copied: Copied, gone: ReadonlySet<KeyText>, index: number, t
   if (goneList === undefined) throw new Error("too much is gone since the copy was begun");
   const doubted = listed(watch?.doubts.keys ?? []);
   // More is held than at such a place, of which only this upstream can tell.
-  const place = watch?.isRough === true || doubted === undefined ? undefined : watch?.place;
+  const place = watch?.isPastPlace === true || doubted === undefined ? undefined : watch?.place;
   if (place !== undefined) blocks.push(blockOf(index + 1 + blocks.length, COPY_KIND.PLACE, ENCODER.encode(place.text)));
   const ageMs = copied.freshness.ageMs(time);
   const prefixes = watch?.prefixes.list ?? [];

@@ -8,15 +8,16 @@ import type { LoadView } from "../../catalog/entry/view.ts";
 import type { InstanceName } from "../../catalog/query/instances.ts";
 import { Lookup } from "../../catalog/query/lookup.ts";
 import type { Prefixes } from "../../catalog/query/prefixes.ts";
-import { BODY, type CatalogRecord, type KeyText } from "../../catalog/record/record.ts";
+import { BODY, type CatalogRecord, type KeyText, nameOfKey, nameText } from "../../catalog/record/record.ts";
 import type { Slab } from "../../catalog/record/slab.ts";
 import type { WaymarkError } from "../../lib/errors.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import { misplaced } from "../../lib/protowire.ts";
+import type { AnswerState } from "../../reading/kept-answer.ts";
 import type { FetchedPage } from "../codec.ts";
 import type { FollowedNews, ToldEntry } from "../following/followed.ts";
 import type { BoundedCache } from "../keeping/bounded-cache.ts";
-import { type AnswerState, Fetches, type Outcome, type Ttls } from "./fetches.ts";
+import { Fetches, type Outcome, type Ttls } from "./fetches.ts";
 
 /** The answer to one name. */
 export interface FetchedName {
@@ -83,7 +84,7 @@ export class Fetched implements FollowedNews {
 
   /** What is known of a name, for somebody who may see its namespace. It counts as asked for. */
   ask(name: InstanceName, time: Time, cutOffMonoMs: number | undefined): Known {
-    return this.#known(this.#parts.cache.ask(textOf(name)), time, cutOffMonoMs);
+    return this.#known(this.#parts.cache.ask(nameText(name)), time, cutOffMonoMs);
   }
 
   /** The same for somebody who has waited for the name, also for an answer that found no room. It does not count. */
@@ -113,7 +114,7 @@ export class Fetched implements FollowedNews {
 
   /** Waits for a name. Returns whether it is to be fetched now. Throws `not_ready` if too many are being fetched. */
   wait(name: InstanceName, told: (outcome: Outcome<readonly CatalogRecord[]>) => void): boolean {
-    return this.#fetches.wait(textOf(name), told);
+    return this.#fetches.wait(nameText(name), told);
   }
 
   /**
@@ -126,7 +127,7 @@ export class Fetched implements FollowedNews {
     { ageMs, isStale }: Pick<FetchedPage, "ageMs" | "isStale">,
     { monoMs }: Time,
   ): void {
-    const key = textOf(name);
+    const key = nameText(name);
     const shown = entries.map((bytes) => this.#read(name, bytes));
     this.#let(this.#parts.cache.take(key));
     this.#pass(key);
@@ -156,7 +157,7 @@ export class Fetched implements FollowedNews {
   }
 
   failed(name: InstanceName, error: WaymarkError): void {
-    this.#fetches.ended(textOf(name), { error });
+    this.#fetches.ended(nameText(name), { error });
   }
 
   /**
@@ -165,7 +166,7 @@ export class Fetched implements FollowedNews {
    */
   told(key: KeyText, entry: ToldEntry | undefined): void {
     // HOT: once a change of what is followed, of which hardly anything was fetched.
-    const name = key.slice(0, key.lastIndexOf("\0", key.lastIndexOf("\0") - 1));
+    const name = nameOfKey(key);
     this.#fetches.changed(name);
     const known = this.#parts.cache.peek(name);
     if (known !== undefined && !this.#has(known, key, entry)) known.isOutdated = true;
@@ -229,7 +230,7 @@ export class Fetched implements FollowedNews {
   }
 
   #peek(name: InstanceName): FetchedName | undefined {
-    const key = textOf(name);
+    const key = nameText(name);
     return this.#arriving?.key === key ? this.#arriving.answer : this.#parts.cache.peek(key);
   }
 
@@ -270,10 +271,6 @@ function isSame(a: Uint8Array, b: Uint8Array): boolean {
 }
 
 /** The first three parts of the key of an entry. */
-function textOf({ kind, namespace, name }: InstanceName): string {
-  return `${namespace}\0${name}\0${kind}`;
-}
-
 function namespaceOf(key: string): string {
   return key.slice(0, key.indexOf("\0"));
 }

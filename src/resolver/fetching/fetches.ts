@@ -5,6 +5,7 @@
 import { SCOPE, type Scope } from "../../catalog/entry/scope.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { NEVER } from "../../lib/machine.ts";
+import { type AnswerState, answerState } from "../../reading/kept-answer.ts";
 
 /** How long answers are fresh, in ms, by the narrowest scope in them. */
 export interface Ttls {
@@ -24,16 +25,9 @@ export interface FetchedAnswer<T> {
   readonly arrivedMonoMs: number;
 }
 
-/**
- * What is known of a name. `fresh`: good as it is. `stale`: to be served, marked, and fetched again. `miss`: whoever asks has to wait.
- */
-export type AnswerState = "fresh" | "stale" | "miss";
-
 /** Most fetches that run at a time. */
 const MAX_FETCHES = 1000;
 const BUSY_RETRY_MS = 250;
-/** After its TTL an answer is served stale for so many TTLs more. */
-const STALE_TTLS = 2;
 
 export class Fetches<T> {
   readonly #ttls: Ttls;
@@ -50,10 +44,6 @@ export class Fetches<T> {
     this.#maxStaleMs = maxStaleMs === 0 ? NEVER : maxStaleMs;
   }
 
-  get runningCount(): number {
-    return this.#running.size;
-  }
-
   get isFull(): boolean {
     return this.#running.size >= MAX_FETCHES;
   }
@@ -61,15 +51,15 @@ export class Fetches<T> {
   /** How good an answer is now. `cutOffMonoMs`: since then no upstream answers, so nothing can be fetched in its place. */
   stateOf(answer: FetchedAnswer<T> & { readonly isOutdated: boolean }, monoMs: number, cutOffMonoMs: number | undefined): AnswerState {
     const heldMs = monoMs - answer.arrivedMonoMs;
-    const ttlMs = this.ttlMs(answer.scope);
+    const state = answerState(heldMs, this.ttlMs(answer.scope));
     const isNegative = answer.scope === undefined;
-    if (!answer.isOutdated && heldMs < ttlMs) return "fresh";
+    if (!answer.isOutdated && state === "fresh") return "fresh";
     // Something was put there, or may be seen there now.
     if (answer.isOutdated && isNegative) return "miss";
     // What was good when the outage began is good for the whole time, however old it was then.
     if (cutOffMonoMs !== undefined) return monoMs - cutOffMonoMs < this.#maxStaleMs ? "stale" : "miss";
     // That nothing exists is not said beyond its time: a new entry must be found.
-    return !isNegative && heldMs < ttlMs * (1 + STALE_TTLS) ? "stale" : "miss";
+    return isNegative || state === "miss" ? "miss" : "stale";
   }
 
   ttlMs(scope: Scope | undefined): number {

@@ -55,7 +55,7 @@ export class FollowedWatch {
   /** Whether `place` is of the upstream that is followed now. */
   isPlaced = false;
   /** Whether more is held than at `place`, and only this upstream will tell all of it again. Another one must begin with a snapshot. */
-  isRough = false;
+  isPastPlace = false;
   /** Whether something is held that the upstream does not know. Then the watch must be opened again, with a snapshot. */
   isDoubtful = false;
   /** Whether what is held comes from a copy on disk, and no upstream has said yet what became of it. */
@@ -80,7 +80,7 @@ export class FollowedWatch {
     const watch = new FollowedWatch(prefixes, { doubts: this.doubts });
     watch.isComplete = this.isComplete;
     watch.place = this.place;
-    watch.isRough = this.isRough;
+    watch.isPastPlace = this.isPastPlace;
     watch.isPlaced = this.isPlaced;
     watch.isFromDisk = this.isFromDisk;
     watch.doubts.drop((key) => !prefixes.covers(key.slice(0, key.indexOf("\0"))));
@@ -97,13 +97,13 @@ export class FollowedWatch {
   thaw(): void {
     this.except = NOTHING;
     this.isFrozen = false;
-    this.isRough = true;
+    this.isPastPlace = true;
   }
 
   /** The upstream is lost, and with it what only it could have told again. */
   lose(): void {
-    if (this.isRough) this.place = undefined;
-    this.isRough = false;
+    if (this.isPastPlace) this.place = undefined;
+    this.isPastPlace = false;
     this.isPlaced = false;
   }
 
@@ -197,7 +197,7 @@ export class Followed {
     }
     watch.place = place;
     watch.isPlaced = true;
-    watch.isRough = false;
+    watch.isPastPlace = false;
     watch.isFromDisk = false;
     watch.doubts.settle();
     this.#options.bookmarks.note(place.cursor);

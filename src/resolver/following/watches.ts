@@ -435,7 +435,7 @@ export class Watches {
 function joined(first: FollowedWatch, second: FollowedWatch): FollowedWatch {
   const watch = new FollowedWatch(new Prefixes([...first.prefixes.list, ...second.prefixes.list]), { doubts: first.doubts });
   watch.isComplete = true;
-  watch.isRough = true;
+  watch.isPastPlace = true;
   const [one, other] = [first.place, second.place];
   if (one !== undefined && other !== undefined) {
     const earlier = earlierOf(one.cursor, other.cursor);

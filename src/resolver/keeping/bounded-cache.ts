@@ -53,10 +53,6 @@ export class BoundedCache<T> {
     this.#bytes = this.#popularity.bytes;
   }
 
-  get entries(): number {
-    return this.#entries;
-  }
-
   /** With all bookkeeping. */
   get bytes(): number {
     return this.#bytes;
@@ -82,10 +78,6 @@ export class BoundedCache<T> {
   couldHold({ entries, bytes }: Weight): boolean {
     const { maxEntries, maxBytes } = this.#options;
     return entries <= maxEntries && bytes + this.#popularity.bytes <= maxBytes;
-  }
-
-  get size(): number {
-    return this.#all.length;
   }
 
   /** Counts that somebody asked for the key, whether it is kept or not, and returns what is kept. HOT: once a lookup. */

@@ -4,7 +4,7 @@
  */
 import { instanceCount } from "../../catalog/query/instances.ts";
 import { Lookup } from "../../catalog/query/lookup.ts";
-import { type CatalogRecord, type KeyText, keyParts } from "../../catalog/record/record.ts";
+import { type CatalogRecord, type KeyText, keyParts, nameOfKey } from "../../catalog/record/record.ts";
 import type { Slab } from "../../catalog/record/slab.ts";
 import { CAUSE, type Cause } from "../../catalog/watch/cause.ts";
 import type { Time } from "../../lib/machine.ts";
@@ -48,7 +48,7 @@ export class HeldEntries implements FollowedChanges {
 
   /** An entry goes. To be called before it is taken out of what is followed. */
   gone(record: CatalogRecord, cause: Cause, { monoMs }: Time): void {
-    const name = nameOf(record.key);
+    const name = nameOfKey(record.key);
     if (cause !== CAUSE.EXPIRED) {
       if (this.#guard.ended(name, record.key, monoMs)) this.#release(record.key);
       return;
@@ -62,12 +62,12 @@ export class HeldEntries implements FollowedChanges {
 
   /** A key that is not followed is told to be gone. That it expired once more changes nothing. */
   ended(key: KeyText, cause: Cause, { monoMs }: Time): void {
-    if (cause !== CAUSE.EXPIRED && this.#guard.ended(nameOf(key), key, monoMs)) this.#release(key);
+    if (cause !== CAUSE.EXPIRED && this.#guard.ended(nameOfKey(key), key, monoMs)) this.#release(key);
   }
 
   /** The entry is there. */
   put(key: KeyText): void {
-    if (this.#guard.returned(nameOf(key), key)) this.#release(key);
+    if (this.#guard.returned(nameOfKey(key), key)) this.#release(key);
   }
 
   /** Lets go what was held long enough. */
@@ -89,11 +89,6 @@ export class HeldEntries implements FollowedChanges {
     this.lookup.remove(record);
     this.#parts.slab.free(record.at, record.sizeBytes);
   }
-}
-
-/** `namespace \0 name \0 kind` of a key. */
-function nameOf(key: KeyText): string {
-  return key.slice(0, key.lastIndexOf("\0", key.lastIndexOf("\0") - 1));
 }
 
 /** The record as it was seen, under an origin that is away. */
