@@ -370,6 +370,7 @@ export class ResolverMachine {
       staleCount,
       negativeCount,
       heldCount,
+      unheldCount: this.#held.droppedCount,
       entryCount: followedCount + fetchedCount,
       followedCount: this.following.prefixes.list.length,
       ageMs: Number.isFinite(oldestMs) ? oldestMs : undefined,

@@ -22,6 +22,7 @@ const STATISTICS: ResolverStatistics = {
   lagMs: 0,
   resyncs: { operator: 1, digest: 2, gap: 0, policy: 0 },
   heldCount: 4,
+  unheldCount: 0,
   sizeBytes: 5000.5,
   evictedCount: 6,
   upstream: "127.0.0.1:1",

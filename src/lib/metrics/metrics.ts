@@ -105,6 +105,11 @@ export const METRICS = {
   discovery_cache_negative_total: counter("answers", {}, "Of a resolver: fetched answers, served again, that nothing exists."),
   discovery_cache_entries: gauge("entries", {}, "Of a resolver: entries that it follows and fetched."),
   discovery_cache_held: gauge("entries", {}, "Of a resolver: entries that lookups still show although they are gone."),
+  discovery_cache_unheld_total: counter(
+    "entries",
+    {},
+    "Of a resolver: entries that are gone and that it could not hold, because it held too many.",
+  ),
   discovery_cache_bytes: gauge("bytes", {}, "Of a resolver: memory of its cache with its bookkeeping, about."),
   discovery_cache_evictions_total: counter("names", {}, "Of a resolver: names that were removed to make room for others."),
   discovery_cache_resyncs_total: counter(

@@ -12,6 +12,7 @@ export function observeResolver(metrics: Metrics, machine: Pick<ResolverMachine,
   metrics.set("discovery_cache_hit_rate", {}, hitRatio(statistics));
   metrics.set("discovery_cache_entries", {}, statistics.entryCount);
   metrics.set("discovery_cache_held", {}, statistics.heldCount);
+  metrics.counter("discovery_cache_unheld_total", {}).set(statistics.unheldCount);
   metrics.set("discovery_cache_bytes", {}, statistics.sizeBytes);
   metrics.set("discovery_cache_age_ms", {}, Number.isFinite(ageMs) ? Math.round(ageMs) : -1);
   metrics.counter("discovery_cache_stale_serves_total", {}).set(statistics.staleCount);

@@ -42,6 +42,8 @@ export interface ResolverStatistics {
   /** Number of times that namespaces which were there were fetched whole again. */
   readonly resyncs: Readonly<Record<ResyncReason, number>>;
   readonly heldCount: number;
+  /** Entries that are gone and could not be held, because too many were. */
+  readonly unheldCount: number;
   /** Memory of entries and bookkeeping, about. */
   readonly sizeBytes: number;
   /** Names that went to make room for others. */
