@@ -1,4 +1,5 @@
 /** How a command ends: exit codes, and the errors that choose them. */
+import { SPEAKS_NO_TLS, SPEAKS_TLS } from "../client/failure.ts";
 import { RequestError } from "../client/request-error.ts";
 
 /** Exit codes. */
@@ -49,22 +50,22 @@ function distrust(message: string): string | undefined {
   return undefined;
 }
 
-/** Whether the server answered OpenSSL with something other than TLS. */
-function isPlain(message: string): boolean {
-  return /wrong version number|packet length too long/.test(message);
-}
-
-/** Lines for people: what failed, every refused field, and what to try. `hint` is the advice for a server that cannot be reached. */
-export function errorLines(error: unknown, hint?: string): readonly string[] {
+/** Lines for people: what failed, every refused field, and what to try. */
+export function errorLines(error: unknown): readonly string[] {
   if (!(error instanceof RequestError)) return (error instanceof Error ? error.message : String(error)).split("\n");
   const { violations, retryMs, isReachable, server, code } = error.facts;
   if (!isReachable) {
-    if (isPlain(error.message)) return [`cannot reach ${server} with TLS`, "the server there does not speak TLS: leave out --tls and --ca"];
+    if (error.message === SPEAKS_NO_TLS) return [`cannot reach ${server} with TLS`, `${SPEAKS_NO_TLS}: leave out --tls and --ca`];
+    if (error.message === SPEAKS_TLS)
+      return [
+        `cannot reach ${server} in plain text`,
+        "the server there speaks TLS: pass --ca with the authority of its certificate, or --tls to trust the system's",
+      ];
     const advice = distrust(error.message);
     if (advice !== undefined) return [`cannot trust ${server}: ${error.message}`, advice];
     return [
       `cannot reach ${server}: ${error.message}`,
-      hint ?? "is the server running there? name another with --server host:port or WAYMARK_SERVER",
+      "is the server running there? name another with --server host:port or WAYMARK_SERVER",
     ];
   }
   const said = error.facts.reason === undefined ? `${code}: ${error.message}` : error.message;

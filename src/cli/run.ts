@@ -2,7 +2,6 @@
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import type { Client } from "../client/client.ts";
 import { type ConnectOptions, isToken, parseServer, SERVER_RULE, TOKEN_RULE } from "../client/connect-options.ts";
-import { RequestError } from "../client/request-error.ts";
 import { GRPC_PORT } from "../lib/addresses.ts";
 import { MAX_TIMER_MS, parseDurationMs } from "../lib/duration.ts";
 import { assert } from "../lib/errors.ts";
@@ -147,10 +146,8 @@ async function runVerb(spec: VerbSpec, { environment, args, flags }: Call): Prom
     onBegun: () => cancelSlow?.(),
   });
   const opened: Client[] = [];
-  let isTls = false;
   try {
     const options = await connectOptions(flags, environment);
-    isTls = options.tls !== undefined;
     const connect = spec.isAlone === true ? undefined : (await import("../client/channel.io.ts")).connect;
     const client = (): Client => {
       assert(connect !== undefined, `${spec.path} asks no server`);
@@ -165,22 +162,13 @@ async function runVerb(spec: VerbSpec, { environment, args, flags }: Call): Prom
     return (await verb({ environment, args, flags, out, client, viewer, completionOf })) ?? EXIT.done;
   } catch (error) {
     cancelSlow?.();
-    for (const line of errorLines(error, await hintOf(error, isTls))) out.error(line);
+    for (const line of errorLines(error)) out.error(line);
     if (error instanceof UsageError) out.note(`run waymark ${spec.path} --help for usage`);
     return exitOf(error);
   } finally {
     cancelSlow?.();
     for (const client of opened) client.close();
   }
-}
-
-/** What to try when no server can be reached: a server may be there and speak TLS. */
-async function hintOf(error: unknown, isTls: boolean): Promise<string | undefined> {
-  // A server that does not answer at all cannot be asked.
-  if (!(error instanceof RequestError) || error.facts.isReachable || error.facts.code !== "UNAVAILABLE" || isTls) return undefined;
-  const { speaksTls } = await import("../client/channel.io.ts");
-  if (!(await speaksTls(error.facts.server))) return undefined;
-  return "the server there speaks TLS: pass --ca with the authority of its certificate, or --tls to trust the system's";
 }
 
 async function connectOptions(flags: Flags, environment: Environment): Promise<ConnectOptions> {

@@ -1,7 +1,4 @@
 /** One gRPC connection on grpc-js, and `connect`, which opens several. */
-// The default import, because a named import of a function that an older Node lacks would fail before `connect` can explain it.
-import { isIP } from "node:net";
-import nodeTls from "node:tls";
 import {
   type DescMessage,
   type DescMethod,
@@ -10,25 +7,18 @@ import {
   fromBinary,
   type MessageShape,
 } from "@bufbuild/protobuf";
-import {
-  type ChannelCredentials,
-  connectivityState,
-  credentials,
-  Client as GrpcClient,
-  Metadata,
-  type ServiceError,
-  status,
-} from "@grpc/grpc-js";
+import { type ChannelCredentials, connectivityState, Client as GrpcClient, Metadata, type ServiceError, status } from "@grpc/grpc-js";
 import { durationText } from "../lib/duration.ts";
 import type { Channel } from "./calls.ts";
 import { Client } from "./client.ts";
 import { type ConnectOptions, checkedServers, DEFAULT_LOOKUP_TTL_MS, DEFAULT_REFRESH_MS, DEFAULT_TIMEOUT_MS } from "./connect-options.ts";
-import { decodeFailure, transportWords } from "./failure.ts";
+import { decodeFailure, maySpeakTls, SPEAKS_TLS, transportWords } from "./failure.ts";
 import { pause } from "./pause.io.ts";
 import { requestBytes } from "./request-bytes.ts";
-import type { RequestError } from "./request-error.ts";
+import { RequestError } from "./request-error.ts";
 import { ServerFinder } from "./servers/find-servers.io.ts";
 import { Servers } from "./servers/servers.ts";
+import { credentialsOf, speaksTls } from "./tls.io.ts";
 
 const MAX_RECEIVE_BYTES = 64 * 1024 * 1024;
 
@@ -59,7 +49,7 @@ export function connect(options: ConnectOptions): Client {
   const { region = "", zone = "", timeoutMs = DEFAULT_TIMEOUT_MS, findServers = true, refreshMs = DEFAULT_REFRESH_MS } = options;
   const place = region === "" && zone === "" ? undefined : { region, zone };
   const servers = new Servers({ seeds, place, random: Math.random });
-  const channelCredentials = credentialsOf(options);
+  const channelCredentials = credentialsOf(options.tls);
   return new Client(servers, (server) => new GrpcChannel(server, channelCredentials, options), {
     timeoutMs,
     lookupTtlMs: options.lookupTtlMs ?? DEFAULT_LOOKUP_TTL_MS,
@@ -68,11 +58,6 @@ export function connect(options: ConnectOptions): Client {
     wait: pause,
     ...(findServers && { startFinding: (client: Client) => new ServerFinder(client, servers, { refreshMs, random: Math.random }) }),
   });
-}
-
-function credentialsOf({ tls }: ConnectOptions): ChannelCredentials {
-  const pem = (bytes: Uint8Array | undefined) => (bytes === undefined ? undefined : Buffer.from(bytes));
-  return tls ? credentials.createSsl(pem(tls.ca) ?? systemRoots(), pem(tls.key), pem(tls.cert)) : credentials.createInsecure();
 }
 
 /** A channel of grpc-js, and the calls that run on it. It is given up when its connection is lost, and closed when its last call has ended. */
@@ -111,10 +96,14 @@ class GrpcChannel implements Channel {
   readonly #credentials: ChannelCredentials;
   readonly #metadata: Metadata;
   readonly #timeoutMs: number;
+  readonly #isTls: boolean;
   #connection: Connection | undefined;
+  /** Whether the server speaks TLS, when it was asked for that. */
+  #speaksTls: Promise<boolean> | undefined;
 
-  constructor(server: string, channelCredentials: ChannelCredentials, { token, timeoutMs = DEFAULT_TIMEOUT_MS }: ConnectOptions) {
+  constructor(server: string, channelCredentials: ChannelCredentials, { token, tls, timeoutMs = DEFAULT_TIMEOUT_MS }: ConnectOptions) {
     this.server = server;
+    this.#isTls = tls !== undefined;
     this.#timeoutMs = timeoutMs;
     this.#credentials = channelCredentials;
     this.#metadata = new Metadata();
@@ -146,7 +135,7 @@ class GrpcChannel implements Channel {
     const cancel = (): void => call.cancel();
     if (signal?.aborted === true) cancel();
     signal?.addEventListener("abort", cancel, { once: true });
-    return promise;
+    return promise.catch((failure: unknown) => this.#fail(failure));
   }
 
   async *serverStream<I extends DescMessage, O extends DescMessage>(
@@ -177,7 +166,7 @@ class GrpcChannel implements Channel {
       yield* messages;
     } catch (error) {
       if (isMute) throw this.#muteFailure(connection);
-      if (isServiceError(error)) throw this.#failure(error, connection);
+      if (isServiceError(error)) await this.#fail(this.#failure(error, connection));
       throw error;
     } finally {
       clearTimeout(opening);
@@ -213,6 +202,15 @@ class GrpcChannel implements Channel {
     return decodeFailure({ code: status.DEADLINE_EXCEEDED, message, details: undefined, isReachable: false, isSent: false, server });
   }
 
+  /** Throws the failure, or its cause when the server speaks TLS and was asked in plain text: neither side says so. */
+  async #fail(failure: unknown): Promise<never> {
+    if (failure instanceof RequestError && !this.#isTls && !failure.facts.isReachable && maySpeakTls(failure.message)) {
+      this.#speaksTls ??= speaksTls(this.server);
+      if (await this.#speaksTls) throw new RequestError(SPEAKS_TLS, failure.facts, failure);
+    }
+    throw failure;
+  }
+
   #failure(error: ServiceError, connection: Connection, timeoutMs?: number): RequestError {
     const details = error.metadata.get("grpc-status-details-bin")[0];
     const isTransport = error.code === status.UNAVAILABLE || error.code === status.DEADLINE_EXCEEDED;
@@ -243,12 +241,6 @@ function roundedUp(ms: number): number {
   return Math.ceil(ms / step) * step;
 }
 
-/** PEM of the authorities that the system trusts. Undefined when there are none; then Node uses its own list. */
-function systemRoots(): Buffer | undefined {
-  const roots = [...nodeTls.getCACertificates("system"), ...nodeTls.getCACertificates("extra")];
-  return roots.length === 0 ? undefined : Buffer.from(roots.join("\n"));
-}
-
 function asIs(bytes: Buffer): Buffer {
   return bytes;
 }
@@ -259,24 +251,4 @@ function pathOf(method: DescMethod): string {
 
 function isServiceError(error: unknown): error is ServiceError {
   return error instanceof Error && "code" in error && "metadata" in error && error.metadata instanceof Metadata;
-}
-
-const TLS_ANSWER_MS = 5000;
-
-/** Whether a server that does not answer speaks TLS; for a hint, not for a decision. `server` is `host:port`, with brackets around IPv6. */
-export function speaksTls(server: string): Promise<boolean> {
-  const at = server.lastIndexOf(":");
-  const host = server.slice(0, at).replaceAll(/[[\]]/g, "");
-  const { promise, resolve } = Promise.withResolvers<boolean>();
-  // Nothing is sent and nothing received is believed, so no certificate is checked.
-  const socket = nodeTls.connect({
-    host,
-    port: Number(server.slice(at + 1)),
-    rejectUnauthorized: false,
-    ...(isIP(host) === 0 && { servername: host }),
-  });
-  socket.setTimeout(TLS_ANSWER_MS, () => resolve(false));
-  socket.on("secureConnect", () => resolve(true));
-  socket.on("error", () => resolve(false));
-  return promise.finally(() => socket.destroy());
 }

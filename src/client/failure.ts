@@ -18,6 +18,16 @@ export interface FailedCall {
 }
 
 const NO_GRPC = "what answers there does not speak gRPC";
+const NO_CONNECTION = "no connection could be made";
+/** A call in plain text came to a server with TLS. */
+export const SPEAKS_TLS = "the server there speaks TLS, and was asked in plain text";
+/** A call by TLS came to a server without it. */
+export const SPEAKS_NO_TLS = "the server there does not speak TLS";
+
+/** Whether so fails a call in plain text to a server that speaks TLS. */
+export function maySpeakTls(words: string): boolean {
+  return words === NO_CONNECTION || words.startsWith(NO_GRPC) || words.includes("ECONNRESET");
+}
 
 /** The system's message about a connection, without the text that grpc-js puts around it. */
 export function transportWords(said: string): string {
@@ -28,10 +38,12 @@ export function transportWords(said: string): string {
   if (!/^No connection established\b|Resolution note:/.test(said)) return said;
   // OpenSSL's words end in a line feed.
   const last = /Last error: (?:Error: )?(.*?)\.?\s*(?:Resolution note:|$)/s.exec(said)?.[1]?.trim() ?? "";
+  // OpenSSL cannot read the answer as TLS.
+  if (/wrong version number|packet length too long/.test(last)) return SPEAKS_NO_TLS;
   // HTTP/2 was answered in another protocol, such as HTTP/1.1.
   if (last.startsWith("Protocol error")) return NO_GRPC;
   // A message of the library itself, with the time of day.
-  return last === "" || last === "null" || last.startsWith("Failed to connect") ? "no connection could be made" : last;
+  return last === "" || last === "null" || last.startsWith("Failed to connect") ? NO_CONNECTION : last;
 }
 
 /** Decodes a failed call. Details that do not decode are ignored, because the code still names the failure. */

@@ -66,7 +66,11 @@ test.each([
   },
   {
     said: "No connection established. Last error: write EPROTO 80:error:0A00010B:SSL routines:wrong version number:record.c:1:\n. Resolution note: ",
-    words: "write EPROTO 80:error:0A00010B:SSL routines:wrong version number:record.c:1:",
+    words: "the server there does not speak TLS",
+  },
+  {
+    said: "No connection established. Last error: write EPROTO 80:error:0A000119:SSL routines:bad:record.c:1:\n. Resolution note: ",
+    words: "write EPROTO 80:error:0A000119:SSL routines:bad:record.c:1:",
   },
   {
     said: "No connection established. Last error: Protocol error (2026-11-22T00:10:58.444Z). Resolution note: x",

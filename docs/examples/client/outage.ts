@@ -1,6 +1,7 @@
 /**
  * A program whose servers are killed under traffic. It starts three nodes and a resolver of its own, looks a service up all the time, kills every server with
- * SIGKILL, and starts them again. Run it with `node outage.ts`, where `npm install waymark` was run; it takes about ten seconds and ends by itself, with exit code 0 if no lookup failed.
+ * SIGKILL, and starts them again. Run it with `node outage.ts`, where the package of a release is installed (docs/guides/client.md says how); it takes about ten seconds and
+ * ends by itself, with exit code 0 if no lookup failed.
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";

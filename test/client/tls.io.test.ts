@@ -1,0 +1,76 @@
+/** What a client says when one side speaks TLS and the other does not, and what it says to a server by address. */
+import { once } from "node:events";
+import { type AddressInfo, createServer } from "node:net";
+import { createServer as createTlsServer } from "node:tls";
+import { expect, test } from "vitest";
+import { type ConnectOptions, connect, RequestError } from "../../src/client/index.ts";
+import { newAuthority } from "../fakes/certificate.ts";
+import { FakeDiscovery } from "../fakes/discovery-server.ts";
+
+const authority = newAuthority();
+const ca = Buffer.from(authority.cert);
+
+/** The failure of a call, and of a stream. */
+async function failuresOf(server: string, options: Omit<ConnectOptions, "servers">): Promise<readonly unknown[]> {
+  const client = connect({ servers: [server], findServers: false, ...options });
+  const unary = await client.discovery.serverInfo({}).catch((error: unknown) => error);
+  const messages = client.discovery.catalogWatch({})[Symbol.asyncIterator]();
+  const stream = await messages.next().catch((error: unknown) => error);
+  client.close();
+  return [unary, stream].map((error) => (error instanceof RequestError ? [error.message, error.facts.code] : error));
+}
+
+test("a plain call to a server with TLS says that it speaks TLS", async () => {
+  const server = createTlsServer({ ...authority.issue("localhost"), ALPNProtocols: ["h2"] }, () => {}).listen(0, "127.0.0.1");
+  server.on("tlsClientError", () => {});
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  const told = ["the server there speaks TLS, and was asked in plain text", "UNAVAILABLE"];
+  expect(await failuresOf(`127.0.0.1:${port}`, {})).toEqual([told, told]);
+  server.close();
+});
+
+test("a call by TLS to a server without it says that it does not speak TLS", async () => {
+  const server = new FakeDiscovery();
+  await server.start();
+  const told = ["the server there does not speak TLS", "UNAVAILABLE"];
+  expect(await failuresOf(server.address, { tls: { ca } })).toEqual([told, told]);
+  server.stop();
+});
+
+test("what closes each connection is not taken for a server with TLS", async () => {
+  const server = createServer((socket) => socket.end()).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  for (const failure of await failuresOf(`127.0.0.1:${port}`, {})) expect(String(failure)).not.toContain("TLS");
+  server.close();
+});
+
+test("a server that has an address and no name is told none, and its certificate is verified", async () => {
+  const names: unknown[] = [];
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const server = createTlsServer({ ...authority.issue("localhost"), ALPNProtocols: ["h2"] }, (socket) => {
+    names.push((socket as { servername?: unknown }).servername);
+    if (names.length === 2) resolve();
+    socket.destroy();
+  }).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  const warnings: string[] = [];
+  const onWarning = ({ name, message }: Error) => warnings.push(`${name}: ${message}`);
+  process.on("warning", onWarning);
+  try {
+    await failuresOf(`127.0.0.1:${port}`, { tls: { ca } });
+    await failuresOf(`localhost:${port}`, { tls: { ca } });
+    await promise;
+    expect(names[0]).toBe(false);
+    expect(names.at(-1)).toBe("localhost");
+    expect(warnings).toEqual([]);
+    const strange = newAuthority("another authority");
+    const [[said]] = (await failuresOf(`127.0.0.1:${port}`, { tls: { ca: Buffer.from(strange.cert) } })) as [[string]];
+    expect(said).toMatch(/certificate/);
+  } finally {
+    process.off("warning", onWarning);
+    server.close();
+  }
+});
