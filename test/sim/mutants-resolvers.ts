@@ -78,7 +78,7 @@ export const RESOLVER_MUTANTS = [
         replace: 'return isNegative || state !== "miss" ? "stale" : "miss";',
       },
     ],
-    withinSeeds: 30,
+    withinSeeds: 100,
     isOfResolvers: true,
   },
   {
