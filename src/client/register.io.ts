@@ -114,7 +114,7 @@ export class RegistrationHandle implements AsyncDisposable {
   constructor(client: Calls, entries: readonly MessageInitShape<typeof EntrySchema>[], options: RegisterOptions) {
     this.#client = client;
     this.#options = options;
-    this.#entries = entries.map((entry) => withKind(clone(EntrySchema, sendable(EntrySchema, entry, client.writeServer))));
+    this.#entries = entries.map((entry) => withKind(sendable(EntrySchema, entry, client.writeServer)));
     const time = now();
     this.#machine = new Registration(Math.random, time);
     this.#giveUpMonoMs = options.waitsForServer === true ? Number.POSITIVE_INFINITY : time.monoMs + client.timeoutMs;

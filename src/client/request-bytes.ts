@@ -1,5 +1,5 @@
 /** The bytes of what a program passed as a message. A program without types may pass anything, and grpc-js would call it a failure of the connection. */
-import { create, type DescMessage, type MessageInitShape, type MessageShape, toBinary } from "@bufbuild/protobuf";
+import { create, type DescMessage, fromBinary, type MessageInitShape, type MessageShape, toBinary } from "@bufbuild/protobuf";
 import { RequestError, type Violation } from "./request-error.ts";
 
 /** Encodes the request of a call to `server`. Throws a `RequestError` with INVALID_ARGUMENT when it cannot be encoded, which no repetition mends. */
@@ -11,12 +11,13 @@ export function requestBytes<I extends DescMessage>(schema: I, message: MessageS
   }
 }
 
-/** The message of what a program passed, if it can be encoded. Throws as `requestBytes` does. */
+/**
+ * The message of what a program passed, as its reader will decode it: a copy whose fields have the types of the contract, which a text for a number has not.
+ * Throws as `requestBytes` does.
+ */
 export function sendable<S extends DescMessage>(schema: S, given: MessageInitShape<S>, server: string): MessageShape<S> {
   try {
-    const message = create(schema, given);
-    toBinary(schema, message);
-    return message;
+    return fromBinary(schema, toBinary(schema, create(schema, given)));
   } catch (error) {
     throw refusal(error instanceof Error ? error.message : String(error), server, error);
   }

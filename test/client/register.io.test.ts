@@ -95,6 +95,19 @@ test.each([
   end();
 });
 
+test("a number that came as a text is a number from then on, also in a later registration", async () => {
+  const { server, client, onEvent, end } = await setUp();
+  const handle = await client.register([{ ...ENTRY, targets: [{ host: "h", port: "80" as never }] }], { onEvent });
+  handle.report({ health: HealthStatus.DEGRADED, load: { activeClients: "5" as never } });
+  await until("it is renewed", () => server.callsOf("renew").length > 0);
+  server.expired.add("lease-1");
+  handle.report({ health: HealthStatus.HEALTHY });
+  await until("it is registered again", () => handle.lease?.leaseId === "lease-2");
+  expect(server.callsOf("register").at(-1)?.request).toMatchObject({ entries: [{ targets: [{ port: 80 }], load: { activeClients: 5 } }] });
+  await handle.close();
+  end();
+});
+
 test("a report with an unknown name is refused, and a later registration does not say what a server refused", async () => {
   const { server, client, kinds, onEvent, end } = await setUp();
   const refuse = () => server.refusals.set("renew", { code: status.INVALID_ARGUMENT, message: "no", reason: "INVALID_ARGUMENT" });
