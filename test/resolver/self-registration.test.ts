@@ -203,6 +203,16 @@ test("an upstream that takes no writes names nodes: it registers at one of them,
   expect(world.next()[1]).toBe("register r");
 });
 
+test("nodes that one upstream named are left with it: the next upstream is asked itself", () => {
+  const world = new World();
+  world.upstream("r");
+  world.next();
+  expect(world.give({ kind: "failed", failure: { kind: "read only", nodes: ["n1", "n2"] } })).toEqual(["register n1"]);
+  world.give(OTHER);
+  world.upstream("a");
+  expect(world.next()[1]).toBe("register a");
+});
+
 test("an upstream that takes no writes and names nobody is told of once, and asked again after a minute, or when it is another", () => {
   const world = new World();
   world.upstream("r");

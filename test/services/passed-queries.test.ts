@@ -1,5 +1,6 @@
 /** Queries that a resolver passes on: what it asks its upstream for, how much work one call makes, and whose fault it is when the answer cannot be. */
 import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { expect, test } from "vitest";
 import { EntryKind, Scope } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import {
@@ -116,6 +117,27 @@ test("what an owner's rule hides keeps nothing of its namespace from the caller,
   expect(await upstream.ask({ namespacePrefix: "svc", limit: 10 }, { isShown, seesIn })).toEqual(["z last"]);
   expect(upstream.limits.length).toBeLessThan(12);
   expect(upstream.limits.every((limit) => limit <= 1000)).toBe(true);
+});
+
+test("an answer of several pages is as old as the oldest of them, and as stale as the worst", async () => {
+  const upstream = new Upstream([...many(40, "svc", { clusterId: "c2" }), { namespace: "svc", name: "z" }]);
+  const ages = [7, 3];
+  upstream.garble = (answer) => {
+    const page = upstream.limits.length - 1;
+    return Object.assign(answer, { age: durationFromMs((ages[page] ?? 0) * 1000), stale: page === 0 });
+  };
+  const request = create(CatalogQueryRequestSchema, { namespacePrefix: "svc", limit: 1 });
+  const { ageMs, isStale } = await passQuery(upstream.ports, {
+    request,
+    filter: filterOf(request),
+    salt: "query",
+    seesIn: () => true,
+    isShown: ({ clusterId }) => clusterId === "c1",
+    via: ["me"],
+    clusterId: "c1",
+    now: () => ({ monoMs: 0, wallMs: 0 }),
+  });
+  expect([upstream.limits.length, ageMs, isStale]).toEqual([2, 7000, true]);
 });
 
 test("one call reads a bounded number of entries, and says so where it found nothing that may be shown", async () => {

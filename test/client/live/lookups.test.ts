@@ -50,3 +50,10 @@ test("names are bounded: the one used longest ago goes first, with its entries",
   all.take(nameOf("c"), entries("c", "1"), at(3));
   expect([all.size, all.isKnown(nameOf("b")), shown(all, nameOf("b")), shown(all, nameOf("a")).length]).toEqual([2, false, [], 3]);
 });
+
+test("what goes to make room is held for nobody, however much it is of all that is here", () => {
+  const all = lookups(1);
+  all.take(WEB, entries("web", "1", "2", "3", "4", "5"), at(0));
+  all.take(nameOf("a"), entries("a", "1"), at(1));
+  expect([shown(all), shown(all, nameOf("a"))]).toEqual([[], ["1 HEALTHY"]]);
+});

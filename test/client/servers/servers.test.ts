@@ -107,6 +107,33 @@ test("the place is that of the first server that says it, when the program says 
   expect(book.current("write")).toBe("there:1");
 });
 
+test("of equally far servers those that were named last are kept", () => {
+  const book = new Servers({ seeds: ["seed:1"], place: HERE, random: () => 0.5 });
+  book.learn(
+    Array.from({ length: MAX_FOUND }, (_, i) => found(`old${i}:1`)),
+    HERE,
+    0,
+  );
+  book.learn([found("new:1")], HERE, 1);
+  expect([book.list().length, book.list().includes("new:1")]).toEqual([MAX_FOUND + 1, true]);
+});
+
+test("a seed that takes no writes does not take the reads of a resolver that was found", () => {
+  const book = knowing([found("resolver:1", { kind: "resolver" })]);
+  book.refusedWrites("seed:1", 0);
+  expect(book.current("read")).toBe("resolver:1");
+});
+
+test("a node that was the last one left and failed is left for an equally near one as soon as that has answered", () => {
+  const book = knowing([found("a:1")]);
+  book.failed("a:1", 0);
+  book.failed("seed:1", 0);
+  expect(book.current("write")).toBe("a:1");
+  book.learn([found("a:1"), found("b:1")], HERE, 0);
+  book.proven(["b:1"], 0);
+  expect(book.current("write")).toBe("b:1");
+});
+
 test("nodes that a resolver names are tried after seeds and proven nodes, keep what is known of them, and are bounded", () => {
   const book = knowing([found("node:1")], ["seed:1"]);
   book.named(["node:1", "seed:1", "named:1"], 0);
