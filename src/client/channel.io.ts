@@ -81,13 +81,18 @@ class Connection {
 
   callEnded(): void {
     this.#callCount -= 1;
-    if (this.#isGivenUp && this.#callCount === 0) this.client.close();
+    this.#closeIdle();
   }
 
   giveUp(): void {
     if (this.#isGivenUp) return;
     this.#isGivenUp = true;
-    if (this.#callCount === 0) this.client.close();
+    this.#closeIdle();
+  }
+
+  #closeIdle(): void {
+    // A channel of grpc-js that is closed before it has looked up an address, which takes a turn of the event loop, connects all the same, and stays connected.
+    if (this.#isGivenUp && this.#callCount === 0) setImmediate(() => this.client.close());
   }
 }
 
