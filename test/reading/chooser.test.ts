@@ -431,3 +431,49 @@ test("the target is of the lowest priority, by weight", () => {
   const endpoint = chooser.choose(START, () => 0);
   expect([0, 0.24, 0.26, 0.99].map((drawn) => endpoint?.target(drawn)?.weight)).toEqual([1, 1, 3, 3]);
 });
+
+test("a new report of load counts from then on, for an entry that told its load before and for one that did not", () => {
+  for (const before of [load(0.9), undefined]) {
+    const chooser = chooserOf([candidate("a", { load: before }), candidate("b", { load: before && load(0.1) })]);
+    chooser.put(candidate("a", { load: load(0.1) }));
+    chooser.put(candidate("b", { load: load(0.9) }));
+    const counts = tally(chooser, 1000);
+    expect(counts.get("a")).toBeGreaterThan(600);
+  }
+});
+
+test("entries that went take no traffic with them: a zone that shrank and is well keeps all of it", () => {
+  const chooser = chooserOf([...many(20, "near", ZONES.near), ...many(4, "far", ZONES.far)]);
+  for (let i = 4; i < 20; i++) chooser.remove(`near${String(i).padStart(3, "0")}`);
+  expect(tally(chooser, 1000)).toEqual(new Map([["near", 1000]]));
+});
+
+test("when an ejection is over, its level has its whole share again", () => {
+  const chooser = chooserOf([...many(2, "near", ZONES.near), ...many(2, "far", ZONES.far)]);
+  failTimes(chooser, chooser.find("near000"), 5);
+  expect(tally(chooser, 1000).get("far")).toBeGreaterThan(200);
+  expect(tally(chooser, 1000, at(30_000))).toEqual(new Map([["near", 1000]]));
+});
+
+test("an entry that changes its weight while it is ejected stays ejected", () => {
+  const chooser = chooserOf(many(3, "e"));
+  failTimes(chooser, chooser.find("e000"), 5);
+  chooser.put(candidate("e000", { weight: 5 }));
+  expect(keys(chooser, 4)).not.toContain("e000");
+  expect(keys(chooser, 20, at(30_000))).toContain("e000");
+});
+
+test("what a program saw of its calls counts as well after it has run for a day", () => {
+  const day = at(86_400_000);
+  const chooser = chooserOf([candidate("quick"), candidate("slow")]);
+  for (const [key, latencyMs] of [
+    ["quick", 10],
+    ["slow", 1000],
+  ] as const) {
+    const endpoint = chooser.find(key);
+    if (endpoint === undefined) continue;
+    chooser.started(endpoint);
+    chooser.succeeded(endpoint, latencyMs, day);
+  }
+  expect(tally(chooser, 1000, day).get("quick")).toBeGreaterThan(600);
+});

@@ -203,3 +203,14 @@ test.each([20_000, 60_000, 300_000])(
     expect(Math.max(...perSecond)).toBeLessThanOrEqual(outageMs < 60_000 ? 250 : 150);
   },
 );
+
+test("a doubt leads to a snapshot also where the server gave a cursor of its own before its first bookmark", () => {
+  const follower = synced("x");
+  follower.open("n1");
+  told(follower, { cursor: "s2", deltas: [put("z", 8)] });
+  follower.broken(0, AWAY);
+  follower.open("n2");
+  told(follower, { cursor: "s3", deltas: [put("y", 9)] });
+  told(follower, { cursor: "s4", portableCursor: "p4", bookmark: true });
+  expect([follower.isDoubtful, follower.open("n2")]).toEqual([true, ""]);
+});

@@ -319,3 +319,10 @@ test("explanations are bounded", () => {
   const many = Array.from({ length: MAX_EXPLAINED + 5 }, (_, i) => candidate(`i${i}`));
   expect(select(many, options({ explain: true })).explained?.length).toBe(MAX_EXPLAINED);
 });
+
+test("a name that is asked for without end keeps its turns", () => {
+  const book = new TurnBook(10);
+  const all = ["a", "b", "c"].map((id) => candidate(id));
+  const next = () => book.use("one", (turns) => ids(select(all, options({ turns, limit: 1 })).ranked));
+  expect(Array.from({ length: 300 }, next).join("")).toBe("abc".repeat(100));
+});

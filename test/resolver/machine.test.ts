@@ -640,3 +640,33 @@ test.each(Array.from({ length: runs(24) }, (_, seed) => ({ seed })))("no bytes o
   }
   expect(world.garbled).not.toEqual([]);
 });
+
+test("what one server refuses is asked of the next one at once", () => {
+  const world = started("a", "b");
+  world.server("a").refused = ["other"];
+  world.machine.following.watch("other");
+  world.run(2 * MINUTE);
+  world.server("a").isUp = false;
+  world.run(2 * SECOND);
+  expect([world.machine.upstreams.current, world.machine.isComplete("other")]).toEqual(["b", true]);
+});
+
+test("silent servers between which others spoke cost no snapshot, however many there were", () => {
+  const world = started("a", "b");
+  for (let n = 0; n < 5; n++) {
+    const server = world.server(world.machine.upstreams.current ?? "");
+    server.isSilent = true;
+    world.run(12 * SECOND);
+    server.isSilent = false;
+    world.run(20 * SECOND);
+  }
+  expect(world.server("a").snapshotCount + world.server("b").snapshotCount).toBe(1);
+});
+
+test("while the server says nothing, what is followed lags", () => {
+  const world = started();
+  expect(world.machine.statistics(world.now).lagMs).toBe(0);
+  world.server("a").isSilent = true;
+  world.run(5 * SECOND);
+  expect(world.machine.statistics(world.now).lagMs).toBeGreaterThan(3 * SECOND);
+});

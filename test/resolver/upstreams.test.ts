@@ -199,3 +199,13 @@ test("a probe that was under way when its server broke does not bring it back be
   list.answered("a", 5, OURS, 16_002);
   expect(list.current).toBe("a");
 });
+
+test("one that was answered again begins with short waits when it fails later", () => {
+  const list = upstreams("a");
+  for (let n = 0; n < 8; n++) {
+    list.failed("a", n * 20_000);
+    list.answered("a", 5, OURS, n * 20_000 + 15_000);
+  }
+  list.failed("a", 200_000);
+  expect(list.nextDeadlineMs() - 200_000).toBeLessThanOrEqual(250);
+});

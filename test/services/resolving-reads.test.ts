@@ -8,6 +8,7 @@ import { Source } from "../../gen/waymark/catalog/v1/watch_pb.js";
 import {
   CatalogQueryRequestSchema,
   CatalogQueryResponseSchema,
+  CatalogWatchRequestSchema,
   NamespaceStatusRequestSchema,
   NamespaceStatusResponseSchema,
 } from "../../gen/waymark/discovery/v1/discovery_pb.js";
@@ -116,7 +117,7 @@ function started({ namespaces = ["svc"], isHidden = false } = {}) {
     const { endpointCount, source, stale } = fromBinary(NamespaceStatusResponseSchema, bytes);
     return lineOf(source, stale, Number(endpointCount));
   };
-  return { world, resolve, query, status, waiting, withinMs };
+  return { world, resolve, query, status, waiting, withinMs, handlers };
 }
 
 function lineOf(source: Source, isStale: boolean, count: number): string {
@@ -207,4 +208,20 @@ test("a held entry makes stale only the answers that it is in", async () => {
     "FOLLOWED 0",
   ]);
   expect([await query({ namespace: "svc", kinds: [EntryKind.FUNCTION] }), await status("svc")]).toEqual(["FOLLOWED 1", "FOLLOWED stale 1"]);
+});
+
+test("a watch whose first snapshot does not come makes the resolver follow nothing any more", async () => {
+  const { world, handlers } = started();
+  world.server("a").isSilent = true;
+  const handler = handlers["catalogWatch"];
+  assert(handler?.kind === "server_streaming", "a stream");
+  const context = { caller: anonymousCaller("c1", ""), time: world.now, requestId: "" };
+  const source = handler.open(create(CatalogWatchRequestSchema, { namespace: "other" }) as never, context);
+  expect(world.machine.following.prefixes.covers("other")).toBe(true);
+  source.attach(
+    () => {},
+    () => {},
+  );
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(world.machine.following.prefixes.covers("other")).toBe(false);
 });

@@ -55,3 +55,9 @@ test.each([
 ])("the path $path names $is", ({ path, is }) => {
   expect(parseServiceName(path)).toEqual(is);
 });
+
+test("health and nearness come before the order of the channel", () => {
+  const all = [entry("c", DEGRADED), entry("b", HEALTHY, { zone: "z2" }), entry("a", HEALTHY)];
+  const draw = (key: string) => ["c", "b", "a"].indexOf(key);
+  expect(addressesOf(all, HERE, draw).map(([one]) => one?.host)).toEqual(["a", "b"]);
+});

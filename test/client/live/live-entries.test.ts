@@ -208,3 +208,20 @@ test("over random streams with breaks, what shows at each bookmark is what the s
 function messageKey(instance: string) {
   return { $typeName: "waymark.catalog.v1.EntryKey" as const, ...keyOf(instance) };
 }
+
+test("when the last entry of a kind goes, those of other kinds with the same name stay", () => {
+  const map = new LiveEntries({ staleAfterMs: STALE_AFTER_MS });
+  const world = new World();
+  const kinds = [EntryKind.SERVICE, EntryKind.NODE, EntryKind.FUNCTION];
+  const key = (kind: EntryKind) => ({ ...keyOf("web/1"), kind });
+  const tell = (changes: NonNullable<Message["deltas"]>) => {
+    const events: FollowEvent[] = [];
+    for (const more of [{ deltas: changes }, { bookmark: true, portableCursor: "p" }])
+      world.follower.message(create(CatalogWatchResponseSchema, more), events);
+    for (const event of events) map.take(event, world.time);
+  };
+  tell(kinds.map((kind) => ({ ...put("web/1"), payload: { case: "entry", value: { key: key(kind) } } })));
+  expect(map.size).toBe(3);
+  tell([{ ...remove("web/1"), payload: { case: "removed", value: key(EntryKind.SERVICE) } }]);
+  expect(new Set([...map.entries()].map((entry) => entry.key?.kind))).toEqual(new Set([EntryKind.NODE, EntryKind.FUNCTION]));
+});

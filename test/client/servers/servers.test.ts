@@ -156,3 +156,13 @@ test("the list of servers is bounded, and keeps the nearest", () => {
   expect(book.list()).toHaveLength(MAX_FOUND + 1);
   expect(book.list()).toContain("near:1");
 });
+
+test("a server that fails again after its rest rests again, and for longer", () => {
+  const book = new Servers({ seeds: ["a:1", "b:1", "c:1"], place: HERE, random: () => 0.99 });
+  book.failed("a:1", 0);
+  book.failed("a:1", 1000);
+  book.failed("b:1", 1100);
+  book.failed("c:1", 1150);
+  // The first rests for twice as long as the second.
+  expect(book.current("write")).toBe("b:1");
+});

@@ -299,3 +299,37 @@ test("a node that takes a static entry over goes by its order, and ends it", () 
   r.flush(at(5000));
   expect(state(r)).toEqual(OVER);
 });
+
+test("the same order with another end is a change", () => {
+  const r = new Registry();
+  r.register("ann", [stamped("web")], at(0));
+  const steps = [5000, 5000, 9000, 0].map((ms) => ({ ...ON, untilMs: ms && WALL + ms }));
+  expect(steps.map((step, i) => order(r, step, i))).toEqual(["changed", "unchanged", "changed", "changed"]);
+});
+
+test("of several entries each ends its maintenance at its own time", () => {
+  const r = new Registry();
+  r.register("ann", [stamped("web"), stamped("api")], at(0));
+  order(r, { ...ON, untilMs: WALL + 5000 }, 10);
+  order(r, { ...ON, untilMs: WALL + 9000 }, 20, "api");
+  const healthAt = (ms: number) => {
+    r.registrar.tick(at(ms));
+    r.flush(at(ms));
+    return ["web", "api"].map((name) => r.replica.view(keyOf(name))?.health);
+  };
+  const { HEALTHY, MAINTENANCE } = HEALTH;
+  expect([healthAt(5000), healthAt(9000)]).toEqual([
+    [HEALTHY, MAINTENANCE],
+    [HEALTHY, HEALTHY],
+  ]);
+});
+
+test("an owner's order ends by itself after a restart, too", () => {
+  const r = new Registry();
+  r.register("ann", [stamped("web")], at(0), { isStatic: true });
+  order(r, by("ann", { ...ON, untilMs: WALL + 5000 }), 10);
+  r.restart(at(20));
+  r.registrar.tick(at(5000));
+  r.flush(at(5000));
+  expect(state(r)).toEqual(OVER);
+});

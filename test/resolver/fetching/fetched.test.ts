@@ -250,3 +250,20 @@ test.each<{ what: string; name: InstanceName; entries: (world: World) => readonl
   world.fetched.failed(name, new WaymarkError("not_ready", "garbled"));
   expect([world.fetched.lookup.size, world.slab.stats().usedBytes, world.fetched.wait(name, () => {})]).toEqual([0, 0, true]);
 });
+
+test("the report about the load of an entry goes with the answer that brought it", () => {
+  const world = new World();
+  const load = { utilization: 0.5, errorRate: 0, latencyMs: 0, activeClients: 0, observedWallMs: 1 };
+  const withLoad = (name: InstanceName) => {
+    world.sent(name, 0);
+    const bytes = new DiscoveryBytes(world.node.replica.slab, { of: () => load });
+    return [bytes.entry(world.node.replica.view(keyOf(name, 0))!)];
+  };
+  world.arrive(DB, withLoad(DB));
+  expect(world.fetched.loads.size).toBe(1);
+  world.arrive(DB, world.sent(DB, 0));
+  expect(world.fetched.loads.size).toBe(0);
+  world.arrive(DB, withLoad(DB));
+  world.fetched.drop(new Prefixes(["svc"]));
+  expect(world.fetched.loads.size).toBe(0);
+});

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { expect, test } from "vitest";
 import { BODY } from "../../../src/catalog/record/record.ts";
+import { Bookmarks } from "../../../src/resolver/following/bookmarks.ts";
 import { timeOf } from "../../fakes/history.ts";
 import { FabricComponent, KEYS } from "../../fakes/mesh.ts";
 import { ResolverView } from "../../fakes/resolvers.ts";
@@ -138,4 +139,27 @@ test.each<{ what: string; readerAt?: "c"; change: (world: World) => void }>([
   change(world);
   world.follow();
   expect(world.move()).toBeGreaterThan(0);
+});
+
+test("bookmarks that are let go cost nothing any more, so that others are remembered", () => {
+  const replica = new FabricComponent("n").replica;
+  const bookmarks = new Bookmarks(replica);
+  const origins = Array.from({ length: 100 }, (_, n) => ({ nodeId: `n${n}`, generation: 1, seq: 1, life: "live" as const }));
+  for (let n = 0; n < 3; n++) {
+    bookmarks.note({ kind: "portable", clusterId: "c1", readerHash: "", policyEpoch: "", origins });
+    bookmarks.clear();
+  }
+  expect(bookmarks.bytes).toBe(0);
+});
+
+test("a reader is told of what its cursor does not know: of a node that it never heard of, and of what its node had not settled", () => {
+  const bookmarks = new Bookmarks(new FabricComponent("n").replica);
+  const origin = (nodeId: string, seq: number, settled = seq) => ({ nodeId, generation: 1, seq, settled, life: "live" as const });
+  const cursor = (...origins: readonly ReturnType<typeof origin>[]) =>
+    ({ kind: "portable", clusterId: "c1", readerHash: "", policyEpoch: "", origins }) as const;
+  bookmarks.note(cursor(origin("a", 5), origin("b", 5, 3)));
+  const reader = { replica: { revision: 0 }, options: { policyEpoch: () => "" } };
+  const gap = (...origins: readonly ReturnType<typeof origin>[]) => bookmarks.gap(cursor(...origins), reader as never, timeOf(0, 0));
+  expect([gap(origin("a", 5)), gap(origin("a", 5), origin("b", 5))].map((one) => one.isTellable())).toEqual([false, true]);
+  expect([gap(origin("b", 3)), gap(origin("b", 5))].map((one) => one.standing(timeOf(0, 0), true))).toEqual(["covered", "behind"]);
 });
