@@ -169,6 +169,12 @@ export class FabricComponent {
     return true;
   }
 
+  /** Of a key that expired here its principal says that it is unregistered. */
+  endAgain(key: KeyText, time: Time): void {
+    const own = this.replica.own(key);
+    if (own?.body === BODY.EXPIRED) this.replica.stageTombstone(own, BODY.UNREGISTERED, this.#hlc.stamp(time.wallMs));
+  }
+
   /** What is staged goes to disk, then becomes visible. */
   commit(time: Time): void {
     for (const stored of this.replica.staged) {

@@ -190,6 +190,12 @@ export class ResolverWorld {
     this.#share(node);
   }
 
+  endAgain(name: string, key: string): void {
+    const { node } = this.server(name);
+    node.endAgain(key as never, this.now);
+    this.#share(node);
+  }
+
   #share(node: FabricComponent): void {
     node.commit(this.now);
     for (const other of Object.values(this.servers)) if (other.node !== node) other.node.copy(node, node.replica.self.id, this.now);

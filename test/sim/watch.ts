@@ -1,6 +1,7 @@
 /** A client's watch: pulls when it has time, folds what it gets, changes nodes with its portable cursor, and checks P3 at every message. */
 
 import { type CatalogRecord, deltaId, type KeyText } from "../../src/catalog/record/record.ts";
+import { StoredRecord } from "../../src/catalog/record/stored-record.ts";
 import type { Replica } from "../../src/catalog/replica/replica.ts";
 import { type PortableCursor, parseCursor } from "../../src/catalog/watch/cursor.ts";
 import { Feed, type FeedStart } from "../../src/catalog/watch/feed.ts";
@@ -296,7 +297,9 @@ export class SimWatch {
     const line = isReplaced && !staged.seen.has(key) ? undefined : this.#held.get(key);
     const isKnown = !this.#isUnsure(open, record);
     this.told.count += 1;
-    if (action === ACTION.REMOVE) this.told.useless += Number(isKnown && !this.#held.has(key));
+    // Whoever was told that a key expired is told that it was unregistered, though it is gone.
+    const isAgain = record instanceof StoredRecord && open.place.reads.replica.endedAgain.has(record);
+    if (action === ACTION.REMOVE) this.told.useless += Number(isKnown && !isAgain && !this.#held.has(key));
     else this.told.repeated += Number(isKnown && line === lineOf(key, record));
     open.toldMs.set(key, this.#parts.world.nowMs);
   }

@@ -10,7 +10,7 @@ import type { Lookup } from "../query/lookup.ts";
 import { BODY, type CatalogRecord, type KeyText, type OriginLife } from "../record/record.ts";
 import type { Slab } from "../record/slab.ts";
 import { join, lastTouchOf, leave, type Origin, recordOf, StoredRecord, type StoredRecordFields } from "../record/stored-record.ts";
-import type { Cause } from "../watch/cause.ts";
+import { CAUSE, type Cause, causeOf } from "../watch/cause.ts";
 import { ChangeLog } from "./change-log.ts";
 import { EmptiedNamespaces } from "./emptied-namespaces.ts";
 import { Forgetting } from "./forgetting.ts";
@@ -73,6 +73,8 @@ export class Replica {
   readonly sweeps = new Sweeps(this, () => this.passRevision());
   /** Why keys are gone, where the records do not say it: in what is told by another place. */
   readonly causes = new WeakMap<StoredRecord, Cause>();
+  /** Unregistered keys that nobody saw any more, because they had expired: readers are told of them once more, since they may keep for a while what expired. */
+  readonly endedAgain = new WeakSet<StoredRecord>();
   /** They hear of every change from when they are added. */
   readonly followers = new Set<Follower>();
   /** Whether a record with an order about maintenance has been here since the start. */
@@ -275,6 +277,7 @@ export class Replica {
     // HOT: without the look at the size, each record makes an iterator.
     if (this.followers.size > 0) for (const follower of this.followers) follower.installs(next, any, owed);
     this.#note(next);
+    const isEndedAgain = seen === undefined && this.#endsAgain(next, any);
     const seenDelta = this.digests.trackedDelta(seen);
     const hiddenSince = held?.filterRevision ?? 0;
     const revision = this.past.note(++this.#revision, lastTouchOf(any), seen, owed);
@@ -286,7 +289,7 @@ export class Replica {
     } else this.#renew(held, next, revision, seen === held);
     stored.origin.log.insert(stored.seq, stored);
     this.#moveTo(stored, revision);
-    if (stored.body !== BODY.ENTRY) this.#tombstones.add(stored, time);
+    if (stored.body !== BODY.ENTRY) this.#addTombstone(stored, isEndedAgain, time);
     // This also holds when the filterable fields are unchanged: policy may now hide a record that it showed before.
     if (!this.#review(stored.key, seen, seenDelta, stored)) stored.filterRevision = wasSeen(seen, owed) ? revision : hiddenSince;
     return true;
@@ -320,6 +323,7 @@ export class Replica {
     const seen = this.lookup.find(next.key);
     const any = this.#any(next.key);
     const seenDelta = this.digests.trackedDelta(seen);
+    const isEndedAgain = seen === undefined && this.#endsAgain(next, any);
     const [hiddenSince, oldSeq] = [any?.filterRevision ?? 0, any?.seq];
     const revision = this.past.note(++this.#revision, lastTouchOf(any), seen);
     const isHeld = any?.origin === next.origin;
@@ -332,8 +336,20 @@ export class Replica {
     }
     if (!isHeld || oldSeq !== next.seq) stored.origin.log.insert(stored.seq, stored);
     this.#moveTo(stored, revision);
-    if (stored.body !== BODY.ENTRY) this.#tombstones.add(stored, time);
+    if (stored.body !== BODY.ENTRY) this.#addTombstone(stored, isEndedAgain, time);
     if (!this.#review(stored.key, seen, seenDelta, stored)) stored.filterRevision = seen === undefined ? hiddenSince : revision;
+  }
+
+  /** Whether a record says of a key that nobody sees that it was unregistered, where readers were told of another end. */
+  #endsAgain({ body }: StoredRecord, any: StoredRecord | undefined): boolean {
+    if (body !== BODY.UNREGISTERED || any === undefined || any.body === BODY.ENTRY) return false;
+    return (this.causes.get(any) ?? causeOf(any)) !== CAUSE.UNREGISTERED;
+  }
+
+  #addTombstone(stored: StoredRecord, isEndedAgain: boolean, time: Time): void {
+    this.#tombstones.add(stored, time);
+    if (isEndedAgain) this.endedAgain.add(stored);
+    else this.endedAgain.delete(stored);
   }
 
   /** A touch without a new record: the view of its key may have changed, through an owed change or another one. */

@@ -277,7 +277,7 @@ export class Reader {
     if (!isSeen && !this.mayHoldKey(stored)) return undefined;
     // With several origins the key is sent only at its newest touch.
     if (stored.peers?.some((peer) => peer.revision > revision) === true) return undefined;
-    const isTold = this.#isToldAlways(stored, winner);
+    const isTold = this.#isToldAlways(stored, winner) || (winner === undefined && this.replica.endedAgain.has(stored));
     const holding = isTold ? "unknown" : this.replica.past.holding(revision, winner, place, filter, this.node);
     if (isSeen) {
       if (holding === "same") return undefined;

@@ -1,5 +1,6 @@
 /** Decides which callers may write which entries: by the policy's owners and viewers, and by the principal of an entry. */
 import type { StampedEntry } from "../../catalog/entry/codec.ts";
+import { isOfNodes } from "../../catalog/entry/control-namespaces.ts";
 import { isControlNamespace, NODES_NAMESPACE } from "../../catalog/entry/names.ts";
 import { type CatalogRecord, isKeyOf, KIND, keyParts } from "../../catalog/record/record.ts";
 import { WaymarkError } from "../../lib/errors.ts";
@@ -116,6 +117,16 @@ export function checkEnding(publishing: Publishing, caller: Caller, record: Cata
   const asked = { action: "unregister", field } as const;
   checkOwner(publishing, caller, record, asked);
   checkHome(publishing, caller, record, { ...asked, what: "take it out" });
+}
+
+/**
+ * Whether the caller may say of a key that has expired that it was unregistered: the principal at the node where it expired, since no other node knows whose it
+ * was, and owners of the namespace at all nodes of its cluster.
+ */
+export function mayEndExpired({ source }: Pick<Publishing, "source">, caller: Caller, record: CatalogRecord, isOwn: boolean): boolean {
+  if (!isKeyOf(source.clusterId, record.key) || isOfNodes(record.namespace)) return false;
+  if (isOwn && record.principal === caller.principal) return true;
+  return isOwnerOf(caller, record.namespace) && !isControlNamespace(record.namespace);
 }
 
 function checkHome(

@@ -5,6 +5,7 @@ import { BODY, type CatalogRecord, type KeyText } from "../../catalog/record/rec
 import { newestOrders } from "../../catalog/replica/orders.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import { hiddenOrphanOf, isOfKeysCluster, winnerOf } from "../../catalog/replica/view.ts";
+import { CAUSE, causeOf } from "../../catalog/watch/cause.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import type { Held, Quotas } from "../../policy/limits/quotas.ts";
 
@@ -30,6 +31,15 @@ export function lastRemoval(replica: Replica, key: KeyText): CatalogRecord | und
   const records = [...(own === undefined ? [] : [own]), ...replica.records(key)].filter(isOfKeysCluster);
   const orders = newestOrders(replica, key);
   return (orders && records.find((record) => !hasNewerOrder(orders, record.orders))) ?? records.find(({ body }) => body !== BODY.ENTRY);
+}
+
+/** The tombstone of a key of which readers were told that it expired. Undefined if it ended in another way, and where there is an entry or something is staged. */
+export function expiredRecord(replica: Replica, key: KeyText): CatalogRecord | undefined {
+  if (stagedRecord(replica, key) !== undefined || endableRecord(replica, key) !== undefined) return undefined;
+  const [any] = replica.records(key);
+  if (any === undefined || any.body === BODY.ENTRY || causeOf(any) !== CAUSE.EXPIRED) return undefined;
+  const own = replica.own(key);
+  return own !== undefined && own.body !== BODY.ENTRY ? own : any;
 }
 
 function stagedRecord(replica: Replica, key: KeyText): CatalogRecord | undefined {

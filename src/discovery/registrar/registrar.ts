@@ -31,12 +31,13 @@ import {
   checkOwner,
   checkPublishing,
   isAdmin,
+  mayEndExpired,
   type Publishing,
   presentFor,
   unknownLease,
 } from "./may-write.ts";
 import { Puts } from "./puts.ts";
-import { currentRecord, endableRecord, lastRemoval, QuotaGate } from "./quota-gate.ts";
+import { currentRecord, endableRecord, expiredRecord, lastRemoval, QuotaGate } from "./quota-gate.ts";
 import { UndoLog } from "./undo-log.ts";
 
 /** Which tombstones may be collected: old ones too, only those above the allowed number, or none. */
@@ -222,21 +223,25 @@ export class Registrar {
 
   /**
    * Removes keys, whichever node of this cluster registered them. Returns the number of existing ones. Refused as a whole if one belongs to
-   * another principal. `onUnknown` is called before anything is removed if a key does not exist here, and may throw.
+   * another principal. Of a key that has expired it is said from now on that it was unregistered, because readers may still hold it. `onUnknown` is called before
+   * anything is removed if a key does not exist here, and may throw.
    */
   unregisterKeys(caller: Caller, keys: readonly KeyText[], time: Time, onUnknown: () => void = () => {}): number {
     const found = new Map<KeyText, CatalogRecord>();
+    const gone = new Set<CatalogRecord>();
     for (const [i, key] of keys.entries()) {
       const record = presentFor(this.#options, caller, endableRecord(this.#replica, key));
       if (record === undefined) {
         onUnknown();
+        const expired = expiredRecord(this.#replica, key);
+        if (expired !== undefined && mayEndExpired(this.#options, caller, expired, expired === this.#replica.own(key))) gone.add(expired);
         continue;
       }
       checkEnding(this.#options, caller, record, `keys[${i}]`);
       found.set(key, record);
     }
     this.#whole(() => {
-      for (const record of found.values()) this.endings.key(record, time);
+      for (const record of [...found.values(), ...gone]) this.endings.key(record, time);
     });
     return found.size;
   }
