@@ -271,6 +271,18 @@ test("what is followed is known without being asked, and what was asked before a
   await expectAnswers(world, { "new.example": "NOERROR CNAME 5 A 5 <- host new.example, svc.other late 1" });
 });
 
+test("an answer that was fetched is made anew once when its second is over, and not at each question after that", async () => {
+  const world = new World();
+  await world.answer("far.svc.other");
+  await world.answer("far.svc.other");
+  const { revision } = world.catalog;
+  const turnsAt = (ms: number) => {
+    world.ms = ms;
+    return world.catalog.revision - revision;
+  };
+  expect([999, 1000, 1001, 1500].map(turnsAt)).toEqual([0, 1, 1, 1]);
+});
+
 test("a question is a hit if it waited for nothing, and a miss if it waited or found no answer", () => {
   const world = new World();
   const counted = (outcome: "absent" | "found" | "unknown", hasWaited = false) => {

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { WatchPolicyResponseSchema } from "../../gen/waymark/policy/v1/policy_pb.js";
+import type { LoadView } from "../../src/catalog/entry/view.ts";
 import { ANY } from "../../src/catalog/query/filter.ts";
 import type { InstanceName } from "../../src/catalog/query/instances.ts";
 import type { Lookup } from "../../src/catalog/query/lookup.ts";
@@ -31,7 +32,6 @@ import type { Version } from "./policy-versions.ts";
 const STEP_MS = 100;
 const MESSAGE_BYTES = 2000;
 const MANY = 1_000_000;
-const NO_LOADS = { of: () => undefined };
 
 /** A node that resolvers read, and how it behaves. */
 export class Server {
@@ -43,6 +43,8 @@ export class Server {
   ageMs = 20;
   facts: UpstreamFacts = { clusterId: "c1", region: "r1", via: [] };
   versions: readonly Version[] = [];
+  /** The newest reports about its entries. */
+  readonly loads = new Map<string, LoadView>();
   policyEpoch = "none";
   /** Changes what it sends on watches. */
   garble: (bytes: Uint8Array) => Uint8Array = (bytes) => bytes;
@@ -271,10 +273,10 @@ export class ResolverWorld {
     for (let n = 0; n < 1000 && !server.isSilent && this.#watches.has(stream); n++) {
       const message = feed.next(this.now, MESSAGE_BYTES, true);
       if (message === undefined) return;
-      const { facts, policyEpoch, node } = server;
+      const { facts, policyEpoch, node, loads } = server;
       const resolved = { policyEpoch, via: facts.via };
       const options = { isNamesOnly: false, sentWallMs: 0, servedBy: node.nodeId, age: replicaAge(server.ageMs), resolved };
-      const bytes = new DiscoveryBytes(node.replica.slab, NO_LOADS).watch(message, options);
+      const bytes = new DiscoveryBytes(node.replica.slab, { of: (key) => loads.get(key) }).watch(message, options);
       this.#do({ kind: "watch said", stream, bytes: server.garble(bytes), delayMs: this.delayMs });
     }
   }
@@ -355,7 +357,7 @@ export class ResolverWorld {
     const server = this.server(upstream);
     server.fetchCount += 1;
     if (!server.isUp) return void this.#later.push({ kind: "fetch failed", call, error: new WaymarkError("not_ready", "away") });
-    const { node, policyEpoch } = server;
+    const { node, policyEpoch, loads } = server;
     const filter = { ...ANY, namespace: name.namespace, names: [name.name], kindMask: 1 << name.kind };
     const page = queryPage(node.replica.lookup, filter, {
       limit: 1000,
@@ -364,7 +366,7 @@ export class ResolverWorld {
       allowed: () => true,
       explain: false,
     });
-    const bytes = new DiscoveryBytes(node.replica.slab, NO_LOADS).query({
+    const bytes = new DiscoveryBytes(node.replica.slab, { of: (key) => loads.get(key) }).query({
       records: page.records,
       nextToken: "",
       revision: 1,

@@ -53,6 +53,15 @@ test("a change that was lost on its way is found by the digest, and only what di
   expect(statistics(world).resyncs.digest).toBe(1);
 });
 
+test("what differs is compared once more at once, and before anything else has its turn", () => {
+  const world = started({ resyncIntervalMs: 100 * SECOND, namespaces: ["svc", "other"], random: () => 0.5 });
+  lose(world, OTHER2);
+  world.run(46 * SECOND);
+  expect([world.ask(OTHER), statistics(world).resyncs.digest]).toEqual(["followed 1", 0]);
+  world.run(8 * SECOND);
+  expect([world.ask(OTHER), statistics(world).resyncs.digest]).toEqual(["followed 2", 1]);
+});
+
 test("what changes all the time is compared too, and is not taken for different", () => {
   const world = started({ resyncIntervalMs: 10 * SECOND, namespaces: ["svc", "other"] });
   const before = world.server("a").watchCount;

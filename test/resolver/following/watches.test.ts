@@ -218,3 +218,20 @@ test("what is let go brings no snapshot of the rest, also if something of it was
   world.deliver(0, 100, timeOf(24, 0));
   expect([world.snapshotCount, world.streams.size, world.lines().every((line) => line.startsWith("svc"))]).toEqual([1, 1, true]);
 });
+
+test("what was to be fetched again is not, once the upstream was lost before that: who asked asks again", () => {
+  const world = new World();
+  for (let key = 0; key < 16; key++) take(world.nodes, { kind: "put", node: 0, other: 0, key, detail: 1 }, key);
+  world.want(["svc", "other"], timeOf(20, 0));
+  world.use(0, timeOf(20, 0));
+  world.deliver(0, 100, timeOf(21, 0));
+  world.nodes[1]?.copy(world.nodes[0]!, "a/1", timeOf(22, 0));
+  // The place is that of another upstream until this one has said something.
+  world.use(1, timeOf(22, 0));
+  world.again(["svc"], timeOf(22, 0));
+  expect([world.watches.isFetchingAgain, world.snapshotCount]).toEqual([true, 1]);
+  world.use(0, timeOf(23, 0));
+  expect(world.watches.isFetchingAgain).toBe(false);
+  world.deliver(0, 100, timeOf(24, 0));
+  expect([world.snapshotCount, world.streams.size]).toEqual([1, 1]);
+});

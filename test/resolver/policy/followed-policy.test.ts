@@ -159,6 +159,16 @@ test("a version whose stream broke before it came into force is lacked, and what
   expect([world.policy.isReady, world.inForce]).toEqual([true, 2]);
 });
 
+test("what arrived of a stream that broke does not count for the next one, which sends it again", () => {
+  const world = new World();
+  world.send([version(1)]);
+  const { head, bytes } = version(2);
+  world.hear({ part: { place: placeOf({ head }), offset: 0, bytes, sizeBytes: bytes.length } });
+  world.policy.begin("b");
+  expect(() => world.hear({ state: { versions: [placeOf({ head })], policyEpoch: epochOf(head) } })).toThrow(/was not sent/);
+  expect(world.inForce).toBe(1);
+});
+
 test("cut off, it keeps the last, and what was arriving comes again", () => {
   const world = new World();
   world.send([version(1)]);
