@@ -10,7 +10,13 @@ import { FabricComponent } from "../../fakes/mesh.ts";
 const T = timeOf(0, 0);
 
 function cursorOf(seq: number): PortableCursor {
-  return { kind: "portable", clusterId: "c1", readerHash: "h", policyEpoch: "e", origins: [{ nodeId: "a", generation: 1, seq, life: "live" }] };
+  return {
+    kind: "portable",
+    clusterId: "c1",
+    readerHash: "h",
+    policyEpoch: "e",
+    origins: [{ nodeId: "a", generation: 1, seq, life: "live" }],
+  };
 }
 
 test("while nothing changes the first and the last bookmark are kept, for the readers that come and for those that go", () => {
