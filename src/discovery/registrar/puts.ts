@@ -15,6 +15,7 @@ import type { StoredRecord } from "../../catalog/record/stored-record.ts";
 import { sameFilter } from "../../catalog/record/traits.ts";
 import { newestOrders } from "../../catalog/replica/orders.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
+import { compareForView } from "../../catalog/replica/view.ts";
 import type { Hlc } from "../../lib/hlc.ts";
 import type { Time } from "../../lib/machine.ts";
 import { timeOf } from "../../lib/protowire.ts";
@@ -62,13 +63,22 @@ export class Puts {
   put(caller: Caller, stamped: StampedEntry, lease: HeldUnder, time: Time): void {
     const own = this.#replica.own(stamped.key);
     const isLive = own !== undefined && own.body === BODY.ENTRY;
-    const isOwn = isLive && own.principal === caller.principal && (own.revision === 0 || this.#replica.view(stamped.key) === own);
+    const isOwn = isLive && own.principal === caller.principal && this.#isSeen(own);
     this.attach(stamped.key, lease, isLive);
     const { principal } = caller;
     const orders = ordersFor(principal, newestOrders(this.#replica, stamped.key));
     const put = this.#asShown(stamped, isLive ? own : undefined, shownOf(orders, principal, time));
     const isSame = isOwn && own.orders === orders && this.#replica.slab.equals(own.at, own.contentBytes, put.content);
     if (!isSame) this.#stage(put, { before: isLive ? own : undefined, principal, load: put.load, orders }, time);
+  }
+
+  /**
+   * Whether an own record is what readers see, or what they will see when it is on disk. A staged one that keeps its stamp may be behind a record of another
+   * node.
+   */
+  #isSeen(own: StoredRecord): boolean {
+    if (own.revision !== 0) return this.#replica.view(own.key) === own;
+    return this.#replica.records(own.key).every((record) => record.origin === own.origin || compareForView(own, record) < 0);
   }
 
   /** Puts the entry again as it is, with a current stamp: its client renewed it although it was hidden. */

@@ -11,7 +11,7 @@ import { TraitsPool } from "../../../src/catalog/record/traits.ts";
 import type { OrderedMaintenance } from "../../../src/discovery/registrar/maintenance.ts";
 import { stampOf } from "../../../src/lib/hlc.ts";
 import { BOUNDS } from "../../fakes/options.ts";
-import { at, caller, keyOf, Registry, stamped, WALL } from "../../fakes/registry.ts";
+import { at, caller, command, keyOf, Registry, stamped, WALL } from "../../fakes/registry.ts";
 
 const ON: OrderedMaintenance = { isOn: true, reason: "new disks", untilMs: 0, giver: "op", isOperator: true };
 const OFF: OrderedMaintenance = { isOn: false, reason: "", untilMs: 0, giver: "op", isOperator: true };
@@ -242,6 +242,21 @@ test("an order that is taken up, or is over, brings no key back that has moved t
   other.registrar.tick(at(6000));
   other.flush(at(6000));
   expect([other.replica.own(WEB)?.health, other.replica.view(WEB)?.origin.nodeId]).toEqual([HEALTH.HEALTHY, "b"]);
+});
+
+test("a registration takes the key back also while the node's own record, which another one hides, is being written with a new order", () => {
+  const r = new Registry();
+  r.register("ann", [stamped("web")], at(0));
+  order(r, ON, 10);
+  r.receive(stamped("web"), { body: BODY.ENTRY, hlcMs: 50, nodeId: "b", orders: { operators: orderAt(60, { isOn: false }) } }, at(100));
+  r.registrar.hear([WEB], at(100));
+  r.register("ann", [stamped("web")], at(110));
+  expect([r.replica.view(WEB)?.origin.nodeId, ...state(r)]).toEqual(["a", ...OVER]);
+  // What is seen, or will be when it is written, is registered already.
+  r.registrar.register(caller("ann"), command([stamped("web", { tags: ["new"] })]), at(120));
+  const { lastSeq } = r.replica;
+  r.register("ann", [stamped("web", { tags: ["new"] })], at(130));
+  expect(r.replica.lastSeq).toBe(lastSeq);
 });
 
 test("an order is only for the entries of the principal that gives it, unless an operator does", () => {
