@@ -29,8 +29,8 @@ const [DB1, OTHER1] = [KEYS[0]!, KEYS[12]!];
 const OTHER = { namespace: "other", name: "db" };
 
 /** A resolver that follows `svc`, and whose server has entries there and in `other`. */
-function started({ namespaces = ["svc"], isHidden = false } = {}) {
-  const world = new ResolverWorld(["a"], { namespaces });
+function started({ namespaces = ["svc"], isHidden = false, maxWatches = 256 } = {}) {
+  const world = new ResolverWorld(["a"], { namespaces, maxWatches });
   // It shows nothing of these namespaces to a caller without a tenant.
   if (isHidden) Object.assign(world.server("a"), { versions: [version(1)], policyEpoch: epochOf(version(1).head) });
   for (const key of [DB1, OTHER1]) world.put("a", key);
@@ -224,4 +224,19 @@ test("a watch whose first snapshot does not come makes the resolver follow nothi
   );
   await new Promise((resolve) => setImmediate(resolve));
   expect(world.machine.following.prefixes.covers("other")).toBe(false);
+});
+
+test("a watch of several prefixes of which one is too many is refused, and none of them is followed for it", () => {
+  const { world, handlers } = started({ maxWatches: 2 });
+  const handler = handlers["catalogWatch"];
+  assert(handler?.kind === "server_streaming", "a stream");
+  const context = { caller: { ...anonymousCaller("c1", "", ["mesh.resolve"]) }, time: world.now, requestId: "" };
+  const open = (namespacePrefixes: readonly string[]) =>
+    handler.open(
+      create(CatalogWatchRequestSchema, { forResolver: true, via: ["other"], namespacePrefixes: [...namespacePrefixes] }) as never,
+      context,
+    );
+  expect(() => open(["other", "svc", "third"])).toThrow(/quota_exceeded.*max_watches is 2/);
+  expect(world.machine.following.prefixes.list).toEqual(["svc"]);
+  expect(() => open(["third"])).not.toThrow();
 });
