@@ -9,30 +9,13 @@ import type { TlsFiles } from "./connect-options.ts";
 export function credentialsOf(tls: TlsFiles | undefined): ChannelCredentials {
   if (tls === undefined) return credentials.createInsecure();
   const pem = (bytes: Uint8Array | undefined) => (bytes === undefined ? undefined : Buffer.from(bytes));
-  return namingNoAddress(credentials.createSsl(pem(tls.ca) ?? systemRoots(), pem(tls.key), pem(tls.cert)));
+  return credentials.createSsl(pem(tls.ca) ?? systemRoots(), pem(tls.key), pem(tls.cert));
 }
 
 /** PEM of the authorities that the system trusts. Undefined when there are none; then Node uses its own list. */
 function systemRoots(): Buffer | undefined {
   const roots = [...nodeTls.getCACertificates("system"), ...nodeTls.getCACertificates("extra")];
   return roots.length === 0 ? undefined : Buffer.from(roots.join("\n"));
-}
-
-/**
- * Names no server where that is an address. grpc-js does, although RFC 6066 forbids it, so Node would warn in the user's program (DEP0123). The certificate is
- * verified against the host all the same. A version of grpc-js with other parts warns as before.
- */
-function namingNoAddress(given: ChannelCredentials): ChannelCredentials {
-  // oxlint-disable-next-line no-underscore-dangle -- the name is that of grpc-js
-  const connectorOf = given._createSecureConnector.bind(given);
-  // oxlint-disable-next-line no-underscore-dangle -- as above
-  given._createSecureConnector = (...args) => {
-    const connector: { readonly connectionOptions?: { servername?: unknown } } & ReturnType<typeof connectorOf> = connectorOf(...args);
-    const { connectionOptions } = connector;
-    if (typeof connectionOptions?.servername === "string" && isIP(connectionOptions.servername) !== 0) delete connectionOptions.servername;
-    return connector;
-  };
-  return given;
 }
 
 /** A server that speaks TLS answers at once; the failure waits for this. */
