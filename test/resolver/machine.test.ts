@@ -448,6 +448,21 @@ test("an upstream that refuses the place from which a watch would go on is asked
   expect([world.machine.bookmarks.isAtBookmark, world.ask(DB)]).toEqual([true, "followed 2"]);
 });
 
+test("what is held stays while an upstream that refuses its place is asked for a snapshot", () => {
+  const world = new ResolverWorld(["a"], { namespaces: ["svc", "other"] });
+  for (const key of [DB1, OTHER1]) world.put("a", key);
+  world.run(2 * SECOND);
+  const server = world.server("a");
+  Object.assign(server, { refusesPlaces: true, breaks: true });
+  for (let n = 0; n < 100; n++) {
+    world.run(100);
+    // Half of it at least stays.
+    expect(world.ask(OTHER)).toMatch(/^followed/);
+    if (n === 5) server.refusesPlaces = false;
+  }
+  expect(world.ask(DB)).toBe("followed 1");
+});
+
 test("an upstream that refuses everything is left", () => {
   const world = new ResolverWorld(["a", "b"], { namespaces: ["svc", "other"] });
   const [a, b] = [world.server("a"), world.server("b")];

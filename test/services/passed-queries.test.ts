@@ -135,9 +135,10 @@ test("an answer of several pages is as old as the oldest of them, and as stale a
     isShown: ({ clusterId }) => clusterId === "c1",
     via: ["me"],
     clusterId: "c1",
-    now: () => ({ monoMs: 0, wallMs: 0 }),
+    // Each page takes half a second.
+    now: () => ({ monoMs: upstream.limits.length * 500, wallMs: 0 }),
   });
-  expect([upstream.limits.length, ageMs, isStale]).toEqual([2, 7000, true]);
+  expect([upstream.limits.length, ageMs, isStale]).toEqual([2, 7500, true]);
 });
 
 test("one call reads a bounded number of entries, and says so where it found nothing that may be shown", async () => {

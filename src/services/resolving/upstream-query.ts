@@ -106,7 +106,8 @@ class VisiblePage {
   #lastKey = "";
   /** The namespace of the last entry, if nothing of it is for the caller. */
   #hidden: string | undefined;
-  #ageMs = 0;
+  /** What the oldest of the pages is of, in monotonic ms: it grows older while others are asked for. */
+  #asOfMonoMs = Number.POSITIVE_INFINITY;
   #isStale = false;
   readonly #hiddenNamespaces = new Set<string>();
   /** Whether a visible entry found no place any more. */
@@ -147,7 +148,7 @@ class VisiblePage {
   #add({ items, explanation, age, stale, policyEpoch }: CatalogQueryResponse, entries: readonly Uint8Array[]): void {
     this.toldCount += items.length;
     this.policyEpoch = policyEpoch;
-    this.#ageMs = Math.max(this.#ageMs, age === undefined ? 0 : durationMs(age));
+    this.#asOfMonoMs = Math.min(this.#asOfMonoMs, this.#passed.now().monoMs - (age === undefined ? 0 : durationMs(age)));
     this.#isStale ||= stale;
     for (const [i, entry] of items.entries()) this.#put(entry, entries[i] ?? NOTHING);
     const { seesIn } = this.#passed;
@@ -186,7 +187,7 @@ class VisiblePage {
     return {
       response,
       entries: this.#entries,
-      ageMs: this.#ageMs,
+      ageMs: Math.max(0, this.#passed.now().monoMs - this.#asOfMonoMs),
       isStale: this.#isStale,
       hidden: [...this.#hiddenNamespaces],
     };
