@@ -18,8 +18,8 @@ function movedBy(change: (watch: FollowedWatch) => FollowedWatch): string {
 test.each<{ what: string; cursor: string; change: (watch: FollowedWatch) => FollowedWatch }>([
   { what: "holds what its place says", cursor: "place", change: (watch) => watch },
   { what: "holds that of fewer namespaces", cursor: "place", change: (watch) => watch.narrowed(PART) },
-  { what: "holds more than at its place", cursor: "", change: (watch) => Object.assign(watch, { isRough: true }) },
-  { what: "holds more, of fewer namespaces", cursor: "", change: (watch) => Object.assign(watch, { isRough: true }).narrowed(PART) },
+  { what: "holds more than at its place", cursor: "", change: (watch) => Object.assign(watch, { isPastPlace: true }) },
+  { what: "holds more, of fewer namespaces", cursor: "", change: (watch) => Object.assign(watch, { isPastPlace: true }).narrowed(PART) },
   {
     what: "lost the watch that fetched a part of it again",
     cursor: "",
