@@ -1,5 +1,5 @@
 /** The inputs and outputs of a resolver's machine, and what it is told at its start. */
-import type { InstanceName } from "../catalog/query/instances.ts";
+import type { WholeName } from "../catalog/query/instances.ts";
 import type { WaymarkError } from "../lib/errors.ts";
 import type { Ttls } from "./fetching/fetches.ts";
 import type { WatchRefusal } from "./following/refusals.ts";
@@ -63,7 +63,7 @@ export type ResolverOrder =
       readonly kind: "fetch";
       readonly call: CallNumber;
       readonly upstream: string;
-      readonly name: InstanceName;
+      readonly name: WholeName;
       readonly pageToken: string;
     }
   /** An upstream sent what no server of ours can have sent, or names a policy that it has not. */

@@ -4,7 +4,7 @@
  */
 import type { EntryStamper } from "../catalog/entry/codec.ts";
 import type { LoadView } from "../catalog/entry/view.ts";
-import { type InstanceName, instanceCount } from "../catalog/query/instances.ts";
+import { type AskedName, askedCount } from "../catalog/query/instances.ts";
 import type { Lookup } from "../catalog/query/lookup.ts";
 import type { Prefixes } from "../catalog/query/prefixes.ts";
 import type { CatalogRecord, KeyText } from "../catalog/record/record.ts";
@@ -261,18 +261,27 @@ export class ResolverMachine {
   }
 
   /** How good the answer to a name is, to somebody who has waited for it. Undefined: it may not be told, because more was heard while it was fetched. */
-  fetchedAnswer(name: InstanceName, time: Time): Answer | undefined {
-    const known = this.#fetched.look(name, time, this.upstreams.cutOffMonoMs);
+  fetchedAnswer(name: AskedName, time: Time): Answer | undefined {
+    const known = this.#fetched.look(name, time, this.#silentSince(time));
     return known.state === "miss" ? undefined : this.#answerOf(known, time);
   }
 
+  /**
+   * What was fetched of a name at some time, for somebody who waited for it while no upstream answered. Undefined if nothing was; that nothing exists is not said
+   * beyond its time.
+   */
+  lastAnswer(name: AskedName, time: Time): Answer | undefined {
+    const known = this.#fetched.look(name, time, time.monoMs);
+    return known.state === "miss" || known.isNegative ? undefined : this.#answerOf({ ...known, state: "stale" }, time);
+  }
+
   /** Whether the answer to a name was fetched and is here. */
-  hasFetched(name: InstanceName): boolean {
+  hasFetched(name: AskedName): boolean {
     return this.#fetched.has(name);
   }
 
   /** How long the answer to a name that was fetched stays fresh, in ms; 0 or less when that is over. Undefined if it is not here. */
-  readonly fetchedLeftMs = (name: InstanceName, time: Time): number | undefined => this.#fetched.leftMs(name, time);
+  readonly fetchedLeftMs = (name: AskedName, time: Time): number | undefined => this.#fetched.leftMs(name, time);
 
   /** How often something that was followed was let go: what was asked before, by other ways than `ask`, may be older than what callers were told since. */
   get letGoCount(): number {
@@ -314,7 +323,7 @@ export class ResolverMachine {
    * there is nobody to ask.
    */
   ask(
-    name: InstanceName,
+    name: AskedName,
     told: (outcome: Outcome<readonly CatalogRecord[]>) => void,
     time: Time,
     out: Out,
@@ -323,11 +332,11 @@ export class ResolverMachine {
     const { namespace } = name;
     if (!isFurther) this.#askedFor(namespace, time, out);
     if (this.isComplete(namespace) && this.#freshness.ageMs(time) <= maxAgeMs) {
-      const answer = this.followedAnswer(time, (held) => instanceCount(held, name) > 0);
+      const answer = this.followedAnswer(time, (held) => askedCount(held, name) > 0);
       if (isCounted) this.counts.hit(answer);
       return answer;
     }
-    const known = this.#fetched.ask(name, time, this.upstreams.cutOffMonoMs);
+    const known = this.#fetched.ask(name, time, this.#silentSince(time));
     if (known.state === "miss" || known.ageMs > maxAgeMs) {
       if (isCounted) this.counts.miss();
       return this.#missed(name, told, time, out);
@@ -339,12 +348,12 @@ export class ResolverMachine {
     return answer;
   }
 
-  #answerOf({ state, name, ageMs }: Exclude<Known, { readonly state: "miss" }>, time: Time): Answer {
+  #answerOf({ state, name, ageMs, isNegative }: Exclude<Known, { readonly state: "miss" }>, time: Time): Answer {
     return {
       source: "fetched",
       isStale: state === "stale" || name.isStale || this.#isAway(time),
       ageMs,
-      isNegative: name.content.length === 0,
+      isNegative,
     };
   }
 
@@ -391,6 +400,14 @@ export class ResolverMachine {
     return this.#watches.isOpen && (this.#isUpstreamStale || monoMs - this.#heardMonoMs > SILENT_MS);
   }
 
+  /** Since when no upstream says anything, by monotonic ms, so that nothing expires. Undefined while one does. */
+  #silentSince({ monoMs }: Time): number | undefined {
+    const { cutOffMonoMs } = this.upstreams;
+    if (cutOffMonoMs !== undefined) return cutOffMonoMs;
+    const heardMonoMs = this.#heardMonoMs;
+    return this.#watches.isOpen && monoMs - heardMonoMs > SILENT_MS ? heardMonoMs : undefined;
+  }
+
   /** When the upstream last said something on its watch, or was first asked to. */
   get #heardMonoMs(): number {
     return Math.max(this.#freshness.heardMonoMs, this.#openedMonoMs);
@@ -404,7 +421,7 @@ export class ResolverMachine {
     return this.#wholeMonoMs === undefined ? undefined : time.monoMs - this.#wholeMonoMs;
   }
 
-  #missed(name: InstanceName, told: (outcome: Outcome<readonly CatalogRecord[]>) => void, time: Time, out: Out): undefined {
+  #missed(name: AskedName, told: (outcome: Outcome<readonly CatalogRecord[]>) => void, time: Time, out: Out): undefined {
     const upstream = this.upstreams.current;
     if (upstream === undefined)
       throw new WaymarkError("not_ready", "this resolver reaches no server, and does not know this name", { retryMs: NOT_READY_RETRY_MS });
@@ -423,7 +440,7 @@ export class ResolverMachine {
     if (time.monoMs >= this.#reopening.dueMonoMs) this.#reopen(time, out);
     if (time.monoMs < this.#pruneMonoMs) return;
     this.#pruneMonoMs = time.monoMs + this.#options.pruneIntervalMs;
-    this.#fetched.prune(time, this.upstreams.cutOffMonoMs);
+    this.#fetched.prune(time, this.#silentSince(time));
     if (!this.upstreams.isCutOff) this.following.prune(time.monoMs - UNASKED_MS);
     this.#replica.collect(time, PRUNED_AT_A_TIME);
   }

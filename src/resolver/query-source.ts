@@ -1,13 +1,13 @@
 /** Where a resolver finds the answer to a query (semantics.md, Resolver 17). */
 import type { Filter } from "../catalog/query/filter.ts";
-import type { InstanceName } from "../catalog/query/instances.ts";
-import { KIND, type Kind } from "../catalog/record/record.ts";
+import type { AskedName } from "../catalog/query/instances.ts";
+import { KIND } from "../catalog/record/record.ts";
 
 export type QuerySource =
   /** In what is followed. */
   | { readonly from: "followed" }
   /** In the answers to these names. */
-  | { readonly from: "names"; readonly names: readonly InstanceName[] }
+  | { readonly from: "names"; readonly names: readonly AskedName[] }
   /** Nowhere here: the whole query goes upstream. */
   | { readonly from: "upstream" };
 
@@ -18,11 +18,12 @@ const KINDS = Object.values(KIND);
 /** `isComplete`: whether everything in a namespace, and below it, is held. An empty text stands for all namespaces. */
 export function querySourceOf(filter: Filter, isComplete: (namespace: string) => boolean): QuerySource {
   const { namespace, prefix, names, kindMask, resolved } = filter;
-  const asked = namespace === "" ? prefix : namespace;
-  const below = resolved === undefined || asked !== "" ? [asked] : resolved.list;
+  const base = namespace === "" ? prefix : namespace;
+  const below = resolved === undefined || base !== "" ? [base] : resolved.list;
   if (below.every(isComplete)) return { from: "followed" };
   const kinds = KINDS.filter((kind) => kindMask === 0 || (kindMask & (1 << kind)) !== 0);
-  const count = kinds.length * names.length;
+  const asked = kinds.length === KINDS.length ? [{}] : kinds.map((kind) => ({ kind }));
+  const count = asked.length * names.length;
   if (namespace === "" || count === 0 || count > MAX_NAMES || resolved?.covers(namespace) === false) return { from: "upstream" };
-  return { from: "names", names: kinds.flatMap((kind: Kind) => names.map((name) => ({ kind, namespace, name }))) };
+  return { from: "names", names: asked.flatMap((kind) => names.map((name) => ({ ...kind, namespace, name }))) };
 }

@@ -358,7 +358,7 @@ export class ResolverWorld {
     server.fetchCount += 1;
     if (!server.isUp) return void this.#later.push({ kind: "fetch failed", call, error: new WaymarkError("not_ready", "away") });
     const { node, policyEpoch, loads } = server;
-    const filter = { ...ANY, namespace: name.namespace, names: [name.name], kindMask: 1 << name.kind };
+    const filter = { ...ANY, namespace: name.namespace, names: [name.name] };
     const page = queryPage(node.replica.lookup, filter, {
       limit: 1000,
       afterKey: "",

@@ -28,13 +28,11 @@ test.each<{ what: string; filter: Partial<Filter>; want: string }>([
   {
     what: "a name of any kind elsewhere",
     filter: { namespace: "other", names: ["db"] },
-    want: `names ${Object.values(KIND)
-      .map((kind) => `${kind} other db`)
-      .join(", ")}`,
+    want: "names any other db",
   },
   {
     what: "too many names of any kind elsewhere",
-    filter: { namespace: "other", names: Array.from({ length: 17 }, (_, i) => `n${i}`) },
+    filter: { namespace: "other", names: Array.from({ length: 101 }, (_, i) => `n${i}`) },
     want: "upstream",
   },
   { what: "a whole namespace elsewhere", filter: { namespace: "other", kindMask: SERVICE }, want: "upstream" },
@@ -53,6 +51,7 @@ test.each<{ what: string; filter: Partial<Filter>; want: string }>([
   },
 ])("$what is answered from: $want", ({ filter, want }) => {
   const plan = querySourceOf({ ...ANY, ...filter }, isComplete);
-  const names = plan.from === "names" ? ` ${plan.names.map(({ kind, namespace, name }) => `${kind} ${namespace} ${name}`).join(", ")}` : "";
+  const names =
+    plan.from === "names" ? ` ${plan.names.map(({ kind = "any", namespace, name }) => `${kind} ${namespace} ${name}`).join(", ")}` : "";
   expect(`${plan.from}${names}`).toBe(want);
 });

@@ -16,6 +16,7 @@ const AWAY = new WaymarkError("not_ready", "no server answers");
 /** A machine that follows nothing. What `known` has is answered at once, or refused; everything else is waited for. */
 function calls(known: Readonly<Record<string, Answer | WaymarkError>> = {}) {
   const held = new Map<string, Answer>();
+  const last = new Map<string, Answer>();
   const waiting = new Map<string, (error: WaymarkError | undefined) => void>();
   const asked: string[] = [];
   const state = { isReady: true, isSeen: true };
@@ -27,6 +28,7 @@ function calls(known: Readonly<Record<string, Answer | WaymarkError>> = {}) {
     isComplete: () => false,
     hasFetched: ({ name }) => held.has(name),
     fetchedAnswer: ({ name }) => held.get(name),
+    lastAnswer: ({ name }) => last.get(name),
     followedAnswer: () => ({ source: "followed", isStale: false, ageMs: 7 }),
     hiddenAnswer: () => fetched(0),
   };
@@ -53,7 +55,7 @@ function calls(known: Readonly<Record<string, Answer | WaymarkError>> = {}) {
     if (!(answer instanceof WaymarkError)) held.set(name, answer);
     waiting.get(name)?.(answer instanceof WaymarkError ? answer : undefined);
   };
-  return { ask, arrives, asked, counts: machine.counts, held, outcomes, state };
+  return { ask, arrives, asked, counts: machine.counts, held, last, outcomes, state };
 }
 
 const nameOf = (namespace: string, name: string): InstanceName => ({ kind: KIND.SERVICE, namespace, name });
@@ -107,6 +109,31 @@ test("of several refusals a caller is told the first, and no answer after it", (
   expect(later.ask(["a", "b"])).toEqual({ kind: "refused", error: AWAY });
   later.arrives("a", fetched(1));
   expect(later.outcomes).toEqual([]);
+});
+
+test("where no server answers, who waited is told what there was before, as stale; a refusal of another kind, and a bound for the age, are kept", () => {
+  const before = fetched(900_000, true);
+  const call = () => {
+    const made = calls();
+    made.held.set("b", fetched(1));
+    made.last.set("a", before);
+    return made;
+  };
+  const waits = call();
+  waits.held.set("a", undefined as never);
+  waits.ask(["a", "b"]);
+  waits.arrives("b", fetched(1));
+  waits.arrives("a", AWAY);
+  expect(waits.outcomes).toEqual([{ kind: "here", answer: before }]);
+  const denied = call();
+  const error = new WaymarkError("discovery_access_denied", "no");
+  denied.ask(["a"]);
+  denied.arrives("a", error);
+  expect(denied.outcomes).toEqual([{ kind: "refused", error }]);
+  const bounded = call();
+  bounded.ask(["a"], { maxAgeMs: 1000 });
+  bounded.arrives("a", AWAY);
+  expect(bounded.outcomes).toMatchObject([{ kind: "refused" }]);
 });
 
 test("a call for several names is counted once: as a hit where it waited for nobody, and as a negative one where none of them exists", () => {

@@ -134,6 +134,26 @@ test("a query without kinds counts as one answer, and as a negative one only whe
   expect(count()).toEqual([2, 2, 1]);
 });
 
+test("a name is fetched once for all kinds, and that a kind has it not is good for as long as any negative answer", async () => {
+  const { world, query } = started();
+  const ask = async (kinds: readonly number[]) =>
+    `${await query({ namespace: "other", names: ["db"], kinds: [...kinds] })}, ${world.server("a").fetchCount}`;
+  expect([await ask([]), await ask([1]), await ask([2])]).toEqual(["FETCHED 1, 1", "FETCHED 1, 1", "FETCHED 0, 1"]);
+  // The negative ttl is over, and not that of the entries: who asks for what is there waits for nobody.
+  world.run(12 * SECOND);
+  world.server("a").isUp = false;
+  expect(await query({ namespace: "other", names: ["db"] })).toMatch(/^FETCHED(?: stale)? 1$/);
+});
+
+test("while the server that is followed stands still, what was fetched is told beyond its time", async () => {
+  const { world, query } = started();
+  expect(await query({ namespace: "other", names: ["db"] })).toBe("FETCHED 1");
+  world.run(60 * SECOND);
+  world.server("a").isSilent = true;
+  world.run(5 * SECOND);
+  expect(await query({ namespace: "other", names: ["db"] })).toBe("FETCHED stale 1");
+});
+
 test("a name that is held and too old for its caller is refused as too old where no server answers, and one that is not held as not known", async () => {
   const { world, resolve, query } = started();
   expect(await resolve(OTHER)).toBe("FETCHED 1");

@@ -1,6 +1,6 @@
 /** Chooses the instances of one name that an answer considers, so that each has its turn and a crowded name costs at most a thousand. */
 import { assert } from "../../lib/errors.ts";
-import type { CatalogRecord, EntryKey } from "../record/record.ts";
+import { type CatalogRecord, type EntryKey, KIND, type Kind } from "../record/record.ts";
 import type { Lookup } from "./lookup.ts";
 import { lowerBound, OrderedRecords } from "./ordered.ts";
 
@@ -9,10 +9,18 @@ const MAX_INSTANCES = 1000;
 /** Most records whose rank is read to find the best ones. Reading a rank costs a hundredth of considering a record. */
 const MAX_RANKED = 100_000;
 
+const KINDS = Object.values(KIND);
+
 /** Step of `at` from turn to turn. Its multiples fall evenly into any number of parts. */
 export const GOLDEN_RATIO = (Math.sqrt(5) - 1) / 2;
 
 export type InstanceName = Pick<EntryKey, "kind" | "namespace" | "name">;
+
+/** A name of all kinds. */
+export type WholeName = Pick<EntryKey, "namespace" | "name">;
+
+/** A name of one kind, or without a kind of all kinds. */
+export type AskedName = WholeName & { readonly kind?: Kind };
 
 /**
  * How a crowded name is sampled. `at` is in [0, 1). `spread` takes every n-th instance in key order, so the sample is like the whole, and
@@ -57,6 +65,12 @@ export function sampleInstances(lookup: Lookup, name: InstanceName, sampling: Sa
 /** Number of the instances of a name. Cost: a search. */
 export function instanceCount(lookup: Lookup, name: InstanceName): number {
   return instanceRange(lookup, name).count;
+}
+
+/** Number of the instances of a name. Cost: a search for each kind that is asked for. */
+export function askedCount(lookup: Lookup, { kind, namespace, name }: AskedName): number {
+  if (kind !== undefined) return instanceCount(lookup, { kind, namespace, name });
+  return KINDS.reduce((sum, each) => sum + instanceCount(lookup, { kind: each, namespace, name }), 0);
 }
 
 export interface FindOptions<T> {

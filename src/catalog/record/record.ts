@@ -129,12 +129,7 @@ export function keyParts(key: KeyText): EntryKey {
   };
 }
 
-/** A name as text: `namespace \0 name \0 kind`, as the text of each of its keys begins. */
-export function nameText({ namespace, name, kind }: Pick<EntryKey, "kind" | "name" | "namespace">): string {
-  return [namespace, name, kind].join(SEPARATOR);
-}
-
-/** `nameText` of the name of a key. HOT: once a change at a resolver. */
+/** The name of a key as text: `namespace \0 name \0 kind`, as the text of each of its keys begins. HOT: once a change at a resolver. */
 export function nameOfKey(key: KeyText): string {
   return key.slice(0, key.lastIndexOf(SEPARATOR, key.lastIndexOf(SEPARATOR) - 1));
 }

@@ -1,6 +1,6 @@
 /** The calls of a resolver to its upstream servers, nodes or other resolvers: bytes in and out, each with a deadline and within bounds. It decides nothing. */
 import type { DescMethod } from "@bufbuild/protobuf";
-import type { InstanceName } from "../../catalog/query/instances.ts";
+import type { WholeName } from "../../catalog/query/instances.ts";
 import { ConnectionPool, type PooledAnswer } from "../../grpc/client/pool.io.ts";
 import type { AssemblyBounds } from "../../grpc/wire/framing.ts";
 import { Metadata } from "../../grpc/wire/metadata.ts";
@@ -100,7 +100,7 @@ export class UpstreamCalls {
   }
 
   /** Asks for a page of the entries of a name. Rejects with a WaymarkError. */
-  async fetch(upstream: string, name: InstanceName, pageToken: string): Promise<Uint8Array> {
+  async fetch(upstream: string, name: WholeName, pageToken: string): Promise<Uint8Array> {
     const message = fetchRequest(name, pageToken, [this.#options.name]);
     const outcome = await this.#call(this.#calls, { upstream, path: PATHS.fetch, message, timeoutMs: FETCH_MS });
     if (outcome.bytes === undefined) throw outcome.error;

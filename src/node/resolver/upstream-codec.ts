@@ -9,7 +9,7 @@ import {
   ServerInfoResponseSchema,
 } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { WatchPolicyRequestSchema } from "../../../gen/waymark/policy/v1/policy_pb.js";
-import type { InstanceName } from "../../catalog/query/instances.ts";
+import type { WholeName } from "../../catalog/query/instances.ts";
 import type { Status } from "../../grpc/wire/status.ts";
 import { CODES, REASONS, type Reason, WaymarkError } from "../../lib/errors.ts";
 import { misplaced } from "../../lib/protowire.ts";
@@ -55,8 +55,9 @@ export function watchRequest({ prefixes, cursor, withDigest, via }: WatchPlace &
   return toBinary(CatalogWatchRequestSchema, create(CatalogWatchRequestSchema, request));
 }
 
-export function fetchRequest({ kind, namespace, name }: InstanceName, pageToken: string, via: readonly string[]): Uint8Array {
-  const request = { forResolver: true, kinds: [kind], namespace, names: [name], limit: PAGE_LIMIT, pageToken, via: [...via] };
+/** For the entries of a name, of all kinds. */
+export function fetchRequest({ namespace, name }: WholeName, pageToken: string, via: readonly string[]): Uint8Array {
+  const request = { forResolver: true, namespace, names: [name], limit: PAGE_LIMIT, pageToken, via: [...via] };
   return toBinary(CatalogQueryRequestSchema, create(CatalogQueryRequestSchema, request));
 }
 

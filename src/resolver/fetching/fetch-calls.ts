@@ -1,5 +1,5 @@
 /** The calls for names that are under way at upstream servers: the pages of each answer that are here, within a bound of bytes (semantics.md, Resolver 12). */
-import type { InstanceName } from "../../catalog/query/instances.ts";
+import type { WholeName } from "../../catalog/query/instances.ts";
 import type { CatalogRecord } from "../../catalog/record/record.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
@@ -14,7 +14,7 @@ export const NOT_READY_RETRY_MS = 250;
 const MAX_PAGES = 1000;
 
 interface FetchCall {
-  readonly name: InstanceName;
+  readonly name: WholeName;
   readonly upstream: string;
   readonly entries: Uint8Array[];
   sizeBytes: number;
@@ -41,12 +41,13 @@ export class FetchCalls {
 
   /** Calls for a name, unless it is being fetched: then `told` is told with the others. */
   begin(
-    name: InstanceName,
+    { namespace, name: its }: WholeName,
     told: (outcome: Outcome<readonly CatalogRecord[]>) => void,
     upstream: string,
     { monoMs }: Time,
     out: ResolverOrder[],
   ): void {
+    const name = { namespace, name: its };
     if (!this.#fetched.wait(name, told)) return;
     this.#count += 1;
     const asked = { askedMonoMs: monoMs, asOfMonoMs: Number.POSITIVE_INFINITY };

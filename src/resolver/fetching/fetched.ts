@@ -1,14 +1,14 @@
 /**
- * What a resolver fetched by kind, namespace and name, within its bounds: the entries for lookups, and how good each answer is (semantics.md, Resolver 12).
+ * What a resolver fetched by namespace and name, of all kinds at once, within its bounds: the entries for lookups, and how good each answer is (semantics.md, Resolver 12).
  */
 import type { EntryStamper } from "../../catalog/entry/codec.ts";
 import { SCOPE, type Scope } from "../../catalog/entry/scope.ts";
 import { readShown } from "../../catalog/entry/tail.ts";
 import type { LoadView } from "../../catalog/entry/view.ts";
-import type { InstanceName } from "../../catalog/query/instances.ts";
+import type { AskedName, WholeName } from "../../catalog/query/instances.ts";
 import { Lookup } from "../../catalog/query/lookup.ts";
 import type { Prefixes } from "../../catalog/query/prefixes.ts";
-import { BODY, type CatalogRecord, type KeyText, nameOfKey, nameText } from "../../catalog/record/record.ts";
+import { BODY, type CatalogRecord, type KeyText, type Kind } from "../../catalog/record/record.ts";
 import type { Slab } from "../../catalog/record/slab.ts";
 import type { WaymarkError } from "../../lib/errors.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
@@ -23,8 +23,8 @@ import { Fetches, type Outcome, type Ttls } from "./fetches.ts";
 export interface FetchedName {
   readonly namespace: string;
   readonly content: readonly CatalogRecord[];
-  /** The narrowest scope of its entries. Undefined if there are none. */
-  readonly scope: Scope | undefined;
+  /** The narrowest scope of the entries of each kind that has any. */
+  readonly scopes: ReadonlyMap<Kind, Scope>;
   /** Its age when it arrived, by the account of the server, in ms. */
   readonly ageMs: number;
   readonly arrivedMonoMs: number;
@@ -38,7 +38,7 @@ export interface FetchedName {
 /** What is known of a name. `miss`: nothing that may be served. */
 export type Known =
   | { readonly state: "miss" }
-  | { readonly state: Exclude<AnswerState, "miss">; readonly name: FetchedName; readonly ageMs: number };
+  | { readonly state: Exclude<AnswerState, "miss">; readonly name: FetchedName; readonly ageMs: number; readonly isNegative: boolean };
 
 export interface FetchedParts {
   /** The slab of what is followed: answers are made from one. */
@@ -83,38 +83,40 @@ export class Fetched implements FollowedNews {
   }
 
   /** What is known of a name, for somebody who may see its namespace. It counts as asked for. */
-  ask(name: InstanceName, time: Time, cutOffMonoMs: number | undefined): Known {
-    return this.#known(this.#parts.cache.ask(nameText(name)), time, cutOffMonoMs);
+  ask(name: AskedName, time: Time, cutOffMonoMs: number | undefined): Known {
+    return this.#known(this.#parts.cache.ask(textOf(name)), name.kind, time, cutOffMonoMs);
   }
 
   /** The same for somebody who has waited for the name, also for an answer that found no room. It does not count. */
-  look(name: InstanceName, time: Time, cutOffMonoMs: number | undefined): Known {
-    return this.#known(this.#peek(name), time, cutOffMonoMs);
+  look(name: AskedName, time: Time, cutOffMonoMs: number | undefined): Known {
+    return this.#known(this.#peek(name), name.kind, time, cutOffMonoMs);
   }
 
-  #known(answer: FetchedName | undefined, { monoMs }: Time, cutOffMonoMs: number | undefined): Known {
+  #known(answer: FetchedName | undefined, kind: Kind | undefined, { monoMs }: Time, cutOffMonoMs: number | undefined): Known {
     if (answer === undefined) return MISS;
     if (answer.policyCount !== this.#policyCount) answer.isOutdated = true;
-    const state = this.#fetches.stateOf(answer, monoMs, cutOffMonoMs);
-    return state === "miss" ? MISS : { state, name: answer, ageMs: answer.ageMs + monoMs - answer.arrivedMonoMs };
+    const scope = scopeOf(answer, kind);
+    const state = this.#fetches.stateOf(answer, scope, monoMs, cutOffMonoMs);
+    if (state === "miss") return MISS;
+    return { state, name: answer, ageMs: answer.ageMs + monoMs - answer.arrivedMonoMs, isNegative: scope === undefined };
   }
 
   /** Whether the answer to a name is here, however old it is. */
-  has(name: InstanceName): boolean {
+  has(name: WholeName): boolean {
     return this.#peek(name) !== undefined;
   }
 
   /** How long the answer to a name stays fresh, in ms; 0 or less when that is over. Undefined if it is not here. */
-  leftMs(name: InstanceName, { monoMs }: Time): number | undefined {
+  leftMs(name: AskedName, { monoMs }: Time): number | undefined {
     const known = this.#peek(name);
     if (known === undefined) return undefined;
     if (known.isOutdated || known.policyCount !== this.#policyCount) return 0;
-    return this.#fetches.ttlMs(known.scope) - (monoMs - known.arrivedMonoMs);
+    return this.#fetches.ttlMs(scopeOf(known, name.kind)) - (monoMs - known.arrivedMonoMs);
   }
 
   /** Waits for a name. Returns whether it is to be fetched now. Throws `not_ready` if too many are being fetched. */
-  wait(name: InstanceName, told: (outcome: Outcome<readonly CatalogRecord[]>) => void): boolean {
-    return this.#fetches.wait(nameText(name), told);
+  wait(name: WholeName, told: (outcome: Outcome<readonly CatalogRecord[]>) => void): boolean {
+    return this.#fetches.wait(textOf(name), told);
   }
 
   /**
@@ -122,27 +124,27 @@ export class Fetched implements FollowedNews {
    * be told as failed.
    */
   arrived(
-    name: InstanceName,
+    name: WholeName,
     entries: readonly Uint8Array[],
     { ageMs, isStale }: Pick<FetchedPage, "ageMs" | "isStale">,
     { monoMs }: Time,
   ): void {
-    const key = nameText(name);
+    const key = textOf(name);
     const shown = entries.map((bytes) => this.#read(name, bytes));
     this.#let(this.#parts.cache.take(key));
     this.#pass(key);
     this.#passUntil(monoMs - PASSING_MS);
-    let scope: Scope | undefined;
+    const scopes = new Map<Kind, Scope>();
     let bytes = 0;
     const content = shown.map(({ record, stored, load }) => {
-      if (scope === undefined || record.scope < scope) scope = record.scope;
+      scopes.set(record.kind, narrower(scopes.get(record.kind), record.scope));
       bytes += record.sizeBytes + RECORD_BYTES;
       const placed = { ...record, at: this.#parts.slab.put(stored) };
       this.lookup.put(placed);
       if (load !== undefined) this.loads.set(record.key, load);
       return placed;
     });
-    const answer = { content, scope, ageMs, arrivedMonoMs: monoMs };
+    const answer = { content, scopes, ageMs, arrivedMonoMs: monoMs };
     const kept: FetchedName = {
       ...answer,
       namespace: name.namespace,
@@ -156,8 +158,8 @@ export class Fetched implements FollowedNews {
     if (!this.#parts.cache.put(key, kept, { entries: content.length, bytes })) this.#passing.set(key, kept);
   }
 
-  failed(name: InstanceName, error: WaymarkError): void {
-    this.#fetches.ended(nameText(name), { error });
+  failed(name: WholeName, error: WaymarkError): void {
+    this.#fetches.ended(textOf(name), { error });
   }
 
   /**
@@ -166,7 +168,7 @@ export class Fetched implements FollowedNews {
    */
   told(key: KeyText, entry: ToldEntry | undefined): void {
     // HOT: once a change of what is followed, of which hardly anything was fetched.
-    const name = nameOfKey(key);
+    const name = textOfKey(key);
     this.#fetches.changed(name);
     const known = this.#parts.cache.peek(name);
     if (known !== undefined && !this.#has(known, key, entry)) known.isOutdated = true;
@@ -213,7 +215,7 @@ export class Fetched implements FollowedNews {
     this.#passUntil(monoMs - PASSING_MS);
     this.oldestMonoMs = NEVER;
     for (const [key, known] of this.#parts.cache.items().toArray())
-      if (this.#fetches.stateOf(known, monoMs, cutOffMonoMs) === "miss") this.#let(this.#parts.cache.take(key));
+      if (this.#fetches.stateOf(known, scopeOf(known, undefined), monoMs, cutOffMonoMs) === "miss") this.#let(this.#parts.cache.take(key));
       else if (known.content.length > 0) this.oldestMonoMs = Math.min(this.oldestMonoMs, known.arrivedMonoMs - known.ageMs);
   }
 
@@ -229,8 +231,8 @@ export class Fetched implements FollowedNews {
     this.#passing.delete(key);
   }
 
-  #peek(name: InstanceName): FetchedName | undefined {
-    const key = nameText(name);
+  #peek(name: WholeName): FetchedName | undefined {
+    const key = textOf(name);
     return this.#arriving?.key === key ? this.#arriving.answer : this.#parts.cache.peek(key);
   }
 
@@ -250,11 +252,11 @@ export class Fetched implements FollowedNews {
     }
   }
 
-  #read(name: InstanceName, bytes: Uint8Array) {
+  #read(name: WholeName, bytes: Uint8Array) {
     const { storedBytes, isOrphaned, load } = readShown(bytes);
     const stored = bytes.subarray(0, storedBytes);
     const { key, namespace, name: its, kind, scope, health, traits, contentBytes } = this.#parts.stamper.entryOfStored(stored);
-    if (namespace !== name.namespace || its !== name.name || kind !== name.kind || scope === SCOPE.LOCAL)
+    if (namespace !== name.namespace || its !== name.name || scope === SCOPE.LOCAL)
       throw misplaced(`an entry of ${namespace} ${its}, which was not asked for`);
     const life = isOrphaned ? ("orphaned" as const) : ("live" as const);
     const origin = { id: `${traits.nodeId}/0`, nodeId: traits.nodeId, generation: 0, life };
@@ -264,6 +266,28 @@ export class Fetched implements FollowedNews {
     const record: CatalogRecord = { ...unknown, ...known, origin, body: BODY.ENTRY };
     return { record, stored, load };
   }
+}
+
+/** The narrowest scope of the entries of a kind, or of all kinds. Undefined if there are none. */
+function scopeOf({ scopes }: FetchedName, kind: Kind | undefined): Scope | undefined {
+  if (kind !== undefined) return scopes.get(kind);
+  let narrowest: Scope | undefined;
+  for (const scope of scopes.values()) narrowest = narrower(narrowest, scope);
+  return narrowest;
+}
+
+function narrower(a: Scope | undefined, b: Scope): Scope {
+  return a === undefined || b < a ? b : a;
+}
+
+/** A name as text: `namespace \0 name`, as the text of each of its keys begins. */
+function textOf({ namespace, name }: WholeName): string {
+  return `${namespace}\0${name}`;
+}
+
+/** `textOf` of the name of a key. HOT: once a change of what is followed. */
+function textOfKey(key: KeyText): string {
+  return key.slice(0, key.indexOf("\0", key.indexOf("\0") + 1));
 }
 
 function isSame(a: Uint8Array, b: Uint8Array): boolean {

@@ -18,8 +18,6 @@ export interface Ttls {
 
 export interface FetchedAnswer<T> {
   readonly content: T;
-  /** The narrowest scope of its entries. Undefined if it has none. */
-  readonly scope: Scope | undefined;
   /** Its age when it arrived, by the account of the server, in ms. */
   readonly ageMs: number;
   readonly arrivedMonoMs: number;
@@ -48,11 +46,19 @@ export class Fetches<T> {
     return this.#running.size >= MAX_FETCHES;
   }
 
-  /** How good an answer is now. `cutOffMonoMs`: since then no upstream answers, so nothing can be fetched in its place. */
-  stateOf(answer: FetchedAnswer<T> & { readonly isOutdated: boolean }, monoMs: number, cutOffMonoMs: number | undefined): AnswerState {
+  /**
+   * How good an answer is now, or the part of it with this scope; a part without a scope is that nothing exists. `cutOffMonoMs`: since then no upstream answers, so nothing can
+   * be fetched in its place.
+   */
+  stateOf(
+    answer: Pick<FetchedAnswer<T>, "arrivedMonoMs"> & { readonly isOutdated: boolean },
+    scope: Scope | undefined,
+    monoMs: number,
+    cutOffMonoMs: number | undefined,
+  ): AnswerState {
     const heldMs = monoMs - answer.arrivedMonoMs;
-    const state = answerState(heldMs, this.ttlMs(answer.scope));
-    const isNegative = answer.scope === undefined;
+    const state = answerState(heldMs, this.ttlMs(scope));
+    const isNegative = scope === undefined;
     if (!answer.isOutdated && state === "fresh") return "fresh";
     // Something was put there, or may be seen there now.
     if (answer.isOutdated && isNegative) return "miss";

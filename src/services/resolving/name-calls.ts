@@ -2,7 +2,7 @@
  * Calls that ask a resolver for names: the policy first, then the verdict on the namespace, then what is followed or fetched; and after a wait all of that
  * again, because what arrived may have changed it (semantics.md, Resolver). It waits for nothing itself. The simulator runs it too.
  */
-import { type InstanceName, instanceCount } from "../../catalog/query/instances.ts";
+import { type AskedName, askedCount } from "../../catalog/query/instances.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
@@ -18,7 +18,7 @@ export const AWAY: ReadonlySet<string> = new Set(["not_ready", "deadline_exceede
 /** A request for names of one namespace. */
 export interface Names {
   readonly caller: Caller;
-  readonly names: readonly InstanceName[];
+  readonly names: readonly AskedName[];
   /** What is told may not be older, in ms. Undefined: as old as it may be served. */
   readonly maxAgeMs: number | undefined;
 }
@@ -26,7 +26,7 @@ export interface Names {
 export interface NameCallsParts extends Pick<ResolverPorts, "ask"> {
   readonly machine: Pick<
     ResolverPorts["machine"],
-    "counts" | "fetchedAnswer" | "followedAnswer" | "hasFetched" | "hiddenAnswer" | "isComplete" | "policy"
+    "counts" | "fetchedAnswer" | "followedAnswer" | "hasFetched" | "hiddenAnswer" | "isComplete" | "lastAnswer" | "policy"
   >;
   readonly isSeen: (caller: Caller, namespace: string) => boolean;
   readonly now: () => Time;
@@ -70,10 +70,13 @@ export class NameCalls {
       if (!isOver) told(outcome);
       isOver = true;
     };
-    const arrived = (error: WaymarkError | undefined, name: InstanceName): void => {
+    /** Names that no server told of in time, and of which there are older answers. */
+    const unheard = new Set<AskedName>();
+    const arrived = (error: WaymarkError | undefined, name: AskedName): void => {
       waitCount -= 1;
-      if (error !== undefined) tell(this.#refused(error, name, maxAgeMs));
-      else if (waitCount === 0) tell(this.#arrived(names));
+      if (error !== undefined && !this.#isTellable(error, name, maxAgeMs)) return tell(this.#refused(error, name, maxAgeMs));
+      if (error !== undefined) unheard.add(name);
+      if (waitCount === 0) tell(this.#arrived(names, unheard));
     };
     for (const [i, name] of names.entries()) {
       waitCount += 1;
@@ -106,7 +109,7 @@ export class NameCalls {
   }
 
   /** What is told of these names now that the last one is here. */
-  #arrived(names: readonly InstanceName[]): NamesOutcome {
+  #arrived(names: readonly AskedName[], unheard: ReadonlySet<AskedName>): NamesOutcome {
     const { machine, now } = this.#parts;
     if (!isPolicyHere(machine, names[0]?.namespace ?? "")) return AGAIN;
     // What was evicted while another name arrived is unknown again, and not absent.
@@ -114,20 +117,27 @@ export class NameCalls {
     const time = now();
     const answers = names.map((name) =>
       machine.isComplete(name.namespace)
-        ? machine.followedAnswer(time, (held) => instanceCount(held, name) > 0)
-        : machine.fetchedAnswer(name, time),
+        ? machine.followedAnswer(time, (held) => askedCount(held, name) > 0)
+        : (machine.fetchedAnswer(name, time) ?? (unheard.has(name) ? machine.lastAnswer(name, time) : undefined)),
     );
     const known = answers.filter((answer) => answer !== undefined);
     return known.length < names.length ? AGAIN : here(known);
   }
 
+  /** While no server answers nothing expires: whoever waits is told what there was, as stale. */
+  #isTellable({ reason }: WaymarkError, name: AskedName, maxAgeMs: number | undefined): boolean {
+    const { machine, now } = this.#parts;
+    if (maxAgeMs !== undefined || !AWAY.has(reason)) return false;
+    return machine.isComplete(name.namespace) || machine.lastAnswer(name, now()) !== undefined;
+  }
+
   /** What is not known at all is not too old. */
-  #refused(error: WaymarkError, name: InstanceName, maxAgeMs: number | undefined): NamesOutcome {
+  #refused(error: WaymarkError, name: AskedName, maxAgeMs: number | undefined): NamesOutcome {
     return { kind: "refused", error: this.#isHere(name) ? tooStale(error, maxAgeMs) : error };
   }
 
   /** Whether anything is known of a name, however old that is. */
-  #isHere(name: InstanceName): boolean {
+  #isHere(name: AskedName): boolean {
     const { machine } = this.#parts;
     return machine.isComplete(name.namespace) || machine.hasFetched(name);
   }

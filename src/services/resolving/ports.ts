@@ -1,6 +1,6 @@
 /** What the services of a resolver need of the process around its machine. */
 import type { DescMessage, DescMethodUnary, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
-import type { InstanceName } from "../../catalog/query/instances.ts";
+import type { AskedName } from "../../catalog/query/instances.ts";
 import { isKnownAge } from "../../lib/duration.ts";
 import type { WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
@@ -17,13 +17,22 @@ export interface SaidBytes {
 export interface ResolverPorts {
   readonly machine: Pick<
     ResolverMachine,
-    "counts" | "fetchedAnswer" | "followedAnswer" | "following" | "hasFetched" | "hiddenAnswer" | "isComplete" | "policy" | "via"
+    | "counts"
+    | "fetchedAnswer"
+    | "followedAnswer"
+    | "following"
+    | "hasFetched"
+    | "hiddenAnswer"
+    | "isComplete"
+    | "lastAnswer"
+    | "policy"
+    | "via"
   >;
   /**
    * Asks for a name, for a caller that may see its namespace. Undefined: `told` is called once, later, in the turn in which the answer arrives, or with the
    * error. Throws `not_ready`.
    */
-  ask(name: InstanceName, asked: Asked, told: (error: WaymarkError | undefined) => void): Answer | undefined;
+  ask(name: AskedName, asked: Asked, told: (error: WaymarkError | undefined) => void): Answer | undefined;
   /** Passes a call on to the upstream. Rejects with its refusal, or with `not_ready` if there is none. */
   call<I extends DescMessage, O extends DescMessage>(method: DescMethodUnary<I, O>, request: MessageInitShape<I>): Promise<MessageShape<O>>;
   /** As `call`, with the bytes of the answer as they came. It ends after `withinMs`, if that is less than such a call may take. */

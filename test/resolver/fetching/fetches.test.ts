@@ -8,8 +8,8 @@ const HOUR_MS = 3_600_000;
 const TTLS = { zoneMs: 15_000, regionMs: 30_000, globalMs: 60_000, negativeMs: 10_000 };
 const NONE = undefined;
 
-function answer(scope: Scope | undefined, isOutdated = false) {
-  return { content: "x", scope, ageMs: 0, arrivedMonoMs: 0, isOutdated };
+function answer(isOutdated = false) {
+  return { content: "x", ageMs: 0, arrivedMonoMs: 0, isOutdated };
 }
 
 test.each<{ scope: Scope | undefined; ttlMs: number }>([
@@ -18,26 +18,30 @@ test.each<{ scope: Scope | undefined; ttlMs: number }>([
   { scope: SCOPE.GLOBAL, ttlMs: 60_000 },
 ])("an answer with scope $scope is fresh for $ttlMs ms, stale for twice as long, then a miss", ({ scope, ttlMs }) => {
   const fetches = new Fetches<string>(TTLS, HOUR_MS);
-  const at = [0, ttlMs - 1, ttlMs, 3 * ttlMs - 1, 3 * ttlMs].map((monoMs) => fetches.stateOf(answer(scope), monoMs, undefined));
+  const at = [0, ttlMs - 1, ttlMs, 3 * ttlMs - 1, 3 * ttlMs].map((monoMs) => fetches.stateOf(answer(), scope, monoMs, undefined));
   expect(at).toEqual(["fresh", "fresh", "stale", "stale", "miss"]);
 });
 
 test("a negative answer is never stale, and a change ends it at once; another answer is then stale", () => {
   const fetches = new Fetches<string>(TTLS, HOUR_MS);
-  expect([9999, 10_000].map((monoMs) => fetches.stateOf(answer(NONE), monoMs, undefined))).toEqual(["fresh", "miss"]);
-  expect([answer(NONE, true), answer(SCOPE.ZONE, true)].map((one) => fetches.stateOf(one, 1, undefined))).toEqual(["miss", "stale"]);
+  expect([9999, 10_000].map((monoMs) => fetches.stateOf(answer(), NONE, monoMs, undefined))).toEqual(["fresh", "miss"]);
+  expect([NONE, SCOPE.ZONE].map((scope) => fetches.stateOf(answer(true), scope, 1, undefined))).toEqual(["miss", "stale"]);
 });
 
 test("while no upstream answers nothing expires before max_stale, counted from when none answered any more", () => {
   const fetches = new Fetches<string>(TTLS, HOUR_MS);
   const cutOffMs = 40_000;
-  for (const one of [answer(NONE), answer(SCOPE.ZONE), answer(SCOPE.ZONE, true)])
-    expect([HOUR_MS, cutOffMs + HOUR_MS - 1, cutOffMs + HOUR_MS].map((monoMs) => fetches.stateOf(one, monoMs, cutOffMs))).toEqual([
+  for (const [one, scope] of [
+    [answer(), NONE],
+    [answer(), SCOPE.ZONE],
+    [answer(true), SCOPE.ZONE],
+  ] as const)
+    expect([HOUR_MS, cutOffMs + HOUR_MS - 1, cutOffMs + HOUR_MS].map((monoMs) => fetches.stateOf(one, scope, monoMs, cutOffMs))).toEqual([
       "stale",
       "stale",
       "miss",
     ]);
-  expect(new Fetches<string>(TTLS, 0).stateOf(answer(SCOPE.ZONE), 1e12, cutOffMs)).toBe("stale");
+  expect(new Fetches<string>(TTLS, 0).stateOf(answer(), SCOPE.ZONE, 1e12, cutOffMs)).toBe("stale");
 });
 
 test("one fetch runs for a name, and all that wait are told its outcome", () => {
@@ -45,7 +49,7 @@ test("one fetch runs for a name, and all that wait are told its outcome", () => 
   const told: Outcome<string>[] = [];
   const isFirst = [1, 2, 3].map(() => fetches.wait("k", (outcome) => told.push(outcome)));
   expect(isFirst).toEqual([true, false, false]);
-  const outcome = { answer: answer(SCOPE.ZONE) };
+  const outcome = { answer: answer() };
   fetches.ended("k", outcome);
   expect(told).toEqual([outcome, outcome, outcome]);
   // The next one asks again.

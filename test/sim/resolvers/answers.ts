@@ -163,7 +163,7 @@ export class AnswerChecks {
       "negative",
       () => `${process.host.name} says that ${nameText(name)} does not exist, and was told of its put`,
     );
-    if (process.rooms.machine.upstreams.isCutOff) return;
+    if (process.rooms.machine.upstreams.isCutOff || world.nowMs - process.lastHeardMs > SILENT_MS) return;
     const sinceMs = world.nowMs - heardMs;
     checks.holds(
       sinceMs <= TTLS.negativeMs + 2 * SILENT_MS,

@@ -2,7 +2,7 @@
 import { create } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { CatalogQueryRequestSchema, CatalogWatchRequestSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
-import type { InstanceName } from "../../../src/catalog/query/instances.ts";
+import type { WholeName } from "../../../src/catalog/query/instances.ts";
 import type { PortableCursor } from "../../../src/catalog/watch/cursor.ts";
 import type { Time } from "../../../src/lib/machine.ts";
 import { anonymousCaller, type Caller } from "../../../src/policy/identity/caller.ts";
@@ -135,11 +135,11 @@ export class Server {
   }
 
   /** A page of the answer to a name. */
-  fetch({ namespace, name, kind }: InstanceName, pageToken: string, via: readonly string[]): Sent {
+  fetch({ namespace, name }: WholeName, pageToken: string, via: readonly string[]): Sent {
     const serving = this.#parts.serving();
     const handler = readHandlers(serving.parts).handlers.catalogQuery;
     if (handler?.kind !== "unary") throw new Error("no query");
-    const asked = { forResolver: true, via: [...via], namespace, names: [name], kinds: [kind], pageToken, limit: PAGE };
+    const asked = { forResolver: true, via: [...via], namespace, names: [name], pageToken, limit: PAGE };
     const time = serving.time();
     const context = { caller: RESOLVER, time, requestId: "", age: serving.ageOf(namespace) };
     const bytes = handler.handle(create(CatalogQueryRequestSchema, asked) as never, context);

@@ -611,6 +611,6 @@ function below(shown: Shown, prefixes: readonly string[]): readonly string[] {
     .toSorted();
 }
 
-export function nameText({ kind, namespace, name }: Pick<InstanceName, "name" | "namespace"> & { readonly kind: number }): string {
-  return `${kind} ${namespace} ${name}`;
+export function nameText({ namespace, name }: Pick<InstanceName, "name" | "namespace">): string {
+  return `${namespace} ${name}`;
 }
