@@ -113,11 +113,12 @@ describe.skipIf(!isGo)(`go${isGo ? "" : " (skipped: needs go, protoc-gen-go and 
     expectAfterRestart(said, restart);
   });
 
-  test("a channel calls a service by its Waymark name while every Waymark server is killed, and hears of a change when one is back", async () => {
+  test("a channel calls a service by its Waymark name while every Waymark server is killed, hears of a change when one is back, and leaves one that is frozen", async () => {
     expect(await runNames(GO_NAMES)).toEqual({
       first: { failed: 0, answered: 2 },
       cutOff: { failed: 0, answered: 2 },
       back: { failed: 0, answered: 1 },
+      frozen: { failed: 0, answered: 2 },
     });
   });
 

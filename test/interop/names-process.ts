@@ -5,8 +5,10 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import { status } from "@grpc/grpc-js";
 import { DiscoveryDelta_Action, type DiscoveryDelta_Cause } from "../../gen/waymark/catalog/v1/delta_pb.js";
-import { EntryKind, HealthStatus } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import { EntryKind, HealthStatus, type TargetSchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { Snapshot } from "../../gen/waymark/catalog/v1/watch_pb.js";
 import { ROOT } from "../../scripts/run.ts";
 import { connect } from "../../src/client/index.ts";
@@ -23,16 +25,21 @@ interface Round {
   readonly answered: number;
 }
 
-/** Answers before the registry is killed, while it is away, and when it is back and one of the two instances is degraded. */
+/**
+ * Answers before the registry is killed, while it is away, when it is back and one of the two instances is degraded, and when it is frozen and another server says
+ * that both are healthy.
+ */
 export interface Outcome {
   readonly first: Round;
   readonly cutOff: Round;
   readonly back: Round;
+  readonly frozen: Round;
 }
 
 /** The program, which makes `CALLS` calls each time that it is told to. */
 function startProgram(program: string, servers: string) {
-  const child = spawn(program, ["--servers", servers, "--target", `waymark:///${NAMESPACE}/web`], { cwd: ROOT });
+  const flags = ["--servers", servers, "--target", `waymark:///${NAMESPACE}/web`, "--bookmark-interval", "1s"];
+  const child = spawn(program, flags, { cwd: ROOT });
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   let stderr = "";
   child.stderr.setEncoding("utf8").on("data", (text: string) => (stderr += text));
@@ -64,14 +71,7 @@ export async function runNamesAfter(
 ): Promise<string> {
   const [registry, backend] = [new FakeDiscovery(), new FakeDiscovery()];
   await Promise.all([registry.start(), backend.start()]);
-  const [host = "", port = ""] = backend.address.split(":");
-  const value = { key: KEY, health: HealthStatus.HEALTHY, targets: [{ host, port: Number(port), protocol }] };
-  const created = { action: DiscoveryDelta_Action.CREATE, deltaId: "1", payload: { case: "entry" as const, value } };
-  const first = [
-    { snapshot: Snapshot.BEGIN, deltas: [created] },
-    { snapshot: Snapshot.END, portableCursor: "p" },
-  ];
-  registry.watchScript = [[...first, ...after]];
+  registry.watchScript = [[...snapshotOf([backend.address], protocol), ...after]];
   const { calls, end } = startProgram(program, registry.address);
   try {
     await until("the calls come to it", async () => expected.test((await calls()).reason));
@@ -85,6 +85,28 @@ export async function runNamesAfter(
 type RegistryMessage = FakeDiscovery["watchScript"][number][number];
 
 const KEY = { kind: EntryKind.SERVICE, namespace: NAMESPACE, name: "web", instanceId: "1" };
+
+/** A snapshot with an instance for each address. */
+function snapshotOf(
+  addresses: readonly string[],
+  protocol = "grpc",
+  more: readonly MessageInitShape<typeof TargetSchema>[] = [],
+): readonly RegistryMessage[] {
+  const deltas = addresses.map((address, i) => {
+    const instanceId = String(i + 1);
+    const value = { key: { ...KEY, instanceId }, health: HealthStatus.HEALTHY, targets: [...more, targetOf(address, protocol)] };
+    return { action: DiscoveryDelta_Action.CREATE, deltaId: instanceId, payload: { case: "entry" as const, value } };
+  });
+  return [
+    { snapshot: Snapshot.BEGIN, deltas },
+    { snapshot: Snapshot.END, portableCursor: "p" },
+  ];
+}
+
+function targetOf(address: string, protocol = "grpc") {
+  const [host = "", port = ""] = address.split(":");
+  return { host, port: Number(port), protocol };
+}
 
 /** The removal of the instance, for a cause. */
 export function removal(cause: DiscoveryDelta_Cause): RegistryMessage {
@@ -103,10 +125,13 @@ export function emptySnapshot(...replaces: readonly string[]): readonly Registry
 export async function runNames(program: string): Promise<Outcome> {
   const folder = mkdtempSync(join(tmpdir(), "waymark-names-"));
   const backends = [new FakeDiscovery(), new FakeDiscovery()];
+  const other = new FakeDiscovery();
+  other.refusals.set("catalogWatch", { code: status.UNAVAILABLE, message: "starting" });
+  await other.start();
   let node = await startNodeProcess(["--data-dir", folder]);
   const port = node.grpc.split(":").at(-1) ?? "";
   // The address of nobody stands before the one of the registry.
-  const { calls: callAll, end } = startProgram(program, `127.0.0.1:1,${node.grpc}`);
+  const { calls: callAll, end } = startProgram(program, `127.0.0.1:1,${node.grpc},${other.address}`);
   const calls = async (): Promise<Round> => {
     const { failed, answered } = await callAll();
     return { failed, answered };
@@ -133,10 +158,16 @@ export async function runNames(program: string): Promise<Outcome> {
     const cutOff = await calls();
     node = await startNodeProcess(["--data-dir", folder, "--grpc-port", port]);
     await put(node.grpc, addresses.slice(1), HealthStatus.DEGRADED);
-    return { first, cutOff, back: await callsUntil(1) };
+    const back = await callsUntil(1);
+    // Its connections stand, and nothing comes on them.
+    node.command.kill("SIGSTOP");
+    // The port of a worse priority is for when the others are not there.
+    other.watchScript = [snapshotOf(addresses, "grpc", [{ ...targetOf(other.address), priority: 1 }])];
+    other.refusals.clear();
+    return { first, cutOff, back, frozen: await callsUntil(2) };
   } finally {
     await end();
-    for (const backend of backends) backend.stop();
+    for (const server of [...backends, other]) server.stop();
     await node[Symbol.asyncDispose]();
     rmSync(folder, { recursive: true, force: true });
   }
@@ -145,11 +176,11 @@ export async function runNames(program: string): Promise<Outcome> {
 /** Registers instances of the service that stay. */
 async function put(registry: string, addresses: readonly string[], health: HealthStatus): Promise<void> {
   const client = connect({ servers: [registry], findServers: false });
-  const entries = addresses.map((address) => {
-    const [host = "", port = ""] = address.split(":");
-    const key = { namespace: NAMESPACE, name: "web", instanceId: address };
-    return { key, health, targets: [{ host, port: Number(port), protocol: "grpc" }] };
-  });
+  const entries = addresses.map((address) => ({
+    key: { namespace: NAMESPACE, name: "web", instanceId: address },
+    health,
+    targets: [targetOf(address)],
+  }));
   await client.discovery.register({ entries, staticLease: true });
   client.close();
 }

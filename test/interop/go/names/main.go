@@ -30,9 +30,12 @@ type round struct {
 func main() {
 	servers := flag.String("servers", "", "Waymark servers, with commas between them")
 	target := flag.String("target", "", "waymark:///namespace/name")
+	interval := flag.Duration("bookmark-interval", 0, "how often a Waymark server is to say that nothing is missing")
 	flag.Parse()
 	plain := grpc.WithTransportCredentials(insecure.NewCredentials())
-	names := &Builder{Servers: strings.Split(*servers, ","), Options: []grpc.DialOption{plain}}
+	names := &Builder{
+		Servers: strings.Split(*servers, ","), Options: []grpc.DialOption{plain}, BookmarkInterval: *interval,
+	}
 	conn, err := grpc.NewClient(*target, plain, grpc.WithResolvers(names),
 		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig": [{"round_robin": {}}]}`))
 	if err != nil {

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,7 +16,9 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/resolver"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	catalog "waymark.example/interop/gen/waymark/catalog/v1"
 	discovery "waymark.example/interop/gen/waymark/discovery/v1"
@@ -25,14 +28,71 @@ const (
 	scheme   = "waymark"
 	leastGap = 250 * time.Millisecond
 	mostGap  = 10 * time.Second
+	// A server says something in each bookmark interval.
+	bookmarkInterval = 3 * time.Second
+	silentIntervals  = 3
+	// A server that lacks changes which the cursor has waits for them for a minute, and says nothing meanwhile.
+	catchingUp = 90 * time.Second
+	// A server that is frozen takes a connection, and never answers on it.
+	connectWithin = 5 * time.Second
 )
 
+// errSilent ends a watch whose server says nothing, although the connection stands.
+var errSilent = errors.New("the Waymark server said nothing for too long")
+
 // Builder makes name resolvers for targets waymark:///namespace/name. Servers are addresses (host:port) of Waymark
-// nodes or resolvers; Options are for the connections to them, such as their credentials. Give it to a channel with
-// grpc.WithResolvers.
+// nodes or resolvers; Options are for the connections to them, such as their credentials. Give it to channels with
+// grpc.WithResolvers: those of one Builder share the connections.
 type Builder struct {
 	Servers []string
 	Options []grpc.DialOption
+	// BookmarkInterval is how often a server is to say that nothing is missing, from 1 s to 10 s; 3 s if it is 0. A
+	// server that is silent for three of them is left.
+	BookmarkInterval time.Duration
+
+	mu    sync.Mutex
+	links map[string]*link // By server.
+}
+
+// link is a connection that the watches of several names share.
+type link struct {
+	conn      *grpc.ClientConn
+	userCount int
+}
+
+// open returns a link to the server. It is given back with leave.
+func (b *Builder) open(server string) (*link, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	one := b.links[server]
+	if one == nil {
+		params := grpc.ConnectParams{Backoff: backoff.DefaultConfig, MinConnectTimeout: connectWithin}
+		conn, err := grpc.NewClient(server, append([]grpc.DialOption{grpc.WithConnectParams(params)}, b.Options...)...)
+		if err != nil {
+			return nil, err
+		}
+		if b.links == nil {
+			b.links = map[string]*link{}
+		}
+		one = &link{conn: conn}
+		b.links[server] = one
+	}
+	one.userCount++
+	return one, nil
+}
+
+// leave gives a link back. After a watch on it broke, the next one makes a new connection: this one may be dead, or wait
+// for a time of its own before it connects again.
+func (b *Builder) leave(server string, one *link, isBroken bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	one.userCount--
+	if b.links[server] == one && (isBroken || one.userCount == 0) {
+		delete(b.links, server)
+	}
+	if one.userCount == 0 {
+		_ = one.conn.Close()
+	}
 }
 
 // Scheme is the part of a target before the colon.
@@ -48,10 +108,16 @@ func (b *Builder) Build(target resolver.Target, cc resolver.ClientConn, _ resolv
 		return nil, errors.New("the builder names no Waymark server")
 	}
 	ctx, cancel := context.WithCancel(context.Background())
+	interval := b.BookmarkInterval
+	if interval == 0 {
+		interval = bookmarkInterval
+	}
 	n := &nameResolver{
-		builder: b, cc: cc, cancel: cancel,
-		request: &discovery.CatalogWatchRequest{Namespace: namespace, Names: []string{name}},
-		held:    map[string]*catalog.Entry{},
+		builder: b, cc: cc, cancel: cancel, interval: interval,
+		request: &discovery.CatalogWatchRequest{
+			Namespace: namespace, Names: []string{name}, BookmarkInterval: durationpb.New(interval),
+		},
+		held: map[string]*catalog.Entry{},
 	}
 	n.done.Add(1)
 	go n.run(ctx)
@@ -64,6 +130,7 @@ type nameResolver struct {
 	cc       resolver.ClientConn
 	cancel   context.CancelFunc
 	done     sync.WaitGroup
+	interval time.Duration
 	request  *discovery.CatalogWatchRequest
 	held     map[string]*catalog.Entry
 	listed   map[string]bool // Keys told since BEGIN. Nil outside a snapshot.
@@ -71,10 +138,28 @@ type nameResolver struct {
 	isAhead  bool            // Changes were told since the cursor. Another server may never hear of them.
 	told     []string
 	isTaken  bool // Since then an entry went for a reason that is true of the entry, and not only of the registry.
+
+	mu      sync.Mutex
+	heardAt time.Time               // When the server of the open watch spoke last, or was asked.
+	giveUp  context.CancelCauseFunc // Ends the open watch, so that the next server is asked. Nil without one.
 }
 
-// ResolveNow asks for addresses. The watch tells them without being asked.
-func (*nameResolver) ResolveNow(resolver.ResolveNowOptions) {}
+// ResolveNow says that an address failed. A server that speaks has told the newest ones without being asked; one that
+// is late is left at once for the next one. A wait between two servers is not cut short, because it spreads the clients.
+func (n *nameResolver) ResolveNow(resolver.ResolveNowOptions) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.giveUp != nil && time.Since(n.heardAt) > n.interval*3/2 {
+		n.giveUp(errSilent)
+	}
+}
+
+// listen notes that the open watch was spoken on, or was opened, and how to end it.
+func (n *nameResolver) listen(giveUp context.CancelCauseFunc) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.heardAt, n.giveUp = time.Now(), giveUp
+}
 
 // Close ends the watch.
 func (n *nameResolver) Close() {
@@ -103,29 +188,38 @@ func (n *nameResolver) run(ctx context.Context) {
 	}
 }
 
-// watch follows the name at one server until the stream ends. It returns whether the server said anything.
-func (n *nameResolver) watch(ctx context.Context, server string) (heard bool, err error) {
-	conn, err := grpc.NewClient(server, n.builder.Options...)
+// watch follows the name at one server until the stream ends, or the server is silent for too long. It returns whether
+// the server said anything.
+func (n *nameResolver) watch(closed context.Context, server string) (heard bool, err error) {
+	one, err := n.builder.open(server)
 	if err != nil {
 		return false, err
 	}
-	defer func() { _ = conn.Close() }()
+	defer func() { n.builder.leave(server, one, closed.Err() == nil) }()
 	n.listed = nil // Half a snapshot of the last server is void.
 	if n.isAhead {
 		n.request.Cursor = "" // A snapshot says which of these changes are true. It shows when it is complete.
 	}
-	stream, err := discovery.NewDiscoveryServiceClient(conn).CatalogWatch(ctx, n.request)
-	if err != nil {
-		return false, err
-	}
-	for {
-		message, err := stream.Recv()
-		if err != nil {
-			return heard, err
+	ctx, giveUp := context.WithCancelCause(closed)
+	defer giveUp(nil)
+	silence := time.AfterFunc(catchingUp, func() { giveUp(errSilent) })
+	defer silence.Stop()
+	n.listen(giveUp)
+	defer n.listen(nil)
+	stream, err := discovery.NewDiscoveryServiceClient(one.conn).CatalogWatch(ctx, n.request)
+	for err == nil {
+		var message *discovery.CatalogWatchResponse
+		if message, err = stream.Recv(); err == nil {
+			heard = true
+			n.apply(message)
+			n.listen(giveUp)
+			silence.Reset(silentIntervals * n.interval)
 		}
-		heard = true
-		n.apply(message)
 	}
+	if errors.Is(context.Cause(ctx), errSilent) {
+		err = errSilent
+	}
+	return heard, err
 }
 
 // apply folds one message as docs/guides/watch.md says.
@@ -205,21 +299,28 @@ func (n *nameResolver) tell() {
 }
 
 // grpcPorts are the addresses of an entry that speak gRPC: those with the protocol or the name grpc, or else those that
-// say no protocol.
+// say no protocol. Of these it takes the ones of the lowest priority: the others are for when those do not answer.
 func grpcPorts(entry *catalog.Entry) []string {
-	var said, silent []string
+	var said, silent []*catalog.Target
 	for _, target := range entry.Targets {
-		address := net.JoinHostPort(target.Host, strconv.Itoa(int(target.Port)))
 		if target.Protocol == "grpc" || target.Name == "grpc" {
-			said = append(said, address)
+			said = append(said, target)
 		} else if target.Protocol == "" {
-			silent = append(silent, address)
+			silent = append(silent, target)
 		}
 	}
-	if len(said) > 0 {
-		return said
+	if len(said) == 0 {
+		said = silent
 	}
-	return silent
+	slices.SortStableFunc(said, func(a, b *catalog.Target) int { return cmp.Compare(a.Priority, b.Priority) })
+	var preferred []string
+	for _, target := range said {
+		if target.Priority > said[0].Priority {
+			break
+		}
+		preferred = append(preferred, net.JoinHostPort(target.Host, strconv.Itoa(int(target.Port))))
+	}
+	return preferred
 }
 
 // tiers of health, the best first. MAINTENANCE is in none.
