@@ -71,6 +71,15 @@ export interface Calls {
     request: MessageInitShape<I>,
     options?: StreamOptions,
   ): AsyncIterable<MessageShape<O>>;
+  /** As `stream`, at this server. */
+  streamAt<I extends DescMessage, O extends DescMessage>(
+    server: string,
+    method: DescMethodServerStreaming<I, O>,
+    request: MessageInitShape<I>,
+    options?: StreamOptions,
+  ): AsyncIterable<MessageShape<O>>;
   /** Turns to the next server, unless another call already left `server`. */
   failOver(server: string): void;
+  /** The server for one read or watch that these servers refused, which other calls are not turned away from. Undefined when all refused it. */
+  serverBeside(refused: ReadonlySet<string>): string | undefined;
 }

@@ -180,8 +180,17 @@ export class Client implements WatchingCalls {
     request: MessageInitShape<I>,
     options: StreamOptions = {},
   ): AsyncIterable<MessageShape<O>> {
+    yield* this.streamAt(this.#servers.current(useOf(method)), method, request, options);
+  }
+
+  /** Opens a server stream at this server. */
+  async *streamAt<I extends DescMessage, O extends DescMessage>(
+    server: string,
+    method: DescMethodServerStreaming<I, O>,
+    request: MessageInitShape<I>,
+    options: StreamOptions = {},
+  ): AsyncIterable<MessageShape<O>> {
     checkStreamOptions(method.localName, options);
-    const server = this.#servers.current(useOf(method));
     for await (const message of this.#channel(server).serverStream(method, create(method.input, request), options)) {
       this.#answered(server);
       yield message;
@@ -211,6 +220,11 @@ export class Client implements WatchingCalls {
   /** Turns to the next server, unless another call already left `server`. */
   failOver(server: string): void {
     this.#servers.failed(server, this.#options.nowMs());
+  }
+
+  /** A server for one read or watch that these servers refused: one that has answered before, else a seed. Other calls stay where they are. Undefined when all refused it. */
+  serverBeside(refused: ReadonlySet<string>): string | undefined {
+    return this.#servers.beside(refused, this.#options.nowMs());
   }
 
   /** Closes the connections to servers that are no longer known. Their open calls end by themselves. */

@@ -12,7 +12,7 @@ import { RequestError } from "./request-error.ts";
 export interface FollowOptions {
   /** Ends the following. */
   readonly signal: AbortSignal;
-  /** Called when a stream broke and another will be tried; for logs. */
+  /** Called when a stream broke, or was refused for want of room, and another will be tried; for logs. */
   readonly onBreak?: (error: Error, waitMs: number) => void;
   /** Uniform in [0, 1), for jitter. */
   readonly chance?: () => number;
@@ -46,7 +46,7 @@ const CATCHING_UP_MS = 90_000;
 
 /**
  * Tells every change of the matching entries, first those that are there now. It resumes by cursor after breaks, at the next server when
- * one is away. Each change is told once. Throws `RequestError` when the watch is refused, and a TypeError or RangeError that names an option which is wrong.
+ * one is away. Only the watch goes elsewhere when a server has no room for it. Each change is told once. Throws `RequestError` when the watch is refused, and a TypeError or RangeError that names an option which is wrong.
  */
 export async function* follow(
   client: Calls,
@@ -54,21 +54,25 @@ export async function* follow(
   options: FollowOptions,
 ): AsyncIterable<FollowEvent> {
   checkOptions("follow", options, RULES);
+  const { catalogWatch } = DiscoveryService.method;
   const { signal, onBreak, chance = Math.random, waitsForServer = false, tellsUnknown = false } = options;
   const { silentMs = silentMsOf(request) } = options;
   const follower = new Follower(request.cursor ?? "", { tellsUnknown });
   let hasOpened = false;
+  /** Servers that have no room for this watch. They serve other calls, so only this one leaves them. */
+  const full = new Set<string>();
   while (!signal.aborted) {
-    const { server } = client;
+    const server = serverFor(client, full);
     let failure: Error = new Error("the server ended the stream");
     const cursor = follower.open(server);
     const silence = new Silence(signal);
     silence.await(CATCHING_UP_MS);
     let isSynced = false;
     try {
-      for await (const message of client.stream(DiscoveryService.method.catalogWatch, { ...request, cursor }, { signal: silence.signal })) {
+      for await (const message of client.streamAt(server, catalogWatch, { ...request, cursor }, { signal: silence.signal })) {
         silence.end();
         hasOpened = true;
+        full.clear();
         const events: FollowEvent[] = [];
         follower.message(message, events);
         isSynced ||= events.some(({ kind }) => kind === "synced");
@@ -86,12 +90,30 @@ export async function* follow(
       silence.close();
     }
     if (signal.aborted) return;
-    client.failOver(server);
+    if (isFull(failure)) full.add(server);
+    else {
+      client.failOver(server);
+      full.clear();
+    }
     const error = failure instanceof RequestError ? failure : undefined;
     const waitMs = follower.broken(chance(), { retryMs: error?.facts.retryMs, isAway: error?.isAway ?? true });
     onBreak?.(failure, waitMs);
     await pause(waitMs, signal);
   }
+}
+
+/** The client's server, or another one when that has no room for the watch. When none has, they are asked anew. */
+function serverFor(client: Calls, full: Set<string>): string {
+  const { server } = client;
+  if (!full.has(server)) return server;
+  const other = client.serverBeside(full);
+  if (other === undefined) full.clear();
+  return other ?? server;
+}
+
+/** Whether the server is there, and has no room for one more watch, or for one more of this caller. */
+export function isFull(error: unknown): error is RequestError {
+  return error instanceof RequestError && error.facts.code === "RESOURCE_EXHAUSTED";
 }
 
 /** Ends a stream when its server says nothing for too long. The time that the reader takes is not silence of the server. */

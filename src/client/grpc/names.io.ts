@@ -105,13 +105,15 @@ class WaymarkNames implements experimental.Resolver {
     }
     try {
       const { client, release } = clientFor(this.#target.authority ?? "");
-      let breakCount = 0;
+      const tried = new Set<string>();
       const onBreak = (error: Error): void => {
-        breakCount += 1;
-        if (this.#watch?.map !== map || map.isReady || breakCount < client.servers.length) return;
-        // No server was reached yet. The map goes on trying, and so do calls that wait for a channel that is ready.
-        const server = error instanceof RequestError ? `${error.facts.server}: ` : "";
-        this.#refuse(`no Waymark server has answered: ${server}${error.message}`);
+        if (this.#watch?.map !== map || map.isReady) return;
+        const facts = error instanceof RequestError ? error.facts : undefined;
+        if (facts !== undefined) tried.add(facts.server);
+        // Others that may answer are asked first. The map goes on trying after that, and so do calls that wait for a channel that is ready.
+        if (facts !== undefined && (!tried.has(client.server) || client.serverBeside(tried) !== undefined)) return;
+        const what = facts?.isReachable === true ? "takes the watch" : "has answered";
+        this.#refuse(`no Waymark server ${what}: ${facts === undefined ? "" : `${facts.server}: `}${error.message}`);
       };
       const options = { waitsForServer: true, onChange: () => this.#tell(map), onBreak };
       const map = new LiveMap(client, { namespace: name.namespace, names: [name.name] }, options);

@@ -7,14 +7,14 @@ import { later } from "../../lib/later.io.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Place } from "../../reading/levels.ts";
 import type { Calls } from "../calls.ts";
-import { follow } from "../follow.io.ts";
+import { follow, isFull } from "../follow.io.ts";
 import { checkOptions, FLAG, FUNCTION, type OptionRules, SIGNAL, TIMEOUT } from "../option-rules.ts";
 import { type Choice, checkResolveOptions, chosenFrom, kindIn, type ResolveOptions } from "./choice.ts";
 import { type Freshness, type LiveChange, LiveEntries } from "./live-entries.ts";
 import type { NameStats } from "./named-entries.ts";
 
 export interface WatchOptions {
-  /** Waits for a server that cannot be reached at first. By default `watch` gives up after the client's `timeoutMs`. */
+  /** Waits for a server that cannot be reached at first, or asks to come later. By default `watch` gives up after the client's `timeoutMs`. */
   readonly waitsForServer?: boolean;
   /** Closes the map. */
   readonly signal?: AbortSignal;
@@ -43,14 +43,23 @@ export interface WatchingCalls extends Calls {
 }
 
 /**
- * Opens a live map, and resolves when its first snapshot is complete. Throws a `RequestError` when the watch is refused, or no server is there in time, and a TypeError or
+ * Opens a live map, and resolves when its first snapshot is complete. Throws a `RequestError` when the watch is refused, all servers have no room for it, or no server is there in time, and a TypeError or
  * RangeError that names an option which is wrong.
  */
 export async function watch(client: WatchingCalls, request: WatchRequest, options: WatchOptions = {}): Promise<LiveMap> {
   checkOptions("watch", options, RULES);
-  const map = new LiveMap(client, request, options);
+  const refusal = Promise.withResolvers<void>();
+  const full = new Set<string>();
+  const onBreak = (error: Error, waitMs: number): void => {
+    options.onBreak?.(error, waitMs);
+    if (!isFull(error)) return;
+    full.add(error.facts.server);
+    // Servers are there, and waiting gives none of them room: each would have said how long.
+    if (error.facts.retryMs === undefined && client.serverBeside(full) === undefined) refusal.reject(error);
+  };
+  const map = new LiveMap(client, request, { ...options, onBreak });
   try {
-    await map.ready;
+    await Promise.race([map.ready, refusal.promise]);
   } catch (error) {
     await map.close();
     throw error;

@@ -93,6 +93,14 @@ export class Servers {
     if (this.#writer === server) this.#writer = this.#nextWriter(server, monoMs);
   }
 
+  /** For one read that these servers refused: the nearest server that has answered, else a seed, one that does not rest first. Undefined when all refused it. */
+  beside(refused: ReadonlySet<string>, monoMs: number): string | undefined {
+    const proven = [...this.#usable("resolver", monoMs), ...this.#usable("node", monoMs)].filter(({ server }) => !refused.has(server));
+    if (proven.length > 0) return this.#lighterOf(proven);
+    const seeds = this.seeds.filter((server) => !refused.has(server));
+    return seeds.find((server) => !this.#rests(server, monoMs)) ?? seeds[0];
+  }
+
   /** The server takes reads only: it keeps these, and writes turn to the next one. */
   refusedWrites(server: string, monoMs: number): void {
     this.#readOnly.add(server);

@@ -1,5 +1,5 @@
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
-import { credentials, Client as GrpcClient, Metadata, type MetadataOptions, type ServiceError } from "@grpc/grpc-js";
+import { credentials, Client as GrpcClient, Metadata, type MetadataOptions, type ServiceError, status } from "@grpc/grpc-js";
 import { expect, test } from "vitest";
 import { DiscoveryDelta_Action } from "../../../gen/waymark/catalog/v1/delta_pb.js";
 import { EntryKind, HealthStatus } from "../../../gen/waymark/catalog/v1/entry_pb.js";
@@ -112,6 +112,28 @@ test.each([
   const client = new GrpcClient(target, credentials.createInsecure());
   expect(await call(client)).toContain(says);
   client.close();
+});
+
+test("a channel for a name that no server has room to watch says so, and goes to a server that has room", async () => {
+  const [full, roomy, a] = await Promise.all([backend(), backend(), backend()]);
+  full.refusals.set("catalogWatch", {
+    code: status.RESOURCE_EXHAUSTED,
+    message: "quota_exceeded: no more watches",
+    reason: "QUOTA_EXCEEDED",
+  });
+  roomy.watchScript = [snapshotOf(a.address)];
+  const opened = [full.address, `${full.address},${roomy.address}`].map(
+    (servers) => new GrpcClient(`waymark://${servers}/svc.market/web`, credentials.createInsecure()),
+  );
+  try {
+    expect(await Promise.all(opened.map((client) => call(client)))).toEqual([
+      `waymark: no Waymark server takes the watch: ${full.address}: quota_exceeded: no more watches`,
+      "OK",
+    ]);
+  } finally {
+    for (const client of opened) client.close();
+    for (const server of [full, roomy, a]) server.stop();
+  }
 });
 
 test("a name without an instance that is fit for traffic fails calls, and says so, until there is one", async () => {

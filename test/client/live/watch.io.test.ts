@@ -102,7 +102,7 @@ test("the time that a reader takes is no silence of the server, and neither is t
   const served = {
     server: "a:1",
     servers: ["a:1"],
-    async *stream(_method: unknown, _request: unknown, { signal }: { readonly signal?: AbortSignal }) {
+    async *streamAt(_server: string, _method: unknown, _request: unknown, { signal }: { readonly signal?: AbortSignal }) {
       isEnded = () => signal?.aborted;
       for (const message of [{ ...BEGIN, deltas: [delta("1", 1)] }, END, { bookmark: true }])
         yield await Promise.resolve(create(CatalogWatchResponseSchema, message));
@@ -140,6 +140,38 @@ test("a watch that is refused fails, and one that no server takes gives up in ti
   const alone = connect({ servers: ["127.0.0.1:1"], findServers: false, timeoutMs: 200 });
   await expect(alone.watch({ namespace: "svc" })).rejects.toMatchObject({ facts: { code: "UNAVAILABLE" } });
   alone.close();
+});
+
+const FULL = { code: status.RESOURCE_EXHAUSTED, message: "quota_exceeded: no more watches", reason: "QUOTA_EXCEEDED" };
+
+test("a server without room for a watch loses only that watch to the next server", async () => {
+  const { server: full, end } = await setUp();
+  full.refusals.set("catalogWatch", FULL);
+  const next = new FakeDiscovery();
+  next.watchScript = [[{ ...BEGIN, deltas: [delta("1", 1)] }, END]];
+  await next.start();
+  const client = connect({ servers: [full.address, next.address], findServers: false });
+  const breaks: string[] = [];
+  const map = await client.watch({ namespace: "svc" }, { waitsForServer: true, onBreak: ({ message }) => breaks.push(message) });
+  expect([instances(map), client.server, breaks]).toEqual([["1"], full.address, [FULL.message]]);
+  await map.close();
+  client.close();
+  next.stop();
+  await end();
+});
+
+test("a watch that waits for a server fails when each server that is there has no room for it, and a watch that had room goes on", async () => {
+  const { server, client, end } = await setUp([BEGIN, END], [BEGIN, END]);
+  const breaks: string[] = [];
+  const map = await client.watch({ namespace: "svc" }, { onBreak: ({ message }) => breaks.push(message) });
+  server.refusals.set("catalogWatch", FULL);
+  await until("it is refused", () => breaks.includes(FULL.message));
+  await expect(client.watch({ namespace: "svc.more" }, { waitsForServer: true })).rejects.toMatchObject({
+    message: FULL.message,
+    facts: { reason: "QUOTA_EXCEEDED", server: server.address },
+  });
+  expect([map.error, map.isReady]).toEqual([undefined, true]);
+  await end(map);
 });
 
 test("changes are told in groups as they show, and a slow reader gets the last state of each key", async () => {

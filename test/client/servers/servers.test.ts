@@ -166,3 +166,17 @@ test("a server that fails again after its rest rests again, and for longer", () 
   // The first rests for twice as long as the second.
   expect(book.current("write")).toBe("b:1");
 });
+
+test("beside servers that refuse a read stands one that has answered, then a seed that does not rest, then any seed", () => {
+  const seeds = ["a:1", "b:1"];
+  const resolver = { kind: "resolver" as const };
+  const book = knowing([found("far:1", { ...resolver, region: "r2" }), found("near:1", resolver), found("node:1", { zone: "z2" })], seeds);
+  const refused = new Set<string>();
+  const order = ["near:1", "node:1", "far:1", "b:1", "a:1", undefined];
+  book.failed("a:1", 0);
+  for (const next of order) {
+    expect(book.beside(refused, 0)).toBe(next);
+    refused.add(next ?? "");
+  }
+  expect(book.current("read")).toBe("near:1");
+});
