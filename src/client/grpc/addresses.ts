@@ -1,11 +1,17 @@
 /** The addresses that a gRPC channel is given for a name: those of the entries that are fit for traffic, the nearest first. */
 import type { Entry, Target } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import type { Candidate } from "../../reading/endpoint.ts";
 import { LEVELS, type Place, rankOf, SELECT_POLICY, TIERS } from "../../reading/levels.ts";
 import { preferredTargets } from "../../reading/targets.ts";
 
 export interface HostPort {
   readonly host: string;
   readonly port: number;
+}
+
+/** An entry that is fit for traffic, and its ports that speak gRPC. */
+export interface AddressedEntry extends Candidate {
+  readonly addresses: readonly HostPort[];
 }
 
 /** A namespace, and a name in it. */
@@ -25,24 +31,35 @@ export function parseServiceName(path: string): ServiceName | undefined {
 }
 
 /**
- * The addresses of each entry of the best tier of health, the nearest entries first and equally near ones in the order of `draw`, a number for each instance id: a channel that takes the first address
+ * Each entry of the best tier of health, the nearest entries first and equally near ones in the order of `draw`, a number for each instance id: a channel that takes the first address
  * must not choose the same one as all other channels. Entries in MAINTENANCE and without a port are left out.
  */
-export function addressesOf(entries: Iterable<Entry>, place: Place, draw: (key: string) => number): readonly (readonly HostPort[])[] {
+export function addressesOf(entries: Iterable<Entry>, place: Place, draw: (key: string) => number): readonly AddressedEntry[] {
   const options = { policy: SELECT_POLICY.LOAD_AWARE, ...place };
   const ranked = [...entries]
-    .map((entry) => ({ rank: rankOf(entry.health, entry, options), drawn: draw(entry.key?.instanceId ?? ""), addresses: grpcPorts(entry) }))
-    .filter(({ rank, addresses }) => rank < TIERS * LEVELS && addresses.length > 0)
+    .map((entry) => ({
+      entry,
+      rank: rankOf(entry.health, entry, options),
+      drawn: draw(entry.key?.instanceId ?? ""),
+      targets: grpcPorts(entry),
+    }))
+    .filter(({ rank, targets }) => rank < TIERS * LEVELS && targets.length > 0)
     .toSorted((a, b) => a.rank - b.rank || a.drawn - b.drawn);
   const tier = Math.floor((ranked[0]?.rank ?? 0) / LEVELS);
-  return ranked.filter(({ rank }) => Math.floor(rank / LEVELS) === tier).map(({ addresses }) => addresses);
+  return ranked.filter(({ rank }) => Math.floor(rank / LEVELS) === tier).map(({ entry, targets }) => addressed(entry, targets));
+}
+
+/** Its load is left out, so that a report of it is no news for the channel. */
+function addressed({ key, health, region, zone }: Entry, targets: readonly Target[]): AddressedEntry {
+  return {
+    key: `${key?.instanceId}\0${key?.clusterId}`,
+    addresses: targets.map(({ host, port }) => ({ host, port })),
+    view: { health, region, zone, targets: targets.map(({ priority, weight }) => ({ priority, weight })), load: undefined },
+  };
 }
 
 /** Ports that speak gRPC: those with the protocol or the name `grpc`, or else those that say no protocol. A port that says another one is never called. */
-function grpcPorts({ targets }: Entry): readonly HostPort[] {
+function grpcPorts({ targets }: Entry): readonly Target[] {
   const said = targets.filter(({ protocol, name }) => protocol === "grpc" || name === "grpc");
-  return preferredTargets<Target>(said.length > 0 ? said : targets.filter(({ protocol }) => protocol === "")).map(({ host, port }) => ({
-    host,
-    port,
-  }));
+  return preferredTargets<Target>(said.length > 0 ? said : targets.filter(({ protocol }) => protocol === ""));
 }

@@ -11,6 +11,7 @@ import { parseServer, SERVER_RULE } from "../connect-options.ts";
 import { LiveMap } from "../live/watch.io.ts";
 import { RequestError } from "../request-error.ts";
 import { addressesOf, parseServiceName, SERVICE_NAME_RULE } from "./addresses.ts";
+import { NAMED_ATTRIBUTE, NamedEndpoints } from "./balancer.io.ts";
 
 const SCHEME = "waymark";
 const NOWHERE = { region: "", zone: "" };
@@ -79,6 +80,7 @@ class WaymarkNames implements experimental.Resolver {
   #watch: Watch | undefined;
   /** The addresses that the channel was told last. */
   #told = "";
+  #hasAddresses = false;
 
   constructor(target: experimental.GrpcUri, listener: experimental.ResolverListener) {
     this.#target = target;
@@ -145,17 +147,28 @@ class WaymarkNames implements experimental.Resolver {
     if (this.#watch?.map !== map || !map.isReady || name === undefined) return;
     const draw = (key: string): number => hashFraction(fnv64(key, this.#salt));
     const entries = map.named(name.namespace, name.name);
-    const addresses = addressesOf(entries, this.#watch.client.place ?? NOWHERE, draw);
-    const told = JSON.stringify(addresses);
+    const place = this.#watch.client.place ?? NOWHERE;
+    const fit = addressesOf(entries, place, draw);
+    const told = JSON.stringify([place, fit]);
     if (told === this.#told) return;
     this.#told = told;
-    if (addresses.length === 0) {
+    if (fit.length === 0) {
       const isFit = entries.some(({ health }) => health !== HealthStatus.MAINTENANCE);
-      return this.#refuse(`no entry of ${this.#target.path} is fit for traffic${isFit ? ": none has a port that speaks gRPC" : ""}`);
+      return this.#withdraw(`no entry of ${this.#target.path} is fit for traffic${isFit ? ": none has a port that speaks gRPC" : ""}`);
     }
-    const endpoints = addresses.map((own) => ({ addresses: own.map(({ host, port }) => ({ host, port })) }));
+    this.#hasAddresses = true;
+    const endpoints = fit.map(({ addresses }) => ({ addresses: [...addresses] }));
     // oxlint-disable-next-line unicorn/no-null -- grpc-js wants null
-    this.#listener(experimental.statusOrFromValue(endpoints), {}, null, "");
+    this.#listener(experimental.statusOrFromValue(endpoints), { [NAMED_ATTRIBUTE]: new NamedEndpoints(fit, place) }, null, "");
+  }
+
+  /** The addresses that the channel has are not to be called any more. */
+  #withdraw(details: string): void {
+    if (!this.#hasAddresses) return this.#refuse(details);
+    this.#hasAddresses = false;
+    // A channel that has addresses goes on with these after an error, and not after an empty list.
+    // oxlint-disable-next-line unicorn/no-null -- grpc-js wants null
+    this.#listener(experimental.statusOrFromValue([]), {}, null, `waymark: ${details}`);
   }
 
   /** Calls of the channel fail with this until it is told addresses. */

@@ -22,7 +22,7 @@ test.each([
     is: ["a", "b", "c"],
   },
 ])("the addresses of a name are $name", ({ all, is }) => {
-  expect(addressesOf(all, HERE, () => 0).flatMap((own) => own.map(({ host }) => host))).toEqual(is);
+  expect(addressesOf(all, HERE, () => 0).flatMap(({ addresses }) => addresses.map(({ host }) => host))).toEqual(is);
 });
 
 test("of the ports of an entry those that speak gRPC are taken, by priority, else those that say no protocol, and never others", () => {
@@ -33,14 +33,15 @@ test("of the ports of an entry those that speak gRPC are taken, by priority, els
     { host: "h", port: 4, name: "grpc", priority: 1 },
     { host: "h", port: 5 },
   ];
-  const ports = (of: typeof targets) => addressesOf([entry("h", HEALTHY, { targets: of })], HERE, () => 0)[0]?.map(({ port }) => port);
+  const ports = (of: typeof targets) =>
+    addressesOf([entry("h", HEALTHY, { targets: of })], HERE, () => 0)[0]?.addresses.map(({ port }) => port);
   const [http, , , , silent] = targets;
   expect([targets, [http, silent], [http]].map((of) => ports(of.flatMap((one) => one ?? [])))).toEqual([[3, 4], [5], undefined]);
 });
 
 test("equally near entries are in the order of the channel", () => {
   const all = [entry("a", HEALTHY), entry("b", HEALTHY)];
-  const order = (draw: (key: string) => number) => addressesOf(all, HERE, draw).map(([one]) => one?.host);
+  const order = (draw: (key: string) => number) => addressesOf(all, HERE, draw).map(({ addresses }) => addresses[0]?.host);
   expect([order((key) => (key === "a" ? 0 : 1)), order((key) => (key === "a" ? 1 : 0))]).toEqual([
     ["a", "b"],
     ["b", "a"],
@@ -59,5 +60,5 @@ test.each([
 test("health and nearness come before the order of the channel", () => {
   const all = [entry("c", DEGRADED), entry("b", HEALTHY, { zone: "z2" }), entry("a", HEALTHY)];
   const draw = (key: string) => ["c", "b", "a"].indexOf(key);
-  expect(addressesOf(all, HERE, draw).map(([one]) => one?.host)).toEqual(["a", "b"]);
+  expect(addressesOf(all, HERE, draw).map(({ addresses }) => addresses[0]?.host)).toEqual(["a", "b"]);
 });

@@ -1,3 +1,5 @@
+import { once } from "node:events";
+import { type AddressInfo, createServer } from "node:net";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { credentials, Client as GrpcClient, Metadata, type MetadataOptions, type ServiceError, status } from "@grpc/grpc-js";
 import { expect, test } from "vitest";
@@ -136,6 +138,54 @@ test("a channel for a name that no server has room to watch says so, and goes to
   }
 });
 
+/** An entry in a zone. */
+function putIn(zone: string, address: string, weight: number, region = "r") {
+  const { action, deltaId, payload } = put(address);
+  const targets = payload.value.targets.map((target) => ({ ...target, weight }));
+  return { action, deltaId, payload: { case: "entry" as const, value: { ...payload.value, region, zone, targets } } };
+}
+
+test("by the policy waymark a channel keeps to the zone and to the weights, and leaves the zone only as far as that has lost instances", async () => {
+  const [registry, heavy, light, ...far] = await Promise.all([backend(), backend(), backend(), backend(), backend()]);
+  let farthestCount = 0;
+  const farthest = createServer(() => (farthestCount += 1)).listen(0, "127.0.0.1");
+  await once(farthest, "listening");
+  const { port } = farthest.address() as AddressInfo;
+  const deltas = [putIn("z", heavy.address, 3), putIn("z", light.address, 1), ...far.map(({ address }) => putIn("y", address, 1))];
+  deltas.push(putIn("x", `127.0.0.1:${port}`, 1, "elsewhere"));
+  registry.watchScript = [
+    [
+      { snapshot: Snapshot.BEGIN, deltas },
+      { snapshot: Snapshot.END, portableCursor: "p", servedBy: "n" },
+    ],
+  ];
+  const own = connect({ servers: [registry.address], findServers: false, region: "r", zone: "z" });
+  resolveNamesBy(own);
+  const options = { "grpc.service_config": JSON.stringify({ loadBalancingConfig: [{ waymark: {} }] }) };
+  const client = new GrpcClient("waymark:///svc.market/web", credentials.createInsecure(), options);
+  const countsOf = async (count: number): Promise<readonly number[]> => {
+    const before = [heavy, light, ...far].map(({ calls }) => calls.length);
+    for (let i = 0; i < count; i++) expect(await call(client)).toBe("OK");
+    return [heavy, light, ...far].map(({ calls }, i) => calls.length - (before[i] ?? 0));
+  };
+  try {
+    await until("both near ones are called", async () => (await countsOf(4)).filter((one) => one > 0).length === 2);
+    expect(await countsOf(40)).toEqual([30, 10, 0, 0]);
+    heavy.stop();
+    await until("a far one is called", async () => (await countsOf(10))[3] !== 0);
+    expect(await countsOf(100)).toEqual([0, 70, 15, 15]);
+    light.stop();
+    await until("only far ones are called", async () => (await call(client)) === "OK" && (await countsOf(10))[2] === 5);
+    expect(farthestCount).toBe(0);
+  } finally {
+    resolveNamesBy(undefined);
+    client.close();
+    own.close();
+    for (const server of [registry, heavy, light, ...far]) server.stop();
+    farthest.close();
+  }
+});
+
 test("a name without an instance that is fit for traffic fails calls, and says so, until there is one", async () => {
   const [registry, a] = await Promise.all([backend(), backend()]);
   registry.watchScript = [snapshotOf()];
@@ -147,6 +197,40 @@ test("a name without an instance that is fit for traffic fails calls, and says s
     for (const server of [registry, a]) server.stop();
   }
 });
+
+test("by the policy waymark an instance whose calls fail again and again is left out", async () => {
+  const [registry, broken, sound] = await Promise.all([backend(), backend(), backend()]);
+  broken.refusals.set("serverInfo", { code: status.UNAVAILABLE, message: "broken" });
+  registry.watchScript = [snapshotOf(broken.address, sound.address)];
+  const options = { "grpc.service_config": JSON.stringify({ loadBalancingConfig: [{ waymark: {} }] }) };
+  const client = new GrpcClient(`waymark://${registry.address}/svc.market/web`, credentials.createInsecure(), options);
+  try {
+    await until("it has had its calls", async () => (await call(client)) === "broken" && broken.calls.length === 5);
+    for (let i = 0; i < 10; i++) expect(await call(client)).toBe("OK");
+  } finally {
+    client.close();
+    for (const server of [registry, broken, sound]) server.stop();
+  }
+});
+
+test.each(["waymark", "round_robin"])(
+  "a channel with the policy %s calls no instance any more that the registry took away",
+  async (policy) => {
+    const [registry, a] = await Promise.all([backend(), backend()]);
+    registry.watchScript = [[...snapshotOf(a.address)], [{ deltas: [put(a.address, HealthStatus.MAINTENANCE)], bookmark: true }]];
+    const options = { "grpc.service_config": JSON.stringify({ loadBalancingConfig: [{ [policy]: {} }] }) };
+    const client = new GrpcClient(`waymark://${registry.address}/svc.market/web`, credentials.createInsecure(), options);
+    try {
+      expect(await call(client)).toBe("OK");
+      let said = "";
+      await until("calls say so", async () => (said = await call(client)) !== "OK");
+      expect(said).toContain("waymark: no entry of svc.market/web is fit for traffic");
+    } finally {
+      client.close();
+      for (const server of [registry, a]) server.stop();
+    }
+  },
+);
 
 test("a name whose instances have ports for other protocols only calls none of them", async () => {
   const [registry, a] = await Promise.all([backend(), backend()]);

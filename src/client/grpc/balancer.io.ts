@@ -1,0 +1,251 @@
+/**
+ * The load-balancing policy `waymark` for channels of grpc-js: the order of selection of a live map, by the levels of nearness, by weight within a level, and without
+ * what fails again and again (semantics.md, Selection). What cannot be connected to counts as an entry that is not healthy. Importing this module registers it.
+ */
+import { type ChannelOptions, connectivityState, experimental, status } from "@grpc/grpc-js";
+import type { Time } from "../../lib/machine.ts";
+import { Chooser } from "../../reading/chooser.ts";
+import type { Candidate } from "../../reading/endpoint.ts";
+import { LEVELS, type Place, type RankOptions, rankOf, SELECT_POLICY, shareLevels } from "../../reading/levels.ts";
+import type { AddressedEntry } from "./addresses.ts";
+
+const POLICY = "waymark";
+/** Attribute of the resolver's answer with what the policy knows of its endpoints. Connections are shared by channels where it differs. */
+export const NAMED_ATTRIBUTE = `${experimental.SUBCHANNEL_ARGS_EXCLUDE_KEY_PREFIX}.${POLICY}`;
+/** The number of MAINTENANCE: what has it is not chosen, and counts as a part of its level. */
+const NOT_CHOOSABLE = 4;
+/** A call that ends so might have gone well elsewhere. */
+const FAULTS: ReadonlySet<status> = new Set([status.UNAVAILABLE, status.DEADLINE_EXCEEDED]);
+
+const { READY, IDLE, CONNECTING, TRANSIENT_FAILURE } = connectivityState;
+
+/** The entries behind the endpoints of an answer, in the same order, and where the program is. */
+export class NamedEndpoints {
+  readonly entries: readonly AddressedEntry[];
+  readonly place: Place;
+
+  constructor(entries: readonly AddressedEntry[], place: Place) {
+    this.entries = entries;
+    this.place = place;
+  }
+}
+
+class Config implements experimental.TypedLoadBalancingConfig {
+  static createFromJson(): Config {
+    return new Config();
+  }
+
+  getLoadBalancerName(): string {
+    return POLICY;
+  }
+
+  toJsonObject(): object {
+    return { [POLICY]: {} };
+  }
+}
+
+/** An endpoint with its connection. */
+class Member implements Candidate {
+  readonly entry: AddressedEntry;
+  readonly leaf: experimental.LeafLoadBalancer;
+  readonly level: number;
+
+  constructor(entry: AddressedEntry, leaf: experimental.LeafLoadBalancer, options: RankOptions) {
+    this.entry = entry;
+    this.leaf = leaf;
+    this.level = rankOf(entry.view.health, entry.view, options) % LEVELS;
+  }
+
+  get key(): string {
+    return this.entry.key;
+  }
+
+  /** Only what is connected is chosen. */
+  get view(): Candidate["view"] {
+    const { view } = this.entry;
+    return this.state === READY ? view : { ...view, health: NOT_CHOOSABLE };
+  }
+
+  get state(): connectivityState {
+    return this.leaf.getConnectivityState();
+  }
+}
+
+/** The balancer of one channel. It has a connection to each endpoint of the levels that take traffic. */
+class Balancer implements experimental.LoadBalancer {
+  readonly #channel: experimental.ChannelControlHelper;
+  /** Differs between channels, so that not all begin with one endpoint. */
+  readonly #start = Math.random();
+  #members = new Map<string, Member>();
+  #options: RankOptions = { policy: SELECT_POLICY.ROUND_ROBIN, region: "", zone: "" };
+  #chooser = new Chooser<Member>({ ...this.#options, start: this.#start });
+  #state: connectivityState = IDLE;
+  #lastError = "";
+  /** While members come and go, their states say nothing of the whole. */
+  #isChanging = false;
+
+  constructor(channel: experimental.ChannelControlHelper) {
+    this.#channel = channel;
+  }
+
+  updateAddressList(
+    list: experimental.StatusOr<experimental.Endpoint[]>,
+    config: experimental.TypedLoadBalancingConfig,
+    options: ChannelOptions,
+    note: string,
+  ): boolean {
+    if (!(config instanceof Config)) return false;
+    if (!list.ok) {
+      if (this.#members.size === 0) this.#refuse(list.error.details);
+      return true;
+    }
+    const named: unknown = options[NAMED_ATTRIBUTE];
+    this.#change(list.value, named instanceof NamedEndpoints ? named : unnamed(list.value), options, note);
+    if (list.value.length === 0) this.#refuse(note);
+    else this.#settle();
+    return true;
+  }
+
+  exitIdle(): void {
+    // It connects by itself.
+  }
+
+  resetBackoff(): void {
+    // The connections have their own.
+  }
+
+  destroy(): void {
+    this.#isChanging = true;
+    for (const { leaf } of this.#members.values()) leaf.destroy();
+    this.#members.clear();
+  }
+
+  getTypeName(): string {
+    return POLICY;
+  }
+
+  /** Takes new endpoints. Those that were there keep their connections, and their place in the turns. */
+  #change(endpoints: readonly experimental.Endpoint[], { entries, place }: NamedEndpoints, options: ChannelOptions, note: string): void {
+    this.#isChanging = true;
+    if (place.region !== this.#options.region || place.zone !== this.#options.zone) {
+      this.#options = { policy: SELECT_POLICY.ROUND_ROBIN, region: place.region, zone: place.zone };
+      this.#chooser = new Chooser({ ...this.#options, start: this.#start });
+    }
+    const before = this.#members;
+    this.#members = new Map();
+    for (const [i, endpoint] of endpoints.entries()) {
+      const entry = entries[i];
+      if (entry === undefined) continue;
+      const held = before.get(entry.key);
+      const isSame =
+        held !== undefined && experimental.endpointToString(held.leaf.getEndpoint()) === experimental.endpointToString(endpoint);
+      const member = new Member(entry, isSame ? held.leaf : this.#leaf(entry.key, endpoint, options, note), this.#options);
+      if (isSame) before.delete(entry.key);
+      this.#members.set(entry.key, member);
+      this.#chooser.put(member);
+    }
+    for (const [key, { leaf }] of before) {
+      leaf.destroy();
+      if (!this.#members.has(key)) this.#chooser.remove(key);
+    }
+    this.#isChanging = false;
+  }
+
+  #leaf(key: string, endpoint: experimental.Endpoint, options: ChannelOptions, note: string): experimental.LeafLoadBalancer {
+    const updateState = (state: connectivityState, _picker: experimental.Picker, error: string | null): void => {
+      if (error !== null) this.#lastError = error;
+      const member = this.#members.get(key);
+      if (member?.leaf !== leaf) return;
+      this.#chooser.put(member);
+      if (this.#isChanging) return;
+      // What has ended may be known to the registry by now.
+      if (this.#state === READY && state !== READY) this.#channel.requestReresolution();
+      this.#settle();
+    };
+    const helper = experimental.createChildChannelControlHelper(this.#channel, { updateState });
+    const leaf = new experimental.LeafLoadBalancer(endpoint, helper, options, note);
+    return leaf;
+  }
+
+  /** Connects to what is to take traffic, and tells the channel how it stands. */
+  #settle(): void {
+    if (this.#isChanging) return;
+    this.#isChanging = true;
+    const shares = this.#sharesOfLevels();
+    for (const { state, level, leaf } of this.#members.values()) if (state === IDLE && (shares[level] ?? 0) > 0) leaf.startConnecting();
+    this.#isChanging = false;
+    const states = new Set([...this.#members.values()].map(({ state }) => state));
+    if (states.has(READY)) this.#tell(READY, new Picker(this.#chooser));
+    else if (states.has(CONNECTING) || !states.has(TRANSIENT_FAILURE)) this.#tell(CONNECTING, new experimental.QueuePicker(this));
+    else this.#refuse(`no connection could be made: ${this.#lastError}`);
+  }
+
+  /** The share of the traffic that each level is to take, when all connects that has not failed to. */
+  #sharesOfLevels(): Float64Array {
+    const [able, all, shares] = [new Float64Array(LEVELS), new Float64Array(LEVELS), new Float64Array(LEVELS)];
+    for (const { level, state } of this.#members.values()) {
+      all[level] = (all[level] ?? 0) + 1;
+      if (state !== TRANSIENT_FAILURE) able[level] = (able[level] ?? 0) + 1;
+    }
+    shareLevels(able, all, shares);
+    return shares;
+  }
+
+  #refuse(details: string): void {
+    this.#tell(TRANSIENT_FAILURE, new experimental.UnavailablePicker({ details }), details);
+  }
+
+  // oxlint-disable-next-line unicorn/no-null -- grpc-js wants null
+  #tell(state: connectivityState, picker: experimental.Picker, error: string | null = null): void {
+    this.#state = state;
+    this.#channel.updateState(state, picker, error);
+  }
+}
+
+class Picker implements experimental.Picker {
+  readonly #chooser: Chooser<Member>;
+
+  constructor(chooser: Chooser<Member>) {
+    this.#chooser = chooser;
+  }
+
+  pick(args: experimental.PickArgs): experimental.PickResult {
+    const chooser = this.#chooser;
+    const endpoint = chooser.choose(now(), Math.random);
+    if (endpoint === undefined) return new experimental.UnavailablePicker({ details: "no connection is up" }).pick(args);
+    const picked = endpoint.candidate.leaf.getPicker().pick(args);
+    if (picked.pickResultType !== experimental.PickResultType.COMPLETE) return picked;
+    let beganMonoMs = 0;
+    return {
+      ...picked,
+      onCallStarted: () => {
+        picked.onCallStarted?.();
+        beganMonoMs = performance.now();
+        chooser.started(endpoint);
+      },
+      onCallEnded: (code, details, metadata) => {
+        picked.onCallEnded?.(code, details, metadata);
+        const time = now();
+        if (FAULTS.has(code)) chooser.failed(endpoint, time);
+        else chooser.succeeded(endpoint, time.monoMs - beganMonoMs, time);
+      },
+    };
+  }
+}
+
+/** Endpoints of another name resolver: alike, and in no place. */
+function unnamed(endpoints: readonly experimental.Endpoint[]): NamedEndpoints {
+  const nowhere = { region: "", zone: "" };
+  const entries = endpoints.map((endpoint) => ({
+    key: experimental.endpointToString(endpoint),
+    addresses: [],
+    view: { ...nowhere, health: 0 as const, targets: [], load: undefined },
+  }));
+  return new NamedEndpoints(entries, nowhere);
+}
+
+function now(): Time {
+  return { monoMs: performance.now(), wallMs: Date.now() };
+}
+
+experimental.registerLoadBalancerType(POLICY, Balancer, Config);
