@@ -2,7 +2,7 @@
  * What does a resolver cost beside the node that it reads, and beside Consul's agent with its cache? CPU time of an exact query (10 of 10,000 entries) at a
  * resolver that follows the namespace, at its node, and at a client agent of Consul; memory of a resolver that follows as many entries as a node has from
  * another node. `npm run bench -- resolver [--rounds 5] [--seconds 1] [--held 100000] [--pairs 3] [--settle-seconds 60] [--only node,consul,memory]`; it
- * takes about five minutes.
+ * takes about seven minutes.
  */
 import { argsOf, asksForAll } from "./_args.ts";
 import { HttpWire } from "./_http.ts";
@@ -22,7 +22,7 @@ import {
 } from "./_rates.ts";
 import { cellText, type Goal, type Ratio, ratioGoal, ratioOf, report, round, spread } from "./_results.ts";
 import { ask, exactJson, exactQuery, INSTANCES, itemsIn, loadNode, NAMESPACE, PATH, scattered } from "./_work.ts";
-import { consulHealth, loadConsul, startConsulPair } from "./adapters/consul.ts";
+import { consulHealth, loadConsul, startConsulAgents } from "./adapters/consul.ts";
 
 const DEFAULTS = { rounds: 5, seconds: 1, held: 100_000, pairs: 3, "settle-seconds": 60, only: ["node", "consul", "memory"] };
 const values = argsOf(DEFAULTS);
@@ -42,7 +42,12 @@ const SERVICES = ENTRIES / INSTANCES;
 const HELD = values.held;
 const SETTLE_MS = values["settle-seconds"] * 1000;
 const MIB = 1024 * 1024;
-const WHO = { resolver: "waymark, resolver", node: "waymark, node", cached: "consul, client agent, cached" } as const;
+const WHO = {
+  resolver: "waymark, resolver",
+  node: "waymark, node",
+  cached: "consul, client agent, cached",
+  tuned: "consul, client agent, cached, tuned",
+} as const;
 
 const WORK = {
   node: `exact through gRPC over 4 connections, ${ENTRIES} entries, beside the node`,
@@ -91,19 +96,21 @@ async function besideNode(): Promise<readonly string[]> {
 interface ConsulSide {
   readonly ourBytes: number;
   readonly theirBytes: number;
+  /** What is resident of each when it was asked for everything. */
+  readonly resident: readonly Readonly<Record<string, unknown>>[];
   readonly notes: readonly string[];
 }
 
 async function besideConsul(): Promise<ConsulSide | undefined> {
   const node = await startNode({ isFree: true });
   await loadNode(node, ENTRIES);
-  const consul = await startConsulPair();
+  const consul = await startConsulAgents();
   const resolver = await startResolver(node);
   if (consul === undefined) {
     await Promise.all([resolver.stop(), node.stop()]);
     return undefined;
   }
-  const { server, agent } = consul;
+  const { server, shipped: agent, tuned } = consul;
   await loadConsul(server, ENTRIES);
   const [path, json] = [consulHealth(0, "cached"), { path: PATH.query, body: exactJson(0) }];
   const http = listenerOf(resolver, "http");
@@ -122,19 +129,30 @@ async function besideConsul(): Promise<ConsulSide | undefined> {
     equal = `metadata made ${isOursLonger ? "the agent's" : "ours"} longer, to ${ourBytes} beside ${theirBytes}`;
   }
   const grpcBytes = await answerBytes(resolver);
-  await mustBeCached(agent, path);
+  for (const each of [agent, tuned]) await mustBeCached(each, path);
   const request = (i: number) => ({ path: consulHealth(scattered(i, SERVICES), "cached") });
-  const theirs = httpAsked(agent, agent.grpc, request, WHO.cached);
+  const theirs = [httpAsked(agent, agent.grpc, request, WHO.cached), httpAsked(tuned, tuned.grpc, request, WHO.tuned)];
   const question = (i: number) => ({ path: PATH.query, body: exactJson(scattered(i, SERVICES)) });
   const compare = async (work: string, ours: Asked) => {
-    rows.push(...(await compareAtRates(work, [{ ...ours, who: WHO.resolver }, theirs], CONSUL_RATES)));
+    rows.push(...(await compareAtRates(work, [{ ...ours, who: WHO.resolver }, ...theirs], CONSUL_RATES)));
   };
   await compare(WORK.grpcOverFour, grpcAsked(resolver, PATH.query, exact));
   await compare(WORK.grpc, grpcAsked(resolver, PATH.query, exact, ONE_A_CONNECTION));
   await compare(WORK.http, httpAsked(resolver, http, question, WHO.resolver));
-  await Promise.all([resolver.stop(), agent.stop(), server.stop()]);
+  const residentMiB = (of: Running) => round((of.rssKiB() * 1024) / MIB);
+  const resident = [
+    { who: WHO.resolver, "RSS MiB": residentMiB(resolver) },
+    { who: WHO.cached, "RSS MiB": residentMiB(agent) },
+    { who: WHO.tuned, "RSS MiB": residentMiB(tuned) },
+  ];
+  await Promise.all([resolver.stop(), agent.stop(), tuned.stop(), server.stop()]);
   await node.stop();
-  return { ourBytes, theirBytes, notes: [`${told}: ${equal}. Through gRPC the resolver answers the same entries in ${grpcBytes} bytes.`] };
+  return {
+    ourBytes,
+    theirBytes,
+    resident,
+    notes: [`${told}: ${equal}. Through gRPC the resolver answers the same entries in ${grpcBytes} bytes.`],
+  };
 }
 
 /** The second answer for a service comes from the agent's cache, as the agent says. */
@@ -247,16 +265,22 @@ function nodeGoal(rate: "full" | "low"): Goal {
 const lengthsText =
   besideThem === undefined ? "" : ` (an answer of ${cellText(besideThem.ourBytes)} bytes, Consul's ${cellText(besideThem.theirBytes)})`;
 
-function consulGoal(through: string, row: string, atLeast: number, told = ""): Goal {
+function consulGoal(
+  through: string,
+  row: string,
+  atLeast: number,
+  { told = "", program }: { readonly told?: string; readonly program: string },
+): Goal {
+  const agent = `Consul's client agent ${program === WHO.tuned ? "without streaming and with GOGC=200" : "as it is shipped"}`;
   return besideGoal(rows, {
     name: `${AMONG}, through ${through}, 64 under way`,
     work: `${AMONG}, through ${through}${told}, 64 under way`,
     row,
     ours: A_RESOLVER,
-    program: WHO.cached,
+    program,
     rate: "full",
     atLeast,
-    beside: "Consul's client agent, health endpoint over HTTP/1.1 and JSON, cached",
+    beside: `${agent}, health endpoint over HTTP/1.1 and JSON, cached`,
   });
 }
 
@@ -285,21 +309,24 @@ report({
   isKept: asksForAll(values, DEFAULTS),
   tables: {
     "CPU time a request": rows.map((row) => ({ ...row })),
+    "memory beside Consul, after all was asked for": besideThem?.resident ?? [],
     "memory of a resolver and of a node with the same entries": [...(held?.resolvers ?? []), ...(held?.nodes ?? [])].map(heldRow),
     "what lives in each after a collection": held?.lives ?? [],
   },
   goals: [
     nodeGoal("full"),
     nodeGoal("low"),
-    consulGoal("gRPC over 4 connections, which calls share as gRPC has it", WORK.grpcOverFour, 3.5),
-    consulGoal("gRPC over 64 connections", WORK.grpc, 3.5),
-    consulGoal("HTTP/JSON", WORK.http, 1.1, lengthsText),
+    ...[WHO.cached, WHO.tuned].flatMap((program) => [
+      consulGoal("gRPC over 4 connections, which calls share as gRPC has it", WORK.grpcOverFour, 3.5, { program }),
+      consulGoal("gRPC over 64 connections", WORK.grpc, 3.5, { program }),
+      consulGoal("HTTP/JSON", WORK.http, 1.1, { told: lengthsText, program }),
+    ]),
     memoryGoal(),
   ],
   notes: [
     'Rates, rounds and the driver are those of "query": full has 64 requests under way, half is as many a second as half of what the slower side answers at full load, low is each alone, 3,000 a second or a quarter of half. The ratio is that of the CPU time of the process that is asked, and of no other.',
     ...nodeNotes,
-    "The peer of a resolver is a client agent of Consul, which answers from its cache (it says so in X-Cache) and asks a server for what it lacks. Each agent and the resolver have one core; Consul's server and the resolver's node run on whatever core there is, have nothing to do meanwhile, and are not counted. Every service has been asked for before the figures count.",
+    "The peer of a resolver is a client agent of Consul, which answers from its cache (it says so in X-Cache) and asks a server for what it lacks. One is as Consul is shipped; the other has the settings that make such reads cost the least (use_streaming_backend: false and GOGC=200; with fewer collections still it would cost less, and take more memory than the resolver). The resolver's own memory includes the probe that tells how its loop was held. Each agent and the resolver have one core; Consul's server and the resolver's node run on whatever core there is, have nothing to do meanwhile, and are not counted. Every service has been asked for before the figures count.",
     ...(besideThem?.notes ?? []),
     `Memory: the node has its entries from another node over the fabric, as the resolver has them from the same node, so neither has registrations of its own. Both keep data directories, as users run them: the node its journal, the resolver its copy. ${values.pairs} pairs, which are looked at ${SETTLE_MS / 1000} s after the last of them had everything, so that the resolver has written its copy; nobody is told to collect garbage. What lives after a collection is of one pair more; of the resolver's buffers 16 MiB count how often names are asked for, and take no memory before they are (resolver.max_entries decides how many, here the default).`,
     "No TLS on any side. No policy: each side judges no caller.",
