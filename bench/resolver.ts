@@ -1,9 +1,11 @@
 /**
  * What does a resolver cost beside the node that it reads, and beside Consul's agent with its cache? CPU time of an exact query (10 of 10,000 entries) at a
- * resolver that follows the namespace, at its node, and at a client agent of Consul; memory of a resolver that follows as many entries as a node has from
+ * resolver that follows the namespace or fetched its names, at its node, and at client agents of Consul; memory of a resolver that follows as many entries as a node has from
  * another node. `npm run bench -- resolver [--rounds 5] [--seconds 1] [--held 100000] [--pairs 3] [--settle-seconds 60] [--only node,consul,memory]`; it
  * takes about seven minutes.
  */
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { argsOf, asksForAll } from "./_args.ts";
 import { HttpWire } from "./_http.ts";
 import { areEqual, lengthOf } from "./_lengths.ts";
@@ -44,6 +46,7 @@ const SETTLE_MS = values["settle-seconds"] * 1000;
 const MIB = 1024 * 1024;
 const WHO = {
   resolver: "waymark, resolver",
+  fetching: "waymark, resolver that fetches",
   node: "waymark, node",
   cached: "consul, client agent, cached",
   tuned: "consul, client agent, cached, tuned",
@@ -51,6 +54,7 @@ const WHO = {
 
 const WORK = {
   node: `exact through gRPC over 4 connections, ${ENTRIES} entries, beside the node`,
+  fetched: `exact through gRPC over 4 connections, ${ENTRIES} entries that were fetched by name, beside the node`,
   grpcOverFour: `exact through gRPC over 4 connections, ${ENTRIES} entries, beside Consul`,
   grpc: `exact through gRPC over 64 connections, ${ENTRIES} entries, beside Consul`,
   http: `exact through HTTP/JSON, equal bytes, ${ENTRIES} entries, beside Consul`,
@@ -65,6 +69,20 @@ function startResolver(upstream: Running, options: NodeOptions = {}): Promise<No
   const { host, port } = upstream.grpc;
   const args = ["--mode", "resolver", "--upstream", `${host}:${port}`, "--namespaces", NAMESPACE];
   return startNode({ ...options, args: [...args, ...(options.args ?? [])] });
+}
+
+/** A resolver that follows something else and nothing more, so that it has what is asked for by fetching each name; it keeps that for an hour. */
+async function startFetching({ grpc: { host, port } }: Running): Promise<Node> {
+  const dataDir = scratchDir("fetching");
+  const config = join(dataDir, "resolver.json");
+  const ttls = { ttl_zone: "1h", ttl_region: "1h", ttl_global: "1h" };
+  writeFileSync(
+    config,
+    JSON.stringify({ resolver: { upstreams: [`${host}:${port}`], namespaces: ["svc.other"], max_watches: 1, ...ttls } }),
+  );
+  const resolver = await startNode({ dataDir, args: ["--mode", "resolver", "--config", config] });
+  for (let i = 0; i < SERVICES; i++) await ask(resolver, PATH.query, exactQuery(i));
+  return resolver;
 }
 
 /** Bytes of an answer to an exact query through gRPC, which must hold the instances of one service. */
@@ -86,6 +104,13 @@ async function besideNode(): Promise<readonly string[]> {
   ];
   rows.push(...(await compareAtRates(WORK.node, sides, RATES)));
   await resolver.stop();
+  const fetching = await startFetching(node);
+  const hits: readonly Asked[] = [
+    { ...grpcAsked(fetching, PATH.query, exact), who: WHO.fetching },
+    { ...grpcAsked(node, PATH.query, exact), who: WHO.node },
+  ];
+  rows.push(...(await compareAtRates(WORK.fetched, hits, CONSUL_RATES)));
+  await fetching.stop();
   await node.stop();
   return [
     `An answer of the resolver through gRPC has ${own} bytes, the node's ${upstream}. The node is the upstream of the resolver, and the entries are its own registrations; while one of the two is asked, the other has nothing to do but a bookmark each second.`,
@@ -262,6 +287,20 @@ function nodeGoal(rate: "full" | "low"): Goal {
   });
 }
 
+function fetchedGoal(): Goal {
+  const work = `an exact query of ${INSTANCES} entries among ${cellText(ENTRIES)} at a resolver that fetched them by name, 64 under way`;
+  return besideGoal(rows, {
+    work,
+    row: WORK.fetched,
+    ours: { program: WHO.fetching, name: "a resolver" },
+    program: WHO.node,
+    theirsName: "its node",
+    beside: "Waymark's node that it reads",
+    rate: "full",
+    atLeast: 0.9,
+  });
+}
+
 const lengthsText =
   besideThem === undefined ? "" : ` (an answer of ${cellText(besideThem.ourBytes)} bytes, Consul's ${cellText(besideThem.theirBytes)})`;
 
@@ -316,6 +355,7 @@ report({
   goals: [
     nodeGoal("full"),
     nodeGoal("low"),
+    fetchedGoal(),
     ...[WHO.cached, WHO.tuned].flatMap((program) => [
       consulGoal("gRPC over 4 connections, which calls share as gRPC has it", WORK.grpcOverFour, 3.5, { program }),
       consulGoal("gRPC over 64 connections", WORK.grpc, 3.5, { program }),
