@@ -1,6 +1,5 @@
 /** How a command ends: exit codes, and the errors that choose them. */
-import { SPEAKS_NO_TLS, SPEAKS_TLS } from "../client/failure.ts";
-import { RequestError } from "../client/request-error.ts";
+import { RequestError, SPEAKS_NO_TLS, SPEAKS_TLS } from "../client/request-error.ts";
 
 /** Exit codes. */
 export const EXIT = { done: 0, failed: 1, usage: 2, unreachable: 3, denied: 4, notFound: 5 } as const;

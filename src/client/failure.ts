@@ -3,7 +3,7 @@ import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "../../gen/go
 import { StatusSchema } from "../../gen/google/rpc/status_pb.js";
 import { codeName } from "../lib/errors.ts";
 import { findMessage, unpacked } from "../reading/error-details.ts";
-import { RequestError, type Violation } from "./request-error.ts";
+import { RequestError, SPEAKS_NO_TLS, type Violation } from "./request-error.ts";
 
 /** A failed call, as the transport knows it. */
 export interface FailedCall {
@@ -19,10 +19,6 @@ export interface FailedCall {
 
 const NO_GRPC = "what answers there does not speak gRPC";
 const NO_CONNECTION = "no connection could be made";
-/** A call in plain text came to a server with TLS. */
-export const SPEAKS_TLS = "the server there speaks TLS, and was asked in plain text";
-/** A call by TLS came to a server without it. */
-export const SPEAKS_NO_TLS = "the server there does not speak TLS";
 
 /** Whether so fails a call in plain text to a server that speaks TLS. */
 export function maySpeakTls(words: string): boolean {

@@ -5,6 +5,11 @@ export interface Violation {
   readonly description: string;
 }
 
+/** A call in plain text came to a server with TLS. */
+export const SPEAKS_TLS = "the server there speaks TLS, and was asked in plain text";
+/** A call by TLS came to a server without it. */
+export const SPEAKS_NO_TLS = "the server there does not speak TLS";
+
 export interface RequestErrorFacts {
   /** gRPC status name, for example `NOT_FOUND`. */
   readonly code: string;
