@@ -163,26 +163,6 @@ export const RESOLVER_MUTANTS = [
     isOfResolvers: true,
   },
   {
-    name: "what an upstream says counts from when it is read",
-    rule: "Resolver 9: a statement counts from when it may have been made at the earliest, whatever delayed it",
-    edits: [{ file: "src/resolver/machine.ts", find: "stated(said.ageMs + delayMs, time)", replace: "stated(said.ageMs, time)" }],
-    withinSeeds: 100,
-    isOfResolvers: true,
-  },
-  {
-    name: "a version that did not come into force is known",
-    rule: "Resolver 15: while it lacks a version under which something that it heard was made it is not ready",
-    edits: [
-      {
-        file: "src/resolver/policy/followed-policy.ts",
-        find: "    this.#arrived.push({ version: read.version, sizeBytes });\n",
-        replace: "    this.#arrived.push({ version: read.version, sizeBytes });\n    this.#see(epochOf(place));\n",
-      },
-    ],
-    withinSeeds: 100,
-    isOfResolvers: true,
-  },
-  {
     name: "a loop is not seen",
     rule: "Resolver 10: a resolver refuses an upstream whose data comes through itself",
     edits: [
