@@ -1,10 +1,11 @@
 /** What the callers of a resolver are told of calls to upstream servers that failed. */
-import { create, toBinary } from "@bufbuild/protobuf";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { AnySchema } from "@bufbuild/protobuf/wkt";
 import { expect, test } from "vitest";
 import { StatusSchema } from "../../../gen/google/rpc/status_pb.js";
+import { CatalogQueryRequestSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { CODES, REASONS, type Reason, WaymarkError } from "../../../src/lib/errors.ts";
-import { readFacts, refusalOf, watchRefusalOf } from "../../../src/node/resolver/upstream-codec.ts";
+import { fetchRequest, readFacts, refusalOf, watchRefusalOf } from "../../../src/node/resolver/upstream-codec.ts";
 import { grpcStatus } from "../../../src/server/grpc-methods.ts";
 import { refusal } from "../../../src/server/status.ts";
 
@@ -66,4 +67,9 @@ test("a status that no server of ours made is no answer, whatever it says", () =
 
 test.each([[new Uint8Array([255])], [new Uint8Array()]])("bytes of no server of ours are no answer to a probe", (bytes) => {
   expect(() => readFacts(bytes)).toThrow(expect.objectContaining({ reason: "invalid_argument" }));
+});
+
+test("a name is asked for with all its kinds, for a resolver, and with those through which the answer goes", () => {
+  const asked = fromBinary(CatalogQueryRequestSchema, fetchRequest({ namespace: "svc.market", name: "web" }, "page", ["me"]));
+  expect(asked).toMatchObject({ namespace: "svc.market", names: ["web"], kinds: [], forResolver: true, pageToken: "page", via: ["me"] });
 });
