@@ -21,9 +21,11 @@ export function querySourceOf(filter: Filter, isComplete: (namespace: string) =>
   const base = namespace === "" ? prefix : namespace;
   const below = resolved === undefined || base !== "" ? [base] : resolved.list;
   if (below.every(isComplete)) return { from: "followed" };
-  const kinds = KINDS.filter((kind) => kindMask === 0 || (kindMask & (1 << kind)) !== 0);
-  const asked = kinds.length === KINDS.length ? [{}] : kinds.map((kind) => ({ kind }));
-  const count = asked.length * names.length;
+  const kinds = kindMask === 0 ? KINDS : KINDS.filter((kind) => (kindMask & (1 << kind)) !== 0);
+  const isOfAll = kinds.length === KINDS.length;
+  const count = (isOfAll ? 1 : kinds.length) * names.length;
   if (namespace === "" || count === 0 || count > MAX_NAMES || resolved?.covers(namespace) === false) return { from: "upstream" };
-  return { from: "names", names: asked.flatMap((kind) => names.map((name) => ({ ...kind, namespace, name }))) };
+  // HOT: mostly one name of all kinds.
+  if (isOfAll) return { from: "names", names: names.map((name) => ({ namespace, name })) };
+  return { from: "names", names: kinds.flatMap((kind) => names.map((name) => ({ kind, namespace, name }))) };
 }

@@ -1,14 +1,14 @@
 /**
  * What a resolver fetched by namespace and name, of all kinds at once, within its bounds: the entries for lookups, and how good each answer is (semantics.md, Resolver 12).
  */
-import type { EntryStamper } from "../../catalog/entry/codec.ts";
+import type { EntryStamper, StoredEntry } from "../../catalog/entry/codec.ts";
 import { SCOPE, type Scope } from "../../catalog/entry/scope.ts";
 import { readShown } from "../../catalog/entry/tail.ts";
 import type { LoadView } from "../../catalog/entry/view.ts";
 import type { AskedName, WholeName } from "../../catalog/query/instances.ts";
 import { Lookup } from "../../catalog/query/lookup.ts";
 import type { Prefixes } from "../../catalog/query/prefixes.ts";
-import { BODY, type CatalogRecord, type KeyText, type Kind } from "../../catalog/record/record.ts";
+import { BODY, type CatalogRecord, type KeyText, type Kind, type OriginLife, type OriginRef } from "../../catalog/record/record.ts";
 import type { Slab } from "../../catalog/record/slab.ts";
 import type { WaymarkError } from "../../lib/errors.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
@@ -25,6 +25,8 @@ export interface FetchedName {
   readonly content: readonly CatalogRecord[];
   /** The narrowest scope of the entries of each kind that has any. */
   readonly scopes: ReadonlyMap<Kind, Scope>;
+  /** The narrowest of them all. Undefined if there are no entries. */
+  readonly narrowest: Scope | undefined;
   /** Its age when it arrived, by the account of the server, in ms. */
   readonly ageMs: number;
   readonly arrivedMonoMs: number;
@@ -135,16 +137,23 @@ export class Fetched implements FollowedNews {
     this.#pass(key);
     this.#passUntil(monoMs - PASSING_MS);
     const scopes = new Map<Kind, Scope>();
+    const origins = new Map<string, OriginRef>();
+    let narrowest: Scope | undefined;
     let bytes = 0;
-    const content = shown.map(({ record, stored, load }) => {
-      scopes.set(record.kind, narrower(scopes.get(record.kind), record.scope));
-      bytes += record.sizeBytes + RECORD_BYTES;
-      const placed = { ...record, at: this.#parts.slab.put(stored) };
-      this.lookup.put(placed);
-      if (load !== undefined) this.loads.set(record.key, load);
-      return placed;
+    const content = shown.map(({ entry, stored, life, load }) => {
+      const { key, kind, scope, traits } = entry;
+      scopes.set(kind, narrower(scopes.get(kind), scope));
+      narrowest = narrower(narrowest, scope);
+      bytes += stored.length + RECORD_BYTES;
+      const whose = `${life} ${traits.nodeId}`;
+      const origin = origins.get(whose) ?? originOf(traits.nodeId, life);
+      origins.set(whose, origin);
+      const record = recordOf(entry, { origin, at: this.#parts.slab.put(stored), sizeBytes: stored.length });
+      this.lookup.put(record);
+      if (load !== undefined) this.loads.set(key, load);
+      return record;
     });
-    const answer = { content, scopes, ageMs, arrivedMonoMs: monoMs };
+    const answer = { content, scopes, narrowest, ageMs, arrivedMonoMs: monoMs };
     const kept: FetchedName = {
       ...answer,
       namespace: name.namespace,
@@ -255,25 +264,46 @@ export class Fetched implements FollowedNews {
   #read(name: WholeName, bytes: Uint8Array) {
     const { storedBytes, isOrphaned, load } = readShown(bytes);
     const stored = bytes.subarray(0, storedBytes);
-    const { key, namespace, name: its, kind, scope, health, traits, contentBytes } = this.#parts.stamper.entryOfStored(stored);
-    if (namespace !== name.namespace || its !== name.name || scope === SCOPE.LOCAL)
-      throw misplaced(`an entry of ${namespace} ${its}, which was not asked for`);
-    const life = isOrphaned ? ("orphaned" as const) : ("live" as const);
-    const origin = { id: `${traits.nodeId}/0`, nodeId: traits.nodeId, generation: 0, life };
-    // An answer says nothing of numbers and stamps.
-    const unknown = { seq: 0, hlc: 0, firstSeq: 0, filterSeq: 0, revision: 0, principal: "", at: 0 };
-    const known = { key, namespace, name: its, kind, scope, reach: scope, health, traits, contentBytes, sizeBytes: storedBytes };
-    const record: CatalogRecord = { ...unknown, ...known, origin, body: BODY.ENTRY };
-    return { record, stored, load };
+    const entry = this.#parts.stamper.entryOfStored(stored);
+    if (entry.namespace !== name.namespace || entry.name !== name.name || entry.scope === SCOPE.LOCAL)
+      throw misplaced(`an entry of ${entry.namespace} ${entry.name}, which was not asked for`);
+    const life: OriginLife = isOrphaned ? "orphaned" : "live";
+    return { entry, stored, life, load };
   }
 }
 
+function originOf(nodeId: string, life: OriginLife): OriginRef {
+  return { id: `${nodeId}/0`, nodeId, generation: 0, life };
+}
+
+/** An answer says nothing of numbers and stamps. One literal makes all records alike to V8, so that a query reads their fields fast. */
+function recordOf(entry: StoredEntry, place: Pick<CatalogRecord, "at" | "origin" | "sizeBytes">): CatalogRecord {
+  return {
+    key: entry.key,
+    namespace: entry.namespace,
+    name: entry.name,
+    kind: entry.kind,
+    scope: entry.scope,
+    reach: entry.scope,
+    health: entry.health,
+    traits: entry.traits,
+    contentBytes: entry.contentBytes,
+    origin: place.origin,
+    at: place.at,
+    sizeBytes: place.sizeBytes,
+    body: BODY.ENTRY,
+    seq: 0,
+    hlc: 0,
+    firstSeq: 0,
+    filterSeq: 0,
+    revision: 0,
+    principal: "",
+  };
+}
+
 /** The narrowest scope of the entries of a kind, or of all kinds. Undefined if there are none. */
-function scopeOf({ scopes }: FetchedName, kind: Kind | undefined): Scope | undefined {
-  if (kind !== undefined) return scopes.get(kind);
-  let narrowest: Scope | undefined;
-  for (const scope of scopes.values()) narrowest = narrower(narrowest, scope);
-  return narrowest;
+function scopeOf({ scopes, narrowest }: FetchedName, kind: Kind | undefined): Scope | undefined {
+  return kind === undefined ? narrowest : scopes.get(kind);
 }
 
 function narrower(a: Scope | undefined, b: Scope): Scope {

@@ -2,13 +2,15 @@
  * How often names were asked for lately, also names that are not kept: a count-min sketch whose counts are halved from time to time (Cormode and
  * Muthukrishnan, 2005; Einziger, Friedman and Manes, "TinyLFU", 2017). An answer may be too high when names share their counters, never too low.
  */
-import { fnv64 } from "../../lib/hash64.ts";
+import { mix32 } from "../../lib/hash64.ts";
 
 const ROWS = 4;
 const MAX_COUNT = 255;
 const MIN_COUNTERS = 16_384;
 /** Counts are halved after so many asks for each name that may be kept. */
 const ASKS_A_NAME = 16;
+const FNV_START = 0x811c9dc5;
+const FNV_PRIME = 0x01000193;
 
 export class Popularity {
   readonly #counts: Uint8Array;
@@ -51,9 +53,12 @@ export class Popularity {
   }
 
   #place(name: string): void {
-    const { high, low } = fnv64(name);
-    for (let row = 0; row < ROWS; row++)
-      this.#places[row] = row * (this.#mask + 1) + (((low + Math.imul(row, high | 1)) >>> 0) & this.#mask);
+    // FNV-1a of the code units, in 32 bits: two names that share all places are only asked for together.
+    let hash = FNV_START;
+    for (let i = 0; i < name.length; i++) hash = Math.imul(hash ^ name.charCodeAt(i), FNV_PRIME);
+    const low = mix32(hash);
+    const step = mix32(low) | 1;
+    for (let row = 0; row < ROWS; row++) this.#places[row] = row * (this.#mask + 1) + (((low + Math.imul(row, step)) >>> 0) & this.#mask);
     this.#placed = name;
   }
 

@@ -71,11 +71,11 @@ export class NameCalls {
       isOver = true;
     };
     /** Names that no server told of in time, and of which there are older answers. */
-    const unheard = new Set<AskedName>();
+    let unheard: Set<AskedName> | undefined;
     const arrived = (error: WaymarkError | undefined, name: AskedName): void => {
       waitCount -= 1;
       if (error !== undefined && !this.#isTellable(error, name, maxAgeMs)) return tell(this.#refused(error, name, maxAgeMs));
-      if (error !== undefined) unheard.add(name);
+      if (error !== undefined) (unheard ??= new Set()).add(name);
       if (waitCount === 0) tell(this.#arrived(names, unheard));
     };
     for (const [i, name] of names.entries()) {
@@ -109,7 +109,7 @@ export class NameCalls {
   }
 
   /** What is told of these names now that the last one is here. */
-  #arrived(names: readonly AskedName[], unheard: ReadonlySet<AskedName>): NamesOutcome {
+  #arrived(names: readonly AskedName[], unheard: ReadonlySet<AskedName> | undefined): NamesOutcome {
     const { machine, now } = this.#parts;
     if (!isPolicyHere(machine, names[0]?.namespace ?? "")) return AGAIN;
     // What was evicted while another name arrived is unknown again, and not absent.
@@ -118,7 +118,7 @@ export class NameCalls {
     const answers = names.map((name) =>
       machine.isComplete(name.namespace)
         ? machine.followedAnswer(time, (held) => askedCount(held, name) > 0)
-        : (machine.fetchedAnswer(name, time) ?? (unheard.has(name) ? machine.lastAnswer(name, time) : undefined)),
+        : (machine.fetchedAnswer(name, time) ?? (unheard?.has(name) === true ? machine.lastAnswer(name, time) : undefined)),
     );
     const known = answers.filter((answer) => answer !== undefined);
     return known.length < names.length ? AGAIN : here(known);
@@ -158,6 +158,8 @@ function noRoom(): WaymarkError {
 
 /** Of several answers what is true of all together. */
 function here(answers: readonly Answer[]): NamesOutcome {
+  const [one] = answers;
+  if (one !== undefined && answers.length === 1) return { kind: "here", answer: one };
   const ageMs = Math.max(...answers.map((answer) => answer.ageMs));
   const source = answers.some((answer) => answer.source === "fetched") ? "fetched" : (answers[0]?.source ?? "followed");
   return { kind: "here", answer: { source, isStale: answers.some(({ isStale }) => isStale), ageMs } };

@@ -27,6 +27,7 @@ import { type Caller, viewerOf } from "../../policy/identity/caller.ts";
 import { callerKey } from "../../policy/limits/rate-limits.ts";
 import { BELOW } from "../../policy/set/rules.ts";
 import { mayBeSeen, type PolicySource, seesAll } from "../../policy/set/visibility.ts";
+import type { Answer } from "../../resolver/io-types.ts";
 import { querySourceOf } from "../../resolver/query-source.ts";
 import { MAX_VIA } from "../../resolver/upstreams.ts";
 import { openHolding } from "../admission.ts";
@@ -187,7 +188,6 @@ class ResolvingReads {
 
   /** Answers from what is held of these names, in this turn or in the one in which the last of them arrives. */
   #answered<T>(asked: Names, context: CallContext, answer: (context: CallContext) => Maybe<T>, tries = TRIES): Maybe<T> {
-    const waiting = Promise.withResolvers<T>();
     const goOn = (outcome: NamesOutcome, time: Time): Maybe<T> => {
       switch (outcome.kind) {
         case "here":
@@ -198,13 +198,16 @@ class ResolvingReads {
           throw outcome.error;
       }
     };
-    let isOver = false;
-    const later = (outcome: NamesOutcome) => {
-      isOver = true;
-      settle(waiting, () => goOn(outcome, this.#parts.now()));
-    };
-    const outcome = this.#names.ask(asked, { isAgain: tries < TRIES, time: context.time }, later);
+    // HOT: a hit waits for nobody, and makes no promise.
+    let later: (outcome: NamesOutcome) => void = () => {};
+    const outcome = this.#names.ask(asked, { isAgain: tries < TRIES, time: context.time }, (told) => later(told));
     if (outcome !== undefined) return goOn(outcome, context.time);
+    const waiting = Promise.withResolvers<T>();
+    let isOver = false;
+    later = (told) => {
+      isOver = true;
+      settle(waiting, () => goOn(told, this.#parts.now()));
+    };
     this.#endInTime(asked, context, { isOver: () => isOver, refuse: waiting.reject });
     return waiting.promise;
   }
@@ -243,21 +246,20 @@ class ResolvingReads {
     const { namespace } = filter;
     const isHidden = !request.forResolver && namespace !== "" && !this.#parts.reads.verdict(caller, namespace).allowed;
     const maxAgeMs = request.maxStaleness === undefined ? undefined : durationMs(request.maxStaleness);
+    const hereAs = (answer: Answer) => this.#node.query(request, { ...context, age: ageOf(answer, time) }, filter);
+    if (isHidden) return hereAs(machine.hiddenAnswer(namespace, time));
+    const isByName = namesOf(request) === undefined;
+    const source = isByName ? querySourceOf(filter, machine.isComplete.bind(machine)) : this.#querySourceOfAliases(filter);
+    // Queries of resolvers are passed on whole, so that no viewer's rule is asked for.
+    if (source.from === "names" && !request.forResolver)
+      return this.#answered<Said>({ caller, names: source.names, maxAgeMs }, context, (asked) => this.#node.query(request, asked, filter));
     const sees = request.forResolver ? seesAll : this.#parts.reads.allowed(caller);
-    const isAsked = (held: Lookup) => namesOf(request) === undefined && this.#hasMatch(held, filter, sees);
-    const followed = machine.followedAnswer(time, isAsked);
-    const answer = isHidden ? machine.hiddenAnswer(namespace, time) : followed;
-    const here = () => this.#node.query(request, { ...context, age: ageOf(answer, time) }, filter);
-    if (isHidden) return here();
-    const source =
-      namesOf(request) === undefined ? querySourceOf(filter, machine.isComplete.bind(machine)) : this.#querySourceOfAliases(filter);
+    const followed = machine.followedAnswer(time, (held) => isByName && this.#hasMatch(held, filter, sees));
     if (source.from === "followed" && (maxAgeMs === undefined || followed.ageMs <= maxAgeMs)) {
       machine.counts.hit(followed);
-      return here();
+      return hereAs(followed);
     }
-    // Queries of resolvers are passed on whole, so that no viewer's rule is asked for.
-    if (source.from !== "names" || request.forResolver) return this.#passed({ request, filter, caller }, context, here);
-    return this.#answered<Said>({ caller, names: source.names, maxAgeMs }, context, (asked) => this.#node.query(request, asked, filter));
+    return this.#passed({ request, filter, caller }, context, () => hereAs(followed));
   }
 
   /** Whether any of these entries matches. It may, if it takes too long to tell. */
