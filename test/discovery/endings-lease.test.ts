@@ -1,7 +1,7 @@
 /** What an end leaves behind: leases of other keys, room in quotas, reports, and stamps (semantics.md, Leases and life). */
 import { expect, test } from "vitest";
 import { BODY } from "../../src/catalog/record/record.ts";
-import { at, caller, keyOf, Registry, stamped, WALL } from "../fakes/registry.ts";
+import { at, caller, command, keyOf, Registry, stamped, WALL } from "../fakes/registry.ts";
 
 test("a static lease lives on with the keys it still has, and ends with the last of them", () => {
   const r = new Registry();
@@ -72,4 +72,55 @@ test("of static entries that another node's word ended it is told once which the
   r.registrar.endings.superseded([keyOf("web")], at(20));
   expect([r.registrar.endings.takeEndedStatic(), r.registrar.endings.takeEndedStatic()]).toEqual([[keyOf("web")], []]);
   expect(r.registrar.endings.endedStaticCount).toBe(1);
+});
+
+test("keys of a lease: those that are under it end and the lease goes on; others, repeated and unknown ones count 0", () => {
+  const r = new Registry();
+  const old = r.register("ann", [stamped("web"), stamped("db"), stamped("api")], at(0));
+  const next = r.register("ann", [stamped("web")], at(1));
+  const keys = ["web", "db", "db", "none"].map(keyOf);
+  expect(r.registrar.unregisterLease(caller("ann"), old, at(2), keys)).toBe(1);
+  r.flush(at(2));
+  expect([r.names(), r.leases.leaseOf(keyOf("web")), r.replica.own(keyOf("db"))?.body]).toEqual([["api", "web"], next, BODY.UNREGISTERED]);
+  expect([r.leases.find(old)?.keyCount, r.unleased(), r.twin().names()]).toEqual([1, [], ["api", "web"]]);
+  // A lease that can run out goes on without a key, and takes others.
+  expect(r.registrar.unregisterLease(caller("ann"), old, at(3), [keyOf("api")])).toBe(1);
+  r.flush(at(3));
+  expect(r.registrar.renew(caller("ann"), [old], [], at(4)).expiredLeaseIds).toEqual([]);
+});
+
+test("the last key of a static lease ends the lease; of a stranger's or an unknown lease nothing ends; what is refused is undone", () => {
+  const r = new Registry();
+  const lease = r.register("ann", [stamped("web")], at(0), { isStatic: true });
+  for (const [who, id] of [["bob", lease] as const, ["ann", "b/9"] as const])
+    expect(() => r.registrar.unregisterLease(caller(who), id, at(1), [keyOf("web")])).toThrow("lease_not_found");
+  const before = r.state();
+  expect(r.registrar.unregisterLease(caller("ann"), lease, at(2), [keyOf("web")])).toBe(1);
+  r.refuse();
+  expect(r.state()).toEqual(before);
+  r.registrar.unregisterLease(caller("ann"), lease, at(3), [keyOf("web")]);
+  r.flush(at(3));
+  expect([r.names(), r.leases.has(lease), r.twin().leases.size]).toEqual([[], false, 0]);
+});
+
+test.each(["the lease", "the key of the lease"])("ending %s leaves what was registered at another node since then", (what) => {
+  const r = new Registry();
+  const lease = r.register("ann", [stamped("web"), stamped("db")], at(0));
+  r.hear("web", BODY.ENTRY, 10, at(10));
+  r.hear("db", BODY.ENTRY, -10, at(10));
+  const keys = what === "the lease" ? undefined : ["web", "db"].map(keyOf);
+  expect(r.registrar.unregisterLease(caller("ann"), lease, at(20), keys)).toBe(1);
+  r.flush(at(20));
+  expect([r.names(), r.replica.view(keyOf("web"))?.origin.nodeId, r.unleased()]).toEqual([["web"], "b", []]);
+  expect(["web", "db"].map((name) => r.replica.own(keyOf(name))?.body)).toEqual([BODY.EXPIRED, BODY.UNREGISTERED]);
+});
+
+test("a registration that is not on disk yet is newer than what another node said, and ends with its lease", () => {
+  const r = new Registry();
+  const lease = r.register("ann", [stamped("web")], at(0));
+  r.hear("web", BODY.ENTRY, 10, at(10));
+  r.registrar.register(caller("ann"), command([stamped("web", { tags: ["again"] })], { leaseId: lease }), at(20));
+  r.registrar.unregisterLease(caller("ann"), lease, at(30));
+  r.flush(at(30));
+  expect(r.names()).toEqual([]);
 });

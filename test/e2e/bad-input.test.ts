@@ -155,10 +155,10 @@ describe("Names and bounds", () => {
 
   refuses("unregister", [
     { rule: "neither lease_id nor keys", request: {}, field: "lease_id" },
-    { rule: "both lease_id and keys", request: { leaseId: "a/b", keys: [keyOf()] }, field: "lease_id" },
     { rule: "a lease id of 257 characters", request: { leaseId: x(257) }, field: "lease_id" },
     { rule: "1,001 keys", request: { keys: many(1001, () => keyOf()) }, field: "keys" },
     { rule: "a bad key", request: { keys: [keyOf(), keyOf({ namespace: "A" })] }, field: "keys[1].namespace" },
+    { rule: "a bad key of a lease", request: { leaseId: "a/b", keys: [keyOf({ namespace: "A" })] }, field: "keys[0].namespace" },
   ]);
 
   // Bounded by what the protocol allows any node to hold, not by what this one lets its clients register.
@@ -353,6 +353,7 @@ describe("Page tokens and cursors", () => {
 describe("What is not there", () => {
   test.each([
     { rpc: "unregister", request: { leaseId: "nowhere/none" } },
+    { rpc: "unregister", request: { leaseId: "nowhere/none", keys: [keyOf()] } },
     { rpc: "register", request: { entries: [goodEntry()], leaseId: "nowhere/none" } },
   ] satisfies readonly { rpc: Rpc; request: JsonValue }[])(
     "$rpc with an unknown lease is NOT_FOUND and stores nothing",

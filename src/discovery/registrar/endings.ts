@@ -4,7 +4,7 @@ import type { Leases } from "../../catalog/leases.ts";
 import { BODY, type CatalogRecord, type KeyText } from "../../catalog/record/record.ts";
 import type { StoredRecord } from "../../catalog/record/stored-record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
-import { endsBeforeHlc, isMarked, isOfKeysCluster } from "../../catalog/replica/view.ts";
+import { compareForView, endsBeforeHlc, isMarked, isOfKeysCluster } from "../../catalog/replica/view.ts";
 import type { Hlc } from "../../lib/hlc.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Answers } from "./answers.ts";
@@ -67,11 +67,39 @@ export class Endings {
       const own = replica.own(key);
       this.#detach(key);
       if (own === undefined || own.body !== BODY.ENTRY) continue;
-      this.#addTombstone(own, body, this.#stampOf(own, body, time));
-      removed += 1;
+      if (this.#end(own, body, time) === body) removed += 1;
     }
     this.emptied(leaseId);
     return removed;
+  }
+
+  /** Unregisters those of the keys that are under the lease. Returns their number. */
+  ofLease(leaseId: string, keys: readonly KeyText[], time: Time): number {
+    const { leases, replica } = this.#parts;
+    let removed = 0;
+    for (const key of keys) {
+      const own = replica.own(key);
+      if (leases.leaseOf(key) !== leaseId || own === undefined || own.body !== BODY.ENTRY) continue;
+      if (this.#end(own, BODY.UNREGISTERED, time) === BODY.UNREGISTERED) removed += 1;
+      this.#release(key);
+    }
+    return removed;
+  }
+
+  /**
+   * Ends the entry of a lease. One that was registered at another node since then is not the lease's any more, and an `unregistered` would hide it there too:
+   * so only the own record ends. Returns how it ended.
+   */
+  #end(own: StoredRecord, body: End, time: Time): End {
+    const end = body === BODY.UNREGISTERED && this.#isTakenOver(own) ? BODY.EXPIRED : body;
+    this.#addTombstone(own, end, this.#stampOf(own, end, time));
+    return end;
+  }
+
+  #isTakenOver(own: StoredRecord): boolean {
+    const shown = this.#parts.replica.view(own.key);
+    if (shown === undefined || shown.body !== BODY.ENTRY || shown.origin.nodeId === own.origin.nodeId) return false;
+    return isOfKeysCluster(shown) && compareForView(own, shown) > 0;
   }
 
   /** Unregisters a key, whichever origin's record readers see. */

@@ -214,11 +214,16 @@ export class Registrar {
     return { expiredLeaseIds, ttlMs };
   }
 
-  /** Ends a lease with all its entries. Returns their number. Throws `lease_not_found`. */
-  unregisterLease(caller: Caller, leaseId: string, time: Time): number {
+  /**
+   * Ends a lease with all its entries, or with `keys` only those of them that are under it. Returns their number. Throws `lease_not_found`. A key that was registered
+   * later, under another lease or at another node, stays registered there.
+   */
+  unregisterLease(caller: Caller, leaseId: string, time: Time, keys?: readonly KeyText[]): number {
     if (this.#leases.principalOfLease(leaseId) !== caller.principal && !isAdmin(caller)) throw unknownLease(leaseId);
     if (!this.#leases.has(leaseId)) throw unknownLease(leaseId);
-    return this.#whole(() => this.endings.lease(leaseId, BODY.UNREGISTERED, time));
+    return this.#whole(() =>
+      keys === undefined ? this.endings.lease(leaseId, BODY.UNREGISTERED, time) : this.endings.ofLease(leaseId, keys, time),
+    );
   }
 
   /**

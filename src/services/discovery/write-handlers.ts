@@ -133,22 +133,20 @@ class WriteMethods {
 
   async unregister(request: UnregisterRequest, context: CallContext) {
     const { registrar } = this.#parts;
-    if ((request.leaseId === "") === (request.keys.length === 0)) throw invalid("lease_id", "give either lease_id or keys");
+    const { leaseId } = request;
+    if (leaseId === "" && request.keys.length === 0) throw invalid("lease_id", "give lease_id, keys, or both");
     this.#checkCount(request.keys, "keys");
     await this.#parts.confirmed();
     this.#parts.checkWrites();
+    const keys = request.keys.map((key, i) => this.#key(key, `keys[${i}]`));
+    const { caller, time } = context;
+    // A key that is unknown here may be registered elsewhere, and would go on living although its removal was acknowledged.
     const removed =
-      request.leaseId === ""
-        ? registrar.unregisterKeys(
-            context.caller,
-            request.keys.map((key, i) => this.#key(key, `keys[${i}]`)),
-            context.time,
-            // It may be registered elsewhere, and would go on living although its removal was acknowledged.
-            this.#parts.checkCaughtUp,
-          )
-        : registrar.unregisterLease(context.caller, request.leaseId, context.time);
+      leaseId === ""
+        ? registrar.unregisterKeys(caller, keys, time, this.#parts.checkCaughtUp)
+        : registrar.unregisterLease(caller, leaseId, time, keys.length === 0 ? undefined : keys);
     await this.#parts.durable();
-    const namespaces = request.leaseId === "" ? request.keys.map((key) => key.namespace) : [""];
+    const namespaces = keys.length > 0 ? request.keys.map((key) => key.namespace) : [""];
     this.#parts.onWrite(context.caller, "unregister", namespaces, removed);
     return create(UnregisterResponseSchema, { removed, revision: BigInt(this.#parts.reads.replica.revision) });
   }

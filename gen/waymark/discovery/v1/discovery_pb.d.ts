@@ -260,21 +260,23 @@ export declare type KeepAliveResponse = Message<"waymark.discovery.v1.KeepAliveR
 export declare const KeepAliveResponseSchema: GenMessage<KeepAliveResponse>;
 
 /**
- * Entries to remove. Exactly one of `lease_id` and `keys` is set.
+ * Entries to remove. At least one of `lease_id` and `keys` is set.
  *
  * @generated from message waymark.discovery.v1.UnregisterRequest
  */
 export declare type UnregisterRequest = Message<"waymark.discovery.v1.UnregisterRequest"> & {
   /**
-   * Ends this lease and removes all its entries. At most 256 characters.
+   * Ends this lease and removes all its entries. With `keys` the lease goes on, and only those of the keys are removed
+   * that are registered under it. An entry that was registered again since then, under another lease, stays.
+   * At most 256 characters.
    *
    * @generated from field: string lease_id = 1;
    */
   leaseId: string;
 
   /**
-   * Removes these entries, at whichever node of this cluster they were registered. At most 1000, or the node's setting
-   * `limits.max_request_entries`.
+   * Without `lease_id` removes these entries, at whichever node of this cluster they were registered, and by whichever
+   * process of the caller. At most 1000, or the node's setting `limits.max_request_entries`.
    *
    * @generated from field: repeated waymark.catalog.v1.EntryKey keys = 2;
    */
@@ -294,7 +296,7 @@ export declare const UnregisterRequestSchema: GenMessage<UnregisterRequest>;
  */
 export declare type UnregisterResponse = Message<"waymark.discovery.v1.UnregisterResponse"> & {
   /**
-   * Number of entries that were removed. A key that does not exist counts 0.
+   * Number of entries that were removed. A key that does not exist, or is not under the lease, counts 0.
    *
    * @generated from field: uint32 removed = 1;
    */
@@ -1879,7 +1881,7 @@ export declare const DiscoveryService: GenService<{
     output: typeof KeepAliveResponseSchema;
   },
   /**
-   * Removes entries, either those of a lease or those with given keys. Fails with LEASE_NOT_FOUND, and with
+   * Removes entries: those of a lease, some of a lease, or those with given keys. Fails with LEASE_NOT_FOUND, and with
    * DISCOVERY_ACCESS_DENIED for entries of another principal. While the node starts it fails with NOT_READY for keys
    * that the node does not know yet.
    *
