@@ -1,10 +1,10 @@
 /** What a choice of a client costs: among 100,000 endpoints of 10,000 names, and of one name; by each policy; and what changes cost. */
-import { cpus } from "node:os";
 import { Rng } from "../src/lib/rng.ts";
 import { Chooser } from "../src/reading/chooser.ts";
 import type { Candidate, Endpoint } from "../src/reading/endpoint.ts";
 import { SELECT_POLICY, type SelectPolicy } from "../src/reading/levels.ts";
-import { type CallCosts, callCosts } from "./_call-costs.ts";
+import { type CallCosts, callCosts, costRows, costsNote } from "./_call-costs.ts";
+import { report } from "./_results.ts";
 
 const ENDPOINTS = 100_000;
 const WALL = 1_760_000_000_000;
@@ -76,9 +76,12 @@ for (const names of [10_000, 1]) {
   results[`by hash, ${what}`] = callCosts((i) => at(choosers, (i * 7919) % names).choose(time, random, at(wishes, i % 1000)));
 }
 
-console.error(
-  Object.entries(results)
-    .map(([name, { p50, p99 }]) => `${name.padEnd(26)} p50 ${p50.toFixed(3)} µs, p99 ${p99.toFixed(3)} µs`)
-    .join("\n"),
-);
-console.log(JSON.stringify({ benchmark: "choose", cpu: cpus()[0]?.model, endpoints: ENDPOINTS, us: results }));
+report({
+  name: "choose",
+  tables: { "a choice among 100,000 endpoints, without the map around it": costRows(results) },
+  goals: [],
+  notes: [
+    costsNote,
+    'The selection alone, that of clients and of the server\'s `Resolve`: "resolve" measures it with the map and the lookup of a name. A change is "put again".',
+  ],
+});
