@@ -14,6 +14,8 @@ const FNV_PRIME = 0x01000193;
 
 export class Popularity {
   readonly #counts: Uint8Array;
+  /** The same memory, four counts a word: so all of it is halved in milliseconds, though nothing else can run meanwhile. */
+  readonly #words: Uint32Array;
   readonly #mask: number;
   readonly #period: number;
   #asks = 0;
@@ -26,6 +28,7 @@ export class Popularity {
     const counters = 2 ** Math.ceil(Math.log2(Math.max(MIN_COUNTERS, names * 4)));
     this.#mask = counters - 1;
     this.#counts = new Uint8Array(counters * ROWS);
+    this.#words = new Uint32Array(this.#counts.buffer);
     this.#period = Math.max(MIN_COUNTERS, names) * ASKS_A_NAME;
   }
 
@@ -63,8 +66,9 @@ export class Popularity {
   }
 
   #halve(): void {
-    const counts = this.#counts;
-    for (let i = 0; i < counts.length; i++) counts[i] = (counts[i] ?? 0) >>> 1;
+    const words = this.#words;
+    // The bit that a count loses comes to its neighbour, where it is cleared.
+    for (let i = 0; i < words.length; i++) words[i] = ((words[i] ?? 0) >>> 1) & 0x7f7f7f7f;
     this.#asks = 0;
   }
 }

@@ -165,3 +165,13 @@ test("a count is never too low, and old asks count less", () => {
   expect(popularity.of("n1")).toBeLessThan(10);
   expect(popularity.of("other")).toBeGreaterThan(100);
 });
+
+test("counts are halved from time to time, each by itself, and a count never rises above 255", () => {
+  const popularity = new Popularity(1);
+  const asked = { often: 1000, some: 201, few: 3, once: 1 };
+  let left = 262_144;
+  for (const [name, count] of Object.entries(asked)) for (let i = 0; i < count; i++, left--) popularity.ask(name);
+  expect(Object.keys(asked).map((name) => popularity.of(name))).toEqual([255, 201, 3, 1]);
+  for (; left > 0; left--) popularity.ask("other");
+  expect(Object.keys(asked).map((name) => popularity.of(name))).toEqual([127, 100, 1, 0]);
+});
