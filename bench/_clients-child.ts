@@ -40,10 +40,10 @@ let asked = 0;
 
 /** Tells of each message that the client is sent, before the client has it. */
 function listen(client: Client, onMessage: (message: CatalogWatchResponse, cameMs: number) => void): void {
-  const stream = client.stream.bind(client);
-  client.stream = async function* (method, request, options) {
+  const streamAt = client.streamAt.bind(client);
+  client.streamAt = async function* (server, method, request, options) {
     const cameMs = Date.now();
-    for await (const message of stream(method, request, options)) {
+    for await (const message of streamAt(server, method, request, options)) {
       onMessage(message as unknown as CatalogWatchResponse, cameMs);
       yield message;
     }
@@ -79,6 +79,8 @@ function versionIn(map: LiveMap): number {
 }
 
 const maps = await Promise.all(Array.from({ length: COUNT }, (_, i) => openMap(i)));
+// Else nobody would seem to come back.
+if (heard.size < COUNT) throw new Error(`nothing was heard of the watches of ${COUNT - heard.size} clients`);
 setInterval(() => lookUp(maps), TURN_MS);
 process.on("message", (order: "begin" | "read") => {
   if (order === "read") {
