@@ -163,6 +163,13 @@ export const RESOLVER_MUTANTS = [
     isOfResolvers: true,
   },
   {
+    name: "what an upstream says counts from when it is read",
+    rule: "Resolver 9: a statement counts from when it may have been made at the earliest, whatever delayed it",
+    edits: [{ file: "src/resolver/machine.ts", find: "stated(said.ageMs + delayMs, time)", replace: "stated(said.ageMs, time)" }],
+    withinSeeds: 30,
+    isOfResolvers: true,
+  },
+  {
     name: "a loop is not seen",
     rule: "Resolver 10: a resolver refuses an upstream whose data comes through itself",
     edits: [

@@ -247,6 +247,9 @@ class Resolvers {
         return later(step.forMs, () => wires.heal(step.a, step.b));
       case "break":
         return wires.break(step.a, step.b);
+      case "slow":
+        wires.slow(step.a, step.b, step.byMs);
+        return later(step.forMs, () => wires.slow(step.a, step.b, -step.byMs));
       case "restart":
         this.#resolvers[step.resolver]?.crash(step.isSilent, step.copy === "clean");
         return later(step.downMs, () => this.#resolvers[step.resolver]?.start(step.copy, this.#otherThan(step)));

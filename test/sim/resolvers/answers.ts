@@ -79,11 +79,11 @@ export class AnswerChecks {
     const { checks, world } = this.#parts;
     const isTold = process.told.some((prefixes) => new Prefixes(prefixes).covers(namespace));
     checks.holds(isTold, "unknown", () => `${what()} before its snapshot is there`);
-    const sinceMs = world.nowMs - (process.place?.heardMs ?? 0);
+    const sinceMs = world.nowMs - (process.stated?.throughMs ?? 0);
     checks.holds(
-      process.place === undefined ? !Number.isFinite(ageMs) : ageMs >= sinceMs - ROUNDING_MS,
+      process.stated === undefined ? !Number.isFinite(ageMs) : ageMs >= sinceMs - ROUNDING_MS,
       "age",
-      () => `${what()} as ${ageMs} ms old, and ${process.place === undefined ? "never" : `${sinceMs} ms ago it`} was at a bookmark`,
+      () => `${what()} as ${ageMs} ms old, and was told ${process.stated === undefined ? "nothing" : `what was so ${sinceMs} ms ago`}`,
     );
     checks.holds(
       process.isFromDisk === undefined || process.isFromDisk === (source === "disk"),

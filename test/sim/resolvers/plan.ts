@@ -17,6 +17,8 @@ export type ResolverStep = { readonly atMs: number } & (
   /** Between two of them nothing passes. */
   | { readonly kind: "cut"; readonly a: string; readonly b: string; readonly forMs: number }
   | { readonly kind: "break"; readonly a: string; readonly b: string }
+  /** What is sent between two of them is on its way for up to so much longer. */
+  | { readonly kind: "slow"; readonly a: string; readonly b: string; readonly byMs: number; readonly forMs: number }
   | {
       readonly kind: "restart";
       readonly resolver: number;
@@ -70,6 +72,7 @@ export function planOf(seed: string | number): WorldPlan {
   const isLossy = upkeep.int(4) === 0;
   if (isLossy) steps.push(...losses(upkeep, parts));
   if (isLoop) steps.push({ atMs: 9000 + rng.int(5000), kind: "cut", a: "r0", b: "n0", forMs: 12_000 });
+  steps.push(...slowLines(new Rng(`resolvers/${seed}/slow`), parts));
   const places = nodeCount + resolvers.length;
   const roamers = Array.from({ length: 1 + rng.int(3) }, () => ({
     caller: CALLERS[rng.int(CALLERS.length)] ?? CALLERS[0]!,
@@ -211,6 +214,17 @@ function fallsBack(rng: Rng, { resolvers, activeMs }: Parts): ResolverStep[] {
   const others = upstreams.filter((each) => each !== "n0").map((each) => cut(3500, each));
   const parted: ResolverStep = { atMs: atMs + 2500, kind: "partition", node: 0, forMs: 12_000 };
   return [policy(0), parted, policy(3300), ...others, { atMs: atMs + 3600, ...restart }, cut(8000, "n0")];
+}
+
+/** In some worlds what servers say is on its way for long: sometimes for so long that they seem to be silent, or that probes fail. */
+function slowLines(rng: Rng, { resolvers, activeMs }: Parts): ResolverStep[] {
+  if (rng.int(3) > 0) return [];
+  return Array.from({ length: 1 + rng.int(4) }, () => {
+    const { name = "", upstreams = [] } = resolvers[rng.int(resolvers.length)] ?? {};
+    const atMs = 5000 + rng.int(activeMs - 5000);
+    const b = upstreams[rng.int(upstreams.length)] ?? "n0";
+    return { atMs, kind: "slow", a: name, b, byMs: [300, 1000, 2500][rng.int(3)] ?? 300, forMs: 2000 + rng.int(12_000) };
+  });
 }
 
 function losses(rng: Rng, { resolvers, activeMs }: Parts): ResolverStep[] {

@@ -58,13 +58,19 @@ export interface Heard {
   readonly heardMs: number;
 }
 
+/** The last that an upstream stated of the age of its data. */
+export interface Stated {
+  /** Up to when nothing is missing, by its word, in true time. */
+  readonly throughMs: number;
+}
+
 /** What the world knows of a process, and a later one that begins with its copy knows as well. */
 export interface Known {
   readonly heard: ResolverProcess["heard"];
   readonly judgedNumber: number;
   readonly shown: Shown | undefined;
   readonly told: readonly (readonly string[])[];
-  readonly place: Heard | undefined;
+  readonly stated: Stated | undefined;
   readonly unregistered: ReadonlySet<KeyText>;
 }
 
@@ -176,8 +182,8 @@ export class ResolverProcess {
   shown: Shown | undefined;
   /** Prefixes whose snapshot was told to this process, whole. */
   told: (readonly string[])[] = [];
-  /** The last place of its upstream. */
-  place: Heard | undefined;
+  /** What its upstream last stated of the age of all that is followed. */
+  stated: Stated | undefined;
   /** When a watch last told it of an entry, by name. */
   readonly putMs = new Map<string, number>();
   /** Keys of which it was told that somebody unregistered them, and nothing since. */
@@ -254,7 +260,7 @@ export class ResolverProcess {
     this.judgedNumber = known.judgedNumber;
     this.shown = known.shown;
     this.told = [...known.told];
-    this.place = known.place;
+    this.stated = known.stated;
     this.unregistered = new Set(known.unregistered);
   }
 
@@ -264,10 +270,10 @@ export class ResolverProcess {
   }
 
   #known(): Known {
-    const { heard, judgedNumber, shown, told, place, unregistered } = this;
+    const { heard, judgedNumber, shown, told, stated, unregistered } = this;
     // What it showed at a bookmark it does not show any more when something was told since.
     const isAtPlace = this.rooms.machine.bookmarks.isAtBookmark;
-    return { heard, judgedNumber, shown: isAtPlace ? shown : undefined, told: [...told], place, unregistered: new Set(unregistered) };
+    return { heard, judgedNumber, shown: isAtPlace ? shown : undefined, told: [...told], stated, unregistered: new Set(unregistered) };
   }
 
   time(): Time {
@@ -460,8 +466,8 @@ export class ResolverProcess {
     const isWhole = [...this.#lines.keys()].filter((line) => line.startsWith("watch")).length === 1;
     this.lastHeardMs = world.nowMs;
     this.shown = undefined;
-    const isStatement = ageMs !== undefined && snapshot !== SNAPSHOT.BEGIN;
-    if (isStatement && isWhole) this.place = { heardMs: world.nowMs };
+    const isStatement = ageMs !== undefined && (snapshot === SNAPSHOT.NONE || snapshot === SNAPSHOT.END);
+    if (isStatement && isWhole) this.stated = { throughMs: sent.sentMs - ageMs };
     if (isStatement && this.isFromDisk === true) this.isFromDisk = undefined;
     this.input({ kind: "watch said", stream, bytes, delayMs: world.nowMs - sent.sentMs });
     if (this.isStopped) return;

@@ -66,11 +66,15 @@ export class Wires {
   readonly #world: World;
   readonly #rng: Rng;
   readonly #cuts = new Map<string, number>();
+  /** By pair, how much longer than elsewhere something may be on its way. */
+  readonly #slowMs = new Map<string, number>();
+  readonly #slowRng: Rng;
   readonly #streams = new Set<Stream<never>>();
 
   constructor(world: World, rng: Rng) {
     this.#world = world;
     this.#rng = rng;
+    this.#slowRng = rng.fork("slow");
   }
 
   cut(a: string, b: string): void {
@@ -83,8 +87,15 @@ export class Wires {
     this.#cuts.set(pair, Math.max(0, (this.#cuts.get(pair) ?? 0) - 1));
   }
 
+  /** From now on everything between two is on its way for up to so much longer. What comes later on a stream waits for what came before. */
+  slow(a: string, b: string, byMs: number): void {
+    const pair = pairOf(a, b);
+    this.#slowMs.set(pair, Math.max(0, (this.#slowMs.get(pair) ?? 0) + byMs));
+  }
+
   healAll(): void {
     this.#cuts.clear();
+    this.#slowMs.clear();
   }
 
   isCut(a: string, b: string): boolean {
@@ -138,14 +149,14 @@ export class Wires {
       close: () => this.#end(stream, undefined, true),
     };
     this.#streams.add(stream as unknown as Stream<never>);
-    this.#world.after(this.#delayMs(), () => {
+    this.#world.after(this.#delayMs(from, to), () => {
       if (stream.isOver) return;
       if (this.isCut(from.name, to.name) || !to.isUp || to.isFrozen || to.life !== stream.toLife) {
-        this.#world.after(to.isSilent || to.isFrozen ? CALL_MS : this.#delayMs(), () => this.#end(stream, undefined));
+        this.#world.after(to.isSilent || to.isFrozen ? CALL_MS : this.#delayMs(from, to), () => this.#end(stream, undefined));
         return;
       }
       const source = attempt(open);
-      if (source instanceof WaymarkError) this.#world.after(this.#delayMs(), () => this.#end(stream, source.details.retryMs));
+      if (source instanceof WaymarkError) this.#world.after(this.#delayMs(from, to), () => this.#end(stream, source.details.retryMs));
       else {
         stream.source = source;
         this.#pump(stream);
@@ -181,7 +192,7 @@ export class Wires {
 
   #send<T>(stream: Stream<T>, message: T): void {
     stream.flight.push(message);
-    stream.lastMs = Math.max(stream.lastMs, this.#world.nowMs + this.#delayMs());
+    stream.lastMs = Math.max(stream.lastMs, this.#world.nowMs + this.#delayMs(stream.from, stream.to));
     this.#world.at(stream.lastMs, () => {
       if (stream.isOver) return;
       if (stream.stalledCount > 0 || this.isCut(stream.from.name, stream.to.name)) stream.stalledCount += 1;
@@ -205,13 +216,14 @@ export class Wires {
   /** A cut loses it. */
   #packet(from: Host, to: Host, arrive: () => void): void {
     if (this.isCut(from.name, to.name)) return;
-    this.#world.after(this.#delayMs(), () => {
+    this.#world.after(this.#delayMs(from, to), () => {
       if (!this.isCut(from.name, to.name)) arrive();
     });
   }
 
-  #delayMs(): number {
-    return DELAY_MS + this.#rng.next() * JITTER_MS;
+  #delayMs(from: Host, to: Host): number {
+    const slowMs = this.#slowMs.get(pairOf(from.name, to.name)) ?? 0;
+    return DELAY_MS + this.#rng.next() * JITTER_MS + (slowMs === 0 ? 0 : this.#slowRng.next() * slowMs);
   }
 }
 
