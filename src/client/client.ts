@@ -24,7 +24,7 @@ import { OneOffLookups } from "./live/lookups.io.ts";
 import { type LiveMap, type WatchingCalls, type WatchOptions, type WatchRequest, watch } from "./live/watch.io.ts";
 import { Query, type QueryRequest } from "./query.io.ts";
 import { type RegisterOptions, type RegistrationHandle, register } from "./register.io.ts";
-import { RequestError } from "./request-error.ts";
+import { closedFailure, RequestError } from "./request-error.ts";
 import { nodesNamedIn } from "./servers/found-servers.ts";
 import { RetryBudget } from "./servers/retry-budget.ts";
 import type { Servers, Use } from "./servers/servers.ts";
@@ -286,7 +286,7 @@ export class Client implements WatchingCalls {
   #channel(server: string): Channel {
     let channel = this.#channels.get(server);
     if (channel === undefined) {
-      if (this.#isClosed) throw closedFailure(server);
+      if (this.#isClosed) throw closedFailure("the client is closed", server);
       channel = this.#open(server);
       this.#channels.set(server, channel);
     }
@@ -297,12 +297,6 @@ export class Client implements WatchingCalls {
 /** Whether a resolver refused a write. */
 function isReadOnly({ facts }: RequestError): boolean {
   return facts.reason === "READ_ONLY";
-}
-
-/** The failure of a call after `close`: no try helps. */
-function closedFailure(server: string): RequestError {
-  const none = { reason: undefined, violations: [], retryMs: undefined, metadata: {} };
-  return new RequestError("the client is closed", { ...none, code: "FAILED_PRECONDITION", isReachable: true, isSent: false, server });
 }
 
 /** Whether a resolver may take the call. Of other services only nodes have the answers. */

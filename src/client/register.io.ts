@@ -1,15 +1,8 @@
 /** `register`: entries that stay registered until their handle is closed. `registration.ts` decides what happens when. */
 import { randomUUID } from "node:crypto";
-import { clone, create, type MessageInitShape, type MessageShape } from "@bufbuild/protobuf";
+import { create, type MessageInitShape, type MessageShape } from "@bufbuild/protobuf";
 import { durationFromMs, durationMs } from "@bufbuild/protobuf/wkt";
-import {
-  type Entry,
-  EntryKind,
-  EntrySchema,
-  HealthStatus,
-  type LoadReport,
-  type LoadReportSchema,
-} from "../../gen/waymark/catalog/v1/entry_pb.js";
+import { type Entry, EntryKind, EntrySchema, type HealthStatus, type LoadReportSchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import {
   DiscoveryService,
   type EntryReport,
@@ -20,15 +13,18 @@ import { DAY_MS } from "../lib/duration.ts";
 import { enumName } from "../lib/enum-words.ts";
 import { later } from "../lib/later.io.ts";
 import type { Time } from "../lib/machine.ts";
-import type { Calls } from "./calls.ts";
+import type { CallOptions, Calls } from "./calls.ts";
+import { KeptEntries } from "./kept-entries.ts";
 import { ANYTHING, checkOptions, FLAG, FUNCTION, kindOf, lengthRule, type OptionRules, SIGNAL } from "./option-rules.ts";
 import { type CallFailure, Registration, type RegistrationInput, type RegistrationOutput, type RegistrationStep } from "./registration.ts";
 import { reportProblem } from "./report-rules.ts";
 import { sendable, wrongRequest } from "./request-bytes.ts";
-import { RequestError } from "./request-error.ts";
+import { closedFailure, RequestError } from "./request-error.ts";
 
 export type RegistrationEvent =
   | Exclude<RegistrationStep, { readonly kind: "retrying" | "failed" }>
+  /** The entries of an update have taken the place of those before, under this lease. */
+  | { readonly kind: "updated"; readonly leaseId: string; readonly server: string }
   /** A try failed, and another one follows after `waitMs`. */
   | { readonly kind: "retrying"; readonly waitMs: number; readonly error: Error }
   /** The handle is over: no other try could succeed, for example for want of a permission. */
@@ -63,7 +59,14 @@ const RULES: OptionRules<RegisterOptions> = {
 };
 const REPORT_RULES: OptionRules<InstanceReport> = { health: ANYTHING, load: ANYTHING };
 
-type Reports = Map<number, { readonly health?: HealthStatus; readonly load?: LoadReport }>;
+/** Entries that are to take the place of those that are registered. */
+interface Update {
+  readonly entries: readonly Entry[];
+  readonly done: PromiseWithResolvers<void>;
+  readonly giveUpMonoMs: number;
+  /** Nobody asked for it: the entries that the handle has are put again. */
+  readonly isRepair: boolean;
+}
 
 /** Most of the ttl that a renewal may wait for its answer. */
 const CALL_SHARE = 0.25;
@@ -80,7 +83,7 @@ export async function register(
   options: RegisterOptions = {},
 ): Promise<RegistrationHandle> {
   checkOptions("register", options, RULES);
-  if (!Array.isArray(entries)) throw new TypeError(`register: the entries are ${kindOf(entries)}, not a list`);
+  checkList("register", entries);
   const handle = new RegistrationHandle(client, entries, options);
   await handle.begun;
   return handle;
@@ -91,17 +94,14 @@ export class RegistrationHandle implements AsyncDisposable {
   readonly begun: Promise<void>;
   readonly #client: Calls;
   readonly #options: RegisterOptions;
-  /** As a server has taken them. */
-  readonly #entries: readonly Entry[];
+  readonly #entries: KeptEntries;
   readonly #machine: Registration;
   readonly #id = randomUUID();
   readonly #abort = new AbortController();
   readonly #first = Promise.withResolvers<void>();
   readonly #giveUpMonoMs: number;
-  /** Reports that no server has been told yet, by the index of the entry. */
-  #reports: Reports = new Map();
-  /** Reports that a server is being told: the entries have them when it has taken them. */
-  #sent: Reports = new Map();
+  /** In the order in which they were asked for. The first one is carried out. */
+  readonly #updates: Update[] = [];
   /** The request of an attempt: its repetitions must be the same. */
   #request: { readonly attempt: number; readonly message: MessageShape<typeof RegisterRequestSchema> } | undefined;
   #cancelTimer: () => void = () => {};
@@ -114,10 +114,9 @@ export class RegistrationHandle implements AsyncDisposable {
   constructor(client: Calls, entries: readonly MessageInitShape<typeof EntrySchema>[], options: RegisterOptions) {
     this.#client = client;
     this.#options = options;
-    this.#entries = entries.map((entry) => withKind(sendable(EntrySchema, entry, client.writeServer)));
-    const time = now();
-    this.#machine = new Registration(Math.random, time);
-    this.#giveUpMonoMs = options.waitsForServer === true ? Number.POSITIVE_INFINITY : time.monoMs + client.timeoutMs;
+    this.#entries = new KeptEntries(this.#sendable(entries));
+    this.#machine = new Registration(Math.random, now());
+    this.#giveUpMonoMs = this.#endOfTries();
     this.begun = this.#first.promise;
     // Who asks for `begun` gets the error; nobody has to.
     this.begun.catch(() => {});
@@ -145,21 +144,31 @@ export class RegistrationHandle implements AsyncDisposable {
     checkOptions("report", report, REPORT_RULES);
     const made = this.#checkedReport(report);
     if (made === undefined) return;
-    let isUrgent = false;
-    for (const [index, entry] of this.#entries.entries()) {
-      if (instanceId !== undefined && entry.key?.instanceId !== instanceId) continue;
-      const last = { health: entry.health, ...this.#sent.get(index), ...this.#reports.get(index) };
-      // UNSPECIFIED leaves the health as it is.
-      const isNew = made.health !== HealthStatus.UNSPECIFIED && made.health !== last.health;
-      isUrgent ||= isNew;
-      const health = isNew ? { health: made.health } : {};
-      const load = made.load === undefined ? {} : { load: made.load };
-      this.#reports.set(index, { ...this.#reports.get(index), ...health, ...load });
-    }
+    const isUrgent = this.#entries.note(made, instanceId, this.#waiting());
     this.#input({ kind: "report", isUrgent });
   }
 
-  /** Removes the entries and ends the handle. It never throws: entries that no server can remove now end with their lease. */
+  /**
+   * Puts other entries in the place of those of the handle, under the same lease: new ones are registered, changed ones change, and those that are not among them are removed. What
+   * another process has registered again since, under a lease of its own, is not removed. An entry that says no health or load keeps the last ones. Resolves when a server has done it; from then
+   * on these are the entries that are registered again when the lease or its server is lost. Updates are carried out one after the other. Throws as `register` does, and then the
+   * handle goes on with the entries that it had, or with the new ones if they were put and only the removal failed. Refused when the handle is closed or over.
+   */
+  async update(entries: readonly MessageInitShape<typeof EntrySchema>[]): Promise<void> {
+    checkList("update", entries);
+    if (this.#error !== undefined) throw this.#error;
+    if (this.#closed !== undefined) throw this.#closedFailure();
+    const made = this.#sendable(entries);
+    const update = { entries: made, done: Promise.withResolvers<void>(), giveUpMonoMs: this.#endOfTries(), isRepair: false };
+    this.#entries.supersedes(made);
+    // It repairs by itself what is to be repaired.
+    if (this.#updates[0]?.isRepair === true) this.#updates.shift();
+    this.#updates.push(update);
+    this.#input({ kind: "update", isWaiting: true });
+    return update.done.promise;
+  }
+
+  /** Ends the lease with its entries, and the handle. It never throws: entries that no server can remove now end with their lease. */
   close(): Promise<void> {
     this.#closed ??= this.#close();
     return this.#closed;
@@ -167,6 +176,24 @@ export class RegistrationHandle implements AsyncDisposable {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+
+  #sendable(entries: readonly MessageInitShape<typeof EntrySchema>[]): readonly Entry[] {
+    return entries.map((entry) => withKind(sendable(EntrySchema, entry, this.#client.writeServer)));
+  }
+
+  /** When what begins now is given up. */
+  #endOfTries(): number {
+    return this.#options.waitsForServer === true ? Number.POSITIVE_INFINITY : now().monoMs + this.#client.timeoutMs;
+  }
+
+  /** The entries of all updates that wait. */
+  #waiting(): readonly Entry[] {
+    return this.#updates.flatMap(({ entries }) => entries);
+  }
+
+  #closedFailure(): RequestError {
+    return closedFailure("the registration is closed", this.#client.writeServer);
   }
 
   /** The message of a report. Undefined when no server would take it, which is told. */
@@ -191,6 +218,7 @@ export class RegistrationHandle implements AsyncDisposable {
   async #close(): Promise<void> {
     this.#options.signal?.removeEventListener("abort", this.#onAbort);
     this.#cancelTimer();
+    this.#failUpdates(this.#error ?? this.#closedFailure());
     const out: RegistrationOutput[] = [];
     // A registration that is under way may succeed: its lease is known only then.
     await this.#registering;
@@ -220,6 +248,9 @@ export class RegistrationHandle implements AsyncDisposable {
       case "renew":
         void this.#renew(order);
         return;
+      case "update":
+        void this.#update(order);
+        return;
       case "unregister":
         return;
       case "leave":
@@ -233,6 +264,7 @@ export class RegistrationHandle implements AsyncDisposable {
     const error = this.#lastError ?? new Error("no server was asked");
     if (step.kind === "retrying") {
       this.#tell({ ...step, error });
+      this.#giveUpUpdates(error);
       if (this.#giveUpMonoMs > now().monoMs || this.#machine.lease !== undefined) return;
       this.#error = error;
       void this.close();
@@ -241,6 +273,7 @@ export class RegistrationHandle implements AsyncDisposable {
     if (step.kind === "failed") {
       this.#error = error;
       this.#first.reject(error);
+      this.#failUpdates(error);
       this.#tell({ kind: "failed", error });
       return;
     }
@@ -256,10 +289,11 @@ export class RegistrationHandle implements AsyncDisposable {
     const server = this.#client.writeServer;
     try {
       const answer = await this.#client.callAt(server, DiscoveryService.method.register, this.#requestOf(attempt));
-      this.#taken();
+      this.#entries.taken();
+      this.#entries.withoutDoubt();
       const answered = answer.ttl === undefined ? undefined : durationMs(answer.ttl);
       this.#input({ kind: "registered", leaseId: answer.leaseId, server, ttlMs: answered });
-      if ([...this.#reports.values()].some(({ health }) => health !== undefined)) this.#input({ kind: "report", isUrgent: true });
+      this.#tellNewHealth();
     } catch (error) {
       const failure = this.#failureOf(error);
       if (failure.isPassing) this.#client.failOver(server);
@@ -270,8 +304,7 @@ export class RegistrationHandle implements AsyncDisposable {
   #requestOf(attempt: number): MessageShape<typeof RegisterRequestSchema> {
     if (this.#request?.attempt === attempt) return this.#request.message;
     const { ttlMs } = this.#options;
-    this.#send();
-    const entries = this.#entries.map((entry, index) => Object.assign(clone(EntrySchema, entry), this.#sent.get(index)));
+    const entries = [...this.#entries.registration()];
     const idempotencyKey = `${this.#id}/${attempt}`;
     const ttl = ttlMs === undefined ? {} : { ttl: durationFromMs(ttlMs) };
     const message = create(RegisterRequestSchema, { entries, idempotencyKey, ...ttl });
@@ -280,45 +313,112 @@ export class RegistrationHandle implements AsyncDisposable {
   }
 
   async #renew({ leaseId, server }: { readonly leaseId: string; readonly server: string }): Promise<void> {
-    const timeoutMs = Math.max(LEAST_CALL_MS, Math.min(this.#client.timeoutMs, (this.#options.ttlMs ?? DEFAULT_TTL_MS) * CALL_SHARE));
-    const options = { timeoutMs, signal: this.#abort.signal };
+    const options = this.#callOptions();
     const { renew } = DiscoveryService.method;
     try {
-      this.#send();
-      const reports = [...this.#sent].flatMap(([index, report]) => {
-        const key = this.#entries[index]?.key;
-        return key === undefined ? [] : [{ key, ...report }];
-      });
+      const reports = [...this.#entries.reports()];
       const answer = await this.#client.callAt(server, renew, { leaseIds: [leaseId], reports }, options).catch((error: unknown) => {
         const failure = this.#failureOf(error);
         if (failure.isPassing || reports.length === 0) throw error;
-        this.#sent.clear();
+        this.#entries.refused();
         this.#tell({ kind: "reportRefused", error: this.#lastError ?? new Error(String(error)) });
         return this.#client.callAt(server, renew, { leaseIds: [leaseId] }, options);
       });
-      this.#taken();
+      this.#entries.taken();
       const isExpired = answer.expiredLeaseIds.includes(leaseId);
       this.#input({ kind: "renewed", isExpired, ttlMs: answer.ttl === undefined ? undefined : durationMs(answer.ttl) });
     } catch (error) {
-      // What is newer has come meanwhile.
-      for (const [index, report] of this.#sent) this.#reports.set(index, { ...report, ...this.#reports.get(index) });
-      this.#sent = new Map();
+      this.#entries.returned();
       this.#input({ kind: "failed", failure: this.#failureOf(error) });
     }
   }
 
-  /** What was reported goes to a server now. */
-  #send(): void {
-    [this.#sent, this.#reports] = [this.#reports, new Map()];
+  /** A call under the lease ends long before the lease does. */
+  #callOptions(): Required<CallOptions> {
+    const timeoutMs = Math.max(LEAST_CALL_MS, Math.min(this.#client.timeoutMs, (this.#options.ttlMs ?? DEFAULT_TTL_MS) * CALL_SHARE));
+    return { timeoutMs, signal: this.#abort.signal };
   }
 
-  /** A server has taken what was sent: later registrations say the same. */
-  #taken(): void {
-    for (const [index, report] of this.#sent) Object.assign(this.#entries[index] ?? {}, report);
-    this.#sent = new Map();
+  #tellNewHealth(): void {
+    if (this.#entries.hasNewHealth) this.#input({ kind: "report", isUrgent: true });
   }
 
-  /** At the server that has the lease; if that is away by their keys, which any node of the cluster can remove. */
+  /** Carries out the first update. */
+  async #update({ leaseId, server }: { readonly leaseId: string; readonly server: string }): Promise<void> {
+    const [update] = this.#updates;
+    try {
+      if (update !== undefined) await this.#replace(update, { leaseId, server });
+    } catch (error) {
+      const failure = this.#failureOf(error);
+      // The server does not know the lease. The entries that the handle has are registered again, and then the update is carried out.
+      if (isLeaseUnknown(error)) return this.#input({ kind: "renewed", isExpired: true, ttlMs: undefined });
+      if (failure.isPassing && this.#isWanted(update)) return this.#input({ kind: "updateFailed", failure });
+      update?.done.reject(error);
+      // Another repair would fail as this one did.
+      if (update?.isRepair === true) this.#entries.withoutDoubt();
+    }
+    if (update !== undefined && this.#updates[0] === update) this.#updates.shift();
+    this.#input({ kind: "updated" });
+    this.#goOn();
+    this.#tellNewHealth();
+  }
+
+  /** Whether another try of an update is to be made. */
+  #isWanted(update: Update | undefined): boolean {
+    return update !== undefined && update === this.#updates[0] && update.giveUpMonoMs > now().monoMs;
+  }
+
+  async #replace(update: Update, { leaseId, server }: { readonly leaseId: string; readonly server: string }): Promise<void> {
+    const { register: put, unregister } = DiscoveryService.method;
+    const merged = this.#entries.merged(update.entries);
+    const toPut = this.#entries.toPut(merged);
+    // Putting twice is putting once, so no key for repetitions is needed. A list without entries is for the server to refuse.
+    if (toPut.length > 0 || merged.length === 0)
+      await this.#client.callAt(server, put, { leaseId, entries: [...toPut] }, this.#callOptions()).catch((error: unknown) => {
+        if (!(error instanceof RequestError) || (error.facts.isSent && isPassing(error))) this.#entries.mayHavePut(toPut);
+        throw error;
+      });
+    // A try after this one has only to remove.
+    this.#entries.replace(merged);
+    const keys = [...this.#entries.left];
+    if (keys.length > 0) await this.#client.callAt(server, unregister, { leaseId, keys }, this.#callOptions());
+    this.#entries.removed();
+    update.done.resolve();
+    if (!update.isRepair) this.#tell({ kind: "updated", leaseId, server });
+  }
+
+  /** Fails the updates that are overdue. */
+  #giveUpUpdates(error: Error): void {
+    if (this.#updates.every(({ giveUpMonoMs }) => giveUpMonoMs > now().monoMs)) return;
+    const waiting = this.#updates.splice(0);
+    for (const update of waiting)
+      if (update.giveUpMonoMs > now().monoMs) this.#updates.push(update);
+      else update.done.reject(error);
+    this.#goOn();
+  }
+
+  #failUpdates(error: Error): void {
+    for (const update of this.#updates.splice(0)) update.done.reject(error);
+  }
+
+  /** The next update is due. When none waits, but a server may have taken one that was given up, it is to have the entries that the handle has. */
+  #goOn(): void {
+    if (this.#updates.length === 0 && this.#entries.isInDoubt) this.#updates.push(this.#repair());
+    this.#entries.prune(this.#waiting());
+    this.#input({ kind: "update", isWaiting: this.#updates.length > 0 });
+  }
+
+  #repair(): Update {
+    const done = Promise.withResolvers<void>();
+    // Nobody waits for it.
+    done.promise.catch(() => {});
+    return { entries: this.#entries.list, done, giveUpMonoMs: Number.POSITIVE_INFINITY, isRepair: true };
+  }
+
+  /**
+   * At the server that has the lease: no other one can end it. Any node could remove the entries by their keys, but also those that a newer process has registered since under the same
+   * keys.
+   */
   async #unregister({ leaseId, server }: { readonly leaseId: string; readonly server: string }): Promise<boolean> {
     const { unregister } = DiscoveryService.method;
     try {
@@ -327,15 +427,7 @@ export class RegistrationHandle implements AsyncDisposable {
     } catch (error) {
       if (!(error instanceof RequestError)) throw error;
       // The lease has ended, and its entries with it.
-      if (error.facts.code === "NOT_FOUND") return true;
-      if (!error.isAway) return false;
-    }
-    try {
-      const keys = this.#entries.flatMap(({ key }) => key ?? []);
-      return (await this.#client.call(unregister, { keys })).removed === keys.length;
-    } catch (error) {
-      if (!(error instanceof RequestError)) throw error;
-      return false;
+      return isLeaseUnknown(error);
     }
   }
 
@@ -353,6 +445,14 @@ const PASSING: ReadonlySet<string> = new Set(["RESOURCE_EXHAUSTED", "DEADLINE_EX
 
 function isPassing(error: RequestError): boolean {
   return error.isAway || PASSING.has(error.facts.code) || error.facts.reason === "READ_ONLY";
+}
+
+function isLeaseUnknown(error: unknown): boolean {
+  return error instanceof RequestError && error.facts.code === "NOT_FOUND";
+}
+
+function checkList(call: string, entries: unknown): void {
+  if (!Array.isArray(entries)) throw new TypeError(`${call}: the entries are ${kindOf(entries)}, not a list`);
 }
 
 /** The key with the kind that the server would give it: reports must name it. */

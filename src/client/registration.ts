@@ -20,6 +20,12 @@ export type RegistrationInput =
   | { readonly kind: "registered"; readonly leaseId: string; readonly server: string; readonly ttlMs: number | undefined }
   | { readonly kind: "renewed"; readonly isExpired: boolean; readonly ttlMs: number | undefined }
   | { readonly kind: "failed"; readonly failure: CallFailure }
+  /** Whether other entries wait to take the place of those that are registered. */
+  | { readonly kind: "update"; readonly isWaiting: boolean }
+  /** The call of an update has ended, whatever it brought. */
+  | { readonly kind: "updated" }
+  /** It has failed, and is to be made again. */
+  | { readonly kind: "updateFailed"; readonly failure: CallFailure }
   /** Something is to be reported. What changes the health goes out at once, and the rest with the next renewal. */
   | { readonly kind: "report"; readonly isUrgent: boolean }
   | { readonly kind: "close" }
@@ -29,6 +35,8 @@ export type RegistrationOutput =
   /** Register all entries under a new lease, at the server that takes writes now. `attempt` names the registration: tries of one have the same. */
   | { readonly kind: "register"; readonly attempt: number }
   | { readonly kind: "renew"; readonly leaseId: string; readonly server: string }
+  /** Bring the entries that wait in the place of those that are under the lease. */
+  | { readonly kind: "update"; readonly leaseId: string; readonly server: string }
   | { readonly kind: "unregister"; readonly leaseId: string; readonly server: string }
   /** The server that took the registration is lost, so that the next one goes elsewhere. */
   | { readonly kind: "leave"; readonly server: string }
@@ -62,6 +70,9 @@ export class Registration implements Machine<RegistrationInput, RegistrationOutp
   #state: State;
   #attempt = 1;
   #failures = 0;
+  /** When an update is due while the lease is held. NEVER when none waits. */
+  #updateMonoMs = NEVER;
+  #updateFailures = 0;
   #wasRegistered = false;
 
   /** `random` is uniform in [0, 1). */
@@ -77,7 +88,8 @@ export class Registration implements Machine<RegistrationInput, RegistrationOutp
 
   nextDeadlineMs(): number {
     const state = this.#state;
-    return state.kind === "over" || state.sentMonoMs !== undefined ? NEVER : state.atMonoMs;
+    if (state.kind === "over" || state.sentMonoMs !== undefined) return NEVER;
+    return state.kind === "held" ? Math.min(state.atMonoMs, this.#updateMonoMs) : state.atMonoMs;
   }
 
   handle(input: RegistrationInput, time: Time, out: RegistrationOutput[]): void {
@@ -92,6 +104,15 @@ export class Registration implements Machine<RegistrationInput, RegistrationOutp
         return;
       case "failed":
         return this.#failed(state, input.failure, time, out);
+      case "update":
+        if (input.isWaiting !== (this.#updateMonoMs !== NEVER)) this.#updateIsDue(input.isWaiting ? time.monoMs : NEVER);
+        return this.#act(time, out);
+      case "updated":
+        this.#updateIsDue(NEVER);
+        if (state.kind === "held") this.#state = { ...state, sentMonoMs: undefined };
+        return this.#act(time, out);
+      case "updateFailed":
+        return this.#updateFailed(state, input.failure, time, out);
       case "report":
         if (state.kind === "held" && input.isUrgent) this.#state = { ...state, isUrgent: true, atMonoMs: time.monoMs };
         return this.#act(time, out);
@@ -107,15 +128,35 @@ export class Registration implements Machine<RegistrationInput, RegistrationOutp
   /** Makes the call that is due. */
   #act({ monoMs }: Time, out: RegistrationOutput[]): void {
     const state = this.#state;
-    if (state.kind === "over" || state.sentMonoMs !== undefined || monoMs < state.atMonoMs) return;
+    if (state.kind === "over" || state.sentMonoMs !== undefined || monoMs < this.nextDeadlineMs()) return;
     if (state.kind === "registering") {
       this.#state = { ...state, sentMonoMs: monoMs };
       out.push({ kind: "register", attempt: this.#attempt });
       return;
     }
-    this.#state = { ...state, sentMonoMs: monoMs, isUrgent: false };
     const { leaseId, server } = state.lease;
+    // The renewal comes first: without the lease no update is possible.
+    if (monoMs < state.atMonoMs) {
+      this.#state = { ...state, sentMonoMs: monoMs };
+      out.push({ kind: "update", leaseId, server });
+      return;
+    }
+    this.#state = { ...state, sentMonoMs: monoMs, isUrgent: false };
     out.push({ kind: "renew", leaseId, server });
+  }
+
+  #updateIsDue(atMonoMs: number): void {
+    this.#updateMonoMs = atMonoMs;
+    this.#updateFailures = 0;
+  }
+
+  /** Renewals go on meanwhile: they say whether the lease is lost. */
+  #updateFailed(state: Exclude<State, { kind: "over" }>, { retryMs }: CallFailure, { monoMs }: Time, out: RegistrationOutput[]): void {
+    const waitMs = Math.max(returnMs(this.#updateFailures, this.#random()), retryMs ?? 0);
+    this.#updateFailures += 1;
+    this.#updateMonoMs = monoMs + waitMs;
+    if (state.kind === "held") this.#state = { ...state, sentMonoMs: undefined };
+    out.push({ kind: "told", event: { kind: "retrying", waitMs } });
   }
 
   #hold({ leaseId, server, ttlMs, sinceMonoMs }: KeptLease, time: Time, out: RegistrationOutput[]): void {
@@ -123,6 +164,7 @@ export class Registration implements Machine<RegistrationInput, RegistrationOutp
     this.#wasRegistered = true;
     this.#failures = 0;
     this.#attempt += 1;
+    if (this.#updateMonoMs !== NEVER) this.#updateIsDue(time.monoMs);
     this.#keep({ leaseId, server, ttlMs, sinceMonoMs }, false, time);
     out.push({ kind: "told", event: { kind: "registered", leaseId, server, isAgain } });
     this.#act(time, out);

@@ -43,3 +43,9 @@ export class RequestError extends Error {
     return !this.facts.isReachable || this.facts.code === "UNAVAILABLE";
   }
 }
+
+/** The failure of a call on what was closed: no try helps. `what` is the whole message. */
+export function closedFailure(what: string, server: string): RequestError {
+  const none = { reason: undefined, violations: [], retryMs: undefined, metadata: {} };
+  return new RequestError(what, { ...none, code: "FAILED_PRECONDITION", isReachable: true, isSent: false, server });
+}

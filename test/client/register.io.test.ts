@@ -166,6 +166,20 @@ test("closing removes the lease once; without a server it says that it could not
   end();
 });
 
+test("without the server of its lease a handle that is closed removes nothing elsewhere: a newer process may have the keys by now", async () => {
+  const { server, events, onEvent, end } = await setUp();
+  const other = new FakeDiscovery();
+  await other.start();
+  const client = connect({ servers: [server.address, other.address], findServers: false });
+  const handle = await client.register([ENTRY], { onEvent });
+  server.stop();
+  await handle.close();
+  expect([other.callsOf("unregister"), events.at(-1)]).toEqual([[], { kind: "closed", isUnregistered: false }]);
+  client.close();
+  other.stop();
+  end();
+});
+
 test("a handle whose client is closed ends, and says why", async () => {
   const { client, events, onEvent, end } = await setUp();
   const handle = await client.register([ENTRY], { onEvent });

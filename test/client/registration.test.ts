@@ -17,6 +17,8 @@ class World {
   /** All orders, with the time of each. */
   readonly orders: (RegistrationOutput & { readonly atMs: number })[] = [];
   answer: Answer = "ok";
+  /** What comes of an update. */
+  updateAnswer: "ok" | "away" = "ok";
   #leases = 0;
   #pending: { readonly atMs: number; readonly input: RegistrationInput } | undefined;
 
@@ -34,7 +36,8 @@ class World {
     this.machine.handle(input, this.#time, out);
     for (const order of out) {
       this.orders.push({ ...order, atMs: this.nowMs });
-      if (order.kind === "register" || order.kind === "renew") this.#pending = { atMs: this.nowMs + 5, input: this.#inputAfter(order) };
+      if (order.kind === "register" || order.kind === "renew" || order.kind === "update")
+        this.#pending = { atMs: this.nowMs + 5, input: this.#inputAfter(order) };
     }
   }
 
@@ -62,6 +65,8 @@ class World {
   }
 
   #inputAfter(order: RegistrationOutput): RegistrationInput {
+    if (order.kind === "update" && this.updateAnswer === "away") return { kind: "updateFailed", failure: AWAY };
+    if (order.kind === "update") return { kind: "updated" };
     if (this.answer === "away") return { kind: "failed", failure: AWAY };
     if (this.answer === "denied") return { kind: "failed", failure: DENIED };
     if (this.answer === "wrong") return { kind: "failed", failure: WRONG };
@@ -183,6 +188,60 @@ test("an urgent report is a renewal at once, any other report waits for the next
   world.input({ kind: "report", isUrgent: true });
   world.run(100);
   expect(world.timesOf("renew")).toEqual([1000, 1005]);
+});
+
+test("an update goes out at once under the lease, after the call that is under way", () => {
+  const world = new World();
+  world.input({ kind: "update", isWaiting: true });
+  world.run(100);
+  world.input({ kind: "report", isUrgent: true });
+  world.input({ kind: "update", isWaiting: true });
+  world.run(100);
+  expect(world.kinds()).toEqual(["register", "told registered", "update", "renew", "told renewed", "update"]);
+  expect(world.timesOf("update")).toEqual([5, 105]);
+  expect(world.orders.find(({ kind }) => kind === "update")).toMatchObject({ leaseId: "lease-1", server: "a:1" });
+  // It is no renewal.
+  world.run(TTL_MS / 3);
+  expect(world.timesOf("renew").length).toBe(2);
+});
+
+test("while an update fails it is tried again, less and less often, and renewals go on; one that does not wait any more is not tried", () => {
+  const world = new World();
+  world.run(100);
+  world.updateAnswer = "away";
+  world.input({ kind: "update", isWaiting: true });
+  // Another one that waits behind it hurries nothing.
+  world.run(10_000);
+  const before = world.orders.length;
+  world.input({ kind: "update", isWaiting: true });
+  expect(world.orders.length).toBe(before);
+  world.run(4 * TTL_MS);
+  const tries = world.timesOf("update").length;
+  expect([tries > 10, tries < 30, world.kinds().includes("told lost")]).toEqual([true, true, false]);
+  const renewals = world.timesOf("renew");
+  expect(renewals.length).toBeGreaterThan(11);
+  world.input({ kind: "update", isWaiting: false });
+  world.run(TTL_MS);
+  expect(world.timesOf("update").length).toBe(tries);
+  world.updateAnswer = "ok";
+  world.input({ kind: "update", isWaiting: true });
+  expect(world.orders.at(-1)).toMatchObject({ kind: "update" });
+});
+
+test("an update that waits while the lease is lost goes out under the next one at once", () => {
+  const world = new World();
+  world.run(100);
+  world.updateAnswer = "away";
+  world.input({ kind: "update", isWaiting: true });
+  world.run(5000);
+  world.answer = "expired";
+  for (let i = 0; i < 2000 && !world.kinds().includes("told lost"); i++) world.run(10);
+  world.answer = "ok";
+  world.updateAnswer = "ok";
+  world.run(1000);
+  const last = world.orders.slice(-3);
+  expect(last.map(({ kind }) => kind)).toEqual(["register", "told", "update"]);
+  expect(last[2]).toMatchObject({ leaseId: "lease-2", atMs: last[1]?.atMs });
 });
 
 test("ticks that come too early, or twice, change nothing", () => {

@@ -128,6 +128,41 @@ test("when the node of a lease is killed, the entries are registered at another 
   await start(first);
 });
 
+test("an update takes the place of what was registered, under the same lease, or is refused as a registration is", async () => {
+  await using handle = await client.register([entryOf("changing", "1"), entryOf("changing", "2")]);
+  const { leaseId } = handle.lease ?? {};
+  handle.report({ health: HealthStatus.DEGRADED });
+  await until("the health is reported", async () => (await instancesOf("changing")).join() === "1 DEGRADED,2 DEGRADED");
+  await handle.update([entryOf("changing", "2"), { ...entryOf("changing", "3"), tags: ["new"] }]);
+  expect(await instancesOf("changing")).toEqual(["2 DEGRADED", "3 HEALTHY"]);
+  await expect(handle.update([])).rejects.toThrow("entries: at least one is required");
+  await expect(handle.update([entryOf("Not a name", "1")])).rejects.toMatchObject({ facts: { code: "INVALID_ARGUMENT" } });
+  await handle.update([{ ...entryOf("changing", "2"), tags: ["blue"] }]);
+  expect([await instancesOf("changing"), handle.lease?.leaseId, handle.error]).toEqual([["2 DEGRADED"], leaseId, undefined]);
+});
+
+test.each([{ next: "a" }, { next: "b" }])(
+  "in a rolling deploy the old process at a leaves what the new one has registered at $next",
+  async ({ next }) => {
+    const name = `rolling-${next}`;
+    const [oldClient, newClient] = ["a", next].map((node) => connect({ servers: [nodeAt(node).grpc], findServers: false }));
+    if (oldClient === undefined || newClient === undefined) throw new Error("no clients");
+    const tagsAtA = async () => {
+      const { items } = await oldClient.discovery.catalogQuery({ namespace: "svc.market", names: [name] });
+      return items.map(({ tags }) => tags.join());
+    };
+    const before = await oldClient.register([entryOf(name, "1")]);
+    const after = await newClient.register([{ ...entryOf(name, "1"), tags: ["new"] }]);
+    await until("a knows of it", async () => (await tagsAtA()).join() === "new");
+    await before.close();
+    expect(await tagsAtA()).toEqual(["new"]);
+    await after.close();
+    await until("it is gone", async () => (await tagsAtA()).length === 0);
+    oldClient.close();
+    newClient.close();
+  },
+);
+
 /** Instances of a name that the map shows as fit for traffic. */
 function shown(map: LiveMap, name: string): readonly string[] {
   const fit = map.named("svc.market", name).filter(({ health }) => health !== HealthStatus.ORPHANED);
