@@ -99,7 +99,8 @@ export class RegistrationHandle implements AsyncDisposable {
   readonly #id = randomUUID();
   readonly #abort = new AbortController();
   readonly #first = Promise.withResolvers<void>();
-  readonly #giveUpMonoMs: number;
+  /** Until when a first registration is tried. */
+  #giveUpMonoMs: number;
   /** In the order in which they were asked for. The first one is carried out. */
   readonly #updates: Update[] = [];
   /** The request of an attempt: its repetitions must be the same. */
@@ -265,7 +266,7 @@ export class RegistrationHandle implements AsyncDisposable {
     if (step.kind === "retrying") {
       this.#tell({ ...step, error });
       this.#giveUpUpdates(error);
-      if (this.#giveUpMonoMs > now().monoMs || this.#machine.lease !== undefined) return;
+      if (this.#giveUpMonoMs > now().monoMs) return;
       this.#error = error;
       void this.close();
       return;
@@ -277,7 +278,10 @@ export class RegistrationHandle implements AsyncDisposable {
       this.#tell({ kind: "failed", error });
       return;
     }
-    if (step.kind === "registered") this.#first.resolve();
+    if (step.kind === "registered") {
+      this.#giveUpMonoMs = Number.POSITIVE_INFINITY;
+      this.#first.resolve();
+    }
     this.#tell(step);
   }
 

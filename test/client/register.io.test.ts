@@ -180,6 +180,23 @@ test("without the server of its lease a handle that is closed removes nothing el
   end();
 });
 
+test("once it is registered a handle goes on trying, however long no server is there", async () => {
+  const { server, client: other, events, kinds, onEvent, end } = await setUp();
+  const client = clientOf(server.address, 100);
+  const handle = await client.register([ENTRY], { ttlMs: 1000, onEvent });
+  server.stop();
+  await until("the lease is lost, and no server takes the entries", () => kinds().slice(kinds().indexOf("lost")).length > 3);
+  expect([handle.error, handle.lease, events.find(({ kind }) => kind === "lost")]).toMatchObject([undefined, undefined, { why: "server" }]);
+  const back = new FakeDiscovery();
+  await back.start(Number(server.address.split(":").at(-1)));
+  await until("it is registered again", () => handle.lease !== undefined);
+  await handle.close();
+  client.close();
+  other.close();
+  back.stop();
+  end();
+});
+
 test("a handle whose client is closed ends, and says why", async () => {
   const { client, events, onEvent, end } = await setUp();
   const handle = await client.register([ENTRY], { onEvent });
