@@ -139,9 +139,13 @@ function fieldText(field: Field, contract: Contract, { choice, of = "" }: { read
     if (manyText(field, contract).length === 0) return "";
     const check = `${manyName(desc)}(${at}, problems);\n`;
     if (field.shape === "map") return given(`  ${check}`);
-    const isRequired = Number(asRules(rules["repeated"])["minItems"] ?? 0) > 0 && !isSet(desc, contract);
+    const { minItems = 0, maxItems } = asRules(rules["repeated"]);
+    const isRequired = Number(minItems) > 0 && !isSet(desc, contract);
     if (isRequired && isAbsent) throw new Error(`${desc.toString()}: a list that must have items is never absent`);
-    if (isRequired) return `  if (${at}.length === 0) problems.add(${name}, "is empty");\n  else ${check}`;
+    if (isRequired) {
+      const rule = `is empty, but must have ${Number(minItems)} to ${Number(maxItems)} items`;
+      return `  if (${at}.length === 0) problems.add(${name}, "${rule}");\n  else ${check}`;
+    }
     return isAbsent ? given(`  ${check}`) : `  if (${at}.length > 0) ${check}`;
   }
   if (desc.message !== undefined) {

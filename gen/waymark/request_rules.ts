@@ -659,7 +659,7 @@ function checkPrewarmRequest_namespaces(many: readonly string[], problems: Probl
 
 /** Adds what breaks the contract's rules in `PrewarmRequest`. */
 export function checkPrewarmRequest(value: PrewarmRequest, problems: Problems): void {
-  if (value.namespaces.length === 0) problems.add("namespaces", "is empty");
+  if (value.namespaces.length === 0) problems.add("namespaces", "is empty, but must have 1 to 1000 items");
   else checkPrewarmRequest_namespaces(value.namespaces, problems);
 }
 

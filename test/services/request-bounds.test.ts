@@ -2,6 +2,7 @@
 import { create } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { CatalogQueryRequestSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { PrewarmRequestSchema } from "../../gen/waymark/resolver/v1/resolver_pb.js";
 import { requestCheckOf } from "../../src/services/request-checks.ts";
 
 const x = (length: number): string => "x".repeat(length);
@@ -16,4 +17,12 @@ test.each([
   const check = () => requestCheckOf(CatalogQueryRequestSchema)(create(CatalogQueryRequestSchema, init));
   expect(check).toThrow(says);
   if (!says.includes(ANY_NODE)) expect(check).not.toThrow(ANY_NODE);
+});
+
+test.each([
+  { count: 0, says: "namespaces: is empty, but must have 1 to 1000 items" },
+  { count: 1001, says: "namespaces: has 1001 items, at most 1000" },
+])("a list of $count items that needs some is refused with its rule", ({ count, says }) => {
+  const request = create(PrewarmRequestSchema, { namespaces: Array.from({ length: count }, () => "svc") });
+  expect(() => requestCheckOf(PrewarmRequestSchema)(request)).toThrow(says);
 });
