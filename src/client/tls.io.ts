@@ -4,10 +4,13 @@ import { isIP } from "node:net";
 import nodeTls from "node:tls";
 import { type ChannelCredentials, credentials } from "@grpc/grpc-js";
 import type { TlsFiles } from "./connect-options.ts";
+import { findTlsFault } from "./tls-files.io.ts";
 
-/** Credentials for all connections of a client. */
+/** Credentials for all connections of a client. Throws a RangeError that names the file which cannot be used. */
 export function credentialsOf(tls: TlsFiles | undefined): ChannelCredentials {
   if (tls === undefined) return credentials.createInsecure();
+  const wrong = findTlsFault(tls, "tls.cert");
+  if (wrong !== undefined) throw new RangeError(`connect: tls.${wrong.file} ${wrong.fault}`);
   const pem = (bytes: Uint8Array | undefined) => (bytes === undefined ? undefined : Buffer.from(bytes));
   return credentials.createSsl(pem(tls.ca) ?? systemRoots(), pem(tls.key), pem(tls.cert));
 }

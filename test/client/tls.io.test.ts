@@ -20,6 +20,31 @@ async function failuresOf(server: string, options: Omit<ConnectOptions, "servers
   return [unary, stream].map((error) => (error instanceof RequestError ? [error.message, error.facts.code] : error));
 }
 
+const leaf = authority.issue("a program");
+const rubbish = Buffer.from("no certificate");
+const damaged = Buffer.from(`${authority.cert}${authority.cert.replace("MII", "###")}`);
+
+test.each([
+  { tls: { ca: rubbish }, says: "connect: tls.ca holds no certificate in PEM" },
+  { tls: { ca: new Uint8Array() }, says: "connect: tls.ca holds no certificate in PEM" },
+  { tls: { ca: Buffer.from(leaf.key) }, says: "connect: tls.ca holds no certificate in PEM" },
+  { tls: { ca: damaged }, says: "connect: tls.ca holds 2 certificates in PEM, and number 2 cannot be read" },
+  { tls: { cert: rubbish, key: Buffer.from(leaf.key) }, says: "connect: tls.cert holds no certificate in PEM" },
+  { tls: { cert: Buffer.from(leaf.cert), key: rubbish }, says: "connect: tls.key holds no private key in PEM that is not encrypted" },
+  {
+    tls: { cert: Buffer.from(leaf.cert), key: Buffer.from(authority.issue("b").key) },
+    says: "connect: tls.key is not the key of tls.cert",
+  },
+])("files of TLS that cannot be used are refused at once: $says", ({ tls, says }) => {
+  expect(() => connect({ servers: ["127.0.0.1:1"], tls })).toThrow(new RangeError(says));
+});
+
+test("files of TLS that can be used are taken, as any bytes", () => {
+  const bytes = (pem: string) => new TextEncoder().encode(`a comment\n${pem}`);
+  const tls = { ca: bytes(authority.cert), cert: bytes(leaf.cert), key: bytes(leaf.key) };
+  expect(() => connect({ servers: ["127.0.0.1:1"], tls }).close()).not.toThrow();
+});
+
 test("a plain call to a server with TLS says that it speaks TLS", async () => {
   const server = createTlsServer({ ...authority.issue("localhost"), ALPNProtocols: ["h2"] }, () => {}).listen(0, "127.0.0.1");
   server.on("tlsClientError", () => {});
