@@ -20,6 +20,7 @@ import { backoffMs } from "../lib/backoff.ts";
 import type { Place } from "../reading/levels.ts";
 import { type CallOptions, type Channel, checkCallOptions, checkStreamOptions, type StreamOptions } from "./calls.ts";
 import { type Choice, checkResolveOptions, type ResolveOptions } from "./live/choice.ts";
+import type { CountsOfName } from "./live/live-entries.ts";
 import { OneOffLookups } from "./live/lookups.io.ts";
 import { type LiveMap, type WatchingCalls, type WatchOptions, type WatchRequest, watch } from "./live/watch.io.ts";
 import { Query, type QueryRequest } from "./query.io.ts";
@@ -160,6 +161,11 @@ export class Client implements WatchingCalls {
     checkResolveOptions(options);
     this.#lookups ??= new OneOffLookups(this, this.#options.lookupTtlMs);
     return this.#lookups.resolve(namespace, name, options);
+  }
+
+  /** What was counted of each name that `resolve` keeps the answer of: choices, those made by load, and reported calls with their latencies. `LiveMap.stats` tells it of a map. */
+  stats(): readonly CountsOfName[] {
+    return this.#lookups?.stats() ?? [];
   }
 
   /** One try at one server. Throws a `RequestError`. */

@@ -17,7 +17,7 @@ export type { ConnectOptions, TlsFiles } from "./connect-options.ts";
 export { type FollowOptions, follow } from "./follow.io.ts";
 export type { Choice, ResolveOptions } from "./live/choice.ts";
 export type { LatencyHistogram } from "./live/latency-counts.ts";
-export type { Freshness, LiveChange } from "./live/live-entries.ts";
+export type { CountsOfName, Freshness, LiveChange } from "./live/live-entries.ts";
 export type { NameStats } from "./live/named-entries.ts";
 export type { LiveMap, WatchOptions, WatchRequest } from "./live/watch.io.ts";
 export type { Query, QueryRequest } from "./query.io.ts";

@@ -30,6 +30,13 @@ type Told = Exclude<FollowEvent, { readonly kind: "synced" }>;
 /** Causes for which an entry may be gone although its instance lives. */
 const DOUBTFUL: ReadonlySet<RemovalCause> = new Set(["expired", "absent"]);
 
+/** What was counted of a name: choices, those made by load, and the calls that the program reported. */
+export interface CountsOfName extends NameStats {
+  readonly namespace: string;
+  readonly name: string;
+  readonly kind: EntryKind;
+}
+
 export class LiveEntries {
   /** Namespace to name to the groups of the name, one a kind. Names of one kind are the rule. */
   readonly #names = new Map<string, Map<string, NamedEntries>>();
@@ -112,7 +119,7 @@ export class LiveEntries {
   }
 
   /** What was counted of each name that is there now: namespace, name and numbers. */
-  stats(): readonly (NameStats & { readonly namespace: string; readonly name: string; readonly kind: EntryKind })[] {
+  stats(): readonly CountsOfName[] {
     return [...this.#groups()].map(({ namespace, name, group }) => ({ namespace, name, kind: group.kind, ...group.stats() }));
   }
 

@@ -3,6 +3,7 @@ import type { Time } from "../../lib/machine.ts";
 import { Query } from "../query.io.ts";
 import { RequestError } from "../request-error.ts";
 import { type Choice, chosenFrom, kindIn, type ResolveOptions } from "./choice.ts";
+import type { CountsOfName } from "./live-entries.ts";
 import { type LookupName, Lookups } from "./lookups.ts";
 import type { WatchingCalls } from "./watch.io.ts";
 
@@ -28,6 +29,10 @@ export class OneOffLookups {
     if (state === "miss") await this.#ask(wanted);
     const group = this.#lookups.found(wanted);
     return group && chosenFrom(group, options, { place: this.#client.place, now });
+  }
+
+  stats(): readonly CountsOfName[] {
+    return this.#lookups.stats();
   }
 
   #ask(name: LookupName): Promise<void> {

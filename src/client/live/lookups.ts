@@ -7,7 +7,7 @@ import { type Entry, EntryKeySchema, type EntryKind } from "../../../gen/waymark
 import type { Time } from "../../lib/machine.ts";
 import { textOf } from "../../reading/follow.ts";
 import { type AnswerState, answerState } from "../../reading/kept-answer.ts";
-import { LiveEntries } from "./live-entries.ts";
+import { type CountsOfName, LiveEntries } from "./live-entries.ts";
 import type { NamedEntries } from "./named-entries.ts";
 
 export interface LookupName {
@@ -40,6 +40,11 @@ export class Lookups {
 
   get size(): number {
     return this.#known.size;
+  }
+
+  /** What was counted of each name that is kept. */
+  stats(): readonly CountsOfName[] {
+    return this.#entries.stats();
   }
 
   state(name: LookupName, { monoMs }: Time): AnswerState {

@@ -10,8 +10,7 @@ import type { Calls } from "../calls.ts";
 import { follow, isFull } from "../follow.io.ts";
 import { checkOptions, FLAG, FUNCTION, type OptionRules, SIGNAL, TIMEOUT } from "../option-rules.ts";
 import { type Choice, checkResolveOptions, chosenFrom, kindIn, type ResolveOptions } from "./choice.ts";
-import { type Freshness, type LiveChange, LiveEntries } from "./live-entries.ts";
-import type { NameStats } from "./named-entries.ts";
+import { type CountsOfName, type Freshness, type LiveChange, LiveEntries } from "./live-entries.ts";
 
 export interface WatchOptions {
   /** Waits for a server that cannot be reached at first, or asks to come later. By default `watch` gives up after the client's `timeoutMs`. */
@@ -143,7 +142,7 @@ export class LiveMap implements AsyncDisposable, AsyncIterable<readonly LiveChan
   }
 
   /** Counts of each name that is there: choices, those by load, calls and their latencies as the program reported them. */
-  stats(): readonly (NameStats & { readonly namespace: string; readonly name: string; readonly kind: EntryKind })[] {
+  stats(): readonly CountsOfName[] {
     return this.#entries.stats();
   }
 

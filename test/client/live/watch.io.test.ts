@@ -247,7 +247,12 @@ test("a lookup without a watch is answered from memory while it is fresh, and wh
   const choices = await Promise.all(Array.from({ length: 20 }, () => client.resolve("svc", "web")));
   expect([new Set(choices.map((choice) => choice?.target?.port)), asked()]).toEqual([new Set([80]), 1]);
   expect([await client.resolve("svc", "nobody"), await client.resolve("svc", "nobody"), asked()]).toEqual([undefined, undefined, 2]);
+  choices[0]?.begin().succeeded();
+  expect(client.stats()).toMatchObject([
+    { namespace: "svc", name: "web", kind: EntryKind.SERVICE, choices: 20, choicesByLoad: 0, succeeded: 1 },
+  ]);
   const impatient = connect({ servers: [server.address], findServers: false, timeoutMs: 1000, lookupTtlMs: 0 });
+  expect(impatient.stats()).toEqual([]);
   await impatient.resolve("svc", "web");
   const before = asked();
   await impatient.resolve("svc", "web");
