@@ -4,7 +4,7 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import { WatchPolicyResponseSchema } from "../../gen/waymark/policy/v1/policy_pb.js";
 import type { LoadView } from "../../src/catalog/entry/view.ts";
 import { ANY } from "../../src/catalog/query/filter.ts";
-import type { InstanceName } from "../../src/catalog/query/instances.ts";
+import type { AskedName, InstanceName } from "../../src/catalog/query/instances.ts";
 import type { Lookup } from "../../src/catalog/query/lookup.ts";
 import { Prefixes } from "../../src/catalog/query/prefixes.ts";
 import { queryPage } from "../../src/catalog/query/query.ts";
@@ -251,7 +251,7 @@ export class ResolverWorld {
   }
 
   /** As the shell asks for a name. What is fetched for it arrives when time passes. */
-  readonly port = (name: InstanceName, asked: Asked, told: (error: WaymarkError | undefined) => void): Answer | undefined => {
+  readonly port = (name: AskedName, asked: Asked, told: (error: WaymarkError | undefined) => void): Answer | undefined => {
     const out: ResolverOrder[] = [];
     const answer = this.machine.ask(name, (outcome) => told("error" in outcome ? outcome.error : undefined), this.now, out, asked);
     this.#carryOut(out);
