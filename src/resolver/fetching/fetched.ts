@@ -141,7 +141,7 @@ export class Fetched implements FollowedNews {
     let narrowest: Scope | undefined;
     let bytes = 0;
     const content = shown.map(({ entry, stored, life, load }) => {
-      const { key, kind, scope, traits } = entry;
+      const { kind, scope, traits } = entry;
       scopes.set(kind, narrower(scopes.get(kind), scope));
       narrowest = narrower(narrowest, scope);
       bytes += stored.length + RECORD_BYTES;
@@ -150,7 +150,7 @@ export class Fetched implements FollowedNews {
       origins.set(whose, origin);
       const record = recordOf(entry, { origin, at: this.#parts.slab.put(stored), sizeBytes: stored.length });
       this.lookup.put(record);
-      if (load !== undefined) this.loads.set(key, load);
+      if (load !== undefined) this.loads.set(entry.key, load);
       return record;
     });
     const answer = { content, scopes, narrowest, ageMs, arrivedMonoMs: monoMs };
