@@ -104,6 +104,22 @@ export class Guard<E> {
     return held;
   }
 
+  /**
+   * Holds an entry that an earlier run held, until then. The caller tells each key once, in the order of these times, which are at most `holdMs` from now. Whether
+   * there was room.
+   */
+  resume({ name, key, entry }: GuardedEntry<E>, untilMonoMs: number): boolean {
+    if (this.keptCount >= this.#options.maxKept) {
+      this.#droppedCount += 1;
+      return false;
+    }
+    const atMonoMs = untilMonoMs - this.#options.holdMs;
+    this.#group(name).held.set(key, { entry, atMonoMs });
+    this.#holds.push({ name, key, atMonoMs });
+    this.#heldCount += 1;
+    return true;
+  }
+
   /** The entry is there again. Whether it was held. */
   returned(name: string, key: string): boolean {
     const group = this.#names.get(name);

@@ -200,7 +200,7 @@ export class ResolverMachine {
   /** A text that changes with what a copy would hold. Undefined while there is nothing that is worth one. */
   get copyMark(): string | undefined {
     const { held } = this.#watches;
-    return held === undefined ? undefined : [this.#replica.revision, this.policy.mark, ...held.prefixes.list].join(" ");
+    return held === undefined ? undefined : [this.#replica.revision, this.#held.mark, this.policy.mark, ...held.prefixes.list].join(" ");
   }
 
   /** What is held, and the policy, in blocks for a file. It may go on changing while they are taken; throws as `copyBlocks`. */

@@ -1,18 +1,28 @@
 /**
- * Blocks of a resolver's copy on disk: the header, versions of the policy, entries as the upstream showed them, the place of the watch, and last the
- * state, without which a copy is not whole. Whatever a block says is bounded before anything is made of it.
+ * Blocks of a resolver's copy on disk: the header, versions of the policy, entries as the upstream showed them, those that are only held, the place of the
+ * watch, and last the state, without which a copy is not whole. Whatever a block says is bounded before anything is made of it.
  */
 import { DISCOVERY_DELTA_TAG as DELTA, CATALOG_WATCH_RESPONSE_TAG as WATCH } from "../../../gen/waymark/discovery/v1/discovery_tags.ts";
 import { isNamespace, PROTOCOL_BOUNDS } from "../../catalog/entry/names.ts";
 import { ACTION } from "../../catalog/watch/reader.ts";
 import { type Block, blockOf, isObject, jsonBytes, type OwnerOfFile, objectOf, odd } from "../../lib/blocks.ts";
 import { hlcWallMs, MAX_STAMP } from "../../lib/hlc.ts";
-import { closeLength, openLength, utf8Size, writeBytesField, writeNumberField, writeTextField, writeVarint } from "../../lib/protowire.ts";
+import {
+  closeLength,
+  openLength,
+  utf8Size,
+  WireReader,
+  writeBytesField,
+  writeNumberField,
+  writeTextField,
+  writeVarint,
+} from "../../lib/protowire.ts";
+import { readWatchMessage, type WatchDelta } from "../codec.ts";
 
 /** 1: the first. */
 export const COPY_FORMAT = 1;
-/** Readers pass over kinds that they do not know. */
-export const COPY_KIND = { HEADER: 1, POLICY: 2, ENTRIES: 3, PLACE: 4, STATE: 5 } as const;
+/** Readers pass over kinds that they do not know. So the format did not change with HELD, which came later. */
+export const COPY_KIND = { HEADER: 1, POLICY: 2, ENTRIES: 3, PLACE: 4, STATE: 5, HELD: 6 } as const;
 
 /** What a copy says beside entries and policy. */
 export interface CopyState {
@@ -27,6 +37,8 @@ export interface CopyState {
   readonly doubted: readonly string[];
   /** Keys that were gone before the copy was whole. */
   readonly gone: readonly string[];
+  /** Keys of which the hold was over before the copy was whole. */
+  readonly released: readonly string[];
   readonly policy: {
     /** Whether no upstream had said what its policy is. */
     readonly isAwaited: boolean;
@@ -47,6 +59,8 @@ const MAX_EPOCH_CHARS = 100;
 const MAX_WALL_MS = hlcWallMs(MAX_STAMP);
 /** Tags, lengths and the numbers of a delta. */
 const DELTA_ROOM = 64;
+/** Of the largest number that is written. */
+const VARINT_ROOM = 8;
 
 export function headerBlock({ nodeId, clusterId }: OwnerOfFile): Uint8Array {
   return blockOf(0, COPY_KIND.HEADER, jsonBytes({ format: COPY_FORMAT, nodeId, clusterId }));
@@ -70,8 +84,38 @@ export function entryRoom({ deltaId, shown }: CopiedEntry): number {
   return DELTA_ROOM + utf8Size(deltaId) + shown.length;
 }
 
-/** As a message of a watch, so that it is read as one. */
 export function entriesBlock(index: number, entries: readonly CopiedEntry[]): Uint8Array {
+  return blockOf(index, COPY_KIND.ENTRIES, messageOf(entries));
+}
+
+/** An entry that is held, and when that ends by the wall clock with which the copy was made. */
+export interface CopiedHold extends CopiedEntry {
+  readonly endsWallMs: number;
+}
+
+/** The number of entries, when the hold of each ends, and the entries. */
+export function heldBlock(index: number, holds: readonly CopiedHold[]): Uint8Array {
+  const message = messageOf(holds);
+  const out = new Uint8Array(VARINT_ROOM * (holds.length + 1) + message.length);
+  let at = writeVarint(out, 0, holds.length);
+  for (const { endsWallMs } of holds) at = writeVarint(out, at, endsWallMs);
+  out.set(message, at);
+  return blockOf(index, COPY_KIND.HELD, out.subarray(0, at + message.length));
+}
+
+/** Reads the payload of a block of held entries. Throws `invalid_argument` on what no version writes. */
+export function readHeldBlock(payload: Uint8Array): readonly (WatchDelta & Pick<CopiedHold, "endsWallMs">)[] {
+  const reader = new WireReader(payload);
+  const count = reader.varint();
+  if (count > payload.length) throw odd("how many entries are held", count);
+  const ends = Array.from({ length: count }, () => reader.varint());
+  const { deltas } = readWatchMessage(payload.subarray(reader.at));
+  if (deltas.length !== count) throw odd("how many entries are held", count);
+  return deltas.map((delta, i) => ({ ...delta, endsWallMs: ends[i] ?? 0 }));
+}
+
+/** As a message of a watch, so that it is read as one. */
+function messageOf(entries: readonly CopiedEntry[]): Uint8Array {
   const out = new Uint8Array(entries.reduce((room, entry) => room + entryRoom(entry), 0));
   let at = 0;
   for (const { deltaId, shown } of entries) {
@@ -79,20 +123,21 @@ export function entriesBlock(index: number, entries: readonly CopiedEntry[]): Ui
     const body = writeNumberField(out, writeTextField(out, start, DELTA.deltaId, deltaId), DELTA.action, ACTION.CREATE);
     at = closeLength(out, start, writeBytesField(out, body, DELTA.entry, shown));
   }
-  return blockOf(index, COPY_KIND.ENTRIES, out.subarray(0, at));
+  return out.subarray(0, at);
 }
 
 /** Throws `invalid_argument` on what no version writes. */
 export function readState({ payload }: Block): CopyState {
   if (payload.length > MAX_STATE_BYTES) throw odd("its state", payload.length);
-  const { savedWallMs, ageMs, prefixes, unconfigured, doubted, gone, policy } = objectOf(payload);
+  const { savedWallMs, ageMs, prefixes, unconfigured, doubted, gone, released = [], policy } = objectOf(payload);
   if (typeof savedWallMs !== "number" || !(savedWallMs > 0 && savedWallMs <= MAX_WALL_MS)) throw odd("when it was saved", savedWallMs);
   if (ageMs !== undefined && (typeof ageMs !== "number" || !(ageMs >= 0 && ageMs <= MAX_WALL_MS))) throw odd("its age", ageMs);
   if (!isListOf(prefixes, MAX_PREFIXES, isPrefix)) throw odd("what it holds whole", prefixes);
   if (!isListOf(unconfigured, MAX_PREFIXES, isPrefix)) throw odd("what of it nobody configured", unconfigured);
   if (!isListOf(doubted, MAX_LISTED, isText)) throw odd("which keys came after its place", doubted);
   if (!isListOf(gone, MAX_LISTED, isText)) throw odd("which keys are gone", gone);
-  return { savedWallMs, ageMs, prefixes, unconfigured, doubted, gone, policy: readPolicyState(policy) };
+  if (!isListOf(released, MAX_LISTED, isText)) throw odd("which keys are held no longer", released);
+  return { savedWallMs, ageMs, prefixes, unconfigured, doubted, gone, released, policy: readPolicyState(policy) };
 }
 
 function readPolicyState(value: unknown): CopyState["policy"] {

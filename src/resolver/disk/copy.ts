@@ -18,6 +18,7 @@ import type { Followed } from "../following/followed.ts";
 import type { Following } from "../following/following.ts";
 import type { Watches } from "../following/watches.ts";
 import type { Freshness } from "../freshness.ts";
+import type { HeldEntries } from "../keeping/held-entries.ts";
 import type { FollowedPolicy } from "../policy/followed-policy.ts";
 import {
   COPY_FORMAT,
@@ -27,12 +28,14 @@ import {
   entriesBlock,
   entryRoom,
   headerBlock,
+  heldBlock,
   MAX_LISTED,
   MAX_LISTED_CHARS,
   MAX_STATE_BYTES,
   readState,
   stateBlock,
 } from "./codec.ts";
+import { HoldsToCopy } from "./holds.ts";
 
 /** Of entries in one block, so that making it takes a millisecond or two. */
 const BLOCK_BYTES = 64 * 1024;
@@ -57,6 +60,7 @@ export interface Copied {
   readonly owner: OwnerOfFile;
   readonly replica: Replica;
   readonly followed: Pick<Followed, "loads">;
+  readonly held: HeldEntries;
   readonly watches: Watches;
   readonly following: Following;
   readonly policy: FollowedPolicy;
@@ -71,18 +75,24 @@ export function* copyBlocks(copied: Copied, now: () => Time): Generator<Uint8Arr
   const { replica } = copied;
   const begunAt = replica.revision;
   const gone = new Set<KeyText>();
+  const holds = new HoldsToCopy(copied.held, replica.slab);
   let index = 0;
   yield headerBlock(copied.owner);
   for (let after = 0; ; ) {
     // The end of an entry that is in the copy may have been collected before it was seen here.
     if (replica.collectedRevision > begunAt) throw new Error("tombstones were collected meanwhile");
     const { entries, through } = takeEntries(copied, after, begunAt, gone);
-    if (through === after) break;
-    after = through;
     if (entries.length > 0) yield entriesBlock(++index, entries);
+    if (through > after) {
+      after = through;
+      continue;
+    }
+    const held = holds.take(BLOCK_BYTES, now());
+    if (held.length === 0) break;
+    yield heldBlock(++index, held);
   }
   // From here to the last block nothing may change, so they are made at once.
-  for (const block of lastBlocks(copied, gone, index, now())) yield block;
+  for (const block of lastBlocks(copied, { gone, holds }, index, now())) yield block;
 }
 
 /** The entries that were touched after a revision, as many as a block takes. `through`: the revision of the last one. */
@@ -116,12 +126,18 @@ function copiedEntry({ slab }: Replica, stored: StoredRecord, { loads }: Pick<Fo
   return { deltaId: deltaId(stored), shown: shownBytes(slab.view(at, sizeBytes), origin.life !== "live", loads.get(key)) };
 }
 
-function lastBlocks(copied: Copied, gone: ReadonlySet<KeyText>, index: number, time: Time): readonly Uint8Array[] {
+/** What is in the copy and was over before it was whole. */
+interface Outdated {
+  readonly gone: ReadonlySet<KeyText>;
+  readonly holds: HoldsToCopy;
+}
+
+function lastBlocks(copied: Copied, { gone, holds }: Outdated, index: number, time: Time): readonly Uint8Array[] {
   const watch = copied.watches.held;
   const { versions, state: policy } = copied.policy.kept;
   const blocks = versions.map((version, i) => blockOf(index + 1 + i, COPY_KIND.POLICY, encodeVersion(version)));
-  const goneList = listed(gone);
-  if (goneList === undefined) throw new Error("too much is gone since the copy was begun");
+  const [goneList, released] = [listed(gone), listed(holds.released(time))];
+  if (goneList === undefined || released === undefined) throw new Error("too much is gone since the copy was begun");
   const doubted = listed(watch?.doubts.keys ?? []);
   // More is held than at such a place, of which only this upstream can tell.
   const place = watch?.isPastPlace === true || doubted === undefined ? undefined : watch?.place;
@@ -136,6 +152,7 @@ function lastBlocks(copied: Copied, gone: ReadonlySet<KeyText>, index: number, t
     unconfigured: prefixes.filter((prefix) => copied.following.isUnconfigured(prefix) && copied.following.prefixes.covers(prefix)),
     doubted: place === undefined ? [] : (doubted ?? []),
     gone: goneList,
+    released,
     policy,
   };
   return [...blocks, stateBlock(index + 1 + blocks.length, state)];
@@ -160,6 +177,8 @@ export interface DiskCopy {
   readonly place: WatchMessage["place"];
   /** Messages of a watch. */
   readonly entries: readonly Uint8Array[];
+  /** Payloads of blocks of held entries. */
+  readonly held: readonly Uint8Array[];
 }
 
 export type ReadCopy = { readonly ok: true; readonly copy: DiskCopy } | { readonly ok: false; readonly fault: string };
@@ -167,13 +186,14 @@ export type ReadCopy = { readonly ok: true; readonly copy: DiskCopy } | { readon
 interface Reading {
   readonly versions: { readonly version: PolicyVersion; readonly sizeBytes: number }[];
   readonly entries: Uint8Array[];
+  readonly held: Uint8Array[];
   place: WatchMessage["place"];
   state: CopyState | undefined;
 }
 
 /** Reads a copy as a whole; or says why it is of no use. Yields after each block. */
 export function* readCopy(bytes: Uint8Array, self: OwnerOfFile): Generator<void, ReadCopy> {
-  const reading: Reading = { versions: [], entries: [], place: undefined, state: undefined };
+  const reading: Reading = { versions: [], entries: [], held: [], place: undefined, state: undefined };
   const maxBlocks = FREE_BLOCKS + bytes.length / LEAST_BLOCK_BYTES;
   let index = 0;
   for (let at = 0; at < bytes.length; index++) {
@@ -201,9 +221,9 @@ function headerFault(block: Block, self: OwnerOfFile): string {
 /** Throws `invalid_argument` on what no version writes. */
 function take(reading: Reading, block: Block): void {
   const { kind, payload } = block;
-  if (kind === COPY_KIND.ENTRIES) {
+  if (kind === COPY_KIND.ENTRIES || kind === COPY_KIND.HELD) {
     if (payload.length > MAX_ENTRIES_BYTES) throw odd("entries", payload.length);
-    reading.entries.push(payload);
+    (kind === COPY_KIND.HELD ? reading.held : reading.entries).push(payload);
   } else if (kind === COPY_KIND.POLICY) {
     if (reading.versions.length >= MAX_VERSIONS || payload.length > MAX_VERSION_BYTES) throw odd("the policy", payload.length);
     reading.versions.push({ version: policyVersion(payload), sizeBytes: payload.length });

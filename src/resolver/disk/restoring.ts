@@ -1,19 +1,20 @@
 /** Takes what a copy on disk holds into a resolver that has just started and knows nothing (semantics.md, Resolver 18). */
 import { Prefixes } from "../../catalog/query/prefixes.ts";
 import { SNAPSHOT } from "../../catalog/watch/reader.ts";
-import { type OwnerOfFile, odd } from "../../lib/blocks.ts";
+import type { OwnerOfFile } from "../../lib/blocks.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import { Doubts } from "../../reading/doubts.ts";
 import { readWatchMessage, type WatchMessage } from "../codec.ts";
 import type { Bookmarks } from "../following/bookmarks.ts";
-import { type Followed, FollowedWatch } from "../following/followed.ts";
+import { FollowedWatch } from "../following/followed.ts";
 import type { Following } from "../following/following.ts";
 import type { Watches } from "../following/watches.ts";
 import type { Freshness } from "../freshness.ts";
 import type { FollowedPolicy } from "../policy/followed-policy.ts";
 import type { CopyState } from "./codec.ts";
 import { type DiskCopy, readCopy } from "./copy.ts";
+import { checkCount, type HoldsParts, restoreHolds } from "./holds.ts";
 
 /** What a copy on disk brought, or why it was of no use. `ageMs`: infinite while it is unknown. */
 export type RestoredCopy =
@@ -30,21 +31,12 @@ interface FreshParts extends Omit<EntriesParts, "kept"> {
   readonly configured: readonly string[];
 }
 
-interface EntriesParts {
-  readonly followed: Followed;
+interface EntriesParts extends HoldsParts {
   readonly bookmarks: Bookmarks;
-  /** Of what the copy holds only this is wanted. */
-  readonly kept: Prefixes;
-  readonly maxEntries: number;
-  /** Whether what is here now fits into the bounds. */
-  readonly fits: () => boolean;
 }
 
 const EVERYTHING = new Prefixes([""]);
 const NOTHING = new Prefixes([]);
-/** An entry that changed while the copy was made is in it once more. */
-const TIMES = 2;
-const MORE = 10_000;
 /** A message that is no part of a snapshot, and no place. */
 const CHANGES: Omit<WatchMessage, "deltas"> = {
   snapshot: SNAPSHOT.NONE,
@@ -95,7 +87,8 @@ function keptPrefixes({ prefixes }: CopyState, configured: readonly string[], un
  * Takes the entries in, each checked as one of an upstream is. Returns the watch that goes on from there; undefined if nothing of the copy is wanted. Throws
  * `invalid_argument` for what no version writes, and for more than fits; then nothing of it is here.
  */
-function* restoreEntries({ state, entries, place }: DiskCopy, parts: EntriesParts, time: Time): Generator<void, FollowedWatch | undefined> {
+function* restoreEntries(copy: DiskCopy, parts: EntriesParts, time: Time): Generator<void, FollowedWatch | undefined> {
+  const { state, entries, place } = copy;
   const { followed, kept, bookmarks } = parts;
   if (kept.list.length === 0) return undefined;
   const doubts = new Doubts();
@@ -103,11 +96,12 @@ function* restoreEntries({ state, entries, place }: DiskCopy, parts: EntriesPart
   const watch = new FollowedWatch(EVERYTHING, { doubts });
   try {
     yield* takeEntries(entries, parts, time);
+    if (state.gone.length > 0) followed.forget(new Set(state.gone), time);
+    yield* restoreHolds(copy, parts, time);
   } catch (error) {
     followed.drop(EVERYTHING, NOTHING, time);
     throw error;
   }
-  if (state.gone.length > 0) followed.forget(new Set(state.gone), time);
   followed.drop(EVERYTHING, kept, time);
   watch.isComplete = true;
   watch.isFromDisk = true;
@@ -124,7 +118,7 @@ function* takeEntries(entries: readonly Uint8Array[], { followed, maxEntries, fi
   for (const bytes of entries) {
     const { deltas } = readWatchMessage(bytes);
     count += deltas.length;
-    if (count > maxEntries * TIMES + MORE) throw odd("entries", count);
+    checkCount(count, maxEntries);
     followed.hear(taken, { ...CHANGES, deltas }, time);
     if (!fits()) throw new WaymarkError("invalid_argument", "it holds more than this resolver may hold");
     yield;

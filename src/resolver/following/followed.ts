@@ -2,7 +2,7 @@
  * The content of the namespaces that a resolver follows: a replica in which every key has the one record that its upstream shows, with the origin and
  * number that it has everywhere. So queries, watches, names and digests of a node work on it unchanged.
  */
-import type { EntryStamper } from "../../catalog/entry/codec.ts";
+import type { EntryStamper, StoredEntry } from "../../catalog/entry/codec.ts";
 import { SCOPE } from "../../catalog/entry/scope.ts";
 import { readShown } from "../../catalog/entry/tail.ts";
 import type { LoadView } from "../../catalog/entry/view.ts";
@@ -129,6 +129,17 @@ export interface FollowedChanges {
   put(key: KeyText): void;
 }
 
+/** An entry that an upstream showed, read. */
+export interface ReadEntry {
+  /** A view into what was read. */
+  readonly entry: Uint8Array;
+  readonly stamped: StoredEntry;
+  /** Whether its node is away. */
+  readonly isOrphaned: boolean;
+  /** A report that is newer than the entry. */
+  readonly load: LoadView | undefined;
+}
+
 /** An entry as its upstream shows it. */
 export interface ToldEntry {
   readonly bytes: Uint8Array;
@@ -203,6 +214,15 @@ export class Followed {
     this.#options.bookmarks.note(place.cursor);
   }
 
+  /** Reads an entry as an upstream shows it. Throws `invalid_argument` for what no server of ours can have sent. */
+  read(shown: Uint8Array): ReadEntry {
+    const { storedBytes, isOrphaned, load } = readShown(shown);
+    const entry = shown.subarray(0, storedBytes);
+    const stamped = this.#options.stamper.entryOfStored(entry);
+    if (stamped.scope === SCOPE.LOCAL) throw misplaced("a LOCAL entry");
+    return { entry, stamped, isOrphaned, load };
+  }
+
   /** Of the namespaces that were followed only these are followed from now on. What is not held must not be taken for absent. */
   drop(followed: Prefixes, kept: Prefixes, time: Time): void {
     const { replica, bookmarks } = this.#options;
@@ -246,12 +266,9 @@ export class Followed {
   }
 
   #put(watch: FollowedWatch, { origin, seq, shown }: { origin: Origin; seq: number; shown: Uint8Array }, time: Time): void {
-    const { replica, stamper } = this.#options;
-    const { storedBytes, isOrphaned, load } = readShown(shown);
-    const entry = shown.subarray(0, storedBytes);
-    const stamped = stamper.entryOfStored(entry);
+    const { replica } = this.#options;
+    const { entry, stamped, isOrphaned, load } = this.read(shown);
     if (!watch.prefixes.covers(stamped.namespace)) throw misplaced(`an entry of ${stamped.namespace}, which this watch does not ask for`);
-    if (stamped.scope === SCOPE.LOCAL) throw misplaced("a LOCAL entry");
     if (watch.except.covers(stamped.namespace)) return;
     if (!watch.isComplete && watch.admission !== "admitted") watch.sizes.add(stamped.namespace, entry.length);
     if (watch.isCounting) return;
