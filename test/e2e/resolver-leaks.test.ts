@@ -11,12 +11,16 @@ import { Snapshot } from "../../gen/waymark/catalog/v1/watch_pb.js";
 import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { PolicyService } from "../../gen/waymark/policy/v1/policy_pb.js";
 import { ResolverService } from "../../gen/waymark/resolver/v1/resolver_pb.js";
+import { connect, type LiveMap } from "../../src/client/index.ts";
 import { Rng } from "../../src/lib/rng.ts";
+import { dig } from "../fakes/dig.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
 import { until } from "../fakes/until.ts";
 
 const HOME = mkdtempSync(join(tmpdir(), "waymark-resolver-leaks-"));
 const VIEWERS = ["blue", "red", "green"] as const;
+/** DNS has no credentials: whoever asks is seen as this one, whom no rule names. */
+const NOBODY = "nobody";
 const ROLES: Readonly<Record<string, readonly string[]>> = { resolver: ["mesh.resolve"], admin: ["mesh.admin"] };
 /** Half of them are followed from the start. */
 const NAMESPACES = ["near.a", "near.b", "near.b.deep", "far.a", "far.b", "far.b.deep"];
@@ -75,6 +79,18 @@ function sees(rules: Rules, who: string, namespace: string): boolean {
   return dot < 0 || sees(rules, who, namespace.slice(0, dot));
 }
 
+/** An answer of the resolver over HTTP. */
+async function overHttp(who: string, path: string, body?: object): Promise<string> {
+  const headers = { authorization: `Bearer ${tokenOf(who)}`, "content-type": "application/json" };
+  const answer = await fetch(`http://${resolver.listeners["http"]}${path}`, {
+    headers,
+    ...(body !== undefined && { method: "POST", body: JSON.stringify(body) }),
+  });
+  const text = await answer.text();
+  if (!answer.ok) throw new Error(text);
+  return text;
+}
+
 /** Namespaces that an answer showed something of. */
 type Ask = (who: string) => Promise<readonly string[]>;
 
@@ -105,6 +121,14 @@ const WAYS: Readonly<Record<string, Ask>> = {
     const { explanation } = await discoveryAt(resolver, who).catalogQuery({ namespacePrefix: "far", names: ["web"], explain: true });
     return explanation.map(({ key }) => key?.namespace ?? "");
   },
+  "each over HTTP": (who) =>
+    each(async (namespace) =>
+      (await overHttp(who, `/${DiscoveryService.typeName}/CatalogQuery`, { namespace, names: ["web"] })).includes("192.0.2.1"),
+    ),
+  "the targets of each, for Prometheus": (who) =>
+    each(async (namespace) => (await overHttp(who, `/sd/prometheus?namespace=${namespace}`)).includes("192.0.2.1")),
+  "each in DNS": () =>
+    each(async (namespace) => (await dig(resolver.listeners["dns"] ?? "", `web.${namespace}.waymark`)).includes("192.0.2.1")),
   "a watch": async (who) => {
     const seen: string[] = [];
     for await (const { deltas, snapshot } of discoveryAt(resolver, who).catalogWatch({})) {
@@ -133,9 +157,19 @@ async function isAnswered(call: Promise<unknown>, absent: string): Promise<boole
   }
 }
 
+const callersOf = (way: string) => (way.endsWith("in DNS") ? [NOBODY] : VIEWERS);
+
+/** What a live map shows that was opened before the first policy. */
+const shownBy = (map: LiveMap) => [...new Set(ownOf([...map.entries()].map(({ key }) => key?.namespace ?? "")))].toSorted();
+
+const versionAt = async (server: NodeProcess) =>
+  (await createClient(PolicyService, transportAt(server, "admin")).policyStatus({})).version;
+
 test(`by every way and in every round of the policy each caller sees what it may, and never anything else (seed ${SEED})`, async () => {
   const rng = new Rng(SEED);
   let before: Rules = new Map();
+  const clients = VIEWERS.map((who) => connect({ servers: [resolver.grpc], token: tokenOf(who), findServers: false }));
+  const maps = await Promise.all(clients.map((client) => client.watch({})));
   for (let round = 1; round <= ROUNDS; round++) {
     const rules: Rules = new Map(
       NAMESPACES.filter(() => rng.next() < 0.7).map((namespace) => [namespace, VIEWERS.filter(() => rng.next() < 0.5)] as const),
@@ -148,24 +182,32 @@ test(`by every way and in every round of the policy each caller sees what it may
     const old = before;
     // While it changes each caller may be answered by either, and by nothing else.
     const during = Object.entries(WAYS).map(async ([way, ask]) => {
-      for (const who of VIEWERS)
+      for (const who of callersOf(way))
         for (const namespace of ownOf(await ask(who).catch(refused)))
           expect([way, who, namespace, sees(old, who, namespace) || sees(rules, who, namespace)]).toEqual([way, who, namespace, true]);
     });
     await Promise.all([applied, ...during]);
+    await until(`round ${round}: the resolver judges by the policy`, async () => (await versionAt(resolver)) === `v${round}`);
+    // From now on every answer is right at once. Only a watch is told of it a little later.
     for (const [way, ask] of Object.entries(WAYS))
-      for (const who of VIEWERS) {
+      for (const who of callersOf(way)) {
         const may = NAMESPACES.filter(
           (namespace) => sees(rules, who, namespace) && (!way.startsWith("explained") || namespace.startsWith("far")),
         );
-        const seen = async () => [...new Set(ownOf(await ask(who)))].toSorted();
-        await until(`round ${round}: ${who} sees by ${way} what it may`, async () => {
-          const now = await seen();
-          return now.join() === may.toSorted().join() ? [] : [`saw ${now.join()}, may ${may.join()}`];
-        });
+        expect([round, who, way, [...new Set(ownOf(await ask(who)))].toSorted()]).toEqual([round, who, way, may.toSorted()]);
       }
+    for (const [i, map] of maps.entries()) {
+      const who = VIEWERS[i] ?? "";
+      const may = NAMESPACES.filter((namespace) => sees(rules, who, namespace)).toSorted();
+      await until(`round ${round}: ${who}'s map shows what it may`, () => {
+        const shown = shownBy(map);
+        return shown.join() === may.join() ? [] : [`shows ${shown.join()}, may ${may.join()}`];
+      });
+    }
     before = rules;
   }
+  for (const map of maps) await map.close();
+  for (const client of clients) client.close();
 });
 
 /** A resolver that has heard of a policy and lacks it refuses for a moment. */
