@@ -1,5 +1,5 @@
 /** The catalog as DNS reads it: with the rights of an anonymous caller, and with samples of crowded names. */
-import { NODES_NAMESPACE } from "../catalog/entry/names.ts";
+import { isControlNamespace, isReservedNamespace, NODES_NAMESPACE } from "../catalog/entry/names.ts";
 import type { EntryView } from "../catalog/entry/view.ts";
 import { GOLDEN_RATIO, type InstanceName } from "../catalog/query/instances.ts";
 import { type CatalogRecord, KIND, type Kind, keyText } from "../catalog/record/record.ts";
@@ -115,10 +115,13 @@ class CatalogInDns implements DnsCatalog {
   }
 
   hasNameUnder(suffix: string, zone: string): boolean {
-    const { reads, dnsNames, elsewhere } = this.#sources;
+    const { reads, dnsNames, elsewhere, policies } = this.#sources;
     const view = { sees: reads.allowed(this.#viewer), counts: this.#counts };
     if (dnsNames.hasNameUnder(suffix, zone, view)) return true;
-    return elsewhere !== undefined && !this.#isHidden(suffix) && elsewhere.hasNameUnder(suffix, zone, view);
+    if (elsewhere === undefined || elsewhere.isNothing) return false;
+    // Where the policy denies by default, hidden names lie above much that it shows, and must not be called absent without being asked for.
+    if (this.#isHidden(suffix)) return policies.policy.set?.defaultAllow === false;
+    return elsewhere.hasNameUnder(suffix, zone, view);
   }
 
   findAlias(name: string, zone: string): readonly EntryView[] {
@@ -136,18 +139,20 @@ class CatalogInDns implements DnsCatalog {
   }
 
   /**
-   * Whether the name lies in a namespace that a rule hides, and no rule shows the namespace of that name. Nothing is fetched for such a name, so that neither the
-   * time of the answer nor the cache tells what exists. A namespace that has no rule may lie above others that have one, so there it is asked.
+   * Whether the name lies in a namespace that the policy hides, by a rule or because it has none, and is no namespace itself that the policy names and shows. Nothing
+   * is fetched for such a name, so that neither the time of the answer nor the cache tells what exists. A name of one label lies in no namespace: what is
+   * asked about it is judged when it comes.
    */
   #isHidden(name: string): boolean {
-    const { reads, policies } = this.#sources;
     const labels = name.split(".").filter((label) => !label.startsWith("_"));
-    const above = labels.length > 1 ? parseNamespaceLabels(labels.slice(1)) : undefined;
-    if (above === undefined) return false;
-    const { allowed, rule } = reads.verdict(this.#viewer, above);
-    if (allowed || rule === "") return false;
-    const own = parseNamespaceLabels(labels);
-    return own === undefined || policies.policy.ruleOf(own) === undefined || !reads.verdict(this.#viewer, own).allowed;
+    if (labels.length < 2) return false;
+    const { reads, policies } = this.#sources;
+    const above = namespaceOf(labels.slice(1));
+    // Below `node` are the nodes, of which the policy hides none.
+    if (isReservedNamespace(above) || reads.verdict(this.#viewer, above).allowed) return false;
+    const own = namespaceOf(labels);
+    const isNamed = isControlNamespace(own) || policies.policy.ruleOf(own) !== undefined;
+    return !isNamed || !reads.verdict(this.#viewer, own).allowed;
   }
 
   #selfIf(name: string): EntryView | undefined {
@@ -170,6 +175,11 @@ class CatalogInDns implements DnsCatalog {
     this.#notes.hasSampled = true;
     this.#notes.turn = (this.#notes.turn + GOLDEN_RATIO) % 1;
   }
+}
+
+/** As it is written where no namespace has such labels: an alias may, and is judged by them too. */
+function namespaceOf(labels: readonly string[]): string {
+  return parseNamespaceLabels(labels) ?? labels.join(".");
 }
 
 /** Entries with an alias in the order of a node: by key, those with the full name last. */

@@ -44,6 +44,8 @@ export interface Elsewhere {
   answered(outcome: Answered): void;
   /** Only grows, and does so whenever an answer may have changed or its time may be over. */
   readonly turn: number;
+  /** Whether there is nothing elsewhere, because everything is followed. */
+  readonly isNothing: boolean;
   /** Returns if the entries of this name are held. */
   know(name: InstanceName): void;
   /** Entries of namespaces that are not followed, and have this name of the zone as an alias. `hasOwn`: whether some that are followed have it. */

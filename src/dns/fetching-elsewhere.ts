@@ -60,6 +60,10 @@ export class FetchingElsewhere implements Elsewhere {
     return inputCount() + this.#changeCount;
   }
 
+  get isNothing(): boolean {
+    return this.#parts.machine.isComplete("");
+  }
+
   know(name: InstanceName): void {
     const { machine, ask } = this.#parts;
     const key = `${name.namespace}\0${name.name}\0${name.kind}`;
@@ -88,7 +92,7 @@ export class FetchingElsewhere implements Elsewhere {
   }
 
   hasNameUnder(suffix: string, zone: string, view: NameView): boolean {
-    if (this.#parts.machine.isComplete("")) return false;
+    if (this.isNothing) return false;
     const found = this.#host(suffix, zone);
     // What is followed is known without being asked.
     const unfollowed = { ...view, sees: (namespace: string) => !this.#parts.machine.isComplete(namespace) && view.sees(namespace) };
@@ -122,7 +126,7 @@ export class FetchingElsewhere implements Elsewhere {
   /** What is known of a name. Undefined if nothing is, and nobody can be asked. Throws `UnknownName` while it is being asked. */
   #host(name: string, zone: string): FoundHost | undefined {
     const { machine, hosts, judgedTurn, now } = this.#parts;
-    if (machine.isComplete("")) return EVERYTHING_FOLLOWED;
+    if (this.isNothing) return EVERYTHING_FOLLOWED;
     const { monoMs } = now();
     const key = `${name} ${zone}`;
     const found = hosts.find(key, judgedTurn(), monoMs, machine.upstreams.cutOffMonoMs);
@@ -206,6 +210,10 @@ class Held implements Elsewhere {
 
   get turn(): number {
     return this.#of.turn;
+  }
+
+  get isNothing(): boolean {
+    return this.#of.isNothing;
   }
 
   know(name: InstanceName): void {

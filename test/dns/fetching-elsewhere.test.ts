@@ -244,6 +244,54 @@ test("a hidden namespace is absent and causes no fetch, and a hidden carrier is 
   });
 });
 
+/** Only what a rule shows is seen: `svc.market`, what begins with `svc.deep`, and nothing of `svc.secret`. */
+const DENYING = new Policy(
+  set([rule("svc.market"), rule("svc.deep.*"), rule("svc.secret", { visibilityTenants: ["red"] })], { defaultAllow: false }),
+  1,
+);
+
+test("where the policy denies by default, a namespace without a rule causes no fetch either, and random names in it keep nothing", async () => {
+  const world = new World();
+  world.change(DENYING);
+  const before = [world.hosts.sizeBytes, world.catalog.revision];
+  await expectAnswers(world, {
+    "far.svc.other": "NOERROR",
+    "x1.svc.other": "NOERROR",
+    "x2.y.z.svc.other": "NOERROR",
+    "hidden.svc.secret": "NOERROR",
+    "_svc._tcp.x3.svc.other": "NXDOMAIN",
+    "_tcp.x3.svc.other": "NXDOMAIN",
+    "shop.example": "NOERROR",
+    "b32-x.example": "NXDOMAIN",
+    "below.example": "NOERROR",
+    "x.addr.node": "NOERROR",
+    "10-0-0-1.addr.node": "NOERROR A 60",
+    "web.svc.market": "NOERROR A 5",
+  });
+  expect([world.hosts.sizeBytes, world.catalog.revision]).toEqual(before);
+  const knowing = new World();
+  knowing.followed = [""];
+  knowing.change(DENYING);
+  await expectAnswers(knowing, { "far.svc.other": "NXDOMAIN", "x1.svc.other": "NXDOMAIN" });
+});
+
+test("where the policy denies by default, what it shows is asked for, and so is what lies in no namespace", async () => {
+  const world = new World();
+  world.change(DENYING);
+  await expectAnswers(world, {
+    "none.svc.market": "NXDOMAIN <- host none.svc.market",
+    "svc.market": "NOERROR <- host svc.market",
+    // Above `svc.deep.down.eu`, which the policy shows.
+    "down.eu": "NOERROR",
+    "svc.deep.eu": "NXDOMAIN <- host svc.deep.eu",
+    "x.svc.deep.eu": `NXDOMAIN <- svc.deep.eu x 1, host x.svc.deep.eu, ${otherKinds("svc.deep.eu x")}`,
+    other: "NXDOMAIN <- host other",
+    "n7.node": `NXDOMAIN <- discovery.nodes n7 ${KIND.NODE}, host n7.node`,
+    "discovery.nodes": "NXDOMAIN <- host discovery.nodes",
+    "x.discovery.nodes": `NXDOMAIN <- discovery.nodes x 1, host x.discovery.nodes, ${otherKinds("discovery.nodes x")}`,
+  });
+});
+
 test("a change of policy holds at once for what was kept, and what it may have hidden before is asked for again", async () => {
   const world = new World();
   await expectAnswers(world, { secret: "NOERROR <- host secret" });

@@ -260,3 +260,13 @@ test("a watch of several prefixes of which one is too many is refused, and none 
   expect(world.machine.following.prefixes.list).toEqual(["svc"]);
   expect(() => open(["third"])).not.toThrow();
 });
+
+test("a prefix below which the policy shows a caller nothing is empty for it, and the upstream is not asked", async () => {
+  const { query, withinMs } = started({ isHidden: true });
+  for (const namespacePrefix of ["other", "nowhere", "n1", "n1.x0"]) expect(await query({ namespacePrefix })).toBe("FETCHED 0");
+  expect(await query({ namespacePrefix: "svc.market" })).toBe("FOLLOWED 0");
+  expect(withinMs).toEqual([]);
+  // Of these it shows something.
+  for (const namespacePrefix of ["", "discovery"]) expect(await query({ namespacePrefix })).toBe("not_ready");
+  expect(withinMs).toHaveLength(2);
+});

@@ -91,6 +91,18 @@ export class RuleTrie {
     }
   }
 
+  /** The rules whose patterns begin with this namespace. Cost: its labels, and what is found. */
+  *under(namespace: string): Generator<Rule> {
+    let branch: Branch | undefined = this.#root;
+    for (const label of namespace.split(".")) branch = branch?.children.get(label);
+    const left = branch === undefined ? [] : [branch];
+    for (let next = left.pop(); next !== undefined; next = left.pop()) {
+      if (next.self !== undefined) yield next.self;
+      if (next.below !== undefined) yield next.below;
+      for (const child of next.children.values()) left.push(child);
+    }
+  }
+
   #branchOf(prefix: string): Branch {
     let branch = this.#root;
     for (const label of prefix.split(".")) {

@@ -1,5 +1,5 @@
 /** The verdicts of the policy: the one place that decides what a query, a watch, a DNS answer, a dry run or `Explain` shows (semantics.md, Policy; P11). */
-import { isControlNamespace } from "../../catalog/entry/names.ts";
+import { CONTROL_NAMESPACE, isControlNamespace, namespaceCovers } from "../../catalog/entry/names.ts";
 import type { Scope } from "../../catalog/entry/scope.ts";
 import { activeWindow, nextEdge, type PolicySet, type Rule, RuleTrie } from "./rules.ts";
 
@@ -123,6 +123,17 @@ export class Policy {
     return verdict;
   }
 
+  /**
+   * Whether a viewer sees this namespace, or may see one below it: what lies below a namespace that is hidden needs a rule of its own to be seen. Says nothing of
+   * what exists. Cost: the rules at and below it.
+   */
+  showsUnder(namespace: string, viewer: Viewer): boolean {
+    if (this.viewer(namespace, viewer).allowed || namespaceCovers(namespace, CONTROL_NAMESPACE)) return true;
+    if (this.isPending) return false;
+    for (const rule of this.#trie.under(namespace)) if (judgeByRule(rule, viewer).allowed) return true;
+    return false;
+  }
+
   /** Whether a summary of this scope may leave the source's cluster at this time. */
   exportSummary(namespace: string, source: Source, at: { readonly scope: Scope; readonly wallMs: number }): Verdict {
     const owner = this.source(namespace, source);
@@ -144,11 +155,7 @@ export class Policy {
     if (early !== undefined) return early;
     if (this.isPending) return said(false, "no_policy", "");
     const rule = this.#trie.find(namespace);
-    if (rule === undefined) return this.#unruled();
-    if (rule.visibility.length === 0 && rule.visibilityTenants.length === 0) return said(true, "visibility_unrestricted", rule.pattern);
-    if (viewer.tenant !== "" && rule.visibilityTenants.includes(viewer.tenant)) return said(true, "tenant_allowed", rule.pattern);
-    if (rule.visibility.includes(viewer.clusterId)) return said(true, "viewer_allowed", rule.pattern);
-    return said(false, "viewer_denied", rule.pattern);
+    return rule === undefined ? this.#unruled() : judgeByRule(rule, viewer);
   }
 
   #early(namespace: string): Verdict | undefined {
@@ -169,6 +176,13 @@ export const PENDING_POLICY: Policy = new Policy({ version: "", defaultAllow: tr
 
 function said(allowed: boolean, reason: VerdictReason, rule: string): Verdict {
   return { allowed, reason, rule, untilWallMs: undefined };
+}
+
+function judgeByRule({ pattern, visibility, visibilityTenants }: Rule, { tenant, clusterId }: Viewer): Verdict {
+  if (visibility.length === 0 && visibilityTenants.length === 0) return said(true, "visibility_unrestricted", pattern);
+  if (tenant !== "" && visibilityTenants.includes(tenant)) return said(true, "tenant_allowed", pattern);
+  if (visibility.includes(clusterId)) return said(true, "viewer_allowed", pattern);
+  return said(false, "viewer_denied", pattern);
 }
 
 /** What `Explain` asks. */

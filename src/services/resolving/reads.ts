@@ -243,11 +243,9 @@ class ResolvingReads {
     if (request.forResolver) this.#demandResolver(request.via, context.caller);
     const filter = filterOf(request);
     const caller = this.#viewer(context.caller, request.viewer);
-    const { namespace } = filter;
-    const isHidden = !request.forResolver && namespace !== "" && !this.#parts.reads.verdict(caller, namespace).allowed;
     const maxAgeMs = request.maxStaleness === undefined ? undefined : durationMs(request.maxStaleness);
     const hereAs = (answer: Answer) => this.#node.query(request, { ...context, age: ageOf(answer, time) }, filter);
-    if (isHidden) return hereAs(machine.hiddenAnswer(namespace, time));
+    if (!request.forResolver && this.#isHidden(filter, caller)) return hereAs(machine.hiddenAnswer(baseOfFilter(filter), time));
     const isByName = namesOf(request) === undefined;
     const source = isByName ? querySourceOf(filter, machine.isComplete.bind(machine)) : this.#querySourceOfAliases(filter);
     // Queries of resolvers are passed on whole, so that no viewer's rule is asked for.
@@ -262,6 +260,15 @@ class ResolvingReads {
     return this.#passed({ request, filter, caller }, context, () => hereAs(followed));
   }
 
+  /** Whether the policy shows the caller nothing of what a query asks for: a namespace, or all below a prefix. */
+  #isHidden({ namespace, prefix }: Filter, caller: Caller): boolean {
+    const { reads, policies } = this.#parts;
+    if (namespace !== "") return !reads.verdict(caller, namespace).allowed;
+    if (prefix === "" || policies.policy.showsUnder(prefix, { clusterId: caller.cluster, tenant: caller.tenant })) return false;
+    reads.noteHidden(caller, [prefix]);
+    return true;
+  }
+
   /** Whether any of these entries matches. It may, if it takes too long to tell. */
   #hasMatch(lookup: Lookup, filter: Filter, allowed: (namespace: string) => boolean): boolean {
     const options = { limit: 1, afterKey: "", self: this.#parts.reads.node, allowed, explain: false };
@@ -270,14 +277,14 @@ class ResolvingReads {
   }
 
   /** Only what is followed is known by its names in DNS. */
-  #querySourceOfAliases({ namespace, prefix }: Filter) {
-    return { from: this.#ports.machine.isComplete(namespace === "" ? prefix : namespace) ? ("followed" as const) : ("upstream" as const) };
+  #querySourceOfAliases(filter: Filter) {
+    return { from: this.#ports.machine.isComplete(baseOfFilter(filter)) ? ("followed" as const) : ("upstream" as const) };
   }
 
   async #passed(query: PassedOnQuery, context: CallContext, here: () => Maybe<Said>): Promise<Said> {
     const { filter } = query;
     const { following, counts } = this.#ports.machine;
-    const base = filter.namespace === "" ? filter.prefix : filter.namespace;
+    const base = baseOfFilter(filter);
     counts.miss();
     if (filter.namespace !== "") following.ask(filter.namespace, context.time.monoMs);
     try {
@@ -330,11 +337,10 @@ class ResolvingReads {
     error: unknown,
     { request, filter, here }: { readonly request: CatalogQueryRequest; readonly filter: Filter; readonly here: () => Maybe<Said> },
   ): Maybe<Said> {
-    const { namespace, prefix } = filter;
     if (!(error instanceof WaymarkError) || !(AWAY.has(error.reason) || error.reason === "too_stale")) throw error;
     const { machine } = this.#ports;
-    if (!machine.isComplete(namespace === "" ? prefix : namespace)) throw error;
-    this.#gate.check(namespace);
+    if (!machine.isComplete(baseOfFilter(filter))) throw error;
+    this.#gate.check(filter.namespace);
     const time = this.#parts.now();
     if (request.maxStaleness !== undefined) checkAge(ageOf(machine.followedAnswer(time), time).ageMs, request.maxStaleness);
     return here();
@@ -429,10 +435,9 @@ class ResolvingReads {
 
   /** What a watch makes the resolver follow. Below a prefix that is hidden from the caller that is only what a rule shows it. */
   #prefixesOf({ filter, caller }: Pick<FollowedFor, "caller" | "filter">): readonly string[] {
-    const { resolved, namespace, prefix } = filter;
-    if (resolved !== undefined) return resolved.list;
+    if (filter.resolved !== undefined) return filter.resolved.list;
     const { reads, policies } = this.#parts;
-    const asked = namespace === "" ? prefix : namespace;
+    const asked = baseOfFilter(filter);
     if (reads.verdict(caller, asked).allowed) return [asked];
     const bases = [CONTROL_NAMESPACE, ...(policies.policy.set?.rules ?? []).map(({ pattern }) => baseOf(pattern))];
     return bases.filter((base) => namespaceCovers(asked, base) && isShownAt(base)).toSorted();
@@ -523,6 +528,11 @@ function streaming<R extends Message>(handler: Handler | undefined): ServerStrea
 async function whole(answer: RouteAnswer | Promise<RouteAnswer>): Promise<RouteAnswer> {
   const said = await answer;
   return said.kind === "pieces" ? { kind: "pieces", pieces: [...said.pieces] } : said;
+}
+
+/** The namespace that a filter names, or the prefix. Empty: everything. */
+function baseOfFilter({ namespace, prefix }: Filter): string {
+  return namespace === "" ? prefix : namespace;
 }
 
 /** The namespace of a rule, or the one above those that it is for. */

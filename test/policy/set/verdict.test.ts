@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { SCOPE, type Scope } from "../../../src/catalog/entry/scope.ts";
 import type { CutoverWindow, Rule } from "../../../src/policy/set/rules.ts";
-import { ACTIONS, explain, NO_POLICY, Policy } from "../../../src/policy/set/verdict.ts";
+import { ACTIONS, explain, NO_POLICY, PENDING_POLICY, Policy } from "../../../src/policy/set/verdict.ts";
 import { CLUSTERS, someNamespace, someSet, TENANTS } from "../../fakes/policies.ts";
 
 const EU = { clusterId: "eu-1", region: "eu" };
@@ -152,5 +152,30 @@ test("P11: Explain says of every action what the verdict of that action says", (
         for (const action of ACTIONS) expect(explain(decides, { ...question, action })).toEqual(want[action]);
       },
     ),
+  );
+});
+
+test("something at or below a namespace is shown where its own rule, one below it or the default shows it, and the control plane always", () => {
+  const rules = [rule("a.b"), rule("a.c.*", { visibility: ["eu-1"] }), rule("d.e", { visibilityTenants: ["red"] })];
+  const shown = (set: Policy, tenant = "") =>
+    ["", "a", "a.b.x", "a.c", "a.cc", "b", "d", "d.e", "d.e.f", "discovery", "discovery.nodes", "disc"].filter((namespace) =>
+      set.showsUnder(namespace, { clusterId: "eu-1", tenant }),
+    );
+  const always = ["discovery", "discovery.nodes"];
+  expect(shown(policy(rules))).toEqual(["", "a", "a.b.x", "a.c", ...always]);
+  expect(shown(policy(rules), "red")).toEqual(["", "a", "a.b.x", "a.c", "d", "d.e", "d.e.f", ...always]);
+  expect(shown(policy(rules, true))).toEqual(["", "a", "a.b.x", "a.c", "a.cc", "b", "d", ...always, "disc"]);
+  expect(shown(PENDING_POLICY)).toEqual(["", ...always]);
+});
+
+test("whoever sees a namespace is shown something under all that lies above it", () => {
+  fc.assert(
+    fc.property(someSet, someNamespace, fc.constantFrom("", ...TENANTS), (set, namespace, tenant) => {
+      const made = new Policy(set, 1);
+      const viewer = { clusterId: "eu-1", tenant };
+      if (!made.viewer(namespace, viewer).allowed) return;
+      const labels = namespace.split(".");
+      for (let count = 1; count <= labels.length; count++) expect(made.showsUnder(labels.slice(0, count).join("."), viewer)).toBe(true);
+    }),
   );
 });
