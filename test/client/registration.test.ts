@@ -205,6 +205,16 @@ test("an update goes out at once under the lease, after the call that is under w
   expect(world.timesOf("renew").length).toBe(2);
 });
 
+test("a renewal that is due together with an update comes first", () => {
+  const world = new World();
+  world.run(100);
+  world.input({ kind: "report", isUrgent: true });
+  world.input({ kind: "report", isUrgent: true });
+  world.input({ kind: "update", isWaiting: true });
+  world.run(100);
+  expect(world.kinds().slice(2)).toEqual(["renew", "told renewed", "renew", "told renewed", "update"]);
+});
+
 test("while an update fails it is tried again, less and less often, and renewals go on; one that does not wait any more is not tried", () => {
   const world = new World();
   world.run(100);

@@ -232,6 +232,54 @@ test("taking back goes on until a server has done it, and ends with a refusal; a
   expect([handle.error, handle.lease?.leaseId]).toEqual([undefined, "lease-1"]);
 });
 
+test("what is taken back under a lease that is lost meanwhile is not removed under the next one", async () => {
+  const { server, handle } = await setUp(["1"], { timeoutMs: 200 });
+  const release = Promise.withResolvers<void>();
+  server.held.set("register", release.promise);
+  server.refusals.set("unregister", { code: status.RESOURCE_EXHAUSTED, message: "busy", reason: "DISCOVERY_RATE_LIMITED" });
+  await expect(handle.update([instance("2")])).rejects.toMatchObject({ facts: { code: "DEADLINE_EXCEEDED" } });
+  release.resolve();
+  server.held.clear();
+  await until("it is to be removed", () => server.callsOf("unregister").length > 0);
+  await loseLease(server, handle);
+  server.refusals.clear();
+  await handle.update([instance("1"), instance("3")]);
+  expect(told(server).filter((call) => call.startsWith("lease-2"))).toEqual(["lease-2 + 3"]);
+});
+
+test("while no server is there an update fails in time, and the handle goes on with what it had", async () => {
+  const { server, handle, kinds } = await setUp(["1"], { timeoutMs: 200, ttlMs: 1000 });
+  server.stop();
+  await until("the lease is lost", () => kinds().includes("lost"));
+  await expect(handle.update([instance("2")])).rejects.toMatchObject({ facts: { code: "UNAVAILABLE" } });
+  const back = new FakeDiscovery();
+  await back.start(Number(server.address.split(":").at(-1)));
+  opened.push({ close: () => back.stop() });
+  await until("it is registered again", () => handle.lease !== undefined);
+  await handle.update([instance("1"), instance("3")]);
+  expect(told(back)).toEqual([" + 1", "lease-1 + 3"]);
+});
+
+test("updates fail with the handle, and a report of what no update brought is forgotten", async () => {
+  const { server, handle } = await setUp(["1"]);
+  server.refusals.set("register", REFUSED);
+  const refused = handle.update([instance("1"), instance("2")]);
+  handle.report({ health: HealthStatus.CRITICAL }, "2");
+  await expect(refused).rejects.toThrow(REFUSED.message);
+  server.refusals.clear();
+  await handle.update([instance("1"), instance("2")]);
+  handle.report({ health: HealthStatus.DEGRADED }, "1");
+  await until("a health is told", () => server.callsOf("renew").length > 0);
+  await handle.update([instance("1"), instance("2"), instance("3")]);
+  const reports = server.callsOf("renew").flatMap(({ request }) => (request as { readonly reports: readonly Entry[] }).reports);
+  expect(reports.map(({ key, health }) => [key?.instanceId, health])).toEqual([["1", HealthStatus.DEGRADED]]);
+  // The server knows the lease no more, and does not take the entries again.
+  server.refusals.set("register", { code: status.NOT_FOUND, message: "no lease", reason: "LEASE_NOT_FOUND" });
+  const waiting = [handle.update([instance("4")]), handle.update([instance("5")])].map((one) => one.catch((error: unknown) => error));
+  const failures = await Promise.all(waiting);
+  expect([handle.error?.message, failures]).toEqual(["no lease", [handle.error, handle.error]]);
+});
+
 test("a handle that is closed, or over, takes no update, and fails those that wait", async () => {
   const { server, handle } = await setUp(["1"]);
   const release = Promise.withResolvers<void>();
