@@ -12,11 +12,9 @@ export interface GuardOptions {
   readonly windowMs: number;
   /** An entry is held for this long. */
   readonly holdMs: number;
-  /** Most entries that are held or remembered as just lost, of all names. Above it lost entries are gone at once, and counted. */
-  readonly maxKept: number;
 }
 
-export const GUARD_DEFAULTS: GuardOptions = { minEntries: 3, windowMs: 30_000, holdMs: 300_000, maxKept: 1_000_000 };
+export const GUARD_DEFAULTS: GuardOptions = { minEntries: 3, windowMs: 30_000, holdMs: 300_000 };
 
 /** An entry that a name has lost, or one that is held no longer. */
 export interface GuardedEntry<E> {
@@ -27,13 +25,16 @@ export interface GuardedEntry<E> {
 }
 
 interface Lost<E> {
-  readonly entry: E;
+  /** Undefined: let go, because there was no room. The loss counts all the same. */
+  entry: E | undefined;
   readonly atMonoMs: number;
 }
 
 interface Name<E> {
   /** Lost for a doubtful reason within the window, by key. Those that are held count with the ones that follow them. */
   readonly lost: Map<string, Lost<E>>;
+  /** Of them those that are not held yet, but will be if too many follow. */
+  readonly waiting: Map<string, Lost<E>>;
   /** By key. `atMonoMs` is when the holding began. */
   readonly held: Map<string, Lost<E>>;
   /** Entries that certainly ended within the window. They count among those that the name had. */
@@ -48,22 +49,31 @@ interface Due {
   readonly atMonoMs: number;
 }
 
+/**
+ * It has no bound of its own. What it keeps was there before, so the room that it had is free; whoever owns the guard calls `letOldestGo` when that room is
+ * needed.
+ */
 export class Guard<E> {
   readonly #options: GuardOptions;
+  readonly #onForgotten: (entry: E) => void;
   readonly #names = new Map<string, Name<E>>();
   readonly #windows = new Fifo<Due>();
+  /** Of `#windows` those whose entries may still be waiting. */
+  readonly #waiting = new Fifo<Due>();
   readonly #holds = new Fifo<Due>();
-  #lostCount = 0;
+  #keptCount = 0;
   #heldCount = 0;
-  #droppedCount = 0;
+  #unheldCount = 0;
 
-  constructor(options: GuardOptions = GUARD_DEFAULTS) {
+  /** `onForgotten` is told once of each entry that was given to `lost`, when it is kept no longer. */
+  constructor(options: GuardOptions = GUARD_DEFAULTS, onForgotten: (entry: E) => void = () => {}) {
     this.#options = options;
+    this.#onForgotten = onForgotten;
   }
 
-  /** Entries that are remembered, and those that are held. */
+  /** Entries that are held, or remembered because they may have to be. */
   get keptCount(): number {
-    return this.#lostCount + this.#heldCount;
+    return this.#keptCount;
   }
 
   /** Entries that are held now. */
@@ -71,9 +81,9 @@ export class Guard<E> {
     return this.#heldCount;
   }
 
-  /** Entries that were lost and not remembered, because there were too many. */
-  get droppedCount(): number {
-    return this.#droppedCount;
+  /** Entries that were to be held, and were let go before their time because there was no room. */
+  get unheldCount(): number {
+    return this.#unheldCount;
   }
 
   /**
@@ -82,42 +92,28 @@ export class Guard<E> {
    */
   lost({ name, key, entry }: GuardedEntry<E>, remainingCount: number, monoMs: number): readonly GuardedEntry<E>[] {
     this.#closeWindows(monoMs);
-    if (this.#lostCount + this.#heldCount >= this.#options.maxKept) {
-      this.#droppedCount += 1;
-      return [];
-    }
     const group = this.#group(name);
-    group.lost.set(key, { entry, atMonoMs: monoMs });
-    this.#lostCount += 1;
-    this.#windows.push({ name, key, atMonoMs: monoMs });
+    this.#drop(group, key);
+    const lost: Lost<E> = { entry, atMonoMs: monoMs };
+    group.lost.set(key, lost);
+    group.waiting.set(key, lost);
+    this.#keptCount += 1;
+    const due = { name, key, atMonoMs: monoMs };
+    this.#windows.push(due);
+    this.#waiting.push(due);
     const lostCount = group.lost.size;
     const hadCount = remainingCount + lostCount + group.endedCount;
     if (hadCount < this.#options.minEntries || 2 * lostCount <= hadCount) return [];
-    const held: GuardedEntry<E>[] = [];
-    for (const [lostKey, one] of group.lost) {
-      if (group.held.has(lostKey)) continue;
-      group.held.set(lostKey, { entry: one.entry, atMonoMs: monoMs });
-      this.#holds.push({ name, key: lostKey, atMonoMs: monoMs });
-      held.push({ name, key: lostKey, entry: one.entry });
-    }
-    this.#heldCount += held.length;
-    return held;
+    return this.#hold(name, group, monoMs);
   }
 
-  /**
-   * Holds an entry that an earlier run held, until then. The caller tells each key once, in the order of these times, which are at most `holdMs` from now. Whether
-   * there was room.
-   */
-  resume({ name, key, entry }: GuardedEntry<E>, untilMonoMs: number): boolean {
-    if (this.keptCount >= this.#options.maxKept) {
-      this.#droppedCount += 1;
-      return false;
-    }
+  /** Holds an entry that an earlier run held, until then. The caller tells each key once, in the order of these times, which are at most `holdMs` from now. */
+  resume({ name, key, entry }: GuardedEntry<E>, untilMonoMs: number): void {
     const atMonoMs = untilMonoMs - this.#options.holdMs;
     this.#group(name).held.set(key, { entry, atMonoMs });
     this.#holds.push({ name, key, atMonoMs });
+    this.#keptCount += 1;
     this.#heldCount += 1;
-    return true;
   }
 
   /** The entry is there again. Whether it was held. */
@@ -130,8 +126,7 @@ export class Guard<E> {
   ended(name: string, key: string, monoMs: number): boolean {
     this.#closeWindows(monoMs);
     const group = this.#group(name);
-    const wasHeld = this.#forget(name, group, key);
-    this.#names.set(name, group);
+    const wasHeld = this.#drop(group, key);
     group.endedCount += 1;
     this.#windows.push({ name, key: undefined, atMonoMs: monoMs });
     return wasHeld;
@@ -146,7 +141,7 @@ export class Guard<E> {
       const { name, key = "" } = due;
       const group = this.#names.get(name);
       const held = group?.held.get(key);
-      if (group === undefined || held?.atMonoMs !== due.atMonoMs) continue;
+      if (group === undefined || held?.entry === undefined || held.atMonoMs !== due.atMonoMs) continue;
       this.#forget(name, group, key);
       released.push({ name, key, entry: held.entry });
     }
@@ -159,8 +154,65 @@ export class Guard<E> {
     return first === undefined ? NEVER : first.atMonoMs + this.#options.holdMs;
   }
 
+  /**
+   * Lets go the entry that is held or remembered for longest, because its room is needed, and returns it. That it was lost still counts for the others of its name.
+   * Undefined if nothing is kept.
+   */
+  letOldestGo(): GuardedEntry<E> | undefined {
+    const waiting = this.#firstOf(this.#waiting, "waiting");
+    const held = this.#firstOf(this.#holds, "held");
+    if (waiting !== undefined && (held === undefined || waiting.lost.atMonoMs <= held.lost.atMonoMs)) {
+      const { entry } = waiting;
+      waiting.lost.entry = undefined;
+      this.#keepsNot(entry);
+      return waiting;
+    }
+    if (held === undefined) return undefined;
+    const { name, key, group } = held;
+    const lost = group.lost.get(key);
+    if (lost !== undefined) lost.entry = undefined;
+    group.held.delete(key);
+    this.#heldCount -= 1;
+    this.#unheldCount += 1;
+    this.#keepsNot(held.entry);
+    this.#dropEmpty(name, group);
+    return held;
+  }
+
+  /** The first of a queue that is still kept so. Those before it leave the queue. */
+  #firstOf(queue: Fifo<Due>, how: "waiting" | "held") {
+    for (let due = queue.first; due !== undefined; due = queue.first) {
+      const { name, key = "", atMonoMs } = due;
+      const group = this.#names.get(name);
+      const lost = group?.[how].get(key);
+      if (group !== undefined && lost?.entry !== undefined && lost.atMonoMs === atMonoMs)
+        return { name, key, group, lost, entry: lost.entry };
+      queue.shift();
+    }
+    return undefined;
+  }
+
+  /** Holds what a name lost within the window and does not hold yet. */
+  #hold(name: string, group: Name<E>, monoMs: number): readonly GuardedEntry<E>[] {
+    const held: GuardedEntry<E>[] = [];
+    for (const [key, { entry }] of group.waiting) {
+      if (entry === undefined) {
+        this.#unheldCount += 1;
+        continue;
+      }
+      group.held.set(key, { entry, atMonoMs: monoMs });
+      this.#holds.push({ name, key, atMonoMs: monoMs });
+      held.push({ name, key, entry });
+    }
+    group.waiting.clear();
+    this.#heldCount += held.length;
+    return held;
+  }
+
   #closeWindows(monoMs: number): void {
-    for (let due = this.#windows.first; due !== undefined && due.atMonoMs + this.#options.windowMs <= monoMs; due = this.#windows.first) {
+    const untilMonoMs = monoMs - this.#options.windowMs;
+    for (let due = this.#waiting.first; due !== undefined && due.atMonoMs <= untilMonoMs; due = this.#waiting.first) this.#waiting.shift();
+    for (let due = this.#windows.first; due !== undefined && due.atMonoMs <= untilMonoMs; due = this.#windows.first) {
       this.#windows.shift();
       const { name, key } = due;
       const group = this.#names.get(name);
@@ -174,22 +226,40 @@ export class Guard<E> {
   #group(name: string): Name<E> {
     let group = this.#names.get(name);
     if (group === undefined) {
-      group = { lost: new Map(), held: new Map(), endedCount: 0 };
+      group = { lost: new Map(), waiting: new Map(), held: new Map(), endedCount: 0 };
       this.#names.set(name, group);
     }
     return group;
   }
 
   #forget(name: string, group: Name<E>, key: string): boolean {
-    this.#forgetLost(group, key);
-    const wasHeld = group.held.delete(key);
-    if (wasHeld) this.#heldCount -= 1;
+    const wasHeld = this.#drop(group, key);
     this.#dropEmpty(name, group);
     return wasHeld;
   }
 
+  /** Nothing is known of the key any more. Whether it was held. */
+  #drop(group: Name<E>, key: string): boolean {
+    this.#forgetLost(group, key);
+    const held = group.held.get(key);
+    if (held === undefined) return false;
+    group.held.delete(key);
+    this.#heldCount -= 1;
+    this.#keepsNot(held.entry);
+    return true;
+  }
+
   #forgetLost(group: Name<E>, key: string): void {
-    if (group.lost.delete(key)) this.#lostCount -= 1;
+    const waiting = group.waiting.get(key);
+    group.lost.delete(key);
+    group.waiting.delete(key);
+    this.#keepsNot(waiting?.entry);
+  }
+
+  #keepsNot(entry: E | undefined): void {
+    if (entry === undefined) return;
+    this.#keptCount -= 1;
+    this.#onForgotten(entry);
   }
 
   #dropEmpty(name: string, group: Name<E>): void {

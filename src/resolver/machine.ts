@@ -30,7 +30,7 @@ import { Freshness, SILENT_MS } from "./freshness.ts";
 import type { Answer, Asked, CallNumber, ResolverInput, ResolverOptions, ResolverOrder } from "./io-types.ts";
 import { BoundedCache } from "./keeping/bounded-cache.ts";
 import { HeldEntries } from "./keeping/held-entries.ts";
-import { FULL_MS, fullFault, HELD_PART, Space } from "./keeping/space.ts";
+import { FULL_MS, fullFault, Space } from "./keeping/space.ts";
 import { FollowedPolicy } from "./policy/followed-policy.ts";
 import { PolicyStream } from "./policy/policy-stream.ts";
 import { CacheActs } from "./upkeep/cache-acts.ts";
@@ -99,11 +99,7 @@ export class ResolverMachine {
     this.#options = options;
     this.#replica = replica;
     this.bookmarks = new Bookmarks(replica);
-    this.#held = new HeldEntries({
-      lookup,
-      slab,
-      bounds: { ...GUARD_DEFAULTS, holdMs: options.guardHoldMs, maxKept: Math.ceil(maxEntries / HELD_PART) },
-    });
+    this.#held = new HeldEntries({ lookup, slab, bounds: { ...GUARD_DEFAULTS, holdMs: options.guardHoldMs } });
     const worthOf = ({ content }: FetchedName) => Number(content.length > 0);
     this.#cache = new BoundedCache({ maxEntries, maxBytes, worthOf, onEvicted: (_, name) => this.#fetched.evicted(name), random });
     this.#fetched = new Fetched({ slab, stamper, cache: this.#cache, ttls, maxStaleMs });
@@ -372,14 +368,14 @@ export class ResolverMachine {
       followedCount === 0 ? Number.NEGATIVE_INFINITY : this.#freshness.ageMs(time),
       time.monoMs - this.#fetched.oldestMonoMs,
     );
-    const recordBytes = RECORD_BYTES * (followedCount + fetchedCount + heldCount);
+    const recordBytes = RECORD_BYTES * (followedCount + fetchedCount + this.#held.keptCount);
     return {
       hitCount,
       missCount,
       staleCount,
       negativeCount,
       heldCount,
-      unheldCount: this.#held.droppedCount,
+      unheldCount: this.#held.unheldCount,
       entryCount: followedCount + fetchedCount,
       followedCount: this.following.prefixes.list.length,
       ageMs: Number.isFinite(oldestMs) ? oldestMs : undefined,

@@ -57,10 +57,34 @@ test("a name's losses say nothing about another name", () => {
   expect(guard.lost({ name: "db", key: "a", entry: "" }, 2, 0)).toEqual([]);
 });
 
-test("what is remembered is bounded; above it, lost entries are counted and gone", () => {
-  const guard = new Guard<string>({ ...GUARD_DEFAULTS, maxKept: 2 });
-  expect(lose(3, [0, 0, 0], guard)).toEqual([[], ["k0", "k1"], []]);
-  expect([guard.heldCount, guard.droppedCount]).toEqual([2, 1]);
+test("what is kept goes in the order in which it came where there is no room; what was let go counts for the rest of its name", () => {
+  const forgotten: string[] = [];
+  const guard = new Guard<string>(GUARD_DEFAULTS, (entry) => forgotten.push(entry));
+  guard.lost({ name: "web", key: "a", entry: "a" }, 3, 0);
+  guard.lost({ name: "web", key: "b", entry: "b" }, 2, 1);
+  expect([guard.letOldestGo()?.key, guard.keptCount, guard.unheldCount]).toEqual(["a", 1, 0]);
+  // Three of four: the first of them is missed now.
+  expect(guard.lost({ name: "web", key: "c", entry: "c" }, 1, 2).map(({ key }) => key)).toEqual(["b", "c"]);
+  expect([guard.keptCount, guard.heldCount, guard.unheldCount]).toEqual([2, 2, 1]);
+  guard.lost({ name: "db", key: "x", entry: "x" }, 9, 3);
+  expect([1, 2, 3, 4].map(() => guard.letOldestGo()?.key)).toEqual(["b", "c", "x", undefined]);
+  expect([guard.keptCount, guard.heldCount, guard.unheldCount, guard.tick(holdMs)]).toEqual([0, 0, 3, []]);
+  expect(forgotten).toEqual(["a", "b", "c", "x"]);
+});
+
+test("each entry is told once when it is kept no longer, whatever ends that", () => {
+  const forgotten: string[] = [];
+  const guard = new Guard<string>(GUARD_DEFAULTS, (entry) => forgotten.push(entry));
+  lose(5, [0, 0, 0, 0, 0], guard);
+  guard.lost({ name: "db", key: "x", entry: "x" }, 9, 1);
+  expect([guard.keptCount, forgotten]).toEqual([6, []]);
+  guard.returned("web", "k0");
+  guard.ended("web", "k1", 2);
+  expect(guard.letOldestGo()?.key).toBe("k2");
+  guard.tick(1 + windowMs);
+  expect([guard.keptCount, forgotten]).toEqual([2, ["e0", "e1", "e2", "x"]]);
+  guard.tick(holdMs);
+  expect([guard.keptCount, forgotten.slice(4)]).toEqual([0, ["e3", "e4"]]);
 });
 
 /** What ended or was lost: kept for ever, and counted anew each time. */

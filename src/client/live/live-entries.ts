@@ -25,8 +25,18 @@ export interface Freshness {
   readonly servedBy: string;
 }
 
+export interface LiveEntriesOptions {
+  /** After so long a silence of the server what shows is stale. */
+  readonly staleAfterMs: number;
+  readonly guard?: GuardOptions;
+  /** So many entries may be held or remembered as lost, or as many as were there at once if that was more. Above it the oldest of them go. */
+  readonly minKept?: number;
+}
+
 type Told = Exclude<FollowEvent, { readonly kind: "synced" }>;
 
+/** So many entries may be held or remembered as lost where a map never showed as many; else as many as it showed. */
+const MIN_KEPT = 10_000;
 /** Causes for which an entry may be gone although its instance lives. */
 const DOUBTFUL: ReadonlySet<RemovalCause> = new Set(["expired", "absent"]);
 
@@ -44,12 +54,16 @@ export class LiveEntries {
   readonly #staleAfterMs: number;
   /** Told by a snapshot that is not complete yet, by key. Nothing of it shows. */
   readonly #staged = new Map<string, Told>();
+  readonly #minKept: number;
   #size = 0;
+  /** The most entries that were there at once, without held ones. */
+  #peak = 0;
   #said: { readonly ageMs: number; readonly isStale: boolean; readonly atMonoMs: number; readonly servedBy: string } | undefined;
   #changes = new Map<string, LiveChange>();
 
-  constructor({ staleAfterMs, guard = GUARD_DEFAULTS }: { readonly staleAfterMs: number; readonly guard?: GuardOptions }) {
+  constructor({ staleAfterMs, guard = GUARD_DEFAULTS, minKept = MIN_KEPT }: LiveEntriesOptions) {
     this.#staleAfterMs = staleAfterMs;
+    this.#minKept = minKept;
     this.#guard = new Guard(guard);
   }
 
@@ -148,6 +162,10 @@ export class LiveEntries {
     const remaining = group.live.size - 1;
     this.#forget(text, key, event.cause);
     for (const lost of this.#guard.lost({ name, key: text, entry }, remaining, monoMs)) this.#hold(lost.key, lost.entry);
+    while (this.#guard.keptCount > Math.max(this.#minKept, this.#peak)) {
+      const oldest = this.#guard.letOldestGo();
+      if (oldest !== undefined) this.#forget(oldest.key, oldest.entry.key, "expired");
+    }
   }
 
   #show(text: string, entry: Entry, key: EntryKey): void {
@@ -155,6 +173,7 @@ export class LiveEntries {
     const isNew = group.find(text) === undefined;
     if (isNew) this.#size += 1;
     group.put(text, entry);
+    this.#peak = Math.max(this.#peak, this.#size - this.#guard.heldCount);
     const wasRemoved = this.#changes.get(text)?.kind === "remove";
     this.#changes.set(text, { kind: "put", isNew: isNew && !wasRemoved, entry });
   }

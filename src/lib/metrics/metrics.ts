@@ -108,7 +108,7 @@ export const METRICS = {
   discovery_cache_unheld_total: counter(
     "entries",
     {},
-    "Of a resolver: entries that are gone and that it could not hold, because it held too many.",
+    "Of a resolver: entries that were to be held and were let go before their time, because there was no room.",
   ),
   discovery_cache_bytes: gauge("bytes", {}, "Of a resolver: memory of its cache with its bookkeeping, about."),
   discovery_cache_evictions_total: counter("names", {}, "Of a resolver: names that were removed to make room for others."),

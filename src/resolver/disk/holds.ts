@@ -113,7 +113,7 @@ export function* restoreHolds(copy: HeldInCopy, parts: HoldsParts, time: Time): 
     if (i % HELD_A_SLICE === 0) yield;
   }
   // What is followed is worth more.
-  if (!fits()) held.giveUp();
+  while (!fits() && held.letOldestGo());
 }
 
 function* readHolds({ held, state }: HeldInCopy, parts: HoldsParts, { wallMs }: Time): Generator<void, ReadonlyMap<string, RestoredHold>> {

@@ -11,7 +11,7 @@ import type { Time } from "../../lib/machine.ts";
 import { Guard, type GuardOptions } from "../../reading/guard.ts";
 import type { FollowedChanges } from "../following/followed.ts";
 
-/** What is remembered of a lost entry. */
+/** An entry that an earlier run held. The place in the record says nothing. */
 export interface KeptEntry {
   readonly record: CatalogRecord;
   readonly bytes: Uint8Array;
@@ -36,16 +36,16 @@ export class HeldEntries implements FollowedChanges {
   /** The entries that are held, for lookups. */
   readonly lookup = new Lookup();
   readonly #parts: HeldEntriesParts;
-  readonly #guard: Guard<KeptEntry>;
+  /** What it keeps has its bytes in the slab. */
+  readonly #guard: Guard<CatalogRecord>;
   /** In the order in which the holds began. */
   readonly #holds = new Map<KeyText, Hold>();
-  #unfitCount = 0;
   /** Counts the changes of what is held. */
   mark = 0;
 
   constructor(parts: HeldEntriesParts) {
     this.#parts = parts;
-    this.#guard = new Guard(parts.bounds);
+    this.#guard = new Guard(parts.bounds, (record) => this.#forgotten(record));
   }
 
   /** Entries that are held, and that are remembered because they may have to be. */
@@ -53,9 +53,9 @@ export class HeldEntries implements FollowedChanges {
     return this.#guard.keptCount;
   }
 
-  /** Entries that were not remembered, because there were too many. */
-  get droppedCount(): number {
-    return this.#guard.droppedCount + this.#unfitCount;
+  /** Entries that were to be held, and were let go before their time because there was no room. */
+  get unheldCount(): number {
+    return this.#guard.unheldCount;
   }
 
   /** How long an entry is held, in ms. */
@@ -74,72 +74,73 @@ export class HeldEntries implements FollowedChanges {
   }
 
   /** Holds an entry that is not followed and that an earlier run held, until then: see `Guard.resume`. */
-  resume(entry: KeptEntry, endsMonoMs: number): void {
-    const { key } = entry.record;
-    if (this.#guard.resume({ name: nameOfKey(key), key, entry }, endsMonoMs)) this.#hold(entry, endsMonoMs);
-  }
-
-  /** For what is held there is no room: none of it is held any more. */
-  giveUp(): void {
-    this.#unfitCount += this.#holds.size;
-    for (const key of this.#holds.keys()) if (this.#guard.returned(nameOfKey(key), key)) this.#release(key);
+  resume({ record, bytes }: KeptEntry, endsMonoMs: number): void {
+    const { key } = record;
+    const entry = { ...record, at: this.#parts.slab.put(bytes), sizeBytes: bytes.length };
+    this.#guard.resume({ name: nameOfKey(key), key, entry }, endsMonoMs);
+    this.#hold(entry, endsMonoMs);
   }
 
   /** An entry goes. To be called before it is taken out of what is followed. */
   gone(record: CatalogRecord, cause: Cause, { monoMs }: Time): void {
     const name = nameOfKey(record.key);
     if (cause !== CAUSE.EXPIRED) {
-      if (this.#guard.ended(name, record.key, monoMs)) this.#release(record.key);
+      this.#guard.ended(name, record.key, monoMs);
       return;
     }
     const { lookup, slab } = this.#parts;
-    const bytes = Uint8Array.from(slab.view(record.at, record.sizeBytes));
+    const at = slab.put(Uint8Array.from(slab.view(record.at, record.sizeBytes)));
     const left = instanceCount(lookup, keyParts(record.key)) - 1;
-    for (const held of this.#guard.lost({ name, key: record.key, entry: { record: copyOf(record), bytes } }, left, monoMs))
-      this.#hold(held.entry, monoMs + this.holdMs);
+    for (const { entry } of this.#guard.lost({ name, key: record.key, entry: copyOf(record, at) }, left, monoMs))
+      this.#hold(entry, monoMs + this.holdMs);
   }
 
   /** A key that is not followed is told to be gone. That it expired once more changes nothing. */
   ended(key: KeyText, cause: Cause, { monoMs }: Time): void {
-    if (cause !== CAUSE.EXPIRED && this.#guard.ended(nameOfKey(key), key, monoMs)) this.#release(key);
+    if (cause !== CAUSE.EXPIRED) this.#guard.ended(nameOfKey(key), key, monoMs);
   }
 
   /** The entry is there. */
   put(key: KeyText): void {
-    if (this.#guard.returned(nameOfKey(key), key)) this.#release(key);
+    this.#guard.returned(nameOfKey(key), key);
   }
 
   /** Lets go what was held long enough. */
   tick({ monoMs }: Time): void {
-    for (const { entry } of this.#guard.tick(monoMs)) this.#release(entry.record.key);
+    this.#guard.tick(monoMs);
   }
 
   nextDeadlineMs(): number {
     return this.#guard.nextDeadlineMs();
   }
 
-  #hold({ record, bytes }: KeptEntry, endsMonoMs: number): void {
-    this.lookup.put({ ...record, at: this.#parts.slab.put(bytes), sizeBytes: bytes.length });
+  /** Lets go what is kept for longest, because its room is needed. Returns whether there was anything. */
+  letOldestGo(): boolean {
+    return this.#guard.letOldestGo() !== undefined;
+  }
+
+  #hold(record: CatalogRecord, endsMonoMs: number): void {
+    this.lookup.put(record);
     this.mark += 1;
     this.#holds.set(record.key, { endsMonoMs, mark: this.mark });
   }
 
-  #release(key: KeyText): void {
-    const record = this.lookup.find(key);
-    if (record === undefined) return;
-    this.lookup.remove(record);
-    this.#holds.delete(key);
-    this.mark += 1;
+  #forgotten(record: CatalogRecord): void {
+    if (this.lookup.find(record.key) === record) {
+      this.lookup.remove(record);
+      this.#holds.delete(record.key);
+      this.mark += 1;
+    }
     this.#parts.slab.free(record.at, record.sizeBytes);
   }
 }
 
-/** The record as it was seen, under an origin that is away. */
-function copyOf(record: CatalogRecord): CatalogRecord {
+/** The record as it was seen, under an origin that is away, with its bytes elsewhere in the slab. */
+function copyOf(record: CatalogRecord, at: number): CatalogRecord {
   const { key, namespace, name, kind, seq, hlc, firstSeq, filterSeq, revision, body, scope, reach, health, traits, principal } = record;
   const { id, nodeId, generation } = record.origin;
   const origin = { id, nodeId, generation, life: "orphaned" as const };
-  const { at, sizeBytes, contentBytes } = record;
+  const { sizeBytes, contentBytes } = record;
   // biome-ignore format: a line a group
   return {
     key, namespace, name, kind, seq, hlc, firstSeq, filterSeq, revision, body, scope, reach, health, traits, principal,

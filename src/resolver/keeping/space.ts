@@ -29,8 +29,6 @@ export interface SpaceParts {
  */
 export type Fit = "fits" | "less" | "full" | "admitted";
 
-/** Held entries may be one in so many of all that may be kept. */
-export const HELD_PART = 10;
 /** What did not fit is tried again after this time. */
 export const FULL_MS = 60_000;
 /** Bytes of a tombstone, of a report about load, and of a key that a watch notes. */
@@ -49,11 +47,10 @@ export class Space {
     this.parts = parts;
   }
 
-  /** Whether what is here now is within the bounds, held entries aside. */
+  /** Whether what is here now is within the bounds. */
   get isEnough(): boolean {
-    const { cache } = this.parts;
-    cache.reserve(this.#followedWeight());
-    return !cache.isOver;
+    this.#reserve();
+    return !this.parts.cache.isOver;
   }
 
   /**
@@ -81,14 +78,17 @@ export class Space {
       this.#reserve();
     }
     while (cache.isOver) {
+      // What is held is gone upstream: it makes room for what is there.
+      if (held.letOldestGo()) {
+        this.#reserve();
+        continue;
+      }
       const namespace = following.leastAsked((name) => this.#shareOf(name));
       if (cache.evict(namespace === undefined ? Number.POSITIVE_INFINITY : this.#shareOf(namespace))) continue;
       if (namespace !== undefined) {
         following.hasNoRoom(namespace, time.monoMs);
         return "less";
       }
-      // Nothing more can go for held entries. Their number has a bound of its own.
-      if (held.lookup.size > 0 && this.isEnough) return "fits";
       return following.refuseNewest(time.monoMs) ? "less" : "full";
     }
     return "fits";
@@ -120,7 +120,7 @@ export class Space {
     this.parts.cache.reserve({ entries: entries + count, bytes: bytes + count * RECORD_BYTES });
   }
 
-  /** Of all that is no fetched answer. Bytes of entries that are held or pass by are in the slab too. */
+  /** Of all that is no fetched answer. Bytes of entries that are held, remembered or pass by are in the slab too. */
   #followedWeight(): Weight {
     const { replica, followed, fetched, bookmarks, watches, cache } = this.parts;
     const { entryCount, loads } = followed;

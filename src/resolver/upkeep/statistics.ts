@@ -42,7 +42,7 @@ export interface ResolverStatistics {
   /** Number of times that namespaces which were there were fetched whole again. */
   readonly resyncs: Readonly<Record<ResyncReason, number>>;
   readonly heldCount: number;
-  /** Entries that are gone and could not be held, because too many were. */
+  /** Entries that were to be held and were let go before their time, because there was no room. */
   readonly unheldCount: number;
   /** Memory of entries and bookkeeping, about. */
   readonly sizeBytes: number;

@@ -37,9 +37,13 @@ const remove = (instance: string, cause: DiscoveryDelta_Cause = UNREGISTERED) =>
 
 /** A map and the follower that feeds it. */
 class World {
-  readonly map = new LiveEntries({ staleAfterMs: STALE_AFTER_MS });
+  readonly map: LiveEntries;
   readonly follower = new Follower("", { tellsUnknown: true });
   nowMs = 1000;
+
+  constructor(minKept?: number) {
+    this.map = new LiveEntries({ staleAfterMs: STALE_AFTER_MS, ...(minKept !== undefined && { minKept }) });
+  }
 
   get time() {
     return { monoMs: this.nowMs, wallMs: 0 };
@@ -151,6 +155,27 @@ test("a held entry comes back by a put, ends when it is unregistered, and goes a
   expect(world.nowMs).toBe(1000 + GUARD_DEFAULTS.holdMs);
   expect(said(world.map.tick(world.time))).toEqual(["gone, expired web/3 held"]);
   expect([world.shows(), world.map.freshness(world.time).heldCount]).toEqual([["web/1", "web/4", "web/5"], 0]);
+});
+
+/** Instances of some names in turns: the first of each name, then the second of each. */
+function inTurns(nameCount: number, instanceCount: number, first = 0): readonly string[] {
+  return Array.from({ length: nameCount * instanceCount }, (_, i) => `db${i % nameCount}/${first + Math.floor(i / nameCount)}`);
+}
+
+test("a map of any size holds all of it when all of it expires; what comes meanwhile and is lost too takes the place of what is held for longest", () => {
+  const world = new World(10);
+  const all = inTurns(10, 6);
+  world.snapshot(...all);
+  world.told({ deltas: all.map((instance) => remove(instance, EXPIRED)) });
+  expect([world.map.size, world.map.freshness(world.time).heldCount]).toEqual([60, 60]);
+  world.nowMs += 60_000;
+  const next = inTurns(10, 6, 6);
+  world.told({ deltas: next.map((instance) => put(instance)) });
+  expect(world.map.freshness(world.time).heldCount).toBe(60);
+  const changes = world.told({ deltas: next.map((instance) => remove(instance, EXPIRED)) });
+  expect(world.map.freshness(world.time).heldCount).toBe(60);
+  expect(world.shows()).toEqual(next.map((instance) => `(${instance})`).toSorted());
+  expect(changes.filter((change) => /^gone, expired .* held$/.test(change))).toHaveLength(60);
 });
 
 test("the age is what the server said and the time since; silence makes the map stale", () => {

@@ -36,15 +36,15 @@ test("answers are counted by what came of them, and the age is unknown before a 
   expect(rest[4]).toBeGreaterThanOrEqual(0);
 });
 
-test("entries that are gone and find no room among the held ones are counted", () => {
-  // Two may be remembered or held.
-  const world = new ResolverWorld(["a"], { maxEntries: 20 });
-  const keys = ["1", "2", "3", "4"].map((instanceId) =>
+test("entries that are gone and find no room beside those that are there are counted", () => {
+  const world = new ResolverWorld(["a"], { maxEntries: 4 });
+  const [later = "", ...keys] = ["5", "1", "2", "3", "4"].map((instanceId) =>
     keyText({ namespace: "svc", name: "db", kind: KIND.SERVICE, instanceId, clusterId: "c1" }),
   );
   for (const key of keys) world.put("a", key);
   world.run(2000);
   for (const key of keys.slice(0, 3)) world.end("a", key, BODY.EXPIRED);
+  world.put("a", later);
   world.run(1000);
   const metrics = new Metrics();
   observeResolver(metrics, world.machine, world.now);
