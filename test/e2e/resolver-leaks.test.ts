@@ -162,8 +162,7 @@ const callersOf = (way: string) => (way.endsWith("in DNS") ? [NOBODY] : VIEWERS)
 /** What a live map shows that was opened before the first policy. */
 const shownBy = (map: LiveMap) => [...new Set(ownOf([...map.entries()].map(({ key }) => key?.namespace ?? "")))].toSorted();
 
-const versionAt = async (server: NodeProcess) =>
-  (await createClient(PolicyService, transportAt(server, "admin")).policyStatus({})).version;
+const versionAt = async (server: NodeProcess) => (await createClient(PolicyService, transportAt(server, "admin")).policyStatus({})).version;
 
 test(`by every way and in every round of the policy each caller sees what it may, and never anything else (seed ${SEED})`, async () => {
   const rng = new Rng(SEED);
