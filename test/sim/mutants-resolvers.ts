@@ -170,6 +170,33 @@ export const RESOLVER_MUTANTS = [
     isOfResolvers: true,
   },
   {
+    name: "a version that did not come into force is known",
+    rule: "Resolver 15: while it lacks a version under which something that it heard was made it is not ready",
+    edits: [
+      {
+        file: "src/resolver/policy/followed-policy.ts",
+        find: "    this.#arrived.push({ version: read.version, sizeBytes });\n",
+        replace: "    this.#arrived.push({ version: read.version, sizeBytes });\n    this.#see(epochOf(place));\n",
+      },
+    ],
+    withinSeeds: 100,
+    isOfResolvers: true,
+  },
+  {
+    name: "a watch of fewer namespaces forgets that it is past its place",
+    rule: "Resolver 14: until its first bookmark only the same upstream can go on from the earlier of two places",
+    edits: [{ file: "src/resolver/following/followed.ts", find: "    watch.isPastPlace = this.isPastPlace;\n", replace: "" }],
+    withinSeeds: 100,
+    isOfResolvers: true,
+  },
+  {
+    name: "half of what was fetched again is taken along to another upstream",
+    rule: "Resolver 14: a snapshot that was not finished is let go with its stream",
+    edits: [{ file: "src/resolver/following/followed.ts", find: "    this.isPastPlace = true;\n", replace: "" }],
+    withinSeeds: 100,
+    isOfResolvers: true,
+  },
+  {
     name: "a loop is not seen",
     rule: "Resolver 10: a resolver refuses an upstream whose data comes through itself",
     edits: [

@@ -3,10 +3,12 @@
  * change, nodes die. Resolvers' answers are compared with a model that knows only what was registered, and which policies there were.
  */
 import { join } from "node:path";
-import { KIND } from "../../src/catalog/record/record.ts";
+import { SCOPE } from "../../src/catalog/entry/scope.ts";
+import { KIND, keyParts } from "../../src/catalog/record/record.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { Checks, Violation } from "./checks.ts";
+import { NAMESPACES } from "./clients.ts";
 import { SIM_FABRIC } from "./fabric-of.ts";
 import { addressOf, FAIR, Network } from "./network.ts";
 import { applyPolicy } from "./policies.ts";
@@ -43,6 +45,9 @@ const LATELY_MS = 4000;
 /** A loop is noticed with the first bookmark that went round, or with a probe. */
 const LOOP_MS = 15_000;
 const LOOK_MS = 1000;
+/** For so long the connection of a resolver breaks with the versions that come. */
+const HALVED_MS = 3000;
+const STRAND_SLOW_MS = 600;
 
 class Resolvers {
   readonly #plan: WorldPlan;
@@ -271,6 +276,13 @@ class Resolvers {
         return this.#crash(step, later);
       case "partition":
         return this.#partition(step, later);
+      case "halve": {
+        const trips = this.#resolvers[step.resolver]?.trips;
+        trips?.arm(...Array.from({ length: step.count }, () => ({ moment: "version" }) as const));
+        return later(HALVED_MS, () => trips?.disarm(({ moment }) => moment === "version"));
+      }
+      case "strand":
+        return this.#strand(step, later);
     }
   }
 
@@ -299,6 +311,25 @@ class Resolvers {
     });
   }
 
+  #strand({ resolver: of, key: index, ...step }: ResolverStep & { kind: "strand" }, later: (ms: number, run: () => void) => void): void {
+    const [resolver, key] = [this.#resolvers[of], keyOf(index)];
+    const { process } = resolver ?? {};
+    const node = this.#nodes.findIndex(({ name }) => name === process?.rooms.machine.upstreams.current);
+    if (resolver === undefined || process === undefined || node < 0) return;
+    const { namespace } = keyParts(key);
+    this.#partition({ ...step, kind: "partition", node }, later);
+    // So that the entry is there before the snapshot.
+    this.#wires.slow(resolver.name, `n${node}`, STRAND_SLOW_MS);
+    later(step.forMs, () => this.#wires.slow(resolver.name, `n${node}`, -STRAND_SLOW_MS));
+    if (step.act === "prewarm") process.act("evict", [namespace]);
+    process.act(step.act, [namespace]);
+    const evicted = step.moment === "narrowed" ? { evicted: NAMESPACES.filter((each) => each !== namespace) } : {};
+    const trip = { moment: step.moment === "told" ? "told" : "end", key, ...evicted } as const;
+    resolver.trips.arm(trip);
+    later(step.forMs, () => resolver.trips.disarm((each) => each === trip));
+    this.#world.after(step.putMs, () => this.#registrants.put(key, node, SCOPE.ZONE, false));
+  }
+
   #makeWell(): void {
     this.#trace.say(() => "---- all faults are over ----");
     this.#network.healAll();
@@ -307,6 +338,7 @@ class Resolvers {
     for (const resolver of this.#resolvers) {
       resolver.skewMs = 0;
       resolver.lossCount = 0;
+      resolver.trips.disarm();
       resolver.start();
     }
   }

@@ -28,6 +28,21 @@ export type ResolverStep = { readonly atMs: number } & (
       /** A resolver whose copy it may find. */
       readonly other: number;
     }
+  /** Its connection breaks when the next versions of the policy have arrived, before the state that names them. */
+  | { readonly kind: "halve"; readonly resolver: number; readonly count: number }
+  /**
+   * The node that it follows is cut off from the others, and is told of an entry; the resolver fetches the namespace of that, and loses the node in the middle of
+   * it. `narrowed`: at the end of the snapshot, and other namespaces are let go before.
+   */
+  | {
+      readonly kind: "strand";
+      readonly resolver: number;
+      readonly key: number;
+      readonly act: "prewarm" | "resync";
+      readonly moment: "end" | "narrowed" | "told";
+      readonly putMs: number;
+      readonly forMs: number;
+    }
   /** The next changes that it is told get lost. */
   | { readonly kind: "lose"; readonly resolver: number; readonly count: number }
   | { readonly kind: "skew"; readonly resolver: number; readonly byMs: number; readonly forMs: number }
@@ -72,7 +87,9 @@ export function planOf(seed: string | number): WorldPlan {
   const isLossy = upkeep.int(4) === 0;
   if (isLossy) steps.push(...losses(upkeep, parts));
   if (isLoop) steps.push({ atMs: 9000 + rng.int(5000), kind: "cut", a: "r0", b: "n0", forMs: 12_000 });
-  steps.push(...slowLines(new Rng(`resolvers/${seed}/slow`), parts));
+  steps.push(...slowLines(new Rng(`resolvers/${seed}/slow`), parts), ...halves(new Rng(`resolvers/${seed}/halves`), parts));
+  const strands = stranded(new Rng(`resolvers/${seed}/strands`), parts);
+  steps.push(...strands);
   const places = nodeCount + resolvers.length;
   const roamers = Array.from({ length: 1 + rng.int(3) }, () => ({
     caller: CALLERS[rng.int(CALLERS.length)] ?? CALLERS[0]!,
@@ -88,7 +105,7 @@ export function planOf(seed: string | number): WorldPlan {
     resolvers: resolvers.map((each) => ({ ...each, resyncMs: 4000 + upkeep.int(5000), copyMs: 1500 + upkeep.int(3000) })),
     roamers: isLossy ? [] : roamers,
     askMs: resolvers.map(() => (rng.int(3) === 0 ? 4000 : 150 + rng.int(500))),
-    steps: steps.filter(({ atMs }) => atMs < activeMs).toSorted((a, b) => a.atMs - b.atMs),
+    steps: steps.filter(({ atMs }) => atMs < activeMs).map((step) => (strands.length > 0 ? everywhere(step) : step)).toSorted((a, b) => a.atMs - b.atMs),
     activeMs,
   };
 }
@@ -225,6 +242,37 @@ function slowLines(rng: Rng, { resolvers, activeMs }: Parts): ResolverStep[] {
     const b = upstreams[rng.int(upstreams.length)] ?? "n0";
     return { atMs, kind: "slow", a: name, b, byMs: [300, 1000, 2500][rng.int(3)] ?? 300, forMs: 2000 + rng.int(12_000) };
   });
+}
+
+/** In some worlds a connection breaks between a version of the policy and the state that names it, maybe at several servers in turn. */
+function halves(rng: Rng, { resolvers, activeMs }: Parts): ResolverStep[] {
+  if (rng.int(3) > 0) return [];
+  return Array.from({ length: 1 + rng.int(2) }, () => {
+    const atMs = 6000 + rng.int(activeMs - 6000);
+    const policy: ResolverStep = { atMs: atMs + 1, kind: "policy", variant: rng.int(4) };
+    return [{ atMs, kind: "halve", resolver: rng.int(resolvers.length), count: 2 + rng.int(2) } as const, policy];
+  }).flat();
+}
+
+/** In some worlds resolvers go over to nodes that lack what the resolver was just told. */
+function stranded(rng: Rng, { resolvers, activeMs }: Parts): ResolverStep[] {
+  const able = resolvers.flatMap(({ upstreams }, i) => (upstreams.filter((each) => each.startsWith("n")).length > 1 ? [i] : []));
+  if (able.length === 0 || rng.int(3) > 0) return [];
+  return Array.from({ length: 2 + rng.int(3) }, () => ({
+    atMs: 8000 + rng.int(activeMs - 8000),
+    kind: "strand",
+    resolver: able[rng.int(able.length)] ?? 0,
+    key: rng.int(KEYS.length),
+    act: rng.int(2) === 0 ? "prewarm" : "resync",
+    moment: (["end", "narrowed", "told"] as const)[rng.int(3)] ?? "end",
+    putMs: rng.int(150),
+    forMs: 2000 + rng.int(2000),
+  }));
+}
+
+/** What is LOCAL at one node makes its places bad at others, so that whoever goes over begins anew. */
+function everywhere(step: ResolverStep): ResolverStep {
+  return step.kind === "put" && step.scope === SCOPE.LOCAL ? { ...step, scope: SCOPE.ZONE } : step;
 }
 
 function losses(rng: Rng, { resolvers, activeMs }: Parts): ResolverStep[] {

@@ -7,7 +7,7 @@ import { EntrySchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import type { InstanceName } from "../../../src/catalog/query/instances.ts";
 import type { Lookup } from "../../../src/catalog/query/lookup.ts";
 import { Prefixes } from "../../../src/catalog/query/prefixes.ts";
-import type { CatalogRecord, KeyText } from "../../../src/catalog/record/record.ts";
+import { type CatalogRecord, type KeyText, KIND, keyText } from "../../../src/catalog/record/record.ts";
 import { CAUSE } from "../../../src/catalog/watch/cause.ts";
 import type { PortableCursor } from "../../../src/catalog/watch/cursor.ts";
 import { SNAPSHOT } from "../../../src/catalog/watch/reader.ts";
@@ -18,9 +18,10 @@ import { Metrics } from "../../../src/lib/metrics/metrics.ts";
 import type { Rng } from "../../../src/lib/rng.ts";
 import { ResolverRooms } from "../../../src/node/resolver/resolver-rooms.ts";
 import type { Caller } from "../../../src/policy/identity/caller.ts";
-import { readFetchedPage, readWatchMessage } from "../../../src/resolver/codec.ts";
+import { readFetchedPage, readPolicyMessage, readWatchMessage } from "../../../src/resolver/codec.ts";
 import type { RestoredCopy } from "../../../src/resolver/disk/restoring.ts";
 import type { Answer, ResolverInput, ResolverOptions, ResolverOrder } from "../../../src/resolver/io-types.ts";
+import type { CacheAct } from "../../../src/resolver/upkeep/cache-acts.ts";
 import type { UpstreamFacts } from "../../../src/resolver/upstreams.ts";
 import type { AnswerAge } from "../../../src/services/discovery/age.ts";
 import { NameCalls, type NamesOutcome } from "../../../src/services/resolving/name-calls.ts";
@@ -35,6 +36,7 @@ import type { History, Shown, ShownEntry } from "./history.ts";
 import { withoutDelta } from "./losses.ts";
 import { type CopyUse, CopyWriter, type FoundCopy, ResolverDisk } from "./resolver-disk.ts";
 import type { Sent, Server, Serving } from "./server.ts";
+import { type Trip, Trips } from "./trips.ts";
 import type { Host, Line, Wires } from "./wires.ts";
 
 /** Is told of what a process does. */
@@ -121,6 +123,8 @@ export class SimResolver implements Host {
   skewMs = 0;
   /** Changes that its upstreams are still to tell, and that get lost. */
   lossCount = 0;
+  /** When its connection to its upstream breaks. */
+  readonly trips = new Trips();
   life = 0;
   readonly disk = new ResolverDisk<Known>();
   process: ResolverProcess | undefined;
@@ -324,6 +328,11 @@ export class ResolverProcess {
     this.input({ kind: "tick" });
   }
 
+  /** An operator acts on its cache. */
+  act(act: CacheAct, namespaces: readonly string[]): void {
+    this.input({ kind: "act", act, namespaces, told: () => {} });
+  }
+
   // ---- turns ----
 
   input(input: ResolverInput): void {
@@ -484,6 +493,17 @@ export class ResolverProcess {
       if (this.differs) this.differedMs = world.nowMs;
     }
     seen.heard(this, sent, new Prefixes(prefixes));
+    if (snapshot === SNAPSHOT.NONE) return;
+    const keys = deltas.map(({ change }) => ("entry" in change ? keyOfEntry(change.entry) : change.text));
+    this.#trip(upstream, this.host.trips.snapshot(stream, keys, snapshot === SNAPSHOT.END));
+  }
+
+  #trip(upstream: string, trip: Trip | undefined): void {
+    if (trip === undefined) return;
+    const { host } = this;
+    host.parts.trace.say(() => `${host.name} loses ${upstream}: ${JSON.stringify(trip)}`);
+    if (trip.evicted !== undefined) this.act("evict", trip.evicted);
+    host.parts.wires.break(host.name, upstream);
   }
 
   #noteToldPut(entry: Uint8Array): void {
@@ -498,6 +518,8 @@ export class ResolverProcess {
       said: (sent: Sent) => {
         this.#noteEpoch(sent.epoch);
         this.input({ kind: "policy said", stream, bytes: sent.bytes });
+        const { part, state } = readPolicyMessage(sent.bytes);
+        if (part !== undefined && state === undefined) this.#trip(upstream, this.host.trips.version());
       },
       ended: (retryMs: number | undefined) => this.input({ kind: "policy ended", stream, ...(retryMs !== undefined && { retryMs }) }),
     };
@@ -615,6 +637,12 @@ function below(shown: Shown, prefixes: readonly string[]): readonly string[] {
     .filter(({ namespace }) => covered.covers(namespace))
     .map(({ line }) => line)
     .toSorted();
+}
+
+/** In these worlds there are only services. */
+function keyOfEntry(bytes: Uint8Array): KeyText {
+  const { namespace = "", name = "", instanceId = "", clusterId = "" } = fromBinary(EntrySchema, bytes).key ?? {};
+  return keyText({ kind: KIND.SERVICE, namespace, name, instanceId, clusterId });
 }
 
 export function nameText({ namespace, name }: Pick<InstanceName, "name" | "namespace">): string {

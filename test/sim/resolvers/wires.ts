@@ -104,7 +104,8 @@ export class Wires {
 
   /** Breaks what is open between two at once. */
   break(a: string, b: string): void {
-    for (const stream of this.#streams) if (pairOf(stream.from.name, stream.to.name) === pairOf(a, b)) this.#end(stream, undefined);
+    // Who hears of it may open others.
+    for (const stream of [...this.#streams]) if (pairOf(stream.from.name, stream.to.name) === pairOf(a, b)) this.#end(stream, undefined);
   }
 
   /** Calls `answered` once, with nothing when the call fails. `ask` may throw what the server refuses with, which `answered` gets. */
