@@ -78,7 +78,7 @@ export const RESOLVER_MUTANTS = [
         replace: 'return isNegative || state !== "miss" ? "stale" : "miss";',
       },
     ],
-    withinSeeds: 100,
+    withinSeeds: 200,
     isOfResolvers: true,
   },
   {
@@ -193,6 +193,19 @@ export const RESOLVER_MUTANTS = [
     name: "half of what was fetched again is taken along to another upstream",
     rule: "Resolver 14: a snapshot that was not finished is let go with its stream",
     edits: [{ file: "src/resolver/following/followed.ts", find: "    this.isPastPlace = true;\n", replace: "" }],
+    withinSeeds: 100,
+    isOfResolvers: true,
+  },
+  {
+    name: "a node of which a reader knows nothing is taken for known",
+    rule: "Resolver 7: a reader with a portable cursor is told everything since the newest bookmark that it is past",
+    edits: [
+      {
+        file: "src/resolver/following/bookmarks.ts",
+        find: "if (its === undefined ? seq > 0 : knownOf(its) < seq",
+        replace: "if (its === undefined ? seq < 0 : knownOf(its) < seq",
+      },
+    ],
     withinSeeds: 100,
     isOfResolvers: true,
   },

@@ -58,6 +58,7 @@ class Resolvers {
   readonly #wires: Wires;
   readonly #checks = new Checks();
   readonly #history = new History();
+  /** Indexes of nodes that are down for good, and of one that did not join yet. */
   readonly #gone = new Set<number>();
   readonly #nodes: readonly SimNode[];
   readonly #resolvers: readonly SimResolver[];
@@ -73,6 +74,7 @@ class Resolvers {
     this.#plan = plan;
     const world = this.#world;
     this.#trace = new Trace(world, traceFile);
+    if (plan.lateNode !== undefined) this.#gone.add(plan.lateNode);
     this.#rng = new Rng(`run/${plan.seed}`);
     const rng = this.#rng;
     this.#network = new Network({ world, rng: rng.fork("network"), wire: VALUES });
@@ -192,7 +194,9 @@ class Resolvers {
 
   #start(): void {
     const { world } = { world: this.#world };
-    this.#nodes.forEach((node, i) => world.at(i * 10, () => node.start()));
+    this.#nodes.forEach((node, i) => {
+      if (!this.#gone.has(i)) world.at(i * 10, () => node.start());
+    });
     this.#resolvers.forEach((resolver, i) => {
       world.at(RESOLVER_START_MS + this.#rng.int(2000), () => resolver.start());
       this.#askLater(resolver, this.#plan.askMs[i] ?? 1000, this.#rng.fork(`asks ${i}`));
@@ -276,6 +280,9 @@ class Resolvers {
         return this.#crash(step, later);
       case "partition":
         return this.#partition(step, later);
+      case "join":
+        this.#gone.delete(step.node);
+        return this.#nodes[step.node]?.start();
       case "halve": {
         const trips = this.#resolvers[step.resolver]?.trips;
         trips?.arm(...Array.from({ length: step.count }, () => ({ moment: "version" }) as const));

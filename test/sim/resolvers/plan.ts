@@ -1,5 +1,7 @@
 /** Draws what happens in a world with resolvers from a seed: a list of timed steps, of which any may be left out. */
 import { SCOPE, type Scope } from "../../../src/catalog/entry/scope.ts";
+import { Prefixes } from "../../../src/catalog/query/prefixes.ts";
+import { keyParts } from "../../../src/catalog/record/record.ts";
 import { Rng } from "../../../src/lib/rng.ts";
 import { CALLERS } from "./answers.ts";
 import { KEYS, NAMES } from "./registrants.ts";
@@ -49,6 +51,8 @@ export type ResolverStep = { readonly atMs: number } & (
   /** Undefined: it never comes back. */
   | { readonly kind: "crash"; readonly node: number; readonly isSilent: boolean; readonly downMs: number | undefined }
   | { readonly kind: "partition"; readonly node: number; readonly forMs: number }
+  /** A node that was not there before starts. */
+  | { readonly kind: "join"; readonly node: number }
 );
 
 export interface WorldPlan {
@@ -60,6 +64,8 @@ export interface WorldPlan {
   readonly askMs: readonly number[];
   readonly steps: readonly ResolverStep[];
   readonly activeMs: number;
+  /** The node that joins late. Absent where all are there from the start. */
+  readonly lateNode?: number;
 }
 
 type Followers = Omit<ResolverPlan, "copyMs" | "resyncMs">;
@@ -99,14 +105,22 @@ export function planOf(seed: string | number): WorldPlan {
   const moveMs = 2000 + rng.int(6000);
   for (let atMs = FIRST_MS; atMs < activeMs; atMs += rng.int(2 * moveMs))
     steps.push({ atMs, kind: "move", roamer: rng.int(roamers.length), place: rng.int(places) });
+  const late = isLossy ? undefined : joined(new Rng(`resolvers/${seed}/late`), parts, roamers);
+  // What is LOCAL at one node makes its places bad at others, so that whoever goes over begins anew.
+  const isEverywhere = strands.length > 0 || late !== undefined;
+  const all = late === undefined ? steps : [...steps.filter((step) => isBeside(late, step)), ...late.steps];
   return {
     seed: `resolvers/${seed}`,
     nodeCount,
     resolvers: resolvers.map((each) => ({ ...each, resyncMs: 4000 + upkeep.int(5000), copyMs: 1500 + upkeep.int(3000) })),
     roamers: isLossy ? [] : roamers,
     askMs: resolvers.map(() => (rng.int(3) === 0 ? 4000 : 150 + rng.int(500))),
-    steps: steps.filter(({ atMs }) => atMs < activeMs).map((step) => (strands.length > 0 ? everywhere(step) : step)).toSorted((a, b) => a.atMs - b.atMs),
+    steps: all
+      .filter(({ atMs }) => atMs < activeMs)
+      .map((step) => (isEverywhere && step.kind === "put" && step.scope === SCOPE.LOCAL ? { ...step, scope: SCOPE.ZONE } : step))
+      .toSorted((a, b) => a.atMs - b.atMs),
     activeMs,
+    ...(late !== undefined && { lateNode: late.node }),
   };
 }
 
@@ -270,9 +284,46 @@ function stranded(rng: Rng, { resolvers, activeMs }: Parts): ResolverStep[] {
   }));
 }
 
-/** What is LOCAL at one node makes its places bad at others, so that whoever goes over begins anew. */
-function everywhere(step: ResolverStep): ResolverStep {
-  return step.kind === "put" && step.scope === SCOPE.LOCAL ? { ...step, scope: SCOPE.ZONE } : step;
+interface Late {
+  readonly node: number;
+  readonly joinMs: number;
+  readonly steps: readonly ResolverStep[];
+}
+
+/** So long after it joined a node is whole, and what is put there is known everywhere. */
+const JOINED_MS = 4000;
+/** By then leases of what was put elsewhere have ended. */
+const QUIET_MS = 6500;
+
+/** In some worlds a node joins late, and is the only one where anything happens; clients hear nothing of it, and then go on elsewhere. */
+function joined(rng: Rng, { nodeCount, resolvers, activeMs }: Parts, roamers: readonly RoamerPlan[]): Late | undefined {
+  if (nodeCount < 3 || rng.int(3) > 0) return undefined;
+  const [node, joinMs] = [nodeCount - 1, 10_000 + rng.int(activeMs - 22_000)];
+  const read = new Prefixes(roamers.map(({ prefix }) => prefix));
+  const keys = KEYS.flatMap((key, i) => (read.covers(keyParts(key).namespace) ? [i] : []));
+  const put = (): ResolverStep => ({
+    atMs: joinMs + 1500 + rng.int(1500),
+    kind: "put",
+    key: keys[rng.int(keys.length)] ?? 0,
+    node,
+    scope: SCOPE.ZONE,
+    isStatic: false,
+  });
+  const places = [...Array.from({ length: nodeCount }, (_, n) => `n${n}`), ...resolvers.map(({ name }) => name)];
+  const moves = roamers.map((_, roamer): ResolverStep[] => [
+    ...places.map((b): ResolverStep => ({ atMs: joinMs - 200, kind: "cut", a: `c${roamer}`, b, forMs: JOINED_MS + 200 })),
+    { atMs: joinMs + JOINED_MS - 100, kind: "move", roamer, place: nodeCount + rng.int(resolvers.length) },
+  ]);
+  return { node, joinMs, steps: [{ atMs: joinMs, kind: "join", node }, put(), put(), put(), ...moves.flat()] };
+}
+
+/** Whether a step may be taken where a node joins late: just then nothing else happens. */
+function isBeside({ node, joinMs }: Late, step: ResolverStep): boolean {
+  const isJust = step.atMs > joinMs - QUIET_MS && step.atMs < joinMs + JOINED_MS;
+  if (isJust || step.atMs > joinMs) return !isJust;
+  // A node that reaches none of the others serves alone.
+  if (step.kind === "partition" || step.kind === "strand") return step.atMs + step.forMs < joinMs - 1000;
+  return step.kind !== "crash" || (step.node !== node && step.downMs !== undefined && step.atMs + step.downMs < joinMs - 1000);
 }
 
 function losses(rng: Rng, { resolvers, activeMs }: Parts): ResolverStep[] {

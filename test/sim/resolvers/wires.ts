@@ -104,8 +104,10 @@ export class Wires {
 
   /** Breaks what is open between two at once. */
   break(a: string, b: string): void {
+    const isBetween = ({ from, to }: Stream<never>) => pairOf(from.name, to.name) === pairOf(a, b);
     // Who hears of it may open others.
-    for (const stream of [...this.#streams]) if (pairOf(stream.from.name, stream.to.name) === pairOf(a, b)) this.#end(stream, undefined);
+    const open = this.#streams.values().filter(isBetween).toArray();
+    for (const stream of open) this.#end(stream, undefined);
   }
 
   /** Calls `answered` once, with nothing when the call fails. `ask` may throw what the server refuses with, which `answered` gets. */
