@@ -134,6 +134,8 @@ export class ResolverMachine {
   }
 
   handle(input: ResolverInput, time: Time, out: Out): void {
+    const silentMonoMs = this.#silentSince(time);
+    if (silentMonoMs !== undefined) this.#fetched.wereSilent(silentMonoMs, time);
     switch (input.kind) {
       case "tick":
         this.#tick(time, out);

@@ -36,3 +36,26 @@ test("a server that answers for a moment begins the time anew", () => {
     world.ask(OTHER);
   }
 });
+
+test("what was told in an outage is told on when that ends, to whoever asks meanwhile and in an outage soon after", () => {
+  const world = new ResolverWorld(["a"], { pruneIntervalMs: SECOND });
+  const { upstreams } = world.machine;
+  const away = (ms: number) => {
+    world.server("a").isUp = false;
+    world.run(ms);
+    expect(upstreams.isCutOff).toBe(true);
+    expect(world.ask(OTHER)).toBe("fetched stale 1");
+    world.server("a").isUp = true;
+    while (upstreams.isCutOff) world.run(100);
+  };
+  world.put("a", KEYS[12]!);
+  world.run(2 * SECOND);
+  expect(world.ask(OTHER)).toBe("told");
+  away(300 * SECOND);
+  // Longer than it takes to prune. Nobody asks.
+  world.run(20 * SECOND);
+  away(20 * SECOND);
+  expect(world.ask(OTHER)).toBe("fetched stale 1");
+  world.run(SECOND);
+  expect(world.ask(OTHER)).toBe("fetched 1");
+});

@@ -84,6 +84,11 @@ export class Fetched implements FollowedNews {
     return this.#fetches.isFull;
   }
 
+  /** No upstream says anything since then; see `Fetches`. */
+  wereSilent(sinceMonoMs: number, { monoMs }: Time): void {
+    this.#fetches.wereSilent(sinceMonoMs, monoMs);
+  }
+
   /** What is known of a name, for somebody who may see its namespace. It counts as asked for. */
   ask(name: AskedName, time: Time, cutOffMonoMs: number | undefined): Known {
     return this.#known(this.#parts.cache.ask(textOf(name)), name.kind, time, cutOffMonoMs);

@@ -33,6 +33,8 @@ export class Fetches<T> {
   readonly #maxStaleMs: number;
   /** Keys that are being fetched, with whoever waits for them. */
   readonly #running = new Map<string, ((outcome: Outcome<T>) => void)[]>();
+  /** Until when, as far as is known, no upstream said anything the last time, by monotonic ms. */
+  #silentUntilMonoMs = Number.NEGATIVE_INFINITY;
   /** Keys that changed while they were fetched: what arrives may be older than the change. */
   readonly #outdated = new Set<string>();
 
@@ -46,6 +48,11 @@ export class Fetches<T> {
     return this.#running.size >= MAX_FETCHES;
   }
 
+  /** No upstream says anything since then. To be told as long as it is so, and when one speaks again. */
+  wereSilent(sinceMonoMs: number, monoMs: number): void {
+    if (monoMs - sinceMonoMs < this.#maxStaleMs) this.#silentUntilMonoMs = monoMs;
+  }
+
   /**
    * How good an answer is now, or the part of it with this scope; a part without a scope is that nothing exists. `cutOffMonoMs`: since then no upstream answers, so nothing can
    * be fetched in its place.
@@ -56,14 +63,16 @@ export class Fetches<T> {
     monoMs: number,
     cutOffMonoMs: number | undefined,
   ): AnswerState {
-    const heldMs = monoMs - answer.arrivedMonoMs;
-    const state = answerState(heldMs, this.ttlMs(scope));
+    const ttlMs = this.ttlMs(scope);
+    const kept = answerState(monoMs - answer.arrivedMonoMs, ttlMs);
     const isNegative = scope === undefined;
-    if (!answer.isOutdated && state === "fresh") return "fresh";
+    if (!answer.isOutdated && kept === "fresh") return "fresh";
     // Something was put there, or may be seen there now.
     if (answer.isOutdated && isNegative) return "miss";
     // What was good when the outage began is good for the whole time, however old it was then.
     if (cutOffMonoMs !== undefined) return monoMs - cutOffMonoMs < this.#maxStaleMs ? "stale" : "miss";
+    // What was told in an outage is as if it had become stale at its end. Else all of it would expire at once, and everybody wait for servers that have just started.
+    const state = kept === "miss" ? answerState(ttlMs + monoMs - this.#silentUntilMonoMs, ttlMs) : kept;
     // That nothing exists is not said beyond its time: a new entry must be found.
     return isNegative || state === "miss" ? "miss" : "stale";
   }

@@ -44,6 +44,19 @@ test("while no upstream answers nothing expires before max_stale, counted from w
   expect(new Fetches<string>(TTLS, 0).stateOf(answer(), SCOPE.ZONE, 1e12, cutOffMs)).toBe("stale");
 });
 
+test("what was told in an outage is stale for twice its ttl after it, if the outage was no longer than max_stale; a negative answer is not", () => {
+  const fetches = new Fetches<string>(TTLS, HOUR_MS);
+  const endMs = 40_000 + HOUR_MS - 1;
+  fetches.wereSilent(40_000, endMs);
+  const at = [endMs, endMs + 29_999, endMs + 30_000];
+  expect(at.map((monoMs) => fetches.stateOf(answer(), SCOPE.ZONE, monoMs, undefined))).toEqual(["stale", "stale", "miss"]);
+  expect(at.map((monoMs) => fetches.stateOf(answer(true), SCOPE.ZONE, monoMs, undefined))).toEqual(["stale", "stale", "miss"]);
+  expect(fetches.stateOf(answer(), NONE, endMs, undefined)).toBe("miss");
+  const late = new Fetches<string>(TTLS, HOUR_MS);
+  late.wereSilent(40_000, endMs + 1);
+  expect(late.stateOf(answer(), SCOPE.ZONE, endMs + 1, undefined)).toBe("miss");
+});
+
 test("one fetch runs for a name, and all that wait are told its outcome", () => {
   const fetches = new Fetches<string>(TTLS, HOUR_MS);
   const told: Outcome<string>[] = [];
