@@ -6,6 +6,7 @@ import type { WatchRefusal } from "./following/refusals.ts";
 import type { StreamNumber, WatchOrder } from "./following/watches.ts";
 import type { PolicyOrder } from "./policy/policy-stream.ts";
 import type { ActRequest } from "./upkeep/cache-acts.ts";
+import type { ResyncOrder } from "./upkeep/resync-notes.ts";
 import type { RefusedUpstream, UpstreamFacts } from "./upstreams.ts";
 
 /** As the settings `resolver.*`. */
@@ -68,6 +69,7 @@ export type ResolverOrder =
     }
   /** An upstream sent what no server of ours can have sent, or names a policy that it has not. */
   | { readonly kind: "garbled"; readonly upstream: string; readonly fault: string }
+  | ResyncOrder
   /** An upstream is not followed, for what it says of itself. Comes again when the reason changes, and when it begins again. */
   | ({ readonly kind: "refused" } & RefusedUpstream);
 

@@ -105,10 +105,7 @@ export class ResolverMachine {
     this.#fetched = new Fetched({ slab, stamper, cache: this.#cache, ttls, maxStaleMs });
     this.#calls = new FetchCalls(this.#fetched, maxBytes);
     this.#followed = new Followed({ replica, bookmarks: this.bookmarks, stamper, onChange: this.#held, onTold: this.#fetched });
-    const onSnapshot = (why: "gap" | "policy") => {
-      this.#acts.resyncs[why] += 1;
-    };
-    this.#watches = new Watches(this.#followed, this.bookmarks, { onSnapshot });
+    this.#watches = new Watches(this.#followed, this.bookmarks, { onSnapshot: (why, prefixes) => this.#acts.resynced(why, prefixes) });
     this.#lists = { followed: [lookup], followedAndHeld: [lookup, this.#held.lookup], fetched: [this.#fetched.lookup] };
     this.following = new Following({ configured: options.namespaces, maxWatches, asksOf: (namespace) => this.#cache.asksOf(namespace) });
     this.#space = new Space({
@@ -557,6 +554,7 @@ export class ResolverMachine {
 
   /** Brings what is open in line with the upstream and with what is to be followed. */
   #adjust(time: Time, out: Out): void {
+    this.#acts.tell(this.#used, time, out);
     for (const upstream of this.upstreams.takeProbes(time.monoMs)) out.push({ kind: "probe", upstream });
     for (const refused of this.upstreams.takeRefused()) out.push({ kind: "refused", ...refused });
     const { current } = this.upstreams;

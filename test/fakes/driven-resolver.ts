@@ -116,6 +116,7 @@ export class DrivenResolver implements Disposable {
       onChange: () => {
         this.changeCount += 1;
       },
+      onResynced: () => {},
       onPolicyChanged: () => {
         rooms.switches.look(this.now);
         while (rooms.switches.isRunning) rooms.switches.step(1_000_000, this.now);

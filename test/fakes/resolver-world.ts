@@ -87,6 +87,8 @@ export class ResolverWorld {
   readonly #resolver: ResolverOptions;
   readonly garbled: string[] = [];
   readonly refused: string[] = [];
+  /** Reason, upstream, prefixes, and how often. */
+  readonly resynced: string[] = [];
   readonly #watches = new Map<number, Watch>();
   /** Whether it reads what servers said while it stood still. */
   delayMs = 0;
@@ -323,6 +325,9 @@ export class ResolverWorld {
         return this.#answer(order);
       case "garbled":
         this.garbled.push(`${order.upstream}: ${order.fault}`);
+        return;
+      case "resynced":
+        this.resynced.push(`${order.reason} ${order.upstream} ${order.prefixes.join()} ${order.times}`);
         return;
       case "refused":
         this.refused.push(`${order.upstream}: ${order.refusal}`);

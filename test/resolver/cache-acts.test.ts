@@ -51,6 +51,7 @@ test("a change that was lost on its way is found by the digest, and only what di
   expect([world.server("a").snapshotCount, seen]).toEqual([2, new Set([1, 2])]);
   world.run(MINUTE);
   expect(statistics(world).resyncs.digest).toBe(1);
+  expect(world.resynced).toEqual(["digest a svc 1"]);
 });
 
 test("what differs is compared once more at once, and before anything else has its turn", () => {
@@ -226,4 +227,27 @@ test.each([
     world.run(SECOND);
   }
   expect(statistics(world).resyncs).toEqual({ operator: 0, digest: 0, gap: 0, policy: 0, [why]: 1 });
+  expect(world.resynced).toEqual([`${why} a ${why === "gap" ? "svc" : "svc-x"} 1`]);
+});
+
+test("the first of many resyncs is told at once, and those of the minute after it together, for each reason by itself", () => {
+  const world = started();
+  const snapshot = (replaces: readonly string[]) => {
+    const parts = [{ snapshot: SNAPSHOT.BEGIN, replaces: [...replaces] }, { snapshot: SNAPSHOT.END }].map((fields) =>
+      toBinary(CatalogWatchResponseSchema, create(CatalogWatchResponseSchema, fields)),
+    );
+    const server = world.server("a");
+    server.garble = (bytes) => Buffer.concat([bytes, ...parts.splice(0, 1)]);
+    world.run(3 * SECOND);
+  };
+  for (let n = 0; n < 5; n++) snapshot([]);
+  expect(world.resynced).toEqual(["gap a svc 1"]);
+  snapshot(["svc.x"]);
+  expect(world.resynced).toEqual(["gap a svc 1", "policy a svc.x 1"]);
+  world.run(MINUTE);
+  expect(world.resynced).toEqual(["gap a svc 1", "policy a svc.x 1", "gap a svc 4"]);
+  world.run(3 * MINUTE);
+  snapshot([]);
+  // These snapshots were empty, so a round of digests found that everything is missing.
+  expect(world.resynced.slice(3)).toEqual(["digest a svc 1", "gap a svc 1"]);
 });

@@ -7,6 +7,7 @@ import { NEVER, type Time } from "../../lib/machine.ts";
 import { isJustAwake } from "../../lib/patient-time.io.ts";
 import type { Answer, Asked, ResolverInput, ResolverOrder } from "../../resolver/io-types.ts";
 import type { ResolverMachine } from "../../resolver/machine.ts";
+import type { ResyncOrder } from "../../resolver/upkeep/resync-notes.ts";
 import type { SaidBytes } from "../../services/resolving/ports.ts";
 import type { ResolverRooms } from "./resolver-rooms.ts";
 import { SparseLog } from "./sparse-log.ts";
@@ -22,6 +23,8 @@ export interface ResolverDriverParts {
   onChange(): void;
   /** Another policy is in force: the switches of the rooms are to be run. */
   onPolicyChanged(): void;
+  /** Namespaces are fetched whole again, and no operator asked for it. */
+  onResynced(resynced: ResyncOrder): void;
 }
 
 /** After a standstill of this process, what servers said meanwhile is read before anybody is called silent. */
@@ -161,6 +164,8 @@ export class ResolverDriver {
         return void this.#fetch(order);
       case "garbled":
         return this.#warn(order.upstream, order.fault, "an upstream sent what cannot be right; it is left alone for a while");
+      case "resynced":
+        return this.#parts.onResynced(order);
       case "refused":
         return this.#warn(order.upstream, order.fault, `an upstream is refused (${order.refusal})`);
     }

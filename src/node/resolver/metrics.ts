@@ -2,7 +2,7 @@
 import type { Time } from "../../lib/machine.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
 import type { ResolverMachine } from "../../resolver/machine.ts";
-import { RESYNC_REASONS } from "../../resolver/upkeep/cache-acts.ts";
+import { RESYNC_REASONS } from "../../resolver/upkeep/resync-notes.ts";
 import { hitRatio } from "../../resolver/upkeep/statistics.ts";
 import { UPSTREAM_FAULTS } from "../../resolver/upstreams.ts";
 

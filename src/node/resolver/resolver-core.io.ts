@@ -33,6 +33,7 @@ import { observeEntries, observeWatches } from "../metrics.ts";
 import { now } from "../rooms.io.ts";
 import { type NodeOptions, tick } from "../starting.io.ts";
 import { readUpstreamAccess } from "./access.io.ts";
+import { replayEvent, resyncEvent } from "./audit-events.ts";
 import { ResolverDriver } from "./driver.io.ts";
 import { observeResolver } from "./metrics.ts";
 import { resolverOptionsOf } from "./options.ts";
@@ -125,6 +126,7 @@ export class ResolverCore implements Component {
         this.onPolicyChanged();
         void this.#switcher.run();
       },
+      onResynced: (resynced) => this.#audit.record(resyncEvent(resynced, now())),
     });
     const started = Promise.withResolvers<void>();
     this.ready = started.promise;
@@ -165,10 +167,7 @@ export class ResolverCore implements Component {
 
   /** A copy on disk is served from now on. */
   replayed(entryCount: number, ageMs: number): void {
-    const age = Number.isFinite(ageMs) ? `${Math.round(ageMs)} ms old` : "of unknown age";
-    const nobody = { principal: "", tenant: "", source: "", namespace: "", reason: "", rule: "", before: "", after: "" };
-    const detail = `${entryCount} entries, ${age}`;
-    this.#audit.record({ ...nobody, atWallMs: now().wallMs, kind: "admin", action: "resolver.replay", outcome: "noted", detail });
+    this.#audit.record(replayEvent({ entryCount, ageMs }, now()));
   }
 
   /** Ends watches with a cursor from which they go on elsewhere. */

@@ -42,15 +42,15 @@ interface Open {
 const NOTHING = new Prefixes([]);
 
 export interface WatchesOptions {
-  /** Is told of each snapshot that nobody asked for: because a policy changed, or because the upstream cannot go on from where we are. */
-  readonly onSnapshot?: (why: "policy" | "gap") => void;
+  /** Is told of each snapshot that nobody asked for, and of what: because a policy changed, or because the upstream cannot go on from where we are. */
+  readonly onSnapshot?: (why: "policy" | "gap", prefixes: readonly string[]) => void;
   readonly pace?: Pace;
 }
 
 export class Watches {
   readonly #followed: Followed;
   readonly #bookmarks: Bookmarks;
-  readonly #onSnapshot: (why: "policy" | "gap") => void;
+  readonly #onSnapshot: NonNullable<WatchesOptions["onSnapshot"]>;
   #wanted = NOTHING;
   #upstream: string | undefined;
   #main: Open | undefined;
@@ -336,8 +336,8 @@ export class Watches {
   }
 
   #countSnapshot({ watch }: Open, { replaces }: WatchMessage): void {
-    if (replaces.length > 0) this.#onSnapshot("policy");
-    else if (watch.isComplete && !this.#isAnew) this.#onSnapshot("gap");
+    if (replaces.length > 0) this.#onSnapshot("policy", replaces);
+    else if (watch.isComplete && !this.#isAnew) this.#onSnapshot("gap", watch.prefixes.list);
   }
 
   /** Changes the prefixes of the one watch that is open, whose first snapshot is there. */

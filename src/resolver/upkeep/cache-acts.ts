@@ -7,13 +7,7 @@ import { NEVER, type Time } from "../../lib/machine.ts";
 import type { Fetched } from "../fetching/fetched.ts";
 import type { Following } from "../following/following.ts";
 import type { Watches, WatchOrders } from "../following/watches.ts";
-
-/**
- * Why namespaces that were there were fetched whole again. `operator`: by a call. `digest`: count or digest differed from the upstream's. `gap`: an upstream
- * could not go on from our place. `policy`: the policy of the upstream changed, and it sent what that concerns anew.
- */
-export const RESYNC_REASONS = ["operator", "digest", "gap", "policy"] as const;
-export type ResyncReason = (typeof RESYNC_REASONS)[number];
+import { type OwnReason, ResyncNotes, type ResyncOrders, type ResyncReason } from "./resync-notes.ts";
 
 export type CacheAct = "resync" | "prewarm" | "evict";
 
@@ -51,6 +45,7 @@ const RETRY_MS = 1000;
 export class CacheActs {
   readonly resyncs: Record<ResyncReason, number> = { operator: 0, digest: 0, gap: 0, policy: 0 };
   readonly #parts: CacheActsParts;
+  readonly #notes = new ResyncNotes();
   #waiting: readonly Waiting[] = [];
 
   constructor(parts: CacheActsParts) {
@@ -58,7 +53,7 @@ export class CacheActs {
   }
 
   nextDeadlineMs(): number {
-    return Math.min(NEVER, ...this.#waiting.map(({ untilMonoMs }) => untilMonoMs));
+    return Math.min(NEVER, this.#notes.nextDeadlineMs(), ...this.#waiting.map(({ untilMonoMs }) => untilMonoMs));
   }
 
   /** Begins what is asked for. `isCutOff`: no upstream answers. */
@@ -83,8 +78,19 @@ export class CacheActs {
   /** These prefixes differ from what the upstream has. */
   repair(prefixes: readonly string[], time: Time, out: WatchOrders): void {
     if (prefixes.length === 0) return;
-    this.resyncs.digest += 1;
+    this.resynced("digest", prefixes);
     this.#parts.watches.fetchAgain(prefixes, time, out);
+  }
+
+  /** Namespaces below these prefixes are fetched whole again, and no operator asked for it. */
+  resynced(reason: OwnReason, prefixes: readonly string[]): void {
+    this.resyncs[reason] += 1;
+    this.#notes.note(reason, prefixes);
+  }
+
+  /** Tells what was fetched whole again, and was not told yet. `upstream`: from which the last input came. */
+  tell(upstream: string | undefined, { monoMs }: Time, out: ResyncOrders): void {
+    this.#notes.tell(upstream ?? "", monoMs, out);
   }
 
   /** Tells those that waited for what is there now, or that waited for too long. */

@@ -1,6 +1,6 @@
 /** What a resolver counts of its answers, and what it tells of itself. Counts start with the process. */
 import type { UpstreamFault } from "../upstreams.ts";
-import type { ResyncReason } from "./cache-acts.ts";
+import type { ResyncReason } from "./resync-notes.ts";
 
 /** Answers, by where they came from. */
 export class AnswerCounts {

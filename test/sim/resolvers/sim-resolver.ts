@@ -402,7 +402,8 @@ export class ResolverProcess {
       case "garbled":
         return seen.garbled(this, `${order.upstream} ${order.fault}`);
       case "refused":
-        // For the log. Here it is in the trace.
+      case "resynced":
+        // For the log and the audit. Here it is in the trace.
         return;
     }
   }
