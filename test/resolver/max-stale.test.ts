@@ -5,6 +5,7 @@ import { KEYS } from "../fakes/mesh.ts";
 import { ResolverWorld } from "../fakes/resolver-world.ts";
 
 const SECOND = 1000;
+const FOLLOWED = { kind: KIND.SERVICE, namespace: "svc", name: "db" };
 /** Of a namespace that nobody configured. */
 const OTHER = { kind: KIND.SERVICE, namespace: "other", name: "db" };
 
@@ -58,4 +59,19 @@ test("what was told in an outage is told on when that ends, to whoever asks mean
   expect(world.ask(OTHER)).toBe("fetched stale 1");
   world.run(SECOND);
   expect(world.ask(OTHER)).toBe("fetched 1");
+});
+
+test("what is followed is served for as long as nobody answers, also after a restart, and its age tells for how long", () => {
+  const world = new ResolverWorld(["a"], { maxStaleMs: 60 * SECOND });
+  world.put("a", KEYS[0]!);
+  world.run(2 * SECOND);
+  expect(world.ask(FOLLOWED)).toBe("followed 1");
+  const copy = world.copy();
+  world.server("a").isUp = false;
+  world.run(600 * SECOND);
+  expect(world.ask(FOLLOWED)).toBe("followed stale 1");
+  world.restart(copy, { downMs: SECOND });
+  world.run(600 * SECOND);
+  expect(world.ask(FOLLOWED)).toBe("disk stale 1");
+  expect(world.machine.followedAnswer(world.now).ageMs).toBeGreaterThan(1200 * SECOND);
 });
