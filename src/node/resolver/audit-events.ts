@@ -30,5 +30,5 @@ export function resyncEvent({ reason, upstream, prefixes, times }: ResyncOrder, 
   const namespace = prefixes.length === 1 ? (prefixes[0] ?? "") : "";
   const whole = prefixes.map((prefix) => (prefix === "" ? "all" : prefix)).join(", ");
   const often = times === 1 ? "" : `, the last of ${times} times since the record before`;
-  return { ...BY_ITSELF, atWallMs: wallMs, action: "resolver.resync", namespace, reason, detail: `from ${upstream}${often}: ${whole}` };
+  return { ...BY_ITSELF, atWallMs: wallMs, action: "cache.resync", namespace, reason, detail: `from ${upstream}${often}: ${whole}` };
 }

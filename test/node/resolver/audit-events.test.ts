@@ -7,7 +7,7 @@ const AT = { wallMs: 1000 };
 const UPSTREAM = "http://192.0.2.1:1";
 
 test("a resync is noted with its reason, its upstream and what was fetched, and as one record for many", () => {
-  const noted = { ...NOBODY, atWallMs: 1000, kind: "admin", action: "resolver.resync", outcome: "noted" };
+  const noted = { ...NOBODY, atWallMs: 1000, kind: "admin", action: "cache.resync", outcome: "noted" };
   const of = { kind: "resynced", upstream: UPSTREAM } as const;
   expect(resyncEvent({ ...of, reason: "digest", prefixes: ["svc"], times: 1 }, AT)).toEqual({
     ...noted,
