@@ -74,14 +74,19 @@ class Lookups {
       const bytes = await Promise.race([this.#wire.unary(PATH.query, query), late.promise]);
       this.tookMs.push(performance.now() - startMs);
       const { items, source } = fromBinary(CatalogQueryResponseSchema, bytes);
-      if (items.length !== INSTANCES) this.failed += 1;
+      if (items.length !== INSTANCES) this.#fail(`${items.length} of ${INSTANCES} entries, ${Source[source]}`);
       if (source !== this.#source) this.elsewhere += 1;
-    } catch {
+    } catch (error) {
       this.tookMs.push(performance.now() - startMs);
-      this.failed += 1;
+      this.#fail(String(error));
     } finally {
       clearTimeout(timer);
     }
+  }
+
+  #fail(why: string): void {
+    this.failed += 1;
+    console.error(`${new Date().toISOString()} a lookup failed: ${why}`);
   }
 }
 
