@@ -35,7 +35,7 @@ const ONLY_CODE: readonly { readonly field: RegExp; readonly says: RegExp; reado
   { field: /^entries\.targets\.host$/, says: /must be an IPv4/, why: "a host is an address or a DNS name" },
   { field: /^entries/, says: /does not go with kind/, why: "the detail agrees with the kind" },
   { field: /^ttl$/, says: /static/, why: "a static lease has no ttl" },
-  { field: /^lease_id$/, says: /either/, why: "exactly one of lease_id and keys" },
+  { field: /^lease_id$/, says: /or both/, why: "at least one of lease_id and keys" },
   { field: /^page_token$/, says: /token|belongs|characters/, why: "a token is ours and of this filter" },
   { field: /^cursor$/, says: /not a cursor/, why: "a cursor is ours" },
   { field: /^namespace_prefix$/, says: /or below it/, why: "a prefix beside a namespace covers it" },
