@@ -3,11 +3,11 @@
  * record is looked at that has none of the names.
  */
 import { coversNamespace, type Filter } from "../catalog/query/filter.ts";
+import type { Lookup } from "../catalog/query/lookup.ts";
 import { MergeCursor } from "../catalog/query/merge.ts";
 import { Cursor, type OrderedRecords, type RecordCursor } from "../catalog/query/ordered.ts";
 import { type PageStart, SCAN_BUDGET } from "../catalog/query/query.ts";
 import type { CatalogRecord, KeyText } from "../catalog/record/record.ts";
-import type { Replica } from "../catalog/replica/replica.ts";
 import { firstIndex } from "../lib/bisect.ts";
 import { type DnsNames, plainName } from "./dns-names.ts";
 
@@ -22,14 +22,22 @@ export interface AskedNames {
 /** More than a page examines, so that a page ends before the list does if there are more. */
 const MOST = SCAN_BUDGET + 1;
 
-export interface NamedCatalog {
-  readonly names: Pick<DnsNames, "keysOf" | "namesBelow">;
-  readonly replica: Pick<Replica, "lookup" | "view">;
+export type NamedEntries = Pick<DnsNames, "keysOf" | "lookups" | "namesBelow" | "view">;
+
+/** Of these entries those of one list. */
+export function namedIn(names: NamedEntries, lookup: Lookup): NamedEntries {
+  return {
+    lookups: [lookup],
+    namesBelow: (suffix) => names.namesBelow(suffix),
+    *keysOf(alias) {
+      for (const key of names.keysOf(alias)) if (lookup.find(key) !== undefined) yield key;
+    },
+    view: (key) => lookup.find(key),
+  };
 }
 
 /** Opens the list at the start of a page. Cost: the records with such an alias, and the namespaces at or below a host. */
-export function openCarriers(asked: AskedNames, catalog: NamedCatalog, filter: Filter, { afterKey, allowed }: PageStart): RecordCursor {
-  const { names, replica } = catalog;
+export function openCarriers(asked: AskedNames, names: NamedEntries, filter: Filter, { afterKey, allowed }: PageStart): RecordCursor {
   const isWanted = (namespace: string) => coversNamespace(filter, namespace) && allowed(namespace);
   const aliases = new Set(asked.aliases.map(plainName));
   const below = new Set<string>();
@@ -43,14 +51,14 @@ export function openCarriers(asked: AskedNames, catalog: NamedCatalog, filter: F
     const namespace = key.slice(0, key.indexOf("\0"));
     return !below.has(namespace) && isWanted(namespace);
   });
-  const carriers = new Cursor(keys.map((key) => replica.view(key)).filter((record) => record !== undefined));
+  const carriers = new Cursor(keys.map((key) => names.view(key)).filter((record) => record !== undefined));
   if (below.size === 0) return carriers;
   // A namespace that has nothing after the key is not looked at.
   const runs = least(below, "", (namespace) => `${namespace}\u0001` > afterKey && isWanted(namespace));
-  return new MergeCursor([new RunsCursor(runs, replica.lookup.all), carriers]);
+  return new MergeCursor([...names.lookups.map(({ all }) => new RunsCursor(runs, all)), carriers]);
 }
 
-function* keysOf(aliases: Iterable<string>, names: NamedCatalog["names"]): Generator<KeyText> {
+function* keysOf(aliases: Iterable<string>, names: NamedEntries): Generator<KeyText> {
   for (const alias of aliases) yield* names.keysOf(alias);
 }
 

@@ -6,8 +6,9 @@
 import { decodeEntry } from "../catalog/entry/codec.ts";
 import { KeyShards } from "../catalog/key-shards.ts";
 import { type Sampling, sampleOf } from "../catalog/query/instances.ts";
+import type { Lookup } from "../catalog/query/lookup.ts";
 import type { CatalogRecord, KeyText } from "../catalog/record/record.ts";
-import type { StoredRecord } from "../catalog/record/stored-record.ts";
+import { StoredRecord } from "../catalog/record/stored-record.ts";
 import type { Replica } from "../catalog/replica/replica.ts";
 import { hasField } from "../lib/protowire.ts";
 import { type Claim, claimOf, isSingleLabel, readClaim } from "./alias-claim.ts";
@@ -29,6 +30,15 @@ export interface FoundAlias {
   readonly isSample: boolean;
 }
 
+/** Entries that lookups find although they are not in the replica, which a resolver holds. Their bytes are in its slab, and none of their keys is shown there. */
+export interface EntriesBeside {
+  readonly lookup: Lookup;
+  /** Whether lookups show those of a namespace. */
+  shows(namespace: string): boolean;
+  /** Keys that came or went since the last call. */
+  takeTouched(): Iterable<KeyText>;
+}
+
 interface Held {
   readonly alias: string;
   /** Text of its claim. */
@@ -36,7 +46,10 @@ interface Held {
 }
 
 export class DnsNames {
+  /** Where the entries are. Those of two lists have no key in common. */
+  readonly lookups: readonly Lookup[];
   readonly #replica: Replica;
+  readonly #beside: EntriesBeside | undefined;
   /** Everything up to this revision is indexed. */
   #revision = 0;
   readonly #zones: readonly string[];
@@ -48,8 +61,10 @@ export class DnsNames {
   readonly #aliasesOf = new KeyShards<KeyText, readonly Held[]>();
 
   /** `zones`: in lower case and without a final dot, to recognise single labels. */
-  constructor(replica: Replica, zones: readonly string[]) {
+  constructor(replica: Replica, zones: readonly string[], beside?: EntriesBeside) {
+    this.lookups = beside === undefined ? [replica.lookup] : [replica.lookup, beside.lookup];
     this.#replica = replica;
+    this.#beside = beside;
     this.#zones = zones;
   }
 
@@ -63,19 +78,26 @@ export class DnsNames {
     const touched = new Set<string>();
     this.#replica.changesSince(this.#revision, (stored) => {
       touched.add(stored.namespace);
-      const shown = this.#replica.winner(stored);
-      this.#setAliases(stored.key, shown, shown === undefined ? NONE : this.#aliasesIn(shown));
+      this.#setAliases(stored.key, this.#replica.winner(stored) ?? this.#beside?.lookup.find(stored.key));
       return true;
     });
+    for (const key of this.#beside?.takeTouched() ?? []) {
+      touched.add(key.slice(0, key.indexOf("\0")));
+      this.#setAliases(key, this.#known(key));
+    }
     // Records that were dropped since then, for example with a forgotten origin, have left no change behind.
     if (this.#revision < this.#replica.collectedRevision) this.#sweep(touched);
     this.#revision = this.#replica.revision;
-    for (const namespace of touched) this.#setNamespace(namespace, this.#replica.lookup.namespaceCount(namespace) > 0);
+    for (const namespace of touched)
+      this.#setNamespace(
+        namespace,
+        this.lookups.some((lookup) => lookup.namespaceCount(namespace) > 0),
+      );
   }
 
   #sweep(touched: Set<string>): void {
     for (const namespace of this.#namespaces.keys()) touched.add(namespace);
-    for (const key of this.#aliasesOf.keys()) if (this.#replica.view(key) === undefined) this.#setAliases(key, undefined, NONE);
+    for (const key of this.#aliasesOf.keys()) if (this.#known(key) === undefined) this.#setAliases(key, undefined);
   }
 
   /** Whether a visible namespace or alias is `suffix` or ends in `.suffix`, in that zone. An alias may be in full. */
@@ -89,7 +111,8 @@ export class DnsNames {
     for (const holder of this.#suffixes.get(suffix)?.keys() ?? []) {
       const claim = readClaim(holder);
       if (claim === undefined && zoneChars > 0) continue;
-      if (!sees(claim?.namespace ?? holder)) continue;
+      const namespace = claim?.namespace ?? holder;
+      if (!sees(namespace) || !this.#hasShown(namespace)) continue;
       if (claim === undefined || counts({ ...claim, name: claim.name.slice(0, claim.name.length - zoneChars) })) return true;
       claims += 1;
       if (claims === MAX_CLAIMS) return true;
@@ -108,7 +131,7 @@ export class DnsNames {
       const carriers: CatalogRecord[] = [];
       for (const key of this.#aliases.get(alias) ?? []) {
         if (alias !== name && short?.has(key) === true) continue;
-        const record = this.#replica.view(key);
+        const record = this.view(key);
         if (record !== undefined && view.counts(claimOf(record, name)) && view.sees(record.namespace)) carriers.push(record);
       }
       const taken = sampling === undefined ? carriers : sampleOf(carriers, sampling).records;
@@ -116,6 +139,14 @@ export class DnsNames {
       return taken.toSorted((a, b) => (a.key < b.key ? -1 : 1));
     });
     return { records, isSample };
+  }
+
+  /** The entry of a key, if it is shown. */
+  view(key: KeyText): CatalogRecord | undefined {
+    const shown = this.#replica.view(key);
+    if (shown !== undefined || this.#beside === undefined) return shown;
+    const record = this.#beside.lookup.find(key);
+    return record !== undefined && this.#beside.shows(record.namespace) ? record : undefined;
   }
 
   /** Keys of the entries that have this alias, whoever may see them. In plain form. */
@@ -131,8 +162,17 @@ export class DnsNames {
     }
   }
 
-  #aliasesIn(record: StoredRecord): readonly string[] {
-    if (!record.mayHaveAliases) return NONE;
+  /** The entry of a key, also one beside the replica that is not shown now. */
+  #known(key: KeyText): CatalogRecord | undefined {
+    return this.#replica.view(key) ?? this.#beside?.lookup.find(key);
+  }
+
+  #hasShown(namespace: string): boolean {
+    return this.#beside === undefined || this.#replica.lookup.namespaceCount(namespace) > 0 || this.#beside.shows(namespace);
+  }
+
+  #aliasesIn(record: CatalogRecord): readonly string[] {
+    if (record instanceof StoredRecord && !record.mayHaveAliases) return NONE;
     const { slab } = this.#replica;
     const bytes = slab.view(record.at, record.sizeBytes);
     // HOT: once a change, and once an entry at a restart. Few entries have aliases; decoding all of them was a sixth of a restart.
@@ -141,7 +181,8 @@ export class DnsNames {
     return aliases.map(plainName);
   }
 
-  #setAliases(key: KeyText, shown: CatalogRecord | undefined, aliases: readonly string[]): void {
+  #setAliases(key: KeyText, shown: CatalogRecord | undefined): void {
+    const aliases = shown === undefined ? NONE : this.#aliasesIn(shown);
     if (aliases.length === 0 && this.#aliasesOf.size === 0) return;
     const before = this.#aliasesOf.get(key);
     if (before === undefined && aliases.length === 0) return;

@@ -398,10 +398,9 @@ export class Reads {
   #pageOf(filter: Filter, options: QueryOptions): Page {
     const lists = this.#lists;
     if (lists === undefined) return queryPage(this.replica.lookup, filter, options);
-    // Names in DNS are known of what is followed only.
-    const lookups =
-      options.open === undefined ? lists.of(filter.namespace === "" ? filter.prefix : filter.namespace) : [this.replica.lookup];
-    const page = joinedPage(lookups, filter, options);
+    const lookups = lists.of(filter.namespace === "" ? filter.prefix : filter.namespace);
+    // A list that is opened has the entries of all.
+    const page = options.open === undefined ? joinedPage(lookups, filter, options) : queryPage(this.replica.lookup, filter, options);
     const isAdmitted = (record: CatalogRecord | undefined) => record === undefined || lists.admits(record);
     // HOT: once a query at a resolver, which is rarely told to explain, and where nearly always everything may be shown.
     if (page.considered === undefined && page.records.every(isAdmitted)) return page;

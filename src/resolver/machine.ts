@@ -13,6 +13,7 @@ import { SNAPSHOT } from "../catalog/watch/reader.ts";
 import type { OwnerOfFile } from "../lib/blocks.ts";
 import { WaymarkError } from "../lib/errors.ts";
 import { NEVER, type Time } from "../lib/machine.ts";
+import { mayBeSeen } from "../policy/set/visibility.ts";
 import type { PolicyEngine } from "../policy/versions/engine.ts";
 import { GUARD_DEFAULTS } from "../reading/guard.ts";
 import { readFetchedPage, readWatchMessage } from "./codec.ts";
@@ -57,13 +58,14 @@ export class ResolverMachine {
   readonly bookmarks: Bookmarks;
   readonly following: Following;
   readonly policy: FollowedPolicy;
+  /** What it holds beside what it follows. */
+  readonly held: HeldEntries;
   readonly upstreams: Upstreams;
   /** Of answers. Whoever answers without `ask` counts here. */
   readonly counts = new AnswerCounts();
   readonly #options: ResolverOptions;
   readonly #replica: Replica;
   readonly #followed: Followed;
-  readonly #held: HeldEntries;
   readonly #fetched: Fetched;
   /** What `lookupsOf` gives. */
   readonly #lists: Readonly<Record<"fetched" | "followed" | "followedAndHeld", readonly Lookup[]>>;
@@ -99,20 +101,25 @@ export class ResolverMachine {
     this.#options = options;
     this.#replica = replica;
     this.bookmarks = new Bookmarks(replica);
-    this.#held = new HeldEntries({ lookup, slab, bounds: { ...GUARD_DEFAULTS, holdMs: options.guardHoldMs } });
+    this.held = new HeldEntries({
+      lookup,
+      slab,
+      bounds: { ...GUARD_DEFAULTS, holdMs: options.guardHoldMs },
+      admits: (record) => mayBeSeen(policies.policy, record, record.traits, options.clusterId),
+    });
     const worthOf = ({ content }: FetchedName) => Number(content.length > 0);
     this.#cache = new BoundedCache({ maxEntries, maxBytes, worthOf, onEvicted: (_, name) => this.#fetched.evicted(name), random });
     this.#fetched = new Fetched({ slab, stamper, cache: this.#cache, ttls, maxStaleMs });
     this.#calls = new FetchCalls(this.#fetched, maxBytes);
-    this.#followed = new Followed({ replica, bookmarks: this.bookmarks, stamper, onChange: this.#held, onTold: this.#fetched });
+    this.#followed = new Followed({ replica, bookmarks: this.bookmarks, stamper, onChange: this.held, onTold: this.#fetched });
     this.#watches = new Watches(this.#followed, this.bookmarks, { onSnapshot: (why, prefixes) => this.#acts.resynced(why, prefixes) });
-    this.#lists = { followed: [lookup], followedAndHeld: [lookup, this.#held.lookup], fetched: [this.#fetched.lookup] };
+    this.#lists = { followed: [lookup], followedAndHeld: [lookup, this.held.lookup], fetched: [this.#fetched.lookup] };
     this.following = new Following({ configured: options.namespaces, maxWatches, asksOf: (namespace) => this.#cache.asksOf(namespace) });
     this.#space = new Space({
       replica,
       followed: this.#followed,
       following: this.following,
-      held: this.#held,
+      held: this.held,
       fetched: this.#fetched,
       bookmarks: this.bookmarks,
       watches: this.#watches,
@@ -175,7 +182,7 @@ export class ResolverMachine {
   }
 
   nextDeadlineMs(): number {
-    const ownMs = Math.min(this.#digests.nextDeadlineMs(), this.#acts.nextDeadlineMs(), this.#held.nextDeadlineMs());
+    const ownMs = Math.min(this.#digests.nextDeadlineMs(), this.#acts.nextDeadlineMs(), this.held.nextDeadlineMs());
     // What waits for its turn comes with what is tried before it.
     const refusedMonoMs = this.#refusals.isEmpty || this.#watches.isOpening ? NEVER : this.#refusals.nextDeadlineMs();
     const fullMonoMs = this.#isFull ? this.#fullUntilMonoMs : NEVER;
@@ -195,7 +202,7 @@ export class ResolverMachine {
   /** A text that changes with what a copy would hold. Undefined while there is nothing that is worth one. */
   get copyMark(): string | undefined {
     const { held } = this.#watches;
-    return held === undefined ? undefined : [this.#replica.revision, this.#held.mark, this.policy.mark, ...held.prefixes.list].join(" ");
+    return held === undefined ? undefined : [this.#replica.revision, this.held.mark, this.policy.mark, ...held.prefixes.list].join(" ");
   }
 
   /** What is held, and the policy, in blocks for a file. It may go on changing while they are taken; throws as `copyBlocks`. */
@@ -242,7 +249,7 @@ export class ResolverMachine {
     // HOT: once a query. Nearly always nothing is held, and one list is read without being joined.
     const { followed, followedAndHeld, fetched } = this.#lists;
     if (!this.isComplete(namespace)) return fetched;
-    return this.#held.lookup.size === 0 ? followed : followedAndHeld;
+    return this.held.lookup.size === 0 ? followed : followedAndHeld;
   }
 
   /** What it follows and what it fetched; without what is only held. */
@@ -295,7 +302,7 @@ export class ResolverMachine {
 
   /** How good what is followed is. `isAsked` is given the entries that are held, and says whether one of them is in the answer. */
   followedAnswer(time: Time, isAsked: (held: Lookup) => boolean = () => false): Answer {
-    const isHolding = this.#held.lookup.size > 0 && isAsked(this.#held.lookup);
+    const isHolding = this.held.lookup.size > 0 && isAsked(this.held.lookup);
     const { isFromDisk } = this.#watches;
     const isWell = !isFromDisk && !this.#isFull && !this.#isUpstreamStale && !this.upstreams.isCutOff;
     const isStale = !isWell || isHolding || this.#freshness.isSilent(time);
@@ -308,8 +315,9 @@ export class ResolverMachine {
     return { source: "fetched", isStale: this.upstreams.isCutOff, ageMs: 0 };
   }
 
-  /** Another policy is in force: what was fetched under the one before is asked for again. */
+  /** Another policy is in force: what was fetched under the one before is asked for again, and what it hides is held no longer. */
   policyChanged(): void {
+    this.held.policyChanged();
     this.#fetched.outdate();
   }
 
@@ -361,20 +369,20 @@ export class ResolverMachine {
 
   statistics(time: Time): ResolverStatistics {
     const { lookup, slab } = this.#replica;
-    const [followedCount, fetchedCount, heldCount] = [lookup.size, this.#fetched.lookup.size, this.#held.lookup.size];
+    const [followedCount, fetchedCount, heldCount] = [lookup.size, this.#fetched.lookup.size, this.held.lookup.size];
     const { hitCount, missCount, staleCount, negativeCount } = this.counts;
     const oldestMs = Math.max(
       followedCount === 0 ? Number.NEGATIVE_INFINITY : this.#freshness.ageMs(time),
       time.monoMs - this.#fetched.oldestMonoMs,
     );
-    const recordBytes = RECORD_BYTES * (followedCount + fetchedCount + this.#held.keptCount);
+    const recordBytes = RECORD_BYTES * (followedCount + fetchedCount + this.held.keptCount);
     return {
       hitCount,
       missCount,
       staleCount,
       negativeCount,
       heldCount,
-      unheldCount: this.#held.unheldCount,
+      unheldCount: this.held.unheldCount,
       entryCount: followedCount + fetchedCount,
       followedCount: this.following.prefixes.list.length,
       ageMs: Number.isFinite(oldestMs) ? oldestMs : undefined,
@@ -425,7 +433,7 @@ export class ResolverMachine {
   }
 
   #tick(time: Time, out: Out): void {
-    this.#held.tick(time);
+    this.held.tick(time);
     this.following.tick(time.monoMs);
     this.#leaveLiars(time, out);
     if (time.monoMs >= this.#deadMonoMs) {

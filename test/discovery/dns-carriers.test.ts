@@ -12,10 +12,14 @@ test("of many carriers of an alias a page has the next ones, without those in na
   const count = 5 * SCAN_BUDGET;
   // In no order: the factor has no divisor in common with the count.
   const keys = Array.from({ length: count }, (_, n) => keyOf((n * 7919) % count));
-  const replica = { lookup: new Lookup(), view: (key: KeyText) => ({ key, namespace: key[0] }) as unknown as StoredRecord };
-  const names = { keysOf: () => keys, namesBelow: () => [][Symbol.iterator]() as never };
+  const names = {
+    lookups: [new Lookup()],
+    keysOf: () => keys,
+    namesBelow: () => [][Symbol.iterator]() as never,
+    view: (key: KeyText) => ({ key, namespace: key[0] }) as unknown as StoredRecord,
+  };
   const walk = (afterKey: string) => {
-    const cursor = openCarriers({ aliases: ["x"], hosts: [] }, { names, replica }, ANY, {
+    const cursor = openCarriers({ aliases: ["x"], hosts: [] }, names, ANY, {
       afterKey,
       allowed: (namespace) => namespace === "b",
     });

@@ -1,6 +1,6 @@
 /** Replicas that copy from each other by frames, each with a journal in memory and a naive model beside it. */
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import { EntryKeySchema, EntrySchema, FunctionDetailSchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import { EntryKeySchema, EntrySchema, FunctionDetailSchema, TargetSchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import type { BatchPut } from "../../src/catalog/batch.ts";
 import { EntryStamper, finishEntry, type StampedEntry } from "../../src/catalog/entry/codec.ts";
 import { SCOPE, type Scope } from "../../src/catalog/entry/scope.ts";
@@ -62,14 +62,16 @@ const pool = new TraitsPool(1024);
 const stamper = new EntryStamper({ bounds: BOUNDS, traits: pool });
 const stampedEntries = new Map<string, StampedEntry>();
 
-function entryOf(nodeId: string, key: KeyText, choice: number): StampedEntry {
+function entryOf(nodeId: string, key: KeyText, choice: number, aliases: readonly string[]): StampedEntry {
   const variant = choice % VARIANTS.length;
-  const id = `${nodeId} ${variant} ${key}`;
+  const id = `${nodeId} ${variant} ${key} ${aliases.join()}`;
   let stamped = stampedEntries.get(id);
   if (stamped === undefined) {
     const { kind, namespace, name, instanceId } = keyParts(key);
     const entry = create(EntrySchema, VARIANTS[variant]);
     entry.key = create(EntryKeySchema, { kind, namespace, name, instanceId });
+    entry.aliases = [...aliases];
+    if (aliases.length > 0) entry.targets = [create(TargetSchema, { host: `192.0.2.${instanceId}`, port: 80 })];
     const version = variant === V2 ? "2.0.0" : "1.0.0";
     if (kind === KIND.FUNCTION) entry.detail = { case: "function", value: create(FunctionDetailSchema, { version }) };
     stamped = stamper.entryOf(entry, 0, { nodeId, clusterId: "c1", region: "r1", zone: "z1", tenantId: "", receivedWallMs: 0 });
@@ -99,6 +101,8 @@ export class FabricComponent {
   readonly viewName: string = "";
   /** Where readers stand. A node knows it from its replica. */
   readonly places: Places | undefined = undefined;
+  /** Of the entries that it puts from now on. Those that have any have an address as well. */
+  aliases: readonly string[] = [];
   readonly disk: Disk = { generation: 1, lastSeq: 0, floor: 0, rows: new Map() };
   replica: Replica;
   model: Model;
@@ -148,7 +152,7 @@ export class FabricComponent {
 
   /** Stages a put of this node's own. */
   put(key: KeyText, variant: number, time: Time, hlc = this.#hlc.stamp(time.wallMs), as?: Scope): StoredRecord {
-    const stamped = entryOf(this.nodeId, key, variant);
+    const stamped = entryOf(this.nodeId, key, variant, this.aliases);
     const own = this.replica.own(key);
     const before = own?.body === BODY.ENTRY ? own : undefined;
     const bytes = finishEntry(stamped.content, { registeredWallMs: 1, updatedWallMs: time.wallMs, load: undefined });

@@ -9,6 +9,8 @@ import {
   CatalogQueryRequestSchema,
   CatalogQueryResponseSchema,
   CatalogWatchRequestSchema,
+  ResolveRequestSchema as FindRequestSchema,
+  ResolveResponseSchema as FindResponseSchema,
   NamespaceStatusRequestSchema,
   NamespaceStatusResponseSchema,
 } from "../../gen/waymark/discovery/v1/discovery_pb.js";
@@ -93,7 +95,10 @@ function started({ namespaces = ["svc"], isHidden = false, maxWatches = 256 } = 
       const said = handler.handle(request as never, context);
       world.run(waiting.passMs);
       const answer = await said;
-      return answer instanceof Uint8Array ? answer : toBinary(NamespaceStatusResponseSchema, answer as never);
+      if (answer instanceof Uint8Array) return answer;
+      return handler === handlers["resolve"]
+        ? toBinary(FindResponseSchema, answer as never)
+        : toBinary(NamespaceStatusResponseSchema, answer as never);
     } catch (error) {
       assert(error instanceof WaymarkError, String(error));
       return error.reason;
@@ -117,7 +122,14 @@ function started({ namespaces = ["svc"], isHidden = false, maxWatches = 256 } = 
     const { endpointCount, source, stale } = fromBinary(NamespaceStatusResponseSchema, bytes);
     return lineOf(source, stale, Number(endpointCount));
   };
-  return { world, resolve, query, status, waiting, withinMs, handlers };
+  /** As `DiscoveryService` does. */
+  const find = async (request: MessageInitShape<typeof FindRequestSchema>) => {
+    const bytes = await call(handlers["resolve"], create(FindRequestSchema, request));
+    if (typeof bytes === "string") return bytes;
+    const { entry, alternatives, source, stale } = fromBinary(FindResponseSchema, bytes);
+    return lineOf(source, stale, alternatives.length + Number(entry !== undefined));
+  };
+  return { world, resolve, find, query, status, waiting, withinMs, handlers };
 }
 
 function lineOf(source: Source, isStale: boolean, count: number): string {
@@ -211,7 +223,7 @@ test("the answer to a caller that may not see a namespace says the same whether 
 });
 
 test("a held entry makes stale only the answers that it is in", async () => {
-  const { world, resolve, query, status } = started();
+  const { world, resolve, find, query, status } = started();
   const WEB = { namespace: "svc", name: "web", kind: EntryKind.FUNCTION };
   const keys = ["1", "2", "3"].map((instanceId) => keyText({ ...keyParts(DB1), instanceId }));
   for (const key of [...keys, KEYS[2]!]) world.put("a", key);
@@ -222,12 +234,41 @@ test("a held entry makes stale only the answers that it is in", async () => {
   expect([await resolve(db), await query({ namespace: "svc", names: ["db"] }), await query({ namespace: "svc" }), await query({})]).toEqual(
     ["FOLLOWED stale 3", "FOLLOWED stale 3", "FOLLOWED stale 4", "not_ready"],
   );
+  expect([await find(db), await find(WEB)]).toEqual(["FOLLOWED stale 3", "FOLLOWED 1"]);
   expect([await resolve(WEB), await query({ namespace: "svc", names: ["web"] }), await query({ namespace: "svc.eu" })]).toEqual([
     "FOLLOWED 1",
     "FOLLOWED 1",
     "FOLLOWED 0",
   ]);
   expect([await query({ namespace: "svc", kinds: [EntryKind.FUNCTION] }), await status("svc")]).toEqual(["FOLLOWED 1", "FOLLOWED stale 1"]);
+});
+
+test("queries by alias and by host find what is held, and are stale for it", async () => {
+  const { world, query } = started();
+  const keys = ["2", "3", "4"].map((instanceId) => keyText({ ...keyParts(DB1), instanceId }));
+  const { node } = world.server("a");
+  node.aliases = ["shop.example"];
+  for (const key of keys) world.put("a", key);
+  node.aliases = ["live.example"];
+  world.put("a", KEYS[2]!);
+  world.run(SECOND);
+  const ask = async () =>
+    Promise.all(
+      [{ aliases: ["shop.example"] }, { aliases: ["live.example"] }, { hosts: ["example"] }, { hosts: ["svc"] }].map((names) =>
+        query({ namespace: "svc", ...names }),
+      ),
+    );
+  expect(await ask()).toEqual(["FOLLOWED 3", "FOLLOWED 1", "FOLLOWED 4", "FOLLOWED 5"]);
+  for (const key of keys) world.end("a", key, BODY.EXPIRED);
+  world.run(SECOND);
+  expect(await ask()).toEqual(["FOLLOWED stale 3", "FOLLOWED 1", "FOLLOWED stale 4", "FOLLOWED stale 5"]);
+  node.aliases = ["shop.example"];
+  world.put("a", keys[0]!);
+  world.endAgain("a", keys[1]!);
+  world.run(SECOND);
+  expect(await ask()).toEqual(["FOLLOWED stale 2", "FOLLOWED 1", "FOLLOWED stale 3", "FOLLOWED stale 4"]);
+  world.run(300 * SECOND, SECOND);
+  expect(await ask()).toEqual(["FOLLOWED 1", "FOLLOWED 1", "FOLLOWED 2", "FOLLOWED 3"]);
 });
 
 test("a watch whose first snapshot does not come makes the resolver follow nothing any more", async () => {

@@ -112,7 +112,11 @@ export class ResolverRooms {
     this.machine = machine;
     this.#onAgain = onAgain;
     this.fanout = new Fanout(onAgain, nameBounds);
-    this.dnsNames = new DnsNames(replica, zones.map(plainName));
+    this.dnsNames = new DnsNames(replica, zones.map(plainName), {
+      lookup: machine.held.lookup,
+      shows: (namespace) => machine.isComplete(namespace),
+      takeTouched: () => machine.held.takeTouched(),
+    });
     this.reads = new Reads(replica, { nodeId, clusterId, region, boot }, { policies, onDenied, lists });
     this.switches = new SwitchQueue({ policies, replica, reads: this.reads, fanout: this.fanout, clusterId });
     this.loads = { of: (key) => machine.loadOf(key) };
@@ -139,9 +143,10 @@ export class ResolverRooms {
   show(): void {
     const { revision, collectedRevision } = this.replica;
     const touched = this.replica.takeTouched();
-    if (touched.size > 0 || revision !== this.#shown.revision || collectedRevision !== this.#shown.collectedRevision) {
+    const isChanged = touched.size > 0 || revision !== this.#shown.revision || collectedRevision !== this.#shown.collectedRevision;
+    if (isChanged || this.machine.held.isTouched) this.dnsNames.refresh();
+    if (isChanged) {
       this.#shown = { revision, collectedRevision };
-      this.dnsNames.refresh();
       this.fanout.changed(touched);
     }
     const { notedCount } = this.machine.bookmarks;

@@ -30,6 +30,8 @@ export interface HeldEntriesParts {
   /** The slab of what is followed: answers are made from one. */
   readonly slab: Slab;
   readonly bounds: GuardOptions;
+  /** Whether the policy in force lets an entry be seen. What it hides is not held. */
+  readonly admits: (record: CatalogRecord) => boolean;
 }
 
 export class HeldEntries implements FollowedChanges {
@@ -42,6 +44,8 @@ export class HeldEntries implements FollowedChanges {
   readonly #holds = new Map<KeyText, Hold>();
   /** Counts the changes of what is held. */
   mark = 0;
+  /** Keys that came to be held, or are held no longer, since that was last asked. */
+  #touched = new Set<KeyText>();
 
   constructor(parts: HeldEntriesParts) {
     this.#parts = parts;
@@ -81,6 +85,17 @@ export class HeldEntries implements FollowedChanges {
     this.#hold(entry, endsMonoMs);
   }
 
+  /** Whether there are keys that came to be held, or are held no longer, since `takeTouched`. */
+  get isTouched(): boolean {
+    return this.#touched.size > 0;
+  }
+
+  takeTouched(): ReadonlySet<KeyText> {
+    const touched = this.#touched;
+    if (touched.size > 0) this.#touched = new Set();
+    return touched;
+  }
+
   /** An entry goes. To be called before it is taken out of what is followed. */
   gone(record: CatalogRecord, cause: Cause, { monoMs }: Time): void {
     const name = nameOfKey(record.key);
@@ -88,11 +103,11 @@ export class HeldEntries implements FollowedChanges {
       this.#guard.ended(name, record.key, monoMs);
       return;
     }
-    const { lookup, slab } = this.#parts;
+    const { lookup, slab, admits } = this.#parts;
     const at = slab.put(Uint8Array.from(slab.view(record.at, record.sizeBytes)));
     const left = instanceCount(lookup, keyParts(record.key)) - 1;
     for (const { entry } of this.#guard.lost({ name, key: record.key, entry: copyOf(record, at) }, left, monoMs))
-      this.#hold(entry, monoMs + this.holdMs);
+      if (admits(entry)) this.#hold(entry, monoMs + this.holdMs);
   }
 
   /** A key that is not followed is told to be gone. That it expired once more changes nothing. */
@@ -103,6 +118,16 @@ export class HeldEntries implements FollowedChanges {
   /** The entry is there. */
   put(key: KeyText): void {
     this.#guard.returned(nameOfKey(key), key);
+  }
+
+  /** Another policy is in force. What it hides is held no longer, and not again when another one shows it. Cost: all that are held. */
+  policyChanged(): void {
+    if (this.lookup.size === 0) return;
+    const hidden: KeyText[] = [];
+    const records = this.lookup.cursor();
+    for (let record = records.next(); record !== undefined; record = records.next())
+      if (!this.#parts.admits(record)) hidden.push(record.key);
+    for (const key of hidden) this.#guard.returned(nameOfKey(key), key);
   }
 
   /** Lets go what was held long enough. */
@@ -121,6 +146,7 @@ export class HeldEntries implements FollowedChanges {
 
   #hold(record: CatalogRecord, endsMonoMs: number): void {
     this.lookup.put(record);
+    this.#touched.add(record.key);
     this.mark += 1;
     this.#holds.set(record.key, { endsMonoMs, mark: this.mark });
   }
@@ -128,6 +154,7 @@ export class HeldEntries implements FollowedChanges {
   #forgotten(record: CatalogRecord): void {
     if (this.lookup.find(record.key) === record) {
       this.lookup.remove(record);
+      this.#touched.add(record.key);
       this.#holds.delete(record.key);
       this.mark += 1;
     }

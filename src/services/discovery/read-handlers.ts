@@ -18,7 +18,7 @@ import { type Cursor, parseCursor } from "../../catalog/watch/cursor.ts";
 import { Feed } from "../../catalog/watch/feed.ts";
 import type { Places } from "../../catalog/watch/gap.ts";
 import { isAhead } from "../../catalog/watch/resume.ts";
-import { type NamedCatalog, openCarriers } from "../../discovery/dns-carriers.ts";
+import { type NamedEntries, openCarriers } from "../../discovery/dns-carriers.ts";
 import { subjectTest } from "../../discovery/entry-tests.ts";
 import type { Fanout } from "../../discovery/fanout.ts";
 import type { PageRequest, Reads } from "../../discovery/reads.ts";
@@ -51,7 +51,7 @@ export interface ReadParts {
   readonly identity: NodeIdentity;
   readonly reads: Reads;
   readonly fanout: Fanout;
-  readonly dnsNames: NamedCatalog["names"];
+  readonly dnsNames: NamedEntries;
   readonly bytes: DiscoveryBytes;
   /** The last reports about entries of this node, including those that were not sent to other nodes. */
   readonly loads: Pick<Loads, "of">;
@@ -178,7 +178,7 @@ class ReadMethods {
     const test = subject === "" ? undefined : subjectTest(subject, asked, reads.replica);
     const filter = test === undefined ? asked : { ...asked, kindMask: 1 << KIND.TOPIC };
     const names = namesOf(request);
-    const open = names && ((start: PageStart) => openCarriers(names, { names: dnsNames, replica: reads.replica }, filter, start));
+    const open = names && ((start: PageStart) => openCarriers(names, dnsNames, filter, start));
     const salt = querySalt(request);
     // A watch cannot filter by subject or name. A resolver's cursor is good for any filter, and this answer has one.
     const isFollowed = test === undefined && open === undefined && !request.forResolver && context.age?.source !== SOURCE.FETCHED;

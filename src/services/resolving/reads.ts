@@ -19,8 +19,9 @@ import { findKind } from "../../catalog/entry/kinds.ts";
 import { CONTROL_NAMESPACE, namespaceCovers, PROTOCOL_BOUNDS, parseNamespace } from "../../catalog/entry/names.ts";
 import type { Filter } from "../../catalog/query/filter.ts";
 import type { Lookup } from "../../catalog/query/lookup.ts";
-import { queryPage } from "../../catalog/query/query.ts";
+import { type PageStart, queryPage } from "../../catalog/query/query.ts";
 import { KIND } from "../../catalog/record/record.ts";
+import { type AskedNames, namedIn, openCarriers } from "../../discovery/dns-carriers.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import { type Caller, viewerOf } from "../../policy/identity/caller.ts";
@@ -246,13 +247,13 @@ class ResolvingReads {
     const maxAgeMs = request.maxStaleness === undefined ? undefined : durationMs(request.maxStaleness);
     const hereAs = (answer: Answer) => this.#node.query(request, { ...context, age: ageOf(answer, time) }, filter);
     if (!request.forResolver && this.#isHidden(filter, caller)) return hereAs(machine.hiddenAnswer(baseOfFilter(filter), time));
-    const isByName = namesOf(request) === undefined;
-    const source = isByName ? querySourceOf(filter, machine.isComplete.bind(machine)) : this.#querySourceOfAliases(filter);
+    const named = namesOf(request);
+    const source = named === undefined ? querySourceOf(filter, machine.isComplete.bind(machine)) : this.#querySourceOfAliases(filter);
     // Queries of resolvers are passed on whole, so that no viewer's rule is asked for.
     if (source.from === "names" && !request.forResolver)
       return this.#answered<Said>({ caller, names: source.names, maxAgeMs }, context, (asked) => this.#node.query(request, asked, filter));
     const sees = request.forResolver ? seesAll : this.#parts.reads.allowed(caller);
-    const followed = machine.followedAnswer(time, (held) => isByName && this.#hasMatch(held, filter, sees));
+    const followed = machine.followedAnswer(time, (held) => this.#hasMatch(held, filter, named, sees));
     if (source.from === "followed" && (maxAgeMs === undefined || followed.ageMs <= maxAgeMs)) {
       machine.counts.hit(followed);
       return hereAs(followed);
@@ -270,8 +271,9 @@ class ResolvingReads {
   }
 
   /** Whether any of these entries matches. It may, if it takes too long to tell. */
-  #hasMatch(lookup: Lookup, filter: Filter, allowed: (namespace: string) => boolean): boolean {
-    const options = { limit: 1, afterKey: "", self: this.#parts.reads.node, allowed, explain: false };
+  #hasMatch(lookup: Lookup, filter: Filter, named: AskedNames | undefined, allowed: (namespace: string) => boolean): boolean {
+    const open = named && ((start: PageStart) => openCarriers(named, namedIn(this.#parts.dnsNames, lookup), filter, start));
+    const options = { limit: 1, afterKey: "", self: this.#parts.reads.node, allowed, explain: false, open };
     const { records, nextKey } = queryPage(lookup, filter, options);
     return records.length > 0 || nextKey !== undefined;
   }

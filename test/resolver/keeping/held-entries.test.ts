@@ -1,6 +1,6 @@
 /** An empty answer is not always the truth: what too many lost at once is served on, for a while (semantics.md, Resolver 16). */
 import { beforeEach, expect, test } from "vitest";
-import { type KeyText, KIND, keyText, viewHealth } from "../../../src/catalog/record/record.ts";
+import { type KeyText, KIND, keyParts, keyText, viewHealth } from "../../../src/catalog/record/record.ts";
 import { CAUSE, type Cause } from "../../../src/catalog/watch/cause.ts";
 import { GUARD_DEFAULTS } from "../../../src/reading/guard.ts";
 import { HeldEntries } from "../../../src/resolver/keeping/held-entries.ts";
@@ -12,7 +12,14 @@ const MINUTE = 60_000;
 /** What is followed, and what is held beside it. */
 class World {
   readonly node = new FabricComponent("n");
-  readonly held = new HeldEntries({ lookup: this.node.replica.lookup, slab: this.node.replica.slab, bounds: GUARD_DEFAULTS });
+  /** Instances that the policy hides. */
+  hidden: readonly number[] = [];
+  readonly held = new HeldEntries({
+    lookup: this.node.replica.lookup,
+    slab: this.node.replica.slab,
+    bounds: GUARD_DEFAULTS,
+    admits: (record) => !this.hidden.some((n) => key(n) === record.key),
+  });
 
   constructor(count: number) {
     for (let n = 1; n <= count; n++) this.put(n);
@@ -31,6 +38,11 @@ class World {
       this.held.gone(record, cause, at(monoMs));
       for (const stored of this.node.replica.records(key(n))) this.node.replica.withdraw(stored, timeOf(0, 0));
     }
+  }
+
+  /** The instances that came to be held, or are held no longer, since the last look. */
+  get touched(): readonly number[] {
+    return [...this.held.takeTouched()].map((text) => Number(keyParts(text).instanceId)).toSorted((a, b) => a - b);
   }
 
   /** The instances that are held. */
@@ -87,6 +99,27 @@ test("a new put or an unregister of a key ends its hold at once; that it expired
   world.put(1);
   world.lose(2, CAUSE.UNREGISTERED, 1000);
   expect(world.list).toEqual([3]);
+});
+
+test("what a policy hides is held no longer, and not again when another one shows it", () => {
+  for (const n of [1, 2, 3]) world.lose(n);
+  world.hidden = [2, 4];
+  world.lose(4);
+  expect(world.list).toEqual([1, 2, 3]);
+  world.held.policyChanged();
+  world.hidden = [];
+  world.held.policyChanged();
+  expect(world.list).toEqual([1, 3]);
+});
+
+test("whoever asks is told once which keys came to be held or are held no longer", () => {
+  for (const n of [1, 2, 3]) world.lose(n);
+  expect([world.held.isTouched, world.touched, world.held.isTouched, world.touched]).toEqual([true, [1, 2, 3], false, []]);
+  world.put(1);
+  world.lose(2, CAUSE.UNREGISTERED);
+  expect(world.touched).toEqual([1, 2]);
+  world.held.tick(at(6 * MINUTE));
+  expect(world.touched).toEqual([3]);
 });
 
 test("nothing is held for longer than five minutes", () => {
