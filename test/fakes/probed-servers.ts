@@ -1,8 +1,15 @@
 /** Servers for probes of checks, on loopback: they answer what a test says, and note what they were sent. `closeServers` ends all of them. */
 import { once } from "node:events";
-import { createServer as createHttp2, createSecureServer, type Http2Server, type ServerHttp2Stream } from "node:http2";
+import {
+  createServer as createHttp2,
+  createSecureServer,
+  type Http2Server,
+  type IncomingHttpHeaders,
+  type ServerHttp2Stream,
+} from "node:http2";
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 import { createServer as createTls } from "node:tls";
+import { framed } from "../../src/grpc/wire/framing.ts";
 import { newAuthority } from "./certificate.ts";
 
 const open = new Set<Server | Http2Server>();
@@ -80,17 +87,17 @@ export async function freePort(): Promise<number> {
   return port;
 }
 
-/** `grpc.health.v1`: what it says of each service, as the number of the status. Others are not known. */
-export async function healthServer(
-  services: ReadonlyMap<string, number>,
-  { isTls = false, host, port }: AnsweringOptions = {},
-): Promise<Answering> {
-  const said: string[] = [];
+/** Answers each stream of HTTP/2 by this function, once its request is whole. */
+async function streaming(
+  answer: (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, body: Buffer) => void,
+  { isTls = false, host, port }: AnsweringOptions,
+): Promise<Omit<Answering, "said">> {
   let [count, left] = [0, 0];
   const server = isTls ? createSecureServer(untrusted()) : createHttp2();
   server.on("session", (session) => {
     count += 1;
     left += 1;
+    session.on("error", () => {});
     session.once("close", () => {
       left -= 1;
     });
@@ -99,19 +106,53 @@ export async function healthServer(
     stream.on("error", () => {});
     const chunks: Buffer[] = [];
     stream.on("data", (chunk: Buffer) => chunks.push(chunk));
-    stream.on("end", () => {
-      // A frame of gRPC has 5 bytes before its message, and the message a tag and a length before the text.
-      const service = Buffer.concat(chunks).subarray(7).toString();
-      said.push(`${headers[":path"]} ${service} ${String(headers["authorization"])}`);
-      const status = services.get(service);
-      if (status === undefined) {
-        stream.respond({ ":status": 200, "content-type": "application/grpc", "grpc-status": "5" }, { endStream: true });
-        return;
-      }
-      stream.respond({ ":status": 200, "content-type": "application/grpc" }, { waitForTrailers: true });
-      stream.on("wantTrailers", () => stream.sendTrailers({ "grpc-status": "0" }));
-      stream.end(Buffer.from([0, 0, 0, 0, 2, 8, status]));
-    });
+    stream.on("end", () => answer(stream, headers, Buffer.concat(chunks)));
   });
-  return { port: await listening(server, host, port), said, connectionCount: () => count, openCount: () => left };
+  return { port: await listening(server, host, port), connectionCount: () => count, openCount: () => left };
+}
+
+/** `grpc.health.v1`: what it says of each service, as the number of the status. Others are not known. */
+export async function healthServer(services: ReadonlyMap<string, number>, options: AnsweringOptions = {}): Promise<Answering> {
+  const said: string[] = [];
+  const answer = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, body: Buffer) => {
+    // A frame of gRPC has 5 bytes before its message, and the message a tag and a length before the text.
+    const service = body.subarray(7).toString();
+    said.push(`${headers[":path"]} ${service} ${String(headers["authorization"])}`);
+    const status = services.get(service);
+    if (status === undefined) stream.respond({ ...GRPC_HEAD, "grpc-status": "5" }, { endStream: true });
+    else serving(stream, { message: Buffer.from([8, status]) });
+  };
+  return { ...(await streaming(answer, options)), said };
+}
+
+const GRPC_HEAD = { ":status": 200, "content-type": "application/grpc" };
+
+/** What a server says of its health, and beside it. */
+export interface Wordy {
+  /** Heads that only announce another one, before the answer. They never end where this is infinite. */
+  readonly announcements?: number;
+  readonly head?: Record<string, string>;
+  readonly message?: Uint8Array;
+  readonly trailers?: Record<string, string>;
+}
+
+/** A server of `grpc.health.v1` that says SERVING of all there is, with as many words as a test wants. */
+export async function wordyHealthServer(wordy: Wordy, options: AnsweringOptions = {}): Promise<Omit<Answering, "said">> {
+  return streaming((stream) => announce(stream, wordy, wordy.announcements ?? 0), options);
+}
+
+function announce(stream: ServerHttp2Stream, wordy: Wordy, left: number): void {
+  if (stream.destroyed || stream.closed) return;
+  if (left === 0) {
+    serving(stream, wordy);
+    return;
+  }
+  stream.additionalHeaders({ ":status": 103, link: "x".repeat(1024) });
+  setImmediate(announce, stream, wordy, left - 1);
+}
+
+function serving(stream: ServerHttp2Stream, { head = {}, message = Buffer.from([8, 1]), trailers = {} }: Wordy): void {
+  stream.respond({ ...GRPC_HEAD, ...head }, { waitForTrailers: true });
+  stream.on("wantTrailers", () => stream.sendTrailers({ "grpc-status": "0", ...trailers }));
+  stream.end(framed(message));
 }

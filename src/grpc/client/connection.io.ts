@@ -3,8 +3,7 @@
  * server sends it away. What a call may do is decided in client-call.ts.
  */
 import { type ClientHttp2Session, type ClientHttp2Stream, connect as connectHttp2, type IncomingHttpHeaders } from "node:http2";
-import type { Socket } from "node:net";
-import { addAbortSignal } from "node:stream";
+import { addAbortSignal, type Duplex } from "node:stream";
 import { assert, CODES } from "../../lib/errors.ts";
 import { patientDueMs, patientNowMs } from "../../lib/patient-time.io.ts";
 import type { AssemblyBounds } from "../wire/framing.ts";
@@ -51,12 +50,18 @@ export interface ConnectionOptions {
   readonly measuresDelay?: boolean | undefined;
 }
 
+/** What a connection speaks on: a socket, or what stands before one. */
+export interface Transport extends Duplex {
+  /** Bytes that came so far. */
+  readonly bytesRead: number;
+}
+
 const CHECK_MS = 250;
 const END_STREAM = 1;
 
 export class ClientConnection {
   readonly #session: ClientHttp2Session;
-  readonly #socket: Socket;
+  readonly #socket: Transport;
   readonly #options: ConnectionOptions;
   readonly #limits: ClientLimits;
   readonly #bounds: AssemblyBounds;
@@ -71,7 +76,7 @@ export class ClientConnection {
   #answeredMs = performance.now();
 
   /** Speaks HTTP/2 on a socket that is connected, after its TLS handshake where there is one. The connection owns the socket from now on. */
-  constructor(socket: Socket, options: ConnectionOptions) {
+  constructor(socket: Transport, options: ConnectionOptions) {
     const { limits } = options;
     this.#socket = socket;
     this.#options = options;
@@ -247,7 +252,7 @@ class CallStream extends Http2StreamPort<ClientHttp2Stream> {
   }
 }
 
-function startSession(socket: Socket, { authority, scheme }: ConnectionOptions, limits: ClientLimits): ClientHttp2Session {
+function startSession(socket: Transport, { authority, scheme }: ConnectionOptions, limits: ClientLimits): ClientHttp2Session {
   const { connectionWindowBytes, streamWindowBytes, maxHeaderListBytes } = limits;
   const options = {
     createConnection: () => socket,

@@ -4,6 +4,7 @@
  */
 import { lookup } from "node:dns/promises";
 import { connect, isIP, type Socket } from "node:net";
+import type { Duplex } from "node:stream";
 import { connect as connectTls } from "node:tls";
 import { FAILURE } from "../../catalog/entry/checks.ts";
 import {
@@ -22,6 +23,7 @@ import { callUnary } from "../../grpc/client/unary.ts";
 import { hostPort } from "../../lib/addresses.ts";
 import { rethrowBroken } from "../../lib/errors.ts";
 import { patientTimeout } from "../../lib/patient-time.io.ts";
+import { ShortAnswer } from "./short-answer.io.ts";
 import { Turnstile } from "./turnstile.ts";
 
 /** The addresses of a name, in the order in which they are tried. Rejects when the name has none. */
@@ -35,7 +37,10 @@ const MAX_LOOKUPS = 2;
 /** Addresses of one name that are tried, one after the other. */
 const MAX_ADDRESSES = 4;
 
-/** A connection is for one call, whose answer is a few bytes. */
+/**
+ * A connection is for one call, whose answer is a few bytes. Each bound is as large as the whole answer may be, but for the window of the
+ * connection, which cannot be smaller (RFC 9113, section 6.9.2). `ShortAnswer` bounds all that comes.
+ */
 const GRPC_LIMITS: ClientLimits = {
   maxReceiveBytes: MAX_ANSWER_BYTES,
   maxSendBytes: MAX_ANSWER_BYTES,
@@ -52,10 +57,10 @@ const GRPC_LIMITS: ClientLimits = {
 
 /** What one probe has open. It is closed when the probe is over, however that was. */
 class Attempt {
-  readonly #sockets: Socket[] = [];
+  readonly #sockets: Duplex[] = [];
   isOver = false;
 
-  own<S extends Socket>(socket: S): S {
+  own<S extends Duplex>(socket: S): S {
     // Each step listens for errors itself. One that comes later changes nothing.
     socket.on("error", () => {});
     this.#sockets.push(socket);
@@ -173,7 +178,7 @@ async function converse(probe: Probe, socket: Socket, attempt: Attempt): Promise
     }
     case "grpc": {
       const over = probe.isTls ? await secured(socket, probe.host, "h2", attempt) : socket;
-      return health(over, probe);
+      return health(attempt.own(new ShortAnswer(over, MAX_ANSWER_BYTES)), probe);
     }
   }
 }
@@ -209,15 +214,18 @@ function statusOutcome(status: number, { min, max }: { readonly min: number; rea
   return status >= min && status <= max ? PASSED : failed(FAILURE.STATUS, status);
 }
 
-function health(socket: Socket, { host, port, service, isTls, timeoutMs }: Extract<Probe, { readonly kind: "grpc" }>): Promise<Outcome> {
+function health(
+  stream: ShortAnswer,
+  { host, port, service, isTls, timeoutMs }: Extract<Probe, { readonly kind: "grpc" }>,
+): Promise<Outcome> {
   const scheme = isTls ? "https" : "http";
   const authority = hostPort(host, port);
   // node:http2 makes a URL of it, and throws for a name whose last label looks like a part of an address, such as `web.0x1`.
   if (!URL.canParse(`${scheme}://${authority}`)) return Promise.resolve(failed(FAILURE.MALFORMED));
-  const connection = new ClientConnection(socket, { authority, scheme, limits: GRPC_LIMITS });
+  const connection = new ClientConnection(stream, { authority, scheme, limits: GRPC_LIMITS });
   return new Promise((resolve) => {
     callUnary(connection, { path: HEALTH_CHECK_PATH, message: healthRequest(service), timeoutMs }, (answer) => {
-      const outcome = healthOutcome(answer, connection.isReady);
+      const outcome = stream.isCut ? failed(FAILURE.MALFORMED) : healthOutcome(answer, connection.isReady);
       connection.destroy();
       resolve(outcome);
     });

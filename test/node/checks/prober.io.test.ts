@@ -6,7 +6,7 @@ import { failed, type Outcome, PASSED } from "../../../src/discovery/checks/outc
 import type { Probe } from "../../../src/discovery/checks/probe.ts";
 import { Reach } from "../../../src/discovery/checks/reach.ts";
 import { Prober, type Resolve } from "../../../src/node/checks/prober.io.ts";
-import { answering, closeServers, freePort, healthServer } from "../../fakes/probed-servers.ts";
+import { answering, closeServers, freePort, healthServer, wordyHealthServer } from "../../fakes/probed-servers.ts";
 import { until } from "../../fakes/until.ts";
 
 afterEach(closeServers);
@@ -77,7 +77,7 @@ test("a probe says no credential, and goes by no proxy", async () => {
   }
 });
 
-test("of an endless answer little is read, and the connection is closed", async () => {
+test.each([false, true])("of an endless answer little is read, and the connection is closed (TLS: %s)", async (isTls) => {
   let closed = 0;
   const endless = (head: string) => (socket: Socket) => {
     socket.once("close", () => {
@@ -90,11 +90,35 @@ test("of an endless answer little is read, and the connection is closed", async 
     socket.write(head);
     more();
   };
-  const body = await answering(endless("HTTP/1.1 200 OK\r\ncontent-length: 99999999999\r\n\r\n"));
-  expect(await run(http(body.port))).toEqual(PASSED);
-  const head = await answering(endless("HTTP/1.1 200 "));
-  expect(await run(http(head.port))).toEqual(failed(FAILURE.MALFORMED));
+  const body = await answering(endless("HTTP/1.1 200 OK\r\ncontent-length: 99999999999\r\n\r\n"), { isTls });
+  expect(await run(http(body.port, { isTls }))).toEqual(PASSED);
+  const head = await answering(endless("HTTP/1.1 200 "), { isTls });
+  expect(await run(http(head.port, { isTls }))).toEqual(failed(FAILURE.MALFORMED));
   await until("both are closed", () => closed === 2);
+});
+
+const long = "x".repeat(4000);
+/** The status is the first field of the message; the other is one that nobody knows. */
+const padded = (sizeBytes: number) =>
+  Buffer.concat([Buffer.from([8, 1, 0x12, (sizeBytes & 0x7f) | 0x80, sizeBytes >> 7]), Buffer.alloc(sizeBytes)]);
+
+test.each([
+  ["a head that is long", { head: { "x-long": long.repeat(3) } }],
+  ["trailers that are long", { trailers: { "x-long": long.repeat(3) } }],
+  ["a message that is long", { message: Buffer.alloc(4097) }],
+  ["a head, a message and trailers that are long together", { head: { "x-a": long }, message: padded(4000), trailers: { "x-b": long } }],
+  ["announcements without end", { announcements: Number.POSITIVE_INFINITY }],
+])("of an answer of gRPC no more than 4 KiB are read: %s", async (_what, wordy) => {
+  for (const isTls of [false, true]) {
+    const { port, openCount } = await wordyHealthServer(wordy, { isTls });
+    expect(await run(grpc(port, { isTls, timeoutMs: 5_000 }))).toEqual(failed(FAILURE.MALFORMED));
+    await until("it is closed", () => openCount() === 0);
+  }
+});
+
+test("an answer of gRPC may have some words", async () => {
+  const { port } = await wordyHealthServer({ announcements: 1, head: { "x-a": "some" }, message: padded(3000) });
+  expect(await run(grpc(port))).toEqual(PASSED);
 });
 
 test("a server that takes its time is given up, and so is a name", async () => {
