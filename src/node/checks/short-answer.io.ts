@@ -16,6 +16,7 @@ export class ShortAnswer extends Duplex {
     this.#stream = stream;
     this.#leftBytes = maxBytes;
     stream.on("data", (chunk: Buffer) => this.#take(chunk));
+    // oxlint-disable-next-line unicorn/no-null -- the end, as node:stream wants it said.
     stream.once("end", () => this.push(null));
     stream.once("close", () => this.destroy());
   }
