@@ -31,6 +31,8 @@ const PLAN_MS = 1000;
 const FAILED_MS = 1000;
 /** Most names that are remembered to have failed. */
 const MAX_FAILED = 1000;
+/** Most names above fetched ones that are remembered. */
+const MAX_ABOVE = 10_000;
 /** Most names about which the upstream is asked at a time. */
 const MAX_ASKED = 1000;
 
@@ -40,6 +42,8 @@ export class FetchingElsewhere implements Elsewhere {
   /** When what failed may be asked for again, the earliest first. */
   readonly #failed = new Map<string, number>();
   readonly #asked = new Map<string, Promise<void>>();
+  /** The namespaces of fetched names that exist, and what lies above them in DNS: since when they do. */
+  readonly #above = new Map<string, number>();
   #changeCount = 0;
   /** Until then answers that were made stay as they are, if nothing arrives. */
   #untilMonoMs = Number.POSITIVE_INFINITY;
@@ -80,7 +84,9 @@ export class FetchingElsewhere implements Elsewhere {
       throw unknown(error);
     }
     if (answer === undefined) throw new UnknownName(key, promise);
-    if (answer.source === "fetched") this.#lasts(machine.fetchedLeftMs(name, this.#parts.now()) ?? 0);
+    if (answer.source !== "fetched") return;
+    this.#lasts(machine.fetchedLeftMs(name, this.#parts.now()) ?? 0);
+    if (answer.isNegative === false) this.#exists(name.namespace, this.#parts.now().monoMs - answer.ageMs);
   }
 
   findAlias(name: string, zone: string, view: NameView, hasOwn: boolean): readonly Carrier[] {
@@ -129,11 +135,27 @@ export class FetchingElsewhere implements Elsewhere {
     if (this.isNothing) return EVERYTHING_FOLLOWED;
     const { monoMs } = now();
     const key = `${name} ${zone}`;
-    const found = hosts.find(key, judgedTurn(), monoMs, machine.upstreams.cutOffMonoMs);
+    const kept = hosts.find(key, judgedTurn(), monoMs, machine.upstreams.cutOffMonoMs);
+    // That nothing lies there is over when something was fetched from there since.
+    const isOver = kept?.host.namespaces.length === 0 && kept.arrivedMonoMs < (this.#above.get(name) ?? Number.NEGATIVE_INFINITY);
+    const found = isOver ? undefined : kept;
     if (found?.state === "fresh" || machine.upstreams.isCutOff) return found;
     // That nothing exists is not said beyond its time while anybody can be asked.
     if (this.#hasFailed(key)) return found && { ...found, state: "narrow" };
     throw new UnknownName(key, this.#ask(key, name, zone));
+  }
+
+  #exists(namespace: string, sinceMonoMs: number): void {
+    for (let at = 0, dot = 0; dot >= 0; at = dot + 1) {
+      const name = namespace.slice(at);
+      this.#above.delete(name);
+      this.#above.set(name, sinceMonoMs);
+      dot = namespace.indexOf(".", at);
+    }
+    for (const oldest of this.#above.keys()) {
+      if (this.#above.size <= MAX_ABOVE) return;
+      this.#above.delete(oldest);
+    }
   }
 
   #ask(key: string, name: string, zone: string): Promise<void> {
@@ -241,6 +263,7 @@ const EVERYTHING_FOLLOWED: FoundHost = {
   host: { carriers: [], namespaces: [], claims: [], isMore: false, sizeBytes: 0 },
   state: "fresh",
   leftMs: Number.POSITIVE_INFINITY,
+  arrivedMonoMs: Number.POSITIVE_INFINITY,
 };
 
 /** Whatever the reason, a question is answered as one of which nothing is known. */

@@ -40,6 +40,7 @@ export interface FoundHost {
   readonly state: "fresh" | "stale" | "narrow";
   /** How long it stays so, in ms. 0 unless it is fresh. */
   readonly leftMs: number;
+  readonly arrivedMonoMs: number;
 }
 
 /** Bytes of an answer in the map, without its content. */
@@ -78,8 +79,9 @@ export class Hosts {
     const heldMs = monoMs - arrivedMonoMs;
     const isSame = kept.judgedTurn === judgedTurn;
     const leftMs = (isEmpty(host) ? negativeMs : ttlMs) - heldMs;
-    if (isSame && leftMs > 0) return { host, state: "fresh", leftMs };
-    if (monoMs - Math.max(arrivedMonoMs, cutOffMonoMs ?? 0) < maxStaleMs) return { host, state: isSame ? "stale" : "narrow", leftMs: 0 };
+    if (isSame && leftMs > 0) return { host, arrivedMonoMs, state: "fresh", leftMs };
+    if (monoMs - Math.max(arrivedMonoMs, cutOffMonoMs ?? 0) < maxStaleMs)
+      return { host, arrivedMonoMs, state: isSame ? "stale" : "narrow", leftMs: 0 };
     this.#drop(key);
     return undefined;
   }

@@ -68,7 +68,7 @@ class World {
         if (this.#isComplete(namespace)) return { source: "followed", isStale: false, ageMs: 0 };
         const key = `${namespace} ${name} ${kind}`;
         if ((this.#fetched.get(key) ?? Number.NEGATIVE_INFINITY) + 15 * SECONDS > this.ms || (this.#fetched.has(key) && this.isCutOff))
-          return { source: "fetched", isStale: false, ageMs: 0 };
+          return { source: "fetched", isStale: false, ageMs: 0, isNegative: !this.#has(namespace, name) };
         if (this.isCutOff) throw new WaymarkError("not_ready", "nobody");
         this.asked.push(key);
         queueMicrotask(() => {
@@ -127,6 +127,11 @@ class World {
     );
     this.#registry.flush(at(0));
     this.#dnsNames.refresh();
+  }
+
+  #has(namespace: string, name: string): boolean {
+    const key = keyText({ kind: KIND.SERVICE, namespace, name, instanceId: "1", clusterId: "c1" });
+    return this.#registry.replica.view(key) !== undefined;
   }
 
   letGo(namespace: string): void {
@@ -415,4 +420,16 @@ test("more than was told counts as something below, and a claim that does not co
   expect([isAbove(host, "a.b", view), isAbove({ ...host, isMore: true }, "a.b", view)]).toEqual([false, true]);
   expect([isAbove(host, "a.b", { ...view, counts: () => true }), carriersOf(host, "a.b", view).length]).toEqual([true, 0]);
   expect(isAbove(host, "a.b", { sees: () => false, counts: () => true })).toBe(false);
+});
+
+test("that nothing lies below a name is not said any more once something was fetched from there", async () => {
+  const world = new World();
+  expect(await world.answer("svc.new")).toMatch(/^NXDOMAIN <- .*host svc\.new/);
+  world.put("svc.new", "db", []);
+  world.ms += SECONDS;
+  expect(await world.answer("db.svc.new")).toMatch(/^NOERROR A/);
+  world.isCutOff = true;
+  expect(await world.answer("svc.new")).toBe("SERVFAIL");
+  world.isCutOff = false;
+  expect(await world.answer("svc.new")).toBe("NOERROR <- host svc.new");
 });
