@@ -58,6 +58,9 @@ test("while no seed answers: 503 with why, queries with an age, no END for a wat
     expect.stringMatching(/^(?!0s$)\d/),
     true,
   ]);
+  // A resolver would keep it, and say to others that nothing else exists.
+  const ofResolver = await door.ask("catalogQuery", { forResolver: true, namespace: "svc.a", names: ["b"] });
+  expect([ofResolver.code, ofResolver.message]).toEqual(["UNAVAILABLE", expect.stringContaining("not_ready")]);
   // Nobody has told it anything yet: what it lacks may have been there for years.
   expect(await door.ask("catalogQuery", { namespacePrefix: "svc", maxStaleness: "31536000s" })).toMatchObject({
     code: "UNAVAILABLE",

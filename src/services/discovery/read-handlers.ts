@@ -172,7 +172,11 @@ class ReadMethods {
   query(request: CatalogQueryRequest, context: CallContext, made?: Filter): Uint8Array {
     const { reads, identity, bytes, dnsNames } = this.#parts;
     const age = this.#ageWithin(request, context);
-    if (request.forResolver) this.#checkResolver(request, context.caller);
+    if (request.forResolver) {
+      this.#checkResolver(request, context.caller);
+      // A resolver keeps the answer in the place of what it has, and says to others that nothing else exists.
+      this.#parts.checkCaughtUp();
+    }
     const asked = made ?? filterOf(request);
     const { subject } = request;
     const test = subject === "" ? undefined : subjectTest(subject, asked, reads.replica);
