@@ -107,34 +107,26 @@ export class ResolverMachine {
       bounds: { ...GUARD_DEFAULTS, holdMs: options.guardHoldMs },
       admits: (record) => mayBeSeen(policies.policy, record, record.traits, options.clusterId),
     });
-    const worthOf = ({ content }: FetchedName) => Number(content.length > 0);
-    this.#cache = new BoundedCache({ maxEntries, maxBytes, worthOf, onEvicted: (_, name) => this.#fetched.evicted(name), random });
+    // What is followed now is told from there.
+    const worthOf = ({ content, namespace }: FetchedName) => Number(content.length > 0 && !this.isComplete(namespace));
+    this.#cache = new BoundedCache({ maxEntries, maxBytes, worthOf, onEvicted: (_, name) => this.#space.evicted(name), random });
     this.#fetched = new Fetched({ slab, stamper, cache: this.#cache, ttls, maxStaleMs });
     this.#calls = new FetchCalls(this.#fetched, maxBytes);
     this.#followed = new Followed({ replica, bookmarks: this.bookmarks, stamper, onChange: this.held, onTold: this.#fetched });
     this.#watches = new Watches(this.#followed, this.bookmarks, { onSnapshot: (why, prefixes) => this.#acts.resynced(why, prefixes) });
     this.#lists = { followed: [lookup], followedAndHeld: [lookup, this.held.lookup], fetched: [this.#fetched.lookup] };
     this.following = new Following({ configured: options.namespaces, maxWatches, asksOf: (namespace) => this.#cache.asksOf(namespace) });
-    this.#space = new Space({
-      replica,
-      followed: this.#followed,
-      following: this.following,
-      held: this.held,
-      fetched: this.#fetched,
-      bookmarks: this.bookmarks,
-      watches: this.#watches,
-      cache: this.#cache,
-    });
+    const [watches, followed, fetched, following] = [this.#watches, this.#followed, this.#fetched, this.following];
+    const parts = { replica, bookmarks: this.bookmarks, followed, watches, policies, stamper };
+    this.#space = new Space({ ...parts, following, held: this.held, fetched, cache: this.#cache });
     this.#refusals = new PrefixRefusals(random);
     this.policy = new FollowedPolicy(policies);
     this.#policyStream = new PolicyStream(this.policy);
     this.upstreams = new Upstreams({ ...options, addresses: options.upstreams }, monoMs);
     this.#pruneMonoMs = monoMs + options.pruneIntervalMs;
-    const [watches, followed, fetched] = [this.#watches, this.#followed, this.#fetched];
-    const parts = { replica, bookmarks: this.bookmarks, followed, watches, policies, stamper };
     this.#digests = new DigestRounds({ ...parts, intervalMs: options.resyncIntervalMs, random }, time);
     this.#reopening = new Reopening(random);
-    this.#acts = new CacheActs({ lookup, fetched, following: this.following, watches });
+    this.#acts = new CacheActs({ lookup, fetched, following, watches });
   }
 
   handle(input: ResolverInput, time: Time, out: Out): void {

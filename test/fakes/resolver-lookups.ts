@@ -128,8 +128,7 @@ export function hitRates({ names, seed, ms }: { readonly names: number; readonly
   const whole = new ResolverLookups({ names, room: ROOMY * names, maxWatches: Math.ceil(names * WATCHES_A_NAME), seed });
   whole.scan();
   const ofAll = whole.ask(KEPT_MS);
-  // Namespaces that are followed for being asked for often take room for all of their names. Here it is that of names.
-  const part = new ResolverLookups({ names, room: names / 10, maxWatches: 1, seed });
+  const part = new ResolverLookups({ names, room: names / 10, maxWatches: Math.ceil(names * WATCHES_A_NAME), seed });
   part.scan();
   part.ask(ms);
   const before = part.ask(ms);

@@ -191,6 +191,11 @@ export class Following {
     return (this.#roomless.get(namespace) ?? 0) > monoMs;
   }
 
+  /** Namespaces that are followed only because they are asked for. */
+  get asked(): readonly string[] {
+    return [...this.#hot.keys()].filter((namespace) => !this.isPinned(namespace));
+  }
+
   /** Of the namespaces that are followed only because they are asked for, the one of the least share. Undefined if there is none. */
   leastAsked(shareOf: (namespace: string) => number): string | undefined {
     let least: string | undefined;

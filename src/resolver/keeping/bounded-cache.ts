@@ -21,6 +21,8 @@ export interface BoundedCacheOptions<T> {
   readonly random: () => number;
 }
 
+const NOTHING: Weight = { entries: 0, bytes: 0 };
+
 interface Place<T> {
   readonly key: string;
   item: T;
@@ -70,8 +72,19 @@ export class BoundedCache<T> {
 
   /** Whether too much is held, with what others hold. */
   get isOver(): boolean {
+    return this.isOverBeside(NOTHING);
+  }
+
+  /** Whether too much is held besides so much. */
+  isOverBeside({ entries, bytes }: Weight): boolean {
     const { maxEntries, maxBytes } = this.#options;
-    return this.#entries + this.#reserved.entries > maxEntries || this.#bytes + this.#reserved.bytes > maxBytes;
+    return this.#entries + this.#reserved.entries - entries > maxEntries || this.#bytes + this.#reserved.bytes - bytes > maxBytes;
+  }
+
+  /** How large a part of the bounds so much is: 1 is all of the one that it fills first. */
+  partOf({ entries, bytes }: Weight): number {
+    const { maxEntries, maxBytes } = this.#options;
+    return Math.max(entries / maxEntries, bytes / maxBytes);
   }
 
   /** Whether so much would fit if nothing were kept. */

@@ -1,6 +1,7 @@
 /**
  * Holds everything that a resolver keeps within its bounds of entries and bytes: what is configured or watched stays, and of the rest the least asked for
- * each of its entries goes first, whether it is followed or was fetched (semantics.md, Resolver 22).
+ * each of its entries goes first, whether it is followed or was fetched; where room is short, what is followed for being asked for has a part of it
+ * (semantics.md, Resolver 22).
  */
 import type { Replica } from "../../catalog/replica/replica.ts";
 import type { Time } from "../../lib/machine.ts";
@@ -29,6 +30,12 @@ export interface SpaceParts {
  */
 export type Fit = "fits" | "less" | "full" | "admitted";
 
+/** Namespaces that are followed only because they are asked for may take one in so many of all that may be kept, where fetched answers find no room. */
+const ASKED_PART = 4;
+/** So long after a fetched answer found no room others may find none. */
+const CROWDED_MS = 10_000;
+/** So often it is looked at while nothing arrives. */
+const LOOK_MS = 500;
 /** What did not fit is tried again after this time. */
 export const FULL_MS = 60_000;
 /** Bytes of a tombstone, of a report about load, and of a key that a watch notes. */
@@ -42,9 +49,22 @@ export class Space {
   readonly parts: SpaceParts;
   /** What may not go for what is being counted, as it was when that began. */
   #kept: Weight = { entries: 0, bytes: 0 };
+  /** How many fetched answers had found no room when this was last looked at. */
+  #evictedCount = 0;
+  /** How many went that are followed. */
+  #evictedCopies = 0;
+  /** When that had changed, or there was no room for all. */
+  #crowdedMonoMs = Number.NEGATIVE_INFINITY;
+  #lookedMonoMs = Number.NEGATIVE_INFINITY;
 
   constructor(parts: SpaceParts) {
     this.parts = parts;
+  }
+
+  /** The cache let a name go. */
+  evicted(name: FetchedName): void {
+    this.parts.fetched.evicted(name);
+    if (this.parts.following.prefixes.covers(name.namespace)) this.#evictedCopies += 1;
   }
 
   /** Whether what is here now is within the bounds. */
@@ -60,6 +80,7 @@ export class Space {
   fit(time: Time): Fit {
     const { cache, following, held, replica, watches } = this.parts;
     const { arriving } = watches;
+    if (this.#isCrowded(time) && this.#letGoAsked(time)) return "less";
     if (arriving?.isCounting === true) {
       const fit = this.#fitCounted(arriving, time);
       if (fit !== "fits") return fit;
@@ -92,6 +113,58 @@ export class Space {
       return following.refuseNewest(time.monoMs) ? "less" : "full";
     }
     return "fits";
+  }
+
+  /**
+   * Whether there is no room for all, or a fetched answer found none in the last seconds, and it is time to look what may go for that: with each message of
+   * what arrives, else twice a second.
+   */
+  #isCrowded({ monoMs }: Time): boolean {
+    const { cache, watches } = this.parts;
+    if (watches.arriving === undefined && monoMs - this.#lookedMonoMs < LOOK_MS) return false;
+    this.#lookedMonoMs = monoMs;
+    this.#reserve();
+    const evictedCount = cache.evictedCount - this.#evictedCopies;
+    const isOver = cache.isOver && cache.isOverBeside(this.#copiesWeight());
+    if (isOver || evictedCount !== this.#evictedCount) this.#crowdedMonoMs = monoMs;
+    this.#evictedCount = evictedCount;
+    return monoMs - this.#crowdedMonoMs < CROWDED_MS;
+  }
+
+  /** Of fetched answers that are followed now, or soon. They go when that is here. */
+  #copiesWeight(): Weight {
+    const { cache, following } = this.parts;
+    let [entries, bytes] = [0, 0];
+    for (const [, { namespace, content }] of cache.items()) {
+      if (!following.prefixes.covers(namespace)) continue;
+      entries += content.length;
+      for (const { sizeBytes } of content) bytes += sizeBytes + RECORD_BYTES;
+    }
+    return { entries, bytes };
+  }
+
+  /**
+   * Lets go what is beyond the part of the namespaces that are followed only because they are asked for, the least asked first: each brings all of its names, of
+   * which most may be asked for less than the fetched answers that go for them. What has not begun to arrive goes with it, so that it is not counted
+   * again and again. Returns whether something went.
+   */
+  #letGoAsked({ monoMs }: Time): boolean {
+    const { cache, fetched, following, replica, watches } = this.parts;
+    const asked = following.asked.map((namespace) => ({ namespace, asks: cache.asksOf(namespace), count: this.#countOf(namespace) }));
+    const bytesEach = RECORD_BYTES + replica.slab.stats().usedBytes / Math.max(1, replica.lookup.size + fetched.lookup.size);
+    let sum = 0;
+    const isBeyond = ({ count }: { readonly count: number }): boolean => {
+      const more = sum + count;
+      if (cache.partOf({ entries: more, bytes: more * bytesEach }) * ASKED_PART > 1) return true;
+      sum = more;
+      return false;
+    };
+    const beyond = asked.toSorted((a, b) => b.asks - a.asks).filter(isBeyond);
+    if (beyond.length === 0) return false;
+    const unknown = asked.filter(({ namespace, count }) => count === 0 && !watches.isComplete(namespace));
+    for (const { namespace } of [...beyond, ...unknown]) following.hasNoRoom(namespace, monoMs);
+    watches.letGo();
+    return true;
   }
 
   /** Whether there may be room for what is being counted, when everything goes that may. What has none is refused, and nothing has gone for it. */
@@ -137,10 +210,13 @@ export class Space {
 
   /** How often a namespace was asked for lately, for each of its entries. */
   #shareOf(namespace: string): number {
-    const { cache, replica, watches } = this.parts;
-    // Of what arrives more is known than is here.
-    const entryCount = Math.max(1, replica.lookup.namespaceCount(namespace), watches.arriving?.sizes.of(namespace).entries ?? 0);
-    return cache.asksOf(namespace) / entryCount;
+    return this.parts.cache.asksOf(namespace) / Math.max(1, this.#countOf(namespace));
+  }
+
+  /** Entries of a namespace. Of what arrives more is known than is here. */
+  #countOf(namespace: string): number {
+    const { replica, watches } = this.parts;
+    return Math.max(replica.lookup.namespaceCount(namespace), watches.arriving?.sizes.of(namespace).entries ?? 0);
   }
 }
 

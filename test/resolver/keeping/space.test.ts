@@ -69,13 +69,14 @@ test("what an operator lets go while it is prewarmed is not reported as there", 
 });
 
 test("of two that do not fit both the one that is asked for less is let go", () => {
-  const world = started({ maxEntries: 25 });
+  const world = started({ maxEntries: 55 });
+  putAll(world, keys("svc", 40));
   askOften(world, "small", 40);
   world.run(2 * SECOND);
   askOften(world, "other", 6);
   world.run(2 * SECOND);
   expect(world.machine.following.prefixes.list).toEqual(["small", "svc"]);
-  expect(heldOf(world)).toBe(20);
+  expect(heldOf(world)).toBe(50);
   askOften(world, "other", 200);
   world.run(MINUTE);
   askOften(world, "other", 10);
@@ -84,14 +85,41 @@ test("of two that do not fit both the one that is asked for less is let go", () 
 });
 
 test("what was fetched, and is asked for less, makes room for what is followed; what is asked for more does not", () => {
-  const world = started({ maxEntries: 30 });
+  const world = started({ maxEntries: 55 });
+  putAll(world, keys("svc", 40));
   putAll(world, keys("rare", 15));
   world.run(SECOND);
   expect([world.ask(name("rare")), world.ask(name("rare"))]).toEqual(["told", "fetched 15"]);
   askOften(world, "small", 30);
   world.run(2 * SECOND);
-  expect([world.ask(name("small")), world.ask(name("rare")), heldOf(world)]).toEqual(["followed 10", "told", 20]);
+  expect([world.ask(name("small")), world.ask(name("rare")), heldOf(world)]).toEqual(["followed 10", "told", 50]);
   expect(world.ask(name("rare"))).toBe("told");
+});
+
+test("while fetched answers find no room, what is followed for being asked for takes a quarter of it, those that are asked for most", () => {
+  const world = started({ maxEntries: 135 });
+  const asked = Array.from({ length: 6 }, (_, i) => `asked-${i}`);
+  for (const namespace of asked) putAll(world, keys(namespace, 10));
+  for (const [i, namespace] of asked.entries()) askOften(world, namespace, 10 + i);
+  world.run(2 * SECOND);
+  expect(world.machine.following.prefixes.list).toEqual([...asked, "svc"]);
+  for (let i = 0; i < 10; i++) putAll(world, keys("far", 10, `name-${i}`));
+  world.run(SECOND);
+  for (let i = 0; i < 10; i++) world.ask(name("far", `name-${i}`));
+  world.run(2 * SECOND);
+  expect(world.machine.following.prefixes.list).toEqual(["asked-3", "asked-4", "asked-5", "svc"]);
+});
+
+test("what was fetched of a namespace that is followed now goes before other fetched answers, however often it was asked for", () => {
+  const world = started({ maxEntries: 45 });
+  putAll(world, keys("rare", 10));
+  world.run(SECOND);
+  askOften(world, "small", 10);
+  world.run(2 * SECOND);
+  expect(world.ask(name("small"))).toBe("followed 10");
+  world.ask(name("other"));
+  world.ask(name("rare"));
+  expect([world.ask(name("other")), world.ask(name("rare")), world.ask(name("small"))]).toEqual(["fetched 10", "fetched 10", "followed 10"]);
 });
 
 test("what was fetched and is asked for more makes no room for what is asked for less", () => {
