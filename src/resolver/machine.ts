@@ -158,7 +158,7 @@ export class ResolverMachine {
         this.#fetchedPage(input.call, input.bytes, time, out);
         break;
       case "fetch failed":
-        this.#calls.failed(input.call, input.error);
+        this.#fetchFailed(input, time);
         break;
       case "garbled":
         this.#distrust(input.upstream, input.fault, time, out);
@@ -501,6 +501,13 @@ export class ResolverMachine {
     if (upstream === undefined) return;
     if (this.#believed(upstream, () => this.#policyStream.hear(bytes, time.monoMs), time, out) !== true) return;
     if (!this.#watches.isOpen) this.upstreams.goesWell(upstream);
+  }
+
+  #fetchFailed({ call, error }: Extract<ResolverInput, { kind: "fetch failed" }>, { monoMs }: Time): void {
+    const upstream = this.#calls.upstreamOf(call);
+    // It has not caught up, and its probes do not say so. Another one may know more.
+    if (upstream !== undefined && error.reason === "not_ready") this.upstreams.heardStale(upstream, true, monoMs);
+    this.#calls.failed(call, error);
   }
 
   #fetchedPage(call: CallNumber, bytes: Uint8Array, time: Time, out: Out): void {

@@ -38,6 +38,8 @@ export class Server {
   readonly node: FabricComponent;
   latencyMs = 5;
   isUp = true;
+  /** Whether it has not caught up since its start, so that it answers probes and refuses what resolvers ask for. */
+  isBehind = false;
   /** Whether its watches say nothing, though they stand and it answers probes. */
   isSilent = false;
   ageMs = 20;
@@ -361,7 +363,8 @@ export class ResolverWorld {
   #answer({ call, upstream, name }: ResolverOrder & { kind: "fetch" }): void {
     const server = this.server(upstream);
     server.fetchCount += 1;
-    if (!server.isUp) return void this.#later.push({ kind: "fetch failed", call, error: new WaymarkError("not_ready", "away") });
+    if (!server.isUp || server.isBehind)
+      return void this.#later.push({ kind: "fetch failed", call, error: new WaymarkError("not_ready", "away") });
     const { node, policyEpoch, loads } = server;
     const filter = { ...ANY, namespace: name.namespace, names: [name.name] };
     const page = queryPage(node.replica.lookup, filter, {

@@ -48,6 +48,8 @@ export class BoundedCache<T> {
   #reserved: Weight = { entries: 0, bytes: 0 };
   /** Items that went to make room for others, or found no room. */
   evictedCount = 0;
+  /** Those of them that were worth something. */
+  missedCount = 0;
 
   constructor(options: BoundedCacheOptions<T>) {
     this.#options = options;
@@ -125,12 +127,15 @@ export class BoundedCache<T> {
     this.#weigh(place, 1);
     while (this.isOver) {
       const least = this.#leastOf(place);
-      this.#remove(least);
-      this.evictedCount += 1;
+      this.#goes(least);
       if (least !== place) this.#options.onEvicted(least.key, least.item);
       else return false;
     }
     return true;
+  }
+
+  worthOf(item: T): number {
+    return this.#options.worthOf(item);
   }
 
   /** Others hold so much of the same bounds from now on. Nothing goes for it before `evict` or the next `put`. */
@@ -143,11 +148,36 @@ export class BoundedCache<T> {
     const any = this.#all[Math.floor(this.#options.random() * this.#all.length)];
     if (any === undefined) return false;
     const least = this.#leastOf(any);
-    if (this.#shareOf(least) > share) return false;
-    this.#remove(least);
-    this.evictedCount += 1;
+    // What is worth nothing goes however often it is asked for.
+    if (this.#options.worthOf(least.item) > 0 && this.#shareOf(least) > share) return false;
+    this.#goes(least);
     this.#options.onEvicted(least.key, least.item);
     return true;
+  }
+
+  /** Lets all items go of which this is true. Cost: the number of items. */
+  evictAll(isGone: (item: T) => boolean): void {
+    for (const place of this.#all.filter(({ item }) => isGone(item))) {
+      this.#goes(place);
+      this.#options.onEvicted(place.key, place.item);
+    }
+  }
+
+  /** What the items weigh of which this is true. Cost: the number of items. */
+  weightOf(isMeant: (item: T) => boolean): Weight {
+    let [entries, bytes] = [0, 0];
+    for (const { item, weight } of this.#all) {
+      if (!isMeant(item)) continue;
+      entries += weight.entries;
+      bytes += weight.bytes;
+    }
+    return { entries, bytes };
+  }
+
+  #goes(place: Place<T>): void {
+    this.#remove(place);
+    this.evictedCount += 1;
+    if (this.#options.worthOf(place.item) > 0) this.missedCount += 1;
   }
 
   /** Removes an item. Returns it, if it was there. */

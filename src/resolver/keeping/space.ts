@@ -56,6 +56,7 @@ export class Space {
   /** When that had changed, or there was no room for all. */
   #crowdedMonoMs = Number.NEGATIVE_INFINITY;
   #lookedMonoMs = Number.NEGATIVE_INFINITY;
+  #droppedMonoMs = Number.NEGATIVE_INFINITY;
 
   constructor(parts: SpaceParts) {
     this.parts = parts;
@@ -63,8 +64,9 @@ export class Space {
 
   /** The cache let a name go. */
   evicted(name: FetchedName): void {
-    this.parts.fetched.evicted(name);
-    if (this.parts.following.prefixes.covers(name.namespace)) this.#evictedCopies += 1;
+    const { cache, fetched, following } = this.parts;
+    fetched.evicted(name);
+    if (following.prefixes.covers(name.namespace) && cache.worthOf(name) > 0) this.#evictedCopies += 1;
   }
 
   /** Whether what is here now is within the bounds. */
@@ -98,6 +100,7 @@ export class Space {
       }
       this.#reserve();
     }
+    if (cache.isOver) this.#dropCopies(time);
     while (cache.isOver) {
       // What is held is gone upstream: it makes room for what is there.
       if (held.letOldestGo()) {
@@ -124,7 +127,7 @@ export class Space {
     if (watches.arriving === undefined && monoMs - this.#lookedMonoMs < LOOK_MS) return false;
     this.#lookedMonoMs = monoMs;
     this.#reserve();
-    const evictedCount = cache.evictedCount - this.#evictedCopies;
+    const evictedCount = cache.missedCount - this.#evictedCopies;
     const isOver = cache.isOver && cache.isOverBeside(this.#copiesWeight());
     if (isOver || evictedCount !== this.#evictedCount) this.#crowdedMonoMs = monoMs;
     this.#evictedCount = evictedCount;
@@ -134,13 +137,15 @@ export class Space {
   /** Of fetched answers that are followed now, or soon. They go when that is here. */
   #copiesWeight(): Weight {
     const { cache, following } = this.parts;
-    let [entries, bytes] = [0, 0];
-    for (const [, { namespace, content }] of cache.items()) {
-      if (!following.prefixes.covers(namespace)) continue;
-      entries += content.length;
-      for (const { sizeBytes } of content) bytes += sizeBytes + RECORD_BYTES;
-    }
-    return { entries, bytes };
+    return cache.weightOf(({ namespace }) => following.prefixes.covers(namespace));
+  }
+
+  /** What is followed now is told from there, so what was fetched of it goes before anything else. Where room is short all the time, twice a second. */
+  #dropCopies({ monoMs }: Time): void {
+    const { cache, watches } = this.parts;
+    if (monoMs - this.#droppedMonoMs < LOOK_MS) return;
+    this.#droppedMonoMs = monoMs;
+    cache.evictAll(({ namespace }) => watches.isComplete(namespace));
   }
 
   /**

@@ -119,7 +119,23 @@ test("what was fetched of a namespace that is followed now goes before other fet
   expect(world.ask(name("small"))).toBe("followed 10");
   world.ask(name("other"));
   world.ask(name("rare"));
-  expect([world.ask(name("other")), world.ask(name("rare")), world.ask(name("small"))]).toEqual(["fetched 10", "fetched 10", "followed 10"]);
+  expect([world.ask(name("other")), world.ask(name("rare")), world.ask(name("small"))]).toEqual([
+    "fetched 10",
+    "fetched 10",
+    "followed 10",
+  ]);
+});
+
+test("what was fetched of a namespace that is followed now goes before anything that is followed, where what is configured grows", () => {
+  const world = started({ maxEntries: 65 });
+  askOften(world, "other", 8);
+  askOften(world, "small", 40);
+  world.run(2 * SECOND);
+  expect([world.machine.following.prefixes.list, heldOf(world)]).toEqual([["other", "small", "svc"], 30]);
+  // The copies of both are here too.
+  putAll(world, keys("svc", 40));
+  world.run(2 * SECOND);
+  expect([world.machine.following.prefixes.list, heldOf(world)]).toEqual([["other", "small", "svc"], 60]);
 });
 
 test("what was fetched and is asked for more makes no room for what is asked for less", () => {

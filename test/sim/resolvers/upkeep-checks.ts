@@ -15,6 +15,8 @@ export interface UpkeepParts {
 
 export class UpkeepChecks {
   readonly #parts: UpkeepParts;
+  /** When each resolver last fetched again for a digest. */
+  readonly #repairedMs = new Map<string, number>();
   readonly counts = { repairs: 0, restored: 0, refused: 0 };
 
   constructor(parts: UpkeepParts) {
@@ -29,11 +31,13 @@ export class UpkeepChecks {
     process.judgedNumber = number;
   }
 
-  /** Nothing is fetched again because of a digest without a difference. */
-  repairs({ host, differedMs }: ResolverProcess): void {
+  /** Nothing is fetched again because of a digest without a difference, which one before it in the chain had until it was mended. */
+  repairs({ host, differedMs, rooms }: ResolverProcess): void {
     const { world, checks } = this.#parts;
     this.counts.repairs += 1;
-    const sinceMs = world.nowMs - differedMs;
+    this.#repairedMs.set(host.name, world.nowMs);
+    const mendedMs = rooms.machine.via.slice(1).map((name) => this.#repairedMs.get(name) ?? Number.NEGATIVE_INFINITY);
+    const sinceMs = world.nowMs - Math.max(differedMs, ...mendedMs);
     checks.holds(
       sinceMs <= COMPARED_MS,
       "digest",
