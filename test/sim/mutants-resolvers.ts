@@ -91,7 +91,7 @@ export const RESOLVER_MUTANTS = [
         replace: "    void entry;",
       },
     ],
-    withinSeeds: 100,
+    withinSeeds: 200,
     isOfResolvers: true,
   },
   {
