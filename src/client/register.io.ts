@@ -68,6 +68,8 @@ interface Update {
   readonly isRepair: boolean;
 }
 
+/** Most keys of one call, by the contract. What several updates removed may be more. */
+const MOST_KEYS = 1000;
 /** Most of the ttl that a renewal may wait for its answer. */
 const CALL_SHARE = 0.25;
 const LEAST_CALL_MS = 100;
@@ -385,7 +387,8 @@ export class RegistrationHandle implements AsyncDisposable {
     // A try after this one has only to remove.
     this.#entries.replace(merged);
     const keys = [...this.#entries.left];
-    if (keys.length > 0) await this.#client.callAt(server, unregister, { leaseId, keys }, this.#callOptions());
+    for (let i = 0; i < keys.length; i += MOST_KEYS)
+      await this.#client.callAt(server, unregister, { leaseId, keys: keys.slice(i, i + MOST_KEYS) }, this.#callOptions());
     this.#entries.removed();
     update.done.resolve();
     if (!update.isRepair) this.#tell({ kind: "updated", leaseId, server });

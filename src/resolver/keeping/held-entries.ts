@@ -4,6 +4,7 @@
  */
 import { instanceCount } from "../../catalog/query/instances.ts";
 import { Lookup } from "../../catalog/query/lookup.ts";
+import type { Prefixes } from "../../catalog/query/prefixes.ts";
 import { type CatalogRecord, type KeyText, keyParts, nameOfKey } from "../../catalog/record/record.ts";
 import type { Slab } from "../../catalog/record/slab.ts";
 import { CAUSE, type Cause } from "../../catalog/watch/cause.ts";
@@ -122,12 +123,15 @@ export class HeldEntries implements FollowedChanges {
 
   /** Another policy is in force. What it hides is held no longer, and not again when another one shows it. Cost: all that are held. */
   policyChanged(): void {
-    if (this.lookup.size === 0) return;
-    const hidden: KeyText[] = [];
-    const records = this.lookup.cursor();
-    for (let record = records.next(); record !== undefined; record = records.next())
-      if (!this.#parts.admits(record)) hidden.push(record.key);
-    for (const key of hidden) this.#guard.returned(nameOfKey(key), key);
+    this.#release((record) => !this.#parts.admits(record));
+  }
+
+  /**
+   * Nothing but what is below these prefixes is followed from now on. What becomes of the rest is not heard, so it is held no longer, and not again when it is followed anew. Cost: all that
+   * are held.
+   */
+  keepBelow(prefixes: Prefixes): void {
+    this.#release(({ namespace }) => !prefixes.covers(namespace));
   }
 
   /** Lets go what was held long enough. */
@@ -142,6 +146,14 @@ export class HeldEntries implements FollowedChanges {
   /** Lets go what is kept for longest, because its room is needed. Returns whether there was anything. */
   letOldestGo(): boolean {
     return this.#guard.letOldestGo() !== undefined;
+  }
+
+  #release(isOver: (record: CatalogRecord) => boolean): void {
+    if (this.lookup.size === 0) return;
+    const over: KeyText[] = [];
+    const records = this.lookup.cursor();
+    for (let record = records.next(); record !== undefined; record = records.next()) if (isOver(record)) over.push(record.key);
+    for (const key of over) this.#guard.returned(nameOfKey(key), key);
   }
 
   #hold(record: CatalogRecord, endsMonoMs: number): void {

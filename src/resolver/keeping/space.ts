@@ -3,6 +3,8 @@
  * each of its entries goes first, whether it is followed or was fetched; where room is short, what is followed for being asked for has a part of it
  * (semantics.md, Resolver 22).
  */
+import { namespaceCovers } from "../../catalog/entry/names.ts";
+import type { Prefixes } from "../../catalog/query/prefixes.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import type { Time } from "../../lib/machine.ts";
 import { type Fetched, type FetchedName, RECORD_BYTES } from "../fetching/fetched.ts";
@@ -57,6 +59,8 @@ export class Space {
   #crowdedMonoMs = Number.NEGATIVE_INFINITY;
   #lookedMonoMs = Number.NEGATIVE_INFINITY;
   #droppedMonoMs = Number.NEGATIVE_INFINITY;
+  /** What was to be followed when this last looked. */
+  #prefixes: Prefixes | undefined;
 
   constructor(parts: SpaceParts) {
     this.parts = parts;
@@ -82,6 +86,8 @@ export class Space {
   fit(time: Time): Fit {
     const { cache, following, held, replica, watches } = this.parts;
     const { arriving } = watches;
+    if (following.prefixes !== this.#prefixes) held.keepBelow(following.prefixes);
+    this.#prefixes = following.prefixes;
     if (this.#isCrowded(time) && this.#letGoAsked(time)) return "less";
     if (arriving?.isCounting === true) {
       const fit = this.#fitCounted(arriving, time);
@@ -218,10 +224,15 @@ export class Space {
     return this.parts.cache.asksOf(namespace) / Math.max(1, this.#countOf(namespace));
   }
 
-  /** Entries of a namespace. Of what arrives more is known than is here. */
+  /** Entries of a namespace and of all below it. Of what arrives more is known than is here. */
   #countOf(namespace: string): number {
-    const { replica, watches } = this.parts;
-    return Math.max(replica.lookup.namespaceCount(namespace), watches.arriving?.sizes.of(namespace).entries ?? 0);
+    const { lookup } = this.parts.replica;
+    let count = lookup.namespaceCount(namespace);
+    for (const below of lookup.namespaces.from(`${namespace}.`)) {
+      if (!namespaceCovers(namespace, below)) break;
+      count += lookup.namespaceCount(below);
+    }
+    return Math.max(count, this.parts.watches.arriving?.sizes.of(namespace).entries ?? 0);
   }
 }
 

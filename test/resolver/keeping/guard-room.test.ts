@@ -46,6 +46,21 @@ test("when everything expires, one entry of each name after the other, all of it
   for (let n = 0; n < 50; n++) expect(world.ask(name("svc", `db${n}`))).toBe("followed stale 6");
 });
 
+test("what was held of a namespace that is let go is not held when it is followed anew: nobody heard what became of it", () => {
+  const list = keys(1, 5, { namespace: "asked" });
+  const world = followed(list, { maxEntries: 300 });
+  for (let i = 0; i < 5; i++) world.ask(name("asked", "db0"));
+  world.run(2 * SECOND);
+  lose(world, list.slice(0, 4));
+  expect(world.ask(name("asked", "db0"))).toBe("followed stale 5");
+  world.act("evict", "asked");
+  world.run(2 * SECOND);
+  for (const key of list.slice(0, 4)) world.end("a", key, BODY.UNREGISTERED);
+  for (let i = 0; i < 5; i++) world.ask(name("asked", "db0"));
+  world.run(2 * SECOND);
+  expect([world.ask(name("asked", "db0")), counts(world).heldCount]).toEqual(["followed 1", 0]);
+});
+
 test("what comes back takes the room of what is held for longest, and nothing else goes for it or is refused", () => {
   const list = keys(20, 5);
   const world = followed(list, { maxEntries: 130 });

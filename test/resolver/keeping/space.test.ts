@@ -110,6 +110,21 @@ test("while fetched answers find no room, what is followed for being asked for t
   expect(world.machine.following.prefixes.list).toEqual(["asked-3", "asked-4", "asked-5", "svc"]);
 });
 
+test("a namespace that is followed for being asked for counts with all that lies below it", () => {
+  const world = started({ maxEntries: 100 });
+  putAll(world, keys("eu", 5));
+  putAll(world, keys("eu.deep", 45));
+  world.run(SECOND);
+  askOften(world, "eu", 20);
+  world.run(2 * SECOND);
+  expect([world.machine.following.prefixes.list, heldOf(world)]).toEqual([["eu", "svc"], 60]);
+  for (let i = 0; i < 10; i++) putAll(world, keys("far", 10, `name-${i}`));
+  world.run(SECOND);
+  for (let i = 0; i < 10; i++) world.ask(name("far", `name-${i}`));
+  world.run(2 * SECOND);
+  expect(world.machine.following.prefixes.list).toEqual(["svc"]);
+});
+
 test("what was fetched of a namespace that is followed now goes before other fetched answers, however often it was asked for", () => {
   const world = started({ maxEntries: 45 });
   putAll(world, keys("rare", 10));
