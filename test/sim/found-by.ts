@@ -22,7 +22,6 @@ export const FOUND_BY: Readonly<Record<string, number>> = {
   "an owner's order comes back with its owner": 9,
   "another upstream makes the data young": 3,
   "a negative answer outlives its put": 100,
-  "a negative answer outlives the watch that told its put": 165,
   "a node of which a reader knows nothing is taken for known": 22,
   "a version that did not come into force is known": 25,
   "a watch of fewer namespaces forgets that it is past its place": 38,

@@ -82,19 +82,6 @@ export const RESOLVER_MUTANTS = [
     isOfResolvers: true,
   },
   {
-    name: "a negative answer outlives the watch that told its put",
-    rule: "Resolver 12: what a watch told changes what was fetched, and ends a negative answer at once",
-    edits: [
-      {
-        file: "src/resolver/fetching/fetched.ts",
-        find: "    if (known !== undefined && !this.#has(known, key, entry)) known.isOutdated = true;",
-        replace: "    void entry;",
-      },
-    ],
-    withinSeeds: 200,
-    isOfResolvers: true,
-  },
-  {
     name: "the guard keeps what was unregistered",
     rule: "Resolver 16: that a key was unregistered ends the hold at once",
     edits: [

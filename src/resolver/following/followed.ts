@@ -338,13 +338,14 @@ export class Followed {
 
   /** The entries of these namespaces, also those that the owners' rules hide. Cost: all that are held. */
   #entries(isIn: (namespace: string) => boolean): readonly StoredRecord[] {
-    const entries: StoredRecord[] = [];
+    // One that was told again under its number has a place in the log for each time.
+    const entries = new Set<StoredRecord>();
     for (const { log } of this.#options.replica.origins.values())
       log.forEachSince(0, (stored) => {
-        if (stored.body === BODY.ENTRY && isIn(stored.namespace)) entries.push(stored);
+        if (stored.body === BODY.ENTRY && isIn(stored.namespace)) entries.add(stored);
         return true;
       });
-    return entries;
+    return [...entries];
   }
 
   #head(seq: number, scope: StoredRecord["scope"], { wallMs }: Time) {
