@@ -8,7 +8,7 @@ const FOUND = [211];
 
 test.each(FOUND)("what seed %i found once is mended", (seed) => {
   const outcome = runSeed(seed);
-  if (outcome.violation !== undefined) expect.fail(explain(seed, outcome));
+  expect(outcome.violation === undefined ? "" : explain(seed, outcome)).toBe("");
 });
 
 test("resolvers answer as their upstreams, hide what policy hides, and say how old it is", { timeout: 300_000 }, () => {
