@@ -104,6 +104,8 @@ export class Reads {
   #visible: { readonly of: Policy; readonly visible: VisiblePolicy };
   /** Policies that came into force since then: watches may have been told under any of them. At a node one waits until the watches have heard of the one before. */
   #unsettled: readonly Policy[] = [];
+  /** Policies that came into force since the one that all records follow: what arrived meanwhile may follow any of them. */
+  #unshown: readonly Policy[] = [];
 
   /** `lists` is of a resolver. */
   constructor(
@@ -198,13 +200,21 @@ export class Reads {
 
   /** Changes at once with every policy, and again when the policy has settled. */
   get policyTurn(): number {
-    const { policy } = this.#policies;
-    if (policy !== this.#turnPolicy) {
-      this.#turnPolicy = policy;
-      this.#policyTurn += 1;
-      this.#unsettled = [...this.#unsettled, policy];
-    }
+    this.#note(this.#policies.policy);
     return this.#policyTurn;
+  }
+
+  /** Another policy may be in force. To be called before anything arrives under it. */
+  notePolicy(): void {
+    this.#note(this.#policies.policy);
+  }
+
+  #note(policy: Policy): void {
+    if (policy === this.#turnPolicy) return;
+    this.#turnPolicy = policy;
+    this.#policyTurn += 1;
+    this.#unsettled = [...this.#unsettled, policy];
+    this.#unshown = [...this.#unshown, policy];
   }
 
   /**
@@ -231,6 +241,7 @@ export class Reads {
   show(policy: Policy): void {
     this.#shownPolicy = policy;
     const { policy: inForce } = this.#policies;
+    this.#unshown = policy === inForce ? [] : this.#unshown.slice(this.#unshown.indexOf(policy) + 1);
     this.#visible = { of: inForce, visible: policy === inForce ? policy : visibilityBetween(policy, inForce) };
     this.#policyTurn += 1;
   }
@@ -424,7 +435,7 @@ export class Reads {
       const isOther = (told: Policy) => told.viewer(namespace, viewer).allowed !== allowed;
       if (isOther(this.#settledPolicy) || this.#unsettled.some(isOther)) return true;
     }
-    return policy !== this.#shownPolicy && !hasSameOwners(this.#shownPolicy, policy, namespace);
+    return [this.#shownPolicy, ...this.#unshown].some((followed) => followed !== policy && !hasSameOwners(followed, policy, namespace));
   }
 
   /** Cost: the namespaces that the reader may hold, once in each turn of the policy. Namespaces that appear meanwhile stop its scans. */

@@ -62,6 +62,7 @@ export class SwitchQueue {
 
   /** Another policy may be in force. Returns the number of the change that shows it, which may already be complete. */
   look(time: Clock): ChangeNumber {
+    this.#parts.reads.notePolicy();
     if (this.#running === undefined) return this.#begin(time) ? this.#shown + 1 : this.#shown;
     this.#isNextDue = true;
     return this.#shown + 2;

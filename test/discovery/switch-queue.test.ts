@@ -123,3 +123,23 @@ test("a slice takes 5 ms, and 15 once its change has taken one and a half second
   end(2500);
   expect([2500, 4000].map((monoMs) => queue.sliceMs({ monoMs }))).toEqual([5, 15]);
 });
+
+test("a namespace is owed to readers while anything may follow a policy in between that had other owners, though the ones before and after have the same", () => {
+  const policies = { policy: NO_POLICY };
+  const { replica } = new Registry();
+  const reads = new Reads(replica, { nodeId: "a", clusterId: "c1", region: "r1", boot: "b" }, { policies, onDenied: () => {} });
+  const { options } = reads.reader(caller("ann"), { filter: ANY, isNamesOnly: false, withDigest: false });
+  const between = hiding("svc.market");
+  const after = new Policy(set([], { defaultAllow: true }), 2);
+  const owed = () => ["svc.market", "svc.other"].map((namespace) => options.isOwed?.(namespace));
+  for (const policy of [between, after]) {
+    policies.policy = policy;
+    reads.notePolicy();
+  }
+  expect(owed()).toEqual([true, false]);
+  reads.show(between);
+  expect(owed()).toEqual([true, false]);
+  reads.show(after);
+  reads.settle(after);
+  expect(owed()).toEqual([false, false]);
+});
