@@ -62,7 +62,7 @@ function open() {
     }
     return monoMs;
   };
-  return { feed, fanout, queue, put, end, heardAt };
+  return { feed, fanout, reads, reader, queue, put, end, heardAt };
 }
 
 test("the next change may begin when watches have heard of the one before, and not before", () => {
@@ -125,21 +125,15 @@ test("a slice takes 5 ms, and 15 once its change has taken one and a half second
 });
 
 test("a namespace is owed to readers while anything may follow a policy in between that had other owners, though the ones before and after have the same", () => {
-  const policies = { policy: NO_POLICY };
-  const { replica } = new Registry();
-  const reads = new Reads(replica, { nodeId: "a", clusterId: "c1", region: "r1", boot: "b" }, { policies, onDenied: () => {} });
-  const { options } = reads.reader(caller("ann"), { filter: ANY, isNamesOnly: false, withDigest: false });
-  const between = hiding("svc.market");
-  const after = new Policy(set([], { defaultAllow: true }), 2);
+  const { reads, reader, queue, put, end } = open();
+  const { options } = reader;
   const owed = () => ["svc.market", "svc.other"].map((namespace) => options.isOwed?.(namespace));
-  for (const policy of [between, after]) {
-    policies.policy = policy;
-    reads.notePolicy();
-  }
+  // Both come before anything follows the first, and no reader asks meanwhile.
+  put(hiding("svc.market"), 0);
+  put(new Policy(set([], { defaultAllow: true }), 2), 1);
   expect(owed()).toEqual([true, false]);
-  reads.show(between);
+  end(2);
   expect(owed()).toEqual([true, false]);
-  reads.show(after);
-  reads.settle(after);
-  expect(owed()).toEqual([false, false]);
+  end(3);
+  expect([queue.isRunning, reads.isSettled, ...owed()]).toEqual([false, true, false, false]);
 });
