@@ -360,8 +360,8 @@ export class RegistrationHandle implements AsyncDisposable {
       if (isLeaseUnknown(error)) return this.#input({ kind: "renewed", isExpired: true, ttlMs: undefined });
       if (failure.isPassing && this.#isWanted(update)) return this.#input({ kind: "updateFailed", failure });
       update?.done.reject(error);
-      // Another repair would fail as this one did.
-      if (update?.isRepair === true) this.#entries.withoutDoubt();
+      // Another repair would fail as this one did. An update that came meanwhile has still to do what this one did not.
+      if (update?.isRepair === true && this.#updates[0] === update) this.#entries.withoutDoubt();
     }
     if (update !== undefined && this.#updates[0] === update) this.#updates.shift();
     this.#input({ kind: "updated" });

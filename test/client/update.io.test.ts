@@ -232,6 +232,26 @@ test("taking back goes on until a server has done it, and ends with a refusal; a
   expect([handle.error, handle.lease?.leaseId]).toEqual([undefined, "lease-1"]);
 });
 
+test("an update that comes while something is being taken back removes it, should that fail", async () => {
+  const { server, handle } = await setUp(["1"], { timeoutMs: 200 });
+  const [put, removed] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+  server.held.set("register", put.promise);
+  await expect(handle.update([instance("2")])).rejects.toMatchObject({ facts: { code: "DEADLINE_EXCEEDED" } });
+  server.held.clear();
+  server.held.set("unregister", removed.promise);
+  put.resolve();
+  await until("it is being removed", () => server.callsOf("unregister").length > 0);
+  // Its own time may run out before the removal is tried again; then that goes on without it.
+  const updated = handle.update([instance("1"), instance("3")]).catch(() => {});
+  server.refusals.set("unregister", { code: status.RESOURCE_EXHAUSTED, message: "busy", reason: "DISCOVERY_RATE_LIMITED" });
+  server.held.clear();
+  removed.resolve();
+  await until("the update is carried out", () => ids(server).includes("3"));
+  server.refusals.clear();
+  await updated;
+  await until("it is removed", () => ids(server).join() === "1,3");
+});
+
 test("what is taken back under a lease that is lost meanwhile is not removed under the next one", async () => {
   const { server, handle } = await setUp(["1"], { timeoutMs: 200 });
   const release = Promise.withResolvers<void>();

@@ -57,7 +57,7 @@ export class FakeDiscovery {
   readonly calls: Call[] = [];
   /** By method local name. */
   readonly refusals = new Map<string, Refusal>();
-  /** Holds back every answer to a method until this resolves. */
+  /** Holds back every answer to a method until this resolves; then it is answered or refused. */
   readonly held = new Map<string, Promise<void>>();
   /** Messages each watch gets, one list a stream; the last list's stream stays open. */
   watchScript: (readonly WatchMessage[])[] = [];
@@ -163,12 +163,14 @@ export class FakeDiscovery {
         request: call.request,
         authorization: call.metadata.get("authorization")[0]?.toString(),
       });
-      const refusal = this.refusals.get(method.localName);
+      const respond = () => {
+        const refusal = this.refusals.get(method.localName);
+        if (refusal) reply(refused(refusal));
+        else reply(null, create(method.output, answer(call.request))); // oxlint-disable-line unicorn/no-null -- grpc-js wants null
+      };
       const held = this.held.get(method.localName);
-      // oxlint-disable-next-line unicorn/no-null -- grpc-js wants null
-      if (held) void held.then(() => reply(null, create(method.output, answer(call.request))));
-      else if (refusal) reply(refused(refusal));
-      else reply(null, create(method.output, answer(call.request))); // oxlint-disable-line unicorn/no-null -- grpc-js wants null
+      if (held) void held.then(respond);
+      else respond();
     };
     return { name: method.localName, definition: definitionOf(method), handle };
   }

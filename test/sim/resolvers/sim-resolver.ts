@@ -477,10 +477,11 @@ export class ResolverProcess {
     this.lastHeardMs = world.nowMs;
     this.shown = undefined;
     const isStatement = ageMs !== undefined && (snapshot === SNAPSHOT.NONE || snapshot === SNAPSHOT.END);
-    if (isStatement && isWhole) this.stated = { throughMs: sent.sentMs - ageMs };
     if (isStatement && this.isFromDisk === true) this.isFromDisk = undefined;
     this.input({ kind: "watch said", stream, bytes, delayMs: world.nowMs - sent.sentMs });
     if (this.isStopped) return;
+    // What comes on a stream that is given up at once, for example from an upstream without the policy that was heard of, is not taken.
+    if (isStatement && isWhole && this.#lines.has(`watch ${stream}`)) this.stated = { throughMs: sent.sentMs - ageMs };
     if (via.includes(this.host.name) && this.rooms.machine.upstreams.current === upstream) seen.looped(this, upstream);
     for (const { change } of deltas)
       if ("entry" in change) this.#noteToldPut(change.entry);
