@@ -16,10 +16,18 @@ export class Freshness {
   #statedMonoMs = 0;
   /** When the upstream last said something, in monotonic ms. */
   heardMonoMs = Number.NEGATIVE_INFINITY;
+  /** When it last said more than single changes. */
+  #wentOnMonoMs = Number.NEGATIVE_INFINITY;
 
-  /** The upstream said something. */
-  heard({ monoMs }: Pick<Time, "monoMs">): void {
+  /** The upstream said something: only single changes, or a part of a snapshot, or that nothing is missing. */
+  heard({ monoMs }: Pick<Time, "monoMs">, { isChangesOnly }: { readonly isChangesOnly: boolean }): void {
     this.heardMonoMs = monoMs;
+    if (!isChangesOnly) this.#wentOnMonoMs = monoMs;
+  }
+
+  /** For how many ms of the time since then the upstream has said nothing but single changes. */
+  changesOnlyMs(sinceMonoMs: number, { monoMs }: Pick<Time, "monoMs">): number {
+    return monoMs - Math.max(sinceMonoMs, this.#wentOnMonoMs);
   }
 
   /**

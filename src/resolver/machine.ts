@@ -429,7 +429,7 @@ export class ResolverMachine {
     this.following.tick(time.monoMs);
     this.#leaveLiars(time, out);
     if (time.monoMs >= this.#deadMonoMs) {
-      this.#watches.wereSilent();
+      this.#watches.wereSilent(this.#freshness.changesOnlyMs(this.#openedMonoMs, time));
       this.#lose(time);
     }
     if (time.monoMs >= this.#reopening.dueMonoMs) this.#reopen(time, out);
@@ -461,7 +461,7 @@ export class ResolverMachine {
       this.#believed(upstream, () => this.#acts.repair(this.#digests.hear(stream, said, time, out) ?? [], time, out), time, out);
     if (isOfWatch !== true) return;
     this.#refusals.accepted();
-    this.#freshness.heard(time);
+    this.#freshness.heard(time, { isChangesOnly: said.snapshot === SNAPSHOT.NONE && said.ageMs === undefined });
     this.#fit(time, out);
     // Only the beginning and the end of a snapshot and bookmarks say how the upstream is.
     if (said.ageMs === undefined) return;

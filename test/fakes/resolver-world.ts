@@ -40,6 +40,8 @@ export class Server {
   isUp = true;
   /** Whether it has not caught up since its start, so that it answers probes and refuses what resolvers ask for. */
   isBehind = false;
+  /** Whether other servers hear nothing of what it stores. */
+  isAlone = false;
   /** Whether its watches say nothing, though they stand and it answers probes. */
   isSilent = false;
   ageMs = 20;
@@ -204,6 +206,7 @@ export class ResolverWorld {
 
   #share(node: FabricComponent): void {
     node.commit(this.now);
+    if (Object.values(this.servers).some((server) => server.node === node && server.isAlone)) return;
     for (const other of Object.values(this.servers)) if (other.node !== node) other.node.copy(node, node.replica.self.id, this.now);
   }
 

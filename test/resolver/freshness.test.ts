@@ -12,10 +12,17 @@ test("the age is the one that was stated, and the time since", () => {
 test("a message that is no bookmark changes no age, only the silence", () => {
   const freshness = new Freshness();
   freshness.stated(0, { monoMs: 0 });
-  freshness.heard({ monoMs: 0 });
+  freshness.heard({ monoMs: 0 }, { isChangesOnly: true });
   expect([3000, 3001].map((monoMs) => freshness.isSilent({ monoMs }))).toEqual([false, true]);
-  freshness.heard({ monoMs: 5000 });
+  freshness.heard({ monoMs: 5000 }, { isChangesOnly: true });
   expect([freshness.isSilent({ monoMs: 5000 }), freshness.ageMs({ monoMs: 5000 })]).toEqual([false, 5000]);
+});
+
+test("single changes do not end the time in which nothing more was said, and what was before it does not count", () => {
+  const freshness = new Freshness();
+  freshness.heard({ monoMs: 1000 }, { isChangesOnly: false });
+  freshness.heard({ monoMs: 5000 }, { isChangesOnly: true });
+  expect([0, 1500].map((sinceMonoMs) => freshness.changesOnlyMs(sinceMonoMs, { monoMs: 9000 }))).toEqual([8000, 7500]);
 });
 
 test.each([

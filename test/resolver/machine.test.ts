@@ -203,6 +203,26 @@ test("another server makes answers no fresher before it has said something", () 
   expect([world.machine.upstreams.current, world.ask(DB)]).toEqual(["b", "followed stale 2"]);
 });
 
+test.each([6, 14])(
+  "a change that only a server which is gone had keeps nobody for long from what the others tell, also when they tell of a change each %i s",
+  (everySeconds) => {
+    const world = started("a", "b", "c");
+    world.server("a").isAlone = true;
+    world.put("a", DB1, 1);
+    world.run(2 * SECOND);
+    world.server("a").isUp = false;
+    const shown = () => [world.ask(DB), world.server("b").snapshotCount + world.server("c").snapshotCount];
+    for (let n = 0; n < 29 / everySeconds - 1; n++) {
+      world.run(everySeconds * SECOND);
+      world.put("b", KEYS[2]!, n);
+    }
+    world.run(SECOND);
+    expect(shown()[1]).toBe(0);
+    world.run(14 * SECOND);
+    expect(shown()).toEqual(["followed 2", 1]);
+  },
+);
+
 test("with no server left answers are stale at once", () => {
   const world = started();
   world.server("a").isUp = false;

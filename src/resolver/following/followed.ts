@@ -24,10 +24,10 @@ import { Sizes } from "./sizes.ts";
 
 const NOTHING = new Prefixes([]);
 /**
- * After so many silent streams a watch begins with a snapshot: a server says nothing while it waits for changes that the place names, and those may be lost
+ * After so long at silent servers a watch begins with a snapshot: a server says little while it waits for changes that the place names, and those may be lost
  * for ever.
  */
-const MAX_SILENT = 3;
+const MAX_SILENT_MS = 30_000;
 
 /** One watch of the upstream, which tells of the namespaces below some prefixes. */
 export class FollowedWatch {
@@ -60,8 +60,8 @@ export class FollowedWatch {
   isDoubtful = false;
   /** Whether what is held comes from a copy on disk, and no upstream has said yet what became of it. */
   isFromDisk = false;
-  /** How many streams in a row that went on from `place` said nothing until they were left. */
-  silentCount = 0;
+  /** For how long servers that were left for their silence have said nothing but single changes, since the last one that said more. */
+  silentMs = 0;
 
   constructor(prefixes: Prefixes, { except = NOTHING, doubts = new Doubts() } = {}) {
     this.prefixes = prefixes;
@@ -111,7 +111,7 @@ export class FollowedWatch {
   move(): string {
     this.staged = undefined;
     this.isDoubtful = false;
-    if (!this.doubts.move() || this.silentCount >= MAX_SILENT) this.place = undefined;
+    if (!this.doubts.move() || this.silentMs >= MAX_SILENT_MS) this.place = undefined;
     return this.place?.text ?? "";
   }
 }
@@ -185,7 +185,8 @@ export class Followed {
   /** Takes in a message of a watch. Throws `invalid_argument` for what no server of ours can have sent; what it said before that stays. */
   hear(watch: FollowedWatch, message: WatchMessage, time: Time): void {
     const { snapshot, deltas, replaces, place, ageMs } = message;
-    watch.silentCount = 0;
+    // Not for single changes: a server that waits for what the place names tells others meanwhile.
+    if (snapshot !== SNAPSHOT.NONE || ageMs !== undefined) watch.silentMs = 0;
     if (snapshot === SNAPSHOT.BEGIN) {
       watch.staged = { namespaces: replaces.length === 0 ? undefined : replaces, seen: new Set() };
       this.#options.bookmarks.clear();

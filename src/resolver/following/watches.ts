@@ -249,9 +249,9 @@ export class Watches {
     for (const open of [this.#main, this.#extra]) if (open !== undefined) this.#again(open, out);
   }
 
-  /** The upstream is about to be left because it said nothing for so long. */
-  wereSilent(): void {
-    for (const watch of this.#watches()) watch.silentCount += 1;
+  /** The upstream is about to be left because it is silent. For so long it has said nothing but single changes. */
+  wereSilent(forMs: number): void {
+    for (const watch of this.#watches()) watch.silentMs += forMs;
   }
 
   /** A stream ended or failed. The caller decides which upstream is used from now on, and tells it with `use`. Returns whether it was one that is open. */

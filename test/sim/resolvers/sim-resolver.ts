@@ -480,8 +480,12 @@ export class ResolverProcess {
     if (isStatement && this.isFromDisk === true) this.isFromDisk = undefined;
     this.input({ kind: "watch said", stream, bytes, delayMs: world.nowMs - sent.sentMs });
     if (this.isStopped) return;
-    // What comes on a stream that is given up at once, for example from an upstream without the policy that was heard of, is not taken.
-    if (isStatement && isWhole && this.#lines.has(`watch ${stream}`)) this.stated = { throughMs: sent.sentMs - ageMs };
+    if (isStatement && isWhole) {
+      const throughMs = sent.sentMs - ageMs;
+      // Of a stream that is given up at once it may have been taken, or not, for example from an upstream without the policy that was heard of.
+      const beforeMs = this.#lines.has(`watch ${stream}`) ? throughMs : (this.stated?.throughMs ?? throughMs);
+      this.stated = { throughMs: Math.max(throughMs, beforeMs) };
+    }
     if (via.includes(this.host.name) && this.rooms.machine.upstreams.current === upstream) seen.looped(this, upstream);
     for (const { change } of deltas)
       if ("entry" in change) this.#noteToldPut(change.entry);
