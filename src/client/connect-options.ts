@@ -84,13 +84,18 @@ export function checkedServers(options: ConnectOptions): readonly string[] {
   });
 }
 
+const TLS_FILES: readonly string[] = ["ca", "cert", "key"] satisfies readonly (keyof TlsFiles)[];
+
+/** A mistake that is passed over here would trust the system's authorities, as `{}` does. */
 function checkTls(tls: unknown): void {
   if (tls === undefined) return;
-  if (typeof tls !== "object" || !tls)
+  if (typeof tls !== "object" || !tls || Array.isArray(tls) || ArrayBuffer.isView(tls))
     throw new TypeError(`connect: tls is ${kindOf(tls)}, not { ca, cert, key } with bytes of PEM files; {} trusts the system`);
   const files: Readonly<Record<string, unknown>> = { ...tls };
-  for (const name of ["ca", "cert", "key"] as const)
-    if (files[name] !== undefined && !(files[name] instanceof Uint8Array))
+  for (const [name, bytes] of Object.entries(files)) {
+    if (!TLS_FILES.includes(name)) throw new TypeError(`connect: tls.${name} is not an option; the options are tls.ca, tls.cert, tls.key`);
+    if (bytes !== undefined && !(bytes instanceof Uint8Array))
       throw new TypeError(`connect: tls.${name} is not bytes: read the PEM file without an encoding`);
+  }
   if ((files["cert"] === undefined) !== (files["key"] === undefined)) throw new RangeError("connect: tls.cert and tls.key go together");
 }

@@ -25,6 +25,12 @@ test.each([
   { options: { servers, region: 7 }, says: "connect: region is 7, not a text" },
   { options: { servers, tls: true }, says: "connect: tls is a value of type boolean" },
   { options: { servers, tls: { ca: "-----BEGIN" } }, says: "connect: tls.ca is not bytes" },
+  { options: { servers, tls: PEM }, says: "connect: tls is a value of type object, not { ca, cert, key } with bytes of PEM files" },
+  { options: { servers, tls: [] }, says: "connect: tls is a value of type array, not { ca, cert, key }" },
+  {
+    options: { servers, tls: { caFile: "ca.pem" } },
+    says: "connect: tls.caFile is not an option; the options are tls.ca, tls.cert, tls.key",
+  },
   { options: { servers, tls: { cert: PEM } }, says: "connect: tls.cert and tls.key go together" },
 ])("connect($options) says what is wrong", ({ options, says }) => {
   // Programs without types say such things.

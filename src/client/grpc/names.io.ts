@@ -24,10 +24,17 @@ let ownClient: Client | undefined;
 
 /**
  * Channels that are opened from now on with `waymark:///namespace/name` ask this client: for a token, TLS, or servers that the program knows. The
- * program closes it after its channels. Undefined undoes it.
+ * program closes it after its channels. Undefined undoes it. Throws a TypeError for anything else.
  */
 export function resolveNamesBy(client: Client | undefined): void {
+  if (client !== undefined && !isClient(client))
+    throw new TypeError("resolveNamesBy: the client is not one that connect() of waymark made");
   ownClient = client;
+}
+
+/** A program without types may pass anything. A client of another copy of the package will do, so it is known by what it can do. */
+function isClient(client: unknown): boolean {
+  return typeof client === "object" && client !== null && "serverBeside" in client;
 }
 
 /** A client that several channels share; the last one closes it. */

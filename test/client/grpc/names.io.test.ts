@@ -81,6 +81,16 @@ test("a channel calls a service by its name, at the instances that are fit for t
   }
 });
 
+test.each([5, {}, { servers: ["127.0.0.1:1"] }, new GrpcClient("127.0.0.1:1", credentials.createInsecure())])(
+  "resolveNamesBy refuses what is no client of ours",
+  (wrong) => {
+    // Programs without types pass such things, and their channels would never say why they do not connect.
+    expect(() => resolveNamesBy(wrong as never)).toThrow(
+      new TypeError("resolveNamesBy: the client is not one that connect() of waymark made"),
+    );
+  },
+);
+
 test("the servers of a target without any are those of the program's client", async () => {
   const [registry, a] = await Promise.all([backend(), backend()]);
   registry.watchScript = [snapshotOf(a.address)];
