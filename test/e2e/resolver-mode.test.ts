@@ -347,3 +347,32 @@ test("a resolver behind a resolver holds what that one does, and a change comes 
   const far = await createClient(ResolverService, transportAt(second, "blue")).resolve({ namespace: "svc.other", name: "far" });
   expect([far.entries.length, far.source]).toEqual([1, Source.FETCHED]);
 });
+
+test("what it fetched whole again by itself, and what it took from its disk, is in its audit log, as the runbook says", async () => {
+  const flags = ["--ephemeral", "--node-id", "first"];
+  const first = await startNodeProcess(flags);
+  const entry = ["--namespace", "svc.market", "--name", "web", "--instance", "1", "--target", "192.0.2.1:80", "--ttl", "1h"];
+  expect(await first.run(["register", ...entry])).toMatchObject({ exit: 0 });
+  const follower = ["--mode", "resolver", "--upstream", first.grpc, "--namespaces", "svc.market", "--node-id", "auditor"];
+  const start = () => startNodeProcess([...follower, "--data-dir", join(HOME, "auditor")]);
+  await using before = await start();
+  // A new node at the same address knows nothing of what was before.
+  await first.stop("SIGKILL");
+  await using second = await startNodeProcess([...flags, "--grpc-port", first.grpc.slice(first.grpc.lastIndexOf(":") + 1)]);
+  expect(await second.run(["register", ...entry])).toMatchObject({ exit: 0 });
+  const listed = async (node: NodeProcess, ...more: readonly string[]) => (await node.run(["audit", "list", "-o", "json", ...more])).stdout;
+  expect(await listed(before)).not.toContain("resolver.replay");
+  await until("the gap is noted", async () => (await listed(before, "--reason", "gap")).includes('"cache.resync"'));
+  expect(JSON.parse(await listed(before, "--reason", "gap"))).toMatchObject({
+    records: [{ action: "cache.resync", namespace: "svc.market" }],
+  });
+  expect((await before.run(["discovery", "access-audit", "--reason", "gap"])).stdout).toContain("cache.resync");
+  const held = async () => (await before.run(["discovery", "query", "--namespace", "svc.market", "-o", "json"])).stdout.includes('"web"');
+  await until("it has the new entry", held);
+  await before.stop("SIGTERM");
+  await using again = await start();
+  const replayed = { action: "resolver.replay", detail: expect.stringMatching(/^1 entries, \d+ ms old$/) as string };
+  expect(JSON.parse(await listed(again))).toMatchObject({
+    records: expect.arrayContaining([expect.objectContaining(replayed)]) as unknown,
+  });
+});
