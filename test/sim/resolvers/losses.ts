@@ -3,7 +3,7 @@ import { CATALOG_WATCH_RESPONSE_TAG as WATCH } from "../../../gen/waymark/discov
 import { WireReader } from "../../../src/lib/protowire.ts";
 
 /** A message of a watch without one of its deltas; undefined if it has none. What it keeps stays as it was encoded. */
-export function withoutDelta(bytes: Uint8Array, pick: (count: number) => number): Uint8Array | undefined {
+export function withoutDelta(bytes: Uint8Array, pick: (count: number) => number | undefined): Uint8Array | undefined {
   const reader = new WireReader(bytes);
   const deltas: { readonly start: number; readonly end: number }[] = [];
   while (!reader.isDone()) {
@@ -12,6 +12,6 @@ export function withoutDelta(bytes: Uint8Array, pick: (count: number) => number)
     reader.skip(tag);
     if (tag === WATCH.deltas) deltas.push({ start, end: reader.at });
   }
-  const lost = deltas.length === 0 ? undefined : deltas[pick(deltas.length)];
+  const lost = deltas[pick(deltas.length) ?? deltas.length];
   return lost && Uint8Array.from([...bytes.subarray(0, lost.start), ...bytes.subarray(lost.end)]);
 }

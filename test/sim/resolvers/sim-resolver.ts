@@ -18,7 +18,7 @@ import { Metrics } from "../../../src/lib/metrics/metrics.ts";
 import type { Rng } from "../../../src/lib/rng.ts";
 import { ResolverRooms } from "../../../src/node/resolver/resolver-rooms.ts";
 import type { Caller } from "../../../src/policy/identity/caller.ts";
-import { readFetchedPage, readPolicyMessage, readWatchMessage } from "../../../src/resolver/codec.ts";
+import { readFetchedPage, readPolicyMessage, readWatchMessage, type WatchDelta } from "../../../src/resolver/codec.ts";
 import type { RestoredCopy } from "../../../src/resolver/disk/restoring.ts";
 import type { Answer, ResolverInput, ResolverOptions, ResolverOrder } from "../../../src/resolver/io-types.ts";
 import type { CacheAct } from "../../../src/resolver/upkeep/cache-acts.ts";
@@ -457,11 +457,19 @@ export class ResolverProcess {
   #received(bytes: Uint8Array): Uint8Array {
     const { host } = this;
     if (host.lossCount === 0) return bytes;
-    const less = withoutDelta(bytes, (count) => this.#lossRng.int(count));
+    const { deltas } = readWatchMessage(bytes);
+    // Digests are of records. That an origin is away or back changes no record, so nothing would repair its loss.
+    const records = deltas.flatMap((delta, i) => (this.#isOfSameRecord(delta) ? [] : [i]));
+    const less = withoutDelta(bytes, () => (records.length === 0 ? undefined : records[this.#lossRng.int(records.length)]));
     if (less === undefined) return bytes;
     host.lossCount -= 1;
     host.parts.trace.say(() => `${host.name} loses a delta`);
     return less;
+  }
+
+  #isOfSameRecord({ nodeId, generation, seq, change }: WatchDelta): boolean {
+    const held = "entry" in change ? this.rooms.replica.view(keyOfEntry(change.entry)) : undefined;
+    return held?.origin.id === `${nodeId}/${generation}` && held.seq === seq;
   }
 
   #heard({ stream, upstream, prefixes }: OpenWatch, sent: Sent): void {
