@@ -7,6 +7,7 @@ import { ANY, coveredNamespaces, type Filter, filterHash, filterText } from "../
 import { type FindOptions, type FoundInstances, findInstances, findJoined, type InstanceName } from "../catalog/query/instances.ts";
 import type { Lookup } from "../catalog/query/lookup.ts";
 import { decodePageToken, encodePageToken } from "../catalog/query/page-token.ts";
+import { Prefixes } from "../catalog/query/prefixes.ts";
 import { type Considered, type EntryTest, joinedPage, type Page, type QueryOptions, queryPage } from "../catalog/query/query.ts";
 import { type CatalogRecord, KIND } from "../catalog/record/record.ts";
 import type { Replica } from "../catalog/replica/replica.ts";
@@ -19,6 +20,7 @@ import type { Caller } from "../policy/identity/caller.ts";
 import type { Rule } from "../policy/set/rules.ts";
 import { NO_POLICY, type Policy, type Verdict, type Viewer } from "../policy/set/verdict.ts";
 import {
+  differentOwners,
   hasSameOwners,
   hiddenError,
   type OnDenied,
@@ -106,6 +108,8 @@ export class Reads {
   #unsettled: readonly Policy[] = [];
   /** Policies that came into force since the one that all records follow: what arrived meanwhile may follow any of them. */
   #unshown: readonly Policy[] = [];
+  /** Below which prefixes records may follow other owners than those of the policy in force, in a turn of the policy. */
+  #reowned = { turn: -1, prefixes: new Prefixes([]) };
 
   /** `lists` is of a resolver. */
   constructor(
@@ -435,7 +439,24 @@ export class Reads {
       const isOther = (told: Policy) => told.viewer(namespace, viewer).allowed !== allowed;
       if (isOther(this.#settledPolicy) || this.#unsettled.some(isOther)) return true;
     }
-    return [this.#shownPolicy, ...this.#unshown].some((followed) => followed !== policy && !hasSameOwners(followed, policy, namespace));
+    return this.#followed.some((followed) => !hasSameOwners(followed, policy, namespace));
+  }
+
+  /** The policies that records may follow instead of the one in force. */
+  get #followed(): readonly Policy[] {
+    return [this.#shownPolicy, ...this.#unshown].filter((followed) => followed !== this.#policies.policy);
+  }
+
+  /** Whether the owners may be others for a namespace that the filter covers. What they all hid until now is in no list of namespaces. */
+  #mayHaveOtherOwners({ namespace, prefix, resolved }: Filter): boolean {
+    if (namespace !== "") return false;
+    const turn = this.policyTurn;
+    if (this.#reowned.turn !== turn) {
+      const { policy } = this.#policies;
+      this.#reowned = { turn, prefixes: new Prefixes(this.#followed.flatMap((followed) => differentOwners(followed, policy))) };
+    }
+    const { prefixes } = this.#reowned;
+    return prefixes.meets(prefix) && (resolved === undefined || resolved.list.some((each) => prefixes.meets(each)));
   }
 
   /** Cost: the namespaces that the reader may hold, once in each turn of the policy. Namespaces that appear meanwhile stop its scans. */
@@ -444,11 +465,13 @@ export class Reads {
     if (shared === undefined) return false;
     const turn = this.policyTurn;
     if (shared.owed?.turn !== turn) {
-      let isAny = false;
-      for (const namespace of coveredNamespaces(this.replica.lookup.namespaces, shared.reader.options.filter)) {
-        isAny = this.#isChanged(namespace, shared.viewer);
-        if (isAny) break;
-      }
+      const { filter } = shared.reader.options;
+      let isAny = this.#mayHaveOtherOwners(filter);
+      if (!isAny)
+        for (const namespace of coveredNamespaces(this.replica.lookup.namespaces, filter)) {
+          isAny = this.#isChanged(namespace, shared.viewer);
+          if (isAny) break;
+        }
       shared.owed = { turn, isAny };
     }
     return shared.owed.isAny;

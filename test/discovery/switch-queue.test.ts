@@ -1,6 +1,7 @@
 /** Changes of policy one after another, with time between them in which watches come to their END; the time is the test's own. */
 import { expect, test } from "vitest";
 import { ANY } from "../../src/catalog/query/filter.ts";
+import { Prefixes } from "../../src/catalog/query/prefixes.ts";
 import { Fanout, type Watcher } from "../../src/discovery/fanout.ts";
 import { Reads } from "../../src/discovery/reads.ts";
 import { SwitchQueue } from "../../src/discovery/switch-queue.ts";
@@ -137,3 +138,31 @@ test("a namespace is owed to readers while anything may follow a policy in betwe
   end(3);
   expect([queue.isRunning, reads.isSettled, ...owed()]).toEqual([false, true, false, false]);
 });
+
+test.each([
+  { filter: {}, isOwed: true },
+  { filter: { prefix: "svc" }, isOwed: true },
+  { filter: { prefix: "svc.market" }, isOwed: true },
+  { filter: { prefix: "svc.market.deep" }, isOwed: true },
+  { filter: { prefix: "svc.mark" }, isOwed: false },
+  { filter: { prefix: "svc.market-x" }, isOwed: false },
+  { filter: { prefix: "svc.other" }, isOwed: false },
+  { filter: { resolved: new Prefixes(["svc.market", "svc.zebra"]) }, isOwed: true },
+  { filter: { resolved: new Prefixes(["svc.market-x", "svc.other"]) }, isOwed: false },
+  { filter: { resolved: new Prefixes(["svc"]), prefix: "svc.other" }, isOwed: false },
+])(
+  "a namespace whose owners change is owed to a watch of $filter also when none of its entries was seen until now: $isOwed",
+  ({ filter, isOwed }) => {
+    const policies = { policy: hiding("svc.market") as Policy };
+    const { replica } = new Registry();
+    const reads = new Reads(replica, { nodeId: "a", clusterId: "c1", region: "r1", boot: "b" }, { policies, onDenied: () => {} });
+    const { options } = reads.reader(caller("ann"), { filter: { ...ANY, ...filter }, isNamesOnly: false, withDigest: false });
+    expect(options.isOwedAny?.()).toBe(false);
+    const after = new Policy(set([], { defaultAllow: true }), 2);
+    policies.policy = after;
+    reads.notePolicy();
+    expect(options.isOwedAny?.()).toBe(isOwed);
+    reads.show(after);
+    expect(options.isOwedAny?.()).toBe(false);
+  },
+);

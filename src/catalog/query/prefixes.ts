@@ -26,6 +26,13 @@ export class Prefixes {
     return isCovered;
   }
 
+  /** Whether a namespace may be covered that is also this prefix or below it. Cost: the labels of the prefix. */
+  meets(prefix: string): boolean {
+    if (this.#isBelow(prefix) || prefix === "") return this.list.length > 0;
+    const below = `${prefix}.`;
+    return this.list[firstIndex(this.list.length, (index) => (this.list[index] ?? "") >= below)]?.startsWith(below) === true;
+  }
+
   #isBelow(namespace: string): boolean {
     if (this.#set.has("") || this.#set.has(namespace)) return true;
     for (let dot = namespace.indexOf("."); dot >= 0; dot = namespace.indexOf(".", dot + 1))

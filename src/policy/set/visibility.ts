@@ -6,6 +6,7 @@ import { isControlNamespace } from "../../catalog/entry/names.ts";
 import { SCOPE, type Scope } from "../../catalog/entry/scope.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Caller } from "../identity/caller.ts";
+import { BELOW } from "./rules.ts";
 import type { Policy, PolicyAction, Source, Verdict, VerdictReason } from "./verdict.ts";
 
 /** What decides who sees a namespace: a policy, or the two that a node is changing between. */
@@ -102,11 +103,27 @@ export function mayBeSeen(
 
 const ANYBODY: readonly string[] = [];
 const NOBODY: readonly string[] = ["\0"];
+const ANY_LABEL = "*";
 
 /** Whether two policies have the same owners for a namespace. False also where only a look at each source would tell. */
 export function hasSameOwners(one: Policy, other: Policy, namespace: string): boolean {
   const [a, b] = [ownersOf(one, namespace), ownersOf(other, namespace)];
   return a === b || (a.length === b.length && a.every((owner, i) => owner === b[i]));
+}
+
+/**
+ * The prefixes at and below which two policies may have different owners for a namespace, whether anything is there or not. The empty text stands for all namespaces. Cost: the
+ * rules of both.
+ */
+export function differentOwners(one: Policy, other: Policy): readonly string[] {
+  const found = new Set<string>();
+  // No rule is of a namespace with such a label, so it stands for all that the rule of the one above decides.
+  if (!hasSameOwners(one, other, ANY_LABEL)) found.add("");
+  for (const { pattern } of [...(one.set?.rules ?? []), ...(other.set?.rules ?? [])]) {
+    const prefix = pattern.endsWith(BELOW) ? pattern.slice(0, -BELOW.length) : pattern;
+    if ([prefix, `${prefix}.${ANY_LABEL}`].some((namespace) => !hasSameOwners(one, other, namespace))) found.add(prefix);
+  }
+  return [...found];
 }
 
 function ownersOf(policy: Policy, namespace: string): readonly string[] {

@@ -34,7 +34,7 @@ export interface AnswerParts {
 export class AnswerChecks {
   readonly #parts: AnswerParts;
   /** By process and key: since when an entry is served that every node knows to be gone. */
-  readonly #held = new WeakMap<ResolverProcess, Map<KeyText, number>>();
+  readonly #held = new WeakMap<ResolverProcess, Map<KeyText, { readonly number: number; readonly sinceMs: number }>>();
   /** Whether every resolver is told of all changes, so that the model knows what it must show. */
   isExact = true;
   count = 0;
@@ -120,6 +120,8 @@ export class AnswerChecks {
     if (known.kind === "put" && later.length > 0) return;
     // What is gone may be held, unless the resolver was told that it was unregistered. What was put anew may not.
     if (history.mayBeOwned(namespace) || this.#parts.gone.has(known.node)) return;
+    // A change was lost on the way to it, and since then no upstream could tell it of that.
+    if (process.differs) return;
     const isDoubtful = known.kind !== "put" && !process.unregistered.has(key);
     checks.holds(isDoubtful, "guard", () => `${what()} with ${key} of ${number}, and ${known.kind} ${known.number} is ${age()}`);
     this.#guarded(process, key, record, told, what);
@@ -129,10 +131,13 @@ export class AnswerChecks {
   #guarded(process: ResolverProcess, key: KeyText, record: CatalogRecord, told: Told, what: () => string): void {
     const { world, checks } = this.#parts;
     const { guardHoldMs } = process.host.plan;
-    const held = this.#held.get(process) ?? new Map<KeyText, number>();
+    const held = this.#held.get(process) ?? new Map<KeyText, { readonly number: number; readonly sinceMs: number }>();
     this.#held.set(process, held);
-    const sinceMs = held.get(key) ?? world.nowMs;
-    held.set(key, sinceMs);
+    // The same key may have been there again meanwhile.
+    const number = numberOf(record);
+    const known = held.get(key);
+    const sinceMs = known?.number === number ? known.sinceMs : world.nowMs;
+    held.set(key, { number, sinceMs });
     this.heldCount += 1;
     checks.holds(
       viewHealth(record) === HEALTH.ORPHANED && told.isStale,
