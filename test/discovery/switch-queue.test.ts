@@ -153,7 +153,7 @@ test.each([
 ])(
   "a namespace whose owners change is owed to a watch of $filter also when none of its entries was seen until now: $isOwed",
   ({ filter, isOwed }) => {
-    const policies = { policy: hiding("svc.market") as Policy };
+    const policies = { policy: hiding("svc.market") };
     const { replica } = new Registry();
     const reads = new Reads(replica, { nodeId: "a", clusterId: "c1", region: "r1", boot: "b" }, { policies, onDenied: () => {} });
     const { options } = reads.reader(caller("ann"), { filter: { ...ANY, ...filter }, isNamesOnly: false, withDigest: false });

@@ -360,7 +360,7 @@ test("what it fetched whole again by itself, and what it took from its disk, is 
   await first.stop("SIGKILL");
   await using second = await startNodeProcess([...flags, "--grpc-port", first.grpc.slice(first.grpc.lastIndexOf(":") + 1)]);
   expect(await second.run(["register", ...entry])).toMatchObject({ exit: 0 });
-  const listed = async (node: NodeProcess, ...more: readonly string[]) => (await node.run(["audit", "list", "-o", "json", ...more])).stdout;
+  const listed = async (of: NodeProcess, ...more: readonly string[]) => (await of.run(["audit", "list", "-o", "json", ...more])).stdout;
   expect(await listed(before)).not.toContain("resolver.replay");
   await until("the gap is noted", async () => (await listed(before, "--reason", "gap")).includes('"cache.resync"'));
   expect(JSON.parse(await listed(before, "--reason", "gap"))).toMatchObject({
