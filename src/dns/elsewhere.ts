@@ -14,11 +14,14 @@ export class UnknownName extends WaymarkError {
   readonly key: string;
   /** Resolves when what is fetched has arrived, or will not. Never rejects. */
   readonly arrival: Promise<void>;
+  /** The namespaces of which the question has asked for names. They go with it through its waits, so that each counts once as asked for. */
+  readonly askedIn: Set<string>;
 
-  constructor(key: string, arrival: Promise<void>) {
+  constructor(key: string, arrival: Promise<void>, askedIn: Set<string>) {
     super("not_ready", "this resolver does not know the name yet, and is asking for it");
     this.key = key;
     this.arrival = arrival;
+    this.askedIn = askedIn;
   }
 }
 
@@ -40,6 +43,8 @@ export interface Carrier {
  * of, so that nothing is fetched for what policy hides.
  */
 export interface Elsewhere {
+  /** A question is looked at, in this turn. `waited`: what it has waited for, if it was looked at before. */
+  begin(waited: UnknownName | undefined): void;
   /** Is told once of each question that was answered from the catalog, or could not be. */
   answered(outcome: Answered): void;
   /** Only grows, and does so whenever an answer may have changed or its time may be over. */

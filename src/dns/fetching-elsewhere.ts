@@ -44,6 +44,8 @@ export class FetchingElsewhere implements Elsewhere {
   readonly #asked = new Map<string, Promise<void>>();
   /** The namespaces of fetched names that exist, and what lies above them in DNS: since when they do. */
   readonly #above = new Map<string, number>();
+  /** Of the question that is looked at, as in `UnknownName`. */
+  #askedIn = new Set<string>();
   #changeCount = 0;
   /** Until then answers that were made stay as they are, if nothing arrives. */
   #untilMonoMs = Number.POSITIVE_INFINITY;
@@ -68,6 +70,10 @@ export class FetchingElsewhere implements Elsewhere {
     return this.#parts.machine.isComplete("");
   }
 
+  begin(waited: UnknownName | undefined): void {
+    this.#askedIn = waited?.askedIn ?? new Set();
+  }
+
   know(name: InstanceName): void {
     const { machine, ask } = this.#parts;
     const key = `${name.namespace}\0${name.name}\0${name.kind}`;
@@ -77,13 +83,15 @@ export class FetchingElsewhere implements Elsewhere {
       if (error !== undefined) this.#fail(key);
       resolve();
     };
+    const isFurther = this.#askedIn.has(name.namespace);
+    this.#askedIn.add(name.namespace);
     let answer: ReturnType<typeof ask>;
     try {
-      answer = ask(name, { isCounted: false }, told);
+      answer = ask(name, { isFurther, isCounted: false }, told);
     } catch (error) {
       throw unknown(error);
     }
-    if (answer === undefined) throw new UnknownName(key, promise);
+    if (answer === undefined) throw new UnknownName(key, promise, this.#askedIn);
     if (answer.source !== "fetched") return;
     this.#lasts(machine.fetchedLeftMs(name, this.#parts.now()) ?? 0);
     if (answer.isNegative === false) this.#exists(name.namespace, this.#parts.now().monoMs - answer.ageMs);
@@ -142,7 +150,7 @@ export class FetchingElsewhere implements Elsewhere {
     if (found?.state === "fresh" || machine.upstreams.isCutOff) return found;
     // That nothing exists is not said beyond its time while anybody can be asked.
     if (this.#hasFailed(key)) return found && { ...found, state: "narrow" };
-    throw new UnknownName(key, this.#ask(key, name, zone));
+    throw new UnknownName(key, this.#ask(key, name, zone), this.#askedIn);
   }
 
   #exists(namespace: string, sinceMonoMs: number): void {
@@ -240,6 +248,10 @@ class Held implements Elsewhere {
 
   know(name: InstanceName): void {
     if (!this.#isHeld(name)) throw unknown();
+  }
+
+  begin(): never {
+    throw unknown();
   }
 
   answered(): never {

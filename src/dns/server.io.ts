@@ -28,10 +28,10 @@ export interface DnsGatewayOptions {
   readonly settings: DnsSettings;
   /**
    * The catalog as this peer may see it. It should be the same object for all peers: another one empties what is kept of the plans.
-   * May throw: `discovery_rate_limited` and `discovery_access_denied` are answered REFUSED, all else SERVFAIL. `isAgain`: for a question that was let in
-   * before, and has waited for what its catalog did not know.
+   * May throw: `discovery_rate_limited` and `discovery_access_denied` are answered REFUSED, all else SERVFAIL. `waited`: what a question that was let in
+   * before has waited for, because its catalog did not know it.
    */
-  readonly catalogFor: (peerAddress: string, isAgain: boolean) => DnsCatalog;
+  readonly catalogFor: (peerAddress: string, waited: UnknownName | undefined) => DnsCatalog;
   /** Gives numbers in [0, 1), to shuffle answers. */
   readonly random: () => number;
   readonly metrics: Metrics;
@@ -139,7 +139,7 @@ class DnsServer {
     if (!isWhole) metrics.inc("dns_rate_limited_total", {});
     if (!isWhole) return this.#count(this.#responder.cut(query), transport, startedMs);
     let catalog: DnsCatalog | undefined;
-    const reply = this.#responder.respond(query, transport, () => (catalog = this.#options.catalogFor(peerAddress, false)));
+    const reply = this.#responder.respond(query, transport, () => (catalog = this.#options.catalogFor(peerAddress, undefined)));
     if (reply?.unknown !== undefined && this.#waitingCount < this.#limits.maxWaiting)
       return this.#later({ query, transport, peerAddress, startedMs }, reply.unknown);
     tell(catalog, reply, false);
@@ -162,7 +162,8 @@ class DnsServer {
         const outcome = await Promise.race([unknown.arrival, late.promise]);
         if (this.#isClosed) return undefined;
         let catalog: DnsCatalog | undefined;
-        const reply = this.#responder.respond(query, transport, () => (catalog = this.#options.catalogFor(peerAddress, true)));
+        const waited = unknown;
+        const reply = this.#responder.respond(query, transport, () => (catalog = this.#options.catalogFor(peerAddress, waited)));
         // What arrived and is unknown again found no room. A client that asks again may have more luck.
         if (reply?.unknown === undefined || outcome === "late" || asked.has(reply.unknown.key)) {
           tell(catalog, reply, true);

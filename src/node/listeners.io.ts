@@ -246,10 +246,11 @@ function openDns(options: ListenersOptions, ports: Pick<DnsGatewayOptions, "tcpP
       nodeId: identity.nodeId,
       defaultTtlMs: catalog.defaultLeaseTtlMs,
     },
-    catalogFor: (address, isAgain) => {
+    catalogFor: (address, waited) => {
       checkCaughtUp();
       asker = anonymousCaller(identity.clusterId, address);
-      if (!isAgain) admitDns?.(asker, now().monoMs);
+      if (waited === undefined) admitDns?.(asker, now().monoMs);
+      options.elsewhere?.begin(waited);
       return view;
     },
     maxPlansBytes: dns.maxPlansBytes,

@@ -6,7 +6,7 @@ import { claimOf } from "../../src/discovery/alias-claim.ts";
 import { DnsNames, type NameView } from "../../src/discovery/dns-names.ts";
 import { Reads } from "../../src/discovery/reads.ts";
 import { type DnsSources, dnsCatalog } from "../../src/dns/catalog.ts";
-import type { Carrier } from "../../src/dns/elsewhere.ts";
+import type { Carrier, UnknownName } from "../../src/dns/elsewhere.ts";
 import { FetchingElsewhere } from "../../src/dns/fetching-elsewhere.ts";
 import { carriersOf, type Host, Hosts, hostOf, isAbove } from "../../src/dns/hosts.ts";
 import { LOCATED_KINDS } from "../../src/dns/names.ts";
@@ -45,6 +45,9 @@ class World {
   readonly #reads: Reads;
   readonly #dnsNames: DnsNames;
   readonly catalog: ReturnType<typeof dnsCatalog>;
+  /** Namespaces, once for each time that they counted as asked for. */
+  readonly countedIn: string[] = [];
+  readonly #elsewhere: FetchingElsewhere;
   readonly #responder = newResponder();
   #inputCount = 0;
   #letGoCount = 0;
@@ -54,7 +57,7 @@ class World {
     const { replica } = this.#registry;
     this.#reads = new Reads(replica, NODE, { policies: this, onDenied: () => {} });
     this.#dnsNames = new DnsNames(replica, ["waymark"]);
-    const elsewhere = new FetchingElsewhere({
+    this.#elsewhere = new FetchingElsewhere({
       machine: {
         isComplete: (namespace) => this.#isComplete(namespace),
         fetchedLeftMs: ({ namespace, name, kind }) => {
@@ -64,7 +67,8 @@ class World {
         upstreams: this as never,
         counts: this.counts,
       },
-      ask: ({ namespace, name, kind }, _, told) => {
+      ask: ({ namespace, name, kind }, { isFurther }, told) => {
+        if (isFurther !== true) this.countedIn.push(namespace);
         if (this.#isComplete(namespace)) return { source: "followed", isStale: false, ageMs: 0 };
         const key = `${namespace} ${name} ${kind}`;
         if ((this.#fetched.get(key) ?? Number.NEGATIVE_INFINITY) + 15 * SECONDS > this.ms || (this.#fetched.has(key) && this.isCutOff))
@@ -100,7 +104,7 @@ class World {
       dnsNames,
       identity: NODE,
       policies: this,
-      elsewhere,
+      elsewhere: this.#elsewhere,
     });
   }
 
@@ -164,7 +168,7 @@ class World {
 
   /** The code, seconds and type of each record, and behind an arrow what was asked of the upstream; of a question that waits for all of it. */
   async answer(name: string, type: "A" | "SRV" = "A"): Promise<string> {
-    const [code, ...lines] = await this.#answered(questionBytes(type, `${name}.waymark`), new Set());
+    const [code, ...lines] = await this.#answered(questionBytes(type, `${name}.waymark`), undefined, new Set());
     const said = [code, ...lines.filter((line) => line.startsWith("answer"))].map((line) =>
       line?.replace(/^answer +\S+ (\d+) (\w+) .*/, "$2 $1"),
     );
@@ -172,13 +176,14 @@ class World {
     return `${said.join(" ").replace(" aa", "")}${asked.length === 0 ? "" : ` <- ${asked.join(", ")}`}`;
   }
 
-  async #answered(question: Uint8Array, waited: Set<string>): Promise<readonly string[]> {
+  async #answered(question: Uint8Array, last: UnknownName | undefined, waited: Set<string>): Promise<readonly string[]> {
+    this.#elsewhere.begin(last);
     const reply = this.#responder.respond(question, "tcp", () => this.catalog);
     if (reply === undefined || reply.fault !== undefined) throw new Error("no answer", { cause: reply?.fault });
     const { bytes, unknown } = reply;
     if (unknown === undefined || waited.has(unknown.key)) return responseText(bytes).split("\n");
     await unknown.arrival;
-    return this.#answered(question, waited.add(unknown.key));
+    return this.#answered(question, unknown, waited.add(unknown.key));
   }
 
   /** Seconds for which clients may keep an answer that is known; undefined if it is not. */
@@ -225,6 +230,16 @@ test("a name is absent only if no alias carries it and nothing lies below it, an
     "a.b.c.market": `NXDOMAIN <- b.c.market a 1, host a.b.c.market, ${otherKinds("b.c.market a")}`,
   });
   await expectAnswers(world, { "none.svc.other": "NXDOMAIN", "below.example": "NOERROR", other: "NOERROR" });
+});
+
+test("a question counts once as an ask for each namespace in which it looks, also when others are looked at while it waits", async () => {
+  const world = new World();
+  await Promise.all(["none.svc.other", "nil.svc.other", "none.svc.rare"].map((name) => world.answer(name)));
+  expect(world.countedIn.toSorted()).toEqual(["svc.other", "svc.other", "svc.rare"]);
+  // What is kept for a second is not looked up again. After that it is one question more.
+  world.ms += 2 * SECONDS;
+  await world.answer("none.svc.rare");
+  expect(world.countedIn.slice(3)).toEqual(["svc.rare"]);
 });
 
 test("where everything is followed nothing is asked", async () => {

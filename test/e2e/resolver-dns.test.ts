@@ -7,6 +7,7 @@ import { createClient, type Interceptor } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { Scope } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import { Source } from "../../gen/waymark/catalog/v1/watch_pb.js";
 import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { PolicyService } from "../../gen/waymark/policy/v1/policy_pb.js";
 import { dig } from "../fakes/dig.ts";
@@ -99,6 +100,16 @@ test("a name is absent only if it, an alias and all below it are, and what lies 
   expect(await asked("other")).toBe("NOERROR");
   expect(await asked("below.example")).toBe("NOERROR");
   expect(await asked("_tcp.far.svc.other")).toBe("NOERROR");
+});
+
+test("a question counts once as an ask for its namespace, however often it is looked at while it waits", async () => {
+  const baseUrl = `http://${resolver.grpc}`;
+  const reads = createClient(DiscoveryService, createGrpcTransport({ baseUrl, interceptors: [asAdmin] }));
+  const sourceOf = async (namespace: string) => (await reads.catalogQuery({ namespace, names: ["web"] })).source;
+  expect(await asked("web.svc.rare")).toBe("NXDOMAIN");
+  // What is asked for more than 3 times in 10 s is followed.
+  await until("another is followed", async () => (await sourceOf("svc.often")) === Source.FOLLOWED);
+  expect(await sourceOf("svc.rare")).toBe(Source.FETCHED);
 });
 
 test("a hidden name is absent as one that does not exist, and nothing is fetched for it", async () => {
