@@ -119,6 +119,7 @@ test("what resync names and is not followed is stale from then on, and fetched a
   world.ask(OTHER);
   expect([world.act("resync", "other"), world.ask(OTHER), world.server("a").fetchCount]).toEqual([[0], "fetched stale 1", 2]);
   expect([world.ask(OTHER), world.server("a").fetchCount]).toEqual(["fetched 1", 2]);
+  expect(statistics(world).resyncs.operator).toBe(0);
 });
 
 test("prewarm follows a namespace before somebody asks, for ten minutes after the last ask", () => {

@@ -115,9 +115,10 @@ export class CacheActs {
 
   #resync(prefixes: Prefixes, time: Time, out: WatchOrders): Waiting["look"] {
     const { fetched, watches } = this.#parts;
-    this.resyncs.operator += 1;
     fetched.outdateBelow(prefixes);
     watches.fetchAgain(prefixes.list, time, out);
+    // Of what is not followed nothing is fetched again.
+    if (watches.isFetchingAgain) this.resyncs.operator += 1;
     return () => (watches.isFetchingAgain ? undefined : { entryCount: this.#entriesBelow(prefixes) });
   }
 
