@@ -27,7 +27,12 @@ export interface SelectOptions extends RankOptions {
   readonly explain: boolean;
 }
 
+/** What decides among the entries of a level. */
+export type ChoiceBy = "load" | "turn" | "random" | "hash";
+
 export interface Choice<C extends Candidate> {
+  /** What decided. Undefined if no candidate can be chosen. */
+  readonly by: ChoiceBy | undefined;
   /** The chosen entry, then the others, best first, at most `limit`. Empty if no candidate can be chosen. */
   readonly ranked: readonly C[];
   /** A target of the chosen entry. Undefined if it has none. */
@@ -69,6 +74,7 @@ export function select<C extends Candidate>(candidates: readonly C[], options: S
   const ranked = chosen === undefined ? [] : rankAll(choosable, chosen, options);
   const rest = endpoints.filter((one) => !one.isChoosable);
   return {
+    by: chosen && choiceBy(chosen, options),
     ranked: ranked.slice(0, options.limit).map(({ endpoint }) => endpoint.candidate),
     target: chosen?.endpoint.target(drawOf(chosen.endpoint, options)),
     explained: options.explain
@@ -151,7 +157,7 @@ function explainRank<C extends Candidate>(one: Rated<C>, index: number, { chosen
   const { health } = endpoint.candidate.view;
   const kept = index < options.limit;
   const parts = [healthText(health), levelPart(endpoint, chosen, options), scorePart(one, options)];
-  if (endpoint === chosen?.endpoint) parts.push(choicePart(chosen, options));
+  if (endpoint === chosen?.endpoint) parts.push(DECIDED[choiceBy(chosen, options)]);
   const detail = `rank ${index + 1}: ${parts.filter((part) => part !== undefined).join(", ")}`;
   return { key: endpoint.key, kept, reason: kept ? "kept" : "rank", detail };
 }
@@ -183,15 +189,23 @@ function scorePart<C extends Candidate>({ endpoint, score }: Rated<C>, options: 
   }
 }
 
-function choicePart<C extends Candidate>({ isByLoad }: Chosen<C>, options: SelectOptions): string {
-  switch (options.policy) {
+/** How explanations say what decided. */
+const DECIDED: Readonly<Record<ChoiceBy, string>> = {
+  load: "the better of two draws",
+  turn: "its turn",
+  random: "drawn",
+  hash: "the lowest hash",
+};
+
+function choiceBy<C extends Candidate>({ isByLoad }: Chosen<C>, { policy }: SelectOptions): ChoiceBy {
+  switch (policy) {
     case SELECT_POLICY.LOAD_AWARE:
-      return isByLoad ? "the better of two draws" : "its turn";
+      return isByLoad ? "load" : "turn";
     case SELECT_POLICY.ROUND_ROBIN:
-      return "its turn";
+      return "turn";
     case SELECT_POLICY.RANDOM:
-      return "drawn";
+      return "random";
     case SELECT_POLICY.HASH:
-      return "the lowest hash";
+      return "hash";
   }
 }

@@ -18,6 +18,7 @@ import { openMemoryStore } from "../../src/store/control/sqlite.io.ts";
 import type { Store } from "../../src/store/control/store.ts";
 
 export interface DiscoveryInside {
+  readonly metrics: Metrics;
   readonly service: Service;
   /** ResolverService over the same catalog. */
   readonly resolver: Service;
@@ -99,5 +100,5 @@ export async function startDiscovery(
     const answering = { zones: settings.dns.zones.map(parseZone), nodeId, allowExternalNames: false, ...times };
     return new Responder({ settings: answering, maxPlansBytes, random });
   };
-  return { service, resolver, core, settings, audit, store, now, freshness, dns, responder, stop };
+  return { service, resolver, core, settings, audit, store, metrics, now, freshness, dns, responder, stop };
 }

@@ -94,6 +94,11 @@ export const METRICS = {
     "From a call's first byte read to its status; streams are not counted.",
   ),
   discovery_query_latency_ms: histogram("ms", LATENCY_MS, {}, "Time inside the catalog for one CatalogQuery or Resolve."),
+  discovery_resolve_choices_total: counter(
+    "choices",
+    { by: ["load", "turn", "random", "hash"] },
+    "Choices of Resolve, by what decided among the entries of the best level: their load, whose turn it was, chance, or the hash key.",
+  ),
   discovery_delta_lag_ms: histogram("ms", DELAY_MS, {}, "From a change's time stamp to its delta being written to a watcher."),
   discovery_delta_dropped_total: counter(
     "deltas",

@@ -9,9 +9,10 @@ import { explainVersion, samplingOf, versionTest } from "../../discovery/candida
 import type { Reads } from "../../discovery/reads.ts";
 import type { Loads } from "../../discovery/registrar/loads.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
+import type { Metrics, Series } from "../../lib/metrics/metrics.ts";
 import { viewerOf } from "../../policy/identity/caller.ts";
 import { type Place, SELECT_POLICY, type SelectPolicy } from "../../reading/levels.ts";
-import { type Choice, MAX_EXPLAINED, select } from "../../reading/select.ts";
+import { type Choice, type ChoiceBy, MAX_EXPLAINED, select } from "../../reading/select.ts";
 import { type NameTurns, TurnBook } from "../../reading/turns.ts";
 import type { PeerDirectory } from "../peer-directory.ts";
 import type { CallContext, Handler } from "../service.ts";
@@ -28,6 +29,7 @@ export interface ResolveParts {
   readonly checkCaughtUp: () => void;
   readonly allowsViewerOverride: boolean;
   readonly random: () => number;
+  readonly metrics: Metrics;
 }
 
 const DEFAULT_ALTERNATIVES = 4;
@@ -43,13 +45,15 @@ const MOST_TURNS = 50_000;
 
 export function resolveHandler(parts: ResolveParts): Handler {
   const book = new TurnBook(MOST_TURNS);
+  const counted = (by: ChoiceBy) => parts.metrics.counter("discovery_resolve_choices_total", { by });
+  const choices = { load: counted("load"), turn: counted("turn"), random: counted("random"), hash: counted("hash") };
   // One counter for all services: it leads to the parts of crowded names in turn, and its start does not matter.
   let turn = 0;
   return {
     kind: "unary",
     handle: (request: ResolveRequest, context: CallContext) => {
       turn = (turn + 1) % 0x4000_0000;
-      return resolve(parts, { request, context, turn, book });
+      return resolve(parts, { request, context, turn, book, choices });
     },
   };
 }
@@ -59,9 +63,10 @@ interface Asked {
   readonly context: CallContext;
   readonly turn: number;
   readonly book: TurnBook;
+  readonly choices: Readonly<Record<ChoiceBy, Series>>;
 }
 
-function resolve(parts: ResolveParts, { request, context, turn, book }: Asked) {
+function resolve(parts: ResolveParts, { request, context, turn, book, choices }: Asked) {
   const { reads, bytes, loads, allowsViewerOverride } = parts;
   const { namespace } = request;
   const kind = findKind(request.kind) ?? KIND.SERVICE;
@@ -91,6 +96,7 @@ function resolve(parts: ResolveParts, { request, context, turn, book }: Asked) {
     parts.checkCaughtUp();
     throw refusal(request, found.length > 0, unfit.size > 0);
   }
+  if (choice.by !== undefined) choices[choice.by].inc();
   return create(ResolveResponseSchema, {
     entry: decodeMessage(bytes.entry(best.record)),
     ...(choice.target !== undefined && { target: { ...choice.target } }),

@@ -42,7 +42,10 @@ async function register(name: string, instances: Readonly<Record<string, Instanc
   await call("register", create(RegisterRequestSchema, { entries, staticLease: true }));
 }
 
-async function resolve(name: string, spec: { readonly policy?: ResolvePolicy; readonly explain?: boolean; readonly zone?: string } = {}) {
+async function resolve(
+  name: string,
+  spec: { readonly policy?: ResolvePolicy; readonly hashKey?: string; readonly explain?: boolean; readonly zone?: string } = {},
+) {
   const { zone = "z1", ...rest } = spec;
   const request = create(ResolveRequestSchema, { namespace: "svc.market", name, prefer: { zone }, ...rest });
   return (await call("resolve", request)) as ResolveResponse;
@@ -113,4 +116,18 @@ test("of a crowded name, a level has its share by all its entries, also by those
   await register("crowd", Object.fromEntries(others.slice(550)));
   const found = (await ids("crowd", 50)).split(" ");
   expect(found.filter((id) => id.startsWith("n")).length).toBe(28);
+});
+
+test("choices are counted by what decided, and a refusal is none", async () => {
+  const counts = () =>
+    ["load", "turn", "random", "hash"].map((by) => inside.metrics.counter("discovery_resolve_choices_total", { by } as never).value);
+  await register("counted", { a: { utilization: 0.5 }, b: { utilization: 0.5 } });
+  await register("unknown", { a: {}, b: {} });
+  const before = counts();
+  await resolve("counted");
+  for (const policy of [ResolvePolicy.LOAD_AWARE, ResolvePolicy.ROUND_ROBIN]) await resolve("unknown", { policy });
+  await resolve("counted", { policy: ResolvePolicy.RANDOM });
+  await resolve("counted", { policy: ResolvePolicy.HASH, hashKey: "user" });
+  await expect(resolve("absent")).rejects.toThrow("absent");
+  expect(counts().map((count, i) => count - (before[i] ?? 0))).toEqual([1, 2, 1, 1]);
 });
