@@ -13,6 +13,7 @@ import { SIM_FABRIC } from "./fabric-of.ts";
 import { addressOf, FAIR, Network } from "./network.ts";
 import { applyPolicy } from "./policies.ts";
 import { AnswerChecks, CALLERS } from "./resolvers/answers.ts";
+import { HiddenOrigins } from "./resolvers/hidden-origins.ts";
 import { History } from "./resolvers/history.ts";
 import { planOf, type ResolverStep, type WorldPlan, wordsOf } from "./resolvers/plan.ts";
 import { KEYS, NAMES, Registrants } from "./resolvers/registrants.ts";
@@ -24,7 +25,6 @@ import { UpkeepChecks } from "./resolvers/upkeep-checks.ts";
 import { Wires } from "./resolvers/wires.ts";
 import { shrink } from "./shrink.ts";
 import { SimNode } from "./sim-node.ts";
-import { EventCounter } from "./simulation.ts";
 import { TRACE_DIR, Trace } from "./trace.ts";
 import { VALUES } from "./wire.ts";
 import { World } from "./world.ts";
@@ -60,6 +60,7 @@ class Resolvers {
   readonly #history = new History();
   /** Indexes of nodes that are down for good, and of one that did not join yet. */
   readonly #gone = new Set<number>();
+  readonly #hidden = new HiddenOrigins(this.#world);
   readonly #nodes: readonly SimNode[];
   readonly #resolvers: readonly SimResolver[];
   readonly #servers: ReadonlyMap<string, Server>;
@@ -81,7 +82,7 @@ class Resolvers {
     this.#wires = new Wires(world, rng.fork("wires"));
     this.#nodes = Array.from({ length: plan.nodeCount }, (_, index) => this.#makeNode(index));
     const [history, checks, trace, wires] = [this.#history, this.#checks, this.#trace, this.#wires];
-    this.#answers = new AnswerChecks({ world, history, checks, gone: this.#gone });
+    this.#answers = new AnswerChecks({ world, history, checks, gone: this.#gone, hidden: this.#hidden });
     this.#upkeep = new UpkeepChecks({ world, checks });
     const upkeep = this.#upkeep;
     const seen: Seen = {
@@ -154,7 +155,7 @@ class Resolvers {
     const seeds = [addressOf(index === 0 ? 1 : 0)];
     const place = { clusterId: "c1", region: "r1", zone: "z1" };
     const options = { index, nodeId: `n${index}`, ...place, seeds, fabric: SIM_FABRIC, tombstoneTtlMs: 30_000, minTombstones: 1000 };
-    const parts = { world, network, trace, rng: this.#rng.fork(`node ${index}`), watching: new EventCounter(new Map()) };
+    const parts = { world, network, trace, rng: this.#rng.fork(`node ${index}`), watching: this.#hidden };
     const node = new SimNode({ ...options, commitMs: 3, snapshotMs: 2000 }, parts);
     network.add(node, () => ({ ...FAIR }));
     return node;

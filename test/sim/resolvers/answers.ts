@@ -9,6 +9,7 @@ import { anonymousCaller, type Caller } from "../../../src/policy/identity/calle
 import { lineOf } from "../../fakes/model.ts";
 import type { Checks } from "../checks.ts";
 import type { World } from "../world.ts";
+import type { HiddenOrigins } from "./hidden-origins.ts";
 import type { History } from "./history.ts";
 import type { Sent } from "./server.ts";
 import { nameText, type ResolverProcess, type Told, TTLS } from "./sim-resolver.ts";
@@ -29,6 +30,7 @@ export interface AnswerParts {
   readonly checks: Checks;
   /** Indexes of nodes that are down for good, and with them what was registered there. */
   readonly gone: ReadonlySet<number>;
+  readonly hidden: HiddenOrigins;
 }
 
 export class AnswerChecks {
@@ -108,7 +110,8 @@ export class AnswerChecks {
     if (record === undefined) {
       // A put elsewhere ends the renewals here.
       const mayBeGone = known.kind !== "put" || later.length > 0;
-      const isHidden = this.#parts.gone.has(known.node) || history.mayBeOwned(namespace);
+      const { gone, hidden } = this.#parts;
+      const isHidden = gone.has(known.node) || hidden.isHiddenSince(known.node, bound) || history.mayBeOwned(namespace);
       checks.holds(mayBeGone || isHidden, "age", () => `${what()} without ${key}, ${age()}`);
       return;
     }
