@@ -132,6 +132,12 @@ export class Guard<E> {
     return wasHeld;
   }
 
+  /** Whether the entry was lost within the window, or is held. */
+  knows(name: string, key: string): boolean {
+    const group = this.#names.get(name);
+    return group !== undefined && (group.lost.has(key) || group.held.has(key));
+  }
+
   /** Forgets what is old, and returns the entries that are held no longer. */
   tick(monoMs: number): readonly GuardedEntry<E>[] {
     this.#closeWindows(monoMs);

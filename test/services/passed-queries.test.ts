@@ -50,15 +50,19 @@ class Upstream {
   #answer(request: CatalogQueryRequest): CatalogQueryResponse {
     this.limits.push(request.limit);
     const afterKey = decodePageToken(request.pageToken, hashOf(request));
-    const left = this.#stored.filter((stored) => keyOf(stored) > afterKey);
+    const left = this.after(afterKey);
     const page = left.slice(0, request.limit);
     const nextPageToken = left.length > page.length ? encodePageToken(keyOf(page.at(-1)!), hashOf(request)) : "";
-    const items = page.map(({ namespace, name, clusterId = "c1" }) => ({
-      key: { kind: EntryKind.SERVICE, namespace, name, instanceId: "1", clusterId: "c1" },
-      scope: Scope.ZONE,
-      clusterId,
-    }));
+    const items = page.map((stored) => this.entryOf(stored));
     return create(CatalogQueryResponseSchema, { items, nextPageToken, policyEpoch: "none" });
+  }
+
+  after(afterKey: string): readonly Stored[] {
+    return this.#stored.filter((stored) => keyOf(stored) > afterKey);
+  }
+
+  entryOf({ namespace, name, clusterId = "c1" }: Stored) {
+    return { key: { kind: EntryKind.SERVICE, namespace, name, instanceId: "1", clusterId: "c1" }, scope: Scope.ZONE, clusterId };
   }
 
   /** The names that a caller is told, page for page. */
@@ -69,6 +73,7 @@ class Upstream {
       const of = { request: message, filter: filterOf(message), salt: "query", seesIn: () => true, isShown: () => true };
       const { response } = await passQuery(this.ports, {
         ...of,
+        heldAfter: () => undefined,
         via: ["me"],
         clusterId: "c1",
         now: () => ({ monoMs: 0, wallMs: 0 }),
@@ -119,6 +124,32 @@ test("what an owner's rule hides keeps nothing of its namespace from the caller,
   expect(upstream.limits.every((limit) => limit <= 1000)).toBe(true);
 });
 
+/** What is held, by `limit` entries at a time. */
+function held(stored: readonly Stored[], limit: number): PassedQuery["heldAfter"] {
+  const upstream = new Upstream(stored);
+  return (afterKey) => {
+    const left = upstream.after(afterKey);
+    const items = left.slice(0, limit).map((one) => upstream.entryOf(one));
+    const bytes = toBinary(CatalogQueryResponseSchema, create(CatalogQueryResponseSchema, { items }));
+    return items.length === 0 ? undefined : { bytes, isMore: left.length > limit };
+  };
+}
+
+test.each([1, 2, 3, 100])("what is held is in its place of the pages, %i at a time, once, and is judged as all else", async (limit) => {
+  const named = (...names: readonly string[]) => names.map((name) => ({ namespace: "svc", name }));
+  const upstream = new Upstream([...named("b", "d", "f", "g"), { namespace: "svc.x", name: "o", clusterId: "c2" }]);
+  const ours = [
+    ...named("a", "c", "d", "h", "i"),
+    { namespace: "svc.secret", name: "s" },
+    { namespace: "svc.x", name: "p", clusterId: "c2" },
+  ];
+  const isShown: PassedQuery["isShown"] = ({ clusterId }) => clusterId === "c1";
+  const seesIn = (namespace: string) => namespace !== "svc.secret";
+  const told = await upstream.ask({ namespacePrefix: "svc", limit }, { isShown, seesIn, heldAfter: held(ours, limit) });
+  expect(told.join(" ").trim()).toBe("a b c d f g h i");
+  expect(told.every((page) => page.split(" ").length <= limit)).toBe(true);
+});
+
 test("an answer of several pages is as old as the oldest of them, and as stale as the worst", async () => {
   const upstream = new Upstream([...many(40, "svc", { clusterId: "c2" }), { namespace: "svc", name: "z" }]);
   const ages = [7, 3];
@@ -133,6 +164,7 @@ test("an answer of several pages is as old as the oldest of them, and as stale a
     salt: "query",
     seesIn: () => true,
     isShown: ({ clusterId }) => clusterId === "c1",
+    heldAfter: () => undefined,
     via: ["me"],
     clusterId: "c1",
     // Each page takes half a second.

@@ -40,6 +40,8 @@ function started({ namespaces = ["svc"], isHidden = false, maxWatches = 256 } = 
   const { machine, rooms } = world;
   /** The time that each call to the upstream got. */
   const withinMs: (number | undefined)[] = [];
+  /** What the upstream answers to a query that is passed on. Undefined: it is away. */
+  const passedOn: { answer: MessageInitShape<typeof CatalogQueryResponseSchema> | undefined } = { answer: undefined };
   const never = (): never => assert.fail("it is not asked for");
   const { resolveName, handlers } = resolvingHandlers({
     reads: rooms.reads,
@@ -78,7 +80,9 @@ function started({ namespaces = ["svc"], isHidden = false, maxWatches = 256 } = 
       call: () => Promise.reject(new WaymarkError("not_ready", "nobody")),
       callBytes: (_method, _request, ms) => {
         withinMs.push(ms);
-        return Promise.reject(new WaymarkError("not_ready", "nobody"));
+        if (passedOn.answer === undefined) return Promise.reject(new WaymarkError("not_ready", "nobody"));
+        const bytes = toBinary(CatalogQueryResponseSchema, create(CatalogQueryResponseSchema, passedOn.answer));
+        return Promise.resolve({ bytes, upstream: "a" });
       },
       garbled: never,
       adjust: () => world.run(100),
@@ -129,7 +133,7 @@ function started({ namespaces = ["svc"], isHidden = false, maxWatches = 256 } = 
     const { entry, alternatives, source, stale } = fromBinary(FindResponseSchema, bytes);
     return lineOf(source, stale, alternatives.length + Number(entry !== undefined));
   };
-  return { world, resolve, find, query, status, waiting, withinMs, handlers };
+  return { world, resolve, find, query, status, waiting, withinMs, passedOn, handlers };
 }
 
 function lineOf(source: Source, isStale: boolean, count: number): string {
@@ -269,6 +273,27 @@ test("queries by alias and by host find what is held, and are stale for it", asy
   expect(await ask()).toEqual(["FOLLOWED stale 2", "FOLLOWED 1", "FOLLOWED stale 3", "FOLLOWED stale 4"]);
   world.run(300 * SECOND, SECOND);
   expect(await ask()).toEqual(["FOLLOWED 1", "FOLLOWED 1", "FOLLOWED 2", "FOLLOWED 3"]);
+});
+
+test("queries that are passed on find what is held of what is followed, and are stale for it", async () => {
+  const { world, query, passedOn } = started();
+  const keys = ["2", "3", "4"].map((instanceId) => keyText({ ...keyParts(DB1), instanceId }));
+  const { node } = world.server("a");
+  node.aliases = ["shop.example"];
+  for (const key of keys) world.put("a", key);
+  world.run(SECOND);
+  for (const key of keys) world.end("a", key, BODY.EXPIRED);
+  world.run(SECOND);
+  passedOn.answer = { items: [{ key: { ...keyParts(OTHER1), kind: EntryKind.SERVICE }, scope: 2, clusterId: "c1" }], policyEpoch: "none" };
+  const asked = [{}, { names: ["db"] }, { limit: 2 }, { kinds: [EntryKind.FUNCTION] }, { scope: 4 }, { clusterId: "c9" }];
+  const ask = async (requests: readonly object[]) => Promise.all(requests.map((request) => query(request)));
+  const hosts = [{ aliases: ["shop.example"] }, { hosts: ["example"] }, { hosts: ["svc"] }, { aliases: ["no.example"] }];
+  const others = ["FETCHED 1", "FETCHED 1", "FETCHED 1"];
+  expect(await ask(asked)).toEqual(["FETCHED stale 4", "FETCHED stale 4", "FETCHED stale 2", ...others]);
+  passedOn.answer = { items: [], policyEpoch: "none" };
+  expect(await ask(hosts)).toEqual(["FETCHED stale 3", "FETCHED stale 3", "FETCHED stale 3", "FETCHED 0"]);
+  world.run(300 * SECOND, SECOND);
+  expect(await ask([{}, ...hosts])).toEqual(["FETCHED 0", "FETCHED 0", "FETCHED 0", "FETCHED 0", "FETCHED 0"]);
 });
 
 test("a watch whose first snapshot does not come makes the resolver follow nothing any more", async () => {

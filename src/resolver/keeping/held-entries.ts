@@ -111,9 +111,10 @@ export class HeldEntries implements FollowedChanges {
       if (admits(entry)) this.#hold(entry, monoMs + this.holdMs);
   }
 
-  /** A key that is not followed is told to be gone. That it expired once more changes nothing. */
+  /** A key that is not followed is told to be gone. That it expired once more changes nothing; and one that was not lost here is none that its name had. */
   ended(key: KeyText, cause: Cause, { monoMs }: Time): void {
-    if (cause !== CAUSE.EXPIRED) this.#guard.ended(nameOfKey(key), key, monoMs);
+    const name = nameOfKey(key);
+    if (cause !== CAUSE.EXPIRED && this.#guard.knows(name, key)) this.#guard.ended(name, key, monoMs);
   }
 
   /** The entry is there. */

@@ -22,6 +22,7 @@ export interface ResolverPorts {
     | "followedAnswer"
     | "following"
     | "hasFetched"
+    | "held"
     | "hiddenAnswer"
     | "isComplete"
     | "lastAnswer"

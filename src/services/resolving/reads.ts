@@ -19,9 +19,10 @@ import { findKind } from "../../catalog/entry/kinds.ts";
 import { CONTROL_NAMESPACE, namespaceCovers, PROTOCOL_BOUNDS, parseNamespace } from "../../catalog/entry/names.ts";
 import type { Filter } from "../../catalog/query/filter.ts";
 import type { Lookup } from "../../catalog/query/lookup.ts";
-import { type PageStart, queryPage } from "../../catalog/query/query.ts";
+import { type PageStart, pageLimit, queryPage } from "../../catalog/query/query.ts";
 import { KIND } from "../../catalog/record/record.ts";
 import { type AskedNames, namedIn, openCarriers } from "../../discovery/dns-carriers.ts";
+import { subjectTest } from "../../discovery/entry-tests.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import { type Caller, viewerOf } from "../../policy/identity/caller.ts";
@@ -40,6 +41,7 @@ import { LateSource } from "../late-source.ts";
 import { durationMs } from "../request-checks.ts";
 import type { CallContext, Handler, Route, RouteAnswer, ServerStreamHandler, StreamSource, UnaryHandler } from "../service.ts";
 import { FollowedSource } from "./followed-source.ts";
+import { type HeldPage, heldPage } from "./held-beside.ts";
 import { AWAY, NameCalls, type Names, type NamesOutcome, tooStale } from "./name-calls.ts";
 import { changesTooFast, PolicyGate, TRIES } from "./policy-gate.ts";
 import { ageOf, type ResolverPorts } from "./ports.ts";
@@ -312,7 +314,8 @@ class ResolvingReads {
     const { clusterId } = identity;
     const isShown: Parameters<typeof passQuery>[1]["isShown"] = (entry) => mayBeSeen(policies.policy, entry, entry, clusterId);
     const via = [machine.via[0] ?? "", ...request.via];
-    const passed = { request, filter, salt: querySalt(request), seesIn, isShown, via, clusterId, deadlineMonoMs, now };
+    const heldAfter = (afterKey: string) => this.#heldAfter({ request, filter, caller }, { afterKey, allowed: seesIn });
+    const passed = { request, filter, salt: querySalt(request), seesIn, isShown, heldAfter, via, clusterId, deadlineMonoMs, now };
     const {
       response: found,
       entries,
@@ -332,6 +335,16 @@ class ResolvingReads {
       source: Source.FETCHED,
     });
     return { response, entries };
+  }
+
+  /** What a query that is passed on finds among what is held. */
+  #heldAfter({ request, filter }: PassedOnQuery, start: PageStart): HeldPage | undefined {
+    const { reads, bytes, dnsNames } = this.#parts;
+    const { lookup } = this.#ports.machine.held;
+    const named = namesOf(request);
+    const open = named && ((from: PageStart) => openCarriers(named, namedIn(dnsNames, lookup), filter, from));
+    const test = request.subject === "" ? undefined : subjectTest(request.subject, filter, reads.replica);
+    return heldPage(lookup, filter, { ...start, limit: pageLimit(request.limit), self: reads.node, open, test }, bytes);
   }
 
   /** No server answers. What is followed is served however old it is, unless the caller has a bound. */

@@ -24,6 +24,7 @@ import type { Time } from "../../lib/machine.ts";
 import { misplaced, writeBytesField } from "../../lib/protowire.ts";
 import { readFetchedPage } from "../../resolver/codec.ts";
 import { durationMs } from "../request-checks.ts";
+import { besideHeld, type HeldPage, type ShownEntry } from "./held-beside.ts";
 import type { ResolverPorts } from "./ports.ts";
 
 /** Most pages of the upstream that one call asks for, and most entries in all of them together. */
@@ -43,6 +44,8 @@ export interface PassedQuery {
   readonly seesIn: (namespace: string) => boolean;
   /** Whether nobody is kept from seeing such an entry of a namespace that the caller may see: owners' rules. */
   readonly isShown: (entry: Pick<Entry, "clusterId" | "region" | "scope"> & { readonly namespace: string }) => boolean;
+  /** What of the answer is held here, after a key: entries that the upstream lacks. It is judged as what the upstream sends. */
+  readonly heldAfter: (afterKey: string) => HeldPage | undefined;
   /** This resolver, and those behind which it is. */
   readonly via: readonly string[];
   readonly clusterId: string;
@@ -70,7 +73,9 @@ export async function passQuery(ports: QueryPorts, passed: PassedQuery): Promise
   const limit = pageLimit(request.limit);
   const [ours, theirs] = [filterHash(filter, salt), filterHash({ ...filter, resolved: filter.resolved ?? EVERYWHERE }, salt)];
   const page = new VisiblePage(passed, limit);
-  let afterKey = decodePageToken(request.pageToken, ours);
+  const begin = decodePageToken(request.pageToken, ours);
+  const end = (isMore: boolean) => page.end(isMore, passed.heldAfter(begin), ours);
+  let afterKey = begin;
   let spareCount = SPARE;
   for (let calls = 0; calls < MAX_CALLS && page.toldCount < MAX_ENTRIES; calls++) {
     const pageToken = afterKey === "" ? "" : encodePageToken(afterKey, theirs);
@@ -81,13 +86,13 @@ export async function passQuery(ports: QueryPorts, passed: PassedQuery): Promise
     const nextKey = readable(ports, upstream, () => page.take(bytes, { theirs, afterKey }));
     hear(ports, page.policyEpoch, { upstream, monoMs: passed.now().monoMs });
     // A full page goes on until it is known whether the caller may see more: a token must not tell of what it may not.
-    if (page.isOverfull || nextKey === undefined) return page.end(page.isOverfull ? ours : undefined);
+    if (page.isOverfull || nextKey === undefined) return end(page.isOverfull);
     afterKey = page.skipHidden(nextKey);
     spareCount *= 2;
   }
   if (page.isEmpty)
     throw new WaymarkError("quota_exceeded", "what this caller may see lies behind too many other entries; name a namespace or a prefix");
-  return page.end(ours);
+  return end(true);
 }
 
 /** The part of the time that a caller has left which an upstream gets: after that there is still time to tell the caller why it gets nothing. */
@@ -100,10 +105,8 @@ function upstreamMs({ deadlineMonoMs, now }: PassedQuery): number | undefined {
 class VisiblePage {
   readonly #passed: PassedQuery;
   readonly #limit: number;
-  readonly #items: Entry[] = [];
-  readonly #entries: Uint8Array[] = [];
+  readonly #shown: ShownEntry[] = [];
   readonly #explanation: Explanation[] = [];
-  #lastKey = "";
   /** The namespace of the last entry, if nothing of it is for the caller. */
   #hidden: string | undefined;
   /** What the oldest of the pages is of, in monotonic ms: it grows older while others are asked for. */
@@ -123,16 +126,16 @@ class VisiblePage {
   }
 
   get isFull(): boolean {
-    return this.#items.length >= this.#limit;
+    return this.#shown.length >= this.#limit;
   }
 
   get isEmpty(): boolean {
-    return this.#items.length === 0;
+    return this.#shown.length === 0;
   }
 
   /** Places for entries. */
   get leftCount(): number {
-    return this.#limit - this.#items.length;
+    return this.#limit - this.#shown.length;
   }
 
   /** Takes a page of the upstream. Returns where the next one begins; undefined after the last one. Throws for what no server of ours can have sent. */
@@ -156,21 +159,22 @@ class VisiblePage {
   }
 
   #put(entry: Entry, encoded: Uint8Array): void {
+    const shown = this.#judged(entry, encoded);
+    const namespace = entry.key?.namespace ?? "";
+    this.#hidden = this.#passed.seesIn(namespace) ? undefined : namespace;
+    if (shown === undefined) this.#hiddenNamespaces.add(namespace);
+    else if (this.isFull) this.isOverfull = true;
+    else this.#shown.push(shown);
+  }
+
+  /** Undefined for what is not for the caller. */
+  #judged(entry: Entry, encoded: Uint8Array): ShownEntry | undefined {
     const { key, clusterId, region, scope } = entry;
     if (key === undefined) throw misplaced("an entry without a key");
     const { namespace } = key;
     const { seesIn, isShown } = this.#passed;
-    this.#hidden = seesIn(namespace) ? undefined : namespace;
-    if (this.#hidden !== undefined || !isShown({ namespace, clusterId, region, scope })) {
-      this.#hiddenNamespaces.add(namespace);
-      return;
-    }
-    if (this.isFull) this.isOverfull = true;
-    else {
-      this.#items.push(entry);
-      this.#entries.push(encoded);
-      this.#lastKey = parseKey({ ...key, kind: key.kind }, "key", this.#passed.clusterId, PROTOCOL_BOUNDS);
-    }
+    if (!seesIn(namespace) || !isShown({ namespace, clusterId, region, scope })) return undefined;
+    return { key: parseKey({ ...key, kind: key.kind }, "key", this.#passed.clusterId, PROTOCOL_BOUNDS), entry, encoded };
   }
 
   /** Where the next page begins. What is left of a namespace that is hidden as a whole is passed over. */
@@ -179,23 +183,33 @@ class VisiblePage {
     return above > afterKey ? above : afterKey;
   }
 
-  /** `hash`: of the token for the next page. Undefined on the last page. */
-  end(hash: string | undefined): PassedPage {
-    const nextPageToken = hash === undefined || this.isEmpty ? "" : encodePageToken(this.#lastKey, hash);
+  /** `isMore`: whether the upstream has more. `hash`: of the token for the next page. */
+  end(isMore: boolean, held: HeldPage | undefined, hash: string): PassedPage {
+    const { shown, ...page } = besideHeld({ shown: this.#shown, isMore }, this.#heldPart(held), this.#limit);
+    const last = shown.at(-1);
+    const nextPageToken = page.isMore && last !== undefined ? encodePageToken(last.key, hash) : "";
     const explanation = this.#explanation.slice(0, MAX_EXPLAINED);
-    const response = create(CatalogQueryResponseSchema, { items: this.#items, nextPageToken, explanation });
+    const response = create(CatalogQueryResponseSchema, { items: shown.map(({ entry }) => entry), nextPageToken, explanation });
     return {
       response,
-      entries: this.#entries,
+      entries: shown.map(({ encoded }) => encoded),
       ageMs: Math.max(0, this.#passed.now().monoMs - this.#asOfMonoMs),
-      isStale: this.#isStale,
+      isStale: this.#isStale || page.hasHeld,
       hidden: [...this.#hiddenNamespaces],
     };
+  }
+
+  #heldPart(held: HeldPage | undefined) {
+    if (held === undefined) return NOTHING_HELD;
+    const { entries } = readFetchedPage(held.bytes);
+    const { items } = fromBinary(CatalogQueryResponseSchema, held.bytes);
+    return { shown: items.flatMap((entry, i) => this.#judged(entry, entries[i] ?? NOTHING) ?? []), isMore: held.isMore };
   }
 }
 
 const MAX_EXPLAINED = 1000;
 const NOTHING = new Uint8Array();
+const NOTHING_HELD = { shown: [], isMore: false };
 
 /** Until the version is here that a page names nobody is answered, and whoever watches is told nothing. */
 function hear(ports: QueryPorts, epoch: string, from: { readonly upstream: string; readonly monoMs: number }): void {

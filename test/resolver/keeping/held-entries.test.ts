@@ -64,6 +64,12 @@ beforeEach(() => {
   world = new World(4);
 });
 
+test("keys that are told to be gone and were never here are none that the name had", () => {
+  for (let n = 5; n <= 10; n++) world.lose(n, CAUSE.UNREGISTERED);
+  for (const n of [1, 2, 3]) world.lose(n);
+  expect(world.list).toEqual([1, 2, 3]);
+});
+
 test("more than half of a name that expires within 30 s is held, as ORPHANED, with all its bytes", () => {
   const bytes = Buffer.from(world.node.replica.slab.view(...placeOf(world.node.replica.view(key(1))!)));
   world.lose(1, CAUSE.EXPIRED, 0);
