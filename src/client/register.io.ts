@@ -227,7 +227,7 @@ export class RegistrationHandle implements AsyncDisposable {
     await this.#registering;
     this.#machine.handle({ kind: "close" }, now(), out);
     this.#abort.abort();
-    this.#first.reject(this.#error ?? this.#lastError ?? new Error("the registration was closed"));
+    this.#first.reject(this.#error ?? this.#lastError ?? this.#closedFailure());
     const [order] = out;
     const isUnregistered = order?.kind === "unregister" ? await this.#unregister(order) : true;
     this.#tell({ kind: "closed", isUnregistered });

@@ -1,4 +1,6 @@
 /** The error of a failed call, with the code, reason and details that the server gave. */
+import { durationText } from "../lib/duration.ts";
+
 export interface Violation {
   /** Path of the field, for example `entries[3].targets[0].port`. */
   readonly field: string;
@@ -44,8 +46,15 @@ export class RequestError extends Error {
   }
 }
 
+const UNSAID = { reason: undefined, violations: [], retryMs: undefined, metadata: {} } as const;
+
 /** The failure of a call on what was closed: no try helps. `what` is the whole message. */
 export function closedFailure(what: string, server: string): RequestError {
-  const none = { reason: undefined, violations: [], retryMs: undefined, metadata: {} };
-  return new RequestError(what, { ...none, code: "FAILED_PRECONDITION", isReachable: true, isSent: false, server });
+  return new RequestError(what, { ...UNSAID, code: "FAILED_PRECONDITION", isReachable: true, isSent: false, server });
+}
+
+/** The failure of a watch of which no server told all in time. */
+export function lateFailure(timeoutMs: number, server: string): RequestError {
+  const message = `no whole snapshot within ${durationText(timeoutMs)}`;
+  return new RequestError(message, { ...UNSAID, code: "DEADLINE_EXCEEDED", isReachable: false, isSent: true, server });
 }

@@ -197,6 +197,13 @@ test("once it is registered a handle goes on trying, however long no server is t
   end();
 });
 
+test("a registration that is given up before a server was asked fails as a call does", async () => {
+  const { client, end } = await setUp();
+  const closed = { message: "the registration is closed", facts: { code: "FAILED_PRECONDITION" } };
+  await expect(client.register([ENTRY], { signal: AbortSignal.abort() })).rejects.toMatchObject(closed);
+  end();
+});
+
 test("a handle whose client is closed ends, and says why", async () => {
   const { client, events, onEvent, end } = await setUp();
   const handle = await client.register([ENTRY], { onEvent });

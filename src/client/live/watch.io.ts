@@ -9,6 +9,7 @@ import type { Place } from "../../reading/levels.ts";
 import type { Calls } from "../calls.ts";
 import { follow, isFull } from "../follow.io.ts";
 import { checkOptions, FLAG, FUNCTION, type OptionRules, SIGNAL, TIMEOUT } from "../option-rules.ts";
+import { closedFailure, lateFailure } from "../request-error.ts";
 import { type Choice, checkResolveOptions, chosenFrom, kindIn, type ResolveOptions } from "./choice.ts";
 import { type CountsOfName, type Freshness, type LiveChange, LiveEntries } from "./live-entries.ts";
 
@@ -183,11 +184,11 @@ export class LiveMap implements AsyncDisposable, AsyncIterable<readonly LiveChan
   };
 
   async #follow(request: MessageInitShape<typeof CatalogWatchRequestSchema>): Promise<void> {
-    let broken: Error = new Error("the watch was closed");
+    let broken: Error | undefined;
     const { signal } = this.#abort;
     if (this.#options.waitsForServer !== true) {
       const giveUp = (): void => {
-        this.#error = broken;
+        this.#error = broken ?? lateFailure(this.#client.timeoutMs, this.#client.server);
         this.#abort.abort();
       };
       this.#cancelFirst = later(giveUp, this.#client.timeoutMs);
@@ -209,7 +210,7 @@ export class LiveMap implements AsyncDisposable, AsyncIterable<readonly LiveChan
       this.#error = error instanceof Error ? error : new Error(String(error));
     }
     this.#cancelFirst();
-    this.#first.reject(this.#error ?? broken);
+    this.#first.reject(this.#error ?? broken ?? closedFailure("the watch is closed", this.#client.server));
     for (const queue of this.#queues) queue.wake();
   }
 
