@@ -58,9 +58,20 @@ test("a health is new once, by instance, and only where it is kept or waits", ()
   expect([kept.note(report(DEGRADED), undefined, []), kept.note(report(undefined, 6), undefined, [])]).toEqual([false, false]);
   expect([kept.note(report(CRITICAL), "1", []), kept.note(report(CRITICAL), "1", [])]).toEqual([true, false]);
   expect([kept.note(report(CRITICAL), "9", []), kept.note(report(CRITICAL), "9", [entry("9")])]).toEqual([false, true]);
+  // An update that says no health leaves it as it is, so the same health is nothing new.
+  expect(kept.note(report(DEGRADED), "2", [entry("2")])).toBe(false);
   kept.prune([]);
   kept.replace([entry("9")]);
   expect(kept.hasNewHealth).toBe(false);
+});
+
+test("a health that is being told is the last one: the one before it is new again, though the server may not have answered yet", () => {
+  const kept = reported();
+  kept.note(report(CRITICAL), "1", []);
+  expect(words(kept.reports())).toEqual(["1 CRITICAL -"]);
+  expect([kept.note(report(CRITICAL), "1", []), kept.note(report(DEGRADED), "1", [])]).toEqual([false, true]);
+  kept.taken();
+  expect(words(kept.reports())).toEqual(["1 DEGRADED -"]);
 });
 
 test("a report that no server took is told again, except what is newer by now", () => {

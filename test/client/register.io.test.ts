@@ -166,6 +166,21 @@ test("closing removes the lease once; without a server it says that it could not
   end();
 });
 
+test("one that is aborted while its registration is under way ends the lease that it then gets", async () => {
+  const { server, client, events, onEvent, end } = await setUp();
+  const [abort, release] = [new AbortController(), Promise.withResolvers<void>()];
+  server.held.set("register", release.promise);
+  const ended = client.register([ENTRY], { signal: abort.signal, onEvent }).catch((error: unknown) => error);
+  await until("it is under way", () => server.callsOf("register").length === 1);
+  abort.abort();
+  release.resolve();
+  await until("the handle is closed", () => events.some(({ kind }) => kind === "closed"));
+  await ended;
+  expect(server.callsOf("unregister").map(({ request }) => request)).toEqual([expect.objectContaining({ leaseId: "lease-1" })]);
+  expect(events.at(-1)).toEqual({ kind: "closed", isUnregistered: true });
+  end();
+});
+
 test("without the server of its lease a handle that is closed removes nothing elsewhere: a newer process may have the keys by now", async () => {
   const { server, events, onEvent, end } = await setUp();
   const other = new FakeDiscovery();

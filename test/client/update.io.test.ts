@@ -80,10 +80,10 @@ test("new entries are registered, changed ones change, those that are not named 
 });
 
 test("what is registered again is the updated list, with the last health and load", async () => {
-  const { server, handle } = await setUp(["1", "2"]);
+  const { server, handle } = await setUp(["1", "2", "3"]);
   handle.report({ load: { activeClients: 7 } });
   await handle.update([instance("1"), instance("3", { load: { activeClients: 1 } })]);
-  // The load was not told yet. It goes to the entries that are left.
+  // The load was not told yet. It goes to the entries that are left, but for one of which the update says a newer load.
   await loseLease(server, handle);
   expect(lastRegistered(server).map(({ key, health, load }) => [key?.instanceId, health, load?.activeClients])).toEqual([
     ["1", HealthStatus.DEGRADED, 7],
