@@ -129,7 +129,6 @@ export class Policy {
    */
   showsUnder(namespace: string, viewer: Viewer): boolean {
     if (this.viewer(namespace, viewer).allowed || namespaceCovers(namespace, CONTROL_NAMESPACE)) return true;
-    if (this.isPending) return false;
     for (const rule of this.#trie.under(namespace)) if (judgeByRule(rule, viewer).allowed) return true;
     return false;
   }
