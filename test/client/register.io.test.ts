@@ -42,6 +42,20 @@ test("without a server, register gives up after the client's timeout, with the f
   client.close();
 });
 
+test("a server that takes no registration now is left for another one", async () => {
+  const { server, onEvent, kinds, end } = await setUp();
+  const other = new FakeDiscovery();
+  await other.start();
+  server.refusals.set("register", { code: status.RESOURCE_EXHAUSTED, message: "busy" });
+  const client = connect({ servers: [server.address, other.address], findServers: false });
+  const handle = await client.register([ENTRY], { onEvent });
+  expect([handle.lease?.server, server.callsOf("register").length, kinds()]).toEqual([other.address, 1, ["retrying", "registered"]]);
+  await handle.close();
+  client.close();
+  other.stop();
+  end();
+});
+
 test("one that waits for a server goes on until it is aborted", async () => {
   const client = clientOf(NOBODY, 100);
   const abort = new AbortController();

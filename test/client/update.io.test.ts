@@ -233,7 +233,7 @@ test("taking back goes on until a server has done it, and ends with a refusal; a
 });
 
 test("an update that comes while something is being taken back removes it, should that fail", async () => {
-  const { server, handle } = await setUp(["1"], { timeoutMs: 200 });
+  const { server, handle, kinds } = await setUp(["1"], { timeoutMs: 200 });
   const [put, removed] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
   server.held.set("register", put.promise);
   await expect(handle.update([instance("2")])).rejects.toMatchObject({ facts: { code: "DEADLINE_EXCEEDED" } });
@@ -245,7 +245,16 @@ test("an update that comes while something is being taken back removes it, shoul
   const updated = handle.update([instance("1"), instance("3")]).catch(() => {});
   server.refusals.set("unregister", { code: status.RESOURCE_EXHAUSTED, message: "busy", reason: "DISCOVERY_RATE_LIMITED" });
   server.held.clear();
+  const next = Promise.withResolvers<void>();
+  server.held.set("register", next.promise);
+  const retries = () => kinds().filter((kind) => kind === "retrying").length;
+  const [retriesBefore, putsBefore] = [retries(), server.callsOf("register").length];
   removed.resolve();
+  // It does not wait for another try of what is taken back.
+  await until("the update is under way", () => server.callsOf("register").length > putsBefore);
+  expect(retries()).toBe(retriesBefore);
+  server.held.clear();
+  next.resolve();
   await until("the update is carried out", () => ids(server).includes("3"));
   server.refusals.clear();
   await updated;

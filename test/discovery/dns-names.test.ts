@@ -7,7 +7,9 @@ import { Slab } from "../../src/catalog/record/slab.ts";
 import { TraitsPool } from "../../src/catalog/record/traits.ts";
 import { buildFrame, FrameReceiver } from "../../src/catalog/replica/frames.ts";
 import { Replica } from "../../src/catalog/replica/replica.ts";
+import { CAUSE } from "../../src/catalog/watch/cause.ts";
 import { DnsNames, type NameView } from "../../src/discovery/dns-names.ts";
+import { HeldEntries } from "../../src/resolver/keeping/held-entries.ts";
 import { runs } from "../fakes/effort.ts";
 import { timeOf } from "../fakes/history.ts";
 import { FabricComponent, KEYS } from "../fakes/mesh.ts";
@@ -90,4 +92,38 @@ test("an alias is known wherever its record came from: by a registration, by a p
     names.refresh();
     expect(names.findAlias("www.shop.example", "waymark", anyone).records.map(({ name }) => name)).toEqual(["web"]);
   }
+});
+
+test.each([
+  { what: "another entry comes", again: (r: Registry) => void r.register("ann", [stamped("c")], at(3)) },
+  { what: "its end is forgotten at once", again: (r: Registry) => void r.replica.collect({ monoMs: 1e12, wallMs: 1e13 }, 1000) },
+])("what is only held has its names while lookups show it, also when $what", ({ again }) => {
+  const r = new Registry();
+  const bounds = { minEntries: 1, windowMs: 10, holdMs: 1000 };
+  const held = new HeldEntries({ lookup: r.replica.lookup, slab: r.replica.slab, bounds, admits: () => true });
+  let isShown = true;
+  const beside = { lookup: held.lookup, shows: () => isShown, takeTouched: () => held.takeTouched() };
+  const names = new DnsNames(r.replica, ["waymark"], beside);
+  const found = () => {
+    names.refresh();
+    const aliases = names.findAlias("shop.example", "waymark", anyone).records.map(({ name }) => name);
+    return [aliases, names.view(keyOf("a"))?.name, ["shop.example", "svc"].map((suffix) => names.hasNameUnder(suffix, "waymark", anyone))];
+  };
+  r.register("ann", [stamped("a", { aliases: ["shop.example"] })], at(0));
+  r.flush(at(0));
+  const there = [["a"], "a", [true, true]];
+  expect(found()).toEqual(there);
+  held.gone(r.replica.view(keyOf("a"))!, CAUSE.EXPIRED, at(1));
+  expect(found()).toEqual(there);
+  r.registrar.unregisterKeys(caller("ann"), [keyOf("a")], at(2));
+  r.flush(at(2));
+  again(r);
+  r.flush(at(3));
+  expect(found()).toEqual(there);
+  isShown = false;
+  const others = r.replica.lookup.size > 0;
+  expect(found()).toEqual([[], undefined, [others, others]]);
+  isShown = true;
+  held.tick(at(1001));
+  expect(found()).toEqual([[], undefined, [false, others]]);
 });

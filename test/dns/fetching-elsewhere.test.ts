@@ -41,6 +41,8 @@ class World {
   readonly counts = new AnswerCounts();
   readonly hosts = new Hosts({ ttlMs: 15 * SECONDS, negativeMs: 10 * SECONDS, maxStaleMs: 60 * SECONDS, maxBytes: 100_000 });
   readonly #fetched = new Map<string, number>();
+  /** Of what was fetched that which existed then. */
+  readonly #found = new Set<string>();
   readonly #registry = new Registry();
   readonly #reads: Reads;
   readonly #dnsNames: DnsNames;
@@ -71,13 +73,16 @@ class World {
         if (isFurther !== true) this.countedIn.push(namespace);
         if (this.#isComplete(namespace)) return { source: "followed", isStale: false, ageMs: 0 };
         const key = `${namespace} ${name} ${kind}`;
-        if ((this.#fetched.get(key) ?? Number.NEGATIVE_INFINITY) + 15 * SECONDS > this.ms || (this.#fetched.has(key) && this.isCutOff))
-          return { source: "fetched", isStale: false, ageMs: 0, isNegative: !this.#has(namespace, name) };
+        const arrivedMs = this.#fetched.get(key) ?? Number.NEGATIVE_INFINITY;
+        if (arrivedMs + 15 * SECONDS > this.ms || (this.#fetched.has(key) && this.isCutOff))
+          return { source: "fetched", isStale: false, ageMs: this.ms - arrivedMs, isNegative: !this.#found.has(key) };
         if (this.isCutOff) throw new WaymarkError("not_ready", "nobody");
         this.asked.push(key);
         queueMicrotask(() => {
           this.#inputCount += 1;
           if (!this.isFailing) this.#fetched.set(key, this.ms);
+          if (this.#has(namespace, name)) this.#found.add(key);
+          else this.#found.delete(key);
           told(this.isFailing ? new WaymarkError("not_ready", "failed") : undefined);
         });
         return undefined;
@@ -284,6 +289,7 @@ test("where the policy denies by default, a namespace without a rule causes no f
     "shop.example": "NOERROR",
     "b32-x.example": "NXDOMAIN",
     "below.example": "NOERROR",
+    "svc.secret": "NOERROR",
     "x.addr.node": "NOERROR",
     "10-0-0-1.addr.node": "NOERROR A 60",
     "web.svc.market": "NOERROR A 5",
@@ -447,4 +453,21 @@ test("that nothing lies below a name is not said any more once something was fet
   expect(await world.answer("svc.new")).toBe("SERVFAIL");
   world.isCutOff = false;
   expect(await world.answer("svc.new")).toBe("NOERROR <- host svc.new");
+});
+
+test("an answer that was fetched before says nothing against what was heard since, however often it is asked for", async () => {
+  const world = new World();
+  world.put("svc.new", "db", []);
+  expect(await world.answer("db.svc.new")).toMatch(/^NOERROR A/);
+  world.end("svc.new", "db");
+  world.ms += SECONDS;
+  expect(await world.answer("svc.new")).toMatch(/^NXDOMAIN <- .*host svc\.new/);
+  world.ms += SECONDS;
+  await world.answer("db.svc.new");
+  expect(await world.answer("svc.new")).toBe("NXDOMAIN");
+  // That something lies there stays true.
+  expect(await world.answer("svc.other")).toMatch(/^NOERROR <- .*host svc\.other/);
+  world.ms += SECONDS;
+  expect(await world.answer("far.svc.other")).toMatch(/^NOERROR A/);
+  expect(await world.answer("svc.other")).toBe("NOERROR");
 });

@@ -57,6 +57,16 @@ test("a name's losses say nothing about another name", () => {
   expect(guard.lost({ name: "db", key: "a", entry: "" }, 2, 0)).toEqual([]);
 });
 
+test("what was lost once more is kept from then on, and is not the oldest any more", () => {
+  const guard = new Guard<string>();
+  const loseOne = (key: string, atMs: number) => guard.lost({ name: "web", key, entry: key }, 9, atMs);
+  loseOne("a", 0);
+  loseOne("b", 1);
+  guard.returned("web", "a");
+  loseOne("a", 2);
+  expect([1, 2, 3].map(() => guard.letOldestGo()?.key)).toEqual(["b", "a", undefined]);
+});
+
 test("what is kept goes in the order in which it came where there is no room; what was let go counts for the rest of its name", () => {
   const forgotten: string[] = [];
   const guard = new Guard<string>(GUARD_DEFAULTS, (entry) => forgotten.push(entry));

@@ -243,6 +243,8 @@ test("the first of many resyncs is told at once, and those of the minute after i
   };
   for (let n = 0; n < 5; n++) snapshot([]);
   expect(world.resynced).toEqual(["gap a svc 1"]);
+  // What is told later is no reason to be woken now.
+  expect(world.machine.nextDeadlineMs()).toBeGreaterThan(world.now.monoMs);
   snapshot(["svc.x"]);
   expect(world.resynced).toEqual(["gap a svc 1", "policy a svc.x 1"]);
   world.run(MINUTE);
@@ -251,4 +253,19 @@ test("the first of many resyncs is told at once, and those of the minute after i
   snapshot([]);
   // These snapshots were empty, so a round of digests found that everything is missing.
   expect(world.resynced.slice(3)).toEqual(["digest a svc 1", "gap a svc 1"]);
+});
+
+test("what is told later names the server from which it came, though none is read by then", () => {
+  const world = started();
+  const server = world.server("a");
+  for (let n = 0; n < 2; n++) {
+    const parts = [SNAPSHOT.BEGIN, SNAPSHOT.END].map((snapshot) =>
+      toBinary(CatalogWatchResponseSchema, create(CatalogWatchResponseSchema, { snapshot })),
+    );
+    server.garble = (bytes) => Buffer.concat([bytes, ...parts.splice(0, 1)]);
+    world.run(3 * SECOND);
+  }
+  server.isUp = false;
+  world.run(MINUTE);
+  expect([statistics(world).upstream, world.resynced.slice(0, 2)]).toEqual(["", ["gap a svc 1", "gap a svc 1"]]);
 });

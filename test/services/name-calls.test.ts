@@ -98,6 +98,17 @@ test.each([
   expect(call.outcomes).toEqual([{ kind: "again" }]);
 });
 
+test("only a name that no server told of is answered from before: one whose answer was outdated meanwhile is asked for again", () => {
+  const call = calls();
+  for (const name of ["a", "b"]) call.last.set(name, fetched(900_000, true));
+  call.ask(["a", "b"]);
+  call.arrives("b", fetched(1));
+  call.held.set("b", undefined as never);
+  call.held.set("a", undefined as never);
+  call.arrives("a", AWAY);
+  expect(call.outcomes).toEqual([{ kind: "again" }]);
+});
+
 test("of several refusals a caller is told the first, and no answer after it", () => {
   const { ask, arrives, outcomes } = calls();
   ask(["a", "b", "c"]);
