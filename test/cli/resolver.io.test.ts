@@ -30,22 +30,27 @@ test.each(["resolver", "discovery"])("%s cache-stats shows a line for each field
   expect(JSON.parse(stdout)).toMatchObject({ entries: "12", misses: "0", hitRate: 0.75, lag: "0s", upstream: "a:1" });
 });
 
+const MANY = 5n;
+
 test.each([
   { argv: ["resolver", "resync"], act: "resync", namespaces: [], says: "5 entries were fetched again" },
   { argv: ["discovery", "resync", "svc", "a.b"], act: "resync", namespaces: ["svc", "a.b"], says: "5 entries were fetched again" },
   { argv: ["resolver", "prewarm", "svc"], act: "prewarm", namespaces: ["svc"], says: "5 entries are followed there" },
   { argv: ["resolver", "evict", "svc"], act: "evict", namespaces: ["svc"], says: "5 entries were let go" },
-])("$argv names the namespaces, and says how many entries", async ({ argv, act, namespaces, says }) => {
+  { argv: ["resolver", "resync"], act: "resync", namespaces: [], count: 1n, says: "1 entry was fetched again" },
+  { argv: ["resolver", "prewarm", "svc"], act: "prewarm", namespaces: ["svc"], count: 1n, says: "1 entry is followed there" },
+  { argv: ["resolver", "evict", "svc"], act: "evict", namespaces: ["svc"], count: 1n, says: "1 entry was let go" },
+])("$argv names the namespaces, and says how many entries: $says", async ({ argv, act, namespaces, count = MANY, says }) => {
   const fake = await startFake();
   const asked: unknown[] = [];
   fake.cache.set(act, (request: { readonly namespaces: readonly string[] }) => {
     asked.push(request.namespaces);
-    return { entries: 5n };
+    return { entries: count };
   });
   const ran = await waymark([...argv, "--server", fake.address]);
   expect([ran.exit, ran.stdout + ran.stderr, asked]).toEqual([0, `${says}\n`, [namespaces]]);
   const { stdout } = await waymark([...argv, "-o", "json", "--server", fake.address]);
-  expect(JSON.parse(stdout)).toEqual({ entries: "5" });
+  expect(JSON.parse(stdout)).toEqual({ entries: String(count) });
 });
 
 test("resync says it where nothing is followed that it could fetch again", async () => {

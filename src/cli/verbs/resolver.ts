@@ -8,6 +8,7 @@ import {
   ResolverService,
   ResyncResponseSchema,
 } from "../../../gen/waymark/resolver/v1/resolver_pb.js";
+import { counted } from "../../lib/counted.ts";
 import { durationText } from "../../lib/duration.ts";
 import { wholeJson } from "../messages.ts";
 import type { Verb } from "../table/verb.ts";
@@ -45,18 +46,22 @@ function showStats(out: Parameters<Verb>[0]["out"], said: CacheStatsResponse): v
 export const resync: Verb = async ({ args, out, client }) => {
   const said = await client().call(ResolverService.method.resync, { namespaces: [...args] });
   const none = "nothing that this resolver follows is there, so nothing was fetched again; what it fetched by name is asked for anew";
-  tell(out, said.entries === 0n ? none : `${said.entries} entries were fetched again`, wholeJson(ResyncResponseSchema, said));
+  tell(out, said.entries === 0n ? none : `${entries(said, "was", "were")} fetched again`, wholeJson(ResyncResponseSchema, said));
 };
 
 export const prewarm: Verb = async ({ args, out, client }) => {
   const said = await client().call(ResolverService.method.prewarm, { namespaces: [...args] });
-  tell(out, `${said.entries} entries are followed there`, wholeJson(PrewarmResponseSchema, said));
+  tell(out, `${entries(said, "is", "are")} followed there`, wholeJson(PrewarmResponseSchema, said));
 };
 
 export const evict: Verb = async ({ args, out, client }) => {
   const said = await client().call(ResolverService.method.evict, { namespaces: [...args] });
-  tell(out, `${said.entries} entries were let go`, wholeJson(EvictResponseSchema, said));
+  tell(out, `${entries(said, "was", "were")} let go`, wholeJson(EvictResponseSchema, said));
 };
+
+function entries(said: { readonly entries: bigint }, one: string, many: string): string {
+  return counted(Number(said.entries), `entry ${one}`, `entries ${many}`);
+}
 
 function tell(out: Parameters<Verb>[0]["out"], text: string, json: ReturnType<typeof wholeJson>): void {
   if (out.isMachine) out.json(json);

@@ -4,6 +4,7 @@
  */
 import { namespaceCovers } from "../../catalog/entry/names.ts";
 import { Prefixes } from "../../catalog/query/prefixes.ts";
+import { counted } from "../../lib/counted.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 
 export interface FollowingOptions {
@@ -145,7 +146,7 @@ export class Following {
     if ((this.#taken.get(caller) ?? 0) < share) return;
     throw new WaymarkError(
       "quota_exceeded",
-      `the watches of this caller make the resolver follow ${share} namespaces, and it may have no more (one in ${CALLER_PART} of resolver.max_watches, which is ${maxWatches}); watch one prefix above them, or watch a node`,
+      `the watches of this caller make the resolver follow ${counted(share, "namespace")}, and it may have no more (one in ${CALLER_PART} of resolver.max_watches, which is ${maxWatches}); watch one prefix above them, or watch a node`,
     );
   }
 
