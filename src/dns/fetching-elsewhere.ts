@@ -9,7 +9,7 @@ import type { Time } from "../lib/machine.ts";
 import type { Answer, Asked } from "../resolver/io-types.ts";
 import type { ResolverMachine } from "../resolver/machine.ts";
 import { type Answered, type Carrier, type Elsewhere, UnknownName } from "./elsewhere.ts";
-import { carriersOf, type FoundHost, type Host, type Hosts, isAbove } from "./hosts.ts";
+import { carriersOf, type FoundHost, type Host, type Hosts, isAbove, isEmpty } from "./hosts.ts";
 
 export interface ElsewhereParts {
   readonly machine: Pick<ResolverMachine, "counts" | "fetchedLeftMs" | "isComplete" | "upstreams">;
@@ -33,6 +33,8 @@ const FAILED_MS = 1000;
 const MAX_FAILED = 1000;
 /** Most names above fetched ones that are remembered. */
 const MAX_ABOVE = 10_000;
+/** An upstream that has not answered for so long may have stopped: what it told before is told meanwhile. A question waits for a little longer. */
+const LATE_MS = 400;
 /** Most names about which the upstream is asked at a time. */
 const MAX_ASKED = 1000;
 
@@ -41,7 +43,7 @@ export class FetchingElsewhere implements Elsewhere {
   readonly #parts: ElsewhereParts;
   /** When what failed may be asked for again, the earliest first. */
   readonly #failed = new Map<string, number>();
-  readonly #asked = new Map<string, Promise<void>>();
+  readonly #asked = new Map<string, { readonly arrival: Promise<void>; readonly sinceMonoMs: number }>();
   /** The namespaces of fetched names that exist, and what lies above them in DNS: since when they do. */
   readonly #above = new Map<string, number>();
   /** Of the question that is looked at, as in `UnknownName`. */
@@ -149,7 +151,8 @@ export class FetchingElsewhere implements Elsewhere {
     const found = isOver ? undefined : kept;
     if (found?.state === "fresh" || machine.upstreams.isCutOff) return found;
     // That nothing exists is not said beyond its time while anybody can be asked.
-    if (this.#hasFailed(key)) return found && { ...found, state: "narrow" };
+    const isLate = monoMs - (this.#asked.get(key)?.sinceMonoMs ?? monoMs) >= LATE_MS && found !== undefined && !isEmpty(found.host);
+    if (isLate || this.#hasFailed(key)) return found && { ...found, state: "narrow" };
     throw new UnknownName(key, this.#ask(key, name, zone), this.#askedIn);
   }
 
@@ -168,11 +171,11 @@ export class FetchingElsewhere implements Elsewhere {
 
   #ask(key: string, name: string, zone: string): Promise<void> {
     const running = this.#asked.get(key);
-    if (running !== undefined) return running;
+    if (running !== undefined) return running.arrival;
     if (this.#asked.size >= MAX_ASKED) throw unknown();
     const { hosts, askHost, judgedTurn, now } = this.#parts;
     const { promise, resolve } = Promise.withResolvers<void>();
-    this.#asked.set(key, promise);
+    this.#asked.set(key, { arrival: promise, sinceMonoMs: now().monoMs });
     // What it brings was judged under this policy, or a newer one.
     const turn = judgedTurn();
     askHost(name, zone, (host) => {

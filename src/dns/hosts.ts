@@ -131,7 +131,7 @@ function isAtOrBelow(text: string, name: string): boolean {
   return text === name || text.endsWith(`.${name}`);
 }
 
-function isEmpty({ carriers, namespaces, claims }: Host): boolean {
+export function isEmpty({ carriers, namespaces, claims }: Host): boolean {
   return carriers.length + namespaces.length + claims.length === 0;
 }
 

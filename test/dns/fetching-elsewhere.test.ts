@@ -34,6 +34,8 @@ class World {
   policy = NO_POLICY;
   isCutOff = false;
   isFailing = false;
+  /** Whether the upstream stands still: it answers nothing about hosts, and no call to it fails. */
+  isSilent = false;
   ms = 0;
   followed: readonly string[] = ["svc.market"];
   /** What was asked of the upstream since the last look. */
@@ -90,7 +92,7 @@ class World {
       hosts: this.hosts,
       askHost: (name, zone, told) => {
         const host = this.#askHost(name, zone);
-        queueMicrotask(() => told(host));
+        if (!this.isSilent) queueMicrotask(() => told(host));
       },
       inputCount: () => this.#inputCount,
       judgedTurn: () => this.#reads.policyTurn + this.#letGoCount,
@@ -189,6 +191,13 @@ class World {
     if (unknown === undefined || waited.has(unknown.key)) return responseText(bytes).split("\n");
     await unknown.arrival;
     return this.#answered(question, unknown, waited.add(unknown.key));
+  }
+
+  /** As `answer`, of a question that waits for nothing. */
+  answerNow(name: string): string {
+    this.#elsewhere.begin(undefined);
+    const { rcode, answers } = ask(this.#responder, this.catalog, "A", `${name}.waymark`);
+    return [rcode, ...answers.map((line) => line.replace(/^\S+ (\d+) (\w+) .*/, "$2 $1"))].join(" ");
   }
 
   /** Seconds for which clients may keep an answer that is known; undefined if it is not. */
@@ -393,6 +402,28 @@ test("cut off, what is known is answered and nothing else is called absent", asy
   });
   world.ms = 70 * SECONDS;
   await expectAnswers(world, { "below.example": "SERVFAIL" });
+});
+
+test("while the upstream stands still who carried an alias is told, when its answer is late, and nothing is called absent", async () => {
+  const world = new World();
+  for (const name of ["shop.example", "none.svc.other"]) await world.answer(name);
+  world.isSilent = true;
+  world.ms = 14 * SECONDS;
+  expect(world.answerNow("shop.example")).toBe("NOERROR CNAME 1 A 1");
+  world.ms = 20 * SECONDS;
+  const answers = async () => {
+    // Names are fetched as ever: one for the alias, and one for what it leads to.
+    const turns: string[][] = [];
+    for (let turn = 0; turn < 4; turn++) {
+      turns.push(["shop.example", "none.svc.other"].map((name) => world.answerNow(name)));
+      await Promise.resolve();
+    }
+    return turns.at(-1);
+  };
+  expect(await answers()).toEqual(["SERVFAIL", "SERVFAIL"]);
+  world.ms += 400;
+  expect(await answers()).toEqual(["NOERROR CNAME 0 A 0", "SERVFAIL"]);
+  expect(world.asked.filter((each) => each.startsWith("host"))).toEqual(["host shop.example", "host none.svc.other"]);
 });
 
 test("what cannot be fetched is not asked for again for a second, and an absence is not said beyond its time meanwhile", async () => {
