@@ -34,6 +34,9 @@ const CHANNEL_OPTIONS = {
 
 const NEEDED_NODE = 24;
 
+/** A server that answers nothing for the whole of a call is lost if the call took at least so long. */
+const SILENT_MS = 1000;
+
 /** What grpc-js says of a call that it has given to no connection. */
 const UNSENT = /^(?:No connection established|Name resolution failed)/;
 
@@ -63,6 +66,8 @@ export function connect(options: ConnectOptions): Client {
 /** A channel of grpc-js, and the calls that run on it. It is given up when its connection is lost, and closed when its last call has ended. */
 class Connection {
   readonly client: GrpcClient;
+  /** When the server last said anything, by monotonic ms. */
+  heardMonoMs = Number.NEGATIVE_INFINITY;
   #callCount = 0;
   #isGivenUp = false;
 
@@ -73,6 +78,10 @@ class Connection {
   /** Whether the HTTP/2 connection to the server is up. */
   get isUp(): boolean {
     return !this.#isGivenUp && this.client.getChannel().getConnectivityState(false) === connectivityState.READY;
+  }
+
+  heard(): void {
+    this.heardMonoMs = performance.now();
   }
 
   callBegins(): void {
@@ -123,6 +132,7 @@ class GrpcChannel implements Channel {
     const bytes = requestBytes(method.input, request, this.server);
     const { promise, resolve, reject } = Promise.withResolvers<MessageShape<O>>();
     const connection = this.#begin();
+    const beganMonoMs = performance.now();
     const call = connection.client.makeUnaryRequest(
       pathOf(method),
       asIs,
@@ -132,7 +142,8 @@ class GrpcChannel implements Channel {
       { deadline: Date.now() + timeoutMs },
       (error, response) => {
         signal?.removeEventListener("abort", cancel);
-        if (error) reject(this.#failure(error, connection, timeoutMs));
+        if (error) reject(this.#failure(error, connection, { timeoutMs, beganMonoMs }));
+        else connection.heard();
         connection.callEnded();
         if (!error && response) resolve(response);
       },
@@ -153,7 +164,10 @@ class GrpcChannel implements Channel {
     const call = connection.client.makeServerStreamRequest(
       pathOf(method),
       asIs,
-      (answer) => fromBinary(method.output, answer),
+      (answer) => {
+        connection.heard();
+        return fromBinary(method.output, answer);
+      },
       bytes,
       this.#metadata,
     );
@@ -216,20 +230,32 @@ class GrpcChannel implements Channel {
     throw failure;
   }
 
-  #failure(error: ServiceError, connection: Connection, timeoutMs?: number): RequestError {
+  /** `unary`: of a call with a deadline. */
+  #failure(
+    error: ServiceError,
+    connection: Connection,
+    unary?: { readonly timeoutMs: number; readonly beganMonoMs: number },
+  ): RequestError {
     const details = error.metadata.get("grpc-status-details-bin")[0];
     const isTransport = error.code === status.UNAVAILABLE || error.code === status.DEADLINE_EXCEEDED;
-    const isReachable = connection.isUp || !isTransport;
+    if (!isTransport) connection.heard();
+    // One that stands still keeps its connection until grpc-js has waited 40 s for a ping. Until then each call would fail.
+    const isSilent = unary !== undefined && error.code === status.DEADLINE_EXCEEDED && isSilentSince(unary.beganMonoMs, connection);
+    const isReachable = !isTransport || (connection.isUp && !isSilent);
     if (!isReachable) this.#giveUp(connection);
     return decodeFailure({
       code: error.code,
-      message: messageOf(error, timeoutMs),
+      message: messageOf(error, unary?.timeoutMs),
       details: typeof details === "string" ? undefined : details,
       isReachable,
       isSent: !(error.code === status.UNAVAILABLE && UNSENT.test(error.details)),
       server: this.server,
     });
   }
+}
+
+function isSilentSince(beganMonoMs: number, { heardMonoMs }: Connection): boolean {
+  return heardMonoMs < beganMonoMs && performance.now() - beganMonoMs >= SILENT_MS;
 }
 
 /** The message of a failure. For a deadline, grpc-js tells the state of its own parts, so that message is replaced. */
