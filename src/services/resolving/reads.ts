@@ -267,7 +267,7 @@ class ResolvingReads {
   #isHidden({ namespace, prefix }: Filter, caller: Caller): boolean {
     const { reads, policies } = this.#parts;
     if (namespace !== "") return !reads.verdict(caller, namespace).allowed;
-    if (prefix === "" || policies.policy.showsUnder(prefix, { clusterId: caller.cluster, tenant: caller.tenant })) return false;
+    if (policies.policy.showsUnder(prefix, { clusterId: caller.cluster, tenant: caller.tenant })) return false;
     reads.noteHidden(caller, [prefix]);
     return true;
   }
