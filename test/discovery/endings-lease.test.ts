@@ -115,6 +115,16 @@ test.each(["the lease", "the key of the lease"])("ending %s leaves what was regi
   expect(["web", "db"].map((name) => r.replica.own(keyOf(name))?.body)).toEqual([BODY.EXPIRED, BODY.UNREGISTERED]);
 });
 
+test("what a node of another cluster says of the key takes nothing over: the lease ends its entry for all", () => {
+  const r = new Registry();
+  const lease = r.register("ann", [stamped("web")], at(0));
+  r.replica.origin("d", 1, { clusterId: "c2", region: "r1" });
+  r.hear("web", BODY.ENTRY, 10, at(10), "d");
+  expect(r.registrar.unregisterLease(caller("ann"), lease, at(20))).toBe(1);
+  r.flush(at(20));
+  expect([r.names(), r.replica.own(keyOf("web"))?.body]).toEqual([[], BODY.UNREGISTERED]);
+});
+
 test("a registration that is not on disk yet is newer than what another node said, and ends with its lease", () => {
   const r = new Registry();
   const lease = r.register("ann", [stamped("web")], at(0));

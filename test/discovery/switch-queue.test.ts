@@ -139,6 +139,22 @@ test("a namespace is owed to readers while anything may follow a policy in betwe
   expect([queue.isRunning, reads.isSettled, ...owed()]).toEqual([false, true, false, false]);
 });
 
+test("what came into force after the policy that is followed by now is still owed: what arrived meanwhile may follow it", () => {
+  const { reader, queue, put, end } = open();
+  const { options } = reader;
+  put(new Policy(set([], { defaultAllow: true }), 2), 0);
+  put(hiding("svc.market"), 1);
+  put(new Policy(set([], { defaultAllow: true }), 3), 2);
+  const owed = [3, 4].map((ms) => {
+    end(ms);
+    return [queue.isRunning, options.isOwed?.("svc.market"), options.isOwed?.("svc.other")];
+  });
+  expect(owed).toEqual([
+    [true, true, false],
+    [false, false, false],
+  ]);
+});
+
 test.each([
   { filter: {}, isOwed: true },
   { filter: { prefix: "svc" }, isOwed: true },

@@ -269,3 +269,23 @@ test("what is told later names the server from which it came, though none is rea
   world.run(MINUTE);
   expect([statistics(world).upstream, world.resynced.slice(0, 2)]).toEqual(["", ["gap a svc 1", "gap a svc 1"]]);
 });
+
+test("what was fetched is as old as its server said, and the time since", () => {
+  const world = started({ namespaces: [] });
+  world.server("a").ageMs = 100 * SECOND;
+  world.ask(OTHER);
+  world.run(31 * SECOND);
+  expect(Math.round((statistics(world).ageMs ?? 0) / 10_000)).toBe(13);
+});
+
+test("what is remembered as lost takes as much room as when it was there", () => {
+  const world = started();
+  const keys = Array.from({ length: 10 }, (_, n) => DB1.replace("\u00001\u0000c1", `\u0000x${n}\u0000c1`));
+  for (const key of keys) world.put("a", key);
+  world.run(SECOND);
+  const before = statistics(world);
+  for (const key of keys.slice(0, 3)) world.end("a", key, BODY.EXPIRED);
+  world.run(SECOND);
+  const { heldCount, entryCount, sizeBytes } = statistics(world);
+  expect([heldCount, before.entryCount - entryCount, sizeBytes >= before.sizeBytes]).toEqual([0, 3, true]);
+});

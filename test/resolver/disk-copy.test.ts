@@ -213,6 +213,50 @@ test("what was told after the last bookmark, and is nowhere else, does not outli
   expect(world.ask({ ...DB, namespace: "svc.eu" })).toBe("followed 0");
 });
 
+test("what was fetched beside it from a server that is lost before a bookmark of both does not outlive a restart either", () => {
+  const world = started({ namespaces: ["svc"] });
+  // What this server has alone comes with the snapshot of a namespace that is followed anew.
+  const { node } = world.server("a");
+  node.put(KEYS[13]!, 0, world.now);
+  node.commit(world.now);
+  for (let n = 0; n < 5; n++) world.ask(OTHER);
+  for (let n = 0; n < 100 && !world.machine.isComplete("other"); n++) world.run(10, 10);
+  expect([world.machine.isComplete("other"), world.instances({ ...OTHER, name: "db" }).length]).toEqual([true, 2]);
+  const copy = world.copy();
+  world.server("a").isUp = false;
+  world.restart(copy);
+  expect(world.ask(OTHER)).toBe("disk stale 2");
+  world.run(2 * SECOND);
+  expect(world.ask(OTHER)).toBe("followed 1");
+});
+
+test("what an upstream without places says does not make sure what another one told before the restart", () => {
+  const world = started();
+  const { node } = world.server("a");
+  const hidesPlaces = (bytes: Uint8Array) =>
+    toBinary(CatalogWatchResponseSchema, { ...fromBinary(CatalogWatchResponseSchema, bytes), portableCursor: "" });
+  for (const name of ["a", "b"]) world.server(name).garble = hidesPlaces;
+  node.put(KEYS[4]!, 0, world.now);
+  node.commit(world.now);
+  world.run(100);
+  const copy = world.copy();
+  world.server("a").isUp = false;
+  world.restart(copy);
+  world.run(2 * SECOND);
+  expect(world.ask({ ...DB, namespace: "svc.eu" })).toBe("disk stale 1");
+});
+
+test("what ended before a copy was begun needs no place in it, however much that was", () => {
+  const world = started();
+  const keys = Array.from({ length: 2000 }, (_, i) => DB1.replace("\u00001\u0000c1", `\u0000${"x".repeat(120)}${i}\u0000c1`));
+  for (const key of keys) world.put("a", key);
+  world.run(SECOND);
+  for (const key of keys) world.end("a", key, BODY.UNREGISTERED);
+  world.run(SECOND);
+  expect(world.replica.tombstoneCount).toBeGreaterThan(1000);
+  expect(world.restart(world.copy())).toMatchObject({ ok: true, entryCount: 2 });
+});
+
 test("a copy fails when what ended meanwhile cannot be known any more", () => {
   const world = started();
   for (let i = 0; i < 400; i++) world.put("a", DB1.replace("\u00001\u0000c1", `\u0000x${i}\u0000c1`), 6);

@@ -1,6 +1,9 @@
 /** Reports about the load of entries that a resolver follows: the last one that its server told, and none of an entry that has none. */
+import { create, toBinary } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
+import { CatalogWatchResponseSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { BODY } from "../../src/catalog/record/record.ts";
+import { SNAPSHOT } from "../../src/catalog/watch/reader.ts";
 import { KEYS } from "../fakes/mesh.ts";
 import { ResolverWorld } from "../fakes/resolver-world.ts";
 
@@ -32,4 +35,14 @@ test.each([BODY.EXPIRED, BODY.UNREGISTERED] as const)("of an entry that ended no
   world.end("a", KEY, body);
   world.run(SECOND);
   expect(world.machine.loadOf(KEY)).toBeUndefined();
+});
+
+test("of an entry that a snapshot leaves out nothing is kept", () => {
+  const { world } = loaded();
+  const parts = [SNAPSHOT.BEGIN, SNAPSHOT.END].map((snapshot) =>
+    toBinary(CatalogWatchResponseSchema, create(CatalogWatchResponseSchema, { snapshot })),
+  );
+  world.server("a").garble = (bytes) => Buffer.concat([bytes, ...parts.splice(0, 1)]);
+  world.run(3 * SECOND);
+  expect([world.machine.lookups.reduce((count, { size }) => count + size, 0), world.machine.loadOf(KEY)]).toEqual([0, undefined]);
 });

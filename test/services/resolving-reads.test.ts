@@ -247,6 +247,16 @@ test("a held entry makes stale only the answers that it is in", async () => {
   expect([await query({ namespace: "svc", kinds: [EntryKind.FUNCTION] }), await status("svc")]).toEqual(["FOLLOWED 1", "FOLLOWED stale 1"]);
 });
 
+test("a held entry that the policy hides from a caller makes no answer to it stale", async () => {
+  const { world, query } = started({ isHidden: true, namespaces: [""] });
+  const keys = ["1", "2", "3"].map((instanceId) => keyText({ ...keyParts(DB1), namespace: "n1.x0", instanceId }));
+  for (const key of keys) world.put("a", key);
+  world.run(SECOND);
+  for (const key of keys) world.end("a", key, BODY.EXPIRED);
+  world.run(SECOND);
+  expect([world.machine.statistics(world.now).heldCount, await query({})]).toEqual([3, "FOLLOWED 0"]);
+});
+
 test("queries by alias and by host find what is held, and are stale for it", async () => {
   const { world, query } = started();
   const keys = ["2", "3", "4"].map((instanceId) => keyText({ ...keyParts(DB1), instanceId }));

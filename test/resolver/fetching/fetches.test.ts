@@ -89,3 +89,17 @@ test("beyond 1,000 fetches callers are refused, but not those that wait for one 
   fetches.ended("k1", { answer: answer(NONE) });
   expect(fetches.wait("more", () => {})).toBe(true);
 });
+
+test("who is told may ask again at once: that is another fetch", () => {
+  const fetches = new Fetches<string>(TTLS, HOUR_MS);
+  const started: boolean[] = [];
+  let toldCount = 0;
+  fetches.wait("a", () => {
+    started.push(fetches.wait("a", () => (toldCount += 1)));
+    fetches.changed("a");
+  });
+  fetches.ended("a", { answer: answer() });
+  expect([started, toldCount, fetches.hasChanged("a")]).toEqual([[true], 0, true]);
+  fetches.ended("a", { answer: answer() });
+  expect(toldCount).toBe(1);
+});
