@@ -1,6 +1,5 @@
 /** A typed client of several servers. Each call has one deadline, and goes to the next server when one is away. */
 import {
-  create,
   type DescMessage,
   type DescMethod,
   type DescMethodServerStreaming,
@@ -25,6 +24,7 @@ import { OneOffLookups } from "./live/lookups.io.ts";
 import { type LiveMap, type WatchingCalls, type WatchOptions, type WatchRequest, watch } from "./live/watch.io.ts";
 import { Query, type QueryRequest } from "./query.io.ts";
 import { type RegisterOptions, type RegistrationHandle, register } from "./register.io.ts";
+import { created } from "./request-bytes.ts";
 import { closedFailure, RequestError } from "./request-error.ts";
 import { nodesNamedIn } from "./servers/found-servers.ts";
 import { RetryBudget } from "./servers/retry-budget.ts";
@@ -111,7 +111,7 @@ export class Client implements WatchingCalls {
   ): Promise<MessageShape<O>> {
     checkCallOptions(method.localName, options);
     const deadlineMonoMs = this.#options.nowMs() + (options.timeoutMs ?? this.#options.timeoutMs);
-    const message = create(method.input, request);
+    const message = created(method.input, request, this.#servers.current(useOf(method)));
     const isRepeatable = isSafeToRepeat(method, message);
     const tried = new Set<string>();
     let failure: unknown;
@@ -177,7 +177,7 @@ export class Client implements WatchingCalls {
   ): Promise<MessageShape<O>> {
     checkCallOptions(method.localName, options);
     const deadlineMonoMs = this.#options.nowMs() + (options.timeoutMs ?? this.#options.timeoutMs);
-    return this.#tryAt(server, method, create(method.input, request), { ...options, deadlineMonoMs });
+    return this.#tryAt(server, method, created(method.input, request, server), { ...options, deadlineMonoMs });
   }
 
   /** Opens a server stream at the current server. `follow` resumes streams at other servers. */
@@ -197,7 +197,7 @@ export class Client implements WatchingCalls {
     options: StreamOptions = {},
   ): AsyncIterable<MessageShape<O>> {
     checkStreamOptions(method.localName, options);
-    for await (const message of this.#channel(server).serverStream(method, create(method.input, request), options)) {
+    for await (const message of this.#channel(server).serverStream(method, created(method.input, request, server), options)) {
       this.#answered(server);
       yield message;
     }

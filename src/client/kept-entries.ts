@@ -30,6 +30,11 @@ export class KeptEntries {
     return this.#kept;
   }
 
+  /** Whether any entry has this instance id: one that is kept, or one of an update that waits. */
+  hasInstance(instanceId: string, waiting: readonly Entry[]): boolean {
+    return [...this.#kept, ...waiting].some(({ key }) => key?.instanceId === instanceId);
+  }
+
   /**
    * Notes a report about each entry with this instance id, or about all without one: those that are kept, and those of updates that wait. Returns whether a health is new, so that it is to be
    * told at once.

@@ -140,12 +140,12 @@ export class RegistrationHandle implements AsyncDisposable {
 
   /**
    * Says how the instance is. A new health goes to the server at once, load with the next renewal, the last value of each. Without `instanceId` it is
-   * about all entries of the handle. A later registration has the same values. A value that no server would take, such as a share above 1, changes nothing and
-   * is told as `reportRefused`. Throws a TypeError for a name that is neither `health` nor `load`.
+   * about all entries of the handle. A later registration has the same values. A value that no server would take, such as a share above 1, or an instance id
+   * that no entry has, changes nothing and is told as `reportRefused`. Throws a TypeError for a name that is neither `health` nor `load`.
    */
   report(report: InstanceReport, instanceId?: string): void {
     checkOptions("report", report, REPORT_RULES);
-    const made = this.#checkedReport(report);
+    const made = this.#checkedReport(report, instanceId);
     if (made === undefined) return;
     const isUrgent = this.#entries.note(made, instanceId, this.#waiting());
     this.#input({ kind: "report", isUrgent });
@@ -199,13 +199,15 @@ export class RegistrationHandle implements AsyncDisposable {
     return closedFailure("the registration is closed", this.#client.writeServer);
   }
 
-  /** The message of a report. Undefined when no server would take it, which is told. */
-  #checkedReport(report: InstanceReport): EntryReport | undefined {
+  /** The message of a report. Undefined when no server would take it, or it is about no entry, which is told. */
+  #checkedReport(report: InstanceReport, instanceId: string | undefined): EntryReport | undefined {
     const server = this.#machine.lease?.server ?? this.#client.writeServer;
     try {
       const made = sendable(EntryReportSchema, report, server);
       const problem = reportProblem(made);
       if (problem !== undefined) throw wrongRequest(`${problem.field}: ${problem.description}`, [problem], server);
+      if (instanceId !== undefined && !this.#entries.hasInstance(instanceId, this.#waiting()))
+        throw wrongRequest(`no entry of this registration has the instance id ${kindOf(instanceId)}`, [], server);
       return made;
     } catch (error) {
       if (!(error instanceof RequestError)) throw error;

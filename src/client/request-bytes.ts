@@ -1,6 +1,7 @@
 /** The bytes of what a program passed as a message. A program without types may pass anything, and grpc-js would call it a failure of the connection. */
 import { create, type DescMessage, fromBinary, type MessageInitShape, type MessageShape, toBinary } from "@bufbuild/protobuf";
 import { RequestError, type Violation } from "./request-error.ts";
+import { unknownField } from "./unknown-fields.ts";
 
 /** Encodes the request of a call to `server`. Throws a `RequestError` with INVALID_ARGUMENT when it cannot be encoded, which no repetition mends. */
 export function requestBytes<I extends DescMessage>(schema: I, message: MessageShape<I>, server: string): Buffer {
@@ -11,13 +12,21 @@ export function requestBytes<I extends DescMessage>(schema: I, message: MessageS
   }
 }
 
+/** The message of what a program passed. Throws a `RequestError` with INVALID_ARGUMENT that names what is no field. */
+export function created<S extends DescMessage>(schema: S, given: MessageInitShape<S>, server: string): MessageShape<S> {
+  const found = unknownField(schema, given);
+  if (found !== undefined) throw wrongRequest(`${found.field}: ${found.description}`, [found], server);
+  return create(schema, given);
+}
+
 /**
  * The message of what a program passed, as its reader will decode it: a copy whose fields have the types of the contract, which a text for a number has not.
- * Throws as `requestBytes` does.
+ * Throws as `created` and `requestBytes` do.
  */
 export function sendable<S extends DescMessage>(schema: S, given: MessageInitShape<S>, server: string): MessageShape<S> {
+  const message = created(schema, given, server);
   try {
-    return fromBinary(schema, toBinary(schema, create(schema, given)));
+    return fromBinary(schema, toBinary(schema, message));
   } catch (error) {
     throw refusal(error instanceof Error ? error.message : String(error), server, error);
   }
