@@ -40,6 +40,8 @@ export class Server {
   isUp = true;
   /** Whether it has not caught up since its start, so that it answers probes and refuses what resolvers ask for. */
   isBehind = false;
+  /** Whether it refuses what resolvers ask for because it has too much to do. */
+  isBusy = false;
   /** Whether other servers hear nothing of what it stores. */
   isAlone = false;
   /** Whether its watches say nothing, though they stand and it answers probes. */
@@ -368,6 +370,7 @@ export class ResolverWorld {
     server.fetchCount += 1;
     if (!server.isUp || server.isBehind)
       return void this.#later.push({ kind: "fetch failed", call, error: new WaymarkError("not_ready", "away") });
+    if (server.isBusy) return void this.#later.push({ kind: "fetch failed", call, error: new WaymarkError("quota_exceeded", "busy") });
     const { node, policyEpoch, loads } = server;
     const filter = { ...ANY, namespace: name.namespace, names: [name.name] };
     const page = queryPage(node.replica.lookup, filter, {

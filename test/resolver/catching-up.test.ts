@@ -28,3 +28,14 @@ test("the only server that there is stays, and is asked again when it has caught
   world.run(SECOND);
   expect([world.machine.upstreams.current, world.ask(name("db"))]).toEqual(["a", "told"]);
 });
+
+test("a server that refuses for another reason is not taken for one that has not caught up", () => {
+  const world = new ResolverWorld(["a", "b"], { namespaces: [] });
+  world.put("b", KEYS[12]!);
+  world.server("b").latencyMs = 50;
+  world.server("a").isBusy = true;
+  world.run(2 * SECOND);
+  expect(world.ask(name("db"))).toBe("failed");
+  world.run(SECOND);
+  expect([world.machine.upstreams.current, world.ask(name("db"))]).toEqual(["a", "failed"]);
+});
