@@ -241,13 +241,14 @@ class GrpcChannel implements Channel {
     if (!isTransport) connection.heard();
     // One that stands still keeps its connection until grpc-js has waited 40 s for a ping. Until then each call would fail.
     const isSilent = unary !== undefined && error.code === status.DEADLINE_EXCEEDED && isSilentSince(unary.beganMonoMs, connection);
-    const isReachable = !isTransport || (connection.isUp && !isSilent);
-    if (!isReachable) this.#giveUp(connection);
+    const isReachable = connection.isUp || !isTransport;
+    if (!isReachable || isSilent) this.#giveUp(connection);
     return decodeFailure({
       code: error.code,
       message: messageOf(error, unary?.timeoutMs),
       details: typeof details === "string" ? undefined : details,
       isReachable,
+      isSilent,
       isSent: !(error.code === status.UNAVAILABLE && UNSENT.test(error.details)),
       server: this.server,
     });

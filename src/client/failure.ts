@@ -12,6 +12,7 @@ export interface FailedCall {
   /** `grpc-status-details-bin`, when the server sent it. */
   readonly details: Uint8Array | undefined;
   readonly isReachable: boolean;
+  readonly isSilent?: boolean;
   /** False when the request has left for no connection. */
   readonly isSent?: boolean;
   readonly server: string;
@@ -61,5 +62,6 @@ export function decodeFailure(failed: FailedCall): RequestError {
   const code = codeName(failed.code);
   const isReachable = failed.isReachable || reason !== undefined;
   const isSent = failed.isSent !== false;
-  return new RequestError(failed.message, { code, reason, violations, retryMs, metadata, isReachable, isSent, server: failed.server });
+  const { isSilent = false, server } = failed;
+  return new RequestError(failed.message, { code, reason, violations, retryMs, metadata, isReachable, isSilent, isSent, server });
 }

@@ -22,8 +22,10 @@ export interface RequestErrorFacts {
   readonly retryMs: number | undefined;
   /** Facts of `ErrorInfo`. */
   readonly metadata: Readonly<Record<string, string>>;
-  /** Whether a server answered. False when nothing listens there, or no answer came in time. */
+  /** Whether there is a connection to the server, or it answered. */
   readonly isReachable: boolean;
+  /** Whether the server answered nothing at all, though it has a connection, for the whole of a call that waited for a second or more: it may stand still. */
+  readonly isSilent?: boolean;
   /** Whether the request may have reached the server. False when no connection was made. */
   readonly isSent: boolean;
   /** The server that was asked. */
@@ -40,9 +42,10 @@ export class RequestError extends Error {
     this.facts = facts;
   }
 
-  /** Whether the server is away: no server answered, or it refuses all calls for now. Another try, or another server, may help. */
+  /** Whether the server is away: no server answered, or it is silent, or it refuses all calls for now. Another try, or another server, may help. */
   get isAway(): boolean {
-    return !this.facts.isReachable || this.facts.code === "UNAVAILABLE";
+    const { isReachable, isSilent = false, code } = this.facts;
+    return !isReachable || isSilent || code === "UNAVAILABLE";
   }
 }
 

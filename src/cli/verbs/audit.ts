@@ -64,7 +64,8 @@ function queryOf(flags: Flags) {
 /** Only the access log has namespaces and reasons; requests to the other have no such fields. */
 async function readAuditPage(client: Client, log: AuditLog, request: AuditQuery & { readonly limit: number; readonly pageToken: string }) {
   const { policyAudit, accessAudit } = PolicyService.method;
-  return log === "policy" ? client.call(policyAudit, request) : client.call(accessAudit, request);
+  const { namespace: _namespace, reason: _reason, ...ofBoth } = request;
+  return log === "policy" ? client.call(policyAudit, ofBoth) : client.call(accessAudit, request);
 }
 
 /** The records of both logs, newest first: their numbers are places in one chain. */
