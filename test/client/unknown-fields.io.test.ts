@@ -19,6 +19,9 @@ async function setUp(): Promise<{ readonly server: FakeDiscovery; readonly clien
 }
 
 const key = { namespace: "svc", name: "web", instanceId: "1" };
+const read = async (items: AsyncIterable<unknown>) => {
+  for await (const item of items) expect(item).toBeDefined();
+};
 const LISTED = /which has .*namespace/;
 
 test.each([
@@ -30,7 +33,7 @@ test.each([
   },
   {
     what: "a query",
-    begin: (client: Client) => Array.fromAsync(client.query({ nmes: ["web"] } as never)),
+    begin: (client: Client) => read(client.query({ nmes: ["web"] } as never)),
     field: "nmes",
     says: LISTED,
   },
