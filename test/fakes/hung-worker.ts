@@ -15,8 +15,15 @@ export function onReadWorker(tell: (thread: Worker, name: string) => void): void
 /** Each byte is an order that a worker does not know. */
 type Hanging = Omit<ToWorker, "orders"> & { readonly orders: Uint8Array<ArrayBuffer> };
 
+/** One message is not enough: a quick machine has read its orders within a minute. */
+const MESSAGES = 4;
+
 /** Says to a read worker what it is at for minutes: meanwhile it hears nothing else. */
 export function hang(thread: Worker): void {
+  for (let n = 0; n < MESSAGES; n++) keepBusy(thread);
+}
+
+function keepBusy(thread: Worker): void {
   const orders = new Uint8Array(4_000_000_000);
   const message = {
     number: 0,
