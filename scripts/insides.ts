@@ -22,7 +22,7 @@ const MACHINES: readonly string[] = [
   "src/client/live/lookups.ts",
   "src/client/registration.ts",
   "src/client/servers/servers.ts",
-  "src/dns/responder.ts",
+  "src/dns/server/responder.ts",
   "src/node/core.ts",
   "src/node/core-io.ts",
 ];

@@ -3,7 +3,7 @@
 import { isNamespace, PROTOCOL_BOUNDS } from "../catalog/entry/names.ts";
 import type { Lookup } from "../catalog/query/lookup.ts";
 import type { Settings } from "../config/settings.ts";
-import { ResponseRate } from "../dns/response-rate.ts";
+import { ResponseRate } from "../dns/server/response-rate.ts";
 import type { HashKey } from "../lib/buckets/keyed-hash.ts";
 import type { Time } from "../lib/machine.ts";
 import type { Metrics } from "../lib/metrics/metrics.ts";

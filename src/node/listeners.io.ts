@@ -1,9 +1,9 @@
 /** Opens the listeners of a node, or of one of its threads: gRPC, the HTTP edge and DNS, over the same rooms. */
 import { anonymousAccess } from "../config/exposure.ts";
 import { dnsRate, type Settings } from "../config/settings.ts";
-import { type DnsSources, dnsCatalog } from "../dns/catalog.ts";
-import { parseZone } from "../dns/names.ts";
-import { type DnsGateway, type DnsGatewayOptions, startDnsGateway } from "../dns/server.io.ts";
+import { parseZone } from "../dns/names/names.ts";
+import { type DnsGateway, type DnsGatewayOptions, startDnsGateway } from "../dns/server/server.io.ts";
+import { type DnsSources, dnsCatalog } from "../dns/views/catalog.ts";
 import { SERVER_FIXED } from "../grpc/server/server.io.ts";
 import type { TlsFiles } from "../grpc/server/tls-files.io.ts";
 import { SharedInflater } from "../grpc/wire/inflater.io.ts";

@@ -1,7 +1,7 @@
 /** Questions that a responder is asked over TCP, and its answers as dns-packet reads them. */
-import type { PlanCacheOptions } from "../../src/dns/plan-cache.ts";
-import { Responder } from "../../src/dns/responder.ts";
-import type { DnsCatalog } from "../../src/dns/subject.ts";
+import type { PlanCacheOptions } from "../../src/dns/plan/plan-cache.ts";
+import type { DnsCatalog } from "../../src/dns/plan/subject.ts";
+import { Responder } from "../../src/dns/server/responder.ts";
 import { TEST_DNS_SETTINGS } from "../fakes/dns-catalog.ts";
 import { responseText } from "../fakes/dns-text.ts";
 import { SETTINGS } from "../fakes/options.ts";

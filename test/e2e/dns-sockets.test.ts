@@ -3,7 +3,7 @@ import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import { connect, createServer, type Socket } from "node:net";
 import { expect, test } from "vitest";
-import { DNS_LIMITS, startDnsGateway } from "../../src/dns/server.io.ts";
+import { DNS_LIMITS, startDnsGateway } from "../../src/dns/server/server.io.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { entryView, FakeDnsCatalog, TEST_DNS_SETTINGS } from "../fakes/dns-catalog.ts";
 import { startTestGateway } from "../fakes/dns-gateway.ts";

@@ -1,10 +1,10 @@
 /** The real DiscoveryService over an empty catalog in memory, without listeners. */
 import { loadConfig } from "../../src/config/load.ts";
 import type { Settings } from "../../src/config/settings.ts";
-import { dnsCatalog } from "../../src/dns/catalog.ts";
-import { parseZone } from "../../src/dns/names.ts";
-import { Responder } from "../../src/dns/responder.ts";
-import type { DnsCatalog } from "../../src/dns/subject.ts";
+import { parseZone } from "../../src/dns/names/names.ts";
+import type { DnsCatalog } from "../../src/dns/plan/subject.ts";
+import { Responder } from "../../src/dns/server/responder.ts";
+import { dnsCatalog } from "../../src/dns/views/catalog.ts";
 import { openLog } from "../../src/lib/log.io.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";

@@ -5,8 +5,8 @@ import { portWords } from "../../src/catalog/entry/ports.ts";
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import type { EntryView } from "../../src/catalog/entry/view.ts";
 import { HEALTH, KIND, type Kind } from "../../src/catalog/record/record.ts";
-import type { DnsSettings } from "../../src/dns/records.ts";
-import type { DnsCatalog } from "../../src/dns/subject.ts";
+import type { DnsCatalog } from "../../src/dns/plan/subject.ts";
+import type { DnsSettings } from "../../src/dns/records/records.ts";
 
 export class FakeDnsCatalog implements DnsCatalog {
   revision = 1;

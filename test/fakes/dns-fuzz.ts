@@ -2,7 +2,7 @@
 import packet from "dns-packet";
 import fc from "fast-check";
 import { expect } from "vitest";
-import { Responder } from "../../src/dns/responder.ts";
+import { Responder } from "../../src/dns/server/responder.ts";
 import { entryView, FakeDnsCatalog, TEST_DNS_SETTINGS } from "./dns-catalog.ts";
 import { queryBytes } from "./dns-text.ts";
 import { SETTINGS } from "./options.ts";

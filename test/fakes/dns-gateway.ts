@@ -1,5 +1,5 @@
 /** A gateway on free loopback ports over a fake catalog, with what it counted. */
-import { type DnsGateway, type DnsGatewayOptions, startDnsGateway } from "../../src/dns/server.io.ts";
+import { type DnsGateway, type DnsGatewayOptions, startDnsGateway } from "../../src/dns/server/server.io.ts";
 import { type CounterName, type LabelsOf, Metrics } from "../../src/lib/metrics/metrics.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { type FakeDnsCatalog, TEST_DNS_SETTINGS } from "./dns-catalog.ts";

@@ -31,9 +31,9 @@ import {
   RollbackPolicyResponseSchema,
 } from "../../gen/waymark/policy/v1/policy_pb.js";
 import type { Scope } from "../../src/catalog/entry/scope.ts";
-import { dnsCatalog } from "../../src/dns/catalog.ts";
-import { parseZone } from "../../src/dns/names.ts";
-import { Responder } from "../../src/dns/responder.ts";
+import { parseZone } from "../../src/dns/names/names.ts";
+import { Responder } from "../../src/dns/server/responder.ts";
+import { dnsCatalog } from "../../src/dns/views/catalog.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { openLog } from "../../src/lib/log.io.ts";
 import type { Time } from "../../src/lib/machine.ts";

@@ -4,7 +4,7 @@ import { newFunctionDetail } from "../../gen/waymark/catalog/v1/entry_codec.ts";
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import type { EntryView } from "../../src/catalog/entry/view.ts";
 import { HEALTH, KIND } from "../../src/catalog/record/record.ts";
-import { Responder } from "../../src/dns/responder.ts";
+import { Responder } from "../../src/dns/server/responder.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { type EntrySpec, entryView, FakeDnsCatalog, nodeView, TEST_DNS_SETTINGS } from "../fakes/dns-catalog.ts";
 import { queryBytes, responseText } from "../fakes/dns-text.ts";

@@ -11,7 +11,7 @@ import {
 } from "@bufbuild/protobuf";
 import { PolicySwitcher } from "../../discovery/policy-switch.io.ts";
 import { Wakeup } from "../../discovery/wakeup.io.ts";
-import type { Elsewhere } from "../../dns/elsewhere.ts";
+import type { Elsewhere } from "../../dns/views/elsewhere.ts";
 import { GENERATIONS_PER_S } from "../../fabric/membership/local-member.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";

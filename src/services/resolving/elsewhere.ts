@@ -4,9 +4,9 @@ import { type Entry, EntrySchema, Scope } from "../../../gen/waymark/catalog/v1/
 import { CatalogQueryRequestSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { decodeEntry } from "../../catalog/entry/codec.ts";
 import type { Reads } from "../../discovery/reads.ts";
-import type { Carrier } from "../../dns/elsewhere.ts";
-import { FetchingElsewhere } from "../../dns/fetching-elsewhere.ts";
-import { type Host, Hosts, hostOf } from "../../dns/hosts.ts";
+import type { Carrier } from "../../dns/views/elsewhere.ts";
+import { FetchingElsewhere } from "../../dns/views/fetching-elsewhere.ts";
+import { type Host, Hosts, hostOf } from "../../dns/views/hosts.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import { anonymousCaller } from "../../policy/identity/caller.ts";

@@ -1,0 +1,234 @@
+/** Answers questions: turns a question, and the catalog as its viewer sees it, into response code and records (semantics.md, DNS). */
+import { WaymarkError } from "../../lib/errors.ts";
+import { splitZone } from "../names/names.ts";
+import {
+  addressRecord,
+  type DnsRecord,
+  type DnsSettings,
+  findRecordType,
+  hostNameInstead,
+  hostOf,
+  negativeSoa,
+  RECORDS,
+  type RecordContext,
+  type RecordType,
+  ttlSeconds,
+} from "../records/records.ts";
+import { type DnsCatalog, findSubject, type Subject } from "./subject.ts";
+
+/** Response codes as on the wire (IANA, DNS parameters). BADVERS exists only with EDNS. */
+export const RCODE = { NOERROR: 0, FORMERR: 1, SERVFAIL: 2, NXDOMAIN: 3, NOTIMP: 4, REFUSED: 5, BADVERS: 16 } as const;
+export type Rcode = (typeof RCODE)[keyof typeof RCODE];
+
+export const CLASS_IN = 1;
+const TYPE_ANY = 255;
+/** Zone transfers are refused: they would list what not every viewer may see. */
+const REFUSED_TYPES: ReadonlySet<number> = new Set([251, 252]);
+/** Most CNAMEs in one answer. An alias needs one; host names that lead to each other may want more. */
+const MAX_CHAIN = 8;
+
+/** Most entries and targets that are read for the additional section of one plan. Clients ask for the addresses of further names by themselves. */
+const MAX_GLUE_COST = 4_096;
+
+/** The question of a query. `name` is lower case without the final dot. Characters that our names do not have are written `\DDD`. */
+export interface Question {
+  readonly name: string;
+  readonly type: number;
+  readonly class: number;
+}
+
+/** An answer before it is shuffled. It is the same for every query until the catalog's revision changes, so it can be kept. */
+export interface Plan {
+  readonly rcode: Rcode;
+  readonly isAuthoritative: boolean;
+  /** Groups in order. Each is shuffled for every answer, so that clients that take the first record spread over all. */
+  readonly groups: readonly (readonly DnsRecord[])[];
+  readonly authority: readonly DnsRecord[];
+  /** Records for the additional section, by the target that an answer names. */
+  readonly glue: ReadonlyMap<string, readonly DnsRecord[]>;
+}
+
+export interface Answer {
+  readonly rcode: Rcode;
+  readonly isAuthoritative: boolean;
+  readonly answers: readonly DnsRecord[];
+  readonly authority: readonly DnsRecord[];
+  readonly additional: readonly DnsRecord[];
+}
+
+/** Gives the plan of the name that an alias leads to, for the same type, if it can be shared. Such a plan does not begin with a CNAME. */
+export type EndingOf = (question: Question) => Plan | undefined;
+
+/** Plans the answer to a question. Cost: for each name of the chain one look-up and its entries, except for those of a shared plan. */
+export function planAnswer(question: Question, catalog: DnsCatalog, settings: DnsSettings, endingOf?: EndingOf): Plan {
+  if (catalog.takeLeftMs === undefined) return planOf(question, { catalog, settings, endingOf });
+  // What was left of a plan that could not be made is forgotten.
+  catalog.takeLeftMs();
+  let leftMs = Number.POSITIVE_INFINITY;
+  const takeLeft = () => {
+    leftMs = Math.min(leftMs, catalog.takeLeftMs?.() ?? leftMs);
+  };
+  const ending = (next: Question): Plan | undefined => {
+    // Taken before the ending is planned, which has a time of its own.
+    takeLeft();
+    return endingOf?.(next);
+  };
+  const plan = planOf(question, { catalog, settings, endingOf: endingOf && ending });
+  takeLeft();
+  return leftMs === Number.POSITIVE_INFINITY ? plan : shortened(plan, Math.max(0, Math.floor(leftMs / 1000)));
+}
+
+/** The plan, with no record that may be kept for longer than so many seconds. */
+function shortened(plan: Plan, mostSeconds: number): Plan {
+  const short = (records: readonly DnsRecord[]) =>
+    records.map((record) => (record.ttlSeconds > mostSeconds ? { ...record, ttlSeconds: mostSeconds } : record));
+  const glue = new Map([...plan.glue].map(([host, records]) => [host, short(records)] as const));
+  return { ...plan, groups: plan.groups.map(short), authority: short(plan.authority), glue };
+}
+
+function planOf(question: Question, sources: Sources): Plan {
+  const { settings } = sources;
+  if (question.class !== CLASS_IN || REFUSED_TYPES.has(question.type)) return failure(RCODE.REFUSED);
+  const place = splitZone(question.name, settings.zones);
+  if (place !== undefined) return planInZone(question, place, sources);
+  const zone = settings.zones[0];
+  if (zone === undefined || !settings.allowExternalNames || question.name === "") return failure(RCODE.REFUSED);
+  const plan = planInZone(question, { zone, relative: question.name }, sources);
+  // Outside our zones a missing name may exist elsewhere, so the answer is not NXDOMAIN.
+  return plan.rcode === RCODE.NXDOMAIN ? failure(RCODE.REFUSED) : plan;
+}
+
+/** Shuffles the groups of a plan. `random` gives numbers in [0, 1). */
+export function drawAnswer(plan: Plan, random: () => number): Answer {
+  const answers = plan.groups.flatMap((group) => shuffled(group, random));
+  const additional: DnsRecord[] = [];
+  if (plan.glue.size > 0) {
+    const added = new Set<string>();
+    for (const record of answers) {
+      const host = hostOf(record);
+      if (host === undefined || added.has(host)) continue;
+      added.add(host);
+      additional.push(...(plan.glue.get(host) ?? []));
+    }
+  }
+  return { rcode: plan.rcode, isAuthoritative: plan.isAuthoritative, answers, authority: plan.authority, additional };
+}
+
+/** An answer without records. */
+export function failure(rcode: Rcode): Plan {
+  return { rcode, isAuthoritative: false, groups: [], authority: [], glue: new Map() };
+}
+
+interface Sources {
+  readonly catalog: DnsCatalog;
+  readonly settings: DnsSettings;
+  readonly endingOf: EndingOf | undefined;
+}
+
+function planInZone(question: Question, place: { readonly zone: string; readonly relative: string }, sources: Sources): Plan {
+  const { catalog, settings, endingOf } = sources;
+  const groups: (readonly DnsRecord[])[] = [];
+  let { zone, relative } = place;
+  let owner = question.name;
+  const visited = new Set<string>();
+  for (let step = 1; ; step++) {
+    const context: RecordContext = { owner, zone, revision: catalog.revision, settings };
+    const subject = findSubject(relative, zone, catalog);
+    if (subject.kind === "absent") return negative(RCODE.NXDOMAIN, groups, context);
+    const found = question.type === TYPE_ANY ? minimalAny(subject, context) : recordsOf(findRecordType(question.type), subject, context);
+    if (found.length > 0) return positive([...groups, ...found], context, catalog);
+    const canonical = canonicalRecord(question.type, subject, context);
+    if (canonical === undefined) return negative(RCODE.NOERROR, groups, context);
+    groups.push([canonical]);
+    visited.add(owner);
+    owner = canonical.data.target.toLowerCase();
+    const next = question.type === RECORDS.CNAME.code ? undefined : splitZone(owner, settings.zones);
+    // Outside our zones the resolver goes on by itself. It must also notice loops of host names by itself.
+    if (next === undefined || visited.has(owner) || step === MAX_CHAIN) return positive(groups, context, catalog);
+    // HOT: runs when no plan is kept. A thousand instances have thousands of aliases, which share one copy of the records.
+    const ending = subject.kind === "alias" ? endingOf?.({ ...question, name: owner }) : undefined;
+    if (ending !== undefined) return { ...ending, groups: [...groups, ...ending.groups] };
+    ({ zone, relative } = next);
+  }
+}
+
+function recordsOf(type: RecordType | undefined, subject: Subject, context: RecordContext): (readonly DnsRecord[])[] {
+  if (type === undefined) return [];
+  const groups: readonly (readonly DnsRecord[])[] = RECORDS[type].find(subject, context);
+  return groups.filter((group) => group.length > 0);
+}
+
+/** ANY is answered by one small record (RFC 8482, 4.2): it amplifies nothing, and still says that the name exists. */
+function minimalAny(subject: Subject, context: RecordContext): DnsRecord[][] {
+  if (subject.kind === "empty" || subject.kind === "alias") return [];
+  return [[{ type: "HINFO", name: context.owner, ttlSeconds: ttlSeconds(undefined, context.settings), data: { cpu: "RFC8482", os: "" } }]];
+}
+
+/** The CNAME of a subject: an alias has one for every type, and a service that has only host names has one for its addresses. */
+function canonicalRecord(type: number, subject: Subject, context: RecordContext): (DnsRecord & { readonly type: "CNAME" }) | undefined {
+  const { owner, settings } = context;
+  if (subject.kind === "alias") {
+    return { type: "CNAME", name: owner, ttlSeconds: ttlSeconds(subject.ttlMs, settings), data: { target: subject.target } };
+  }
+  if (type !== RECORDS.A.code && type !== RECORDS.AAAA.code && type !== RECORDS.CNAME.code) return undefined;
+  const instead = hostNameInstead(subject);
+  if (instead === undefined || instead.host.toLowerCase() === owner) return undefined;
+  return { type: "CNAME", name: owner, ttlSeconds: ttlSeconds(instead.ttlMs, settings), data: { target: instead.host } };
+}
+
+function positive(groups: readonly (readonly DnsRecord[])[], context: RecordContext, catalog: DnsCatalog): Plan {
+  const glue = new Map<string, readonly DnsRecord[]>();
+  let cost = 0;
+  for (const record of groups.flat()) {
+    const host = hostOf(record);
+    if (host === undefined || glue.has(host)) continue;
+    const place = splitZone(host, context.settings.zones);
+    if (place === undefined) continue;
+    if (cost >= MAX_GLUE_COST) break;
+    const subject = subjectIfKnown(place, catalog);
+    if (subject === undefined) continue;
+    cost += subject.kind === "entries" ? 1 + subject.entries.length + subject.targets.length : 1;
+    glue.set(host, glueOf(subject, { ...context, owner: host, zone: place.zone }, record.ttlSeconds));
+  }
+  return { rcode: RCODE.NOERROR, isAuthoritative: true, groups, authority: [], glue };
+}
+
+/** Additional records are left out where they would have to be fetched: the client asks for them if it needs them. */
+function subjectIfKnown(
+  { relative, zone }: { readonly relative: string; readonly zone: string },
+  catalog: DnsCatalog,
+): Subject | undefined {
+  if (catalog.held === undefined) return findSubject(relative, zone, catalog);
+  try {
+    return findSubject(relative, zone, catalog.held);
+  } catch (error) {
+    if (error instanceof WaymarkError && error.reason === "not_ready") return undefined;
+    throw error;
+  }
+}
+
+/** The addresses of one of our names that an answer mentions: the name of an IP target, or a node. */
+function glueOf(subject: Subject, own: RecordContext, ttl: number): readonly DnsRecord[] {
+  if (subject.kind === "address") return [addressRecord(own.owner, subject.address, ttl)];
+  return [...recordsOf("A", subject, own), ...recordsOf("AAAA", subject, own)].flat();
+}
+
+function negative(rcode: Rcode, groups: readonly (readonly DnsRecord[])[], context: RecordContext): Plan {
+  return { rcode, isAuthoritative: true, groups, authority: [negativeSoa(context.zone, context)], glue: new Map() };
+}
+
+/** A random permutation (Fisher and Yates). `random` gives numbers in [0, 1). */
+export function shuffled<T>(items: readonly T[], random: () => number): readonly T[] {
+  if (items.length < 2) return items;
+  const out = [...items];
+  for (let i = out.length - 1; i > 0; i--) {
+    const j = Math.floor(random() * (i + 1));
+    const a = out[i];
+    const b = out[j];
+    if (a !== undefined && b !== undefined) {
+      out[i] = b;
+      out[j] = a;
+    }
+  }
+  return out;
+}

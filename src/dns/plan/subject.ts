@@ -1,0 +1,189 @@
+/** Finds what a name below a zone stands for in the catalog, as one viewer sees it. */
+
+import { NODES_NAMESPACE } from "../../catalog/entry/names.ts";
+import { portWord, type Transport, transportOf } from "../../catalog/entry/ports.ts";
+import type { EntryView, TargetView } from "../../catalog/entry/view.ts";
+import { KIND, type Kind } from "../../catalog/record/record.ts";
+import { type Address, parseAddress } from "../../lib/addresses.ts";
+import { healthOrder } from "../../reading/levels.ts";
+import { ADDRESS_LABEL, type DnsName, formatName, LOCATED_KINDS, parseName, parseNamespaceLabels } from "../names/names.ts";
+import type { Answered } from "../views/elsewhere.ts";
+
+/** The catalog as one class of viewers sees it. Entries that are hidden from them are absent here. */
+export interface DnsCatalog {
+  /** Changes whenever an answer of this catalog may have changed: with entries, the lives of origins, the policy and its windows. */
+  readonly revision: number;
+  /**
+   * Entries of this kind, namespace and name, in catalog order; with `port`, only those that have this word among their `portWords`. Gives a
+   * sample of a crowded name, a different one each time.
+   */
+  find(kind: Kind, namespace: string, name: string, port?: string): readonly EntryView[];
+  /** Whether a namespace with a visible entry, or an alias (relative or in full), is `suffix` or ends in `.suffix`. Without final dots. */
+  hasNameUnder(suffix: string, zone: string): boolean;
+  /** Entries that have this name of the zone (lower case, without the final dot) as an alias, in catalog order; those with the full name last. */
+  findAlias(name: string, zone: string): readonly EntryView[];
+  /** The namespaces that `find` found hidden since the last call. */
+  takeHidden(): readonly string[];
+  /** Whether `find` gave a sample since the last call, so that the answer is only one of several. */
+  takeSampled(): boolean;
+  /** Reports, for the audit log, the namespaces that an answer leaves out because they are hidden. Called for each answer, also from a kept plan. */
+  onHidden(namespaces: readonly string[]): void;
+  /** Is told once of each question how it was answered. Absent: nobody counts. */
+  answered?(answered: Answered): void;
+  /** For how long what was read since the last call stays as it is, in ms. Absent: for ever, as far as anybody knows. */
+  takeLeftMs?(): number;
+  /** The same, without what would have to be fetched first; for additional records. Absent: nothing is fetched. */
+  readonly held?: DnsCatalog | undefined;
+}
+
+export interface SubjectTarget {
+  readonly entry: EntryView;
+  readonly target: TargetView;
+  /** The address when the host is an IP literal. */
+  readonly address: Address | undefined;
+}
+
+/**
+ * Most targets of one name that an answer is drawn from: as many of the shortest records (16 bytes) as the largest answer holds (65,535
+ * bytes). Each entry gives the same number, and at least one. More targets would only make other clients wait.
+ */
+const MAX_TARGETS = 4_096;
+
+export type Subject =
+  | { readonly kind: "apex" }
+  /** Entries with the targets this name shows, best health first. */
+  | {
+      readonly kind: "entries";
+      readonly shape: "located" | "direct" | "node";
+      readonly entries: readonly EntryView[];
+      readonly targets: readonly SubjectTarget[];
+    }
+  | { readonly kind: "address"; readonly address: Address }
+  /** The name is an alias; `target` is the full name that it leads to. */
+  | { readonly kind: "alias"; readonly ttlMs: number | undefined; readonly target: string }
+  /** Names exist below this one, but it has no records itself. */
+  | { readonly kind: "empty" }
+  | { readonly kind: "absent" };
+
+const EMPTY: Subject = { kind: "empty" };
+const ABSENT: Subject = { kind: "absent" };
+
+/** What a name stands for. `relative` is its part before the zone, in lower case. A name of the catalog wins over an alias of the same text. */
+export function findSubject(relative: string, zone: string, catalog: DnsCatalog): Subject {
+  const name = parseName(relative);
+  const own = ownSubject(name, catalog);
+  if (own.kind !== "absent") return own;
+  const alias = aliasSubject(relative, zone, catalog);
+  if (alias !== undefined) return alias;
+  return isAboveSomething(relative, zone, { name, catalog }) ? EMPTY : ABSENT;
+}
+
+function ownSubject(name: DnsName, catalog: DnsCatalog): Subject {
+  switch (name.form) {
+    case "apex":
+      return { kind: "apex" };
+    case "located": {
+      const { port, transport } = name;
+      const shows = (target: TargetView, entry: EntryView) =>
+        transportOf(target) === transport && (port === undefined || isPort(target, entry, port));
+      return entriesSubject("located", catalog.find(name.kind, name.namespace, name.name, portWord(transport, port)), shows);
+    }
+    case "direct":
+      return entriesSubject("direct", catalog.find(KIND.SERVICE, name.namespace, name.name), () => true);
+    case "node":
+      return entriesSubject("node", catalog.find(KIND.NODE, NODES_NAMESPACE, name.nodeId).map(withAdvertised), () => true);
+    case "address":
+      return { kind: "address", address: name.address };
+    case "fixed":
+      return EMPTY;
+    case "transport":
+    case "other":
+      return ABSENT;
+  }
+}
+
+function entriesSubject(
+  shape: "located" | "direct" | "node",
+  entries: readonly EntryView[],
+  shows: (target: TargetView, entry: EntryView) => boolean,
+): Subject {
+  if (entries.length === 0) return ABSENT;
+  // The sort keeps the catalog's order within a rank, so that the same catalog gives the same answer.
+  const ranked = entries.toSorted((a, b) => healthOrder(a.health) - healthOrder(b.health)).slice(0, MAX_TARGETS);
+  const most = Math.max(1, Math.floor(MAX_TARGETS / ranked.length));
+  const targets = ranked.flatMap((entry) =>
+    entry.targets
+      .filter((target) => shows(target, entry))
+      .slice(0, most)
+      .map((target) => ({ entry, target, address: parseAddress(target.host) })),
+  );
+  return { kind: "entries", shape, entries: ranked, targets };
+}
+
+function aliasSubject(relative: string, zone: string, catalog: DnsCatalog): Subject | undefined {
+  if (relative === "") return undefined;
+  const carriers = catalog.findAlias(relative, zone);
+  const instances = carriers.filter((entry) => isBelowOwnName(relative, entry, zone));
+  if (instances.length > 0) return entriesSubject("direct", instances, () => true);
+  for (const entry of carriers) {
+    const target = formatName(canonicalName(entry), zone);
+    if (target !== undefined) return { kind: "alias", ttlMs: entry.ttlMs, target };
+  }
+  return undefined;
+}
+
+/** Whether the alias is one label below the entry's own name, as for headless pods in Kubernetes. Such a name is for this instance alone. */
+function isBelowOwnName(relative: string, entry: EntryView, zone: string): boolean {
+  const own = entry.key.kind === KIND.SERVICE ? formatName(canonicalName(entry), zone) : undefined;
+  return own !== undefined && `${relative}.${zone}`.endsWith(`.${own}`) && !relative.slice(0, zone.length - own.length).includes(".");
+}
+
+/** The name that an alias of this entry leads to. */
+function canonicalName(entry: EntryView): DnsName {
+  const { kind, name, namespace } = entry.key;
+  if (kind === KIND.SERVICE) return { form: "direct", name, namespace };
+  if (kind === KIND.NODE) return { form: "node", nodeId: name };
+  if (!LOCATED_KINDS.includes(kind)) return { form: "other" };
+  return { form: "located", kind, transport: commonTransport(entry.targets), name, namespace };
+}
+
+/** Whether names exist below this one (RFC 8020). The answer is then "no such type", and never "no such name". */
+function isAboveSomething(
+  relative: string,
+  zone: string,
+  { name, catalog }: { readonly name: DnsName; readonly catalog: DnsCatalog },
+): boolean {
+  const namespace = parseNamespaceLabels(relative.split("."));
+  if (namespace !== undefined && catalog.hasNameUnder(namespace, zone)) return true;
+  if (name.form === "node") return name.nodeId === ADDRESS_LABEL;
+  if (name.form !== "direct" && name.form !== "transport") return false;
+  const port = name.form === "direct" ? undefined : portWord(name.transport);
+  return LOCATED_KINDS.some((kind) => catalog.find(kind, name.namespace, name.name, port).length > 0);
+}
+
+/** The transport that all targets have, else TCP. */
+function commonTransport(targets: readonly TargetView[]): Transport {
+  const [first] = targets;
+  if (first === undefined) return "tcp";
+  const transport = transportOf(first);
+  return targets.every((target) => transportOf(target) === transport) ? transport : "tcp";
+}
+
+/** Whether a target has the port of this name. The same port at a second address has no name, because names are unique in an entry. */
+function isPort(target: TargetView, { targets }: EntryView, port: string): boolean {
+  if (target.name !== "") return target.name === port;
+  return targets.some((other) => other.name === port && other.port === target.port && transportOf(other) === transportOf(target));
+}
+
+const URL_HOST = /^(?:[a-z][a-z0-9+.-]*:\/\/|(?!.*:\/\/))(?:[^@/?#]*@)?(?:\[([^\]]+)\]|([^:/?#]+))/i;
+
+/** Adds the hosts of advertised URLs to the targets of a node. */
+function withAdvertised(entry: EntryView): EntryView {
+  const urls = entry.detail.case === "node" ? entry.detail.value.advertisedUrls : [];
+  const targets = urls.flatMap((url) => {
+    const match = URL_HOST.exec(url);
+    const host = match?.[1] ?? match?.[2];
+    return host === undefined ? [] : [{ name: "", host, port: 0, priority: 0, weight: 0, protocol: "" }];
+  });
+  return targets.length === 0 ? entry : { ...entry, targets: [...entry.targets, ...targets] };
+}

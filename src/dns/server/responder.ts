@@ -1,0 +1,111 @@
+/** Turns query bytes into response bytes: decodes, plans (plans are kept until the catalog changes), shuffles and encodes. */
+import { WaymarkError } from "../../lib/errors.ts";
+import type { LabelsOf } from "../../lib/metrics/metrics.ts";
+import { drawAnswer, failure, type Plan, type Question, RCODE, type Rcode } from "../plan/answer.ts";
+import { PlanCache, type PlanCacheOptions } from "../plan/plan-cache.ts";
+import type { DnsCatalog } from "../plan/subject.ts";
+import { findRecordType } from "../records/records.ts";
+import { UnknownName } from "../views/elsewhere.ts";
+import { type Decoded, type DnsTransport, decodeQuery, ResponseEncoder, responseLimitBytes } from "../wire/wire.ts";
+
+type QueryLabels = LabelsOf<"dns_queries_total">;
+
+/** The response to a query, and what the metrics need to know of it. */
+export interface Reply {
+  /** The response. The responder uses the bytes again at its next call, so keep a copy. */
+  readonly bytes: Uint8Array;
+  /** Type and response code as the metrics name them; the type is `other` also without a question. */
+  readonly qtype: QueryLabels["qtype"];
+  readonly rcode: QueryLabels["rcode"];
+  readonly isTruncated: boolean;
+  /** Our own fault behind a SERVFAIL; undefined without one. */
+  readonly fault: unknown;
+  /** What is being fetched for the question, which until then is answered SERVFAIL. */
+  readonly unknown: UnknownName | undefined;
+}
+
+const TYPE_ANY = 255;
+const NO_QUESTION = new Uint8Array();
+const CUT: Plan = failure(RCODE.NOERROR);
+const RCODE_LABELS = {
+  [RCODE.NOERROR]: "NOERROR",
+  [RCODE.FORMERR]: "FORMERR",
+  [RCODE.SERVFAIL]: "SERVFAIL",
+  [RCODE.NXDOMAIN]: "NXDOMAIN",
+  [RCODE.NOTIMP]: "NOTIMP",
+  [RCODE.REFUSED]: "REFUSED",
+  [RCODE.BADVERS]: "other",
+} as const satisfies Record<Rcode, QueryLabels["rcode"]>;
+
+export class Responder {
+  /** What is kept of the plans. */
+  readonly plans: PlanCache;
+  readonly #random: () => number;
+  readonly #encoder = new ResponseEncoder();
+
+  /** `random` also shuffles answers. */
+  constructor(options: PlanCacheOptions) {
+    this.plans = new PlanCache(options);
+    this.#random = options.random;
+  }
+
+  /**
+   * Answers one message from the catalog that `findCatalog` gives; undefined when the message must not be answered. Never throws,
+   * whatever the bytes are and whatever the catalog does.
+   */
+  respond(message: Uint8Array, transport: DnsTransport, findCatalog: () => DnsCatalog): Reply | undefined {
+    const decoded = decodeQuery(message);
+    if (decoded.kind === "dropped") return undefined;
+    if (decoded.kind === "refused") return this.#encode(decoded, failure(decoded.rcode), { transport, fault: undefined });
+    try {
+      return this.#encode(decoded, this.plans.plan(decoded.question, findCatalog()), { transport, fault: undefined });
+    } catch (fault) {
+      const reason = fault instanceof WaymarkError ? fault.reason : undefined;
+      // The caller is over its limit, or may not ask at all.
+      const isRefusal = reason === "discovery_rate_limited" || reason === "discovery_access_denied";
+      // After SERVFAIL a resolver asks another server, or keeps what it has. It would believe an empty answer.
+      const plan = failure(isRefusal ? RCODE.REFUSED : RCODE.SERVFAIL);
+      // semantics.md, DNS: a fault of the gateway affects this query only. The shell reports it; a node that is not ready is no fault.
+      const unknown = fault instanceof UnknownName ? fault : undefined;
+      return this.#encode(decoded, plan, { transport, fault: isRefusal || reason === "not_ready" ? undefined : fault, unknown });
+    }
+  }
+
+  /** Tells the sender of a question to ask again over TCP, in no more bytes than it sent. Undefined for other messages, which get no answer. */
+  cut(message: Uint8Array): Reply | undefined {
+    const decoded = decodeQuery(message);
+    if (decoded.kind !== "query") return undefined;
+    return this.#encode(decoded, CUT, { transport: "udp", fault: undefined, isCut: true });
+  }
+
+  #encode(
+    decoded: Exclude<Decoded, { kind: "dropped" }>,
+    plan: Plan,
+    {
+      transport,
+      fault,
+      isCut = false,
+      unknown,
+    }: { readonly transport: DnsTransport; readonly fault: unknown; readonly isCut?: boolean; readonly unknown?: UnknownName | undefined },
+  ): Reply {
+    const { header, edns } = decoded;
+    const question = decoded.kind === "query" ? decoded.question : undefined;
+    const encoded = this.#encoder.encode({
+      header,
+      question,
+      questionBytes: decoded.kind === "query" ? decoded.questionBytes : NO_QUESTION,
+      edns,
+      answer: drawAnswer(plan, this.#random),
+      limitBytes: responseLimitBytes(transport, edns),
+      isCut,
+    });
+    return { ...encoded, qtype: qtypeLabel(question), rcode: RCODE_LABELS[plan.rcode], fault, unknown };
+  }
+}
+
+function qtypeLabel(question: Question | undefined): QueryLabels["qtype"] {
+  if (question === undefined) return "other";
+  if (question.type === TYPE_ANY) return "ANY";
+  const type = findRecordType(question.type);
+  return type === undefined || type === "HINFO" ? "other" : type;
+}

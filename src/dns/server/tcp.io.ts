@@ -1,0 +1,236 @@
+/** DNS over TCP (RFC 7766): answers framed queries in order, with bounds on everything that a stranger can hold open. */
+
+import type { Socket } from "node:net";
+import { type PatientTimeout, patientTimeout } from "../../lib/patient-time.io.ts";
+
+export interface TcpLimits {
+  /** Most connections at a time. One more closes the one that has been quiet longest. */
+  readonly maxConnections: number;
+  /** A connection is closed when for this long no whole query was answered and no answer was read. */
+  readonly idleTimeoutMs: number;
+  /** Longer queries close the connection. A question with EDNS options needs a fraction of it. */
+  readonly maxQueryBytes: number;
+}
+
+/** Why input was dropped without an answer, as in `dns_dropped_total`. */
+export type DropReason = "malformed" | "overload" | "idle";
+
+export interface TcpHandlers {
+  /** The answer to one query; undefined closes the connection. One that comes later is undefined only when nobody is answered any more. */
+  answer(query: Uint8Array, peerAddress: string): Uint8Array | Promise<Uint8Array | undefined> | undefined;
+  dropped(reason: DropReason): void;
+}
+
+/** A query has at least a header. */
+const MIN_QUERY_BYTES = 12;
+const LENGTH_BYTES = 2;
+/** Most queries answered in one turn of the event loop, over all connections. Thousands may arrive at once, and everything else waits meanwhile. */
+const ANSWERS_PER_TURN = 16;
+
+/** The connections of one listener. */
+export class TcpConnections {
+  readonly #limits: TcpLimits;
+  readonly #handlers: TcpHandlers;
+  /** Open connections, the quietest first: a connection moves to the end with each query. */
+  readonly #open = new Set<TcpConnection>();
+  /** Connections with a whole query to answer; the one that has waited longest first. */
+  readonly #ready = new Set<TcpConnection>();
+
+  constructor(limits: TcpLimits, handlers: TcpHandlers) {
+    this.#limits = limits;
+    this.#handlers = handlers;
+  }
+
+  get size(): number {
+    return this.#open.size;
+  }
+
+  add(socket: Socket): void {
+    if (this.#open.size >= this.#limits.maxConnections) {
+      const [quietest] = this.#open;
+      quietest?.destroy();
+      this.#handlers.dropped("overload");
+    }
+    const connection = new TcpConnection(socket, this.#limits, {
+      ...this.#handlers,
+      answer: (query, peer) => {
+        this.#open.delete(connection);
+        this.#open.add(connection);
+        return this.#handlers.answer(query, peer);
+      },
+      ready: () => this.#wait(connection),
+    });
+    this.#open.add(connection);
+    socket.once("close", () => {
+      this.#open.delete(connection);
+      this.#ready.delete(connection);
+    });
+  }
+
+  #wait(connection: TcpConnection): void {
+    if (this.#ready.size === 0) setImmediate(() => this.#turn());
+    this.#ready.add(connection);
+  }
+
+  /** Answers one query of each ready connection, in turn. */
+  #turn(): void {
+    for (let left = ANSWERS_PER_TURN; left > 0; left--) {
+      const [first] = this.#ready;
+      if (first === undefined) return;
+      this.#ready.delete(first);
+      if (first.answerNext()) this.#ready.add(first);
+    }
+    if (this.#ready.size > 0) setImmediate(() => this.#turn());
+  }
+
+  /** Lets written answers go out, then closes the connections. Those that are still open after `graceMs` are cut. */
+  async close(graceMs: number): Promise<void> {
+    const deadline = setTimeout(() => {
+      for (const connection of this.#open) connection.destroy();
+    }, graceMs);
+    await Promise.all([...this.#open].map((connection) => connection.end()));
+    clearTimeout(deadline);
+  }
+}
+
+interface ConnectionHandlers extends TcpHandlers {
+  /** The connection has a whole query, and waits for `answerNext`. */
+  ready(): void;
+}
+
+class TcpConnection {
+  readonly #socket: Socket;
+  readonly #limits: TcpLimits;
+  readonly #handlers: ConnectionHandlers;
+  readonly #peerAddress: string;
+  readonly #idle: PatientTimeout;
+  #pending: Buffer = Buffer.alloc(0);
+  #isWaitingForDrain = false;
+  /** The answer to the first query comes later. Until then no other query of this connection is answered. */
+  #isWaitingForAnswer = false;
+  #hasPeerEnded = false;
+  /** No more answers follow, and input is ignored. */
+  #isClosing = false;
+
+  constructor(socket: Socket, limits: TcpLimits, handlers: ConnectionHandlers) {
+    this.#socket = socket;
+    this.#limits = limits;
+    this.#handlers = handlers;
+    this.#peerAddress = socket.remoteAddress ?? "";
+    // Only whole queries refresh it, so that sending single bytes does not keep a connection open.
+    this.#idle = patientTimeout(() => {
+      handlers.dropped("idle");
+      socket.destroy();
+    }, limits.idleTimeoutMs);
+    socket.setNoDelay(true);
+    socket.on("data", (chunk: Buffer) => this.#take(chunk));
+    socket.on("drain", () => this.#drained());
+    socket.on("end", () => {
+      this.#hasPeerEnded = true;
+      this.#goOn();
+    });
+    // The peer went away. "close" follows.
+    socket.on("error", () => {});
+    socket.once("close", () => this.#idle.clear());
+  }
+
+  destroy(): void {
+    this.#socket.destroy();
+  }
+
+  end(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    if (this.#socket.destroyed) return Promise.resolve();
+    this.#isClosing = true;
+    this.#socket.once("close", () => resolve());
+    // The peer's own end need not be waited for.
+    this.#socket.end(() => this.#socket.destroy());
+    return promise;
+  }
+
+  #take(chunk: Buffer): void {
+    if (this.#isClosing) return;
+    this.#pending = this.#pending.length === 0 ? chunk : Buffer.concat([this.#pending, chunk]);
+    this.#goOn();
+  }
+
+  #drained(): void {
+    if (!this.#isWaitingForDrain || this.#isClosing) return;
+    this.#isWaitingForDrain = false;
+    this.#idle.refresh();
+    this.#goOn();
+  }
+
+  /** With a whole query, waits for its turn, and reads no more until the query is answered. Else reads on. */
+  #goOn(): void {
+    if (this.#isWaitingForDrain || this.#isWaitingForAnswer) return;
+    if (this.#nextEnd() !== undefined) {
+      this.#socket.pause();
+      this.#handlers.ready();
+      return;
+    }
+    this.#socket.resume();
+    if (this.#hasPeerEnded) this.#socket.end();
+  }
+
+  /** Where the first query ends; undefined when it is not complete. One of a wrong length ends at once. */
+  #nextEnd(): number | undefined {
+    if (this.#pending.length < LENGTH_BYTES) return undefined;
+    const length = this.#pending.readUInt16BE(0);
+    if (this.#isRefused(length)) return LENGTH_BYTES;
+    return LENGTH_BYTES + length > this.#pending.length ? undefined : LENGTH_BYTES + length;
+  }
+
+  #isRefused(length: number): boolean {
+    return length < MIN_QUERY_BYTES || length > this.#limits.maxQueryBytes;
+  }
+
+  /** Answers the first query. Returns whether there is another one, and the peer reads its answers. */
+  answerNext(): boolean {
+    const end = this.#isClosing || this.#socket.destroyed ? undefined : this.#nextEnd();
+    if (end === undefined || this.#isWaitingForAnswer) return false;
+    const query = this.#pending.subarray(LENGTH_BYTES, end);
+    const answer = this.#isRefused(query.length) ? undefined : this.#handlers.answer(query, this.#peerAddress);
+    if (answer === undefined) {
+      this.#refuse();
+      return false;
+    }
+    if (!(answer instanceof Promise)) return this.#send(answer, end);
+    void this.#sendLater(answer, end);
+    return false;
+  }
+
+  async #sendLater(answer: Promise<Uint8Array | undefined>, end: number): Promise<void> {
+    this.#isWaitingForAnswer = true;
+    const late = await answer;
+    this.#isWaitingForAnswer = false;
+    if (late === undefined || this.#isClosing || this.#socket.destroyed) return;
+    if (this.#send(late, end)) this.#handlers.ready();
+  }
+
+  /** Sends the answer to the query that ends there. Returns as `answerNext`. */
+  #send(answer: Uint8Array, end: number): boolean {
+    this.#pending = this.#pending.subarray(end);
+    this.#idle.refresh();
+    this.#isWaitingForDrain = !this.#socket.write(framed(answer));
+    if (this.#isWaitingForDrain) return false;
+    if (this.#nextEnd() !== undefined) return true;
+    this.#goOn();
+    return false;
+  }
+
+  #refuse(): void {
+    this.#handlers.dropped("malformed");
+    this.#isClosing = true;
+    this.#pending = Buffer.alloc(0);
+    this.#socket.destroySoon();
+  }
+}
+
+/** Length and message in one buffer, so that they leave in one segment. */
+function framed(message: Uint8Array): Buffer {
+  const frame = Buffer.allocUnsafe(LENGTH_BYTES + message.length);
+  frame.writeUInt16BE(message.length, 0);
+  frame.set(message, LENGTH_BYTES);
+  return frame;
+}

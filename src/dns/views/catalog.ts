@@ -1,0 +1,192 @@
+/** The catalog as DNS reads it: with the rights of an anonymous caller, and with samples of crowded names. */
+import { isControlNamespace, isReservedNamespace, NODES_NAMESPACE } from "../../catalog/entry/names.ts";
+import type { EntryView } from "../../catalog/entry/view.ts";
+import { GOLDEN_RATIO, type InstanceName } from "../../catalog/query/instances.ts";
+import { type CatalogRecord, KIND, type Kind, keyText } from "../../catalog/record/record.ts";
+import type { Replica } from "../../catalog/replica/replica.ts";
+import { type Claim, isRightful } from "../../discovery/alias-claim.ts";
+import { healthRank } from "../../discovery/candidates.ts";
+import { type DnsNames, plainName } from "../../discovery/dns-names.ts";
+import type { Reads } from "../../discovery/reads.ts";
+import { anonymousCaller, type Caller } from "../../policy/identity/caller.ts";
+import type { PolicySource } from "../../policy/set/visibility.ts";
+import { parseNamespaceLabels } from "../names/names.ts";
+import type { DnsCatalog } from "../plan/subject.ts";
+import { type Answered, type Carrier, type Elsewhere, UnknownName } from "./elsewhere.ts";
+
+/** What DNS reads of a node. */
+export interface DnsSources {
+  readonly reads: Reads;
+  readonly replica: Pick<Replica, "revision">;
+  readonly dnsNames: Pick<DnsNames, "findAlias" | "hasNameUnder">;
+  readonly identity: { readonly clusterId: string };
+  readonly policies: PolicySource;
+  /** Absent at a node, which knows everything. */
+  readonly elsewhere?: Elsewhere | undefined;
+  /** What stands for the serving process under `<its id>.node`, as long as no node has its id. Absent at a node, which is in the catalog. */
+  readonly self?: EntryView | undefined;
+}
+
+/** An answer has room for about twenty healthy instances. Clients that take the first one spread over them. */
+const DNS_SAMPLING = { form: "spread", rank: healthRank, ideal: 0, fit: 0, wanted: 32 } as const;
+
+/** DNS carries no credentials, so its viewer is anonymous. `onHidden` is called once an answer with the hidden namespaces. */
+export function dnsCatalog(
+  random: () => number,
+  sources: DnsSources,
+  onHidden: (namespaces: readonly string[]) => void = () => {},
+): DnsCatalog {
+  const { elsewhere } = sources;
+  const notes = { hidden: new Set<string>(), hasSampled: false, turn: random() };
+  const held = elsewhere && new CatalogInDns({ ...sources, elsewhere: elsewhere.held }, notes, onHidden, undefined);
+  return new CatalogInDns(sources, notes, onHidden, held);
+}
+
+/** What was noticed of an answer that is being made. */
+interface Notes {
+  readonly hidden: Set<string>;
+  hasSampled: boolean;
+  /** The first position is random, so that the nodes of a cluster do not all begin with the same instances. Then all have their turn. */
+  turn: number;
+}
+
+class CatalogInDns implements DnsCatalog {
+  readonly held: DnsCatalog | undefined;
+  readonly onHidden: (namespaces: readonly string[]) => void;
+  readonly #sources: DnsSources;
+  readonly #notes: Notes;
+  readonly #viewer: Caller;
+  readonly #counts: (claim: Claim) => boolean;
+
+  constructor(sources: DnsSources, notes: Notes, onHidden: (namespaces: readonly string[]) => void, held: DnsCatalog | undefined) {
+    const { identity, policies } = sources;
+    this.held = held;
+    this.onHidden = onHidden;
+    this.#sources = sources;
+    this.#notes = notes;
+    this.#viewer = anonymousCaller(identity.clusterId, "");
+    this.#counts = (claim) => isRightful(policies.policy, claim, identity.clusterId);
+  }
+
+  get revision(): number {
+    const { reads, replica, elsewhere } = this.#sources;
+    // All of them only grow, so the sum changes whenever one does.
+    return replica.revision + reads.policyTurn + (elsewhere?.turn ?? 0);
+  }
+
+  find(kind: Kind, namespace: string, name: string, port?: string): readonly EntryView[] {
+    const { reads } = this.#sources;
+    if (!reads.verdict(this.#viewer, namespace).allowed) {
+      this.#notes.hidden.add(namespace);
+      return [];
+    }
+    const self = kind === KIND.NODE && namespace === NODES_NAMESPACE ? this.#selfIf(name) : undefined;
+    if (!this.#knows({ kind, namespace, name }, self !== undefined) && self !== undefined) return [self];
+    const sampling = { ...DNS_SAMPLING, at: this.#notes.turn };
+    const suits = port === undefined ? undefined : ({ traits }: CatalogRecord) => traits.ports.includes(port);
+    const read = (record: CatalogRecord) => ({ key: record.key, entry: reads.entry(record) });
+    const { found, isSample } = reads.find(this.#viewer, { kind, namespace, name }, { sampling, suits, read });
+    if (self !== undefined && found.length === 0) return [self];
+    if (!isSample) return found.map(({ entry }) => entry);
+    this.#took();
+    return found.toSorted((a, b) => (a.key < b.key ? -1 : 1)).map(({ entry }) => entry);
+  }
+
+  takeSampled(): boolean {
+    const has = this.#notes.hasSampled;
+    this.#notes.hasSampled = false;
+    return has;
+  }
+
+  takeHidden(): readonly string[] {
+    const { hidden } = this.#notes;
+    if (hidden.size === 0) return [];
+    const namespaces = [...hidden];
+    hidden.clear();
+    return namespaces;
+  }
+
+  takeLeftMs(): number {
+    return this.#sources.elsewhere?.takeLeftMs() ?? Number.POSITIVE_INFINITY;
+  }
+
+  answered(answered: Answered): void {
+    this.#sources.elsewhere?.answered(answered);
+  }
+
+  hasNameUnder(suffix: string, zone: string): boolean {
+    const { reads, dnsNames, elsewhere, policies } = this.#sources;
+    const view = { sees: reads.allowed(this.#viewer), counts: this.#counts };
+    if (dnsNames.hasNameUnder(suffix, zone, view)) return true;
+    if (elsewhere === undefined || elsewhere.isNothing) return false;
+    // Where the policy denies by default, hidden names lie above much that it shows, and must not be called absent without being asked for.
+    if (this.#isHidden(suffix)) return policies.policy.set?.defaultAllow === false;
+    return elsewhere.hasNameUnder(suffix, zone, view);
+  }
+
+  findAlias(name: string, zone: string): readonly EntryView[] {
+    const { reads, dnsNames, elsewhere } = this.#sources;
+    const allowed = reads.allowed(this.#viewer);
+    const sees = (namespace: string) => allowed(namespace) || (this.#notes.hidden.add(namespace), false);
+    const view = { sees, counts: this.#counts };
+    const sampling = { ...DNS_SAMPLING, at: this.#notes.turn };
+    const { records, isSample } = dnsNames.findAlias(name, zone, view, sampling);
+    if (isSample) this.#took();
+    const own = records.map((record) => reads.entry(record));
+    if (elsewhere === undefined || this.#isHidden(name)) return own;
+    const others = elsewhere.findAlias(name, zone, view, own.length > 0);
+    return others.length === 0 ? own : inOrder(name, own, others);
+  }
+
+  /**
+   * Whether the name lies in a namespace that the policy hides, by a rule or because it has none, and is no namespace itself that the policy names and shows. Nothing
+   * is fetched for such a name, so that neither the time of the answer nor the cache tells what exists. A name of one label lies in no namespace: what is
+   * asked about it is judged when it comes.
+   */
+  #isHidden(name: string): boolean {
+    const labels = name.split(".").filter((label) => !label.startsWith("_"));
+    if (labels.length < 2) return false;
+    const { reads, policies } = this.#sources;
+    const above = namespaceOf(labels.slice(1));
+    // Below `node` are the nodes, of which the policy hides none.
+    if (isReservedNamespace(above) || reads.verdict(this.#viewer, above).allowed) return false;
+    const own = namespaceOf(labels);
+    const isNamed = isControlNamespace(own) || policies.policy.ruleOf(own) !== undefined;
+    return !isNamed || !reads.verdict(this.#viewer, own).allowed;
+  }
+
+  #selfIf(name: string): EntryView | undefined {
+    const { self } = this.#sources;
+    return self?.key.name === name ? self : undefined;
+  }
+
+  /** Returns or throws as `Elsewhere.know`; where nobody can be asked, false if that is of no matter. */
+  #knows(name: InstanceName, isOptional: boolean): boolean {
+    try {
+      this.#sources.elsewhere?.know(name);
+      return true;
+    } catch (error) {
+      if (!isOptional || error instanceof UnknownName) throw error;
+      return false;
+    }
+  }
+
+  #took(): void {
+    this.#notes.hasSampled = true;
+    this.#notes.turn = (this.#notes.turn + GOLDEN_RATIO) % 1;
+  }
+}
+
+/** As it is written where no namespace has such labels: an alias may, and is judged by them too. */
+function namespaceOf(labels: readonly string[]): string {
+  return parseNamespaceLabels(labels) ?? labels.join(".");
+}
+
+/** Entries with an alias in the order of a node: by key, those with the full name last. */
+function inOrder(name: string, own: readonly EntryView[], others: readonly Carrier[]): readonly EntryView[] {
+  const all = [...own, ...others.map(({ entry }) => entry)].map((entry) => {
+    const isShort = entry.aliases.some((alias) => plainName(alias) === name);
+    return { entry, text: `${isShort ? 0 : 1}${keyText(entry.key)}` };
+  });
+  return all.toSorted((a, b) => (a.text < b.text ? -1 : 1)).map(({ entry }) => entry);
+}

@@ -1,0 +1,64 @@
+/**
+ * What a resolver knows in DNS beside what it follows: names that it fetched, and which of its upstream's entries carry an alias or lie below a name. A node
+ * knows everything, and has no such port.
+ */
+import type { EntryView } from "../../catalog/entry/view.ts";
+import type { InstanceName } from "../../catalog/query/instances.ts";
+import type { Claim } from "../../discovery/alias-claim.ts";
+import type { NameView } from "../../discovery/dns-names.ts";
+import { WaymarkError } from "../../lib/errors.ts";
+
+/** A question cannot be answered yet, because something is being fetched for it. Whoever does not wait says SERVFAIL. */
+export class UnknownName extends WaymarkError {
+  /** Distinguishes what is fetched. */
+  readonly key: string;
+  /** Resolves when what is fetched has arrived, or will not. Never rejects. */
+  readonly arrival: Promise<void>;
+  /** The namespaces of which the question has asked for names. They go with it through its waits, so that each counts once as asked for. */
+  readonly askedIn: Set<string>;
+
+  constructor(key: string, arrival: Promise<void>, askedIn: Set<string>) {
+    super("not_ready", "this resolver does not know the name yet, and is asking for it");
+    this.key = key;
+    this.arrival = arrival;
+    this.askedIn = askedIn;
+  }
+}
+
+/** How a question was answered. `unknown`: not at all. */
+export interface Answered {
+  readonly outcome: "found" | "absent" | "unknown";
+  readonly hasWaited: boolean;
+}
+
+/** An entry that carries an alias. */
+export interface Carrier {
+  readonly entry: EntryView;
+  /** Its claim without a name. */
+  readonly claim: Omit<Claim, "name" | "text">;
+}
+
+/**
+ * Each call throws where the answer is not known: `UnknownName` while it is being fetched, else `not_ready`. It is only asked about what the viewer may know
+ * of, so that nothing is fetched for what policy hides.
+ */
+export interface Elsewhere {
+  /** A question is looked at, in this turn. `waited`: what it has waited for, if it was looked at before. */
+  begin(waited: UnknownName | undefined): void;
+  /** Is told once of each question that was answered from the catalog, or could not be. */
+  answered(outcome: Answered): void;
+  /** Only grows, and does so whenever an answer may have changed or its time may be over. */
+  readonly turn: number;
+  /** Whether there is nothing elsewhere, because everything is followed. */
+  readonly isNothing: boolean;
+  /** Returns if the entries of this name are held. */
+  know(name: InstanceName): void;
+  /** Entries of namespaces that are not followed, and have this name of the zone as an alias. `hasOwn`: whether some that are followed have it. */
+  findAlias(name: string, zone: string, view: NameView, hasOwn: boolean): readonly Carrier[];
+  /** As `DnsCatalog.hasNameUnder`, in what is not followed. */
+  hasNameUnder(suffix: string, zone: string, view: NameView): boolean;
+  /** For how long all that was told since the last call stays as it is, in ms: clients may keep it so long. Infinite for what is followed. */
+  takeLeftMs(): number;
+  /** The same, which fetches nothing. */
+  readonly held: Elsewhere;
+}

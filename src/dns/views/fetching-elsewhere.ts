@@ -1,0 +1,287 @@
+/**
+ * What the DNS of a resolver knows beside what it follows. A name is fetched when an answer needs it, and so is who carries an alias and what lies below a name.
+ * What is not known is said to be unknown, so that no name is called absent that exists elsewhere (semantics.md, Resolver).
+ */
+import type { InstanceName } from "../../catalog/query/instances.ts";
+import type { NameView } from "../../discovery/dns-names.ts";
+import { WaymarkError } from "../../lib/errors.ts";
+import type { Time } from "../../lib/machine.ts";
+import type { Answer, Asked } from "../../resolver/io-types.ts";
+import type { ResolverMachine } from "../../resolver/machine.ts";
+import { type Answered, type Carrier, type Elsewhere, UnknownName } from "./elsewhere.ts";
+import { carriersOf, type FoundHost, type Host, type Hosts, isAbove, isEmpty } from "./hosts.ts";
+
+export interface ElsewhereParts {
+  readonly machine: Pick<ResolverMachine, "counts" | "fetchedLeftMs" | "isComplete" | "upstreams">;
+  /** Asks for a name. Undefined: `told` is called once, later. Throws `not_ready`. */
+  readonly ask: (name: InstanceName, asked: Asked, told: (error: WaymarkError | undefined) => void) => Answer | undefined;
+  readonly hosts: Hosts;
+  /** Asks the upstream about a name of a zone. `told` is called once, later: with nothing if that failed. */
+  readonly askHost: (name: string, zone: string, told: (host: Host | undefined) => void) => void;
+  /** Counts everything that the machine took in. */
+  readonly inputCount: () => number;
+  /** Counts changes of the policy, and followed namespaces that were let go: of those callers were told what no answer from before says. */
+  readonly judgedTurn: () => number;
+  readonly now: () => Time;
+}
+
+/** Answers are made anew after so long, so that their TTL goes down with what is left. */
+const PLAN_MS = 1000;
+/** What could not be fetched is not asked for again for so long. */
+const FAILED_MS = 1000;
+/** Most names that are remembered to have failed. */
+const MAX_FAILED = 1000;
+/** Most names above fetched ones that are remembered. */
+const MAX_ABOVE = 10_000;
+/** An upstream that has not answered for so long may have stopped: what it told before is told meanwhile. A question waits for a little longer. */
+const LATE_MS = 400;
+/** Most names about which the upstream is asked at a time. */
+const MAX_ASKED = 1000;
+
+export class FetchingElsewhere implements Elsewhere {
+  readonly held: Elsewhere;
+  readonly #parts: ElsewhereParts;
+  /** When what failed may be asked for again, the earliest first. */
+  readonly #failed = new Map<string, number>();
+  readonly #asked = new Map<string, { readonly arrival: Promise<void>; readonly sinceMonoMs: number }>();
+  /** The namespaces of fetched names that exist, and what lies above them in DNS: since when they do. */
+  readonly #above = new Map<string, number>();
+  /** Of the question that is looked at, as in `UnknownName`. */
+  #askedIn = new Set<string>();
+  #changeCount = 0;
+  /** Until then answers that were made stay as they are, if nothing arrives. */
+  #untilMonoMs = Number.POSITIVE_INFINITY;
+  #leftMs = Number.POSITIVE_INFINITY;
+
+  constructor(parts: ElsewhereParts) {
+    this.#parts = parts;
+    this.held = new Held(this, (name) => this.#isHeld(name));
+  }
+
+  /** HOT: once a question. */
+  get turn(): number {
+    const { inputCount, now } = this.#parts;
+    if (now().monoMs >= this.#untilMonoMs) {
+      this.#untilMonoMs = Number.POSITIVE_INFINITY;
+      this.#changeCount += 1;
+    }
+    return inputCount() + this.#changeCount;
+  }
+
+  get isNothing(): boolean {
+    return this.#parts.machine.isComplete("");
+  }
+
+  begin(waited: UnknownName | undefined): void {
+    this.#askedIn = waited?.askedIn ?? new Set();
+  }
+
+  know(name: InstanceName): void {
+    const { machine, ask } = this.#parts;
+    const key = `${name.namespace}\0${name.name}\0${name.kind}`;
+    if (this.#hasFailed(key) && !this.#isHere(name)) throw unknown();
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const told = (error: WaymarkError | undefined) => {
+      if (error !== undefined) this.#fail(key);
+      resolve();
+    };
+    const isFurther = this.#askedIn.has(name.namespace);
+    this.#askedIn.add(name.namespace);
+    let answer: ReturnType<typeof ask>;
+    try {
+      answer = ask(name, { isFurther, isCounted: false }, told);
+    } catch (error) {
+      throw unknown(error);
+    }
+    if (answer === undefined) throw new UnknownName(key, promise, this.#askedIn);
+    if (answer.source !== "fetched") return;
+    this.#lasts(machine.fetchedLeftMs(name, this.#parts.now()) ?? 0);
+    if (answer.isNegative === false) this.#exists(name.namespace, this.#parts.now().monoMs - answer.ageMs);
+  }
+
+  findAlias(name: string, zone: string, view: NameView, hasOwn: boolean): readonly Carrier[] {
+    const found = this.#host(name, zone);
+    if (found !== undefined) return this.#carriers(found, name, view, hasOwn);
+    // While nobody can be asked, what is followed is served.
+    if (hasOwn) return [];
+    throw unknown();
+  }
+
+  hasNameUnder(suffix: string, zone: string, view: NameView): boolean {
+    if (this.isNothing) return false;
+    const found = this.#host(suffix, zone);
+    // What is followed is known without being asked.
+    const unfollowed = { ...view, sees: (namespace: string) => !this.#parts.machine.isComplete(namespace) && view.sees(namespace) };
+    const isThere = found !== undefined && isAbove(found.host, suffix, unfollowed);
+    if (!isThere && (found === undefined || found.state === "narrow")) throw unknown();
+    if (found !== undefined) this.#lasts(found.leftMs);
+    return isThere;
+  }
+
+  answered({ outcome, hasWaited }: Answered): void {
+    const { counts, isComplete, upstreams } = this.#parts.machine;
+    if (hasWaited || outcome === "unknown") return counts.miss();
+    const isNegative = outcome === "absent" && !isComplete.call(this.#parts.machine, "");
+    counts.hit({ isStale: upstreams.isCutOff, isNegative });
+  }
+
+  takeLeftMs(): number {
+    const leftMs = this.#leftMs;
+    this.#leftMs = Number.POSITIVE_INFINITY;
+    return leftMs;
+  }
+
+  #carriers(found: FoundHost, name: string, view: NameView, hasOwn: boolean): readonly Carrier[] {
+    const { machine } = this.#parts;
+    const carriers = carriersOf(found.host, name, view).filter(({ entry }) => !machine.isComplete(entry.key.namespace));
+    if (found.state === "narrow" && carriers.length === 0 && !hasOwn) throw unknown();
+    this.#lasts(found.leftMs);
+    return carriers;
+  }
+
+  /** What is known of a name. Undefined if nothing is, and nobody can be asked. Throws `UnknownName` while it is being asked. */
+  #host(name: string, zone: string): FoundHost | undefined {
+    const { machine, hosts, judgedTurn, now } = this.#parts;
+    if (this.isNothing) return EVERYTHING_FOLLOWED;
+    const { monoMs } = now();
+    const key = `${name} ${zone}`;
+    const kept = hosts.find(key, judgedTurn(), monoMs, machine.upstreams.cutOffMonoMs);
+    // That nothing lies there is over when something was fetched from there since.
+    const isOver = kept?.host.namespaces.length === 0 && kept.arrivedMonoMs < (this.#above.get(name) ?? Number.NEGATIVE_INFINITY);
+    const found = isOver ? undefined : kept;
+    if (found?.state === "fresh" || machine.upstreams.isCutOff) return found;
+    // That nothing exists is not said beyond its time while anybody can be asked.
+    const isLate = monoMs - (this.#asked.get(key)?.sinceMonoMs ?? monoMs) >= LATE_MS && found !== undefined && !isEmpty(found.host);
+    if (isLate || this.#hasFailed(key)) return found && { ...found, state: "narrow" };
+    throw new UnknownName(key, this.#ask(key, name, zone), this.#askedIn);
+  }
+
+  #exists(namespace: string, sinceMonoMs: number): void {
+    for (let at = 0, dot = 0; dot >= 0; at = dot + 1) {
+      const name = namespace.slice(at);
+      this.#above.delete(name);
+      this.#above.set(name, sinceMonoMs);
+      dot = namespace.indexOf(".", at);
+    }
+    for (const oldest of this.#above.keys()) {
+      if (this.#above.size <= MAX_ABOVE) return;
+      this.#above.delete(oldest);
+    }
+  }
+
+  #ask(key: string, name: string, zone: string): Promise<void> {
+    const running = this.#asked.get(key);
+    if (running !== undefined) return running.arrival;
+    if (this.#asked.size >= MAX_ASKED) throw unknown();
+    const { hosts, askHost, judgedTurn, now } = this.#parts;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#asked.set(key, { arrival: promise, sinceMonoMs: now().monoMs });
+    // What it brings was judged under this policy, or a newer one.
+    const turn = judgedTurn();
+    askHost(name, zone, (host) => {
+      if (host === undefined) this.#fail(key);
+      else hosts.put(key, host, turn, now().monoMs);
+      this.#asked.delete(key);
+      this.#changeCount += 1;
+      resolve();
+    });
+    return promise;
+  }
+
+  #isHeld(name: InstanceName): boolean {
+    const { machine, now } = this.#parts;
+    if (machine.isComplete(name.namespace)) return true;
+    const leftMs = machine.fetchedLeftMs(name, now()) ?? 0;
+    if (leftMs > 0) this.#lasts(leftMs);
+    return leftMs > 0;
+  }
+
+  /** What was told just now stays so for this long. */
+  #lasts(leftMs: number): void {
+    if (leftMs === Number.POSITIVE_INFINITY) return;
+    this.#leftMs = Math.min(this.#leftMs, Math.max(0, leftMs));
+    const planMs = leftMs > 0 ? Math.min(leftMs, PLAN_MS) : PLAN_MS;
+    this.#untilMonoMs = Math.min(this.#untilMonoMs, this.#parts.now().monoMs + planMs);
+  }
+
+  #fail(key: string): void {
+    this.#failed.delete(key);
+    this.#failed.set(key, this.#parts.now().monoMs + FAILED_MS);
+    this.#changeCount += 1;
+    if (this.#failed.size <= MAX_FAILED) return;
+    const [oldest] = this.#failed.keys();
+    if (oldest !== undefined) this.#failed.delete(oldest);
+  }
+
+  #hasFailed(key: string): boolean {
+    const untilMonoMs = this.#failed.get(key);
+    if (untilMonoMs === undefined) return false;
+    if (this.#parts.now().monoMs < untilMonoMs) return true;
+    this.#failed.delete(key);
+    return false;
+  }
+
+  #isHere(name: InstanceName): boolean {
+    const { machine, now } = this.#parts;
+    return machine.isComplete(name.namespace) || machine.fetchedLeftMs(name, now()) !== undefined;
+  }
+}
+
+/** What is held, for additional records. */
+class Held implements Elsewhere {
+  readonly #of: Elsewhere;
+  readonly #isHeld: (name: InstanceName) => boolean;
+
+  constructor(of: Elsewhere, isHeld: (name: InstanceName) => boolean) {
+    this.#of = of;
+    this.#isHeld = isHeld;
+  }
+
+  get held(): Elsewhere {
+    return this;
+  }
+
+  get turn(): number {
+    return this.#of.turn;
+  }
+
+  get isNothing(): boolean {
+    return this.#of.isNothing;
+  }
+
+  know(name: InstanceName): void {
+    if (!this.#isHeld(name)) throw unknown();
+  }
+
+  begin(): never {
+    throw unknown();
+  }
+
+  answered(): never {
+    throw unknown();
+  }
+
+  findAlias(): never {
+    throw unknown();
+  }
+
+  hasNameUnder(): never {
+    throw unknown();
+  }
+
+  takeLeftMs(): number {
+    return this.#of.takeLeftMs();
+  }
+}
+
+const EVERYTHING_FOLLOWED: FoundHost = {
+  host: { carriers: [], namespaces: [], claims: [], isMore: false, sizeBytes: 0 },
+  state: "fresh",
+  leftMs: Number.POSITIVE_INFINITY,
+  arrivedMonoMs: Number.POSITIVE_INFINITY,
+};
+
+/** Whatever the reason, a question is answered as one of which nothing is known. */
+function unknown(cause?: unknown): WaymarkError {
+  return new WaymarkError("not_ready", "this resolver does not know the name, and no server answers that could tell", { cause });
+}

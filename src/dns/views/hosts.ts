@@ -1,0 +1,140 @@
+/** What a resolver asked its upstream about names in DNS that no fetched name tells: who carries them as an alias, and what lies below them. */
+
+import type { Claim } from "../../discovery/alias-claim.ts";
+import { type NameView, plainName } from "../../discovery/dns-names.ts";
+import type { Carrier } from "./elsewhere.ts";
+
+/** The answer of the upstream to one name, as far as the viewer of DNS may see it. */
+export interface Host {
+  /** Entries that have the name as an alias. */
+  readonly carriers: readonly Carrier[];
+  /** Namespaces at or below the name. */
+  readonly namespaces: readonly string[];
+  /** Aliases at or below the name, with their claims. The names are below the zone. */
+  readonly claims: readonly Omit<Claim, "text">[];
+  /** Whether the upstream has more than these. */
+  readonly isMore: boolean;
+  /** Of memory, rather too many than too few. */
+  readonly sizeBytes: number;
+}
+
+export interface HostsOptions {
+  /** How long an answer is fresh: one that something exists, and one that nothing does. */
+  readonly ttlMs: number;
+  readonly negativeMs: number;
+  /** While no upstream answers, in ms since then. */
+  readonly maxStaleMs: number;
+  readonly maxBytes: number;
+}
+
+interface Kept {
+  readonly host: Host;
+  readonly arrivedMonoMs: number;
+  /** What it says was judged under this policy, and tells what callers were told until then. */
+  readonly judgedTurn: number;
+}
+
+/** `fresh`: as it is. `stale`: good only while no upstream answers. `narrow`: of what it has the same is true, and what it does not have is not known. */
+export interface FoundHost {
+  readonly host: Host;
+  readonly state: "fresh" | "stale" | "narrow";
+  /** How long it stays so, in ms. 0 unless it is fresh. */
+  readonly leftMs: number;
+  readonly arrivedMonoMs: number;
+}
+
+/** Bytes of an answer in the map, without its content. */
+const KEPT_BYTES = 400;
+
+/** The answers of the upstream, within a bound of bytes. The oldest goes first. */
+export class Hosts {
+  readonly #options: HostsOptions;
+  readonly #kept = new Map<string, Kept>();
+  #sizeBytes = 0;
+
+  constructor(options: HostsOptions) {
+    this.#options = options;
+  }
+
+  get sizeBytes(): number {
+    return this.#sizeBytes;
+  }
+
+  put(key: string, host: Host, judgedTurn: number, monoMs: number): void {
+    this.#drop(key);
+    this.#kept.set(key, { host, judgedTurn, arrivedMonoMs: monoMs });
+    this.#sizeBytes += bytesOf(key, host);
+    for (const oldest of this.#kept.keys()) {
+      if (this.#sizeBytes <= this.#options.maxBytes) break;
+      this.#drop(oldest);
+    }
+  }
+
+  /** `cutOffMonoMs`: since then no upstream answers. Undefined while one does. */
+  find(key: string, judgedTurn: number, monoMs: number, cutOffMonoMs: number | undefined): FoundHost | undefined {
+    const kept = this.#kept.get(key);
+    if (kept === undefined) return undefined;
+    const { ttlMs, negativeMs, maxStaleMs } = this.#options;
+    const { host, arrivedMonoMs } = kept;
+    const heldMs = monoMs - arrivedMonoMs;
+    const isSame = kept.judgedTurn === judgedTurn;
+    const leftMs = (isEmpty(host) ? negativeMs : ttlMs) - heldMs;
+    if (isSame && leftMs > 0) return { host, arrivedMonoMs, state: "fresh", leftMs };
+    if (monoMs - Math.max(arrivedMonoMs, cutOffMonoMs ?? 0) < maxStaleMs)
+      return { host, arrivedMonoMs, state: isSame ? "stale" : "narrow", leftMs: 0 };
+    this.#drop(key);
+    return undefined;
+  }
+
+  #drop(key: string): void {
+    const kept = this.#kept.get(key);
+    if (kept === undefined) return;
+    this.#sizeBytes -= bytesOf(key, kept.host);
+    this.#kept.delete(key);
+  }
+}
+
+/** Whether something that the viewer sees, and that counts, is at the name or below it. With more than was told, something is taken to be. */
+export function isAbove({ namespaces, claims, isMore }: Host, suffix: string, { sees, counts }: NameView): boolean {
+  if (namespaces.some(sees)) return true;
+  const isBelow = (claim: Omit<Claim, "text">) =>
+    isAtOrBelow(claim.name, suffix) && sees(claim.namespace) && counts({ ...claim, text: "" });
+  return claims.some(isBelow) || isMore;
+}
+
+export function carriersOf({ carriers }: Host, name: string, { sees, counts }: NameView): readonly Carrier[] {
+  return carriers.filter(({ entry, claim }) => counts({ ...claim, name, text: "" }) && sees(entry.key.namespace));
+}
+
+/** What the upstream told of a name of the zone, sorted. `sizeBytes`: of the entries, decoded. */
+export function hostOf(name: string, zone: string, told: readonly Carrier[], isMore: boolean, sizeBytes: number): Host {
+  const namespaces = new Set<string>();
+  const claims: Omit<Claim, "text">[] = [];
+  const carriers: Carrier[] = [];
+  for (const carrier of told) {
+    const { entry, claim } = carrier;
+    if (isAtOrBelow(entry.key.namespace, name)) namespaces.add(entry.key.namespace);
+    const below = entry.aliases.map(plainName).flatMap((alias) => namesBelow(alias, name, zone));
+    for (const alias of below) claims.push({ ...claim, name: alias });
+    if (below.includes(name)) carriers.push(carrier);
+  }
+  return { carriers, namespaces: [...namespaces], claims, isMore, sizeBytes };
+}
+
+/** What an alias is below the zone, if that is the name or below it: an alias may be in full. */
+function namesBelow(alias: string, name: string, zone: string): readonly string[] {
+  const short = alias.endsWith(`.${zone}`) ? [alias.slice(0, -zone.length - 1)] : [];
+  return [alias, ...short].filter((text) => isAtOrBelow(text, name));
+}
+
+function isAtOrBelow(text: string, name: string): boolean {
+  return text === name || text.endsWith(`.${name}`);
+}
+
+export function isEmpty({ carriers, namespaces, claims }: Host): boolean {
+  return carriers.length + namespaces.length + claims.length === 0;
+}
+
+function bytesOf(key: string, { sizeBytes }: Host): number {
+  return KEPT_BYTES + 2 * key.length + sizeBytes;
+}

@@ -1,0 +1,204 @@
+import { expect, test } from "vitest";
+import { HEALTH, KIND } from "../../../src/catalog/record/record.ts";
+import type { DnsCatalog } from "../../../src/dns/plan/subject.ts";
+import { Rng } from "../../../src/lib/rng.ts";
+import { entryView, FakeDnsCatalog, nodeView } from "../../fakes/dns-catalog.ts";
+import { sized } from "../../fakes/effort.ts";
+import { type AskedType, ask as askOf, newResponder, type Told, wordOf } from "../asking.ts";
+
+type Settings = NonNullable<Parameters<typeof newResponder>[0]>["settings"];
+
+function ask(catalog: DnsCatalog, type: AskedType, name: string, settings: Settings = {}): Told {
+  return askOf(newResponder({ settings }), catalog, type, name);
+}
+
+/** One instance of each kind, seen by everyone. */
+function market(): FakeDnsCatalog {
+  return new FakeDnsCatalog([
+    entryView({ name: "web", targets: [{ host: "10.0.0.1" }] }),
+    entryView({ kind: KIND.QUEUE, name: "orders", targets: [{ host: "10.0.0.2" }] }),
+    entryView({ kind: KIND.FUNCTION, name: "price", targets: [{ host: "10.0.0.3" }] }),
+    entryView({ kind: KIND.TOPIC, name: "events", targets: [{ host: "10.0.0.4" }] }),
+    nodeView("n1", ["grpc://10.9.0.1:1"]),
+  ]);
+}
+
+test.each([
+  { type: 1, name: "web.market.waymark", rcode: "NOERROR", answers: 1, soa: false },
+  { type: 28, name: "web.market.waymark", rcode: "NOERROR", answers: 0, soa: true },
+  { type: 15, name: "web.market.waymark", rcode: "NOERROR", answers: 0, soa: true },
+  { type: 65_535, name: "web.market.waymark", rcode: "NOERROR", answers: 0, soa: true },
+  { type: 255, name: "web.market.waymark", rcode: "NOERROR", answers: 1, soa: false },
+  { type: 1, name: "market.waymark", rcode: "NOERROR", answers: 0, soa: true },
+  { type: 1, name: "waymark", rcode: "NOERROR", answers: 0, soa: true },
+  { type: 6, name: "waymark", rcode: "NOERROR", answers: 1, soa: false },
+  { type: 2, name: "waymark", rcode: "NOERROR", answers: 1, soa: false },
+  { type: 6, name: "web.market.waymark", rcode: "NOERROR", answers: 0, soa: true },
+  { type: 1, name: "nope.market.waymark", rcode: "NXDOMAIN", answers: 0, soa: true },
+  { type: 1, name: "nope.waymark", rcode: "NXDOMAIN", answers: 0, soa: true },
+  { type: 1, name: "events.market.waymark", rcode: "NXDOMAIN", answers: 0, soa: true },
+  { type: 1, name: "n1.discovery.nodes.waymark", rcode: "NXDOMAIN", answers: 0, soa: true },
+  { type: 1, name: "we\\046b.market.waymark", rcode: "NXDOMAIN", answers: 0, soa: true },
+  { type: 1, name: "example.com", rcode: "REFUSED", answers: 0, soa: false },
+  { type: 1, name: "", rcode: "REFUSED", answers: 0, soa: false },
+  { type: 252, name: "waymark", rcode: "REFUSED", answers: 0, soa: false },
+  { type: 251, name: "waymark", rcode: "REFUSED", answers: 0, soa: false },
+])("type $type of $name: rcode $rcode, $answers answers, SOA $soa", ({ type, name, rcode, answers, soa }) => {
+  const answer = ask(market(), type, name);
+  expect(answer.rcode).toBe(rcode);
+  expect(answer.answers.length).toBe(answers);
+  expect(wordOf(answer.authority, 2)).toEqual(soa ? ["SOA"] : []);
+  expect(answer.isAuthoritative).toBe(rcode !== "REFUSED");
+});
+
+test("only class IN is answered", () => {
+  for (const other of [0, 3, 4, 254, 255]) {
+    expect(askOf(newResponder(), market(), "A", "web.market.waymark", other).rcode).toBe("REFUSED");
+  }
+});
+
+test("a negative answer may be kept for the negative ttl, in the SOA's TTL and in its minimum", () => {
+  const [soa] = ask(market(), "A", "nope.waymark", { negativeTtlMs: 7_000 }).authority;
+  expect(soa).toMatch(/^waymark\. 7 SOA .* 7$/);
+});
+
+test("what is hidden from a viewer and what does not exist are told apart by nothing", () => {
+  const visible = market();
+  const hiding: DnsCatalog = {
+    revision: 6,
+    find: (kind, namespace, name, port) => (name === "web" ? [] : visible.find(kind, namespace, name, port)),
+    hasNameUnder: (suffix, zone) => visible.hasNameUnder(suffix, zone),
+    findAlias: () => [],
+    takeHidden: () => [],
+    takeSampled: () => false,
+    onHidden: () => {},
+  };
+  for (const type of ["A", "AAAA", "TXT", "SRV"] as const) {
+    for (const prefix of ["", "_tcp.", "_svc._tcp."]) {
+      expect(ask(hiding, type, `${prefix}web.market.waymark`)).toEqual(ask(hiding, type, `${prefix}never.market.waymark`));
+    }
+  }
+});
+
+test("every order of addresses comes up, about as often as any other", () => {
+  const catalog = new FakeDnsCatalog([
+    entryView({ name: "web", targets: [{ host: "10.0.0.1" }, { host: "10.0.0.2" }, { host: "10.0.0.3" }] }),
+  ]);
+  const rng = new Rng("shuffle");
+  const responder = newResponder({ random: () => rng.next() });
+  const counts = new Map<string, number>();
+  const draws = sized(6_000, 1_200);
+  for (let i = 0; i < draws; i++) {
+    const order = askOf(responder, catalog, "A", "web.market.waymark").answers.join();
+    counts.set(order, (counts.get(order) ?? 0) + 1);
+  }
+  expect(counts.size).toBe(6);
+  // Five standard deviations.
+  for (const count of counts.values()) expect(Math.abs(count - draws / 6)).toBeLessThan(5 * Math.sqrt((draws * 5) / 36));
+});
+
+test("shuffling SRV records never puts a sick one before a healthy one", () => {
+  const healths = [HEALTH.CRITICAL, HEALTH.HEALTHY, HEALTH.DEGRADED, HEALTH.HEALTHY, HEALTH.ORPHANED, HEALTH.DEGRADED];
+  const catalog = new FakeDnsCatalog(
+    healths.map((health, i) => entryView({ name: "web", instanceId: `i${i}`, health, targets: [{ host: `10.0.${health}.${i}` }] })),
+  );
+  const rng = new Rng("srv");
+  const responder = newResponder({ random: () => rng.next() });
+  const firsts = new Set<string>();
+  for (let i = 0; i < 100; i++) {
+    const { answers, additional } = askOf(responder, catalog, "SRV", "_svc._tcp.web.market.waymark");
+    const targets = wordOf(answers, -1);
+    expect(targets.map((target) => Number(target.split("-")[2]))).toEqual([1, 1, 2, 2, 3, 5]);
+    // A reader that takes only the first few additional records gets those of the first targets.
+    expect(wordOf(additional, 0)).toEqual(targets);
+    firsts.add(targets[0] ?? "");
+  }
+  expect(firsts.size).toBe(2);
+});
+
+test("every name an SRV answer gives for an address answers with that address", () => {
+  const hosts = ["10.0.0.1", "2001:db8::1", "::1", "255.255.255.255"];
+  const catalog = new FakeDnsCatalog([entryView({ name: "web", targets: hosts.map((host) => ({ host })) })]);
+  const { answers, additional } = ask(catalog, "SRV", "_svc._tcp.web.market.waymark");
+  expect(answers.length).toBe(hosts.length);
+  for (const glue of additional) {
+    const [name = "", , type = ""] = glue.split(" ");
+    const [own] = ask(catalog, type as "A" | "AAAA", name.slice(0, -1)).answers;
+    expect(wordOf([own ?? ""], -1)).toEqual(wordOf([glue], -1));
+  }
+  expect(new Set(wordOf(additional, -1))).toEqual(new Set(hosts));
+});
+
+test("a chain of host names ends after a few steps", () => {
+  const catalog = new FakeDnsCatalog(
+    Array.from({ length: 20 }, (_, i) => entryView({ name: `s${i}`, targets: [{ host: `s${i + 1}.market.waymark` }] })),
+  );
+  expect(ask(catalog, "A", "s0.market.waymark").answers.length).toBe(8);
+});
+
+test("a CNAME into a name that is not there says so, with the CNAME", () => {
+  const catalog = new FakeDnsCatalog([entryView({ name: "web", targets: [{ host: "gone.market.waymark" }] })]);
+  const answer = ask(catalog, "A", "web.market.waymark");
+  expect(answer.rcode).toBe("NXDOMAIN");
+  expect(answer.answers).toEqual(["web.market.waymark. 30 CNAME gone.market.waymark."]);
+  expect(answer.authority.length).toBe(1);
+});
+
+test("outside our zones nothing is denied, only refused, also when such names are tried", () => {
+  const settings = { allowExternalNames: true };
+  expect(ask(market(), "A", "web.market", settings).answers).toEqual(["web.market. 30 A 10.0.0.1"]);
+  expect(ask(market(), "A", "web.nowhere", settings).rcode).toBe("REFUSED");
+  expect(ask(market(), "A", "", settings).rcode).toBe("REFUSED");
+  expect(ask(market(), "A", "nope.waymark", settings).rcode).toBe("NXDOMAIN");
+});
+
+/** A catalog that counts how often it is asked. */
+function counting(catalog: FakeDnsCatalog): { readonly catalog: DnsCatalog; readonly asked: () => number } {
+  let count = 0;
+  const counted: DnsCatalog = {
+    revision: 1,
+    find: (...name) => {
+      count += 1;
+      return catalog.find(...name);
+    },
+    hasNameUnder: (suffix, zone) => catalog.hasNameUnder(suffix, zone),
+    findAlias: (name, zone) => catalog.findAlias(name, zone),
+    takeHidden: () => [],
+    takeSampled: () => false,
+    onHidden: () => {},
+  };
+  return { catalog: counted, asked: () => count };
+}
+
+/** The letters of a text in upper case where the number has a bit. */
+function spelled(text: string, number: number): string {
+  return text.replaceAll(/[a-z]/g, (letter, at: number) => ((number >> at) & 1 ? letter.toUpperCase() : letter));
+}
+
+test("a name is looked up once for the additional section, however its letters are written", () => {
+  const back = entryView({ name: "back", targets: [{ host: "10.0.0.1" }] });
+  const hosts = Array.from({ length: 60 }, (_, i) => ({ host: spelled("back.market.waymark", i), port: i + 1 }));
+  const { catalog, asked } = counting(new FakeDnsCatalog([back, entryView({ name: "web", targets: hosts })]));
+  const { answers, additional } = ask(catalog, "SRV", "_svc._tcp.web.market.waymark");
+  expect(answers.length).toBe(60);
+  expect(additional).toEqual([expect.stringMatching(/^back\.market\.waymark\. \d+ A 10\.0\.0\.1$/)]);
+  expect(asked()).toBe(2);
+});
+
+test("names with many addresses are looked up for the additional section until it is full, whoever leads to how many of them", () => {
+  const thousand = (net: number) => Array.from({ length: 1_000 }, (_, i) => ({ host: `10.${net}.${i >> 8}.${i & 255}` }));
+  const backs = Array.from({ length: 30 }, (_, i) => entryView({ name: `back-${i}`, targets: thousand(i) }));
+  const web = entryView({ name: "web", targets: backs.map(({ key }) => ({ host: `${key.name}.market.waymark` })) });
+  const { catalog, asked } = counting(new FakeDnsCatalog([...backs, web]));
+  expect(ask(catalog, "SRV", "_svc._tcp.web.market.waymark").answers.length).toBe(30);
+  expect(asked()).toBeLessThan(10);
+});
+
+test("a service with addresses and host names has no CNAME beside its addresses: for a family that it lacks there is just none", () => {
+  const catalog = new FakeDnsCatalog([entryView({ name: "web", targets: [{ host: "db.example.org" }, { host: "10.0.0.1" }] })]);
+  expect(ask(catalog, "A", "web.market.waymark").answers.map((line) => line.split(" ")[2])).toEqual(["A"]);
+  for (const type of ["AAAA", "CNAME"] as const) {
+    const { rcode, answers } = ask(catalog, type, "web.market.waymark");
+    expect([rcode, answers]).toEqual(["NOERROR", []]);
+  }
+});

@@ -1,0 +1,148 @@
+import { expect, test } from "vitest";
+import type { DnsCatalog } from "../../../src/dns/plan/subject.ts";
+import { Responder } from "../../../src/dns/server/responder.ts";
+import { WaymarkError } from "../../../src/lib/errors.ts";
+import { Rng } from "../../../src/lib/rng.ts";
+import { entryView, FakeDnsCatalog, TEST_DNS_SETTINGS } from "../../fakes/dns-catalog.ts";
+import { queryBytes, responseText, sectionLines } from "../../fakes/dns-text.ts";
+import { SETTINGS } from "../../fakes/options.ts";
+
+function newResponder(maxPlans = 100): Responder {
+  const rng = new Rng("responder");
+  return new Responder({ settings: TEST_DNS_SETTINGS, maxPlansBytes: SETTINGS.dns.maxPlansBytes, random: () => rng.next(), maxPlans });
+}
+
+function addresses(responder: Responder, catalog: DnsCatalog, name = "web.market.waymark"): string[] {
+  const reply = responder.respond(queryBytes({ name, type: "A" }), "udp", () => catalog);
+  return sectionLines(reply?.bytes ?? new Uint8Array(12), "answer").map((line) => line.split(" ").at(-1) ?? "");
+}
+
+/** Counts look-ups. */
+class CountingCatalog extends FakeDnsCatalog {
+  lookupCount = 0;
+
+  override find(...args: Parameters<FakeDnsCatalog["find"]>): ReturnType<FakeDnsCatalog["find"]> {
+    this.lookupCount++;
+    return super.find(...args);
+  }
+}
+
+test("a change in the catalog shows in the next answer, also where it denied before", () => {
+  const responder = newResponder();
+  const catalog = new FakeDnsCatalog();
+  expect(addresses(responder, catalog)).toEqual([]);
+  catalog.add(entryView({ name: "web", targets: [{ host: "10.0.0.1" }] }));
+  expect(addresses(responder, catalog)).toEqual(["10.0.0.1"]);
+  catalog.clear();
+  expect(addresses(responder, catalog)).toEqual([]);
+});
+
+test("while nothing changes the catalog is asked once, and answers are still shuffled", () => {
+  const responder = newResponder();
+  const catalog = new CountingCatalog([entryView({ name: "web", targets: [{ host: "10.0.0.1" }, { host: "10.0.0.2" }] })]);
+  const firsts = new Set(Array.from({ length: 50 }, () => addresses(responder, catalog)[0]));
+  expect(firsts.size).toBe(2);
+  expect(catalog.lookupCount).toBe(1);
+});
+
+test("two views share no answer", () => {
+  const responder = newResponder();
+  const one = new FakeDnsCatalog([entryView({ name: "web", targets: [{ host: "10.0.0.1" }] })]);
+  const two = new FakeDnsCatalog([entryView({ name: "web", targets: [{ host: "10.0.0.2" }] })]);
+  expect(addresses(responder, one)).toEqual(["10.0.0.1"]);
+  expect(addresses(responder, two)).toEqual(["10.0.0.2"]);
+});
+
+test("at its bound the oldest kept answer goes", () => {
+  const responder = newResponder(2);
+  const catalog = new CountingCatalog([entryView({ name: "web", targets: [{ host: "10.0.0.1" }] })]);
+  for (const name of ["web.market.waymark", "n1.node.waymark", "n2.node.waymark"]) addresses(responder, catalog, name);
+  const before = catalog.lookupCount;
+  addresses(responder, catalog, "n2.node.waymark");
+  expect(catalog.lookupCount).toBe(before);
+  addresses(responder, catalog, "web.market.waymark");
+  expect(catalog.lookupCount).toBeGreaterThan(before);
+});
+
+test.each([
+  { why: "a fault", error: new Error("the index is broken"), text: "SERVFAIL", hasFault: true },
+  { why: "a refusal by limit", error: new WaymarkError("discovery_rate_limited", "slow down"), text: "REFUSED", hasFault: false },
+  { why: "a node that is not ready", error: new WaymarkError("not_ready", "later"), text: "SERVFAIL", hasFault: false },
+  { why: "a denied peer", error: new WaymarkError("discovery_access_denied", "not you"), text: "REFUSED", hasFault: false },
+])("$why is $text, and the next query is answered", ({ error, text, hasFault }) => {
+  const responder = newResponder();
+  const catalog = new FakeDnsCatalog([entryView({ name: "web", targets: [{ host: "10.0.0.1" }] })]);
+  const query = queryBytes({ name: "web.market.waymark", type: "A", bufsize: 1232 });
+  const reply = responder.respond(query, "udp", () => {
+    throw error;
+  });
+  expect(responseText(reply?.bytes ?? new Uint8Array(12))).toBe(text);
+  expect(reply?.fault).toBe(hasFault ? error : undefined);
+  expect(addresses(responder, catalog)).toEqual(["10.0.0.1"]);
+});
+
+test.each([
+  { type: "A", name: "web.market.waymark", qtype: "A", rcode: "NOERROR" },
+  { type: "ANY", name: "web.market.waymark", qtype: "ANY", rcode: "NOERROR" },
+  { type: "HINFO", name: "web.market.waymark", qtype: "other", rcode: "NOERROR" },
+  { type: "NAPTR", name: "nope.waymark", qtype: "other", rcode: "NXDOMAIN" },
+  { type: "TXT", name: "example.com", qtype: "TXT", rcode: "REFUSED" },
+])("$type of $name is counted as $qtype, $rcode", ({ type, name, qtype, rcode }) => {
+  const catalog = new FakeDnsCatalog([entryView({ name: "web", targets: [{ host: "10.0.0.1" }] })]);
+  expect(newResponder().respond(queryBytes({ type, name }), "udp", () => catalog)).toMatchObject({ qtype, rcode });
+});
+
+test("a malformed message is counted without a type", () => {
+  const bytes = queryBytes({ type: "A", name: "web.market.waymark" }).subarray(0, 20);
+  expect(newResponder().respond(bytes, "tcp", () => new FakeDnsCatalog())).toMatchObject({ qtype: "other", rcode: "FORMERR" });
+});
+
+test("what an answer was made without is told once an answer, also of answers that are kept", () => {
+  const responder = newResponder();
+  const told: string[][] = [];
+  class HidingCatalog extends CountingCatalog {
+    #hidden = new Set<string>();
+
+    override find(...[, namespace]: Parameters<FakeDnsCatalog["find"]>): [] {
+      this.lookupCount++;
+      if (namespace === "market") this.#hidden.add(namespace);
+      return [];
+    }
+
+    override takeHidden(): readonly string[] {
+      const taken = [...this.#hidden];
+      this.#hidden = new Set();
+      return taken;
+    }
+
+    override onHidden(namespaces: readonly string[]): void {
+      told.push([...namespaces]);
+    }
+  }
+  const catalog = new HidingCatalog();
+  addresses(responder, catalog);
+  const planned = catalog.lookupCount;
+  addresses(responder, catalog);
+  expect(catalog.lookupCount).toBe(planned);
+  expect(told).toEqual([["market"], ["market"]]);
+  addresses(responder, catalog, "web.open.waymark");
+  expect(told).toHaveLength(2);
+});
+
+test("a question that is cut is told TC and nothing else, in no more bytes than it had; what is no question gets nothing", () => {
+  const responder = newResponder();
+  const catalog = new FakeDnsCatalog([entryView({ name: "web", targets: [{ host: "10.0.0.1" }] })]);
+  for (const bufsize of [undefined, 1232]) {
+    const query = queryBytes({ name: "web.market.waymark", type: "A", bufsize });
+    const reply = responder.cut(query);
+    expect(reply).toMatchObject({ isTruncated: true, rcode: "NOERROR", qtype: "A" });
+    expect(reply?.bytes.length).toBeLessThanOrEqual(query.length);
+    expect(responseText(reply?.bytes ?? new Uint8Array())).toBe("NOERROR tc");
+    // The next answer is whole again.
+    expect(responder.respond(query, "udp", () => catalog)?.isTruncated).toBe(false);
+  }
+  expect(responder.cut(new Uint8Array(5))).toBeUndefined();
+  const broken = Uint8Array.from(queryBytes({ name: "web", type: "A" }));
+  broken[5] = 7;
+  expect(responder.cut(broken)).toBeUndefined();
+});

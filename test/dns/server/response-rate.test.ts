@@ -1,0 +1,44 @@
+import { describe, expect, test } from "vitest";
+import { prefixOf, ResponseRate } from "../../../src/dns/server/response-rate.ts";
+import { sharedBuckets, shareLimits } from "../../../src/policy/limits/shared-limits.ts";
+import { BUCKET_FORMS, HASH_KEY } from "../../fakes/bucket-forms.ts";
+
+test.each([
+  { address: "192.0.2.7", prefix: "192.0.2" },
+  { address: "::ffff:192.0.2.7", prefix: "192.0.2" },
+  { address: "2001:db8:1:2345::1", prefix: "2001:db8:1:23" },
+  { address: "2001:db8:1:23ff:1:2:3:4", prefix: "2001:db8:1:23" },
+  { address: "2001:db8:1:45::1", prefix: "2001:db8:1:00" },
+  { address: "2001:db8::1", prefix: "2001:db8:0:00" },
+  { address: "fe80::1%eth0", prefix: "fe80:0:0:00" },
+  { address: "::1", prefix: "0:0:0:00" },
+])("$address is of network $prefix", ({ address, prefix }) => {
+  expect(prefixOf(address)).toBe(prefix);
+});
+
+describe.each(BUCKET_FORMS)("buckets $form", ({ makeBuckets, mostKept }) => {
+  test("a network has its answers of a second at once and then as they come back, whichever of its addresses asks", () => {
+    const rate = new ResponseRate({ perSecond: 4, maxNetworks: 100, makeBuckets });
+    const taken = (monoMs: number) => Array.from({ length: 10 }, (_, i) => rate.takes(`192.0.2.${i}`, monoMs)).filter(Boolean).length;
+    expect([taken(1000), taken(1000), taken(1500), taken(60_000)]).toEqual([4, 0, 2, 4]);
+    expect(rate.takes("192.0.3.1", 60_000)).toBe(true);
+  });
+
+  test("a crowd of forged addresses takes no more memory than was set", () => {
+    const rate = new ResponseRate({ perSecond: 1, maxNetworks: 64, makeBuckets });
+    for (let i = 0; i < 100_000; i++) rate.takes(`10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`, 0);
+    for (let i = 0; i < 10_000; i++) rate.takes(`10.${i >> 8}.${i & 255}.1`, 0);
+    expect(rate.size).toBeLessThanOrEqual(mostKept(64));
+  });
+});
+
+test("an answer that another thread gave counts here too", () => {
+  const shared = shareLimits(HASH_KEY, (make) => new ResponseRate({ perSecond: 4, maxNetworks: 64, makeBuckets: make }));
+  const rateOf = (originMs: number) => {
+    const threads = sharedBuckets(structuredClone(shared), originMs);
+    return new ResponseRate({ perSecond: 4, maxNetworks: 64, makeBuckets: threads });
+  };
+  const [there, here] = [rateOf(0), rateOf(5000)];
+  for (let i = 0; i < 3; i++) there.takes("192.0.2.1", 6000);
+  expect([here.takes("192.0.2.2", 1000), here.takes("192.0.2.3", 1000)]).toEqual([true, false]);
+});

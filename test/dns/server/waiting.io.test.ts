@@ -1,0 +1,168 @@
+/** Questions that wait for what a catalog has to fetch: who is answered, when and by how much at most. */
+import { createSocket } from "node:dgram";
+import { once } from "node:events";
+import { connect } from "node:net";
+import { expect, test } from "vitest";
+import { DNS_LIMITS } from "../../../src/dns/server/server.io.ts";
+import { type Answered, UnknownName } from "../../../src/dns/views/elsewhere.ts";
+import { WaymarkError } from "../../../src/lib/errors.ts";
+import { entryView, FakeDnsCatalog } from "../../fakes/dns-catalog.ts";
+import { startTestGateway } from "../../fakes/dns-gateway.ts";
+import { queryBytes, responseText } from "../../fakes/dns-text.ts";
+import { until } from "../../fakes/until.ts";
+
+/** Knows a name only once it has arrived. */
+class LateCatalog extends FakeDnsCatalog {
+  readonly asked: string[] = [];
+  readonly told: string[] = [];
+
+  answered({ outcome, hasWaited }: Answered): void {
+    this.told.push(`${outcome}${hasWaited ? " late" : ""}`);
+  }
+
+  readonly #waiting = new Map<string, PromiseWithResolvers<void>>();
+  readonly #known = new Set<string>();
+
+  override find(...[kind, namespace, name]: Parameters<FakeDnsCatalog["find"]>): ReturnType<FakeDnsCatalog["find"]> {
+    if (this.#known.has(name)) return super.find(kind, namespace, name);
+    this.asked.push(name);
+    let waiting = this.#waiting.get(name);
+    if (waiting === undefined) this.#waiting.set(name, (waiting = Promise.withResolvers()));
+    throw new UnknownName(name, waiting.promise, new Set());
+  }
+
+  arrive(name: string, isKnown = true): void {
+    if (isKnown) {
+      this.#known.add(name);
+      this.add(entryView({ name, targets: [{ host: "10.0.0.1" }] }));
+    }
+    this.#waiting.get(name)?.resolve();
+  }
+}
+
+const question = (name: string, id = 7) => queryBytes({ name: `${name}.market.waymark`, type: "A", id });
+const nameIn = (message: Buffer) => /(\w+)\.market/.exec(responseText(message))?.[1];
+
+function frame(message: Uint8Array): Buffer {
+  return Buffer.concat([Buffer.from([message.length >> 8, message.length & 255]), message]);
+}
+
+async function client(port: number) {
+  const socket = createSocket("udp4");
+  socket.bind(0, "127.0.0.1");
+  await once(socket, "listening");
+  const got: Buffer[] = [];
+  socket.on("message", (message: Buffer) => got.push(message));
+  return {
+    got,
+    ask: (message: Uint8Array) => socket.send(message, port, "127.0.0.1"),
+    [Symbol.dispose]: () => void socket.close(),
+  };
+}
+
+test("each peer gets the answer to its own question, in the order in which they arrive, and is let in once", async () => {
+  const catalog = new LateCatalog();
+  const waitedFor: (string | undefined)[] = [];
+  await using world = await startTestGateway(catalog, { catalogFor: (_, waited) => (waitedFor.push(waited?.key), catalog) });
+  using a = await client(world.gateway.udpPort);
+  using b = await client(world.gateway.udpPort);
+  a.ask(question("one", 1));
+  b.ask(question("two", 2));
+  await until("both are asked", () => catalog.asked.length === 2);
+  catalog.arrive("two");
+  await until("one is answered", () => b.got.length === 1);
+  catalog.arrive("one");
+  await until("the other is answered", () => a.got.length === 1);
+  expect([nameIn(a.got[0]!), a.got[0]!.readUInt16BE(0), nameIn(b.got[0]!), b.got[0]!.readUInt16BE(0)]).toEqual(["one", 1, "two", 2]);
+  expect(waitedFor).toEqual([undefined, undefined, "two", "one"]);
+  expect(world.count("dns_queries_total", { qtype: "A", rcode: "NOERROR", transport: "udp" })).toBe(2);
+  // One that is answered from what is kept is told, too; one that is refused is not.
+  a.ask(question("one", 3));
+  await until("it is answered", () => a.got.length === 2);
+  a.ask(queryBytes({ name: "one.example", type: "A", id: 4 }));
+  await until("it is refused", () => a.got.length === 3);
+  expect(catalog.told).toEqual(["found late", "found late", "found"]);
+});
+
+test("a question waits no longer than it may, and one that is unknown again waits no more; neither is a fault", async () => {
+  const catalog = new LateCatalog();
+  await using world = await startTestGateway(catalog, { limits: { ...DNS_LIMITS, maxWaitMs: 1 } });
+  using a = await client(world.gateway.udpPort);
+  a.ask(question("never"));
+  await until("it is answered", () => a.got.length === 1);
+  await using patient = await startTestGateway(catalog, { limits: { ...DNS_LIMITS, maxWaitMs: 60_000 } });
+  using b = await client(patient.gateway.udpPort);
+  catalog.arrive("roomless", false);
+  b.ask(question("roomless"));
+  await until("it is asked", () => catalog.asked.includes("roomless"));
+  catalog.arrive("roomless", false);
+  await until("it is answered", () => b.got.length === 1);
+  expect([responseText(a.got[0]!), responseText(b.got[0]!)]).toEqual(["SERVFAIL", "SERVFAIL"]);
+  expect([world.faults, patient.faults]).toEqual([[], []]);
+  expect(catalog.told).toEqual(["unknown late", "unknown late"]);
+});
+
+test("beyond the bound questions are answered SERVFAIL at once, and so is what nobody fetches", async () => {
+  const catalog = new LateCatalog();
+  await using world = await startTestGateway(catalog, { limits: { ...DNS_LIMITS, maxWaiting: 1, maxWaitMs: 60_000 } });
+  using a = await client(world.gateway.udpPort);
+  a.ask(question("one", 1));
+  a.ask(question("two", 2));
+  await until("the second is answered", () => a.got.length === 1);
+  expect([a.got[0]!.readUInt16BE(0), responseText(a.got[0]!)]).toEqual([2, "SERVFAIL"]);
+  catalog.arrive("one");
+  await until("the first is answered", () => a.got.length === 2);
+  const lost = Object.assign(new FakeDnsCatalog(), {
+    find: () => {
+      throw new WaymarkError("not_ready", "nobody can be asked");
+    },
+  });
+  await using cutOff = await startTestGateway(lost);
+  using b = await client(cutOff.gateway.udpPort);
+  b.ask(question("one"));
+  await until("it is answered", () => b.got.length === 1);
+  expect(responseText(b.got[0]!)).toBe("SERVFAIL");
+});
+
+test("over TCP one question waits, those behind it follow in order, and other connections do not wait", async () => {
+  const catalog = new LateCatalog();
+  for (const name of ["two", "three"]) catalog.arrive(name);
+  await using world = await startTestGateway(catalog, { limits: { ...DNS_LIMITS, maxWaitMs: 60_000 } });
+  const [first, second] = [connect(world.gateway.tcpPort, "127.0.0.1"), connect(world.gateway.tcpPort, "127.0.0.1")];
+  const ids = (socket: typeof first) => {
+    const got: number[] = [];
+    let pending = Buffer.alloc(0);
+    socket.on("data", (chunk: Buffer) => {
+      pending = Buffer.concat([pending, chunk]);
+      for (; pending.length > 4; pending = pending.subarray(2 + pending.readUInt16BE(0))) got.push(pending.readUInt16BE(2));
+    });
+    return got;
+  };
+  const [atFirst, atSecond] = [ids(first), ids(second)];
+  first.end(Buffer.concat([frame(question("one", 1)), frame(question("two", 2))]));
+  await until("the first waits", () => catalog.asked.length === 1);
+  second.write(frame(question("three", 3)));
+  await until("the second is answered", () => atSecond.length === 1);
+  expect(atFirst).toEqual([]);
+  catalog.arrive("one");
+  await once(first, "close");
+  expect([atFirst, atSecond, catalog.asked]).toEqual([[1, 2], [3], ["one"]]);
+  second.destroy();
+});
+
+test("a closed gateway answers nobody who waited", async () => {
+  const catalog = new LateCatalog();
+  const world = await startTestGateway(catalog, { limits: { ...DNS_LIMITS, maxWaitMs: 60_000 } });
+  using a = await client(world.gateway.udpPort);
+  const tcp = connect(world.gateway.tcpPort, "127.0.0.1");
+  const got: Buffer[] = [];
+  tcp.on("data", (chunk: Buffer) => got.push(chunk));
+  a.ask(question("one"));
+  tcp.write(frame(question("one")));
+  await until("both wait", () => catalog.asked.length === 2);
+  await world.gateway.stop();
+  catalog.arrive("one");
+  if (!tcp.closed) await once(tcp, "close");
+  expect([a.got, got, world.faults]).toEqual([[], [], []]);
+  expect(world.count("dns_queries_total", { qtype: "A", rcode: "NOERROR", transport: "udp" })).toBe(0);
+});

@@ -1,0 +1,504 @@
+/** What the DNS of a resolver answers, by what is followed, fetched, hidden and out of reach; and what it fetches for that. */
+import { expect, test } from "vitest";
+import { Cursor } from "../../../src/catalog/query/ordered.ts";
+import { KIND, keyText } from "../../../src/catalog/record/record.ts";
+import { claimOf } from "../../../src/discovery/alias-claim.ts";
+import { DnsNames, type NameView } from "../../../src/discovery/dns-names.ts";
+import { Reads } from "../../../src/discovery/reads.ts";
+import { LOCATED_KINDS } from "../../../src/dns/names/names.ts";
+import { type DnsSources, dnsCatalog } from "../../../src/dns/views/catalog.ts";
+import type { Carrier, UnknownName } from "../../../src/dns/views/elsewhere.ts";
+import { FetchingElsewhere } from "../../../src/dns/views/fetching-elsewhere.ts";
+import { carriersOf, type Host, Hosts, hostOf, isAbove } from "../../../src/dns/views/hosts.ts";
+import { WaymarkError } from "../../../src/lib/errors.ts";
+import { NO_POLICY, Policy } from "../../../src/policy/set/verdict.ts";
+import { AnswerCounts } from "../../../src/resolver/upkeep/statistics.ts";
+import { entryView } from "../../fakes/dns-catalog.ts";
+import { responseText } from "../../fakes/dns-text.ts";
+import { rule, set } from "../../fakes/policies.ts";
+import { at, caller, draftAt, Registry } from "../../fakes/registry.ts";
+import { ask, newResponder, questionBytes } from "../asking.ts";
+
+const NODE = { nodeId: "a", clusterId: "c1", region: "r1", boot: "b1" };
+/** Nobody without a tenant sees `svc.secret`. */
+const HIDING = new Policy(set([rule("svc.secret", { visibilityTenants: ["red"] })], { defaultAllow: true }), 1);
+const SECONDS = 1000;
+/** Namespace, name, aliases. */
+const ENTRIES = [
+  ["svc.market", "web", []],
+  ["svc.other", "far", ["shop.example", "deep.below.example"]],
+  ["svc.secret", "hidden", ["own.example"]],
+] as const;
+
+class World {
+  policy = NO_POLICY;
+  isCutOff = false;
+  isFailing = false;
+  /** Whether the upstream stands still: it answers nothing about hosts, and no call to it fails. */
+  isSilent = false;
+  ms = 0;
+  followed: readonly string[] = ["svc.market"];
+  /** What was asked of the upstream since the last look. */
+  readonly asked: string[] = [];
+  readonly counts = new AnswerCounts();
+  readonly hosts = new Hosts({ ttlMs: 15 * SECONDS, negativeMs: 10 * SECONDS, maxStaleMs: 60 * SECONDS, maxBytes: 100_000 });
+  readonly #fetched = new Map<string, number>();
+  /** Of what was fetched that which existed then. */
+  readonly #found = new Set<string>();
+  readonly #registry = new Registry();
+  readonly #reads: Reads;
+  readonly #dnsNames: DnsNames;
+  readonly catalog: ReturnType<typeof dnsCatalog>;
+  /** Namespaces, once for each time that they counted as asked for. */
+  readonly countedIn: string[] = [];
+  readonly #elsewhere: FetchingElsewhere;
+  readonly #responder = newResponder();
+  #inputCount = 0;
+  #letGoCount = 0;
+
+  constructor() {
+    this.#put(ENTRIES);
+    const { replica } = this.#registry;
+    this.#reads = new Reads(replica, NODE, { policies: this, onDenied: () => {} });
+    this.#dnsNames = new DnsNames(replica, ["waymark"]);
+    this.#elsewhere = new FetchingElsewhere({
+      machine: {
+        isComplete: (namespace) => this.#isComplete(namespace),
+        fetchedLeftMs: ({ namespace, name, kind }) => {
+          const arrivedMs = this.#fetched.get(`${namespace} ${name} ${kind}`);
+          return arrivedMs === undefined ? undefined : arrivedMs + 15 * SECONDS - this.ms;
+        },
+        upstreams: this as never,
+        counts: this.counts,
+      },
+      ask: ({ namespace, name, kind }, { isFurther }, told) => {
+        if (isFurther !== true) this.countedIn.push(namespace);
+        if (this.#isComplete(namespace)) return { source: "followed", isStale: false, ageMs: 0 };
+        const key = `${namespace} ${name} ${kind}`;
+        const arrivedMs = this.#fetched.get(key) ?? Number.NEGATIVE_INFINITY;
+        if (arrivedMs + 15 * SECONDS > this.ms || (this.#fetched.has(key) && this.isCutOff))
+          return { source: "fetched", isStale: false, ageMs: this.ms - arrivedMs, isNegative: !this.#found.has(key) };
+        if (this.isCutOff) throw new WaymarkError("not_ready", "nobody");
+        this.asked.push(key);
+        queueMicrotask(() => {
+          this.#inputCount += 1;
+          if (!this.isFailing) this.#fetched.set(key, this.ms);
+          if (this.#has(namespace, name)) this.#found.add(key);
+          else this.#found.delete(key);
+          told(this.isFailing ? new WaymarkError("not_ready", "failed") : undefined);
+        });
+        return undefined;
+      },
+      hosts: this.hosts,
+      askHost: (name, zone, told) => {
+        const host = this.#askHost(name, zone);
+        if (!this.isSilent) queueMicrotask(() => told(host));
+      },
+      inputCount: () => this.#inputCount,
+      judgedTurn: () => this.#reads.policyTurn + this.#letGoCount,
+      now: () => at(this.ms),
+    });
+    this.#dnsNames.refresh();
+    // Only what is followed is known by its names.
+    const followed = (view: NameView) => ({ ...view, sees: (namespace: string) => this.#isComplete(namespace) && view.sees(namespace) });
+    const dnsNames: DnsSources["dnsNames"] = {
+      findAlias: (name, zone, view, sampling) => this.#dnsNames.findAlias(name, zone, followed(view), sampling),
+      hasNameUnder: (suffix, zone, view) => this.#dnsNames.hasNameUnder(suffix, zone, followed(view)),
+    };
+    this.catalog = dnsCatalog(() => 0, {
+      reads: this.#reads,
+      replica,
+      dnsNames,
+      identity: NODE,
+      policies: this,
+      elsewhere: this.#elsewhere,
+    });
+  }
+
+  #put(entries: readonly (readonly [namespace: string, name: string, aliases: readonly string[]])[]): void {
+    const drafts = entries.map(([namespace, name, aliases]) =>
+      draftAt(
+        { kind: KIND.SERVICE, namespace, name, instanceId: "1" },
+        { aliases: [...aliases], targets: [{ host: "192.0.2.1", port: 80 }] },
+      ),
+    );
+    this.#registry.register("ann", drafts, at(0), { isStatic: true });
+  }
+
+  put(namespace: string, name: string, aliases: readonly string[]): void {
+    this.#put([[namespace, name, aliases]]);
+    this.#dnsNames.refresh();
+  }
+
+  end(namespace: string, name: string): void {
+    this.#registry.registrar.unregisterKeys(
+      caller("ann"),
+      [keyText({ kind: KIND.SERVICE, namespace, name, instanceId: "1", clusterId: "c1" })],
+      at(0),
+    );
+    this.#registry.flush(at(0));
+    this.#dnsNames.refresh();
+  }
+
+  #has(namespace: string, name: string): boolean {
+    const key = keyText({ kind: KIND.SERVICE, namespace, name, instanceId: "1", clusterId: "c1" });
+    return this.#registry.replica.view(key) !== undefined;
+  }
+
+  letGo(namespace: string): void {
+    this.followed = this.followed.filter((each) => each !== namespace);
+    this.#letGoCount += 1;
+    this.#inputCount += 1;
+  }
+
+  change(policy: Policy): void {
+    this.policy = policy;
+    this.#reads.show(policy);
+    this.#reads.settle(policy);
+  }
+
+  #isComplete(namespace: string): boolean {
+    return this.followed.includes(namespace) || this.followed.includes("");
+  }
+
+  #askHost(name: string, zone: string): Host | undefined {
+    this.asked.push(`host ${name}`);
+    if (this.isFailing) return undefined;
+    const { policy } = this;
+    const sees = (namespace: string) => policy.set === undefined || policy.viewer(namespace, { clusterId: "c1", tenant: "" }).allowed;
+    const told: Carrier[] = [];
+    const records = new Cursor(this.#registry.replica.lookup.all);
+    for (let record = records.next(); record !== undefined; record = records.next())
+      if (sees(record.namespace)) told.push({ entry: this.#reads.entry(record), claim: claimOf(record, "") });
+    return hostOf(name, zone, told, false, 100);
+  }
+
+  /** The code, seconds and type of each record, and behind an arrow what was asked of the upstream; of a question that waits for all of it. */
+  async answer(name: string, type: "A" | "SRV" = "A"): Promise<string> {
+    const [code, ...lines] = await this.#answered(questionBytes(type, `${name}.waymark`), undefined, new Set());
+    const said = [code, ...lines.filter((line) => line.startsWith("answer"))].map((line) =>
+      line?.replace(/^answer +\S+ (\d+) (\w+) .*/, "$2 $1"),
+    );
+    const asked = this.asked.splice(0);
+    return `${said.join(" ").replace(" aa", "")}${asked.length === 0 ? "" : ` <- ${asked.join(", ")}`}`;
+  }
+
+  async #answered(question: Uint8Array, last: UnknownName | undefined, waited: Set<string>): Promise<readonly string[]> {
+    this.#elsewhere.begin(last);
+    const reply = this.#responder.respond(question, "tcp", () => this.catalog);
+    if (reply === undefined || reply.fault !== undefined) throw new Error("no answer", { cause: reply?.fault });
+    const { bytes, unknown } = reply;
+    if (unknown === undefined || waited.has(unknown.key)) return responseText(bytes).split("\n");
+    await unknown.arrival;
+    return this.#answered(question, unknown, waited.add(unknown.key));
+  }
+
+  /** As `answer`, of a question that waits for nothing. */
+  answerNow(name: string): string {
+    this.#elsewhere.begin(undefined);
+    const { rcode, answers } = ask(this.#responder, this.catalog, "A", `${name}.waymark`);
+    return [rcode, ...answers.map((line) => line.replace(/^\S+ (\d+) (\w+) .*/, "$2 $1"))].join(" ");
+  }
+
+  /** Seconds for which clients may keep an answer that is known; undefined if it is not. */
+  seconds(name: string): number | undefined {
+    const { answers, authority } = ask(this.#responder, this.catalog, "A", `${name}.waymark`);
+    const [line] = [...answers, ...authority];
+    return line === undefined ? undefined : Number(line.split(" ")[1]);
+  }
+}
+
+/** A fetch of each kind that has names in DNS, besides services. */
+function otherKinds(name: string): string {
+  const others = LOCATED_KINDS.filter((kind) => kind !== KIND.SERVICE);
+  return others.map((kind) => `${name} ${kind}`).join(", ");
+}
+
+async function expectAnswers(world: World, questions: Readonly<Record<string, string>>): Promise<void> {
+  for (const [name, expected] of Object.entries(questions)) {
+    const type = name.startsWith("_svc") ? "SRV" : "A";
+    expect(`${name}: ${await world.answer(name, type)}`).toBe(`${name}: ${expected}`);
+  }
+}
+
+test("what is followed needs nothing; what is not is fetched by name, and only where it is absent is anything else asked", async () => {
+  await expectAnswers(new World(), {
+    "web.svc.market": "NOERROR A 5",
+    "_svc._tcp.web.svc.market": "NOERROR SRV 5",
+    "far.svc.other": "NOERROR A 5 <- svc.other far 1",
+    "_svc._tcp.far.svc.other": "NOERROR SRV 5",
+    "shop.example": "NOERROR CNAME 5 A 5 <- example shop 1, host shop.example",
+    "n7.node": `NXDOMAIN <- discovery.nodes n7 ${KIND.NODE}, host n7.node`,
+    "10-0-0-1.addr.node": "NOERROR A 60",
+  });
+});
+
+test("a name is absent only if no alias carries it and nothing lies below it, and both are asked once", async () => {
+  const world = new World();
+  await expectAnswers(world, {
+    "none.svc.other": `NXDOMAIN <- svc.other none 1, host none.svc.other, ${otherKinds("svc.other none")}`,
+    "none.svc.market": "NXDOMAIN <- host none.svc.market",
+    "below.example": "NOERROR <- example below 1, host below.example",
+    other: "NOERROR <- host other",
+    market: "NOERROR <- host market",
+    "a.b.c.market": `NXDOMAIN <- b.c.market a 1, host a.b.c.market, ${otherKinds("b.c.market a")}`,
+  });
+  await expectAnswers(world, { "none.svc.other": "NXDOMAIN", "below.example": "NOERROR", other: "NOERROR" });
+});
+
+test("a question counts once as an ask for each namespace in which it looks, also when others are looked at while it waits", async () => {
+  const world = new World();
+  await Promise.all(["none.svc.other", "nil.svc.other", "none.svc.rare"].map((name) => world.answer(name)));
+  expect(world.countedIn.toSorted()).toEqual(["svc.other", "svc.other", "svc.rare"]);
+  // What is kept for a second is not looked up again. After that it is one question more.
+  world.ms += 2 * SECONDS;
+  await world.answer("none.svc.rare");
+  expect(world.countedIn.slice(3)).toEqual(["svc.rare"]);
+});
+
+test("where everything is followed nothing is asked", async () => {
+  const world = new World();
+  world.followed = [""];
+  await expectAnswers(world, {
+    "none.svc.other": "NXDOMAIN",
+    "shop.example": "NOERROR CNAME 5 A 5",
+    "below.example": "NOERROR",
+    other: "NOERROR",
+  });
+});
+
+test("a hidden namespace is absent and causes no fetch, and a hidden carrier is none", async () => {
+  const world = new World();
+  world.change(HIDING);
+  await expectAnswers(world, {
+    "hidden.svc.secret": "NXDOMAIN",
+    "none.svc.secret": "NXDOMAIN",
+    "_svc._tcp.hidden.svc.secret": "NXDOMAIN",
+    "own.example": `NXDOMAIN <- example own 1, host own.example, ${otherKinds("example own")}`,
+  });
+});
+
+/** Only what a rule shows is seen: `svc.market`, what begins with `svc.deep`, and nothing of `svc.secret`. */
+const DENYING = new Policy(
+  set([rule("svc.market"), rule("svc.deep.*"), rule("svc.secret", { visibilityTenants: ["red"] })], { defaultAllow: false }),
+  1,
+);
+
+test("where the policy denies by default, a namespace without a rule causes no fetch either, and random names in it keep nothing", async () => {
+  const world = new World();
+  world.change(DENYING);
+  const before = [world.hosts.sizeBytes, world.catalog.revision];
+  await expectAnswers(world, {
+    "far.svc.other": "NOERROR",
+    "x1.svc.other": "NOERROR",
+    "x2.y.z.svc.other": "NOERROR",
+    "hidden.svc.secret": "NOERROR",
+    "_svc._tcp.x3.svc.other": "NXDOMAIN",
+    "_tcp.x3.svc.other": "NXDOMAIN",
+    "shop.example": "NOERROR",
+    "b32-x.example": "NXDOMAIN",
+    "below.example": "NOERROR",
+    "svc.secret": "NOERROR",
+    "x.addr.node": "NOERROR",
+    "10-0-0-1.addr.node": "NOERROR A 60",
+    "web.svc.market": "NOERROR A 5",
+  });
+  expect([world.hosts.sizeBytes, world.catalog.revision]).toEqual(before);
+  const knowing = new World();
+  knowing.followed = [""];
+  knowing.change(DENYING);
+  await expectAnswers(knowing, { "far.svc.other": "NXDOMAIN", "x1.svc.other": "NXDOMAIN" });
+});
+
+test("where the policy denies by default, what it shows is asked for, and so is what lies in no namespace", async () => {
+  const world = new World();
+  world.change(DENYING);
+  await expectAnswers(world, {
+    "none.svc.market": "NXDOMAIN <- host none.svc.market",
+    "svc.market": "NOERROR <- host svc.market",
+    // Above `svc.deep.down.eu`, which the policy shows.
+    "down.eu": "NOERROR",
+    "svc.deep.eu": "NXDOMAIN <- host svc.deep.eu",
+    "x.svc.deep.eu": `NXDOMAIN <- svc.deep.eu x 1, host x.svc.deep.eu, ${otherKinds("svc.deep.eu x")}`,
+    other: "NXDOMAIN <- host other",
+    "n7.node": `NXDOMAIN <- discovery.nodes n7 ${KIND.NODE}, host n7.node`,
+    "discovery.nodes": "NXDOMAIN <- host discovery.nodes",
+    "x.discovery.nodes": `NXDOMAIN <- discovery.nodes x 1, host x.discovery.nodes, ${otherKinds("discovery.nodes x")}`,
+  });
+});
+
+test("a change of policy holds at once for what was kept, and what it may have hidden before is asked for again", async () => {
+  const world = new World();
+  await expectAnswers(world, { secret: "NOERROR <- host secret" });
+  world.change(HIDING);
+  await expectAnswers(world, { secret: "NXDOMAIN <- host secret" });
+  world.isCutOff = true;
+  world.change(NO_POLICY);
+  await expectAnswers(world, { secret: "SERVFAIL" });
+});
+
+test("what is followed is known without being asked, and what was asked before a namespace was let go is asked again", async () => {
+  const world = new World();
+  await expectAnswers(world, {
+    "below.example": "NOERROR <- example below 1, host below.example",
+    "new.example": `NXDOMAIN <- example new 1, host new.example, ${otherKinds("example new")}`,
+  });
+  world.followed = [...world.followed, "svc.other"];
+  world.put("svc.other", "late", ["new.example"]);
+  world.end("svc.other", "far");
+  await expectAnswers(world, {
+    "below.example": `NXDOMAIN <- ${otherKinds("example below")}`,
+    "new.example": "NOERROR CNAME 5 A 5",
+  });
+  world.letGo("svc.other");
+  await expectAnswers(world, { "new.example": "NOERROR CNAME 5 A 5 <- host new.example, svc.other late 1" });
+});
+
+test("an answer that was fetched is made anew once when its second is over, and not at each question after that", async () => {
+  const world = new World();
+  await world.answer("far.svc.other");
+  await world.answer("far.svc.other");
+  const { revision } = world.catalog;
+  const turnsAt = (ms: number) => {
+    world.ms = ms;
+    return world.catalog.revision - revision;
+  };
+  expect([999, 1000, 1001, 1500].map(turnsAt)).toEqual([0, 1, 1, 1]);
+});
+
+test("a question is a hit if it waited for nothing, and a miss if it waited or found no answer", () => {
+  const world = new World();
+  const counted = (outcome: "absent" | "found" | "unknown", hasWaited = false) => {
+    const { counts } = world;
+    const before = [counts.hitCount, counts.missCount, counts.staleCount, counts.negativeCount];
+    world.catalog.answered?.({ outcome, hasWaited });
+    return [counts.hitCount, counts.missCount, counts.staleCount, counts.negativeCount].map((count, i) => count - (before[i] ?? 0));
+  };
+  expect([counted("found"), counted("absent"), counted("unknown"), counted("found", true)]).toEqual([
+    [1, 0, 0, 0],
+    [1, 0, 0, 1],
+    [0, 1, 0, 0],
+    [0, 1, 0, 0],
+  ]);
+  world.isCutOff = true;
+  world.followed = [""];
+  expect(counted("absent")).toEqual([1, 0, 1, 0]);
+});
+
+test("cut off, what is known is answered and nothing else is called absent", async () => {
+  const world = new World();
+  for (const name of ["far.svc.other", "shop.example", "none.svc.other", "below.example"]) await world.answer(name);
+  world.isCutOff = true;
+  world.ms = 20 * SECONDS;
+  await expectAnswers(world, {
+    "far.svc.other": "NOERROR A 0",
+    "shop.example": "NOERROR CNAME 0 A 0",
+    "none.svc.other": "NXDOMAIN",
+    "below.example": "NOERROR",
+    "web.svc.market": "NOERROR A 5",
+    "new.svc.other": "SERVFAIL",
+    "none.svc.market": "SERVFAIL",
+    other: "SERVFAIL",
+  });
+  world.ms = 70 * SECONDS;
+  await expectAnswers(world, { "below.example": "SERVFAIL" });
+});
+
+test("while the upstream stands still who carried an alias is told, when its answer is late, and nothing is called absent", async () => {
+  const world = new World();
+  for (const name of ["shop.example", "none.svc.other"]) await world.answer(name);
+  world.isSilent = true;
+  world.ms = 14 * SECONDS;
+  expect(world.answerNow("shop.example")).toBe("NOERROR CNAME 1 A 1");
+  world.ms = 20 * SECONDS;
+  const answers = async () => {
+    // Names are fetched as ever: one for the alias, and one for what it leads to.
+    const turns: string[][] = [];
+    for (let turn = 0; turn < 4; turn++) {
+      turns.push(["shop.example", "none.svc.other"].map((name) => world.answerNow(name)));
+      await Promise.resolve();
+    }
+    return turns.at(-1);
+  };
+  expect(await answers()).toEqual(["SERVFAIL", "SERVFAIL"]);
+  world.ms += 400;
+  expect(await answers()).toEqual(["NOERROR CNAME 0 A 0", "SERVFAIL"]);
+  expect(world.asked.filter((each) => each.startsWith("host"))).toEqual(["host shop.example", "host none.svc.other"]);
+});
+
+test("what cannot be fetched is not asked for again for a second, and an absence is not said beyond its time meanwhile", async () => {
+  const world = new World();
+  await expectAnswers(world, { "none.svc.market": "NXDOMAIN <- host none.svc.market" });
+  world.isFailing = true;
+  world.ms = 11 * SECONDS;
+  await expectAnswers(world, { "none.svc.market": "SERVFAIL <- host none.svc.market", "far.svc.other": "SERVFAIL <- svc.other far 1" });
+  await expectAnswers(world, { "none.svc.market": "SERVFAIL", "far.svc.other": "SERVFAIL" });
+  world.isFailing = false;
+  world.ms += SECONDS;
+  await expectAnswers(world, { "none.svc.market": "NXDOMAIN <- host none.svc.market", "far.svc.other": "NOERROR A 5 <- svc.other far 1" });
+});
+
+test("a TTL is at most what is left, also from a plan that is kept, and a kept plan does not outlive its answer", async () => {
+  const world = new World();
+  for (const name of ["far.svc.other", "none.svc.market"]) await world.answer(name);
+  const seconds: (number | undefined)[] = [];
+  for (world.ms = 8500; world.ms < 15 * SECONDS; world.ms += SECONDS) seconds.push(world.seconds("far.svc.other"));
+  expect(seconds).toEqual([5, 5, 4, 3, 2, 1, 0]);
+  world.ms = 9500;
+  expect(world.seconds("none.svc.market")).toBe(0);
+  world.ms = 10_000;
+  expect(world.seconds("none.svc.market")).toBeUndefined();
+});
+
+test("the answers of the upstream are kept within their bytes, the newest of them", () => {
+  const hosts = new Hosts({ ttlMs: 1000, negativeMs: 1000, maxStaleMs: 2000, maxBytes: 10_000 });
+  const host = hostOf("a", "waymark", [], false, 1000);
+  for (let n = 0; n < 100; n++) hosts.put(`name-${n}`, host, 1, 0);
+  expect(hosts.sizeBytes).toBeLessThanOrEqual(10_000);
+  expect([hosts.find("name-99", 1, 0, undefined)?.state, hosts.find("name-0", 1, 0, undefined)]).toEqual(["fresh", undefined]);
+  expect([hosts.find("name-99", 1, 1500, undefined)?.state, hosts.find("name-99", 2, 0, undefined)?.state]).toEqual(["stale", "narrow"]);
+  // With nobody to ask it stays for as long since then.
+  expect(hosts.find("name-99", 1, 2500, 1000)?.state).toBe("stale");
+  hosts.find("name-99", 1, 2000, undefined);
+  expect(hosts.find("name-99", 1, 0, undefined)).toBeUndefined();
+});
+
+test("more than was told counts as something below, and a claim that does not count as nothing", () => {
+  const view = { sees: () => true, counts: () => false };
+  const entry = { ...entryView({ name: "far", namespace: "x" }), aliases: ["A.b.waymark.", "deep.a.b"] };
+  const claim = { namespace: "x", scope: entry.scope, clusterId: "c1", region: "r1", tenant: "", isAdmins: false };
+  const host = hostOf("a.b", "waymark", [{ entry, claim }], false, 0);
+  expect(host.claims.map(({ name }) => name)).toEqual(["a.b", "deep.a.b"]);
+  expect([isAbove(host, "a.b", view), isAbove({ ...host, isMore: true }, "a.b", view)]).toEqual([false, true]);
+  expect([isAbove(host, "a.b", { ...view, counts: () => true }), carriersOf(host, "a.b", view).length]).toEqual([true, 0]);
+  expect(isAbove(host, "a.b", { sees: () => false, counts: () => true })).toBe(false);
+});
+
+test("that nothing lies below a name is not said any more once something was fetched from there", async () => {
+  const world = new World();
+  expect(await world.answer("svc.new")).toMatch(/^NXDOMAIN <- .*host svc\.new/);
+  world.put("svc.new", "db", []);
+  world.ms += SECONDS;
+  expect(await world.answer("db.svc.new")).toMatch(/^NOERROR A/);
+  world.isCutOff = true;
+  expect(await world.answer("svc.new")).toBe("SERVFAIL");
+  world.isCutOff = false;
+  expect(await world.answer("svc.new")).toBe("NOERROR <- host svc.new");
+});
+
+test("an answer that was fetched before says nothing against what was heard since, however often it is asked for", async () => {
+  const world = new World();
+  world.put("svc.new", "db", []);
+  expect(await world.answer("db.svc.new")).toMatch(/^NOERROR A/);
+  world.end("svc.new", "db");
+  world.ms += SECONDS;
+  expect(await world.answer("svc.new")).toMatch(/^NXDOMAIN <- .*host svc\.new/);
+  world.ms += SECONDS;
+  await world.answer("db.svc.new");
+  expect(await world.answer("svc.new")).toBe("NXDOMAIN");
+  // That something lies there stays true.
+  expect(await world.answer("svc.other")).toMatch(/^NOERROR <- .*host svc\.other/);
+  world.ms += SECONDS;
+  expect(await world.answer("far.svc.other")).toMatch(/^NOERROR A/);
+  expect(await world.answer("svc.other")).toBe("NOERROR");
+});
