@@ -3,6 +3,7 @@ import { anonymousAccess } from "../config/exposure.ts";
 import { dnsRate, type Settings } from "../config/settings.ts";
 import { parseZone } from "../dns/names/names.ts";
 import { type DnsGateway, type DnsGatewayOptions, startDnsGateway } from "../dns/server/server.io.ts";
+import { onlyView } from "../dns/views/asker.ts";
 import { type DnsSources, dnsCatalog } from "../dns/views/catalog.ts";
 import { SERVER_FIXED } from "../grpc/server/server.io.ts";
 import type { TlsFiles } from "../grpc/server/tls-files.io.ts";
@@ -236,6 +237,7 @@ function openDns(options: ListenersOptions, ports: Pick<DnsGatewayOptions, "tcpP
   // One view serves all callers, so that answers are cached for all. `asker` is set while its query is answered, in one turn.
   let asker = anonymousCaller(identity.clusterId, "");
   const view = dnsCatalog(random, options, (namespaces) => noteHidden(options, asker, namespaces));
+  const selected = onlyView(view);
   return startDnsGateway({
     host,
     ...ports,
@@ -246,12 +248,12 @@ function openDns(options: ListenersOptions, ports: Pick<DnsGatewayOptions, "tcpP
       nodeId: identity.nodeId,
       defaultTtlMs: catalog.defaultLeaseTtlMs,
     },
-    catalogFor: (address, waited) => {
+    select: ({ address }, waited) => {
       checkCaughtUp();
       asker = anonymousCaller(identity.clusterId, address);
       if (waited === undefined) admitDns?.(asker, now().monoMs);
       options.elsewhere?.begin(waited);
-      return view;
+      return selected;
     },
     maxPlansBytes: dns.maxPlansBytes,
     rate: perSecond === 0 ? undefined : { perSecond, maxNetworks: dns.rateNetworks, makeBuckets },

@@ -1,7 +1,9 @@
 /** Questions that a responder is asked over TCP, and its answers as dns-packet reads them. */
+
 import type { PlanCacheOptions } from "../../src/dns/plan/plan-cache.ts";
 import type { DnsCatalog } from "../../src/dns/plan/subject.ts";
 import { Responder } from "../../src/dns/server/responder.ts";
+import { onlyView } from "../../src/dns/views/asker.ts";
 import { TEST_DNS_SETTINGS } from "../fakes/dns-catalog.ts";
 import { responseText } from "../fakes/dns-text.ts";
 import { SETTINGS } from "../fakes/options.ts";
@@ -43,7 +45,7 @@ export function newResponder(
 }
 
 export function ask(responder: Responder, catalog: DnsCatalog, type: AskedType, name: string, dnsClass = 1): Told {
-  const reply = responder.respond(questionBytes(type, name, dnsClass), "tcp", () => catalog);
+  const reply = responder.respond(questionBytes(type, name, dnsClass), "tcp", () => onlyView(catalog));
   if (reply === undefined) throw new Error("no answer");
   const [flags = "", ...lines] = responseText(reply.bytes).split("\n");
   const of = (section: string) => lines.flatMap((line) => (line.startsWith(section) ? [line.slice(11)] : []));

@@ -2,6 +2,7 @@
 import { createSocket } from "node:dgram";
 import { promisify } from "node:util";
 import { describe, expect, test } from "vitest";
+import { onlyView } from "../../src/dns/views/asker.ts";
 import { dig, isDigThere } from "../fakes/dig.ts";
 import { entryView, FakeDnsCatalog, nodeView } from "../fakes/dns-catalog.ts";
 import { startTestGateway, type TestGateway } from "../fakes/dns-gateway.ts";
@@ -176,9 +177,9 @@ describe.skipIf(!isDigThere())("dig", () => {
     const catalog = market();
     let isBroken = true;
     await using world = await startTestGateway(catalog, {
-      catalogFor: () => {
+      select: () => {
         if (isBroken) throw new Error("the index is broken");
-        return catalog;
+        return onlyView(catalog);
       },
     });
     expect((await ask(world, "A", "web.market.waymark")).status).toBe("SERVFAIL");

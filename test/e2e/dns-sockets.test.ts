@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { connect, createServer, type Socket } from "node:net";
 import { expect, test } from "vitest";
 import { DNS_LIMITS, startDnsGateway } from "../../src/dns/server/server.io.ts";
+import { onlyView } from "../../src/dns/views/asker.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { entryView, FakeDnsCatalog, TEST_DNS_SETTINGS } from "../fakes/dns-catalog.ts";
 import { startTestGateway } from "../fakes/dns-gateway.ts";
@@ -101,7 +102,7 @@ test("a taken port is said plainly, for UDP and for TCP, and nothing stays open"
 test("an address that is not ours is said plainly", async () => {
   const options = {
     settings: TEST_DNS_SETTINGS,
-    catalogFor: () => market(),
+    select: () => onlyView(market()),
     random: () => 0,
     metrics: new Metrics(),
     onFault: () => {},

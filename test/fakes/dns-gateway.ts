@@ -1,5 +1,7 @@
 /** A gateway on free loopback ports over a fake catalog, with what it counted. */
+
 import { type DnsGateway, type DnsGatewayOptions, startDnsGateway } from "../../src/dns/server/server.io.ts";
+import { onlyView } from "../../src/dns/views/asker.ts";
 import { type CounterName, type LabelsOf, Metrics } from "../../src/lib/metrics/metrics.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { type FakeDnsCatalog, TEST_DNS_SETTINGS } from "./dns-catalog.ts";
@@ -20,7 +22,7 @@ export async function startTestGateway(catalog: FakeDnsCatalog, options: Partial
     host: "127.0.0.1",
     udpPort: 0,
     settings: TEST_DNS_SETTINGS,
-    catalogFor: () => catalog,
+    select: () => onlyView(catalog),
     random: () => rng.next(),
     metrics,
     onFault: (fault) => faults.push(fault),

@@ -33,6 +33,7 @@ import {
 import type { Scope } from "../../src/catalog/entry/scope.ts";
 import { parseZone } from "../../src/dns/names/names.ts";
 import { Responder } from "../../src/dns/server/responder.ts";
+import { onlyView } from "../../src/dns/views/asker.ts";
 import { dnsCatalog } from "../../src/dns/views/catalog.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { openLog } from "../../src/lib/log.io.ts";
@@ -398,7 +399,7 @@ export class PolicyWorld {
   }
 
   #dnsText(name: string, type: string): string {
-    const reply = this.#responder.respond(queryBytes({ name: `${name}.waymark`, type }), "tcp", () => this.#dns);
+    const reply = this.#responder.respond(queryBytes({ name: `${name}.waymark`, type }), "tcp", () => onlyView(this.#dns));
     assert(reply !== undefined && reply.fault === undefined, String(reply?.fault));
     return responseText(reply.bytes);
   }

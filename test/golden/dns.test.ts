@@ -5,6 +5,7 @@ import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import type { EntryView } from "../../src/catalog/entry/view.ts";
 import { HEALTH, KIND } from "../../src/catalog/record/record.ts";
 import { Responder } from "../../src/dns/server/responder.ts";
+import { onlyView } from "../../src/dns/views/asker.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { type EntrySpec, entryView, FakeDnsCatalog, nodeView, TEST_DNS_SETTINGS } from "../fakes/dns-catalog.ts";
 import { queryBytes, responseText } from "../fakes/dns-text.ts";
@@ -53,7 +54,7 @@ function dig(responder: Responder, catalog: FakeDnsCatalog, words: readonly stri
   const [type = "", name = "", ...flags] = words;
   const bufsize = flags.includes("+noedns") ? undefined : Number(valueOf(flags, "+bufsize") ?? 1232);
   const query = queryBytes({ type, name: name.replace(/\.$/, ""), bufsize });
-  const reply = responder.respond(query, flags.includes("+tcp") ? "tcp" : "udp", () => catalog);
+  const reply = responder.respond(query, flags.includes("+tcp") ? "tcp" : "udp", () => onlyView(catalog));
   return reply === undefined ? "no answer" : responseText(reply.bytes);
 }
 

@@ -5,6 +5,7 @@ import { expect, test } from "vitest";
 import type { EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { RegisterRequestSchema, ResolveRequestSchema, type ResolveResponse } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { KIND } from "../../src/catalog/record/record.ts";
+import { onlyView } from "../../src/dns/views/asker.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import { type DiscoveryInside, startDiscovery } from "../fakes/discovery-service.ts";
 import { queryBytes, responseText } from "../fakes/dns-text.ts";
@@ -89,7 +90,9 @@ test("of 5,000 instances those with a rare port are found, and a question for a 
     const ask = (name: string) => {
       looked.count = 0;
       // Anew for each question: none is answered from what another made.
-      const reply = inside.responder().respond(queryBytes({ name: `${name}.web.svc.market.waymark`, type: "SRV" }), "tcp", () => catalog);
+      const reply = inside
+        .responder()
+        .respond(queryBytes({ name: `${name}.web.svc.market.waymark`, type: "SRV" }), "tcp", () => onlyView(catalog));
       assert(reply !== undefined);
       const [flags, ...records] = responseText(reply.bytes).split("\n");
       return { rcode: flags?.split(" ")[0], records: records.filter((line) => line.startsWith("answer")).length, looked: looked.count };

@@ -3,8 +3,8 @@ import { WaymarkError } from "../../lib/errors.ts";
 import type { LabelsOf } from "../../lib/metrics/metrics.ts";
 import { drawAnswer, failure, type Plan, type Question, RCODE, type Rcode } from "../plan/answer.ts";
 import { PlanCache, type PlanCacheOptions } from "../plan/plan-cache.ts";
-import type { DnsCatalog } from "../plan/subject.ts";
 import { findRecordType } from "../records/records.ts";
+import type { ClientSubnet, Selected } from "../views/asker.ts";
 import { UnknownName } from "../views/elsewhere.ts";
 import { type Decoded, type DnsTransport, decodeQuery, ResponseEncoder, responseLimitBytes } from "../wire/wire.ts";
 
@@ -50,15 +50,17 @@ export class Responder {
   }
 
   /**
-   * Answers one message from the catalog that `findCatalog` gives; undefined when the message must not be answered. Never throws,
-   * whatever the bytes are and whatever the catalog does.
+   * Answers one message from the view that `select` gives for the client subnet of the question; undefined when the message must not be
+   * answered. Never throws, whatever the bytes are and whatever the catalog does.
    */
-  respond(message: Uint8Array, transport: DnsTransport, findCatalog: () => DnsCatalog): Reply | undefined {
+  respond(message: Uint8Array, transport: DnsTransport, select: (subnet: ClientSubnet | undefined) => Selected): Reply | undefined {
     const decoded = decodeQuery(message);
     if (decoded.kind === "dropped") return undefined;
     if (decoded.kind === "refused") return this.#encode(decoded, failure(decoded.rcode), { transport, fault: undefined });
     try {
-      return this.#encode(decoded, this.plans.plan(decoded.question, findCatalog()), { transport, fault: undefined });
+      const selected = select(undefined);
+      const plan = "refused" in selected ? failure(RCODE.REFUSED) : this.plans.plan(decoded.question, selected.catalog);
+      return this.#encode(decoded, plan, { transport, fault: undefined });
     } catch (fault) {
       const reason = fault instanceof WaymarkError ? fault.reason : undefined;
       // The caller is over its limit, or may not ask at all.

@@ -8,8 +8,8 @@ import { createServer, isIPv6, type Server as TcpServer } from "node:net";
 import { later } from "../../lib/later.io.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
 import { bindUdp, listenOn, type PortSharing } from "../../lib/shared-port.io.ts";
-import type { DnsCatalog } from "../plan/subject.ts";
 import type { DnsSettings } from "../records/records.ts";
+import type { Asker, Selected } from "../views/asker.ts";
 import type { Answered, UnknownName } from "../views/elsewhere.ts";
 import type { DnsTransport } from "../wire/wire.ts";
 import { type Reply, Responder } from "./responder.ts";
@@ -27,11 +27,11 @@ export interface DnsGatewayOptions {
   readonly sharing?: PortSharing | undefined;
   readonly settings: DnsSettings;
   /**
-   * The catalog as this peer may see it. It should be the same object for all peers: another one empties what is kept of the plans.
+   * The view of the asker. Its catalog should be the same object for all who have that view: another one empties what is kept of the plans.
    * May throw: `discovery_rate_limited` and `discovery_access_denied` are answered REFUSED, all else SERVFAIL. `waited`: what a question that was let in
    * before has waited for, because its catalog did not know it.
    */
-  readonly catalogFor: (peerAddress: string, waited: UnknownName | undefined) => DnsCatalog;
+  readonly select: (asker: Asker, waited: UnknownName | undefined) => Selected;
   /** Gives numbers in [0, 1), to shuffle answers. */
   readonly random: () => number;
   readonly metrics: Metrics;
@@ -138,11 +138,16 @@ class DnsServer {
     const isWhole = transport === "tcp" || this.#rate === undefined || this.#rate.takes(peerAddress, startedMs);
     if (!isWhole) metrics.inc("dns_rate_limited_total", {});
     if (!isWhole) return this.#count(this.#responder.cut(query), transport, startedMs);
-    let catalog: DnsCatalog | undefined;
-    const reply = this.#responder.respond(query, transport, () => (catalog = this.#options.catalogFor(peerAddress, undefined)));
+    let selected: Selected | undefined;
+    const { select } = this.#options;
+    const reply = this.#responder.respond(
+      query,
+      transport,
+      (subnet) => (selected = select({ address: peerAddress, transport, subnet }, undefined)),
+    );
     if (reply?.unknown !== undefined && this.#waitingCount < this.#limits.maxWaiting)
       return this.#later({ query, transport, peerAddress, startedMs }, reply.unknown);
-    tell(catalog, reply, false);
+    tell(selected, reply, false);
     return this.#count(reply, transport, startedMs);
   }
 
@@ -161,12 +166,16 @@ class DnsServer {
         asked.add(unknown.key);
         const outcome = await Promise.race([unknown.arrival, late.promise]);
         if (this.#isClosed) return undefined;
-        let catalog: DnsCatalog | undefined;
+        let selected: Selected | undefined;
         const waited = unknown;
-        const reply = this.#responder.respond(query, transport, () => (catalog = this.#options.catalogFor(peerAddress, waited)));
+        const reply = this.#responder.respond(
+          query,
+          transport,
+          (subnet) => (selected = this.#options.select({ address: peerAddress, transport, subnet }, waited)),
+        );
         // What arrived and is unknown again found no room. A client that asks again may have more luck.
         if (reply?.unknown === undefined || outcome === "late" || asked.has(reply.unknown.key)) {
-          tell(catalog, reply, true);
+          tell(selected, reply, true);
           return this.#count(reply, transport, startedMs)?.slice();
         }
         ({ unknown } = reply);
@@ -193,9 +202,10 @@ class DnsServer {
 }
 
 /** Tells the catalog how a question was answered, if it was asked at all. */
-function tell(catalog: DnsCatalog | undefined, reply: Reply | undefined, hasWaited: boolean): void {
+function tell(selected: Selected | undefined, reply: Reply | undefined, hasWaited: boolean): void {
   const outcome = reply === undefined ? undefined : OUTCOMES[reply.rcode];
-  if (outcome !== undefined) catalog?.answered?.({ outcome, hasWaited });
+  if (outcome === undefined || selected === undefined || "refused" in selected) return;
+  selected.catalog.answered?.({ outcome, hasWaited });
 }
 
 const OUTCOMES: Partial<Record<Reply["rcode"], Answered["outcome"]>> = { NOERROR: "found", NXDOMAIN: "absent", SERVFAIL: "unknown" };

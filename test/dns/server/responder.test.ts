@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import type { DnsCatalog } from "../../../src/dns/plan/subject.ts";
 import { Responder } from "../../../src/dns/server/responder.ts";
+import { onlyView } from "../../../src/dns/views/asker.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import { Rng } from "../../../src/lib/rng.ts";
 import { entryView, FakeDnsCatalog, TEST_DNS_SETTINGS } from "../../fakes/dns-catalog.ts";
@@ -13,7 +14,7 @@ function newResponder(maxPlans = 100): Responder {
 }
 
 function addresses(responder: Responder, catalog: DnsCatalog, name = "web.market.waymark"): string[] {
-  const reply = responder.respond(queryBytes({ name, type: "A" }), "udp", () => catalog);
+  const reply = responder.respond(queryBytes({ name, type: "A" }), "udp", () => onlyView(catalog));
   return sectionLines(reply?.bytes ?? new Uint8Array(12), "answer").map((line) => line.split(" ").at(-1) ?? "");
 }
 
@@ -89,12 +90,12 @@ test.each([
   { type: "TXT", name: "example.com", qtype: "TXT", rcode: "REFUSED" },
 ])("$type of $name is counted as $qtype, $rcode", ({ type, name, qtype, rcode }) => {
   const catalog = new FakeDnsCatalog([entryView({ name: "web", targets: [{ host: "10.0.0.1" }] })]);
-  expect(newResponder().respond(queryBytes({ type, name }), "udp", () => catalog)).toMatchObject({ qtype, rcode });
+  expect(newResponder().respond(queryBytes({ type, name }), "udp", () => onlyView(catalog))).toMatchObject({ qtype, rcode });
 });
 
 test("a malformed message is counted without a type", () => {
   const bytes = queryBytes({ type: "A", name: "web.market.waymark" }).subarray(0, 20);
-  expect(newResponder().respond(bytes, "tcp", () => new FakeDnsCatalog())).toMatchObject({ qtype: "other", rcode: "FORMERR" });
+  expect(newResponder().respond(bytes, "tcp", () => onlyView(new FakeDnsCatalog()))).toMatchObject({ qtype: "other", rcode: "FORMERR" });
 });
 
 test("what an answer was made without is told once an answer, also of answers that are kept", () => {
@@ -139,10 +140,18 @@ test("a question that is cut is told TC and nothing else, in no more bytes than 
     expect(reply?.bytes.length).toBeLessThanOrEqual(query.length);
     expect(responseText(reply?.bytes ?? new Uint8Array())).toBe("NOERROR tc");
     // The next answer is whole again.
-    expect(responder.respond(query, "udp", () => catalog)?.isTruncated).toBe(false);
+    expect(responder.respond(query, "udp", () => onlyView(catalog))?.isTruncated).toBe(false);
   }
   expect(responder.cut(new Uint8Array(5))).toBeUndefined();
   const broken = Uint8Array.from(queryBytes({ name: "web", type: "A" }));
   broken[5] = 7;
   expect(responder.cut(broken)).toBeUndefined();
+});
+
+test("an asker without a view is refused, and the next one is answered", () => {
+  const responder = newResponder();
+  const catalog = new FakeDnsCatalog([entryView({ name: "web", targets: [{ host: "10.0.0.1" }] })]);
+  const reply = responder.respond(queryBytes({ name: "web.market.waymark", type: "A" }), "udp", () => ({ refused: 18 }));
+  expect(responseText(reply?.bytes ?? new Uint8Array(12))).toBe("REFUSED");
+  expect(addresses(responder, catalog)).toEqual(["10.0.0.1"]);
 });

@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { connect } from "node:net";
 import { expect, test } from "vitest";
 import { DNS_LIMITS } from "../../../src/dns/server/server.io.ts";
+import { onlyView } from "../../../src/dns/views/asker.ts";
 import { type Answered, UnknownName } from "../../../src/dns/views/elsewhere.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import { entryView, FakeDnsCatalog } from "../../fakes/dns-catalog.ts";
@@ -63,7 +64,7 @@ async function client(port: number) {
 test("each peer gets the answer to its own question, in the order in which they arrive, and is let in once", async () => {
   const catalog = new LateCatalog();
   const waitedFor: (string | undefined)[] = [];
-  await using world = await startTestGateway(catalog, { catalogFor: (_, waited) => (waitedFor.push(waited?.key), catalog) });
+  await using world = await startTestGateway(catalog, { select: (_, waited) => (waitedFor.push(waited?.key), onlyView(catalog)) });
   using a = await client(world.gateway.udpPort);
   using b = await client(world.gateway.udpPort);
   a.ask(question("one", 1));

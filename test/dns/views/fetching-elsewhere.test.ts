@@ -6,6 +6,7 @@ import { claimOf } from "../../../src/discovery/alias-claim.ts";
 import { DnsNames, type NameView } from "../../../src/discovery/dns-names.ts";
 import { Reads } from "../../../src/discovery/reads.ts";
 import { LOCATED_KINDS } from "../../../src/dns/names/names.ts";
+import { onlyView } from "../../../src/dns/views/asker.ts";
 import { type DnsSources, dnsCatalog } from "../../../src/dns/views/catalog.ts";
 import type { Carrier, UnknownName } from "../../../src/dns/views/elsewhere.ts";
 import { FetchingElsewhere } from "../../../src/dns/views/fetching-elsewhere.ts";
@@ -185,7 +186,7 @@ class World {
 
   async #answered(question: Uint8Array, last: UnknownName | undefined, waited: Set<string>): Promise<readonly string[]> {
     this.#elsewhere.begin(last);
-    const reply = this.#responder.respond(question, "tcp", () => this.catalog);
+    const reply = this.#responder.respond(question, "tcp", () => onlyView(this.catalog));
     if (reply === undefined || reply.fault !== undefined) throw new Error("no answer", { cause: reply?.fault });
     const { bytes, unknown } = reply;
     if (unknown === undefined || waited.has(unknown.key)) return responseText(bytes).split("\n");

@@ -1,0 +1,33 @@
+/** Who asks a question, and which view of the catalog it gets. */
+import type { DnsCatalog } from "../plan/subject.ts";
+
+/** The network on whose behalf a forwarder asks (client subnet, RFC 7871). `address` has just the bytes that hold the prefix; bits after it are 0. */
+export interface ClientSubnet {
+  /** 1 is IPv4, 2 is IPv6. */
+  readonly family: 1 | 2;
+  readonly sourcePrefix: number;
+  readonly address: Uint8Array;
+}
+
+export interface Asker {
+  /** As the socket gives it. Over UDP it may be forged. */
+  readonly address: string;
+  readonly transport: "udp" | "tcp";
+  readonly subnet: ClientSubnet | undefined;
+}
+
+/** The view of an asker, or why it has none: an extended error (RFC 8914), answered with REFUSED. */
+export type Selected = SelectedView | { readonly refused: number };
+
+export interface SelectedView {
+  readonly catalog: DnsCatalog;
+  /** Length of the prefix within which everybody has this view, for the answer to a client subnet. Undefined: 0. */
+  readonly scopePrefix: number | undefined;
+  /** Whether the client subnet chose the view. */
+  readonly isBySubnet: boolean;
+}
+
+/** The only view there is. */
+export function onlyView(catalog: DnsCatalog): SelectedView {
+  return { catalog, scopePrefix: undefined, isBySubnet: false };
+}
