@@ -6,9 +6,11 @@ import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import type { EntryView } from "../../src/catalog/entry/view.ts";
 import { HEALTH, KIND, type Kind } from "../../src/catalog/record/record.ts";
 import type { DnsCatalog } from "../../src/dns/plan/subject.ts";
-import type { DnsSettings } from "../../src/dns/records/records.ts";
+import type { DnsSettings } from "../../src/dns/records/record.ts";
+import { DEFAULT_VIEW, type DnsView } from "../../src/dns/views/view.ts";
 
 export class FakeDnsCatalog implements DnsCatalog {
+  readonly view: DnsView = DEFAULT_VIEW;
   revision = 1;
   readonly #entries: EntryView[] = [];
 

@@ -1,19 +1,11 @@
 /** Answers questions: turns a question, and the catalog as its viewer sees it, into response code and records (semantics.md, DNS). */
 import { WaymarkError } from "../../lib/errors.ts";
 import { splitZone } from "../names/names.ts";
-import {
-  addressRecord,
-  type DnsRecord,
-  type DnsSettings,
-  findRecordType,
-  hostNameInstead,
-  hostOf,
-  negativeSoa,
-  RECORDS,
-  type RecordContext,
-  type RecordType,
-  ttlSeconds,
-} from "../records/records.ts";
+import { addressRecord, hostNameInstead } from "../records/addresses.ts";
+import { negativeSoa } from "../records/apex.ts";
+import type { DnsRecord, DnsSettings, RecordContext, RecordType } from "../records/record.ts";
+import { findRecordType, hostOf, RECORDS } from "../records/records.ts";
+import { ttlSeconds } from "../records/ttl.ts";
 import { type DnsCatalog, findSubject, type Subject } from "./subject.ts";
 
 /** Response codes as on the wire (IANA, DNS parameters). BADVERS exists only with EDNS. */

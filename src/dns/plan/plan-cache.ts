@@ -1,6 +1,7 @@
 /** Keeps plans by question, for one view of the catalog, within bounds on their number and their memory. */
 import { MAX_DNS_PLANS } from "../../lib/bounds.ts";
-import { type DnsRecord, type DnsSettings, dataBytes, hostOf } from "../records/records.ts";
+import type { DnsRecord, DnsSettings } from "../records/record.ts";
+import { dataBytes, hostOf } from "../records/records.ts";
 import { type Plan, planAnswer, type Question, shuffled } from "./answer.ts";
 import type { DnsCatalog } from "./subject.ts";
 

@@ -8,9 +8,12 @@ import { type Address, parseAddress } from "../../lib/addresses.ts";
 import { healthOrder } from "../../reading/levels.ts";
 import { ADDRESS_LABEL, type DnsName, formatName, LOCATED_KINDS, parseName, parseNamespaceLabels } from "../names/names.ts";
 import type { Answered } from "../views/elsewhere.ts";
+import type { DnsView } from "../views/view.ts";
 
 /** The catalog as one class of viewers sees it. Entries that are hidden from them are absent here. */
 export interface DnsCatalog {
+  /** The class of viewers. */
+  readonly view: DnsView;
   /** Changes whenever an answer of this catalog may have changed: with entries, the lives of origins, the policy and its windows. */
   readonly revision: number;
   /**

@@ -8,7 +8,7 @@ import { createServer, isIPv6, type Server as TcpServer } from "node:net";
 import { later } from "../../lib/later.io.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
 import { bindUdp, listenOn, type PortSharing } from "../../lib/shared-port.io.ts";
-import type { DnsSettings } from "../records/records.ts";
+import type { DnsSettings } from "../records/record.ts";
 import type { Asker, Selected } from "../views/asker.ts";
 import type { Answered, UnknownName } from "../views/elsewhere.ts";
 import type { DnsTransport } from "../wire/wire.ts";

@@ -13,6 +13,7 @@ import type { PolicySource } from "../../policy/set/visibility.ts";
 import { parseNamespaceLabels } from "../names/names.ts";
 import type { DnsCatalog } from "../plan/subject.ts";
 import { type Answered, type Carrier, type Elsewhere, UnknownName } from "./elsewhere.ts";
+import { DEFAULT_VIEW, type DnsView } from "./view.ts";
 
 /** What DNS reads of a node. */
 export interface DnsSources {
@@ -51,6 +52,7 @@ interface Notes {
 }
 
 class CatalogInDns implements DnsCatalog {
+  readonly view: DnsView = DEFAULT_VIEW;
   readonly held: DnsCatalog | undefined;
   readonly onHidden: (namespaces: readonly string[]) => void;
   readonly #sources: DnsSources;

@@ -4,7 +4,8 @@
  * tests compare this file with dns-packet.
  */
 import { type Answer, type Question, RCODE, type Rcode } from "../plan/answer.ts";
-import { type DataWriter, type DnsRecord, RECORDS, writeRecordData } from "../records/records.ts";
+import type { DataWriter, DnsRecord } from "../records/record.ts";
+import { RECORDS, writeRecordData } from "../records/records.ts";
 
 const HEADER_BYTES = 12;
 /** Size of the OPT record of a response: root name, type, size, flags, no options. */

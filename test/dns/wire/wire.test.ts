@@ -2,7 +2,7 @@ import packet from "dns-packet";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { type Answer, RCODE } from "../../../src/dns/plan/answer.ts";
-import type { DnsRecord } from "../../../src/dns/records/records.ts";
+import type { DnsRecord } from "../../../src/dns/records/record.ts";
 import { decodeQuery, ResponseEncoder, responseLimitBytes } from "../../../src/dns/wire/wire.ts";
 import { checkAnyBytes, mutatedQuery } from "../../fakes/dns-fuzz.ts";
 import { queryBytes, sectionLines } from "../../fakes/dns-text.ts";

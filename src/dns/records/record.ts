@@ -1,0 +1,81 @@
+/** What the gateway makes of the catalog: records of each type, the settings that they depend on, and the form of a row of the table of types. */
+import type { Address } from "../../lib/addresses.ts";
+import type { Subject } from "../plan/subject.ts";
+
+export interface RecordData {
+  readonly A: { readonly address: Address };
+  readonly AAAA: { readonly address: Address };
+  readonly SRV: { readonly priority: number; readonly weight: number; readonly port: number; readonly target: string };
+  readonly TXT: { readonly strings: readonly string[] };
+  readonly CNAME: { readonly target: string };
+  readonly NS: { readonly target: string };
+  readonly SOA: {
+    readonly primary: string;
+    readonly mailbox: string;
+    readonly serial: number;
+    readonly refreshSeconds: number;
+    readonly retrySeconds: number;
+    readonly expireSeconds: number;
+    readonly minimumSeconds: number;
+  };
+  readonly HINFO: { readonly cpu: string; readonly os: string };
+}
+export type RecordType = keyof RecordData;
+
+/** One resource record of class IN. `name` is lower-case text without the final dot. */
+export type DnsRecord = { readonly [T in RecordType]: RecordOf<T> }[RecordType];
+export interface RecordOf<T extends RecordType> {
+  readonly type: T;
+  readonly name: string;
+  readonly ttlSeconds: number;
+  readonly data: RecordData[T];
+}
+
+/** The settings of the gateway. */
+export interface DnsSettings {
+  /** Zones as `parseZone` gives them; at least one. Names are written in the first. */
+  readonly zones: readonly string[];
+  /** The serving node: the zone's name server is `<nodeId>.node.<zone>`. */
+  readonly nodeId: string;
+  /** Bounds for the TTL of records that are made from entries. */
+  readonly minTtlMs: number;
+  readonly maxTtlMs: number;
+  /** TTL for entries without one (static leases). */
+  readonly defaultTtlMs: number;
+  /** How long clients may keep "no such name" and "no such type". */
+  readonly negativeTtlMs: number;
+  /** Whether names outside our zones are tried as if the first zone followed them. */
+  readonly allowExternalNames: boolean;
+}
+
+export interface RecordContext {
+  /** The name that the records belong to. */
+  readonly owner: string;
+  readonly zone: string;
+  readonly revision: number;
+  readonly settings: DnsSettings;
+}
+
+/** Where a row writes its data. Names may be compressed only where RFC 3597 allows it. */
+export interface DataWriter {
+  u8(value: number): void;
+  u16(value: number): void;
+  u32(value: number): void;
+  bytes(value: Uint8Array): void;
+  /** Writes a length octet and at most 255 octets. */
+  string(value: string): void;
+  name(value: string): void;
+  compressedName(value: string): void;
+}
+
+export interface RecordRow<T extends RecordType> {
+  /** Type number (IANA, DNS parameters). */
+  readonly code: number;
+  /** The records of this type that the subject has: groups in order of preference, each of which is shuffled for every answer. */
+  readonly find: (subject: Subject, context: RecordContext) => readonly (readonly RecordOf<T>[])[];
+  readonly write: (data: RecordData[T], out: DataWriter) => void;
+  /** Characters and address bytes of the data. A message has about as many, because few names in it are compressed. */
+  readonly sizeBytes: (data: RecordData[T]) => number;
+  /** The host that the data names, if the addresses of that host go along in the additional section. */
+  readonly hostOf?: (data: RecordData[T]) => string;
+}
