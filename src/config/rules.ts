@@ -37,9 +37,12 @@ export function brokenRules(settings: Settings): readonly Broken[] {
   broken.push(...leaseProblems(settings), ...modeProblems(settings));
   if (dns.minTtlMs > dns.maxTtlMs) refuse("dns.min_ttl", "is more than dns.max_ttl");
   if (dns.enabled && dns.zones.length === 0) refuse("dns.zones", "needs at least one zone while dns.enabled is true");
-  for (const block of settings.checks.allowed)
-    if (parseBlock(block) === undefined)
-      refuse("checks.allowed", `${block} is neither an address nor a block without bits set after its prefix`);
+  for (const [path, blocks] of [
+    ["checks.allowed", settings.checks.allowed],
+    ["dns.trusted_forwarders", dns.trustedForwarders],
+  ] as const)
+    for (const block of blocks)
+      if (parseBlock(block) === undefined) refuse(path, `${block} is neither an address nor a block without bits set after its prefix`);
   for (const [path, other] of samePorts(settings))
     refuse(path, `is the port of ${other} too; give each its own, or 0 for any that is free`);
   return broken;

@@ -1,12 +1,13 @@
 /**
  * The SETTINGS table: every setting with its default, bounds, unit and meaning. It is the only place of a default; machines get complete
- * options. The rows of the groups fabric, checks, resolver, tenants, limits and quotas are in `fabric.ts`, `checks.ts`, `resolver.ts`, `tenants.ts` and
- * `limits.ts`. To add a setting, add a row and read it (`settings.<group>.<name>`). `load.ts` reads values from files, environment and flags.
+ * options. The rows of the groups dns, fabric, checks, resolver, tenants, limits and quotas are in `dns.ts`, `fabric.ts`, `checks.ts`, `resolver.ts`,
+ * `tenants.ts` and `limits.ts`. To add a setting, add a row and read it (`settings.<group>.<name>`). `load.ts` reads values from files, environment and flags.
  */
 import { GRPC_PORT } from "../lib/addresses.ts";
-import { LABEL_KEY, MAX_DNS_PLANS, NODE_BOUNDS, NODE_HOST, REACHABLE_HOST } from "../lib/bounds.ts";
+import { LABEL_KEY, NODE_BOUNDS, NODE_HOST, REACHABLE_HOST } from "../lib/bounds.ts";
 import { DAY_MS, HOUR_MS } from "../lib/duration.ts";
 import { CHECK_SETTINGS } from "./checks.ts";
+import { DNS_RATE_BEYOND_LOOPBACK, DNS_SETTINGS } from "./dns.ts";
 import { FABRIC_SETTINGS } from "./fabric.ts";
 import { bool, bytes, choice, HOST, ID, int, list, ms, NAME, PATH, pairs, port, type SettingField, text } from "./field.ts";
 import { fileKey, type ValueOf } from "./field-table.ts";
@@ -16,8 +17,6 @@ import { TENANT_SETTINGS } from "./tenants.ts";
 
 /** Who may read what belongs to no namespace, so that no policy covers it. */
 const ENDPOINT_ACCESS = ["on", "authenticated", "off"] as const;
-/** `dns.rate` of a gateway that listens beyond loopback: enough for a busy resolver, and 5 Mbit/s at most towards a forged address. */
-const DNS_RATE_BEYOND_LOOPBACK = 500;
 
 /**
  * One row for each setting. A name in code carries its unit (`minTtlMs`). Its key in files does not (`dns.min_ttl`, written `1s`). All else
@@ -187,40 +186,7 @@ const SETTINGS = {
   },
   limits: LIMIT_SETTINGS,
   quotas: QUOTA_SETTINGS,
-  dns: {
-    enabled: bool({ default: true, doc: "Run the DNS gateway." }),
-    host: text({ ...HOST, doc: "Address the DNS gateway binds to; listen.host when absent." }),
-    udpPort: port({ default: 17_453, flag: "--dns-port <port>", doc: "UDP port of the DNS gateway; 0 means any free port." }),
-    tcpPort: port({ doc: "TCP port of the DNS gateway; the UDP port when absent." }),
-    zones: list({
-      pattern: /^(?=.{1,254}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*\.?$/,
-      what: "a lower-case DNS name",
-      itemKey: (zone) => zone.replace(/\.$/, ""),
-      default: ["waymark"],
-      doc: "Zones that the gateway answers for.",
-    }),
-    minTtlMs: ms({ default: 1000, min: 0, max: DAY_MS, doc: "Least TTL of an answer." }),
-    maxTtlMs: ms({ default: 60_000, min: 1000, max: DAY_MS, doc: "Greatest TTL of an answer." }),
-    negativeTtlMs: ms({ default: 5000, min: 0, max: HOUR_MS, doc: "TTL of an answer that a name or type does not exist." }),
-    rate: int({
-      min: 0,
-      max: 10_000_000,
-      doc: `Whole answers a second over UDP to one network (/24 of IPv4, /56 of IPv6), because source addresses may be forged. Above it the client is told to ask again over TCP. 0 means any number. When absent: ${DNS_RATE_BEYOND_LOOPBACK} if the gateway listens beyond loopback, else 0.`,
-    }),
-    rateNetworks: int({
-      default: 10_000,
-      min: 2,
-      max: 10_000_000,
-      doc: "Networks whose answers are counted for dns.rate. The network that asked longest ago goes first.",
-    }),
-    maxPlansBytes: bytes({
-      default: 33_554_432,
-      min: 1_048_576,
-      max: 17_179_869_184,
-      doc: `Memory for prepared answers, of which there are at most ${MAX_DNS_PLANS.toLocaleString("en")}. The oldest go first, and one takes at most an eighth.`,
-    }),
-    allowExternalNames: bool({ default: false, doc: "Also try names without a zone suffix. Otherwise they are refused." }),
-  },
+  dns: DNS_SETTINGS,
   fabric: FABRIC_SETTINGS,
   checks: CHECK_SETTINGS,
   resolver: RESOLVER_SETTINGS,

@@ -8,7 +8,7 @@ import { type DnsSources, dnsCatalog } from "../dns/views/catalog.ts";
 import { SERVER_FIXED } from "../grpc/server/server.io.ts";
 import type { TlsFiles } from "../grpc/server/tls-files.io.ts";
 import { SharedInflater } from "../grpc/wire/inflater.io.ts";
-import { isLoopbackHost } from "../lib/addresses.ts";
+import { type AddressBlock, isLoopbackHost, parseBlock } from "../lib/addresses.ts";
 import { BrokenInvariant } from "../lib/errors.ts";
 import { later } from "../lib/later.io.ts";
 import type { RootLog } from "../lib/log.io.ts";
@@ -256,11 +256,17 @@ function openDns(options: ListenersOptions, ports: Pick<DnsGatewayOptions, "tcpP
       return selected;
     },
     maxPlansBytes: dns.maxPlansBytes,
+    trustedForwarders: blocksOf(dns.trustedForwarders),
     rate: perSecond === 0 ? undefined : { perSecond, maxNetworks: dns.rateNetworks, makeBuckets },
     random,
     metrics,
     onFault: (fault) => dnsLog.error({ err: fault }, "dns gateway fault"),
   });
+}
+
+/** Blocks that the rules of the settings have parsed already. */
+function blocksOf(texts: readonly string[]): readonly AddressBlock[] {
+  return texts.flatMap((text) => parseBlock(text) ?? []);
 }
 
 /** Records that an answer lacks what policy hides. UDP addresses are easily forged, so the audit has one record a second for all callers, with the count. */

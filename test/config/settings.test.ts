@@ -416,6 +416,17 @@ test.each([
 
 test.each([
   { what: "a zone twice", env: { WAYMARK_DNS__ZONES: "a.b,c,a.b." }, want: [/dns\.zones: "a\.b\." is there twice/] },
+  { what: "a forwarder", env: { WAYMARK_DNS__TRUSTED_FORWARDERS: "10.0.0.0/8,fd00::53" }, want: [] },
+  {
+    what: "a forwarder that is no block",
+    env: { WAYMARK_DNS__TRUSTED_FORWARDERS: "10.0.0.1/8" },
+    want: [/dns\.trusted_forwarders: 10\.0\.0\.1\/8 is neither an address nor a block without bits set/],
+  },
+  {
+    what: "257 forwarders",
+    env: { WAYMARK_DNS__TRUSTED_FORWARDERS: many(257, (i) => `10.0.${i >> 8}.${i & 255}`) },
+    want: [/dns\.trusted_forwarders: 257 items are more than 256/],
+  },
   { what: "a seed twice", env: { WAYMARK_FABRIC__SEEDS: "a:1,a:1" }, want: [/fabric\.seeds: "a:1" is there twice/] },
   {
     what: "a log scope twice",

@@ -76,8 +76,12 @@ async function isCutAmong(node: NodeProcess, count: number): Promise<boolean> {
 const isCut = (answer: Buffer): boolean => packet.decode(answer).flag_tc;
 
 describe.skipIf(!isDigThere())("dns.rate", () => {
-  test("above the rate of its network a question is told to ask again over TCP, which dig does, and other networks get answers", async () => {
-    await using node = await startNodeProcess(["--ephemeral", "--config", config("[dns]\nrate = 5\n")]);
+  test("above the rate of its network a question is told to ask again over TCP, which dig does; a trusted forwarder and other networks get answers", async () => {
+    await using node = await startNodeProcess([
+      "--ephemeral",
+      "--config",
+      config('[dns]\nrate = 5\ntrusted_forwarders = ["127.0.7.0/24"]\n'),
+    ]);
     await register(node);
     const beganMs = performance.now();
     const answers = await flood(node, 400);
@@ -103,6 +107,8 @@ describe.skipIf(!isDigThere())("dns.rate", () => {
     await seen.finally(() => over.abort());
     await flooding;
     expect(told.every((text) => /status: NOERROR/.test(text) && text.includes("10.0.0.1"))).toBe(true);
+    // A forwarder asks for many others.
+    expect((await flood(node, 50, "127.0.7.1")).some(isCut)).toBe(false);
     // Another /24, in the same moment.
     const [other] = await flood(node, 1, "127.0.9.1");
     expect(other !== undefined && isCut(other)).toBe(false);

@@ -5,6 +5,7 @@
 
 import type { RemoteInfo, Socket as UdpSocket } from "node:dgram";
 import { createServer, isIPv6, type Server as TcpServer } from "node:net";
+import { type AddressBlock, isWithin } from "../../lib/addresses.ts";
 import { later } from "../../lib/later.io.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
 import { bindUdp, listenOn, type PortSharing } from "../../lib/shared-port.io.ts";
@@ -42,6 +43,8 @@ export interface DnsGatewayOptions {
   readonly maxPlansBytes: number;
   /** Bounds whole answers over UDP; any number when absent. */
   readonly rate?: ResponseRateOptions | undefined;
+  /** Forwarders that the rate does not bound; none when absent. */
+  readonly trustedForwarders?: readonly AddressBlock[] | undefined;
 }
 
 export interface DnsLimits extends TcpLimits {
@@ -135,7 +138,8 @@ class DnsServer {
     const startedMs = performance.now();
     const { metrics } = this.#options;
     // Over TCP the address cannot be forged.
-    const isWhole = transport === "tcp" || this.#rate === undefined || this.#rate.takes(peerAddress, startedMs);
+    const isWhole =
+      transport === "tcp" || this.#rate === undefined || this.#isTrusted(peerAddress) || this.#rate.takes(peerAddress, startedMs);
     if (!isWhole) metrics.inc("dns_rate_limited_total", {});
     if (!isWhole) return this.#count(this.#responder.cut(query), transport, startedMs);
     let selected: Selected | undefined;
@@ -149,6 +153,11 @@ class DnsServer {
       return this.#later({ query, transport, peerAddress, startedMs }, reply.unknown);
     tell(selected, reply, false);
     return this.#count(reply, transport, startedMs);
+  }
+
+  #isTrusted(peerAddress: string): boolean {
+    const { trustedForwarders: trusted } = this.#options;
+    return trusted !== undefined && trusted.length > 0 && isWithin(trusted, peerAddress);
   }
 
   /** Nobody is answered any more. */

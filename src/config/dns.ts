@@ -1,0 +1,50 @@
+/** Settings of the DNS gateway: the group `dns` of SETTINGS in `settings.ts`. */
+import { MAX_DNS_PLANS } from "../lib/bounds.ts";
+import { DAY_MS, HOUR_MS } from "../lib/duration.ts";
+import { bool, bytes, HOST, int, list, ms, port, text } from "./field.ts";
+
+/** `dns.rate` of a gateway that listens beyond loopback: enough for a busy resolver, and 5 Mbit/s at most towards a forged address. */
+export const DNS_RATE_BEYOND_LOOPBACK = 500;
+/** An address or a block of addresses. Whether bits are set after its prefix is looked at with all other rules (`rules.ts`). */
+const BLOCK = { pattern: /^[0-9a-fA-F:.]{2,45}(?:\/\d{1,3})?$/, what: "an address or a block such as 10.0.0.0/8" } as const;
+
+export const DNS_SETTINGS = {
+  enabled: bool({ default: true, doc: "Run the DNS gateway." }),
+  host: text({ ...HOST, doc: "Address the DNS gateway binds to; listen.host when absent." }),
+  udpPort: port({ default: 17_453, flag: "--dns-port <port>", doc: "UDP port of the DNS gateway; 0 means any free port." }),
+  tcpPort: port({ doc: "TCP port of the DNS gateway; the UDP port when absent." }),
+  zones: list({
+    pattern: /^(?=.{1,254}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*\.?$/,
+    what: "a lower-case DNS name",
+    itemKey: (zone) => zone.replace(/\.$/, ""),
+    default: ["waymark"],
+    doc: "Zones that the gateway answers for.",
+  }),
+  minTtlMs: ms({ default: 1000, min: 0, max: DAY_MS, doc: "Least TTL of an answer." }),
+  maxTtlMs: ms({ default: 60_000, min: 1000, max: DAY_MS, doc: "Greatest TTL of an answer." }),
+  negativeTtlMs: ms({ default: 5000, min: 0, max: HOUR_MS, doc: "TTL of an answer that a name or type does not exist." }),
+  rate: int({
+    min: 0,
+    max: 10_000_000,
+    doc: `Whole answers a second over UDP to one network (/24 of IPv4, /56 of IPv6), because source addresses may be forged. Above it the client is told to ask again over TCP. 0 means any number. When absent: ${DNS_RATE_BEYOND_LOOPBACK} if the gateway listens beyond loopback, else 0.`,
+  }),
+  rateNetworks: int({
+    default: 10_000,
+    min: 2,
+    max: 10_000_000,
+    doc: "Networks whose answers are counted for dns.rate. The network that asked longest ago goes first.",
+  }),
+  maxPlansBytes: bytes({
+    default: 33_554_432,
+    min: 1_048_576,
+    max: 17_179_869_184,
+    doc: `Memory for prepared answers, of which there are at most ${MAX_DNS_PLANS.toLocaleString("en")}. The oldest go first, and one takes at most an eighth.`,
+  }),
+  allowExternalNames: bool({ default: false, doc: "Also try names without a zone suffix. Otherwise they are refused." }),
+  trustedForwarders: list({
+    ...BLOCK,
+    maxItems: 256,
+    default: [],
+    doc: "Addresses, and blocks of addresses, of forwarders that ask for many others. dns.rate does not bound them, and only from them counts the client subnet (ECS) that a question carries. Name only forwarders whose address nobody else on the network can forge.",
+  }),
+} as const;
