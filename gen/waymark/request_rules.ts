@@ -1,10 +1,11 @@
 // Made by scripts/gen-codec.ts from the protos of the services: change these, then `npm run gen`.
+import { quoted } from "../../src/catalog/entry/names.ts";
 import type { Problems } from "../../src/catalog/entry/problems.ts";
 import type { Viewer } from "./catalog/v1/viewer_pb.js";
 import type { PeerServiceGetRequest, PeerServiceLagRequest, PeerServiceListRequest, PeerServiceWatchRequest } from "./control/v1/peer_pb.js";
 import type { CatalogQueryRequest, CatalogWatchRequest, ClusterMapRequest, EntryReport, KeepAliveRequest, ListPeersRequest, NamespaceStatusRequest, Preference, RegisterRequest, RenewRequest, ResolveRequest as DiscoveryResolveRequest, SetMaintenanceRequest, UnregisterRequest } from "./discovery/v1/discovery_pb.js";
 import type { SummaryQueryRequest, SummaryWatchRequest } from "./discovery/v1/summary_pb.js";
-import type { DescribeNameRequest, ListNamesRequest, RegisterNameRequest, RegisteredName, ResolveNameRequest, UnregisterNameRequest } from "./dns/v1/dns_pb.js";
+import type { DescribeNameRequest, Endpoint, ListNamesRequest, RegisterNameRequest, RegisteredName, ResolveNameRequest, UnregisterNameRequest } from "./dns/v1/dns_pb.js";
 import type { AccessAuditRequest, ApplyPolicyRequest, ExplainRequest, PolicyAuditRequest, PolicyHistoryRequest, PolicyPlace, RollbackPolicyRequest, ValidatePolicyRequest, VerifyAuditRequest, WatchPolicyRequest } from "./policy/v1/policy_pb.js";
 import type { EvictRequest, PrewarmRequest, ResolveRequest as ResolverResolveRequest, ResyncRequest } from "./resolver/v1/resolver_pb.js";
 
@@ -480,41 +481,146 @@ export function checkNamespaceStatusRequest(value: NamespaceStatusRequest, probl
 export function checkRegisteredName(value: RegisteredName, problems: Problems): void {
   problems.alias(value.name, 253, "name");
   if (value.key === undefined) problems.add("key", "is required");
+}
+
+function checkEndpoint_targets(many: readonly string[], problems: Problems): void {
+  problems.items(many.length, 64, "targets");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.host(item, 253, "");
+    if (problems.count !== before) problems.under(before, `targets[${i}]`);
+  }
+}
+
+function checkEndpoint_tags(many: readonly string[], problems: Problems): void {
+  problems.items(many.length, 64, "tags");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.name(item, problems.bounds.maxNameLength, "");
+    if (problems.count !== before) problems.under(before, `tags[${i}]`);
+  }
+}
+
+function checkEndpoint_capabilities(many: readonly string[], problems: Problems): void {
+  problems.items(many.length, 64, "capabilities");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.name(item, problems.bounds.maxNameLength, "");
+    if (problems.count !== before) problems.under(before, `capabilities[${i}]`);
+  }
+}
+
+function checkEndpoint_metadata(many: Readonly<Record<string, string>>, problems: Problems): void {
+  let count = 0;
+  for (const key in many) {
+    count++;
+    const value = many[key] ?? "";
+    const before = problems.count;
+    problems.name(key, 63, "");
+    problems.bytes(value, 1024, "");
+    if (problems.count !== before) problems.under(before, `metadata[${quoted(key)}]`);
+  }
+  problems.items(count, 64, "metadata");
+}
+
+function checkEndpoint_aliases(many: readonly string[], problems: Problems): void {
+  problems.items(many.length, 64, "aliases");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.alias(item, 253, "");
+    if (problems.count !== before) problems.under(before, `aliases[${i}]`);
+  }
+}
+
+/** Adds what breaks the contract's rules in `Endpoint`. */
+export function checkEndpoint(value: Endpoint, problems: Problems): void {
+  problems.name(value.name, problems.bounds.maxNameLength, "name");
+  problems.namespace(value.namespace, problems.bounds.maxNamespaceLength, "namespace");
+  if (value.protocol !== "") problems.name(value.protocol, 32, "protocol");
+  if (!(value.port >= 1 && value.port <= 65535)) problems.range(value.port, 1, 65535, "port");
+  if (value.targets.length === 0) problems.add("targets", "is empty, but must have 1 to 64 items");
+  else checkEndpoint_targets(value.targets, problems);
+  problems.known(value.scope, 4, "a scope", "scope");
+  if (value.tags.length > 0) checkEndpoint_tags(value.tags, problems);
+  if (value.capabilities.length > 0) checkEndpoint_capabilities(value.capabilities, problems);
+  checkEndpoint_metadata(value.metadata, problems);
+  if (!(value.priority >= 0 && value.priority <= 65535)) problems.range(value.priority, 0, 65535, "priority");
+  if (!(value.weight >= 0 && value.weight <= 65535)) problems.range(value.weight, 0, 65535, "weight");
   if (value.ttl !== undefined) {
     problems.duration(value.ttl, 86400000, "ttl");
   }
+  if (value.aliases.length > 0) checkEndpoint_aliases(value.aliases, problems);
 }
 
 /** Adds what breaks the contract's rules in `RegisterNameRequest`. */
 export function checkRegisterNameRequest(value: RegisterNameRequest, problems: Problems): void {
-  if (value.name === undefined) problems.add("name", "is required");
-  if (value.name !== undefined) {
-    const before = problems.count;
-    checkRegisteredName(value.name, problems);
-    if (problems.count !== before) problems.under(before, "name.");
+  if (value.leaseTtl !== undefined) {
+    problems.duration(value.leaseTtl, 86400000, "lease_ttl", 1000);
+  }
+  if (value.leaseId !== "") problems.text(value.leaseId, 256, "lease_id");
+  if (value.idempotencyKey !== "") problems.text(value.idempotencyKey, 128, "idempotency_key");
+  switch (value.registration.case) {
+    case "name": {
+      const before = problems.count;
+      checkRegisteredName(value.registration.value, problems);
+      if (problems.count !== before) problems.under(before, "name.");
+      return;
+    }
+    case "endpoint": {
+      const before = problems.count;
+      checkEndpoint(value.registration.value, problems);
+      if (problems.count !== before) problems.under(before, "endpoint.");
+      return;
+    }
+    case undefined:
   }
 }
 
 /** Adds what breaks the contract's rules in `UnregisterNameRequest`. */
 export function checkUnregisterNameRequest(value: UnregisterNameRequest, problems: Problems): void {
-  problems.alias(value.name, 253, "name");
+  problems.name(value.name, 253, "name");
+  if (value.namespace !== "") problems.namespace(value.namespace, problems.bounds.maxNamespaceLength, "namespace");
+  if (value.protocol !== "") problems.name(value.protocol, 32, "protocol");
+  if (!(value.port >= 0 && value.port <= 65535)) problems.range(value.port, 0, 65535, "port");
 }
 
 /** Adds what breaks the contract's rules in `ListNamesRequest`. */
 export function checkListNamesRequest(value: ListNamesRequest, problems: Problems): void {
   if (!(value.limit >= 0 && value.limit <= 2147483647)) problems.range(value.limit, 0, 2147483647, "limit");
   if (value.pageToken !== "") problems.text(value.pageToken, 8192, "page_token");
+  if (value.namespacePrefix !== "") problems.namespace(value.namespacePrefix, problems.bounds.maxNamespaceLength, "namespace_prefix");
+  if (value.viewer !== undefined) {
+    const before = problems.count;
+    checkViewer(value.viewer, problems);
+    if (problems.count !== before) problems.under(before, "viewer.");
+  }
 }
 
 /** Adds what breaks the contract's rules in `DescribeNameRequest`. */
 export function checkDescribeNameRequest(value: DescribeNameRequest, problems: Problems): void {
-  problems.alias(value.name, 253, "name");
+  problems.text(value.name, 255, "name");
+  if (value.namespace !== "") problems.namespace(value.namespace, problems.bounds.maxNamespaceLength, "namespace");
+  problems.known(value.kind, 6, "an entry kind", "kind");
+  if (value.viewer !== undefined) {
+    const before = problems.count;
+    checkViewer(value.viewer, problems);
+    if (problems.count !== before) problems.under(before, "viewer.");
+  }
 }
 
 /** Adds what breaks the contract's rules in `ResolveNameRequest`. */
 export function checkResolveNameRequest(value: ResolveNameRequest, problems: Problems): void {
   problems.text(value.name, 255, "name");
   if (value.recordType !== "") problems.text(value.recordType, 16, "record_type");
+  if (value.viewer !== undefined) {
+    const before = problems.count;
+    checkViewer(value.viewer, problems);
+    if (problems.count !== before) problems.under(before, "viewer.");
+  }
 }
 
 /** Adds what breaks the contract's rules in `ValidatePolicyRequest`. */
@@ -728,6 +834,11 @@ export const LIST_BOUNDS: ReadonlyMap<string, number | ListSetting> = new Map<st
   ["waymark.discovery.v1.ClusterMapRequest.resources", 64],
   ["waymark.discovery.v1.SummaryQueryRequest.ingress_capabilities", 64],
   ["waymark.discovery.v1.SummaryQueryRequest.ingress_tags", 64],
+  ["waymark.dns.v1.Endpoint.targets", 64],
+  ["waymark.dns.v1.Endpoint.tags", 64],
+  ["waymark.dns.v1.Endpoint.capabilities", 64],
+  ["waymark.dns.v1.Endpoint.metadata", 64],
+  ["waymark.dns.v1.Endpoint.aliases", 64],
   ["waymark.policy.v1.PolicySet.rules", 10000],
   ["waymark.policy.v1.NamespacePolicy.owners", 1000],
   ["waymark.policy.v1.NamespacePolicy.visibility", 1000],

@@ -2,7 +2,7 @@
  * The cost of a call and the namespaces that it concerns. Both are read from the proto's option `waymark.options.v1.call`, once for each
  * method. Of services of gRPC itself they stand here.
  */
-import { type DescMessage, type DescMethod, getOption, type Message } from "@bufbuild/protobuf";
+import { type DescField, type DescMessage, type DescMethod, getOption, type Message } from "@bufbuild/protobuf";
 import { MethodOptions_IdempotencyLevel } from "@bufbuild/protobuf/wkt";
 import { call, Cost as WireCost } from "../../gen/waymark/options/v1/options_pb.js";
 import { assert } from "../lib/errors.ts";
@@ -80,14 +80,24 @@ function textsAt(message: DescMessage, [name, ...rest]: readonly string[]): (fro
     message: message.typeName,
     name,
   });
-  const { localName } = field;
+  const valueOf = readerOf(field);
   const inner = field.message === undefined ? undefined : textsAt(field.message, rest);
   return (from, to) => {
-    const value: unknown = Reflect.get(from, localName);
+    const value = valueOf(from);
     const items: readonly unknown[] = Array.isArray(value) ? value : [value];
     for (const item of items) {
       if (typeof item === "object" && item !== null) inner?.(item, to);
       else if (typeof item === "string" && item !== "") to.push(item);
     }
+  };
+}
+
+/** Reads a field of a message. Of a oneof that has another field, or none, it is undefined. */
+function readerOf({ localName, oneof }: DescField): (from: object) => unknown {
+  if (oneof === undefined) return (from) => Reflect.get(from, localName);
+  return (from) => {
+    const chosen: unknown = Reflect.get(from, oneof.localName);
+    if (typeof chosen !== "object" || chosen === null || Reflect.get(chosen, "case") !== localName) return undefined;
+    return Reflect.get(chosen, "value");
   };
 }

@@ -2,12 +2,14 @@
 // @generated from file waymark/dns/v1/dns.proto (package waymark.dns.v1, syntax proto3)
 /* eslint-disable */
 
-// DNS names that operators register by hand. Comes with a later version; until then every call answers UNIMPLEMENTED.
+// The names of the catalog in DNS: registering services and aliases, lists of names, and answers with their reasons.
+// The service comes with the next changes; until then every call answers UNIMPLEMENTED.
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { EntryKey } from "../../catalog/v1/entry_pb.js";
+import type { Entry, EntryKey, EntryKind, Scope } from "../../catalog/v1/entry_pb.js";
 import type { Duration } from "@bufbuild/protobuf/wkt";
+import type { Viewer } from "../../catalog/v1/viewer_pb.js";
 
 /**
  * Describes the file waymark/dns/v1/dns.proto.
@@ -15,31 +17,25 @@ import type { Duration } from "@bufbuild/protobuf/wkt";
 export declare const file_waymark_dns_v1_dns: GenFile;
 
 /**
- * A registered name.
+ * One more name of an existing entry.
  *
  * @generated from message waymark.dns.v1.RegisteredName
  */
 export declare type RegisteredName = Message<"waymark.dns.v1.RegisteredName"> & {
   /**
-   * The DNS name, without the zone. 1 to 253 characters.
+   * The DNS name, with or without the zone. 1 to 253 characters.
    *
    * @generated from field: string name = 1;
    */
   name: string;
 
   /**
-   * The entry that the name stands for.
+   * The entry that gets the name. It must be registered at the node that is called, by the caller. The name ends with the
+   * entry, and a later registration of the entry keeps only the aliases that it has itself.
    *
    * @generated from field: waymark.catalog.v1.EntryKey key = 2;
    */
   key?: EntryKey | undefined;
-
-  /**
-   * How long resolvers may keep the answer. Absent means the ttl of the entry. 0 s to 24 h.
-   *
-   * @generated from field: google.protobuf.Duration ttl = 3;
-   */
-  ttl?: Duration | undefined;
 };
 
 /**
@@ -49,17 +45,168 @@ export declare type RegisteredName = Message<"waymark.dns.v1.RegisteredName"> & 
 export declare const RegisteredNameSchema: GenMessage<RegisteredName>;
 
 /**
- * The name to register.
+ * A service to register. It becomes an entry of kind SERVICE. An entry of the same name, namespace, protocol and port that
+ * RegisterName made replaces it, at whichever node of the cluster.
+ *
+ * @generated from message waymark.dns.v1.Endpoint
+ */
+export declare type Endpoint = Message<"waymark.dns.v1.Endpoint"> & {
+  /**
+   * Name of the service. 1 to 128 characters of [A-Za-z0-9._:/@+-].
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * Namespace of the service, such as `svc.market`. 1 to 200 characters.
+   *
+   * @generated from field: string namespace = 2;
+   */
+  namespace: string;
+
+  /**
+   * Protocol of the port, for example `grpc`, `http`, `tcp` or `udp`. Empty means `tcp`. The case of letters does not count. At
+   * most 32 characters of [A-Za-z0-9._:/@+-].
+   *
+   * @generated from field: string protocol = 3;
+   */
+  protocol: string;
+
+  /**
+   * Port number, 1 to 65535.
+   *
+   * @generated from field: uint32 port = 4;
+   */
+  port: number;
+
+  /**
+   * Hosts of the service: IPv4 addresses, IPv6 addresses or DNS names. 1 to 64, each of 1 to 253 characters.
+   *
+   * @generated from field: repeated string targets = 5;
+   */
+  targets: string[];
+
+  /**
+   * How far the entry travels. Unset means as in Register.
+   *
+   * @generated from field: waymark.catalog.v1.Scope scope = 6;
+   */
+  scope: Scope;
+
+  /**
+   * Tags of the entry. At most 64, each of 1 to 128 characters of [A-Za-z0-9._:/@+-].
+   *
+   * @generated from field: repeated string tags = 7;
+   */
+  tags: string[];
+
+  /**
+   * Capabilities of the entry. At most 64, each of 1 to 128 characters of [A-Za-z0-9._:/@+-].
+   *
+   * @generated from field: repeated string capabilities = 8;
+   */
+  capabilities: string[];
+
+  /**
+   * Metadata of the entry. At most 64 pairs. A key has 1 to 63 characters of [A-Za-z0-9._:/@+-], a value at most 1024 bytes.
+   *
+   * @generated from field: map<string, string> metadata = 9;
+   */
+  metadata: { [key: string]: string };
+
+  /**
+   * Priority of all targets, as in RFC 2782. 0 to 65535.
+   *
+   * @generated from field: uint32 priority = 10;
+   */
+  priority: number;
+
+  /**
+   * Weight of each target, as in RFC 2782. 0 to 65535.
+   *
+   * @generated from field: uint32 weight = 11;
+   */
+  weight: number;
+
+  /**
+   * The entry's advice how long DNS caches may keep its records. The gateway keeps it between its settings `dns.min_ttl` and
+   * `dns.max_ttl`. Absent means as in Register. 0 s to 24 h.
+   *
+   * @generated from field: google.protobuf.Duration ttl = 12;
+   */
+  ttl?: Duration | undefined;
+
+  /**
+   * Other DNS names of the service. At most 64, each of 1 to 253 characters.
+   *
+   * @generated from field: repeated string aliases = 13;
+   */
+  aliases: string[];
+};
+
+/**
+ * Describes the message waymark.dns.v1.Endpoint.
+ * Use `create(EndpointSchema)` to create a new message.
+ */
+export declare const EndpointSchema: GenMessage<Endpoint>;
+
+/**
+ * What to register, and the lease that keeps it.
  *
  * @generated from message waymark.dns.v1.RegisterNameRequest
  */
 export declare type RegisterNameRequest = Message<"waymark.dns.v1.RegisterNameRequest"> & {
   /**
-   * The name and the entry that it stands for.
+   * What to register. One is required.
    *
-   * @generated from field: waymark.dns.v1.RegisteredName name = 1;
+   * @generated from oneof waymark.dns.v1.RegisterNameRequest.registration
    */
-  name?: RegisteredName | undefined;
+  registration: {
+    /**
+     * One more name of an existing entry, which keeps its lease. The other fields of the request do not go with it.
+     *
+     * @generated from field: waymark.dns.v1.RegisteredName name = 1;
+     */
+    value: RegisteredName;
+    case: "name";
+  } | {
+    /**
+     * A service.
+     *
+     * @generated from field: waymark.dns.v1.Endpoint endpoint = 2;
+     */
+    value: Endpoint;
+    case: "endpoint";
+  } | { case: undefined; value?: undefined };
+
+  /**
+   * Time to live of a new lease, as `ttl` in Register. Renew and KeepAlive extend it.
+   *
+   * @generated from field: google.protobuf.Duration lease_ttl = 3;
+   */
+  leaseTtl?: Duration | undefined;
+
+  /**
+   * Adds the entry to this lease. Empty means a new lease. At most 256 characters.
+   *
+   * @generated from field: string lease_id = 4;
+   */
+  leaseId: string;
+
+  /**
+   * The lease never expires.
+   *
+   * @generated from field: bool static_lease = 5;
+   */
+  staticLease: boolean;
+
+  /**
+   * Makes a retry safe, as in Register. At most 128 characters.
+   *
+   * @generated from field: string idempotency_key = 6;
+   */
+  idempotencyKey: string;
 };
 
 /**
@@ -69,17 +216,39 @@ export declare type RegisterNameRequest = Message<"waymark.dns.v1.RegisterNameRe
 export declare const RegisterNameRequestSchema: GenMessage<RegisterNameRequest>;
 
 /**
- * The registered name.
+ * The names, and the lease that keeps them.
  *
  * @generated from message waymark.dns.v1.RegisterNameResponse
  */
 export declare type RegisterNameResponse = Message<"waymark.dns.v1.RegisterNameResponse"> & {
   /**
-   * The full name, with the zone.
+   * The full names, with each zone of the server: of a service the name of its addresses, that of its SRV records, and its
+   * aliases. Without those that DNS cannot carry. At most 66 for each zone.
    *
-   * @generated from field: string fqdn = 1;
+   * @generated from field: repeated string fqdns = 1;
    */
-  fqdn: string;
+  fqdns: string[];
+
+  /**
+   * Identifier of the lease, for Renew, KeepAlive and Unregister.
+   *
+   * @generated from field: string lease_id = 2;
+   */
+  leaseId: string;
+
+  /**
+   * Time to live of the lease. Absent for a lease that never expires.
+   *
+   * @generated from field: google.protobuf.Duration ttl = 3;
+   */
+  ttl?: Duration | undefined;
+
+  /**
+   * First revision of this node that contains the change.
+   *
+   * @generated from field: uint64 revision = 4;
+   */
+  revision: bigint;
 };
 
 /**
@@ -95,11 +264,33 @@ export declare const RegisterNameResponseSchema: GenMessage<RegisterNameResponse
  */
 export declare type UnregisterNameRequest = Message<"waymark.dns.v1.UnregisterNameRequest"> & {
   /**
-   * The DNS name, without the zone. 1 to 253 characters.
+   * Without `namespace`, an alias as it was registered. Else the name of a service. 1 to 253 characters of
+   * [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string name = 1;
    */
   name: string;
+
+  /**
+   * Namespace of the service. Empty for an alias. At most 200 characters.
+   *
+   * @generated from field: string namespace = 2;
+   */
+  namespace: string;
+
+  /**
+   * Protocol of the service, as it was registered. Empty for an alias.
+   *
+   * @generated from field: string protocol = 3;
+   */
+  protocol: string;
+
+  /**
+   * Port of the service, 1 to 65535. 0 for an alias.
+   *
+   * @generated from field: uint32 port = 4;
+   */
+  port: number;
 };
 
 /**
@@ -120,6 +311,13 @@ export declare type UnregisterNameResponse = Message<"waymark.dns.v1.UnregisterN
    * @generated from field: uint32 removed = 1;
    */
   removed: number;
+
+  /**
+   * First revision of this node that contains the change.
+   *
+   * @generated from field: uint64 revision = 2;
+   */
+  revision: bigint;
 };
 
 /**
@@ -147,6 +345,20 @@ export declare type ListNamesRequest = Message<"waymark.dns.v1.ListNamesRequest"
    * @generated from field: string page_token = 2;
    */
   pageToken: string;
+
+  /**
+   * This namespace and those below it. Empty means all. At most 200 characters.
+   *
+   * @generated from field: string namespace_prefix = 3;
+   */
+  namespacePrefix: string;
+
+  /**
+   * Answers as this viewer, if the server allows it.
+   *
+   * @generated from field: waymark.catalog.v1.Viewer viewer = 4;
+   */
+  viewer?: Viewer | undefined;
 };
 
 /**
@@ -156,17 +368,79 @@ export declare type ListNamesRequest = Message<"waymark.dns.v1.ListNamesRequest"
 export declare const ListNamesRequestSchema: GenMessage<ListNamesRequest>;
 
 /**
+ * A name of the catalog, as DNS has it.
+ *
+ * @generated from message waymark.dns.v1.CatalogName
+ */
+export declare type CatalogName = Message<"waymark.dns.v1.CatalogName"> & {
+  /**
+   * Kind of its entries: SERVICE, FUNCTION, QUEUE or NODE. Other kinds have no names in DNS.
+   *
+   * @generated from field: waymark.catalog.v1.EntryKind kind = 1;
+   */
+  kind: EntryKind;
+
+  /**
+   * Namespace of its entries.
+   *
+   * @generated from field: string namespace = 2;
+   */
+  namespace: string;
+
+  /**
+   * Name of its entries.
+   *
+   * @generated from field: string name = 3;
+   */
+  name: string;
+
+  /**
+   * The full names, with each zone of the server. Empty where DNS cannot carry the name.
+   *
+   * @generated from field: repeated string fqdns = 4;
+   */
+  fqdns: string[];
+
+  /**
+   * Aliases of its entries, as they were registered. In a list only those of the entries that were read for the page.
+   *
+   * @generated from field: repeated string aliases = 5;
+   */
+  aliases: string[];
+
+  /**
+   * Whether DNS can carry the name.
+   *
+   * @generated from field: bool reachable = 6;
+   */
+  reachable: boolean;
+
+  /**
+   * Why DNS cannot carry the name. Empty for one that is reachable.
+   *
+   * @generated from field: string unreachable_reason = 7;
+   */
+  unreachableReason: string;
+};
+
+/**
+ * Describes the message waymark.dns.v1.CatalogName.
+ * Use `create(CatalogNameSchema)` to create a new message.
+ */
+export declare const CatalogNameSchema: GenMessage<CatalogName>;
+
+/**
  * One page of names.
  *
  * @generated from message waymark.dns.v1.ListNamesResponse
  */
 export declare type ListNamesResponse = Message<"waymark.dns.v1.ListNamesResponse"> & {
   /**
-   * The names in alphabetical order.
+   * The names, in the order of namespace, name and kind. A page may have fewer than asked for, or none, before the last one.
    *
-   * @generated from field: repeated waymark.dns.v1.RegisteredName names = 1;
+   * @generated from field: repeated waymark.dns.v1.CatalogName names = 1;
    */
-  names: RegisteredName[];
+  names: CatalogName[];
 
   /**
    * Token of the next page. Empty on the last page.
@@ -189,11 +463,32 @@ export declare const ListNamesResponseSchema: GenMessage<ListNamesResponse>;
  */
 export declare type DescribeNameRequest = Message<"waymark.dns.v1.DescribeNameRequest"> & {
   /**
-   * The DNS name, without the zone. 1 to 253 characters.
+   * With `namespace`, the name of entries. Else a DNS name, with or without the zone, also an alias. 1 to 255 characters.
    *
    * @generated from field: string name = 1;
    */
   name: string;
+
+  /**
+   * Namespace of the entries. Empty where `name` is a DNS name. At most 200 characters.
+   *
+   * @generated from field: string namespace = 2;
+   */
+  namespace: string;
+
+  /**
+   * Kind of the entries, with `namespace`. Unset means SERVICE.
+   *
+   * @generated from field: waymark.catalog.v1.EntryKind kind = 3;
+   */
+  kind: EntryKind;
+
+  /**
+   * Answers as this viewer, if the server allows it.
+   *
+   * @generated from field: waymark.catalog.v1.Viewer viewer = 4;
+   */
+  viewer?: Viewer | undefined;
 };
 
 /**
@@ -203,17 +498,31 @@ export declare type DescribeNameRequest = Message<"waymark.dns.v1.DescribeNameRe
 export declare const DescribeNameRequestSchema: GenMessage<DescribeNameRequest>;
 
 /**
- * A name and the entry that it stands for.
+ * A name with its entries.
  *
  * @generated from message waymark.dns.v1.DescribeNameResponse
  */
 export declare type DescribeNameResponse = Message<"waymark.dns.v1.DescribeNameResponse"> & {
   /**
-   * The name.
+   * The name of the entries.
    *
-   * @generated from field: waymark.dns.v1.RegisteredName name = 1;
+   * @generated from field: waymark.dns.v1.CatalogName name = 1;
    */
-  name?: RegisteredName | undefined;
+  name?: CatalogName | undefined;
+
+  /**
+   * The entries, in the order of their keys: at most 100.
+   *
+   * @generated from field: repeated waymark.catalog.v1.Entry entries = 2;
+   */
+  entries: Entry[];
+
+  /**
+   * True when there are more entries.
+   *
+   * @generated from field: bool has_more = 3;
+   */
+  hasMore: boolean;
 };
 
 /**
@@ -236,11 +545,25 @@ export declare type ResolveNameRequest = Message<"waymark.dns.v1.ResolveNameRequ
   name: string;
 
   /**
-   * Record type, for example `SRV`. At most 16 characters.
+   * Record type, for example `SRV`, or its number as `TYPE33`. Empty means `A`. At most 16 characters.
    *
    * @generated from field: string record_type = 2;
    */
   recordType: string;
+
+  /**
+   * Answers as this viewer. Callers with the role `mesh.operate` may name any, others where the server allows it.
+   *
+   * @generated from field: waymark.catalog.v1.Viewer viewer = 3;
+   */
+  viewer?: Viewer | undefined;
+
+  /**
+   * Also tells what decided the answer.
+   *
+   * @generated from field: bool explain = 4;
+   */
+  explain: boolean;
 };
 
 /**
@@ -250,7 +573,34 @@ export declare type ResolveNameRequest = Message<"waymark.dns.v1.ResolveNameRequ
 export declare const ResolveNameRequestSchema: GenMessage<ResolveNameRequest>;
 
 /**
- * A DNS answer.
+ * A fact that an answer rests on.
+ *
+ * @generated from message waymark.dns.v1.NameReason
+ */
+export declare type NameReason = Message<"waymark.dns.v1.NameReason"> & {
+  /**
+   * What it is about: `view`, `name`, `alias`, `policy`, `tier`, `ttl`, `maintenance` or `size`.
+   *
+   * @generated from field: string topic = 1;
+   */
+  topic: string;
+
+  /**
+   * The fact, for people.
+   *
+   * @generated from field: string detail = 2;
+   */
+  detail: string;
+};
+
+/**
+ * Describes the message waymark.dns.v1.NameReason.
+ * Use `create(NameReasonSchema)` to create a new message.
+ */
+export declare const NameReasonSchema: GenMessage<NameReason>;
+
+/**
+ * A DNS answer. It is whole, whatever fits into a packet.
  *
  * @generated from message waymark.dns.v1.ResolveNameResponse
  */
@@ -268,6 +618,41 @@ export declare type ResolveNameResponse = Message<"waymark.dns.v1.ResolveNameRes
    * @generated from field: repeated string answers = 2;
    */
   answers: string[];
+
+  /**
+   * Records of the authority section, in the same form.
+   *
+   * @generated from field: repeated string authority = 3;
+   */
+  authority: string[];
+
+  /**
+   * Records of the additional section, in the same form.
+   *
+   * @generated from field: repeated string additional = 4;
+   */
+  additional: string[];
+
+  /**
+   * Whether the server answers from a zone of its own.
+   *
+   * @generated from field: bool authoritative = 5;
+   */
+  authoritative: boolean;
+
+  /**
+   * Code of an extended error (RFC 8914). 0 means none.
+   *
+   * @generated from field: uint32 extended_error = 6;
+   */
+  extendedError: number;
+
+  /**
+   * What decided the answer, when it was asked for.
+   *
+   * @generated from field: repeated waymark.dns.v1.NameReason reasons = 7;
+   */
+  reasons: NameReason[];
 };
 
 /**
@@ -277,13 +662,14 @@ export declare type ResolveNameResponse = Message<"waymark.dns.v1.ResolveNameRes
 export declare const ResolveNameResponseSchema: GenMessage<ResolveNameResponse>;
 
 /**
- * Registers DNS names in addition to the names that follow from the catalog.
+ * Names of the catalog as DNS has them. A name exists as long as its entry does, however that was registered.
  *
  * @generated from service waymark.dns.v1.DnsService
  */
 export declare const DnsService: GenService<{
   /**
-   * Registers a name.
+   * Registers a service, or gives an existing entry one more name. The rules, bounds, quotas and audit records are those of
+   * waymark.discovery.v1.DiscoveryService.Register.
    *
    * @generated from rpc waymark.dns.v1.DnsService.RegisterName
    */
@@ -293,7 +679,7 @@ export declare const DnsService: GenService<{
     output: typeof RegisterNameResponseSchema;
   },
   /**
-   * Removes a name.
+   * Removes a service that RegisterName registered, or an alias. It is no error when there is none.
    *
    * @generated from rpc waymark.dns.v1.DnsService.UnregisterName
    */
@@ -303,7 +689,7 @@ export declare const DnsService: GenService<{
     output: typeof UnregisterNameResponseSchema;
   },
   /**
-   * Returns a page of the registered names.
+   * Returns a page of the names that the caller may see, also of those that DNS cannot carry.
    *
    * @generated from rpc waymark.dns.v1.DnsService.ListNames
    */
@@ -313,7 +699,7 @@ export declare const DnsService: GenService<{
     output: typeof ListNamesResponseSchema;
   },
   /**
-   * Returns one name and the entry that it stands for. Fails with NOT_FOUND for an unknown name.
+   * Returns one name with its entries. Fails with NOT_FOUND for a name that does not exist, or that the caller may not see.
    *
    * @generated from rpc waymark.dns.v1.DnsService.DescribeName
    */
@@ -323,7 +709,8 @@ export declare const DnsService: GenService<{
     output: typeof DescribeNameResponseSchema;
   },
   /**
-   * Returns what the DNS server of this node would answer.
+   * Returns what the DNS gateway of this server would answer, whether or not it is enabled. Fails with NOT_READY where the
+   * gateway would answer SERVFAIL.
    *
    * @generated from rpc waymark.dns.v1.DnsService.ResolveName
    */

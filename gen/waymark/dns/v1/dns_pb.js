@@ -2,20 +2,22 @@
 // @generated from file waymark/dns/v1/dns.proto (package waymark.dns.v1, syntax proto3)
 /* eslint-disable */
 
-// DNS names that operators register by hand. Comes with a later version; until then every call answers UNIMPLEMENTED.
+// The names of the catalog in DNS: registering services and aliases, lists of names, and answers with their reasons.
+// The service comes with the next changes; until then every call answers UNIMPLEMENTED.
 
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "../../../buf/validate/validate_pb.js";
 import { file_google_api_field_behavior } from "../../../google/api/field_behavior_pb.js";
 import { file_google_protobuf_duration } from "@bufbuild/protobuf/wkt";
 import { file_waymark_catalog_v1_entry } from "../../catalog/v1/entry_pb.js";
+import { file_waymark_catalog_v1_viewer } from "../../catalog/v1/viewer_pb.js";
 import { file_waymark_options_v1_options } from "../../options/v1/options_pb.js";
 
 /**
  * Describes the file waymark/dns/v1/dns.proto.
  */
 export const file_waymark_dns_v1_dns = /*@__PURE__*/
-  fileDesc("Chh3YXltYXJrL2Rucy92MS9kbnMucHJvdG8SDndheW1hcmsuZG5zLnYxIrABCg5SZWdpc3RlcmVkTmFtZRIvCgRuYW1lGAEgASgJQiHiQQECukgachgQARj9ATIRXltBLVphLXowLTkuXy1dKyQSNQoDa2V5GAIgASgLMhwud2F5bWFyay5jYXRhbG9nLnYxLkVudHJ5S2V5QgriQQECukgDyAEBEjYKA3R0bBgDIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIOukgLqgEIIgQIgKMFMgAiTwoTUmVnaXN0ZXJOYW1lUmVxdWVzdBI4CgRuYW1lGAEgASgLMh4ud2F5bWFyay5kbnMudjEuUmVnaXN0ZXJlZE5hbWVCCuJBAQK6SAPIAQEiJAoUUmVnaXN0ZXJOYW1lUmVzcG9uc2USDAoEZnFkbhgBIAEoCSJIChVVbnJlZ2lzdGVyTmFtZVJlcXVlc3QSLwoEbmFtZRgBIAEoCUIh4kEBArpIGnIYEAEY/QEyEV5bQS1aYS16MC05Ll8tXSskIikKFlVucmVnaXN0ZXJOYW1lUmVzcG9uc2USDwoHcmVtb3ZlZBgBIAEoDSJIChBMaXN0TmFtZXNSZXF1ZXN0EhYKBWxpbWl0GAEgASgFQge6SAQaAigAEhwKCnBhZ2VfdG9rZW4YAiABKAlCCLpIBXIDGIBAIlsKEUxpc3ROYW1lc1Jlc3BvbnNlEi0KBW5hbWVzGAEgAygLMh4ud2F5bWFyay5kbnMudjEuUmVnaXN0ZXJlZE5hbWUSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIkYKE0Rlc2NyaWJlTmFtZVJlcXVlc3QSLwoEbmFtZRgBIAEoCUIh4kEBArpIGnIYEAEY/QEyEV5bQS1aYS16MC05Ll8tXSskIkQKFERlc2NyaWJlTmFtZVJlc3BvbnNlEiwKBG5hbWUYASABKAsyHi53YXltYXJrLmRucy52MS5SZWdpc3RlcmVkTmFtZSJQChJSZXNvbHZlTmFtZVJlcXVlc3QSHAoEbmFtZRgBIAEoCUIO4kEBArpIB3IFEAEY/wESHAoLcmVjb3JkX3R5cGUYAiABKAlCB7pIBHICGBAiNQoTUmVzb2x2ZU5hbWVSZXNwb25zZRINCgVyY29kZRgBIAEoCRIPCgdhbnN3ZXJzGAIgAygJMqsECgpEbnNTZXJ2aWNlEn0KDFJlZ2lzdGVyTmFtZRIjLndheW1hcmsuZG5zLnYxLlJlZ2lzdGVyTmFtZVJlcXVlc3QaJC53YXltYXJrLmRucy52MS5SZWdpc3Rlck5hbWVSZXNwb25zZSIi8qEZAggB+qEZGAgDEhJuYW1lLmtleS5uYW1lc3BhY2UgARJvCg5VbnJlZ2lzdGVyTmFtZRIlLndheW1hcmsuZG5zLnYxLlVucmVnaXN0ZXJOYW1lUmVxdWVzdBomLndheW1hcmsuZG5zLnYxLlVucmVnaXN0ZXJOYW1lUmVzcG9uc2UiDvKhGQIIAfqhGQQIAyABEl4KCUxpc3ROYW1lcxIgLndheW1hcmsuZG5zLnYxLkxpc3ROYW1lc1JlcXVlc3QaIS53YXltYXJrLmRucy52MS5MaXN0TmFtZXNSZXNwb25zZSIM8qEZAggB+qEZAggCEmcKDERlc2NyaWJlTmFtZRIjLndheW1hcmsuZG5zLnYxLkRlc2NyaWJlTmFtZVJlcXVlc3QaJC53YXltYXJrLmRucy52MS5EZXNjcmliZU5hbWVSZXNwb25zZSIM8qEZAggB+qEZAggCEmQKC1Jlc29sdmVOYW1lEiIud2F5bWFyay5kbnMudjEuUmVzb2x2ZU5hbWVSZXF1ZXN0GiMud2F5bWFyay5kbnMudjEuUmVzb2x2ZU5hbWVSZXNwb25zZSIM8qEZAggB+qEZAggCQj0KEmRldi53YXltYXJrLmRucy52MUIIRG5zUHJvdG9QAVobd2F5bWFyay5kZXYvZ28vZG5zL3YxO2Ruc3YxYgZwcm90bzM", [file_buf_validate_validate, file_google_api_field_behavior, file_google_protobuf_duration, file_waymark_catalog_v1_entry, file_waymark_options_v1_options]);
+  fileDesc("Chh3YXltYXJrL2Rucy92MS9kbnMucHJvdG8SDndheW1hcmsuZG5zLnYxIoMBCg5SZWdpc3RlcmVkTmFtZRIvCgRuYW1lGAEgASgJQiHiQQECukgachgQARj9ATIRXltBLVphLXowLTkuXy1dKyQSNQoDa2V5GAIgASgLMhwud2F5bWFyay5jYXRhbG9nLnYxLkVudHJ5S2V5QgriQQECukgDyAEBSgQIAxAEUgN0dGwirAYKCEVuZHBvaW50EjMKBG5hbWUYASABKAlCJeJBAQK6SB5yHBABGIABMhVeW0EtWmEtejAtOS5fOi9AKy1dKyQSbgoJbmFtZXNwYWNlGAIgASgJQlviQQECukhUclIQARjIATJLXlthLXowLTldKFthLXowLTktXXswLDYxfVthLXowLTldKT8oXC5bYS16MC05XShbYS16MC05LV17MCw2MX1bYS16MC05XSk/KSokEjAKCHByb3RvY29sGAMgASgJQh66SBtyGRggMhVeW0EtWmEtejAtOS5fOi9AKy1dKiQSHQoEcG9ydBgEIAEoDUIP4kEBArpICCoGGP//AygBEjwKB3RhcmdldHMYBSADKAlCK+JBAQK6SCSSASEIARBAIhtyGRABGP0BMhJeW0EtWmEtejAtOS5fOi1dKyQSMgoFc2NvcGUYBiABKA4yGS53YXltYXJrLmNhdGFsb2cudjEuU2NvcGVCCLpIBYIBAhABEjYKBHRhZ3MYByADKAlCKLpIJZIBIhBAIh5yHBABGIABMhVeW0EtWmEtejAtOS5fOi9AKy1dKyQSPgoMY2FwYWJpbGl0aWVzGAggAygJQii6SCWSASIQQCIechwQARiAATIVXltBLVphLXowLTkuXzovQCstXSskEmgKCG1ldGFkYXRhGAkgAygLMiYud2F5bWFyay5kbnMudjEuRW5kcG9pbnQuTWV0YWRhdGFFbnRyeUIuukgrmgEoEEAiHXIbEAEYPzIVXltBLVphLXowLTkuXzovQCstXSskKgVyAyiACBIbCghwcmlvcml0eRgKIAEoDUIJukgGKgQY//8DEhkKBndlaWdodBgLIAEoDUIJukgGKgQY//8DEjYKA3R0bBgMIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbkIOukgLqgEIIgQIgKMFMgASNQoHYWxpYXNlcxgNIAMoCUIkukghkgEeEEAiGnIYEAEY/QEyEV5bQS1aYS16MC05Ll8tXSskGi8KDU1ldGFkYXRhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASKYAgoTUmVnaXN0ZXJOYW1lUmVxdWVzdBIuCgRuYW1lGAEgASgLMh4ud2F5bWFyay5kbnMudjEuUmVnaXN0ZXJlZE5hbWVIABIsCghlbmRwb2ludBgCIAEoCzIYLndheW1hcmsuZG5zLnYxLkVuZHBvaW50SAASPgoJbGVhc2VfdHRsGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uQhC6SA2qAQoiBAiAowUyAggBEhoKCGxlYXNlX2lkGAQgASgJQgi6SAVyAxiAAhIUCgxzdGF0aWNfbGVhc2UYBSABKAgSIQoPaWRlbXBvdGVuY3lfa2V5GAYgASgJQgi6SAVyAxiAAUIOCgxyZWdpc3RyYXRpb24icQoUUmVnaXN0ZXJOYW1lUmVzcG9uc2USDQoFZnFkbnMYASADKAkSEAoIbGVhc2VfaWQYAiABKAkSJgoDdHRsGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhAKCHJldmlzaW9uGAQgASgEIoQCChVVbnJlZ2lzdGVyTmFtZVJlcXVlc3QSMwoEbmFtZRgBIAEoCUIl4kEBArpIHnIcEAEY/QEyFV5bQS1aYS16MC05Ll86L0ArLV0rJBJrCgluYW1lc3BhY2UYAiABKAlCWLpIVXJTGMgBMk5eKFthLXowLTldKFthLXowLTktXXswLDYxfVthLXowLTldKT8oXC5bYS16MC05XShbYS16MC05LV17MCw2MX1bYS16MC05XSk/KSopPyQSMAoIcHJvdG9jb2wYAyABKAlCHrpIG3IZGCAyFV5bQS1aYS16MC05Ll86L0ArLV0qJBIXCgRwb3J0GAQgASgNQgm6SAYqBBj//wMiOwoWVW5yZWdpc3Rlck5hbWVSZXNwb25zZRIPCgdyZW1vdmVkGAEgASgNEhAKCHJldmlzaW9uGAIgASgEIugBChBMaXN0TmFtZXNSZXF1ZXN0EhYKBWxpbWl0GAEgASgFQge6SAQaAigAEhwKCnBhZ2VfdG9rZW4YAiABKAlCCLpIBXIDGIBAEnIKEG5hbWVzcGFjZV9wcmVmaXgYAyABKAlCWLpIVXJTGMgBMk5eKFthLXowLTldKFthLXowLTktXXswLDYxfVthLXowLTldKT8oXC5bYS16MC05XShbYS16MC05LV17MCw2MX1bYS16MC05XSk/KSopPyQSKgoGdmlld2VyGAQgASgLMhoud2F5bWFyay5jYXRhbG9nLnYxLlZpZXdlciKqAQoLQ2F0YWxvZ05hbWUSKwoEa2luZBgBIAEoDjIdLndheW1hcmsuY2F0YWxvZy52MS5FbnRyeUtpbmQSEQoJbmFtZXNwYWNlGAIgASgJEgwKBG5hbWUYAyABKAkSDQoFZnFkbnMYBCADKAkSDwoHYWxpYXNlcxgFIAMoCRIRCglyZWFjaGFibGUYBiABKAgSGgoSdW5yZWFjaGFibGVfcmVhc29uGAcgASgJIlgKEUxpc3ROYW1lc1Jlc3BvbnNlEioKBW5hbWVzGAEgAygLMhsud2F5bWFyay5kbnMudjEuQ2F0YWxvZ05hbWUSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIoMCChNEZXNjcmliZU5hbWVSZXF1ZXN0EhwKBG5hbWUYASABKAlCDuJBAQK6SAdyBRABGP8BEmsKCW5hbWVzcGFjZRgCIAEoCUJYukhVclMYyAEyTl4oW2EtejAtOV0oW2EtejAtOS1dezAsNjF9W2EtejAtOV0pPyhcLlthLXowLTldKFthLXowLTktXXswLDYxfVthLXowLTldKT8pKik/JBI1CgRraW5kGAMgASgOMh0ud2F5bWFyay5jYXRhbG9nLnYxLkVudHJ5S2luZEIIukgFggECEAESKgoGdmlld2VyGAQgASgLMhoud2F5bWFyay5jYXRhbG9nLnYxLlZpZXdlciJ/ChREZXNjcmliZU5hbWVSZXNwb25zZRIpCgRuYW1lGAEgASgLMhsud2F5bWFyay5kbnMudjEuQ2F0YWxvZ05hbWUSKgoHZW50cmllcxgCIAMoCzIZLndheW1hcmsuY2F0YWxvZy52MS5FbnRyeRIQCghoYXNfbW9yZRgDIAEoCCKNAQoSUmVzb2x2ZU5hbWVSZXF1ZXN0EhwKBG5hbWUYASABKAlCDuJBAQK6SAdyBRABGP8BEhwKC3JlY29yZF90eXBlGAIgASgJQge6SARyAhgQEioKBnZpZXdlchgDIAEoCzIaLndheW1hcmsuY2F0YWxvZy52MS5WaWV3ZXISDwoHZXhwbGFpbhgEIAEoCCIrCgpOYW1lUmVhc29uEg0KBXRvcGljGAEgASgJEg4KBmRldGFpbBgCIAEoCSK4AQoTUmVzb2x2ZU5hbWVSZXNwb25zZRINCgVyY29kZRgBIAEoCRIPCgdhbnN3ZXJzGAIgAygJEhEKCWF1dGhvcml0eRgDIAMoCRISCgphZGRpdGlvbmFsGAQgAygJEhUKDWF1dGhvcml0YXRpdmUYBSABKAgSFgoOZXh0ZW5kZWRfZXJyb3IYBiABKA0SKwoHcmVhc29ucxgHIAMoCzIaLndheW1hcmsuZG5zLnYxLk5hbWVSZWFzb24y9wQKCkRuc1NlcnZpY2USkQEKDFJlZ2lzdGVyTmFtZRIjLndheW1hcmsuZG5zLnYxLlJlZ2lzdGVyTmFtZVJlcXVlc3QaJC53YXltYXJrLmRucy52MS5SZWdpc3Rlck5hbWVSZXNwb25zZSI28qEZAggB+qEZLAgDEhJlbmRwb2ludC5uYW1lc3BhY2USEm5hbWUua2V5Lm5hbWVzcGFjZSABEnoKDlVucmVnaXN0ZXJOYW1lEiUud2F5bWFyay5kbnMudjEuVW5yZWdpc3Rlck5hbWVSZXF1ZXN0GiYud2F5bWFyay5kbnMudjEuVW5yZWdpc3Rlck5hbWVSZXNwb25zZSIZ8qEZAggB+qEZDwgDEgluYW1lc3BhY2UgARJ1CglMaXN0TmFtZXMSIC53YXltYXJrLmRucy52MS5MaXN0TmFtZXNSZXF1ZXN0GiEud2F5bWFyay5kbnMudjEuTGlzdE5hbWVzUmVzcG9uc2UiI5ACAfKhGQIIAfqhGRYIAhIQbmFtZXNwYWNlX3ByZWZpeCADEncKDERlc2NyaWJlTmFtZRIjLndheW1hcmsuZG5zLnYxLkRlc2NyaWJlTmFtZVJlcXVlc3QaJC53YXltYXJrLmRucy52MS5EZXNjcmliZU5hbWVSZXNwb25zZSIckAIB8qEZAggB+qEZDwgCEgluYW1lc3BhY2UgAxJpCgtSZXNvbHZlTmFtZRIiLndheW1hcmsuZG5zLnYxLlJlc29sdmVOYW1lUmVxdWVzdBojLndheW1hcmsuZG5zLnYxLlJlc29sdmVOYW1lUmVzcG9uc2UiEZACAfKhGQIIAfqhGQQIAiADQj0KEmRldi53YXltYXJrLmRucy52MUIIRG5zUHJvdG9QAVobd2F5bWFyay5kZXYvZ28vZG5zL3YxO2Ruc3YxYgZwcm90bzM", [file_buf_validate_validate, file_google_api_field_behavior, file_google_protobuf_duration, file_waymark_catalog_v1_entry, file_waymark_catalog_v1_viewer, file_waymark_options_v1_options]);
 
 /**
  * Describes the message waymark.dns.v1.RegisteredName.
@@ -25,77 +27,98 @@ export const RegisteredNameSchema = /*@__PURE__*/
   messageDesc(file_waymark_dns_v1_dns, 0);
 
 /**
+ * Describes the message waymark.dns.v1.Endpoint.
+ * Use `create(EndpointSchema)` to create a new message.
+ */
+export const EndpointSchema = /*@__PURE__*/
+  messageDesc(file_waymark_dns_v1_dns, 1);
+
+/**
  * Describes the message waymark.dns.v1.RegisterNameRequest.
  * Use `create(RegisterNameRequestSchema)` to create a new message.
  */
 export const RegisterNameRequestSchema = /*@__PURE__*/
-  messageDesc(file_waymark_dns_v1_dns, 1);
+  messageDesc(file_waymark_dns_v1_dns, 2);
 
 /**
  * Describes the message waymark.dns.v1.RegisterNameResponse.
  * Use `create(RegisterNameResponseSchema)` to create a new message.
  */
 export const RegisterNameResponseSchema = /*@__PURE__*/
-  messageDesc(file_waymark_dns_v1_dns, 2);
+  messageDesc(file_waymark_dns_v1_dns, 3);
 
 /**
  * Describes the message waymark.dns.v1.UnregisterNameRequest.
  * Use `create(UnregisterNameRequestSchema)` to create a new message.
  */
 export const UnregisterNameRequestSchema = /*@__PURE__*/
-  messageDesc(file_waymark_dns_v1_dns, 3);
+  messageDesc(file_waymark_dns_v1_dns, 4);
 
 /**
  * Describes the message waymark.dns.v1.UnregisterNameResponse.
  * Use `create(UnregisterNameResponseSchema)` to create a new message.
  */
 export const UnregisterNameResponseSchema = /*@__PURE__*/
-  messageDesc(file_waymark_dns_v1_dns, 4);
+  messageDesc(file_waymark_dns_v1_dns, 5);
 
 /**
  * Describes the message waymark.dns.v1.ListNamesRequest.
  * Use `create(ListNamesRequestSchema)` to create a new message.
  */
 export const ListNamesRequestSchema = /*@__PURE__*/
-  messageDesc(file_waymark_dns_v1_dns, 5);
+  messageDesc(file_waymark_dns_v1_dns, 6);
+
+/**
+ * Describes the message waymark.dns.v1.CatalogName.
+ * Use `create(CatalogNameSchema)` to create a new message.
+ */
+export const CatalogNameSchema = /*@__PURE__*/
+  messageDesc(file_waymark_dns_v1_dns, 7);
 
 /**
  * Describes the message waymark.dns.v1.ListNamesResponse.
  * Use `create(ListNamesResponseSchema)` to create a new message.
  */
 export const ListNamesResponseSchema = /*@__PURE__*/
-  messageDesc(file_waymark_dns_v1_dns, 6);
+  messageDesc(file_waymark_dns_v1_dns, 8);
 
 /**
  * Describes the message waymark.dns.v1.DescribeNameRequest.
  * Use `create(DescribeNameRequestSchema)` to create a new message.
  */
 export const DescribeNameRequestSchema = /*@__PURE__*/
-  messageDesc(file_waymark_dns_v1_dns, 7);
+  messageDesc(file_waymark_dns_v1_dns, 9);
 
 /**
  * Describes the message waymark.dns.v1.DescribeNameResponse.
  * Use `create(DescribeNameResponseSchema)` to create a new message.
  */
 export const DescribeNameResponseSchema = /*@__PURE__*/
-  messageDesc(file_waymark_dns_v1_dns, 8);
+  messageDesc(file_waymark_dns_v1_dns, 10);
 
 /**
  * Describes the message waymark.dns.v1.ResolveNameRequest.
  * Use `create(ResolveNameRequestSchema)` to create a new message.
  */
 export const ResolveNameRequestSchema = /*@__PURE__*/
-  messageDesc(file_waymark_dns_v1_dns, 9);
+  messageDesc(file_waymark_dns_v1_dns, 11);
+
+/**
+ * Describes the message waymark.dns.v1.NameReason.
+ * Use `create(NameReasonSchema)` to create a new message.
+ */
+export const NameReasonSchema = /*@__PURE__*/
+  messageDesc(file_waymark_dns_v1_dns, 12);
 
 /**
  * Describes the message waymark.dns.v1.ResolveNameResponse.
  * Use `create(ResolveNameResponseSchema)` to create a new message.
  */
 export const ResolveNameResponseSchema = /*@__PURE__*/
-  messageDesc(file_waymark_dns_v1_dns, 10);
+  messageDesc(file_waymark_dns_v1_dns, 13);
 
 /**
- * Registers DNS names in addition to the names that follow from the catalog.
+ * Names of the catalog as DNS has them. A name exists as long as its entry does, however that was registered.
  *
  * @generated from service waymark.dns.v1.DnsService
  */
