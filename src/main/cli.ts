@@ -39,8 +39,8 @@ const environment = await openEnvironment({
   runsNoNode: letHangUpEnd,
   serve,
   labels: {
-    encode: async (text) => (await import("../dns/names/names.ts")).encodeLabel(text),
-    decode: async (label) => (await import("../dns/names/names.ts")).decodeLabel(label),
+    encode: async (text) => (await import("../dns/names/labels.ts")).encodeLabel(text),
+    decode: async (label) => (await import("../dns/names/labels.ts")).decodeLabel(label),
   },
   fileWarnings: async (settings) => (await import("../node/files/file-warnings.io.ts")).fileWarnings(settings),
   fileFaults: async (settings) => (await import("../node/files/file-faults.io.ts")).fileFaults(settings),

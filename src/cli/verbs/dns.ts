@@ -90,7 +90,7 @@ export const encode: Verb = async ({ environment, args, out }) => {
   const label = await environment.labels.encode(name);
   if (label === undefined) {
     throw new CommandError(
-      `${name}: no DNS label can carry it: 1 to 128 of A-Z a-z 0-9 . _ : / @ + -, at most 36 unless all are a-z 0-9 -`,
+      `${name}: no name of an entry or a node, which are of A-Z a-z 0-9 . _ : / @ + - and have at most 253 characters in DNS`,
     );
   }
   if (out.isMachine) out.json({ name, label });
@@ -100,7 +100,10 @@ export const encode: Verb = async ({ environment, args, out }) => {
 export const decode: Verb = async ({ environment, args, out }) => {
   const [label = ""] = args;
   const name = await environment.labels.decode(label);
-  if (name === undefined) throw new CommandError(`${label}: not the label of a name; a label is a-z 0-9 -, or b32- and base32`);
+  if (name === undefined)
+    throw new CommandError(
+      `${label}: not the label of a name; a label is a-z 0-9 -, or b32- and base32, with labels of b32x- before it if it is long`,
+    );
   if (out.isMachine) out.json({ name, label });
   else out.raw(`${name}\n`);
 };

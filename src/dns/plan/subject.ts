@@ -6,7 +6,8 @@ import type { EntryView, TargetView } from "../../catalog/entry/view.ts";
 import { KIND, type Kind } from "../../catalog/record/record.ts";
 import { type Address, parseAddress } from "../../lib/addresses.ts";
 import { healthOrder } from "../../reading/levels.ts";
-import { ADDRESS_LABEL, type DnsName, formatName, LOCATED_KINDS, parseName, parseNamespaceLabels } from "../names/names.ts";
+import { wordsOf } from "../names/labels.ts";
+import { ADDRESS_LABEL, belowLonger, type DnsName, formatName, LOCATED_KINDS, parseName, parseNamespaceWords } from "../names/names.ts";
 import type { Answered } from "../views/elsewhere.ts";
 import type { DnsView } from "../views/view.ts";
 
@@ -156,12 +157,23 @@ function isAboveSomething(
   zone: string,
   { name, catalog }: { readonly name: DnsName; readonly catalog: DnsCatalog },
 ): boolean {
-  const namespace = parseNamespaceLabels(relative.split("."));
+  const namespace = parseNamespaceWords(wordsOf(relative));
   if (namespace !== undefined && catalog.hasNameUnder(namespace, zone)) return true;
+  // The end of a long name: whether there is such a name is not looked for, because it takes more than an answer is worth.
+  const below = belowLonger(relative);
+  if (below !== undefined && mayHaveNames(below, zone, catalog)) return true;
   if (name.form === "node") return name.nodeId === ADDRESS_LABEL;
   if (name.form !== "direct" && name.form !== "transport") return false;
   const port = name.form === "direct" ? undefined : portWord(name.transport);
   return LOCATED_KINDS.some((kind) => catalog.find(kind, name.namespace, name.name, port).length > 0);
+}
+
+/** Whether entries or nodes may have names one word below this one. */
+function mayHaveNames(relative: string, zone: string, catalog: DnsCatalog): boolean {
+  const name = parseName(relative);
+  if (name.form === "transport") return catalog.find(KIND.SERVICE, name.namespace, name.name, portWord(name.transport)).length > 0;
+  const namespace = parseNamespaceWords(wordsOf(relative));
+  return name.form === "fixed" || (namespace !== undefined && catalog.hasNameUnder(namespace, zone));
 }
 
 /** The transport that all targets have, else TCP. */

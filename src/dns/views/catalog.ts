@@ -10,7 +10,8 @@ import { type DnsNames, plainName } from "../../discovery/dns-names.ts";
 import type { Reads } from "../../discovery/reads.ts";
 import { anonymousCaller, type Caller } from "../../policy/identity/caller.ts";
 import type { PolicySource } from "../../policy/set/visibility.ts";
-import { parseNamespaceLabels } from "../names/names.ts";
+import { wordsOf } from "../names/labels.ts";
+import { parseNamespaceWords } from "../names/names.ts";
 import type { DnsCatalog } from "../plan/subject.ts";
 import { type Answered, type Carrier, type Elsewhere, UnknownName } from "./elsewhere.ts";
 import { DEFAULT_VIEW, type DnsView } from "./view.ts";
@@ -146,7 +147,7 @@ class CatalogInDns implements DnsCatalog {
    * asked about it is judged when it comes.
    */
   #isHidden(name: string): boolean {
-    const labels = name.split(".").filter((label) => !label.startsWith("_"));
+    const labels = wordsOf(name).filter((label) => !label.startsWith("_"));
     if (labels.length < 2) return false;
     const { reads, policies } = this.#sources;
     const above = namespaceOf(labels.slice(1));
@@ -181,7 +182,7 @@ class CatalogInDns implements DnsCatalog {
 
 /** As it is written where no namespace has such labels: an alias may, and is judged by them too. */
 function namespaceOf(labels: readonly string[]): string {
-  return parseNamespaceLabels(labels) ?? labels.join(".");
+  return parseNamespaceWords(labels) ?? labels.join(".");
 }
 
 /** Entries with an alias in the order of a node: by key, those with the full name last. */

@@ -1,11 +1,11 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { KIND } from "../../../src/catalog/record/record.ts";
+import { encodeLabel } from "../../../src/dns/names/labels.ts";
 import {
   type DnsName,
-  decodeLabel,
-  encodeLabel,
   formatName,
+  nameInDns,
   nodeName,
   parseHostName,
   parseName,
@@ -17,68 +17,6 @@ import { runs } from "../../fakes/effort.ts";
 const NAME = fc.stringMatching(/^[A-Za-z0-9._:/@+-]{1,128}$/);
 const PLAIN = fc.stringMatching(/^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$/);
 const NAMESPACE = fc.array(PLAIN, { minLength: 1, maxLength: 4 }).map((labels) => labels.join("."));
-
-test.each([
-  { text: "web", label: "web" },
-  { text: "web-2", label: "web-2" },
-  { text: "Node:7", label: "b32-jzxwizj2g4" },
-  { text: "Web", label: "b32-k5swe" },
-  { text: "v1.web", label: "b32-oyys453fmi" },
-  { text: "b32-web", label: "b32-miztellxmvra" },
-  { text: "a".repeat(63), label: "a".repeat(63) },
-  // A label holds 63 octets: what needs more is not reachable over DNS.
-  { text: "a".repeat(64), label: undefined },
-  { text: "A".repeat(36), label: "b32-ifaucqkbifaucqkbifaucqkbifaucqkbifaucqkbifaucqkbifaucqkbie" },
-  { text: "A".repeat(37), label: undefined },
-  { text: "", label: undefined },
-  { text: "ä", label: undefined },
-  { text: "a b", label: undefined },
-])("the label of $text is $label", ({ text, label }) => {
-  expect(encodeLabel(text)).toBe(label);
-});
-
-test.each([
-  { label: "WEB", text: "web" },
-  { label: "B32-JZXWIZJ2G4", text: "Node:7" },
-  { label: "b32-", text: undefined },
-  { label: "b32-o5swe", text: undefined }, // "web", which needs no base32
-  { label: "b32-jzxwizj2g5", text: undefined }, // stray bits at the end
-  { label: "b32-jzxwizj2g4a", text: undefined },
-  { label: "b32-jzxwizj2g4======", text: undefined },
-  { label: "b32-018", text: undefined },
-  { label: "_svc", text: undefined },
-  { label: "a\\046b", text: undefined },
-  { label: "", text: undefined },
-])("the label $label stands for $text", ({ label, text }) => {
-  expect(decodeLabel(label)).toBe(text);
-});
-
-test("a name that has a label comes back from it, in any case of the label", () => {
-  fc.assert(
-    fc.property(NAME, (text) => {
-      const label = encodeLabel(text);
-      if (label === undefined) return expect(text.length).toBeGreaterThan(36);
-      expect(label.length).toBeLessThanOrEqual(63);
-      expect(decodeLabel(label)).toBe(text);
-      expect(decodeLabel(label.toUpperCase())).toBe(text);
-    }),
-  );
-});
-
-test("a label that was not made by encoding is refused", () => {
-  const label = fc.oneof(
-    fc.string({ maxLength: 70 }),
-    fc.stringMatching(/^b32-[a-z0-9]{0,60}$/),
-    fc.stringMatching(/^[a-zA-Z0-9_-]{1,63}$/),
-  );
-  fc.assert(
-    fc.property(label, (candidate) => {
-      const text = decodeLabel(candidate);
-      if (text !== undefined) expect(encodeLabel(text)).toBe(candidate.toLowerCase());
-    }),
-    { numRuns: runs(2_000) },
-  );
-});
 
 test.each<{ relative: string; want: DnsName }>([
   { relative: "", want: { form: "apex" } },
@@ -120,6 +58,19 @@ test.each<{ relative: string; want: DnsName }>([
   { relative: "_tcp.web", want: { form: "other" } },
   { relative: "web", want: { form: "other" } },
   { relative: "we_b.market", want: { form: "other" } },
+  {
+    relative: `b32x-${"ifaucqkb".repeat(7)}if.b32-aucqkbie.market`,
+    want: { form: "direct", name: "A".repeat(41), namespace: "market" },
+  },
+  { relative: `b32x-${"ifaucqkb".repeat(7)}if.market`, want: { form: "other" } },
+  { relative: `b32x-${"ifaucqkb".repeat(7)}if.b32-aucqkbie.node`, want: { form: "node", nodeId: "A".repeat(41) } },
+  // The label of a port has one character less.
+  {
+    relative: `_b32x-${"ifaucqkb".repeat(7)}i.b32-faucqkbie._tcp.web.market`,
+    want: { form: "located", kind: KIND.SERVICE, transport: "tcp", port: "A".repeat(41), name: "web", namespace: "market" },
+  },
+  { relative: `_b32x-${"ifaucqkb".repeat(7)}if.b32-aucqkbie._tcp.web.market`, want: { form: "other" } },
+  { relative: "_b32x-i._tcp.web.market", want: { form: "other" } },
   // A namespace label is DNS-safe; what decodes to more was never registered.
   { relative: "web.b32-jzxwizj2g4", want: { form: "other" } },
 ])("the name $relative is read as its form", ({ relative, want }) => {
@@ -159,24 +110,75 @@ test("a name that can be written is read back as what it was", () => {
   );
 });
 
-test.each<{ why: string; name: DnsName }>([
-  { why: "a label over 63", name: { form: "direct", name: "A".repeat(40), namespace: "market" } },
+test.each<{ why: string; name: DnsName; want: object }>([
   {
     why: "a name over 253",
     name: { form: "direct", name: "a".repeat(60), namespace: Array.from({ length: 4 }, () => "b".repeat(49)).join(".") },
+    want: { unreachable: "too_long", why: "its name in DNS would have 268 characters, and at most 253 are possible" },
   },
-  { why: "the reserved namespace", name: { form: "direct", name: "web", namespace: "node" } },
-  { why: "the namespace of addresses", name: { form: "direct", name: "web", namespace: "addr.node" } },
-  { why: "a kind without names", name: { form: "located", kind: KIND.TOPIC, transport: "tcp", name: "t", namespace: "market" } },
-  { why: "no form", name: { form: "other" } },
-])("$why cannot be written", ({ name }) => {
+  {
+    why: "a text that no name holds",
+    name: { form: "direct", name: "a".repeat(1000), namespace: "market" },
+    want: { unreachable: "too_long", why: "its name in DNS would have more than 253 characters, and at most 253 are possible" },
+  },
+  { why: "the reserved namespace", name: { form: "direct", name: "web", namespace: "node" }, want: { unreachable: "reserved" } },
+  { why: "the namespace of addresses", name: { form: "direct", name: "web", namespace: "addr.node" }, want: { unreachable: "reserved" } },
+  {
+    why: "a kind without names",
+    name: { form: "located", kind: KIND.TOPIC, transport: "tcp", name: "t", namespace: "market" },
+    want: { unreachable: "no_name" },
+  },
+  { why: "no form", name: { form: "other" }, want: { unreachable: "no_name" } },
+])("$why cannot be written, and is told why", ({ name, want }) => {
+  expect(nameInDns(name, "waymark")).toMatchObject(want);
   expect(formatName(name, "waymark")).toBeUndefined();
+});
+
+test("no two names are written alike, whatever their texts", () => {
+  const text = fc.oneof(
+    NAME,
+    fc.stringMatching(/^b32x?-[a-z2-7.-]{0,70}$/),
+    fc.string({ unit: fc.constantFrom("a", "A", "-"), minLength: 30, maxLength: 128 }),
+  );
+  const namespace = fc.array(fc.oneof(PLAIN, fc.stringMatching(/^b32x?-[a-z2-7]{1,58}$/)), { minLength: 1, maxLength: 3 });
+  const place = fc
+    .record({ name: text, namespace: namespace.map((labels) => labels.join(".")) })
+    .map((parts) => ({ form: "direct" as const, ...parts }));
+  fc.assert(
+    fc.property(place, (given) => {
+      const written = formatName(given, "z");
+      if (written !== undefined) expect(parseName(written.slice(0, -2))).toEqual(given);
+    }),
+    { numRuns: runs(2_000) },
+  );
+});
+
+test("whatever is read as a name is written as it was", () => {
+  const label = fc.oneof(
+    { weight: 3, arbitrary: fc.constantFrom("web", "market", "_tcp", "_svc", "node", "addr", "_http", "b32-k5swe", "10-0-0-1") },
+    { weight: 2, arbitrary: NAME.map((text) => encodeLabel(text) ?? "x") },
+    fc.stringMatching(/^_?b32x?-[a-z2-7]{0,59}$/),
+    fc.stringMatching(/^_?b32x-[a-z2-7]{57,58}$/),
+  );
+  fc.assert(
+    fc.property(fc.array(label, { minLength: 1, maxLength: 5 }), (labels) => {
+      const relative = labels.join(".");
+      const name = parseName(relative);
+      if (name.form === "other" || name.form === "fixed") return;
+      const text = formatName(name, "z");
+      // `_mpreg` is another word for `_rpc`.
+      if (text !== undefined) expect(text).toBe(`${relative.replace(/^_mpreg\./, "_rpc.")}.z`);
+      else expect(relative.length).toBeGreaterThan(251);
+    }),
+    { numRuns: runs(2_000) },
+  );
 });
 
 test("a node has its name below node", () => {
   expect(nodeName("n1", "waymark")).toBe("n1.node.waymark");
   expect(nodeName("N_1", "mesh.eu")).toBe("b32-jzptc.node.mesh.eu");
-  expect(nodeName("x".repeat(64), "waymark")).toBeUndefined();
+  expect(nodeName("x".repeat(64), "waymark")).toBe(`${encodeLabel("x".repeat(64))}.node.waymark`);
+  expect(nodeName("x".repeat(140), "waymark")).toBeUndefined();
 });
 
 test("a zone is read without its final dot and case, and refused with the setting's name", () => {

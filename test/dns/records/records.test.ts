@@ -118,7 +118,7 @@ test("the serial follows the revision and wraps", () => {
   expect(ask(newResponder(), catalog, "SOA", "waymark").answers[0]?.split(" ")[5]).toBe("2");
 });
 
-test("a node whose id is no label still has a name server", () => {
-  const responder = newResponder({ settings: { nodeId: "n".repeat(64) } });
+test("a node whose id has no name still has a name server", () => {
+  const responder = newResponder({ settings: { nodeId: "n".repeat(150) } });
   expect(wordOf(ask(responder, new FakeDnsCatalog(), "NS", "waymark").answers, -1)).toEqual(["ns.waymark."]);
 });
