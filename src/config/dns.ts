@@ -1,7 +1,7 @@
 /** Settings of the DNS gateway: the group `dns` of SETTINGS in `settings.ts`. */
 import { MAX_DNS_PLANS } from "../lib/bounds.ts";
 import { DAY_MS, HOUR_MS } from "../lib/duration.ts";
-import { bool, bytes, HOST, int, list, ms, port, text } from "./field.ts";
+import { bool, bytes, choice, HOST, int, list, ms, port, text } from "./field.ts";
 
 /** `dns.rate` of a gateway that listens beyond loopback: enough for a busy resolver, and 5 Mbit/s at most towards a forged address. */
 export const DNS_RATE_BEYOND_LOOPBACK = 500;
@@ -23,6 +23,11 @@ export const DNS_SETTINGS = {
   minTtlMs: ms({ default: 1000, min: 0, max: DAY_MS, doc: "Least TTL of an answer." }),
   maxTtlMs: ms({ default: 60_000, min: 1000, max: DAY_MS, doc: "Greatest TTL of an answer." }),
   negativeTtlMs: ms({ default: 5000, min: 0, max: HOUR_MS, doc: "TTL of an answer that a name or type does not exist." }),
+  srvPriority: choice({
+    choices: ["health", "target"],
+    default: "health",
+    doc: "Priority of SRV records. health: 10,000 for each tier of health, 1,000 for each step away from the view, and the target's own priority, at most 999. target: the target's own priority alone.",
+  }),
   rate: int({
     min: 0,
     max: 10_000_000,

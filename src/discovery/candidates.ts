@@ -37,7 +37,7 @@ export function samplingOf(options: SampleOptions): Sampling {
   }
 }
 
-/** Ranks records by health alone, for answers that leave nothing out and have no preferred place. */
+/** Ranks records by health alone, for answers that have all tiers and no preferred place. */
 export function healthRank(record: CatalogRecord): number {
   return healthOrder(viewHealth(record));
 }

@@ -25,18 +25,18 @@ const ELSEWHERE = LEVELS - 1;
 
 /**
  * By the number of the health. `tier` is for choices: the lowest tier that has an entry wins. `listed` is for lists that leave nothing out, such as
- * DNS answers: lower comes first, and an orphan is last, because it may no longer exist.
+ * DNS answers: lower comes first. An orphan comes after all others, because it may no longer exist, and MAINTENANCE last, because DNS never shows it.
  */
 const HEALTHS = [
   { text: "unknown", tier: 0, listed: 0 },
   { text: "healthy", tier: 0, listed: 0 },
   { text: "degraded", tier: 1, listed: 1 },
   { text: "critical", tier: 2, listed: 2 },
-  { text: "maintenance", tier: TIERS, listed: 3 },
-  { text: "orphaned", tier: 2, listed: 4 },
+  { text: "maintenance", tier: TIERS, listed: 4 },
+  { text: "orphaned", tier: 2, listed: 3 },
 ] as const;
 
-/** Where an entry stands in a list that leaves nothing out, such as a DNS answer. 0 is fit for traffic, the last may no longer exist. */
+/** Where an entry stands in a list of all, such as a DNS answer. 0 is fit for traffic, the last is not shown. */
 export function healthOrder(health: HealthNumber): number {
   return HEALTHS[health].listed;
 }
@@ -53,7 +53,7 @@ export function levelText(level: number, prefer: Place): string | undefined {
 const LEVEL_TEXTS = ["same zone", "same region", "elsewhere"] as const;
 
 /** 0 for the same zone, 1 for the same region, 2 for elsewhere or without a preference. A zone counts only in the preferred region. */
-function levelOf(place: Place, prefer: Place): number {
+export function levelOf(place: Place, prefer: Place): number {
   const isInRegion = prefer.region === "" || place.region === prefer.region;
   if (isInRegion && prefer.zone !== "" && place.zone === prefer.zone) return 0;
   return isInRegion && prefer.region !== "" ? 1 : ELSEWHERE;

@@ -91,7 +91,7 @@ describe.skipIf(!isDigThere())("an imported manifest", () => {
     // The pod that is not ready comes last for clients that go by priorities too.
     expect(await ask(node, "SRV", "_svc._tcp.web.k8s.shop")).toEqual([
       "SRV 0 0 8080 10-0-0-5.addr.node.waymark.",
-      "SRV 1 0 8080 10-0-0-6.addr.node.waymark.",
+      "SRV 20000 0 8080 10-0-0-6.addr.node.waymark.",
     ]);
     expect(await ask(node, "A", "web-0.web.k8s.shop")).toEqual(["A 10.0.0.5"]);
   });

@@ -10,11 +10,12 @@ import type { DnsSettings } from "../../src/dns/records/record.ts";
 import { DEFAULT_VIEW, type DnsView } from "../../src/dns/views/view.ts";
 
 export class FakeDnsCatalog implements DnsCatalog {
-  readonly view: DnsView = DEFAULT_VIEW;
+  readonly view: DnsView;
   revision = 1;
   readonly #entries: EntryView[] = [];
 
-  constructor(entries: readonly EntryView[] = []) {
+  constructor(entries: readonly EntryView[] = [], view: Partial<DnsView> = {}) {
+    this.view = { ...DEFAULT_VIEW, ...view };
     for (const entry of entries) this.add(entry);
   }
 
@@ -65,6 +66,7 @@ export const TEST_DNS_SETTINGS: DnsSettings = {
   defaultTtlMs: 5_000,
   negativeTtlMs: 5_000,
   allowExternalNames: false,
+  srvPriority: "health",
 };
 
 type TargetSpec = Partial<EntryView["targets"][number]> & { readonly host: string };

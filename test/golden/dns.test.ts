@@ -79,6 +79,7 @@ function parseEntry(words: readonly string[]): EntryView {
     health: HEALTH[(valueOf(rest, "health") ?? "healthy").toUpperCase() as keyof typeof HEALTH],
     scope: SCOPE[(valueOf(rest, "scope") ?? "zone").toUpperCase() as keyof typeof SCOPE],
     aliases: valuesOf(rest, "alias"),
+    nodeId: valueOf(rest, "node") ?? "n1",
     tags: valueOf(rest, "tags")?.split(",") ?? [],
     capabilities: valueOf(rest, "capabilities")?.split(",") ?? [],
     detail: { case: "function", value: { ...newFunctionDetail(), specDigest: valueOf(rest, "spec_digest") ?? "" } },

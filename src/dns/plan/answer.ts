@@ -1,9 +1,9 @@
 /** Answers questions: turns a question, and the catalog as its viewer sees it, into response code and records (semantics.md, DNS). */
 import { WaymarkError } from "../../lib/errors.ts";
 import { splitZone } from "../names/names.ts";
-import { addressRecord, hostNameInstead } from "../records/addresses.ts";
+import { addressRecord, hostNameRecord } from "../records/addresses.ts";
 import { negativeSoa } from "../records/apex.ts";
-import type { DnsRecord, DnsSettings, RecordContext, RecordType } from "../records/record.ts";
+import type { DnsRecord, DnsSettings, RecordContext, RecordOf, RecordType } from "../records/record.ts";
 import { findRecordType, hostOf, RECORDS } from "../records/records.ts";
 import { ttlSeconds } from "../records/ttl.ts";
 import { type DnsCatalog, findSubject, type Subject } from "./subject.ts";
@@ -124,17 +124,21 @@ function planInZone(question: Question, place: { readonly zone: string; readonly
   let owner = question.name;
   const visited = new Set<string>();
   for (let step = 1; ; step++) {
-    const context: RecordContext = { owner, zone, revision: catalog.revision, settings };
+    const context: RecordContext = { owner, zone, revision: catalog.revision, locality: catalog.view.locality, settings };
     const subject = findSubject(relative, zone, catalog);
     if (subject.kind === "absent") return negative(RCODE.NXDOMAIN, groups, context);
-    const found = question.type === TYPE_ANY ? minimalAny(subject, context) : recordsOf(findRecordType(question.type), subject, context);
-    if (found.length > 0) return positive([...groups, ...found], context, catalog);
-    const canonical = canonicalRecord(question.type, subject, context);
-    if (canonical === undefined) return negative(RCODE.NOERROR, groups, context);
+    // No other data may stand beside a CNAME (RFC 2181, 10.1), so it answers every type.
+    const canonical = canonicalRecord(subject, context);
+    if (canonical === undefined) {
+      const found = question.type === TYPE_ANY ? minimalAny(subject, context) : recordsOf(findRecordType(question.type), subject, context);
+      return found.length > 0 ? positive([...groups, ...found], context, catalog) : negative(RCODE.NOERROR, groups, context);
+    }
     groups.push([canonical]);
     visited.add(owner);
     owner = canonical.data.target.toLowerCase();
-    const next = question.type === RECORDS.CNAME.code ? undefined : splitZone(owner, settings.zones);
+    // RFC 1034, 4.3.2: a question for CNAME or ANY is not led on.
+    const isLed = question.type !== RECORDS.CNAME.code && question.type !== TYPE_ANY;
+    const next = isLed ? splitZone(owner, settings.zones) : undefined;
     // Outside our zones the resolver goes on by itself. It must also notice loops of host names by itself.
     if (next === undefined || visited.has(owner) || step === MAX_CHAIN) return positive(groups, context, catalog);
     // HOT: runs when no plan is kept. A thousand instances have thousands of aliases, which share one copy of the records.
@@ -153,19 +157,17 @@ function recordsOf(type: RecordType | undefined, subject: Subject, context: Reco
 /** ANY is answered by one small record (RFC 8482, 4.2): it amplifies nothing, and still says that the name exists. */
 function minimalAny(subject: Subject, context: RecordContext): DnsRecord[][] {
   if (subject.kind === "empty" || subject.kind === "alias") return [];
+  if (subject.kind === "entries" && subject.entries.length === 0) return [];
   return [[{ type: "HINFO", name: context.owner, ttlSeconds: ttlSeconds(undefined, context.settings), data: { cpu: "RFC8482", os: "" } }]];
 }
 
-/** The CNAME of a subject: an alias has one for every type, and a service that has only host names has one for its addresses. */
-function canonicalRecord(type: number, subject: Subject, context: RecordContext): (DnsRecord & { readonly type: "CNAME" }) | undefined {
+/** The CNAME of a subject: an alias has one, and so does a name whose entries have only host names. */
+function canonicalRecord(subject: Subject, context: RecordContext): RecordOf<"CNAME"> | undefined {
   const { owner, settings } = context;
   if (subject.kind === "alias") {
     return { type: "CNAME", name: owner, ttlSeconds: ttlSeconds(subject.ttlMs, settings), data: { target: subject.target } };
   }
-  if (type !== RECORDS.A.code && type !== RECORDS.AAAA.code && type !== RECORDS.CNAME.code) return undefined;
-  const instead = hostNameInstead(subject);
-  if (instead === undefined || instead.host.toLowerCase() === owner) return undefined;
-  return { type: "CNAME", name: owner, ttlSeconds: ttlSeconds(instead.ttlMs, settings), data: { target: instead.host } };
+  return hostNameRecord(subject, context);
 }
 
 function positive(groups: readonly (readonly DnsRecord[])[], context: RecordContext, catalog: DnsCatalog): Plan {

@@ -3,7 +3,7 @@
 import { NODES_NAMESPACE } from "../../catalog/entry/names.ts";
 import { portWord, type Transport, transportOf } from "../../catalog/entry/ports.ts";
 import type { EntryView, TargetView } from "../../catalog/entry/view.ts";
-import { KIND, type Kind } from "../../catalog/record/record.ts";
+import { HEALTH, KIND, type Kind } from "../../catalog/record/record.ts";
 import { type Address, parseAddress } from "../../lib/addresses.ts";
 import { healthOrder } from "../../reading/levels.ts";
 import { wordsOf } from "../names/labels.ts";
@@ -55,7 +55,7 @@ const MAX_TARGETS = 4_096;
 
 export type Subject =
   | { readonly kind: "apex" }
-  /** Entries with the targets this name shows, best health first. */
+  /** The entries that are not in MAINTENANCE, with the targets this name shows, best health first. Without any, the name has no records. */
   | {
       readonly kind: "entries";
       readonly shape: "located" | "direct" | "node";
@@ -90,7 +90,8 @@ function ownSubject(name: DnsName, catalog: DnsCatalog): Subject {
       const { port, transport } = name;
       const shows = (target: TargetView, entry: EntryView) =>
         transportOf(target) === transport && (port === undefined || isPort(target, entry, port));
-      return entriesSubject("located", catalog.find(name.kind, name.namespace, name.name, portWord(transport, port)), shows);
+      const found = catalog.find(name.kind, name.namespace, name.name, portWord(transport, port));
+      return entriesSubject("located", name.kind === KIND.SERVICE ? found : withNodes(found, catalog), shows);
     }
     case "direct":
       return entriesSubject("direct", catalog.find(KIND.SERVICE, name.namespace, name.name), () => true);
@@ -112,8 +113,9 @@ function entriesSubject(
   shows: (target: TargetView, entry: EntryView) => boolean,
 ): Subject {
   if (entries.length === 0) return ABSENT;
+  const shown = entries.filter(isShown);
   // The sort keeps the catalog's order within a rank, so that the same catalog gives the same answer.
-  const ranked = entries.toSorted((a, b) => healthOrder(a.health) - healthOrder(b.health)).slice(0, MAX_TARGETS);
+  const ranked = shown.toSorted((a, b) => healthOrder(a.health) - healthOrder(b.health)).slice(0, MAX_TARGETS);
   const most = Math.max(1, Math.floor(MAX_TARGETS / ranked.length));
   const targets = ranked.flatMap((entry) =>
     entry.targets
@@ -122,6 +124,11 @@ function entriesSubject(
       .map((target) => ({ entry, target, address: parseAddress(target.host) })),
   );
   return { kind: "entries", shape, entries: ranked, targets };
+}
+
+/** MAINTENANCE is how one drains: no record shows it. */
+function isShown({ health }: EntryView): boolean {
+  return health !== HEALTH.MAINTENANCE;
 }
 
 function aliasSubject(relative: string, zone: string, catalog: DnsCatalog): Subject | undefined {
@@ -190,15 +197,45 @@ function isPort(target: TargetView, { targets }: EntryView, port: string): boole
   return targets.some((other) => other.name === port && other.port === target.port && transportOf(other) === transportOf(target));
 }
 
-const URL_HOST = /^(?:[a-z][a-z0-9+.-]*:\/\/|(?!.*:\/\/))(?:[^@/?#]*@)?(?:\[([^\]]+)\]|([^:/?#]+))/i;
+/** Scheme, host in brackets, other host, port. */
+const URL_PARTS = /^(?:([a-z][a-z0-9+.-]*):\/\/|(?!.*:\/\/))(?:[^@/?#]*@)?(?:\[([^\]]+)\]|([^:/?#]+))(?::(\d{1,5})(?!\d))?/i;
+const SCHEME_PORTS: Readonly<Record<string, number>> = { http: 80, https: 443 };
+
+/** The endpoints of a node's advertised URLs. Port 0 where the URL names none. */
+function advertisedTargets({ detail }: EntryView): readonly TargetView[] {
+  const urls = detail.case === "node" ? detail.value.advertisedUrls : [];
+  return urls.flatMap((url) => {
+    const [, scheme = "", bracketed, plain, port] = URL_PARTS.exec(url) ?? [];
+    const host = bracketed ?? plain;
+    const protocol = scheme.toLowerCase();
+    const number = Number(port ?? SCHEME_PORTS[protocol] ?? 0);
+    return host === undefined ? [] : [{ name: "", host, port: number > 65_535 ? 0 : number, priority: 0, weight: 0, protocol }];
+  });
+}
 
 /** Adds the hosts of advertised URLs to the targets of a node. */
 function withAdvertised(entry: EntryView): EntryView {
-  const urls = entry.detail.case === "node" ? entry.detail.value.advertisedUrls : [];
-  const targets = urls.flatMap((url) => {
-    const match = URL_HOST.exec(url);
-    const host = match?.[1] ?? match?.[2];
-    return host === undefined ? [] : [{ name: "", host, port: 0, priority: 0, weight: 0, protocol: "" }];
-  });
+  const targets = advertisedTargets(entry);
   return targets.length === 0 ? entry : { ...entry, targets: [...entry.targets, ...targets] };
+}
+
+/** Gives entries without targets the advertised endpoints of their nodes: functions and queues are reached through them. Cost: a look-up for each node. */
+function withNodes(entries: readonly EntryView[], catalog: DnsCatalog): readonly EntryView[] {
+  const nodes = new Map<string, readonly EntryView[]>();
+  const nodesOf = (nodeId: string): readonly EntryView[] => {
+    const known = nodes.get(nodeId) ?? catalog.find(KIND.NODE, NODES_NAMESPACE, nodeId).filter(isShown);
+    nodes.set(nodeId, known);
+    return known;
+  };
+  return entries.map((entry) => {
+    if (entry.targets.length > 0 || entry.nodeId === "" || !isShown(entry)) return entry;
+    const node = nodesOf(entry.nodeId).find(({ key }) => key.clusterId === entry.key.clusterId);
+    const targets = node === undefined ? [] : advertisedTargets(node).filter(({ port }) => port > 0);
+    // The answer rests on both entries, and is kept for as long as both allow.
+    return targets.length === 0 ? entry : { ...entry, targets, ttlMs: leastOf(entry.ttlMs, node?.ttlMs) };
+  });
+}
+
+function leastOf(a: number | undefined, b: number | undefined): number | undefined {
+  return a === undefined || b === undefined ? (a ?? b) : Math.min(a, b);
 }

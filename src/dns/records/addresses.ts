@@ -4,7 +4,7 @@ import { addressLabel } from "../names/addresses.ts";
 import { parseHostName } from "../names/names.ts";
 import type { Subject } from "../plan/subject.ts";
 import type { DnsRecord, RecordContext, RecordOf } from "./record.ts";
-import { bestTargets } from "./shown.ts";
+import { bestOf, bestTargets } from "./shown.ts";
 import { seconds, setTtlSeconds } from "./ttl.ts";
 
 /** The address record of the name of an IP target, for the additional section. */
@@ -26,29 +26,33 @@ export function addressRecords<T extends "A" | "AAAA">(
   }
   // `_svc._tcp` names have SRV and TXT; addresses are at the service's own name.
   if (subject.kind !== "entries" || subject.shape === "located") return [];
-  const best = bestTargets(subject.targets);
+  const shown = bestTargets(subject.targets).filter(({ address }) => address?.length === sizeBytes);
   const unique = new Map<string, Address>();
-  for (const { address } of best) {
-    if (address?.length === sizeBytes) unique.set(addressLabel(address), address);
-  }
-  const ttl = setTtlSeconds(best, settings);
+  for (const { address } of shown) if (address !== undefined) unique.set(addressLabel(address), address);
+  const ttl = setTtlSeconds(
+    shown.map(({ entry }) => entry),
+    settings,
+  );
   return [[...unique.values()].map((address) => ({ type, name: owner, ttlSeconds: ttl, data: { address } }))];
 }
 
-/** The host name that replaces the addresses of a subject without any: that of its best target, or of its entries' metadata. */
-export function hostNameInstead(subject: Subject): { readonly host: string; readonly ttlMs: number | undefined } | undefined {
+/** The CNAME of a name without addresses: to the host name of its best target, or of its entries' metadata. */
+export function hostNameRecord(subject: Subject, { owner, settings }: RecordContext): RecordOf<"CNAME"> | undefined {
   if (subject.kind !== "entries" || subject.shape === "located") return undefined;
   const best = bestTargets(subject.targets);
   if (best.some((target) => target.address !== undefined)) return undefined;
   const named =
     best.length > 0
-      ? best.map(({ entry, target }) => ({ name: target.host, ttlMs: entry.ttlMs }))
-      : subject.entries.map(({ metadata, ttlMs }) => ({ name: metadata[CNAME_KEY] ?? "", ttlMs }));
-  for (const { name, ttlMs } of named) {
-    const host = parseHostName(name);
-    if (host !== undefined) return { host, ttlMs };
-  }
-  return undefined;
+      ? best.map(({ entry, target }) => ({ entry, name: target.host }))
+      : bestOf(subject.entries, (entry) => entry).map((entry) => ({ entry, name: entry.metadata[CNAME_KEY] ?? "" }));
+  const hosts = named.flatMap(({ entry, name }) => ({ entry, host: parseHostName(name) })).filter(({ host }) => host !== undefined);
+  const target = hosts[0]?.host;
+  if (target === undefined || target.toLowerCase() === owner) return undefined;
+  const ttl = setTtlSeconds(
+    hosts.map(({ entry }) => entry),
+    settings,
+  );
+  return { type: "CNAME", name: owner, ttlSeconds: ttl, data: { target } };
 }
 
 /** Metadata key for entries without targets: a host name, such as that of an ExternalName service in Kubernetes. */

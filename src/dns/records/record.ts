@@ -1,6 +1,7 @@
 /** What the gateway makes of the catalog: records of each type, the settings that they depend on, and the form of a row of the table of types. */
 import type { Address } from "../../lib/addresses.ts";
 import type { Subject } from "../plan/subject.ts";
+import type { DnsView } from "../views/view.ts";
 
 export interface RecordData {
   readonly A: { readonly address: Address };
@@ -44,6 +45,8 @@ export interface DnsSettings {
   readonly defaultTtlMs: number;
   /** How long clients may keep "no such name" and "no such type". */
   readonly negativeTtlMs: number;
+  /** Whether the priority of an SRV record is made of health, distance and its target's priority, or is the target's alone. */
+  readonly srvPriority: "health" | "target";
   /** Whether names outside our zones are tried as if the first zone followed them. */
   readonly allowExternalNames: boolean;
 }
@@ -53,6 +56,8 @@ export interface RecordContext {
   readonly owner: string;
   readonly zone: string;
   readonly revision: number;
+  /** Where the askers are. Undefined without a place. */
+  readonly locality: DnsView["locality"];
   readonly settings: DnsSettings;
 }
 

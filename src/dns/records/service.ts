@@ -1,59 +1,41 @@
 /** SRV records. */
-import { healthOrder } from "../../reading/levels.ts";
+import type { EntryView } from "../../catalog/entry/view.ts";
 import { formatName, parseHostName } from "../names/names.ts";
-import type { Subject } from "../plan/subject.ts";
+import type { Subject, SubjectTarget } from "../plan/subject.ts";
 import type { RecordContext, RecordOf } from "./record.ts";
-import { withoutMaintenance } from "./shown.ts";
+import { ownPriority, rankOf } from "./shown.ts";
 import { setTtlSeconds } from "./ttl.ts";
 
-/** A record for each target of the subject. */
+/** A record for each target of the subject, in groups of one tier and distance, best first. */
 export function serviceRecords(subject: Subject, context: RecordContext): RecordOf<"SRV">[][] {
   if (subject.kind !== "entries" || subject.shape !== "located") return [];
-  const targets = withoutMaintenance(subject.targets);
-  const ttl = setTtlSeconds(targets, context.settings);
-  const groups = new Map<number, RecordOf<"SRV">[]>();
+  const { owner, locality, settings } = context;
+  const shown: EntryView[] = [];
+  const groups = new Map<number, RecordOf<"SRV">["data"][]>();
   const seen = new Set<string>();
-  for (const { entry, target, address } of targets) {
-    const { priority, weight, port } = target;
-    const name = address === undefined ? parseHostName(target.host) : formatName({ form: "address", address }, context.zone);
+  for (const { rank, one } of byRank(subject.targets, locality)) {
+    const name = targetName(one, context);
     // A host that DNS cannot write is left out, because the rest of the answer is still useful.
     if (name === undefined) continue;
-    const data = { priority, weight, port, target: name };
+    shown.push(one.entry);
+    const { priority, weight, port } = one.target;
     const identity = `${priority} ${weight} ${port} ${name}`;
     if (seen.has(identity)) continue;
     seen.add(identity);
-    const rank = healthOrder(entry.health);
     const group = groups.get(rank) ?? [];
     if (group.length === 0) groups.set(rank, group);
-    group.push({ type: "SRV", name: context.owner, ttlSeconds: ttl, data });
+    group.push({ priority: settings.srvPriority === "target" ? priority : rank + ownPriority(one), weight, port, target: name });
   }
-  return byHealth([...groups.values()]);
+  const ttl = setTtlSeconds(shown, settings);
+  return [...groups.values()].map((group) => group.map((data) => ({ type: "SRV", name: owner, ttlSeconds: ttl, data })));
 }
 
-/**
- * Gives groups, which come best health first, priorities in that order, because clients go by priority (RFC 2782). The first group keeps
- * the priorities of its targets. Each next group is moved behind the one before it, and keeps its order inside.
- */
-function byHealth(groups: readonly RecordOf<"SRV">[][]): RecordOf<"SRV">[][] {
-  let free = 0;
-  const moved = groups.map((group) => {
-    const priorities = group.map(({ data }) => data.priority);
-    const by = Math.max(0, free - Math.min(...priorities));
-    free = Math.max(...priorities) + by + 1;
-    return by === 0 ? group : group.map((record) => withPriority(record, record.data.priority + by));
-  });
-  return free > HIGHEST_PRIORITY + 1 ? numbered(moved) : moved;
+/** The name of a target: its host, or one of ours for its address. Undefined for a host that DNS cannot write. */
+function targetName({ target, address }: SubjectTarget, { zone }: RecordContext): string | undefined {
+  return address === undefined ? parseHostName(target.host) : formatName({ form: "address", address }, zone);
 }
 
-/** Numbers the priorities anew from 0, in the same order, when they do not fit into their field. There are fewer targets than numbers. */
-function numbered(groups: readonly RecordOf<"SRV">[][]): RecordOf<"SRV">[][] {
-  const used = new Set(groups.flat().map(({ data }) => data.priority));
-  const numbers = new Map([...used].toSorted((a, b) => a - b).map((priority, i) => [priority, i]));
-  return groups.map((group) => group.map((record) => withPriority(record, numbers.get(record.data.priority) ?? HIGHEST_PRIORITY)));
-}
-
-const HIGHEST_PRIORITY = 65_535;
-
-function withPriority(record: RecordOf<"SRV">, priority: number): RecordOf<"SRV"> {
-  return { ...record, data: { ...record.data, priority } };
+/** The sort keeps the catalog's order within a rank. */
+function byRank(targets: readonly SubjectTarget[], locality: RecordContext["locality"]) {
+  return targets.map((one) => ({ rank: rankOf(one, locality), one })).toSorted((a, b) => a.rank - b.rank);
 }

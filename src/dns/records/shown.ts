@@ -1,16 +1,36 @@
-/** Which targets of a name an answer shows, by the health of their entries (semantics.md, DNS). */
-import { HEALTH } from "../../catalog/record/record.ts";
-import { healthOrder } from "../../reading/levels.ts";
+/** Which targets of a name an answer shows, and how it ranks them, by health and distance (semantics.md, DNS). */
+import { healthOrder, levelOf } from "../../reading/levels.ts";
 import type { SubjectTarget } from "../plan/subject.ts";
+import type { DnsView } from "../views/view.ts";
 
-/** The targets of healthy entries; those that may be chosen when no entry is healthy (semantics.md, DNS). */
+/** The worst tier of answers that show only the best one. CRITICAL and ORPHANED share it. */
+const LAST_TIER = 2;
+const PER_TIER = 10_000;
+const PER_STEP = 1_000;
+
+/** The targets of the best tier that there is: HEALTHY, then DEGRADED, then CRITICAL with ORPHANED. */
 export function bestTargets(targets: readonly SubjectTarget[]): readonly SubjectTarget[] {
-  const healthy = targets.filter(({ entry }) => healthOrder(entry.health) === 0);
-  return healthy.length > 0 ? healthy : withoutMaintenance(targets);
+  return bestOf(targets, ({ entry }) => entry);
 }
 
-/** The targets of entries that are not in maintenance; all targets when there are no others. */
-export function withoutMaintenance(targets: readonly SubjectTarget[]): readonly SubjectTarget[] {
-  const others = targets.filter(({ entry }) => entry.health !== HEALTH.MAINTENANCE);
-  return others.length > 0 ? others : targets;
+/** The items of the best tier that there is. */
+export function bestOf<T>(items: readonly T[], entryOf: (item: T) => SubjectTarget["entry"]): readonly T[] {
+  const tierOf = (item: T) => Math.min(healthOrder(entryOf(item).health), LAST_TIER);
+  const best = Math.min(...items.map(tierOf));
+  return items.filter((item) => tierOf(item) === best);
+}
+
+/** How far behind the best ones a target stands: its tier (HEALTHY 0, DEGRADED 1, CRITICAL 2, ORPHANED 3) times 10,000, and its distance from the view times 1,000. */
+export function rankOf({ entry }: SubjectTarget, locality: DnsView["locality"]): number {
+  return PER_TIER * healthOrder(entry.health) + distanceRank(entry, locality);
+}
+
+/** 1,000 for each step away from the view: 0 in its zone, 1 in its region, 2 elsewhere. 0 where the view has no place. */
+function distanceRank(entry: SubjectTarget["entry"], locality: DnsView["locality"]): number {
+  return locality === undefined ? 0 : PER_STEP * levelOf(entry, locality);
+}
+
+/** The target's own priority beside its rank. */
+export function ownPriority({ target }: SubjectTarget): number {
+  return Math.min(target.priority, PER_STEP - 1);
 }

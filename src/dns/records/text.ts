@@ -3,12 +3,12 @@ import { SCOPE_NAMES } from "../../catalog/entry/scope.ts";
 import type { EntryView } from "../../catalog/entry/view.ts";
 import type { Subject } from "../plan/subject.ts";
 import type { RecordContext, RecordOf } from "./record.ts";
-import { ttlSeconds } from "./ttl.ts";
+import { setTtlSeconds } from "./ttl.ts";
 
 /** A record for each entry whose facts differ. */
 export function textRecords(subject: Subject, context: RecordContext): RecordOf<"TXT">[][] {
   if (subject.kind !== "entries") return [];
-  const ttl = Math.min(...subject.entries.map((entry) => ttlSeconds(entry.ttlMs, context.settings)));
+  const ttl = setTtlSeconds(subject.entries, context.settings);
   const unique = new Map<string, RecordOf<"TXT">>();
   for (const entry of subject.entries) {
     const strings = entryStrings(entry);

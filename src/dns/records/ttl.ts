@@ -1,5 +1,5 @@
 /** How long clients may keep records. */
-import type { SubjectTarget } from "../plan/subject.ts";
+import type { EntryView } from "../../catalog/entry/view.ts";
 import type { DnsSettings } from "./record.ts";
 
 /** TTL in seconds for the ttl of an entry, within the configured bounds. */
@@ -7,9 +7,9 @@ export function ttlSeconds(ttlMs: number | undefined, settings: DnsSettings): nu
   return seconds(Math.min(Math.max(ttlMs ?? settings.defaultTtlMs, settings.minTtlMs), settings.maxTtlMs));
 }
 
-/** One TTL for the whole set (RFC 2181, 5.2): the shortest of its records. */
-export function setTtlSeconds(targets: readonly SubjectTarget[], settings: DnsSettings): number {
-  return Math.min(...targets.map(({ entry }) => ttlSeconds(entry.ttlMs, settings)));
+/** One TTL for the whole set (RFC 2181, 5.2): the least of its entries. What remains of a lease does not count, because only one node knows it. */
+export function setTtlSeconds(entries: readonly Pick<EntryView, "ttlMs">[], settings: DnsSettings): number {
+  return Math.min(...entries.map(({ ttlMs }) => ttlSeconds(ttlMs, settings)));
 }
 
 /** Whole seconds, rounded down, so that no answer is kept longer than its entry allows. */

@@ -204,3 +204,62 @@ test("a service with addresses and host names has no CNAME beside its addresses:
     expect([rcode, answers]).toEqual(["NOERROR", []]);
   }
 });
+
+test("a name with a CNAME answers it for every type, and the answer goes on at its target", () => {
+  const catalog = new FakeDnsCatalog([
+    entryView({ name: "web", targets: [{ host: "10.0.0.1" }], aliases: ["shop.market"] }),
+    entryView({ name: "front", targets: [{ host: "web.market.waymark" }] }),
+    entryView({ name: "db", targets: [{ host: "db.example.org" }] }),
+    entryView({ name: "bare", metadata: { "waymark.dns.cname": "db.example.org" } }),
+    nodeView("n5", ["grpc://n5.example.org:1"]),
+  ]);
+  const targets = { shop: "web.market.waymark", front: "web.market.waymark", db: "db.example.org", bare: "db.example.org" };
+  const names = [...Object.entries(targets).map(([name, target]) => [`${name}.market`, target]), ["n5.node", "n5.example.org"]];
+  for (const [name = "", target = ""] of names)
+    for (const type of ["A", "AAAA", "TXT", "SRV", "CNAME", "SOA", "NS", "ANY", 15, 99, 257] as const) {
+      const { answers } = ask(catalog, type, `${name}.waymark`);
+      // RFC 1034, 4.3.2: a question for CNAME or ANY is not led on.
+      const goesOn = target === "web.market.waymark" && (type === "A" || type === "TXT");
+      expect([name, type, answers[0], answers.length]).toEqual([name, type, `${name}.waymark. 30 CNAME ${target}.`, goesOn ? 2 : 1]);
+    }
+});
+
+test("a function or a queue without targets is at the advertised endpoints of its node", () => {
+  const price = { kind: KIND.FUNCTION, name: "price", nodeId: "n7" };
+  const urls = ["grpc://10.9.0.7:17420", "https://[2001:db8::9]:17480/ui", "http://n7.example.org:80", "http://10.9.0.7"];
+  const away = nodeView("n7", ["grpc://10.8.0.7:17420"]);
+  const catalog = new FakeDnsCatalog([
+    entryView(price),
+    entryView({ ...price, instanceId: "i2", targets: [{ host: "10.0.0.2", port: 9 }] }),
+    entryView({ ...price, instanceId: "i3", health: HEALTH.CRITICAL, nodeId: "n8" }),
+    entryView({ ...price, instanceId: "i4", nodeId: "gone" }),
+    entryView({ kind: KIND.QUEUE, name: "orders", nodeId: "n8" }),
+    entryView({ name: "web", nodeId: "n8" }),
+    { ...nodeView("n7", urls), ttlMs: 20_000 },
+    nodeView("n8", ["grpc://10.9.0.8:17420"]),
+    // The node of another cluster that has the same id.
+    { ...away, key: { ...away.key, clusterId: "us-1" } },
+  ]);
+  const srv = (name: string) => {
+    const { answers } = ask(catalog, "SRV", `${name}.waymark`);
+    return answers.map((line) => line.split(" ").slice(1).join(" "));
+  };
+  expect(srv("_rpc._tcp.price.market").toSorted()).toEqual([
+    "20 SRV 0 0 17420 10-9-0-7.addr.node.waymark.",
+    "20 SRV 0 0 17480 2001-db8-0-0-0-0-0-9.addr.node.waymark.",
+    "20 SRV 0 0 80 10-9-0-7.addr.node.waymark.",
+    "20 SRV 0 0 80 n7.example.org.",
+    "20 SRV 0 1 9 10-0-0-2.addr.node.waymark.",
+    "20 SRV 20000 0 17420 10-9-0-8.addr.node.waymark.",
+  ]);
+  expect(srv("_queue._tcp.orders.market")).toEqual(["30 SRV 0 0 17420 10-9-0-8.addr.node.waymark."]);
+  // A service without targets has none.
+  expect(srv("_svc._tcp.web.market")).toEqual([]);
+});
+
+test("the node of a function counts in its answer only while it is not in MAINTENANCE", () => {
+  const node = { ...nodeView("n7", ["grpc://10.9.0.7:17420"]), health: HEALTH.MAINTENANCE };
+  const catalog = new FakeDnsCatalog([entryView({ kind: KIND.FUNCTION, name: "price", nodeId: "n7" }), node]);
+  const { rcode, answers } = ask(catalog, "SRV", "_rpc._tcp.price.market.waymark");
+  expect([rcode, answers]).toEqual(["NOERROR", []]);
+});

@@ -3,13 +3,14 @@ import { expect, test } from "vitest";
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import { HEALTH } from "../../../src/catalog/record/record.ts";
 import { onlyView } from "../../../src/dns/views/asker.ts";
-import { healthOrder } from "../../../src/reading/levels.ts";
-import { entryView, FakeDnsCatalog } from "../../fakes/dns-catalog.ts";
-import { ask, newResponder, questionBytes, wordOf } from "../asking.ts";
+import { entryView, FakeDnsCatalog, nodeView } from "../../fakes/dns-catalog.ts";
+import { type AskedType, ask, newResponder, questionBytes, wordOf } from "../asking.ts";
+
+type Settings = NonNullable<Parameters<typeof newResponder>[0]>["settings"];
 
 /** `[priority, target]` of each SRV record of `web`. */
-function srvOf(catalog: FakeDnsCatalog): readonly (readonly [number, string])[] {
-  const { answers } = ask(newResponder(), catalog, "SRV", "_svc._tcp.web.market.waymark");
+function srvOf(catalog: FakeDnsCatalog, settings: Settings = {}): readonly (readonly [number, string])[] {
+  const { answers } = ask(newResponder({ settings }), catalog, "SRV", "_svc._tcp.web.market.waymark");
   return answers.map((line) => [Number(line.split(" ")[3]), line.split(" ").at(-1)?.slice(0, -1) ?? ""]);
 }
 
@@ -34,52 +35,117 @@ test.each([
   expect(wordOf(ask(newResponder(), catalog, "A", "web.market.waymark").answers, 1)).toEqual([String(want)]);
 });
 
+test("the TTL of a set is the least of the entries in it, not of those that it leaves out", () => {
+  const out = { ttlMs: 2_000, health: HEALTH.MAINTENANCE, targets: [{ host: "10.0.0.9" }] };
+  const catalog = new FakeDnsCatalog([
+    entryView({ name: "web", instanceId: "1", ttlMs: 40_000, targets: [{ host: "10.0.0.1" }] }),
+    entryView({ name: "web", instanceId: "2", ttlMs: 30_000, targets: [{ host: "10.0.0.1" }, { host: "2001:db8::1" }] }),
+    entryView({ name: "web", instanceId: "3", ttlMs: 20_000, health: HEALTH.DEGRADED, targets: [{ host: "10.0.0.3" }] }),
+    entryView({ name: "web", instanceId: "4", ttlMs: 10_000, health: HEALTH.DEGRADED, targets: [{ host: "a..b" }] }),
+    entryView({ name: "web", instanceId: "5", ...out }),
+    entryView({ name: "far", instanceId: "1", ttlMs: 40_000, targets: [{ host: "a.example" }] }),
+    entryView({ name: "far", instanceId: "2", ttlMs: 30_000, targets: [{ host: "b.example" }] }),
+    entryView({ name: "far", instanceId: "3", ...out }),
+  ]);
+  const ttls = (type: AskedType, name: string) => [...new Set(wordOf(ask(newResponder(), catalog, type, `${name}.waymark`).answers, 1))];
+  expect(ttls("A", "web.market")).toEqual(["30"]);
+  expect(ttls("SRV", "_svc._tcp.web.market")).toEqual(["20"]);
+  expect(ttls("TXT", "web.market")).toEqual(["10"]);
+  expect(ttls("CNAME", "far.market")).toEqual(["30"]);
+});
+
 /** Entries of one name with one target each. */
 const SRV_WORLD = fc.array(
   fc.record({
-    health: fc.constantFrom(HEALTH.HEALTHY, HEALTH.DEGRADED, HEALTH.CRITICAL, HEALTH.MAINTENANCE, HEALTH.ORPHANED),
-    priority: fc.oneof(fc.nat(3), fc.integer({ min: 65_530, max: 65_535 })),
+    health: fc.constantFrom(...Object.values(HEALTH)),
+    priority: fc.oneof(fc.nat(3), fc.integer({ min: 990, max: 1_010 }), fc.integer({ min: 65_530, max: 65_535 })),
+    region: fc.constantFrom("eu", "us", ""),
+    zone: fc.constantFrom("a", "b", ""),
   }),
   { minLength: 1, maxLength: 12 },
 );
+const LOCALITY = fc.option(fc.record({ region: fc.constantFrom("eu", "us"), zone: fc.constantFrom("a", "b", "") }), { nil: undefined });
+const TIERS = {
+  [HEALTH.UNSET]: 0,
+  [HEALTH.HEALTHY]: 0,
+  [HEALTH.DEGRADED]: 1,
+  [HEALTH.CRITICAL]: 2,
+  [HEALTH.ORPHANED]: 3,
+  [HEALTH.MAINTENANCE]: undefined,
+};
 
-test("a client that goes by the priorities of SRV meets the healthiest first, and among equals those that the entries prefer", () => {
+test("the priority of an SRV record is that of its tier, then of its distance from the view, then of its target, and MAINTENANCE has none", () => {
   fc.assert(
-    fc.property(SRV_WORLD, (world) => {
-      const entries = world.map(({ health, priority }, i) =>
-        entryView({
-          name: "web",
-          instanceId: `i${i}`,
-          health,
-          targets: [{ host: `h${i}.example`, port: 80, protocol: "tcp", priority, weight: 1 }],
-        }),
+    fc.property(SRV_WORLD, LOCALITY, (world, locality) => {
+      const entries = world.map(({ priority, ...place }, i) =>
+        entryView({ name: "web", instanceId: `i${i}`, ...place, targets: [{ host: `h${i}.example`, priority }] }),
       );
-      const told = new Map(srvOf(new FakeDnsCatalog(entries)).map(([priority, target]) => [target, priority]));
-      const isIn = ({ health }: { readonly health: number }) => health === HEALTH.MAINTENANCE;
-      const areAllIn = world.every(isIn);
-      // Nobody is sent to an entry in maintenance while there is another one.
-      expect(world.flatMap((one, i) => (told.has(`h${i}.example`) || (isIn(one) && !areAllIn) ? [] : [i]))).toEqual([]);
-      const placed = world.map((one, i) => ({ ...one, rank: healthOrder(one.health), told: told.get(`h${i}.example`) ?? Number.NaN }));
-      const all = placed.filter((one) => areAllIn || !isIn(one));
-      const best = Math.min(...all.map(({ rank }) => rank));
-      for (const a of all) {
-        expect(Number.isInteger(a.told) && a.told >= 0 && a.told <= 65_535).toBe(true);
-        for (const b of all) expect(Math.sign(a.told - b.told)).toBe(Math.sign(a.rank - b.rank || a.priority - b.priority));
-      }
-      // Where all are alike, nothing is changed.
-      if (all.every(({ rank }) => rank === best)) expect(all.map((one) => one.told)).toEqual(all.map(({ priority }) => priority));
+      const want = world.flatMap(({ health, priority, region, zone }, i) => {
+        const tier = TIERS[health];
+        const isNear = locality?.region === region;
+        const distance = locality === undefined ? 0 : isNear && locality.zone === zone && zone !== "" ? 0 : isNear ? 1 : 2;
+        const own = priority < 999 ? priority : 999;
+        return tier === undefined ? [] : [`${10_000 * tier + 1_000 * distance + own} h${i}.example`];
+      });
+      const catalog = new FakeDnsCatalog(entries, { locality });
+      const records = srvOf(catalog);
+      const told = records.map((record) => record.join(" "));
+      expect(told.toSorted()).toEqual(want.toSorted());
+      // A reader that takes the first records, or gets no others, has the best ones.
+      const ranks = records.map(([priority]) => Math.floor(priority / 1_000));
+      expect(ranks).toEqual(ranks.toSorted((a, b) => a - b));
     }),
   );
 });
 
+test("with dns.srv_priority = target, SRV tells the priorities of the targets as they are", () => {
+  const targets = [{ host: "a.example", priority: 65_535 }];
+  const world = [HEALTH.HEALTHY, HEALTH.CRITICAL, HEALTH.MAINTENANCE].map((health, i) =>
+    entryView({ name: "web", instanceId: `i${i}`, health, region: "us", targets: [...targets, { host: `${i}.example`, priority: i }] }),
+  );
+  const locality = { region: "eu", zone: "" };
+  const told = srvOf(new FakeDnsCatalog(world, { locality }), { srvPriority: "target" });
+  expect(told.map((record) => record.join(" ")).toSorted()).toEqual(["0 0.example", "1 1.example", "65535 a.example"]);
+});
+
 test.each([
-  { healths: [HEALTH.MAINTENANCE, HEALTH.CRITICAL], want: ["10.0.0.1"] },
-  { healths: [HEALTH.MAINTENANCE, HEALTH.ORPHANED], want: ["10.0.0.1"] },
-  { healths: [HEALTH.MAINTENANCE, HEALTH.MAINTENANCE], want: ["10.0.0.0", "10.0.0.1"] },
-])("without a healthy entry, addresses leave out those in maintenance while there are others: $healths", ({ healths, want }) => {
-  const entries = healths.map((health, i) => entryView({ name: "web", instanceId: `i${i}`, health, targets: [{ host: `10.0.0.${i}` }] }));
-  const { answers } = ask(newResponder(), new FakeDnsCatalog(entries), "A", "web.market.waymark");
-  expect(answers.map((answer) => answer.split(" ").at(-1) ?? "").toSorted((a, b) => (a < b ? -1 : 1))).toEqual(want);
+  { healths: ["UNSET", "HEALTHY", "DEGRADED"], want: [0, 1] },
+  { healths: ["DEGRADED", "CRITICAL", "DEGRADED"], want: [0, 2] },
+  { healths: ["CRITICAL", "MAINTENANCE", "ORPHANED"], want: [0, 2] },
+  { healths: ["MAINTENANCE", "ORPHANED"], want: [1] },
+  { healths: ["MAINTENANCE", "MAINTENANCE"], want: [] },
+] as const)("addresses are those of the best tier, and never of MAINTENANCE: $healths shows $want", ({ healths, want }) => {
+  const entries = healths.map((health, i) =>
+    entryView({
+      name: "web",
+      instanceId: `i${i}`,
+      health: HEALTH[health],
+      targets: [{ host: `10.0.0.${i}` }, { host: `2001:db8::a${i}` }],
+    }),
+  );
+  for (const [type, prefix] of [
+    ["A", "10.0.0."],
+    ["AAAA", "2001:db8::a"],
+  ] as const) {
+    const { rcode, answers, authority } = ask(newResponder(), new FakeDnsCatalog(entries), type, "web.market.waymark");
+    expect([rcode, wordOf(answers, -1).toSorted()]).toEqual(["NOERROR", want.map((i) => prefix + String(i)).toSorted()]);
+    expect(wordOf(authority, 2)).toEqual(want.length === 0 ? ["SOA"] : []);
+  }
+});
+
+test("a name whose entries are all in MAINTENANCE exists and has no records of any type", () => {
+  const health = HEALTH.MAINTENANCE;
+  const out = { name: "web", health, targets: [{ host: "db.example.com" }], metadata: { "waymark.dns.cname": "db.example.com" } };
+  const catalog = new FakeDnsCatalog([
+    entryView(out),
+    entryView({ ...out, name: "ext", targets: [] }),
+    { ...nodeView("n7", ["grpc://10.0.0.7:1"]), health },
+  ]);
+  for (const name of ["web.market", "ext.market", "_svc._tcp.web.market", "n7.node"])
+    for (const type of ["A", "AAAA", "TXT", "SRV", "CNAME", "ANY"] as const) {
+      const { rcode, answers } = ask(newResponder(), catalog, type, `${name}.waymark`);
+      expect([name, type, rcode, answers]).toEqual([name, type, "NOERROR", []]);
+    }
 });
 
 test("an address that a healthy and a sick entry have is told once, with the priority of the healthy one", () => {
