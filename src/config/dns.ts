@@ -1,5 +1,5 @@
 /** Settings of the DNS gateway: the group `dns` of SETTINGS in `settings.ts`. */
-import { MAX_DNS_PLANS } from "../lib/bounds.ts";
+import { MAX_NEGATIVE_DNS_PLANS } from "../lib/bounds.ts";
 import { DAY_MS, HOUR_MS } from "../lib/duration.ts";
 import { bool, bytes, choice, HOST, int, list, ms, port, text } from "./field.ts";
 
@@ -39,11 +39,11 @@ export const DNS_SETTINGS = {
     max: 10_000_000,
     doc: "Networks whose answers are counted for dns.rate. The network that asked longest ago goes first.",
   }),
-  maxPlansBytes: bytes({
-    default: 33_554_432,
+  planBytes: bytes({
+    default: 67_108_864,
     min: 1_048_576,
     max: 17_179_869_184,
-    doc: `Memory for prepared answers, of which there are at most ${MAX_DNS_PLANS.toLocaleString("en")}. The oldest go first, and one takes at most an eighth.`,
+    doc: `Memory for prepared answers. Those that were not used for longest go first, and one takes at most an eighth. Beside them there are at most ${MAX_NEGATIVE_DNS_PLANS.toLocaleString("en")} prepared answers that show nothing.`,
   }),
   allowExternalNames: bool({ default: false, doc: "Also try names without a zone suffix. Otherwise they are refused." }),
   trustedForwarders: list({

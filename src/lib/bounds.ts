@@ -79,5 +79,5 @@ export const POLICY_BOUNDS = {
   maxVersionBytes: 16 * 1024 * 1024,
 } as const;
 
-/** Prepared answers that the DNS gateway keeps. */
-export const MAX_DNS_PLANS = 10_000;
+/** Prepared DNS answers that show nothing, which the gateway keeps. */
+export const MAX_NEGATIVE_DNS_PLANS = 2_000;

@@ -255,7 +255,7 @@ function openDns(options: ListenersOptions, ports: Pick<DnsGatewayOptions, "tcpP
       options.elsewhere?.begin(waited);
       return selected;
     },
-    maxPlansBytes: dns.maxPlansBytes,
+    planBytes: dns.planBytes,
     trustedForwarders: blocksOf(dns.trustedForwarders),
     rate: perSecond === 0 ? undefined : { perSecond, maxNetworks: dns.rateNetworks, makeBuckets },
     random,

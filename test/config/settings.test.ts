@@ -76,7 +76,7 @@ test.each([
   { path: "limits.max_entry_bytes", text: "8KiB", want: 8192 },
   { path: "limits.max_entry_bytes", text: "2048", want: 2048 },
   { path: "limits.max_request_bytes", text: "1MiB", want: 1_048_576 },
-  { path: "dns.max_plans_bytes", text: "1GiB", want: 1_073_741_824 },
+  { path: "dns.plan_bytes", text: "1GiB", want: 1_073_741_824 },
   { path: "dns.enabled", text: "false", want: false },
   { path: "dns.zones", text: "a, b.c", want: ["a", "b.c"] },
   { path: "dns.tcp_port", text: "0", want: 0 },

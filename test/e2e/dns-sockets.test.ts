@@ -106,7 +106,7 @@ test("an address that is not ours is said plainly", async () => {
     random: () => 0,
     metrics: new Metrics(),
     onFault: () => {},
-    maxPlansBytes: SETTINGS.dns.maxPlansBytes,
+    planBytes: SETTINGS.dns.planBytes,
   };
   await expect(startDnsGateway({ host: "192.0.2.1", udpPort: 0, ...options })).rejects.toThrow(
     /^cannot bind dns udp 192\.0\.2\.1:0: .*EADDRNOTAVAIL/,

@@ -95,10 +95,10 @@ export async function startDiscovery(
   };
   const dns = (drawn: number): DnsCatalog => dnsCatalog(() => drawn, core);
   const responder = (): Responder => {
-    const { minTtlMs, maxTtlMs, negativeTtlMs, maxPlansBytes, srvPriority } = settings.dns;
+    const { minTtlMs, maxTtlMs, negativeTtlMs, planBytes, srvPriority } = settings.dns;
     const times = { minTtlMs, maxTtlMs, negativeTtlMs, defaultTtlMs: settings.catalog.defaultLeaseTtlMs };
     const answering = { zones: settings.dns.zones.map(parseZone), nodeId, allowExternalNames: false, srvPriority, ...times };
-    return new Responder({ settings: answering, maxPlansBytes, random });
+    return new Responder({ settings: answering, planBytes, random });
   };
   return { service, resolver, core, settings, audit, store, metrics, now, freshness, dns, responder, stop };
 }

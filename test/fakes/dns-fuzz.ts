@@ -12,7 +12,7 @@ const catalog = new FakeDnsCatalog([
   entryView({ name: "web", targets: Array.from({ length: 40 }, (_, i) => ({ host: `10.0.0.${i}` })), aliases: ["shop"] }),
   entryView({ name: "db", targets: [{ host: "db.example.com" }] }),
 ]);
-const responder = new Responder({ settings: TEST_DNS_SETTINGS, maxPlansBytes: SETTINGS.dns.maxPlansBytes, random: () => 0.5 });
+const responder = new Responder({ settings: TEST_DNS_SETTINGS, planBytes: SETTINGS.dns.planBytes, random: () => 0.5 });
 
 /** A good query with a few bytes changed, cut, or added. */
 export function mutatedQuery(): fc.Arbitrary<Uint8Array> {

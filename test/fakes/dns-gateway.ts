@@ -26,7 +26,7 @@ export async function startTestGateway(catalog: FakeDnsCatalog, options: Partial
     random: () => rng.next(),
     metrics,
     onFault: (fault) => faults.push(fault),
-    maxPlansBytes: SETTINGS.dns.maxPlansBytes,
+    planBytes: SETTINGS.dns.planBytes,
     ...options,
   });
   return {

@@ -106,7 +106,7 @@ export class PolicyWorld {
     const zones = dns.zones.map(parseZone);
     this.#responder = new Responder({
       settings: { zones, nodeId: core.identity.nodeId, allowExternalNames, srvPriority, ...times },
-      maxPlansBytes: dns.maxPlansBytes,
+      planBytes: dns.planBytes,
       random: () => 0.5,
     });
   }

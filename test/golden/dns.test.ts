@@ -18,10 +18,10 @@ function openWorld(): Scenario {
   const catalog = new FakeDnsCatalog();
   const rng = new Rng("golden");
   let settings = TEST_DNS_SETTINGS;
-  let responder = new Responder({ settings, maxPlansBytes: SETTINGS.dns.maxPlansBytes, random: () => rng.next() });
+  let responder = new Responder({ settings, planBytes: SETTINGS.dns.planBytes, random: () => rng.next() });
   const change = (changes: Partial<typeof settings>): void => {
     settings = { ...settings, ...changes };
-    responder = new Responder({ settings, maxPlansBytes: SETTINGS.dns.maxPlansBytes, random: () => rng.next() });
+    responder = new Responder({ settings, planBytes: SETTINGS.dns.planBytes, random: () => rng.next() });
   };
   return (command) => {
     const [verb = "", ...words] = command.split(/\s+/);

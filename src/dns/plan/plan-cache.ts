@@ -1,18 +1,34 @@
-/** Keeps plans by question, for one view of the catalog, within bounds on their number and their memory. */
-import { MAX_DNS_PLANS } from "../../lib/bounds.ts";
-import type { DnsRecord, DnsSettings } from "../records/record.ts";
-import { dataBytes, hostOf } from "../records/records.ts";
-import { type Plan, planAnswer, type Question, shuffled } from "./answer.ts";
+/** Keeps plans by view and question, within bounds on their number and their memory. */
+import { MAX_NEGATIVE_DNS_PLANS } from "../../lib/bounds.ts";
+import type { DnsSettings } from "../records/record.ts";
+import { type Plan, planAnswer, type Question } from "./answer.ts";
+import { planKey } from "./plan-key.ts";
+import { bytesOfTexts, planBytes, thinned } from "./plan-size.ts";
 import type { DnsCatalog } from "./subject.ts";
 
 export interface PlanCacheOptions {
   readonly settings: DnsSettings;
   /** Gives numbers in [0, 1), to draw a part of a plan that is too large as a whole. */
   readonly random: () => number;
-  /** Plans kept; `MAX_DNS_PLANS` unless set. At this bound, and at the next, the oldest plans go. */
-  readonly maxPlans?: number | undefined;
-  /** Memory of the plans kept. */
-  readonly maxPlansBytes: number;
+  /** Memory of the plans that show something. At this bound, and at the next, those that were not used for longest go. */
+  readonly planBytes: number;
+  /** Plans that show nothing; `MAX_NEGATIVE_DNS_PLANS` unless set. */
+  readonly maxNegativePlans?: number | undefined;
+}
+
+/** What the encoder keeps of a plan, so that it need not make it again. */
+export interface PreparedAnswer {
+  /** Of memory. */
+  readonly sizeBytes: number;
+}
+
+/** A plan with what it takes to answer from it once more. */
+export interface KeptPlan<P extends PreparedAnswer = PreparedAnswer> {
+  readonly plan: Plan;
+  /** Set by `PlanCache.prepare`. Undefined until the encoder has prepared it, and where it is not to be prepared. */
+  readonly prepared: P | undefined;
+  /** Hidden namespaces that the answer leaves out. */
+  readonly hidden: readonly string[];
 }
 
 /** Answers from one sample of a crowded name. A plan costs as much as some hundred answers from it, and a sample has some forty entries. */
@@ -22,81 +38,110 @@ const ANSWERS_PER_PART = 256;
 /** The bytes have room for at least this many plans: no single plan takes more than an eighth of them. */
 const LEAST_PLANS = 8;
 const NOTHING_HIDDEN: readonly string[] = [];
-/** Memory of a text (a key, a hidden namespace) besides its characters. */
-const TEXT_BYTES = 48;
-/** Memory of a record without its texts. This and the three below were measured on Node 24 and rounded up. */
-const RECORD_BYTES = 352;
-/** Memory of one more string of a record. */
-const STRING_BYTES = 48;
-/** Memory of a name of the glue. */
-const GLUE_BYTES = 160;
-/** Memory of a plan without records. */
-const PLAN_BYTES = 896;
-/** Twice the largest answer (65,535 bytes). A part of a plan holds at least this much, so that each answer from it is as full as one from the whole plan. */
-const ANSWER_ROOM_BYTES = 131_070;
 
-interface Kept {
-  readonly plan: Plan;
-  readonly hidden: readonly string[];
+interface Kept<P extends PreparedAnswer> extends KeptPlan<P> {
+  readonly key: string;
+  prepared: P | undefined;
   /** How many more answers may be drawn. The plan of an alias shares it with the name that the alias leads to. */
   readonly sample: { answersLeft: number };
-  readonly sizeBytes: number;
+  /** With what is prepared of it. */
+  sizeBytes: number;
+  /** Whether it was found again since it was last looked at to make room. */
+  isUsed: boolean;
 }
 
 /** Another catalog, and every change of the catalog, empties the cache: no answer is of another viewer, or older than the catalog. */
-export class PlanCache {
+export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
   readonly #options: PlanCacheOptions;
-  readonly #byQuestion = new Map<string, Kept>();
+  /** Plans that show something. */
+  readonly #shown: PlanPool<P>;
+  /** Plans that show nothing. Strangers make as many as they like of them, so they make room only for each other. */
+  readonly #negative: PlanPool<P>;
   #catalog: DnsCatalog | undefined;
   #revision = -1;
-  #sizeBytes = 0;
-  #droppedCount = 0;
+  #madeCount = 0;
 
   constructor(options: PlanCacheOptions) {
+    const { maxNegativePlans = MAX_NEGATIVE_DNS_PLANS, planBytes: maxBytes } = options;
     this.#options = options;
+    this.#shown = new PlanPool({ maxPlans: Infinity, maxBytes });
+    this.#negative = new PlanPool({ maxPlans: maxNegativePlans, maxBytes });
   }
 
-  /** Memory of the plans kept, at most `maxPlansBytes`; rather too many than too few bytes. */
+  /** Memory of the plans kept: at most `planBytes` of those that show something, and as much of the others. Rather too many than too few bytes. */
   get sizeBytes(): number {
-    return this.#sizeBytes;
+    return this.#shown.sizeBytes + this.#negative.sizeBytes;
   }
 
   /** How many plans were dropped to make room for others, or found no room, so far. */
   get droppedCount(): number {
-    return this.#droppedCount;
+    return this.#shown.droppedCount + this.#negative.droppedCount;
   }
 
-  plan(question: Question, catalog: DnsCatalog): Plan {
-    if (catalog.revision !== this.#revision || catalog !== this.#catalog) {
-      this.#byQuestion.clear();
-      this.#sizeBytes = 0;
-      this.#catalog = catalog;
-      this.#revision = catalog.revision;
-    }
-    const key = keyOf(question);
-    const kept = this.#find(key) ?? this.#make(question, key, catalog, (next) => this.#ending(next, catalog));
+  /** How many plans were made so far. */
+  get madeCount(): number {
+    return this.#madeCount;
+  }
+
+  /** The plan of a question, for one more answer. */
+  plan(question: Question, catalog: DnsCatalog): KeptPlan<P> {
+    const key = planKey(catalog.view.index, question);
+    const found = this.find(key, catalog);
+    if (found !== undefined) return found;
+    return this.#use(
+      this.#make(question, key, catalog, (next) => this.#ending(next, catalog)),
+      catalog,
+    );
+  }
+
+  /** HOT: once a question. The plan that is kept under a key (`planKey`), for one more answer; undefined if none is, or it holds no longer. */
+  find(key: string, catalog: DnsCatalog): KeptPlan<P> | undefined {
+    this.#refresh(catalog);
+    const kept = this.#find(key);
+    if (kept === undefined) return undefined;
+    kept.isUsed = true;
+    return this.#use(kept, catalog);
+  }
+
+  /** Keeps what the encoder prepared, if the plan is kept and there is room. Undefined takes it away. */
+  prepare(plan: KeptPlan<P>, prepared: P | undefined): void {
+    // Only this cache makes kept plans.
+    const kept = plan as Kept<P>; // oxlint-disable-line typescript/no-unsafe-type-assertion
+    for (const pool of [this.#shown, this.#negative]) if (pool.find(kept.key) === kept) pool.prepare(kept, prepared);
+  }
+
+  #refresh(catalog: DnsCatalog): void {
+    if (catalog.revision === this.#revision && catalog === this.#catalog) return;
+    this.#shown.clear();
+    this.#negative.clear();
+    this.#catalog = catalog;
+    this.#revision = catalog.revision;
+  }
+
+  #use(kept: Kept<P>, catalog: DnsCatalog): KeptPlan<P> {
     kept.sample.answersLeft -= 1;
     if (kept.hidden.length > 0) catalog.onHidden(kept.hidden);
-    return kept.plan;
+    return kept;
   }
 
-  #find(key: string): Kept | undefined {
-    const kept = this.#byQuestion.get(key);
+  #find(key: string): Kept<P> | undefined {
+    const kept = this.#shown.find(key) ?? this.#negative.find(key);
     return kept !== undefined && kept.sample.answersLeft > 0 ? kept : undefined;
   }
 
   /** The plan that those of all aliases of a name end in, made once and shared. Undefined when it begins with a CNAME itself. */
-  #ending(question: Question, catalog: DnsCatalog): Kept | undefined {
-    const key = keyOf(question);
+  #ending(question: Question, catalog: DnsCatalog): Kept<P> | undefined {
+    const key = planKey(catalog.view.index, question);
     const kept = this.#find(key) ?? this.#make(question, key, catalog, () => undefined);
     return kept.plan.groups[0]?.[0]?.type === "CNAME" ? undefined : kept;
   }
 
-  #make(question: Question, key: string, catalog: DnsCatalog, endingOf: (question: Question) => Kept | undefined): Kept {
-    const { settings, random, maxPlansBytes: maxBytes } = this.#options;
+  #make(question: Question, key: string, catalog: DnsCatalog, endingOf: (question: Question) => Kept<P> | undefined): Kept<P> {
+    const { settings, random, planBytes: maxBytes } = this.#options;
+    this.#madeCount += 1;
     const hidden = new Set<string>();
     let isSample = false;
-    let ending: Kept | undefined;
+    let ending: Kept<P> | undefined;
     const takeNotes = (): void => {
       for (const namespace of catalog.takeHidden()) hidden.add(namespace);
       if (catalog.takeSampled()) isSample = true;
@@ -119,84 +164,80 @@ export class PlanCache {
     const shared = ending?.sample ?? { answersLeft: Infinity };
     const answersLeft = isSample ? ANSWERS_PER_SAMPLE : isPart ? ANSWERS_PER_PART : Infinity;
     const sample = shared.answersLeft === Infinity && answersLeft < Infinity ? { answersLeft } : shared;
-    const made: Kept = { plan, hidden: hidden.size === 0 ? NOTHING_HIDDEN : [...hidden], sample, sizeBytes };
-    this.#keep(key, made);
+    const hiddenList = hidden.size === 0 ? NOTHING_HIDDEN : [...hidden];
+    const made: Kept<P> = { key, plan, prepared: undefined, hidden: hiddenList, sample, sizeBytes, isUsed: false };
+    // A plan under this key had all its answers.
+    this.#shown.drop(key);
+    this.#negative.drop(key);
+    (plan.groups.length === 0 ? this.#negative : this.#shown).keep(made);
     return made;
   }
+}
 
-  #keep(key: string, made: Kept): void {
-    const { maxPlans = MAX_DNS_PLANS, maxPlansBytes: maxBytes } = this.#options;
-    // A plan under this key had all its answers.
-    this.#drop(key);
+interface PlanPoolBounds {
+  readonly maxPlans: number;
+  readonly maxBytes: number;
+}
+
+/** Plans within bounds of their own. What was found again since it was last looked at stays for another round; of the others the oldest go first. */
+class PlanPool<P extends PreparedAnswer> {
+  readonly #bounds: PlanPoolBounds;
+  readonly #byKey = new Map<string, Kept<P>>();
+  sizeBytes = 0;
+  droppedCount = 0;
+
+  constructor(bounds: PlanPoolBounds) {
+    this.#bounds = bounds;
+  }
+
+  find(key: string): Kept<P> | undefined {
+    return this.#byKey.get(key);
+  }
+
+  keep(made: Kept<P>): void {
+    const { maxPlans, maxBytes } = this.#bounds;
     if (made.sizeBytes * LEAST_PLANS > maxBytes) {
-      this.#droppedCount += 1;
+      this.droppedCount += 1;
       return;
     }
-    for (const oldest of this.#byQuestion.keys()) {
-      if (this.#byQuestion.size < maxPlans && this.#sizeBytes + made.sizeBytes <= maxBytes) break;
-      this.#drop(oldest);
-      this.#droppedCount += 1;
+    this.#makeRoom({ maxPlans: maxPlans - 1, maxBytes: maxBytes - made.sizeBytes });
+    this.#byKey.set(made.key, made);
+    this.sizeBytes += made.sizeBytes;
+  }
+
+  prepare(kept: Kept<P>, prepared: P | undefined): void {
+    const moreBytes = (prepared?.sizeBytes ?? 0) - (kept.prepared?.sizeBytes ?? 0);
+    if ((kept.sizeBytes + moreBytes) * LEAST_PLANS > this.#bounds.maxBytes) return;
+    kept.prepared = prepared;
+    kept.sizeBytes += moreBytes;
+    this.sizeBytes += moreBytes;
+    this.#makeRoom(this.#bounds);
+  }
+
+  drop(key: string): void {
+    this.sizeBytes -= this.#byKey.get(key)?.sizeBytes ?? 0;
+    this.#byKey.delete(key);
+  }
+
+  clear(): void {
+    this.#byKey.clear();
+    this.sizeBytes = 0;
+  }
+
+  /** Cost: the plans that go, and those that were used since the last time. Each is passed over once at most. */
+  #makeRoom({ maxPlans, maxBytes }: PlanPoolBounds): void {
+    let spareCount = this.#byKey.size;
+    for (const [key, kept] of this.#byKey) {
+      if (this.#byKey.size <= maxPlans && this.sizeBytes <= maxBytes) return;
+      if (kept.isUsed && spareCount > 0) {
+        spareCount -= 1;
+        kept.isUsed = false;
+        this.#byKey.delete(key);
+        this.#byKey.set(key, kept);
+        continue;
+      }
+      this.drop(key);
+      this.droppedCount += 1;
     }
-    this.#byQuestion.set(key, made);
-    this.#sizeBytes += made.sizeBytes;
   }
-
-  #drop(key: string): void {
-    this.#sizeBytes -= this.#byQuestion.get(key)?.sizeBytes ?? 0;
-    this.#byQuestion.delete(key);
-  }
-}
-
-function keyOf(question: Question): string {
-  return `${question.name} ${question.type} ${question.class}`;
-}
-
-function bytesOfTexts(texts: readonly string[]): number {
-  // Twice the length, because the name of a question is in its key and in its records.
-  return texts.reduce((sum, text) => sum + TEXT_BYTES + 2 * text.length, 0);
-}
-
-/** Bytes of memory that a plan takes, rather too many than too few. Records that it shares with other plans are counted in full. Cost: its records. */
-function planBytes({ groups, authority, glue }: Plan): number {
-  let bytes = PLAN_BYTES;
-  for (const group of groups) for (const record of group) bytes += recordBytes(record);
-  for (const record of authority) bytes += recordBytes(record);
-  for (const [name, records] of glue) bytes += glueBytes(name, records);
-  return bytes;
-}
-
-function glueBytes(name: string, records: readonly DnsRecord[]): number {
-  return records.reduce((sum, record) => sum + recordBytes(record), GLUE_BYTES + name.length);
-}
-
-/**
- * A part of a plan, with as many records as the largest answer has room for and at most `maxBytes` of memory. Its records are drawn as for an answer:
- * groups in order, and from each group any records. One answer from the part is like one from the whole plan; after some answers, another
- * part must be drawn.
- */
-function thinned(plan: Plan, random: () => number, maxBytes: number): Plan {
-  const groups: (readonly DnsRecord[])[] = [];
-  const glue = new Map<string, readonly DnsRecord[]>();
-  let room = ANSWER_ROOM_BYTES;
-  let left = maxBytes - planBytes({ ...plan, groups: [], glue });
-  for (const group of plan.groups) {
-    const part: DnsRecord[] = [];
-    for (const record of shuffled(group, random)) {
-      const host = hostOf(record);
-      const addresses = host === undefined ? undefined : plan.glue.get(host);
-      left -= recordBytes(record);
-      if (host !== undefined && addresses !== undefined) left -= glueBytes(host, addresses);
-      if (room <= 0 || left < 0) break;
-      part.push(record);
-      room -= dataBytes(record);
-      if (host !== undefined && addresses !== undefined) glue.set(host, addresses);
-    }
-    if (part.length > 0) groups.push(part);
-  }
-  return { ...plan, groups, glue };
-}
-
-function recordBytes(record: DnsRecord): number {
-  const strings = record.type === "TXT" ? record.data.strings.length : 0;
-  return RECORD_BYTES + dataBytes(record) + strings * STRING_BYTES;
 }

@@ -59,7 +59,7 @@ export class Responder {
     if (decoded.kind === "refused") return this.#encode(decoded, failure(decoded.rcode), { transport, fault: undefined });
     try {
       const selected = select(undefined);
-      const plan = "refused" in selected ? failure(RCODE.REFUSED) : this.plans.plan(decoded.question, selected.catalog);
+      const plan = "refused" in selected ? failure(RCODE.REFUSED) : this.plans.plan(decoded.question, selected.catalog).plan;
       return this.#encode(decoded, plan, { transport, fault: undefined });
     } catch (fault) {
       const reason = fault instanceof WaymarkError ? fault.reason : undefined;

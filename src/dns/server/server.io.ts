@@ -40,7 +40,7 @@ export interface DnsGatewayOptions {
   readonly onFault: (fault: unknown) => void;
   readonly limits?: DnsLimits;
   /** Memory for prepared answers. */
-  readonly maxPlansBytes: number;
+  readonly planBytes: number;
   /** Bounds whole answers over UDP; any number when absent. */
   readonly rate?: ResponseRateOptions | undefined;
   /** Forwarders that the rate does not bound; none when absent. */
@@ -126,6 +126,7 @@ class DnsServer {
     const { plans } = this.#responder;
     metrics.onCollect(() => {
       metrics.set("dns_plans_bytes", {}, plans.sizeBytes);
+      metrics.counter("dns_plans_made_total", {}).set(plans.madeCount);
       metrics.counter("dns_plans_dropped_total", {}).set(plans.droppedCount);
     });
   }

@@ -160,8 +160,9 @@ export const METRICS = {
   dns_plans_bytes: gauge(
     "bytes",
     {},
-    "Memory of answers that are planned already, at most `dns.max_plans_bytes`; counted too high rather than too low.",
+    "Memory of answers that are planned already: `dns.plan_bytes` at most of those that show something, beside them at most 2,000 that show nothing. Counted too high rather than too low.",
   ),
+  dns_plans_made_total: counter("plans", {}, "Answers planned, because no plan of the question was kept or what it rested on had changed."),
   dns_plans_dropped_total: counter("plans", {}, "Planned answers that made room, or had none."),
   dns_policy_denials_total: counter("answers", {}, "DNS questions whose data the policy hid."),
   dns_dropped_total: counter("packets", { reason: ["malformed", "overload", "idle"] }, "DNS input thrown away without an answer."),

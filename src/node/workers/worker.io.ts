@@ -349,7 +349,7 @@ function shareOf(settings: Settings): Settings {
   return {
     ...settings,
     server: { ...server, maxConnections: share(server.maxConnections), maxStreams: share(server.maxStreams) },
-    dns: { ...dns, maxPlansBytes: share(dns.maxPlansBytes) },
+    dns: { ...dns, planBytes: share(dns.planBytes) },
   };
 }
 

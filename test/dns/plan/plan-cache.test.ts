@@ -9,9 +9,9 @@ import { sized } from "../../fakes/effort.ts";
 import { type AskedType, ask as askOf, newResponder, questionBytes, type Told, wordOf } from "../asking.ts";
 
 /** A responder that keeps so much of what it planned. */
-function keeping(maxPlansBytes: number): Responder {
+function keeping(planBytes: number): Responder {
   const rng = new Rng("plans");
-  return newResponder({ random: () => rng.next(), maxPlans: 10_000, maxPlansBytes });
+  return newResponder({ random: () => rng.next(), planBytes });
 }
 
 function ask(responder: Responder, catalog: FakeDnsCatalog, name: string, type: AskedType = "A"): Told {

@@ -11,11 +11,11 @@ import { entryView, FakeDnsCatalog, TEST_DNS_SETTINGS } from "../../fakes/dns-ca
 
 function newCache(maxBytes: number): PlanCache {
   const rng = new Rng("plans");
-  return new PlanCache({ settings: TEST_DNS_SETTINGS, random: () => rng.next(), maxPlans: 10_000, maxPlansBytes: maxBytes });
+  return new PlanCache({ settings: TEST_DNS_SETTINGS, random: () => rng.next(), planBytes: maxBytes });
 }
 
 function ask(cache: PlanCache, catalog: FakeDnsCatalog, name: string, type: RecordType = "A") {
-  return cache.plan({ name: `${name}.waymark`, type: RECORDS[type].code, class: 1 }, catalog);
+  return cache.plan({ name: `${name}.waymark`, type: RECORDS[type].code, class: 1 }, catalog).plan;
 }
 
 test("aliases of a name share its records, also those of the name itself", () => {

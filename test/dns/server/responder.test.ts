@@ -8,9 +8,9 @@ import { entryView, FakeDnsCatalog, TEST_DNS_SETTINGS } from "../../fakes/dns-ca
 import { queryBytes, responseText, sectionLines } from "../../fakes/dns-text.ts";
 import { SETTINGS } from "../../fakes/options.ts";
 
-function newResponder(maxPlans = 100): Responder {
+function newResponder(maxNegativePlans?: number): Responder {
   const rng = new Rng("responder");
-  return new Responder({ settings: TEST_DNS_SETTINGS, maxPlansBytes: SETTINGS.dns.maxPlansBytes, random: () => rng.next(), maxPlans });
+  return new Responder({ settings: TEST_DNS_SETTINGS, planBytes: SETTINGS.dns.planBytes, random: () => rng.next(), maxNegativePlans });
 }
 
 function addresses(responder: Responder, catalog: DnsCatalog, name = "web.market.waymark"): string[] {
@@ -54,15 +54,26 @@ test("two views share no answer", () => {
   expect(addresses(responder, two)).toEqual(["10.0.0.2"]);
 });
 
-test("at its bound the oldest kept answer goes", () => {
-  const responder = newResponder(2);
+test("random names that do not exist make room for each other, within a bound, and never take that of a name that does", () => {
+  const bound = 20;
+  const responder = newResponder(bound);
   const catalog = new CountingCatalog([entryView({ name: "web", targets: [{ host: "10.0.0.1" }] })]);
-  for (const name of ["web.market.waymark", "n1.node.waymark", "n2.node.waymark"]) addresses(responder, catalog, name);
+  addresses(responder, catalog);
+  for (let i = 0; i < 10 * bound; i++) addresses(responder, catalog, `x${i}.market.waymark`);
+  expect(responder.plans.droppedCount).toBe(9 * bound);
   const before = catalog.lookupCount;
-  addresses(responder, catalog, "n2.node.waymark");
+  addresses(responder, catalog);
+  for (let i = 9 * bound; i < 10 * bound; i++) addresses(responder, catalog, `x${i}.market.waymark`);
   expect(catalog.lookupCount).toBe(before);
-  addresses(responder, catalog, "web.market.waymark");
-  expect(catalog.lookupCount).toBeGreaterThan(before);
+});
+
+test("a hot name that does not exist is not pushed out by random names either", () => {
+  const responder = newResponder(20);
+  const catalog = new CountingCatalog([]);
+  addresses(responder, catalog, "gone.market.waymark");
+  const made = responder.plans.madeCount;
+  for (let i = 0; i < 200; i++) addresses(responder, catalog, i % 10 === 0 ? "gone.market.waymark" : `x${i}.market.waymark`);
+  expect(responder.plans.madeCount - made).toBe(180);
 });
 
 test.each([

@@ -1,0 +1,68 @@
+/** Memory that a plan takes, and a part of a plan that takes too much. */
+
+import type { DnsRecord } from "../records/record.ts";
+import { dataBytes, hostOf } from "../records/records.ts";
+import { type Plan, shuffled } from "./answer.ts";
+
+/** Memory of a text (a key, a hidden namespace) besides its characters. */
+const TEXT_BYTES = 48;
+/** Memory of a record without its texts. This and the three below were measured on Node 24 and rounded up. */
+const RECORD_BYTES = 352;
+/** Memory of one more string of a record. */
+const STRING_BYTES = 48;
+/** Memory of a name of the glue. */
+const GLUE_BYTES = 160;
+/** Memory of a plan without records. */
+const PLAN_BYTES = 896;
+/** Twice the largest answer (65,535 bytes). A part of a plan holds at least this much, so that each answer from it is as full as one from the whole plan. */
+const ANSWER_ROOM_BYTES = 131_070;
+
+/** Memory of texts of which the first is a key, whose name is in its records too. */
+export function bytesOfTexts(texts: readonly string[]): number {
+  return texts.reduce((sum, text) => sum + TEXT_BYTES + 2 * text.length, 0);
+}
+
+/** Bytes of memory that a plan takes, rather too many than too few. Records that it shares with other plans are counted in full. Cost: its records. */
+export function planBytes({ groups, authority, glue }: Plan): number {
+  let bytes = PLAN_BYTES;
+  for (const group of groups) for (const record of group) bytes += recordBytes(record);
+  for (const record of authority) bytes += recordBytes(record);
+  for (const [name, records] of glue) bytes += glueBytes(name, records);
+  return bytes;
+}
+
+function glueBytes(name: string, records: readonly DnsRecord[]): number {
+  return records.reduce((sum, record) => sum + recordBytes(record), GLUE_BYTES + name.length);
+}
+
+/**
+ * A part of a plan, with as many records as the largest answer has room for and at most `maxBytes` of memory. Its records are drawn as for an answer:
+ * groups in order, and from each group any records. One answer from the part is like one from the whole plan; after some answers, another
+ * part must be drawn.
+ */
+export function thinned(plan: Plan, random: () => number, maxBytes: number): Plan {
+  const groups: (readonly DnsRecord[])[] = [];
+  const glue = new Map<string, readonly DnsRecord[]>();
+  let room = ANSWER_ROOM_BYTES;
+  let left = maxBytes - planBytes({ ...plan, groups: [], glue });
+  for (const group of plan.groups) {
+    const part: DnsRecord[] = [];
+    for (const record of shuffled(group, random)) {
+      const host = hostOf(record);
+      const addresses = host === undefined ? undefined : plan.glue.get(host);
+      left -= recordBytes(record);
+      if (host !== undefined && addresses !== undefined) left -= glueBytes(host, addresses);
+      if (room <= 0 || left < 0) break;
+      part.push(record);
+      room -= dataBytes(record);
+      if (host !== undefined && addresses !== undefined) glue.set(host, addresses);
+    }
+    if (part.length > 0) groups.push(part);
+  }
+  return { ...plan, groups, glue };
+}
+
+function recordBytes(record: DnsRecord): number {
+  const strings = record.type === "TXT" ? record.data.strings.length : 0;
+  return RECORD_BYTES + dataBytes(record) + strings * STRING_BYTES;
+}
