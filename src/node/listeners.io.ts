@@ -69,6 +69,8 @@ export interface ListenersOptions extends DnsSources {
   readonly followServing: (onServing: (isServing: boolean) => void) => void;
   /** What the HTTP edge shows of the node itself. */
   readonly sources: Omit<HttpSources, "metricsAccess">;
+  /** The serials of the zone that DNS tells, numbers of 32 bits by class of viewers. Undefined while DNS is off. */
+  readonly zoneSerials: SharedArrayBuffer | undefined;
   readonly now: () => Time;
   readonly random: () => number;
   /** Absent: no other thread of the node has listeners. */
@@ -238,6 +240,7 @@ function openDns(options: ListenersOptions, ports: Pick<DnsGatewayOptions, "tcpP
   let asker = anonymousCaller(identity.clusterId, "");
   const view = dnsCatalog(random, options, (namespaces) => noteHidden(options, asker, namespaces));
   const selected = onlyView(view);
+  const serials = new Uint32Array(options.zoneSerials ?? new SharedArrayBuffer(Uint32Array.BYTES_PER_ELEMENT));
   return startDnsGateway({
     host,
     ...ports,
@@ -256,6 +259,7 @@ function openDns(options: ListenersOptions, ports: Pick<DnsGatewayOptions, "tcpP
       return selected;
     },
     planBytes: dns.planBytes,
+    serialOf: (index) => Atomics.load(serials, index),
     trustedForwarders: blocksOf(dns.trustedForwarders),
     rate: perSecond === 0 ? undefined : { perSecond, maxNetworks: dns.rateNetworks, makeBuckets },
     random,

@@ -29,6 +29,7 @@ import { publishSelf } from "./self-entry.io.ts";
 import { hasSnapshot } from "./snapshot-file.io.ts";
 import { aborted, auditPart, type NodeOptions, nameListeners, type RunningNode, startParts, stopParts, tick } from "./starting.io.ts";
 import { Workers } from "./workers/workers.io.ts";
+import { ZoneSerials } from "./zone-serials.io.ts";
 
 /** Numbers from 0 to below 1, for all nodes of this process. */
 const random = draws(randomFillSync);
@@ -76,7 +77,9 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
   );
   const { discovery, resolver } = buildDiscovery(settings, core, fabric);
   const services = [policy.service, peerService(peerParts(settings, core, fabric))];
-  const served = { core, discovery, resolver, services, fabric, identities };
+  const openSerials = () => ZoneSerials.open({ ...core, settings, log: log.child("dns") });
+  const serials = await parts.open("zone serials", openSerials, (opened) => opened ?? {});
+  const served = { core, discovery, resolver, services, fabric, identities, serials };
   const reached = settings.node.workers === 0 ? await openOwnListeners(options, served, parts) : await openWorkers(options, served, parts);
   metrics.set("waymark_build_info", { version, node_version: process.versions.node }, 1);
   metrics.onCollect(() => {
@@ -203,6 +206,7 @@ interface Served {
   readonly services: readonly Service[];
   readonly fabric: NodeFabric;
   readonly identities: Identities;
+  readonly serials: ZoneSerials | undefined;
 }
 
 /** How callers reach the node: by the listeners of this thread, or by those of read workers. */
@@ -214,7 +218,7 @@ interface Reached {
 }
 
 async function openOwnListeners({ settings, log }: NodeOptions, served: Served, parts: Components): Promise<Reached> {
-  const { core, discovery, resolver, services, identities } = served;
+  const { core, discovery, resolver, services, identities, serials } = served;
   const { machine, driver, metrics } = core;
   const { admission } = core.limits;
   const listeners = await openListeners(
@@ -225,6 +229,7 @@ async function openOwnListeners({ settings, log }: NodeOptions, served: Served, 
       services: [admitted(discovery, admission), admitted(resolver, admission), ...services],
       identities,
       idPrefix: core.identity.boot,
+      zoneSerials: serials?.told,
       checkCaughtUp: () => machine.checkCaughtUp(),
       followServing: (onServing) => {
         driver.follow((told) => {
@@ -248,12 +253,22 @@ async function openOwnListeners({ settings, log }: NodeOptions, served: Served, 
 }
 
 async function openWorkers({ settings, log, version, interrupt }: NodeOptions, served: Served, parts: Components): Promise<Reached> {
-  const { core, discovery, services, fabric } = served;
+  const { core, discovery, services, fabric, serials } = served;
   const { machine } = core;
   const readiness = () => ({ isDraining: machine.isDraining, checks: parts.readiness(now()) });
   const report = () => ({ readiness: readiness(), persistence: persistence(core) });
   const open = () =>
-    Workers.open({ settings, log, version, core, mesh: fabric.mesh, services: [discovery, ...services], report, interrupt });
+    Workers.open({
+      settings,
+      log,
+      version,
+      core,
+      mesh: fabric.mesh,
+      services: [discovery, ...services],
+      zoneSerials: serials?.told,
+      report,
+      interrupt,
+    });
   const workers = await parts.open("read workers", open, (opened) => ({
     reload: () => opened.reload(),
     drain: (by) => opened.drain(by),

@@ -22,4 +22,6 @@ export const DATA_FILES = {
   audit: "audit.db",
   /** Empty. It is there from the first time that the node had a peer. Its owner is `node/fabric/peer-mark.io.ts`. */
   hadPeers: "had-peers",
+  /** The serials of the zone that DNS told last, so that they never go back. Its owner is `node/zone-serials.io.ts`. */
+  zoneSerials: "zone-serials",
 } as const;

@@ -52,6 +52,7 @@ async function openThread(shared: ListenersOptions["shared"], isDnsOn = true): P
     services: [{ desc: DiscoveryService, handlers: serverInfo === undefined ? {} : { serverInfo } }],
     idPrefix: name.replace(" ", "-"),
     metrics,
+    zoneSerials: undefined,
     identities: { identify: () => anonymousCaller("local", "127.0.0.1", ["mesh.operate"]), follow: () => undefined },
     checkCaughtUp: () => undefined,
     followServing: () => undefined,

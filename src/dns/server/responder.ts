@@ -1,8 +1,9 @@
 /** Turns query bytes into response bytes: decodes, plans (plans are kept until the catalog changes), shuffles and encodes. */
 import { WaymarkError } from "../../lib/errors.ts";
 import type { LabelsOf } from "../../lib/metrics/metrics.ts";
-import { drawAnswer, failure, type Plan, type Question, RCODE, type Rcode } from "../plan/answer.ts";
+import { type Answer, drawAnswer, failure, type Plan, type Question, RCODE, type Rcode } from "../plan/answer.ts";
 import { PlanCache, type PlanCacheOptions } from "../plan/plan-cache.ts";
+import type { DnsRecord } from "../records/record.ts";
 import { findRecordType } from "../records/records.ts";
 import type { ClientSubnet, Selected } from "../views/asker.ts";
 import { UnknownName } from "../views/elsewhere.ts";
@@ -37,15 +38,22 @@ const RCODE_LABELS = {
   [RCODE.BADVERS]: "other",
 } as const satisfies Record<Rcode, QueryLabels["rcode"]>;
 
+export interface ResponderOptions extends PlanCacheOptions {
+  /** The serial of the zone for a view, by its index. Absent: SOA tells the revision of the catalog. */
+  readonly serialOf?: ((viewIndex: number) => number) | undefined;
+}
+
 export class Responder {
   /** What is kept of the plans. */
   readonly plans: PlanCache;
   readonly #random: () => number;
+  readonly #serialOf: ResponderOptions["serialOf"];
   readonly #encoder = new ResponseEncoder();
 
   /** `random` also shuffles answers. */
-  constructor(options: PlanCacheOptions) {
+  constructor(options: ResponderOptions) {
     this.plans = new PlanCache(options);
+    this.#serialOf = options.serialOf;
     this.#random = options.random;
   }
 
@@ -60,7 +68,8 @@ export class Responder {
     try {
       const selected = select(undefined);
       const plan = "refused" in selected ? failure(RCODE.REFUSED) : this.plans.plan(decoded.question, selected.catalog).plan;
-      return this.#encode(decoded, plan, { transport, fault: undefined });
+      const serial = "refused" in selected ? undefined : this.#serialOf?.(selected.catalog.view.index);
+      return this.#encode(decoded, plan, { transport, fault: undefined, serial });
     } catch (fault) {
       const reason = fault instanceof WaymarkError ? fault.reason : undefined;
       // The caller is over its limit, or may not ask at all.
@@ -88,7 +97,14 @@ export class Responder {
       fault,
       isCut = false,
       unknown,
-    }: { readonly transport: DnsTransport; readonly fault: unknown; readonly isCut?: boolean; readonly unknown?: UnknownName | undefined },
+      serial,
+    }: {
+      readonly transport: DnsTransport;
+      readonly fault: unknown;
+      readonly isCut?: boolean;
+      readonly unknown?: UnknownName | undefined;
+      readonly serial?: number | undefined;
+    },
   ): Reply {
     const { header, edns } = decoded;
     const question = decoded.kind === "query" ? decoded.question : undefined;
@@ -97,12 +113,21 @@ export class Responder {
       question,
       questionBytes: decoded.kind === "query" ? decoded.questionBytes : NO_QUESTION,
       edns,
-      answer: drawAnswer(plan, this.#random),
+      answer: withSerial(drawAnswer(plan, this.#random), serial),
       limitBytes: responseLimitBytes(transport, edns),
       isCut,
     });
     return { ...encoded, qtype: qtypeLabel(question), rcode: RCODE_LABELS[plan.rcode], fault, unknown };
   }
+}
+
+/** The answer with the serial of this moment in its SOA: plans are kept for longer than a version of the zone. */
+function withSerial(answer: Answer, serial: number | undefined): Answer {
+  if (serial === undefined) return answer;
+  const { answers, authority } = answer;
+  if (authority.length === 0 && answers.at(-1)?.type !== "SOA") return answer;
+  const renewed = (record: DnsRecord): DnsRecord => (record.type === "SOA" ? { ...record, data: { ...record.data, serial } } : record);
+  return { ...answer, answers: answers.map(renewed), authority: authority.map(renewed) };
 }
 
 function qtypeLabel(question: Question | undefined): QueryLabels["qtype"] {

@@ -43,6 +43,8 @@ export interface DnsGatewayOptions {
   readonly planBytes: number;
   /** Bounds whole answers over UDP; any number when absent. */
   readonly rate?: ResponseRateOptions | undefined;
+  /** The serial of the zone for a view, by its index. */
+  readonly serialOf?: ((viewIndex: number) => number) | undefined;
   /** Forwarders that the rate does not bound; none when absent. */
   readonly trustedForwarders?: readonly AddressBlock[] | undefined;
 }

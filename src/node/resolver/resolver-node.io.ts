@@ -14,6 +14,7 @@ import { endpointsOf, openListeners } from "../listeners.io.ts";
 import { watchEventLoop } from "../loop-blocks.io.ts";
 import { now } from "../rooms.io.ts";
 import { aborted, auditPart, type NodeOptions, nameListeners, type RunningNode, startParts, stopParts } from "../starting.io.ts";
+import { ZoneSerials } from "../zone-serials.io.ts";
 import { type KeptCopy, openCacheFile } from "./cache-file.io.ts";
 import { resolverIdOf } from "./node-id.io.ts";
 import { ResolverCore } from "./resolver-core.io.ts";
@@ -57,6 +58,8 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
   );
   core.onPolicyChanged = copy.hurry;
   const { reads, replica, dnsNames, policies } = core.rooms;
+  const openSerials = () => ZoneSerials.open({ reads, replica, policies, settings, log: log.child("dns") });
+  const serials = await parts.open("zone serials", openSerials, (opened) => opened ?? {});
   const listeners = await openListeners(
     {
       reads,
@@ -70,6 +73,7 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
       services: core.services,
       identity: core.identity,
       idPrefix: core.identity.boot,
+      zoneSerials: serials?.told,
       metrics,
       limits: core.limits,
       accessLog: core.accessLog,

@@ -24,6 +24,8 @@ export interface WorkerStart {
   readonly uptimeMs: number;
   /** The rate limits of all workers. One that is started again finds them as they are. */
   readonly sharedLimits: SharedLimits;
+  /** The serials of the zone, which the main thread changes. Undefined while DNS is off. */
+  readonly zoneSerials: SharedArrayBuffer | undefined;
   /** Whether log lines are for people or for programs. */
   readonly logFormat: "json" | "text";
 }

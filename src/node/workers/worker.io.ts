@@ -283,6 +283,7 @@ class ReadWorker {
         services: this.#services(identity),
         identity,
         idPrefix: `${this.#start.boot}-${this.#start.number}`,
+        zoneSerials: this.#start.zoneSerials,
         metrics: this.#metrics,
         limits: this.#limits,
         accessLog: this.#accessLog,

@@ -41,6 +41,8 @@ export interface WorkersOptions {
   readonly mesh: PeerDirectory;
   /** What workers pass on. They apply the limits. */
   readonly services: readonly Service[];
+  /** As in `ListenersOptions`. */
+  readonly zoneSerials: SharedArrayBuffer | undefined;
   readonly report: () => NodeReport;
   /** Aborts when the node is to stop, also while copies are made. */
   readonly interrupt?: AbortSignal | undefined;
@@ -196,7 +198,7 @@ export class Workers {
   }
 
   #thread(number: number): WorkerThread {
-    const { core, version, settings, services } = this.#options;
+    const { core, version, settings, services, zoneSerials } = this.#options;
     const { identity, replica } = core;
     const others = this.#sum.begin();
     const feed = openCopyFeed(core, () => thread.say());
@@ -215,6 +217,7 @@ export class Workers {
       boot: identity.boot,
       uptimeMs: performance.now() - identity.startedMonoMs,
       sharedLimits: this.#sharedLimits,
+      zoneSerials,
       logFormat: settings.observability.logFormat ?? (process.stderr.isTTY ? "text" : "json"),
     };
     const thread = new WorkerThread({
