@@ -18,6 +18,9 @@ const ALIASES = 9;
 /** Most aliases below one name that are checked. With more, the name counts as existing. */
 const MAX_CLAIMS = 256;
 
+/** Most services of one alias that are told. The first in key order wins, unless DNS cannot spell its name. */
+const MAX_ALIAS_SERVICES = 4;
+
 /** The part of the catalog that the asking viewer may see. */
 export interface NameView {
   readonly sees: (namespace: string) => boolean;
@@ -121,24 +124,22 @@ export class DnsNames {
   }
 
   /**
-   * Visible records that rightly carry the name of that zone as an alias: in key order, those with the full name last. Of many records a
-   * sample, if `sampling` is given. Cost: the records that carry it.
+   * Visible records that rightly carry the name of that zone as an alias, as it is or in full, in key order; of many services that carry it only the first few, with
+   * those whose own name it lies below. Of many records of a service a sample, if `sampling` is given. Cost: the records that carry it.
    */
   findAlias(name: string, zone: string, view: NameView, sampling?: Sampling): FoundAlias {
-    const short = this.#aliases.get(name);
-    let isSample = false;
-    const records = [name, `${name}.${zone}`].flatMap((alias) => {
-      const carriers: CatalogRecord[] = [];
-      for (const key of this.#aliases.get(alias) ?? []) {
-        if (alias !== name && short?.has(key) === true) continue;
-        const record = this.view(key);
-        if (record !== undefined && view.counts(claimOf(record, name)) && view.sees(record.namespace)) carriers.push(record);
-      }
-      const taken = sampling === undefined ? carriers : sampleOf(carriers, sampling).records;
-      isSample ||= taken.length < carriers.length;
-      return taken.toSorted((a, b) => (a.key < b.key ? -1 : 1));
-    });
-    return { records, isSample };
+    const keys = new Set([...(this.#aliases.get(name) ?? []), ...(this.#aliases.get(`${name}.${zone}`) ?? [])]);
+    const carriers: CatalogRecord[] = [];
+    for (const key of keys) {
+      const record = this.view(key);
+      if (record !== undefined && view.counts(claimOf(record, name)) && view.sees(record.namespace)) carriers.push(record);
+    }
+    const services = [...Map.groupBy(carriers.toSorted(byKey), serviceOf).values()];
+    // Each may have a thousand records in its sample, and anybody may register more services.
+    const told = services.filter((records, at) => at < MAX_ALIAS_SERVICES || isAliasBelow(name, records));
+    const sampled = sampling === undefined ? told : told.map((records) => sampleOf(records, sampling).records);
+    const isSample = sampled.some((records, at) => records.length < (told[at]?.length ?? 0));
+    return { records: sampled.flat().toSorted(byKey), isSample };
   }
 
   /** The entry of a key, if it is shown. */
@@ -227,4 +228,17 @@ const NONE: readonly string[] = [];
 /** The form in which names are compared. */
 export function plainName(name: string): string {
   return name.toLowerCase().replace(/\.$/, "");
+}
+
+function byKey(a: CatalogRecord, b: CatalogRecord): number {
+  return a.key < b.key ? -1 : 1;
+}
+
+function serviceOf({ kind, namespace, name }: CatalogRecord): string {
+  return `${namespace}\0${kind}\0${name}`;
+}
+
+/** Whether the alias is a label below the service's own name: then it is a name of the service's own. */
+function isAliasBelow(alias: string, [record]: readonly CatalogRecord[]): boolean {
+  return record !== undefined && alias.slice(alias.indexOf(".") + 1) === `${record.name}.${record.namespace}`;
 }

@@ -4,7 +4,7 @@ import { newEntry, newNodeDetail } from "../../gen/waymark/catalog/v1/entry_code
 import { portWords } from "../../src/catalog/entry/ports.ts";
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import type { EntryView } from "../../src/catalog/entry/view.ts";
-import { HEALTH, KIND, type Kind } from "../../src/catalog/record/record.ts";
+import { HEALTH, KIND, type Kind, keyText } from "../../src/catalog/record/record.ts";
 import type { DnsCatalog } from "../../src/dns/plan/subject.ts";
 import type { DnsSettings } from "../../src/dns/records/record.ts";
 import { DEFAULT_VIEW, type DnsView } from "../../src/dns/views/view.ts";
@@ -53,8 +53,8 @@ export class FakeDnsCatalog implements DnsCatalog {
   }
 
   findAlias(name: string, zone: string): readonly EntryView[] {
-    const [short, full] = [name, `${name}.${zone}`].map((alias) => this.#entries.filter(({ aliases }) => aliases.includes(alias)));
-    return [...new Set([...(short ?? []), ...(full ?? [])])];
+    const keyed = this.#entries.map((entry) => ({ entry, key: keyText(entry.key) })).toSorted((a, b) => (a.key < b.key ? -1 : 1));
+    return keyed.map(({ entry }) => entry).filter(({ aliases }) => aliases.includes(name) || aliases.includes(`${name}.${zone}`));
   }
 }
 

@@ -4,6 +4,7 @@ import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { expect, onTestFinished, test } from "vitest";
 import type { EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { RegisterRequestSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { formatName } from "../../src/dns/names/names.ts";
 import type { DnsCatalog } from "../../src/dns/plan/subject.ts";
 import { onlyView } from "../../src/dns/views/asker.ts";
 import { runThrough } from "../../src/lib/machine.ts";
@@ -26,11 +27,19 @@ class Bench {
   }
 
   async register(tenant: string, entry: MessageInitShape<typeof EntrySchema>, roles: readonly string[] = ["mesh.operate"]): Promise<void> {
+    await this.registerAll(tenant, [entry], roles);
+  }
+
+  async registerAll(
+    tenant: string,
+    entries: readonly MessageInitShape<typeof EntrySchema>[],
+    roles: readonly string[] = ["mesh.operate"],
+  ): Promise<void> {
     const handler = this.#inside.service.handlers["register"];
     assert(handler?.kind === "unary");
     const caller = { ...anonymousCaller("local", "127.0.0.1", roles), principal: tenant, tenant };
     const request = create(RegisterRequestSchema, {
-      entries: [{ targets: [{ host: "192.0.2.1", port: 1 }], scope: 3, ...entry }],
+      entries: entries.map((entry) => ({ targets: [{ host: "192.0.2.1", port: 1 }], scope: 3, ...entry })),
       staticLease: true,
     });
     await handler.handle(request as never, { caller, time: this.#inside.now(), requestId: "" });
@@ -129,4 +138,66 @@ test("an alias that can be no name in DNS is refused where it is registered, and
   for (const alias of ["A.b", "a.b."])
     await expect(register(["a.b", alias])).rejects.toThrow(/aliases\[1\]: is the same name in DNS as entries\[0\]\.aliases\[0\]/);
   await expect(register([`${label}.b`, "_x.b", "c.d."])).resolves.toBeUndefined();
+});
+
+test("an alias is seen only by those who see its namespace and the entry's; what hides it says nothing of it", async () => {
+  const { bench, stop } = await open();
+  try {
+    await bench.register("bank", { key: key("svc.open", "web"), aliases: ["api.svc.bank", "_sip._tcp.api.svc.bank", "vault"] }, MESH_ROLES);
+    await bench.register("bank", { key: key("svc.shut", "web"), aliases: ["www.svc.open"] });
+    const names = ["api.svc.bank", "_sip._tcp.api.svc.bank", "vault", "www.svc.open", "svc.bank"];
+    const asked = () => names.map((name) => bench.ask(name).split(" ")[0]);
+    const [yes, no] = ["NOERROR", "NXDOMAIN"];
+    expect(asked()).toEqual([yes, yes, yes, yes, yes]);
+    await bench.policy([rule("svc.bank", { visibilityTenants: ["bank"] })]);
+    expect(asked()).toEqual([no, no, yes, yes, no]);
+    const soa = (name: string) => bench.ask(name).replace(/^.* SOA/, "SOA");
+    expect(soa("api.svc.bank")).toBe(soa("never.svc.bank"));
+    await bench.policy([rule("svc.shut", { visibilityTenants: ["bank"] })]);
+    expect(asked()).toEqual([yes, yes, yes, no, yes]);
+    // A rule for the name itself hides it too.
+    await bench.policy([rule("vault", { visibilityTenants: ["bank"] }), rule("api.svc.bank", { visibilityTenants: ["bank"] })]);
+    expect(asked()).toEqual([no, no, no, yes, no]);
+  } finally {
+    await stop();
+  }
+});
+
+test("an alias is judged by the namespace that its labels spell, and not by their text", async () => {
+  const { bench, stop } = await open();
+  try {
+    // `b32-bank` needs base32, because it begins with the prefix.
+    const alias = formatName({ form: "direct", name: "api", namespace: "svc.b32-bank" }, "waymark")?.replace(/\.waymark$/, "") ?? "";
+    await bench.register("evil", { key: key("svc.evil", "web"), aliases: [alias] });
+    expect(bench.ask(alias)).toMatch(/^NOERROR.*CNAME/);
+    await bench.policy([rule("svc.b32-bank", { owners: ["bank"] })]);
+    expect(bench.ask(alias)).toMatch(/^NXDOMAIN/);
+    await bench.policy([rule("svc.b32-bank", { visibilityTenants: ["bank"] })]);
+    expect(bench.ask(alias)).toMatch(/^NXDOMAIN/);
+  } finally {
+    await stop();
+  }
+});
+
+test("of services that share an alias the first in key order is told, however many entries the others have, and a service's own name below it is its own", async () => {
+  const { bench, stop } = await open();
+  try {
+    for (const name of ["b", "c", "d", "e", "f"])
+      await bench.register("t", { key: key("svc.b", name), aliases: ["shop.example", "web-0.web.svc.z"] });
+    for (const part of [0, 1]) {
+      const crowd = Array.from({ length: 700 }, (_, i) => ({ ...key("svc.c", "crowd"), instanceId: `${part}-${i}` }));
+      await bench.registerAll(
+        "t",
+        crowd.map((each) => ({ key: each, aliases: ["shop.example"] })),
+      );
+    }
+    for (let i = 0; i < 3; i++) expect(bench.ask("shop.example")).toMatch(/CNAME b\.svc\.b\.waymark/);
+    // In full, and of the last service in key order: that its name is written in full makes no difference.
+    await bench.register("t", { key: key("svc.a", "z"), aliases: ["shop.example.waymark"] });
+    expect(bench.ask("shop.example")).toMatch(/CNAME z\.svc\.a\.waymark/);
+    await bench.register("t", { key: key("svc.z", "web"), aliases: ["web-0.web.svc.z"] });
+    expect(bench.ask("web-0.web.svc.z")).toMatch(/ A 192\.0\.2\.1$/);
+  } finally {
+    await stop();
+  }
 });

@@ -5,7 +5,7 @@ import { addressRecord, hostNameRecord } from "../records/addresses.ts";
 import { negativeSoa } from "../records/apex.ts";
 import type { DnsRecord, DnsSettings, RecordContext, RecordOf, RecordType } from "../records/record.ts";
 import { findRecordType, hostOf, RECORDS } from "../records/records.ts";
-import { ttlSeconds } from "../records/ttl.ts";
+import { setTtlSeconds, ttlSeconds } from "../records/ttl.ts";
 import { type DnsCatalog, findSubject, type Subject } from "./subject.ts";
 
 /** Response codes as on the wire (IANA, DNS parameters). BADVERS exists only with EDNS. */
@@ -38,6 +38,8 @@ export interface Plan {
   readonly authority: readonly DnsRecord[];
   /** Records for the additional section, by the target that an answer names. */
   readonly glue: ReadonlyMap<string, readonly DnsRecord[]>;
+  /** Whether several services have an alias on the way, so that the first in key order was told. */
+  readonly isContested?: boolean;
 }
 
 export interface Answer {
@@ -117,7 +119,21 @@ interface Sources {
   readonly endingOf: EndingOf | undefined;
 }
 
-function planInZone(question: Question, place: { readonly zone: string; readonly relative: string }, sources: Sources): Plan {
+interface Place {
+  readonly zone: string;
+  readonly relative: string;
+}
+
+function planInZone(question: Question, place: Place, sources: Sources): Plan {
+  let isContested = false;
+  const plan = planChain(question, place, sources, (subject) => {
+    if (subject.kind === "alias" && subject.isContested) isContested = true;
+  });
+  return isContested ? { ...plan, isContested } : plan;
+}
+
+/** Follows CNAMEs within our zones, and tells what each name on the way stands for. */
+function planChain(question: Question, place: Place, sources: Sources, onSubject: (subject: Subject) => void): Plan {
   const { catalog, settings, endingOf } = sources;
   const groups: (readonly DnsRecord[])[] = [];
   let { zone, relative } = place;
@@ -126,6 +142,7 @@ function planInZone(question: Question, place: { readonly zone: string; readonly
   for (let step = 1; ; step++) {
     const context: RecordContext = { owner, zone, revision: catalog.revision, locality: catalog.view.locality, settings };
     const subject = findSubject(relative, zone, catalog);
+    onSubject(subject);
     if (subject.kind === "absent") return negative(RCODE.NXDOMAIN, groups, context);
     // No other data may stand beside a CNAME (RFC 2181, 10.1), so it answers every type.
     const canonical = canonicalRecord(subject, context);
@@ -165,7 +182,7 @@ function minimalAny(subject: Subject, context: RecordContext): DnsRecord[][] {
 function canonicalRecord(subject: Subject, context: RecordContext): RecordOf<"CNAME"> | undefined {
   const { owner, settings } = context;
   if (subject.kind === "alias") {
-    return { type: "CNAME", name: owner, ttlSeconds: ttlSeconds(subject.ttlMs, settings), data: { target: subject.target } };
+    return { type: "CNAME", name: owner, ttlSeconds: setTtlSeconds(subject.carriers, settings), data: { target: subject.target } };
   }
   return hostNameRecord(subject, context);
 }

@@ -60,6 +60,7 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
   #catalog: DnsCatalog | undefined;
   #revision = -1;
   #madeCount = 0;
+  #contestedCount = 0;
 
   constructor(options: PlanCacheOptions) {
     const { maxNegativePlans = MAX_NEGATIVE_DNS_PLANS, planBytes: maxBytes } = options;
@@ -76,6 +77,11 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
   /** How many plans were dropped to make room for others, or found no room, so far. */
   get droppedCount(): number {
     return this.#shown.droppedCount + this.#negative.droppedCount;
+  }
+
+  /** How many plans were made for an alias that several services have. */
+  get contestedCount(): number {
+    return this.#contestedCount;
   }
 
   /** How many plans were made so far. */
@@ -153,6 +159,7 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
       return ending?.plan;
     });
     takeNotes();
+    if (plan.isContested === true) this.#contestedCount += 1;
     for (const namespace of ending?.hidden ?? NOTHING_HIDDEN) hidden.add(namespace);
     const otherBytes = bytesOfTexts([key, ...hidden]);
     let sizeBytes = otherBytes + planBytes(plan);

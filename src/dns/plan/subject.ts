@@ -24,7 +24,7 @@ export interface DnsCatalog {
   find(kind: Kind, namespace: string, name: string, port?: string): readonly EntryView[];
   /** Whether a namespace with a visible entry, or an alias (relative or in full), is `suffix` or ends in `.suffix`. Without final dots. */
   hasNameUnder(suffix: string, zone: string): boolean;
-  /** Entries that have this name of the zone (lower case, without the final dot) as an alias, in catalog order; those with the full name last. */
+  /** Entries that have this name of the zone (lower case, without the final dot) as an alias, in catalog order. */
   findAlias(name: string, zone: string): readonly EntryView[];
   /** The namespaces that `find` found hidden since the last call. */
   takeHidden(): readonly string[];
@@ -63,8 +63,11 @@ export type Subject =
       readonly targets: readonly SubjectTarget[];
     }
   | { readonly kind: "address"; readonly address: Address }
-  /** The name is an alias; `target` is the full name that it leads to. */
-  | { readonly kind: "alias"; readonly ttlMs: number | undefined; readonly target: string }
+  /**
+   * The name is an alias; `target` is the full name that it leads to, that of all `carriers`. Contested: other entries than those of that name carry it too, and
+   * come later in key order.
+   */
+  | { readonly kind: "alias"; readonly carriers: readonly EntryView[]; readonly isContested: boolean; readonly target: string }
   /** Names exist below this one, but it has no records itself. */
   | { readonly kind: "empty" }
   | { readonly kind: "absent" };
@@ -136,11 +139,17 @@ function aliasSubject(relative: string, zone: string, catalog: DnsCatalog): Subj
   const carriers = catalog.findAlias(relative, zone);
   const instances = carriers.filter((entry) => isBelowOwnName(relative, entry, zone));
   if (instances.length > 0) return entriesSubject("direct", instances, () => true);
-  for (const entry of carriers) {
-    const target = formatName(canonicalName(entry), zone);
-    if (target !== undefined) return { kind: "alias", ttlMs: entry.ttlMs, target };
+  for (const first of carriers) {
+    const target = formatName(canonicalName(first), zone);
+    if (target === undefined) continue;
+    const own = carriers.filter((entry) => hasSameName(entry, first));
+    return { kind: "alias", carriers: own, isContested: own.length < carriers.length, target };
   }
   return undefined;
+}
+
+function hasSameName({ key: a }: EntryView, { key: b }: EntryView): boolean {
+  return a.kind === b.kind && a.namespace === b.namespace && a.name === b.name;
 }
 
 /** Whether the alias is one label below the entry's own name, as for headless pods in Kubernetes. Such a name is for this instance alone. */

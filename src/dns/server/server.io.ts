@@ -130,6 +130,7 @@ class DnsServer {
       metrics.set("dns_plans_bytes", {}, plans.sizeBytes);
       metrics.counter("dns_plans_made_total", {}).set(plans.madeCount);
       metrics.counter("dns_plans_dropped_total", {}).set(plans.droppedCount);
+      metrics.counter("dns_alias_conflicts_total", {}).set(plans.contestedCount);
     });
   }
 

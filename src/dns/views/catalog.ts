@@ -6,12 +6,12 @@ import { type CatalogRecord, KIND, type Kind, keyText } from "../../catalog/reco
 import type { Replica } from "../../catalog/replica/replica.ts";
 import { type Claim, isRightful } from "../../discovery/alias-claim.ts";
 import { healthRank } from "../../discovery/candidates.ts";
-import { type DnsNames, plainName } from "../../discovery/dns-names.ts";
+import type { DnsNames } from "../../discovery/dns-names.ts";
 import type { Reads } from "../../discovery/reads.ts";
 import { anonymousCaller, type Caller } from "../../policy/identity/caller.ts";
 import type { PolicySource } from "../../policy/set/visibility.ts";
 import { wordsOf } from "../names/labels.ts";
-import { parseNamespaceWords } from "../names/names.ts";
+import { parseName, parseNamespaceWords } from "../names/names.ts";
 import type { DnsCatalog } from "../plan/subject.ts";
 import { type Answered, type Carrier, type Elsewhere, UnknownName } from "./elsewhere.ts";
 import { DEFAULT_VIEW, type DnsView } from "./view.ts";
@@ -68,7 +68,9 @@ class CatalogInDns implements DnsCatalog {
     this.#sources = sources;
     this.#notes = notes;
     this.#viewer = anonymousCaller(identity.clusterId, "");
-    this.#counts = (claim) => isRightful(policies.policy, claim, identity.clusterId);
+    this.#counts = (claim) =>
+      judgedNames(claim.name).every((name) => isRightful(policies.policy, { ...claim, name }, identity.clusterId)) &&
+      this.#hiddenAbove(claim.name) === undefined;
   }
 
   get revision(): number {
@@ -129,6 +131,12 @@ class CatalogInDns implements DnsCatalog {
 
   findAlias(name: string, zone: string): readonly EntryView[] {
     const { reads, dnsNames, elsewhere } = this.#sources;
+    // Nothing is looked up before the verdict, so that neither the answer nor its time tells what is hidden.
+    const hidden = this.#hiddenAbove(name);
+    if (hidden !== undefined) {
+      this.#notes.hidden.add(hidden);
+      return [];
+    }
     const allowed = reads.allowed(this.#viewer);
     const sees = (namespace: string) => allowed(namespace) || (this.#notes.hidden.add(namespace), false);
     const view = { sees, counts: this.#counts };
@@ -138,7 +146,7 @@ class CatalogInDns implements DnsCatalog {
     const own = records.map((record) => reads.entry(record));
     if (elsewhere === undefined || this.#isHidden(name)) return own;
     const others = elsewhere.findAlias(name, zone, view, own.length > 0);
-    return others.length === 0 ? own : inOrder(name, own, others);
+    return others.length === 0 ? own : inOrder(own, others);
   }
 
   /**
@@ -156,6 +164,21 @@ class CatalogInDns implements DnsCatalog {
     const own = namespaceOf(labels);
     const isNamed = isControlNamespace(own) || policies.policy.ruleOf(own) !== undefined;
     return !isNamed || !reads.verdict(this.#viewer, own).allowed;
+  }
+
+  /**
+   * The namespace that hides an alias of this name: the one that the name lies in, or the name itself where the policy has a rule for it. A viewer sees an alias only
+   * if they see this namespace as well as the entry's.
+   */
+  #hiddenAbove(name: string): string | undefined {
+    const { reads, policies } = this.#sources;
+    if (policies.policy.set === undefined) return undefined;
+    const above = namespaceAbove(name);
+    // Nobody can claim a name there.
+    if (above !== undefined && isReservedNamespace(above)) return undefined;
+    if (above !== undefined && !reads.verdict(this.#viewer, above).allowed) return above;
+    const own = namespaceOf(ownWords(name));
+    return policies.policy.ruleOf(own) !== undefined && !reads.verdict(this.#viewer, own).allowed ? own : undefined;
   }
 
   #selfIf(name: string): EntryView | undefined {
@@ -185,11 +208,27 @@ function namespaceOf(labels: readonly string[]): string {
   return parseNamespaceWords(labels) ?? labels.join(".");
 }
 
-/** Entries with an alias in the order of a node: by key, those with the full name last. */
-function inOrder(name: string, own: readonly EntryView[], others: readonly Carrier[]): readonly EntryView[] {
-  const all = [...own, ...others.map(({ entry }) => entry)].map((entry) => {
-    const isShort = entry.aliases.some((alias) => plainName(alias) === name);
-    return { entry, text: `${isShort ? 0 : 1}${keyText(entry.key)}` };
-  });
-  return all.toSorted((a, b) => (a.text < b.text ? -1 : 1)).map(({ entry }) => entry);
+/** The namespace that a name lies in. Undefined for one of a single label. */
+function namespaceAbove(name: string): string | undefined {
+  const form = parseName(name);
+  if ("namespace" in form) return form.namespace;
+  const words = ownWords(name);
+  return words.length < 2 ? undefined : namespaceOf(words.slice(1));
+}
+
+/** The words of a name without those of ports and transports. */
+function ownWords(name: string): readonly string[] {
+  return wordsOf(name).filter((word) => !word.startsWith("_"));
+}
+
+/** A claim is judged by the name as it is written and, where DNS spells its namespace otherwise, by that namespace too. */
+function judgedNames(name: string): readonly string[] {
+  const above = namespaceAbove(name);
+  return above === undefined || name.endsWith(`.${above}`) ? [name] : [name, `_.${above}`];
+}
+
+/** Entries with an alias in the order of a node: by key. */
+function inOrder(own: readonly EntryView[], others: readonly Carrier[]): readonly EntryView[] {
+  const all = [...own, ...others.map(({ entry }) => entry)].map((entry) => ({ entry, key: keyText(entry.key) }));
+  return all.toSorted((a, b) => (a.key < b.key ? -1 : 1)).map(({ entry }) => entry);
 }

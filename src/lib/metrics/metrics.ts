@@ -164,6 +164,11 @@ export const METRICS = {
   ),
   dns_plans_made_total: counter("plans", {}, "Answers planned, because no plan of the question was kept or what it rested on had changed."),
   dns_plans_dropped_total: counter("plans", {}, "Planned answers that made room, or had none."),
+  dns_alias_conflicts_total: counter(
+    "plans",
+    {},
+    "Planned answers for an alias that several services carry: the first of them in key order was told.",
+  ),
   dns_policy_denials_total: counter("answers", {}, "DNS questions whose data the policy hid."),
   dns_dropped_total: counter("packets", { reason: ["malformed", "overload", "idle"] }, "DNS input thrown away without an answer."),
 } as const;

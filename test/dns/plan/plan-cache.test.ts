@@ -4,7 +4,7 @@ import type { Responder } from "../../../src/dns/server/responder.ts";
 import { onlyView } from "../../../src/dns/views/asker.ts";
 import { Rng } from "../../../src/lib/rng.ts";
 import { ALIASES, aliasNames, CountingCatalog, crowd } from "../../fakes/crowded-dns.ts";
-import { entryView, type FakeDnsCatalog } from "../../fakes/dns-catalog.ts";
+import { entryView, FakeDnsCatalog } from "../../fakes/dns-catalog.ts";
 import { sized } from "../../fakes/effort.ts";
 import { type AskedType, ask as askOf, newResponder, questionBytes, type Told, wordOf } from "../asking.ts";
 
@@ -126,4 +126,18 @@ test("a part of very many small records is kept, in an eighth of the bytes", () 
   expect(responder.plans.droppedCount).toBe(0);
   expect(responder.plans.sizeBytes).toBeLessThanOrEqual(maxBytes / 8);
   expect(responder.plans.sizeBytes).toBeGreaterThan(maxBytes / 9);
+});
+
+test("plans for an alias that several services have are counted, those for one that a single service has are not", () => {
+  const catalog = new FakeDnsCatalog([
+    entryView({ name: "web", aliases: ["shop.example", "own.example"], targets: [{ host: "10.0.0.1" }] }),
+    entryView({ name: "web", instanceId: "i2", aliases: ["own.example"] }),
+    entryView({ name: "api", aliases: ["shop.example"], targets: [{ host: "10.0.0.2" }] }),
+  ]);
+  const responder = newResponder();
+  const counts = ["own.example", "shop.example", "shop.example", "web.market"].map((name) => {
+    ask(responder, catalog, name);
+    return responder.plans.contestedCount;
+  });
+  expect(counts).toEqual([0, 1, 1, 1]);
 });
