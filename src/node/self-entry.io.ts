@@ -1,6 +1,7 @@
 /** Makes this node's own entry and measures how busy the process is. `core/self-entry.ts` decides when they are published. */
 import { type EventLoopUtilization, performance } from "node:perf_hooks";
 import type { Settings } from "../config/settings.ts";
+import { parseZone } from "../dns/names/names.ts";
 import { WaymarkError } from "../lib/errors.ts";
 import type { Log } from "../lib/log.io.ts";
 import { anonymousCaller } from "../policy/identity/caller.ts";
@@ -43,9 +44,10 @@ export async function publishSelf(core: NodeCore, { settings, log, listeners, ca
   }
 }
 
-function ownEntry({ identity, stamper }: NodeCore, { node }: Settings, listeners: NodeFactsToPublish["listeners"]): OwnEntry {
+function ownEntry({ identity, stamper }: NodeCore, { node, dns }: Settings, listeners: NodeFactsToPublish["listeners"]): OwnEntry {
   const { nodeId, roles, clusterId } = identity;
-  const entry = nodeEntry({ nodeId, roles, name: node.name, resources: node.resources, labels: node.labels, listeners });
+  const { name, resources, labels } = node;
+  const entry = nodeEntry({ nodeId, roles, name, resources, labels, dnsZones: dns.zones.map(parseZone), listeners });
   return {
     caller: { ...anonymousCaller(clusterId, ""), principal: `${SELF_PRINCIPAL}${nodeId}` },
     stampAt: ({ wallMs }) => stamper.entryOfNode(entry, { ...identity, tenantId: "", receivedWallMs: wallMs }),

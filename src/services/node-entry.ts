@@ -1,7 +1,7 @@
 /** A node is an entry: what this node publishes of itself (semantics.md, Names and bounds). */
 import { create } from "@bufbuild/protobuf";
 import { type Entry, EntryKind, EntrySchema, Scope } from "../../gen/waymark/catalog/v1/entry_pb.js";
-import { NODES_NAMESPACE } from "../catalog/entry/names.ts";
+import { DNS_ZONES_KEY, NODES_NAMESPACE } from "../catalog/entry/names.ts";
 import { PROTOCOL_VERSIONS } from "../fabric/links/peer-auth.ts";
 import { hostPort } from "../lib/addresses.ts";
 
@@ -12,6 +12,8 @@ export interface NodeFactsToPublish {
   readonly roles: readonly string[];
   readonly resources: readonly string[];
   readonly labels: Readonly<Record<string, string>>;
+  /** Zones that its DNS gateway serves; told with the listener `dns` only. */
+  readonly dnsZones: readonly string[];
   /** Listener name to the host and port at which other nodes reach it. */
   readonly listeners: Readonly<Record<string, { readonly host: string; readonly port: number }>>;
 }
@@ -19,12 +21,18 @@ export interface NodeFactsToPublish {
 /** Protocol of a target by the name of its listener. */
 const PROTOCOLS: Readonly<Record<string, string>> = { grpc: "grpc", http: "http", dns: "udp", fabric: "grpc" };
 
+/** Longest value of metadata. */
+const MAX_ZONES_CHARS = 1024;
+
 export function nodeEntry(facts: NodeFactsToPublish): Entry {
   const listeners = Object.entries(facts.listeners);
   return create(EntrySchema, {
     key: { kind: EntryKind.NODE, namespace: NODES_NAMESPACE, name: facts.nodeId, instanceId: facts.nodeId },
     scope: Scope.REGION,
-    ...(facts.name !== undefined && { metadata: { "waymark.node.name": facts.name } }),
+    metadata: {
+      ...(facts.name !== undefined && { "waymark.node.name": facts.name }),
+      ...(facts.listeners["dns"] !== undefined && { [DNS_ZONES_KEY]: zonesText(facts.dnsZones) }),
+    },
     capabilities: [...facts.roles],
     resources: [...new Set(facts.resources)],
     targets: listeners.map(([name, { host, port }]) => ({ name, host, port, protocol: PROTOCOLS[name] ?? "tcp" })),
@@ -38,4 +46,14 @@ export function nodeEntry(facts: NodeFactsToPublish): Entry {
       },
     },
   });
+}
+
+/** The zones with spaces between. Those that have no room are left out, so that other gateways do not name this one for them. */
+function zonesText(zones: readonly string[]): string {
+  let text = "";
+  for (const zone of zones) {
+    const longer = text === "" ? zone : `${text} ${zone}`;
+    if (longer.length <= MAX_ZONES_CHARS) text = longer;
+  }
+  return text;
 }

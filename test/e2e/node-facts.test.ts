@@ -1,5 +1,6 @@
 /** What a node says of itself to clients of another: what it has, and how busy it is. */
 
+import { Resolver } from "node:dns/promises";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -22,6 +23,23 @@ function config(name: string, node: object): readonly string[] {
 
 const clientOf = (node: NodeProcess) => createClient(DiscoveryService, createGrpcTransport({ baseUrl: `http://${node.grpc}` }));
 
+test("each gateway names those of its cluster as name servers, and no longer those that have stopped", async () => {
+  await using one = await startNodeProcess(config("one", {}));
+  const resolver = new Resolver();
+  resolver.setServers([one.listeners["dns"] ?? ""]);
+  const servers = async () => (await resolver.resolveNs("waymark")).toSorted();
+  expect(await servers()).toEqual(["one.node.waymark"]);
+  {
+    await using two = await startNodeProcess([...config("two", {}), "--join", one.listeners["fabric"] ?? ""]);
+    await until("both are named", async () => (await servers()).length === 2);
+    expect(await servers()).toEqual(["one.node.waymark", "two.node.waymark"]);
+    expect(await resolver.resolve4("two.node.waymark")).toEqual(["127.0.0.1"]);
+    expect((await two.stop()).exit).toBe(0);
+  }
+  await until("one is alone", async () => (await servers()).length === 1);
+  expect(await servers()).toEqual(["one.node.waymark"]);
+});
+
 test("nodes are found by their resources, and a peer's load has clients and latency, not only utilisation", async () => {
   await using big = await startNodeProcess(config("big", { name: "the big one", resources: ["gpu", "ssd"] }));
   await using small = await startNodeProcess([...config("small", { resources: ["ssd"] }), "--join", big.listeners["fabric"] ?? ""]);
@@ -37,7 +55,10 @@ test("nodes are found by their resources, and a peer's load has clients and late
   expect(await within(Scope.LOCAL)).toBe(1);
   for (const scope of [Scope.UNSPECIFIED, Scope.ZONE, Scope.REGION, Scope.GLOBAL])
     expect(`${scope}: ${await within(scope)}`).toBe(`${scope}: 2`);
-  expect((await client.clusterMap({ resources: ["gpu"] })).nodes[0]?.metadata).toEqual({ "waymark.node.name": "the big one" });
+  expect((await client.clusterMap({ resources: ["gpu"] })).nodes[0]?.metadata).toEqual({
+    "waymark.dns.zones": "waymark",
+    "waymark.node.name": "the big one",
+  });
   const map = await small.run(["discovery", "cluster-map", "--resource", "gpu", "-o", "json"]);
   expect(JSON.parse(map.stdout)).toMatchObject({ nodes: [{ key: { name: "big" }, resources: ["gpu", "ssd"] }] });
 

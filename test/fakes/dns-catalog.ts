@@ -1,6 +1,7 @@
 /** A catalog for the DNS room: entries in a list, everything visible, found by looking at each. */
 
 import { newEntry, newNodeDetail } from "../../gen/waymark/catalog/v1/entry_codec.ts";
+import { DNS_ZONES_KEY } from "../../src/catalog/entry/names.ts";
 import { portWords } from "../../src/catalog/entry/ports.ts";
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import type { EntryView } from "../../src/catalog/entry/view.ts";
@@ -32,6 +33,15 @@ export class FakeDnsCatalog implements DnsCatalog {
   find(kind: Kind, namespace: string, name: string, port?: string): readonly EntryView[] {
     const isNamed = ({ key }: EntryView) => key.kind === kind && key.namespace === namespace && key.name === name;
     return this.#entries.filter((entry) => isNamed(entry) && (port === undefined || portWords(entry.targets).includes(port)));
+  }
+
+  gateways(zone: string): readonly EntryView[] {
+    const serves = ({ key, metadata, health }: EntryView) =>
+      key.kind === KIND.NODE && health === HEALTH.HEALTHY && (metadata[DNS_ZONES_KEY] ?? "").split(" ").includes(zone);
+    return this.#entries
+      .filter(serves)
+      .toSorted((a, b) => (a.key.name < b.key.name ? -1 : 1))
+      .slice(0, 8);
   }
 
   takeHidden(): readonly string[] {
@@ -93,6 +103,26 @@ export function entryView(spec: EntrySpec): EntryView {
     health: HEALTH.HEALTHY,
     load: undefined,
     ...rest,
+  };
+}
+
+/** The entry of a node with a gateway: a target of each listener. */
+export function gatewayView(
+  nodeId: string,
+  {
+    host = "10.9.0.1",
+    grpcHost = host,
+    zones = "waymark",
+    health = HEALTH.HEALTHY,
+  }: Partial<Record<"host" | "grpcHost" | "zones", string>> & { readonly health?: EntryView["health"] },
+): EntryView {
+  const targets = [
+    { name: "grpc", host: grpcHost, port: 17_420 },
+    { name: "dns", host, port: 53, protocol: "udp" },
+  ];
+  return {
+    ...entryView({ kind: KIND.NODE, namespace: "discovery.nodes", name: nodeId, targets, metadata: { [DNS_ZONES_KEY]: zones } }),
+    health,
   };
 }
 

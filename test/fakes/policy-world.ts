@@ -533,6 +533,7 @@ export class PolicyWorld {
       roles: [],
       resources: [],
       labels: {},
+      dnsZones: [],
       listeners: { grpc: { host: "127.0.0.1", port: 1 } },
     });
     const time = this.#now();

@@ -7,7 +7,7 @@ import { HEALTH, KIND } from "../../src/catalog/record/record.ts";
 import { Responder } from "../../src/dns/server/responder.ts";
 import { onlyView } from "../../src/dns/views/asker.ts";
 import { Rng } from "../../src/lib/rng.ts";
-import { type EntrySpec, entryView, FakeDnsCatalog, nodeView, TEST_DNS_SETTINGS } from "../fakes/dns-catalog.ts";
+import { type EntrySpec, entryView, FakeDnsCatalog, gatewayView, nodeView, TEST_DNS_SETTINGS } from "../fakes/dns-catalog.ts";
 import { queryBytes, responseText } from "../fakes/dns-text.ts";
 import { SETTINGS } from "../fakes/options.ts";
 import { runGoldens, type Scenario } from "./run.ts";
@@ -37,6 +37,9 @@ function openWorld(): Scenario {
         return "";
       case "node":
         catalog.add(nodeView(words[0] ?? "", words.slice(1)));
+        return "";
+      case "gateway":
+        catalog.add(gatewayOf(words));
         return "";
       case "clear":
         catalog.clear();
@@ -85,6 +88,17 @@ function parseEntry(words: readonly string[]): EntryView {
     detail: { case: "function", value: { ...newFunctionDetail(), specDigest: valueOf(rest, "spec_digest") ?? "" } },
   };
   return entryView(spec);
+}
+
+/** `<node> [host=] [grpc=] [zones=a,b] [health=]` */
+function gatewayOf([nodeId = "", ...words]: readonly string[]): EntryView {
+  const grpcHost = valueOf(words, "grpc");
+  return gatewayView(nodeId, {
+    host: valueOf(words, "host") ?? "10.9.0.1",
+    ...(grpcHost !== undefined && { grpcHost }),
+    zones: (valueOf(words, "zones") ?? "waymark").replaceAll(",", " "),
+    health: HEALTH[(valueOf(words, "health") ?? "healthy").toUpperCase() as keyof typeof HEALTH],
+  });
 }
 
 function valuesOf(words: readonly string[], key: string): string[] {

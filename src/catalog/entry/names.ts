@@ -30,6 +30,8 @@ export function askedBounds({ maxRequestEntries, maxRequestBytes }: Bounds): Bou
 export const CONTROL_NAMESPACE = "discovery";
 /** Where nodes register themselves. */
 export const NODES_NAMESPACE = "discovery.nodes";
+/** Metadata key of the entry of a node with a DNS gateway: the zones that it serves, with spaces between. */
+export const DNS_ZONES_KEY = "waymark.dns.zones";
 /** Where resolvers register themselves. `control-namespaces.ts` says what they may write. */
 export const RESOLVERS_NAMESPACE = "discovery.resolvers";
 /** Reserved, because its names would collide with `<node>.node.<zone>` in DNS. */

@@ -26,6 +26,8 @@ export interface DnsCatalog {
   hasNameUnder(suffix: string, zone: string): boolean;
   /** Entries that have this name of the zone (lower case, without the final dot) as an alias, in catalog order. */
   findAlias(name: string, zone: string): readonly EntryView[];
+  /** Entries of healthy nodes of this cluster, of which others know, with a gateway for the zone; at most 8. Empty where nodes are not in the catalog. */
+  gateways(zone: string): readonly EntryView[];
   /** The namespaces that `find` found hidden since the last call. */
   takeHidden(): readonly string[];
   /** Whether `find` gave a sample since the last call, so that the answer is only one of several. */
@@ -54,7 +56,8 @@ export interface SubjectTarget {
 const MAX_TARGETS = 4_096;
 
 export type Subject =
-  | { readonly kind: "apex" }
+  /** The zone itself. `gateways` is called only for answers that name them. */
+  | { readonly kind: "apex"; readonly gateways: () => readonly EntryView[] }
   /** The entries that are not in MAINTENANCE, with the targets this name shows, best health first. Without any, the name has no records. */
   | {
       readonly kind: "entries";
@@ -78,17 +81,17 @@ const ABSENT: Subject = { kind: "absent" };
 /** What a name stands for. `relative` is its part before the zone, in lower case. A name of the catalog wins over an alias of the same text. */
 export function findSubject(relative: string, zone: string, catalog: DnsCatalog): Subject {
   const name = parseName(relative);
-  const own = ownSubject(name, catalog);
+  const own = ownSubject(name, zone, catalog);
   if (own.kind !== "absent") return own;
   const alias = aliasSubject(relative, zone, catalog);
   if (alias !== undefined) return alias;
   return isAboveSomething(relative, zone, { name, catalog }) ? EMPTY : ABSENT;
 }
 
-function ownSubject(name: DnsName, catalog: DnsCatalog): Subject {
+function ownSubject(name: DnsName, zone: string, catalog: DnsCatalog): Subject {
   switch (name.form) {
     case "apex":
-      return { kind: "apex" };
+      return { kind: "apex", gateways: () => catalog.gateways(zone) };
     case "located": {
       const { port, transport } = name;
       const shows = (target: TargetView, entry: EntryView) =>

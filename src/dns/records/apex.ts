@@ -1,6 +1,9 @@
 /** SOA and NS records, which belong to the zone itself. */
-import { nodeName } from "../names/names.ts";
+import type { EntryView } from "../../catalog/entry/view.ts";
+import { parseAddress } from "../../lib/addresses.ts";
+import { formatName, nodeName, parseHostName } from "../names/names.ts";
 import type { Subject } from "../plan/subject.ts";
+import { gatewayHost, MAX_GATEWAYS } from "../views/gateways.ts";
 import type { DnsRecord, RecordContext, RecordData, RecordOf } from "./record.ts";
 import { seconds } from "./ttl.ts";
 
@@ -9,17 +12,42 @@ export function negativeSoa(zone: string, context: RecordContext): DnsRecord {
   return { type: "SOA", name: zone, ttlSeconds: seconds(context.settings.negativeTtlMs), data: soaData({ ...context, zone }) };
 }
 
-/** The record, if the subject is the zone itself. */
-export function apexRecords<T extends "NS" | "SOA">(
-  subject: Subject,
-  { type, data, context }: { readonly type: T; readonly data: RecordData[T]; readonly context: RecordContext },
-): RecordOf<T>[][] {
+/** The SOA, if the subject is the zone itself. */
+export function startRecords(subject: Subject, context: RecordContext): RecordOf<"SOA">[][] {
   if (subject.kind !== "apex") return [];
-  return [[{ type, name: context.owner, ttlSeconds: seconds(context.settings.maxTtlMs), data }]];
+  return [[{ type: "SOA", name: context.owner, ttlSeconds: seconds(context.settings.maxTtlMs), data: soaData(context) }]];
+}
+
+/** The name servers of the zone, if the subject is the zone itself: the serving node, and other nodes with a gateway. */
+export function nameServerRecords(subject: Subject, context: RecordContext): RecordOf<"NS">[][] {
+  if (subject.kind !== "apex") return [];
+  const { settings, zone } = context;
+  const gateways = subject.gateways();
+  const own = gateways.find(({ key }) => key.name === settings.nodeId);
+  const names = new Set([(own && gatewayName(own, zone)) ?? nameServer(context)]);
+  for (const gateway of gateways) {
+    const name = gateway === own || names.size === MAX_GATEWAYS ? undefined : gatewayName(gateway, zone);
+    if (name !== undefined) names.add(name);
+  }
+  const ttl = seconds(settings.maxTtlMs);
+  return [[...names].map((target) => ({ type: "NS", name: context.owner, ttlSeconds: ttl, data: { target } }))];
+}
+
+/**
+ * The name under which resolvers find the gateway of a node. It is the node's name if that has no other addresses; else the name of the address, because nobody
+ * listens on the others. A host name stands for itself, because the name of a server must not be an alias (RFC 2181, 10.3).
+ */
+function gatewayName(gateway: EntryView, zone: string): string | undefined {
+  const host = gatewayHost(gateway);
+  if (host === undefined) return undefined;
+  const address = parseAddress(host);
+  if (address === undefined) return parseHostName(host);
+  const isOnly = gateway.targets.every((target) => target.host === host);
+  return isOnly ? nodeName(gateway.key.name, zone) : formatName({ form: "address", address }, zone);
 }
 
 /** The data of the zone's SOA. */
-export function soaData(context: RecordContext): RecordData["SOA"] {
+function soaData(context: RecordContext): RecordData["SOA"] {
   return {
     primary: nameServer(context),
     mailbox: `hostmaster.${context.zone}`,
@@ -33,6 +61,6 @@ export function soaData(context: RecordContext): RecordData["SOA"] {
 }
 
 /** The name of the serving node. */
-export function nameServer({ zone, settings }: RecordContext): string {
+function nameServer({ zone, settings }: RecordContext): string {
   return nodeName(settings.nodeId, zone) ?? `ns.${zone}`;
 }

@@ -3,7 +3,7 @@
  * a member to `RecordData` in `record.ts` and a row to `RECORDS`. What the records of a type are made from is in the file of its family.
  */
 import { addressRecords } from "./addresses.ts";
-import { apexRecords, nameServer, soaData } from "./apex.ts";
+import { nameServerRecords, startRecords } from "./apex.ts";
 import type { DataWriter, RecordOf, RecordRow, RecordType } from "./record.ts";
 import { serviceRecords } from "./service.ts";
 import { textRecords } from "./text.ts";
@@ -17,7 +17,7 @@ export const RECORDS: { readonly [T in RecordType]: RecordRow<T> } = {
   },
   NS: {
     code: 2,
-    find: (subject, context) => apexRecords(subject, { type: "NS", data: { target: nameServer(context) }, context }),
+    find: (subject, context) => nameServerRecords(subject, context),
     write: (data, out) => out.compressedName(data.target),
     sizeBytes: ({ target }) => target.length,
     hostOf: ({ target }) => target,
@@ -31,7 +31,7 @@ export const RECORDS: { readonly [T in RecordType]: RecordRow<T> } = {
   },
   SOA: {
     code: 6,
-    find: (subject, context) => apexRecords(subject, { type: "SOA", data: soaData(context), context }),
+    find: (subject, context) => startRecords(subject, context),
     write: (data, out) => {
       out.compressedName(data.primary);
       out.compressedName(data.mailbox);

@@ -14,6 +14,7 @@ import { wordsOf } from "../names/labels.ts";
 import { parseName, parseNamespaceWords } from "../names/names.ts";
 import type { DnsCatalog } from "../plan/subject.ts";
 import { type Answered, type Carrier, type Elsewhere, UnknownName } from "./elsewhere.ts";
+import { findGateways } from "./gateways.ts";
 import { DEFAULT_VIEW, type DnsView } from "./view.ts";
 
 /** What DNS reads of a node. */
@@ -147,6 +148,14 @@ class CatalogInDns implements DnsCatalog {
     if (elsewhere === undefined || this.#isHidden(name)) return own;
     const others = elsewhere.findAlias(name, zone, view, own.length > 0);
     return others.length === 0 ? own : inOrder(own, others);
+  }
+
+  gateways(zone: string): readonly EntryView[] {
+    const { reads, identity, elsewhere } = this.#sources;
+    // A resolver follows nodes like other entries, and cannot say that it knows all.
+    if (elsewhere !== undefined) return [];
+    const read = (record: CatalogRecord) => reads.entry(record);
+    return findGateways(reads.replica.lookup, { clusterId: identity.clusterId, zone, read });
   }
 
   /**

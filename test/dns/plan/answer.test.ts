@@ -57,6 +57,13 @@ test("only class IN is answered", () => {
   }
 });
 
+test("class CHAOS is refused, so that nobody is told what runs here", () => {
+  for (const name of ["version.bind", "hostname.bind", "id.server", "waymark"]) {
+    const answer = askOf(newResponder(), market(), "TXT", name, 3);
+    expect(answer).toMatchObject({ rcode: "REFUSED", answers: [], authority: [], additional: [] });
+  }
+});
+
 test("a negative answer may be kept for the negative ttl, in the SOA's TTL and in its minimum", () => {
   const [soa] = ask(market(), "A", "nope.waymark", { negativeTtlMs: 7_000 }).authority;
   expect(soa).toMatch(/^waymark\. 7 SOA .* 7$/);
@@ -69,6 +76,7 @@ test("what is hidden from a viewer and what does not exist are told apart by not
     find: (kind, namespace, name, port) => (name === "web" ? [] : visible.find(kind, namespace, name, port)),
     hasNameUnder: (suffix, zone) => visible.hasNameUnder(suffix, zone),
     findAlias: () => [],
+    gateways: () => [],
     view: new FakeDnsCatalog().view,
     takeHidden: () => [],
     takeSampled: () => false,
@@ -164,6 +172,7 @@ function counting(catalog: FakeDnsCatalog): { readonly catalog: DnsCatalog; read
     },
     hasNameUnder: (suffix, zone) => catalog.hasNameUnder(suffix, zone),
     findAlias: (name, zone) => catalog.findAlias(name, zone),
+    gateways: () => [],
     view: new FakeDnsCatalog().view,
     takeHidden: () => [],
     takeSampled: () => false,

@@ -1,7 +1,5 @@
 /** The catalog as DNS reads it: what policy hides from an anonymous caller, and what of it each answer reports. */
-import { create } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
-import { EntrySchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { EntryStamper } from "../../../src/catalog/entry/codec.ts";
 import { KIND } from "../../../src/catalog/record/record.ts";
 import { TraitsPool } from "../../../src/catalog/record/traits.ts";
@@ -9,6 +7,7 @@ import { DnsNames } from "../../../src/discovery/dns-names.ts";
 import { Reads } from "../../../src/discovery/reads.ts";
 import { dnsCatalog } from "../../../src/dns/views/catalog.ts";
 import { NO_POLICY, Policy } from "../../../src/policy/set/verdict.ts";
+import { type NodeFactsToPublish, nodeEntry } from "../../../src/services/node-entry.ts";
 import { entryView } from "../../fakes/dns-catalog.ts";
 import { BOUNDS } from "../../fakes/options.ts";
 import { rule, set } from "../../fakes/policies.ts";
@@ -37,10 +36,10 @@ function open(names: readonly string[]) {
     reads.show(policy);
     reads.settle(policy);
   };
-  const putNode = (name: string) => {
-    const key = { kind: KIND.NODE, namespace: "discovery.nodes", name, instanceId: name };
-    const stamp = { ...NODE, zone: "z1", tenantId: "", receivedWallMs: WALL };
-    r.register("root", [stamper.entryOfNode(create(EntrySchema, { key }), stamp)], at(0), { isStatic: true });
+  const putNode = (name: string, facts: Partial<NodeFactsToPublish> = {}, clusterId = NODE.clusterId) => {
+    const entry = nodeEntry({ nodeId: name, name: undefined, roles: [], resources: [], labels: {}, dnsZones: [], listeners: {}, ...facts });
+    const stamp = { ...NODE, clusterId, zone: "z1", tenantId: "", receivedWallMs: WALL };
+    r.register("root", [stamper.entryOfNode(entry, stamp)], at(0), { isStatic: true });
   };
   return { catalog, change, putNode };
 }
@@ -55,6 +54,24 @@ test("the name of the serving resolver is its own, and a node's as soon as a nod
   ]);
   putNode("a");
   expect(namespacesOf("a")).toEqual(["discovery.nodes"]);
+});
+
+test("gateways of a zone are nodes of this cluster that say that they serve it, where others reach them", () => {
+  const { catalog, putNode } = open(["0"]);
+  const listening = (dns: string, grpc = dns) => ({ dns: { host: dns, port: 53 }, grpc: { host: grpc, port: 17_420 } });
+  putNode("n1", { dnsZones: ["mesh", "waymark"], listeners: listening("10.9.0.1") });
+  putNode("n2", { dnsZones: ["mesh"], listeners: listening("10.9.0.2") });
+  putNode("n3", { dnsZones: ["waymark"], listeners: listening("10.9.0.3") }, "c2");
+  putNode("n4", { dnsZones: ["waymark"], listeners: { grpc: { host: "10.9.0.4", port: 17_420 } } });
+  putNode("n5", { dnsZones: ["waymark"], listeners: listening("127.0.0.1", "10.9.0.5") });
+  putNode("n6", { dnsZones: ["waymark"], listeners: listening("127.0.0.1") });
+  const idsOf = (zone: string) => catalog.gateways(zone).map(({ key }) => key.name);
+  expect([idsOf("waymark"), idsOf("mesh"), idsOf("other")]).toEqual([["n1", "n6"], ["n1", "n2"], []]);
+  // As many zones as metadata hold are told, and never a part of one.
+  putNode("n7", { dnsZones: Array.from({ length: 300 }, (_, i) => `zone${i}`), listeners: listening("10.9.0.7") });
+  expect([idsOf("zone100"), idsOf("zone299"), idsOf("zone1")]).toEqual([["n7"], [], ["n7"]]);
+  for (let i = 10; i < 30; i++) putNode(`n${i}`, { dnsZones: ["waymark"], listeners: listening(`10.9.0.${i}`) });
+  expect(idsOf("waymark")).toEqual(["n1", "n10", "n11", "n12", "n13", "n14", "n15", "n16"]);
 });
 
 test("a hidden name and a hidden alias are absent, and each is reported with one answer and not with the next", () => {

@@ -1,0 +1,50 @@
+/** Which nodes serve a zone, as their own entries say. */
+import { DNS_ZONES_KEY, NODES_NAMESPACE } from "../../catalog/entry/names.ts";
+import { portWord } from "../../catalog/entry/ports.ts";
+import type { EntryView } from "../../catalog/entry/view.ts";
+import type { Lookup } from "../../catalog/query/lookup.ts";
+import { Cursor } from "../../catalog/query/ordered.ts";
+import { type CatalogRecord, HEALTH, KIND, viewHealth } from "../../catalog/record/record.ts";
+import { isLoopbackHost } from "../../lib/addresses.ts";
+
+/** Most name servers of a zone (their addresses have to fit into small answers). */
+export const MAX_GATEWAYS = 8;
+/** Most entries of nodes that are looked at, and that are decoded. */
+const MAX_SEEN = 10_000;
+const MAX_DECODED = 256;
+/** Name of the target that a node with a gateway has. */
+const DNS_PORT = "dns";
+
+/**
+ * Entries of healthy nodes of the cluster with a gateway that serves the zone: the first ones by id, so that all nodes name the same. A gateway
+ * that listens on loopback, at a node that does not, is left out, because nobody reaches it.
+ */
+export function findGateways(
+  lookup: Lookup,
+  { clusterId, zone, read }: { readonly clusterId: string; readonly zone: string; readonly read: (record: CatalogRecord) => EntryView },
+): readonly EntryView[] {
+  const cursor = new Cursor(lookup.ofKind(KIND.NODE));
+  cursor.seek(`${NODES_NAMESPACE}\0`);
+  const found: EntryView[] = [];
+  let decodedCount = 0;
+  for (let seen = 0; seen < MAX_SEEN && decodedCount < MAX_DECODED && found.length < MAX_GATEWAYS; seen++) {
+    const record = cursor.next();
+    if (record === undefined || record.namespace !== NODES_NAMESPACE) break;
+    if (!record.traits.ports.includes(portWord("udp", DNS_PORT)) || viewHealth(record) !== HEALTH.HEALTHY) continue;
+    const entry = read(record);
+    decodedCount += 1;
+    if (entry.key.clusterId === clusterId && servesZone(entry, zone)) found.push(entry);
+  }
+  return found;
+}
+
+/** The host of the node's gateway, if others reach it. */
+export function gatewayHost({ targets }: EntryView): string | undefined {
+  const host = targets.find(({ name }) => name === DNS_PORT)?.host;
+  if (host === undefined || !isLoopbackHost(host)) return host;
+  return targets.every((target) => isLoopbackHost(target.host)) ? host : undefined;
+}
+
+function servesZone(entry: EntryView, zone: string): boolean {
+  return (entry.metadata[DNS_ZONES_KEY] ?? "").split(" ").includes(zone) && gatewayHost(entry) !== undefined;
+}
