@@ -2,6 +2,7 @@
 import { anonymousAccess } from "../config/exposure.ts";
 import { dnsRate, type Settings } from "../config/settings.ts";
 import { parseZone } from "../dns/names/names.ts";
+import type { DnsSettings } from "../dns/records/record.ts";
 import { type DnsGateway, type DnsGatewayOptions, startDnsGateway } from "../dns/server/server.io.ts";
 import { onlyView } from "../dns/views/asker.ts";
 import { type DnsSources, dnsCatalog } from "../dns/views/catalog.ts";
@@ -26,6 +27,8 @@ import { TurnBudget } from "../server/turn-budget.ts";
 import { changesNothing } from "../services/cost.ts";
 import { ownDescriptors } from "../services/descriptors.io.ts";
 import type { NodeIdentity } from "../services/discovery/node-identity.ts";
+import type { NameAnswersParts } from "../services/dns/answers.ts";
+import { withNameReads } from "../services/dns/dns.ts";
 import { listServices } from "../services/list.ts";
 import { REFLECTION } from "../services/reflection.ts";
 import type { Service } from "../services/service.ts";
@@ -81,7 +84,10 @@ export interface ListenersOptions extends DnsSources {
 export async function openListeners(options: ListenersOptions, parts: Components): Promise<Listeners> {
   const group = await parts.group("listeners");
   const { settings, metrics } = options;
-  const { services, health } = listServices(options.services, settings.server.reflection === "off" ? undefined : ownDescriptors());
+  const { services, health } = listServices(
+    withNameReads(options.services, nameAnswers(options)),
+    settings.server.reflection === "off" ? undefined : ownDescriptors(),
+  );
   const serving = { services, health, chain: openChain(options, services), tls: tlsFiles(settings), inflater: new SharedInflater() };
   options.identities.follow(() => serving.chain.knownStreams.check());
   const wanted = portsOf(options);
@@ -231,7 +237,7 @@ function tlsFiles({ tls }: Settings): TlsFiles | undefined {
 
 function openDns(options: ListenersOptions, ports: Pick<DnsGatewayOptions, "tcpPort" | "udpPort">): Promise<DnsGateway> {
   const { settings, log, identity, metrics, shared, random, now, checkCaughtUp } = options;
-  const { dns, listen, catalog } = settings;
+  const { dns, listen } = settings;
   const dnsLog = log.child("dns");
   const { admitDns, makeBuckets } = options.limits;
   const host = dns.host ?? listen.host;
@@ -240,17 +246,11 @@ function openDns(options: ListenersOptions, ports: Pick<DnsGatewayOptions, "tcpP
   let asker = anonymousCaller(identity.clusterId, "");
   const view = dnsCatalog(random, options, (namespaces) => noteHidden(options, asker, namespaces));
   const selected = onlyView(view);
-  const serials = new Uint32Array(options.zoneSerials ?? new SharedArrayBuffer(Uint32Array.BYTES_PER_ELEMENT));
   return startDnsGateway({
     host,
     ...ports,
     sharing: shared?.sharing,
-    settings: {
-      ...dns,
-      zones: dns.zones.map(parseZone),
-      nodeId: identity.nodeId,
-      defaultTtlMs: catalog.defaultLeaseTtlMs,
-    },
+    settings: answerSettings(options),
     select: ({ address }, waited) => {
       checkCaughtUp();
       asker = anonymousCaller(identity.clusterId, address);
@@ -259,13 +259,37 @@ function openDns(options: ListenersOptions, ports: Pick<DnsGatewayOptions, "tcpP
       return selected;
     },
     planBytes: dns.planBytes,
-    serialOf: (index) => Atomics.load(serials, index),
+    serialOf: serialsOf(options),
     trustedForwarders: blocksOf(dns.trustedForwarders),
     rate: perSecond === 0 ? undefined : { perSecond, maxNetworks: dns.rateNetworks, makeBuckets },
     random,
     metrics,
     onFault: (fault) => dnsLog.error({ err: fault }, "dns gateway fault"),
   });
+}
+
+function serialsOf({ zoneSerials }: ListenersOptions): (viewIndex: number) => number {
+  const serials = new Uint32Array(zoneSerials ?? new SharedArrayBuffer(Uint32Array.BYTES_PER_ELEMENT));
+  return (index) => Atomics.load(serials, index);
+}
+
+function answerSettings({ settings: { dns, catalog }, identity }: ListenersOptions): DnsSettings {
+  return { ...dns, zones: dns.zones.map(parseZone), nodeId: identity.nodeId, defaultTtlMs: catalog.defaultLeaseTtlMs };
+}
+
+/** What DnsService answers from: what the gateway does, as each caller sees it. */
+function nameAnswers(options: ListenersOptions): NameAnswersParts {
+  const { settings, reads, random, checkCaughtUp } = options;
+  return {
+    settings: answerSettings(options),
+    catalogOf: (viewer) => dnsCatalog(random, options, undefined, viewer),
+    begin: (waited) => options.elsewhere?.begin(waited),
+    serialOf: options.zoneSerials === undefined ? undefined : serialsOf(options),
+    reads,
+    checkCaughtUp,
+    random,
+    allowsViewerOverride: settings.tenants.allowRequestOverride,
+  };
 }
 
 /** Blocks that the rules of the settings have parsed already. */

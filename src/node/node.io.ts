@@ -3,6 +3,7 @@ import { randomFillSync } from "node:crypto";
 import type { JsonValue } from "@bufbuild/protobuf";
 import { askedBounds } from "../catalog/entry/names.ts";
 import type { Settings } from "../config/settings.ts";
+import { parseZone } from "../dns/names/names.ts";
 import { Metrics } from "../lib/metrics/metrics.ts";
 import { draws } from "../lib/rng.ts";
 import { openScraper } from "../server/metrics.io.ts";
@@ -75,11 +76,11 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
     () => openFabric(options, core),
     ({ component }) => component,
   );
-  const { discovery, resolver } = buildDiscovery(settings, core, fabric);
+  const { discovery, resolver, dns } = buildDiscovery(settings, core, fabric);
   const services = [policy.service, peerService(peerParts(settings, core, fabric))];
   const openSerials = () => ZoneSerials.open({ ...core, settings, log: log.child("dns") });
   const serials = await parts.open("zone serials", openSerials, (opened) => opened ?? {});
-  const served = { core, discovery, resolver, services, fabric, identities, serials };
+  const served = { core, discovery, resolver, dns, services, fabric, identities, serials };
   const reached = settings.node.workers === 0 ? await openOwnListeners(options, served, parts) : await openWorkers(options, served, parts);
   metrics.set("waymark_build_info", { version, node_version: process.versions.node }, 1);
   metrics.onCollect(() => {
@@ -203,6 +204,7 @@ interface Served {
   /** Without their limits. */
   readonly discovery: Service;
   readonly resolver: Service;
+  readonly dns: Service;
   readonly services: readonly Service[];
   readonly fabric: NodeFabric;
   readonly identities: Identities;
@@ -218,7 +220,7 @@ interface Reached {
 }
 
 async function openOwnListeners({ settings, log }: NodeOptions, served: Served, parts: Components): Promise<Reached> {
-  const { core, discovery, resolver, services, identities, serials } = served;
+  const { core, discovery, resolver, dns, services, identities, serials } = served;
   const { machine, driver, metrics } = core;
   const { admission } = core.limits;
   const listeners = await openListeners(
@@ -226,7 +228,7 @@ async function openOwnListeners({ settings, log }: NodeOptions, served: Served, 
       ...core,
       settings,
       log,
-      services: [admitted(discovery, admission), admitted(resolver, admission), ...services],
+      services: [...[discovery, resolver, dns].map((service) => admitted(service, admission)), ...services],
       identities,
       idPrefix: core.identity.boot,
       zoneSerials: serials?.told,
@@ -253,7 +255,7 @@ async function openOwnListeners({ settings, log }: NodeOptions, served: Served, 
 }
 
 async function openWorkers({ settings, log, version, interrupt }: NodeOptions, served: Served, parts: Components): Promise<Reached> {
-  const { core, discovery, services, fabric, serials } = served;
+  const { core, discovery, dns, services, fabric, serials } = served;
   const { machine } = core;
   const readiness = () => ({ isDraining: machine.isDraining, checks: parts.readiness(now()) });
   const report = () => ({ readiness: readiness(), persistence: persistence(core) });
@@ -264,7 +266,7 @@ async function openWorkers({ settings, log, version, interrupt }: NodeOptions, s
       version,
       core,
       mesh: fabric.mesh,
-      services: [discovery, ...services],
+      services: [discovery, dns, ...services],
       zoneSerials: serials?.told,
       report,
       interrupt,
@@ -293,6 +295,7 @@ function buildDiscovery(settings: Settings, core: NodeCore, { mesh }: NodeFabric
   return discoveryServices({
     ...core,
     bounds: askedBounds(settings.limits),
+    zones: settings.dns.zones.map(parseZone),
     durable: () => driver.durable(),
     isReady: () => machine.isWhole,
     isTls: settings.tls.certFile !== undefined,

@@ -94,10 +94,11 @@ function textsAt(message: DescMessage, [name, ...rest]: readonly string[]): (fro
 
 /** Reads a field of a message. Of a oneof that has another field, or none, it is undefined. */
 function readerOf({ localName, oneof }: DescField): (from: object) => unknown {
-  if (oneof === undefined) return (from) => Reflect.get(from, localName);
+  const read = (from: object, name: string): unknown => Reflect.get(from, name);
+  if (oneof === undefined) return (from) => read(from, localName);
   return (from) => {
-    const chosen: unknown = Reflect.get(from, oneof.localName);
-    if (typeof chosen !== "object" || chosen === null || Reflect.get(chosen, "case") !== localName) return undefined;
-    return Reflect.get(chosen, "value");
+    const chosen = read(from, oneof.localName);
+    if (typeof chosen !== "object" || chosen === null || read(chosen, "case") !== localName) return undefined;
+    return read(chosen, "value");
   };
 }

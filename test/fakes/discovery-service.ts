@@ -11,6 +11,7 @@ import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { ALL_TIME_COUNTS } from "../../src/lib/patience.ts";
 import { buildCore, type NodeCore, now, openStore } from "../../src/node/rooms.io.ts";
 import { discoveryServices } from "../../src/services/discovery/discovery.ts";
+import { withNameReads } from "../../src/services/dns/dns.ts";
 import { lonePeerDirectory } from "../../src/services/peer-directory.ts";
 import type { Service } from "../../src/services/service.ts";
 import { type AuditLog, openAuditLog } from "../../src/store/audit/log.io.ts";
@@ -22,6 +23,8 @@ export interface DiscoveryInside {
   readonly service: Service;
   /** ResolverService over the same catalog. */
   readonly resolver: Service;
+  /** DnsService over the same catalog. */
+  readonly names: Service;
   readonly core: NodeCore;
   readonly settings: Settings;
   /** As the service reads its clocks. */
@@ -65,9 +68,14 @@ export async function startDiscovery(
   const random = (): number => 0.5;
   const freshness = { ageMs: 0 };
   const mesh = { ...lonePeerDirectory(nodeId), ageMs: () => freshness.ageMs };
-  const { discovery: service, resolver } = discoveryServices({
+  const {
+    discovery: service,
+    resolver,
+    dns: written,
+  } = discoveryServices({
     ...core,
     bounds: settings.limits,
+    zones,
     durable: () => core.driver.durable(),
     isReady: () => true,
     isTls: false,
@@ -94,11 +102,18 @@ export async function startDiscovery(
     await journal.close();
   };
   const dns = (drawn: number): DnsCatalog => dnsCatalog(() => drawn, core);
-  const responder = (): Responder => {
-    const { minTtlMs, maxTtlMs, negativeTtlMs, planBytes, srvPriority } = settings.dns;
-    const times = { minTtlMs, maxTtlMs, negativeTtlMs, defaultTtlMs: settings.catalog.defaultLeaseTtlMs };
-    const answering = { zones: settings.dns.zones.map(parseZone), nodeId, allowExternalNames: false, srvPriority, ...times };
-    return new Responder({ settings: answering, planBytes, random });
-  };
-  return { service, resolver, core, settings, audit, store, metrics, now, freshness, dns, responder, stop };
+  const { minTtlMs, maxTtlMs, negativeTtlMs, planBytes, srvPriority } = settings.dns;
+  const times = { minTtlMs, maxTtlMs, negativeTtlMs, defaultTtlMs: settings.catalog.defaultLeaseTtlMs };
+  const answering = { zones: settings.dns.zones.map(parseZone), nodeId, allowExternalNames: false, srvPriority, ...times };
+  const responder = (): Responder => new Responder({ settings: answering, planBytes, random });
+  const [, names = written] = withNameReads([service, written], {
+    settings: answering,
+    catalogOf: (viewer) => dnsCatalog(random, core, undefined, viewer),
+    begin: () => {},
+    reads: core.reads,
+    checkCaughtUp: () => undefined,
+    random,
+    allowsViewerOverride,
+  });
+  return { service, resolver, names, core, settings, audit, store, metrics, now, freshness, dns, responder, stop };
 }

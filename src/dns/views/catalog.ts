@@ -33,14 +33,18 @@ export interface DnsSources {
 /** An answer has room for about twenty healthy instances. Clients that take the first one spread over them. */
 const DNS_SAMPLING = { form: "spread", rank: healthRank, ideal: 0, fit: 0, wanted: 32 } as const;
 
-/** DNS carries no credentials, so its viewer is anonymous. `onHidden` is called once an answer with the hidden namespaces. */
+/**
+ * DNS carries no credentials, so its viewer is anonymous, unless a service asks for a caller that it knows. `onHidden` is called once an answer with the
+ * hidden namespaces.
+ */
 export function dnsCatalog(
   random: () => number,
   sources: DnsSources,
   onHidden: (namespaces: readonly string[]) => void = () => {},
+  viewer: Caller = anonymousCaller(sources.identity.clusterId, ""),
 ): DnsCatalog {
   const { elsewhere } = sources;
-  const notes = { hidden: new Set<string>(), hasSampled: false, turn: random() };
+  const notes = { hidden: new Set<string>(), hasSampled: false, turn: random(), viewer };
   const held = elsewhere && new CatalogInDns({ ...sources, elsewhere: elsewhere.held }, notes, onHidden, undefined);
   return new CatalogInDns(sources, notes, onHidden, held);
 }
@@ -51,6 +55,7 @@ interface Notes {
   hasSampled: boolean;
   /** The first position is random, so that the nodes of a cluster do not all begin with the same instances. Then all have their turn. */
   turn: number;
+  readonly viewer: Caller;
 }
 
 class CatalogInDns implements DnsCatalog {
@@ -68,7 +73,7 @@ class CatalogInDns implements DnsCatalog {
     this.onHidden = onHidden;
     this.#sources = sources;
     this.#notes = notes;
-    this.#viewer = anonymousCaller(identity.clusterId, "");
+    this.#viewer = notes.viewer;
     this.#counts = (claim) =>
       judgedNames(claim.name).every((name) => isRightful(policies.policy, { ...claim, name }, identity.clusterId)) &&
       this.#hiddenAbove(claim.name) === undefined;

@@ -232,7 +232,7 @@ export class ResolverCore implements Component {
   ): readonly Service[] {
     const { rooms, identity, limits } = this;
     const { reads, fanout, dnsNames, bytes, loads, policies } = rooms;
-    const { discovery, resolver, policy } = resolverServices({
+    const { discovery, resolver, dns, policy } = resolverServices({
       reads,
       fanout,
       dnsNames,
@@ -272,7 +272,7 @@ export class ResolverCore implements Component {
         };
       },
     });
-    return [admitted(discovery, limits.admission), admitted(resolver, limits.admission), policy];
+    return [...[discovery, resolver, dns].map((service) => admitted(service, limits.admission)), policy];
   }
 
   #ports(): ResolverPorts {

@@ -1,5 +1,8 @@
-/** DiscoveryService of a node: its reads, its writes, and the nodes of the fabric. And ResolverService, which reads the same. */
+/** DiscoveryService of a node: its reads, its writes, and the nodes of the fabric. And ResolverService, which reads the same, and what DnsService writes. */
 import { type ClusterMapRequest, DiscoveryService, type ListPeersRequest } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
+import { DnsService } from "../../../gen/waymark/dns/v1/dns_pb.js";
+import type { Leases } from "../../catalog/leases.ts";
+import { registrationHandlers } from "../dns/registrations.ts";
 import type { PeerDirectory } from "../peer-directory.ts";
 import { resolverService } from "../resolver.ts";
 import type { Service } from "../service.ts";
@@ -12,26 +15,33 @@ export interface DiscoveryParts
     Omit<ReadParts, "caughtUp" | "dnsNames" | "endedStaticCount" | "loads" | "mesh"> {
   readonly mesh: PeerDirectory;
   readonly dnsNames: ReadParts["dnsNames"] & WriteParts["dnsNames"];
+  readonly leases: Leases;
+  /** The zones of DNS. */
+  readonly zones: readonly string[];
 }
 
 export interface DiscoveryServices {
   readonly discovery: Service;
   readonly resolver: Service;
+  /** The writes of DnsService. Listeners add its reads. */
+  readonly dns: Service;
 }
 
 export function discoveryServices(parts: DiscoveryParts): DiscoveryServices {
   const { loads, endings } = parts.registrar;
   const whole = { ...parts, caughtUp: undefined, loads, endedStaticCount: () => endings.endedStaticCount };
   const { handlers, routes, resolveName } = readHandlers(whole);
+  const written = writeHandlers(parts);
   const discovery: Service = {
     desc: DiscoveryService,
     handlers: {
       ...handlers,
-      ...writeHandlers(parts),
+      ...written.handlers,
       clusterMap: { kind: "unary", handle: (request: ClusterMapRequest, context) => clusterMap(whole, request, context) },
       listPeers: { kind: "unary", handle: (request: ListPeersRequest, context) => listPeers(whole, request, context) },
     },
     routes,
   };
-  return { discovery, resolver: resolverService(resolveName) };
+  const names = registrationHandlers({ ...parts, writes: written.writes });
+  return { discovery, resolver: resolverService(resolveName), dns: { desc: DnsService, handlers: names } };
 }

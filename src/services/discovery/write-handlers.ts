@@ -5,11 +5,13 @@ import type { EntryKey as WireKey } from "../../../gen/waymark/catalog/v1/entry_
 import {
   type KeepAliveRequest,
   type RegisterRequest,
+  type RegisterResponse,
   RegisterResponseSchema,
   type RenewRequest,
   RenewResponseSchema,
   type SetMaintenanceRequest,
   type UnregisterRequest,
+  type UnregisterResponse,
   UnregisterResponseSchema,
 } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { type EntryStamper, parseKey, parseLoad, type Stamp } from "../../catalog/entry/codec.ts";
@@ -65,13 +67,20 @@ interface Staged {
   readonly namespaces: readonly string[];
 }
 
-export function writeHandlers(parts: WriteParts): Service["handlers"] {
+/** Registrations and their ends, for other services that make them. */
+export interface Writes {
+  /** As `Register`, of what `make` gives in the turn in which it is staged. Nothing can be registered between the two. */
+  register(make: () => RegisterRequest, context: CallContext): Promise<RegisterResponse>;
+  unregister(request: UnregisterRequest, context: CallContext): Promise<UnregisterResponse>;
+}
+
+export function writeHandlers(parts: WriteParts): { readonly handlers: Service["handlers"]; readonly writes: Writes } {
   const methods = new WriteMethods(parts);
   const maintenance = new MaintenanceMethods(parts);
-  return {
+  const handlers: Service["handlers"] = {
     register: {
       kind: "unary",
-      handle: (request: RegisterRequest, context) => methods.register(request, context),
+      handle: (request: RegisterRequest, context) => methods.register(() => request, context),
       read: readRegisterRequest,
     },
     renew: { kind: "unary", handle: (request: RenewRequest, context) => methods.renew(request, context) },
@@ -79,9 +88,10 @@ export function writeHandlers(parts: WriteParts): Service["handlers"] {
     unregister: { kind: "unary", handle: (request: UnregisterRequest, context) => methods.unregister(request, context) },
     setMaintenance: { kind: "unary", handle: (request: SetMaintenanceRequest, context) => maintenance.set(request, context) },
   };
+  return { handlers, writes: methods };
 }
 
-class WriteMethods {
+class WriteMethods implements Writes {
   readonly #parts: WriteParts;
   readonly #places: Places;
 
@@ -90,16 +100,17 @@ class WriteMethods {
     this.#places = new Places(parts.reads);
   }
 
-  async register(request: RegisterRequest, context: CallContext) {
-    return this.#answered(await this.#staged(request, context), context.caller);
+  async register(make: () => RegisterRequest, context: CallContext): Promise<RegisterResponse> {
+    return this.#answered(await this.#staged(make, context), context.caller);
   }
 
   /** Puts the entries of a request. They are not durable yet. */
-  async #staged(request: RegisterRequest, context: CallContext): Promise<Staged> {
+  async #staged(make: () => RegisterRequest, context: CallContext): Promise<Staged> {
     const { confirmed, checkWrites, registrar, metrics } = this.#parts;
     try {
       await confirmed();
       checkWrites();
+      const request = make();
       const registered = registrar.register(context.caller, this.#command(request, context), context.time);
       return { registered, namespaces: request.entries.map((entry) => entry.key?.namespace ?? "") };
     } catch (error) {
@@ -131,7 +142,7 @@ class WriteMethods {
     return durable === undefined ? response : durable.then(() => response);
   }
 
-  async unregister(request: UnregisterRequest, context: CallContext) {
+  async unregister(request: UnregisterRequest, context: CallContext): Promise<UnregisterResponse> {
     const { registrar } = this.#parts;
     const { leaseId } = request;
     if (leaseId === "" && request.keys.length === 0) throw invalid("lease_id", "give lease_id, keys, or both");

@@ -1,6 +1,7 @@
 /** The services of a read worker: it answers reads itself, and passes all other calls on to the main thread. */
 import { PeerService } from "../../../gen/waymark/control/v1/peer_pb.js";
 import { DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
+import { DnsService } from "../../../gen/waymark/dns/v1/dns_pb.js";
 import { PolicyService } from "../../../gen/waymark/policy/v1/policy_pb.js";
 import { type Admission, admitted } from "../admission.ts";
 import type { ReadHandlers } from "../discovery/read-handlers.ts";
@@ -22,5 +23,7 @@ export function servicesOfWorker(calls: CallForwarder, reads: ReadHandlers, admi
   const policy = calls.service(PolicyService, { routes: POLICY_ROUTES });
   const peers = calls.service(PeerService, { routes: PEER_ROUTES });
   const resolver = resolverService(reads.resolveName);
-  return [admitted(discovery, admission), admitted(resolver, admission), policy, peers];
+  // Listeners add what a copy answers itself.
+  const dns = calls.service(DnsService, { methods: ["registerName", "unregisterName"] });
+  return [...[discovery, resolver, dns].map((service) => admitted(service, admission)), policy, peers];
 }

@@ -7,6 +7,7 @@ const MAX_URLS = 4;
 
 export interface NodeCalls {
   readonly discovery: Readonly<Record<"register" | "renew" | "keepAlive" | "unregister" | "setMaintenance", Handler>>;
+  readonly dns: Readonly<Record<"registerName" | "unregisterName", Handler>>;
   readonly policy: Service["handlers"];
 }
 
@@ -29,6 +30,7 @@ export function nodeCalls(urls: () => Promise<readonly string[]>): NodeCalls {
   };
   return {
     discovery: { register: refuse, renew: refuse, keepAlive: refuseAll, unregister: refuse, setMaintenance: refuse },
+    dns: { registerName: refuse, unregisterName: refuse },
     policy: {
       applyPolicy: refuse,
       rollbackPolicy: refuse,

@@ -7,6 +7,7 @@ import {
   CatalogQueryResponseSchema,
   DiscoveryService,
 } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
+import { DnsService } from "../../../gen/waymark/dns/v1/dns_pb.js";
 import { PolicyService, type WatchPolicyRequest } from "../../../gen/waymark/policy/v1/policy_pb.js";
 import { ResolverService } from "../../../gen/waymark/resolver/v1/resolver_pb.js";
 import { regionsOf } from "../../discovery/policy-facts.ts";
@@ -37,6 +38,8 @@ export interface ResolverServicesParts extends ResolvingParts {
 export interface ResolverServices {
   readonly discovery: Service;
   readonly resolver: Service;
+  /** Listeners add what a resolver answers. */
+  readonly dns: Service;
   readonly policy: Service;
 }
 
@@ -58,6 +61,7 @@ export function resolverServices(parts: ResolverServicesParts): ResolverServices
   return {
     discovery: { desc: DiscoveryService, handlers: discovery, routes },
     resolver: { desc: ResolverService, handlers: { resolve: resolveName, ...cacheHandlers(cache) }, routes: cacheRoutes(cache) },
+    dns: { desc: DnsService, handlers: atNodes.dns },
     policy: {
       desc: PolicyService,
       handlers: {

@@ -3,7 +3,6 @@
 /* eslint-disable */
 
 // The names of the catalog in DNS: registering services and aliases, lists of names, and answers with their reasons.
-// The service comes with the next changes; until then every call answers UNIMPLEMENTED.
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
@@ -579,7 +578,7 @@ export declare const ResolveNameRequestSchema: GenMessage<ResolveNameRequest>;
  */
 export declare type NameReason = Message<"waymark.dns.v1.NameReason"> & {
   /**
-   * What it is about: `view`, `name`, `alias`, `policy`, `tier`, `ttl`, `maintenance` or `size`.
+   * What it is about: `view`, `name`, `alias`, `policy`, `tier`, `ttl` or `maintenance`.
    *
    * @generated from field: string topic = 1;
    */
@@ -641,16 +640,9 @@ export declare type ResolveNameResponse = Message<"waymark.dns.v1.ResolveNameRes
   authoritative: boolean;
 
   /**
-   * Code of an extended error (RFC 8914). 0 means none.
-   *
-   * @generated from field: uint32 extended_error = 6;
-   */
-  extendedError: number;
-
-  /**
    * What decided the answer, when it was asked for.
    *
-   * @generated from field: repeated waymark.dns.v1.NameReason reasons = 7;
+   * @generated from field: repeated waymark.dns.v1.NameReason reasons = 6;
    */
   reasons: NameReason[];
 };

@@ -1,0 +1,185 @@
+/**
+ * DnsService's lists: ListNames and DescribeName. They ask CatalogQuery of the same server, so that they show what it shows, wait for what it waits for, and
+ * count as it does: at a node, in a read worker and at a resolver.
+ */
+import { create, fromBinary } from "@bufbuild/protobuf";
+import { type Entry, EntryKind } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import type { Viewer } from "../../../gen/waymark/catalog/v1/viewer_pb.js";
+import {
+  type CatalogQueryRequest,
+  CatalogQueryRequestSchema,
+  type CatalogQueryResponse,
+  CatalogQueryResponseSchema,
+} from "../../../gen/waymark/discovery/v1/discovery_pb.js";
+import {
+  type CatalogName,
+  CatalogNameSchema,
+  type DescribeNameRequest,
+  DescribeNameResponseSchema,
+  type ListNamesRequest,
+  ListNamesResponseSchema,
+} from "../../../gen/waymark/dns/v1/dns_pb.js";
+import { findKind } from "../../catalog/entry/kinds.ts";
+import { type Transport, transportOf } from "../../catalog/entry/ports.ts";
+import { pageLimit } from "../../catalog/query/query.ts";
+import { KIND, type Kind } from "../../catalog/record/record.ts";
+import { plainName } from "../../discovery/dns-names.ts";
+import { invalid, WaymarkError } from "../../lib/errors.ts";
+import type { CallContext, Handler, Service, UnaryHandler } from "../service.ts";
+import { fullNames, NAMED_KINDS, thingOf, unzoned } from "./full-names.ts";
+
+export interface NameListParts {
+  /** CatalogQuery of this server. */
+  readonly query: Handler;
+  readonly zones: readonly string[];
+}
+
+export function nameListHandlers(parts: NameListParts): Service["handlers"] {
+  const methods = new NameLists(parts);
+  return {
+    listNames: { kind: "unary", handle: (request: ListNamesRequest, context) => methods.list(request, context) },
+    describeName: { kind: "unary", handle: (request: DescribeNameRequest, context) => methods.describe(request, context) },
+  };
+}
+
+/** Most pages of entries that are read for a page of names: names with many instances make it shorter. */
+const MAX_PAGES = 4;
+/** Most entries of a description. */
+const MAX_ENTRIES = 100;
+/** The form in which CatalogQuery takes aliases. */
+const ALIAS = /^[A-Za-z0-9._-]{1,253}$/;
+const ENTRY_NAME = /^[A-Za-z0-9._:/@+-]{1,128}$/;
+
+type Query = Pick<CatalogQueryRequest, "limit"> &
+  Partial<Pick<CatalogQueryRequest, "aliases" | "kinds" | "names" | "namespace" | "namespacePrefix" | "pageToken">>;
+
+class NameLists {
+  readonly #parts: NameListParts;
+
+  constructor(parts: NameListParts) {
+    this.#parts = parts;
+  }
+
+  async list(request: ListNamesRequest, context: CallContext) {
+    const limit = pageLimit(request.limit);
+    const { namespacePrefix } = request;
+    let { pageToken, last } = readToken(request.pageToken);
+    const names = new Map<string, CatalogName>();
+    for (let page = 0; page < MAX_PAGES && names.size < limit; page++) {
+      const asked = { namespacePrefix, kinds: NAMED_KINDS.map(wireKind), limit: limit - names.size, pageToken };
+      const { items, nextPageToken } = await this.#query(asked, request.viewer, context);
+      for (const entry of items) {
+        const id = nameId(entry);
+        // The page before had this name already.
+        if (id === last && !names.has(id)) continue;
+        names.set(id, this.#withEntry(names.get(id), entry));
+        last = id;
+      }
+      pageToken = nextPageToken;
+      if (pageToken === "") break;
+    }
+    const nextPageToken = pageToken === "" ? "" : writeToken({ pageToken, last });
+    return create(ListNamesResponseSchema, { names: [...names.values()], nextPageToken });
+  }
+
+  async describe({ name, namespace, kind, viewer }: DescribeNameRequest, context: CallContext) {
+    for (const asked of this.#asked(name, namespace, kind)) {
+      const { items, nextPageToken } = await this.#query({ ...asked, limit: MAX_ENTRIES }, viewer, context);
+      const [first] = items;
+      if (first === undefined) continue;
+      let described: CatalogName | undefined;
+      for (const entry of items) if (nameId(entry) === nameId(first)) described = this.#withEntry(described, entry);
+      return create(DescribeNameResponseSchema, { ...(described && { name: described }), entries: items, hasMore: nextPageToken !== "" });
+    }
+    throw new WaymarkError("not_found", `name: ${JSON.stringify(name)} does not exist, or this caller may not see it`);
+  }
+
+  /** What the name may stand for, the real name before an alias, as DNS has it. */
+  #asked(name: string, namespace: string, kind: EntryKind): readonly Omit<Query, "limit">[] {
+    if (namespace !== "") {
+      if (!ENTRY_NAME.test(name)) throw invalid("name", "must be a name of entries beside a namespace: 1 to 128 of [A-Za-z0-9._:/@+-]");
+      return [{ namespace, names: [name], kinds: [kind === EntryKind.UNSPECIFIED ? EntryKind.SERVICE : kind] }];
+    }
+    if (kind !== EntryKind.UNSPECIFIED) throw invalid("namespace", "is needed with kind");
+    const { zones } = this.#parts;
+    const relative = unzoned(plainName(name), zones);
+    const thing = thingOf(relative);
+    const asked: Omit<Query, "limit">[] =
+      thing === undefined ? [] : [{ namespace: thing.namespace, names: [thing.name], kinds: [wireKind(thing.kind)] }];
+    const aliases = [relative, ...zones.map((zone) => `${relative}.${zone}`)].filter((alias) => ALIAS.test(alias));
+    return aliases.length === 0 ? asked : [...asked, { aliases: [...new Set(aliases)] }];
+  }
+
+  async #query(query: Query, viewer: Viewer | undefined, context: CallContext): Promise<CatalogQueryResponse> {
+    const { query: handler } = this.#parts;
+    if (handler.kind !== "unary") throw new WaymarkError("unimplemented", "this server answers no queries");
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the handler is that of these requests
+    const handle = handler.handle as UnaryHandler<CatalogQueryRequest>;
+    const said = await handle(create(CatalogQueryRequestSchema, { ...query, ...(viewer && { viewer }) }), context);
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- as above
+    return said instanceof Uint8Array ? fromBinary(CatalogQueryResponseSchema, said) : (said as CatalogQueryResponse);
+  }
+
+  #withEntry(known: CatalogName | undefined, { key, targets, aliases }: Entry): CatalogName {
+    const { namespace = "", name = "" } = key ?? {};
+    const kind = findKind(key?.kind ?? 0) ?? KIND.SERVICE;
+    const thing = { kind, namespace, name };
+    const { zones } = this.#parts;
+    const transports: Transport[] = targets.map(transportOf);
+    const { fqdns, why } = fullNames(thing, [...new Set(transports)], zones);
+    return create(CatalogNameSchema, {
+      kind: wireKind(kind),
+      namespace,
+      name,
+      fqdns: merged(known?.fqdns, fqdns),
+      aliases: merged(known?.aliases, aliases),
+      reachable: fqdns.length > 0,
+      unreachableReason: why,
+    });
+  }
+}
+
+function merged(known: readonly string[] | undefined, more: readonly string[]): string[] {
+  return known === undefined ? [...more] : [...new Set([...known, ...more])];
+}
+
+const WIRE_KINDS: Readonly<Record<Kind, EntryKind>> = {
+  [KIND.SERVICE]: EntryKind.SERVICE,
+  [KIND.FUNCTION]: EntryKind.FUNCTION,
+  [KIND.TOPIC]: EntryKind.TOPIC,
+  [KIND.QUEUE]: EntryKind.QUEUE,
+  [KIND.CACHE]: EntryKind.CACHE,
+  [KIND.NODE]: EntryKind.NODE,
+};
+
+function wireKind(kind: Kind): EntryKind {
+  return WIRE_KINDS[kind];
+}
+
+function nameId({ key }: Entry): string {
+  return [key?.namespace, key?.name, key?.kind].join("\0");
+}
+
+interface Place {
+  /** Of the query. */
+  readonly pageToken: string;
+  /** The name that was listed last. It may go on in the next page of the query. */
+  readonly last: string;
+}
+
+function writeToken({ pageToken, last }: Place): string {
+  return Buffer.from(JSON.stringify([pageToken, last])).toString("base64url");
+}
+
+function readToken(text: string): Place {
+  if (text === "") return { pageToken: "", last: "" };
+  try {
+    const read: unknown = JSON.parse(Buffer.from(text, "base64url").toString());
+    const parts: readonly unknown[] = Array.isArray(read) ? read : [];
+    const [pageToken, last] = parts;
+    if (typeof pageToken === "string" && pageToken !== "" && typeof last === "string") return { pageToken, last };
+  } catch {
+    // It is not from us, as another one that is not of this form.
+  }
+  throw invalid("page_token", "is not from a list of names");
+}

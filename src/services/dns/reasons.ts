@@ -1,0 +1,165 @@
+/** What decided an answer of DNS, for people: view, name, alias, policy, health, TTL and maintenance. Nothing hidden is told to a caller that may not know it. */
+import { create } from "@bufbuild/protobuf";
+import { type NameReason, NameReasonSchema } from "../../../gen/waymark/dns/v1/dns_pb.js";
+import { isControlNamespace } from "../../catalog/entry/names.ts";
+import { portWord } from "../../catalog/entry/ports.ts";
+import type { EntryView } from "../../catalog/entry/view.ts";
+import { HEALTH, type Health } from "../../catalog/record/record.ts";
+import type { Reads } from "../../discovery/reads.ts";
+import { parseName, splitZone } from "../../dns/names/names.ts";
+import type { Plan, Question } from "../../dns/plan/answer.ts";
+import { type DnsCatalog, findSubject, type Subject } from "../../dns/plan/subject.ts";
+import type { DnsSettings } from "../../dns/records/record.ts";
+import { ttlSeconds } from "../../dns/records/ttl.ts";
+import type { Caller } from "../../policy/identity/caller.ts";
+import { thingOf } from "./full-names.ts";
+import { typeText } from "./zone-text.ts";
+
+export interface Told {
+  readonly question: Question;
+  readonly plan: Plan;
+  readonly viewer: Caller;
+  /** Whether the caller may know what is hidden from the viewer. */
+  readonly isOperator: boolean;
+}
+
+export interface ReasonSources {
+  readonly catalog: DnsCatalog;
+  readonly settings: DnsSettings;
+  readonly reads: Pick<Reads, "verdict">;
+}
+
+/** Most entries in maintenance that are named. */
+const MAX_NAMED = 20;
+
+type Topic = "alias" | "maintenance" | "name" | "policy" | "tier" | "ttl" | "view";
+
+/** The facts that the answer rests on. Throws as the catalog does where something is not known yet. */
+export function reasonsOf(told: Told, sources: ReasonSources): readonly NameReason[] {
+  const { question, plan, viewer } = told;
+  const { settings, catalog } = sources;
+  const reasons: NameReason[] = [];
+  const say = (topic: Topic, detail: string) => reasons.push(create(NameReasonSchema, { topic, detail }));
+  say("view", `cluster ${viewer.cluster}, ${viewer.tenant === "" ? "no tenant" : `tenant ${viewer.tenant}`}`);
+  const cnames = plan.groups.flat().filter((record) => record.type === "CNAME");
+  for (const { name, data } of cnames) say("alias", `${name} leads to ${data.target}`);
+  const last = cnames.at(-1)?.data.target.toLowerCase() ?? question.name;
+  const place = placeOf(last, settings);
+  if (place === undefined) {
+    say("name", `${shown(last)} is outside the zones of this server`);
+    return reasons;
+  }
+  const namespace = namespaceOf(place.relative);
+  if (namespace !== undefined) for (const detail of policyWords(namespace, told, sources)) say("policy", detail);
+  const subject = findSubject(place.relative, place.zone, catalog);
+  say("name", `${shown(last)} ${subjectWords(subject, typeText(question.type))}`);
+  if (subject.kind === "entries") sayEntries(entriesOf(place.relative, subject, catalog), told, { settings, say });
+  else if (subject.kind === "alias")
+    say(
+      "ttl",
+      ttlWords(
+        subject.carriers.map(({ ttlMs }) => ttlMs),
+        settings,
+      ),
+    );
+  return reasons;
+}
+
+function placeOf(name: string, settings: DnsSettings): { readonly zone: string; readonly relative: string } | undefined {
+  const place = splitZone(name, settings.zones);
+  const [zone] = settings.zones;
+  return place === undefined && settings.allowExternalNames && zone !== undefined ? { zone, relative: name } : place;
+}
+
+function shown(name: string): string {
+  return name === "" ? "the root" : name;
+}
+
+function namespaceOf(relative: string): string | undefined {
+  const thing = thingOf(relative);
+  return thing === undefined || isControlNamespace(thing.namespace) ? undefined : thing.namespace;
+}
+
+/** The entries of a name, also those in maintenance, which no answer shows. Of a crowded name a sample. */
+function entriesOf(relative: string, subject: Subject & { readonly kind: "entries" }, catalog: DnsCatalog): readonly EntryView[] {
+  const name = parseName(relative);
+  const thing = thingOf(relative);
+  if (thing === undefined) return subject.entries;
+  const port = name.form === "located" ? portWord(name.transport, name.port) : undefined;
+  const found = catalog.find(thing.kind, thing.namespace, thing.name, port);
+  // An alias that is the name of one instance has the form of another name.
+  return found.length === 0 ? subject.entries : found;
+}
+
+/** A caller that may not know what is hidden is told the same of a hidden namespace as of one that is seen and has nothing. */
+function policyWords(namespace: string, { viewer, isOperator }: Told, { reads }: ReasonSources): readonly string[] {
+  if (!isOperator) return [];
+  const { allowed, reason, rule } = reads.verdict(viewer, namespace);
+  const by = rule === "" ? reason : `${reason}, rule ${rule}`;
+  return [`namespace ${namespace} is ${allowed ? "seen" : "hidden"} by this viewer (${by})`];
+}
+
+function subjectWords(subject: Subject, type: string): string {
+  switch (subject.kind) {
+    case "apex":
+      return "is a zone of this server";
+    case "entries":
+      return `shows ${counted(subject.entries.length, "entry", "entries")} with ${counted(subject.targets.length, "target", "targets")}`;
+    case "address":
+      return "is the name of an address";
+    case "alias":
+      return `is an alias of ${subject.target}`;
+    case "empty":
+      return `has no ${type} records, but names below it`;
+    case "absent":
+      return "is nothing that this viewer may see";
+    default:
+      return "";
+  }
+}
+
+function counted(count: number, one: string, many: string): string {
+  return `${count} ${count === 1 ? one : many}`;
+}
+
+const HEALTH_WORDS: Readonly<Record<Health, string>> = {
+  [HEALTH.UNSET]: "of unknown health",
+  [HEALTH.HEALTHY]: "HEALTHY",
+  [HEALTH.DEGRADED]: "DEGRADED",
+  [HEALTH.CRITICAL]: "CRITICAL",
+  [HEALTH.MAINTENANCE]: "MAINTENANCE",
+  [HEALTH.ORPHANED]: "ORPHANED",
+};
+
+interface Saying {
+  readonly settings: DnsSettings;
+  readonly say: (topic: Topic, detail: string) => void;
+}
+
+function sayEntries(entries: readonly EntryView[], { plan }: Told, { settings, say }: Saying): void {
+  const counts = new Map<Health, number>();
+  for (const { health } of entries) counts.set(health, (counts.get(health) ?? 0) + 1);
+  const healths = [...counts].map(([health, count]) => `${count} ${HEALTH_WORDS[health]}`).join(", ");
+  say("tier", `${healths}; the answer has ${counted(plan.groups.flat().length, "record", "records")}`);
+  const inUse = entries.filter(({ health }) => health !== HEALTH.MAINTENANCE);
+  if (inUse.length > 0)
+    say(
+      "ttl",
+      ttlWords(
+        inUse.map(({ ttlMs }) => ttlMs),
+        settings,
+      ),
+    );
+  const drained = entries.filter(({ health }) => health === HEALTH.MAINTENANCE);
+  for (const { key, ttlMs } of drained.slice(0, MAX_NAMED)) {
+    const most = ttlSeconds(ttlMs, settings);
+    say("maintenance", `${key.instanceId} is in maintenance: caches may hold its records for ${most} s after that began`);
+  }
+  if (drained.length > MAX_NAMED) say("maintenance", `${drained.length - MAX_NAMED} more are in maintenance`);
+}
+
+function ttlWords(ttls: readonly (number | undefined)[], settings: DnsSettings): string {
+  const least = Math.min(...ttls.map((ttl) => ttl ?? settings.defaultTtlMs));
+  const { minTtlMs, maxTtlMs } = settings;
+  return `${ttlSeconds(least, settings)} s: the least ttl of the entries is ${least / 1000} s, within dns.min_ttl ${minTtlMs / 1000} s and dns.max_ttl ${maxTtlMs / 1000} s`;
+}

@@ -1,0 +1,258 @@
+/** DnsService's writes: RegisterName and UnregisterName, on the way of Register and Unregister. */
+import { create, fromBinary } from "@bufbuild/protobuf";
+import { type Entry, EntryKind, EntrySchema, HealthStatus } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { RegisterRequestSchema, UnregisterRequestSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
+import {
+  type Endpoint,
+  type RegisteredName,
+  type RegisterNameRequest,
+  RegisterNameResponseSchema,
+  type UnregisterNameRequest,
+  UnregisterNameResponseSchema,
+} from "../../../gen/waymark/dns/v1/dns_pb.js";
+import { checksOf, reportedOf } from "../../catalog/entry/checks.ts";
+import { parseKey } from "../../catalog/entry/codec.ts";
+import type { Bounds } from "../../catalog/entry/names.ts";
+import type { Leases } from "../../catalog/leases.ts";
+import { BODY, type CatalogRecord, HEALTH, type Health, type KeyText } from "../../catalog/record/record.ts";
+import type { StoredRecord } from "../../catalog/record/stored-record.ts";
+import { type DnsNames, plainName } from "../../discovery/dns-names.ts";
+import type { Reads } from "../../discovery/reads.ts";
+import { invalid, WaymarkError } from "../../lib/errors.ts";
+import type { Caller } from "../../policy/identity/caller.ts";
+import type { Writes } from "../discovery/write-handlers.ts";
+import type { CallContext, Service } from "../service.ts";
+import { aliasNames, endpointNames, unzoned } from "./full-names.ts";
+
+export interface RegistrationParts {
+  readonly writes: Writes;
+  readonly reads: Pick<Reads, "replica" | "verdict">;
+  readonly leases: Pick<Leases, "leaseOf">;
+  readonly dnsNames: Pick<DnsNames, "keysOf" | "view">;
+  readonly identity: { readonly clusterId: string };
+  readonly bounds: Bounds;
+  readonly zones: readonly string[];
+}
+
+export function registrationHandlers(parts: RegistrationParts): Service["handlers"] {
+  const methods = new Registrations(parts);
+  return {
+    registerName: { kind: "unary", handle: (request: RegisterNameRequest, context) => methods.register(request, context) },
+    unregisterName: { kind: "unary", handle: (request: UnregisterNameRequest, context) => methods.unregister(request, context) },
+  };
+}
+
+class Registrations {
+  readonly #parts: RegistrationParts;
+
+  constructor(parts: RegistrationParts) {
+    this.#parts = parts;
+  }
+
+  register(request: RegisterNameRequest, context: CallContext) {
+    const { registration } = request;
+    switch (registration.case) {
+      case "endpoint":
+        return this.#registerEndpoint(registration.value, request, context);
+      case "name":
+        return this.#registerAlias(registration.value, request, context);
+      case undefined:
+        throw invalid("endpoint", "is missing: give endpoint or name");
+    }
+  }
+
+  async unregister({ name, namespace, protocol, port }: UnregisterNameRequest, context: CallContext) {
+    if (namespace === "") {
+      if (protocol !== "" || port !== 0) throw invalid("namespace", "is needed with protocol or port; without it the name is an alias");
+      return this.#unregisterAlias(name, context);
+    }
+    if (port === 0) throw invalid("port", "is needed with namespace: 1 to 65535");
+    const keys = [endpointKey({ name, namespace, protocol, port })];
+    const { removed, revision } = await this.#parts.writes.unregister(create(UnregisterRequestSchema, { keys }), context);
+    return create(UnregisterNameResponseSchema, { removed, revision });
+  }
+
+  async #registerEndpoint(endpoint: Endpoint, request: RegisterNameRequest, context: CallContext) {
+    const { leaseId, idempotencyKey, staticLease, leaseTtl } = request;
+    const ttl = leaseTtl === undefined ? {} : { ttl: leaseTtl };
+    const make = () => create(RegisterRequestSchema, { entries: [entryOf(endpoint)], leaseId, idempotencyKey, staticLease, ...ttl });
+    const answer = await this.#parts.writes.register(make, context).catch((error: unknown) => {
+      throw error instanceof WaymarkError ? ofEndpoint(error) : error;
+    });
+    return create(RegisterNameResponseSchema, {
+      fqdns: [...endpointNames(endpoint, this.#parts.zones)],
+      leaseId: answer.leaseId,
+      revision: answer.revision,
+      ...(answer.ttl && { ttl: answer.ttl }),
+    });
+  }
+
+  /** The entry is registered again as it is, under the lease that it has, with one more alias. */
+  async #registerAlias({ name, key }: RegisteredName, request: RegisterNameRequest, context: CallContext) {
+    checkEndpointFields(request);
+    const { writes, identity, bounds, zones } = this.#parts;
+    if (key === undefined) throw invalid("name.key", "is required");
+    const parsed = parseKey(key, "name.key", identity.clusterId, bounds);
+    const isNew = (alias: string) => plainName(alias) !== plainName(name);
+    const make = () => {
+      const own = this.#ownOf(parsed, key.namespace, context.caller);
+      return this.#again(own, (aliases) => (aliases.every(isNew) ? [...aliases, name] : aliases));
+    };
+    const answer = await writes.register(make, context).catch((error: unknown) => {
+      throw error instanceof WaymarkError ? ofAlias(error) : error;
+    });
+    return create(RegisterNameResponseSchema, {
+      fqdns: [...aliasNames([name], zones)],
+      leaseId: answer.leaseId,
+      revision: answer.revision,
+      ...(answer.ttl && { ttl: answer.ttl }),
+    });
+  }
+
+  async #unregisterAlias(name: string, context: CallContext) {
+    const { writes, reads } = this.#parts;
+    const { caller } = context;
+    const spellings = aliasSpellings(name, this.#parts.zones);
+    const carriers = this.#carriers(spellings).filter(({ namespace }) => reads.verdict(caller, namespace).allowed);
+    const own = carriers.filter((record) => this.#isOwn(record, caller));
+    const [other] = carriers;
+    if (own.length === 0 && other !== undefined) throw this.#notOwn(other, name, caller);
+    const isKept = (alias: string) => !spellings.includes(plainName(alias));
+    const without = ({ key }: CatalogRecord) =>
+      writes.register(() => this.#again(this.#ownOf(key, "", caller), (aliases) => aliases.filter(isKept)), context);
+    const answers = await Promise.all(own.map(without));
+    const revision = answers.at(-1)?.revision ?? BigInt(reads.replica.revision);
+    return create(UnregisterNameResponseSchema, { removed: own.length > 0 ? 1 : 0, revision });
+  }
+
+  #carriers(spellings: readonly string[]): readonly CatalogRecord[] {
+    const { dnsNames } = this.#parts;
+    const keys = new Set(spellings.flatMap((alias) => [...dnsNames.keysOf(alias)]));
+    return [...keys].map((key) => dnsNames.view(key)).filter((record) => record !== undefined);
+  }
+
+  #isOwn({ key, principal }: CatalogRecord, caller: Caller): boolean {
+    const own = this.#parts.reads.replica.own(key);
+    return own !== undefined && own.body === BODY.ENTRY && principal === caller.principal;
+  }
+
+  #notOwn({ origin, principal, namespace }: CatalogRecord, name: string, caller: Caller): WaymarkError {
+    if (principal !== caller.principal)
+      return new WaymarkError("discovery_access_denied", `name: ${name} is an alias of another principal's entry`, {
+        metadata: { namespace },
+      });
+    return new WaymarkError("not_found", `name: ${name} is an alias of an entry of node ${origin.nodeId}; call that node`);
+  }
+
+  /** The own record of an entry of this caller. Throws `not_found`, also for what the caller may not see, and `discovery_access_denied`. */
+  #ownOf(key: KeyText, namespace: string, caller: Caller): StoredRecord {
+    const own = this.#parts.reads.replica.own(key);
+    const isSeen = namespace === "" || this.#parts.reads.verdict(caller, namespace).allowed;
+    if (!isSeen || own === undefined || own.body !== BODY.ENTRY)
+      throw new WaymarkError("not_found", "name.key: this node holds no such entry; an alias is registered where its entry is");
+    if (own.principal !== caller.principal)
+      throw new WaymarkError("discovery_access_denied", "name.key: is registered by another principal, which alone can give it aliases", {
+        metadata: { namespace: own.namespace },
+      });
+    return own;
+  }
+
+  /** The request that registers an own entry as it is, but for its aliases. */
+  #again(own: StoredRecord, change: (aliases: readonly string[]) => readonly string[]) {
+    const { reads, leases } = this.#parts;
+    const bytes = reads.replica.slab.view(own.at, own.sizeBytes);
+    const entry = fromBinary(EntrySchema, bytes);
+    entry.aliases = [...change(entry.aliases)];
+    // What readers see may be the health of a check or of an order, and not what was said of the entry.
+    entry.health = WIRE_HEALTHS[reportedOf(checksOf(bytes))];
+    return create(RegisterRequestSchema, { entries: [entry], leaseId: leases.leaseOf(own.key) ?? "" });
+  }
+}
+
+const WIRE_HEALTHS: Readonly<Record<Health, HealthStatus>> = {
+  [HEALTH.UNSET]: HealthStatus.UNSPECIFIED,
+  [HEALTH.HEALTHY]: HealthStatus.HEALTHY,
+  [HEALTH.DEGRADED]: HealthStatus.DEGRADED,
+  [HEALTH.CRITICAL]: HealthStatus.CRITICAL,
+  [HEALTH.MAINTENANCE]: HealthStatus.MAINTENANCE,
+  [HEALTH.ORPHANED]: HealthStatus.ORPHANED,
+};
+
+/** The instance of a service. It depends on nothing but these, so that the same service replaces the one before, at any node of the cluster. */
+function endpointKey({ name, namespace, protocol, port }: Pick<Endpoint, "name" | "namespace" | "port" | "protocol">) {
+  const instanceId = `dns:${protocolOf(protocol)}:${port}`;
+  return { kind: EntryKind.SERVICE, namespace, name, instanceId };
+}
+
+function protocolOf(protocol: string): string {
+  return protocol === "" ? "tcp" : protocol.toLowerCase();
+}
+
+function entryOf(endpoint: Endpoint): Entry {
+  const { port, priority, weight, scope, tags, capabilities, metadata, aliases, ttl } = endpoint;
+  const protocol = protocolOf(endpoint.protocol);
+  return create(EntrySchema, {
+    key: endpointKey(endpoint),
+    scope,
+    targets: endpoint.targets.map((host) => ({ host, port, protocol, priority, weight })),
+    tags,
+    capabilities,
+    metadata,
+    aliases,
+    ...(ttl && { ttl }),
+  });
+}
+
+function checkEndpointFields({ leaseTtl, leaseId, staticLease, idempotencyKey }: RegisterNameRequest): void {
+  const given = {
+    lease_ttl: leaseTtl !== undefined,
+    lease_id: leaseId !== "",
+    static_lease: staticLease,
+    idempotency_key: idempotencyKey !== "",
+  };
+  for (const [field, isGiven] of Object.entries(given)) {
+    if (isGiven) throw invalid(field, "goes with endpoint only: an alias is kept by the lease of its entry");
+  }
+}
+
+/** The plain forms that stand for a name: below the zones, and in full. */
+function aliasSpellings(name: string, zones: readonly string[]): readonly string[] {
+  const relative = unzoned(plainName(name), zones);
+  return [relative, ...zones.map((zone) => `${relative}.${zone}`)];
+}
+
+const ENDPOINT_FIELDS: readonly (readonly [RegExp, string])[] = [
+  [/entries\[0\]\.key\.instance_id/g, "endpoint.protocol"],
+  [/entries\[0\]\.targets\[(\d+)\]\.(port|priority|protocol|weight)/g, "endpoint.$2"],
+  [/entries\[0\]\.targets\[(\d+)\]\.host/g, "endpoint.targets[$1]"],
+  [/entries\[0\]\.key\./g, "endpoint."],
+  [/entries\[0\]/g, "endpoint"],
+  [/^ttl$/g, "lease_ttl"],
+  [/^(\w+: )ttl: /g, "$1lease_ttl: "],
+];
+
+/** The refusal of a registration, with the fields of an endpoint. */
+function ofEndpoint(error: WaymarkError): WaymarkError {
+  return renamed(error, ENDPOINT_FIELDS);
+}
+
+/** The refusal of a registration for an alias. The new one is the last of the list. */
+function ofAlias(error: WaymarkError): WaymarkError {
+  return renamed(error, [
+    [/entries\[0\]\.aliases\[\d+\]/g, "name.name"],
+    [/entries\[0\]/g, "name"],
+  ]);
+}
+
+function renamed(error: WaymarkError, rules: readonly (readonly [RegExp, string])[]): WaymarkError {
+  const rename = (text: string) => rules.reduce((said, [from, to]) => said.replace(from, to), text);
+  const { violations } = error.details;
+  const details = {
+    ...error.details,
+    cause: error,
+    ...(violations && {
+      violations: violations.map(({ field, description }) => ({ field: rename(field), description: rename(description) })),
+    }),
+  };
+  return new WaymarkError(error.reason, rename(error.message).slice(`${error.reason}: `.length), details);
+}

@@ -1,0 +1,101 @@
+/** Records and codes of DNS in the text form of zone files. */
+
+import { RCODE } from "../../dns/plan/answer.ts";
+import type { DnsRecord, RecordData, RecordType } from "../../dns/records/record.ts";
+import { findRecordType, RECORDS } from "../../dns/records/records.ts";
+import type { Address } from "../../lib/addresses.ts";
+import { invalid } from "../../lib/errors.ts";
+
+/** The data of a record of each type. Names are written with the final dot. */
+const DATA: { readonly [T in RecordType]: (data: RecordData[T]) => string } = {
+  A: ({ address }) => addressText(address),
+  AAAA: ({ address }) => addressText(address),
+  SRV: ({ priority, weight, port, target }) => `${priority} ${weight} ${port} ${full(target)}`,
+  TXT: ({ strings }) => strings.map(quoted).join(" "),
+  CNAME: ({ target }) => full(target),
+  NS: ({ target }) => full(target),
+  SOA: (soa) =>
+    [full(soa.primary), full(soa.mailbox), soa.serial, soa.refreshSeconds, soa.retrySeconds, soa.expireSeconds, soa.minimumSeconds].join(
+      " ",
+    ),
+  HINFO: ({ cpu, os }) => `${quoted(cpu)} ${quoted(os)}`,
+};
+
+/** `name. 30 IN A 10.0.0.1` */
+export function recordText(record: DnsRecord): string {
+  return `${full(record.name)} ${record.ttlSeconds} IN ${record.type} ${dataText(record)}`;
+}
+
+function dataText<T extends RecordType>({ type, data }: { readonly type: T; readonly data: RecordData[T] }): string {
+  return DATA[type](data);
+}
+
+/** IPv4 with dots, IPv6 in the form of RFC 5952: the longest run of zeros is `::`. */
+function addressText(address: Address): string {
+  if (address.length === 4) return address.join(".");
+  const groups: string[] = [];
+  for (let i = 0; i < address.length; i += 2) groups.push((((address[i] ?? 0) << 8) | (address[i + 1] ?? 0)).toString(16));
+  const runs = [...groups.join(":").matchAll(/(?:^|:)0(?::0)+(?=:|$)/g)];
+  const longest = runs.reduce<RegExpExecArray | undefined>((best, run) => (zeros(run[0]) > zeros(best?.[0] ?? "") ? run : best), undefined);
+  if (longest === undefined) return groups.join(":");
+  const text = groups.join(":");
+  return `${text.slice(0, longest.index)}::${text.slice(longest.index + longest[0].length + 1)}`;
+}
+
+function zeros(run: string): number {
+  return run.split("0").length;
+}
+
+function full(name: string): string {
+  return `${name}.`;
+}
+
+/** A character string (RFC 1035, 5.1): quotes and backslashes are escaped, and what is not printable ASCII is written as `\DDD`. */
+function quoted(text: string): string {
+  const bytes = new TextEncoder().encode(text);
+  return `"${[...bytes].map(charText).join("")}"`;
+}
+
+function charText(byte: number): string {
+  const char = String.fromCharCode(byte);
+  if (char === '"' || char === "\\") return `\\${char}`;
+  return byte >= 0x20 && byte < 0x7f ? char : `\\${String(byte).padStart(3, "0")}`;
+}
+
+const RCODES: ReadonlyMap<number, string> = new Map(Object.entries(RCODE).map(([name, code]) => [code, name]));
+
+export function rcodeText(rcode: number): string {
+  return RCODES.get(rcode) ?? `RCODE${rcode}`;
+}
+
+/** Types that may be asked for by name although the gateway has no such records (IANA, DNS parameters). */
+const OTHER_TYPES: Readonly<Record<string, number>> = {
+  ANY: 255,
+  AXFR: 252,
+  CAA: 257,
+  DNSKEY: 48,
+  DS: 43,
+  HTTPS: 65,
+  MX: 15,
+  NAPTR: 35,
+  PTR: 12,
+  SVCB: 64,
+};
+const TYPE_NUMBER = /^TYPE(\d{1,5})$/;
+
+/** The number of a record type. Throws `invalid_argument`. */
+export function parseRecordType(text: string): number {
+  const name = text.toUpperCase();
+  if (name === "") return RECORDS.A.code;
+  for (const [type, { code }] of Object.entries(RECORDS)) if (type === name) return code;
+  const other = Object.hasOwn(OTHER_TYPES, name) ? OTHER_TYPES[name] : undefined;
+  if (other !== undefined) return other;
+  const number = Number(TYPE_NUMBER.exec(name)?.[1] ?? Number.NaN);
+  if (number >= 0 && number <= 65_535) return number;
+  throw invalid("record_type", `${JSON.stringify(text)} is no record type; such as A, AAAA, SRV or TXT, or its number as TYPE33`);
+}
+
+/** The name of a record type, or its number as `TYPE33`. */
+export function typeText(code: number): string {
+  return findRecordType(code) ?? Object.entries(OTHER_TYPES).find(([, other]) => other === code)?.[0] ?? `TYPE${code}`;
+}

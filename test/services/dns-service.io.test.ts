@@ -1,0 +1,329 @@
+/** DnsService over a real node's inside: what is registered is answered, listed, described and gone, for each caller what it may see. */
+import assert from "node:assert/strict";
+import { create, type DescMethodUnary, fromBinary, type MessageInitShape, type MessageShape } from "@bufbuild/protobuf";
+import { durationFromMs } from "@bufbuild/protobuf/wkt";
+import { expect, onTestFinished, test } from "vitest";
+import { EntryKind, HealthStatus } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { DnsService } from "../../gen/waymark/dns/v1/dns_pb.js";
+import { WaymarkError } from "../../src/lib/errors.ts";
+import { runThrough } from "../../src/lib/machine.ts";
+import { anonymousCaller, type Caller } from "../../src/policy/identity/caller.ts";
+import type { Rule } from "../../src/policy/set/rules.ts";
+import { requestCheckOf } from "../../src/services/request-checks.ts";
+import { type DiscoveryInside, startDiscovery } from "../fakes/discovery-service.ts";
+import { rule, set } from "../fakes/policies.ts";
+
+const ANN: Caller = { ...anonymousCaller("local", "127.0.0.1"), principal: "ann", tenant: "green", isAuthenticated: true };
+const BEN: Caller = { ...ANN, principal: "ben", tenant: "blue" };
+const OPERATOR: Caller = { ...ANN, principal: "op", tenant: "", roles: ["mesh.operate"] };
+const m = DnsService.method;
+
+class Bench {
+  readonly inside: DiscoveryInside;
+
+  constructor(inside: DiscoveryInside) {
+    this.inside = inside;
+  }
+
+  /** As listeners do it: the rules of requests come first. */
+  async call<I extends DescMethodUnary["input"], O extends DescMethodUnary["output"]>(
+    method: DescMethodUnary<I, O>,
+    request: MessageInitShape<I>,
+    caller: Caller = ANN,
+  ): Promise<MessageShape<O>> {
+    const { service, names } = this.inside;
+    const handler = (method.parent.typeName === DnsService.typeName ? names : service).handlers[method.localName];
+    assert(handler?.kind === "unary");
+    const message = create(method.input, request);
+    requestCheckOf(method.input)(message);
+    const said = await handler.handle(message as never, { caller, time: this.inside.now(), requestId: "" });
+    return said instanceof Uint8Array ? fromBinary(method.output, said) : (said as MessageShape<O>);
+  }
+
+  async policy(rules: readonly Rule[]): Promise<void> {
+    const { core } = this.inside;
+    const { policies } = core;
+    const terms = { expectedNumber: 0, stage: undefined, principal: "op", reason: "", changeTicket: "" };
+    policies.commit(runThrough(policies.stamped(set(rules, { defaultAllow: true }), terms, this.inside.now().wallMs)), 100);
+    await core.switchPolicy();
+  }
+
+  register(endpoint: MessageInitShape<(typeof m)["registerName"]["input"]>, caller = ANN) {
+    return this.call(m.registerName, endpoint, caller);
+  }
+
+  async answers(name: string, recordType = "A", caller = ANN): Promise<readonly string[]> {
+    const { rcode, answers } = await this.call(m.resolveName, { name, recordType }, caller);
+    return [rcode, ...answers];
+  }
+}
+
+async function open(): Promise<Bench> {
+  const inside = await startDiscovery();
+  onTestFinished(() => inside.stop());
+  return new Bench(inside);
+}
+
+const WEB = { name: "web", namespace: "svc.prod", protocol: "HTTP", port: 8080, targets: ["192.0.2.1", "2001:db8::1"] };
+const asEndpoint = (value: object) => ({ registration: { case: "endpoint" as const, value: { ...WEB, ...value } }, staticLease: true });
+const asAlias = (name: string, key: object = { namespace: "svc.prod", name: "web", instanceId: "dns:http:8080" }) => ({
+  registration: { case: "name" as const, value: { name, key } },
+});
+
+async function refusal(call: Promise<unknown>): Promise<string> {
+  try {
+    await call;
+  } catch (error) {
+    assert(error instanceof WaymarkError, String(error));
+    return [error.reason, ...(error.details.violations ?? []).map(({ field }) => field)].join(" ");
+  }
+  return "accepted";
+}
+
+test("an endpoint becomes a SERVICE entry with all that was said of it, and DNS answers it", async () => {
+  const bench = await open();
+  const told = { aliases: ["shop.svc.prod"], tags: ["t"], capabilities: ["c"], metadata: { k: "v" }, scope: 3 };
+  const { fqdns, leaseId, ttl } = await bench.register(asEndpoint({ ...told, priority: 3, weight: 7, ttl: durationFromMs(20_000) }));
+  expect(fqdns).toEqual(["web.svc.prod.waymark", "_svc._tcp.web.svc.prod.waymark", "shop.svc.prod.waymark"]);
+  expect(leaseId).not.toBe("");
+  expect(ttl).toBeUndefined();
+  const { items } = await bench.call(DiscoveryService.method.catalogQuery, { namespace: "svc.prod" });
+  expect(items).toMatchObject([
+    {
+      key: { kind: EntryKind.SERVICE, namespace: "svc.prod", name: "web", instanceId: "dns:http:8080", clusterId: "local" },
+      targets: WEB.targets.map((host) => ({ host, port: 8080, protocol: "http", priority: 3, weight: 7 })),
+      ttl: { seconds: 20n },
+      ...told,
+    },
+  ]);
+  expect(await bench.answers("web.svc.prod.waymark")).toEqual(["NOERROR", "web.svc.prod.waymark. 20 IN A 192.0.2.1"]);
+  expect(await bench.answers("WEB.svc.prod.waymark.", "aaaa")).toEqual(["NOERROR", "web.svc.prod.waymark. 20 IN AAAA 2001:db8::1"]);
+  expect(await bench.answers("shop.svc.prod.waymark", "CNAME")).toEqual([
+    "NOERROR",
+    "shop.svc.prod.waymark. 20 IN CNAME web.svc.prod.waymark.",
+  ]);
+});
+
+test("the same name, protocol and port replace; another port is another instance", async () => {
+  const bench = await open();
+  await bench.register(asEndpoint({}));
+  await bench.register(asEndpoint({ protocol: "http", targets: ["192.0.2.9"] }));
+  expect(await bench.answers("web.svc.prod.waymark")).toEqual(["NOERROR", "web.svc.prod.waymark. 30 IN A 192.0.2.9"]);
+  await bench.register(asEndpoint({ port: 8081, targets: ["192.0.2.10"] }));
+  expect(await bench.answers("web.svc.prod.waymark")).toHaveLength(3);
+});
+
+test("unregistering removes 1, then 0, and the name is gone at once", async () => {
+  const bench = await open();
+  await bench.register(asEndpoint({}));
+  const { name, namespace, port } = WEB;
+  expect(await bench.call(m.unregisterName, { name, namespace, protocol: "http", port })).toMatchObject({ removed: 1 });
+  expect(await bench.answers("web.svc.prod.waymark")).toEqual(["NXDOMAIN"]);
+  expect(await bench.call(m.unregisterName, { name, namespace, protocol: "http", port })).toMatchObject({ removed: 0 });
+});
+
+test("a lease keeps an endpoint as it keeps any entry", async () => {
+  const bench = await open();
+  const { staticLease: _, ...leased } = asEndpoint({});
+  const { leaseId, ttl } = await bench.register({ ...leased, leaseTtl: durationFromMs(5000) });
+  expect(ttl).toMatchObject({ seconds: 5n });
+  const more = await bench.register({ ...asEndpoint({ name: "api" }), staticLease: false, leaseId });
+  expect(more.leaseId).toBe(leaseId);
+  expect(await bench.call(DiscoveryService.method.unregister, { leaseId })).toMatchObject({ removed: 2 });
+});
+
+test.for<[what: string, request: MessageInitShape<(typeof m)["registerName"]["input"]>, want: string]>([
+  ["an empty name", asEndpoint({ name: "" }), "invalid_argument endpoint.name"],
+  ["port 70000", asEndpoint({ port: 70_000 }), "invalid_argument endpoint.port"],
+  ["port 0", asEndpoint({ port: 0 }), "invalid_argument endpoint.port"],
+  ["ttl -1", asEndpoint({ ttl: { seconds: -1n, nanos: 0 } }), "invalid_argument endpoint.ttl"],
+  ["no targets", asEndpoint({ targets: [] }), "invalid_argument endpoint.targets"],
+  ["a target that is no host", asEndpoint({ targets: ["a b"] }), "invalid_argument endpoint.targets[0]"],
+  ["an alias with an empty label", asEndpoint({ aliases: ["a..b"] }), "invalid_argument endpoint.aliases[0]"],
+  ["an alias of one label", asEndpoint({ aliases: ["web"] }), "discovery_access_denied"],
+  ["a ttl beside a static lease", { ...asEndpoint({}), leaseTtl: durationFromMs(5000) }, "invalid_argument lease_ttl"],
+  ["a control namespace", asEndpoint({ namespace: "discovery.nodes" }), "invalid_argument endpoint.namespace"],
+  ["nothing", {}, "invalid_argument endpoint"],
+  ["an alias of nothing", asAlias("www.svc.prod"), "not_found"],
+  ["an alias with an empty name", asAlias(""), "invalid_argument name.name"],
+  ["an alias with a lease", { ...asAlias("www.svc.prod"), staticLease: true }, "invalid_argument static_lease"],
+])("RegisterName refuses %s", async ([, request, want]) => {
+  const bench = await open();
+  expect(await refusal(bench.register(request))).toBe(want);
+});
+
+test("a namespace of others is refused, and so is an entry of another principal", async () => {
+  const bench = await open();
+  await bench.register(asEndpoint({}));
+  expect(await refusal(bench.register(asEndpoint({}), BEN))).toBe("discovery_access_denied");
+  expect(await refusal(bench.register(asAlias("www.svc.prod"), BEN))).toBe("discovery_access_denied");
+  await bench.policy([rule("svc.prod", { visibilityTenants: ["green"] })]);
+  expect(await refusal(bench.register(asEndpoint({ name: "new" }), BEN))).toBe("discovery_access_denied");
+  // What is hidden from a caller is told as what is not there.
+  expect(await refusal(bench.register(asAlias("www.svc.prod"), BEN))).toBe("not_found");
+  const { name, namespace, port } = WEB;
+  expect(await bench.call(m.unregisterName, { name, namespace, protocol: "http", port }, BEN)).toMatchObject({ removed: 0 });
+});
+
+test("an alias is added to an entry under the lease that it has, and taken from it alone", async () => {
+  const bench = await open();
+  const { leaseId } = await bench.register(asEndpoint({ aliases: ["shop.svc.prod"] }));
+  const added = await bench.register(asAlias("WWW.svc.prod.waymark"));
+  expect(added).toMatchObject({ fqdns: ["www.svc.prod.waymark"], leaseId });
+  await bench.register(asAlias("www.svc.prod.waymark."));
+  const { items } = await bench.call(DiscoveryService.method.catalogQuery, { namespace: "svc.prod" });
+  expect(items.map(({ aliases }) => aliases)).toEqual([["shop.svc.prod", "WWW.svc.prod.waymark"]]);
+  expect(await bench.answers("www.svc.prod.waymark")).toEqual([
+    "NOERROR",
+    "www.svc.prod.waymark. 30 IN CNAME web.svc.prod.waymark.",
+    "web.svc.prod.waymark. 30 IN A 192.0.2.1",
+  ]);
+  expect(await refusal(bench.call(m.unregisterName, { name: "www.svc.prod" }, BEN))).toBe("discovery_access_denied");
+  expect(await bench.call(m.unregisterName, { name: "www.svc.prod" })).toMatchObject({ removed: 1 });
+  expect(await bench.call(m.unregisterName, { name: "www.svc.prod" })).toMatchObject({ removed: 0 });
+  expect(await bench.answers("www.svc.prod.waymark")).toEqual(["NXDOMAIN"]);
+  expect((await bench.answers("shop.svc.prod.waymark"))[0]).toBe("NOERROR");
+});
+
+test("an alias changes nothing else of its entry, not even an order about its maintenance", async () => {
+  const bench = await open();
+  const key = { namespace: "svc.prod", name: "web", instanceId: "1" };
+  const entry = { key, targets: [{ host: "192.0.2.1", port: 1 }], health: HealthStatus.DEGRADED, tags: ["t"] };
+  await bench.call(DiscoveryService.method.register, { entries: [entry], staticLease: true });
+  await bench.call(DiscoveryService.method.setMaintenance, { keys: [key], on: true, reason: "disks" });
+  await bench.register(asAlias("www.svc.prod", key));
+  await bench.call(DiscoveryService.method.setMaintenance, { keys: [key], on: false });
+  const { items } = await bench.call(DiscoveryService.method.catalogQuery, { namespace: "svc.prod" });
+  expect(items).toMatchObject([{ tags: ["t"], aliases: ["www.svc.prod"], health: HealthStatus.DEGRADED }]);
+});
+
+test("a list has the names of the catalog that the caller may see, page by page, also those that DNS cannot carry", async () => {
+  const bench = await open();
+  const long = "L".repeat(128);
+  const deep = Array.from({ length: 3 }, () => "n".repeat(60)).join(".");
+  for (const port of [1, 2, 3]) await bench.register(asEndpoint({ port, aliases: [`p${port}.web.svc.prod`] }));
+  await bench.register(asEndpoint({ name: "db", namespace: "svc.secret" }));
+  await bench.register(asEndpoint({ name: long, namespace: deep }));
+  const key = { kind: EntryKind.FUNCTION, namespace: "svc.prod", name: "sum", instanceId: "1" };
+  const topic = { kind: EntryKind.TOPIC, namespace: "svc.prod", name: "news", instanceId: "1" };
+  const detail = { case: "topic" as const, value: { patterns: ["a"] } };
+  await bench.call(DiscoveryService.method.register, { entries: [{ key }, { key: topic, detail }], staticLease: true });
+  await bench.policy([rule("svc.secret", { visibilityTenants: ["green"] })]);
+  const listed = async (caller: Caller, limit: number, namespacePrefix = "") => {
+    const found: string[] = [];
+    for (let pageToken = "", page = 0; page < 50; page++) {
+      const answer = await bench.call(m.listNames, { limit, pageToken, namespacePrefix }, caller);
+      expect(answer.names.length).toBeLessThanOrEqual(limit);
+      for (const { namespace, name, reachable, unreachableReason } of answer.names) {
+        found.push(`${namespace}/${name}`);
+        expect(reachable).toBe(name !== long);
+        expect(unreachableReason === "").toBe(reachable);
+      }
+      pageToken = answer.nextPageToken;
+      if (pageToken === "") return found.filter((text) => !text.startsWith("discovery."));
+    }
+    return ["endless"];
+  };
+  const whole = [`${deep}/${long}`, "svc.prod/sum", "svc.prod/web", "svc.secret/db"];
+  for (const limit of [1, 2, 100]) expect(await listed(ANN, limit)).toEqual(whole);
+  expect(await listed(BEN, 2)).toEqual(whole.slice(0, 3));
+  expect(await listed(ANN, 2, "svc.prod")).toEqual(whole.slice(1, 3));
+  expect(await refusal(bench.call(m.listNames, { pageToken: "x" }))).toBe("invalid_argument page_token");
+  const { nextPageToken } = await bench.call(m.listNames, { limit: 1 });
+  expect(await refusal(bench.call(m.listNames, { limit: 1, pageToken: nextPageToken, namespacePrefix: "svc" }))).toMatch(
+    /^invalid_argument/,
+  );
+});
+
+test("a name is described by its name in DNS, by an alias, and by its place in the catalog; what is hidden is not found", async () => {
+  const bench = await open();
+  await bench.register(asEndpoint({ aliases: ["shop.svc.prod"] }));
+  const web = { kind: EntryKind.SERVICE, namespace: "svc.prod", name: "web", aliases: ["shop.svc.prod"], reachable: true };
+  for (const asked of [
+    { name: "web.svc.prod.waymark." },
+    { name: "WEB.svc.prod" },
+    { name: "_svc._tcp.web.svc.prod" },
+    { name: "shop.svc.prod.waymark" },
+    { name: "web", namespace: "svc.prod" },
+  ]) {
+    const { name, entries, hasMore } = await bench.call(m.describeName, asked);
+    expect({ name, count: entries.length, hasMore }).toMatchObject({ name: web, count: 1, hasMore: false });
+  }
+  for (const name of ["no.svc.prod", "svc", "..", "waymark", "_rpc._tcp.web.svc.prod"])
+    expect(await refusal(bench.call(m.describeName, { name }))).toBe("not_found");
+  expect(await refusal(bench.call(m.describeName, { name: "web", kind: EntryKind.QUEUE }))).toBe("invalid_argument namespace");
+  await bench.policy([rule("svc.prod", { visibilityTenants: ["green"] })]);
+  expect(await refusal(bench.call(m.describeName, { name: "web.svc.prod" }, BEN))).toBe("not_found");
+  expect(await refusal(bench.call(m.describeName, { name: "shop.svc.prod" }, BEN))).toBe("not_found");
+});
+
+test("ResolveName answers for the caller's own view, and for any with mesh.operate", async () => {
+  const bench = await open();
+  await bench.register(asEndpoint({}));
+  await bench.policy([rule("svc.prod", { visibilityTenants: ["green"] })]);
+  const name = "web.svc.prod.waymark";
+  const viewer = (tenantId: string) => ({ name, viewer: { tenantId, clusterId: "" } });
+  expect((await bench.call(m.resolveName, { name }, ANN)).rcode).toBe("NOERROR");
+  const hidden = await bench.call(m.resolveName, { name, explain: true }, BEN);
+  expect(hidden.rcode).toBe("NXDOMAIN");
+  const absent = await bench.call(m.resolveName, { name: "abc.svc.prod.waymark", explain: true }, BEN);
+  const plain = (text: unknown) =>
+    JSON.stringify(text, (_, value: unknown) => (typeof value === "bigint" ? `${value}` : value)).replaceAll("abc", "web");
+  expect(plain(absent)).toBe(plain(hidden));
+  expect(await refusal(bench.call(m.resolveName, viewer("green"), BEN))).toBe("discovery_access_denied");
+  expect((await bench.call(m.resolveName, viewer("green"), OPERATOR)).rcode).toBe("NOERROR");
+  expect((await bench.call(m.resolveName, viewer("blue"), OPERATOR)).rcode).toBe("NXDOMAIN");
+  expect((await bench.call(m.resolveName, viewer("green"), ANN)).rcode).toBe("NOERROR");
+});
+
+test("explain tells view, alias, policy, health, TTL and how long caches may hold what is in maintenance", async () => {
+  const bench = await open();
+  await bench.register(asEndpoint({ aliases: ["shop.svc.prod"], ttl: durationFromMs(300_000) }));
+  await bench.register(asEndpoint({ port: 8081, ttl: durationFromMs(10_000) }));
+  const key = { namespace: "svc.prod", name: "web", instanceId: "dns:http:8081" };
+  await bench.call(DiscoveryService.method.setMaintenance, { keys: [key], on: true });
+  const asked = { name: "shop.svc.prod.waymark", recordType: "A", explain: true };
+  const { reasons } = await bench.call(m.resolveName, asked, OPERATOR);
+  expect(reasons.map(({ topic, detail }) => `${topic}: ${detail}`)).toEqual([
+    "view: cluster local, no tenant",
+    "alias: shop.svc.prod.waymark leads to web.svc.prod.waymark",
+    "policy: namespace svc.prod is seen by this viewer (policy_disabled)",
+    "name: web.svc.prod.waymark shows 1 entry with 2 targets",
+    "tier: 1 HEALTHY, 1 MAINTENANCE; the answer has 2 records",
+    "ttl: 60 s: the least ttl of the entries is 300 s, within dns.min_ttl 1 s and dns.max_ttl 60 s",
+    "maintenance: dns:http:8081 is in maintenance: caches may hold its records for 10 s after that began",
+  ]);
+});
+
+test.for<[asked: object, want: string]>([
+  [{ name: "a..b" }, "invalid_argument name"],
+  [{ name: `${"a".repeat(64)}.waymark` }, "invalid_argument name"],
+  [{ name: "a b.waymark" }, "invalid_argument name"],
+  [{ name: "waymark", recordType: "NONSENSE" }, "invalid_argument record_type"],
+  [{ name: "waymark", recordType: "TYPE70000" }, "invalid_argument record_type"],
+  [{ name: "waymark", recordType: "TYPE33" }, "accepted"],
+  [{ name: "a$b.waymark" }, "accepted"],
+  [{ name: "." }, "accepted"],
+])("ResolveName of %j is %s", async ([asked, want]) => {
+  const bench = await open();
+  expect(await refusal(bench.call(m.resolveName, asked))).toBe(want);
+});
+
+test("records of every type have the text of zone files", async () => {
+  const bench = await open();
+  const metadata = { note: 'say "hé" \\' };
+  await bench.register(asEndpoint({ targets: ["192.0.2.1", "2001:db8::", "::1", "1:0:0:2::3", "host.example"], metadata }));
+  const of = async (name: string, recordType: string) => {
+    const { answers, authority, additional } = await bench.call(m.resolveName, { name: `${name}waymark`, recordType });
+    return [...answers, ...authority, ...additional].toSorted();
+  };
+  expect((await of("_svc._tcp.web.svc.prod.", "SRV")).filter((text) => !/ (A|AAAA) /.test(text))).toContain(
+    "_svc._tcp.web.svc.prod.waymark. 30 IN SRV 0 0 8080 host.example.",
+  );
+  const addresses = await of("web.svc.prod.", "AAAA");
+  expect(addresses.map((text) => text.split(" ").at(-1))).toEqual(["1:0:0:2::3", "2001:db8::", "::1"]);
+  expect((await of("web.svc.prod.", "TXT")).join("\n")).toContain('"namespace=svc.prod"');
+  expect((await of("", "SOA")).join("\n")).toMatch(/^waymark\. \d+ IN SOA \S+\. \S+\. \d+ \d+ \d+ \d+ \d+$/m);
+  expect((await of("web.svc.prod.", "ANY")).join("\n")).toContain('HINFO "RFC8482" ""');
+});
