@@ -19,6 +19,7 @@ interface Source {
 /** Folders of bench/peers. Those with a command are drivers of load, which check our own. */
 const SOURCES = {
   consul: { module: "github.com/hashicorp/consul" },
+  coredns: { module: "github.com/coredns/coredns" },
   etcd: { module: "go.etcd.io/etcd/server/v3" },
   "etcd-benchmark": { module: "go.etcd.io/etcd/v3", command: "go.etcd.io/etcd/v3/tools/benchmark" },
   ghz: { module: "github.com/bojand/ghz", command: "github.com/bojand/ghz/cmd/ghz" },
@@ -69,23 +70,35 @@ function versionsOf(names: readonly PeerName[]): Readonly<Record<string, string>
 
 const NOT_INSTALLED = "not installed";
 
-/** Of the peers that this process has asked for, and of h2load, which the system brings. */
+/** Of the peers that this process has asked for, and of the tools that the system brings. */
 export function askedVersions(): Readonly<Record<string, string>> {
   return { ...versionsOf(PEERS.filter((name) => asked.has(name))), ...tools };
 }
 
 const tools: Record<string, string> = {};
 
-/** Whether h2load is on the path. */
-export function hasH2load(): boolean {
+/** Whether a program that the system brings is on the path, and its version for the report: what it says of itself, without what `name` takes away. */
+function hasTool(tool: string, args: readonly string[], name: RegExp): boolean {
   try {
-    tools["h2load"] ??= execFileSync("h2load", ["--version"], { encoding: "utf8" })
+    tools[tool] ??= execFileSync(tool, args, { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] })
       .trim()
-      .replace(/^h2load /, "");
+      .replace(name, "");
   } catch {
-    tools["h2load"] = NOT_INSTALLED;
+    tools[tool] = NOT_INSTALLED;
   }
-  return tools["h2load"] !== NOT_INSTALLED;
+  return tools[tool] !== NOT_INSTALLED;
+}
+
+export function hasH2load(): boolean {
+  return hasTool("h2load", ["--version"], /^h2load /);
+}
+
+export function hasKnot(): boolean {
+  return hasTool("knotd", ["--version"], /^.*version /);
+}
+
+export function hasDnsperf(): boolean {
+  return hasTool("dnsperf", ["-h"], /^[^]*Version /);
 }
 
 export function absentPeers(): readonly PeerName[] {

@@ -46,7 +46,7 @@ export function loopNotes(): readonly string[] {
 export const NODE_ENV = { GLIBC_TUNABLES: "glibc.malloc.mxfast=0" };
 
 export interface Running {
-  readonly name: "waymark" | "etcd" | "consul" | "nats" | "echo";
+  readonly name: "waymark" | "etcd" | "consul" | "nats" | "coredns" | "knot" | "echo";
   readonly pid: number;
   /** Where it is asked: by gRPC, Consul by HTTP. */
   readonly grpc: Address;
@@ -238,6 +238,15 @@ async function ownHoldMs(http: string | undefined): Promise<number | undefined> 
  */
 export async function startEcho(answerBytes: number, changeBytes = 0): Promise<Running> {
   const [command, args] = onServerCore(process.execPath, [join(ROOT, "bench", "_echo-child.ts"), String(answerBytes), String(changeBytes)]);
+  const startedMs = performance.now();
+  const child = spawn(command, args, { stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, ...NODE_ENV } });
+  const grpc = { host: "127.0.0.1", port: Number(await firstLine(child)) };
+  return runningOf("echo", child, { grpc, startMs: performance.now() - startedMs });
+}
+
+/** Starts a bare node:dgram socket that answers each question with as many bytes as we do: what no DNS answer of ours can be cheaper than. */
+export async function startDnsEcho(bytesOfA: number, bytesOfSrv: number): Promise<Running> {
+  const [command, args] = onServerCore(process.execPath, [join(ROOT, "bench", "_dns-echo-child.ts"), String(bytesOfA), String(bytesOfSrv)]);
   const startedMs = performance.now();
   const child = spawn(command, args, { stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, ...NODE_ENV } });
   const grpc = { host: "127.0.0.1", port: Number(await firstLine(child)) };

@@ -8,6 +8,7 @@ const ORDER = [
   "resolver",
   "register",
   "watch",
+  "dns",
   "fleet",
   "workers",
   "cluster",

@@ -1,0 +1,357 @@
+/**
+ * What does a DNS answer cost? 1,000 names of three instances, A and SRV mixed, 1,000 policy rules, one core for the server and dnsperf on the other, each server
+ * at its own saturation: beside CoreDNS, Knot and a bare node:dgram socket; while names change; while others ask for names that do not exist; and whether
+ * memory stays as it is for ten minutes of more questions than can be answered.
+ * `npm run bench -- dns [--rounds 7] [--seconds 3] [--memory-seconds 600] [--only peers,changes,flood,memory]`; it takes about twenty minutes.
+ */
+import type { Question } from "dns-packet";
+import { argsOf, asksForAll } from "./_args.ts";
+import {
+  askDns,
+  changing,
+  type DnsServer,
+  dnsperf,
+  dnsSettings,
+  INSTANCES,
+  type Loaded,
+  loadNames,
+  NAMES,
+  namesBytes,
+  questionFile,
+  questionsOf,
+} from "./_dns.ts";
+import { type Flooded, flooded } from "./_dns-flood.ts";
+import { sleep } from "./_mesh.ts";
+import { hasDnsperf } from "./_peers.ts";
+import { listenerOf, type Node, neighbourShare, pinSelf, startDnsEcho, startNode } from "./_processes.ts";
+import { cellText, type Goal, percentile, quiet, ratioGoal, ratioOf, report, round, spread } from "./_results.ts";
+import { fail } from "./_work.ts";
+import { mustBeEqual, zoneText } from "./_zone.ts";
+import { startCoreDns } from "./adapters/coredns.ts";
+import { startKnot } from "./adapters/knot.ts";
+
+const PARTS = ["peers", "changes", "flood", "memory"] as const;
+const DEFAULTS = { rounds: 7, seconds: 3, "memory-seconds": 600, only: PARTS };
+const values = argsOf(DEFAULTS);
+const unknown = values.only.filter((part) => !PARTS.some((each) => each === part));
+if (unknown.length > 0) {
+  console.error(`dns: there is no part ${unknown.join(", ")}; there are: ${PARTS.join(", ")}`);
+  process.exit(2);
+}
+/** Node has compiled the path of an answer after some 100,000 of them. */
+const WARM_SECONDS = 4;
+/** Names whose questions are more than the plans of 1,000 names: two questions each. */
+const WIDE_NAMES = 50_000;
+/** Of the names that are asked for: one in a hundred. */
+const CHANGED_NAMES_PER_SECOND = NAMES / 100;
+const ELSEWHERE_PER_SECOND = 1000;
+type Who = "waymark" | "coredns" | "knot" | "echo";
+type Rounds<Name extends string> = Readonly<Record<Name, readonly Loaded[]>>;
+
+/** What is measured in turn. */
+interface Turn {
+  readonly server: DnsServer;
+  readonly file: string;
+  /** Runs beside it; what it gives ends it. */
+  readonly beside?: () => Promise<() => Promise<void>>;
+}
+
+async function startOurs(count = NAMES): Promise<DnsServer & { readonly running: Node }> {
+  const node = await startNode({ args: ["--config", dnsSettings()] });
+  await loadNames(node, count);
+  return { who: "Waymark", at: listenerOf(node, "dns"), running: node };
+}
+
+/** Goes through all turns there and back. */
+async function inTurns<Name extends string>(turns: Readonly<Partial<Record<Name, Turn>>>): Promise<Partial<Rounds<Name>>> {
+  const all = Object.entries(turns) as [Name, Turn][];
+  const loaded: Partial<Record<Name, Loaded[]>> = {};
+  for (const [, { server, file }] of all) await dnsperf(server, file, { seconds: WARM_SECONDS });
+  for (let r = 0; r < values.rounds; r++)
+    for (const [name, { server, file, beside }] of r % 2 === 0 ? all : all.toReversed()) {
+      const end = await beside?.();
+      (loaded[name] ??= []).push(await dnsperf(server, file, { seconds: values.seconds }));
+      await end?.();
+    }
+  return loaded;
+}
+
+function perCpuSecond(rounds: readonly Loaded[] | undefined): readonly number[] {
+  return (rounds ?? []).map(({ cpuUs }) => 1e6 / cpuUs);
+}
+
+function costs(rounds: readonly Loaded[] | undefined): readonly number[] {
+  return (rounds ?? []).map(({ cpuUs }) => cpuUs);
+}
+
+function rowsOf(loaded: Partial<Rounds<string>>): readonly Readonly<Record<string, unknown>>[] {
+  return Object.entries(loaded).flatMap(([server, rounds = []]) => ({
+    server,
+    "CPU µs a query": spread(costs(rounds)),
+    "queries a CPU-second": spread(perCpuSecond(rounds)),
+    "queries a second": spread(rounds.map(({ perSecond }) => perSecond)),
+    "of a core": spread(rounds.map(({ share }) => share)),
+    "bytes an answer": rounds[0]?.bytes,
+    "of ours": loaded["waymark"] === undefined || server === "waymark" ? "-" : (ratioOf(costs(loaded["waymark"]), costs(rounds)) ?? "-"),
+  }));
+}
+
+// ---- beside others ----
+interface Peers {
+  readonly loaded: Partial<Rounds<Who>>;
+  /** At half of what is answered at most. */
+  readonly p99Ms: readonly number[];
+  /** Of the core, meanwhile. */
+  readonly others: number;
+  readonly notes: readonly string[];
+}
+
+async function besidePeers(): Promise<Peers> {
+  const ours = await startOurs();
+  const questions = questionsOf();
+  const zone = await zoneText(ours.at, questions);
+  const [core, knot] = [await startCoreDns(zone), await startKnot(zone)];
+  const notes: string[] = [];
+  for (const peer of [core, knot]) {
+    if (peer === undefined) continue;
+    const over = await mustBeEqual(ours.at, peer.at, peer.who, questions);
+    notes.push(
+      `All ${questions.length} questions were asked of ${peer.who} too before it was measured: the same answer and additional section. Its answers have ${round(over)} × the bytes of ours.`,
+    );
+  }
+  const bytesOf = async (question: Question | undefined) => (await askDns(ours.at, question ?? fail())).bytes;
+  const bare = await startDnsEcho(await bytesOf(questions[0]), await bytesOf(questions[1]));
+  const echo: DnsServer = { who: "a bare node:dgram socket", at: bare.grpc, running: bare };
+  const file = questionFile(questions);
+  const turns: Partial<Record<Who, Turn>> = { waymark: { server: ours, file } };
+  if (core !== undefined) turns.coredns = { server: core, file };
+  if (knot !== undefined) turns.knot = { server: knot, file };
+  turns.echo = { server: echo, file };
+  const loaded = await inTurns<Who>(turns);
+  const half = spread((loaded.waymark ?? []).map(({ perSecond }) => perSecond)).median / 2;
+  const p99Ms: number[] = [];
+  const others = await neighbourShare([ours.running], async () => {
+    for (let r = 0; r < values.rounds; r++) {
+      const { tookMs } = await dnsperf(ours, file, { seconds: values.seconds, perSecond: half, isTimed: true });
+      p99Ms.push(percentile(tookMs, 0.99));
+    }
+  });
+  for (const each of [ours, core, knot, echo]) await each?.running.stop();
+  return { loaded, p99Ms, others, notes };
+}
+
+function peerGoals({ loaded, p99Ms, others }: Peers): readonly Goal[] {
+  const work = `a DNS answer over UDP, A and SRV of ${cellText(NAMES)} names × ${INSTANCES} in turn, ${cellText(NAMES)} policy rules, as many as each can give`;
+  const unit = "µs of CPU a query";
+  const [ours, core, knot, echo] = [loaded.waymark, loaded.coredns, loaded.knot, loaded.echo].map(costs);
+  const side = (of: readonly number[] | undefined) => (of === undefined || of.length === 0 ? undefined : spread(of));
+  const over = (theirs: readonly number[] | undefined, mine: readonly number[] | undefined) => ratioOf(theirs ?? [], mine ?? []);
+  return [
+    ratioGoal({
+      name: "DNS queries a CPU-second over CoreDNS",
+      shown: { work, beside: "CoreDNS, its file plugin alone", unit },
+      ratio: core?.length === 0 ? undefined : over(core, ours),
+      ours: side(ours),
+      theirs: side(core),
+      atLeast: 3,
+    }),
+    ratioGoal({
+      name: "CPU of a DNS query over that of a bare node:dgram socket",
+      shown: { work, beside: "a bare node:dgram socket, as many bytes", unit },
+      ratio: over(ours, echo),
+      ours: side(ours),
+      theirs: side(echo),
+      atMost: 1.8,
+    }),
+    ratioGoal({
+      name: "DNS queries a CPU-second over Knot",
+      shown: { work, beside: "Knot, one worker (dnsperf is its limit)", unit },
+      ratio: knot?.length === 0 ? undefined : over(knot, ours),
+      ours: side(ours),
+      theirs: side(knot),
+      atLeast: 0.5,
+      note: "our own wish",
+    }),
+    quiet(
+      {
+        name: "a DNS answer at half load: how long it takes at p99",
+        value: spread(p99Ms).median,
+        unit: "ms",
+        atMost: 1,
+        shown: {
+          work: "a DNS answer over UDP at half of what the node can give: how long it takes at p99",
+          unit: "ms",
+          ours: spread(p99Ms),
+        },
+      },
+      others,
+    ),
+  ];
+}
+
+// ---- while something changes ----
+type Meanwhile = "quiet" | "changing" | "elsewhere" | "wide";
+
+interface Changed {
+  readonly loaded: Partial<Rounds<Meanwhile>>;
+  /** Of the core that the registrations of changes elsewhere take without a question. */
+  readonly registering: number;
+  readonly notes: readonly string[];
+}
+
+async function whileChanging(): Promise<Changed> {
+  const [ours, wide] = [await startOurs(), await startOurs(WIDE_NAMES)];
+  const file = questionFile(questionsOf());
+  // Another port, so that the answer is another one.
+  const changed = (i: number) => namesBytes([(i * 7) % NAMES], { port: 8081 + (i % 1000) });
+  const other = (i: number) => namesBytes([i % 300], { namespace: "svc.other", version: i });
+  const elsewhere = () => changing(ours.running, ELSEWHERE_PER_SECOND / INSTANCES, other);
+  const loaded = await inTurns<Meanwhile>({
+    quiet: { server: ours, file },
+    changing: { server: ours, file, beside: () => changing(ours.running, CHANGED_NAMES_PER_SECOND, changed) },
+    elsewhere: { server: ours, file, beside: elsewhere },
+    wide: { server: wide, file: questionFile(questionsOf(WIDE_NAMES)) },
+  });
+  const [beforeMs, startMs, end] = [ours.running.cpuMs(), performance.now(), await elsewhere()];
+  await sleep(values.seconds * 1000);
+  await end();
+  const registering = (ours.running.cpuMs() - beforeMs) / (performance.now() - startMs);
+  for (const each of [ours, wide]) await each.running.stop();
+  return {
+    loaded,
+    registering,
+    notes: [
+      `Changes elsewhere are ${ELSEWHERE_PER_SECOND} entries a second of another namespace, registered at this node in messages of ${INSTANCES}. That takes ${round(registering * 100)} % of the core without a question, which the goal leaves out and the table does not. Names that change do so in their port, ${CHANGED_NAMES_PER_SECOND} a second with all their instances.`,
+    ],
+  };
+}
+
+/** What questions alone cost, where the server takes `registering` of the core for something else. */
+function withoutRegistering(rounds: readonly Loaded[] | undefined, registering: number): readonly Loaded[] {
+  return (rounds ?? []).map((each) => ({ ...each, cpuUs: each.cpuUs * (1 - registering / each.share) }));
+}
+
+function changeGoals({ loaded, registering }: Changed): readonly Goal[] {
+  const still = perCpuSecond(loaded.quiet);
+  const goal = (work: string, rounds: readonly Loaded[] | undefined) => {
+    const ours = perCpuSecond(rounds);
+    return ratioGoal({
+      name: `DNS queries a CPU-second ${work}, over those of quiet times`,
+      shown: {
+        work: `DNS answers ${work}`,
+        beside: "the same node in quiet times",
+        unit: "queries a CPU-second",
+        isMoreBetter: true,
+        oursName: "meanwhile",
+        theirsName: "quiet",
+      },
+      ratio: ratioOf(ours, still),
+      ours: spread(ours),
+      theirs: spread(still),
+      atLeast: 0.9,
+    });
+  };
+  return [
+    goal("while 1 % of the names change a second", loaded.changing),
+    goal(`while ${cellText(ELSEWHERE_PER_SECOND)} entries a second change elsewhere`, withoutRegistering(loaded.elsewhere, registering)),
+    goal(`to ${cellText(2 * WIDE_NAMES)} different questions`, loaded.wide),
+  ];
+}
+
+// ---- memory ----
+interface Memory {
+  readonly mib: readonly number[];
+  readonly times: number;
+}
+
+/** Resident memory while more is asked than can be answered and 10 % of the entries change a minute, after a third of the time. */
+async function memory(): Promise<Memory> {
+  const ours = await startOurs();
+  const file = questionFile(questionsOf());
+  const changed = (i: number) => namesBytes([(i * 7) % NAMES], { port: 8081 + (i % 1000) });
+  const end = await changing(ours.running, NAMES / 10 / 60, changed);
+  const mib: number[] = [];
+  const timer = setInterval(() => mib.push(ours.running.rssKiB() / 1024), 1000);
+  const load = { seconds: values["memory-seconds"], underWay: 100_000, sockets: 16 };
+  const { sent, answered } = await dnsperf(ours, file, load);
+  clearInterval(timer);
+  await end();
+  await ours.running.stop();
+  return { mib, times: sent / answered };
+}
+
+function memoryGoal({ mib, times }: Memory): Goal {
+  const third = Math.floor(mib.length / 3);
+  const [middle, last] = [spread(mib.slice(third, 2 * third)).median, spread(mib.slice(2 * third)).median];
+  return {
+    name: "memory in the last third of a time of overload over that in the middle third",
+    value: last / middle,
+    unit: "×",
+    atMost: 1.05,
+    note: `${round(times)} × as many questions as were answered, as many as dnsperf can send; ${round(last)} MiB`,
+    shown: {
+      work: `memory while DNS questions come as fast as dnsperf sends them and 10 % of the entries change a minute, ${values["memory-seconds"]} s`,
+      beside: "the same node a while before",
+      unit: "MiB resident",
+      ours: last,
+      theirs: middle,
+      oursName: "last third",
+      theirsName: "middle third",
+    },
+  };
+}
+
+function floodGoal(told: Flooded | string): Goal {
+  const name = "good DNS questions that are answered beside random names from 10,000 networks";
+  if (typeof told === "string") return { name, value: undefined, unit: "%", atLeast: 99, note: told };
+  const note = `${cellText(round(told.floodPerSecond))} random names a second beside ${cellText(round(told.goodPerSecond))} good questions; the node took ${round(told.share)} of a core`;
+  // One process sends all of it, and may be too slow for that.
+  if (told.floodPerSecond < 0.9 * 50_000)
+    return {
+      name,
+      value: undefined,
+      unit: "%",
+      atLeast: 99,
+      note: `${round(told.answeredShare * 100)} % were answered beside too few: ${note}`,
+    };
+  const work = `good DNS questions that are answered, ${cellText(5000)} a second beside ${cellText(50_000)} random names a second from ${cellText(10_000)} networks`;
+  return {
+    name,
+    value: told.answeredShare * 100,
+    unit: "%",
+    atLeast: 99,
+    note,
+    shown: { work, unit: "% answered", isMoreBetter: true, ours: told.answeredShare * 100 },
+  };
+}
+
+pinSelf();
+if (!hasDnsperf()) {
+  console.error("dns: dnsperf is not on the path, so nothing can be measured");
+  process.exit(1);
+}
+const has = (part: (typeof PARTS)[number]) => values.only.includes(part);
+const peers = has("peers") ? await besidePeers() : undefined;
+const changes = has("changes") ? await whileChanging() : undefined;
+const flood = has("flood") ? await flooded(Math.min(10, values.seconds * 3)) : undefined;
+const kept = has("memory") ? await memory() : undefined;
+report({
+  name: "dns",
+  isKept: asksForAll(values, DEFAULTS),
+  tables: {
+    ...(peers && { "an answer, each server at its own saturation": rowsOf(peers.loaded) }),
+    ...(changes && { "an answer while something changes": rowsOf(changes.loaded) }),
+  },
+  goals: [
+    ...(peers ? peerGoals(peers) : []),
+    ...(changes ? changeGoals(changes) : []),
+    ...(flood === undefined ? [] : [floodGoal(flood)]),
+    ...(kept ? [memoryGoal(kept)] : []),
+  ],
+  notes: [
+    ...(peers?.notes ?? []),
+    ...(changes?.notes ?? []),
+    "CoreDNS adds NS records and compresses no name of an answer that fits without; Knot compresses the targets of SRV records. Both answer in the same order each time; we draw one. The bare socket's answers are as long as ours.",
+    'dnsperf has 400 questions under way and one core. It cannot fill Knot\'s: "of a core" says how much of it was used, and CPU time a packet is less where more come together.',
+  ],
+});
