@@ -25,7 +25,7 @@ export function mutatedQuery(): fc.Arbitrary<Uint8Array> {
       "a.example.com",
       "db.market.waymark",
     ),
-    type: fc.constantFrom("A", "AAAA", "SRV", "TXT", "SOA", "ANY", "MX"),
+    type: fc.constantFrom("A", "AAAA", "SRV", "TXT", "SOA", "SVCB", "HTTPS", "ANY", "MX"),
     bufsize: fc.constantFrom(undefined, 512, 1232, 4096),
   });
   const change = fc.record({ at: fc.nat(80), value: fc.integer({ min: 0, max: 255 }) });

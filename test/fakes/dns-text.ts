@@ -1,6 +1,8 @@
 /** Queries and responses of DNS as text, through dns-packet: an implementation that is not ours. */
 import packet, { type Answer, type DecodedPacket } from "dns-packet";
 
+import { svcbText } from "./svcb-text.ts";
+
 export interface QuerySpec {
   readonly name: string;
   readonly type: string;
@@ -16,7 +18,7 @@ export function queryBytes({ name, type, bufsize, id, rd }: QuerySpec): Uint8Arr
     type: "query",
     id: id ?? 7,
     flags: rd === false ? 0 : packet.RECURSION_DESIRED,
-    questions: [{ name, type: type as packet.RecordType, class: "IN" }],
+    questions: [{ name, type: (UNKNOWN_TO_PACKET[type] ?? type) as packet.RecordType, class: "IN" }],
     additionals:
       bufsize === undefined
         ? []
@@ -43,8 +45,14 @@ export function sectionLines(bytes: Uint8Array, section: "answer" | "authority" 
     .map((line) => line.slice(11));
 }
 
+/** How dns-packet calls the types that it does not know. */
+const UNKNOWN_TO_PACKET: Readonly<Record<string, string>> = { SVCB: "UNKNOWN_64", HTTPS: "UNKNOWN_65" };
+
 function recordLine(record: Answer): string {
   if (!("ttl" in record)) return record.type;
+  const [known] = Object.entries(UNKNOWN_TO_PACKET).find(([, unknown]) => unknown === record.type) ?? [];
+  if (known !== undefined && "data" in record && record.data instanceof Uint8Array)
+    return `${record.name}. ${record.ttl ?? 0} ${known} ${svcbText(record.data)}`;
   return `${record.name}. ${record.ttl ?? 0} ${record.type} ${dataText(record)}`;
 }
 

@@ -326,4 +326,11 @@ test("records of every type have the text of zone files", async () => {
   expect((await of("web.svc.prod.", "TXT")).join("\n")).toContain('"namespace=svc.prod"');
   expect((await of("", "SOA")).join("\n")).toMatch(/^waymark\. \d+ IN SOA \S+\. \S+\. \d+ \d+ \d+ \d+ \d+$/m);
   expect((await of("web.svc.prod.", "ANY")).join("\n")).toContain('HINFO "RFC8482" ""');
+  await bench.register(asEndpoint({ name: "site", protocol: "grpc", port: 8443, targets: ["192.0.2.1", "2001:db8::"] }));
+  expect(await of("site.svc.prod.", "HTTPS")).toContain('site.svc.prod.waymark. 30 IN HTTPS 1 . alpn="h2" no-default-alpn port=8443');
+  const bindings = (await of("_svc._tcp.site.svc.prod.", "SVCB")).filter((text) => text.includes("SVCB"));
+  expect(bindings.map((text) => text.replace(/.* SVCB 1 \S+ /, ""))).toEqual([
+    'mandatory=port alpn="h2" port=8443 ipv4hint=192.0.2.1',
+    'mandatory=port alpn="h2" port=8443 ipv6hint=2001:db8::',
+  ]);
 });

@@ -10,6 +10,8 @@ const TEXT_BYTES = 48;
 const RECORD_BYTES = 352;
 /** Memory of one more string of a record. */
 const STRING_BYTES = 48;
+/** The lists of an SVCB or HTTPS record take as much as so many strings. */
+const BINDING_STRINGS = 4;
 /** Memory of a name of the glue. */
 const GLUE_BYTES = 160;
 /** Memory of a plan without records. */
@@ -63,6 +65,7 @@ export function thinned(plan: Plan, random: () => number, maxBytes: number): Pla
 }
 
 function recordBytes(record: DnsRecord): number {
-  const strings = record.type === "TXT" ? record.data.strings.length : 0;
+  const strings =
+    record.type === "TXT" ? record.data.strings.length : record.type === "SVCB" || record.type === "HTTPS" ? BINDING_STRINGS : 0;
   return RECORD_BYTES + dataBytes(record) + strings * STRING_BYTES;
 }

@@ -56,4 +56,4 @@ export function hostNameRecord(subject: Subject, { owner, settings }: RecordCont
 }
 
 /** Metadata key for entries without targets: a host name, such as that of an ExternalName service in Kubernetes. */
-const CNAME_KEY = "waymark.dns.cname";
+export const CNAME_KEY = "waymark.dns.cname";

@@ -19,8 +19,26 @@ export interface RecordData {
     readonly expireSeconds: number;
     readonly minimumSeconds: number;
   };
+  readonly SVCB: BindingData;
+  readonly HTTPS: BindingData;
   readonly HINFO: { readonly cpu: string; readonly os: string };
 }
+/** Data of SVCB and HTTPS (RFC 9460). What is empty or 0 is not told. */
+export interface BindingData {
+  /** 0 is the AliasMode. */
+  readonly priority: number;
+  /** Empty for the owner itself, which is written `.`. */
+  readonly target: string;
+  /** Keys that a client must understand. */
+  readonly mandatory: readonly number[];
+  readonly alpn: readonly string[];
+  /** Whether the protocol that the type means by itself is not spoken (no-default-alpn). */
+  readonly isDefaultAlpnOff: boolean;
+  readonly port: number;
+  readonly ipv4Hints: readonly Address[];
+  readonly ipv6Hints: readonly Address[];
+}
+
 export type RecordType = keyof RecordData;
 
 /** One resource record of class IN. `name` is lower-case text without the final dot. */

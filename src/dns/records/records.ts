@@ -4,6 +4,7 @@
  */
 import { addressRecords } from "./addresses.ts";
 import { nameServerRecords, startRecords } from "./apex.ts";
+import { bindingBytes, httpsRecords, svcbRecords, writeBinding } from "./bindings.ts";
 import type { DataWriter, RecordOf, RecordRow, RecordType } from "./record.ts";
 import { serviceRecords } from "./service.ts";
 import { textRecords } from "./text.ts";
@@ -67,6 +68,20 @@ export const RECORDS: { readonly [T in RecordType]: RecordRow<T> } = {
     write: (data, out) => out.bytes(data.address),
     sizeBytes: ({ address }) => address.length,
   },
+  SVCB: {
+    code: 64,
+    find: (subject, context) => svcbRecords(subject, context),
+    write: (data, out) => writeBinding(data, out),
+    sizeBytes: (data) => bindingBytes(data),
+    hostOf: ({ target }) => target,
+  },
+  HTTPS: {
+    code: 65,
+    find: (subject, context) => httpsRecords(subject, context),
+    write: (data, out) => writeBinding(data, out),
+    sizeBytes: (data) => bindingBytes(data),
+    hostOf: ({ target }) => target,
+  },
   SRV: {
     code: 33,
     find: (subject, context) => serviceRecords(subject, context),
@@ -108,7 +123,8 @@ export function dataBytes<T extends RecordType>(record: RecordOf<T>): number {
   return RECORDS[record.type].sizeBytes(record.data);
 }
 
-/** The host that a record names and whose addresses go along with it. In lower case, because the case of a host name does not matter. */
+/** The host that a record names, which may be its owner, and whose addresses go along with it. In lower case, because the case of a host name does not matter. */
 export function hostOf<T extends RecordType>(record: RecordOf<T>): string | undefined {
-  return RECORDS[record.type].hostOf?.(record.data).toLowerCase();
+  const host = RECORDS[record.type].hostOf?.(record.data);
+  return host === "" ? record.name : host?.toLowerCase();
 }

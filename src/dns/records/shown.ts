@@ -26,7 +26,7 @@ export function rankOf({ entry }: SubjectTarget, locality: DnsView["locality"]):
 }
 
 /** 1,000 for each step away from the view: 0 in its zone, 1 in its region, 2 elsewhere. 0 where the view has no place. */
-function distanceRank(entry: SubjectTarget["entry"], locality: DnsView["locality"]): number {
+export function distanceRank(entry: SubjectTarget["entry"], locality: DnsView["locality"]): number {
   return locality === undefined ? 0 : PER_STEP * levelOf(entry, locality);
 }
 

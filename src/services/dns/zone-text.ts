@@ -18,6 +18,8 @@ const DATA: { readonly [T in RecordType]: (data: RecordData[T]) => string } = {
     [full(soa.primary), full(soa.mailbox), soa.serial, soa.refreshSeconds, soa.retrySeconds, soa.expireSeconds, soa.minimumSeconds].join(
       " ",
     ),
+  SVCB: bindingText,
+  HTTPS: bindingText,
   HINFO: ({ cpu, os }) => `${quoted(cpu)} ${quoted(os)}`,
 };
 
@@ -28,6 +30,27 @@ export function recordText(record: DnsRecord): string {
 
 function dataText<T extends RecordType>({ type, data }: { readonly type: T; readonly data: RecordData[T] }): string {
   return DATA[type](data);
+}
+
+/** Keys of parameters of SVCB and HTTPS by their number (RFC 9460, 14.3.2). */
+const BINDING_KEYS = ["mandatory", "alpn", "no-default-alpn", "port", "ipv4hint", "ech", "ipv6hint"];
+
+function bindingText(data: RecordData["SVCB"]): string {
+  const { priority, target, mandatory, alpn, isDefaultAlpnOff, port, ipv4Hints, ipv6Hints } = data;
+  const list = (key: string, items: readonly string[]) => (items.length === 0 ? [] : [`${key}=${items.join(",")}`]);
+  return [
+    String(priority),
+    full(target),
+    ...list(
+      "mandatory",
+      mandatory.map((key) => BINDING_KEYS[key] ?? `key${key}`),
+    ),
+    ...(alpn.length === 0 ? [] : [`alpn="${alpn.join(",")}"`]),
+    ...(isDefaultAlpnOff ? ["no-default-alpn"] : []),
+    ...(port === 0 ? [] : [`port=${port}`]),
+    ...list("ipv4hint", ipv4Hints.map(addressText)),
+    ...list("ipv6hint", ipv6Hints.map(addressText)),
+  ].join(" ");
 }
 
 /** IPv4 with dots, IPv6 in the form of RFC 5952: the longest run of zeros is `::`. */
@@ -75,11 +98,9 @@ const OTHER_TYPES: Readonly<Record<string, number>> = {
   CAA: 257,
   DNSKEY: 48,
   DS: 43,
-  HTTPS: 65,
   MX: 15,
   NAPTR: 35,
   PTR: 12,
-  SVCB: 64,
 };
 const TYPE_NUMBER = /^TYPE(\d{1,5})$/;
 

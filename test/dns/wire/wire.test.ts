@@ -139,6 +139,17 @@ const HOST = fc.array(fc.stringMatching(/^[a-z0-9-]{1,12}$/), { minLength: 1, ma
 const IN_ZONE = HOST.map((host) => `${host}.market.waymark`);
 const U16 = fc.nat(65_535);
 const U32 = fc.nat(0x7fff_ffff);
+/** Any parameters of SVCB and HTTPS. */
+const BINDING = fc.record({
+  priority: U16,
+  target: fc.oneof(HOST, IN_ZONE, fc.constant("")),
+  mandatory: fc.constantFrom([], [3], [1, 3, 4]),
+  alpn: fc.constantFrom([], ["h2"], ["http/1.1", "h2"]),
+  isDefaultAlpnOff: fc.boolean(),
+  port: U16,
+  ipv4Hints: fc.array(fc.uint8Array({ minLength: 4, maxLength: 4 }), { maxLength: 3 }),
+  ipv6Hints: fc.array(fc.uint8Array({ minLength: 16, maxLength: 16 }), { maxLength: 3 }),
+});
 const RECORD: fc.Arbitrary<DnsRecord> = fc
   .record({
     name: fc.oneof(HOST, IN_ZONE),
@@ -167,6 +178,7 @@ const RECORD: fc.Arbitrary<DnsRecord> = fc
           minimumSeconds: U32,
         }),
       }),
+      fc.record({ type: fc.constantFrom("SVCB" as const, "HTTPS" as const), data: BINDING }),
       fc.record({ type: fc.constant("HINFO" as const), data: fc.record({ cpu: HOST, os: HOST }) }),
     ),
   })
@@ -190,10 +202,56 @@ function lineOf(record: DnsRecord): string {
       return `${head} ${data.strings.map((text) => `"${text}"`).join(" ")}`;
     case "SOA":
       return `${head} ${data.primary}. ${data.mailbox}. ${data.serial} ${data.refreshSeconds} ${data.retrySeconds} ${data.expireSeconds} ${data.minimumSeconds}`;
+    case "SVCB":
+    case "HTTPS":
+      return `${head} ${bindingText(data)}`;
     case "HINFO":
       return `${head} "${data.cpu}" "${data.os}"`;
   }
 }
+
+function bindingText(data: (DnsRecord & { readonly type: "SVCB" })["data"]): string {
+  const keys = ["mandatory", "alpn", "no-default-alpn", "port", "ipv4hint", "ech", "ipv6hint"];
+  const ipv6 = (bytes: Uint8Array) => {
+    const groups = Array.from({ length: 8 }, (_, i) => (((bytes[2 * i] ?? 0) << 8) | (bytes[2 * i + 1] ?? 0)).toString(16));
+    return new URL(`http://[${groups.join(":")}]`).hostname.slice(1, -1);
+  };
+  return [
+    data.priority,
+    `${data.target}.`,
+    ...(data.mandatory.length > 0 ? [`mandatory=${data.mandatory.map((key) => keys[key]).join()}`] : []),
+    ...(data.alpn.length > 0 ? [`alpn="${data.alpn.join()}"`] : []),
+    ...(data.isDefaultAlpnOff ? ["no-default-alpn"] : []),
+    ...(data.port > 0 ? [`port=${data.port}`] : []),
+    ...(data.ipv4Hints.length > 0 ? [`ipv4hint=${data.ipv4Hints.map((hint) => hint.join(".")).join()}`] : []),
+    ...(data.ipv6Hints.length > 0 ? [`ipv6hint=${data.ipv6Hints.map(ipv6).join()}`] : []),
+  ].join(" ");
+}
+
+const PLAIN = { mandatory: [], alpn: [], isDefaultAlpnOff: false, port: 0, ipv4Hints: [], ipv6Hints: [] };
+const FOO = "03666f6f076578616d706c6503636f6d00";
+const [DB8, DB8_53] = ["20010db8000000000000000000000001", "20010db8000000000000000000530001"];
+
+test.each([
+  { figure: 2, data: { ...PLAIN, priority: 0, target: "foo.example.com" }, want: `0000 ${FOO}` },
+  { figure: 3, data: { ...PLAIN, priority: 1, target: "" }, want: "0001 00" },
+  { figure: 4, data: { ...PLAIN, priority: 16, target: "foo.example.com", port: 53 }, want: `0010 ${FOO} 0003 0002 0035` },
+  {
+    figure: 7,
+    data: { ...PLAIN, priority: 1, target: "foo.example.com", ipv6Hints: [hex(DB8), hex(DB8_53)] },
+    want: `0001 ${FOO} 0006 0020 ${DB8} ${DB8_53}`,
+  },
+  {
+    figure: 9,
+    data: { ...PLAIN, priority: 16, target: "foo.example.org", mandatory: [4, 1], alpn: ["h2", "h3-19"], ipv4Hints: [hex("c0000201")] },
+    want: "0010 03666f6f076578616d706c65036f726700 0000 0004 0001 0004 0001 0009 02 6832 05 68332d3139 0004 0004 c0000201",
+  },
+])("figure $figure of RFC 9460, appendix D, has its bytes", ({ data, want }) => {
+  const { bytes } = encode({ answers: [{ type: "HTTPS", name: "web.market.waymark", ttlSeconds: 0, data }] });
+  const rdata = Buffer.from(hex(want)).toString("hex");
+  const length = (rdata.length / 2).toString(16).padStart(4, "0");
+  expect(Buffer.from(bytes).toString("hex").endsWith(`0041000100000000${length}${rdata}`)).toBe(true);
+});
 
 test("dns-packet reads from a response what was put into it, names compressed or not", () => {
   fc.assert(

@@ -1,0 +1,226 @@
+/**
+ * SVCB and HTTPS records (RFC 9460): where a service is, and how to speak to it. Which targets HTTPS tells, and when a record is an alias, is in
+ * semantics.md, DNS.
+ */
+import type { EntryView } from "../../catalog/entry/view.ts";
+import type { Address } from "../../lib/addresses.ts";
+import { addressLabel } from "../names/addresses.ts";
+import { formatName, parseHostName } from "../names/names.ts";
+import type { Subject, SubjectTarget } from "../plan/subject.ts";
+import { CNAME_KEY } from "./addresses.ts";
+import type { BindingData, DataWriter, RecordContext, RecordOf } from "./record.ts";
+import { bestOf, bestTargets, distanceRank, ownPriority } from "./shown.ts";
+import { setTtlSeconds } from "./ttl.ts";
+
+/** Protocol of a target: its ALPN id, and the port that clients take by themselves. Others have no ALPN id. */
+const PROTOCOLS: Readonly<Record<string, { readonly alpn: string; readonly port: number; readonly isTls: boolean }>> = {
+  http: { alpn: "http/1.1", port: 80, isTls: false },
+  ws: { alpn: "http/1.1", port: 80, isTls: false },
+  https: { alpn: "http/1.1", port: 443, isTls: true },
+  wss: { alpn: "http/1.1", port: 443, isTls: true },
+  h2: { alpn: "h2", port: 443, isTls: true },
+  h3: { alpn: "h3", port: 443, isTls: true },
+  grpc: { alpn: "h2", port: 443, isTls: true },
+  grpcs: { alpn: "h2", port: 443, isTls: true },
+};
+/** The protocol that an HTTPS record means beside those that it names (RFC 9460, 7.1.2 and 9.2). */
+const DEFAULT_ALPN = "http/1.1";
+const HTTPS_PORT = 443;
+const MAX_PRIORITY = 65_535;
+/** Number of the parameter `port` (RFC 9460, 14.3.2). */
+const PORT_KEY = 3;
+const PORT_ONLY: readonly number[] = [PORT_KEY];
+const NO_KEYS: readonly number[] = [];
+
+/** A place of a service: targets that differ in nothing but their protocol are one. */
+interface Place {
+  readonly target: string;
+  readonly address: Address | undefined;
+  readonly priority: number;
+  readonly port: number;
+  readonly alpn: Set<string>;
+  readonly entries: EntryView[];
+}
+
+/** At `_svc._tcp` and its like: a record for each place of the best tier. */
+export function svcbRecords(subject: Subject, context: RecordContext): RecordOf<"SVCB">[][] {
+  if (subject.kind !== "entries" || subject.shape !== "located") return [];
+  const alias = aliasOf(subject, context);
+  if (alias !== undefined) return [[record("SVCB", alias, context)]];
+  const places = placesOf(bestTargets(subject.targets), context);
+  // A client that goes to another port than the one that is told finds nothing, so it must understand the port.
+  const dataOf = (place: Place) =>
+    bindingOf(place, {
+      mandatory: place.port === 0 ? NO_KEYS : PORT_ONLY,
+      alpn: [...place.alpn],
+      isDefaultAlpnOff: false,
+      port: place.port,
+    });
+  return inGroups("SVCB", places, dataOf, context);
+}
+
+/** At a service's own name: its places that speak HTTP over TLS. */
+export function httpsRecords(subject: Subject, context: RecordContext): RecordOf<"HTTPS">[][] {
+  if (subject.kind !== "entries" || subject.shape !== "direct") return [];
+  const shown = bestTargets(subject.targets.filter(isHttps(subject.targets)));
+  const places = placesOf(shown, context);
+  // One record for all, without hints (RFC 9460, 7.3), where the addresses of the name itself are those of the places.
+  const whole = wholeOf(places, bestTargets(subject.targets));
+  const dataOf = (place: Place) => {
+    const alpn = [...place.alpn];
+    const port = place.port === HTTPS_PORT ? 0 : place.port;
+    return bindingOf(place, { mandatory: NO_KEYS, alpn, isDefaultAlpnOff: !place.alpn.has(DEFAULT_ALPN), port });
+  };
+  return inGroups("HTTPS", whole === undefined ? places : [whole], dataOf, context);
+}
+
+/**
+ * Clients that find an HTTPS record no longer speak plain HTTP to the name (RFC 9460, 9.5), so only targets that speak TLS have one. `grpc` does not say
+ * whether it does: it counts where no target of the name speaks plain HTTP.
+ */
+function isHttps(all: readonly SubjectTarget[]): (one: SubjectTarget) => boolean {
+  const hasPlain = all.some(({ target }) => protocolOf(target.protocol)?.isTls === false);
+  return ({ target }) => protocolOf(target.protocol)?.isTls === true && (target.protocol.toLowerCase() !== "grpc" || !hasPlain);
+}
+
+function protocolOf(protocol: string) {
+  const name = protocol.toLowerCase();
+  return Object.hasOwn(PROTOCOLS, name) ? PROTOCOLS[name] : undefined;
+}
+
+/**
+ * An alias to a host name, where the name has nothing else and the host is reached at the port that clients take by themselves: a record in AliasMode has no
+ * parameters, so it cannot tell a port.
+ */
+function aliasOf(subject: Subject & { readonly kind: "entries" }, { owner }: RecordContext) {
+  const best = bestTargets(subject.targets);
+  const named =
+    best.length > 0
+      ? best.map(({ entry, target, address }) => ({ entry, host: address === undefined ? target.host : "", needsPort: needsPort(target) }))
+      : bestOf(subject.entries, (entry) => entry).map((entry) => ({ entry, host: entry.metadata[CNAME_KEY] ?? "", needsPort: false }));
+  const hosts = named.map(({ host }) => parseHostName(host));
+  const target = hosts[0];
+  if (target === undefined || named.some((one) => one.needsPort) || hosts.some((host) => host?.toLowerCase() !== target.toLowerCase()))
+    return undefined;
+  if (target.toLowerCase() === owner) return undefined;
+  const data: BindingData = { priority: 0, target, ...NO_PARAMETERS };
+  return { data, entries: named.map(({ entry }) => entry) };
+}
+
+function needsPort({ port, protocol }: SubjectTarget["target"]): boolean {
+  return port !== 0 && port !== protocolOf(protocol)?.port;
+}
+
+/** The places of targets. Those without a name in DNS are left out. */
+function placesOf(targets: readonly SubjectTarget[], context: RecordContext): readonly Place[] {
+  const places = new Map<string, Place>();
+  for (const one of targets) {
+    const { target, address, entry } = one;
+    const name = address === undefined ? parseHostName(target.host) : formatName({ form: "address", address }, context.zone);
+    if (name === undefined) continue;
+    const priority = priorityOf(one, context);
+    const key = `${priority} ${target.port} ${name.toLowerCase()}`;
+    const place = places.get(key) ?? { target: name, address, priority, port: target.port, alpn: new Set<string>(), entries: [] };
+    places.set(key, place);
+    const alpn = protocolOf(target.protocol)?.alpn;
+    if (alpn !== undefined) place.alpn.add(alpn);
+    place.entries.push(entry);
+  }
+  return [...places.values()];
+}
+
+/** From 1, because 0 is the AliasMode. The tier does not count: only the best one is told. */
+function priorityOf(one: SubjectTarget, { locality, settings }: RecordContext): number {
+  if (settings.srvPriority === "target") return Math.min(1 + one.target.priority, MAX_PRIORITY);
+  return 1 + distanceRank(one.entry, locality) + ownPriority(one);
+}
+
+/** All places as one at the name itself, if they differ only in their addresses and the name has no other addresses. */
+function wholeOf(places: readonly Place[], shown: readonly SubjectTarget[]): Place | undefined {
+  const [first] = places;
+  if (first === undefined) return undefined;
+  const alpn = [...first.alpn].join();
+  const isAlike = ({ address, priority, port, alpn: other }: Place) =>
+    address !== undefined && priority === first.priority && port === first.port && [...other].join() === alpn;
+  if (!places.every(isAlike)) return undefined;
+  const told = new Set(places.map(({ address }) => address && addressLabel(address)));
+  if (!shown.every(({ address }) => address === undefined || told.has(addressLabel(address)))) return undefined;
+  return { ...first, target: "", address: undefined, entries: places.flatMap(({ entries }) => entries) };
+}
+
+const NO_PARAMETERS = { mandatory: [], alpn: [], isDefaultAlpnOff: false, port: 0, ipv4Hints: [], ipv6Hints: [] } as const;
+
+function bindingOf(
+  { priority, target, address }: Place,
+  parameters: Pick<BindingData, "mandatory" | "alpn" | "isDefaultAlpnOff" | "port">,
+): BindingData {
+  const hints = address === undefined ? NO_PARAMETERS.ipv4Hints : [address];
+  const { ipv4Hints, ipv6Hints } = NO_PARAMETERS;
+  return address?.length === 4
+    ? { priority, target, ...parameters, ipv4Hints: hints, ipv6Hints }
+    : { priority, target, ...parameters, ipv4Hints, ipv6Hints: hints };
+}
+
+/** Groups of one priority, the first of which clients prefer. */
+function inGroups<T extends "SVCB" | "HTTPS">(
+  type: T,
+  places: readonly Place[],
+  dataOf: (place: Place) => BindingData,
+  context: RecordContext,
+) {
+  const entries = places.flatMap((place) => place.entries);
+  const sorted = places.toSorted((a, b) => a.priority - b.priority);
+  const ttl = setTtlSeconds(entries, context.settings);
+  const made = sorted.map((place): RecordOf<T> => ({ type, name: context.owner, ttlSeconds: ttl, data: dataOf(place) }));
+  return [...Map.groupBy(made, ({ data }) => data.priority).values()];
+}
+
+function record<T extends "SVCB" | "HTTPS">(
+  type: T,
+  { data, entries }: { readonly data: BindingData; readonly entries: readonly EntryView[] },
+  { owner, settings }: RecordContext,
+): RecordOf<T> {
+  return { type, name: owner, ttlSeconds: setTtlSeconds(entries, settings), data };
+}
+
+/** Writes the data of a record: parameters in increasing order of their keys, each with its length (RFC 9460, 2.2). */
+export function writeBinding(data: BindingData, out: DataWriter): void {
+  out.u16(data.priority);
+  out.name(data.target);
+  const parameter = (key: number, length: number): void => {
+    out.u16(key);
+    out.u16(length);
+  };
+  if (data.mandatory.length > 0) {
+    parameter(0, 2 * data.mandatory.length);
+    for (const key of data.mandatory.toSorted((a, b) => a - b)) out.u16(key);
+  }
+  if (data.alpn.length > 0) {
+    parameter(
+      1,
+      data.alpn.reduce((sum, id) => sum + 1 + id.length, 0),
+    );
+    for (const id of data.alpn) out.string(id);
+  }
+  if (data.isDefaultAlpnOff) parameter(2, 0);
+  if (data.port !== 0) {
+    parameter(PORT_KEY, 2);
+    out.u16(data.port);
+  }
+  for (const [key, hints, size] of [
+    [4, data.ipv4Hints, 4],
+    [6, data.ipv6Hints, 16],
+  ] as const) {
+    if (hints.length === 0) continue;
+    parameter(key, size * hints.length);
+    for (const address of hints) out.bytes(address);
+  }
+}
+
+/** Characters and address bytes of the data, and some for each parameter. */
+export function bindingBytes({ target, mandatory, alpn, ipv4Hints, ipv6Hints }: BindingData): number {
+  const texts = alpn.reduce((sum, id) => sum + 1 + id.length, 0);
+  return target.length + texts + 4 * ipv4Hints.length + 16 * ipv6Hints.length + 6 * mandatory.length + PARAMETER_BYTES;
+}
+/** Heads of the parameters with numbers only. */
+const PARAMETER_BYTES = 16;
