@@ -7,7 +7,7 @@ import { decodeEntry } from "../catalog/entry/codec.ts";
 import { KeyShards } from "../catalog/key-shards.ts";
 import { type Sampling, sampleOf } from "../catalog/query/instances.ts";
 import type { Lookup } from "../catalog/query/lookup.ts";
-import type { CatalogRecord, KeyText } from "../catalog/record/record.ts";
+import { type CatalogRecord, type KeyText, nameOfKey, type OriginLife } from "../catalog/record/record.ts";
 import { StoredRecord } from "../catalog/record/stored-record.ts";
 import type { Replica } from "../catalog/replica/replica.ts";
 import { hasField } from "../lib/protowire.ts";
@@ -42,6 +42,20 @@ export interface EntriesBeside {
   takeTouched(): Iterable<KeyText>;
 }
 
+/** Hears of each change of what names in DNS stand for, just after it. */
+export interface NameFollower {
+  /** An entry of a name came, went or changed. `name`: as in `nameOfKey`. */
+  entryChanged(name: string): void;
+  /** An entry that has this alias, or had it, came, went or changed. In plain form. */
+  aliasChanged(alias: string): void;
+  /** A namespace, or the claim of an alias, at this name or below it came or went. In plain form. */
+  belowChanged(suffix: string): void;
+  /** The node of an origin came or went, so that its entries are told in another way, though no record has changed. */
+  originChanged(id: string): void;
+  /** Nobody knows what has changed. */
+  everythingChanged(): void;
+}
+
 interface Held {
   readonly alias: string;
   /** Text of its claim. */
@@ -62,6 +76,9 @@ export class DnsNames {
   readonly #suffixes = new KeyShards<string, KeyShards<string, number>>();
   readonly #aliases = new KeyShards<string, Set<KeyText>>();
   readonly #aliasesOf = new KeyShards<KeyText, readonly Held[]>();
+  readonly #followers = new Set<NameFollower>();
+  /** The lives of origins, as they were told to those who follow. */
+  readonly #lives = new Map<string, OriginLife>();
 
   /** `zones`: in lower case and without a final dot, to recognise single labels. */
   constructor(replica: Replica, zones: readonly string[], beside?: EntriesBeside) {
@@ -76,18 +93,34 @@ export class DnsNames {
     return isSingleLabel(plainName(alias), this.#zones);
   }
 
+  /** Tells of all changes from now on, for as long as this object lives. */
+  follow(follower: NameFollower): void {
+    this.#followers.add(follower);
+  }
+
+  /** HOT: once a DNS question. Takes in changes that nobody has told of yet. */
+  catchUp(): void {
+    if (this.#replica.revision !== this.#revision) this.refresh();
+  }
+
   /** Takes in the changes since the last call. Cost: the changed records. */
   refresh(): void {
     const touched = new Set<string>();
+    let touchCount = 0;
     this.#replica.changesSince(this.#revision, (stored) => {
+      touchCount += 1;
       touched.add(stored.namespace);
+      this.#tell((follower) => follower.entryChanged(nameOfKey(stored.key)));
       this.#setAliases(stored.key, this.#replica.winner(stored) ?? this.#beside?.lookup.find(stored.key));
       return true;
     });
     for (const key of this.#beside?.takeTouched() ?? []) {
       touched.add(key.slice(0, key.indexOf("\0")));
+      this.#tell((follower) => follower.entryChanged(nameOfKey(key)));
       this.#setAliases(key, this.#known(key));
     }
+    // A revision at which no record was touched is that of an origin, unless a record was touched twice.
+    if (this.#followers.size > 0 && touchCount < this.#replica.revision - this.#revision) this.#tellLives();
     // Records that were dropped since then, for example with a forgotten origin, have left no change behind.
     if (this.#revision < this.#replica.collectedRevision) this.#sweep(touched);
     this.#revision = this.#replica.revision;
@@ -98,7 +131,22 @@ export class DnsNames {
       );
   }
 
+  #tell(what: (follower: NameFollower) => void): void {
+    // HOT: once a changed record, and nearly always for one gateway.
+    for (const follower of this.#followers) what(follower);
+  }
+
+  #tellLives(): void {
+    for (const { id, life } of this.#replica.origins.values()) {
+      if (this.#lives.get(id) === life) continue;
+      this.#lives.set(id, life);
+      this.#tell((follower) => follower.originChanged(id));
+    }
+    for (const id of this.#lives.keys()) if (!this.#replica.origins.has(id)) this.#lives.delete(id);
+  }
+
   #sweep(touched: Set<string>): void {
+    this.#tell((follower) => follower.everythingChanged());
     for (const namespace of this.#namespaces.keys()) touched.add(namespace);
     for (const key of this.#aliasesOf.keys()) if (this.#known(key) === undefined) this.#setAliases(key, undefined);
   }
@@ -188,12 +236,14 @@ export class DnsNames {
     const before = this.#aliasesOf.get(key);
     if (before === undefined && aliases.length === 0) return;
     for (const { alias, claim } of before ?? []) {
+      this.#tell((follower) => follower.aliasChanged(alias));
       const keys = this.#aliases.get(alias);
       if (keys?.delete(key) === true && keys.size === 0) this.#aliases.replace(alias, undefined);
       this.#count(alias, claim, -1);
     }
     const next = shown === undefined ? [] : aliases.map((alias) => ({ alias, claim: claimOf(shown, alias).text }));
     for (const { alias, claim } of next) {
+      this.#tell((follower) => follower.aliasChanged(alias));
       const keys = this.#aliases.get(alias);
       if (keys === undefined) this.#aliases.replace(alias, new Set([key]));
       else keys.add(key);
@@ -213,7 +263,9 @@ export class DnsNames {
     for (let at = 0; ; ) {
       const suffix = name.slice(at);
       const counts = this.#suffixes.get(suffix) ?? new KeyShards<string, number>();
-      const count = (counts.get(holder) ?? 0) + by;
+      const before = counts.get(holder) ?? 0;
+      const count = before + by;
+      if ((before === 0) !== (count === 0)) this.#tell((follower) => follower.belowChanged(suffix));
       counts.replace(holder, count === 0 ? undefined : count);
       this.#suffixes.replace(suffix, counts.size === 0 ? undefined : counts);
       const dot = name.indexOf(".", at);

@@ -5,7 +5,9 @@ import { DNS_ZONES_KEY } from "../../src/catalog/entry/names.ts";
 import { portWords } from "../../src/catalog/entry/ports.ts";
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import type { EntryView } from "../../src/catalog/entry/view.ts";
-import { HEALTH, KIND, type Kind, keyText } from "../../src/catalog/record/record.ts";
+import { HEALTH, KIND, type Kind, keyText, nameOfKey } from "../../src/catalog/record/record.ts";
+import type { NameFollower } from "../../src/discovery/dns-names.ts";
+import { type Rests, RestsNotes } from "../../src/dns/plan/rests.ts";
 import type { DnsCatalog } from "../../src/dns/plan/subject.ts";
 import type { DnsSettings } from "../../src/dns/records/record.ts";
 import { DEFAULT_VIEW, type DnsView } from "../../src/dns/views/view.ts";
@@ -13,6 +15,9 @@ import { DEFAULT_VIEW, type DnsView } from "../../src/dns/views/view.ts";
 export class FakeDnsCatalog implements DnsCatalog {
   readonly view: DnsView;
   revision = 1;
+  readonly turn = 1;
+  readonly changes = new FakeChanges();
+  readonly #rests = new RestsNotes();
   readonly #entries: EntryView[] = [];
 
   constructor(entries: readonly EntryView[] = [], view: Partial<DnsView> = {}) {
@@ -23,14 +28,17 @@ export class FakeDnsCatalog implements DnsCatalog {
   add(entry: EntryView): void {
     this.#entries.push(entry);
     this.revision++;
+    this.changes.tell(entry);
   }
 
   clear(): void {
     this.#entries.length = 0;
     this.revision++;
+    this.changes.tellEverything();
   }
 
   find(kind: Kind, namespace: string, name: string, port?: string): readonly EntryView[] {
+    this.#rests.entries(kind, namespace, name);
     const isNamed = ({ key }: EntryView) => key.kind === kind && key.namespace === namespace && key.name === name;
     return this.#entries.filter((entry) => isNamed(entry) && (port === undefined || portWords(entry.targets).includes(port)));
   }
@@ -38,10 +46,15 @@ export class FakeDnsCatalog implements DnsCatalog {
   gateways(zone: string): readonly EntryView[] {
     const serves = ({ key, metadata, health }: EntryView) =>
       key.kind === KIND.NODE && health === HEALTH.HEALTHY && (metadata[DNS_ZONES_KEY] ?? "").split(" ").includes(zone);
+    this.#rests.nodes();
     return this.#entries
       .filter(serves)
       .toSorted((a, b) => (a.key.name < b.key.name ? -1 : 1))
       .slice(0, 8);
+  }
+
+  takeRests(): Rests {
+    return this.#rests.take();
   }
 
   takeHidden(): readonly string[] {
@@ -55,6 +68,7 @@ export class FakeDnsCatalog implements DnsCatalog {
   onHidden(_namespaces: readonly string[]): void {}
 
   hasNameUnder(suffix: string, zone: string): boolean {
+    this.#rests.below(suffix, zone);
     const isUnder = (name: string, above: string) => name === above || name.endsWith(`.${above}`);
     return this.#entries.some(
       ({ key, aliases }) =>
@@ -63,8 +77,33 @@ export class FakeDnsCatalog implements DnsCatalog {
   }
 
   findAlias(name: string, zone: string): readonly EntryView[] {
+    this.#rests.alias(name, zone);
     const keyed = this.#entries.map((entry) => ({ entry, key: keyText(entry.key) })).toSorted((a, b) => (a.key < b.key ? -1 : 1));
     return keyed.map(({ entry }) => entry).filter(({ aliases }) => aliases.includes(name) || aliases.includes(`${name}.${zone}`));
+  }
+}
+
+/** Tells of what was added. */
+class FakeChanges {
+  readonly #followers = new Set<NameFollower>();
+
+  catchUp(): void {}
+
+  follow(follower: NameFollower): void {
+    this.#followers.add(follower);
+  }
+
+  tell({ key, aliases }: EntryView): void {
+    const suffixesOf = (name: string) => name.split(".").map((_, at, labels) => labels.slice(at).join("."));
+    for (const follower of this.#followers) {
+      follower.entryChanged(nameOfKey(keyText(key)));
+      for (const alias of aliases) follower.aliasChanged(alias);
+      for (const suffix of [key.namespace, ...aliases].flatMap(suffixesOf)) follower.belowChanged(suffix);
+    }
+  }
+
+  tellEverything(): void {
+    for (const follower of this.#followers) follower.everythingChanged();
   }
 }
 

@@ -29,7 +29,7 @@ export interface Question {
   readonly class: number;
 }
 
-/** An answer before it is shuffled. It is the same for every query until the catalog's revision changes, so it can be kept. */
+/** An answer before it is shuffled. It is the same for every query until something changes that was read for it, so it can be kept. SOA records get their serial when they are encoded. */
 export interface Plan {
   readonly rcode: Rcode;
   readonly isAuthoritative: boolean;
@@ -140,7 +140,7 @@ function planChain(question: Question, place: Place, sources: Sources, onSubject
   let owner = question.name;
   const visited = new Set<string>();
   for (let step = 1; ; step++) {
-    const context: RecordContext = { owner, zone, revision: catalog.revision, locality: catalog.view.locality, settings };
+    const context: RecordContext = { owner, zone, locality: catalog.view.locality, settings };
     const subject = findSubject(relative, zone, catalog);
     onSubject(subject);
     if (subject.kind === "absent") return negative(RCODE.NXDOMAIN, groups, context);

@@ -1,8 +1,13 @@
-/** Keeps plans by view and question, within bounds on their number and their memory. */
+/**
+ * Keeps plans by view and question, within bounds on their number and their memory. A plan is over when something changes on which it rests, and for no other reason
+ * (semantics.md, DNS).
+ */
 import { MAX_NEGATIVE_DNS_PLANS } from "../../lib/bounds.ts";
 import type { DnsSettings } from "../records/record.ts";
 import { type Plan, planAnswer, type Question } from "./answer.ts";
+import { type Fact, Facts, factBytes } from "./facts.ts";
 import { planKey } from "./plan-key.ts";
+import { type Kept, LEAST_PLANS, PlanPool, type PreparedAnswer } from "./plan-pool.ts";
 import { bytesOfTexts, planBytes, thinned } from "./plan-size.ts";
 import type { DnsCatalog } from "./subject.ts";
 
@@ -16,57 +21,39 @@ export interface PlanCacheOptions {
   readonly maxNegativePlans?: number | undefined;
 }
 
-/** What the encoder keeps of a plan, so that it need not make it again. */
-export interface PreparedAnswer {
-  /** Of memory. */
-  readonly sizeBytes: number;
-}
-
 /** A plan with what it takes to answer from it once more. */
 export interface KeptPlan<P extends PreparedAnswer = PreparedAnswer> {
   readonly plan: Plan;
   /** Set by `PlanCache.prepare`. Undefined until the encoder has prepared it, and where it is not to be prepared. */
   readonly prepared: P | undefined;
-  /** Hidden namespaces that the answer leaves out. */
-  readonly hidden: readonly string[];
 }
 
 /** Answers from one sample of a crowded name. A plan costs as much as some hundred answers from it, and a sample has some forty entries. */
 const ANSWERS_PER_SAMPLE = 16;
 /** Answers from one part of a plan that is too large to be kept. Such a plan is megabytes of text, and takes a tenth of a second to make. */
 const ANSWERS_PER_PART = 256;
-/** The bytes have room for at least this many plans: no single plan takes more than an eighth of them. */
-const LEAST_PLANS = 8;
-const NOTHING_HIDDEN: readonly string[] = [];
+/** The facts of one plan may take this part of the bytes. Beyond it the plan rests on everything. */
+const LEAST_FACTS = 16;
+const NOTHING: readonly string[] = [];
 
-interface Kept<P extends PreparedAnswer> extends KeptPlan<P> {
-  readonly key: string;
-  prepared: P | undefined;
-  /** How many more answers may be drawn. The plan of an alias shares it with the name that the alias leads to. */
-  readonly sample: { answersLeft: number };
-  /** With what is prepared of it. */
-  sizeBytes: number;
-  /** Whether it was found again since it was last looked at to make room. */
-  isUsed: boolean;
-}
-
-/** Another catalog, and every change of the catalog, empties the cache: no answer is of another viewer, or older than the catalog. */
 export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
   readonly #options: PlanCacheOptions;
+  readonly #facts = new Facts();
   /** Plans that show something. */
   readonly #shown: PlanPool<P>;
   /** Plans that show nothing. Strangers make as many as they like of them, so they make room only for each other. */
   readonly #negative: PlanPool<P>;
-  #catalog: DnsCatalog | undefined;
-  #revision = -1;
+  /** What tells the facts of changes. */
+  #changes: DnsCatalog["changes"] | undefined;
   #madeCount = 0;
   #contestedCount = 0;
 
   constructor(options: PlanCacheOptions) {
     const { maxNegativePlans = MAX_NEGATIVE_DNS_PLANS, planBytes: maxBytes } = options;
     this.#options = options;
-    this.#shown = new PlanPool({ maxPlans: Infinity, maxBytes });
-    this.#negative = new PlanPool({ maxPlans: maxNegativePlans, maxBytes });
+    const release = ({ facts }: Kept<P>) => this.#facts.release(facts);
+    this.#shown = new PlanPool({ maxPlans: Infinity, maxBytes }, release);
+    this.#negative = new PlanPool({ maxPlans: maxNegativePlans, maxBytes }, release);
   }
 
   /** Memory of the plans kept: at most `planBytes` of those that show something, and as much of the others. Rather too many than too few bytes. */
@@ -93,20 +80,16 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
   plan(question: Question, catalog: DnsCatalog): KeptPlan<P> {
     const key = planKey(catalog.view.index, question);
     const found = this.find(key, catalog);
-    if (found !== undefined) return found;
-    return this.#use(
-      this.#make(question, key, catalog, (next) => this.#ending(next, catalog)),
-      catalog,
-    );
+    return found ?? use(this.#make(question, { key, catalog, endingOf: (next) => this.#ending(next, catalog) }), catalog);
   }
 
-  /** HOT: once a question. The plan that is kept under a key (`planKey`), for one more answer; undefined if none is, or it holds no longer. */
+  /** HOT: once a question. The plan that is kept under a key (`planKey`), for one more answer; undefined if none is, or it is over. */
   find(key: string, catalog: DnsCatalog): KeptPlan<P> | undefined {
-    this.#refresh(catalog);
-    const kept = this.#find(key);
+    this.#catchUp(catalog);
+    const kept = this.#find(key, catalog);
     if (kept === undefined) return undefined;
     kept.isUsed = true;
-    return this.#use(kept, catalog);
+    return use(kept, catalog);
   }
 
   /** Keeps what the encoder prepared, if the plan is kept and there is room. Undefined takes it away. */
@@ -116,52 +99,60 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
     for (const pool of [this.#shown, this.#negative]) if (pool.find(kept.key) === kept) pool.prepare(kept, prepared);
   }
 
-  #refresh(catalog: DnsCatalog): void {
-    if (catalog.revision === this.#revision && catalog === this.#catalog) return;
+  #catchUp({ changes }: DnsCatalog): void {
+    changes.catchUp();
+    if (changes === this.#changes && !this.#facts.isUnknown) return;
     this.#shown.clear();
     this.#negative.clear();
-    this.#catalog = catalog;
-    this.#revision = catalog.revision;
+    this.#facts.isUnknown = false;
+    if (changes === this.#changes) return;
+    this.#changes = changes;
+    changes.follow(this.#facts);
   }
 
-  #use(kept: Kept<P>, catalog: DnsCatalog): KeptPlan<P> {
-    kept.sample.answersLeft -= 1;
-    if (kept.hidden.length > 0) catalog.onHidden(kept.hidden);
-    return kept;
+  #find(key: string, catalog: DnsCatalog): Kept<P> | undefined {
+    const shown = this.#shown.find(key);
+    const kept = shown ?? this.#negative.find(key);
+    if (kept === undefined) return undefined;
+    if (kept.sample.answersLeft > 0 && this.#holds(kept, catalog)) return kept;
+    (shown === undefined ? this.#negative : this.#shown).drop(key);
+    return undefined;
   }
 
-  #find(key: string): Kept<P> | undefined {
-    const kept = this.#shown.find(key) ?? this.#negative.find(key);
-    return kept !== undefined && kept.sample.answersLeft > 0 ? kept : undefined;
+  #holds(kept: Kept<P>, { turn, elsewhere }: DnsCatalog): boolean {
+    if (kept.viewTurn !== turn) return false;
+    if (kept.seenTurn !== this.#facts.turn) {
+      for (const fact of kept.facts) if (fact.isOver) return false;
+      kept.seenTurn = this.#facts.turn;
+    }
+    if (elsewhere === undefined) return true;
+    if (kept.askedTurn !== undefined && kept.askedTurn !== elsewhere.turn) return false;
+    return kept.followed.every((namespace) => elsewhere.isFollowed(namespace));
   }
 
   /** The plan that those of all aliases of a name end in, made once and shared. Undefined when it begins with a CNAME itself. */
   #ending(question: Question, catalog: DnsCatalog): Kept<P> | undefined {
     const key = planKey(catalog.view.index, question);
-    const kept = this.#find(key) ?? this.#make(question, key, catalog, () => undefined);
+    const kept = this.#find(key, catalog) ?? this.#make(question, { key, catalog, endingOf: () => undefined });
     return kept.plan.groups[0]?.[0]?.type === "CNAME" ? undefined : kept;
   }
 
-  #make(question: Question, key: string, catalog: DnsCatalog, endingOf: (question: Question) => Kept<P> | undefined): Kept<P> {
+  #make(question: Question, { key, catalog, endingOf }: Making<P>): Kept<P> {
     const { settings, random, planBytes: maxBytes } = this.#options;
     this.#madeCount += 1;
-    const hidden = new Set<string>();
-    let isSample = false;
+    const noted = new Noted(catalog);
     let ending: Kept<P> | undefined;
-    const takeNotes = (): void => {
-      for (const namespace of catalog.takeHidden()) hidden.add(namespace);
-      if (catalog.takeSampled()) isSample = true;
-    };
     let plan = planAnswer(question, catalog, settings, (next) => {
       // Taken before the ending is planned, which has notes of its own.
-      takeNotes();
+      noted.take();
       ending = endingOf(next);
       return ending?.plan;
     });
-    takeNotes();
+    noted.take();
     if (plan.isContested === true) this.#contestedCount += 1;
-    for (const namespace of ending?.hidden ?? NOTHING_HIDDEN) hidden.add(namespace);
-    const otherBytes = bytesOfTexts([key, ...hidden]);
+    if (ending !== undefined) noted.join(ending);
+    const { hidden } = noted;
+    const otherBytes = bytesOfTexts([key, ...hidden, ...noted.followed]) + Math.min(factBytes(noted.facts), maxBytes / LEAST_FACTS);
     let sizeBytes = otherBytes + planBytes(plan);
     const isPart = sizeBytes * LEAST_PLANS > maxBytes;
     if (isPart) {
@@ -169,82 +160,78 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
       sizeBytes = otherBytes + planBytes(plan);
     }
     const shared = ending?.sample ?? { answersLeft: Infinity };
-    const answersLeft = isSample ? ANSWERS_PER_SAMPLE : isPart ? ANSWERS_PER_PART : Infinity;
-    const sample = shared.answersLeft === Infinity && answersLeft < Infinity ? { answersLeft } : shared;
-    const hiddenList = hidden.size === 0 ? NOTHING_HIDDEN : [...hidden];
-    const made: Kept<P> = { key, plan, prepared: undefined, hidden: hiddenList, sample, sizeBytes, isUsed: false };
-    // A plan under this key had all its answers.
-    this.#shown.drop(key);
-    this.#negative.drop(key);
+    const answersLeft = noted.isSample ? ANSWERS_PER_SAMPLE : isPart ? ANSWERS_PER_PART : Infinity;
+    const made: Kept<P> = {
+      key,
+      plan,
+      prepared: undefined,
+      hidden: listOf(hidden),
+      sample: shared.answersLeft === Infinity && answersLeft < Infinity ? { answersLeft } : shared,
+      sizeBytes,
+      isUsed: false,
+      facts: this.#facts.take(noted.facts, maxBytes / LEAST_FACTS),
+      seenTurn: this.#facts.turn,
+      viewTurn: catalog.turn,
+      askedTurn: noted.isAsked ? catalog.elsewhere?.turn : undefined,
+      followed: listOf(noted.followed),
+    };
     (plan.groups.length === 0 ? this.#negative : this.#shown).keep(made);
     return made;
   }
 }
 
-interface PlanPoolBounds {
-  readonly maxPlans: number;
-  readonly maxBytes: number;
+interface Making<P extends PreparedAnswer> {
+  readonly key: string;
+  readonly catalog: DnsCatalog;
+  readonly endingOf: (question: Question) => Kept<P> | undefined;
 }
 
-/** Plans within bounds of their own. What was found again since it was last looked at stays for another round; of the others the oldest go first. */
-class PlanPool<P extends PreparedAnswer> {
-  readonly #bounds: PlanPoolBounds;
-  readonly #byKey = new Map<string, Kept<P>>();
-  sizeBytes = 0;
-  droppedCount = 0;
+/** What was noticed while a plan was made. */
+class Noted {
+  readonly hidden = new Set<string>();
+  readonly facts = new Set<string>();
+  readonly followed = new Set<string>();
+  isSample = false;
+  isAsked = false;
+  readonly #catalog: DnsCatalog;
 
-  constructor(bounds: PlanPoolBounds) {
-    this.#bounds = bounds;
+  /** What was noted for a plan that could not be made is forgotten. */
+  constructor(catalog: DnsCatalog) {
+    this.#catalog = catalog;
+    catalog.takeRests();
+    catalog.takeHidden();
+    catalog.takeSampled();
   }
 
-  find(key: string): Kept<P> | undefined {
-    return this.#byKey.get(key);
+  take(): void {
+    const { facts, followed, isAsked } = this.#catalog.takeRests();
+    for (const fact of facts) this.facts.add(fact);
+    for (const namespace of followed) this.followed.add(namespace);
+    for (const namespace of this.#catalog.takeHidden()) this.hidden.add(namespace);
+    if (isAsked) this.isAsked = true;
+    if (this.#catalog.takeSampled()) this.isSample = true;
   }
 
-  keep(made: Kept<P>): void {
-    const { maxPlans, maxBytes } = this.#bounds;
-    if (made.sizeBytes * LEAST_PLANS > maxBytes) {
-      this.droppedCount += 1;
-      return;
-    }
-    this.#makeRoom({ maxPlans: maxPlans - 1, maxBytes: maxBytes - made.sizeBytes });
-    this.#byKey.set(made.key, made);
-    this.sizeBytes += made.sizeBytes;
+  /** The plan of an alias rests on all that the plan rests on in which it ends. */
+  join({
+    facts,
+    followed,
+    askedTurn,
+    hidden,
+  }: Pick<Kept<PreparedAnswer>, "askedTurn" | "followed" | "hidden"> & { readonly facts: readonly Fact[] }): void {
+    for (const { key } of facts) this.facts.add(key);
+    for (const namespace of followed) this.followed.add(namespace);
+    for (const namespace of hidden) this.hidden.add(namespace);
+    if (askedTurn !== undefined) this.isAsked = true;
   }
+}
 
-  prepare(kept: Kept<P>, prepared: P | undefined): void {
-    const moreBytes = (prepared?.sizeBytes ?? 0) - (kept.prepared?.sizeBytes ?? 0);
-    if ((kept.sizeBytes + moreBytes) * LEAST_PLANS > this.#bounds.maxBytes) return;
-    kept.prepared = prepared;
-    kept.sizeBytes += moreBytes;
-    this.sizeBytes += moreBytes;
-    this.#makeRoom(this.#bounds);
-  }
+function use<P extends PreparedAnswer>(kept: Kept<P>, catalog: DnsCatalog): KeptPlan<P> {
+  kept.sample.answersLeft -= 1;
+  if (kept.hidden.length > 0) catalog.onHidden(kept.hidden);
+  return kept;
+}
 
-  drop(key: string): void {
-    this.sizeBytes -= this.#byKey.get(key)?.sizeBytes ?? 0;
-    this.#byKey.delete(key);
-  }
-
-  clear(): void {
-    this.#byKey.clear();
-    this.sizeBytes = 0;
-  }
-
-  /** Cost: the plans that go, and those that were used since the last time. Each is passed over once at most. */
-  #makeRoom({ maxPlans, maxBytes }: PlanPoolBounds): void {
-    let spareCount = this.#byKey.size;
-    for (const [key, kept] of this.#byKey) {
-      if (this.#byKey.size <= maxPlans && this.sizeBytes <= maxBytes) return;
-      if (kept.isUsed && spareCount > 0) {
-        spareCount -= 1;
-        kept.isUsed = false;
-        this.#byKey.delete(key);
-        this.#byKey.set(key, kept);
-        continue;
-      }
-      this.drop(key);
-      this.droppedCount += 1;
-    }
-  }
+function listOf(texts: ReadonlySet<string>): readonly string[] {
+  return texts.size === 0 ? NOTHING : [...texts];
 }

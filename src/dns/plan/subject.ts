@@ -4,12 +4,14 @@ import { NODES_NAMESPACE } from "../../catalog/entry/names.ts";
 import { portWord, type Transport, transportOf } from "../../catalog/entry/ports.ts";
 import type { EntryView, TargetView } from "../../catalog/entry/view.ts";
 import { HEALTH, KIND, type Kind } from "../../catalog/record/record.ts";
+import type { DnsNames } from "../../discovery/dns-names.ts";
 import { type Address, parseAddress } from "../../lib/addresses.ts";
 import { healthOrder } from "../../reading/levels.ts";
 import { wordsOf } from "../names/labels.ts";
 import { ADDRESS_LABEL, belowLonger, type DnsName, formatName, LOCATED_KINDS, parseName, parseNamespaceWords } from "../names/names.ts";
-import type { Answered } from "../views/elsewhere.ts";
+import type { Answered, Elsewhere } from "../views/elsewhere.ts";
 import type { DnsView } from "../views/view.ts";
+import type { Rests } from "./rests.ts";
 
 /** The catalog as one class of viewers sees it. Entries that are hidden from them are absent here. */
 export interface DnsCatalog {
@@ -17,6 +19,14 @@ export interface DnsCatalog {
   readonly view: DnsView;
   /** Changes whenever an answer of this catalog may have changed: with entries, the lives of origins, the policy and its windows. */
   readonly revision: number;
+  /** Tells what changes of what plans rest on. Another one than before: nothing is known of what was planned. */
+  readonly changes: Pick<DnsNames, "catchUp" | "follow">;
+  /** Changes with what all plans of this view rest on: the policy and its windows, and at a resolver whether any upstream answers. */
+  readonly turn: number;
+  /** What was read since the last call. */
+  takeRests(): Rests;
+  /** Whether what a resolver took to be here, or was told of elsewhere, is still so. Absent at a node, which knows everything. */
+  readonly elsewhere?: Pick<Elsewhere, "isFollowed" | "turn"> | undefined;
   /**
    * Entries of this kind, namespace and name, in catalog order; with `port`, only those that have this word among their `portWords`. Gives a
    * sample of a crowded name, a different one each time.

@@ -51,8 +51,8 @@ function soaData(context: RecordContext): RecordData["SOA"] {
   return {
     primary: nameServer(context),
     mailbox: `hostmaster.${context.zone}`,
-    // Serial arithmetic (RFC 1982) makes the wrap harmless.
-    serial: context.revision % 0x1_0000_0000,
+    // A plan is kept for longer than a version of the zone, so the serial is written when it is encoded.
+    serial: 0,
     refreshSeconds: 60,
     retrySeconds: 30,
     expireSeconds: 3600,

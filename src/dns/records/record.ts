@@ -73,7 +73,6 @@ export interface RecordContext {
   /** The name that the records belong to. */
   readonly owner: string;
   readonly zone: string;
-  readonly revision: number;
   /** Where the askers are. Undefined without a place. */
   readonly locality: DnsView["locality"];
   readonly settings: DnsSettings;

@@ -68,7 +68,8 @@ export class Responder {
     try {
       const selected = select(undefined);
       const plan = "refused" in selected ? failure(RCODE.REFUSED) : this.plans.plan(decoded.question, selected.catalog).plan;
-      const serial = "refused" in selected ? undefined : this.#serialOf?.(selected.catalog.view.index);
+      const serial =
+        "refused" in selected ? 0 : (this.#serialOf?.(selected.catalog.view.index) ?? selected.catalog.revision % 0x1_0000_0000);
       return this.#encode(decoded, plan, { transport, fault: undefined, serial });
     } catch (fault) {
       const reason = fault instanceof WaymarkError ? fault.reason : undefined;

@@ -12,6 +12,7 @@ import { anonymousCaller, type Caller } from "../../policy/identity/caller.ts";
 import type { PolicySource } from "../../policy/set/visibility.ts";
 import { wordsOf } from "../names/labels.ts";
 import { parseName, parseNamespaceWords } from "../names/names.ts";
+import { type Rests, RestsNotes } from "../plan/rests.ts";
 import type { DnsCatalog } from "../plan/subject.ts";
 import { type Answered, type Carrier, type Elsewhere, UnknownName } from "./elsewhere.ts";
 import { findGateways } from "./gateways.ts";
@@ -21,7 +22,7 @@ import { DEFAULT_VIEW, type DnsView } from "./view.ts";
 export interface DnsSources {
   readonly reads: Reads;
   readonly replica: Pick<Replica, "revision">;
-  readonly dnsNames: Pick<DnsNames, "findAlias" | "hasNameUnder">;
+  readonly dnsNames: Pick<DnsNames, "catchUp" | "findAlias" | "follow" | "hasNameUnder">;
   readonly identity: { readonly clusterId: string };
   readonly policies: PolicySource;
   /** Absent at a node, which knows everything. */
@@ -44,7 +45,7 @@ export function dnsCatalog(
   viewer: Caller = anonymousCaller(sources.identity.clusterId, ""),
 ): DnsCatalog {
   const { elsewhere } = sources;
-  const notes = { hidden: new Set<string>(), hasSampled: false, turn: random(), viewer };
+  const notes = { hidden: new Set<string>(), rests: new RestsNotes(), hasSampled: false, turn: random(), viewer };
   const held = elsewhere && new CatalogInDns({ ...sources, elsewhere: elsewhere.held }, notes, onHidden, undefined);
   return new CatalogInDns(sources, notes, onHidden, held);
 }
@@ -52,6 +53,7 @@ export function dnsCatalog(
 /** What was noticed of an answer that is being made. */
 interface Notes {
   readonly hidden: Set<string>;
+  readonly rests: RestsNotes;
   hasSampled: boolean;
   /** The first position is random, so that the nodes of a cluster do not all begin with the same instances. Then all have their turn. */
   turn: number;
@@ -62,6 +64,8 @@ class CatalogInDns implements DnsCatalog {
   readonly view: DnsView = DEFAULT_VIEW;
   readonly held: DnsCatalog | undefined;
   readonly onHidden: (namespaces: readonly string[]) => void;
+  readonly changes: DnsCatalog["changes"];
+  readonly elsewhere: Elsewhere | undefined;
   readonly #sources: DnsSources;
   readonly #notes: Notes;
   readonly #viewer: Caller;
@@ -71,6 +75,8 @@ class CatalogInDns implements DnsCatalog {
     const { identity, policies } = sources;
     this.held = held;
     this.onHidden = onHidden;
+    this.changes = sources.dnsNames;
+    this.elsewhere = sources.elsewhere;
     this.#sources = sources;
     this.#notes = notes;
     this.#viewer = notes.viewer;
@@ -85,17 +91,33 @@ class CatalogInDns implements DnsCatalog {
     return replica.revision + reads.policyTurn + (elsewhere?.turn ?? 0);
   }
 
+  get turn(): number {
+    const { reads, elsewhere } = this.#sources;
+    // A plan that was made while an upstream answered is another than one from what may be old.
+    return 2 * reads.policyTurn + (elsewhere?.isCutOff === true ? 1 : 0);
+  }
+
+  takeRests(): Rests {
+    return this.#notes.rests.take();
+  }
+
   find(kind: Kind, namespace: string, name: string, port?: string): readonly EntryView[] {
     const { reads } = this.#sources;
     if (!reads.verdict(this.#viewer, namespace).allowed) {
       this.#notes.hidden.add(namespace);
       return [];
     }
+    const { rests } = this.#notes;
+    rests.entries(kind, namespace, name);
+    this.#noteElsewhere(namespace);
     const self = kind === KIND.NODE && namespace === NODES_NAMESPACE ? this.#selfIf(name) : undefined;
     if (!this.#knows({ kind, namespace, name }, self !== undefined) && self !== undefined) return [self];
     const sampling = { ...DNS_SAMPLING, at: this.#notes.turn };
     const suits = port === undefined ? undefined : ({ traits }: CatalogRecord) => traits.ports.includes(port);
-    const read = (record: CatalogRecord) => ({ key: record.key, entry: reads.entry(record) });
+    const read = (record: CatalogRecord) => {
+      rests.origin(record.origin.id);
+      return { key: record.key, entry: reads.entry(record) };
+    };
     const { found, isSample } = reads.find(this.#viewer, { kind, namespace, name }, { sampling, suits, read });
     if (self !== undefined && found.length === 0) return [self];
     if (!isSample) return found.map(({ entry }) => entry);
@@ -128,6 +150,8 @@ class CatalogInDns implements DnsCatalog {
   hasNameUnder(suffix: string, zone: string): boolean {
     const { reads, dnsNames, elsewhere, policies } = this.#sources;
     const view = { sees: reads.allowed(this.#viewer), counts: this.#counts };
+    this.#notes.rests.below(suffix, zone);
+    this.#noteElsewhere("");
     if (dnsNames.hasNameUnder(suffix, zone, view)) return true;
     if (elsewhere === undefined || elsewhere.isNothing) return false;
     // Where the policy denies by default, hidden names lie above much that it shows, and must not be called absent without being asked for.
@@ -144,11 +168,15 @@ class CatalogInDns implements DnsCatalog {
       return [];
     }
     const allowed = reads.allowed(this.#viewer);
+    const { rests } = this.#notes;
+    rests.alias(name, zone);
+    this.#noteElsewhere("");
     const sees = (namespace: string) => allowed(namespace) || (this.#notes.hidden.add(namespace), false);
     const view = { sees, counts: this.#counts };
     const sampling = { ...DNS_SAMPLING, at: this.#notes.turn };
     const { records, isSample } = dnsNames.findAlias(name, zone, view, sampling);
     if (isSample) this.#took();
+    for (const { origin } of records) rests.origin(origin.id);
     const own = records.map((record) => reads.entry(record));
     if (elsewhere === undefined || this.#isHidden(name)) return own;
     const others = elsewhere.findAlias(name, zone, view, own.length > 0);
@@ -159,6 +187,7 @@ class CatalogInDns implements DnsCatalog {
     const { reads, identity, elsewhere } = this.#sources;
     // A resolver follows nodes like other entries, and cannot say that it knows all.
     if (elsewhere !== undefined) return [];
+    this.#notes.rests.nodes();
     const read = (record: CatalogRecord) => reads.entry(record);
     return findGateways(reads.replica.lookup, { clusterId: identity.clusterId, zone, read });
   }
@@ -193,6 +222,14 @@ class CatalogInDns implements DnsCatalog {
     if (above !== undefined && !reads.verdict(this.#viewer, above).allowed) return above;
     const own = namespaceOf(ownWords(name));
     return policies.policy.ruleOf(own) !== undefined && !reads.verdict(this.#viewer, own).allowed ? own : undefined;
+  }
+
+  /** What is read next rests on that the namespace is followed; where it is not, on all that a resolver hears. */
+  #noteElsewhere(namespace: string): void {
+    const { elsewhere } = this.#sources;
+    if (elsewhere === undefined) return;
+    if (elsewhere.isFollowed(namespace)) this.#notes.rests.followed(namespace);
+    else this.#notes.rests.asked();
   }
 
   #selfIf(name: string): EntryView | undefined {

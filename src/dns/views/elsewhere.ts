@@ -51,6 +51,10 @@ export interface Elsewhere {
   readonly turn: number;
   /** Whether there is nothing elsewhere, because everything is followed. */
   readonly isNothing: boolean;
+  /** Whether no upstream answers. What is told may be old then. */
+  readonly isCutOff: boolean;
+  /** Whether everything in a namespace, and below it, is here. An empty text stands for all namespaces. */
+  isFollowed(namespace: string): boolean;
   /** Returns if the entries of this name are held. */
   know(name: InstanceName): void;
   /** Entries of namespaces that are not followed, and have this name of the zone as an alias. `hasOwn`: whether some that are followed have it. */

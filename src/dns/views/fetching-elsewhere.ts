@@ -69,7 +69,15 @@ export class FetchingElsewhere implements Elsewhere {
   }
 
   get isNothing(): boolean {
-    return this.#parts.machine.isComplete("");
+    return this.isFollowed("");
+  }
+
+  get isCutOff(): boolean {
+    return this.#parts.machine.upstreams.isCutOff;
+  }
+
+  isFollowed(namespace: string): boolean {
+    return this.#parts.machine.isComplete(namespace);
   }
 
   begin(waited: UnknownName | undefined): void {
@@ -247,6 +255,14 @@ class Held implements Elsewhere {
 
   get isNothing(): boolean {
     return this.#of.isNothing;
+  }
+
+  get isCutOff(): boolean {
+    return this.#of.isCutOff;
+  }
+
+  isFollowed(namespace: string): boolean {
+    return this.#of.isFollowed(namespace);
   }
 
   know(name: InstanceName): void {

@@ -73,6 +73,9 @@ test("what is hidden from a viewer and what does not exist are told apart by not
   const visible = market();
   const hiding: DnsCatalog = {
     revision: 6,
+    turn: 1,
+    changes: visible.changes,
+    takeRests: () => visible.takeRests(),
     find: (kind, namespace, name, port) => (name === "web" ? [] : visible.find(kind, namespace, name, port)),
     hasNameUnder: (suffix, zone) => visible.hasNameUnder(suffix, zone),
     findAlias: () => [],
@@ -166,6 +169,9 @@ function counting(catalog: FakeDnsCatalog): { readonly catalog: DnsCatalog; read
   let count = 0;
   const counted: DnsCatalog = {
     revision: 1,
+    turn: 1,
+    changes: catalog.changes,
+    takeRests: () => catalog.takeRests(),
     find: (...name) => {
       count += 1;
       return catalog.find(...name);

@@ -103,6 +103,8 @@ class World {
     // Only what is followed is known by its names.
     const followed = (view: NameView) => ({ ...view, sees: (namespace: string) => this.#isComplete(namespace) && view.sees(namespace) });
     const dnsNames: DnsSources["dnsNames"] = {
+      catchUp: () => this.#dnsNames.catchUp(),
+      follow: (follower) => this.#dnsNames.follow(follower),
       findAlias: (name, zone, view, sampling) => this.#dnsNames.findAlias(name, zone, followed(view), sampling),
       hasNameUnder: (suffix, zone, view) => this.#dnsNames.hasNameUnder(suffix, zone, followed(view)),
     };

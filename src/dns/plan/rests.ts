@@ -1,0 +1,59 @@
+/** Notes what is read while a plan is made, because the plan rests on it. */
+import type { Kind } from "../../catalog/record/record.ts";
+import { aliasFact, belowFact, entryFact, NODES_FACT, originFact } from "./facts.ts";
+
+/** What a plan rests on beside the turn of its view. */
+export interface Rests {
+  /** Keys of facts of the catalog. */
+  readonly facts: ReadonlySet<string>;
+  /** Namespaces of which everything was taken to be here. Only of a resolver. */
+  readonly followed: ReadonlySet<string>;
+  /** Whether something was told that is neither in the catalog nor followed. Only of a resolver. */
+  readonly isAsked: boolean;
+}
+
+export class RestsNotes {
+  #facts = new Set<string>();
+  #followed = new Set<string>();
+  #isAsked = false;
+
+  entries(kind: Kind, namespace: string, name: string): void {
+    this.#facts.add(entryFact(kind, namespace, name));
+  }
+
+  /** The entries of this origin are told as long as its node lives. */
+  origin(id: string): void {
+    this.#facts.add(originFact(id));
+  }
+
+  /** The entries of all nodes, and which of them live. */
+  nodes(): void {
+    this.#facts.add(NODES_FACT);
+  }
+
+  /** Names may be registered in full. */
+  alias(name: string, zone: string): void {
+    this.#facts.add(aliasFact(name)).add(aliasFact(`${name}.${zone}`));
+  }
+
+  below(suffix: string, zone: string): void {
+    this.#facts.add(belowFact(suffix)).add(belowFact(`${suffix}.${zone}`));
+  }
+
+  followed(namespace: string): void {
+    this.#followed.add(namespace);
+  }
+
+  asked(): void {
+    this.#isAsked = true;
+  }
+
+  /** What was read since the last call. */
+  take(): Rests {
+    const taken = { facts: this.#facts, followed: this.#followed, isAsked: this.#isAsked };
+    this.#facts = new Set();
+    this.#followed = new Set();
+    this.#isAsked = false;
+    return taken;
+  }
+}
