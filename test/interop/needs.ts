@@ -29,6 +29,11 @@ export async function isConformanceThere(): Promise<boolean> {
   return areThere(["connectconformance", "--version"]);
 }
 
+/** Whether the authoritative servers are there that are given our zone. */
+export async function areZoneServersThere(): Promise<boolean> {
+  return areThere(["knotd", "--version"], ["nsd", "-v"]);
+}
+
 async function areThere(...commands: readonly (readonly [string, string])[]): Promise<boolean> {
   for (const [command, flag] of commands) if ((await run(command, [flag])).code !== 0) return false;
   return true;
