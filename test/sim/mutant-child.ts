@@ -16,7 +16,8 @@ type Worlds =
   | "isOfNode"
   | "isOfCopies"
   | "isOfResolvers"
-  | "isOfOrders";
+  | "isOfOrders"
+  | "isOfDns";
 
 const ROOT = join(import.meta.dirname, "..", "..");
 const [name = "", lastSeed = "0", firstSeed = "1"] = process.argv.slice(2);
@@ -57,6 +58,7 @@ function worldsOf(of: Pick<Mutant, Worlds>) {
   if (of.isOfCopies === true) return import("./copies.ts");
   if (of.isOfNode === true) return import("./node-worlds.ts");
   if (of.isOfResolvers === true) return import("./resolver-worlds.ts");
+  if (of.isOfDns === true) return import("./dns-worlds.ts");
   if (of.isOfOrders === true) return import("./orders.ts");
   if (of.isOfGenerations === true) return import("./generations.ts");
   return of.isOfRestarted === true ? import("./restarted.ts") : import("./run-seed.ts");

@@ -4,6 +4,7 @@
  */
 import { COPY_MUTANTS } from "./mutants-copies.ts";
 import { DISCOVERY_MUTANTS } from "./mutants-discovery.ts";
+import { DNS_MUTANTS } from "./mutants-dns.ts";
 import { GENERATION_MUTANTS } from "./mutants-generations.ts";
 import { NODE_MUTANTS } from "./mutants-node.ts";
 import { ORDER_MUTANTS } from "./mutants-orders.ts";
@@ -44,6 +45,8 @@ export interface Mutant {
   readonly isOfResolvers?: boolean;
   /** As `isOfLost`, in the worlds of `orders.ts`. */
   readonly isOfOrders?: boolean;
+  /** As `isOfLost`, in the worlds of `dns-worlds.ts`. */
+  readonly isOfDns?: boolean;
   /** Found fast enough for every build. */
   readonly isCheap?: boolean;
 }
@@ -732,6 +735,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   ...COPY_MUTANTS,
   ...DISCOVERY_MUTANTS,
+  ...DNS_MUTANTS,
   ...GENERATION_MUTANTS,
   ...NODE_MUTANTS,
   ...ORDER_MUTANTS,

@@ -1,0 +1,299 @@
+/**
+ * A node's catalog under random registrations, removals, origins that go away, and policies, asked over DNS by several views. Every answer is compared
+ * with `dns-answers.ts`. No part of it is faked but the node around it: replica, index of names, reads, plans and codec are the product's.
+ */
+import assert from "node:assert/strict";
+import { create } from "@bufbuild/protobuf";
+import { EntryKeySchema, EntrySchema, TargetSchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import { EntryStamper } from "../../src/catalog/entry/codec.ts";
+import type { Scope } from "../../src/catalog/entry/scope.ts";
+import { BODY, HEALTH, KIND } from "../../src/catalog/record/record.ts";
+import { TraitsPool } from "../../src/catalog/record/traits.ts";
+import { DnsNames } from "../../src/discovery/dns-names.ts";
+import { isAdmitted } from "../../src/discovery/policy-switch.ts";
+import { Reads } from "../../src/discovery/reads.ts";
+import type { DnsCatalog } from "../../src/dns/plan/subject.ts";
+import type { Responder } from "../../src/dns/server/responder.ts";
+import { onlyView } from "../../src/dns/views/asker.ts";
+import { dnsCatalog } from "../../src/dns/views/catalog.ts";
+import { Rng } from "../../src/lib/rng.ts";
+import type { PolicySet, Rule } from "../../src/policy/set/rules.ts";
+import { NO_POLICY, Policy } from "../../src/policy/set/verdict.ts";
+import { newResponder, questionBytes } from "../dns/asking.ts";
+import { type NaiveAnswer, NaiveDns, type NaiveEntry, type NaiveHealth, type NaiveTarget, type NaiveView } from "./dns-answers.ts";
+import { responseText } from "./dns-text.ts";
+import { BOUNDS } from "./options.ts";
+import { rule, set } from "./policies.ts";
+import { PolicyModel } from "./policy-model.ts";
+import { at, Registry } from "./registry.ts";
+
+const NODE = { nodeId: "a", clusterId: "c1", region: "r1", boot: "b1" };
+/** Where entries come from. */
+const ORIGINS = [
+  { nodeId: "b", clusterId: "c1", region: "r1", zone: "z1" },
+  { nodeId: "c", clusterId: "c1", region: "r1", zone: "z2" },
+  { nodeId: "d", clusterId: "c2", region: "r2", zone: "z9" },
+] as const;
+const NAMESPACES = ["bank", "bank.eu", "pub", "pub.web"] as const;
+const NAMES = ["web", "api", "eu"] as const;
+const INSTANCES = ["1", "2"] as const;
+const KINDS = ["SERVICE", "SERVICE", "SERVICE", "FUNCTION", "QUEUE"] as const;
+const HEALTHS = ["HEALTHY", "HEALTHY", "DEGRADED", "CRITICAL", "MAINTENANCE"] as const;
+const TENANTS = ["", "red", "blue"] as const;
+const ALIASES = [
+  "www.bank",
+  "www.bank.eu",
+  "web.pub",
+  "one.web.bank",
+  "api.bank",
+  "x.y.pub",
+  "single",
+  "Www.Bank.waymark.",
+  "deep.in.none",
+] as const;
+const HOSTS = ["192.0.2.1", "192.0.2.2", "192.0.2.3", "2001:db8::1", "web.example"] as const;
+const PREFIXES = [
+  "",
+  "_svc._tcp.",
+  "_svc._udp.",
+  "_http._tcp.",
+  "_rpc._tcp.",
+  "_queue._tcp.",
+  "_mpreg._tcp.",
+  "_tcp.",
+  "one.",
+  "no.",
+] as const;
+const TYPES = ["A", "AAAA", "SRV", "TXT", "CNAME"] as const;
+const OFTEN = 40;
+const ANONYMOUS: NaiveView = { cluster: "c1", tenant: "", region: "", zone: "" };
+
+const stamper = new EntryStamper({ bounds: BOUNDS, traits: new TraitsPool(1024) });
+
+interface Asked {
+  readonly relative: string;
+  readonly type: (typeof TYPES)[number];
+}
+
+export class DnsWorld {
+  readonly dns: NaiveDns;
+  readonly #rng: Rng;
+  readonly #registry = new Registry();
+  readonly #policies: { policy: Policy } = { policy: NO_POLICY };
+  readonly #model = new PolicyModel();
+  readonly #reads: Reads;
+  readonly #names: DnsNames;
+  readonly #catalog: DnsCatalog;
+  readonly #responder: Responder;
+  readonly #entries = new Map<string, NaiveEntry & { readonly origin: number }>();
+  readonly #away = new Set<number>();
+  readonly #counts = new Map<string, number>();
+  /** Questions that come again and again, so that plans of them are kept. */
+  readonly #asked: readonly Asked[];
+  #nowMs = 0;
+  #number = 0;
+
+  constructor(seed: string) {
+    this.#rng = new Rng(`dns/${seed}`);
+    const { replica } = this.#registry;
+    replica.setAdmission((stored) => isAdmitted(this.#policies.policy, stored, NODE.clusterId));
+    this.#reads = new Reads(replica, NODE, { policies: this.#policies, onDenied: () => undefined });
+    this.#names = new DnsNames(replica, ["waymark"]);
+    const sources = { reads: this.#reads, replica, dnsNames: this.#names, identity: NODE, policies: this.#policies };
+    this.#catalog = dnsCatalog(() => 0, sources);
+    this.#responder = newResponder();
+    this.#asked = Array.from({ length: OFTEN }, () => this.#newQuestion());
+    this.dns = new NaiveDns(this.#model, { zone: "waymark", minTtlSeconds: 1, maxTtlSeconds: 60, staleTtlSeconds: 60 });
+  }
+
+  /** How often each thing happened. */
+  get counts(): ReadonlyMap<string, number> {
+    return this.#counts;
+  }
+
+  /** One change, and then some questions, of which each is asked twice: from a new plan, and from the kept one. */
+  step(): void {
+    this.#nowMs += 1;
+    const dice = this.#rng.int(100);
+    if (dice < 55) this.#put();
+    else if (dice < 72) this.#remove();
+    else if (dice < 84) this.#turnOrigin();
+    else this.#setPolicy();
+    this.#names.refresh();
+    this.dns.entries = [...this.#entries.values()].map(({ origin, ...entry }) =>
+      this.#away.has(origin) ? { ...entry, health: "ORPHANED" } : entry,
+    );
+    for (let n = 0; n < 12; n++) this.#ask();
+  }
+
+  #put(): void {
+    const origin = this.#rng.int(ORIGINS.length);
+    const entry = this.#newEntry(origin);
+    const key = keyOf(entry);
+    const held = this.#entries.get(key);
+    if (held !== undefined && held.origin !== origin) return;
+    this.#receive(entry, BODY.ENTRY, origin);
+    this.#entries.set(key, { ...entry, origin });
+    this.#count("put");
+  }
+
+  #newEntry(origin: number): NaiveEntry {
+    const { clusterId: cluster, region, zone } = this.#pick(ORIGINS, origin);
+    const kind = this.#pick(KINDS);
+    const targets = this.#targets();
+    return {
+      kind,
+      namespace: this.#pick(NAMESPACES),
+      name: this.#pick(NAMES),
+      instance: this.#pick(INSTANCES),
+      cluster,
+      region,
+      zone,
+      tenant: this.#pick(TENANTS),
+      isAdmins: this.#rng.int(2) === 0,
+      scope: cluster === NODE.clusterId ? 2 + this.#rng.int(2) : 3,
+      health: this.#pick(HEALTHS),
+      ttlSeconds: this.#pick([1, 7, 20, 90]),
+      targets,
+      aliases: this.#rng.int(2) === 0 ? [this.#pick(ALIASES)] : [],
+    };
+  }
+
+  #targets(): readonly NaiveTarget[] {
+    const protocol = this.#pick(["tcp", "tcp", "udp"]);
+    // Targets of one entry differ, and have host names or addresses, not both.
+    const hosts = this.#rng.int(5) === 0 ? HOSTS.slice(4) : HOSTS.slice(0, 4);
+    return hosts
+      .filter(() => this.#rng.int(2) === 0)
+      .map((host, i) => ({
+        name: i === 0 ? "http" : "",
+        host,
+        port: 80 + i,
+        protocol,
+        priority: this.#pick([0, 5, 2000]),
+        weight: this.#rng.int(3),
+      }));
+  }
+
+  #receive(entry: NaiveEntry, body: (typeof BODY)["ENTRY" | "UNREGISTERED"], origin: number): void {
+    const { nodeId, clusterId, region, zone } = this.#pick(ORIGINS, origin);
+    const { kind, namespace, name, instance: instanceId, health, ttlSeconds, targets, aliases, scope } = entry;
+    const message = create(EntrySchema, {
+      key: create(EntryKeySchema, { kind: KIND[kind], namespace, name, instanceId }),
+      scope: scope as Scope,
+      health: HEALTH[health as Exclude<NaiveHealth, "ORPHANED">],
+      ttl: { seconds: BigInt(ttlSeconds) },
+      targets: targets.map((target) => create(TargetSchema, target)),
+      aliases: [...aliases],
+    });
+    const stamp = { nodeId, clusterId, region, zone, tenantId: entry.tenant, registeredByAdmin: entry.isAdmins, receivedWallMs: 0 };
+    const of = stamper.entryOf(message, 0, stamp);
+    this.#registry.replica.origin(nodeId, 1, { clusterId, region });
+    this.#registry.receive(of, { body, hlcMs: this.#nowMs, nodeId }, at(this.#nowMs));
+  }
+
+  #remove(): void {
+    const held = [...this.#entries];
+    const [key, entry] = held[this.#rng.int(Math.max(1, held.length))] ?? [];
+    if (key === undefined || entry === undefined) return;
+    this.#receive(entry, BODY.UNREGISTERED, entry.origin);
+    this.#entries.delete(key);
+    this.#count("removed");
+  }
+
+  #turnOrigin(): void {
+    const index = this.#rng.int(ORIGINS.length);
+    const { nodeId, clusterId, region } = this.#pick(ORIGINS, index);
+    const origin = this.#registry.replica.origin(nodeId, 1, { clusterId, region });
+    const isAway = this.#away.has(index);
+    if (isAway) this.#away.delete(index);
+    else this.#away.add(index);
+    this.#registry.replica.setLife(origin, isAway ? "live" : "orphaned");
+    this.#count("origin turned");
+  }
+
+  #setPolicy(): void {
+    const { replica } = this.#registry;
+    const before = this.#policies.policy;
+    const next = this.#newSet();
+    this.#number += 1;
+    const after = next === undefined ? NO_POLICY : new Policy(next, this.#number);
+    this.#policies.policy = after;
+    this.#model.set = next;
+    for (const origin of replica.origins.values()) {
+      const changed = [...origin.log.list()].filter(
+        (stored) => stored.body === BODY.ENTRY && isAdmitted(before, stored, NODE.clusterId) !== isAdmitted(after, stored, NODE.clusterId),
+      );
+      for (const stored of changed) replica.touch(stored);
+    }
+    this.#reads.show(after);
+    this.#reads.settle(after);
+    this.#count("policy");
+  }
+
+  #newSet(): PolicySet | undefined {
+    if (this.#rng.int(6) === 0) return undefined;
+    const rules: Rule[] = NAMESPACES.flatMap((pattern) => {
+      const kind = this.#rng.int(7);
+      if (kind < 2) return [rule(pattern, { owners: [kind === 0 ? "c1" : "c2"] })];
+      if (kind < 4) return [rule(pattern, { visibilityTenants: [kind === 2 ? "red" : "blue"] })];
+      return kind === 4 ? [rule(pattern, { visibility: ["c1"] })] : [];
+    });
+    return set(rules, { defaultAllow: this.#rng.int(4) > 0 });
+  }
+
+  #ask(): void {
+    const { relative, type } = this.#rng.int(4) === 0 ? this.#newQuestion() : this.#pick(this.#asked);
+    const expected = this.dns.answer(ANONYMOUS, relative, type);
+    for (const turn of ["planned", "kept"]) {
+      const told = this.#told(relative, type);
+      assert.deepEqual(told, plain(expected, type), `${relative} ${type}, ${turn}`);
+    }
+    this.#count(expected.lines.length > 0 ? `${type} found` : expected.rcode);
+  }
+
+  #newQuestion(): Asked {
+    const alias = this.#pick(ALIASES)
+      .toLowerCase()
+      .replace(/(\.waymark)?\.?$/, "");
+    const place = this.#rng.int(3) === 0 ? alias : this.#place();
+    return { relative: `${this.#pick(PREFIXES)}${place}`, type: this.#pick(TYPES) };
+  }
+
+  #place(): string {
+    const namespace = this.#pick(NAMESPACES);
+    return this.#rng.int(6) === 0 ? namespace : `${this.#pick(NAMES)}.${namespace}`;
+  }
+
+  #told(relative: string, type: (typeof TYPES)[number]): NaiveAnswer {
+    const reply = this.#responder.respond(questionBytes(type, `${relative}.waymark`), "tcp", () => onlyView(this.#catalog));
+    assert(reply !== undefined && reply.fault === undefined, String(reply?.fault));
+    const [flags = "", ...lines] = responseText(reply.bytes).split("\n");
+    const answers = lines.flatMap((line) => (line.startsWith("answer") ? [line.slice(11)] : []));
+    const rcode = flags.split(" ")[0] === "NXDOMAIN" ? "NXDOMAIN" : "NOERROR";
+    const isEmpty = answers.every((line) => line.includes(" CNAME "));
+    if (isEmpty && type !== "CNAME")
+      assert(answers.length > 0 || lines.some((line) => line.startsWith("authority") && line.includes(" SOA ")));
+    return plain({ rcode, lines: answers }, type);
+  }
+
+  #pick<T>(from: readonly T[], index = this.#rng.int(from.length)): T {
+    const found = from[index];
+    assert(found !== undefined);
+    return found;
+  }
+
+  #count(what: string): void {
+    this.#counts.set(what, (this.#counts.get(what) ?? 0) + 1);
+  }
+}
+
+/** Without order, and of texts only whether there are any: their content is in goldens. */
+function plain({ rcode, lines }: NaiveAnswer, type: string): NaiveAnswer {
+  const shown = type === "TXT" ? lines.map((line) => (line.includes(" TXT ") ? line.split(" ").slice(0, 3).join(" ") : line)) : lines;
+  return { rcode, lines: [...new Set(shown)].toSorted() };
+}
+
+function keyOf({ kind, namespace, name, instance, cluster }: NaiveEntry): string {
+  return [kind, namespace, name, instance, cluster].join("|");
+}

@@ -1,0 +1,26 @@
+/** What DNS answers beside a naive model, under random changes. */
+import { expect, test } from "vitest";
+import { runSeed } from "./dns-worlds.ts";
+
+test("every answer is what the rules say, and everything happens that they are about", { timeout: 120_000 }, () => {
+  const counts = new Map<string, number>();
+  for (let seed = 1; seed <= 25; seed++) {
+    const outcome = runSeed(seed);
+    expect(outcome.violation?.message, `seed ${seed}`).toBeUndefined();
+    for (const [what, count] of outcome.counts) counts.set(what, (counts.get(what) ?? 0) + count);
+  }
+  const kinds = [
+    "put",
+    "removed",
+    "origin turned",
+    "policy",
+    "NXDOMAIN",
+    "NOERROR",
+    "A found",
+    "AAAA found",
+    "SRV found",
+    "TXT found",
+    "CNAME found",
+  ];
+  expect(kinds.filter((what) => (counts.get(what) ?? 0) < 50)).toEqual([]);
+});
