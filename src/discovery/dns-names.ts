@@ -25,6 +25,8 @@ const MAX_ALIAS_SERVICES = 4;
 export interface NameView {
   readonly sees: (namespace: string) => boolean;
   readonly counts: (claim: Claim) => boolean;
+  /** Whether an alias of this name is seen, whoever has it. Absent: every one is. */
+  readonly seesName?: (name: string) => boolean;
 }
 
 export interface FoundAlias {
@@ -157,14 +159,18 @@ export class DnsNames {
   }
 
   /** `zoneChars`: number of characters at the end of each alias that are the zone. */
-  #isAbove(suffix: string, zoneChars: number, { sees, counts }: NameView): boolean {
+  #isAbove(suffix: string, zoneChars: number, { sees, counts, seesName }: NameView): boolean {
     let claims = 0;
     for (const holder of this.#suffixes.get(suffix)?.keys() ?? []) {
       const claim = readClaim(holder);
       if (claim === undefined && zoneChars > 0) continue;
       const namespace = claim?.namespace ?? holder;
       if (!sees(namespace) || !this.#hasShown(namespace)) continue;
-      if (claim === undefined || counts({ ...claim, name: claim.name.slice(0, claim.name.length - zoneChars) })) return true;
+      if (claim === undefined) return true;
+      const name = claim.name.slice(0, claim.name.length - zoneChars);
+      // What is hidden must not be taken to exist because there is much of it.
+      if (seesName?.(name) === false) continue;
+      if (counts({ ...claim, name })) return true;
       claims += 1;
       if (claims === MAX_CLAIMS) return true;
     }

@@ -5,6 +5,12 @@ import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import type { EntryView } from "../../src/catalog/entry/view.ts";
 import { HEALTH, KIND, keyText } from "../../src/catalog/record/record.ts";
 import { explainVersion, versionTest } from "../../src/discovery/candidates.ts";
+import { healthOrder } from "../../src/reading/levels.ts";
+
+test("a sample of a crowded name considers an orphan before an entry in MAINTENANCE, which DNS never shows", () => {
+  const { HEALTHY, DEGRADED, CRITICAL, ORPHANED, MAINTENANCE } = HEALTH;
+  expect([HEALTHY, DEGRADED, CRITICAL, ORPHANED, MAINTENANCE].map(healthOrder)).toEqual([0, 1, 2, 3, 4]);
+});
 
 function ofVersion(version: string) {
   const key = { kind: KIND.FUNCTION, namespace: "svc", name: "web", instanceId: "a", clusterId: "c1" };

@@ -10,6 +10,13 @@ import { SETTINGS } from "./options.ts";
 
 const catalog = new FakeDnsCatalog([
   entryView({ name: "web", targets: Array.from({ length: 40 }, (_, i) => ({ host: `10.0.0.${i}` })), aliases: ["shop"] }),
+  entryView({
+    name: "site",
+    targets: [
+      { host: "10.1.0.1", port: 8443, protocol: "https" },
+      { host: "b.example", protocol: "h2" },
+    ],
+  }),
   entryView({ name: "db", targets: [{ host: "db.example.com" }] }),
 ]);
 const responder = new Responder({ settings: TEST_DNS_SETTINGS, planBytes: SETTINGS.dns.planBytes, random: () => 0.5 });
@@ -24,6 +31,7 @@ export function mutatedQuery(): fc.Arbitrary<Uint8Array> {
       "waymark",
       "a.example.com",
       "db.market.waymark",
+      "site.market.waymark",
     ),
     type: fc.constantFrom("A", "AAAA", "SRV", "TXT", "SOA", "SVCB", "HTTPS", "ANY", "MX"),
     bufsize: fc.constantFrom(undefined, 512, 1232, 4096),

@@ -163,6 +163,22 @@ test("an alias is seen only by those who see its namespace and the entry's; what
   }
 });
 
+test("many aliases in a namespace that is hidden do not make the names above them exist", async () => {
+  const { bench, stop } = await open();
+  try {
+    for (let i = 0; i < 300; i += 50) {
+      const aliases = Array.from({ length: 50 }, (_, n) => `a${i + n}.svc.bank`);
+      await bench.register("bank", { key: key("svc.open", `web${i}`), aliases });
+    }
+    expect(bench.ask("svc.bank")).toMatch(/^NOERROR/);
+    await bench.policy([rule("svc.bank", { visibilityTenants: ["bank"] })]);
+    expect(bench.ask("svc.bank")).toMatch(/^NXDOMAIN/);
+    expect(bench.ask("bank")).toMatch(/^NXDOMAIN/);
+  } finally {
+    await stop();
+  }
+});
+
 test("an alias is judged by the namespace that its labels spell, and not by their text", async () => {
   const { bench, stop } = await open();
   try {

@@ -149,7 +149,8 @@ class CatalogInDns implements DnsCatalog {
 
   hasNameUnder(suffix: string, zone: string): boolean {
     const { reads, dnsNames, elsewhere, policies } = this.#sources;
-    const view = { sees: reads.allowed(this.#viewer), counts: this.#counts };
+    const seesName = (name: string) => this.#hiddenAbove(name) === undefined;
+    const view = { sees: reads.allowed(this.#viewer), counts: this.#counts, seesName };
     this.#notes.rests.below(suffix, zone);
     this.#noteElsewhere("");
     if (dnsNames.hasNameUnder(suffix, zone, view)) return true;
