@@ -83,7 +83,8 @@ export class NaiveDns {
     if (pods.length > 0) return this.#records(view, { isLocated: false, entries: pods, transport: "", port: undefined }, owner, type);
     const [first] = carriers;
     if (first !== undefined) {
-      const same = carriers.filter((entry) => this.#canonical(entry) === this.#canonical(first));
+      const nameOf = ({ kind, namespace, name }: NaiveEntry) => `${kind} ${name}.${namespace}`;
+      const same = carriers.filter((entry) => nameOf(entry) === nameOf(first));
       const target = this.#canonical(first);
       const cname = `${owner}. ${this.#ttl(same)} CNAME ${target}.${zone}.`;
       if (type === "CNAME") return { rcode: "NOERROR", lines: [cname] };
