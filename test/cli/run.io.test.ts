@@ -113,7 +113,7 @@ test.each([
   { argv: ["quer"], says: "(Did you mean waymark discovery query?)" },
   { argv: ["watch"], says: "(Did you mean one of waymark discovery watch, waymark audit watch, waymark mesh peers watch?)" },
   { argv: ["policy", "apply"], says: "namespace policy" },
-  { argv: ["discovery", "register"], says: "(Did you mean waymark register?)" },
+  { argv: ["discovery", "register"], says: "(Did you mean one of waymark register, waymark dns register?)" },
   { argv: ["audit", "access"], says: "(Did you mean waymark discovery access-audit?)" },
   { argv: ["import", "consul"], says: "error: unknown command 'consul'\nrun waymark import --help" },
   { argv: ["start"], says: "error: unknown command 'start'\nrun waymark --help" },

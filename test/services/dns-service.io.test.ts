@@ -291,7 +291,7 @@ test("explain tells view, alias, policy, health, TTL and how long caches may hol
     "policy: namespace svc.prod is seen by this viewer (policy_disabled)",
     "name: web.svc.prod.waymark shows 1 entry with 2 targets",
     "tier: 1 HEALTHY, 1 MAINTENANCE; the answer has 2 records",
-    "ttl: 60 s: the least ttl of the entries is 300 s, within dns.min_ttl 1 s and dns.max_ttl 60 s",
+    "ttl: 60 s: the entries say 300 s, within dns.min_ttl 1 s and dns.max_ttl 60 s",
     "maintenance: dns:http:8081 is in maintenance: caches may hold its records for 10 s after that began",
   ]);
 });

@@ -9,6 +9,7 @@ import { GRPC_PORT } from "../../lib/addresses.ts";
 import { durationText } from "../../lib/duration.ts";
 import { AUDIT_VERBS } from "./audit.ts";
 import { checkForms } from "./check-kinds.ts";
+import { DNS_VERBS } from "./dns.ts";
 import { MESH_VERBS } from "./mesh.ts";
 import { POLICY_VERBS } from "./policy.ts";
 import { RESOLVER_VERBS } from "./resolver.ts";
@@ -287,36 +288,7 @@ export const VERBS: readonly VerbSpec[] = [
   ...AUDIT_VERBS,
   ...MESH_VERBS,
   ...RESOLVER_VERBS,
-  {
-    path: "dns resolve",
-    summary: "Ask the node's DNS gateway.",
-    args: [
-      { name: "<name>", doc: "Name, such as cartservice.k8s.default.waymark." },
-      { name: "[type]", doc: "Record type (default A).", choices: ["A", "AAAA", "SRV", "TXT", "CNAME", "NS", "SOA", "PTR"] },
-    ],
-    flags: [{ flags: "--dns-server <host:port>", doc: "DNS listener (default the one that the server announces)." }],
-    examples: [
-      ["dns resolve cartservice.k8s.default.waymark", "addresses of a service"],
-      ["dns resolve _svc._tcp.cartservice.k8s.default.waymark SRV", "its ports"],
-    ],
-    load: async () => (await import("../verbs/dns.ts")).resolveName,
-  },
-  {
-    path: "dns node-encode",
-    isAlone: true,
-    summary: "The DNS label of a node id, or of any name.",
-    args: [{ name: "<name>", doc: "Node id or name." }],
-    examples: [["dns node-encode Node:7", "prints the label of it"]],
-    load: async () => (await import("../verbs/dns.ts")).encode,
-  },
-  {
-    path: "dns node-decode",
-    isAlone: true,
-    summary: "The node id, or name, of a DNS label.",
-    args: [{ name: "<label>", doc: "DNS label." }],
-    examples: [["dns node-decode b32-jzxwizj2g4", "prints Node:7"]],
-    load: async () => (await import("../verbs/dns.ts")).decode,
-  },
+  ...DNS_VERBS,
   {
     path: "config validate",
     isAlone: true,

@@ -59,6 +59,7 @@ export function reasonsOf(told: Told, sources: ReasonSources): readonly NameReas
       "ttl",
       ttlWords(
         subject.carriers.map(({ ttlMs }) => ttlMs),
+        [],
         settings,
       ),
     );
@@ -142,14 +143,9 @@ function sayEntries(entries: readonly EntryView[], { plan }: Told, { settings, s
   const healths = [...counts].map(([health, count]) => `${count} ${HEALTH_WORDS[health]}`).join(", ");
   say("tier", `${healths}; the answer has ${counted(plan.groups.flat().length, "record", "records")}`);
   const inUse = entries.filter(({ health }) => health !== HEALTH.MAINTENANCE);
-  if (inUse.length > 0)
-    say(
-      "ttl",
-      ttlWords(
-        inUse.map(({ ttlMs }) => ttlMs),
-        settings,
-      ),
-    );
+  const told = plan.groups.flat().map(({ ttlSeconds: seconds }) => seconds);
+  const ttls = inUse.map(({ ttlMs }) => ttlMs);
+  if (inUse.length > 0) say("ttl", ttlWords(ttls, told, settings));
   const drained = entries.filter(({ health }) => health === HEALTH.MAINTENANCE);
   for (const { key, ttlMs } of drained.slice(0, MAX_NAMED)) {
     const most = ttlSeconds(ttlMs, settings);
@@ -158,8 +154,14 @@ function sayEntries(entries: readonly EntryView[], { plan }: Told, { settings, s
   if (drained.length > MAX_NAMED) say("maintenance", `${drained.length - MAX_NAMED} more are in maintenance`);
 }
 
-function ttlWords(ttls: readonly (number | undefined)[], settings: DnsSettings): string {
-  const least = Math.min(...ttls.map((ttl) => ttl ?? settings.defaultTtlMs));
+function ttlWords(ttls: readonly (number | undefined)[], told: readonly number[], settings: DnsSettings): string {
+  const all = ttls.map((ttl) => ttl ?? settings.defaultTtlMs);
+  const [least, most] = [Math.min(...all), Math.max(...all)];
   const { minTtlMs, maxTtlMs } = settings;
-  return `${ttlSeconds(least, settings)} s: the least ttl of the entries is ${least / 1000} s, within dns.min_ttl ${minTtlMs / 1000} s and dns.max_ttl ${maxTtlMs / 1000} s`;
+  const usual = ttlSeconds(least, settings);
+  const seconds = Math.min(...told, ...(told.length === 0 ? [usual] : []));
+  const entries = least === most ? `${least / 1000} s` : `${least / 1000} s to ${most / 1000} s`;
+  const bounds = `within dns.min_ttl ${minTtlMs / 1000} s and dns.max_ttl ${maxTtlMs / 1000} s`;
+  const rest = seconds < usual ? `; of what this resolver fetched ${seconds} s are left` : "";
+  return `${seconds} s: the entries say ${entries}, ${bounds}${rest}`;
 }

@@ -7,10 +7,10 @@ function __waymark_at
             set skip 0
             continue
         end
-        contains -- $word --config --mode --node-id --cluster-id --region --zone --workers --host --advertise-host --grpc-port --http-port --data-dir --dns-port --fabric-port --join --on-stop --cluster-token-file --upstream --namespaces --policy --log-level --log-scopes -f --file --namespace-prefix --importer --cluster-domain --address --scope --namespace --name --instance --kind --target --check --tag --capability --resource --metadata --alias --health --version-label --ttl --lease --node --reason --until --prefix --version-range --subject --limit --page-token --max-staleness --cursor --count --prefer-region --prefer-zone --hash-key --expect --percent --cluster --ticket --number --to --action --viewer --viewer-cluster --viewer-tenant --at --principal --since --interval --known --status --dns-server --server --token --ca --cert --key --tenant -o --output --timeout; and set skip 1; and continue
+        contains -- $word --config --mode --node-id --cluster-id --region --zone --workers --host --advertise-host --grpc-port --http-port --data-dir --dns-port --fabric-port --join --on-stop --cluster-token-file --upstream --namespaces --policy --log-level --log-scopes -f --file --namespace-prefix --importer --cluster-domain --address --scope --namespace --name --instance --kind --target --check --tag --capability --resource --metadata --alias --health --version-label --ttl --lease --node --reason --until --prefix --version-range --subject --limit --page-token --max-staleness --cursor --count --prefer-region --prefer-zone --hash-key --expect --percent --cluster --ticket --number --to --action --viewer --viewer-cluster --viewer-tenant --at --principal --since --interval --known --status --protocol --port --priority --weight --lease-ttl --alias-of --dns-server --server --token --ca --cert --key --tenant -o --output --timeout; and set skip 1; and continue
         string match -q -- '-*' $word; and continue
         set -l next (string trim -- "$path $word")
-        contains -- $next 'serve' 'apply' 'import' 'import kubernetes' 'register' 'unregister' 'discovery' 'discovery maintenance' 'discovery query' 'discovery watch' 'discovery resolve' 'discovery cluster-map' 'discovery peers' 'discovery status' 'discovery policy' 'namespace' 'namespace policy' 'namespace policy validate' 'namespace policy apply' 'namespace policy export' 'namespace policy rollback' 'namespace policy history' 'namespace policy explain' 'namespace policy audit' 'discovery access-audit' 'audit' 'audit list' 'audit watch' 'audit verify' 'report' 'report namespace-health' 'mesh' 'mesh peers' 'mesh peers list' 'mesh peers watch' 'mesh peers explain' 'discovery lag' 'resolver' 'resolver cache-stats' 'resolver resync' 'resolver prewarm' 'resolver evict' 'discovery cache-stats' 'discovery resync' 'dns' 'dns resolve' 'dns node-encode' 'dns node-decode' 'config' 'config validate' 'config show' 'help' 'version' 'completion'; and set path $next
+        contains -- $next 'serve' 'apply' 'import' 'import kubernetes' 'register' 'unregister' 'discovery' 'discovery maintenance' 'discovery query' 'discovery watch' 'discovery resolve' 'discovery cluster-map' 'discovery peers' 'discovery status' 'discovery policy' 'namespace' 'namespace policy' 'namespace policy validate' 'namespace policy apply' 'namespace policy export' 'namespace policy rollback' 'namespace policy history' 'namespace policy explain' 'namespace policy audit' 'discovery access-audit' 'audit' 'audit list' 'audit watch' 'audit verify' 'report' 'report namespace-health' 'mesh' 'mesh peers' 'mesh peers list' 'mesh peers watch' 'mesh peers explain' 'discovery lag' 'resolver' 'resolver cache-stats' 'resolver resync' 'resolver prewarm' 'resolver evict' 'discovery cache-stats' 'discovery resync' 'dns' 'dns register' 'dns unregister' 'dns list' 'dns describe' 'dns resolve' 'dns explain' 'dns node-encode' 'dns node-decode' 'config' 'config validate' 'config show' 'help' 'version' 'completion'; and set path $next
     end
     test "$path" = "$argv"
 end
@@ -250,9 +250,37 @@ complete -c waymark -f -n '__waymark_at resolver' -a 'cache-stats' -d 'Statistic
 complete -c waymark -f -n '__waymark_at resolver' -a 'resync' -d 'Let a resolver fetch again what it follows. Until all of it is there, lookups show what was held.'
 complete -c waymark -f -n '__waymark_at resolver' -a 'prewarm' -d 'Let a resolver follow namespaces before somebody asks for them. It lets them go 10 minutes after the last ask.'
 complete -c waymark -f -n '__waymark_at resolver' -a 'evict' -d 'Let a resolver let go what it fetched, and what it follows only because it was asked for. What is configured or watched stays.'
+complete -c waymark -f -n '__waymark_at dns' -a 'register' -d 'Register a service by name, protocol and port, or one more alias of an entry.'
+complete -c waymark -f -n '__waymark_at dns' -a 'unregister' -d 'Remove a service that dns register made, or an alias.'
+complete -c waymark -f -n '__waymark_at dns' -a 'list' -d 'List the names of the catalog, with those that DNS cannot carry.'
+complete -c waymark -f -n '__waymark_at dns' -a 'describe' -d 'Show one name with its entries.'
 complete -c waymark -f -n '__waymark_at dns' -a 'resolve' -d 'Ask the node\'s DNS gateway.'
+complete -c waymark -f -n '__waymark_at dns' -a 'explain' -d 'The answer that the DNS gateway would give to you, and what decided it.'
 complete -c waymark -f -n '__waymark_at dns' -a 'node-encode' -d 'The DNS label of a node id, or of any name.'
 complete -c waymark -f -n '__waymark_at dns' -a 'node-decode' -d 'The node id, or name, of a DNS label.'
+complete -c waymark -n '__waymark_at dns register' -l namespace -x -d 'Namespace of the service. Needed without --alias-of.'
+complete -c waymark -n '__waymark_at dns register' -l protocol -x -d 'Protocol of the port, such as grpc, http, tcp or udp (default tcp).'
+complete -c waymark -n '__waymark_at dns register' -l port -x -d 'Port of the service.'
+complete -c waymark -n '__waymark_at dns register' -l target -x -d 'Host of the service: an IP address or a DNS name.'
+complete -c waymark -n '__waymark_at dns register' -l scope -x -a 'local zone region global' -d 'How far the entry may travel (default zone).'
+complete -c waymark -n '__waymark_at dns register' -l tag -x -d 'Tag.'
+complete -c waymark -n '__waymark_at dns register' -l capability -x -d 'Capability.'
+complete -c waymark -n '__waymark_at dns register' -l metadata -x -d 'Metadata.'
+complete -c waymark -n '__waymark_at dns register' -l priority -x -d 'Priority of the targets: lower values are tried first (default 0).'
+complete -c waymark -n '__waymark_at dns register' -l weight -x -d 'Weight of each target (default 0).'
+complete -c waymark -n '__waymark_at dns register' -l ttl -x -d 'How long DNS caches may keep the records (default as for register).'
+complete -c waymark -n '__waymark_at dns register' -l alias -x -d 'Other DNS name.'
+complete -c waymark -n '__waymark_at dns register' -l lease-ttl -x -d 'Ttl of a lease that expires unless renewed (default a static lease, which never expires).'
+complete -c waymark -n '__waymark_at dns register' -l lease -x -d 'Add the service to this lease.'
+complete -c waymark -n '__waymark_at dns register' -l alias-of -x -d 'Give this entry, namespace/name/instance, one more name.'
+complete -c waymark -n '__waymark_at dns unregister' -l namespace -x -d 'Namespace of the service.'
+complete -c waymark -n '__waymark_at dns unregister' -l protocol -x -d 'Protocol of the port, such as grpc, http, tcp or udp (default tcp).'
+complete -c waymark -n '__waymark_at dns unregister' -l port -x -d 'Port of the service.'
+complete -c waymark -n '__waymark_at dns list' -l prefix -x -d 'This namespace and all below it.'
+complete -c waymark -n '__waymark_at dns list' -l limit -x -d 'At most this many (default all).'
+complete -c waymark -n '__waymark_at dns list' -l page-token -x -d 'The page after the one that gave this token.'
+complete -c waymark -n '__waymark_at dns describe' -l namespace -x -d 'Namespace of the entries.'
+complete -c waymark -n '__waymark_at dns describe' -l kind -x -a 'service function queue node' -d 'Kind of the entries, with --namespace (default service).'
 complete -c waymark -f -n '__waymark_at dns resolve' -a 'A' -d ''
 complete -c waymark -f -n '__waymark_at dns resolve' -a 'AAAA' -d ''
 complete -c waymark -f -n '__waymark_at dns resolve' -a 'SRV' -d ''
@@ -262,6 +290,7 @@ complete -c waymark -f -n '__waymark_at dns resolve' -a 'NS' -d ''
 complete -c waymark -f -n '__waymark_at dns resolve' -a 'SOA' -d ''
 complete -c waymark -f -n '__waymark_at dns resolve' -a 'PTR' -d ''
 complete -c waymark -n '__waymark_at dns resolve' -l dns-server -x -d 'DNS listener (default the one that the server announces).'
+complete -c waymark -n '__waymark_at dns explain' -l cluster -x -d 'As a viewer of this cluster. Needs the role mesh.operate.'
 complete -c waymark -f -n '__waymark_at config' -a 'validate' -d 'Check a settings file: every value; then settings that contradict each other, and the files that it names.'
 complete -c waymark -f -n '__waymark_at config' -a 'show' -d 'The effective settings, each with its source. Secrets are masked.'
 complete -c waymark -n '__waymark_at config validate' -F

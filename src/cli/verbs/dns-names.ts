@@ -1,0 +1,157 @@
+/** Verbs over DnsService: register, unregister, list and describe names, and explain an answer. */
+import { durationFromMs, durationMs } from "@bufbuild/protobuf/wkt";
+import { EntryKind, Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import {
+  DescribeNameResponseSchema,
+  DnsService,
+  ListNamesResponseSchema,
+  RegisterNameResponseSchema,
+  ResolveNameResponseSchema,
+  UnregisterNameResponseSchema,
+} from "../../../gen/waymark/dns/v1/dns_pb.js";
+import { enumWord } from "../../lib/enum-words.ts";
+import { EXIT, UsageError } from "../exit.ts";
+import type { Flags } from "../flags.ts";
+import { messageJson } from "../messages.ts";
+import { noteMore, readPages } from "../pages.ts";
+import type { Verb } from "../table/verb.ts";
+import { ENTRY_COLUMNS, splitKey } from "../words.ts";
+
+const { registerName, unregisterName, listNames, describeName, resolveName } = DnsService.method;
+const MAX_NUMBER = 65_535;
+
+/** Flags of a service that do not go with --alias-of. */
+const ENDPOINT_FLAGS = ["namespace", "protocol", "port", "target", "scope", "tag", "capability", "metadata", "priority", "weight"] as const;
+const MORE_FLAGS = ["ttl", "alias", "leaseTtl", "lease"] as const;
+
+function aliasOf(name: string, entry: string, flags: Flags) {
+  const given = [...ENDPOINT_FLAGS, ...MORE_FLAGS].filter((flag) => flags.text(flag) !== undefined || flags.list(flag).length > 0);
+  if (given.length > 0) throw new UsageError("--alias-of names an entry that exists: no other flag goes with it");
+  const key = splitKey(entry);
+  if (key === undefined) throw new UsageError(`--alias-of ${entry}: not namespace/name/instance`);
+  return { registration: { case: "name" as const, value: { name, key } } };
+}
+
+function endpointOf(name: string, flags: Flags) {
+  const port = flags.count("port", MAX_NUMBER);
+  const namespace = flags.text("namespace");
+  if (namespace === undefined || port === undefined || flags.list("target").length === 0)
+    throw new UsageError("--namespace, --port and --target are needed, or --alias-of");
+  const [ttlMs, leaseTtlMs, leaseId] = [flags.durationMs("ttl"), flags.durationMs("leaseTtl"), flags.text("lease") ?? ""];
+  const value = {
+    name,
+    namespace,
+    protocol: flags.text("protocol") ?? "",
+    port,
+    targets: [...flags.list("target")],
+    scope: flags.enum("scope", Scope),
+    tags: [...flags.list("tag")],
+    capabilities: [...flags.list("capability")],
+    metadata: flags.pairs("metadata"),
+    priority: numberOf(flags, "priority"),
+    weight: numberOf(flags, "weight"),
+    aliases: [...flags.list("alias")],
+    ...(ttlMs !== undefined && { ttl: durationFromMs(ttlMs) }),
+  };
+  if (leaseTtlMs !== undefined && leaseId !== "") throw new UsageError("--lease-ttl and --lease exclude each other");
+  return {
+    registration: { case: "endpoint" as const, value },
+    leaseId,
+    ...(leaseTtlMs === undefined ? { staticLease: leaseId === "" } : { leaseTtl: durationFromMs(leaseTtlMs) }),
+  };
+}
+
+/** A whole number from 0 on, 0 unless it is given. */
+function numberOf(flags: Flags, name: "priority" | "weight"): number {
+  const text = flags.text(name) ?? "0";
+  const number = /^\d{1,5}$/.test(text) ? Number(text) : MAX_NUMBER + 1;
+  if (number > MAX_NUMBER) throw new UsageError(`--${name} ${text}: not 0 to ${MAX_NUMBER}`);
+  return number;
+}
+
+export const register: Verb = async ({ args, flags, out, client }) => {
+  const [name = ""] = args;
+  const entry = flags.text("aliasOf");
+  const answer = await client().call(registerName, entry === undefined ? endpointOf(name, flags) : aliasOf(name, entry, flags));
+  out.document(messageJson(RegisterNameResponseSchema, answer), {
+    columns: [
+      { title: "NAME", stored: (fqdn) => fqdn },
+      { title: "LEASE", stored: () => answer.leaseId },
+      { title: "TTL", stored: () => (answer.ttl === undefined ? "static" : `${durationMs(answer.ttl) / 1000}s`) },
+    ],
+    rows: answer.fqdns,
+    whenEmpty: "registered; DNS cannot carry the name",
+  });
+};
+
+export const unregister: Verb = async ({ args, flags, out, client }) => {
+  const [name = ""] = args;
+  const namespace = flags.text("namespace") ?? "";
+  const port = flags.count("port", MAX_NUMBER) ?? 0;
+  const protocol = flags.text("protocol") ?? "";
+  if (namespace === "" && (port !== 0 || protocol !== "")) throw new UsageError("--protocol and --port need --namespace");
+  if (namespace !== "" && port === 0) throw new UsageError("--namespace needs --port");
+  const answer = await client().call(unregisterName, { name, namespace, protocol, port });
+  if (answer.removed > 0 || out.isMachine) {
+    out.document(messageJson(UnregisterNameResponseSchema, answer), {
+      columns: [{ title: "REMOVED", stored: ({ removed }) => String(removed) }],
+      rows: [answer],
+    });
+  }
+  if (answer.removed > 0) return EXIT.done;
+  out.error("nothing was removed: no such name");
+  return EXIT.notFound;
+};
+
+export const list: Verb = async ({ flags, out, client, viewer }) => {
+  const namespacePrefix = flags.text("prefix") ?? "";
+  const answer = await readPages(flags, ["names"], (page) => client().call(listNames, { namespacePrefix, ...viewer, ...page }));
+  out.document(messageJson(ListNamesResponseSchema, answer), {
+    columns: [
+      { title: "NAMESPACE", stored: ({ namespace }) => namespace },
+      { title: "NAME", stored: ({ name }) => name },
+      { title: "KIND", stored: ({ kind }) => enumWord(EntryKind, kind) },
+      { title: "DNS", stored: ({ fqdns, unreachableReason }) => fqdns[0] ?? `not reachable: ${unreachableReason}` },
+      { title: "ALL NAMES", isWide: true, stored: ({ fqdns }) => fqdns.join(", ") },
+      { title: "ALIASES", isWide: true, stored: ({ aliases }) => aliases.join(", ") },
+    ],
+    rows: answer.names,
+  });
+  noteMore(out, answer);
+};
+
+export const describe: Verb = async ({ args, flags, out, client, viewer }) => {
+  const [name = ""] = args;
+  const namespace = flags.text("namespace") ?? "";
+  const kind = flags.enum("kind", EntryKind);
+  if (namespace === "" && kind !== EntryKind.UNSPECIFIED) throw new UsageError("--kind needs --namespace");
+  const answer = await client().call(describeName, { name, namespace, kind, ...viewer });
+  out.document(messageJson(DescribeNameResponseSchema, answer), { columns: ENTRY_COLUMNS, rows: answer.entries });
+  const { fqdns = [], aliases = [], reachable = true, unreachableReason = "" } = answer.name ?? {};
+  if (out.isMachine) return;
+  if (fqdns.length > 0) out.note(`in DNS: ${fqdns.join(", ")}`);
+  if (aliases.length > 0) out.note(`aliases: ${aliases.join(", ")}`);
+  if (!reachable) out.note(`not reachable by DNS: ${unreachableReason}`);
+  if (answer.hasMore) out.note("there are more entries: waymark discovery query lists them all");
+};
+
+export const explain: Verb = async ({ args, flags, out, client, viewer }) => {
+  const [name = "", recordType = ""] = args;
+  const clusterId = flags.text("cluster") ?? "";
+  const { tenantId = "" } = viewer.viewer ?? {};
+  const as = clusterId === "" && tenantId === "" ? {} : { viewer: { clusterId, tenantId } };
+  const answer = await client().call(resolveName, { name, recordType, explain: true, ...as });
+  const { rcode, answers, authority, reasons } = answer;
+  const rows = [
+    { topic: "answer", detail: rcode },
+    ...[...answers, ...authority].map((detail) => ({ topic: "record", detail })),
+    ...reasons.map(({ topic, detail }) => ({ topic, detail })),
+  ];
+  out.document(messageJson(ResolveNameResponseSchema, answer), {
+    columns: [
+      { title: "TOPIC", stored: ({ topic }) => topic },
+      { title: "DETAIL", stored: ({ detail }) => detail },
+    ],
+    rows,
+  });
+};
