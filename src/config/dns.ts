@@ -1,10 +1,15 @@
 /** Settings of the DNS gateway: the group `dns` of SETTINGS in `settings.ts`. */
+import { parseBlock } from "../lib/addresses.ts";
 import { MAX_NEGATIVE_DNS_PLANS } from "../lib/bounds.ts";
 import { DAY_MS, HOUR_MS } from "../lib/duration.ts";
-import { bool, bytes, choice, HOST, int, list, ms, port, text } from "./field.ts";
+import { bool, bytes, choice, HOST, ID, int, list, ms, port, text } from "./field.ts";
+import { rows } from "./field-table.ts";
 
 /** `dns.rate` of a gateway that listens beyond loopback: enough for a busy resolver, and 5 Mbit/s at most towards a forged address. */
 export const DNS_RATE_BEYOND_LOOPBACK = 500;
+const MAX_DNS_VIEWS = 64;
+/** Most prefixes of all views together: each costs some kilobytes. */
+export const MAX_DNS_PREFIXES = 1000;
 /** An address or a block of addresses. Whether bits are set after its prefix is looked at with all other rules (`rules.ts`). */
 const BLOCK = { pattern: /^[0-9a-fA-F:.]{2,45}(?:\/\d{1,3})?$/, what: "an address or a block such as 10.0.0.0/8" } as const;
 
@@ -46,6 +51,35 @@ export const DNS_SETTINGS = {
     doc: `Memory for prepared answers. Those that were not used for longest go first, and one takes at most an eighth. Beside them there are at most ${MAX_NEGATIVE_DNS_PLANS.toLocaleString("en")} prepared answers that show nothing.`,
   }),
   allowExternalNames: bool({ default: false, doc: "Also try names without a zone suffix. Otherwise they are refused." }),
+  views: rows({
+    doc: "Views: who asks from where, and what it sees. The longest prefix that holds the source of a question decides; of two of one length the one whose view names the listener. A source without a view sees what callers without a credential see, or nothing where tenants.anonymous is none.",
+    maxItems: MAX_DNS_VIEWS,
+    fields: {
+      listener: choice({
+        choices: ["udp", "tcp"],
+        doc: "How the question comes in; either way when absent. A source address over UDP can be forged, one over TCP cannot.",
+      }),
+      prefixes: list({
+        ...BLOCK,
+        maxItems: MAX_DNS_PREFIXES,
+        default: [],
+        doc: "Addresses, and blocks of addresses, that have this view. An IPv4 address that is mapped into IPv6 is the IPv4 address.",
+      }),
+      tenant: text({ ...ID, doc: "Tenant whose view it is; none when absent." }),
+      cluster: text({ ...ID, doc: "Cluster whose view it is; this node's when absent." }),
+      region: text({
+        ...ID,
+        doc: "Region of those who ask: SRV records prefer what is near. When absent, node.region if zone is set, else no place is nearer than another.",
+      }),
+      zone: text({ ...ID, doc: "Zone of those who ask, inside the region." }),
+    },
+    required: ["prefixes"],
+    check: ({ prefixes }) => {
+      if (prefixes.length === 0) return "needs at least one address in prefixes";
+      const wrong = prefixes.find((prefix) => parseBlock(prefix) === undefined);
+      return wrong === undefined ? undefined : `${wrong} is neither an address nor a block without bits set after its prefix`;
+    },
+  }),
   trustedForwarders: list({
     ...BLOCK,
     maxItems: 256,

@@ -1,5 +1,5 @@
 /** What settings protect, and what they leave open. This is judged before a node opens anything. */
-import { isLoopbackHost } from "../lib/addresses.ts";
+import { isLoopbackHost, parsePlainBlock } from "../lib/addresses.ts";
 import type { Settings } from "./settings.ts";
 
 /** Whether a node accepts everybody who reaches its fabric listener as a peer. */
@@ -73,18 +73,34 @@ export function exposureWarnings(settings: Settings): readonly string[] {
   const { tls, listen, dns } = settings;
   const warnings = [...trustWarnings(settings)];
   const access = anonymousAccess(settings);
-  const dnsHost = dns.host ?? listen.host;
-  if (access === "none" && dns.enabled && !isLoopbackHost(dnsHost))
-    warnings.push(
-      `tenants.anonymous = "none" and DNS on ${dnsHost}: DNS knows no credentials, so everybody who reaches it reads names and addresses; ` +
-        'set dns.host = "127.0.0.1", or dns.enabled = false',
-    );
+  if (dns.enabled) warnings.push(...dnsWarnings(settings, access));
   if (isLoopbackHost(listen.host)) return warnings;
   if (access === "all")
     warnings.push(`tenants.anonymous = "all" on ${listen.host}: everybody who reaches the node may write; set "read" or "none"`);
   if (tls.certFile !== undefined && !hasCredentials(settings))
     warnings.push(
       "tls.cert_file without credentials: connections are private, but no caller is known; configure tls.ca_file, tenants.credentials or tenants.jwt",
+    );
+  return warnings;
+}
+
+/** What the settings of DNS leave open. A source address is all that DNS knows of who asks. */
+function dnsWarnings({ dns }: Settings, access: "none" | "read" | "all"): readonly string[] {
+  const warnings: string[] = [];
+  if (access === "none" && dns.views.length === 0)
+    warnings.push(
+      'tenants.anonymous = "none" and no dns.views: DNS refuses every question; name the networks that may ask in dns.views, or set dns.enabled = false',
+    );
+  for (const [i, { tenant, prefixes }] of dns.views.entries()) {
+    const wide = tenant === undefined ? undefined : prefixes.find((prefix) => parsePlainBlock(prefix)?.prefixBits === 0);
+    if (wide !== undefined)
+      warnings.push(
+        `dns.views[${i}] gives the view of tenant ${tenant} to ${wide}: everybody who reaches the gateway sees what that tenant sees; name its networks`,
+      );
+  }
+  if (dns.allowExternalNames)
+    warnings.push(
+      "dns.allow_external_names: the gateway takes names outside its zones, as an open resolver does, and answers them from the catalog; serve dns.zones instead",
     );
   return warnings;
 }

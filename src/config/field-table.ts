@@ -14,6 +14,8 @@ interface TableOptions<F extends Fields> {
   readonly fields: F;
   /** Every table must have these fields. */
   readonly required: readonly (keyof F & string)[];
+  /** Most tables, where several may be given; `MAX_ITEMS` unless set. */
+  readonly maxItems?: number;
   /** Says what is wrong with the fields together, or undefined. It never shows a secret. */
   readonly check?: (table: TableOf<F>) => string | undefined;
 }
@@ -96,6 +98,7 @@ export function record<F extends Fields>(options: TableOptions<F>): SettingField
 
 /** Several tables, none by default. */
 export function rows<F extends Fields>(options: TableOptions<F>): SettingField<readonly TableOf<F>[]> {
+  const { maxItems = MAX_ITEMS } = options;
   return {
     doc: options.doc,
     default: [],
@@ -103,7 +106,7 @@ export function rows<F extends Fields>(options: TableOptions<F>): SettingField<r
     fields: fieldsOf(options),
     parse: (raw) => {
       if (!Array.isArray(raw)) return refused("is not a list of tables");
-      if (raw.length > MAX_ITEMS) return refused(`${raw.length} tables are more than ${MAX_ITEMS}, the most allowed`);
+      if (raw.length > maxItems) return refused(`${raw.length} tables are more than ${maxItems}, the most allowed`);
       const tables: TableOf<F>[] = [];
       const faults: Fault[] = [];
       for (const [i, each] of raw.entries()) {

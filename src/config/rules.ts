@@ -1,7 +1,8 @@
 /** Rules between settings. Each of the settings is valid by itself. */
-import { parseBlock } from "../lib/addresses.ts";
+import { parseBlock, parsePlainBlock } from "../lib/addresses.ts";
 import { factsBytes, NODE_BOUNDS } from "../lib/bounds.ts";
 import { durationText } from "../lib/duration.ts";
+import { MAX_DNS_PREFIXES } from "./dns.ts";
 import { modeProblems } from "./mode.ts";
 import type { Settings } from "./settings.ts";
 
@@ -35,6 +36,7 @@ export function brokenRules(settings: Settings): readonly Broken[] {
     refuse("fabric.orphan_grace", `${durationText(orphanGraceMs)} is more than ${most}`);
   }
   broken.push(...leaseProblems(settings), ...modeProblems(settings));
+  broken.push(...viewProblems(settings));
   if (dns.minTtlMs > dns.maxTtlMs) refuse("dns.min_ttl", "is more than dns.max_ttl");
   if (dns.enabled && dns.zones.length === 0) refuse("dns.zones", "needs at least one zone while dns.enabled is true");
   for (const [path, blocks] of [
@@ -46,6 +48,21 @@ export function brokenRules(settings: Settings): readonly Broken[] {
   for (const [path, other] of samePorts(settings))
     refuse(path, `is the port of ${other} too; give each its own, or 0 for any that is free`);
   return broken;
+}
+
+/** Views have distinct prefixes, and all together not too many. */
+function viewProblems({ dns }: Settings): readonly Broken[] {
+  const seen = new Map<string, number>();
+  for (const [i, { listener = "any", prefixes }] of dns.views.entries())
+    for (const prefix of prefixes) {
+      const block = parsePlainBlock(prefix);
+      const key = `${listener} ${block?.bytes.join(".") ?? prefix}/${block?.prefixBits ?? ""}`;
+      const other = seen.get(key);
+      if (other !== undefined) return [["dns.views", `${prefix} is in dns.views[${other}] and in dns.views[${i}]; give it to one of them`]];
+      seen.set(key, i);
+    }
+  if (seen.size <= MAX_DNS_PREFIXES) return [];
+  return [["dns.views", `has ${seen.size} prefixes in all, more than ${MAX_DNS_PREFIXES}, the most allowed`]];
 }
 
 /** The shortest ttl of a lease is at most the default, and the default at most the longest. */

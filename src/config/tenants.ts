@@ -18,7 +18,7 @@ export const TENANT_SETTINGS = {
   mode: bool({ default: false, doc: "Keep tenants apart: a caller without a credential has no tenant, not even tenants.default." }),
   anonymous: choice({
     choices: ["none", "read", "all"],
-    doc: "What callers without a credential may do over gRPC and HTTP: none means only health checks; read means reads; all means everything that needs no role, and everything at all while no credentials are configured. When absent it is all on loopback without configured credentials, else read. DNS has no credentials; only dns.enabled turns it off.",
+    doc: "What callers without a credential may do over gRPC and HTTP: none means only health checks; read means reads; all means everything that needs no role, and everything at all while no credentials are configured. When absent it is all on loopback without configured credentials, else read. In DNS, none means that only sources with a view (dns.views) are answered.",
   }),
   default: text({ ...ID, doc: "Tenant of callers whose credential names none." }),
   allowRequestOverride: bool({

@@ -115,8 +115,8 @@ export interface AddressBlock {
 }
 
 const BLOCK = /^([0-9a-fA-F:.]{2,45})(?:\/(\d{1,3}))?$/;
-/** `::ffff:0:0/96`: how a socket that speaks both families shows an IPv4 peer. */
-const MAPPED_BYTES = 12;
+/** Bytes of the prefix of `::ffff:0:0/96`: how a socket that speaks both families shows an IPv4 peer. */
+export const MAPPED_BYTES = 12;
 
 /** An address, or a block of addresses such as `10.0.0.0/8` or `fd00::/8`; undefined for anything else, and for a block with bits set after its prefix. */
 export function parseBlock(text: string): AddressBlock | undefined {
@@ -126,6 +126,13 @@ export function parseBlock(text: string): AddressBlock | undefined {
   const prefixBits = match[2] === undefined ? bytes.length * 8 : Number(match[2]);
   if (prefixBits > bytes.length * 8) return undefined;
   return bytes.every((byte, i) => (byte & ~maskOf(prefixBits, i) & 0xff) === 0) ? { bytes, prefixBits } : undefined;
+}
+
+/** As `parseBlock`. A block of IPv4 addresses that are mapped into IPv6 is one of IPv4 addresses. */
+export function parsePlainBlock(text: string): AddressBlock | undefined {
+  const block = parseBlock(text);
+  if (block === undefined || block.prefixBits < 8 * MAPPED_BYTES || !isMapped(block.bytes)) return block;
+  return { bytes: block.bytes.slice(MAPPED_BYTES), prefixBits: block.prefixBits - 8 * MAPPED_BYTES };
 }
 
 /** Whether one of the blocks holds the address; false for text that is not an address. An IPv4 address mapped into IPv6 is the IPv4 address. */
@@ -160,6 +167,7 @@ function maskOf(prefixBits: number, i: number): number {
   return (0xff << (8 - bits)) & 0xff;
 }
 
-function isMapped(bytes: Address): boolean {
-  return bytes.length === 16 && bytes.every((byte, i) => i >= MAPPED_BYTES || byte === (i < 10 ? 0 : 0xff));
+/** Whether the first bytes of an address are those of `::ffff:0:0/96`. */
+export function isMapped(bytes: Address): boolean {
+  return bytes.length > 4 && bytes.every((byte, i) => i >= MAPPED_BYTES || byte === (i < 10 ? 0 : 0xff));
 }

@@ -6,6 +6,9 @@ import type { DnsSettings } from "../dns/records/record.ts";
 import { type DnsGateway, type DnsGatewayOptions, startDnsGateway } from "../dns/server/server.io.ts";
 import { onlyView } from "../dns/views/asker.ts";
 import { type DnsSources, dnsCatalog } from "../dns/views/catalog.ts";
+import type { Elsewhere } from "../dns/views/elsewhere.ts";
+import { DEFAULT_VIEW } from "../dns/views/view.ts";
+import { classesOf, type ViewerOfView, Views, viewersOf } from "../dns/views/views.ts";
 import { SERVER_FIXED } from "../grpc/server/server.io.ts";
 import type { TlsFiles } from "../grpc/server/tls-files.io.ts";
 import { SharedInflater } from "../grpc/wire/inflater.io.ts";
@@ -54,7 +57,9 @@ export function connectionCountOf({ grpc, edge }: Pick<Listeners, "edge" | "grpc
   return grpc.acceptor.sockets.size + edge.acceptor.sockets.size;
 }
 
-export interface ListenersOptions extends DnsSources {
+export interface ListenersOptions extends Omit<DnsSources, "elsewhere"> {
+  /** What a resolver knows elsewhere, by class of viewers. Absent at a node. */
+  readonly elsewheres?: readonly Elsewhere[] | undefined;
   readonly settings: Settings;
   readonly log: RootLog;
   /** The services of the contract, with their limits. Those that are left out answer `unimplemented`. */
@@ -228,6 +233,8 @@ function refusedAct({ service, method, address, caller, error }: RefusedCall, cl
 }
 
 const MAX_ACTION_CHARS = 64;
+/** The answer to a source that may ask nothing: REFUSED, and why (RFC 8914, Prohibited). */
+const PROHIBITED = { refused: 18 } as const;
 
 function tlsFiles({ tls }: Settings): TlsFiles | undefined {
   const { certFile, keyFile } = tls;
@@ -242,25 +249,37 @@ function openDns(options: ListenersOptions, ports: Pick<DnsGatewayOptions, "tcpP
   const { admitDns, makeBuckets } = options.limits;
   const host = dns.host ?? listen.host;
   const perSecond = dnsRate(dns.rate, isLoopbackHost(host));
-  // One view serves all callers, so that answers are cached for all. `asker` is set while its query is answered, in one turn.
-  let asker = anonymousCaller(identity.clusterId, "");
-  const view = dnsCatalog(random, options, (namespaces) => noteHidden(options, asker, namespaces));
-  const selected = onlyView(view);
+  const viewers = viewersOf(dns.views, settings.node);
+  const { ofView } = classesOf(viewers);
+  const elsewhereOf = (index: number) => options.elsewheres?.[ofView[index] ?? 0];
+  const serialOf = serialsOf(options, viewers);
+  const trusted = blocksOf(dns.trustedForwarders);
+  const views = new Views(dns.views, trusted);
+  // One catalog for each view, so that answers are kept for all who have it. `address` is set while a question is answered, in one turn.
+  let address = "";
+  const selected = viewers.map((viewer) => {
+    const onHidden = (namespaces: readonly string[]) => noteHidden(options, { ...viewer.caller, address }, namespaces);
+    return onlyView(dnsCatalog(random, { ...options, elsewhere: elsewhereOf(viewer.view.index) }, onHidden, viewer));
+  });
+  const isAnonymousRefused = anonymousAccess(settings) === "none";
   return startDnsGateway({
     host,
     ...ports,
     sharing: shared?.sharing,
     settings: answerSettings(options),
-    select: ({ address }, waited) => {
+    select: (asker, waited) => {
+      const { index, scopePrefix, isBySubnet } = views.choose(asker);
+      const own = selected[index];
+      if (own === undefined || (index === 0 && isAnonymousRefused)) return PROHIBITED;
       checkCaughtUp();
-      asker = anonymousCaller(identity.clusterId, address);
-      if (waited === undefined) admitDns?.(asker, now().monoMs);
-      options.elsewhere?.begin(waited);
-      return selected;
+      ({ address } = asker);
+      if (waited === undefined) admitDns?.(anonymousCaller(identity.clusterId, address), now().monoMs);
+      elsewhereOf(index)?.begin(waited);
+      return isBySubnet ? { catalog: own.catalog, scopePrefix, isBySubnet } : own;
     },
     planBytes: dns.planBytes,
-    serialOf: serialsOf(options),
-    trustedForwarders: blocksOf(dns.trustedForwarders),
+    serialOf,
+    trustedForwarders: trusted,
     rate: perSecond === 0 ? undefined : { perSecond, maxNetworks: dns.rateNetworks, makeBuckets },
     random,
     metrics,
@@ -268,28 +287,38 @@ function openDns(options: ListenersOptions, ports: Pick<DnsGatewayOptions, "tcpP
   });
 }
 
-function serialsOf({ zoneSerials }: ListenersOptions): (viewIndex: number) => number {
-  const serials = new Uint32Array(zoneSerials ?? new SharedArrayBuffer(Uint32Array.BYTES_PER_ELEMENT));
-  return (index) => Atomics.load(serials, index);
-}
-
 function answerSettings({ settings: { dns, catalog }, identity }: ListenersOptions): DnsSettings {
   return { ...dns, zones: dns.zones.map(parseZone), nodeId: identity.nodeId, defaultTtlMs: catalog.defaultLeaseTtlMs };
 }
 
-/** What DnsService answers from: what the gateway does, as each caller sees it. */
+/** What DnsService answers from: what the gateway does, as each caller sees it. Callers with a credential of their own are told the serial of anonymous ones. */
 function nameAnswers(options: ListenersOptions): NameAnswersParts {
-  const { settings, reads, random, checkCaughtUp } = options;
+  const { settings, reads, random, checkCaughtUp, elsewheres } = options;
+  const viewers = viewersOf(settings.dns.views, settings.node);
+  const { callers } = classesOf(viewers);
+  const elsewhereOf = ({ tenant, cluster }: Caller) => {
+    const index = callers.findIndex((each) => each.tenant === tenant && each.cluster === cluster);
+    return elsewheres?.[Math.max(0, index)];
+  };
   return {
     settings: answerSettings(options),
-    catalogOf: (viewer) => dnsCatalog(random, options, undefined, viewer),
-    begin: (waited) => options.elsewhere?.begin(waited),
-    serialOf: options.zoneSerials === undefined ? undefined : serialsOf(options),
+    catalogOf: (caller) => dnsCatalog(random, { ...options, elsewhere: elsewhereOf(caller) }, undefined, { view: DEFAULT_VIEW, caller }),
+    begin: (waited) => {
+      for (const each of elsewheres ?? []) each.begin(waited);
+    },
+    serialOf: options.zoneSerials === undefined ? undefined : serialsOf(options, viewers),
     reads,
     checkCaughtUp,
     random,
     allowsViewerOverride: settings.tenants.allowRequestOverride,
   };
+}
+
+/** The serial of each view, by its index: that of its class of viewers. */
+function serialsOf({ zoneSerials }: ListenersOptions, viewers: readonly ViewerOfView[]): (viewIndex: number) => number {
+  const { callers, ofView } = classesOf(viewers);
+  const told = new Uint32Array(zoneSerials ?? new SharedArrayBuffer(callers.length * Uint32Array.BYTES_PER_ELEMENT));
+  return (viewIndex) => Atomics.load(told, ofView[viewIndex] ?? 0);
 }
 
 /** Blocks that the rules of the settings have parsed already. */

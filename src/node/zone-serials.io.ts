@@ -1,12 +1,12 @@
 /** Keeps the serials of the zone: looks for changes once a second, writes the serials that were cut to the data directory, and tells them to all threads. */
 import { join } from "node:path";
 import type { Settings } from "../config/settings.ts";
+import { classesOf, viewersOf } from "../dns/views/views.ts";
 import { ZoneChanges, type ZoneSources } from "../dns/views/zone-changes.ts";
 import { MAX_ZONE_FILE_BYTES, readZoneFile, writeZoneFile } from "../dns/views/zone-file.ts";
 import { CUT_MS, type Serials, ZoneVersions } from "../dns/views/zone-versions.ts";
 import { rethrowBroken } from "../lib/errors.ts";
 import type { Log } from "../lib/log.io.ts";
-import { anonymousCaller } from "../policy/identity/caller.ts";
 import { visibilityOf } from "../policy/set/visibility.ts";
 import { DATA_FILES } from "../store/data-directory.ts";
 import { readSnapshotFile, setAsideSnapshotFile, writeSnapshotFile } from "../store/snapshot-file.io.ts";
@@ -32,15 +32,14 @@ export class ZoneSerials implements Component {
   #isFailing = false;
 
   private constructor({ settings, log, ...sources }: ZoneSerialsParts, path: string | undefined, before: Before) {
-    const { clusterId } = settings.node;
-    const viewers = [anonymousCaller(clusterId, "")];
+    const { callers } = classesOf(viewersOf(settings.dns.views, settings.node));
     const { reads } = sources;
-    const classes = viewers.map((viewer) => ({ key: `${viewer.tenant} ${viewer.cluster}`, sees: visibilityOf(reads, viewer) }));
+    const classes = callers.map((viewer) => ({ key: `${viewer.tenant} ${viewer.cluster}`, sees: visibilityOf(reads, viewer) }));
     this.told = new SharedArrayBuffer(classes.length * Uint32Array.BYTES_PER_ELEMENT);
     this.#path = path;
     this.#log = log;
     this.#versions = new ZoneVersions({ classes, ...before, told: new Uint32Array(this.told) }, now().wallMs);
-    this.#changes = new ZoneChanges(sources, viewers);
+    this.#changes = new ZoneChanges(sources, callers);
   }
 
   /** Reads what was kept, and resolves when the first serials are kept and told. Undefined while DNS is off: then nothing is kept. */

@@ -293,6 +293,7 @@ from = ["10.0.0.0/8", "::1"]
 
 const CREDENTIAL = (rest: string) => `[[tenants.credentials]]\ntenant = "alpha"\n${rest}`;
 const JWT = (rest: string) => `[tenants.jwt]\nissuer = "i"\naudience = "a"\n${rest}`;
+const VIEW = (rest: string) => `[[dns.views]]\nprefixes = ["10.0.0.0/8"]\n${rest}`;
 const PROXY = (name: string, from: string) => `[tenants.trusted_header]\nname = "${name}"\nfrom = [${from}]`;
 
 test.each([
@@ -308,6 +309,12 @@ test.each([
     says: 'tenants.credentials[0].roles: "root" is not mesh.read, mesh.operate',
   },
   { toml: CREDENTIAL(`token_sha256 = "${HASH}"\nscheme = "basic"`), says: "tenants.credentials[0].scheme: " },
+  { toml: '[[dns.views]]\ntenant = "red"', says: "dns.views[0].prefixes: is required" },
+  { toml: "[[dns.views]]\nprefixes = []", says: "dns.views[0]: needs at least one address in prefixes" },
+  { toml: '[[dns.views]]\nprefixes = ["10.0.0.1/8"]', says: "dns.views[0]: 10.0.0.1/8 is neither an address nor a block" },
+  { toml: VIEW('listener = "dot"'), says: 'dns.views[0].listener: "dot" is none of udp, tcp' },
+  { toml: VIEW(VIEW("")), says: "dns.views: 10.0.0.0/8 is in dns.views[0] and in dns.views[1]" },
+  { toml: VIEW('[[dns.views]]\nprefixes = ["::ffff:10.0.0.0/104"]'), says: "dns.views: ::ffff:10.0.0.0/104 is in dns.views[0] and" },
   { toml: "tenants.credentials = 5", says: "tenants.credentials: is not a list of tables" },
   {
     toml: 'tenants.credentials = ["alpha"]',
@@ -345,6 +352,21 @@ test("every problem of every table is reported, and more tables than are allowed
   const many = Array.from({ length: 1001 }, () => ({ tenant: "a", token_file: "t" }));
   expect(problemsOf({ json: fileWith("tenants.credentials", many) })).toEqual([
     "tenants.credentials: 1001 tables are more than 1000, the most allowed (file n.json)",
+  ]);
+});
+
+test("there are at most 64 views of DNS, with 1,000 prefixes in all", () => {
+  const views = (count: number, prefixCount: number) => {
+    const prefixes = (view: number) => Array.from({ length: prefixCount }, (_, i) => `10.${view}.${i >> 8}.${i & 255}`);
+    return fileWith(
+      "dns.views",
+      Array.from({ length: count }, (_, view) => ({ prefixes: prefixes(view), tenant: "red" })),
+    );
+  };
+  expect(problemsOf({ json: views(64, 15) })).toEqual([]);
+  expect(problemsOf({ json: views(65, 1) })).toEqual(["dns.views: 65 tables are more than 64, the most allowed (file n.json)"]);
+  expect(problemsOf({ json: views(64, 16) })).toEqual([
+    expect.stringContaining("dns.views: has 1024 prefixes in all, more than 1000") as string,
   ]);
 });
 

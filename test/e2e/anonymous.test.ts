@@ -117,12 +117,19 @@ test("where callers need a credential any host name is taken, unless a header is
   expect(await rebound(trusting)).toBe(403);
 });
 
-test("DNS is not governed by tenants.anonymous but by its own switch", async () => {
-  await using node = await start({ credentials: [KEY], anonymous: "none" });
-  expect((await node.run([...REGISTER, "--token", TOKEN])).exit).toBe(0);
+test("DNS answers nobody with anonymous = none, unless a view names the source; and it has its own switch", async () => {
+  const tenants = { credentials: [KEY], anonymous: "none" } as const;
   const resolver = new Resolver();
+  const find = () => resolver.resolveSrv("_svc._tcp.web.svc.market.waymark");
+  await using node = await start(tenants);
+  expect((await node.run([...REGISTER, "--token", TOKEN])).exit).toBe(0);
   resolver.setServers([node.listeners["dns"] ?? ""]);
-  expect(await resolver.resolveSrv("_svc._tcp.web.svc.market.waymark")).toHaveLength(1);
+  await expect(find()).rejects.toMatchObject({ code: "EREFUSED" });
+  const flags = ["--ephemeral", "--config", config({ tenants, dns: { views: [{ prefixes: ["127.0.0.0/8"] }] } })];
+  await using viewed = await startNodeProcess(flags);
+  expect((await viewed.run([...REGISTER, "--token", TOKEN])).exit).toBe(0);
+  resolver.setServers([viewed.listeners["dns"] ?? ""]);
+  expect(await find()).toHaveLength(1);
   await using silent = await startNodeProcess(["--ephemeral", "--config", config({ dns: { enabled: false } })]);
   expect(silent.listeners["dns"]).toBeUndefined();
 });

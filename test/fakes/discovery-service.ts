@@ -5,6 +5,7 @@ import { parseZone } from "../../src/dns/names/names.ts";
 import type { DnsCatalog } from "../../src/dns/plan/subject.ts";
 import { Responder } from "../../src/dns/server/responder.ts";
 import { dnsCatalog } from "../../src/dns/views/catalog.ts";
+import { DEFAULT_VIEW } from "../../src/dns/views/view.ts";
 import { openLog } from "../../src/lib/log.io.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
@@ -108,7 +109,7 @@ export async function startDiscovery(
   const responder = (): Responder => new Responder({ settings: answering, planBytes, random });
   const [, names = written] = withNameReads([service, written], {
     settings: answering,
-    catalogOf: (viewer) => dnsCatalog(random, core, undefined, viewer),
+    catalogOf: (viewer) => dnsCatalog(random, core, undefined, { view: DEFAULT_VIEW, caller: viewer }),
     begin: () => {},
     reads: core.reads,
     checkCaughtUp: () => undefined,

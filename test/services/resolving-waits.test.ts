@@ -9,7 +9,7 @@ import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import { epochOf } from "../../src/policy/set/verdict.ts";
 import type { ResolverOrder } from "../../src/resolver/io-types.ts";
-import { openElsewhere } from "../../src/services/resolving/elsewhere.ts";
+import { openElsewheres } from "../../src/services/resolving/elsewhere.ts";
 import { resolverServices } from "../../src/services/resolving/services.ts";
 import { KEYS } from "../fakes/mesh.ts";
 import { version } from "../fakes/policy-versions.ts";
@@ -196,9 +196,10 @@ test("what is followed does not stand in for an answer that names a policy that 
 test("what DNS asks about a name makes the resolver hear of the policy under which that is answered", async () => {
   const { world, ports } = resolverAnswered(NEWER);
   const options = { clusterId: "c1", name: "me", maxStaleMs: 0, ttls: { zoneMs: 15_000, negativeMs: 15_000 } };
-  const elsewhere = openElsewhere(world.rooms, { ports, resolver: options as never, now: () => world.now });
+  const viewers = [anonymousCaller(options.clusterId, "")];
+  const [elsewhere] = openElsewheres(world.rooms, { ports, resolver: options as never, now: () => world.now, viewers });
   const view = { sees: () => true, counts: () => true };
-  expect(() => elsewhere.findAlias("shop.example", "waymark", view, false)).toThrow("does not know the name yet");
+  expect(() => elsewhere?.findAlias("shop.example", "waymark", view, false)).toThrow("does not know the name yet");
   await turn();
   expect(world.machine.policy.isReady).toBe(false);
 });

@@ -68,9 +68,10 @@ export class Responder {
     try {
       const selected = select(undefined);
       const plan = "refused" in selected ? failure(RCODE.REFUSED) : this.plans.plan(decoded.question, selected.catalog).plan;
-      const serial =
-        "refused" in selected ? 0 : (this.#serialOf?.(selected.catalog.view.index) ?? selected.catalog.revision % 0x1_0000_0000);
-      return this.#encode(decoded, plan, { transport, fault: undefined, serial });
+      if ("refused" in selected) return this.#encode(decoded, plan, { transport, fault: undefined });
+      const { catalog, isBySubnet } = selected;
+      const serial = this.#serialOf?.(catalog.view.index) ?? catalog.revision % 0x1_0000_0000;
+      return this.#encode(decoded, plan, { transport, fault: undefined, soa: { serial, isBySubnet } });
     } catch (fault) {
       const reason = fault instanceof WaymarkError ? fault.reason : undefined;
       // The caller is over its limit, or may not ask at all.
@@ -98,13 +99,13 @@ export class Responder {
       fault,
       isCut = false,
       unknown,
-      serial,
+      soa,
     }: {
       readonly transport: DnsTransport;
       readonly fault: unknown;
       readonly isCut?: boolean;
       readonly unknown?: UnknownName | undefined;
-      readonly serial?: number | undefined;
+      readonly soa?: SoaOfMoment | undefined;
     },
   ): Reply {
     const { header, edns } = decoded;
@@ -114,7 +115,7 @@ export class Responder {
       question,
       questionBytes: decoded.kind === "query" ? decoded.questionBytes : NO_QUESTION,
       edns,
-      answer: withSerial(drawAnswer(plan, this.#random), serial),
+      answer: soa === undefined ? drawAnswer(plan, this.#random) : withSoa(drawAnswer(plan, this.#random), soa),
       limitBytes: responseLimitBytes(transport, edns),
       isCut,
     });
@@ -122,13 +123,21 @@ export class Responder {
   }
 }
 
-/** The answer with the serial of this moment in its SOA: plans are kept for longer than a version of the zone. */
-function withSerial(answer: Answer, serial: number | undefined): Answer {
-  if (serial === undefined) return answer;
+/** What SOA says at this moment: plans are kept for longer than a version of the zone, and for askers with a client subnet and without. */
+interface SoaOfMoment {
+  readonly serial: number;
+  readonly isBySubnet: boolean;
+}
+
+function withSoa(answer: Answer, { serial, isBySubnet }: SoaOfMoment): Answer {
   const { answers, authority } = answer;
   if (authority.length === 0 && answers.at(-1)?.type !== "SOA") return answer;
   const renewed = (record: DnsRecord): DnsRecord => (record.type === "SOA" ? { ...record, data: { ...record.data, serial } } : record);
-  return { ...answer, answers: answers.map(renewed), authority: authority.map(renewed) };
+  // Forwarders keep a negative answer for everybody, whoever it was for (RFC 7871, 7.4). So they are to keep it for nobody.
+  const unkept = (record: DnsRecord): DnsRecord =>
+    record.type === "SOA" ? { ...record, ttlSeconds: 0, data: { ...record.data, minimumSeconds: 0 } } : record;
+  const negative = authority.map(renewed);
+  return { ...answer, answers: answers.map(renewed), authority: isBySubnet ? negative.map(unkept) : negative };
 }
 
 function qtypeLabel(question: Question | undefined): QueryLabels["qtype"] {

@@ -27,7 +27,7 @@ export interface SelectedView {
   readonly isBySubnet: boolean;
 }
 
-/** The only view there is. */
+/** A view that no client subnet chose. */
 export function onlyView(catalog: DnsCatalog): SelectedView {
   return { catalog, scopePrefix: undefined, isBySubnet: false };
 }

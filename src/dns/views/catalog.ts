@@ -1,4 +1,4 @@
-/** The catalog as DNS reads it: with the rights of an anonymous caller, and with samples of crowded names. */
+/** The catalog as DNS reads it: with the rights of the caller of a view, and with samples of crowded names. */
 import { isControlNamespace, isReservedNamespace, NODES_NAMESPACE } from "../../catalog/entry/names.ts";
 import type { EntryView } from "../../catalog/entry/view.ts";
 import { GOLDEN_RATIO, type InstanceName } from "../../catalog/query/instances.ts";
@@ -17,6 +17,7 @@ import type { DnsCatalog } from "../plan/subject.ts";
 import { type Answered, type Carrier, type Elsewhere, UnknownName } from "./elsewhere.ts";
 import { findGateways } from "./gateways.ts";
 import { DEFAULT_VIEW, type DnsView } from "./view.ts";
+import type { ViewerOfView } from "./views.ts";
 
 /** What DNS reads of a node. */
 export interface DnsSources {
@@ -34,20 +35,17 @@ export interface DnsSources {
 /** An answer has room for about twenty healthy instances. Clients that take the first one spread over them. */
 const DNS_SAMPLING = { form: "spread", rank: healthRank, ideal: 0, fit: 0, wanted: 32 } as const;
 
-/**
- * DNS carries no credentials, so its viewer is anonymous, unless a service asks for a caller that it knows. `onHidden` is called once an answer with the
- * hidden namespaces.
- */
+/** The catalog as a view sees it: that of an anonymous caller, unless another is named. `onHidden` is called once an answer with the hidden namespaces. */
 export function dnsCatalog(
   random: () => number,
   sources: DnsSources,
   onHidden: (namespaces: readonly string[]) => void = () => {},
-  viewer: Caller = anonymousCaller(sources.identity.clusterId, ""),
+  viewer: ViewerOfView = { view: DEFAULT_VIEW, caller: anonymousCaller(sources.identity.clusterId, "") },
 ): DnsCatalog {
   const { elsewhere } = sources;
-  const notes = { hidden: new Set<string>(), rests: new RestsNotes(), hasSampled: false, turn: random(), viewer };
-  const held = elsewhere && new CatalogInDns({ ...sources, elsewhere: elsewhere.held }, notes, onHidden, undefined);
-  return new CatalogInDns(sources, notes, onHidden, held);
+  const notes = { hidden: new Set<string>(), rests: new RestsNotes(), hasSampled: false, turn: random() };
+  const held = elsewhere && new CatalogInDns({ ...sources, elsewhere: elsewhere.held }, viewer, { notes, onHidden, held: undefined });
+  return new CatalogInDns(sources, viewer, { notes, onHidden, held });
 }
 
 /** What was noticed of an answer that is being made. */
@@ -57,11 +55,16 @@ interface Notes {
   hasSampled: boolean;
   /** The first position is random, so that the nodes of a cluster do not all begin with the same instances. Then all have their turn. */
   turn: number;
-  readonly viewer: Caller;
+}
+
+interface Making {
+  readonly notes: Notes;
+  readonly onHidden: (namespaces: readonly string[]) => void;
+  readonly held: DnsCatalog | undefined;
 }
 
 class CatalogInDns implements DnsCatalog {
-  readonly view: DnsView = DEFAULT_VIEW;
+  readonly view: DnsView;
   readonly held: DnsCatalog | undefined;
   readonly onHidden: (namespaces: readonly string[]) => void;
   readonly changes: DnsCatalog["changes"];
@@ -71,15 +74,16 @@ class CatalogInDns implements DnsCatalog {
   readonly #viewer: Caller;
   readonly #counts: (claim: Claim) => boolean;
 
-  constructor(sources: DnsSources, notes: Notes, onHidden: (namespaces: readonly string[]) => void, held: DnsCatalog | undefined) {
+  constructor(sources: DnsSources, { view, caller }: ViewerOfView, { notes, onHidden, held }: Making) {
     const { identity, policies } = sources;
+    this.view = view;
     this.held = held;
     this.onHidden = onHidden;
     this.changes = sources.dnsNames;
     this.elsewhere = sources.elsewhere;
     this.#sources = sources;
     this.#notes = notes;
-    this.#viewer = notes.viewer;
+    this.#viewer = caller;
     this.#counts = (claim) =>
       judgedNames(claim.name).every((name) => isRightful(policies.policy, { ...claim, name }, identity.clusterId)) &&
       this.#hiddenAbove(claim.name) === undefined;

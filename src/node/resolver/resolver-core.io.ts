@@ -12,6 +12,7 @@ import {
 import { PolicySwitcher } from "../../discovery/policy-switch.io.ts";
 import { Wakeup } from "../../discovery/wakeup.io.ts";
 import type { Elsewhere } from "../../dns/views/elsewhere.ts";
+import { classesOf, viewersOf } from "../../dns/views/views.ts";
 import { GENERATIONS_PER_S } from "../../fabric/membership/local-member.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
@@ -21,7 +22,7 @@ import type { ReadyCheck } from "../../server/http-routes.ts";
 import { admitted } from "../../services/admission.ts";
 import { auditHandlers } from "../../services/audit.ts";
 import type { NodeIdentity } from "../../services/discovery/node-identity.ts";
-import { openElsewhere } from "../../services/resolving/elsewhere.ts";
+import { openElsewheres } from "../../services/resolving/elsewhere.ts";
 import { ageOf, type ResolverPorts, type SaidBytes } from "../../services/resolving/ports.ts";
 import { resolverServices } from "../../services/resolving/services.ts";
 import type { Service } from "../../services/service.ts";
@@ -65,7 +66,8 @@ export class ResolverCore implements Component {
   readonly calls: UpstreamCalls;
   readonly driver: ResolverDriver;
   /** What its DNS knows beside what it follows. */
-  readonly elsewhere: Elsewhere;
+  /** By class of viewers. */
+  readonly elsewheres: readonly Elsewhere[];
   /** Resolves when it first serves. */
   readonly ready: Promise<void>;
   isDraining = false;
@@ -135,7 +137,8 @@ export class ResolverCore implements Component {
     });
     const ports = this.#ports();
     this.services = this.#servicesOf(settings, ports, { random, audit });
-    this.elsewhere = openElsewhere(this.rooms, { ports, resolver, now });
+    const viewers = classesOf(viewersOf(settings.dns.views, settings.node)).callers;
+    this.elsewheres = openElsewheres(this.rooms, { ports, resolver, now, viewers });
   }
 
   /** Called when another policy is in force. To be set before it is started. */

@@ -66,7 +66,7 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
       replica,
       dnsNames,
       policies,
-      elsewhere: core.elsewhere,
+      elsewheres: core.elsewheres,
       self: nameServerView({ nodeId, zone: settings.node.zone, version: options.version }, nameServerHost(settings)),
       settings,
       log,

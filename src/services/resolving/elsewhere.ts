@@ -9,7 +9,7 @@ import { FetchingElsewhere } from "../../dns/views/fetching-elsewhere.ts";
 import { type Host, Hosts, hostOf } from "../../dns/views/hosts.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
-import { anonymousCaller } from "../../policy/identity/caller.ts";
+import type { Caller } from "../../policy/identity/caller.ts";
 import { mayBeSeen, type PolicySource } from "../../policy/set/visibility.ts";
 import type { ResolverOptions } from "../../resolver/io-types.ts";
 import type { ResolverMachine } from "../../resolver/machine.ts";
@@ -36,14 +36,28 @@ export interface RoomsOfDns {
   readonly inputCount: number;
 }
 
-/** Opens what the DNS of a process asks beside its rooms. */
-export function openElsewhere(
+interface ElsewhereOptions {
+  readonly ports: ResolverPorts;
+  readonly resolver: ResolverOptions;
+  readonly now: () => Time;
+}
+
+/** Opens what the DNS of a process asks beside its rooms: for each class of viewers by itself, because what is told of a name is what its viewer may see. */
+export function openElsewheres(
   rooms: RoomsOfDns,
-  { ports, resolver, now }: { readonly ports: ResolverPorts; readonly resolver: ResolverOptions; readonly now: () => Time },
+  options: ElsewhereOptions & { readonly viewers: readonly Caller[] },
+): readonly FetchingElsewhere[] {
+  const { viewers } = options;
+  const maxBytes = Math.ceil(HOSTS_BYTES / viewers.length);
+  return viewers.map((viewer) => openElsewhere(rooms, { ...options, viewer, maxBytes }));
+}
+
+function openElsewhere(
+  rooms: RoomsOfDns,
+  { ports, resolver, now, viewer, maxBytes }: ElsewhereOptions & { readonly viewer: Caller; readonly maxBytes: number },
 ): FetchingElsewhere {
   const { machine, reads, policies } = rooms;
   const { clusterId, ttls, maxStaleMs, name: self } = resolver;
-  const viewer = anonymousCaller(clusterId, "");
   const seesIn: HostAsker["seesIn"] = (namespace) => reads.verdict(viewer, namespace).allowed;
   const isShown: HostAsker["isShown"] = (entry) => mayBeSeen(policies.policy, entry, entry, clusterId);
   const asker = { ports, seesIn, isShown, via: [self], clusterId, now };
@@ -54,7 +68,7 @@ export function openElsewhere(
       ttlMs: ttls.zoneMs,
       negativeMs: ttls.negativeMs,
       maxStaleMs: maxStaleMs === 0 ? NEVER : maxStaleMs,
-      maxBytes: HOSTS_BYTES,
+      maxBytes,
     }),
     askHost: (name, zone, told) => void tellHost(asker, { name, zone }, told),
     inputCount: () => rooms.inputCount,

@@ -166,3 +166,24 @@ test("an asker without a view is refused, and the next one is answered", () => {
   expect(responseText(reply?.bytes ?? new Uint8Array(12))).toBe("REFUSED");
   expect(addresses(responder, catalog)).toEqual(["10.0.0.1"]);
 });
+
+test("SOA tells the serial of its view at this moment, and a negative answer to a client subnet is to be kept by nobody", () => {
+  let serial = 100;
+  const settings = { settings: TEST_DNS_SETTINGS, planBytes: SETTINGS.dns.planBytes, random: () => 0.5 };
+  const responder = new Responder({ ...settings, serialOf: (viewIndex) => serial + viewIndex });
+  const catalog = new FakeDnsCatalog([entryView({ name: "web", targets: [{ host: "10.0.0.1" }] })]);
+  const soaOf = (name: string, isBySubnet: boolean) => {
+    const reply = responder.respond(queryBytes({ name, type: "SOA" }), "tcp", () => ({ ...onlyView(catalog), isBySubnet }));
+    const [text = ""] = (["answer", "authority"] as const).flatMap((section) => sectionLines(reply?.bytes ?? new Uint8Array(12), section));
+    const words = text.split(" ");
+    return { ttl: words[1], serial: words.at(-5), minimum: words.at(-1) };
+  };
+  const kept = soaOf("nope.waymark", false);
+  expect(kept).toMatchObject({ serial: "100", minimum: "5" });
+  expect(kept.ttl).not.toBe("0");
+  // From the same plan.
+  serial = 200;
+  expect(soaOf("nope.waymark", true)).toEqual({ ttl: "0", serial: "200", minimum: "0" });
+  expect(soaOf("nope.waymark", false)).toEqual({ ...kept, serial: "200" });
+  expect(soaOf("waymark", true)).toEqual({ ...soaOf("waymark", false), serial: "200" });
+});

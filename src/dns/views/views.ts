@@ -1,0 +1,145 @@
+/**
+ * The views of a gateway: who asks from where, and what each of them may see. An address without a view is anonymous (semantics.md, DNS). Which view a
+ * question has is decided by the address it comes from, or by its client subnet where a trusted forwarder tells that.
+ */
+import { type AddressBlock, isMapped, isWithin, MAPPED_BYTES, parseAddress, parsePlainBlock, withoutMapping } from "../../lib/addresses.ts";
+import { anonymousCaller, type Caller } from "../../policy/identity/caller.ts";
+import type { Asker, ClientSubnet } from "./asker.ts";
+import { DEFAULT_VIEW, type DnsView } from "./view.ts";
+import { ViewTable } from "./view-table.ts";
+
+/** One of `dns.views[]`. Absent fields are those of an anonymous caller of this node. */
+export interface ViewRow {
+  readonly listener: Asker["transport"] | undefined;
+  readonly prefixes: readonly string[];
+  readonly tenant: string | undefined;
+  readonly cluster: string | undefined;
+  readonly region: string | undefined;
+  readonly zone: string | undefined;
+}
+
+/** A view with the caller whose rights it has, without an address. */
+export interface ViewerOfView {
+  readonly view: DnsView;
+  readonly caller: Caller;
+}
+
+/** Where the node is. */
+interface Place {
+  readonly clusterId: string;
+  readonly region: string;
+}
+
+/** The views in the order of their index. The first one is that of sources without a view. */
+export function viewersOf(rows: readonly ViewRow[], { clusterId, region: own }: Place): readonly ViewerOfView[] {
+  const named = rows.map(({ tenant = "", cluster = clusterId, region, zone }, i) => ({
+    view: {
+      index: i + 1,
+      locality: region === undefined && zone === undefined ? undefined : { region: region ?? own, zone: zone ?? "" },
+      answerLimit: undefined,
+    },
+    caller: { ...anonymousCaller(cluster, ""), tenant },
+  }));
+  return [{ view: DEFAULT_VIEW, caller: anonymousCaller(clusterId, "") }, ...named];
+}
+
+/** The classes of viewers that see the same, anonymous ones first, and the class of each view by its index. */
+export function classesOf(viewers: readonly ViewerOfView[]): { readonly callers: readonly Caller[]; readonly ofView: readonly number[] } {
+  const callers: Caller[] = [];
+  const ofView = viewers.map(({ caller }) => {
+    const known = callers.findIndex(({ tenant, cluster }) => tenant === caller.tenant && cluster === caller.cluster);
+    return known < 0 ? callers.push(caller) - 1 : known;
+  });
+  return { callers, ofView };
+}
+
+/** The view of an asker, by its index. */
+export interface ChosenView {
+  readonly index: number;
+  /** As in `SelectedView`. */
+  readonly scopePrefix: number | undefined;
+  readonly isBySubnet: boolean;
+}
+
+const ANONYMOUS: ChosenView = { index: 0, scopePrefix: undefined, isBySubnet: false };
+const FAMILIES = ["v4", "v6"] as const;
+/** Addresses whose view is remembered, by transport. Reading one costs more than all the rest of the choice. */
+const MAX_REMEMBERED = 1024;
+const MAPPED_BITS = 8 * MAPPED_BYTES;
+
+type Tables = Readonly<Record<(typeof FAMILIES)[number], ViewTable | undefined>>;
+
+export class Views {
+  /** By transport, then family. Undefined: no prefix of that family has a view. */
+  readonly #tables: Readonly<Record<Asker["transport"], Tables>>;
+  readonly #trusted: readonly AddressBlock[];
+  readonly #remembered: Readonly<Record<Asker["transport"], Map<string, ChosenView>>> = { udp: new Map(), tcp: new Map() };
+
+  /** `trusted`: forwarders whose client subnets count. */
+  constructor(rows: readonly ViewRow[], trusted: readonly AddressBlock[]) {
+    this.#trusted = trusted;
+    const tables = (transport: Asker["transport"]) => ({ v4: tableOf(rows, transport, "v4"), v6: tableOf(rows, transport, "v6") });
+    this.#tables = { udp: tables("udp"), tcp: tables("tcp") };
+  }
+
+  /** How many addresses are remembered over the transport that has most. */
+  get rememberedCount(): number {
+    return Math.max(this.#remembered.udp.size, this.#remembered.tcp.size);
+  }
+
+  /** HOT: once a question. Cost: a look-up by the address if it asked lately. */
+  choose({ address, transport, subnet }: Asker): ChosenView {
+    const tables = this.#tables[transport];
+    if (tables.v4 === undefined && tables.v6 === undefined) return ANONYMOUS;
+    // A prefix of 0 bits asks that nobody's address is used.
+    if (subnet !== undefined && subnet.sourcePrefix > 0 && this.#trusted.length > 0 && isWithin(this.#trusted, address))
+      return chooseFor(subnet, tables);
+    const remembered = this.#remembered[transport];
+    const known = remembered.get(address);
+    if (known !== undefined) return known;
+    const chosen = chooseAt(address, tables);
+    if (remembered.size >= MAX_REMEMBERED) remembered.clear();
+    remembered.set(address, chosen);
+    return chosen;
+  }
+}
+
+function chooseAt(text: string, tables: Tables): ChosenView {
+  const bytes = parseAddress(withoutMapping(text).replace(/%.*$/, ""));
+  if (bytes === undefined) return ANONYMOUS;
+  const index = tables[bytes.length === 4 ? "v4" : "v6"]?.find(bytes, 8 * bytes.length, 8 * bytes.length).index ?? 0;
+  return index === 0 ? ANONYMOUS : { ...ANONYMOUS, index };
+}
+
+function chooseFor({ family, sourcePrefix, address }: ClientSubnet, tables: Tables): ChosenView {
+  const isIpv4 = family === 2 && sourcePrefix >= MAPPED_BITS && isMapped(address);
+  const [table, bytes, above, bits] = isIpv4
+    ? [tables.v4, address.subarray(MAPPED_BYTES), MAPPED_BITS, 32]
+    : family === 1
+      ? [tables.v4, address, 0, 32]
+      : [tables.v6, address, 0, 128];
+  if (table === undefined) return ANONYMOUS;
+  const { index, scopePrefix } = table.find(bytes, sourcePrefix - above, bits);
+  return { index, scopePrefix: scopePrefix + above, isBySubnet: true };
+}
+
+/** The prefixes of one family that a question over this transport may match. Those that name the transport come last, because they win over others of their length. */
+function tableOf(rows: readonly ViewRow[], transport: Asker["transport"], family: (typeof FAMILIES)[number]): ViewTable | undefined {
+  const fitting = rows.flatMap(({ listener, prefixes }, i) =>
+    listener === undefined || listener === transport
+      ? prefixes.flatMap((prefix) => {
+          const block = parsePlainBlock(prefix);
+          return block === undefined || familyOf(block) !== family ? [] : [{ block, index: i + 1, isNamed: listener !== undefined }];
+        })
+      : [],
+  );
+  if (fitting.length === 0) return undefined;
+  return new ViewTable(
+    fitting.toSorted((a, b) => Number(a.isNamed) - Number(b.isNamed)),
+    0,
+  );
+}
+
+function familyOf({ bytes }: AddressBlock): (typeof FAMILIES)[number] {
+  return bytes.length === 4 ? "v4" : "v6";
+}

@@ -1,0 +1,90 @@
+/** Views of DNS at real nodes: which source sees what, and who is refused. */
+import { createSocket } from "node:dgram";
+import { once } from "node:events";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, expect, test } from "vitest";
+import { type QuerySpec, queryBytes, responseText } from "../fakes/dns-text.ts";
+import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "waymark-dns-views-"));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+let files = 0;
+function file(ending: string, text: string): string {
+  const path = join(folder, `${files++}.${ending}`);
+  writeFileSync(path, text);
+  return path;
+}
+
+/** Of the loopback network, so that a socket can be bound to them. */
+const RED = "127.0.2.1";
+const BLUE = "127.0.3.1";
+const STRANGER = "127.0.9.1";
+
+async function ask(node: NodeProcess, from: string, name: string, type: QuerySpec["type"] = "A"): Promise<string> {
+  const socket = createSocket("udp4");
+  try {
+    socket.bind(0, from);
+    await once(socket, "listening");
+    const answered = once(socket, "message", { signal: AbortSignal.timeout(20_000) });
+    socket.send(queryBytes({ name: `${name}.waymark`, type }), Number((node.listeners["dns"] ?? "").split(":").at(-1)), "127.0.0.1");
+    const [answer] = (await answered) as [Buffer];
+    return responseText(answer);
+  } finally {
+    socket.close();
+  }
+}
+
+const rcodeOf = (answer: string): string | undefined => answer.split(/\s/)[0];
+
+const POLICY = JSON.stringify({
+  version: "v1",
+  default_allow: true,
+  rules: [
+    { namespace: "svc.red", visibility_tenants: ["red"] },
+    { namespace: "svc.clusters", visibility: ["other"] },
+  ],
+});
+const VIEWS = `
+[[dns.views]]
+prefixes = ["127.0.2.0/24"]
+tenant = "red"
+[[dns.views]]
+prefixes = ["127.0.3.0/24"]
+cluster = "other"
+`;
+
+async function start(more = "", flags: readonly string[] = []): Promise<NodeProcess> {
+  const node = await startNodeProcess([
+    "--ephemeral",
+    ...flags,
+    "--policy",
+    file("json", POLICY),
+    "--config",
+    file("toml", `${more}\n${VIEWS}`),
+  ]);
+  for (const namespace of ["svc.all", "svc.red", "svc.clusters"])
+    await node.run(["register", "--namespace", namespace, "--name", "web", "--target", "10.0.0.1:80", "--instance", "1"]);
+  return node;
+}
+
+test.each([{ workers: "0" }, { workers: "2" }])("each source sees what its view sees, with $workers read workers", async ({ workers }) => {
+  await using node = await start("", ["--workers", workers]);
+  const seen = async (from: string) =>
+    Promise.all(["web.svc.all", "web.svc.red", "web.svc.clusters"].map(async (name) => rcodeOf(await ask(node, from, name))));
+  // In turns, so that what is kept for one view is not given to another.
+  for (let round = 0; round < 2; round++) {
+    expect(await seen(RED)).toEqual(["NOERROR", "NOERROR", "NXDOMAIN"]);
+    expect(await seen(BLUE)).toEqual(["NOERROR", "NXDOMAIN", "NOERROR"]);
+    expect(await seen(STRANGER)).toEqual(["NOERROR", "NXDOMAIN", "NXDOMAIN"]);
+  }
+});
+
+test("where callers without a credential may do nothing, a source without a view is refused, whether the name exists or not", async () => {
+  await using node = await start();
+  await using closed = await start('[tenants]\nanonymous = "none"');
+  expect(rcodeOf(await ask(node, STRANGER, "web.svc.all"))).toBe("NOERROR");
+  for (const name of ["web.svc.all", "web.svc.red", "none.svc.all"]) expect(rcodeOf(await ask(closed, STRANGER, name))).toBe("REFUSED");
+  expect(rcodeOf(await ask(closed, RED, "none.svc.all"))).toBe("NXDOMAIN");
+});
