@@ -69,7 +69,7 @@ function entries() {
     const targets = Array.from({ length: 1 + (n % 4) }, (_unused, i) => ({
       host: i === 3 ? `2001:db8::${n}` : `10.${n}.0.${i + 1}`,
       port: 8000 + i,
-      protocol: "tcp",
+      protocol: ["tcp", "https", "h2"][n % 3] ?? "",
       name: i === 0 ? "http" : "",
       weight: i,
     }));
