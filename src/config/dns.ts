@@ -5,8 +5,8 @@ import { DAY_MS, HOUR_MS } from "../lib/duration.ts";
 import { bool, bytes, choice, HOST, ID, int, list, ms, port, text } from "./field.ts";
 import { rows } from "./field-table.ts";
 
-/** `dns.rate` of a gateway that listens beyond loopback: enough for a busy resolver, and 5 Mbit/s at most towards a forged address. */
-export const DNS_RATE_BEYOND_LOOPBACK = 500;
+/** `dns.rate` of a gateway that listens beyond loopback: enough for a busy resolver, and 2 Mbit/s at most towards a forged network. */
+export const DNS_RATE_BEYOND_LOOPBACK = 200;
 const MAX_DNS_VIEWS = 64;
 /** Most prefixes of all views together: each costs some kilobytes. */
 export const MAX_DNS_PREFIXES = 1000;
@@ -36,13 +36,16 @@ export const DNS_SETTINGS = {
   rate: int({
     min: 0,
     max: 10_000_000,
-    doc: `Whole answers a second over UDP to one network (/24 of IPv4, /56 of IPv6), because source addresses may be forged. Above it the client is told to ask again over TCP. 0 means any number. When absent: ${DNS_RATE_BEYOND_LOOPBACK} if the gateway listens beyond loopback, else 0.`,
+    doc: `Whole answers of one class a second over UDP to one network (/24 of IPv4, /56 of IPv6), because source addresses may be forged. Classes are answers, names without such a type, names that do not exist in a zone, and errors. Above it every second question is told to ask again over TCP and the others are dropped, but those with a valid cookie. 0 means any number. When absent: ${DNS_RATE_BEYOND_LOOPBACK} if the gateway listens beyond loopback, else 0.`,
   }),
   rateNetworks: int({
-    default: 10_000,
+    default: 100_000,
     min: 2,
     max: 10_000_000,
-    doc: "Networks whose answers are counted for dns.rate. The network that asked longest ago goes first.",
+    doc: "Networks, each with a class of answers, that are counted for dns.rate. What was asked for longest ago goes first.",
+  }),
+  cookieSecretFile: text({
+    doc: "File with the secret of server cookies (RFC 9018), the same at all gateways of one address: a line of 32 hex digits, and perhaps a second line with the secret before it. A reload reads it again. When absent each node makes its own.",
   }),
   planBytes: bytes({
     default: 67_108_864,

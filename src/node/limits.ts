@@ -3,7 +3,7 @@
 import { isNamespace, PROTOCOL_BOUNDS } from "../catalog/entry/names.ts";
 import type { Lookup } from "../catalog/query/lookup.ts";
 import type { Settings } from "../config/settings.ts";
-import { ResponseRate } from "../dns/server/response-rate.ts";
+import { ResponseRates } from "../dns/server/response-rate.ts";
 import type { HashKey } from "../lib/buckets/keyed-hash.ts";
 import type { Time } from "../lib/machine.ts";
 import type { Metrics } from "../lib/metrics/metrics.ts";
@@ -38,7 +38,7 @@ export class NodeLimits {
   readonly #options: NodeLimitsOptions;
   /** Undefined where no limit is set. */
   readonly #rates: Limits | undefined;
-  /** The same limits for DNS, kept apart: its addresses may be forged, and must not use up the tokens of callers of other listeners. */
+  /** The same limits for questions of DNS over TCP. */
   readonly #dnsRates: Limits | undefined;
   readonly #refusals: RefusalAudit;
   /** The policy that was last asked whether it has quotas, and the answer. */
@@ -75,7 +75,7 @@ export class NodeLimits {
     return rates === undefined ? undefined : (caller, cost, monoMs) => rates.admit(caller, cost, monoMs);
   }
 
-  /** As `admit`, for a DNS question. */
+  /** As `admit`, for a DNS question over TCP. Over UDP an address may be forged, so it uses no key of these limits. */
   get admitDns(): ((caller: Caller, monoMs: number) => void) | undefined {
     const rates = this.#dnsRates;
     return rates === undefined ? undefined : (caller, monoMs) => rates.admit(caller, "read", monoMs);
@@ -215,6 +215,6 @@ export function nodeSharedLimits(settings: Pick<Settings, "dns" | "limits">, has
   return shareLimits(hashKey, (makeBuckets) => {
     for (const which of ["calls", "dns"] as const) ratesOf(which, { settings, makeBuckets }, () => undefined);
     // Whatever the rate is, the memory is the same.
-    if (settings.dns.enabled) void new ResponseRate({ perSecond: 1, maxNetworks: settings.dns.rateNetworks, makeBuckets });
+    if (settings.dns.enabled) void new ResponseRates({ perSecond: 1, maxNetworks: settings.dns.rateNetworks, makeBuckets });
   });
 }

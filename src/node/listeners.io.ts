@@ -3,6 +3,7 @@ import { anonymousAccess } from "../config/exposure.ts";
 import { dnsRate, type Settings } from "../config/settings.ts";
 import { parseZone } from "../dns/names/names.ts";
 import type { DnsSettings } from "../dns/records/record.ts";
+import { openDnsCookies } from "../dns/server/cookie-secrets.io.ts";
 import { type DnsGateway, type DnsGatewayOptions, startDnsGateway } from "../dns/server/server.io.ts";
 import { onlyView } from "../dns/views/asker.ts";
 import { type DnsSources, dnsCatalog } from "../dns/views/catalog.ts";
@@ -83,6 +84,8 @@ export interface ListenersOptions extends Omit<DnsSources, "elsewhere"> {
   readonly random: () => number;
   /** Absent: no other thread of the node has listeners. */
   readonly shared?: SharedPorts | undefined;
+  /** What all threads of the node make cookies of DNS with. Absent: there is one thread. */
+  readonly cookieSecret?: Uint8Array | undefined;
 }
 
 /** Opens all listeners, one after the other. A stop drains them at once, and HTTP answers until the goodbye is said. */
@@ -121,8 +124,12 @@ export async function openListeners(options: ListenersOptions, parts: Components
   const bound = { grpc: grpc.acceptor.port, http: edge.acceptor.port };
   if (wanted.dns === undefined) return { grpc, edge, dns: undefined, ports: { ...bound, dns: undefined } };
   const { udp, tcp } = wanted.dns;
-  const stopped = (gateway: DnsGateway) => ({ drain: () => gateway.stop(), stop: () => gateway.stop() });
-  const dns = await group.open("DNS", () => openDns(options, { udpPort: udp, tcpPort: tcp }), stopped);
+  const cookies = openDnsCookies(settings.dns.cookieSecretFile, options.log.child("dns"), options.cookieSecret);
+  const dns = await group.open(
+    "DNS",
+    () => openDns(options, { udpPort: udp, tcpPort: tcp, cookies: cookies.cookies }),
+    (gateway) => ({ reload: () => cookies.reload(), drain: () => gateway.stop(), stop: () => gateway.stop() }),
+  );
   return { grpc, edge, dns, ports: { ...bound, dns: { udp: dns.udpPort, tcp: dns.tcpPort } } };
 }
 
@@ -242,7 +249,7 @@ function tlsFiles({ tls }: Settings): TlsFiles | undefined {
   return { certFile, keyFile, clientCaFile: tls.caFile, isClientOptional: !tls.requireClientCert };
 }
 
-function openDns(options: ListenersOptions, ports: Pick<DnsGatewayOptions, "tcpPort" | "udpPort">): Promise<DnsGateway> {
+function openDns(options: ListenersOptions, ports: Pick<DnsGatewayOptions, "cookies" | "tcpPort" | "udpPort">): Promise<DnsGateway> {
   const { settings, log, identity, metrics, shared, random, now, checkCaughtUp } = options;
   const { dns, listen } = settings;
   const dnsLog = log.child("dns");
@@ -273,7 +280,8 @@ function openDns(options: ListenersOptions, ports: Pick<DnsGatewayOptions, "tcpP
       if (own === undefined || (index === 0 && isAnonymousRefused)) return PROHIBITED;
       checkCaughtUp();
       ({ address } = asker);
-      if (waited === undefined) admitDns?.(anonymousCaller(identity.clusterId, address), now().monoMs);
+      // A key of a limit for an address that may be forged would be a stranger's to fill.
+      if (waited === undefined && asker.transport === "tcp") admitDns?.(anonymousCaller(identity.clusterId, address), now().monoMs);
       elsewhereOf(index)?.begin(waited);
       return isBySubnet ? { catalog: own.catalog, scopePrefix, isBySubnet } : own;
     },

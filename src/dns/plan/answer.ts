@@ -8,8 +8,8 @@ import { findRecordType, hostOf, RECORDS } from "../records/records.ts";
 import { setTtlSeconds, ttlSeconds } from "../records/ttl.ts";
 import { type DnsCatalog, findSubject, type Subject } from "./subject.ts";
 
-/** Response codes as on the wire (IANA, DNS parameters). BADVERS exists only with EDNS. */
-export const RCODE = { NOERROR: 0, FORMERR: 1, SERVFAIL: 2, NXDOMAIN: 3, NOTIMP: 4, REFUSED: 5, BADVERS: 16 } as const;
+/** Response codes as on the wire (IANA, DNS parameters). BADVERS and BADCOOKIE exist only with EDNS. */
+export const RCODE = { NOERROR: 0, FORMERR: 1, SERVFAIL: 2, NXDOMAIN: 3, NOTIMP: 4, REFUSED: 5, BADVERS: 16, BADCOOKIE: 23 } as const;
 export type Rcode = (typeof RCODE)[keyof typeof RCODE];
 
 export const CLASS_IN = 1;
@@ -29,9 +29,11 @@ export interface Question {
   readonly class: number;
 }
 
-/** An answer before it is shuffled. It is the same for every query until something changes that was read for it, so it can be kept. SOA records get their serial when they are encoded. */
+/** An answer before its order is drawn. It is the same for every query until something changes that was read for it, so it can be kept. SOA records get their serial when they are encoded. */
 export interface Plan {
   readonly rcode: Rcode;
+  /** Says more than the response code (RFC 8914). */
+  readonly extendedError?: number | undefined;
   readonly isAuthoritative: boolean;
   /** Groups in order. Each is shuffled for every answer, so that clients that take the first record spread over all. */
   readonly groups: readonly (readonly DnsRecord[])[];

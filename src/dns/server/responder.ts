@@ -1,33 +1,62 @@
-/** Turns query bytes into response bytes: decodes, plans (plans are kept until the catalog changes), shuffles and encodes. */
+/** Turns query bytes into response bytes: reads the query, finds its plan (plans are kept), bounds the rate of its sender, and writes the response. */
 import { WaymarkError } from "../../lib/errors.ts";
 import type { LabelsOf } from "../../lib/metrics/metrics.ts";
-import { type Answer, drawAnswer, failure, type Plan, type Question, RCODE, type Rcode } from "../plan/answer.ts";
+import { failure, type Plan, RCODE, type Rcode } from "../plan/answer.ts";
 import { PlanCache, type PlanCacheOptions } from "../plan/plan-cache.ts";
-import type { DnsRecord } from "../records/record.ts";
 import { findRecordType } from "../records/records.ts";
 import type { ClientSubnet, Selected } from "../views/asker.ts";
 import { UnknownName } from "../views/elsewhere.ts";
-import { type Decoded, type DnsTransport, decodeQuery, ResponseEncoder, responseLimitBytes } from "../wire/wire.ts";
+import { COOKIE_SECRET_BYTES, SERVER_COOKIE_BYTES, ServerCookies } from "../wire/cookies.ts";
+import { type Prepared, prepare } from "../wire/prepared.ts";
+import { Query } from "../wire/query.ts";
+import { type DnsTransport, type ResponseFacts, ResponseWriter, responseLimitBytes } from "../wire/response.ts";
+import { type ResponseRates, rateClassOf } from "./response-rate.ts";
 
 type QueryLabels = LabelsOf<"dns_queries_total">;
 
-/** The response to a query, and what the metrics need to know of it. */
+/** The response to a query, and what the metrics need to know of it. The responder uses the object again at its next call; the bytes stay as they are. */
 export interface Reply {
-  /** The response. The responder uses the bytes again at its next call, so keep a copy. */
+  /** Empty if nothing is sent. */
   readonly bytes: Uint8Array;
   /** Type and response code as the metrics name them; the type is `other` also without a question. */
   readonly qtype: QueryLabels["qtype"];
   readonly rcode: QueryLabels["rcode"];
   readonly isTruncated: boolean;
+  /** `cut`: the sender is told to ask again over TCP, because it asks too often. `dropped`: it is told nothing. */
+  readonly rate: "whole" | "cut" | "dropped";
   /** Our own fault behind a SERVFAIL; undefined without one. */
   readonly fault: unknown;
   /** What is being fetched for the question, which until then is answered SERVFAIL. */
   readonly unknown: UnknownName | undefined;
 }
 
+export interface ResponderOptions extends PlanCacheOptions {
+  /** Makes and checks server cookies. Absent: with a secret of zeros, for a responder whose cookies mean nothing. */
+  readonly cookies?: ServerCookies | undefined;
+  /** Bounds answers over UDP. Absent: any number. */
+  readonly rates?: ResponseRates | undefined;
+  /** How long a connection over TCP may be quiet, for clients that ask. */
+  readonly idleTimeoutMs?: number | undefined;
+  /** The serial of the zone for a view, by its index. Absent: SOA tells the revision of the catalog. */
+  readonly serialOf?: ((viewIndex: number) => number) | undefined;
+  /** The wall clock, for cookies. Absent: it stands still. */
+  readonly wallMs?: (() => number) | undefined;
+}
+
+/** The sender of a query, and when it came. */
+export interface Sender {
+  readonly address: string;
+  readonly monoMs: number;
+  /** Whether the question may wait for what is fetched. A reply that says so does not count for the sender's rate yet. */
+  readonly mayWait: boolean;
+}
+
+/** Extended errors (RFC 8914, IANA). */
+const EXTENDED_ERROR = { NOT_READY: 14, NO_REACHABLE_AUTHORITY: 22 } as const;
+const NOBODY: Sender = { address: "", monoMs: 0, mayWait: true };
 const TYPE_ANY = 255;
-const NO_QUESTION = new Uint8Array();
-const CUT: Plan = failure(RCODE.NOERROR);
+/** An answer over UDP of more than this many times its question shares a budget of all unverified senders. */
+const AMPLIFYING = 3;
 const RCODE_LABELS = {
   [RCODE.NOERROR]: "NOERROR",
   [RCODE.FORMERR]: "FORMERR",
@@ -36,113 +65,195 @@ const RCODE_LABELS = {
   [RCODE.NOTIMP]: "NOTIMP",
   [RCODE.REFUSED]: "REFUSED",
   [RCODE.BADVERS]: "other",
+  [RCODE.BADCOOKIE]: "other",
 } as const satisfies Record<Rcode, QueryLabels["rcode"]>;
 
-export interface ResponderOptions extends PlanCacheOptions {
-  /** The serial of the zone for a view, by its index. Absent: SOA tells the revision of the catalog. */
-  readonly serialOf?: ((viewIndex: number) => number) | undefined;
-}
+type MutableReply = { -readonly [K in keyof Reply]: Reply[K] };
 
 export class Responder {
   /** What is kept of the plans. */
-  readonly plans: PlanCache;
-  readonly #random: () => number;
+  readonly plans: PlanCache<Prepared>;
+  readonly #query = new Query();
+  readonly #writer: ResponseWriter;
+  readonly #cookies: ServerCookies;
+  readonly #rates: ResponseRates | undefined;
+  readonly #idleTimeoutMs: number | undefined;
+  readonly #wallMs: () => number;
   readonly #serialOf: ResponderOptions["serialOf"];
-  readonly #encoder = new ResponseEncoder();
+  /** The last that found no room: a name that is too large to be kept whole may be asked for again and again. */
+  #roomless: { readonly plan: Plan; readonly prepared: Prepared } | undefined;
+  readonly #failures = new Map<Rcode, Prepared>();
+  readonly #facts: ResponseFacts = {
+    limitBytes: 0,
+    isCut: false,
+    answerLimit: undefined,
+    serial: undefined,
+    extendedError: undefined,
+    cookie: new Uint8Array(SERVER_COOKIE_BYTES),
+    scopePrefix: 0,
+    keepalive: undefined,
+    isUncached: false,
+  };
+  readonly #reply: MutableReply = {
+    bytes: new Uint8Array(),
+    qtype: "other",
+    rcode: "NOERROR",
+    isTruncated: false,
+    rate: "whole",
+    fault: undefined,
+    unknown: undefined,
+  };
 
-  /** `random` also shuffles answers. */
+  /** `random` also draws the order of records. */
   constructor(options: ResponderOptions) {
     this.plans = new PlanCache(options);
+    this.#writer = new ResponseWriter(options.random);
+    this.#cookies = options.cookies ?? new ServerCookies([new Uint8Array(COOKIE_SECRET_BYTES)]);
+    this.#rates = options.rates;
+    this.#idleTimeoutMs = options.idleTimeoutMs;
     this.#serialOf = options.serialOf;
-    this.#random = options.random;
+    this.#wallMs = options.wallMs ?? (() => 0);
   }
 
   /**
    * Answers one message from the view that `select` gives for the client subnet of the question; undefined when the message must not be
    * answered. Never throws, whatever the bytes are and whatever the catalog does.
    */
-  respond(message: Uint8Array, transport: DnsTransport, select: (subnet: ClientSubnet | undefined) => Selected): Reply | undefined {
-    const decoded = decodeQuery(message);
-    if (decoded.kind === "dropped") return undefined;
-    if (decoded.kind === "refused") return this.#encode(decoded, failure(decoded.rcode), { transport, fault: undefined });
+  respond(
+    message: Uint8Array,
+    transport: DnsTransport,
+    select: (subnet: ClientSubnet | undefined) => Selected,
+    sender: Sender = NOBODY,
+  ): Reply | undefined {
+    const query = this.#query;
+    if (!query.read(message)) return undefined;
+    const facts = this.#facts;
+    facts.limitBytes = responseLimitBytes(transport, query);
+    facts.isCut = false;
+    facts.answerLimit = undefined;
+    facts.serial = undefined;
+    facts.extendedError = undefined;
+    facts.scopePrefix = 0;
+    facts.isUncached = false;
+    // Tenths of a second. Over UDP it means nothing (RFC 7828, 3.2).
+    const hasKeepalive = query.hasKeepalive && transport === "tcp" && this.#idleTimeoutMs !== undefined;
+    facts.keepalive = hasKeepalive ? Math.min(0xffff, Math.floor((this.#idleTimeoutMs ?? 0) / 100)) : undefined;
+    const reply = this.#reply;
+    reply.qtype = "other";
+    reply.fault = undefined;
+    reply.unknown = undefined;
+    reply.rate = "whole";
+    const hasValidCookie = query.cookieBytes > 0 && this.#cookie(sender);
+    const prepared = this.#answer(select, hasValidCookie);
+    reply.rcode = RCODE_LABELS[prepared.rcode];
+    const isVerified = transport === "tcp" || hasValidCookie;
+    if (!isVerified && this.#rates !== undefined && !(reply.unknown !== undefined && sender.mayWait))
+      this.#bounded(prepared, sender, this.#rates);
+    else this.#write(prepared);
+    return reply;
+  }
+
+  #write(prepared: Prepared): void {
+    this.#reply.bytes = this.#writer.write(this.#query, prepared, this.#facts);
+    this.#reply.isTruncated = this.#writer.isTruncated;
+  }
+
+  /** Above the rate every second answer says "ask again over TCP", which is no larger than the question, and the others are not sent. */
+  #bounded(prepared: Prepared, { address, monoMs }: Sender, rates: ResponseRates): void {
+    const reply = this.#reply;
+    reply.rate = rates.judge(address, rateClassOf(prepared), monoMs);
+    if (reply.rate === "dropped") {
+      reply.bytes = NO_BYTES;
+      reply.isTruncated = false;
+      return;
+    }
+    this.#facts.isCut = reply.rate === "cut";
+    this.#write(prepared);
+    if (reply.bytes.length <= AMPLIFYING * this.#query.bytes.length || rates.takesLarge(address, monoMs)) return;
+    reply.rate = "cut";
+    this.#facts.isCut = true;
+    this.#write(prepared);
+  }
+
+  /** Makes the cookie of the response. Returns whether that of the query is valid. */
+  #cookie({ address }: Sender): boolean {
+    const { bytes, cookieAt, cookieBytes } = this.#query;
+    const wallSeconds = Math.floor(this.#wallMs() / 1000);
+    const isValid = this.#cookies.isValid(bytes, cookieAt, cookieBytes, address, wallSeconds);
+    this.#cookies.write(bytes, cookieAt, isValid, address, wallSeconds, this.#facts.cookie, 0);
+    return isValid;
+  }
+
+  #answer(select: (subnet: ClientSubnet | undefined) => Selected, hasValidCookie: boolean): Prepared {
+    const query = this.#query;
+    if (query.rcode !== RCODE.NOERROR) return this.#failure(query.rcode);
+    // A cookie alone is asked for, or looked at (RFC 7873, 5.4).
+    if (!query.hasQuestion)
+      return this.#failure(hasValidCookie || query.cookieBytes === COOKIE_ALONE_BYTES ? RCODE.NOERROR : RCODE.BADCOOKIE);
+    this.#reply.qtype = qtypeLabel(query.type);
+    let selected: Selected | undefined;
     try {
-      const selected = select(undefined);
-      const plan = "refused" in selected ? failure(RCODE.REFUSED) : this.plans.plan(decoded.question, selected.catalog).plan;
-      if ("refused" in selected) return this.#encode(decoded, plan, { transport, fault: undefined });
-      const { catalog, isBySubnet } = selected;
-      const serial = this.#serialOf?.(catalog.view.index) ?? catalog.revision % 0x1_0000_0000;
-      return this.#encode(decoded, plan, { transport, fault: undefined, soa: { serial, isBySubnet } });
+      selected = select(query.subnet);
+      if ("refused" in selected) {
+        this.#facts.extendedError = selected.refused;
+        return this.#failure(RCODE.REFUSED);
+      }
+      return this.#planned(selected);
     } catch (fault) {
-      const reason = fault instanceof WaymarkError ? fault.reason : undefined;
-      // The caller is over its limit, or may not ask at all.
-      const isRefusal = reason === "discovery_rate_limited" || reason === "discovery_access_denied";
-      // After SERVFAIL a resolver asks another server, or keeps what it has. It would believe an empty answer.
-      const plan = failure(isRefusal ? RCODE.REFUSED : RCODE.SERVFAIL);
-      // semantics.md, DNS: a fault of the gateway affects this query only. The shell reports it; a node that is not ready is no fault.
-      const unknown = fault instanceof UnknownName ? fault : undefined;
-      return this.#encode(decoded, plan, { transport, fault: isRefusal || reason === "not_ready" ? undefined : fault, unknown });
+      return this.#failed(fault, selected !== undefined);
     }
   }
 
-  /** Tells the sender of a question to ask again over TCP, in no more bytes than it sent. Undefined for other messages, which get no answer. */
-  cut(message: Uint8Array): Reply | undefined {
-    const decoded = decodeQuery(message);
-    if (decoded.kind !== "query") return undefined;
-    return this.#encode(decoded, CUT, { transport: "udp", fault: undefined, isCut: true });
+  #planned(selected: Exclude<Selected, { readonly refused: number }>): Prepared {
+    const query = this.#query;
+    const facts = this.#facts;
+    const { catalog } = selected;
+    const { view } = catalog;
+    const kept = this.plans.find(query.planKey(view.index), catalog) ?? this.plans.plan(query.question(), catalog);
+    let prepared = kept.prepared ?? (this.#roomless?.plan === kept.plan ? this.#roomless.prepared : undefined);
+    if (prepared === undefined) {
+      prepared = prepare(kept.plan, query.question().name);
+      this.plans.prepare(kept, prepared);
+      if (kept.prepared === undefined) this.#roomless = { plan: kept.plan, prepared };
+    }
+    facts.serial = this.#serialOf?.(view.index) ?? catalog.revision % 0x1_0000_0000;
+    facts.answerLimit = view.answerLimit;
+    facts.extendedError = kept.plan.extendedError;
+    // Who hides its whole address gets what holds for every address.
+    facts.scopePrefix = query.subnet === undefined || query.subnet.sourcePrefix === 0 ? 0 : (selected.scopePrefix ?? 0);
+    facts.isUncached = selected.isBySubnet;
+    return prepared;
   }
 
-  #encode(
-    decoded: Exclude<Decoded, { kind: "dropped" }>,
-    plan: Plan,
-    {
-      transport,
-      fault,
-      isCut = false,
-      unknown,
-      soa,
-    }: {
-      readonly transport: DnsTransport;
-      readonly fault: unknown;
-      readonly isCut?: boolean;
-      readonly unknown?: UnknownName | undefined;
-      readonly soa?: SoaOfMoment | undefined;
-    },
-  ): Reply {
-    const { header, edns } = decoded;
-    const question = decoded.kind === "query" ? decoded.question : undefined;
-    const encoded = this.#encoder.encode({
-      header,
-      question,
-      questionBytes: decoded.kind === "query" ? decoded.questionBytes : NO_QUESTION,
-      edns,
-      answer: soa === undefined ? drawAnswer(plan, this.#random) : withSoa(drawAnswer(plan, this.#random), soa),
-      limitBytes: responseLimitBytes(transport, edns),
-      isCut,
-    });
-    return { ...encoded, qtype: qtypeLabel(question), rcode: RCODE_LABELS[plan.rcode], fault, unknown };
+  /** `wasSelected`: the view was found, and what failed is the answer. */
+  #failed(fault: unknown, wasSelected: boolean): Prepared {
+    const reason = fault instanceof WaymarkError ? fault.reason : undefined;
+    // The caller is over its limit, or may not ask at all.
+    const isRefusal = reason === "discovery_rate_limited" || reason === "discovery_access_denied";
+    const isNotReady = reason === "not_ready";
+    // semantics.md, DNS: a fault of the gateway affects this query only. The shell reports it; a node that is not ready is no fault.
+    this.#reply.fault = isRefusal || isNotReady ? undefined : fault;
+    this.#reply.unknown = fault instanceof UnknownName ? fault : undefined;
+    if (isNotReady) this.#facts.extendedError = wasSelected ? EXTENDED_ERROR.NO_REACHABLE_AUTHORITY : EXTENDED_ERROR.NOT_READY;
+    // After SERVFAIL a resolver asks another server, or keeps what it has. It would believe an empty answer.
+    return this.#failure(isRefusal ? RCODE.REFUSED : RCODE.SERVFAIL);
+  }
+
+  #failure(rcode: Rcode): Prepared {
+    let prepared = this.#failures.get(rcode);
+    if (prepared === undefined) {
+      prepared = prepare(failure(rcode), undefined);
+      this.#failures.set(rcode, prepared);
+    }
+    return prepared;
   }
 }
 
-/** What SOA says at this moment: plans are kept for longer than a version of the zone, and for askers with a client subnet and without. */
-interface SoaOfMoment {
-  readonly serial: number;
-  readonly isBySubnet: boolean;
-}
+const NO_BYTES = new Uint8Array();
+const COOKIE_ALONE_BYTES = 8;
 
-function withSoa(answer: Answer, { serial, isBySubnet }: SoaOfMoment): Answer {
-  const { answers, authority } = answer;
-  if (authority.length === 0 && answers.at(-1)?.type !== "SOA") return answer;
-  const renewed = (record: DnsRecord): DnsRecord => (record.type === "SOA" ? { ...record, data: { ...record.data, serial } } : record);
-  // Forwarders keep a negative answer for everybody, whoever it was for (RFC 7871, 7.4). So they are to keep it for nobody.
-  const unkept = (record: DnsRecord): DnsRecord =>
-    record.type === "SOA" ? { ...record, ttlSeconds: 0, data: { ...record.data, minimumSeconds: 0 } } : record;
-  const negative = authority.map(renewed);
-  return { ...answer, answers: answers.map(renewed), authority: isBySubnet ? negative.map(unkept) : negative };
-}
-
-function qtypeLabel(question: Question | undefined): QueryLabels["qtype"] {
-  if (question === undefined) return "other";
-  if (question.type === TYPE_ANY) return "ANY";
-  const type = findRecordType(question.type);
+function qtypeLabel(code: number): QueryLabels["qtype"] {
+  if (code === TYPE_ANY) return "ANY";
+  const type = findRecordType(code);
   return type === undefined || type === "HINFO" ? "other" : type;
 }

@@ -1,46 +1,98 @@
 /**
- * Limits the answers to one network over UDP, where source addresses can be forged. Above the rate an answer is cut to "ask again over TCP". That is no
- * larger than the question, so an attacker gains nothing by forging addresses, and honest clients still get their answer (semantics.md, DNS).
+ * Limits the answers to one network over UDP, where source addresses can be forged. Above the rate every second answer is cut to "ask again over TCP", which is
+ * no larger than the question, and the others are not sent: an attacker gains nothing by forging addresses, and honest clients still get their answer
+ * (semantics.md, DNS).
  */
+import { type AddressBlock, isWithin } from "../../lib/addresses.ts";
 import type { Buckets } from "../../lib/buckets/token-bucket.ts";
 import { networkOf } from "../../policy/limits/rate-limits.ts";
 import { type MakeBuckets, ownBuckets } from "../../policy/limits/shared-limits.ts";
+import { RCODE } from "../plan/answer.ts";
+import type { Prepared } from "../wire/prepared.ts";
 
 export interface ResponseRateOptions {
-  /** Whole answers a second for one network; above 0. */
+  /** Whole answers of one class a second for one network; above 0. */
   readonly perSecond: number;
-  /** Most networks that are counted; at least 2. */
+  /** Most pairs of a network and a class that are counted; at least 2. */
   readonly maxNetworks: number;
+  /** They are not bounded. */
+  readonly trusted?: readonly AddressBlock[] | undefined;
   /** Present where several threads share the rate. */
   readonly makeBuckets?: MakeBuckets | undefined;
 }
 
 const WINDOW_MS = 1000;
+/** Answers of more than three times their question, for all unverified senders together: as many as so many networks may have. */
+const LARGE_NETWORKS = 50;
+/** Networks over their rate share so many marks of which answer was cut last. Two that share one only change whose answer is cut. */
+const MARKS = 1 << 12;
 const IPV4 = /^(\d+\.\d+\.\d+)\.\d+$/;
 
-export class ResponseRate {
+export class ResponseRates {
   readonly #buckets: Buckets;
+  readonly #large: Buckets;
+  readonly #trusted: readonly AddressBlock[];
+  readonly #wasCut = new Uint8Array(MARKS);
+  #trustedAddress = "";
+  #isTrusted = false;
 
-  constructor({ perSecond, maxNetworks, makeBuckets = ownBuckets }: ResponseRateOptions) {
+  constructor({ perSecond, maxNetworks, trusted = [], makeBuckets = ownBuckets }: ResponseRateOptions) {
+    this.#trusted = trusted;
     this.#buckets = makeBuckets("dns responses", { limit: perSecond, windowMs: WINDOW_MS, maxKeys: maxNetworks });
+    this.#large = makeBuckets("dns large responses", { limit: perSecond * LARGE_NETWORKS, windowMs: WINDOW_MS, maxKeys: 2 });
   }
 
-  /** How many networks are counted now. */
+  /** How many pairs are counted now. */
   get size(): number {
     return this.#buckets.size;
   }
 
-  /** Whether a whole answer may go to this address now, and counts it if so. HOT: once for each UDP question, if a rate is set. */
-  takes(address: string, monoMs: number): boolean {
-    return this.#buckets.take(prefixOf(address), monoMs) === 0;
+  /** What may be sent to this address now, and counts it if that is a whole answer. HOT: once for each UDP question, if a rate is set. */
+  judge(address: string, rateClass: string, monoMs: number): "whole" | "cut" | "dropped" {
+    if (this.#trusts(address)) return "whole";
+    const key = prefixOf(address) + rateClass;
+    if (this.#buckets.take(key, monoMs) === 0) return "whole";
+    const mark = markOf(key);
+    const wasCut = this.#wasCut[mark] ?? 0;
+    this.#wasCut[mark] = 1 - wasCut;
+    return wasCut === 1 ? "dropped" : "cut";
   }
+
+  /** Whether an answer of more than three times its question may go out now, and counts it. */
+  takesLarge(address: string, monoMs: number): boolean {
+    return this.#trusts(address) || this.#large.take("", monoMs) === 0;
+  }
+
+  #trusts(address: string): boolean {
+    if (this.#trusted.length === 0) return false;
+    if (address !== this.#trustedAddress) {
+      this.#isTrusted = isWithin(this.#trusted, address);
+      this.#trustedAddress = address;
+    }
+    return this.#isTrusted;
+  }
+}
+
+/** Answers that a network may have a whole rate of. "No such name" is counted for each zone, whatever the names are. */
+export function rateClassOf({ rcode, groups, zone }: Prepared): string {
+  if (rcode === RCODE.NXDOMAIN) return `!${zone}`;
+  if (rcode !== RCODE.NOERROR) return "?";
+  return groups.length > 0 ? "" : "-";
 }
 
 /** The network of an address: its first 24 bits (IPv4) or 56 bits (IPv6), as other name servers count. A forger can use all addresses of a victim's network. */
 export function prefixOf(address: string): string {
+  // HOT: the short way is for what sockets of one family show.
+  if (!address.includes(":")) return address.slice(0, address.lastIndexOf("."));
   const network = networkOf(address);
   const v4 = IPV4.exec(network);
   if (v4?.[1] !== undefined) return v4[1];
   const [first = "", second = "", third = "", fourth = ""] = network.split(":");
   return [first, second, third, fourth.padStart(4, "0").slice(0, 2)].join(":");
+}
+
+function markOf(key: string): number {
+  let hash = 0;
+  for (let i = 0; i < key.length; i++) hash = (Math.imul(hash, 31) + key.charCodeAt(i)) | 0;
+  return (hash ^ (hash >>> 12)) & (MARKS - 1);
 }

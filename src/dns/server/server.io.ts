@@ -3,19 +3,22 @@
  * catalog of a resolver has to fetch something first.
  */
 
-import type { RemoteInfo, Socket as UdpSocket } from "node:dgram";
-import { createServer, isIPv6, type Server as TcpServer } from "node:net";
-import { type AddressBlock, isWithin } from "../../lib/addresses.ts";
+import type { RemoteInfo, SocketOptions, Socket as UdpSocket } from "node:dgram";
+import { lookup } from "node:dns";
+import { createServer, isIP, isIPv6, type Server as TcpServer } from "node:net";
+import type { AddressBlock } from "../../lib/addresses.ts";
 import { later } from "../../lib/later.io.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
 import { bindUdp, listenOn, type PortSharing } from "../../lib/shared-port.io.ts";
 import type { DnsSettings } from "../records/record.ts";
-import type { Asker, Selected } from "../views/asker.ts";
+import type { Asker, ClientSubnet, Selected } from "../views/asker.ts";
 import type { Answered, UnknownName } from "../views/elsewhere.ts";
-import type { DnsTransport } from "../wire/wire.ts";
-import { type Reply, Responder } from "./responder.ts";
-import { ResponseRate, type ResponseRateOptions } from "./response-rate.ts";
-import { type DropReason, TcpConnections, type TcpLimits } from "./tcp.io.ts";
+import type { ServerCookies } from "../wire/cookies.ts";
+import type { DnsTransport } from "../wire/response.ts";
+import { DnsCounts, type DropReason } from "./counts.ts";
+import { type Reply, Responder, type Sender } from "./responder.ts";
+import { type ResponseRateOptions, ResponseRates } from "./response-rate.ts";
+import { TcpConnections, type TcpLimits } from "./tcp.io.ts";
 
 export interface DnsGatewayOptions {
   /** Address to bind. */
@@ -42,9 +45,11 @@ export interface DnsGatewayOptions {
   /** Memory for prepared answers. */
   readonly planBytes: number;
   /** Bounds whole answers over UDP; any number when absent. */
-  readonly rate?: ResponseRateOptions | undefined;
+  readonly rate?: Omit<ResponseRateOptions, "trusted"> | undefined;
   /** The serial of the zone for a view, by its index. */
   readonly serialOf?: ((viewIndex: number) => number) | undefined;
+  /** Makes and checks the cookies of clients. */
+  readonly cookies?: ServerCookies | undefined;
   /** Forwarders that the rate does not bound; none when absent. */
   readonly trustedForwarders?: readonly AddressBlock[] | undefined;
 }
@@ -106,7 +111,7 @@ export async function startDnsGateway(options: DnsGatewayOptions): Promise<DnsGa
 interface Asked {
   readonly query: Uint8Array;
   readonly transport: DnsTransport;
-  readonly peerAddress: string;
+  readonly address: string;
   readonly startedMs: number;
 }
 
@@ -114,17 +119,28 @@ interface Asked {
 class DnsServer {
   readonly #options: DnsGatewayOptions;
   readonly #responder: Responder;
-  readonly #rate: ResponseRate | undefined;
   readonly #limits: DnsLimits;
+  readonly #counts: DnsCounts;
+  // HOT: objects that are used again, because each query would make its own.
+  readonly #asker: Mutable<Asker> = { address: "", transport: "udp", subnet: undefined };
+  readonly #sender: Mutable<Sender> = { address: "", monoMs: 0, mayWait: true };
+  #selected: Selected | undefined;
+  #waited: UnknownName | undefined;
+  readonly #select = (subnet: ClientSubnet | undefined): Selected => {
+    this.#asker.subnet = subnet;
+    this.#selected = this.#options.select(this.#asker, this.#waited);
+    return this.#selected;
+  };
   #waitingCount = 0;
   #isClosed = false;
 
   constructor(options: DnsGatewayOptions, limits: DnsLimits) {
     this.#options = options;
     this.#limits = limits;
-    this.#rate = options.rate === undefined ? undefined : new ResponseRate(options.rate);
-    this.#responder = new Responder(options);
-    const { metrics } = options;
+    const { metrics, rate, trustedForwarders: trusted } = options;
+    const rates = rate === undefined ? undefined : new ResponseRates({ ...rate, trusted });
+    this.#responder = new Responder({ ...options, rates, idleTimeoutMs: limits.idleTimeoutMs, wallMs: Date.now });
+    this.#counts = new DnsCounts(metrics);
     const { plans } = this.#responder;
     metrics.onCollect(() => {
       metrics.set("dns_plans_bytes", {}, plans.sizeBytes);
@@ -135,33 +151,16 @@ class DnsServer {
   }
 
   /**
-   * The response, valid until the next call. Undefined for a message that gets none. A promise where something has to be fetched first: its response stays valid,
-   * and is undefined once the gateway is closed.
+   * The response; empty where its sender asks too often to get one, and undefined for a message that gets none. A promise where something has to be fetched
+   * first: it gives undefined once the gateway is closed.
    */
-  answer(query: Uint8Array, transport: DnsTransport, peerAddress: string): Uint8Array | Promise<Uint8Array | undefined> | undefined {
+  answer(query: Uint8Array, transport: DnsTransport, address: string): Uint8Array | Promise<Uint8Array | undefined> | undefined {
     const startedMs = performance.now();
-    const { metrics } = this.#options;
-    // Over TCP the address cannot be forged.
-    const isWhole =
-      transport === "tcp" || this.#rate === undefined || this.#isTrusted(peerAddress) || this.#rate.takes(peerAddress, startedMs);
-    if (!isWhole) metrics.inc("dns_rate_limited_total", {});
-    if (!isWhole) return this.#count(this.#responder.cut(query), transport, startedMs);
-    let selected: Selected | undefined;
-    const { select } = this.#options;
-    const reply = this.#responder.respond(
-      query,
-      transport,
-      (subnet) => (selected = select({ address: peerAddress, transport, subnet }, undefined)),
-    );
+    const reply = this.#respond({ query, transport, address, startedMs }, undefined);
     if (reply?.unknown !== undefined && this.#waitingCount < this.#limits.maxWaiting)
-      return this.#later({ query, transport, peerAddress, startedMs }, reply.unknown);
-    tell(selected, reply, false);
+      return this.#later({ query, transport, address, startedMs }, reply.unknown);
+    tell(this.#selected, reply, false);
     return this.#count(reply, transport, startedMs);
-  }
-
-  #isTrusted(peerAddress: string): boolean {
-    const { trustedForwarders: trusted } = this.#options;
-    return trusted !== undefined && trusted.length > 0 && isWithin(trusted, peerAddress);
   }
 
   /** Nobody is answered any more. */
@@ -169,27 +168,33 @@ class DnsServer {
     this.#isClosed = true;
   }
 
-  async #later({ query, transport, peerAddress, startedMs }: Asked, first: UnknownName): Promise<Uint8Array | undefined> {
+  #respond({ query, transport, address, startedMs }: Asked, waited: UnknownName | undefined): Reply | undefined {
+    this.#selected = undefined;
+    this.#waited = waited;
+    this.#asker.address = address;
+    this.#asker.transport = transport;
+    const sender = this.#sender;
+    sender.address = address;
+    sender.monoMs = startedMs;
+    sender.mayWait = waited !== undefined || this.#waitingCount < this.#limits.maxWaiting;
+    return this.#responder.respond(query, transport, this.#select, sender);
+  }
+
+  async #later(asked: Asked, first: UnknownName): Promise<Uint8Array | undefined> {
     this.#waitingCount += 1;
     const late = Promise.withResolvers<"late">();
     const cancel = later(() => late.resolve("late"), this.#limits.maxWaitMs);
     try {
-      const asked = new Set<string>();
+      const waitedFor = new Set<string>();
       for (let unknown = first; ; ) {
-        asked.add(unknown.key);
+        waitedFor.add(unknown.key);
         const outcome = await Promise.race([unknown.arrival, late.promise]);
         if (this.#isClosed) return undefined;
-        let selected: Selected | undefined;
-        const waited = unknown;
-        const reply = this.#responder.respond(
-          query,
-          transport,
-          (subnet) => (selected = this.#options.select({ address: peerAddress, transport, subnet }, waited)),
-        );
+        const reply = this.#respond(asked, unknown);
         // What arrived and is unknown again found no room. A client that asks again may have more luck.
-        if (reply?.unknown === undefined || outcome === "late" || asked.has(reply.unknown.key)) {
-          tell(selected, reply, true);
-          return this.#count(reply, transport, startedMs)?.slice();
+        if (reply?.unknown === undefined || outcome === "late" || waitedFor.has(reply.unknown.key)) {
+          tell(this.#selected, reply, true);
+          return this.#count(reply, asked.transport, asked.startedMs);
         }
         ({ unknown } = reply);
       }
@@ -201,24 +206,26 @@ class DnsServer {
 
   #count(reply: Reply | undefined, transport: DnsTransport, startedMs: number): Uint8Array | undefined {
     if (reply === undefined) return undefined;
-    const { metrics, onFault } = this.#options;
-    if (reply.fault !== undefined) onFault(reply.fault);
-    metrics.inc("dns_queries_total", { qtype: reply.qtype, rcode: reply.rcode, transport });
-    if (reply.isTruncated) metrics.inc("dns_truncated_total", {});
-    metrics.observe("dns_query_latency_ms", {}, performance.now() - startedMs);
+    if (reply.fault !== undefined) this.#options.onFault(reply.fault);
+    if (reply.rate === "dropped") this.#counts.dropped("rate");
+    else this.#counts.answered(reply, transport, performance.now() - startedMs);
     return reply.bytes;
   }
 
   dropped(reason: DropReason): void {
-    this.#options.metrics.inc("dns_dropped_total", { reason });
+    this.#counts.dropped(reason);
   }
 }
 
+type Mutable<T> = { -readonly [K in keyof T]: T[K] };
+
 /** Tells the catalog how a question was answered, if it was asked at all. */
 function tell(selected: Selected | undefined, reply: Reply | undefined, hasWaited: boolean): void {
-  const outcome = reply === undefined ? undefined : OUTCOMES[reply.rcode];
-  if (outcome === undefined || selected === undefined || "refused" in selected) return;
-  selected.catalog.answered?.({ outcome, hasWaited });
+  if (selected === undefined || reply === undefined || "refused" in selected) return;
+  const { catalog } = selected;
+  if (catalog.answered === undefined) return;
+  const outcome = OUTCOMES[reply.rcode];
+  if (outcome !== undefined) catalog.answered({ outcome, hasWaited });
 }
 
 const OUTCOMES: Partial<Record<Reply["rcode"], Answered["outcome"]>> = { NOERROR: "found", NXDOMAIN: "absent", SERVFAIL: "unknown" };
@@ -228,27 +235,20 @@ function serveUdp(
   server: DnsServer,
   { maxPendingSends, onFault }: { readonly maxPendingSends: number; readonly onFault: (fault: unknown) => void },
 ): void {
-  let pendingSends = 0;
-  const send = (answer: Uint8Array, peer: RemoteInfo) => {
-    pendingSends++;
-    // A copy: the responder uses its buffer again before the system has read it.
-    udp.send(Buffer.from(answer), peer.port, peer.address, () => {
-      // Errors are ignored: a peer that could not be reached will ask again.
-      pendingSends--;
-    });
-  };
+  // Without a callback a peer that cannot be reached is no error: it will ask again.
+  const send = (answer: Uint8Array, peer: RemoteInfo) => udp.send(answer, peer.port, peer.address);
   const sendLater = async (answer: Promise<Uint8Array | undefined>, peer: RemoteInfo) => {
     const late = await answer;
-    if (late !== undefined) send(late, peer);
+    if (late !== undefined && late.length > 0) send(late, peer);
   };
   udp.on("message", (query: Buffer, peer: RemoteInfo) => {
     // A packet from port 0 is forged, and cannot be answered.
     if (peer.port === 0) return server.dropped("malformed");
-    if (pendingSends >= maxPendingSends) return server.dropped("overload");
+    if (udp.getSendQueueCount() >= maxPendingSends) return server.dropped("overload");
     const answer = server.answer(query, "udp", peer.address);
     if (answer === undefined) return server.dropped("malformed");
-    if (!(answer instanceof Promise)) return send(answer, peer);
-    void sendLater(answer, peer);
+    if (answer instanceof Promise) void sendLater(answer, peer);
+    else if (answer.length > 0) send(answer, peer);
   });
   udp.on("error", onFault);
 }
@@ -269,7 +269,17 @@ async function bindBoth(options: DnsGatewayOptions, connections: TcpConnections)
 
 async function openUdp({ host, udpPort: port, sharing }: DnsGatewayOptions): Promise<UdpSocket> {
   try {
-    return await bindUdp({ type: isIPv6(host) ? "udp6" : "udp4", recvBufferSize: UDP_RECEIVE_BYTES }, { host, port, sharing });
+    const type = isIPv6(host) ? "udp6" : "udp4";
+    let isBound = false;
+    // HOT: `dgram` looks up each peer that it sends to, and by default is told in the next turn. An address is itself. Before the socket is bound nobody listens yet.
+    const lookUp: NonNullable<SocketOptions["lookup"]> = (name, options, done) => {
+      // oxlint-disable-next-line unicorn/no-null -- dgram says "no error" so
+      if (isBound) done(null, name, isIP(name));
+      else lookup(name, options, done);
+    };
+    const udp = await bindUdp({ type, recvBufferSize: UDP_RECEIVE_BYTES, lookup: lookUp }, { host, port, sharing });
+    isBound = true;
+    return udp;
   } catch (error) {
     throw bindError(error, { transport: "udp", host, port });
   }

@@ -2,6 +2,7 @@
 
 import type { Socket } from "node:net";
 import { type PatientTimeout, patientTimeout } from "../../lib/patient-time.io.ts";
+import type { DropReason } from "./counts.ts";
 
 export interface TcpLimits {
   /** Most connections at a time. One more closes the one that has been quiet longest. */
@@ -11,9 +12,6 @@ export interface TcpLimits {
   /** Longer queries close the connection. A question with EDNS options needs a fraction of it. */
   readonly maxQueryBytes: number;
 }
-
-/** Why input was dropped without an answer, as in `dns_dropped_total`. */
-export type DropReason = "malformed" | "overload" | "idle";
 
 export interface TcpHandlers {
   /** The answer to one query; undefined closes the connection. One that comes later is undefined only when nobody is answered any more. */

@@ -156,7 +156,7 @@ export const METRICS = {
   dns_queries_total: counter("queries", { qtype: QTYPES, rcode: RCODES, transport: ["udp", "tcp"] }, "DNS questions answered."),
   dns_query_latency_ms: histogram("ms", LATENCY_MS, {}, "From a DNS question's last byte to its answer handed to the socket."),
   dns_truncated_total: counter("answers", {}, "UDP answers sent with TC=1."),
-  dns_rate_limited_total: counter("questions", {}, "UDP questions over `dns.rate`: told to ask again over TCP."),
+  dns_rate_limited_total: counter("questions", {}, "UDP questions over `dns.rate` that were told to ask again over TCP."),
   dns_plans_bytes: gauge(
     "bytes",
     {},
@@ -170,7 +170,11 @@ export const METRICS = {
     "Planned answers for an alias that several services carry: the first of them in key order was told.",
   ),
   dns_policy_denials_total: counter("answers", {}, "DNS questions whose data the policy hid."),
-  dns_dropped_total: counter("packets", { reason: ["malformed", "overload", "idle"] }, "DNS input thrown away without an answer."),
+  dns_dropped_total: counter(
+    "packets",
+    { reason: ["malformed", "overload", "idle", "rate"] },
+    "DNS input thrown away without an answer. Rate: every second UDP question over `dns.rate`.",
+  ),
 } as const;
 
 type Rows = typeof METRICS;

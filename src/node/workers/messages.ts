@@ -26,6 +26,8 @@ export interface WorkerStart {
   readonly sharedLimits: SharedLimits;
   /** The serials of the zone, which the main thread changes. Undefined while DNS is off. */
   readonly zoneSerials: SharedArrayBuffer | undefined;
+  /** What all workers make cookies of DNS with, unless the settings name a file. */
+  readonly cookieSecret: Uint8Array;
   /** Whether log lines are for people or for programs. */
   readonly logFormat: "json" | "text";
 }

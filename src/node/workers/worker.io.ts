@@ -289,6 +289,7 @@ class ReadWorker {
         accessLog: this.#accessLog,
         identities,
         checkCaughtUp: () => this.#checkCaughtUp(),
+        cookieSecret: this.#start.cookieSecret,
         followServing: (onServing) => {
           this.#onServing = onServing;
           onServing(this.#facts.isServing);

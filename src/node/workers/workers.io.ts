@@ -2,6 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { performance } from "node:perf_hooks";
 import type { Settings } from "../../config/settings.ts";
+import { newCookieSecret } from "../../dns/server/cookie-secrets.io.ts";
 import { assert, rethrowBroken, sentError, WaymarkError } from "../../lib/errors.ts";
 import { later } from "../../lib/later.io.ts";
 import type { Log, RootLog } from "../../lib/log.io.ts";
@@ -68,6 +69,7 @@ export class Workers {
   readonly #scrape: Scraper;
   readonly #watches: HostWatches;
   readonly #sharedLimits: SharedLimits;
+  readonly #cookieSecret = newCookieSecret();
   readonly #timer: NodeJS.Timeout;
   /** The last answers to each worker, while they wait. */
   readonly #answering = new WeakMap<WorkerThread, Promise<void>>();
@@ -218,6 +220,7 @@ export class Workers {
       uptimeMs: performance.now() - identity.startedMonoMs,
       sharedLimits: this.#sharedLimits,
       zoneSerials,
+      cookieSecret: this.#cookieSecret,
       logFormat: settings.observability.logFormat ?? (process.stderr.isTTY ? "text" : "json"),
     };
     const thread = new WorkerThread({

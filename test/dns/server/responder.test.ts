@@ -141,24 +141,6 @@ test("what an answer was made without is told once an answer, also of answers th
   expect(told).toHaveLength(2);
 });
 
-test("a question that is cut is told TC and nothing else, in no more bytes than it had; what is no question gets nothing", () => {
-  const responder = newResponder();
-  const catalog = new FakeDnsCatalog([entryView({ name: "web", targets: [{ host: "10.0.0.1" }] })]);
-  for (const bufsize of [undefined, 1232]) {
-    const query = queryBytes({ name: "web.market.waymark", type: "A", bufsize });
-    const reply = responder.cut(query);
-    expect(reply).toMatchObject({ isTruncated: true, rcode: "NOERROR", qtype: "A" });
-    expect(reply?.bytes.length).toBeLessThanOrEqual(query.length);
-    expect(responseText(reply?.bytes ?? new Uint8Array())).toBe("NOERROR tc");
-    // The next answer is whole again.
-    expect(responder.respond(query, "udp", () => onlyView(catalog))?.isTruncated).toBe(false);
-  }
-  expect(responder.cut(new Uint8Array(5))).toBeUndefined();
-  const broken = Uint8Array.from(queryBytes({ name: "web", type: "A" }));
-  broken[5] = 7;
-  expect(responder.cut(broken)).toBeUndefined();
-});
-
 test("an asker without a view is refused, and the next one is answered", () => {
   const responder = newResponder();
   const catalog = new FakeDnsCatalog([entryView({ name: "web", targets: [{ host: "10.0.0.1" }] })]);

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { prefixOf, ResponseRate } from "../../../src/dns/server/response-rate.ts";
+import { prefixOf, ResponseRates } from "../../../src/dns/server/response-rate.ts";
 import { sharedBuckets, shareLimits } from "../../../src/policy/limits/shared-limits.ts";
 import { BUCKET_FORMS, HASH_KEY } from "../../fakes/bucket-forms.ts";
 
@@ -18,27 +18,28 @@ test.each([
 
 describe.each(BUCKET_FORMS)("buckets $form", ({ makeBuckets, mostKept }) => {
   test("a network has its answers of a second at once and then as they come back, whichever of its addresses asks", () => {
-    const rate = new ResponseRate({ perSecond: 4, maxNetworks: 100, makeBuckets });
-    const taken = (monoMs: number) => Array.from({ length: 10 }, (_, i) => rate.takes(`192.0.2.${i}`, monoMs)).filter(Boolean).length;
+    const rate = new ResponseRates({ perSecond: 4, maxNetworks: 100, makeBuckets });
+    const taken = (monoMs: number) =>
+      Array.from({ length: 10 }, (_, i) => rate.judge(`192.0.2.${i}`, "", monoMs)).filter((verdict) => verdict === "whole").length;
     expect([taken(1000), taken(1000), taken(1500), taken(60_000)]).toEqual([4, 0, 2, 4]);
-    expect(rate.takes("192.0.3.1", 60_000)).toBe(true);
+    expect(rate.judge("192.0.3.1", "", 60_000)).toBe("whole");
   });
 
   test("a crowd of forged addresses takes no more memory than was set", () => {
-    const rate = new ResponseRate({ perSecond: 1, maxNetworks: 64, makeBuckets });
-    for (let i = 0; i < 100_000; i++) rate.takes(`10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`, 0);
-    for (let i = 0; i < 10_000; i++) rate.takes(`10.${i >> 8}.${i & 255}.1`, 0);
+    const rate = new ResponseRates({ perSecond: 1, maxNetworks: 64, makeBuckets });
+    for (let i = 0; i < 100_000; i++) rate.judge(`10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`, "", 0);
+    for (let i = 0; i < 10_000; i++) rate.judge(`10.${i >> 8}.${i & 255}.1`, "", 0);
     expect(rate.size).toBeLessThanOrEqual(mostKept(64));
   });
 });
 
 test("an answer that another thread gave counts here too", () => {
-  const shared = shareLimits(HASH_KEY, (make) => new ResponseRate({ perSecond: 4, maxNetworks: 64, makeBuckets: make }));
+  const shared = shareLimits(HASH_KEY, (make) => new ResponseRates({ perSecond: 4, maxNetworks: 64, makeBuckets: make }));
   const rateOf = (originMs: number) => {
     const threads = sharedBuckets(structuredClone(shared), originMs);
-    return new ResponseRate({ perSecond: 4, maxNetworks: 64, makeBuckets: threads });
+    return new ResponseRates({ perSecond: 4, maxNetworks: 64, makeBuckets: threads });
   };
   const [there, here] = [rateOf(0), rateOf(5000)];
-  for (let i = 0; i < 3; i++) there.takes("192.0.2.1", 6000);
-  expect([here.takes("192.0.2.2", 1000), here.takes("192.0.2.3", 1000)]).toEqual([true, false]);
+  for (let i = 0; i < 3; i++) there.judge("192.0.2.1", "", 6000);
+  expect([here.judge("192.0.2.2", "", 1000), here.judge("192.0.2.3", "", 1000)]).toEqual(["whole", "cut"]);
 });

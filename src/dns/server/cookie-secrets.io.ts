@@ -1,0 +1,39 @@
+/** The secrets of the DNS gateway's cookies: from a file, or made by this process. */
+import { randomBytes } from "node:crypto";
+import type { Log } from "../../lib/log.io.ts";
+import { MAX_TOKEN_FILE_BYTES, readNamedFile } from "../../lib/named-file.io.ts";
+import { COOKIE_SECRET_BYTES, parseCookieSecrets, ServerCookies } from "../wire/cookies.ts";
+
+export interface DnsCookies {
+  readonly cookies: ServerCookies;
+  /** Reads the file again. What cannot be read changes nothing. */
+  reload(): void;
+}
+
+/** `path`: of `dns.cookie_secret_file`. `own`: what the threads of this process share; random when absent. Throws with a message for the operator when the file is not as it should be. */
+export function openDnsCookies(path: string | undefined, log: Log, own: Uint8Array | undefined): DnsCookies {
+  if (path === undefined) return { cookies: new ServerCookies([own ?? newCookieSecret()]), reload: () => {} };
+  const cookies = new ServerCookies(readSecrets(path));
+  return {
+    cookies,
+    reload: () => {
+      try {
+        cookies.replace(readSecrets(path));
+        log.info({}, "cookie secrets reloaded");
+      } catch (error) {
+        log.warn({ err: error }, "cookie secrets not reloaded, keeping the old ones");
+      }
+    },
+  };
+}
+
+export function newCookieSecret(): Uint8Array {
+  return new Uint8Array(randomBytes(COOKIE_SECRET_BYTES));
+}
+
+function readSecrets(path: string): readonly Uint8Array[] {
+  const setting = "dns.cookie_secret_file";
+  const secrets = parseCookieSecrets(readNamedFile({ setting, path, maxBytes: MAX_TOKEN_FILE_BYTES }).toString("latin1"));
+  if (secrets === undefined) throw new Error(`${setting}: ${path} does not hold one or two lines of 32 hex digits`);
+  return secrets;
+}

@@ -1,0 +1,43 @@
+/** What a gateway counts. A series is looked up once, because each question counts in several. */
+import type { Histogram, LabelsOf, Metrics, Series } from "../../lib/metrics/metrics.ts";
+import type { Reply } from "./responder.ts";
+
+/** Why input was dropped without an answer. */
+export type DropReason = LabelsOf<"dns_dropped_total">["reason"];
+type Transport = LabelsOf<"dns_queries_total">["transport"];
+
+export class DnsCounts {
+  readonly #metrics: Metrics;
+  readonly #latency: Histogram;
+  readonly #truncated: Series;
+  readonly #limited: Series;
+  readonly #queries: Record<Transport, Map<Reply["qtype"], Map<Reply["rcode"], Series>>> = { udp: new Map(), tcp: new Map() };
+
+  constructor(metrics: Metrics) {
+    this.#metrics = metrics;
+    this.#latency = metrics.histogram("dns_query_latency_ms", {});
+    this.#truncated = metrics.counter("dns_truncated_total", {});
+    this.#limited = metrics.counter("dns_rate_limited_total", {});
+  }
+
+  // HOT: once a question.
+  answered({ qtype, rcode, isTruncated, rate }: Reply, transport: Transport, latencyMs: number): void {
+    this.#series(qtype, rcode, transport).value += 1;
+    if (isTruncated) this.#truncated.value += 1;
+    if (rate === "cut") this.#limited.value += 1;
+    this.#latency.observe(latencyMs);
+  }
+
+  dropped(reason: DropReason): void {
+    this.#metrics.inc("dns_dropped_total", { reason });
+  }
+
+  #series(qtype: Reply["qtype"], rcode: Reply["rcode"], transport: Transport): Series {
+    const byType = this.#queries[transport];
+    let byCode = byType.get(qtype);
+    if (byCode === undefined) byType.set(qtype, (byCode = new Map<Reply["rcode"], Series>()));
+    let series = byCode.get(rcode);
+    if (series === undefined) byCode.set(rcode, (series = this.#metrics.counter("dns_queries_total", { qtype, rcode, transport })));
+    return series;
+  }
+}
