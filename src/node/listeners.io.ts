@@ -13,7 +13,7 @@ import { classesOf, type ViewerOfView, Views, viewersOf } from "../dns/views/vie
 import { SERVER_FIXED } from "../grpc/server/server.io.ts";
 import type { TlsFiles } from "../grpc/server/tls-files.io.ts";
 import { SharedInflater } from "../grpc/wire/inflater.io.ts";
-import { type AddressBlock, isLoopbackHost, parseBlock } from "../lib/addresses.ts";
+import { type AddressBlock, hostPort, isLoopbackHost, parseBlock } from "../lib/addresses.ts";
 import { BrokenInvariant } from "../lib/errors.ts";
 import { later } from "../lib/later.io.ts";
 import type { RootLog } from "../lib/log.io.ts";
@@ -26,7 +26,7 @@ import { Chain, type RefusedCall } from "../server/chain.ts";
 import { type EdgeListener, startEdgeListener } from "../server/edge/listener.io.ts";
 import { EDGE_FIXED } from "../server/edge/sockets.io.ts";
 import { type GrpcLimits, type GrpcListener, type GrpcListenerOptions, startGrpcListener } from "../server/grpc-listener.io.ts";
-import type { HttpSources } from "../server/http-routes.ts";
+import type { HttpSources, ReadyCheck } from "../server/http-routes.ts";
 import { TurnBudget } from "../server/turn-budget.ts";
 import { changesNothing } from "../services/cost.ts";
 import { ownDescriptors } from "../services/descriptors.io.ts";
@@ -95,6 +95,8 @@ export async function openListeners(options: ListenersOptions, parts: Components
   const { services, health } = listServices(
     withNameReads(options.services, nameAnswers(options)),
     settings.server.reflection === "off" ? undefined : ownDescriptors(),
+    // Its gateway is open before anybody is told that the node serves.
+    { dns: { isOpen: settings.dns.enabled } },
   );
   const serving = { services, health, chain: openChain(options, services), tls: tlsFiles(settings), inflater: new SharedInflater() };
   options.identities.follow(() => serving.chain.knownStreams.check());
@@ -128,9 +130,19 @@ export async function openListeners(options: ListenersOptions, parts: Components
   const dns = await group.open(
     "DNS",
     () => openDns(options, { udpPort: udp, tcpPort: tcp, cookies: cookies.cookies }),
-    (gateway) => ({ reload: () => cookies.reload(), drain: () => gateway.stop(), stop: () => gateway.stop() }),
+    (gateway) => ({
+      reload: () => cookies.reload(),
+      drain: () => gateway.stop(),
+      stop: () => gateway.stop(),
+      readiness: () => [dnsCheck(settings, gateway.host, gateway.udpPort)],
+    }),
   );
   return { grpc, edge, dns, ports: { ...bound, dns: { udp: dns.udpPort, tcp: dns.tcpPort } } };
+}
+
+/** The line of `/readyz` about DNS: that its gateway is open. Whether it knows the catalog is what the other lines say. */
+export function dnsCheck({ dns }: Settings, host: string, port: number): ReadyCheck {
+  return { name: "dns", ok: true, detail: `answers for ${dns.zones.join(", ")} on ${hostPort(host, port)}` };
 }
 
 function portsOf({ shared, settings: { listen, dns } }: ListenersOptions): ListenerPorts {

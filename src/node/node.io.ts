@@ -20,7 +20,7 @@ import { chooseFabric } from "./core/open-fabric.ts";
 import { openFabricComponent } from "./fabric/component.io.ts";
 import { loneFabric, type NodeFabric } from "./fabric/fabric.io.ts";
 import { checkExposure, type Identities, openIdentities } from "./identity.io.ts";
-import { connectionCountOf, endpointsOf, openListeners } from "./listeners.io.ts";
+import { connectionCountOf, dnsCheck, endpointsOf, openListeners } from "./listeners.io.ts";
 import type { LoadSources } from "./load-report.ts";
 import { watchEventLoop } from "./loop-blocks.io.ts";
 import { observeCatalog, observeJournal } from "./metrics.ts";
@@ -276,6 +276,10 @@ async function openWorkers({ settings, log, version, interrupt }: NodeOptions, s
     drain: (by) => opened.drain(by),
     stop: (by) => opened.stop(by),
     observe: () => opened.observe(),
+    readiness: () => {
+      const { dnsHost, ports } = opened.endpoints;
+      return dnsHost === undefined || ports.dns === undefined ? [] : [dnsCheck(settings, dnsHost, ports.dns.udp)];
+    },
   }));
   return { endpoints: workers.endpoints, callers: workers.callers, told: () => workers.told() };
 }

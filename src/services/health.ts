@@ -27,11 +27,13 @@ export class HealthBoard {
 
   /**
    * Services are NOT_SERVING until `setServing` is called. A service without any implemented method stays NOT_SERVING, because clients that
-   * wait for its health must not be sent to it.
+   * wait for its health must not be sent to it. `further` are names beside those of services: a name that is not open stays NOT_SERVING too.
    */
-  constructor(services: readonly Service[]) {
-    for (const name of [WHOLE_SERVER, ...services.map(({ desc }) => desc.typeName)]) this.#statuses.set(name, NOT_SERVING);
-    this.#built = services.filter(({ handlers }) => Object.keys(handlers).length > 0).map(({ desc }) => desc.typeName);
+  constructor(services: readonly Service[], further: Readonly<Record<string, { readonly isOpen: boolean }>> = {}) {
+    const others = Object.keys(further);
+    for (const name of [WHOLE_SERVER, ...services.map(({ desc }) => desc.typeName), ...others]) this.#statuses.set(name, NOT_SERVING);
+    const built = services.filter(({ handlers }) => Object.keys(handlers).length > 0).map(({ desc }) => desc.typeName);
+    this.#built = [...built, ...others.filter((name) => further[name]?.isOpen === true)];
     this.service = {
       desc: Health,
       maxRequestBytes: MAX_REQUEST_BYTES,

@@ -19,13 +19,15 @@ export interface ServedServices {
   readonly health: HealthBoard;
 }
 
+type FurtherHealth = ConstructorParameters<typeof HealthBoard>[1];
+
 /**
  * A service of the contract that is not among those built answers `unimplemented` to every call: it comes with a later version, or a test
- * left it out. `descriptors` is the `FileDescriptorSet` that reflection answers from. Without it there is no reflection.
+ * left it out. `further`: as for `HealthBoard`. `descriptors` is the `FileDescriptorSet` that reflection answers from. Without it there is no reflection.
  */
-export function listServices(built: readonly Service[], descriptors?: Uint8Array): ServedServices {
+export function listServices(built: readonly Service[], descriptors?: Uint8Array, further?: FurtherHealth): ServedServices {
   const own = CONTRACT.map((desc) => built.find((service) => service.desc === desc) ?? { desc, handlers: {} });
-  const health = new HealthBoard(own);
+  const health = new HealthBoard(own, further);
   const services = [...own, health.service];
   return { services: descriptors === undefined ? services : [...services, ...reflectionServices(descriptors, services)], health };
 }

@@ -85,3 +85,12 @@ test("a watch that is closed is told nothing more, and the others can be ended",
     { status: undefined, wakes: 1, ended: "draining" },
   ]);
 });
+
+test("a name beside those of services serves with the node if it is open, and never if it is not", () => {
+  const health = new HealthBoard([], { dns: { isOpen: true }, off: { isOpen: false } });
+  const { handle } = health.service.handlers["check"] as Extract<Handler, { kind: "unary" }>;
+  const check = (service: string) => (handle({ service } as never, {} as never) as Message & { status: Status }).status;
+  expect([check("dns"), check("off")]).toEqual([Status.NOT_SERVING, Status.NOT_SERVING]);
+  health.setServing(true);
+  expect([check("dns"), check("off")]).toEqual([Status.SERVING, Status.NOT_SERVING]);
+});
