@@ -20,7 +20,7 @@ export interface Told {
   readonly additional: readonly string[];
 }
 
-const TYPES = { A: 1, NS: 2, CNAME: 5, SOA: 6, TXT: 16, AAAA: 28, SRV: 33, SVCB: 64, HTTPS: 65, ANY: 255 } as const;
+const TYPES = { A: 1, NS: 2, CNAME: 5, SOA: 6, PTR: 12, TXT: 16, AAAA: 28, SRV: 33, SVCB: 64, HTTPS: 65, ANY: 255 } as const;
 export type AskedType = keyof typeof TYPES | number;
 
 /** A question for a name whose odd bytes are written `\ddd`. */

@@ -19,7 +19,10 @@ const HOSTS = ["10.0.0.1", "10.0.0.2", "eu.m.waymark", "www.shop.waymark", "else
 const LIVES: readonly OriginLife[] = ["live", "orphaned"];
 
 /** What is asked: names that exist, that are aliases, that lie above names, and that do not exist. */
-export const ASKED: readonly (readonly ["A" | "CNAME" | "SRV" | "TXT", string])[] = [
+export const ASKED: readonly (readonly ["A" | "CNAME" | "PTR" | "SRV" | "TXT", string])[] = [
+  ["PTR", "_services._dns-sd._udp.m"],
+  ["PTR", "_svc._tcp.web.m"],
+  ["SRV", "1._svc._tcp.web.m"],
   ...NAMESPACES.flatMap((namespace) =>
     NAMES.flatMap((name) => [["A", `${name}.${namespace}`] as const, ["SRV", `_svc._tcp.${name}.${namespace}`] as const]),
   ),

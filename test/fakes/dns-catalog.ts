@@ -2,7 +2,7 @@
 
 import { newEntry, newNodeDetail } from "../../gen/waymark/catalog/v1/entry_codec.ts";
 import { DNS_ZONES_KEY } from "../../src/catalog/entry/names.ts";
-import { portWords } from "../../src/catalog/entry/ports.ts";
+import { portWord, portWords, TRANSPORTS } from "../../src/catalog/entry/ports.ts";
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import type { EntryView } from "../../src/catalog/entry/view.ts";
 import { HEALTH, KIND, type Kind, keyText, nameOfKey } from "../../src/catalog/record/record.ts";
@@ -37,9 +37,25 @@ export class FakeDnsCatalog implements DnsCatalog {
     this.changes.tellEverything();
   }
 
-  find(kind: Kind, namespace: string, name: string, port?: string): readonly EntryView[] {
+  readonly hasSampled: boolean = false;
+
+  services(namespace: string): ReturnType<DnsCatalog["services"]> {
+    this.#rests.services(namespace);
+    const shown = this.#entries.filter(
+      ({ key, health }) => key.kind === KIND.SERVICE && key.namespace === namespace && health !== HEALTH.MAINTENANCE,
+    );
+    const names = [...new Set(shown.map(({ key }) => key.name))].toSorted();
+    const items = names.map((name) => {
+      const words = new Set(shown.filter(({ key }) => key.name === name).flatMap(({ targets }) => portWords(targets)));
+      return { name, transports: TRANSPORTS.filter((transport) => words.has(portWord(transport))) };
+    });
+    return { items: items.slice(0, 500), isCut: items.length > 500 };
+  }
+
+  find(kind: Kind, namespace: string, name: string, port?: string, instanceId?: string): readonly EntryView[] {
     this.#rests.entries(kind, namespace, name);
-    const isNamed = ({ key }: EntryView) => key.kind === kind && key.namespace === namespace && key.name === name;
+    const isNamed = ({ key }: EntryView) =>
+      key.kind === kind && key.namespace === namespace && key.name === name && (instanceId === undefined || key.instanceId === instanceId);
     return this.#entries.filter((entry) => isNamed(entry) && (port === undefined || portWords(entry.targets).includes(port)));
   }
 

@@ -32,8 +32,10 @@ export function mutatedQuery(): fc.Arbitrary<Uint8Array> {
       "a.example.com",
       "db.market.waymark",
       "site.market.waymark",
+      "_services._dns-sd._udp.market.waymark",
+      "i1._svc._tcp.web.market.waymark",
     ),
-    type: fc.constantFrom("A", "AAAA", "SRV", "TXT", "SOA", "SVCB", "HTTPS", "ANY", "MX"),
+    type: fc.constantFrom("A", "AAAA", "SRV", "TXT", "SOA", "SVCB", "HTTPS", "ANY", "MX", "PTR"),
     bufsize: fc.constantFrom(undefined, 512, 1232, 4096),
   });
   const change = fc.record({ at: fc.nat(80), value: fc.integer({ min: 0, max: 255 }) });

@@ -59,7 +59,7 @@ function recordLine(record: Answer): string {
 /** How dns-packet's data of a type reads in a zone file. */
 function dataText(record: Answer): string {
   if (record.type === "A" || record.type === "AAAA") return record.data;
-  if (record.type === "CNAME" || record.type === "NS") return `${record.data}.`;
+  if (record.type === "CNAME" || record.type === "NS" || record.type === "PTR") return `${record.data}.`;
   if (record.type === "SRV") return `${record.data.priority ?? 0} ${record.data.weight ?? 0} ${record.data.port} ${record.data.target}.`;
   if (record.type === "HINFO") return `"${record.data.cpu}" "${record.data.os}"`;
   if (record.type === "TXT")

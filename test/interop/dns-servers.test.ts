@@ -89,6 +89,8 @@ function entries() {
 function candidates(nodeId: string): readonly string[] {
   const services = entries().flatMap(({ key: { name, namespace }, aliases }) => [
     `${name}.${namespace}.${ZONE}`,
+    `1._svc._tcp.${name}.${namespace}.${ZONE}`,
+    ...[namespace, `${name}.${namespace}`].map((domain) => `_services._dns-sd._udp.${domain}.${ZONE}`),
     ...["_svc", "_rpc", "_mpreg", "_queue", "_http"].map((first) => `${first}._tcp.${name}.${namespace}.${ZONE}`),
     ...aliases.map((alias) => `${alias}.${ZONE}`),
   ]);

@@ -9,6 +9,8 @@ export type Transport = "tcp" | "udp" | "sctp";
 /** A leading space makes these words unlike any name. */
 const TRANSPORT_WORDS = { tcp: " tcp", udp: " udp", sctp: " sctp" } as const satisfies Record<Transport, string>;
 
+export const TRANSPORTS: readonly Transport[] = ["tcp", "udp", "sctp"];
+
 /** The words of an entry with one plain target, as most have, and of an entry without targets, whose texts DNS lists under TCP. */
 export const PLAIN_PORTS: readonly string[] = [TRANSPORT_WORDS.tcp];
 

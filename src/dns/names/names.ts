@@ -24,6 +24,16 @@ export type DnsName =
       readonly name: string;
       readonly namespace: string;
     }
+  /** `<instance>._svc._tcp.<name>.<namespace>`: one instance of a service (RFC 6763, 4.1). */
+  | {
+      readonly form: "instance";
+      readonly transport: Transport;
+      readonly instanceId: string;
+      readonly name: string;
+      readonly namespace: string;
+    }
+  /** `_services._dns-sd._udp.<domain>`: the service types of a domain (RFC 6763, 9), which is a namespace or `<name>.<namespace>`, or may be both. */
+  | { readonly form: "types"; readonly domain: string }
   /** `_tcp.<name>.<namespace>`: has no records of its own, but names below it. */
   | { readonly form: "transport"; readonly transport: Transport; readonly name: string; readonly namespace: string }
   /** `<name>.<namespace>`: the service's addresses. */
@@ -48,6 +58,9 @@ const TRANSPORT_LABELS: ReadonlyMap<string, Transport> = new Map([
 ]);
 /** Kinds that have names in DNS. */
 export const LOCATED_KINDS: readonly Kind[] = [...new Set(KIND_LABELS.values())];
+
+const SERVICE_LABEL = "_svc";
+const TYPES_WORDS: readonly string[] = ["_services", "_dns-sd", "_udp"];
 
 const NODE_LABEL = "node";
 /** May be a node id as well: `addr.node` is that node if it exists, and always lies above the addresses. */
@@ -75,6 +88,7 @@ export function parseName(relative: string): DnsName {
   if (relative === "") return { form: "apex" };
   const words = wordsOf(relative);
   const [first = "", second = "", third = ""] = words;
+  if (TYPES_WORDS.every((word, i) => words[i] === word)) return { form: "types", domain: words.slice(TYPES_WORDS.length).join(".") };
   const kind = KIND_LABELS.get(first);
   const port = kind === undefined ? parsePortLabel(first) : undefined;
   const under = TRANSPORT_LABELS.get(second);
@@ -84,6 +98,7 @@ export function parseName(relative: string): DnsName {
     if (under === undefined || place === undefined) return { form: "other" };
     return { form: "located", kind: kind ?? KIND.SERVICE, transport: under, port, ...place };
   }
+  if (second === SERVICE_LABEL) return parseInstance(words);
   const transport = TRANSPORT_LABELS.get(first);
   if (transport !== undefined) {
     const place = parsePlace(words.slice(1));
@@ -101,6 +116,30 @@ export function parseName(relative: string): DnsName {
   }
   const place = parsePlace(words);
   return place === undefined ? { form: "other" } : { form: "direct", ...place };
+}
+
+function parseInstance([first = "", , third = "", ...rest]: readonly string[]): DnsName {
+  const instanceId = decodeLabel(first);
+  const transport = TRANSPORT_LABELS.get(third);
+  const place = parsePlace(rest);
+  if (instanceId === undefined || transport === undefined || place === undefined) return { form: "other" };
+  return { form: "instance", transport, instanceId, ...place };
+}
+
+/** The domain of which a name, such as `_dns-sd._udp.market`, lies between it and its service types. */
+export function domainOfTypes(relative: string): string | undefined {
+  const words = wordsOf(relative);
+  const between = TYPES_WORDS.slice(words[0] === TYPES_WORDS[1] ? 1 : 2);
+  return between.every((word, i) => words[i] === word) ? words.slice(between.length).join(".") : undefined;
+}
+
+/** The service that a domain spells, and the namespace; either or both may be undefined. */
+export function parseDomain(domain: string): {
+  readonly service: { readonly name: string; readonly namespace: string } | undefined;
+  readonly namespace: string | undefined;
+} {
+  const words = wordsOf(domain);
+  return { service: parsePlace(words), namespace: parseNamespaceWords(words) };
 }
 
 /** The full name for a form; undefined when DNS cannot hold it, of which `nameInDns` says why. */
@@ -182,6 +221,10 @@ function labelsOf(name: DnsName): readonly (string | undefined)[] | "reserved" |
       const first = name.port === undefined ? KINDS[name.kind].dnsLabels[0] : portLabel(name.port);
       return first === undefined && name.port === undefined ? undefined : withPlace([first, `_${name.transport}`], name);
     }
+    case "instance":
+      return withPlace([encodeLabel(name.instanceId), SERVICE_LABEL, `_${name.transport}`], name);
+    case "types":
+      return [...TYPES_WORDS, name.domain];
     case "transport":
       return withPlace([`_${name.transport}`], name);
     case "direct":

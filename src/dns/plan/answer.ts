@@ -38,6 +38,8 @@ export interface Plan {
   /** Groups in order. Each is shuffled for every answer, so that clients that take the first record spread over all. */
   readonly groups: readonly (readonly DnsRecord[])[];
   readonly authority: readonly DnsRecord[];
+  /** Whether there is more than the records show, so that TC is set over TCP as well. */
+  readonly isCut?: boolean;
   /** Records for the additional section, by the target that an answer names. */
   readonly glue: ReadonlyMap<string, readonly DnsRecord[]>;
   /** Whether several services have an alias on the way, so that the first in key order was told. */
@@ -150,7 +152,9 @@ function planChain(question: Question, place: Place, sources: Sources, onSubject
     const canonical = canonicalRecord(subject, context);
     if (canonical === undefined) {
       const found = question.type === TYPE_ANY ? minimalAny(subject, context) : recordsOf(findRecordType(question.type), subject, context);
-      return found.length > 0 ? positive([...groups, ...found], context, catalog) : negative(RCODE.NOERROR, groups, context);
+      if (found.length === 0) return negative(RCODE.NOERROR, groups, context);
+      const plan = positive([...groups, ...found], context, catalog);
+      return isPart(question.type, subject) ? { ...plan, isCut: true } : plan;
     }
     groups.push([canonical]);
     visited.add(owner);
@@ -165,6 +169,11 @@ function planChain(question: Question, place: Place, sources: Sources, onSubject
     if (ending !== undefined) return { ...ending, groups: [...groups, ...ending.groups] };
     ({ zone, relative } = next);
   }
+}
+
+function isPart(code: number, subject: Subject): boolean {
+  const type = findRecordType(code);
+  return type !== undefined && RECORDS[type].isCut?.(subject) === true;
 }
 
 function recordsOf(type: RecordType | undefined, subject: Subject, context: RecordContext): (readonly DnsRecord[])[] {

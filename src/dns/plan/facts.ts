@@ -27,6 +27,11 @@ export function entryFact(kind: Kind, namespace: string, name: string): string {
 /** The entries of all nodes, and which of them live. */
 export const NODES_FACT = "nodes";
 
+/** The entries of a namespace. */
+export function namespaceFact(namespace: string): string {
+  return `/${namespace}`;
+}
+
 /** Who carries an alias, and what their entries say. */
 export function aliasFact(alias: string): string {
   return `@${alias}`;
@@ -76,6 +81,7 @@ export class Facts implements NameFollower {
 
   entryChanged(name: string): void {
     this.#over(`=${name}`);
+    if (this.#byKey.size > 0) this.#over(namespaceFact(name.slice(0, name.indexOf("\0"))));
     if (name.startsWith(OF_NODES)) this.#over(NODES_FACT);
   }
 

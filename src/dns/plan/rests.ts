@@ -1,6 +1,6 @@
 /** Notes what is read while a plan is made, because the plan rests on it. */
 import type { Kind } from "../../catalog/record/record.ts";
-import { aliasFact, belowFact, entryFact, NODES_FACT, originFact } from "./facts.ts";
+import { aliasFact, belowFact, entryFact, NODES_FACT, namespaceFact, originFact } from "./facts.ts";
 
 /** What a plan rests on beside the turn of its view. */
 export interface Rests {
@@ -29,6 +29,11 @@ export class RestsNotes {
   /** The entries of all nodes, and which of them live. */
   nodes(): void {
     this.#facts.add(NODES_FACT);
+  }
+
+  /** Which services the namespace has. */
+  services(namespace: string): void {
+    this.#facts.add(namespaceFact(namespace));
   }
 
   /** Names may be registered in full. */

@@ -8,9 +8,19 @@ import type { DnsNames } from "../../discovery/dns-names.ts";
 import { type Address, parseAddress } from "../../lib/addresses.ts";
 import { healthOrder } from "../../reading/levels.ts";
 import { wordsOf } from "../names/labels.ts";
-import { ADDRESS_LABEL, belowLonger, type DnsName, formatName, LOCATED_KINDS, parseName, parseNamespaceWords } from "../names/names.ts";
+import {
+  ADDRESS_LABEL,
+  belowLonger,
+  type DnsName,
+  domainOfTypes,
+  formatName,
+  LOCATED_KINDS,
+  parseName,
+  parseNamespaceWords,
+} from "../names/names.ts";
 import type { Answered, Elsewhere } from "../views/elsewhere.ts";
 import type { DnsView } from "../views/view.ts";
+import { type Listed, type ListedService, typesOf } from "./browsing.ts";
 import type { Rests } from "./rests.ts";
 
 /** The catalog as one class of viewers sees it. Entries that are hidden from them are absent here. */
@@ -29,9 +39,11 @@ export interface DnsCatalog {
   readonly elsewhere?: Pick<Elsewhere, "isFollowed" | "turn"> | undefined;
   /**
    * Entries of this kind, namespace and name, in catalog order; with `port`, only those that have this word among their `portWords`. Gives a
-   * sample of a crowded name, a different one each time.
+   * sample of a crowded name, a different one each time. With `instanceId`, only those that have it.
    */
-  find(kind: Kind, namespace: string, name: string, port?: string): readonly EntryView[];
+  find(kind: Kind, namespace: string, name: string, port?: string, instanceId?: string): readonly EntryView[];
+  /** The services of a namespace that have an entry to show, in order of their names; at most `MAX_BROWSED`. Throws `not_ready` where nobody knows all of them. */
+  services(namespace: string): Listed<ListedService>;
   /** Whether a namespace with a visible entry, or an alias (relative or in full), is `suffix` or ends in `.suffix`. Without final dots. */
   hasNameUnder(suffix: string, zone: string): boolean;
   /** Entries that have this name of the zone (lower case, without the final dot) as an alias, in catalog order. */
@@ -40,6 +52,8 @@ export interface DnsCatalog {
   gateways(zone: string): readonly EntryView[];
   /** The namespaces that `find` found hidden since the last call. */
   takeHidden(): readonly string[];
+  /** What the next `takeSampled` will say. */
+  readonly hasSampled: boolean;
   /** Whether `find` gave a sample since the last call, so that the answer is only one of several. */
   takeSampled(): boolean;
   /** Reports, for the audit log, the namespaces that an answer leaves out because they are hidden. Called for each answer, also from a kept plan. */
@@ -74,7 +88,11 @@ export type Subject =
       readonly shape: "located" | "direct" | "node";
       readonly entries: readonly EntryView[];
       readonly targets: readonly SubjectTarget[];
+      /** Of a name that is browsed (RFC 6763, 4): the place of its instances, and whether the entries are a sample of them. */
+      readonly browsed?: { readonly name: string; readonly namespace: string; readonly transport: Transport; readonly isSample: boolean };
     }
+  /** Names that this one lists. */
+  | { readonly kind: "list"; readonly names: Listed<string> }
   | { readonly kind: "address"; readonly address: Address }
   /**
    * The name is an alias; `target` is the full name that it leads to, that of all `carriers`. Contested: other entries than those of that name carry it too, and
@@ -102,12 +120,15 @@ function ownSubject(name: DnsName, zone: string, catalog: DnsCatalog): Subject {
   switch (name.form) {
     case "apex":
       return { kind: "apex", gateways: () => catalog.gateways(zone) };
-    case "located": {
-      const { port, transport } = name;
-      const shows = (target: TargetView, entry: EntryView) =>
-        transportOf(target) === transport && (port === undefined || isPort(target, entry, port));
-      const found = catalog.find(name.kind, name.namespace, name.name, portWord(transport, port));
-      return entriesSubject("located", name.kind === KIND.SERVICE ? found : withNodes(found, catalog), shows);
+    case "located":
+      return locatedSubject(name, catalog);
+    case "instance": {
+      const found = catalog.find(KIND.SERVICE, name.namespace, name.name, portWord(name.transport), name.instanceId);
+      return entriesSubject("located", found, (target) => transportOf(target) === name.transport);
+    }
+    case "types": {
+      const names = typesOf(name.domain, zone, catalog);
+      return names.items.length === 0 ? ABSENT : { kind: "list", names };
     }
     case "direct":
       return entriesSubject("direct", catalog.find(KIND.SERVICE, name.namespace, name.name), () => true);
@@ -121,6 +142,15 @@ function ownSubject(name: DnsName, zone: string, catalog: DnsCatalog): Subject {
     case "other":
       return ABSENT;
   }
+}
+
+function locatedSubject({ kind, transport, port, name, namespace }: DnsName & { readonly form: "located" }, catalog: DnsCatalog): Subject {
+  const shows = (target: TargetView, entry: EntryView) =>
+    transportOf(target) === transport && (port === undefined || isPort(target, entry, port));
+  const found = catalog.find(kind, namespace, name, portWord(transport, port));
+  const subject = entriesSubject("located", kind === KIND.SERVICE ? found : withNodes(found, catalog), shows);
+  if (subject.kind !== "entries" || kind !== KIND.SERVICE || port !== undefined) return subject;
+  return { ...subject, browsed: { name, namespace, transport, isSample: catalog.hasSampled } };
 }
 
 function entriesSubject(
@@ -191,6 +221,8 @@ function isAboveSomething(
   // The end of a long name: whether there is such a name is not looked for, because it takes more than an answer is worth.
   const below = belowLonger(relative);
   if (below !== undefined && mayHaveNames(below, zone, catalog)) return true;
+  const domain = domainOfTypes(relative);
+  if (domain !== undefined && typesOf(domain, zone, catalog).items.length > 0) return true;
   if (name.form === "node") return name.nodeId === ADDRESS_LABEL;
   if (name.form !== "direct" && name.form !== "transport") return false;
   const port = name.form === "direct" ? undefined : portWord(name.transport);
@@ -201,6 +233,7 @@ function isAboveSomething(
 function mayHaveNames(relative: string, zone: string, catalog: DnsCatalog): boolean {
   const name = parseName(relative);
   if (name.form === "transport") return catalog.find(KIND.SERVICE, name.namespace, name.name, portWord(name.transport)).length > 0;
+  if (name.form === "located") return catalog.find(KIND.SERVICE, name.namespace, name.name, portWord(name.transport)).length > 0;
   const namespace = parseNamespaceWords(wordsOf(relative));
   return name.form === "fixed" || (namespace !== undefined && catalog.hasNameUnder(namespace, zone));
 }

@@ -10,6 +10,7 @@ export interface RecordData {
   readonly TXT: { readonly strings: readonly string[] };
   readonly CNAME: { readonly target: string };
   readonly NS: { readonly target: string };
+  readonly PTR: { readonly target: string };
   readonly SOA: {
     readonly primary: string;
     readonly mailbox: string;
@@ -98,6 +99,8 @@ export interface RecordRow<T extends RecordType> {
   readonly write: (data: RecordData[T], out: DataWriter) => void;
   /** Characters and address bytes of the data. A message has about as many, because few names in it are compressed. */
   readonly sizeBytes: (data: RecordData[T]) => number;
+  /** Whether the records found are only a part of what there is, so that TC is set. Absent: never. */
+  readonly isCut?: (subject: Subject) => boolean;
   /** The host that the data names, if the addresses of that host go along in the additional section. */
   readonly hostOf?: (data: RecordData[T]) => string;
 }

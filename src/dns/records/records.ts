@@ -5,6 +5,7 @@
 import { addressRecords } from "./addresses.ts";
 import { nameServerRecords, startRecords } from "./apex.ts";
 import { bindingBytes, httpsRecords, svcbRecords, writeBinding } from "./bindings.ts";
+import { arePointersCut, pointerRecords } from "./pointers.ts";
 import type { DataWriter, RecordOf, RecordRow, RecordType } from "./record.ts";
 import { serviceRecords } from "./service.ts";
 import { textRecords } from "./text.ts";
@@ -43,6 +44,13 @@ export const RECORDS: { readonly [T in RecordType]: RecordRow<T> } = {
       out.u32(data.minimumSeconds);
     },
     sizeBytes: ({ primary, mailbox }) => primary.length + mailbox.length,
+  },
+  PTR: {
+    code: 12,
+    find: (subject, context) => pointerRecords(subject, context),
+    isCut: arePointersCut,
+    write: (data, out) => out.compressedName(data.target),
+    sizeBytes: ({ target }) => target.length,
   },
   HINFO: {
     code: 13,

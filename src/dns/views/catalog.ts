@@ -8,14 +8,17 @@ import { type Claim, isRightful } from "../../discovery/alias-claim.ts";
 import { healthRank } from "../../discovery/candidates.ts";
 import type { DnsNames } from "../../discovery/dns-names.ts";
 import type { Reads } from "../../discovery/reads.ts";
+import { WaymarkError } from "../../lib/errors.ts";
 import { anonymousCaller, type Caller } from "../../policy/identity/caller.ts";
 import type { PolicySource } from "../../policy/set/visibility.ts";
 import { wordsOf } from "../names/labels.ts";
 import { parseName, parseNamespaceWords } from "../names/names.ts";
+import { type Listed, type ListedService, MAX_BROWSED } from "../plan/browsing.ts";
 import { type Rests, RestsNotes } from "../plan/rests.ts";
 import type { DnsCatalog } from "../plan/subject.ts";
 import { type Answered, type Carrier, type Elsewhere, UnknownName } from "./elsewhere.ts";
 import { findGateways } from "./gateways.ts";
+import { listServices } from "./services.ts";
 import { DEFAULT_VIEW, type DnsView } from "./view.ts";
 import type { ViewerOfView } from "./views.ts";
 
@@ -105,7 +108,7 @@ class CatalogInDns implements DnsCatalog {
     return this.#notes.rests.take();
   }
 
-  find(kind: Kind, namespace: string, name: string, port?: string): readonly EntryView[] {
+  find(kind: Kind, namespace: string, name: string, port?: string, instanceId?: string): readonly EntryView[] {
     const { reads } = this.#sources;
     if (!reads.verdict(this.#viewer, namespace).allowed) {
       this.#notes.hidden.add(namespace);
@@ -122,11 +125,28 @@ class CatalogInDns implements DnsCatalog {
       rests.origin(record.origin.id);
       return { key: record.key, entry: reads.entry(record) };
     };
-    const { found, isSample } = reads.find(this.#viewer, { kind, namespace, name }, { sampling, suits, read });
+    const { found, isSample } = reads.find(this.#viewer, { kind, namespace, name, instanceId }, { sampling, suits, read });
     if (self !== undefined && found.length === 0) return [self];
     if (!isSample) return found.map(({ entry }) => entry);
     this.#took();
     return found.toSorted((a, b) => (a.key < b.key ? -1 : 1)).map(({ entry }) => entry);
+  }
+
+  services(namespace: string): Listed<ListedService> {
+    const { reads, elsewhere } = this.#sources;
+    // Before the verdict, so that it tells nothing of what exists.
+    if (elsewhere?.isNothing === false)
+      throw new WaymarkError("not_ready", "this resolver does not follow everything, and knows no list of services");
+    if (!reads.verdict(this.#viewer, namespace).allowed) {
+      this.#notes.hidden.add(namespace);
+      return { items: [], isCut: false };
+    }
+    this.#notes.rests.services(namespace);
+    return listServices(reads.replica.lookup, namespace, MAX_BROWSED);
+  }
+
+  get hasSampled(): boolean {
+    return this.#notes.hasSampled;
   }
 
   takeSampled(): boolean {
@@ -203,7 +223,9 @@ class CatalogInDns implements DnsCatalog {
    * asked about it is judged when it comes.
    */
   #isHidden(name: string): boolean {
-    const labels = wordsOf(name).filter((label) => !label.startsWith("_"));
+    const words = wordsOf(name);
+    // What stands before `_svc._tcp` is no namespace.
+    const labels = words.slice(words.findLastIndex((word) => word.startsWith("_")) + 1);
     if (labels.length < 2) return false;
     const { reads, policies } = this.#sources;
     const above = namespaceOf(labels.slice(1));

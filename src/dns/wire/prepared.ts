@@ -49,6 +49,8 @@ export interface Prepared {
   readonly rcode: Rcode;
   readonly isAuthoritative: boolean;
   readonly groups: readonly PreparedGroup[];
+  /** Whether the records are a part of what there is, which TC says over TCP too. */
+  readonly isPart: boolean;
   /** The owner of the first record of the authority section. */
   readonly zone: string;
   readonly authority: Uint8Array;
@@ -83,6 +85,7 @@ export function prepare(plan: Plan, name: string | undefined): Prepared {
     rcode: plan.rcode,
     isAuthoritative: plan.isAuthoritative,
     groups,
+    isPart: plan.isCut === true,
     zone: first?.name ?? "",
     authority: joined(authority),
     authorityCount: authority.length,

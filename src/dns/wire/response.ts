@@ -84,7 +84,7 @@ export class ResponseWriter {
     this.#response++;
     this.#glue.length = 0;
     this.#hostAts.length = 0;
-    const isWhole = !facts.isCut && this.#groups(prepared.groups, facts);
+    const isWhole = !facts.isCut && this.#groups(prepared.groups, facts) && !prepared.isPart;
     const answers = this.#count;
     const isAuthorityWhole = isWhole && this.#authority(prepared, facts);
     this.isTruncated = !isAuthorityWhole;

@@ -63,10 +63,12 @@ export function thingOf(relative: string): NamedThing | undefined {
     case "located":
       return { kind: name.kind, namespace: name.namespace, name: name.name };
     case "direct":
+    case "instance":
       return { kind: KIND.SERVICE, namespace: name.namespace, name: name.name };
     case "node":
       return { kind: KIND.NODE, namespace: NODES_NAMESPACE, name: name.nodeId };
     case "apex":
+    case "types":
     case "transport":
     case "address":
     case "fixed":

@@ -110,6 +110,8 @@ function subjectWords(subject: Subject, type: string): string {
       return "is the name of an address";
     case "alias":
       return `is an alias of ${subject.target}`;
+    case "list":
+      return `lists ${counted(subject.names.items.length, "name", "names")}`;
     case "empty":
       return `has no ${type} records, but names below it`;
     case "absent":

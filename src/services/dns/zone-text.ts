@@ -14,6 +14,7 @@ const DATA: { readonly [T in RecordType]: (data: RecordData[T]) => string } = {
   TXT: ({ strings }) => strings.map(quoted).join(" "),
   CNAME: ({ target }) => full(target),
   NS: ({ target }) => full(target),
+  PTR: ({ target }) => full(target),
   SOA: (soa) =>
     [full(soa.primary), full(soa.mailbox), soa.serial, soa.refreshSeconds, soa.retrySeconds, soa.expireSeconds, soa.minimumSeconds].join(
       " ",
@@ -100,7 +101,6 @@ const OTHER_TYPES: Readonly<Record<string, number>> = {
   DS: 43,
   MX: 15,
   NAPTR: 35,
-  PTR: 12,
 };
 const TYPE_NUMBER = /^TYPE(\d{1,5})$/;
 

@@ -28,6 +28,21 @@ test.each<{ relative: string; want: DnsName }>([
   { relative: "_queue._tcp.q.market", want: { form: "located", kind: KIND.QUEUE, transport: "tcp", name: "q", namespace: "market" } },
   { relative: "_rpc._tcp.f.market", want: { form: "located", kind: KIND.FUNCTION, transport: "tcp", name: "f", namespace: "market" } },
   { relative: "_mpreg._tcp.f.market", want: { form: "located", kind: KIND.FUNCTION, transport: "tcp", name: "f", namespace: "market" } },
+  {
+    relative: "i1._svc._tcp.web.market",
+    want: { form: "instance", transport: "tcp", instanceId: "i1", name: "web", namespace: "market" },
+  },
+  { relative: "i1._svc._tcp.web", want: { form: "other" } },
+  { relative: "i1._svc.web.market", want: { form: "other" } },
+  { relative: "_i1._svc._tcp.web.market", want: { form: "other" } },
+  { relative: "i1._queue._tcp.web.market", want: { form: "other" } },
+  { relative: "_services._dns-sd._udp.web.market", want: { form: "types", domain: "web.market" } },
+  { relative: "_services._dns-sd._tcp.web.market", want: { form: "other" } },
+  // A port may have the name of a part of it.
+  {
+    relative: "_dns-sd._udp.web.market",
+    want: { form: "located", kind: KIND.SERVICE, transport: "udp", port: "dns-sd", name: "web", namespace: "market" },
+  },
   { relative: "_tcp.web.market", want: { form: "transport", transport: "tcp", name: "web", namespace: "market" } },
   { relative: "web.market", want: { form: "direct", name: "web", namespace: "market" } },
   { relative: "b32-jzxwizj2g4.market", want: { form: "direct", name: "Node:7", namespace: "market" } },
@@ -94,6 +109,12 @@ test("a name that can be written is read back as what it was", () => {
       port: NAME.filter((text) => !["svc", "rpc", "mpreg", "queue"].includes(text)),
       ...place,
     }),
+    fc.record({
+      form: fc.constant("instance" as const),
+      transport: fc.constantFrom("tcp" as const, "udp" as const),
+      instanceId: NAME,
+      ...place,
+    }),
     fc.record({ form: fc.constant("direct" as const), ...place }),
     fc.record({ form: fc.constant("transport" as const), transport: fc.constantFrom("tcp" as const, "udp" as const), ...place }),
     fc.record({ form: fc.constant("node" as const), nodeId: NAME }),
@@ -155,7 +176,23 @@ test("no two names are written alike, whatever their texts", () => {
 
 test("whatever is read as a name is written as it was", () => {
   const label = fc.oneof(
-    { weight: 3, arbitrary: fc.constantFrom("web", "market", "_tcp", "_svc", "node", "addr", "_http", "b32-k5swe", "10-0-0-1") },
+    {
+      weight: 3,
+      arbitrary: fc.constantFrom(
+        "web",
+        "market",
+        "_tcp",
+        "_svc",
+        "node",
+        "addr",
+        "_http",
+        "b32-k5swe",
+        "10-0-0-1",
+        "_services",
+        "_dns-sd",
+        "_udp",
+      ),
+    },
     { weight: 2, arbitrary: NAME.map((text) => encodeLabel(text) ?? "x") },
     fc.stringMatching(/^_?b32x?-[a-z2-7]{0,59}$/),
     fc.stringMatching(/^_?b32x-[a-z2-7]{57,58}$/),

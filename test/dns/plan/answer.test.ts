@@ -80,6 +80,8 @@ test("what is hidden from a viewer and what does not exist are told apart by not
     hasNameUnder: (suffix, zone) => visible.hasNameUnder(suffix, zone),
     findAlias: () => [],
     gateways: () => [],
+    services: () => ({ items: [], isCut: false }),
+    hasSampled: false,
     view: new FakeDnsCatalog().view,
     takeHidden: () => [],
     takeSampled: () => false,
@@ -179,6 +181,8 @@ function counting(catalog: FakeDnsCatalog): { readonly catalog: DnsCatalog; read
     hasNameUnder: (suffix, zone) => catalog.hasNameUnder(suffix, zone),
     findAlias: (name, zone) => catalog.findAlias(name, zone),
     gateways: () => [],
+    services: () => ({ items: [], isCut: false }),
+    hasSampled: false,
     view: new FakeDnsCatalog().view,
     takeHidden: () => [],
     takeSampled: () => false,
@@ -277,4 +281,34 @@ test("the node of a function counts in its answer only while it is not in MAINTE
   const catalog = new FakeDnsCatalog([entryView({ kind: KIND.FUNCTION, name: "price", nodeId: "n7" }), node]);
   const { rcode, answers } = ask(catalog, "SRV", "_rpc._tcp.price.market.waymark");
   expect([rcode, answers]).toEqual(["NOERROR", []]);
+});
+
+test("an answer lists at most 500 names, and says with TC that there are more, over TCP too", () => {
+  const crowd = (count: number) =>
+    new FakeDnsCatalog(
+      Array.from({ length: count }, (_, i) => entryView({ name: "web", instanceId: `i${i}`, targets: [{ host: "10.0.0.1" }] })),
+    );
+  const name = "_svc._tcp.web.market.waymark";
+  for (const [count, isTruncated] of [
+    [500, false],
+    [501, true],
+  ] as const) {
+    const answer = askOf(newResponder(), crowd(count), "PTR", name);
+    expect({ listed: answer.answers.length, isTruncated: answer.isTruncated }).toEqual({ listed: 500, isTruncated });
+  }
+  // Instances of two clusters may have one id, and have one name.
+  const twice = new FakeDnsCatalog(
+    ["eu-1", "us-1"].map((clusterId) => {
+      const entry = entryView({ name: "web", targets: [{ host: `10.0.0.${clusterId.length}`, port: clusterId === "eu-1" ? 80 : 81 }] });
+      return { ...entry, key: { ...entry.key, clusterId } };
+    }),
+  );
+  expect(askOf(newResponder(), twice, "PTR", name).answers).toEqual([`${name}. 30 PTR i1.${name}.`]);
+  expect(askOf(newResponder(), twice, "SRV", `i1.${name}`).answers).toHaveLength(2);
+});
+
+test("services are listed at most 500 at a time", () => {
+  const names = Array.from({ length: 501 }, (_, i) => entryView({ name: `web${i}`, targets: [{ host: "10.0.0.1" }] }));
+  const answer = askOf(newResponder(), new FakeDnsCatalog(names), "PTR", "_services._dns-sd._udp.market.waymark");
+  expect({ listed: answer.answers.length, isTruncated: answer.isTruncated }).toEqual({ listed: 500, isTruncated: true });
 });

@@ -44,6 +44,7 @@ test.each([
   { what: "the carriers of an alias", forgotten: "@" },
   { what: "what exists below a name", forgotten: "." },
   { what: "the lives of nodes", forgotten: "#" },
+  { what: "the services of a namespace", forgotten: "/" },
   { what: "the policy", forgotten: "turn" },
 ])("the property above finds plans that do not rest on $what", ({ forgotten }) => {
   const forgetting = (catalog: DnsCatalog): DnsCatalog => {

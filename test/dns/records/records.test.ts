@@ -15,7 +15,7 @@ function srvOf(catalog: FakeDnsCatalog, settings: Settings = {}): readonly (read
 }
 
 test("every type is found by its number, and by no other", () => {
-  const codes = { A: 1, NS: 2, CNAME: 5, SOA: 6, TXT: 16, AAAA: 28, SRV: 33, SVCB: 64, HTTPS: 65, ANY: 255 };
+  const codes = { A: 1, NS: 2, CNAME: 5, SOA: 6, PTR: 12, TXT: 16, AAAA: 28, SRV: 33, SVCB: 64, HTTPS: 65, ANY: 255 };
   // A question for OPT is malformed.
   for (const code of Array.from({ length: 300 }, (_, n) => n + 1).filter((n) => n !== 41)) {
     const name = Object.entries(codes).find(([, number]) => number === code)?.[0];

@@ -1,5 +1,6 @@
 /** The catalog as DNS reads it: what policy hides from an anonymous caller, and what of it each answer reports. */
 import { expect, test } from "vitest";
+import { HealthStatus } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { EntryStamper } from "../../../src/catalog/entry/codec.ts";
 import { KIND } from "../../../src/catalog/record/record.ts";
 import { TraitsPool } from "../../../src/catalog/record/traits.ts";
@@ -41,7 +42,11 @@ function open(names: readonly string[]) {
     const stamp = { ...NODE, clusterId, zone: "z1", tenantId: "", receivedWallMs: WALL };
     r.register("root", [stamper.entryOfNode(entry, stamp)], at(0), { isStatic: true });
   };
-  return { catalog, change, putNode };
+  const put = (
+    key: { readonly name: string; readonly namespace?: string; readonly instanceId?: string },
+    entry: Parameters<typeof draftAt>[1],
+  ) => r.register("ann", [draftAt({ kind: KIND.SERVICE, namespace: "svc", instanceId: "i1", ...key }, entry)], at(0), { isStatic: true });
+  return { catalog, change, put, putNode };
 }
 
 test("the name of the serving resolver is its own, and a node's as soon as a node has that id", () => {
@@ -72,6 +77,31 @@ test("gateways of a zone are nodes of this cluster that say that they serve it, 
   expect([idsOf("zone100"), idsOf("zone299"), idsOf("zone1")]).toEqual([["n7"], [], ["n7"]]);
   for (let i = 10; i < 30; i++) putNode(`n${i}`, { dnsZones: ["waymark"], listeners: listening(`10.9.0.${i}`) });
   expect(idsOf("waymark")).toEqual(["n1", "n10", "n11", "n12", "n13", "n14", "n15", "n16"]);
+});
+
+test("the services of a namespace are those that show something, and of a hidden namespace none", () => {
+  const { catalog, change, put } = open(["0", "1"]);
+  put({ name: "dns", instanceId: "a" }, { targets: [{ host: "10.0.0.1", port: 53, protocol: "udp" }] });
+  put({ name: "dns", instanceId: "b" }, { targets: [{ host: "10.0.0.1", port: 53, protocol: "tcp" }] });
+  put({ name: "away", instanceId: "a" }, { health: HealthStatus.MAINTENANCE });
+  put({ name: "web", namespace: "svc.eu" }, {});
+  const items = [
+    { name: "dns", transports: ["udp", "tcp"] },
+    { name: "web", transports: ["tcp"] },
+  ];
+  expect(catalog.services("svc")).toEqual({ items, isCut: false });
+  expect(catalog.services("sv")).toEqual({ items: [], isCut: false });
+  expect(catalog.find(KIND.SERVICE, "svc", "dns", undefined, "b").map(({ key }) => key.instanceId)).toEqual(["b"]);
+  expect(catalog.find(KIND.SERVICE, "svc", "web", undefined, "b")).toEqual([]);
+  for (let i = 0; i < 498; i++) put({ name: `many${i}` }, {});
+  expect(catalog.services("svc")).toMatchObject({ isCut: false });
+  put({ name: "one-more" }, {});
+  expect(catalog.services("svc")).toMatchObject({ isCut: true });
+  expect(catalog.services("svc").items).toHaveLength(500);
+  expect(catalog.takeHidden()).toEqual([]);
+  change(HIDING);
+  expect(catalog.services("svc")).toEqual(catalog.services("absent"));
+  expect(catalog.takeHidden()).toEqual(["svc"]);
 });
 
 test("a hidden name and a hidden alias are absent, and each is reported with one answer and not with the next", () => {

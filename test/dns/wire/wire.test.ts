@@ -71,6 +71,7 @@ const RECORD: fc.Arbitrary<DnsRecord> = fc
         data: fc.record({ priority: U16, weight: U16, port: U16, target: fc.oneof(HOST, IN_ZONE) }),
       }),
       fc.record({ type: fc.constant("CNAME" as const), data: fc.record({ target: fc.oneof(HOST, IN_ZONE) }) }),
+      fc.record({ type: fc.constant("PTR" as const), data: fc.record({ target: fc.oneof(HOST, IN_ZONE) }) }),
       fc.record({ type: fc.constant("NS" as const), data: fc.record({ target: fc.oneof(HOST, IN_ZONE) }) }),
       fc.record({
         type: fc.constant("TXT" as const),
@@ -122,6 +123,7 @@ function lineOf(record: DnsRecord): string {
       return `${head} ${data.priority} ${data.weight} ${data.port} ${data.target}.`;
     case "CNAME":
     case "NS":
+    case "PTR":
       return `${head} ${data.target}.`;
     case "TXT":
       return `${head} ${data.strings.map((text) => `"${text}"`).join(" ")}`;

@@ -1,0 +1,47 @@
+/** Browsing by DNS-SD (RFC 6763): which service types a domain has. */
+import { portWord, TRANSPORTS, type Transport } from "../../catalog/entry/ports.ts";
+import type { EntryView } from "../../catalog/entry/view.ts";
+import { HEALTH, KIND, type Kind } from "../../catalog/record/record.ts";
+import { formatName, parseDomain } from "../names/names.ts";
+
+/** Most names that one answer lists. */
+export const MAX_BROWSED = 500;
+
+/** Items in order. `isCut`: there are more, or there may be. */
+export interface Listed<T> {
+  readonly items: readonly T[];
+  readonly isCut: boolean;
+}
+
+export interface ListedService {
+  readonly name: string;
+  readonly transports: readonly Transport[];
+}
+
+export interface Browsable {
+  find(kind: Kind, namespace: string, name: string, port?: string): readonly EntryView[];
+  /** The services of a namespace that have an entry to show, in order of their names. */
+  services(namespace: string): Listed<ListedService>;
+}
+
+/** Full names to browse: those of the services of the namespace that the domain spells, and those of the service that it spells. */
+export function typesOf(domain: string, zone: string, catalog: Browsable): Listed<string> {
+  const { service, namespace } = parseDomain(domain);
+  const names = new Set<string>();
+  const add = (name: string, of: string, transports: readonly Transport[]): void => {
+    for (const transport of transports) {
+      const text = formatName({ form: "located", kind: KIND.SERVICE, transport, name, namespace: of }, zone);
+      if (text !== undefined) names.add(text);
+    }
+  };
+  if (service !== undefined) {
+    const { name, namespace: of } = service;
+    const has = (transport: Transport) =>
+      catalog.find(KIND.SERVICE, of, name, portWord(transport)).some(({ health }) => health !== HEALTH.MAINTENANCE);
+    add(name, of, TRANSPORTS.filter(has));
+  }
+  const services = namespace === undefined ? undefined : catalog.services(namespace);
+  for (const { name, transports } of services?.items ?? []) add(name, namespace ?? "", transports);
+  const items = [...names];
+  return { items: items.slice(0, MAX_BROWSED), isCut: services?.isCut === true || items.length > MAX_BROWSED };
+}

@@ -1,0 +1,35 @@
+/** PTR records: the names that a name lists. */
+
+import { formatName } from "../names/names.ts";
+import { MAX_BROWSED } from "../plan/browsing.ts";
+import type { Subject } from "../plan/subject.ts";
+import type { RecordContext, RecordOf } from "./record.ts";
+import { ttlSeconds } from "./ttl.ts";
+
+/** A record for each name of a list, and for each instance of a service that is browsed (RFC 6763, 4). */
+export function pointerRecords(subject: Subject, context: RecordContext): RecordOf<"PTR">[][] {
+  const { owner, settings, zone } = context;
+  if (subject.kind === "list") {
+    const ttl = ttlSeconds(undefined, settings);
+    return [subject.names.items.map((target) => ({ type: "PTR", name: owner, ttlSeconds: ttl, data: { target } }))];
+  }
+  if (subject.kind !== "entries" || subject.browsed === undefined) return [];
+  const { name, namespace, transport } = subject.browsed;
+  const ttl = Math.min(...subject.entries.map((entry) => ttlSeconds(entry.ttlMs, settings)));
+  const targets = instanceIds(subject)
+    .slice(0, MAX_BROWSED)
+    .flatMap((instanceId) => formatName({ form: "instance", transport, instanceId, name, namespace }, zone) ?? []);
+  return [targets.map((target) => ({ type: "PTR", name: owner, ttlSeconds: ttl, data: { target } }))];
+}
+
+/** Whether the records are only a part of what there is. */
+export function arePointersCut(subject: Subject): boolean {
+  if (subject.kind === "list") return subject.names.isCut;
+  if (subject.kind !== "entries" || subject.browsed === undefined) return false;
+  return subject.browsed.isSample || instanceIds(subject).length > MAX_BROWSED;
+}
+
+/** Each id once: instances of several clusters may share one, and have one name. */
+function instanceIds({ entries }: Subject & { readonly kind: "entries" }): readonly string[] {
+  return [...new Set(entries.map(({ key }) => key.instanceId))];
+}
