@@ -81,6 +81,21 @@ test.each([{ workers: "0" }, { workers: "2" }])("each source sees what its view 
   }
 });
 
+test("what a view does not see is answered as what is not there: the same rcode, records, TTLs and SOA, for every type, and above and below names", async () => {
+  await using node = await start();
+  const types = ["A", "AAAA", "SRV", "TXT", "CNAME", "SOA", "NS", "PTR", "ANY"] as const;
+  // The absent names have the length of the hidden ones. The serial may move between two questions.
+  const plain = (answer: string) => answer.replaceAll("rez", "red").replace(/(hostmaster\S+) \d+/, "$1 SERIAL");
+  for (const from of [BLUE, STRANGER])
+    for (const name of ["web.svc.re", "svc.re", "_svc._tcp.web.svc.re", "_tcp.web.svc.re", "below.web.svc.re"])
+      for (const type of types) {
+        const [hidden, absent] = [await ask(node, from, `${name}d`, type), await ask(node, from, `${name}z`, type)];
+        expect(plain(hidden)).toBe(plain(absent));
+        expect(rcodeOf(hidden)).toBe("NXDOMAIN");
+      }
+  expect(rcodeOf(await ask(node, RED, "web.svc.red"))).toBe("NOERROR");
+});
+
 test("where callers without a credential may do nothing, a source without a view is refused, whether the name exists or not", async () => {
   await using node = await start();
   await using closed = await start('[tenants]\nanonymous = "none"');
