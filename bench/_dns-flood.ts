@@ -46,7 +46,7 @@ export async function flooded(seconds: number): Promise<Flooded | string> {
     inside("link", "set", "lo", "up");
     // Each of the addresses is its own.
     inside("route", "add", "local", SOURCES, "dev", "lo");
-    node = await startNode({ args: ["--config", dnsSettings({ dns: { host: SERVER } }), "--insecure"] });
+    node = await startNode({ args: ["--config", dnsSettings({ host: SERVER }), "--insecure"] });
     await loadNames(node);
     return await measured(node, seconds);
   } finally {

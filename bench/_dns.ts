@@ -71,8 +71,14 @@ export function questionFile(questions: readonly Question[]): string {
   return file;
 }
 
-/** Settings of a node: 1,000 rules beside the one that opens the names to everybody. */
-export function dnsSettings(more: Readonly<Record<string, unknown>> = {}): string {
+/** Two, of which the first is that of who asks from this machine. */
+const VIEWS = [
+  { prefixes: ["127.0.0.0/8"], tenant: "tenant-1" },
+  { prefixes: ["10.0.0.0/8"], tenant: "tenant-2" },
+];
+
+/** Settings of a node: 1,000 rules beside the two that open the names to all tenants of the cluster, and two views. */
+export function dnsSettings(dns: Readonly<Record<string, unknown>> = {}): string {
   const folder = scratchDir("dns");
   const closed = Array.from({ length: 1000 }, (_, i) => ({
     namespace: `org${i % 100}.app${i}.part`,
@@ -82,7 +88,7 @@ export function dnsSettings(more: Readonly<Record<string, unknown>> = {}): strin
   const policy = join(folder, "policy.json");
   writeFileSync(policy, JSON.stringify({ version: "bench", default_allow: false, rules }));
   const config = join(folder, "node.json");
-  writeFileSync(config, JSON.stringify({ policy: { file: policy }, ...more }));
+  writeFileSync(config, JSON.stringify({ policy: { file: policy }, dns: { views: VIEWS, ...dns } }));
   return config;
 }
 

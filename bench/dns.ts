@@ -1,5 +1,5 @@
 /**
- * What does a DNS answer cost? 1,000 names of three instances, A and SRV mixed, 1,000 policy rules, one core for the server and dnsperf on the other, each server
+ * What does a DNS answer cost? 1,000 names of three instances, A and SRV mixed, 1,000 policy rules, two views, one core for the server and dnsperf on the other, each server
  * at its own saturation: beside CoreDNS, Knot and a bare node:dgram socket; while names change; while others ask for names that do not exist; and whether
  * memory stays as it is for ten minutes of more questions than can be answered.
  * `npm run bench -- dns [--rounds 7] [--seconds 3] [--memory-seconds 600] [--only peers,changes,flood,memory]`; it takes about twenty minutes.
@@ -141,7 +141,7 @@ async function besidePeers(): Promise<Peers> {
 }
 
 function peerGoals({ loaded, p99Ms, others }: Peers): readonly Goal[] {
-  const work = `a DNS answer over UDP, A and SRV of ${cellText(NAMES)} names × ${INSTANCES} in turn, ${cellText(NAMES)} policy rules, as many as each can give`;
+  const work = `a DNS answer over UDP, A and SRV of ${cellText(NAMES)} names × ${INSTANCES} in turn, ${cellText(NAMES)} policy rules, two views, as many as each can give`;
   const unit = "µs of CPU a query";
   const [ours, core, knot, echo] = [loaded.waymark, loaded.coredns, loaded.knot, loaded.echo].map(costs);
   const side = (of: readonly number[] | undefined) => (of === undefined || of.length === 0 ? undefined : spread(of));
