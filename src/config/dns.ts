@@ -28,6 +28,12 @@ export const DNS_SETTINGS = {
   minTtlMs: ms({ default: 1000, min: 0, max: DAY_MS, doc: "Least TTL of an answer." }),
   maxTtlMs: ms({ default: 60_000, min: 1000, max: DAY_MS, doc: "Greatest TTL of an answer." }),
   negativeTtlMs: ms({ default: 5000, min: 0, max: HOUR_MS, doc: "TTL of an answer that a name or type does not exist." }),
+  staleTtlMs: ms({
+    default: 5000,
+    min: 0,
+    max: DAY_MS,
+    doc: "Greatest TTL of an answer with an ORPHANED entry, and of one that a resolver gives from data that may be old, also where dns.min_ttl is more.",
+  }),
   srvPriority: choice({
     choices: ["health", "target"],
     default: "health",

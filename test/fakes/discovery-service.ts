@@ -103,8 +103,8 @@ export async function startDiscovery(
     await journal.close();
   };
   const dns = (drawn: number): DnsCatalog => dnsCatalog(() => drawn, core);
-  const { minTtlMs, maxTtlMs, negativeTtlMs, planBytes, srvPriority } = settings.dns;
-  const times = { minTtlMs, maxTtlMs, negativeTtlMs, defaultTtlMs: settings.catalog.defaultLeaseTtlMs };
+  const { minTtlMs, maxTtlMs, staleTtlMs, negativeTtlMs, planBytes, srvPriority } = settings.dns;
+  const times = { minTtlMs, maxTtlMs, staleTtlMs, negativeTtlMs, defaultTtlMs: settings.catalog.defaultLeaseTtlMs };
   const answering = { zones: settings.dns.zones.map(parseZone), nodeId, allowExternalNames: false, srvPriority, ...times };
   const responder = (): Responder => new Responder({ settings: answering, planBytes, random });
   const [, names = written] = withNameReads([service, written], {

@@ -130,6 +130,7 @@ export const TEST_DNS_SETTINGS: DnsSettings = {
   maxTtlMs: 60_000,
   defaultTtlMs: 5_000,
   negativeTtlMs: 5_000,
+  staleTtlMs: 5_000,
   allowExternalNames: false,
   srvPriority: "health",
 };

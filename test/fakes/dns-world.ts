@@ -103,7 +103,7 @@ export class DnsWorld {
     this.#catalog = dnsCatalog(() => 0, sources);
     this.#responder = newResponder();
     this.#asked = Array.from({ length: OFTEN }, () => this.#newQuestion());
-    this.dns = new NaiveDns(this.#model, { zone: "waymark", minTtlSeconds: 1, maxTtlSeconds: 60, staleTtlSeconds: 60 });
+    this.dns = new NaiveDns(this.#model, { zone: "waymark", minTtlSeconds: 1, maxTtlSeconds: 60, staleTtlSeconds: 5 });
   }
 
   /** How often each thing happened. */

@@ -101,8 +101,8 @@ export class PolicyWorld {
     const { core, settings } = inside;
     this.#dns = dnsCatalog(() => 0, core);
     const { dns, catalog } = settings;
-    const { minTtlMs, maxTtlMs, negativeTtlMs, allowExternalNames, srvPriority } = dns;
-    const times = { minTtlMs, maxTtlMs, negativeTtlMs, defaultTtlMs: catalog.defaultLeaseTtlMs };
+    const { minTtlMs, maxTtlMs, staleTtlMs, negativeTtlMs, allowExternalNames, srvPriority } = dns;
+    const times = { minTtlMs, maxTtlMs, staleTtlMs, negativeTtlMs, defaultTtlMs: catalog.defaultLeaseTtlMs };
     const zones = dns.zones.map(parseZone);
     this.#responder = new Responder({
       settings: { zones, nodeId: core.identity.nodeId, allowExternalNames, srvPriority, ...times },

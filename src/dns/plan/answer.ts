@@ -16,6 +16,8 @@ export const CLASS_IN = 1;
 const TYPE_ANY = 255;
 /** Zone transfers are refused: they would list what not every viewer may see. */
 const REFUSED_TYPES: ReadonlySet<number> = new Set([251, 252]);
+/** Extended error (RFC 8914, 4.4). */
+const STALE_ANSWER = 3;
 /** Most CNAMEs in one answer. An alias needs one; host names that lead to each other may want more. */
 const MAX_CHAIN = 8;
 
@@ -73,7 +75,9 @@ export function planAnswer(question: Question, catalog: DnsCatalog, settings: Dn
   };
   const plan = planOf(question, { catalog, settings, endingOf: endingOf && ending });
   takeLeft();
-  return leftMs === Number.POSITIVE_INFINITY ? plan : shortened(plan, Math.max(0, Math.floor(leftMs / 1000)));
+  if (leftMs === Number.POSITIVE_INFINITY) return plan;
+  if (leftMs > 0) return shortened(plan, Math.floor(leftMs / 1000));
+  return { ...shortened(plan, Math.floor(settings.staleTtlMs / 1000)), extendedError: STALE_ANSWER };
 }
 
 /** The plan, with no record that may be kept for longer than so many seconds. */

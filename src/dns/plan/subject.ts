@@ -60,7 +60,7 @@ export interface DnsCatalog {
   onHidden(namespaces: readonly string[]): void;
   /** Is told once of each question how it was answered. Absent: nobody counts. */
   answered?(answered: Answered): void;
-  /** For how long what was read since the last call stays as it is, in ms. Absent: for ever, as far as anybody knows. */
+  /** For how long what was read since the last call stays as it is, in ms; 0 if some of it may be old. Absent: for ever, as far as anybody knows. */
   takeLeftMs?(): number;
   /** The same, without what would have to be fetched first; for additional records. Absent: nothing is fetched. */
   readonly held?: DnsCatalog | undefined;

@@ -62,6 +62,8 @@ export interface DnsSettings {
   readonly maxTtlMs: number;
   /** TTL for entries without one (static leases). */
   readonly defaultTtlMs: number;
+  /** Most of the TTL of answers with an ORPHANED entry, or from data that may be old. */
+  readonly staleTtlMs: number;
   /** How long clients may keep "no such name" and "no such type". */
   readonly negativeTtlMs: number;
   /** Whether the priority of an SRV record is made of health, distance and its target's priority, or is the target's alone. */

@@ -1,5 +1,6 @@
 /** How long clients may keep records. */
 import type { EntryView } from "../../catalog/entry/view.ts";
+import { HEALTH } from "../../catalog/record/record.ts";
 import type { DnsSettings } from "./record.ts";
 
 /** TTL in seconds for the ttl of an entry, within the configured bounds. */
@@ -7,9 +8,18 @@ export function ttlSeconds(ttlMs: number | undefined, settings: DnsSettings): nu
   return seconds(Math.min(Math.max(ttlMs ?? settings.defaultTtlMs, settings.minTtlMs), settings.maxTtlMs));
 }
 
-/** One TTL for the whole set (RFC 2181, 5.2): the least of its entries. What remains of a lease does not count, because only one node knows it. */
-export function setTtlSeconds(entries: readonly Pick<EntryView, "ttlMs">[], settings: DnsSettings): number {
-  return Math.min(...entries.map(({ ttlMs }) => ttlSeconds(ttlMs, settings)));
+/**
+ * One TTL for the whole set (RFC 2181, 5.2): the least of its entries. What remains of a lease does not count, because only one node knows it. Of an ORPHANED entry nobody
+ * knows whether it is still there.
+ */
+export function setTtlSeconds(entries: readonly Pick<EntryView, "health" | "ttlMs">[], settings: DnsSettings): number {
+  const stale = seconds(settings.staleTtlMs);
+  return Math.min(
+    ...entries.map(({ ttlMs, health }) => {
+      const own = ttlSeconds(ttlMs, settings);
+      return health === HEALTH.ORPHANED ? Math.min(own, stale) : own;
+    }),
+  );
 }
 
 /** Whole seconds, rounded down, so that no answer is kept longer than its entry allows. */

@@ -46,7 +46,7 @@ export function dnsCatalog(
   viewer: ViewerOfView = { view: DEFAULT_VIEW, caller: anonymousCaller(sources.identity.clusterId, "") },
 ): DnsCatalog {
   const { elsewhere } = sources;
-  const notes = { hidden: new Set<string>(), rests: new RestsNotes(), hasSampled: false, turn: random() };
+  const notes = { hidden: new Set<string>(), rests: new RestsNotes(), hasSampled: false, hasRead: false, turn: random() };
   const held = elsewhere && new CatalogInDns({ ...sources, elsewhere: elsewhere.held }, viewer, { notes, onHidden, held: undefined });
   return new CatalogInDns(sources, viewer, { notes, onHidden, held });
 }
@@ -56,6 +56,8 @@ interface Notes {
   readonly hidden: Set<string>;
   readonly rests: RestsNotes;
   hasSampled: boolean;
+  /** Whether anything was read that upstreams tell. */
+  hasRead: boolean;
   /** The first position is random, so that the nodes of a cluster do not all begin with the same instances. Then all have their turn. */
   turn: number;
 }
@@ -164,7 +166,12 @@ class CatalogInDns implements DnsCatalog {
   }
 
   takeLeftMs(): number {
-    return this.#sources.elsewhere?.takeLeftMs() ?? Number.POSITIVE_INFINITY;
+    const { elsewhere } = this.#sources;
+    const leftMs = elsewhere?.takeLeftMs() ?? Number.POSITIVE_INFINITY;
+    const hasRead = this.#notes.hasRead;
+    this.#notes.hasRead = false;
+    // Nobody tells then what changes in namespaces that are followed either.
+    return hasRead && elsewhere?.isCutOff === true ? 0 : leftMs;
   }
 
   answered(answered: Answered): void {
@@ -255,6 +262,7 @@ class CatalogInDns implements DnsCatalog {
   #noteElsewhere(namespace: string): void {
     const { elsewhere } = this.#sources;
     if (elsewhere === undefined) return;
+    this.#notes.hasRead = true;
     if (elsewhere.isFollowed(namespace)) this.#notes.rests.followed(namespace);
     else this.#notes.rests.asked();
   }

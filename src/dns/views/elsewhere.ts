@@ -61,7 +61,7 @@ export interface Elsewhere {
   findAlias(name: string, zone: string, view: NameView, hasOwn: boolean): readonly Carrier[];
   /** As `DnsCatalog.hasNameUnder`, in what is not followed. */
   hasNameUnder(suffix: string, zone: string, view: NameView): boolean;
-  /** For how long all that was told since the last call stays as it is, in ms: clients may keep it so long. Infinite for what is followed. */
+  /** For how long all that was told since the last call stays as it is, in ms: clients may keep it so long. 0: it may be old. Infinite for what is followed. */
   takeLeftMs(): number;
   /** The same, which fetches nothing. */
   readonly held: Elsewhere;

@@ -53,7 +53,7 @@ class World {
   /** Namespaces, once for each time that they counted as asked for. */
   readonly countedIn: string[] = [];
   readonly #elsewhere: FetchingElsewhere;
-  readonly #responder = newResponder();
+  readonly #responder = newResponder({ settings: { staleTtlMs: 3 * SECONDS } });
   #inputCount = 0;
   #letGoCount = 0;
 
@@ -201,6 +201,15 @@ class World {
     this.#elsewhere.begin(undefined);
     const { rcode, answers } = ask(this.#responder, this.catalog, "A", `${name}.waymark`);
     return [rcode, ...answers.map((line) => line.replace(/^\S+ (\d+) (\w+) .*/, "$2 $1"))].join(" ");
+  }
+
+  /** What goes along with an answer, by its number. */
+  extendedError(name: string): number | undefined {
+    return this.#responder.plans.plan({ name: `${name}.waymark`, type: 1, class: 1 }, this.catalog).plan.extendedError;
+  }
+
+  get plansMade(): number {
+    return this.#responder.plans.madeCount;
   }
 
   /** Seconds for which clients may keep an answer that is known; undefined if it is not. */
@@ -395,17 +404,50 @@ test("cut off, what is known is answered and nothing else is called absent", asy
   world.isCutOff = true;
   world.ms = 20 * SECONDS;
   await expectAnswers(world, {
-    "far.svc.other": "NOERROR A 0",
-    "shop.example": "NOERROR CNAME 0 A 0",
+    "far.svc.other": "NOERROR A 3",
+    "shop.example": "NOERROR CNAME 3 A 3",
     "none.svc.other": "NXDOMAIN",
     "below.example": "NOERROR",
-    "web.svc.market": "NOERROR A 5",
+    "web.svc.market": "NOERROR A 3",
     "new.svc.other": "SERVFAIL",
     "none.svc.market": "SERVFAIL",
     other: "SERVFAIL",
   });
   world.ms = 70 * SECONDS;
   await expectAnswers(world, { "below.example": "SERVFAIL" });
+});
+
+test("a kept answer becomes stale when no upstream answers, with its TTL and EDE 3, and is not once one does", async () => {
+  const world = new World();
+  await world.answer("far.svc.other");
+  const told = () => ["web.svc.market", "far.svc.other"].map((name) => [world.seconds(name), world.extendedError(name)]);
+  const fresh = [
+    [5, undefined],
+    [5, undefined],
+  ];
+  expect(told()).toEqual(fresh);
+  world.isCutOff = true;
+  expect(told()).toEqual([
+    [3, 3],
+    [3, 3],
+  ]);
+  world.isCutOff = false;
+  expect(told()).toEqual(fresh);
+});
+
+test("what is followed is planned once, whatever else the upstream tells", async () => {
+  const world = new World();
+  await world.answer("web.svc.market");
+  const made = world.plansMade;
+  for (let i = 0; i < 20; i++) {
+    await world.answer(`far${i}.svc.other`);
+    const before = world.plansMade;
+    expect(await world.answer("web.svc.market")).toBe("NOERROR A 5");
+    expect(world.plansMade).toBe(before);
+  }
+  expect(world.plansMade).toBeGreaterThan(made);
+  world.letGo("svc.market");
+  expect(await world.answer("web.svc.market")).toBe("NOERROR A 5 <- svc.market web 1");
 });
 
 test("while the upstream stands still who carried an alias is told, when its answer is late, and nothing is called absent", async () => {
@@ -426,7 +468,7 @@ test("while the upstream stands still who carried an alias is told, when its ans
   };
   expect(await answers()).toEqual(["SERVFAIL", "SERVFAIL"]);
   world.ms += 400;
-  expect(await answers()).toEqual(["NOERROR CNAME 0 A 0", "SERVFAIL"]);
+  expect(await answers()).toEqual(["NOERROR CNAME 3 A 3", "SERVFAIL"]);
   expect(world.asked.filter((each) => each.startsWith("host"))).toEqual(["host shop.example", "host none.svc.other"]);
 });
 
