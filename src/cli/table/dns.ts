@@ -77,13 +77,14 @@ export const DNS_VERBS: readonly VerbSpec[] = [
     path: "dns resolve",
     summary: "Ask the node's DNS gateway.",
     args: [
-      { name: "<name>", doc: "Name, such as cartservice.k8s.default.waymark." },
-      { name: "[type]", doc: "Record type (default A).", choices: ["A", "AAAA", "SRV", "TXT", "CNAME", "NS", "SOA", "PTR"] },
+      { name: "<name>", doc: "Name, such as cartservice.k8s.default.waymark. Before it, @host:port asks that DNS server." },
+      { name: "[type...]", doc: "Record type (default A). After @host:port a name, +tcp asks over TCP." },
     ],
     flags: [{ flags: "--dns-server <host:port>", doc: "DNS listener (default the one that the server announces)." }],
     examples: [
       ["dns resolve cartservice.k8s.default.waymark", "addresses of a service"],
       ["dns resolve _svc._tcp.cartservice.k8s.default.waymark SRV", "its ports"],
+      ["dns resolve @127.0.0.1:17453 waymark SOA +tcp", "any DNS server, with all sections of its answer"],
     ],
     load: async () => (await dns()).resolveName,
   },

@@ -8,7 +8,11 @@ import type { Verb } from "../table/verb.ts";
 const TIMEOUT_MS = 2000;
 
 export const resolveName: Verb = async ({ args, flags, out, client }) => {
-  const [name = "", type = "A"] = args;
+  const [name = "", type = "A", ...more] = args;
+  if (name.startsWith("@")) return (await import("./dns-ask.ts")).askServer(args, out);
+  const { NODE_TYPES, checkType } = await import("./dns-ask.ts");
+  checkType(type, NODE_TYPES);
+  if (more.length > 0) throw new UsageError(`${more.join(" ")}: unknown; +tcp goes with @host:port`);
   if (!isDnsName(name)) {
     throw new UsageError(`${JSON.stringify(name)}: not a DNS name: labels of 1 to 63 characters with a dot between, at most 253 in all`);
   }
@@ -30,6 +34,7 @@ export const resolveName: Verb = async ({ args, flags, out, client }) => {
     ],
     rows: answers,
   });
+  return EXIT.done;
 };
 
 /** Whether the name and its labels have the lengths of a DNS name. A dot at the end does not count. */

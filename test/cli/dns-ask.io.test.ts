@@ -1,0 +1,58 @@
+/** `dns resolve @server`: what the command line prints of the answers of a real gateway, over UDP and TCP. */
+import { expect, onTestFinished, test } from "vitest";
+import { waymark } from "../fakes/cli-world.ts";
+import { entryView, FakeDnsCatalog } from "../fakes/dns-catalog.ts";
+import { startTestGateway } from "../fakes/dns-gateway.ts";
+
+async function gateway(): Promise<string> {
+  const catalog = new FakeDnsCatalog([
+    entryView({ name: "web", targets: [{ host: "10.0.0.1", port: 8080, weight: 5 }], tags: ["canary"] }),
+    ...Array.from({ length: 90 }, (_, i) => entryView({ name: "big", instanceId: `i${i}`, targets: [{ host: `10.1.0.${i}` }] })),
+  ]);
+  const started = await startTestGateway(catalog);
+  onTestFinished(() => started.gateway.stop());
+  return `@127.0.0.1:${started.gateway.udpPort}`;
+}
+
+test.each([
+  { words: ["web.market.waymark"], exit: 0, says: [";; status: NOERROR, flags: aa, over UDP", "web.market.waymark. 30 IN A 10.0.0.1"] },
+  { words: ["web.market.waymark", "A", "+tcp"], exit: 0, says: ["over TCP", " IN A 10.0.0.1"] },
+  {
+    words: ["_svc._tcp.web.market.waymark", "SRV"],
+    exit: 0,
+    says: ["IN SRV 0 5 8080 10-0-0-1.addr.node.waymark.", ";; ADDITIONAL", "10-0-0-1.addr.node.waymark. 30 IN A 10.0.0.1"],
+  },
+  { words: ["web.market.waymark", "TXT"], exit: 0, says: ['"namespace=market"', '"tags=canary"'] },
+  { words: ["waymark", "SOA"], exit: 0, says: [" IN SOA "] },
+  { words: ["web.market.waymark", "MX"], exit: 5, says: ["NOERROR", ";; AUTHORITY", "IN SOA"] },
+  { words: ["none.market.waymark"], exit: 5, says: ["status: NXDOMAIN"] },
+  { words: ["example.com"], exit: 1, says: ["status: REFUSED"] },
+  // What does not fit into a packet comes over TCP.
+  { words: ["big.market.waymark"], exit: 0, says: ["over TCP", "10.1.0.89"] },
+])("dns resolve @gateway $words ends with $exit", async ({ words, exit, says }) => {
+  const server = await gateway();
+  const ran = await waymark(["dns", "resolve", server, ...words]);
+  expect({ exit: ran.exit, stderr: ran.stderr }).toEqual({ exit, stderr: "" });
+  for (const text of says) expect(ran.stdout).toContain(text);
+});
+
+test("programs get one document", async () => {
+  const server = await gateway();
+  const { stdout } = await waymark(["dns", "resolve", server, "web.market.waymark", "-o", "json"]);
+  expect(JSON.parse(stdout)).toMatchObject({ rcode: "NOERROR", transport: "udp", answer: ["web.market.waymark. 30 IN A 10.0.0.1"] });
+});
+
+test.each([
+  { words: ["@127.0.0.1:1", "a.waymark"], exit: 3, says: "no answer from the DNS server at 127.0.0.1:1" },
+  { words: ["@127.0.0.1:1", "a.waymark", "+tcp"], exit: 3, says: "no answer" },
+  { words: ["@", "a.waymark"], exit: 2, says: "not @host" },
+  { words: ["@127.0.0.1:70000", "a.waymark"], exit: 2, says: "not @host" },
+  { words: ["@127.0.0.1:1"], exit: 2, says: "a name is needed" },
+  { words: ["@127.0.0.1:1", "a", "SVR"], exit: 2, says: "Did you mean SRV?" },
+  { words: ["@127.0.0.1:1", "a", "A", "B"], exit: 2, says: "B: unknown" },
+  { words: ["a.waymark", "A", "+tcp"], exit: 2, says: "+tcp goes with @host:port" },
+])("dns resolve $words ends with $exit and says $says", async ({ words, exit, says }) => {
+  const ran = await waymark(["dns", "resolve", ...words]);
+  expect({ exit: ran.exit, stdout: ran.stdout }).toEqual({ exit, stdout: "" });
+  expect(ran.stderr).toContain(says);
+});
