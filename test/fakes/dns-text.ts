@@ -71,3 +71,31 @@ function dataText(record: Answer): string {
   const { mname, rname, serial, refresh, retry, expire, minimum } = record.data;
   return `${mname}. ${rname}. ${serial} ${refresh} ${retry} ${expire} ${minimum}`;
 }
+
+/** A query of a forwarder on behalf of a network (client subnet, RFC 7871). */
+export function subnetQuery(spec: {
+  readonly name: string;
+  readonly type: string;
+  /** Of IPv4. */
+  readonly address: readonly number[];
+  readonly sourcePrefix: number;
+  readonly sizeBytes: number;
+}): Uint8Array {
+  const ip = spec.address.map((byte, i) => (8 * i < spec.sourcePrefix ? byte : 0)).join(".");
+  const subnet = { code: "CLIENT_SUBNET", family: 1, sourcePrefixLength: spec.sourcePrefix, scopePrefixLength: 0, ip };
+  const opt = { type: "OPT", name: ".", udpPayloadSize: spec.sizeBytes, extendedRcode: 0, ednsVersion: 0, flags: 0, flag_do: false };
+  return packet.encode({
+    type: "query",
+    id: 7,
+    questions: [{ name: spec.name, type: spec.type as packet.RecordType, class: "IN" }],
+    additionals: [{ ...opt, options: [subnet] } as never],
+  });
+}
+
+/** The scope of the client subnet in a response; 0 without one. */
+export function scopeOf(bytes: Uint8Array): number {
+  const opt = packet.decode(Buffer.from(bytes)).additionals?.find(({ type }) => type === "OPT");
+  const options: readonly { readonly code: unknown; readonly scopePrefixLength?: number }[] =
+    opt?.type === "OPT" ? (opt.options as never) : [];
+  return options.find(({ code }) => code === 8)?.scopePrefixLength ?? 0;
+}

@@ -14,14 +14,16 @@ import { isAdmitted } from "../../src/discovery/policy-switch.ts";
 import { Reads } from "../../src/discovery/reads.ts";
 import type { DnsCatalog } from "../../src/dns/plan/subject.ts";
 import type { Responder } from "../../src/dns/server/responder.ts";
-import { onlyView } from "../../src/dns/views/asker.ts";
+import type { ClientSubnet, SelectedView } from "../../src/dns/views/asker.ts";
 import { dnsCatalog } from "../../src/dns/views/catalog.ts";
+import { Views, viewersOf } from "../../src/dns/views/views.ts";
+import { parsePlainBlock } from "../../src/lib/addresses.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import type { PolicySet, Rule } from "../../src/policy/set/rules.ts";
 import { NO_POLICY, Policy } from "../../src/policy/set/verdict.ts";
-import { newResponder, questionBytes } from "../dns/asking.ts";
+import { newResponder } from "../dns/asking.ts";
 import { type NaiveAnswer, NaiveDns, type NaiveEntry, type NaiveHealth, type NaiveTarget, type NaiveView } from "./dns-answers.ts";
-import { responseText } from "./dns-text.ts";
+import { responseText, scopeOf, subnetQuery } from "./dns-text.ts";
 import { BOUNDS } from "./options.ts";
 import { rule, set } from "./policies.ts";
 import { PolicyModel } from "./policy-model.ts";
@@ -66,7 +68,21 @@ const PREFIXES = [
 ] as const;
 const TYPES = ["A", "AAAA", "SRV", "TXT", "CNAME"] as const;
 const OFTEN = 40;
-const ANONYMOUS: NaiveView = { cluster: "c1", tenant: "", region: "", zone: "" };
+/** Whose questions come by a forwarder that is trusted. The longest prefix of an address says what its view is. */
+const ROWS = [
+  { prefixes: ["10.1.0.0/16"], tenant: "red", cluster: undefined, region: undefined, zone: undefined },
+  { prefixes: ["10.1.2.0/24"], tenant: "blue", cluster: undefined, region: "r1", zone: "z2" },
+  { prefixes: ["10.2.0.0/15"], tenant: undefined, cluster: "c2", region: "r2", zone: "z9" },
+] as const;
+const NAIVE_VIEWS: readonly NaiveView[] = [
+  { cluster: "c1", tenant: "", region: "", zone: "" },
+  { cluster: "c1", tenant: "red", region: "", zone: "" },
+  { cluster: "c1", tenant: "blue", region: "r1", zone: "z2" },
+  { cluster: "c2", tenant: "", region: "r2", zone: "z9" },
+];
+const FORWARDER = "192.0.2.53";
+/** The room of an answer without EDNS, and with it. */
+const SIZES = [512, 1232] as const;
 
 const stamper = new EntryStamper({ bounds: BOUNDS, traits: new TraitsPool(1024) });
 
@@ -83,7 +99,11 @@ export class DnsWorld {
   readonly #model = new PolicyModel();
   readonly #reads: Reads;
   readonly #names: DnsNames;
-  readonly #catalog: DnsCatalog;
+  readonly #catalogs: readonly DnsCatalog[];
+  readonly #views = new Views(
+    ROWS.map((row) => ({ ...row, listener: undefined })),
+    [parsePlainBlock(`${FORWARDER}/32`)].filter((block) => block !== undefined),
+  );
   readonly #responder: Responder;
   readonly #entries = new Map<string, NaiveEntry & { readonly origin: number }>();
   readonly #away = new Set<number>();
@@ -100,7 +120,11 @@ export class DnsWorld {
     this.#reads = new Reads(replica, NODE, { policies: this.#policies, onDenied: () => undefined });
     this.#names = new DnsNames(replica, ["waymark"]);
     const sources = { reads: this.#reads, replica, dnsNames: this.#names, identity: NODE, policies: this.#policies };
-    this.#catalog = dnsCatalog(() => 0, sources);
+    const viewers = viewersOf(
+      ROWS.map((row) => ({ ...row, listener: undefined })),
+      NODE,
+    );
+    this.#catalogs = viewers.map((viewer) => dnsCatalog(() => 0, sources, undefined, viewer));
     this.#responder = newResponder();
     this.#asked = Array.from({ length: OFTEN }, () => this.#newQuestion());
     this.dns = new NaiveDns(this.#model, { zone: "waymark", minTtlSeconds: 1, maxTtlSeconds: 60, staleTtlSeconds: 5 });
@@ -244,12 +268,24 @@ export class DnsWorld {
 
   #ask(): void {
     const { relative, type } = this.#rng.int(4) === 0 ? this.#newQuestion() : this.#pick(this.#asked);
-    const expected = this.dns.answer(ANONYMOUS, relative, type);
+    // Of four networks, near the ends of their prefixes too.
+    const address = [10, 1 + this.#rng.int(4), 1 + this.#rng.int(3), this.#rng.int(256)];
+    const view = viewOf(address);
+    const expected = plain(this.dns.answer(this.#pick(NAIVE_VIEWS, view), relative, type), type);
     for (const turn of ["planned", "kept"]) {
-      const told = this.#told(relative, type);
-      assert.deepEqual(told, plain(expected, type), `${relative} ${type}, ${turn}`);
+      const about = `${relative} ${type} for ${address.join(".")}, ${turn}`;
+      const told = this.#told(relative, type, address);
+      if (told.isCut) this.#checkCut(told.answer, expected, about);
+      else assert.deepEqual(told.answer, expected, about);
     }
     this.#count(expected.lines.length > 0 ? `${type} found` : expected.rcode);
+  }
+
+  /** What is cut says so, and what it has is true. */
+  #checkCut(cut: NaiveAnswer, { rcode, lines }: NaiveAnswer, about: string): void {
+    assert.equal(cut.rcode, rcode, about);
+    assert(cut.lines.length > 0 && cut.lines.length < lines.length && cut.lines.every((line) => lines.includes(line)), about);
+    this.#count("cut");
   }
 
   #newQuestion(): Asked {
@@ -265,16 +301,42 @@ export class DnsWorld {
     return this.#rng.int(6) === 0 ? namespace : `${this.#pick(NAMES)}.${namespace}`;
   }
 
-  #told(relative: string, type: (typeof TYPES)[number]): NaiveAnswer {
-    const reply = this.#responder.respond(questionBytes(type, `${relative}.waymark`), "tcp", () => onlyView(this.#catalog));
+  #told(
+    relative: string,
+    type: (typeof TYPES)[number],
+    address: readonly number[],
+  ): { readonly answer: NaiveAnswer; readonly isCut: boolean } {
+    const isUdp = this.#rng.int(2) === 0;
+    const sourcePrefix = this.#rng.int(2) === 0 ? 32 : 24;
+    const query = subnetQuery({ name: `${relative}.waymark`, type, address, sourcePrefix, sizeBytes: this.#pick(SIZES) });
+    const reply = this.#responder.respond(query, isUdp ? "udp" : "tcp", (subnet) => this.#select(subnet));
     assert(reply !== undefined && reply.fault === undefined, String(reply?.fault));
     const [flags = "", ...lines] = responseText(reply.bytes).split("\n");
     const answers = lines.flatMap((line) => (line.startsWith("answer") ? [line.slice(11)] : []));
-    const rcode = flags.split(" ")[0] === "NXDOMAIN" ? "NXDOMAIN" : "NOERROR";
+    const words = flags.split(" ");
+    const isCut = words.includes("tc");
+    const rcode = words[0] === "NXDOMAIN" ? "NXDOMAIN" : "NOERROR";
     const isEmpty = answers.every((line) => line.includes(" CNAME "));
-    if (isEmpty && type !== "CNAME")
-      assert(answers.length > 0 || lines.some((line) => line.startsWith("authority") && line.includes(" SOA ")));
-    return plain({ rcode, lines: answers }, type);
+    const soa = lines.find((line) => line.startsWith("authority") && line.includes(" SOA "));
+    if (isEmpty && type !== "CNAME" && !isCut) assert(answers.length > 0 || soa !== undefined, "an answer without records has no SOA");
+    // RFC 7871, 7.4: a forwarder keeps what is not there for everybody.
+    if (soa !== undefined) assert.equal(soa.slice(11).split(" ")[1], "0", `how long ${relative} may be remembered not to be there`);
+    this.#checkScope(reply.bytes, address);
+    return { answer: plain({ rcode, lines: answers }, type), isCut };
+  }
+
+  #select(subnet: ClientSubnet | undefined): SelectedView {
+    const { index, scopePrefix, isBySubnet } = this.#views.choose({ address: FORWARDER, transport: "udp", subnet });
+    return { catalog: this.#pick(this.#catalogs, index), scopePrefix, isBySubnet };
+  }
+
+  /** Everybody within the scope that is told has the view of the asker, because a forwarder tells them the same. */
+  #checkScope(bytes: Uint8Array, address: readonly number[]): void {
+    const scope = scopeOf(bytes);
+    for (let n = 0; n < 8; n++) {
+      const other = withinPrefix(address, scope, () => this.#rng.int(256));
+      assert.equal(viewOf(other), viewOf(address), `${other.join(".")} is within ${scope} bits of ${address.join(".")}`);
+    }
   }
 
   #pick<T>(from: readonly T[], index = this.#rng.int(from.length)): T {
@@ -296,4 +358,19 @@ function plain({ rcode, lines }: NaiveAnswer, type: string): NaiveAnswer {
 
 function keyOf({ kind, namespace, name, instance, cluster }: NaiveEntry): string {
   return [kind, namespace, name, instance, cluster].join("|");
+}
+
+function viewOf([first = 0, second = 0, third = 0]: readonly number[]): number {
+  if (first !== 10) return 0;
+  if (second === 1) return third === 2 ? 2 : 1;
+  return second === 2 || second === 3 ? 3 : 0;
+}
+
+/** An address with the same first `bits` bits. */
+function withinPrefix(address: readonly number[], bits: number, random: () => number): readonly number[] {
+  return address.map((byte, i) => {
+    const kept = Math.min(8, Math.max(0, bits - 8 * i));
+    const mask = (0xff << (8 - kept)) & 0xff;
+    return (byte & mask) | (random() & ~mask & 0xff);
+  });
 }
