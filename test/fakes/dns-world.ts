@@ -38,7 +38,7 @@ const ORIGINS = [
 ] as const;
 const NAMESPACES = ["bank", "bank.eu", "pub", "pub.web"] as const;
 const NAMES = ["web", "api", "eu"] as const;
-const INSTANCES = ["1", "2"] as const;
+const INSTANCES = ["1", "2", "3", "4"] as const;
 const KINDS = ["SERVICE", "SERVICE", "SERVICE", "FUNCTION", "QUEUE"] as const;
 const HEALTHS = ["HEALTHY", "HEALTHY", "DEGRADED", "CRITICAL", "MAINTENANCE"] as const;
 const TENANTS = ["", "red", "blue"] as const;
@@ -56,6 +56,10 @@ const ALIASES = [
 const HOSTS = ["192.0.2.1", "192.0.2.2", "192.0.2.3", "2001:db8::1", "web.example"] as const;
 const PREFIXES = [
   "",
+  "",
+  "",
+  "",
+  "_svc._tcp.",
   "_svc._tcp.",
   "_svc._udp.",
   "_http._tcp.",
@@ -192,7 +196,7 @@ export class DnsWorld {
       .map((host, i) => ({
         name: i === 0 ? "http" : "",
         host,
-        port: 80 + i,
+        port: 80 + this.#rng.int(40),
         protocol,
         priority: this.#pick([0, 5, 2000]),
         weight: this.#rng.int(3),

@@ -96,6 +96,12 @@ export class PolicyModel {
     });
   }
 
+  /** Whether a viewer may see an alias: the namespace that it lies in, and the name itself where a rule is for it. */
+  seesAlias(viewer: ModelViewer, alias: string): boolean {
+    const namespace = alias.split(".").slice(1).join(".");
+    return this.sees(viewer, namespace) && (this.ruleOf(alias) === undefined || this.sees(viewer, alias));
+  }
+
   /** Whether a summary of this scope may leave now. */
   exports(namespace: string, scope: number, wallMs: number): boolean {
     if (this.set === undefined) return true;

@@ -14,8 +14,8 @@ const KINDS = Object.values(KIND);
 /** Step of `at` from turn to turn. Its multiples fall evenly into any number of parts. */
 export const GOLDEN_RATIO = (Math.sqrt(5) - 1) / 2;
 
-/** With an instance id: those of the name that have it, of whatever cluster. */
-export type InstanceName = Pick<EntryKey, "kind" | "namespace" | "name"> & { readonly instanceId?: string | undefined };
+/** `onlyInstanceId`: those of the name that have this instance id, of whatever cluster. It has a name of its own, because a whole key is an `InstanceName` too. */
+export type InstanceName = Pick<EntryKey, "kind" | "namespace" | "name"> & { readonly onlyInstanceId?: string | undefined };
 
 /** A name of all kinds. */
 export type WholeName = Pick<EntryKey, "namespace" | "name">;
@@ -239,9 +239,9 @@ interface InstanceRange {
   all(): readonly CatalogRecord[];
 }
 
-function instanceRange(lookup: Lookup, { kind, namespace, name, instanceId }: InstanceName): InstanceRange {
+function instanceRange(lookup: Lookup, { kind, namespace, name, onlyInstanceId }: InstanceName): InstanceRange {
   const whole = `${namespace}\0${name}\0${kind}`;
-  const prefix = instanceId === undefined ? whole : `${whole}\0${instanceId}`;
+  const prefix = onlyInstanceId === undefined ? whole : `${whole}\0${onlyInstanceId}`;
   const list = lookup.names.list(name);
   // The separator is the smallest character, and no part of a key contains it.
   return list instanceof OrderedRecords ? new BlockRange(list, `${prefix}\0`, `${prefix}\u0001`) : arrayRange(list, prefix);

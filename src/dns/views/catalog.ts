@@ -127,7 +127,7 @@ class CatalogInDns implements DnsCatalog {
       rests.origin(record.origin.id);
       return { key: record.key, entry: reads.entry(record) };
     };
-    const { found, isSample } = reads.find(this.#viewer, { kind, namespace, name, instanceId }, { sampling, suits, read });
+    const { found, isSample } = reads.find(this.#viewer, { kind, namespace, name, onlyInstanceId: instanceId }, { sampling, suits, read });
     if (self !== undefined && found.length === 0) return [self];
     if (!isSample) return found.map(({ entry }) => entry);
     this.#took();
