@@ -59,6 +59,13 @@ export const DNS_SETTINGS = {
     max: 17_179_869_184,
     doc: `Memory for prepared answers. Those that were not used for longest go first, and one takes at most an eighth. Beside them there are at most ${MAX_NEGATIVE_DNS_PLANS.toLocaleString("en")} prepared answers that show nothing.`,
   }),
+  processes: int({
+    notForResolver: "a resolver answers DNS in its own process: start several resolvers instead",
+    min: 0,
+    max: 64,
+    default: 0,
+    doc: "Processes that answer DNS, and nobody else of the node does. Each has a copy of the catalog in its own memory, and they share the port. Linux only. 0: the node answers DNS itself, or its read workers do.",
+  }),
   allowExternalNames: bool({ default: false, doc: "Also try names without a zone suffix. Otherwise they are refused." }),
   views: rows({
     doc: "Views: who asks from where, and what it sees. The longest prefix that holds the source of a question decides; of two of one length the one whose view names the listener. A source without a view sees what callers without a credential see, or nothing where tenants.anonymous is none.",

@@ -38,7 +38,7 @@ import { REFLECTION } from "../services/reflection.ts";
 import type { Service } from "../services/service.ts";
 import type { AccessLog } from "./access-log.ts";
 import type { Components } from "./components.io.ts";
-import type { Endpoints, ListenerPorts, SharedPorts } from "./core/endpoints.ts";
+import type { DnsEndpoint, NodeEndpoints, SharedPorts } from "./core/endpoints.ts";
 import type { Identities } from "./identity.io.ts";
 import type { NodeLimits } from "./limits.ts";
 
@@ -46,12 +46,15 @@ export interface Listeners {
   readonly grpc: GrpcListener;
   readonly edge: EdgeListener;
   readonly dns: DnsGateway | undefined;
-  /** The numbers that they have. */
-  readonly ports: ListenerPorts;
 }
 
-export function endpointsOf({ grpc, edge, dns, ports }: Listeners): Endpoints {
-  return { ports, grpc: grpc.acceptor.address, http: edge.acceptor.address, dnsHost: dns?.host };
+export function endpointsOf({ grpc: { acceptor: grpc }, edge: { acceptor: http }, dns }: Listeners): NodeEndpoints {
+  const calls = { ports: { grpc: grpc.port, http: http.port }, grpc: grpc.address, http: http.address };
+  return { calls, dns: dns && dnsEndpointOf(dns) };
+}
+
+export function dnsEndpointOf({ host, udpPort, tcpPort }: DnsGateway): DnsEndpoint {
+  return { host, udp: udpPort, tcp: tcpPort };
 }
 
 export function connectionCountOf({ grpc, edge }: Pick<Listeners, "edge" | "grpc">): number {
@@ -88,6 +91,27 @@ export interface ListenersOptions extends Omit<DnsSources, "elsewhere"> {
   readonly cookieSecret?: Uint8Array | undefined;
 }
 
+/** What the listener for DNS takes of that. */
+export interface DnsListenerOptions
+  extends Omit<DnsSources, "elsewhere">,
+    Pick<
+      ListenersOptions,
+      | "accessLog"
+      | "checkCaughtUp"
+      | "cookieSecret"
+      | "elsewheres"
+      | "log"
+      | "metrics"
+      | "now"
+      | "random"
+      | "settings"
+      | "shared"
+      | "zoneSerials"
+    > {
+  readonly identity: ListenersOptions["identity"];
+  readonly limits: Pick<NodeLimits, "admitDns" | "makeBuckets" | "noteDns">;
+}
+
 /** Opens all listeners, one after the other. A stop drains them at once, and HTTP answers until the goodbye is said. */
 export async function openListeners(options: ListenersOptions, parts: Components): Promise<Listeners> {
   const group = await parts.group("listeners");
@@ -100,7 +124,8 @@ export async function openListeners(options: ListenersOptions, parts: Components
   );
   const serving = { services, health, chain: openChain(options, services), tls: tlsFiles(settings), inflater: new SharedInflater() };
   options.identities.follow(() => serving.chain.knownStreams.check());
-  const wanted = portsOf(options);
+  const { grpcPort, httpPort } = settings.listen;
+  const wanted = options.shared?.ports?.calls ?? { grpc: grpcPort, http: httpPort };
   const connections = (listener: "grpc" | "http", count: number) => metrics.set("waymark_connections", { listener }, count);
   const grpc = await group.open(
     "gRPC",
@@ -123,31 +148,28 @@ export async function openListeners(options: ListenersOptions, parts: Components
       observe: () => connections("http", listener.acceptor.sockets.size),
     }),
   );
-  const bound = { grpc: grpc.acceptor.port, http: edge.acceptor.port };
-  if (wanted.dns === undefined) return { grpc, edge, dns: undefined, ports: { ...bound, dns: undefined } };
-  const { udp, tcp } = wanted.dns;
+  // Where processes of the node answer DNS, nobody else does.
+  const hasDns = settings.dns.enabled && settings.dns.processes === 0;
+  return { grpc, edge, dns: hasDns ? await openDnsListener(options, group) : undefined };
+}
+
+/** Opens the listener for DNS alone. */
+export function openDnsListener(options: DnsListenerOptions, parts: Components): Promise<DnsGateway> {
+  const { shared, settings } = options;
+  const { udp, tcp } = shared?.ports?.dns ?? { udp: settings.dns.udpPort, tcp: settings.dns.tcpPort };
   const cookies = openDnsCookies(settings.dns.cookieSecretFile, options.log.child("dns"), options.cookieSecret);
-  const dns = await group.open(
-    "DNS",
-    () => openDns(options, { udpPort: udp, tcpPort: tcp, cookies: cookies.cookies }),
-    (gateway) => ({
-      reload: () => cookies.reload(),
-      drain: () => gateway.stop(),
-      stop: () => gateway.stop(),
-      readiness: () => [dnsCheck(settings, gateway.host, gateway.udpPort)],
-    }),
-  );
-  return { grpc, edge, dns, ports: { ...bound, dns: { udp: dns.udpPort, tcp: dns.tcpPort } } };
+  const part = (gateway: DnsGateway) => ({
+    reload: () => cookies.reload(),
+    drain: () => gateway.stop(),
+    stop: () => gateway.stop(),
+    readiness: () => [dnsCheck(settings, dnsEndpointOf(gateway))],
+  });
+  return parts.open("DNS", () => openDns(options, { udpPort: udp, tcpPort: tcp, cookies: cookies.cookies }), part);
 }
 
 /** The line of `/readyz` about DNS: that its gateway is open. Whether it knows the catalog is what the other lines say. */
-export function dnsCheck({ dns }: Settings, host: string, port: number): ReadyCheck {
-  return { name: "dns", ok: true, detail: `answers for ${dns.zones.join(", ")} on ${hostPort(host, port)}` };
-}
-
-function portsOf({ shared, settings: { listen, dns } }: ListenersOptions): ListenerPorts {
-  const ofDns = dns.enabled ? { udp: dns.udpPort, tcp: dns.tcpPort } : undefined;
-  return shared?.ports ?? { grpc: listen.grpcPort, http: listen.httpPort, dns: ofDns };
+export function dnsCheck({ dns }: Settings, { host, udp }: DnsEndpoint, more = ""): ReadyCheck {
+  return { name: "dns", ok: true, detail: `answers for ${dns.zones.join(", ")} on ${hostPort(host, udp)}${more}` };
 }
 
 type Serving = Pick<GrpcListenerOptions, "services" | "health" | "chain"> & {
@@ -261,7 +283,7 @@ function tlsFiles({ tls }: Settings): TlsFiles | undefined {
   return { certFile, keyFile, clientCaFile: tls.caFile, isClientOptional: !tls.requireClientCert };
 }
 
-function openDns(options: ListenersOptions, ports: Pick<DnsGatewayOptions, "cookies" | "tcpPort" | "udpPort">): Promise<DnsGateway> {
+function openDns(options: DnsListenerOptions, ports: Pick<DnsGatewayOptions, "cookies" | "tcpPort" | "udpPort">): Promise<DnsGateway> {
   const { settings, log, identity, metrics, shared, random, now, checkCaughtUp } = options;
   const { dns, listen } = settings;
   const dnsLog = log.child("dns");
@@ -307,7 +329,7 @@ function openDns(options: ListenersOptions, ports: Pick<DnsGatewayOptions, "cook
   });
 }
 
-function answerSettings({ settings: { dns, catalog }, identity }: ListenersOptions): DnsSettings {
+function answerSettings({ settings: { dns, catalog }, identity }: Pick<ListenersOptions, "identity" | "settings">): DnsSettings {
   return { ...dns, zones: dns.zones.map(parseZone), nodeId: identity.nodeId, defaultTtlMs: catalog.defaultLeaseTtlMs };
 }
 
@@ -335,7 +357,10 @@ function nameAnswers(options: ListenersOptions): NameAnswersParts {
 }
 
 /** The serial of each view, by its index: that of its class of viewers. */
-function serialsOf({ zoneSerials }: ListenersOptions, viewers: readonly ViewerOfView[]): (viewIndex: number) => number {
+function serialsOf(
+  { zoneSerials }: Pick<ListenersOptions, "zoneSerials">,
+  viewers: readonly ViewerOfView[],
+): (viewIndex: number) => number {
   const { callers, ofView } = classesOf(viewers);
   const told = new Uint32Array(zoneSerials ?? new SharedArrayBuffer(callers.length * Uint32Array.BYTES_PER_ELEMENT));
   return (viewIndex) => Atomics.load(told, ofView[viewIndex] ?? 0);
@@ -347,7 +372,7 @@ function blocksOf(texts: readonly string[]): readonly AddressBlock[] {
 }
 
 /** Records that an answer lacks what policy hides. UDP addresses are easily forged, so the audit has one record a second for all callers, with the count. */
-function noteHidden({ reads, accessLog, limits, metrics }: ListenersOptions, asker: Caller, namespaces: readonly string[]): void {
+function noteHidden({ reads, accessLog, limits, metrics }: DnsListenerOptions, asker: Caller, namespaces: readonly string[]): void {
   metrics.inc("dns_policy_denials_total", {});
   for (const namespace of namespaces) {
     const { reason, rule } = reads.verdict(asker, namespace);

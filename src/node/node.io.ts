@@ -4,9 +4,11 @@ import type { JsonValue } from "@bufbuild/protobuf";
 import { askedBounds } from "../catalog/entry/names.ts";
 import type { Settings } from "../config/settings.ts";
 import { parseZone } from "../dns/names/names.ts";
+import { assert } from "../lib/errors.ts";
 import { Metrics } from "../lib/metrics/metrics.ts";
+import { MetricsSum } from "../lib/metrics/sum.ts";
 import { draws } from "../lib/rng.ts";
-import { openScraper } from "../server/metrics.io.ts";
+import { openScraper, type Scraper } from "../server/metrics.io.ts";
 import { admitted } from "../services/admission.ts";
 import { type DiscoveryServices, discoveryServices } from "../services/discovery/discovery.ts";
 import { type PeerParts, peerService } from "../services/peers.ts";
@@ -14,7 +16,7 @@ import type { Service } from "../services/service.ts";
 import { openAuditLog } from "../store/audit/log.io.ts";
 import { openChecks } from "./checks/component.io.ts";
 import type { Component, Components } from "./components.io.ts";
-import type { Endpoints } from "./core/endpoints.ts";
+import type { NodeEndpoints } from "./core/endpoints.ts";
 import { awaitsPolicy, mayBeOthers } from "./core/newcomer.ts";
 import { chooseFabric } from "./core/open-fabric.ts";
 import { openFabricComponent } from "./fabric/component.io.ts";
@@ -29,7 +31,7 @@ import { buildCore, type NodeCore, now, openStore } from "./rooms.io.ts";
 import { publishSelf } from "./self-entry.io.ts";
 import { hasSnapshot } from "./snapshot-file.io.ts";
 import { aborted, auditPart, type NodeOptions, nameListeners, type RunningNode, startParts, stopParts, tick } from "./starting.io.ts";
-import { Workers } from "./workers/workers.io.ts";
+import { Workers, type WorkersOptions } from "./workers/workers.io.ts";
 import { ZoneSerials } from "./zone-serials.io.ts";
 
 /** Numbers from 0 to below 1, for all nodes of this process. */
@@ -80,8 +82,12 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
   const services = [policy.service, peerService(peerParts(settings, core, fabric))];
   const openSerials = () => ZoneSerials.open({ ...core, settings, log: log.child("dns") });
   const serials = await parts.open("zone serials", openSerials, (opened) => opened ?? {});
-  const served = { core, discovery, resolver, dns, services, fabric, identities, serials };
-  const reached = settings.node.workers === 0 ? await openOwnListeners(options, served, parts) : await openWorkers(options, served, parts);
+  const crew = new Crew(metrics);
+  const served = { core, discovery, resolver, dns, services, fabric, identities, serials, crew };
+  const forCallers =
+    settings.node.workers === 0 ? await openOwnListeners(options, served, parts) : await openReadWorkers(options, served, parts);
+  const reached =
+    settings.dns.enabled && settings.dns.processes > 0 ? await openDnsProcesses(options, served, forCallers, parts) : forCallers;
   metrics.set("waymark_build_info", { version, node_version: process.versions.node }, 1);
   metrics.onCollect(() => {
     parts.observe();
@@ -167,7 +173,7 @@ async function serve(options: NodeOptions, { core, policy, fabric, reached }: Op
   log.info({ nodeId: identity.nodeId, ...listeners }, "node listens");
   await parts.start();
   await publishSelf(core, { settings, log: log.child("self"), listeners: advertised, callers: reached.callers });
-  await options.beforeReady?.(reached.endpoints.grpc);
+  await options.beforeReady?.(reached.endpoints.calls.grpc);
   const ready = Promise.withResolvers<void>();
   let isTold = false;
   driver.follow((told) => {
@@ -209,18 +215,31 @@ interface Served {
   readonly fabric: NodeFabric;
   readonly identities: Identities;
   readonly serials: ZoneSerials | undefined;
+  readonly crew: Crew;
+}
+
+/** The workers of the node, which one scrape asks for what they counted. */
+class Crew {
+  readonly sum: MetricsSum;
+  readonly scrape: Scraper;
+  readonly list: Workers[] = [];
+
+  constructor(metrics: Metrics) {
+    this.sum = new MetricsSum(metrics);
+    this.scrape = openScraper(this.sum, async () => void (await Promise.all(this.list.map((workers) => workers.measure()))));
+  }
 }
 
 /** How callers reach the node: by the listeners of this thread, or by those of read workers. */
 interface Reached {
-  readonly endpoints: Endpoints;
+  readonly endpoints: NodeEndpoints;
   readonly callers: LoadSources;
   /** Resolves when callers are answered by what the node is now. */
   readonly told: () => Promise<void> | void;
 }
 
 async function openOwnListeners({ settings, log }: NodeOptions, served: Served, parts: Components): Promise<Reached> {
-  const { core, discovery, resolver, dns, services, identities, serials } = served;
+  const { core, discovery, resolver, dns, services, identities, serials, crew } = served;
   const { machine, driver, metrics } = core;
   const { admission } = core.limits;
   const listeners = await openListeners(
@@ -241,7 +260,7 @@ async function openOwnListeners({ settings, log }: NodeOptions, served: Served, 
       // The lines of all parts are what `/readyz` says.
       sources: {
         readiness: () => ({ isDraining: machine.isDraining, checks: parts.readiness(now()) }),
-        scrape: openScraper(metrics),
+        scrape: crew.scrape,
         persistence: () => persistence(core),
       },
       now,
@@ -254,34 +273,47 @@ async function openOwnListeners({ settings, log }: NodeOptions, served: Served, 
   return { endpoints: endpointsOf(listeners), callers, told: () => {} };
 }
 
-async function openWorkers({ settings, log, version, interrupt }: NodeOptions, served: Served, parts: Components): Promise<Reached> {
-  const { core, discovery, dns, services, fabric, serials } = served;
-  const { machine } = core;
-  const readiness = () => ({ isDraining: machine.isDraining, checks: parts.readiness(now()) });
+async function openReadWorkers(options: NodeOptions, served: Served, parts: Components): Promise<Reached> {
+  const { discovery, dns: names, services } = served;
+  const passed = { role: "callers", count: options.settings.node.workers, services: [discovery, names, ...services] } as const;
+  const workers = await openWorkers(options, served, passed, parts);
+  const { calls, dns } = workers.endpoints;
+  assert(calls !== undefined, "read workers listen for calls");
+  return { endpoints: { calls, dns }, callers: workers.callers, told: () => workers.told() };
+}
+
+/** The listeners for DNS are in processes of their own, and all others where they are without. */
+async function openDnsProcesses(options: NodeOptions, served: Served, reached: Reached, parts: Components): Promise<Reached> {
+  if (process.platform !== "linux") throw new Error("dns.processes: processes can share a port only on Linux; set it to 0");
+  const processes = await openWorkers(options, served, { role: "dns", count: options.settings.dns.processes, services: [] }, parts);
+  const told = async () => void (await Promise.all([reached.told(), processes.told()]));
+  return { ...reached, endpoints: { ...reached.endpoints, dns: processes.endpoints.dns }, told };
+}
+
+function openWorkers(
+  { settings, log, version, interrupt }: NodeOptions,
+  { core, fabric, serials, crew: { sum, scrape, list } }: Served,
+  { role, count, services }: Pick<WorkersOptions, "count" | "role" | "services">,
+  parts: Components,
+): Promise<Workers> {
+  const readiness = () => ({ isDraining: core.machine.isDraining, checks: parts.readiness(now()) });
   const report = () => ({ readiness: readiness(), persistence: persistence(core) });
-  const open = () =>
-    Workers.open({
-      settings,
-      log,
-      version,
-      core,
-      mesh: fabric.mesh,
-      services: [discovery, dns, ...services],
-      zoneSerials: serials?.told,
-      report,
-      interrupt,
-    });
-  const workers = await parts.open("read workers", open, (opened) => ({
-    reload: () => opened.reload(),
-    drain: (by) => opened.drain(by),
-    stop: (by) => opened.stop(by),
-    observe: () => opened.observe(),
-    readiness: () => {
-      const { dnsHost, ports } = opened.endpoints;
-      return dnsHost === undefined || ports.dns === undefined ? [] : [dnsCheck(settings, dnsHost, ports.dns.udp)];
-    },
-  }));
-  return { endpoints: workers.endpoints, callers: workers.callers, told: () => workers.told() };
+  const own = { core, mesh: fabric.mesh, sum, scrape, report, zoneSerials: serials?.told };
+  const open = () => Workers.open({ ...own, role, count, services, settings, log, version, interrupt });
+  return parts.open(role === "dns" ? "DNS processes" : "read workers", open, (opened) => {
+    list.push(opened);
+    return {
+      reload: () => opened.reload(),
+      drain: (by) => opened.drain(by),
+      stop: (by) => opened.stop(by),
+      observe: () => opened.observe(),
+      readiness: () => {
+        const { dns } = opened.endpoints;
+        const counted = role === "dns" ? `; ${opened.listeningCount} of ${count} processes answer` : "";
+        return dns === undefined ? [] : [dnsCheck(settings, dns, counted)];
+      },
+    };
+  });
 }
 
 function persistence({ journal, identity, replica }: NodeCore): JsonValue {

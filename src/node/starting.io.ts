@@ -3,7 +3,7 @@ import type { Settings } from "../config/settings.ts";
 import { hostPort } from "../lib/addresses.ts";
 import type { openAuditLog } from "../store/audit/log.io.ts";
 import { type Component, Components, Deadline, type OnStep } from "./components.io.ts";
-import type { Endpoints } from "./core/endpoints.ts";
+import type { NodeEndpoints } from "./core/endpoints.ts";
 import { advertisedHost } from "./fabric/address.io.ts";
 import type { NodeFabric } from "./fabric/fabric.io.ts";
 import type { CoreOptions } from "./rooms.io.ts";
@@ -79,20 +79,18 @@ export async function stopParts(
 export function nameListeners(
   settings: Settings,
   listeners: Record<string, string>,
-  endpoints: Endpoints,
+  { calls, dns }: NodeEndpoints,
   listener?: NodeFabric["listener"],
 ) {
-  const { ports, dnsHost } = endpoints;
-  const dns = dnsHost === undefined || ports.dns === undefined ? undefined : { host: dnsHost, port: ports.dns.udp };
-  listeners["grpc"] = endpoints.grpc;
-  listeners["http"] = endpoints.http;
-  if (dns !== undefined) listeners["dns"] = hostPort(dns.host, dns.port);
+  listeners["grpc"] = calls.grpc;
+  listeners["http"] = calls.http;
+  if (dns !== undefined) listeners["dns"] = hostPort(dns.host, dns.udp);
   if (listener !== undefined) listeners["fabric"] = listener.address;
   const at = (host: string, port: number) => ({ host: advertisedHost(settings, host), port });
   return {
-    grpc: at(settings.listen.host, ports.grpc),
-    http: at(settings.listen.host, ports.http),
-    ...(dns !== undefined && { dns: at(dns.host, dns.port) }),
+    grpc: at(settings.listen.host, calls.ports.grpc),
+    http: at(settings.listen.host, calls.ports.http),
+    ...(dns !== undefined && { dns: at(dns.host, dns.udp) }),
     ...(listener !== undefined && { fabric: at(listener.host, settings.fabric.advertisePort || listener.port) }),
   };
 }

@@ -39,6 +39,7 @@ function keepBusy(thread: Worker): void {
       isShared: false,
       startRefusal: undefined,
       endedStaticCount: 0,
+      zoneSerials: undefined,
     },
     report: undefined,
     answers: [],

@@ -7,7 +7,7 @@ import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js
 import { openLog } from "../../src/lib/log.io.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { Components, Deadline } from "../../src/node/components.io.ts";
-import { type Listeners, type ListenersOptions, openListeners } from "../../src/node/listeners.io.ts";
+import { endpointsOf, type Listeners, type ListenersOptions, openListeners } from "../../src/node/listeners.io.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import { openScraper } from "../../src/server/metrics.io.ts";
 import { type DiscoveryInside, startDiscovery } from "../fakes/discovery-service.ts";
@@ -111,16 +111,21 @@ async function askDns(port: number): Promise<void> {
 const calls = ({ metrics }: Thread) =>
   metrics.histogram("rpc_latency_ms", { service: DiscoveryService.typeName, method: "ServerInfo", transport: "grpc" }).count;
 
+const portsOf = ({ listeners }: Thread) => {
+  const { calls: at, dns } = endpointsOf(listeners);
+  return { calls: at.ports, dns: dns && { udp: dns.udp, tcp: dns.tcp } };
+};
+
 test("a further thread shares every port of the first, each thread answers of its own, and one goes on without the other", async () => {
   const first = await openThread({ sharing: "first" });
-  const { ports } = first.listeners;
+  const ports = portsOf(first);
   const second = await openThread({ sharing: "further", ports });
-  expect(second.listeners.ports).toEqual(ports);
-  await untilBoth(() => callGrpc(ports.grpc), calls);
+  expect(portsOf(second)).toEqual(ports);
+  await untilBoth(() => callGrpc(ports.calls.grpc), calls);
   const seen = new Set<string>();
   for (let asked = 0; seen.size < 2; asked++) {
     expect(asked).toBeLessThan(200);
-    const answer = await fetch(`http://127.0.0.1:${ports.http}/readyz`, { headers: { connection: "close" } });
+    const answer = await fetch(`http://127.0.0.1:${ports.calls.http}/readyz`, { headers: { connection: "close" } });
     seen.add(await answer.text());
   }
   expect([...seen].some((text) => text.includes("thread 0")) && [...seen].some((text) => text.includes("thread 1"))).toBe(true);
@@ -131,30 +136,30 @@ test("a further thread shares every port of the first, each thread answers of it
   );
   await first.stop();
   for (let n = 0; n < 10; n++) {
-    await callGrpc(ports.grpc);
+    await callGrpc(ports.calls.grpc);
     await askDns(udp);
   }
-  expect(second.listeners.grpc.acceptor.port).toBe(ports.grpc);
+  expect(second.listeners.grpc.acceptor.port).toBe(ports.calls.grpc);
 });
 
 test("the ports of threads are refused to the first thread of another node, and taken again by the first thread after the last", async () => {
   const first = await openThread({ sharing: "first" });
-  const { ports } = first.listeners;
+  const ports = portsOf(first);
   await openThread({ sharing: "further", ports });
   await first.stop();
   await expect(openThread({ sharing: "first", ports })).rejects.toThrow(
-    `address already in use: 127.0.0.1:${ports.grpc}; pass --grpc-port`,
+    `address already in use: 127.0.0.1:${ports.calls.grpc}; pass --grpc-port`,
   );
-  await expect(openThread({ sharing: "first", ports: { ...ports, grpc: 0 } })).rejects.toThrow(
-    `address already in use: 127.0.0.1:${ports.http}; pass --http-port`,
+  await expect(openThread({ sharing: "first", ports: { ...ports, calls: { ...ports.calls, grpc: 0 } } })).rejects.toThrow(
+    `address already in use: 127.0.0.1:${ports.calls.http}; pass --http-port`,
   );
   await threads[1]?.stop();
   const again = await openThread({ sharing: "first", ports });
-  expect(again.listeners.ports).toEqual(ports);
+  expect(portsOf(again)).toEqual(ports);
 });
 
 test("without DNS no thread opens it", async () => {
   const first = await openThread({ sharing: "first" }, false);
-  const second = await openThread({ sharing: "further", ports: first.listeners.ports }, false);
-  expect([first.listeners.dns, second.listeners.dns, second.listeners.ports.dns]).toEqual([undefined, undefined, undefined]);
+  const second = await openThread({ sharing: "further", ports: portsOf(first) }, false);
+  expect([first.listeners.dns, second.listeners.dns, portsOf(second).dns]).toEqual([undefined, undefined, undefined]);
 });

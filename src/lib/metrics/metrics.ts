@@ -76,6 +76,8 @@ export const METRICS = {
   ),
   waymark_read_workers: gauge("threads", {}, "Read workers that answer callers.", "own"),
   waymark_read_workers_ended_total: counter("threads", {}, "Read workers that ended before the node stopped."),
+  waymark_dns_processes: gauge("processes", {}, "DNS processes that answer.", "own"),
+  waymark_dns_processes_ended_total: counter("processes", {}, "DNS processes that ended before the node stopped."),
   waymark_log_lines_dropped_total: counter("lines", {}, "Log lines dropped because stderr was not read."),
   waymark_metric_label_overflow_total: counter(
     "values",

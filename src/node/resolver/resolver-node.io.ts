@@ -129,7 +129,7 @@ async function serve(
   options.onOpened?.(() => parts.reload());
   log.info({ nodeId, ...core.listeners }, "resolver listens");
   await parts.start();
-  await options.beforeReady?.(endpoints.grpc);
+  await options.beforeReady?.(endpoints.calls.grpc);
   await Promise.race([core.ready, aborted(interrupt)]);
   if (core.isServing) {
     log.info({ nodeId, entries: core.rooms.replica.lookup.size, ...core.listeners }, "resolver is ready");

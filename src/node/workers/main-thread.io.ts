@@ -1,10 +1,10 @@
-/** The main thread of the node as a read worker has it: what is said to it, and what it answers. */
-import type { MessagePort } from "node:worker_threads";
+/** The main thread of the node as a worker has it: what is said to it, and what it answers. */
 import type { Metrics, Series } from "../../lib/metrics/metrics.ts";
 import type { AuditEvent, AuditSink } from "../../policy/audit/record.ts";
 import type { WatchNews } from "../../policy/limits/host-watches.ts";
 import type { AskedCalls } from "../../services/forwarding/messages.ts";
 import type { Done, FromWorker, Question, Reply, ToWorker } from "./messages.ts";
+import type { NodeEnd } from "./node-end.io.ts";
 
 /** What was heard is confirmed this often, also when there is nothing else to say. */
 const SAY_MS = 100;
@@ -26,7 +26,7 @@ interface Waiting {
 }
 
 export class MainThread implements Pick<AuditSink, "record"> {
-  readonly #port: MessagePort;
+  readonly #node: Pick<NodeEnd, "post">;
   readonly #lost: Series;
   #sayings: Sayings | undefined;
   #waiting = nothing();
@@ -39,8 +39,8 @@ export class MainThread implements Pick<AuditSink, "record"> {
   #lastQuestion = 0;
   readonly #asked = new Map<number, (reply: Reply) => void>();
 
-  constructor(port: MessagePort, metrics: Metrics) {
-    this.#port = port;
+  constructor(node: Pick<NodeEnd, "post">, metrics: Metrics) {
+    this.#node = node;
     this.#lost = metrics.counter("waymark_audit_lost_total", {});
   }
 
@@ -104,10 +104,7 @@ export class MainThread implements Pick<AuditSink, "record"> {
     const message: FromWorker = { ...placed, calls: takeCalls(), ...this.#waiting };
     this.#waiting = nothing();
     if (message.events.length > 0) this.#unheardEvents.push({ number: this.#lastNumber, count: message.events.length });
-    this.#port.postMessage(
-      message,
-      message.calls === undefined ? [] : [message.calls.said.numbers.buffer, message.calls.said.bytes.buffer],
-    );
+    this.#node.post(message);
   }
 }
 

@@ -1,4 +1,4 @@
-/** What the main thread of a node and its read workers say to each other: plain values, which can be cloned to another thread. */
+/** What the main thread of a node and its workers say to each other: plain values, which can be cloned to another thread or process. */
 import type { JsonValue } from "@bufbuild/protobuf";
 import type { Said } from "../../catalog/copy/said.ts";
 import type { Settings } from "../../config/settings.ts";
@@ -11,8 +11,19 @@ import type { HttpSources, Readiness } from "../../server/http-routes.ts";
 import type { AnsweredCalls, AskedCalls } from "../../services/forwarding/messages.ts";
 import type { Endpoints, SharedPorts } from "../core/endpoints.ts";
 
+/** What a worker serves: all callers, as a thread, or those of DNS alone, as a process. */
+export type WorkerRole = "callers" | "dns";
+
+/** How the rate limits of the node are shared out. */
+export type WorkerLimits =
+  /** Among threads by memory that all of them have. One that is started again finds it as it is. */
+  | { readonly kind: "shared"; readonly limits: SharedLimits }
+  /** Processes share no memory: each of so many has its part. */
+  | { readonly kind: "part"; readonly of: number };
+
 /** What a worker is started with. */
 export interface WorkerStart {
+  readonly role: WorkerRole;
   /** From 1 on. */
   readonly number: number;
   readonly settings: Settings;
@@ -22,9 +33,8 @@ export interface WorkerStart {
   readonly boot: string;
   /** How long the node runs already. The monotonic clocks of two threads differ. */
   readonly uptimeMs: number;
-  /** The rate limits of all workers. One that is started again finds them as they are. */
-  readonly sharedLimits: SharedLimits;
-  /** The serials of the zone, which the main thread changes. Undefined while DNS is off. */
+  readonly limits: WorkerLimits;
+  /** The serials of the zone, which the main thread changes. Undefined while DNS is off, and in a process, which is told them (`NodeFacts`). */
   readonly zoneSerials: SharedArrayBuffer | undefined;
   /** What all workers make cookies of DNS with, unless the settings name a file. */
   readonly cookieSecret: Uint8Array;
@@ -44,6 +54,8 @@ export interface NodeFacts {
   /** Why this node takes neither renewals nor watches: another process runs under its id. */
   readonly startRefusal: SentError | undefined;
   readonly endedStaticCount: number;
+  /** The serials of the zone, for a process. Threads share their memory. */
+  readonly zoneSerials: Uint32Array<ArrayBuffer> | undefined;
 }
 
 /** What the node tells people of its state. It is said a few times a second, and to a worker that asks. */

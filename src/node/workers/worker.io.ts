@@ -1,8 +1,10 @@
-/** A read worker: a thread of a node that answers readers from a copy of the catalog, and passes every other call on to the main thread. */
+/**
+ * A worker of a node, which answers from a copy of the catalog. As a thread it answers readers, and passes every other call on to the main thread. As a process
+ * it answers DNS alone.
+ */
 import { randomFillSync } from "node:crypto";
 import { flushCompileCache } from "node:module";
 import { performance } from "node:perf_hooks";
-import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 import type { Settings } from "../../config/settings.ts";
 import { PolicySwitcher } from "../../discovery/policy-switch.io.ts";
 import { Wakeup } from "../../discovery/wakeup.io.ts";
@@ -17,7 +19,7 @@ import { patientDueMs, patientNowMs } from "../../lib/patient-time.io.ts";
 import { draws } from "../../lib/rng.ts";
 import { sharedOriginMs } from "../../lib/shared-clock.io.ts";
 import { AskedWatches } from "../../policy/limits/host-watches.ts";
-import { sharedBuckets } from "../../policy/limits/shared-limits.ts";
+import { type MakeBuckets, partBuckets, sharedBuckets } from "../../policy/limits/shared-limits.ts";
 import type { Scrape } from "../../server/metrics.io.ts";
 import type { NodeIdentity } from "../../services/discovery/node-identity.ts";
 import { readHandlers } from "../../services/discovery/read-handlers.ts";
@@ -26,15 +28,16 @@ import { servicesOfWorker } from "../../services/forwarding/worker-services.ts";
 import type { Service } from "../../services/service.ts";
 import { Components, Deadline } from "../components.io.ts";
 import { openWorkerRooms, type WorkerRooms } from "../core/copies/worker-rooms.ts";
-import type { SharedPorts } from "../core/endpoints.ts";
+import type { Endpoints, SharedPorts } from "../core/endpoints.ts";
 import { checkCaughtUp } from "../core/standing.ts";
 import { openIdentities } from "../identity.io.ts";
-import { connectionCountOf, endpointsOf, type Listeners, openListeners } from "../listeners.io.ts";
+import { connectionCountOf, dnsEndpointOf, endpointsOf, type Listeners, openDnsListener, openListeners } from "../listeners.io.ts";
 import { watchEventLoop } from "../loop-blocks.io.ts";
 import { observeWatches } from "../metrics.ts";
 import { now } from "../rooms.io.ts";
 import { MainThread } from "./main-thread.io.ts";
-import type { NodeFacts, NodeReport, Order, Reply, ToWorker, WorkerStart } from "./messages.ts";
+import type { NodeFacts, NodeReport, Order, Reply, ToWorker, WorkerLimits, WorkerStart } from "./messages.ts";
+import { type NodeEnd, openNodeEnd } from "./node-end.io.ts";
 
 /** Before the first message. */
 const UNKNOWN: NodeFacts = {
@@ -46,6 +49,7 @@ const UNKNOWN: NodeFacts = {
   isShared: false,
   startRefusal: undefined,
   endedStaticCount: 0,
+  zoneSerials: undefined,
 };
 /** Facts of a shared catalog that are older than this make the catalog look older. They are said far more often. */
 const FRESH_MS = 500;
@@ -61,7 +65,7 @@ const LIMITS_MS = 250;
 /** Numbers from 0 to below 1. */
 const random = draws(randomFillSync);
 
-class ReadWorker {
+class NodeWorker {
   readonly #start: WorkerStart;
   readonly #log: RootLog;
   readonly #metrics = new Metrics();
@@ -82,21 +86,22 @@ class ReadWorker {
   /** Listener name to `host:port`. */
   #listenerNames: Readonly<Record<string, string>> = {};
   #isWhole = false;
+  #zoneSerials: SharedArrayBuffer | undefined;
   #loopSince = performance.eventLoopUtilization();
   #onServing: (isServing: boolean) => void = () => {};
   /** The last change of policy that the watches here have heard of. */
   #heardChange = 0;
 
-  constructor(start: WorkerStart, port: MessagePort) {
+  constructor(start: WorkerStart, node: Pick<NodeEnd, "post">) {
     const { settings } = start;
     const { logLevel: level, logScopes } = settings.observability;
     this.#start = start;
-    this.#log = openLog({ level, scopes: parseLogScopes(logScopes.join(",")), format: start.logFormat, fields: { worker: start.number } });
-    this.#main = new MainThread(port, this.#metrics);
+    this.#zoneSerials = start.zoneSerials;
+    this.#log = openLog({ level, scopes: parseLogScopes(logScopes.join(",")), format: start.logFormat, fields: fieldsOf(start) });
+    this.#main = new MainThread(node, this.#metrics);
     this.#calls = new CallForwarder({ ...FORWARDING_BOUNDS, wake: () => this.#main.say() });
     this.#watches = new AskedWatches((news) => this.#main.say(({ watches }) => watches.push(news)));
-    const makeBuckets = sharedBuckets(start.sharedLimits, sharedOriginMs());
-    const shared = { makeBuckets, watches: this.#watches, audit: this.#main };
+    const shared = { makeBuckets: bucketsOf(start.limits), watches: this.#watches, audit: this.#main };
     const { copy, limits, accessLog } = openWorkerRooms({
       ...start,
       ...shared,
@@ -113,7 +118,7 @@ class ReadWorker {
   }
 
   /** Hears the main thread from now on. */
-  begin(port: MessagePort): void {
+  begin(node: Pick<NodeEnd, "follow">): void {
     const { switches } = this.#rooms;
     this.#main.begin({
       takeCalls: () => this.#calls.take(),
@@ -121,7 +126,7 @@ class ReadWorker {
       policy: () => ({ shown: switches.shown, heard: this.#heardChange }),
     });
     setInterval(() => this.#limits.tick(now()), LIMITS_MS).unref();
-    port.on("message", (message: ToWorker) => this.#hear(message));
+    node.follow((message) => this.#hear(message));
   }
 
   // HOT: once a change at most. What is said of the catalog comes first, because answers and facts may speak of it.
@@ -133,6 +138,7 @@ class ReadWorker {
     const { isServing } = this.#facts;
     this.#facts = facts;
     if (report !== undefined) this.#report = report;
+    if (facts.zoneSerials !== undefined) this.#tellSerials(facts.zoneSerials);
     if (facts.isServing !== isServing) this.#onServing(facts.isServing);
     for (const answer of answers) this.#calls.hear(answer);
     for (const verdict of verdicts) this.#watches.take(verdict);
@@ -142,6 +148,11 @@ class ReadWorker {
     if (this.#isWhole || !this.#rooms.isWhole) return;
     this.#isWhole = true;
     this.#main.done({ kind: "whole" });
+  }
+
+  #tellSerials(serials: Uint32Array): void {
+    this.#zoneSerials ??= new SharedArrayBuffer(serials.byteLength);
+    new Uint32Array(this.#zoneSerials).set(serials);
   }
 
   async #obey(order: Order): Promise<void> {
@@ -257,19 +268,22 @@ class ReadWorker {
 
   async #listen(shared: SharedPorts): Promise<void> {
     try {
-      await this.#open(shared);
+      const open = this.#start.role === "dns" ? this.#openDns(shared) : this.#openAll(shared);
+      const endpoints = await open;
+      this.#metrics.onCollect(() => this.#observe());
+      await this.#parts.start();
+      this.#main.done({ kind: "listening", endpoints });
     } catch (error) {
       this.#main.done({ kind: "notListening", message: error instanceof Error ? error.message : String(error) });
     }
   }
 
-  async #open(shared: SharedPorts): Promise<void> {
+  async #openAll(shared: SharedPorts): Promise<Endpoints> {
     const { settings } = this.#start;
     const log = this.#log;
     const openTable = () => openIdentities({ settings, clusterId: settings.node.clusterId, log: log.child("identity"), now });
     const identities = await this.#parts.open("identities", openTable, (table) => table);
-    const watchLoop = () => watchEventLoop(log.child("node"), this.#metrics);
-    await this.#parts.open("event loop", watchLoop, (watch) => watch);
+    await this.#watchLoop();
     const identity = this.#identity();
     const { reads, replica, dnsNames, policies } = this.#rooms;
     const listeners = await openListeners(
@@ -278,12 +292,12 @@ class ReadWorker {
         replica,
         dnsNames,
         policies,
-        settings: shareOf(settings),
+        settings: shareOf(settings, settings.node.workers),
         log,
         services: this.#services(identity),
         identity,
         idPrefix: `${this.#start.boot}-${this.#start.number}`,
-        zoneSerials: this.#start.zoneSerials,
+        zoneSerials: this.#zoneSerials,
         metrics: this.#metrics,
         limits: this.#limits,
         accessLog: this.#accessLog,
@@ -307,9 +321,40 @@ class ReadWorker {
       this.#parts,
     );
     this.#listeners = listeners;
-    this.#metrics.onCollect(() => this.#observe());
-    await this.#parts.start();
-    this.#main.done({ kind: "listening", endpoints: endpointsOf(listeners) });
+    return endpointsOf(listeners);
+  }
+
+  async #openDns(shared: SharedPorts): Promise<Endpoints> {
+    const { settings, nodeId } = this.#start;
+    const { reads, replica, dnsNames, policies } = this.#rooms;
+    await this.#watchLoop();
+    const gateway = await openDnsListener(
+      {
+        reads,
+        replica,
+        dnsNames,
+        policies,
+        settings: shareOf(settings, settings.dns.processes),
+        log: this.#log,
+        identity: { clusterId: settings.node.clusterId, nodeId },
+        metrics: this.#metrics,
+        limits: this.#limits,
+        accessLog: this.#accessLog,
+        checkCaughtUp: () => this.#checkCaughtUp(),
+        zoneSerials: this.#zoneSerials,
+        cookieSecret: this.#start.cookieSecret,
+        now,
+        random,
+        shared,
+      },
+      this.#parts,
+    );
+    return { calls: undefined, dns: dnsEndpointOf(gateway) };
+  }
+
+  #watchLoop(): Promise<unknown> {
+    const open = () => watchEventLoop(this.#log.child("node"), this.#metrics);
+    return this.#parts.open("event loop", open, (watch) => watch);
   }
 
   async #scrape(accept: string): Promise<Scrape> {
@@ -344,10 +389,10 @@ class ReadWorker {
   }
 }
 
-/** Bounds of connections, streams and memory that settings name hold for all threads together: each has its share. */
-function shareOf(settings: Settings): Settings {
-  const { server, dns, node } = settings;
-  const share = (bound: number) => Math.ceil(bound / node.workers);
+/** Bounds of connections, streams and memory that settings name hold for all workers together: each has its share. */
+function shareOf(settings: Settings, count: number): Settings {
+  const { server, dns } = settings;
+  const share = (bound: number) => Math.ceil(bound / count);
   return {
     ...settings,
     server: { ...server, maxConnections: share(server.maxConnections), maxStreams: share(server.maxStreams) },
@@ -355,8 +400,13 @@ function shareOf(settings: Settings): Settings {
   };
 }
 
-const port = parentPort;
-if (port === null) throw new Error("a read worker was started as a program");
-// oxlint-disable-next-line typescript/no-unsafe-type-assertion -- worker-thread.io.ts is the only starter and hands over this type
-new ReadWorker(workerData as WorkerStart, port).begin(port);
+function bucketsOf(limits: WorkerLimits): MakeBuckets {
+  return limits.kind === "part" ? partBuckets(limits.of) : sharedBuckets(limits.limits, sharedOriginMs());
+}
+
+function fieldsOf({ role, number }: WorkerStart): Readonly<Record<string, number>> {
+  return role === "dns" ? { dnsProcess: number } : { worker: number };
+}
+
+openNodeEnd((start, node) => new NodeWorker(start, node).begin(node));
 flushCompileCache();

@@ -1,27 +1,32 @@
-/** The read workers of a node: threads that share its ports. Each answers readers from a copy of the catalog, and passes other calls on to this thread. */
+/**
+ * The workers of a node, which share its ports. Each answers from a copy of the catalog. Read workers are threads that answer readers and pass other calls on to
+ * this thread, and DNS processes answer DNS alone.
+ */
 import { randomBytes } from "node:crypto";
 import { performance } from "node:perf_hooks";
 import type { Settings } from "../../config/settings.ts";
 import { newCookieSecret } from "../../dns/server/cookie-secrets.io.ts";
+import type { HashKey } from "../../lib/buckets/keyed-hash.ts";
 import { assert, rethrowBroken, sentError, WaymarkError } from "../../lib/errors.ts";
 import { later } from "../../lib/later.io.ts";
 import type { Log, RootLog } from "../../lib/log.io.ts";
-import { MetricsSum, type OtherMetrics } from "../../lib/metrics/sum.ts";
+import type { CounterName, GaugeName } from "../../lib/metrics/metrics.ts";
+import type { MetricsSum, OtherMetrics } from "../../lib/metrics/sum.ts";
 import { HostWatches } from "../../policy/limits/host-watches.ts";
-import type { SharedLimits } from "../../policy/limits/shared-limits.ts";
-import { openScraper, type Scraper } from "../../server/metrics.io.ts";
+import type { Scraper } from "../../server/metrics.io.ts";
 import { changesNothing } from "../../services/cost.ts";
 import { type ForwardedCall, ForwardedCalls } from "../../services/forwarding/forwarded-calls.ts";
 import type { PeerDirectory } from "../../services/peer-directory.ts";
 import type { Service } from "../../services/service.ts";
 import type { Deadline } from "../components.io.ts";
 import { type CopyFeed, openCopyFeed } from "../core/copies/copy-feed.ts";
-import type { Endpoints } from "../core/endpoints.ts";
+import { type Endpoints, portsAt } from "../core/endpoints.ts";
 import { nodeSharedLimits } from "../limits.ts";
 import type { LoadSources } from "../load-report.ts";
 import { type NodeCore, now } from "../rooms.io.ts";
-import type { FromWorker, NodeFacts, NodeReport, Order, Question } from "./messages.ts";
-import { WorkerThread } from "./worker-thread.io.ts";
+import { type OpenChannel, openProcess, openThread } from "./channel.io.ts";
+import type { FromWorker, NodeFacts, NodeReport, Order, Question, WorkerLimits, WorkerRole } from "./messages.ts";
+import { WorkerEnd } from "./worker-end.io.ts";
 
 /** Facts that change with time alone are said this often. */
 const FACTS_MS = 100;
@@ -33,14 +38,61 @@ const STEADY_MS = 60_000;
 const MEASURE_LOOKS = 20;
 /** How long a scrape waits for the values of the workers. Of one that is late the values before count. */
 const MEASURE_MS = 1000;
+const MIB = 1024 * 1024;
+
+interface RoleRow {
+  /** For people. */
+  readonly what: string;
+  readonly open: OpenChannel;
+  readonly maxUnheardBytes: number;
+  readonly gauge: GaugeName;
+  readonly ended: CounterName;
+  /** Whether memory can be shared with it. */
+  readonly hasMemory: boolean;
+  readonly limits: (settings: Settings) => WorkerLimits;
+  readonly endedLine: string;
+  readonly backLine: string;
+}
+
+const ROLES: Readonly<Record<WorkerRole, RoleRow>> = {
+  callers: {
+    what: "read worker",
+    open: openThread,
+    maxUnheardBytes: 512 * MIB,
+    gauge: "waymark_read_workers",
+    ended: "waymark_read_workers_ended_total",
+    hasMemory: true,
+    limits: (settings) => ({ kind: "shared", limits: nodeSharedLimits(settings, randomHashKey()) }),
+    endedLine: "a read worker has ended, and its connections with it",
+    backLine: "a read worker is back",
+  },
+  dns: {
+    what: "DNS process",
+    open: openProcess,
+    // What waits for a process lies in this one's memory, twice while it is written.
+    maxUnheardBytes: 64 * MIB,
+    gauge: "waymark_dns_processes",
+    ended: "waymark_dns_processes_ended_total",
+    hasMemory: false,
+    limits: ({ dns }) => ({ kind: "part", of: dns.processes }),
+    endedLine: "a DNS process has ended",
+    backLine: "a DNS process is back",
+  },
+};
 
 export interface WorkersOptions {
+  readonly role: WorkerRole;
+  readonly count: number;
+  /** Of all threads and processes of the node, */
+  readonly sum: MetricsSum;
+  /** and how it is scraped: workers that are asked pass the question on. */
+  readonly scrape: Scraper;
   readonly settings: Settings;
   readonly log: RootLog;
   readonly version: string;
   readonly core: NodeCore;
   readonly mesh: PeerDirectory;
-  /** What workers pass on. They apply the limits. */
+  /** What read workers pass on. They apply the limits. */
   readonly services: readonly Service[];
   /** As in `ListenersOptions`. */
   readonly zoneSerials: SharedArrayBuffer | undefined;
@@ -52,12 +104,12 @@ export interface WorkersOptions {
 /** A worker, and the one that was started in its place. */
 interface Place {
   readonly number: number;
-  thread: WorkerThread;
+  end: WorkerEnd;
   isListening: boolean;
   utilization: number;
   startedMonoMs: number;
   againMs: number;
-  /** While no thread is there: calls off the next one. */
+  /** While no worker is there: calls off the next one. */
   callOff: () => void;
 }
 
@@ -65,14 +117,13 @@ export class Workers {
   readonly #options: WorkersOptions;
   readonly #log: Log;
   readonly #places: readonly Place[];
-  readonly #sum: MetricsSum;
-  readonly #scrape: Scraper;
+  readonly #role: RoleRow;
   readonly #watches: HostWatches;
-  readonly #sharedLimits: SharedLimits;
+  readonly #limits: WorkerLimits;
   readonly #cookieSecret = newCookieSecret();
   readonly #timer: NodeJS.Timeout;
   /** The last answers to each worker, while they wait. */
-  readonly #answering = new WeakMap<WorkerThread, Promise<void>>();
+  readonly #answering = new WeakMap<WorkerEnd, Promise<void>>();
   #endpoints: Endpoints | undefined;
   /** Settles when the last worker that was to listen does, or could not. */
   #listening: Promise<void> = Promise.resolve();
@@ -84,13 +135,11 @@ export class Workers {
   private constructor(options: WorkersOptions) {
     const { core, settings, log } = options;
     this.#options = options;
+    this.#role = ROLES[options.role];
     this.#log = log.child("workers");
-    this.#sum = new MetricsSum(core.metrics);
-    this.#scrape = openScraper(this.#sum, () => this.#measure());
     this.#watches = new HostWatches((caller, namespace) => core.limits.openWatch(caller, namespace));
-    const hashKey = randomBytes(8);
-    this.#sharedLimits = nodeSharedLimits(settings, [hashKey.readInt32LE(0), hashKey.readInt32LE(4)]);
-    this.#places = Array.from({ length: settings.node.workers }, (_, index) => this.#placeOf(index + 1));
+    this.#limits = this.#role.limits(settings);
+    this.#places = Array.from({ length: options.count }, (_, index) => this.#placeOf(index + 1));
     core.wakes.add(() => this.#sayAll());
     core.driver.follow(() => this.#sayAll());
     this.#timer = setInterval(() => this.#look(), FACTS_MS).unref();
@@ -103,11 +152,11 @@ export class Workers {
   static async open(options: WorkersOptions): Promise<Workers> {
     const { interrupt } = options;
     const workers = new Workers(options);
-    // Copies of a large catalog take long. A thread that is ended makes whoever waits for it give up.
+    // Copies of a large catalog take long. A worker that is ended makes whoever waits for it give up.
     const giveUp = () => workers.close();
     interrupt?.addEventListener("abort", giveUp);
     try {
-      const whole = workers.#places.map(({ thread }) => thread.done("whole"));
+      const whole = workers.#places.map(({ end }) => end.done("whole"));
       await Promise.all(whole);
       for (const place of workers.#places) await workers.#listen(place);
       interrupt?.throwIfAborted();
@@ -130,21 +179,27 @@ export class Workers {
   get callers(): LoadSources {
     const each = <T>(of: (place: Place) => T) => this.#places.map(of);
     return {
-      metrics: this.#sum,
-      connectionCount: () => each(({ thread }) => thread.connectionCount).reduce((sum, count) => sum + count, 0),
+      metrics: this.#options.sum,
+      connectionCount: () => each(({ end }) => end.connectionCount).reduce((sum, count) => sum + count, 0),
       utilization: () => Math.max(...each(({ utilization }) => utilization)),
     };
   }
 
   /** Fills the gauge. */
   observe(): void {
-    this.#options.core.metrics.set("waymark_read_workers", {}, this.#places.filter(({ isListening }) => isListening).length);
+    this.#options.core.metrics.set(this.#role.gauge, {}, this.listeningCount);
   }
 
   /** Resolves when all workers know what the node is now, and the addresses of its listeners. */
   async told(): Promise<void> {
     this.#order({ kind: "name", listeners: { ...this.#options.core.listeners } });
-    await Promise.all(this.#places.map(({ thread }) => thread.told()));
+    this.#sayReport();
+    await Promise.all(this.#places.map(({ end }) => end.told()));
+  }
+
+  /** How many answer, for people. */
+  get listeningCount(): number {
+    return this.#places.filter(({ isListening }) => isListening).length;
   }
 
   reload(): void {
@@ -154,15 +209,15 @@ export class Workers {
   /** Resolves when all have drained, or are gone. */
   async drain(by: Deadline): Promise<void> {
     this.#isStopping = true;
-    const drained = this.#places.map(({ thread }) => thread.done("drained").catch(() => {}));
+    const drained = this.#places.map(({ end }) => end.done("drained").catch(() => {}));
     this.#order({ kind: "drain", withinMs: by.leftMs() });
     await Promise.all(drained);
   }
 
-  /** Ends the threads, and waits for half of the time at most: one that hangs must leave the other half to what closes after it. */
+  /** Ends the workers, and waits for half of the time at most: one that hangs must leave the other half to what closes after it. */
   async stop(by: Deadline): Promise<void> {
     this.#isStopping = true;
-    const stopped = this.#places.map(({ thread }) => thread.done("stopped").catch(() => {}));
+    const stopped = this.#places.map(({ end }) => end.done("stopped").catch(() => {}));
     const waitMs = by.halfMs();
     this.#order({ kind: "stop", withinMs: Math.ceil(waitMs / 2) });
     await within(waitMs, Promise.all(stopped));
@@ -172,10 +227,16 @@ export class Workers {
   close(): void {
     this.#isStopping = true;
     clearInterval(this.#timer);
-    for (const { thread, callOff } of this.#places) {
+    for (const { end, callOff } of this.#places) {
       callOff();
-      thread.terminate();
+      end.terminate();
     }
+  }
+
+  /** Resolves when all workers have said the values of their metrics, or are late. */
+  async measure(): Promise<void> {
+    const number = this.#orderMeasurement();
+    await within(MEASURE_MS, Promise.all(this.#places.map(({ end }) => measuredBy(end, number).catch(() => {}))));
   }
 
   /** One after the other: two that took the ports at once as the first would be in each other's way. */
@@ -187,30 +248,31 @@ export class Workers {
 
   /** The first to listen must find the ports free. One that comes when all others are gone is the first again. */
   async #listenNow(place: Place): Promise<void> {
-    const ports = this.#endpoints?.ports;
+    const ports = this.#endpoints && portsAt(this.#endpoints);
     const isFurther = ports !== undefined && this.#places.some(({ isListening }) => isListening);
-    this.#endpoints = await place.thread.listen(isFurther ? { sharing: "further", ports } : { sharing: "first", ports });
+    this.#endpoints = await place.end.listen(isFurther ? { sharing: "further", ports } : { sharing: "first", ports });
     place.isListening = true;
   }
 
   #placeOf(number: number): Place {
     const begun = performance.now();
-    const thread = this.#thread(number);
-    return { number, thread, isListening: false, utilization: 0, startedMonoMs: begun, againMs: AGAIN_MS, callOff: () => {} };
+    const end = this.#open(number);
+    return { number, end, isListening: false, utilization: 0, startedMonoMs: begun, againMs: AGAIN_MS, callOff: () => {} };
   }
 
-  #thread(number: number): WorkerThread {
+  #open(number: number): WorkerEnd {
     const { core, version, settings, services, zoneSerials } = this.#options;
     const { identity, replica } = core;
-    const others = this.#sum.begin();
-    const feed = openCopyFeed(core, () => thread.say());
+    const others = this.#options.sum.begin();
+    const feed = openCopyFeed(core, () => end.say());
     const calls = new ForwardedCalls({
       services,
       now,
       onBug: (fault, call) => this.#failed(fault, call),
-      wake: () => setImmediate(() => this.#answer(thread, calls)),
+      wake: () => setImmediate(() => this.#answer(end, calls)),
     });
     const start = {
+      role: this.#options.role,
       number,
       settings,
       version,
@@ -218,24 +280,28 @@ export class Workers {
       generation: replica.self.generation,
       boot: identity.boot,
       uptimeMs: performance.now() - identity.startedMonoMs,
-      sharedLimits: this.#sharedLimits,
-      zoneSerials,
+      limits: this.#limits,
+      zoneSerials: this.#role.hasMemory ? zoneSerials : undefined,
       cookieSecret: this.#cookieSecret,
       logFormat: settings.observability.logFormat ?? (process.stderr.isTTY ? "text" : "json"),
     };
-    const thread = new WorkerThread({
+    const { open, what, maxUnheardBytes } = this.#role;
+    const end = new WorkerEnd({
+      open,
+      what,
+      maxUnheardBytes,
       start,
       feed,
       calls,
       facts: () => this.#facts(),
-      onHeard: (said) => this.#heard(thread, { feed, others }, said),
+      onHeard: (said) => this.#heard(end, { feed, others }, said),
       onEnd: (error) => {
         others.end();
         this.#watches.forget(number);
         this.#ended(number, error);
       },
     });
-    return thread;
+    return end;
   }
 
   // ---- what is said ----
@@ -243,23 +309,23 @@ export class Workers {
    * Answers the calls of a worker when all workers have heard what the answers speak of, so that a caller finds what it wrote whichever of them
    * it asks next.
    */
-  #answer(thread: WorkerThread, calls: ForwardedCalls): void {
+  #answer(to: WorkerEnd, calls: ForwardedCalls): void {
     const answers = calls.take();
     if (answers === undefined) return;
-    const say = () => thread.say((message) => message.answers.push(answers));
-    const others = this.#places.flatMap((place) => (place.thread === thread ? [] : (place.thread.covered() ?? [])));
-    const before = this.#answering.get(thread);
+    const say = () => to.say((message) => message.answers.push(answers));
+    const others = this.#places.flatMap((place) => (place.end === to ? [] : (place.end.covered() ?? [])));
+    const before = this.#answering.get(to);
     if (before === undefined && others.length === 0) {
       say();
       return;
     }
     const answered = this.#sayLater(say, before === undefined ? others : [before, ...others]);
-    this.#answering.set(thread, answered);
-    void answered.then(() => this.#answering.get(thread) === answered && this.#answering.delete(thread));
+    this.#answering.set(to, answered);
+    void answered.then(() => this.#answering.get(to) === answered && this.#answering.delete(to));
   }
 
   #facts(): NodeFacts {
-    const { core, mesh } = this.#options;
+    const { core, mesh, zoneSerials } = this.#options;
     const { machine, registrar } = core;
     const [hasPeers, ageMs] = [mesh.hasPeers(), mesh.ageMs(now())];
     return {
@@ -271,6 +337,7 @@ export class Workers {
       isShared: hasPeers || ageMs > 0,
       startRefusal: refusalOf(() => machine.standing.checkStart()),
       endedStaticCount: registrar.endings.endedStaticCount,
+      zoneSerials: this.#role.hasMemory || zoneSerials === undefined ? undefined : new Uint32Array(zoneSerials).slice(),
     };
   }
 
@@ -280,27 +347,31 @@ export class Workers {
   }
 
   #sayAll(): void {
-    for (const { thread } of this.#places) thread.say();
+    for (const { end } of this.#places) end.say();
   }
 
   #order(order: Order): void {
-    for (const { thread } of this.#places) thread.say(({ orders }) => orders.push(order));
+    for (const { end } of this.#places) end.say(({ orders }) => orders.push(order));
   }
 
   #look(): void {
-    const report = this.#options.report();
     this.#lookCount += 1;
     if (this.#lookCount % MEASURE_LOOKS === 0) this.#orderMeasurement();
-    for (const { thread } of this.#places) {
-      thread.look();
-      thread.say((message) => {
+    for (const { end } of this.#places) end.look();
+    this.#sayReport();
+  }
+
+  #sayReport(): void {
+    const report = this.#options.report();
+    for (const { end } of this.#places) {
+      end.say((message) => {
         message.report = report;
       });
     }
   }
 
   // ---- what is heard ----
-  #heard(thread: WorkerThread, { feed, others }: { readonly feed: CopyFeed; readonly others: OtherMetrics }, said: FromWorker): void {
+  #heard(end: WorkerEnd, { feed, others }: { readonly feed: CopyFeed; readonly others: OtherMetrics }, said: FromWorker): void {
     const { audit } = this.#options.core;
     feed.shown(said.policy.shown);
     feed.heard(said.policy.heard);
@@ -308,42 +379,36 @@ export class Workers {
     for (const done of said.done) {
       if (done.kind !== "measured") continue;
       others.set(done.values);
-      const place = this.#places.find((each) => each.thread === thread);
+      const place = this.#places.find((each) => each.end === end);
       if (place !== undefined) place.utilization = done.utilization;
     }
     for (const news of said.watches) {
-      const verdict = this.#watches.take(thread.number, news);
-      if (verdict !== undefined) thread.say(({ verdicts }) => verdicts.push(verdict));
+      const verdict = this.#watches.take(end.number, news);
+      if (verdict !== undefined) end.say(({ verdicts }) => verdicts.push(verdict));
     }
-    for (const question of said.questions) this.#asked(thread, question);
+    for (const question of said.questions) this.#asked(end, question);
   }
 
-  #asked(thread: WorkerThread, question: Question): void {
+  #asked(end: WorkerEnd, question: Question): void {
     const { id } = question;
     if (question.kind === "caughtUp") {
-      thread.say(({ replies }) => replies.push({ id }));
+      end.say(({ replies }) => replies.push({ id }));
       return;
     }
     if (question.kind === "report") {
-      thread.say((message) => {
+      end.say((message) => {
         message.report = this.#options.report();
         message.replies.push({ id });
       });
       return;
     }
-    this.#scrape(question.accept).then(
-      (scrape) => thread.say(({ replies }) => replies.push({ id, scrape })),
+    this.#options.scrape(question.accept).then(
+      (scrape) => end.say(({ replies }) => replies.push({ id, scrape })),
       (error: unknown) => {
         this.#log.error({ err: error }, "metrics cannot be read");
-        thread.say(({ replies }) => replies.push({ id }));
+        end.say(({ replies }) => replies.push({ id }));
       },
     );
-  }
-
-  /** Resolves when all workers have said the values of their metrics, or are late. */
-  async #measure(): Promise<void> {
-    const number = this.#orderMeasurement();
-    await within(MEASURE_MS, Promise.all(this.#places.map(({ thread }) => measuredBy(thread, number).catch(() => {}))));
   }
 
   #orderMeasurement(): number {
@@ -366,33 +431,33 @@ export class Workers {
     const place = this.#places.find((each) => each.number === number);
     if (place === undefined || this.#isStopping) return;
     place.isListening = false;
-    this.#options.core.metrics.inc("waymark_read_workers_ended_total", {});
+    this.#options.core.metrics.inc(this.#role.ended, {});
     const isSteady = performance.now() - place.startedMonoMs > STEADY_MS;
     place.againMs = isSteady ? AGAIN_MS : Math.min(MAX_AGAIN_MS, 2 * place.againMs);
-    this.#log.error({ worker: number, err: error, againMs: place.againMs }, "a read worker has ended, and its connections with it");
+    this.#log.error({ worker: number, err: error, againMs: place.againMs }, this.#role.endedLine);
     place.callOff = later(() => void this.#again(place), place.againMs);
   }
 
   async #again(place: Place): Promise<void> {
     if (this.#isStopping) return;
-    place.thread = this.#thread(place.number);
+    place.end = this.#open(place.number);
     place.startedMonoMs = performance.now();
-    const { thread } = place;
+    const { end } = place;
     try {
-      await thread.done("whole");
-      thread.say(({ orders }) => orders.push({ kind: "name", listeners: { ...this.#options.core.listeners } }));
+      await end.done("whole");
+      end.say(({ orders }) => orders.push({ kind: "name", listeners: { ...this.#options.core.listeners } }));
       await this.#listen(place);
-      this.#log.info({ worker: place.number }, "a read worker is back");
+      this.#log.info({ worker: place.number }, this.#role.backLine);
     } catch (error) {
-      if (!this.#isStopping) thread.terminate(error instanceof Error ? error : undefined);
+      if (!this.#isStopping) end.terminate(error instanceof Error ? error : undefined);
     }
   }
 }
 
 /** An earlier measurement may be on its way. It would lack what callers were answered since. */
-async function measuredBy(thread: WorkerThread, number: number): Promise<void> {
+async function measuredBy(end: WorkerEnd, number: number): Promise<void> {
   let last = 0;
-  while (last < number) last = (await thread.done("measured")).number;
+  while (last < number) last = (await end.done("measured")).number;
 }
 
 /** Resolves when this is done, or is late. */
@@ -401,6 +466,11 @@ async function within(ms: number, done: Promise<unknown>): Promise<void> {
   const stop = later(late.resolve, ms);
   await Promise.race([done, late.promise]);
   stop();
+}
+
+function randomHashKey(): HashKey {
+  const bytes = randomBytes(8);
+  return [bytes.readInt32LE(0), bytes.readInt32LE(4)];
 }
 
 function refusalOf(check: () => void): NodeFacts["startRefusal"] {

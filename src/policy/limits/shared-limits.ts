@@ -19,6 +19,19 @@ export interface SharedLimits {
 /** Buckets of a thread that shares them with no other. */
 export const ownBuckets: MakeBuckets = (_sort, options) => new TokenBuckets(options);
 
+/**
+ * Buckets of one of so many processes, which share no memory. Each has that part of the rate, so all together give no key more than the whole. A key whose
+ * calls all reach one of them has only its part.
+ */
+export function partBuckets(of: number): MakeBuckets {
+  return (_sort, options) => {
+    const { limit, windowMs } = options;
+    const part = Math.max(1, Math.floor(limit / of));
+    // What rounding takes off, or one token of a part below one puts on, the window makes up for.
+    return new TokenBuckets({ ...options, limit: part, windowMs: (part * windowMs * of) / limit });
+  };
+}
+
 /** Makes what threads share. `needs` is to ask for the buckets of each sort that a thread will ask for. */
 export function shareLimits(hashKey: HashKey, needs: (makeBuckets: MakeBuckets) => void): SharedLimits {
   const tables = new Map<string, SharedArrayBuffer>();

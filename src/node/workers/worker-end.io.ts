@@ -1,5 +1,4 @@
-/** One read worker as the main thread has it: its thread, what it is told, and what it says. */
-import { Worker } from "node:worker_threads";
+/** One worker as the main thread has it: what it is told, and what it says. */
 import { WaymarkError } from "../../lib/errors.ts";
 import { patientDueMs, patientNowMs } from "../../lib/patient-time.io.ts";
 import type { WatchVerdict } from "../../policy/limits/host-watches.ts";
@@ -7,29 +6,31 @@ import type { ForwardedCalls } from "../../services/forwarding/forwarded-calls.t
 import type { AnsweredCalls } from "../../services/forwarding/messages.ts";
 import type { CopyFeed } from "../core/copies/copy-feed.ts";
 import type { Endpoints, SharedPorts } from "../core/endpoints.ts";
+import type { OpenChannel, WorkerChannel } from "./channel.io.ts";
 import type { Done, FromWorker, NodeFacts, NodeReport, Order, Reply, ToWorker, WorkerStart } from "./messages.ts";
-
-// The build rewrites the endings of imports, but not of this path.
-const ENTRY = new URL(`./worker.io${import.meta.url.endsWith(".ts") ? ".ts" : ".js"}`, import.meta.url);
 
 /** Records that are said at once while a copy is made. */
 const SLICE_COUNT = 2000;
 /** While a copy is made, nothing is said as long as so much is not heard. A worker hears all that waits in one go, and says so only afterwards. */
 const MAX_WAITING_BYTES = 4 * 1024 * 1024;
-/** A worker that leaves so much unheard, or hears nothing for so long, is ended: writers wait for it, and what it is to be told would fill the memory. */
-const MAX_UNHEARD_BYTES = 512 * 1024 * 1024;
+/** A worker that hears nothing for so long is ended: writers and changes of policy wait for it, and what it is to be told would fill the memory. */
 const MAX_SILENT_MS = 10_000;
 /** Until its copy is whole, nobody reads at it. On a busy machine a thread may take long to load. */
 const MAX_SILENT_START_MS = 60_000;
 
-export interface WorkerThreadParts {
+export interface WorkerEndParts {
+  readonly open: OpenChannel;
+  /** What it is for people: "read worker". */
+  readonly what: string;
+  /** A worker that leaves so much unheard is ended. */
+  readonly maxUnheardBytes: number;
   readonly start: WorkerStart;
   readonly feed: CopyFeed;
   readonly calls: ForwardedCalls;
   readonly facts: () => NodeFacts;
   /** Called with each message, when its calls are under way. */
   readonly onHeard: (said: FromWorker) => void;
-  /** The thread is gone. `error`: what it did not catch, or why it was ended. */
+  /** The worker is gone. `error`: what it did not catch, or why it was ended. */
   readonly onEnd: (error: unknown) => void;
 }
 
@@ -48,10 +49,10 @@ interface Awaited {
   readonly reject: (error: Error) => void;
 }
 
-export class WorkerThread {
+export class WorkerEnd {
   readonly number: number;
-  readonly #parts: WorkerThreadParts;
-  readonly #thread: Worker;
+  readonly #parts: WorkerEndParts;
+  readonly #channel: WorkerChannel;
   #waiting = nothing();
   #isScheduled = false;
   /** Numbers of messages to the worker: the last one, the last one with news of the catalog, the last one that it is to confirm at once, and the last one that it has heard. */
@@ -74,15 +75,16 @@ export class WorkerThread {
   #error: unknown;
   connectionCount = 0;
 
-  constructor(parts: WorkerThreadParts) {
+  constructor(parts: WorkerEndParts) {
     this.#parts = parts;
     this.number = parts.start.number;
-    this.#thread = new Worker(ENTRY, { name: `reads ${this.number}`, workerData: parts.start });
-    this.#thread.on("message", (said: FromWorker) => this.#hear(said));
-    this.#thread.on("error", (error) => {
-      this.#error ??= error;
+    this.#channel = parts.open(parts.start, {
+      onMessage: (said) => this.#hear(said),
+      onError: (error) => {
+        this.#error ??= error;
+      },
+      onExit: () => this.#end(),
     });
-    this.#thread.once("exit", () => this.#end());
     this.say();
   }
 
@@ -145,12 +147,12 @@ export class WorkerThread {
     if (this.#unheard.length === 0) this.#heardPatientMs = patientNowMs();
     const maxMs = this.#isWhole ? MAX_SILENT_MS : MAX_SILENT_START_MS;
     const isSilent = patientDueMs() - this.#heardPatientMs > maxMs;
-    if (isSilent || this.#unheardBytes > MAX_UNHEARD_BYTES) this.terminate(new Error("it does not hear what it is told"));
+    if (isSilent || this.#unheardBytes > this.#parts.maxUnheardBytes) this.terminate(new Error("it does not hear what it is told"));
   }
 
   terminate(why?: Error): void {
     this.#error ??= why;
-    void this.#thread.terminate();
+    this.#channel.terminate();
   }
 
   #say(isAwaited = false): void {
@@ -166,11 +168,13 @@ export class WorkerThread {
     const placed = { number: this.#saidNumber, heard: this.#heardNumber, said, isAwaited, facts: facts() };
     const message: ToWorker = { ...placed, ...this.#waiting };
     this.#waiting = nothing();
-    this.#thread.postMessage(message, [said.numbers.buffer, said.bytes.buffer]);
+    this.#channel.post(message);
     if (!feed.isWhole) this.say();
   }
 
   #hear(said: FromWorker): void {
+    // What a process said last may arrive after its end.
+    if (this.#hasEnded) return;
     this.#heardNumber = said.number;
     this.connectionCount = said.connectionCount;
     this.#cover(said.heard);
@@ -198,6 +202,7 @@ export class WorkerThread {
   }
 
   #end(): void {
+    if (this.#hasEnded) return;
     this.#hasEnded = true;
     this.connectionCount = 0;
     const { feed, calls, onEnd } = this.#parts;
@@ -210,7 +215,7 @@ export class WorkerThread {
 
   #gone(): Error {
     const why = this.#error instanceof Error ? `: ${this.#error.message}` : "";
-    return new WaymarkError("draining", `read worker ${this.number} has ended${why}`);
+    return new WaymarkError("draining", `${this.#parts.what} ${this.number} has ended${why}`);
   }
 }
 
