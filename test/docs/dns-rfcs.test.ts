@@ -8,8 +8,8 @@ test("each RFC of the DNS gateway names tests that are there and speak of DNS", 
   expect(rows.length).toBeGreaterThan(10);
   for (const row of rows) {
     const tests = [...row.matchAll(/`(test\/[^`]+)`/g)].map(([, path = ""]) => path);
-    expect(tests.length, row).toBeGreaterThan(0);
+    expect(tests.length, `tests of ${row}`).toBeGreaterThan(0);
     for (const path of tests)
-      expect(existsSync(join(ROOT, path)) && readFileSync(join(ROOT, path), "utf8").includes("dns"), path).toBe(true);
+      expect(existsSync(join(ROOT, path)) && readFileSync(join(ROOT, path), "utf8").includes("dns"), `${path} is about DNS`).toBe(true);
   }
 });
