@@ -67,6 +67,11 @@ export const DNS_SETTINGS = {
     doc: "Processes that answer DNS, and nobody else of the node does. Each has a copy of the catalog in its own memory, and they share the port. Linux only. 0: the node answers DNS itself, or its read workers do.",
   }),
   allowExternalNames: bool({ default: false, doc: "Also try names without a zone suffix. Otherwise they are refused." }),
+  answerLimit: int({
+    min: 1,
+    max: 4096,
+    doc: "Most records of a set in an answer, drawn anew for each: SRV by the weights of targets, others evenly, and the best tier first. All records when absent. A view may have a limit of its own.",
+  }),
   views: rows({
     doc: "Views: who asks from where, and what it sees. The longest prefix that holds the source of a question decides; of two of one length the one whose view names the listener. A source without a view sees what callers without a credential see, or nothing where tenants.anonymous is none.",
     maxItems: MAX_DNS_VIEWS,
@@ -88,6 +93,7 @@ export const DNS_SETTINGS = {
         doc: "Region of those who ask: SRV records prefer what is near. When absent, node.region if zone is set, else no place is nearer than another.",
       }),
       zone: text({ ...ID, doc: "Zone of those who ask, inside the region." }),
+      answerLimit: int({ min: 1, max: 4096, doc: "Most records of a set in an answer; dns.answer_limit when absent." }),
     },
     required: ["prefixes"],
     check: ({ prefixes }) => {

@@ -290,7 +290,7 @@ function openDns(options: DnsListenerOptions, ports: Pick<DnsGatewayOptions, "co
   const { admitDns, makeBuckets } = options.limits;
   const host = dns.host ?? listen.host;
   const perSecond = dnsRate(dns.rate, isLoopbackHost(host));
-  const viewers = viewersOf(dns.views, settings.node);
+  const viewers = viewersOf(dns, settings.node);
   const { ofView } = classesOf(viewers);
   const elsewhereOf = (index: number) => options.elsewheres?.[ofView[index] ?? 0];
   const serialOf = serialsOf(options, viewers);
@@ -336,7 +336,7 @@ function answerSettings({ settings: { dns, catalog }, identity }: Pick<Listeners
 /** What DnsService answers from: what the gateway does, as each caller sees it. Callers with a credential of their own are told the serial of anonymous ones. */
 function nameAnswers(options: ListenersOptions): NameAnswersParts {
   const { settings, reads, random, checkCaughtUp, elsewheres } = options;
-  const viewers = viewersOf(settings.dns.views, settings.node);
+  const viewers = viewersOf(settings.dns, settings.node);
   const { callers } = classesOf(viewers);
   const elsewhereOf = ({ tenant, cluster }: Caller) => {
     const index = callers.findIndex((each) => each.tenant === tenant && each.cluster === cluster);

@@ -32,7 +32,7 @@ export class ZoneSerials implements Component {
   #isFailing = false;
 
   private constructor({ settings, log, ...sources }: ZoneSerialsParts, path: string | undefined, before: Before) {
-    const { callers } = classesOf(viewersOf(settings.dns.views, settings.node));
+    const { callers } = classesOf(viewersOf(settings.dns, settings.node));
     const { reads } = sources;
     const classes = callers.map((viewer) => ({ key: `${viewer.tenant} ${viewer.cluster}`, sees: visibilityOf(reads, viewer) }));
     this.told = new SharedArrayBuffer(classes.length * Uint32Array.BYTES_PER_ELEMENT);

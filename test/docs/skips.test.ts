@@ -6,6 +6,7 @@ import { expect, test } from "vitest";
 /** Words of README, and how a test that may be skipped looks for what they name. */
 const NEEDS: readonly { readonly word: string; readonly looksFor: RegExp }[] = [
   { word: "`dig`", looksFor: /isDigThere/ },
+  { word: "`knotd` and `nsd`", looksFor: /knotd/ },
   { word: "`strace`", looksFor: /hasStrace/ },
   { word: "`libfaketime`", looksFor: /libfaketime/ },
   { word: "`chromium`", looksFor: /hasChromium/ },

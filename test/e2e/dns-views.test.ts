@@ -53,6 +53,7 @@ tenant = "red"
 [[dns.views]]
 prefixes = ["127.0.3.0/24"]
 cluster = "other"
+answer_limit = 1
 `;
 
 async function start(more = "", flags: readonly string[] = []): Promise<NodeProcess> {
@@ -66,6 +67,19 @@ async function start(more = "", flags: readonly string[] = []): Promise<NodeProc
   ]);
   for (const namespace of ["svc.all", "svc.red", "svc.clusters"])
     await node.run(["register", "--namespace", namespace, "--name", "web", "--target", "10.0.0.1:80", "--instance", "1"]);
+  await node.run([
+    "register",
+    "--namespace",
+    "svc.all",
+    "--name",
+    "two",
+    "--target",
+    "10.0.0.1:80",
+    "--target",
+    "10.0.0.2:80",
+    "--instance",
+    "1",
+  ]);
   return node;
 }
 
@@ -79,6 +93,10 @@ test.each([{ workers: "0" }, { workers: "2" }])("each source sees what its view 
     expect(await seen(BLUE)).toEqual(["NOERROR", "NXDOMAIN", "NOERROR"]);
     expect(await seen(STRANGER)).toEqual(["NOERROR", "NXDOMAIN", "NXDOMAIN"]);
   }
+  // The view of BLUE has a limit of one record, which is no cut answer.
+  const lines = async (from: string) => (await ask(node, from, "two.svc.all")).split("\n");
+  expect((await lines(RED)).length).toBe(3);
+  expect([(await lines(BLUE)).length, (await lines(BLUE))[0]]).toEqual([2, "NOERROR aa"]);
 });
 
 test("what a view does not see is answered as what is not there: the same rcode, records, TTLs and SOA, for every type, and above and below names", async () => {

@@ -124,10 +124,7 @@ export class DnsWorld {
     this.#reads = new Reads(replica, NODE, { policies: this.#policies, onDenied: () => undefined });
     this.#names = new DnsNames(replica, ["waymark"]);
     const sources = { reads: this.#reads, replica, dnsNames: this.#names, identity: NODE, policies: this.#policies };
-    const viewers = viewersOf(
-      ROWS.map((row) => ({ ...row, listener: undefined })),
-      NODE,
-    );
+    const viewers = viewersOf({ views: ROWS.map((row) => ({ ...row, listener: undefined })) }, NODE);
     this.#catalogs = viewers.map((viewer) => dnsCatalog(() => 0, sources, undefined, viewer));
     this.#responder = newResponder();
     this.#asked = Array.from({ length: OFTEN }, () => this.#newQuestion());

@@ -175,7 +175,8 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
       askedTurn: noted.isAsked ? catalog.elsewhere?.turn : undefined,
       followed: listOf(noted.followed),
     };
-    (plan.groups.length === 0 ? this.#negative : this.#shown).keep(made);
+    // What rests on nothing of the catalog is a name that anybody can make up, such as that of an address.
+    (plan.groups.length === 0 || noted.facts.size === 0 ? this.#negative : this.#shown).keep(made);
     return made;
   }
 }

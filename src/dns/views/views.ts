@@ -16,6 +16,14 @@ export interface ViewRow {
   readonly cluster: string | undefined;
   readonly region: string | undefined;
   readonly zone: string | undefined;
+  readonly answerLimit?: number | undefined;
+}
+
+/** What of `dns` makes views. */
+export interface ViewSettings {
+  readonly views: readonly ViewRow[];
+  /** Most records of a set, where a view has no limit of its own. Undefined: all. */
+  readonly answerLimit?: number | undefined;
 }
 
 /** A view with the caller whose rights it has, without an address. */
@@ -31,16 +39,16 @@ interface Place {
 }
 
 /** The views in the order of their index. The first one is that of sources without a view. */
-export function viewersOf(rows: readonly ViewRow[], { clusterId, region: own }: Place): readonly ViewerOfView[] {
-  const named = rows.map(({ tenant = "", cluster = clusterId, region, zone }, i) => ({
+export function viewersOf({ views, answerLimit }: ViewSettings, { clusterId, region: own }: Place): readonly ViewerOfView[] {
+  const named = views.map(({ tenant = "", cluster = clusterId, region, zone, answerLimit: limit = answerLimit }, i) => ({
     view: {
       index: i + 1,
       locality: region === undefined && zone === undefined ? undefined : { region: region ?? own, zone: zone ?? "" },
-      answerLimit: undefined,
+      answerLimit: limit,
     },
     caller: { ...anonymousCaller(cluster, ""), tenant },
   }));
-  return [{ view: DEFAULT_VIEW, caller: anonymousCaller(clusterId, "") }, ...named];
+  return [{ view: { ...DEFAULT_VIEW, answerLimit }, caller: anonymousCaller(clusterId, "") }, ...named];
 }
 
 /** The classes of viewers that see the same, anonymous ones first, and the class of each view by its index. */

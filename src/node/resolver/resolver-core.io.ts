@@ -137,7 +137,7 @@ export class ResolverCore implements Component {
     });
     const ports = this.#ports();
     this.services = this.#servicesOf(settings, ports, { random, audit });
-    const viewers = classesOf(viewersOf(settings.dns.views, settings.node)).callers;
+    const viewers = classesOf(viewersOf(settings.dns, settings.node)).callers;
     this.elsewheres = openElsewheres(this.rooms, { ports, resolver, now, viewers });
   }
 

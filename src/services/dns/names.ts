@@ -143,17 +143,9 @@ function merged(known: readonly string[] | undefined, more: readonly string[]): 
   return known === undefined ? [...more] : [...new Set([...known, ...more])];
 }
 
-const WIRE_KINDS: Readonly<Record<Kind, EntryKind>> = {
-  [KIND.SERVICE]: EntryKind.SERVICE,
-  [KIND.FUNCTION]: EntryKind.FUNCTION,
-  [KIND.TOPIC]: EntryKind.TOPIC,
-  [KIND.QUEUE]: EntryKind.QUEUE,
-  [KIND.CACHE]: EntryKind.CACHE,
-  [KIND.NODE]: EntryKind.NODE,
-};
-
 function wireKind(kind: Kind): EntryKind {
-  return WIRE_KINDS[kind];
+  // oxlint-disable-next-line typescript/no-unsafe-enum-assignment -- kinds have their numbers on the wire
+  return kind;
 }
 
 function nameId({ key }: Entry): string {

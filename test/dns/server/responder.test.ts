@@ -67,6 +67,14 @@ test("random names that do not exist make room for each other, within a bound, a
   expect(catalog.lookupCount).toBe(before);
 });
 
+test("names of addresses, which anybody can make up, take no room of answers from the catalog", () => {
+  const responder = newResponder(20);
+  const catalog = new CountingCatalog([entryView({ name: "web", targets: [{ host: "10.0.0.1" }] })]);
+  addresses(responder, catalog);
+  for (let i = 0; i < 200; i++) expect(addresses(responder, catalog, `10-0-${i}-7.addr.node.waymark`)).toEqual([`10.0.${i}.7`]);
+  expect(responder.plans.droppedCount).toBe(180);
+});
+
 test("a hot name that does not exist is not pushed out by random names either", () => {
   const responder = newResponder(20);
   const catalog = new CountingCatalog([]);

@@ -128,7 +128,7 @@ test("views with the rights of one caller are one class, and anonymous ones come
     { ...row(["11.0.0.0/8"]), region: "eu" },
     { ...row(["12.0.0.0/8"]), tenant: "red", zone: "z" },
   ];
-  const viewers = viewersOf(rows, { clusterId: "c1", region: "us" });
+  const viewers = viewersOf({ views: rows }, { clusterId: "c1", region: "us" });
   const { callers, ofView } = classesOf(viewers);
   expect(callers.map(({ tenant, cluster }) => [tenant, cluster])).toEqual([
     ["", "c1"],
@@ -137,6 +137,16 @@ test("views with the rights of one caller are one class, and anonymous ones come
   expect(ofView).toEqual([0, 1, 0, 1]);
   const places = viewers.map(({ view }) => view.locality);
   expect(places).toEqual([undefined, undefined, { region: "eu", zone: "" }, { region: "us", zone: "z" }]);
+});
+
+test("a view has the limit of answers that is set for it, and else that of the gateway", () => {
+  const views = [row(["10.0.0.0/8"]), { ...row(["11.0.0.0/8"]), answerLimit: 3 }];
+  const limitsOf = (answerLimit?: number) =>
+    viewersOf({ views, answerLimit }, { clusterId: "c1", region: "us" }).map(({ view }) => view.answerLimit);
+  expect([limitsOf(), limitsOf(8)]).toEqual([
+    [undefined, undefined, 3],
+    [8, 8, 3],
+  ]);
 });
 
 test("a crowd of addresses is not remembered beyond a bound, and keeps its views", () => {
