@@ -44,8 +44,22 @@ export const DNS_MUTANTS = [
     edits: [
       {
         file: "src/dns/records/ttl.ts",
-        find: "  return Math.min(...entries.map(({ ttlMs }) => ttlSeconds(ttlMs, settings)));",
-        replace: "  return ttlSeconds(entries[0]?.ttlMs, settings);",
+        find: "  return Math.min(\n    ...entries.map(",
+        replace: "  return Math.max(\n    ...entries.map(",
+      },
+    ],
+    withinSeeds: 10,
+    isOfDns: true,
+    isCheap: true,
+  },
+  {
+    name: "an orphan is kept as long as others",
+    rule: "DNS: a set with an ORPHANED entry has a TTL of at most dns.stale_ttl",
+    edits: [
+      {
+        file: "src/dns/records/ttl.ts",
+        find: "health === HEALTH.ORPHANED ? Math.min(own, stale) : own;",
+        replace: "health === undefined ? stale : own;",
       },
     ],
     withinSeeds: 10,
