@@ -1,6 +1,6 @@
 /** Limits and quotas of a real node, through its listeners. */
-import { createSocket } from "node:dgram";
 import { once } from "node:events";
+import { connect } from "node:net";
 import { expect, test } from "vitest";
 import { EntryKind } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { queryBytes, responseText } from "../fakes/dns-text.ts";
@@ -32,15 +32,16 @@ async function auditOf(node: LimitedNode, reason: string): Promise<readonly Audi
   return records ?? [];
 }
 
-/** Status of one DNS query over UDP. */
+/** Status of one DNS query over TCP, where its sender is known. */
 async function dnsStatus(port: string): Promise<string | undefined> {
-  const socket = createSocket("udp4");
+  const socket = connect(Number(port), "127.0.0.1");
   try {
-    socket.send(queryBytes({ name: "web.svc.waymark", type: "SRV" }), Number(port), "127.0.0.1");
-    const [reply] = (await once(socket, "message", { signal: AbortSignal.timeout(30_000) })) as [Buffer];
-    return responseText(reply).split(/\s/)[0];
+    const query = queryBytes({ name: "web.svc.waymark", type: "SRV" });
+    socket.write(Buffer.concat([Buffer.from([0, query.length]), query]));
+    const [reply] = (await once(socket, "data", { signal: AbortSignal.timeout(30_000) })) as [Buffer];
+    return responseText(reply.subarray(2)).split(/\s/)[0];
   } finally {
-    socket.close();
+    socket.destroy();
   }
 }
 
@@ -150,7 +151,7 @@ test("a quota of a policy rule comes into force with the policy, and removes not
   expect(refused).toMatchObject({ reason: "quota_exceeded", facts: { namespace: "svc.x", current: "3", max: "2" } });
 });
 
-test("DNS over the limit is REFUSED", async () => {
+test("DNS over TCP is REFUSED over the limit", async () => {
   await using node = await startLimitedNode("[limits]\nreads_per_minute = 5\n");
   const port = (node.process.listeners["dns"] ?? "").split(":").at(-1) ?? "";
   const statuses: (string | undefined)[] = [];
