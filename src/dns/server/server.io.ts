@@ -76,6 +76,7 @@ export const DNS_LIMITS: DnsLimits = {
   maxConnections: 256,
   idleTimeoutMs: 10_000,
   maxQueryBytes: 4096,
+  maxWaitingPerConnection: 32,
   maxPendingSends: 4096,
   maxWaiting: 1000,
   maxWaitMs: 500,
@@ -158,7 +159,8 @@ class DnsServer {
     const startedMs = performance.now();
     const reply = this.#respond({ query, transport, address, startedMs }, undefined);
     if (reply?.unknown !== undefined && this.#waitingCount < this.#limits.maxWaiting)
-      return this.#later({ query, transport, address, startedMs }, reply.unknown);
+      // A copy, because a query over TCP is a part of everything that came with it.
+      return this.#later({ query: Buffer.from(query), transport, address, startedMs }, reply.unknown);
     tell(this.#selected, reply, false);
     return this.#count(reply, transport, startedMs);
   }
