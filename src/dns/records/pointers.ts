@@ -4,7 +4,7 @@ import { formatName } from "../names/names.ts";
 import { MAX_BROWSED } from "../plan/browsing.ts";
 import type { Subject } from "../plan/subject.ts";
 import type { RecordContext, RecordOf } from "./record.ts";
-import { ttlSeconds } from "./ttl.ts";
+import { setTtlSeconds, ttlSeconds } from "./ttl.ts";
 
 /** A record for each name of a list, and for each instance of a service that is browsed (RFC 6763, 4). */
 export function pointerRecords(subject: Subject, context: RecordContext): RecordOf<"PTR">[][] {
@@ -15,7 +15,7 @@ export function pointerRecords(subject: Subject, context: RecordContext): Record
   }
   if (subject.kind !== "entries" || subject.browsed === undefined) return [];
   const { name, namespace, transport } = subject.browsed;
-  const ttl = Math.min(...subject.entries.map((entry) => ttlSeconds(entry.ttlMs, settings)));
+  const ttl = setTtlSeconds(subject.entries, settings);
   const targets = instanceIds(subject)
     .slice(0, MAX_BROWSED)
     .flatMap((instanceId) => formatName({ form: "instance", transport, instanceId, name, namespace }, zone) ?? []);
