@@ -296,6 +296,17 @@ test("explain tells view, alias, policy, health, TTL and how long caches may hol
   ]);
 });
 
+test("explain says that an orphaned entry makes the TTL short", async () => {
+  const bench = await open();
+  await bench.register(asEndpoint({}));
+  const { replica } = bench.inside.core;
+  replica.setLife(replica.self, "orphaned");
+  const { reasons } = await bench.call(m.resolveName, { name: "web.svc.prod.waymark", recordType: "A", explain: true });
+  expect(reasons.filter(({ topic }) => topic === "ttl").map(({ detail }) => detail)).toEqual([
+    "5 s: the entries say 30 s, within dns.min_ttl 1 s and dns.max_ttl 60 s; at most dns.stale_ttl 5 s with an ORPHANED entry",
+  ]);
+});
+
 test.for<[asked: object, want: string]>([
   [{ name: "a..b" }, "invalid_argument name"],
   [{ name: `${"a".repeat(64)}.waymark` }, "invalid_argument name"],
