@@ -274,6 +274,9 @@ function withAdvertised(entry: EntryView): EntryView {
   return targets.length === 0 ? entry : { ...entry, targets: [...entry.targets, ...targets] };
 }
 
+/** Only other nodes talk to it (`src/services/node-entry.ts`). */
+const FABRIC_SCHEME = "fabric";
+
 /** Gives entries without targets the advertised endpoints of their nodes: functions and queues are reached through them. Cost: a look-up for each node. */
 function withNodes(entries: readonly EntryView[], catalog: DnsCatalog): readonly EntryView[] {
   const nodes = new Map<string, readonly EntryView[]>();
@@ -285,7 +288,8 @@ function withNodes(entries: readonly EntryView[], catalog: DnsCatalog): readonly
   return entries.map((entry) => {
     if (entry.targets.length > 0 || entry.nodeId === "" || !isShown(entry)) return entry;
     const node = nodesOf(entry.nodeId).find(({ key }) => key.clusterId === entry.key.clusterId);
-    const targets = node === undefined ? [] : advertisedTargets(node).filter(({ port }) => port > 0);
+    const targets =
+      node === undefined ? [] : advertisedTargets(node).filter(({ port, protocol }) => port > 0 && protocol !== FABRIC_SCHEME);
     // The answer rests on both entries, and is kept for as long as both allow.
     return targets.length === 0 ? entry : { ...entry, targets, ttlMs: leastOf(entry.ttlMs, node?.ttlMs) };
   });

@@ -245,7 +245,13 @@ test("a name with a CNAME answers it for every type, and the answer goes on at i
 
 test("a function or a queue without targets is at the advertised endpoints of its node", () => {
   const price = { kind: KIND.FUNCTION, name: "price", nodeId: "n7" };
-  const urls = ["grpc://10.9.0.7:17420", "https://[2001:db8::9]:17480/ui", "http://n7.example.org:80", "http://10.9.0.7"];
+  const urls = [
+    "grpc://10.9.0.7:17420",
+    "fabric://10.9.0.7:17421",
+    "https://[2001:db8::9]:17480/ui",
+    "http://n7.example.org:80",
+    "http://10.9.0.7",
+  ];
   const away = nodeView("n7", ["grpc://10.8.0.7:17420"]);
   const catalog = new FakeDnsCatalog([
     entryView(price),
