@@ -87,7 +87,7 @@ export interface DataWriter {
   u16(value: number): void;
   u32(value: number): void;
   bytes(value: Uint8Array): void;
-  /** Writes a length octet and at most 255 octets. */
+  /** Writes a length octet and at most 255 octets of UTF-8. */
   string(value: string): void;
   name(value: string): void;
   compressedName(value: string): void;

@@ -205,6 +205,25 @@ test("texts hold every tag and capability, in strings of at most 255 bytes that 
   );
 });
 
+test("texts hold the metadata behind the facts, in the order of their keys; what is too long for a string, or has the key of a fact, is left out", () => {
+  const metadata = {
+    team: "payments",
+    note: "h\u00e9 = 1",
+    tags: "mine",
+    TAGS: "mine",
+    long: "x".repeat(251),
+    longest: "x".repeat(247),
+    wide: "\u00e9".repeat(126),
+    empty: "",
+  };
+  const catalog = new FakeDnsCatalog([entryView({ name: "web", tags: ["a"], metadata })]);
+  const [record = ""] = ask(newResponder(), catalog, "TXT", "web.market.waymark").answers;
+  const strings = [...record.matchAll(/"([^"]*)"/g)].map(([, text = ""]) => text);
+  expect(strings.slice(0, 3)).toEqual(["namespace=market", "scope=zone", "tags=a"]);
+  expect(strings.slice(-4)).toEqual(["empty=", `longest=${"x".repeat(247)}`, "note=h\u00e9 = 1", "team=payments"]);
+  expect(strings.filter((text) => /mine|^long=|^wide=/.test(text))).toEqual([]);
+});
+
 test("a host that DNS cannot write costs its own SRV record only", () => {
   const catalog = new FakeDnsCatalog([entryView({ name: "web", targets: [{ host: "a..b" }, { host: "10.0.0.1" }] })]);
   expect(srvOf(catalog).map(([, target]) => target)).toEqual(["10-0-0-1.addr.node.waymark"]);
