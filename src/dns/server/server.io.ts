@@ -124,7 +124,7 @@ class DnsServer {
   readonly #counts: DnsCounts;
   // HOT: objects that are used again, because each query would make its own.
   readonly #asker: Mutable<Asker> = { address: "", transport: "udp", subnet: undefined };
-  readonly #sender: Mutable<Sender> = { address: "", monoMs: 0, mayWait: true };
+  readonly #sender: Mutable<Sender> = { address: "", monoMs: 0, mayWait: true, hasWaited: false };
   #selected: Selected | undefined;
   #waited: UnknownName | undefined;
   readonly #select = (subnet: ClientSubnet | undefined): Selected => {
@@ -178,7 +178,8 @@ class DnsServer {
     const sender = this.#sender;
     sender.address = address;
     sender.monoMs = startedMs;
-    sender.mayWait = waited !== undefined || this.#waitingCount < this.#limits.maxWaiting;
+    sender.hasWaited = waited !== undefined;
+    sender.mayWait = sender.hasWaited || this.#waitingCount < this.#limits.maxWaiting;
     return this.#responder.respond(query, transport, this.#select, sender);
   }
 

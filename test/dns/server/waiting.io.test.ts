@@ -48,9 +48,9 @@ function frame(message: Uint8Array): Buffer {
   return Buffer.concat([Buffer.from([message.length >> 8, message.length & 255]), message]);
 }
 
-async function client(port: number) {
+async function client(port: number, address = "127.0.0.1") {
   const socket = createSocket("udp4");
-  socket.bind(0, "127.0.0.1");
+  socket.bind(0, address);
   await once(socket, "listening");
   const got: Buffer[] = [];
   socket.on("message", (message: Buffer) => got.push(message));
@@ -123,6 +123,21 @@ test("beyond the bound questions are answered SERVFAIL at once, and so is what n
   b.ask(question("one"));
   await until("it is answered", () => b.got.length === 1);
   expect(responseText(b.got[0]!)).toBe("SERVFAIL");
+});
+
+test("a network has no more questions that wait than its rate, and what it asks beyond that takes nobody's place", async () => {
+  const catalog = new LateCatalog();
+  const rate = { perSecond: 2, maxNetworks: 100 };
+  await using world = await startTestGateway(catalog, { limits: { ...DNS_LIMITS, maxWaiting: 4, maxWaitMs: 60_000 }, rate });
+  using flood = await client(world.gateway.udpPort);
+  using good = await client(world.gateway.udpPort, "127.0.1.1");
+  for (let id = 1; id <= 20; id++) flood.ask(question(`none${id}`, id));
+  await until("all are asked", () => catalog.asked.length === 20);
+  good.ask(question("one", 7));
+  await until("it is asked", () => catalog.asked.includes("one"));
+  catalog.arrive("one");
+  await until("it is answered", () => good.got.length === 1);
+  expect(responseText(good.got[0]!)).toContain("one.market.waymark. 30 A 10.0.0.1");
 });
 
 /** A connection over TCP that keeps the ids of its answers. */
