@@ -55,18 +55,6 @@ test("the TTL of a set is the least of the entries in it, not of those that it l
   expect(ttls("PTR", "_svc._tcp.web.market")).toEqual(["10"]);
 });
 
-test("a set with an ORPHANED entry has a TTL of at most dns.stale_ttl, whatever its type", () => {
-  const targets = [{ host: "10.0.0.1", protocol: "https", port: 8443 }];
-  const catalog = new FakeDnsCatalog([entryView({ name: "web", ttlMs: 40_000, health: HEALTH.ORPHANED, targets })]);
-  const responder = newResponder({ settings: { staleTtlMs: 3_000 } });
-  const located = ["SRV", "SVCB", "PTR", "TXT"] as const;
-  const asked = [...located.map((type) => [type, "_svc._tcp.web"] as const), ["A", "web"] as const, ["HTTPS", "web"] as const];
-  for (const [type, name] of asked) {
-    const { answers } = ask(responder, catalog, type, `${name}.market.waymark`);
-    expect([type, ...wordOf(answers, 1)]).toEqual([type, "3"]);
-  }
-});
-
 test.each<{ readonly type: AskedType; readonly name: string }>([
   { type: "A", name: "web.market" },
   { type: "CNAME", name: "far.market" },
