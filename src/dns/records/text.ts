@@ -12,7 +12,8 @@ export function textRecords(subject: Subject, context: RecordContext): RecordOf<
   const unique = new Map<string, RecordOf<"TXT">>();
   for (const entry of subject.entries) {
     const strings = entryStrings(entry);
-    const identity = strings.join("\0");
+    // A value of metadata may hold any character.
+    const identity = JSON.stringify(strings);
     if (!unique.has(identity)) unique.set(identity, { type: "TXT", name: context.owner, ttlSeconds: ttl, data: { strings } });
   }
   return [[...unique.values()]];

@@ -207,6 +207,24 @@ test("texts hold the metadata behind the facts, in the order of their keys; what
   expect(strings.filter((text) => /mine|^long=|^wide=/.test(text))).toEqual([]);
 });
 
+test("entries whose metadata differ have a text each, whatever characters are in a value", () => {
+  const metadata = [{ a: "1", b: "2" }, { a: "1\0b=2" }, { a: '1","b=2' }];
+  const catalog = new FakeDnsCatalog(metadata.map((each, i) => entryView({ name: "web", instanceId: `${i}`, metadata: each })));
+  expect(ask(newResponder(), catalog, "TXT", "web.market.waymark").answers).toHaveLength(3);
+});
+
+test("a kept text counts two bytes for each character where one of them is not of Latin-1", () => {
+  const sizeOf = (value: string) => {
+    const responder = newResponder();
+    const metadata = Object.fromEntries(Array.from({ length: 64 }, (_, i) => [`k${i}`, value]));
+    ask(responder, new FakeDnsCatalog([entryView({ name: "web", metadata })]), "TXT", "web.market.waymark");
+    return responder.plans.sizeBytes;
+  };
+  const plain = "x".repeat(200);
+  // Beside two bytes more of each message.
+  expect(sizeOf(`${plain}\u4e2d`) - sizeOf(`${plain}x`)).toBeGreaterThanOrEqual(64 * (2 + plain.length));
+});
+
 test("a host that DNS cannot write costs its own SRV record only", () => {
   const catalog = new FakeDnsCatalog([entryView({ name: "web", targets: [{ host: "a..b" }, { host: "10.0.0.1" }] })]);
   expect(srvOf(catalog).map(([, target]) => target)).toEqual(["10-0-0-1.addr.node.waymark"]);
