@@ -63,7 +63,7 @@ export interface Prepared {
   readonly sizeBytes: number;
 }
 
-/** Prepares a plan for the question of this name; undefined for a plan without records. Cost: its records. */
+/** Prepares a plan for the question of this name. `name` is undefined where a plan without records is for any question. Cost: its records. */
 export function prepare(plan: Plan, name: string | undefined): Prepared {
   const writer = new PieceWriter(name);
   const glue = new Map<string, PreparedGlue>();
