@@ -29,6 +29,9 @@ function openWorld(): Scenario {
       case "zones":
         change({ zones: words });
         return "";
+      case "reverse_zones":
+        change({ reverseZones: words });
+        return "";
       case "allow_external_names":
         change({ allowExternalNames: true });
         return "";

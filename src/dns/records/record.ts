@@ -55,6 +55,8 @@ export interface RecordOf<T extends RecordType> {
 export interface DnsSettings {
   /** Zones as `parseZone` gives them; at least one. Names are written in the first. */
   readonly zones: readonly string[];
+  /** Zones of names of addresses, as `parseReverseZone` gives them. */
+  readonly reverseZones: readonly string[];
   /** The serving node: the zone's name server is `<nodeId>.node.<zone>`. */
   readonly nodeId: string;
   /** Bounds for the TTL of records that are made from entries. */

@@ -8,6 +8,7 @@ import { HEALTH, type Health } from "../../catalog/record/record.ts";
 import type { Reads } from "../../discovery/reads.ts";
 import { parseName, splitZone } from "../../dns/names/names.ts";
 import type { Plan, Question } from "../../dns/plan/answer.ts";
+import { findReverseSubject, reverseZoneOf } from "../../dns/plan/reverse.ts";
 import { type DnsCatalog, findSubject, type Subject } from "../../dns/plan/subject.ts";
 import type { DnsSettings } from "../../dns/records/record.ts";
 import { seconds, setTtlSeconds, ttlSeconds } from "../../dns/records/ttl.ts";
@@ -44,6 +45,11 @@ export function reasonsOf(told: Told, sources: ReasonSources): readonly NameReas
   const cnames = plan.groups.flat().filter((record) => record.type === "CNAME");
   for (const { name, data } of cnames) say("alias", `${name} leads to ${data.target}`);
   const last = cnames.at(-1)?.data.target.toLowerCase() ?? question.name;
+  const reverse = reverseZoneOf(last, settings);
+  if (reverse !== undefined) {
+    say("name", `${shown(last)} ${subjectWords(findReverseSubject(last, reverse, settings, catalog), typeText(question.type))}`);
+    return reasons;
+  }
   const place = placeOf(last, settings);
   if (place === undefined) {
     say("name", `${shown(last)} is outside the zones of this server`);
