@@ -23,7 +23,7 @@ export function shardOf(key: string): number {
 }
 
 /** A map of keys. It is one map while the keys are few. */
-export class KeyShards<K extends string, V extends object | number | true> {
+export class KeyShards<K extends string, V extends object | number | string | true> {
   #few: Map<K, V> | undefined = new Map<K, V>();
   #maps: readonly Map<K, V>[] = NONE;
   #size = 0;

@@ -9,6 +9,8 @@ const UDP_BYTES = 1232;
 const TIMEOUT_MS = 2000;
 const TRIES = 2;
 const HEADER_BYTES = 12;
+/** QR, of the second word of the header. */
+const RESPONSE_FLAG = 0x8000;
 
 export interface DnsQuestion {
   readonly host: string;
@@ -68,7 +70,7 @@ async function askUdp({ host, port }: DnsQuestion, query: Packet & { readonly id
   for (;;) {
     const heard: readonly unknown[] = await once(socket.it, "message", { signal });
     const [bytes] = heard;
-    if (bytes instanceof Buffer && bytes.length >= HEADER_BYTES && bytes.readUInt16BE(0) === query.id) return decode(bytes);
+    if (bytes instanceof Buffer && isAnswer(bytes, query.id)) return decode(bytes);
   }
 }
 
@@ -81,12 +83,20 @@ async function askTcp({ host, port }: DnsQuestion, query: Packet & { readonly id
     for await (const chunk of socket as AsyncIterable<Buffer>) {
       bytes = Buffer.concat([bytes, chunk]);
       const length = bytes.length < 2 ? Infinity : bytes.readUInt16BE(0);
-      if (bytes.length >= length + 2) return decode(bytes.subarray(2, length + 2));
+      if (bytes.length < length + 2) continue;
+      const answer = bytes.subarray(2, length + 2);
+      if (!isAnswer(answer, query.id)) throw new Error("the server answered another question");
+      return decode(answer);
     }
     throw new Error("the server closed the connection before its answer was whole");
   } finally {
     socket.destroy();
   }
+}
+
+/** Whether a message is a response, and to the query with this id. A server that sends the query back answers nothing. */
+function isAnswer(bytes: Buffer, id: number): boolean {
+  return bytes.length >= HEADER_BYTES && bytes.readUInt16BE(0) === id && bytes.readUInt16BE(2) >= RESPONSE_FLAG;
 }
 
 function closing(it: ReturnType<typeof createSocket>): Disposable & { readonly it: ReturnType<typeof createSocket> } {

@@ -25,6 +25,12 @@ export const DNS_SETTINGS = {
     default: ["waymark"],
     doc: "Zones that the gateway answers for.",
   }),
+  reverseZones: list({
+    ...BLOCK,
+    maxItems: 64,
+    default: [],
+    doc: "Blocks of addresses for which the gateway answers PTR, with the names of services and nodes at each address. Each is a zone below in-addr.arpa or ip6.arpa, so its prefix ends where a label does: /8, /16 or /24 of IPv4, /4 to /124 of IPv6 in steps of 4. Each address in them takes memory of the node and of each process with a copy of the catalog.",
+  }),
   minTtlMs: ms({ default: 1000, min: 0, max: DAY_MS, doc: "Least TTL of an answer." }),
   maxTtlMs: ms({ default: 60_000, min: 1000, max: DAY_MS, doc: "Greatest TTL of an answer." }),
   negativeTtlMs: ms({ default: 5000, min: 0, max: HOUR_MS, doc: "TTL of an answer that a name or type does not exist." }),

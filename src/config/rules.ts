@@ -1,5 +1,5 @@
 /** Rules between settings. Each of the settings is valid by itself. */
-import { parseBlock, parsePlainBlock } from "../lib/addresses.ts";
+import { parseBlock, parsePlainBlock, parseReverseZone } from "../lib/addresses.ts";
 import { factsBytes, NODE_BOUNDS } from "../lib/bounds.ts";
 import { durationText } from "../lib/duration.ts";
 import { MAX_DNS_PREFIXES } from "./dns.ts";
@@ -37,6 +37,7 @@ export function brokenRules(settings: Settings): readonly Broken[] {
   }
   broken.push(...leaseProblems(settings), ...modeProblems(settings));
   broken.push(...viewProblems(settings));
+  broken.push(...reverseProblems(settings));
   if (dns.minTtlMs > dns.maxTtlMs) refuse("dns.min_ttl", "is more than dns.max_ttl");
   if (dns.enabled && dns.zones.length === 0) refuse("dns.zones", "needs at least one zone while dns.enabled is true");
   for (const [path, blocks] of [
@@ -48,6 +49,21 @@ export function brokenRules(settings: Settings): readonly Broken[] {
   for (const [path, other] of samePorts(settings))
     refuse(path, `is the port of ${other} too; give each its own, or 0 for any that is free`);
   return broken;
+}
+
+/** Reverse zones are blocks whose names are zones, each once and none of them also a zone of services. */
+function reverseProblems({ dns }: Settings): readonly Broken[] {
+  const seen = new Set(dns.zones.map((zone) => zone.replace(/\.$/, "")));
+  return dns.reverseZones.flatMap((text): Broken[] => {
+    const zone = parseReverseZone(text)?.zone;
+    const path = "dns.reverse_zones";
+    if (parseBlock(text) === undefined) return [[path, `${text} is neither an address nor a block without bits set after its prefix`]];
+    if (zone === undefined)
+      return [[path, `${text} is no zone: its prefix must be /8, /16 or /24 of IPv4, or /4 to /124 of IPv6 in steps of 4`]];
+    if (seen.has(zone)) return [[path, `${text} is the zone ${zone}, which is there twice`]];
+    seen.add(zone);
+    return [];
+  });
 }
 
 /** Views have distinct prefixes, and all together not too many. */

@@ -7,10 +7,12 @@ import { decodeEntry } from "../catalog/entry/codec.ts";
 import { KeyShards } from "../catalog/key-shards.ts";
 import { type Sampling, sampleOf } from "../catalog/query/instances.ts";
 import type { Lookup } from "../catalog/query/lookup.ts";
-import { type CatalogRecord, type KeyText, nameOfKey, type OriginLife } from "../catalog/record/record.ts";
+import { type CatalogRecord, type KeyText, KIND, nameOfKey, type OriginLife } from "../catalog/record/record.ts";
 import { StoredRecord } from "../catalog/record/stored-record.ts";
 import type { Replica } from "../catalog/replica/replica.ts";
+import type { Address, AddressBlock } from "../lib/addresses.ts";
 import { hasField } from "../lib/protowire.ts";
+import { AddressNames } from "./address-names.ts";
 import { type Claim, claimOf, isSingleLabel, readClaim } from "./alias-claim.ts";
 
 /** Field number of Entry.aliases. */
@@ -50,6 +52,8 @@ export interface NameFollower {
   entryChanged(name: string): void;
   /** An entry that has this alias, or had it, came, went or changed. In plain form. */
   aliasChanged(alias: string): void;
+  /** An entry that has a target at this address, or had one, came, went or changed. As `addressText` gives it; only in reverse zones. */
+  addressChanged(address: string): void;
   /** A namespace, or the claim of an alias, at this name or below it came or went. In plain form. */
   belowChanged(suffix: string): void;
   /** The node of an origin came or went, so that its entries are told in another way, though no record has changed. */
@@ -78,16 +82,18 @@ export class DnsNames {
   readonly #suffixes = new KeyShards<string, KeyShards<string, number>>();
   readonly #aliases = new KeyShards<string, Set<KeyText>>();
   readonly #aliasesOf = new KeyShards<KeyText, readonly Held[]>();
+  readonly #addresses: AddressNames | undefined;
   readonly #followers = new Set<NameFollower>();
   /** The lives of origins, as they were told to those who follow. */
   readonly #lives = new Map<string, OriginLife>();
 
-  /** `zones`: in lower case and without a final dot, to recognise single labels. */
-  constructor(replica: Replica, zones: readonly string[], beside?: EntriesBeside) {
+  /** `zones`: in lower case and without a final dot, to recognise single labels. `blocks`: the addresses of reverse zones. */
+  constructor(replica: Replica, zones: readonly string[], blocks: readonly AddressBlock[] = NONE, beside?: EntriesBeside) {
     this.lookups = beside === undefined ? [replica.lookup] : [replica.lookup, beside.lookup];
     this.#replica = replica;
     this.#beside = beside;
     this.#zones = zones;
+    this.#addresses = blocks.length === 0 ? undefined : new AddressNames(blocks);
   }
 
   /** Whether an alias may stand for a single label. Only admins may register one. */
@@ -113,13 +119,13 @@ export class DnsNames {
       touchCount += 1;
       touched.add(stored.namespace);
       this.#tell((follower) => follower.entryChanged(nameOfKey(stored.key)));
-      this.#setAliases(stored.key, this.#replica.winner(stored) ?? this.#beside?.lookup.find(stored.key));
+      this.#set(stored.key, this.#replica.winner(stored) ?? this.#beside?.lookup.find(stored.key));
       return true;
     });
     for (const key of this.#beside?.takeTouched() ?? []) {
       touched.add(key.slice(0, key.indexOf("\0")));
       this.#tell((follower) => follower.entryChanged(nameOfKey(key)));
-      this.#setAliases(key, this.#known(key));
+      this.#set(key, this.#known(key));
     }
     // A revision at which no record was touched is that of an origin, unless a record was touched twice.
     if (this.#followers.size > 0 && touchCount < this.#replica.revision - this.#revision) this.#tellLives();
@@ -151,6 +157,7 @@ export class DnsNames {
     this.#tell((follower) => follower.everythingChanged());
     for (const namespace of this.#namespaces.keys()) touched.add(namespace);
     for (const key of this.#aliasesOf.keys()) if (this.#known(key) === undefined) this.#setAliases(key, undefined);
+    for (const key of this.#addresses?.keys() ?? []) if (this.#known(key) === undefined) this.#setAddresses(key, undefined);
   }
 
   /** Whether a visible namespace or alias is `suffix` or ends in `.suffix`, in that zone. An alias may be in full. */
@@ -209,6 +216,11 @@ export class DnsNames {
     return this.#aliases.get(alias) ?? [];
   }
 
+  /** Keys of the services and nodes that have a target at this address, whoever may see them. */
+  keysAt(address: Address): Iterable<KeyText> {
+    return this.#addresses?.keysAt(address) ?? NONE;
+  }
+
   /** Namespaces with entries, and aliases with the namespaces of their entries, that are `suffix` or end in `.suffix`. In plain form. */
   *namesBelow(suffix: string): Generator<{ readonly namespace: string; readonly alias: string | undefined }> {
     for (const holder of this.#suffixes.get(suffix)?.keys() ?? []) {
@@ -234,6 +246,17 @@ export class DnsNames {
     if (!hasField(bytes, ALIASES)) return NONE;
     const { aliases } = decodeEntry(bytes, record.origin.life);
     return aliases.map(plainName);
+  }
+
+  #set(key: KeyText, shown: CatalogRecord | undefined): void {
+    this.#setAliases(key, shown);
+    if (this.#addresses !== undefined) this.#setAddresses(key, shown);
+  }
+
+  #setAddresses(key: KeyText, shown: CatalogRecord | undefined): void {
+    const hasName = shown !== undefined && (shown.kind === KIND.SERVICE || shown.kind === KIND.NODE);
+    const entry = hasName ? decodeEntry(this.#replica.slab.view(shown.at, shown.sizeBytes), shown.origin.life) : undefined;
+    this.#addresses?.set(key, entry, (address) => this.#tell((follower) => follower.addressChanged(address)));
   }
 
   #setAliases(key: KeyText, shown: CatalogRecord | undefined): void {
@@ -281,7 +304,7 @@ export class DnsNames {
   }
 }
 
-const NONE: readonly string[] = [];
+const NONE: readonly never[] = [];
 
 /** The form in which names are compared. */
 export function plainName(name: string): string {

@@ -1,4 +1,4 @@
-/** IP addresses, blocks of them (CIDR), and hosts with ports. By hand, because pure rooms may not import `node:net`. */
+/** IP addresses, blocks of them (CIDR), their names in DNS, and hosts with ports. By hand, because pure rooms may not import `node:net`. */
 
 /** The port of the gRPC listener of a node, and of a server that is named without one. */
 export const GRPC_PORT = 17_420;
@@ -170,4 +170,68 @@ function maskOf(prefixBits: number, i: number): number {
 /** Whether the first bytes of an address are those of `::ffff:0:0/96`. */
 export function isMapped(bytes: Address): boolean {
   return bytes.length > 4 && bytes.every((byte, i) => i >= MAPPED_BYTES || byte === (i < 10 ? 0 : 0xff));
+}
+
+// Names of addresses and of blocks of them: below in-addr.arpa (RFC 1035, 3.5) and ip6.arpa (RFC 3596, 2.5), in lower case, without the final dot.
+const V4_SUFFIX = "in-addr.arpa";
+const V6_SUFFIX = "ip6.arpa";
+const V4_LABEL = /^(?:0|[1-9]\d{0,2})$/;
+const V6_LABEL = /^[0-9a-f]$/;
+const V4_LABELS = 4;
+const V6_LABELS = 32;
+
+/** A block of addresses with the zone that holds its names. */
+export interface ReverseZone {
+  readonly zone: string;
+  readonly block: AddressBlock;
+}
+
+/** The zone of a block such as `10.0.0.0/8`; undefined unless its prefix ends where a label does: 8, 16 or 24 bits of IPv4, 4 to 124 bits of IPv6 in steps of 4. */
+export function parseReverseZone(text: string): ReverseZone | undefined {
+  const block = parsePlainBlock(text);
+  if (block === undefined) return undefined;
+  const { bytes, prefixBits } = block;
+  const perLabel = bytes.length === V4_LABELS ? 8 : 4;
+  // A zone of one address would have no name for it but its own.
+  if (prefixBits === 0 || prefixBits === 8 * bytes.length || prefixBits % perLabel !== 0) return undefined;
+  const labels = labelsOf(bytes).slice(0, prefixBits / perLabel);
+  return { zone: [...labels.toReversed(), bytes.length === V4_LABELS ? V4_SUFFIX : V6_SUFFIX].join("."), block };
+}
+
+/** The blocks of the reverse zones of a gateway; none where it is off. */
+export function reverseBlocks(dns: { readonly enabled: boolean; readonly reverseZones: readonly string[] }): readonly AddressBlock[] {
+  return dns.enabled ? dns.reverseZones.flatMap((text) => parseReverseZone(text)?.block ?? []) : [];
+}
+
+/** The names of those zones. */
+export function reverseZoneNames({ reverseZones }: { readonly reverseZones: readonly string[] }): readonly string[] {
+  return reverseZones.flatMap((text) => parseReverseZone(text)?.zone ?? []);
+}
+
+/** The address that a name stands for, or `above` when it is the name of a block of addresses; undefined for other names. */
+export function parseReverseName(name: string): Address | "above" | undefined {
+  const v4 = labelsBelow(name, V4_SUFFIX);
+  if (v4 !== undefined) {
+    if (v4.length > V4_LABELS || !v4.every((label) => V4_LABEL.test(label) && Number(label) <= 255)) return undefined;
+    return v4.length < V4_LABELS ? "above" : Uint8Array.from(v4, Number);
+  }
+  const v6 = labelsBelow(name, V6_SUFFIX);
+  if (v6 === undefined || v6.length > V6_LABELS || !v6.every((label) => V6_LABEL.test(label))) return undefined;
+  if (v6.length < V6_LABELS) return "above";
+  return Uint8Array.from({ length: V6_LABELS / 2 }, (_, i) => Number.parseInt(`${v6[2 * i]}${v6[2 * i + 1]}`, 16));
+}
+
+/** The labels before the suffix in the order of the address; undefined where there are none. */
+function labelsBelow(name: string, suffix: string): readonly string[] | undefined {
+  return name.endsWith(`.${suffix}`)
+    ? name
+        .slice(0, -suffix.length - 1)
+        .split(".")
+        .toReversed()
+    : undefined;
+}
+
+function labelsOf(bytes: Address): readonly string[] {
+  if (bytes.length === V4_LABELS) return [...bytes].map(String);
+  return [...bytes].flatMap((byte) => [(byte >> 4).toString(16), (byte & 15).toString(16)]);
 }

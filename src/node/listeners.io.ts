@@ -13,7 +13,7 @@ import { classesOf, type ViewerOfView, Views, viewersOf } from "../dns/views/vie
 import { SERVER_FIXED } from "../grpc/server/server.io.ts";
 import type { TlsFiles } from "../grpc/server/tls-files.io.ts";
 import { SharedInflater } from "../grpc/wire/inflater.io.ts";
-import { type AddressBlock, hostPort, isLoopbackHost, parseBlock } from "../lib/addresses.ts";
+import { type AddressBlock, hostPort, isLoopbackHost, parseBlock, reverseZoneNames } from "../lib/addresses.ts";
 import { BrokenInvariant } from "../lib/errors.ts";
 import { later } from "../lib/later.io.ts";
 import type { RootLog } from "../lib/log.io.ts";
@@ -330,7 +330,8 @@ function openDns(options: DnsListenerOptions, ports: Pick<DnsGatewayOptions, "co
 }
 
 function answerSettings({ settings: { dns, catalog }, identity }: Pick<ListenersOptions, "identity" | "settings">): DnsSettings {
-  return { ...dns, zones: dns.zones.map(parseZone), nodeId: identity.nodeId, defaultTtlMs: catalog.defaultLeaseTtlMs };
+  const zones = { zones: dns.zones.map(parseZone), reverseZones: reverseZoneNames(dns) };
+  return { ...dns, ...zones, nodeId: identity.nodeId, defaultTtlMs: catalog.defaultLeaseTtlMs };
 }
 
 /** What DnsService answers from: what the gateway does, as each caller sees it. Callers with a credential of their own are told the serial of anonymous ones. */

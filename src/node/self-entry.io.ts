@@ -2,6 +2,7 @@
 import { type EventLoopUtilization, performance } from "node:perf_hooks";
 import type { Settings } from "../config/settings.ts";
 import { parseZone } from "../dns/names/names.ts";
+import { reverseZoneNames } from "../lib/addresses.ts";
 import { WaymarkError } from "../lib/errors.ts";
 import type { Log } from "../lib/log.io.ts";
 import { anonymousCaller } from "../policy/identity/caller.ts";
@@ -47,7 +48,8 @@ export async function publishSelf(core: NodeCore, { settings, log, listeners, ca
 function ownEntry({ identity, stamper }: NodeCore, { node, dns }: Settings, listeners: NodeFactsToPublish["listeners"]): OwnEntry {
   const { nodeId, roles, clusterId } = identity;
   const { name, resources, labels } = node;
-  const entry = nodeEntry({ nodeId, roles, name, resources, labels, dnsZones: dns.zones.map(parseZone), listeners });
+  const dnsZones = [...dns.zones.map(parseZone), ...reverseZoneNames(dns)];
+  const entry = nodeEntry({ nodeId, roles, name, resources, labels, dnsZones, listeners });
   return {
     caller: { ...anonymousCaller(clusterId, ""), principal: `${SELF_PRINCIPAL}${nodeId}` },
     stampAt: ({ wallMs }) => stamper.entryOfNode(entry, { ...identity, tenantId: "", receivedWallMs: wallMs }),

@@ -1,4 +1,5 @@
 /** `dns resolve @server`: what the command line prints of the answers of a real gateway, over UDP and TCP. */
+import { createServer } from "node:net";
 import { expect, onTestFinished, test } from "vitest";
 import { waymark } from "../fakes/cli-world.ts";
 import { entryView, FakeDnsCatalog } from "../fakes/dns-catalog.ts";
@@ -55,4 +56,39 @@ test.each([
   const ran = await waymark(["dns", "resolve", ...words]);
   expect({ exit: ran.exit, stdout: ran.stdout }).toEqual({ exit, stdout: "" });
   expect(ran.stderr).toContain(says);
+});
+
+/** A server over TCP that gives the query back with something of it changed. */
+async function hostile(change: (answer: Buffer) => Buffer): Promise<string> {
+  const server = createServer((socket) => {
+    socket.on("error", () => {});
+    socket.once("data", (query) => {
+      const answer = change(Buffer.from(query.subarray(2)));
+      socket.end(Buffer.concat([Buffer.from([answer.length >> 8, answer.length & 255]), answer]));
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  onTestFinished(() => void server.close());
+  const address = server.address();
+  return `@127.0.0.1:${typeof address === "object" ? address?.port : ""}`;
+}
+
+const asResponse = (answer: Buffer) => {
+  answer.writeUInt16BE(0x8400, 2);
+  return answer;
+};
+
+test.each([
+  { what: "the query itself", change: (query: Buffer) => query },
+  { what: "an answer with another id", change: (query: Buffer) => (query.writeUInt16BE(query.readUInt16BE(0) ^ 1, 0), asResponse(query)) },
+  { what: "half a header", change: (query: Buffer) => asResponse(query).subarray(0, 6) },
+  { what: "nothing", change: () => Buffer.alloc(0) },
+  {
+    what: "a name that points to itself",
+    change: (query: Buffer) => Buffer.concat([asResponse(query).subarray(0, 12), Buffer.from([0xc0, 12, 0, 1, 0, 1])]),
+  },
+])("$what is no answer of a server over TCP", async ({ change }) => {
+  const ran = await waymark(["dns", "resolve", await hostile(change), "a.waymark", "A", "+tcp"]);
+  expect({ exit: ran.exit, stdout: ran.stdout }).toEqual({ exit: 3, stdout: "" });
+  expect(ran.stderr).toContain("no answer");
 });

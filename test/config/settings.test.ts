@@ -438,6 +438,24 @@ test.each([
 
 test.each([
   { what: "a zone twice", env: { WAYMARK_DNS__ZONES: "a.b,c,a.b." }, want: [/dns\.zones: "a\.b\." is there twice/] },
+  { what: "reverse zones", env: { WAYMARK_DNS__REVERSE_ZONES: "10.0.0.0/8,192.168.0.0/16,10.1.0.0/16,fd00::/8,2001:db8::/36" }, want: [] },
+  {
+    what: "reverse zones that are none",
+    env: { WAYMARK_DNS__REVERSE_ZONES: "10.0.0.0/12,10.0.0.1/8,fd00::/9,0.0.0.0/0,10.0.0.1,::1" },
+    want: [
+      "10.0.0.0/12 is no zone",
+      "10.0.0.1/8 is neither",
+      "fd00::/9 is no zone",
+      "0.0.0.0/0 is no zone",
+      "10.0.0.1 is no zone",
+      "::1 is no zone",
+    ].map((text) => new RegExp(`^dns\\.reverse_zones: ${text.replaceAll(".", "\\.")}`)),
+  },
+  {
+    what: "a reverse zone that is there twice, once as a zone of services",
+    env: { WAYMARK_DNS__REVERSE_ZONES: "10.0.0.0/8,::ffff:11.0.0.0/104,11.0.0.0/8", WAYMARK_DNS__ZONES: "waymark,10.in-addr.arpa." },
+    want: [/10\.0\.0\.0\/8 is the zone 10\.in-addr\.arpa, which is there twice/, /11\.0\.0\.0\/8 is the zone 11\.in-addr\.arpa, which/],
+  },
   { what: "a forwarder", env: { WAYMARK_DNS__TRUSTED_FORWARDERS: "10.0.0.0/8,fd00::53" }, want: [] },
   {
     what: "a forwarder that is no block",

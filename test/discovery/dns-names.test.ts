@@ -103,7 +103,7 @@ test.each([
   const held = new HeldEntries({ lookup: r.replica.lookup, slab: r.replica.slab, bounds, admits: () => true });
   let isShown = true;
   const beside = { lookup: held.lookup, shows: () => isShown, takeTouched: () => held.takeTouched() };
-  const names = new DnsNames(r.replica, ["waymark"], beside);
+  const names = new DnsNames(r.replica, ["waymark"], [], beside);
   const found = () => {
     names.refresh();
     const aliases = names.findAlias("shop.example", "waymark", anyone).records.map(({ name }) => name);

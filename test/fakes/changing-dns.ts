@@ -6,6 +6,7 @@ import { DnsNames } from "../../src/discovery/dns-names.ts";
 import { Reads } from "../../src/discovery/reads.ts";
 import type { DnsCatalog } from "../../src/dns/plan/subject.ts";
 import { dnsCatalog } from "../../src/dns/views/catalog.ts";
+import type { AddressBlock } from "../../src/lib/addresses.ts";
 import { NO_POLICY, Policy } from "../../src/policy/set/verdict.ts";
 import { rule, set } from "./policies.ts";
 import { at, caller, draftAt, Registry } from "./registry.ts";
@@ -16,6 +17,7 @@ const NAMES = ["web", "eu"] as const;
 const KINDS = [KIND.SERVICE, KIND.FUNCTION] as const;
 const ALIASES = ["www.shop", "x.far.waymark", "deep.www.shop", "web.shop.waymark", "web.m.eu", "pay.m"] as const;
 const HOSTS = ["10.0.0.1", "10.0.0.2", "eu.m.waymark", "www.shop.waymark", "else.example"] as const;
+const CHANGING_BLOCK: AddressBlock = { bytes: Uint8Array.of(10, 0, 0, 0), prefixBits: 8 };
 const LIVES: readonly OriginLife[] = ["live", "orphaned"];
 
 /** What is asked: names that exist, that are aliases, that lie above names, and that do not exist. */
@@ -30,7 +32,17 @@ export const ASKED: readonly (readonly ["A" | "CNAME" | "PTR" | "SRV" | "TXT", s
   ["CNAME", "pay.m"],
   ["TXT", "_rpc._tcp.web.m"],
   ["SRV", "_rpc._tcp.eu.shop"],
+  ["PTR", "1.0.0.10.in-addr.arpa"],
+  ["PTR", "2.0.0.10.in-addr.arpa"],
 ];
+
+/** A question for one of these names, or for another one below the zone. */
+export function fullName(name: string): string {
+  return name.endsWith(".arpa") ? name : `${name}.waymark`;
+}
+
+/** The reverse zone of its addresses. */
+export const CHANGING_ZONE = "10.in-addr.arpa";
 
 interface Entry {
   readonly kind: Kind;
@@ -82,7 +94,7 @@ export class ChangingDns {
   constructor() {
     const { replica } = this.#registry;
     this.#reads = new Reads(replica, NODE, { policies: this.#policies, onDenied: () => {} });
-    this.names = new DnsNames(replica, ["waymark"]);
+    this.names = new DnsNames(replica, ["waymark"], [CHANGING_BLOCK]);
     this.catalog = dnsCatalog(() => 0, {
       reads: this.#reads,
       replica,

@@ -105,7 +105,14 @@ export async function startDiscovery(
   const dns = (drawn: number): DnsCatalog => dnsCatalog(() => drawn, core);
   const { minTtlMs, maxTtlMs, staleTtlMs, negativeTtlMs, planBytes, srvPriority } = settings.dns;
   const times = { minTtlMs, maxTtlMs, staleTtlMs, negativeTtlMs, defaultTtlMs: settings.catalog.defaultLeaseTtlMs };
-  const answering = { zones: settings.dns.zones.map(parseZone), nodeId, allowExternalNames: false, srvPriority, ...times };
+  const answering = {
+    reverseZones: [],
+    zones: settings.dns.zones.map(parseZone),
+    nodeId,
+    allowExternalNames: false,
+    srvPriority,
+    ...times,
+  };
   const responder = (): Responder => new Responder({ settings: answering, planBytes, random });
   const [, names = written] = withNameReads([service, written], {
     settings: answering,

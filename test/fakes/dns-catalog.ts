@@ -6,11 +6,17 @@ import { portWord, portWords, TRANSPORTS } from "../../src/catalog/entry/ports.t
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import type { EntryView } from "../../src/catalog/entry/view.ts";
 import { HEALTH, KIND, type Kind, keyText, nameOfKey } from "../../src/catalog/record/record.ts";
+import { addressText } from "../../src/discovery/address-names.ts";
 import type { NameFollower } from "../../src/discovery/dns-names.ts";
 import { type Rests, RestsNotes } from "../../src/dns/plan/rests.ts";
 import type { DnsCatalog } from "../../src/dns/plan/subject.ts";
 import type { DnsSettings } from "../../src/dns/records/record.ts";
 import { DEFAULT_VIEW, type DnsView } from "../../src/dns/views/view.ts";
+import { type Address, parseAddress } from "../../src/lib/addresses.ts";
+import { healthOrder } from "../../src/reading/levels.ts";
+
+/** Kinds whose names have addresses. */
+const NAMED_KINDS: ReadonlySet<Kind> = new Set([KIND.SERVICE, KIND.NODE]);
 
 export class FakeDnsCatalog implements DnsCatalog {
   readonly view: DnsView;
@@ -69,6 +75,26 @@ export class FakeDnsCatalog implements DnsCatalog {
       .slice(0, 8);
   }
 
+  atAddress(address: Address): ReturnType<DnsCatalog["atAddress"]> {
+    const text = addressText(address);
+    this.#rests.address(text);
+    const hostsOf = ({ targets, detail }: EntryView) => [
+      ...targets.map(({ host }) => host),
+      ...(detail.case === "node" ? detail.value.advertisedUrls.map((url) => new URL(url).hostname.replace(/^\[|\]$/g, "")) : []),
+    ];
+    const isThere = (host: string) => {
+      const parsed = parseAddress(host);
+      return parsed !== undefined && addressText(parsed) === text;
+    };
+    const found = this.#entries.filter((entry) => NAMED_KINDS.has(entry.key.kind) && hostsOf(entry).some(isThere));
+    const byName = Map.groupBy(found, ({ key }) => nameOfKey(keyText(key)));
+    const best = [...byName.values()].flatMap(
+      (entries) => entries.toSorted((a, b) => healthOrder(a.health) - healthOrder(b.health))[0] ?? [],
+    );
+    const items = best.toSorted((a, b) => (keyText(a.key) < keyText(b.key) ? -1 : 1));
+    return { items: items.slice(0, 64), isCut: items.length > 64 };
+  }
+
   takeRests(): Rests {
     return this.#rests.take();
   }
@@ -109,11 +135,15 @@ class FakeChanges {
     this.#followers.add(follower);
   }
 
-  tell({ key, aliases }: EntryView): void {
+  tell({ key, aliases, targets }: EntryView): void {
     const suffixesOf = (name: string) => name.split(".").map((_, at, labels) => labels.slice(at).join("."));
     for (const follower of this.#followers) {
       follower.entryChanged(nameOfKey(keyText(key)));
       for (const alias of aliases) follower.aliasChanged(alias);
+      for (const { host } of targets) {
+        const address = parseAddress(host);
+        if (address !== undefined) follower.addressChanged(addressText(address));
+      }
       for (const suffix of [key.namespace, ...aliases].flatMap(suffixesOf)) follower.belowChanged(suffix);
     }
   }
@@ -125,6 +155,7 @@ class FakeChanges {
 
 export const TEST_DNS_SETTINGS: DnsSettings = {
   zones: ["waymark"],
+  reverseZones: [],
   nodeId: "n1",
   minTtlMs: 1_000,
   maxTtlMs: 60_000,

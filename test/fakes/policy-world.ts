@@ -105,7 +105,7 @@ export class PolicyWorld {
     const times = { minTtlMs, maxTtlMs, staleTtlMs, negativeTtlMs, defaultTtlMs: catalog.defaultLeaseTtlMs };
     const zones = dns.zones.map(parseZone);
     this.#responder = new Responder({
-      settings: { zones, nodeId: core.identity.nodeId, allowExternalNames, srvPriority, ...times },
+      settings: { zones, reverseZones: [], nodeId: core.identity.nodeId, allowExternalNames, srvPriority, ...times },
       planBytes: dns.planBytes,
       random: () => 0.5,
     });

@@ -29,6 +29,9 @@ function openWorld(): Scenario {
       case "zones":
         change({ zones: words });
         return "";
+      case "reverse_zones":
+        change({ reverseZones: words });
+        return "";
       case "allow_external_names":
         change({ allowExternalNames: true });
         return "";
@@ -61,7 +64,7 @@ function dig(responder: Responder, catalog: FakeDnsCatalog, words: readonly stri
   return reply === undefined ? "no answer" : responseText(reply.bytes);
 }
 
-/** `<kind> <namespace>/<name> key=value…`; `target=host:port[/protocol]` and `alias=` may be repeated. */
+/** `<kind> <namespace>/<name> key=value…`; `target=host:port[/protocol]`, `alias=` and `metadata=key:value` may be repeated. */
 function parseEntry(words: readonly string[]): EntryView {
   const [kind = "", place = "", ...rest] = words;
   const slash = place.indexOf("/");
@@ -85,6 +88,7 @@ function parseEntry(words: readonly string[]): EntryView {
     nodeId: valueOf(rest, "node") ?? "n1",
     tags: valueOf(rest, "tags")?.split(",") ?? [],
     capabilities: valueOf(rest, "capabilities")?.split(",") ?? [],
+    metadata: Object.fromEntries(valuesOf(rest, "metadata").map((pair) => [pair.replace(/:.*/, ""), pair.replace(/^[^:]*:/, "")] as const)),
     detail: { case: "function", value: { ...newFunctionDetail(), specDigest: valueOf(rest, "spec_digest") ?? "" } },
   };
   return entryView(spec);

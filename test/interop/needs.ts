@@ -34,6 +34,11 @@ export async function areZoneServersThere(): Promise<boolean> {
   return areThere(["knotd", "--version"], ["nsd", "-v"]);
 }
 
+/** Whether the tools and the resolver are there that ask our gateway. nslookup and delv come with dig. */
+export async function areDnsClientsThere(): Promise<boolean> {
+  return areThere(["kdig", "--version"], ["drill", "-v"], ["delv", "-v"], ["unbound", "-V"]);
+}
+
 async function areThere(...commands: readonly (readonly [string, string])[]): Promise<boolean> {
   for (const [command, flag] of commands) if ((await run(command, [flag])).code !== 0) return false;
   return true;

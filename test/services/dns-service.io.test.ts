@@ -296,6 +296,17 @@ test("explain tells view, alias, policy, health, TTL and how long caches may hol
   ]);
 });
 
+test("explain says that an orphaned entry makes the TTL short", async () => {
+  const bench = await open();
+  await bench.register(asEndpoint({}));
+  const { replica } = bench.inside.core;
+  replica.setLife(replica.self, "orphaned");
+  const { reasons } = await bench.call(m.resolveName, { name: "web.svc.prod.waymark", recordType: "A", explain: true });
+  expect(reasons.filter(({ topic }) => topic === "ttl").map(({ detail }) => detail)).toEqual([
+    "5 s: the entries say 30 s, within dns.min_ttl 1 s and dns.max_ttl 60 s; at most dns.stale_ttl 5 s with an ORPHANED entry",
+  ]);
+});
+
 test.for<[asked: object, want: string]>([
   [{ name: "a..b" }, "invalid_argument name"],
   [{ name: `${"a".repeat(64)}.waymark` }, "invalid_argument name"],
@@ -323,7 +334,7 @@ test("records of every type have the text of zone files", async () => {
   );
   const addresses = await of("web.svc.prod.", "AAAA");
   expect(addresses.map((text) => text.split(" ").at(-1))).toEqual(["1:0:0:2::3", "2001:db8::", "::1"]);
-  expect((await of("web.svc.prod.", "TXT")).join("\n")).toContain('"namespace=svc.prod"');
+  expect((await of("web.svc.prod.", "TXT")).join("\n")).toMatch(/"namespace=svc\.prod" .* "note=say \\"h\\195\\169\\" \\\\"$/);
   expect((await of("", "SOA")).join("\n")).toMatch(/^waymark\. \d+ IN SOA \S+\. \S+\. \d+ \d+ \d+ \d+ \d+$/m);
   expect((await of("web.svc.prod.", "ANY")).join("\n")).toContain('HINFO "RFC8482" ""');
   await bench.register(asEndpoint({ name: "site", protocol: "grpc", port: 8443, targets: ["192.0.2.1", "2001:db8::"] }));

@@ -179,12 +179,18 @@ export function nodeName(nodeId: string, zone: string): string | undefined {
 
 /** The longest zone that contains the name, and the rest of the name; undefined outside all zones. */
 export function splitZone(name: string, zones: readonly string[]): { readonly zone: string; readonly relative: string } | undefined {
+  const found = zoneOf(name, zones);
+  if (found === undefined) return undefined;
+  return { zone: found, relative: name === found ? "" : name.slice(0, -found.length - 1) };
+}
+
+/** The longest zone that contains the name; undefined outside all zones. */
+export function zoneOf(name: string, zones: readonly string[]): string | undefined {
   let found: string | undefined;
   for (const zone of zones) {
     if ((name === zone || name.endsWith(`.${zone}`)) && zone.length > (found?.length ?? -1)) found = zone;
   }
-  if (found === undefined) return undefined;
-  return { zone: found, relative: name === found ? "" : name.slice(0, -found.length - 1) };
+  return found;
 }
 
 /** The namespace that the words of a name spell; undefined when one is not a label of a namespace. */

@@ -6,6 +6,7 @@ import { negativeSoa } from "../records/apex.ts";
 import type { DnsRecord, DnsSettings, RecordContext, RecordOf, RecordType } from "../records/record.ts";
 import { findRecordType, hostOf, RECORDS } from "../records/records.ts";
 import { setTtlSeconds, ttlSeconds } from "../records/ttl.ts";
+import { findReverseSubject, reverseZoneOf } from "./reverse.ts";
 import { type DnsCatalog, findSubject, type Subject } from "./subject.ts";
 
 /** Response codes as on the wire (IANA, DNS parameters). BADVERS and BADCOOKIE exist only with EDNS. */
@@ -91,6 +92,8 @@ function shortened(plan: Plan, mostSeconds: number): Plan {
 function planOf(question: Question, sources: Sources): Plan {
   const { settings } = sources;
   if (question.class !== CLASS_IN || REFUSED_TYPES.has(question.type)) return failure(RCODE.REFUSED);
+  const reverse = reverseZoneOf(question.name, settings);
+  if (reverse !== undefined) return planReverse(question, reverse, sources);
   const place = splitZone(question.name, settings.zones);
   if (place !== undefined) return planInZone(question, place, sources);
   const zone = settings.zones[0];
@@ -140,6 +143,25 @@ function planInZone(question: Question, place: Place, sources: Sources): Plan {
   return isContested ? { ...plan, isContested } : plan;
 }
 
+/** Names of addresses. No alias leads there, and none leads away. */
+function planReverse(question: Question, zone: string, { catalog, settings }: Sources): Plan {
+  const context: RecordContext = { owner: question.name, zone, locality: catalog.view.locality, settings };
+  const subject = findReverseSubject(question.name, zone, settings, catalog);
+  return subject.kind === "absent" ? negative(RCODE.NXDOMAIN, [], context) : ownPlan(question, subject, { context, catalog, groups: [] });
+}
+
+/** The records that a subject has of the type. `groups`: what led here. */
+function ownPlan(
+  { type }: Question,
+  subject: Subject,
+  { context, catalog, groups }: { readonly context: RecordContext; readonly catalog: DnsCatalog; readonly groups: Plan["groups"] },
+): Plan {
+  const found = type === TYPE_ANY ? minimalAny(subject, context) : recordsOf(findRecordType(type), subject, context);
+  if (found.length === 0) return negative(RCODE.NOERROR, groups, context);
+  const plan = positive([...groups, ...found], context, catalog);
+  return isPart(type, subject) ? { ...plan, isCut: true } : plan;
+}
+
 /** Follows CNAMEs within our zones, and tells what each name on the way stands for. */
 function planChain(question: Question, place: Place, sources: Sources, onSubject: (subject: Subject) => void): Plan {
   const { catalog, settings, endingOf } = sources;
@@ -154,12 +176,7 @@ function planChain(question: Question, place: Place, sources: Sources, onSubject
     if (subject.kind === "absent") return negative(RCODE.NXDOMAIN, groups, context);
     // No other data may stand beside a CNAME (RFC 2181, 10.1), so it answers every type.
     const canonical = canonicalRecord(subject, context);
-    if (canonical === undefined) {
-      const found = question.type === TYPE_ANY ? minimalAny(subject, context) : recordsOf(findRecordType(question.type), subject, context);
-      if (found.length === 0) return negative(RCODE.NOERROR, groups, context);
-      const plan = positive([...groups, ...found], context, catalog);
-      return isPart(question.type, subject) ? { ...plan, isCut: true } : plan;
-    }
+    if (canonical === undefined) return ownPlan(question, subject, { context, catalog, groups });
     groups.push([canonical]);
     visited.add(owner);
     owner = canonical.data.target.toLowerCase();

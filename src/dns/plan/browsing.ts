@@ -7,6 +7,9 @@ import { formatName, parseDomain } from "../names/names.ts";
 /** Most names that one answer lists. */
 export const MAX_BROWSED = 500;
 
+/** Most names of one address that are told. */
+export const MAX_AT_ADDRESS = 64;
+
 /** Items in order. `isCut`: there are more, or there may be. */
 export interface Listed<T> {
   readonly items: readonly T[];

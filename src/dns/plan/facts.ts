@@ -37,6 +37,11 @@ export function aliasFact(alias: string): string {
   return `@${alias}`;
 }
 
+/** Who has a target at an address. */
+export function addressFact(address: string): string {
+  return `^${address}`;
+}
+
 /** What exists at or below a name. */
 export function belowFact(suffix: string): string {
   return `.${suffix}`;
@@ -87,6 +92,10 @@ export class Facts implements NameFollower {
 
   aliasChanged(alias: string): void {
     this.#over(aliasFact(alias));
+  }
+
+  addressChanged(address: string): void {
+    this.#over(addressFact(address));
   }
 
   belowChanged(suffix: string): void {

@@ -10,6 +10,7 @@ const TEXT_BYTES = 48;
 const RECORD_BYTES = 352;
 /** Memory of one more string of a record. */
 const STRING_BYTES = 48;
+const BEYOND_LATIN1 = /[\u0100-\uffff]/;
 /** The lists of an SVCB or HTTPS record take as much as so many strings. */
 const BINDING_STRINGS = 4;
 /** Memory of a name of the glue. */
@@ -65,7 +66,12 @@ export function thinned(plan: Plan, random: () => number, maxBytes: number): Pla
 }
 
 function recordBytes(record: DnsRecord): number {
-  const strings =
-    record.type === "TXT" ? record.data.strings.length : record.type === "SVCB" || record.type === "HTTPS" ? BINDING_STRINGS : 0;
-  return RECORD_BYTES + dataBytes(record) + strings * STRING_BYTES;
+  const bytes = RECORD_BYTES + dataBytes(record);
+  if (record.type === "TXT") return record.data.strings.reduce((sum, text) => sum + STRING_BYTES + wideBytes(text), bytes);
+  return record.type === "SVCB" || record.type === "HTTPS" ? bytes + BINDING_STRINGS * STRING_BYTES : bytes;
+}
+
+/** What a text takes beside one byte for each character. With a character beyond Latin-1 all of them have two. */
+function wideBytes(text: string): number {
+  return BEYOND_LATIN1.test(text) ? text.length : 0;
 }

@@ -1,6 +1,6 @@
 /** Notes what is read while a plan is made, because the plan rests on it. */
 import type { Kind } from "../../catalog/record/record.ts";
-import { aliasFact, belowFact, entryFact, NODES_FACT, namespaceFact, originFact } from "./facts.ts";
+import { addressFact, aliasFact, belowFact, entryFact, NODES_FACT, namespaceFact, originFact } from "./facts.ts";
 
 /** What a plan rests on beside the turn of its view. */
 export interface Rests {
@@ -39,6 +39,11 @@ export class RestsNotes {
   /** Names may be registered in full. */
   alias(name: string, zone: string): void {
     this.#facts.add(aliasFact(name)).add(aliasFact(`${name}.${zone}`));
+  }
+
+  /** Who has a target at the address, as `addressText` gives it. */
+  address(address: string): void {
+    this.#facts.add(addressFact(address));
   }
 
   below(suffix: string, zone: string): void {

@@ -1,5 +1,6 @@
 /** Finds what a name below a zone stands for in the catalog, as one viewer sees it. */
 
+import { advertisedTargets } from "../../catalog/entry/advertised.ts";
 import { NODES_NAMESPACE } from "../../catalog/entry/names.ts";
 import { portWord, type Transport, transportOf } from "../../catalog/entry/ports.ts";
 import type { EntryView, TargetView } from "../../catalog/entry/view.ts";
@@ -48,6 +49,11 @@ export interface DnsCatalog {
   hasNameUnder(suffix: string, zone: string): boolean;
   /** Entries that have this name of the zone (lower case, without the final dot) as an alias, in catalog order. */
   findAlias(name: string, zone: string): readonly EntryView[];
+  /**
+   * For each visible service and node with a target at this address, an entry of the best health that is there; at most `MAX_AT_ADDRESS`. Only for addresses in reverse
+   * zones. At a resolver only what it follows.
+   */
+  atAddress(address: Address): Listed<EntryView>;
   /** Entries of healthy nodes of this cluster, of which others know, with a gateway for the zone; at most 8. Empty where nodes are not in the catalog. */
   gateways(zone: string): readonly EntryView[];
   /** The namespaces that `find` found hidden since the last call. */
@@ -91,8 +97,8 @@ export type Subject =
       /** Of a name that is browsed (RFC 6763, 4): the place of its instances, and whether the entries are a sample of them. */
       readonly browsed?: { readonly name: string; readonly namespace: string; readonly transport: Transport; readonly isSample: boolean };
     }
-  /** Names that this one lists. */
-  | { readonly kind: "list"; readonly names: Listed<string> }
+  /** Names that this one lists. `carriers`: the entries that they are read from, where these decide how long the list may be kept. */
+  | { readonly kind: "list"; readonly names: Listed<string>; readonly carriers?: readonly EntryView[] }
   | { readonly kind: "address"; readonly address: Address }
   /**
    * The name is an alias; `target` is the full name that it leads to, that of all `carriers`. Contested: other entries than those of that name carry it too, and
@@ -252,27 +258,14 @@ function isPort(target: TargetView, { targets }: EntryView, port: string): boole
   return targets.some((other) => other.name === port && other.port === target.port && transportOf(other) === transportOf(target));
 }
 
-/** Scheme, host in brackets, other host, port. */
-const URL_PARTS = /^(?:([a-z][a-z0-9+.-]*):\/\/|(?!.*:\/\/))(?:[^@/?#]*@)?(?:\[([^\]]+)\]|([^:/?#]+))(?::(\d{1,5})(?!\d))?/i;
-const SCHEME_PORTS: Readonly<Record<string, number>> = { http: 80, https: 443 };
-
-/** The endpoints of a node's advertised URLs. Port 0 where the URL names none. */
-function advertisedTargets({ detail }: EntryView): readonly TargetView[] {
-  const urls = detail.case === "node" ? detail.value.advertisedUrls : [];
-  return urls.flatMap((url) => {
-    const [, scheme = "", bracketed, plain, port] = URL_PARTS.exec(url) ?? [];
-    const host = bracketed ?? plain;
-    const protocol = scheme.toLowerCase();
-    const number = Number(port ?? SCHEME_PORTS[protocol] ?? 0);
-    return host === undefined ? [] : [{ name: "", host, port: number > 65_535 ? 0 : number, priority: 0, weight: 0, protocol }];
-  });
-}
-
 /** Adds the hosts of advertised URLs to the targets of a node. */
 function withAdvertised(entry: EntryView): EntryView {
   const targets = advertisedTargets(entry);
   return targets.length === 0 ? entry : { ...entry, targets: [...entry.targets, ...targets] };
 }
+
+/** Only other nodes talk to it (`src/services/node-entry.ts`). */
+const FABRIC_SCHEME = "fabric";
 
 /** Gives entries without targets the advertised endpoints of their nodes: functions and queues are reached through them. Cost: a look-up for each node. */
 function withNodes(entries: readonly EntryView[], catalog: DnsCatalog): readonly EntryView[] {
@@ -285,7 +278,8 @@ function withNodes(entries: readonly EntryView[], catalog: DnsCatalog): readonly
   return entries.map((entry) => {
     if (entry.targets.length > 0 || entry.nodeId === "" || !isShown(entry)) return entry;
     const node = nodesOf(entry.nodeId).find(({ key }) => key.clusterId === entry.key.clusterId);
-    const targets = node === undefined ? [] : advertisedTargets(node).filter(({ port }) => port > 0);
+    const targets =
+      node === undefined ? [] : advertisedTargets(node).filter(({ port, protocol }) => port > 0 && protocol !== FABRIC_SCHEME);
     // The answer rests on both entries, and is kept for as long as both allow.
     return targets.length === 0 ? entry : { ...entry, targets, ttlMs: leastOf(entry.ttlMs, node?.ttlMs) };
   });

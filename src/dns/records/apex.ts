@@ -21,7 +21,8 @@ export function startRecords(subject: Subject, context: RecordContext): RecordOf
 /** The name servers of the zone, if the subject is the zone itself: the serving node, and other nodes with a gateway. */
 export function nameServerRecords(subject: Subject, context: RecordContext): RecordOf<"NS">[][] {
   if (subject.kind !== "apex") return [];
-  const { settings, zone } = context;
+  const { settings } = context;
+  const zone = hostZone(context);
   const gateways = subject.gateways();
   const own = gateways.find(({ key }) => key.name === settings.nodeId);
   const names = new Set([(own && gatewayName(own, zone)) ?? nameServer(context)]);
@@ -50,7 +51,7 @@ function gatewayName(gateway: EntryView, zone: string): string | undefined {
 function soaData(context: RecordContext): RecordData["SOA"] {
   return {
     primary: nameServer(context),
-    mailbox: `hostmaster.${context.zone}`,
+    mailbox: `hostmaster.${hostZone(context)}`,
     // A plan is kept for longer than a version of the zone, so the serial is written when it is encoded.
     serial: 0,
     refreshSeconds: 60,
@@ -61,6 +62,12 @@ function soaData(context: RecordContext): RecordData["SOA"] {
 }
 
 /** The name of the serving node. */
-function nameServer({ zone, settings }: RecordContext): string {
-  return nodeName(settings.nodeId, zone) ?? `ns.${zone}`;
+function nameServer(context: RecordContext): string {
+  const zone = hostZone(context);
+  return nodeName(context.settings.nodeId, zone) ?? `ns.${zone}`;
+}
+
+/** The zone in which the hosts of a zone are named: there are none in a zone of names of addresses. */
+function hostZone({ zone, settings }: RecordContext): string {
+  return settings.zones.includes(zone) ? zone : (settings.zones[0] ?? zone);
 }

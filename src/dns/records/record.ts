@@ -55,6 +55,8 @@ export interface RecordOf<T extends RecordType> {
 export interface DnsSettings {
   /** Zones as `parseZone` gives them; at least one. Names are written in the first. */
   readonly zones: readonly string[];
+  /** Zones of names of addresses, as `parseReverseZone` gives them. */
+  readonly reverseZones: readonly string[];
   /** The serving node: the zone's name server is `<nodeId>.node.<zone>`. */
   readonly nodeId: string;
   /** Bounds for the TTL of records that are made from entries. */
@@ -87,7 +89,7 @@ export interface DataWriter {
   u16(value: number): void;
   u32(value: number): void;
   bytes(value: Uint8Array): void;
-  /** Writes a length octet and at most 255 octets. */
+  /** Writes a length octet and at most 255 octets of UTF-8. */
   string(value: string): void;
   name(value: string): void;
   compressedName(value: string): void;

@@ -12,17 +12,19 @@ export function textRecords(subject: Subject, context: RecordContext): RecordOf<
   const unique = new Map<string, RecordOf<"TXT">>();
   for (const entry of subject.entries) {
     const strings = entryStrings(entry);
-    const identity = strings.join("\0");
+    // A value of metadata may hold any character.
+    const identity = JSON.stringify(strings);
     if (!unique.has(identity)) unique.set(identity, { type: "TXT", name: context.owner, ttlSeconds: ttl, data: { strings } });
   }
   return [[...unique.values()]];
 }
 
 const MAX_STRING_BYTES = 255;
+const UTF8 = new TextEncoder();
 
 /** The strings of an entry's TXT record, each at most 255 bytes. Lists are split between items, and empty facts are left out. */
 function entryStrings(entry: EntryView): string[] {
-  return [
+  const facts = [
     ...listStrings("namespace", [entry.key.namespace]),
     ...listStrings("scope", [SCOPE_NAMES[entry.scope]]),
     ...listStrings("tags", entry.tags),
@@ -31,6 +33,19 @@ function entryStrings(entry: EntryView): string[] {
     ...listStrings("spec_digest", entry.detail.case === "function" ? [entry.detail.value.specDigest] : []),
     ...listStrings("capabilities", entry.capabilities),
   ];
+  return [...facts, ...metadataStrings(entry.metadata)];
+}
+
+/** Keys of facts. Case does not matter (RFC 6763, 6.4). */
+const FACT_KEYS: ReadonlySet<string> = new Set(["namespace", "scope", "tags", "cluster_id", "node_id", "spec_digest", "capabilities"]);
+
+/** `key=value` of each pair that fits into a string, in the order of the keys. None may pass for a fact. */
+function metadataStrings(metadata: EntryView["metadata"]): string[] {
+  return Object.entries(metadata)
+    .filter(([key]) => !FACT_KEYS.has(key.toLowerCase()))
+    .toSorted(([a], [b]) => (a < b ? -1 : 1))
+    .map(([key, value]) => `${key}=${value}`)
+    .filter((text) => text.length <= MAX_STRING_BYTES && UTF8.encode(text).length <= MAX_STRING_BYTES);
 }
 
 /** `key=a,b,c` in as few strings as it takes. An item is at most 128 characters, so one always fits. */

@@ -26,7 +26,7 @@ export interface Reply {
   readonly rate: "whole" | "cut" | "dropped";
   /** Our own fault behind a SERVFAIL; undefined without one. */
   readonly fault: unknown;
-  /** What is being fetched for the question, which until then is answered SERVFAIL. */
+  /** What is being fetched for the question, if it may wait for that. If not, it is answered SERVFAIL. */
   readonly unknown: UnknownName | undefined;
 }
 
@@ -49,12 +49,16 @@ export interface Sender {
   readonly monoMs: number;
   /** Whether the question may wait for what is fetched. A reply that says so does not count for the sender's rate yet. */
   readonly mayWait: boolean;
+  /** Whether it has waited already. */
+  readonly hasWaited?: boolean;
 }
 
 /** Extended errors (RFC 8914, IANA). */
 const EXTENDED_ERROR = { NOT_READY: 14, NO_REACHABLE_AUTHORITY: 22 } as const;
 const NOBODY: Sender = { address: "", monoMs: 0, mayWait: true };
 const TYPE_ANY = 255;
+/** Questions that wait count as a class of their own, beside their answers. */
+const WAITING_CLASS = "~";
 /** An answer over UDP of more than this many times its question shares a budget of all unverified senders. */
 const AMPLIFYING = 3;
 const RCODE_LABELS = {
@@ -146,9 +150,9 @@ export class Responder {
     const hasValidCookie = query.cookieBytes > 0 && this.#cookie(sender);
     const prepared = this.#answer(select, hasValidCookie);
     reply.rcode = RCODE_LABELS[prepared.rcode];
-    const isVerified = transport === "tcp" || hasValidCookie;
-    if (!isVerified && this.#rates !== undefined && !(reply.unknown !== undefined && sender.mayWait))
-      this.#bounded(prepared, sender, this.#rates);
+    const rates = transport === "tcp" || hasValidCookie ? undefined : this.#rates;
+    if (reply.unknown !== undefined && !mayWait(sender, rates)) reply.unknown = undefined;
+    if (rates !== undefined && reply.unknown === undefined) this.#bounded(prepared, sender, rates);
     else this.#write(prepared);
     return reply;
   }
@@ -247,6 +251,12 @@ export class Responder {
     }
     return prepared;
   }
+}
+
+/** Whether the question may wait. Few can at a time, so those of one network are bounded, as its answers are. */
+function mayWait(sender: Sender, rates: ResponseRates | undefined): boolean {
+  const { mayWait: hasRoom, hasWaited = false, address, monoMs } = sender;
+  return hasRoom && (rates === undefined || hasWaited || rates.judge(address, WAITING_CLASS, monoMs) === "whole");
 }
 
 const NO_BYTES = new Uint8Array();

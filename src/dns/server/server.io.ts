@@ -76,6 +76,7 @@ export const DNS_LIMITS: DnsLimits = {
   maxConnections: 256,
   idleTimeoutMs: 10_000,
   maxQueryBytes: 4096,
+  maxWaitingPerConnection: 32,
   maxPendingSends: 4096,
   maxWaiting: 1000,
   maxWaitMs: 500,
@@ -123,7 +124,7 @@ class DnsServer {
   readonly #counts: DnsCounts;
   // HOT: objects that are used again, because each query would make its own.
   readonly #asker: Mutable<Asker> = { address: "", transport: "udp", subnet: undefined };
-  readonly #sender: Mutable<Sender> = { address: "", monoMs: 0, mayWait: true };
+  readonly #sender: Mutable<Sender> = { address: "", monoMs: 0, mayWait: true, hasWaited: false };
   #selected: Selected | undefined;
   #waited: UnknownName | undefined;
   readonly #select = (subnet: ClientSubnet | undefined): Selected => {
@@ -158,7 +159,8 @@ class DnsServer {
     const startedMs = performance.now();
     const reply = this.#respond({ query, transport, address, startedMs }, undefined);
     if (reply?.unknown !== undefined && this.#waitingCount < this.#limits.maxWaiting)
-      return this.#later({ query, transport, address, startedMs }, reply.unknown);
+      // A copy, because a query over TCP is a part of everything that came with it.
+      return this.#later({ query: Buffer.from(query), transport, address, startedMs }, reply.unknown);
     tell(this.#selected, reply, false);
     return this.#count(reply, transport, startedMs);
   }
@@ -176,7 +178,8 @@ class DnsServer {
     const sender = this.#sender;
     sender.address = address;
     sender.monoMs = startedMs;
-    sender.mayWait = waited !== undefined || this.#waitingCount < this.#limits.maxWaiting;
+    sender.hasWaited = waited !== undefined;
+    sender.mayWait = sender.hasWaited || this.#waitingCount < this.#limits.maxWaiting;
     return this.#responder.respond(query, transport, this.#select, sender);
   }
 

@@ -1,4 +1,7 @@
-/** DNS over TCP (RFC 7766): answers framed queries in order, with bounds on everything that a stranger can hold open. */
+/**
+ * DNS over TCP (RFC 7766): answers framed queries, with bounds on everything that a stranger can hold open. Answers come in the order of the queries, but a query
+ * that waits for something does not hold those behind it.
+ */
 
 import type { Socket } from "node:net";
 import { type PatientTimeout, patientTimeout } from "../../lib/patient-time.io.ts";
@@ -11,6 +14,8 @@ export interface TcpLimits {
   readonly idleTimeoutMs: number;
   /** Longer queries close the connection. A question with EDNS options needs a fraction of it. */
   readonly maxQueryBytes: number;
+  /** Most queries of one connection whose answers come later. With so many it is not read. */
+  readonly maxWaitingPerConnection: number;
 }
 
 export interface TcpHandlers {
@@ -33,6 +38,7 @@ export class TcpConnections {
   readonly #open = new Set<TcpConnection>();
   /** Connections with a whole query to answer; the one that has waited longest first. */
   readonly #ready = new Set<TcpConnection>();
+  #isTurnDue = false;
 
   constructor(limits: TcpLimits, handlers: TcpHandlers) {
     this.#limits = limits;
@@ -66,8 +72,18 @@ export class TcpConnections {
   }
 
   #wait(connection: TcpConnection): void {
-    if (this.#ready.size === 0) setImmediate(() => this.#turn());
     this.#ready.add(connection);
+    this.#turnLater();
+  }
+
+  /** There is one turn at a time, also where the ready connections are closed meanwhile and others become ready. */
+  #turnLater(): void {
+    if (this.#isTurnDue) return;
+    this.#isTurnDue = true;
+    setImmediate(() => {
+      this.#isTurnDue = false;
+      this.#turn();
+    });
   }
 
   /** Answers one query of each ready connection, in turn. */
@@ -78,7 +94,7 @@ export class TcpConnections {
       this.#ready.delete(first);
       if (first.answerNext()) this.#ready.add(first);
     }
-    if (this.#ready.size > 0) setImmediate(() => this.#turn());
+    if (this.#ready.size > 0) this.#turnLater();
   }
 
   /** Lets written answers go out, then closes the connections. Those that are still open after `graceMs` are cut. */
@@ -104,9 +120,10 @@ class TcpConnection {
   readonly #idle: PatientTimeout;
   #pending: Buffer = Buffer.alloc(0);
   #isWaitingForDrain = false;
-  /** The answer to the first query comes later. Until then no other query of this connection is answered. */
-  #isWaitingForAnswer = false;
-  #hasPeerEnded = false;
+  /** Queries whose answers come later. */
+  #waitingCount = 0;
+  /** No more queries follow: the peer has ended, or sent what is none. */
+  #hasEnded = false;
   /** No more answers follow, and input is ignored. */
   #isClosing = false;
 
@@ -124,7 +141,7 @@ class TcpConnection {
     socket.on("data", (chunk: Buffer) => this.#take(chunk));
     socket.on("drain", () => this.#drained());
     socket.on("end", () => {
-      this.#hasPeerEnded = true;
+      this.#hasEnded = true;
       this.#goOn();
     });
     // The peer went away. "close" follows.
@@ -147,7 +164,7 @@ class TcpConnection {
   }
 
   #take(chunk: Buffer): void {
-    if (this.#isClosing) return;
+    if (this.#isClosing || this.#hasEnded) return;
     this.#pending = this.#pending.length === 0 ? chunk : Buffer.concat([this.#pending, chunk]);
     this.#goOn();
   }
@@ -159,16 +176,22 @@ class TcpConnection {
     this.#goOn();
   }
 
-  /** With a whole query, waits for its turn, and reads no more until the query is answered. Else reads on. */
+  /** Whether the peer reads its answers, and not too many of its queries wait. */
+  #mayAnswer(): boolean {
+    return !this.#isWaitingForDrain && this.#waitingCount < this.#limits.maxWaitingPerConnection;
+  }
+
+  /** With a whole query, waits for its turn, and reads no more until the query is taken up. Else reads on. */
   #goOn(): void {
-    if (this.#isWaitingForDrain || this.#isWaitingForAnswer) return;
-    if (this.#nextEnd() !== undefined) {
+    const hasQuery = this.#nextEnd() !== undefined;
+    if (hasQuery || !this.#mayAnswer()) {
       this.#socket.pause();
-      this.#handlers.ready();
+      if (hasQuery && this.#mayAnswer()) this.#handlers.ready();
       return;
     }
     this.#socket.resume();
-    if (this.#hasPeerEnded) this.#socket.end();
+    // What was written goes out first.
+    if (this.#hasEnded && this.#waitingCount === 0) this.#socket.destroySoon();
   }
 
   /** Where the first query ends; undefined when it is not complete. One of a wrong length ends at once. */
@@ -183,45 +206,41 @@ class TcpConnection {
     return length < MIN_QUERY_BYTES || length > this.#limits.maxQueryBytes;
   }
 
-  /** Answers the first query. Returns whether there is another one, and the peer reads its answers. */
+  /** Answers the first query, or lets it wait for its answer. Returns whether there is another one that may be answered. */
   answerNext(): boolean {
-    const end = this.#isClosing || this.#socket.destroyed ? undefined : this.#nextEnd();
-    if (end === undefined || this.#isWaitingForAnswer) return false;
+    const end = this.#isClosing || this.#socket.destroyed || !this.#mayAnswer() ? undefined : this.#nextEnd();
+    if (end === undefined) return false;
     const query = this.#pending.subarray(LENGTH_BYTES, end);
-    const answer = this.#isRefused(query.length) ? undefined : this.#handlers.answer(query, this.#peerAddress);
-    if (answer === undefined) {
-      this.#refuse();
-      return false;
-    }
-    if (!(answer instanceof Promise)) return this.#send(answer, end);
-    void this.#sendLater(answer, end);
-    return false;
-  }
-
-  async #sendLater(answer: Promise<Uint8Array | undefined>, end: number): Promise<void> {
-    this.#isWaitingForAnswer = true;
-    const late = await answer;
-    this.#isWaitingForAnswer = false;
-    if (late === undefined || this.#isClosing || this.#socket.destroyed) return;
-    if (this.#send(late, end)) this.#handlers.ready();
-  }
-
-  /** Sends the answer to the query that ends there. Returns as `answerNext`. */
-  #send(answer: Uint8Array, end: number): boolean {
     this.#pending = this.#pending.subarray(end);
-    this.#idle.refresh();
-    this.#isWaitingForDrain = !this.#socket.write(framed(answer));
-    if (this.#isWaitingForDrain) return false;
-    if (this.#nextEnd() !== undefined) return true;
+    const answer = this.#isRefused(query.length) ? undefined : this.#handlers.answer(query, this.#peerAddress);
+    if (answer === undefined) this.#refuse();
+    else if (answer instanceof Promise) void this.#sendLater(answer);
+    else this.#send(answer);
+    if (this.#mayAnswer() && this.#nextEnd() !== undefined) return true;
     this.#goOn();
     return false;
   }
 
+  async #sendLater(answer: Promise<Uint8Array | undefined>): Promise<void> {
+    this.#waitingCount += 1;
+    const late = await answer;
+    this.#waitingCount -= 1;
+    if (late === undefined || this.#isClosing || this.#socket.destroyed) return;
+    // A peer that does not read gets these too. They are no more than the queries that may wait.
+    this.#send(late);
+    this.#goOn();
+  }
+
+  #send(answer: Uint8Array): void {
+    this.#idle.refresh();
+    if (!this.#socket.write(framed(answer))) this.#isWaitingForDrain = true;
+  }
+
+  /** Closes the connection, once the queries before are answered. */
   #refuse(): void {
     this.#handlers.dropped("malformed");
-    this.#isClosing = true;
+    this.#hasEnded = true;
     this.#pending = Buffer.alloc(0);
-    this.#socket.destroySoon();
   }
 }
 

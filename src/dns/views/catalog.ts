@@ -2,18 +2,20 @@
 import { isControlNamespace, isReservedNamespace, NODES_NAMESPACE } from "../../catalog/entry/names.ts";
 import type { EntryView } from "../../catalog/entry/view.ts";
 import { GOLDEN_RATIO, type InstanceName } from "../../catalog/query/instances.ts";
-import { type CatalogRecord, KIND, type Kind, keyText } from "../../catalog/record/record.ts";
+import { type CatalogRecord, KIND, type Kind, keyText, nameOfKey } from "../../catalog/record/record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
+import { addressText } from "../../discovery/address-names.ts";
 import { type Claim, isRightful } from "../../discovery/alias-claim.ts";
 import { healthRank } from "../../discovery/candidates.ts";
 import type { DnsNames } from "../../discovery/dns-names.ts";
 import type { Reads } from "../../discovery/reads.ts";
+import type { Address } from "../../lib/addresses.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { anonymousCaller, type Caller } from "../../policy/identity/caller.ts";
 import type { PolicySource } from "../../policy/set/visibility.ts";
 import { wordsOf } from "../names/labels.ts";
 import { parseName, parseNamespaceWords } from "../names/names.ts";
-import { type Listed, type ListedService, MAX_BROWSED } from "../plan/browsing.ts";
+import { type Listed, type ListedService, MAX_AT_ADDRESS, MAX_BROWSED } from "../plan/browsing.ts";
 import { type Rests, RestsNotes } from "../plan/rests.ts";
 import type { DnsCatalog } from "../plan/subject.ts";
 import { type Answered, type Carrier, type Elsewhere, UnknownName } from "./elsewhere.ts";
@@ -26,7 +28,7 @@ import type { ViewerOfView } from "./views.ts";
 export interface DnsSources {
   readonly reads: Reads;
   readonly replica: Pick<Replica, "revision">;
-  readonly dnsNames: Pick<DnsNames, "catchUp" | "findAlias" | "follow" | "hasNameUnder">;
+  readonly dnsNames: Pick<DnsNames, "catchUp" | "findAlias" | "follow" | "hasNameUnder" | "keysAt" | "view">;
   readonly identity: { readonly clusterId: string };
   readonly policies: PolicySource;
   /** Absent at a node, which knows everything. */
@@ -37,6 +39,9 @@ export interface DnsSources {
 
 /** An answer has room for about twenty healthy instances. Clients that take the first one spread over them. */
 const DNS_SAMPLING = { form: "spread", rank: healthRank, ideal: 0, fit: 0, wanted: 32 } as const;
+
+/** Most hidden namespaces that an answer for an address reports. */
+const MAX_HIDDEN = 16;
 
 /** The catalog as a view sees it: that of an anonymous caller, unless another is named. `onHidden` is called once an answer with the hidden namespaces. */
 export function dnsCatalog(
@@ -213,6 +218,38 @@ class CatalogInDns implements DnsCatalog {
     if (elsewhere === undefined || this.#isHidden(name)) return own;
     const others = elsewhere.findAlias(name, zone, view, own.length > 0);
     return others.length === 0 ? own : inOrder(own, others);
+  }
+
+  atAddress(address: Address): Listed<EntryView> {
+    const { reads, dnsNames } = this.#sources;
+    const { rests, hidden } = this.#notes;
+    const allowed = reads.allowed(this.#viewer);
+    rests.address(addressText(address));
+    this.#noteElsewhere("");
+    const found = new Map<string, CatalogRecord>();
+    for (const key of dnsNames.keysAt(address)) {
+      const namespace = key.slice(0, key.indexOf("\0"));
+      if (!allowed(namespace)) {
+        // Each is reported with every answer.
+        if (hidden.size < MAX_HIDDEN) hidden.add(namespace);
+        continue;
+      }
+      const record = dnsNames.view(key);
+      if (record === undefined) continue;
+      const name = nameOfKey(key);
+      const other = found.get(name);
+      // Only what is shown counts, so that no number tells what is hidden.
+      if (other === undefined && found.size === MAX_AT_ADDRESS) return this.#atAddress(found, true);
+      rests.origin(record.origin.id);
+      const rank = other === undefined ? -1 : healthRank(record) - healthRank(other);
+      if (rank < 0 || (rank === 0 && other !== undefined && record.key < other.key)) found.set(name, record);
+    }
+    return this.#atAddress(found, false);
+  }
+
+  #atAddress(found: ReadonlyMap<string, CatalogRecord>, isCut: boolean): Listed<EntryView> {
+    const records = [...found.values()].toSorted((a, b) => (a.key < b.key ? -1 : 1));
+    return { items: records.map((record) => this.#sources.reads.entry(record)), isCut };
   }
 
   gateways(zone: string): readonly EntryView[] {

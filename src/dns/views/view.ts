@@ -2,7 +2,7 @@
 export interface DnsView {
   /** Distinguishes the views of a gateway. */
   readonly index: number;
-  /** Where the askers are. Undefined without a place: then no entry is nearer than another. */
+  /** Where the askers are; this zone is a place, not one of DNS. Undefined without a place: then no entry is nearer than another. */
   readonly locality: { readonly region: string; readonly zone: string } | undefined;
   /** Most records of a set; undefined for all of them. */
   readonly answerLimit: number | undefined;

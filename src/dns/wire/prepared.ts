@@ -12,6 +12,7 @@ export const MAX_MESSAGE_BYTES = 0xffff;
 /** A pointer holds 14 bits. */
 export const MAX_POINTER = 0x3fff;
 const DOT = 46;
+const UTF8 = new TextEncoder();
 /** Memory of a piece besides its bytes: the object and the head of its array. Measured on Node 24 and rounded up. */
 const PIECE_BYTES = 240;
 
@@ -62,7 +63,7 @@ export interface Prepared {
   readonly sizeBytes: number;
 }
 
-/** Prepares a plan for the question of this name; undefined for a plan without records. Cost: its records. */
+/** Prepares a plan for the question of this name. `name` is undefined where a plan without records is for any question. Cost: its records. */
 export function prepare(plan: Plan, name: string | undefined): Prepared {
   const writer = new PieceWriter(name);
   const glue = new Map<string, PreparedGlue>();
@@ -199,9 +200,9 @@ class PieceWriter implements DataWriter {
   }
 
   string(value: string): void {
-    const length = Math.min(value.length, 255);
-    this.u8(length);
-    for (let i = 0; i < length; i++) this.#bytes[this.at++] = value.charCodeAt(i);
+    const bytes = UTF8.encode(value).subarray(0, 255);
+    this.u8(bytes.length);
+    this.bytes(bytes);
   }
 
   name(value: string): void {

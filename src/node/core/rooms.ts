@@ -25,6 +25,7 @@ import { Reads } from "../../discovery/reads.ts";
 import { type CollectsBy, Registrar } from "../../discovery/registrar/registrar.ts";
 import { Restoring, restoreLeases, soundNumbers } from "../../discovery/registrar/restore.ts";
 import { SwitchQueue } from "../../discovery/switch-queue.ts";
+import { reverseBlocks } from "../../lib/addresses.ts";
 import { Hlc } from "../../lib/hlc.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
@@ -104,7 +105,7 @@ export function openRooms(restored: RestoredNode, options: RoomsOptions, time: T
   const restorable = restorableRooms(numbers, options, () => machine.collectsBy(options.now()));
   const { replica, registrar, leases, policies, limits, checks } = restorable;
   const fanout = new Fanout(options.onAgain, options.nameBounds);
-  const dnsNames = new DnsNames(replica, settings.dns.zones.map(plainName));
+  const dnsNames = new DnsNames(replica, settings.dns.zones.map(plainName), reverseBlocks(settings.dns));
   const joins = { hasSeeds: hasSeeds(settings), newGeneration };
   const machine = new NodeMachine({ replica, registrar, fanout, dnsNames, policies, metrics, limits, checks, ...joins }, time);
   restoreLeases(leases, restored.leases, registrar, time);

@@ -18,6 +18,7 @@ import { Fanout } from "../../discovery/fanout.ts";
 import { isAdmitted } from "../../discovery/policy-switch.ts";
 import { Reads } from "../../discovery/reads.ts";
 import { SwitchQueue } from "../../discovery/switch-queue.ts";
+import { type AddressBlock, reverseBlocks } from "../../lib/addresses.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
 import type { AuditSink } from "../../policy/audit/record.ts";
@@ -41,6 +42,8 @@ export interface ResolverRoomsOptions {
   readonly history: Pick<EngineOptions, "maxBytes" | "maxVersions">;
   /** Of DNS. */
   readonly zones: readonly string[];
+  /** The addresses of reverse zones. */
+  readonly blocks?: readonly AddressBlock[] | undefined;
   readonly onDenied: OnDenied;
   /** Called when a watcher must be woken. */
   readonly onAgain: () => void;
@@ -67,7 +70,7 @@ export function openResolverRooms(
 ): OpenedRooms {
   const { catalog, dns } = settings;
   const accessLog = new AccessLog(metrics, { sampleReads: settings.audit.sampleReads, wallMs: () => now().wallMs, audit });
-  const bounds = { catalog, history: HISTORY_BOUNDS, zones: dns.zones };
+  const bounds = { catalog, history: HISTORY_BOUNDS, zones: dns.zones, blocks: reverseBlocks(dns) };
   const rooms = new ResolverRooms({ ...options, ...bounds, onDenied: accessLog.onDenied }, now());
   const limits = new NodeLimits({ settings, metrics, policies: rooms.policies, lookup: rooms.replica.lookup, now, audit });
   return { rooms, limits, accessLog };
@@ -93,7 +96,7 @@ export class ResolverRooms {
   #notedCount = 0;
 
   constructor(options: ResolverRoomsOptions, time: Time) {
-    const { nodeId, generation, boot, resolver, catalog, history, zones, onDenied, onAgain, nameBounds } = options;
+    const { nodeId, generation, boot, resolver, catalog, history, zones, blocks, onDenied, onAgain, nameBounds } = options;
     const { clusterId, region } = resolver;
     const policies = new PolicyEngine({ nodeId, clusterId, ...history });
     const replica = new Replica(new Lookup(), new Slab(), { nodeId, generation, lastSeq: 0, floor: 0, ...catalog });
@@ -112,7 +115,7 @@ export class ResolverRooms {
     this.machine = machine;
     this.#onAgain = onAgain;
     this.fanout = new Fanout(onAgain, nameBounds);
-    this.dnsNames = new DnsNames(replica, zones.map(plainName), {
+    this.dnsNames = new DnsNames(replica, zones.map(plainName), blocks, {
       lookup: machine.held.lookup,
       shows: (namespace) => machine.isComplete(namespace),
       takeTouched: () => machine.held.takeTouched(),

@@ -8,9 +8,10 @@ import { HEALTH, type Health } from "../../catalog/record/record.ts";
 import type { Reads } from "../../discovery/reads.ts";
 import { parseName, splitZone } from "../../dns/names/names.ts";
 import type { Plan, Question } from "../../dns/plan/answer.ts";
+import { findReverseSubject, reverseZoneOf } from "../../dns/plan/reverse.ts";
 import { type DnsCatalog, findSubject, type Subject } from "../../dns/plan/subject.ts";
 import type { DnsSettings } from "../../dns/records/record.ts";
-import { ttlSeconds } from "../../dns/records/ttl.ts";
+import { seconds, setTtlSeconds, ttlSeconds } from "../../dns/records/ttl.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import { thingOf } from "./full-names.ts";
 import { typeText } from "./zone-text.ts";
@@ -44,6 +45,11 @@ export function reasonsOf(told: Told, sources: ReasonSources): readonly NameReas
   const cnames = plan.groups.flat().filter((record) => record.type === "CNAME");
   for (const { name, data } of cnames) say("alias", `${name} leads to ${data.target}`);
   const last = cnames.at(-1)?.data.target.toLowerCase() ?? question.name;
+  const reverse = reverseZoneOf(last, settings);
+  if (reverse !== undefined) {
+    say("name", `${shown(last)} ${subjectWords(findReverseSubject(last, reverse, settings, catalog), typeText(question.type))}`);
+    return reasons;
+  }
   const place = placeOf(last, settings);
   if (place === undefined) {
     say("name", `${shown(last)} is outside the zones of this server`);
@@ -54,15 +60,7 @@ export function reasonsOf(told: Told, sources: ReasonSources): readonly NameReas
   const subject = findSubject(place.relative, place.zone, catalog);
   say("name", `${shown(last)} ${subjectWords(subject, typeText(question.type))}`);
   if (subject.kind === "entries") sayEntries(entriesOf(place.relative, subject, catalog), told, { settings, say });
-  else if (subject.kind === "alias")
-    say(
-      "ttl",
-      ttlWords(
-        subject.carriers.map(({ ttlMs }) => ttlMs),
-        [],
-        settings,
-      ),
-    );
+  else if (subject.kind === "alias") say("ttl", ttlWords(subject.carriers, undefined, settings));
   return reasons;
 }
 
@@ -145,9 +143,7 @@ function sayEntries(entries: readonly EntryView[], { plan }: Told, { settings, s
   const healths = [...counts].map(([health, count]) => `${count} ${HEALTH_WORDS[health]}`).join(", ");
   say("tier", `${healths}; the answer has ${counted(plan.groups.flat().length, "record", "records")}`);
   const inUse = entries.filter(({ health }) => health !== HEALTH.MAINTENANCE);
-  const told = plan.groups.flat().map(({ ttlSeconds: seconds }) => seconds);
-  const ttls = inUse.map(({ ttlMs }) => ttlMs);
-  if (inUse.length > 0) say("ttl", ttlWords(ttls, told, settings));
+  if (inUse.length > 0) say("ttl", ttlWords(inUse, plan, settings));
   const drained = entries.filter(({ health }) => health === HEALTH.MAINTENANCE);
   for (const { key, ttlMs } of drained.slice(0, MAX_NAMED)) {
     const most = ttlSeconds(ttlMs, settings);
@@ -156,14 +152,19 @@ function sayEntries(entries: readonly EntryView[], { plan }: Told, { settings, s
   if (drained.length > MAX_NAMED) say("maintenance", `${drained.length - MAX_NAMED} more are in maintenance`);
 }
 
-function ttlWords(ttls: readonly (number | undefined)[], told: readonly number[], settings: DnsSettings): string {
-  const all = ttls.map((ttl) => ttl ?? settings.defaultTtlMs);
+/** `plan`: undefined where its records are not of these entries. */
+function ttlWords(entries: readonly EntryView[], plan: Plan | undefined, settings: DnsSettings): string {
+  const all = entries.map(({ ttlMs }) => ttlMs ?? settings.defaultTtlMs);
   const [least, most] = [Math.min(...all), Math.max(...all)];
-  const { minTtlMs, maxTtlMs } = settings;
-  const usual = ttlSeconds(least, settings);
-  const seconds = Math.min(...told, ...(told.length === 0 ? [usual] : []));
-  const entries = least === most ? `${least / 1000} s` : `${least / 1000} s to ${most / 1000} s`;
+  const { minTtlMs, maxTtlMs, staleTtlMs } = settings;
+  const ofSet = setTtlSeconds(entries, settings);
+  const told = (plan?.groups.flat() ?? []).map((record) => record.ttlSeconds);
+  const own = told.length === 0 ? ofSet : Math.min(...told);
+  const said = least === most ? `${least / 1000} s` : `${least / 1000} s to ${most / 1000} s`;
   const bounds = `within dns.min_ttl ${minTtlMs / 1000} s and dns.max_ttl ${maxTtlMs / 1000} s`;
-  const rest = seconds < usual ? `; of what this resolver fetched ${seconds} s are left` : "";
-  return `${seconds} s: the entries say ${entries}, ${bounds}${rest}`;
+  const text = `${own} s: the entries say ${said}, ${bounds}`;
+  if (own >= ttlSeconds(least, settings)) return text;
+  const stale = `${text}; at most dns.stale_ttl ${seconds(staleTtlMs)} s`;
+  if (own === ofSet) return `${stale} with an ORPHANED entry`;
+  return plan?.extendedError === undefined ? `${text}; of what this resolver fetched ${own} s are left` : `${stale}, because it may be old`;
 }

@@ -81,6 +81,7 @@ test("what is hidden from a viewer and what does not exist are told apart by not
     findAlias: () => [],
     gateways: () => [],
     services: () => ({ items: [], isCut: false }),
+    atAddress: () => ({ items: [], isCut: false }),
     hasSampled: false,
     view: new FakeDnsCatalog().view,
     takeHidden: () => [],
@@ -182,6 +183,7 @@ function counting(catalog: FakeDnsCatalog): { readonly catalog: DnsCatalog; read
     findAlias: (name, zone) => catalog.findAlias(name, zone),
     gateways: () => [],
     services: () => ({ items: [], isCut: false }),
+    atAddress: () => ({ items: [], isCut: false }),
     hasSampled: false,
     view: new FakeDnsCatalog().view,
     takeHidden: () => [],
@@ -245,7 +247,13 @@ test("a name with a CNAME answers it for every type, and the answer goes on at i
 
 test("a function or a queue without targets is at the advertised endpoints of its node", () => {
   const price = { kind: KIND.FUNCTION, name: "price", nodeId: "n7" };
-  const urls = ["grpc://10.9.0.7:17420", "https://[2001:db8::9]:17480/ui", "http://n7.example.org:80", "http://10.9.0.7"];
+  const urls = [
+    "grpc://10.9.0.7:17420",
+    "fabric://10.9.0.7:17421",
+    "https://[2001:db8::9]:17480/ui",
+    "http://n7.example.org:80",
+    "http://10.9.0.7",
+  ];
   const away = nodeView("n7", ["grpc://10.8.0.7:17420"]);
   const catalog = new FakeDnsCatalog([
     entryView(price),

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { KIND } from "../../../src/catalog/record/record.ts";
 import type { DnsCatalog } from "../../../src/dns/plan/subject.ts";
-import { ASKED, ChangingDns, type DnsAct, someDnsAct } from "../../fakes/changing-dns.ts";
+import { ASKED, CHANGING_ZONE, ChangingDns, type DnsAct, fullName, someDnsAct } from "../../fakes/changing-dns.ts";
 import { runs } from "../../fakes/effort.ts";
 import { ask, newResponder } from "../asking.ts";
 
@@ -13,14 +13,15 @@ function isFresh(
   keeping: (catalog: DnsCatalog) => DnsCatalog,
 ) {
   const world = new ChangingDns();
-  const kept = newResponder();
+  const settings = { reverseZones: [CHANGING_ZONE] };
+  const kept = newResponder({ settings });
   const catalog = keeping(world.catalog);
   for (const { act, asked } of acts) {
     world.do(act);
     for (const number of asked) {
       const [type, name] = ASKED[number] ?? ["A", ""];
-      const told = ask(kept, catalog, type, `${name}.waymark`);
-      const fresh = ask(newResponder(), world.catalog, type, `${name}.waymark`);
+      const told = ask(kept, catalog, type, fullName(name));
+      const fresh = ask(newResponder({ settings }), world.catalog, type, fullName(name));
       if (JSON.stringify(told) !== JSON.stringify(fresh)) return false;
     }
   }
@@ -45,6 +46,7 @@ test.each([
   { what: "what exists below a name", forgotten: "." },
   { what: "the lives of nodes", forgotten: "#" },
   { what: "the services of a namespace", forgotten: "/" },
+  { what: "who is at an address", forgotten: "^" },
   { what: "the policy", forgotten: "turn" },
 ])("the property above finds plans that do not rest on $what", ({ forgotten }) => {
   const forgetting = (catalog: DnsCatalog): DnsCatalog => {

@@ -52,6 +52,21 @@ test("the TTL of a set is the least of the entries in it, not of those that it l
   expect(ttls("SRV", "_svc._tcp.web.market")).toEqual(["20"]);
   expect(ttls("TXT", "web.market")).toEqual(["10"]);
   expect(ttls("CNAME", "far.market")).toEqual(["30"]);
+  expect(ttls("PTR", "_svc._tcp.web.market")).toEqual(["10"]);
+});
+
+test.each<{ readonly type: AskedType; readonly name: string }>([
+  { type: "A", name: "web.market" },
+  { type: "CNAME", name: "far.market" },
+  { type: "CNAME", name: "shop.example" },
+])("a $type set of $name with an ORPHANED entry has the TTL of stale answers where dns.min_ttl is more", ({ type, name }) => {
+  const health = HEALTH.ORPHANED;
+  const catalog = new FakeDnsCatalog([
+    entryView({ name: "web", health, targets: [{ host: "10.0.0.1" }], aliases: ["shop.example"] }),
+    entryView({ name: "far", health, targets: [{ host: "a.example" }] }),
+  ]);
+  const { answers } = ask(newResponder({ settings: { staleTtlMs: 2_000, minTtlMs: 10_000 } }), catalog, type, `${name}.waymark`);
+  expect([...new Set(wordOf(answers, 1))]).toEqual(["2"]);
 });
 
 /** Entries of one name with one target each. */
@@ -171,6 +186,43 @@ test("texts hold every tag and capability, in strings of at most 255 bytes that 
       expect(strings.every((text) => /^(namespace|scope|tags|cluster_id|node_id|capabilities)=/.test(text))).toBe(true);
     }),
   );
+});
+
+test("texts hold the metadata behind the facts, in the order of their keys; what is too long for a string, or has the key of a fact, is left out", () => {
+  const metadata = {
+    team: "payments",
+    note: "h\u00e9 = 1",
+    tags: "mine",
+    TAGS: "mine",
+    long: "x".repeat(251),
+    longest: "x".repeat(247),
+    wide: "\u00e9".repeat(126),
+    empty: "",
+  };
+  const catalog = new FakeDnsCatalog([entryView({ name: "web", tags: ["a"], metadata })]);
+  const [record = ""] = ask(newResponder(), catalog, "TXT", "web.market.waymark").answers;
+  const strings = [...record.matchAll(/"([^"]*)"/g)].map(([, text = ""]) => text);
+  expect(strings.slice(0, 3)).toEqual(["namespace=market", "scope=zone", "tags=a"]);
+  expect(strings.slice(-4)).toEqual(["empty=", `longest=${"x".repeat(247)}`, "note=h\u00e9 = 1", "team=payments"]);
+  expect(strings.filter((text) => /mine|^long=|^wide=/.test(text))).toEqual([]);
+});
+
+test("entries whose metadata differ have a text each, whatever characters are in a value", () => {
+  const metadata = [{ a: "1", b: "2" }, { a: "1\0b=2" }, { a: '1","b=2' }];
+  const catalog = new FakeDnsCatalog(metadata.map((each, i) => entryView({ name: "web", instanceId: `${i}`, metadata: each })));
+  expect(ask(newResponder(), catalog, "TXT", "web.market.waymark").answers).toHaveLength(3);
+});
+
+test("a kept text counts two bytes for each character where one of them is not of Latin-1", () => {
+  const sizeOf = (value: string) => {
+    const responder = newResponder();
+    const metadata = Object.fromEntries(Array.from({ length: 64 }, (_, i) => [`k${i}`, value]));
+    ask(responder, new FakeDnsCatalog([entryView({ name: "web", metadata })]), "TXT", "web.market.waymark");
+    return responder.plans.sizeBytes;
+  };
+  const plain = "x".repeat(200);
+  // Beside two bytes more of each message.
+  expect(sizeOf(`${plain}\u4e2d`) - sizeOf(`${plain}x`)).toBeGreaterThanOrEqual(64 * (2 + plain.length));
 });
 
 test("a host that DNS cannot write costs its own SRV record only", () => {

@@ -48,9 +48,9 @@ function frame(message: Uint8Array): Buffer {
   return Buffer.concat([Buffer.from([message.length >> 8, message.length & 255]), message]);
 }
 
-async function client(port: number) {
+async function client(port: number, address = "127.0.0.1") {
   const socket = createSocket("udp4");
-  socket.bind(0, "127.0.0.1");
+  socket.bind(0, address);
   await once(socket, "listening");
   const got: Buffer[] = [];
   socket.on("message", (message: Buffer) => got.push(message));
@@ -125,30 +125,88 @@ test("beyond the bound questions are answered SERVFAIL at once, and so is what n
   expect(responseText(b.got[0]!)).toBe("SERVFAIL");
 });
 
-test("over TCP one question waits, those behind it follow in order, and other connections do not wait", async () => {
+test("a network has no more questions that wait than its rate, and what it asks beyond that takes nobody's place", async () => {
+  const catalog = new LateCatalog();
+  const rate = { perSecond: 2, maxNetworks: 100 };
+  await using world = await startTestGateway(catalog, { limits: { ...DNS_LIMITS, maxWaiting: 4, maxWaitMs: 60_000 }, rate });
+  using flood = await client(world.gateway.udpPort);
+  using good = await client(world.gateway.udpPort, "127.0.1.1");
+  for (let id = 1; id <= 20; id++) flood.ask(question(`none${id}`, id));
+  await until("all are asked", () => catalog.asked.length === 20);
+  good.ask(question("one", 7));
+  await until("it is asked", () => catalog.asked.includes("one"));
+  catalog.arrive("one");
+  await until("it is answered", () => good.got.length === 1);
+  expect(responseText(good.got[0]!)).toContain("one.market.waymark. 30 A 10.0.0.1");
+});
+
+/** A connection over TCP that keeps the ids of its answers. */
+function stream(port: number) {
+  const socket = connect(port, "127.0.0.1");
+  const ids: number[] = [];
+  let pending = Buffer.alloc(0);
+  socket.on("data", (chunk: Buffer) => {
+    pending = Buffer.concat([pending, chunk]);
+    for (; pending.length > 4; pending = pending.subarray(2 + pending.readUInt16BE(0))) ids.push(pending.readUInt16BE(2));
+  });
+  return { socket, ids, ask: (...messages: Uint8Array[]) => socket.write(Buffer.concat(messages.map(frame))) };
+}
+
+test("over TCP a question that waits does not hold those behind it, which keep their order, and the last answer ends the connection", async () => {
   const catalog = new LateCatalog();
   for (const name of ["two", "three"]) catalog.arrive(name);
   await using world = await startTestGateway(catalog, { limits: { ...DNS_LIMITS, maxWaitMs: 60_000 } });
-  const [first, second] = [connect(world.gateway.tcpPort, "127.0.0.1"), connect(world.gateway.tcpPort, "127.0.0.1")];
-  const ids = (socket: typeof first) => {
-    const got: number[] = [];
-    let pending = Buffer.alloc(0);
-    socket.on("data", (chunk: Buffer) => {
-      pending = Buffer.concat([pending, chunk]);
-      for (; pending.length > 4; pending = pending.subarray(2 + pending.readUInt16BE(0))) got.push(pending.readUInt16BE(2));
-    });
-    return got;
-  };
-  const [atFirst, atSecond] = [ids(first), ids(second)];
-  first.end(Buffer.concat([frame(question("one", 1)), frame(question("two", 2))]));
-  await until("the first waits", () => catalog.asked.length === 1);
-  second.write(frame(question("three", 3)));
-  await until("the second is answered", () => atSecond.length === 1);
-  expect(atFirst).toEqual([]);
+  const first = stream(world.gateway.tcpPort);
+  first.ask(question("one", 1), question("two", 2), question("four", 3), question("three", 4), question("two", 5));
+  first.socket.end();
+  await until("those that need not wait are answered", () => first.ids.length === 3);
+  expect([first.ids, catalog.asked]).toEqual([
+    [2, 4, 5],
+    ["one", "four"],
+  ]);
+  catalog.arrive("four");
+  await until("the later one of those that wait is answered", () => first.ids.length === 4);
   catalog.arrive("one");
-  await once(first, "close");
-  expect([atFirst, atSecond, catalog.asked]).toEqual([[1, 2], [3], ["one"]]);
-  second.destroy();
+  await once(first.socket, "close");
+  expect(first.ids).toEqual([2, 4, 5, 3, 1]);
+});
+
+test("with as many questions as may wait a connection is not read, until one is answered; other connections are", async () => {
+  const catalog = new LateCatalog();
+  catalog.arrive("known");
+  const limits = { ...DNS_LIMITS, maxWaitMs: 60_000, maxWaitingPerConnection: 2 };
+  await using world = await startTestGateway(catalog, { limits });
+  const [first, second] = [stream(world.gateway.tcpPort), stream(world.gateway.tcpPort)];
+  first.ask(question("one", 1), question("two", 2), question("three", 3), question("known", 4));
+  await until("as many wait as may", () => catalog.asked.length === 2);
+  // More than the buffers of both ends hold.
+  let isRead = false;
+  const many = frame(question("known", 9));
+  first.socket.write(Buffer.alloc(many.length * Math.ceil(32_000_000 / many.length), many), () => (isRead = true));
+  for (let id = 1; id <= 100; id++) {
+    second.ask(question("known", id));
+    await until("the other connection is answered", () => second.ids.length === id);
+  }
+  expect([isRead, first.ids, catalog.asked]).toEqual([false, [], ["one", "two"]]);
+  catalog.arrive("two");
+  await until("the next one waits", () => catalog.asked.length === 3);
+  expect([first.ids, catalog.asked]).toEqual([[2], ["one", "two", "three"]]);
+  catalog.arrive("three");
+  await until("those behind it are answered", () => first.ids.length > 3);
+  expect(first.ids.slice(0, 4)).toEqual([2, 3, 4, 9]);
+  first.socket.destroy();
+  second.socket.destroy();
+});
+
+test("a frame that is no query ends its connection when the questions before it are answered", async () => {
+  const catalog = new LateCatalog();
+  await using world = await startTestGateway(catalog, { limits: { ...DNS_LIMITS, maxWaitMs: 60_000 } });
+  const { socket, ids, ask } = stream(world.gateway.tcpPort);
+  ask(question("one", 1), question("two", 2).subarray(0, 11), question("three", 3));
+  await until("it is refused", () => world.count("dns_dropped_total", { reason: "malformed" }) === 1);
+  catalog.arrive("one");
+  await once(socket, "close");
+  expect([ids, catalog.asked]).toEqual([[1], ["one"]]);
 });
 
 test("a closed gateway answers nobody who waited", async () => {

@@ -15,7 +15,7 @@ import { WaymarkError } from "../../../src/lib/errors.ts";
 import { NO_POLICY, Policy } from "../../../src/policy/set/verdict.ts";
 import { AnswerCounts } from "../../../src/resolver/upkeep/statistics.ts";
 import { entryView } from "../../fakes/dns-catalog.ts";
-import { responseText } from "../../fakes/dns-text.ts";
+import { queryBytes, responseText } from "../../fakes/dns-text.ts";
 import { rule, set } from "../../fakes/policies.ts";
 import { at, caller, draftAt, Registry } from "../../fakes/registry.ts";
 import { ask, newResponder, questionBytes } from "../asking.ts";
@@ -24,6 +24,8 @@ const NODE = { nodeId: "a", clusterId: "c1", region: "r1", boot: "b1" };
 /** Nobody without a tenant sees `svc.secret`. */
 const HIDING = new Policy(set([rule("svc.secret", { visibilityTenants: ["red"] })], { defaultAllow: true }), 1);
 const SECONDS = 1000;
+/** The option of the extended error 22 (RFC 8914) as hexadecimal digits. */
+const EDE_22 = "000f00020016";
 /** Namespace, name, aliases. */
 const ENTRIES = [
   ["svc.market", "web", []],
@@ -53,7 +55,7 @@ class World {
   /** Namespaces, once for each time that they counted as asked for. */
   readonly countedIn: string[] = [];
   readonly #elsewhere: FetchingElsewhere;
-  readonly #responder = newResponder({ settings: { staleTtlMs: 3 * SECONDS } });
+  readonly #responder = newResponder({ settings: { staleTtlMs: 3 * SECONDS, reverseZones: ["2.0.192.in-addr.arpa"] } });
   #inputCount = 0;
   #letGoCount = 0;
 
@@ -61,7 +63,7 @@ class World {
     this.#put(ENTRIES);
     const { replica } = this.#registry;
     this.#reads = new Reads(replica, NODE, { policies: this, onDenied: () => {} });
-    this.#dnsNames = new DnsNames(replica, ["waymark"]);
+    this.#dnsNames = new DnsNames(replica, ["waymark"], [{ bytes: Uint8Array.of(192, 0, 2, 0), prefixBits: 24 }]);
     this.#elsewhere = new FetchingElsewhere({
       machine: {
         isComplete: (namespace) => this.#isComplete(namespace),
@@ -107,6 +109,11 @@ class World {
       follow: (follower) => this.#dnsNames.follow(follower),
       findAlias: (name, zone, view, sampling) => this.#dnsNames.findAlias(name, zone, followed(view), sampling),
       hasNameUnder: (suffix, zone, view) => this.#dnsNames.hasNameUnder(suffix, zone, followed(view)),
+      keysAt: (address) => this.#dnsNames.keysAt(address),
+      view: (key) => {
+        const record = this.#dnsNames.view(key);
+        return record !== undefined && this.#isComplete(record.namespace) ? record : undefined;
+      },
     };
     this.catalog = dnsCatalog(() => 0, {
       reads: this.#reads,
@@ -203,6 +210,18 @@ class World {
     return [rcode, ...answers.map((line) => line.replace(/^\S+ (\d+) (\w+) .*/, "$2 $1"))].join(" ");
   }
 
+  /** The code and the names at the last number of an address, and the extended error; of a question that waits for nothing. */
+  namesAt(last: number): string {
+    this.#elsewhere.begin(undefined);
+    const reply = this.#responder.respond(queryBytes({ type: "PTR", name: `${last}.2.0.192.in-addr.arpa`, bufsize: 1232 }), "tcp", () =>
+      onlyView(this.catalog),
+    );
+    if (reply === undefined) throw new Error("no answer");
+    const [code = "", ...lines] = responseText(reply.bytes).split("\n");
+    const ede = Buffer.from(reply.bytes).toString("hex").endsWith(EDE_22) ? ["EDE 22"] : [];
+    return [code.replace(" aa", ""), ...ede, ...lines.flatMap((line) => /^answer .* PTR (.*)/.exec(line)?.[1] ?? [])].join(" ");
+  }
+
   /** What goes along with an answer, by its number. */
   extendedError(name: string): number | undefined {
     return this.#responder.plans.plan({ name: `${name}.waymark`, type: 1, class: 1 }, this.catalog).plan.extendedError;
@@ -266,6 +285,23 @@ test("a question counts once as an ask for each namespace in which it looks, als
   world.ms += 2 * SECONDS;
   await world.answer("none.svc.rare");
   expect(world.countedIn.slice(3)).toEqual(["svc.rare"]);
+});
+
+test("a resolver knows who is at an address only of what it follows, and denies no name before it follows everything", () => {
+  const world = new World();
+  expect([world.namesAt(1), world.namesAt(2)]).toEqual(["NOERROR web.svc.market.waymark.", "SERVFAIL EDE 22"]);
+  world.letGo("svc.market");
+  expect(world.namesAt(1)).toBe("SERVFAIL EDE 22");
+  world.followed = [""];
+  expect([world.namesAt(1), world.namesAt(2)]).toEqual([
+    "NOERROR web.svc.market.waymark. far.svc.other.waymark. hidden.svc.secret.waymark.",
+    "NXDOMAIN",
+  ]);
+  world.change(HIDING);
+  expect(world.namesAt(1)).toBe("NOERROR web.svc.market.waymark. far.svc.other.waymark.");
+  world.end("svc.market", "web");
+  world.end("svc.other", "far");
+  expect([world.namesAt(1), world.namesAt(2), world.asked]).toEqual(["NXDOMAIN", "NXDOMAIN", []]);
 });
 
 test("where everything is followed nothing is asked", async () => {

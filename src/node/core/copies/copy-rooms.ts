@@ -18,6 +18,7 @@ import { DnsNames, plainName } from "../../../discovery/dns-names.ts";
 import { Fanout } from "../../../discovery/fanout.ts";
 import { isAdmitted } from "../../../discovery/policy-switch.ts";
 import { Reads } from "../../../discovery/reads.ts";
+import type { AddressBlock } from "../../../lib/addresses.ts";
 import { assert } from "../../../lib/errors.ts";
 import { NO_POLICY, PENDING_POLICY, Policy } from "../../../policy/set/verdict.ts";
 import type { OnDenied } from "../../../policy/set/visibility.ts";
@@ -36,6 +37,8 @@ export interface CopyRoomsOptions {
   readonly catalog: Pick<ReplicaOptions, "minTombstones" | "pastTouches" | "tombstoneTtlMs">;
   /** Of DNS. */
   readonly zones: readonly string[];
+  /** The addresses of reverse zones. */
+  readonly blocks?: readonly AddressBlock[] | undefined;
   readonly onDenied: OnDenied;
   /** Called when a watcher must be woken. */
   readonly onAgain: () => void;
@@ -60,7 +63,7 @@ export class CopyRooms {
   /** What DNS and watches know of. */
   #shown = { revision: 0, collectedRevision: 0 };
 
-  constructor({ generation, catalog, zones, onDenied, onAgain, nameBounds, ...facts }: CopyRoomsOptions) {
+  constructor({ generation, catalog, zones, blocks, onDenied, onAgain, nameBounds, ...facts }: CopyRoomsOptions) {
     const { nodeId, clusterId } = facts;
     const inForce = () => this.#policy;
     const policies = {
@@ -74,7 +77,7 @@ export class CopyRooms {
     this.policies = policies;
     this.#onAgain = onAgain;
     this.fanout = new Fanout(onAgain, nameBounds);
-    this.dnsNames = new DnsNames(replica, zones.map(plainName));
+    this.dnsNames = new DnsNames(replica, zones.map(plainName), blocks);
     this.reads = new Reads(replica, facts, { policies, onDenied });
     this.switches = new CopySwitches({ policies, replica, reads: this.reads, fanout: this.fanout });
     this.loads = { of: (key) => this.#loads.get(key) };

@@ -1,0 +1,121 @@
+/** PTR of addresses: the inverse of what A and AAAA say. */
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { KIND } from "../../../src/catalog/record/record.ts";
+import type { DnsCatalog } from "../../../src/dns/plan/subject.ts";
+import { CHANGING_ZONE, ChangingDns, type DnsAct, someDnsAct } from "../../fakes/changing-dns.ts";
+import { entryView, FakeDnsCatalog } from "../../fakes/dns-catalog.ts";
+import { runs } from "../../fakes/effort.ts";
+import { ask, newResponder, type Told, wordOf } from "../asking.ts";
+
+const SETTINGS = { reverseZones: [CHANGING_ZONE] };
+const NAMES = ["m", "m.eu", "shop"].flatMap((namespace) => ["web", "eu"].map((name) => `${name}.${namespace}.waymark`));
+const ADDRESSES = ["10.0.0.1", "10.0.0.2"] as const;
+const web = { kind: KIND.SERVICE, namespace: "m", name: "web", instanceId: "1" };
+
+/** Two instances of one name, of which the second is orphaned: only the first is answered. */
+const ORPHANING: readonly DnsAct[] = [
+  { does: "put", by: "a", entry: web, aliases: [], host: "10.0.0.1" },
+  { does: "put", by: "b", entry: { ...web, instanceId: "2" }, aliases: [], host: "10.0.0.2" },
+  { does: "life", life: "orphaned" },
+];
+
+function ptr(catalog: DnsCatalog, address: string, settings: Parameters<typeof newResponder>[0] = { settings: SETTINGS }): Told {
+  return ask(newResponder(settings), catalog, "PTR", `${address.split(".").toReversed().join(".")}.in-addr.arpa`);
+}
+
+function hasAddress(catalog: DnsCatalog, name: string, address: string): boolean {
+  return ask(newResponder(), catalog, "A", name).answers.some((line) => line.startsWith(`${name}. `) && line.endsWith(` A ${address}`));
+}
+
+test("an address has exactly the names that answer with it, whatever changes", () => {
+  let told = 0;
+  fc.assert(
+    fc.property(fc.constantFrom([], ORPHANING), fc.array(someDnsAct, { maxLength: 30 }), (first, acts) => {
+      const world = new ChangingDns();
+      for (const act of [...first, ...acts]) world.do(act);
+      for (const address of ADDRESSES) {
+        const names = wordOf(ptr(world.catalog, address).answers, -1);
+        told += names.length;
+        const scanned = NAMES.filter((name) => hasAddress(world.catalog, name, address)).map((name) => `${name}.`);
+        expect(names.toSorted()).toEqual(scanned.toSorted());
+      }
+    }),
+    { numRuns: runs(300) },
+  );
+  expect(told).toBeGreaterThan(100);
+});
+
+test("what is hidden at an address is told apart from nothing by nothing", () => {
+  const world = new ChangingDns();
+  const absent = ptr(world.catalog, "10.0.0.1");
+  expect(absent.rcode).toBe("NXDOMAIN");
+  world.put({ by: "a", entry: web, aliases: [], host: "10.0.0.1" });
+  expect(ptr(world.catalog, "10.0.0.1").rcode).toBe("NOERROR");
+  world.do({ does: "policy", hidden: ["m"] });
+  const serial = / \d+ 60 30 /;
+  const plain = ({ authority, ...rest }: Told) => ({ ...rest, authority: authority.map((line) => line.replace(serial, " n 60 30 ")) });
+  expect(plain(ptr(world.catalog, "10.0.0.1"))).toEqual(plain(absent));
+});
+
+test("hidden names take no room of those that are shown", () => {
+  const world = new ChangingDns();
+  for (let i = 0; i < 100; i++) world.put({ by: "a", entry: { ...web, name: `hidden${i}` }, aliases: [], host: "10.0.0.1" });
+  world.put({ by: "a", entry: { ...web, namespace: "shop" }, aliases: [], host: "10.0.0.1" });
+  expect(ptr(world.catalog, "10.0.0.1")).toMatchObject({ isTruncated: true });
+  world.do({ does: "policy", hidden: ["m"] });
+  const { isTruncated, answers } = ptr(world.catalog, "10.0.0.1");
+  expect([isTruncated, wordOf(answers, -1)]).toEqual([false, ["web.shop.waymark."]]);
+});
+
+test.each([
+  { count: 64, isTruncated: false },
+  { count: 65, isTruncated: true },
+])("an address with $count names tells 64 at most, and TC where there are more", ({ count, isTruncated }) => {
+  const world = new ChangingDns();
+  for (let i = 0; i < count; i++) world.put({ by: "a", entry: { ...web, name: `web${i}` }, aliases: [], host: "10.0.0.1" });
+  const told = ptr(world.catalog, "10.0.0.1");
+  expect([told.answers.length, told.isTruncated]).toEqual([64, isTruncated]);
+});
+
+test.each([
+  { names: 5, told: 5, isTruncated: false },
+  { names: 6, told: 5, isTruncated: true },
+])("of $names crowded names of an address no more are read than 4,096 entries allow", ({ names, told, isTruncated }) => {
+  const instances = Array.from({ length: 1000 * names }, (_, i) =>
+    entryView({ name: `web${i % names}`, instanceId: `i${i}`, targets: [{ host: "10.0.0.1" }] }),
+  );
+  const { answers, ...rest } = ptr(new FakeDnsCatalog(instances), "10.0.0.1");
+  expect([answers.length, rest.isTruncated]).toEqual([told, isTruncated]);
+});
+
+test("however much is hidden at an address, an answer reports sixteen namespaces", () => {
+  const world = new ChangingDns();
+  const namespaces = Array.from({ length: 40 }, (_, i) => `m.n${i}`);
+  for (const namespace of namespaces) world.put({ by: "a", entry: { ...web, namespace }, aliases: [], host: "10.0.0.1" });
+  world.do({ does: "policy", hidden: ["m"] });
+  world.catalog.changes.catchUp();
+  world.catalog.atAddress(Uint8Array.of(10, 0, 0, 1));
+  expect(world.catalog.takeHidden()).toHaveLength(16);
+});
+
+test("an entry outside the reverse zones, and any without one, is not told", () => {
+  const world = new ChangingDns();
+  world.put({ by: "a", entry: web, aliases: [], host: "11.0.0.1" });
+  expect(ptr(world.catalog, "11.0.0.1").rcode).toBe("REFUSED");
+  expect(ptr(world.catalog, "11.0.0.1", { settings: { reverseZones: ["11.in-addr.arpa"] } }).rcode).toBe("NXDOMAIN");
+  expect(ptr(world.catalog, "10.0.0.1", {}).rcode).toBe("REFUSED");
+});
+
+test("the longest zone counts, also among zones of services", () => {
+  const catalog = new FakeDnsCatalog([entryView({ name: "web", targets: [{ host: "10.0.0.1" }] })]);
+  const zonesOf = (settings: Parameters<typeof newResponder>[0]) => {
+    const { rcode, authority } = ptr(catalog, "10.0.0.9", settings);
+    return [rcode, authority[0]?.split(" ")[0]];
+  };
+  expect(zonesOf({ settings: { reverseZones: ["10.in-addr.arpa", "0.0.10.in-addr.arpa"] } })).toEqual(["NXDOMAIN", "0.0.10.in-addr.arpa."]);
+  expect(zonesOf({ settings: { zones: ["waymark", "0.10.in-addr.arpa"], reverseZones: ["10.in-addr.arpa"] } })).toEqual([
+    "NXDOMAIN",
+    "0.10.in-addr.arpa.",
+  ]);
+});
