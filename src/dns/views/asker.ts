@@ -23,7 +23,7 @@ export interface SelectedView {
   readonly catalog: DnsCatalog;
   /** Length of the prefix within which everybody has this view, for the answer to a client subnet. Undefined: 0. */
   readonly scopePrefix: number | undefined;
-  /** Whether the client subnet chose the view. */
+  /** Whether the client subnet chose the view, so that another subnet of the same forwarder may have another one. */
   readonly isBySubnet: boolean;
 }
 

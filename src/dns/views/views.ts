@@ -99,9 +99,7 @@ export class Views {
   choose({ address, transport, subnet }: Asker): ChosenView {
     const tables = this.#tables[transport];
     if (tables.v4 === undefined && tables.v6 === undefined) return ANONYMOUS;
-    // A prefix of 0 bits asks that nobody's address is used.
-    if (subnet !== undefined && subnet.sourcePrefix > 0 && this.#trusted.length > 0 && isWithin(this.#trusted, address))
-      return chooseFor(subnet, tables);
+    if (subnet !== undefined && this.#trusted.length > 0 && isWithin(this.#trusted, address)) return chooseFor(subnet, address, tables);
     const remembered = this.#remembered[transport];
     const known = remembered.get(address);
     if (known !== undefined) return known;
@@ -119,14 +117,17 @@ function chooseAt(text: string, tables: Tables): ChosenView {
   return index === 0 ? ANONYMOUS : { ...ANONYMOUS, index };
 }
 
-function chooseFor({ family, sourcePrefix, address }: ClientSubnet, tables: Tables): ChosenView {
+/** The view of a subnet that a forwarder at `from` tells. Also where it has that of everybody, other subnets of the forwarder may have another. */
+function chooseFor({ family, sourcePrefix, address }: ClientSubnet, from: string, tables: Tables): ChosenView {
+  // A prefix of 0 bits asks that nobody's address is used.
+  if (sourcePrefix === 0) return { ...chooseAt(from, tables), isBySubnet: true };
   const isIpv4 = family === 2 && sourcePrefix >= MAPPED_BITS && isMapped(address);
   const [table, bytes, above, bits] = isIpv4
     ? [tables.v4, address.subarray(MAPPED_BYTES), MAPPED_BITS, 32]
     : family === 1
       ? [tables.v4, address, 0, 32]
       : [tables.v6, address, 0, 128];
-  if (table === undefined) return ANONYMOUS;
+  if (table === undefined) return { ...ANONYMOUS, isBySubnet: true };
   const { index, scopePrefix } = table.find(bytes, sourcePrefix - above, bits);
   return { index, scopePrefix: scopePrefix + above, isBySubnet: true };
 }
