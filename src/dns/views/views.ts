@@ -81,18 +81,22 @@ export class Views {
   /** By transport, then family. Undefined: no prefix of that family has a view. */
   readonly #tables: Readonly<Record<Asker["transport"], Tables>>;
   readonly #trusted: readonly AddressBlock[];
-  readonly #remembered: Readonly<Record<Asker["transport"], Map<string, ChosenView>>> = { udp: new Map(), tcp: new Map() };
+  readonly #remembered: Readonly<Record<Asker["transport"], Map<string, ChosenView>>> = {
+    udp: new Map(),
+    tcp: new Map(),
+    dot: new Map(),
+  };
 
   /** `trusted`: forwarders whose client subnets count. */
   constructor(rows: readonly ViewRow[], trusted: readonly AddressBlock[]) {
     this.#trusted = trusted;
     const tables = (transport: Asker["transport"]) => ({ v4: tableOf(rows, transport, "v4"), v6: tableOf(rows, transport, "v6") });
-    this.#tables = { udp: tables("udp"), tcp: tables("tcp") };
+    this.#tables = { udp: tables("udp"), tcp: tables("tcp"), dot: tables("dot") };
   }
 
   /** How many addresses are remembered over the transport that has most. */
   get rememberedCount(): number {
-    return Math.max(this.#remembered.udp.size, this.#remembered.tcp.size);
+    return Math.max(...Object.values(this.#remembered).map(({ size }) => size));
   }
 
   /** HOT: once a question. Cost: a look-up by the address if it asked lately. */

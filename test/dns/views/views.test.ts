@@ -25,7 +25,13 @@ function subnet(text: string): ClientSubnet {
   };
 }
 
-const ROWS = [row(["10.0.0.0/8", "2001:db8::/32"]), row(["10.1.0.0/16"]), row(["10.1.2.0/24"], "tcp"), row(["::ffff:172.16.0.0/108"])];
+const ROWS = [
+  row(["10.0.0.0/8", "2001:db8::/32"]),
+  row(["10.1.0.0/16"]),
+  row(["10.1.2.0/24"], "tcp"),
+  row(["::ffff:172.16.0.0/108"]),
+  row(["10.1.3.0/24"], "dot"),
+];
 
 test.each<{ address: string; transport?: Asker["transport"]; want: number }>([
   { address: "10.9.9.9", want: 1 },
@@ -33,6 +39,9 @@ test.each<{ address: string; transport?: Asker["transport"]; want: number }>([
   { address: "::ffff:10.1.9.9", want: 2 },
   { address: "10.1.2.3", transport: "udp", want: 2 },
   { address: "10.1.2.3", transport: "tcp", want: 3 },
+  { address: "10.1.2.3", transport: "dot", want: 2 },
+  { address: "10.1.3.3", transport: "dot", want: 5 },
+  { address: "10.1.3.3", transport: "tcp", want: 2 },
   { address: "172.16.3.4", want: 4 },
   { address: "172.32.0.1", want: 0 },
   { address: "2001:db8:1::1", want: 1 },
