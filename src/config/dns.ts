@@ -18,6 +18,10 @@ export const DNS_SETTINGS = {
   host: text({ ...HOST, doc: "Address the DNS gateway binds to; listen.host when absent." }),
   udpPort: port({ default: 17_453, flag: "--dns-port <port>", doc: "UDP port of the DNS gateway; 0 means any free port." }),
   tcpPort: port({ doc: "TCP port of the DNS gateway; the UDP port when absent." }),
+  tlsPort: port({
+    notForResolver: "a resolver answers DNS without TLS; set it at nodes",
+    doc: "Port for DNS over TLS (RFC 7858), with the certificate of tls.cert_file; usually 853, and 0 means any free port. There is no such listener when absent.",
+  }),
   zones: list({
     pattern: /^(?=.{1,254}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*\.?$/,
     what: "a lower-case DNS name",
@@ -83,8 +87,8 @@ export const DNS_SETTINGS = {
     maxItems: MAX_DNS_VIEWS,
     fields: {
       listener: choice({
-        choices: ["udp", "tcp"],
-        doc: "How the question comes in; either way when absent. A source address over UDP can be forged, one over TCP cannot.",
+        choices: ["udp", "tcp", "dot"],
+        doc: "How the question comes in; any way when absent. dot is DNS over TLS. A source address over UDP can be forged, others cannot.",
       }),
       prefixes: list({
         ...BLOCK,

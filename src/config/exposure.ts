@@ -87,7 +87,7 @@ export function exposureWarnings(settings: Settings): readonly string[] {
 /** What the settings of DNS leave open. A source address is all that DNS knows of who asks. */
 function dnsWarnings({ dns }: Settings, access: "none" | "read" | "all"): readonly string[] {
   const warnings: string[] = [];
-  if (access === "none" && dns.views.length === 0)
+  if (access === "none" && dns.views.length === 0 && dns.tlsPort === undefined)
     warnings.push(
       'tenants.anonymous = "none" and no dns.views: DNS refuses every question; name the networks that may ask in dns.views, or set dns.enabled = false',
     );

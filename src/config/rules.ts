@@ -39,6 +39,7 @@ export function brokenRules(settings: Settings): readonly Broken[] {
   broken.push(...viewProblems(settings));
   broken.push(...reverseProblems(settings));
   if (dns.minTtlMs > dns.maxTtlMs) refuse("dns.min_ttl", "is more than dns.max_ttl");
+  if (dns.tlsPort !== undefined && tls.certFile === undefined) refuse("dns.tls_port", "needs tls.cert_file and tls.key_file");
   if (dns.enabled && dns.zones.length === 0) refuse("dns.zones", "needs at least one zone while dns.enabled is true");
   for (const [path, blocks] of [
     ["checks.allowed", settings.checks.allowed],
@@ -101,6 +102,7 @@ function samePorts({ listen, dns, fabric, node }: Settings): readonly (readonly 
     ["listen.http_port", listen.httpPort],
     ...(fabric.enabled === false || node.mode === "resolver" ? [] : [["fabric.port", fabric.port] as const]),
     ...(isDnsBeside ? [["dns.tcp_port", dns.tcpPort ?? dns.udpPort] as const] : []),
+    ...(isDnsBeside && dns.tlsPort !== undefined ? [["dns.tls_port", dns.tlsPort] as const] : []),
   ] as const;
   return ports.flatMap(([path, port], i) => {
     const other = port === 0 ? undefined : ports.slice(0, i).find(([, taken]) => taken === port);

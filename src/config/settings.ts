@@ -154,7 +154,10 @@ const SETTINGS = {
     }),
   },
   tls: {
-    certFile: text({ ...PATH, doc: "PEM file with the certificate chain of the gRPC and HTTP listeners; plain text when absent." }),
+    certFile: text({
+      ...PATH,
+      doc: "PEM file with the certificate chain of the listeners for gRPC, HTTP and DNS over TLS; plain text when absent.",
+    }),
     keyFile: text({ ...PATH, doc: "PEM file with the private key of tls.cert_file." }),
     caFile: text({ ...PATH, doc: "PEM file with the authorities that client certificates must come from." }),
     requireClientCert: bool({ default: false, doc: "Refuse clients without a certificate from tls.ca_file." }),

@@ -5,7 +5,6 @@ import { parseZone } from "../dns/names/names.ts";
 import type { DnsSettings } from "../dns/records/record.ts";
 import { openDnsCookies } from "../dns/server/cookie-secrets.io.ts";
 import { type DnsGateway, type DnsGatewayOptions, startDnsGateway } from "../dns/server/server.io.ts";
-import { onlyView } from "../dns/views/asker.ts";
 import { type DnsSources, dnsCatalog } from "../dns/views/catalog.ts";
 import type { Elsewhere } from "../dns/views/elsewhere.ts";
 import { DEFAULT_VIEW } from "../dns/views/view.ts";
@@ -39,6 +38,8 @@ import type { Service } from "../services/service.ts";
 import type { AccessLog } from "./access-log.ts";
 import type { Components } from "./components.io.ts";
 import type { DnsEndpoint, NodeEndpoints, SharedPorts } from "./core/endpoints.ts";
+import { dnsSelection } from "./dns/selection.ts";
+import { dnsTls, tlsFiles } from "./dns/tls.io.ts";
 import type { Identities } from "./identity.io.ts";
 import type { NodeLimits } from "./limits.ts";
 
@@ -53,8 +54,8 @@ export function endpointsOf({ grpc: { acceptor: grpc }, edge: { acceptor: http }
   return { calls, dns: dns && dnsEndpointOf(dns) };
 }
 
-export function dnsEndpointOf({ host, udpPort, tcpPort }: DnsGateway): DnsEndpoint {
-  return { host, udp: udpPort, tcp: tcpPort };
+export function dnsEndpointOf({ host, udpPort, tcpPort, tlsPort }: DnsGateway): DnsEndpoint {
+  return { host, udp: udpPort, tcp: tcpPort, tls: tlsPort };
 }
 
 export function connectionCountOf({ grpc, edge }: Pick<Listeners, "edge" | "grpc">): number {
@@ -110,6 +111,8 @@ export interface DnsListenerOptions
     > {
   readonly identity: ListenersOptions["identity"];
   readonly limits: Pick<NodeLimits, "admitDns" | "makeBuckets" | "noteDns">;
+  /** Knows callers by the certificates that they show over TLS. Absent where there is no DNS over TLS. */
+  readonly identities?: Pick<Identities, "identify"> | undefined;
 }
 
 /** Opens all listeners, one after the other. A stop drains them at once, and HTTP answers until the goodbye is said. */
@@ -156,15 +159,21 @@ export async function openListeners(options: ListenersOptions, parts: Components
 /** Opens the listener for DNS alone. */
 export function openDnsListener(options: DnsListenerOptions, parts: Components): Promise<DnsGateway> {
   const { shared, settings } = options;
-  const { udp, tcp } = shared?.ports?.dns ?? { udp: settings.dns.udpPort, tcp: settings.dns.tcpPort };
-  const cookies = openDnsCookies(settings.dns.cookieSecretFile, options.log.child("dns"), options.cookieSecret);
+  const { dns, listen } = settings;
+  const { udp, tcp, tls } = shared?.ports?.dns ?? { udp: dns.udpPort, tcp: dns.tcpPort, tls: dns.tlsPort };
+  const host = dns.host ?? listen.host;
+  const openTls = dnsTls({ host, port: tls, sharing: shared?.sharing }, tlsFiles(settings), options.log.child("dns"));
+  const cookies = openDnsCookies(dns.cookieSecretFile, options.log.child("dns"), options.cookieSecret);
   const part = (gateway: DnsGateway) => ({
-    reload: () => cookies.reload(),
+    reload: () => {
+      cookies.reload();
+      gateway.reloadTls();
+    },
     drain: () => gateway.stop(),
     stop: () => gateway.stop(),
     readiness: () => [dnsCheck(settings, dnsEndpointOf(gateway))],
   });
-  return parts.open("DNS", () => openDns(options, { udpPort: udp, tcpPort: tcp, cookies: cookies.cookies }), part);
+  return parts.open("DNS", () => openDns(options, { host, udpPort: udp, tcpPort: tcp, openTls, cookies: cookies.cookies }), part);
 }
 
 /** The line of `/readyz` about DNS: that its gateway is open. Whether it knows the catalog is what the other lines say. */
@@ -274,55 +283,25 @@ function refusedAct({ service, method, address, caller, error }: RefusedCall, cl
 }
 
 const MAX_ACTION_CHARS = 64;
-/** The answer to a source that may ask nothing: REFUSED, and why (RFC 8914, Prohibited). */
-const PROHIBITED = { refused: 18 } as const;
 
-function tlsFiles({ tls }: Settings): TlsFiles | undefined {
-  const { certFile, keyFile } = tls;
-  if (certFile === undefined || keyFile === undefined) return undefined;
-  return { certFile, keyFile, clientCaFile: tls.caFile, isClientOptional: !tls.requireClientCert };
-}
+type DnsPorts = Pick<DnsGatewayOptions, "cookies" | "host" | "openTls" | "tcpPort" | "udpPort">;
 
-function openDns(options: DnsListenerOptions, ports: Pick<DnsGatewayOptions, "cookies" | "tcpPort" | "udpPort">): Promise<DnsGateway> {
-  const { settings, log, identity, metrics, shared, random, now, checkCaughtUp } = options;
-  const { dns, listen } = settings;
+function openDns(options: DnsListenerOptions, ports: DnsPorts): Promise<DnsGateway> {
+  const { settings, log, metrics, shared, random } = options;
+  const { dns } = settings;
   const dnsLog = log.child("dns");
-  const { admitDns, makeBuckets } = options.limits;
-  const host = dns.host ?? listen.host;
-  const perSecond = dnsRate(dns.rate, isLoopbackHost(host));
+  const perSecond = dnsRate(dns.rate, isLoopbackHost(ports.host));
   const viewers = viewersOf(dns, settings.node);
-  const { ofView } = classesOf(viewers);
-  const elsewhereOf = (index: number) => options.elsewheres?.[ofView[index] ?? 0];
-  const serialOf = serialsOf(options, viewers);
   const trusted = blocksOf(dns.trustedForwarders);
-  const views = new Views(dns.views, trusted);
-  // One catalog for each view, so that answers are kept for all who have it. `address` is set while a question is answered, in one turn.
-  let address = "";
-  const selected = viewers.map((viewer) => {
-    const onHidden = (namespaces: readonly string[]) => noteHidden(options, { ...viewer.caller, address }, namespaces);
-    return onlyView(dnsCatalog(random, { ...options, elsewhere: elsewhereOf(viewer.view.index) }, onHidden, viewer));
-  });
-  const isAnonymousRefused = anonymousAccess(settings) === "none";
   return startDnsGateway({
-    host,
     ...ports,
     sharing: shared?.sharing,
     settings: answerSettings(options),
-    select: (asker, waited) => {
-      const { index, scopePrefix, isBySubnet } = views.choose(asker);
-      const own = selected[index];
-      if (own === undefined || (index === 0 && isAnonymousRefused)) return PROHIBITED;
-      checkCaughtUp();
-      ({ address } = asker);
-      // A key of a limit for an address that may be forged would be a stranger's to fill.
-      if (waited === undefined && asker.transport === "tcp") admitDns?.(anonymousCaller(identity.clusterId, address), now().monoMs);
-      elsewhereOf(index)?.begin(waited);
-      return isBySubnet ? { catalog: own.catalog, scopePrefix, isBySubnet } : own;
-    },
+    select: dnsSelection(options, viewers, new Views(dns.views, trusted)),
     planBytes: dns.planBytes,
-    serialOf,
+    serialOf: serialsOf(options, viewers),
     trustedForwarders: trusted,
-    rate: perSecond === 0 ? undefined : { perSecond, maxNetworks: dns.rateNetworks, makeBuckets },
+    rate: perSecond === 0 ? undefined : { perSecond, maxNetworks: dns.rateNetworks, makeBuckets: options.limits.makeBuckets },
     random,
     metrics,
     onFault: (fault) => dnsLog.error({ err: fault }, "dns gateway fault"),
@@ -370,14 +349,4 @@ function serialsOf(
 /** Blocks that the rules of the settings have parsed already. */
 function blocksOf(texts: readonly string[]): readonly AddressBlock[] {
   return texts.flatMap((text) => parseBlock(text) ?? []);
-}
-
-/** Records that an answer lacks what policy hides. UDP addresses are easily forged, so the audit has one record a second for all callers, with the count. */
-function noteHidden({ reads, accessLog, limits, metrics }: DnsListenerOptions, asker: Caller, namespaces: readonly string[]): void {
-  metrics.inc("dns_policy_denials_total", {});
-  for (const namespace of namespaces) {
-    const { reason, rule } = reads.verdict(asker, namespace);
-    accessLog.countDenial("query", reason);
-    limits.noteDns({ caller: asker, action: "query", namespace, reason, detail: rule === "" ? "" : `rule ${rule}` });
-  }
 }

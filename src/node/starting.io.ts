@@ -85,6 +85,7 @@ export function nameListeners(
   listeners["grpc"] = calls.grpc;
   listeners["http"] = calls.http;
   if (dns !== undefined) listeners["dns"] = hostPort(dns.host, dns.udp);
+  if (dns?.tls !== undefined) listeners["dot"] = hostPort(dns.host, dns.tls);
   if (listener !== undefined) listeners["fabric"] = listener.address;
   const at = (host: string, port: number) => ({ host: advertisedHost(settings, host), port });
   return {

@@ -11,7 +11,11 @@ export class DnsCounts {
   readonly #latency: Histogram;
   readonly #truncated: Series;
   readonly #limited: Series;
-  readonly #queries: Record<Transport, Map<Reply["qtype"], Map<Reply["rcode"], Series>>> = { udp: new Map(), tcp: new Map() };
+  readonly #queries: Record<Transport, Map<Reply["qtype"], Map<Reply["rcode"], Series>>> = {
+    udp: new Map(),
+    tcp: new Map(),
+    dot: new Map(),
+  };
 
   constructor(metrics: Metrics) {
     this.#metrics = metrics;

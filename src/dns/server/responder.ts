@@ -96,6 +96,7 @@ export class Responder {
     cookie: new Uint8Array(SERVER_COOKIE_BYTES),
     scopePrefix: 0,
     keepalive: undefined,
+    isPadded: false,
     isUncached: false,
   };
   readonly #reply: MutableReply = {
@@ -140,8 +141,10 @@ export class Responder {
     facts.scopePrefix = 0;
     facts.isUncached = false;
     // Tenths of a second. Over UDP it means nothing (RFC 7828, 3.2).
-    const hasKeepalive = query.hasKeepalive && transport === "tcp" && this.#idleTimeoutMs !== undefined;
+    const hasKeepalive = query.hasKeepalive && transport !== "udp" && this.#idleTimeoutMs !== undefined;
     facts.keepalive = hasKeepalive ? Math.min(0xffff, Math.floor((this.#idleTimeoutMs ?? 0) / 100)) : undefined;
+    // What anybody can read needs no padding, and must not have it (RFC 7830, 6).
+    facts.isPadded = query.hasPadding && transport === "dot";
     const reply = this.#reply;
     reply.qtype = "other";
     reply.fault = undefined;
@@ -150,7 +153,7 @@ export class Responder {
     const hasValidCookie = query.cookieBytes > 0 && this.#cookie(sender);
     const prepared = this.#answer(select, hasValidCookie);
     reply.rcode = RCODE_LABELS[prepared.rcode];
-    const rates = transport === "tcp" || hasValidCookie ? undefined : this.#rates;
+    const rates = transport !== "udp" || hasValidCookie ? undefined : this.#rates;
     if (reply.unknown !== undefined && !mayWait(sender, rates)) reply.unknown = undefined;
     if (rates !== undefined && reply.unknown === undefined) this.#bounded(prepared, sender, rates);
     else this.#write(prepared);
@@ -232,8 +235,8 @@ export class Responder {
   /** `wasSelected`: the view was found, and what failed is the answer. */
   #failed(fault: unknown, wasSelected: boolean): Prepared {
     const reason = fault instanceof WaymarkError ? fault.reason : undefined;
-    // The caller is over its limit, or may not ask at all.
-    const isRefusal = reason === "discovery_rate_limited" || reason === "discovery_access_denied";
+    // The caller is over its limit, or may not ask at all, or its certificate does not count.
+    const isRefusal = reason === "discovery_rate_limited" || reason === "discovery_access_denied" || reason === "unauthenticated";
     const isNotReady = reason === "not_ready";
     // semantics.md, DNS: a fault of the gateway affects this query only. The shell reports it; a node that is not ready is no fault.
     this.#reply.fault = isRefusal || isNotReady ? undefined : fault;

@@ -1,15 +1,17 @@
 /**
- * The DNS gateway's sockets: UDP and TCP on one port number. UDP messages are answered in the turn of the event loop in which they arrive, except where the
+ * The DNS gateway's sockets: UDP and TCP on one port number, and perhaps TLS on another. UDP messages are answered in the turn of the event loop in which they arrive, except where the
  * catalog of a resolver has to fetch something first.
  */
 
 import type { RemoteInfo, SocketOptions, Socket as UdpSocket } from "node:dgram";
 import { lookup } from "node:dns";
-import { createServer, isIP, isIPv6, type Server as TcpServer } from "node:net";
+import { createServer, isIP, isIPv6, type Socket, type Server as TcpServer } from "node:net";
 import type { AddressBlock } from "../../lib/addresses.ts";
 import { later } from "../../lib/later.io.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
 import { bindUdp, listenOn, type PortSharing } from "../../lib/shared-port.io.ts";
+import type { PeerCertificate } from "../../policy/identity/certificates.ts";
+import type { Peer } from "../../policy/identity/tenants.ts";
 import type { DnsSettings } from "../records/record.ts";
 import type { Asker, ClientSubnet, Selected } from "../views/asker.ts";
 import type { Answered, UnknownName } from "../views/elsewhere.ts";
@@ -29,6 +31,8 @@ export interface DnsGatewayOptions {
   readonly tcpPort?: number | undefined;
   /** Absent: nobody else listens on the two ports. A `further` thread is told both numbers of the first. */
   readonly sharing?: PortSharing | undefined;
+  /** Opens the listener for DNS over TLS; it decides about the port. Absent: there is none. */
+  readonly openTls?: ((connections: TlsConnections) => Promise<TlsListener>) | undefined;
   readonly settings: DnsSettings;
   /**
    * The view of the asker. Its catalog should be the same object for all who have that view: another one empties what is kept of the plans.
@@ -54,6 +58,25 @@ export interface DnsGatewayOptions {
   readonly trustedForwarders?: readonly AddressBlock[] | undefined;
 }
 
+/** Where a listener for DNS over TLS gives its connections. */
+export interface TlsConnections {
+  /** Most connections that are answered at a time, over TCP and TLS. */
+  readonly maxConnections: number;
+  /** A handshake is done. */
+  readonly accept: (socket: Socket, peer: Peer) => void;
+  readonly dropped: (reason: "handshake" | "overload") => void;
+}
+
+export interface TlsListener {
+  readonly port: number;
+  /** Reads the certificates again. */
+  reload(): void;
+  /** Accepts no more. */
+  close(): void;
+  /** Cuts what is open still, also connections in their handshakes. */
+  cut(): void;
+}
+
 export interface DnsLimits extends TcpLimits {
   /** Most UDP answers that the system has not sent yet. Above it queries are dropped. */
   readonly maxPendingSends: number;
@@ -67,6 +90,10 @@ export interface DnsGateway extends AsyncDisposable {
   readonly host: string;
   readonly udpPort: number;
   readonly tcpPort: number;
+  /** Undefined without DNS over TLS. */
+  readonly tlsPort: number | undefined;
+  /** Reads the certificates of DNS over TLS again. */
+  reloadTls(): void;
   /** Takes no more queries, lets answers on TCP go out for at most a second, and closes. Idempotent. */
   stop(): Promise<void>;
 }
@@ -94,18 +121,42 @@ export async function startDnsGateway(options: DnsGatewayOptions): Promise<DnsGa
   const limits = options.limits ?? DNS_LIMITS;
   const server = new DnsServer(options, limits);
   const connections = new TcpConnections(limits, {
-    answer: (query, peer) => server.answer(query, "tcp", peer),
+    answer: (query, { transport, address, certificate }) => server.answer(query, transport, address, certificate),
     dropped: (reason) => server.dropped(reason),
   });
   const { udp, tcp } = await bindBoth(options, connections);
+  let tls: TlsListener | undefined;
+  try {
+    tls = await options.openTls?.(tlsConnections(limits, server, connections));
+  } catch (error) {
+    udp.close();
+    tcp.close();
+    throw error;
+  }
   serveUdp(udp, server, { ...limits, onFault: options.onFault });
   tcp.on("error", options.onFault);
   let stopped: Promise<void> | undefined;
   const stop = (): Promise<void> => {
     server.close();
-    return (stopped ??= stopAll(udp, tcp, connections));
+    return (stopped ??= stopAll({ udp, tcp, tls }, connections));
   };
-  return { host: options.host, udpPort: udp.address().port, tcpPort: portOf(tcp), stop, [Symbol.asyncDispose]: stop };
+  return {
+    host: options.host,
+    udpPort: udp.address().port,
+    tcpPort: portOf(tcp),
+    tlsPort: tls?.port,
+    reloadTls: () => tls?.reload(),
+    stop,
+    [Symbol.asyncDispose]: stop,
+  };
+}
+
+function tlsConnections({ maxConnections }: DnsLimits, server: DnsServer, connections: TcpConnections): TlsConnections {
+  return {
+    maxConnections,
+    accept: (socket, peer) => connections.add(socket, { ...peer, transport: "dot" }),
+    dropped: (reason) => server.dropped(reason),
+  };
 }
 
 /** A question that waits. */
@@ -113,6 +164,7 @@ interface Asked {
   readonly query: Uint8Array;
   readonly transport: DnsTransport;
   readonly address: string;
+  readonly certificate: PeerCertificate | undefined;
   readonly startedMs: number;
 }
 
@@ -123,7 +175,7 @@ class DnsServer {
   readonly #limits: DnsLimits;
   readonly #counts: DnsCounts;
   // HOT: objects that are used again, because each query would make its own.
-  readonly #asker: Mutable<Asker> = { address: "", transport: "udp", subnet: undefined };
+  readonly #asker: Mutable<Asker> = { address: "", transport: "udp", subnet: undefined, certificate: undefined };
   readonly #sender: Mutable<Sender> = { address: "", monoMs: 0, mayWait: true, hasWaited: false };
   #selected: Selected | undefined;
   #waited: UnknownName | undefined;
@@ -155,12 +207,17 @@ class DnsServer {
    * The response; empty where its sender asks too often to get one, and undefined for a message that gets none. A promise where something has to be fetched
    * first: it gives undefined once the gateway is closed.
    */
-  answer(query: Uint8Array, transport: DnsTransport, address: string): Uint8Array | Promise<Uint8Array | undefined> | undefined {
+  answer(
+    query: Uint8Array,
+    transport: DnsTransport,
+    address: string,
+    certificate: PeerCertificate | undefined,
+  ): Uint8Array | Promise<Uint8Array | undefined> | undefined {
     const startedMs = performance.now();
-    const reply = this.#respond({ query, transport, address, startedMs }, undefined);
+    const reply = this.#respond({ query, transport, address, certificate, startedMs }, undefined);
     if (reply?.unknown !== undefined && this.#waitingCount < this.#limits.maxWaiting)
       // A copy, because a query over TCP is a part of everything that came with it.
-      return this.#later({ query: Buffer.from(query), transport, address, startedMs }, reply.unknown);
+      return this.#later({ query: Buffer.from(query), transport, address, certificate, startedMs }, reply.unknown);
     tell(this.#selected, reply, false);
     return this.#count(reply, transport, startedMs);
   }
@@ -170,11 +227,12 @@ class DnsServer {
     this.#isClosed = true;
   }
 
-  #respond({ query, transport, address, startedMs }: Asked, waited: UnknownName | undefined): Reply | undefined {
+  #respond({ query, transport, address, certificate, startedMs }: Asked, waited: UnknownName | undefined): Reply | undefined {
     this.#selected = undefined;
     this.#waited = waited;
     this.#asker.address = address;
     this.#asker.transport = transport;
+    this.#asker.certificate = certificate;
     const sender = this.#sender;
     sender.address = address;
     sender.monoMs = startedMs;
@@ -248,7 +306,7 @@ function serveUdp(
     // A packet from port 0 is forged, and cannot be answered.
     if (peer.port === 0) return server.dropped("malformed");
     if (udp.getSendQueueCount() >= maxPendingSends) return server.dropped("overload");
-    const answer = server.answer(query, "udp", peer.address);
+    const answer = server.answer(query, "udp", peer.address, undefined);
     if (answer === undefined) return server.dropped("malformed");
     if (answer instanceof Promise) void sendLater(answer, peer);
     else if (answer.length > 0) send(answer, peer);
@@ -289,7 +347,9 @@ async function openUdp({ host, udpPort: port, sharing }: DnsGatewayOptions): Pro
 }
 
 async function openTcp({ host, sharing }: DnsGatewayOptions, port: number, connections: TcpConnections): Promise<TcpServer> {
-  const tcp = createServer({ allowHalfOpen: true, highWaterMark: TCP_HIGH_WATER_BYTES }, (socket) => connections.add(socket));
+  const tcp = createServer({ allowHalfOpen: true, highWaterMark: TCP_HIGH_WATER_BYTES }, (socket) =>
+    connections.add(socket, { transport: "tcp", address: socket.remoteAddress ?? "", certificate: undefined }),
+  );
   try {
     await listenOn(tcp, { host, port, sharing });
     return tcp;
@@ -298,13 +358,21 @@ async function openTcp({ host, sharing }: DnsGatewayOptions, port: number, conne
   }
 }
 
-async function stopAll(udp: UdpSocket, tcp: TcpServer, connections: TcpConnections): Promise<void> {
+interface Sockets {
+  readonly udp: UdpSocket;
+  readonly tcp: TcpServer;
+  readonly tls: TlsListener | undefined;
+}
+
+async function stopAll({ udp, tcp, tls }: Sockets, connections: TcpConnections): Promise<void> {
+  tls?.close();
   const closed = [
     new Promise<void>((resolve) => udp.close(() => resolve())),
     // Resolves when the last connection is gone; the grace below bounds that.
     new Promise<void>((resolve) => tcp.close(() => resolve())),
   ];
   await connections.close(STOP_GRACE_MS);
+  tls?.cut();
   await Promise.all(closed);
 }
 

@@ -1,10 +1,11 @@
 /**
- * DNS over TCP (RFC 7766): answers framed queries, with bounds on everything that a stranger can hold open. Answers come in the order of the queries, but a query
+ * DNS over TCP (RFC 7766) and TLS (RFC 7858): answers framed queries, with bounds on everything that a stranger can hold open. Answers come in the order of the queries, but a query
  * that waits for something does not hold those behind it.
  */
 
 import type { Socket } from "node:net";
 import { type PatientTimeout, patientTimeout } from "../../lib/patient-time.io.ts";
+import type { PeerCertificate } from "../../policy/identity/certificates.ts";
 import type { DropReason } from "./counts.ts";
 
 export interface TcpLimits {
@@ -18,9 +19,18 @@ export interface TcpLimits {
   readonly maxWaitingPerConnection: number;
 }
 
+/** The other end of a connection. */
+export interface TcpPeer {
+  /** `dot` is DNS over TLS. */
+  readonly transport: "tcp" | "dot";
+  readonly address: string;
+  /** What it showed in the handshake. */
+  readonly certificate: PeerCertificate | undefined;
+}
+
 export interface TcpHandlers {
   /** The answer to one query; undefined closes the connection. One that comes later is undefined only when nobody is answered any more. */
-  answer(query: Uint8Array, peerAddress: string): Uint8Array | Promise<Uint8Array | undefined> | undefined;
+  answer(query: Uint8Array, peer: TcpPeer): Uint8Array | Promise<Uint8Array | undefined> | undefined;
   dropped(reason: DropReason): void;
 }
 
@@ -30,7 +40,7 @@ const LENGTH_BYTES = 2;
 /** Most queries answered in one turn of the event loop, over all connections. Thousands may arrive at once, and everything else waits meanwhile. */
 const ANSWERS_PER_TURN = 16;
 
-/** The connections of one listener. */
+/** The connections of a gateway, over TCP and TLS: they share the bounds and the turns. */
 export class TcpConnections {
   readonly #limits: TcpLimits;
   readonly #handlers: TcpHandlers;
@@ -49,19 +59,19 @@ export class TcpConnections {
     return this.#open.size;
   }
 
-  add(socket: Socket): void {
+  add(socket: Socket, peer: TcpPeer): void {
     if (this.#open.size >= this.#limits.maxConnections) {
       const [quietest] = this.#open;
       quietest?.destroy();
       this.#handlers.dropped("overload");
     }
     const connection = new TcpConnection(socket, this.#limits, {
-      ...this.#handlers,
-      answer: (query, peer) => {
+      answer: (query) => {
         this.#open.delete(connection);
         this.#open.add(connection);
         return this.#handlers.answer(query, peer);
       },
+      dropped: (reason) => this.#handlers.dropped(reason),
       ready: () => this.#wait(connection),
     });
     this.#open.add(connection);
@@ -107,7 +117,9 @@ export class TcpConnections {
   }
 }
 
-interface ConnectionHandlers extends TcpHandlers {
+interface ConnectionHandlers {
+  answer(query: Uint8Array): ReturnType<TcpHandlers["answer"]>;
+  dropped(reason: DropReason): void;
   /** The connection has a whole query, and waits for `answerNext`. */
   ready(): void;
 }
@@ -116,7 +128,6 @@ class TcpConnection {
   readonly #socket: Socket;
   readonly #limits: TcpLimits;
   readonly #handlers: ConnectionHandlers;
-  readonly #peerAddress: string;
   readonly #idle: PatientTimeout;
   #pending: Buffer = Buffer.alloc(0);
   #isWaitingForDrain = false;
@@ -131,7 +142,6 @@ class TcpConnection {
     this.#socket = socket;
     this.#limits = limits;
     this.#handlers = handlers;
-    this.#peerAddress = socket.remoteAddress ?? "";
     // Only whole queries refresh it, so that sending single bytes does not keep a connection open.
     this.#idle = patientTimeout(() => {
       handlers.dropped("idle");
@@ -212,7 +222,7 @@ class TcpConnection {
     if (end === undefined) return false;
     const query = this.#pending.subarray(LENGTH_BYTES, end);
     this.#pending = this.#pending.subarray(end);
-    const answer = this.#isRefused(query.length) ? undefined : this.#handlers.answer(query, this.#peerAddress);
+    const answer = this.#isRefused(query.length) ? undefined : this.#handlers.answer(query);
     if (answer === undefined) this.#refuse();
     else if (answer instanceof Promise) void this.#sendLater(answer);
     else this.#send(answer);

@@ -1,4 +1,5 @@
 /** Who asks a question, and which view of the catalog it gets. */
+import type { PeerCertificate } from "../../policy/identity/certificates.ts";
 import type { DnsCatalog } from "../plan/subject.ts";
 
 /** The network on whose behalf a forwarder asks (client subnet, RFC 7871). `address` has just the bytes that hold the prefix; bits after it are 0. */
@@ -12,8 +13,11 @@ export interface ClientSubnet {
 export interface Asker {
   /** As the socket gives it. Over UDP it may be forged. */
   readonly address: string;
-  readonly transport: "udp" | "tcp";
+  /** `dot` is DNS over TLS. */
+  readonly transport: "udp" | "tcp" | "dot";
   readonly subnet: ClientSubnet | undefined;
+  /** What a client of DNS over TLS showed. Absent: nothing. */
+  readonly certificate?: PeerCertificate | undefined;
 }
 
 /** The view of an asker, or why it has none: an extended error (RFC 8914), answered with REFUSED. */
@@ -23,7 +27,7 @@ export interface SelectedView {
   readonly catalog: DnsCatalog;
   /** Length of the prefix within which everybody has this view, for the answer to a client subnet. Undefined: 0. */
   readonly scopePrefix: number | undefined;
-  /** Whether the client subnet chose the view. */
+  /** Whether the client subnet chose the view, so that another subnet of the same forwarder may have another one. */
   readonly isBySubnet: boolean;
 }
 

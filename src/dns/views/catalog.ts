@@ -37,6 +37,8 @@ export interface DnsSources {
   readonly self?: EntryView | undefined;
 }
 
+/** More than a policy changes while a process lives. */
+const TURNS_PER_GENERATION = 2 ** 22;
 /** An answer has room for about twenty healthy instances. Clients that take the first one spread over them. */
 const DNS_SAMPLING = { form: "spread", rank: healthRank, ideal: 0, fit: 0, wanted: 32 } as const;
 
@@ -108,7 +110,9 @@ class CatalogInDns implements DnsCatalog {
   get turn(): number {
     const { reads, elsewhere } = this.#sources;
     // A plan that was made while an upstream answered is another than one from what may be old.
-    return 2 * reads.policyTurn + (elsewhere?.isCutOff === true ? 1 : 0);
+    const turn = 2 * reads.policyTurn + (elsewhere?.isCutOff === true ? 1 : 0);
+    // So that no plan counts which was made for another view of the same index.
+    return turn + (this.view.generation ?? 0) * TURNS_PER_GENERATION;
   }
 
   takeRests(): Rests {

@@ -81,27 +81,29 @@ export class Views {
   /** By transport, then family. Undefined: no prefix of that family has a view. */
   readonly #tables: Readonly<Record<Asker["transport"], Tables>>;
   readonly #trusted: readonly AddressBlock[];
-  readonly #remembered: Readonly<Record<Asker["transport"], Map<string, ChosenView>>> = { udp: new Map(), tcp: new Map() };
+  readonly #remembered: Readonly<Record<Asker["transport"], Map<string, ChosenView>>> = {
+    udp: new Map(),
+    tcp: new Map(),
+    dot: new Map(),
+  };
 
   /** `trusted`: forwarders whose client subnets count. */
   constructor(rows: readonly ViewRow[], trusted: readonly AddressBlock[]) {
     this.#trusted = trusted;
     const tables = (transport: Asker["transport"]) => ({ v4: tableOf(rows, transport, "v4"), v6: tableOf(rows, transport, "v6") });
-    this.#tables = { udp: tables("udp"), tcp: tables("tcp") };
+    this.#tables = { udp: tables("udp"), tcp: tables("tcp"), dot: tables("dot") };
   }
 
   /** How many addresses are remembered over the transport that has most. */
   get rememberedCount(): number {
-    return Math.max(this.#remembered.udp.size, this.#remembered.tcp.size);
+    return Math.max(...Object.values(this.#remembered).map(({ size }) => size));
   }
 
   /** HOT: once a question. Cost: a look-up by the address if it asked lately. */
   choose({ address, transport, subnet }: Asker): ChosenView {
     const tables = this.#tables[transport];
     if (tables.v4 === undefined && tables.v6 === undefined) return ANONYMOUS;
-    // A prefix of 0 bits asks that nobody's address is used.
-    if (subnet !== undefined && subnet.sourcePrefix > 0 && this.#trusted.length > 0 && isWithin(this.#trusted, address))
-      return chooseFor(subnet, tables);
+    if (subnet !== undefined && this.#trusted.length > 0 && isWithin(this.#trusted, address)) return chooseFor(subnet, address, tables);
     const remembered = this.#remembered[transport];
     const known = remembered.get(address);
     if (known !== undefined) return known;
@@ -119,14 +121,17 @@ function chooseAt(text: string, tables: Tables): ChosenView {
   return index === 0 ? ANONYMOUS : { ...ANONYMOUS, index };
 }
 
-function chooseFor({ family, sourcePrefix, address }: ClientSubnet, tables: Tables): ChosenView {
+/** The view of a subnet that a forwarder at `from` tells. Also where it has that of everybody, other subnets of the forwarder may have another. */
+function chooseFor({ family, sourcePrefix, address }: ClientSubnet, from: string, tables: Tables): ChosenView {
+  // A prefix of 0 bits asks that nobody's address is used.
+  if (sourcePrefix === 0) return { ...chooseAt(from, tables), isBySubnet: true };
   const isIpv4 = family === 2 && sourcePrefix >= MAPPED_BITS && isMapped(address);
   const [table, bytes, above, bits] = isIpv4
     ? [tables.v4, address.subarray(MAPPED_BYTES), MAPPED_BITS, 32]
     : family === 1
       ? [tables.v4, address, 0, 32]
       : [tables.v6, address, 0, 128];
-  if (table === undefined) return ANONYMOUS;
+  if (table === undefined) return { ...ANONYMOUS, isBySubnet: true };
   const { index, scopePrefix } = table.find(bytes, sourcePrefix - above, bits);
   return { index, scopePrefix: scopePrefix + above, isBySubnet: true };
 }

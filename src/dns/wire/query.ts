@@ -9,7 +9,7 @@ import { CLIENT_COOKIE_BYTES } from "./cookies.ts";
 export const HEADER_BYTES = 12;
 export const TYPE_OPT = 41;
 /** Codes of options (IANA, DNS parameters). */
-export const OPTION = { CLIENT_SUBNET: 8, COOKIE: 10, KEEPALIVE: 11, EXTENDED_ERROR: 15 } as const;
+export const OPTION = { CLIENT_SUBNET: 8, COOKIE: 10, KEEPALIVE: 11, PADDING: 12, EXTENDED_ERROR: 15 } as const;
 const OPCODE_QUERY = 0;
 const MAX_NAME_BYTES = 255;
 const MAX_LABEL_BYTES = 63;
@@ -41,6 +41,7 @@ export class Query {
   subnetBytes = 0;
   subnet: ClientSubnet | undefined = undefined;
   hasKeepalive = false;
+  hasPadding = false;
 
   readonly #lower = Buffer.alloc(MAX_NAME_BYTES + 5);
 
@@ -120,6 +121,7 @@ export class Query {
     this.subnetBytes = 0;
     this.subnet = undefined;
     this.hasKeepalive = false;
+    this.hasPadding = false;
   }
 
   /** Answered with a header only, since nothing of the message can be trusted. */
@@ -206,6 +208,7 @@ export class Query {
         } else isWhole = false;
       } else if (code === OPTION.CLIENT_SUBNET) isWhole = this.#readSubnet(at, length) && isWhole;
       else if (code === OPTION.KEEPALIVE) this.hasKeepalive = true;
+      else if (code === OPTION.PADDING) this.hasPadding = true;
       at += length;
     }
     return isWhole;

@@ -13,16 +13,19 @@ const MAX_UDP_BYTES = 1232;
 const MIN_UDP_BYTES = 512;
 const EXTENDED_ERROR_BYTES = OPTION_HEAD_BYTES + 2;
 const KEEPALIVE_BYTES = OPTION_HEAD_BYTES + 2;
+/** Padded answers have a multiple of this size, so that it tells little of what they are about (RFC 8467, 4.1). */
+const PADDED_BYTES = 468;
 /** Pieces up to this size are copied faster by a loop than by a call. */
 const LOOP_BYTES = 64;
 /** Responses over UDP are slices of one buffer, until it is full. */
 const SLAB_BYTES = 1 << 16;
 
-export type DnsTransport = "udp" | "tcp";
+/** `dot` is DNS over TLS. */
+export type DnsTransport = "udp" | "tcp" | "dot";
 
 /** The largest response in bytes for a transport and the OPT record of the query. */
 export function responseLimitBytes(transport: DnsTransport, query: Pick<Query, "hasEdns" | "udpSizeBytes">): number {
-  if (transport === "tcp") return MAX_MESSAGE_BYTES;
+  if (transport !== "udp") return MAX_MESSAGE_BYTES;
   return query.hasEdns ? Math.min(Math.max(query.udpSizeBytes, MIN_UDP_BYTES), MAX_UDP_BYTES) : MIN_UDP_BYTES;
 }
 
@@ -43,6 +46,8 @@ export interface ResponseFacts {
   scopePrefix: number;
   /** How long a connection may be quiet, in tenths of a second (RFC 7828); undefined where it is not said. */
   keepalive: number | undefined;
+  /** Whether the response is padded (RFC 7830). */
+  isPadded: boolean;
   /** Whether caches may not keep that something does not exist, because a subnet decided it (RFC 7871, 7.4). */
   isUncached: boolean;
 }
@@ -90,7 +95,7 @@ export class ResponseWriter {
     this.isTruncated = !isAuthorityWhole;
     const additional = isAuthorityWhole && prepared.hasGlue ? this.#additional() : 0;
     this.#limit += optBytes;
-    if (query.hasEdns) this.#opt(query, prepared.rcode, facts, optBytes);
+    if (query.hasEdns) this.#opt(query, prepared.rcode, facts, optBytes + (facts.isPadded ? this.#paddingBytes(optBytes) : 0));
     const end = this.#at;
     this.#at = this.#start;
     this.#u16(query.id);
@@ -237,6 +242,14 @@ export class ResponseWriter {
     return count;
   }
 
+  /** What is missing to a whole multiple, behind an OPT record of this size. */
+  #paddingBytes(optBytes: number): number {
+    const end = this.#at + optBytes;
+    const sizeBytes = end - this.#start;
+    return Math.min(this.#limit - end, Math.ceil(sizeBytes / PADDED_BYTES) * PADDED_BYTES - sizeBytes);
+  }
+
+  /** `optBytes`: the size of the whole record. What its options do not need is padding. */
   #opt(query: Query, rcode: number, facts: ResponseFacts, optBytes: number): void {
     this.#u8(0);
     this.#u16(TYPE_OPT);
@@ -245,6 +258,7 @@ export class ResponseWriter {
     this.#u8(0);
     // DO comes back as it was, although nothing is signed (RFC 3225, 3).
     this.#u16(query.isDnssecOk ? 0x8000 : 0);
+    const end = this.#at + 2 + optBytes - OPT_BYTES;
     this.#u16(optBytes - OPT_BYTES);
     if (query.cookieBytes > 0) {
       this.#option(OPTION.COOKIE, CLIENT_COOKIE_BYTES + SERVER_COOKIE_BYTES);
@@ -265,6 +279,10 @@ export class ResponseWriter {
       this.#option(OPTION.EXTENDED_ERROR, 2);
       this.#u16(facts.extendedError);
     }
+    if (!facts.isPadded) return;
+    this.#option(OPTION.PADDING, end - this.#at - OPTION_HEAD_BYTES);
+    this.#out.fill(0, this.#at, end);
+    this.#at = end;
   }
 
   #option(code: number, lengthBytes: number): void {
@@ -303,5 +321,6 @@ function optSizeOf(query: Query, facts: ResponseFacts): number {
   if (query.subnetBytes > 0) size += OPTION_HEAD_BYTES + query.subnetBytes;
   if (facts.keepalive !== undefined) size += KEEPALIVE_BYTES;
   if (facts.extendedError !== undefined) size += EXTENDED_ERROR_BYTES;
+  if (facts.isPadded) size += OPTION_HEAD_BYTES;
   return size;
 }

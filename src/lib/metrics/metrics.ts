@@ -155,7 +155,7 @@ export const METRICS = {
     { holder: ["namespace", "tenant"], bound: ["entries", "watches", "bytes"] },
     "Requests over a quota, by who was full and of what.",
   ),
-  dns_queries_total: counter("queries", { qtype: QTYPES, rcode: RCODES, transport: ["udp", "tcp"] }, "DNS questions answered."),
+  dns_queries_total: counter("queries", { qtype: QTYPES, rcode: RCODES, transport: ["udp", "tcp", "dot"] }, "DNS questions answered."),
   dns_query_latency_ms: histogram("ms", LATENCY_MS, {}, "From a DNS question's last byte to its answer handed to the socket."),
   dns_truncated_total: counter("answers", {}, "UDP answers sent with TC=1."),
   dns_rate_limited_total: counter("questions", {}, "UDP questions over `dns.rate` that were told to ask again over TCP."),
@@ -174,8 +174,8 @@ export const METRICS = {
   dns_policy_denials_total: counter("answers", {}, "DNS questions whose data the policy hid."),
   dns_dropped_total: counter(
     "packets",
-    { reason: ["malformed", "overload", "idle", "rate"] },
-    "DNS input thrown away without an answer. Rate: every second UDP question over `dns.rate`.",
+    { reason: ["malformed", "overload", "idle", "rate", "handshake"] },
+    "DNS input thrown away without an answer. Rate: every second UDP question over `dns.rate`. Handshake: connections whose TLS handshake failed.",
   ),
 } as const;
 

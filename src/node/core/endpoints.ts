@@ -8,8 +8,8 @@ export interface CallPorts {
 export interface ListenerPorts {
   /** Undefined in a process that answers only DNS. */
   readonly calls: CallPorts | undefined;
-  /** Without `tcp` it is the number of `udp`. Undefined where there is no DNS. */
-  readonly dns: { readonly udp: number; readonly tcp?: number | undefined } | undefined;
+  /** Without `tcp` it is the number of `udp`, without `tls` there is no such listener. Undefined where there is no DNS. */
+  readonly dns: { readonly udp: number; readonly tcp?: number | undefined; readonly tls?: number | undefined } | undefined;
 }
 
 /**
@@ -32,6 +32,8 @@ export interface DnsEndpoint {
   readonly host: string;
   readonly udp: number;
   readonly tcp: number;
+  /** Undefined without DNS over TLS. */
+  readonly tls: number | undefined;
 }
 
 /** Where somebody listens. */

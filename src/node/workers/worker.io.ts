@@ -30,7 +30,7 @@ import { Components, Deadline } from "../components.io.ts";
 import { openWorkerRooms, type WorkerRooms } from "../core/copies/worker-rooms.ts";
 import type { Endpoints, SharedPorts } from "../core/endpoints.ts";
 import { checkCaughtUp } from "../core/standing.ts";
-import { openIdentities } from "../identity.io.ts";
+import { type Identities, openIdentities } from "../identity.io.ts";
 import { connectionCountOf, dnsEndpointOf, endpointsOf, type Listeners, openDnsListener, openListeners } from "../listeners.io.ts";
 import { watchEventLoop } from "../loop-blocks.io.ts";
 import { observeWatches } from "../metrics.ts";
@@ -281,8 +281,7 @@ class NodeWorker {
   async #openAll(shared: SharedPorts): Promise<Endpoints> {
     const { settings } = this.#start;
     const log = this.#log;
-    const openTable = () => openIdentities({ settings, clusterId: settings.node.clusterId, log: log.child("identity"), now });
-    const identities = await this.#parts.open("identities", openTable, (table) => table);
+    const identities = await this.#openIdentities();
     await this.#watchLoop();
     const identity = this.#identity();
     const { reads, replica, dnsNames, policies } = this.#rooms;
@@ -327,9 +326,12 @@ class NodeWorker {
   async #openDns(shared: SharedPorts): Promise<Endpoints> {
     const { settings, nodeId } = this.#start;
     const { reads, replica, dnsNames, policies } = this.#rooms;
+    const hasTls = settings.dns.tlsPort !== undefined;
+    const identities = hasTls ? await this.#openIdentities() : undefined;
     await this.#watchLoop();
     const gateway = await openDnsListener(
       {
+        identities,
         reads,
         replica,
         dnsNames,
@@ -350,6 +352,12 @@ class NodeWorker {
       this.#parts,
     );
     return { calls: undefined, dns: dnsEndpointOf(gateway) };
+  }
+
+  #openIdentities(): Promise<Identities> {
+    const { settings } = this.#start;
+    const open = () => openIdentities({ settings, clusterId: settings.node.clusterId, log: this.#log.child("identity"), now });
+    return this.#parts.open("identities", open, (table) => table);
   }
 
   #watchLoop(): Promise<unknown> {

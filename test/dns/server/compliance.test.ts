@@ -1,5 +1,5 @@
 /**
- * What EDNS wants of a server, written from the RFCs as ISC's genreport asks it, and messages that no honest client sends: each over UDP and over TCP.
+ * What EDNS wants of a server, written from the RFCs as ISC's genreport asks it, and messages that no honest client sends: each over UDP, TCP and TLS.
  */
 import packet from "dns-packet";
 import fc from "fast-check";
@@ -16,7 +16,7 @@ import { SETTINGS } from "../../fakes/options.ts";
 const catalog = new FakeDnsCatalog([entryView({ name: "web", targets: [{ host: "10.0.0.1" }] })]);
 const responder = new Responder({ settings: TEST_DNS_SETTINGS, planBytes: SETTINGS.dns.planBytes, random: () => 0.5 });
 type Transport = Parameters<Responder["respond"]>[1];
-const TRANSPORTS: readonly Transport[] = ["udp", "tcp"];
+const TRANSPORTS: readonly Transport[] = ["udp", "tcp", "dot"];
 
 /** What a response's OPT record says, with the data of its options by their codes, in hex. */
 function optOf(response: Buffer) {
@@ -171,7 +171,7 @@ describe.each(TRANSPORTS)("EDNS over %s", (transport) => {
     { why: "DO comes back (RFC 3225)", bytes: edns({ flags: "8000" }), opt: { flags: 0x8000, options: {} } },
     { why: "flags that are not known do not come back", bytes: edns({ flags: "40ff" }), opt: { flags: 0, options: {} } },
     { why: "an option that is not known is ignored", bytes: edns({ options: "fde9 0002 0102" }), opt: { options: {} } },
-    { why: "padding and NSID are ignored", bytes: edns({ options: "000c 0003 000000 0003 0000" }), opt: { options: {} } },
+    { why: "NSID is ignored", bytes: edns({ options: "0003 0000" }), opt: { options: {} } },
     { why: "version 1 is BADVERS with version 0", bytes: edns({ version: "01" }), rcode: RCODE.BADVERS, opt: { version: 0, options: {} } },
     {
       why: "version 1 with an option is BADVERS without it",
@@ -303,10 +303,23 @@ describe.each(TRANSPORTS)("EDNS over %s", (transport) => {
     expect(alone("0000").rcode).toBe(RCODE.FORMERR);
   });
 
-  test("keepalive is answered over TCP alone (RFC 7828)", () => {
+  test("keepalive is answered over TCP and TLS (RFC 7828)", () => {
     const told = new Responder({ settings: TEST_DNS_SETTINGS, planBytes: 1 << 20, random: () => 0.5, idleTimeoutMs: 10_000 });
     const reply = told.respond(edns({ options: "000b 0000" }), transport, () => onlyView(catalog));
-    expect(reply && optOf(Buffer.from(reply.bytes))?.options).toEqual(transport === "tcp" ? { 11: "0064" } : {});
+    expect(reply && optOf(Buffer.from(reply.bytes))?.options).toEqual(transport === "udp" ? {} : { 11: "0064" });
+  });
+
+  test("padding is answered over TLS alone, with zeros to a multiple of 468 bytes, and behind all other options (RFC 7830, 8467)", () => {
+    for (const options of ["000c 0000", `000c 0003 010203 000a 0008 ${CLIENT_COOKIE}`]) {
+      const response = respond(edns({ options }), transport);
+      const padding = response && optOf(response)?.options[12];
+      expect(padding === undefined).toBe(transport !== "dot");
+      if (padding === undefined) continue;
+      expect(response?.length).toBe(468);
+      expect(padding).toMatch(/^(00)+$/);
+      expect(response?.subarray(-padding.length / 2).toString("hex")).toBe(padding);
+    }
+    expect(respond(edns({ options: "" }), transport)?.length).toBeLessThan(100);
   });
 
   test("a message that is cut at any byte is FORMERR or gets no answer", () => {
@@ -317,6 +330,20 @@ describe.each(TRANSPORTS)("EDNS over %s", (transport) => {
       else expect(response && rcodeOf(response)).toBe(RCODE.FORMERR);
     }
   });
+});
+
+test("a padded answer that is full has no more bytes than a message may have, and says that it is cut", () => {
+  for (const count of [3990, 4070, 4096]) {
+    const targets = Array.from({ length: count }, (_, i) => ({ host: `10.0.${i >> 8}.${i & 255}` }));
+    const full = new FakeDnsCatalog([entryView({ name: "web", targets })]);
+    const query = edns({ options: "000c 0000" });
+    const reply = responder.respond(query, "dot", () => onlyView(full));
+    const bytes = Buffer.from(reply?.bytes ?? []);
+    expect(bytes.length % 468 === 0 || bytes.length === 65_535).toBe(true);
+    expect([reply?.isTruncated, packet.decode(bytes).answers?.length === count]).toEqual(count < 4094 ? [false, true] : [true, false]);
+    // What was left in the buffer by a longer answer is not padding.
+    expect(optOf(respond(query, "dot") ?? bytes)?.options[12]).toMatch(/^(00)+$/);
+  }
 });
 
 test("any bytes are answered without a throw, and what is answered can be read", () => {

@@ -7,12 +7,17 @@ import { TraitsPool } from "../../../src/catalog/record/traits.ts";
 import { DnsNames } from "../../../src/discovery/dns-names.ts";
 import { Reads } from "../../../src/discovery/reads.ts";
 import { dnsCatalog } from "../../../src/dns/views/catalog.ts";
+import { CredentialViews } from "../../../src/dns/views/credential-views.ts";
+import { DEFAULT_VIEW } from "../../../src/dns/views/view.ts";
+import type { ViewerOfView } from "../../../src/dns/views/views.ts";
+import { anonymousCaller } from "../../../src/policy/identity/caller.ts";
 import { NO_POLICY, Policy } from "../../../src/policy/set/verdict.ts";
 import { type NodeFactsToPublish, nodeEntry } from "../../../src/services/node-entry.ts";
 import { entryView } from "../../fakes/dns-catalog.ts";
 import { BOUNDS } from "../../fakes/options.ts";
 import { rule, set } from "../../fakes/policies.ts";
 import { at, draftAt, Registry, WALL } from "../../fakes/registry.ts";
+import { ask, newResponder } from "../asking.ts";
 
 const NODE = { nodeId: "a", clusterId: "c1", region: "r1", boot: "b1" };
 /** Only the tenant blue sees `svc`, and a caller of DNS has no tenant. */
@@ -31,7 +36,9 @@ function open(names: readonly string[]) {
   const dnsNames = new DnsNames(r.replica, ["waymark"]);
   dnsNames.refresh();
   const self = entryView({ kind: KIND.SERVICE, namespace: "discovery.resolvers", name: "a", instanceId: "a" });
-  const catalog = dnsCatalog(() => 0, { reads, replica: r.replica, dnsNames, identity: NODE, policies, self });
+  const sources = { reads, replica: r.replica, dnsNames, identity: NODE, policies, self };
+  const catalog = dnsCatalog(() => 0, sources);
+  const viewing = (viewer: ViewerOfView) => dnsCatalog(() => 0, sources, undefined, viewer);
   const change = (policy: Policy): void => {
     policies.policy = policy;
     reads.show(policy);
@@ -46,8 +53,20 @@ function open(names: readonly string[]) {
     key: { readonly name: string; readonly namespace?: string; readonly instanceId?: string },
     entry: Parameters<typeof draftAt>[1],
   ) => r.register("ann", [draftAt({ kind: KIND.SERVICE, namespace: "svc", instanceId: "i1", ...key }, entry)], at(0), { isStatic: true });
-  return { catalog, change, put, putNode };
+  return { catalog, viewing, change, put, putNode };
 }
+
+test("of views that have one index, one after the other, none gets what was planned for another", () => {
+  const { viewing, change } = open(["0"]);
+  change(HIDING);
+  const responder = newResponder();
+  const views = new CredentialViews(1, viewing);
+  const rcodeOf = (tenant: string) =>
+    ask(responder, views.find({ ...anonymousCaller("c1", ""), tenant }, DEFAULT_VIEW), "A", "web.svc.waymark").rcode;
+  const rcodes = ["blue", ...Array.from({ length: 300 }, (_, i) => `t${i}`), "blue"].map(rcodeOf);
+  expect([rcodes[0], rcodes.at(-1)]).toEqual(["NOERROR", "NOERROR"]);
+  expect(new Set(rcodes.slice(1, -1))).toEqual(new Set(["NXDOMAIN"]));
+});
 
 test("the name of the serving resolver is its own, and a node's as soon as a node has that id", () => {
   const { catalog, putNode } = open(["0"]);

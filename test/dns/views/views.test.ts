@@ -25,7 +25,13 @@ function subnet(text: string): ClientSubnet {
   };
 }
 
-const ROWS = [row(["10.0.0.0/8", "2001:db8::/32"]), row(["10.1.0.0/16"]), row(["10.1.2.0/24"], "tcp"), row(["::ffff:172.16.0.0/108"])];
+const ROWS = [
+  row(["10.0.0.0/8", "2001:db8::/32"]),
+  row(["10.1.0.0/16"]),
+  row(["10.1.2.0/24"], "tcp"),
+  row(["::ffff:172.16.0.0/108"]),
+  row(["10.1.3.0/24"], "dot"),
+];
 
 test.each<{ address: string; transport?: Asker["transport"]; want: number }>([
   { address: "10.9.9.9", want: 1 },
@@ -33,6 +39,9 @@ test.each<{ address: string; transport?: Asker["transport"]; want: number }>([
   { address: "::ffff:10.1.9.9", want: 2 },
   { address: "10.1.2.3", transport: "udp", want: 2 },
   { address: "10.1.2.3", transport: "tcp", want: 3 },
+  { address: "10.1.2.3", transport: "dot", want: 2 },
+  { address: "10.1.3.3", transport: "dot", want: 5 },
+  { address: "10.1.3.3", transport: "tcp", want: 2 },
   { address: "172.16.3.4", want: 4 },
   { address: "172.32.0.1", want: 0 },
   { address: "2001:db8:1::1", want: 1 },
@@ -73,18 +82,18 @@ test.each([
   });
 });
 
-test("a client subnet of anybody else, and one of no bits, decide nothing", () => {
+test("a client subnet of anybody else, and one of no bits, decide nothing; what is told to a forwarder of subnets is not for others", () => {
   const views = new Views(ROWS, blocks(FORWARDER));
   const byAddress = { index: 0, scopePrefix: undefined, isBySubnet: false };
   expect(views.choose({ address: "192.0.2.54", transport: "udp", subnet: subnet("10.9.0.0/16") })).toEqual(byAddress);
-  expect(views.choose({ address: FORWARDER, transport: "udp", subnet: subnet("0.0.0.0/0") })).toEqual(byAddress);
+  expect(views.choose({ address: FORWARDER, transport: "udp", subnet: subnet("0.0.0.0/0") })).toEqual({ ...byAddress, isBySubnet: true });
   expect(views.choose({ address: `::ffff:${FORWARDER}`, transport: "udp", subnet: subnet("10.9.0.0/16") }).index).toBe(1);
 });
 
-test("where no view has a prefix of the family, the answer is everybody's", () => {
+test("where no view has a prefix of the family, all of the family have the answer, and those of the other may not", () => {
   const views = new Views([row(["10.0.0.0/8"])], blocks(FORWARDER));
   const chosen = views.choose({ address: FORWARDER, transport: "udp", subnet: subnet("2001:db8::/56") });
-  expect(chosen).toEqual({ index: 0, scopePrefix: undefined, isBySubnet: false });
+  expect(chosen).toEqual({ index: 0, scopePrefix: undefined, isBySubnet: true });
 });
 
 /** Prefixes of at most 8 bits, so that all networks of 8 bits can be looked at. */

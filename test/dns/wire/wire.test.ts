@@ -38,6 +38,7 @@ function encode(
     cookie: new Uint8Array(16),
     scopePrefix: 0,
     keepalive: undefined,
+    isPadded: false,
     isUncached: false,
   };
   const writer = new ResponseWriter(() => 0);

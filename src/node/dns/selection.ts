@@ -1,0 +1,91 @@
+/** Chooses what the asker of a DNS question sees: the view of its address, or of the certificate that it showed over TLS. */
+import { anonymousAccess } from "../../config/exposure.ts";
+import type { Settings } from "../../config/settings.ts";
+import { type Asker, onlyView, type Selected } from "../../dns/views/asker.ts";
+import { type DnsSources, dnsCatalog } from "../../dns/views/catalog.ts";
+import { CredentialViews } from "../../dns/views/credential-views.ts";
+import type { Elsewhere, UnknownName } from "../../dns/views/elsewhere.ts";
+import { classesOf, type ViewerOfView, type Views } from "../../dns/views/views.ts";
+import type { Time } from "../../lib/machine.ts";
+import type { Metrics } from "../../lib/metrics/metrics.ts";
+import { anonymousCaller, type Caller } from "../../policy/identity/caller.ts";
+import type { Peer } from "../../policy/identity/tenants.ts";
+import type { AccessLog } from "../access-log.ts";
+import type { NodeLimits } from "../limits.ts";
+
+/** As `Identities`: finds the caller of a request, also by its headers, of which DNS has none. */
+interface CallerTable {
+  readonly identify: (header: (name: string) => string | undefined, peer: Peer) => Caller | Promise<Caller>;
+}
+
+export interface DnsSelectionOptions extends Omit<DnsSources, "elsewhere"> {
+  readonly settings: Settings;
+  readonly metrics: Metrics;
+  readonly limits: Pick<NodeLimits, "admitDns" | "noteDns">;
+  readonly accessLog: Pick<AccessLog, "countDenial">;
+  /** Knows callers by the certificates that they show over TLS. Absent where there is no DNS over TLS. */
+  readonly identities?: CallerTable | undefined;
+  /** Throws `not_ready` while DNS questions may not be answered. */
+  readonly checkCaughtUp: () => void;
+  /** What a resolver knows elsewhere, by class of viewers. Absent at a node. */
+  readonly elsewheres?: readonly Elsewhere[] | undefined;
+  readonly now: () => Time;
+  readonly random: () => number;
+}
+
+/** The answer to a source that may ask nothing: REFUSED, and why (RFC 8914, Prohibited). */
+const PROHIBITED = { refused: 18 } as const;
+
+type Selection = (asker: Asker, waited: UnknownName | undefined) => Selected;
+
+/** Who sees what. One catalog for each view, so that answers are kept for all who have it. */
+export function dnsSelection(options: DnsSelectionOptions, viewers: readonly ViewerOfView[], views: Views): Selection {
+  const { settings, identity, random, now, checkCaughtUp } = options;
+  const { admitDns } = options.limits;
+  const { clusterId } = identity;
+  const { ofView } = classesOf(viewers);
+  const elsewhereOf = (index: number) => options.elsewheres?.[ofView[index] ?? 0];
+  const isAnonymousRefused = anonymousAccess(settings) === "none";
+  // Set while a question is answered, in one turn.
+  let address = "";
+  let known: Caller | undefined;
+  const open = (viewer: ViewerOfView, elsewhere: Elsewhere | undefined) => {
+    const onHidden = (namespaces: readonly string[]) => noteHidden(options, { ...(known ?? viewer.caller), address }, namespaces);
+    return dnsCatalog(random, { ...options, elsewhere }, onHidden, viewer);
+  };
+  const selected = viewers.map((viewer) => onlyView(open(viewer, elsewhereOf(viewer.view.index))));
+  const credentialed = new CredentialViews(viewers.length, (viewer) => open(viewer, undefined));
+  return (asker, waited) => {
+    const { index, scopePrefix, isBySubnet } = views.choose(asker);
+    const caller = certifiedCaller(options, asker);
+    const own = selected[index];
+    if (own === undefined || (index === 0 && isAnonymousRefused && caller === undefined)) return PROHIBITED;
+    checkCaughtUp();
+    ({ address } = asker);
+    const hasOwnView = caller !== undefined && (caller.tenant !== "" || caller.cluster !== clusterId);
+    known = hasOwnView ? caller : undefined;
+    // A key of a limit for an address that may be forged would be a stranger's to fill.
+    if (waited === undefined && asker.transport !== "udp") admitDns?.(caller ?? anonymousCaller(clusterId, address), now().monoMs);
+    elsewhereOf(index)?.begin(waited);
+    if (hasOwnView) return { catalog: credentialed.find(caller, own.catalog.view), scopePrefix, isBySubnet };
+    return isBySubnet ? { catalog: own.catalog, scopePrefix, isBySubnet } : own;
+  };
+}
+
+/** The caller that a certificate names; undefined without one, and where certificates name nobody. Throws `unauthenticated` for one that does not count. */
+function certifiedCaller({ identities }: DnsSelectionOptions, { address, certificate }: Asker): Caller | undefined {
+  if (certificate === undefined || identities === undefined) return undefined;
+  const caller = identities.identify(() => undefined, { address, certificate });
+  // Only a token that was not seen before takes time, and there is none.
+  return caller instanceof Promise || !caller.isAuthenticated ? undefined : caller;
+}
+
+/** Records that an answer lacks what policy hides. UDP addresses are easily forged, so the audit has one record a second for all callers, with the count. */
+function noteHidden({ reads, accessLog, limits, metrics }: DnsSelectionOptions, asker: Caller, namespaces: readonly string[]): void {
+  metrics.inc("dns_policy_denials_total", {});
+  for (const namespace of namespaces) {
+    const { reason, rule } = reads.verdict(asker, namespace);
+    accessLog.countDenial("query", reason);
+    limits.noteDns({ caller: asker, action: "query", namespace, reason, detail: rule === "" ? "" : `rule ${rule}` });
+  }
+}

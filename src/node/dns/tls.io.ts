@@ -1,0 +1,48 @@
+/** DNS over TLS (RFC 7858): its listener, which has the certificates of the node's other listeners. */
+import type { Settings } from "../../config/settings.ts";
+import type { DnsGatewayOptions } from "../../dns/server/server.io.ts";
+import { openFileAcceptor, type TlsFiles } from "../../grpc/server/tls-files.io.ts";
+import type { Log } from "../../lib/log.io.ts";
+import type { Port } from "../../lib/shared-port.io.ts";
+import { meetPeer } from "../../server/peer.io.ts";
+
+/** The files that the settings name; undefined without TLS. */
+export function tlsFiles({ tls }: Settings): TlsFiles | undefined {
+  const { certFile, keyFile } = tls;
+  if (certFile === undefined || keyFile === undefined) return undefined;
+  return { certFile, keyFile, clientCaFile: tls.caFile, isClientOptional: !tls.requireClientCert };
+}
+
+interface DnsTlsPort {
+  readonly port: number | undefined;
+}
+
+/** How the gateway opens the listener; undefined without a port for it. */
+export function dnsTls(at: Omit<Port, "port"> & DnsTlsPort, tls: TlsFiles | undefined, log: Log): DnsGatewayOptions["openTls"] {
+  const { host, port, sharing } = at;
+  if (port === undefined || tls === undefined) return undefined;
+  return async ({ maxConnections, accept, dropped }) => {
+    const acceptor = await openFileAcceptor({
+      host,
+      port,
+      sharing,
+      portFlag: "dns.tls_port",
+      tls,
+      protocols: ["dot"],
+      // As many may be in their handshakes as are answered. The gateway bounds those that are.
+      maxConnections: 2 * maxConnections,
+      onConnection: (socket) => accept(socket, meetPeer(socket, socket)),
+      onDrop: () => dropped("overload"),
+      onHandshakeFailed: () => dropped("handshake"),
+      onError: (error) => log.warn({ listener: "dot", err: error }, "accepting failed"),
+      onReload: () => log.info({ listener: "dot" }, "certificates reloaded"),
+      onReloadFailed: (error) => log.warn({ listener: "dot", err: error }, "certificates not reloaded, keeping the old ones"),
+    });
+    return {
+      port: acceptor.port,
+      reload: () => acceptor.reloadTls(),
+      close: () => acceptor.close(),
+      cut: () => acceptor.sockets.forEach((socket) => socket.destroy()),
+    };
+  };
+}
