@@ -2,7 +2,6 @@
 import { open, rename, rm, utimes } from "node:fs/promises";
 import { dirname } from "node:path";
 import { performance } from "node:perf_hooks";
-import { syncDirectory } from "./clean-stop.io.ts";
 
 /** How many bytes are gathered for one write. */
 const WRITE_BYTES = 1 << 20;
@@ -45,7 +44,9 @@ export async function writeSnapshotFile(
     if (rightWallMs !== undefined) await file.utimes(rightWallMs / 1000, rightWallMs / 1000);
     await file.sync();
     await rename(temporary, path);
-    syncDirectory(dirname(path));
+    // Not `syncDirectory`, which would hold the event loop for as long as the disk takes.
+    await using directory = await open(dirname(path), "r");
+    await directory.sync();
     return sizeBytes;
   } catch (error) {
     await rm(temporary, { force: true });
