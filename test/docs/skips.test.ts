@@ -7,7 +7,7 @@ import { expect, test } from "vitest";
 const NEEDS: readonly { readonly word: string; readonly looksFor: RegExp }[] = [
   { word: "`dig`", looksFor: /isDigThere/ },
   { word: "`knotd` and `nsd`", looksFor: /knotd/ },
-  { word: "`kdig`, `drill`, `delv` and `unbound`", looksFor: /areDnsClientsThere/ },
+  { word: "`kdig`, `drill`, `delv` and `unbound`", looksFor: /areDnsClientsThere|isKdigThere/ },
   { word: "`strace`", looksFor: /hasStrace/ },
   { word: "`libfaketime`", looksFor: /libfaketime/ },
   { word: "`chromium`", looksFor: /hasChromium/ },

@@ -69,13 +69,7 @@ export const DNS_MUTANTS = [
   {
     name: "a policy that nobody asked again",
     rule: "DNS: another policy in force ends every plan that rests on a verdict",
-    edits: [
-      {
-        file: "src/dns/views/catalog.ts",
-        find: "return 2 * reads.policyTurn + (elsewhere?.isCutOff === true ? 1 : 0);",
-        replace: "return elsewhere?.isCutOff === true ? 1 : 0;",
-      },
-    ],
+    edits: [{ file: "src/dns/views/catalog.ts", find: "2 * reads.policyTurn + (elsewhere?.isCutOff", replace: "(elsewhere?.isCutOff" }],
     withinSeeds: 10,
     isOfDns: true,
     isCheap: true,
