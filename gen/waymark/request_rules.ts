@@ -5,7 +5,7 @@ import type { Viewer } from "./catalog/v1/viewer_pb.js";
 import type { PeerServiceGetRequest, PeerServiceLagRequest, PeerServiceListRequest, PeerServiceWatchRequest } from "./control/v1/peer_pb.js";
 import type { CatalogQueryRequest, CatalogWatchRequest, ClusterMapRequest, EntryReport, KeepAliveRequest, ListPeersRequest, NamespaceStatusRequest, Preference, RegisterRequest, RenewRequest, ResolveRequest as DiscoveryResolveRequest, SetMaintenanceRequest, UnregisterRequest } from "./discovery/v1/discovery_pb.js";
 import type { SummaryQueryRequest, SummaryWatchRequest } from "./discovery/v1/summary_pb.js";
-import type { DescribeNameRequest, Endpoint, ListNamesRequest, RegisterNameRequest, RegisteredName, ResolveNameRequest, UnregisterNameRequest } from "./dns/v1/dns_pb.js";
+import type { DescribeNameRequest, Endpoint, ListNamesRequest, NameSource, RegisterNameRequest, RegisteredName, ResolveNameRequest, UnregisterNameRequest } from "./dns/v1/dns_pb.js";
 import type { AccessAuditRequest, ApplyPolicyRequest, ExplainRequest, PolicyAuditRequest, PolicyHistoryRequest, PolicyPlace, RollbackPolicyRequest, ValidatePolicyRequest, VerifyAuditRequest, WatchPolicyRequest } from "./policy/v1/policy_pb.js";
 import type { EvictRequest, PrewarmRequest, ResolveRequest as ResolverResolveRequest, ResyncRequest } from "./resolver/v1/resolver_pb.js";
 
@@ -612,6 +612,12 @@ export function checkDescribeNameRequest(value: DescribeNameRequest, problems: P
   }
 }
 
+/** Adds what breaks the contract's rules in `NameSource`. */
+export function checkNameSource(value: NameSource, problems: Problems): void {
+  problems.text(value.address, 45, "address");
+  if (value.listener !== "") problems.text(value.listener, 8, "listener");
+}
+
 /** Adds what breaks the contract's rules in `ResolveNameRequest`. */
 export function checkResolveNameRequest(value: ResolveNameRequest, problems: Problems): void {
   problems.text(value.name, 255, "name");
@@ -620,6 +626,11 @@ export function checkResolveNameRequest(value: ResolveNameRequest, problems: Pro
     const before = problems.count;
     checkViewer(value.viewer, problems);
     if (problems.count !== before) problems.under(before, "viewer.");
+  }
+  if (value.source !== undefined) {
+    const before = problems.count;
+    checkNameSource(value.source, problems);
+    if (problems.count !== before) problems.under(before, "source.");
   }
 }
 

@@ -7,7 +7,6 @@ import { openDnsCookies } from "../dns/server/cookie-secrets.io.ts";
 import { type DnsGateway, type DnsGatewayOptions, startDnsGateway } from "../dns/server/server.io.ts";
 import { type DnsSources, dnsCatalog } from "../dns/views/catalog.ts";
 import type { Elsewhere } from "../dns/views/elsewhere.ts";
-import { DEFAULT_VIEW } from "../dns/views/view.ts";
 import { classesOf, type ViewerOfView, Views, viewersOf } from "../dns/views/views.ts";
 import { SERVER_FIXED } from "../grpc/server/server.io.ts";
 import type { TlsFiles } from "../grpc/server/tls-files.io.ts";
@@ -324,7 +323,11 @@ function nameAnswers(options: ListenersOptions): NameAnswersParts {
   };
   return {
     settings: answerSettings(options),
-    catalogOf: (caller) => dnsCatalog(random, { ...options, elsewhere: elsewhereOf(caller) }, undefined, { view: DEFAULT_VIEW, caller }),
+    catalogOf: (caller, view) => dnsCatalog(random, { ...options, elsewhere: elsewhereOf(caller) }, undefined, { view, caller }),
+    viewers,
+    // No question of a client subnet comes here.
+    views: new Views(settings.dns.views, []),
+    isAnonymousRefused: anonymousAccess(settings) === "none",
     begin: (waited) => {
       for (const each of elsewheres ?? []) each.begin(waited);
     },

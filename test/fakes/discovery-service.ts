@@ -1,11 +1,13 @@
 /** The real DiscoveryService over an empty catalog in memory, without listeners. */
+
+import { anonymousAccess } from "../../src/config/exposure.ts";
 import { loadConfig } from "../../src/config/load.ts";
 import type { Settings } from "../../src/config/settings.ts";
 import { parseZone } from "../../src/dns/names/names.ts";
 import type { DnsCatalog } from "../../src/dns/plan/subject.ts";
 import { Responder } from "../../src/dns/server/responder.ts";
 import { dnsCatalog } from "../../src/dns/views/catalog.ts";
-import { DEFAULT_VIEW } from "../../src/dns/views/view.ts";
+import { Views, viewersOf } from "../../src/dns/views/views.ts";
 import { openLog } from "../../src/lib/log.io.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
@@ -49,10 +51,11 @@ export async function startDiscovery(
   zones: readonly string[] = ["waymark"],
   allowsViewerOverride = false,
   ports: OtherPorts = {},
+  changed: (settings: Settings) => Settings = (settings) => settings,
 ): Promise<DiscoveryInside> {
   const loaded = loadConfig({ env: {}, flags: new Map([["persistence.ephemeral", true]]) });
   if (!loaded.ok) throw new Error("the defaults do not load");
-  const settings = { ...loaded.effective.settings, dns: { ...loaded.effective.settings.dns, zones } };
+  const settings = changed({ ...loaded.effective.settings, dns: { ...loaded.effective.settings.dns, zones } });
   const options = {
     settings,
     log: openLog({ level: "silent", scopes: new Map(), format: "json" }),
@@ -116,7 +119,10 @@ export async function startDiscovery(
   const responder = (): Responder => new Responder({ settings: answering, planBytes, random });
   const [, names = written] = withNameReads([service, written], {
     settings: answering,
-    catalogOf: (viewer) => dnsCatalog(random, core, undefined, { view: DEFAULT_VIEW, caller: viewer }),
+    catalogOf: (caller, view) => dnsCatalog(random, core, undefined, { view, caller }),
+    viewers: viewersOf(settings.dns, settings.node),
+    views: new Views(settings.dns.views, []),
+    isAnonymousRefused: anonymousAccess(settings) === "none",
     begin: () => {},
     reads: core.reads,
     checkCaughtUp: () => undefined,

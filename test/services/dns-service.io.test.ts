@@ -6,6 +6,7 @@ import { expect, onTestFinished, test } from "vitest";
 import { EntryKind, HealthStatus } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { DnsService } from "../../gen/waymark/dns/v1/dns_pb.js";
+import type { Settings } from "../../src/config/settings.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { runThrough } from "../../src/lib/machine.ts";
 import { anonymousCaller, type Caller } from "../../src/policy/identity/caller.ts";
@@ -59,8 +60,8 @@ class Bench {
   }
 }
 
-async function open(): Promise<Bench> {
-  const inside = await startDiscovery();
+async function open(changed?: (settings: Settings) => Settings): Promise<Bench> {
+  const inside = await startDiscovery(undefined, undefined, undefined, changed);
   onTestFinished(() => inside.stop());
   return new Bench(inside);
 }
@@ -277,6 +278,82 @@ test("ResolveName answers for the caller's own view, and for any with mesh.opera
   expect((await bench.call(m.resolveName, viewer("green"), ANN)).rcode).toBe("NOERROR");
 });
 
+const view = (prefix: string, more: Partial<Settings["dns"]["views"][number]>): Settings["dns"]["views"][number] => ({
+  listener: undefined,
+  prefixes: [prefix],
+  tenant: undefined,
+  cluster: undefined,
+  region: undefined,
+  zone: undefined,
+  answerLimit: undefined,
+  ...more,
+});
+
+/** Three views: of the tenant green at a place, one of it over TCP alone, and one with a limit where the tests call from. */
+const withViews = (settings: Settings): Settings => ({
+  ...settings,
+  dns: {
+    ...settings.dns,
+    views: [
+      view("10.20.0.0/16", { tenant: "green", region: "eu", zone: "eu-1" }),
+      view("10.30.0.0/16", { tenant: "green", listener: "tcp" }),
+      view("127.0.0.0/8", { answerLimit: 2 }),
+    ],
+  },
+});
+
+test("with mesh.operate ResolveName answers as the gateway answers an asker at an address: rights, place and limit of its view", async () => {
+  const bench = await open(withViews);
+  for (let port = 1; port <= 5; port++) await bench.register(asEndpoint({ port, targets: [`192.0.2.${port}`] }));
+  await bench.policy([rule("svc.prod", { visibilityTenants: ["green"] })]);
+  const ask = (request: MessageInitShape<(typeof m)["resolveName"]["input"]>, caller = OPERATOR) =>
+    bench.call(m.resolveName, request, caller);
+  const name = "web.svc.prod.waymark";
+  const from = async (address: string, listener = "") => {
+    const { rcode, answers } = await ask({ name, source: { address, listener } });
+    return `${rcode} ${answers.length}`;
+  };
+  expect(await from("10.20.7.1")).toBe("NOERROR 5");
+  expect(await from("::ffff:10.20.7.1", "tcp")).toBe("NOERROR 5");
+  expect(await from("10.30.0.1", "tcp")).toBe("NOERROR 5");
+  expect(await from("10.30.0.1")).toBe("NXDOMAIN 0");
+  expect(await from("10.40.0.1")).toBe("NXDOMAIN 0");
+  // With a viewer the rights are those of the viewer, as those of a credential over TLS.
+  const asGreen = { name, viewer: { tenantId: "green", clusterId: "" }, source: { address: "127.0.0.9" } };
+  expect((await ask(asGreen)).answers).toHaveLength(2);
+  // Without a source it is the caller's own address, and the caller's own rights.
+  expect((await ask({ name }, ANN)).answers).toHaveLength(2);
+  expect((await ask({ name }, { ...ANN, address: "10.20.7.1" })).answers).toHaveLength(5);
+  expect((await ask({ name }, { ...BEN, address: "10.20.7.1" })).rcode).toBe("NXDOMAIN");
+  const srv = { name: "_svc._tcp.web.svc.prod.waymark", recordType: "SRV", source: { address: "10.20.7.1" }, explain: true };
+  const { answers, reasons } = await ask(srv);
+  // Nobody is at that place, so all are two steps away.
+  expect(answers.map((text) => text.split(" ")[4])).toEqual(Array.from({ length: 5 }, () => "2000"));
+  expect(reasons[0]?.detail).toBe("cluster local, tenant green, region eu, zone eu-1; from 10.20.7.1 over udp: dns.views[0]");
+});
+
+test("a sample of a set is drawn by the weights of its targets, and a CNAME before it is no part of it", async () => {
+  const bench = await open((settings) => ({ ...settings, dns: { ...settings.dns, answerLimit: 1 } }));
+  await bench.register(asEndpoint({ targets: ["192.0.2.1"], aliases: ["shop.svc.prod"] }));
+  await bench.register(asEndpoint({ port: 8081, targets: ["192.0.2.2"], weight: 5 }));
+  const { answers } = await bench.call(m.resolveName, { name: "_svc._tcp.web.svc.prod.waymark", recordType: "SRV" });
+  expect(answers).toEqual(["_svc._tcp.web.svc.prod.waymark. 30 IN SRV 0 5 8081 192-0-2-2.addr.node.waymark."]);
+  const [rcode, cname, ...more] = await bench.answers("shop.svc.prod.waymark");
+  expect([rcode, cname?.split(" ")[3], more.length]).toEqual(["NOERROR", "CNAME", 1]);
+});
+
+test("a source that the gateway refuses is REFUSED here too, with the extended error", async () => {
+  const bench = await open((settings) => ({ ...withViews(settings), tenants: { ...settings.tenants, anonymous: "none" } }));
+  await bench.register(asEndpoint({}));
+  const refused = { name: "web.svc.prod.waymark", source: { address: "10.40.0.1" }, explain: true };
+  const { rcode, extendedErrors, authoritative, reasons } = await bench.call(m.resolveName, refused, OPERATOR);
+  expect({ rcode, extendedErrors, authoritative }).toEqual({ rcode: "REFUSED", extendedErrors: ["18 (Prohibited)"], authoritative: false });
+  expect(reasons.map(({ detail }) => detail)).toEqual(["10.40.0.1 over udp: no row of dns.views; a source without a view is refused"]);
+  const seen = await bench.call(m.resolveName, { ...refused, source: { address: "10.20.0.1" } }, OPERATOR);
+  expect(seen).toMatchObject({ rcode: "NOERROR", extendedErrors: [] });
+  expect(await refusal(bench.call(m.resolveName, refused, ANN))).toBe("discovery_access_denied");
+});
+
 test("explain tells view, alias, policy, health, TTL and how long caches may hold what is in maintenance", async () => {
   const bench = await open();
   await bench.register(asEndpoint({ aliases: ["shop.svc.prod"], ttl: durationFromMs(300_000) }));
@@ -286,7 +363,7 @@ test("explain tells view, alias, policy, health, TTL and how long caches may hol
   const asked = { name: "shop.svc.prod.waymark", recordType: "A", explain: true };
   const { reasons } = await bench.call(m.resolveName, asked, OPERATOR);
   expect(reasons.map(({ topic, detail }) => `${topic}: ${detail}`)).toEqual([
-    "view: cluster local, no tenant",
+    "view: cluster local, no tenant; from 127.0.0.1 over dot: no row of dns.views",
     "alias: shop.svc.prod.waymark leads to web.svc.prod.waymark",
     "policy: namespace svc.prod is seen by this viewer (policy_disabled)",
     "name: web.svc.prod.waymark shows 1 entry with 2 targets",
@@ -316,9 +393,12 @@ test.for<[asked: object, want: string]>([
   [{ name: "waymark", recordType: "TYPE33" }, "accepted"],
   [{ name: "a$b.waymark" }, "accepted"],
   [{ name: "." }, "accepted"],
+  [{ name: "waymark", source: { address: "" } }, "invalid_argument source.address"],
+  [{ name: "waymark", source: { address: "10.0.0" } }, "invalid_argument source.address"],
+  [{ name: "waymark", source: { address: "10.0.0.1", listener: "smoke" } }, "invalid_argument source.listener"],
 ])("ResolveName of %j is %s", async ([asked, want]) => {
   const bench = await open();
-  expect(await refusal(bench.call(m.resolveName, asked))).toBe(want);
+  expect(await refusal(bench.call(m.resolveName, asked, OPERATOR))).toBe(want);
 });
 
 test("records of every type have the text of zone files", async () => {

@@ -95,10 +95,18 @@ export const DNS_VERBS: readonly VerbSpec[] = [
       { name: "<name>", doc: "Name, such as cartservice.k8s.default.waymark." },
       { name: "[type]", doc: "Record type (default A)." },
     ],
-    flags: [{ flags: "--cluster <id>", doc: "As a viewer of this cluster. Needs the role mesh.operate." }],
+    flags: [
+      { flags: "--cluster <id>", doc: "As a viewer of this cluster. Needs the role mesh.operate." },
+      {
+        flags: "--source <address>",
+        doc: "As an asker at this address, with the view that dns.views gives it. Needs the role mesh.operate.",
+      },
+      { flags: "--listener <listener>", doc: "How the question from --source comes in (default udp).", choices: ["udp", "tcp", "dot"] },
+    ],
     examples: [
       ["dns explain cartservice.k8s.default.waymark", "view, policy, health, TTL, and how long caches may hold what is in maintenance"],
       ["dns explain db.svc.prod.waymark SRV --tenant green", "as the tenant green, for operators"],
+      ["dns explain db.svc.prod.waymark --source 10.20.7.1", "what the gateway answers to this address, for operators"],
     ],
     load: async () => (await names()).explain,
   },

@@ -140,10 +140,13 @@ export const explain: Verb = async ({ args, flags, out, client, viewer }) => {
   const clusterId = flags.text("cluster") ?? "";
   const { tenantId = "" } = viewer.viewer ?? {};
   const as = clusterId === "" && tenantId === "" ? {} : { viewer: { clusterId, tenantId } };
-  const answer = await client().call(resolveName, { name, recordType, explain: true, ...as });
-  const { rcode, answers, authority, reasons } = answer;
+  const [address, listener = ""] = [flags.text("source"), flags.text("listener")];
+  if (address === undefined && listener !== "") throw new UsageError("--listener needs --source");
+  const from = address === undefined ? {} : { source: { address, listener } };
+  const answer = await client().call(resolveName, { name, recordType, explain: true, ...as, ...from });
+  const { rcode, answers, authority, reasons, extendedErrors } = answer;
   const rows = [
-    { topic: "answer", detail: rcode },
+    { topic: "answer", detail: [rcode, ...extendedErrors].join(", extended error ") },
     ...[...answers, ...authority].map((detail) => ({ topic: "record", detail })),
     ...reasons.map(({ topic, detail }) => ({ topic, detail })),
   ];

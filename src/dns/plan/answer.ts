@@ -49,14 +49,6 @@ export interface Plan {
   readonly isContested?: boolean;
 }
 
-export interface Answer {
-  readonly rcode: Rcode;
-  readonly isAuthoritative: boolean;
-  readonly answers: readonly DnsRecord[];
-  readonly authority: readonly DnsRecord[];
-  readonly additional: readonly DnsRecord[];
-}
-
 /** Gives the plan of the name that an alias leads to, for the same type, if it can be shared. Such a plan does not begin with a CNAME. */
 export type EndingOf = (question: Question) => Plan | undefined;
 
@@ -101,22 +93,6 @@ function planOf(question: Question, sources: Sources): Plan {
   const plan = planInZone(question, { zone, relative: question.name }, sources);
   // Outside our zones a missing name may exist elsewhere, so the answer is not NXDOMAIN.
   return plan.rcode === RCODE.NXDOMAIN ? failure(RCODE.REFUSED) : plan;
-}
-
-/** Shuffles the groups of a plan. `random` gives numbers in [0, 1). */
-export function drawAnswer(plan: Plan, random: () => number): Answer {
-  const answers = plan.groups.flatMap((group) => shuffled(group, random));
-  const additional: DnsRecord[] = [];
-  if (plan.glue.size > 0) {
-    const added = new Set<string>();
-    for (const record of answers) {
-      const host = hostOf(record);
-      if (host === undefined || added.has(host)) continue;
-      added.add(host);
-      additional.push(...(plan.glue.get(host) ?? []));
-    }
-  }
-  return { rcode: plan.rcode, isAuthoritative: plan.isAuthoritative, answers, authority: plan.authority, additional };
 }
 
 /** An answer without records. */
@@ -258,20 +234,4 @@ function glueOf(subject: Subject, own: RecordContext, ttl: number): readonly Dns
 
 function negative(rcode: Rcode, groups: readonly (readonly DnsRecord[])[], context: RecordContext): Plan {
   return { rcode, isAuthoritative: true, groups, authority: [negativeSoa(context.zone, context)], glue: new Map() };
-}
-
-/** A random permutation (Fisher and Yates). `random` gives numbers in [0, 1). */
-export function shuffled<T>(items: readonly T[], random: () => number): readonly T[] {
-  if (items.length < 2) return items;
-  const out = [...items];
-  for (let i = out.length - 1; i > 0; i--) {
-    const j = Math.floor(random() * (i + 1));
-    const a = out[i];
-    const b = out[j];
-    if (a !== undefined && b !== undefined) {
-      out[i] = b;
-      out[j] = a;
-    }
-  }
-  return out;
 }

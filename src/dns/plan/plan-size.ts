@@ -2,7 +2,8 @@
 
 import type { DnsRecord } from "../records/record.ts";
 import { dataBytes, hostOf } from "../records/records.ts";
-import { type Plan, shuffled } from "./answer.ts";
+import type { Plan } from "./answer.ts";
+import { shuffled } from "./draw.ts";
 
 /** Memory of a text (a key, a hidden namespace) besides its characters. */
 const TEXT_BYTES = 48;

@@ -20,6 +20,9 @@ export interface Asker {
   readonly certificate?: PeerCertificate | undefined;
 }
 
+/** The extended error of a source that may ask nothing (RFC 8914, 4.19). */
+export const PROHIBITED = 18;
+
 /** The view of an asker, or why it has none: an extended error (RFC 8914), answered with REFUSED. */
 export type Selected = SelectedView | { readonly refused: number };
 

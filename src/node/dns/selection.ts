@@ -1,7 +1,7 @@
 /** Chooses what the asker of a DNS question sees: the view of its address, or of the certificate that it showed over TLS. */
 import { anonymousAccess } from "../../config/exposure.ts";
 import type { Settings } from "../../config/settings.ts";
-import { type Asker, onlyView, type Selected } from "../../dns/views/asker.ts";
+import { type Asker, onlyView, PROHIBITED, type Selected } from "../../dns/views/asker.ts";
 import { type DnsSources, dnsCatalog } from "../../dns/views/catalog.ts";
 import { CredentialViews } from "../../dns/views/credential-views.ts";
 import type { Elsewhere, UnknownName } from "../../dns/views/elsewhere.ts";
@@ -33,8 +33,7 @@ export interface DnsSelectionOptions extends Omit<DnsSources, "elsewhere"> {
   readonly random: () => number;
 }
 
-/** The answer to a source that may ask nothing: REFUSED, and why (RFC 8914, Prohibited). */
-const PROHIBITED = { refused: 18 } as const;
+const REFUSED = { refused: PROHIBITED } as const;
 
 type Selection = (asker: Asker, waited: UnknownName | undefined) => Selected;
 
@@ -59,7 +58,7 @@ export function dnsSelection(options: DnsSelectionOptions, viewers: readonly Vie
     const { index, scopePrefix, isBySubnet } = views.choose(asker);
     const caller = certifiedCaller(options, asker);
     const own = selected[index];
-    if (own === undefined || (index === 0 && isAnonymousRefused && caller === undefined)) return PROHIBITED;
+    if (own === undefined || (index === 0 && isAnonymousRefused && caller === undefined)) return REFUSED;
     checkCaughtUp();
     ({ address } = asker);
     const hasOwnView = caller !== undefined && (caller.tenant !== "" || caller.cluster !== clusterId);

@@ -1,22 +1,25 @@
 /** DnsService's ResolveName: the answer of the DNS gateway, for the view of a caller, and what decided it. */
 import { create } from "@bufbuild/protobuf";
-import type { Viewer } from "../../../gen/waymark/catalog/v1/viewer_pb.js";
 import { type ResolveNameRequest, ResolveNameResponseSchema } from "../../../gen/waymark/dns/v1/dns_pb.js";
 import type { Reads } from "../../discovery/reads.ts";
-import { CLASS_IN, drawAnswer, type Plan, planAnswer, type Question } from "../../dns/plan/answer.ts";
+import { CLASS_IN, failure, type Plan, planAnswer, type Question, RCODE } from "../../dns/plan/answer.ts";
+import { drawAnswer } from "../../dns/plan/draw.ts";
 import type { DnsCatalog } from "../../dns/plan/subject.ts";
 import type { DnsRecord, DnsSettings } from "../../dns/records/record.ts";
+import { PROHIBITED } from "../../dns/views/asker.ts";
 import { UnknownName } from "../../dns/views/elsewhere.ts";
+import type { DnsView } from "../../dns/views/view.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
-import { type Caller, demandRole, hasRole, viewerOf } from "../../policy/identity/caller.ts";
+import { type Caller, hasRole } from "../../policy/identity/caller.ts";
 import type { CallContext, Handler } from "../service.ts";
-import { reasonsOf } from "./reasons.ts";
-import { parseRecordType, rcodeText, recordText } from "./zone-text.ts";
+import { type AskingParts, askingOf, viewWords } from "./asking.ts";
+import { type Reason, reasonsOf } from "./reasons.ts";
+import { extendedErrorText, parseRecordType, rcodeText, recordText } from "./zone-text.ts";
 
-export interface NameAnswersParts {
+export interface NameAnswersParts extends AskingParts {
   readonly settings: DnsSettings;
-  /** The catalog as a viewer sees it in DNS. */
-  readonly catalogOf: (viewer: Caller) => DnsCatalog;
+  /** The catalog as a viewer sees it in DNS, from the place of a view. */
+  readonly catalogOf: (viewer: Caller, view: DnsView) => DnsCatalog;
   /** A question is looked at. `waited`: what it has waited for, if it was looked at before. */
   readonly begin: (waited: UnknownName | undefined) => void;
   /** The serial of the zone that a class of viewers is told. Absent: that of the plan. */
@@ -25,7 +28,6 @@ export interface NameAnswersParts {
   /** Throws `not_ready` while DNS questions may not be answered. */
   readonly checkCaughtUp: () => void;
   readonly random: () => number;
-  readonly allowsViewerOverride: boolean;
 }
 
 export function resolveNameHandler(parts: NameAnswersParts): Handler {
@@ -39,18 +41,36 @@ const RETRY_MS = 500;
 async function resolveName(parts: NameAnswersParts, request: ResolveNameRequest, { caller }: CallContext) {
   const { settings, random, reads } = parts;
   const question = { name: parseQuestionName(request.name), type: parseRecordType(request.recordType), class: CLASS_IN };
-  const viewer = viewerFor(caller, request.viewer, parts.allowsViewerOverride);
+  const asking = askingOf(parts, request, caller);
+  const view: Reason = { topic: "view", detail: viewWords(asking) };
+  if (asking.isRefused) return said({ plan: REFUSED, reasons: [view] }, { request, random, view: asking.view });
   parts.checkCaughtUp();
-  const catalog = parts.catalogOf(viewer);
-  const { plan, reasons } = await here(parts, () => {
-    const made: Plan = planAnswer(question, catalog, settings);
-    const told = { question, plan: made, viewer, isOperator: hasRole(caller, "mesh.operate") };
-    return { plan: made, reasons: request.explain ? reasonsOf(told, { catalog, settings, reads }) : [] };
+  const { viewer } = asking;
+  const catalog = parts.catalogOf(viewer, asking.view);
+  const made = await here(parts, () => {
+    const plan: Plan = planAnswer(question, catalog, settings);
+    const told = { question, plan, viewer, isOperator: hasRole(caller, "mesh.operate") };
+    return { plan, reasons: request.explain ? [view, ...reasonsOf(told, { catalog, settings, reads })] : [] };
   });
   const hidden = catalog.takeHidden();
   if (hidden.length > 0) reads.noteHidden(viewer, hidden);
-  const answer = drawAnswer(plan, random);
-  const serial = parts.serialOf?.(catalog.view.index);
+  return said(made, { request, random, view: asking.view, serial: parts.serialOf?.(asking.view.index) });
+}
+
+interface Made {
+  readonly plan: Plan;
+  readonly reasons: readonly Reason[];
+}
+
+interface Saying {
+  readonly request: ResolveNameRequest;
+  readonly random: () => number;
+  readonly view: DnsView;
+  readonly serial?: number | undefined;
+}
+
+function said({ plan, reasons }: Made, { request, random, view, serial }: Saying) {
+  const answer = drawAnswer(plan, { random, answerLimit: view.answerLimit });
   const texts = (records: readonly DnsRecord[]) => records.map((record) => recordText(withSerial(record, serial)));
   return create(ResolveNameResponseSchema, {
     rcode: rcodeText(answer.rcode),
@@ -58,9 +78,13 @@ async function resolveName(parts: NameAnswersParts, request: ResolveNameRequest,
     authority: texts(answer.authority),
     additional: texts(answer.additional),
     authoritative: answer.isAuthoritative,
-    reasons: [...reasons],
+    reasons: request.explain ? [...reasons] : [],
+    extendedErrors: plan.extendedError === undefined ? [] : [extendedErrorText(plan.extendedError)],
   });
 }
+
+/** The answer to a source that may ask nothing. */
+const REFUSED: Plan = { ...failure(RCODE.REFUSED), extendedError: PROHIBITED };
 
 function withSerial(record: DnsRecord, serial: number | undefined): DnsRecord {
   return record.type === "SOA" && serial !== undefined ? { ...record, data: { ...record.data, serial } } : record;
@@ -80,17 +104,6 @@ async function here<T>({ begin }: NameAnswersParts, make: () => T): Promise<T> {
     await waited.arrival;
   }
   throw new WaymarkError("not_ready", "this resolver does not know all that the answer needs; try again", { retryMs: RETRY_MS });
-}
-
-/** The viewer that a request may use: the caller itself, or the one that it names. */
-function viewerFor(caller: Caller, asked: Viewer | undefined, allowsOverride: boolean): Caller {
-  if (asked === undefined || (asked.clusterId === "" && asked.tenantId === "")) return caller;
-  const wanted = { ...caller, cluster: asked.clusterId || caller.cluster, tenant: asked.tenantId || caller.tenant };
-  const isOwn = wanted.cluster === caller.cluster && wanted.tenant === caller.tenant;
-  if (isOwn || hasRole(caller, "mesh.operate")) return wanted;
-  const allowed = viewerOf(caller, asked, allowsOverride);
-  if (allowed === caller) demandRole(caller, "mesh.operate", ": the view of another is asked for");
-  return allowed;
 }
 
 /** A question's name in lower case, without the final dot. Throws `invalid_argument`. */

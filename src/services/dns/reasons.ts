@@ -1,6 +1,4 @@
-/** What decided an answer of DNS, for people: view, name, alias, policy, health, TTL and maintenance. Nothing hidden is told to a caller that may not know it. */
-import { create } from "@bufbuild/protobuf";
-import { type NameReason, NameReasonSchema } from "../../../gen/waymark/dns/v1/dns_pb.js";
+/** What decided an answer of DNS, for people: name, alias, policy, health, TTL and maintenance. Nothing hidden is told to a caller that may not know it. */
 import { isControlNamespace } from "../../catalog/entry/names.ts";
 import { portWord } from "../../catalog/entry/ports.ts";
 import type { EntryView } from "../../catalog/entry/view.ts";
@@ -35,13 +33,17 @@ const MAX_NAMED = 20;
 
 type Topic = "alias" | "maintenance" | "name" | "policy" | "tier" | "ttl" | "view";
 
+export interface Reason {
+  readonly topic: Topic;
+  readonly detail: string;
+}
+
 /** The facts that the answer rests on. Throws as the catalog does where something is not known yet. */
-export function reasonsOf(told: Told, sources: ReasonSources): readonly NameReason[] {
-  const { question, plan, viewer } = told;
+export function reasonsOf(told: Told, sources: ReasonSources): readonly Reason[] {
+  const { question, plan } = told;
   const { settings, catalog } = sources;
-  const reasons: NameReason[] = [];
-  const say = (topic: Topic, detail: string) => reasons.push(create(NameReasonSchema, { topic, detail }));
-  say("view", `cluster ${viewer.cluster}, ${viewer.tenant === "" ? "no tenant" : `tenant ${viewer.tenant}`}`);
+  const reasons: Reason[] = [];
+  const say = (topic: Topic, detail: string) => reasons.push({ topic, detail });
   const cnames = plan.groups.flat().filter((record) => record.type === "CNAME");
   for (const { name, data } of cnames) say("alias", `${name} leads to ${data.target}`);
   const last = cnames.at(-1)?.data.target.toLowerCase() ?? question.name;

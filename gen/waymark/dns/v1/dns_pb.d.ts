@@ -531,6 +531,33 @@ export declare type DescribeNameResponse = Message<"waymark.dns.v1.DescribeNameR
 export declare const DescribeNameResponseSchema: GenMessage<DescribeNameResponse>;
 
 /**
+ * Where a question comes from, as far as `dns.views` looks at it.
+ *
+ * @generated from message waymark.dns.v1.NameSource
+ */
+export declare type NameSource = Message<"waymark.dns.v1.NameSource"> & {
+  /**
+   * Address of the asker: IPv4 or IPv6. 1 to 45 characters.
+   *
+   * @generated from field: string address = 1;
+   */
+  address: string;
+
+  /**
+   * How the question comes in: `udp`, `tcp` or `dot`. Empty means `udp`. At most 8 characters.
+   *
+   * @generated from field: string listener = 2;
+   */
+  listener: string;
+};
+
+/**
+ * Describes the message waymark.dns.v1.NameSource.
+ * Use `create(NameSourceSchema)` to create a new message.
+ */
+export declare const NameSourceSchema: GenMessage<NameSource>;
+
+/**
  * A DNS question.
  *
  * @generated from message waymark.dns.v1.ResolveNameRequest
@@ -563,6 +590,14 @@ export declare type ResolveNameRequest = Message<"waymark.dns.v1.ResolveNameRequ
    * @generated from field: bool explain = 4;
    */
   explain: boolean;
+
+  /**
+   * Answers as an asker from there, whose rights are those of its view in `dns.views`; those of `viewer`, if that is given.
+   * Needs the role `mesh.operate`. Absent: with the rights of the caller, from the place of its own address.
+   *
+   * @generated from field: waymark.dns.v1.NameSource source = 5;
+   */
+  source?: NameSource | undefined;
 };
 
 /**
@@ -599,7 +634,7 @@ export declare type NameReason = Message<"waymark.dns.v1.NameReason"> & {
 export declare const NameReasonSchema: GenMessage<NameReason>;
 
 /**
- * A DNS answer. It is whole, whatever fits into a packet.
+ * A DNS answer. It is whole, whatever fits into a packet, but for the bound `dns.answer_limit` of its view.
  *
  * @generated from message waymark.dns.v1.ResolveNameResponse
  */
@@ -645,6 +680,13 @@ export declare type ResolveNameResponse = Message<"waymark.dns.v1.ResolveNameRes
    * @generated from field: repeated waymark.dns.v1.NameReason reasons = 6;
    */
   reasons: NameReason[];
+
+  /**
+   * Extended errors (RFC 8914), for example `18 (Prohibited)`.
+   *
+   * @generated from field: repeated string extended_errors = 7;
+   */
+  extendedErrors: string[];
 };
 
 /**
