@@ -1,7 +1,7 @@
 /** Draws an answer from a plan: the order of its records, and which of them where a set has a limit. */
 import { assert } from "../../lib/errors.ts";
 import type { DnsRecord } from "../records/record.ts";
-import { hostOf } from "../records/records.ts";
+import { areSampled, hostOf } from "../records/records.ts";
 import type { Plan, Rcode } from "./answer.ts";
 
 export interface Answer {
@@ -24,11 +24,10 @@ export function drawAnswer(plan: Plan, { random, answerLimit }: Draw): Answer {
   const answers: DnsRecord[] = [];
   let left = answerLimit ?? Number.POSITIVE_INFINITY;
   for (const group of plan.groups) {
-    // A CNAME that leads to what follows.
-    const isChain = group.length === 1 && group[0]?.type === "CNAME";
-    const wanted = isChain ? group.length : Math.min(left, group.length);
+    const isSampled = areSampled(group);
+    const wanted = isSampled ? Math.min(left, group.length) : group.length;
     answers.push(...shuffled(wanted < group.length ? sampled(group, wanted, random) : group, random));
-    if (!isChain) left -= wanted;
+    if (isSampled) left -= wanted;
   }
   const additional: DnsRecord[] = [];
   if (plan.glue.size > 0) {

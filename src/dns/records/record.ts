@@ -98,6 +98,8 @@ export interface DataWriter {
 export interface RecordRow<T extends RecordType> {
   /** Type number (IANA, DNS parameters). */
   readonly code: number;
+  /** Whether a set is one of targets, of which a sample will do. Absent: no. */
+  readonly isSampled?: true;
   /** The records of this type that the subject has: groups in order of preference, each of which is shuffled for every answer. */
   readonly find: (subject: Subject, context: RecordContext) => readonly (readonly RecordOf<T>[])[];
   readonly write: (data: RecordData[T], out: DataWriter) => void;

@@ -6,13 +6,14 @@ import { addressRecords } from "./addresses.ts";
 import { nameServerRecords, startRecords } from "./apex.ts";
 import { bindingBytes, httpsRecords, svcbRecords, writeBinding } from "./bindings.ts";
 import { arePointersCut, pointerRecords } from "./pointers.ts";
-import type { DataWriter, RecordOf, RecordRow, RecordType } from "./record.ts";
+import type { DataWriter, DnsRecord, RecordOf, RecordRow, RecordType } from "./record.ts";
 import { serviceRecords } from "./service.ts";
 import { textRecords } from "./text.ts";
 
 export const RECORDS: { readonly [T in RecordType]: RecordRow<T> } = {
   A: {
     code: 1,
+    isSampled: true,
     find: (subject, context) => addressRecords("A", 4, subject, context),
     write: (data, out) => out.bytes(data.address),
     sizeBytes: ({ address }) => address.length,
@@ -72,12 +73,14 @@ export const RECORDS: { readonly [T in RecordType]: RecordRow<T> } = {
   },
   AAAA: {
     code: 28,
+    isSampled: true,
     find: (subject, context) => addressRecords("AAAA", 16, subject, context),
     write: (data, out) => out.bytes(data.address),
     sizeBytes: ({ address }) => address.length,
   },
   SVCB: {
     code: 64,
+    isSampled: true,
     find: (subject, context) => svcbRecords(subject, context),
     write: (data, out) => writeBinding(data, out),
     sizeBytes: (data) => bindingBytes(data),
@@ -85,6 +88,7 @@ export const RECORDS: { readonly [T in RecordType]: RecordRow<T> } = {
   },
   HTTPS: {
     code: 65,
+    isSampled: true,
     find: (subject, context) => httpsRecords(subject, context),
     write: (data, out) => writeBinding(data, out),
     sizeBytes: (data) => bindingBytes(data),
@@ -92,6 +96,7 @@ export const RECORDS: { readonly [T in RecordType]: RecordRow<T> } = {
   },
   SRV: {
     code: 33,
+    isSampled: true,
     find: (subject, context) => serviceRecords(subject, context),
     write: (data, out) => {
       out.u16(data.priority);
@@ -119,6 +124,11 @@ function isRecordType(text: string): text is RecordType {
 /** The type with this number; undefined when there is no row for it. */
 export function findRecordType(code: number): RecordType | undefined {
   return TYPES_BY_CODE.get(code);
+}
+
+/** Whether a limit of answers (`dns.answer_limit`) makes a sample of these records, which are of one type. A list of names must be whole. */
+export function areSampled([first]: readonly DnsRecord[]): boolean {
+  return first !== undefined && RECORDS[first.type].isSampled === true;
 }
 
 /** Writes a record's data, without its length. */

@@ -4,7 +4,7 @@
  */
 import { CLASS_IN, type Plan, type Rcode } from "../plan/answer.ts";
 import type { DataWriter, DnsRecord } from "../records/record.ts";
-import { hostOf, RECORDS, writeRecordData } from "../records/records.ts";
+import { areSampled, hostOf, RECORDS, writeRecordData } from "../records/records.ts";
 import { HEADER_BYTES } from "./query.ts";
 
 /** Largest message: over TCP its length has two bytes. */
@@ -44,6 +44,8 @@ export interface PreparedGroup {
   readonly records: PreparedRecord[];
   /** A CNAME that leads to what follows. */
   readonly isChain: boolean;
+  /** Whether a limit of answers makes a sample of them. */
+  readonly isSampled: boolean;
 }
 
 export interface Prepared {
@@ -69,7 +71,11 @@ export function prepare(plan: Plan, name: string | undefined): Prepared {
   const glue = new Map<string, PreparedGlue>();
   const groups = plan.groups.map((records): PreparedGroup => {
     const isChain = records.length === 1 && records[0]?.type === "CNAME";
-    return { isChain, records: records.map((record) => preparedRecord(writer, record, { isChain, plan, glue })) };
+    return {
+      isChain,
+      isSampled: areSampled(records),
+      records: records.map((record) => preparedRecord(writer, record, { isChain, plan, glue })),
+    };
   });
   const answers = groups.flatMap(({ records }) => records);
   const isEmpty = answers.every(({ bytes }) => bytes.length === 0);

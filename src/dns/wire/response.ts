@@ -135,8 +135,8 @@ export class ResponseWriter {
     let isWhole = true;
     let hasOne = false;
     let left = answerLimit ?? Number.POSITIVE_INFINITY;
-    for (const { records, isChain } of groups) {
-      const wanted = isChain ? records.length : Math.min(left, records.length);
+    for (const { records, isChain, isSampled } of groups) {
+      const wanted = isSampled ? Math.min(left, records.length) : records.length;
       if (wanted < records.length) this.#sample(records, wanted);
       for (let i = 0; i < wanted; i++) {
         const record = this.#draw(records, i, wanted);
@@ -153,7 +153,7 @@ export class ResponseWriter {
         if (!isChain) hasOne = true;
         if (!isWhole) return false;
       }
-      if (!isChain) left -= wanted;
+      if (isSampled) left -= wanted;
     }
     return isWhole;
   }

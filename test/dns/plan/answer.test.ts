@@ -320,3 +320,21 @@ test("services are listed at most 500 at a time", () => {
   const answer = askOf(newResponder(), new FakeDnsCatalog(names), "PTR", "_services._dns-sd._udp.market.waymark");
   expect({ listed: answer.answers.length, isTruncated: answer.isTruncated }).toEqual({ listed: 500, isTruncated: true });
 });
+
+test.each([
+  { type: "A", name: "web.market.waymark", told: 1 },
+  { type: "SRV", name: "_svc._tcp.web.market.waymark", told: 1 },
+  { type: "SVCB", name: "_svc._tcp.web.market.waymark", told: 1 },
+  // What lists names, or tells facts, is whole or says that it is not.
+  { type: "PTR", name: "_svc._tcp.web.market.waymark", told: 3 },
+  { type: "PTR", name: "_services._dns-sd._udp.market.waymark", told: 2 },
+  { type: "TXT", name: "web.market.waymark", told: 3 },
+] as const)("of $type at $name an answer limit of 1 leaves $told records", ({ type, name, told }) => {
+  const entries = [1, 2, 3].map((i) =>
+    entryView({ name: "web", instanceId: `i${i}`, targets: [{ host: `10.0.0.${i}`, port: i, protocol: "https" }], tags: [`t${i}`] }),
+  );
+  const catalog = new FakeDnsCatalog([...entries, entryView({ name: "api", targets: [{ host: "10.0.0.4" }] })]);
+  const limited = Object.assign(catalog, { view: { index: 0, locality: undefined, answerLimit: 1 } });
+  const answer = askOf(newResponder(), limited, type, name);
+  expect({ told: answer.answers.length, isTruncated: answer.isTruncated }).toEqual({ told, isTruncated: false });
+});
