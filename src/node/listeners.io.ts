@@ -5,6 +5,8 @@ import { parseZone } from "../dns/names/names.ts";
 import type { DnsSettings } from "../dns/records/record.ts";
 import { openDnsCookies } from "../dns/server/cookie-secrets.io.ts";
 import { type DnsGateway, type DnsGatewayOptions, startDnsGateway } from "../dns/server/server.io.ts";
+import { openKeyFile } from "../dns/signing/key-file.io.ts";
+import { ZoneSigner } from "../dns/signing/zone-signer.ts";
 import { type DnsSources, dnsCatalog } from "../dns/views/catalog.ts";
 import type { Elsewhere } from "../dns/views/elsewhere.ts";
 import { classesOf, type ViewerOfView, Views, viewersOf } from "../dns/views/views.ts";
@@ -163,16 +165,20 @@ export function openDnsListener(options: DnsListenerOptions, parts: Components):
   const host = dns.host ?? listen.host;
   const openTls = dnsTls({ host, port: tls, sharing: shared?.sharing }, tlsFiles(settings), options.log.child("dns"));
   const cookies = openDnsCookies(dns.cookieSecretFile, options.log.child("dns"), options.cookieSecret);
+  const keyFile = dns.dnssecKeyFile === undefined ? undefined : openKeyFile(dns.dnssecKeyFile, options.log.child("dns"));
   const part = (gateway: DnsGateway) => ({
     reload: () => {
       cookies.reload();
+      keyFile?.reload();
       gateway.reloadTls();
     },
     drain: () => gateway.stop(),
     stop: () => gateway.stop(),
     readiness: () => [dnsCheck(settings, dnsEndpointOf(gateway))],
   });
-  return parts.open("DNS", () => openDns(options, { host, udpPort: udp, tcpPort: tcp, openTls, cookies: cookies.cookies }), part);
+  const signer = keyFile && new ZoneSigner({ keys: keyFile.keys, now: options.now });
+  const ports = { host, udpPort: udp, tcpPort: tcp, openTls, cookies: cookies.cookies, signer };
+  return parts.open("DNS", () => openDns(options, ports), part);
 }
 
 /** The line of `/readyz` about DNS: that its gateway is open. Whether it knows the catalog is what the other lines say. */
@@ -283,7 +289,7 @@ function refusedAct({ service, method, address, caller, error }: RefusedCall, cl
 
 const MAX_ACTION_CHARS = 64;
 
-type DnsPorts = Pick<DnsGatewayOptions, "cookies" | "host" | "openTls" | "tcpPort" | "udpPort">;
+type DnsPorts = Pick<DnsGatewayOptions, "cookies" | "host" | "signer" | "openTls" | "tcpPort" | "udpPort">;
 
 function openDns(options: DnsListenerOptions, ports: DnsPorts): Promise<DnsGateway> {
   const { settings, log, metrics, shared, random } = options;
@@ -295,7 +301,7 @@ function openDns(options: DnsListenerOptions, ports: DnsPorts): Promise<DnsGatew
   return startDnsGateway({
     ...ports,
     sharing: shared?.sharing,
-    settings: answerSettings(options),
+    settings: { ...answerSettings(options), zoneKeys: ports.signer && (() => ports.signer?.keys ?? []) },
     select: dnsSelection(options, viewers, new Views(dns.views, trusted)),
     planBytes: dns.planBytes,
     serialOf: serialsOf(options, viewers),

@@ -5,7 +5,8 @@ import { addressRecord, hostNameRecord } from "../records/addresses.ts";
 import { negativeSoa } from "../records/apex.ts";
 import type { DnsRecord, DnsSettings, RecordContext, RecordOf, RecordType } from "../records/record.ts";
 import { findRecordType, hostOf, RECORDS } from "../records/records.ts";
-import { setTtlSeconds, ttlSeconds } from "../records/ttl.ts";
+import { seconds, setTtlSeconds, ttlSeconds } from "../records/ttl.ts";
+import { nextName } from "../signing/canonical.ts";
 import { findReverseSubject, reverseZoneOf } from "./reverse.ts";
 import { type DnsCatalog, findSubject, type Subject } from "./subject.ts";
 
@@ -15,10 +16,14 @@ export type Rcode = (typeof RCODE)[keyof typeof RCODE];
 
 export const CLASS_IN = 1;
 const TYPE_ANY = 255;
+/** Says in NSEC that there is no such name (RFC 9824, 3.1). */
+const TYPE_NXNAME = 128;
 /** Zone transfers are refused: they would list what not every viewer may see. */
 const REFUSED_TYPES: ReadonlySet<number> = new Set([251, 252]);
 /** Extended error (RFC 8914, 4.4). */
 const STALE_ANSWER = 3;
+/** Extended error (RFC 9824, 3.5). */
+const INVALID_QUERY_TYPE = 30;
 /** Most CNAMEs in one answer. An alias needs one; host names that lead to each other may want more. */
 const MAX_CHAIN = 8;
 
@@ -30,6 +35,8 @@ export interface Question {
   readonly name: string;
   readonly type: number;
   readonly class: number;
+  /** Whether the answer is to be signed, so that what does not exist must be denied by a record of its own. */
+  readonly isSigned?: boolean;
 }
 
 /** An answer before its order is drawn. It is the same for every query until something changes that was read for it, so it can be kept. SOA records get their serial when they are encoded. */
@@ -47,6 +54,15 @@ export interface Plan {
   readonly glue: ReadonlyMap<string, readonly DnsRecord[]>;
   /** Whether several services have an alias on the way, so that the first in key order was told. */
   readonly isContested?: boolean;
+  /** Set by who signed the plan. Its SOA is not signed, because its serial is not known yet. */
+  readonly signed?: SignedFacts | undefined;
+}
+
+/** Of a plan with signatures. */
+export interface SignedFacts {
+  /** When they were made. */
+  readonly sinceMs: number;
+  readonly soa: RecordOf<"SOA"> | undefined;
 }
 
 /** Gives the plan of the name that an alias leads to, for the same type, if it can be shared. Such a plan does not begin with a CNAME. */
@@ -84,13 +100,15 @@ function shortened(plan: Plan, mostSeconds: number): Plan {
 function planOf(question: Question, sources: Sources): Plan {
   const { settings } = sources;
   if (question.class !== CLASS_IN || REFUSED_TYPES.has(question.type)) return failure(RCODE.REFUSED);
+  if (question.type === TYPE_NXNAME && settings.zoneKeys !== undefined)
+    return { ...failure(RCODE.FORMERR), extendedError: INVALID_QUERY_TYPE };
   const reverse = reverseZoneOf(question.name, settings);
   if (reverse !== undefined) return planReverse(question, reverse, sources);
   const place = splitZone(question.name, settings.zones);
   if (place !== undefined) return planInZone(question, place, sources);
   const zone = settings.zones[0];
   if (zone === undefined || !settings.allowExternalNames || question.name === "") return failure(RCODE.REFUSED);
-  const plan = planInZone(question, { zone, relative: question.name }, sources);
+  const plan = planInZone({ ...question, isSigned: false }, { zone, relative: question.name }, sources);
   // Outside our zones a missing name may exist elsewhere, so the answer is not NXDOMAIN.
   return plan.rcode === RCODE.NXDOMAIN ? failure(RCODE.REFUSED) : plan;
 }
@@ -123,19 +141,20 @@ function planInZone(question: Question, place: Place, sources: Sources): Plan {
 function planReverse(question: Question, zone: string, { catalog, settings }: Sources): Plan {
   const context: RecordContext = { owner: question.name, zone, locality: catalog.view.locality, settings };
   const subject = findReverseSubject(question.name, zone, settings, catalog);
-  return subject.kind === "absent" ? negative(RCODE.NXDOMAIN, [], context) : ownPlan(question, subject, { context, catalog, groups: [] });
+  if (subject.kind === "absent") return negative(RCODE.NXDOMAIN, { groups: [], context, denied: deniedBy(question, subject) });
+  return ownPlan(question, subject, { context, catalog, groups: [] });
 }
 
 /** The records that a subject has of the type. `groups`: what led here. */
 function ownPlan(
-  { type }: Question,
+  question: Question,
   subject: Subject,
   { context, catalog, groups }: { readonly context: RecordContext; readonly catalog: DnsCatalog; readonly groups: Plan["groups"] },
 ): Plan {
-  const found = type === TYPE_ANY ? minimalAny(subject, context) : recordsOf(findRecordType(type), subject, context);
-  if (found.length === 0) return negative(RCODE.NOERROR, groups, context);
-  const plan = positive([...groups, ...found], context, catalog);
-  return isPart(type, subject) ? { ...plan, isCut: true } : plan;
+  const found = foundOf(question, subject, context);
+  if (found.length === 0) return negative(RCODE.NOERROR, { groups, context, denied: deniedBy(question, subject) });
+  const plan = positive([...groups, ...found], context, question.isSigned === true ? undefined : catalog);
+  return isPart(question, subject) ? { ...plan, isCut: true } : plan;
 }
 
 /** Follows CNAMEs within our zones, and tells what each name on the way stands for. */
@@ -149,7 +168,7 @@ function planChain(question: Question, place: Place, sources: Sources, onSubject
     const context: RecordContext = { owner, zone, locality: catalog.view.locality, settings };
     const subject = findSubject(relative, zone, catalog);
     onSubject(subject);
-    if (subject.kind === "absent") return negative(RCODE.NXDOMAIN, groups, context);
+    if (subject.kind === "absent") return negative(RCODE.NXDOMAIN, { groups, context, denied: deniedBy(question, subject) });
     // No other data may stand beside a CNAME (RFC 2181, 10.1), so it answers every type.
     const canonical = canonicalRecord(subject, context);
     if (canonical === undefined) return ownPlan(question, subject, { context, catalog, groups });
@@ -160,7 +179,8 @@ function planChain(question: Question, place: Place, sources: Sources, onSubject
     const isLed = question.type !== RECORDS.CNAME.code && question.type !== TYPE_ANY;
     const next = isLed ? splitZone(owner, settings.zones) : undefined;
     // Outside our zones the resolver goes on by itself. It must also notice loops of host names by itself.
-    if (next === undefined || visited.has(owner) || step === MAX_CHAIN) return positive(groups, context, catalog);
+    if (next === undefined || visited.has(owner) || step === MAX_CHAIN)
+      return positive(groups, context, question.isSigned === true ? undefined : catalog);
     // HOT: runs when no plan is kept. A thousand instances have thousands of aliases, which share one copy of the records.
     const ending = subject.kind === "alias" ? endingOf?.({ ...question, name: owner }) : undefined;
     if (ending !== undefined) return { ...ending, groups: [...groups, ...ending.groups] };
@@ -168,7 +188,16 @@ function planChain(question: Question, place: Place, sources: Sources, onSubject
   }
 }
 
-function isPart(code: number, subject: Subject): boolean {
+function foundOf({ type, isSigned }: Question, subject: Subject, context: RecordContext): (readonly DnsRecord[])[] {
+  if (type === TYPE_ANY) return minimalAny(subject, context);
+  // Whoever asks for signatures gets that of the denial (RFC 8482, 7: one is enough).
+  const isDenial = type === RECORDS.NSEC.code || type === RECORDS.RRSIG.code;
+  return isSigned === true && isDenial ? [[denial(subject, context)]] : recordsOf(findRecordType(type), subject, context);
+}
+
+function isPart({ type: code, isSigned }: Question, subject: Subject): boolean {
+  // A signature stands for the whole set.
+  if (isSigned === true && subject.kind === "entries" && subject.isCut) return true;
   const type = findRecordType(code);
   return type !== undefined && RECORDS[type].isCut?.(subject) === true;
 }
@@ -195,8 +224,10 @@ function canonicalRecord(subject: Subject, context: RecordContext): RecordOf<"CN
   return hostNameRecord(subject, context);
 }
 
-function positive(groups: readonly (readonly DnsRecord[])[], context: RecordContext, catalog: DnsCatalog): Plan {
+/** Without a catalog no addresses go along. */
+function positive(groups: readonly (readonly DnsRecord[])[], context: RecordContext, catalog: DnsCatalog | undefined): Plan {
   const glue = new Map<string, readonly DnsRecord[]>();
+  if (catalog === undefined) return { rcode: RCODE.NOERROR, isAuthoritative: true, groups, authority: [], glue };
   let cost = 0;
   for (const record of groups.flat()) {
     const host = hostOf(record);
@@ -232,6 +263,27 @@ function glueOf(subject: Subject, own: RecordContext, ttl: number): readonly Dns
   return [...recordsOf("A", subject, own), ...recordsOf("AAAA", subject, own)].flat();
 }
 
-function negative(rcode: Rcode, groups: readonly (readonly DnsRecord[])[], context: RecordContext): Plan {
-  return { rcode, isAuthoritative: true, groups, authority: [negativeSoa(context.zone, context)], glue: new Map() };
+interface Negative {
+  readonly groups: readonly (readonly DnsRecord[])[];
+  readonly context: RecordContext;
+  /** What must be shown to have no such records; undefined where that is not signed. */
+  readonly denied: Subject | undefined;
+}
+
+function negative(rcode: Rcode, { groups, context, denied }: Negative): Plan {
+  const proofs = denied === undefined ? [] : [denial(denied, context)];
+  // The encoder looks for SOA at the end.
+  return { rcode, isAuthoritative: true, groups, authority: [...proofs, negativeSoa(context.zone, context)], glue: new Map() };
+}
+
+function deniedBy({ isSigned }: Question, subject: Subject): Subject | undefined {
+  return isSigned === true ? subject : undefined;
+}
+
+/** The record that tells all types of a name, and covers this name alone (RFC 9824, 3). */
+function denial(subject: Subject, context: RecordContext): RecordOf<"NSEC"> {
+  const own = Object.values(RECORDS).flatMap(({ code, find }) => (find(subject, context).some((group) => group.length > 0) ? [code] : []));
+  const types = [...own, RECORDS.RRSIG.code, RECORDS.NSEC.code, ...(subject.kind === "absent" ? [TYPE_NXNAME] : [])];
+  const { negativeTtlMs } = context.settings;
+  return { type: "NSEC", name: context.owner, ttlSeconds: seconds(negativeTtlMs), data: { next: nextName(context.owner), types } };
 }

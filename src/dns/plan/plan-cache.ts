@@ -3,7 +3,9 @@
  * (semantics.md, DNS).
  */
 import { MAX_NEGATIVE_DNS_PLANS } from "../../lib/bounds.ts";
+import { zoneOf } from "../names/names.ts";
 import type { DnsSettings } from "../records/record.ts";
+import type { ZoneSigner } from "../signing/zone-signer.ts";
 import { type Plan, planAnswer, type Question } from "./answer.ts";
 import { type Fact, Facts, factBytes } from "./facts.ts";
 import { planKey } from "./plan-key.ts";
@@ -19,6 +21,8 @@ export interface PlanCacheOptions {
   readonly planBytes: number;
   /** Plans that show nothing; `MAX_NEGATIVE_DNS_PLANS` unless set. */
   readonly maxNegativePlans?: number | undefined;
+  /** Signs the plans of questions that want it. Absent: nobody may want it. */
+  readonly signer?: ZoneSigner | undefined;
 }
 
 /** A plan with what it takes to answer from it once more. */
@@ -45,6 +49,7 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
   readonly #negative: PlanPool<P>;
   /** What tells the facts of changes. */
   #changes: DnsCatalog["changes"] | undefined;
+  #keysTurn: number | undefined;
   #madeCount = 0;
   #contestedCount = 0;
 
@@ -101,7 +106,10 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
 
   #catchUp({ changes }: DnsCatalog): void {
     changes.catchUp();
-    if (changes === this.#changes && !this.#facts.isUnknown) return;
+    // The answers about the keys are over too, which need no signature.
+    const keysTurn = this.#options.signer?.turn;
+    if (changes === this.#changes && !this.#facts.isUnknown && keysTurn === this.#keysTurn) return;
+    this.#keysTurn = keysTurn;
     this.#shown.clear();
     this.#negative.clear();
     this.#facts.isUnknown = false;
@@ -121,6 +129,8 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
 
   #holds(kept: Kept<P>, { turn, elsewhere }: DnsCatalog): boolean {
     if (kept.viewTurn !== turn) return false;
+    const { signed } = kept.plan;
+    if (signed !== undefined && this.#options.signer?.isFresh(signed.sinceMs) !== true) return false;
     if (kept.seenTurn !== this.#facts.turn) {
       for (const fact of kept.facts) if (fact.isOver) return false;
       kept.seenTurn = this.#facts.turn;
@@ -137,12 +147,19 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
     return kept.plan.groups[0]?.[0]?.type === "CNAME" ? undefined : kept;
   }
 
-  #make(question: Question, { key, catalog, endingOf }: Making<P>): Kept<P> {
+  #signed(plan: Plan, type: number, isSample: boolean): Plan {
+    const { signer, settings } = this.#options;
+    return signer === undefined ? plan : signer.sign(isSample ? { ...plan, isCut: true } : plan, type, settings);
+  }
+
+  #make(asked: Question, { key, catalog, endingOf }: Making<P>): Kept<P> {
     const { settings, random, planBytes: maxBytes } = this.#options;
+    const isSigned = asked.isSigned === true && zoneOf(asked.name, [...settings.zones, ...settings.reverseZones]) !== undefined;
+    const question = { ...asked, isSigned };
     this.#madeCount += 1;
     const noted = new Noted(catalog);
     let ending: Kept<P> | undefined;
-    let plan = planAnswer(question, catalog, settings, (next) => {
+    let plan = planAnswer(question, isSigned ? (catalog.whole ?? catalog) : catalog, settings, (next) => {
       // Taken before the ending is planned, which has notes of its own.
       noted.take();
       ending = endingOf(next);
@@ -151,12 +168,15 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
     noted.take();
     if (plan.isContested === true) this.#contestedCount += 1;
     if (ending !== undefined) noted.join(ending);
+    if (isSigned) plan = this.#signed(plan, question.type, noted.isSample);
     const { hidden } = noted;
     const otherBytes = bytesOfTexts([key, ...hidden, ...noted.followed]) + Math.min(factBytes(noted.facts), maxBytes / LEAST_FACTS);
     let sizeBytes = otherBytes + planBytes(plan);
     const isPart = sizeBytes * LEAST_PLANS > maxBytes;
     if (isPart) {
-      plan = thinned(plan, random, Math.floor(maxBytes / LEAST_PLANS) - otherBytes);
+      const part = thinned(plan, random, Math.floor(maxBytes / LEAST_PLANS) - otherBytes);
+      // A signature stands for the whole set.
+      plan = isSigned ? { ...part, isCut: true } : part;
       sizeBytes = otherBytes + planBytes(plan);
     }
     const shared = ending?.sample ?? { answersLeft: Infinity };

@@ -2,12 +2,14 @@
 import type { Question } from "./answer.ts";
 
 /**
- * One character for each byte of the question (name, type, class), and one for the number of the view. A name on the wire needs no escapes, so the responder
+ * One character for each byte of the question (name, type, class), one for the number of the view, and one more if the answer is signed. A name on the wire needs no escapes, so the responder
  * takes these characters from the packet: `latin1Slice` of its question, letters in lower case.
  */
-export function planKey(viewIndex: number, { name, type, class: dnsClass }: Question): string {
-  return wireText(name) + twoBytes(type) + twoBytes(dnsClass) + String.fromCharCode(viewIndex);
+export function planKey(viewIndex: number, { name, type, class: dnsClass, isSigned }: Question): string {
+  return wireText(name) + twoBytes(type) + twoBytes(dnsClass) + String.fromCharCode(viewIndex) + (isSigned === true ? SIGNED : "");
 }
+
+const SIGNED = "\u0001";
 
 function wireText(name: string): string {
   if (name === "") return "\0";

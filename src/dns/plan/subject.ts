@@ -58,6 +58,8 @@ export interface DnsCatalog {
   gateways(zone: string): readonly EntryView[];
   /** The namespaces that `find` found hidden since the last call. */
   takeHidden(): readonly string[];
+  /** The same, without samples of crowded names while they have few enough instances; for answers that are signed. Absent: it gives none. */
+  readonly whole?: DnsCatalog | undefined;
   /** What the next `takeSampled` will say. */
   readonly hasSampled: boolean;
   /** Whether `find` gave a sample since the last call, so that the answer is only one of several. */
@@ -94,6 +96,8 @@ export type Subject =
       readonly shape: "located" | "direct" | "node";
       readonly entries: readonly EntryView[];
       readonly targets: readonly SubjectTarget[];
+      /** Whether there are more of them. */
+      readonly isCut: boolean;
       /** Of a name that is browsed (RFC 6763, 4): the place of its instances, and whether the entries are a sample of them. */
       readonly browsed?: { readonly name: string; readonly namespace: string; readonly transport: Transport; readonly isSample: boolean };
     }
@@ -169,13 +173,13 @@ function entriesSubject(
   // The sort keeps the catalog's order within a rank, so that the same catalog gives the same answer.
   const ranked = shown.toSorted((a, b) => healthOrder(a.health) - healthOrder(b.health)).slice(0, MAX_TARGETS);
   const most = Math.max(1, Math.floor(MAX_TARGETS / ranked.length));
-  const targets = ranked.flatMap((entry) =>
-    entry.targets
-      .filter((target) => shows(target, entry))
-      .slice(0, most)
-      .map((target) => ({ entry, target, address: parseAddress(target.host) })),
-  );
-  return { kind: "entries", shape, entries: ranked, targets };
+  let isCut = ranked.length < shown.length;
+  const targets = ranked.flatMap((entry) => {
+    const own = entry.targets.filter((target) => shows(target, entry));
+    if (own.length > most) isCut = true;
+    return own.slice(0, most).map((target) => ({ entry, target, address: parseAddress(target.host) }));
+  });
+  return { kind: "entries", shape, entries: ranked, targets, isCut };
 }
 
 /** MAINTENANCE is how one drains: no record shows it. */

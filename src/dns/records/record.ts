@@ -23,7 +23,43 @@ export interface RecordData {
   readonly SVCB: BindingData;
   readonly HTTPS: BindingData;
   readonly HINFO: { readonly cpu: string; readonly os: string };
+  readonly DNSKEY: KeyData;
+  readonly CDNSKEY: KeyData;
+  readonly CDS: { readonly keyTag: number; readonly algorithm: number; readonly digestType: number; readonly digest: Uint8Array };
+  /** `next` is on the wire already, since its labels may have any bytes. */
+  readonly NSEC: { readonly next: Uint8Array; readonly types: readonly number[] };
+  readonly RRSIG: SignatureData;
 }
+
+/** A public key of the zones. */
+export interface ZoneKey {
+  /** X and Y, 32 bytes each. */
+  readonly publicKey: Uint8Array;
+  readonly keyTag: number;
+}
+
+export interface KeyData {
+  readonly flags: number;
+  readonly algorithm: number;
+  readonly publicKey: Uint8Array;
+}
+
+/** Data of RRSIG (RFC 4034, 3.1). */
+export interface SignatureData {
+  /** The type that is signed. */
+  readonly covered: number;
+  readonly algorithm: number;
+  readonly labelCount: number;
+  readonly originalTtlSeconds: number;
+  /** Seconds since 1970. */
+  readonly expiresSeconds: number;
+  readonly beginsSeconds: number;
+  readonly keyTag: number;
+  /** The zone. */
+  readonly signer: string;
+  readonly signature: Uint8Array;
+}
+
 /** Data of SVCB and HTTPS (RFC 9460). What is empty or 0 is not told. */
 export interface BindingData {
   /** 0 is the AliasMode. */
@@ -72,6 +108,8 @@ export interface DnsSettings {
   readonly srvPriority: "health" | "target";
   /** Whether names outside our zones are tried as if the first zone followed them. */
   readonly allowExternalNames: boolean;
+  /** The keys of all zones at this time; the first signs. Absent: the zones are not signed. */
+  readonly zoneKeys?: (() => readonly ZoneKey[]) | undefined;
 }
 
 export interface RecordContext {

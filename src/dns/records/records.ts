@@ -2,12 +2,15 @@
  * The record types that the gateway answers: a row for each, with the records that a subject has of it, and their wire form. To add a type, add
  * a member to `RecordData` in `record.ts` and a row to `RECORDS`. What the records of a type are made from is in the file of its family.
  */
+
+import { typeBitmap } from "../signing/canonical.ts";
 import { addressRecords } from "./addresses.ts";
 import { nameServerRecords, startRecords } from "./apex.ts";
 import { bindingBytes, httpsRecords, svcbRecords, writeBinding } from "./bindings.ts";
 import { arePointersCut, pointerRecords } from "./pointers.ts";
 import type { DataWriter, DnsRecord, RecordOf, RecordRow, RecordType } from "./record.ts";
 import { serviceRecords } from "./service.ts";
+import { keyRecords, wantedDigestRecords, wantedKeyRecords, writeDigest, writeKey, writeSignature } from "./signing.ts";
 import { textRecords } from "./text.ts";
 
 export const RECORDS: { readonly [T in RecordType]: RecordRow<T> } = {
@@ -77,6 +80,41 @@ export const RECORDS: { readonly [T in RecordType]: RecordRow<T> } = {
     find: (subject, context) => addressRecords("AAAA", 16, subject, context),
     write: (data, out) => out.bytes(data.address),
     sizeBytes: ({ address }) => address.length,
+  },
+  RRSIG: {
+    code: 46,
+    // Made when an answer is signed.
+    find: () => [],
+    write: (data, out) => writeSignature(data, out),
+    sizeBytes: ({ signer, signature }) => signer.length + signature.length,
+  },
+  NSEC: {
+    code: 47,
+    // Made for the answer that it proves.
+    find: () => [],
+    write: ({ next, types }, out) => {
+      out.bytes(next);
+      out.bytes(typeBitmap(types));
+    },
+    sizeBytes: ({ next, types }) => next.length + types.length,
+  },
+  DNSKEY: {
+    code: 48,
+    find: (subject, context) => keyRecords(subject, context),
+    write: (data, out) => writeKey(data, out),
+    sizeBytes: ({ publicKey }) => publicKey.length,
+  },
+  CDS: {
+    code: 59,
+    find: (subject, context) => wantedDigestRecords(subject, context),
+    write: (data, out) => writeDigest(data, out),
+    sizeBytes: ({ digest }) => digest.length,
+  },
+  CDNSKEY: {
+    code: 60,
+    find: (subject, context) => wantedKeyRecords(subject, context),
+    write: (data, out) => writeKey(data, out),
+    sizeBytes: ({ publicKey }) => publicKey.length,
   },
   SVCB: {
     code: 64,

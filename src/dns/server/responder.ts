@@ -3,7 +3,9 @@ import { WaymarkError } from "../../lib/errors.ts";
 import type { LabelsOf } from "../../lib/metrics/metrics.ts";
 import { failure, type Plan, RCODE, type Rcode } from "../plan/answer.ts";
 import { PlanCache, type PlanCacheOptions } from "../plan/plan-cache.ts";
+import type { RecordOf, RecordType } from "../records/record.ts";
 import { findRecordType } from "../records/records.ts";
+import { SigningBusy, type ZoneSigner } from "../signing/zone-signer.ts";
 import type { ClientSubnet, Selected } from "../views/asker.ts";
 import { UnknownName } from "../views/elsewhere.ts";
 import { COOKIE_SECRET_BYTES, SERVER_COOKIE_BYTES, ServerCookies } from "../wire/cookies.ts";
@@ -39,6 +41,8 @@ export interface ResponderOptions extends PlanCacheOptions {
   readonly idleTimeoutMs?: number | undefined;
   /** The serial of the zone for a view, by its index. Absent: SOA tells the revision of the catalog. */
   readonly serialOf?: ((viewIndex: number) => number) | undefined;
+  /** Signs answers for who wants it. Absent: nothing is signed. */
+  readonly signer?: ZoneSigner | undefined;
   /** The wall clock, for cookies. Absent: it stands still. */
   readonly wallMs?: (() => number) | undefined;
 }
@@ -55,6 +59,10 @@ export interface Sender {
 
 /** Extended errors (RFC 8914, IANA). */
 const EXTENDED_ERROR = { NOT_READY: 14, NO_REACHABLE_AUTHORITY: 22 } as const;
+/** Of the flags of the query: the operation, and whether recursion is desired. */
+const COPIED_FLAGS = 0x7900;
+/** Is repeated by who knows signatures (RFC 4035, 3.1.6). */
+const CHECKING_DISABLED = 0x0010;
 const NOBODY: Sender = { address: "", monoMs: 0, mayWait: true };
 const TYPE_ANY = 255;
 /** Questions that wait count as a class of their own, beside their answers. */
@@ -84,6 +92,8 @@ export class Responder {
   readonly #idleTimeoutMs: number | undefined;
   readonly #wallMs: () => number;
   readonly #serialOf: ResponderOptions["serialOf"];
+  readonly #signer: ZoneSigner | undefined;
+  #transport: DnsTransport = "udp";
   /** The last that found no room: a name that is too large to be kept whole may be asked for again and again. */
   #roomless: { readonly plan: Plan; readonly prepared: Prepared } | undefined;
   readonly #failures = new Map<Rcode, Prepared>();
@@ -92,6 +102,9 @@ export class Responder {
     isCut: false,
     answerLimit: undefined,
     serial: undefined,
+    soaSignature: undefined,
+    isCompact: false,
+    copiedFlags: COPIED_FLAGS,
     extendedError: undefined,
     cookie: new Uint8Array(SERVER_COOKIE_BYTES),
     scopePrefix: 0,
@@ -117,6 +130,8 @@ export class Responder {
     this.#rates = options.rates;
     this.#idleTimeoutMs = options.idleTimeoutMs;
     this.#serialOf = options.serialOf;
+    this.#signer = options.signer;
+    if (options.signer !== undefined) this.#facts.copiedFlags = COPIED_FLAGS | CHECKING_DISABLED;
     this.#wallMs = options.wallMs ?? (() => 0);
   }
 
@@ -137,6 +152,9 @@ export class Responder {
     facts.isCut = false;
     facts.answerLimit = undefined;
     facts.serial = undefined;
+    facts.soaSignature = undefined;
+    facts.isCompact = !query.isCompactOk;
+    this.#transport = transport;
     facts.extendedError = undefined;
     facts.scopePrefix = 0;
     facts.isUncached = false;
@@ -163,6 +181,11 @@ export class Responder {
   #write(prepared: Prepared): void {
     this.#reply.bytes = this.#writer.write(this.#query, prepared, this.#facts);
     this.#reply.isTruncated = this.#writer.isTruncated;
+    // A part of a signed set is not true, and there is no larger message to ask for.
+    if (!prepared.isSigned || !this.#writer.isTruncated || this.#transport === "udp") return;
+    this.#reply.rcode = "SERVFAIL";
+    this.#reply.bytes = this.#writer.write(this.#query, this.#failure(RCODE.SERVFAIL), this.#facts);
+    this.#reply.isTruncated = false;
   }
 
   /** Above the rate every second answer says "ask again over TCP", which is no larger than the question, and the others are not sent. */
@@ -174,7 +197,7 @@ export class Responder {
       reply.isTruncated = false;
       return;
     }
-    this.#facts.isCut = reply.rate === "cut";
+    if (reply.rate === "cut") this.#facts.isCut = true;
     this.#write(prepared);
     if (reply.bytes.length <= AMPLIFYING * this.#query.bytes.length || rates.takesLarge(address, monoMs)) return;
     reply.rate = "cut";
@@ -216,7 +239,10 @@ export class Responder {
     const facts = this.#facts;
     const { catalog } = selected;
     const { view } = catalog;
-    const kept = this.plans.find(query.planKey(view.index), catalog) ?? this.plans.plan(query.question(), catalog);
+    const isSigned = this.#signer !== undefined && query.isDnssecOk;
+    this.#signer?.begin(this.#transport === "udp");
+    const kept =
+      this.plans.find(query.planKey(view.index, isSigned), catalog) ?? this.plans.plan({ ...query.question(), isSigned }, catalog);
     let prepared = kept.prepared ?? (this.#roomless?.plan === kept.plan ? this.#roomless.prepared : undefined);
     if (prepared === undefined) {
       prepared = prepare(kept.plan, query.question().name);
@@ -224,16 +250,25 @@ export class Responder {
       if (kept.prepared === undefined) this.#roomless = { plan: kept.plan, prepared };
     }
     facts.serial = this.#serialOf?.(view.index) ?? catalog.revision % 0x1_0000_0000;
-    facts.answerLimit = view.answerLimit;
+    // A signature stands for the whole set.
+    facts.answerLimit = prepared.isSigned ? undefined : view.answerLimit;
     facts.extendedError = kept.plan.extendedError;
     // Who hides its whole address gets what holds for every address.
     facts.scopePrefix = query.subnet === undefined || query.subnet.sourcePrefix === 0 ? 0 : (selected.scopePrefix ?? 0);
     facts.isUncached = selected.isBySubnet;
+    if (prepared.soa !== undefined) facts.soaSignature = this.#soaSignature(prepared.soa, prepared.soaAt > 0 && selected.isBySubnet);
     return prepared;
+  }
+
+  /** The data of the signature of SOA as it is written: see `ResponseFacts.isUncached`. */
+  #soaSignature(soa: RecordOf<"SOA">, isUncached: boolean): Uint8Array | undefined {
+    const { serial = 0 } = this.#facts;
+    return this.#signer?.soaSignature(isUncached ? { ...soa, data: { ...soa.data, minimumSeconds: 0 } } : soa, serial);
   }
 
   /** `wasSelected`: the view was found, and what failed is the answer. */
   #failed(fault: unknown, wasSelected: boolean): Prepared {
+    if (fault instanceof SigningBusy) return this.#busy();
     const reason = fault instanceof WaymarkError ? fault.reason : undefined;
     // The caller is over its limit, or may not ask at all, or its certificate does not count.
     const isRefusal = reason === "discovery_rate_limited" || reason === "discovery_access_denied" || reason === "unauthenticated";
@@ -244,6 +279,13 @@ export class Responder {
     if (isNotReady) this.#facts.extendedError = wasSelected ? EXTENDED_ERROR.NO_REACHABLE_AUTHORITY : EXTENDED_ERROR.NOT_READY;
     // After SERVFAIL a resolver asks another server, or keeps what it has. It would believe an empty answer.
     return this.#failure(isRefusal ? RCODE.REFUSED : RCODE.SERVFAIL);
+  }
+
+  /** Over TCP there may be a signature left. */
+  #busy(): Prepared {
+    const isUdp = this.#transport === "udp";
+    this.#facts.isCut = isUdp;
+    return this.#failure(isUdp ? RCODE.NOERROR : RCODE.SERVFAIL);
   }
 
   #failure(rcode: Rcode): Prepared {
@@ -263,10 +305,16 @@ function mayWait(sender: Sender, rates: ResponseRates | undefined): boolean {
 }
 
 const NO_BYTES = new Uint8Array();
+const UNCOUNTED: ReadonlySet<RecordType> = new Set(["HINFO", "DNSKEY", "CDS", "CDNSKEY", "NSEC", "RRSIG"]);
 const COOKIE_ALONE_BYTES = 8;
 
 function qtypeLabel(code: number): QueryLabels["qtype"] {
   if (code === TYPE_ANY) return "ANY";
   const type = findRecordType(code);
-  return type === undefined || type === "HINFO" ? "other" : type;
+  return type === undefined || isUncounted(type) ? "other" : type;
+}
+
+/** Types that are asked for too seldom for a count of their own. */
+function isUncounted(type: RecordType): type is Exclude<RecordType, QueryLabels["qtype"]> {
+  return UNCOUNTED.has(type);
 }

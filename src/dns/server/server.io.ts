@@ -13,6 +13,7 @@ import { bindUdp, listenOn, type PortSharing } from "../../lib/shared-port.io.ts
 import type { PeerCertificate } from "../../policy/identity/certificates.ts";
 import type { Peer } from "../../policy/identity/tenants.ts";
 import type { DnsSettings } from "../records/record.ts";
+import type { ZoneSigner } from "../signing/zone-signer.ts";
 import type { Asker, ClientSubnet, Selected } from "../views/asker.ts";
 import type { Answered, UnknownName } from "../views/elsewhere.ts";
 import type { ServerCookies } from "../wire/cookies.ts";
@@ -52,6 +53,8 @@ export interface DnsGatewayOptions {
   readonly rate?: Omit<ResponseRateOptions, "trusted"> | undefined;
   /** The serial of the zone for a view, by its index. */
   readonly serialOf?: ((viewIndex: number) => number) | undefined;
+  /** Signs answers. Absent: nothing is signed. */
+  readonly signer?: ZoneSigner | undefined;
   /** Makes and checks the cookies of clients. */
   readonly cookies?: ServerCookies | undefined;
   /** Forwarders that the rate does not bound; none when absent. */
@@ -195,7 +198,10 @@ class DnsServer {
     this.#responder = new Responder({ ...options, rates, idleTimeoutMs: limits.idleTimeoutMs, wallMs: Date.now });
     this.#counts = new DnsCounts(metrics);
     const { plans } = this.#responder;
+    const { signer } = options;
     metrics.onCollect(() => {
+      metrics.counter("dns_signatures_total", { outcome: "made" }).set(signer?.madeCount ?? 0);
+      metrics.counter("dns_signatures_total", { outcome: "refused" }).set(signer?.refusedCount ?? 0);
       metrics.set("dns_plans_bytes", {}, plans.sizeBytes);
       metrics.counter("dns_plans_made_total", {}).set(plans.madeCount);
       metrics.counter("dns_plans_dropped_total", {}).set(plans.droppedCount);

@@ -1,7 +1,7 @@
 /** The catalog as DNS reads it: with the rights of the caller of a view, and with samples of crowded names. */
 import { isControlNamespace, isReservedNamespace, NODES_NAMESPACE } from "../../catalog/entry/names.ts";
 import type { EntryView } from "../../catalog/entry/view.ts";
-import { GOLDEN_RATIO, type InstanceName } from "../../catalog/query/instances.ts";
+import { GOLDEN_RATIO, type InstanceName, type Sampling } from "../../catalog/query/instances.ts";
 import { type CatalogRecord, KIND, type Kind, keyText, nameOfKey } from "../../catalog/record/record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import { addressText } from "../../discovery/address-names.ts";
@@ -42,6 +42,8 @@ const TURNS_PER_GENERATION = 2 ** 22;
 /** An answer has room for about twenty healthy instances. Clients that take the first one spread over them. */
 const DNS_SAMPLING = { form: "spread", rank: healthRank, ideal: 0, fit: 0, wanted: 32 } as const;
 
+/** Most instances of a name of which a signed answer is made: more addresses fit into no message. */
+const MAX_WHOLE = 4096;
 /** Most hidden namespaces that an answer for an address reports. */
 const MAX_HIDDEN = 16;
 
@@ -55,7 +57,8 @@ export function dnsCatalog(
   const { elsewhere } = sources;
   const notes = { hidden: new Set<string>(), rests: new RestsNotes(), hasSampled: false, hasRead: false, turn: random() };
   const held = elsewhere && new CatalogInDns({ ...sources, elsewhere: elsewhere.held }, viewer, { notes, onHidden, held: undefined });
-  return new CatalogInDns(sources, viewer, { notes, onHidden, held });
+  const whole = new CatalogInDns(sources, viewer, { notes, onHidden, held, most: MAX_WHOLE });
+  return new CatalogInDns(sources, viewer, { notes, onHidden, held, whole });
 }
 
 /** What was noticed of an answer that is being made. */
@@ -73,23 +76,30 @@ interface Making {
   readonly notes: Notes;
   readonly onHidden: (namespaces: readonly string[]) => void;
   readonly held: DnsCatalog | undefined;
+  readonly whole?: DnsCatalog;
+  /** Most instances of a name without a sample. Absent: as everywhere. */
+  readonly most?: number;
 }
 
 class CatalogInDns implements DnsCatalog {
   readonly view: DnsView;
   readonly held: DnsCatalog | undefined;
+  readonly whole: DnsCatalog | undefined;
   readonly onHidden: (namespaces: readonly string[]) => void;
   readonly changes: DnsCatalog["changes"];
   readonly elsewhere: Elsewhere | undefined;
   readonly #sources: DnsSources;
   readonly #notes: Notes;
+  readonly #sampling: Omit<Sampling, "at">;
   readonly #viewer: Caller;
   readonly #counts: (claim: Claim) => boolean;
 
-  constructor(sources: DnsSources, { view, caller }: ViewerOfView, { notes, onHidden, held }: Making) {
+  constructor(sources: DnsSources, { view, caller }: ViewerOfView, { notes, onHidden, held, whole, most }: Making) {
     const { identity, policies } = sources;
     this.view = view;
     this.held = held;
+    this.whole = whole;
+    this.#sampling = most === undefined ? DNS_SAMPLING : { ...DNS_SAMPLING, most };
     this.onHidden = onHidden;
     this.changes = sources.dnsNames;
     this.elsewhere = sources.elsewhere;
@@ -130,7 +140,7 @@ class CatalogInDns implements DnsCatalog {
     this.#noteElsewhere(namespace);
     const self = kind === KIND.NODE && namespace === NODES_NAMESPACE ? this.#selfIf(name) : undefined;
     if (!this.#knows({ kind, namespace, name }, self !== undefined) && self !== undefined) return [self];
-    const sampling = { ...DNS_SAMPLING, at: this.#notes.turn };
+    const sampling = { ...this.#sampling, at: this.#notes.turn };
     const suits = port === undefined ? undefined : ({ traits }: CatalogRecord) => traits.ports.includes(port);
     const read = (record: CatalogRecord) => {
       rests.origin(record.origin.id);
@@ -214,7 +224,7 @@ class CatalogInDns implements DnsCatalog {
     this.#noteElsewhere("");
     const sees = (namespace: string) => allowed(namespace) || (this.#notes.hidden.add(namespace), false);
     const view = { sees, counts: this.#counts };
-    const sampling = { ...DNS_SAMPLING, at: this.#notes.turn };
+    const sampling = { ...this.#sampling, at: this.#notes.turn };
     const { records, isSample } = dnsNames.findAlias(name, zone, view, sampling);
     if (isSample) this.#took();
     for (const { origin } of records) rests.origin(origin.id);

@@ -3,7 +3,7 @@
  * the OPT record.
  */
 import { CLASS_IN, type Plan, type Rcode } from "../plan/answer.ts";
-import type { DataWriter, DnsRecord } from "../records/record.ts";
+import type { DataWriter, DnsRecord, RecordOf } from "../records/record.ts";
 import { areSampled, hostOf, RECORDS, writeRecordData } from "../records/records.ts";
 import { HEADER_BYTES } from "./query.ts";
 
@@ -58,9 +58,17 @@ export interface Prepared {
   readonly zone: string;
   readonly authority: Uint8Array;
   readonly authorityCount: number;
-  /** Where the authority section has its only SOA record, behind the owner; 0 without one. */
+  /** Where the authority section has its last record behind the owner, if that is SOA; else 0. */
   readonly soaAt: number;
+  /** Where it begins. */
+  readonly soaStart: number;
   readonly hasGlue: boolean;
+  /** Whether sets have signatures, and are whole or not there. */
+  readonly isSigned: boolean;
+  /** Whose signature goes behind its record, because it is that of the zone's version. */
+  readonly soa: RecordOf<"SOA"> | undefined;
+  /** Where records of a signed authority section have their TTL. */
+  readonly ttlAts: readonly number[];
   /** Of memory, rather too many than too few. */
   readonly sizeBytes: number;
 }
@@ -80,9 +88,15 @@ export function prepare(plan: Plan, name: string | undefined): Prepared {
   const answers = groups.flatMap(({ records }) => records);
   const isEmpty = answers.every(({ bytes }) => bytes.length === 0);
   const authority = plan.authority.map((record) => writer.record(record, isEmpty).slice());
-  const [first] = plan.authority;
-  const [firstBytes] = authority;
-  const soaAt = plan.authority.length === 1 && first?.type === "SOA" && firstBytes !== undefined ? ownerEnd(firstBytes) : 0;
+  // It comes last, behind what is denied.
+  const soa = plan.authority.at(-1);
+  const soaBytes = authority.at(-1);
+  let at = 0;
+  const ownerEnds = authority.map((bytes) => {
+    at += bytes.length;
+    return at - bytes.length + ownerEnd(bytes);
+  });
+  const soaAt = soa?.type === "SOA" && soaBytes !== undefined && soaBytes.length > 0 ? (ownerEnds.at(-1) ?? 0) : 0;
   const pieces = [
     ...answers.map(({ bytes }) => bytes),
     ...authority,
@@ -93,11 +107,16 @@ export function prepare(plan: Plan, name: string | undefined): Prepared {
     isAuthoritative: plan.isAuthoritative,
     groups,
     isPart: plan.isCut === true,
-    zone: first?.name ?? "",
+    zone: soa?.name ?? "",
     authority: joined(authority),
     authorityCount: authority.length,
     soaAt,
+    soaStart: at - (soaBytes?.length ?? 0),
     hasGlue: glue.size > 0,
+    isSigned: plan.signed !== undefined,
+    soa: plan.signed?.soa,
+    // Behind type and class.
+    ttlAts: plan.signed === undefined ? [] : ownerEnds.map((end) => end + 4),
     sizeBytes: pieces.reduce((sum, { length }) => sum + PIECE_BYTES + length, PIECE_BYTES),
   };
 }
@@ -132,7 +151,7 @@ function joined(pieces: readonly Uint8Array[]): Uint8Array {
 }
 
 /** Where a record's owner ends. */
-function ownerEnd(bytes: Uint8Array): number {
+export function ownerEnd(bytes: Uint8Array): number {
   let at = 0;
   for (;;) {
     const length = bytes[at] ?? 0;
@@ -261,8 +280,7 @@ class PieceWriter implements DataWriter {
     let at = 0;
     let wireAt = offset;
     while (at < name.length) {
-      // No name that we write ends in a label with an escape.
-      if (!name.includes("\\", at)) this.#note(name.slice(at), wireAt);
+      this.#note(name.slice(at), wireAt);
       const dot = name.indexOf(".", at);
       if (dot < 0) return;
       wireAt += 1 + labelBytes(name.slice(at, dot));

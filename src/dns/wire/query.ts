@@ -33,6 +33,8 @@ export class Query {
   udpSizeBytes = 0;
   version = 0;
   isDnssecOk = false;
+  /** Whether NXDOMAIN is understood where it comes with a compact denial (RFC 9824, 5). */
+  isCompactOk = false;
   /** Where the client's cookie is, with the length of it and of the server's cookie behind it; 0 without one. */
   cookieAt = 0;
   cookieBytes = 0;
@@ -43,7 +45,7 @@ export class Query {
   hasKeepalive = false;
   hasPadding = false;
 
-  readonly #lower = Buffer.alloc(MAX_NAME_BYTES + 5);
+  readonly #lower = Buffer.alloc(MAX_NAME_BYTES + 6);
 
   get hasQuestion(): boolean {
     return this.questionEnd > HEADER_BYTES;
@@ -83,10 +85,11 @@ export class Query {
   }
 
   /** The key of the question's plan, as `planKey` makes it. Only for a query that has a question. HOT: once a query. */
-  planKey(viewIndex: number): string {
+  planKey(viewIndex: number, isSigned: boolean): string {
     const end = this.questionEnd - HEADER_BYTES;
     this.#lower[end] = viewIndex;
-    return this.#lower.toString("latin1", 0, end + 1);
+    this.#lower[end + 1] = 1;
+    return this.#lower.toString("latin1", 0, end + (isSigned ? 2 : 1));
   }
 
   /** The question as text. Only for a query that has one. */
@@ -115,6 +118,7 @@ export class Query {
     this.udpSizeBytes = 0;
     this.version = 0;
     this.isDnssecOk = false;
+    this.isCompactOk = false;
     this.cookieAt = 0;
     this.cookieBytes = 0;
     this.subnetAt = 0;
@@ -186,6 +190,7 @@ export class Query {
     this.udpSizeBytes = u16(bytes, nameEnd + 2);
     this.version = bytes[nameEnd + 5] ?? 0;
     this.isDnssecOk = ((bytes[nameEnd + 6] ?? 0) & 0x80) !== 0;
+    this.isCompactOk = ((bytes[nameEnd + 6] ?? 0) & 0x40) !== 0;
     // Options of another version may have another form.
     if (this.version !== 0) this.rcode = RCODE.BADVERS;
     else if (!this.#readOptions(nameEnd + 10, end)) this.rcode = RCODE.FORMERR;

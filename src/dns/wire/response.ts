@@ -1,12 +1,25 @@
 /** Writes responses from prepared answers (RFC 1035; EDNS, RFC 6891). */
+
+import { RCODE } from "../plan/answer.ts";
+import { RECORDS } from "../records/records.ts";
 import { CLIENT_COOKIE_BYTES, SERVER_COOKIE_BYTES } from "./cookies.ts";
-import { MAX_MESSAGE_BYTES, MAX_POINTER, type Prepared, type PreparedGlue, type PreparedGroup, type PreparedRecord } from "./prepared.ts";
+import {
+  MAX_MESSAGE_BYTES,
+  MAX_POINTER,
+  ownerEnd,
+  type Prepared,
+  type PreparedGlue,
+  type PreparedGroup,
+  type PreparedRecord,
+} from "./prepared.ts";
 import { HEADER_BYTES, OPTION, type Query, TYPE_OPT } from "./query.ts";
 
 /** The OPT record of a response without options: root name, type, size, flags, length. */
 const OPT_BYTES = 11;
 const OPTION_HEAD_BYTES = 4;
 const SOA_NUMBERS_BYTES = 20;
+/** A pointer as owner, type, class, TTL and length. */
+const SIGNATURE_HEAD_BYTES = 12;
 /** Largest UDP answer that every network path carries in one piece (RFC 9715). */
 const MAX_UDP_BYTES = 1232;
 /** Largest UDP answer without EDNS (RFC 1035, 4.2.1). */
@@ -38,6 +51,12 @@ export interface ResponseFacts {
   answerLimit: number | undefined;
   /** Of the zone in this moment: plans are kept for longer than a version of it. Undefined: that of the plan. */
   serial: number | undefined;
+  /** The data of the signature of SOA with that serial, if the plan is signed and has SOA. */
+  soaSignature: Uint8Array | undefined;
+  /** Whether a signed NXDOMAIN is NOERROR, because its denial says it (RFC 9824, 5). */
+  isCompact: boolean;
+  /** The bits of the query's flags that the response has too. */
+  copiedFlags: number;
   /** RFC 8914. */
   extendedError: number | undefined;
   /** The server's cookie, if the query has a client's cookie. */
@@ -90,20 +109,24 @@ export class ResponseWriter {
     this.#glue.length = 0;
     this.#hostAts.length = 0;
     const isWhole = !facts.isCut && this.#groups(prepared.groups, facts) && !prepared.isPart;
-    const answers = this.#count;
     const isAuthorityWhole = isWhole && this.#authority(prepared, facts);
+    if (prepared.isSigned && !isAuthorityWhole) this.#drop(query);
+    const answers = this.#count;
     this.isTruncated = !isAuthorityWhole;
     const additional = isAuthorityWhole && prepared.hasGlue ? this.#additional() : 0;
     this.#limit += optBytes;
-    if (query.hasEdns) this.#opt(query, prepared.rcode, facts, optBytes + (facts.isPadded ? this.#paddingBytes(optBytes) : 0));
+    const isDenied = facts.isCompact && prepared.isSigned && prepared.rcode === RCODE.NXDOMAIN;
+    const rcode = isDenied ? RCODE.NOERROR : prepared.rcode;
+    if (query.hasEdns) this.#opt(query, rcode, facts, optBytes + (facts.isPadded ? this.#paddingBytes(optBytes) : 0));
     const end = this.#at;
     this.#at = this.#start;
     this.#u16(query.id);
     const authoritative = prepared.isAuthoritative && !facts.isCut ? 0x0400 : 0;
-    this.#u16(0x8000 | (query.flags & 0x7900) | authoritative | (this.isTruncated ? 0x0200 : 0) | (prepared.rcode & 0xf));
+    this.#u16(0x8000 | (query.flags & facts.copiedFlags) | authoritative | (this.isTruncated ? 0x0200 : 0) | (rcode & 0xf));
     this.#u16(query.hasQuestion ? 1 : 0);
     this.#u16(answers);
-    this.#u16(isAuthorityWhole ? prepared.authorityCount : 0);
+    const signatures = prepared.soaAt > 0 && facts.soaSignature !== undefined ? 1 : 0;
+    this.#u16(isAuthorityWhole ? prepared.authorityCount + signatures : 0);
     this.#u16(additional + (query.hasEdns ? 1 : 0));
     return this.#finish(end);
   }
@@ -131,7 +154,7 @@ export class ResponseWriter {
   }
 
   /** Writes the groups, each in a new order. Returns whether they are whole. */
-  #groups(groups: readonly PreparedGroup[], { answerLimit, serial }: ResponseFacts): boolean {
+  #groups(groups: readonly PreparedGroup[], { answerLimit, serial, soaSignature }: ResponseFacts): boolean {
     let isWhole = true;
     let hasOne = false;
     let left = answerLimit ?? Number.POSITIVE_INFINITY;
@@ -147,9 +170,14 @@ export class ResponseWriter {
           continue;
         }
         this.#noteGlue(record);
+        const at = this.#at;
         this.#copy(record.bytes);
-        if (record.isSoa) this.#serial(serial);
         this.#count++;
+        if (record.isSoa) {
+          this.#serial(serial);
+          if (soaSignature !== undefined && !this.#soaSignature(soaSignature, at, at + ownerEnd(record.bytes))) return false;
+          if (soaSignature !== undefined) this.#count++;
+        }
         if (!isChain) hasOne = true;
         if (!isWhole) return false;
       }
@@ -196,20 +224,43 @@ export class ResponseWriter {
   }
 
   /** Half an authority section would say something else. */
-  #authority({ authority, authorityCount, soaAt }: Prepared, { isUncached, serial }: ResponseFacts): boolean {
+  #authority(
+    { authority, authorityCount, soaAt, soaStart, ttlAts }: Prepared,
+    { isUncached, serial, soaSignature }: ResponseFacts,
+  ): boolean {
     if (authorityCount === 0) return true;
     if (this.#at + authority.length > this.#limit) return false;
     const at = this.#at;
     this.#copy(authority);
     if (soaAt === 0) return true;
-    this.#serial(serial);
-    if (!isUncached) return true;
     // Behind type and class, and at the end of the data: the TTL, and the least TTL of what does not exist.
-    for (let i = 0; i < 4; i++) {
-      this.#out[at + soaAt + 4 + i] = 0;
-      this.#out[this.#at - 4 + i] = 0;
+    if (isUncached) {
+      this.#out.fill(0, at + soaAt + 4, at + soaAt + 8);
+      this.#out.fill(0, this.#at - 4, this.#at);
+      for (const ttlAt of ttlAts) this.#out.fill(0, at + ttlAt, at + ttlAt + 4);
     }
+    this.#serial(serial);
+    return soaSignature === undefined || this.#soaSignature(soaSignature, at + soaStart, at + soaAt);
+  }
+
+  /** Writes the signature of the SOA record that begins at `start`, with its TTL. Returns whether there was room. */
+  #soaSignature(data: Uint8Array, start: number, ownerEndAt: number): boolean {
+    if (this.#at + SIGNATURE_HEAD_BYTES + data.length > this.#limit || start - this.#start > MAX_POINTER) return false;
+    this.#u16(0xc000 | (start - this.#start));
+    this.#u16(RECORDS.RRSIG.code);
+    // Behind the type: the class and the TTL.
+    this.#copyFrom(this.#out, ownerEndAt + 2, ownerEndAt + 8);
+    this.#u16(data.length);
+    this.#copy(data);
     return true;
+  }
+
+  /** Takes back what was written behind the question. */
+  #drop({ questionEnd }: Query): void {
+    this.#at = this.#start + questionEnd;
+    this.#count = 0;
+    this.#glue.length = 0;
+    this.#hostAts.length = 0;
   }
 
   /** Puts the serial into the SOA record that was just written: it is the first of the five numbers at its end. */

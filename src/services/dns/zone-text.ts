@@ -22,7 +22,25 @@ const DATA: { readonly [T in RecordType]: (data: RecordData[T]) => string } = {
   SVCB: bindingText,
   HTTPS: bindingText,
   HINFO: ({ cpu, os }) => `${quoted(cpu)} ${quoted(os)}`,
+  DNSKEY: keyText,
+  CDNSKEY: keyText,
+  CDS: ({ keyTag, algorithm, digestType, digest }) => `${keyTag} ${algorithm} ${digestType} ${hex(digest)}`,
+  NSEC: ({ next, types }) => `\\# ${hex(next)} ${types.map(typeText).join(" ")}`,
+  RRSIG: ({ covered, algorithm, labelCount, originalTtlSeconds, expiresSeconds, beginsSeconds, keyTag, signer, signature }) =>
+    `${typeText(covered)} ${algorithm} ${labelCount} ${originalTtlSeconds} ${expiresSeconds} ${beginsSeconds} ${keyTag} ${full(signer)} ${base64(signature)}`,
 };
+
+function keyText({ flags, algorithm, publicKey }: RecordData["DNSKEY"]): string {
+  return `${flags} 3 ${algorithm} ${base64(publicKey)}`;
+}
+
+function base64(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString("base64");
+}
+
+function hex(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString("hex");
+}
 
 /** `name. 30 IN A 10.0.0.1` */
 export function recordText(record: DnsRecord): string {
@@ -106,7 +124,6 @@ const OTHER_TYPES: Readonly<Record<string, number>> = {
   ANY: 255,
   AXFR: 252,
   CAA: 257,
-  DNSKEY: 48,
   DS: 43,
   MX: 15,
   NAPTR: 35,

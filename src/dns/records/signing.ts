@@ -1,0 +1,61 @@
+/** Records of DNSSEC: the keys of a zone and what its parent should have of them. Signatures and denials are made for an answer (`signing/`). */
+
+import type { Subject } from "../plan/subject.ts";
+import { ALGORITHM, DIGEST_SHA256, digestOf, KEY_FLAGS } from "../signing/zone-keys.ts";
+import type { DataWriter, RecordContext, RecordData, RecordOf } from "./record.ts";
+import { seconds } from "./ttl.ts";
+
+const PROTOCOL = 3;
+
+/** All keys, if the subject is the zone itself: signatures of each may be in caches. */
+export function keyRecords(subject: Subject, { owner, settings }: RecordContext): RecordOf<"DNSKEY">[][] {
+  if (subject.kind !== "apex") return [];
+  const ttlSeconds = seconds(settings.maxTtlMs);
+  const keys = settings.zoneKeys?.() ?? [];
+  return [
+    keys.map(({ publicKey }) => ({ type: "DNSKEY", name: owner, ttlSeconds, data: { flags: KEY_FLAGS, algorithm: ALGORITHM, publicKey } })),
+  ];
+}
+
+/** The key that signs, of which the parent should have the digest. */
+export function wantedKeyRecords(subject: Subject, { owner, settings }: RecordContext): RecordOf<"CDNSKEY">[][] {
+  const [key] = subject.kind === "apex" ? (settings.zoneKeys?.() ?? []) : [];
+  if (key === undefined) return [];
+  const data = { flags: KEY_FLAGS, algorithm: ALGORITHM, publicKey: key.publicKey };
+  return [[{ type: "CDNSKEY", name: owner, ttlSeconds: seconds(settings.maxTtlMs), data }]];
+}
+
+/** The digest that the parent should have as DS. */
+export function wantedDigestRecords(subject: Subject, { owner, settings }: RecordContext): RecordOf<"CDS">[][] {
+  const [key] = subject.kind === "apex" ? (settings.zoneKeys?.() ?? []) : [];
+  if (key === undefined) return [];
+  const data = { keyTag: key.keyTag, algorithm: ALGORITHM, digestType: DIGEST_SHA256, digest: digestOf(owner, key) };
+  return [[{ type: "CDS", name: owner, ttlSeconds: seconds(settings.maxTtlMs), data }]];
+}
+
+export function writeKey({ flags, algorithm, publicKey }: RecordData["DNSKEY"], out: DataWriter): void {
+  out.u16(flags);
+  out.u8(PROTOCOL);
+  out.u8(algorithm);
+  out.bytes(publicKey);
+}
+
+export function writeDigest({ keyTag, algorithm, digestType, digest }: RecordData["CDS"], out: DataWriter): void {
+  out.u16(keyTag);
+  out.u8(algorithm);
+  out.u8(digestType);
+  out.bytes(digest);
+}
+
+export function writeSignature(data: RecordData["RRSIG"], out: DataWriter): void {
+  out.u16(data.covered);
+  out.u8(data.algorithm);
+  out.u8(data.labelCount);
+  out.u32(data.originalTtlSeconds);
+  out.u32(data.expiresSeconds);
+  out.u32(data.beginsSeconds);
+  out.u16(data.keyTag);
+  // Never compressed (RFC 4034, 3.1.7).
+  out.name(data.signer);
+  out.bytes(data.signature);
+}

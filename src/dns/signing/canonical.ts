@@ -1,0 +1,137 @@
+/** Names and records in canonical form (RFC 4034, 6), which is what is signed, and the NSEC record that covers one name alone. */
+import type { DataWriter, DnsRecord } from "../records/record.ts";
+
+const UTF8 = new TextEncoder();
+const MAX_NAME_BYTES = 255;
+const MAX_LABEL_BYTES = 63;
+const CLASS_IN = 1;
+/** Types whose names in the data are written in lower case (RFC 4034, 6.2), of those that the gateway has. */
+const FOLDED: ReadonlySet<DnsRecord["type"]> = new Set(["NS", "CNAME", "SOA", "PTR", "SRV"]);
+
+/** The labels of a name. `\DDD` is one byte. */
+export function labelsOf(name: string): readonly Uint8Array[] {
+  if (name === "") return [];
+  return name.split(".").map((label) => {
+    if (!label.includes("\\")) return Uint8Array.from(label, (char) => char.charCodeAt(0));
+    return Uint8Array.from(label.matchAll(/\\(\d{3})|[^\\]/g), ([char, code]) => (code === undefined ? char.charCodeAt(0) : Number(code)));
+  });
+}
+
+/** A name on the wire, without compression. */
+export function wireName(name: string): Uint8Array {
+  return joinedLabels(labelsOf(name));
+}
+
+function joinedLabels(labels: readonly Uint8Array[]): Uint8Array {
+  return Buffer.concat([...labels.flatMap((label) => [Uint8Array.of(label.length), label]), Uint8Array.of(0)]);
+}
+
+/**
+ * The next name after this one in canonical order, so that an NSEC record from one to the other denies nothing else: `\000` below it. A name that has no room for
+ * that has no names below it, and is followed by a sibling (RFC 4471, 3.1.2).
+ */
+export function nextName(name: string): Uint8Array {
+  const below = joinedLabels([Uint8Array.of(0), ...labelsOf(name)]);
+  return below.length <= MAX_NAME_BYTES ? below : sibling(labelsOf(name));
+}
+
+function sibling([label = new Uint8Array(), ...above]: readonly Uint8Array[]): Uint8Array {
+  const longer = joinedLabels([Uint8Array.of(...label, 0), ...above]);
+  if (label.length < MAX_LABEL_BYTES && longer.length <= MAX_NAME_BYTES) return longer;
+  const bytes = [...label];
+  while (bytes.at(-1) === 0xff) bytes.pop();
+  const last = bytes.pop();
+  if (last === undefined) return sibling(above);
+  // Capital letters are the same as small ones, which come later.
+  return joinedLabels([Uint8Array.of(...bytes, last === 0x40 ? 0x5b : last + 1), ...above]);
+}
+
+/** Windows of types that exist (RFC 4034, 4.1.2), each with as many bytes as it needs. */
+export function typeBitmap(types: readonly number[]): Uint8Array {
+  const windows = Map.groupBy(
+    types.toSorted((a, b) => a - b),
+    (type) => type >> 8,
+  );
+  const parts = [...windows].map(([window, members]) => {
+    const bits = new Uint8Array((((members.at(-1) ?? 0) & 0xff) >> 3) + 1);
+    for (const type of members) bits[(type & 0xff) >> 3] = (bits[(type & 0xff) >> 3] ?? 0) | (0x80 >> (type & 7));
+    return Uint8Array.of(window, bits.length, ...bits);
+  });
+  return Buffer.concat(parts);
+}
+
+/** Records of one name and type as they are signed: in the order of their data, each once. `writeData` writes the data of one. */
+export function canonicalSet(
+  {
+    name,
+    ttlSeconds,
+    type,
+    code,
+  }: { readonly name: string; readonly ttlSeconds: number; readonly type: DnsRecord["type"]; readonly code: number },
+  records: readonly DnsRecord[],
+  writeData: (record: DnsRecord, out: DataWriter) => void,
+): Uint8Array {
+  const owner = wireName(name.toLowerCase());
+  const sorted = records
+    .map((record) => {
+      const out = new CanonicalWriter(FOLDED.has(type));
+      writeData(record, out);
+      return out.taken();
+    })
+    .toSorted((a, b) => Buffer.compare(a, b));
+  const parts: Uint8Array[] = [];
+  for (const [i, data] of sorted.entries()) {
+    if (i > 0 && Buffer.compare(data, sorted[i - 1] ?? owner) === 0) continue;
+    const head = new CanonicalWriter(false);
+    head.u16(code);
+    head.u16(CLASS_IN);
+    head.u32(ttlSeconds);
+    head.u16(data.length);
+    parts.push(owner, head.taken(), data);
+  }
+  return Buffer.concat(parts);
+}
+
+/** Writes data without compression. */
+export class CanonicalWriter implements DataWriter {
+  readonly #isFolded: boolean;
+  readonly #parts: Uint8Array[] = [];
+
+  constructor(isFolded: boolean) {
+    this.#isFolded = isFolded;
+  }
+
+  taken(): Uint8Array {
+    return Buffer.concat(this.#parts);
+  }
+
+  u8(value: number): void {
+    this.#parts.push(Uint8Array.of(value));
+  }
+
+  u16(value: number): void {
+    this.#parts.push(Uint8Array.of(value >> 8, value));
+  }
+
+  u32(value: number): void {
+    this.#parts.push(Uint8Array.of(value >>> 24, value >>> 16, value >>> 8, value));
+  }
+
+  bytes(value: Uint8Array): void {
+    this.#parts.push(value);
+  }
+
+  string(value: string): void {
+    const bytes = UTF8.encode(value).subarray(0, 255);
+    this.u8(bytes.length);
+    this.bytes(bytes);
+  }
+
+  name(value: string): void {
+    this.#parts.push(wireName(this.#isFolded ? value.toLowerCase() : value));
+  }
+
+  compressedName(value: string): void {
+    this.name(value);
+  }
+}

@@ -1,0 +1,83 @@
+/** The keys of the zones from the file of `dns.dnssec_key_file`. */
+import { createPrivateKey, type KeyObject, sign } from "node:crypto";
+import type { Log } from "../../lib/log.io.ts";
+import { MAX_TOKEN_FILE_BYTES, readNamedFile } from "../../lib/named-file.io.ts";
+import type { ZoneKey } from "../records/record.ts";
+import { PUBLIC_KEY_BYTES, zoneKey } from "./zone-keys.ts";
+import type { SigningKeys } from "./zone-signer.ts";
+
+export interface KeyFile {
+  readonly keys: SigningKeys;
+  /** Reads the file again. What cannot be read changes nothing. */
+  reload(): void;
+}
+
+/** Private keys in PEM, as OpenSSL writes them. */
+const PEM = /-----BEGIN (?<kind>EC )?PRIVATE KEY-----[^-]+-----END \k<kind>?PRIVATE KEY-----/g;
+const CURVE = "prime256v1";
+
+/** Throws with a message for the operator when the file is not as it should be. */
+export function openKeyFile(path: string, log: Log): KeyFile {
+  const keys = new FileKeys(readKeys(path));
+  return {
+    keys,
+    reload: () => {
+      try {
+        if (keys.replace(readKeys(path))) log.info({ key_tags: keys.keys.map(({ keyTag }) => keyTag) }, "keys of the zones reloaded");
+      } catch (error) {
+        log.warn({ err: error }, "keys of the zones not reloaded, keeping the old ones");
+      }
+    },
+  };
+}
+
+interface SecretKey extends ZoneKey {
+  readonly secret: KeyObject;
+}
+
+class FileKeys implements SigningKeys {
+  keys: readonly SecretKey[];
+  turn = 0;
+
+  constructor(keys: readonly SecretKey[]) {
+    this.keys = keys;
+  }
+
+  /** Whether they are others. */
+  replace(keys: readonly SecretKey[]): boolean {
+    const textOf = (all: readonly ZoneKey[]) => all.map(({ publicKey }) => Buffer.from(publicKey).toString("hex")).join();
+    if (textOf(keys) === textOf(this.keys)) return false;
+    this.keys = keys;
+    this.turn += 1;
+    return true;
+  }
+
+  sign(index: number, data: Uint8Array): Uint8Array {
+    const key = this.keys[index];
+    if (key === undefined) throw new RangeError(`there is no key ${index}`);
+    return sign("sha256", data, { key: key.secret, dsaEncoding: "ieee-p1363" });
+  }
+}
+
+function readKeys(path: string): readonly SecretKey[] {
+  const setting = "dns.dnssec_key_file";
+  const text = readNamedFile({ setting, path, maxBytes: MAX_TOKEN_FILE_BYTES }).toString("latin1");
+  const keys = [...text.matchAll(PEM)].map(([pem]) => secretKey(pem));
+  const good = keys.filter((key) => key !== undefined);
+  const isDistinct = new Set(good.map(({ keyTag }) => keyTag)).size === good.length;
+  if (good.length < keys.length || good.length === 0 || good.length > 2 || !isDistinct)
+    throw new Error(`${setting}: ${path} does not hold one or two different P-256 private keys in PEM, without a password`);
+  return good;
+}
+
+function secretKey(pem: string): SecretKey | undefined {
+  try {
+    const secret = createPrivateKey(pem);
+    const { x, y } = secret.export({ format: "jwk" });
+    if (secret.asymmetricKeyDetails?.namedCurve !== CURVE || x === undefined || y === undefined) return undefined;
+    const publicKey = Buffer.concat([Buffer.from(x, "base64url"), Buffer.from(y, "base64url")]);
+    return publicKey.length === PUBLIC_KEY_BYTES ? { ...zoneKey(publicKey), secret } : undefined;
+  } catch {
+    return undefined;
+  }
+}

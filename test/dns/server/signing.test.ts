@@ -1,0 +1,256 @@
+/** Signed answers (DNSSEC): each is checked by a validator of its own, which knows only the keys that the zone tells. */
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import type { DnsCatalog } from "../../../src/dns/plan/subject.ts";
+import { Responder } from "../../../src/dns/server/responder.ts";
+import { ZoneSigner } from "../../../src/dns/signing/zone-signer.ts";
+import { onlyView } from "../../../src/dns/views/asker.ts";
+import { entryView, FakeDnsCatalog, TEST_DNS_SETTINGS } from "../../fakes/dns-catalog.ts";
+import {
+  denialOf,
+  newKey,
+  ownerOf,
+  readMessage,
+  signatureFaults,
+  signedQuery,
+  TestKeys,
+  TYPE,
+  type WireMessage,
+} from "../../fakes/dnssec.ts";
+import { runs } from "../../fakes/effort.ts";
+import { SETTINGS } from "../../fakes/options.ts";
+
+const START_MS = Date.UTC(2026, 10, 27);
+const DAY_MS = 86_400_000;
+
+/** A gateway with keys, and its clock. */
+function newWorld(catalog: DnsCatalog, { keys = new TestKeys(), answerLimit = undefined as number | undefined, bySubnet = false } = {}) {
+  const time = { monoMs: 0, wallMs: START_MS };
+  const signer = new ZoneSigner({ keys, now: () => time });
+  const settings = { ...TEST_DNS_SETTINGS, reverseZones: ["10.in-addr.arpa"], zoneKeys: () => signer.keys };
+  let serial = 1;
+  const responder = new Responder({ settings, planBytes: SETTINGS.dns.planBytes, random: () => 0.5, signer, serialOf: () => serial });
+  const selected = { ...onlyView(catalog), isBySubnet: bySubnet };
+  if (answerLimit !== undefined) Object.assign(catalog.view, { answerLimit });
+  const raw = (bytes: Uint8Array, transport: "udp" | "tcp" = "tcp") => {
+    const reply = responder.respond(bytes, transport, () => selected);
+    if (reply === undefined) throw new Error("no answer");
+    return reply;
+  };
+  const ask = (
+    name: string,
+    type: number,
+    more: Parameters<typeof signedQuery>[2] & { readonly transport?: "udp" | "tcp" } = {},
+  ): WireMessage => readMessage(raw(signedQuery(name, type, more), more.transport).bytes);
+  const keysOf = (zone: string) => ask(zone, TYPE.DNSKEY).answers.flatMap(({ type, data }) => (type === TYPE.DNSKEY ? [data] : []));
+  const faults = ({ answers, authority }: WireMessage, zone = "waymark") => {
+    const now = Math.floor(time.wallMs / 1000);
+    return [...signatureFaults(answers, keysOf(zone), now), ...signatureFaults(authority, keysOf(zone), now)];
+  };
+  return { ask, raw, faults, time, keys, signer, responder, setSerial: (next: number) => (serial = next) };
+}
+
+const web = entryView({ name: "web", aliases: ["shop"], targets: [{ host: "10.0.0.1" }, { host: "2001:db8::2" }, { host: "10.0.0.3" }] });
+const far = entryView({ name: "far", instanceId: "f", targets: [{ host: "Far.Example.COM" }] });
+const catalog = () => new FakeDnsCatalog([web, far]);
+const names = [
+  "web.market.waymark",
+  "_svc._tcp.web.market.waymark",
+  "far.market.waymark",
+  "_svc._tcp.far.market.waymark",
+  "shop.waymark",
+  "waymark",
+  "market.waymark",
+  "10-0-0-1.addr.node.waymark",
+  "nope.market.waymark",
+  "1.0.0.10.in-addr.arpa",
+  "9.9.9.10.in-addr.arpa",
+  "10.in-addr.arpa",
+];
+
+test("every set of every answer has a good signature, and a denial covers its name alone and tells the types that are there", () => {
+  const world = newWorld(catalog());
+  const types = [
+    TYPE.A,
+    TYPE.NS,
+    TYPE.CNAME,
+    TYPE.SOA,
+    TYPE.PTR,
+    TYPE.TXT,
+    TYPE.AAAA,
+    TYPE.SRV,
+    TYPE.DNSKEY,
+    TYPE.CDS,
+    TYPE.CDNSKEY,
+    TYPE.NSEC,
+    64,
+    65,
+    255,
+    4711,
+  ];
+  for (const name of names) {
+    const zone = name.endsWith("arpa") ? "10.in-addr.arpa" : "waymark";
+    const there = types.filter(
+      (type) => type < 255 && world.ask(name, type).answers.some((record) => record.type === type && record.owner === ownerOf(name)),
+    );
+    for (const type of types) {
+      const message = world.ask(name, type);
+      expect([name, type, world.faults(message, zone), message.rcode, message.isCut]).toEqual([name, type, [], 0, false]);
+      expect(message.additional).toEqual([]);
+      for (const denial of message.authority.filter((record) => record.type === TYPE.NSEC)) {
+        const { types: told, isMinimal, isAbsent } = denialOf(denial);
+        expect([isMinimal, told.includes(type) && type !== TYPE.NSEC]).toEqual([true, false]);
+        if (denial.owner !== ownerOf(name)) continue;
+        expect(told.filter((each) => each !== TYPE.RRSIG && each !== 128)).toEqual(
+          [...new Set([...there, TYPE.NSEC])].toSorted((a, b) => a - b),
+        );
+        expect(isAbsent).toBe(["nope.market.waymark", "9.9.9.10.in-addr.arpa"].includes(name));
+      }
+    }
+  }
+});
+
+test("a name that does not exist is NOERROR with a signed denial, NXDOMAIN for who says CO or asks without DO", () => {
+  const world = newWorld(catalog());
+  expect([{}, { isCompactOk: true }, { isDnssecOk: false }].map((flags) => world.ask("no.waymark", TYPE.A, flags).rcode)).toEqual([
+    0, 3, 3,
+  ]);
+  expect(world.ask("no.waymark", TYPE.A, { isDnssecOk: false }).authority.map(({ type }) => type)).toEqual([TYPE.SOA]);
+  const signed = world.ask("no.waymark", TYPE.A, { isCompactOk: true });
+  expect(signed.authority.map(({ type }) => type).toSorted((a, b) => a - b)).toEqual([TYPE.SOA, TYPE.RRSIG, TYPE.RRSIG, TYPE.NSEC]);
+  expect(world.faults(signed)).toEqual([]);
+});
+
+test("a question for NXNAME is malformed, and says so", () => {
+  const reply = newWorld(catalog()).raw(signedQuery("web.market.waymark", 128));
+  expect(readMessage(reply.bytes).rcode).toBe(1);
+  expect(Buffer.from(reply.bytes).toString("hex")).toMatch(/000f0002001e$/);
+});
+
+test("who asks without DO gets the bytes of a gateway without keys, but for the keys themselves", () => {
+  const [with_, without] = [
+    newWorld(catalog()),
+    new Responder({
+      settings: { ...TEST_DNS_SETTINGS, reverseZones: ["10.in-addr.arpa"] },
+      planBytes: SETTINGS.dns.planBytes,
+      random: () => 0.5,
+      serialOf: () => 1,
+    }),
+  ];
+  const plain = catalog();
+  for (const name of names)
+    for (const type of [1, 2, 6, 12, 16, 28, 33, 46, 47, 64, 255]) {
+      const query = signedQuery(name, type, { isDnssecOk: false });
+      const want = without.respond(query, "udp", () => onlyView(plain));
+      expect(Buffer.from(with_.raw(query, "udp").bytes)).toEqual(Buffer.from(want?.bytes ?? []));
+    }
+});
+
+test("a signed set is whole or not there: TC over UDP, SERVFAIL where no message holds it, and answer_limit does not count", () => {
+  const many = (count: number) =>
+    new FakeDnsCatalog(
+      Array.from({ length: count }, (_, i) =>
+        entryView({ name: "many", instanceId: `${i}`, targets: [{ host: `10.1.${i >> 8}.${i & 255}` }] }),
+      ),
+    );
+  const world = newWorld(many(100), { answerLimit: 5 });
+  const udp = world.ask("many.market.waymark", TYPE.A, { transport: "udp" });
+  expect([udp.isCut, udp.answers, udp.rcode]).toEqual([true, [], 0]);
+  const tcp = world.ask("many.market.waymark", TYPE.A);
+  expect([tcp.isCut, tcp.answers.length, world.faults(tcp)]).toEqual([false, 101, []]);
+  const beyond = newWorld(many(4200));
+  const large = beyond.ask("many.market.waymark", TYPE.A);
+  expect([large.rcode, large.answers, large.isCut]).toEqual([2, [], false]);
+  expect(beyond.ask("many.market.waymark", TYPE.A, { transport: "udp" })).toMatchObject({ rcode: 0, isCut: true, answers: [] });
+});
+
+test("signatures live with their plans, for a day, and the SOA has one for each version", () => {
+  const world = newWorld(catalog());
+  const signatureCount = () => world.keys.signCount;
+  world.ask("web.market.waymark", TYPE.A);
+  world.ask("web.market.waymark", TYPE.A);
+  expect(signatureCount()).toBe(1);
+  world.ask("a.waymark", TYPE.A);
+  world.ask("b.waymark", TYPE.A);
+  expect(signatureCount()).toBe(4);
+  world.setSerial(2);
+  expect(world.faults(world.ask("a.waymark", TYPE.A))).toEqual([]);
+  const before = signatureCount();
+  world.time.wallMs += DAY_MS - 1000;
+  expect(world.faults(world.ask("web.market.waymark", TYPE.A))).toEqual([]);
+  expect(signatureCount()).toBe(before);
+  world.time.wallMs += 2000;
+  expect(world.faults(world.ask("web.market.waymark", TYPE.A))).toEqual([]);
+  expect(signatureCount()).toBeGreaterThan(before);
+  world.time.wallMs -= 10 * DAY_MS;
+  expect(world.faults(world.ask("web.market.waymark", TYPE.A))).toEqual([]);
+});
+
+test("5,000 fresh signatures are made a second; beyond that TC, and a thousand of them only over TCP, which then says SERVFAIL", () => {
+  const world = newWorld(catalog());
+  const outcomes = (transport: "udp" | "tcp", from: number) =>
+    Array.from({ length: 6000 }, (_, i) => world.ask(`n${from + i}.waymark`, TYPE.A, { transport })).map(({ isCut, rcode }) =>
+      isCut ? "cut" : rcode,
+    );
+  const udp = outcomes("udp", 0);
+  // One of them is that of SOA.
+  expect([udp.filter((each) => each === 0).length, udp.filter((each) => each === "cut").length]).toEqual([3999, 2001]);
+  const tcp = outcomes("tcp", 10_000);
+  expect([tcp.filter((each) => each === 0).length, tcp.filter((each) => each === 2).length]).toEqual([1000, 5000]);
+  expect(world.signer.madeCount).toBe(5000);
+  world.time.monoMs += 1000;
+  expect(world.ask("n7000.waymark", TYPE.A, { transport: "udp" }).isCut).toBe(false);
+});
+
+describe("a change of keys", () => {
+  test("the first key signs, both sign the keys, CDS is of the first, and new keys end what is kept", () => {
+    const keys = new TestKeys(2);
+    const world = newWorld(catalog(), { keys });
+    const tags = (name: string, type: number) =>
+      world.ask(name, type).answers.flatMap((record) => (record.type === TYPE.RRSIG ? [record.data.readUInt16BE(16)] : []));
+    const [old, next] = keys.keys.map(({ keyTag }) => keyTag);
+    expect([tags("waymark", TYPE.DNSKEY), tags("waymark", TYPE.CDS), tags("web.market.waymark", TYPE.A)]).toEqual([
+      [old, next],
+      [old, next],
+      [old],
+    ]);
+    expect(world.ask("waymark", TYPE.CDS).answers[0]?.data.readUInt16BE(0)).toBe(old);
+    keys.replace(keys.keys.toReversed());
+    expect([tags("web.market.waymark", TYPE.A), world.ask("waymark", TYPE.CDS).answers[0]?.data.readUInt16BE(0)]).toEqual([[next], next]);
+    expect(world.faults(world.ask("web.market.waymark", TYPE.A))).toEqual([]);
+    keys.replace([newKey()]);
+    expect(world.ask("waymark", TYPE.DNSKEY, { isDnssecOk: false }).answers).toHaveLength(1);
+    expect(world.faults(world.ask("nope.waymark", TYPE.A))).toEqual([]);
+  });
+});
+
+test("a negative answer in a view that a subnet chose has TTL 0 throughout, and its signatures hold", () => {
+  const world = newWorld(catalog(), { bySubnet: true });
+  for (const name of ["nope.waymark", "web.market.waymark"]) {
+    const message = world.ask(name, TYPE.NS);
+    expect([message.authority.map(({ ttl }) => ttl), world.faults(message)]).toEqual([[0, 0, 0, 0], []]);
+  }
+});
+
+test("any name is denied by a good signature, also one of odd bytes or without room below it", () => {
+  const world = newWorld(catalog());
+  const label = fc.string({
+    unit: fc
+      .integer({ min: 0, max: 255 })
+      .filter((byte) => byte !== 46)
+      .map((byte) => String.fromCharCode(byte)),
+    minLength: 1,
+    maxLength: 63,
+  });
+  const name = fc.array(label, { minLength: 1, maxLength: 4 }).map((labels) => labels.join(".").slice(0, 245).replace(/\.$/, "x"));
+  fc.assert(
+    fc.property(name, (text) => {
+      world.time.monoMs += 1000;
+      const message = world.ask(`${text}.waymark`, TYPE.A);
+      expect(world.faults(message)).toEqual([]);
+      const [denial] = message.authority.filter(({ type }) => type === TYPE.NSEC);
+      expect(denial && denialOf(denial).isAbsent).toBe(true);
+    }),
+    { numRuns: runs(200) },
+  );
+});
