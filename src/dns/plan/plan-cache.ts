@@ -7,10 +7,10 @@ import { zoneOf } from "../names/names.ts";
 import type { DnsSettings } from "../records/record.ts";
 import type { ZoneSigner } from "../signing/zone-signer.ts";
 import { type Plan, planAnswer, type Question } from "./answer.ts";
-import { type Fact, Facts, factBytes } from "./facts.ts";
+import { type Fact, type Facts, factBytes } from "./facts.ts";
 import { planKey } from "./plan-key.ts";
 import { type Kept, LEAST_PLANS, PlanPool, type PreparedAnswer } from "./plan-pool.ts";
-import { bytesOfTexts, planBytes, thinned } from "./plan-size.ts";
+import { keptBytes, planBytes, thinned } from "./plan-size.ts";
 import type { DnsCatalog } from "./subject.ts";
 
 export interface PlanCacheOptions {
@@ -27,9 +27,11 @@ export interface PlanCacheOptions {
 
 /** A plan with what it takes to answer from it once more. */
 export interface KeptPlan<P extends PreparedAnswer = PreparedAnswer> {
-  readonly plan: Plan;
-  /** Set by `PlanCache.prepare`. Undefined until the encoder has prepared it, and where it is not to be prepared. */
+  /** Undefined once it is prepared, unless others are made from it. */
+  readonly plan: Plan | undefined;
+  /** Set by `PlanCache.prepare`. Undefined until the encoder has prepared it, and where there is no room. */
   readonly prepared: P | undefined;
+  readonly signed: Plan["signed"];
 }
 
 /** Answers from one sample of a crowded name. A plan costs as much as some hundred answers from it, and a sample has some forty entries. */
@@ -38,11 +40,12 @@ const ANSWERS_PER_SAMPLE = 16;
 const ANSWERS_PER_PART = 256;
 /** The facts of one plan may take this part of the bytes. Beyond it the plan rests on everything. */
 const LEAST_FACTS = 16;
+/** Of a plan from which any number of answers may be drawn. */
+const ANY_NUMBER = { answersLeft: Infinity };
 const NOTHING: readonly string[] = [];
 
 export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
   readonly #options: PlanCacheOptions;
-  readonly #facts = new Facts();
   /** Plans that show something. */
   readonly #shown: PlanPool<P>;
   /** Plans that show nothing. Strangers make as many as they like of them, so they make room only for each other. */
@@ -56,9 +59,8 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
   constructor(options: PlanCacheOptions) {
     const { maxNegativePlans = MAX_NEGATIVE_DNS_PLANS, planBytes: maxBytes } = options;
     this.#options = options;
-    const release = ({ facts }: Kept<P>) => this.#facts.release(facts);
-    this.#shown = new PlanPool({ maxPlans: Infinity, maxBytes }, release);
-    this.#negative = new PlanPool({ maxPlans: maxNegativePlans, maxBytes }, release);
+    this.#shown = new PlanPool({ maxPlans: Infinity, maxBytes });
+    this.#negative = new PlanPool({ maxPlans: maxNegativePlans, maxBytes });
   }
 
   /** Memory of the plans kept: at most `planBytes` of those that show something, and as much of the others. Rather too many than too few bytes. */
@@ -97,8 +99,8 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
     return use(kept, catalog);
   }
 
-  /** Keeps what the encoder prepared, if the plan is kept and there is room. Undefined takes it away. */
-  prepare(plan: KeptPlan<P>, prepared: P | undefined): void {
+  /** Keeps what the encoder prepared instead of the plan, if the plan is kept and there is room. */
+  prepare(plan: KeptPlan<P>, prepared: P): void {
     // Only this cache makes kept plans.
     const kept = plan as Kept<P>; // oxlint-disable-line typescript/no-unsafe-type-assertion
     for (const pool of [this.#shown, this.#negative]) if (pool.find(kept.key) === kept) pool.prepare(kept, prepared);
@@ -108,42 +110,34 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
     changes.catchUp();
     // The answers about the keys are over too, which need no signature.
     const keysTurn = this.#options.signer?.turn;
-    if (changes === this.#changes && !this.#facts.isUnknown && keysTurn === this.#keysTurn) return;
+    if (changes === this.#changes && !this.#shown.facts.isUnknown && keysTurn === this.#keysTurn) return;
     this.#keysTurn = keysTurn;
-    this.#shown.clear();
-    this.#negative.clear();
-    this.#facts.isUnknown = false;
-    if (changes === this.#changes) return;
+    for (const pool of [this.#shown, this.#negative]) {
+      pool.clear();
+      pool.facts.isUnknown = false;
+      if (changes !== this.#changes) changes.follow(pool.facts);
+    }
     this.#changes = changes;
-    changes.follow(this.#facts);
   }
 
   #find(key: string, catalog: DnsCatalog): Kept<P> | undefined {
     const shown = this.#shown.find(key);
     const kept = shown ?? this.#negative.find(key);
     if (kept === undefined) return undefined;
-    if (kept.sample.answersLeft > 0 && this.#holds(kept, catalog)) return kept;
-    (shown === undefined ? this.#negative : this.#shown).drop(key);
+    const pool = shown === undefined ? this.#negative : this.#shown;
+    const isFresh = kept.signed === undefined || this.#options.signer?.isFresh(kept.signed.sinceMs) === true;
+    if (isFresh && kept.sample.answersLeft > 0 && holds(kept, pool.facts, catalog)) return kept;
+    pool.drop(key);
     return undefined;
   }
 
-  #holds(kept: Kept<P>, { turn, elsewhere }: DnsCatalog): boolean {
-    if (kept.viewTurn !== turn) return false;
-    const { signed } = kept.plan;
-    if (signed !== undefined && this.#options.signer?.isFresh(signed.sinceMs) !== true) return false;
-    if (kept.seenTurn !== this.#facts.turn) {
-      for (const fact of kept.facts) if (fact.isOver) return false;
-      kept.seenTurn = this.#facts.turn;
-    }
-    if (elsewhere === undefined) return true;
-    if (kept.askedTurn !== undefined && kept.askedTurn !== elsewhere.turn) return false;
-    return kept.followed.every((namespace) => elsewhere.isFollowed(namespace));
-  }
-
   /** The plan that those of all aliases of a name end in, made once and shared. Undefined when it begins with a CNAME itself. */
-  #ending(question: Question, catalog: DnsCatalog): Kept<P> | undefined {
+  #ending(question: Question, catalog: DnsCatalog): (Kept<P> & { readonly plan: Plan }) | undefined {
     const key = planKey(catalog.view.index, question);
-    const kept = this.#find(key, catalog) ?? this.#make(question, { key, catalog, endingOf: () => undefined });
+    const found = this.#find(key, catalog);
+    // Of one that was prepared the records are gone. The next has them for as long as it is kept.
+    const kept = found !== undefined && hasPlan(found) ? found : this.#make(question, { key, catalog, endingOf: () => undefined });
+    kept.isShared = true;
     return kept.plan.groups[0]?.[0]?.type === "CNAME" ? undefined : kept;
   }
 
@@ -152,13 +146,13 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
     return signer === undefined ? plan : signer.sign(isSample ? { ...plan, isCut: true } : plan, type, settings);
   }
 
-  #make(asked: Question, { key, catalog, endingOf }: Making<P>): Kept<P> {
+  #make(asked: Question, { key, catalog, endingOf }: Making<P>): Kept<P> & { readonly plan: Plan } {
     const { settings, random, planBytes: maxBytes } = this.#options;
     const isSigned = asked.isSigned === true && zoneOf(asked.name, [...settings.zones, ...settings.reverseZones]) !== undefined;
     const question = { ...asked, isSigned };
     this.#madeCount += 1;
     const noted = new Noted(catalog);
-    let ending: Kept<P> | undefined;
+    let ending: ReturnType<Making<P>["endingOf"]>;
     let plan = planAnswer(question, isSigned ? (catalog.whole ?? catalog) : catalog, settings, (next) => {
       // Taken before the ending is planned, which has notes of its own.
       noted.take();
@@ -170,33 +164,37 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
     if (ending !== undefined) noted.join(ending);
     if (isSigned) plan = this.#signed(plan, question.type, noted.isSample);
     const { hidden } = noted;
-    const otherBytes = bytesOfTexts([key, ...hidden, ...noted.followed]) + Math.min(factBytes(noted.facts), maxBytes / LEAST_FACTS);
-    let sizeBytes = otherBytes + planBytes(plan);
-    const isPart = sizeBytes * LEAST_PLANS > maxBytes;
+    const otherBytes = keptBytes([key, ...hidden, ...noted.followed], noted.facts.size);
+    const restsBytes = Math.min(factBytes(noted.facts), maxBytes / LEAST_FACTS);
+    let bytes = planBytes(plan);
+    const isPart = (otherBytes + restsBytes + bytes) * LEAST_PLANS > maxBytes;
     if (isPart) {
-      const part = thinned(plan, random, Math.floor(maxBytes / LEAST_PLANS) - otherBytes);
+      const part = thinned(plan, random, Math.floor(maxBytes / LEAST_PLANS) - otherBytes - restsBytes);
       // A signature stands for the whole set.
       plan = isSigned ? { ...part, isCut: true } : part;
-      sizeBytes = otherBytes + planBytes(plan);
+      bytes = planBytes(plan);
     }
-    const shared = ending?.sample ?? { answersLeft: Infinity };
+    const shared = ending?.sample ?? ANY_NUMBER;
     const answersLeft = noted.isSample ? ANSWERS_PER_SAMPLE : isPart ? ANSWERS_PER_PART : Infinity;
-    const made: Kept<P> = {
+    // What rests on nothing of the catalog is a name that anybody can make up, such as that of an address.
+    const pool = plan.groups.length === 0 || noted.facts.size === 0 ? this.#negative : this.#shown;
+    const made = {
       key,
       plan,
+      signed: plan.signed,
       prepared: undefined,
       hidden: listOf(hidden),
       sample: shared.answersLeft === Infinity && answersLeft < Infinity ? { answersLeft } : shared,
-      sizeBytes,
+      sizeBytes: otherBytes + bytes,
+      isShared: shared.answersLeft < Infinity || answersLeft < Infinity,
       isUsed: false,
-      facts: this.#facts.take(noted.facts, maxBytes / LEAST_FACTS),
-      seenTurn: this.#facts.turn,
+      facts: pool.facts.take(noted.facts, maxBytes / LEAST_FACTS),
+      seenTurn: pool.facts.turn,
       viewTurn: catalog.turn,
       askedTurn: noted.isAsked ? catalog.elsewhere?.turn : undefined,
       followed: listOf(noted.followed),
     };
-    // What rests on nothing of the catalog is a name that anybody can make up, such as that of an address.
-    (plan.groups.length === 0 || noted.facts.size === 0 ? this.#negative : this.#shown).keep(made);
+    pool.keep(made);
     return made;
   }
 }
@@ -204,7 +202,7 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
 interface Making<P extends PreparedAnswer> {
   readonly key: string;
   readonly catalog: DnsCatalog;
-  readonly endingOf: (question: Question) => Kept<P> | undefined;
+  readonly endingOf: (question: Question) => (Kept<P> & { readonly plan: Plan }) | undefined;
 }
 
 /** What was noticed while a plan was made. */
@@ -245,6 +243,21 @@ class Noted {
     for (const namespace of hidden) this.hidden.add(namespace);
     if (askedTurn !== undefined) this.isAsked = true;
   }
+}
+
+function holds(kept: Kept<PreparedAnswer>, { turn: factsTurn }: Facts, { turn, elsewhere }: DnsCatalog): boolean {
+  if (kept.viewTurn !== turn) return false;
+  if (kept.seenTurn !== factsTurn) {
+    for (const fact of kept.facts) if (fact.isOver) return false;
+    kept.seenTurn = factsTurn;
+  }
+  if (elsewhere === undefined) return true;
+  if (kept.askedTurn !== undefined && kept.askedTurn !== elsewhere.turn) return false;
+  return kept.followed.every((namespace) => elsewhere.isFollowed(namespace));
+}
+
+function hasPlan<P extends PreparedAnswer>(kept: Kept<P>): kept is Kept<P> & { plan: Plan } {
+  return kept.plan !== undefined;
 }
 
 function use<P extends PreparedAnswer>(kept: Kept<P>, catalog: DnsCatalog): KeptPlan<P> {

@@ -6,7 +6,10 @@ import type { Question } from "./answer.ts";
  * takes these characters from the packet: `latin1Slice` of its question, letters in lower case.
  */
 export function planKey(viewIndex: number, { name, type, class: dnsClass, isSigned }: Question): string {
-  return wireText(name) + twoBytes(type) + twoBytes(dnsClass) + String.fromCharCode(viewIndex) + (isSigned === true ? SIGNED : "");
+  const view = String.fromCharCode(viewIndex) + (isSigned === true ? SIGNED : "");
+  const text = wireText(name) + twoBytes(type) + twoBytes(dnsClass) + view;
+  // V8 would keep each of the parts that it was put together from.
+  return Buffer.from(text, "latin1").toString("latin1");
 }
 
 const SIGNED = "\u0001";

@@ -1,6 +1,7 @@
 /** Plans within bounds of their own. What was found again since it was last looked at stays for another round; of the others the oldest go first. */
 import type { Plan } from "./answer.ts";
-import type { Fact } from "./facts.ts";
+import { type Fact, Facts } from "./facts.ts";
+import { planBytes } from "./plan-size.ts";
 
 /** The bytes have room for at least this many plans: no single plan takes more than an eighth of them. */
 export const LEAST_PLANS = 8;
@@ -16,7 +17,10 @@ export interface PreparedAnswer {
 
 export interface Kept<P extends PreparedAnswer> {
   readonly key: string;
-  readonly plan: Plan;
+  /** Gone once it is prepared: its records take ten times the memory. It stays where other plans are made from it. */
+  plan: Plan | undefined;
+  /** Of the plan. */
+  readonly signed: Plan["signed"];
   /** Hidden namespaces that the answer leaves out. */
   readonly hidden: readonly string[];
   prepared: P | undefined;
@@ -24,6 +28,8 @@ export interface Kept<P extends PreparedAnswer> {
   readonly sample: { answersLeft: number };
   /** With what is prepared of it. */
   sizeBytes: number;
+  /** Whether other plans are made from it, those of aliases, or a sample is used up in common with them. */
+  isShared: boolean;
   /** Whether it was found again since it was last looked at to make room. */
   isUsed: boolean;
   /** What it rests on. */
@@ -44,16 +50,20 @@ export interface PoolBounds {
 
 export class PlanPool<P extends PreparedAnswer> {
   readonly #bounds: PoolBounds;
-  readonly #onDropped: (kept: Kept<P>) => void;
   readonly #byKey = new Map<string, Kept<P>>();
-  sizeBytes = 0;
+  /** What its plans rest on. */
+  readonly facts = new Facts();
+  #plansBytes = 0;
   /** Plans that made room for others, or found none. */
   droppedCount = 0;
 
-  /** `onDropped` is told of each plan that is kept no longer. */
-  constructor(bounds: PoolBounds, onDropped: (kept: Kept<P>) => void) {
+  constructor(bounds: PoolBounds) {
     this.#bounds = bounds;
-    this.#onDropped = onDropped;
+  }
+
+  /** Memory of the plans and of what they rest on. */
+  get sizeBytes(): number {
+    return this.#plansBytes + this.facts.sizeBytes;
   }
 
   find(key: string): Kept<P> | undefined {
@@ -66,30 +76,32 @@ export class PlanPool<P extends PreparedAnswer> {
     this.drop(made.key);
     if (made.sizeBytes * LEAST_PLANS > maxBytes) {
       this.droppedCount += 1;
-      this.#onDropped(made);
+      this.facts.release(made.facts);
       return;
     }
     this.#makeRoom({ maxPlans: maxPlans - 1, maxBytes: maxBytes - made.sizeBytes });
     this.#byKey.set(made.key, made);
-    this.sizeBytes += made.sizeBytes;
+    this.#plansBytes += made.sizeBytes;
   }
 
-  /** Keeps what is prepared of a plan of this pool, if there is room. */
-  prepare(kept: Kept<P>, prepared: P | undefined): void {
-    const moreBytes = (prepared?.sizeBytes ?? 0) - (kept.prepared?.sizeBytes ?? 0);
+  /** Keeps what is prepared of a plan of this pool instead of the plan, if there is room. */
+  prepare(kept: Kept<P>, prepared: P): void {
+    const spared = kept.isShared || kept.plan === undefined ? 0 : planBytes(kept.plan);
+    const moreBytes = prepared.sizeBytes - (kept.prepared?.sizeBytes ?? 0) - spared;
     if ((kept.sizeBytes + moreBytes) * LEAST_PLANS > this.#bounds.maxBytes) return;
     kept.prepared = prepared;
+    if (!kept.isShared) kept.plan = undefined;
     kept.sizeBytes += moreBytes;
-    this.sizeBytes += moreBytes;
+    this.#plansBytes += moreBytes;
     this.#makeRoom(this.#bounds);
   }
 
   drop(key: string): void {
     const kept = this.#byKey.get(key);
     if (kept === undefined) return;
-    this.sizeBytes -= kept.sizeBytes;
+    this.#plansBytes -= kept.sizeBytes;
     this.#byKey.delete(key);
-    this.#onDropped(kept);
+    this.facts.release(kept.facts);
   }
 
   clear(): void {

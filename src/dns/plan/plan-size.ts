@@ -6,7 +6,7 @@ import type { Plan } from "./answer.ts";
 import { shuffled } from "./draw.ts";
 
 /** Memory of a text (a key, a hidden namespace) besides its characters. */
-const TEXT_BYTES = 48;
+const TEXT_BYTES = 24;
 /** Memory of a record without its texts. This and the three below were measured on Node 24 and rounded up. */
 const RECORD_BYTES = 352;
 /** Memory of one more string of a record. */
@@ -17,13 +17,16 @@ const BINDING_STRINGS = 4;
 /** Memory of a name of the glue. */
 const GLUE_BYTES = 160;
 /** Memory of a plan without records. */
-const PLAN_BYTES = 896;
+const PLAN_BYTES = 640;
+/** Memory of what is kept of a plan, with its place in the index. */
+const KEPT_BYTES = 192;
+const REFERENCE_BYTES = 8;
 /** Twice the largest answer (65,535 bytes). A part of a plan holds at least this much, so that each answer from it is as full as one from the whole plan. */
 const ANSWER_ROOM_BYTES = 131_070;
 
-/** Memory of texts of which the first is a key, whose name is in its records too. */
-export function bytesOfTexts(texts: readonly string[]): number {
-  return texts.reduce((sum, text) => sum + TEXT_BYTES + 2 * text.length, 0);
+/** Memory of what is kept of a plan besides the plan, what is prepared of it and the facts themselves. The first of its texts is its key. */
+export function keptBytes(texts: readonly string[], factCount: number): number {
+  return texts.reduce((sum, text) => sum + TEXT_BYTES + text.length, KEPT_BYTES + REFERENCE_BYTES * factCount);
 }
 
 /** Bytes of memory that a plan takes, rather too many than too few. Records that it shares with other plans are counted in full. Cost: its records. */

@@ -2,7 +2,7 @@
 import { WaymarkError } from "../../lib/errors.ts";
 import type { LabelsOf } from "../../lib/metrics/metrics.ts";
 import { failure, type Plan, RCODE, type Rcode } from "../plan/answer.ts";
-import { PlanCache, type PlanCacheOptions } from "../plan/plan-cache.ts";
+import { type KeptPlan, PlanCache, type PlanCacheOptions } from "../plan/plan-cache.ts";
 import type { RecordOf, RecordType } from "../records/record.ts";
 import { findRecordType } from "../records/records.ts";
 import { SigningBusy, type ZoneSigner } from "../signing/zone-signer.ts";
@@ -243,20 +243,16 @@ export class Responder {
     this.#signer?.begin(this.#transport === "udp");
     const kept =
       this.plans.find(query.planKey(view.index, isSigned), catalog) ?? this.plans.plan({ ...query.question(), isSigned }, catalog);
-    let prepared = kept.prepared ?? (this.#roomless?.plan === kept.plan ? this.#roomless.prepared : undefined);
-    if (prepared === undefined) {
-      prepared = prepare(kept.plan, query.question().name);
-      this.plans.prepare(kept, prepared);
-      if (kept.prepared === undefined) this.#roomless = { plan: kept.plan, prepared };
-    }
+    const prepared = kept.prepared ?? this.#prepared(kept);
     facts.serial = this.#serialOf?.(view.index) ?? catalog.revision % 0x1_0000_0000;
     // A signature stands for the whole set.
-    facts.answerLimit = prepared.isSigned ? undefined : view.answerLimit;
-    facts.extendedError = kept.plan.extendedError;
+    facts.answerLimit = kept.signed === undefined ? view.answerLimit : undefined;
+    facts.extendedError = prepared.extendedError;
     // Who hides its whole address gets what holds for every address.
     facts.scopePrefix = query.subnet === undefined || query.subnet.sourcePrefix === 0 ? 0 : (selected.scopePrefix ?? 0);
     facts.isUncached = selected.isBySubnet;
-    if (prepared.soa !== undefined) facts.soaSignature = this.#soaSignature(prepared.soa, prepared.soaAt > 0 && selected.isBySubnet);
+    const soa = kept.signed?.soa;
+    if (soa !== undefined) facts.soaSignature = this.#soaSignature(soa, prepared.hasNegativeSoa && selected.isBySubnet);
     return prepared;
   }
 
@@ -264,6 +260,15 @@ export class Responder {
   #soaSignature(soa: RecordOf<"SOA">, isUncached: boolean): Uint8Array | undefined {
     const { serial = 0 } = this.#facts;
     return this.#signer?.soaSignature(isUncached ? { ...soa, data: { ...soa.data, minimumSeconds: 0 } } : soa, serial);
+  }
+
+  #prepared(kept: KeptPlan<Prepared>): Prepared {
+    const { plan } = kept;
+    if (this.#roomless !== undefined && this.#roomless.plan === plan) return this.#roomless.prepared;
+    const prepared = prepare(plan ?? failure(RCODE.SERVFAIL), this.#query.question().name);
+    this.plans.prepare(kept, prepared);
+    if (plan !== undefined && kept.prepared === undefined) this.#roomless = { plan, prepared };
+    return prepared;
   }
 
   /** `wasSelected`: the view was found, and what failed is the answer. */

@@ -74,10 +74,10 @@ export class ResponseRates {
 }
 
 /** Answers that a network may have a whole rate of. "No such name" is counted for each zone, whatever the names are. */
-export function rateClassOf({ rcode, groups, zone }: Prepared): string {
+export function rateClassOf({ rcode, hasAnswers, zone }: Prepared): string {
   if (rcode === RCODE.NXDOMAIN) return `!${zone}`;
   if (rcode !== RCODE.NOERROR) return "?";
-  return groups.length > 0 ? "" : "-";
+  return hasAnswers ? "" : "-";
 }
 
 /** The network of an address: its first 24 bits (IPv4) or 56 bits (IPv6), as other name servers count. A forger can use all addresses of a victim's network. */

@@ -1,9 +1,23 @@
 /**
  * Plans as pieces of a message, made once for a plan. A response is then its header, the question as it was sent, copies of the pieces in a drawn order, and
  * the OPT record.
+ *
+ * All of a prepared answer lies in one run of bytes, because an object for each record took ten times the memory of the records. Numbers are big-endian, places
+ * count from the first byte:
+ *
+ * | part | bytes |
+ * | --- | --- |
+ * | head | `HEAD`: what there is once |
+ * | groups | for each: 4 how many records, 1 `GROUP`, what it is |
+ * | records | for each: 4 where it begins, 2 number of its glue (`NO_GLUE`: none), 2 where in it its host's name is (0: nowhere); then 4 where the last ends |
+ * | glue | for each host: 4 where it begins; then 4 where the last ends |
+ * | pieces | the records as they are sent, then the glue, then the authority section |
+ *
+ * A record of no bytes fits into no message. The glue of a host is 2 how many records, 1 the length of its name, the name (only where no record has it, else the
+ * length is 0), and of each record what follows its owner.
  */
-import { CLASS_IN, type Plan, type Rcode } from "../plan/answer.ts";
-import type { DataWriter, DnsRecord, RecordOf } from "../records/record.ts";
+import { CLASS_IN, type Plan, RCODE, type Rcode } from "../plan/answer.ts";
+import type { DataWriter, DnsRecord } from "../records/record.ts";
 import { areSampled, hostOf, RECORDS, writeRecordData } from "../records/records.ts";
 import { HEADER_BYTES } from "./query.ts";
 
@@ -13,151 +27,241 @@ export const MAX_MESSAGE_BYTES = 0xffff;
 export const MAX_POINTER = 0x3fff;
 const DOT = 46;
 const UTF8 = new TextEncoder();
-/** Memory of a piece besides its bytes: the object and the head of its array. Measured on Node 24 and rounded up. */
-const PIECE_BYTES = 240;
 
-/** The addresses of a host, for the additional section. */
-export interface PreparedGlue {
-  /** What follows the owner in each record. */
-  readonly tails: readonly Uint8Array[];
-  /** The host's name in full, for where no pointer reaches it. */
-  readonly owner: Uint8Array;
-  /** With pointers as owners. */
-  readonly sizeBytes: number;
-  /** The last response that has it. It has it once. */
-  response: number;
-}
-
-export interface PreparedRecord {
-  readonly bytes: Uint8Array;
-  /** Above that of any message for one that fits into none. */
-  readonly sizeBytes: number;
-  readonly weight: number;
-  readonly isSoa: boolean;
-  readonly glue: PreparedGlue | undefined;
-  /** Where `bytes` have the host's name; 0 if they have no such name. */
-  readonly hostAt: number;
-}
-
-export interface PreparedGroup {
-  /** Their order is that of the last response. Each draw begins with it, which makes the next as random. */
-  readonly records: PreparedRecord[];
-  /** A CNAME that leads to what follows. */
-  readonly isChain: boolean;
-  /** Whether a limit of answers makes a sample of them. */
-  readonly isSampled: boolean;
-}
-
-export interface Prepared {
-  readonly rcode: Rcode;
-  readonly isAuthoritative: boolean;
-  readonly groups: readonly PreparedGroup[];
-  /** Whether the records are a part of what there is, which TC says over TCP too. */
-  readonly isPart: boolean;
-  /** The owner of the first record of the authority section. */
-  readonly zone: string;
-  readonly authority: Uint8Array;
-  readonly authorityCount: number;
-  /** Where the authority section has its last record behind the owner, if that is SOA; else 0. */
-  readonly soaAt: number;
+/** Where the head has what; each of two bytes, but for those of four. */
+export const HEAD = {
+  RCODE: 0,
+  /** `FLAG`. */
+  FLAGS: 2,
+  EXTENDED_ERROR: 4,
+  AUTHORITY_COUNT: 6,
+  /** In the authority section, where its last record is behind the owner, if that is SOA; else 0. */
+  SOA_AT: 8,
   /** Where it begins. */
-  readonly soaStart: number;
-  readonly hasGlue: boolean;
+  SOA_START: 10,
+  GLUE_COUNT: 12,
+  GROUP_COUNT: 14,
+  /** Four bytes, as the next. */
+  RECORD_COUNT: 16,
+  AUTHORITY_AT: 20,
+  BYTES: 24,
+} as const;
+export const FLAG = {
+  AUTHORITATIVE: 1,
+  /** The records are a part of what there is, which TC says over TCP too. */
+  PART: 2,
+  /** Sets have signatures, and are whole or not there. */
+  SIGNED: 4,
+} as const;
+export const GROUP = {
+  /** A CNAME that leads to what follows. */
+  CHAIN: 1,
+  /** A limit of answers makes a sample of them. */
+  SAMPLED: 2,
+  /** SOA, which has the serial of the moment. */
+  SOA: 4,
+} as const;
+export const GROUP_BYTES = 5;
+export const RECORD_BYTES = 8;
+export const GLUE_BYTES = 4;
+export const GLUE_HEAD_BYTES = 3;
+export const NO_GLUE = 0xffff;
+const NO_ERROR = 0xffff;
+/** Up to so many bytes are kept as a string of Latin-1, which takes 24 bytes of memory besides; an array of bytes takes 600. */
+const STRING_BYTES = 4096;
+const STRING_HEAD_BYTES = 24;
+const ARRAY_HEAD_BYTES = 640;
+const OBJECT_BYTES = 40;
+const RCODES = new Map<number, Rcode>(Object.values(RCODE).map((rcode) => [rcode, rcode]));
+
+/** A prepared answer. It is never changed. */
+export class Prepared {
+  /** A character for each byte, or the bytes. `bytesOf` gives the bytes of both. */
+  readonly packed: string | Uint8Array;
+  /** The owner of the SOA record of the authority section. */
+  readonly zone: string;
+
+  constructor(bytes: Buffer, zone: string) {
+    this.packed = bytes.length <= STRING_BYTES ? bytes.toString("latin1") : Uint8Array.from(bytes);
+    this.zone = zone;
+  }
+
+  get rcode(): Rcode {
+    return RCODES.get(this.#number(HEAD.RCODE)) ?? RCODE.SERVFAIL;
+  }
+
+  get hasAnswers(): boolean {
+    return this.#number(HEAD.GROUP_COUNT) > 0;
+  }
+
   /** Whether sets have signatures, and are whole or not there. */
-  readonly isSigned: boolean;
-  /** Whose signature goes behind its record, because it is that of the zone's version. */
-  readonly soa: RecordOf<"SOA"> | undefined;
-  /** Where records of a signed authority section have their TTL. */
-  readonly ttlAts: readonly number[];
+  get isSigned(): boolean {
+    return (this.#number(HEAD.FLAGS) & FLAG.SIGNED) !== 0;
+  }
+
+  /** Whether SOA is in the authority section. */
+  get hasNegativeSoa(): boolean {
+    return this.#number(HEAD.SOA_AT) > 0;
+  }
+
+  /** RFC 8914. */
+  get extendedError(): number | undefined {
+    const code = this.#number(HEAD.EXTENDED_ERROR);
+    return code === NO_ERROR ? undefined : code;
+  }
+
   /** Of memory, rather too many than too few. */
-  readonly sizeBytes: number;
+  get sizeBytes(): number {
+    const { packed } = this;
+    return OBJECT_BYTES + packed.length + (typeof packed === "string" ? STRING_HEAD_BYTES : ARRAY_HEAD_BYTES);
+  }
+
+  /** The bytes. Those of a string are written to `room`, and hold until the next are. HOT: once a response. */
+  bytesOf(room: Buffer): Uint8Array {
+    const { packed } = this;
+    if (typeof packed !== "string") return packed;
+    room.write(packed, 0, "latin1");
+    return room;
+  }
+
+  #number(at: number): number {
+    const { packed } = this;
+    return typeof packed === "string" ? (packed.charCodeAt(at) << 8) | packed.charCodeAt(at + 1) : u16(packed, at);
+  }
 }
 
-/** Prepares a plan for the question of this name. `name` is undefined where a plan without records is for any question. Cost: its records. */
-export function prepare(plan: Plan, name: string | undefined): Prepared {
-  const writer = new PieceWriter(name);
-  const glue = new Map<string, PreparedGlue>();
-  const groups = plan.groups.map((records): PreparedGroup => {
-    const isChain = records.length === 1 && records[0]?.type === "CNAME";
-    return {
-      isChain,
-      isSampled: areSampled(records),
-      records: records.map((record) => preparedRecord(writer, record, { isChain, plan, glue })),
-    };
-  });
-  const answers = groups.flatMap(({ records }) => records);
-  const isEmpty = answers.every(({ bytes }) => bytes.length === 0);
-  const authority = plan.authority.map((record) => writer.record(record, isEmpty).slice());
-  // It comes last, behind what is denied.
-  const soa = plan.authority.at(-1);
-  const soaBytes = authority.at(-1);
-  let at = 0;
-  const ownerEnds = authority.map((bytes) => {
-    at += bytes.length;
-    return at - bytes.length + ownerEnd(bytes);
-  });
-  const soaAt = soa?.type === "SOA" && soaBytes !== undefined && soaBytes.length > 0 ? (ownerEnds.at(-1) ?? 0) : 0;
-  const pieces = [
-    ...answers.map(({ bytes }) => bytes),
-    ...authority,
-    ...[...glue.values()].flatMap(({ tails, owner }) => [owner, ...tails]),
-  ];
-  return {
-    rcode: plan.rcode,
-    isAuthoritative: plan.isAuthoritative,
-    groups,
-    isPart: plan.isCut === true,
-    zone: soa?.name ?? "",
-    authority: joined(authority),
-    authorityCount: authority.length,
-    soaAt,
-    soaStart: at - (soaBytes?.length ?? 0),
-    hasGlue: glue.size > 0,
-    isSigned: plan.signed !== undefined,
-    soa: plan.signed?.soa,
-    // Behind type and class.
-    ttlAts: plan.signed === undefined ? [] : ownerEnds.map((end) => end + 4),
-    sizeBytes: pieces.reduce((sum, { length }) => sum + PIECE_BYTES + length, PIECE_BYTES),
-  };
+/** Room for the bytes of any prepared answer that is a string. */
+export function newRoom(): Buffer {
+  return Buffer.alloc(STRING_BYTES);
 }
 
-function preparedRecord(
-  writer: PieceWriter,
-  record: DnsRecord,
-  { isChain, plan, glue }: { readonly isChain: boolean; readonly plan: Plan; readonly glue: Map<string, PreparedGlue> },
-): PreparedRecord {
-  const bytes = writer.record(record, isChain);
-  const sizeBytes = writer.at;
-  const host = hostOf(record);
-  const addresses = host === undefined ? undefined : plan.glue.get(host);
-  const weight = record.type === "SRV" ? record.data.weight : 0;
-  const hostAt = host !== undefined && writer.lastName.toLowerCase() === host ? writer.lastNameAt : 0;
-  const own = { bytes: bytes.slice(), sizeBytes, weight, isSoa: record.type === "SOA", hostAt };
-  if (host === undefined || addresses === undefined || addresses.length === 0) return { ...own, glue: undefined };
-  const found = glue.get(host) ?? preparedGlue(writer, host, addresses);
-  glue.set(host, found);
-  return { ...own, glue: found };
+export function u16(bytes: Uint8Array, at: number): number {
+  return ((bytes[at] ?? 0) << 8) | (bytes[at + 1] ?? 0);
 }
 
-function preparedGlue(writer: PieceWriter, host: string, addresses: readonly DnsRecord[]): PreparedGlue {
-  const owner = writer.fullName(host).slice();
-  const tails = addresses.map((record) => writer.tail(record).slice());
-  return { owner, tails, sizeBytes: tails.reduce((sum, { length }) => sum + 2 + length, 0), response: 0 };
+export function u32(bytes: Uint8Array, at: number): number {
+  return (bytes[at] ?? 0) * 0x1_00_00_00 + (((bytes[at + 1] ?? 0) << 16) | ((bytes[at + 2] ?? 0) << 8) | (bytes[at + 3] ?? 0));
 }
 
-function joined(pieces: readonly Uint8Array[]): Uint8Array {
-  const [first] = pieces;
-  return pieces.length === 1 && first !== undefined ? first : Buffer.concat(pieces);
-}
-
-/** Where a record's owner ends. */
-export function ownerEnd(bytes: Uint8Array): number {
-  let at = 0;
+/** Where the name that begins at `at` ends. */
+export function nameEnd(bytes: Uint8Array, start: number): number {
+  let at = start;
   for (;;) {
     const length = bytes[at] ?? 0;
     if (length >= 0xc0) return at + 2;
     if (length === 0) return at + 1;
     at += length + 1;
+  }
+}
+
+/** Prepares a plan for the question of this name. `name` is undefined where a plan without records is for any question. Cost: its records. */
+export function prepare(plan: Plan, name: string | undefined): Prepared {
+  const writer = new PieceWriter(name);
+  const glue = new GluePieces(writer, plan.glue);
+  const records = plan.groups.flatMap((group) => group.map((record) => recordPiece(writer, record, { isChain: isChain(group), glue })));
+  const isEmpty = records.every(({ bytes }) => bytes.length === 0);
+  const authority = plan.authority.map((record) => writer.record(record, isEmpty).slice());
+  // It comes last, behind what is denied.
+  const soa = plan.authority.at(-1);
+  const soaBytes = authority.at(-1);
+  const soaStart = lengthOf(authority.slice(0, -1));
+  const hasSoa = soa?.type === "SOA" && soaBytes !== undefined && soaBytes.length > 0;
+  const tablesEnd = HEAD.BYTES + GROUP_BYTES * plan.groups.length + RECORD_BYTES * records.length + 4 + GLUE_BYTES * glue.pieces.length + 4;
+  const recordsBytes = lengthOf(records.map(({ bytes }) => bytes));
+  const authorityAt = tablesEnd + recordsBytes + lengthOf(glue.pieces);
+  const bytes = Buffer.alloc(authorityAt + lengthOf(authority));
+  bytes.writeUInt16BE(plan.rcode, HEAD.RCODE);
+  const flags =
+    (plan.isAuthoritative ? FLAG.AUTHORITATIVE : 0) | (plan.isCut === true ? FLAG.PART : 0) | (plan.signed === undefined ? 0 : FLAG.SIGNED);
+  bytes.writeUInt16BE(flags, HEAD.FLAGS);
+  bytes.writeUInt16BE(plan.extendedError ?? NO_ERROR, HEAD.EXTENDED_ERROR);
+  bytes.writeUInt16BE(authority.length, HEAD.AUTHORITY_COUNT);
+  bytes.writeUInt16BE(hasSoa ? soaStart + nameEnd(soaBytes, 0) : 0, HEAD.SOA_AT);
+  bytes.writeUInt16BE(soaStart, HEAD.SOA_START);
+  bytes.writeUInt16BE(glue.pieces.length, HEAD.GLUE_COUNT);
+  bytes.writeUInt16BE(plan.groups.length, HEAD.GROUP_COUNT);
+  bytes.writeUInt32BE(records.length, HEAD.RECORD_COUNT);
+  bytes.writeUInt32BE(authorityAt, HEAD.AUTHORITY_AT);
+  let at: number = HEAD.BYTES;
+  for (const group of plan.groups) {
+    at = bytes.writeUInt32BE(group.length, at);
+    at = bytes.writeUInt8(groupFlags(group), at);
+  }
+  let pieceAt = tablesEnd;
+  for (const record of records) {
+    at = bytes.writeUInt32BE(pieceAt, at);
+    at = bytes.writeUInt16BE(record.glue, at);
+    at = bytes.writeUInt16BE(record.hostAt, at);
+    pieceAt += record.bytes.length;
+  }
+  at = bytes.writeUInt32BE(pieceAt, at);
+  for (const piece of glue.pieces) {
+    at = bytes.writeUInt32BE(pieceAt, at);
+    pieceAt += piece.length;
+  }
+  at = bytes.writeUInt32BE(pieceAt, at);
+  for (const piece of [...records.map((record) => record.bytes), ...glue.pieces, ...authority]) {
+    bytes.set(piece, at);
+    at += piece.length;
+  }
+  return new Prepared(bytes, soa?.name ?? "");
+}
+
+/** A CNAME leads to what follows. */
+function isChain(group: readonly DnsRecord[]): boolean {
+  return group.length === 1 && group[0]?.type === "CNAME";
+}
+
+function groupFlags(group: readonly DnsRecord[]): number {
+  return (isChain(group) ? GROUP.CHAIN : 0) | (areSampled(group) ? GROUP.SAMPLED : 0) | (group[0]?.type === "SOA" ? GROUP.SOA : 0);
+}
+
+function lengthOf(pieces: readonly Uint8Array[]): number {
+  return pieces.reduce((sum, { length }) => sum + length, 0);
+}
+
+interface RecordPiece {
+  readonly bytes: Uint8Array;
+  readonly glue: number;
+  readonly hostAt: number;
+}
+
+function recordPiece(
+  writer: PieceWriter,
+  record: DnsRecord,
+  { isChain: isPlaced, glue }: { readonly isChain: boolean; readonly glue: GluePieces },
+): RecordPiece {
+  const bytes = writer.record(record, isPlaced).slice();
+  const host = hostOf(record);
+  if (host === undefined) return { bytes, glue: NO_GLUE, hostAt: 0 };
+  const hostAt = writer.lastName.toLowerCase() === host ? writer.lastNameAt : 0;
+  return { bytes, glue: glue.numberOf(host, hostAt > 0), hostAt };
+}
+
+/** The addresses of the hosts that an answer names. */
+class GluePieces {
+  readonly pieces: Uint8Array[] = [];
+  readonly #writer: PieceWriter;
+  readonly #glue: Plan["glue"];
+  readonly #numbers = new Map<string, number>();
+
+  constructor(writer: PieceWriter, glue: Plan["glue"]) {
+    this.#writer = writer;
+    this.#glue = glue;
+  }
+
+  /** `isNamed`: the record has the name. */
+  numberOf(host: string, isNamed: boolean): number {
+    const key = `${isNamed}${host}`;
+    const found = this.#numbers.get(key);
+    if (found !== undefined) return found;
+    const records = this.#glue.get(host) ?? [];
+    if (records.length === 0 || this.pieces.length === NO_GLUE) return NO_GLUE;
+    const owner = isNamed ? new Uint8Array() : this.#writer.fullName(host).slice();
+    const tails = records.map((record) => this.#writer.tail(record).slice());
+    const head = Uint8Array.of(records.length >> 8, records.length & 0xff, owner.length);
+    this.#numbers.set(key, this.pieces.length);
+    return this.pieces.push(Buffer.concat([head, owner, ...tails])) - 1;
   }
 }
 

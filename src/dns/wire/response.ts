@@ -4,19 +4,29 @@ import { RCODE } from "../plan/answer.ts";
 import { RECORDS } from "../records/records.ts";
 import { CLIENT_COOKIE_BYTES, SERVER_COOKIE_BYTES } from "./cookies.ts";
 import {
+  FLAG,
+  GLUE_BYTES,
+  GLUE_HEAD_BYTES,
+  GROUP,
+  GROUP_BYTES,
+  HEAD,
   MAX_MESSAGE_BYTES,
   MAX_POINTER,
-  ownerEnd,
+  NO_GLUE,
+  nameEnd,
+  newRoom,
   type Prepared,
-  type PreparedGlue,
-  type PreparedGroup,
-  type PreparedRecord,
+  RECORD_BYTES,
+  u16,
+  u32,
 } from "./prepared.ts";
 import { HEADER_BYTES, OPTION, type Query, TYPE_OPT } from "./query.ts";
 
 /** The OPT record of a response without options: root name, type, size, flags, length. */
 const OPT_BYTES = 11;
 const OPTION_HEAD_BYTES = 4;
+/** What of a record stands between its owner and its data: type, class, TTL, length. */
+const TAIL_HEAD_BYTES = 10;
 const SOA_NUMBERS_BYTES = 20;
 /** A pointer as owner, type, class, TTL and length. */
 const SIGNATURE_HEAD_BYTES = 12;
@@ -83,12 +93,20 @@ export class ResponseWriter {
   /** Where it must end. */
   #limit = 0;
   #count = 0;
-  #response = 0;
+  /** Of the prepared answer that is written. */
+  #bytes: Uint8Array = this.#slab;
+  readonly #room = newRoom();
+  /** For each record of a group which stands in its place. Between groups each stands in its own. */
+  #order = new Uint32Array(0);
   /** Of the last response. */
   isTruncated = false;
-  /** Glue of the response and where its hosts are in it; 0 for nowhere. */
-  readonly #glue: PreparedGlue[] = [];
+  /** Numbers of the glue of the response, each once. */
+  readonly #glue: number[] = [];
+  /** Where in the response the name of the host is; 0 for nowhere. */
   readonly #hostAts: number[] = [];
+  /** By the number of a glue, the last response that has it. */
+  #glued = new Float64Array(0);
+  #response = 0;
 
   /** `random` gives numbers in [0, 1), and draws the order of records. */
   constructor(random: () => number) {
@@ -108,25 +126,27 @@ export class ResponseWriter {
     this.#response++;
     this.#glue.length = 0;
     this.#hostAts.length = 0;
-    const isWhole = !facts.isCut && this.#groups(prepared.groups, facts) && !prepared.isPart;
-    const isAuthorityWhole = isWhole && this.#authority(prepared, facts);
-    if (prepared.isSigned && !isAuthorityWhole) this.#drop(query);
+    this.#bytes = prepared.bytesOf(this.#room);
+    const flags = u16(this.#bytes, HEAD.FLAGS);
+    const isWhole = !facts.isCut && this.#groups(facts) && (flags & FLAG.PART) === 0;
+    const isAuthorityWhole = isWhole && this.#authority(prepared.packed.length, facts);
+    const isSigned = (flags & FLAG.SIGNED) !== 0;
+    if (isSigned && !isAuthorityWhole) this.#drop(query);
     const answers = this.#count;
     this.isTruncated = !isAuthorityWhole;
-    const additional = isAuthorityWhole && prepared.hasGlue ? this.#additional() : 0;
+    const additional = isAuthorityWhole && this.#glue.length > 0 ? this.#additional() : 0;
     this.#limit += optBytes;
-    const isDenied = facts.isCompact && prepared.isSigned && prepared.rcode === RCODE.NXDOMAIN;
-    const rcode = isDenied ? RCODE.NOERROR : prepared.rcode;
+    const rcode = facts.isCompact && isSigned && prepared.rcode === RCODE.NXDOMAIN ? RCODE.NOERROR : prepared.rcode;
     if (query.hasEdns) this.#opt(query, rcode, facts, optBytes + (facts.isPadded ? this.#paddingBytes(optBytes) : 0));
     const end = this.#at;
     this.#at = this.#start;
     this.#u16(query.id);
-    const authoritative = prepared.isAuthoritative && !facts.isCut ? 0x0400 : 0;
+    const authoritative = (flags & FLAG.AUTHORITATIVE) !== 0 && !facts.isCut ? 0x0400 : 0;
     this.#u16(0x8000 | (query.flags & facts.copiedFlags) | authoritative | (this.isTruncated ? 0x0200 : 0) | (rcode & 0xf));
     this.#u16(query.hasQuestion ? 1 : 0);
     this.#u16(answers);
-    const signatures = prepared.soaAt > 0 && facts.soaSignature !== undefined ? 1 : 0;
-    this.#u16(isAuthorityWhole ? prepared.authorityCount + signatures : 0);
+    const signatures = facts.soaSignature !== undefined && u16(this.#bytes, HEAD.SOA_AT) > 0 ? 1 : 0;
+    this.#u16(isAuthorityWhole ? u16(this.#bytes, HEAD.AUTHORITY_COUNT) + signatures : 0);
     this.#u16(additional + (query.hasEdns ? 1 : 0));
     return this.#finish(end);
   }
@@ -154,93 +174,150 @@ export class ResponseWriter {
   }
 
   /** Writes the groups, each in a new order. Returns whether they are whole. */
-  #groups(groups: readonly PreparedGroup[], { answerLimit, serial, soaSignature }: ResponseFacts): boolean {
+  #groups(facts: ResponseFacts): boolean {
+    const bytes = this.#bytes;
+    const groupCount = u16(bytes, HEAD.GROUP_COUNT);
+    let recordAt = HEAD.BYTES + GROUP_BYTES * groupCount;
+    let left = facts.answerLimit ?? Number.POSITIVE_INFINITY;
     let isWhole = true;
     let hasOne = false;
-    let left = answerLimit ?? Number.POSITIVE_INFINITY;
-    for (const { records, isChain, isSampled } of groups) {
-      const wanted = isSampled ? Math.min(left, records.length) : records.length;
-      if (wanted < records.length) this.#sample(records, wanted);
-      for (let i = 0; i < wanted; i++) {
-        const record = this.#draw(records, i, wanted);
-        if (this.#at + record.sizeBytes > this.#limit) {
-          isWhole = false;
-          // One of the others may be smaller. Nothing may follow a chain that is broken.
-          if (hasOne || isChain) return false;
-          continue;
-        }
-        this.#noteGlue(record);
-        const at = this.#at;
-        this.#copy(record.bytes);
-        this.#count++;
-        if (record.isSoa) {
-          this.#serial(serial);
-          if (soaSignature !== undefined && !this.#soaSignature(soaSignature, at, at + ownerEnd(record.bytes))) return false;
-          if (soaSignature !== undefined) this.#count++;
-        }
-        if (!isChain) hasOne = true;
-        if (!isWhole) return false;
-      }
+    for (let group = 0; group < groupCount; group++) {
+      const groupAt = HEAD.BYTES + GROUP_BYTES * group;
+      const count = u32(bytes, groupAt);
+      const flags = bytes[groupAt + 4] ?? 0;
+      const isChain = (flags & GROUP.CHAIN) !== 0;
+      const isSampled = (flags & GROUP.SAMPLED) !== 0;
+      const wanted = isSampled ? Math.min(left, count) : count;
+      const before = this.#count;
+      const at = this.#at;
+      if (!this.#group(recordAt, count, wanted, isWhole)) isWhole = false;
+      if (!isChain && this.#count > before) hasOne = true;
+      if ((flags & GROUP.SOA) !== 0 && this.#count > before && !this.#soa(at, facts)) return false;
       if (isSampled) left -= wanted;
+      // One of the others may be smaller. Nothing may follow a chain that is broken.
+      if (!isWhole && (hasOne || isChain)) return false;
+      recordAt += RECORD_BYTES * count;
     }
     return isWhole;
   }
 
+  /** Writes so many records of the group whose table is at `tableAt`. Returns whether they are whole. When something does not fit, now or before, one that fits is enough. */
+  #group(tableAt: number, count: number, wanted: number, isWholeBefore: boolean): boolean {
+    if (count === 1 && wanted === 1) return this.#record(tableAt) && isWholeBefore;
+    if (this.#order.length < count) this.#order = Uint32Array.from({ length: 2 * count }, (_, i) => i);
+    const isSample = wanted < count;
+    if (isSample) this.#sample(tableAt, count, wanted);
+    const before = this.#count;
+    let drawn = 0;
+    let isWhole = isWholeBefore;
+    while (drawn < wanted && (isWhole || this.#count === before)) {
+      const record = this.#draw(drawn++, wanted);
+      if (!this.#record(tableAt + RECORD_BYTES * record)) isWhole = false;
+    }
+    this.#settle(isSample ? wanted : drawn);
+    return isWhole;
+  }
+
+  /** Writes a record, if it fits. */
+  #record(tableAt: number): boolean {
+    const bytes = this.#bytes;
+    const start = u32(bytes, tableAt);
+    const end = u32(bytes, tableAt + RECORD_BYTES);
+    if (start === end || this.#at + end - start > this.#limit) return false;
+    const glue = u16(bytes, tableAt + 4);
+    if (glue !== NO_GLUE) this.#noteGlue(glue, u16(bytes, tableAt + 6));
+    this.#copyFrom(bytes, start, end);
+    this.#count++;
+    return true;
+  }
+
   /** The next record of a random order (Fisher and Yates), of which those before `i` were drawn. */
-  #draw(records: PreparedRecord[], i: number, end: number): PreparedRecord {
-    const record = records[i];
-    const j = end - 1 - Math.floor(this.#random() * (end - i));
-    const other = records[j];
-    if (record === undefined || other === undefined) throw new RangeError("a draw outside of its group");
-    records[j] = record;
-    records[i] = other;
-    return other;
+  #draw(i: number, end: number): number {
+    return this.#swap(i, end - 1 - Math.floor(this.#random() * (end - i)));
+  }
+
+  #swap(i: number, j: number): number {
+    const order = this.#order;
+    const record = order[j] ?? 0;
+    order[j] = order[i] ?? 0;
+    order[i] = record;
+    return record;
+  }
+
+  /** Puts all records in their own place, when so many places at the front were drawn: only what was drawn left its place. */
+  #settle(drawn: number): void {
+    const order = this.#order;
+    for (let i = 0; i < drawn; i++) {
+      const record = order[i] ?? 0;
+      if (record >= drawn) order[record] = record;
+    }
+    for (let i = 0; i < drawn; i++) order[i] = i;
   }
 
   /** Puts a sample of so many to the front: each next one is drawn by weight, or evenly where no weight is left. */
-  #sample(records: PreparedRecord[], wanted: number): void {
-    let total = records.reduce((sum, { weight }) => sum + weight, 0);
+  #sample(tableAt: number, count: number, wanted: number): void {
+    const weightOf = (place: number) => weightAt(this.#bytes, u32(this.#bytes, tableAt + RECORD_BYTES * (this.#order[place] ?? 0)));
+    let total = 0;
+    for (let i = 0; i < count; i++) total += weightOf(i);
     for (let i = 0; i < wanted; i++) {
       if (total === 0) {
-        this.#draw(records, i, records.length);
+        this.#draw(i, count);
         continue;
       }
       let left = Math.floor(this.#random() * total);
       let j = i;
-      while (j < records.length - 1 && left >= (records[j]?.weight ?? 0)) left -= records[j++]?.weight ?? 0;
-      const [record, other] = [records[i], records[j]];
-      if (record === undefined || other === undefined) return;
-      records[i] = other;
-      records[j] = record;
-      total -= other.weight;
+      while (j < count - 1 && left >= weightOf(j)) left -= weightOf(j++);
+      total -= weightOf(j);
+      this.#swap(i, j);
     }
   }
 
-  #noteGlue({ glue, hostAt }: PreparedRecord): void {
-    if (glue === undefined || glue.response === this.#response) return;
-    glue.response = this.#response;
+  #noteGlue(glue: number, hostAt: number): void {
+    if (glue >= this.#glued.length) {
+      const glued = new Float64Array(2 * u16(this.#bytes, HEAD.GLUE_COUNT));
+      glued.set(this.#glued);
+      this.#glued = glued;
+    }
+    if (this.#glued[glue] === this.#response) return;
+    this.#glued[glue] = this.#response;
     this.#glue.push(glue);
     this.#hostAts.push(hostAt === 0 ? 0 : this.#at - this.#start + hostAt);
   }
 
   /** Half an authority section would say something else. */
-  #authority(
-    { authority, authorityCount, soaAt, soaStart, ttlAts }: Prepared,
-    { isUncached, serial, soaSignature }: ResponseFacts,
-  ): boolean {
-    if (authorityCount === 0) return true;
-    if (this.#at + authority.length > this.#limit) return false;
+  #authority(end: number, { isUncached, serial, soaSignature }: ResponseFacts): boolean {
+    const bytes = this.#bytes;
+    const start = u32(bytes, HEAD.AUTHORITY_AT);
+    if (this.#at + end - start > this.#limit) return false;
     const at = this.#at;
-    this.#copy(authority);
+    this.#copyFrom(bytes, start, end);
+    const soaAt = u16(bytes, HEAD.SOA_AT);
     if (soaAt === 0) return true;
-    // Behind type and class, and at the end of the data: the TTL, and the least TTL of what does not exist.
+    // At the end of the data: the least TTL of what does not exist.
     if (isUncached) {
-      this.#out.fill(0, at + soaAt + 4, at + soaAt + 8);
       this.#out.fill(0, this.#at - 4, this.#at);
-      for (const ttlAt of ttlAts) this.#out.fill(0, at + ttlAt, at + ttlAt + 4);
+      this.#forbid(at);
     }
     this.#serial(serial);
-    return soaSignature === undefined || this.#soaSignature(soaSignature, at + soaStart, at + soaAt);
+    return soaSignature === undefined || this.#soaSignature(soaSignature, at + u16(bytes, HEAD.SOA_START), at + soaAt);
+  }
+
+  /** Forbids to keep the records from `start` on. */
+  #forbid(start: number): void {
+    for (let at = start; at < this.#at; ) {
+      const typeAt = nameEnd(this.#out, at);
+      this.#out.fill(0, typeAt + 4, typeAt + 8);
+      at = typeAt + TAIL_HEAD_BYTES + u16(this.#out, typeAt + TAIL_HEAD_BYTES - 2);
+    }
+  }
+
+  /** Completes the SOA record of an answer, which begins at `start`. Returns whether there was room. */
+  #soa(start: number, { serial, soaSignature }: ResponseFacts): boolean {
+    this.#serial(serial);
+    if (soaSignature === undefined) return true;
+    if (!this.#soaSignature(soaSignature, start, nameEnd(this.#out, start))) return false;
+    this.#count++;
+    return true;
   }
 
   /** Writes the signature of the SOA record that begins at `start`, with its TTL. Returns whether there was room. */
@@ -251,7 +328,7 @@ export class ResponseWriter {
     // Behind the type: the class and the TTL.
     this.#copyFrom(this.#out, ownerEndAt + 2, ownerEndAt + 8);
     this.#u16(data.length);
-    this.#copy(data);
+    this.#copyFrom(data, 0, data.length);
     return true;
   }
 
@@ -275,18 +352,27 @@ export class ResponseWriter {
 
   /** Writes the addresses of the hosts that the answer names, until those of one do not fit. Returns how many. */
   #additional(): number {
+    const bytes = this.#bytes;
+    const tableAt = HEAD.BYTES + GROUP_BYTES * u16(bytes, HEAD.GROUP_COUNT) + RECORD_BYTES * u32(bytes, HEAD.RECORD_COUNT) + 4;
     let count = 0;
     for (let i = 0; i < this.#glue.length; i++) {
-      const glue = this.#glue[i];
+      const glueAt = tableAt + GLUE_BYTES * (this.#glue[i] ?? 0);
+      const start = u32(bytes, glueAt);
+      const end = u32(bytes, glueAt + GLUE_BYTES);
+      const addresses = u16(bytes, start);
+      const tailsAt = start + GLUE_HEAD_BYTES + (bytes[start + 2] ?? 0);
       const hostAt = this.#hostAts[i] ?? 0;
-      if (glue === undefined) return count;
       const isPointer = hostAt > 0 && hostAt <= MAX_POINTER;
-      const sizeBytes = isPointer ? glue.sizeBytes : glue.sizeBytes + glue.tails.length * (glue.owner.length - 2);
-      if (this.#at + sizeBytes > this.#limit) return count;
-      for (const tail of glue.tails) {
+      // The name is in the answer, beyond the reach of a pointer, or else before the addresses.
+      const [ownerBytes, ownerAt] = hostAt > 0 ? [this.#out, this.#start + hostAt] : [bytes, start + GLUE_HEAD_BYTES];
+      const ownerEnd = isPointer ? ownerAt + 2 : nameEnd(ownerBytes, ownerAt);
+      if (this.#at + addresses * (ownerEnd - ownerAt) + end - tailsAt > this.#limit) return count;
+      for (let at = tailsAt; at < end; ) {
+        const tailEnd = at + TAIL_HEAD_BYTES + u16(bytes, at + TAIL_HEAD_BYTES - 2);
         if (isPointer) this.#u16(0xc000 | hostAt);
-        else this.#copy(glue.owner);
-        this.#copy(tail);
+        else this.#copyFrom(ownerBytes, ownerAt, ownerEnd);
+        this.#copyFrom(bytes, at, tailEnd);
+        at = tailEnd;
         count++;
       }
     }
@@ -314,7 +400,7 @@ export class ResponseWriter {
     if (query.cookieBytes > 0) {
       this.#option(OPTION.COOKIE, CLIENT_COOKIE_BYTES + SERVER_COOKIE_BYTES);
       this.#copyFrom(query.bytes, query.cookieAt, query.cookieAt + CLIENT_COOKIE_BYTES);
-      this.#copy(facts.cookie);
+      this.#copyFrom(facts.cookie, 0, SERVER_COOKIE_BYTES);
     }
     if (query.subnetBytes > 0) {
       this.#option(OPTION.CLIENT_SUBNET, query.subnetBytes);
@@ -350,20 +436,24 @@ export class ResponseWriter {
     this.#out[this.#at++] = value;
   }
 
-  #copy(piece: Uint8Array): void {
-    if (piece.length > LOOP_BYTES) {
-      this.#out.set(piece, this.#at);
-      this.#at += piece.length;
-    } else this.#copyFrom(piece, 0, piece.length);
-  }
-
   // HOT: once a record. A loop copies 16 bytes in the third of the time of a call (bench/dns.ts).
   #copyFrom(piece: Uint8Array, start: number, end: number): void {
     const out = this.#out;
     let at = this.#at;
+    if (end - start > LOOP_BYTES) {
+      out.set(piece.subarray(start, end), at);
+      this.#at = at + end - start;
+      return;
+    }
     for (let i = start; i < end; i++) out[at++] = piece[i] ?? 0;
     this.#at = at;
   }
+}
+
+/** The weight of an SRV record; 0 of any other. */
+function weightAt(bytes: Uint8Array, start: number): number {
+  const typeAt = nameEnd(bytes, start);
+  return u16(bytes, typeAt) === RECORDS.SRV.code ? u16(bytes, typeAt + TAIL_HEAD_BYTES + 2) : 0;
 }
 
 function optSizeOf(query: Query, facts: ResponseFacts): number {

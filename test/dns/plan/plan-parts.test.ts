@@ -15,7 +15,9 @@ function newCache(maxBytes: number): PlanCache {
 }
 
 function ask(cache: PlanCache, catalog: FakeDnsCatalog, name: string, type: RecordType = "A") {
-  return cache.plan({ name: `${name}.waymark`, type: RECORDS[type].code, class: 1 }, catalog).plan;
+  const { plan } = cache.plan({ name: `${name}.waymark`, type: RECORDS[type].code, class: 1 }, catalog);
+  if (plan === undefined) throw new Error("it was prepared");
+  return plan;
 }
 
 test("aliases of a name share its records, also those of the name itself", () => {

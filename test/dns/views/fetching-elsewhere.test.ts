@@ -224,7 +224,8 @@ class World {
 
   /** What goes along with an answer, by its number. */
   extendedError(name: string): number | undefined {
-    return this.#responder.plans.plan({ name: `${name}.waymark`, type: 1, class: 1 }, this.catalog).plan.extendedError;
+    const { plan, prepared } = this.#responder.plans.plan({ name: `${name}.waymark`, type: 1, class: 1 }, this.catalog);
+    return (prepared ?? plan)?.extendedError;
   }
 
   get plansMade(): number {
