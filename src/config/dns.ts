@@ -19,7 +19,6 @@ export const DNS_SETTINGS = {
   udpPort: port({ default: 17_453, flag: "--dns-port <port>", doc: "UDP port of the DNS gateway; 0 means any free port." }),
   tcpPort: port({ doc: "TCP port of the DNS gateway; the UDP port when absent." }),
   tlsPort: port({
-    notForResolver: "a resolver answers DNS without TLS; set it at nodes",
     doc: "Port for DNS over TLS (RFC 7858), with the certificate of tls.cert_file; usually 853, and 0 means any free port. There is no such listener when absent.",
   }),
   zones: list({

@@ -8,7 +8,7 @@ import { type DnsGateway, type DnsGatewayOptions, startDnsGateway } from "../dns
 import { openKeyFile } from "../dns/signing/key-file.io.ts";
 import { ZoneSigner } from "../dns/signing/zone-signer.ts";
 import { type DnsSources, dnsCatalog } from "../dns/views/catalog.ts";
-import type { Elsewhere } from "../dns/views/elsewhere.ts";
+import type { Elsewheres } from "../dns/views/elsewhere.ts";
 import { classesOf, type ViewerOfView, Views, viewersOf } from "../dns/views/views.ts";
 import { SERVER_FIXED } from "../grpc/server/server.io.ts";
 import type { TlsFiles } from "../grpc/server/tls-files.io.ts";
@@ -20,7 +20,7 @@ import type { RootLog } from "../lib/log.io.ts";
 import type { Time } from "../lib/machine.ts";
 import type { Metrics } from "../lib/metrics/metrics.ts";
 import type { RefusedAct } from "../policy/audit/refusals.ts";
-import { anonymousCaller, type Caller } from "../policy/identity/caller.ts";
+import { anonymousCaller } from "../policy/identity/caller.ts";
 import type { WebRules } from "../server/browser-rules.ts";
 import { Chain, type RefusedCall } from "../server/chain.ts";
 import { type EdgeListener, startEdgeListener } from "../server/edge/listener.io.ts";
@@ -64,8 +64,8 @@ export function connectionCountOf({ grpc, edge }: Pick<Listeners, "edge" | "grpc
 }
 
 export interface ListenersOptions extends Omit<DnsSources, "elsewhere"> {
-  /** What a resolver knows elsewhere, by class of viewers. Absent at a node. */
-  readonly elsewheres?: readonly Elsewhere[] | undefined;
+  /** What a resolver knows elsewhere. Absent at a node. */
+  readonly elsewheres?: Elsewheres | undefined;
   readonly settings: Settings;
   readonly log: RootLog;
   /** The services of the contract, with their limits. Those that are left out answer `unimplemented`. */
@@ -322,21 +322,13 @@ function answerSettings({ settings: { dns, catalog }, identity }: Pick<Listeners
 function nameAnswers(options: ListenersOptions): NameAnswersParts {
   const { settings, reads, random, checkCaughtUp, elsewheres } = options;
   const viewers = viewersOf(settings.dns, settings.node);
-  const { callers } = classesOf(viewers);
-  const elsewhereOf = ({ tenant, cluster }: Caller) => {
-    const index = callers.findIndex((each) => each.tenant === tenant && each.cluster === cluster);
-    return elsewheres?.[Math.max(0, index)];
-  };
   return {
     settings: answerSettings(options),
-    catalogOf: (caller, view) => dnsCatalog(random, { ...options, elsewhere: elsewhereOf(caller) }, undefined, { view, caller }),
+    catalogOf: (caller, view) => dnsCatalog(random, { ...options, elsewhere: elsewheres?.of(caller) }, undefined, { view, caller }),
     viewers,
     // No question of a client subnet comes here.
     views: new Views(settings.dns.views, []),
     isAnonymousRefused: anonymousAccess(settings) === "none",
-    begin: (waited) => {
-      for (const each of elsewheres ?? []) each.begin(waited);
-    },
     serialOf: options.zoneSerials === undefined ? undefined : serialsOf(options, viewers),
     reads,
     checkCaughtUp,

@@ -37,8 +37,8 @@ const POLICY = JSON.stringify({
 /** An address of the loopback network that has a view. */
 const BLUE = "127.0.3.1";
 
-async function start({ more = "", dns = "", flags = [] as readonly string[] } = {}): Promise<NodeProcess> {
-  const toml = `
+function settings({ more = "", dns = "" } = {}): string {
+  return `
 ${more}
 [tls]
 cert_file = "${certificates.certFile}"
@@ -59,6 +59,15 @@ principal = "*.admin.example"
 tenant = "red"
 roles = ["mesh.admin"]
 `;
+}
+
+/** It follows the policy of its upstream. */
+function startResolver(flags: readonly string[]): Promise<NodeProcess> {
+  return startNodeProcess(["--ephemeral", "--config", file("toml", settings()), ...flags]);
+}
+
+async function start({ more = "", dns = "", flags = [] as readonly string[] } = {}): Promise<NodeProcess> {
+  const toml = settings({ more, dns });
   const node = await startNodeProcess(["--ephemeral", "--policy", file("json", POLICY), "--config", file("toml", toml), ...flags]);
   const { cert, key } = authority.issue("one.admin.example");
   const admin = ["--ca", certificates.caFile, "--cert", file("pem", cert), "--key", file("key", key)];
@@ -150,6 +159,37 @@ test("where callers without a credential may see nothing, a certificate is a cre
     ["REFUSED", "REFUSED", "REFUSED"],
     ["NOERROR", ABSENT, ABSENT],
   ]);
+});
+
+test("at a resolver, what the upstream tells of an alias is told to whom it may be shown, whoever asked first", async () => {
+  const policy = file("json", POLICY);
+  const config = file("toml", "[tenants]\nmode = false\n");
+  await using upstream = await startNodeProcess(["--ephemeral", "--policy", policy, "--config", config]);
+  for (const tenant of ["red", "blue"]) {
+    const what = ["--namespace", `svc.${tenant}`, "--name", "web", "--target", "10.0.0.1:80", "--instance", "1"];
+    expect(await upstream.run(["register", ...what, "--alias", `${tenant}.shop.example`])).toMatchObject({ exit: 0 });
+  }
+  const flags = ["--mode", "resolver", "--upstream", upstream.grpc, "--namespaces", "svc.market"];
+  await using resolver = await startResolver(flags);
+  const codes = async (client: Client) => {
+    const socket = await open(resolver, client);
+    const answers = [];
+    for (const name of ["red.shop.example", "blue.shop.example", "web.svc.red", "web.svc.blue"])
+      answers.push((await ask(socket, `${name}.waymark`)).split(/\s/)[0]);
+    socket.destroy();
+    return answers;
+  };
+  const red = { leaf: authority.issue("red.example") };
+  const [ofNobody, ofRed, ofBlue] = [
+    [ABSENT, ABSENT, ABSENT, ABSENT],
+    ["NOERROR", ABSENT, "NOERROR", ABSENT],
+    [ABSENT, "NOERROR", ABSENT, "NOERROR"],
+  ];
+  expect(await codes({})).toEqual(ofNobody);
+  expect(await codes(red)).toEqual(ofRed);
+  expect(await codes({ from: BLUE })).toEqual(ofBlue);
+  expect(await codes({})).toEqual(ofNobody);
+  expect(await codes(red)).toEqual(ofRed);
 });
 
 /** The sum over the series of a metric that have these labels. */

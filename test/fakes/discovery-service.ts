@@ -123,7 +123,6 @@ export async function startDiscovery(
     viewers: viewersOf(settings.dns, settings.node),
     views: new Views(settings.dns.views, []),
     isAnonymousRefused: anonymousAccess(settings) === "none",
-    begin: () => {},
     reads: core.reads,
     checkCaughtUp: () => undefined,
     random,

@@ -197,11 +197,30 @@ test("what DNS asks about a name makes the resolver hear of the policy under whi
   const { world, ports } = resolverAnswered(NEWER);
   const options = { clusterId: "c1", name: "me", maxStaleMs: 0, ttls: { zoneMs: 15_000, negativeMs: 15_000 } };
   const viewers = [anonymousCaller(options.clusterId, "")];
-  const [elsewhere] = openElsewheres(world.rooms, { ports, resolver: options as never, now: () => world.now, viewers });
+  const elsewheres = openElsewheres(world.rooms, { ports, resolver: options as never, now: () => world.now, viewers });
   const view = { sees: () => true, counts: () => true };
-  expect(() => elsewhere?.findAlias("shop.example", "waymark", view, false)).toThrow("does not know the name yet");
+  const elsewhere = elsewheres.of(anonymousCaller("c1", ""));
+  expect(() => elsewhere.findAlias("shop.example", "waymark", view, false)).toThrow("does not know the name yet");
   await turn();
   expect(world.machine.policy.isReady).toBe(false);
+});
+
+test("what DNS asks about a name is kept for the viewers of the settings, and for so many classes of callers with credentials that asked last", () => {
+  const { world, ports } = new Resolver();
+  const options = { clusterId: "c1", name: "me", maxStaleMs: 0, ttls: { zoneMs: 15_000, negativeMs: 15_000 } };
+  const nobody = anonymousCaller("c1", "");
+  const elsewheres = openElsewheres(world.rooms, { ports, resolver: options as never, now: () => world.now, viewers: [nobody] });
+  const of = (tenant: string, cluster = "c1") => elsewheres.of({ tenant, cluster });
+  const [anonymous, red] = [of(""), of("red")];
+  expect(new Set([anonymous, red, of("blue"), of("red", "c2")]).size).toBe(4);
+  for (let i = 0; i < 14; i++) of(`t${i}`);
+  expect(of("red")).not.toBe(red);
+  const again = of("red");
+  for (let i = 0; i < 100; i++) {
+    of(`more${i}`);
+    expect(of("red")).toBe(again);
+  }
+  expect([of(""), elsewheres.of(anonymousCaller("c1", "127.0.0.1"))]).toEqual([anonymous, anonymous]);
 });
 
 /** Queries that are passed on are answered under that policy. */

@@ -7,6 +7,7 @@ import type { InstanceName } from "../../catalog/query/instances.ts";
 import type { Claim } from "../../discovery/alias-claim.ts";
 import type { NameView } from "../../discovery/dns-names.ts";
 import { WaymarkError } from "../../lib/errors.ts";
+import type { Caller } from "../../policy/identity/caller.ts";
 
 /** A question cannot be answered yet, because something is being fetched for it. Whoever does not wait says SERVFAIL. */
 export class UnknownName extends WaymarkError {
@@ -65,4 +66,10 @@ export interface Elsewhere {
   takeLeftMs(): number;
   /** The same, which fetches nothing. */
   readonly held: Elsewhere;
+}
+
+/** What a resolver knows elsewhere, for each class of viewers by itself: what its upstream told of a name is what these viewers may see. */
+export interface Elsewheres {
+  /** As a caller may see it. For a caller whose class is in no view of the settings it is kept while it is one of the last that were asked for. */
+  of(caller: Pick<Caller, "cluster" | "tenant">): Elsewhere;
 }

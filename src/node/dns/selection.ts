@@ -3,9 +3,9 @@ import { anonymousAccess } from "../../config/exposure.ts";
 import type { Settings } from "../../config/settings.ts";
 import { type Asker, onlyView, PROHIBITED, type Selected } from "../../dns/views/asker.ts";
 import { type DnsSources, dnsCatalog } from "../../dns/views/catalog.ts";
-import { CredentialViews } from "../../dns/views/credential-views.ts";
-import type { Elsewhere, UnknownName } from "../../dns/views/elsewhere.ts";
-import { classesOf, type ViewerOfView, type Views } from "../../dns/views/views.ts";
+import { CredentialViews, MAX_FETCHING_VIEWS } from "../../dns/views/credential-views.ts";
+import type { Elsewheres, UnknownName } from "../../dns/views/elsewhere.ts";
+import type { ViewerOfView, Views } from "../../dns/views/views.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
 import { anonymousCaller, type Caller } from "../../policy/identity/caller.ts";
@@ -28,7 +28,7 @@ export interface DnsSelectionOptions extends Omit<DnsSources, "elsewhere"> {
   /** Throws `not_ready` while DNS questions may not be answered. */
   readonly checkCaughtUp: () => void;
   /** What a resolver knows elsewhere, by class of viewers. Absent at a node. */
-  readonly elsewheres?: readonly Elsewhere[] | undefined;
+  readonly elsewheres?: Elsewheres | undefined;
   readonly now: () => Time;
   readonly random: () => number;
 }
@@ -39,21 +39,19 @@ type Selection = (asker: Asker, waited: UnknownName | undefined) => Selected;
 
 /** Who sees what. One catalog for each view, so that answers are kept for all who have it. */
 export function dnsSelection(options: DnsSelectionOptions, viewers: readonly ViewerOfView[], views: Views): Selection {
-  const { settings, identity, random, now, checkCaughtUp } = options;
+  const { settings, identity, random, now, checkCaughtUp, elsewheres } = options;
   const { admitDns } = options.limits;
   const { clusterId } = identity;
-  const { ofView } = classesOf(viewers);
-  const elsewhereOf = (index: number) => options.elsewheres?.[ofView[index] ?? 0];
   const isAnonymousRefused = anonymousAccess(settings) === "none";
   // Set while a question is answered, in one turn.
   let address = "";
   let known: Caller | undefined;
-  const open = (viewer: ViewerOfView, elsewhere: Elsewhere | undefined) => {
+  const open = (viewer: ViewerOfView) => {
     const onHidden = (namespaces: readonly string[]) => noteHidden(options, { ...(known ?? viewer.caller), address }, namespaces);
-    return dnsCatalog(random, { ...options, elsewhere }, onHidden, viewer);
+    return dnsCatalog(random, { ...options, elsewhere: elsewheres?.of(viewer.caller) }, onHidden, viewer);
   };
-  const selected = viewers.map((viewer) => onlyView(open(viewer, elsewhereOf(viewer.view.index))));
-  const credentialed = new CredentialViews(viewers.length, (viewer) => open(viewer, undefined));
+  const selected = viewers.map((viewer) => onlyView(open(viewer)));
+  const credentialed = new CredentialViews(viewers.length, open, elsewheres && MAX_FETCHING_VIEWS);
   return (asker, waited) => {
     const { index, scopePrefix, isBySubnet } = views.choose(asker);
     const caller = certifiedCaller(options, asker);
@@ -65,9 +63,9 @@ export function dnsSelection(options: DnsSelectionOptions, viewers: readonly Vie
     known = hasOwnView ? caller : undefined;
     // A key of a limit for an address that may be forged would be a stranger's to fill.
     if (waited === undefined && asker.transport !== "udp") admitDns?.(caller ?? anonymousCaller(clusterId, address), now().monoMs);
-    elsewhereOf(index)?.begin(waited);
-    if (hasOwnView) return { catalog: credentialed.find(caller, own.catalog.view), scopePrefix, isBySubnet };
-    return isBySubnet ? { catalog: own.catalog, scopePrefix, isBySubnet } : own;
+    const catalog = hasOwnView ? credentialed.find(caller, own.catalog.view) : own.catalog;
+    catalog.elsewhere?.begin(waited);
+    return hasOwnView || isBySubnet ? { catalog, scopePrefix, isBySubnet } : own;
   };
 }
 

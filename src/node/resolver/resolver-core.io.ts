@@ -11,7 +11,7 @@ import {
 } from "@bufbuild/protobuf";
 import { PolicySwitcher } from "../../discovery/policy-switch.io.ts";
 import { Wakeup } from "../../discovery/wakeup.io.ts";
-import type { Elsewhere } from "../../dns/views/elsewhere.ts";
+import type { Elsewheres } from "../../dns/views/elsewhere.ts";
 import { classesOf, viewersOf } from "../../dns/views/views.ts";
 import { GENERATIONS_PER_S } from "../../fabric/membership/local-member.ts";
 import { WaymarkError } from "../../lib/errors.ts";
@@ -66,8 +66,7 @@ export class ResolverCore implements Component {
   readonly calls: UpstreamCalls;
   readonly driver: ResolverDriver;
   /** What its DNS knows beside what it follows. */
-  /** By class of viewers. */
-  readonly elsewheres: readonly Elsewhere[];
+  readonly elsewheres: Elsewheres;
   /** Resolves when it first serves. */
   readonly ready: Promise<void>;
   isDraining = false;

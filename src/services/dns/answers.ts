@@ -20,8 +20,6 @@ export interface NameAnswersParts extends AskingParts {
   readonly settings: DnsSettings;
   /** The catalog as a viewer sees it in DNS, from the place of a view. */
   readonly catalogOf: (viewer: Caller, view: DnsView) => DnsCatalog;
-  /** A question is looked at. `waited`: what it has waited for, if it was looked at before. */
-  readonly begin: (waited: UnknownName | undefined) => void;
   /** The serial of the zone that a class of viewers is told. Absent: that of the plan. */
   readonly serialOf?: ((viewIndex: number) => number) | undefined;
   readonly reads: Pick<Reads, "noteHidden" | "verdict">;
@@ -47,7 +45,7 @@ async function resolveName(parts: NameAnswersParts, request: ResolveNameRequest,
   parts.checkCaughtUp();
   const { viewer } = asking;
   const catalog = parts.catalogOf(viewer, asking.view);
-  const made = await here(parts, () => {
+  const made = await here(catalog, () => {
     const plan: Plan = planAnswer(question, catalog, settings);
     const told = { question, plan, viewer, isOperator: hasRole(caller, "mesh.operate") };
     return { plan, reasons: request.explain ? [view, ...reasonsOf(told, { catalog, settings, reads })] : [] };
@@ -91,10 +89,10 @@ function withSerial(record: DnsRecord, serial: number | undefined): DnsRecord {
 }
 
 /** What `make` gives once everything is here that it asks for, all in one turn. At a node that is at once. */
-async function here<T>({ begin }: NameAnswersParts, make: () => T): Promise<T> {
+async function here<T>({ elsewhere }: DnsCatalog, make: () => T): Promise<T> {
   let waited: UnknownName | undefined;
   for (let waits = 0; waits < MAX_WAITS; waits++) {
-    begin(waited);
+    elsewhere?.begin(waited);
     try {
       return make();
     } catch (error) {

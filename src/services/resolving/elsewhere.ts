@@ -4,12 +4,13 @@ import { type Entry, EntrySchema, Scope } from "../../../gen/waymark/catalog/v1/
 import { CatalogQueryRequestSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { decodeEntry } from "../../catalog/entry/codec.ts";
 import type { Reads } from "../../discovery/reads.ts";
-import type { Carrier } from "../../dns/views/elsewhere.ts";
+import { MAX_FETCHING_VIEWS } from "../../dns/views/credential-views.ts";
+import type { Carrier, Elsewheres } from "../../dns/views/elsewhere.ts";
 import { FetchingElsewhere } from "../../dns/views/fetching-elsewhere.ts";
 import { type Host, Hosts, hostOf } from "../../dns/views/hosts.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
-import type { Caller } from "../../policy/identity/caller.ts";
+import { anonymousCaller, type Caller } from "../../policy/identity/caller.ts";
 import { mayBeSeen, type PolicySource } from "../../policy/set/visibility.ts";
 import type { ResolverOptions } from "../../resolver/io-types.ts";
 import type { ResolverMachine } from "../../resolver/machine.ts";
@@ -26,7 +27,7 @@ const ASKED_NAME = /^[A-Za-z0-9._-]{1,253}$/;
 const DECODED = 4;
 const DECODED_BYTES = 2000;
 
-/** Memory for what the upstream told of aliases and of what lies below names. */
+/** Memory for what the upstream told of aliases and of what lies below names: for the viewers of the settings, and as much for callers with credentials. */
 const HOSTS_BYTES = 8 * 1024 * 1024;
 
 export interface RoomsOfDns {
@@ -43,13 +44,31 @@ interface ElsewhereOptions {
 }
 
 /** Opens what the DNS of a process asks beside its rooms: for each class of viewers by itself, because what is told of a name is what its viewer may see. */
-export function openElsewheres(
-  rooms: RoomsOfDns,
-  options: ElsewhereOptions & { readonly viewers: readonly Caller[] },
-): readonly FetchingElsewhere[] {
+export function openElsewheres(rooms: RoomsOfDns, options: ElsewhereOptions & { readonly viewers: readonly Caller[] }): Elsewheres {
   const { viewers } = options;
-  const maxBytes = Math.ceil(HOSTS_BYTES / viewers.length);
-  return viewers.map((viewer) => openElsewhere(rooms, { ...options, viewer, maxBytes }));
+  const open = (viewer: Caller, parts: number) => openElsewhere(rooms, { ...options, viewer, maxBytes: Math.ceil(HOSTS_BYTES / parts) });
+  const named = new Map(viewers.map((viewer) => [classOf(viewer), open(viewer, viewers.length)]));
+  /** Of callers with credentials. The one that was not asked for longest first. */
+  const others = new Map<string, FetchingElsewhere>();
+  return {
+    of: (caller) => {
+      const key = classOf(caller);
+      const own = named.get(key);
+      if (own !== undefined) return own;
+      const kept = others.get(key) ?? open({ ...anonymousCaller(caller.cluster, ""), tenant: caller.tenant }, MAX_FETCHING_VIEWS);
+      others.delete(key);
+      others.set(key, kept);
+      const [oldest] = others.keys();
+      if (others.size > MAX_FETCHING_VIEWS && oldest !== undefined) others.delete(oldest);
+      return kept;
+    },
+  };
+}
+
+type Class = Pick<Caller, "cluster" | "tenant">;
+
+function classOf({ cluster, tenant }: Class): string {
+  return `${cluster}\0${tenant}`;
 }
 
 function openElsewhere(
