@@ -2,25 +2,26 @@
 import { advertisedTargets } from "../catalog/entry/advertised.ts";
 import type { EntryView } from "../catalog/entry/view.ts";
 import { KeyShards } from "../catalog/key-shards.ts";
-import type { KeyText } from "../catalog/record/record.ts";
+import { type KeyText, nameOfKey } from "../catalog/record/record.ts";
 import { type Address, type AddressBlock, blockHolds, parseAddress } from "../lib/addresses.ts";
 
 const NONE: readonly never[] = [];
 
 export class AddressNames {
   readonly #blocks: readonly AddressBlock[];
-  /** By address. Most have one entry and most entries have one address, which then stand here without a list around them. */
-  readonly #keys = new KeyShards<string, KeyText | Set<KeyText>>();
+  /** By address, and where it has several entries by their names. Most have one entry and most entries have one address, which then stand here without a list around them. */
+  readonly #keys = new KeyShards<string, KeyText | Map<string, Set<KeyText>>>();
   readonly #addressesOf = new KeyShards<KeyText, string | readonly string[]>();
 
   constructor(blocks: readonly AddressBlock[]) {
     this.#blocks = blocks;
   }
 
-  /** Keys of the entries at this address, whoever may see them, in no order. */
-  keysAt(address: Address): Iterable<KeyText> {
+  /** Keys of the entries at this address, whoever may see them, those of each name together (`nameOfKey`), in no order. */
+  *namesAt(address: Address): Generator<readonly [name: string, keys: Iterable<KeyText>]> {
     const keys = this.#keys.get(addressText(address));
-    return keys === undefined ? NONE : typeof keys === "string" ? [keys] : keys;
+    if (typeof keys === "string") yield [nameOfKey(keys), [keys]];
+    else if (keys !== undefined) yield* keys;
   }
 
   /** Keys of all entries with an address here. */
@@ -55,15 +56,25 @@ export class AddressNames {
 
   #add(address: string, key: KeyText): void {
     const keys = this.#keys.get(address);
-    if (keys === undefined) this.#keys.replace(address, key);
-    else if (typeof keys === "string") this.#keys.replace(address, new Set([keys, key]));
-    else keys.add(key);
+    if (keys === undefined) {
+      this.#keys.replace(address, key);
+      return;
+    }
+    const names = typeof keys === "string" ? new Map([[nameOfKey(keys), new Set([keys])]]) : keys;
+    if (names !== keys) this.#keys.replace(address, names);
+    const name = nameOfKey(key);
+    const own = names.get(name);
+    if (own === undefined) names.set(name, new Set([key]));
+    else own.add(key);
   }
 
   #remove(address: string, key: KeyText): void {
     const keys = this.#keys.get(address);
-    if (keys instanceof Set) {
-      keys.delete(key);
+    if (keys instanceof Map) {
+      const name = nameOfKey(key);
+      const own = keys.get(name);
+      own?.delete(key);
+      if (own?.size === 0) keys.delete(name);
       if (keys.size > 0) return;
     }
     this.#keys.replace(address, undefined);

@@ -216,9 +216,9 @@ export class DnsNames {
     return this.#aliases.get(alias) ?? [];
   }
 
-  /** Keys of the services and nodes that have a target at this address, whoever may see them. */
-  keysAt(address: Address): Iterable<KeyText> {
-    return this.#addresses?.keysAt(address) ?? NONE;
+  /** Keys of the services and nodes that have a target at this address, whoever may see them, those of each name together. */
+  namesAt(address: Address): Iterable<readonly [name: string, keys: Iterable<KeyText>]> {
+    return this.#addresses?.namesAt(address) ?? NONE;
   }
 
   /** Namespaces with entries, and aliases with the namespaces of their entries, that are `suffix` or end in `.suffix`. In plain form. */

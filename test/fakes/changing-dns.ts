@@ -1,6 +1,6 @@
 /** A real catalog with its policy, as DNS reads it, and acts that change all that an answer may rest on. */
 import fc from "fast-check";
-import { BODY, type KeyText, KIND, type Kind, keyText, type OriginLife } from "../../src/catalog/record/record.ts";
+import { BODY, HEALTH, type Health, type KeyText, KIND, type Kind, keyText, type OriginLife } from "../../src/catalog/record/record.ts";
 import { ENTRIES } from "../../src/catalog/replica/sweeps.ts";
 import { DnsNames } from "../../src/discovery/dns-names.ts";
 import { Reads } from "../../src/discovery/reads.ts";
@@ -83,9 +83,13 @@ export const someDnsAct: fc.Arbitrary<DnsAct> = fc.oneof(
   { weight: 1, arbitrary: fc.record({ does: fc.constant("policy" as const), hidden: fc.subarray<string>([...NAMESPACES]) }) },
 );
 
+type Putting = Omit<DnsAct & { does: "put" }, "does"> & { readonly health?: Health };
+
 export class ChangingDns {
   readonly catalog: DnsCatalog;
   readonly names: DnsNames;
+  /** Entries that were looked at by their key. */
+  viewedCount = 0;
   readonly #registry = new Registry();
   readonly #policies: { policy: Policy } = { policy: NO_POLICY };
   readonly #reads: Reads;
@@ -95,10 +99,22 @@ export class ChangingDns {
     const { replica } = this.#registry;
     this.#reads = new Reads(replica, NODE, { policies: this.#policies, onDenied: () => {} });
     this.names = new DnsNames(replica, ["waymark"], [CHANGING_BLOCK]);
+    const { names } = this;
+    const view: DnsNames["view"] = (key) => {
+      this.viewedCount += 1;
+      return names.view(key);
+    };
     this.catalog = dnsCatalog(() => 0, {
       reads: this.#reads,
       replica,
-      dnsNames: this.names,
+      dnsNames: {
+        view,
+        catchUp: () => names.catchUp(),
+        findAlias: (...args) => names.findAlias(...args),
+        follow: (follower) => names.follow(follower),
+        hasNameUnder: (...args) => names.hasNameUnder(...args),
+        namesAt: (address) => names.namesAt(address),
+      },
       identity: NODE,
       policies: this.#policies,
     });
@@ -135,8 +151,8 @@ export class ChangingDns {
     }
   }
 
-  put({ by, entry, aliases, host }: Omit<DnsAct & { does: "put" }, "does">, time = at((this.#turn += 1))): void {
-    const draft = draftAt({ ...entry }, { aliases: [...aliases], targets: [{ host, port: 80 + this.#turn, protocol: "tcp" }] });
+  put({ by, entry, aliases, host, health = HEALTH.UNSET }: Putting, time = at((this.#turn += 1))): void {
+    const draft = draftAt({ ...entry }, { aliases: [...aliases], targets: [{ host, port: 80 + this.#turn, protocol: "tcp" }], health });
     if (by === "a") this.#registry.register("ann", [draft], time, { isStatic: true });
     else this.#receive(draft, BODY.ENTRY);
   }

@@ -2,7 +2,7 @@
 import { isControlNamespace, isReservedNamespace, NODES_NAMESPACE } from "../../catalog/entry/names.ts";
 import type { EntryView } from "../../catalog/entry/view.ts";
 import { GOLDEN_RATIO, type InstanceName, type Sampling } from "../../catalog/query/instances.ts";
-import { type CatalogRecord, KIND, type Kind, keyText, nameOfKey } from "../../catalog/record/record.ts";
+import { type CatalogRecord, type KeyText, KIND, type Kind, keyText } from "../../catalog/record/record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import { addressText } from "../../discovery/address-names.ts";
 import { type Claim, isRightful } from "../../discovery/alias-claim.ts";
@@ -28,7 +28,7 @@ import type { ViewerOfView } from "./views.ts";
 export interface DnsSources {
   readonly reads: Reads;
   readonly replica: Pick<Replica, "revision">;
-  readonly dnsNames: Pick<DnsNames, "catchUp" | "findAlias" | "follow" | "hasNameUnder" | "keysAt" | "view">;
+  readonly dnsNames: Pick<DnsNames, "catchUp" | "findAlias" | "follow" | "hasNameUnder" | "namesAt" | "view">;
   readonly identity: { readonly clusterId: string };
   readonly policies: PolicySource;
   /** Absent at a node, which knows everything. */
@@ -44,6 +44,9 @@ const DNS_SAMPLING = { form: "spread", rank: healthRank, ideal: 0, fit: 0, wante
 
 /** Most instances of a name of which a signed answer is made: more addresses fit into no message. */
 const MAX_WHOLE = 4096;
+/** Most entries of one name that are looked at to find a healthy one at an address. */
+const MAX_READ_OF_NAME = 64;
+
 /** Most hidden namespaces that an answer for an address reports. */
 const MAX_HIDDEN = 16;
 
@@ -240,30 +243,44 @@ class CatalogInDns implements DnsCatalog {
     const allowed = reads.allowed(this.#viewer);
     rests.address(addressText(address));
     this.#noteElsewhere("");
-    const found = new Map<string, CatalogRecord>();
-    for (const key of dnsNames.keysAt(address)) {
-      const namespace = key.slice(0, key.indexOf("\0"));
+    const found: CatalogRecord[] = [];
+    let isCut = false;
+    for (const [name, keys] of dnsNames.namesAt(address)) {
+      const namespace = name.slice(0, name.indexOf("\0"));
       if (!allowed(namespace)) {
         // Each is reported with every answer.
         if (hidden.size < MAX_HIDDEN) hidden.add(namespace);
         continue;
       }
-      const record = dnsNames.view(key);
-      if (record === undefined) continue;
-      const name = nameOfKey(key);
-      const other = found.get(name);
+      const { best, isWhole } = this.#bestOf(keys);
+      if (!isWhole) isCut = true;
+      if (best === undefined) continue;
       // Only what is shown counts, so that no number tells what is hidden.
-      if (other === undefined && found.size === MAX_AT_ADDRESS) return this.#atAddress(found, true);
-      rests.origin(record.origin.id);
-      const rank = other === undefined ? -1 : healthRank(record) - healthRank(other);
-      if (rank < 0 || (rank === 0 && other !== undefined && record.key < other.key)) found.set(name, record);
+      if (found.length === MAX_AT_ADDRESS) {
+        isCut = true;
+        break;
+      }
+      found.push(best);
     }
-    return this.#atAddress(found, false);
+    const records = found.toSorted((a, b) => (a.key < b.key ? -1 : 1));
+    return { items: records.map((record) => reads.entry(record)), isCut };
   }
 
-  #atAddress(found: ReadonlyMap<string, CatalogRecord>, isCut: boolean): Listed<EntryView> {
-    const records = [...found.values()].toSorted((a, b) => (a.key < b.key ? -1 : 1));
-    return { items: records.map((record) => this.#sources.reads.entry(record)), isCut };
+  /** A record of the best health among so many of these. `isWhole`: none of the others can be better. */
+  #bestOf(keys: Iterable<KeyText>): { readonly best: CatalogRecord | undefined; readonly isWhole: boolean } {
+    const { dnsNames } = this.#sources;
+    let best: CatalogRecord | undefined;
+    let readCount = 0;
+    for (const key of keys) {
+      if (readCount === MAX_READ_OF_NAME) return { best, isWhole: false };
+      readCount += 1;
+      const record = dnsNames.view(key);
+      if (record === undefined) continue;
+      this.#notes.rests.origin(record.origin.id);
+      if (best === undefined || healthRank(record) < healthRank(best)) best = record;
+      if (healthRank(record) === DNS_SAMPLING.ideal) break;
+    }
+    return { best, isWhole: true };
   }
 
   gateways(zone: string): readonly EntryView[] {

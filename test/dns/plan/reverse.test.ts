@@ -1,7 +1,7 @@
 /** PTR of addresses: the inverse of what A and AAAA say. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { KIND } from "../../../src/catalog/record/record.ts";
+import { HEALTH, KIND } from "../../../src/catalog/record/record.ts";
 import type { DnsCatalog } from "../../../src/dns/plan/subject.ts";
 import { CHANGING_ZONE, ChangingDns, type DnsAct, someDnsAct } from "../../fakes/changing-dns.ts";
 import { entryView, FakeDnsCatalog } from "../../fakes/dns-catalog.ts";
@@ -87,6 +87,21 @@ test.each([
   );
   const { answers, ...rest } = ptr(new FakeDnsCatalog(instances), "10.0.0.1");
   expect([answers.length, rest.isTruncated]).toEqual([told, isTruncated]);
+});
+
+test.each([
+  { health: HEALTH.HEALTHY, mostRead: 2, isTruncated: false },
+  { health: HEALTH.CRITICAL, mostRead: 65, isTruncated: true },
+])("of 30,000 instances of health $health at one address $mostRead entries are read at most, and no other name is lost", (row) => {
+  const world = new ChangingDns();
+  for (let i = 0; i < 30_000; i++)
+    world.put({ by: "a", entry: { ...web, instanceId: `${i}` }, aliases: [], host: "10.0.0.1", health: row.health });
+  world.put({ by: "a", entry: { ...web, name: "db" }, aliases: [], host: "10.0.0.1" });
+  world.catalog.changes.catchUp();
+  const { items, isCut } = world.catalog.atAddress(Uint8Array.of(10, 0, 0, 1));
+  expect(items.map(({ key }) => key.name)).toEqual(["db", "web"]);
+  expect(isCut).toBe(row.isTruncated);
+  expect(world.viewedCount).toBeLessThanOrEqual(row.mostRead);
 });
 
 test("however much is hidden at an address, an answer reports sixteen namespaces", () => {

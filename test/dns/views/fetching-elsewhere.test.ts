@@ -109,7 +109,7 @@ class World {
       follow: (follower) => this.#dnsNames.follow(follower),
       findAlias: (name, zone, view, sampling) => this.#dnsNames.findAlias(name, zone, followed(view), sampling),
       hasNameUnder: (suffix, zone, view) => this.#dnsNames.hasNameUnder(suffix, zone, followed(view)),
-      keysAt: (address) => this.#dnsNames.keysAt(address),
+      namesAt: (address) => this.#dnsNames.namesAt(address),
       view: (key) => {
         const record = this.#dnsNames.view(key);
         return record !== undefined && this.#isComplete(record.namespace) ? record : undefined;
