@@ -8,6 +8,7 @@ import { rows } from "./field-table.ts";
 /** `dns.rate` of a gateway that listens beyond loopback: enough for a busy resolver, and 2 Mbit/s at most towards a forged network. */
 export const DNS_RATE_BEYOND_LOOPBACK = 200;
 const MAX_DNS_VIEWS = 64;
+const MAX_TRANSFER_KEYS = 16;
 /** Most prefixes of all views together: each costs some kilobytes. */
 export const MAX_DNS_PREFIXES = 1000;
 /** An address or a block of addresses. Whether bits are set after its prefix is looked at with all other rules (`rules.ts`). */
@@ -113,6 +114,28 @@ export const DNS_SETTINGS = {
       const wrong = prefixes.find((prefix) => parseBlock(prefix) === undefined);
       return wrong === undefined ? undefined : `${wrong} is neither an address nor a block without bits set after its prefix`;
     },
+  }),
+  transferKeys: rows({
+    doc: "Keys of secondary servers, which take a zone by AXFR (RFC 5936) over TCP or TLS with a signature (TSIG, RFC 8945). The key decides what its zone shows. Without keys nobody gets a zone.",
+    maxItems: MAX_TRANSFER_KEYS,
+    fields: {
+      name: text({
+        pattern: /^(?=.{1,253}$)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?$/,
+        what: "a DNS name",
+        doc: "Name of the key, the same at the secondary.",
+      }),
+      algorithm: choice({
+        choices: ["hmac-sha256", "hmac-sha384", "hmac-sha512"],
+        default: "hmac-sha256",
+        doc: "Algorithm of the signatures.",
+      }),
+      secretFile: text({ doc: "File with the secret: one line of base64, for at least 16 bytes. A reload reads it again." }),
+      tenant: text({ ...ID, doc: "Tenant whose view it is; none when absent." }),
+      cluster: text({ ...ID, doc: "Cluster whose view it is; this node's when absent." }),
+      region: text({ ...ID, doc: "Region for the priorities of SRV records, as in dns.views." }),
+      zone: text({ ...ID, doc: "Zone inside the region, as in dns.views." }),
+    },
+    required: ["name", "secretFile"],
   }),
   trustedForwarders: list({
     ...BLOCK,

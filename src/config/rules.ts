@@ -36,7 +36,7 @@ export function brokenRules(settings: Settings): readonly Broken[] {
     refuse("fabric.orphan_grace", `${durationText(orphanGraceMs)} is more than ${most}`);
   }
   broken.push(...leaseProblems(settings), ...modeProblems(settings));
-  broken.push(...viewProblems(settings));
+  broken.push(...viewProblems(settings), ...transferKeyProblems(settings));
   broken.push(...reverseProblems(settings));
   if (dns.minTtlMs > dns.maxTtlMs) refuse("dns.min_ttl", "is more than dns.max_ttl");
   if (dns.tlsPort !== undefined && tls.certFile === undefined) refuse("dns.tls_port", "needs tls.cert_file and tls.key_file");
@@ -90,6 +90,18 @@ function viewProblems({ dns }: Settings): readonly Broken[] {
     }
   if (seen.size <= MAX_DNS_PREFIXES) return [];
   return [["dns.views", `has ${seen.size} prefixes in all, more than ${MAX_DNS_PREFIXES}, the most allowed`]];
+}
+
+/** Keys of transfers have distinct names. */
+function transferKeyProblems({ dns }: Settings): readonly Broken[] {
+  const seen = new Map<string, number>();
+  for (const [i, { name = "" }] of dns.transferKeys.entries()) {
+    const plain = name.toLowerCase().replace(/\.$/, "");
+    const other = seen.get(plain);
+    if (other !== undefined) return [["dns.transfer_keys", `${name} is the name of [${other}] and of [${i}]; give each key its own`]];
+    seen.set(plain, i);
+  }
+  return [];
 }
 
 /** The shortest ttl of a lease is at most the default, and the default at most the longest. */

@@ -24,6 +24,11 @@ export class AddressNames {
     else if (keys !== undefined) yield* keys;
   }
 
+  /** All addresses here, each as `addressText` gives it. */
+  addresses(): Iterable<string> {
+    return this.#keys.keys();
+  }
+
   /** Keys of all entries with an address here. */
   keys(): Iterable<KeyText> {
     return this.#addressesOf.keys();

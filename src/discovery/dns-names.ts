@@ -62,6 +62,12 @@ export interface NameFollower {
   everythingChanged(): void;
 }
 
+/** What is read of a replica. */
+export type NamedReplica = Pick<
+  Replica,
+  "changesSince" | "collectedRevision" | "lookup" | "origins" | "revision" | "slab" | "view" | "winner"
+>;
+
 interface Held {
   readonly alias: string;
   /** Text of its claim. */
@@ -71,7 +77,7 @@ interface Held {
 export class DnsNames {
   /** Where the entries are. Those of two lists have no key in common. */
   readonly lookups: readonly Lookup[];
-  readonly #replica: Replica;
+  readonly #replica: NamedReplica;
   readonly #beside: EntriesBeside | undefined;
   /** Everything up to this revision is indexed. */
   #revision = 0;
@@ -88,7 +94,7 @@ export class DnsNames {
   readonly #lives = new Map<string, OriginLife>();
 
   /** `zones`: in lower case and without a final dot, to recognise single labels. `blocks`: the addresses of reverse zones. */
-  constructor(replica: Replica, zones: readonly string[], blocks: readonly AddressBlock[] = NONE, beside?: EntriesBeside) {
+  constructor(replica: NamedReplica, zones: readonly string[], blocks: readonly AddressBlock[] = NONE, beside?: EntriesBeside) {
     this.lookups = beside === undefined ? [replica.lookup] : [replica.lookup, beside.lookup];
     this.#replica = replica;
     this.#beside = beside;
@@ -104,6 +110,16 @@ export class DnsNames {
   /** Tells of all changes from now on, for as long as this object lives. */
   follow(follower: NameFollower): void {
     this.#followers.add(follower);
+  }
+
+  /** All aliases of all entries, in plain form, whether they count or not. */
+  aliases(): Iterable<string> {
+    return this.#aliases.keys();
+  }
+
+  /** All addresses in reverse zones, as `addressText` gives them. */
+  addresses(): Iterable<string> {
+    return this.#addresses?.addresses() ?? [];
   }
 
   /** HOT: once a DNS question. Takes in changes that nobody has told of yet. */

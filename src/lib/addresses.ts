@@ -208,6 +208,11 @@ export function reverseZoneNames({ reverseZones }: { readonly reverseZones: read
   return reverseZones.flatMap((text) => parseReverseZone(text)?.zone ?? []);
 }
 
+/** The name of an address in a reverse zone. */
+export function reverseName(address: Address): string {
+  return [...labelsOf(address).toReversed(), address.length === V4_LABELS ? V4_SUFFIX : V6_SUFFIX].join(".");
+}
+
 /** The address that a name stands for, or `above` when it is the name of a block of addresses; undefined for other names. */
 export function parseReverseName(name: string): Address | "above" | undefined {
   const v4 = labelsBelow(name, V4_SUFFIX);

@@ -1,5 +1,5 @@
 /** Hashes. Only this pure file may import node:crypto, because its results depend on nothing but the arguments. */
-import { hash, timingSafeEqual } from "node:crypto";
+import { createHmac, hash, timingSafeEqual } from "node:crypto";
 import type { Hash64 } from "./hash64.ts";
 
 /** SHA-256 of UTF-8 text or bytes. */
@@ -21,4 +21,13 @@ export function sha256Halves(text: string): Hash64 {
 /** Whether two secrets are equal, in time that does not depend on where they differ. */
 export function equalSecrets(a: string | Uint8Array, b: string | Uint8Array): boolean {
   return timingSafeEqual(sha256(a), sha256(b));
+}
+
+export type HmacAlgorithm = "hmac-sha256" | "hmac-sha384" | "hmac-sha512";
+
+/** The HMAC of the parts, one after the other. */
+export function hmac(algorithm: HmacAlgorithm, secret: Uint8Array, parts: readonly Uint8Array[]): Uint8Array {
+  const made = createHmac(algorithm.slice("hmac-".length), secret);
+  for (const part of parts) made.update(part);
+  return made.digest();
 }

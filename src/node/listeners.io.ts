@@ -7,13 +7,15 @@ import { openDnsCookies } from "../dns/server/cookie-secrets.io.ts";
 import { type DnsGateway, type DnsGatewayOptions, startDnsGateway } from "../dns/server/server.io.ts";
 import { openKeyFile } from "../dns/signing/key-file.io.ts";
 import { ZoneSigner } from "../dns/signing/zone-signer.ts";
+import { type KeyFiles, openKeyFiles } from "../dns/transfer/key-files.io.ts";
+import { Transfers } from "../dns/transfer/transfers.io.ts";
 import { type DnsSources, dnsCatalog } from "../dns/views/catalog.ts";
 import type { Elsewheres } from "../dns/views/elsewhere.ts";
 import { classesOf, type ViewerOfView, Views, viewersOf } from "../dns/views/views.ts";
 import { SERVER_FIXED } from "../grpc/server/server.io.ts";
 import type { TlsFiles } from "../grpc/server/tls-files.io.ts";
 import { SharedInflater } from "../grpc/wire/inflater.io.ts";
-import { type AddressBlock, hostPort, isLoopbackHost, parseBlock, reverseZoneNames } from "../lib/addresses.ts";
+import { type AddressBlock, hostPort, isLoopbackHost, parseBlock, reverseBlocks, reverseZoneNames } from "../lib/addresses.ts";
 import { BrokenInvariant } from "../lib/errors.ts";
 import { later } from "../lib/later.io.ts";
 import type { RootLog } from "../lib/log.io.ts";
@@ -166,10 +168,12 @@ export function openDnsListener(options: DnsListenerOptions, parts: Components):
   const openTls = dnsTls({ host, port: tls, sharing: shared?.sharing }, tlsFiles(settings), options.log.child("dns"));
   const cookies = openDnsCookies(dns.cookieSecretFile, options.log.child("dns"), options.cookieSecret);
   const keyFile = dns.dnssecKeyFile === undefined ? undefined : openKeyFile(dns.dnssecKeyFile, options.log.child("dns"));
+  const keys = openKeyFiles(dns, options.log.child("dns"));
   const part = (gateway: DnsGateway) => ({
     reload: () => {
       cookies.reload();
       keyFile?.reload();
+      keys.reload();
       gateway.reloadTls();
     },
     drain: () => gateway.stop(),
@@ -177,7 +181,7 @@ export function openDnsListener(options: DnsListenerOptions, parts: Components):
     readiness: () => [dnsCheck(settings, dnsEndpointOf(gateway))],
   });
   const signer = keyFile && new ZoneSigner({ keys: keyFile.keys, now: options.now });
-  const ports = { host, udpPort: udp, tcpPort: tcp, openTls, cookies: cookies.cookies, signer };
+  const ports = { host, udpPort: udp, tcpPort: tcp, openTls, cookies: cookies.cookies, signer, keys };
   return parts.open("DNS", () => openDns(options, ports), part);
 }
 
@@ -289,9 +293,11 @@ function refusedAct({ service, method, address, caller, error }: RefusedCall, cl
 
 const MAX_ACTION_CHARS = 64;
 
-type DnsPorts = Pick<DnsGatewayOptions, "cookies" | "host" | "signer" | "openTls" | "tcpPort" | "udpPort">;
+interface DnsPorts extends Pick<DnsGatewayOptions, "cookies" | "host" | "openTls" | "signer" | "tcpPort" | "udpPort"> {
+  readonly keys: KeyFiles;
+}
 
-function openDns(options: DnsListenerOptions, ports: DnsPorts): Promise<DnsGateway> {
+function openDns(options: DnsListenerOptions, { keys, ...ports }: DnsPorts): Promise<DnsGateway> {
   const { settings, log, metrics, shared, random } = options;
   const { dns } = settings;
   const dnsLog = log.child("dns");
@@ -305,6 +311,7 @@ function openDns(options: DnsListenerOptions, ports: DnsPorts): Promise<DnsGatew
     select: dnsSelection(options, viewers, new Views(dns.views, trusted)),
     planBytes: dns.planBytes,
     serialOf: serialsOf(options, viewers),
+    transfers: { findKey: keys.findKey, running: openTransfers(options, viewers) },
     trustedForwarders: trusted,
     rate: perSecond === 0 ? undefined : { perSecond, maxNetworks: dns.rateNetworks, makeBuckets: options.limits.makeBuckets },
     random,
@@ -316,6 +323,24 @@ function openDns(options: DnsListenerOptions, ports: DnsPorts): Promise<DnsGatew
 function answerSettings({ settings: { dns, catalog }, identity }: Pick<ListenersOptions, "identity" | "settings">): DnsSettings {
   const zones = { zones: dns.zones.map(parseZone), reverseZones: reverseZoneNames(dns) };
   return { ...dns, ...zones, nodeId: identity.nodeId, defaultTtlMs: catalog.defaultLeaseTtlMs };
+}
+
+function openTransfers(options: DnsListenerOptions, viewers: readonly ViewerOfView[]): Transfers {
+  const { settings, reads, policies, metrics, identity } = options;
+  const answers = answerSettings(options);
+  return new Transfers({
+    reads,
+    policies,
+    clusterId: identity.clusterId,
+    zones: answers.zones,
+    blocks: reverseBlocks(settings.dns),
+    catalog: settings.catalog,
+    viewers,
+    settings: answers,
+    serialOf: serialsOf(options, viewers),
+    metrics,
+    log: options.log.child("dns"),
+  });
 }
 
 /** What DnsService answers from: what the gateway does, as each caller sees it. Callers with a credential of their own are told the serial of anonymous ones. */

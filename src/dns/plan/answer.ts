@@ -11,7 +11,17 @@ import { findReverseSubject, reverseZoneOf } from "./reverse.ts";
 import { type DnsCatalog, findSubject, type Subject } from "./subject.ts";
 
 /** Response codes as on the wire (IANA, DNS parameters). BADVERS and BADCOOKIE exist only with EDNS. */
-export const RCODE = { NOERROR: 0, FORMERR: 1, SERVFAIL: 2, NXDOMAIN: 3, NOTIMP: 4, REFUSED: 5, BADVERS: 16, BADCOOKIE: 23 } as const;
+export const RCODE = {
+  NOERROR: 0,
+  FORMERR: 1,
+  SERVFAIL: 2,
+  NXDOMAIN: 3,
+  NOTIMP: 4,
+  REFUSED: 5,
+  NOTAUTH: 9,
+  BADVERS: 16,
+  BADCOOKIE: 23,
+} as const;
 export type Rcode = (typeof RCODE)[keyof typeof RCODE];
 
 export const CLASS_IN = 1;
@@ -135,6 +145,18 @@ function planInZone(question: Question, place: Place, sources: Sources): Plan {
     if (subject.kind === "alias" && subject.isContested) isContested = true;
   });
   return isContested ? { ...plan, isContested } : plan;
+}
+
+/** All records that the name has itself, of all types: the whole of what answers about it are drawn from. */
+export function recordsAt(owner: string, zone: string, { catalog, settings }: Omit<Sources, "endingOf">): readonly DnsRecord[] {
+  const context: RecordContext = { owner, zone, locality: catalog.view.locality, settings };
+  const isReverse = settings.reverseZones.includes(zone);
+  const subject = isReverse
+    ? findReverseSubject(owner, zone, settings, catalog)
+    : findSubject(owner === zone ? "" : owner.slice(0, -zone.length - 1), zone, catalog);
+  const canonical = isReverse ? undefined : canonicalRecord(subject, context);
+  if (canonical !== undefined) return [canonical];
+  return Object.values(RECORDS).flatMap(({ code }) => recordsOf(findRecordType(code), subject, context).flat());
 }
 
 /** Names of addresses. No alias leads there, and none leads away. */

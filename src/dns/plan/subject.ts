@@ -85,7 +85,7 @@ export interface SubjectTarget {
  * Most targets of one name that an answer is drawn from: as many of the shortest records (16 bytes) as the largest answer holds (65,535
  * bytes). Each entry gives the same number, and at least one. More targets would only make other clients wait.
  */
-const MAX_TARGETS = 4_096;
+export const MAX_TARGETS = 4_096;
 
 export type Subject =
   /** The zone itself. `gateways` is called only for answers that name them. */
@@ -124,6 +124,11 @@ export function findSubject(relative: string, zone: string, catalog: DnsCatalog)
   const alias = aliasSubject(relative, zone, catalog);
   if (alias !== undefined) return alias;
   return isAboveSomething(relative, zone, { name, catalog }) ? EMPTY : ABSENT;
+}
+
+/** Whether the catalog itself gives the name something, so that no alias of this text counts. */
+export function isCatalogName(relative: string, zone: string, catalog: DnsCatalog): boolean {
+  return ownSubject(parseName(relative), zone, catalog).kind !== "absent";
 }
 
 function ownSubject(name: DnsName, zone: string, catalog: DnsCatalog): Subject {

@@ -1,17 +1,19 @@
 /** Turns query bytes into response bytes: reads the query, finds its plan (plans are kept), bounds the rate of its sender, and writes the response. */
 import { WaymarkError } from "../../lib/errors.ts";
 import type { LabelsOf } from "../../lib/metrics/metrics.ts";
-import { failure, type Plan, RCODE, type Rcode } from "../plan/answer.ts";
+import { CLASS_IN, failure, type Plan, RCODE, type Rcode } from "../plan/answer.ts";
 import { type KeptPlan, PlanCache, type PlanCacheOptions } from "../plan/plan-cache.ts";
 import type { RecordOf, RecordType } from "../records/record.ts";
 import { findRecordType } from "../records/records.ts";
 import { SigningBusy, type ZoneSigner } from "../signing/zone-signer.ts";
+import type { TransferRequest } from "../transfer/transfer-request.ts";
 import type { ClientSubnet, Selected } from "../views/asker.ts";
 import { UnknownName } from "../views/elsewhere.ts";
 import { COOKIE_SECRET_BYTES, SERVER_COOKIE_BYTES, ServerCookies } from "../wire/cookies.ts";
 import { type Prepared, prepare } from "../wire/prepared.ts";
-import { Query } from "../wire/query.ts";
-import { type DnsTransport, type ResponseFacts, ResponseWriter, responseLimitBytes } from "../wire/response.ts";
+import { HEADER_BYTES, Query } from "../wire/query.ts";
+import { type DnsTransport, PLAIN_OPT, type ResponseFacts, ResponseWriter, responseLimitBytes } from "../wire/response.ts";
+import { type Judged, judgeTsig, type Signing, TSIG_ERROR, type TsigKey, tsigBytes, withTsig } from "../wire/tsig.ts";
 import { type ResponseRates, rateClassOf } from "./response-rate.ts";
 
 type QueryLabels = LabelsOf<"dns_queries_total">;
@@ -30,6 +32,14 @@ export interface Reply {
   readonly fault: unknown;
   /** What is being fetched for the question, if it may wait for that. If not, it is answered SERVFAIL. */
   readonly unknown: UnknownName | undefined;
+  /** The zone that is to be sent in place of the bytes. */
+  readonly transfer: TransferRequest | undefined;
+}
+
+/** The keys that questions may be signed with, and what may be transferred to them. */
+export interface TransferKeys {
+  readonly find: (name: string) => TsigKey | undefined;
+  readonly mayBegin: (keyName: string) => boolean;
 }
 
 export interface ResponderOptions extends PlanCacheOptions {
@@ -43,6 +53,8 @@ export interface ResponderOptions extends PlanCacheOptions {
   readonly serialOf?: ((viewIndex: number) => number) | undefined;
   /** Signs answers for who wants it. Absent: nothing is signed. */
   readonly signer?: ZoneSigner | undefined;
+  /** Absent: there are no keys. */
+  readonly transferKeys?: TransferKeys | undefined;
   /** The wall clock, for cookies. Absent: it stands still. */
   readonly wallMs?: (() => number) | undefined;
 }
@@ -58,13 +70,14 @@ export interface Sender {
 }
 
 /** Extended errors (RFC 8914, IANA). */
-const EXTENDED_ERROR = { NOT_READY: 14, NO_REACHABLE_AUTHORITY: 22 } as const;
+const EXTENDED_ERROR = { NOT_READY: 14, NOT_SUPPORTED: 21, NO_REACHABLE_AUTHORITY: 22 } as const;
 /** Of the flags of the query: the operation, and whether recursion is desired. */
 const COPIED_FLAGS = 0x7900;
 /** Is repeated by who knows signatures (RFC 4035, 3.1.6). */
 const CHECKING_DISABLED = 0x0010;
 const NOBODY: Sender = { address: "", monoMs: 0, mayWait: true };
 const TYPE_ANY = 255;
+const TYPE_AXFR = 252;
 /** Questions that wait count as a class of their own, beside their answers. */
 const WAITING_CLASS = "~";
 /** An answer over UDP of more than this many times its question shares a budget of all unverified senders. */
@@ -76,10 +89,12 @@ const RCODE_LABELS = {
   [RCODE.NXDOMAIN]: "NXDOMAIN",
   [RCODE.NOTIMP]: "NOTIMP",
   [RCODE.REFUSED]: "REFUSED",
+  [RCODE.NOTAUTH]: "other",
   [RCODE.BADVERS]: "other",
   [RCODE.BADCOOKIE]: "other",
 } as const satisfies Record<Rcode, QueryLabels["rcode"]>;
 
+type Select = (subnet: ClientSubnet | undefined, keyView?: number) => Selected;
 type MutableReply = { -readonly [K in keyof Reply]: Reply[K] };
 
 export class Responder {
@@ -120,7 +135,12 @@ export class Responder {
     rate: "whole",
     fault: undefined,
     unknown: undefined,
+    transfer: undefined,
   };
+  readonly #settings: ResponderOptions["settings"];
+  readonly #transferKeys: TransferKeys | undefined;
+  /** How the answer is signed; undefined where the query is not. */
+  #signing: Signing | undefined;
 
   /** `random` also draws the order of records. */
   constructor(options: ResponderOptions) {
@@ -132,19 +152,16 @@ export class Responder {
     this.#serialOf = options.serialOf;
     this.#signer = options.signer;
     if (options.signer !== undefined) this.#facts.copiedFlags = COPIED_FLAGS | CHECKING_DISABLED;
+    this.#settings = options.settings;
+    this.#transferKeys = options.transferKeys;
     this.#wallMs = options.wallMs ?? (() => 0);
   }
 
   /**
-   * Answers one message from the view that `select` gives for the client subnet of the question; undefined when the message must not be
+   * Answers one message from the view that `select` gives for the client subnet of the question, and the view of the key that signed it; undefined when the message must not be
    * answered. Never throws, whatever the bytes are and whatever the catalog does.
    */
-  respond(
-    message: Uint8Array,
-    transport: DnsTransport,
-    select: (subnet: ClientSubnet | undefined) => Selected,
-    sender: Sender = NOBODY,
-  ): Reply | undefined {
+  respond(message: Uint8Array, transport: DnsTransport, select: Select, sender: Sender = NOBODY): Reply | undefined {
     const query = this.#query;
     if (!query.read(message)) return undefined;
     const facts = this.#facts;
@@ -167,9 +184,11 @@ export class Responder {
     reply.qtype = "other";
     reply.fault = undefined;
     reply.unknown = undefined;
+    reply.transfer = undefined;
     reply.rate = "whole";
     const hasValidCookie = query.cookieBytes > 0 && this.#cookie(sender);
-    const prepared = this.#answer(select, hasValidCookie);
+    this.#signing = undefined;
+    const prepared = (query.tsigAt > 0 ? this.#judged() : undefined) ?? this.#answer(select, hasValidCookie, transport);
     reply.rcode = RCODE_LABELS[prepared.rcode];
     const rates = transport !== "udp" || hasValidCookie ? undefined : this.#rates;
     if (reply.unknown !== undefined && !mayWait(sender, rates)) reply.unknown = undefined;
@@ -179,13 +198,19 @@ export class Responder {
   }
 
   #write(prepared: Prepared): void {
-    this.#reply.bytes = this.#writer.write(this.#query, prepared, this.#facts);
+    this.#reply.bytes = this.#written(prepared);
     this.#reply.isTruncated = this.#writer.isTruncated;
     // A part of a signed set is not true, and there is no larger message to ask for.
     if (!prepared.isSigned || !this.#writer.isTruncated || this.#transport === "udp") return;
     this.#reply.rcode = "SERVFAIL";
-    this.#reply.bytes = this.#writer.write(this.#query, this.#failure(RCODE.SERVFAIL), this.#facts);
+    this.#reply.bytes = this.#written(this.#failure(RCODE.SERVFAIL));
     this.#reply.isTruncated = false;
+  }
+
+  /** The message, with a signature where the query has one. */
+  #written(prepared: Prepared): Uint8Array {
+    const bytes = this.#writer.write(this.#query, prepared, this.#facts);
+    return this.#signing === undefined ? bytes : withTsig(bytes, this.#signing);
   }
 
   /** Above the rate every second answer says "ask again over TCP", which is no larger than the question, and the others are not sent. */
@@ -205,6 +230,34 @@ export class Responder {
     this.#write(prepared);
   }
 
+  /** Judges the signature of the query. Returns what the answer is if it does not count. */
+  #judged(): Prepared | undefined {
+    const { bytes, tsigAt } = this.#query;
+    const findKey = (name: string) => this.#transferKeys?.find(name);
+    const judged: Judged = judgeTsig(bytes, tsigAt, { findKey, nowSeconds: Math.floor(this.#wallMs() / 1000) });
+    if (judged === "malformed") return this.#failure(RCODE.FORMERR);
+    this.#signing = judged;
+    this.#facts.limitBytes -= tsigBytes(judged);
+    return judged.error === TSIG_ERROR.NONE ? undefined : this.#failure(RCODE.NOTAUTH);
+  }
+
+  /** Grants the transfer of a zone, or says why not. */
+  #transfer({ catalog }: Exclude<Selected, { readonly refused: number }>, signing: Signing): Prepared {
+    const { zones, reverseZones } = this.#settings;
+    const { name } = this.#query.question();
+    if (!zones.includes(name) && !reverseZones.includes(name)) return this.#failure(RCODE.NOTAUTH);
+    if (catalog.elsewhere !== undefined) {
+      // A resolver knows only what it was asked for, and would tell a zone with holes.
+      this.#facts.extendedError = EXTENDED_ERROR.NOT_SUPPORTED;
+      return this.#failure(RCODE.REFUSED);
+    }
+    if (this.#transferKeys?.mayBegin(signing.keyName) !== true) return this.#failure(RCODE.REFUSED);
+    const { id, bytes, questionEnd, hasEdns } = this.#query;
+    const question = Uint8Array.from(bytes.subarray(HEADER_BYTES, questionEnd));
+    this.#reply.transfer = { id, question, opt: hasEdns ? PLAIN_OPT : NO_BYTES, zone: name, signing, viewIndex: catalog.view.index };
+    return this.#failure(RCODE.NOERROR);
+  }
+
   /** Makes the cookie of the response. Returns whether that of the query is valid. */
   #cookie({ address }: Sender): boolean {
     const { bytes, cookieAt, cookieBytes } = this.#query;
@@ -214,7 +267,7 @@ export class Responder {
     return isValid;
   }
 
-  #answer(select: (subnet: ClientSubnet | undefined) => Selected, hasValidCookie: boolean): Prepared {
+  #answer(select: Select, hasValidCookie: boolean, transport: DnsTransport): Prepared {
     const query = this.#query;
     if (query.rcode !== RCODE.NOERROR) return this.#failure(query.rcode);
     // A cookie alone is asked for, or looked at (RFC 7873, 5.4).
@@ -223,11 +276,14 @@ export class Responder {
     this.#reply.qtype = qtypeLabel(query.type);
     let selected: Selected | undefined;
     try {
-      selected = select(query.subnet);
+      const key = this.#signing?.key;
+      selected = select(query.subnet, key?.viewIndex);
       if ("refused" in selected) {
         this.#facts.extendedError = selected.refused;
         return this.#failure(RCODE.REFUSED);
       }
+      if (query.type === TYPE_AXFR && query.class === CLASS_IN && this.#signing !== undefined && transport !== "udp")
+        return this.#transfer(selected, this.#signing);
       return this.#planned(selected);
     } catch (fault) {
       return this.#failed(fault, selected !== undefined);

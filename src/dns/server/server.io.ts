@@ -14,14 +14,16 @@ import type { PeerCertificate } from "../../policy/identity/certificates.ts";
 import type { Peer } from "../../policy/identity/tenants.ts";
 import type { DnsSettings } from "../records/record.ts";
 import type { ZoneSigner } from "../signing/zone-signer.ts";
+import type { Transfers } from "../transfer/transfers.io.ts";
 import type { Asker, ClientSubnet, Selected } from "../views/asker.ts";
 import type { Answered, UnknownName } from "../views/elsewhere.ts";
 import type { ServerCookies } from "../wire/cookies.ts";
 import type { DnsTransport } from "../wire/response.ts";
+import type { TsigKey } from "../wire/tsig.ts";
 import { DnsCounts, type DropReason } from "./counts.ts";
 import { type Reply, Responder, type Sender } from "./responder.ts";
 import { type ResponseRateOptions, ResponseRates } from "./response-rate.ts";
-import { TcpConnections, type TcpLimits } from "./tcp.io.ts";
+import { type TcpAnswer, TcpConnections, type TcpLimits } from "./tcp.io.ts";
 
 export interface DnsGatewayOptions {
   /** Address to bind. */
@@ -57,6 +59,8 @@ export interface DnsGatewayOptions {
   readonly signer?: ZoneSigner | undefined;
   /** Makes and checks the cookies of clients. */
   readonly cookies?: ServerCookies | undefined;
+  /** The keys of secondaries, and the transfers to them. Absent: nobody gets a zone. */
+  readonly transfers?: { readonly findKey: (name: string) => TsigKey | undefined; readonly running: Transfers } | undefined;
   /** Forwarders that the rate does not bound; none when absent. */
   readonly trustedForwarders?: readonly AddressBlock[] | undefined;
 }
@@ -178,12 +182,13 @@ class DnsServer {
   readonly #limits: DnsLimits;
   readonly #counts: DnsCounts;
   // HOT: objects that are used again, because each query would make its own.
-  readonly #asker: Mutable<Asker> = { address: "", transport: "udp", subnet: undefined, certificate: undefined };
+  readonly #asker: Mutable<Asker> = { address: "", transport: "udp", subnet: undefined, certificate: undefined, keyView: undefined };
   readonly #sender: Mutable<Sender> = { address: "", monoMs: 0, mayWait: true, hasWaited: false };
   #selected: Selected | undefined;
   #waited: UnknownName | undefined;
-  readonly #select = (subnet: ClientSubnet | undefined): Selected => {
+  readonly #select = (subnet: ClientSubnet | undefined, keyView: number | undefined): Selected => {
     this.#asker.subnet = subnet;
+    this.#asker.keyView = keyView;
     this.#selected = this.#options.select(this.#asker, this.#waited);
     return this.#selected;
   };
@@ -193,9 +198,10 @@ class DnsServer {
   constructor(options: DnsGatewayOptions, limits: DnsLimits) {
     this.#options = options;
     this.#limits = limits;
-    const { metrics, rate, trustedForwarders: trusted } = options;
+    const { metrics, rate, trustedForwarders: trusted, transfers } = options;
+    const transferKeys = transfers && { find: transfers.findKey, mayBegin: (key: string) => transfers.running.mayBegin(key) };
     const rates = rate === undefined ? undefined : new ResponseRates({ ...rate, trusted });
-    this.#responder = new Responder({ ...options, rates, idleTimeoutMs: limits.idleTimeoutMs, wallMs: Date.now });
+    this.#responder = new Responder({ ...options, rates, transferKeys, idleTimeoutMs: limits.idleTimeoutMs, wallMs: Date.now });
     this.#counts = new DnsCounts(metrics);
     const { plans } = this.#responder;
     const { signer } = options;
@@ -211,21 +217,17 @@ class DnsServer {
 
   /**
    * The response; empty where its sender asks too often to get one, and undefined for a message that gets none. A promise where something has to be fetched
-   * first: it gives undefined once the gateway is closed.
+   * first: it gives undefined once the gateway is closed. Many messages where a zone is sent.
    */
-  answer(
-    query: Uint8Array,
-    transport: DnsTransport,
-    address: string,
-    certificate: PeerCertificate | undefined,
-  ): Uint8Array | Promise<Uint8Array | undefined> | undefined {
+  answer(query: Uint8Array, transport: DnsTransport, address: string, certificate: PeerCertificate | undefined): TcpAnswer {
     const startedMs = performance.now();
     const reply = this.#respond({ query, transport, address, certificate, startedMs }, undefined);
     if (reply?.unknown !== undefined && this.#waitingCount < this.#limits.maxWaiting)
       // A copy, because a query over TCP is a part of everything that came with it.
       return this.#later({ query: Buffer.from(query), transport, address, certificate, startedMs }, reply.unknown);
     tell(this.#selected, reply, false);
-    return this.#count(reply, transport, startedMs);
+    const answer = this.#count(reply, transport, startedMs);
+    return reply?.transfer === undefined ? answer : this.#options.transfers?.running.start(reply.transfer, address);
   }
 
   /** Nobody is answered any more. */
@@ -315,7 +317,7 @@ function serveUdp(
     const answer = server.answer(query, "udp", peer.address, undefined);
     if (answer === undefined) return server.dropped("malformed");
     if (answer instanceof Promise) void sendLater(answer, peer);
-    else if (answer.length > 0) send(answer, peer);
+    else if (!(Symbol.asyncIterator in answer) && answer.length > 0) send(answer, peer);
   });
   udp.on("error", onFault);
 }

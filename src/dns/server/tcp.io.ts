@@ -29,10 +29,15 @@ export interface TcpPeer {
 }
 
 export interface TcpHandlers {
-  /** The answer to one query; undefined closes the connection. One that comes later is undefined only when nobody is answered any more. */
-  answer(query: Uint8Array, peer: TcpPeer): Uint8Array | Promise<Uint8Array | undefined> | undefined;
+  /**
+   * The answer to one query; undefined closes the connection. One that comes later is undefined only when nobody is answered any more. One of many messages is asked
+   * for each when there is room for it, and ended when the connection is; it has a time limit of its own.
+   */
+  answer(query: Uint8Array, peer: TcpPeer): TcpAnswer;
   dropped(reason: DropReason): void;
 }
+
+export type TcpAnswer = Uint8Array | Promise<Uint8Array | undefined> | AsyncIterable<Uint8Array> | undefined;
 
 /** A query has at least a header. */
 const MIN_QUERY_BYTES = 12;
@@ -129,6 +134,9 @@ class TcpConnection {
   readonly #limits: TcpLimits;
   readonly #handlers: ConnectionHandlers;
   readonly #idle: PatientTimeout;
+  /** Answers of many messages that are being made. */
+  #streamCount = 0;
+  #onRoom = Promise.withResolvers<void>();
   #pending: Buffer = Buffer.alloc(0);
   #isWaitingForDrain = false;
   /** Queries whose answers come later. */
@@ -144,6 +152,8 @@ class TcpConnection {
     this.#handlers = handlers;
     // Only whole queries refresh it, so that sending single bytes does not keep a connection open.
     this.#idle = patientTimeout(() => {
+      // It is this side that is slow.
+      if (this.#streamCount > 0 && !this.#isWaitingForDrain) return this.#idle.refresh();
       handlers.dropped("idle");
       socket.destroy();
     }, limits.idleTimeoutMs);
@@ -156,7 +166,10 @@ class TcpConnection {
     });
     // The peer went away. "close" follows.
     socket.on("error", () => {});
-    socket.once("close", () => this.#idle.clear());
+    socket.once("close", () => {
+      this.#idle.clear();
+      this.#onRoom.resolve();
+    });
   }
 
   destroy(): void {
@@ -167,6 +180,7 @@ class TcpConnection {
     const { promise, resolve } = Promise.withResolvers<void>();
     if (this.#socket.destroyed) return Promise.resolve();
     this.#isClosing = true;
+    this.#onRoom.resolve();
     this.#socket.once("close", () => resolve());
     // The peer's own end need not be waited for.
     this.#socket.end(() => this.#socket.destroy());
@@ -182,6 +196,8 @@ class TcpConnection {
   #drained(): void {
     if (!this.#isWaitingForDrain || this.#isClosing) return;
     this.#isWaitingForDrain = false;
+    this.#onRoom.resolve();
+    this.#onRoom = Promise.withResolvers<void>();
     this.#idle.refresh();
     this.#goOn();
   }
@@ -225,6 +241,7 @@ class TcpConnection {
     const answer = this.#isRefused(query.length) ? undefined : this.#handlers.answer(query);
     if (answer === undefined) this.#refuse();
     else if (answer instanceof Promise) void this.#sendLater(answer);
+    else if (Symbol.asyncIterator in answer) void this.#sendAll(answer);
     else this.#send(answer);
     if (this.#mayAnswer() && this.#nextEnd() !== undefined) return true;
     this.#goOn();
@@ -239,6 +256,24 @@ class TcpConnection {
     // A peer that does not read gets these too. They are no more than the queries that may wait.
     this.#send(late);
     this.#goOn();
+  }
+
+  async #sendAll(messages: AsyncIterable<Uint8Array>): Promise<void> {
+    this.#waitingCount += 1;
+    this.#streamCount += 1;
+    try {
+      for await (const message of messages) {
+        if (this.#isClosing || this.#socket.destroyed) break;
+        this.#send(message);
+        while (this.#isWaitingForDrain && !this.#isClosing && !this.#socket.destroyed) await this.#onRoom.promise;
+      }
+    } catch {
+      // Whoever made it has reported the fault. Half an answer is ended by the end of the connection (RFC 5936, 2.2.2).
+      this.#socket.destroy();
+    }
+    this.#waitingCount -= 1;
+    this.#streamCount -= 1;
+    if (!this.#isClosing && !this.#socket.destroyed) this.#goOn();
   }
 
   #send(answer: Uint8Array): void {

@@ -18,6 +18,8 @@ export interface Asker {
   readonly subnet: ClientSubnet | undefined;
   /** What a client of DNS over TLS showed. Absent: nothing. */
   readonly certificate?: PeerCertificate | undefined;
+  /** The view of the key that signed the question, by its index. Absent: no key did. */
+  readonly keyView?: number | undefined;
 }
 
 /** The extended error of a source that may ask nothing (RFC 8914, 4.19). */

@@ -35,6 +35,8 @@ export interface DnsSources {
   readonly elsewhere?: Elsewhere | undefined;
   /** What stands for the serving process under `<its id>.node`, as long as no node has its id. Absent at a node, which is in the catalog. */
   readonly self?: EntryView | undefined;
+  /** Most entries of a crowded name that are given; when absent as many as an answer has room for. */
+  readonly mostEntries?: number | undefined;
 }
 
 /** More than a policy changes while a process lives. */
@@ -93,22 +95,24 @@ class CatalogInDns implements DnsCatalog {
   readonly elsewhere: Elsewhere | undefined;
   readonly #sources: DnsSources;
   readonly #notes: Notes;
-  readonly #sampling: Omit<Sampling, "at">;
   readonly #viewer: Caller;
   readonly #counts: (claim: Claim) => boolean;
+  readonly #sampling: Omit<Sampling, "at">;
 
   constructor(sources: DnsSources, { view, caller }: ViewerOfView, { notes, onHidden, held, whole, most }: Making) {
     const { identity, policies } = sources;
     this.view = view;
     this.held = held;
     this.whole = whole;
-    this.#sampling = most === undefined ? DNS_SAMPLING : { ...DNS_SAMPLING, most };
     this.onHidden = onHidden;
     this.changes = sources.dnsNames;
     this.elsewhere = sources.elsewhere;
     this.#sources = sources;
     this.#notes = notes;
     this.#viewer = caller;
+    const { mostEntries } = sources;
+    if (mostEntries !== undefined) this.#sampling = { ...DNS_SAMPLING, wanted: mostEntries, most: mostEntries };
+    else this.#sampling = most === undefined ? DNS_SAMPLING : { ...DNS_SAMPLING, most };
     this.#counts = (claim) =>
       judgedNames(claim.name).every((name) => isRightful(policies.policy, { ...claim, name }, identity.clusterId)) &&
       this.#hiddenAbove(claim.name) === undefined;

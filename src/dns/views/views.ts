@@ -22,6 +22,8 @@ export interface ViewRow {
 /** What of `dns` makes views. */
 export interface ViewSettings {
   readonly views: readonly ViewRow[];
+  /** Keys of transfers, each of which has a view. Absent: none. */
+  readonly transferKeys?: readonly Pick<ViewRow, "cluster" | "region" | "tenant" | "zone">[] | undefined;
   /** Most records of a set, where a view has no limit of its own. Undefined: all. */
   readonly answerLimit?: number | undefined;
 }
@@ -38,9 +40,14 @@ interface Place {
   readonly region: string;
 }
 
-/** The views in the order of their index. The first one is that of sources without a view. */
-export function viewersOf({ views, answerLimit }: ViewSettings, { clusterId, region: own }: Place): readonly ViewerOfView[] {
-  const named = views.map(({ tenant = "", cluster = clusterId, region, zone, answerLimit: limit = answerLimit }, i) => ({
+/** The views in the order of their index: that of sources without a view, those that are set, and those of the keys. */
+export function viewersOf(
+  { views, answerLimit, transferKeys = [] }: ViewSettings,
+  { clusterId, region: own }: Place,
+): readonly ViewerOfView[] {
+  const keyed = transferKeys.map(({ tenant, cluster, region, zone }) => ({ tenant, cluster, region, zone, answerLimit: undefined }));
+  const limited = views.map((row) => ({ ...row, answerLimit: row.answerLimit ?? answerLimit }));
+  const named = [...limited, ...keyed].map(({ tenant = "", cluster = clusterId, region, zone, answerLimit: limit }, i) => ({
     view: {
       index: i + 1,
       locality: region === undefined && zone === undefined ? undefined : { region: region ?? own, zone: zone ?? "" },
@@ -49,6 +56,11 @@ export function viewersOf({ views, answerLimit }: ViewSettings, { clusterId, reg
     caller: { ...anonymousCaller(cluster, ""), tenant },
   }));
   return [{ view: { ...DEFAULT_VIEW, answerLimit }, caller: anonymousCaller(clusterId, "") }, ...named];
+}
+
+/** The index of the view of a key, by its place among the keys. */
+export function viewOfKey({ views }: Pick<ViewSettings, "views">, place: number): number {
+  return 1 + views.length + place;
 }
 
 /** The classes of viewers that see the same, anonymous ones first, and the class of each view by its index. */

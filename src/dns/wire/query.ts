@@ -5,6 +5,7 @@
 import { type Question, RCODE, type Rcode } from "../plan/answer.ts";
 import type { ClientSubnet } from "../views/asker.ts";
 import { CLIENT_COOKIE_BYTES } from "./cookies.ts";
+import { TYPE_TSIG } from "./tsig.ts";
 
 export const HEADER_BYTES = 12;
 export const TYPE_OPT = 41;
@@ -44,6 +45,8 @@ export class Query {
   subnet: ClientSubnet | undefined = undefined;
   hasKeepalive = false;
   hasPadding = false;
+  /** Where the record with the signature of the message begins, its last one (RFC 8945); 0 without one. */
+  tsigAt = 0;
 
   readonly #lower = Buffer.alloc(MAX_NAME_BYTES + 6);
 
@@ -126,6 +129,7 @@ export class Query {
     this.subnet = undefined;
     this.hasKeepalive = false;
     this.hasPadding = false;
+    this.tsigAt = 0;
   }
 
   /** Answered with a header only, since nothing of the message can be trusted. */
@@ -178,6 +182,10 @@ export class Query {
         // At the root, in the additional section, once (RFC 6891, 6.1.1).
         if (this.hasEdns || nameEnd !== at + 1 || i < beforeCount || !areOptionsWhole(bytes, nameEnd + 10, end)) return false;
         this.#readOpt(nameEnd, end);
+      } else if (u16(bytes, nameEnd) === TYPE_TSIG) {
+        // Nothing may follow it (RFC 8945, 5.1).
+        if (i < beforeCount || i < beforeCount + additionalCount - 1) return false;
+        this.tsigAt = at;
       }
       at = end;
     }

@@ -43,6 +43,9 @@ const LOOP_BYTES = 64;
 /** Responses over UDP are slices of one buffer, until it is full. */
 const SLAB_BYTES = 1 << 16;
 
+/** An OPT record without options. */
+export const PLAIN_OPT = Uint8Array.of(0, 0, TYPE_OPT, MAX_UDP_BYTES >> 8, MAX_UDP_BYTES & 0xff, 0, 0, 0, 0, 0, 0);
+
 /** `dot` is DNS over TLS. */
 export type DnsTransport = "udp" | "tcp" | "dot";
 

@@ -177,6 +177,11 @@ export const METRICS = {
     "Planned answers for an alias that several services carry: the first of them in key order was told.",
   ),
   dns_policy_denials_total: counter("answers", {}, "DNS questions whose data the policy hid."),
+  dns_transfers_total: counter(
+    "transfers",
+    { outcome: ["done", "cut", "refused", "failed"] },
+    "Zone transfers (AXFR). Cut: the client went away or took too long. Refused: there were too many at a time, or too many entries.",
+  ),
   dns_dropped_total: counter(
     "packets",
     { reason: ["malformed", "overload", "idle", "rate", "handshake"] },

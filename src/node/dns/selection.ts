@@ -35,6 +35,8 @@ export interface DnsSelectionOptions extends Omit<DnsSources, "elsewhere"> {
 
 const REFUSED = { refused: PROHIBITED } as const;
 
+const BY_KEY = { scopePrefix: undefined, isBySubnet: false } as const;
+
 type Selection = (asker: Asker, waited: UnknownName | undefined) => Selected;
 
 /** Who sees what. One catalog for each view, so that answers are kept for all who have it. */
@@ -53,8 +55,10 @@ export function dnsSelection(options: DnsSelectionOptions, viewers: readonly Vie
   const selected = viewers.map((viewer) => onlyView(open(viewer)));
   const credentialed = new CredentialViews(viewers.length, open, elsewheres && MAX_FETCHING_VIEWS);
   return (asker, waited) => {
-    const { index, scopePrefix, isBySubnet } = views.choose(asker);
-    const caller = certifiedCaller(options, asker);
+    const { keyView } = asker;
+    const { index, scopePrefix, isBySubnet } = keyView === undefined ? views.choose(asker) : { ...BY_KEY, index: keyView };
+    // The key counts, whatever certificate comes with it.
+    const caller = keyView === undefined ? certifiedCaller(options, asker) : undefined;
     const own = selected[index];
     if (own === undefined || (index === 0 && isAnonymousRefused && caller === undefined)) return REFUSED;
     checkCaughtUp();

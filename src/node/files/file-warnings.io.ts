@@ -61,7 +61,7 @@ function certificateWarnings(setting: string, path: string | undefined, wallMs: 
   return [];
 }
 
-function secretFiles({ tls, fabric, tenants, resolver }: Settings): readonly SecretFile[] {
+function secretFiles({ tls, fabric, tenants, resolver, dns }: Settings): readonly SecretFile[] {
   return [
     { setting: "tls.key_file", path: tls.keyFile, isToken: false },
     { setting: "fabric.key_file", path: fabric.keyFile, isToken: false },
@@ -69,6 +69,7 @@ function secretFiles({ tls, fabric, tenants, resolver }: Settings): readonly Sec
     { setting: "resolver.tls_key_file", path: resolver.tlsKeyFile, isToken: false },
     { setting: "resolver.token_file", path: resolver.tokenFile, isToken: true },
     ...credentialFiles(tenants),
+    ...dns.transferKeys.map(({ secretFile: path }, i) => ({ setting: `dns.transfer_keys[${i}].secret_file`, path, isToken: false })),
   ];
 }
 

@@ -1,0 +1,62 @@
+/** The keys of secondaries, whose secrets stand in files. */
+import type { HmacAlgorithm } from "../../lib/crypto.ts";
+import type { Log } from "../../lib/log.io.ts";
+import { MAX_TOKEN_FILE_BYTES, readNamedFile } from "../../lib/named-file.io.ts";
+import type { ViewSettings } from "../views/views.ts";
+import { viewOfKey } from "../views/views.ts";
+import type { TsigKey } from "../wire/tsig.ts";
+
+/** What of `dns` names keys. */
+export interface TransferKeySettings extends Pick<ViewSettings, "views"> {
+  readonly transferKeys: readonly {
+    readonly name: string | undefined;
+    readonly algorithm: HmacAlgorithm;
+    readonly secretFile: string | undefined;
+  }[];
+}
+
+export interface KeyFiles {
+  readonly findKey: (name: string) => TsigKey | undefined;
+  /** Reads the files again. If one cannot be read, nothing changes. */
+  reload(): void;
+}
+
+/** A shorter secret is guessed too easily. */
+const MIN_SECRET_BYTES = 16;
+const BASE64 = /^[A-Za-z0-9+/]+={0,2}$/;
+
+/** Throws with a message for the operator when a file is not as it should be. */
+export function openKeyFiles(settings: TransferKeySettings, log: Log): KeyFiles {
+  let keys = readKeys(settings);
+  return {
+    findKey: (name) => keys.get(name),
+    reload: () => {
+      if (settings.transferKeys.length === 0) return;
+      try {
+        keys = readKeys(settings);
+        log.info({}, "transfer keys reloaded");
+      } catch (error) {
+        log.warn({ err: error }, "transfer keys not reloaded, keeping the old ones");
+      }
+    },
+  };
+}
+
+function readKeys({ views, transferKeys }: TransferKeySettings): ReadonlyMap<string, TsigKey> {
+  return new Map(
+    transferKeys.map(({ name: text = "", algorithm, secretFile = "" }, place) => {
+      const name = text.toLowerCase().replace(/\.$/, "");
+      const secret = readSecret(`dns.transfer_keys[${place}].secret_file`, secretFile);
+      return [name, { name, algorithm, secret, viewIndex: viewOfKey({ views }, place) }];
+    }),
+  );
+}
+
+/** One line of base64, as `tsig-keygen` and `keymgr` write it. */
+function readSecret(setting: string, path: string): Uint8Array {
+  const text = readNamedFile({ setting, path, maxBytes: MAX_TOKEN_FILE_BYTES }).toString("latin1").trim();
+  const secret = Buffer.from(text, "base64");
+  if (!BASE64.test(text) || secret.length < MIN_SECRET_BYTES)
+    throw new Error(`${setting}: ${path} does not hold one line of base64 for at least ${MIN_SECRET_BYTES} bytes`);
+  return secret;
+}

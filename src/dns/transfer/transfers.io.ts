@@ -1,0 +1,163 @@
+/** Transfers of zones (AXFR, RFC 5936): each is made in slices of a bounded number of records, from a copy of the catalog, as fast as its client reads. */
+import { setImmediate } from "node:timers/promises";
+import { WaymarkError } from "../../lib/errors.ts";
+import type { Log } from "../../lib/log.io.ts";
+import type { LabelsOf, Metrics } from "../../lib/metrics/metrics.ts";
+import { recordsAt } from "../plan/answer.ts";
+import { MAX_TARGETS } from "../plan/subject.ts";
+import type { DnsRecord, DnsSettings } from "../records/record.ts";
+import { dnsCatalog } from "../views/catalog.ts";
+import type { ViewerOfView } from "../views/views.ts";
+import { TsigChain } from "../wire/tsig.ts";
+import type { TransferRequest } from "./transfer-request.ts";
+import { type CopySources, ZoneCopy } from "./zone-copy.ts";
+import { ZoneMessages } from "./zone-messages.ts";
+import { zoneRecords } from "./zone-records.ts";
+
+/** They are not settings. */
+export interface TransferLimits {
+  readonly maxPerKey: number;
+  readonly max: number;
+  readonly maxMs: number;
+  /** Entries of a catalog that is copied: each takes about a kilobyte for as long as the transfer goes on. */
+  readonly maxEntries: number;
+}
+
+const TRANSFER_LIMITS: TransferLimits = { maxPerKey: 2, max: 4, maxMs: 600_000, maxEntries: 250_000 };
+/** Names that one slice reads, and bytes after which it ends. */
+const SLICE_NAMES = 50;
+/** How often a copy is begun anew because the policy changed. */
+const MAX_COPIES = 3;
+
+export interface TransfersOptions extends CopySources {
+  readonly viewers: readonly ViewerOfView[];
+  readonly settings: DnsSettings;
+  readonly serialOf: (viewIndex: number) => number;
+  readonly metrics: Metrics;
+  readonly log: Log;
+  readonly limits?: TransferLimits | undefined;
+}
+
+type Outcome = LabelsOf<"dns_transfers_total">["outcome"];
+
+export class Transfers {
+  readonly #options: TransfersOptions;
+  readonly #limits: TransferLimits;
+  readonly #running = new Map<string, number>();
+  #count = 0;
+
+  constructor(options: TransfersOptions) {
+    this.#options = options;
+    this.#limits = options.limits ?? TRANSFER_LIMITS;
+  }
+
+  get count(): number {
+    return this.#count;
+  }
+
+  /** Whether one more may begin for this key. One that may not is counted. */
+  mayBegin(keyName: string): boolean {
+    const { max, maxPerKey, maxEntries } = this.#limits;
+    const isFree = this.#count < max && (this.#running.get(keyName) ?? 0) < maxPerKey;
+    if (isFree && this.#options.reads.replica.lookup.size <= maxEntries) return true;
+    this.#counted("refused");
+    return false;
+  }
+
+  #counted(outcome: Outcome): void {
+    this.#options.metrics.inc("dns_transfers_total", { outcome });
+  }
+
+  /** The messages. Whoever takes them asks for the next one once it has room, and ends the transfer by asking no more. */
+  start(request: TransferRequest, address: string): AsyncIterable<Uint8Array> {
+    const { keyName } = request.signing;
+    this.#count += 1;
+    this.#running.set(keyName, (this.#running.get(keyName) ?? 0) + 1);
+    return this.#messages(request, address);
+  }
+
+  async *#messages(request: TransferRequest, address: string): AsyncGenerator<Uint8Array> {
+    const { zone, signing, viewIndex } = request;
+    const startedMs = performance.now();
+    const facts = { zone, key: signing.keyName, address, serial: this.#options.serialOf(viewIndex), recordCount: 0, sizeBytes: 0 };
+    let outcome: Outcome = "cut";
+    try {
+      const chain = new TsigChain(signing);
+      for await (const message of this.#unsigned(request, facts)) {
+        if (performance.now() - startedMs > this.#limits.maxMs) return;
+        const signed = chain.sign(message, Math.floor(Date.now() / 1000));
+        facts.sizeBytes += signed.length;
+        yield signed;
+      }
+      outcome = "done";
+    } catch (fault) {
+      outcome = "failed";
+      this.#options.log.warn({ err: fault, ...facts }, "zone transfer failed");
+      throw fault;
+    } finally {
+      this.#count -= 1;
+      const left = (this.#running.get(signing.keyName) ?? 1) - 1;
+      if (left === 0) this.#running.delete(signing.keyName);
+      else this.#running.set(signing.keyName, left);
+      this.#counted(outcome);
+      const durationMs = Math.round(performance.now() - startedMs);
+      if (outcome !== "failed") this.#options.log.info({ ...facts, outcome, durationMs }, "zone transfer ended");
+    }
+  }
+
+  async *#unsigned(
+    { id, question, opt, zone, viewIndex }: TransferRequest,
+    facts: { readonly serial: number; recordCount: number },
+  ): AsyncGenerator<Uint8Array> {
+    const { settings, viewers, clusterId } = this.#options;
+    const viewer = viewers[viewIndex];
+    if (viewer === undefined) return;
+    const { reads, dnsNames, policies } = await this.#copy();
+    const { replica } = reads;
+    const sources = { reads, dnsNames, policies, replica, identity: { clusterId }, mostEntries: MAX_TARGETS };
+    const catalog = dnsCatalog(
+      () => 0,
+      sources,
+      () => {},
+      viewer,
+    );
+    const soa = recordsAt(zone, zone, { catalog, settings }).map((record) => withSerial(record, facts.serial));
+    const start = soa.filter(({ type }) => type === "SOA");
+    const messages = new ZoneMessages({ id, question, opt });
+    let nameCount = 0;
+    const groups = zoneRecords({ zone, catalog, lookup: replica.lookup, dnsNames, settings });
+    for (const group of [start, groups, start].values()) {
+      for (const records of Array.isArray(group) ? [group] : group) {
+        for (const record of records) {
+          facts.recordCount += 1;
+          const full = messages.add(record);
+          if (full !== undefined) yield full;
+        }
+        if (++nameCount < SLICE_NAMES) continue;
+        nameCount = 0;
+        await setImmediate();
+      }
+    }
+    yield messages.end();
+  }
+
+  async #copy(): Promise<ZoneCopy> {
+    for (let left = MAX_COPIES; left > 0; left--) {
+      const copy = new ZoneCopy(this.#options);
+      try {
+        while (!copy.isWhole && !copy.isOver) {
+          copy.step();
+          if (!copy.isWhole) await setImmediate();
+        }
+      } finally {
+        copy.close();
+      }
+      if (!copy.isOver) return copy;
+    }
+    throw new WaymarkError("not_ready", "the policy changed while the zone was copied");
+  }
+}
+
+function withSerial(record: DnsRecord, serial: number): DnsRecord {
+  return record.type === "SOA" ? { ...record, data: { ...record.data, serial } } : record;
+}

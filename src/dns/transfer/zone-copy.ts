@@ -1,0 +1,109 @@
+/** A copy of the catalog as it is in one moment, for the transfer of a zone. It is made in slices, while the catalog goes on changing. */
+import { ReplicaCopy } from "../../catalog/copy/replica-copy.ts";
+import { ReplicaFeed } from "../../catalog/copy/replica-feed.ts";
+import { EntryStamper } from "../../catalog/entry/codec.ts";
+import { PROTOCOL_BOUNDS } from "../../catalog/entry/names.ts";
+import { Lookup } from "../../catalog/query/lookup.ts";
+import { Slab } from "../../catalog/record/slab.ts";
+import { TraitsPool } from "../../catalog/record/traits.ts";
+import { Replica, type ReplicaOptions } from "../../catalog/replica/replica.ts";
+import { DnsNames } from "../../discovery/dns-names.ts";
+import { isAdmitted } from "../../discovery/policy-switch.ts";
+import { Reads } from "../../discovery/reads.ts";
+import type { AddressBlock } from "../../lib/addresses.ts";
+import type { PolicySource } from "../../policy/set/visibility.ts";
+
+/** Records that one slice copies, about. */
+const SLICE_RECORDS = 500;
+
+export interface CopySources {
+  readonly reads: Pick<Reads, "node" | "policy" | "replica">;
+  readonly policies: PolicySource;
+  readonly clusterId: string;
+  readonly zones: readonly string[];
+  readonly blocks: readonly AddressBlock[];
+  /** As the replica's. */
+  readonly catalog: Pick<ReplicaOptions, "minTombstones" | "pastTouches" | "tombstoneTtlMs">;
+}
+
+export class ZoneCopy {
+  readonly reads: Reads;
+  readonly dnsNames: DnsNames;
+  readonly policies: PolicySource;
+  readonly #sources: CopySources;
+  readonly #replica: Replica;
+  readonly #feed: ReplicaFeed;
+  readonly #copy: ReplicaCopy;
+  /** The names are known up to this revision. */
+  #named = 0;
+
+  constructor(sources: CopySources) {
+    const { reads, policies, clusterId, zones, blocks, catalog } = sources;
+    const { replica: from, node } = reads;
+    const { policy } = policies;
+    const { nodeId } = node;
+    const replica = new Replica(new Lookup(), new Slab(), { nodeId, generation: from.self.generation, lastSeq: 0, floor: 0, ...catalog });
+    replica.setAdmission((stored) => isAdmitted(policy, stored, clusterId));
+    this.#sources = sources;
+    this.#replica = replica;
+    this.policies = { policy };
+    this.#feed = new ReplicaFeed({ replica: from, isHeldUp: () => !this.#isSettled });
+    this.#copy = new ReplicaCopy({ replica, stamper: new EntryStamper({ bounds: PROTOCOL_BOUNDS, traits: new TraitsPool() }) });
+    this.dnsNames = new DnsNames(this.#namedReplica(replica), zones, blocks);
+    this.reads = new Reads(replica, { ...node, boot: "transfer" }, { policies: this.policies, onDenied: () => {} });
+  }
+
+  /** Whether it is whole: then it stays as it is. */
+  get isWhole(): boolean {
+    return this.#copy.isWhole;
+  }
+
+  /** Whether another policy is in force than at the start, so that the copy must be begun anew. */
+  get isOver(): boolean {
+    return this.#sources.policies.policy !== this.policies.policy;
+  }
+
+  /** Copies the next slice. */
+  step(): void {
+    this.#copy.hear(this.#feed.take(SLICE_RECORDS));
+    this.#replica.changesSince(this.#named, (_, revision) => {
+      this.#named = revision;
+      return true;
+    });
+    if (this.isWhole) {
+      this.#named = this.#replica.revision;
+      this.close();
+    }
+    this.dnsNames.refresh();
+  }
+
+  /** Hears no more of the catalog. */
+  close(): void {
+    this.#feed.close();
+  }
+
+  /** All records follow the policy in force. */
+  get #isSettled(): boolean {
+    return this.#sources.reads.policy === this.policies.policy;
+  }
+
+  /** The copied records are in order of their revisions long before the replica has one, so that names are found slice by slice. */
+  #namedReplica(replica: Replica): ConstructorParameters<typeof DnsNames>[0] {
+    const { lookup, origins, slab } = replica;
+    const named = () => this.#named;
+    return {
+      lookup,
+      origins,
+      slab,
+      get revision() {
+        return named();
+      },
+      get collectedRevision() {
+        return replica.collectedRevision;
+      },
+      changesSince: (since, visit) => replica.changesSince(since, visit),
+      view: (key) => replica.view(key),
+      winner: (stored) => replica.winner(stored),
+    };
+  }
+}

@@ -1,0 +1,129 @@
+/** Packs the records of a zone into messages (RFC 5936, 2.2). */
+import { CLASS_IN } from "../plan/answer.ts";
+import type { DataWriter, DnsRecord } from "../records/record.ts";
+import { RECORDS, writeRecordData } from "../records/records.ts";
+
+/** A message is sent when it has so many bytes: pointers reach all of it. */
+const FULL_BYTES = 14_000;
+const MAX_BYTES = 65_000;
+const HEADER_BYTES = 12;
+/** QR and AA. */
+const FLAGS = 0x8400;
+const UTF8 = new TextEncoder();
+
+export interface MessageStart {
+  readonly id: number;
+  /** The question of the query, which only the first message repeats. */
+  readonly question: Uint8Array;
+  /** The OPT record of each message; empty where the query had none. */
+  readonly opt: Uint8Array;
+}
+
+export class ZoneMessages implements DataWriter {
+  readonly #start: MessageStart;
+  readonly #bytes = Buffer.alloc(2 * MAX_BYTES);
+  readonly #offsets = new Map<string, number>();
+  #at = 0;
+  #count = 0;
+  #isFirst = true;
+
+  constructor(start: MessageStart) {
+    this.#start = start;
+    this.#begin();
+  }
+
+  /** Adds a record. Returns a message if one is full. A record that fits into no message is left out, as it is from answers. */
+  add(record: DnsRecord): Uint8Array | undefined {
+    const before = this.#at;
+    this.compressedName(record.name);
+    this.u16(RECORDS[record.type].code);
+    this.u16(CLASS_IN);
+    this.u32(record.ttlSeconds);
+    const lengthAt = this.#at;
+    this.#at += 2;
+    writeRecordData(record, this);
+    if (this.#at > MAX_BYTES) {
+      this.#at = before;
+      for (const [name, offset] of this.#offsets) if (offset >= before) this.#offsets.delete(name);
+      if (this.#count === 0) return undefined;
+      const full = this.end();
+      return this.add(record) ?? full;
+    }
+    this.#bytes.writeUInt16BE(this.#at - lengthAt - 2, lengthAt);
+    this.#count += 1;
+    return this.#at >= FULL_BYTES ? this.end() : undefined;
+  }
+
+  /** The message so far; the next one begins. */
+  end(): Uint8Array {
+    const { opt } = this.#start;
+    this.#bytes.writeUInt16BE(this.#count, 6);
+    this.#bytes.writeUInt16BE(opt.length > 0 ? 1 : 0, 10);
+    this.bytes(opt);
+    const message = Uint8Array.from(this.#bytes.subarray(0, this.#at));
+    this.#isFirst = false;
+    this.#begin();
+    return message;
+  }
+
+  #begin(): void {
+    const { id, question } = this.#start;
+    this.#offsets.clear();
+    this.#count = 0;
+    this.#bytes.fill(0, 0, HEADER_BYTES);
+    this.#bytes.writeUInt16BE(id, 0);
+    this.#bytes.writeUInt16BE(FLAGS, 2);
+    this.#at = HEADER_BYTES;
+    if (!this.#isFirst) return;
+    this.#bytes.writeUInt16BE(1, 4);
+    this.bytes(question);
+  }
+
+  u8(value: number): void {
+    this.#bytes[this.#at++] = value;
+  }
+
+  u16(value: number): void {
+    this.u8(value >> 8);
+    this.u8(value & 0xff);
+  }
+
+  u32(value: number): void {
+    this.u16(value >>> 16);
+    this.u16(value & 0xffff);
+  }
+
+  bytes(value: Uint8Array): void {
+    // What is past the bound is not sent.
+    if (this.#at + value.length <= this.#bytes.length) this.#bytes.set(value, this.#at);
+    this.#at += value.length;
+  }
+
+  string(value: string): void {
+    const bytes = UTF8.encode(value).subarray(0, 255);
+    this.u8(bytes.length);
+    this.bytes(bytes);
+  }
+
+  name(value: string): void {
+    for (const label of value === "" ? [] : value.split(".")) this.#label(label);
+    this.u8(0);
+  }
+
+  compressedName(value: string): void {
+    for (let rest = value; rest !== ""; ) {
+      const offset = this.#offsets.get(rest);
+      if (offset !== undefined) return this.u16(0xc000 | offset);
+      if (this.#at <= 0x3fff) this.#offsets.set(rest, this.#at);
+      const dot = rest.indexOf(".");
+      this.#label(dot < 0 ? rest : rest.slice(0, dot));
+      rest = dot < 0 ? "" : rest.slice(dot + 1);
+    }
+    this.u8(0);
+  }
+
+  #label(label: string): void {
+    this.u8(label.length);
+    this.bytes(Buffer.from(label, "latin1"));
+  }
+}

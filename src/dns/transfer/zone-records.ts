@@ -1,0 +1,148 @@
+/** A zone as a list: all records of one view, name by name, from a catalog that stays as it is. */
+import { portWord, TRANSPORTS } from "../../catalog/entry/ports.ts";
+import type { Lookup } from "../../catalog/query/lookup.ts";
+import { type CatalogRecord, KIND, keyParts } from "../../catalog/record/record.ts";
+import type { DnsNames } from "../../discovery/dns-names.ts";
+import { reverseName } from "../../lib/addresses.ts";
+import { parseAddressLabel } from "../names/addresses.ts";
+import { encodeLabel } from "../names/labels.ts";
+import { ADDRESS_LABEL, type DnsName, formatName, LOCATED_KINDS, parseName, splitZone } from "../names/names.ts";
+import { recordsAt } from "../plan/answer.ts";
+import { type DnsCatalog, isCatalogName } from "../plan/subject.ts";
+import { addressRecord } from "../records/addresses.ts";
+import type { DnsRecord, DnsSettings } from "../records/record.ts";
+import { hostOf } from "../records/records.ts";
+import { seconds } from "../records/ttl.ts";
+
+export interface ZoneSources {
+  readonly zone: string;
+  /** As the view sees it, with the whole of crowded names. */
+  readonly catalog: DnsCatalog;
+  readonly lookup: Pick<Lookup, "cursor">;
+  readonly dnsNames: Pick<DnsNames, "addresses" | "aliases">;
+  readonly settings: DnsSettings;
+}
+
+/**
+ * The records of a zone without its SOA, a name at a time. Names of addresses are there as far as records name them. Each name costs as much as planning one
+ * answer about it.
+ */
+export function* zoneRecords(sources: ZoneSources): Generator<readonly DnsRecord[]> {
+  const { zone, settings, catalog } = sources;
+  yield recordsAt(zone, zone, { catalog, settings }).filter(({ type }) => type !== "SOA");
+  if (settings.reverseZones.includes(zone)) yield* reverseRecords(sources);
+  else yield* namedRecords(sources);
+}
+
+function* namedRecords(sources: ZoneSources): Generator<readonly DnsRecord[]> {
+  const { zone, settings, catalog } = sources;
+  const hosts = new Set<string>();
+  for (const owner of ownersOf(sources)) {
+    // A longer zone of ours has the names below it.
+    if (splitZone(owner, settings.zones)?.zone !== zone) continue;
+    const records = recordsAt(owner, zone, { catalog, settings });
+    yield records;
+    yield hostRecords(records, hosts, sources);
+  }
+  // The hosts of NS records stand last, because nodes are among the names before.
+  yield hostRecords(recordsAt(zone, zone, { catalog, settings }), hosts, sources);
+}
+
+function* reverseRecords({ zone, catalog, settings, dnsNames }: ZoneSources): Generator<readonly DnsRecord[]> {
+  for (const text of dnsNames.addresses()) {
+    const owner = reverseName(Uint8Array.from(text, (char) => char.charCodeAt(0)));
+    if (owner.endsWith(`.${zone}`) && !settings.zones.some((own) => owner.endsWith(`.${own}`) && own.length > zone.length))
+      yield recordsAt(owner, zone, { catalog, settings });
+  }
+}
+
+/** The records of the hosts that these records name, each once: names of addresses. */
+function hostRecords(records: readonly DnsRecord[], known: Set<string>, { zone, settings }: ZoneSources): readonly DnsRecord[] {
+  const end = `.${ADDRESS_LABEL}.node.${zone}`;
+  return records.flatMap((record) => {
+    const host = hostOf(record);
+    if (host === undefined || !host.endsWith(end) || known.has(host)) return [];
+    known.add(host);
+    const address = parseAddressLabel(host.slice(0, -end.length));
+    return address === undefined ? [] : [addressRecord(host, address, seconds(settings.maxTtlMs))];
+  });
+}
+
+/** Names that may have records. Each comes once. */
+function* ownersOf({ zone, lookup, dnsNames, catalog }: ZoneSources): Generator<string> {
+  const domains = new Set<string>();
+  const typesAt = (domain: string): readonly string[] => {
+    if (domains.has(domain)) return [];
+    domains.add(domain);
+    return textOf({ form: "types", domain }, zone);
+  };
+  for (const group of nameGroups(lookup)) {
+    const [first] = group;
+    if (first === undefined) continue;
+    const { namespace, name, kind } = first;
+    yield* namesOf(group, zone);
+    const direct = kind === KIND.SERVICE ? formatName({ form: "direct", name, namespace }, zone) : undefined;
+    if (direct === undefined) continue;
+    yield* typesAt(direct.slice(0, -zone.length - 1));
+    const labels = namespace.split(".").map((label) => encodeLabel(label));
+    if (!labels.includes(undefined)) yield* typesAt(labels.join("."));
+  }
+  const seen = new Set<string>();
+  for (const alias of dnsNames.aliases()) {
+    const relative = alias.endsWith(`.${zone}`) ? alias.slice(0, -zone.length - 1) : alias;
+    if (seen.has(relative) || isCatalogName(relative, zone, catalog)) continue;
+    seen.add(relative);
+    yield `${relative}.${zone}`;
+  }
+}
+
+/** The records of the catalog, those of one name and kind together. They come in the order of their keys. */
+function* nameGroups(lookup: Pick<Lookup, "cursor">): Generator<readonly CatalogRecord[]> {
+  const cursor = lookup.cursor();
+  let group: CatalogRecord[] = [];
+  for (let record = cursor.next(); record !== undefined; record = cursor.next()) {
+    const [first] = group;
+    if (first !== undefined && (first.kind !== record.kind || first.name !== record.name || first.namespace !== record.namespace)) {
+      yield group;
+      group = [];
+    }
+    group.push(record);
+  }
+  if (group.length > 0) yield group;
+}
+
+/** The names of one group: a crowded name has very many, so they are made one by one. */
+function* namesOf(group: readonly CatalogRecord[], zone: string): Generator<string> {
+  const [first] = group;
+  if (first === undefined) return;
+  const { kind, namespace, name } = first;
+  if (kind === KIND.NODE) yield* textOf({ form: "node", nodeId: name }, zone);
+  if (!LOCATED_KINDS.includes(kind)) return;
+  for (const transport of TRANSPORTS) yield* textOf({ form: "located", kind, transport, name, namespace }, zone);
+  if (kind !== KIND.SERVICE) return;
+  yield* textOf({ form: "direct", name, namespace }, zone);
+  const words = new Set(group.flatMap(({ traits }) => traits.ports));
+  for (const word of words) {
+    if (word.startsWith(" ")) continue;
+    const transport = TRANSPORTS.find((each) => word.endsWith(` ${each}`)) ?? "tcp";
+    const port = transport === "tcp" ? word : word.slice(0, -transport.length - 1);
+    const [text] = textOf({ form: "located", kind, transport, port, name, namespace }, zone);
+    if (text === undefined) continue;
+    const meant = parseName(text.slice(0, -zone.length - 1));
+    // Where a port is called `svc`, `rpc` or `queue`, the built-in name wins.
+    if (meant.form === "located" && meant.port === port) yield text;
+  }
+  const ids = new Set<string>();
+  for (const { key, traits } of group)
+    for (const transport of TRANSPORTS) {
+      const { instanceId } = keyParts(key);
+      if (!traits.ports.includes(portWord(transport)) || ids.has(`${transport} ${instanceId}`)) continue;
+      ids.add(`${transport} ${instanceId}`);
+      yield* textOf({ form: "instance", transport, instanceId, name, namespace }, zone);
+    }
+}
+
+function textOf(name: DnsName, zone: string): readonly string[] {
+  const text = formatName(name, zone);
+  return text === undefined ? [] : [text];
+}

@@ -1,0 +1,210 @@
+/** Signatures of messages by a shared secret (TSIG, RFC 8945): judges those of queries, and makes those of answers. */
+import { equalSecrets, type HmacAlgorithm, hmac } from "../../lib/crypto.ts";
+
+/** A secret that a secondary shares with this gateway. */
+export interface TsigKey {
+  /** Lower case, without the final dot. */
+  readonly name: string;
+  readonly algorithm: HmacAlgorithm;
+  readonly secret: Uint8Array;
+  /** The view that the key has, by its index. */
+  readonly viewIndex: number;
+}
+
+/** What the record of a query says. */
+interface Tsig {
+  readonly keyName: string;
+  readonly algorithm: string;
+  readonly timeSigned: number;
+  readonly mac: Uint8Array;
+  readonly originalId: number;
+  readonly fudge: number;
+  readonly error: number;
+  readonly other: Uint8Array;
+}
+
+/** The signature that an answer has to carry. */
+export interface Signing {
+  readonly key: TsigKey | undefined;
+  readonly keyName: string;
+  readonly algorithm: string;
+  readonly requestMac: Uint8Array;
+  readonly timeSigned: number;
+  readonly error: number;
+  readonly other: Uint8Array;
+  /** The record goes without a signature, because the key is not known or the query's signature is wrong. */
+  readonly isUnsigned: boolean;
+}
+
+/** `malformed`: FORMERR without a signature. Else what the answer carries, and with an error the code NOTAUTH. */
+export type Judged = "malformed" | Signing;
+
+/** Errors of the record (RFC 8945, 3). */
+export const TSIG_ERROR = { NONE: 0, BADSIG: 16, BADKEY: 17, BADTIME: 18, BADTRUNC: 22 } as const;
+export const TYPE_TSIG = 250;
+const CLASS_ANY = 255;
+/** How far the clocks may be apart, in seconds (RFC 8945, 10). */
+const FUDGE_SECONDS = 300;
+const MIN_MAC_BYTES = 10;
+const NO_BYTES = new Uint8Array();
+const ADDITIONAL_COUNT_AT = 10;
+const HEAD_BYTES = 10;
+const TIME_BYTES = 6;
+
+/** Judges the record that begins at `at`, which is the last of the message: first the key, then the signature, the time and the length (RFC 8945, 5.2). */
+export function judgeTsig(
+  message: Uint8Array,
+  at: number,
+  { findKey, nowSeconds }: { readonly findKey: (name: string) => TsigKey | undefined; readonly nowSeconds: number },
+): Judged {
+  const tsig = readTsig(message, at);
+  if (tsig === undefined) return "malformed";
+  const { keyName, algorithm, timeSigned, mac } = tsig;
+  const key = findKey(keyName);
+  const base = { keyName, algorithm, timeSigned, requestMac: mac, other: NO_BYTES };
+  if (key === undefined || key.algorithm !== algorithm) return { ...base, key: undefined, error: TSIG_ERROR.BADKEY, isUnsigned: true };
+  const whole = hmac(key.algorithm, key.secret, [unsignedQuery(message, at, tsig.originalId), ...variables(tsig, tsig)]);
+  const isLegal = mac.length <= whole.length && mac.length >= Math.max(MIN_MAC_BYTES, whole.length / 2);
+  if (!isLegal) return "malformed";
+  if (!equalSecrets(mac, whole.subarray(0, mac.length))) return { ...base, key, error: TSIG_ERROR.BADSIG, isUnsigned: true };
+  const fudge = Math.min(tsig.fudge, FUDGE_SECONDS);
+  if (Math.abs(nowSeconds - timeSigned) > fudge)
+    return { ...base, key, error: TSIG_ERROR.BADTIME, other: time48(nowSeconds), isUnsigned: false };
+  // Cut signatures are weaker, and nobody needs them (RFC 8945, 5.2.2.1 leaves it to the server).
+  if (mac.length < whole.length) return { ...base, key, error: TSIG_ERROR.BADTRUNC, isUnsigned: false };
+  return { ...base, key, timeSigned: nowSeconds, error: TSIG_ERROR.NONE, isUnsigned: false };
+}
+
+/** Bytes that the record adds to an answer, at most. */
+export function tsigBytes({ keyName, algorithm, requestMac, other }: Signing): number {
+  return keyName.length + algorithm.length + 4 + HEAD_BYTES + 16 + Math.max(64, requestMac.length) + other.length;
+}
+
+/** The answer with its record. */
+export function withTsig(answer: Uint8Array, signing: Signing): Uint8Array {
+  return withRecord(answer, signing, macOf(answer, signing));
+}
+
+/** Signs the messages of one answer in their order (RFC 8945, 5.3.1): each signature covers the one before. */
+export class TsigChain {
+  readonly #signing: Signing;
+  #before: Uint8Array | undefined;
+
+  constructor(signing: Signing) {
+    this.#signing = signing;
+  }
+
+  sign(message: Uint8Array, nowSeconds: number): Uint8Array {
+    const signing = { ...this.#signing, timeSigned: nowSeconds };
+    const { key } = signing;
+    const timers = [time48(nowSeconds), u16(FUDGE_SECONDS)];
+    const mac =
+      this.#before === undefined || key === undefined
+        ? macOf(message, signing)
+        : hmac(key.algorithm, key.secret, [u16(this.#before.length), this.#before, message, ...timers]);
+    this.#before = mac;
+    return withRecord(message, signing, mac);
+  }
+}
+
+function macOf(answer: Uint8Array, signing: Signing): Uint8Array {
+  const { key, requestMac } = signing;
+  if (key === undefined || signing.isUnsigned) return NO_BYTES;
+  return hmac(key.algorithm, key.secret, [u16(requestMac.length), requestMac, answer, ...variables(signing, { fudge: FUDGE_SECONDS })]);
+}
+
+function withRecord(answer: Uint8Array, signing: Signing, mac: Uint8Array): Uint8Array {
+  const { keyName, algorithm, timeSigned, error, other } = signing;
+  const data = [
+    nameBytes(algorithm),
+    time48(timeSigned),
+    u16(FUDGE_SECONDS),
+    u16(mac.length),
+    mac,
+    answer.subarray(0, 2),
+    u16(error),
+    u16(other.length),
+    other,
+  ];
+  const dataBytes = data.reduce((sum, { length }) => sum + length, 0);
+  const head = [nameBytes(keyName), u16(TYPE_TSIG), u16(CLASS_ANY), u16(0), u16(0), u16(dataBytes)];
+  const out = Buffer.concat([answer, ...head, ...data]);
+  out.writeUInt16BE(out.readUInt16BE(ADDITIONAL_COUNT_AT) + 1, ADDITIONAL_COUNT_AT);
+  return out;
+}
+
+/** The query as it was signed: without the record, and with the id that it had then. */
+function unsignedQuery(message: Uint8Array, at: number, originalId: number): Uint8Array {
+  const bytes = Buffer.from(message.subarray(0, at));
+  bytes.writeUInt16BE(originalId, 0);
+  bytes.writeUInt16BE(bytes.readUInt16BE(ADDITIONAL_COUNT_AT) - 1, ADDITIONAL_COUNT_AT);
+  return bytes;
+}
+
+/** What is signed besides the message (RFC 8945, 4.3.3). */
+function variables(
+  { keyName, algorithm, timeSigned, error, other }: Pick<Signing, "algorithm" | "error" | "keyName" | "other" | "timeSigned">,
+  { fudge }: { readonly fudge: number },
+): readonly Uint8Array[] {
+  const name = nameBytes(keyName);
+  return [name, u16(CLASS_ANY), u16(0), u16(0), nameBytes(algorithm), time48(timeSigned), u16(fudge), u16(error), u16(other.length), other];
+}
+
+/** Undefined for a record that is none. Names in it may not be compressed. */
+function readTsig(bytes: Uint8Array, start: number): Tsig | undefined {
+  const owner = readName(bytes, start);
+  if (owner === undefined || owner.end + HEAD_BYTES > bytes.length) return undefined;
+  const view = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+  const end = owner.end + HEAD_BYTES + view.readUInt16BE(owner.end + 8);
+  if (view.readUInt16BE(owner.end + 2) !== CLASS_ANY || view.readUInt32BE(owner.end + 4) !== 0 || end !== bytes.length) return undefined;
+  const algorithm = readName(bytes, owner.end + HEAD_BYTES);
+  if (algorithm === undefined) return undefined;
+  const at = algorithm.end;
+  const macAt = at + TIME_BYTES + 4;
+  if (macAt > end) return undefined;
+  const macBytes = view.readUInt16BE(macAt - 2);
+  const restAt = macAt + macBytes;
+  if (restAt + TIME_BYTES > end || restAt + TIME_BYTES + view.readUInt16BE(restAt + 4) !== end) return undefined;
+  return {
+    keyName: owner.name,
+    algorithm: algorithm.name,
+    timeSigned: view.readUIntBE(at, TIME_BYTES),
+    fudge: view.readUInt16BE(at + TIME_BYTES),
+    mac: Uint8Array.from(bytes.subarray(macAt, restAt)),
+    originalId: view.readUInt16BE(restAt),
+    error: view.readUInt16BE(restAt + 2),
+    other: Uint8Array.from(bytes.subarray(restAt + TIME_BYTES, end)),
+  };
+}
+
+/** A name in lower case, byte for byte; undefined for one with a pointer, or that does not end. */
+function readName(bytes: Uint8Array, start: number): { readonly name: string; readonly end: number } | undefined {
+  const labels: string[] = [];
+  for (let at = start; at < bytes.length && at - start < 255; ) {
+    const length = bytes[at] ?? 0;
+    if (length === 0) return { name: labels.join("."), end: at + 1 };
+    if (length > 63) return undefined;
+    labels.push(
+      Buffer.from(bytes.subarray(at + 1, at + 1 + length))
+        .toString("latin1")
+        .toLowerCase(),
+    );
+    at += length + 1;
+  }
+  return undefined;
+}
+
+function nameBytes(name: string): Uint8Array {
+  const labels = name === "" ? [] : name.split(".");
+  return Buffer.concat([...labels.flatMap((label) => [Uint8Array.of(label.length), Buffer.from(label, "latin1")]), Uint8Array.of(0)]);
+}
+
+function u16(value: number): Uint8Array {
+  return Uint8Array.of(value >> 8, value & 0xff);
+}
+
+function time48(seconds: number): Uint8Array {
+  const out = Buffer.alloc(TIME_BYTES);
+  out.writeUIntBE(seconds, 0, TIME_BYTES);
+  return out;
+}

@@ -1,0 +1,162 @@
+/** Signed questions (RFC 8945) and what is answered to them. The signatures of the test are made by other code than those of the gateway. */
+import { createHmac } from "node:crypto";
+import { expect, test } from "vitest";
+import { Responder } from "../../../src/dns/server/responder.ts";
+import { onlyView } from "../../../src/dns/views/asker.ts";
+import { entryView, FakeDnsCatalog, TEST_DNS_SETTINGS } from "../../fakes/dns-catalog.ts";
+import { SETTINGS } from "../../fakes/options.ts";
+import { questionBytes } from "../asking.ts";
+
+const SECRET = Buffer.from("0123456789abcdef");
+const NOW = 1_800_000_000;
+const AXFR = 252;
+
+const wire = (name: string) =>
+  Buffer.concat([...name.split(".").map((label) => Buffer.from(`${String.fromCharCode(label.length)}${label}`)), Buffer.of(0)]);
+const u16 = (value: number) => Buffer.of(value >> 8, value & 255);
+const u48 = (value: number) =>
+  Buffer.concat([u16(Math.floor(value / 2 ** 32)), u16(Math.floor(value / 65_536) % 65_536), u16(value % 65_536)]);
+
+interface Signer {
+  readonly key?: string;
+  readonly algorithm?: string;
+  readonly secret?: Buffer;
+  readonly atSeconds?: number;
+  readonly macBytes?: number;
+}
+
+function variables({ key, algorithm, atSeconds }: Required<Signer>, error: number, other: Buffer): Buffer {
+  return Buffer.concat([
+    wire(key),
+    u16(255),
+    u16(0),
+    u16(0),
+    wire(algorithm),
+    u48(atSeconds),
+    u16(300),
+    u16(error),
+    u16(other.length),
+    other,
+  ]);
+}
+
+function complete(signer: Signer): Required<Signer> {
+  return { key: "k.example", algorithm: "hmac-sha256", secret: SECRET, atSeconds: NOW, macBytes: 32, ...signer };
+}
+
+const hmac = ({ algorithm, secret }: Required<Signer>, ...parts: readonly Buffer[]) =>
+  createHmac(algorithm.slice(5), secret).update(Buffer.concat(parts)).digest();
+
+/** The query with its signature, and the signature. */
+function signedBy(some: Signer, query: Uint8Array): { readonly bytes: Buffer; readonly mac: Buffer } {
+  const signer = complete(some);
+  const plain = Buffer.from(query);
+  const mac = hmac(signer, plain, variables(signer, 0, Buffer.alloc(0))).subarray(0, signer.macBytes);
+  const data = Buffer.concat([
+    wire(signer.algorithm),
+    u48(signer.atSeconds),
+    u16(300),
+    u16(mac.length),
+    mac,
+    plain.subarray(0, 2),
+    u16(0),
+    u16(0),
+  ]);
+  const bytes = Buffer.concat([plain, wire(signer.key), u16(250), u16(255), u16(0), u16(0), u16(data.length), data]);
+  bytes.writeUInt16BE(plain.readUInt16BE(10) + 1, 10);
+  return { bytes, mac };
+}
+
+/** The last record of an answer as it must be after the answer itself. */
+function readTsig(bytes: Buffer, signer: Required<Signer>) {
+  const at = bytes.lastIndexOf(Buffer.concat([wire(signer.key), u16(250), u16(255)]));
+  const data = bytes.subarray(at + wire(signer.key).length + 10 + wire(signer.algorithm).length);
+  const macBytes = data.readUInt16BE(8);
+  const rest = data.subarray(10 + macBytes);
+  const plain = Buffer.from(bytes.subarray(0, at));
+  plain.writeUInt16BE(bytes.readUInt16BE(10) - 1, 10);
+  return {
+    plain,
+    atSeconds: data.readUIntBE(0, 6),
+    mac: data.subarray(10, 10 + macBytes),
+    error: rest.readUInt16BE(2),
+    other: rest.subarray(6),
+  };
+}
+
+function newResponder(mayBegin = true): Responder {
+  const key = { name: "k.example", algorithm: "hmac-sha256", secret: SECRET, viewIndex: 0 } as const;
+  return new Responder({
+    settings: TEST_DNS_SETTINGS,
+    planBytes: SETTINGS.dns.planBytes,
+    random: () => 0.5,
+    wallMs: () => NOW * 1000,
+    transferKeys: { find: (name) => (name === key.name ? key : undefined), mayBegin: () => mayBegin },
+  });
+}
+
+const catalog = new FakeDnsCatalog([entryView({ name: "web", targets: [{ host: "10.0.0.1" }] })]);
+function respond(bytes: Uint8Array, transport: "tcp" | "udp" = "tcp", responder = newResponder()) {
+  const reply = responder.respond(bytes, transport, () => onlyView(catalog));
+  if (reply === undefined) throw new Error("no answer");
+  return { ...reply, bytes: Buffer.from(reply.bytes), code: (reply.bytes[3] ?? 0) & 15 };
+}
+
+const QUESTION = questionBytes("A", "web.market.waymark");
+
+test.each<{ what: string; signer: Signer; code: number; error: number; isSigned: boolean; otherBytes?: number }>([
+  { what: "a right signature", signer: {}, code: 0, error: 0, isSigned: true },
+  { what: "a name in capitals", signer: { key: "K.Example" }, code: 9, error: 16, isSigned: false },
+  { what: "a clock within the fudge", signer: { atSeconds: NOW - 300 }, code: 0, error: 0, isSigned: true },
+  { what: "another hour", signer: { atSeconds: NOW - 3600 }, code: 9, error: 18, isSigned: true, otherBytes: 6 },
+  { what: "a clock that is ahead", signer: { atSeconds: NOW + 301 }, code: 9, error: 18, isSigned: true, otherBytes: 6 },
+  { what: "a key that is not known", signer: { key: "x.example" }, code: 9, error: 17, isSigned: false },
+  { what: "the key with another algorithm", signer: { algorithm: "hmac-sha512", macBytes: 64 }, code: 9, error: 17, isSigned: false },
+  { what: "another secret", signer: { secret: Buffer.from("another secret..") }, code: 9, error: 16, isSigned: false },
+  { what: "a cut signature", signer: { macBytes: 16 }, code: 9, error: 22, isSigned: true },
+])("$what is answered with the code $code and the error $error", ({ signer, code, error, isSigned, otherBytes = 0 }) => {
+  const { bytes, mac } = signedBy(signer, QUESTION);
+  const { bytes: answer, code: told } = respond(bytes);
+  const asked = complete(signer);
+  const lower = { ...asked, key: asked.key.toLowerCase() };
+  const tsig = readTsig(answer, lower);
+  expect([told, tsig.error, tsig.other.length]).toEqual([code, error, otherBytes]);
+  const own = { ...lower, atSeconds: tsig.atSeconds };
+  const right = hmac(own, u16(mac.length), mac, tsig.plain, variables(own, error, Buffer.from(tsig.other)));
+  expect(tsig.mac.toString("hex")).toBe(isSigned ? right.toString("hex") : "");
+  if (error === 0) expect(answer.includes(Buffer.of(0, 4, 10, 0, 0, 1))).toBe(true);
+});
+
+test.each([
+  { what: "a signature of less than half its length", bytes: signedBy({ macBytes: 10 }, QUESTION).bytes },
+  { what: "no signature in the record", bytes: signedBy({ macBytes: 0 }, QUESTION).bytes },
+  { what: "two of them", bytes: signedBy({}, signedBy({}, QUESTION).bytes).bytes },
+])("$what is malformed", ({ bytes }) => {
+  expect(respond(bytes).code).toBe(1);
+});
+
+test("a signed message cut at any byte, or with any byte changed, is never answered as the signer's, and never throws", () => {
+  const { bytes } = signedBy({}, questionBytes(AXFR, "waymark"));
+  for (let i = 0; i < bytes.length; i++) {
+    const cut = newResponder().respond(bytes.subarray(0, i), "tcp", () => onlyView(catalog));
+    expect(cut?.transfer).toBeUndefined();
+    const changed = Buffer.from(bytes);
+    changed[i] = (changed[i] ?? 0) ^ 1;
+    const reply = newResponder().respond(changed, "tcp", () => onlyView(catalog));
+    // The id is not signed: the original one is.
+    if (i >= 2) expect([i, reply?.transfer]).toEqual([i, undefined]);
+  }
+});
+
+test.each<{ what: string; name: string; transport?: "tcp" | "udp"; mayBegin?: boolean; isSigned?: boolean; code: number; zone?: string }>([
+  { what: "a signed question", name: "waymark", code: 0, zone: "waymark" },
+  { what: "another zone", name: "other", code: 9 },
+  { what: "a name within a zone", name: "market.waymark", code: 9 },
+  { what: "a question over UDP", name: "waymark", transport: "udp", code: 5 },
+  { what: "one transfer too many", name: "waymark", mayBegin: false, code: 5 },
+  { what: "a question without a signature", name: "waymark", isSigned: false, code: 5 },
+])("$what for a zone is answered with $code", ({ name, transport, mayBegin, isSigned = true, code, zone }) => {
+  const query = questionBytes(AXFR, name);
+  const reply = respond(isSigned ? signedBy({}, query).bytes : query, transport, newResponder(mayBegin));
+  expect([reply.code, reply.transfer?.zone]).toEqual([code, zone]);
+});
