@@ -47,15 +47,15 @@ export class FakeDnsCatalog implements DnsCatalog {
 
   services(namespace: string): ReturnType<DnsCatalog["services"]> {
     this.#rests.services(namespace);
-    const shown = this.#entries.filter(
-      ({ key, health }) => key.kind === KIND.SERVICE && key.namespace === namespace && health !== HEALTH.MAINTENANCE,
-    );
+    const own = this.#entries.filter(({ key }) => key.kind === KIND.SERVICE && key.namespace === namespace);
+    const shown = own.filter(({ health }) => health !== HEALTH.MAINTENANCE);
+    const hasDrained = own.some(({ health, targets }) => health === HEALTH.MAINTENANCE && targets.length > 0);
     const names = [...new Set(shown.map(({ key }) => key.name))].toSorted();
     const items = names.map((name) => {
       const words = new Set(shown.filter(({ key }) => key.name === name).flatMap(({ targets }) => portWords(targets)));
       return { name, transports: TRANSPORTS.filter((transport) => words.has(portWord(transport))) };
     });
-    return { items: items.slice(0, 500), isCut: items.length > 500 };
+    return { items: items.slice(0, 500), isCut: items.length > 500, ...(hasDrained && { hasDrained }) };
   }
 
   find(kind: Kind, namespace: string, name: string, port?: string, instanceId?: string): readonly EntryView[] {

@@ -14,6 +14,8 @@ export const MAX_AT_ADDRESS = 64;
 export interface Listed<T> {
   readonly items: readonly T[];
   readonly isCut: boolean;
+  /** Whether there are others that are in maintenance: then the list exists, though it may be empty. Absent: no. */
+  readonly hasDrained?: true;
 }
 
 export interface ListedService {
@@ -30,6 +32,7 @@ export interface Browsable {
 /** Full names to browse: those of the services of the namespace that the domain spells, and those of the service that it spells. */
 export function typesOf(domain: string, zone: string, catalog: Browsable): Listed<string> {
   const { service, namespace } = parseDomain(domain);
+  let hasDrained = false;
   const names = new Set<string>();
   const add = (name: string, of: string, transports: readonly Transport[]): void => {
     for (const transport of transports) {
@@ -39,12 +42,23 @@ export function typesOf(domain: string, zone: string, catalog: Browsable): Liste
   };
   if (service !== undefined) {
     const { name, namespace: of } = service;
-    const has = (transport: Transport) =>
-      catalog.find(KIND.SERVICE, of, name, portWord(transport)).some(({ health }) => health !== HEALTH.MAINTENANCE);
+    const has = (transport: Transport) => {
+      const found = catalog.find(KIND.SERVICE, of, name, portWord(transport));
+      const shows = found.some(({ health }) => health !== HEALTH.MAINTENANCE);
+      if (found.length > 0 && !shows) hasDrained = true;
+      return shows;
+    };
     add(name, of, TRANSPORTS.filter(has));
   }
   const services = namespace === undefined ? undefined : catalog.services(namespace);
   for (const { name, transports } of services?.items ?? []) add(name, namespace ?? "", transports);
+  if (services?.hasDrained === true) hasDrained = true;
   const items = [...names];
-  return { items: items.slice(0, MAX_BROWSED), isCut: services?.isCut === true || items.length > MAX_BROWSED };
+  const isCut = services?.isCut === true || items.length > MAX_BROWSED;
+  return { items: items.slice(0, MAX_BROWSED), isCut, ...(hasDrained && { hasDrained }) };
+}
+
+/** Whether the name that lists the types exists. What is drained still does, as its other names do. */
+export function hasTypes({ items, hasDrained }: Listed<string>): boolean {
+  return items.length > 0 || hasDrained === true;
 }

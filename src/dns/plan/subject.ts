@@ -21,7 +21,7 @@ import {
 } from "../names/names.ts";
 import type { Answered, Elsewhere } from "../views/elsewhere.ts";
 import type { DnsView } from "../views/view.ts";
-import { type Listed, type ListedService, typesOf } from "./browsing.ts";
+import { hasTypes, type Listed, type ListedService, typesOf } from "./browsing.ts";
 import type { Rests } from "./rests.ts";
 
 /** The catalog as one class of viewers sees it. Entries that are hidden from them are absent here. */
@@ -143,7 +143,8 @@ function ownSubject(name: DnsName, zone: string, catalog: DnsCatalog): Subject {
     }
     case "types": {
       const names = typesOf(name.domain, zone, catalog);
-      return names.items.length === 0 ? ABSENT : { kind: "list", names };
+      if (!hasTypes(names)) return ABSENT;
+      return names.items.length === 0 ? EMPTY : { kind: "list", names };
     }
     case "direct":
       return entriesSubject("direct", catalog.find(KIND.SERVICE, name.namespace, name.name), () => true);
@@ -237,7 +238,7 @@ function isAboveSomething(
   const below = belowLonger(relative);
   if (below !== undefined && mayHaveNames(below, zone, catalog)) return true;
   const domain = domainOfTypes(relative);
-  if (domain !== undefined && typesOf(domain, zone, catalog).items.length > 0) return true;
+  if (domain !== undefined && hasTypes(typesOf(domain, zone, catalog))) return true;
   if (name.form === "node") return name.nodeId === ADDRESS_LABEL;
   if (name.form !== "direct" && name.form !== "transport") return false;
   const port = name.form === "direct" ? undefined : portWord(name.transport);

@@ -13,19 +13,27 @@ export function listServices(lookup: Lookup, namespace: string, most: number): L
   const cursor = new Cursor(lookup.ofKind(KIND.SERVICE));
   cursor.seek(`${namespace}\0`);
   const found = new Map<string, Set<Transport>>();
+  let hasDrained = false;
   for (let seen = 0; ; seen++) {
     const record = cursor.next();
     if (record === undefined || record.namespace !== namespace) break;
-    if (seen === MAX_SEEN) return listed(found, true);
-    if (record.health === HEALTH.MAINTENANCE) continue;
-    if (!found.has(record.name) && found.size === most) return listed(found, true);
+    if (seen === MAX_SEEN) return listed(found, { isCut: true, hasDrained });
+    if (record.health === HEALTH.MAINTENANCE) {
+      hasDrained ||= TRANSPORTS.some((transport) => record.traits.ports.includes(portWord(transport)));
+      continue;
+    }
+    if (!found.has(record.name) && found.size === most) return listed(found, { isCut: true, hasDrained });
     const transports = found.get(record.name) ?? new Set();
     found.set(record.name, transports);
     for (const transport of TRANSPORTS) if (record.traits.ports.includes(portWord(transport))) transports.add(transport);
   }
-  return listed(found, false);
+  return listed(found, { isCut: false, hasDrained });
 }
 
-function listed(found: ReadonlyMap<string, ReadonlySet<Transport>>, isCut: boolean): Listed<ListedService> {
-  return { items: [...found].map(([name, transports]) => ({ name, transports: [...transports] })), isCut };
+function listed(
+  found: ReadonlyMap<string, ReadonlySet<Transport>>,
+  { isCut, hasDrained }: { readonly isCut: boolean; readonly hasDrained: boolean },
+): Listed<ListedService> {
+  const items = [...found].map(([name, transports]) => ({ name, transports: [...transports] }));
+  return { items, isCut, ...(hasDrained && { hasDrained }) };
 }

@@ -338,3 +338,15 @@ test.each([
   const answer = askOf(newResponder(), limited, type, name);
   expect({ told: answer.answers.length, isTruncated: answer.isTruncated }).toEqual({ told, isTruncated: false });
 });
+
+test.each([
+  ["_services._dns-sd._udp.market.waymark", "NOERROR"],
+  ["_services._dns-sd._udp.web.market.waymark", "NOERROR"],
+  ["_dns-sd._udp.web.market.waymark", "NOERROR"],
+  ["_udp.web.market.waymark", "NOERROR"],
+  ["_services._dns-sd._udp.none.market.waymark", "NXDOMAIN"],
+])("where all is drained, %s is %s and lists nothing", (name, rcode) => {
+  const catalog = new FakeDnsCatalog([entryView({ name: "web", targets: [{ host: "10.0.0.1" }], health: HEALTH.MAINTENANCE })]);
+  const { answers, ...told } = askOf(newResponder(), catalog, "PTR", name);
+  expect([told.rcode, answers]).toEqual([rcode, []]);
+});

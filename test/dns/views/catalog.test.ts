@@ -108,7 +108,7 @@ test("the services of a namespace are those that show something, and of a hidden
     { name: "dns", transports: ["udp", "tcp"] },
     { name: "web", transports: ["tcp"] },
   ];
-  expect(catalog.services("svc")).toEqual({ items, isCut: false });
+  expect(catalog.services("svc")).toEqual({ items, isCut: false, hasDrained: true });
   expect(catalog.services("sv")).toEqual({ items: [], isCut: false });
   expect(catalog.find(KIND.SERVICE, "svc", "dns", undefined, "b").map(({ key }) => key.instanceId)).toEqual(["b"]);
   expect(catalog.find(KIND.SERVICE, "svc", "web", undefined, "b")).toEqual([]);
