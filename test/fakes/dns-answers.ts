@@ -28,6 +28,8 @@ export interface NaiveEntry {
   /** 1 LOCAL to 4 GLOBAL. */
   readonly scope: number;
   readonly health: NaiveHealth;
+  /** Whether it was in MAINTENANCE when it became ORPHANED. */
+  readonly isDrained?: boolean;
   readonly ttlSeconds: number;
   readonly targets: readonly NaiveTarget[];
   readonly aliases: readonly string[];
@@ -58,6 +60,7 @@ const TIERS: Readonly<Record<NaiveHealth, number>> = { HEALTHY: 0, DEGRADED: 1, 
 const LABELS: Readonly<Record<string, NaiveEntry["kind"]>> = { _svc: "SERVICE", _rpc: "FUNCTION", _mpreg: "FUNCTION", _queue: "QUEUE" };
 /** In the order of their keys. */
 const KINDS: readonly NaiveEntry["kind"][] = ["SERVICE", "FUNCTION", "QUEUE"];
+const BROWSED = "_services._dns-sd._udp.";
 const V4 = /^\d+\.\d+\.\d+\.\d+$/;
 const isIp = (host: string): boolean => V4.test(host) || host.includes(":");
 
@@ -74,6 +77,7 @@ export class NaiveDns {
   answer(view: NaiveView, relative: string, type: string): NaiveAnswer {
     const { zone } = this.#bounds;
     const owner = relative === "" ? zone : `${relative}.${zone}`;
+    if (type === "PTR") return this.#services(view, owner, relative.slice(BROWSED.length));
     const own = this.#own(view, relative);
     if (own !== undefined) return this.#records(view, own, owner, type);
     const carriers = this.#carriers(view, relative);
@@ -92,6 +96,18 @@ export class NaiveDns {
       return { rcode: rest.rcode, lines: [cname, ...rest.lines] };
     }
     return { rcode: this.#isAbove(view, relative) ? "NOERROR" : "NXDOMAIN", lines: [] };
+  }
+
+  /** The services of a namespace, each by the transports of those of its entries that are shown. */
+  #services(view: NaiveView, owner: string, namespace: string): NaiveAnswer {
+    const shown = this.entries.filter(
+      (entry) => entry.kind === "SERVICE" && entry.namespace === namespace && isListed(entry) && this.#sees(view, entry),
+    );
+    const names = shown.flatMap(({ name, targets }) => {
+      const transports = targets.length === 0 ? ["tcp"] : targets.map(transportOf);
+      return transports.map((transport) => `_svc._${transport}.${name}.${namespace}.${this.#bounds.zone}.`);
+    });
+    return { rcode: names.length === 0 ? "NXDOMAIN" : "NOERROR", lines: names.map((name) => `${owner}. 0 PTR ${name}`) };
   }
 
   #sees(view: NaiveView, entry: NaiveEntry): boolean {
@@ -262,6 +278,11 @@ export class NaiveDns {
     const least = Math.min(...entries.map(({ ttlSeconds }) => Math.min(maxTtlSeconds, Math.max(minTtlSeconds, ttlSeconds))));
     return entries.some(({ health }) => health === "ORPHANED") ? Math.min(least, staleTtlSeconds) : least;
   }
+}
+
+/** Whether a list of services counts it. */
+function isListed({ health, isDrained = false }: NaiveEntry): boolean {
+  return health !== "MAINTENANCE" && !isDrained;
 }
 
 interface Own {

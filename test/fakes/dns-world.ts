@@ -12,19 +12,20 @@ import { TraitsPool } from "../../src/catalog/record/traits.ts";
 import { DnsNames } from "../../src/discovery/dns-names.ts";
 import { isAdmitted } from "../../src/discovery/policy-switch.ts";
 import { Reads } from "../../src/discovery/reads.ts";
-import type { DnsCatalog } from "../../src/dns/plan/subject.ts";
-import type { Responder } from "../../src/dns/server/responder.ts";
-import type { ClientSubnet, SelectedView } from "../../src/dns/views/asker.ts";
-import { dnsCatalog } from "../../src/dns/views/catalog.ts";
+import { Responder } from "../../src/dns/server/responder.ts";
 import { Views, viewersOf } from "../../src/dns/views/views.ts";
 import { parsePlainBlock } from "../../src/lib/addresses.ts";
+import { WaymarkError } from "../../src/lib/errors.ts";
+import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { Rng } from "../../src/lib/rng.ts";
+import { dnsSelection } from "../../src/node/dns/selection.ts";
 import type { PolicySet, Rule } from "../../src/policy/set/rules.ts";
 import { NO_POLICY, Policy } from "../../src/policy/set/verdict.ts";
-import { newResponder } from "../dns/asking.ts";
 import { type NaiveAnswer, NaiveDns, type NaiveEntry, type NaiveHealth, type NaiveTarget, type NaiveView } from "./dns-answers.ts";
-import { responseText, scopeOf, subnetQuery } from "./dns-text.ts";
-import { BOUNDS } from "./options.ts";
+import { TEST_DNS_SETTINGS } from "./dns-catalog.ts";
+import { queryBytes, responseText, scopeOf, subnetQuery } from "./dns-text.ts";
+import { ZoneOfWorld } from "./dns-zone-world.ts";
+import { BOUNDS, SETTINGS } from "./options.ts";
 import { rule, set } from "./policies.ts";
 import { PolicyModel } from "./policy-model.ts";
 import { at, Registry } from "./registry.ts";
@@ -53,7 +54,9 @@ const ALIASES = [
   "Www.Bank.waymark.",
   "deep.in.none",
 ] as const;
-const HOSTS = ["192.0.2.1", "192.0.2.2", "192.0.2.3", "2001:db8::1", "web.example"] as const;
+/** So many that answers are cut now and then. */
+const HOSTS = ["192.0.2.1", "192.0.2.2", "192.0.2.3", "2001:db8::1", "192.0.2.4", "192.0.2.5", "192.0.2.6", "192.0.2.7"] as const;
+const ELSEWHERE = ["web.example"] as const;
 const PREFIXES = [
   "",
   "",
@@ -71,6 +74,8 @@ const PREFIXES = [
   "no.",
 ] as const;
 const TYPES = ["A", "AAAA", "SRV", "TXT", "CNAME"] as const;
+/** What a name is browsed for. */
+const BROWSED = "_services._dns-sd._udp.";
 const OFTEN = 40;
 /** Whose questions come by a forwarder that is trusted. The longest prefix of an address says what its view is. */
 const ROWS = [
@@ -84,7 +89,16 @@ const NAIVE_VIEWS: readonly NaiveView[] = [
   { cluster: "c1", tenant: "blue", region: "r1", zone: "z2" },
   { cluster: "c2", tenant: "", region: "r2", zone: "z9" },
 ];
+/** One address of each view. */
+const ADDRESSES = [
+  [10, 4, 1, 1],
+  [10, 1, 1, 1],
+  [10, 1, 2, 1],
+  [10, 2, 1, 1],
+] as const;
 const FORWARDER = "192.0.2.53";
+/** For how long the absence of a name is remembered, where no client subnet chose the view. */
+const NEGATIVE_TTL = "5";
 /** The room of an answer without EDNS, and with it. */
 const SIZES = [512, 1232] as const;
 
@@ -92,8 +106,9 @@ const stamper = new EntryStamper({ bounds: BOUNDS, traits: new TraitsPool(1024) 
 
 interface Asked {
   readonly relative: string;
-  readonly type: (typeof TYPES)[number];
+  readonly type: AskedType;
 }
+type AskedType = (typeof TYPES)[number] | "PTR";
 
 export class DnsWorld {
   readonly dns: NaiveDns;
@@ -103,7 +118,9 @@ export class DnsWorld {
   readonly #model = new PolicyModel();
   readonly #reads: Reads;
   readonly #names: DnsNames;
-  readonly #catalogs: readonly DnsCatalog[];
+  readonly #select: ReturnType<typeof dnsSelection>;
+  readonly #zone: ZoneOfWorld;
+  #isReady = true;
   readonly #views = new Views(
     ROWS.map((row) => ({ ...row, listener: undefined })),
     [parsePlainBlock(`${FORWARDER}/32`)].filter((block) => block !== undefined),
@@ -125,8 +142,25 @@ export class DnsWorld {
     this.#names = new DnsNames(replica, ["waymark"]);
     const sources = { reads: this.#reads, replica, dnsNames: this.#names, identity: NODE, policies: this.#policies };
     const viewers = viewersOf({ views: ROWS.map((row) => ({ ...row, listener: undefined })) }, NODE);
-    this.#catalogs = viewers.map((viewer) => dnsCatalog(() => 0, sources, undefined, viewer));
-    this.#responder = newResponder();
+    const node = {
+      settings: SETTINGS,
+      metrics: new Metrics(),
+      limits: { admitDns: undefined, noteDns: () => undefined },
+      accessLog: { countDenial: () => undefined },
+      checkCaughtUp: () => {
+        if (!this.#isReady) throw new WaymarkError("not_ready", "this node does not know the catalog yet");
+      },
+      now: () => ({ monoMs: this.#nowMs, wallMs: this.#nowMs }),
+      random: () => 0,
+    };
+    this.#select = dnsSelection({ ...sources, ...node }, viewers, this.#views);
+    this.#zone = new ZoneOfWorld({ replica, reads: this.#reads, policies: this.#policies }, viewers, this.#rng);
+    this.#responder = new Responder({
+      settings: TEST_DNS_SETTINGS,
+      planBytes: SETTINGS.dns.planBytes,
+      random: () => 0.999_999,
+      serialOf: (view) => this.#zone.serialOf(view),
+    });
     this.#asked = Array.from({ length: OFTEN }, () => this.#newQuestion());
     this.dns = new NaiveDns(this.#model, { zone: "waymark", minTtlSeconds: 1, maxTtlSeconds: 60, staleTtlSeconds: 5 });
   }
@@ -145,10 +179,13 @@ export class DnsWorld {
     else if (dice < 84) this.#turnOrigin();
     else this.#setPolicy();
     this.#names.refresh();
+    this.#zone.step();
+    this.#isReady = this.#rng.int(20) > 0;
     this.dns.entries = [...this.#entries.values()].map(({ origin, ...entry }) =>
-      this.#away.has(origin) ? { ...entry, health: "ORPHANED" } : entry,
+      this.#away.has(origin) ? { ...entry, health: "ORPHANED", isDrained: entry.health === "MAINTENANCE" } : entry,
     );
     for (let n = 0; n < 12; n++) this.#ask();
+    this.#askSerial();
   }
 
   #put(): void {
@@ -187,7 +224,7 @@ export class DnsWorld {
   #targets(): readonly NaiveTarget[] {
     const protocol = this.#pick(["tcp", "tcp", "udp"]);
     // Targets of one entry differ, and have host names or addresses, not both.
-    const hosts = this.#rng.int(5) === 0 ? HOSTS.slice(4) : HOSTS.slice(0, 4);
+    const hosts = this.#rng.int(5) === 0 ? ELSEWHERE : HOSTS;
     return hosts
       .filter(() => this.#rng.int(2) === 0)
       .map((host, i) => ({
@@ -272,6 +309,7 @@ export class DnsWorld {
     // Of four networks, near the ends of their prefixes too.
     const address = [10, 1 + this.#rng.int(4), 1 + this.#rng.int(3), this.#rng.int(256)];
     const view = viewOf(address);
+    if (!this.#isReady) return this.#askUnready({ relative, type }, address);
     const expected = plain(this.dns.answer(this.#pick(NAIVE_VIEWS, view), relative, type), type);
     for (const turn of ["planned", "kept"]) {
       const about = `${relative} ${type} for ${address.join(".")}, ${turn}`;
@@ -280,6 +318,25 @@ export class DnsWorld {
       else assert.deepEqual(told.answer, expected, about);
     }
     this.#count(expected.lines.length > 0 ? `${type} found` : expected.rcode);
+  }
+
+  /** Who does not know the catalog says so, and says of no name that it is not there. */
+  #askUnready({ relative, type }: Asked, address: readonly number[]): void {
+    const bytes = this.#respond(relative, type, address, 32);
+    assert.equal(responseText(bytes), "SERVFAIL", `${relative} ${type} before the node is ready`);
+    this.#count("unready");
+  }
+
+  /** The serial of a view that a secondary server is told never goes back, also when the node starts again or its clock is set back. */
+  #askSerial(): void {
+    if (!this.#isReady) return;
+    const view = this.#rng.int(NAIVE_VIEWS.length);
+    const address = this.#pick(ADDRESSES, view);
+    const soa = responseText(this.#respond("", "SOA", address, 32))
+      .split("\n")
+      .find((line) => line.startsWith("answer"));
+    this.#zone.checkTold(view, Number(soa?.split(" ").at(-5)));
+    this.#count("serial");
   }
 
   /** What is cut says so, and what it has is true. */
@@ -294,6 +351,7 @@ export class DnsWorld {
       .toLowerCase()
       .replace(/(\.waymark)?\.?$/, "");
     const place = this.#rng.int(3) === 0 ? alias : this.#place();
+    if (this.#rng.int(8) === 0) return { relative: `${BROWSED}${this.#pick(NAMESPACES)}`, type: "PTR" };
     return { relative: `${this.#pick(PREFIXES)}${place}`, type: this.#pick(TYPES) };
   }
 
@@ -302,17 +360,24 @@ export class DnsWorld {
     return this.#rng.int(6) === 0 ? namespace : `${this.#pick(NAMES)}.${namespace}`;
   }
 
-  #told(
-    relative: string,
-    type: (typeof TYPES)[number],
-    address: readonly number[],
-  ): { readonly answer: NaiveAnswer; readonly isCut: boolean } {
+  /** The bytes of the answer to who asks through the forwarder, or (32 bits and `isDirect`) by themselves. */
+  #respond(relative: string, type: string, address: readonly number[], sourcePrefix: number, isDirect = false): Uint8Array {
     const isUdp = this.#rng.int(2) === 0;
-    const sourcePrefix = this.#rng.int(2) === 0 ? 32 : 24;
-    const query = subnetQuery({ name: `${relative}.waymark`, type, address, sourcePrefix, sizeBytes: this.#pick(SIZES) });
-    const reply = this.#responder.respond(query, isUdp ? "udp" : "tcp", (subnet) => this.#select(subnet));
+    const name = relative === "" ? "waymark" : `${relative}.waymark`;
+    const query = isDirect
+      ? queryBytes({ name, type, bufsize: this.#pick(SIZES) })
+      : subnetQuery({ name, type, address, sourcePrefix, sizeBytes: this.#pick(SIZES) });
+    const transport = isUdp ? "udp" : "tcp";
+    const from = isDirect ? address.join(".") : FORWARDER;
+    const reply = this.#responder.respond(query, transport, (subnet) => this.#select({ address: from, transport, subnet }, undefined));
     assert(reply !== undefined && reply.fault === undefined, String(reply?.fault));
-    const [flags = "", ...lines] = responseText(reply.bytes).split("\n");
+    return reply.bytes;
+  }
+
+  #told(relative: string, type: AskedType, address: readonly number[]): { readonly answer: NaiveAnswer; readonly isCut: boolean } {
+    const isDirect = this.#rng.int(4) === 0;
+    const bytes = this.#respond(relative, type, address, this.#rng.int(2) === 0 ? 32 : 24, isDirect);
+    const [flags = "", ...lines] = responseText(bytes).split("\n");
     const answers = lines.flatMap((line) => (line.startsWith("answer") ? [line.slice(11)] : []));
     const words = flags.split(" ");
     const isCut = words.includes("tc");
@@ -320,15 +385,11 @@ export class DnsWorld {
     const isEmpty = answers.every((line) => line.includes(" CNAME "));
     const soa = lines.find((line) => line.startsWith("authority") && line.includes(" SOA "));
     if (isEmpty && type !== "CNAME" && !isCut) assert(answers.length > 0 || soa !== undefined, "an answer without records has no SOA");
-    // RFC 7871, 7.4: a forwarder keeps what is not there for everybody.
-    if (soa !== undefined) assert.equal(soa.slice(11).split(" ")[1], "0", `how long ${relative} may be remembered not to be there`);
-    this.#checkScope(reply.bytes, address);
+    // RFC 7871, 7.4: a forwarder keeps what is not there for everybody. Others keep it for as long, whether it is hidden or not there.
+    const kept = isDirect ? NEGATIVE_TTL : "0";
+    if (soa !== undefined) assert.equal(soa.slice(11).split(" ")[1], kept, `how long ${relative} may be remembered not to be there`);
+    if (!isDirect) this.#checkScope(bytes, address);
     return { answer: plain({ rcode, lines: answers }, type), isCut };
-  }
-
-  #select(subnet: ClientSubnet | undefined): SelectedView {
-    const { index, scopePrefix, isBySubnet } = this.#views.choose({ address: FORWARDER, transport: "udp", subnet });
-    return { catalog: this.#pick(this.#catalogs, index), scopePrefix, isBySubnet };
   }
 
   /** Everybody within the scope that is told has the view of the asker, because a forwarder tells them the same. */
@@ -353,6 +414,8 @@ export class DnsWorld {
 
 /** Without order, and of texts only whether there are any: their content is in goldens. */
 function plain({ rcode, lines }: NaiveAnswer, type: string): NaiveAnswer {
+  // How long a list may be kept is in tests of its own.
+  if (type === "PTR") return { rcode, lines: [...new Set(lines.map((line) => line.split(" ").at(-1) ?? ""))].toSorted() };
   const shown = type === "TXT" ? lines.map((line) => (line.includes(" TXT ") ? line.split(" ").slice(0, 3).join(" ") : line)) : lines;
   return { rcode, lines: [...new Set(shown)].toSorted() };
 }

@@ -21,6 +21,10 @@ test("every answer is what the rules say, and everything happens that they are a
     "SRV found",
     "TXT found",
     "CNAME found",
+    "PTR found",
+    "unready",
+    "serial",
   ];
   expect(kinds.filter((what) => (counts.get(what) ?? 0) < 50)).toEqual([]);
+  expect(counts.get("cut")).toBeGreaterThan(5);
 });

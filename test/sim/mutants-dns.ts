@@ -142,4 +142,65 @@ export const DNS_MUTANTS = [
     isOfDns: true,
     isCheap: true,
   },
+  {
+    name: "a serial that goes back with the clock",
+    rule: "DNS: the serial of the zone never goes back",
+    edits: [
+      { file: "src/dns/views/zone-versions.ts", find: "isNewer(seconds, last) ? seconds : (last + 1) % SERIALS;", replace: "seconds;" },
+    ],
+    withinSeeds: 10,
+    isOfDns: true,
+    isCheap: true,
+  },
+  {
+    name: "NXDOMAIN before the node is ready",
+    rule: "DNS: until a node knows the catalog it answers SERVFAIL",
+    edits: [{ file: "src/node/dns/selection.ts", find: "    checkCaughtUp();\n", replace: "" }],
+    withinSeeds: 10,
+    isOfDns: true,
+    isCheap: true,
+  },
+  {
+    name: "what is hidden is told by the response code",
+    rule: "DNS: a name that is hidden and one that is absent get the same answer",
+    edits: [
+      {
+        file: "src/dns/views/catalog.ts",
+        find: "const view = { sees: reads.allowed(this.#viewer), counts: this.#counts, seesName };",
+        replace: "const view = { sees: () => true, counts: this.#counts, seesName: () => true };",
+      },
+    ],
+    withinSeeds: 10,
+    isOfDns: true,
+    isCheap: true,
+  },
+  {
+    name: "what is hidden is told by the TTL of its absence",
+    rule: "DNS: a name that is hidden and one that is absent get the same answer",
+    edits: [
+      {
+        file: "src/dns/plan/answer.ts",
+        find: "return negative(RCODE.NXDOMAIN, { groups, context,",
+        replace:
+          "return negative(RCODE.NXDOMAIN, { groups, context: catalog.takeHidden().length > 0 ? { ...context, settings: { ...settings, negativeTtlMs: 1000 } } : context,",
+      },
+    ],
+    withinSeeds: 10,
+    isOfDns: true,
+    isCheap: true,
+  },
+  {
+    name: "what is hidden is in the list of services",
+    rule: "DNS: hidden namespaces have no lists",
+    edits: [
+      {
+        file: "src/dns/views/catalog.ts",
+        find: "    if (!reads.verdict(this.#viewer, namespace).allowed) {\n      this.#notes.hidden.add(namespace);\n      return { items: [], isCut: false };\n    }\n",
+        replace: "",
+      },
+    ],
+    withinSeeds: 10,
+    isOfDns: true,
+    isCheap: true,
+  },
 ] as const;
