@@ -4,7 +4,7 @@
  */
 import type { EntryStamper } from "../catalog/entry/codec.ts";
 import type { LoadView } from "../catalog/entry/view.ts";
-import { type AskedName, askedCount } from "../catalog/query/instances.ts";
+import { type AskedName, askedCount, type WholeName } from "../catalog/query/instances.ts";
 import type { Lookup } from "../catalog/query/lookup.ts";
 import type { Prefixes } from "../catalog/query/prefixes.ts";
 import type { CatalogRecord, KeyText } from "../catalog/record/record.ts";
@@ -276,7 +276,8 @@ export class ResolverMachine {
 
   /** How long the answer to a name that was fetched stays fresh, in ms; 0 or less when that is over. Undefined if it is not here. */
   readonly fetchedLeftMs = (name: AskedName, time: Time): number | undefined => this.#fetched.leftMs(name, time);
-
+  /** Another number after each change of what was fetched of a name; 0 for what is out of date. Undefined: nothing is here. */
+  readonly fetchedMark = (name: WholeName): number | undefined => this.#fetched.markOf(name);
   /** How often something that was followed was let go: what was asked before, by other ways than `ask`, may be older than what callers were told since. */
   get letGoCount(): number {
     return this.#watches.letGoCount;

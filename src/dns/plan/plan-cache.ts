@@ -6,6 +6,7 @@ import { MAX_NEGATIVE_DNS_PLANS } from "../../lib/bounds.ts";
 import { zoneOf } from "../names/names.ts";
 import type { DnsSettings } from "../records/record.ts";
 import type { ZoneSigner } from "../signing/zone-signer.ts";
+import type { Told } from "../views/elsewhere.ts";
 import { type Plan, planAnswer, type Question } from "./answer.ts";
 import { type Fact, type Facts, factBytes } from "./facts.ts";
 import { planKey } from "./plan-key.ts";
@@ -43,6 +44,7 @@ const LEAST_FACTS = 16;
 /** Of a plan from which any number of answers may be drawn. */
 const ANY_NUMBER = { answersLeft: Infinity };
 const NOTHING: readonly string[] = [];
+const NOTHING_TOLD: readonly Told[] = [];
 
 export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
   readonly #options: PlanCacheOptions;
@@ -164,7 +166,7 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
     if (ending !== undefined) noted.join(ending);
     if (isSigned) plan = this.#signed(plan, question.type, noted.isSample);
     const { hidden } = noted;
-    const otherBytes = keptBytes([key, ...hidden, ...noted.followed], noted.facts.size);
+    const otherBytes = keptBytes([key, ...hidden, ...noted.followed, ...noted.told.flatMap(keysOf)], noted.facts.size);
     const restsBytes = Math.min(factBytes(noted.facts), maxBytes / LEAST_FACTS);
     let bytes = planBytes(plan);
     const isPart = (otherBytes + restsBytes + bytes) * LEAST_PLANS > maxBytes;
@@ -191,7 +193,7 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
       facts: pool.facts.take(noted.facts, maxBytes / LEAST_FACTS),
       seenTurn: pool.facts.turn,
       viewTurn: catalog.turn,
-      askedTurn: noted.isAsked ? catalog.elsewhere?.turn : undefined,
+      told: noted.told.length === 0 ? NOTHING_TOLD : noted.told,
       followed: listOf(noted.followed),
     };
     pool.keep(made);
@@ -211,7 +213,7 @@ class Noted {
   readonly facts = new Set<string>();
   readonly followed = new Set<string>();
   isSample = false;
-  isAsked = false;
+  readonly told: Told[] = [];
   readonly #catalog: DnsCatalog;
 
   /** What was noted for a plan that could not be made is forgotten. */
@@ -223,11 +225,11 @@ class Noted {
   }
 
   take(): void {
-    const { facts, followed, isAsked } = this.#catalog.takeRests();
+    const { facts, followed, told } = this.#catalog.takeRests();
     for (const fact of facts) this.facts.add(fact);
     for (const namespace of followed) this.followed.add(namespace);
     for (const namespace of this.#catalog.takeHidden()) this.hidden.add(namespace);
-    if (isAsked) this.isAsked = true;
+    if (told !== undefined) this.told.push(told);
     if (this.#catalog.takeSampled()) this.isSample = true;
   }
 
@@ -235,13 +237,13 @@ class Noted {
   join({
     facts,
     followed,
-    askedTurn,
+    told,
     hidden,
-  }: Pick<Kept<PreparedAnswer>, "askedTurn" | "followed" | "hidden"> & { readonly facts: readonly Fact[] }): void {
+  }: Pick<Kept<PreparedAnswer>, "followed" | "hidden" | "told"> & { readonly facts: readonly Fact[] }): void {
     for (const { key } of facts) this.facts.add(key);
     for (const namespace of followed) this.followed.add(namespace);
     for (const namespace of hidden) this.hidden.add(namespace);
-    if (askedTurn !== undefined) this.isAsked = true;
+    this.told.push(...told);
   }
 }
 
@@ -252,12 +254,17 @@ function holds(kept: Kept<PreparedAnswer>, { turn: factsTurn }: Facts, { turn, e
     kept.seenTurn = factsTurn;
   }
   if (elsewhere === undefined) return true;
-  if (kept.askedTurn !== undefined && kept.askedTurn !== elsewhere.turn) return false;
+  for (const told of kept.told) if (!elsewhere.holds(told)) return false;
   return kept.followed.every((namespace) => elsewhere.isFollowed(namespace));
 }
 
 function hasPlan<P extends PreparedAnswer>(kept: Kept<P>): kept is Kept<P> & { plan: Plan } {
   return kept.plan !== undefined;
+}
+
+/** What a plan keeps of a name that it was told takes about as much as its text. */
+function keysOf({ names, hosts }: Told): readonly string[] {
+  return [...names.map(([{ namespace, name }]) => `${namespace} ${name}`), ...hosts.map(([key]) => key)];
 }
 
 function use<P extends PreparedAnswer>(kept: Kept<P>, catalog: DnsCatalog): KeptPlan<P> {

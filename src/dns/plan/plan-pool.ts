@@ -1,4 +1,5 @@
 /** Plans within bounds of their own. What was found again since it was last looked at stays for another round; of the others the oldest go first. */
+import type { Told } from "../views/elsewhere.ts";
 import type { Plan } from "./answer.ts";
 import { type Fact, Facts } from "./facts.ts";
 import { planBytes } from "./plan-size.ts";
@@ -38,8 +39,8 @@ export interface Kept<P extends PreparedAnswer> {
   seenTurn: number;
   /** The turn of its view. */
   readonly viewTurn: number;
-  /** The turn of what it told of elsewhere. Undefined: it told nothing of it. */
-  readonly askedTurn: number | undefined;
+  /** What it tells of elsewhere. */
+  readonly told: readonly Told[];
   readonly followed: readonly string[];
 }
 

@@ -1,5 +1,6 @@
 /** Notes what is read while a plan is made, because the plan rests on it. */
 import type { Kind } from "../../catalog/record/record.ts";
+import type { Told } from "../views/elsewhere.ts";
 import { addressFact, aliasFact, belowFact, entryFact, NODES_FACT, namespaceFact, originFact } from "./facts.ts";
 
 /** What a plan rests on beside the turn of its view. */
@@ -8,8 +9,8 @@ export interface Rests {
   readonly facts: ReadonlySet<string>;
   /** Namespaces of which everything was taken to be here. Only of a resolver. */
   readonly followed: ReadonlySet<string>;
-  /** Whether something was told that is neither in the catalog nor followed. Only of a resolver. */
-  readonly isAsked: boolean;
+  /** What was told that is neither in the catalog nor followed. Only of a resolver. */
+  readonly told?: Told | undefined;
 }
 
 export class RestsNotes {
@@ -59,8 +60,8 @@ export class RestsNotes {
   }
 
   /** What was read since the last call. */
-  take(): Rests {
-    const taken = { facts: this.#facts, followed: this.#followed, isAsked: this.#isAsked };
+  take(takeTold: () => Told | undefined = () => undefined): Rests {
+    const taken = { facts: this.#facts, followed: this.#followed, told: this.#isAsked ? takeTold() : undefined };
     this.#facts = new Set();
     this.#followed = new Set();
     this.#isAsked = false;

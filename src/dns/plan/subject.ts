@@ -37,7 +37,7 @@ export interface DnsCatalog {
   /** What was read since the last call. */
   takeRests(): Rests;
   /** Whether what a resolver took to be here, or was told of elsewhere, is still so. Absent at a node, which knows everything. */
-  readonly elsewhere?: Pick<Elsewhere, "begin" | "isFollowed" | "turn"> | undefined;
+  readonly elsewhere?: Pick<Elsewhere, "begin" | "holds" | "isFollowed"> | undefined;
   /**
    * Entries of this kind, namespace and name, in catalog order; with `port`, only those that have this word among their `portWords`. Gives a
    * sample of a crowded name, a different one each time. With `instanceId`, only those that have it.

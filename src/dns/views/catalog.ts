@@ -133,7 +133,7 @@ class CatalogInDns implements DnsCatalog {
   }
 
   takeRests(): Rests {
-    return this.#notes.rests.take();
+    return this.#notes.rests.take(() => this.elsewhere?.takeTold());
   }
 
   find(kind: Kind, namespace: string, name: string, port?: string, instanceId?: string): readonly EntryView[] {
@@ -330,7 +330,7 @@ class CatalogInDns implements DnsCatalog {
     return policies.policy.ruleOf(own) !== undefined && !reads.verdict(this.#viewer, own).allowed ? own : undefined;
   }
 
-  /** What is read next rests on that the namespace is followed; where it is not, on all that a resolver hears. */
+  /** What is read next rests on that the namespace is followed; where it is not, on what is told of it. */
   #noteElsewhere(namespace: string): void {
     const { elsewhere } = this.#sources;
     if (elsewhere === undefined) return;

@@ -32,6 +32,16 @@ export interface Answered {
   readonly hasWaited: boolean;
 }
 
+/** What was told for one plan: names with a mark of what was known of each, which changes with that. */
+export interface Told {
+  readonly names: readonly (readonly [name: InstanceName, mark: number | undefined])[];
+  readonly hosts: readonly (readonly [key: string, mark: number | undefined])[];
+  /** A plan is made anew then, so that its TTL goes down with what is left. */
+  readonly untilMonoMs: number;
+  /** The turn in which it was last seen to hold. */
+  seenTurn: number;
+}
+
 /** An entry that carries an alias. */
 export interface Carrier {
   readonly entry: EntryView;
@@ -48,8 +58,12 @@ export interface Elsewhere {
   begin(waited: UnknownName | undefined): void;
   /** Is told once of each question that was answered from the catalog, or could not be. */
   answered(outcome: Answered): void;
-  /** Only grows, and does so whenever an answer may have changed or its time may be over. */
+  /** Only grows, and does so whenever anything arrived. */
   readonly turn: number;
+  /** What was told since the last call. */
+  takeTold(): Told;
+  /** Whether all of that is still so, and its time is not over. HOT: once a question. */
+  holds(told: Told): boolean;
   /** Whether there is nothing elsewhere, because everything is followed. */
   readonly isNothing: boolean;
   /** Whether no upstream answers. What is told may be old then. */

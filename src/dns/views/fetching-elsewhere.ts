@@ -8,11 +8,11 @@ import { WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Answer, Asked } from "../../resolver/io-types.ts";
 import type { ResolverMachine } from "../../resolver/machine.ts";
-import { type Answered, type Carrier, type Elsewhere, UnknownName } from "./elsewhere.ts";
+import { type Answered, type Carrier, type Elsewhere, type Told, UnknownName } from "./elsewhere.ts";
 import { carriersOf, type FoundHost, type Host, type Hosts, isAbove, isEmpty } from "./hosts.ts";
 
 export interface ElsewhereParts {
-  readonly machine: Pick<ResolverMachine, "counts" | "fetchedLeftMs" | "isComplete" | "upstreams">;
+  readonly machine: Pick<ResolverMachine, "counts" | "fetchedLeftMs" | "fetchedMark" | "isComplete" | "upstreams">;
   /** Asks for a name. Undefined: `told` is called once, later. Throws `not_ready`. */
   readonly ask: (name: InstanceName, asked: Asked, told: (error: WaymarkError | undefined) => void) => Answer | undefined;
   readonly hosts: Hosts;
@@ -49,8 +49,8 @@ export class FetchingElsewhere implements Elsewhere {
   /** Of the question that is looked at, as in `UnknownName`. */
   #askedIn = new Set<string>();
   #changeCount = 0;
-  /** Until then answers that were made stay as they are, if nothing arrives. */
-  #untilMonoMs = Number.POSITIVE_INFINITY;
+  /** What was told since `takeTold`. */
+  #told = nothingTold();
   #leftMs = Number.POSITIVE_INFINITY;
 
   constructor(parts: ElsewhereParts) {
@@ -58,14 +58,35 @@ export class FetchingElsewhere implements Elsewhere {
     this.held = new Held(this, (name) => this.#isHeld(name));
   }
 
-  /** HOT: once a question. */
   get turn(): number {
-    const { inputCount, now } = this.#parts;
-    if (now().monoMs >= this.#untilMonoMs) {
-      this.#untilMonoMs = Number.POSITIVE_INFINITY;
-      this.#changeCount += 1;
-    }
-    return inputCount() + this.#changeCount;
+    return this.#parts.inputCount() + this.#changeCount;
+  }
+
+  takeTold(): Told {
+    const { names, hosts, planMs } = this.#told;
+    this.#told = nothingTold();
+    const marked = [...names.values()].map((name) => [name, this.#markOf(name)] as const);
+    const asked = [...hosts].map((key) => [key, this.#hostMark(key)] as const);
+    return { names: marked, hosts: asked, untilMonoMs: this.#parts.now().monoMs + planMs, seenTurn: this.turn };
+  }
+
+  holds(told: Told): boolean {
+    if (this.#parts.now().monoMs >= told.untilMonoMs) return false;
+    const { turn } = this;
+    if (told.seenTurn === turn) return true;
+    for (const [name, mark] of told.names) if (this.#markOf(name) !== mark) return false;
+    for (const [key, mark] of told.hosts) if (this.#hostMark(key) !== mark) return false;
+    told.seenTurn = turn;
+    return true;
+  }
+
+  #markOf(name: InstanceName): number | undefined {
+    const { machine } = this.#parts;
+    return machine.isComplete(name.namespace) ? FOLLOWED : machine.fetchedMark(name);
+  }
+
+  #hostMark(key: string): number | undefined {
+    return this.isNothing ? FOLLOWED : this.#parts.hosts.markOf(key, this.#parts.judgedTurn());
   }
 
   get isNothing(): boolean {
@@ -86,7 +107,7 @@ export class FetchingElsewhere implements Elsewhere {
 
   know(name: InstanceName): void {
     const { machine, ask } = this.#parts;
-    const key = `${name.namespace}\0${name.name}\0${name.kind}`;
+    const key = this.#note(name);
     if (this.#hasFailed(key) && !this.#isHere(name)) throw unknown();
     const { promise, resolve } = Promise.withResolvers<void>();
     const told = (error: WaymarkError | undefined) => {
@@ -153,6 +174,7 @@ export class FetchingElsewhere implements Elsewhere {
     if (this.isNothing) return EVERYTHING_FOLLOWED;
     const { monoMs } = now();
     const key = `${name} ${zone}`;
+    this.#told.hosts.add(key);
     const kept = hosts.find(key, judgedTurn(), monoMs, machine.upstreams.cutOffMonoMs);
     // That nothing lies there is over when something was fetched from there since.
     const isOver = kept?.host.namespaces.length === 0 && kept.arrivedMonoMs < (this.#above.get(name) ?? Number.NEGATIVE_INFINITY);
@@ -198,6 +220,7 @@ export class FetchingElsewhere implements Elsewhere {
 
   #isHeld(name: InstanceName): boolean {
     const { machine, now } = this.#parts;
+    this.#note(name);
     if (machine.isComplete(name.namespace)) return true;
     const leftMs = machine.fetchedLeftMs(name, now()) ?? 0;
     if (leftMs > 0) this.#lasts(leftMs);
@@ -208,8 +231,15 @@ export class FetchingElsewhere implements Elsewhere {
   #lasts(leftMs: number): void {
     if (leftMs === Number.POSITIVE_INFINITY) return;
     this.#leftMs = Math.min(this.#leftMs, Math.max(0, leftMs));
-    const planMs = leftMs > 0 ? Math.min(leftMs, PLAN_MS) : PLAN_MS;
-    this.#untilMonoMs = Math.min(this.#untilMonoMs, this.#parts.now().monoMs + planMs);
+    if (leftMs > 0) this.#told.planMs = Math.min(this.#told.planMs, leftMs);
+  }
+
+  /** The plan that is made rests on what is known of this name. Returns its key. */
+  #note(name: InstanceName): string {
+    const key = `${name.namespace}\0${name.name}\0${name.kind}`;
+    // That a namespace is followed the plan rests on by itself.
+    if (!this.#parts.machine.isComplete(name.namespace)) this.#told.names.set(key, name);
+    return key;
   }
 
   #fail(key: string): void {
@@ -235,6 +265,13 @@ export class FetchingElsewhere implements Elsewhere {
   }
 }
 
+/** The mark of what is followed. No other is below 0. */
+const FOLLOWED = -1;
+
+function nothingTold() {
+  return { names: new Map<string, InstanceName>(), hosts: new Set<string>(), planMs: PLAN_MS };
+}
+
 /** What is held, for additional records. */
 class Held implements Elsewhere {
   readonly #of: Elsewhere;
@@ -251,6 +288,14 @@ class Held implements Elsewhere {
 
   get turn(): number {
     return this.#of.turn;
+  }
+
+  takeTold(): Told {
+    return this.#of.takeTold();
+  }
+
+  holds(told: Told): boolean {
+    return this.#of.holds(told);
   }
 
   get isNothing(): boolean {

@@ -28,6 +28,8 @@ export interface HostsOptions {
 }
 
 interface Kept {
+  /** Of all that were put here. */
+  readonly number: number;
   readonly host: Host;
   readonly arrivedMonoMs: number;
   /** What it says was judged under this policy, and tells what callers were told until then. */
@@ -51,6 +53,7 @@ export class Hosts {
   readonly #options: HostsOptions;
   readonly #kept = new Map<string, Kept>();
   #sizeBytes = 0;
+  #putCount = 0;
 
   constructor(options: HostsOptions) {
     this.#options = options;
@@ -62,12 +65,19 @@ export class Hosts {
 
   put(key: string, host: Host, judgedTurn: number, monoMs: number): void {
     this.#drop(key);
-    this.#kept.set(key, { host, judgedTurn, arrivedMonoMs: monoMs });
+    this.#putCount += 1;
+    this.#kept.set(key, { number: this.#putCount, host, judgedTurn, arrivedMonoMs: monoMs });
     this.#sizeBytes += bytesOf(key, host);
     for (const oldest of this.#kept.keys()) {
       if (this.#sizeBytes <= this.#options.maxBytes) break;
       this.#drop(oldest);
     }
+  }
+
+  /** Another number after each change of what is known of a name; 0 for what was judged otherwise. Undefined: nothing is. */
+  markOf(key: string, judgedTurn: number): number | undefined {
+    const kept = this.#kept.get(key);
+    return kept && (kept.judgedTurn === judgedTurn ? kept.number : 0);
   }
 
   /** `cutOffMonoMs`: since then no upstream answers. Undefined while one does. */

@@ -21,6 +21,8 @@ import { Fetches, type Outcome, type Ttls } from "./fetches.ts";
 
 /** The answer to one name. */
 export interface FetchedName {
+  /** Of all answers that arrived. */
+  readonly number: number;
   readonly namespace: string;
   readonly content: readonly CatalogRecord[];
   /** The narrowest scope of the entries of each kind that has any. */
@@ -69,6 +71,7 @@ export class Fetched implements FollowedNews {
   readonly #parts: FetchedParts;
   readonly #fetches: Fetches<readonly CatalogRecord[]>;
   #policyCount = 0;
+  #arrivalCount = 0;
   /** The answer that whoever waited is told of now. What they make of it they make at once, because there may be no room to keep it. */
   #arriving: { readonly key: string; readonly answer: FetchedName } | undefined;
   /** Answers that found no room, for those that waited for them; the oldest first. Nobody else is served from them. */
@@ -111,6 +114,12 @@ export class Fetched implements FollowedNews {
   /** Whether the answer to a name is here, however old it is. */
   has(name: WholeName): boolean {
     return this.#peek(name) !== undefined;
+  }
+
+  /** As `fetchedMark` of the machine. */
+  markOf(name: WholeName): number | undefined {
+    const known = this.#peek(name);
+    return known && (known.isOutdated || known.policyCount !== this.#policyCount ? 0 : known.number);
   }
 
   /** How long the answer to a name stays fresh, in ms; 0 or less when that is over. Undefined if it is not here. */
@@ -159,8 +168,10 @@ export class Fetched implements FollowedNews {
       return record;
     });
     const answer = { content, scopes, narrowest, ageMs, arrivedMonoMs: monoMs };
+    this.#arrivalCount += 1;
     const kept: FetchedName = {
       ...answer,
+      number: this.#arrivalCount,
       namespace: name.namespace,
       isStale,
       isOutdated: this.#fetches.hasChanged(key),

@@ -57,6 +57,8 @@ class World {
   readonly #elsewhere: FetchingElsewhere;
   readonly #responder = newResponder({ settings: { staleTtlMs: 3 * SECONDS, reverseZones: ["2.0.192.in-addr.arpa"] } });
   #inputCount = 0;
+  /** The number of the last arrival of each name. */
+  readonly #arrivals = new Map<string, number>();
   #letGoCount = 0;
 
   constructor() {
@@ -71,6 +73,7 @@ class World {
           const arrivedMs = this.#fetched.get(`${namespace} ${name} ${kind}`);
           return arrivedMs === undefined ? undefined : arrivedMs + 15 * SECONDS - this.ms;
         },
+        fetchedMark: ({ namespace, name }) => this.#arrivals.get(`${namespace} ${name}`),
         upstreams: this as never,
         counts: this.counts,
       },
@@ -86,6 +89,7 @@ class World {
         queueMicrotask(() => {
           this.#inputCount += 1;
           if (!this.isFailing) this.#fetched.set(key, this.ms);
+          if (!this.isFailing) this.#arrivals.set(`${namespace} ${name}`, this.#inputCount);
           if (this.#has(namespace, name)) this.#found.add(key);
           else this.#found.delete(key);
           told(this.isFailing ? new WaymarkError("not_ready", "failed") : undefined);
@@ -408,12 +412,13 @@ test("an answer that was fetched is made anew once when its second is over, and 
   const world = new World();
   await world.answer("far.svc.other");
   await world.answer("far.svc.other");
-  const { revision } = world.catalog;
-  const turnsAt = (ms: number) => {
+  const made = world.plansMade;
+  const madeAt = (ms: number) => {
     world.ms = ms;
-    return world.catalog.revision - revision;
+    world.answerNow("far.svc.other");
+    return world.plansMade - made;
   };
-  expect([999, 1000, 1001, 1500].map(turnsAt)).toEqual([0, 1, 1, 1]);
+  expect([999, 1000, 1001, 1500].map(madeAt)).toEqual([0, 1, 1, 1]);
 });
 
 test("a question is a hit if it waited for nothing, and a miss if it waited or found no answer", () => {
@@ -485,6 +490,27 @@ test("what is followed is planned once, whatever else the upstream tells", async
   expect(world.plansMade).toBeGreaterThan(made);
   world.letGo("svc.market");
   expect(await world.answer("web.svc.market")).toBe("NOERROR A 5 <- svc.market web 1");
+});
+
+test("what was asked is planned anew when that arrives again, and not for other names that arrive", async () => {
+  const world = new World();
+  for (const name of ["far.svc.other", "shop.example"]) await world.answer(name);
+  const both = async () => [await world.answer("far.svc.other"), await world.answer("shop.example")];
+  const first = await both();
+  const made = world.plansMade;
+  for (let i = 0; i < 20; i++) {
+    await world.answer(`far${i}.svc.other`);
+    world.answerNow(`far${i}.svc.other`);
+    const before = world.plansMade;
+    expect(await both()).toEqual(first);
+    expect(world.plansMade).toBe(before);
+  }
+  expect(world.plansMade).toBeGreaterThan(made);
+  world.ms = 16 * SECONDS;
+  expect(await both()).not.toEqual(first);
+  const before = world.plansMade;
+  await both();
+  expect(world.plansMade).toBe(before);
 });
 
 test("while the upstream stands still who carried an alias is told, when its answer is late, and nothing is called absent", async () => {
