@@ -37,7 +37,7 @@ export interface OutputOptions {
 const CONTROL = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu; // oxlint-disable-line no-control-regex -- see above
 
 /** Text from the catalog, with the characters that a terminal would obey made visible. */
-export function plain(text: string): string {
+function plain(text: string): string {
   return text.replaceAll(CONTROL, (char) => `\\x${(char.codePointAt(0) ?? 0).toString(16).padStart(2, "0")}`);
 }
 

@@ -37,6 +37,21 @@ test.each([
   for (const text of says) expect(ran.stdout).toContain(text);
 });
 
+test.each([
+  { words: ["_svc._tcp.web.market.waymark", "SRV"], exit: 0, says: "0 5 8080 10-0-0-1.addr.node.waymark" },
+  { words: ["_svc._tcp.web.market.waymark", "PTR"], exit: 0, says: "i1._svc._tcp.web.market.waymark" },
+  { words: ["_svc._tcp.web.market.waymark", "SVCB"], exit: 0, says: "\\# " },
+  { words: ["web.market.waymark", "A", "+tcp"], exit: 0, says: "10.0.0.1" },
+  { words: ["web.market.waymark", "MX"], exit: 5, says: "has no MX record" },
+  { words: ["none.market.waymark"], exit: 5, says: "NXDOMAIN" },
+  { words: ["example.com"], exit: 1, says: "refused" },
+])("dns resolve $words without @server asks for every type too", async ({ words, exit, says }) => {
+  const server = (await gateway()).slice(1);
+  const ran = await waymark(["dns", "resolve", ...words, "--dns-server", server]);
+  expect(ran.exit).toBe(exit);
+  expect(ran.stdout + ran.stderr).toContain(says);
+});
+
 test("programs get one document", async () => {
   const server = await gateway();
   const { stdout } = await waymark(["dns", "resolve", server, "web.market.waymark", "-o", "json"]);
@@ -51,7 +66,8 @@ test.each([
   { words: ["@127.0.0.1:1"], exit: 2, says: "a name is needed" },
   { words: ["@127.0.0.1:1", "a", "SVR"], exit: 2, says: "Did you mean SRV?" },
   { words: ["@127.0.0.1:1", "a", "A", "B"], exit: 2, says: "B: unknown" },
-  { words: ["a.waymark", "A", "+tcp"], exit: 2, says: "+tcp goes with @host:port" },
+  { words: ["@127.0.0.1:1", "a.waymark"], exit: 3, says: "look at address and port" },
+  { words: ["a.waymark", "A", "--dns-server", "nobody:x"], exit: 2, says: "not an address with a port" },
 ])("dns resolve $words ends with $exit and says $says", async ({ words, exit, says }) => {
   const ran = await waymark(["dns", "resolve", ...words]);
   expect({ exit: ran.exit, stdout: ran.stdout }).toEqual({ exit, stdout: "" });

@@ -1,6 +1,6 @@
-/** `dns resolve @server NAME TYPE +tcp`: speaks DNS itself, and prints what it gets in the manner of dig. */
+/** `dns resolve`: speaks DNS itself. Of a server that is named with @ it prints what it gets in the manner of dig. */
 import { findNearest } from "../../lib/nearest.ts";
-import { type AnsweredRecord, askDns, type DnsQuestion } from "../dns-client.io.ts";
+import { type AnsweredRecord, askDns, type DnsQuestion, type DnsReply } from "../dns-client.io.ts";
 import { CommandError, EXIT, type Exit, UsageError } from "../exit.ts";
 import type { Output } from "../output.ts";
 
@@ -23,52 +23,78 @@ const ASKED_TYPES: readonly string[] = [
   "DNSKEY",
   "HINFO",
 ];
-/** Types that the resolver of the machine asks for. */
-export const NODE_TYPES: readonly string[] = ["A", "AAAA", "SRV", "TXT", "CNAME", "NS", "SOA", "PTR"];
 /** Types without one (IANA, DNS parameters). */
 const UNNAMED: Readonly<Record<string, number>> = { SVCB: 64, HTTPS: 65 };
 const EDE_OPTION = 15;
 
-/** Throws a usage error for a word that is no record type. */
-export function checkType(type: string, types: readonly string[]): void {
-  if (types.includes(type) || (types === ASKED_TYPES && /^TYPE\d{1,5}$/.test(type))) return;
-  const nearest = findNearest(type, types);
-  throw new UsageError(
-    `${type}: not a record type: ${types.join(", ")}${types === ASKED_TYPES ? ", or TYPE and its number" : ""}${nearest === undefined ? "" : `\n(Did you mean ${nearest}?)`}`,
-  );
+/** What is asked, of the words after the server. Throws a usage error. */
+export function questionOf(words: readonly string[]): { readonly name: string; readonly type: string; readonly isTcp: boolean } {
+  const [name = "", type = "A", ...more] = words.filter((word) => word !== "+tcp");
+  if (more.length > 0) throw new UsageError(`${more.join(" ")}: unknown; the words are NAME TYPE +tcp, or @server before them`);
+  checkType(type);
+  return { name, type, isTcp: words.includes("+tcp") };
 }
 
-/** `@host`, `@host:port` or `@[v6]:port`. */
-function serverOf(word: string): Pick<DnsQuestion, "host" | "port"> {
+function checkType(type: string): void {
+  if (ASKED_TYPES.includes(type) || /^TYPE\d{1,5}$/.test(type)) return;
+  const nearest = findNearest(type, ASKED_TYPES);
+  const types = `${ASKED_TYPES.join(", ")}, or TYPE and its number`;
+  throw new UsageError(`${type}: not a record type: ${types}${nearest === undefined ? "" : `\n(Did you mean ${nearest}?)`}`);
+}
+
+/** `host`, `host:port` or `[v6]:port`; undefined for another text. */
+export function placeOf(text: string): Pick<DnsQuestion, "host" | "port"> | undefined {
   const match =
-    /^@(?:\[(?<v6>[0-9A-Fa-f:.]+)\]|(?<host>[^[\]:]+))(?::(?<port>\d{1,5}))?$/.exec(word) ?? /^@(?<v6>[0-9A-Fa-f:.]+)$/.exec(word);
+    /^(?:\[(?<v6>[0-9A-Fa-f:.]+)\]|(?<host>[^[\]:]+))(?::(?<port>\d{1,5}))?$/.exec(text) ?? /^(?<v6>[0-9A-Fa-f:.]+)$/.exec(text);
   const host = match?.groups?.["v6"] ?? match?.groups?.["host"];
   const port = Number(match?.groups?.["port"] ?? DNS_PORT);
-  if (host === undefined || port < 1 || port > 65_535) throw new UsageError(`${word}: not @host, @host:port or @[IPv6]:port`);
-  return { host, port };
+  return host === undefined || port < 1 || port > 65_535 ? undefined : { host, port };
+}
+
+export interface AskedOf extends Pick<DnsQuestion, "host" | "name" | "port" | "type"> {
+  readonly isTcp: boolean;
+  /** How the server is called in messages. */
+  readonly server: string;
+}
+
+/** Asks, and says what to try where nobody answers. */
+export async function askOf({ isTcp, server, name, type, ...place }: AskedOf): Promise<DnsReply & { readonly rcode: string }> {
+  const number = numberOf(type);
+  const asked = { ...place, name: name.replace(/\.$/, "") || ".", type: number === undefined ? type : `UNKNOWN_${number}` };
+  const reply = await askDns(asked, isTcp).catch((error: unknown) => {
+    const advice = "look at address and port (waymark discovery status shows those of a node), and whether UDP and TCP get through";
+    throw new CommandError(`no answer from the DNS server at ${server}\n${advice}`, EXIT.unreachable, error);
+  });
+  // The types of the library forget it.
+  return { ...reply, rcode: String(Reflect.get(reply.packet, "rcode")) };
+}
+
+function numberOf(type: string): number | undefined {
+  return UNNAMED[type] ?? (type.startsWith("TYPE") ? Number(type.slice("TYPE".length)) : undefined);
+}
+
+/** The data of the records of a type, without final dots behind names. */
+export function dataOf(reply: DnsReply, type: string): readonly string[] {
+  const number = numberOf(type);
+  const wanted = number === undefined ? type : `UNKNOWN_${number}`;
+  const own = (reply.packet.answers ?? []).filter((record) => record.type === wanted);
+  return own.map((record) => printable(dataText(Reflect.get(record, "data"), record.type, "")));
 }
 
 export async function askServer(words: readonly string[], out: Output): Promise<Exit> {
-  const [server = "", ...rest] = words;
-  const isTcp = rest.includes("+tcp");
-  const [name = "", type = "A", ...more] = rest.filter((word) => word !== "+tcp");
+  const [word = "", ...rest] = words;
+  const server = word.slice(1);
+  const { name, type, isTcp } = questionOf(rest);
   if (name === "") throw new UsageError("a name is needed after the server");
-  if (more.length > 0) throw new UsageError(`${more.join(" ")}: unknown; the words are @server NAME TYPE +tcp`);
-  checkType(type, ASKED_TYPES);
-  const place = serverOf(server);
-  const number = UNNAMED[type] ?? (type.startsWith("TYPE") ? Number(type.slice("TYPE".length)) : undefined);
-  const asked = { ...place, name: name.replace(/\.$/, "") || ".", type: number === undefined ? type : `UNKNOWN_${number}` };
-  const { packet, transport } = await askDns(asked, isTcp).catch((error: unknown) => {
-    throw new CommandError(`no answer from the DNS server at ${server.slice(1)}`, EXIT.unreachable, error);
-  });
+  const place = placeOf(server);
+  if (place === undefined) throw new UsageError(`${word}: not @host, @host:port or @[IPv6]:port`);
+  const { packet, transport, rcode } = await askOf({ ...place, name, type, isTcp, server });
   const { flag_aa: isAuthoritative, flag_tc: isCut } = packet;
-  // The types of the library forget it.
-  const rcode = String(Reflect.get(packet, "rcode"));
   const records = (answers: readonly AnsweredRecord[] | undefined) => (answers ?? []).filter((one) => one.type !== "OPT").map(recordText);
   const extendedErrors = (packet.additionals ?? []).flatMap(errorsOf);
   const sections = { answer: records(packet.answers), authority: records(packet.authorities), additional: records(packet.additionals) };
   const flags = [isAuthoritative ? "aa" : "", isCut ? "tc" : ""].filter((flag) => flag !== "");
-  const json = { name, type, server: server.slice(1), transport, rcode, flags, ...sections, extendedErrors };
+  const json = { name, type, server, transport, rcode, flags, ...sections, extendedErrors };
   const lines = [`;; status: ${rcode}, flags: ${flags.join(" ") || "none"}, over ${transport.toUpperCase()}`];
   for (const error of extendedErrors) lines.push(`;; EDE: ${error}`);
   for (const [title, texts] of Object.entries(sections)) if (texts.length > 0) lines.push(`;; ${title.toUpperCase()}`, ...texts);
@@ -113,9 +139,9 @@ const FIELDS: Readonly<Record<string, readonly string[]>> = {
 };
 const FIELD_NAMES: ReadonlySet<string> = new Set(["target", "mname", "rname", "exchange"]);
 
-function dataText(data: unknown, type: string): string {
+function dataText(data: unknown, type: string, end = "."): string {
   if (data instanceof Uint8Array && type !== "TXT") return `\\# ${data.length} ${Buffer.from(data).toString("hex")}`.trimEnd();
-  if (typeof data === "string") return NAMES.has(type) ? `${data}.` : data;
+  if (typeof data === "string") return NAMES.has(type) ? `${data}${end}` : data;
   if (Array.isArray(data) || data instanceof Uint8Array)
     return [data]
       .flat()
@@ -123,7 +149,7 @@ function dataText(data: unknown, type: string): string {
       .join(" ");
   if (typeof data !== "object" || data === null) return String(data);
   const fields = FIELDS[type] ?? Object.keys(data);
-  return fields.map((field) => `${String(Reflect.get(data, field))}${FIELD_NAMES.has(field) ? "." : ""}`).join(" ");
+  return fields.map((field) => `${String(Reflect.get(data, field))}${FIELD_NAMES.has(field) ? end : ""}`).join(" ");
 }
 
 /** Control characters of a stranger do not reach the terminal. */
