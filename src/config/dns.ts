@@ -22,6 +22,10 @@ export const DNS_SETTINGS = {
   tlsPort: port({
     doc: "Port for DNS over TLS (RFC 7858), with the certificate of tls.cert_file; usually 853, and 0 means any free port. There is no such listener when absent.",
   }),
+  https: bool({
+    default: true,
+    doc: "Answer DNS over HTTP (DoH, RFC 8484) at /dns-query of the HTTP listener, where dns.enabled is on.",
+  }),
   zones: list({
     pattern: /^(?=.{1,254}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*\.?$/,
     what: "a lower-case DNS name",
@@ -77,7 +81,7 @@ export const DNS_SETTINGS = {
     min: 0,
     max: 64,
     default: 0,
-    doc: "Processes that answer DNS, and nobody else of the node does. Each has a copy of the catalog in its own memory, and they share the port. Linux only. 0: the node answers DNS itself, or its read workers do.",
+    doc: "Processes that answer DNS, and nobody else of the node does, but over HTTP. Each has a copy of the catalog in its own memory, and they share the port. Linux only. 0: the node answers DNS itself, or its read workers do.",
   }),
   allowExternalNames: bool({ default: false, doc: "Also try names without a zone suffix. Otherwise they are refused." }),
   answerLimit: int({
@@ -90,8 +94,8 @@ export const DNS_SETTINGS = {
     maxItems: MAX_DNS_VIEWS,
     fields: {
       listener: choice({
-        choices: ["udp", "tcp", "dot"],
-        doc: "How the question comes in; any way when absent. dot is DNS over TLS. A source address over UDP can be forged, others cannot.",
+        choices: ["udp", "tcp", "dot", "doh"],
+        doc: "How the question comes in; any way but doh when absent. dot is DNS over TLS, doh DNS over HTTP: a view counts there only if it says so, because a proxy in front asks for everybody from its own address. A source address over UDP can be forged, others cannot.",
       }),
       prefixes: list({
         ...BLOCK,

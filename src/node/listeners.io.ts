@@ -4,10 +4,10 @@ import { dnsRate, type Settings } from "../config/settings.ts";
 import { parseZone } from "../dns/names/names.ts";
 import type { DnsSettings } from "../dns/records/record.ts";
 import { openDnsCookies } from "../dns/server/cookie-secrets.io.ts";
-import { type DnsGateway, type DnsGatewayOptions, startDnsGateway } from "../dns/server/server.io.ts";
+import { type DnsAnswers, type DnsAnswersOptions, type DnsGateway, openDnsAnswers, startDnsGateway } from "../dns/server/server.io.ts";
 import { openKeyFile } from "../dns/signing/key-file.io.ts";
 import { ZoneSigner } from "../dns/signing/zone-signer.ts";
-import { type KeyFiles, openKeyFiles } from "../dns/transfer/key-files.io.ts";
+import { openKeyFiles } from "../dns/transfer/key-files.io.ts";
 import { Transfers } from "../dns/transfer/transfers.io.ts";
 import { type DnsSources, dnsCatalog } from "../dns/views/catalog.ts";
 import type { Elsewheres } from "../dns/views/elsewhere.ts";
@@ -25,7 +25,7 @@ import type { RefusedAct } from "../policy/audit/refusals.ts";
 import { anonymousCaller } from "../policy/identity/caller.ts";
 import type { WebRules } from "../server/browser-rules.ts";
 import { Chain, type RefusedCall } from "../server/chain.ts";
-import { type EdgeListener, startEdgeListener } from "../server/edge/listener.io.ts";
+import { type EdgeListener, type EdgeListenerOptions, startEdgeListener } from "../server/edge/listener.io.ts";
 import { EDGE_FIXED } from "../server/edge/sockets.io.ts";
 import { type GrpcLimits, type GrpcListener, type GrpcListenerOptions, startGrpcListener } from "../server/grpc-listener.io.ts";
 import type { HttpSources, ReadyCheck } from "../server/http-routes.ts";
@@ -41,6 +41,7 @@ import type { Service } from "../services/service.ts";
 import type { AccessLog } from "./access-log.ts";
 import type { Components } from "./components.io.ts";
 import type { DnsEndpoint, NodeEndpoints, SharedPorts } from "./core/endpoints.ts";
+import { dnsOverHttp } from "./dns/over-http.io.ts";
 import { dnsSelection } from "./dns/selection.ts";
 import { dnsTls, tlsFiles } from "./dns/tls.io.ts";
 import type { Identities } from "./identity.io.ts";
@@ -144,45 +145,57 @@ export async function openListeners(options: ListenersOptions, parts: Components
       observe: () => connections("grpc", listener.acceptor.sockets.size),
     }),
   );
+  // Where processes of the node answer DNS, nobody else does, but over HTTP.
+  const hasDns = settings.dns.enabled && settings.dns.processes === 0;
+  const dns =
+    hasDns || (settings.dns.enabled && settings.dns.https) ? openAnswering(options, hasDns ? 1 : settings.dns.processes) : undefined;
+  const dnsMessages = dns === undefined || !settings.dns.https ? undefined : dnsOverHttp(dns.answers);
   const edge = await group.open(
     "HTTP",
-    () => openEdge(options, serving, wanted.http),
+    () => openEdge(options, { ...serving, dnsMessages }, wanted.http),
     (listener) => ({
-      reload: () => listener.acceptor.reloadTls(),
+      reload: () => {
+        listener.acceptor.reloadTls();
+        if (!hasDns) dns?.reload();
+      },
       drain: (by) => listener.drain(by.leftMs()),
       stop: (by) => listener.stop(by.halfMs()),
       observe: () => connections("http", listener.acceptor.sockets.size),
     }),
   );
-  // Where processes of the node answer DNS, nobody else does.
-  const hasDns = settings.dns.enabled && settings.dns.processes === 0;
-  return { grpc, edge, dns: hasDns ? await openDnsListener(options, group) : undefined };
+  return { grpc, edge, dns: hasDns ? await openDnsListener(options, group, dns) : undefined };
 }
 
 /** Opens the listener for DNS alone. */
-export function openDnsListener(options: DnsListenerOptions, parts: Components): Promise<DnsGateway> {
+export function openDnsListener(options: DnsListenerOptions, parts: Components, answering = openAnswering(options)): Promise<DnsGateway> {
   const { shared, settings } = options;
   const { dns, listen } = settings;
   const { udp, tcp, tls } = shared?.ports?.dns ?? { udp: dns.udpPort, tcp: dns.tcpPort, tls: dns.tlsPort };
   const host = dns.host ?? listen.host;
   const openTls = dnsTls({ host, port: tls, sharing: shared?.sharing }, tlsFiles(settings), options.log.child("dns"));
-  const cookies = openDnsCookies(dns.cookieSecretFile, options.log.child("dns"), options.cookieSecret);
-  const keyFile = dns.dnssecKeyFile === undefined ? undefined : openKeyFile(dns.dnssecKeyFile, options.log.child("dns"));
-  const keys = openKeyFiles(dns, options.log.child("dns"));
   const part = (gateway: DnsGateway) => ({
     reload: () => {
-      cookies.reload();
-      keyFile?.reload();
-      keys.reload();
+      answering.reload();
       gateway.reloadTls();
     },
     drain: () => gateway.stop(),
     stop: () => gateway.stop(),
     readiness: () => [dnsCheck(settings, dnsEndpointOf(gateway))],
   });
-  const signer = keyFile && new ZoneSigner({ keys: keyFile.keys, now: options.now });
-  const ports = { host, udpPort: udp, tcpPort: tcp, openTls, cookies: cookies.cookies, signer, keys };
-  return parts.open("DNS", () => openDns(options, ports), part);
+  return parts.open(
+    "DNS",
+    () =>
+      startDnsGateway({
+        ...answering.options,
+        host,
+        udpPort: udp,
+        tcpPort: tcp,
+        openTls,
+        sharing: shared?.sharing,
+        answers: answering.answers,
+      }),
+    part,
+  );
 }
 
 /** The line of `/readyz` about DNS: that its gateway is open. Whether it knows the catalog is what the other lines say. */
@@ -207,7 +220,13 @@ function openGrpc({ settings, log, metrics, shared }: ListenersOptions, serving:
   });
 }
 
-function openEdge({ settings, log, metrics, sources, shared }: ListenersOptions, serving: Serving, port: number): Promise<EdgeListener> {
+type EdgeServing = Serving & Pick<EdgeListenerOptions, "dnsMessages">;
+
+function openEdge(
+  { settings, log, metrics, sources, shared }: ListenersOptions,
+  serving: EdgeServing,
+  port: number,
+): Promise<EdgeListener> {
   const { listen, limits, server, observability } = settings;
   return startEdgeListener({
     ...serving,
@@ -293,31 +312,46 @@ function refusedAct({ service, method, address, caller, error }: RefusedCall, cl
 
 const MAX_ACTION_CHARS = 64;
 
-interface DnsPorts extends Pick<DnsGatewayOptions, "cookies" | "host" | "openTls" | "signer" | "tcpPort" | "udpPort"> {
-  readonly keys: KeyFiles;
+/** What answers DNS questions, whichever listener brings them. */
+interface Answering {
+  readonly options: DnsAnswersOptions;
+  readonly answers: DnsAnswers;
+  /** Reads the secret of cookies and the keys of zones and secondaries again. */
+  reload(): void;
 }
 
-function openDns(options: DnsListenerOptions, { keys, ...ports }: DnsPorts): Promise<DnsGateway> {
-  const { settings, log, metrics, shared, random } = options;
-  const { dns } = settings;
+/** `sharerCount`: how many share the memory for plans, and have their parts not in their settings. */
+function openAnswering(options: DnsListenerOptions, sharerCount = 1): Answering {
+  const { settings, log, metrics, random } = options;
+  const { dns, listen } = settings;
   const dnsLog = log.child("dns");
-  const perSecond = dnsRate(dns.rate, isLoopbackHost(ports.host));
+  const cookies = openDnsCookies(dns.cookieSecretFile, dnsLog, options.cookieSecret);
+  const perSecond = dnsRate(dns.rate, isLoopbackHost(dns.host ?? listen.host));
   const viewers = viewersOf(dns, settings.node);
   const trusted = blocksOf(dns.trustedForwarders);
-  return startDnsGateway({
-    ...ports,
-    sharing: shared?.sharing,
-    settings: { ...answerSettings(options), zoneKeys: ports.signer && (() => ports.signer?.keys ?? []) },
+  const keyFile = dns.dnssecKeyFile === undefined ? undefined : openKeyFile(dns.dnssecKeyFile, dnsLog);
+  const signer = keyFile && new ZoneSigner({ keys: keyFile.keys, now: options.now });
+  const keys = openKeyFiles(dns, dnsLog);
+  const made: DnsAnswersOptions = {
+    settings: { ...answerSettings(options), zoneKeys: signer && (() => signer.keys) },
+    signer,
     select: dnsSelection(options, viewers, new Views(dns.views, trusted)),
-    planBytes: dns.planBytes,
+    planBytes: Math.ceil(dns.planBytes / sharerCount),
     serialOf: serialsOf(options, viewers),
     transfers: { findKey: keys.findKey, running: openTransfers(options, viewers) },
+    cookies: cookies.cookies,
     trustedForwarders: trusted,
     rate: perSecond === 0 ? undefined : { perSecond, maxNetworks: dns.rateNetworks, makeBuckets: options.limits.makeBuckets },
     random,
     metrics,
     onFault: (fault) => dnsLog.error({ err: fault }, "dns gateway fault"),
-  });
+  };
+  const reload = () => {
+    cookies.reload();
+    keyFile?.reload();
+    keys.reload();
+  };
+  return { options: made, answers: openDnsAnswers(made), reload };
 }
 
 function answerSettings({ settings: { dns, catalog }, identity }: Pick<ListenersOptions, "identity" | "settings">): DnsSettings {

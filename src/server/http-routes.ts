@@ -45,7 +45,7 @@ export interface HttpResponse {
   readonly status: number;
   readonly contentType: string;
   readonly headers: Readonly<Record<string, string>>;
-  readonly body: string | Iterable<string>;
+  readonly body: string | Uint8Array | Iterable<string>;
   /** Row of the table, for metrics; `other` for what matched none. */
   readonly route: string;
 }

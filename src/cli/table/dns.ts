@@ -101,7 +101,11 @@ export const DNS_VERBS: readonly VerbSpec[] = [
         flags: "--source <address>",
         doc: "As an asker at this address, with the view that dns.views gives it. Needs the role mesh.operate.",
       },
-      { flags: "--listener <listener>", doc: "How the question from --source comes in (default udp).", choices: ["udp", "tcp", "dot"] },
+      {
+        flags: "--listener <listener>",
+        doc: "How the question from --source comes in (default udp).",
+        choices: ["udp", "tcp", "dot", "doh"],
+      },
     ],
     examples: [
       ["dns explain cartservice.k8s.default.waymark", "view, policy, health, TTL, and how long caches may hold what is in maintenance"],

@@ -15,6 +15,7 @@ export class DnsCounts {
     udp: new Map(),
     tcp: new Map(),
     dot: new Map(),
+    doh: new Map(),
   };
 
   constructor(metrics: Metrics) {

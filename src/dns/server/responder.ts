@@ -175,11 +175,11 @@ export class Responder {
     facts.extendedError = undefined;
     facts.scopePrefix = 0;
     facts.isUncached = false;
-    // Tenths of a second. Over UDP it means nothing (RFC 7828, 3.2).
-    const hasKeepalive = query.hasKeepalive && transport !== "udp" && this.#idleTimeoutMs !== undefined;
+    // Tenths of a second. Over UDP it means nothing (RFC 7828, 3.2), and HTTP says such things itself.
+    const hasKeepalive = query.hasKeepalive && (transport === "tcp" || transport === "dot") && this.#idleTimeoutMs !== undefined;
     facts.keepalive = hasKeepalive ? Math.min(0xffff, Math.floor((this.#idleTimeoutMs ?? 0) / 100)) : undefined;
     // What anybody can read needs no padding, and must not have it (RFC 7830, 6).
-    facts.isPadded = query.hasPadding && transport === "dot";
+    facts.isPadded = query.hasPadding && (transport === "dot" || transport === "doh");
     const reply = this.#reply;
     reply.qtype = "other";
     reply.fault = undefined;
@@ -282,7 +282,12 @@ export class Responder {
         this.#facts.extendedError = selected.refused;
         return this.#failure(RCODE.REFUSED);
       }
-      if (query.type === TYPE_AXFR && query.class === CLASS_IN && this.#signing !== undefined && transport !== "udp")
+      if (
+        query.type === TYPE_AXFR &&
+        query.class === CLASS_IN &&
+        this.#signing !== undefined &&
+        (transport === "tcp" || transport === "dot")
+      )
         return this.#transfer(selected, this.#signing);
       return this.#planned(selected);
     } catch (fault) {

@@ -10,6 +10,7 @@ import type { AddressBlock } from "../../lib/addresses.ts";
 import { later } from "../../lib/later.io.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
 import { bindUdp, listenOn, type PortSharing } from "../../lib/shared-port.io.ts";
+import type { Caller } from "../../policy/identity/caller.ts";
 import type { PeerCertificate } from "../../policy/identity/certificates.ts";
 import type { Peer } from "../../policy/identity/tenants.ts";
 import type { DnsSettings } from "../records/record.ts";
@@ -63,6 +64,34 @@ export interface DnsGatewayOptions {
   readonly transfers?: { readonly findKey: (name: string) => TsigKey | undefined; readonly running: Transfers } | undefined;
   /** Forwarders that the rate does not bound; none when absent. */
   readonly trustedForwarders?: readonly AddressBlock[] | undefined;
+  /** What `openDnsAnswers` made of the same options, where others answer from it too. Absent: answers of its own. */
+  readonly answers?: DnsAnswers | undefined;
+}
+
+/** What answers need of that. */
+export type DnsAnswersOptions = Omit<DnsGatewayOptions, "answers" | "host" | "openTls" | "sharing" | "tcpPort" | "udpPort">;
+
+/** Who sent a question, and how it came. */
+export interface Questioner {
+  readonly transport: DnsTransport;
+  readonly address: string;
+  /** What a client of DNS over TLS showed. */
+  readonly certificate?: PeerCertificate | undefined;
+  /** Who a client of DNS over HTTP is, if it showed a credential. */
+  readonly caller?: Caller | undefined;
+}
+
+/** Answers of a gateway, whoever carries them. */
+export interface DnsAnswers {
+  /**
+   * The response; empty where its sender asks too often to get one, and undefined for a message that gets none. A promise where something has to be fetched
+   * first: it gives undefined once nobody is answered any more. Many messages where a zone is sent.
+   */
+  answer(query: Uint8Array, from: Questioner): TcpAnswer;
+  /** Counts input that was not answered. */
+  dropped(reason: DropReason): void;
+  /** Nobody is answered any more. */
+  close(): void;
 }
 
 /** Where a listener for DNS over TLS gives its connections. */
@@ -123,12 +152,16 @@ const TCP_HIGH_WATER_BYTES = 16 * 1024;
 const MAX_PORT_ATTEMPTS = 20;
 const STOP_GRACE_MS = 1_000;
 
+export function openDnsAnswers(options: DnsAnswersOptions): DnsAnswers {
+  return new DnsServer(options, options.limits ?? DNS_LIMITS);
+}
+
 /** Starts the gateway. Rejects with a message for the operator when a port is taken or may not be bound. */
 export async function startDnsGateway(options: DnsGatewayOptions): Promise<DnsGateway> {
   const limits = options.limits ?? DNS_LIMITS;
-  const server = new DnsServer(options, limits);
+  const server = options.answers ?? openDnsAnswers(options);
   const connections = new TcpConnections(limits, {
-    answer: (query, { transport, address, certificate }) => server.answer(query, transport, address, certificate),
+    answer: (query, peer) => server.answer(query, peer),
     dropped: (reason) => server.dropped(reason),
   });
   const { udp, tcp } = await bindBoth(options, connections);
@@ -158,7 +191,7 @@ export async function startDnsGateway(options: DnsGatewayOptions): Promise<DnsGa
   };
 }
 
-function tlsConnections({ maxConnections }: DnsLimits, server: DnsServer, connections: TcpConnections): TlsConnections {
+function tlsConnections({ maxConnections }: DnsLimits, server: DnsAnswers, connections: TcpConnections): TlsConnections {
   return {
     maxConnections,
     accept: (socket, peer) => connections.add(socket, { ...peer, transport: "dot" }),
@@ -169,20 +202,25 @@ function tlsConnections({ maxConnections }: DnsLimits, server: DnsServer, connec
 /** A question that waits. */
 interface Asked {
   readonly query: Uint8Array;
-  readonly transport: DnsTransport;
-  readonly address: string;
-  readonly certificate: PeerCertificate | undefined;
+  readonly from: Questioner;
   readonly startedMs: number;
 }
 
 /** Answers queries and counts them. */
-class DnsServer {
-  readonly #options: DnsGatewayOptions;
+class DnsServer implements DnsAnswers {
+  readonly #options: DnsAnswersOptions;
   readonly #responder: Responder;
   readonly #limits: DnsLimits;
   readonly #counts: DnsCounts;
   // HOT: objects that are used again, because each query would make its own.
-  readonly #asker: Mutable<Asker> = { address: "", transport: "udp", subnet: undefined, certificate: undefined, keyView: undefined };
+  readonly #asker: Mutable<Asker> = {
+    address: "",
+    transport: "udp",
+    subnet: undefined,
+    certificate: undefined,
+    keyView: undefined,
+    caller: undefined,
+  };
   readonly #sender: Mutable<Sender> = { address: "", monoMs: 0, mayWait: true, hasWaited: false };
   #selected: Selected | undefined;
   #waited: UnknownName | undefined;
@@ -195,7 +233,7 @@ class DnsServer {
   #waitingCount = 0;
   #isClosed = false;
 
-  constructor(options: DnsGatewayOptions, limits: DnsLimits) {
+  constructor(options: DnsAnswersOptions, limits: DnsLimits) {
     this.#options = options;
     this.#limits = limits;
     const { metrics, rate, trustedForwarders: trusted, transfers } = options;
@@ -215,38 +253,34 @@ class DnsServer {
     });
   }
 
-  /**
-   * The response; empty where its sender asks too often to get one, and undefined for a message that gets none. A promise where something has to be fetched
-   * first: it gives undefined once the gateway is closed. Many messages where a zone is sent.
-   */
-  answer(query: Uint8Array, transport: DnsTransport, address: string, certificate: PeerCertificate | undefined): TcpAnswer {
+  answer(query: Uint8Array, from: Questioner): TcpAnswer {
     const startedMs = performance.now();
-    const reply = this.#respond({ query, transport, address, certificate, startedMs }, undefined);
+    const reply = this.#respond({ query, from, startedMs }, undefined);
     if (reply?.unknown !== undefined && this.#waitingCount < this.#limits.maxWaiting)
       // A copy, because a query over TCP is a part of everything that came with it.
-      return this.#later({ query: Buffer.from(query), transport, address, certificate, startedMs }, reply.unknown);
+      return this.#later({ query: Buffer.from(query), from, startedMs }, reply.unknown);
     tell(this.#selected, reply, false);
-    const answer = this.#count(reply, transport, startedMs);
-    return reply?.transfer === undefined ? answer : this.#options.transfers?.running.start(reply.transfer, address);
+    const answer = this.#count(reply, from.transport, startedMs);
+    return reply?.transfer === undefined ? answer : this.#options.transfers?.running.start(reply.transfer, from.address);
   }
 
-  /** Nobody is answered any more. */
   close(): void {
     this.#isClosed = true;
   }
 
-  #respond({ query, transport, address, certificate, startedMs }: Asked, waited: UnknownName | undefined): Reply | undefined {
+  #respond({ query, from, startedMs }: Asked, waited: UnknownName | undefined): Reply | undefined {
     this.#selected = undefined;
     this.#waited = waited;
-    this.#asker.address = address;
-    this.#asker.transport = transport;
-    this.#asker.certificate = certificate;
+    this.#asker.address = from.address;
+    this.#asker.transport = from.transport;
+    this.#asker.certificate = from.certificate;
+    this.#asker.caller = from.caller;
     const sender = this.#sender;
-    sender.address = address;
+    sender.address = from.address;
     sender.monoMs = startedMs;
     sender.hasWaited = waited !== undefined;
     sender.mayWait = sender.hasWaited || this.#waitingCount < this.#limits.maxWaiting;
-    return this.#responder.respond(query, transport, this.#select, sender);
+    return this.#responder.respond(query, from.transport, this.#select, sender);
   }
 
   async #later(asked: Asked, first: UnknownName): Promise<Uint8Array | undefined> {
@@ -263,7 +297,7 @@ class DnsServer {
         // What arrived and is unknown again found no room. A client that asks again may have more luck.
         if (reply?.unknown === undefined || outcome === "late" || waitedFor.has(reply.unknown.key)) {
           tell(this.#selected, reply, true);
-          return this.#count(reply, asked.transport, asked.startedMs);
+          return this.#count(reply, asked.from.transport, asked.startedMs);
         }
         ({ unknown } = reply);
       }
@@ -301,7 +335,7 @@ const OUTCOMES: Partial<Record<Reply["rcode"], Answered["outcome"]>> = { NOERROR
 
 function serveUdp(
   udp: UdpSocket,
-  server: DnsServer,
+  server: DnsAnswers,
   { maxPendingSends, onFault }: { readonly maxPendingSends: number; readonly onFault: (fault: unknown) => void },
 ): void {
   // Without a callback a peer that cannot be reached is no error: it will ask again.
@@ -314,7 +348,7 @@ function serveUdp(
     // A packet from port 0 is forged, and cannot be answered.
     if (peer.port === 0) return server.dropped("malformed");
     if (udp.getSendQueueCount() >= maxPendingSends) return server.dropped("overload");
-    const answer = server.answer(query, "udp", peer.address, undefined);
+    const answer = server.answer(query, { transport: "udp", address: peer.address });
     if (answer === undefined) return server.dropped("malformed");
     if (answer instanceof Promise) void sendLater(answer, peer);
     else if (!(Symbol.asyncIterator in answer) && answer.length > 0) send(answer, peer);

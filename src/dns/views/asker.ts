@@ -1,4 +1,5 @@
 /** Who asks a question, and which view of the catalog it gets. */
+import type { Caller } from "../../policy/identity/caller.ts";
 import type { PeerCertificate } from "../../policy/identity/certificates.ts";
 import type { DnsCatalog } from "../plan/subject.ts";
 
@@ -13,13 +14,15 @@ export interface ClientSubnet {
 export interface Asker {
   /** As the socket gives it. Over UDP it may be forged. */
   readonly address: string;
-  /** `dot` is DNS over TLS. */
-  readonly transport: "udp" | "tcp" | "dot";
+  /** `dot` is DNS over TLS, `doh` DNS over HTTP. */
+  readonly transport: "udp" | "tcp" | "dot" | "doh";
   readonly subnet: ClientSubnet | undefined;
   /** What a client of DNS over TLS showed. Absent: nothing. */
   readonly certificate?: PeerCertificate | undefined;
   /** The view of the key that signed the question, by its index. Absent: no key did. */
   readonly keyView?: number | undefined;
+  /** Who asks over HTTP with a credential. Absent: nobody showed one. */
+  readonly caller?: Caller | undefined;
 }
 
 /** The extended error of a source that may ask nothing (RFC 8914, 4.19). */

@@ -1,5 +1,5 @@
 /**
- * Views of callers that showed a credential (DNS over TLS): each sees what its tenant and cluster see, from the place that its address has. The number of views is
+ * Views of callers that showed a credential (DNS over TLS or HTTP): each sees what its tenant and cluster see, from the place that its address has. The number of views is
  * bounded, because the index of a view is a byte.
  */
 import { assert } from "../../lib/errors.ts";

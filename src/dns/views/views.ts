@@ -97,13 +97,14 @@ export class Views {
     udp: new Map(),
     tcp: new Map(),
     dot: new Map(),
+    doh: new Map(),
   };
 
   /** `trusted`: forwarders whose client subnets count. */
   constructor(rows: readonly ViewRow[], trusted: readonly AddressBlock[]) {
     this.#trusted = trusted;
     const tables = (transport: Asker["transport"]) => ({ v4: tableOf(rows, transport, "v4"), v6: tableOf(rows, transport, "v6") });
-    this.#tables = { udp: tables("udp"), tcp: tables("tcp"), dot: tables("dot") };
+    this.#tables = { udp: tables("udp"), tcp: tables("tcp"), dot: tables("dot"), doh: tables("doh") };
   }
 
   /** How many addresses are remembered over the transport that has most. */
@@ -148,10 +149,13 @@ function chooseFor({ family, sourcePrefix, address }: ClientSubnet, from: string
   return { index, scopePrefix: scopePrefix + above, isBySubnet: true };
 }
 
-/** The prefixes of one family that a question over this transport may match. Those that name the transport come last, because they win over others of their length. */
+/**
+ * The prefixes of one family that a question over this transport may match. HTTP often comes through a proxy, whose address would give its view to everybody: over it only
+ * views count that name it. Those that name the transport come last, because they win over others of their length.
+ */
 function tableOf(rows: readonly ViewRow[], transport: Asker["transport"], family: (typeof FAMILIES)[number]): ViewTable | undefined {
   const fitting = rows.flatMap(({ listener, prefixes }, i) =>
-    listener === undefined || listener === transport
+    listener === transport || (listener === undefined && transport !== "doh")
       ? prefixes.flatMap((prefix) => {
           const block = parsePlainBlock(prefix);
           return block === undefined || familyOf(block) !== family ? [] : [{ block, index: i + 1, isNamed: listener !== undefined }];

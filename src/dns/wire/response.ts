@@ -47,7 +47,7 @@ const SLAB_BYTES = 1 << 16;
 export const PLAIN_OPT = Uint8Array.of(0, 0, TYPE_OPT, MAX_UDP_BYTES >> 8, MAX_UDP_BYTES & 0xff, 0, 0, 0, 0, 0, 0);
 
 /** `dot` is DNS over TLS. */
-export type DnsTransport = "udp" | "tcp" | "dot";
+export type DnsTransport = "udp" | "tcp" | "dot" | "doh";
 
 /** The largest response in bytes for a transport and the OPT record of the query. */
 export function responseLimitBytes(transport: DnsTransport, query: Pick<Query, "hasEdns" | "udpSizeBytes">): number {

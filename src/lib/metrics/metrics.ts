@@ -155,7 +155,11 @@ export const METRICS = {
     { holder: ["namespace", "tenant"], bound: ["entries", "watches", "bytes"] },
     "Requests over a quota, by who was full and of what.",
   ),
-  dns_queries_total: counter("queries", { qtype: QTYPES, rcode: RCODES, transport: ["udp", "tcp", "dot"] }, "DNS questions answered."),
+  dns_queries_total: counter(
+    "queries",
+    { qtype: QTYPES, rcode: RCODES, transport: ["udp", "tcp", "dot", "doh"] },
+    "DNS questions answered.",
+  ),
   dns_query_latency_ms: histogram("ms", LATENCY_MS, {}, "From a DNS question's last byte to its answer handed to the socket."),
   dns_truncated_total: counter("answers", {}, "UDP answers sent with TC=1."),
   dns_rate_limited_total: counter("questions", {}, "UDP questions over `dns.rate` that were told to ask again over TCP."),

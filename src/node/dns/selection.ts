@@ -1,4 +1,4 @@
-/** Chooses what the asker of a DNS question sees: the view of its address, or of the certificate that it showed over TLS. */
+/** Chooses what the asker of a DNS question sees: the view of its address, or of the credential that it showed over TLS or HTTP. */
 import { anonymousAccess } from "../../config/exposure.ts";
 import type { Settings } from "../../config/settings.ts";
 import { type Asker, onlyView, PROHIBITED, type Selected } from "../../dns/views/asker.ts";
@@ -58,7 +58,7 @@ export function dnsSelection(options: DnsSelectionOptions, viewers: readonly Vie
     const { keyView } = asker;
     const { index, scopePrefix, isBySubnet } = keyView === undefined ? views.choose(asker) : { ...BY_KEY, index: keyView };
     // The key counts, whatever certificate comes with it.
-    const caller = keyView === undefined ? certifiedCaller(options, asker) : undefined;
+    const caller = keyView === undefined ? (asker.caller ?? certifiedCaller(options, asker)) : undefined;
     const own = selected[index];
     if (own === undefined || (index === 0 && isAnonymousRefused && caller === undefined)) return REFUSED;
     checkCaughtUp();
@@ -66,7 +66,9 @@ export function dnsSelection(options: DnsSelectionOptions, viewers: readonly Vie
     const hasOwnView = caller !== undefined && (caller.tenant !== "" || caller.cluster !== clusterId);
     known = hasOwnView ? caller : undefined;
     // A key of a limit for an address that may be forged would be a stranger's to fill.
-    if (waited === undefined && asker.transport !== "udp") admitDns?.(caller ?? anonymousCaller(clusterId, address), now().monoMs);
+    // The HTTP listener has taken a token already.
+    if (waited === undefined && (asker.transport === "tcp" || asker.transport === "dot"))
+      admitDns?.(caller ?? anonymousCaller(clusterId, address), now().monoMs);
     const catalog = hasOwnView ? credentialed.find(caller, own.catalog.view) : own.catalog;
     catalog.elsewhere?.begin(waited);
     return hasOwnView || isBySubnet ? { catalog, scopePrefix, isBySubnet } : own;

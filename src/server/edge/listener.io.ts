@@ -22,6 +22,7 @@ import { type Answer, errorAnswer, HttpRoutes, type HttpSources, methodNotAllowe
 import { peerOf } from "../peer.io.ts";
 import { refusal } from "../status.ts";
 import { type BodyBudget, type BodyOf, type EdgeArrival, EdgeCall } from "./call.ts";
+import { answerDnsQuery, DNS_PATH, type DnsMessages } from "./dns-query.io.ts";
 import { gzipWithin, withInflation } from "./inflate.io.ts";
 import { bodyInOnePiece, type PlainAnswer, type PlainMethod } from "./plain-call.ts";
 import { authorityOf, quoted, twoHostsFault, universalRequest, urlFault } from "./request.io.ts";
@@ -42,10 +43,15 @@ export interface EdgeListenerOptions extends Port {
   /** Shared by all listeners of a node; one of its own unless given. */
   readonly inflater?: Inflater | undefined;
   readonly registry?: Registry | undefined;
+  /** Answers DNS over HTTP. Absent: there is no such path. */
+  readonly dnsMessages?: DnsMessages | undefined;
 }
 
 /** What requests are answered with. */
-type DispatcherOptions = Pick<EdgeListenerOptions, "services" | "chain" | "sources" | "metrics" | "tls" | "web" | "inflater" | "registry">;
+type DispatcherOptions = Pick<
+  EdgeListenerOptions,
+  "services" | "chain" | "sources" | "metrics" | "tls" | "web" | "inflater" | "registry" | "dnsMessages"
+>;
 
 /** Binds and serves. Rejects with a message naming host:port when it cannot. */
 export async function startEdgeListener(options: EdgeListenerOptions): Promise<EdgeListener> {
@@ -282,7 +288,13 @@ export class EdgeDispatcher {
 
   async #answerRoute(request: EdgeRequest, response: EdgeResponse, arrival: EdgeArrival): Promise<void> {
     const { method = "", url: target = "" } = request;
-    const answer = await this.#routes.answer({ method, target, arrival: { ...arrival, encoding: "json" } });
+    const { dnsMessages: messages, chain } = this.#options;
+    const isDns = messages !== undefined && pathOf(target) === DNS_PATH;
+    if (isDns) boundArrival(request, { hasBegun: false, isGivenUp: false }, { arriving: arrival.arriving, isStream: false });
+    const answer = isDns
+      ? { ...(await answerDnsQuery(request, arrival, { chain, messages })), route: DNS_PATH }
+      : await this.#routes.answer({ method, target, arrival: { ...arrival, encoding: "json" } });
+    if (isClosed(response)) return;
     this.#options.metrics.inc("waymark_http_requests_total", { route: answer.route, status: statusClass(answer.status) });
     await write(response, answer, { ...arrival, isHead: request.method === "HEAD" });
   }
@@ -299,7 +311,7 @@ function endRequest(stream: ServerHttp2Stream, connection: Connection | undefine
 }
 
 /** HTTP/1.1 has requestTimeout; a stream of HTTP/2 whose body never comes would stay for ever. */
-function boundArrival(request: EdgeRequest, call: EdgeCall, { arriving, isStream }: Arrivals): void {
+function boundArrival(request: EdgeRequest, call: Pick<EdgeCall, "hasBegun" | "isGivenUp">, { arriving, isStream }: Arrivals): void {
   if (arriving === undefined || !(request instanceof Http2ServerRequest) || request.stream.endAfterHeaders) return;
   const giveUp = () => {
     arriving.delete(bound);

@@ -27,9 +27,10 @@ export async function write(
   for (const [name, value] of Object.entries(answer.headers)) setHeader(response, name, value);
   response.setHeader("content-type", answer.contentType);
   response.setHeader("x-request-id", to.requestId);
-  if (typeof body === "string") response.setHeader("content-length", Buffer.byteLength(body));
+  const whole = typeof body === "string" || body instanceof Uint8Array ? body : undefined;
+  if (whole !== undefined) response.setHeader("content-length", Buffer.byteLength(whole));
   if (to.isHead !== true) {
-    if (typeof body === "string") out.write(body);
+    if (typeof body === "string" || body instanceof Uint8Array) out.write(body);
     else await writePieces(response, body);
   }
   out.end();

@@ -48,7 +48,7 @@ export function askingOf(parts: AskingParts, { viewer: named, source }: ResolveN
   return { asker, view, row, viewer: { ...caller, tenant, cluster }, isRefused: row === 0 && parts.isAnonymousRefused };
 }
 
-const LISTENERS: Readonly<Record<Asker["transport"], true>> = { udp: true, tcp: true, dot: true };
+const LISTENERS: Readonly<Record<Asker["transport"], true>> = { udp: true, tcp: true, dot: true, doh: true };
 
 function isListener(text: string): text is Asker["transport"] {
   return Object.hasOwn(LISTENERS, text);

@@ -16,7 +16,7 @@ import { SETTINGS } from "../../fakes/options.ts";
 const catalog = new FakeDnsCatalog([entryView({ name: "web", targets: [{ host: "10.0.0.1" }] })]);
 const responder = new Responder({ settings: TEST_DNS_SETTINGS, planBytes: SETTINGS.dns.planBytes, random: () => 0.5 });
 type Transport = Parameters<Responder["respond"]>[1];
-const TRANSPORTS: readonly Transport[] = ["udp", "tcp", "dot"];
+const TRANSPORTS: readonly Transport[] = ["udp", "tcp", "dot", "doh"];
 
 /** What a response's OPT record says, with the data of its options by their codes, in hex. */
 function optOf(response: Buffer) {
@@ -303,17 +303,17 @@ describe.each(TRANSPORTS)("EDNS over %s", (transport) => {
     expect(alone("0000").rcode).toBe(RCODE.FORMERR);
   });
 
-  test("keepalive is answered over TCP and TLS (RFC 7828)", () => {
+  test("keepalive is answered over TCP and TLS, and not over HTTP (RFC 7828)", () => {
     const told = new Responder({ settings: TEST_DNS_SETTINGS, planBytes: 1 << 20, random: () => 0.5, idleTimeoutMs: 10_000 });
     const reply = told.respond(edns({ options: "000b 0000" }), transport, () => onlyView(catalog));
-    expect(reply && optOf(Buffer.from(reply.bytes))?.options).toEqual(transport === "udp" ? {} : { 11: "0064" });
+    expect(reply && optOf(Buffer.from(reply.bytes))?.options).toEqual(transport === "tcp" || transport === "dot" ? { 11: "0064" } : {});
   });
 
-  test("padding is answered over TLS alone, with zeros to a multiple of 468 bytes, and behind all other options (RFC 7830, 8467)", () => {
+  test("padding is answered over TLS and HTTP alone, with zeros to a multiple of 468 bytes, and behind all other options (RFC 7830, 8467)", () => {
     for (const options of ["000c 0000", `000c 0003 010203 000a 0008 ${CLIENT_COOKIE}`]) {
       const response = respond(edns({ options }), transport);
       const padding = response && optOf(response)?.options[12];
-      expect(padding === undefined).toBe(transport !== "dot");
+      expect(padding === undefined).toBe(transport !== "dot" && transport !== "doh");
       if (padding === undefined) continue;
       expect(response?.length).toBe(468);
       expect(padding).toMatch(/^(00)+$/);

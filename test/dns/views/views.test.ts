@@ -31,6 +31,7 @@ const ROWS = [
   row(["10.1.2.0/24"], "tcp"),
   row(["::ffff:172.16.0.0/108"]),
   row(["10.1.3.0/24"], "dot"),
+  row(["10.1.4.0/24"], "doh"),
 ];
 
 test.each<{ address: string; transport?: Asker["transport"]; want: number }>([
@@ -42,6 +43,9 @@ test.each<{ address: string; transport?: Asker["transport"]; want: number }>([
   { address: "10.1.2.3", transport: "dot", want: 2 },
   { address: "10.1.3.3", transport: "dot", want: 5 },
   { address: "10.1.3.3", transport: "tcp", want: 2 },
+  { address: "10.1.4.4", transport: "doh", want: 6 },
+  { address: "10.1.4.4", transport: "dot", want: 2 },
+  { address: "10.1.9.9", transport: "doh", want: 0 },
   { address: "172.16.3.4", want: 4 },
   { address: "172.32.0.1", want: 0 },
   { address: "2001:db8:1::1", want: 1 },

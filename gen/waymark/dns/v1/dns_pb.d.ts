@@ -544,7 +544,7 @@ export declare type NameSource = Message<"waymark.dns.v1.NameSource"> & {
   address: string;
 
   /**
-   * How the question comes in: `udp`, `tcp` or `dot`. Empty means `udp`. At most 8 characters.
+   * How the question comes in: `udp`, `tcp`, `dot` or `doh`. Empty means `udp`. At most 8 characters.
    *
    * @generated from field: string listener = 2;
    */
