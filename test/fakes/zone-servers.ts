@@ -1,4 +1,4 @@
-/** Knot and NSD with a zone of ours, and a socket that asks many questions at a time. */
+/** Knot and NSD with a zone that they take from our gateway, and a socket that asks many questions at a time. */
 import { spawn } from "node:child_process";
 import { createSocket, type Socket } from "node:dgram";
 import { once } from "node:events";
@@ -67,6 +67,15 @@ export interface ZoneServer extends AsyncDisposable {
   readonly at: string;
 }
 
+/** Where a zone is taken from, by AXFR with a key (TSIG, hmac-sha256). */
+export interface Primary {
+  /** `host:port`. */
+  readonly at: string;
+  readonly keyName: string;
+  /** In base64. */
+  readonly secret: string;
+}
+
 interface Program {
   readonly command: string;
   readonly args: (config: string) => readonly string[];
@@ -74,7 +83,7 @@ interface Program {
     readonly folder: string;
     readonly port: number;
     readonly zone: string;
-    readonly file: string;
+    readonly primary: Primary;
   }) => readonly string[];
 }
 
@@ -82,33 +91,40 @@ const ZONE_SERVERS = {
   Knot: {
     command: "knotd",
     args: (config) => ["-c", config],
-    config: ({ folder, port, zone, file }) => [
+    config: ({ folder, port, zone, primary: { at, keyName, secret } }) => [
       `server:\n    rundir: ${folder}\n    listen: 127.0.0.1@${port}\n    udp-workers: 1\n    tcp-workers: 1\n    background-workers: 1`,
       `database:\n    storage: ${folder}`,
-      `zone:\n  - domain: ${zone}\n    file: ${file}\n    zonefile-sync: -1\n    journal-content: none`,
+      `key:\n  - id: ${keyName}\n    algorithm: hmac-sha256\n    secret: ${secret}`,
+      `remote:\n  - id: ours\n    address: ${at.replace(":", "@")}\n    key: ${keyName}`,
+      `zone:\n  - domain: ${zone}\n    master: ours\n    zonefile-load: none\n    zonefile-sync: -1\n    journal-content: none`,
     ],
   },
   NSD: {
     command: "nsd",
     args: (config) => ["-d", "-c", config],
-    config: ({ folder, port, zone, file }) => [
+    config: ({ folder, port, zone, primary: { at, keyName, secret } }) => [
       `server:\n    ip-address: 127.0.0.1@${port}\n    username: ""\n    server-count: 1\n    database: ""\n    zonesdir: ${folder}`,
       // Without this it bounds the rate of the answers to one network.
       "    rrl-ratelimit: 0",
       `    pidfile: ${folder}/pid\n    logfile: ${folder}/log\n    xfrdfile: ${folder}/xfrd\n    xfrdir: ${folder}\n    zonelistfile: ${folder}/zones`,
       "remote-control:\n    control-enable: no",
-      `zone:\n    name: ${zone}\n    zonefile: ${file}`,
+      `key:\n    name: ${keyName}\n    algorithm: hmac-sha256\n    secret: "${secret}"`,
+      `zone:\n    name: ${zone}\n    zonefile: zone\n    request-xfr: AXFR ${at.replace(":", "@")} ${keyName}\n    allow-notify: 127.0.0.1 NOKEY`,
     ],
   },
 } as const satisfies Readonly<Record<string, Program>>;
 
-/** Starts one with the text of a zone, and waits until it answers. */
-export async function startZoneServer(name: keyof typeof ZONE_SERVERS, zone: string, text: string, probe: Uint8Array): Promise<ZoneServer> {
+/** Starts one that takes the zone from there, and waits until it answers. */
+export async function startZoneServer(
+  name: keyof typeof ZONE_SERVERS,
+  zone: string,
+  primary: Primary,
+  probe: Uint8Array,
+): Promise<ZoneServer> {
   const program = ZONE_SERVERS[name];
   const folder = mkdtempSync(join(tmpdir(), "waymark-zone-"));
-  const [port, file, config] = [await freePort(), join(folder, "zone"), join(folder, "config")];
-  writeFileSync(file, text);
-  writeFileSync(config, `${program.config({ folder, port, zone, file }).join("\n")}\n`);
+  const [port, config] = [await freePort(), join(folder, "config")];
+  writeFileSync(config, `${program.config({ folder, port, zone, primary }).join("\n")}\n`);
   const child = spawn(program.command, program.args(config), { stdio: "ignore" });
   const exited = once(child, "exit");
   const dispose = async () => {

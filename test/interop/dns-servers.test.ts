@@ -1,16 +1,20 @@
 /**
- * Knot and NSD hold the zone that our gateway answers, and a hundred thousand generated questions get the same answers from all three.
+ * Knot and NSD take the zone from our gateway by AXFR with a key (TSIG), and a hundred thousand generated questions get the same answers from all three.
  *
  * Compared are the code, the AA flag, the answer section in any order and without TTLs, and the SOA of a negative answer without its serial. Exceptions, which the questions leave out:
  * ANY (ours is HINFO, RFC 8482), classes other than IN, and addresses below `addr.node` that no record names (ours answers each). Left out of the answers: the
  * additional section, and the NS records that NSD adds.
  */
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import packet, { type Answer } from "dns-packet";
 import { describe, expect, test } from "vitest";
 import { EntryKind } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { Rng } from "../../src/lib/rng.ts";
+import { dig } from "../fakes/dig.ts";
 import { startNodeProcess, withClient } from "../fakes/node-process.ts";
-import { DnsAsker, startZoneServer } from "../fakes/zone-servers.ts";
+import { DnsAsker, type Primary, startZoneServer } from "../fakes/zone-servers.ts";
 import { zoneLine } from "../fakes/zone-text.ts";
 import { areZoneServersThere } from "./needs.ts";
 
@@ -97,23 +101,32 @@ function candidates(nodeId: string): readonly string[] {
   return [ZONE, `${nodeId.toLowerCase()}.node.${ZONE}`, ...services];
 }
 
-/** All that our gateway says of these names and of those that its answers mention, as a zone. Gives the names that have records too. */
-async function exported(ours: DnsAsker, first: readonly string[]): Promise<{ readonly text: string; readonly owners: readonly string[] }> {
-  const records = new Map<string, string>();
+/** All records that our gateway answers about these names, and about those that its answers mention. */
+async function collected(ours: DnsAsker, first: readonly string[]): Promise<ReadonlySet<string>> {
+  const records = new Set<string>();
   const names = new Set(first);
   for (const name of names)
     for (const type of CODES) {
       const { answers = [], additionals = [] } = packet.decode(await ours.ask(queryOf({ name, type })));
       for (const record of [...answers, ...additionals]) {
-        const line = zoneLine(record);
-        if (line === undefined) continue;
-        // One TTL a set, whatever answer it came with.
-        records.set(withoutTtl(record).join(""), line.replace(/ \d+ IN /, " 30 IN "));
+        for (const line of withoutTtl(record)) records.add(withoutSerial(line));
         if (record.name.endsWith(ZONE)) names.add(record.name.toLowerCase());
       }
     }
-  const owners = [...new Set([...records.keys()].map((line) => line.split(". ")[0] ?? ""))];
-  return { text: `${[...records.values()].join("\n")}\n`, owners };
+  return records;
+}
+
+/** Owner and type of each set that a transfer has. */
+async function transferred({ at, keyName, secret }: Primary): Promise<readonly string[]> {
+  const printed = await dig(at, "-y", `hmac-sha256:${keyName}:${secret}`, "+noall", "+answer", ZONE, "AXFR");
+  const lines = printed.split("\n").map((line) => line.split(/\s+/));
+  return setsOf(lines.flatMap(([owner = "", , , type = ""]) => (type === "" || type === "TSIG" ? [] : [`${owner} ${type}`])));
+}
+
+/** In order, each once. What dns-packet knows no name for has a number. */
+function setsOf(sets: readonly string[]): readonly string[] {
+  const named = sets.map((set) => set.replace(/TYPE64$/, "SVCB").replace(/TYPE65$/, "HTTPS"));
+  return [...new Set(named)].toSorted();
 }
 
 function upperCased(rng: Rng, name: string): string {
@@ -149,16 +162,25 @@ function questions(owners: readonly string[]): readonly Asked[] {
 }
 
 describe.skipIf(!isThere)(`Knot and NSD${isThere ? "" : " (skipped: needs knotd and nsd)"}`, () => {
-  test("with our zone answer a hundred thousand questions as our gateway does", async () => {
-    await using node = await startNodeProcess(["--ephemeral"]);
+  test("that take our zone answer a hundred thousand questions as our gateway does", async () => {
+    const key = { keyName: "secondary.example", secret: Buffer.from("a secret of thirty-two characters").toString("base64") };
+    const folder = mkdtempSync(join(tmpdir(), "waymark-zone-key-"));
+    writeFileSync(join(folder, "key"), key.secret, { mode: 0o600 });
+    writeFileSync(join(folder, "node.toml"), `[[dns.transfer_keys]]\nname = "${key.keyName}"\nsecret_file = "${join(folder, "key")}"\n`);
+    await using node = await startNodeProcess(["--ephemeral", "--config", join(folder, "node.toml")]);
+    rmSync(folder, { recursive: true });
     await withClient(node, async (client) => {
       await using registered = await client.register(entries());
       expect(registered).toBeDefined();
       using ours = await DnsAsker.open(node.listeners["dns"] ?? "");
-      const { text, owners } = await exported(ours, candidates(node.nodeId));
+      const records = await collected(ours, candidates(node.nodeId));
+      const owners = [...new Set([...records].map((line) => line.split(". ")[0] ?? ""))];
+      const sets = [...records].map((line) => line.split(" ")).map(([owner, , type]) => `${owner} ${type}`);
+      const primary = { at: node.listeners["dns"] ?? "", ...key };
+      expect(await transferred(primary)).toEqual(setsOf(sets));
       const probe = queryOf({ name: ZONE, type: TYPES.SOA });
-      await using knot = await startZoneServer("Knot", ZONE, text, probe);
-      await using nsd = await startZoneServer("NSD", ZONE, text, probe);
+      await using knot = await startZoneServer("Knot", ZONE, primary, probe);
+      await using nsd = await startZoneServer("NSD", ZONE, primary, probe);
       using ofKnot = await DnsAsker.open(knot.at);
       using ofNsd = await DnsAsker.open(nsd.at);
       const wrong = new Map<string, string>();

@@ -1,11 +1,12 @@
 /** A zone as a list: all records of one view, name by name, from a catalog that stays as it is. */
+import { KINDS } from "../../catalog/entry/kinds.ts";
 import { portWord, TRANSPORTS } from "../../catalog/entry/ports.ts";
 import type { Lookup } from "../../catalog/query/lookup.ts";
 import { type CatalogRecord, KIND, keyParts } from "../../catalog/record/record.ts";
 import type { DnsNames } from "../../discovery/dns-names.ts";
 import { reverseName } from "../../lib/addresses.ts";
 import { parseAddressLabel } from "../names/addresses.ts";
-import { encodeLabel } from "../names/labels.ts";
+import { encodeLabel, MAX_NAME_CHARS } from "../names/labels.ts";
 import { ADDRESS_LABEL, type DnsName, formatName, LOCATED_KINDS, parseName, splitZone } from "../names/names.ts";
 import { recordsAt } from "../plan/answer.ts";
 import { type DnsCatalog, isCatalogName } from "../plan/subject.ts";
@@ -118,7 +119,14 @@ function* namesOf(group: readonly CatalogRecord[], zone: string): Generator<stri
   const { kind, namespace, name } = first;
   if (kind === KIND.NODE) yield* textOf({ form: "node", nodeId: name }, zone);
   if (!LOCATED_KINDS.includes(kind)) return;
-  for (const transport of TRANSPORTS) yield* textOf({ form: "located", kind, transport, name, namespace }, zone);
+  const [plain = "", ...otherLabels] = KINDS[kind].dnsLabels;
+  for (const transport of TRANSPORTS)
+    for (const text of textOf({ form: "located", kind, transport, name, namespace }, zone)) {
+      yield text;
+      // A kind may have several labels, one of which is written.
+      for (const label of otherLabels)
+        if (text.length - plain.length + label.length <= MAX_NAME_CHARS) yield label + text.slice(plain.length);
+    }
   if (kind !== KIND.SERVICE) return;
   yield* textOf({ form: "direct", name, namespace }, zone);
   const words = new Set(group.flatMap(({ traits }) => traits.ports));
