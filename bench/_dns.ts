@@ -3,6 +3,7 @@ import { spawn } from "node:child_process";
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import { closeSync, openSync, readFileSync, writeFileSync } from "node:fs";
+import { setPriority } from "node:os";
 import { join } from "node:path";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { decode, encode, type OptAnswer, type Packet, type Question } from "dns-packet";
@@ -31,7 +32,8 @@ export function namesBytes(
     namespace = NAMESPACE,
     version = 0,
     port = 8080,
-  }: { readonly namespace?: string; readonly version?: number; readonly port?: number } = {},
+    hasAlias = false,
+  }: { readonly namespace?: string; readonly version?: number; readonly port?: number; readonly hasAlias?: boolean } = {},
 ): Uint8Array {
   const entries = names.flatMap((n) =>
     Array.from({ length: INSTANCES }, (_, i) =>
@@ -40,6 +42,7 @@ export function namesBytes(
         scope: Scope.REGION,
         targets: [{ host: `10.${n >> 8}.${n & 255}.${i + 1}`, port, protocol: "grpc", weight: 10 }],
         metadata: { v: String(version) },
+        aliases: hasAlias ? [`shop-${n}.${namespace}`] : [],
       }),
     ),
   );
@@ -47,9 +50,9 @@ export function namesBytes(
 }
 
 /** Registers names 0 up to `count`. */
-export async function loadNames(node: Running, count = NAMES, namespace = NAMESPACE): Promise<void> {
+export async function loadNames(node: Running, count = NAMES, options: Parameters<typeof namesBytes>[1] = {}): Promise<void> {
   const numbers = Array.from({ length: count }, (_, n) => n);
-  const message = (i: number) => namesBytes(numbers.slice(i * BATCH_NAMES, (i + 1) * BATCH_NAMES), { namespace });
+  const message = (i: number) => namesBytes(numbers.slice(i * BATCH_NAMES, (i + 1) * BATCH_NAMES), options);
   await drive(node, PATH.register, { count: Math.ceil(count / BATCH_NAMES), inFlight: 4, message });
 }
 
@@ -135,6 +138,8 @@ export interface Load {
   readonly underWay?: number;
   /** Sockets that they come from. */
   readonly sockets?: number;
+  /** Of dnsperf beside others on its core, as `nice` has it. */
+  readonly priority?: number;
   /** Each question's latency is told: for this the answers must come at a pace. */
   readonly isTimed?: boolean;
 }
@@ -158,7 +163,7 @@ const UNDER_WAY = 400;
 
 /** dnsperf for a while. Throws where an answer is no success. */
 export async function dnsperf({ who, running, at }: DnsServer, file: string, load: Load): Promise<Loaded> {
-  const { seconds, perSecond, underWay = UNDER_WAY, sockets = 4, isTimed = false } = load;
+  const { seconds, perSecond, underWay = UNDER_WAY, sockets = 4, isTimed = false, priority } = load;
   const args = ["-s", at.host, "-p", String(at.port), "-d", file, "-l", String(seconds), "-q", String(underWay)];
   args.push("-c", String(sockets), "-e", "-t", "1");
   if (perSecond !== undefined) args.push("-Q", String(Math.round(perSecond)));
@@ -168,6 +173,7 @@ export async function dnsperf({ who, running, at }: DnsServer, file: string, loa
   const out = openSync(told, "w");
   const beforeMs = running.cpuMs();
   const child = spawn("dnsperf", args, { stdio: ["ignore", out, "ignore"] });
+  if (priority !== undefined && child.pid !== undefined) setPriority(child.pid, priority);
   await once(child, "close");
   const cpuMs = running.cpuMs() - beforeMs;
   closeSync(out);

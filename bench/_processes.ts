@@ -105,7 +105,7 @@ export function pinSelf(): void {
 }
 
 /** What others took of the server's core while `work` ran, 0 to 1: above a tenth, latencies say little. */
-export async function neighbourShare(servers: readonly (Running | undefined)[], work: () => Promise<void>): Promise<number> {
+export async function neighbourShare(servers: readonly (Pick<Running, "cpuMs"> | undefined)[], work: () => Promise<void>): Promise<number> {
   return shareWhile(work, [othersOn(SERVER_CORE, () => servers.reduce((sum, server) => sum + (server?.cpuMs() ?? 0), 0))]);
 }
 

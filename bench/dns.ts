@@ -1,8 +1,9 @@
 /**
  * What does a DNS answer cost? 1,000 names of three instances, A and SRV mixed, 1,000 policy rules, two views, one core for the server and dnsperf on the other, each server
- * at its own saturation: beside CoreDNS, Knot and a bare node:dgram socket; while names change; while others ask for names that do not exist; and whether
- * memory stays as it is for ten minutes of more questions than can be answered.
- * `npm run bench -- dns [--rounds 7] [--seconds 3] [--memory-seconds 600] [--only peers,changes,flood,memory]`; it takes about twenty minutes.
+ * at its own saturation: beside CoreDNS, Knot and a bare node:dgram socket; while names change; while others ask for names that do not exist; in processes of its
+ * own; and whether memory stays as it is for ten minutes of more questions than can be answered.
+ * `npm run bench -- dns [--rounds 7] [--seconds 3] [--memory-seconds 600] [--only peers,changes,flood,processes,memory]`; it takes about ten minutes, and
+ * ten more for the memory.
  */
 import type { Question } from "dns-packet";
 import { argsOf, asksForAll } from "./_args.ts";
@@ -21,6 +22,7 @@ import {
   questionsOf,
 } from "./_dns.ts";
 import { type Flooded, flooded } from "./_dns-flood.ts";
+import { processes, processGoals } from "./_dns-processes.ts";
 import { sleep } from "./_mesh.ts";
 import { hasDnsperf } from "./_peers.ts";
 import { listenerOf, type Node, neighbourShare, pinSelf, startDnsEcho, startNode } from "./_processes.ts";
@@ -30,7 +32,7 @@ import { mustBeEqual, zoneText } from "./_zone.ts";
 import { startCoreDns } from "./adapters/coredns.ts";
 import { startKnot } from "./adapters/knot.ts";
 
-const PARTS = ["peers", "changes", "flood", "memory"] as const;
+const PARTS = ["peers", "changes", "flood", "processes", "memory"] as const;
 const DEFAULTS = { rounds: 7, seconds: 3, "memory-seconds": 600, only: PARTS };
 const values = argsOf(DEFAULTS);
 const unknown = values.only.filter((part) => !PARTS.some((each) => each === part));
@@ -334,6 +336,7 @@ const has = (part: (typeof PARTS)[number]) => values.only.includes(part);
 const peers = has("peers") ? await besidePeers() : undefined;
 const changes = has("changes") ? await whileChanging() : undefined;
 const flood = has("flood") ? await flooded(Math.min(10, values.seconds * 3)) : undefined;
+const inProcesses = has("processes") ? await processes(values) : undefined;
 const kept = has("memory") ? await memory() : undefined;
 report({
   name: "dns",
@@ -346,6 +349,7 @@ report({
     ...(peers ? peerGoals(peers) : []),
     ...(changes ? changeGoals(changes) : []),
     ...(flood === undefined ? [] : [floodGoal(flood)]),
+    ...(inProcesses === undefined ? [] : processGoals(inProcesses)),
     ...(kept ? [memoryGoal(kept)] : []),
   ],
   notes: [
