@@ -75,7 +75,7 @@ export interface SignedFacts {
   readonly soa: RecordOf<"SOA"> | undefined;
 }
 
-/** Gives the plan of the name that an alias leads to, for the same type, if it can be shared. Such a plan does not begin with a CNAME. */
+/** Gives the plan of the name that an alias leads to, for the same type, or of a name's denial, if it can be shared. Such a plan does not begin with a CNAME. */
 export type EndingOf = (question: Question) => Plan | undefined;
 
 /** Plans the answer to a question. Cost: for each name of the chain one look-up and its entries, except for those of a shared plan. */
@@ -160,22 +160,27 @@ export function recordsAt(owner: string, zone: string, { catalog, settings }: Om
 }
 
 /** Names of addresses. No alias leads there, and none leads away. */
-function planReverse(question: Question, zone: string, { catalog, settings }: Sources): Plan {
+function planReverse(question: Question, zone: string, { catalog, settings, endingOf }: Sources): Plan {
   const context: RecordContext = { owner: question.name, zone, locality: catalog.view.locality, settings };
   const subject = findReverseSubject(question.name, zone, settings, catalog);
-  if (subject.kind === "absent") return negative(RCODE.NXDOMAIN, { groups: [], context, denied: deniedBy(question, subject) });
-  return ownPlan(question, subject, { context, catalog, groups: [] });
+  if (subject.kind === "absent") return negative(RCODE.NXDOMAIN, { groups: [], context, denied: deniedBy(question, subject, context) });
+  return ownPlan(question, subject, { context, sources: { catalog, settings, endingOf }, groups: [] });
 }
 
 /** The records that a subject has of the type. `groups`: what led here. */
 function ownPlan(
   question: Question,
   subject: Subject,
-  { context, catalog, groups }: { readonly context: RecordContext; readonly catalog: DnsCatalog; readonly groups: Plan["groups"] },
+  { context, sources, groups }: { readonly context: RecordContext; readonly sources: Sources; readonly groups: Plan["groups"] },
 ): Plan {
   const found = foundOf(question, subject, context);
-  if (found.length === 0) return negative(RCODE.NOERROR, { groups, context, denied: deniedBy(question, subject) });
-  const plan = positive([...groups, ...found], context, question.isSigned === true ? undefined : catalog);
+  if (found.length === 0) {
+    // HOT: for each type that somebody makes up. Its cost is that of all types, so all questions for a name share one denial, with its signature.
+    const isShared = question.isSigned === true;
+    const shared = isShared ? sources.endingOf?.({ ...question, name: context.owner, type: RECORDS.NSEC.code }) : undefined;
+    return negative(RCODE.NOERROR, { groups, context, denied: shared?.groups.flat() ?? deniedBy(question, subject, context) });
+  }
+  const plan = positive([...groups, ...found], context, question.isSigned === true ? undefined : sources.catalog);
   return isPart(question, subject) ? { ...plan, isCut: true } : plan;
 }
 
@@ -190,10 +195,10 @@ function planChain(question: Question, place: Place, sources: Sources, onSubject
     const context: RecordContext = { owner, zone, locality: catalog.view.locality, settings };
     const subject = findSubject(relative, zone, catalog);
     onSubject(subject);
-    if (subject.kind === "absent") return negative(RCODE.NXDOMAIN, { groups, context, denied: deniedBy(question, subject) });
+    if (subject.kind === "absent") return negative(RCODE.NXDOMAIN, { groups, context, denied: deniedBy(question, subject, context) });
     // No other data may stand beside a CNAME (RFC 2181, 10.1), so it answers every type.
     const canonical = canonicalRecord(subject, context);
-    if (canonical === undefined) return ownPlan(question, subject, { context, catalog, groups });
+    if (canonical === undefined) return ownPlan(question, subject, { context, sources, groups });
     groups.push([canonical]);
     visited.add(owner);
     owner = canonical.data.target.toLowerCase();
@@ -288,18 +293,17 @@ function glueOf(subject: Subject, own: RecordContext, ttl: number): readonly Dns
 interface Negative {
   readonly groups: readonly (readonly DnsRecord[])[];
   readonly context: RecordContext;
-  /** What must be shown to have no such records; undefined where that is not signed. */
-  readonly denied: Subject | undefined;
+  /** What proves that there is nothing, with its signature if it has one already. */
+  readonly denied: readonly DnsRecord[];
 }
 
 function negative(rcode: Rcode, { groups, context, denied }: Negative): Plan {
-  const proofs = denied === undefined ? [] : [denial(denied, context)];
   // The encoder looks for SOA at the end.
-  return { rcode, isAuthoritative: true, groups, authority: [...proofs, negativeSoa(context.zone, context)], glue: new Map() };
+  return { rcode, isAuthoritative: true, groups, authority: [...denied, negativeSoa(context.zone, context)], glue: new Map() };
 }
 
-function deniedBy({ isSigned }: Question, subject: Subject): Subject | undefined {
-  return isSigned === true ? subject : undefined;
+function deniedBy({ isSigned }: Question, subject: Subject, context: RecordContext): readonly DnsRecord[] {
+  return isSigned === true ? [denial(subject, context)] : [];
 }
 
 /** The record that tells all types of a name, and covers this name alone (RFC 9824, 3). */

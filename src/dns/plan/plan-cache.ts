@@ -5,6 +5,7 @@
 import { MAX_NEGATIVE_DNS_PLANS } from "../../lib/bounds.ts";
 import { zoneOf } from "../names/names.ts";
 import type { DnsSettings } from "../records/record.ts";
+import { RECORDS } from "../records/records.ts";
 import type { ZoneSigner } from "../signing/zone-signer.ts";
 import type { Told } from "../views/elsewhere.ts";
 import { type Plan, planAnswer, type Question } from "./answer.ts";
@@ -138,9 +139,15 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
     const key = planKey(catalog.view.index, question);
     const found = this.#find(key, catalog);
     // Of one that was prepared the records are gone. The next has them for as long as it is kept.
-    const kept = found !== undefined && hasPlan(found) ? found : this.#make(question, { key, catalog, endingOf: () => undefined });
+    const own = { key, catalog, endingOf: (next: Question) => this.#denial(next, catalog) };
+    const kept = found !== undefined && hasPlan(found) ? found : this.#make(question, own);
     kept.isShared = true;
     return kept.plan.groups[0]?.[0]?.type === "CNAME" ? undefined : kept;
+  }
+
+  /** The plan of a denial, which all questions for its name share. */
+  #denial(question: Question, catalog: DnsCatalog): ReturnType<Making<P>["endingOf"]> {
+    return question.type === RECORDS.NSEC.code ? this.#ending(question, catalog) : undefined;
   }
 
   #signed(plan: Plan, type: number, isSample: boolean): Plan {
