@@ -13,6 +13,7 @@ import { DnsNames } from "../../src/discovery/dns-names.ts";
 import { isAdmitted } from "../../src/discovery/policy-switch.ts";
 import { Reads } from "../../src/discovery/reads.ts";
 import { Responder } from "../../src/dns/server/responder.ts";
+import { ZoneSigner } from "../../src/dns/signing/zone-signer.ts";
 import { Views, viewersOf } from "../../src/dns/views/views.ts";
 import { parsePlainBlock } from "../../src/lib/addresses.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
@@ -25,6 +26,7 @@ import { type NaiveAnswer, NaiveDns, type NaiveEntry, type NaiveHealth, type Nai
 import { TEST_DNS_SETTINGS } from "./dns-catalog.ts";
 import { queryBytes, responseText, scopeOf, subnetQuery } from "./dns-text.ts";
 import { ZoneOfWorld } from "./dns-zone-world.ts";
+import { denialOf, nameOf, readMessage, signatureFaults, signedQuery, TestKeys, TYPE } from "./dnssec.ts";
 import { BOUNDS, SETTINGS } from "./options.ts";
 import { rule, set } from "./policies.ts";
 import { PolicyModel } from "./policy-model.ts";
@@ -74,6 +76,9 @@ const PREFIXES = [
   "no.",
 ] as const;
 const TYPES = ["A", "AAAA", "SRV", "TXT", "CNAME"] as const;
+const CODES: Readonly<Record<AskedType, number>> = { A: 1, PTR: 12, AAAA: 28, SRV: 33, TXT: 16, CNAME: 5 };
+/** When answers are signed. */
+const SIGNED_MS = 1_800_000_000_000;
 /** What a name is browsed for. */
 const BROWSED = "_services._dns-sd._udp.";
 const OFTEN = 40;
@@ -118,6 +123,7 @@ export class DnsWorld {
   readonly #model = new PolicyModel();
   readonly #reads: Reads;
   readonly #names: DnsNames;
+  #askCount = 0;
   readonly #select: ReturnType<typeof dnsSelection>;
   readonly #zone: ZoneOfWorld;
   #isReady = true;
@@ -155,8 +161,10 @@ export class DnsWorld {
     };
     this.#select = dnsSelection({ ...sources, ...node }, viewers, this.#views);
     this.#zone = new ZoneOfWorld({ replica, reads: this.#reads, policies: this.#policies }, viewers, this.#rng);
+    const signer = new ZoneSigner({ keys: new TestKeys(), now: () => ({ monoMs: 1000 * this.#nowMs, wallMs: SIGNED_MS }) });
     this.#responder = new Responder({
-      settings: TEST_DNS_SETTINGS,
+      signer,
+      settings: { ...TEST_DNS_SETTINGS, zoneKeys: () => signer.keys },
       planBytes: SETTINGS.dns.planBytes,
       random: () => 0.999_999,
       serialOf: (view) => this.#zone.serialOf(view),
@@ -318,6 +326,43 @@ export class DnsWorld {
       else assert.deepEqual(told.answer, expected, about);
     }
     this.#count(expected.lines.length > 0 ? `${type} found` : expected.rcode);
+    // By count, so that the same seeds make the same worlds as without it.
+    if (++this.#askCount % 32 === 0) this.#askSigned(`${relative}.waymark`, type, expected, address);
+  }
+
+  /** As a validator asks. What it gets says the same, with signatures that are good, and denies nothing that is there. */
+  #askSigned(name: string, type: AskedType, expected: NaiveAnswer, address: readonly number[]): void {
+    const code = CODES[type];
+    const about = `${name} ${type}, signed`;
+    const ask = (query: Uint8Array) => {
+      const asker = { address: address.join("."), transport: "tcp", subnet: undefined } as const;
+      const reply = this.#responder.respond(query, "tcp", () => this.#select(asker, undefined));
+      assert(reply !== undefined && reply.fault === undefined, String(reply?.fault));
+      return readMessage(reply.bytes);
+    };
+    const keys = ask(signedQuery("waymark", TYPE.DNSKEY)).answers.flatMap((record) => (record.type === TYPE.DNSKEY ? [record.data] : []));
+    const { answers, authority, rcode } = ask(signedQuery(name, code, { isCompactOk: true }));
+    for (const section of [answers, authority]) assert.deepEqual(signatureFaults(section, keys, SIGNED_MS / 1000), [], about);
+    const unsigned = answers.filter((record) => record.type !== TYPE.RRSIG);
+    // Of texts only whether there are any, as in `plain`.
+    const told = new Set(
+      unsigned.map(({ owner, type: each, data }) => `${owner} ${each} ${each === TYPE.TXT ? "" : data.toString("hex")}`),
+    );
+    assert.deepEqual([rcode === 3, told.size], [expected.rcode === "NXDOMAIN", expected.lines.length], about);
+    for (const record of authority.filter((each) => each.type === TYPE.NSEC)) {
+      const { types, isMinimal, isAbsent } = denialOf(record);
+      assert.deepEqual([isMinimal, isAbsent, types.includes(code)], [true, rcode === 3, false], about);
+      if (isAbsent) continue;
+      const there = Object.values(CODES).filter((each) =>
+        ask(signedQuery(nameOf(record.owner), each)).answers.some((other) => other.type === each),
+      );
+      assert.deepEqual(
+        there.filter((each) => !types.includes(each)),
+        [],
+        `${about}: what is there`,
+      );
+    }
+    this.#count(authority.length > 0 ? "denied" : "signed");
   }
 
   /** Who does not know the catalog says so, and says of no name that it is not there. */

@@ -158,6 +158,10 @@ export function ownerOf(name: string): string {
   return `${labels.join("")}\0`;
 }
 
+export function nameOf(owner: string): string {
+  return [...labelsIn(owner)].join(".");
+}
+
 /** What is wrong with the signatures of these records, at a time. Every set must have one of a key of the list. */
 export function signatureFaults(records: readonly WireRecord[], keys: readonly Buffer[], nowSeconds: number): readonly string[] {
   const sets = Map.groupBy(
@@ -168,9 +172,19 @@ export function signatureFaults(records: readonly WireRecord[], keys: readonly B
   return [...sets].flatMap(([key, set]) => {
     const own = signatures.filter(({ owner, data }) => `${owner} ${data.readUInt16BE(0)}` === key);
     if (own.length === 0) return [`${key} has no signature`];
-    const isGood = own.some((signature) => keys.some((publicKey) => isValid(set, signature, { publicKey, nowSeconds })));
+    const isGood = own.some((signature) =>
+      keys.some((publicKey) => isReadable(signature) && isValid(set, signature, { publicKey, nowSeconds })),
+    );
     return isGood ? [] : [`${key} has no good signature`];
   });
+}
+
+function isReadable({ data }: WireRecord): boolean {
+  try {
+    return data.length - nameAt(data, 18).end === 64;
+  } catch {
+    return false;
+  }
 }
 
 function isValid(

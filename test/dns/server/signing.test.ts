@@ -23,6 +23,13 @@ import { SETTINGS } from "../../fakes/options.ts";
 const START_MS = Date.UTC(2026, 10, 27);
 const DAY_MS = 86_400_000;
 
+/** With `waymark` these labels take 252 bytes, so a label of one byte makes a name of 254. */
+const BELOW_244 = [...Array.from({ length: 3 }, () => "x".repeat(63)), "y".repeat(50)];
+
+function wireOf(labels: readonly string[]): string {
+  return ownerOf([...labels, "waymark"].join("."));
+}
+
 /** A gateway with keys, and its clock. */
 function newWorld(catalog: DnsCatalog, { keys = new TestKeys(), answerLimit = undefined as number | undefined, bySubnet = false } = {}) {
   const time = { monoMs: 0, wallMs: START_MS };
@@ -238,6 +245,33 @@ test("a negative answer in a view that a subnet chose has TTL 0 throughout, and 
     const message = world.ask(name, TYPE.NS);
     expect([message.authority.map(({ ttl }) => ttl), world.faults(message)]).toEqual([[0, 0, 0, 0], []]);
   }
+});
+
+test("the validator of these tests takes nothing that was altered", () => {
+  const world = newWorld(catalog());
+  const message = world.ask("web.market.waymark", TYPE.A);
+  const [set, signature] = [message.answers.filter(({ type }) => type === TYPE.A), message.answers.find(({ type }) => type === TYPE.RRSIG)];
+  if (signature === undefined) throw new Error("no signature");
+  for (let at = 0; at < signature.data.length; at++) {
+    const data = Buffer.from(signature.data);
+    data[at] = (data[at] ?? 0) ^ 0x80;
+    expect(world.faults({ ...message, answers: [...set, { ...signature, data }] })).not.toEqual([]);
+  }
+  expect(world.faults({ ...message, answers: [...set.slice(1), signature] })).not.toEqual([]);
+});
+
+test.each([
+  { why: "room below it", labels: ["a", "b"], want: "\u0001\0\u0001a\u0001b\u0007waymark\0" },
+  { why: "room for one byte", labels: ["a", ...BELOW_244], want: `\u0002a\0${wireOf(BELOW_244)}` },
+  { why: "no room", labels: ["aa", ...BELOW_244], want: `\u0002ab${wireOf(BELOW_244)}` },
+  { why: "no room, and @ before the capitals", labels: ["a@", ...BELOW_244], want: `\u0002a[${wireOf(BELOW_244)}` },
+  { why: "no room, and the last byte there is", labels: ["a\u00ff", ...BELOW_244], want: `\u0001b${wireOf(BELOW_244)}` },
+])("a name with $why is denied up to the next that there can be", ({ labels, want }) => {
+  const world = newWorld(catalog());
+  const message = world.ask([...labels, "waymark"].join("."), TYPE.A);
+  expect(world.faults(message)).toEqual([]);
+  const [denial] = message.authority.filter(({ type }) => type === TYPE.NSEC);
+  expect(denial?.data.toString("latin1").startsWith(want)).toBe(true);
 });
 
 test("any name is denied by a good signature, also one of odd bytes or without room below it", () => {

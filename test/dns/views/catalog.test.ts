@@ -56,6 +56,13 @@ function open(names: readonly string[]) {
   return { catalog, viewing, change, put, putNode };
 }
 
+test("signed answers of a crowded name are made of all its instances, and the others of a sample", () => {
+  const { catalog } = open(Array.from({ length: CROWD }, (_, i) => `${i}`));
+  const found = (from: typeof catalog | undefined) => [from?.find(KIND.SERVICE, "svc", "web").length, from?.takeSampled()];
+  expect(found(catalog)[1]).toBe(true);
+  expect(found(catalog.whole)).toEqual([CROWD, false]);
+});
+
 test("of views that have one index, one after the other, none gets what was planned for another", () => {
   const { viewing, change } = open(["0"]);
   change(HIDING);
