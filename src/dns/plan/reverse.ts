@@ -6,7 +6,7 @@ import { WaymarkError } from "../../lib/errors.ts";
 import { formatName, zoneOf } from "../names/names.ts";
 import type { DnsSettings } from "../records/record.ts";
 import { bestOf } from "../records/shown.ts";
-import { type DnsCatalog, findSubject, type Subject } from "./subject.ts";
+import { apexSubject, type DnsCatalog, findSubject, type Subject } from "./subject.ts";
 
 /** Most entries that are read to see which names of one address answer with it. */
 const MAX_READ = 4_096;
@@ -21,7 +21,7 @@ export function reverseZoneOf(name: string, { reverseZones, zones }: Zones): str
 
 /** What a full name of a reverse zone stands for. Services and nodes are named in the first of the zones. */
 export function findReverseSubject(name: string, zone: string, { zones: [nameZone = ""] }: Zones, catalog: DnsCatalog): Subject {
-  if (name === zone) return { kind: "apex", gateways: () => catalog.gateways(zone) };
+  if (name === zone) return apexSubject(zone, catalog);
   const meant = parseReverseName(name);
   if (meant === undefined) return { kind: "absent" };
   // Whether there is an address below is not looked for: then nothing tells how many are hidden.

@@ -88,8 +88,8 @@ export interface SubjectTarget {
 export const MAX_TARGETS = 4_096;
 
 export type Subject =
-  /** The zone itself. `gateways` is called only for answers that name them. */
-  | { readonly kind: "apex"; readonly gateways: () => readonly EntryView[] }
+  /** The zone itself. `gateways`: those of the catalog, and the node of this id; called only for answers that name them. */
+  | { readonly kind: "apex"; readonly gateways: (nodeId: string) => readonly EntryView[] }
   /** The entries that are not in MAINTENANCE, with the targets this name shows, best health first. Without any, the name has no records. */
   | {
       readonly kind: "entries";
@@ -134,7 +134,7 @@ export function isCatalogName(relative: string, zone: string, catalog: DnsCatalo
 function ownSubject(name: DnsName, zone: string, catalog: DnsCatalog): Subject {
   switch (name.form) {
     case "apex":
-      return { kind: "apex", gateways: () => catalog.gateways(zone) };
+      return apexSubject(zone, catalog);
     case "located":
       return locatedSubject(name, catalog);
     case "instance": {
@@ -158,6 +158,18 @@ function ownSubject(name: DnsName, zone: string, catalog: DnsCatalog): Subject {
     case "other":
       return ABSENT;
   }
+}
+
+/** The zone. The serving node is among its gateways wherever there are any: how it is named, its own entry says. */
+export function apexSubject(zone: string, catalog: DnsCatalog): Subject {
+  const gateways = (nodeId: string) => {
+    const found = catalog.gateways(zone);
+    const [first] = found;
+    if (first === undefined || found.some(({ key }) => key.name === nodeId)) return found;
+    const own = catalog.find(KIND.NODE, NODES_NAMESPACE, nodeId).filter(({ key }) => key.clusterId === first.key.clusterId);
+    return [...own, ...found];
+  };
+  return { kind: "apex", gateways };
 }
 
 function locatedSubject({ kind, transport, port, name, namespace }: DnsName & { readonly form: "located" }, catalog: DnsCatalog): Subject {

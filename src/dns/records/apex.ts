@@ -23,7 +23,7 @@ export function nameServerRecords(subject: Subject, context: RecordContext): Rec
   if (subject.kind !== "apex") return [];
   const { settings } = context;
   const zone = hostZone(context);
-  const gateways = subject.gateways();
+  const gateways = subject.gateways(settings.nodeId);
   const own = gateways.find(({ key }) => key.name === settings.nodeId);
   const names = new Set([(own && gatewayName(own, zone)) ?? nameServer(context)]);
   for (const gateway of gateways) {
