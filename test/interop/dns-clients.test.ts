@@ -1,4 +1,4 @@
-/** Programs that others wrote ask a real node over DNS: tools, Go's resolver, and a validating Unbound in front. */
+/** Programs that others wrote ask a real node over DNS: tools, the resolvers of Go and Python, and a validating Unbound in front. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -10,7 +10,7 @@ import { ROOT, run } from "../../scripts/run.ts";
 import { type NodeProcess, startNodeProcess, withClient } from "../fakes/node-process.ts";
 import { freePort } from "../fakes/probed-servers.ts";
 import { until } from "../fakes/until.ts";
-import { areDnsClientsThere, isGoThere } from "./needs.ts";
+import { areDnsClientsThere, findDnsPython, isGoThere } from "./needs.ts";
 
 const NAME = "web.svc.shop.waymark";
 const SRV = `_svc._tcp.${NAME}`;
@@ -113,6 +113,24 @@ test.skipIf(!hasGo)(
           "absent true",
         ].toSorted(),
       );
+    });
+  },
+);
+
+const python = await findDnsPython();
+test.skipIf(python === undefined)(
+  `Python's resolver finds addresses, SRV and HTTPS records over UDP and TCP, and that a name or a type does not exist${python === undefined ? " (skipped: needs dnspython)" : ""}`,
+  async () => {
+    await withService(async (node) => {
+      const { output } = await run(python ?? "", [join(ROOT, "test/interop/python/dns_client.py"), portOf(node), NAME]);
+      const lines = [
+        "addresses 10.0.0.1 10.0.0.2",
+        "services 0 8080 10-0-0-1.addr.node.waymark. 0 8080 10-0-0-2.addr.node.waymark.",
+        "https 1 . 8080",
+        "no answer",
+        "absent",
+      ];
+      expect(output.trim().split("\n")).toEqual([...lines, ...lines]);
     });
   },
 );

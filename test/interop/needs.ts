@@ -39,6 +39,19 @@ export async function areDnsClientsThere(): Promise<boolean> {
   return areThere(["kdig", "--version"], ["drill", "-v"], ["delv", "-v"], ["unbound", "-V"]);
 }
 
+/** CoreDNS with the plugins of a forwarder. */
+export async function findCoreDns(): Promise<string | undefined> {
+  const { code, output } = await run("coredns", ["-plugins"]);
+  return code === 0 && ["forward", "rewrite"].every((name) => output.includes(name)) ? "coredns" : undefined;
+}
+
+/** A Python that has dnspython. */
+export async function findDnsPython(): Promise<string | undefined> {
+  for (const python of [join(ROOT, ".cache", "python", "bin", "python"), "python3"])
+    if ((await run(python, ["-c", "import dns.resolver"])).code === 0) return python;
+  return undefined;
+}
+
 async function areThere(...commands: readonly (readonly [string, string])[]): Promise<boolean> {
   for (const [command, flag] of commands) if ((await run(command, [flag])).code !== 0) return false;
   return true;
