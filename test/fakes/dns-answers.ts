@@ -100,14 +100,12 @@ export class NaiveDns {
 
   /** The services of a namespace, each by the transports of those of its entries that are shown. */
   #services(view: NaiveView, owner: string, namespace: string): NaiveAnswer {
-    const shown = this.entries.filter(
-      (entry) => entry.kind === "SERVICE" && entry.namespace === namespace && isListed(entry) && this.#sees(view, entry),
-    );
-    const names = shown.flatMap(({ name, targets }) => {
+    const seen = this.entries.filter((entry) => entry.kind === "SERVICE" && entry.namespace === namespace && this.#sees(view, entry));
+    const names = seen.filter(isListed).flatMap(({ name, targets }) => {
       const transports = targets.length === 0 ? ["tcp"] : targets.map(transportOf);
       return transports.map((transport) => `_svc._${transport}.${name}.${namespace}.${this.#bounds.zone}.`);
     });
-    return { rcode: names.length === 0 ? "NXDOMAIN" : "NOERROR", lines: names.map((name) => `${owner}. 0 PTR ${name}`) };
+    return { rcode: seen.length === 0 ? "NXDOMAIN" : "NOERROR", lines: names.map((name) => `${owner}. 0 PTR ${name}`) };
   }
 
   #sees(view: NaiveView, entry: NaiveEntry): boolean {
