@@ -63,8 +63,8 @@ function everything(): readonly Made[] {
   });
 }
 
-/** The catalog of each view: anonymous, red, blue. */
-export function secretCatalogs(): readonly DnsCatalog[] {
+/** The catalog of each view: anonymous, red, blue. `onRead` is told of each look at what all views share. */
+export function secretCatalogs(onRead?: (what: string) => void): readonly DnsCatalog[] {
   const registry = new Registry();
   const { replica } = registry;
   const rules = [RED, BLUE].map(({ word, tenant }) => rule(word, { visibilityTenants: [tenant] }));
@@ -102,8 +102,20 @@ export function secretCatalogs(): readonly DnsCatalog[] {
     region: "r1",
     zone: "z1",
   }));
-  const sources = { reads, replica, dnsNames, identity: NODE, policies };
+  const told = { reads: toldOf(reads, ["find"], onRead), dnsNames: toldOf(dnsNames, ["findAlias", "hasNameUnder"], onRead) };
+  const sources = { ...told, replica, identity: NODE, policies };
   return viewersOf({ views }, NODE).map((viewer) => dnsCatalog(() => 0, sources, undefined, viewer));
+}
+
+/** The same, whose methods of these names are told when they are called. */
+function toldOf<T extends object>(of: T, names: readonly (string | symbol)[], onRead: ((what: string) => void) | undefined): T {
+  if (onRead === undefined) return of;
+  const get = (target: T, name: string | symbol): unknown => {
+    if (names.includes(name)) onRead(String(name));
+    const value: unknown = Reflect.get(target, name, target);
+    return typeof value === "function" ? (value.bind(target) as unknown) : value;
+  };
+  return new Proxy(of, { get });
 }
 
 /** What a view may not see, as it would stand in an answer. */

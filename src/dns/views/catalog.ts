@@ -49,6 +49,9 @@ const MAX_WHOLE = 4096;
 /** Most entries of one name that are looked at to find a healthy one at an address. */
 const MAX_READ_OF_NAME = 64;
 
+/** Neither a namespace nor an alias can be called so: what is looked for there is absent. */
+const NOWHERE = "~";
+
 /** Most hidden namespaces that an answer for an address reports. */
 const MAX_HIDDEN = 16;
 
@@ -139,8 +142,10 @@ class CatalogInDns implements DnsCatalog {
   find(kind: Kind, namespace: string, name: string, port?: string, instanceId?: string): readonly EntryView[] {
     const { reads } = this.#sources;
     if (!reads.verdict(this.#viewer, namespace).allowed) {
+      if (namespace === NOWHERE) return [];
       this.#notes.hidden.add(namespace);
-      return [];
+      // So that the time does not tell it from what is absent. A resolver would ask for it.
+      return this.elsewhere === undefined ? this.find(kind, NOWHERE, name, port, instanceId) : [];
     }
     const { rests } = this.#notes;
     rests.entries(kind, namespace, name);
@@ -223,7 +228,7 @@ class CatalogInDns implements DnsCatalog {
     const hidden = this.#hiddenAbove(name);
     if (hidden !== undefined) {
       this.#notes.hidden.add(hidden);
-      return [];
+      return elsewhere === undefined && name !== NOWHERE ? this.findAlias(NOWHERE, zone) : [];
     }
     const allowed = reads.allowed(this.#viewer);
     const { rests } = this.#notes;
