@@ -302,6 +302,7 @@ from = ["10.0.0.0/8", "::1"]
 
 const CREDENTIAL = (rest: string) => `[[tenants.credentials]]\ntenant = "alpha"\n${rest}`;
 const JWT = (rest: string) => `[tenants.jwt]\nissuer = "i"\naudience = "a"\n${rest}`;
+const TRANSFER_KEY = (name: string, rest = "") => `[[dns.transfer_keys]]\nname = "${name}"\nsecret_file = "key"\n${rest}\n`;
 const VIEW = (rest: string) => `[[dns.views]]\nprefixes = ["10.0.0.0/8"]\n${rest}`;
 const PROXY = (name: string, from: string) => `[tenants.trusted_header]\nname = "${name}"\nfrom = [${from}]`;
 
@@ -322,6 +323,14 @@ test.each([
   { toml: "[[dns.views]]\nprefixes = []", says: "dns.views[0]: needs at least one address in prefixes" },
   { toml: '[[dns.views]]\nprefixes = ["10.0.0.1/8"]', says: "dns.views[0]: 10.0.0.1/8 is neither an address nor a block" },
   { toml: VIEW('listener = "quic"'), says: 'dns.views[0].listener: "quic" is none of udp, tcp, dot' },
+  { toml: '[[dns.transfer_keys]]\nname = "k"', says: "dns.transfer_keys[0].secret_file: is required" },
+  { toml: TRANSFER_KEY("a key"), says: 'dns.transfer_keys[0].name: "a key" is not a DNS name' },
+  {
+    toml: TRANSFER_KEY("k", 'algorithm = "hmac-md5"'),
+    says: 'dns.transfer_keys[0].algorithm: "hmac-md5" is none of hmac-sha256, hmac-sha384, hmac-sha512',
+  },
+  { toml: TRANSFER_KEY("k.example") + TRANSFER_KEY("K.example."), says: "dns.transfer_keys: K.example. is the name of [0] and of [1]" },
+  { toml: Array.from({ length: 17 }, (_, i) => TRANSFER_KEY(`k${i}`)).join(""), says: "dns.transfer_keys" },
   { toml: VIEW(VIEW("")), says: "dns.views: 10.0.0.0/8 is in dns.views[0] and in dns.views[1]" },
   { toml: VIEW('[[dns.views]]\nprefixes = ["::ffff:10.0.0.0/104"]'), says: "dns.views: ::ffff:10.0.0.0/104 is in dns.views[0] and" },
   { toml: "tenants.credentials = 5", says: "tenants.credentials: is not a list of tables" },

@@ -160,3 +160,12 @@ test.each<{ what: string; name: string; transport?: "tcp" | "udp"; mayBegin?: bo
   const reply = respond(isSigned ? signedBy({}, query).bytes : query, transport, newResponder(mayBegin));
   expect([reply.code, reply.transfer?.zone]).toEqual([code, zone]);
 });
+
+test("a resolver sends no zone, and says that it does not (extended error 21)", () => {
+  const query = Buffer.concat([questionBytes(AXFR, "waymark"), Buffer.of(0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0)]);
+  query.writeUInt16BE(1, 10);
+  const elsewhere = Object.assign(new FakeDnsCatalog(), { elsewhere: { isFollowed: () => true, begin: () => 0, holds: () => true } });
+  const reply = newResponder().respond(signedBy({}, query).bytes, "tcp", () => onlyView(elsewhere));
+  expect([reply?.rcode, reply?.transfer]).toEqual(["REFUSED", undefined]);
+  expect(Buffer.from(reply?.bytes ?? "").includes(Buffer.of(0, 15, 0, 2, 0, 21))).toBe(true);
+});

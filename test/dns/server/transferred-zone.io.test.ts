@@ -1,0 +1,150 @@
+/** A property: a transferred zone has what the same view is answered about all names that there may be, and nothing else. */
+import { expect, test } from "vitest";
+import type { HealthStatus } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { KIND } from "../../../src/catalog/record/record.ts";
+import { DnsNames } from "../../../src/discovery/dns-names.ts";
+import { Reads } from "../../../src/discovery/reads.ts";
+import { type DnsName, formatName } from "../../../src/dns/names/names.ts";
+import { Transfers } from "../../../src/dns/transfer/transfers.io.ts";
+import { dnsCatalog } from "../../../src/dns/views/catalog.ts";
+import { viewersOf } from "../../../src/dns/views/views.ts";
+import { parseAddress, parseBlock, reverseName } from "../../../src/lib/addresses.ts";
+import { openLog } from "../../../src/lib/log.io.ts";
+import { Metrics } from "../../../src/lib/metrics/metrics.ts";
+import { Rng } from "../../../src/lib/rng.ts";
+import { Policy } from "../../../src/policy/set/verdict.ts";
+import { TEST_DNS_SETTINGS } from "../../fakes/dns-catalog.ts";
+import { responseText } from "../../fakes/dns-text.ts";
+import { SETTINGS } from "../../fakes/options.ts";
+import { rule, set } from "../../fakes/policies.ts";
+import { at, draftAt, Registry } from "../../fakes/registry.ts";
+import { type AskedType, ask, newResponder, questionBytes } from "../asking.ts";
+
+const ROUNDS = 8;
+const NODE = { nodeId: "a", clusterId: "c1", region: "r1", boot: "b1" };
+const KEY = { name: "k", algorithm: "hmac-sha256", secret: Buffer.from("0123456789abcdef"), viewIndex: 0 } as const;
+const POLICY = new Policy(set([rule("red.svc", { visibilityTenants: ["red"] })], { defaultAllow: true }), 1);
+const REVERSE = "10.in-addr.arpa";
+const ANSWERS = { ...TEST_DNS_SETTINGS, reverseZones: [REVERSE] };
+
+const NAMESPACES = ["svc", "red.svc", "a.svc"];
+const NAMES = ["web", "api", "Odd/name", "x".repeat(70)];
+const IDS = ["1", "Two", "b"];
+const PORTS = ["", "http", "svc", "rpc"];
+const HOSTS = ["10.0.0.1", "10.0.0.2", "10.1.0.1", "2001:db8::1", "192.0.2.7", "db.example.com"];
+const ALIASES = ["x.svc", "web.svc", "pod.web.svc", "y.red.svc", "z.svc.waymark", "deep.er.a.svc"];
+const KINDS = [KIND.SERVICE, KIND.SERVICE, KIND.SERVICE, KIND.FUNCTION, KIND.QUEUE];
+const HEALTHS: readonly HealthStatus[] = [1, 1, 2, 3, 4];
+const TRANSPORTS = ["tcp", "udp", "sctp"] as const;
+const TYPES: readonly AskedType[] = ["A", "NS", "CNAME", "PTR", "TXT", "AAAA", "SRV", "SVCB", "HTTPS"];
+
+function drawn(rng: Rng) {
+  const one = <T>(items: readonly T[]): T => items[rng.uint32() % items.length] as T;
+  const some = <T>(items: readonly T[], most: number): T[] => Array.from({ length: rng.uint32() % (most + 1) }, () => one(items));
+  const ports = [...new Set(some(PORTS.slice(1), 2)), "", ""].slice(0, rng.uint32() % 4);
+  return draftAt(
+    { kind: one(KINDS), namespace: one(NAMESPACES), name: one(NAMES), instanceId: one(IDS) },
+    {
+      targets: ports.map((name) => ({ host: one(HOSTS), port: 80 + (rng.uint32() % 3), protocol: one(["tcp", "udp", "https"]), name })),
+      health: one(HEALTHS),
+      aliases: [...new Set(some(ALIASES, 2))],
+      tags: some(["t1", "t2"], 1),
+    },
+  );
+}
+
+/** All names that entries of these parts may give. */
+function candidates(zone: string): readonly string[] {
+  if (zone === REVERSE) return [zone, ...HOSTS.flatMap((host) => parseAddress(host) ?? []).map(reverseName)];
+  const forms = NAMESPACES.flatMap((namespace) =>
+    NAMES.flatMap((name): readonly DnsName[] => [
+      { form: "direct", name, namespace },
+      ...TRANSPORTS.flatMap((transport): readonly DnsName[] => [
+        ...[KIND.SERVICE, KIND.FUNCTION, KIND.QUEUE].map((kind) => ({ form: "located", kind, transport, name, namespace }) as const),
+        ...PORTS.slice(1).map((port) => ({ form: "located", kind: KIND.SERVICE, transport, port, name, namespace }) as const),
+        ...IDS.map((instanceId) => ({ form: "instance", transport, instanceId, name, namespace }) as const),
+      ]),
+    ]),
+  );
+  const names = forms.flatMap((form) => formatName(form, zone) ?? []);
+  const mpreg = names.flatMap((name) => (name.startsWith("_rpc.") ? [name.replace("_rpc", "_mpreg")] : []));
+  const domains = [...NAMESPACES.map((namespace) => `${namespace}.${zone}`), ...names.filter((name) => !name.startsWith("_"))];
+  const aliases = ALIASES.map((alias) => (alias.endsWith(`.${zone}`) ? alias : `${alias}.${zone}`));
+  return [zone, ...names, ...mpreg, ...aliases, ...domains.map((domain) => `_services._dns-sd._udp.${domain}`)];
+}
+
+const withoutTtl = (line: string): string => line.replace(/^(\S+) \d+ /, "$1 ");
+const areSoa = (line: string): boolean => / SOA /.test(line);
+
+test.each(["waymark", REVERSE])("the transferred zone %s is what is answered about all names, in each view", async (zone) => {
+  for (let round = 0; round < ROUNDS; round++) {
+    const rng = new Rng(`transfer ${round}`);
+    const r = new Registry();
+    for (let i = rng.uint32() % 12; i >= 0; i--) r.register("ann", [drawn(rng)], at(0), { isStatic: true });
+    const policies = { policy: POLICY };
+    const reads = new Reads(r.replica, NODE, { policies, onDenied: () => {} });
+    const blocks = [parseBlock("10.0.0.0/8") ?? []].flat();
+    const viewers = viewersOf(
+      { views: [], transferKeys: [{ tenant: "red", cluster: undefined, region: undefined, zone: undefined }] },
+      NODE,
+    );
+    const transfers = new Transfers({
+      reads,
+      policies,
+      clusterId: NODE.clusterId,
+      zones: ANSWERS.zones,
+      blocks,
+      catalog: SETTINGS.catalog,
+      viewers,
+      settings: ANSWERS,
+      serialOf: () => 7,
+      metrics: new Metrics(),
+      log: openLog({ level: "silent", scopes: new Map(), format: "json" }).child("dns"),
+    });
+    const dnsNames = new DnsNames(r.replica, ANSWERS.zones, blocks);
+    dnsNames.refresh();
+    for (const viewer of viewers) {
+      const sources = { reads, replica: r.replica, dnsNames, identity: NODE, policies };
+      const catalog = dnsCatalog(() => 0, sources, undefined, viewer);
+      const responder = newResponder({ settings: ANSWERS });
+      const answered = new Set<string>();
+      for (const name of candidates(zone))
+        for (const type of TYPES) {
+          const { answers, additional } = ask(responder, catalog, type, name);
+          for (const line of [...answers, ...additional]) if (line.split(" ")[0]?.endsWith(`${zone}.`)) answered.add(withoutTtl(line));
+        }
+      const signing = {
+        key: KEY,
+        keyName: "k",
+        algorithm: KEY.algorithm,
+        requestMac: Buffer.alloc(32),
+        timeSigned: 0,
+        error: 0,
+        other: Buffer.alloc(0),
+        isUnsigned: false,
+      };
+      const request = {
+        id: 1,
+        question: questionBytes(252, zone).slice(12),
+        opt: new Uint8Array(),
+        zone,
+        signing,
+        viewIndex: viewer.view.index,
+      };
+      const sent: string[] = [];
+      for await (const message of transfers.start(request, "127.0.0.1"))
+        sent.push(
+          ...responseText(message)
+            .split("\n")
+            .flatMap((line) => (line.startsWith("answer") ? [withoutTtl(line.slice(11))] : [])),
+        );
+      const records = sent.filter((line) => !areSoa(line));
+      expect([round, viewer.view.index, records.toSorted()]).toEqual([
+        round,
+        viewer.view.index,
+        [...answered].filter((line) => !areSoa(line)).toSorted(),
+      ]);
+      expect([sent[0], sent.at(-1)].map((line) => areSoa(line ?? ""))).toEqual([true, true]);
+    }
+  }
+});
