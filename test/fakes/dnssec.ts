@@ -16,6 +16,8 @@ export interface WireMessage {
   readonly rcode: number;
   readonly flags: number;
   readonly isCut: boolean;
+  /** Of EDNS: DO and CO. */
+  readonly optFlags: number;
   readonly answers: readonly WireRecord[];
   readonly authority: readonly WireRecord[];
   readonly additional: readonly WireRecord[];
@@ -113,10 +115,12 @@ export function readMessage(bytes: Uint8Array): WireMessage {
     });
   const answers = section(message.readUInt16BE(6));
   const authority = section(message.readUInt16BE(8));
-  const additional = section(message.readUInt16BE(10)).filter(({ type }) => type !== 41);
+  const all = section(message.readUInt16BE(10));
+  const additional = all.filter(({ type }) => type !== 41);
+  const optFlags = (all.find(({ type }) => type === 41)?.ttl ?? 0) & 0xffff;
   if (at !== message.length) throw new Error("bytes behind the message");
   const flags = message.readUInt16BE(2);
-  return { rcode: flags & 15, flags, isCut: (flags & 0x200) !== 0, answers, authority, additional };
+  return { rcode: flags & 15, flags, isCut: (flags & 0x200) !== 0, optFlags, answers, authority, additional };
 }
 
 function dataAt(message: Buffer, { type, start, end }: { readonly type: number; readonly start: number; readonly end: number }): Buffer {

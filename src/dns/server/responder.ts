@@ -118,7 +118,7 @@ export class Responder {
     answerLimit: undefined,
     serial: undefined,
     soaSignature: undefined,
-    isCompact: false,
+    isCompact: true,
     copiedFlags: COPIED_FLAGS,
     extendedError: undefined,
     cookie: new Uint8Array(SERVER_COOKIE_BYTES),
@@ -170,7 +170,7 @@ export class Responder {
     facts.answerLimit = undefined;
     facts.serial = undefined;
     facts.soaSignature = undefined;
-    facts.isCompact = !query.isCompactOk;
+    facts.isCompact = this.#signer === undefined || !query.isDnssecOk || !query.isCompactOk;
     this.#transport = transport;
     facts.extendedError = undefined;
     facts.scopePrefix = 0;

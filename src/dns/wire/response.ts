@@ -66,7 +66,7 @@ export interface ResponseFacts {
   serial: number | undefined;
   /** The data of the signature of SOA with that serial, if the plan is signed and has SOA. */
   soaSignature: Uint8Array | undefined;
-  /** Whether a signed NXDOMAIN is NOERROR, because its denial says it (RFC 9824, 5). */
+  /** Whether a signed NXDOMAIN is NOERROR, because its denial says it. If not, CO comes back (RFC 9824, 5.1). */
   isCompact: boolean;
   /** The bits of the query's flags that the response has too. */
   copiedFlags: number;
@@ -396,8 +396,8 @@ export class ResponseWriter {
     this.#u16(MAX_UDP_BYTES);
     this.#u8(rcode >> 4);
     this.#u8(0);
-    // DO comes back as it was, although nothing is signed (RFC 3225, 3).
-    this.#u16(query.isDnssecOk ? 0x8000 : 0);
+    // DO comes back as it was, also where nothing is signed (RFC 3225, 3).
+    this.#u16((query.isDnssecOk ? 0x8000 : 0) | (facts.isCompact ? 0 : 0x4000));
     const end = this.#at + 2 + optBytes - OPT_BYTES;
     this.#u16(optBytes - OPT_BYTES);
     if (query.cookieBytes > 0) {

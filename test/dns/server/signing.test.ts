@@ -124,6 +124,10 @@ test("a name that does not exist is NOERROR with a signed denial, NXDOMAIN for w
   ]);
   expect(world.ask("no.waymark", TYPE.A, { isDnssecOk: false }).authority.map(({ type }) => type)).toEqual([TYPE.SOA]);
   const signed = world.ask("no.waymark", TYPE.A, { isCompactOk: true });
+  // CO comes back with every answer that is signed.
+  const flagsOf = (name: string, flags: Parameters<typeof signedQuery>[2]) => world.ask(name, TYPE.A, flags).optFlags;
+  expect([signed.optFlags, flagsOf("web.market.waymark", { isCompactOk: true })]).toEqual([0xc000, 0xc000]);
+  expect([flagsOf("no.waymark", {}), flagsOf("no.waymark", { isDnssecOk: false, isCompactOk: true })]).toEqual([0x8000, 0]);
   expect(signed.authority.map(({ type }) => type).toSorted((a, b) => a - b)).toEqual([TYPE.SOA, TYPE.RRSIG, TYPE.RRSIG, TYPE.NSEC]);
   expect(world.faults(signed)).toEqual([]);
 });

@@ -35,7 +35,7 @@ function encode(
     isCut: false,
     serial: undefined,
     soaSignature: undefined,
-    isCompact: false,
+    isCompact: true,
     copiedFlags: 0x7900,
     extendedError: undefined,
     cookie: new Uint8Array(16),
