@@ -1,17 +1,24 @@
 /** Transfers beside other work of the process: in slices, a few at a time, and of one moment. */
+
+import { once } from "node:events";
+import { connect } from "node:net";
 import { setImmediate } from "node:timers/promises";
 import packet from "dns-packet";
 import { expect, test } from "vitest";
 import { KIND } from "../../../src/catalog/record/record.ts";
 import { Reads } from "../../../src/discovery/reads.ts";
+import { DNS_LIMITS } from "../../../src/dns/server/server.io.ts";
 import { Transfers } from "../../../src/dns/transfer/transfers.io.ts";
 import { viewersOf } from "../../../src/dns/views/views.ts";
 import { openLog } from "../../../src/lib/log.io.ts";
 import { Metrics } from "../../../src/lib/metrics/metrics.ts";
 import { NO_POLICY } from "../../../src/policy/set/verdict.ts";
-import { TEST_DNS_SETTINGS } from "../../fakes/dns-catalog.ts";
+import { FakeDnsCatalog, TEST_DNS_SETTINGS } from "../../fakes/dns-catalog.ts";
+import { startTestGateway } from "../../fakes/dns-gateway.ts";
 import { SETTINGS } from "../../fakes/options.ts";
 import { at, draftAt, Registry } from "../../fakes/registry.ts";
+import { signedBy } from "../../fakes/tsig.ts";
+import { until } from "../../fakes/until.ts";
 import { questionBytes } from "../asking.ts";
 
 const NODE = { nodeId: "a", clusterId: "c1", region: "r1", boot: "b1" };
@@ -114,3 +121,20 @@ test("a transfer whose client does not read holds its place and makes nothing; t
   for (const each of first) await each.return?.();
   expect([transfers.count, count("cut")]).toEqual([0, 3]);
 });
+
+test("a client that reads nothing gets what fits into the buffers, and is cut after a while", async () => {
+  const { transfers, count } = open(20_000);
+  const limits = { ...DNS_LIMITS, idleTimeoutMs: 1000 };
+  await using served = await startTestGateway(new FakeDnsCatalog(), { limits, transfers: { findKey: () => KEY, running: transfers } });
+  const socket = connect({ port: served.gateway.tcpPort, host: "127.0.0.1" });
+  socket.on("error", () => {});
+  await once(socket, "connect");
+  socket.pause();
+  const atSeconds = Math.floor(Date.now() / 1000);
+  const { bytes } = signedBy({ key: KEY.name, atSeconds }, questionBytes(AXFR, "waymark"));
+  socket.write(Buffer.concat([Buffer.of(0, bytes.length), bytes]));
+  await until("the transfer runs", async () => transfers.count === 1);
+  await until("it is cut", async () => count("cut") === 1);
+  expect([transfers.count, count("done"), served.count("dns_dropped_total", { reason: "idle" })]).toEqual([0, 0, 1]);
+  socket.destroy();
+}, 60_000);

@@ -1,71 +1,13 @@
 /** Signed questions (RFC 8945) and what is answered to them. The signatures of the test are made by other code than those of the gateway. */
-import { createHmac } from "node:crypto";
 import { expect, test } from "vitest";
 import { Responder } from "../../../src/dns/server/responder.ts";
 import { onlyView } from "../../../src/dns/views/asker.ts";
 import { entryView, FakeDnsCatalog, TEST_DNS_SETTINGS } from "../../fakes/dns-catalog.ts";
 import { SETTINGS } from "../../fakes/options.ts";
+import { complete, hmac, NOW, SECRET, type Signer, signedBy, u16, variables, wire } from "../../fakes/tsig.ts";
 import { questionBytes } from "../asking.ts";
 
-const SECRET = Buffer.from("0123456789abcdef");
-const NOW = 1_800_000_000;
 const AXFR = 252;
-
-const wire = (name: string) =>
-  Buffer.concat([...name.split(".").map((label) => Buffer.from(`${String.fromCharCode(label.length)}${label}`)), Buffer.of(0)]);
-const u16 = (value: number) => Buffer.of(value >> 8, value & 255);
-const u48 = (value: number) =>
-  Buffer.concat([u16(Math.floor(value / 2 ** 32)), u16(Math.floor(value / 65_536) % 65_536), u16(value % 65_536)]);
-
-interface Signer {
-  readonly key?: string;
-  readonly algorithm?: string;
-  readonly secret?: Buffer;
-  readonly atSeconds?: number;
-  readonly macBytes?: number;
-}
-
-function variables({ key, algorithm, atSeconds }: Required<Signer>, error: number, other: Buffer): Buffer {
-  return Buffer.concat([
-    wire(key),
-    u16(255),
-    u16(0),
-    u16(0),
-    wire(algorithm),
-    u48(atSeconds),
-    u16(300),
-    u16(error),
-    u16(other.length),
-    other,
-  ]);
-}
-
-function complete(signer: Signer): Required<Signer> {
-  return { key: "k.example", algorithm: "hmac-sha256", secret: SECRET, atSeconds: NOW, macBytes: 32, ...signer };
-}
-
-const hmac = ({ algorithm, secret }: Required<Signer>, ...parts: readonly Buffer[]) =>
-  createHmac(algorithm.slice(5), secret).update(Buffer.concat(parts)).digest();
-
-/** The query with its signature, and the signature. */
-function signedBy(some: Signer, query: Uint8Array): { readonly bytes: Buffer; readonly mac: Buffer } {
-  const signer = complete(some);
-  const plain = Buffer.from(query);
-  const mac = hmac(signer, plain, variables(signer, 0, Buffer.alloc(0))).subarray(0, signer.macBytes);
-  const data = Buffer.concat([
-    wire(signer.algorithm),
-    u48(signer.atSeconds),
-    u16(300),
-    u16(mac.length),
-    mac,
-    plain.subarray(0, 2),
-    u16(0),
-    u16(0),
-  ]);
-  const bytes = Buffer.concat([plain, wire(signer.key), u16(250), u16(255), u16(0), u16(0), u16(data.length), data]);
-  bytes.writeUInt16BE(plain.readUInt16BE(10) + 1, 10);
-  return { bytes, mac };
-}
 
 /** The last record of an answer as it must be after the answer itself. */
 function readTsig(bytes: Buffer, signer: Required<Signer>) {
