@@ -1,0 +1,117 @@
+/** The guide of DNS as it stands: what it says to run is run, and the settings that it gives to other programs are given to them. */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { run } from "../../scripts/run.ts";
+import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
+import { freePort } from "../fakes/probed-servers.ts";
+import { until } from "../fakes/until.ts";
+import { areDnsClientsThere, findCoreDns } from "./needs.ts";
+
+const GUIDE = readFileSync("docs/guides/dns.md", "utf8");
+const [hasTools, coreDns] = [await areDnsClientsThere(), await findCoreDns()];
+const portOf = (node: NodeProcess): string => (node.listeners["dns"] ?? "").split(":").at(-1) ?? "";
+
+/** The block of the guide that has this line, without its fences. */
+function blockWith(line: string): string {
+  const found = [...GUIDE.matchAll(/^```\w*\n([^]*?)^```$/gm)].map(([, block = ""]) => block).find((block) => block.includes(line));
+  if (found === undefined) throw new Error(`the guide has no block with ${line}`);
+  return found;
+}
+
+/** What stands below a comment of the guide, up to the next comment. */
+function partBelow(comment: string): string {
+  const [, rest = ""] = blockWith(comment).split(comment);
+  const below = comment.endsWith("\n") ? rest : rest.replace(/^.*\n/, "");
+  return below.split(/\n\n# /)[0] ?? "";
+}
+
+async function withEntries(use: (node: NodeProcess) => Promise<void>): Promise<void> {
+  await using node = await startNodeProcess(["--ephemeral"]);
+  for (const [kind, namespace, name, target] of [
+    ["function", "svc.prod", "charge", "10.1.0.1:9000"],
+    ["queue", "svc.prod", "jobs", "10.9.0.7:17420"],
+    ["service", "k8s.default", "redis-cart", "10.20.0.20:6379"],
+  ] as const) {
+    const version = kind === "function" ? ["--version-label", "1.0.0"] : [];
+    const what = ["--kind", kind, "--namespace", namespace, "--name", name, "--instance", "1", "--target", target, ...version];
+    expect(await node.run(["register", ...what])).toMatchObject({ exit: 0 });
+  }
+  await use(node);
+}
+
+test.skipIf(!hasTools)(
+  `dig and nslookup find functions, queues and services as the guide shows${hasTools ? "" : " (skipped: needs kdig, drill, delv and unbound)"}`,
+  async () => {
+    await withEntries(async (node) => {
+      for (const said of blockWith("_rpc._tcp.charge").split(/^\$ /m).slice(1)) {
+        const [command = "", ...lines] = said.trim().split("\n");
+        const { output } = await run("sh", ["-c", command.replaceAll("17453", portOf(node))]);
+        expect([command, output.split("\n").map((line) => line.trim())]).toEqual([command, expect.arrayContaining(lines)]);
+      }
+    });
+  },
+);
+
+/** Runs a server on the config until it answers for a service as the node does. */
+async function checkInFront(program: string, flags: readonly string[], config: (port: number, folder: string) => string): Promise<string> {
+  const folder = mkdtempSync(join(tmpdir(), "waymark-dns-guide-"));
+  const port = await freePort();
+  writeFileSync(join(folder, "config"), config(port, folder));
+  const child = spawn(program, [...flags, join(folder, "config")], { stdio: "ignore" });
+  const exited = once(child, "exit");
+  const ask = async () =>
+    (await run("kdig", ["@127.0.0.1", "-p", `${port}`, "+short", "+time=2", "+retry=0", "redis-cart.k8s.default.waymark"])).output.trim();
+  try {
+    await until(`${program} answers`, async () => (await ask()) === "10.20.0.20");
+    return await ask();
+  } finally {
+    child.kill("SIGKILL");
+    await exited;
+    rmSync(folder, { recursive: true });
+  }
+}
+
+test.skipIf(!hasTools)(
+  `Unbound takes both of the guide's settings${hasTools ? "" : " (skipped: needs kdig, drill, delv and unbound)"}`,
+  async () => {
+    await withEntries(async (node) => {
+      const own = (port: number, folder: string) =>
+        `  directory: "${folder}"\n  chroot: ""\n  username: ""\n  pidfile: ""\n  use-syslog: no\n  interface: 127.0.0.1\n  port: ${port}\n`;
+      const zone = `${partBelow("# unbound\n").replaceAll("17453", portOf(node))}\n`;
+      const plain = `server:\n  do-not-query-localhost: no\n  domain-insecure: "waymark"\n`;
+      const subnets = partBelow("# unbound, built with").trim();
+      for (const settings of [plain, `${subnets}\n`]) {
+        expect(settings).toContain("server:\n");
+        const config = (port: number, folder: string) => `${settings}${own(port, folder)}${zone}`;
+        expect(await checkInFront("unbound", ["-d", "-c"], config)).toBe("10.20.0.20");
+      }
+    });
+  },
+);
+
+test.skipIf(!hasTools || coreDns === undefined)(
+  `CoreDNS takes the guide's three, that for Kubernetes too${hasTools && coreDns !== undefined ? "" : " (skipped: needs kdig and CoreDNS)"}`,
+  async () => {
+    await withEntries(async (node) => {
+      const inCluster = blockWith("the ConfigMap coredns").split("Corefile: |\n")[1] ?? "";
+      const corefiles = [
+        partBelow("# CoreDNS\n"),
+        partBelow("# CoreDNS: its cache"),
+        inCluster.replaceAll(/10\.1\.0\.1[12]/g, "127.0.0.1"),
+      ];
+      for (const corefile of corefiles) {
+        expect(corefile).toContain("forward . ");
+        const config = (port: number) =>
+          corefile
+            .replaceAll("17453", portOf(node))
+            .replace(/waymark(:53)? \{/, `waymark:${port} {\n  bind 127.0.0.1\n `)
+            .replace(/ \}\n*$/, "\n}\n");
+        expect(await checkInFront(coreDns ?? "", ["-conf"], config)).toBe("10.20.0.20");
+      }
+    });
+  },
+);
