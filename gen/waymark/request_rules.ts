@@ -501,6 +501,7 @@ function checkEndpoint_tags(many: readonly string[], problems: Problems): void {
     problems.name(item, problems.bounds.maxNameLength, "");
     if (problems.count !== before) problems.under(before, `tags[${i}]`);
   }
+  problems.unique(many, "tags");
 }
 
 function checkEndpoint_capabilities(many: readonly string[], problems: Problems): void {
@@ -511,6 +512,7 @@ function checkEndpoint_capabilities(many: readonly string[], problems: Problems)
     problems.name(item, problems.bounds.maxNameLength, "");
     if (problems.count !== before) problems.under(before, `capabilities[${i}]`);
   }
+  problems.unique(many, "capabilities");
 }
 
 function checkEndpoint_metadata(many: Readonly<Record<string, string>>, problems: Problems): void {
@@ -534,6 +536,7 @@ function checkEndpoint_aliases(many: readonly string[], problems: Problems): voi
     problems.alias(item, 253, "");
     if (problems.count !== before) problems.under(before, `aliases[${i}]`);
   }
+  problems.unique(many, "aliases");
 }
 
 /** Adds what breaks the contract's rules in `Endpoint`. */

@@ -114,9 +114,9 @@ export const DNS_SETTINGS = {
     },
     required: ["prefixes"],
     check: ({ prefixes }) => {
-      if (prefixes.length === 0) return "needs at least one address in prefixes";
+      if (prefixes.length === 0) return "prefixes needs at least one address";
       const wrong = prefixes.find((prefix) => parseBlock(prefix) === undefined);
-      return wrong === undefined ? undefined : `${wrong} is neither an address nor a block without bits set after its prefix`;
+      return wrong === undefined ? undefined : `prefixes: ${wrong} is neither an address nor a block without bits set after its prefix`;
     },
   }),
   transferKeys: rows({

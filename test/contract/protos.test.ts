@@ -10,11 +10,14 @@ import {
   fromBinary,
   getOption,
   ScalarType,
+  toJsonString,
 } from "@bufbuild/protobuf";
 import { FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
 import { expect, test } from "vitest";
-import { type FieldRules, field as rulesOf } from "../../gen/buf/validate/validate_pb.js";
+import { type FieldRules, FieldRulesSchema, field as rulesOf } from "../../gen/buf/validate/validate_pb.js";
 import { FieldBehavior, field_behavior } from "../../gen/google/api/field_behavior_pb.js";
+import { EntryKeySchema, EntrySchema, TargetSchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import { EndpointSchema } from "../../gen/waymark/dns/v1/dns_pb.js";
 import { access, Cost, call, Role } from "../../gen/waymark/options/v1/options_pb.js";
 import { REQUEST_CHECKS } from "../../gen/waymark/request_rules.ts";
 
@@ -212,3 +215,22 @@ test("the breaking guard leaves out what is not built yet, and nothing else", ()
 function read(path: string): string {
   return readFileSync(join(ROOT, path), "utf8");
 }
+
+test.each([
+  ["name", EntryKeySchema],
+  ["namespace", EntryKeySchema],
+  ["priority", TargetSchema],
+  ["weight", TargetSchema],
+  ["scope", EntrySchema],
+  ["tags", EntrySchema],
+  ["capabilities", EntrySchema],
+  ["metadata", EntrySchema],
+  ["ttl", EntrySchema],
+  ["aliases", EntrySchema],
+] as const)("RegisterName takes the same %s as Register", (name, of) => {
+  const boundsOf = (schema: DescMessage) => {
+    const own = schema.fields.find((field) => field.name === name);
+    return own === undefined ? "no such field" : toJsonString(FieldRulesSchema, { ...getOption(own, rulesOf), required: false });
+  };
+  expect(boundsOf(EndpointSchema)).toBe(boundsOf(of));
+});

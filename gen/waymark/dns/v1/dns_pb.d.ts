@@ -94,14 +94,14 @@ export declare type Endpoint = Message<"waymark.dns.v1.Endpoint"> & {
   scope: Scope;
 
   /**
-   * Tags of the entry. At most 64, each of 1 to 128 characters of [A-Za-z0-9._:/@+-].
+   * Tags of the entry. At most 64 different ones, each of 1 to 128 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: repeated string tags = 7;
    */
   tags: string[];
 
   /**
-   * Capabilities of the entry. At most 64, each of 1 to 128 characters of [A-Za-z0-9._:/@+-].
+   * Capabilities of the entry. At most 64 different ones, each of 1 to 128 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: repeated string capabilities = 8;
    */
@@ -137,7 +137,7 @@ export declare type Endpoint = Message<"waymark.dns.v1.Endpoint"> & {
   ttl?: Duration | undefined;
 
   /**
-   * Other DNS names of the service. At most 64, each of 1 to 253 characters.
+   * Other DNS names of the service. At most 64 different ones, each of 1 to 253 characters.
    *
    * @generated from field: repeated string aliases = 13;
    */
