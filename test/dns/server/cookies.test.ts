@@ -1,5 +1,6 @@
 /** Cookies, extended errors and rates: what a responder says to whom beside records. */
 import packet from "dns-packet";
+import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { Responder, type Sender } from "../../../src/dns/server/responder.ts";
 import { ResponseRates } from "../../../src/dns/server/response-rate.ts";
@@ -10,6 +11,7 @@ import { parseBlock } from "../../../src/lib/addresses.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import { entryView, FakeDnsCatalog, TEST_DNS_SETTINGS } from "../../fakes/dns-catalog.ts";
 import { queryBytes, responseText } from "../../fakes/dns-text.ts";
+import { runs } from "../../fakes/effort.ts";
 import { SETTINGS } from "../../fakes/options.ts";
 
 const catalog = new FakeDnsCatalog([
@@ -109,6 +111,45 @@ describe("cookies", () => {
       expect(verdicts).toEqual(isValid ? ["whole", "whole", "whole"] : ["whole", "cut", "dropped"]);
     },
   );
+
+  test("however the wall clock is set, a cookie counts from five minutes before its time to an hour after it, and the client is given one that counts", () => {
+    const moves = fc.oneof(fc.integer({ min: -4000, max: 4000 }), fc.constantFrom(-301, -300, 0, 1799, 1800, 3600, 3601, -86_400, 86_400));
+    const starts = fc.constantFrom(MADE, 2 ** 31 - 10, 2 ** 32 - 2000);
+    fc.assert(
+      fc.property(starts, fc.array(moves, { minLength: 1, maxLength: 12 }), (start, all) => {
+        let nowSeconds = start;
+        const secrets = parseCookieSecrets(SECRET) ?? [];
+        const responder = newResponder({
+          cookies: new ServerCookies(secrets),
+          wallMs: () => nowSeconds * 1000,
+          rates: new ResponseRates({ perSecond: 1, maxNetworks: 10 }),
+        });
+        const ask = (cookie: string) => {
+          const query = withOptions("web.market.waymark", `000a ${(cookie.length / 2).toString(16).padStart(4, "0")} ${cookie}`);
+          return responder.respond(query, "tcp", () => view, sender("198.51.100.100"));
+        };
+        let cookie = optionOf(ask("2464c4abcf10c957")?.bytes ?? new Uint8Array(), 10) ?? "";
+        let madeSeconds = nowSeconds;
+        for (const move of all) {
+          nowSeconds += move;
+          const ageSeconds = nowSeconds - madeSeconds;
+          const query = withOptions("", `000a 0018 ${cookie}`).subarray();
+          // Without a question, only a cookie that counts gets NOERROR (RFC 7873, 5.4).
+          const alone = Buffer.concat([query.subarray(0, 4), hex("0000"), query.subarray(6, 12), query.subarray(17)]);
+          const isValid = ageSeconds >= -300 && ageSeconds <= 3600;
+          expect(responder.respond(alone, "udp", () => view, sender("198.51.100.100"))?.rcode).toBe(isValid ? "NOERROR" : "other");
+          const next = optionOf(ask(cookie)?.bytes ?? new Uint8Array(), 10) ?? "";
+          // The time of the clock, modulo 2^32, unless the old one is young.
+          const isKept = isValid && ageSeconds >= 0 && ageSeconds < 1800;
+          if (!isKept) madeSeconds = nowSeconds;
+          expect(next === cookie).toBe(isKept || ageSeconds === 0);
+          expect(Number.parseInt(next.slice(24, 32), 16)).toBe(madeSeconds % 2 ** 32);
+          cookie = next;
+        }
+      }),
+      { numRuns: runs(200) },
+    );
+  });
 
   test.each([
     { text: `${SECRET}\n`, count: 1 },
