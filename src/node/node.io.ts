@@ -4,7 +4,7 @@ import type { JsonValue } from "@bufbuild/protobuf";
 import { askedBounds } from "../catalog/entry/names.ts";
 import type { Settings } from "../config/settings.ts";
 import { parseZone } from "../dns/names/names.ts";
-import { assert } from "../lib/errors.ts";
+import { assert, sentError, WaymarkError } from "../lib/errors.ts";
 import { Metrics } from "../lib/metrics/metrics.ts";
 import { MetricsSum } from "../lib/metrics/sum.ts";
 import { draws } from "../lib/rng.ts";
@@ -31,7 +31,7 @@ import { buildCore, type NodeCore, now, openStore } from "./rooms.io.ts";
 import { publishSelf } from "./self-entry.io.ts";
 import { hasSnapshot } from "./snapshot-file.io.ts";
 import { aborted, auditPart, type NodeOptions, nameListeners, type RunningNode, startParts, stopParts, tick } from "./starting.io.ts";
-import { Workers, type WorkersOptions } from "./workers/workers.io.ts";
+import { Workers, type WorkersCore, type WorkersOptions } from "./workers/workers.io.ts";
 import { ZoneSerials } from "./zone-serials.io.ts";
 
 /** Numbers from 0 to below 1, for all nodes of this process. */
@@ -298,7 +298,7 @@ function openWorkers(
 ): Promise<Workers> {
   const readiness = () => ({ isDraining: core.machine.isDraining, checks: parts.readiness(now()) });
   const report = () => ({ readiness: readiness(), persistence: persistence(core) });
-  const own = { core, mesh: fabric.mesh, sum, scrape, report, zoneSerials: serials?.told };
+  const own = { core: workersCore(core, fabric), sum, scrape, report, zoneSerials: serials?.told };
   const open = () => Workers.open({ ...own, role, count, services, settings, log, version, interrupt });
   return parts.open(role === "dns" ? "DNS processes" : "read workers", open, (opened) => {
     list.push(opened);
@@ -314,6 +314,31 @@ function openWorkers(
       },
     };
   });
+}
+
+function workersCore(core: NodeCore, { mesh }: NodeFabric): WorkersCore {
+  const { machine, registrar, wakes, driver } = core;
+  return {
+    ...core,
+    follow: (say) => {
+      wakes.add(say);
+      driver.follow(say);
+    },
+    facts: () => {
+      const [hasPeers, ageMs] = [mesh.hasPeers(), mesh.ageMs(now())];
+      return {
+        isReady: machine.isReady,
+        isWhole: machine.isWhole,
+        isServing: machine.isServing,
+        hasPeers,
+        ageMs,
+        isShared: hasPeers || ageMs > 0,
+        startRefusal: refusalOf(() => machine.standing.checkStart()),
+        endedStaticCount: registrar.endings.endedStaticCount,
+        followed: undefined,
+      };
+    },
+  };
 }
 
 function persistence({ journal, identity, replica }: NodeCore): JsonValue {
@@ -349,4 +374,14 @@ function buildDiscovery(settings: Settings, core: NodeCore, { mesh }: NodeFabric
     onRefused: (refusal) => core.limits.note(refusal),
     onRead: core.accessLog.onRead,
   });
+}
+
+function refusalOf(check: () => void): ReturnType<WorkersCore["facts"]>["startRefusal"] {
+  try {
+    check();
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof WaymarkError)) throw error;
+    return sentError(error);
+  }
 }

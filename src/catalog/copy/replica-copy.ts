@@ -57,6 +57,8 @@ export class ReplicaCopy {
         replica.install(new StoredRecord(fields), NO_TIME, this.#owedOf(fields.key, owed));
         return;
       }
+      case SAID.SUPERSEDE:
+        return replica.supersede(new StoredRecord(this.#record(this.#originAt(said.number()), said)), NO_TIME);
       case SAID.TOUCH:
       case SAID.WITHDRAW:
         return this.#change(what, said);

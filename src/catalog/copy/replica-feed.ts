@@ -122,6 +122,17 @@ export class ReplicaFeed implements Follower {
     this.#record(next);
   }
 
+  supersedes(next: StoredRecord, any: StoredRecord | undefined): void {
+    this.#onSay();
+    if (!this.isWhole) {
+      // It is placed later, and what it supersedes may be placed already.
+      if (any !== undefined && any.origin !== next.origin) this.drops(any);
+      return;
+    }
+    this.#out.numbers(SAID.SUPERSEDE, this.#sayOrigin(next.origin));
+    this.#record(next);
+  }
+
   touches(stored: StoredRecord, owed: Owed): void {
     this.#changes(SAID.TOUCH, stored, owed);
   }

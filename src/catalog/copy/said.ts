@@ -27,6 +27,8 @@ export const SAID = {
   START: 10,
   /** Something that another room noted here: its number, and what that room writes. */
   MARK: 11,
+  /** A record is taken in, in the place of all of its key. Only of a resolver. */
+  SUPERSEDE: 12,
 } as const;
 
 /** A part of a feed. */

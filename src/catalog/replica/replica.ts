@@ -43,6 +43,8 @@ export interface ReplicaOptions extends TombstonesOptions {
 export interface Follower {
   /** A record is taken in. `any` is a held record of its key. */
   installs(next: StoredRecord, any: StoredRecord | undefined, owed: Owed): void;
+  /** A record is taken in, in the place of all that is held of its key. `any` is one of these. */
+  supersedes(next: StoredRecord, any: StoredRecord | undefined): void;
   touches(stored: StoredRecord, owed: Owed): void;
   withdraws(stored: StoredRecord, owed: Owed): void;
   drops(stored: StoredRecord): void;
@@ -319,9 +321,9 @@ export class Replica {
    * which only that is known.
    */
   supersede(next: StoredRecord, time: Time): void {
-    assert(this.followers.size === 0, "a copy is not told of records that supersede others");
     const seen = this.lookup.find(next.key);
     const any = this.#any(next.key);
+    for (const follower of this.followers) follower.supersedes(next, any);
     const seenDelta = this.digests.trackedDelta(seen);
     const isEndedAgain = seen === undefined && this.#endsAgain(next, any);
     const [hiddenSince, oldSeq] = [any?.filterRevision ?? 0, any?.seq];

@@ -12,7 +12,12 @@ import { type Answered, type Carrier, type Elsewhere, type Told, UnknownName } f
 import { carriersOf, type FoundHost, type Host, type Hosts, isAbove, isEmpty } from "./hosts.ts";
 
 export interface ElsewhereParts {
-  readonly machine: Pick<ResolverMachine, "counts" | "fetchedLeftMs" | "fetchedMark" | "isComplete" | "upstreams">;
+  readonly machine: Pick<ResolverMachine, "counts" | "isComplete"> & {
+    /** As those of the machine. */
+    readonly fetchedLeftMs: (name: InstanceName, time: Time) => number | undefined;
+    readonly fetchedMark: (name: InstanceName) => number | undefined;
+    readonly upstreams: Pick<ResolverMachine["upstreams"], "cutOffMonoMs" | "isCutOff">;
+  };
   /** Asks for a name. Undefined: `told` is called once, later. Throws `not_ready`. */
   readonly ask: (name: InstanceName, asked: Asked, told: (error: WaymarkError | undefined) => void) => Answer | undefined;
   readonly hosts: Hosts;

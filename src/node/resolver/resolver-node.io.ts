@@ -1,19 +1,20 @@
 /** Opens the parts of a resolver in their order: it serves the reads of a node from what it follows and fetches, and has no fabric, journal or policy store. */
 import { randomFillSync } from "node:crypto";
-import type { Settings } from "../../config/settings.ts";
 import { Metrics } from "../../lib/metrics/metrics.ts";
+import { MetricsSum } from "../../lib/metrics/sum.ts";
 import { draws } from "../../lib/rng.ts";
 import { copyBound } from "../../resolver/disk/copy.ts";
-import { openScraper } from "../../server/metrics.io.ts";
-import { namedPrefixes, nameServerView, type ResolverFacts, resolverEntry } from "../../services/resolving/own-entry.ts";
+import { openScraper, type Scraper } from "../../server/metrics.io.ts";
+import { namedPrefixes, type ResolverFacts, resolverEntry } from "../../services/resolving/own-entry.ts";
 import { openAuditLog } from "../../store/audit/log.io.ts";
 import type { Component, Components } from "../components.io.ts";
-import { advertisedHost } from "../fabric/address.io.ts";
+import { resolverSelf } from "../dns/resolver-process.io.ts";
 import { checkExposure, openIdentities } from "../identity.io.ts";
-import { endpointsOf, openListeners } from "../listeners.io.ts";
+import { dnsCheck, endpointsOf, openListeners } from "../listeners.io.ts";
 import { watchEventLoop } from "../loop-blocks.io.ts";
 import { now } from "../rooms.io.ts";
 import { aborted, auditPart, type NodeOptions, nameListeners, type RunningNode, startParts, stopParts } from "../starting.io.ts";
+import { Workers } from "../workers/workers.io.ts";
 import { ZoneSerials } from "../zone-serials.io.ts";
 import { type KeptCopy, openCacheFile } from "./cache-file.io.ts";
 import { resolverIdOf } from "./node-id.io.ts";
@@ -46,11 +47,8 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
   const openAudit = () => openAuditLog({ ...settings.audit, directory, metrics, log: log.child("policy").child("audit") });
   const audit = await parts.open("audit", openAudit, auditPart);
   const nodeId = resolverIdOf(settings);
-  const core = await parts.open(
-    "resolver",
-    () => new ResolverCore(options, { nodeId, metrics, audit, random }),
-    (opened) => opened,
-  );
+  const openCore = () => new ResolverCore(options, { nodeId, metrics, audit, random });
+  const core = await parts.open("resolver", openCore, (opened) => opened);
   const copy = await parts.open(
     "copy on disk",
     () => openCopy(options, core, directory),
@@ -60,6 +58,7 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
   const { reads, replica, dnsNames, policies } = core.rooms;
   const openSerials = () => ZoneSerials.open({ reads, replica, policies, settings, log: log.child("dns") });
   const serials = await parts.open("zone serials", openSerials, (opened) => opened ?? {});
+  const crew = openCrew(metrics);
   const listeners = await openListeners(
     {
       reads,
@@ -67,7 +66,7 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
       dnsNames,
       policies,
       elsewheres: core.elsewheres,
-      self: nameServerView({ nodeId, zone: settings.node.zone, version: options.version }, nameServerHost(settings)),
+      self: resolverSelf(settings, { nodeId, version: options.version }),
       settings,
       log,
       services: core.services,
@@ -82,7 +81,7 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
       followServing: (onServing) => core.followServing(onServing),
       sources: {
         readiness: () => ({ isDraining: core.isDraining, checks: parts.readiness(now()) }),
-        scrape: openScraper(metrics),
+        scrape: crew.scrape,
         persistence: () => undefined,
       },
       now,
@@ -91,7 +90,8 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
     parts,
   );
   observe(options, metrics, parts);
-  return serve(options, core, parts, endpointsOf(listeners));
+  const endpoints = await withProcesses(options, { core, crew, zoneSerials: serials?.told, endpoints: endpointsOf(listeners) }, parts);
+  return serve(options, core, parts, endpoints);
 }
 
 function openCopy({ settings, log }: NodeOptions, core: ResolverCore, directory: string | undefined): Promise<KeptCopy> {
@@ -103,6 +103,51 @@ function openCopy({ settings, log }: NodeOptions, core: ResolverCore, directory:
     now,
     onReplayed: ({ entryCount, ageMs }) => core.replayed(entryCount, ageMs),
   });
+}
+
+interface Crew {
+  readonly sum: MetricsSum;
+  readonly scrape: Scraper;
+  readonly list: Workers[];
+}
+
+/** The DNS processes, which one scrape asks for what they counted. */
+function openCrew(metrics: Metrics): Crew {
+  const [sum, list]: [MetricsSum, Workers[]] = [new MetricsSum(metrics), []];
+  return { sum, list, scrape: openScraper(sum, async () => void (await Promise.all(list.map((workers) => workers.measure())))) };
+}
+
+interface Reached {
+  readonly core: ResolverCore;
+  readonly crew: Crew;
+  readonly zoneSerials: SharedArrayBuffer | undefined;
+  readonly endpoints: ReturnType<typeof endpointsOf>;
+}
+
+/** Where DNS is answered by processes, they are opened, and are where it is reached. */
+async function withProcesses(
+  { settings, log, version, interrupt }: NodeOptions,
+  { core, crew: { sum, scrape, list }, zoneSerials, endpoints }: Reached,
+  parts: Components,
+): Promise<Reached["endpoints"]> {
+  const count = settings.dns.enabled ? settings.dns.processes : 0;
+  if (count === 0) return endpoints;
+  if (process.platform !== "linux") throw new Error("dns.processes: processes can share a port only on Linux; set it to 0");
+  const report = () => ({ readiness: { isDraining: core.isDraining, checks: parts.readiness(now()) }, persistence: {} });
+  const own = { core: core.forWorkers, sum, scrape, zoneSerials, report, interrupt };
+  const open = () => Workers.open({ ...own, role: "dns", count, services: [], settings, log, version });
+  const processes = await parts.open("DNS processes", open, (opened) => ({
+    reload: () => opened.reload(),
+    drain: (by) => opened.drain(by),
+    stop: (by) => opened.stop(by),
+    observe: () => opened.observe(),
+    readiness: () => {
+      const { dns } = opened.endpoints;
+      return dns === undefined ? [] : [dnsCheck(settings, dns, `; ${opened.listeningCount} of ${count} processes answer`)];
+    },
+  }));
+  list.push(processes);
+  return { ...endpoints, dns: processes.endpoints.dns };
 }
 
 function observe({ version, log }: NodeOptions, metrics: Metrics, parts: Components): void {
@@ -145,10 +190,6 @@ async function serve(
       return stopping;
     },
   };
-}
-
-function nameServerHost(settings: Settings): string {
-  return advertisedHost(settings, settings.dns.host ?? settings.listen.host);
 }
 
 /** The entry goes before open calls end, so that clients look elsewhere. */

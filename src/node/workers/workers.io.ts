@@ -7,23 +7,25 @@ import { performance } from "node:perf_hooks";
 import type { Settings } from "../../config/settings.ts";
 import { newCookieSecret } from "../../dns/server/cookie-secrets.io.ts";
 import type { HashKey } from "../../lib/buckets/keyed-hash.ts";
-import { assert, rethrowBroken, sentError, WaymarkError } from "../../lib/errors.ts";
+import { assert, rethrowBroken } from "../../lib/errors.ts";
 import { later } from "../../lib/later.io.ts";
 import type { Log, RootLog } from "../../lib/log.io.ts";
-import type { CounterName, GaugeName } from "../../lib/metrics/metrics.ts";
+import type { CounterName, GaugeName, Metrics } from "../../lib/metrics/metrics.ts";
 import type { MetricsSum, OtherMetrics } from "../../lib/metrics/sum.ts";
+import type { AuditSink } from "../../policy/audit/record.ts";
 import { HostWatches } from "../../policy/limits/host-watches.ts";
 import type { Scraper } from "../../server/metrics.io.ts";
 import { changesNothing } from "../../services/cost.ts";
+import type { NodeIdentity } from "../../services/discovery/node-identity.ts";
 import { type ForwardedCall, ForwardedCalls } from "../../services/forwarding/forwarded-calls.ts";
-import type { PeerDirectory } from "../../services/peer-directory.ts";
+import type { ToldAnswer, ToldQuestion } from "../../services/resolving/told.ts";
 import type { Service } from "../../services/service.ts";
 import type { Deadline } from "../components.io.ts";
-import { type CopyFeed, openCopyFeed } from "../core/copies/copy-feed.ts";
+import { type CopyFeed, type FedRooms, openCopyFeed } from "../core/copies/copy-feed.ts";
 import { type Endpoints, portsAt } from "../core/endpoints.ts";
-import { nodeSharedLimits } from "../limits.ts";
+import { type NodeLimits, nodeSharedLimits } from "../limits.ts";
 import type { LoadSources } from "../load-report.ts";
-import { type NodeCore, now } from "../rooms.io.ts";
+import { now } from "../rooms.io.ts";
 import { type OpenChannel, openProcess, openThread } from "./channel.io.ts";
 import type { FromWorker, NodeFacts, NodeReport, Order, Question, WorkerLimits, WorkerRole } from "./messages.ts";
 import { WorkerEnd } from "./worker-end.io.ts";
@@ -80,6 +82,20 @@ const ROLES: Readonly<Record<WorkerRole, RoleRow>> = {
   },
 };
 
+/** A node or a resolver, as its workers need it. */
+export interface WorkersCore extends FedRooms {
+  readonly identity: Pick<NodeIdentity, "boot" | "nodeId" | "startedMonoMs">;
+  readonly limits: Pick<NodeLimits, "openWatch">;
+  readonly audit: Pick<AuditSink, "record"> | undefined;
+  readonly metrics: Metrics;
+  readonly listeners: Readonly<Record<string, string>>;
+  readonly facts: () => Omit<NodeFacts, "zoneSerials">;
+  /** Calls back whenever there may be something to say. */
+  readonly follow: (say: () => void) => void;
+  /** Of a resolver: answers what its processes ask. `tell` is called once. */
+  readonly tell?: (question: ToldQuestion, tell: (answer: ToldAnswer) => void) => void;
+}
+
 export interface WorkersOptions {
   readonly role: WorkerRole;
   readonly count: number;
@@ -90,8 +106,7 @@ export interface WorkersOptions {
   readonly settings: Settings;
   readonly log: RootLog;
   readonly version: string;
-  readonly core: NodeCore;
-  readonly mesh: PeerDirectory;
+  readonly core: WorkersCore;
   /** What read workers pass on. They apply the limits. */
   readonly services: readonly Service[];
   /** As in `ListenersOptions`. */
@@ -140,8 +155,7 @@ export class Workers {
     this.#watches = new HostWatches((caller, namespace) => core.limits.openWatch(caller, namespace));
     this.#limits = this.#role.limits(settings);
     this.#places = Array.from({ length: options.count }, (_, index) => this.#placeOf(index + 1));
-    core.wakes.add(() => this.#sayAll());
-    core.driver.follow(() => this.#sayAll());
+    core.follow(() => this.#sayAll());
     this.#timer = setInterval(() => this.#look(), FACTS_MS).unref();
   }
 
@@ -325,20 +339,9 @@ export class Workers {
   }
 
   #facts(): NodeFacts {
-    const { core, mesh, zoneSerials } = this.#options;
-    const { machine, registrar } = core;
-    const [hasPeers, ageMs] = [mesh.hasPeers(), mesh.ageMs(now())];
-    return {
-      isReady: machine.isReady,
-      isWhole: machine.isWhole,
-      isServing: machine.isServing,
-      hasPeers,
-      ageMs,
-      isShared: hasPeers || ageMs > 0,
-      startRefusal: refusalOf(() => machine.standing.checkStart()),
-      endedStaticCount: registrar.endings.endedStaticCount,
-      zoneSerials: this.#role.hasMemory || zoneSerials === undefined ? undefined : new Uint32Array(zoneSerials).slice(),
-    };
+    const { core, zoneSerials } = this.#options;
+    const serials = this.#role.hasMemory || zoneSerials === undefined ? undefined : new Uint32Array(zoneSerials).slice();
+    return { ...core.facts(), zoneSerials: serials };
   }
 
   async #sayLater(say: () => void, after: readonly Promise<void>[]): Promise<void> {
@@ -400,6 +403,11 @@ export class Workers {
         message.report = this.#options.report();
         message.replies.push({ id });
       });
+      return;
+    }
+    if (question.kind === "told") {
+      // What a worker asked that is gone is told to nobody.
+      this.#options.core.tell?.(question.question, (told) => end.say(({ replies }) => replies.push({ id, told })));
       return;
     }
     this.#options.scrape(question.accept).then(
@@ -471,14 +479,4 @@ async function within(ms: number, done: Promise<unknown>): Promise<void> {
 function randomHashKey(): HashKey {
   const bytes = randomBytes(8);
   return [bytes.readInt32LE(0), bytes.readInt32LE(4)];
-}
-
-function refusalOf(check: () => void): NodeFacts["startRefusal"] {
-  try {
-    check();
-    return undefined;
-  } catch (error) {
-    if (!(error instanceof WaymarkError)) throw error;
-    return sentError(error);
-  }
 }

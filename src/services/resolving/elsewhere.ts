@@ -1,5 +1,5 @@
 /** Asks an upstream which entries have a name in DNS, as an alias or at or below it, and keeps of them what the viewer of DNS may see. */
-import { clone, create, toBinary } from "@bufbuild/protobuf";
+import { clone, create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { type Entry, EntrySchema, Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { CatalogQueryRequestSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { decodeEntry } from "../../catalog/entry/codec.ts";
@@ -17,6 +17,7 @@ import type { ResolverMachine } from "../../resolver/machine.ts";
 import { filterOf } from "../discovery/filter.ts";
 import { querySalt } from "../discovery/read-handlers.ts";
 import type { ResolverPorts } from "./ports.ts";
+import type { ToldHost } from "./told.ts";
 import { type PassedQuery, passQuery } from "./upstream-query.ts";
 
 /** Most entries of an answer. With more, the name counts as existing. */
@@ -45,8 +46,12 @@ interface ElsewhereOptions {
 
 /** Opens what the DNS of a process asks beside its rooms: for each class of viewers by itself, because what is told of a name is what its viewer may see. */
 export function openElsewheres(rooms: RoomsOfDns, options: ElsewhereOptions & { readonly viewers: readonly Caller[] }): Elsewheres {
-  const { viewers } = options;
-  const open = (viewer: Caller, parts: number) => openElsewhere(rooms, { ...options, viewer, maxBytes: Math.ceil(HOSTS_BYTES / parts) });
+  return openClasses(options.viewers, (viewer, maxBytes) => openElsewhere(rooms, { ...options, viewer, maxBytes }));
+}
+
+/** `openOne` opens what a class of viewers is told, with so many bytes of memory. */
+export function openClasses(viewers: readonly Caller[], openOne: (viewer: Caller, maxBytes: number) => FetchingElsewhere): Elsewheres {
+  const open = (viewer: Caller, parts: number) => openOne(viewer, Math.ceil(HOSTS_BYTES / parts));
   const named = new Map(viewers.map((viewer) => [classOf(viewer), open(viewer, viewers.length)]));
   /** Of callers with credentials. The one that was not asked for longest first. */
   const others = new Map<string, FetchingElsewhere>();
@@ -75,25 +80,42 @@ function openElsewhere(
   rooms: RoomsOfDns,
   { ports, resolver, now, viewer, maxBytes }: ElsewhereOptions & { readonly viewer: Caller; readonly maxBytes: number },
 ): FetchingElsewhere {
-  const { machine, reads, policies } = rooms;
-  const { clusterId, ttls, maxStaleMs, name: self } = resolver;
-  const seesIn: HostAsker["seesIn"] = (namespace) => reads.verdict(viewer, namespace).allowed;
-  const isShown: HostAsker["isShown"] = (entry) => mayBeSeen(policies.policy, entry, entry, clusterId);
-  const asker = { ports, seesIn, isShown, via: [self], clusterId, now };
+  const { machine, reads } = rooms;
+  const asker = askerOf(rooms, { ports, resolver, now, viewer });
   return new FetchingElsewhere({
     machine,
     ask: (name, asked, told) => ports.ask(name, asked, told),
-    hosts: new Hosts({
-      ttlMs: ttls.zoneMs,
-      negativeMs: ttls.negativeMs,
-      maxStaleMs: maxStaleMs === 0 ? NEVER : maxStaleMs,
-      maxBytes,
-    }),
+    hosts: hostsFor(resolver, maxBytes),
     askHost: (name, zone, told) => void tellHost(asker, { name, zone }, told),
     inputCount: () => rooms.inputCount,
     judgedTurn: () => reads.policyTurn + machine.letGoCount,
     now,
   });
+}
+
+/** What the upstream told, kept as the settings of a resolver say. */
+export function hostsFor({ ttls, maxStaleMs }: Pick<ResolverOptions, "maxStaleMs" | "ttls">, maxBytes: number): Hosts {
+  return new Hosts({ ttlMs: ttls.zoneMs, negativeMs: ttls.negativeMs, maxStaleMs: maxStaleMs === 0 ? NEVER : maxStaleMs, maxBytes });
+}
+
+function askerOf(
+  { reads, policies }: Pick<RoomsOfDns, "policies" | "reads">,
+  { ports, resolver, now, viewer }: ElsewhereOptions & { readonly viewer: Class },
+): HostAsker {
+  const { clusterId, name: self } = resolver;
+  const caller = { ...anonymousCaller(viewer.cluster, ""), tenant: viewer.tenant };
+  const seesIn: HostAsker["seesIn"] = (namespace) => reads.verdict(caller, namespace).allowed;
+  const isShown: HostAsker["isShown"] = (entry) => mayBeSeen(policies.policy, entry, entry, clusterId);
+  return { ports, seesIn, isShown, via: [self], clusterId, now };
+}
+
+/** Asks the upstream about a name for a class of viewers, for a process that keeps the answer itself. Rejects as `passQuery`. */
+export function askHostFor(
+  rooms: Pick<RoomsOfDns, "policies" | "reads">,
+  options: ElsewhereOptions,
+  { name, zone, viewer }: { readonly name: string; readonly zone: string; readonly viewer: Class },
+): Promise<ToldHost> {
+  return askHost(askerOf(rooms, { ...options, viewer }), name, zone);
 }
 
 interface HostAsker {
@@ -114,7 +136,7 @@ async function tellHost(
 ): Promise<void> {
   let host: Host | undefined;
   try {
-    host = await askHost(asker, name, zone);
+    host = hostOfTold(name, zone, await askHost(asker, name, zone));
   } catch (error) {
     // The caller is answered that the name is not known, whatever the reason.
     if (!(error instanceof WaymarkError)) throw error;
@@ -124,21 +146,21 @@ async function tellHost(
 }
 
 /** Rejects as `passQuery`. */
-async function askHost(asker: HostAsker, name: string, zone: string): Promise<Host> {
+async function askHost(asker: HostAsker, name: string, zone: string): Promise<ToldHost> {
   const names = [name, `${name}.${zone}`].filter((text) => ASKED_NAME.test(text));
   // No alias and no namespace has such a name.
-  if (names.length === 0) return hostOf(name, zone, [], false, 0);
+  if (names.length === 0) return { entries: [], isMore: false };
   const below = await ask(asker, { hosts: names });
   // Whoever carries the name itself must not be among those that found no room.
   const exact = below.isMore ? (await ask(asker, { aliases: names })).entries : [];
   const told = new Map([...below.entries, ...exact].map((entry) => [keyOf(entry), entry]));
-  let sizeBytes = 0;
-  const carriers = [...told.values()].map((entry) => {
-    const bytes = storedBytes(entry);
-    sizeBytes += DECODED * bytes.length + DECODED_BYTES;
-    return carrierOf(entry, bytes);
-  });
-  return hostOf(name, zone, carriers, below.isMore, sizeBytes);
+  return { entries: [...told.values()].map(storedBytes), isMore: below.isMore };
+}
+
+/** What was told, as DNS reads it. */
+export function hostOfTold(name: string, zone: string, { entries, isMore }: ToldHost): Host {
+  const sizeBytes = entries.reduce((sum, bytes) => sum + DECODED * bytes.length + DECODED_BYTES, 0);
+  return hostOf(name, zone, entries.map(carrierOf), isMore, sizeBytes);
 }
 
 async function ask(
@@ -154,7 +176,8 @@ async function ask(
   return { entries: response.items.filter(({ scope }) => scope !== Scope.LOCAL), isMore: response.nextPageToken !== "" };
 }
 
-function carrierOf({ key, clusterId, region, tenantId, registeredByAdmin }: Entry, bytes: Uint8Array): Carrier {
+function carrierOf(bytes: Uint8Array): Carrier {
+  const { key, clusterId, region, tenantId, registeredByAdmin } = fromBinary(EntrySchema, bytes);
   const entry = decodeEntry(bytes, "live");
   const { namespace = "" } = key ?? {};
   return { entry, claim: { namespace, scope: entry.scope, clusterId, region, tenant: tenantId, isAdmins: registeredByAdmin } };

@@ -8,8 +8,9 @@ import { EntryStamper } from "../../../catalog/entry/codec.ts";
 import { PROTOCOL_BOUNDS } from "../../../catalog/entry/names.ts";
 import type { LoadView } from "../../../catalog/entry/view.ts";
 import { Lookup } from "../../../catalog/query/lookup.ts";
-import type { KeyText } from "../../../catalog/record/record.ts";
+import type { CatalogRecord, KeyText } from "../../../catalog/record/record.ts";
 import { Slab } from "../../../catalog/record/slab.ts";
+import { StoredRecord } from "../../../catalog/record/stored-record.ts";
 import { TraitsPool } from "../../../catalog/record/traits.ts";
 import { Replica, type ReplicaOptions } from "../../../catalog/replica/replica.ts";
 import type { NameIndexBounds } from "../../../catalog/watch/name-index.ts";
@@ -21,9 +22,14 @@ import { Reads } from "../../../discovery/reads.ts";
 import type { AddressBlock } from "../../../lib/addresses.ts";
 import { assert } from "../../../lib/errors.ts";
 import { NO_POLICY, PENDING_POLICY, Policy } from "../../../policy/set/verdict.ts";
-import type { OnDenied } from "../../../policy/set/visibility.ts";
+import { mayBeSeen, type OnDenied } from "../../../policy/set/visibility.ts";
 import { DiscoveryBytes } from "../../../services/discovery/response-bytes.ts";
+import { AskedNames, type AskedNamesParts } from "../../../services/resolving/asked-names.ts";
+import { ToldNames } from "../../../services/resolving/told-names.ts";
 import { MARK, type SaidPolicy } from "./copy-feed.ts";
+
+/** Memory for the names that a resolver told one of its processes. */
+const TOLD_BYTES = 16 * 1024 * 1024;
 
 export interface CopyRoomsOptions {
   readonly nodeId: string;
@@ -43,6 +49,8 @@ export interface CopyRoomsOptions {
   /** Called when a watcher must be woken. */
   readonly onAgain: () => void;
   readonly nameBounds?: NameIndexBounds;
+  /** Of a resolver: what is asked of it beside the feed. */
+  readonly askResolver?: Pick<AskedNamesParts, "ask" | "now"> | undefined;
 }
 
 export class CopyRooms {
@@ -56,6 +64,8 @@ export class CopyRooms {
   /** The policy in force. Until it is told there is none, and readers see nothing. */
   readonly policies: { readonly policy: Policy };
   readonly switches: CopySwitches;
+  /** Of a resolver: what is not followed. */
+  readonly asked: AskedNames | undefined;
   readonly #copy: ReplicaCopy;
   readonly #loads = new Map<KeyText, LoadView>();
   readonly #onAgain: () => void;
@@ -63,7 +73,7 @@ export class CopyRooms {
   /** What DNS and watches know of. */
   #shown = { revision: 0, collectedRevision: 0 };
 
-  constructor({ generation, catalog, zones, blocks, onDenied, onAgain, nameBounds, ...facts }: CopyRoomsOptions) {
+  constructor({ generation, catalog, zones, blocks, onDenied, onAgain, nameBounds, askResolver, ...facts }: CopyRoomsOptions) {
     const { nodeId, clusterId } = facts;
     const inForce = () => this.#policy;
     const policies = {
@@ -78,13 +88,23 @@ export class CopyRooms {
     this.#onAgain = onAgain;
     this.fanout = new Fanout(onAgain, nameBounds);
     this.dnsNames = new DnsNames(replica, zones.map(plainName), blocks);
-    this.reads = new Reads(replica, facts, { policies, onDenied });
+    const stamper = new EntryStamper({ bounds: PROTOCOL_BOUNDS, traits: new TraitsPool() });
+    const names = new ToldNames({ slab: replica.slab, stamper, maxBytes: TOLD_BYTES });
+    const asked = askResolver && new AskedNames({ ...askResolver, names });
+    this.asked = asked;
+    const lists = asked && {
+      of: (namespace: string) => [asked.isComplete(namespace) ? replica.lookup : names.lookup],
+      admits: (record: CatalogRecord) => record instanceof StoredRecord || mayBeSeen(this.#policy, record, record.traits, clusterId),
+      portableCursor: undefined,
+      isAtPlace: undefined,
+    };
+    this.reads = new Reads(replica, facts, lists === undefined ? { policies, onDenied } : { policies, onDenied, lists });
     this.switches = new CopySwitches({ policies, replica, reads: this.reads, fanout: this.fanout });
     this.loads = { of: (key) => this.#loads.get(key) };
     this.bytes = new DiscoveryBytes(replica.slab, this.loads);
     this.#copy = new ReplicaCopy({
       replica,
-      stamper: new EntryStamper({ bounds: PROTOCOL_BOUNDS, traits: new TraitsPool() }),
+      stamper,
       onMark: (mark, said) => this.#heed(mark, said),
       onWhole: () => this.switches.start(),
     });

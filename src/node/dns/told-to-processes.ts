@@ -1,0 +1,87 @@
+/** Answers what the DNS processes of a resolver ask it, and says what of it their answers depend on. */
+import { findJoined } from "../../catalog/query/instances.ts";
+import { healthRank } from "../../discovery/candidates.ts";
+import { WaymarkError } from "../../lib/errors.ts";
+import type { Time } from "../../lib/machine.ts";
+import type { ResolverPorts } from "../../services/resolving/ports.ts";
+import type { FollowedFacts, ToldAnswer, ToldEntry, ToldHost, ToldName, ToldQuestion } from "../../services/resolving/told.ts";
+import type { ResolverRooms } from "../resolver/resolver-rooms.ts";
+
+/** Of a crowded name so many entries are told, the best first. An answer shows fewer. */
+const TOLD = { form: "spread", rank: healthRank, ideal: 0, fit: 0, wanted: 256, at: 0 } as const;
+
+export interface ToldToProcessesParts {
+  readonly rooms: Pick<ResolverRooms, "machine" | "replica">;
+  readonly ask: ResolverPorts["ask"];
+  /** Asks the upstream. Rejects with a WaymarkError. */
+  readonly askHost: (question: Extract<ToldQuestion, { readonly kind: "host" }>) => Promise<ToldHost>;
+  readonly now: () => Time;
+}
+
+export class ToldToProcesses {
+  readonly #parts: ToldToProcessesParts;
+  #facts: FollowedFacts | undefined;
+
+  constructor(parts: ToldToProcessesParts) {
+    this.#parts = parts;
+  }
+
+  /** The same object as before, unless something changed. */
+  get facts(): FollowedFacts {
+    const { machine } = this.#parts.rooms;
+    const facts = {
+      prefixes: machine.following.prefixes.list.filter((prefix) => machine.isComplete(prefix)),
+      doubted: machine.held.lookup.size === 0 ? [] : [...machine.held.lookup.namespaces.from("")],
+      isCutOff: machine.upstreams.isCutOff,
+      letGoCount: machine.letGoCount,
+    };
+    if (this.#facts === undefined || !isSame(this.#facts, facts)) this.#facts = facts;
+    return this.#facts;
+  }
+
+  /** `tell` is called once. */
+  answer(question: ToldQuestion, tell: (answer: ToldAnswer) => void): void {
+    if (question.kind === "host") {
+      this.#parts.askHost(question).then(
+        (host) => tell({ host }),
+        (error: unknown) => {
+          if (!(error instanceof WaymarkError)) throw error;
+          tell({});
+        },
+      );
+      return;
+    }
+    const { name, isFurther, isReminder } = question;
+    const told = (ageMs: number) => tell(isReminder ? {} : { name: this.#told(name, ageMs) });
+    try {
+      const answer = this.#parts.ask(name, { isFurther, isCounted: false }, (error) => (error === undefined ? told(0) : tell({})));
+      if (answer !== undefined) told(answer.ageMs);
+    } catch (error) {
+      if (!(error instanceof WaymarkError)) throw error;
+      tell({});
+    }
+  }
+
+  #told(name: Extract<ToldQuestion, { readonly kind: "fetch" }>["name"], ageMs: number): ToldName {
+    const { rooms, now } = this.#parts;
+    const { machine, replica } = rooms;
+    const { found } = findJoined<ToldEntry>(machine.lookupsOf(name.namespace), name, {
+      sampling: TOLD,
+      read: ({ at, sizeBytes, origin }) => ({
+        bytes: Uint8Array.from(replica.slab.view(at, sizeBytes)),
+        isOrphaned: origin.life === "orphaned",
+        nodeId: origin.nodeId,
+      }),
+    });
+    const leftMs = machine.isComplete(name.namespace) ? Number.POSITIVE_INFINITY : (machine.fetchedLeftMs(name, now()) ?? 0);
+    return { entries: found, ageMs, leftMs };
+  }
+}
+
+function isSame(a: FollowedFacts, b: FollowedFacts): boolean {
+  const isSameList = (one: readonly string[], other: readonly string[]) =>
+    one.length === other.length && one.every((text, i) => text === other[i]);
+  return (
+    a.isCutOff === b.isCutOff && a.letGoCount === b.letGoCount && isSameList(a.prefixes, b.prefixes) && isSameList(a.doubted, b.doubted)
+  );
+}

@@ -1,0 +1,85 @@
+/** What a resolver answers its DNS processes: each question once, whatever becomes of it. */
+import { expect, test } from "vitest";
+import { KIND } from "../../../src/catalog/record/record.ts";
+import { WaymarkError } from "../../../src/lib/errors.ts";
+import { ToldToProcesses, type ToldToProcessesParts } from "../../../src/node/dns/told-to-processes.ts";
+import type { ToldAnswer, ToldQuestion } from "../../../src/services/resolving/told.ts";
+import { ResolverWorld } from "../../fakes/resolver-world.ts";
+
+const name = { kind: KIND.SERVICE, namespace: "svc.other", name: "db" };
+const NAME: ToldQuestion = { kind: "fetch", name, isFurther: false, isReminder: false };
+const HOST: ToldQuestion = { kind: "host", name: "shop.example", zone: "waymark", viewer: { cluster: "c1", tenant: "" } };
+const refused = new WaymarkError("not_ready", "nobody");
+
+async function answered(question: ToldQuestion, parts: Partial<ToldToProcessesParts>): Promise<readonly ToldAnswer[]> {
+  const { rooms, now } = new ResolverWorld(["a"]);
+  const fails = { ask: () => undefined, askHost: () => Promise.reject(refused) };
+  const answers: ToldAnswer[] = [];
+  new ToldToProcesses({ rooms, now: () => now, ...fails, ...parts }).answer(question, (answer) => answers.push(answer));
+  await new Promise(setImmediate);
+  return answers;
+}
+
+const telling =
+  (error: WaymarkError | undefined): ToldToProcessesParts["ask"] =>
+  (_, __, told) => {
+    told(error);
+    return undefined;
+  };
+
+const NONE = { entries: [], ageMs: 7, leftMs: 0 };
+test.each<{ what: string; question: ToldQuestion; parts: Partial<ToldToProcessesParts>; answers: readonly ToldAnswer[] }>([
+  {
+    what: "a name that is here",
+    question: NAME,
+    parts: { ask: () => ({ source: "fetched", isStale: false, ageMs: 7 }) },
+    answers: [{ name: NONE }],
+  },
+  {
+    what: "a name that arrives",
+    question: NAME,
+    parts: { ask: telling(undefined) },
+    answers: [{ name: { ...NONE, ageMs: 0 } }],
+  },
+  { what: "a name that does not", question: NAME, parts: { ask: telling(refused) }, answers: [{}] },
+  {
+    what: "a name for which nobody can be asked",
+    question: NAME,
+    parts: {
+      ask: () => {
+        throw refused;
+      },
+    },
+    answers: [{}],
+  },
+  {
+    what: "a name that is only to count",
+    question: { ...NAME, isReminder: true },
+    parts: { ask: () => ({ source: "followed", isStale: false, ageMs: 0 }) },
+    answers: [{}],
+  },
+  {
+    what: "an alias",
+    question: HOST,
+    parts: { askHost: () => Promise.resolve({ entries: [], isMore: true }) },
+    answers: [{ host: { entries: [], isMore: true } }],
+  },
+  { what: "an alias that nobody can tell", question: HOST, parts: {}, answers: [{}] },
+])("$what is answered once", async ({ question, parts, answers }) => {
+  expect(await answered(question, parts)).toEqual(answers);
+});
+
+test("what is followed is the same object until something of it changes, so that it is said once", () => {
+  const world = new ResolverWorld(["a"]);
+  const told = new ToldToProcesses({
+    rooms: world.rooms,
+    now: () => world.now,
+    ask: () => undefined,
+    askHost: () => Promise.reject(refused),
+  });
+  const { facts } = told;
+  expect([facts.prefixes, facts.isCutOff, told.facts === facts]).toEqual([[], true, true]);
+  world.run(5000);
+  expect(told.facts).not.toBe(facts);
+  expect(told.facts.isCutOff).toBe(false);
+});
