@@ -360,3 +360,16 @@ test("a stranger's certificate is no credential", async () => {
   answer.resume();
   expect(answer.statusCode).toBe(401);
 });
+
+test("a resolver answers too: a question waits for its upstream, and a denial is the upstream's", async () => {
+  await using upstream = await startNodeProcess(["--ephemeral"]);
+  const what = ["--namespace", "svc.all", "--name", "web", "--target", "10.0.0.1:80", "--instance", "1"];
+  expect(await upstream.run(["register", ...what])).toMatchObject({ exit: 0 });
+  await using resolver = await startNodeProcess(["--mode", "resolver", "--upstream", upstream.listeners["grpc"] ?? "", "--ephemeral"]);
+  const codes = ["web", "nope"].map(async (name) => {
+    const query = queryBytes({ name: `${name}.svc.all.waymark`, type: "A" });
+    const answer = await fetch(`http://${resolver.listeners["http"]}/dns-query?dns=${Buffer.from(query).toString("base64url")}`);
+    return responseText(new Uint8Array(await answer.arrayBuffer())).split(/\s/)[0];
+  });
+  expect(await Promise.all(codes)).toEqual(["NOERROR", ABSENT]);
+});
