@@ -8,6 +8,7 @@ const NEEDS: readonly { readonly word: string; readonly looksFor: RegExp }[] = [
   { word: "`dig`", looksFor: /isDigThere/ },
   { word: "`knotd` and `nsd`", looksFor: /knotd/ },
   { word: "`kdig`, `drill`, `delv` and `unbound`", looksFor: /areDnsClientsThere|isKdigThere/ },
+  { word: "`curl`", looksFor: /areKdigAndCurlThere/ },
   { word: "`strace`", looksFor: /hasStrace/ },
   { word: "`libfaketime`", looksFor: /libfaketime/ },
   { word: "`chromium`", looksFor: /hasChromium/ },

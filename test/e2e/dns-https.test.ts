@@ -17,7 +17,7 @@ import { queryBytes, responseText, subnetQuery } from "../fakes/dns-text.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
 import { until } from "../fakes/until.ts";
 
-const hasTools = ["kdig", "curl"].every((command) => spawnSync(command, ["-V"], { stdio: "ignore" }).error === undefined);
+const areKdigAndCurlThere = ["kdig", "curl"].every((command) => spawnSync(command, ["-V"], { stdio: "ignore" }).error === undefined);
 const folder = mkdtempSync(join(tmpdir(), "waymark-dns-https-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 let files = 0;
@@ -331,8 +331,8 @@ test("pages of other origins read answers only where their origin is listed", as
   ]).toEqual(["https://ui.example", "https://ui.example", undefined]);
 });
 
-test.skipIf(!hasTools)(
-  `kdig and curl are answered, kdig's questions padded${hasTools ? "" : " (skipped: needs kdig and curl)"}`,
+test.skipIf(!areKdigAndCurlThere)(
+  `kdig and curl are answered, kdig's questions padded${areKdigAndCurlThere ? "" : " (skipped: needs kdig and curl)"}`,
   async () => {
     const node = await plain();
     const [host = "", port = ""] = (node.listeners["http"] ?? "").split(":");
