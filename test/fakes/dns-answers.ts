@@ -28,8 +28,6 @@ export interface NaiveEntry {
   /** 1 LOCAL to 4 GLOBAL. */
   readonly scope: number;
   readonly health: NaiveHealth;
-  /** Whether it was in MAINTENANCE when it became ORPHANED. */
-  readonly isDrained?: boolean;
   readonly ttlSeconds: number;
   readonly targets: readonly NaiveTarget[];
   readonly aliases: readonly string[];
@@ -279,8 +277,8 @@ export class NaiveDns {
 }
 
 /** Whether a list of services counts it. */
-function isListed({ health, isDrained = false }: NaiveEntry): boolean {
-  return health !== "MAINTENANCE" && !isDrained;
+function isListed({ health }: NaiveEntry): boolean {
+  return health !== "MAINTENANCE";
 }
 
 interface Own {

@@ -190,7 +190,7 @@ export class DnsWorld {
     this.#zone.step();
     this.#isReady = this.#rng.int(20) > 0;
     this.dns.entries = [...this.#entries.values()].map(({ origin, ...entry }) =>
-      this.#away.has(origin) ? { ...entry, health: "ORPHANED", isDrained: entry.health === "MAINTENANCE" } : entry,
+      this.#away.has(origin) && entry.health !== "MAINTENANCE" ? { ...entry, health: "ORPHANED" } : entry,
     );
     for (let n = 0; n < 12; n++) this.#ask();
     this.#askSerial();

@@ -130,8 +130,7 @@ export class Transfers {
       for (const records of Array.isArray(group) ? [group] : group) {
         for (const record of records) {
           facts.recordCount += 1;
-          const full = messages.add(record);
-          if (full !== undefined) yield full;
+          yield* messages.add(record);
         }
         if (++nameCount < SLICE_NAMES) continue;
         nameCount = 0;

@@ -32,8 +32,8 @@ export class ZoneMessages implements DataWriter {
     this.#begin();
   }
 
-  /** Adds a record. Returns a message if one is full. A record that fits into no message is left out, as it is from answers. */
-  add(record: DnsRecord): Uint8Array | undefined {
+  /** Adds a record. Returns the messages that are full: two where a large record finds no room in the one before. A record that fits into no message is left out, as it is from answers. */
+  add(record: DnsRecord): readonly Uint8Array[] {
     const before = this.#at;
     this.compressedName(record.name);
     this.u16(RECORDS[record.type].code);
@@ -45,13 +45,11 @@ export class ZoneMessages implements DataWriter {
     if (this.#at > MAX_BYTES) {
       this.#at = before;
       for (const [name, offset] of this.#offsets) if (offset >= before) this.#offsets.delete(name);
-      if (this.#count === 0) return undefined;
-      const full = this.end();
-      return this.add(record) ?? full;
+      return this.#count === 0 ? [] : [this.end(), ...this.add(record)];
     }
     this.#bytes.writeUInt16BE(this.#at - lengthAt - 2, lengthAt);
     this.#count += 1;
-    return this.#at >= FULL_BYTES ? this.end() : undefined;
+    return this.#at >= FULL_BYTES ? [this.end()] : [];
   }
 
   /** The message so far; the next one begins. */

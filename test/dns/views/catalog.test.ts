@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { HealthStatus } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { EntryStamper } from "../../../src/catalog/entry/codec.ts";
-import { KIND } from "../../../src/catalog/record/record.ts";
+import { KIND, type OriginLife } from "../../../src/catalog/record/record.ts";
 import { TraitsPool } from "../../../src/catalog/record/traits.ts";
 import { DnsNames } from "../../../src/discovery/dns-names.ts";
 import { Reads } from "../../../src/discovery/reads.ts";
@@ -53,7 +53,8 @@ function open(names: readonly string[]) {
     key: { readonly name: string; readonly namespace?: string; readonly instanceId?: string },
     entry: Parameters<typeof draftAt>[1],
   ) => r.register("ann", [draftAt({ kind: KIND.SERVICE, namespace: "svc", instanceId: "i1", ...key }, entry)], at(0), { isStatic: true });
-  return { catalog, viewing, change, put, putNode };
+  const turn = (life: OriginLife) => r.replica.setLife(r.replica.self, life);
+  return { catalog, viewing, change, put, putNode, turn };
 }
 
 test("signed answers of a crowded name are made of all its instances, and the others of a sample", () => {
@@ -61,6 +62,30 @@ test("signed answers of a crowded name are made of all its instances, and the ot
   const found = (from: typeof catalog | undefined) => [from?.find(KIND.SERVICE, "svc", "web").length, from?.takeSampled()];
   expect(found(catalog)[1]).toBe(true);
   expect(found(catalog.whole)).toEqual([CROWD, false]);
+});
+
+test("what was drained is in no record either once its node is away", () => {
+  const { catalog, put, turn } = open([]);
+  const targets = [{ host: "192.0.2.1", port: 80, protocol: "tcp" }];
+  put({ name: "web" }, { health: HealthStatus.MAINTENANCE, targets, aliases: ["shop.example"] });
+  put({ name: "api" }, { health: HealthStatus.HEALTHY, targets });
+  const responder = newResponder();
+  const told = () =>
+    (["A", "SRV", "SVCB"] as const).map((type) => {
+      const start = type === "A" ? "" : "_svc._tcp.";
+      const countOf = (name: string) => ask(responder, catalog, type, `${start}${name}.svc.waymark`).answers.length;
+      return [type, countOf("web"), countOf("api")];
+    });
+  const want = [
+    ["A", 0, 1],
+    ["SRV", 0, 1],
+    ["SVCB", 0, 1],
+  ];
+  expect(told()).toEqual(want);
+  turn("orphaned");
+  expect(told()).toEqual(want);
+  turn("live");
+  expect(told()).toEqual(want);
 });
 
 test("of views that have one index, one after the other, none gets what was planned for another", () => {
