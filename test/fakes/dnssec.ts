@@ -200,7 +200,8 @@ function isValid(
   const original = data.readUInt32BE(4);
   const isOf = data.readUInt8(2) === 13 && data.readUInt16BE(16) === tagOf(publicKey) && owner.endsWith(name.wire.toString("latin1"));
   const isNow = data.readUInt32BE(12) <= nowSeconds && nowSeconds + original < data.readUInt32BE(8);
-  const labelCount = [...labelsIn(owner)].length;
+  const labels = [...labelsIn(owner)];
+  const labelCount = labels[0] === "*" ? labels.length - 1 : labels.length;
   if (!isOf || !isNow || data.readUInt8(3) !== labelCount || ttl > original || set.some((record) => record.ttl !== ttl)) return false;
   const datas = set.map((record) => record.data).toSorted((a, b) => Buffer.compare(a, b));
   const parts = datas.map((each) => {

@@ -163,7 +163,7 @@ export function recordsAt(owner: string, zone: string, { catalog, settings }: Om
 function planReverse(question: Question, zone: string, { catalog, settings, endingOf }: Sources): Plan {
   const context: RecordContext = { owner: question.name, zone, locality: catalog.view.locality, settings };
   const subject = findReverseSubject(question.name, zone, settings, catalog);
-  if (subject.kind === "absent") return negative(RCODE.NXDOMAIN, { groups: [], context, denied: deniedBy(question, subject, context) });
+  if (subject.kind === "absent") return absentPlan(question, subject, { groups: [], context });
   return ownPlan(question, subject, { context, sources: { catalog, settings, endingOf }, groups: [] });
 }
 
@@ -195,7 +195,7 @@ function planChain(question: Question, place: Place, sources: Sources, onSubject
     const context: RecordContext = { owner, zone, locality: catalog.view.locality, settings };
     const subject = findSubject(relative, zone, catalog);
     onSubject(subject);
-    if (subject.kind === "absent") return negative(RCODE.NXDOMAIN, { groups, context, denied: deniedBy(question, subject, context) });
+    if (subject.kind === "absent") return absentPlan(question, subject, { groups, context });
     // No other data may stand beside a CNAME (RFC 2181, 10.1), so it answers every type.
     const canonical = canonicalRecord(subject, context);
     if (canonical === undefined) return ownPlan(question, subject, { context, sources, groups });
@@ -217,9 +217,12 @@ function planChain(question: Question, place: Place, sources: Sources, onSubject
 
 function foundOf({ type, isSigned }: Question, subject: Subject, context: RecordContext): (readonly DnsRecord[])[] {
   if (type === TYPE_ANY) return minimalAny(subject, context);
-  // Whoever asks for signatures gets that of the denial (RFC 8482, 7: one is enough).
-  const isDenial = type === RECORDS.NSEC.code || type === RECORDS.RRSIG.code;
-  return isSigned === true && isDenial ? [[denial(subject, context)]] : recordsOf(findRecordType(type), subject, context);
+  return isSigned === true && isOfDenial(type) ? [[denial(subject, context)]] : recordsOf(findRecordType(type), subject, context);
+}
+
+/** Whoever asks for signatures gets that of the denial (RFC 8482, 7: one is enough). */
+function isOfDenial(type: number): boolean {
+  return type === RECORDS.NSEC.code || type === RECORDS.RRSIG.code;
 }
 
 function isPart({ type: code, isSigned }: Question, subject: Subject): boolean {
@@ -300,6 +303,13 @@ interface Negative {
 function negative(rcode: Rcode, { groups, context, denied }: Negative): Plan {
   // The encoder looks for SOA at the end.
   return { rcode, isAuthoritative: true, groups, authority: [...denied, negativeSoa(context.zone, context)], glue: new Map() };
+}
+
+/** There is no such name. Its denial has the types of the denial itself, so who asks for these finds it in the answer (RFC 9824, 3.1). */
+function absentPlan(question: Question, subject: Subject, { groups, context }: Pick<Negative, "context" | "groups">): Plan {
+  const denied = deniedBy(question, subject, context);
+  const plan = negative(RCODE.NXDOMAIN, { groups, context, denied });
+  return isOfDenial(question.type) && denied.length > 0 ? { ...plan, groups: [...groups, denied], authority: [] } : plan;
 }
 
 function deniedBy({ isSigned }: Question, subject: Subject, context: RecordContext): readonly DnsRecord[] {

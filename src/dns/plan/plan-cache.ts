@@ -186,7 +186,7 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
     const shared = ending?.sample ?? ANY_NUMBER;
     const answersLeft = noted.isSample ? ANSWERS_PER_SAMPLE : isPart ? ANSWERS_PER_PART : Infinity;
     // What rests on nothing of the catalog is a name that anybody can make up, such as that of an address.
-    const pool = plan.groups.length === 0 || noted.facts.size === 0 ? this.#negative : this.#shown;
+    const pool = plan.groups.every(isDenial) || noted.facts.size === 0 ? this.#negative : this.#shown;
     const made = {
       key,
       plan,
@@ -272,6 +272,11 @@ function hasPlan<P extends PreparedAnswer>(kept: Kept<P>): kept is Kept<P> & { p
 /** What a plan keeps of a name that it was told takes about as much as its text. */
 function keysOf({ names, hosts }: Told): readonly string[] {
   return [...names.map(([{ namespace, name }]) => `${namespace} ${name}`), ...hosts.map(([key]) => key)];
+}
+
+/** Whether these records only say what is not there: anybody can make up such a name. */
+function isDenial([first]: Plan["groups"][number]): boolean {
+  return first?.type === "NSEC" || first?.type === "RRSIG";
 }
 
 function use<P extends PreparedAnswer>(kept: Kept<P>, catalog: DnsCatalog): KeptPlan<P> {

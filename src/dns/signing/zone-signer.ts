@@ -149,7 +149,7 @@ export class ZoneSigner {
       const data: SignatureData = {
         covered: code,
         algorithm: ALGORITHM,
-        labelCount: labelsOf(name).length,
+        labelCount: labelCountOf(name),
         originalTtlSeconds: ttlSeconds,
         // Serial numbers (RFC 4034, 3.1.5).
         expiresSeconds: (nowSeconds + VALID_SECONDS) >>> 0,
@@ -183,6 +183,13 @@ export class ZoneSigner {
 }
 
 const NO_BYTES = new Uint8Array();
+const ASTERISK = 0x2a;
+
+/** Without the label of a wildcard (RFC 4034, 3.1.3): no name is one here, but such a name can be asked for. */
+function labelCountOf(name: string): number {
+  const [first, ...others] = labelsOf(name);
+  return first === undefined || (first.length === 1 && first[0] === ASTERISK) ? others.length : others.length + 1;
+}
 
 /** Names the set of a record: its name and the number of its type. */
 function setOf({ name, type }: DnsRecord): string {
