@@ -12,7 +12,14 @@ import { UnknownName } from "../views/elsewhere.ts";
 import { COOKIE_SECRET_BYTES, SERVER_COOKIE_BYTES, ServerCookies } from "../wire/cookies.ts";
 import { type Prepared, prepare } from "../wire/prepared.ts";
 import { HEADER_BYTES, Query } from "../wire/query.ts";
-import { type DnsTransport, PLAIN_OPT, type ResponseFacts, ResponseWriter, responseLimitBytes } from "../wire/response.ts";
+import {
+  type DnsTransport,
+  leastResponseBytes,
+  PLAIN_OPT,
+  type ResponseFacts,
+  ResponseWriter,
+  responseLimitBytes,
+} from "../wire/response.ts";
 import { type Judged, judgeTsig, type Signing, TSIG_ERROR, type TsigKey, tsigBytes, withTsig } from "../wire/tsig.ts";
 import { type ResponseRates, rateClassOf } from "./response-rate.ts";
 
@@ -236,8 +243,11 @@ export class Responder {
     const findKey = (name: string) => this.#transferKeys?.find(name);
     const judged: Judged = judgeTsig(bytes, tsigAt, { findKey, nowSeconds: Math.floor(this.#wallMs() / 1000) });
     if (judged === "malformed") return this.#failure(RCODE.FORMERR);
+    const limitBytes = this.#facts.limitBytes - tsigBytes(judged);
+    // The names of key and algorithm are the sender's, and come back. Beside long ones there is no room for the question.
+    if (limitBytes < leastResponseBytes(this.#query)) return this.#failure(RCODE.FORMERR);
     this.#signing = judged;
-    this.#facts.limitBytes -= tsigBytes(judged);
+    this.#facts.limitBytes = limitBytes;
     return judged.error === TSIG_ERROR.NONE ? undefined : this.#failure(RCODE.NOTAUTH);
   }
 

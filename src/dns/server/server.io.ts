@@ -280,7 +280,13 @@ class DnsServer implements DnsAnswers {
     sender.monoMs = startedMs;
     sender.hasWaited = waited !== undefined;
     sender.mayWait = sender.hasWaited || this.#waitingCount < this.#limits.maxWaiting;
-    return this.#responder.respond(query, from.transport, this.#select, sender);
+    try {
+      return this.#responder.respond(query, from.transport, this.#select, sender);
+    } catch (fault) {
+      // The responder is not to throw. If it does all the same, this query has no answer, and nobody else notices.
+      this.#options.onFault(fault);
+      return undefined;
+    }
   }
 
   async #later(asked: Asked, first: UnknownName): Promise<Uint8Array | undefined> {

@@ -36,6 +36,9 @@ const MAX_UDP_BYTES = 1232;
 const MIN_UDP_BYTES = 512;
 const EXTENDED_ERROR_BYTES = OPTION_HEAD_BYTES + 2;
 const KEEPALIVE_BYTES = OPTION_HEAD_BYTES + 2;
+/** Without what a client subnet has. */
+const MAX_OPT_BYTES =
+  OPT_BYTES + 3 * OPTION_HEAD_BYTES + CLIENT_COOKIE_BYTES + SERVER_COOKIE_BYTES + KEEPALIVE_BYTES + EXTENDED_ERROR_BYTES;
 /** Padded answers have a multiple of this size, so that it tells little of what they are about (RFC 8467, 4.1). */
 const PADDED_BYTES = 468;
 /** Pieces up to this size are copied faster by a loop than by a call. */
@@ -53,6 +56,11 @@ export type DnsTransport = "udp" | "tcp" | "dot" | "doh";
 export function responseLimitBytes(transport: DnsTransport, query: Pick<Query, "hasEdns" | "udpSizeBytes">): number {
   if (transport !== "udp") return MAX_MESSAGE_BYTES;
   return query.hasEdns ? Math.min(Math.max(query.udpSizeBytes, MIN_UDP_BYTES), MAX_UDP_BYTES) : MIN_UDP_BYTES;
+}
+
+/** Bytes that every response to this query has room for: its question, and an OPT record with all options. */
+export function leastResponseBytes({ questionEnd, hasEdns, subnetBytes }: Query): number {
+  return hasEdns ? questionEnd + MAX_OPT_BYTES + subnetBytes : questionEnd;
 }
 
 /** What a response says besides its plan. One object serves all responses. */
@@ -122,7 +130,7 @@ export class ResponseWriter {
    */
   write(query: Query, prepared: Prepared, facts: ResponseFacts): Uint8Array {
     const optBytes = query.hasEdns ? optSizeOf(query, facts) : 0;
-    this.#begin(facts.limitBytes);
+    this.#begin(facts.limitBytes, query.questionEnd + optBytes);
     this.#limit -= optBytes;
     this.#copyFrom(query.bytes, HEADER_BYTES, query.questionEnd);
     this.#count = 0;
@@ -154,12 +162,13 @@ export class ResponseWriter {
     return this.#finish(end);
   }
 
-  #begin(limitBytes: number): void {
+  /** `leastBytes`: what is written whatever the limit is. */
+  #begin(limitBytes: number, leastBytes: number): void {
     if (limitBytes > MAX_UDP_BYTES) {
       this.#out = this.#large;
       this.#start = 0;
     } else {
-      if (this.#slabAt + limitBytes > SLAB_BYTES) {
+      if (this.#slabAt + Math.max(limitBytes, leastBytes) > SLAB_BYTES) {
         this.#slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
         this.#slabAt = 0;
       }

@@ -46,6 +46,12 @@ const CLASS_ANY = 255;
 /** How far the clocks may be apart, in seconds (RFC 8945, 10). */
 const FUDGE_SECONDS = 300;
 const MIN_MAC_BYTES = 10;
+/** Of SHA-512. */
+const MAX_MAC_BYTES = 64;
+const MAX_NAME_BYTES = 255;
+const MAX_LABEL_BYTES = 63;
+const POINTER = 0xc0;
+const DOT = 0x2e;
 const NO_BYTES = new Uint8Array();
 const ADDITIONAL_COUNT_AT = 10;
 const HEAD_BYTES = 10;
@@ -76,8 +82,8 @@ export function judgeTsig(
 }
 
 /** Bytes that the record adds to an answer, at most. */
-export function tsigBytes({ keyName, algorithm, requestMac, other }: Signing): number {
-  return keyName.length + algorithm.length + 4 + HEAD_BYTES + 16 + Math.max(64, requestMac.length) + other.length;
+export function tsigBytes({ keyName, algorithm, isUnsigned, other }: Signing): number {
+  return keyName.length + algorithm.length + 4 + HEAD_BYTES + 16 + (isUnsigned ? 0 : MAX_MAC_BYTES) + other.length;
 }
 
 /** The answer with its record. */
@@ -150,9 +156,9 @@ function variables(
   return [name, u16(CLASS_ANY), u16(0), u16(0), nameBytes(algorithm), time48(timeSigned), u16(fudge), u16(error), u16(other.length), other];
 }
 
-/** Undefined for a record that is none. Names in it may not be compressed. */
+/** Undefined for a record that is none. Its owner may be compressed (RFC 1035, 4.1.4), as by dnspython; names in its data may not. */
 function readTsig(bytes: Uint8Array, start: number): Tsig | undefined {
-  const owner = readName(bytes, start);
+  const owner = readName(bytes, start, true);
   if (owner === undefined || owner.end + HEAD_BYTES > bytes.length) return undefined;
   const view = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
   const end = owner.end + HEAD_BYTES + view.readUInt16BE(owner.end + 8);
@@ -177,18 +183,29 @@ function readTsig(bytes: Uint8Array, start: number): Tsig | undefined {
   };
 }
 
-/** A name in lower case, byte for byte; undefined for one with a pointer, or that does not end. */
-function readName(bytes: Uint8Array, start: number): { readonly name: string; readonly end: number } | undefined {
+/** A name in lower case, byte for byte; undefined for one that does not end, is too long, or has a pointer that it may not have. Pointers lead back. */
+function readName(bytes: Uint8Array, start: number, mayPoint = false): { readonly name: string; readonly end: number } | undefined {
   const labels: string[] = [];
-  for (let at = start; at < bytes.length && at - start < 255; ) {
+  let sizeBytes = 1;
+  let end: number | undefined;
+  let before = start;
+  for (let at = start; at < bytes.length; ) {
     const length = bytes[at] ?? 0;
-    if (length === 0) return { name: labels.join("."), end: at + 1 };
-    if (length > 63) return undefined;
-    labels.push(
-      Buffer.from(bytes.subarray(at + 1, at + 1 + length))
-        .toString("latin1")
-        .toLowerCase(),
-    );
+    if (length === 0) return { name: labels.join("."), end: end ?? at + 1 };
+    if (length >= POINTER) {
+      const to = ((length - POINTER) << 8) | (bytes[at + 1] ?? 0);
+      if (!mayPoint || to >= before) return undefined;
+      end ??= at + 2;
+      before = to;
+      at = to;
+      continue;
+    }
+    sizeBytes += length + 1;
+    if (length > MAX_LABEL_BYTES || sizeBytes > MAX_NAME_BYTES) return undefined;
+    const label = bytes.subarray(at + 1, at + 1 + length);
+    // No key is called so, and in text such a name would be another one.
+    if (label.includes(DOT)) return undefined;
+    labels.push(Buffer.from(label).toString("latin1").toLowerCase());
     at += length + 1;
   }
   return undefined;

@@ -111,3 +111,53 @@ test("a resolver sends no zone, and says that it does not (extended error 21)", 
   expect([reply?.rcode, reply?.transfer]).toEqual(["REFUSED", undefined]);
   expect(Buffer.from(reply?.bytes ?? "").includes(Buffer.of(0, 15, 0, 2, 0, 21))).toBe(true);
 });
+
+/** The same message with the name of the key written as `k` and a pointer. */
+function pointing(to: number): { readonly bytes: Buffer; readonly mac: Buffer } {
+  const question = questionBytes("A", "web.example");
+  const { bytes, mac } = signedBy({}, question);
+  const rest = bytes.subarray(question.length + wire("k.example").length);
+  return { bytes: Buffer.concat([bytes.subarray(0, question.length), Buffer.of(1, "k".charCodeAt(0), 0xc0, to), rest]), mac };
+}
+
+test("the name of a key may end in that of the question, as some libraries write it", () => {
+  const { bytes } = pointing(12 + 4);
+  const { bytes: answer, code } = respond(bytes);
+  expect([code, readTsig(answer, complete({})).error]).toEqual([5, 0]);
+});
+
+test.each([255, 12 + 13 + 4, 12 + 13 + 6])("a name of a key that points to %i, which is no name before it, is malformed", (to) => {
+  const { code } = respond(pointing(to).bytes);
+  expect(code).toBe(1);
+});
+
+test.each(["udp", "tcp"] as const)(
+  "over %s, whatever the names of key and algorithm are and however often it is asked, an answer keeps to its size",
+  (transport) => {
+    const responder = newResponder();
+    const question = questionBytes("A", [...Array.from({ length: 3 }, () => "q".repeat(63)), "w".repeat(52), "waymark"].join("."));
+    const nameOf = (length: number) =>
+      Array.from({ length: Math.ceil(length / 60) }, (_, i) => "n".repeat(Math.min(60, length - i * 60))).join(".");
+    const sizes = [1, 60, 120, 180, 240];
+    const seen = new Set<number>();
+    // Answers over UDP are parts of one buffer: each size comes at many places of it.
+    for (let round = 0; round < 40; round++) {
+      for (const key of sizes) {
+        for (const algorithm of sizes) {
+          for (const macBytes of [0, 32, 300]) {
+            const plain = signedBy({ macBytes: 0 }, question);
+            const tsig = Buffer.concat([wire(nameOf(algorithm)), Buffer.alloc(8), u16(macBytes), Buffer.alloc(macBytes + 6)]);
+            const head = Buffer.concat([question, wire(nameOf(key)), u16(250), u16(255), u16(0), u16(0), u16(tsig.length)]);
+            const bytes = Buffer.concat([head, tsig]);
+            plain.bytes.copy(bytes, 10, 10, 12);
+            const { bytes: answer, code } = respond(bytes, transport, responder);
+            expect(answer.length).toBeLessThanOrEqual(transport === "udp" ? 512 : 65_535);
+            seen.add(code);
+          }
+        }
+      }
+    }
+    // NOTAUTH, and FORMERR where the record finds no room.
+    expect([...seen].toSorted((a, b) => a - b)).toEqual(transport === "udp" ? [1, 9] : [9]);
+  },
+);
