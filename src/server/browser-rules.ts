@@ -67,6 +67,11 @@ export class BrowserRules {
       : undefined;
   }
 
+  /** Whether answers differ by the origin of the page that asks. */
+  get tellsOrigins(): boolean {
+    return this.#origins.size > 0;
+  }
+
   /** Headers that let a page of this origin read the answer; undefined for any other. */
   corsHeaders(origin: string | undefined): Readonly<Record<string, string>> | undefined {
     if (origin === undefined || !this.#origins.has(origin.toLowerCase())) return undefined;

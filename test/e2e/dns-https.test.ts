@@ -329,6 +329,9 @@ test("pages of other origins read answers only where their origin is listed", as
     await allowed("https://ui.example", "POST"),
     await allowed("https://other.example", "POST"),
   ]).toEqual(["https://ui.example", "https://ui.example", undefined]);
+  // A cache between must not give the answer for one page to another.
+  const { headers } = await send(node, get(QUESTION));
+  expect(headers.vary).toBe("origin, authorization, x-api-key");
 });
 
 test.skipIf(!areKdigAndCurlThere)(

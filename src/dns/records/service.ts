@@ -19,7 +19,8 @@ export function serviceRecords(subject: Subject, context: RecordContext): Record
     if (name === undefined) continue;
     shown.push(one.entry);
     const { priority, weight, port } = one.target;
-    const identity = `${priority} ${weight} ${port} ${name}`;
+    // Of names in other letters the first spelling is told (RFC 2181, 5; RFC 4343).
+    const identity = `${priority} ${weight} ${port} ${name.toLowerCase()}`;
     if (seen.has(identity)) continue;
     seen.add(identity);
     const group = groups.get(rank) ?? [];

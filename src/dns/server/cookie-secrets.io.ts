@@ -13,12 +13,12 @@ export interface DnsCookies {
 /** `path`: of `dns.cookie_secret_file`. `own`: what the threads of this process share; random when absent. Throws with a message for the operator when the file is not as it should be. */
 export function openDnsCookies(path: string | undefined, log: Log, own: Uint8Array | undefined): DnsCookies {
   if (path === undefined) return { cookies: new ServerCookies([own ?? newCookieSecret()]), reload: () => {} };
-  const cookies = new ServerCookies(readSecrets(path));
+  const cookies = new ServerCookies(readCookieSecrets(path));
   return {
     cookies,
     reload: () => {
       try {
-        cookies.replace(readSecrets(path));
+        cookies.replace(readCookieSecrets(path));
         log.info({}, "cookie secrets reloaded");
       } catch (error) {
         log.warn({ err: error }, "cookie secrets not reloaded, keeping the old ones");
@@ -31,7 +31,8 @@ export function newCookieSecret(): Uint8Array {
   return new Uint8Array(randomBytes(COOKIE_SECRET_BYTES));
 }
 
-function readSecrets(path: string): readonly Uint8Array[] {
+/** Throws with a message for the operator when the file is not as it should be. */
+export function readCookieSecrets(path: string): readonly Uint8Array[] {
   const setting = "dns.cookie_secret_file";
   const secrets = parseCookieSecrets(readNamedFile({ setting, path, maxBytes: MAX_TOKEN_FILE_BYTES }).toString("latin1"));
   if (secrets === undefined) throw new Error(`${setting}: ${path} does not hold one or two lines of 32 hex digits`);

@@ -18,12 +18,12 @@ const CURVE = "prime256v1";
 
 /** Throws with a message for the operator when the file is not as it should be. */
 export function openKeyFile(path: string, log: Log): KeyFile {
-  const keys = new FileKeys(readKeys(path));
+  const keys = new FileKeys(readZoneKeys(path));
   return {
     keys,
     reload: () => {
       try {
-        if (keys.replace(readKeys(path))) log.info({ key_tags: keys.keys.map(({ keyTag }) => keyTag) }, "keys of the zones reloaded");
+        if (keys.replace(readZoneKeys(path))) log.info({ key_tags: keys.keys.map(({ keyTag }) => keyTag) }, "keys of the zones reloaded");
       } catch (error) {
         log.warn({ err: error }, "keys of the zones not reloaded, keeping the old ones");
       }
@@ -59,7 +59,8 @@ class FileKeys implements SigningKeys {
   }
 }
 
-function readKeys(path: string): readonly SecretKey[] {
+/** Throws with a message for the operator when the file is not as it should be. */
+export function readZoneKeys(path: string): readonly SecretKey[] {
   const setting = "dns.dnssec_key_file";
   const text = readNamedFile({ setting, path, maxBytes: MAX_TOKEN_FILE_BYTES }).toString("latin1");
   const keys = [...text.matchAll(PEM)].map(([pem]) => secretKey(pem));

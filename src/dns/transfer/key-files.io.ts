@@ -27,13 +27,13 @@ const BASE64 = /^[A-Za-z0-9+/]+={0,2}$/;
 
 /** Throws with a message for the operator when a file is not as it should be. */
 export function openKeyFiles(settings: TransferKeySettings, log: Log): KeyFiles {
-  let keys = readKeys(settings);
+  let keys = readTransferKeys(settings);
   return {
     findKey: (name) => keys.get(name),
     reload: () => {
       if (settings.transferKeys.length === 0) return;
       try {
-        keys = readKeys(settings);
+        keys = readTransferKeys(settings);
         log.info({}, "transfer keys reloaded");
       } catch (error) {
         log.warn({ err: error }, "transfer keys not reloaded, keeping the old ones");
@@ -42,7 +42,8 @@ export function openKeyFiles(settings: TransferKeySettings, log: Log): KeyFiles 
   };
 }
 
-function readKeys({ views, transferKeys }: TransferKeySettings): ReadonlyMap<string, TsigKey> {
+/** Throws with a message for the operator when a file is not as it should be. */
+export function readTransferKeys({ views, transferKeys }: TransferKeySettings): ReadonlyMap<string, TsigKey> {
   return new Map(
     transferKeys.map(({ name: text = "", algorithm, secretFile = "" }, place) => {
       const name = text.toLowerCase().replace(/\.$/, "");

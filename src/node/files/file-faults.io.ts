@@ -3,6 +3,9 @@ import { accessSync, closeSync, constants, openSync, type Stats, statSync } from
 import { dirname, resolve } from "node:path";
 import { createSecureContext } from "node:tls";
 import type { Settings } from "../../config/settings.ts";
+import { readCookieSecrets } from "../../dns/server/cookie-secrets.io.ts";
+import { readZoneKeys } from "../../dns/signing/key-file.io.ts";
+import { readTransferKeys } from "../../dns/transfer/key-files.io.ts";
 import { MAX_PEM_BYTES, readCertificates, readNamedFile } from "../../lib/named-file.io.ts";
 import { APPENDING } from "../../store/audit/stream.io.ts";
 import { readClusterTokens, readFabricTls } from "../fabric/secrets.io.ts";
@@ -30,7 +33,18 @@ export async function fileFaults(settings: Settings): Promise<readonly string[]>
     ...(await faultOf(() => readCredentials(settings, node.clusterId))),
     ...(jwksFile === undefined ? [] : await faultOf(() => checkKeys(jwksFile), "tenants.jwt.jwks_file: ")),
     ...(policy.file === undefined ? [] : await policyFaults(policy.file)),
+    ...(await dnsFaults(settings.dns)),
     ...(audit.file === undefined ? [] : await faultOf(() => checkAppendable(audit.file ?? ""), "audit.file: ")),
+  ];
+}
+
+async function dnsFaults(dns: Settings["dns"]): Promise<readonly string[]> {
+  const { enabled, cookieSecretFile, dnssecKeyFile } = dns;
+  if (!enabled) return [];
+  return [
+    ...(cookieSecretFile === undefined ? [] : await faultOf(() => readCookieSecrets(cookieSecretFile))),
+    ...(dnssecKeyFile === undefined ? [] : await faultOf(() => readZoneKeys(dnssecKeyFile))),
+    ...(await faultOf(() => readTransferKeys(dns))),
   ];
 }
 

@@ -69,6 +69,8 @@ function secretFiles({ tls, fabric, tenants, resolver, dns }: Settings): readonl
     { setting: "resolver.tls_key_file", path: resolver.tlsKeyFile, isToken: false },
     { setting: "resolver.token_file", path: resolver.tokenFile, isToken: true },
     ...credentialFiles(tenants),
+    { setting: "dns.dnssec_key_file", path: dns.dnssecKeyFile, isToken: false },
+    { setting: "dns.cookie_secret_file", path: dns.cookieSecretFile, isToken: false },
     ...dns.transferKeys.map(({ secretFile: path }, i) => ({ setting: `dns.transfer_keys[${i}].secret_file`, path, isToken: false })),
   ];
 }

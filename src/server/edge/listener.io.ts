@@ -280,9 +280,10 @@ export class EdgeDispatcher {
     }
     const isPreflight = request.method === "OPTIONS" && header("access-control-request-method") !== undefined;
     const cors = isPreflight ? this.#browserRules.preflightHeaders(origin) : this.#browserRules.corsHeaders(origin);
+    // Also where this page may not read it: a cache must not give it to one that may.
+    if (this.#browserRules.tellsOrigins) response.setHeader("vary", "origin");
     if (cors === undefined) return undefined;
     for (const [name, value] of Object.entries(cors)) response.setHeader(name, value);
-    response.setHeader("vary", "origin");
     return isPreflight ? write(response, { status: 204, contentType: "text/plain", headers: {}, body: [] }, arrival) : undefined;
   }
 

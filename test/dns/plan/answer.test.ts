@@ -112,6 +112,13 @@ test("every order of addresses comes up, about as often as any other", () => {
   for (const count of counts.values()) expect(Math.abs(count - draws / 6)).toBeLessThan(5 * Math.sqrt((draws * 5) / 36));
 });
 
+test("a host that is spelled in other letters is one record of SRV", () => {
+  const targets = ["db.example.com", "DB.example.com", "db.example.com."].map((host) => ({ host, port: 80 }));
+  const responder = newResponder();
+  const { answers } = askOf(responder, new FakeDnsCatalog([entryView({ name: "web", targets })]), "SRV", "_svc._tcp.web.market.waymark");
+  expect(answers).toEqual(["_svc._tcp.web.market.waymark. 30 SRV 0 1 80 db.example.com."]);
+});
+
 test("shuffling SRV records never puts a sick one before a healthy one", () => {
   const healths = [HEALTH.CRITICAL, HEALTH.HEALTHY, HEALTH.DEGRADED, HEALTH.HEALTHY, HEALTH.ORPHANED, HEALTH.DEGRADED];
   const catalog = new FakeDnsCatalog(

@@ -55,6 +55,13 @@ const absent = join(folder, "absent");
 const upstream = (resolver: object) => ({ node: { mode: "resolver" }, resolver: { upstreams: ["127.0.0.1:1"], ...resolver } });
 
 test.each([
+  { settings: { dns: { enabled: true, dnssec_key_file: absent } }, says: [`dns.dnssec_key_file: ${absent}: ENOENT`] },
+  { settings: { dns: { enabled: true, dnssec_key_file: FILES.cert } }, says: [`dns.dnssec_key_file: ${FILES.cert} does not hold`] },
+  { settings: { dns: { enabled: true, cookie_secret_file: FILES.short } }, says: [`dns.cookie_secret_file: ${FILES.short} does not hold`] },
+  {
+    settings: { dns: { enabled: true, transfer_keys: [{ name: "k", secret_file: FILES.short }] } },
+    says: ["dns.transfer_keys[0].secret_file: "],
+  },
   { settings: { fabric: { cluster_token_file: absent } }, says: [`fabric.cluster_token_file: ${absent}: ENOENT`] },
   { settings: { fabric: { cluster_token_file: FILES.short } }, says: ["fabric.cluster_token_file: ", "16 to 1024"] },
   {
