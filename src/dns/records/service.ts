@@ -19,13 +19,15 @@ export function serviceRecords(subject: Subject, context: RecordContext): Record
     if (name === undefined) continue;
     shown.push(one.entry);
     const { priority, weight, port } = one.target;
-    // Of names in other letters the first spelling is told (RFC 2181, 5; RFC 4343).
-    const identity = `${priority} ${weight} ${port} ${name.toLowerCase()}`;
-    if (seen.has(identity)) continue;
-    seen.add(identity);
+    const told = settings.srvPriority === "target" ? priority : rank + ownPriority(one);
+    // A set has no record twice (RFC 2181, 5). Of names in other letters the first spelling is told.
+    const data = `${weight} ${port} ${name.toLowerCase()}`;
+    if (seen.has(`of ${priority} ${data}`) || seen.has(`told ${told} ${data}`)) continue;
+    seen.add(`of ${priority} ${data}`);
+    seen.add(`told ${told} ${data}`);
     const group = groups.get(rank) ?? [];
     if (group.length === 0) groups.set(rank, group);
-    group.push({ priority: settings.srvPriority === "target" ? priority : rank + ownPriority(one), weight, port, target: name });
+    group.push({ priority: told, weight, port, target: name });
   }
   const ttl = setTtlSeconds(shown, settings);
   return [...groups.values()].map((group) => group.map((data) => ({ type: "SRV", name: owner, ttlSeconds: ttl, data })));

@@ -112,11 +112,16 @@ test("every order of addresses comes up, about as often as any other", () => {
   for (const count of counts.values()) expect(Math.abs(count - draws / 6)).toBeLessThan(5 * Math.sqrt((draws * 5) / 36));
 });
 
-test("a host that is spelled in other letters is one record of SRV", () => {
-  const targets = ["db.example.com", "DB.example.com", "db.example.com."].map((host) => ({ host, port: 80 }));
-  const responder = newResponder();
-  const { answers } = askOf(responder, new FakeDnsCatalog([entryView({ name: "web", targets })]), "SRV", "_svc._tcp.web.market.waymark");
-  expect(answers).toEqual(["_svc._tcp.web.market.waymark. 30 SRV 0 1 80 db.example.com."]);
+test.each([
+  { why: "hosts that differ in their letters", hosts: ["db.example.com", "DB.Example.com", "db.example.com."], priorities: [0, 0, 0] },
+  { why: "priorities that their bound makes equal", hosts: ["db.example.com", "db.example.com"], priorities: [1000, 2000] },
+])("no two SRV records of a set are equal: $why", ({ hosts, priorities }) => {
+  const entries = hosts.map((host, i) =>
+    entryView({ name: "web", instanceId: `i${i}`, targets: [{ host, port: 80, priority: priorities[i] ?? 0 }] }),
+  );
+  const { answers } = askOf(newResponder(), new FakeDnsCatalog(entries), "SRV", "_svc._tcp.web.market.waymark");
+  const priority = Math.min(999, priorities[0] ?? 0);
+  expect(answers).toEqual([`_svc._tcp.web.market.waymark. 30 SRV ${priority} 1 80 db.example.com.`]);
 });
 
 test("shuffling SRV records never puts a sick one before a healthy one", () => {
