@@ -38,6 +38,8 @@ export interface TransfersOptions extends CopySources {
   readonly limits?: TransferLimits | undefined;
 }
 
+class TooLate extends Error {}
+
 type Outcome = LabelsOf<"dns_transfers_total">["outcome"];
 
 export class Transfers {
@@ -84,13 +86,15 @@ export class Transfers {
     try {
       const chain = new TsigChain(signing);
       for await (const message of this.#unsigned(request, facts)) {
-        if (performance.now() - startedMs > this.#limits.maxMs) return;
+        if (performance.now() - startedMs > this.#limits.maxMs) throw new TooLate("the transfer took too long");
         const signed = chain.sign(message, Math.floor(Date.now() / 1000));
         facts.sizeBytes += signed.length;
         yield signed;
       }
       outcome = "done";
     } catch (fault) {
+      // Whoever sends the messages ends the connection: the client must not take this for the whole zone.
+      if (fault instanceof TooLate) throw fault;
       outcome = "failed";
       this.#options.log.warn({ err: fault, ...facts }, "zone transfer failed");
       throw fault;

@@ -116,3 +116,16 @@ test("a policy that shows a name ends that it does not exist, and one that hides
   };
   expect([told([]), told(["m"]), told([])]).toEqual(["NOERROR", "NXDOMAIN", "NOERROR"]);
 });
+
+test("an alias of a node that is gone is kept for no longer than what is stale, also where nothing behind it is asked for", () => {
+  const world = new ChangingDns();
+  const settings = { defaultTtlMs: 30_000 };
+  const responder = newResponder({ settings });
+  world.put({ by: "b", entry: web, aliases: ["pay.m"], host: "10.0.0.1" });
+  const told = () => ask(responder, world.catalog, "CNAME", "pay.m.waymark").answers;
+  const fresh = () => ask(newResponder({ settings }), world.catalog, "CNAME", "pay.m.waymark").answers;
+  const before = told();
+  world.do({ does: "life", life: "orphaned" });
+  expect(told()).toEqual(fresh());
+  expect(told()).not.toEqual(before);
+});

@@ -134,3 +134,19 @@ test("the longest zone counts, also among zones of services", () => {
     "0.10.in-addr.arpa.",
   ]);
 });
+
+test("however many names of an address are hidden, all that are shown are told, and nothing says that there are more", () => {
+  const told = (hiddenCount: number) => {
+    const world = new ChangingDns();
+    const hidden = Array.from({ length: hiddenCount }, (_, i) => `a${i}`);
+    for (const namespace of hidden) world.put({ by: "a", entry: { ...web, namespace }, aliases: [], host: "10.0.0.1" });
+    for (let i = 0; i < 60; i++) world.put({ by: "a", entry: { ...web, name: `s${i}` }, aliases: [], host: "10.0.0.1" });
+    world.do({ does: "policy", hidden });
+    const { answers, isTruncated } = ptr(world.catalog, "10.0.0.1");
+    return [answers.length, isTruncated];
+  };
+  expect([told(0), told(20)]).toEqual([
+    [60, false],
+    [60, false],
+  ]);
+});

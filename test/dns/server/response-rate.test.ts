@@ -1,7 +1,13 @@
 import { describe, expect, test } from "vitest";
+import { Responder } from "../../../src/dns/server/responder.ts";
 import { prefixOf, ResponseRates } from "../../../src/dns/server/response-rate.ts";
+import { onlyView } from "../../../src/dns/views/asker.ts";
+import { UnknownName } from "../../../src/dns/views/elsewhere.ts";
 import { sharedBuckets, shareLimits } from "../../../src/policy/limits/shared-limits.ts";
 import { BUCKET_FORMS, HASH_KEY } from "../../fakes/bucket-forms.ts";
+import { entryView, FakeDnsCatalog, TEST_DNS_SETTINGS } from "../../fakes/dns-catalog.ts";
+import { SETTINGS } from "../../fakes/options.ts";
+import { questionBytes } from "../asking.ts";
 
 test.each([
   { address: "192.0.2.7", prefix: "192.0.2" },
@@ -42,4 +48,28 @@ test("an answer that another thread gave counts here too", () => {
   const [there, here] = [rateOf(0), rateOf(5000)];
   for (let i = 0; i < 3; i++) there.judge("192.0.2.1", "", 6000);
   expect([here.judge("192.0.2.2", "", 1000), here.judge("192.0.2.3", "", 1000)]).toEqual(["whole", "cut"]);
+});
+
+test("absent names of one zone use up nothing of another zone's, of what exists, or of what only lacks the type", () => {
+  const rates = new ResponseRates({ perSecond: 2, maxNetworks: 100 });
+  const settings = { ...TEST_DNS_SETTINGS, zones: ["waymark", "corp"] };
+  const responder = new Responder({ settings, planBytes: SETTINGS.dns.planBytes, random: () => 0.5, rates });
+  const catalog = new FakeDnsCatalog([entryView({ name: "web", targets: [{ host: "10.0.0.1" }] })]);
+  const sender = { address: "192.0.2.1", monoMs: 0, mayWait: true };
+  const ask = (name: string, type: "A" | "AAAA" = "A") =>
+    responder.respond(questionBytes(type, name), "udp", () => onlyView(catalog), sender)?.rate;
+  expect(["a", "b", "c"].map((name) => ask(`${name}.waymark`))).toEqual(["whole", "whole", "cut"]);
+  expect([ask("a.corp"), ask("web.market.waymark"), ask("web.market.waymark", "AAAA")]).toEqual(["whole", "whole", "whole"]);
+});
+
+test("a question that waited for what was fetched is not counted as one that begins to wait", () => {
+  const rates = new ResponseRates({ perSecond: 1, maxNetworks: 100 });
+  const responder = new Responder({ settings: TEST_DNS_SETTINGS, planBytes: SETTINGS.dns.planBytes, random: () => 0.5, rates });
+  const unknown = () => {
+    throw new UnknownName("k", Promise.resolve(), new Set());
+  };
+  const waits = (hasWaited: boolean) =>
+    responder.respond(questionBytes("A", "web.waymark"), "udp", unknown, { address: "192.0.2.1", monoMs: 0, mayWait: true, hasWaited })
+      ?.unknown !== undefined;
+  expect([waits(false), waits(true), waits(true), waits(false)]).toEqual([true, true, true, false]);
 });

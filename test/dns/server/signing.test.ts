@@ -31,10 +31,18 @@ function wireOf(labels: readonly string[]): string {
 }
 
 /** A gateway with keys, and its clock. */
-function newWorld(catalog: DnsCatalog, { keys = new TestKeys(), answerLimit = undefined as number | undefined, bySubnet = false } = {}) {
+function newWorld(
+  catalog: DnsCatalog,
+  {
+    keys = new TestKeys(),
+    answerLimit = undefined as number | undefined,
+    bySubnet = false,
+    negativeTtlMs = TEST_DNS_SETTINGS.negativeTtlMs,
+  } = {},
+) {
   const time = { monoMs: 0, wallMs: START_MS };
   const signer = new ZoneSigner({ keys, now: () => time });
-  const settings = { ...TEST_DNS_SETTINGS, reverseZones: ["10.in-addr.arpa"], zoneKeys: () => signer.keys };
+  const settings = { ...TEST_DNS_SETTINGS, negativeTtlMs, reverseZones: ["10.in-addr.arpa"], zoneKeys: () => signer.keys };
   let serial = 1;
   const responder = new Responder({ settings, planBytes: SETTINGS.dns.planBytes, random: () => 0.5, signer, serialOf: () => serial });
   const selected = { ...onlyView(catalog), isBySubnet: bySubnet };
@@ -54,7 +62,17 @@ function newWorld(catalog: DnsCatalog, { keys = new TestKeys(), answerLimit = un
     const now = Math.floor(time.wallMs / 1000);
     return [...signatureFaults(answers, keysOf(zone), now), ...signatureFaults(authority, keysOf(zone), now)];
   };
-  return { ask, raw, faults, time, keys, signer, responder, setSerial: (next: number) => (serial = next) };
+  return {
+    setBySubnet: (is: boolean) => Object.assign(selected, { isBySubnet: is }),
+    ask,
+    raw,
+    faults,
+    time,
+    keys,
+    signer,
+    responder,
+    setSerial: (next: number) => (serial = next),
+  };
 }
 
 const web = entryView({ name: "web", aliases: ["shop"], targets: [{ host: "10.0.0.1" }, { host: "2001:db8::2" }, { host: "10.0.0.3" }] });
@@ -206,8 +224,42 @@ test("signatures live with their plans, for a day, and the SOA has one for each 
   world.time.wallMs += 2000;
   expect(world.faults(world.ask("web.market.waymark", TYPE.A))).toEqual([]);
   expect(signatureCount()).toBeGreaterThan(before);
-  world.time.wallMs -= 10 * DAY_MS;
-  expect(world.faults(world.ask("web.market.waymark", TYPE.A))).toEqual([]);
+  // Set back by more than signatures are valid before now, and less than that.
+  for (const backMs of [10 * DAY_MS, 2 * 3_600_000, 45 * 60_000, 20 * 60_000]) {
+    world.time.wallMs -= backMs;
+    for (const name of ["web.market.waymark", "a.waymark"]) expect(world.faults(world.ask(name, TYPE.A))).toEqual([]);
+  }
+});
+
+test("a signature is good for who is nearly an hour behind, and after a day in a cache", () => {
+  const world = newWorld(catalog());
+  const message = world.ask("web.market.waymark", TYPE.A);
+  const nowSeconds = START_MS / 1000;
+  const keys = world.ask("waymark", TYPE.DNSKEY).answers.flatMap(({ type, data }) => (type === TYPE.DNSKEY ? [data] : []));
+  for (const offset of [-3540, 0, (2 * DAY_MS) / 1000])
+    expect([offset, signatureFaults(message.answers, keys, nowSeconds + offset)]).toEqual([offset, []]);
+});
+
+test("a denial says that it and its signature are there, and is kept no longer than the SOA says", () => {
+  const world = newWorld(catalog(), { negativeTtlMs: 7_000 });
+  for (const name of names) {
+    const { authority } = world.ask(name, 4711);
+    const denials = authority.filter(({ type }) => type === TYPE.NSEC);
+    const soa = authority.find(({ type }) => type === TYPE.SOA);
+    const negativeSeconds = Math.min(soa?.ttl ?? 0, soa?.data.readUInt32BE(soa.data.length - 4) ?? 0);
+    for (const denial of denials) {
+      expect([name, denialOf(denial).types]).toEqual([name, expect.arrayContaining([TYPE.RRSIG, TYPE.NSEC])]);
+      expect([name, denial.ttl]).toEqual([name, negativeSeconds]);
+    }
+  }
+});
+
+test("one gateway signs the SOA of denials by subnet and of others, whichever is asked for first", () => {
+  const world = newWorld(catalog());
+  for (const isBySubnet of [false, true, false]) {
+    world.setBySubnet(isBySubnet);
+    expect([isBySubnet, world.faults(world.ask("nope.waymark", TYPE.A))]).toEqual([isBySubnet, []]);
+  }
 });
 
 test("5,000 fresh signatures are made a second; beyond that TC, and a thousand of them only over TCP, which then says SERVFAIL", () => {
@@ -233,11 +285,9 @@ describe("a change of keys", () => {
     const tags = (name: string, type: number) =>
       world.ask(name, type).answers.flatMap((record) => (record.type === TYPE.RRSIG ? [record.data.readUInt16BE(16)] : []));
     const [old, next] = keys.keys.map(({ keyTag }) => keyTag);
-    expect([tags("waymark", TYPE.DNSKEY), tags("waymark", TYPE.CDS), tags("web.market.waymark", TYPE.A)]).toEqual([
-      [old, next],
-      [old, next],
-      [old],
-    ]);
+    expect([TYPE.DNSKEY, TYPE.CDS, TYPE.CDNSKEY].map((type) => tags("waymark", type)).concat([tags("web.market.waymark", TYPE.A)])).toEqual(
+      [[old, next], [old, next], [old, next], [old]],
+    );
     expect(world.ask("waymark", TYPE.CDS).answers[0]?.data.readUInt16BE(0)).toBe(old);
     keys.replace(keys.keys.toReversed());
     expect([tags("web.market.waymark", TYPE.A), world.ask("waymark", TYPE.CDS).answers[0]?.data.readUInt16BE(0)]).toEqual([[next], next]);

@@ -8,16 +8,18 @@ import { expect, test } from "vitest";
 import { KIND } from "../../../src/catalog/record/record.ts";
 import { Reads } from "../../../src/discovery/reads.ts";
 import { DNS_LIMITS } from "../../../src/dns/server/server.io.ts";
-import { Transfers } from "../../../src/dns/transfer/transfers.io.ts";
+import { type TransferLimits, Transfers } from "../../../src/dns/transfer/transfers.io.ts";
 import { viewersOf } from "../../../src/dns/views/views.ts";
 import { openLog } from "../../../src/lib/log.io.ts";
 import { Metrics } from "../../../src/lib/metrics/metrics.ts";
-import { NO_POLICY } from "../../../src/policy/set/verdict.ts";
+import { NO_POLICY, Policy } from "../../../src/policy/set/verdict.ts";
+import type { PolicySource } from "../../../src/policy/set/visibility.ts";
 import { FakeDnsCatalog, TEST_DNS_SETTINGS } from "../../fakes/dns-catalog.ts";
 import { startTestGateway } from "../../fakes/dns-gateway.ts";
 import { SETTINGS } from "../../fakes/options.ts";
+import { set } from "../../fakes/policies.ts";
 import { at, draftAt, Registry } from "../../fakes/registry.ts";
-import { signedBy } from "../../fakes/tsig.ts";
+import { complete, hmac, signedBy, u16, variables, wire } from "../../fakes/tsig.ts";
 import { until } from "../../fakes/until.ts";
 import { questionBytes } from "../asking.ts";
 
@@ -25,7 +27,12 @@ const NODE = { nodeId: "a", clusterId: "c1", region: "r1", boot: "b1" };
 const AXFR = 252;
 const KEY = { name: "k", algorithm: "hmac-sha256", secret: Buffer.from("0123456789abcdef"), viewIndex: 0 } as const;
 
-function open(serviceCount: number) {
+interface More {
+  readonly policies?: PolicySource;
+  readonly limits?: TransferLimits;
+}
+
+function open(serviceCount: number, { policies = { policy: NO_POLICY }, limits }: More = {}) {
   const r = new Registry();
   const put = (from: number, count: number, host: string): void => {
     const drafts = Array.from({ length: count }, (_, i) =>
@@ -37,7 +44,6 @@ function open(serviceCount: number) {
     for (let first = 0; first < drafts.length; first += 500) r.register("ann", drafts.slice(first, first + 500), at(0), { isStatic: true });
   };
   put(0, serviceCount, "10.0.0.1");
-  const policies = { policy: NO_POLICY };
   const metrics = new Metrics();
   const transfers = new Transfers({
     reads: new Reads(r.replica, NODE, { policies, onDenied: () => {} }),
@@ -46,13 +52,14 @@ function open(serviceCount: number) {
     zones: ["waymark"],
     blocks: [],
     catalog: SETTINGS.catalog,
-    viewers: viewersOf({ views: [] }, NODE),
+    viewers: viewersOf({ views: [], transferKeys: [{ tenant: "red", cluster: undefined, region: undefined, zone: undefined }] }, NODE),
     settings: TEST_DNS_SETTINGS,
-    serialOf: () => 7,
+    serialOf: (viewIndex) => 7 + viewIndex,
+    limits,
     metrics,
     log: openLog({ level: "silent", scopes: new Map(), format: "json" }).child("dns"),
   });
-  const start = (keyName = "k") => {
+  const start = (keyName = "k", { viewIndex = 0, opt = new Uint8Array() } = {}) => {
     const signing = {
       key: KEY,
       keyName,
@@ -66,14 +73,14 @@ function open(serviceCount: number) {
     const request = {
       id: 1,
       question: questionBytes(AXFR, "waymark").slice(12),
-      opt: new Uint8Array(),
+      opt,
       zone: "waymark",
       signing,
-      viewIndex: 0,
+      viewIndex,
     };
     return transfers.start(request, "127.0.0.1")[Symbol.asyncIterator]();
   };
-  const count = (outcome: "cut" | "done" | "refused") => metrics.counter("dns_transfers_total", { outcome }).value;
+  const count = (outcome: "cut" | "done" | "failed" | "refused") => metrics.counter("dns_transfers_total", { outcome }).value;
   return { put, transfers, start, count };
 }
 
@@ -138,3 +145,65 @@ test("a client that reads nothing gets what fits into the buffers, and is cut af
   expect([transfers.count, count("done"), served.count("dns_dropped_total", { reason: "idle" })]).toEqual([0, 0, 1]);
   socket.destroy();
 }, 60_000);
+
+test("each message of a transfer has the id of the question, an OPT record if that had one, and a signature that covers the one before", async () => {
+  const { start } = open(3000);
+  const opt = Buffer.of(0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0);
+  const messages = start("k", { opt });
+  let before = Buffer.alloc(32);
+  let count = 0;
+  for (let next = await messages.next(); next.done !== true; next = await messages.next(), count++) {
+    const bytes = Buffer.from(next.value);
+    const owner = Buffer.concat([wire("k"), u16(250), u16(255)]);
+    const tsigAt = bytes.lastIndexOf(owner);
+    const data = bytes.subarray(tsigAt + owner.length + 6 + wire(KEY.algorithm).length);
+    const plain = Buffer.from(bytes.subarray(0, tsigAt));
+    plain.writeUInt16BE(plain.readUInt16BE(10) - 1, 10);
+    const signer = complete({ key: "k", atSeconds: data.readUIntBE(0, 6) });
+    const covered = count === 0 ? variables(signer, 0, Buffer.alloc(0)) : data.subarray(0, 8);
+    const want = hmac(signer, u16(32), before, plain, covered);
+    before = Buffer.from(data.subarray(10, 42));
+    expect([count, before.toString("hex")]).toEqual([count, want.toString("hex")]);
+    expect([count, bytes.readUInt16BE(0), plain.readUInt16BE(10), plain.subarray(-opt.length)]).toEqual([count, 1, 1, opt]);
+  }
+  expect(count).toBeGreaterThan(5);
+});
+
+test("both SOA records of a transfer have the serial of the view of its key", async () => {
+  const { start } = open(1);
+  const serials: number[] = [];
+  const messages = start("k", { viewIndex: 1 });
+  for (let next = await messages.next(); next.done !== true; next = await messages.next())
+    for (const record of packet.decode(Buffer.from(next.value)).answers ?? [])
+      if (record.type === "SOA") serials.push(record.data.serial ?? 0);
+  expect(serials).toEqual([8, 8]);
+});
+
+test("a policy that goes on changing while the zone is copied ends the transfer, and frees its place", async () => {
+  let turn = 3;
+  const restless = open(10, {
+    policies: {
+      get policy() {
+        return new Policy(set([], { defaultAllow: true }), turn++);
+      },
+    },
+  });
+  await expect(rest(restless.start())).rejects.toThrow("policy changed");
+  expect([restless.transfers.count, restless.transfers.mayBegin("k"), restless.count("failed")]).toEqual([0, true, 1]);
+});
+
+test("a transfer that takes too long is cut, and so is its connection", async () => {
+  const { transfers, count } = open(5_000, { limits: { max: 1, maxPerKey: 1, maxMs: 0, maxEntries: 30_000 } });
+  await using served = await startTestGateway(new FakeDnsCatalog(), { transfers: { findKey: () => KEY, running: transfers } });
+  const socket = connect({ port: served.gateway.tcpPort, host: "127.0.0.1" });
+  socket.on("error", () => {});
+  await once(socket, "connect");
+  let isClosed = false;
+  socket.on("close", () => (isClosed = true)).resume();
+  const { bytes } = signedBy({ key: KEY.name, atSeconds: Math.floor(Date.now() / 1000) }, questionBytes(AXFR, "waymark"));
+  socket.write(Buffer.concat([Buffer.of(0, bytes.length), bytes]));
+  await until("it is cut", async () => count("cut") === 1);
+  expect([transfers.count, count("done")]).toEqual([0, 0]);
+  await until("its connection is closed", () => isClosed);
+  socket.destroy();
+});

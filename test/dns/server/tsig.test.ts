@@ -66,7 +66,18 @@ test.each<{ what: string; signer: Signer; code: number; error: number; isSigned:
   const own = { ...lower, atSeconds: tsig.atSeconds };
   const right = hmac(own, u16(mac.length), mac, tsig.plain, variables(own, error, Buffer.from(tsig.other)));
   expect(tsig.mac.toString("hex")).toBe(isSigned ? right.toString("hex") : "");
+  // Whose clock is wrong finds its own time again, and ours behind it (RFC 8945, 5.2.3).
+  expect(tsig.atSeconds).toBe(error === 18 ? asked.atSeconds : tsig.atSeconds);
   if (error === 0) expect(answer.includes(Buffer.of(0, 4, 10, 0, 0, 1))).toBe(true);
+});
+
+test("a signed answer over UDP is within its limit together with its signature", () => {
+  for (let count = 20; count < 32; count++) {
+    const targets = Array.from({ length: count }, (_, i) => ({ host: `10.0.1.${i}` }));
+    const many = new FakeDnsCatalog([entryView({ name: "web", targets })]);
+    const reply = newResponder().respond(signedBy({}, QUESTION).bytes, "udp", () => onlyView(many));
+    expect([count, (reply?.bytes.length ?? 0) <= 512]).toEqual([count, true]);
+  }
 });
 
 test.each([

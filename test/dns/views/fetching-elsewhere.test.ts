@@ -492,6 +492,17 @@ test("what is followed is planned once, whatever else the upstream tells", async
   expect(await world.answer("web.svc.market")).toBe("NOERROR A 5 <- svc.market web 1");
 });
 
+test("an alias is told no longer than the name that it leads to, also where that was planned before", async () => {
+  const world = new World();
+  await world.answer("far.svc.other");
+  world.ms = 14.2 * SECONDS;
+  await world.answer("far.svc.other");
+  world.ms = 14.5 * SECONDS;
+  await world.answer("shop.example");
+  world.ms = 15.1 * SECONDS;
+  expect(await world.answer("shop.example")).toMatch(/<- .*svc\.other far 1/);
+});
+
 test("what was asked is planned anew when that arrives again, and not for other names that arrive", async () => {
   const world = new World();
   for (const name of ["far.svc.other", "shop.example"]) await world.answer(name);
