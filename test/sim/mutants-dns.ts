@@ -180,9 +180,9 @@ export const DNS_MUTANTS = [
     edits: [
       {
         file: "src/dns/plan/answer.ts",
-        find: "return negative(RCODE.NXDOMAIN, { groups, context,",
+        find: "return absentPlan(question, subject, { groups, context });",
         replace:
-          "return negative(RCODE.NXDOMAIN, { groups, context: catalog.takeHidden().length > 0 ? { ...context, settings: { ...settings, negativeTtlMs: 1000 } } : context,",
+          "return absentPlan(question, subject, { groups, context: catalog.takeHidden().length > 0 ? { ...context, settings: { ...settings, negativeTtlMs: 1000 } } : context });",
       },
     ],
     withinSeeds: 10,
