@@ -15,7 +15,7 @@ const NODE = { nodeId: "a", clusterId: "c1", region: "r1", boot: "b1" };
 const NAMESPACES = ["m", "m.eu", "shop"] as const;
 const NAMES = ["web", "eu"] as const;
 const KINDS = [KIND.SERVICE, KIND.FUNCTION] as const;
-const ALIASES = ["www.shop", "x.far.waymark", "deep.www.shop", "web.shop.waymark", "web.m.eu", "pay.m"] as const;
+const ALIASES = ["www.shop", "x.far.waymark", "deep.www.shop", "web.shop.waymark", "web.m.eu", "pay.m", "_x._tcp.far.m"] as const;
 const HOSTS = ["10.0.0.1", "10.0.0.2", "eu.m.waymark", "www.shop.waymark", "else.example"] as const;
 const CHANGING_BLOCK: AddressBlock = { bytes: Uint8Array.of(10, 0, 0, 0), prefixBits: 8 };
 const LIVES: readonly OriginLife[] = ["live", "orphaned"];
@@ -28,7 +28,9 @@ export const ASKED: readonly (readonly ["A" | "CNAME" | "PTR" | "SRV" | "TXT", s
   ...NAMESPACES.flatMap((namespace) =>
     NAMES.flatMap((name) => [["A", `${name}.${namespace}`] as const, ["SRV", `_svc._tcp.${name}.${namespace}`] as const]),
   ),
-  ...["www.shop", "deep.www.shop", "web.m.eu", "pay.m", "_tcp.web.m", "m", "eu", "shop", "far"].map((name) => ["A", name] as const),
+  ...["www.shop", "deep.www.shop", "web.m.eu", "pay.m", "_tcp.web.m", "_tcp.far.m", "m", "eu", "shop", "far"].map(
+    (name) => ["A", name] as const,
+  ),
   ["CNAME", "pay.m"],
   ["TXT", "_rpc._tcp.web.m"],
   ["SRV", "_rpc._tcp.eu.shop"],

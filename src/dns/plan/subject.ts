@@ -246,6 +246,8 @@ function isAboveSomething(
 ): boolean {
   const namespace = parseNamespaceWords(wordsOf(relative));
   if (namespace !== undefined && catalog.hasNameUnder(namespace, zone)) return true;
+  // An alias stands as it is written, so it may lie below labels that no namespace has, such as `_tcp`.
+  if (namespace !== relative && catalog.hasNameUnder(relative, zone)) return true;
   // The end of a long name: whether there is such a name is not looked for, because it takes more than an answer is worth.
   const below = belowLonger(relative);
   if (below !== undefined && mayHaveNames(below, zone, catalog)) return true;

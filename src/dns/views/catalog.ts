@@ -219,7 +219,7 @@ class CatalogInDns implements DnsCatalog {
     if (dnsNames.hasNameUnder(suffix, zone, view)) return true;
     if (elsewhere === undefined || elsewhere.isNothing) return false;
     // Where the policy denies by default, hidden names lie above much that it shows, and must not be called absent without being asked for.
-    if (this.#isHidden(suffix)) return policies.policy.set?.defaultAllow === false;
+    if (this.#isHidden(ownWords(suffix))) return policies.policy.set?.defaultAllow === false;
     return elsewhere.hasNameUnder(suffix, zone, view);
   }
 
@@ -242,7 +242,7 @@ class CatalogInDns implements DnsCatalog {
     if (isSample) this.#took();
     for (const { origin } of records) rests.origin(origin.id);
     const own = records.map((record) => this.#entry(record));
-    if (elsewhere === undefined || this.#isHidden(name)) return own;
+    if (elsewhere === undefined || this.#isHidden(wordsBehindPorts(name))) return own;
     const others = elsewhere.findAlias(name, zone, view, own.length > 0);
     return others.length === 0 ? own : inOrder(own, others);
   }
@@ -309,14 +309,11 @@ class CatalogInDns implements DnsCatalog {
   }
 
   /**
-   * Whether the name lies in a namespace that the policy hides, by a rule or because it has none, and is no namespace itself that the policy names and shows. Nothing
-   * is fetched for such a name, so that neither the time of the answer nor the cache tells what exists. A name of one label lies in no namespace: what is
-   * asked about it is judged when it comes.
+   * Whether the name of these labels lies in a namespace that the policy hides, by a rule or because it has none, and is no namespace itself that the policy names and
+   * shows. Nothing is fetched for such a name, so that neither the time of the answer nor the cache tells what exists. A name of one label lies in no namespace: what
+   * is asked about it is judged when it comes.
    */
-  #isHidden(name: string): boolean {
-    const words = wordsOf(name);
-    // What stands before `_svc._tcp` is no namespace.
-    const labels = words.slice(words.findLastIndex((word) => word.startsWith("_")) + 1);
+  #isHidden(labels: readonly string[]): boolean {
     if (labels.length < 2) return false;
     const { reads, policies } = this.#sources;
     const above = namespaceOf(labels.slice(1));
@@ -389,6 +386,12 @@ function namespaceAbove(name: string): string | undefined {
 /** The words of a name without those of ports and transports. */
 function ownWords(name: string): readonly string[] {
   return wordsOf(name).filter((word) => !word.startsWith("_"));
+}
+
+/** The words of a name behind those of ports and transports: what stands before `_svc._tcp` is no namespace. */
+function wordsBehindPorts(name: string): readonly string[] {
+  const words = wordsOf(name);
+  return words.slice(words.findLastIndex((word) => word.startsWith("_")) + 1);
 }
 
 function isDrained({ health }: CatalogRecord): boolean {

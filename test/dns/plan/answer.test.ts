@@ -51,6 +51,25 @@ test.each([
   expect(answer.isAuthoritative).toBe(rcode !== "REFUSED");
 });
 
+test.each([
+  "market.gone",
+  "_tcp.gone.market",
+  "_dns-sd._udp.gone.market",
+  "a._udp.market",
+  "b32-jzxwizj2g4.market",
+  "_y.market",
+  "_tcp.b32-jzxwizj2g4.market",
+])("a name above an alias exists, whatever its labels: %s", (above) => {
+  const alias = `_x.${above}`;
+  const told = (aliases: readonly string[], name: string) =>
+    ask(new FakeDnsCatalog([entryView({ name: "web", targets: [{ host: "10.0.0.1" }], aliases })]), "A", `${name}.waymark`);
+  expect(told([alias], alias).answers).toHaveLength(2);
+  expect(told([alias], above)).toMatchObject({ rcode: "NOERROR", answers: [] });
+  expect(told([`${alias}.waymark`], above)).toMatchObject({ rcode: "NOERROR", answers: [] });
+  expect(told([], above).rcode).toBe("NXDOMAIN");
+  expect(told([`x${above}`], above).rcode).toBe("NXDOMAIN");
+});
+
 test("only class IN is answered", () => {
   for (const other of [0, 3, 4, 254, 255]) {
     expect(askOf(newResponder(), market(), "A", "web.market.waymark", other).rcode).toBe("REFUSED");

@@ -95,6 +95,7 @@ test.each([
   { appears: "an alias in full", asked: "pay.m", put: { entry: web, aliases: ["pay.m.waymark"] }, rcode: "NOERROR" },
   { appears: "a name below it", asked: "down.m", put: { entry: { ...web, namespace: "deep.down.m" }, aliases: [] }, rcode: "NOERROR" },
   { appears: "an alias below it", asked: "down.m", put: { entry: web, aliases: ["x.down.m"] }, rcode: "NOERROR" },
+  { appears: "an alias below its port", asked: "_tcp.down.m", put: { entry: web, aliases: ["_x._tcp.down.m"] }, rcode: "NOERROR" },
   { appears: "nothing of it", asked: "down.m", put: { entry: web, aliases: ["x.up.m"] }, rcode: "NXDOMAIN" },
 ])("that a name does not exist is over once $appears is there", ({ asked, put, rcode }) => {
   const world = new ChangingDns();

@@ -282,6 +282,18 @@ test("a name is absent only if no alias carries it and nothing lies below it, an
   await expectAnswers(world, { "none.svc.other": "NXDOMAIN", "below.example": "NOERROR", other: "NOERROR" });
 });
 
+test("a name above an alias below a port exists, for one question about it, and none where its namespace is hidden", async () => {
+  const world = new World();
+  world.put("svc.other", "late", ["_x._tcp.ghost.example", "m.n._udp.svc.secret"]);
+  await expectAnswers(world, {
+    "_tcp.ghost.example": "NOERROR <- host _tcp.ghost.example",
+    "_sctp.ghost.example": `NXDOMAIN <- host _sctp.ghost.example, example ghost 1, ${otherKinds("example ghost")}`,
+    "n._udp.svc.secret": "NOERROR <- host n._udp.svc.secret",
+  });
+  world.change(HIDING);
+  await expectAnswers(world, { "n._udp.svc.secret": "NXDOMAIN", "_tcp.x.svc.secret": "NXDOMAIN" });
+});
+
 test("a question counts once as an ask for each namespace in which it looks, also when others are looked at while it waits", async () => {
   const world = new World();
   await Promise.all(["none.svc.other", "nil.svc.other", "none.svc.rare"].map((name) => world.answer(name)));
@@ -346,10 +358,10 @@ test("where the policy denies by default, a namespace without a rule causes no f
     "x1.svc.other": "NOERROR",
     "x2.y.z.svc.other": "NOERROR",
     "hidden.svc.secret": "NOERROR",
-    "_svc._tcp.x3.svc.other": "NXDOMAIN",
-    "_tcp.x3.svc.other": "NXDOMAIN",
+    "_svc._tcp.x3.svc.other": "NOERROR",
+    "_tcp.x3.svc.other": "NOERROR",
     "shop.example": "NOERROR",
-    "b32-x.example": "NXDOMAIN",
+    "b32-x.example": "NOERROR",
     "below.example": "NOERROR",
     "svc.secret": "NOERROR",
     "x.addr.node": "NOERROR",
