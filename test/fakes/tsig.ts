@@ -16,9 +16,10 @@ export interface Signer {
   readonly secret?: Buffer;
   readonly atSeconds?: number;
   readonly macBytes?: number;
+  readonly fudgeSeconds?: number;
 }
 
-export function variables({ key, algorithm, atSeconds }: Required<Signer>, error: number, other: Buffer): Buffer {
+export function variables({ key, algorithm, atSeconds, fudgeSeconds }: Required<Signer>, error: number, other: Buffer): Buffer {
   return Buffer.concat([
     wire(key),
     u16(255),
@@ -26,7 +27,7 @@ export function variables({ key, algorithm, atSeconds }: Required<Signer>, error
     u16(0),
     wire(algorithm),
     u48(atSeconds),
-    u16(300),
+    u16(fudgeSeconds),
     u16(error),
     u16(other.length),
     other,
@@ -34,7 +35,7 @@ export function variables({ key, algorithm, atSeconds }: Required<Signer>, error
 }
 
 export function complete(signer: Signer): Required<Signer> {
-  return { key: "k.example", algorithm: "hmac-sha256", secret: SECRET, atSeconds: NOW, macBytes: 32, ...signer };
+  return { key: "k.example", algorithm: "hmac-sha256", secret: SECRET, atSeconds: NOW, macBytes: 32, fudgeSeconds: 300, ...signer };
 }
 
 export const hmac = ({ algorithm, secret }: Required<Signer>, ...parts: readonly Buffer[]) =>
@@ -48,7 +49,7 @@ export function signedBy(some: Signer, query: Uint8Array): { readonly bytes: Buf
   const data = Buffer.concat([
     wire(signer.algorithm),
     u48(signer.atSeconds),
-    u16(300),
+    u16(signer.fudgeSeconds),
     u16(mac.length),
     mac,
     plain.subarray(0, 2),

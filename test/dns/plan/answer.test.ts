@@ -381,3 +381,20 @@ test.each([
   const { answers, ...told } = askOf(newResponder(), catalog, "PTR", name);
   expect([told.rcode, answers]).toEqual([rcode, []]);
 });
+
+test("an answer limit is that of the whole set: what clients prefer comes first, and takes the room of the rest", () => {
+  const entries = [HEALTH.HEALTHY, HEALTH.DEGRADED].flatMap((health) =>
+    [1, 2, 3].map((i) => {
+      const instanceId = `${health}-${i}`;
+      return entryView({ name: "web", instanceId, health, targets: [{ host: `10.0.${health}.${i}` }] });
+    }),
+  );
+  for (const [answerLimit, priorities] of [
+    [2, ["0", "0"]],
+    [4, ["0", "0", "0", "10000"]],
+    [9, ["0", "0", "0", "10000", "10000", "10000"]],
+  ] as const) {
+    const { answers } = askOf(newResponder(), new FakeDnsCatalog(entries, { answerLimit }), "SRV", "_svc._tcp.web.market.waymark");
+    expect([answerLimit, wordOf(answers, 3)]).toEqual([answerLimit, priorities]);
+  }
+});

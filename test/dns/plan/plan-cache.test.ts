@@ -176,3 +176,11 @@ test("plans for an alias that several services have are counted, those for one t
   });
   expect(counts).toEqual([0, 1, 1, 1]);
 });
+
+test("plans that find no room leave nothing behind, however many there are", () => {
+  const responder = keeping(4096);
+  const tags = Array.from({ length: 4 }, (_, i) => `${i}`.padEnd(128, "x"));
+  const catalog = new FakeDnsCatalog(Array.from({ length: 100 }, (_, i) => entryView({ name: `web${i}`, tags })));
+  for (let i = 0; i < 100; i++) expect(ask(responder, catalog, `web${i}.market`, "TXT").rcode).toBe("NOERROR");
+  expect([responder.plans.droppedCount, responder.plans.sizeBytes]).toEqual([100, 0]);
+});

@@ -28,6 +28,36 @@ class CountingCatalog extends FakeDnsCatalog {
   }
 }
 
+/** Hides a namespace, and tells for which answers. */
+class HidingCatalog extends CountingCatalog {
+  readonly #namespace: string;
+  readonly #told: string[][];
+  #hidden = new Set<string>();
+
+  constructor(namespace: string, told: string[][], entries: ConstructorParameters<typeof FakeDnsCatalog>[0] = []) {
+    super(entries);
+    this.#namespace = namespace;
+    this.#told = told;
+  }
+
+  override find(...args: Parameters<FakeDnsCatalog["find"]>): ReturnType<FakeDnsCatalog["find"]> {
+    const found = super.find(...args);
+    if (args[1] !== this.#namespace) return found;
+    this.#hidden.add(this.#namespace);
+    return [];
+  }
+
+  override takeHidden(): readonly string[] {
+    const taken = [...this.#hidden];
+    this.#hidden = new Set();
+    return taken;
+  }
+
+  override onHidden(namespaces: readonly string[]): void {
+    this.#told.push([...namespaces]);
+  }
+}
+
 test("a change in the catalog shows in the next answer, also where it denied before", () => {
   const responder = newResponder();
   const catalog = new FakeDnsCatalog();
@@ -120,26 +150,7 @@ test("a malformed message is counted without a type", () => {
 test("what an answer was made without is told once an answer, also of answers that are kept", () => {
   const responder = newResponder();
   const told: string[][] = [];
-  class HidingCatalog extends CountingCatalog {
-    #hidden = new Set<string>();
-
-    override find(...[, namespace]: Parameters<FakeDnsCatalog["find"]>): [] {
-      this.lookupCount++;
-      if (namespace === "market") this.#hidden.add(namespace);
-      return [];
-    }
-
-    override takeHidden(): readonly string[] {
-      const taken = [...this.#hidden];
-      this.#hidden = new Set();
-      return taken;
-    }
-
-    override onHidden(namespaces: readonly string[]): void {
-      told.push([...namespaces]);
-    }
-  }
-  const catalog = new HidingCatalog();
+  const catalog = new HidingCatalog("market", told);
   addresses(responder, catalog);
   const planned = catalog.lookupCount;
   addresses(responder, catalog);
@@ -147,6 +158,24 @@ test("what an answer was made without is told once an answer, also of answers th
   expect(told).toEqual([["market"], ["market"]]);
   addresses(responder, catalog, "web.open.waymark");
   expect(told).toHaveLength(2);
+});
+
+test("what an answer about an alias was made without is told too, whether the name behind it was asked for before or not", () => {
+  const targets = ["10.0.0.1", "db.secret.waymark"].map((host) => ({ host, port: 443, protocol: "https" }));
+  const entries = [entryView({ name: "web", aliases: ["shop.market", "store.market"], targets })];
+  for (const names of [
+    ["web", "shop", "store"],
+    ["shop", "web", "store"],
+  ]) {
+    const told: string[][] = [];
+    const responder = newResponder();
+    const catalog = new HidingCatalog("secret", told, entries);
+    for (const name of names) {
+      const reply = responder.respond(queryBytes({ name: `${name}.market.waymark`, type: "HTTPS" }), "tcp", () => onlyView(catalog));
+      expect(sectionLines(reply?.bytes ?? new Uint8Array(12), "answer").length).toBeGreaterThan(1);
+    }
+    expect(told).toEqual([["secret"], ["secret"], ["secret"]]);
+  }
 });
 
 test("an asker without a view is refused, and the next one is answered", () => {

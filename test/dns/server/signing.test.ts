@@ -198,6 +198,19 @@ test("a signed set is whole or not there: TC over UDP, SERVFAIL where no message
   expect(beyond.ask("many.market.waymark", TYPE.A, { transport: "udp" })).toMatchObject({ rcode: 0, isCut: true, answers: [] });
 });
 
+test("what is only a sample of a crowded name is not signed: TC over UDP, and SERVFAIL over TCP", () => {
+  class Crowded extends FakeDnsCatalog {
+    override takeSampled(): boolean {
+      return true;
+    }
+  }
+  const world = newWorld(new Crowded([web]));
+  expect(world.ask("web.market.waymark", TYPE.A)).toMatchObject({ rcode: 2, answers: [], isCut: false });
+  expect(world.ask("web.market.waymark", TYPE.A, { transport: "udp" })).toMatchObject({ rcode: 0, answers: [], isCut: true });
+  // Whoever wants no signature gets the sample.
+  expect(world.ask("web.market.waymark", TYPE.A, { isDnssecOk: false }).answers).toHaveLength(2);
+});
+
 test("signatures live with their plans, for a day, and the SOA has one for each version", () => {
   const world = newWorld(catalog());
   const signatureCount = () => world.keys.signCount;

@@ -52,6 +52,22 @@ test.each<{ what: string; signer: Signer; code: number; error: number; isSigned:
   { what: "a clock within the fudge", signer: { atSeconds: NOW - 300 }, code: 0, error: 0, isSigned: true },
   { what: "another hour", signer: { atSeconds: NOW - 3600 }, code: 9, error: 18, isSigned: true, otherBytes: 6 },
   { what: "a clock that is ahead", signer: { atSeconds: NOW + 301 }, code: 9, error: 18, isSigned: true, otherBytes: 6 },
+  {
+    what: "a clock within the signer's own fudge and not within ours",
+    signer: { atSeconds: NOW - 600, fudgeSeconds: 3600 },
+    code: 9,
+    error: 18,
+    isSigned: true,
+    otherBytes: 6,
+  },
+  {
+    what: "a clock within our fudge and not within the signer's own",
+    signer: { atSeconds: NOW - 200, fudgeSeconds: 100 },
+    code: 9,
+    error: 18,
+    isSigned: true,
+    otherBytes: 6,
+  },
   { what: "a key that is not known", signer: { key: "x.example" }, code: 9, error: 17, isSigned: false },
   { what: "the key with another algorithm", signer: { algorithm: "hmac-sha512", macBytes: 64 }, code: 9, error: 17, isSigned: false },
   { what: "another secret", signer: { secret: Buffer.from("another secret..") }, code: 9, error: 16, isSigned: false },
@@ -63,7 +79,7 @@ test.each<{ what: string; signer: Signer; code: number; error: number; isSigned:
   const lower = { ...asked, key: asked.key.toLowerCase() };
   const tsig = readTsig(answer, lower);
   expect([told, tsig.error, tsig.other.length]).toEqual([code, error, otherBytes]);
-  const own = { ...lower, atSeconds: tsig.atSeconds };
+  const own = { ...lower, atSeconds: tsig.atSeconds, fudgeSeconds: 300 };
   const right = hmac(own, u16(mac.length), mac, tsig.plain, variables(own, error, Buffer.from(tsig.other)));
   expect(tsig.mac.toString("hex")).toBe(isSigned ? right.toString("hex") : "");
   // Whose clock is wrong finds its own time again, and ours behind it (RFC 8945, 5.2.3).

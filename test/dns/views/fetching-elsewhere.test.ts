@@ -403,6 +403,26 @@ test("a change of policy holds at once for what was kept, and what it may have h
   await expectAnswers(world, { secret: "SERVFAIL" });
 });
 
+test("no answer of one policy is told under the next, also where a server answers again in the same moment", async () => {
+  const world = new World();
+  world.followed = [...world.followed, "svc.secret"];
+  world.isCutOff = true;
+  await expectAnswers(world, { "hidden.svc.secret": "NOERROR A 3" });
+  world.isCutOff = false;
+  // In force, and the records do not follow it yet.
+  world.policy = HIDING;
+  await expectAnswers(world, { "hidden.svc.secret": "NXDOMAIN" });
+});
+
+test("who carries an alias is asked again at once after any namespace was let go: some of its entries may carry it too", async () => {
+  const world = new World();
+  world.followed = [...world.followed, "svc.third"];
+  await world.answer("shop.example");
+  await expectAnswers(world, { "shop.example": "NOERROR CNAME 5 A 5" });
+  world.letGo("svc.third");
+  await expectAnswers(world, { "shop.example": "NOERROR CNAME 5 A 5 <- host shop.example" });
+});
+
 test("what is followed is known without being asked, and what was asked before a namespace was let go is asked again", async () => {
   const world = new World();
   await expectAnswers(world, {
@@ -512,6 +532,14 @@ test("an alias is told no longer than the name that it leads to, also where that
   world.ms = 14.5 * SECONDS;
   await world.answer("shop.example");
   world.ms = 15.1 * SECONDS;
+  expect(await world.answer("shop.example")).toMatch(/<- .*svc\.other far 1/);
+});
+
+test("an alias is planned anew once the name that it leads to is not followed any more, also where that was planned before", async () => {
+  const world = new World();
+  world.followed = [...world.followed, "svc.other"];
+  for (const name of ["far.svc.other", "shop.example"]) await world.answer(name);
+  world.followed = world.followed.filter((each) => each !== "svc.other");
   expect(await world.answer("shop.example")).toMatch(/<- .*svc\.other far 1/);
 });
 

@@ -19,6 +19,20 @@ interface Encoding {
   readonly answerLimit?: number;
 }
 
+const FACTS = {
+  isCut: false,
+  serial: undefined,
+  soaSignature: undefined,
+  isCompact: true,
+  copiedFlags: 0x7900,
+  extendedError: undefined,
+  cookie: new Uint8Array(16),
+  scopePrefix: 0,
+  keepalive: undefined,
+  isPadded: false,
+  isUncached: false,
+};
+
 /** Each answer is a group of its own, so that their order stays. */
 function encode(
   {
@@ -31,21 +45,8 @@ function encode(
   const query = new Query();
   query.read(queryBytes({ name, type: "A", bufsize }));
   const plan: Plan = { rcode: RCODE.NOERROR, isAuthoritative: true, groups: answers.map((record) => [record]), authority, glue };
-  const facts = {
-    isCut: false,
-    serial: undefined,
-    soaSignature: undefined,
-    isCompact: true,
-    copiedFlags: 0x7900,
-    extendedError: undefined,
-    cookie: new Uint8Array(16),
-    scopePrefix: 0,
-    keepalive: undefined,
-    isPadded: false,
-    isUncached: false,
-  };
   const writer = new ResponseWriter(() => 0);
-  const bytes = writer.write(query, prepare(plan, name), { ...facts, limitBytes, answerLimit });
+  const bytes = writer.write(query, prepare(plan, name), { ...FACTS, limitBytes, answerLimit });
   return { bytes, isTruncated: writer.isTruncated };
 }
 
@@ -224,6 +225,17 @@ test("a response never exceeds its limit, and says TC exactly when an answer or 
       expect((decoded.additionals ?? []).some((record) => record.type === "OPT")).toBe(hasEdns);
     }),
   );
+});
+
+test("question and OPT record are whole also beyond the limit, at any place of the buffer that responses share", () => {
+  const name = ["a".repeat(63), "b".repeat(63), "c".repeat(63), "d".repeat(40), "waymark"].join(".");
+  const query = new Query();
+  query.read(queryBytes({ name, type: "A", bufsize: 1232 }));
+  const writer = new ResponseWriter(() => 0);
+  const prepared = prepare({ rcode: RCODE.NOERROR, isAuthoritative: true, groups: [], authority: [], glue: new Map() }, name);
+  const sizes = new Set<number>();
+  for (let i = 0; i < 1000; i++) sizes.add(writer.write(query, prepared, { ...FACTS, limitBytes: 100, answerLimit: undefined }).length);
+  expect([...sizes]).toEqual([query.questionEnd + 11]);
 });
 
 test("many long names over TCP are cut at 65,535 bytes and the rest is still a message", () => {

@@ -83,3 +83,31 @@ test("what is followed is the same object until something of it changes, so that
   expect(told.facts).not.toBe(facts);
   expect(told.facts.isCutOff).toBe(false);
 });
+
+test("the resolver does not count what a process asks it for: the process counts its own questions", async () => {
+  const counted: (boolean | undefined)[] = [];
+  const ask: ToldToProcessesParts["ask"] = (_, { isCounted }) => {
+    counted.push(isCounted);
+    return { source: "fetched", isStale: false, ageMs: 7 };
+  };
+  for (const isReminder of [false, true]) await answered({ ...NAME, isReminder }, { ask });
+  expect(counted).toEqual([false, false]);
+});
+
+test("that a namespace was let go is said, also when it is followed again before anybody asked", () => {
+  const world = new ResolverWorld(["a"]);
+  const { rooms } = world;
+  const told = new ToldToProcesses({ rooms, now: () => world.now, ask: () => undefined, askHost: () => Promise.reject(refused) });
+  const { following } = world.machine;
+  following.watch("other");
+  world.run(5000);
+  const { facts } = told;
+  expect(facts.prefixes).toContain("other");
+  following.unwatch("other");
+  world.act("evict", "nothing.here");
+  world.run(200);
+  following.watch("other");
+  world.run(5000);
+  const { letGoCount, ...same } = facts;
+  expect(told.facts).toEqual({ ...same, letGoCount: letGoCount + 1 });
+});
