@@ -25,6 +25,11 @@ export interface DnsServer {
   readonly at: Address;
 }
 
+/** The alias of a name, where it has one. */
+export function aliasOf(n: number, namespace = NAMESPACE): string {
+  return `shop-${n}.${namespace}`;
+}
+
 /** Registers every instance of these names. Another `version` is a change that no DNS answer shows; another `port` is one that SRV shows. */
 export function namesBytes(
   names: readonly number[],
@@ -42,7 +47,7 @@ export function namesBytes(
         scope: Scope.REGION,
         targets: [{ host: `10.${n >> 8}.${n & 255}.${i + 1}`, port, protocol: "grpc", weight: 10 }],
         metadata: { v: String(version) },
-        aliases: hasAlias ? [`shop-${n}.${namespace}`] : [],
+        aliases: hasAlias ? [aliasOf(n, namespace)] : [],
       }),
     ),
   );

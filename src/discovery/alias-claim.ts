@@ -8,19 +8,21 @@ import type { CatalogRecord } from "../catalog/record/record.ts";
 import type { Policy } from "../policy/set/verdict.ts";
 import { mayBeSeen } from "../policy/set/visibility.ts";
 
-export interface Claim {
-  /** Namespace of the entry with the alias. */
-  readonly namespace: string;
-  /** The claimed name, below the zone. */
-  readonly name: string;
+/** What a claim says of its registrant. */
+interface Claimant {
   readonly scope: Scope;
   readonly clusterId: string;
   readonly region: string;
   readonly tenant: string;
   /** Whether its registrant had the role mesh.admin. */
   readonly isAdmins: boolean;
-  /** All fields as text, which no namespace can equal. */
-  readonly text: string;
+}
+
+export interface Claim extends Claimant {
+  /** Namespace of the entry with the alias. */
+  readonly namespace: string;
+  /** The claimed name, below the zone. */
+  readonly name: string;
 }
 
 const SEPARATOR = "\0";
@@ -29,8 +31,13 @@ const ADMINS = "admin";
 /** The claim of a record whose alias stands for that name. */
 export function claimOf({ namespace, scope, traits }: CatalogRecord, name: string): Claim {
   const { clusterId, region, tenantId, registeredByAdmin: isAdmins } = traits;
-  const text = [namespace, name, scope, clusterId, region, tenantId, isAdmins ? ADMINS : ""].join(SEPARATOR);
-  return { namespace, name, scope, clusterId, region, tenant: tenantId, isAdmins, text };
+  return { namespace, name, scope, clusterId, region, tenant: tenantId, isAdmins };
+}
+
+/** What all claims of a record say of its registrant, as text. */
+export function claimantOf({ scope, traits }: CatalogRecord): string {
+  const { clusterId, region, tenantId, registeredByAdmin: isAdmins } = traits;
+  return [scope, clusterId, region, tenantId, isAdmins ? ADMINS : ""].join(SEPARATOR);
 }
 
 /** Whether an alias may stand for a single label, as it is or in full in one of the zones. */
@@ -39,12 +46,11 @@ export function isSingleLabel(alias: string, zones: readonly string[]): boolean 
   return names.some((name) => !name.includes("."));
 }
 
-/** A claim from its text. Undefined for other text. */
-export function readClaim(text: string): Claim | undefined {
-  if (!text.includes(SEPARATOR)) return undefined;
-  const [namespace = "", name = "", scope = "", clusterId = "", region = "", tenant = "", admins = ""] = text.split(SEPARATOR);
-  // Only `claimOf` makes such texts.
-  return { namespace, name, scope: Number(scope) as Scope, clusterId, region, tenant, isAdmins: admins === ADMINS, text }; // oxlint-disable-line typescript/no-unsafe-type-assertion
+/** The fields of a text of `claimantOf`. */
+export function readClaimant(text: string): Claimant {
+  const [scope = "", clusterId = "", region = "", tenant = "", admins = ""] = text.split(SEPARATOR);
+  // Only `claimantOf` makes such texts.
+  return { scope: Number(scope) as Scope, clusterId, region, tenant, isAdmins: admins === ADMINS }; // oxlint-disable-line typescript/no-unsafe-type-assertion
 }
 
 /**

@@ -4,16 +4,18 @@
  */
 
 import { decodeEntry } from "../catalog/entry/codec.ts";
-import { KeyShards } from "../catalog/key-shards.ts";
 import { type Sampling, sampleOf } from "../catalog/query/instances.ts";
 import type { Lookup } from "../catalog/query/lookup.ts";
+import { SortedBlocks } from "../catalog/query/sorted-blocks.ts";
 import { type CatalogRecord, type KeyText, KIND, nameOfKey, type OriginLife } from "../catalog/record/record.ts";
 import { StoredRecord } from "../catalog/record/stored-record.ts";
 import type { Replica } from "../catalog/replica/replica.ts";
 import type { Address, AddressBlock } from "../lib/addresses.ts";
 import { hasField } from "../lib/protowire.ts";
 import { AddressNames } from "./address-names.ts";
-import { type Claim, claimOf, isSingleLabel, readClaim } from "./alias-claim.ts";
+import { type Claim, claimantOf, claimOf, isSingleLabel, readClaimant } from "./alias-claim.ts";
+import { AliasIndex } from "./alias-index.ts";
+import { isAtOrBelow, isEndBefore, suffixesOf } from "./name-order.ts";
 
 /** Field number of Entry.aliases. */
 const ALIASES = 9;
@@ -68,12 +70,6 @@ export type NamedReplica = Pick<
   "changesSince" | "collectedRevision" | "lookup" | "origins" | "revision" | "slab" | "view" | "winner"
 >;
 
-interface Held {
-  readonly alias: string;
-  /** Text of its claim. */
-  readonly claim: string;
-}
-
 export class DnsNames {
   /** Where the entries are. Those of two lists have no key in common. */
   readonly lookups: readonly Lookup[];
@@ -82,12 +78,9 @@ export class DnsNames {
   /** Everything up to this revision is indexed. */
   #revision = 0;
   readonly #zones: readonly string[];
-  /** Namespaces with entries. */
-  readonly #namespaces = new KeyShards<string, true>();
-  /** For each suffix, by namespace or by the claim of an alias: how many of its names end in the suffix. */
-  readonly #suffixes = new KeyShards<string, KeyShards<string, number>>();
-  readonly #aliases = new KeyShards<string, Set<KeyText>>();
-  readonly #aliasesOf = new KeyShards<KeyText, readonly Held[]>();
+  /** Namespaces with entries, in the order of their ends. */
+  readonly #namespaces = new SortedBlocks<string>(isEndBefore);
+  readonly #aliases = new AliasIndex();
   readonly #addresses: AddressNames | undefined;
   readonly #followers = new Set<NameFollower>();
   /** The lives of origins, as they were told to those who follow. */
@@ -114,7 +107,7 @@ export class DnsNames {
 
   /** All aliases of all entries, in plain form, whether they count or not. */
   aliases(): Iterable<string> {
-    return this.#aliases.keys();
+    return this.#aliases.aliases();
   }
 
   /** All addresses in reverse zones, as `addressText` gives them. */
@@ -171,8 +164,8 @@ export class DnsNames {
 
   #sweep(touched: Set<string>): void {
     this.#tell((follower) => follower.everythingChanged());
-    for (const namespace of this.#namespaces.keys()) touched.add(namespace);
-    for (const key of this.#aliasesOf.keys()) if (this.#known(key) === undefined) this.#setAliases(key, undefined);
+    for (const namespace of this.#namespaces.list()) touched.add(namespace);
+    for (const key of this.#aliases.keys()) if (this.#known(key) === undefined) this.#setAliases(key, undefined);
     for (const key of this.#addresses?.keys() ?? []) if (this.#known(key) === undefined) this.#setAddresses(key, undefined);
   }
 
@@ -183,17 +176,14 @@ export class DnsNames {
 
   /** `zoneChars`: number of characters at the end of each alias that are the zone. */
   #isAbove(suffix: string, zoneChars: number, { sees, counts, seesName }: NameView): boolean {
+    const isSeen = (namespace: string) => sees(namespace) && this.#hasShown(namespace);
+    if (zoneChars === 0) for (const namespace of this.#namespacesBelow(suffix)) if (isSeen(namespace)) return true;
     let claims = 0;
-    for (const holder of this.#suffixes.get(suffix)?.keys() ?? []) {
-      const claim = readClaim(holder);
-      if (claim === undefined && zoneChars > 0) continue;
-      const namespace = claim?.namespace ?? holder;
-      if (!sees(namespace) || !this.#hasShown(namespace)) continue;
-      if (claim === undefined) return true;
-      const name = claim.name.slice(0, claim.name.length - zoneChars);
+    for (const { alias, namespace, claimant } of this.#aliases.claimsBelow(suffix)) {
+      const name = alias.slice(0, alias.length - zoneChars);
       // What is hidden must not be taken to exist because there is much of it.
-      if (seesName?.(name) === false) continue;
-      if (counts({ ...claim, name })) return true;
+      if (!isSeen(namespace) || seesName?.(name) === false) continue;
+      if (counts({ ...readClaimant(claimant), namespace, name })) return true;
       claims += 1;
       if (claims === MAX_CLAIMS) return true;
     }
@@ -205,7 +195,7 @@ export class DnsNames {
    * those whose own name it lies below. Of many records of a service a sample, if `sampling` is given. Cost: the records that carry it.
    */
   findAlias(name: string, zone: string, view: NameView, sampling?: Sampling): FoundAlias {
-    const keys = new Set([...(this.#aliases.get(name) ?? []), ...(this.#aliases.get(`${name}.${zone}`) ?? [])]);
+    const keys = new Set([...this.#aliases.keysOf(name), ...this.#aliases.keysOf(`${name}.${zone}`)]);
     const carriers: CatalogRecord[] = [];
     for (const key of keys) {
       const record = this.view(key);
@@ -229,7 +219,7 @@ export class DnsNames {
 
   /** Keys of the entries that have this alias, whoever may see them. In plain form. */
   keysOf(alias: string): Iterable<KeyText> {
-    return this.#aliases.get(alias) ?? [];
+    return this.#aliases.keysOf(alias);
   }
 
   /** Keys of the services and nodes that have a target at this address, whoever may see them, those of each name together. */
@@ -237,11 +227,19 @@ export class DnsNames {
     return this.#addresses?.namesAt(address) ?? NONE;
   }
 
-  /** Namespaces with entries, and aliases with the namespaces of their entries, that are `suffix` or end in `.suffix`. In plain form. */
+  /**
+   * Namespaces with entries, and aliases with the namespaces of their entries, that are `suffix` or end in `.suffix`. In plain form. Some are told
+   * more than once.
+   */
   *namesBelow(suffix: string): Generator<{ readonly namespace: string; readonly alias: string | undefined }> {
-    for (const holder of this.#suffixes.get(suffix)?.keys() ?? []) {
-      const claim = readClaim(holder);
-      yield { namespace: claim?.namespace ?? holder, alias: claim?.name };
+    for (const namespace of this.#namespacesBelow(suffix)) yield { namespace, alias: undefined };
+    yield* this.#aliases.claimsBelow(suffix);
+  }
+
+  *#namespacesBelow(suffix: string): Generator<string> {
+    for (const namespace of this.#namespaces.from((each) => !isEndBefore(each, suffix))) {
+      if (!isAtOrBelow(namespace, suffix)) return;
+      yield namespace;
     }
   }
 
@@ -254,14 +252,14 @@ export class DnsNames {
     return this.#beside === undefined || this.#replica.lookup.namespaceCount(namespace) > 0 || this.#beside.shows(namespace);
   }
 
-  #aliasesIn(record: CatalogRecord): readonly string[] {
-    if (record instanceof StoredRecord && !record.mayHaveAliases) return NONE;
+  #aliasesIn(record: CatalogRecord): ReadonlySet<string> {
+    if (record instanceof StoredRecord && !record.mayHaveAliases) return NO_ALIASES;
     const { slab } = this.#replica;
     const bytes = slab.view(record.at, record.sizeBytes);
     // HOT: once a change, and once an entry at a restart. Few entries have aliases; decoding all of them was a sixth of a restart.
-    if (!hasField(bytes, ALIASES)) return NONE;
+    if (!hasField(bytes, ALIASES)) return NO_ALIASES;
     const { aliases } = decodeEntry(bytes, record.origin.life);
-    return aliases.map(plainName);
+    return new Set(aliases.map(plainName));
   }
 
   #set(key: KeyText, shown: CatalogRecord | undefined): void {
@@ -276,51 +274,29 @@ export class DnsNames {
   }
 
   #setAliases(key: KeyText, shown: CatalogRecord | undefined): void {
-    const aliases = shown === undefined ? NONE : this.#aliasesIn(shown);
-    if (aliases.length === 0 && this.#aliasesOf.size === 0) return;
-    const before = this.#aliasesOf.get(key);
-    if (before === undefined && aliases.length === 0) return;
-    for (const { alias, claim } of before ?? []) {
-      this.#tell((follower) => follower.aliasChanged(alias));
-      const keys = this.#aliases.get(alias);
-      if (keys?.delete(key) === true && keys.size === 0) this.#aliases.replace(alias, undefined);
-      this.#count(alias, claim, -1);
-    }
-    const next = shown === undefined ? [] : aliases.map((alias) => ({ alias, claim: claimOf(shown, alias).text }));
-    for (const { alias, claim } of next) {
-      this.#tell((follower) => follower.aliasChanged(alias));
-      const keys = this.#aliases.get(alias);
-      if (keys === undefined) this.#aliases.replace(alias, new Set([key]));
-      else keys.add(key);
-      this.#count(alias, claim, 1);
-    }
-    this.#aliasesOf.replace(key, next.length === 0 ? undefined : next);
+    const aliases = shown === undefined ? NO_ALIASES : this.#aliasesIn(shown);
+    const claimant = shown === undefined || aliases.size === 0 ? "" : claimantOf(shown);
+    const changed = this.#aliases.set(key, aliases, claimant);
+    for (const alias of changed.aliases) this.#tell((follower) => follower.aliasChanged(alias));
+    for (const alias of changed.claimed) this.#tellBelow(alias);
   }
 
   #setNamespace(namespace: string, isThere: boolean): void {
-    if (isThere === (this.#namespaces.get(namespace) === true)) return;
-    this.#namespaces.replace(namespace, isThere ? true : undefined);
-    this.#count(namespace, namespace, isThere ? 1 : -1);
+    const [first] = this.#namespacesBelow(namespace);
+    if (isThere === (first === namespace)) return;
+    if (isThere) this.#namespaces.add(namespace);
+    else this.#namespaces.remove(namespace);
+    this.#tellBelow(namespace);
   }
 
-  /** Adds a name of a namespace or claim to each of its suffixes, or removes it. */
-  #count(name: string, holder: string, by: number): void {
-    for (let at = 0; ; ) {
-      const suffix = name.slice(at);
-      const counts = this.#suffixes.get(suffix) ?? new KeyShards<string, number>();
-      const before = counts.get(holder) ?? 0;
-      const count = before + by;
-      if ((before === 0) !== (count === 0)) this.#tell((follower) => follower.belowChanged(suffix));
-      counts.replace(holder, count === 0 ? undefined : count);
-      this.#suffixes.replace(suffix, counts.size === 0 ? undefined : counts);
-      const dot = name.indexOf(".", at);
-      if (dot < 0) return;
-      at = dot + 1;
-    }
+  #tellBelow(name: string): void {
+    if (this.#followers.size === 0) return;
+    for (const suffix of suffixesOf(name)) this.#tell((follower) => follower.belowChanged(suffix));
   }
 }
 
 const NONE: readonly never[] = [];
+const NO_ALIASES: ReadonlySet<string> = new Set();
 
 /** The form in which names are compared. */
 export function plainName(name: string): string {

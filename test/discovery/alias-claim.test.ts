@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import { BODY, HEALTH } from "../../src/catalog/record/record.ts";
 import { applyMarks, ownMarked } from "../../src/catalog/replica/lost-marks.ts";
-import { type Claim, claimOf, isRightful, isSingleLabel, readClaim } from "../../src/discovery/alias-claim.ts";
+import { type Claim, claimantOf, claimOf, isRightful, isSingleLabel, readClaimant } from "../../src/discovery/alias-claim.ts";
 import { DnsNames } from "../../src/discovery/dns-names.ts";
 import { NO_POLICY, Policy } from "../../src/policy/set/verdict.ts";
 import { rule, set } from "../fakes/policies.ts";
@@ -23,7 +23,6 @@ const MINE: Claim = {
   region: "r1",
   tenant: "evil",
   isAdmins: false,
-  text: "",
 };
 
 test.each([
@@ -56,14 +55,14 @@ test("where the default denies, the name's namespace needs a rule, and what is a
   expect(isRightful(closed, { ...MINE, name: "web.svc.bank" }, "c1")).toBe(false);
 });
 
-test("a claim is the asked name and what the record says, and can be read back", () => {
+test("a claim is the asked name and what the record says, of which what it says of the registrant can be read back", () => {
   const r = new Registry();
   r.register("ann", [stamped("web", { aliases: ["Api.svc.bank.waymark."] })], at(0));
   const record = r.replica.view(keyOf("web"))!;
   const claim = claimOf(record, "api.svc.bank");
-  expect(claim).toMatchObject({ namespace: "svc", name: "api.svc.bank", clusterId: "c1", region: "r1", tenant: "", isAdmins: false });
-  expect(readClaim(claim.text)).toEqual(claim);
-  expect(readClaim("svc.bank")).toBeUndefined();
+  const claimant = { scope: record.scope, clusterId: "c1", region: "r1", tenant: "", isAdmins: false };
+  expect(claim).toEqual({ namespace: "svc", name: "api.svc.bank", ...claimant });
+  expect(readClaimant(claimantOf(record))).toEqual(claimant);
   const zones = ["waymark", "corp", "eu.corp"];
   expect(["pay", "pay.waymark", "pay.eu.corp", "pay.svc"].map((alias) => isSingleLabel(alias, zones))).toEqual([true, true, true, false]);
 });

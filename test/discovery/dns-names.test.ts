@@ -2,19 +2,22 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { EntryStamper } from "../../src/catalog/entry/codec.ts";
+import { SCOPE, type Scope } from "../../src/catalog/entry/scope.ts";
 import { Lookup } from "../../src/catalog/query/lookup.ts";
+import { type KeyText, KIND, keyParts, keyText } from "../../src/catalog/record/record.ts";
 import { Slab } from "../../src/catalog/record/slab.ts";
 import { TraitsPool } from "../../src/catalog/record/traits.ts";
 import { buildFrame, FrameReceiver } from "../../src/catalog/replica/frames.ts";
 import { Replica } from "../../src/catalog/replica/replica.ts";
 import { CAUSE } from "../../src/catalog/watch/cause.ts";
-import { DnsNames, type NameView } from "../../src/discovery/dns-names.ts";
+import { DnsNames, type NameFollower, type NameView } from "../../src/discovery/dns-names.ts";
+import { Rng } from "../../src/lib/rng.ts";
 import { HeldEntries } from "../../src/resolver/keeping/held-entries.ts";
 import { runs } from "../fakes/effort.ts";
 import { timeOf } from "../fakes/history.ts";
 import { FabricComponent, KEYS } from "../fakes/mesh.ts";
 import { BOUNDS } from "../fakes/options.ts";
-import { at, caller, keyOf, Registry, stamped } from "../fakes/registry.ts";
+import { at, caller, draftAt, keyOf, Registry, stamped, stampedBy } from "../fakes/registry.ts";
 
 const T = timeOf(1, 0);
 const ALIASES = ["shop.example", "Shop.Example.", "www.shop.example", "pay"];
@@ -57,6 +60,159 @@ test("aliases and the names above them are what a scan of all entries finds, aft
     }),
     { numRuns: runs(100) },
   );
+});
+
+/** What its follower was told since it was last taken. */
+class Told implements NameFollower {
+  aliases = new Set<string>();
+  below = new Set<string>();
+
+  entryChanged(): void {}
+  addressChanged(): void {}
+  originChanged(): void {}
+  everythingChanged(): void {}
+  aliasChanged(alias: string): void {
+    this.aliases.add(alias);
+  }
+  belowChanged(suffix: string): void {
+    this.below.add(suffix);
+  }
+
+  take(): { readonly aliases: ReadonlySet<string>; readonly below: ReadonlySet<string> } {
+    const { aliases, below } = this;
+    [this.aliases, this.below] = [new Set(), new Set()];
+    return { aliases, below };
+  }
+}
+
+interface Held {
+  readonly aliases: readonly string[];
+  readonly scope: Scope;
+}
+
+/** What two namespaces of some hundred instances hold, and what names stand for by it. */
+class Instances {
+  readonly held = new Map<KeyText, Held>();
+  readonly #registry = new Registry();
+  readonly names = new DnsNames(this.#registry.replica, ["waymark"]);
+  #turn = 0;
+
+  set(key: KeyText, next: Held | undefined): void {
+    const { clusterId, ...parts } = keyParts(key);
+    const time = at((this.#turn += 1));
+    if (next === undefined) this.#registry.registrar.unregisterKeys(caller("ann"), [key], time);
+    else this.#registry.register("ann", [draftAt(parts, { aliases: [...next.aliases], scope: next.scope }, clusterId)], time);
+    this.#registry.flush(time);
+    if (next === undefined) this.held.delete(key);
+    else this.held.set(key, next);
+    this.names.refresh();
+  }
+
+  keysOf(alias: string): readonly KeyText[] {
+    return [...this.held].flatMap(([key, { aliases }]) => (aliases.includes(alias) ? key : [])).toSorted();
+  }
+
+  /** Each namespace, and each alias with a namespace and a scope, of which there are entries. */
+  claims(): ReadonlySet<string> {
+    return new Set(
+      [...this.held].flatMap(([key, { aliases, scope }]) => {
+        const { namespace } = keyParts(key);
+        return [namespace, ...aliases.map((alias) => `${alias} ${namespace} ${scope}`)];
+      }),
+    );
+  }
+}
+
+test("hundreds of instances with the same aliases and with others: each alias has its own, and what comes or goes below a name is told", () => {
+  const rng = new Rng("instances");
+  const world = new Instances();
+  const told = new Told();
+  world.names.follow(told);
+  const lists = [["www.shop"], ["www.shop"], ["www.shop"], ["www.shop", "b.eu"], ["b.eu", "www.shop"], ["own.www.shop", "b.eu"], []];
+  const suffixes = (name: string) => name.split(".").map((_, from, labels) => labels.slice(from).join("."));
+  const step = (key: KeyText, next: Held | undefined) => {
+    const [had, claims] = [world.held.get(key)?.aliases ?? [], world.claims()];
+    world.set(key, next);
+    const changed = claims.symmetricDifference(world.claims());
+    const { aliases, below } = told.take();
+    expect(aliases).toEqual(new Set([...had, ...(next?.aliases ?? [])]));
+    expect(below).toEqual(new Set([...changed].flatMap((claim) => suffixes(claim.split(" ")[0] ?? ""))));
+  };
+  const check = () => {
+    for (const alias of ["www.shop", "b.eu", "own.www.shop"])
+      expect([...world.names.keysOf(alias)].toSorted()).toEqual(world.keysOf(alias));
+    expect([...world.names.aliases()].toSorted()).toEqual(
+      [...new Set([...world.held.values()].flatMap(({ aliases }) => aliases))].toSorted(),
+    );
+    const below = [...world.names.namesBelow("eu")].map(({ namespace, alias }) => `${alias ?? "-"} ${namespace}`);
+    const want = [...world.claims()].map((claim) => claim.split(" ")).filter(([name]) => name?.endsWith("eu"));
+    expect(new Set(below)).toEqual(
+      new Set(want.map(([name = "", namespace]) => (namespace === undefined ? `- ${name}` : `${name} ${namespace}`))),
+    );
+  };
+  for (const removedPercent of [5, 40])
+    for (let n = 0; n < 600; n++) {
+      const instanceId = String(rng.int(80)).padStart(2, "0");
+      const namespace = ["svc", "svc.eu"][rng.int(2)] ?? "";
+      const key = keyText({ kind: KIND.SERVICE, namespace, name: ["a", "b"][rng.int(2)] ?? "", instanceId, clusterId: "c1" });
+      const scope = rng.int(12) === 0 ? SCOPE.ZONE : SCOPE.REGION;
+      const isRemoval = world.held.has(key) && rng.int(100) < removedPercent;
+      const next = isRemoval ? undefined : { aliases: lists[rng.int(lists.length)] ?? [], scope };
+      // The same registration again changes nothing.
+      if (JSON.stringify(next) !== JSON.stringify(world.held.get(key))) step(key, next);
+      if (n % 100 === 0) check();
+    }
+  for (const key of world.held.keys()) step(key, undefined);
+  check();
+});
+
+test("a claim behind more entries than are looked at is told again, rather than not at all", () => {
+  const world = new Instances();
+  const keyAt = (n: number) =>
+    keyText({ kind: KIND.SERVICE, namespace: "svc", name: "a", instanceId: String(n).padStart(3, "0"), clusterId: "c1" });
+  const held = (scope: Scope) => ({ aliases: ["www.shop"], scope });
+  for (let n = 0; n < 140; n++) world.set(keyAt(n), held(n % 2 === 0 ? SCOPE.ZONE : SCOPE.REGION));
+  const told = new Told();
+  world.names.follow(told);
+  const isTold = (n: number, scope: Scope) => {
+    world.set(keyAt(n), held(scope));
+    return told.take().below.has("www.shop");
+  };
+  expect([isTold(500, SCOPE.ZONE), isTold(501, SCOPE.GLOBAL), isTold(502, SCOPE.GLOBAL)]).toEqual([false, true, true]);
+});
+
+test("names of any letters lie below a name only behind a dot", () => {
+  const label = fc.constantFrom("a", "b", "-a", "a-a", "_a", "A");
+  const name = fc.array(label, { minLength: 1, maxLength: 3 }).map((labels) => labels.join("."));
+  fc.assert(
+    fc.property(fc.uniqueArray(name, { maxLength: 8, selector: (text) => text.toLowerCase() }), fc.array(name), (aliases, asked) => {
+      const r = new Registry();
+      r.register("ann", [stamped("web", { aliases })], at(0));
+      const names = new DnsNames(r.replica, ["waymark"]);
+      names.refresh();
+      const plain = aliases.map((alias) => alias.toLowerCase());
+      for (const suffix of [...asked, ...aliases].map((text) => text.toLowerCase()))
+        expect(names.hasNameUnder(suffix, "waymark", anyone)).toBe(plain.some((text) => `.${text}`.endsWith(`.${suffix}`)));
+    }),
+    { numRuns: runs(200) },
+  );
+});
+
+test("the claims of more tenants than share their texts stay apart", () => {
+  const r = new Registry();
+  const count = 1100;
+  const tenants = Array.from({ length: count }, (_, n) => `t${n}`);
+  r.register(
+    "ann",
+    tenants.map((tenant, n) => stampedBy(tenant, `s${n}`, { aliases: [`a${n}.shop`] })),
+    at(0),
+  );
+  const names = new DnsNames(r.replica, ["waymark"]);
+  names.refresh();
+  const claimed = tenants.filter((tenant, n) =>
+    names.hasNameUnder(`a${n}.shop`, "waymark", { ...anyone, counts: (claim) => claim.tenant === tenant }),
+  );
+  expect(claimed).toHaveLength(count);
 });
 
 test("names of an origin that was hidden, came back, or was forgotten at once", () => {

@@ -46,7 +46,7 @@ export interface Told {
 export interface Carrier {
   readonly entry: EntryView;
   /** Its claim without a name. */
-  readonly claim: Omit<Claim, "name" | "text">;
+  readonly claim: Omit<Claim, "name">;
 }
 
 /**

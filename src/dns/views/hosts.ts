@@ -2,6 +2,7 @@
 
 import type { Claim } from "../../discovery/alias-claim.ts";
 import { type NameView, plainName } from "../../discovery/dns-names.ts";
+import { isAtOrBelow } from "../../discovery/name-order.ts";
 import type { Carrier } from "./elsewhere.ts";
 
 /** The answer of the upstream to one name, as far as the viewer of DNS may see it. */
@@ -11,7 +12,7 @@ export interface Host {
   /** Namespaces at or below the name. */
   readonly namespaces: readonly string[];
   /** Aliases at or below the name, with their claims. The names are below the zone. */
-  readonly claims: readonly Omit<Claim, "text">[];
+  readonly claims: readonly Claim[];
   /** Whether the upstream has more than these. */
   readonly isMore: boolean;
   /** Of memory, rather too many than too few. */
@@ -107,19 +108,18 @@ export class Hosts {
 /** Whether something that the viewer sees, and that counts, is at the name or below it. With more than was told, something is taken to be. */
 export function isAbove({ namespaces, claims, isMore }: Host, suffix: string, { sees, counts }: NameView): boolean {
   if (namespaces.some(sees)) return true;
-  const isBelow = (claim: Omit<Claim, "text">) =>
-    isAtOrBelow(claim.name, suffix) && sees(claim.namespace) && counts({ ...claim, text: "" });
+  const isBelow = (claim: Claim) => isAtOrBelow(claim.name, suffix) && sees(claim.namespace) && counts(claim);
   return claims.some(isBelow) || isMore;
 }
 
 export function carriersOf({ carriers }: Host, name: string, { sees, counts }: NameView): readonly Carrier[] {
-  return carriers.filter(({ entry, claim }) => counts({ ...claim, name, text: "" }) && sees(entry.key.namespace));
+  return carriers.filter(({ entry, claim }) => counts({ ...claim, name }) && sees(entry.key.namespace));
 }
 
 /** What the upstream told of a name of the zone, sorted. `sizeBytes`: of the entries, decoded. */
 export function hostOf(name: string, zone: string, told: readonly Carrier[], isMore: boolean, sizeBytes: number): Host {
   const namespaces = new Set<string>();
-  const claims: Omit<Claim, "text">[] = [];
+  const claims: Claim[] = [];
   const carriers: Carrier[] = [];
   for (const carrier of told) {
     const { entry, claim } = carrier;
@@ -135,10 +135,6 @@ export function hostOf(name: string, zone: string, told: readonly Carrier[], isM
 function namesBelow(alias: string, name: string, zone: string): readonly string[] {
   const short = alias.endsWith(`.${zone}`) ? [alias.slice(0, -zone.length - 1)] : [];
   return [alias, ...short].filter((text) => isAtOrBelow(text, name));
-}
-
-function isAtOrBelow(text: string, name: string): boolean {
-  return text === name || text.endsWith(`.${name}`);
 }
 
 export function isEmpty({ carriers, namespaces, claims }: Host): boolean {

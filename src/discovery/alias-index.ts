@@ -1,0 +1,209 @@
+/**
+ * Which entries have which aliases, and by what right. The instances of a service mostly have the same alias, and their keys follow one
+ * another, so one run stands for all of them: an alias of three instances takes some 170 bytes, its own text included. With a set of keys for
+ * each alias and a list of aliases for each key it took 1,300 (bench/memory.ts).
+ */
+
+import { SortedBlocks } from "../catalog/query/sorted-blocks.ts";
+import { type KeyText, nameOfKey } from "../catalog/record/record.ts";
+import { firstIndex } from "../lib/bisect.ts";
+import { isAtOrBelow, isEndBefore } from "./name-order.ts";
+
+/** Keys a run holds at most. */
+const RUN_SIZE = 32;
+/** Texts of claimants that are shared. Beyond this many, the same text is held more than once. */
+const MAX_CLAIMANTS = 1024;
+/** Runs that are looked at to find out whether a claim is new. Beyond this many it is taken to be, and some plans of DNS end for nothing. */
+const MAX_LOOKED_AT = 64;
+
+/** Entries of one name that have an alias by the same right. A run is never changed: another one takes its place. */
+interface Run {
+  /** In plain form. */
+  readonly alias: string;
+  /** What all their claims say of the registrant (`claimantOf`). */
+  readonly claimant: string;
+  /** At least one, in order. */
+  readonly keys: readonly KeyText[];
+}
+
+/** An alias that entries of a namespace claim. */
+export interface AliasClaim {
+  readonly alias: string;
+  readonly namespace: string;
+  readonly claimant: string;
+}
+
+export interface AliasChange {
+  /** The aliases that the entry has or had. */
+  readonly aliases: ReadonlySet<string>;
+  /** Those of which a claim came or went. */
+  readonly claimed: readonly string[];
+}
+
+const NO_CHANGE: AliasChange = { aliases: new Set(), claimed: [] };
+
+export class AliasIndex {
+  /** In key order. The nth list has the nth alias of each entry, so that its runs do not overlap. */
+  readonly #lists: SortedBlocks<Run>[] = [];
+  /** The same runs, in the order of the ends of their aliases. */
+  readonly #byAlias = new SortedBlocks<Run>((a, b) => isEndBefore(a.alias, b.alias) || (a.alias === b.alias && firstKey(a) < firstKey(b)));
+  readonly #claimants = new Map<string, string>();
+
+  /** Sets the aliases of an entry, in plain form: none, if it is gone. Cost: its aliases and those that it had. */
+  set(key: KeyText, aliases: ReadonlySet<string>, claimant: string): AliasChange {
+    // HOT: once a change. Most entries have no aliases.
+    if (aliases.size === 0 && this.#lists.length === 0) return NO_CHANGE;
+    const before = this.#runsOf(key);
+    if (aliases.size === 0 && before.length === 0) return NO_CHANGE;
+    const namespace = namespaceOf(key);
+    const had = new Set(before.map(({ alias }) => alias));
+    const isKept = (run: Run) => run.claimant === claimant && aliases.has(run.alias);
+    const kept = new Set(before.filter(isKept).map(({ alias }) => alias));
+    const came = [...aliases].filter((alias) => !kept.has(alias) && !this.#isClaimed({ alias, namespace, claimant }));
+    // In one order, so that entries with the same aliases share their runs.
+    this.#replace(key, before, [...aliases].toSorted(), this.#shared(claimant));
+    const went = before.filter((run) => !isKept(run) && !this.#isClaimed({ ...run, namespace }));
+    return { aliases: had.union(aliases), claimed: [...came, ...went.map(({ alias }) => alias)] };
+  }
+
+  /** Keys of the entries with this alias. */
+  *keysOf(alias: string): Generator<KeyText> {
+    for (const run of this.#byAlias.from((each) => !isEndBefore(each.alias, alias))) {
+      if (run.alias !== alias) return;
+      yield* run.keys;
+    }
+  }
+
+  /** All aliases, each once. */
+  *aliases(): Generator<string> {
+    let last: string | undefined;
+    for (const { alias } of this.#byAlias.from(() => true)) {
+      if (alias !== last) yield alias;
+      last = alias;
+    }
+  }
+
+  /** A list of the keys of all entries with aliases. */
+  keys(): readonly KeyText[] {
+    return this.#lists[0]?.list().flatMap(({ keys }) => keys) ?? [];
+  }
+
+  /** The claims of aliases that are `suffix` or end in `.suffix`. Some are told more than once. */
+  *claimsBelow(suffix: string): Generator<AliasClaim> {
+    let last: Run | undefined;
+    for (const run of this.#byAlias.from(({ alias }) => !isEndBefore(alias, suffix))) {
+      if (!isAtOrBelow(run.alias, suffix)) return;
+      const namespace = namespaceOf(firstKey(run));
+      const isSame = last?.alias === run.alias && last.claimant === run.claimant && namespaceOf(firstKey(last)) === namespace;
+      if (!isSame) yield { alias: run.alias, namespace, claimant: run.claimant };
+      last = run;
+    }
+  }
+
+  /** The runs with this key, one for each of its aliases. */
+  #runsOf(key: KeyText): readonly Run[] {
+    const runs: Run[] = [];
+    for (const list of this.#lists) {
+      const run = list.before((each) => firstKey(each) > key);
+      if (run?.keys.includes(key) !== true) break;
+      runs.push(run);
+    }
+    return runs;
+  }
+
+  /** Whether an entry of the namespace claims the alias by this right, as far as that is soon found. */
+  #isClaimed({ alias, namespace, claimant }: AliasClaim): boolean {
+    const start = `${namespace}\0`;
+    let lookedAt = 0;
+    for (const run of this.#byAlias.from((each) => !isEndBefore(each.alias, alias) && (each.alias !== alias || firstKey(each) >= start))) {
+      if (run.alias !== alias || !firstKey(run).startsWith(start) || lookedAt === MAX_LOOKED_AT) return false;
+      if (run.claimant === claimant) return true;
+      lookedAt += 1;
+    }
+    return false;
+  }
+
+  #replace(key: KeyText, before: readonly Run[], aliases: readonly string[], claimant: string): void {
+    const stays = (n: number) => before[n]?.alias === aliases[n] && before[n]?.claimant === claimant;
+    // All go before any comes, since an alias may move to another list.
+    for (const [n, run] of before.entries()) if (!stays(n)) this.#swap(this.#list(n), [run], without(run, key));
+    for (const [n, alias] of aliases.entries()) if (!stays(n)) this.#add(this.#list(n), runOf(alias, claimant, [key]), key);
+  }
+
+  #list(n: number): SortedBlocks<Run> {
+    return (this.#lists[n] ??= new SortedBlocks<Run>((a, b) => firstKey(a) < firstKey(b)));
+  }
+
+  #add(list: SortedBlocks<Run>, own: Run, key: KeyText): void {
+    const isAfter = (run: Run) => firstKey(run) > key;
+    const before = list.before(isAfter);
+    if (before !== undefined && isAlike(before, own)) return this.#swap(list, [before], withKey(before, key));
+    if (before !== undefined && (before.keys.at(-1) ?? "") > key) return this.#swap(list, [before], [...splitAt(before, key, own)]);
+    const [after] = list.from(isAfter);
+    if (after !== undefined && isAlike(after, own)) return this.#swap(list, [after], withKey(after, key));
+    this.#swap(list, [], [own]);
+  }
+
+  #swap(list: SortedBlocks<Run>, gone: readonly Run[], instead: readonly Run[]): void {
+    for (const run of gone) {
+      list.remove(run);
+      this.#byAlias.remove(run);
+    }
+    for (const run of instead) {
+      list.add(run);
+      this.#byAlias.add(run);
+    }
+  }
+
+  #shared(claimant: string): string {
+    const known = this.#claimants.get(claimant);
+    if (known !== undefined) return known;
+    if (this.#claimants.size === MAX_CLAIMANTS) this.#claimants.clear();
+    this.#claimants.set(claimant, claimant);
+    return claimant;
+  }
+}
+
+function firstKey({ keys }: Run): string {
+  return keys[0] ?? "";
+}
+
+function namespaceOf(key: string): string {
+  return key.slice(0, key.indexOf("\0"));
+}
+
+function runOf(alias: string, claimant: string, keys: readonly KeyText[]): Run {
+  return { alias, claimant, keys };
+}
+
+/** Whether the entries of both may stand in one run. */
+function isAlike(a: Run, b: Run): boolean {
+  const [aKey, bKey] = [a.keys[0], b.keys[0]];
+  return (
+    a.alias === b.alias && a.claimant === b.claimant && aKey !== undefined && bKey !== undefined && nameOfKey(aKey) === nameOfKey(bKey)
+  );
+}
+
+/** The run with one more key, in halves if it is full. */
+function withKey({ alias, claimant, keys }: Run, key: KeyText): readonly Run[] {
+  // `toSpliced` and `slice` make arrays without spare room.
+  const more = keys.toSpliced(indexIn(keys, key), 0, key);
+  if (more.length <= RUN_SIZE) return [runOf(alias, claimant, more)];
+  const half = more.length >>> 1;
+  return [runOf(alias, claimant, more.slice(0, half)), runOf(alias, claimant, more.slice(half))];
+}
+
+function without({ alias, claimant, keys }: Run, key: KeyText): readonly Run[] {
+  return keys.length === 1 ? [] : [runOf(alias, claimant, keys.toSpliced(keys.indexOf(key), 1))];
+}
+
+/** The two parts of a run between which the key lies, and its own run between them. */
+function splitAt({ alias, claimant, keys }: Run, key: KeyText, own: Run): readonly Run[] {
+  const at = indexIn(keys, key);
+  return [runOf(alias, claimant, keys.slice(0, at)), own, runOf(alias, claimant, keys.slice(at))];
+}
+
+/** Where a key stands among others, or would stand. */
+function indexIn(keys: readonly KeyText[], key: KeyText): number {
+  return firstIndex(keys.length, (index) => (keys[index] ?? "") >= key);
+}
