@@ -121,6 +121,7 @@ export async function startDiscovery(
     settings: answering,
     catalogOf: (caller, view) => dnsCatalog(random, core, undefined, { view, caller }),
     viewers: viewersOf(settings.dns, settings.node),
+    serialOf: (viewIndex) => 7 + viewIndex,
     views: new Views(settings.dns.views, []),
     isAnonymousRefused: anonymousAccess(settings) === "none",
     reads: core.reads,

@@ -60,8 +60,8 @@ class Bench {
   }
 }
 
-async function open(changed?: (settings: Settings) => Settings): Promise<Bench> {
-  const inside = await startDiscovery(undefined, undefined, undefined, changed);
+async function open(changed?: (settings: Settings) => Settings, zones?: readonly string[]): Promise<Bench> {
+  const inside = await startDiscovery(zones, undefined, undefined, changed);
   onTestFinished(() => inside.stop());
   return new Bench(inside);
 }
@@ -185,6 +185,22 @@ test("an alias is added to an entry under the lease that it has, and taken from 
   expect(await bench.call(m.unregisterName, { name: "www.svc.prod" })).toMatchObject({ removed: 0 });
   expect(await bench.answers("www.svc.prod.waymark")).toEqual(["NXDOMAIN"]);
   expect((await bench.answers("shop.svc.prod.waymark"))[0]).toBe("NOERROR");
+});
+
+test("an alias that was registered in full, in any zone, is taken by its name below the zones, and by its name in another one", async () => {
+  const bench = await open(undefined, ["waymark", "corp"]);
+  await bench.register(asEndpoint({}));
+  for (const [registered, unregistered] of [
+    ["pay.svc.prod.corp", "pay.svc.prod"],
+    ["PAY.svc.prod.corp.", "pay.svc.prod.waymark."],
+    ["pay.svc.prod.waymark", "pay.svc.prod.corp"],
+    ["pay.svc.prod", "pay.svc.prod.corp"],
+  ] as const) {
+    await bench.register(asAlias(registered));
+    const { removed } = await bench.call(m.unregisterName, { name: unregistered });
+    const answers = [await bench.answers("pay.svc.prod.corp"), await bench.answers("pay.svc.prod.waymark")];
+    expect({ registered, removed, answers }).toEqual({ registered, removed: 1, answers: [["NXDOMAIN"], ["NXDOMAIN"]] });
+  }
 });
 
 test("an alias changes nothing else of its entry, not even an order about its maintenance", async () => {
@@ -330,6 +346,19 @@ test("with mesh.operate ResolveName answers as the gateway answers an asker at a
   // Nobody is at that place, so all are two steps away.
   expect(answers.map((text) => text.split(" ")[4])).toEqual(Array.from({ length: 5 }, () => "2000"));
   expect(reasons[0]?.detail).toBe("cluster local, tenant green, region eu, zone eu-1; from 10.20.7.1 over udp: dns.views[0]");
+});
+
+test("ResolveName tells the serial of the view of an address, and that of everybody to a caller with rights of its own", async () => {
+  const bench = await open(withViews);
+  const serial = async (request: MessageInitShape<(typeof m)["resolveName"]["input"]>, caller = OPERATOR) => {
+    const { answers, authority } = await bench.call(m.resolveName, { recordType: "SOA", ...request }, caller);
+    return [...answers, ...authority][0]?.split(" ").at(-5);
+  };
+  const [there, not] = ["waymark", "nope.waymark"];
+  const at = (address: string, listener = "") => ({ source: { address, listener } });
+  expect([await serial({ name: there, ...at("10.20.7.1") }), await serial({ name: not, ...at("10.20.7.1") })]).toEqual(["8", "8"]);
+  expect([await serial({ name: there, ...at("10.30.0.1", "tcp") }), await serial({ name: there, ...at("10.30.0.1") })]).toEqual(["9", "7"]);
+  expect([await serial({ name: there }, ANN), await serial({ name: there }, { ...ANN, address: "10.20.7.1" })]).toEqual(["7", "7"]);
 });
 
 test("a sample of a set is drawn by the weights of its targets, and a CNAME before it is no part of it", async () => {

@@ -64,3 +64,13 @@ test("a reload takes other keys, and keeps those it has where the file is wrong 
   file.reload();
   expect([keys.turn, keys.keys[0]?.keyTag === before?.keyTag]).toEqual([1, false]);
 });
+
+test("a reload takes the same two keys in another order: the first one signs", () => {
+  const file = opened(`${first}${second}`);
+  const { keys } = file;
+  const tags = () => keys.keys.map(({ keyTag }) => keyTag);
+  const before = tags();
+  writeFileSync(path, `${second}${first}`);
+  file.reload();
+  expect([keys.turn, tags()]).toEqual([1, before.toReversed()]);
+});

@@ -15,6 +15,7 @@ import { rule, set } from "../../fakes/policies.ts";
 const ADMIN = { ...anonymousCaller("local", "127.0.0.1", ["mesh.admin", "mesh.operate"]), principal: "red", tenant: "red" };
 const VIEWERS = [anonymousCaller("local", ""), { ...anonymousCaller("local", ""), tenant: "red" }];
 const [ANONYMOUS, RED] = [0, 1];
+const WEEK_MS = 7 * 86_400_000;
 
 class Bench {
   readonly #inside: DiscoveryInside;
@@ -43,6 +44,15 @@ class Bench {
 
   unregister(namespace: string, name = "web"): Promise<void> {
     return this.call("unregister", create(UnregisterRequestSchema, { keys: [key(namespace, name)] }));
+  }
+
+  /** Tombstones are dropped, as they are in time. */
+  collect(): void {
+    const { monoMs, wallMs } = this.#inside.now();
+    const { replica } = this.#inside.core;
+    const before = replica.collectedRevision;
+    replica.collect({ monoMs: monoMs + WEEK_MS, wallMs: wallMs + WEEK_MS }, 1000);
+    assert(replica.collectedRevision > before, "something was dropped");
   }
 
   async policy(rules: readonly Rule[]): Promise<void> {
@@ -95,5 +105,22 @@ test("the serial of a viewer moves with what that viewer sees, and stays with al
   expect(bench.moved()).toEqual([ANONYMOUS, RED]);
   await bench.unregister("svc.red");
   expect(bench.moved()).toEqual([]);
+  await inside.stop();
+});
+
+test("what was removed and dropped before anybody looked moves every serial, because nobody knows any more what it was", async () => {
+  const inside = await startDiscovery();
+  const bench = new Bench(inside);
+  await bench.policy([rule("svc.red", { visibilityTenants: ["red"] })]);
+  await bench.register("svc.red");
+  bench.moved();
+  await bench.register("svc.red");
+  await bench.unregister("svc.red");
+  expect(bench.moved()).toEqual([RED]);
+  await bench.register("svc.red");
+  bench.moved();
+  await bench.unregister("svc.red");
+  bench.collect();
+  expect([bench.moved(), bench.moved()]).toEqual([[ANONYMOUS, RED], []]);
   await inside.stop();
 });
