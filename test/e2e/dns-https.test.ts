@@ -1,5 +1,6 @@
 /** DNS over HTTP at real nodes: both versions of HTTP, what callers with and without a credential see, how long answers may be kept, and bad input. */
 import { execFile, spawnSync } from "node:child_process";
+import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
@@ -14,7 +15,7 @@ import { afterAll, expect, test } from "vitest";
 import { sha256Hex } from "../../src/lib/crypto.ts";
 import { newAuthority, serverFiles } from "../fakes/certificate.ts";
 import { queryBytes, responseText, subnetQuery } from "../fakes/dns-text.ts";
-import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
+import { type Finished, type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
 import { until } from "../fakes/until.ts";
 
 const areKdigAndCurlThere = ["kdig", "curl"].every((command) => spawnSync(command, ["-V"], { stdio: "ignore" }).error === undefined);
@@ -64,13 +65,16 @@ token_sha256 = "${sha256Hex(TOKEN)}"
 tenant = "red"
 `;
   const node = await startNodeProcess(["--ephemeral", "--policy", file("json", POLICY), "--config", file("toml", toml), ...flags]);
-  const { cert, key } = authority.issue("one.admin.example");
-  const admin = ["--ca", certificates.caFile, "--cert", file("pem", cert), "--key", file("key", key)];
   for (const namespace of ["svc.all", "svc.red", "svc.blue"]) {
     const what = ["--namespace", namespace, "--name", "web", "--target", "10.0.0.1:80", "--instance", "1"];
-    expect(await node.run(["register", ...what, ...admin])).toMatchObject({ exit: 0 });
+    expect(await asAdmin(node, ["register", ...what])).toMatchObject({ exit: 0 });
   }
   return node;
+}
+
+function asAdmin(node: NodeProcess, argv: readonly string[]): Promise<Finished> {
+  const { cert, key } = authority.issue("one.admin.example");
+  return node.run([...argv, "--ca", certificates.caFile, "--cert", file("pem", cert), "--key", file("key", key)]);
 }
 
 interface Sent {
@@ -235,6 +239,35 @@ test.each<{ what: string; sent: Sent; status: number; says: RegExp }>([
   }
   // It goes on.
   expect((await send(node, get(QUESTION))).status).toBe(200);
+});
+
+test("the audit names nobody for what is hidden from a question without a credential, also after one with a credential", async () => {
+  const node = await plain();
+  const question = queryBytes({ name: "web.svc.blue.waymark", type: "A" });
+  const tenants = async () => {
+    const { stdout } = await asAdmin(node, [
+      "discovery",
+      "access-audit",
+      "--namespace",
+      "svc.blue",
+      "--reason",
+      "viewer_denied",
+      "-o",
+      "json",
+    ]);
+    const { records = [] } = JSON.parse(stdout) as { records?: readonly { readonly tenant?: string; readonly detail?: string }[] };
+    return records.filter(({ detail = "" }) => detail.startsWith("dns")).map(({ tenant = "" }) => tenant);
+  };
+  await send(node, { ...RED, ...get(question) });
+  await until("the one with a credential is there", async () => (await tenants()).includes("red"));
+  const before = await tenants();
+  const socket = createSocket("udp4");
+  socket.send(question, Number((node.listeners["dns"] ?? "").split(":").at(-1)), "127.0.0.1");
+  await once(socket, "message", { signal: AbortSignal.timeout(20_000) });
+  socket.close();
+  let after = before;
+  await until("one more is there", async () => (after = await tenants()).length > before.length);
+  expect(after.toSorted()).toEqual(["", ...before].toSorted());
 });
 
 let plainNode: Promise<NodeProcess> | undefined;

@@ -14,6 +14,7 @@ import { afterAll, expect, test } from "vitest";
 import { newAuthority, serverFiles } from "../fakes/certificate.ts";
 import { queryBytes, responseText } from "../fakes/dns-text.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
+import { SECRET, signedBy } from "../fakes/tsig.ts";
 import { until } from "../fakes/until.ts";
 
 const isKdigThere = spawnSync("kdig", ["-V"], { stdio: "ignore" }).error === undefined;
@@ -22,7 +23,7 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 let files = 0;
 function file(ending: string, content: string): string {
   const path = join(folder, `${files++}.${ending}`);
-  writeFileSync(path, content);
+  writeFileSync(path, content, { mode: 0o600 });
   return path;
 }
 
@@ -32,7 +33,10 @@ const strangers = newAuthority();
 const POLICY = JSON.stringify({
   version: "v1",
   default_allow: true,
-  rules: ["red", "blue"].map((tenant) => ({ namespace: `svc.${tenant}`, visibility_tenants: [tenant] })),
+  rules: [
+    { namespace: "svc.red", visibility_tenants: ["red"] },
+    { namespace: "svc.blue", visibility_tenants: ["blue"], visibility: ["far"] },
+  ],
 });
 /** An address of the loopback network that has a view. */
 const BLUE = "127.0.3.1";
@@ -54,6 +58,9 @@ tenant = "blue"
 [[tenants.certificates]]
 principal = "red.example"
 tenant = "red"
+[[tenants.certificates]]
+principal = "far.example"
+cluster = "far"
 [[tenants.certificates]]
 principal = "*.admin.example"
 tenant = "red"
@@ -93,8 +100,12 @@ async function open(node: NodeProcess, { from = "127.0.0.1", leaf, protocol = "d
   return socket;
 }
 
-async function ask(socket: TLSSocket, name: string, type = "A"): Promise<string> {
-  const query = queryBytes({ name, type });
+function ask(socket: TLSSocket, name: string, type = "A"): Promise<string> {
+  return sent(socket, queryBytes({ name, type }));
+}
+
+/** The first message that answers a query. */
+async function sent(socket: TLSSocket, query: Uint8Array): Promise<string> {
   socket.write(Buffer.concat([Buffer.from([query.length >> 8, query.length & 255]), query]));
   let got = Buffer.alloc(0);
   while (got.length < 2 || got.length < 2 + got.readUInt16BE(0)) {
@@ -121,7 +132,7 @@ test.each([
   { where: "read workers", given: { flags: ["--workers", "2"] } },
   { where: "DNS processes", given: { dns: "processes = 2" } },
 ])(
-  "answered by $where: a certificate of a tenant gives its view, else the address does; one that does not count is refused",
+  "answered by $where: a certificate of a tenant or of another cluster gives its view, else the address does; one that does not count is refused",
   async ({ given }) => {
     await using node = await start(given);
     const isShown = async () => {
@@ -138,6 +149,7 @@ test.each([
       redAtBlue: await seen(node, { leaf: authority.issue("red.example"), from: BLUE }),
       blue: await seen(node, { from: BLUE }),
       noTenant: await seen(node, { leaf: authority.issue("other.example"), from: BLUE }),
+      far: await seen(node, { leaf: authority.issue("far.example") }),
       strange: await seen(node, { leaf: strangers.issue("red.example") }),
     }).toEqual({
       nobody: ["NOERROR", ABSENT, ABSENT],
@@ -145,6 +157,7 @@ test.each([
       redAtBlue: ["NOERROR", "NOERROR", ABSENT],
       blue: ["NOERROR", ABSENT, "NOERROR"],
       noTenant: ["NOERROR", ABSENT, "NOERROR"],
+      far: ["NOERROR", ABSENT, "NOERROR"],
       strange: ["REFUSED", "REFUSED", "REFUSED"],
     });
     const [mine, others] = [await open(node, { leaf: authority.issue("red.example") }), await open(node)];
@@ -153,12 +166,29 @@ test.each([
   },
 );
 
-test("where callers without a credential may see nothing, a certificate is a credential, with a tenant or without", async () => {
-  await using node = await start({ more: '[tenants]\nanonymous = "none"' });
+test("where callers without a credential may see nothing, a certificate is a credential, with a tenant or without; a key counts before it; each has an allowance", async () => {
+  const key = `[[dns.transfer_keys]]\nname = "k.example"\nsecret_file = "${file("key", SECRET.toString("base64"))}"\n`;
+  await using node = await start({ more: '[tenants]\nanonymous = "none"\n[limits]\nreads_per_minute = 20', dns: key });
   expect([await seen(node), await seen(node, { leaf: authority.issue("other.example") })]).toEqual([
     ["REFUSED", "REFUSED", "REFUSED"],
     ["NOERROR", ABSENT, ABSENT],
   ]);
+  // The key is nobody's tenant, and sees what everybody sees.
+  const red = await open(node, { leaf: authority.issue("red.example") });
+  const bySigned = async (query: Uint8Array) =>
+    (await sent(red, signedBy({ key: "k.example", atSeconds: Math.floor(Date.now() / 1000) }, query).bytes)).split(/\s/)[0];
+  const byKey = [];
+  for (const namespace of ["all", "red"]) byKey.push(await bySigned(queryBytes({ name: `web.svc.${namespace}.waymark`, type: "A" })));
+  expect([byKey, (await ask(red, "web.svc.red.waymark")).split(/\s/)[0]]).toEqual([["NOERROR", ABSENT], "NOERROR"]);
+  expect(await bySigned(queryBytes({ name: "waymark", type: "AXFR" }))).toBe("NOERROR");
+  red.destroy();
+  // What one has used up is missing to nobody else.
+  const eager = await open(node, { leaf: authority.issue("eager.example") });
+  const codes = [];
+  for (let i = 0; i < 40; i++) codes.push((await ask(eager, "web.svc.all.waymark")).split(/\s/)[0]);
+  expect([codes[0], codes.at(-1)]).toEqual(["NOERROR", "REFUSED"]);
+  expect((await seen(node, { leaf: authority.issue("red.example") }))[1]).toBe("NOERROR");
+  eager.destroy();
 });
 
 test("at a resolver, what the upstream tells of an alias is told to whom it may be shown, whoever asked first", async () => {
