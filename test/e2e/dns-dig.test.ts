@@ -72,7 +72,7 @@ describe.skipIf(!isDigThere())("dig", () => {
     },
     { type: "SVCB", name: "_svc._tcp.cdn.market.waymark", lines: ["_svc._tcp.cdn.market.waymark. 30 IN SVCB 0 cdn.example.com."] },
     { type: "NS", name: "waymark", lines: ["waymark. 60 IN NS n1.node.waymark."] },
-    { type: "ANY", name: "web.market.waymark", lines: ['web.market.waymark. 5 IN HINFO "RFC8482" ""'] },
+    { type: "ANY", name: "web.market.waymark", lines: ['web.market.waymark. 6 IN HINFO "RFC8482" ""'] },
   ])("dig $type $name", async ({ type, name, lines }) => {
     await using world = await startTestGateway(market());
     const reply = await ask(world, type, name);

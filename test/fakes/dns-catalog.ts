@@ -153,15 +153,16 @@ class FakeChanges {
   }
 }
 
+/** No two of these times are the same, so that a test sees which one was taken. */
 export const TEST_DNS_SETTINGS: DnsSettings = {
   zones: ["waymark"],
   reverseZones: [],
   nodeId: "n1",
   minTtlMs: 1_000,
   maxTtlMs: 60_000,
-  defaultTtlMs: 5_000,
+  defaultTtlMs: 6_000,
   negativeTtlMs: 5_000,
-  staleTtlMs: 5_000,
+  staleTtlMs: 3_000,
   allowExternalNames: false,
   srvPriority: "health",
 };

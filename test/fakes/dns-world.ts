@@ -170,7 +170,7 @@ export class DnsWorld {
       serialOf: (view) => this.#zone.serialOf(view),
     });
     this.#asked = Array.from({ length: OFTEN }, () => this.#newQuestion());
-    this.dns = new NaiveDns(this.#model, { zone: "waymark", minTtlSeconds: 1, maxTtlSeconds: 60, staleTtlSeconds: 5 });
+    this.dns = new NaiveDns(this.#model, { zone: "waymark", minTtlSeconds: 1, maxTtlSeconds: 60, staleTtlSeconds: 3 });
   }
 
   /** How often each thing happened. */

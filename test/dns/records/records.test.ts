@@ -25,7 +25,7 @@ test("every type is found by its number, and by no other", () => {
 });
 
 test.each([
-  { ttlMs: undefined, want: 5 },
+  { ttlMs: undefined, want: 6 },
   { ttlMs: 0, want: 1 },
   { ttlMs: 999, want: 1 },
   { ttlMs: 30_999, want: 30 },

@@ -55,7 +55,9 @@ class World {
   /** Namespaces, once for each time that they counted as asked for. */
   readonly countedIn: string[] = [];
   readonly #elsewhere: FetchingElsewhere;
-  readonly #responder = newResponder({ settings: { staleTtlMs: 3 * SECONDS, reverseZones: ["2.0.192.in-addr.arpa"] } });
+  readonly #responder = newResponder({
+    settings: { defaultTtlMs: 5 * SECONDS, staleTtlMs: 3 * SECONDS, reverseZones: ["2.0.192.in-addr.arpa"] },
+  });
   #inputCount = 0;
   /** The number of the last arrival of each name. */
   readonly #arrivals = new Map<string, number>();
