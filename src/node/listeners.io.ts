@@ -278,6 +278,7 @@ function openChain(options: ListenersOptions, services: readonly Service[]): Cha
     later,
     turn: new TurnBudget({ nowMs: () => now().monoMs, onEnd: setImmediate }),
     listBounds: settings.limits,
+    bounds: settings.limits,
     anonymous: anonymousAccess(settings),
     knownOnly: settings.server.reflection === "authenticated" ? REFLECTION : undefined,
     limit: limits.admit,

@@ -39,6 +39,8 @@ export interface ChainPorts {
   identify(header: HeaderReader, peer: Peer): Caller | Promise<Caller>;
   /** Most items of lists in requests, as the node's settings say. */
   readonly listBounds: ListBounds;
+  /** Of names that are registered. Absent: the most that any node can be set to. */
+  readonly bounds?: Parameters<typeof requestCheckOf>[1];
   /** What callers without a credential may do; all when absent. */
   readonly anonymous?: "none" | "read" | "all";
   /** Services that are for callers with a credential alone, whatever `anonymous` says. */
@@ -206,7 +208,7 @@ export class MethodChain {
     this.#ports = chain.ports;
     this.desc = desc;
     this.handler = handler;
-    this.checkRequest = requestCheckOf(desc.input);
+    this.checkRequest = requestCheckOf(desc.input, chain.ports.bounds);
     this.#requiredAccess = requiredAccessOf(desc);
     if (chain.ports.knownOnly?.has(desc.parent.typeName) === true) this.#wantsCredential = () => credentialWanted(desc.parent.typeName);
     else if (chain.ports.anonymous === "read" && !changesNothing(desc)) this.#wantsCredential = () => anonymousRefused("read", "write");

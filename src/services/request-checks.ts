@@ -5,22 +5,26 @@
 import type { DescMessage, Message } from "@bufbuild/protobuf";
 import type { Duration } from "@bufbuild/protobuf/wkt";
 import type { Entry } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import { RegisterNameRequestSchema } from "../../gen/waymark/dns/v1/dns_pb.js";
 import { REQUEST_CHECKS } from "../../gen/waymark/request_rules.ts";
-import { PROTOCOL_BOUNDS } from "../catalog/entry/names.ts";
+import { type Bounds, PROTOCOL_BOUNDS } from "../catalog/entry/names.ts";
 import { Problems } from "../catalog/entry/problems.ts";
 import { plainName } from "../discovery/dns-names.ts";
 import { invalid, WaymarkError } from "../lib/errors.ts";
 import type { RefusedAct } from "../policy/audit/refusals.ts";
 import { type Caller, hasRole } from "../policy/identity/caller.ts";
 
+/** Requests whose names are registered, and therefore held to what the node allows its own clients. Those of Register are looked at by its handler. */
+const REGISTERING: ReadonlySet<string> = new Set([RegisterNameRequestSchema.typeName]);
+
 /**
- * The check of requests of this type. It throws `invalid_argument` with all faults. A request may ask for names as long as any node may
+ * The check of requests of this type at a node with these bounds. It throws `invalid_argument` with all faults. A request may ask for names as long as any node may
  * store, even if this node allows its own clients less. HOT: once a request; protovalidate takes 50 times as long.
  */
-export function requestCheckOf({ typeName }: Pick<DescMessage, "typeName">): (request: Message) => void {
+export function requestCheckOf({ typeName }: Pick<DescMessage, "typeName">, bounds: Bounds = PROTOCOL_BOUNDS): (request: Message) => void {
   const check = REQUEST_CHECKS.get(typeName);
   if (check === undefined) return () => {};
-  const problems = new Problems(PROTOCOL_BOUNDS);
+  const problems = new Problems(REGISTERING.has(typeName) ? bounds : PROTOCOL_BOUNDS);
   return (request) => {
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the check is that of this type
     check(request as never, problems);

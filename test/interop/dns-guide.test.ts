@@ -13,7 +13,7 @@ import { areDnsClientsThere, findCoreDns } from "./needs.ts";
 
 const GUIDE = readFileSync("docs/guides/dns.md", "utf8");
 const [hasTools, coreDns] = [await areDnsClientsThere(), await findCoreDns()];
-const portOf = (node: NodeProcess): string => (node.listeners["dns"] ?? "").split(":").at(-1) ?? "";
+const portOf = (node: NodeProcess, listener = "dns"): string => (node.listeners[listener] ?? "").split(":").at(-1) ?? "";
 
 /** The block of the guide that has this line, without its fences. */
 function blockWith(line: string): string {
@@ -29,8 +29,15 @@ function partBelow(comment: string): string {
   return below.split(/\n\n# /)[0] ?? "";
 }
 
+/** The lines without what a node makes up, in an order of their own, because records are shuffled. */
+function comparable(text: string): readonly string[] {
+  const plain = text.replaceAll(/n1\/[\w-]+/g, "LEASE").replaceAll(/"revision":"\d+"/g, "REVISION");
+  const lines = plain.split("\n").map((line) => line.trim().replaceAll(/ {2,}/g, " "));
+  return lines.filter((line) => line !== "").toSorted();
+}
+
 async function withEntries(use: (node: NodeProcess) => Promise<void>): Promise<void> {
-  await using node = await startNodeProcess(["--ephemeral"]);
+  await using node = await startNodeProcess(["--ephemeral", "--node-id", "n1"]);
   for (const [kind, namespace, name, target] of [
     ["function", "svc.prod", "charge", "10.1.0.1:9000"],
     ["queue", "svc.prod", "jobs", "10.9.0.7:17420"],
@@ -44,13 +51,22 @@ async function withEntries(use: (node: NodeProcess) => Promise<void>): Promise<v
 }
 
 test.skipIf(!hasTools)(
-  `dig and nslookup find functions, queues and services as the guide shows${hasTools ? "" : " (skipped: needs kdig, drill, delv and unbound)"}`,
+  `dig, nslookup, curl and our commands print what the guide shows${hasTools ? "" : " (skipped: needs kdig, drill, delv and unbound)"}`,
   async () => {
     await withEntries(async (node) => {
       for (const said of blockWith("_rpc._tcp.charge").split(/^\$ /m).slice(1)) {
         const [command = "", ...lines] = said.trim().split("\n");
         const { output } = await run("sh", ["-c", command.replaceAll("17453", portOf(node))]);
         expect([command, output.split("\n").map((line) => line.trim())]).toEqual([command, expect.arrayContaining(lines)]);
+      }
+      const commands = ["$ waymark dns register web", "DnsService/RegisterName"].flatMap((line) => blockWith(line).split(/^\$ /m).slice(1));
+      for (const said of commands) {
+        const [command = "", ...lines] = said.trim().split("\n");
+        const isOurs = command.startsWith("waymark ");
+        const printed = isOurs
+          ? (await node.run(command.split(" ").slice(1))).stdout
+          : (await run("sh", ["-c", command.replaceAll("17480", portOf(node, "http"))])).output;
+        expect([command, comparable(printed)]).toEqual([command, comparable(lines.join("\n"))]);
       }
     });
   },

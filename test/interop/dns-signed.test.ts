@@ -2,7 +2,7 @@
 import { spawn } from "node:child_process";
 import { generateKeyPairSync } from "node:crypto";
 import { once } from "node:events";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
@@ -92,6 +92,10 @@ describe.skipIf(!hasClients)(`validators${hasClients ? "" : " (skipped: needs kd
   test("delv validates answers and denials of every kind with the key of the zone", async () => {
     await withSigned(async (node, folder) => {
       const port = portOf(node);
+      // As the guide says.
+      const commands = /^dig .* CDS .* > anchors\ndelv .*$/m.exec(readFileSync("docs/guides/dns.md", "utf8"))?.[0] ?? "";
+      const script = commands.replaceAll("17453", port).replace("web.svc.market.waymark", WEB);
+      expect((await run("sh", ["-c", script], { cwd: folder })).output).toContain("; fully validated");
       const [, , , ...key] = (await dig(port, "waymark", "DNSKEY", "+short", "+nosplit")).trim().split(" ");
       const anchors = join(folder, "anchors");
       writeFileSync(anchors, `trust-anchors { "waymark." static-key 257 3 13 "${key.join("")}"; };\n`);

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { create, type DescMethodUnary, fromBinary, type MessageInitShape, type MessageShape } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
+import fc from "fast-check";
 import { expect, onTestFinished, test } from "vitest";
 import { EntryKind, HealthStatus } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
@@ -13,6 +14,7 @@ import { anonymousCaller, type Caller } from "../../src/policy/identity/caller.t
 import type { Rule } from "../../src/policy/set/rules.ts";
 import { requestCheckOf } from "../../src/services/request-checks.ts";
 import { type DiscoveryInside, startDiscovery } from "../fakes/discovery-service.ts";
+import { runs } from "../fakes/effort.ts";
 import { rule, set } from "../fakes/policies.ts";
 
 const ANN: Caller = { ...anonymousCaller("local", "127.0.0.1"), principal: "ann", tenant: "green", isAuthenticated: true };
@@ -37,7 +39,7 @@ class Bench {
     const handler = (method.parent.typeName === DnsService.typeName ? names : service).handlers[method.localName];
     assert(handler?.kind === "unary");
     const message = create(method.input, request);
-    requestCheckOf(method.input)(message);
+    requestCheckOf(method.input, this.inside.settings.limits)(message);
     const said = await handler.handle(message as never, { caller, time: this.inside.now(), requestId: "" });
     return said instanceof Uint8Array ? fromBinary(method.output, said) : (said as MessageShape<O>);
   }
@@ -106,6 +108,68 @@ test("an endpoint becomes a SERVICE entry with all that was said of it, and DNS 
   ]);
 });
 
+test("RegisterName tells only names that lead to the entry for its caller, each once", async () => {
+  const bench = await open();
+  const fqdnsOf = async (value: object, caller?: Caller) => (await bench.register(asEndpoint(value), caller)).fqdns;
+  await bench.register(asEndpoint({ name: "db" }));
+  const long = { name: "N".repeat(128), namespace: Array.from({ length: 3 }, () => "n".repeat(60)).join(".") };
+  expect(await fqdnsOf({ ...long, aliases: ["short.svc.prod"] })).toEqual([]);
+  // Real names, names of nodes and addresses, and an alias of a service that comes first take what an alias asks for.
+  const lost = ["db.svc.prod", "_svc._tcp.db.svc.prod", "ghost.node", "1-2-3-4.addr.node", "x.addr.node"];
+  const own = ["web.svc.prod.waymark", "_svc._tcp.web.svc.prod.waymark"];
+  await bench.register(asEndpoint({ name: "api", aliases: ["both.svc.prod"] }));
+  const kept = ["www.svc.prod", "w1.web.svc.prod", "_x._tcp.www.svc.prod"];
+  expect(await fqdnsOf({ aliases: [...lost, "both.svc.prod", "web.svc.prod", ...kept] })).toEqual([
+    ...own,
+    ...kept.map((alias) => `${alias}.waymark`),
+  ]);
+  expect((await bench.register(asAlias("WWW.svc.prod.Waymark"))).fqdns).toEqual(["www.svc.prod.waymark"]);
+  expect((await bench.register(asAlias("ghost.node"))).fqdns).toEqual([]);
+  // The policy lets nobody of this tenant write there.
+  await bench.policy([rule("pay", { visibilityTenants: ["blue"] })]);
+  expect((await bench.register(asAlias("web.pay"))).fqdns).toEqual([]);
+  // The zone itself is no alias.
+  const admin: Caller = { ...ANN, roles: ["mesh.admin"] };
+  expect(await fqdnsOf({ aliases: ["waymark"] }, admin)).toEqual([...own, "waymark.waymark"]);
+  expect((await bench.answers("waymark.waymark"))[1]).toContain(" CNAME web.svc.prod.waymark.");
+});
+
+test("each name of RegisterName is answered with its entry, whatever was registered before it", async () => {
+  const bench = await open();
+  const names = ["web", "db", "Web", "w.x", "b32-a", "_http", "node", "L".repeat(120)];
+  const spaces = ["svc.prod", "web.svc.prod", "prod", "addr", `${"n".repeat(63)}.${"n".repeat(63)}`];
+  const aliases = [
+    "web.svc.prod",
+    "_svc._tcp.web.svc.prod",
+    "_svc._udp.x.prod",
+    "w1.web.svc.prod",
+    "db.prod.waymark",
+    "n1.node",
+    "a.b.addr",
+  ];
+  const drawn = fc.record({
+    name: fc.constantFrom(...names),
+    namespace: fc.constantFrom(...spaces),
+    port: fc.integer({ min: 1, max: 3 }),
+    protocol: fc.constantFrom("tcp", "udp"),
+    aliases: fc.uniqueArray(fc.constantFrom(...aliases), { maxLength: 3 }),
+  });
+  let number = 0;
+  await fc.assert(
+    fc.asyncProperty(drawn, async (value) => {
+      number += 1;
+      const host = `10.${number >> 16}.${(number >> 8) & 255}.${number & 255}`;
+      const { fqdns } = await bench.register(asEndpoint({ ...value, targets: [host] }));
+      for (const fqdn of fqdns) {
+        const asked = await Promise.all(["A", "SRV"].map((recordType) => bench.call(m.resolveName, { name: fqdn, recordType })));
+        const records = asked.flatMap(({ answers, additional }) => [...answers, ...additional]);
+        expect(`${fqdn} ${records.some((text) => text.endsWith(` A ${host}`)) ? host : records.join()}`).toBe(`${fqdn} ${host}`);
+      }
+    }),
+    { numRuns: runs(60) },
+  );
+});
+
 test("the same name, protocol and port replace; another port is another instance", async () => {
   const bench = await open();
   await bench.register(asEndpoint({}));
@@ -165,6 +229,25 @@ test("a namespace of others is refused, and so is an entry of another principal"
   expect(await refusal(bench.register(asAlias("www.svc.prod"), BEN))).toBe("not_found");
   const { name, namespace, port } = WEB;
   expect(await bench.call(m.unregisterName, { name, namespace, protocol: "http", port }, BEN)).toMatchObject({ removed: 0 });
+});
+
+test("a refusal has the fields of the request and the bounds of this node", async () => {
+  const bench = await open();
+  const told = (call: Promise<unknown>) =>
+    call.then(
+      () => "accepted",
+      (error: unknown) => (error instanceof WaymarkError ? error.message : String(error)),
+    );
+  const rule128 = "must be 1 to 128 of [A-Za-z0-9._:/@+-]";
+  expect(await told(bench.register(asEndpoint({ name: "a b" })))).toBe(`invalid_argument: endpoint.name: "a b" (3 characters) ${rule128}`);
+  expect(await told(bench.register(asEndpoint({ name: "n".repeat(129) })))).toContain(`(129 characters) ${rule128}`);
+  expect(await told(bench.register(asEndpoint({ tags: ["n".repeat(1001)] })))).toContain(`(1001 characters) ${rule128}`);
+  expect(await told(bench.register(asEndpoint({ namespace: "A" })))).toMatch(/ 63 a label and 200 in all$/);
+  await bench.register(asEndpoint({}));
+  const { name, namespace, port } = WEB;
+  const removed = (fields: object) => told(bench.call(m.unregisterName, { name, namespace, protocol: "http", port, ...fields }, BEN));
+  expect(await removed({})).toMatch(/^discovery_access_denied: name: is registered by another principal/);
+  expect(await removed({ name: "n".repeat(200) })).toContain(`invalid_argument: name: `);
 });
 
 test("an alias is added to an entry under the lease that it has, and taken from it alone", async () => {
@@ -267,6 +350,12 @@ test("a name is described by its name in DNS, by an alias, and by its place in t
     const { name, entries, hasMore } = await bench.call(m.describeName, asked);
     expect({ name, count: entries.length, hasMore }).toMatchObject({ name: web, count: 1, hasMore: false });
   }
+  await bench.register(asEndpoint({ name: "own", aliases: ["OWN.svc.prod.waymark.", "other.svc.prod"] }));
+  expect((await bench.call(m.describeName, { name: "own.svc.prod" })).name).toMatchObject({ aliases: ["other.svc.prod"] });
+  // It has no SRV records, as it has neither targets nor a node to be reached through.
+  const outside = { key: { namespace: "svc.prod", name: "ext", instanceId: "1" }, metadata: { "waymark.dns.cname": "db.example" } };
+  await bench.call(DiscoveryService.method.register, { entries: [outside], staticLease: true });
+  expect((await bench.call(m.describeName, { name: "ext.svc.prod" })).name).toMatchObject({ fqdns: ["ext.svc.prod.waymark"] });
   for (const name of ["no.svc.prod", "svc", "..", "waymark", "_rpc._tcp.web.svc.prod"])
     expect(await refusal(bench.call(m.describeName, { name }))).toBe("not_found");
   expect(await refusal(bench.call(m.describeName, { name: "web", kind: EntryKind.QUEUE }))).toBe("invalid_argument namespace");
@@ -367,6 +456,8 @@ test("a sample of a set is drawn by the weights of its targets, and a CNAME befo
   await bench.register(asEndpoint({ port: 8081, targets: ["192.0.2.2"], weight: 5 }));
   const { answers } = await bench.call(m.resolveName, { name: "_svc._tcp.web.svc.prod.waymark", recordType: "SRV" });
   expect(answers).toEqual(["_svc._tcp.web.svc.prod.waymark. 30 IN SRV 0 5 8081 192-0-2-2.addr.node.waymark."]);
+  const { reasons } = await bench.call(m.resolveName, { name: "web.svc.prod.waymark", explain: true });
+  expect(reasons.find(({ topic }) => topic === "tier")?.detail).toBe("2 HEALTHY; the answer has 1 of 2 records, by dns.answer_limit");
   const [rcode, cname, ...more] = await bench.answers("shop.svc.prod.waymark");
   expect([rcode, cname?.split(" ")[3], more.length]).toEqual(["NOERROR", "CNAME", 1]);
 });
@@ -392,7 +483,7 @@ test("explain tells view, alias, policy, health, TTL and how long caches may hol
   const asked = { name: "shop.svc.prod.waymark", recordType: "A", explain: true };
   const { reasons } = await bench.call(m.resolveName, asked, OPERATOR);
   expect(reasons.map(({ topic, detail }) => `${topic}: ${detail}`)).toEqual([
-    "view: cluster local, no tenant; from 127.0.0.1 over dot: no row of dns.views",
+    "view: cluster local, no tenant; from 127.0.0.1, as over dot: no row of dns.views",
     "alias: shop.svc.prod.waymark leads to web.svc.prod.waymark",
     "policy: namespace svc.prod is seen by this viewer (policy_disabled)",
     "name: web.svc.prod.waymark shows 1 entry with 2 targets",
@@ -400,6 +491,20 @@ test("explain tells view, alias, policy, health, TTL and how long caches may hol
     "ttl: 60 s: the entries say 300 s, within dns.min_ttl 1 s and dns.max_ttl 60 s",
     "maintenance: dns:http:8081 is in maintenance: caches may hold its records for 10 s after that began",
   ]);
+});
+
+test("explain says of an alias that leads nowhere that DNS cannot carry the entry, and of a name above others that they are below it", async () => {
+  const bench = await open();
+  const [name, namespace] = ["N".repeat(128), Array.from({ length: 3 }, () => "n".repeat(60)).join(".")];
+  await bench.register(asEndpoint({ name, namespace, aliases: ["short.svc.x"] }));
+  const told = async (asked: string) => {
+    const { rcode, reasons } = await bench.call(m.resolveName, { name: `${asked}.waymark`, explain: true });
+    return `${rcode} ${reasons.find(({ topic }) => topic === "name")?.detail}`;
+  };
+  expect(await told("short.svc.x")).toMatch(
+    /^NOERROR short\.svc\.x\.waymark is an alias of n{60}\.\S+\/N{128}, which DNS cannot carry: its name in DNS would have \d+ characters, and at most 253 are possible$/,
+  );
+  expect(await told("svc.x")).toBe("NOERROR svc.x.waymark has no A records, but names below it");
 });
 
 test("explain says that an orphaned entry makes the TTL short", async () => {

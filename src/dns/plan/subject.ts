@@ -131,6 +131,38 @@ export function isCatalogName(relative: string, zone: string, catalog: DnsCatalo
   return ownSubject(parseName(relative), zone, catalog).kind !== "absent";
 }
 
+/** What of its key says how an entry is called. */
+type NamedKey = Pick<EntryView["key"], "kind" | "name" | "namespace">;
+
+/** Whether the name leads to the entry of this key: as a name of its own, or as an alias that it carries and that no other name takes. */
+export function leadsTo(relative: string, key: NamedKey, zone: string, catalog: DnsCatalog): boolean {
+  const name = parseName(relative);
+  const own = ownSubject(name, zone, catalog);
+  if (own.kind !== "absent") return own.kind === "entries" && isNameOf(name, key);
+  const alias = aliasSubject(relative, zone, catalog);
+  if (alias?.kind === "alias") return alias.carriers.some((carrier) => hasSameName(carrier.key, key));
+  return alias !== undefined && isBelowOwnName(relative, key, zone);
+}
+
+function isNameOf(form: DnsName, { kind, namespace, name }: NamedKey): boolean {
+  switch (form.form) {
+    case "located":
+      return form.kind === kind && form.namespace === namespace && form.name === name;
+    case "direct":
+    case "instance":
+      return kind === KIND.SERVICE && form.namespace === namespace && form.name === name;
+    case "node":
+      return kind === KIND.NODE && form.nodeId === name;
+    case "apex":
+    case "types":
+    case "transport":
+    case "address":
+    case "fixed":
+    case "other":
+      return false;
+  }
+}
+
 function ownSubject(name: DnsName, zone: string, catalog: DnsCatalog): Subject {
   switch (name.form) {
     case "apex":
@@ -208,24 +240,24 @@ function isShown({ health }: EntryView): boolean {
 function aliasSubject(relative: string, zone: string, catalog: DnsCatalog): Subject | undefined {
   if (relative === "") return undefined;
   const carriers = catalog.findAlias(relative, zone);
-  const instances = carriers.filter((entry) => isBelowOwnName(relative, entry, zone));
+  const instances = carriers.filter(({ key }) => isBelowOwnName(relative, key, zone));
   if (instances.length > 0) return entriesSubject("direct", instances, () => true);
   for (const first of carriers) {
     const target = formatName(canonicalName(first), zone);
     if (target === undefined) continue;
-    const own = carriers.filter((entry) => hasSameName(entry, first));
+    const own = carriers.filter(({ key }) => hasSameName(key, first.key));
     return { kind: "alias", carriers: own, isContested: own.length < carriers.length, target };
   }
   return undefined;
 }
 
-function hasSameName({ key: a }: EntryView, { key: b }: EntryView): boolean {
+function hasSameName(a: NamedKey, b: NamedKey): boolean {
   return a.kind === b.kind && a.namespace === b.namespace && a.name === b.name;
 }
 
-/** Whether the alias is one label below the entry's own name, as for headless pods in Kubernetes. Such a name is for this instance alone. */
-function isBelowOwnName(relative: string, entry: EntryView, zone: string): boolean {
-  const own = entry.key.kind === KIND.SERVICE ? formatName(canonicalName(entry), zone) : undefined;
+/** Whether the alias is one label below the own name of the entry of this key, as for headless pods in Kubernetes. Such a name is for this instance alone. */
+function isBelowOwnName(relative: string, { kind, namespace, name }: NamedKey, zone: string): boolean {
+  const own = kind === KIND.SERVICE ? formatName({ form: "direct", name, namespace }, zone) : undefined;
   return own !== undefined && `${relative}.${zone}`.endsWith(`.${own}`) && !relative.slice(0, zone.length - own.length).includes(".");
 }
 

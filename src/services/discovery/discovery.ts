@@ -2,6 +2,9 @@
 import { type ClusterMapRequest, DiscoveryService, type ListPeersRequest } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { DnsService } from "../../../gen/waymark/dns/v1/dns_pb.js";
 import type { Leases } from "../../catalog/leases.ts";
+import { type DnsSources, dnsCatalog } from "../../dns/views/catalog.ts";
+import { DEFAULT_VIEW } from "../../dns/views/view.ts";
+import type { Caller } from "../../policy/identity/caller.ts";
 import { registrationHandlers } from "../dns/registrations.ts";
 import type { PeerDirectory } from "../peer-directory.ts";
 import { resolverService } from "../resolver.ts";
@@ -14,7 +17,8 @@ export interface DiscoveryParts
   extends Omit<WriteParts, "dnsNames">,
     Omit<ReadParts, "caughtUp" | "dnsNames" | "endedStaticCount" | "loads" | "mesh"> {
   readonly mesh: PeerDirectory;
-  readonly dnsNames: ReadParts["dnsNames"] & WriteParts["dnsNames"];
+  readonly dnsNames: ReadParts["dnsNames"] & WriteParts["dnsNames"] & DnsSources["dnsNames"];
+  readonly policies: DnsSources["policies"];
   readonly leases: Leases;
   /** The zones of DNS. */
   readonly zones: readonly string[];
@@ -42,6 +46,8 @@ export function discoveryServices(parts: DiscoveryParts): DiscoveryServices {
     },
     routes,
   };
-  const names = registrationHandlers({ ...parts, writes: written.writes });
+  const sources = { ...parts, replica: parts.reads.replica };
+  const catalogOf = (caller: Caller) => dnsCatalog(parts.random, sources, undefined, { view: DEFAULT_VIEW, caller });
+  const names = registrationHandlers({ ...parts, writes: written.writes, catalogOf });
   return { discovery, resolver: resolverService(resolveName), dns: { desc: DnsService, handlers: names } };
 }

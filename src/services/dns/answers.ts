@@ -3,7 +3,7 @@ import { create } from "@bufbuild/protobuf";
 import { type ResolveNameRequest, ResolveNameResponseSchema } from "../../../gen/waymark/dns/v1/dns_pb.js";
 import type { Reads } from "../../discovery/reads.ts";
 import { CLASS_IN, failure, type Plan, planAnswer, type Question, RCODE } from "../../dns/plan/answer.ts";
-import { drawAnswer } from "../../dns/plan/draw.ts";
+import { type Answer, drawAnswer } from "../../dns/plan/draw.ts";
 import type { DnsCatalog } from "../../dns/plan/subject.ts";
 import type { DnsRecord, DnsSettings } from "../../dns/records/record.ts";
 import { PROHIBITED } from "../../dns/views/asker.ts";
@@ -41,34 +41,34 @@ async function resolveName(parts: NameAnswersParts, request: ResolveNameRequest,
   const question = { name: parseQuestionName(request.name), type: parseRecordType(request.recordType), class: CLASS_IN };
   const asking = askingOf(parts, request, caller);
   const view: Reason = { topic: "view", detail: viewWords(asking) };
-  if (asking.isRefused) return said({ plan: REFUSED, reasons: [view] }, { request, random, view: asking.view });
+  const draw = (plan: Plan) => drawAnswer(plan, { random, answerLimit: asking.view.answerLimit });
+  if (asking.isRefused) return said({ plan: REFUSED, answer: draw(REFUSED), reasons: [view] }, { request });
   parts.checkCaughtUp();
   const { viewer } = asking;
   const catalog = parts.catalogOf(viewer, asking.view);
   const made = await here(catalog, () => {
     const plan: Plan = planAnswer(question, catalog, settings);
-    const told = { question, plan, viewer, isOperator: hasRole(caller, "mesh.operate") };
-    return { plan, reasons: request.explain ? [view, ...reasonsOf(told, { catalog, settings, reads })] : [] };
+    const answer = draw(plan);
+    const told = { question, plan, shownCount: answer.answers.length, viewer, isOperator: hasRole(caller, "mesh.operate") };
+    return { plan, answer, reasons: request.explain ? [view, ...reasonsOf(told, { catalog, settings, reads })] : [] };
   });
   const hidden = catalog.takeHidden();
   if (hidden.length > 0) reads.noteHidden(viewer, hidden);
-  return said(made, { request, random, view: asking.view, serial: parts.serialOf?.(asking.view.index) });
+  return said(made, { request, serial: parts.serialOf?.(asking.view.index) });
 }
 
 interface Made {
   readonly plan: Plan;
+  readonly answer: Answer;
   readonly reasons: readonly Reason[];
 }
 
 interface Saying {
   readonly request: ResolveNameRequest;
-  readonly random: () => number;
-  readonly view: DnsView;
   readonly serial?: number | undefined;
 }
 
-function said({ plan, reasons }: Made, { request, random, view, serial }: Saying) {
-  const answer = drawAnswer(plan, { random, answerLimit: view.answerLimit });
+function said({ plan, answer, reasons }: Made, { request, serial }: Saying) {
   const texts = (records: readonly DnsRecord[]) => records.map((record) => recordText(withSerial(record, serial)));
   return create(ResolveNameResponseSchema, {
     rcode: rcodeText(answer.rcode),

@@ -23,6 +23,8 @@ export interface AskingParts {
 /** Whose rights a question has, and what its address adds to them. */
 export interface Asking {
   readonly asker: NameAsker;
+  /** Whether that is the caller at its own address, which asks over gRPC or HTTP. */
+  readonly isCallers: boolean;
   /** The view that the address has. Its index says whose serial is told: callers with rights of their own are told that of anonymous ones. */
   readonly view: DnsView;
   /** Which of `dns.views` that is, from 1 on; 0 for none of them. */
@@ -43,9 +45,10 @@ export function askingOf(parts: AskingParts, { viewer: named, source }: ResolveN
   const viewer = parts.viewers[row];
   assert(viewer !== undefined, "each view has a viewer");
   const { view } = viewer;
-  if (source === undefined || isNamed(named)) return { asker, view: { ...view, index: 0 }, row, viewer: own, isRefused: false };
+  const of = { asker, isCallers: source === undefined, row };
+  if (source === undefined || isNamed(named)) return { ...of, view: { ...view, index: 0 }, viewer: own, isRefused: false };
   const { tenant, cluster } = viewer.caller;
-  return { asker, view, row, viewer: { ...caller, tenant, cluster }, isRefused: row === 0 && parts.isAnonymousRefused };
+  return { ...of, view, viewer: { ...caller, tenant, cluster }, isRefused: row === 0 && parts.isAnonymousRefused };
 }
 
 const LISTENERS: Readonly<Record<Asker["transport"], true>> = { udp: true, tcp: true, dot: true, doh: true };
@@ -78,9 +81,9 @@ function viewerFor(caller: Caller, asked: Viewer | undefined, allowsOverride: bo
 }
 
 /** The view in words. */
-export function viewWords({ asker, view, row, viewer, isRefused }: Asking): string {
+export function viewWords({ asker, isCallers, view, row, viewer, isRefused }: Asking): string {
   const { locality, answerLimit } = view;
-  const from = `${asker.address} over ${asker.transport}: ${row === 0 ? "no row of dns.views" : `dns.views[${row - 1}]`}`;
+  const from = `${asker.address}${isCallers ? ", as" : ""} over ${asker.transport}: ${row === 0 ? "no row of dns.views" : `dns.views[${row - 1}]`}`;
   if (isRefused) return `${from}; a source without a view is refused`;
   const place = locality === undefined ? "" : `, region ${locality.region}${locality.zone === "" ? "" : `, zone ${locality.zone}`}`;
   const limit = answerLimit === undefined ? "" : `, at most ${answerLimit} records of a set`;

@@ -4,6 +4,7 @@ import { type Transport, transportOf } from "../../catalog/entry/ports.ts";
 import { KIND, type Kind } from "../../catalog/record/record.ts";
 import { plainName } from "../../discovery/dns-names.ts";
 import { type DnsName, nameInDns, parseHostName, parseName, splitZone } from "../../dns/names/names.ts";
+import { type DnsCatalog, leadsTo } from "../../dns/plan/subject.ts";
 
 /** Kinds whose entries have names in DNS. */
 export const NAMED_KINDS: readonly Kind[] = [KIND.SERVICE, KIND.FUNCTION, KIND.QUEUE, KIND.NODE];
@@ -21,8 +22,9 @@ export function fullNames(
   zones: readonly string[],
 ): { readonly fqdns: readonly string[]; readonly why: string } {
   const located = (transport: Transport): DnsName => ({ form: "located", kind, transport, name, namespace });
-  const forms: DnsName[] =
-    kind === KIND.NODE ? [{ form: "node", nodeId: name }] : (transports.length === 0 ? TCP : transports).map(located);
+  // A function or a queue without targets is at its node. A service without any has no SRV records.
+  const shown = transports.length === 0 && kind !== KIND.SERVICE ? TCP : transports;
+  const forms: DnsName[] = kind === KIND.NODE ? [{ form: "node", nodeId: name }] : shown.map(located);
   if (kind === KIND.SERVICE) forms.unshift({ form: "direct", name, namespace });
   const found = zones.flatMap((zone) => forms.map((form) => nameInDns(form, zone)));
   const fqdns = found.flatMap((one) => ("text" in one ? [one.text] : []));
@@ -32,7 +34,20 @@ export function fullNames(
 
 const TCP: readonly Transport[] = ["tcp"];
 
-/** The full names of a service to register, and of its aliases. */
+/** Of these names those that lead to its entries in DNS, as the viewer of the catalog sees it. Each is told once. */
+export function leadingNames(
+  names: readonly string[],
+  thing: NamedThing,
+  { zones, catalog }: { readonly zones: readonly string[]; readonly catalog: DnsCatalog },
+): string[] {
+  catalog.changes.catchUp();
+  return [...new Set(names)].filter((name) => {
+    const place = splitZone(name, zones);
+    return place !== undefined && leadsTo(place.relative, thing, place.zone, catalog);
+  });
+}
+
+/** The full names of a service to register, and of its aliases, whether they lead to it or not. */
 export function endpointNames(
   endpoint: { readonly namespace: string; readonly name: string; readonly protocol: string; readonly aliases: readonly string[] },
   zones: readonly string[],
@@ -41,10 +56,10 @@ export function endpointNames(
   return [...fullNames({ kind: KIND.SERVICE, namespace, name }, [transportOf(endpoint)], zones).fqdns, ...aliasNames(aliases, zones)];
 }
 
-/** The full names of aliases, which may be registered with the zone. */
+/** The full names of aliases, which may be registered with the zone. One that is called like a zone is meant without it, as the zone is no alias. */
 export function aliasNames(aliases: readonly string[], zones: readonly string[]): readonly string[] {
   const names = aliases.map(plainName).flatMap((alias) => {
-    const isFull = splitZone(alias, zones) !== undefined;
+    const isFull = (splitZone(alias, zones)?.relative ?? "") !== "";
     return isFull ? [alias] : zones.map((zone) => `${alias}.${zone}`);
   });
   return [...new Set(names)].filter((name) => parseHostName(name) !== undefined);

@@ -26,7 +26,7 @@ import { KIND, type Kind } from "../../catalog/record/record.ts";
 import { plainName } from "../../discovery/dns-names.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import type { CallContext, Handler, Service, UnaryHandler } from "../service.ts";
-import { fullNames, NAMED_KINDS, thingOf, unzoned } from "./full-names.ts";
+import { aliasNames, fullNames, NAMED_KINDS, thingOf, unzoned } from "./full-names.ts";
 
 export interface NameListParts {
   /** CatalogQuery of this server. */
@@ -127,12 +127,15 @@ class NameLists {
     const { zones } = this.#parts;
     const transports: Transport[] = targets.map(transportOf);
     const { fqdns, why } = fullNames(thing, [...new Set(transports)], zones);
+    // An alias that is the entry's own name adds nothing.
+    const isOwn = (alias: string) => aliasNames([alias], zones).every((text) => fqdns.includes(text));
+    const others = aliases.filter((alias) => !isOwn(alias));
     return create(CatalogNameSchema, {
       kind: wireKind(kind),
       namespace,
       name,
       fqdns: merged(known?.fqdns, fqdns),
-      aliases: merged(known?.aliases, aliases),
+      aliases: merged(known?.aliases, others),
       reachable: fqdns.length > 0,
       unreachableReason: why,
     });

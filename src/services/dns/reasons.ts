@@ -1,6 +1,6 @@
 /** What decided an answer of DNS, for people: name, alias, policy, health, TTL and maintenance. Nothing hidden is told to a caller that may not know it. */
 import { isControlNamespace } from "../../catalog/entry/names.ts";
-import { portWord } from "../../catalog/entry/ports.ts";
+import { portWord, transportOf } from "../../catalog/entry/ports.ts";
 import type { EntryView } from "../../catalog/entry/view.ts";
 import { HEALTH, type Health } from "../../catalog/record/record.ts";
 import type { Reads } from "../../discovery/reads.ts";
@@ -11,13 +11,15 @@ import { type DnsCatalog, findSubject, type Subject } from "../../dns/plan/subje
 import type { DnsSettings } from "../../dns/records/record.ts";
 import { seconds, setTtlSeconds, ttlSeconds } from "../../dns/records/ttl.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
-import { thingOf } from "./full-names.ts";
+import { fullNames, thingOf } from "./full-names.ts";
 import { typeText } from "./zone-text.ts";
 
 export interface Told {
   readonly question: Question;
   readonly plan: Plan;
   readonly viewer: Caller;
+  /** Records of the answer: fewer than the plan has where the view has a limit. */
+  readonly shownCount: number;
   /** Whether the caller may know what is hidden from the viewer. */
   readonly isOperator: boolean;
 }
@@ -60,7 +62,8 @@ export function reasonsOf(told: Told, sources: ReasonSources): readonly Reason[]
   const namespace = namespaceOf(place.relative);
   if (namespace !== undefined) for (const detail of policyWords(namespace, told, sources)) say("policy", detail);
   const subject = findSubject(place.relative, place.zone, catalog);
-  say("name", `${shown(last)} ${subjectWords(subject, typeText(question.type))}`);
+  const unspelt = subject.kind === "empty" ? unspeltWords(place, sources) : undefined;
+  say("name", `${shown(last)} ${unspelt ?? subjectWords(subject, typeText(question.type))}`);
   if (subject.kind === "entries") sayEntries(entriesOf(place.relative, subject, catalog), told, { settings, say });
   else if (subject.kind === "alias") say("ttl", ttlWords(subject.carriers, undefined, settings));
   return reasons;
@@ -121,6 +124,18 @@ function subjectWords(subject: Subject, type: string): string {
   }
 }
 
+/** Of an alias that leads nowhere, because DNS can carry no name of its entries. */
+function unspeltWords(
+  { relative, zone }: { readonly relative: string; readonly zone: string },
+  { catalog }: ReasonSources,
+): string | undefined {
+  const [first] = catalog.findAlias(relative, zone);
+  if (first === undefined) return undefined;
+  const { namespace, name } = first.key;
+  const { why } = fullNames(first.key, first.targets.map(transportOf), [zone]);
+  return why === "" ? undefined : `is an alias of ${namespace}/${name}, which DNS cannot carry: ${why}`;
+}
+
 function counted(count: number, one: string, many: string): string {
   return `${count} ${count === 1 ? one : many}`;
 }
@@ -139,11 +154,15 @@ interface Saying {
   readonly say: (topic: Topic, detail: string) => void;
 }
 
-function sayEntries(entries: readonly EntryView[], { plan }: Told, { settings, say }: Saying): void {
+function sayEntries(entries: readonly EntryView[], { plan, shownCount }: Told, { settings, say }: Saying): void {
   const counts = new Map<Health, number>();
   for (const { health } of entries) counts.set(health, (counts.get(health) ?? 0) + 1);
   const healths = [...counts].map(([health, count]) => `${count} ${HEALTH_WORDS[health]}`).join(", ");
-  say("tier", `${healths}; the answer has ${counted(plan.groups.flat().length, "record", "records")}`);
+  const all = counted(plan.groups.flat().length, "record", "records");
+  say(
+    "tier",
+    `${healths}; the answer has ${shownCount < plan.groups.flat().length ? `${shownCount} of ${all}, by dns.answer_limit` : all}`,
+  );
   const inUse = entries.filter(({ health }) => health !== HEALTH.MAINTENANCE);
   if (inUse.length > 0) say("ttl", ttlWords(inUse, plan, settings));
   const drained = entries.filter(({ health }) => health === HEALTH.MAINTENANCE);

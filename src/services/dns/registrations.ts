@@ -14,15 +14,16 @@ import { checksOf, reportedOf } from "../../catalog/entry/checks.ts";
 import { parseKey } from "../../catalog/entry/codec.ts";
 import type { Bounds } from "../../catalog/entry/names.ts";
 import type { Leases } from "../../catalog/leases.ts";
-import { BODY, type CatalogRecord, HEALTH, type Health, type KeyText } from "../../catalog/record/record.ts";
+import { BODY, type CatalogRecord, HEALTH, type Health, type KeyText, KIND, keyParts } from "../../catalog/record/record.ts";
 import type { StoredRecord } from "../../catalog/record/stored-record.ts";
 import { type DnsNames, plainName } from "../../discovery/dns-names.ts";
 import type { Reads } from "../../discovery/reads.ts";
+import type { DnsCatalog } from "../../dns/plan/subject.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import type { Writes } from "../discovery/write-handlers.ts";
 import type { CallContext, Service } from "../service.ts";
-import { aliasNames, endpointNames, unzoned } from "./full-names.ts";
+import { aliasNames, endpointNames, leadingNames, type NamedThing, unzoned } from "./full-names.ts";
 
 export interface RegistrationParts {
   readonly writes: Writes;
@@ -32,6 +33,8 @@ export interface RegistrationParts {
   readonly identity: { readonly clusterId: string };
   readonly bounds: Bounds;
   readonly zones: readonly string[];
+  /** The catalog as a caller sees it in DNS. */
+  readonly catalogOf: (caller: Caller) => DnsCatalog;
 }
 
 export function registrationHandlers(parts: RegistrationParts): Service["handlers"] {
@@ -68,7 +71,11 @@ class Registrations {
     }
     if (port === 0) throw invalid("port", "is needed with namespace: 1 to 65535");
     const keys = [endpointKey({ name, namespace, protocol, port })];
-    const { removed, revision } = await this.#parts.writes.unregister(create(UnregisterRequestSchema, { keys }), context);
+    const { removed, revision } = await this.#parts.writes
+      .unregister(create(UnregisterRequestSchema, { keys }), context)
+      .catch((error: unknown) => {
+        throw error instanceof WaymarkError ? renamed(error, KEY_FIELDS) : error;
+      });
     return create(UnregisterNameResponseSchema, { removed, revision });
   }
 
@@ -80,11 +87,17 @@ class Registrations {
       throw error instanceof WaymarkError ? ofEndpoint(error) : error;
     });
     return create(RegisterNameResponseSchema, {
-      fqdns: [...endpointNames(endpoint, this.#parts.zones)],
+      fqdns: this.#leading(endpointNames(endpoint, this.#parts.zones), { kind: KIND.SERVICE, ...endpoint }, context),
       leaseId: answer.leaseId,
       revision: answer.revision,
       ...(answer.ttl && { ttl: answer.ttl }),
     });
+  }
+
+  /** Of these names those that answer for what was registered now, for its caller. */
+  #leading(names: readonly string[], thing: NamedThing, { caller }: CallContext): string[] {
+    const { zones, catalogOf } = this.#parts;
+    return leadingNames(names, thing, { zones, catalog: catalogOf(caller) });
   }
 
   /** The entry is registered again as it is, under the lease that it has, with one more alias. */
@@ -102,7 +115,7 @@ class Registrations {
       throw error instanceof WaymarkError ? ofAlias(error) : error;
     });
     return create(RegisterNameResponseSchema, {
-      fqdns: [...aliasNames([name], zones)],
+      fqdns: this.#leading(aliasNames([name], zones), keyParts(parsed), context),
       leaseId: answer.leaseId,
       revision: answer.revision,
       ...(answer.ttl && { ttl: answer.ttl }),
@@ -229,6 +242,12 @@ const ENDPOINT_FIELDS: readonly (readonly [RegExp, string])[] = [
   [/entries\[0\]/g, "endpoint"],
   [/^ttl$/g, "lease_ttl"],
   [/^(\w+: )ttl: /g, "$1lease_ttl: "],
+];
+
+const KEY_FIELDS: readonly (readonly [RegExp, string])[] = [
+  [/keys\[0\]\.instance_id/g, "protocol"],
+  [/keys\[0\]\./g, ""],
+  [/keys\[0\]/g, "name"],
 ];
 
 /** The refusal of a registration, with the fields of an endpoint. */

@@ -221,8 +221,9 @@ export declare const RegisterNameRequestSchema: GenMessage<RegisterNameRequest>;
  */
 export declare type RegisterNameResponse = Message<"waymark.dns.v1.RegisterNameResponse"> & {
   /**
-   * The full names, with each zone of the server: of a service the name of its addresses, that of its SRV records, and its
-   * aliases. Without those that DNS cannot carry. At most 66 for each zone.
+   * The full names that lead to the entry for this caller, with each zone of the server: of a service the name of its
+   * addresses, that of its SRV records, and its aliases. Not among them is what DNS cannot carry, and an alias that another
+   * name takes or that the policy does not let count. At most 66 for each zone.
    *
    * @generated from field: repeated string fqdns = 1;
    */
@@ -394,14 +395,16 @@ export declare type CatalogName = Message<"waymark.dns.v1.CatalogName"> & {
   name: string;
 
   /**
-   * The full names, with each zone of the server. Empty where DNS cannot carry the name.
+   * The full names, with each zone of the server: that of addresses, and that of SRV records for each protocol of its
+   * targets. Empty where DNS cannot carry the name.
    *
    * @generated from field: repeated string fqdns = 4;
    */
   fqdns: string[];
 
   /**
-   * Aliases of its entries, as they were registered. In a list only those of the entries that were read for the page.
+   * Aliases of its entries, as they were registered, whether they lead to it or not, but for its own name. In a list only
+   * those of the entries that were read for the page.
    *
    * @generated from field: repeated string aliases = 5;
    */
