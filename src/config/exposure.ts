@@ -1,5 +1,5 @@
 /** What settings protect, and what they leave open. This is judged before a node opens anything. */
-import { isLoopbackHost, parsePlainBlock } from "../lib/addresses.ts";
+import { blockHolds, isLoopbackHost, parsePlainBlock } from "../lib/addresses.ts";
 import type { Settings } from "./settings.ts";
 
 /** Whether a node accepts everybody who reaches its fabric listener as a peer. */
@@ -85,24 +85,53 @@ export function exposureWarnings(settings: Settings): readonly string[] {
 }
 
 /** What the settings of DNS leave open. A source address is all that DNS knows of who asks. */
-function dnsWarnings({ dns }: Settings, access: "none" | "read" | "all"): readonly string[] {
+function dnsWarnings({ dns, node }: Settings, access: "none" | "read" | "all"): readonly string[] {
   const warnings: string[] = [];
   if (access === "none" && dns.views.length === 0 && dns.tlsPort === undefined)
     warnings.push(
       'tenants.anonymous = "none" and no dns.views: DNS refuses every question; name the networks that may ask in dns.views, or set dns.enabled = false',
     );
-  for (const [i, { tenant, prefixes }] of dns.views.entries()) {
-    const wide = tenant === undefined ? undefined : prefixes.find((prefix) => parsePlainBlock(prefix)?.prefixBits === 0);
-    if (wide !== undefined)
+  for (const tenant of new Set(dns.views.map((view) => view.tenant))) {
+    if (tenant === undefined) continue;
+    const rows = dns.views.flatMap((view, i) => (view.tenant === tenant ? view.prefixes.map((prefix) => ({ i, prefix })) : []));
+    for (const wide of wholeFamilies(rows)) {
+      const views = [...new Set(wide.map(({ i }) => `dns.views[${i}]`))];
+      const networks = wide.map(({ prefix }) => prefix).join(", ");
       warnings.push(
-        `dns.views[${i}] gives the view of tenant ${tenant} to ${wide}: everybody who reaches the gateway sees what that tenant sees; name its networks`,
+        `${views.join(" and ")} ${views.length === 1 ? "gives" : "give"} the view of tenant ${tenant} to ${networks}: everybody who reaches the gateway sees what that tenant sees; name its networks`,
       );
+    }
   }
+  if (node.mode === "resolver" && dns.transferKeys.length > 0)
+    warnings.push(
+      "dns.transfer_keys at a resolver: it sends no zone, because it does not know all names, and its keys only sign questions; let secondary servers ask a node",
+    );
   if (dns.allowExternalNames)
     warnings.push(
       "dns.allow_external_names: the gateway takes names outside its zones, as an open resolver does, and answers them from the catalog; serve dns.zones instead",
     );
   return warnings;
+}
+
+interface Row {
+  readonly prefix: string;
+}
+
+/** The widest of these prefixes, for each address family of which they hold every address together. */
+function wholeFamilies<R extends Row>(rows: readonly R[]): readonly (readonly R[])[] {
+  const blocks = rows.flatMap((row) => {
+    const block = parsePlainBlock(row.prefix);
+    return block === undefined ? [] : [{ row, block }];
+  });
+  return [4, 16].flatMap((byteCount) => {
+    const own = blocks.filter(({ block }) => block.bytes.length === byteCount).toSorted((a, b) => a.block.prefixBits - b.block.prefixBits);
+    const widest: typeof own = [];
+    for (const each of own) if (!widest.some(({ block }) => blockHolds(block, each.block.bytes))) widest.push(each);
+    // No two of them have an address in common.
+    const bits = 8 * byteCount;
+    const count = widest.reduce((sum, { block }) => sum + (1n << BigInt(bits - block.prefixBits)), 0n);
+    return count === 1n << BigInt(bits) ? [widest.map(({ row }) => row)] : [];
+  });
 }
 
 /** Settings about other clusters that contradict each other, or let every cluster in. */

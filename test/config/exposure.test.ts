@@ -59,6 +59,41 @@ test.each([
   { file: { dns: { views: [{ prefixes: ["::/0"], tenant: "red" }] } }, says: ["the view of tenant red to ::/0"] },
   { file: { dns: { views: [{ prefixes: ["::ffff:0:0/96"], tenant: "red" }] } }, says: ["the view of tenant red to ::ffff:0:0/96"] },
   { file: { dns: { views: [{ prefixes: ["::/0"], tenant: "red" }], enabled: false } }, says: [] },
+  {
+    file: { dns: { views: [{ prefixes: ["128.0.0.0/1", "0.0.0.0/1", "10.0.0.0/8"], tenant: "red" }] } },
+    says: ["dns.views[0] gives the view of tenant red to 128.0.0.0/1, 0.0.0.0/1:"],
+  },
+  {
+    file: {
+      dns: {
+        views: [
+          { prefixes: ["::/1", "10.0.0.0/8"], tenant: "red" },
+          { prefixes: ["8000::/1"], tenant: "red", listener: "tcp" },
+        ],
+      },
+    },
+    says: ["dns.views[0] and dns.views[1] give the view of tenant red to ::/1, 8000::/1:"],
+  },
+  {
+    file: {
+      dns: {
+        views: [
+          { prefixes: ["0.0.0.0/1", "64.0.0.0/2", "::/1"], tenant: "red" },
+          { prefixes: ["128.0.0.0/1"], tenant: "blue" },
+          { prefixes: ["128.0.0.0/1"], listener: "tcp" },
+        ],
+      },
+    },
+    says: [],
+  },
+  {
+    file: {
+      node: { mode: "resolver" },
+      resolver: { upstreams: ["127.0.0.1:1"] },
+      dns: { transfer_keys: [{ name: "k", secret_file: "/k" }] },
+    },
+    says: ["dns.transfer_keys at a resolver: it sends no zone"],
+  },
   { file: { dns: { allow_external_names: true } }, says: ["as an open resolver does"] },
   { file: { dns: { allow_external_names: true, enabled: false } }, says: [] },
 ])("of DNS $file is warned of with $says", ({ file, says }) => {

@@ -78,7 +78,7 @@ export const DNS_VERBS: readonly VerbSpec[] = [
     summary: "Ask the node's DNS gateway.",
     args: [
       { name: "<name>", doc: "Name, such as cartservice.k8s.default.waymark. Before it, @host:port asks that DNS server." },
-      { name: "[type...]", doc: "Record type (default A); +tcp asks over TCP. After @host:port the name, and then these." },
+      { name: "[words...]", doc: "One record type (default A); +tcp asks over TCP. After @host:port the name, and then these." },
     ],
     flags: [{ flags: "--dns-server <host:port>", doc: "DNS listener (default the one that the server announces)." }],
     examples: [

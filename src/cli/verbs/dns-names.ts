@@ -80,7 +80,7 @@ export const register: Verb = async ({ args, flags, out, client }) => {
       { title: "TTL", stored: () => (answer.ttl === undefined ? "static" : `${durationMs(answer.ttl) / 1000}s`) },
     ],
     rows: answer.fqdns,
-    whenEmpty: "registered; DNS cannot carry the name",
+    whenEmpty: "registered; no name in DNS leads to it (dns explain NAME says why)",
   });
 };
 
@@ -99,7 +99,11 @@ export const unregister: Verb = async ({ args, flags, out, client }) => {
     });
   }
   if (answer.removed > 0) return EXIT.done;
-  out.error("nothing was removed: no such name");
+  out.error(
+    namespace === ""
+      ? "nothing was removed: no alias of this name; a service is named with --namespace and --port"
+      : "nothing was removed: dns register made no service of this name, protocol and port",
+  );
   return EXIT.notFound;
 };
 
