@@ -70,6 +70,8 @@ export type NamedReplica = Pick<
   "changesSince" | "collectedRevision" | "lookup" | "origins" | "revision" | "slab" | "view" | "winner"
 >;
 
+const NOBODY: FoundAlias = { records: [], isSample: false };
+
 export class DnsNames {
   /** Where the entries are. Those of two lists have no key in common. */
   readonly lookups: readonly Lookup[];
@@ -196,6 +198,8 @@ export class DnsNames {
    */
   findAlias(name: string, zone: string, view: NameView, sampling?: Sampling): FoundAlias {
     const keys = new Set([...this.#aliases.keysOf(name), ...this.#aliases.keysOf(`${name}.${zone}`)]);
+    // HOT: for each name that somebody makes up.
+    if (keys.size === 0) return NOBODY;
     const carriers: CatalogRecord[] = [];
     for (const key of keys) {
       const record = this.view(key);

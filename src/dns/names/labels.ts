@@ -54,7 +54,16 @@ export function decodeLabel(label: string, place: Place = "name"): string | unde
  * The labels of a name, in lower case, of which those that carry one text are one word with dots in it. A run of `b32x-` labels that no
  * `b32-` label closes is a word too, which decodes to nothing.
  */
-export function wordsOf(name: string): string[] {
+export function wordsOf(name: string): readonly string[] {
+  // HOT: some six times for each name that somebody makes up.
+  if (name !== lastName) [lastName, lastWords] = [name, splitWords(name)];
+  return lastWords;
+}
+
+let lastName = "";
+let lastWords: readonly string[] = [""];
+
+function splitWords(name: string): readonly string[] {
   const labels = name.split(".");
   if (!name.includes(MORE_PREFIX)) return labels;
   const words: string[] = [];

@@ -45,6 +45,8 @@ const LEAST_FACTS = 16;
 /** Of a plan from which any number of answers may be drawn. */
 const ANY_NUMBER = { answersLeft: Infinity };
 const NOTHING: readonly string[] = [];
+/** What is kept of the last questions that nothing is shown for: so many hashes of keys. */
+const ASKED = 4096;
 const NOTHING_TOLD: readonly Told[] = [];
 
 export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
@@ -56,6 +58,8 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
   /** What tells the facts of changes. */
   #changes: DnsCatalog["changes"] | undefined;
   #keysTurn: number | undefined;
+  /** Hashes of questions that show nothing, each in the place that it gives. */
+  readonly #asked = new Int32Array(ASKED);
   #madeCount = 0;
   #contestedCount = 0;
 
@@ -89,8 +93,12 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
   /** The plan of a question, for one more answer. */
   plan(question: Question, catalog: DnsCatalog): KeptPlan<P> {
     const key = planKey(catalog.view.index, question);
-    const found = this.find(key, catalog);
-    return found ?? use(this.#make(question, { key, catalog, endingOf: (next) => this.#ending(next, catalog) }), catalog);
+    return this.find(key, catalog) ?? this.make(key, question, catalog);
+  }
+
+  /** The plan of a question, for one answer, where `find` has just found none under its key. */
+  make(key: string, question: Question, catalog: DnsCatalog): KeptPlan<P> {
+    return use(this.#make(question, { key, catalog, endingOf: (next) => this.#ending(next, catalog) }), catalog);
   }
 
   /** HOT: once a question. The plan that is kept under a key (`planKey`), for one more answer; undefined if none is, or it is over. */
@@ -139,7 +147,7 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
     const key = planKey(catalog.view.index, question);
     const found = this.#find(key, catalog);
     // Of one that was prepared the records are gone. The next has them for as long as it is kept.
-    const own = { key, catalog, endingOf: (next: Question) => this.#denial(next, catalog) };
+    const own = { key, catalog, isEnding: true, endingOf: (next: Question) => this.#denial(next, catalog) };
     const kept = found !== undefined && hasPlan(found) ? found : this.#make(question, own);
     kept.isShared = true;
     return kept.plan.groups[0]?.[0]?.type === "CNAME" ? undefined : kept;
@@ -150,12 +158,25 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
     return question.type === RECORDS.NSEC.code ? this.#ending(question, catalog) : undefined;
   }
 
+  /**
+   * Whether a question that shows nothing was asked before, not long ago. HOT: once for each name that somebody makes up. Where others would have to make room for its plan, it is
+   * kept from its second question on: keeping costs more than making it, and most such names are never asked for again (the doorkeeper of TinyLFU, Einziger, Friedman and Manes, 2017, 3.4.2).
+   */
+  #isAskedAgain(key: string): boolean {
+    let hash = 0;
+    for (let i = 0; i < key.length; i++) hash = (Math.imul(hash, 31) + key.charCodeAt(i)) | 0;
+    const place = (hash ^ (hash >>> 12)) & (ASKED - 1);
+    const isAgain = this.#asked[place] === hash;
+    this.#asked[place] = hash;
+    return isAgain;
+  }
+
   #signed(plan: Plan, type: number, isSample: boolean): Plan {
     const { signer, settings } = this.#options;
     return signer === undefined ? plan : signer.sign(isSample ? { ...plan, isCut: true } : plan, type, settings);
   }
 
-  #make(asked: Question, { key, catalog, endingOf }: Making<P>): Kept<P> & { readonly plan: Plan } {
+  #make(asked: Question, { key, catalog, endingOf, isEnding = false }: Making<P>): Kept<P> & { readonly plan: Plan } {
     const { settings, random, planBytes: maxBytes } = this.#options;
     const isSigned = asked.isSigned === true && zoneOf(asked.name, [...settings.zones, ...settings.reverseZones]) !== undefined;
     const question = { ...asked, isSigned };
@@ -172,7 +193,13 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
     if (plan.isContested === true) this.#contestedCount += 1;
     if (ending !== undefined) noted.join(ending);
     if (isSigned) plan = this.#signed(plan, question.type, noted.isSample);
+    // What rests on nothing of the catalog is a name that anybody can make up, such as that of an address.
+    const isNegative = plan.groups.every(isDenial) || noted.facts.size === 0;
     const { hidden } = noted;
+    if (isNegative && !isEnding && this.#negative.isFull && !this.#isAskedAgain(key)) {
+      this.#negative.droppedCount += 1;
+      return { ...UNKEPT, key, plan, signed: plan.signed, hidden: listOf(hidden), viewTurn: catalog.turn };
+    }
     const otherBytes = keptBytes([key, ...hidden, ...noted.followed, ...noted.told.flatMap(keysOf)], noted.facts.size);
     const restsBytes = Math.min(factBytes(noted.facts), maxBytes / LEAST_FACTS);
     let bytes = planBytes(plan);
@@ -185,8 +212,7 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
     }
     const shared = ending?.sample ?? ANY_NUMBER;
     const answersLeft = noted.isSample ? ANSWERS_PER_SAMPLE : isPart ? ANSWERS_PER_PART : Infinity;
-    // What rests on nothing of the catalog is a name that anybody can make up, such as that of an address.
-    const pool = plan.groups.every(isDenial) || noted.facts.size === 0 ? this.#negative : this.#shown;
+    const pool = isNegative ? this.#negative : this.#shown;
     const made = {
       key,
       plan,
@@ -208,9 +234,24 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
   }
 }
 
+/** Of a plan that is not kept. */
+const UNKEPT = {
+  prepared: undefined,
+  sample: ANY_NUMBER,
+  sizeBytes: 0,
+  isShared: false,
+  isUsed: false,
+  facts: [],
+  seenTurn: 0,
+  told: NOTHING_TOLD,
+  followed: NOTHING,
+};
+
 interface Making<P extends PreparedAnswer> {
   readonly key: string;
   readonly catalog: DnsCatalog;
+  /** Whether other plans end in it, which rest on what it rests on. */
+  readonly isEnding?: boolean;
   readonly endingOf: (question: Question) => (Kept<P> & { readonly plan: Plan }) | undefined;
 }
 

@@ -67,6 +67,11 @@ export class PlanPool<P extends PreparedAnswer> {
     return this.#plansBytes + this.facts.sizeBytes;
   }
 
+  /** Whether some would have to make room for one more. */
+  get isFull(): boolean {
+    return this.#byKey.size >= this.#bounds.maxPlans * FILLED;
+  }
+
   find(key: string): Kept<P> | undefined {
     return this.#byKey.get(key);
   }

@@ -312,8 +312,8 @@ export class Responder {
     const { view } = catalog;
     const isSigned = this.#signer !== undefined && query.isDnssecOk;
     this.#signer?.begin(this.#transport === "udp");
-    const kept =
-      this.plans.find(query.planKey(view.index, isSigned), catalog) ?? this.plans.plan({ ...query.question(), isSigned }, catalog);
+    const key = query.planKey(view.index, isSigned);
+    const kept = this.plans.find(key, catalog) ?? this.plans.make(key, { ...query.question(), isSigned }, catalog);
     const prepared = kept.prepared ?? this.#prepared(kept);
     facts.serial = this.#serialOf?.(view.index) ?? catalog.revision % 0x1_0000_0000;
     // A signature stands for the whole set.

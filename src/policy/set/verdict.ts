@@ -67,6 +67,7 @@ export class Policy {
   readonly isPending: boolean;
   readonly #trie: RuleTrie;
   #viewers = new Map<string, Map<string, Verdict>>();
+  #last: (Viewer & { readonly kept: Map<string, Verdict> }) | undefined;
   #kept = 0;
 
   constructor(set: PolicySet | undefined, number: number, { checksum = "", isPending = false } = {}) {
@@ -106,21 +107,28 @@ export class Policy {
   /** Whether a viewer sees the namespace: for query, watch, DNS and every other read. HOT: verdicts are kept by viewer and namespace. */
   viewer(namespace: string, viewer: Viewer): Verdict {
     if (this.set === undefined) return DISABLED;
-    const name = `${viewer.clusterId}\0${viewer.tenant}`;
-    let kept = this.#viewers.get(name);
-    if (kept === undefined) {
-      kept = new Map();
-      this.#viewers.set(name, kept);
-    }
+    const kept = this.#keptOf(viewer);
     const known = kept.get(namespace);
     if (known !== undefined) return known;
     const verdict = this.#judgeViewer(namespace, viewer);
     if (this.#kept >= MAX_KEPT) {
       this.#viewers = new Map();
+      this.#last = undefined;
       this.#kept = 0;
     } else kept.set(namespace, verdict);
     this.#kept += 1;
     return verdict;
+  }
+
+  /** One viewer reads several namespaces in turn. */
+  #keptOf({ clusterId, tenant }: Viewer): Map<string, Verdict> {
+    const last = this.#last;
+    if (last?.clusterId === clusterId && last.tenant === tenant) return last.kept;
+    const name = `${clusterId}\0${tenant}`;
+    const kept = this.#viewers.get(name) ?? new Map<string, Verdict>();
+    this.#viewers.set(name, kept);
+    this.#last = { clusterId, tenant, kept };
+    return kept;
   }
 
   /**

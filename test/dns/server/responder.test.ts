@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { HEALTH } from "../../../src/catalog/record/record.ts";
 import type { DnsCatalog } from "../../../src/dns/plan/subject.ts";
 import { Responder } from "../../../src/dns/server/responder.ts";
 import { onlyView } from "../../../src/dns/views/asker.ts";
@@ -91,10 +92,33 @@ test("random names that do not exist make room for each other, within a bound, a
   addresses(responder, catalog);
   for (let i = 0; i < 10 * bound; i++) addresses(responder, catalog, `x${i}.market.waymark`);
   expect(responder.plans.droppedCount).toBe(9 * bound);
+  const again = () => {
+    for (let i = 9 * bound; i < 10 * bound; i++) addresses(responder, catalog, `x${i}.market.waymark`);
+  };
+  // While all places are taken, a name gets one when it is asked for a second time.
+  again();
   const before = catalog.lookupCount;
   addresses(responder, catalog);
-  for (let i = 9 * bound; i < 10 * bound; i++) addresses(responder, catalog, `x${i}.market.waymark`);
+  again();
   expect(catalog.lookupCount).toBe(before);
+  expect(responder.plans.droppedCount).toBe(10 * bound);
+});
+
+test("while random names take all places, an alias of what is drained still shows it once it is back", () => {
+  const responder = newResponder(20);
+  const drained = entryView({
+    name: "web",
+    instanceId: "1",
+    targets: [{ host: "10.0.0.1" }],
+    aliases: ["pay"],
+    health: HEALTH.MAINTENANCE,
+  });
+  const catalog = new FakeDnsCatalog([drained]);
+  for (let i = 0; i < 40; i++) addresses(responder, catalog, `x${i}.market.waymark`);
+  expect(addresses(responder, catalog, "pay.waymark")).toEqual(["web.market.waymark."]);
+  expect(addresses(responder, catalog, "pay.waymark")).toEqual(["web.market.waymark."]);
+  catalog.add(entryView({ name: "web", instanceId: "2", targets: [{ host: "10.0.0.2" }] }));
+  expect(addresses(responder, catalog, "pay.waymark")).toEqual(["web.market.waymark.", "10.0.0.2"]);
 });
 
 test("names of addresses, which anybody can make up, take no room of answers from the catalog", () => {
