@@ -120,3 +120,39 @@ test.each([
     expect(raw.text).toContain(says);
   }
 });
+
+const QUERY = "/waymark.discovery.v1.DiscoveryService/CatalogQuery?connect=v1&encoding=json&message=%7B%7D";
+
+test.each([
+  { target: "http://localhost:17480/healthz", status: 200 },
+  { target: "HTTP://LOCALHOST/readyz", status: 200 },
+  { target: `https://127.0.0.1${QUERY}`, status: 200 },
+  { target: `http://localhost${QUERY}`, host: "evil.example", status: 200 },
+  { target: `http://evil.example${QUERY}`, status: 403 },
+  { target: "http://localhost", status: 404 },
+  { target: "http://localhost?encoding=json", status: 404 },
+  { target: "http://user@localhost/healthz", status: 404 },
+  { target: "http:///healthz", status: 404 },
+  { target: "ftp://localhost/healthz", status: 404 },
+])(
+  "the target $target with the Host line $host is answered $status: a whole URL is a request for its path, and its host is the one that counts",
+  async ({ target, host = "localhost", status }) => {
+    await using served = await startDemoEdge();
+    await using raw = new RawClient(served.edge);
+    raw.send(`GET ${target} HTTP/1.1\r\nhost: ${host}\r\n\r\n`);
+    await raw.says("\r\n\r\n");
+    expect(raw.text).toMatch(new RegExp(`^HTTP/1\\.1 ${status} `));
+    if (status === 404) await raw.says("no such path: ");
+  },
+);
+
+test("a call and its body may be sent to a whole URL too", async () => {
+  await using served = await startDemoEdge();
+  await using raw = new RawClient(served.edge);
+  const body = '{"namespace":"svc"}';
+  raw.send(
+    `POST http://localhost/waymark.discovery.v1.DiscoveryService/CatalogQuery HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
+  );
+  await raw.says('{"servedBy":"svc"}');
+  expect(raw.text).toMatch(/^HTTP\/1\.1 200 /);
+});

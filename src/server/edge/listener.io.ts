@@ -25,7 +25,7 @@ import { type BodyBudget, type BodyOf, type EdgeArrival, EdgeCall } from "./call
 import { answerDnsQuery, DNS_PATH, type DnsMessages } from "./dns-query.io.ts";
 import { gzipWithin, withInflation } from "./inflate.io.ts";
 import { bodyInOnePiece, type PlainAnswer, type PlainMethod } from "./plain-call.ts";
-import { authorityOf, quoted, twoHostsFault, universalRequest, urlFault } from "./request.io.ts";
+import { authorityOf, quoted, readAbsoluteForm, twoHostsFault, universalRequest, urlFault } from "./request.io.ts";
 import { type EdgeMethod, edgeMethods, prepareRequest } from "./rpc.ts";
 import { type EdgeLimits, type EdgeRequest, type EdgeResponse, type EdgeSocketEvents, EdgeSockets } from "./sockets.io.ts";
 import { isClosed, write, writeAnswer, writeJson } from "./writer.ts";
@@ -168,6 +168,7 @@ export class EdgeDispatcher {
   take(request: EdgeRequest, response: EdgeResponse, on: { transport: "http1" | "h2"; connection: Connection | undefined }): void {
     request.on("error", () => {}); // The client went away; "close" follows, and is what we act on.
     response.on("error", () => {});
+    readAbsoluteForm(request);
     if (request instanceof Http2ServerRequest) {
       const { stream } = request;
       stream.on("wantTrailers", () => endRequest(stream, on.connection));

@@ -12,6 +12,18 @@ export function authorityOf(request: EdgeRequest): string | undefined {
   return request.authority === "" ? request.headers.host : request.authority;
 }
 
+/** A URL of HTTP without a user, as HTTP/1.1 lets a client also write what it asks for. A user in it would be an error (RFC 9110, 4.2.4). */
+const ABSOLUTE_FORM = /^https?:\/\/(?<authority>[^/?#@]+)(?<target>[/?][^]*)?$/i;
+
+/** A request whose target is a whole URL is one for its path, and the host in the URL counts, not that of the Host line (RFC 9112, 3.2.2). */
+export function readAbsoluteForm(request: EdgeRequest): void {
+  if (request instanceof Http2ServerRequest || request.url === undefined || request.url.startsWith("/")) return;
+  const { authority, target = "/" } = ABSOLUTE_FORM.exec(request.url)?.groups ?? {};
+  if (authority === undefined) return;
+  request.url = target.startsWith("/") ? target : `/${target}`;
+  request.headers.host = authority;
+}
+
 /** Two Host lines are refused (RFC 9112 §3.2): a proxy in front may have gone by the other one. Node silently takes the first. */
 export function twoHostsFault({ rawHeaders }: EdgeRequest): WaymarkError | undefined {
   let count = 0;
