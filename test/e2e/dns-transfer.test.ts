@@ -1,13 +1,17 @@
 /** Zones of a real node are taken by AXFR with TSIG. */
 import { execFile, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { type ConnectionOptions, connect as connectTls } from "node:tls";
 import { promisify } from "node:util";
 import { afterAll, expect, test } from "vitest";
 import { serverFiles } from "../fakes/certificate.ts";
 import { dig, recordsIn } from "../fakes/dig.ts";
+import { queryBytes } from "../fakes/dns-text.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
+import { signedBy } from "../fakes/tsig.ts";
 import { until } from "../fakes/until.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "waymark-dns-transfer-"));
@@ -78,9 +82,18 @@ test.each([{ processes: 0 }, { processes: 1 }])(
   },
 );
 
+const certificates = serverFiles();
+let overTls: Promise<NodeProcess> | undefined;
+afterAll(async () => void (await overTls)?.[Symbol.asyncDispose]());
+/** A node with TLS, for all tests that need one. */
+function withTls(): Promise<NodeProcess> {
+  const { certFile, keyFile, caFile } = certificates;
+  overTls ??= start(`[tls]\ncert_file = "${certFile}"\nkey_file = "${keyFile}"\n[dns]\ntls_port = 0`, ["--ca", caFile]);
+  return overTls;
+}
+
 test.skipIf(!isKdigThere)("kdig takes the zone over TCP and over TLS", async () => {
-  const { certFile, keyFile, caFile } = serverFiles();
-  await using node = await start(`[tls]\ncert_file = "${certFile}"\nkey_file = "${keyFile}"\n[dns]\ntls_port = 0`, ["--ca", caFile]);
+  const node = await withTls();
   const kdig = async (listener: string, ...words: readonly string[]) => {
     const [host = "", port = ""] = (node.listeners[listener] ?? "").split(":");
     const { stdout } = await promisify(execFile)("kdig", [
@@ -99,6 +112,47 @@ test.skipIf(!isKdigThere)("kdig takes the zone over TCP and over TLS", async () 
     expect(zone).toMatch(/^web\.svc\.all\.waymark\.\s+\d+\s+IN?\s*A\s+10\.0\.0\.1$/m);
     expect(zone).not.toMatch(/;; (?:WARNING|ERROR)/);
   }
+});
+
+/** The first message of the answer to a signed question, over TLS. */
+async function firstOverTls(node: NodeProcess, query: Buffer, client: ConnectionOptions): Promise<Buffer> {
+  const [host = "", port = ""] = (node.listeners["dot"] ?? "").split(":");
+  const socket = connectTls({ host, port: Number(port), servername: "localhost", ca: certificates.authority.cert, ...client });
+  try {
+    await once(socket, "secureConnect", { signal: AbortSignal.timeout(20_000) });
+    const secret = Buffer.from(SECRETS.all, "base64");
+    const { bytes } = signedBy({ key: "all.example", secret, atSeconds: Math.floor(Date.now() / 1000) }, query);
+    socket.write(Buffer.concat([Buffer.of(bytes.length >> 8, bytes.length & 255), bytes]));
+    let got = Buffer.alloc(0);
+    while (got.length < 2 || got.length < 2 + got.readUInt16BE(0)) {
+      const [chunk] = (await once(socket, "data", { signal: AbortSignal.timeout(20_000) })) as [Buffer];
+      got = Buffer.concat([got, chunk]);
+    }
+    return got.subarray(2, 2 + got.readUInt16BE(0));
+  } finally {
+    socket.destroy();
+  }
+}
+
+test("over TLS a zone is sent by TLS 1.3 to who chose the protocol `dot`, padded for who asks so; questions are answered without both", async () => {
+  const node = await withTls();
+  // With an OPT record that has padding.
+  const asked = (type: "AXFR" | "A", name: string) => {
+    const query = Buffer.concat([queryBytes({ name, type }), Buffer.of(0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 4, 0, 12, 0, 0)]);
+    query.writeUInt16BE(1, 10);
+    return query;
+  };
+  const dot = { ALPNProtocols: ["dot"] };
+  const told = async (type: "AXFR" | "A", name: string, client: ConnectionOptions) => {
+    const bytes = await firstOverTls(node, asked(type, name), client);
+    return [bytes.length % 468, (bytes[3] ?? 0) & 15, bytes.readUInt16BE(6) > 0];
+  };
+  expect({
+    right: await told("AXFR", "waymark", dot),
+    noProtocol: await told("AXFR", "waymark", {}),
+    oldVersion: await told("AXFR", "waymark", { ...dot, maxVersion: "TLSv1.2" }),
+    question: await told("A", "web.svc.all.waymark", {}),
+  }).toEqual({ right: [0, 0, true], noProtocol: [0, 5, false], oldVersion: [0, 5, false], question: [0, 0, true] });
 });
 
 test("a resolver sends no zone", async () => {

@@ -74,6 +74,8 @@ export interface Sender {
   readonly mayWait: boolean;
   /** Whether it has waited already. */
   readonly hasWaited?: boolean;
+  /** Whether a zone may be sent over its connection. */
+  readonly mayTransfer?: boolean;
 }
 
 /** Extended errors (RFC 8914, IANA). */
@@ -82,7 +84,7 @@ const EXTENDED_ERROR = { NOT_READY: 14, NOT_SUPPORTED: 21, NO_REACHABLE_AUTHORIT
 const COPIED_FLAGS = 0x7900;
 /** Is repeated by who knows signatures (RFC 4035, 3.1.6). */
 const CHECKING_DISABLED = 0x0010;
-const NOBODY: Sender = { address: "", monoMs: 0, mayWait: true };
+const NOBODY: Sender = { address: "", monoMs: 0, mayWait: true, mayTransfer: true };
 const TYPE_ANY = 255;
 const TYPE_AXFR = 252;
 /** Questions that wait count as a class of their own, beside their answers. */
@@ -116,11 +118,13 @@ export class Responder {
   readonly #serialOf: ResponderOptions["serialOf"];
   readonly #signer: ZoneSigner | undefined;
   #transport: DnsTransport = "udp";
+  #mayTransfer = false;
   /** The last that found no room: a name that is too large to be kept whole may be asked for again and again. */
   #roomless: { readonly plan: Plan; readonly prepared: Prepared } | undefined;
   readonly #failures = new Map<Rcode, Prepared>();
   readonly #facts: ResponseFacts = {
     limitBytes: 0,
+    signatureBytes: 0,
     isCut: false,
     answerLimit: undefined,
     serial: undefined,
@@ -173,12 +177,14 @@ export class Responder {
     if (!query.read(message)) return undefined;
     const facts = this.#facts;
     facts.limitBytes = responseLimitBytes(transport, query);
+    facts.signatureBytes = 0;
     facts.isCut = false;
     facts.answerLimit = undefined;
     facts.serial = undefined;
     facts.soaSignature = undefined;
     facts.isCompact = this.#signer === undefined || !query.isDnssecOk || !query.isCompactOk;
     this.#transport = transport;
+    this.#mayTransfer = sender.mayTransfer === true;
     facts.extendedError = undefined;
     facts.scopePrefix = 0;
     facts.isUncached = false;
@@ -243,11 +249,13 @@ export class Responder {
     const findKey = (name: string) => this.#transferKeys?.find(name);
     const judged: Judged = judgeTsig(bytes, tsigAt, { findKey, nowSeconds: Math.floor(this.#wallMs() / 1000) });
     if (judged === "malformed") return this.#failure(RCODE.FORMERR);
-    const limitBytes = this.#facts.limitBytes - tsigBytes(judged);
+    const signatureBytes = tsigBytes(judged);
+    const limitBytes = this.#facts.limitBytes - signatureBytes;
     // The names of key and algorithm are the sender's, and come back. Beside long ones there is no room for the question.
     if (limitBytes < leastResponseBytes(this.#query)) return this.#failure(RCODE.FORMERR);
     this.#signing = judged;
     this.#facts.limitBytes = limitBytes;
+    this.#facts.signatureBytes = signatureBytes;
     return judged.error === TSIG_ERROR.NONE ? undefined : this.#failure(RCODE.NOTAUTH);
   }
 
@@ -256,15 +264,16 @@ export class Responder {
     const { zones, reverseZones } = this.#settings;
     const { name } = this.#query.question();
     if (!zones.includes(name) && !reverseZones.includes(name)) return this.#failure(RCODE.NOTAUTH);
-    if (catalog.elsewhere !== undefined) {
-      // A resolver knows only what it was asked for, and would tell a zone with holes.
+    // A resolver knows only what it was asked for, and would tell a zone with holes.
+    if (catalog.elsewhere !== undefined || !this.#mayTransfer) {
       this.#facts.extendedError = EXTENDED_ERROR.NOT_SUPPORTED;
       return this.#failure(RCODE.REFUSED);
     }
     if (this.#transferKeys?.mayBegin(signing.keyName) !== true) return this.#failure(RCODE.REFUSED);
     const { id, bytes, questionEnd, hasEdns } = this.#query;
     const question = Uint8Array.from(bytes.subarray(HEADER_BYTES, questionEnd));
-    this.#reply.transfer = { id, question, opt: hasEdns ? PLAIN_OPT : NO_BYTES, zone: name, signing, viewIndex: catalog.view.index };
+    const opt = hasEdns ? PLAIN_OPT : NO_BYTES;
+    this.#reply.transfer = { id, question, opt, isPadded: this.#facts.isPadded, zone: name, signing, viewIndex: catalog.view.index };
     return this.#failure(RCODE.NOERROR);
   }
 

@@ -12,7 +12,6 @@ import type { Metrics } from "../../lib/metrics/metrics.ts";
 import { bindUdp, listenOn, type PortSharing } from "../../lib/shared-port.io.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import type { PeerCertificate } from "../../policy/identity/certificates.ts";
-import type { Peer } from "../../policy/identity/tenants.ts";
 import type { DnsSettings } from "../records/record.ts";
 import type { ZoneSigner } from "../signing/zone-signer.ts";
 import type { Transfers } from "../transfer/transfers.io.ts";
@@ -24,7 +23,7 @@ import type { TsigKey } from "../wire/tsig.ts";
 import { DnsCounts, type DropReason } from "./counts.ts";
 import { type Reply, Responder, type Sender } from "./responder.ts";
 import { type ResponseRateOptions, ResponseRates } from "./response-rate.ts";
-import { type TcpAnswer, TcpConnections, type TcpLimits } from "./tcp.io.ts";
+import { type TcpAnswer, TcpConnections, type TcpLimits, type TcpPeer } from "./tcp.io.ts";
 
 export interface DnsGatewayOptions {
   /** Address to bind. */
@@ -79,6 +78,8 @@ export interface Questioner {
   readonly certificate?: PeerCertificate | undefined;
   /** Who a client of DNS over HTTP is, if it showed a credential. */
   readonly caller?: Caller | undefined;
+  /** Whether a zone may be sent to it. Absent: it may not. */
+  readonly mayTransfer?: boolean | undefined;
 }
 
 /** Answers of a gateway, whoever carries them. */
@@ -99,7 +100,7 @@ export interface TlsConnections {
   /** Most connections that are answered at a time, over TCP and TLS. */
   readonly maxConnections: number;
   /** A handshake is done. */
-  readonly accept: (socket: Socket, peer: Peer) => void;
+  readonly accept: (socket: Socket, peer: Pick<TcpPeer, "address" | "certificate" | "mayTransfer">) => void;
   readonly dropped: (reason: "handshake" | "overload") => void;
 }
 
@@ -221,7 +222,7 @@ class DnsServer implements DnsAnswers {
     keyView: undefined,
     caller: undefined,
   };
-  readonly #sender: Mutable<Sender> = { address: "", monoMs: 0, mayWait: true, hasWaited: false };
+  readonly #sender: Mutable<Sender> = { address: "", monoMs: 0, mayWait: true, hasWaited: false, mayTransfer: false };
   #selected: Selected | undefined;
   #waited: UnknownName | undefined;
   readonly #select = (subnet: ClientSubnet | undefined, keyView: number | undefined): Selected => {
@@ -278,6 +279,7 @@ class DnsServer implements DnsAnswers {
     const sender = this.#sender;
     sender.address = from.address;
     sender.monoMs = startedMs;
+    sender.mayTransfer = from.mayTransfer === true;
     sender.hasWaited = waited !== undefined;
     sender.mayWait = sender.hasWaited || this.#waitingCount < this.#limits.maxWaiting;
     try {
@@ -396,7 +398,7 @@ async function openUdp({ host, udpPort: port, sharing }: DnsGatewayOptions): Pro
 
 async function openTcp({ host, sharing }: DnsGatewayOptions, port: number, connections: TcpConnections): Promise<TcpServer> {
   const tcp = createServer({ allowHalfOpen: true, highWaterMark: TCP_HIGH_WATER_BYTES }, (socket) =>
-    connections.add(socket, { transport: "tcp", address: socket.remoteAddress ?? "", certificate: undefined }),
+    connections.add(socket, { transport: "tcp", address: socket.remoteAddress ?? "", certificate: undefined, mayTransfer: true }),
   );
   try {
     await listenOn(tcp, { host, port, sharing });

@@ -26,6 +26,8 @@ export interface TcpPeer {
   readonly address: string;
   /** What it showed in the handshake. */
   readonly certificate: PeerCertificate | undefined;
+  /** Whether a zone may be sent to it. Over TLS there are rules about the connection (RFC 9103, 7). */
+  readonly mayTransfer: boolean;
 }
 
 export interface TcpHandlers {

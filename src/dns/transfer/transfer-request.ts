@@ -7,6 +7,8 @@ export interface TransferRequest {
   readonly question: Uint8Array;
   /** The OPT record of each message; empty where the query has none. */
   readonly opt: Uint8Array;
+  /** Whether each message is padded, which needs an OPT record (RFC 7830). */
+  readonly isPadded: boolean;
   readonly zone: string;
   readonly signing: Signing;
   readonly viewIndex: number;

@@ -8,7 +8,7 @@ import { MAX_TARGETS } from "../plan/subject.ts";
 import type { DnsRecord, DnsSettings } from "../records/record.ts";
 import { dnsCatalog } from "../views/catalog.ts";
 import type { ViewerOfView } from "../views/views.ts";
-import { TsigChain } from "../wire/tsig.ts";
+import { TsigChain, tsigBytes } from "../wire/tsig.ts";
 import type { TransferRequest } from "./transfer-request.ts";
 import { type CopySources, ZoneCopy } from "./zone-copy.ts";
 import { ZoneMessages } from "./zone-messages.ts";
@@ -110,7 +110,7 @@ export class Transfers {
   }
 
   async *#unsigned(
-    { id, question, opt, zone, viewIndex }: TransferRequest,
+    { id, question, opt, isPadded, signing, zone, viewIndex }: TransferRequest,
     facts: { readonly serial: number; recordCount: number },
   ): AsyncGenerator<Uint8Array> {
     const { settings, viewers, clusterId } = this.#options;
@@ -127,7 +127,7 @@ export class Transfers {
     );
     const soa = recordsAt(zone, zone, { catalog, settings }).map((record) => withSerial(record, facts.serial));
     const start = soa.filter(({ type }) => type === "SOA");
-    const messages = new ZoneMessages({ id, question, opt });
+    const messages = new ZoneMessages({ id, question, opt, paddedWithBytes: isPadded ? tsigBytes(signing) : undefined });
     let nameCount = 0;
     const groups = zoneRecords({ zone, catalog, lookup: replica.lookup, dnsNames, settings });
     for (const group of [start, groups, start].values()) {

@@ -2,6 +2,9 @@
 import { CLASS_IN } from "../plan/answer.ts";
 import type { DataWriter, DnsRecord } from "../records/record.ts";
 import { RECORDS, writeRecordData } from "../records/records.ts";
+import { MAX_MESSAGE_BYTES } from "../wire/prepared.ts";
+import { OPTION } from "../wire/query.ts";
+import { OPTION_HEAD_BYTES, paddingOf } from "../wire/response.ts";
 
 /** A message is sent when it has so many bytes: pointers reach all of it. */
 const FULL_BYTES = 14_000;
@@ -15,8 +18,10 @@ export interface MessageStart {
   readonly id: number;
   /** The question of the query, which only the first message repeats. */
   readonly question: Uint8Array;
-  /** The OPT record of each message; empty where the query had none. */
+  /** The OPT record of each message, without options; empty where the query had none. */
   readonly opt: Uint8Array;
+  /** Bytes of the signature of each message, where the message is padded together with it; undefined without padding. */
+  readonly paddedWithBytes: number | undefined;
 }
 
 export class ZoneMessages implements DataWriter {
@@ -54,14 +59,26 @@ export class ZoneMessages implements DataWriter {
 
   /** The message so far; the next one begins. */
   end(): Uint8Array {
-    const { opt } = this.#start;
+    const { opt, paddedWithBytes } = this.#start;
     this.#bytes.writeUInt16BE(this.#count, 6);
     this.#bytes.writeUInt16BE(opt.length > 0 ? 1 : 0, 10);
     this.bytes(opt);
+    if (paddedWithBytes !== undefined) this.#pad(paddedWithBytes);
     const message = Uint8Array.from(this.#bytes.subarray(0, this.#at));
     this.#isFirst = false;
     this.#begin();
     return message;
+  }
+
+  /** Makes padding the only option of the OPT record that was written last. */
+  #pad(signatureBytes: number): void {
+    const sizeBytes = this.#at + OPTION_HEAD_BYTES + signatureBytes;
+    const padding = Math.min(paddingOf(sizeBytes), MAX_MESSAGE_BYTES - sizeBytes);
+    this.#bytes.writeUInt16BE(OPTION_HEAD_BYTES + padding, this.#at - 2);
+    this.u16(OPTION.PADDING);
+    this.u16(padding);
+    this.#bytes.fill(0, this.#at, this.#at + padding);
+    this.#at += padding;
   }
 
   #begin(): void {

@@ -24,7 +24,7 @@ import { HEADER_BYTES, OPTION, type Query, TYPE_OPT } from "./query.ts";
 
 /** The OPT record of a response without options: root name, type, size, flags, length. */
 const OPT_BYTES = 11;
-const OPTION_HEAD_BYTES = 4;
+export const OPTION_HEAD_BYTES = 4;
 /** What of a record stands between its owner and its data: type, class, TTL, length. */
 const TAIL_HEAD_BYTES = 10;
 const SOA_NUMBERS_BYTES = 20;
@@ -66,6 +66,8 @@ export function leastResponseBytes({ questionEnd, hasEdns, subnetBytes }: Query)
 /** What a response says besides its plan. One object serves all responses. */
 export interface ResponseFacts {
   limitBytes: number;
+  /** Of the signature that is put behind the message (TSIG); 0 without one. They are not part of `limitBytes`. */
+  signatureBytes: number;
   /** Has no records and sets TC whatever fits, so that the client asks again over TCP. */
   isCut: boolean;
   /** Most records of the set that is asked for; undefined for all. The others are drawn by weight. */
@@ -148,7 +150,7 @@ export class ResponseWriter {
     const additional = isAuthorityWhole && this.#glue.length > 0 ? this.#additional() : 0;
     this.#limit += optBytes;
     const rcode = facts.isCompact && isSigned && prepared.rcode === RCODE.NXDOMAIN ? RCODE.NOERROR : prepared.rcode;
-    if (query.hasEdns) this.#opt(query, rcode, facts, optBytes + (facts.isPadded ? this.#paddingBytes(optBytes) : 0));
+    if (query.hasEdns) this.#opt(query, rcode, facts, optBytes + (facts.isPadded ? this.#paddingBytes(optBytes, facts) : 0));
     const end = this.#at;
     this.#at = this.#start;
     this.#u16(query.id);
@@ -391,11 +393,10 @@ export class ResponseWriter {
     return count;
   }
 
-  /** What is missing to a whole multiple, behind an OPT record of this size. */
-  #paddingBytes(optBytes: number): number {
+  /** For an OPT record of this size, which is the last but for a signature. */
+  #paddingBytes(optBytes: number, { signatureBytes }: ResponseFacts): number {
     const end = this.#at + optBytes;
-    const sizeBytes = end - this.#start;
-    return Math.min(this.#limit - end, Math.ceil(sizeBytes / PADDED_BYTES) * PADDED_BYTES - sizeBytes);
+    return Math.min(this.#limit - end, paddingOf(end - this.#start + signatureBytes));
   }
 
   /** `optBytes`: the size of the whole record. What its options do not need is padding. */
@@ -460,6 +461,11 @@ export class ResponseWriter {
     for (let i = start; i < end; i++) out[at++] = piece[i] ?? 0;
     this.#at = at;
   }
+}
+
+/** What a message of this size needs to have a whole multiple of `PADDED_BYTES`. */
+export function paddingOf(sizeBytes: number): number {
+  return Math.ceil(sizeBytes / PADDED_BYTES) * PADDED_BYTES - sizeBytes;
 }
 
 /** The weight of an SRV record; 0 of any other. */

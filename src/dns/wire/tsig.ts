@@ -46,8 +46,7 @@ const CLASS_ANY = 255;
 /** How far the clocks may be apart, in seconds (RFC 8945, 10). */
 const FUDGE_SECONDS = 300;
 const MIN_MAC_BYTES = 10;
-/** Of SHA-512. */
-const MAX_MAC_BYTES = 64;
+const MAC_BYTES: Readonly<Record<HmacAlgorithm, number>> = { "hmac-sha256": 32, "hmac-sha384": 48, "hmac-sha512": 64 };
 const MAX_NAME_BYTES = 255;
 const MAX_LABEL_BYTES = 63;
 const POINTER = 0xc0;
@@ -81,9 +80,10 @@ export function judgeTsig(
   return { ...base, key, timeSigned: nowSeconds, error: TSIG_ERROR.NONE, isUnsigned: false };
 }
 
-/** Bytes that the record adds to an answer, at most. */
-export function tsigBytes({ keyName, algorithm, isUnsigned, other }: Signing): number {
-  return keyName.length + algorithm.length + 4 + HEAD_BYTES + 16 + (isUnsigned ? 0 : MAX_MAC_BYTES) + other.length;
+/** Bytes that the record adds to an answer; one more for each name that is the root. */
+export function tsigBytes({ key, keyName, algorithm, isUnsigned, other }: Signing): number {
+  const macBytes = key === undefined || isUnsigned ? 0 : MAC_BYTES[key.algorithm];
+  return keyName.length + algorithm.length + 4 + HEAD_BYTES + 16 + macBytes + other.length;
 }
 
 /** The answer with its record. */

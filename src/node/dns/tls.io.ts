@@ -1,10 +1,19 @@
 /** DNS over TLS (RFC 7858): its listener, which has the certificates of the node's other listeners. */
+import type { Socket } from "node:net";
+import { TLSSocket } from "node:tls";
 import type { Settings } from "../../config/settings.ts";
 import type { DnsGatewayOptions } from "../../dns/server/server.io.ts";
 import { openFileAcceptor, type TlsFiles } from "../../grpc/server/tls-files.io.ts";
 import type { Log } from "../../lib/log.io.ts";
 import type { Port } from "../../lib/shared-port.io.ts";
 import { meetPeer } from "../../server/peer.io.ts";
+
+const DOT = "dot";
+
+/** RFC 9103, 7.1 and 7.2: a zone is sent over TLS 1.3 to who chose the protocol. Questions need neither. */
+function mayTransfer(socket: Socket): boolean {
+  return socket instanceof TLSSocket && socket.alpnProtocol === DOT && socket.getProtocol() === "TLSv1.3";
+}
 
 /** The files that the settings name; undefined without TLS. */
 export function tlsFiles({ tls }: Settings): TlsFiles | undefined {
@@ -28,10 +37,10 @@ export function dnsTls(at: Omit<Port, "port"> & DnsTlsPort, tls: TlsFiles | unde
       sharing,
       portFlag: "dns.tls_port",
       tls,
-      protocols: ["dot"],
+      protocols: [DOT],
       // As many may be in their handshakes as are answered. The gateway bounds those that are.
       maxConnections: 2 * maxConnections,
-      onConnection: (socket) => accept(socket, meetPeer(socket, socket)),
+      onConnection: (socket) => accept(socket, { ...meetPeer(socket, socket), mayTransfer: mayTransfer(socket) }),
       onDrop: () => dropped("overload"),
       onHandshakeFailed: () => dropped("handshake"),
       onError: (error) => log.warn({ listener: "dot", err: error }, "accepting failed"),

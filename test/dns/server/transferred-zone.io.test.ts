@@ -147,6 +147,7 @@ test.each([
         id: 1,
         question: questionBytes(252, zone).slice(12),
         opt: new Uint8Array(),
+        isPadded: false,
         zone,
         signing,
         viewIndex: viewer.view.index,

@@ -59,7 +59,7 @@ function open(serviceCount: number, { policies = { policy: NO_POLICY }, limits }
     metrics,
     log: openLog({ level: "silent", scopes: new Map(), format: "json" }).child("dns"),
   });
-  const start = (keyName = "k", { viewIndex = 0, opt = new Uint8Array() } = {}) => {
+  const start = (keyName = "k", { viewIndex = 0, opt = new Uint8Array(), isPadded = false } = {}) => {
     const signing = {
       key: KEY,
       keyName,
@@ -74,6 +74,7 @@ function open(serviceCount: number, { policies = { policy: NO_POLICY }, limits }
       id: 1,
       question: questionBytes(AXFR, "waymark").slice(12),
       opt,
+      isPadded,
       zone: "waymark",
       signing,
       viewIndex,
@@ -167,6 +168,25 @@ test("each message of a transfer has the id of the question, an OPT record if th
     expect([count, bytes.readUInt16BE(0), plain.readUInt16BE(10), plain.subarray(-opt.length)]).toEqual([count, 1, 1, opt]);
   }
   expect(count).toBeGreaterThan(5);
+});
+
+test("each message of a padded transfer has a multiple of 468 bytes, with its signature, and zeros as the only option", async () => {
+  const { start } = open(3000);
+  const opt = Buffer.of(0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0);
+  const messages = start("k", { opt, isPadded: true });
+  const names = new Set<string>();
+  for (let next = await messages.next(); next.done !== true; next = await messages.next()) {
+    const bytes = Buffer.from(next.value);
+    const { answers = [], additionals = [] } = packet.decode(bytes);
+    for (const { name } of answers) names.add(name);
+    const [first] = additionals;
+    const options = first?.type === "OPT" ? first.options : [];
+    expect([bytes.length % 468, options.map(({ code }) => code)]).toEqual([0, [12]]);
+    const at = bytes.lastIndexOf(opt.subarray(0, 9));
+    const padding = bytes.subarray(at + 15, at + 11 + bytes.readUInt16BE(at + 9));
+    expect(padding.equals(Buffer.alloc(bytes.readUInt16BE(at + 13)))).toBe(true);
+  }
+  expect([...names].filter((name) => /^s\d+\.svc\.waymark$/.test(name)).length).toBe(3000);
 });
 
 test("both SOA records of a transfer have the serial of the view of its key", async () => {

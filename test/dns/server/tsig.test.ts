@@ -26,8 +26,8 @@ function readTsig(bytes: Buffer, signer: Required<Signer>) {
   };
 }
 
-function newResponder(mayBegin = true): Responder {
-  const key = { name: "k.example", algorithm: "hmac-sha256", secret: SECRET, viewIndex: 0 } as const;
+function newResponder(mayBegin = true, algorithm: "hmac-sha256" | "hmac-sha512" = "hmac-sha256"): Responder {
+  const key = { name: "k.example", algorithm, secret: SECRET, viewIndex: 0 } as const;
   return new Responder({
     settings: TEST_DNS_SETTINGS,
     planBytes: SETTINGS.dns.planBytes,
@@ -128,6 +128,30 @@ test.each<{ what: string; name: string; transport?: "tcp" | "udp"; mayBegin?: bo
   const query = questionBytes(AXFR, name);
   const reply = respond(isSigned ? signedBy({}, query).bytes : query, transport, newResponder(mayBegin));
   expect([reply.code, reply.transfer?.zone]).toEqual([code, zone]);
+});
+
+test("over TLS that is not as RFC 9103 wants it, no zone is sent (extended error 21), and questions are answered", () => {
+  const sender = { address: "127.0.0.1", monoMs: 0, mayWait: true, mayTransfer: false };
+  const told = (type: "A" | typeof AXFR, name: string) => {
+    const query = Buffer.concat([questionBytes(type, name), Buffer.of(0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0)]);
+    query.writeUInt16BE(1, 10);
+    const reply = newResponder().respond(signedBy({}, query).bytes, "dot", () => onlyView(catalog), sender);
+    return [reply?.rcode, reply?.transfer, Buffer.from(reply?.bytes ?? "").includes(Buffer.of(0, 15, 0, 2, 0, 21))];
+  };
+  expect([told(AXFR, "waymark"), told("A", "web.market.waymark")]).toEqual([
+    ["REFUSED", undefined, true],
+    ["NOERROR", undefined, false],
+  ]);
+});
+
+test.each([
+  { algorithm: "hmac-sha256", macBytes: 32 },
+  { algorithm: "hmac-sha512", macBytes: 64 },
+] as const)("a padded answer has a multiple of 468 bytes together with its signature by $algorithm", ({ algorithm, macBytes }) => {
+  const query = Buffer.concat([QUESTION, Buffer.of(0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 4, 0, 12, 0, 0)]);
+  query.writeUInt16BE(1, 10);
+  const reply = newResponder(true, algorithm).respond(signedBy({ algorithm, macBytes }, query).bytes, "dot", () => onlyView(catalog));
+  expect([reply?.rcode, reply?.bytes.length]).toEqual(["NOERROR", 468]);
 });
 
 test("a resolver sends no zone, and says that it does not (extended error 21)", () => {

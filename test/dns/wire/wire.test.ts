@@ -20,6 +20,7 @@ interface Encoding {
 }
 
 const FACTS = {
+  signatureBytes: 0,
   isCut: false,
   serial: undefined,
   soaSignature: undefined,
