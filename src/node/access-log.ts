@@ -66,6 +66,11 @@ export class AccessLog {
       this.#record(caller, { action: "maintenance", namespace, outcome: "allowed", reason: "", rule: "", detail });
   };
 
+  /** A zone that DNS sent to a secondary, or a part of it. */
+  readonly onTransfer = (caller: Caller, detail: string): void => {
+    this.#record(caller, { action: "transfer", namespace: "", outcome: "allowed", reason: "", rule: "", detail });
+  };
+
   /** HOT: per query. It only counts unless this read is one of the sample. */
   readonly onRead = (caller: Caller, namespace: string): void => {
     if (this.#sampleReads === 0 || ++this.#reads < this.#sampleReads) return;

@@ -44,6 +44,7 @@ import type { DnsEndpoint, NodeEndpoints, SharedPorts } from "./core/endpoints.t
 import { dnsOverHttp } from "./dns/over-http.io.ts";
 import { dnsSelection } from "./dns/selection.ts";
 import { dnsTls, tlsFiles } from "./dns/tls.io.ts";
+import { noteTransfer } from "./dns/transfers-noted.ts";
 import type { Identities } from "./identity.io.ts";
 import type { NodeLimits } from "./limits.ts";
 
@@ -78,7 +79,7 @@ export interface ListenersOptions extends Omit<DnsSources, "elsewhere"> {
   readonly idPrefix: string;
   readonly metrics: Metrics;
   readonly limits: Pick<NodeLimits, "admit" | "admitDns" | "makeBuckets" | "note" | "noteDns">;
-  readonly accessLog: Pick<AccessLog, "countDenial">;
+  readonly accessLog: Pick<AccessLog, "countDenial" | "onTransfer">;
   readonly identities: Pick<Identities, "follow" | "identify">;
   /** Throws `not_ready` while DNS questions may not be answered. */
   readonly checkCaughtUp: () => void;
@@ -375,6 +376,7 @@ function openTransfers(options: DnsListenerOptions, viewers: readonly ViewerOfVi
     serialOf: serialsOf(options, viewers),
     metrics,
     log: options.log.child("dns"),
+    onEnd: (ended) => noteTransfer(options, viewers, ended),
   });
 }
 

@@ -79,8 +79,22 @@ test.each([{ processes: 0 }, { processes: 1 }])(
     }
     expect(all).not.toContain("svc.red");
     expect(red).toMatch(/^web\.svc\.red\.waymark\.\s+\d+\s+IN\s+A\s+10\.0\.0\.1$/m);
+    await until("the audit says who took them", async () => (await transfersIn(node)).length === 2);
+    const detail = expect.stringMatching(/^zone waymark, serial \d+, done: [1-9]\d* records, [1-9]\d+ bytes$/);
+    const told = { source: "127.0.0.1", outcome: "AUDIT_OUTCOME_ALLOWED", detail };
+    expect(await transfersIn(node)).toMatchObject([
+      { principal: "tsig:red.example", tenant: "red", ...told },
+      { principal: "tsig:all.example", ...told },
+    ]);
   },
 );
+
+/** What the audit says of transfers, the newest first. */
+async function transfersIn(node: NodeProcess): Promise<readonly object[]> {
+  const { stdout } = await node.run(["audit", "list", "--kind", "access", "-o", "json"]);
+  const { records } = JSON.parse(stdout) as { readonly records: readonly { readonly action: string }[] };
+  return records.filter(({ action }) => action === "transfer");
+}
 
 const certificates = serverFiles();
 let overTls: Promise<NodeProcess> | undefined;

@@ -6,7 +6,7 @@ import { type KeptPlan, PlanCache, type PlanCacheOptions } from "../plan/plan-ca
 import type { RecordOf, RecordType } from "../records/record.ts";
 import { findRecordType } from "../records/records.ts";
 import { SigningBusy, type ZoneSigner } from "../signing/zone-signer.ts";
-import type { TransferRequest } from "../transfer/transfer-request.ts";
+import type { AskedTransfer, TransferRequest } from "../transfer/transfer-request.ts";
 import type { ClientSubnet, Selected } from "../views/asker.ts";
 import { UnknownName } from "../views/elsewhere.ts";
 import { COOKIE_SECRET_BYTES, SERVER_COOKIE_BYTES, ServerCookies } from "../wire/cookies.ts";
@@ -46,7 +46,7 @@ export interface Reply {
 /** The keys that questions may be signed with, and what may be transferred to them. */
 export interface TransferKeys {
   readonly find: (name: string) => TsigKey | undefined;
-  readonly mayBegin: (keyName: string) => boolean;
+  readonly mayBegin: (asked: Omit<AskedTransfer, "address">) => boolean;
 }
 
 export interface ResponderOptions extends PlanCacheOptions {
@@ -269,11 +269,12 @@ export class Responder {
       this.#facts.extendedError = EXTENDED_ERROR.NOT_SUPPORTED;
       return this.#failure(RCODE.REFUSED);
     }
-    if (this.#transferKeys?.mayBegin(signing.keyName) !== true) return this.#failure(RCODE.REFUSED);
+    const { index: viewIndex } = catalog.view;
+    if (this.#transferKeys?.mayBegin({ keyName: signing.keyName, zone: name, viewIndex }) !== true) return this.#failure(RCODE.REFUSED);
     const { id, bytes, questionEnd, hasEdns } = this.#query;
     const question = Uint8Array.from(bytes.subarray(HEADER_BYTES, questionEnd));
     const opt = hasEdns ? PLAIN_OPT : NO_BYTES;
-    this.#reply.transfer = { id, question, opt, isPadded: this.#facts.isPadded, zone: name, signing, viewIndex: catalog.view.index };
+    this.#reply.transfer = { id, question, opt, isPadded: this.#facts.isPadded, zone: name, signing, viewIndex };
     return this.#failure(RCODE.NOERROR);
   }
 

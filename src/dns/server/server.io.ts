@@ -21,7 +21,7 @@ import type { ServerCookies } from "../wire/cookies.ts";
 import type { DnsTransport } from "../wire/response.ts";
 import type { TsigKey } from "../wire/tsig.ts";
 import { DnsCounts, type DropReason } from "./counts.ts";
-import { type Reply, Responder, type Sender } from "./responder.ts";
+import { type Reply, Responder, type Sender, type TransferKeys } from "./responder.ts";
 import { type ResponseRateOptions, ResponseRates } from "./response-rate.ts";
 import { type TcpAnswer, TcpConnections, type TcpLimits, type TcpPeer } from "./tcp.io.ts";
 
@@ -238,7 +238,10 @@ class DnsServer implements DnsAnswers {
     this.#options = options;
     this.#limits = limits;
     const { metrics, rate, trustedForwarders: trusted, transfers } = options;
-    const transferKeys = transfers && { find: transfers.findKey, mayBegin: (key: string) => transfers.running.mayBegin(key) };
+    const transferKeys: TransferKeys | undefined = transfers && {
+      find: transfers.findKey,
+      mayBegin: (asked) => transfers.running.mayBegin({ ...asked, address: this.#asker.address }),
+    };
     const rates = rate === undefined ? undefined : new ResponseRates({ ...rate, trusted });
     this.#responder = new Responder({ ...options, rates, transferKeys, idleTimeoutMs: limits.idleTimeoutMs, wallMs: Date.now });
     this.#counts = new DnsCounts(metrics);

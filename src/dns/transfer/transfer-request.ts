@@ -1,5 +1,23 @@
-/** What is asked for by a question for a zone that its signer may have. */
+/** What a question for a zone asks for, where its signer may have the zone, and what became of it. */
+import type { LabelsOf } from "../../lib/metrics/metrics.ts";
 import type { Signing } from "../wire/tsig.ts";
+
+/** Who asks for which zone. */
+export interface AskedTransfer {
+  readonly keyName: string;
+  readonly zone: string;
+  readonly viewIndex: number;
+  /** Where the question came from. */
+  readonly address: string;
+}
+
+/** What was sent to whom. */
+export interface EndedTransfer extends AskedTransfer {
+  readonly outcome: LabelsOf<"dns_transfers_total">["outcome"];
+  readonly serial: number;
+  readonly recordCount: number;
+  readonly sizeBytes: number;
+}
 
 export interface TransferRequest {
   readonly id: number;

@@ -2,14 +2,14 @@
 import { setImmediate } from "node:timers/promises";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
-import type { LabelsOf, Metrics } from "../../lib/metrics/metrics.ts";
+import type { Metrics } from "../../lib/metrics/metrics.ts";
 import { recordsAt } from "../plan/answer.ts";
 import { MAX_TARGETS } from "../plan/subject.ts";
 import type { DnsRecord, DnsSettings } from "../records/record.ts";
 import { dnsCatalog } from "../views/catalog.ts";
 import type { ViewerOfView } from "../views/views.ts";
 import { TsigChain, tsigBytes } from "../wire/tsig.ts";
-import type { TransferRequest } from "./transfer-request.ts";
+import type { AskedTransfer, EndedTransfer, TransferRequest } from "./transfer-request.ts";
 import { type CopySources, ZoneCopy } from "./zone-copy.ts";
 import { ZoneMessages } from "./zone-messages.ts";
 import { zoneRecords } from "./zone-records.ts";
@@ -35,18 +35,24 @@ export interface TransfersOptions extends CopySources {
   readonly serialOf: (viewIndex: number) => number;
   readonly metrics: Metrics;
   readonly log: Log;
+  /** Told of each transfer, once it has ended, and of each that was refused. */
+  readonly onEnd?: ((ended: EndedTransfer) => void) | undefined;
   readonly limits?: TransferLimits | undefined;
 }
 
+type MutableEnd = { -readonly [K in keyof EndedTransfer]: EndedTransfer[K] };
+
 class TooLate extends Error {}
 
-type Outcome = LabelsOf<"dns_transfers_total">["outcome"];
+/** Least time between two lines of the log about what is refused: a secondary may ask again and again. */
+const REFUSED_SPACING_MS = 1000;
 
 export class Transfers {
   readonly #options: TransfersOptions;
   readonly #limits: TransferLimits;
   readonly #running = new Map<string, number>();
   #count = 0;
+  #refusedMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: TransfersOptions) {
     this.#options = options;
@@ -57,17 +63,28 @@ export class Transfers {
     return this.#count;
   }
 
-  /** Whether one more may begin for this key. One that may not is counted. */
-  mayBegin(keyName: string): boolean {
+  /** Whether one more may begin for this key. One that may not is told as refused. */
+  mayBegin(asked: AskedTransfer): boolean {
     const { max, maxPerKey, maxEntries } = this.#limits;
-    const isFree = this.#count < max && (this.#running.get(keyName) ?? 0) < maxPerKey;
+    const isFree = this.#count < max && (this.#running.get(asked.keyName) ?? 0) < maxPerKey;
     if (isFree && this.#options.reads.replica.lookup.size <= maxEntries) return true;
-    this.#counted("refused");
+    this.#ended({ ...asked, outcome: "refused", serial: this.#options.serialOf(asked.viewIndex), recordCount: 0, sizeBytes: 0 });
+    const nowMs = performance.now();
+    if (nowMs < this.#refusedMs + REFUSED_SPACING_MS) return false;
+    this.#refusedMs = nowMs;
+    this.#options.log.warn(this.#lineOf(asked), "zone transfer refused");
     return false;
   }
 
-  #counted(outcome: Outcome): void {
-    this.#options.metrics.inc("dns_transfers_total", { outcome });
+  #ended(ended: EndedTransfer): void {
+    this.#options.metrics.inc("dns_transfers_total", { outcome: ended.outcome });
+    this.#options.onEnd?.(ended);
+  }
+
+  /** What each line of the log says. */
+  #lineOf({ keyName: key, zone, viewIndex, address }: AskedTransfer) {
+    const { tenant, cluster } = this.#options.viewers[viewIndex]?.caller ?? {};
+    return { zone, key, tenant, cluster, address };
   }
 
   /** The messages. Whoever takes them asks for the next one once it has room, and ends the transfer by asking no more. */
@@ -81,37 +98,38 @@ export class Transfers {
   async *#messages(request: TransferRequest, address: string): AsyncGenerator<Uint8Array> {
     const { zone, signing, viewIndex } = request;
     const startedMs = performance.now();
-    const facts = { zone, key: signing.keyName, address, serial: this.#options.serialOf(viewIndex), recordCount: 0, sizeBytes: 0 };
-    let outcome: Outcome = "cut";
+    const asked = { keyName: signing.keyName, zone, viewIndex, address };
+    const end: MutableEnd = { ...asked, outcome: "cut", serial: this.#options.serialOf(viewIndex), recordCount: 0, sizeBytes: 0 };
     try {
       const chain = new TsigChain(signing);
-      for await (const message of this.#unsigned(request, facts)) {
+      for await (const message of this.#unsigned(request, end)) {
         if (performance.now() - startedMs > this.#limits.maxMs) throw new TooLate("the transfer took too long");
         const signed = chain.sign(message, Math.floor(Date.now() / 1000));
-        facts.sizeBytes += signed.length;
+        end.sizeBytes += signed.length;
         yield signed;
       }
-      outcome = "done";
+      end.outcome = "done";
     } catch (fault) {
       // Whoever sends the messages ends the connection: the client must not take this for the whole zone.
       if (fault instanceof TooLate) throw fault;
-      outcome = "failed";
-      this.#options.log.warn({ err: fault, ...facts }, "zone transfer failed");
+      end.outcome = "failed";
+      this.#options.log.warn({ err: fault, ...this.#lineOf(asked) }, "zone transfer failed");
       throw fault;
     } finally {
       this.#count -= 1;
       const left = (this.#running.get(signing.keyName) ?? 1) - 1;
       if (left === 0) this.#running.delete(signing.keyName);
       else this.#running.set(signing.keyName, left);
-      this.#counted(outcome);
+      this.#ended(end);
+      const { outcome, serial, recordCount, sizeBytes } = end;
       const durationMs = Math.round(performance.now() - startedMs);
-      if (outcome !== "failed") this.#options.log.info({ ...facts, outcome, durationMs }, "zone transfer ended");
+      this.#options.log.info({ ...this.#lineOf(asked), outcome, serial, recordCount, sizeBytes, durationMs }, "zone transfer ended");
     }
   }
 
   async *#unsigned(
     { id, question, opt, isPadded, signing, zone, viewIndex }: TransferRequest,
-    facts: { readonly serial: number; recordCount: number },
+    end: Pick<MutableEnd, "recordCount" | "serial">,
   ): AsyncGenerator<Uint8Array> {
     const { settings, viewers, clusterId } = this.#options;
     const viewer = viewers[viewIndex];
@@ -125,7 +143,7 @@ export class Transfers {
       () => {},
       viewer,
     );
-    const soa = recordsAt(zone, zone, { catalog, settings }).map((record) => withSerial(record, facts.serial));
+    const soa = recordsAt(zone, zone, { catalog, settings }).map((record) => withSerial(record, end.serial));
     const start = soa.filter(({ type }) => type === "SOA");
     const messages = new ZoneMessages({ id, question, opt, paddedWithBytes: isPadded ? tsigBytes(signing) : undefined });
     let nameCount = 0;
@@ -133,7 +151,7 @@ export class Transfers {
     for (const group of [start, groups, start].values()) {
       for (const records of Array.isArray(group) ? [group] : group) {
         for (const record of records) {
-          facts.recordCount += 1;
+          end.recordCount += 1;
           yield* messages.add(record);
         }
         if (++nameCount < SLICE_NAMES) continue;
