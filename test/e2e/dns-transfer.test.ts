@@ -6,10 +6,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type ConnectionOptions, connect as connectTls } from "node:tls";
 import { promisify } from "node:util";
-import { afterAll, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { serverFiles } from "../fakes/certificate.ts";
 import { dig, recordsIn } from "../fakes/dig.ts";
 import { queryBytes } from "../fakes/dns-text.ts";
+import { newKey } from "../fakes/dnssec.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
 import { signedBy } from "../fakes/tsig.ts";
 import { until } from "../fakes/until.ts";
@@ -28,12 +29,18 @@ const POLICY = JSON.stringify({ version: "v1", default_allow: true, rules: [{ na
 
 const isKdigThere = spawnSync("kdig", ["-V"], { stdio: "ignore" }).error === undefined;
 
-async function start(more = "", flags: readonly string[] = []): Promise<NodeProcess> {
+interface Started extends NodeProcess {
+  /** Of the key `all.example`. */
+  readonly secretFile: string;
+}
+
+async function start(more = "", flags: readonly string[] = []): Promise<Started> {
+  const secretFile = file("key", SECRETS.all);
   const config = `
 ${more}
 [[dns.transfer_keys]]
 name = "all.example"
-secret_file = "${file("key", SECRETS.all)}"
+secret_file = "${secretFile}"
 [[dns.transfer_keys]]
 name = "red.example."
 algorithm = "hmac-sha512"
@@ -56,16 +63,23 @@ tenant = "red"
       "--alias",
       `www.${namespace}`,
     ]);
-  return node;
+  return Object.assign(node, { secretFile });
 }
 
 const zoneOf = async (node: NodeProcess, ...words: readonly string[]) => dig(node.listeners["dns"] ?? "", "+tcp", ...words);
 
-test.each([{ processes: 0 }, { processes: 1 }])(
-  "a key gets the zone that its view sees, with $processes DNS processes",
-  async ({ processes }) => {
-    await using node = await start(`[dns]\nprocesses = ${processes}`);
-    const all = await zoneOf(node, "-y", `hmac-sha256:all.example:${SECRETS.all}`, "waymark", "AXFR");
+describe.each([{ processes: 0 }, { processes: 1 }])("with $processes DNS processes", ({ processes }) => {
+  let node: Started;
+  const pem = newKey().secret.export({ format: "pem", type: "pkcs8" }).toString();
+  beforeAll(async () => {
+    node = await start(`[dns]\nprocesses = ${processes}\ndnssec_key_file = "${file("pem", pem)}"`);
+  });
+  afterAll(() => node[Symbol.asyncDispose]());
+  const signing = (secret: string) => ["-y", `hmac-sha256:all.example:${secret}`];
+  const web = "web.svc.all.waymark";
+
+  test("a key gets the zone that its view sees, and the audit says so", async () => {
+    const all = await zoneOf(node, ...signing(SECRETS.all), "waymark", "AXFR");
     const red = await zoneOf(node, "-y", `hmac-sha512:red.example:${SECRETS.red}`, "waymark", "AXFR");
     expect([all, red].join()).not.toMatch(/failed|expected/i);
     const records = recordsIn(all);
@@ -80,19 +94,47 @@ test.each([{ processes: 0 }, { processes: 1 }])(
     expect(all).not.toContain("svc.red");
     expect(red).toMatch(/^web\.svc\.red\.waymark\.\s+\d+\s+IN\s+A\s+10\.0\.0\.1$/m);
     await until("the audit says who took them", async () => (await transfersIn(node)).length === 2);
-    const detail = expect.stringMatching(/^zone waymark, serial \d+, done: [1-9]\d* records, [1-9]\d+ bytes$/);
-    const told = { source: "127.0.0.1", outcome: "AUDIT_OUTCOME_ALLOWED", detail };
-    expect(await transfersIn(node)).toMatchObject([
+    const told = { source: "127.0.0.1", outcome: "AUDIT_OUTCOME_ALLOWED" };
+    const acts = await transfersIn(node);
+    expect(acts).toMatchObject([
       { principal: "tsig:red.example", tenant: "red", ...told },
       { principal: "tsig:all.example", ...told },
     ]);
-  },
-);
+    for (const { detail } of acts) expect(detail).toMatch(/^zone waymark, serial \d+, done: [1-9]\d* records, [1-9]\d+ bytes$/);
+  });
+
+  test("where answers have signatures (DNSSEC), the zone has neither them nor the keys, also with DO", async () => {
+    const key = signing(SECRETS.all);
+    const zone = await zoneOf(node, "+dnssec", ...key, "waymark", "AXFR");
+    expect(recordsIn(zone).length).toBeGreaterThan(10);
+    const typesIn = (printed: string) => new Set(recordsIn(printed).map((record) => record.split(" ")[0] ?? ""));
+    const types = typesIn(zone);
+    expect(["RRSIG", "NSEC", "DNSKEY", "CDS", "CDNSKEY"].filter((type) => types.has(type))).toEqual([]);
+    const answer = await zoneOf(node, "+dnssec", ...key, web, "A");
+    expect(answer).toMatch(/IN\s+RRSIG\s+A 13 [\s\S]*TSIG PSEUDOSECTION/);
+    expect(await zoneOf(node, "+dnssec", ...key, "waymark", "DNSKEY")).toMatch(/IN\s+DNSKEY\s+257 3 13 [\s\S]*RRSIG\s+DNSKEY 13/);
+    expect(await zoneOf(node, "+dnssec", ...key, `none.${web}`, "A")).toMatch(/IN\s+NSEC\s[\s\S]*RRSIG\s+NSEC 13/);
+  });
+
+  test("a reload takes another secret, and keeps what it has where a file is broken", async () => {
+    const other = "b3RoZXItc2VjcmV0LW9mLWEtc2Vjb25kYXJ5";
+    const codeOf = async (secret: string) => /status: (\w+)/.exec(await zoneOf(node, ...signing(secret), "waymark", "SOA"))?.[1];
+    writeFileSync(node.secretFile, "short");
+    process.kill(node.command.pid, "SIGHUP");
+    await node.command.errorLine(/transfer keys not reloaded, keeping the old ones/);
+    expect([await codeOf(SECRETS.all), await codeOf(other)]).toEqual(["NOERROR", "NOTAUTH"]);
+    writeFileSync(node.secretFile, other);
+    process.kill(node.command.pid, "SIGHUP");
+    await until("the other counts", async () => (await codeOf(other)) === "NOERROR");
+    expect(await codeOf(SECRETS.all)).toBe("NOTAUTH");
+    expect(recordsIn(await zoneOf(node, ...signing(other), "waymark", "AXFR")).length).toBeGreaterThan(10);
+  });
+});
 
 /** What the audit says of transfers, the newest first. */
-async function transfersIn(node: NodeProcess): Promise<readonly object[]> {
+async function transfersIn(node: NodeProcess): Promise<readonly { readonly detail: string }[]> {
   const { stdout } = await node.run(["audit", "list", "--kind", "access", "-o", "json"]);
-  const { records } = JSON.parse(stdout) as { readonly records: readonly { readonly action: string }[] };
+  const { records } = JSON.parse(stdout) as { readonly records: readonly { readonly action: string; readonly detail: string }[] };
   return records.filter(({ action }) => action === "transfer");
 }
 

@@ -63,6 +63,12 @@ test("a reload takes other keys, and keeps those it has where the file is wrong 
   writeFileSync(path, second);
   file.reload();
   expect([keys.turn, keys.keys[0]?.keyTag === before?.keyTag]).toEqual([1, false]);
+  // Step 2 of a change of keys: the new one comes first.
+  for (const [turn, text] of [`${second}${first}`, `${first}${second}`].entries()) {
+    writeFileSync(path, text);
+    file.reload();
+    expect([keys.turn, keys.keys[0]?.keyTag === before?.keyTag]).toEqual([2 + turn, turn === 1]);
+  }
 });
 
 test("a reload takes the same two keys in another order: the first one signs", () => {
