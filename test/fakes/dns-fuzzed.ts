@@ -1,6 +1,8 @@
 /** Many queries, whole and damaged, through a responder: names, types, options and views, over UDP and TCP. */
 import { inspect } from "node:util";
 import { Responder } from "../../src/dns/server/responder.ts";
+import { PUBLIC_KEY_BYTES, SIGNATURE_BYTES, zoneKey } from "../../src/dns/signing/zone-keys.ts";
+import { type SigningKeys, ZoneSigner } from "../../src/dns/signing/zone-signer.ts";
 import { onlyView, type Selected } from "../../src/dns/views/asker.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { anyQuery, isAnswerable, wrongWith } from "./dns-packets.ts";
@@ -13,12 +15,25 @@ export interface FuzzOutcome {
   readonly rcodes: ReadonlySet<string>;
   /** How many answers had records or were about a name that is there, by view. */
   readonly shown: readonly number[];
+  readonly signatureCount: number;
 }
 
-export function fuzzResponder(seed: string, count: number): FuzzOutcome {
+/** Signs in no time, and always with the same bytes: what is signed is not what is tried. */
+const QUICK_KEYS: SigningKeys = {
+  keys: [zoneKey(new Uint8Array(PUBLIC_KEY_BYTES).fill(1))],
+  turn: 0,
+  sign: () => new Uint8Array(SIGNATURE_BYTES).fill(2),
+};
+const PACKETS_PER_SECOND = 10_000;
+
+/** `isSigned`: the zones are signed, for those who ask with DO. */
+export function fuzzResponder(seed: string, count: number, { isSigned = false } = {}): FuzzOutcome {
   const rng = new Rng(`dns fuzz ${seed}`);
+  const time = { monoMs: 0, wallMs: 1_800_000_000_000 };
+  const signer = isSigned ? new ZoneSigner({ keys: QUICK_KEYS, now: () => time }) : undefined;
   const responder = new Responder({
-    settings: SECRET_SETTINGS,
+    signer,
+    settings: { ...SECRET_SETTINGS, zoneKeys: signer && (() => signer.keys) },
     planBytes: SETTINGS.dns.planBytes,
     random: () => rng.next(),
     serialOf: () => 7,
@@ -26,12 +41,13 @@ export function fuzzResponder(seed: string, count: number): FuzzOutcome {
   const views = secretCatalogs().map(onlyView);
   const rcodes = new Set<string>();
   const shown = views.map(() => 0);
+  const outcome = () => ({ rcodes, shown, signatureCount: signer?.madeCount ?? 0 });
   const failed = (what: string, nth: number, query: Uint8Array): FuzzOutcome => ({
     wrong: `${what}; packet ${nth} of seed ${seed}: ${Buffer.from(query).toString("hex")}`,
-    rcodes,
-    shown,
+    ...outcome(),
   });
   for (let nth = 0; nth < count; nth++) {
+    time.monoMs = Math.floor((1000 * nth) / PACKETS_PER_SECOND);
     const query = anyQuery(rng);
     const isTcp = rng.int(3) === 0;
     const view = rng.int(views.length);
@@ -44,5 +60,5 @@ export function fuzzResponder(seed: string, count: number): FuzzOutcome {
     const wrong = reply.fault === undefined ? wrongWith(query, reply.bytes, { isTcp, view, nth }) : inspect(reply.fault);
     if (wrong !== undefined) return failed(wrong, nth, query);
   }
-  return { wrong: undefined, rcodes, shown };
+  return { wrong: undefined, ...outcome() };
 }

@@ -46,6 +46,14 @@ export function isAnswerable(query: Uint8Array): boolean {
   return query.length >= HEADER_BYTES && (query[2] ?? 0) < 0x80;
 }
 
+/** What follows the question, without the name that was asked for: a denial has it in full, and who asks knows it. */
+function withoutAsked(answer: Buffer, name: Buffer): Buffer {
+  if (name.length <= 1) return answer;
+  // Only the letters of ASCII have a case.
+  const lower = name.toString("latin1").replaceAll(/[A-Z]/g, (letter) => letter.toLowerCase());
+  return Buffer.from(answer.toString("latin1").replaceAll(lower, ""), "latin1");
+}
+
 /** What is wrong with the answer to a query of a view; undefined if nothing is. `nth`: of how many. */
 export function wrongWith(
   query: Uint8Array,
@@ -64,7 +72,7 @@ export function wrongWith(
     end += 5;
     if (!response.subarray(HEADER_BYTES, end).equals(Buffer.from(query.subarray(HEADER_BYTES, end)))) return "it has another question";
   }
-  const hidden = hiddenIn(response, end, view);
+  const hidden = hiddenIn(withoutAsked(response.subarray(end), response.subarray(HEADER_BYTES, end - 4)), 0, view);
   if (hidden !== undefined) return `it shows ${hidden}`;
   if (nth % READ_EACH === 0 && packet.decode(response).type !== "response") return "it cannot be read";
   return undefined;

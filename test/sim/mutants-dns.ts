@@ -143,6 +143,28 @@ export const DNS_MUTANTS = [
     isCheap: true,
   },
   {
+    name: "records are signed in the order that they have",
+    rule: "DNS: each set of a signed answer has a signature of its canonical form",
+    edits: [{ file: "src/dns/signing/canonical.ts", find: ".toSorted((a, b) => Buffer.compare(a, b));", replace: ".toReversed();" }],
+    withinSeeds: 10,
+    isOfDns: true,
+    isCheap: true,
+  },
+  {
+    name: "a denial of what is there",
+    rule: "DNS: a denial has the types that exist there",
+    edits: [
+      {
+        file: "src/dns/plan/answer.ts",
+        find: "const types = [...own, RECORDS.RRSIG.code",
+        replace: "const types = [...own.slice(1), RECORDS.RRSIG.code",
+      },
+    ],
+    withinSeeds: 10,
+    isOfDns: true,
+    isCheap: true,
+  },
+  {
     name: "a serial that goes back with the clock",
     rule: "DNS: the serial of the zone never goes back",
     edits: [

@@ -11,3 +11,10 @@ test("queries of all types, options and views, whole and damaged: no throw, the 
   const [anonymous = 0, ...tenants] = shown;
   for (const count of tenants) expect(count).toBeGreaterThan(anonymous * 1.2);
 }, 120_000);
+
+test("so are queries to signed zones", () => {
+  const { wrong, rcodes, signatureCount } = fuzzResponder("2", runs(20_000), { isSigned: true });
+  expect(wrong).toBeUndefined();
+  expect(rcodes).toContain("NXDOMAIN");
+  expect(signatureCount).toBeGreaterThan(runs(20_000) / 20);
+}, 120_000);
