@@ -1,30 +1,12 @@
 /** Names and records in canonical form (RFC 4034, 6), which is what is signed, and the NSEC record that covers one name alone. */
+import { MAX_LABEL_BYTES } from "../names/labels.ts";
+import { joinedLabels, labelsOf, MAX_NAME_BYTES, wireName } from "../names/wire-names.ts";
 import type { DataWriter, DnsRecord } from "../records/record.ts";
 
 const UTF8 = new TextEncoder();
-const MAX_NAME_BYTES = 255;
-const MAX_LABEL_BYTES = 63;
 const CLASS_IN = 1;
 /** Types whose names in the data are written in lower case (RFC 4034, 6.2), of those that the gateway has. */
 const FOLDED: ReadonlySet<DnsRecord["type"]> = new Set(["NS", "CNAME", "SOA", "PTR", "SRV"]);
-
-/** The labels of a name. `\DDD` is one byte. */
-export function labelsOf(name: string): readonly Uint8Array[] {
-  if (name === "") return [];
-  return name.split(".").map((label) => {
-    if (!label.includes("\\")) return Uint8Array.from(label, (char) => char.charCodeAt(0));
-    return Uint8Array.from(label.matchAll(/\\(\d{3})|[^\\]/g), ([char, code]) => (code === undefined ? char.charCodeAt(0) : Number(code)));
-  });
-}
-
-/** A name on the wire, without compression. */
-export function wireName(name: string): Uint8Array {
-  return joinedLabels(labelsOf(name));
-}
-
-function joinedLabels(labels: readonly Uint8Array[]): Uint8Array {
-  return Buffer.concat([...labels.flatMap((label) => [Uint8Array.of(label.length), label]), Uint8Array.of(0)]);
-}
 
 /**
  * The next name after this one in canonical order, so that an NSEC record from one to the other denies nothing else: `\000` below it. A name that has no room for

@@ -3,10 +3,11 @@
  * are made a second is bounded.
  */
 import { zoneOf } from "../names/names.ts";
+import { labelsOf } from "../names/wire-names.ts";
 import type { Plan } from "../plan/answer.ts";
 import type { DnsRecord, DnsSettings, RecordOf, SignatureData, ZoneKey } from "../records/record.ts";
 import { RECORDS, writeRecordData } from "../records/records.ts";
-import { CanonicalWriter, canonicalSet, labelsOf } from "./canonical.ts";
+import { CanonicalWriter, canonicalSet } from "./canonical.ts";
 import { ALGORITHM, SIGNATURE_BYTES } from "./zone-keys.ts";
 
 /** The keys, with their secrets. */

@@ -2,6 +2,8 @@
  * Reads queries (RFC 1035) with the options of their OPT record (RFC 6891) in one pass over at most their bytes. One object is used for every
  * query, because an object for each part of each query was a tenth of the time of an answer.
  */
+import { MAX_LABEL_BYTES } from "../names/labels.ts";
+import { MAX_NAME_BYTES, readName, skipName } from "../names/wire-names.ts";
 import { type Question, RCODE, type Rcode } from "../plan/answer.ts";
 import type { ClientSubnet } from "../views/asker.ts";
 import { CLIENT_COOKIE_BYTES } from "./cookies.ts";
@@ -12,8 +14,6 @@ export const TYPE_OPT = 41;
 /** Codes of options (IANA, DNS parameters). */
 export const OPTION = { CLIENT_SUBNET: 8, COOKIE: 10, KEEPALIVE: 11, PADDING: 12, EXTENDED_ERROR: 15 } as const;
 const OPCODE_QUERY = 0;
-const MAX_NAME_BYTES = 255;
-const MAX_LABEL_BYTES = 63;
 const NO_BYTES = new Uint8Array();
 /** A server cookie has 8 to 32 bytes, and follows the client's 8. */
 const MIN_COOKIE_PAIR_BYTES = 16;
@@ -97,13 +97,7 @@ export class Query {
 
   /** The question as text. Only for a query that has one. */
   question(): Question {
-    const { bytes } = this;
-    let name = "";
-    for (let at = HEADER_BYTES; (bytes[at] ?? 0) !== 0; ) {
-      const end = at + 1 + (bytes[at] ?? 0);
-      if (name !== "") name += ".";
-      for (at += 1; at < end; at++) name += CHARACTERS[bytes[at] ?? 0] ?? "";
-    }
+    const { name = "" } = readName(this.bytes, HEADER_BYTES, { mayPoint: false }) ?? {};
     return { name, type: this.type, class: this.class };
   }
 
@@ -250,27 +244,8 @@ function areOptionsWhole(bytes: Uint8Array, start: number, end: number): boolean
   return at === end;
 }
 
-/** Where the name at `start` ends. A pointer ends it, and is not followed, because the name itself is not needed. */
-function skipName(bytes: Uint8Array, start: number): number | undefined {
-  let at = start;
-  while (at < bytes.length) {
-    const length = bytes[at] ?? 0;
-    if (length === 0) return at + 1;
-    if (length >= 0xc0) return at + 2;
-    if (length > MAX_LABEL_BYTES) return undefined;
-    at += length + 1;
-  }
-  return undefined;
-}
-
 /** Letters as lower case; other bytes as they are (RFC 4343). */
 const LOWER = Uint8Array.from({ length: 256 }, (_, byte) => (byte >= 65 && byte <= 90 ? byte + 32 : byte));
-
-/** A byte as text: letters, digits, `-` and `_` as they are, all others as `\DDD`, so that a dot inside a label does not end it. */
-const CHARACTERS: readonly string[] = Array.from({ length: 256 }, (_, byte) => {
-  const char = String.fromCharCode(byte).toLowerCase();
-  return byte < 128 && /[a-z0-9_-]/.test(char) ? char : `\\${String(byte).padStart(3, "0")}`;
-});
 
 function u16(bytes: Uint8Array, at: number): number {
   return ((bytes[at] ?? 0) << 8) | (bytes[at + 1] ?? 0);

@@ -1,5 +1,6 @@
 /** Signatures of messages by a shared secret (TSIG, RFC 8945): judges those of queries, and makes those of answers. */
 import { equalSecrets, type HmacAlgorithm, hmac } from "../../lib/crypto.ts";
+import { readName, wireName } from "../names/wire-names.ts";
 
 /** A secret that a secondary shares with this gateway. */
 export interface TsigKey {
@@ -47,10 +48,6 @@ const CLASS_ANY = 255;
 const FUDGE_SECONDS = 300;
 const MIN_MAC_BYTES = 10;
 const MAC_BYTES: Readonly<Record<HmacAlgorithm, number>> = { "hmac-sha256": 32, "hmac-sha384": 48, "hmac-sha512": 64 };
-const MAX_NAME_BYTES = 255;
-const MAX_LABEL_BYTES = 63;
-const POINTER = 0xc0;
-const DOT = 0x2e;
 const NO_BYTES = new Uint8Array();
 const ADDITIONAL_COUNT_AT = 10;
 const HEAD_BYTES = 10;
@@ -80,10 +77,10 @@ export function judgeTsig(
   return { ...base, key, timeSigned: nowSeconds, error: TSIG_ERROR.NONE, isUnsigned: false };
 }
 
-/** Bytes that the record adds to an answer; one more for each name that is the root. */
+/** Bytes that the record adds to an answer. */
 export function tsigBytes({ key, keyName, algorithm, isUnsigned, other }: Signing): number {
   const macBytes = key === undefined || isUnsigned ? 0 : MAC_BYTES[key.algorithm];
-  return keyName.length + algorithm.length + 4 + HEAD_BYTES + 16 + macBytes + other.length;
+  return wireName(keyName).length + wireName(algorithm).length + HEAD_BYTES + 16 + macBytes + other.length;
 }
 
 /** The answer with its record. */
@@ -122,7 +119,7 @@ function macOf(answer: Uint8Array, signing: Signing): Uint8Array {
 function withRecord(answer: Uint8Array, signing: Signing, mac: Uint8Array): Uint8Array {
   const { keyName, algorithm, timeSigned, error, other } = signing;
   const data = [
-    nameBytes(algorithm),
+    wireName(algorithm),
     time48(timeSigned),
     u16(FUDGE_SECONDS),
     u16(mac.length),
@@ -133,7 +130,7 @@ function withRecord(answer: Uint8Array, signing: Signing, mac: Uint8Array): Uint
     other,
   ];
   const dataBytes = data.reduce((sum, { length }) => sum + length, 0);
-  const head = [nameBytes(keyName), u16(TYPE_TSIG), u16(CLASS_ANY), u16(0), u16(0), u16(dataBytes)];
+  const head = [wireName(keyName), u16(TYPE_TSIG), u16(CLASS_ANY), u16(0), u16(0), u16(dataBytes)];
   const out = Buffer.concat([answer, ...head, ...data]);
   out.writeUInt16BE(out.readUInt16BE(ADDITIONAL_COUNT_AT) + 1, ADDITIONAL_COUNT_AT);
   return out;
@@ -152,18 +149,18 @@ function variables(
   { keyName, algorithm, timeSigned, error, other }: Pick<Signing, "algorithm" | "error" | "keyName" | "other" | "timeSigned">,
   { fudge }: { readonly fudge: number },
 ): readonly Uint8Array[] {
-  const name = nameBytes(keyName);
-  return [name, u16(CLASS_ANY), u16(0), u16(0), nameBytes(algorithm), time48(timeSigned), u16(fudge), u16(error), u16(other.length), other];
+  const name = wireName(keyName);
+  return [name, u16(CLASS_ANY), u16(0), u16(0), wireName(algorithm), time48(timeSigned), u16(fudge), u16(error), u16(other.length), other];
 }
 
 /** Undefined for a record that is none. Its owner may be compressed (RFC 1035, 4.1.4), as by dnspython; names in its data may not. */
 function readTsig(bytes: Uint8Array, start: number): Tsig | undefined {
-  const owner = readName(bytes, start, true);
+  const owner = readName(bytes, start, { mayPoint: true });
   if (owner === undefined || owner.end + HEAD_BYTES > bytes.length) return undefined;
   const view = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
   const end = owner.end + HEAD_BYTES + view.readUInt16BE(owner.end + 8);
   if (view.readUInt16BE(owner.end + 2) !== CLASS_ANY || view.readUInt32BE(owner.end + 4) !== 0 || end !== bytes.length) return undefined;
-  const algorithm = readName(bytes, owner.end + HEAD_BYTES);
+  const algorithm = readName(bytes, owner.end + HEAD_BYTES, { mayPoint: false });
   if (algorithm === undefined) return undefined;
   const at = algorithm.end;
   const macAt = at + TIME_BYTES + 4;
@@ -181,39 +178,6 @@ function readTsig(bytes: Uint8Array, start: number): Tsig | undefined {
     error: view.readUInt16BE(restAt + 2),
     other: Uint8Array.from(bytes.subarray(restAt + TIME_BYTES, end)),
   };
-}
-
-/** A name in lower case, byte for byte; undefined for one that does not end, is too long, or has a pointer that it may not have. Pointers lead back. */
-function readName(bytes: Uint8Array, start: number, mayPoint = false): { readonly name: string; readonly end: number } | undefined {
-  const labels: string[] = [];
-  let sizeBytes = 1;
-  let end: number | undefined;
-  let before = start;
-  for (let at = start; at < bytes.length; ) {
-    const length = bytes[at] ?? 0;
-    if (length === 0) return { name: labels.join("."), end: end ?? at + 1 };
-    if (length >= POINTER) {
-      const to = ((length - POINTER) << 8) | (bytes[at + 1] ?? 0);
-      if (!mayPoint || to >= before) return undefined;
-      end ??= at + 2;
-      before = to;
-      at = to;
-      continue;
-    }
-    sizeBytes += length + 1;
-    if (length > MAX_LABEL_BYTES || sizeBytes > MAX_NAME_BYTES) return undefined;
-    const label = bytes.subarray(at + 1, at + 1 + length);
-    // No key is called so, and in text such a name would be another one.
-    if (label.includes(DOT)) return undefined;
-    labels.push(Buffer.from(label).toString("latin1").toLowerCase());
-    at += length + 1;
-  }
-  return undefined;
-}
-
-function nameBytes(name: string): Uint8Array {
-  const labels = name === "" ? [] : name.split(".");
-  return Buffer.concat([...labels.flatMap((label) => [Uint8Array.of(label.length), Buffer.from(label, "latin1")]), Uint8Array.of(0)]);
 }
 
 function u16(value: number): Uint8Array {

@@ -163,6 +163,20 @@ test("a resolver sends no zone, and says that it does not (extended error 21)", 
   expect(Buffer.from(reply?.bytes ?? "").includes(Buffer.of(0, 15, 0, 2, 0, 21))).toBe(true);
 });
 
+test.each([
+  { what: "a dot", owner: Buffer.from([1, 0x2e, 0]) },
+  { what: "dots at its end", owner: Buffer.from([3, 0x61, 0x2e, 0x2e, 0]) },
+  { what: "a backslash and a letter of Latin 1", owner: Buffer.from([3, 0x5c, 0xe9, 0xc9, 0]) },
+  { what: "the text of a key", owner: Buffer.concat([Buffer.from([9]), Buffer.from("k.example"), Buffer.from([0])]) },
+])("the name of a key with $what in one label is no known key, and comes back as it was", ({ owner }) => {
+  const { bytes } = signedBy({}, QUESTION);
+  const rest = bytes.subarray(QUESTION.length + wire("k.example").length);
+  const { bytes: answer, code } = respond(Buffer.concat([bytes.subarray(0, QUESTION.length), owner, rest]));
+  // BADKEY, and no more data.
+  expect([code, answer.subarray(-4)]).toEqual([9, Buffer.from([0, 17, 0, 0])]);
+  expect(answer.includes(Buffer.concat([owner, u16(250), u16(255)]))).toBe(true);
+});
+
 /** The same message with the name of the key written as `k` and a pointer. */
 function pointing(to: number): { readonly bytes: Buffer; readonly mac: Buffer } {
   const question = questionBytes("A", "web.example");
