@@ -1,6 +1,6 @@
 /**
  * Which entries have which aliases, and by what right. The instances of a service mostly have the same alias, and their keys follow one
- * another, so one run stands for all of them: an alias of three instances takes some 170 bytes, its own text included. With a set of keys for
+ * another, so one run stands for all of them: an alias of three instances takes some 180 bytes, its own text included. With a set of keys for
  * each alias and a list of aliases for each key it took 1,300 (bench/memory.ts).
  */
 
@@ -55,14 +55,14 @@ export class AliasIndex {
     if (aliases.size === 0 && this.#lists.length === 0) return NO_CHANGE;
     const before = this.#runsOf(key);
     if (aliases.size === 0 && before.length === 0) return NO_CHANGE;
-    const namespace = namespaceOf(key);
     const had = new Set(before.map(({ alias }) => alias));
     const isKept = (run: Run) => run.claimant === claimant && aliases.has(run.alias);
     const kept = new Set(before.filter(isKept).map(({ alias }) => alias));
-    const came = [...aliases].filter((alias) => !kept.has(alias) && !this.#isClaimed({ alias, namespace, claimant }));
     // In one order, so that entries with the same aliases share their runs.
-    this.#replace(key, before, [...aliases].toSorted(), this.#shared(claimant));
-    const went = before.filter((run) => !isKept(run) && !this.#isClaimed({ ...run, namespace }));
+    const added = this.#replace(key, before, [...aliases].toSorted(), this.#shared(claimant));
+    const came = added.filter((alias) => !kept.has(alias));
+    const isLast = (run: Run) => run.keys.length === 1 && !this.#isClaimed(run);
+    const went = before.filter((run) => !isKept(run) && isLast(run));
     return { aliases: had.union(aliases), claimed: [...came, ...went.map(({ alias }) => alias)] };
   }
 
@@ -111,9 +111,10 @@ export class AliasIndex {
     return runs;
   }
 
-  /** Whether an entry of the namespace claims the alias by this right, as far as that is soon found. */
-  #isClaimed({ alias, namespace, claimant }: AliasClaim): boolean {
-    const start = `${namespace}\0`;
+  /** Whether another entry of the namespace claims the alias by this right, as far as that is soon found. */
+  #isClaimed(own: Run): boolean {
+    const { alias, claimant } = own;
+    const start = `${namespaceOf(firstKey(own))}\0`;
     let lookedAt = 0;
     for (const run of this.#byAlias.from((each) => !isEndBefore(each.alias, alias) && (each.alias !== alias || firstKey(each) >= start))) {
       if (run.alias !== alias || !firstKey(run).startsWith(start) || lookedAt === MAX_LOOKED_AT) return false;
@@ -123,35 +124,42 @@ export class AliasIndex {
     return false;
   }
 
-  #replace(key: KeyText, before: readonly Run[], aliases: readonly string[], claimant: string): void {
+  /** Returns those of the aliases that were added and that nobody claimed by this right. */
+  #replace(key: KeyText, before: readonly Run[], aliases: readonly string[], claimant: string): readonly string[] {
     const stays = (n: number) => before[n]?.alias === aliases[n] && before[n]?.claimant === claimant;
     // All go before any comes, since an alias may move to another list.
-    for (const [n, run] of before.entries()) if (!stays(n)) this.#swap(this.#list(n), [run], without(run, key));
-    for (const [n, alias] of aliases.entries()) if (!stays(n)) this.#add(this.#list(n), runOf(alias, claimant, [key]), key);
+    for (const [n, run] of before.entries()) if (!stays(n)) this.#swap(this.#list(n), run, without(run, key));
+    return aliases.filter((alias, n) => !stays(n) && this.#add(this.#list(n), runOf(alias, claimant, [key]), key) === "first");
   }
 
   #list(n: number): SortedBlocks<Run> {
     return (this.#lists[n] ??= new SortedBlocks<Run>((a, b) => firstKey(a) < firstKey(b)));
   }
 
-  #add(list: SortedBlocks<Run>, own: Run, key: KeyText): void {
+  /** Whether the claim is the first of its alias and right, as far as `#isClaimed` knows. */
+  #add(list: SortedBlocks<Run>, own: Run, key: KeyText): "first" | "further" {
     const isAfter = (run: Run) => firstKey(run) > key;
     const before = list.before(isAfter);
-    if (before !== undefined && isAlike(before, own)) return this.#swap(list, [before], withKey(before, key));
-    if (before !== undefined && (before.keys.at(-1) ?? "") > key) return this.#swap(list, [before], [...splitAt(before, key, own)]);
-    const [after] = list.from(isAfter);
-    if (after !== undefined && isAlike(after, own)) return this.#swap(list, [after], withKey(after, key));
-    this.#swap(list, [], [own]);
+    const isWithin = before !== undefined && (before.keys.at(-1) ?? "") > key;
+    const [after] = isWithin ? [] : list.from(isAfter);
+    const alike = [before, after].find((run) => run !== undefined && isAlike(run, own));
+    if (alike !== undefined) {
+      this.#swap(list, alike, withKey(alike, key));
+      return "further";
+    }
+    const claim = this.#isClaimed(own) ? "further" : "first";
+    if (isWithin) this.#swap(list, before, splitAt(before, key, own));
+    else this.#swap(list, undefined, [own]);
+    return claim;
   }
 
-  #swap(list: SortedBlocks<Run>, gone: readonly Run[], instead: readonly Run[]): void {
-    for (const run of gone) {
-      list.remove(run);
-      this.#byAlias.remove(run);
-    }
-    for (const run of instead) {
-      list.add(run);
-      this.#byAlias.add(run);
+  #swap(list: SortedBlocks<Run>, gone: Run | undefined, instead: readonly Run[]): void {
+    const [next, ...others] = instead;
+    for (const each of [list, this.#byAlias]) {
+      if (gone !== undefined && next !== undefined) each.replace(gone, next);
+      else if (gone !== undefined) each.remove(gone);
+      else if (next !== undefined) each.add(next);
+      for (const run of others) each.add(run);
     }
   }
 

@@ -50,8 +50,25 @@ test.each([
   expect(list.list().map(({ at }) => at)).toEqual(Array.from({ length: 1000 }, (_, n) => n));
 });
 
+test("what takes the place of another stands in its own order, near and far", () => {
+  const rng = new Rng("places");
+  const list = new SortedBlocks<Item>((a, b) => a.at < b.at);
+  let model = Array.from({ length: 500 }, (_, n) => ({ at: 100 * n }));
+  for (const item of model) list.add(item);
+  for (let n = 0; n < 1000; n++) {
+    const item = model[rng.int(model.length)] ?? { at: -1 };
+    const at = rng.int(2) === 0 ? rng.int(50_000) : item.at + rng.int(99) - 49;
+    if (model.some((other) => other !== item && other.at === at)) continue;
+    const next = { at };
+    list.replace(item, next);
+    model = model.with(model.indexOf(item), next);
+    if (n % 50 === 0) expect(list.list()).toEqual(model.toSorted((a, b) => a.at - b.at));
+  }
+  expect(list.list()).toEqual(model.toSorted((a, b) => a.at - b.at));
+});
+
 test("only an item that is there is removed", () => {
   const list = new SortedBlocks<Item>((a, b) => a.at < b.at);
   list.add({ at: 1 });
-  for (const at of [0, 1, 2]) expect(() => list.remove({ at })).toThrow("an item that is removed stands in its place");
+  for (const at of [0, 1, 2]) expect(() => list.remove({ at })).toThrow("an item that is taken out stands in its place");
 });
