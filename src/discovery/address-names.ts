@@ -1,96 +1,105 @@
 /** Which entries have a target at an address, for the blocks of addresses that reverse zones of DNS cover. An entry without an address in them costs nothing here. */
 import { advertisedTargets } from "../catalog/entry/advertised.ts";
 import type { EntryView } from "../catalog/entry/view.ts";
-import { KeyShards } from "../catalog/key-shards.ts";
+import { SortedBlocks } from "../catalog/query/sorted-blocks.ts";
 import { type KeyText, nameOfKey } from "../catalog/record/record.ts";
 import { type Address, type AddressBlock, blockHolds, parseAddress } from "../lib/addresses.ts";
 
-const NONE: readonly never[] = [];
+/** An entry at an address. With its places in both lists it takes some 80 bytes, which is the whole cost of a name in a reverse zone. */
+interface Placed {
+  /** As `addressText` gives it. */
+  readonly address: string;
+  readonly key: KeyText;
+}
 
 export class AddressNames {
   readonly #blocks: readonly AddressBlock[];
-  /** By address, and where it has several entries by their names. Most have one entry and most entries have one address, which then stand here without a list around them. */
-  readonly #keys = new KeyShards<string, KeyText | Map<string, Set<KeyText>>>();
-  readonly #addressesOf = new KeyShards<KeyText, string | readonly string[]>();
+  /** By address, and those of one address in key order, so that the entries of a name stand together. */
+  readonly #byAddress = new SortedBlocks<Placed>((a, b) => a.address < b.address || (a.address === b.address && a.key < b.key));
+  readonly #byKey = new SortedBlocks<Placed>((a, b) => a.key < b.key || (a.key === b.key && a.address < b.address));
 
   constructor(blocks: readonly AddressBlock[]) {
     this.#blocks = blocks;
   }
 
-  /** Keys of the entries at this address, whoever may see them, those of each name together (`nameOfKey`), in no order. */
+  /** Keys of the entries at this address, whoever may see them, those of each name together (`nameOfKey`), in key order. */
   *namesAt(address: Address): Generator<readonly [name: string, keys: Iterable<KeyText>]> {
-    const keys = this.#keys.get(addressText(address));
-    if (typeof keys === "string") yield [nameOfKey(keys), [keys]];
-    else if (keys !== undefined) yield* keys;
+    const text = addressText(address);
+    let [next] = this.#at(text, "");
+    while (next !== undefined) {
+      const name = nameOfKey(next.key);
+      yield [name, this.#keysOf(text, name)];
+      // Whoever asks may look at few of the entries of a name, and the others are not walked either.
+      [next] = this.#at(text, `${name}\u0001`);
+    }
   }
 
   /** All addresses here, each as `addressText` gives it. */
-  addresses(): Iterable<string> {
-    return this.#keys.keys();
+  *addresses(): Generator<string> {
+    let last: string | undefined;
+    for (const { address } of this.#byAddress.from(() => true)) {
+      if (address !== last) yield address;
+      last = address;
+    }
   }
 
-  /** Keys of all entries with an address here. */
-  keys(): Iterable<KeyText> {
-    return this.#addressesOf.keys();
+  /** A list of the keys of all entries with an address here, some more than once. */
+  keys(): readonly KeyText[] {
+    return this.#byKey.list().map(({ key }) => key);
   }
 
   /** An entry came or changed; without it, it went. `tell` hears the text of each address that it has or had. */
   set(key: KeyText, entry: EntryView | undefined, tell: (address: string) => void): void {
-    const before = listOf(this.#addressesOf.get(key));
-    const after = entry === undefined ? NONE : this.#addressesIn(entry);
-    for (const address of before) {
-      tell(address);
-      if (!after.includes(address)) this.#remove(address, key);
+    const before = [...this.#of(key)];
+    const after = entry === undefined ? new Set<string>() : this.#addressesIn(entry);
+    for (const placed of before) {
+      tell(placed.address);
+      // What it keeps is all that is left of these.
+      if (after.delete(placed.address)) continue;
+      this.#byAddress.remove(placed);
+      this.#byKey.remove(placed);
     }
     for (const address of after) {
-      if (before.includes(address)) continue;
       tell(address);
-      this.#add(address, key);
+      const placed = { address, key };
+      this.#byAddress.add(placed);
+      this.#byKey.add(placed);
     }
-    this.#addressesOf.replace(key, after.length > 1 ? after : after[0]);
   }
 
-  #addressesIn(entry: EntryView): readonly string[] {
+  #addressesIn(entry: EntryView): Set<string> {
     const found = new Set<string>();
     for (const { host } of [...entry.targets, ...advertisedTargets(entry)]) {
       const address = parseAddress(host);
       if (address !== undefined && this.#blocks.some((block) => blockHolds(block, address))) found.add(addressText(address));
     }
-    return [...found];
+    return found;
   }
 
-  #add(address: string, key: KeyText): void {
-    const keys = this.#keys.get(address);
-    if (keys === undefined) {
-      this.#keys.replace(address, key);
-      return;
+  /** What is at an address, from a key on. */
+  *#at(address: string, from: string): Generator<Placed> {
+    for (const placed of this.#byAddress.from((each) => each.address > address || (each.address === address && each.key >= from))) {
+      if (placed.address !== address) return;
+      yield placed;
     }
-    const names = typeof keys === "string" ? new Map([[nameOfKey(keys), new Set([keys])]]) : keys;
-    if (names !== keys) this.#keys.replace(address, names);
-    const name = nameOfKey(key);
-    const own = names.get(name);
-    if (own === undefined) names.set(name, new Set([key]));
-    else own.add(key);
   }
 
-  #remove(address: string, key: KeyText): void {
-    const keys = this.#keys.get(address);
-    if (keys instanceof Map) {
-      const name = nameOfKey(key);
-      const own = keys.get(name);
-      own?.delete(key);
-      if (own?.size === 0) keys.delete(name);
-      if (keys.size > 0) return;
+  *#keysOf(address: string, name: string): Generator<KeyText> {
+    for (const { key } of this.#at(address, `${name}\0`)) {
+      if (!key.startsWith(`${name}\0`)) return;
+      yield key;
     }
-    this.#keys.replace(address, undefined);
+  }
+
+  *#of(key: KeyText): Generator<Placed> {
+    for (const placed of this.#byKey.from((each) => each.key >= key)) {
+      if (placed.key !== key) return;
+      yield placed;
+    }
   }
 }
 
 /** An address as short text: a character for each byte. */
 export function addressText(address: Address): string {
   return String.fromCharCode(...address);
-}
-
-function listOf(addresses: string | readonly string[] | undefined): readonly string[] {
-  return addresses === undefined ? NONE : typeof addresses === "string" ? [addresses] : addresses;
 }
