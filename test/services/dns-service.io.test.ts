@@ -507,6 +507,24 @@ test("explain says of an alias that leads nowhere that DNS cannot carry the entr
   expect(await told("svc.x")).toBe("NOERROR svc.x.waymark has no A records, but names below it");
 });
 
+test("explain names the services whose alias a name is without leading to them, and none that the caller may not see", async () => {
+  const bench = await open();
+  await bench.register(asEndpoint({ aliases: ["both.svc.prod"] }));
+  await bench.register(asEndpoint({ name: "zoo", aliases: ["both.svc.prod", "web.svc.prod"] }));
+  await bench.register(asEndpoint({ name: "dark", namespace: "svc.secret", aliases: ["web.svc.prod"] }));
+  await bench.policy([rule("svc.secret", { visibilityTenants: ["green"] })]);
+  const told = async (name: string, caller: Caller) => {
+    const { reasons } = await bench.call(m.resolveName, { name: `${name}.svc.prod.waymark`, explain: true }, caller);
+    return reasons.flatMap(({ topic, detail }) =>
+      topic === "alias" ? (/ is an alias of (\S+) too, and does not lead there: /.exec(detail)?.[1] ?? detail) : [],
+    );
+  };
+  expect(await told("both", BEN)).toEqual(["both.svc.prod.waymark leads to web.svc.prod.waymark", "svc.prod/zoo"]);
+  expect(await told("web", BEN)).toEqual(["svc.prod/zoo"]);
+  expect(await told("web", ANN)).toEqual(["svc.prod/zoo", "svc.secret/dark"]);
+  expect(await told("zoo", ANN)).toEqual([]);
+});
+
 test("explain says that an orphaned entry makes the TTL short", async () => {
   const bench = await open();
   await bench.register(asEndpoint({}));

@@ -7,7 +7,7 @@ import type { Reads } from "../../discovery/reads.ts";
 import { parseName, splitZone } from "../../dns/names/names.ts";
 import type { Plan, Question } from "../../dns/plan/answer.ts";
 import { findReverseSubject, reverseZoneOf } from "../../dns/plan/reverse.ts";
-import { type DnsCatalog, findSubject, type Subject } from "../../dns/plan/subject.ts";
+import { type DnsCatalog, findSubject, leadsTo, type Subject } from "../../dns/plan/subject.ts";
 import type { DnsSettings } from "../../dns/records/record.ts";
 import { seconds, setTtlSeconds, ttlSeconds } from "../../dns/records/ttl.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
@@ -48,6 +48,7 @@ export function reasonsOf(told: Told, sources: ReasonSources): readonly Reason[]
   const say = (topic: Topic, detail: string) => reasons.push({ topic, detail });
   const cnames = plan.groups.flat().filter((record) => record.type === "CNAME");
   for (const { name, data } of cnames) say("alias", `${name} leads to ${data.target}`);
+  for (const detail of lostAliasWords(question.name, sources)) say("alias", detail);
   const last = cnames.at(-1)?.data.target.toLowerCase() ?? question.name;
   const reverse = reverseZoneOf(last, settings);
   if (reverse !== undefined) {
@@ -122,6 +123,19 @@ function subjectWords(subject: Subject, type: string): string {
     default:
       return "";
   }
+}
+
+/** Of services that have a name as an alias, those to which it does not lead, because another name is before it. */
+function lostAliasWords(name: string, { catalog, settings }: ReasonSources): readonly string[] {
+  const place = placeOf(name, settings);
+  // A resolver would have to ask for them, and the answer does not rest on it.
+  if (place === undefined || catalog.elsewhere !== undefined) return [];
+  const { relative, zone } = place;
+  if (findSubject(relative, zone, catalog).kind === "empty") return [];
+  const lost = catalog.findAlias(relative, zone).filter(({ key }) => !leadsTo(relative, key, zone, catalog));
+  const names = [...new Set(lost.map(({ key }) => `${key.namespace}/${key.name}`))];
+  const rule = "a name of its own is before an alias, and of services with one alias the first in key order";
+  return names.map((of) => `${name} is an alias of ${of} too, and does not lead there: ${rule}`);
 }
 
 /** Of an alias that leads nowhere, because DNS can carry no name of its entries. */
