@@ -62,6 +62,30 @@ test("absent names of one zone use up nothing of another zone's, of what exists,
   expect([ask("a.corp"), ask("web.market.waymark"), ask("web.market.waymark", "AAAA")]).toEqual(["whole", "whole", "whole"]);
 });
 
+test("answers of more than three times their question share one budget of all networks; beyond it they say to ask over TCP", () => {
+  const trusted = [{ bytes: Uint8Array.of(203, 0, 113, 0), prefixBits: 24 }];
+  const rates = new ResponseRates({ perSecond: 1, maxNetworks: 1000, trusted });
+  const responder = new Responder({ settings: TEST_DNS_SETTINGS, planBytes: SETTINGS.dns.planBytes, random: () => 0.5, rates });
+  // Questions of 40 bytes: five addresses of 16 bytes make three times as many.
+  const entryOf = (name: string, count: number) =>
+    entryView({ name, targets: Array.from({ length: count }, (_, i) => ({ host: `10.0.0.${i}` })) });
+  const catalog = new FakeDnsCatalog([entryOf("webfive", 5), entryOf("websix6", 6)]);
+  const ask = (name: string, address: string, { monoMs = 0, transport = "udp" }: { monoMs?: number; transport?: "tcp" | "udp" } = {}) => {
+    const question = questionBytes("A", `${name}.market.waymark`);
+    const reply = responder.respond(question, transport, () => onlyView(catalog), { address, monoMs, mayWait: true });
+    return reply && { rate: reply.rate, factor: reply.bytes.length / question.length, isTruncated: reply.isTruncated };
+  };
+  const five = Array.from({ length: 100 }, (_, i) => ask("webfive", `198.51.${i}.1`));
+  expect(five.every((reply) => reply?.rate === "whole" && reply.factor === 3)).toBe(true);
+  const six = Array.from({ length: 60 }, (_, i) => ask("websix6", `192.0.${i}.1`));
+  expect(six.slice(0, 50).every((reply) => reply?.rate === "whole" && reply.factor > 3)).toBe(true);
+  for (const reply of six.slice(50)) expect(reply).toEqual({ rate: "cut", factor: 1, isTruncated: true });
+  const whole = { rate: "whole", isTruncated: false };
+  expect(ask("websix6", "203.0.113.1")).toMatchObject(whole);
+  expect(ask("websix6", "192.0.200.1", { transport: "tcp" })).toMatchObject(whole);
+  expect(ask("websix6", "192.0.201.1", { monoMs: 1000 })).toMatchObject(whole);
+});
+
 test("a question that waited for what was fetched is not counted as one that begins to wait", () => {
   const rates = new ResponseRates({ perSecond: 1, maxNetworks: 100 });
   const responder = new Responder({ settings: TEST_DNS_SETTINGS, planBytes: SETTINGS.dns.planBytes, random: () => 0.5, rates });
