@@ -86,7 +86,7 @@ export const DNS_SETTINGS = {
   answerLimit: int({
     min: 1,
     max: 4096,
-    doc: "Most records of a set of A, AAAA, SRV, SVCB or HTTPS in an answer, drawn anew for each: SRV by the weights of targets, others evenly, and the best tier first. All records when absent. A view may have a limit of its own.",
+    doc: "Most records of a set of A, AAAA, SRV, SVCB or HTTPS in an answer, drawn anew for each: what clients prefer first, then SRV by the weights of targets, others evenly. All records when absent. A view may have a limit of its own.",
   }),
   views: rows({
     doc: "Views: who asks from where, and what it sees. The longest prefix that holds the source of a question decides; of two of one length the one whose view names the listener. A source without a view sees what callers without a credential see, or nothing where tenants.anonymous is none.",

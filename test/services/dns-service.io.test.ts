@@ -460,6 +460,9 @@ test("a sample of a set is drawn by the weights of its targets, and a CNAME befo
   expect(reasons.find(({ topic }) => topic === "tier")?.detail).toBe("2 HEALTHY; the answer has 1 of 2 records, by dns.answer_limit");
   const [rcode, cname, ...more] = await bench.answers("shop.svc.prod.waymark");
   expect([rcode, cname?.split(" ")[3], more.length]).toEqual(["NOERROR", "CNAME", 1]);
+  // What clients prefer takes the room of the rest.
+  for (const priority of [5, 0]) await bench.register(asEndpoint({ name: "api", port: 9000 + priority, targets: ["192.0.2.1"], priority }));
+  expect((await bench.answers("_svc._tcp.api.svc.prod.waymark", "SRV")).map((text) => text.split(" ")[4])).toEqual([undefined, "0"]);
 });
 
 test("a source that the gateway refuses is REFUSED here too, with the extended error", async () => {

@@ -6,12 +6,12 @@ import type { RecordContext, RecordOf } from "./record.ts";
 import { ownPriority, rankOf } from "./shown.ts";
 import { setTtlSeconds } from "./ttl.ts";
 
-/** A record for each target of the subject, in groups of one tier and distance, best first. */
+/** A record for each target of the subject, in groups that clients prefer to the next: of one tier, distance and priority. Weights count within a group (RFC 2782). */
 export function serviceRecords(subject: Subject, context: RecordContext): RecordOf<"SRV">[][] {
   if (subject.kind !== "entries" || subject.shape !== "located") return [];
   const { owner, locality, settings } = context;
   const shown: EntryView[] = [];
-  const groups = new Map<number, RecordOf<"SRV">["data"][]>();
+  const groups = new Map<string, RecordOf<"SRV">["data"][]>();
   const seen = new Set<string>();
   for (const { rank, one } of byRank(subject.targets, locality)) {
     const name = targetName(one, context);
@@ -25,8 +25,9 @@ export function serviceRecords(subject: Subject, context: RecordContext): Record
     if (seen.has(`of ${priority} ${data}`) || seen.has(`told ${told} ${data}`)) continue;
     seen.add(`of ${priority} ${data}`);
     seen.add(`told ${told} ${data}`);
-    const group = groups.get(rank) ?? [];
-    if (group.length === 0) groups.set(rank, group);
+    const key = `${rank} ${told}`;
+    const group = groups.get(key) ?? [];
+    if (group.length === 0) groups.set(key, group);
     group.push({ priority: told, weight, port, target: name });
   }
   const ttl = setTtlSeconds(shown, settings);
@@ -38,7 +39,8 @@ function targetName({ target, address }: SubjectTarget, { zone }: RecordContext)
   return address === undefined ? parseHostName(target.host) : formatName({ form: "address", address }, zone);
 }
 
-/** The sort keeps the catalog's order within a rank. */
+/** The sort keeps the catalog's order within a priority of a rank. */
 function byRank(targets: readonly SubjectTarget[], locality: RecordContext["locality"]) {
-  return targets.map((one) => ({ rank: rankOf(one, locality), one })).toSorted((a, b) => a.rank - b.rank);
+  const ranked = targets.map((one) => ({ rank: rankOf(one, locality), one }));
+  return ranked.toSorted((a, b) => a.rank - b.rank || a.one.target.priority - b.one.target.priority);
 }

@@ -382,6 +382,21 @@ test.each([
   expect([told.rcode, answers]).toEqual([rcode, []]);
 });
 
+test("of an SRV set with a limit the backup is told only after all primaries, whatever their weights and their places in the catalog", () => {
+  const targets = [9, 0, 9, 0].map((priority, i) => ({ host: `10.0.0.${i}`, priority, weight: priority === 0 ? 0 : 1000 }));
+  const entries = [entryView({ name: "web", targets })];
+  for (const srvPriority of ["health", "target"] as const)
+    for (const [answerLimit, priorities] of [
+      [1, ["0"]],
+      [2, ["0", "0"]],
+      [3, ["0", "0", "9"]],
+    ] as const) {
+      const responder = newResponder({ settings: { srvPriority } });
+      const { answers } = askOf(responder, new FakeDnsCatalog(entries, { answerLimit }), "SRV", "_svc._tcp.web.market.waymark");
+      expect([answerLimit, wordOf(answers, 3)]).toEqual([answerLimit, priorities]);
+    }
+});
+
 test("an answer limit is that of the whole set: what clients prefer comes first, and takes the room of the rest", () => {
   const entries = [HEALTH.HEALTHY, HEALTH.DEGRADED].flatMap((health) =>
     [1, 2, 3].map((i) => {
