@@ -130,3 +130,13 @@ test("a namespace is not complete while one at or below it is doubted; of what i
   ]);
   expect(world.ask("a", "here.below")).toBe("waits");
 });
+
+test("of a thousand namespaces it is remembered that the resolver was reminded: one of more is said again", () => {
+  const world = new World();
+  const asked = (i: number) => {
+    world.ask("a", `here.n${i}`);
+    return world.asked.length;
+  };
+  for (let i = 0; i < 1000; i++) asked(i);
+  expect([asked(0), asked(999), asked(1000), asked(0)]).toEqual([1000, 1000, 1001, 1002]);
+});

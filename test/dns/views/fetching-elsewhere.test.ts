@@ -664,3 +664,53 @@ test("an answer that was fetched before says nothing against what was heard sinc
   expect(await world.answer("far.svc.other")).toMatch(/^NOERROR A/);
   expect(await world.answer("svc.other")).toBe("NOERROR");
 });
+
+test("of a thousand names the upstream is asked at a time, and of more nothing is known; what failed is remembered of a thousand", async () => {
+  const world = new World();
+  world.isSilent = true;
+  for (let i = 0; i < 1200; i++) expect(world.answerNow(`x${i}`)).toBe("SERVFAIL");
+  expect([world.asked.length, world.asked.at(-1)]).toEqual([1000, "host x999"]);
+  const other = new World();
+  other.isFailing = true;
+  for (let i = 0; i <= 1000; i++) await other.answer(`x${i}`);
+  // The oldest is asked for again, and takes the place of the next one.
+  await expectAnswers(other, { x1000: "SERVFAIL", x1: "SERVFAIL", x0: "SERVFAIL <- host x0" });
+});
+
+test("that something was fetched from below a name is remembered of ten thousand names, the newest of them", async () => {
+  const asked: string[] = [];
+  let ms = 0;
+  const elsewhere = new FetchingElsewhere({
+    machine: {
+      isComplete: () => false,
+      fetchedLeftMs: () => SECONDS,
+      fetchedMark: () => 1,
+      upstreams: { isCutOff: false, cutOffMonoMs: undefined },
+      counts: new AnswerCounts(),
+    },
+    ask: () => ({ source: "fetched", isStale: false, ageMs: 0, isNegative: false }),
+    hosts: new Hosts({ ttlMs: SECONDS, negativeMs: SECONDS, maxStaleMs: SECONDS, maxBytes: 10_000 }),
+    askHost: (name, zone, told) => {
+      asked.push(name);
+      queueMicrotask(() => told(hostOf(name, zone, [], false, 0)));
+    },
+    inputCount: () => 0,
+    judgedTurn: () => 0,
+    now: () => at(ms),
+  });
+  const hasBelow = async (name: string) => {
+    try {
+      return elsewhere.hasNameUnder(name, "waymark", { sees: () => true, counts: () => true });
+    } catch (error) {
+      await (error as UnknownName).arrival;
+      return "asked";
+    }
+  };
+  for (const name of ["old", "new"]) expect([await hasBelow(name), await hasBelow(name)]).toEqual(["asked", false]);
+  ms = 1;
+  const fetch = (namespace: string) => elsewhere.know({ kind: KIND.SERVICE, namespace, name: "db" });
+  fetch("old");
+  for (let i = 0; i < 10_000; i++) fetch(`n${i}`);
+  fetch("new");
+  expect([await hasBelow("old"), await hasBelow("new"), asked]).toEqual([false, "asked", ["old", "new", "new"]]);
+});

@@ -8,6 +8,7 @@ import { ZoneVersions } from "../../../src/dns/views/zone-versions.ts";
 import { runThrough } from "../../../src/lib/machine.ts";
 import { anonymousCaller } from "../../../src/policy/identity/caller.ts";
 import type { Rule } from "../../../src/policy/set/rules.ts";
+import { Policy } from "../../../src/policy/set/verdict.ts";
 import { visibilityOf } from "../../../src/policy/set/visibility.ts";
 import { type DiscoveryInside, startDiscovery } from "../../fakes/discovery-service.ts";
 import { rule, set } from "../../fakes/policies.ts";
@@ -123,4 +124,25 @@ test("what was removed and dropped before anybody looked moves every serial, bec
   bench.collect();
   expect([bench.moved(), bench.moved()]).toEqual([[ANONYMOUS, RED], []]);
   await inside.stop();
+});
+
+test("where a change of policy would be judged by more namespaces than that pays for, it moves every serial", () => {
+  for (const [count, moved] of [
+    [50_000, false],
+    [50_001, true],
+  ] as const) {
+    const namespaces = Array.from({ length: count }, () => "svc.all");
+    const versions = new ZoneVersions(
+      { classes: VIEWERS.map(({ tenant }) => ({ key: tenant, sees: () => true })), kept: new Map(), told: new Uint32Array(2) },
+      0,
+    );
+    const policies = { policy: new Policy(set([], { defaultAllow: true }), 1) };
+    const reads = { policy: policies.policy, policyTurn: 1 };
+    const replica = { revision: 1, collectedRevision: 0, lookup: { namespaces: { list: () => namespaces } } };
+    const changes = new ZoneChanges({ replica, reads, policies } as never, VIEWERS);
+    policies.policy = new Policy(set([rule("svc.none", { visibilityTenants: ["red"] })], { defaultAllow: true }), 2);
+    reads.policyTurn = 2;
+    changes.look(versions);
+    expect([count, versions.isAllNoted]).toEqual([count, moved]);
+  }
 });

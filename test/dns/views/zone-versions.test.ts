@@ -139,3 +139,15 @@ test("the file keeps the serials of the classes in use, and of others the last o
   expect(read).toHaveLength(256);
   expect(read.slice(-3)).toEqual(["old299", "all", "red"]);
 });
+
+test("a namespace that nobody sees is judged once a cut, as long as so many are remembered", () => {
+  let judgedCount = 0;
+  const { versions, cut } = versionsOf([{ key: "none", sees: () => (judgedCount++, false) }]);
+  const change = (i: number) => {
+    versions.noteChange(`n${i}`);
+    return judgedCount;
+  };
+  for (let i = 0; i < 4096; i++) change(i);
+  expect([change(0), change(4095), change(4096), change(0)]).toEqual([4096, 4096, 4097, 4098]);
+  expect([cut(S + 1), change(0)]).toEqual([false, 4099]);
+});
