@@ -152,6 +152,8 @@ export interface Load {
 export interface Loaded {
   readonly sent: number;
   readonly answered: number;
+  /** Without an answer for a second. */
+  readonly lost: number;
   readonly perSecond: number;
   /** CPU of the server a question that was answered. */
   readonly cpuUs: number;
@@ -159,7 +161,7 @@ export interface Loaded {
   readonly share: number;
   /** Mean of an answer. */
   readonly bytes: number;
-  /** Of each question, where it is timed. */
+  /** Of each question that was answered, where it is timed. */
   readonly tookMs: readonly number[];
 }
 
@@ -191,6 +193,7 @@ export async function dnsperf({ who, running, at }: DnsServer, file: string, loa
   return {
     sent: figure("Queries sent"),
     answered,
+    lost: figure("Queries lost"),
     perSecond: figure("Queries per second"),
     cpuUs: (cpuMs * 1000) / answered,
     share: cpuMs / 1000 / figure("Run time \\(s\\)"),

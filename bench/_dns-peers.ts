@@ -1,0 +1,142 @@
+/** What a DNS answer costs beside CoreDNS, Knot and a bare node:dgram socket, and how long it takes at half of what the node can give. */
+import type { Question } from "dns-packet";
+import { askDns, type DnsServer, dnsperf, INSTANCES, NAMES, questionFile, questionsOf } from "./_dns.ts";
+import { costs, inTurns, type Lengths, type Rounds, rowsOf, startOurs, type Turn } from "./_dns-turns.ts";
+import { neighbourShare, startDnsEcho } from "./_processes.ts";
+import { cellText, type Goal, percentile, quiet, ratioGoal, ratioOf, round, spread } from "./_results.ts";
+import { fail } from "./_work.ts";
+import { mustBeEqual, zoneText } from "./_zone.ts";
+import { startCoreDns } from "./adapters/coredns.ts";
+import { startKnot } from "./adapters/knot.ts";
+
+/** A server that has less of its core than this waits for dnsperf: it is not as cheap as it can be, since CPU a packet falls with the rate. */
+const SATURATED = 0.9;
+/** What a question counts that has no answer: as long as `dig` waits for one. */
+const LOST_MS = 5000;
+const NAMES_OF = {
+  waymark: "waymark",
+  coredns: "coredns, file",
+  cached: "coredns, cache before file",
+  knot: "knot",
+  echo: "echo",
+} as const;
+
+type Who = keyof typeof NAMES_OF;
+
+export interface Peers {
+  readonly loaded: Partial<Rounds<Who>>;
+  /** At half of what is answered at most. */
+  readonly p99Ms: readonly number[];
+  /** Of the questions meanwhile. */
+  readonly lost: number;
+  /** Of the core, meanwhile. */
+  readonly others: number;
+  readonly notes: readonly string[];
+}
+
+export async function besidePeers(lengths: Lengths): Promise<Peers> {
+  const ours = await startOurs();
+  const questions = questionsOf();
+  const zone = await zoneText(ours.at, questions);
+  const coredns = await startCoreDns(zone, { hasCache: false });
+  const cached = await startCoreDns(zone, { hasCache: true });
+  const peers = { coredns, cached, knot: await startKnot(zone) };
+  const notes: string[] = [];
+  for (const peer of Object.values(peers)) {
+    if (peer === undefined) continue;
+    const over = await mustBeEqual(ours.at, peer.at, peer.who, questions);
+    notes.push(
+      `All ${questions.length} questions were asked of ${peer.who} too before it was measured: the same answer and additional section. Its answers have ${round(over)} × the bytes of ours.`,
+    );
+  }
+  const bytesOf = async (question: Question | undefined) => (await askDns(ours.at, question ?? fail())).bytes;
+  const bare = await startDnsEcho(await bytesOf(questions[0]), await bytesOf(questions[1]));
+  const echo: DnsServer = { who: "a bare node:dgram socket", at: bare.grpc, running: bare };
+  const file = questionFile(questions);
+  const turns: Partial<Record<Who, Turn>> = { waymark: { server: ours, file } };
+  for (const who of ["coredns", "cached", "knot"] as const) {
+    const server = peers[who];
+    if (server !== undefined) turns[who] = { server, file };
+  }
+  turns.echo = { server: echo, file };
+  const loaded = await inTurns<Who>(turns, lengths);
+  const half = spread((loaded.waymark ?? []).map(({ perSecond }) => perSecond)).median / 2;
+  const p99Ms: number[] = [];
+  let lost = 0;
+  const others = await neighbourShare([ours.running], async () => {
+    for (let r = 0; r < lengths.rounds; r++) {
+      // Room for a second's questions, so that dnsperf goes on asking while the node stands.
+      const told = await dnsperf(ours, file, { seconds: lengths.seconds, perSecond: half, underWay: Math.ceil(half), isTimed: true });
+      lost += told.lost;
+      p99Ms.push(percentile([...told.tookMs, ...Array.from({ length: told.lost }, () => LOST_MS)], 0.99));
+    }
+  });
+  for (const each of [ours, ...Object.values(peers), echo]) await each?.running.stop();
+  return { loaded, p99Ms, lost, others, notes };
+}
+
+const WORK = `a DNS answer over UDP, A and SRV of ${cellText(NAMES)} names × ${INSTANCES} in turn, ${cellText(NAMES)} policy rules, two views, as many as each can give`;
+
+export function peerGoals({ loaded, p99Ms, lost, others }: Peers): readonly Goal[] {
+  const unit = "µs of CPU a query";
+  const side = (who: Who) => (loaded[who] === undefined ? undefined : spread(costs(loaded[who])));
+  const over = (one: Who, other: Who) => ratioOf(costs(loaded[one]), costs(loaded[other]));
+  const besideCore = (name: string, who: Who, beside: string) => ({
+    name,
+    shown: { work: WORK, beside, unit },
+    ratio: loaded[who] === undefined ? undefined : over(who, "waymark"),
+    ours: side("waymark"),
+    theirs: side(who),
+  });
+  return [
+    ratioGoal({ ...besideCore("DNS queries a CPU-second over CoreDNS", "coredns", "CoreDNS, its file plugin alone"), atLeast: 3 }),
+    ratioGoal({
+      ...besideCore("DNS queries a CPU-second over CoreDNS with its cache", "cached", "CoreDNS, its cache before its file plugin"),
+      atLeast: 1,
+      note: "our own wish: most have the cache there",
+    }),
+    ratioGoal({
+      name: "CPU of a DNS query over that of a bare node:dgram socket",
+      shown: { work: WORK, beside: "a bare node:dgram socket, as many bytes", unit },
+      ratio: over("waymark", "echo"),
+      ours: side("waymark"),
+      theirs: side("echo"),
+      atMost: 1.8,
+    }),
+    knotGoal(
+      ratioGoal({
+        ...besideCore("DNS queries a CPU-second over Knot", "knot", "Knot, one worker"),
+        atLeast: 0.5,
+        note: "our own wish",
+      }),
+      loaded,
+    ),
+    quiet(
+      {
+        name: "a DNS answer at half load: how long it takes at p99",
+        value: spread(p99Ms).median,
+        unit: "ms",
+        atMost: 1,
+        note: `${cellText(lost)} questions had no answer, and count ${cellText(LOST_MS)} ms each`,
+        shown: {
+          work: "a DNS answer over UDP at half of what the node can give: how long it takes at p99",
+          unit: "ms",
+          ours: spread(p99Ms),
+        },
+      },
+      others,
+    ),
+  ];
+}
+
+/** No verdict where dnsperf could not ask Knot as fast as it answers: its CPU time a packet is then more than it need be, which favours us. */
+function knotGoal(goal: Goal, { knot }: Peers["loaded"]): Goal {
+  const share = spread((knot ?? []).map((each) => each.share)).median;
+  if (goal.value === undefined || share >= SATURATED) return goal;
+  const seen = `${cellText(goal.value)} × while dnsperf kept Knot busy for ${cellText(share * 100)} % of its core, so Knot can do better`;
+  return { ...goal, value: undefined, note: seen };
+}
+
+export function peerRows({ loaded }: Peers): readonly Readonly<Record<string, unknown>>[] {
+  return rowsOf(loaded, NAMES_OF);
+}
