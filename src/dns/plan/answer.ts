@@ -193,7 +193,7 @@ function planChain(question: Question, place: Place, sources: Sources, onSubject
   const visited = new Set<string>();
   for (let step = 1; ; step++) {
     const context: RecordContext = { owner, zone, locality: catalog.view.locality, settings };
-    const subject = findSubject(relative, zone, catalog);
+    const subject = findSubject(relative, zone, catalog, settings);
     onSubject(subject);
     if (subject.kind === "absent") return absentPlan(question, subject, { groups, context });
     // No other data may stand beside a CNAME (RFC 2181, 10.1), so it answers every type.

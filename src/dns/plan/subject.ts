@@ -116,13 +116,25 @@ export type Subject =
 const EMPTY: Subject = { kind: "empty" };
 const ABSENT: Subject = { kind: "absent" };
 
-/** What a name stands for. `relative` is its part before the zone, in lower case. A name of the catalog wins over an alias of the same text. */
-export function findSubject(relative: string, zone: string, catalog: DnsCatalog): Subject {
+/** All zones of a gateway, without final dots. */
+export interface AllZones {
+  readonly zones: readonly string[];
+  readonly reverseZones: readonly string[];
+}
+
+/**
+ * What a name stands for. `relative` is its part before the zone, in lower case. A name of the catalog wins over an alias of the same text. `all`: the zones of the
+ * gateway; a name above one of them exists. Absent: they do not count.
+ */
+export function findSubject(relative: string, zone: string, catalog: DnsCatalog, all?: AllZones): Subject {
   const name = parseName(relative);
   const own = ownSubject(name, zone, catalog);
   if (own.kind !== "absent") return own;
   const alias = aliasSubject(relative, zone, catalog);
   if (alias !== undefined) return alias;
+  const end = `.${relative}.${zone}`;
+  if (all?.zones.some((other) => other.endsWith(end)) === true || all?.reverseZones.some((other) => other.endsWith(end)) === true)
+    return EMPTY;
   return isAboveSomething(relative, zone, { name, catalog }) ? EMPTY : ABSENT;
 }
 

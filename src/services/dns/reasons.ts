@@ -62,7 +62,7 @@ export function reasonsOf(told: Told, sources: ReasonSources): readonly Reason[]
   }
   const namespace = namespaceOf(place.relative);
   if (namespace !== undefined) for (const detail of policyWords(namespace, told, sources)) say("policy", detail);
-  const subject = findSubject(place.relative, place.zone, catalog);
+  const subject = findSubject(place.relative, place.zone, catalog, settings);
   const unspelt = subject.kind === "empty" ? unspeltWords(place, sources) : undefined;
   say("name", `${shown(last)} ${unspelt ?? subjectWords(subject, typeText(question.type))}`);
   if (subject.kind === "entries") sayEntries(entriesOf(place.relative, subject, catalog), told, { settings, say });

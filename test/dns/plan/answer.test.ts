@@ -70,6 +70,13 @@ test.each([
   expect(told([`x${above}`], above).rcode).toBe("NXDOMAIN");
 });
 
+test("a name above another zone of the gateway exists, whatever is in that zone", () => {
+  const settings = { zones: ["waymark", "a.svc.waymark"], reverseZones: ["10.b.waymark"] };
+  const told = (names: readonly string[]) => names.map((name) => ask(new FakeDnsCatalog(), "A", name, settings).rcode);
+  expect(told(["svc.waymark", "b.waymark", "a.svc.waymark"])).toEqual(["NOERROR", "NOERROR", "NOERROR"]);
+  expect(told(["vc.waymark", "x.svc.waymark", "x.a.svc.waymark", "waymark.waymark"])).toEqual(Array.from({ length: 4 }, () => "NXDOMAIN"));
+});
+
 test("only class IN is answered", () => {
   for (const other of [0, 3, 4, 254, 255]) {
     expect(askOf(newResponder(), market(), "A", "web.market.waymark", other).rcode).toBe("REFUSED");
