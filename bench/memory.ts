@@ -95,12 +95,12 @@ async function living(entries: number) {
 const DNS_NAMES = 30_000;
 
 /** What lives after a collection for each name that DNS can be asked for. One question was asked, so no answer is prepared. */
-async function dnsBytes(enabled: boolean, hasAlias: boolean): Promise<number> {
-  const node = await startNode({ args: ["--config", dnsSettings({ enabled })] });
+async function dnsBytes(dns: { readonly enabled: boolean; readonly reverse_zones?: readonly string[] }, hasAlias = false): Promise<number> {
+  const node = await startNode({ args: ["--config", dnsSettings(dns)] });
   await node.probe("gc");
   const before = await node.probe("gc");
   await loadNames(node, DNS_NAMES, { hasAlias });
-  if (enabled) await askDns(listenerOf(node, "dns"), questionsOf(1)[0] ?? fail());
+  if (dns.enabled) await askDns(listenerOf(node, "dns"), questionsOf(1)[0] ?? fail());
   await node.probe("gc");
   const after = await node.probe("gc");
   await node.stop("SIGKILL");
@@ -114,7 +114,10 @@ function aliasBytes(): number {
 }
 
 pinSelf();
-const [withoutDns, withDns, withAliases] = [await dnsBytes(false, false), await dnsBytes(true, false), await dnsBytes(true, true)];
+const withoutDns = await dnsBytes({ enabled: false });
+const withDns = await dnsBytes({ enabled: true });
+const withAliases = await dnsBytes({ enabled: true }, true);
+const withAddresses = await dnsBytes({ enabled: true, reverse_zones: ["10.0.0.0/8"] });
 const measured = await measure([0, ...SIZES]);
 const lives: Awaited<ReturnType<typeof living>>[] = [];
 for (const entries of SIZES) lives.push(await living(entries));
@@ -158,7 +161,7 @@ function emptyGoal(): Goal {
 
 function dnsGoal(what: string, bytes: number): Goal {
   const value = Math.max(0, bytes);
-  const work = `memory of DNS for ${what} beyond the catalog, ${DNS_NAMES.toLocaleString("en-US")} of three instances, no answer prepared`;
+  const work = `memory of DNS for ${what} beyond the catalog, no answer prepared`;
   return { name: work, value, unit: "B", atMost: 200, shown: { work, unit: "B that live after a collection", ours: value } };
 }
 
@@ -169,23 +172,25 @@ report({
     "resident memory": measured.map(rowOf),
     "what lives in our node after a collection, beyond an empty one": lives,
     "what lives for a name of three instances after a collection": [
-      { "with DNS": "no", aliases: 0, "B a name": round(withoutDns) },
-      { "with DNS": "yes", aliases: 0, "B a name": round(withDns) },
-      { "with DNS": "yes", aliases: 1, "B a name": round(withAliases) },
+      { "with DNS": "no", aliases: 0, "reverse zones": "no", "B a name": round(withoutDns) },
+      { "with DNS": "yes", aliases: 0, "reverse zones": "no", "B a name": round(withDns) },
+      { "with DNS": "yes", aliases: 1, "reverse zones": "no", "B a name": round(withAliases) },
+      { "with DNS": "yes", aliases: 0, "reverse zones": "of all addresses", "B a name": round(withAddresses) },
     ],
   },
   goals: [
     goalAt(100_000, 0.6),
     goalAt(1_000_000, 1.1),
     emptyGoal(),
-    dnsGoal("a name", withDns - withoutDns),
-    dnsGoal("an alias", withAliases - withDns - aliasBytes()),
+    dnsGoal("a name of three instances", withDns - withoutDns),
+    dnsGoal("an alias of three instances", withAliases - withDns - aliasBytes()),
+    dnsGoal("an address in a reverse zone", (withAddresses - withDns) / INSTANCES),
   ],
   notes: [
     "Ten instances a service, one target, two tags, registered 1,000 a request through gRPC with static leases; etcd gets them one a put. As many bytes an entry at both.",
     `RSS is all that is resident, ${SETTLE_MS / 1000} s or more after the last entry was registered: long enough for two of the collections that Go makes though nothing is allocated, after each of which it gives back a part of what is free. Nobody is told to collect garbage. One measurement: what etcd has kept of its garbage moves by a third from one run to the next.`,
     "The goals beside etcd are those of RssAnon, the memory that the process has for itself. RSS beyond it is pages of files: etcd maps its database, so that the system's cache of that file counts as etcd's, while our node reads its database with pread, and the same cache counts as nobody's. What each has mapped of its own program counts in RSS alone too: more at ours, since Node is larger than etcd. The limit of an empty node is on all of RSS.",
-    `Names with an alias have it in each of their three entries, ${round(aliasBytes())} B in all, which are the catalog's, and in an index, which a node has with DNS or without.`,
+    `What a name takes in DNS is measured with ${DNS_NAMES.toLocaleString("en-US")} of them, of ${INSTANCES} instances each. Names with an alias have it in each of their three entries, ${round(aliasBytes())} B in all, which are the catalog's, and in an index, which a node has with DNS or without.`,
     "For us: etcd keeps each revision until it is compacted.",
   ],
 });
