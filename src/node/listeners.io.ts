@@ -5,7 +5,7 @@ import { parseZone } from "../dns/names/names.ts";
 import type { DnsSettings } from "../dns/records/record.ts";
 import { openDnsCookies } from "../dns/server/cookie-secrets.io.ts";
 import { type DnsAnswers, type DnsAnswersOptions, type DnsGateway, openDnsAnswers, startDnsGateway } from "../dns/server/server.io.ts";
-import { openKeyFile } from "../dns/signing/key-file.io.ts";
+import { type KeyFile, openKeyFile } from "../dns/signing/key-file.io.ts";
 import { ZoneSigner } from "../dns/signing/zone-signer.ts";
 import { openKeyFiles } from "../dns/transfer/key-files.io.ts";
 import { Transfers } from "../dns/transfer/transfers.io.ts";
@@ -124,8 +124,9 @@ export interface DnsListenerOptions
 export async function openListeners(options: ListenersOptions, parts: Components): Promise<Listeners> {
   const group = await parts.group("listeners");
   const { settings, metrics } = options;
+  const zoneKeys = openZoneKeys(options);
   const { services, health } = listServices(
-    withNameReads(options.services, nameAnswers(options)),
+    withNameReads(options.services, nameAnswers(options, zoneKeys)),
     settings.server.reflection === "off" ? undefined : ownDescriptors(),
     // Its gateway is open before anybody is told that the node serves.
     { dns: { isOpen: settings.dns.enabled } },
@@ -149,7 +150,9 @@ export async function openListeners(options: ListenersOptions, parts: Components
   // Where processes of the node answer DNS, nobody else does, but over HTTP.
   const hasDns = settings.dns.enabled && settings.dns.processes === 0;
   const dns =
-    hasDns || (settings.dns.enabled && settings.dns.https) ? openAnswering(options, hasDns ? 1 : settings.dns.processes) : undefined;
+    hasDns || (settings.dns.enabled && settings.dns.https)
+      ? openAnswering(options, { zoneKeys, sharerCount: hasDns ? 1 : settings.dns.processes })
+      : undefined;
   const dnsMessages = dns === undefined || !settings.dns.https ? undefined : dnsOverHttp(dns.answers);
   const edge = await group.open(
     "HTTP",
@@ -157,7 +160,8 @@ export async function openListeners(options: ListenersOptions, parts: Components
     (listener) => ({
       reload: () => {
         listener.acceptor.reloadTls();
-        if (!hasDns) dns?.reload();
+        // Where nothing answers DNS here, DnsService still tells the keys.
+        if (!hasDns) (dns ?? zoneKeys)?.reload();
       },
       drain: (by) => listener.drain(by.leftMs()),
       stop: (by) => listener.stop(by.halfMs()),
@@ -168,7 +172,11 @@ export async function openListeners(options: ListenersOptions, parts: Components
 }
 
 /** Opens the listener for DNS alone. */
-export function openDnsListener(options: DnsListenerOptions, parts: Components, answering = openAnswering(options)): Promise<DnsGateway> {
+export function openDnsListener(
+  options: DnsListenerOptions,
+  parts: Components,
+  answering = openAnswering(options, { zoneKeys: openZoneKeys(options), sharerCount: 1 }),
+): Promise<DnsGateway> {
   const { shared, settings } = options;
   const { dns, listen } = settings;
   const { udp, tcp, tls } = shared?.ports?.dns ?? { udp: dns.udpPort, tcp: dns.tcpPort, tls: dns.tlsPort };
@@ -322,8 +330,18 @@ interface Answering {
   reload(): void;
 }
 
-/** `sharerCount`: how many share the memory for plans, and have their parts not in their settings. */
-function openAnswering(options: DnsListenerOptions, sharerCount = 1): Answering {
+/** The keys that the gateway signs its zones with. Undefined where there is no gateway, or it does not sign. */
+function openZoneKeys({ settings: { dns }, log }: Pick<DnsListenerOptions, "log" | "settings">): KeyFile | undefined {
+  return dns.enabled && dns.dnssecKeyFile !== undefined ? openKeyFile(dns.dnssecKeyFile, log.child("dns")) : undefined;
+}
+
+interface Sharing {
+  readonly zoneKeys: KeyFile | undefined;
+  /** How many share the memory for plans, and have their parts not in their settings. */
+  readonly sharerCount: number;
+}
+
+function openAnswering(options: DnsListenerOptions, { zoneKeys, sharerCount }: Sharing): Answering {
   const { settings, log, metrics, random } = options;
   const { dns, listen } = settings;
   const dnsLog = log.child("dns");
@@ -331,11 +349,10 @@ function openAnswering(options: DnsListenerOptions, sharerCount = 1): Answering 
   const perSecond = dnsRate(dns.rate, isLoopbackHost(dns.host ?? listen.host));
   const viewers = viewersOf(dns, settings.node);
   const trusted = blocksOf(dns.trustedForwarders);
-  const keyFile = dns.dnssecKeyFile === undefined ? undefined : openKeyFile(dns.dnssecKeyFile, dnsLog);
-  const signer = keyFile && new ZoneSigner({ keys: keyFile.keys, now: options.now });
+  const signer = zoneKeys && new ZoneSigner({ keys: zoneKeys.keys, now: options.now });
   const keys = openKeyFiles(dns, dnsLog);
   const made: DnsAnswersOptions = {
-    settings: { ...answerSettings(options), zoneKeys: signer && (() => signer.keys) },
+    settings: withKeys(answerSettings(options), zoneKeys),
     signer,
     select: dnsSelection(options, viewers, new Views(dns.views, trusted)),
     planBytes: Math.ceil(dns.planBytes / sharerCount),
@@ -350,7 +367,7 @@ function openAnswering(options: DnsListenerOptions, sharerCount = 1): Answering 
   };
   const reload = () => {
     cookies.reload();
-    keyFile?.reload();
+    zoneKeys?.reload();
     keys.reload();
   };
   return { options: made, answers: openDnsAnswers(made), reload };
@@ -359,6 +376,10 @@ function openAnswering(options: DnsListenerOptions, sharerCount = 1): Answering 
 function answerSettings({ settings: { dns, catalog }, identity }: Pick<ListenersOptions, "identity" | "settings">): DnsSettings {
   const zones = { zones: dns.zones.map(parseZone), reverseZones: reverseZoneNames(dns) };
   return { ...dns, ...zones, nodeId: identity.nodeId, defaultTtlMs: catalog.defaultLeaseTtlMs };
+}
+
+function withKeys(settings: DnsSettings, file: KeyFile | undefined): DnsSettings {
+  return { ...settings, zoneKeys: file && (() => file.keys.keys) };
 }
 
 function openTransfers(options: DnsListenerOptions, viewers: readonly ViewerOfView[]): Transfers {
@@ -381,11 +402,11 @@ function openTransfers(options: DnsListenerOptions, viewers: readonly ViewerOfVi
 }
 
 /** What DnsService answers from: what the gateway does, as each caller sees it. Callers with a credential of their own are told the serial of anonymous ones. */
-function nameAnswers(options: ListenersOptions): NameAnswersParts {
+function nameAnswers(options: ListenersOptions, zoneKeys: KeyFile | undefined): NameAnswersParts {
   const { settings, reads, random, checkCaughtUp, elsewheres } = options;
   const viewers = viewersOf(settings.dns, settings.node);
   return {
-    settings: answerSettings(options),
+    settings: withKeys(answerSettings(options), zoneKeys),
     catalogOf: (caller, view) => dnsCatalog(random, { ...options, elsewhere: elsewheres?.of(caller) }, undefined, { view, caller }),
     viewers,
     // No question of a client subnet comes here.

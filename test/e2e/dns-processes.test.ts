@@ -9,6 +9,7 @@ import { CommandProcess, type NodeProcess, onFreePorts, startNodeProcess } from 
 import { freePort } from "../fakes/probed-servers.ts";
 import { isRunning } from "../fakes/running.ts";
 import { until } from "../fakes/until.ts";
+import { newZoneKey, toldByGateway, toldByName } from "../fakes/zone-keys.ts";
 
 const NAME = "web.svc.market.waymark";
 /** Of so many ports each of two processes gets some, but for one run in 500,000. */
@@ -93,11 +94,20 @@ test("processes answer alone, as one; when one is killed the other goes on, and 
   expect(now.filter(isRunning)).toEqual([]);
 });
 
-test("one process comes back to both of its ports after a gap, and ends by itself when its node is killed", async () => {
+test("one process comes back to both of its ports after a gap, and ends by itself when its node is killed; ResolveName knows the keys that it signs with", async () => {
   const tcp = await freePort();
-  await using node = await startNodeProcess(dns(`processes = 1\ntcp_port = ${tcp}`));
+  const keyFile = join(folder, "zone.pem");
+  writeFileSync(keyFile, newZoneKey(), { mode: 0o600 });
+  await using node = await startNodeProcess(dns(`processes = 1\ntcp_port = ${tcp}\ndnssec_key_file = "${keyFile}"`));
   const port = portOf(node);
   expect(port).not.toBe(tcp);
+  const before = await toldByName(node);
+  expect(before).not.toContain("");
+  if (isDigThere()) expect(before).toEqual(await toldByGateway(node));
+  writeFileSync(keyFile, newZoneKey(), { mode: 0o600 });
+  node.command.kill("SIGHUP");
+  await until("the other key is told", async () => (await toldByName(node))[1] !== before[1]);
+  if (isDigThere()) await until("by both", async () => (await toldByGateway(node)).join() === (await toldByName(node)).join());
   await register(node, "10.0.0.1");
   const [only = 0] = dnsProcessesOf(node.command.pid);
   process.kill(only, "SIGKILL");

@@ -5,8 +5,10 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
+import { isDigThere } from "../fakes/dig.ts";
 import { type QuerySpec, queryBytes, responseText } from "../fakes/dns-text.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
+import { newZoneKey, toldByGateway, toldByName } from "../fakes/zone-keys.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "waymark-dns-views-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -83,21 +85,28 @@ async function start(more = "", flags: readonly string[] = []): Promise<NodeProc
   return node;
 }
 
-test.each([{ workers: "0" }, { workers: "2" }])("each source sees what its view sees, with $workers read workers", async ({ workers }) => {
-  await using node = await start("", ["--workers", workers]);
-  const seen = async (from: string) =>
-    Promise.all(["web.svc.all", "web.svc.red", "web.svc.clusters"].map(async (name) => rcodeOf(await ask(node, from, name))));
-  // In turns, so that what is kept for one view is not given to another.
-  for (let round = 0; round < 2; round++) {
-    expect(await seen(RED)).toEqual(["NOERROR", "NOERROR", "NXDOMAIN"]);
-    expect(await seen(BLUE)).toEqual(["NOERROR", "NXDOMAIN", "NOERROR"]);
-    expect(await seen(STRANGER)).toEqual(["NOERROR", "NXDOMAIN", "NXDOMAIN"]);
-  }
-  // The view of BLUE has a limit of one record, which is no cut answer.
-  const lines = async (from: string) => (await ask(node, from, "two.svc.all")).split("\n");
-  expect((await lines(RED)).length).toBe(3);
-  expect([(await lines(BLUE)).length, (await lines(BLUE))[0]]).toEqual([2, "NOERROR aa"]);
-});
+test.each([{ workers: "0" }, { workers: "2" }])(
+  "each source sees what its view sees, and ResolveName knows the keys of the zone, with $workers read workers",
+  async ({ workers }) => {
+    await using node = await start(`[dns]\ndnssec_key_file = "${file("pem", newZoneKey())}"`, ["--workers", workers]);
+    const seen = async (from: string) =>
+      Promise.all(["web.svc.all", "web.svc.red", "web.svc.clusters"].map(async (name) => rcodeOf(await ask(node, from, name))));
+    // In turns, so that what is kept for one view is not given to another.
+    for (let round = 0; round < 2; round++) {
+      expect(await seen(RED)).toEqual(["NOERROR", "NOERROR", "NXDOMAIN"]);
+      expect(await seen(BLUE)).toEqual(["NOERROR", "NXDOMAIN", "NOERROR"]);
+      expect(await seen(STRANGER)).toEqual(["NOERROR", "NXDOMAIN", "NXDOMAIN"]);
+    }
+    // The view of BLUE has a limit of one record, which is no cut answer.
+    const lines = async (from: string) => (await ask(node, from, "two.svc.all")).split("\n");
+    expect((await lines(RED)).length).toBe(3);
+    expect([(await lines(BLUE)).length, (await lines(BLUE))[0]]).toEqual([2, "NOERROR aa"]);
+    expect(await toldByName(node)).not.toContain("");
+    if (isDigThere()) expect(await toldByName(node)).toEqual(await toldByGateway(node));
+    // The type that says in a denial that there is no such name. Where nothing is signed it is any unknown type.
+    expect((await node.run(["dns", "explain", "none.svc.all.waymark", "TYPE128"])).stdout).toMatch(/FORMERR[^]*30/);
+  },
+);
 
 test("what a view does not see is answered as what is not there: the same rcode, records, TTLs and SOA, for every type, and above and below names", async () => {
   await using node = await start();

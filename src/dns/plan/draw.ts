@@ -19,10 +19,13 @@ export interface Draw {
   readonly answerLimit: number | undefined;
 }
 
-/** Draws the order of each group, and a sample of the set where it has more records than the limit: the first groups first, and of a group by weight. */
+/**
+ * Draws the order of each group, and a sample of the set where it has more records than the limit: the first groups first, and of a group by weight. A signed
+ * set is whole, because its signature stands for all of it.
+ */
 export function drawAnswer(plan: Plan, { random, answerLimit }: Draw): Answer {
   const answers: DnsRecord[] = [];
-  let left = answerLimit ?? Number.POSITIVE_INFINITY;
+  let left = plan.signed === undefined ? (answerLimit ?? Number.POSITIVE_INFINITY) : Number.POSITIVE_INFINITY;
   for (const group of plan.groups) {
     const isSampled = areSampled(group);
     const wanted = isSampled ? Math.min(left, group.length) : group.length;

@@ -1,6 +1,8 @@
 /** Signed answers (DNSSEC): each is checked by a validator of its own, which knows only the keys that the zone tells. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { type Plan, RCODE } from "../../../src/dns/plan/answer.ts";
+import { drawAnswer } from "../../../src/dns/plan/draw.ts";
 import type { DnsCatalog } from "../../../src/dns/plan/subject.ts";
 import { Responder } from "../../../src/dns/server/responder.ts";
 import { ZoneSigner } from "../../../src/dns/signing/zone-signer.ts";
@@ -367,4 +369,13 @@ test("any name is denied by a good signature, also one of odd bytes or without r
     }),
     { numRuns: runs(200) },
   );
+});
+
+test("a limit of answers draws nothing from a signed set, also where records are drawn that are no message", () => {
+  const groups = [
+    [1, 2, 3].map((last) => ({ type: "A" as const, name: "web", ttlSeconds: 5, data: { address: Uint8Array.of(10, 0, 0, last) } })),
+  ];
+  const plan: Plan = { rcode: RCODE.NOERROR, isAuthoritative: true, groups, authority: [], glue: new Map() };
+  const drawn = (signed: Plan["signed"]) => drawAnswer({ ...plan, signed }, { random: () => 0.5, answerLimit: 1 }).answers.length;
+  expect([drawn(undefined), drawn({ sinceMs: 0, soa: undefined })]).toEqual([1, 3]);
 });
