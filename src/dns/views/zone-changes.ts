@@ -1,14 +1,16 @@
 /** What happened to the catalog since it was looked at last, for the versions of the zone: changed records by namespace, and changes of the policy. */
 import type { Lookup } from "../../catalog/query/lookup.ts";
+import { type CatalogRecord, type KeyText, viewHealth } from "../../catalog/record/record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import type { Reads } from "../../discovery/reads.ts";
+import { sha256Hex } from "../../lib/crypto.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import type { Policy } from "../../policy/set/verdict.ts";
 import { differentOwners, type PolicySource } from "../../policy/set/visibility.ts";
 import type { ZoneVersions } from "./zone-versions.ts";
 
 export interface ZoneSources {
-  readonly replica: Pick<Replica, "changesSince" | "collectedRevision" | "revision" | "winner"> & {
+  readonly replica: Pick<Replica, "changesSince" | "collectedRevision" | "revision" | "slab" | "winner"> & {
     readonly lookup: Pick<Lookup, "namespaces">;
   };
   readonly reads: Pick<Reads, "policy" | "policyTurn">;
@@ -17,6 +19,19 @@ export interface ZoneSources {
 
 /** Most verdicts that a change of policy is judged by. Where more would be needed, each class is taken to see a difference. */
 const MAX_VERDICTS = 100_000;
+/** Most records that are remembered by what DNS shows of them, those that changed last. The others count as changed with each touch. */
+const MAX_REMEMBERED = 10_000;
+/** Where every class has noted something, at most so many changes are looked at, so that the next one of these records is known for what it is. */
+const MAX_LOOKED = 1000;
+/** Hexadecimal digits of what DNS shows of a record. */
+const SHOWN_CHARS = 32;
+
+export interface ZoneChangesBounds {
+  readonly maxRemembered: number;
+  readonly maxLooked: number;
+}
+
+const BOUNDS: ZoneChangesBounds = { maxRemembered: MAX_REMEMBERED, maxLooked: MAX_LOOKED };
 
 export class ZoneChanges {
   readonly #sources: ZoneSources;
@@ -25,19 +40,23 @@ export class ZoneChanges {
   #revision: number;
   #turn: number;
   #policy: Policy;
+  /** What DNS shows of records that changed lately. The one that changed last is the last. */
+  readonly #shown = new Map<KeyText, string>();
+  readonly #bounds: ZoneChangesBounds;
   /** The classes for which the last change of policy makes a difference. Some of it shows only when all records follow the policy, which is another turn. */
   #affected: readonly number[] = [];
 
   /** What is there now counts as looked at. */
-  constructor(sources: ZoneSources, viewers: readonly Caller[]) {
+  constructor(sources: ZoneSources, viewers: readonly Caller[], bounds = BOUNDS) {
     this.#sources = sources;
+    this.#bounds = bounds;
     this.#viewers = viewers;
     this.#revision = sources.replica.revision;
     this.#turn = sources.reads.policyTurn;
     this.#policy = sources.policies.policy;
   }
 
-  /** Notes what happened since the last call. Cost: the changed records, and less when every class has noted something. */
+  /** Notes what happened since the last call. Cost: the changed records, and of at most `maxLooked` once every class has noted something. */
   look(versions: ZoneVersions): void {
     this.#lookAtPolicy(versions);
     this.#lookAtRecords(versions);
@@ -49,12 +68,37 @@ export class ZoneChanges {
     if (replica.revision === since) return;
     this.#revision = replica.revision;
     // Records that were dropped since then have left no change behind.
-    if (since < replica.collectedRevision) return versions.noteEverything();
+    if (since < replica.collectedRevision) {
+      this.#shown.clear();
+      return versions.noteEverything();
+    }
+    let lookedCount = 0;
     replica.changesSince(since, (stored) => {
+      if (lookedCount++ >= this.#bounds.maxLooked && versions.isAllNoted) {
+        // What is not looked at now may be as it was before at the next look, and something else meanwhile.
+        this.#shown.clear();
+        return false;
+      }
+      const winner = replica.winner(stored);
+      if (winner === undefined) this.#shown.delete(stored.key);
+      const isOther = winner !== undefined && this.#isOther(winner);
       // What nobody saw and nobody sees is no change: a stranger's record that owner rules keep hidden, for example.
-      if (stored.filterRevision > since || replica.winner(stored) !== undefined) versions.noteChange(stored.namespace);
-      return !versions.isAllNoted;
+      if (stored.filterRevision > since || isOther) versions.noteChange(stored.namespace);
+      return true;
     });
+  }
+
+  /** Whether DNS may show another thing of the record than when it was looked at last. Load is in no answer, so a report of it changes nothing. */
+  #isOther(record: CatalogRecord): boolean {
+    const { key, origin, scope, at, contentBytes } = record;
+    const content = sha256Hex(this.#sources.replica.slab.view(at, contentBytes)).slice(0, SHOWN_CHARS);
+    const shown = `${content} ${viewHealth(record)} ${scope} ${origin.id}`;
+    const before = this.#shown.get(key);
+    this.#shown.delete(key);
+    this.#shown.set(key, shown);
+    const [oldest] = this.#shown.keys();
+    if (oldest !== undefined && this.#shown.size > this.#bounds.maxRemembered) this.#shown.delete(oldest);
+    return before !== shown;
   }
 
   #lookAtPolicy(versions: ZoneVersions): void {

@@ -2,10 +2,11 @@
 import assert from "node:assert/strict";
 import { create } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
-import { RegisterRequestSchema, UnregisterRequestSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
-import { ZoneChanges } from "../../../src/dns/views/zone-changes.ts";
+import { RegisterRequestSchema, RenewRequestSchema, UnregisterRequestSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
+import { ZoneChanges, type ZoneChangesBounds } from "../../../src/dns/views/zone-changes.ts";
 import { ZoneVersions } from "../../../src/dns/views/zone-versions.ts";
 import { runThrough } from "../../../src/lib/machine.ts";
+import { Rng } from "../../../src/lib/rng.ts";
 import { anonymousCaller } from "../../../src/policy/identity/caller.ts";
 import type { Rule } from "../../../src/policy/set/rules.ts";
 import { Policy } from "../../../src/policy/set/verdict.ts";
@@ -24,22 +25,22 @@ class Bench {
   readonly #changes: ZoneChanges;
   #seconds = 0;
 
-  constructor(inside: DiscoveryInside) {
+  constructor(inside: DiscoveryInside, bounds?: ZoneChangesBounds) {
     const { core } = inside;
     const classes = VIEWERS.map((viewer) => ({ key: viewer.tenant, sees: visibilityOf(core.reads, viewer) }));
     this.#inside = inside;
     this.#versions = new ZoneVersions({ classes, kept: new Map(), told: new Uint32Array(2) }, 0);
-    this.#changes = new ZoneChanges(core, VIEWERS);
+    this.#changes = new ZoneChanges(core, VIEWERS, bounds);
   }
 
-  async call(method: "register" | "unregister", request: object): Promise<void> {
+  async call(method: "register" | "renew" | "unregister", request: object): Promise<void> {
     const handler = this.#inside.service.handlers[method];
     assert(handler?.kind === "unary");
     await handler.handle(request as never, { caller: ADMIN, time: this.#inside.now(), requestId: "" });
   }
 
-  register(namespace: string, name = "web"): Promise<void> {
-    const entries = [{ key: key(namespace, name), targets: [{ host: "192.0.2.1", port: 1 }], scope: 3 }];
+  register(namespace: string, name = "web", port = 1): Promise<void> {
+    const entries = [{ key: key(namespace, name), targets: [{ host: "192.0.2.1", port }], scope: 3 }];
     return this.call("register", create(RegisterRequestSchema, { entries, staticLease: true }));
   }
 
@@ -54,6 +55,15 @@ class Bench {
     const before = replica.collectedRevision;
     replica.collect({ monoMs: monoMs + WEEK_MS, wallMs: wallMs + WEEK_MS }, 1000);
     assert(replica.collectedRevision > before, "something was dropped");
+  }
+
+  async report(
+    namespace: string,
+    name: string,
+    said: { readonly health?: number; readonly load?: { readonly utilization: number } },
+  ): Promise<void> {
+    await this.call("renew", create(RenewRequestSchema, { reports: [{ key: key(namespace, name), ...said }] }));
+    await this.#inside.core.driver.durable();
   }
 
   async policy(rules: readonly Rule[]): Promise<void> {
@@ -146,3 +156,95 @@ test("where a change of policy would be judged by more namespaces than that pays
     expect([count, versions.isAllNoted]).toEqual([count, moved]);
   }
 });
+
+async function startReporting(): Promise<DiscoveryInside> {
+  return startDiscovery(undefined, undefined, undefined, (settings) => ({
+    ...settings,
+    catalog: { ...settings.catalog, loadIntervalMs: 0 },
+  }));
+}
+
+test("a report of load moves no serial, and one of health does", async () => {
+  const inside = await startReporting();
+  const bench = new Bench(inside);
+  const revision = () => inside.core.replica.revision;
+  await bench.register("svc.all");
+  expect(bench.moved()).toEqual([ANONYMOUS, RED]);
+  for (const utilization of [0.1, 0.9, 0.1]) {
+    const before = revision();
+    await bench.report("svc.all", "web", { load: { utilization } });
+    expect(revision()).toBeGreaterThan(before);
+    expect(bench.moved()).toEqual([]);
+  }
+  await bench.report("svc.all", "web", { health: 2, load: { utilization: 0.9 } });
+  expect(bench.moved()).toEqual([ANONYMOUS, RED]);
+  for (const port of [2, 1]) {
+    await bench.register("svc.all", "web", port);
+    expect(bench.moved()).toEqual([ANONYMOUS, RED]);
+  }
+  await inside.stop();
+});
+
+test("what was not looked at is not remembered: beyond the bound, and where tombstones were dropped", async () => {
+  const inside = await startReporting();
+  const bench = new Bench(inside, { maxRemembered: 100, maxLooked: 1 });
+  const moves = async (port: number) => {
+    await bench.register("svc.all", "web", port);
+    return bench.moved();
+  };
+  expect(await moves(2)).toEqual([ANONYMOUS, RED]);
+  await bench.register("svc.all", "first");
+  expect(await moves(1)).toEqual([ANONYMOUS, RED]);
+  // As it was when it was looked at.
+  expect(await moves(2)).toEqual([ANONYMOUS, RED]);
+  await bench.register("svc.all", "web", 1);
+  await bench.register("svc.all", "gone");
+  await bench.unregister("svc.all", "gone");
+  bench.collect();
+  expect(bench.moved()).toEqual([ANONYMOUS, RED]);
+  expect(await moves(2)).toEqual([ANONYMOUS, RED]);
+  await inside.stop();
+});
+
+test.each([
+  { maxRemembered: 100, maxLooked: 100 },
+  { maxRemembered: 1, maxLooked: 100 },
+  { maxRemembered: 100, maxLooked: 1 },
+  { maxRemembered: 2, maxLooked: 2 },
+])(
+  "whatever changes, the serial moves, and where all is remembered it moves for nothing else: $maxRemembered remembered, $maxLooked looked at",
+  async (bounds) => {
+    const inside = await startReporting();
+    const bench = new Bench(inside, bounds);
+    const rng = new Rng(7);
+    const ports = new Map<string, number>();
+    const text = () => ["a", "b", "c"].map((name) => ports.get(name)).join();
+    const outcomes = { missed: 0, needless: 0 };
+    for (let step = 0; step < 40; step++) {
+      const before = text();
+      let hasWritten = false;
+      for (let acts = rng.int(4); acts >= 0; acts--) {
+        const name = ["a", "b", "c"][rng.int(3)] ?? "a";
+        const dice = rng.int(4);
+        if (dice === 0) {
+          await bench.unregister("svc.all", name);
+          hasWritten = ports.delete(name) || hasWritten;
+        } else if (dice > 1 && ports.has(name)) {
+          await bench.report("svc.all", name, { load: { utilization: rng.int(4) / 4 } });
+        } else {
+          const port = 1 + rng.int(2);
+          await bench.register("svc.all", name, port);
+          hasWritten ||= ports.get(name) !== port;
+          ports.set(name, port);
+        }
+      }
+      const hasMoved = bench.moved().length > 0;
+      if (text() !== before && !hasMoved) outcomes.missed += 1;
+      if (!hasWritten && hasMoved) outcomes.needless += 1;
+    }
+    await inside.stop();
+    expect(outcomes.missed).toBe(0);
+    // What is not remembered counts as changed.
+    expect(outcomes.needless > 0).toBe(bounds.maxLooked + bounds.maxRemembered < 200);
+  },
+);
