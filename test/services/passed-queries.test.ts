@@ -1,20 +1,21 @@
 /** Queries that a resolver passes on: what it asks its upstream for, how much work one call makes, and whose fault it is when the answer cannot be. */
-import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
-import { durationFromMs } from "@bufbuild/protobuf/wkt";
+import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { expect, test } from "vitest";
-import { EntryKind, Scope } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import { EntryKind, EntrySchema, HealthStatus, Scope } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import {
   type CatalogQueryRequest,
   CatalogQueryRequestSchema,
   type CatalogQueryResponse,
   CatalogQueryResponseSchema,
 } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { shownBytes } from "../../src/catalog/entry/tail.ts";
 import { filterHash } from "../../src/catalog/query/filter.ts";
 import { decodePageToken, encodePageToken } from "../../src/catalog/query/page-token.ts";
 import { Prefixes } from "../../src/catalog/query/prefixes.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { filterOf } from "../../src/services/discovery/filter.ts";
-import { type PassedQuery, passQuery } from "../../src/services/resolving/upstream-query.ts";
+import { encodedPage, type PassedQuery, passQuery } from "../../src/services/resolving/upstream-query.ts";
 
 interface Stored {
   readonly namespace: string;
@@ -65,20 +66,24 @@ class Upstream {
     return { key: { kind: EntryKind.SERVICE, namespace, name, instanceId: "1", clusterId: "c1" }, scope: Scope.ZONE, clusterId };
   }
 
+  page(request: MessageInitShape<typeof CatalogQueryRequestSchema>, passed: Partial<PassedQuery> = {}): ReturnType<typeof passQuery> {
+    const message = create(CatalogQueryRequestSchema, request);
+    const of = { request: message, filter: filterOf(message), salt: "query", seesIn: () => true, isShown: () => true };
+    return passQuery(this.ports, {
+      ...of,
+      heldAfter: () => undefined,
+      via: ["me"],
+      clusterId: "c1",
+      now: () => ({ monoMs: 0, wallMs: 0 }),
+      ...passed,
+    });
+  }
+
   /** The names that a caller is told, page for page. */
   async ask(request: MessageInitShape<typeof CatalogQueryRequestSchema>, passed: Partial<PassedQuery> = {}): Promise<readonly string[]> {
     const names: string[] = [];
     for (let pageToken = ""; ; ) {
-      const message = create(CatalogQueryRequestSchema, { ...request, pageToken });
-      const of = { request: message, filter: filterOf(message), salt: "query", seesIn: () => true, isShown: () => true };
-      const { response } = await passQuery(this.ports, {
-        ...of,
-        heldAfter: () => undefined,
-        via: ["me"],
-        clusterId: "c1",
-        now: () => ({ monoMs: 0, wallMs: 0 }),
-        ...passed,
-      });
+      const { response } = await this.page({ ...request, pageToken }, passed);
       names.push(response.items.map(({ key }) => key?.name).join(" "));
       if (response.nextPageToken === "") return names;
       pageToken = response.nextPageToken;
@@ -207,3 +212,21 @@ function spoiled(answer: CatalogQueryResponse, fields: object): CatalogQueryResp
   for (const { key } of answer.items) if (key !== undefined) Object.assign(key, fields);
   return answer;
 }
+
+test("what is in maintenance is passed on so while its node is away; another resolver is told of its node", async () => {
+  const upstream = new Upstream([]);
+  const time = timestampFromMs(1);
+  const away = (name: string, health: HealthStatus) => {
+    const entry = create(EntrySchema, { ...upstream.entryOf({ namespace: "svc", name }), health, registeredAt: time, updatedAt: time });
+    return shownBytes(toBinary(EntrySchema, entry), true, undefined);
+  };
+  upstream.garble = (answer) => encodedPage(answer, [away("a", HealthStatus.MAINTENANCE), away("b", HealthStatus.HEALTHY)]);
+  const told = async (forResolver: boolean) => {
+    const { response, entries } = await upstream.page({ namespacePrefix: "svc", forResolver });
+    const encoded = fromBinary(CatalogQueryResponseSchema, encodedPage(create(CatalogQueryResponseSchema), entries));
+    expect(encoded.items.map(({ health }) => health)).toEqual(response.items.map(({ health }) => health));
+    return response.items.map(({ health }) => health);
+  };
+  expect(await told(false)).toEqual([HealthStatus.MAINTENANCE, HealthStatus.ORPHANED]);
+  expect(await told(true)).toEqual([HealthStatus.ORPHANED, HealthStatus.ORPHANED]);
+});

@@ -17,7 +17,17 @@ import { type Entry, EntrySchema } from "../../../gen/waymark/catalog/v1/entry_p
 import { checkEntryKey, checkLoadReport } from "../../../gen/waymark/catalog/v1/entry_rules.ts";
 import { assert, invalid, WaymarkError } from "../../lib/errors.ts";
 import { takeBytes, timeMs, WireReader } from "../../lib/protowire.ts";
-import { type EntryKey, HEALTH, type Health, type KeyText, type Kind, keyText, type OriginLife, type Traits } from "../record/record.ts";
+import {
+  type EntryKey,
+  HEALTH,
+  type Health,
+  type KeyText,
+  type Kind,
+  keyText,
+  type OriginLife,
+  shownWhile,
+  type Traits,
+} from "../record/record.ts";
 import type { TraitsPool } from "../record/traits.ts";
 import { storedStates } from "./checks.ts";
 import { type Condition, inCondition, shownHealth, withNode } from "./edit.ts";
@@ -319,7 +329,7 @@ export function decodeEntry(bytes: Uint8Array, life: OriginLife): EntryView {
     key: key as EntryKey, // The kind is known, and the texts were checked when the entry was stored.
     scope: entry.scope as Scope, // Checked when it was stored.
     ttlMs: ttl === undefined ? undefined : timeMs(ttl),
-    health: life === "live" ? (entry.health as Health) : HEALTH.ORPHANED,
+    health: shownWhile(life, entry.health as Health),
     load: load === undefined ? undefined : loadViewOf(load, updatedAt === undefined ? 0 : timeMs(updatedAt)),
   };
 }

@@ -103,9 +103,14 @@ export interface CatalogRecord {
   readonly contentBytes: number;
 }
 
-/** The health that readers see: the registered one, or ORPHANED while the origin is away. */
-export function viewHealth(record: Pick<CatalogRecord, "health"> & { readonly origin: Pick<OriginRef, "life"> }): Health {
-  return record.origin.life === "live" ? record.health : HEALTH.ORPHANED;
+/** The health that readers see: the registered one, or ORPHANED while the origin is away. What was taken out of traffic stays so (semantics.md, Maintenance). */
+export function viewHealth({ health, origin }: Pick<CatalogRecord, "health"> & { readonly origin: Pick<OriginRef, "life"> }): Health {
+  return shownWhile(origin.life, health);
+}
+
+/** The same, of an entry whose health is not in a record. */
+export function shownWhile(life: OriginLife, health: Health): Health {
+  return life === "live" || health === HEALTH.MAINTENANCE ? health : HEALTH.ORPHANED;
 }
 
 /** Separates the parts of a key text. No part contains it. */

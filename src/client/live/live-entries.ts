@@ -9,7 +9,7 @@ import { GUARD_DEFAULTS, Guard, type GuardOptions } from "../../reading/guard.ts
 import { NamedEntries, type NameStats } from "./named-entries.ts";
 
 export type LiveChange =
-  /** The entry is new or has changed. A held entry is told with health ORPHANED. */
+  /** The entry is new or has changed. A held entry is told with health ORPHANED, or MAINTENANCE if it had that. */
   | { readonly kind: "put"; readonly isNew: boolean; readonly entry: Entry }
   /** The entry is gone; as it was last. */
   | { readonly kind: "remove"; readonly cause: RemovalCause; readonly entry: Entry };
@@ -19,7 +19,7 @@ export interface Freshness {
   readonly ageMs: number;
   /** The server was silent for too long or calls its data stale, nothing is complete yet, or entries are held. */
   readonly isStale: boolean;
-  /** Entries that are shown as ORPHANED because they vanished with most others of their name. */
+  /** Entries that are still shown, as ORPHANED or in MAINTENANCE, because they vanished with most others of their name. */
   readonly heldCount: number;
   /** The node or resolver that spoke last. */
   readonly servedBy: string;
@@ -181,7 +181,8 @@ export class LiveEntries {
   #hold(text: string, entry: Entry): void {
     const { key } = entry;
     if (key === undefined) return;
-    const orphan: Entry = { ...entry, health: HealthStatus.ORPHANED };
+    // What was taken out of traffic stays so.
+    const orphan: Entry = entry.health === HealthStatus.MAINTENANCE ? entry : { ...entry, health: HealthStatus.ORPHANED };
     const group = this.#groupOf(key);
     if (group.find(text) === undefined) this.#size += 1;
     group.hold(text, orphan);

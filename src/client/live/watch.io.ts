@@ -120,7 +120,7 @@ export class LiveMap implements AsyncDisposable, AsyncIterable<readonly LiveChan
     return this.#entries.get(key);
   }
 
-  /** All entries, in no particular order. Entries that vanished all at once have health ORPHANED. */
+  /** All entries, in no particular order. Entries that vanished all at once have health ORPHANED, or MAINTENANCE if they had that. */
   entries(): Iterable<Entry> {
     return this.#entries.entries();
   }

@@ -2,7 +2,7 @@
 import { isControlNamespace, isReservedNamespace, NODES_NAMESPACE } from "../../catalog/entry/names.ts";
 import type { EntryView } from "../../catalog/entry/view.ts";
 import { GOLDEN_RATIO, type InstanceName, type Sampling } from "../../catalog/query/instances.ts";
-import { type CatalogRecord, HEALTH, type KeyText, KIND, type Kind, keyText } from "../../catalog/record/record.ts";
+import { type CatalogRecord, type KeyText, KIND, type Kind, keyText } from "../../catalog/record/record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import { addressText } from "../../discovery/address-names.ts";
 import { type Claim, isRightful } from "../../discovery/alias-claim.ts";
@@ -13,7 +13,6 @@ import type { Address } from "../../lib/addresses.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { anonymousCaller, type Caller } from "../../policy/identity/caller.ts";
 import type { PolicySource } from "../../policy/set/visibility.ts";
-import { healthOrder } from "../../reading/levels.ts";
 import { wordsOf } from "../names/labels.ts";
 import { parseName, parseNamespaceWords } from "../names/names.ts";
 import { type Listed, type ListedService, MAX_AT_ADDRESS, MAX_BROWSED } from "../plan/browsing.ts";
@@ -43,7 +42,7 @@ export interface DnsSources {
 /** More than a policy changes while a process lives. */
 const TURNS_PER_GENERATION = 2 ** 22;
 /** An answer has room for about twenty healthy instances. Clients that take the first one spread over them. */
-const DNS_SAMPLING = { form: "spread", rank: rankOf, ideal: 0, fit: 0, wanted: 32 } as const;
+const DNS_SAMPLING = { form: "spread", rank: healthRank, ideal: 0, fit: 0, wanted: 32 } as const;
 
 /** Most instances of a name of which a signed answer is made: more addresses fit into no message. */
 const MAX_WHOLE = 4096;
@@ -157,7 +156,7 @@ class CatalogInDns implements DnsCatalog {
     const suits = port === undefined ? undefined : ({ traits }: CatalogRecord) => traits.ports.includes(port);
     const read = (record: CatalogRecord) => {
       rests.origin(record.origin.id);
-      return { key: record.key, entry: this.#entry(record) };
+      return { key: record.key, entry: reads.entry(record) };
     };
     const { found, isSample } = reads.find(this.#viewer, { kind, namespace, name, onlyInstanceId: instanceId }, { sampling, suits, read });
     if (self !== undefined && found.length === 0) return [self];
@@ -241,7 +240,7 @@ class CatalogInDns implements DnsCatalog {
     const { records, isSample } = dnsNames.findAlias(name, zone, view, sampling);
     if (isSample) this.#took();
     for (const { origin } of records) rests.origin(origin.id);
-    const own = records.map((record) => this.#entry(record));
+    const own = records.map((record) => reads.entry(record));
     if (elsewhere === undefined || this.#isHidden(wordsBehindPorts(name))) return own;
     const others = elsewhere.findAlias(name, zone, view, own.length > 0);
     return others.length === 0 ? own : inOrder(own, others);
@@ -273,13 +272,7 @@ class CatalogInDns implements DnsCatalog {
       found.push(best);
     }
     const records = found.toSorted((a, b) => (a.key < b.key ? -1 : 1));
-    return { items: records.map((record) => this.#entry(record)), isCut };
-  }
-
-  /** What is drained stays drained while its node is away: a machine that is switched off after its maintenance began must not come back. */
-  #entry(record: CatalogRecord): EntryView {
-    const entry = this.#sources.reads.entry(record);
-    return isDrained(record) || entry.maintenance !== undefined ? { ...entry, health: HEALTH.MAINTENANCE } : entry;
+    return { items: records.map((record) => reads.entry(record)), isCut };
   }
 
   /** A record of the best health among so many of these. `isWhole`: none of the others can be better. */
@@ -293,8 +286,8 @@ class CatalogInDns implements DnsCatalog {
       const record = dnsNames.view(key);
       if (record === undefined) continue;
       this.#notes.rests.origin(record.origin.id);
-      if (best === undefined || rankOf(record) < rankOf(best)) best = record;
-      if (rankOf(record) === DNS_SAMPLING.ideal) break;
+      if (best === undefined || healthRank(record) < healthRank(best)) best = record;
+      if (healthRank(record) === DNS_SAMPLING.ideal) break;
     }
     return { best, isWhole: true };
   }
@@ -392,14 +385,6 @@ function ownWords(name: string): readonly string[] {
 function wordsBehindPorts(name: string): readonly string[] {
   const words = wordsOf(name);
   return words.slice(words.findLastIndex((word) => word.startsWith("_")) + 1);
-}
-
-function isDrained({ health }: CatalogRecord): boolean {
-  return health === HEALTH.MAINTENANCE;
-}
-
-function rankOf(record: CatalogRecord): number {
-  return isDrained(record) ? healthOrder(HEALTH.MAINTENANCE) : healthRank(record);
 }
 
 /** A claim is judged by the name as it is written and, where DNS spells its namespace otherwise, by that namespace too. */

@@ -13,7 +13,7 @@ import {
 import { RESOLVE_RESPONSE_TAG as NAMED } from "../../../gen/waymark/resolver/v1/resolver_tags.ts";
 import { keyPrefixBytes } from "../../catalog/entry/codec.ts";
 import { writeLoad } from "../../catalog/entry/tail.ts";
-import { type CatalogRecord, deltaId, HEALTH, keyParts } from "../../catalog/record/record.ts";
+import { type CatalogRecord, deltaId, HEALTH, keyParts, viewHealth } from "../../catalog/record/record.ts";
 import type { Slab } from "../../catalog/record/slab.ts";
 import { CAUSE } from "../../catalog/watch/cause.ts";
 import { ACTION, type Change, type FeedMessage, SNAPSHOT } from "../../catalog/watch/reader.ts";
@@ -103,7 +103,8 @@ export class DiscoveryBytes {
     for (const explanation of answer.explanations) room += explanation.length + 16;
     const out = this.#room(room);
     let at = 0;
-    for (const record of answer.records) at = this.#entry(out, writeVarint(out, at, QUERY.items), record);
+    const reader = readerOf(answer);
+    for (const record of answer.records) at = this.#entry(out, writeVarint(out, at, QUERY.items), record, reader);
     at = writeTextField(out, at, QUERY.nextPageToken, answer.nextToken);
     at = writeTime(out, at, QUERY.generatedAt, answer.generatedWallMs);
     at = writeNumberField(out, at, QUERY.revision, answer.revision);
@@ -126,7 +127,7 @@ export class DiscoveryBytes {
     for (const record of records) room += record.sizeBytes + SUFFIX_ROOM;
     const out = this.#room(room);
     let at = 0;
-    for (const record of records) at = this.#entry(out, writeVarint(out, at, NAMED.entries), record);
+    for (const record of records) at = this.#entry(out, writeVarint(out, at, NAMED.entries), record, "client");
     at = writeNumberField(out, at, NAMED.stale, age.isStale ? 1 : 0);
     at = writeTime(out, at, NAMED.age, age.ageMs);
     at = writeTextField(out, at, NAMED.nextPageToken, nextToken);
@@ -170,7 +171,7 @@ export class DiscoveryBytes {
   /** The bytes of the entry as readers see it, for answers that are made as messages. */
   entry(record: CatalogRecord): Buffer {
     const out = this.#room(record.sizeBytes + SUFFIX_ROOM);
-    return Buffer.from(out.subarray(0, this.#body(out, 0, record)));
+    return Buffer.from(out.subarray(0, this.#body(out, 0, record, "client")));
   }
 
   #room(bytes: number): Buffer {
@@ -179,18 +180,22 @@ export class DiscoveryBytes {
   }
 
   /** Length and entry. */
-  #entry(out: Uint8Array, at: number, record: CatalogRecord): number {
+  #entry(out: Uint8Array, at: number, record: CatalogRecord, reader: ReaderKind): number {
     const load = record.origin.life === "live" ? this.#loads.of(record.key) : undefined;
     if (load === undefined && record.origin.life === "live") {
       return this.#slab.copyTo(record.at, record.sizeBytes, out, writeVarint(out, at, record.sizeBytes));
     }
     const start = openLength(at);
-    return closeLength(out, start, this.#body(out, start, record));
+    return closeLength(out, start, this.#body(out, start, record, reader));
   }
 
-  #body(out: Uint8Array, at: number, record: CatalogRecord): number {
+  #body(out: Uint8Array, at: number, record: CatalogRecord, reader: ReaderKind): number {
     const end = this.#slab.copyTo(record.at, record.sizeBytes, out, at);
-    if (record.origin.life !== "live") return writeVarint(out, writeVarint(out, end, ENTRY_TAG.health), HEALTH.ORPHANED);
+    if (record.origin.life !== "live") {
+      // What is in maintenance shows that, whatever became of its node. A resolver takes the mark for the life of the origin, and its readers see the same.
+      const isMarked = reader === "resolver" || viewHealth(record) === HEALTH.ORPHANED;
+      return isMarked ? writeVarint(out, writeVarint(out, end, ENTRY_TAG.health), HEALTH.ORPHANED) : end;
+    }
     const load = this.#loads.of(record.key);
     return load === undefined ? end : writeLoad(out, end, load);
   }
@@ -201,7 +206,11 @@ export class DiscoveryBytes {
       this.#deltas.clear();
       this.#deltasWallMs = options.sentWallMs;
     }
-    const known = this.#deltas.get(change.record);
+    const { record: changed } = change;
+    // Its bytes are not the same for all readers.
+    if (changed.origin.life !== "live" && changed.health === HEALTH.MAINTENANCE)
+      return this.#delta(out, writeVarint(out, at, WATCH.deltas), change, options);
+    const known = this.#deltas.get(changed);
     if (known !== undefined && known.action === change.action && known.revision === change.revision) {
       out.set(known.bytes, at);
       return at + known.bytes.length;
@@ -212,7 +221,7 @@ export class DiscoveryBytes {
     return end;
   }
 
-  #delta(out: Uint8Array, tagged: number, change: Change, options: { readonly isNamesOnly: boolean; readonly sentWallMs: number }): number {
+  #delta(out: Uint8Array, tagged: number, change: Change, options: Pick<WatchOptions, "isNamesOnly" | "resolved" | "sentWallMs">): number {
     const { record, action } = change;
     const start = openLength(tagged);
     let at = writeText(out, writeVarint(out, start, DELTA.deltaId), deltaId(record));
@@ -224,7 +233,7 @@ export class DiscoveryBytes {
       const bytes = this.#slab.view(record.at, record.sizeBytes);
       const sizeBytes = keyPrefixBytes(bytes);
       at = writeBytesField(out, at, DELTA.entry, bytes.subarray(0, sizeBytes));
-    } else at = this.#entry(out, writeVarint(out, at, DELTA.entry), record);
+    } else at = this.#entry(out, writeVarint(out, at, DELTA.entry), record, readerOf(options));
     at = writeTime(out, at, DELTA.sentAt, options.sentWallMs);
     at = writeNumberField(out, at, DELTA.revision, change.revision);
     return closeLength(out, start, writeNumberField(out, at, DELTA.cause, change.cause ?? CAUSE.NONE));
@@ -243,6 +252,13 @@ export function keepAliveBytes({ expiredLeaseIds, ttlMs }: Renewed): Uint8Array 
   const bytes = out.subarray(0, at);
   if (expiredLeaseIds.length === 0) renewed = { ttlMs, bytes };
   return bytes;
+}
+
+/** Who reads an answer. */
+type ReaderKind = "client" | "resolver";
+
+function readerOf({ resolved }: Pick<QueryAnswer, "resolved">): ReaderKind {
+  return resolved === undefined ? "client" : "resolver";
 }
 
 function roomOf(resolved: ResolvedMark | undefined): number {

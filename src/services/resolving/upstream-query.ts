@@ -3,7 +3,7 @@
  * caller may see. Tokens name only entries that the caller may see, and are good at every server of the cluster.
  */
 import { clone, create, fromBinary, toBinary } from "@bufbuild/protobuf";
-import type { Entry } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { type Entry, EntrySchema, HealthStatus } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import {
   type CatalogQueryRequest,
   CatalogQueryRequestSchema,
@@ -15,6 +15,7 @@ import {
 import { CATALOG_QUERY_RESPONSE_TAG as QUERY } from "../../../gen/waymark/discovery/v1/discovery_tags.ts";
 import { parseKey } from "../../catalog/entry/codec.ts";
 import { PROTOCOL_BOUNDS } from "../../catalog/entry/names.ts";
+import { readShown } from "../../catalog/entry/tail.ts";
 import { type Filter, filterHash } from "../../catalog/query/filter.ts";
 import { decodePageToken, encodePageToken } from "../../catalog/query/page-token.ts";
 import { Prefixes } from "../../catalog/query/prefixes.ts";
@@ -172,9 +173,10 @@ class VisiblePage {
     const { key, clusterId, region, scope } = entry;
     if (key === undefined) throw misplaced("an entry without a key");
     const { namespace } = key;
-    const { seesIn, isShown } = this.#passed;
+    const { seesIn, isShown, request } = this.#passed;
     if (!seesIn(namespace) || !isShown({ namespace, clusterId, region, scope })) return undefined;
-    return { key: parseKey({ ...key, kind: key.kind }, "key", this.#passed.clusterId, PROTOCOL_BOUNDS), entry, encoded };
+    const shown = request.forResolver ? { entry, encoded } : forReader(entry, encoded);
+    return { key: parseKey({ ...key, kind: key.kind }, "key", this.#passed.clusterId, PROTOCOL_BOUNDS), ...shown };
   }
 
   /** Where the next page begins. What is left of a namespace that is hidden as a whole is passed over. */
@@ -205,6 +207,14 @@ class VisiblePage {
     const { items } = fromBinary(CatalogQueryResponseSchema, held.bytes);
     return { shown: items.flatMap((entry, i) => this.#judged(entry, entries[i] ?? NOTHING) ?? []), isMore: held.isMore };
   }
+}
+
+/** An upstream marks for a resolver the entries of each origin that is away. What was taken out of traffic before shows that to all other readers. */
+function forReader(entry: Entry, encoded: Uint8Array): Omit<ShownEntry, "key"> {
+  if (entry.health !== HealthStatus.ORPHANED) return { entry, encoded };
+  const stored = encoded.subarray(0, readShown(encoded).storedBytes);
+  const own = fromBinary(EntrySchema, stored);
+  return own.health === HealthStatus.MAINTENANCE ? { entry: own, encoded: stored } : { entry, encoded };
 }
 
 const MAX_EXPLAINED = 1000;

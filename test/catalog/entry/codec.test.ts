@@ -261,6 +261,7 @@ test("Orphans: readers see ORPHANED while the origin is away", () => {
   const sealed = stored({ ...PLAIN, health: HEALTH.DEGRADED });
   expect(decodeEntry(sealed, "live").health).toBe(HEALTH.DEGRADED);
   expect(decodeEntry(sealed, "orphaned").health).toBe(HEALTH.ORPHANED);
+  expect(decodeEntry(stored({ ...PLAIN, health: HEALTH.MAINTENANCE }), "orphaned").health).toBe(HEALTH.MAINTENANCE);
 });
 
 test("a view has what the other rooms look for", () => {

@@ -57,6 +57,8 @@ test.each([
   { life: "live", health: HEALTH.DEGRADED, want: HEALTH.DEGRADED },
   { life: "orphaned", health: HEALTH.HEALTHY, want: HEALTH.ORPHANED },
   { life: "hidden", health: HEALTH.CRITICAL, want: HEALTH.ORPHANED },
+  { life: "live", health: HEALTH.MAINTENANCE, want: HEALTH.MAINTENANCE },
+  { life: "orphaned", health: HEALTH.MAINTENANCE, want: HEALTH.MAINTENANCE },
 ] as const)("Orphans: readers see $want of a record of health $health whose origin is $life", ({ life, health, want }) => {
   expect(viewHealth(recordOf({ health, life }))).toBe(want);
 });

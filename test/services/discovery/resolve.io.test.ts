@@ -71,6 +71,22 @@ test("a name whose entries are all in maintenance is refused, and one that also 
   }
 });
 
+test("what was drained is not chosen either once its node is away", async () => {
+  await register("gone", { a: { health: HealthStatus.MAINTENANCE }, b: { health: HealthStatus.CRITICAL } });
+  await register("drained", { a: { health: HealthStatus.MAINTENANCE } });
+  const { replica } = inside.core;
+  replica.setLife(replica.self, "orphaned");
+  for (const policy of [ResolvePolicy.LOAD_AWARE, ResolvePolicy.ROUND_ROBIN, ResolvePolicy.RANDOM, ResolvePolicy.HASH]) {
+    const answers = [await resolve("gone", { policy, hashKey: "k" }), await resolve("gone", { policy, hashKey: "l" })];
+    expect(answers.map((answer) => [idOf(answer), answer.entry?.health, answer.alternatives.length])).toEqual([
+      ["b", HealthStatus.ORPHANED, 0],
+      ["b", HealthStatus.ORPHANED, 0],
+    ]);
+  }
+  await expect(resolve("drained")).rejects.toThrow("in_maintenance: every drained in svc.market is in maintenance");
+  replica.setLife(replica.self, "live");
+});
+
 test("callers that ask by turns have turns of their own for each name and place", async () => {
   await register("cart", { a: {}, b: {}, c: { zone: "z2" }, d: { zone: "z2" } });
   await register("tax", { a: {}, b: {} });

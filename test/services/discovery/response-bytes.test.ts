@@ -1,7 +1,9 @@
 /** Answers put together from kept bytes are what protobuf-es reads. */
 import { fromBinary } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
+import { HealthStatus } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { CatalogWatchResponseSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
+import { readShown } from "../../../src/catalog/entry/tail.ts";
 import { ACTION, type Change, type FeedMessage, SNAPSHOT } from "../../../src/catalog/watch/reader.ts";
 import { DiscoveryBytes } from "../../../src/services/discovery/response-bytes.ts";
 import { NEW } from "../../fakes/ages.ts";
@@ -86,3 +88,33 @@ test.each([
     isTold ? { servedBy: "edge", seconds: 1n, stale: true } : { servedBy: "", seconds: undefined, stale: false },
   );
 });
+
+test.each([
+  { health: HealthStatus.HEALTHY, life: "live", client: HealthStatus.HEALTHY, resolver: HealthStatus.HEALTHY },
+  { health: HealthStatus.HEALTHY, life: "orphaned", client: HealthStatus.ORPHANED, resolver: HealthStatus.ORPHANED },
+  { health: HealthStatus.MAINTENANCE, life: "live", client: HealthStatus.MAINTENANCE, resolver: HealthStatus.MAINTENANCE },
+  { health: HealthStatus.MAINTENANCE, life: "orphaned", client: HealthStatus.MAINTENANCE, resolver: HealthStatus.ORPHANED },
+] as const)(
+  "an entry of health $health whose origin is $life shows $client to clients and $resolver to a resolver, which is told of origins",
+  (row) => {
+    const registry = new Registry();
+    registry.registrar.register(caller("joe"), command([stamped("web", { health: row.health })]), at(0));
+    registry.flush(at(0));
+    const { replica } = registry;
+    replica.setLife(replica.self, row.life);
+    const record = replica.view(keyOf("web"))!;
+    const bytes = new DiscoveryBytes(replica.slab, { of: () => undefined });
+    const change = { action: ACTION.UPDATE, record, revision: 1 };
+    const told = (resolved: { readonly policyEpoch: string; readonly via: readonly string[] } | undefined) => {
+      const options = { isNamesOnly: false, sentWallMs: 1, servedBy: "a", age: NEW, resolved };
+      const { deltas } = fromBinary(CatalogWatchResponseSchema, bytes.watch(message([change]), options));
+      return deltas[0]?.payload.case === "entry" ? deltas[0].payload.value.health : undefined;
+    };
+    // In both orders, because readers with other filters share deltas.
+    for (let round = 0; round < 2; round++) {
+      expect(told(undefined)).toBe(row.client);
+      expect(told({ policyEpoch: "", via: [] })).toBe(row.resolver);
+    }
+    expect(readShown(bytes.entry(record)).isOrphaned).toBe(row.client === HealthStatus.ORPHANED);
+  },
+);

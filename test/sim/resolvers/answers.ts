@@ -143,7 +143,7 @@ export class AnswerChecks {
     held.set(key, { number, sinceMs });
     this.heldCount += 1;
     checks.holds(
-      viewHealth(record) === HEALTH.ORPHANED && told.isStale,
+      (viewHealth(record) === HEALTH.ORPHANED || record.health === HEALTH.MAINTENANCE) && told.isStale,
       "guard",
       () => `${what()} with ${key}, which is gone, and says that it is as good as any`,
     );

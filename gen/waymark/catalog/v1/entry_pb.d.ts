@@ -1071,8 +1071,8 @@ export enum HealthStatus {
   MAINTENANCE = 4,
 
   /**
-   * The node that holds the registration cannot be reached. Only the server sets this value. Such entries
-   * rank last, as CRITICAL ones do.
+   * The node that holds the registration cannot be reached. Only the server sets this value, for entries that are not in
+   * MAINTENANCE. Such entries rank last, as CRITICAL ones do.
    *
    * @generated from enum value: HEALTH_STATUS_ORPHANED = 5;
    */
