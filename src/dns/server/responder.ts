@@ -70,10 +70,10 @@ export interface ResponderOptions extends PlanCacheOptions {
 export interface Sender {
   readonly address: string;
   readonly monoMs: number;
-  /** Whether the question may wait for what is fetched. A reply that says so does not count for the sender's rate yet. */
-  readonly mayWait: boolean;
-  /** Whether it has waited already. */
-  readonly hasWaited?: boolean;
+  /** Who may wait for what is fetched: `proved` are those whose address is no forged one. A reply that waits does not count for the sender's rate yet. */
+  readonly room: "all" | "proved" | "nobody";
+  /** What the question has waited for, if it was looked at before. Then it has its place. */
+  readonly waited?: UnknownName | undefined;
   /** Whether a zone may be sent over its connection. */
   readonly mayTransfer?: boolean;
 }
@@ -84,7 +84,7 @@ const EXTENDED_ERROR = { NOT_READY: 14, NOT_SUPPORTED: 21, NO_REACHABLE_AUTHORIT
 const COPIED_FLAGS = 0x7900;
 /** Is repeated by who knows signatures (RFC 4035, 3.1.6). */
 const CHECKING_DISABLED = 0x0010;
-const NOBODY: Sender = { address: "", monoMs: 0, mayWait: true, mayTransfer: true };
+const NOBODY: Sender = { address: "", monoMs: 0, room: "all", mayTransfer: true };
 const TYPE_ANY = 255;
 const TYPE_AXFR = 252;
 /** Questions that wait count as a class of their own, beside their answers. */
@@ -152,6 +152,12 @@ export class Responder {
   readonly #transferKeys: TransferKeys | undefined;
   /** How the answer is signed; undefined where the query is not. */
   #signing: Signing | undefined;
+  #sender = NOBODY;
+  /** What bounds this sender. Undefined: nothing does, because its address is proved, or there is no rate. */
+  #bound: ResponseRates | undefined;
+  /** Whether the question may wait. Undefined until it is asked. */
+  #isLetWait: boolean | undefined;
+  readonly #mayWait = (): boolean => (this.#isLetWait ??= mayWait(this.#sender, this.#bound));
 
   /** `random` also draws the order of records. */
   constructor(options: ResponderOptions) {
@@ -201,10 +207,12 @@ export class Responder {
     reply.rate = "whole";
     const hasValidCookie = query.cookieBytes > 0 && this.#cookie(sender);
     this.#signing = undefined;
+    this.#sender = sender;
+    const rates = transport !== "udp" || hasValidCookie ? undefined : this.#rates;
+    this.#bound = rates;
+    this.#isLetWait = undefined;
     const prepared = (query.tsigAt > 0 ? this.#judged() : undefined) ?? this.#answer(select, hasValidCookie, transport);
     reply.rcode = RCODE_LABELS[prepared.rcode];
-    const rates = transport !== "udp" || hasValidCookie ? undefined : this.#rates;
-    if (reply.unknown !== undefined && !mayWait(sender, rates)) reply.unknown = undefined;
     if (rates !== undefined && reply.unknown === undefined) this.#bounded(prepared, sender, rates);
     else this.#write(prepared);
     return reply;
@@ -320,6 +328,7 @@ export class Responder {
     const facts = this.#facts;
     const { catalog } = selected;
     const { view } = catalog;
+    catalog.elsewhere?.begin(this.#sender.waited, this.#mayWait);
     const isSigned = this.#signer !== undefined && query.isDnssecOk;
     this.#signer?.begin(this.#transport === "udp");
     const key = query.planKey(view.index, isSigned);
@@ -361,13 +370,15 @@ export class Responder {
     const isNotReady = reason === "not_ready";
     // semantics.md, DNS: a fault of the gateway affects this query only. The shell reports it; a node that is not ready is no fault.
     this.#reply.fault = isRefusal || isNotReady ? undefined : fault;
-    this.#reply.unknown = fault instanceof UnknownName ? fault : undefined;
+    this.#reply.unknown = fault instanceof UnknownName && this.#mayWait() ? fault : undefined;
+    // Its sender is told to ask over TCP, where there may be a place left.
+    if (isNotReady && this.#isLetWait === false && this.#bound !== undefined) return this.#busy();
     if (isNotReady) this.#facts.extendedError = wasSelected ? EXTENDED_ERROR.NO_REACHABLE_AUTHORITY : EXTENDED_ERROR.NOT_READY;
     // After SERVFAIL a resolver asks another server, or keeps what it has. It would believe an empty answer.
     return this.#failure(isRefusal ? RCODE.REFUSED : RCODE.SERVFAIL);
   }
 
-  /** Over TCP there may be a signature left. */
+  /** Over TCP there may be a signature left, or a place. */
   #busy(): Prepared {
     const isUdp = this.#transport === "udp";
     this.#facts.isCut = isUdp;
@@ -384,10 +395,12 @@ export class Responder {
   }
 }
 
-/** Whether the question may wait. Few can at a time, so those of one network are bounded, as its answers are. */
-function mayWait(sender: Sender, rates: ResponseRates | undefined): boolean {
-  const { mayWait: hasRoom, hasWaited = false, address, monoMs } = sender;
-  return hasRoom && (rates === undefined || hasWaited || rates.judge(address, WAITING_CLASS, monoMs) === "whole");
+/** Whether the question may wait. Few can at a time, so those of one network are bounded, as its answers are, and the last places are for those that nobody can forge. */
+function mayWait({ room, waited, address, monoMs }: Sender, rates: ResponseRates | undefined): boolean {
+  if (waited !== undefined) return true;
+  if (room === "nobody") return false;
+  if (rates === undefined || rates.trusts(address)) return true;
+  return room === "all" && rates.judge(address, WAITING_CLASS, monoMs) === "whole";
 }
 
 const NO_BYTES = new Uint8Array();

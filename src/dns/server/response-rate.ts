@@ -49,7 +49,7 @@ export class ResponseRates {
 
   /** What may be sent to this address now, and counts it if that is a whole answer. HOT: once for each UDP question, if a rate is set. */
   judge(address: string, rateClass: string, monoMs: number): "whole" | "cut" | "dropped" {
-    if (this.#trusts(address)) return "whole";
+    if (this.trusts(address)) return "whole";
     const key = prefixOf(address) + rateClass;
     if (this.#buckets.take(key, monoMs) === 0) return "whole";
     const mark = markOf(key);
@@ -60,10 +60,11 @@ export class ResponseRates {
 
   /** Whether an answer of more than three times its question may go out now, and counts it. */
   takesLarge(address: string, monoMs: number): boolean {
-    return this.#trusts(address) || this.#large.take("", monoMs) === 0;
+    return this.trusts(address) || this.#large.take("", monoMs) === 0;
   }
 
-  #trusts(address: string): boolean {
+  /** Whether it is one of the forwarders that are not bounded. */
+  trusts(address: string): boolean {
     if (this.#trusted.length === 0) return false;
     if (address !== this.#trustedAddress) {
       this.#isTrusted = isWithin(this.#trusted, address);

@@ -145,6 +145,8 @@ export const DNS_LIMITS: DnsLimits = {
   maxWaiting: 1000,
   maxWaitMs: 500,
 };
+/** This part of the places to wait is for questions whose addresses are not forged: over TCP, with a valid cookie, or of a trusted forwarder. */
+const PROVED_PART = 4;
 /** Room for a burst: the system's default holds some 200 queries. */
 const UDP_RECEIVE_BYTES = 1 << 20;
 /** Bytes buffered for a TCP peer that does not read, above which it gets no more answers. */
@@ -222,7 +224,7 @@ class DnsServer implements DnsAnswers {
     keyView: undefined,
     caller: undefined,
   };
-  readonly #sender: Mutable<Sender> = { address: "", monoMs: 0, mayWait: true, hasWaited: false, mayTransfer: false };
+  readonly #sender: Mutable<Sender> = { address: "", monoMs: 0, room: "all", waited: undefined, mayTransfer: false };
   #selected: Selected | undefined;
   #waited: UnknownName | undefined;
   readonly #select = (subnet: ClientSubnet | undefined, keyView: number | undefined): Selected => {
@@ -283,8 +285,10 @@ class DnsServer implements DnsAnswers {
     sender.address = from.address;
     sender.monoMs = startedMs;
     sender.mayTransfer = from.mayTransfer === true;
-    sender.hasWaited = waited !== undefined;
-    sender.mayWait = sender.hasWaited || this.#waitingCount < this.#limits.maxWaiting;
+    sender.waited = waited;
+    const { maxWaiting } = this.#limits;
+    const isFull = this.#waitingCount >= maxWaiting;
+    sender.room = isFull ? "nobody" : this.#waitingCount < maxWaiting - Math.floor(maxWaiting / PROVED_PART) ? "all" : "proved";
     try {
       return this.#responder.respond(query, from.transport, this.#select, sender);
     } catch (fault) {

@@ -54,8 +54,11 @@ export interface Carrier {
  * of, so that nothing is fetched for what policy hides.
  */
 export interface Elsewhere {
-  /** A question is looked at, in this turn. `waited`: what it has waited for, if it was looked at before. */
-  begin(waited: UnknownName | undefined): void;
+  /**
+   * A question is looked at, in this turn. `waited`: what it has waited for, if it was looked at before. `mayWait` is called before anything is fetched for it: what
+   * may not wait causes no fetch.
+   */
+  begin(waited: UnknownName | undefined, mayWait: () => boolean): void;
   /** Is told once of each question that was answered from the catalog, or could not be. */
   answered(outcome: Answered): void;
   /** Only grows, and does so whenever anything arrived. */

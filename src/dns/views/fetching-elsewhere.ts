@@ -16,6 +16,8 @@ export interface ElsewhereParts {
     /** As those of the machine. */
     readonly fetchedLeftMs: (name: InstanceName, time: Time) => number | undefined;
     readonly fetchedMark: (name: InstanceName) => number | undefined;
+    /** What `ask` would answer at once of a name that is not followed. Undefined: it would be fetched. */
+    readonly fetchedAnswer: (name: InstanceName, time: Time) => Answer | undefined;
     readonly upstreams: Pick<ResolverMachine["upstreams"], "cutOffMonoMs" | "isCutOff">;
   };
   /** Asks for a name. Undefined: `told` is called once, later. Throws `not_ready`. */
@@ -53,6 +55,7 @@ export class FetchingElsewhere implements Elsewhere {
   readonly #above = new Map<string, number>();
   /** Of the question that is looked at, as in `UnknownName`. */
   #askedIn = new Set<string>();
+  #mayWait: () => boolean = () => true;
   #changeCount = 0;
   /** What was told since `takeTold`. */
   #told = nothingTold();
@@ -106,14 +109,16 @@ export class FetchingElsewhere implements Elsewhere {
     return this.#parts.machine.isComplete(namespace);
   }
 
-  begin(waited: UnknownName | undefined): void {
+  begin(waited: UnknownName | undefined, mayWait: () => boolean): void {
     this.#askedIn = waited?.askedIn ?? new Set();
+    this.#mayWait = mayWait;
   }
 
   know(name: InstanceName): void {
     const { machine, ask } = this.#parts;
     const key = this.#note(name);
     if (this.#hasFailed(key) && !this.#isHere(name)) throw unknown();
+    if (!this.#isAnswered(name) && !this.#mayWait()) throw unknown();
     const { promise, resolve } = Promise.withResolvers<void>();
     const told = (error: WaymarkError | undefined) => {
       if (error !== undefined) this.#fail(key);
@@ -207,7 +212,7 @@ export class FetchingElsewhere implements Elsewhere {
   #ask(key: string, name: string, zone: string): Promise<void> {
     const running = this.#asked.get(key);
     if (running !== undefined) return running.arrival;
-    if (this.#asked.size >= MAX_ASKED) throw unknown();
+    if (this.#asked.size >= MAX_ASKED || !this.#mayWait()) throw unknown();
     const { hosts, askHost, judgedTurn, now } = this.#parts;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#asked.set(key, { arrival: promise, sinceMonoMs: now().monoMs });
@@ -262,6 +267,11 @@ export class FetchingElsewhere implements Elsewhere {
     if (this.#parts.now().monoMs < untilMonoMs) return true;
     this.#failed.delete(key);
     return false;
+  }
+
+  #isAnswered(name: InstanceName): boolean {
+    const { machine, now } = this.#parts;
+    return machine.isComplete(name.namespace) || machine.fetchedAnswer(name, now()) !== undefined;
   }
 
   #isHere(name: InstanceName): boolean {

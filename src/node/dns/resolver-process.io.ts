@@ -35,6 +35,7 @@ export function askingElsewheres({ asked, reads, settings, ask, now }: DnsProces
     counts: new AnswerCounts(),
     fetchedLeftMs: asked.leftMs.bind(asked),
     fetchedMark: asked.markOf.bind(asked),
+    fetchedAnswer: asked.fetchedAnswer.bind(asked),
     isComplete: asked.isComplete.bind(asked),
     upstreams,
   };

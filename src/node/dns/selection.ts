@@ -70,7 +70,6 @@ export function dnsSelection(options: DnsSelectionOptions, viewers: readonly Vie
     if (waited === undefined && (asker.transport === "tcp" || asker.transport === "dot"))
       admitDns?.(caller ?? anonymousCaller(clusterId, address), now().monoMs);
     const catalog = hasOwnView ? credentialed.find(caller, own.catalog.view) : own.catalog;
-    catalog.elsewhere?.begin(waited);
     return hasOwnView || isBySubnet ? { catalog, scopePrefix, isBySubnet } : own;
   };
 }

@@ -92,7 +92,7 @@ function withSerial(record: DnsRecord, serial: number | undefined): DnsRecord {
 async function here<T>({ elsewhere }: DnsCatalog, make: () => T): Promise<T> {
   let waited: UnknownName | undefined;
   for (let waits = 0; waits < MAX_WAITS; waits++) {
-    elsewhere?.begin(waited);
+    elsewhere?.begin(waited, () => true);
     try {
       return make();
     } catch (error) {

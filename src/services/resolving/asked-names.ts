@@ -62,19 +62,27 @@ export class AskedNames {
     return this.#parts.names.find(name)?.number;
   }
 
+  /** What was told of a name lately. */
+  fetchedAnswer(name: InstanceName, { monoMs }: Time): Answer | undefined {
+    const kept = this.#parts.names.find(name);
+    const heldMs = kept === undefined ? Number.POSITIVE_INFINITY : monoMs - kept.arrivedMonoMs;
+    return kept === undefined || heldMs >= TOLD_MS ? undefined : answerOf(kept, heldMs, this.facts.isCutOff);
+  }
+
   /** As `ElsewhereParts.ask`. */
   ask(name: InstanceName, { isFurther = false }: Asked, told: (error: WaymarkError | undefined) => void): Answer | undefined {
     const { names, now } = this.#parts;
-    const { monoMs } = now();
+    const time = now();
+    const { monoMs } = time;
     if (this.isComplete(name.namespace)) {
       if (!isFurther) this.#remind(name, monoMs);
       return { source: "followed", isStale: this.facts.isCutOff, ageMs: 0 };
     }
-    const kept = names.find(name);
-    const heldMs = kept === undefined ? Number.POSITIVE_INFINITY : monoMs - kept.arrivedMonoMs;
-    if (kept !== undefined && heldMs < TOLD_MS) {
+    const answer = this.fetchedAnswer(name, time);
+    if (answer !== undefined) {
+      const heldMs = monoMs - (names.find(name)?.arrivedMonoMs ?? monoMs);
       if (heldMs > TOLD_MS / 2 && this.#asked.size < MAX_ASKED) this.#begin(name, isFurther, () => {});
-      return answerOf(kept, heldMs, this.facts.isCutOff);
+      return answer;
     }
     if (this.#asked.size >= MAX_ASKED) throw new WaymarkError("not_ready", "this process asks its resolver for too many names already");
     this.#begin(name, isFurther, told);

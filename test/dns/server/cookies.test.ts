@@ -24,7 +24,7 @@ function newResponder(options: Partial<ConstructorParameters<typeof Responder>[0
   return new Responder({ settings: TEST_DNS_SETTINGS, planBytes: SETTINGS.dns.planBytes, random: () => 0.5, ...options });
 }
 
-const sender = (address: string, monoMs = 0): Sender => ({ address, monoMs, mayWait: true });
+const sender = (address: string, monoMs = 0): Sender => ({ address, monoMs, room: "all" });
 const hex = (text: string) => Buffer.from(text.replaceAll(" ", ""), "hex");
 
 /** A query with options. */

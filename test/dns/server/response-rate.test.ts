@@ -55,7 +55,7 @@ test("absent names of one zone use up nothing of another zone's, of what exists,
   const settings = { ...TEST_DNS_SETTINGS, zones: ["waymark", "corp"] };
   const responder = new Responder({ settings, planBytes: SETTINGS.dns.planBytes, random: () => 0.5, rates });
   const catalog = new FakeDnsCatalog([entryView({ name: "web", targets: [{ host: "10.0.0.1" }] })]);
-  const sender = { address: "192.0.2.1", monoMs: 0, mayWait: true };
+  const sender = { address: "192.0.2.1", monoMs: 0, room: "all" } as const;
   const ask = (name: string, type: "A" | "AAAA" = "A") =>
     responder.respond(questionBytes(type, name), "udp", () => onlyView(catalog), sender)?.rate;
   expect(["a", "b", "c"].map((name) => ask(`${name}.waymark`))).toEqual(["whole", "whole", "cut"]);
@@ -72,7 +72,7 @@ test("answers of more than three times their question share one budget of all ne
   const catalog = new FakeDnsCatalog([entryOf("webfive", 5), entryOf("websix6", 6)]);
   const ask = (name: string, address: string, { monoMs = 0, transport = "udp" }: { monoMs?: number; transport?: "tcp" | "udp" } = {}) => {
     const question = questionBytes("A", `${name}.market.waymark`);
-    const reply = responder.respond(question, transport, () => onlyView(catalog), { address, monoMs, mayWait: true });
+    const reply = responder.respond(question, transport, () => onlyView(catalog), { address, monoMs, room: "all" });
     return reply && { rate: reply.rate, factor: reply.bytes.length / question.length, isTruncated: reply.isTruncated };
   };
   const five = Array.from({ length: 100 }, (_, i) => ask("webfive", `198.51.${i}.1`));
@@ -89,11 +89,12 @@ test("answers of more than three times their question share one budget of all ne
 test("a question that waited for what was fetched is not counted as one that begins to wait", () => {
   const rates = new ResponseRates({ perSecond: 1, maxNetworks: 100 });
   const responder = new Responder({ settings: TEST_DNS_SETTINGS, planBytes: SETTINGS.dns.planBytes, random: () => 0.5, rates });
+  const name = new UnknownName("k", Promise.resolve(), new Set());
   const unknown = () => {
-    throw new UnknownName("k", Promise.resolve(), new Set());
+    throw name;
   };
-  const waits = (hasWaited: boolean) =>
-    responder.respond(questionBytes("A", "web.waymark"), "udp", unknown, { address: "192.0.2.1", monoMs: 0, mayWait: true, hasWaited })
+  const waits = (waited: UnknownName | undefined) =>
+    responder.respond(questionBytes("A", "web.waymark"), "udp", unknown, { address: "192.0.2.1", monoMs: 0, room: "all", waited })
       ?.unknown !== undefined;
-  expect([waits(false), waits(true), waits(true), waits(false)]).toEqual([true, true, true, false]);
+  expect([waits(undefined), waits(name), waits(name), waits(undefined)]).toEqual([true, true, true, false]);
 });

@@ -131,7 +131,7 @@ test.each<{ what: string; name: string; transport?: "tcp" | "udp"; mayBegin?: bo
 });
 
 test("over TLS that is not as RFC 9103 wants it, no zone is sent (extended error 21), and questions are answered", () => {
-  const sender = { address: "127.0.0.1", monoMs: 0, mayWait: true, mayTransfer: false };
+  const sender = { address: "127.0.0.1", monoMs: 0, room: "all", mayTransfer: false } as const;
   const told = (type: "A" | typeof AXFR, name: string) => {
     const query = Buffer.concat([questionBytes(type, name), Buffer.of(0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0)]);
     query.writeUInt16BE(1, 10);

@@ -140,6 +140,27 @@ test("a network has no more questions that wait than its rate, and what it asks 
   expect(responseText(good.got[0]!)).toContain("one.market.waymark. 30 A 10.0.0.1");
 });
 
+test("a flood from many networks takes no place of those whose addresses are proved, and is told to ask over TCP", async () => {
+  const catalog = new LateCatalog();
+  const rate = { perSecond: 2, maxNetworks: 100 };
+  await using world = await startTestGateway(catalog, { limits: { ...DNS_LIMITS, maxWaiting: 4, maxWaitMs: 60_000 }, rate });
+  for (let network = 1; network <= 5; network++) {
+    using sender = await client(world.gateway.udpPort, `127.0.${network}.1`);
+    sender.ask(question(`none${network}`, network));
+    await until("it is asked", () => catalog.asked.length === network);
+    if (network < 4) continue;
+    await until("it is answered", () => sender.got.length === 1);
+    expect(responseText(sender.got[0]!)).toBe("NOERROR tc");
+  }
+  const tcp = stream(world.gateway.tcpPort);
+  tcp.ask(question("one", 7));
+  await until("it is asked", () => catalog.asked.includes("one"));
+  expect(tcp.ids).toEqual([]);
+  catalog.arrive("one");
+  await until("it is answered", () => tcp.ids.length === 1);
+  tcp.socket.destroy();
+});
+
 /** A connection over TCP that keeps the ids of its answers. */
 function stream(port: number) {
   const socket = connect(port, "127.0.0.1");

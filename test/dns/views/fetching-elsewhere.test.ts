@@ -6,6 +6,8 @@ import { claimOf } from "../../../src/discovery/alias-claim.ts";
 import { DnsNames, type NameView } from "../../../src/discovery/dns-names.ts";
 import { Reads } from "../../../src/discovery/reads.ts";
 import { LOCATED_KINDS } from "../../../src/dns/names/names.ts";
+import { Responder } from "../../../src/dns/server/responder.ts";
+import { ResponseRates } from "../../../src/dns/server/response-rate.ts";
 import { onlyView } from "../../../src/dns/views/asker.ts";
 import { type DnsSources, dnsCatalog } from "../../../src/dns/views/catalog.ts";
 import type { Carrier, UnknownName } from "../../../src/dns/views/elsewhere.ts";
@@ -13,9 +15,11 @@ import { FetchingElsewhere } from "../../../src/dns/views/fetching-elsewhere.ts"
 import { carriersOf, type Host, Hosts, hostOf, isAbove } from "../../../src/dns/views/hosts.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import { NO_POLICY, Policy } from "../../../src/policy/set/verdict.ts";
+import type { Answer } from "../../../src/resolver/io-types.ts";
 import { AnswerCounts } from "../../../src/resolver/upkeep/statistics.ts";
-import { entryView } from "../../fakes/dns-catalog.ts";
+import { entryView, TEST_DNS_SETTINGS } from "../../fakes/dns-catalog.ts";
 import { queryBytes, responseText } from "../../fakes/dns-text.ts";
+import { SETTINGS } from "../../fakes/options.ts";
 import { rule, set } from "../../fakes/policies.ts";
 import { at, caller, draftAt, Registry } from "../../fakes/registry.ts";
 import { ask, newResponder, questionBytes } from "../asking.ts";
@@ -76,6 +80,7 @@ class World {
           return arrivedMs === undefined ? undefined : arrivedMs + 15 * SECONDS - this.ms;
         },
         fetchedMark: ({ namespace, name }) => this.#arrivals.get(`${namespace} ${name}`),
+        fetchedAnswer: ({ namespace, name, kind }) => this.#fetchedAnswer(`${namespace} ${name} ${kind}`),
         upstreams: this as never,
         counts: this.counts,
       },
@@ -83,9 +88,8 @@ class World {
         if (isFurther !== true) this.countedIn.push(namespace);
         if (this.#isComplete(namespace)) return { source: "followed", isStale: false, ageMs: 0 };
         const key = `${namespace} ${name} ${kind}`;
-        const arrivedMs = this.#fetched.get(key) ?? Number.NEGATIVE_INFINITY;
-        if (arrivedMs + 15 * SECONDS > this.ms || (this.#fetched.has(key) && this.isCutOff))
-          return { source: "fetched", isStale: false, ageMs: this.ms - arrivedMs, isNegative: !this.#found.has(key) };
+        const known = this.#fetchedAnswer(key);
+        if (known !== undefined) return known;
         if (this.isCutOff) throw new WaymarkError("not_ready", "nobody");
         this.asked.push(key);
         queueMicrotask(() => {
@@ -156,6 +160,12 @@ class World {
     this.#dnsNames.refresh();
   }
 
+  #fetchedAnswer(key: string): Answer | undefined {
+    const arrivedMs = this.#fetched.get(key) ?? Number.NEGATIVE_INFINITY;
+    const isKnown = arrivedMs + 15 * SECONDS > this.ms || (this.#fetched.has(key) && this.isCutOff);
+    return isKnown ? { source: "fetched", isStale: false, ageMs: this.ms - arrivedMs, isNegative: !this.#found.has(key) } : undefined;
+  }
+
   #has(namespace: string, name: string): boolean {
     const key = keyText({ kind: KIND.SERVICE, namespace, name, instanceId: "1", clusterId: "c1" });
     return this.#registry.replica.view(key) !== undefined;
@@ -200,8 +210,8 @@ class World {
   }
 
   async #answered(question: Uint8Array, last: UnknownName | undefined, waited: Set<string>): Promise<readonly string[]> {
-    this.#elsewhere.begin(last);
-    const reply = this.#responder.respond(question, "tcp", () => onlyView(this.catalog));
+    const sender = { address: "", monoMs: this.ms, room: "all", waited: last } as const;
+    const reply = this.#responder.respond(question, "tcp", () => onlyView(this.catalog), sender);
     if (reply === undefined || reply.fault !== undefined) throw new Error("no answer", { cause: reply?.fault });
     const { bytes, unknown } = reply;
     if (unknown === undefined || waited.has(unknown.key)) return responseText(bytes).split("\n");
@@ -211,14 +221,25 @@ class World {
 
   /** As `answer`, of a question that waits for nothing. */
   answerNow(name: string): string {
-    this.#elsewhere.begin(undefined);
     const { rcode, answers } = ask(this.#responder, this.catalog, "A", `${name}.waymark`);
     return [rcode, ...answers.map((line) => line.replace(/^\S+ (\d+) (\w+) .*/, "$2 $1"))].join(" ");
   }
 
+  /** The code of each answer to one sender over UDP, of whose network so many questions a second may begin to wait. */
+  answersInFlood(names: readonly string[], room: "all" | "proved" | "nobody", perSecond = 100): readonly string[] {
+    const rates = new ResponseRates({ perSecond, maxNetworks: 100 });
+    const responder = new Responder({ settings: TEST_DNS_SETTINGS, planBytes: SETTINGS.dns.planBytes, random: () => 0.5, rates });
+    return names.map((name) => {
+      const sender = { address: "192.0.2.9", monoMs: this.ms, room };
+      const reply = responder.respond(questionBytes("A", `${name}.waymark`), "udp", () => onlyView(this.catalog), sender);
+      if (reply === undefined || reply.fault !== undefined) throw new Error("no answer", { cause: reply?.fault });
+      const [code = ""] = responseText(reply.bytes).split("\n");
+      return `${code.replace(" aa", "")}${reply.unknown === undefined ? "" : " waits"}`;
+    });
+  }
+
   /** The code and the names at the last number of an address, and the extended error; of a question that waits for nothing. */
   namesAt(last: number): string {
-    this.#elsewhere.begin(undefined);
     const reply = this.#responder.respond(queryBytes({ type: "PTR", name: `${last}.2.0.192.in-addr.arpa`, bufsize: 1232 }), "tcp", () =>
       onlyView(this.catalog),
     );
@@ -685,6 +706,7 @@ test("that something was fetched from below a name is remembered of ten thousand
       isComplete: () => false,
       fetchedLeftMs: () => SECONDS,
       fetchedMark: () => 1,
+      fetchedAnswer: () => ({ source: "fetched", isStale: false, ageMs: 0, isNegative: false }),
       upstreams: { isCutOff: false, cutOffMonoMs: undefined },
       counts: new AnswerCounts(),
     },
@@ -713,4 +735,17 @@ test("that something was fetched from below a name is remembered of ten thousand
   for (let i = 0; i < 10_000; i++) fetch(`n${i}`);
   fetch("new");
   expect([await hasBelow("old"), await hasBelow("new"), asked]).toEqual([false, "asked", ["old", "new", "new"]]);
+});
+
+test("what may not wait causes no fetch, and over UDP is told to ask over TCP; what is known is answered all the same", async () => {
+  const world = new World();
+  await world.answer("far.svc.other");
+  const unknown = ["none.svc.other", "shop.example", "none.svc.market"];
+  expect(world.answersInFlood(unknown, "nobody")).toEqual(["NOERROR tc", "NOERROR tc", "NOERROR tc"]);
+  expect(world.answersInFlood(unknown, "proved")).toEqual(["NOERROR tc", "NOERROR tc", "NOERROR tc"]);
+  expect(world.asked).toEqual([]);
+  expect(world.answersInFlood(["web.svc.market", "far.svc.other"], "nobody")).toEqual(["NOERROR", "NOERROR"]);
+  // One question a second may begin to wait, and only that one is asked for.
+  expect(world.answersInFlood(unknown, "all", 1)).toEqual(["SERVFAIL waits", "NOERROR tc", "NOERROR tc"]);
+  expect(world.asked).toEqual(["svc.other none 1"]);
 });
