@@ -103,7 +103,8 @@ export class NaiveDns {
       const transports = targets.length === 0 ? ["tcp"] : targets.map(transportOf);
       return transports.map((transport) => `_svc._${transport}.${name}.${namespace}.${this.#bounds.zone}.`);
     });
-    return { rcode: seen.length === 0 ? "NXDOMAIN" : "NOERROR", lines: names.map((name) => `${owner}. 0 PTR ${name}`) };
+    const ttl = this.#ttl(seen.filter(isListed));
+    return { rcode: seen.length === 0 ? "NXDOMAIN" : "NOERROR", lines: names.map((name) => `${owner}. ${ttl} PTR ${name}`) };
   }
 
   #sees(view: NaiveView, entry: NaiveEntry): boolean {

@@ -16,7 +16,12 @@ export interface Listed<T> {
   readonly isCut: boolean;
   /** Whether there are others that are in maintenance: then the list exists, though it may be empty. Absent: no. */
   readonly hasDrained?: true;
+  /** What decides how long the list may be kept, of the entries that it is read from: each such fact once. Absent: nothing does. */
+  readonly carriers?: readonly Carrying[];
 }
+
+/** What of an entry decides how long a list may be kept that it is in. */
+export type Carrying = Pick<EntryView, "health" | "ttlMs">;
 
 export interface ListedService {
   readonly name: string;
@@ -33,6 +38,7 @@ export interface Browsable {
 export function typesOf(domain: string, zone: string, catalog: Browsable): Listed<string> {
   const { service, namespace } = parseDomain(domain);
   let hasDrained = false;
+  const carriers: Carrying[] = [];
   const names = new Set<string>();
   const add = (name: string, of: string, transports: readonly Transport[]): void => {
     for (const transport of transports) {
@@ -44,18 +50,20 @@ export function typesOf(domain: string, zone: string, catalog: Browsable): Liste
     const { name, namespace: of } = service;
     const has = (transport: Transport) => {
       const found = catalog.find(KIND.SERVICE, of, name, portWord(transport));
-      const shows = found.some(({ health }) => health !== HEALTH.MAINTENANCE);
-      if (found.length > 0 && !shows) hasDrained = true;
-      return shows;
+      const shown = found.filter(({ health }) => health !== HEALTH.MAINTENANCE);
+      if (found.length > shown.length && shown.length === 0) hasDrained = true;
+      carriers.push(...shown);
+      return shown.length > 0;
     };
     add(name, of, TRANSPORTS.filter(has));
   }
   const services = namespace === undefined ? undefined : catalog.services(namespace);
   for (const { name, transports } of services?.items ?? []) add(name, namespace ?? "", transports);
   if (services?.hasDrained === true) hasDrained = true;
+  carriers.push(...(services?.carriers ?? []));
   const items = [...names];
   const isCut = services?.isCut === true || items.length > MAX_BROWSED;
-  return { items: items.slice(0, MAX_BROWSED), isCut, ...(hasDrained && { hasDrained }) };
+  return { items: items.slice(0, MAX_BROWSED), isCut, ...(hasDrained && { hasDrained }), ...(carriers.length > 0 && { carriers }) };
 }
 
 /** Whether the name that lists the types exists. What is drained still does, as its other names do. */

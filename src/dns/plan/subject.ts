@@ -21,7 +21,7 @@ import {
 } from "../names/names.ts";
 import type { Answered, Elsewhere } from "../views/elsewhere.ts";
 import type { DnsView } from "../views/view.ts";
-import { hasTypes, type Listed, type ListedService, typesOf } from "./browsing.ts";
+import { type Carrying, hasTypes, type Listed, type ListedService, typesOf } from "./browsing.ts";
 import type { Rests } from "./rests.ts";
 
 /** The catalog as one class of viewers sees it. Entries that are hidden from them are absent here. */
@@ -101,8 +101,8 @@ export type Subject =
       /** Of a name that is browsed (RFC 6763, 4): the place of its instances, and whether the entries are a sample of them. */
       readonly browsed?: { readonly name: string; readonly namespace: string; readonly transport: Transport; readonly isSample: boolean };
     }
-  /** Names that this one lists. `carriers`: the entries that they are read from, where these decide how long the list may be kept. */
-  | { readonly kind: "list"; readonly names: Listed<string>; readonly carriers?: readonly EntryView[] }
+  /** Names that this one lists. `carriers`: what of the entries that they are read from decides how long the list may be kept. */
+  | { readonly kind: "list"; readonly names: Listed<string>; readonly carriers: readonly Carrying[] }
   | { readonly kind: "address"; readonly address: Address }
   /**
    * The name is an alias; `target` is the full name that it leads to, that of all `carriers`. Contested: other entries than those of that name carry it too, and
@@ -188,7 +188,7 @@ function ownSubject(name: DnsName, zone: string, catalog: DnsCatalog): Subject {
     case "types": {
       const names = typesOf(name.domain, zone, catalog);
       if (!hasTypes(names)) return ABSENT;
-      return names.items.length === 0 ? EMPTY : { kind: "list", names };
+      return names.items.length === 0 ? EMPTY : { kind: "list", names, carriers: names.carriers ?? [] };
     }
     case "direct":
       return entriesSubject("direct", catalog.find(KIND.SERVICE, name.namespace, name.name), () => true);

@@ -4,13 +4,13 @@ import { formatName } from "../names/names.ts";
 import { MAX_BROWSED } from "../plan/browsing.ts";
 import type { Subject } from "../plan/subject.ts";
 import type { RecordContext, RecordOf } from "./record.ts";
-import { setTtlSeconds, ttlSeconds } from "./ttl.ts";
+import { setTtlSeconds } from "./ttl.ts";
 
 /** A record for each name of a list, such as the names of an address, and for each instance of a service that is browsed (RFC 6763, 4). */
 export function pointerRecords(subject: Subject, context: RecordContext): RecordOf<"PTR">[][] {
   const { owner, settings, zone } = context;
   if (subject.kind === "list") {
-    const ttl = subject.carriers === undefined ? ttlSeconds(undefined, settings) : setTtlSeconds(subject.carriers, settings);
+    const ttl = setTtlSeconds(subject.carriers, settings);
     return [subject.names.items.map((target) => ({ type: "PTR", name: owner, ttlSeconds: ttl, data: { target } }))];
   }
   if (subject.kind !== "entries" || subject.browsed === undefined) return [];

@@ -1,8 +1,9 @@
 /** The catalog as DNS reads it: with the rights of the caller of a view, and with samples of crowded names. */
 import { isControlNamespace, isReservedNamespace, NODES_NAMESPACE } from "../../catalog/entry/names.ts";
+import { readTtlMs } from "../../catalog/entry/tail.ts";
 import type { EntryView } from "../../catalog/entry/view.ts";
 import { GOLDEN_RATIO, type InstanceName, type Sampling } from "../../catalog/query/instances.ts";
-import { type CatalogRecord, type KeyText, KIND, type Kind, keyText } from "../../catalog/record/record.ts";
+import { type CatalogRecord, type KeyText, KIND, type Kind, keyText, viewHealth } from "../../catalog/record/record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import { addressText } from "../../discovery/address-names.ts";
 import { type Claim, isRightful } from "../../discovery/alias-claim.ts";
@@ -174,8 +175,14 @@ class CatalogInDns implements DnsCatalog {
       this.#notes.hidden.add(namespace);
       return { items: [], isCut: false };
     }
-    this.#notes.rests.services(namespace);
-    return listServices(reads.replica.lookup, namespace, MAX_BROWSED);
+    const { rests } = this.#notes;
+    rests.services(namespace);
+    const { lookup, slab } = reads.replica;
+    const read = (record: CatalogRecord) => {
+      rests.origin(record.origin.id);
+      return { health: viewHealth(record), ttlMs: readTtlMs(slab.view(record.at, record.sizeBytes)) };
+    };
+    return listServices(lookup, namespace, { most: MAX_BROWSED, read });
   }
 
   get hasSampled(): boolean {

@@ -2,38 +2,46 @@
 import { portWord, TRANSPORTS, type Transport } from "../../catalog/entry/ports.ts";
 import type { Lookup } from "../../catalog/query/lookup.ts";
 import { Cursor } from "../../catalog/query/ordered.ts";
-import { HEALTH, KIND } from "../../catalog/record/record.ts";
-import type { Listed, ListedService } from "../plan/browsing.ts";
+import { type CatalogRecord, HEALTH, KIND } from "../../catalog/record/record.ts";
+import type { Carrying, Listed, ListedService } from "../plan/browsing.ts";
 
 /** Most entries that are looked at for one list. */
 const MAX_SEEN = 20_000;
 
-/** Services with an entry that is not in maintenance, in order of their names: at most so many, and as many as MAX_SEEN entries have. Cost: their entries, none of which is decoded. */
-export function listServices(lookup: Lookup, namespace: string, most: number): Listed<ListedService> {
+export interface ListOptions {
+  /** Most services. */
+  readonly most: number;
+  /** What of a record decides how long the list may be kept. Called for each that is in it. */
+  readonly read: (record: CatalogRecord) => Carrying;
+}
+
+/** Services with an entry that is not in maintenance, in order of their names: at most so many, and as many as MAX_SEEN entries have. Cost: their entries, of each of which the ttl is read. */
+export function listServices(lookup: Lookup, namespace: string, { most, read }: ListOptions): Listed<ListedService> {
   const cursor = new Cursor(lookup.ofKind(KIND.SERVICE));
   cursor.seek(`${namespace}\0`);
   const found = new Map<string, Set<Transport>>();
+  const carriers = new Map<string, Carrying>();
+  const listed = (isCut: boolean): Listed<ListedService> => {
+    const items = [...found].map(([name, transports]) => ({ name, transports: [...transports] }));
+    const facts = { ...(carriers.size > 0 && { carriers: [...carriers.values()] }), ...(hasDrained && { hasDrained }) };
+    return { items, isCut, ...facts };
+  };
   let hasDrained = false;
   for (let seen = 0; ; seen++) {
     const record = cursor.next();
     if (record === undefined || record.namespace !== namespace) break;
-    if (seen === MAX_SEEN) return listed(found, { isCut: true, hasDrained });
+    if (seen === MAX_SEEN) return listed(true);
     if (record.health === HEALTH.MAINTENANCE) {
       hasDrained ||= TRANSPORTS.some((transport) => record.traits.ports.includes(portWord(transport)));
       continue;
     }
-    if (!found.has(record.name) && found.size === most) return listed(found, { isCut: true, hasDrained });
+    if (!found.has(record.name) && found.size === most) return listed(true);
     const transports = found.get(record.name) ?? new Set();
     found.set(record.name, transports);
     for (const transport of TRANSPORTS) if (record.traits.ports.includes(portWord(transport))) transports.add(transport);
+    const carrying = read(record);
+    // There are few ttls, of as many entries as there may be.
+    carriers.set(`${carrying.ttlMs} ${carrying.health}`, carrying);
   }
-  return listed(found, { isCut: false, hasDrained });
-}
-
-function listed(
-  found: ReadonlyMap<string, ReadonlySet<Transport>>,
-  { isCut, hasDrained }: { readonly isCut: boolean; readonly hasDrained: boolean },
-): Listed<ListedService> {
-  const items = [...found].map(([name, transports]) => ({ name, transports: [...transports] }));
-  return { items, isCut, ...(hasDrained && { hasDrained }) };
+  return listed(false);
 }

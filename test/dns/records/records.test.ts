@@ -53,12 +53,15 @@ test("the TTL of a set is the least of the entries in it, not of those that it l
   expect(ttls("TXT", "web.market")).toEqual(["10"]);
   expect(ttls("CNAME", "far.market")).toEqual(["30"]);
   expect(ttls("PTR", "_svc._tcp.web.market")).toEqual(["10"]);
+  expect(ttls("PTR", "_services._dns-sd._udp.far.market")).toEqual(["30"]);
+  expect(ttls("PTR", "_services._dns-sd._udp.market")).toEqual(["10"]);
 });
 
 test.each<{ readonly type: AskedType; readonly name: string }>([
   { type: "A", name: "web.market" },
   { type: "CNAME", name: "far.market" },
   { type: "CNAME", name: "shop.example" },
+  { type: "PTR", name: "_services._dns-sd._udp.market" },
 ])("a $type set of $name with an ORPHANED entry has the TTL of stale answers where dns.min_ttl is more", ({ type, name }) => {
   const health = HEALTH.ORPHANED;
   const catalog = new FakeDnsCatalog([

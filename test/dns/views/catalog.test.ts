@@ -1,8 +1,9 @@
 /** The catalog as DNS reads it: what policy hides from an anonymous caller, and what of it each answer reports. */
+import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { expect, test } from "vitest";
 import { HealthStatus } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { EntryStamper } from "../../../src/catalog/entry/codec.ts";
-import { KIND, type OriginLife } from "../../../src/catalog/record/record.ts";
+import { HEALTH, KIND, type OriginLife } from "../../../src/catalog/record/record.ts";
 import { TraitsPool } from "../../../src/catalog/record/traits.ts";
 import { DnsNames } from "../../../src/discovery/dns-names.ts";
 import { Reads } from "../../../src/discovery/reads.ts";
@@ -133,14 +134,15 @@ test("gateways of a zone are nodes of this cluster that say that they serve it, 
 test("the services of a namespace are those that show something, and of a hidden namespace none", () => {
   const { catalog, change, put } = open(["0", "1"]);
   put({ name: "dns", instanceId: "a" }, { targets: [{ host: "10.0.0.1", port: 53, protocol: "udp" }] });
-  put({ name: "dns", instanceId: "b" }, { targets: [{ host: "10.0.0.1", port: 53, protocol: "tcp" }] });
+  put({ name: "dns", instanceId: "b" }, { ttl: durationFromMs(5_000), targets: [{ host: "10.0.0.1", port: 53, protocol: "tcp" }] });
   put({ name: "away", instanceId: "a" }, { health: HealthStatus.MAINTENANCE });
   put({ name: "web", namespace: "svc.eu" }, {});
   const items = [
     { name: "dns", transports: ["udp", "tcp"] },
     { name: "web", transports: ["tcp"] },
   ];
-  expect(catalog.services("svc")).toEqual({ items, isCut: false, hasDrained: true });
+  const carriers = [undefined, 5_000].map((ttlMs) => ({ health: HEALTH.HEALTHY, ttlMs }));
+  expect(catalog.services("svc")).toEqual({ items, isCut: false, carriers, hasDrained: true });
   expect(catalog.services("sv")).toEqual({ items: [], isCut: false });
   expect(catalog.find(KIND.SERVICE, "svc", "dns", undefined, "b").map(({ key }) => key.instanceId)).toEqual(["b"]);
   expect(catalog.find(KIND.SERVICE, "svc", "web", undefined, "b")).toEqual([]);
