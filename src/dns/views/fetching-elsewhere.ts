@@ -20,6 +20,8 @@ export interface ElsewhereParts {
     readonly fetchedAnswer: (name: InstanceName, time: Time) => Answer | undefined;
     readonly upstreams: Pick<ResolverMachine["upstreams"], "cutOffMonoMs" | "isCutOff">;
   };
+  /** Whether entries of a followed name are held, though they are probably gone upstream: what is told of it may be old then. */
+  readonly isHeld: (name: InstanceName) => boolean;
   /** Asks for a name. Undefined: `told` is called once, later. Throws `not_ready`. */
   readonly ask: (name: InstanceName, asked: Asked, told: (error: WaymarkError | undefined) => void) => Answer | undefined;
   readonly hosts: Hosts;
@@ -133,7 +135,10 @@ export class FetchingElsewhere implements Elsewhere {
       throw unknown(error);
     }
     if (answer === undefined) throw new UnknownName(key, promise, this.#askedIn);
-    if (answer.source !== "fetched") return;
+    if (answer.source !== "fetched") {
+      if (this.#parts.isHeld(name)) this.#lasts(0);
+      return;
+    }
     this.#lasts(machine.fetchedLeftMs(name, this.#parts.now()) ?? 0);
     if (answer.isNegative === false) this.#exists(name.namespace, this.#parts.now().monoMs - answer.ageMs);
   }

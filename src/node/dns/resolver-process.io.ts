@@ -43,6 +43,8 @@ export function askingElsewheres({ asked, reads, settings, ask, now }: DnsProces
     const { cluster, tenant } = viewer;
     return new FetchingElsewhere({
       machine,
+      // The names of doubted namespaces are asked for, and how long they may be kept is told.
+      isHeld: () => false,
       ask: (name, how, told) => asked.ask(name, how, told),
       hosts: hostsFor(resolver, maxBytes),
       askHost: (name, zone, told) =>

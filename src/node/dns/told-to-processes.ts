@@ -1,8 +1,9 @@
 /** Answers what the DNS processes of a resolver ask it, and says what of it their answers depend on. */
-import { findJoined } from "../../catalog/query/instances.ts";
+import { findJoined, type InstanceName } from "../../catalog/query/instances.ts";
 import { healthRank } from "../../discovery/candidates.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
+import { holds } from "../../services/resolving/elsewhere.ts";
 import type { ResolverPorts } from "../../services/resolving/ports.ts";
 import type { FollowedFacts, ToldAnswer, ToldEntry, ToldHost, ToldName, ToldQuestion } from "../../services/resolving/told.ts";
 import type { ResolverRooms } from "../resolver/resolver-rooms.ts";
@@ -62,9 +63,8 @@ export class ToldToProcesses {
     }
   }
 
-  #told(name: Extract<ToldQuestion, { readonly kind: "fetch" }>["name"], ageMs: number): ToldName {
-    const { rooms, now } = this.#parts;
-    const { machine, replica } = rooms;
+  #told(name: InstanceName, ageMs: number): ToldName {
+    const { machine, replica } = this.#parts.rooms;
     const { found } = findJoined<ToldEntry>(machine.lookupsOf(name.namespace), name, {
       sampling: TOLD,
       read: ({ at, sizeBytes, origin }) => ({
@@ -73,8 +73,13 @@ export class ToldToProcesses {
         nodeId: origin.nodeId,
       }),
     });
-    const leftMs = machine.isComplete(name.namespace) ? Number.POSITIVE_INFINITY : (machine.fetchedLeftMs(name, now()) ?? 0);
-    return { entries: found, ageMs, leftMs };
+    return { entries: found, ageMs, leftMs: holds(machine, name) ? 0 : this.#leftMs(name) };
+  }
+
+  #leftMs(name: InstanceName): number {
+    const { rooms, now } = this.#parts;
+    const { machine } = rooms;
+    return machine.isComplete(name.namespace) ? Number.POSITIVE_INFINITY : (machine.fetchedLeftMs(name, now()) ?? 0);
   }
 }
 

@@ -3,6 +3,7 @@ import { clone, create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { type Entry, EntrySchema, Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { CatalogQueryRequestSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { decodeEntry } from "../../catalog/entry/codec.ts";
+import { type InstanceName, instanceCount } from "../../catalog/query/instances.ts";
 import type { Reads } from "../../discovery/reads.ts";
 import { MAX_FETCHING_VIEWS } from "../../dns/views/credential-views.ts";
 import type { Carrier, Elsewheres } from "../../dns/views/elsewhere.ts";
@@ -84,6 +85,7 @@ function openElsewhere(
   const asker = askerOf(rooms, { ports, resolver, now, viewer });
   return new FetchingElsewhere({
     machine,
+    isHeld: (name) => holds(machine, name),
     ask: (name, asked, told) => ports.ask(name, asked, told),
     hosts: hostsFor(resolver, maxBytes),
     askHost: (name, zone, told) => void tellHost(asker, { name, zone }, told),
@@ -91,6 +93,11 @@ function openElsewhere(
     judgedTurn: () => reads.policyTurn + machine.letGoCount,
     now,
   });
+}
+
+/** Whether entries of a name are held, because its upstream lost too many of them at once. HOT: once a name of an answer that is planned; mostly nothing is held. */
+export function holds({ held }: Pick<ResolverMachine, "held">, name: InstanceName): boolean {
+  return held.lookup.size > 0 && instanceCount(held.lookup, name) > 0;
 }
 
 /** What the upstream told, kept as the settings of a resolver say. */

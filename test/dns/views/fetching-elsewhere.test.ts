@@ -102,6 +102,7 @@ class World {
         });
         return undefined;
       },
+      isHeld: () => false,
       hosts: this.hosts,
       askHost: (name, zone, told) => {
         const host = this.#askHost(name, zone);
@@ -710,6 +711,7 @@ test("that something was fetched from below a name is remembered of ten thousand
       upstreams: { isCutOff: false, cutOffMonoMs: undefined },
       counts: new AnswerCounts(),
     },
+    isHeld: () => false,
     ask: () => ({ source: "fetched", isStale: false, ageMs: 0, isNegative: false }),
     hosts: new Hosts({ ttlMs: SECONDS, negativeMs: SECONDS, maxStaleMs: SECONDS, maxBytes: 10_000 }),
     askHost: (name, zone, told) => {

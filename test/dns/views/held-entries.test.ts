@@ -6,6 +6,7 @@ import { dnsCatalog } from "../../../src/dns/views/catalog.ts";
 import { FetchingElsewhere } from "../../../src/dns/views/fetching-elsewhere.ts";
 import { Hosts, hostOf } from "../../../src/dns/views/hosts.ts";
 import { epochOf } from "../../../src/policy/set/verdict.ts";
+import { holds } from "../../../src/services/resolving/elsewhere.ts";
 import { responseText } from "../../fakes/dns-text.ts";
 import { KEYS } from "../../fakes/mesh.ts";
 import { version } from "../../fakes/policy-versions.ts";
@@ -31,6 +32,7 @@ class World {
     world.run(2 * SECOND);
     const elsewhere = new FetchingElsewhere({
       machine,
+      isHeld: (name) => holds(machine, name),
       ask: world.port,
       hosts: new Hosts({ ttlMs: 1, negativeMs: 1, maxStaleMs: 1, maxBytes: 100_000 }),
       askHost: (name, zone, told) => queueMicrotask(() => told(hostOf(name, zone, [], false, 0))),
@@ -52,6 +54,15 @@ class World {
     const answers: string[] = [];
     for (const name of questions) answers.push(await this.#answer(name));
     return answers.join(", ");
+  }
+
+  /** The extended errors (RFC 8914) of the answers to A. */
+  async extendedErrors(questions: readonly string[]): Promise<readonly (number | undefined)[]> {
+    await this.answers(questions);
+    return questions.map((name) => {
+      const { plan, prepared } = this.#responder.plans.plan({ name: `${name}.waymark`, type: 1, class: 1 }, this.#catalog);
+      return (prepared ?? plan)?.extendedError;
+    });
   }
 
   async #answer(name: string): Promise<string> {
@@ -85,6 +96,17 @@ test("a name whose instances expired all at once goes on having its addresses, i
   expect(await world.answers()).toBe(THERE);
   world.world.run(300 * SECOND, SECOND);
   expect(await world.answers()).toBe(ABSENT);
+});
+
+test("an answer with entries that are held says that it is stale, by name and by alias, as long as one of them is held", async () => {
+  const world = new World();
+  const told = () => world.extendedErrors(["db.svc", "shop.example"]);
+  expect(await told()).toEqual([undefined, undefined]);
+  world.end(BODY.EXPIRED);
+  expect(await told()).toEqual([3, 3]);
+  for (const key of INSTANCES) world.world.put("a", key);
+  world.world.run(SECOND);
+  expect(await told()).toEqual([undefined, undefined]);
 });
 
 test("what was unregistered has no name any more, and what is there again has each name once", async () => {
