@@ -34,13 +34,19 @@ class Bench {
     method: DescMethodUnary<I, O>,
     request: MessageInitShape<I>,
     caller: Caller = ANN,
+    laterMs = 0,
   ): Promise<MessageShape<O>> {
     const { service, names } = this.inside;
     const handler = (method.parent.typeName === DnsService.typeName ? names : service).handlers[method.localName];
     assert(handler?.kind === "unary");
     const message = create(method.input, request);
+    const { monoMs, wallMs } = this.inside.now();
     requestCheckOf(method.input, this.inside.settings.limits)(message);
-    const said = await handler.handle(message as never, { caller, time: this.inside.now(), requestId: "" });
+    const said = await handler.handle(message as never, {
+      caller,
+      time: { monoMs: monoMs + laterMs, wallMs: wallMs + laterMs },
+      requestId: "",
+    });
     return said instanceof Uint8Array ? fromBinary(method.output, said) : (said as MessageShape<O>);
   }
 
@@ -485,14 +491,20 @@ test("explain tells view, alias, policy, health, TTL and how long caches may hol
   await bench.call(DiscoveryService.method.setMaintenance, { keys: [key], on: true });
   const asked = { name: "shop.svc.prod.waymark", recordType: "A", explain: true };
   const { reasons } = await bench.call(m.resolveName, asked, OPERATOR);
-  expect(reasons.map(({ topic, detail }) => `${topic}: ${detail}`)).toEqual([
+  const drained = async (laterMs: number) =>
+    (await bench.call(m.resolveName, asked, OPERATOR, laterMs)).reasons.find(({ topic }) => topic === "maintenance")?.detail;
+  expect(await drained(7_000)).toMatch(/^dns:http:8081 is in maintenance: caches may hold its records for [123] s more$/);
+  expect(await drained(10_000)).toBe("dns:http:8081 is in maintenance: no cache may hold its records any more");
+  // By another clock.
+  expect(await drained(-60_000)).toBe("dns:http:8081 is in maintenance: caches may hold its records for 10 s more");
+  expect(reasons.map(({ topic, detail }) => `${topic}: ${detail.replace(/ (9|10) s more/, " 10 s more")}`)).toEqual([
     "view: cluster local, no tenant; from 127.0.0.1, as over dot: no row of dns.views",
     "alias: shop.svc.prod.waymark leads to web.svc.prod.waymark",
     "policy: namespace svc.prod is seen by this viewer (policy_disabled)",
     "name: web.svc.prod.waymark shows 1 entry with 2 targets",
     "tier: 1 HEALTHY, 1 MAINTENANCE; the answer has 2 records",
     "ttl: 60 s: the entries say 300 s, within dns.min_ttl 1 s and dns.max_ttl 60 s",
-    "maintenance: dns:http:8081 is in maintenance: caches may hold its records for 10 s after that began",
+    "maintenance: dns:http:8081 is in maintenance: caches may hold its records for 10 s more",
   ]);
 });
 

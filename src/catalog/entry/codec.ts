@@ -331,5 +331,6 @@ export function decodeEntry(bytes: Uint8Array, life: OriginLife): EntryView {
     ttlMs: ttl === undefined ? undefined : timeMs(ttl),
     health: shownWhile(life, entry.health as Health),
     load: load === undefined ? undefined : loadViewOf(load, updatedAt === undefined ? 0 : timeMs(updatedAt)),
+    updatedWallMs: updatedAt && timeMs(updatedAt),
   };
 }

@@ -22,6 +22,8 @@ export interface EntryView
   /** The health that readers see: ORPHANED while the origin is away. */
   readonly health: Health;
   readonly load: LoadView | undefined;
+  /** When its node last changed anything of it, by the clock of that node. Undefined where nobody said. */
+  readonly updatedWallMs?: number | undefined;
 }
 
 /** The version of a FUNCTION. Empty without a version and for other kinds. */

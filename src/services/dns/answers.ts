@@ -36,7 +36,7 @@ export function resolveNameHandler(parts: NameAnswersParts): Handler {
 const MAX_WAITS = 16;
 const RETRY_MS = 500;
 
-async function resolveName(parts: NameAnswersParts, request: ResolveNameRequest, { caller }: CallContext) {
+async function resolveName(parts: NameAnswersParts, request: ResolveNameRequest, { caller, time }: CallContext) {
   const { settings, random, reads } = parts;
   const question = { name: parseQuestionName(request.name), type: parseRecordType(request.recordType), class: CLASS_IN };
   const asking = askingOf(parts, request, caller);
@@ -50,7 +50,8 @@ async function resolveName(parts: NameAnswersParts, request: ResolveNameRequest,
     const plan: Plan = planAnswer(question, catalog, settings);
     const answer = draw(plan);
     const told = { question, plan, shownCount: answer.answers.length, viewer, isOperator: hasRole(caller, "mesh.operate") };
-    return { plan, answer, reasons: request.explain ? [view, ...reasonsOf(told, { catalog, settings, reads })] : [] };
+    const sources = { catalog, settings, reads, nowWallMs: time.wallMs };
+    return { plan, answer, reasons: request.explain ? [view, ...reasonsOf(told, sources)] : [] };
   });
   const hidden = catalog.takeHidden();
   if (hidden.length > 0) reads.noteHidden(viewer, hidden);

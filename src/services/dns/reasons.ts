@@ -28,6 +28,7 @@ export interface ReasonSources {
   readonly catalog: DnsCatalog;
   readonly settings: DnsSettings;
   readonly reads: Pick<Reads, "verdict">;
+  readonly nowWallMs: number;
 }
 
 /** Most entries in maintenance that are named. */
@@ -43,7 +44,7 @@ export interface Reason {
 /** The facts that the answer rests on. Throws as the catalog does where something is not known yet. */
 export function reasonsOf(told: Told, sources: ReasonSources): readonly Reason[] {
   const { question, plan } = told;
-  const { settings, catalog } = sources;
+  const { settings, catalog, nowWallMs } = sources;
   const reasons: Reason[] = [];
   const say = (topic: Topic, detail: string) => reasons.push({ topic, detail });
   const cnames = plan.groups.flat().filter((record) => record.type === "CNAME");
@@ -65,7 +66,7 @@ export function reasonsOf(told: Told, sources: ReasonSources): readonly Reason[]
   const subject = findSubject(place.relative, place.zone, catalog, settings);
   const unspelt = subject.kind === "empty" ? unspeltWords(place, sources) : undefined;
   say("name", `${shown(last)} ${unspelt ?? subjectWords(subject, typeText(question.type))}`);
-  if (subject.kind === "entries") sayEntries(entriesOf(place.relative, subject, catalog), told, { settings, say });
+  if (subject.kind === "entries") sayEntries(entriesOf(place.relative, subject, catalog), told, { settings, say, nowWallMs });
   else if (subject.kind === "alias") say("ttl", ttlWords(subject.carriers, undefined, settings));
   return reasons;
 }
@@ -165,10 +166,11 @@ const HEALTH_WORDS: Readonly<Record<Health, string>> = {
 
 interface Saying {
   readonly settings: DnsSettings;
+  readonly nowWallMs: number;
   readonly say: (topic: Topic, detail: string) => void;
 }
 
-function sayEntries(entries: readonly EntryView[], { plan, shownCount }: Told, { settings, say }: Saying): void {
+function sayEntries(entries: readonly EntryView[], { plan, shownCount }: Told, { settings, say, nowWallMs }: Saying): void {
   const counts = new Map<Health, number>();
   for (const { health } of entries) counts.set(health, (counts.get(health) ?? 0) + 1);
   const healths = [...counts].map(([health, count]) => `${count} ${HEALTH_WORDS[health]}`).join(", ");
@@ -180,11 +182,18 @@ function sayEntries(entries: readonly EntryView[], { plan, shownCount }: Told, {
   const inUse = entries.filter(({ health }) => health !== HEALTH.MAINTENANCE);
   if (inUse.length > 0) say("ttl", ttlWords(inUse, plan, settings));
   const drained = entries.filter(({ health }) => health === HEALTH.MAINTENANCE);
-  for (const { key, ttlMs } of drained.slice(0, MAX_NAMED)) {
-    const most = ttlSeconds(ttlMs, settings);
-    say("maintenance", `${key.instanceId} is in maintenance: caches may hold its records for ${most} s after that began`);
-  }
+  for (const entry of drained.slice(0, MAX_NAMED))
+    say("maintenance", `${entry.key.instanceId} is in maintenance: ${heldWords(entry, settings, nowWallMs)}`);
   if (drained.length > MAX_NAMED) say("maintenance", `${drained.length - MAX_NAMED} more are in maintenance`);
+}
+
+/** For how long caches may still hold the records of an entry in maintenance. That began when its node changed it last, or before. */
+function heldWords({ ttlMs, updatedWallMs }: EntryView, settings: DnsSettings, nowWallMs: number): string {
+  const most = ttlSeconds(ttlMs, settings);
+  if (updatedWallMs === undefined) return `caches may hold its records for ${most} s after that began`;
+  // The clock of its node may be ahead.
+  const left = Math.min(most, Math.ceil(most - (nowWallMs - updatedWallMs) / 1000));
+  return left > 0 ? `caches may hold its records for ${left} s more` : "no cache may hold its records any more";
 }
 
 /** `plan`: undefined where its records are not of these entries. */
