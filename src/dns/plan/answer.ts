@@ -7,6 +7,7 @@ import type { DnsRecord, DnsSettings, RecordContext, RecordOf, RecordType } from
 import { findRecordType, hostOf, RECORDS } from "../records/records.ts";
 import { seconds, setTtlSeconds, ttlSeconds } from "../records/ttl.ts";
 import { nextName } from "../signing/canonical.ts";
+import { recordsOfInstances } from "./instances.ts";
 import { findReverseSubject, reverseZoneOf } from "./reverse.ts";
 import { type DnsCatalog, findSubject, type Subject } from "./subject.ts";
 
@@ -180,7 +181,10 @@ function ownPlan(
     const shared = isShared ? sources.endingOf?.({ ...question, name: context.owner, type: RECORDS.NSEC.code }) : undefined;
     return negative(RCODE.NOERROR, { groups, context, denied: shared?.groups.flat() ?? deniedBy(question, subject, context) });
   }
-  const plan = positive([...groups, ...found], context, question.isSigned === true ? undefined : sources.catalog);
+  const isSigned = question.isSigned === true;
+  const told = positive([...groups, ...found], context, isSigned ? undefined : sources.catalog);
+  // A list of instances names no hosts.
+  const plan = isSigned || question.type !== RECORDS.PTR.code ? told : { ...told, glue: recordsOfInstances(subject, context) };
   return isPart(question, subject) ? { ...plan, isCut: true } : plan;
 }
 
@@ -260,7 +264,7 @@ function positive(groups: readonly (readonly DnsRecord[])[], context: RecordCont
   if (catalog === undefined) return { rcode: RCODE.NOERROR, isAuthoritative: true, groups, authority: [], glue };
   let cost = 0;
   for (const record of groups.flat()) {
-    const host = hostOf(record);
+    const host = record.type === "PTR" ? undefined : hostOf(record);
     if (host === undefined || glue.has(host)) continue;
     const place = splitZone(host, context.settings.zones);
     if (place === undefined) continue;

@@ -55,6 +55,7 @@ export const RECORDS: { readonly [T in RecordType]: RecordRow<T> } = {
     isCut: arePointersCut,
     write: (data, out) => out.compressedName(data.target),
     sizeBytes: ({ target }) => target.length,
+    hostOf: ({ target }) => target,
   },
   HINFO: {
     code: 13,
@@ -179,7 +180,7 @@ export function dataBytes<T extends RecordType>(record: RecordOf<T>): number {
   return RECORDS[record.type].sizeBytes(record.data);
 }
 
-/** The host that a record names, which may be its owner, and whose addresses go along with it. In lower case, because the case of a host name does not matter. */
+/** The host that a record names, which may be its owner, and whose addresses go along with it; of PTR the name that is listed. In lower case, because the case of a host name does not matter. */
 export function hostOf<T extends RecordType>(record: RecordOf<T>): string | undefined {
   const host = RECORDS[record.type].hostOf?.(record.data);
   return host === "" ? record.name : host?.toLowerCase();

@@ -353,6 +353,24 @@ test("an answer lists at most 500 names, and says with TC that there are more, o
   expect(askOf(newResponder(), twice, "SRV", `i1.${name}`).answers).toHaveLength(2);
 });
 
+test.each([
+  { what: "a short list", count: 3, size: 1, most: 3 },
+  { what: "a long list", count: 100, size: 1, most: 64 },
+  { what: "a list of large texts", count: 60, size: 1000, most: 17 },
+])("SRV and TXT of the instances go along with $what, of as many as are bounded", ({ count, size, most }) => {
+  const metadata = Object.fromEntries(Array.from({ length: size / 100 }, (_, i) => [`k${i}`, "x".repeat(97)]));
+  const entries = Array.from({ length: count }, (_, i) =>
+    entryView({ name: "web", instanceId: `i${i}`, targets: [{ host: "10.0.0.1", port: i }], metadata }),
+  );
+  const name = "_svc._tcp.web.market.waymark";
+  const { answers, additional, isTruncated } = askOf(newResponder(), new FakeDnsCatalog(entries), "PTR", name);
+  expect([answers.length, isTruncated]).toEqual([count, false]);
+  const told = Map.groupBy(additional, (line) => line.split(" ")[0]);
+  expect(told.size).toBeLessThanOrEqual(most);
+  expect(told.size).toBeGreaterThan(most - 3);
+  for (const lines of told.values()) expect(lines.map((line) => line.split(" ")[2])).toEqual(["SRV", "TXT"]);
+});
+
 test("services are listed at most 500 at a time", () => {
   const names = Array.from({ length: 501 }, (_, i) => entryView({ name: `web${i}`, targets: [{ host: "10.0.0.1" }] }));
   const answer = askOf(newResponder(), new FakeDnsCatalog(names), "PTR", "_services._dns-sd._udp.market.waymark");
