@@ -274,6 +274,7 @@ test("one gateway signs the SOA of denials by subnet and of others, whichever is
   for (const isBySubnet of [false, true, false]) {
     world.setBySubnet(isBySubnet);
     expect([isBySubnet, world.faults(world.ask("nope.waymark", TYPE.A))]).toEqual([isBySubnet, []]);
+    expect([isBySubnet, world.faults(world.ask("waymark", TYPE.SOA))]).toEqual([isBySubnet, []]);
   }
 });
 
@@ -304,10 +305,14 @@ describe("a change of keys", () => {
       [[old, next], [old, next], [old, next], [old]],
     );
     expect(world.ask("waymark", TYPE.CDS).answers[0]?.data.readUInt16BE(0)).toBe(old);
+    const faultsOfStart = () => ["waymark", "nope.waymark"].map((name) => world.faults(world.ask(name, TYPE.SOA)));
+    expect(faultsOfStart()).toEqual([[], []]);
     keys.replace(keys.keys.toReversed());
     expect([tags("web.market.waymark", TYPE.A), world.ask("waymark", TYPE.CDS).answers[0]?.data.readUInt16BE(0)]).toEqual([[next], next]);
     expect(world.faults(world.ask("web.market.waymark", TYPE.A))).toEqual([]);
+    expect(tags("waymark", TYPE.SOA)).toEqual([next]);
     keys.replace([newKey()]);
+    expect(faultsOfStart()).toEqual([[], []]);
     expect(world.ask("waymark", TYPE.DNSKEY, { isDnssecOk: false }).answers).toHaveLength(1);
     expect(world.faults(world.ask("nope.waymark", TYPE.A))).toEqual([]);
   });

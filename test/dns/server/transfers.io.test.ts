@@ -246,3 +246,13 @@ test("a transfer that takes too long is cut, and so is its connection", async ()
   await until("its connection is closed", () => isClosed);
   socket.destroy();
 });
+
+test("no transfer begins of more entries than may be copied", () => {
+  for (const [entryCount, may] of [
+    [10, true],
+    [11, false],
+  ] as const) {
+    const { mayBegin, count } = open(entryCount, { limits: { max: 1, maxPerKey: 1, maxMs: 10_000, maxEntries: 10 } });
+    expect([entryCount, mayBegin("k"), count("refused")]).toEqual([entryCount, may, may ? 0 : 1]);
+  }
+});

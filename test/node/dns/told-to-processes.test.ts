@@ -1,9 +1,10 @@
 /** What a resolver answers its DNS processes: each question once, whatever becomes of it. */
 import { expect, test } from "vitest";
-import { KIND } from "../../../src/catalog/record/record.ts";
+import { KIND, keyParts } from "../../../src/catalog/record/record.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import { ToldToProcesses, type ToldToProcessesParts } from "../../../src/node/dns/told-to-processes.ts";
 import type { ToldAnswer, ToldQuestion } from "../../../src/services/resolving/told.ts";
+import { KEYS } from "../../fakes/mesh.ts";
 import { ResolverWorld } from "../../fakes/resolver-world.ts";
 
 const name = { kind: KIND.SERVICE, namespace: "svc.other", name: "db" };
@@ -110,4 +111,23 @@ test("that a namespace was let go is said, also when it is followed again before
   world.run(5000);
   const { letGoCount, ...same } = facts;
   expect(told.facts).toEqual({ ...same, letGoCount: letGoCount + 1 });
+});
+
+test("entries of a node that is lost are told as such, and others are not", () => {
+  const world = new ResolverWorld(["a", "b"]);
+  const [lost, live] = [KEYS[12]!, KEYS[14]!];
+  world.put("b", lost);
+  world.put("a", live);
+  const { node } = world.server("a");
+  node.setLife(world.server("b").node.replica.self.id, "orphaned");
+  world.run(2000);
+  const told = new ToldToProcesses({ rooms: world.rooms, now: () => world.now, ask: world.port, askHost: () => Promise.reject(refused) });
+  const said: (readonly boolean[] | undefined)[] = [];
+  for (const key of [lost, live]) {
+    const { namespace, name: asked, kind } = keyParts(key);
+    const question: ToldQuestion = { ...NAME, name: { namespace, name: asked, kind } };
+    told.answer(question, (answer) => said.push(answer.name?.entries.map(({ isOrphaned }) => isOrphaned)));
+    world.run(1000);
+  }
+  expect(said).toEqual([[true], [false]]);
 });
