@@ -339,3 +339,25 @@ test.each([
   held.tick(at(1001));
   expect(found()).toEqual([[], undefined, [false, others]]);
 });
+
+test("of services that carry one alias the first four in key order are told, and those whose own name it lies below", () => {
+  const r = new Registry();
+  for (let i = 9; i > 0; i--) r.register("ann", [stamped(`s${i}`, { aliases: ["x.s8.svc"] })], at(0));
+  r.flush(at(0));
+  const names = new DnsNames(r.replica, ["waymark"]);
+  names.refresh();
+  expect(names.findAlias("x.s8.svc", "waymark", anyone).records.map(({ name }) => name)).toEqual(["s1", "s2", "s3", "s4", "s8"]);
+});
+
+test("of the claims below a name 256 are judged, and with more of them it counts as existing", () => {
+  const r = new Registry();
+  const names = new DnsNames(r.replica, ["waymark"]);
+  const below = (entryCount: number, aliasCount: number) => {
+    for (let i = 0; i < entryCount; i++)
+      r.register("ann", [stamped(`s${i}`, { aliases: Array.from({ length: aliasCount }, (_, n) => `a${n}.b${i}.shop.example`) })], at(0));
+    r.flush(at(0));
+    names.refresh();
+    return names.hasNameUnder("shop.example", "waymark", { ...anyone, counts: () => false });
+  };
+  expect([below(15, 17), below(16, 16)]).toEqual([false, true]);
+});

@@ -246,6 +246,19 @@ test("signatures live with their plans, for a day, and the SOA has one for each 
   }
 });
 
+test("signatures of the SOA of some hundred versions are kept, and no more", () => {
+  const world = newWorld(catalog());
+  const made = (serial: number) => {
+    world.setSerial(serial);
+    const before = world.keys.signCount;
+    world.ask("waymark", TYPE.SOA);
+    return world.keys.signCount - before;
+  };
+  made(0);
+  for (let serial = 1; serial < 512; serial++) expect([made(serial), made(serial)]).toEqual([1, 0]);
+  expect([made(0), made(512), made(512), made(0)]).toEqual([0, 1, 0, 1]);
+});
+
 test("a signature is good for who is nearly an hour behind, and after a day in a cache", () => {
   const world = newWorld(catalog());
   const message = world.ask("web.market.waymark", TYPE.A);
