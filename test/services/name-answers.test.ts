@@ -1,0 +1,63 @@
+/** ResolveName at a process that must fetch what it answers: how long a call waits for that. */
+import assert from "node:assert/strict";
+import { create } from "@bufbuild/protobuf";
+import { expect, test } from "vitest";
+import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { DnsService, ResolveNameRequestSchema, ResolveNameResponseSchema } from "../../gen/waymark/dns/v1/dns_pb.js";
+import { UnknownName } from "../../src/dns/views/elsewhere.ts";
+import { DEFAULT_VIEW } from "../../src/dns/views/view.ts";
+import { Views } from "../../src/dns/views/views.ts";
+import { WaymarkError } from "../../src/lib/errors.ts";
+import { anonymousCaller } from "../../src/policy/identity/caller.ts";
+import { withNameReads } from "../../src/services/dns/dns.ts";
+import { FakeDnsCatalog, TEST_DNS_SETTINGS } from "../fakes/dns-catalog.ts";
+import { at } from "../fakes/registry.ts";
+
+test.each([
+  { arrivals: 0, outcome: "NXDOMAIN" },
+  { arrivals: 15, outcome: "NXDOMAIN" },
+  { arrivals: 16, outcome: "not_ready" },
+  { arrivals: 10_000, outcome: "not_ready" },
+])("an answer that needs $arrivals fetches, one after the other, is $outcome", async ({ arrivals, outcome }) => {
+  let lookCount = 0;
+  class Fetching extends FakeDnsCatalog {
+    override find(): [] {
+      if (lookCount++ < arrivals) throw new UnknownName(`k${lookCount}`, Promise.resolve(), new Set());
+      return [];
+    }
+  }
+  const caller = anonymousCaller("c1", "127.0.0.1");
+  const none = { kind: "unary", handle: () => assert.fail("no list is asked for") } as const;
+  const [, service] = withNameReads(
+    [
+      { desc: DiscoveryService, handlers: { catalogQuery: none } },
+      { desc: DnsService, handlers: {} },
+    ],
+    {
+      settings: TEST_DNS_SETTINGS,
+      catalogOf: () => new Fetching(),
+      viewers: [{ view: DEFAULT_VIEW, caller }],
+      views: new Views([], []),
+      isAnonymousRefused: false,
+      serialOf: () => 7,
+      reads: { noteHidden: () => {}, verdict: () => assert.fail("nothing is explained") },
+      checkCaughtUp: () => {},
+      random: () => 0,
+      allowsViewerOverride: false,
+    },
+  );
+  const handler = service?.handlers["resolveName"];
+  assert(handler?.kind === "unary");
+  const request = create(ResolveNameRequestSchema, { name: "_svc._tcp.web.market.waymark", recordType: "SRV" });
+  let said = outcome;
+  try {
+    said = create(
+      ResolveNameResponseSchema,
+      (await handler.handle(request as never, { caller, time: at(0), requestId: "" })) as never,
+    ).rcode;
+  } catch (error) {
+    assert(error instanceof WaymarkError);
+    said = error.reason;
+  }
+  expect([said, lookCount]).toEqual([outcome, Math.min(arrivals + 1, 16)]);
+});
