@@ -412,7 +412,7 @@ function nameAnswers(options: ListenersOptions, zoneKeys: KeyFile | undefined): 
     // No question of a client subnet comes here.
     views: new Views(settings.dns.views, []),
     isAnonymousRefused: anonymousAccess(settings) === "none",
-    serialOf: options.zoneSerials === undefined ? undefined : serialsOf(options, viewers),
+    serialOf: serialsOf(options, viewers),
     reads,
     checkCaughtUp,
     random,
@@ -420,7 +420,7 @@ function nameAnswers(options: ListenersOptions, zoneKeys: KeyFile | undefined): 
   };
 }
 
-/** The serial of each view, by its index: that of its class of viewers. */
+/** The serial of each view, by its index: that of its class of viewers. 0 while DNS is off, since no version of a zone is cut then. */
 function serialsOf(
   { zoneSerials }: Pick<ListenersOptions, "zoneSerials">,
   viewers: readonly ViewerOfView[],

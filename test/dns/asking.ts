@@ -41,7 +41,7 @@ export function newResponder(
 ): Responder {
   const { settings, ...rest } = options;
   const all = { ...TEST_DNS_SETTINGS, ...settings };
-  return new Responder({ planBytes: SETTINGS.dns.planBytes, random: () => 0.999_999, ...rest, settings: all });
+  return new Responder({ planBytes: SETTINGS.dns.planBytes, random: () => 0.999_999, serialOf: () => 1, ...rest, settings: all });
 }
 
 export function ask(responder: Responder, catalog: DnsCatalog, type: AskedType, name: string, dnsClass = 1): Told {

@@ -107,6 +107,7 @@ test("an address that is not ours is said plainly", async () => {
     metrics: new Metrics(),
     onFault: () => {},
     planBytes: SETTINGS.dns.planBytes,
+    serialOf: () => 1,
   };
   await expect(startDnsGateway({ host: "192.0.2.1", udpPort: 0, ...options })).rejects.toThrow(
     /^cannot bind dns udp 192\.0\.2\.1:0: .*EADDRNOTAVAIL/,

@@ -116,7 +116,7 @@ export async function startDiscovery(
     srvPriority,
     ...times,
   };
-  const responder = (): Responder => new Responder({ settings: answering, planBytes, random });
+  const responder = (): Responder => new Responder({ settings: answering, planBytes, random, serialOf: () => 1 });
   const [, names = written] = withNameReads([service, written], {
     settings: answering,
     catalogOf: (caller, view) => dnsCatalog(random, core, undefined, { view, caller }),

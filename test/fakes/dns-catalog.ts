@@ -20,6 +20,7 @@ const NAMED_KINDS: ReadonlySet<Kind> = new Set([KIND.SERVICE, KIND.NODE]);
 
 export class FakeDnsCatalog implements DnsCatalog {
   readonly view: DnsView;
+  /** Grows with each change. */
   revision = 1;
   readonly turn = 1;
   readonly changes = new FakeChanges();

@@ -19,7 +19,7 @@ const catalog = new FakeDnsCatalog([
   }),
   entryView({ name: "db", targets: [{ host: "db.example.com" }] }),
 ]);
-const responder = new Responder({ settings: TEST_DNS_SETTINGS, planBytes: SETTINGS.dns.planBytes, random: () => 0.5 });
+const responder = new Responder({ settings: TEST_DNS_SETTINGS, planBytes: SETTINGS.dns.planBytes, random: () => 0.5, serialOf: () => 1 });
 
 /** A good query with a few bytes changed, cut, or added. */
 export function mutatedQuery(): fc.Arbitrary<Uint8Array> {

@@ -24,6 +24,7 @@ export async function startTestGateway(catalog: FakeDnsCatalog, options: Partial
     settings: TEST_DNS_SETTINGS,
     select: () => onlyView(catalog),
     random: () => rng.next(),
+    serialOf: () => catalog.revision,
     metrics,
     onFault: (fault) => faults.push(fault),
     planBytes: SETTINGS.dns.planBytes,

@@ -108,6 +108,7 @@ export class PolicyWorld {
       settings: { zones, reverseZones: [], nodeId: core.identity.nodeId, allowExternalNames, srvPriority, ...times },
       planBytes: dns.planBytes,
       random: () => 0.5,
+      serialOf: () => 1,
     });
   }
 

@@ -18,10 +18,11 @@ function openWorld(): Scenario {
   const catalog = new FakeDnsCatalog();
   const rng = new Rng("golden");
   let settings = TEST_DNS_SETTINGS;
-  let responder = new Responder({ settings, planBytes: SETTINGS.dns.planBytes, random: () => rng.next() });
+  const serialOf = () => catalog.revision;
+  let responder = new Responder({ settings, planBytes: SETTINGS.dns.planBytes, random: () => rng.next(), serialOf });
   const change = (changes: Partial<typeof settings>): void => {
     settings = { ...settings, ...changes };
-    responder = new Responder({ settings, planBytes: SETTINGS.dns.planBytes, random: () => rng.next() });
+    responder = new Responder({ settings, planBytes: SETTINGS.dns.planBytes, random: () => rng.next(), serialOf });
   };
   return (command) => {
     const [verb = "", ...words] = command.split(/\s+/);

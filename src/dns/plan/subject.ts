@@ -28,8 +28,6 @@ import type { Rests } from "./rests.ts";
 export interface DnsCatalog {
   /** The class of viewers. */
   readonly view: DnsView;
-  /** Changes whenever an answer of this catalog may have changed: with entries, the lives of origins, the policy and its windows. */
-  readonly revision: number;
   /** Tells what changes of what plans rest on. Another one than before: nothing is known of what was planned. */
   readonly changes: Pick<DnsNames, "catchUp" | "follow">;
   /** Changes with what all plans of this view rest on: the policy and its windows, and at a resolver whether any upstream answers. */

@@ -56,8 +56,8 @@ export interface ResponderOptions extends PlanCacheOptions {
   readonly rates?: ResponseRates | undefined;
   /** How long a connection over TCP may be quiet, for clients that ask. */
   readonly idleTimeoutMs?: number | undefined;
-  /** The serial of the zone for a view, by its index. Absent: SOA tells the revision of the catalog. */
-  readonly serialOf?: ((viewIndex: number) => number) | undefined;
+  /** The serial of the zone for a view, by its index. */
+  readonly serialOf: (viewIndex: number) => number;
   /** Signs answers for who wants it. Absent: nothing is signed. */
   readonly signer?: ZoneSigner | undefined;
   /** Absent: there are no keys. */
@@ -334,7 +334,7 @@ export class Responder {
     const key = query.planKey(view.index, isSigned);
     const kept = this.plans.find(key, catalog) ?? this.plans.make(key, { ...query.question(), isSigned }, catalog);
     const prepared = kept.prepared ?? this.#prepared(kept);
-    facts.serial = this.#serialOf?.(view.index) ?? catalog.revision % 0x1_0000_0000;
+    facts.serial = this.#serialOf(view.index);
     // A signature stands for the whole set.
     facts.answerLimit = kept.signed === undefined ? view.answerLimit : undefined;
     facts.extendedError = prepared.extendedError;

@@ -54,7 +54,7 @@ export interface DnsGatewayOptions {
   /** Bounds whole answers over UDP; any number when absent. */
   readonly rate?: Omit<ResponseRateOptions, "trusted"> | undefined;
   /** The serial of the zone for a view, by its index. */
-  readonly serialOf?: ((viewIndex: number) => number) | undefined;
+  readonly serialOf: (viewIndex: number) => number;
   /** Signs answers. Absent: nothing is signed. */
   readonly signer?: ZoneSigner | undefined;
   /** Makes and checks the cookies of clients. */

@@ -122,12 +122,6 @@ class CatalogInDns implements DnsCatalog {
       this.#hiddenAbove(claim.name) === undefined;
   }
 
-  get revision(): number {
-    const { reads, replica, elsewhere } = this.#sources;
-    // All of them only grow, so the sum changes whenever one does.
-    return replica.revision + reads.policyTurn + (elsewhere?.turn ?? 0);
-  }
-
   get turn(): number {
     const { reads, elsewhere } = this.#sources;
     // A plan that was made while an upstream answered is another than one from what may be old.

@@ -20,8 +20,8 @@ export interface NameAnswersParts extends AskingParts {
   readonly settings: DnsSettings;
   /** The catalog as a viewer sees it in DNS, from the place of a view. */
   readonly catalogOf: (viewer: Caller, view: DnsView) => DnsCatalog;
-  /** The serial of the zone that a class of viewers is told. Absent: that of the plan. */
-  readonly serialOf?: ((viewIndex: number) => number) | undefined;
+  /** The serial of the zone that a view is told, by its index. */
+  readonly serialOf: (viewIndex: number) => number;
   readonly reads: Pick<Reads, "noteHidden" | "verdict">;
   /** Throws `not_ready` while DNS questions may not be answered. */
   readonly checkCaughtUp: () => void;
@@ -55,7 +55,7 @@ async function resolveName(parts: NameAnswersParts, request: ResolveNameRequest,
   });
   const hidden = catalog.takeHidden();
   if (hidden.length > 0) reads.noteHidden(viewer, hidden);
-  return said(made, { request, serial: parts.serialOf?.(asking.view.index) });
+  return said(made, { request, serial: parts.serialOf(asking.view.index) });
 }
 
 interface Made {

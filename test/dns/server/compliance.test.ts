@@ -14,7 +14,7 @@ import { runs } from "../../fakes/effort.ts";
 import { SETTINGS } from "../../fakes/options.ts";
 
 const catalog = new FakeDnsCatalog([entryView({ name: "web", targets: [{ host: "10.0.0.1" }] })]);
-const responder = new Responder({ settings: TEST_DNS_SETTINGS, planBytes: SETTINGS.dns.planBytes, random: () => 0.5 });
+const responder = new Responder({ settings: TEST_DNS_SETTINGS, planBytes: SETTINGS.dns.planBytes, random: () => 0.5, serialOf: () => 1 });
 type Transport = Parameters<Responder["respond"]>[1];
 const TRANSPORTS: readonly Transport[] = ["udp", "tcp", "dot", "doh"];
 
@@ -304,7 +304,13 @@ describe.each(TRANSPORTS)("EDNS over %s", (transport) => {
   });
 
   test("keepalive is answered over TCP and TLS, and not over HTTP (RFC 7828)", () => {
-    const told = new Responder({ settings: TEST_DNS_SETTINGS, planBytes: 1 << 20, random: () => 0.5, idleTimeoutMs: 10_000 });
+    const told = new Responder({
+      settings: TEST_DNS_SETTINGS,
+      planBytes: 1 << 20,
+      random: () => 0.5,
+      serialOf: () => 1,
+      idleTimeoutMs: 10_000,
+    });
     const reply = told.respond(edns({ options: "000b 0000" }), transport, () => onlyView(catalog));
     expect(reply && optOf(Buffer.from(reply.bytes))?.options).toEqual(transport === "tcp" || transport === "dot" ? { 11: "0064" } : {});
   });

@@ -21,7 +21,13 @@ const catalog = new FakeDnsCatalog([
 const view = onlyView(catalog);
 
 function newResponder(options: Partial<ConstructorParameters<typeof Responder>[0]> = {}): Responder {
-  return new Responder({ settings: TEST_DNS_SETTINGS, planBytes: SETTINGS.dns.planBytes, random: () => 0.5, ...options });
+  return new Responder({
+    settings: TEST_DNS_SETTINGS,
+    planBytes: SETTINGS.dns.planBytes,
+    random: () => 0.5,
+    serialOf: () => 1,
+    ...options,
+  });
 }
 
 const sender = (address: string, monoMs = 0): Sender => ({ address, monoMs, room: "all" });

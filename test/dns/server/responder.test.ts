@@ -11,7 +11,13 @@ import { SETTINGS } from "../../fakes/options.ts";
 
 function newResponder(maxNegativePlans?: number): Responder {
   const rng = new Rng("responder");
-  return new Responder({ settings: TEST_DNS_SETTINGS, planBytes: SETTINGS.dns.planBytes, random: () => rng.next(), maxNegativePlans });
+  return new Responder({
+    settings: TEST_DNS_SETTINGS,
+    planBytes: SETTINGS.dns.planBytes,
+    random: () => rng.next(),
+    serialOf: () => 1,
+    maxNegativePlans,
+  });
 }
 
 function addresses(responder: Responder, catalog: DnsCatalog, name = "web.market.waymark"): string[] {

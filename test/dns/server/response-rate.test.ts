@@ -53,7 +53,7 @@ test("an answer that another thread gave counts here too", () => {
 test("absent names of one zone use up nothing of another zone's, of what exists, or of what only lacks the type", () => {
   const rates = new ResponseRates({ perSecond: 2, maxNetworks: 100 });
   const settings = { ...TEST_DNS_SETTINGS, zones: ["waymark", "corp"] };
-  const responder = new Responder({ settings, planBytes: SETTINGS.dns.planBytes, random: () => 0.5, rates });
+  const responder = new Responder({ settings, planBytes: SETTINGS.dns.planBytes, random: () => 0.5, serialOf: () => 1, rates });
   const catalog = new FakeDnsCatalog([entryView({ name: "web", targets: [{ host: "10.0.0.1" }] })]);
   const sender = { address: "192.0.2.1", monoMs: 0, room: "all" } as const;
   const ask = (name: string, type: "A" | "AAAA" = "A") =>
@@ -65,7 +65,13 @@ test("absent names of one zone use up nothing of another zone's, of what exists,
 test("answers of more than three times their question share one budget of all networks; beyond it they say to ask over TCP", () => {
   const trusted = [{ bytes: Uint8Array.of(203, 0, 113, 0), prefixBits: 24 }];
   const rates = new ResponseRates({ perSecond: 1, maxNetworks: 1000, trusted });
-  const responder = new Responder({ settings: TEST_DNS_SETTINGS, planBytes: SETTINGS.dns.planBytes, random: () => 0.5, rates });
+  const responder = new Responder({
+    settings: TEST_DNS_SETTINGS,
+    planBytes: SETTINGS.dns.planBytes,
+    random: () => 0.5,
+    serialOf: () => 1,
+    rates,
+  });
   // Questions of 40 bytes: five addresses of 16 bytes make three times as many.
   const entryOf = (name: string, count: number) =>
     entryView({ name, targets: Array.from({ length: count }, (_, i) => ({ host: `10.0.0.${i}` })) });
@@ -88,7 +94,13 @@ test("answers of more than three times their question share one budget of all ne
 
 test("a question that waited for what was fetched is not counted as one that begins to wait", () => {
   const rates = new ResponseRates({ perSecond: 1, maxNetworks: 100 });
-  const responder = new Responder({ settings: TEST_DNS_SETTINGS, planBytes: SETTINGS.dns.planBytes, random: () => 0.5, rates });
+  const responder = new Responder({
+    settings: TEST_DNS_SETTINGS,
+    planBytes: SETTINGS.dns.planBytes,
+    random: () => 0.5,
+    serialOf: () => 1,
+    rates,
+  });
   const name = new UnknownName("k", Promise.resolve(), new Set());
   const unknown = () => {
     throw name;

@@ -32,6 +32,7 @@ function newResponder(mayBegin = true, algorithm: "hmac-sha256" | "hmac-sha512" 
     settings: TEST_DNS_SETTINGS,
     planBytes: SETTINGS.dns.planBytes,
     random: () => 0.5,
+    serialOf: () => 1,
     wallMs: () => NOW * 1000,
     transferKeys: { find: (name) => (name === key.name ? key : undefined), mayBegin: () => mayBegin },
   });

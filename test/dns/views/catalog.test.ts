@@ -172,11 +172,11 @@ test("a hidden name and a hidden alias are absent, and each is reported with one
   expect(catalog.takeHidden()).toEqual([]);
 });
 
-test("the revision grows with the policy, so that no answer outlives it", () => {
+test("the turn of the catalog changes with the policy, so that no answer outlives it", () => {
   const { catalog, change } = open(["0"]);
-  const before = catalog.revision;
+  const before = catalog.turn;
   change(HIDING);
-  expect(catalog.revision).toBeGreaterThan(before);
+  expect(catalog.turn).toBeGreaterThan(before);
 });
 
 test("a crowded name gives a sample, said once, and another one the next time", () => {
