@@ -1,8 +1,8 @@
 /** Draws an answer from a plan: the order of its records, and which of them where a set has a limit. */
-import { assert } from "../../lib/errors.ts";
 import type { DnsRecord } from "../records/record.ts";
 import { areSampled, hostOf } from "../records/records.ts";
 import type { Plan, Rcode } from "./answer.ts";
+import { Drawer } from "./drawer.ts";
 
 export interface Answer {
   readonly rcode: Rcode;
@@ -25,11 +25,12 @@ export interface Draw {
  */
 export function drawAnswer(plan: Plan, { random, answerLimit }: Draw): Answer {
   const answers: DnsRecord[] = [];
+  const drawer = new Drawer(random);
   let left = plan.signed === undefined ? (answerLimit ?? Number.POSITIVE_INFINITY) : Number.POSITIVE_INFINITY;
   for (const group of plan.groups) {
     const isSampled = areSampled(group);
     const wanted = isSampled ? Math.min(left, group.length) : group.length;
-    answers.push(...shuffled(wanted < group.length ? sampled(group, wanted, random) : group, random));
+    answers.push(...drawn(group, wanted, drawer));
     if (isSampled) left -= wanted;
   }
   const additional: DnsRecord[] = [];
@@ -45,37 +46,15 @@ export function drawAnswer(plan: Plan, { random, answerLimit }: Draw): Answer {
   return { rcode: plan.rcode, isAuthoritative: plan.isAuthoritative, answers, authority: plan.authority, additional };
 }
 
-/** So many of the records: each next one is drawn by weight, or evenly where no weight is left. */
-function sampled(records: readonly DnsRecord[], wanted: number, random: () => number): readonly DnsRecord[] {
-  const left = [...records];
-  let total = left.reduce((sum, record) => sum + weightOf(record), 0);
-  return Array.from({ length: wanted }, () => {
-    const isEven = total === 0;
-    let at = Math.floor(random() * (isEven ? left.length : total));
-    const found = left.findIndex((record) => (at -= isEven ? 1 : weightOf(record)) < 0);
-    const [drawn] = left.splice(found, 1);
-    assert(drawn !== undefined, "a sample is of no more records than there are");
-    total -= weightOf(drawn);
-    return drawn;
-  });
-}
-
-function weightOf(record: DnsRecord): number {
-  return record.type === "SRV" ? record.data.weight : 0;
-}
-
-/** A random permutation (Fisher and Yates). `random` gives numbers in [0, 1). */
-export function shuffled<T>(items: readonly T[], random: () => number): readonly T[] {
-  if (items.length < 2) return items;
-  const out = [...items];
-  for (let i = out.length - 1; i > 0; i--) {
-    const j = Math.floor(random() * (i + 1));
-    const a = out[i];
-    const b = out[j];
-    if (a !== undefined && b !== undefined) {
-      out[i] = b;
-      out[j] = a;
-    }
-  }
+/** So many of the records, in the order in which they are drawn. */
+function drawn(records: readonly DnsRecord[], wanted: number, drawer: Drawer): readonly DnsRecord[] {
+  if (records.length === 1 && wanted === 1) return records;
+  drawer.begin(records.length, wanted, (place) => weightOf(records[place]));
+  const out = Array.from({ length: wanted }, () => records[drawer.next()]).filter((record) => record !== undefined);
+  drawer.end();
   return out;
+}
+
+function weightOf(record: DnsRecord | undefined): number {
+  return record?.type === "SRV" ? record.data.weight : 0;
 }

@@ -3,7 +3,7 @@
 import type { DnsRecord } from "../records/record.ts";
 import { dataBytes, hostOf } from "../records/records.ts";
 import type { Plan } from "./answer.ts";
-import { shuffled } from "./draw.ts";
+import { Drawer } from "./drawer.ts";
 
 /** Memory of a text (a key, a hidden namespace) besides its characters. */
 const TEXT_BYTES = 24;
@@ -52,9 +52,13 @@ export function thinned(plan: Plan, random: () => number, maxBytes: number): Pla
   const glue = new Map<string, readonly DnsRecord[]>();
   let room = ANSWER_ROOM_BYTES;
   let left = maxBytes - planBytes({ ...plan, groups: [], glue });
+  const drawer = new Drawer(random);
   for (const group of plan.groups) {
     const part: DnsRecord[] = [];
-    for (const record of shuffled(group, random)) {
+    drawer.begin(group.length, group.length);
+    for (let drawn = 0; drawn < group.length; drawn++) {
+      const record = group[drawer.next()];
+      if (record === undefined) break;
       const host = hostOf(record);
       const addresses = host === undefined ? undefined : plan.glue.get(host);
       left -= recordBytes(record);
@@ -64,6 +68,7 @@ export function thinned(plan: Plan, random: () => number, maxBytes: number): Pla
       room -= dataBytes(record);
       if (host !== undefined && addresses !== undefined) glue.set(host, addresses);
     }
+    drawer.end();
     if (part.length > 0) groups.push(part);
   }
   return { ...plan, groups, glue };

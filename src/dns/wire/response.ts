@@ -1,6 +1,7 @@
 /** Writes responses from prepared answers (RFC 1035; EDNS, RFC 6891). */
 
 import { RCODE } from "../plan/answer.ts";
+import { Drawer, type WeightOf } from "../plan/drawer.ts";
 import { RECORDS } from "../records/records.ts";
 import { CLIENT_COOKIE_BYTES, SERVER_COOKIE_BYTES } from "./cookies.ts";
 import {
@@ -95,7 +96,7 @@ export interface ResponseFacts {
 }
 
 export class ResponseWriter {
-  readonly #random: () => number;
+  readonly #drawer: Drawer;
   #slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
   #slabAt = 0;
   readonly #large = Buffer.alloc(MAX_MESSAGE_BYTES);
@@ -109,8 +110,6 @@ export class ResponseWriter {
   /** Of the prepared answer that is written. */
   #bytes: Uint8Array = this.#slab;
   readonly #room = newRoom();
-  /** For each record of a group which stands in its place. Between groups each stands in its own. */
-  #order = new Uint32Array(0);
   /** Of the last response. */
   isTruncated = false;
   /** Numbers of the glue of the response, each once. */
@@ -123,7 +122,7 @@ export class ResponseWriter {
 
   /** `random` gives numbers in [0, 1), and draws the order of records. */
   constructor(random: () => number) {
-    this.#random = random;
+    this.#drawer = new Drawer(random);
   }
 
   /**
@@ -218,18 +217,23 @@ export class ResponseWriter {
   /** Writes so many records of the group whose table is at `tableAt`. Returns whether they are whole. When something does not fit, now or before, one that fits is enough. */
   #group(tableAt: number, count: number, wanted: number, isWholeBefore: boolean): boolean {
     if (count === 1 && wanted === 1) return this.#record(tableAt) && isWholeBefore;
-    if (this.#order.length < count) this.#order = Uint32Array.from({ length: 2 * count }, (_, i) => i);
-    const isSample = wanted < count;
-    if (isSample) this.#sample(tableAt, count, wanted);
+    const drawer = this.#drawer;
+    if (wanted < count) drawer.begin(count, wanted, this.#weightsOf(tableAt));
+    else drawer.begin(count, count);
     const before = this.#count;
     let drawn = 0;
     let isWhole = isWholeBefore;
     while (drawn < wanted && (isWhole || this.#count === before)) {
-      const record = this.#draw(drawn++, wanted);
-      if (!this.#record(tableAt + RECORD_BYTES * record)) isWhole = false;
+      drawn++;
+      if (!this.#record(tableAt + RECORD_BYTES * drawer.next())) isWhole = false;
     }
-    this.#settle(isSample ? wanted : drawn);
+    drawer.end();
     return isWhole;
+  }
+
+  /** The weights of the records whose table is at `tableAt`. */
+  #weightsOf(tableAt: number): WeightOf {
+    return (place) => weightAt(this.#bytes, u32(this.#bytes, tableAt + RECORD_BYTES * place));
   }
 
   /** Writes a record, if it fits. */
@@ -243,47 +247,6 @@ export class ResponseWriter {
     this.#copyFrom(bytes, start, end);
     this.#count++;
     return true;
-  }
-
-  /** The next record of a random order (Fisher and Yates), of which those before `i` were drawn. */
-  #draw(i: number, end: number): number {
-    return this.#swap(i, end - 1 - Math.floor(this.#random() * (end - i)));
-  }
-
-  #swap(i: number, j: number): number {
-    const order = this.#order;
-    const record = order[j] ?? 0;
-    order[j] = order[i] ?? 0;
-    order[i] = record;
-    return record;
-  }
-
-  /** Puts all records in their own place, when so many places at the front were drawn: only what was drawn left its place. */
-  #settle(drawn: number): void {
-    const order = this.#order;
-    for (let i = 0; i < drawn; i++) {
-      const record = order[i] ?? 0;
-      if (record >= drawn) order[record] = record;
-    }
-    for (let i = 0; i < drawn; i++) order[i] = i;
-  }
-
-  /** Puts a sample of so many to the front: each next one is drawn by weight, or evenly where no weight is left. */
-  #sample(tableAt: number, count: number, wanted: number): void {
-    const weightOf = (place: number) => weightAt(this.#bytes, u32(this.#bytes, tableAt + RECORD_BYTES * (this.#order[place] ?? 0)));
-    let total = 0;
-    for (let i = 0; i < count; i++) total += weightOf(i);
-    for (let i = 0; i < wanted; i++) {
-      if (total === 0) {
-        this.#draw(i, count);
-        continue;
-      }
-      let left = Math.floor(this.#random() * total);
-      let j = i;
-      while (j < count - 1 && left >= weightOf(j)) left -= weightOf(j++);
-      total -= weightOf(j);
-      this.#swap(i, j);
-    }
   }
 
   #noteGlue(glue: number, hostAt: number): void {
