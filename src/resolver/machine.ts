@@ -20,14 +20,14 @@ import { readFetchedPage, readWatchMessage } from "./codec.ts";
 import { copyBlocks } from "./disk/copy.ts";
 import { type RestoredCopy, restoreCopy } from "./disk/restoring.ts";
 import { FetchCalls, NOT_READY_RETRY_MS } from "./fetching/fetch-calls.ts";
-import { Fetched, type FetchedName, type Known, RECORD_BYTES } from "./fetching/fetched.ts";
+import { Fetched, type FetchedName, type Known } from "./fetching/fetched.ts";
 import type { Outcome } from "./fetching/fetches.ts";
 import { Bookmarks } from "./following/bookmarks.ts";
 import { Followed } from "./following/followed.ts";
 import { Following, UNASKED_MS } from "./following/following.ts";
 import { PrefixRefusals } from "./following/refusals.ts";
 import { type StreamNumber, Watches } from "./following/watches.ts";
-import { Freshness, SILENT_MS } from "./freshness.ts";
+import { Hearing } from "./hearing.ts";
 import type { Answer, Asked, CallNumber, ResolverInput, ResolverOptions, ResolverOrder } from "./io-types.ts";
 import { BoundedCache } from "./keeping/bounded-cache.ts";
 import { HeldEntries } from "./keeping/held-entries.ts";
@@ -37,7 +37,7 @@ import { PolicyStream } from "./policy/policy-stream.ts";
 import { CacheActs } from "./upkeep/cache-acts.ts";
 import { DigestRounds } from "./upkeep/digest-rounds.ts";
 import { Reopening } from "./upkeep/reopening.ts";
-import { AnswerCounts, type ResolverStatistics } from "./upkeep/statistics.ts";
+import { AnswerCounts, type ResolverStatistics, statisticsOf } from "./upkeep/statistics.ts";
 import { Upstreams } from "./upstreams.ts";
 
 export interface ResolverParts {
@@ -47,8 +47,6 @@ export interface ResolverParts {
   readonly policies: PolicyEngine;
 }
 
-/** An upstream that is silent for so long is left. */
-const DEAD_MS = 10_000;
 /** Most tombstones that are dropped at a time. */
 const PRUNED_AT_A_TIME = 10_000;
 
@@ -75,13 +73,11 @@ export class ResolverMachine {
   readonly #digests: DigestRounds;
   readonly #acts: CacheActs;
   readonly #reopening: Reopening;
-  readonly #freshness = new Freshness();
+  readonly #hearing: Hearing;
   readonly #calls: FetchCalls;
   readonly #policyStream: PolicyStream;
   /** The upstream of the watches that are open. */
   #used: string | undefined;
-  /** Since when the upstream has had something to say. */
-  #openedMonoMs = Number.NEGATIVE_INFINITY;
   #pruneMonoMs: number;
   /** When everything that is followed was as it was at the upstream's bookmark. Undefined: never. */
   #wholeMonoMs: number | undefined;
@@ -91,8 +87,6 @@ export class ResolverMachine {
   #fullUntilMonoMs = Number.NEGATIVE_INFINITY;
   #isFull = false;
   #fault: string | undefined;
-  /** Whether the upstream last called its data stale: it is a resolver that is cut off, or a node that is. */
-  #isUpstreamStale = false;
 
   constructor(options: ResolverOptions, { replica, stamper, policies }: ResolverParts, time: Time) {
     const { monoMs } = time;
@@ -123,6 +117,7 @@ export class ResolverMachine {
     this.policy = new FollowedPolicy(policies);
     this.#policyStream = new PolicyStream(this.policy);
     this.upstreams = new Upstreams({ ...options, addresses: options.upstreams }, monoMs);
+    this.#hearing = new Hearing({ upstreams: this.upstreams, watches });
     this.#pruneMonoMs = monoMs + options.pruneIntervalMs;
     this.#digests = new DigestRounds({ ...parts, intervalMs: options.resyncIntervalMs, random }, time);
     this.#reopening = new Reopening(random);
@@ -130,7 +125,7 @@ export class ResolverMachine {
   }
 
   handle(input: ResolverInput, time: Time, out: Out): void {
-    const silentMonoMs = this.#silentSince(time);
+    const silentMonoMs = this.#hearing.silentSince(time);
     if (silentMonoMs !== undefined) this.#fetched.wereSilent(silentMonoMs, time);
     switch (input.kind) {
       case "tick":
@@ -183,7 +178,7 @@ export class ResolverMachine {
       this.policy.nextDeadlineMs(),
       ownMs,
       this.#pruneMonoMs,
-      this.#deadMonoMs,
+      this.#hearing.deadMonoMs,
       fullMonoMs,
       refusedMonoMs,
       this.#watches.nextDeadlineMs(),
@@ -199,7 +194,7 @@ export class ResolverMachine {
 
   /** What is held, and the policy, in blocks for a file. It may go on changing while they are taken; throws as `copyBlocks`. */
   copy(now: () => Time): Generator<Uint8Array> {
-    return copyBlocks({ ...this.#space.parts, owner: this.#owner, policy: this.policy, freshness: this.#freshness }, now);
+    return copyBlocks({ ...this.#space.parts, owner: this.#owner, policy: this.policy, freshness: this.#hearing.freshness }, now);
   }
 
   /**
@@ -211,7 +206,7 @@ export class ResolverMachine {
       ...this.#space.parts,
       owner: this.#owner,
       policy: this.policy,
-      freshness: this.#freshness,
+      freshness: this.#hearing.freshness,
       configured: this.#options.namespaces,
       maxEntries: this.#options.maxEntries,
       fits: () => this.#space.isEnough,
@@ -256,7 +251,7 @@ export class ResolverMachine {
 
   /** How good the answer to a name is, to somebody who has waited for it. Undefined: it may not be told, because more was heard while it was fetched. */
   fetchedAnswer(name: AskedName, time: Time): Answer | undefined {
-    const known = this.#fetched.look(name, time, this.#silentSince(time));
+    const known = this.#fetched.look(name, time, this.#hearing.silentSince(time));
     return known.state === "miss" ? undefined : this.#answerOf(known, time);
   }
 
@@ -297,9 +292,8 @@ export class ResolverMachine {
   followedAnswer(time: Time, isAsked: (held: Lookup) => boolean = () => false): Answer {
     const isHolding = this.held.lookup.size > 0 && isAsked(this.held.lookup);
     const { isFromDisk } = this.#watches;
-    const isWell = !isFromDisk && !this.#isFull && !this.#isUpstreamStale && !this.upstreams.isCutOff;
-    const isStale = !isWell || isHolding || this.#freshness.isSilent(time);
-    return { source: isFromDisk ? "disk" : "followed", isStale, ageMs: this.#freshness.ageMs(time) };
+    const isStale = isFromDisk || this.#isFull || isHolding || !this.#hearing.isWell(time);
+    return { source: isFromDisk ? "disk" : "followed", isStale, ageMs: this.#hearing.freshness.ageMs(time) };
   }
 
   /** How good the answer is to a caller that may not see a namespace: as if nothing were there, whatever others ask for. */
@@ -327,12 +321,12 @@ export class ResolverMachine {
   ): Answer | undefined {
     const { namespace } = name;
     if (!isFurther) this.#askedFor(namespace, time, out);
-    if (this.isComplete(namespace) && this.#freshness.ageMs(time) <= maxAgeMs) {
+    if (this.isComplete(namespace) && this.#hearing.freshness.ageMs(time) <= maxAgeMs) {
       const answer = this.followedAnswer(time, (held) => askedCount(held, name) > 0);
       if (isCounted) this.counts.hit(answer);
       return answer;
     }
-    const known = this.#fetched.ask(name, time, this.#silentSince(time));
+    const known = this.#fetched.ask(name, time, this.#hearing.silentSince(time));
     if (known.state === "miss" || known.ageMs > maxAgeMs) {
       if (isCounted) this.counts.miss();
       return this.#missed(name, told, time, out);
@@ -347,7 +341,7 @@ export class ResolverMachine {
   #answerOf({ state, name, ageMs, isNegative }: Exclude<Known, { readonly state: "miss" }>, time: Time): Answer {
     return {
       source: "fetched",
-      isStale: state === "stale" || name.isStale || this.#isAway(time),
+      isStale: state === "stale" || name.isStale || this.#hearing.isAway(time),
       ageMs,
       isNegative,
     };
@@ -361,60 +355,8 @@ export class ResolverMachine {
   }
 
   statistics(time: Time): ResolverStatistics {
-    const { lookup, slab } = this.#replica;
-    const [followedCount, fetchedCount, heldCount] = [lookup.size, this.#fetched.lookup.size, this.held.lookup.size];
-    const { hitCount, missCount, staleCount, negativeCount } = this.counts;
-    const oldestMs = Math.max(
-      followedCount === 0 ? Number.NEGATIVE_INFINITY : this.#freshness.ageMs(time),
-      time.monoMs - this.#fetched.oldestMonoMs,
-    );
-    const recordBytes = RECORD_BYTES * (followedCount + fetchedCount + this.held.keptCount);
-    return {
-      hitCount,
-      missCount,
-      staleCount,
-      negativeCount,
-      heldCount,
-      unheldCount: this.held.unheldCount,
-      entryCount: followedCount + fetchedCount,
-      followedCount: this.following.prefixes.list.length,
-      ageMs: Number.isFinite(oldestMs) ? oldestMs : undefined,
-      cursor: this.#watches.place?.text ?? "",
-      lagMs: this.#lagMs(time),
-      resyncs: { ...this.#acts.resyncs },
-      sizeBytes: slab.stats().usedBytes + recordBytes + this.#cache.bookkeepingBytes,
-      evictedCount: this.#cache.evictedCount,
-      upstream: this.upstreams.current ?? "",
-      upstreamChangeCount: this.#upstreamChangeCount,
-      upstreamFaults: { ...this.upstreams.faults },
-    };
-  }
-
-  /** Whether what was fetched before cannot be trusted to be so still: no upstream answers, or the one that is followed is silent, or says so of itself. */
-  #isAway({ monoMs }: Time): boolean {
-    if (this.upstreams.isCutOff) return true;
-    return this.#watches.isOpen && (this.#isUpstreamStale || monoMs - this.#heardMonoMs > SILENT_MS);
-  }
-
-  /** Since when no upstream says anything, by monotonic ms, so that nothing expires. Undefined while one does. */
-  #silentSince({ monoMs }: Time): number | undefined {
-    const { cutOffMonoMs } = this.upstreams;
-    if (cutOffMonoMs !== undefined) return cutOffMonoMs;
-    const heardMonoMs = this.#heardMonoMs;
-    return this.#watches.isOpen && monoMs - heardMonoMs > SILENT_MS ? heardMonoMs : undefined;
-  }
-
-  /** When the upstream last said something on its watch, or was first asked to. */
-  get #heardMonoMs(): number {
-    return Math.max(this.#freshness.heardMonoMs, this.#openedMonoMs);
-  }
-
-  #lagMs(time: Time): number | undefined {
-    const isCurrent = this.#watches.isOpen
-      ? this.bookmarks.isAtBookmark && !this.#freshness.isSilent(time)
-      : this.following.prefixes.list.length === 0;
-    if (isCurrent && !this.upstreams.isCutOff) return 0;
-    return this.#wholeMonoMs === undefined ? undefined : time.monoMs - this.#wholeMonoMs;
+    const told = { wholeMonoMs: this.#wholeMonoMs, upstreamChangeCount: this.#upstreamChangeCount, resyncs: this.#acts.resyncs };
+    return statisticsOf({ ...this.#space.parts, upstreams: this.upstreams, hearing: this.#hearing, counts: this.counts }, told, time);
   }
 
   #missed(name: AskedName, told: (outcome: Outcome<readonly CatalogRecord[]>) => void, time: Time, out: Out): undefined {
@@ -429,22 +371,22 @@ export class ResolverMachine {
     this.held.tick(time);
     this.following.tick(time.monoMs);
     this.#leaveLiars(time, out);
-    if (time.monoMs >= this.#deadMonoMs) {
-      this.#watches.wereSilent(this.#freshness.changesOnlyMs(this.#openedMonoMs, time));
+    if (time.monoMs >= this.#hearing.deadMonoMs) {
+      this.#watches.wereSilent(this.#hearing.changesOnlyMs(time));
       this.#lose(time);
     }
     if (time.monoMs >= this.#reopening.dueMonoMs) this.#reopen(time, out);
     if (time.monoMs < this.#pruneMonoMs) return;
     this.#pruneMonoMs = time.monoMs + this.#options.pruneIntervalMs;
-    this.#fetched.prune(time, this.#silentSince(time));
+    this.#fetched.prune(time, this.#hearing.silentSince(time));
     if (!this.upstreams.isCutOff) this.following.prune(time.monoMs - UNASKED_MS);
     this.#replica.collect(time, PRUNED_AT_A_TIME);
   }
 
   /** The same streams again, with other credentials: each goes on from its place, so that nothing is fetched again and no answer is stale. */
-  #reopen({ monoMs }: Time, out: Out): void {
+  #reopen(time: Time, out: Out): void {
     this.#reopening.done();
-    this.#openedMonoMs = monoMs;
+    this.#hearing.opened(time);
     this.#digests.leave(out);
     this.#watches.reopen(out);
     this.#policyStream.reopen(out);
@@ -462,20 +404,20 @@ export class ResolverMachine {
       this.#believed(upstream, () => this.#acts.repair(this.#digests.hear(stream, said, time, out) ?? [], time, out), time, out);
     if (isOfWatch !== true) return;
     this.#refusals.accepted();
-    this.#freshness.heard(time, { isChangesOnly: said.snapshot === SNAPSHOT.NONE && said.ageMs === undefined });
+    this.#hearing.freshness.heard(time, { isChangesOnly: said.snapshot === SNAPSHOT.NONE && said.ageMs === undefined });
     this.#fit(time, out);
     // Only the beginning and the end of a snapshot and bookmarks say how the upstream is.
     if (said.ageMs === undefined) return;
     this.upstreams.heardVia(upstream, said.via, time.monoMs);
     this.upstreams.heardStale(upstream, said.isStale, time.monoMs);
-    this.#isUpstreamStale = said.isStale;
+    this.#hearing.isUpstreamStale = said.isStale;
     if (said.snapshot === SNAPSHOT.BEGIN) return;
     if (time.monoMs >= this.#fullUntilMonoMs) this.#fault = undefined;
     if (this.#policyStream.hasSpoken) this.upstreams.goesWell(upstream);
     // A resolver's bookmark may be no place to go on from. Nothing is missing up to it all the same.
     if (!this.#watches.isInStep(stream)) return;
     this.#wholeMonoMs = time.monoMs;
-    this.#freshness.stated(said.ageMs + delayMs, time);
+    this.#hearing.freshness.stated(said.ageMs + delayMs, time);
   }
 
   #watchEnded({ stream, retryMs, refusal }: Extract<ResolverInput, { kind: "watch ended" }>, time: Time, out: Out): void {
@@ -525,11 +467,6 @@ export class ResolverMachine {
     this.#calls.failed(call, new WaymarkError("not_ready", "an upstream sent an answer that cannot be read"));
   }
 
-  /** When the upstream is left if it says nothing until then. What another one said before makes no answer fresh, and gives this one no less time. */
-  get #deadMonoMs(): number {
-    return this.#watches.isOpen ? this.#heardMonoMs + DEAD_MS : NEVER;
-  }
-
   /** What an upstream said, unless no server of ours can have said it: then that upstream is left. */
   #believed<T>(upstream: string, read: () => T, time: Time, out: Out): T | undefined {
     try {
@@ -571,7 +508,7 @@ export class ResolverMachine {
       this.#upstreamChangeCount += Number(current !== undefined && current !== this.#used);
       this.#used = current;
       this.#isFull = isFull;
-      this.#openedMonoMs = time.monoMs;
+      this.#hearing.opened(time);
       this.#reopening.done();
       this.#digests.leave(out);
       this.#acts.fail();
@@ -595,6 +532,6 @@ export class ResolverMachine {
     if (!this.#refusals.isEmpty && !this.#watches.isOpening && this.#refusals.release(time.monoMs))
       this.#watches.want(this.#wanted, time, out);
     // Until now there was nothing to say.
-    if (!wasOpen && this.#watches.isOpen) this.#openedMonoMs = time.monoMs;
+    if (!wasOpen && this.#watches.isOpen) this.#hearing.opened(time);
   }
 }

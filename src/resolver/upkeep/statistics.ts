@@ -1,5 +1,9 @@
 /** What a resolver counts of its answers, and what it tells of itself. Counts start with the process. */
-import type { UpstreamFault } from "../upstreams.ts";
+import type { Time } from "../../lib/machine.ts";
+import { RECORD_BYTES } from "../fetching/fetched.ts";
+import type { Hearing } from "../hearing.ts";
+import type { SpaceParts } from "../keeping/space.ts";
+import type { UpstreamFault, Upstreams } from "../upstreams.ts";
 import type { ResyncReason } from "./resync-notes.ts";
 
 /** Answers, by where they came from. */
@@ -59,4 +63,59 @@ export interface ResolverStatistics {
 /** The part of the answers that waited for nobody, from 0 to 1; 0 without any answer. */
 export function hitRatio({ hitCount, missCount }: Pick<ResolverStatistics, "hitCount" | "missCount">): number {
   return hitCount === 0 ? 0 : hitCount / (hitCount + missCount);
+}
+
+export interface StatisticsParts extends SpaceParts {
+  readonly upstreams: Upstreams;
+  readonly hearing: Hearing;
+  readonly counts: AnswerCounts;
+}
+
+export interface ToldStatistics extends Pick<ResolverStatistics, "resyncs" | "upstreamChangeCount"> {
+  /** When everything that is followed was as it was at the upstream's bookmark. Undefined: never. */
+  readonly wholeMonoMs: number | undefined;
+}
+
+export function statisticsOf(
+  parts: StatisticsParts,
+  { wholeMonoMs, resyncs, upstreamChangeCount }: ToldStatistics,
+  time: Time,
+): ResolverStatistics {
+  const { replica, fetched, held, cache, counts, following, watches, upstreams, hearing } = parts;
+  const [followedCount, fetchedCount, heldCount] = [replica.lookup.size, fetched.lookup.size, held.lookup.size];
+  const { hitCount, missCount, staleCount, negativeCount } = counts;
+  const oldestMs = Math.max(
+    followedCount === 0 ? Number.NEGATIVE_INFINITY : hearing.freshness.ageMs(time),
+    time.monoMs - fetched.oldestMonoMs,
+  );
+  const recordBytes = RECORD_BYTES * (followedCount + fetchedCount + held.keptCount);
+  return {
+    hitCount,
+    missCount,
+    staleCount,
+    negativeCount,
+    heldCount,
+    unheldCount: held.unheldCount,
+    entryCount: followedCount + fetchedCount,
+    followedCount: following.prefixes.list.length,
+    ageMs: Number.isFinite(oldestMs) ? oldestMs : undefined,
+    cursor: watches.place?.text ?? "",
+    lagMs: lagMs(parts, wholeMonoMs, time),
+    resyncs: { ...resyncs },
+    sizeBytes: replica.slab.stats().usedBytes + recordBytes + cache.bookkeepingBytes,
+    evictedCount: cache.evictedCount,
+    upstream: upstreams.current ?? "",
+    upstreamChangeCount,
+    upstreamFaults: { ...upstreams.faults },
+  };
+}
+
+function lagMs(
+  { watches, bookmarks, following, upstreams, hearing }: StatisticsParts,
+  wholeMonoMs: number | undefined,
+  time: Time,
+): number | undefined {
+  const isCurrent = watches.isOpen ? bookmarks.isAtBookmark && !hearing.freshness.isSilent(time) : following.prefixes.list.length === 0;
+  if (isCurrent && !upstreams.isCutOff) return 0;
+  return wholeMonoMs === undefined ? undefined : time.monoMs - wholeMonoMs;
 }
