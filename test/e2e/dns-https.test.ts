@@ -2,12 +2,9 @@
 import { execFile, spawnSync } from "node:child_process";
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
 import { connect } from "node:http2";
 import { request } from "node:https";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { buffer, text } from "node:stream/consumers";
 import { connect as connectTls } from "node:tls";
 import { promisify } from "node:util";
@@ -15,18 +12,12 @@ import { afterAll, expect, test } from "vitest";
 import { sha256Hex } from "../../src/lib/crypto.ts";
 import { newAuthority, serverFiles } from "../fakes/certificate.ts";
 import { queryBytes, responseText, subnetQuery } from "../fakes/dns-text.ts";
+import { filesAbout } from "../fakes/given-files.ts";
 import { type Finished, type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
 import { until } from "../fakes/until.ts";
 
 const areKdigAndCurlThere = ["kdig", "curl"].every((command) => spawnSync(command, ["-V"], { stdio: "ignore" }).error === undefined);
-const folder = mkdtempSync(join(tmpdir(), "waymark-dns-https-"));
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
-let files = 0;
-function file(ending: string, content: string): string {
-  const path = join(folder, `${files++}.${ending}`);
-  writeFileSync(path, content);
-  return path;
-}
+const file = filesAbout("dns-https");
 
 const certificates = serverFiles();
 const { authority } = certificates;

@@ -1,28 +1,20 @@
 /** Floods of DNS questions against real nodes: answers over UDP are bounded for each network, `dig` still gets its own, and other listeners notice nothing. */
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import packet from "dns-packet";
-import { afterAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { dig, isDigThere } from "../fakes/dig.ts";
 import { queryBytes, responseText } from "../fakes/dns-text.ts";
+import { filesAbout } from "../fakes/given-files.ts";
 import { startLimitedNode } from "../fakes/limited-node.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
 import { until } from "../fakes/until.ts";
 
 const NAME = "web.svc.market.waymark";
 const portOf = (node: NodeProcess): number => Number((node.listeners["dns"] ?? "").split(":").at(-1));
-const folder = mkdtempSync(join(tmpdir(), "waymark-dns-rate-"));
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
-let files = 0;
-function config(toml: string): string {
-  const path = join(folder, `${files++}.toml`);
-  writeFileSync(path, toml);
-  return path;
-}
+const file = filesAbout("dns-rate");
+const config = (toml: string) => file("toml", toml);
 
 const REGISTER = ["register", "--namespace", "svc.market", "--name", "web", "--target", "10.0.0.1:80", "--instance", "1"];
 const register = (node: NodeProcess) => node.run(REGISTER);

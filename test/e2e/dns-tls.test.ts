@@ -1,31 +1,23 @@
 /** DNS over TLS at real nodes: what clients with and without a certificate see, who is refused, and where it is answered. */
 import { execFile, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import type { IncomingMessage } from "node:http";
 import { get } from "node:https";
 import { connect } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { connect as connectTls, type TLSSocket } from "node:tls";
 import { promisify } from "node:util";
-import { afterAll, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import { newAuthority, serverFiles } from "../fakes/certificate.ts";
 import { queryBytes, responseText } from "../fakes/dns-text.ts";
+import { filesAbout } from "../fakes/given-files.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
 import { SECRET, signedBy } from "../fakes/tsig.ts";
 import { until } from "../fakes/until.ts";
 
 const isKdigThere = spawnSync("kdig", ["-V"], { stdio: "ignore" }).error === undefined;
-const folder = mkdtempSync(join(tmpdir(), "waymark-dns-tls-"));
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
-let files = 0;
-function file(ending: string, content: string): string {
-  const path = join(folder, `${files++}.${ending}`);
-  writeFileSync(path, content, { mode: 0o600 });
-  return path;
-}
+const file = filesAbout("dns-tls");
 
 const certificates = serverFiles();
 const { authority } = certificates;

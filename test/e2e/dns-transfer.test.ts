@@ -1,9 +1,7 @@
 /** Zones of a real node are taken by AXFR with TSIG. */
 import { execFile, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { writeFileSync } from "node:fs";
 import { type ConnectionOptions, connect as connectTls } from "node:tls";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -11,18 +9,12 @@ import { serverFiles } from "../fakes/certificate.ts";
 import { dig, recordsIn } from "../fakes/dig.ts";
 import { queryBytes } from "../fakes/dns-text.ts";
 import { newKey } from "../fakes/dnssec.ts";
+import { filesAbout } from "../fakes/given-files.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
 import { signedBy } from "../fakes/tsig.ts";
 import { until } from "../fakes/until.ts";
 
-const folder = mkdtempSync(join(tmpdir(), "waymark-dns-transfer-"));
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
-let files = 0;
-function file(ending: string, text: string): string {
-  const path = join(folder, `${files++}.${ending}`);
-  writeFileSync(path, text, { mode: 0o600 });
-  return path;
-}
+const file = filesAbout("dns-transfer");
 
 const SECRETS = { all: "c2VjcmV0LW9mLWEtc2Vjb25kYXJ5LTE=", red: "c2VjcmV0LW9mLWEtc2Vjb25kYXJ5LTI=" } as const;
 const POLICY = JSON.stringify({ version: "v1", default_allow: true, rules: [{ namespace: "svc.red", visibility_tenants: ["red"] }] });

@@ -1,23 +1,14 @@
 /** Views of DNS at real nodes: which source sees what, and who is refused. */
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { afterAll, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import { isDigThere } from "../fakes/dig.ts";
 import { type QuerySpec, queryBytes, responseText } from "../fakes/dns-text.ts";
+import { filesAbout } from "../fakes/given-files.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
 import { newZoneKey, toldByGateway, toldByName } from "../fakes/zone-keys.ts";
 
-const folder = mkdtempSync(join(tmpdir(), "waymark-dns-views-"));
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
-let files = 0;
-function file(ending: string, text: string): string {
-  const path = join(folder, `${files++}.${ending}`);
-  writeFileSync(path, text);
-  return path;
-}
+const file = filesAbout("dns-views");
 
 /** Of the loopback network, so that a socket can be bound to them. */
 const RED = "127.0.2.1";

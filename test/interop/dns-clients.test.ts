@@ -1,14 +1,10 @@
 /** Programs that others wrote ask a real node over DNS: tools, the resolvers of Go and Python, and a validating Unbound in front. */
-import { spawn } from "node:child_process";
-import { once } from "node:events";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { EntryKind } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { ROOT, run } from "../../scripts/run.ts";
 import { type NodeProcess, startNodeProcess, withClient } from "../fakes/node-process.ts";
-import { freePort } from "../fakes/probed-servers.ts";
+import { startUnbound } from "../fakes/unbound.ts";
 import { until } from "../fakes/until.ts";
 import { areDnsClientsThere, findDnsPython, isGoThere } from "./needs.ts";
 
@@ -34,39 +30,6 @@ async function printed(command: string, ...args: readonly string[]): Promise<str
   return (await run(command, args)).output;
 }
 
-/** Unbound as the guide sets it up, with its validator. */
-async function startUnbound(gateway: string): Promise<AsyncDisposable & { readonly port: number }> {
-  const folder = mkdtempSync(join(tmpdir(), "waymark-unbound-"));
-  const port = await freePort();
-  const config = join(folder, "config");
-  writeFileSync(
-    config,
-    `server:
-  directory: "${folder}"
-  chroot: ""
-  username: ""
-  pidfile: ""
-  use-syslog: no
-  interface: 127.0.0.1
-  port: ${port}
-  module-config: "validator iterator"
-  do-not-query-localhost: no
-  domain-insecure: "waymark"
-stub-zone:
-  name: "waymark"
-  stub-addr: 127.0.0.1@${gateway}
-`,
-  );
-  const child = spawn("unbound", ["-d", "-c", config], { stdio: "ignore" });
-  const exited = once(child, "exit");
-  const dispose = async () => {
-    child.kill("SIGKILL");
-    await exited;
-    rmSync(folder, { recursive: true });
-  };
-  return { port, [Symbol.asyncDispose]: dispose };
-}
-
 describe.skipIf(!hasClients)(`tools${hasClients ? "" : " (skipped: needs kdig, drill, delv and unbound)"}`, () => {
   test("kdig, drill, delv and nslookup read the same records", async () => {
     await withService(async (node) => {
@@ -87,7 +50,7 @@ describe.skipIf(!hasClients)(`tools${hasClients ? "" : " (skipped: needs kdig, d
 
   test("a validating Unbound in front answers what the gateway does, and that a name does not exist", async () => {
     await withService(async (node) => {
-      await using unbound = await startUnbound(portOf(node));
+      await using unbound = await startUnbound(portOf(node), ['domain-insecure: "waymark"']);
       const ask = (...words: readonly string[]) =>
         printed("kdig", "@127.0.0.1", "-p", `${unbound.port}`, "+noall", "+header", "+answer", ...words);
       await until("it answers", async () => (await ask("waymark", "SOA")).includes("NOERROR"));

@@ -1,7 +1,5 @@
 /** Validators that others wrote ask real nodes whose zones are signed: delv, and Unbound with aggressive use of denials. */
-import { spawn } from "node:child_process";
 import { generateKeyPairSync } from "node:crypto";
-import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -9,7 +7,7 @@ import { describe, expect, test } from "vitest";
 import { EntryKind } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { run } from "../../scripts/run.ts";
 import { type NodeProcess, startNodeProcess, withClient } from "../fakes/node-process.ts";
-import { freePort } from "../fakes/probed-servers.ts";
+import { startUnbound } from "../fakes/unbound.ts";
 import { until } from "../fakes/until.ts";
 import { areDnsClientsThere } from "./needs.ts";
 
@@ -54,38 +52,9 @@ async function anchorOf(port: string): Promise<string> {
   return (await dig(port, "waymark", "CDS", "+short")).trim();
 }
 
-async function startUnbound(gateway: string, ds: string): Promise<AsyncDisposable & { readonly port: number }> {
-  const folder = mkdtempSync(join(tmpdir(), "waymark-unbound-"));
-  const port = await freePort();
-  const config = join(folder, "config");
-  writeFileSync(
-    config,
-    `server:
-  directory: "${folder}"
-  chroot: ""
-  username: ""
-  pidfile: ""
-  use-syslog: no
-  interface: 127.0.0.1
-  port: ${port}
-  module-config: "validator iterator"
-  aggressive-nsec: yes
-  do-not-query-localhost: no
-  trust-anchor: "waymark. DS ${ds}"
-  val-log-level: 2
-stub-zone:
-  name: "waymark"
-  stub-addr: 127.0.0.1@${gateway}
-`,
-  );
-  const child = spawn("unbound", ["-d", "-c", config], { stdio: "ignore" });
-  const exited = once(child, "exit");
-  const dispose = async () => {
-    child.kill("SIGKILL");
-    await exited;
-    rmSync(folder, { recursive: true });
-  };
-  return { port, [Symbol.asyncDispose]: dispose };
+/** Unbound that trusts this key for the zone. */
+function startValidator(gateway: string, ds: string): ReturnType<typeof startUnbound> {
+  return startUnbound(gateway, ["aggressive-nsec: yes", `trust-anchor: "waymark. DS ${ds}"`, "val-log-level: 2"]);
 }
 
 describe.skipIf(!hasClients)(`validators${hasClients ? "" : " (skipped: needs kdig, drill, delv and unbound)"}`, () => {
@@ -115,7 +84,7 @@ describe.skipIf(!hasClients)(`validators${hasClients ? "" : " (skipped: needs kd
     await withSigned(async (node) => {
       const port = portOf(node);
       const ds = await anchorOf(port);
-      await using unbound = await startUnbound(port, ds);
+      await using unbound = await startValidator(port, ds);
       const ask = (...words: readonly string[]) => dig(`${unbound.port}`, "+noall", "+comments", "+answer", ...words);
       await until("it answers", async () => (await ask("waymark", "SOA")).includes("NOERROR"));
       expect(await ask("nope.svc.shop.waymark", "A")).toMatch(/NOERROR[^]*flags: qr rd ra ad;|NXDOMAIN[^]*flags: qr rd ra ad;/);
@@ -128,7 +97,7 @@ describe.skipIf(!hasClients)(`validators${hasClients ? "" : " (skipped: needs kd
       expect(await ask(`_svc._tcp.${WEB}`, "SRV")).toMatch(/flags: qr rd ra ad;[^]*8080 10-0-0-[12]\.addr\.node\.waymark\.\n/);
       expect(await ask("store.svc.shop.waymark", "A")).toMatch(/flags: qr rd ra ad;[^]*10\.0\.0\.[12]\n/);
       const [tag = "", , , digest = ""] = ds.split(" ");
-      await using wrong = await startUnbound(port, `${tag} 13 2 ${digest.replace(/^./, (char) => (char === "0" ? "1" : "0"))}`);
+      await using wrong = await startValidator(port, `${tag} 13 2 ${digest.replace(/^./, (char) => (char === "0" ? "1" : "0"))}`);
       await until("it refuses", async () => (await dig(`${wrong.port}`, WEB, "A")).includes("SERVFAIL"));
       expect(await dig(`${wrong.port}`, "+cd", "+noall", "+answer", WEB, "A")).toMatch(/10\.0\.0\.[12]\n/);
     });
