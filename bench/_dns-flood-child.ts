@@ -22,6 +22,7 @@ const FLOODING = 10_000;
 const GOOD = 100;
 /** What is still on its way after the last question. */
 const LATE_MS = 500;
+const HEADER_BYTES = 12;
 const RANDOM_AT = 13;
 const RANDOM_LETTERS = 12;
 
@@ -41,9 +42,23 @@ async function open(i: number, onMessage: (message: Buffer) => void): Promise<So
 const flooding: Socket[] = [];
 for (let i = 0; i < FLOODING; i++) flooding.push(await open(i, () => {}));
 const good: Socket[] = [];
-const isWhole = (message: Buffer) => ((message[2] ?? 0) & 0x02) === 0 && ((message[3] ?? 0) & 0x0f) === 0 && message.readUInt16BE(6) > 0;
-for (let i = 0; i < GOOD; i++) good.push(await open(FLOODING + i, (message) => (answered += isWhole(message) ? 1 : 0)));
 const questions = questionsOf().map((question, id) => encode({ type: "query", id, questions: [question] }));
+/** How often each question is under way. */
+const underWay = questions.map(() => 0);
+const isWhole = (message: Buffer) => ((message[2] ?? 0) & 0x02) === 0 && ((message[3] ?? 0) & 0x0f) === 0 && message.readUInt16BE(6) > 0;
+
+/** An answer counts once, and only with the question of its id. */
+function count(message: Buffer): void {
+  if (message.length < HEADER_BYTES || !isWhole(message)) return;
+  const id = message.readUInt16BE(0);
+  const asked = questions[id]?.subarray(HEADER_BYTES);
+  if (asked === undefined || !message.subarray(HEADER_BYTES, HEADER_BYTES + asked.length).equals(asked)) return;
+  if ((underWay[id] ?? 0) === 0) return;
+  underWay[id] = (underWay[id] ?? 0) - 1;
+  answered += 1;
+}
+
+for (let i = 0; i < GOOD; i++) good.push(await open(FLOODING + i, count));
 const random = encode({ type: "query", id: 7, questions: [{ name: `${"a".repeat(RANDOM_LETTERS)}.svc.market.${ZONE}`, type: "A" }] });
 
 let [flood, asked] = [0, 0];
@@ -51,8 +66,11 @@ const startMs = performance.now();
 await new Promise<void>((resolve) => {
   const turn = () => {
     const passed = (performance.now() - startMs) / 1000;
-    for (const due = passed * goodPerSecond; asked < due; asked++)
-      good[asked % GOOD]?.send(questions[asked % questions.length] ?? "", port, host);
+    for (const due = passed * goodPerSecond; asked < due; asked++) {
+      const id = asked % questions.length;
+      underWay[id] = (underWay[id] ?? 0) + 1;
+      good[asked % GOOD]?.send(questions[id] ?? "", port, host);
+    }
     // No more in a turn than leaves the good ones their time, and than a socket has room for.
     for (let left = 64, due = passed * floodPerSecond; left > 0 && flood < due; left--, flood++) {
       for (let at = 0; at < RANDOM_LETTERS; at++) random[RANDOM_AT + at] = 97 + Math.floor(Math.random() * 26);

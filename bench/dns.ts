@@ -3,11 +3,12 @@
  * asked as fast as dnsperf can: beside CoreDNS, Knot and a bare node:dgram socket; while names change; while others ask for names that do not exist; in processes of its
  * own; and whether memory stays as it is for ten minutes of more questions than can be answered.
  * `npm run bench -- dns [--rounds 7] [--seconds 3] [--memory-seconds 600] [--only peers,changes,flood,processes,memory]`; it takes about ten minutes, and
- * ten more for the memory.
+ * `--memory-seconds` twice more, for the memory and for calls beside a DNS process.
  */
 import { argsOf, asksForAll } from "./_args.ts";
-import { changing, dnsperf, INSTANCES, type Loaded, NAMES, namesBytes, questionFile, questionsOf } from "./_dns.ts";
+import { changing, INSTANCES, type Loaded, NAMES, namesBytes, questionFile, questionsOf } from "./_dns.ts";
 import { type Flooded, flooded } from "./_dns-flood.ts";
+import { memoryGoal, overloaded } from "./_dns-overload.ts";
 import { besidePeers, peerGoals, peerRows } from "./_dns-peers.ts";
 import { processes, processGoals } from "./_dns-processes.ts";
 import { inTurns, perCpuSecond, type Rounds, rowsOf, startOurs } from "./_dns-turns.ts";
@@ -19,7 +20,7 @@ import { cellText, type Goal, ratioGoal, ratioOf, report, round, spread } from "
 const PARTS = ["peers", "changes", "flood", "processes", "memory"] as const;
 const DEFAULTS = { rounds: 7, seconds: 3, "memory-seconds": 600, only: PARTS };
 const values = argsOf(DEFAULTS);
-const unknown = values.only.filter((part) => !PARTS.some((each) => each === part));
+const unknown = values.only.filter((name) => !PARTS.some((each) => each === name));
 if (unknown.length > 0) {
   console.error(`dns: there is no part ${unknown.join(", ")}; there are: ${PARTS.join(", ")}`);
   process.exit(2);
@@ -67,19 +68,20 @@ async function whileChanging(): Promise<Changed> {
     loaded,
     registering,
     notes: [
-      `Changes elsewhere are ${ELSEWHERE_PER_SECOND} entries a second of another namespace, registered at this node in messages of ${INSTANCES}. That takes ${round(registering * 100)} % of the core without a question, which the goal leaves out and the table does not. Names that change do so in their port, ${CHANGED_NAMES_PER_SECOND} a second with all their instances.`,
+      `Changes elsewhere are ${ELSEWHERE_PER_SECOND} entries a second of another namespace, registered at this node in messages of ${INSTANCES}. That takes ${round(registering * 100)} % of the core without a question, and is counted as the answers' own. Names that change do so in their port, ${CHANGED_NAMES_PER_SECOND} a second with all their instances.`,
     ],
   };
 }
 
-/** What questions alone cost, where the server takes `registering` of the core for something else. */
+/** What it would be if the registrations were free: the server takes `registering` of the core for them. */
 function withoutRegistering(rounds: readonly Loaded[] | undefined, registering: number): readonly Loaded[] {
   return (rounds ?? []).map((each) => ({ ...each, cpuUs: each.cpuUs * (1 - registering / each.share) }));
 }
 
 function changeGoals({ loaded, registering }: Changed): readonly Goal[] {
   const still = perCpuSecond(loaded.quiet);
-  const goal = (work: string, rounds: readonly Loaded[] | undefined) => {
+  const over = ratioOf(perCpuSecond(withoutRegistering(loaded.elsewhere, registering)), still);
+  const goal = (work: string, rounds: readonly Loaded[] | undefined, note?: string) => {
     const ours = perCpuSecond(rounds);
     return ratioGoal({
       name: `DNS queries a CPU-second ${work}, over those of quiet times`,
@@ -95,62 +97,21 @@ function changeGoals({ loaded, registering }: Changed): readonly Goal[] {
       ours: spread(ours),
       theirs: spread(still),
       atLeast: 0.9,
+      note,
     });
   };
+  const alone = `${cellText(over)} × without what the registrations take themselves, ${round(registering * 100)} % of the core without a question`;
   return [
     goal("while 1 % of the names change a second", loaded.changing),
-    goal(`while ${cellText(ELSEWHERE_PER_SECOND)} entries a second change elsewhere`, withoutRegistering(loaded.elsewhere, registering)),
+    goal(`while ${cellText(ELSEWHERE_PER_SECOND)} entries a second change elsewhere`, loaded.elsewhere, alone),
     goal(`to ${cellText(2 * WIDE_NAMES)} different questions`, loaded.wide),
   ];
-}
-
-// ---- memory ----
-interface Memory {
-  readonly mib: readonly number[];
-  readonly times: number;
-}
-
-/** Resident memory while more is asked than can be answered and 10 % of the entries change a minute, after a third of the time. */
-async function memory(): Promise<Memory> {
-  const ours = await startOurs();
-  const file = questionFile(questionsOf());
-  const changed = (i: number) => namesBytes([(i * 7) % NAMES], { port: 8081 + (i % 1000) });
-  const end = await changing(ours.running, NAMES / 10 / 60, changed);
-  const mib: number[] = [];
-  const timer = setInterval(() => mib.push(ours.running.rssKiB() / 1024), 1000);
-  const load = { seconds: values["memory-seconds"], underWay: 100_000, sockets: 16 };
-  const { sent, answered } = await dnsperf(ours, file, load);
-  clearInterval(timer);
-  await end();
-  await ours.running.stop();
-  return { mib, times: sent / answered };
-}
-
-function memoryGoal({ mib, times }: Memory): Goal {
-  const third = Math.floor(mib.length / 3);
-  const [middle, last] = [spread(mib.slice(third, 2 * third)).median, spread(mib.slice(2 * third)).median];
-  return {
-    name: "memory in the last third of a time of overload over that in the middle third",
-    value: last / middle,
-    unit: "×",
-    atMost: 1.05,
-    note: `${round(times)} × as many questions as were answered, as many as dnsperf can send; ${round(last)} MiB`,
-    shown: {
-      work: `memory while DNS questions come as fast as dnsperf sends them and 10 % of the entries change a minute, ${values["memory-seconds"]} s`,
-      beside: "the same node a while before",
-      unit: "MiB resident",
-      ours: last,
-      theirs: middle,
-      oursName: "last third",
-      theirsName: "middle third",
-    },
-  };
 }
 
 function floodGoal(told: Flooded | string): Goal {
   const name = "good DNS questions that are answered beside random names from 10,000 networks";
   if (typeof told === "string") return { name, value: undefined, unit: "%", atLeast: 99, note: told };
-  const note = `${cellText(round(told.floodPerSecond))} random names a second beside ${cellText(round(told.goodPerSecond))} good questions; the node took ${round(told.share)} of a core`;
+  const note = `${cellText(round(told.floodPerSecond))} random names a second arrived beside ${cellText(round(told.goodPerSecond))} good questions; the node took ${round(told.share)} of a core`;
   // One process sends all of it, and may be too slow for that.
   if (told.floodPerSecond < 0.9 * 50_000)
     return {
@@ -176,15 +137,27 @@ if (!hasDnsperf()) {
   console.error("dns: dnsperf is not on the path, so nothing can be measured");
   process.exit(1);
 }
-const has = (part: (typeof PARTS)[number]) => values.only.includes(part);
-const peers = has("peers") ? await besidePeers(values) : undefined;
-const changes = has("changes") ? await whileChanging() : undefined;
-const flood = has("flood") ? await flooded(Math.min(10, values.seconds * 3)) : undefined;
-const inProcesses = has("processes") ? await processes(values) : undefined;
-const kept = has("memory") ? await memory() : undefined;
+const failed: string[] = [];
+/** One part, if it was asked for. Where it fails, the others are told all the same, and nothing is kept. */
+async function part<T>(name: (typeof PARTS)[number], measure: () => Promise<T>): Promise<T | undefined> {
+  if (!values.only.includes(name)) return undefined;
+  try {
+    return await measure();
+  } catch (error) {
+    console.error(error);
+    failed.push(`${name} failed: ${String(error)}`);
+    process.exitCode = 1;
+    return undefined;
+  }
+}
+const peers = await part("peers", () => besidePeers(values));
+const changes = await part("changes", whileChanging);
+const flood = await part("flood", () => flooded(Math.min(10, values.seconds * 3)));
+const inProcesses = await part("processes", () => processes({ ...values, overloadSeconds: values["memory-seconds"] }));
+const kept = await part("memory", () => overloaded(values["memory-seconds"]));
 report({
   name: "dns",
-  isKept: asksForAll(values, DEFAULTS),
+  isKept: failed.length > 0 ? failed.join("; ") : asksForAll(values, DEFAULTS),
   tables: {
     ...(peers && { "an answer, each server asked as fast as dnsperf can": peerRows(peers) }),
     ...(changes && { "an answer while something changes": rowsOf(changes.loaded) }),
