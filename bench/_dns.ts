@@ -7,7 +7,7 @@ import { setPriority } from "node:os";
 import { join } from "node:path";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { decode, encode, type OptAnswer, type Packet, type Question } from "dns-packet";
-import { EntryKind, EntrySchema, Scope } from "../gen/waymark/catalog/v1/entry_pb.js";
+import { type Entry, EntryKind, EntrySchema, Scope } from "../gen/waymark/catalog/v1/entry_pb.js";
 import { RegisterRequestSchema } from "../gen/waymark/discovery/v1/discovery_pb.js";
 import { type Running, scratchDir } from "./_processes.ts";
 import { type Address, Wire } from "./_wire.ts";
@@ -30,17 +30,19 @@ export function aliasOf(n: number, namespace = NAMESPACE): string {
   return `shop-${n}.${namespace}`;
 }
 
-/** Registers every instance of these names. Another `version` is a change that no DNS answer shows; another `port` is one that SRV shows. */
-export function namesBytes(
+interface Shape {
+  readonly namespace?: string;
+  readonly version?: number;
+  readonly port?: number;
+  readonly hasAlias?: boolean;
+}
+
+/** Every instance of these names. Another `version` is a change that no DNS answer shows; another `port` is one that SRV shows. */
+export function entriesOf(
   names: readonly number[],
-  {
-    namespace = NAMESPACE,
-    version = 0,
-    port = 8080,
-    hasAlias = false,
-  }: { readonly namespace?: string; readonly version?: number; readonly port?: number; readonly hasAlias?: boolean } = {},
-): Uint8Array {
-  const entries = names.flatMap((n) =>
+  { namespace = NAMESPACE, version = 0, port = 8080, hasAlias = false }: Shape = {},
+): readonly Entry[] {
+  return names.flatMap((n) =>
     Array.from({ length: INSTANCES }, (_, i) =>
       create(EntrySchema, {
         key: { kind: EntryKind.SERVICE, namespace, name: `service-${n}`, instanceId: `i-${i}` },
@@ -51,11 +53,16 @@ export function namesBytes(
       }),
     ),
   );
+}
+
+/** Registers them. */
+export function namesBytes(names: readonly number[], shape: Shape = {}): Uint8Array {
+  const entries = [...entriesOf(names, shape)];
   return toBinary(RegisterRequestSchema, create(RegisterRequestSchema, { entries, staticLease: true }));
 }
 
 /** Registers names 0 up to `count`. */
-export async function loadNames(node: Running, count = NAMES, options: Parameters<typeof namesBytes>[1] = {}): Promise<void> {
+export async function loadNames(node: Running, count = NAMES, options: Shape = {}): Promise<void> {
   const numbers = Array.from({ length: count }, (_, n) => n);
   const message = (i: number) => namesBytes(numbers.slice(i * BATCH_NAMES, (i + 1) * BATCH_NAMES), options);
   await drive(node, PATH.register, { count: Math.ceil(count / BATCH_NAMES), inFlight: 4, message });

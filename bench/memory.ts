@@ -3,8 +3,11 @@
  * after everything was registered: nobody is told to collect garbage. `npm run bench -- memory [--sizes 100000,1000000]
  * [--settle-seconds 300]`; it takes about eight minutes. What lives in our node after a collection stands beside it.
  */
+import { execFileSync } from "node:child_process";
+import { join } from "node:path";
 import { argsOf, asksForAll } from "./_args.ts";
 import { aliasOf, askDns, dnsSettings, INSTANCES, loadNames, questionsOf } from "./_dns.ts";
+import type { DnsPart } from "./_dns-memory-child.ts";
 import { listenerOf, pinSelf, type Running, scratchDir, startNode } from "./_processes.ts";
 import { type Goal, ratioGoal, report, round } from "./_results.ts";
 import { fail, loadNode } from "./_work.ts";
@@ -113,11 +116,24 @@ function aliasBytes(): number {
   return (INSTANCES * texts.reduce((sum, bytes) => sum + bytes, 0)) / DNS_NAMES;
 }
 
+/** The same of parts of DNS, each in a process with a catalog of its own, with and without that part: a node has the index whether its gateway is on or not. */
+function dnsPartBytes(part: DnsPart): number {
+  const child = join(import.meta.dirname, "_dns-memory-child.ts");
+  return Number(execFileSync(process.execPath, ["--expose-gc", child, String(DNS_NAMES), part], { encoding: "utf8" }));
+}
+
 pinSelf();
 const withoutDns = await dnsBytes({ enabled: false });
 const withDns = await dnsBytes({ enabled: true });
 const withAliases = await dnsBytes({ enabled: true }, true);
 const withAddresses = await dnsBytes({ enabled: true, reverse_zones: ["10.0.0.0/8"] });
+const parts = {
+  names: dnsPartBytes("names"),
+  stamps: dnsPartBytes("stamps"),
+  listed: dnsPartBytes("listed"),
+  aliases: dnsPartBytes("aliases"),
+  addresses: dnsPartBytes("addresses"),
+};
 const measured = await measure([0, ...SIZES]);
 const lives: Awaited<ReturnType<typeof living>>[] = [];
 for (const entries of SIZES) lives.push(await living(entries));
@@ -161,7 +177,7 @@ function emptyGoal(): Goal {
 
 function dnsGoal(what: string, bytes: number): Goal {
   const value = Math.max(0, bytes);
-  const work = `memory of DNS for ${what} beyond the catalog, no answer prepared`;
+  const work = `memory of DNS for ${what} beyond the catalog, prepared answers apart`;
   return { name: work, value, unit: "B", atMost: 200, shown: { work, unit: "B that live after a collection", ours: value } };
 }
 
@@ -177,20 +193,27 @@ report({
       { "with DNS": "yes", aliases: 1, "reverse zones": "no", "B a name": round(withAliases) },
       { "with DNS": "yes", aliases: 0, "reverse zones": "of all addresses", "B a name": round(withAddresses) },
     ],
+    "what DNS holds for a name of three instances beyond the catalog, after a collection": [
+      { what: "index of names", "B a name": round(parts.names) },
+      { what: "index of names, each with an alias", "B a name": round(parts.aliases) },
+      { what: "index of names, and of their three addresses in a reverse zone", "B a name": round(parts.addresses) },
+      { what: "stamps of an A and an SRV answer", "B a name": round(parts.stamps) },
+      { what: "stamps of both, with the list that each answer has of them", "B a name": round(parts.listed) },
+    ],
   },
   goals: [
     goalAt(100_000, 0.6),
     goalAt(1_000_000, 1.1),
     emptyGoal(),
-    dnsGoal("a name of three instances", withDns - withoutDns),
-    dnsGoal("an alias of three instances", withAliases - withDns - aliasBytes()),
-    dnsGoal("an address in a reverse zone", (withAddresses - withDns) / INSTANCES),
+    dnsGoal("a name of three instances, index and stamps of its A and SRV answers,", Math.max(0, parts.names) + parts.stamps),
+    dnsGoal("an alias of three instances, index alone,", parts.aliases - Math.max(0, parts.names)),
+    dnsGoal("an address in a reverse zone, index alone,", (parts.addresses - Math.max(0, parts.names)) / INSTANCES),
   ],
   notes: [
     "Ten instances a service, one target, two tags, registered 1,000 a request through gRPC with static leases; etcd gets them one a put. As many bytes an entry at both.",
     `RSS is all that is resident, ${SETTLE_MS / 1000} s or more after the last entry was registered: long enough for two of the collections that Go makes though nothing is allocated, after each of which it gives back a part of what is free. Nobody is told to collect garbage. One measurement: what etcd has kept of its garbage moves by a third from one run to the next.`,
     "The goals beside etcd are those of RssAnon, the memory that the process has for itself. RSS beyond it is pages of files: etcd maps its database, so that the system's cache of that file counts as etcd's, while our node reads its database with pread, and the same cache counts as nobody's. What each has mapped of its own program counts in RSS alone too: more at ours, since Node is larger than etcd. The limit of an empty node is on all of RSS.",
-    `What a name takes in DNS is measured with ${DNS_NAMES.toLocaleString("en-US")} of them, of ${INSTANCES} instances each. Names with an alias have it in each of their three entries, ${round(aliasBytes())} B in all, which are the catalog's, and in an index, which a node has with DNS or without.`,
+    `What a name takes in DNS is measured with ${DNS_NAMES.toLocaleString("en-US")} of them, of ${INSTANCES} instances each. Names with an alias have it in each of their three entries, ${round(aliasBytes())} B in all, which are the catalog's, and in an index, which a node has with DNS or without. So the goals of DNS are measured without a node: a catalog, and then the index or the stamps that are made of it. All names are in one namespace, of which the index of names has one row; a stamp is kept as long as an answer rests on it. The list that a prepared answer has of its stamps is the answer's own, as in \`dns_plans_bytes\`.`,
     "For us: etcd keeps each revision until it is compacted.",
   ],
 });
