@@ -32,9 +32,11 @@ const WIDE_NAMES = 50_000;
 /** Of the names that are asked for: one in a hundred. */
 const CHANGED_NAMES_PER_SECOND = NAMES / 100;
 const ELSEWHERE_PER_SECOND = 1000;
+/** Names whose entries come in one message, where many do. */
+const BATCHED_NAMES = 50;
 
 // ---- while something changes ----
-type Meanwhile = "quiet" | "changing" | "elsewhere" | "wide";
+type Meanwhile = "quiet" | "changing" | "elsewhere" | "batched" | "wide";
 
 interface Changed {
   readonly loaded: Partial<Rounds<Meanwhile>>;
@@ -50,11 +52,18 @@ async function whileChanging(): Promise<Changed> {
   const changed = (i: number) => namesBytes([(i * 7) % NAMES], { port: 8081 + (i % 1000) });
   const other = (i: number) => namesBytes([i % 300], { namespace: "svc.other", version: i });
   const elsewhere = () => changing(ours.running, ELSEWHERE_PER_SECOND / INSTANCES, other);
+  const many = (i: number) =>
+    namesBytes(
+      Array.from({ length: BATCHED_NAMES }, (_, n) => (i * BATCHED_NAMES + n) % 300),
+      { namespace: "svc.other", version: i },
+    );
+  const batched = () => changing(ours.running, ELSEWHERE_PER_SECOND / INSTANCES / BATCHED_NAMES, many);
   const loaded = await inTurns<Meanwhile>(
     {
       quiet: { server: ours, file },
       changing: { server: ours, file, beside: () => changing(ours.running, CHANGED_NAMES_PER_SECOND, changed) },
       elsewhere: { server: ours, file, beside: elsewhere },
+      batched: { server: ours, file, beside: batched },
       wide: { server: wide, file: questionFile(questionsOf(WIDE_NAMES)), warmSeconds: WIDE_WARM_SECONDS },
     },
     values,
@@ -68,7 +77,7 @@ async function whileChanging(): Promise<Changed> {
     loaded,
     registering,
     notes: [
-      `Changes elsewhere are ${ELSEWHERE_PER_SECOND} entries a second of another namespace, registered at this node in messages of ${INSTANCES}. That takes ${round(registering * 100)} % of the core without a question, and is counted as the answers' own. Names that change do so in their port, ${CHANGED_NAMES_PER_SECOND} a second with all their instances.`,
+      `Changes elsewhere are ${ELSEWHERE_PER_SECOND} entries a second of another namespace, registered at this node in messages of ${INSTANCES}, or of ${INSTANCES * BATCHED_NAMES} ("batched"). Messages of ${INSTANCES} take ${round(registering * 100)} % of the core without a question, and all of it is counted as the answers' own. Names that change do so in their port, ${CHANGED_NAMES_PER_SECOND} a second with all their instances.`,
     ],
   };
 }
@@ -104,6 +113,7 @@ function changeGoals({ loaded, registering }: Changed): readonly Goal[] {
   return [
     goal("while 1 % of the names change a second", loaded.changing),
     goal(`while ${cellText(ELSEWHERE_PER_SECOND)} entries a second change elsewhere`, loaded.elsewhere, alone),
+    goal(`while as many change elsewhere, ${INSTANCES * BATCHED_NAMES} in a message`, loaded.batched),
     goal(`to ${cellText(2 * WIDE_NAMES)} different questions`, loaded.wide),
   ];
 }
