@@ -22,10 +22,10 @@ function keyOf(instance: string) {
   return { kind: EntryKind.SERVICE, namespace: "svc", name, instanceId, clusterId: "c1" };
 }
 
-const put = (instance: string, note = "") => ({
+const put = (instance: string, note = "", health = HealthStatus.HEALTHY) => ({
   action: DiscoveryDelta_Action.UPDATE,
   deltaId: `n/1/${(deltas += 1)}`,
-  payload: { case: "entry" as const, value: { key: keyOf(instance), metadata: { note } } },
+  payload: { case: "entry" as const, value: { key: keyOf(instance), metadata: { note }, health } },
 });
 
 const remove = (instance: string, cause: DiscoveryDelta_Cause = UNREGISTERED) => ({
@@ -128,6 +128,21 @@ test.each([
   world.told({ deltas: ["web/1", "web/2", "web/3"].map((instance) => remove(instance, cause)) });
   expect(world.shows()).toEqual(isHeld ? ["(web/1)", "(web/2)", "(web/3)"] : []);
   expect(world.map.freshness(world.time).isStale).toBe(isHeld);
+});
+
+test("an entry that is held shows ORPHANED, and one that was in maintenance shows that still", () => {
+  const world = new World();
+  world.told({
+    snapshot: Snapshot.BEGIN,
+    deltas: [put("web/1"), put("web/2", "", HealthStatus.MAINTENANCE), put("web/3", "", HealthStatus.CRITICAL)],
+  });
+  world.told({ snapshot: Snapshot.END });
+  world.told({ deltas: ["web/1", "web/2", "web/3"].map((instance) => remove(instance, EXPIRED)) });
+  expect([...world.map.entries()].map(({ key, health }) => `${key?.instanceId} ${HealthStatus[health]}`).toSorted()).toEqual([
+    "1 ORPHANED",
+    "2 MAINTENANCE",
+    "3 ORPHANED",
+  ]);
 });
 
 test("a full snapshot without most of a name's entries holds them, a scoped one does not", () => {

@@ -1,6 +1,6 @@
 /** What a resolver answers its DNS processes: each question once, whatever becomes of it. */
 import { expect, test } from "vitest";
-import { KIND, keyParts } from "../../../src/catalog/record/record.ts";
+import { BODY, KIND, keyParts, keyText } from "../../../src/catalog/record/record.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import { ToldToProcesses, type ToldToProcessesParts } from "../../../src/node/dns/told-to-processes.ts";
 import type { ToldAnswer, ToldQuestion } from "../../../src/services/resolving/told.ts";
@@ -130,4 +130,24 @@ test("entries of a node that is lost are told as such, and others are not", () =
     world.run(1000);
   }
   expect(said).toEqual([[true], [false]]);
+});
+
+test("of a name that a guard holds nothing is left of its time, so that a process tells it as stale", () => {
+  const world = new ResolverWorld(["a"], { namespaces: ["svc"] });
+  const keys = ["1", "2", "3"].map((instanceId) => keyText({ ...keyParts(KEYS[0]!), instanceId }));
+  for (const key of keys) world.put("a", key);
+  world.run(2000);
+  const { rooms } = world;
+  const processes = new ToldToProcesses({ rooms, now: () => world.now, ask: world.port, askHost: () => Promise.reject(refused) });
+  const { kind, namespace, name: db } = keyParts(KEYS[0]!);
+  const told = () => {
+    let said: ToldAnswer = {};
+    const asked = { kind: "fetch", name: { kind, namespace, name: db }, isFurther: false, isReminder: false } as const;
+    processes.answer(asked, (answer) => (said = answer));
+    return [said.name?.entries.length, said.name?.leftMs];
+  };
+  expect(told()).toEqual([3, Number.POSITIVE_INFINITY]);
+  for (const key of keys) world.end("a", key, BODY.EXPIRED);
+  world.run(1000);
+  expect(told()).toEqual([3, 0]);
 });
