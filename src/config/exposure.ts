@@ -106,6 +106,10 @@ function dnsWarnings({ dns, node }: Settings, access: "none" | "read" | "all"): 
     warnings.push(
       "dns.transfer_keys at a resolver: it sends no zone, because it does not know all names, and its keys only sign questions; let secondary servers ask a node",
     );
+  else if (dns.dnssecKeyFile !== undefined && dns.transferKeys.length > 0)
+    warnings.push(
+      "dns.dnssec_key_file with dns.transfer_keys: a zone is sent without signatures, so who validates takes the answers of a secondary for forged; keep secondaries out of the parent's NS, and away from validators that have the trust anchor",
+    );
   if (dns.allowExternalNames)
     warnings.push(
       "dns.allow_external_names: the gateway takes names outside its zones, as an open resolver does, and answers them from the catalog; serve dns.zones instead",

@@ -94,6 +94,12 @@ test.each([
     },
     says: ["dns.transfer_keys at a resolver: it sends no zone"],
   },
+  {
+    file: { dns: { transfer_keys: [{ name: "k", secret_file: "/k" }], dnssec_key_file: "/zone.pem" } },
+    says: ["dns.dnssec_key_file with dns.transfer_keys: a zone is sent without signatures"],
+  },
+  { file: { dns: { transfer_keys: [{ name: "k", secret_file: "/k" }] } }, says: [] },
+  { file: { dns: { dnssec_key_file: "/zone.pem" } }, says: [] },
   { file: { dns: { allow_external_names: true } }, says: ["as an open resolver does"] },
   { file: { dns: { allow_external_names: true, enabled: false } }, says: [] },
 ])("of DNS $file is warned of with $says", ({ file, says }) => {
