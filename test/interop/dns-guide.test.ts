@@ -37,7 +37,11 @@ function comparable(text: string): readonly string[] {
 }
 
 async function withEntries(use: (node: NodeProcess) => Promise<void>): Promise<void> {
-  await using node = await startNodeProcess(["--ephemeral", "--node-id", "n1"]);
+  const folder = mkdtempSync(join(tmpdir(), "waymark-dns-guide-"));
+  const settings = join(folder, "waymark.toml");
+  writeFileSync(settings, '[dns]\nreverse_zones = ["10.0.0.0/8"]\n');
+  await using node = await startNodeProcess(["--ephemeral", "--node-id", "n1", "--config", settings]);
+  rmSync(folder, { recursive: true });
   for (const [kind, namespace, name, target] of [
     ["function", "svc.prod", "charge", "10.1.0.1:9000"],
     ["queue", "svc.prod", "jobs", "10.9.0.7:17420"],
@@ -72,18 +76,22 @@ test.skipIf(!hasTools)(
   },
 );
 
-/** Runs a server on the config until it answers for a service as the node does. */
-async function checkInFront(program: string, flags: readonly string[], config: (port: number, folder: string) => string): Promise<string> {
+/** Runs a server on the config until it answers for a service as the node does, and for the service's address if that is asked. */
+async function checkInFront(
+  program: string,
+  flags: readonly string[],
+  config: (port: number, folder: string) => string,
+  [question, says]: readonly [string, string] = ["redis-cart.k8s.default.waymark", "10.20.0.20"],
+): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), "waymark-dns-guide-"));
   const port = await freePort();
   writeFileSync(join(folder, "config"), config(port, folder));
   const child = spawn(program, [...flags, join(folder, "config")], { stdio: "ignore" });
   const exited = once(child, "exit");
   const ask = async () =>
-    (await run("kdig", ["@127.0.0.1", "-p", `${port}`, "+short", "+time=2", "+retry=0", "redis-cart.k8s.default.waymark"])).output.trim();
+    (await run("kdig", ["@127.0.0.1", "-p", `${port}`, "+short", "+time=2", "+retry=0", ...question.split(" ")])).output.trim();
   try {
-    await until(`${program} answers`, async () => (await ask()) === "10.20.0.20");
-    return await ask();
+    await until(`${program} answers`, async () => (await ask()) === says);
   } finally {
     child.kill("SIGKILL");
     await exited;
@@ -91,8 +99,11 @@ async function checkInFront(program: string, flags: readonly string[], config: (
   }
 }
 
+/** The question for the name of the service's address, and its answer. */
+const NAME_OF_ADDRESS = ["-x 10.20.0.20", "redis-cart.k8s.default.waymark."] as const;
+
 test.skipIf(!hasTools)(
-  `Unbound takes both of the guide's settings${hasTools ? "" : " (skipped: needs kdig, drill, delv and unbound)"}`,
+  `Unbound takes the guide's settings${hasTools ? "" : " (skipped: needs kdig, drill, delv and unbound)"}`,
   async () => {
     await withEntries(async (node) => {
       const own = (port: number, folder: string) =>
@@ -103,30 +114,33 @@ test.skipIf(!hasTools)(
       for (const settings of [plain, `${subnets}\n`]) {
         expect(settings).toContain("server:\n");
         const config = (port: number, folder: string) => `${settings}${own(port, folder)}${zone}`;
-        expect(await checkInFront("unbound", ["-d", "-c"], config)).toBe("10.20.0.20");
+        await checkInFront("unbound", ["-d", "-c"], config);
       }
+      const names = `${partBelow("# unbound, names of addresses").replaceAll("17453", portOf(node))}\n`;
+      await checkInFront("unbound", ["-d", "-c"], (port, folder) => `${plain}${own(port, folder)}${names}`, NAME_OF_ADDRESS);
     });
   },
 );
 
 test.skipIf(!hasTools || coreDns === undefined)(
-  `CoreDNS takes the guide's three, that for Kubernetes too${hasTools && coreDns !== undefined ? "" : " (skipped: needs kdig and CoreDNS)"}`,
+  `CoreDNS takes the guide's four as they stand, that for Kubernetes too${hasTools && coreDns !== undefined ? "" : " (skipped: needs kdig and CoreDNS)"}`,
   async () => {
     await withEntries(async (node) => {
       const inCluster = blockWith("the ConfigMap coredns").split("Corefile: |\n")[1] ?? "";
       const corefiles = [
         partBelow("# CoreDNS\n"),
         partBelow("# CoreDNS: its cache"),
+        partBelow("# CoreDNS, names of addresses"),
         inCluster.replaceAll(/10\.1\.0\.1[12]/g, "127.0.0.1"),
       ];
       for (const corefile of corefiles) {
         expect(corefile).toContain("forward . ");
+        // A Corefile of the guide stands as it is, but for ports.
         const config = (port: number) =>
           corefile
             .replaceAll("17453", portOf(node))
-            .replace(/waymark(:53)? \{/, `waymark:${port} {\n  bind 127.0.0.1\n `)
-            .replace(/ \}\n*$/, "\n}\n");
-        expect(await checkInFront(coreDns ?? "", ["-conf"], config)).toBe("10.20.0.20");
+            .replace(/^( *)([a-z0-9.-]+)(?::53)? \{/m, (_, indent: string, zone: string) => `${indent}${zone}:${port} {`);
+        await checkInFront(coreDns ?? "", ["-conf"], config, corefile.includes("arpa") ? NAME_OF_ADDRESS : undefined);
       }
     });
   },
