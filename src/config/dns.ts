@@ -68,7 +68,7 @@ export const DNS_SETTINGS = {
     doc: "File with the secret of server cookies (RFC 9018), the same at all gateways of one address: a line of 32 hex digits, and perhaps a second line with the secret before it. A reload reads it again. When absent each node makes its own.",
   }),
   dnssecKeyFile: text({
-    doc: "File with the keys that sign all zones (DNSSEC, ECDSA P-256), the same at all gateways: a private key in PEM, and perhaps a second one for a change of keys. The first signs; of the second only the DNSKEY record is told. A reload reads it again. Nothing is signed when absent.",
+    doc: "File with the keys that sign all zones (DNSSEC, ECDSA P-256), the same at all gateways: a private key in PEM, and perhaps a second one for a change of keys. The first signs everything; the second is told in DNSKEY, and signs DNSKEY, CDS and CDNSKEY too. A reload reads it again. Nothing is signed when absent.",
   }),
   planBytes: bytes({
     default: 67_108_864,
