@@ -256,3 +256,35 @@ test("no transfer begins of more entries than may be copied", () => {
     expect([entryCount, mayBegin("k"), count("refused")]).toEqual([entryCount, may, may ? 0 : 1]);
   }
 });
+
+test("a client is not cut while it waits for a zone, however long the next message takes", async () => {
+  const slow = Promise.withResolvers<void>();
+  const running = {
+    mayBegin: () => true,
+    start: async function* () {
+      yield Buffer.from("first");
+      await slow.promise;
+      yield Buffer.from("second");
+    },
+  };
+  const limits = { ...DNS_LIMITS, idleTimeoutMs: 100 };
+  const transfers = { findKey: () => KEY, running: running as never };
+  await using served = await startTestGateway(new FakeDnsCatalog(), { limits, transfers });
+  const opened = async () => {
+    const socket = connect({ port: served.gateway.tcpPort, host: "127.0.0.1" });
+    await once(socket, "connect");
+    return socket;
+  };
+  const socket = await opened();
+  const { bytes } = signedBy({ key: KEY.name, atSeconds: Math.floor(Date.now() / 1000) }, questionBytes(AXFR, "waymark"));
+  socket.write(Buffer.concat([Buffer.of(0, bytes.length), bytes]));
+  let got = "";
+  socket.on("data", (chunk: Buffer) => (got += chunk.toString("latin1")));
+  await until("the first message is there", () => got.endsWith("first"));
+  // Two that came later, one after the other, were silent for too long.
+  for (let i = 0; i < 2; i++) await once((await opened()).resume(), "close", { signal: AbortSignal.timeout(20_000) });
+  slow.resolve();
+  await until("the second message is there", () => got.endsWith("second"));
+  expect(served.count("dns_dropped_total", { reason: "idle" })).toBe(2);
+  socket.destroy();
+});
