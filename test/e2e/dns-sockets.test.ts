@@ -195,6 +195,20 @@ test("malformed bytes inside a good frame are FORMERR, and the connection goes o
   expect(texts).toEqual(["FORMERR", "NOERROR aa\nanswer     web.market.waymark. 30 A 10.0.0.1"]);
 });
 
+test("with more UDP answers than may wait to be sent questions are dropped and counted, and TCP goes on", async () => {
+  await using world = await startTestGateway(market(), { limits: { ...DNS_LIMITS, maxPendingSends: 0 } });
+  const socket = createSocket("udp4");
+  let answeredCount = 0;
+  socket.on("message", () => answeredCount++);
+  for (let i = 0; i < 3; i++) socket.send(QUERY, world.gateway.udpPort, "127.0.0.1");
+  await expect.poll(() => world.count("dns_dropped_total", { reason: "overload" })).toBe(3);
+  const stream = await connected(world.gateway.tcpPort);
+  stream.end(frame(QUERY));
+  for await (const message of messages(stream)) expect(responseText(message)).toContain("10.0.0.1");
+  expect(answeredCount).toBe(0);
+  socket.close();
+});
+
 test("one connection too many closes the quietest, not the newest", async () => {
   await using world = await startTestGateway(market(), { limits: { ...DNS_LIMITS, maxConnections: 3 } });
   const sockets: Socket[] = [];
