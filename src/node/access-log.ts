@@ -3,7 +3,6 @@ import { counted } from "../lib/counted.ts";
 import { METRICS, type Metrics } from "../lib/metrics/metrics.ts";
 import { type AuditSink, accessEvent } from "../policy/audit/record.ts";
 import type { Caller } from "../policy/identity/caller.ts";
-import type { PolicyAction } from "../policy/set/verdict.ts";
 import type { OnDenied } from "../policy/set/visibility.ts";
 
 /** The most namespaces of one write that get a record each. */
@@ -29,14 +28,9 @@ export class AccessLog {
   }
 
   readonly onDenied: OnDenied = (caller, { action, namespace, verdict }) => {
-    this.countDenial(action, verdict.reason);
+    this.#metrics.inc("discovery_policy_denials_total", { action, reason: reasonLabel(verdict.reason) });
     this.#record(caller, { action, namespace, outcome: "denied", reason: verdict.reason, rule: verdict.rule, detail: "" });
   };
-
-  /** A denial that is recorded elsewhere. */
-  countDenial(action: PolicyAction, reason: string): void {
-    this.#metrics.inc("discovery_policy_denials_total", { action, reason: labelOf(reason) });
-  }
 
   /** A write that was taken, of `count` entries. An empty namespace stands for all that a lease has. Cost: a record for each distinct namespace. */
   readonly onWrite = (caller: Caller, action: "register" | "unregister", namespaces: readonly string[], count: number): void => {
@@ -85,6 +79,7 @@ export class AccessLog {
 
 const REASONS = METRICS.discovery_policy_denials_total.labels.reason;
 
-function labelOf(reason: string): (typeof REASONS)[number] {
+/** How the metrics name the reason of a denial. */
+export function reasonLabel(reason: string): (typeof REASONS)[number] {
   return REASONS.find((label) => label === reason) ?? "other";
 }

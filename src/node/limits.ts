@@ -18,6 +18,8 @@ import type { Quota } from "../policy/set/rules.ts";
 import type { Policy } from "../policy/set/verdict.ts";
 import type { PolicySource } from "../policy/set/visibility.ts";
 import type { Admission } from "../services/admission.ts";
+import { reasonLabel } from "./access-log.ts";
+import { type HiddenAnswer, HiddenAnswers } from "./dns/hidden-answers.ts";
 
 export interface NodeLimitsOptions {
   readonly settings: Pick<Settings, "limits" | "quotas" | "tenants">;
@@ -43,12 +45,14 @@ export class NodeLimits {
   readonly #refusals: RefusalAudit;
   /** The policy that was last asked whether it has quotas, and the answer. */
   #asked: { readonly policy: Policy; readonly hasQuotas: boolean } | undefined;
+  readonly #hidden = new HiddenAnswers((answers) => this.#tellHidden(answers));
   readonly #hasSettings: boolean;
   readonly quotas: Quotas;
 
   constructor(options: NodeLimitsOptions) {
-    const { settings, lookup, audit } = options;
+    const { settings, metrics, lookup, audit } = options;
     this.#options = options;
+    metrics.onCollect(() => this.#hidden.tellAll(options.now()));
     this.#rates = ratesOf("calls", options, (refusal) => this.#limited(refusal));
     this.#dnsRates = ratesOf("dns", options, (refusal) => this.#limitedDns(refusal));
     this.#refusals = new RefusalAudit({ record: (event) => audit?.record(event) }, settings.limits.maxKeys);
@@ -125,6 +129,7 @@ export class NodeLimits {
 
   /** Records what is still only counted. */
   close(): void {
+    this.#hidden.tellAll(this.#options.now());
     this.#refusals.close(this.#options.now());
   }
 
@@ -178,28 +183,44 @@ export class NodeLimits {
   }
 
   /** Tells the audit, at most once a second for each caller. Metrics are counted elsewhere. */
-  note(refusal: RefusedAct): void {
+  note(refusal: RefusedAct, count = 1): void {
     if (this.#options.audit === undefined) return;
-    this.#refusals.note(refusal, this.#options.now());
+    this.#refusals.note(refusal, this.#options.now(), count);
   }
 
   /** Records what was counted, when that is due. */
   tick(time: Time): void {
+    this.#hidden.tick(time);
     this.#refusals.tick(time);
   }
 
   nextDeadlineMs(): number {
-    return this.#refusals.nextDeadlineMs();
+    return Math.min(this.#hidden.nextDeadlineMs(), this.#refusals.nextDeadlineMs());
+  }
+
+  /** HOT: once an answer of DNS that lacks what policy hides in these namespaces. Metrics and audit hear of it at the next tick, at most once a second. */
+  noteHidden(caller: Caller, address: string, namespaces: readonly string[]): void {
+    this.#hidden.note(caller, address, namespaces);
+  }
+
+  #tellHidden({ caller, address, namespaces, count }: HiddenAnswer): void {
+    const { metrics, policies } = this.#options;
+    metrics.inc("dns_policy_denials_total", {}, count);
+    for (const namespace of namespaces) {
+      const { allowed, reason, rule } = policies.policy.viewer(namespace, { clusterId: caller.cluster, tenant: caller.tenant });
+      // Another policy has come into force meanwhile, and nobody knows any more why the one before hid it.
+      if (allowed) continue;
+      metrics.inc("discovery_policy_denials_total", { action: "query", reason: reasonLabel(reason) }, count);
+      const detail = rule === "" ? "" : `rule ${rule}`;
+      this.noteDns({ caller: { ...caller, address }, action: "query", namespace, reason, detail }, count);
+    }
   }
 
   /** As `note`, for DNS questions: one record a second for all callers, because a forger can use any number of addresses. */
-  noteDns(refusal: RefusedAct): void {
+  noteDns(refusal: RefusedAct, count = 1): void {
     const { caller, detail } = refusal;
-    this.note({
-      ...refusal,
-      caller: { ...caller, address: "" },
-      detail: `dns, last from ${caller.address}${detail === "" ? "" : `: ${detail}`}`,
-    });
+    const told = `dns, last from ${caller.address}${detail === "" ? "" : `: ${detail}`}`;
+    this.note({ ...refusal, caller: { ...caller, address: "" }, detail: told }, count);
   }
 }
 

@@ -78,8 +78,8 @@ export interface ListenersOptions extends Omit<DnsSources, "elsewhere"> {
   /** Begins the ids of calls that bring none; no other thread of any node has it. */
   readonly idPrefix: string;
   readonly metrics: Metrics;
-  readonly limits: Pick<NodeLimits, "admit" | "admitDns" | "makeBuckets" | "note" | "noteDns">;
-  readonly accessLog: Pick<AccessLog, "countDenial" | "onTransfer">;
+  readonly limits: Pick<NodeLimits, "admit" | "admitDns" | "makeBuckets" | "note" | "noteDns" | "noteHidden">;
+  readonly accessLog: Pick<AccessLog, "onTransfer">;
   readonly identities: Pick<Identities, "follow" | "identify">;
   /** Throws `not_ready` while DNS questions may not be answered. */
   readonly checkCaughtUp: () => void;
@@ -115,7 +115,7 @@ export interface DnsListenerOptions
       | "zoneSerials"
     > {
   readonly identity: ListenersOptions["identity"];
-  readonly limits: Pick<NodeLimits, "admitDns" | "makeBuckets" | "noteDns">;
+  readonly limits: Pick<NodeLimits, "admitDns" | "makeBuckets" | "noteDns" | "noteHidden">;
   /** Knows callers by the certificates that they show over TLS. Absent where there is no DNS over TLS. */
   readonly identities?: Pick<Identities, "identify"> | undefined;
 }

@@ -17,7 +17,6 @@ import { ZoneSigner } from "../../src/dns/signing/zone-signer.ts";
 import { Views, viewersOf } from "../../src/dns/views/views.ts";
 import { parsePlainBlock } from "../../src/lib/addresses.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
-import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { dnsSelection } from "../../src/node/dns/selection.ts";
 import type { PolicySet, Rule } from "../../src/policy/set/rules.ts";
@@ -150,9 +149,7 @@ export class DnsWorld {
     const viewers = viewersOf({ views: ROWS.map((row) => ({ ...row, listener: undefined })) }, NODE);
     const node = {
       settings: SETTINGS,
-      metrics: new Metrics(),
-      limits: { admitDns: undefined, noteDns: () => undefined },
-      accessLog: { countDenial: () => undefined },
+      limits: { admitDns: undefined, noteHidden: () => undefined },
       checkCaughtUp: () => {
         if (!this.#isReady) throw new WaymarkError("not_ready", "this node does not know the catalog yet");
       },

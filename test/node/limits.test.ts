@@ -66,7 +66,7 @@ function limited(
     } satisfies Handler,
   };
   const service: Service = { desc: DiscoveryService, handlers };
-  return { limits, calls, service, metrics, settings, wrapped: admitted(service, limits.admission) };
+  return { limits, calls, service, metrics, settings, clock, wrapped: admitted(service, limits.admission) };
 }
 
 const CONTEXT: CallContext = { caller: anonymousCaller("local", "192.0.2.1"), time: { monoMs: 0, wallMs: 0 }, requestId: "r" };
@@ -223,4 +223,52 @@ test("where another thread counts watches it is asked, with the namespace if the
   expect(asked).toEqual(["svc", ""]);
   call(limited({}, [RULE], { watches }).wrapped, "catalogWatch", watch({ namespace: "hidden" }));
   expect(asked.at(-1)).toBe("");
+});
+
+test("answers of DNS that lack what is hidden are only counted when they are given; metrics and audit hear of them at most once a second", () => {
+  const events: AuditEvent[] = [];
+  const { limits, metrics, clock } = limited({}, [RULE], { audit: { record: (event) => events.push(event) } });
+  const [blue, list] = [{ ...CONTEXT.caller, tenant: "blue", principal: "ann" }, ["hidden"]];
+  const ask = (caller: Caller, count: number) => {
+    for (let n = 1; n <= count; n++) limits.noteHidden(caller, `192.0.2.${n}`, list);
+  };
+  const told = () =>
+    events.splice(0).map(({ tenant, principal, namespace, detail }) => [tenant, principal, namespace, detail].filter(Boolean).join(" "));
+  const counted = () => [
+    metrics.counter("dns_policy_denials_total", {}).value,
+    metrics.counter("discovery_policy_denials_total", { action: "query", reason: "viewer_denied" }).value,
+  ];
+  ask(CONTEXT.caller, 3);
+  ask(blue, 1);
+  ask({ ...blue }, 1);
+  expect([told(), counted(), limits.nextDeadlineMs()]).toEqual([[], [0, 0], Number.NEGATIVE_INFINITY]);
+  limits.tick(clock);
+  expect([told(), counted()]).toEqual([
+    [
+      "hidden dns, last from 192.0.2.3: rule hidden; 3 calls refused",
+      "blue ann hidden dns, last from 192.0.2.1: rule hidden; 2 calls refused",
+    ],
+    [5, 5],
+  ]);
+  ask(CONTEXT.caller, 2);
+  limits.tick({ monoMs: 999, wallMs: 0 });
+  expect([told(), counted(), limits.nextDeadlineMs()]).toEqual([[], [5, 5], 1000]);
+  clock.monoMs = 1000;
+  limits.tick(clock);
+  expect([told(), counted()]).toEqual([["hidden dns, last from 192.0.2.2: rule hidden; 2 calls refused"], [7, 7]]);
+  // A scrape and the end wait for no second.
+  ask(blue, 1);
+  metrics.collect();
+  expect(counted()).toEqual([8, 8]);
+  ask(blue, 1);
+  limits.close();
+  expect(counted()).toEqual([9, 9]);
+});
+
+test("of more than 1,024 lists of hidden namespaces in a second each answer is counted, and no more lists are kept", () => {
+  const { limits, metrics, clock } = limited({}, [RULE]);
+  for (let n = 0; n < 5000; n++) limits.noteHidden(CONTEXT.caller, "192.0.2.1", [n < 1024 ? "hidden" : "seen"]);
+  limits.tick(clock);
+  const reasons = metrics.counter("discovery_policy_denials_total", { action: "query", reason: "viewer_denied" });
+  expect([metrics.counter("dns_policy_denials_total", {}).value, reasons.value]).toEqual([5000, 5000]);
 });

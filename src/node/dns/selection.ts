@@ -7,10 +7,8 @@ import { CredentialViews, MAX_FETCHING_VIEWS } from "../../dns/views/credential-
 import type { Elsewheres, UnknownName } from "../../dns/views/elsewhere.ts";
 import type { ViewerOfView, Views } from "../../dns/views/views.ts";
 import type { Time } from "../../lib/machine.ts";
-import type { Metrics } from "../../lib/metrics/metrics.ts";
 import { anonymousCaller, type Caller } from "../../policy/identity/caller.ts";
 import type { Peer } from "../../policy/identity/tenants.ts";
-import type { AccessLog } from "../access-log.ts";
 import type { NodeLimits } from "../limits.ts";
 
 /** As `Identities`: finds the caller of a request, also by its headers, of which DNS has none. */
@@ -20,9 +18,7 @@ interface CallerTable {
 
 export interface DnsSelectionOptions extends Omit<DnsSources, "elsewhere"> {
   readonly settings: Settings;
-  readonly metrics: Metrics;
-  readonly limits: Pick<NodeLimits, "admitDns" | "noteDns">;
-  readonly accessLog: Pick<AccessLog, "countDenial">;
+  readonly limits: Pick<NodeLimits, "admitDns" | "noteHidden">;
   /** Knows callers by the certificates that they show over TLS. Absent where there is no DNS over TLS. */
   readonly identities?: CallerTable | undefined;
   /** Throws `not_ready` while DNS questions may not be answered. */
@@ -41,15 +37,15 @@ type Selection = (asker: Asker, waited: UnknownName | undefined) => Selected;
 
 /** Who sees what. One catalog for each view, so that answers are kept for all who have it. */
 export function dnsSelection(options: DnsSelectionOptions, viewers: readonly ViewerOfView[], views: Views): Selection {
-  const { settings, identity, random, now, checkCaughtUp, elsewheres } = options;
-  const { admitDns } = options.limits;
+  const { settings, identity, random, now, checkCaughtUp, elsewheres, limits } = options;
+  const { admitDns } = limits;
   const { clusterId } = identity;
   const isAnonymousRefused = anonymousAccess(settings) === "none";
   // Set while a question is answered, in one turn.
   let address = "";
   let known: Caller | undefined;
   const open = (viewer: ViewerOfView) => {
-    const onHidden = (namespaces: readonly string[]) => noteHidden(options, { ...(known ?? viewer.caller), address }, namespaces);
+    const onHidden = (namespaces: readonly string[]) => limits.noteHidden(known ?? viewer.caller, address, namespaces);
     return dnsCatalog(random, { ...options, elsewhere: elsewheres?.of(viewer.caller) }, onHidden, viewer);
   };
   const selected = viewers.map((viewer) => onlyView(open(viewer)));
@@ -80,14 +76,4 @@ function certifiedCaller({ identities }: DnsSelectionOptions, { address, certifi
   const caller = identities.identify(() => undefined, { address, certificate });
   // Only a token that was not seen before takes time, and there is none.
   return caller instanceof Promise || !caller.isAuthenticated ? undefined : caller;
-}
-
-/** Records that an answer lacks what policy hides. UDP addresses are easily forged, so the audit has one record a second for all callers, with the count. */
-function noteHidden({ reads, accessLog, limits, metrics }: DnsSelectionOptions, asker: Caller, namespaces: readonly string[]): void {
-  metrics.inc("dns_policy_denials_total", {});
-  for (const namespace of namespaces) {
-    const { reason, rule } = reads.verdict(asker, namespace);
-    accessLog.countDenial("query", reason);
-    limits.noteDns({ caller: asker, action: "query", namespace, reason, detail: rule === "" ? "" : `rule ${rule}` });
-  }
 }

@@ -44,17 +44,17 @@ export class RefusalAudit {
     return this.#pending.size;
   }
 
-  /** Records the first refusal of a caller at once, and counts those within the next second. */
-  note(refusal: RefusedAct, time: Time): void {
+  /** Records the first refusal of a caller at once, and counts those within the next second. `count`: of so many that were counted already. */
+  note(refusal: RefusedAct, time: Time, count = 1): void {
     // By principal too: an auditor asks who was denied, and a stranger cannot invent principals.
     const key = `${refusal.reason} ${callerKey(refusal.caller)} ${refusal.caller.principal}`;
     const known = this.#pending.get(key);
     if (known !== undefined && time.monoMs - known.lastRecordMonoMs < SPACING_MS) {
-      known.count += 1;
+      known.count += count;
       known.newest = refusal;
       return;
     }
-    this.#sink.record(eventOf(refusal, (known?.count ?? 0) + 1, time));
+    this.#sink.record(eventOf(refusal, (known?.count ?? 0) + count, time));
     this.#pending.delete(key);
     this.#pending.set(key, { lastRecordMonoMs: time.monoMs, count: 0, newest: refusal });
     if (this.#pending.size <= this.#maxKeys) return;
