@@ -24,7 +24,7 @@ import { RefusalLog } from "./core/refusal-log.ts";
 import { RosterFile } from "./core/roster-file.ts";
 import { SelfEntry } from "./core/self-entry.ts";
 import { type SnapshotOptions, Snapshots } from "./core/snapshots.ts";
-import { checkCaughtUp, Standing } from "./core/standing.ts";
+import { checkCaughtUp, checkSound, Standing } from "./core/standing.ts";
 import { Standstill } from "./core/standstill.ts";
 import { isPolicyTaken, TravellingPolicy } from "./core/travelling-policy.ts";
 import type { NodeInput, NodeOutput } from "./core-io.ts";
@@ -158,6 +158,16 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     checkCaughtUp(this.isReady);
   }
 
+  /** Whether DNS may say what is not there, which cannot say how old its answer is: the node is ready, or would be if it were not leaving. */
+  get isSound(): boolean {
+    return this.isReady && this.standing.fault === "";
+  }
+
+  /** As `checkCaughtUp`, for DNS. Throws `not_ready` also while something has made the node unready since. */
+  checkSound(): void {
+    checkSound(this);
+  }
+
   /** Whether readers may be told that they have everything. */
   get isWhole(): boolean {
     return this.isReady && this.#joined?.fabric.isWhole !== false;
@@ -169,7 +179,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
 
   /** Whether callers are to be sent here: see `serving`. */
   get isServing(): boolean {
-    return this.isReady && !this.#isDraining && this.standing.fault === "";
+    return this.isSound && !this.#isDraining;
   }
 
   /** Which tombstones may be collected. There are none before this node knows whether other nodes exist, because those may lack the tombstones. */

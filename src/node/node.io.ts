@@ -251,7 +251,7 @@ async function openOwnListeners({ settings, log }: NodeOptions, served: Served, 
       identities,
       idPrefix: core.identity.boot,
       zoneSerials: serials?.told,
-      checkCaughtUp: () => machine.checkCaughtUp(),
+      checkCaughtUp: () => machine.checkSound(),
       followServing: (onServing) => {
         driver.follow((told) => {
           if (told.kind === "serving") onServing(told.isServing);
@@ -328,6 +328,7 @@ function workersCore(core: NodeCore, { mesh }: NodeFabric): WorkersCore {
       const [hasPeers, ageMs] = [mesh.hasPeers(), mesh.ageMs(now())];
       return {
         isReady: machine.isReady,
+        isSound: machine.isSound,
         isWhole: machine.isWhole,
         isServing: machine.isServing,
         hasPeers,

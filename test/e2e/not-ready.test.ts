@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { Health } from "../../gen/grpc/health/v1/health_pb.js";
+import { queryBytes, responseText } from "../fakes/dns-text.ts";
 import { openTestTransport } from "../fakes/fabric-transport.ts";
 import { helloOf, updateOf } from "../fakes/fabric-values.ts";
 import { GrpcDoor } from "../fakes/node.ts";
@@ -106,7 +107,7 @@ test("while no seed answers: 503 with why, queries with an age, no END for a wat
   await expect(resolver.resolveSrv("_svc._tcp.web.svc.market.waymark")).rejects.toMatchObject({ code: "ENOTFOUND" });
 });
 
-test("a node whose word about itself the others refuse is not ready: /readyz, gRPC health, the metric and the lag say the same", async () => {
+test("a node whose word about itself the others refuse is not ready: /readyz, gRPC health, the metric and the lag say the same, and DNS says SERVFAIL", async () => {
   const other = await openTestTransport();
   const { address } = other.transport;
   const from = { nodeId: "other", generation: 1 };
@@ -116,7 +117,9 @@ test("a node whose word about itself the others refuse is not ready: /readyz, gR
     return kind === "probe" ? { kind, from, updates: [] } : undefined;
   };
   try {
-    const self = ["--node-id", "odd", "--cluster-id", "c1", "--region", "eu", "--ephemeral", "--join", address];
+    const config = join(HOME, "odd.json");
+    writeFileSync(config, JSON.stringify({ dns: { processes: 1 } }));
+    const self = ["--node-id", "odd", "--cluster-id", "c1", "--region", "eu", "--ephemeral", "--config", config, "--join", address];
     const starting = startNodeProcess(self);
     await until("the node is linked", () => other.links.size > 0);
     for (const link of other.links.keys()) {
@@ -138,6 +141,18 @@ test("a node whose word about itself the others refuse is not ready: /readyz, gR
     ]);
     expect(/^waymark_ready .*$/m.exec(await ask("/metrics"))?.[0]).toBe("waymark_ready 0");
     expect((await door.send(Health.method.check, new Uint8Array())).response["status"]).toBe("NOT_SERVING");
+    // Its process says so, and it does itself over HTTP.
+    const resolver = new Resolver({ tries: 1, timeout: 30_000 });
+    resolver.setServers([node.listeners["dns"] ?? ""]);
+    await expect(resolver.resolve4("nothere.svc.market.waymark")).rejects.toMatchObject({ code: "ESERVFAIL" });
+    const question = Buffer.from(queryBytes({ name: "nothere.svc.market.waymark", type: "A", bufsize: 1232 })).toString("base64url");
+    const overHttp = await fetch(`http://${node.listeners["http"]}/dns-query?dns=${question}`);
+    const said = Buffer.from(await overHttp.arrayBuffer());
+    // With the extended error 14.
+    expect([responseText(said), said.toString("hex")]).toEqual([
+      expect.stringMatching(/^SERVFAIL/),
+      expect.stringContaining("000f0002000e"),
+    ]);
   } finally {
     await other.transport.stop(200);
   }

@@ -32,6 +32,7 @@ function keepBusy(thread: Worker): void {
     isAwaited: false,
     facts: {
       isReady: true,
+      isSound: true,
       isWhole: true,
       isServing: true,
       hasPeers: false,

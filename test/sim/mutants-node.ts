@@ -271,7 +271,7 @@ export const NODE_MUTANTS = [
     edits: [
       {
         file: "src/node/core.ts",
-        find: 'this.isReady && !this.#isDraining && this.standing.fault === ""',
+        find: "this.isSound && !this.#isDraining",
         replace: "this.isReady && !this.#isDraining",
       },
     ],

@@ -119,3 +119,12 @@ export function checkCaughtUp(isReady: boolean): void {
   if (isReady) return;
   throw new WaymarkError("not_ready", "this node has not caught up yet: it may hold only a part of the catalog", { retryMs: RETRY_MS });
 }
+
+/** Throws `not_ready` unless the node is ready now. */
+export function checkSound({ isReady, isSound }: { readonly isReady: boolean; readonly isSound: boolean }): void {
+  checkCaughtUp(isReady);
+  if (isSound) return;
+  throw new WaymarkError("not_ready", "this node is not ready any more, and may not know all that others do: `/readyz` says why", {
+    retryMs: RETRY_MS,
+  });
+}

@@ -59,7 +59,15 @@ function* noLoads(): ReturnType<WorkersCore["registrar"]["loads"]["list"]> {
 }
 
 /** What DNS does not ask about. */
-const FACTS = { isWhole: true, hasPeers: true, ageMs: 0, isShared: false, startRefusal: undefined, endedStaticCount: 0 } as const;
+const FACTS = {
+  isSound: true,
+  isWhole: true,
+  hasPeers: true,
+  ageMs: 0,
+  isShared: false,
+  startRefusal: undefined,
+  endedStaticCount: 0,
+} as const;
 
 export interface ResolverCoreParts {
   readonly nodeId: string;

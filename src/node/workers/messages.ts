@@ -46,6 +46,8 @@ export interface WorkerStart {
 /** What reads depend on beside the catalog. */
 export interface NodeFacts {
   readonly isReady: boolean;
+  /** Whether DNS may be answered: nothing has made the node unready since it was ready. */
+  readonly isSound: boolean;
   readonly isWhole: boolean;
   readonly isServing: boolean;
   readonly hasPeers: boolean;

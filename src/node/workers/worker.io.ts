@@ -30,7 +30,7 @@ import type { Service } from "../../services/service.ts";
 import { Components, Deadline } from "../components.io.ts";
 import { openWorkerRooms, type WorkerRooms } from "../core/copies/worker-rooms.ts";
 import type { Endpoints, SharedPorts } from "../core/endpoints.ts";
-import { checkCaughtUp } from "../core/standing.ts";
+import { checkCaughtUp, checkSound } from "../core/standing.ts";
 import { askingElsewheres, resolverSelf } from "../dns/resolver-process.io.ts";
 import { type Identities, openIdentities } from "../identity.io.ts";
 import {
@@ -52,6 +52,7 @@ import { type NodeEnd, openNodeEnd } from "./node-end.io.ts";
 /** Before the first message. */
 const UNKNOWN: NodeFacts = {
   isReady: false,
+  isSound: false,
   isWhole: false,
   isServing: false,
   hasPeers: false,
@@ -315,7 +316,7 @@ class NodeWorker {
         limits: this.#limits,
         accessLog: this.#accessLog,
         identities,
-        checkCaughtUp: () => this.#checkCaughtUp(),
+        checkCaughtUp: () => checkSound(this.#facts),
         cookieSecret: this.#start.cookieSecret,
         followServing: (onServing) => {
           this.#onServing = onServing;
@@ -357,7 +358,7 @@ class NodeWorker {
         limits: this.#limits,
         accessLog: this.#accessLog,
         ...this.#ofResolver(),
-        checkCaughtUp: () => this.#checkCaughtUp(),
+        checkCaughtUp: () => checkSound(this.#facts),
         zoneSerials: this.#zoneSerials,
         cookieSecret: this.#start.cookieSecret,
         now,

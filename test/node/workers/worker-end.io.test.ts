@@ -10,6 +10,7 @@ const MAX_MIB = 8;
 
 const FACTS = {
   isReady: true,
+  isSound: true,
   isWhole: true,
   isServing: true,
   hasPeers: false,
