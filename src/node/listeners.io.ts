@@ -42,6 +42,7 @@ import type { AccessLog } from "./access-log.ts";
 import type { Components } from "./components.io.ts";
 import type { DnsEndpoint, NodeEndpoints, SharedPorts } from "./core/endpoints.ts";
 import { dnsOverHttp } from "./dns/over-http.io.ts";
+import type { DnsPresence } from "./dns/presence.ts";
 import { dnsSelection } from "./dns/selection.ts";
 import { dnsTls, tlsFiles } from "./dns/tls.io.ts";
 import { noteTransfer } from "./dns/transfers-noted.ts";
@@ -85,6 +86,8 @@ export interface ListenersOptions extends Omit<DnsSources, "elsewhere"> {
   readonly checkCaughtUp: () => void;
   /** Calls back whenever the node begins to serve, or ends it. Health says it. */
   readonly followServing: (onServing: (isServing: boolean) => void) => void;
+  /** Whether anybody answers DNS. Health says it. */
+  readonly dnsPresence: Pick<DnsPresence, "follow">;
   /** What the HTTP edge shows of the node itself. */
   readonly sources: Omit<HttpSources, "metricsAccess">;
   /** The serials of the zone that DNS tells, numbers of 32 bits by class of viewers. Undefined while DNS is off. */
@@ -128,9 +131,9 @@ export async function openListeners(options: ListenersOptions, parts: Components
   const { services, health } = listServices(
     withNameReads(options.services, nameAnswers(options, zoneKeys)),
     settings.server.reflection === "off" ? undefined : ownDescriptors(),
-    // Its gateway is open before anybody is told that the node serves.
     { dns: { isOpen: settings.dns.enabled } },
   );
+  options.dnsPresence.follow((isOpen) => health.setOpen("dns", isOpen));
   const serving = { services, health, chain: openChain(options, services), tls: tlsFiles(settings), inflater: new SharedInflater() };
   options.identities.follow(() => serving.chain.knownStreams.check());
   const { grpcPort, httpPort } = settings.listen;

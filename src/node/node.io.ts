@@ -19,6 +19,7 @@ import type { Component, Components } from "./components.io.ts";
 import type { NodeEndpoints } from "./core/endpoints.ts";
 import { awaitsPolicy, mayBeOthers } from "./core/newcomer.ts";
 import { chooseFabric } from "./core/open-fabric.ts";
+import { DnsPresence } from "./dns/presence.ts";
 import { openFabricComponent } from "./fabric/component.io.ts";
 import { loneFabric, type NodeFabric } from "./fabric/fabric.io.ts";
 import { checkExposure, type Identities, openIdentities } from "./identity.io.ts";
@@ -83,7 +84,8 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
   const openSerials = () => ZoneSerials.open({ ...core, settings, log: log.child("dns") });
   const serials = await parts.open("zone serials", openSerials, (opened) => opened ?? {});
   const crew = new Crew(metrics);
-  const served = { core, discovery, resolver, dns, services, fabric, identities, serials, crew };
+  const dnsPresence = new DnsPresence(settings.dns.processes === 0);
+  const served = { core, discovery, resolver, dns, services, fabric, identities, serials, crew, dnsPresence };
   const forCallers =
     settings.node.workers === 0 ? await openOwnListeners(options, served, parts) : await openReadWorkers(options, served, parts);
   const reached =
@@ -216,6 +218,7 @@ interface Served {
   readonly identities: Identities;
   readonly serials: ZoneSerials | undefined;
   readonly crew: Crew;
+  readonly dnsPresence: DnsPresence;
 }
 
 /** The workers of the node, which one scrape asks for what they counted. */
@@ -257,6 +260,7 @@ async function openOwnListeners({ settings, log }: NodeOptions, served: Served, 
           if (told.kind === "serving") onServing(told.isServing);
         });
       },
+      dnsPresence: served.dnsPresence,
       // The lines of all parts are what `/readyz` says.
       sources: {
         readiness: () => ({ isDraining: machine.isDraining, checks: parts.readiness(now()) }),
@@ -285,21 +289,28 @@ async function openReadWorkers(options: NodeOptions, served: Served, parts: Comp
 /** The listeners for DNS are in processes of their own, and all others where they are without. */
 async function openDnsProcesses(options: NodeOptions, served: Served, reached: Reached, parts: Components): Promise<Reached> {
   if (process.platform !== "linux") throw new Error("dns.processes: processes can share a port only on Linux; set it to 0");
-  const processes = await openWorkers(options, served, { role: "dns", count: options.settings.dns.processes, services: [] }, parts);
+  const onListening = (listening: number) => served.dnsPresence.set(listening > 0);
+  const processes = await openWorkers(
+    options,
+    served,
+    { role: "dns", count: options.settings.dns.processes, services: [], onListening },
+    parts,
+  );
   const told = async () => void (await Promise.all([reached.told(), processes.told()]));
   return { ...reached, endpoints: { ...reached.endpoints, dns: processes.endpoints.dns }, told };
 }
 
 function openWorkers(
   { settings, log, version, interrupt }: NodeOptions,
-  { core, fabric, serials, crew: { sum, scrape, list } }: Served,
-  { role, count, services }: Pick<WorkersOptions, "count" | "role" | "services">,
+  { core, fabric, serials, crew: { sum, scrape, list }, dnsPresence }: Served,
+  asked: Pick<WorkersOptions, "count" | "onListening" | "role" | "services">,
   parts: Components,
 ): Promise<Workers> {
+  const { role, count } = asked;
   const readiness = () => ({ isDraining: core.machine.isDraining, checks: parts.readiness(now()) });
   const report = () => ({ readiness: readiness(), persistence: persistence(core) });
-  const own = { core: workersCore(core, fabric), sum, scrape, report, zoneSerials: serials?.told };
-  const open = () => Workers.open({ ...own, role, count, services, settings, log, version, interrupt });
+  const own = { core: workersCore(core, fabric, dnsPresence), sum, scrape, report, zoneSerials: serials?.told };
+  const open = () => Workers.open({ ...own, ...asked, settings, log, version, interrupt });
   return parts.open(role === "dns" ? "DNS processes" : "read workers", open, (opened) => {
     list.push(opened);
     return {
@@ -316,13 +327,14 @@ function openWorkers(
   });
 }
 
-function workersCore(core: NodeCore, { mesh }: NodeFabric): WorkersCore {
+function workersCore(core: NodeCore, { mesh }: NodeFabric, dnsPresence: DnsPresence): WorkersCore {
   const { machine, registrar, wakes, driver } = core;
   return {
     ...core,
     follow: (say) => {
       wakes.add(say);
       driver.follow(say);
+      dnsPresence.follow(say);
     },
     facts: () => {
       const [hasPeers, ageMs] = [mesh.hasPeers(), mesh.ageMs(now())];
@@ -331,6 +343,7 @@ function workersCore(core: NodeCore, { mesh }: NodeFabric): WorkersCore {
         isSound: machine.isSound,
         isWhole: machine.isWhole,
         isServing: machine.isServing,
+        hasDns: dnsPresence.isOpen,
         hasPeers,
         ageMs,
         isShared: hasPeers || ageMs > 0,

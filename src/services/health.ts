@@ -23,6 +23,9 @@ export class HealthBoard {
   readonly service: Service;
   readonly #statuses = new Map<string, HealthCheckResponse_ServingStatus>();
   readonly #built: readonly string[];
+  /** Names of which nothing is open now. */
+  readonly #closed = new Set<string>();
+  #isServing = false;
   readonly #watches = new Set<HealthWatch>();
 
   /**
@@ -47,13 +50,26 @@ export class HealthBoard {
 
   /** Sets the status for later checks, and tells every open watch. */
   setServing(isServing: boolean): void {
-    for (const name of [WHOLE_SERVER, ...this.#built]) this.#statuses.set(name, isServing ? SERVING : NOT_SERVING);
-    for (const watch of this.#watches) watch.wake();
+    this.#isServing = isServing;
+    this.#tell();
+  }
+
+  /** Whether what stands behind one of the further names is open now. It serves while it is open and the node serves. */
+  setOpen(name: string, isOpen: boolean): void {
+    if (isOpen) this.#closed.delete(name);
+    else this.#closed.add(name);
+    this.#tell();
   }
 
   /** Ends every open watch after its last status was sent. */
   end(error: WaymarkError): void {
     for (const watch of this.#watches) watch.end(error);
+  }
+
+  #tell(): void {
+    for (const name of [WHOLE_SERVER, ...this.#built])
+      this.#statuses.set(name, this.#isServing && !this.#closed.has(name) ? SERVING : NOT_SERVING);
+    for (const watch of this.#watches) watch.wake();
   }
 
   #check(name: string) {

@@ -2,7 +2,10 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { createClient } from "@connectrpc/connect";
+import { createGrpcTransport } from "@connectrpc/connect-node";
 import { afterAll, expect, test } from "vitest";
+import { Health, HealthCheckResponse_ServingStatus as Status } from "../../gen/grpc/health/v1/health_pb.js";
 import { dig, isDigThere } from "../fakes/dig.ts";
 import { askOften, askOnce, dnsProcessesOf, serialAt } from "../fakes/dns-processes.ts";
 import { CommandProcess, type NodeProcess, onFreePorts, startNodeProcess } from "../fakes/node-process.ts";
@@ -37,6 +40,13 @@ const shows = (port: number, address: string) => until(`DNS shows ${address}`, a
 async function get(node: NodeProcess, path: string): Promise<string> {
   const answer = await fetch(`http://${node.listeners["http"]}${path}`);
   return answer.text();
+}
+
+/** What a watch of the health of a service is told, one status after the other. */
+function healthOf(node: NodeProcess, service: string) {
+  const health = createClient(Health, createGrpcTransport({ baseUrl: `http://${node.grpc}` }));
+  const told = health.watch({ service })[Symbol.asyncIterator]();
+  return { says: async (status: Status) => expect((await told.next()).value).toMatchObject({ status }) };
 }
 
 const state = async (node: NodeProcess): Promise<string> => /\d+ of \d+ processes answer/.exec(await get(node, "/readyz"))?.[0] ?? "";
@@ -110,8 +120,12 @@ test("one process comes back to both of its ports after a gap, and ends by itsel
   if (isDigThere()) await until("by both", async () => (await toldByGateway(node)).join() === (await toldByName(node)).join());
   await register(node, "10.0.0.1");
   const [only = 0] = dnsProcessesOf(node.command.pid);
+  const told = healthOf(node, "dns");
+  await told.says(Status.SERVING);
   process.kill(only, "SIGKILL");
+  await told.says(Status.NOT_SERVING);
   await until("it is gone", async () => (await state(node)) === "0 of 1 processes answer");
+  await told.says(Status.SERVING);
   await shows(port, "10.0.0.1");
   if (isDigThere()) expect(await dig(`127.0.0.1:${tcp}`, "+tcp", "+short", NAME)).toBe("10.0.0.1\n");
   const [again = 0] = dnsProcessesOf(node.command.pid);

@@ -35,6 +35,7 @@ function keepBusy(thread: Worker): void {
       isSound: true,
       isWhole: true,
       isServing: true,
+      hasDns: true,
       hasPeers: false,
       ageMs: 0,
       isShared: false,

@@ -7,6 +7,7 @@ import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js
 import { openLog } from "../../src/lib/log.io.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { Components, Deadline } from "../../src/node/components.io.ts";
+import { DnsPresence } from "../../src/node/dns/presence.ts";
 import { endpointsOf, type Listeners, type ListenersOptions, openListeners } from "../../src/node/listeners.io.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import { openScraper } from "../../src/server/metrics.io.ts";
@@ -56,6 +57,7 @@ async function openThread(shared: ListenersOptions["shared"], isDnsOn = true): P
     identities: { identify: () => anonymousCaller("local", "127.0.0.1", ["mesh.operate"]), follow: () => undefined },
     checkCaughtUp: () => undefined,
     followServing: () => undefined,
+    dnsPresence: new DnsPresence(true),
     sources: {
       readiness: () => ({ isDraining: false, checks: [{ name, ok: true, detail: "" }] }),
       scrape: openScraper(metrics),

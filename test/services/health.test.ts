@@ -93,4 +93,10 @@ test("a name beside those of services serves with the node if it is open, and ne
   expect([check("dns"), check("off")]).toEqual([Status.NOT_SERVING, Status.NOT_SERVING]);
   health.setServing(true);
   expect([check("dns"), check("off")]).toEqual([Status.SERVING, Status.NOT_SERVING]);
+  health.setOpen("dns", false);
+  health.setOpen("off", true);
+  health.setServing(true);
+  expect([check(""), check("dns"), check("off")]).toEqual([Status.SERVING, Status.NOT_SERVING, Status.NOT_SERVING]);
+  health.setOpen("dns", true);
+  expect(check("dns")).toBe(Status.SERVING);
 });

@@ -61,6 +61,7 @@ function* noLoads(): ReturnType<WorkersCore["registrar"]["loads"]["list"]> {
 /** What DNS does not ask about. */
 const FACTS = {
   isSound: true,
+  hasDns: true,
   isWhole: true,
   hasPeers: true,
   ageMs: 0,

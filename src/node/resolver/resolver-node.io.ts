@@ -1,5 +1,7 @@
 /** Opens the parts of a resolver in their order: it serves the reads of a node from what it follows and fetches, and has no fabric, journal or policy store. */
+
 import { randomFillSync } from "node:crypto";
+import type { Settings } from "../../config/settings.ts";
 import { Metrics } from "../../lib/metrics/metrics.ts";
 import { MetricsSum } from "../../lib/metrics/sum.ts";
 import { draws } from "../../lib/rng.ts";
@@ -8,6 +10,7 @@ import { openScraper, type Scraper } from "../../server/metrics.io.ts";
 import { namedPrefixes, type ResolverFacts, resolverEntry } from "../../services/resolving/own-entry.ts";
 import { openAuditLog } from "../../store/audit/log.io.ts";
 import type { Component, Components } from "../components.io.ts";
+import { DnsPresence } from "../dns/presence.ts";
 import { resolverSelf } from "../dns/resolver-process.io.ts";
 import { checkExposure, openIdentities } from "../identity.io.ts";
 import { dnsCheck, endpointsOf, openListeners } from "../listeners.io.ts";
@@ -58,7 +61,7 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
   const { reads, replica, dnsNames, policies } = core.rooms;
   const openSerials = () => ZoneSerials.open({ reads, replica, policies, settings, log: log.child("dns") });
   const serials = await parts.open("zone serials", openSerials, (opened) => opened ?? {});
-  const crew = openCrew(metrics);
+  const crew = openCrew(metrics, settings);
   const listeners = await openListeners(
     {
       reads,
@@ -79,6 +82,7 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
       identities,
       checkCaughtUp: () => core.checkReady(),
       followServing: (onServing) => core.followServing(onServing),
+      dnsPresence: crew.dnsPresence,
       sources: {
         readiness: () => ({ isDraining: core.isDraining, checks: parts.readiness(now()) }),
         scrape: crew.scrape,
@@ -109,12 +113,19 @@ interface Crew {
   readonly sum: MetricsSum;
   readonly scrape: Scraper;
   readonly list: Workers[];
+  readonly dnsPresence: DnsPresence;
 }
 
 /** The DNS processes, which one scrape asks for what they counted. */
-function openCrew(metrics: Metrics): Crew {
+function openCrew(metrics: Metrics, { dns }: Settings): Crew {
   const [sum, list]: [MetricsSum, Workers[]] = [new MetricsSum(metrics), []];
-  return { sum, list, scrape: openScraper(sum, async () => void (await Promise.all(list.map((workers) => workers.measure())))) };
+  const dnsPresence = new DnsPresence(dns.processes === 0);
+  return {
+    sum,
+    list,
+    dnsPresence,
+    scrape: openScraper(sum, async () => void (await Promise.all(list.map((workers) => workers.measure())))),
+  };
 }
 
 interface Reached {
@@ -127,14 +138,15 @@ interface Reached {
 /** Where DNS is answered by processes, they are opened, and are where it is reached. */
 async function withProcesses(
   { settings, log, version, interrupt }: NodeOptions,
-  { core, crew: { sum, scrape, list }, zoneSerials, endpoints }: Reached,
+  { core, crew: { sum, scrape, list, dnsPresence }, zoneSerials, endpoints }: Reached,
   parts: Components,
 ): Promise<Reached["endpoints"]> {
   const count = settings.dns.enabled ? settings.dns.processes : 0;
   if (count === 0) return endpoints;
   if (process.platform !== "linux") throw new Error("dns.processes: processes can share a port only on Linux; set it to 0");
   const report = () => ({ readiness: { isDraining: core.isDraining, checks: parts.readiness(now()) }, persistence: {} });
-  const own = { core: core.forWorkers, sum, scrape, zoneSerials, report, interrupt };
+  const onListening = (listening: number) => dnsPresence.set(listening > 0);
+  const own = { core: core.forWorkers, sum, scrape, zoneSerials, report, onListening, interrupt };
   const open = () => Workers.open({ ...own, role: "dns", count, services: [], settings, log, version });
   const processes = await parts.open("DNS processes", open, (opened) => ({
     reload: () => opened.reload(),

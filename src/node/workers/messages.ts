@@ -50,6 +50,8 @@ export interface NodeFacts {
   readonly isSound: boolean;
   readonly isWhole: boolean;
   readonly isServing: boolean;
+  /** Whether anybody answers DNS. */
+  readonly hasDns: boolean;
   readonly hasPeers: boolean;
   readonly ageMs: number;
   /** Whether other nodes write to this catalog, so that it grows old while nothing is heard. */

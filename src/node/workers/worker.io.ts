@@ -31,6 +31,7 @@ import { Components, Deadline } from "../components.io.ts";
 import { openWorkerRooms, type WorkerRooms } from "../core/copies/worker-rooms.ts";
 import type { Endpoints, SharedPorts } from "../core/endpoints.ts";
 import { checkCaughtUp, checkSound } from "../core/standing.ts";
+import { DnsPresence } from "../dns/presence.ts";
 import { askingElsewheres, resolverSelf } from "../dns/resolver-process.io.ts";
 import { type Identities, openIdentities } from "../identity.io.ts";
 import {
@@ -55,6 +56,7 @@ const UNKNOWN: NodeFacts = {
   isSound: false,
   isWhole: false,
   isServing: false,
+  hasDns: false,
   hasPeers: false,
   ageMs: 0,
   isShared: false,
@@ -102,6 +104,7 @@ class NodeWorker {
   #zoneSerials: SharedArrayBuffer | undefined;
   #loopSince = performance.eventLoopUtilization();
   #onServing: (isServing: boolean) => void = () => {};
+  readonly #dnsPresence = new DnsPresence(false);
   /** The last change of policy that the watches here have heard of. */
   #heardChange = 0;
 
@@ -155,6 +158,7 @@ class NodeWorker {
     if (facts.followed !== undefined) this.#rooms.asked?.heard(facts.followed);
     if (facts.zoneSerials !== undefined) this.#tellSerials(facts.zoneSerials);
     if (facts.isServing !== isServing) this.#onServing(facts.isServing);
+    this.#dnsPresence.set(facts.hasDns);
     for (const answer of answers) this.#calls.hear(answer);
     for (const verdict of verdicts) this.#watches.take(verdict);
     this.#main.heard(message);
@@ -322,6 +326,7 @@ class NodeWorker {
           this.#onServing = onServing;
           onServing(this.#facts.isServing);
         },
+        dnsPresence: this.#dnsPresence,
         sources: {
           isAlive: () => patientDueMs() - this.#factsPatientMs < SILENT_MS,
           readiness: async () => (await this.#reported()).readiness,

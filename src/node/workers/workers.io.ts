@@ -112,6 +112,8 @@ export interface WorkersOptions {
   /** As in `ListenersOptions`. */
   readonly zoneSerials: SharedArrayBuffer | undefined;
   readonly report: () => NodeReport;
+  /** Called with how many listen, whenever that changes. */
+  readonly onListening?: (count: number) => void;
   /** Aborts when the node is to stop, also while copies are made. */
   readonly interrupt?: AbortSignal | undefined;
 }
@@ -265,7 +267,12 @@ export class Workers {
     const ports = this.#endpoints && portsAt(this.#endpoints);
     const isFurther = ports !== undefined && this.#places.some(({ isListening }) => isListening);
     this.#endpoints = await place.end.listen(isFurther ? { sharing: "further", ports } : { sharing: "first", ports });
-    place.isListening = true;
+    this.#setListening(place, true);
+  }
+
+  #setListening(place: Place, isListening: boolean): void {
+    place.isListening = isListening;
+    this.#options.onListening?.(this.listeningCount);
   }
 
   #placeOf(number: number): Place {
@@ -438,7 +445,7 @@ export class Workers {
   #ended(number: number, error: unknown): void {
     const place = this.#places.find((each) => each.number === number);
     if (place === undefined || this.#isStopping) return;
-    place.isListening = false;
+    this.#setListening(place, false);
     this.#options.core.metrics.inc(this.#role.ended, {});
     const isSteady = performance.now() - place.startedMonoMs > STEADY_MS;
     place.againMs = isSteady ? AGAIN_MS : Math.min(MAX_AGAIN_MS, 2 * place.againMs);

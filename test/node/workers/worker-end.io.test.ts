@@ -13,6 +13,7 @@ const FACTS = {
   isSound: true,
   isWhole: true,
   isServing: true,
+  hasDns: true,
   hasPeers: false,
   ageMs: 0,
   isShared: false,
