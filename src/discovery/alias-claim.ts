@@ -42,8 +42,12 @@ export function claimantOf({ scope, traits }: CatalogRecord): string {
 
 /** Whether an alias may stand for a single label, as it is or in full in one of the zones. */
 export function isSingleLabel(alias: string, zones: readonly string[]): boolean {
-  const names = [alias, ...zones.flatMap((zone) => (alias.endsWith(`.${zone}`) ? alias.slice(0, -zone.length - 1) : []))];
-  return names.some((name) => !name.includes("."));
+  return namesOf(alias, zones).some((name) => !name.includes("."));
+}
+
+/** The names that an alias may stand for: as it is, and in full in one of the zones. */
+export function namesOf(alias: string, zones: readonly string[]): readonly string[] {
+  return [alias, ...zones.flatMap((zone) => (alias.endsWith(`.${zone}`) ? alias.slice(0, -zone.length - 1) : []))];
 }
 
 /** The fields of a text of `claimantOf`. */

@@ -4,10 +4,10 @@
  * each alias and a list of aliases for each key it took 1,300 (bench/memory.ts).
  */
 
+import { isAtOrBelow, isEndBefore } from "../catalog/query/name-order.ts";
 import { SortedBlocks } from "../catalog/query/sorted-blocks.ts";
 import { type KeyText, nameOfKey } from "../catalog/record/record.ts";
 import { firstIndex } from "../lib/bisect.ts";
-import { isAtOrBelow, isEndBefore } from "./name-order.ts";
 
 /** Keys a run holds at most. */
 const RUN_SIZE = 32;
@@ -17,7 +17,7 @@ const MAX_CLAIMANTS = 1024;
 const MAX_LOOKED_AT = 64;
 
 /** Entries of one name that have an alias by the same right. A run is never changed: another one takes its place. */
-interface Run {
+export interface Run {
   /** In plain form. */
   readonly alias: string;
   /** What all their claims say of the registrant (`claimantOf`). */
@@ -46,8 +46,14 @@ export class AliasIndex {
   /** In key order. The nth list has the nth alias of each entry, so that its runs do not overlap. */
   readonly #lists: SortedBlocks<Run>[] = [];
   /** The same runs, in the order of the ends of their aliases. */
-  readonly #byAlias = new SortedBlocks<Run>((a, b) => isEndBefore(a.alias, b.alias) || (a.alias === b.alias && firstKey(a) < firstKey(b)));
+  readonly runs = new SortedBlocks<Run>(isRunBefore);
   readonly #claimants = new Map<string, string>();
+  readonly #onRun: (run: Run, isThere: boolean) => void;
+
+  /** `onRun` is told of each run that comes or goes. */
+  constructor(onRun: (run: Run, isThere: boolean) => void) {
+    this.#onRun = onRun;
+  }
 
   /** Sets the aliases of an entry, in plain form: none, if it is gone. Cost: its aliases and those that it had. */
   set(key: KeyText, aliases: ReadonlySet<string>, claimant: string): AliasChange {
@@ -68,16 +74,21 @@ export class AliasIndex {
 
   /** Keys of the entries with this alias. */
   *keysOf(alias: string): Generator<KeyText> {
-    for (const run of this.#byAlias.from((each) => !isEndBefore(each.alias, alias))) {
+    for (const { keys } of this.runsOf(alias)) yield* keys;
+  }
+
+  /** The entries with this alias, in runs, among all or some. */
+  *runsOf(alias: string, among = this.runs): Generator<Run> {
+    for (const run of among.from((each) => !isEndBefore(each.alias, alias))) {
       if (run.alias !== alias) return;
-      yield* run.keys;
+      yield run;
     }
   }
 
   /** All aliases, each once. */
   *aliases(): Generator<string> {
     let last: string | undefined;
-    for (const { alias } of this.#byAlias.from(() => true)) {
+    for (const { alias } of this.runs.from(() => true)) {
       if (alias !== last) yield alias;
       last = alias;
     }
@@ -88,12 +99,12 @@ export class AliasIndex {
     return this.#lists[0]?.list().flatMap(({ keys }) => keys) ?? [];
   }
 
-  /** The claims of aliases that are `suffix` or end in `.suffix`. Some are told more than once. */
-  *claimsBelow(suffix: string): Generator<AliasClaim> {
+  /** The claims, of all or some, of aliases that are `suffix` or end in `.suffix`. Some are told more than once. */
+  *claimsBelow(suffix: string, among = this.runs): Generator<AliasClaim> {
     let last: Run | undefined;
-    for (const run of this.#byAlias.from(({ alias }) => !isEndBefore(alias, suffix))) {
+    for (const run of among.from(({ alias }) => !isEndBefore(alias, suffix))) {
       if (!isAtOrBelow(run.alias, suffix)) return;
-      const namespace = namespaceOf(firstKey(run));
+      const namespace = namespaceOfRun(run);
       const isSame = last?.alias === run.alias && last.claimant === run.claimant && namespaceOf(firstKey(last)) === namespace;
       if (!isSame) yield { alias: run.alias, namespace, claimant: run.claimant };
       last = run;
@@ -116,7 +127,7 @@ export class AliasIndex {
     const { alias, claimant } = own;
     const start = `${namespaceOf(firstKey(own))}\0`;
     let lookedAt = 0;
-    for (const run of this.#byAlias.from((each) => !isEndBefore(each.alias, alias) && (each.alias !== alias || firstKey(each) >= start))) {
+    for (const run of this.runs.from((each) => !isEndBefore(each.alias, alias) && (each.alias !== alias || firstKey(each) >= start))) {
       if (run.alias !== alias || !firstKey(run).startsWith(start) || lookedAt === MAX_LOOKED_AT) return false;
       if (run.claimant === claimant) return true;
       lookedAt += 1;
@@ -155,7 +166,9 @@ export class AliasIndex {
 
   #swap(list: SortedBlocks<Run>, gone: Run | undefined, instead: readonly Run[]): void {
     const [next, ...others] = instead;
-    for (const each of [list, this.#byAlias]) {
+    if (gone !== undefined) this.#onRun(gone, false);
+    for (const run of instead) this.#onRun(run, true);
+    for (const each of [list, this.runs]) {
       if (gone !== undefined && next !== undefined) each.replace(gone, next);
       else if (gone !== undefined) each.remove(gone);
       else if (next !== undefined) each.add(next);
@@ -170,6 +183,16 @@ export class AliasIndex {
     this.#claimants.set(claimant, claimant);
     return claimant;
   }
+}
+
+/** In the order of the ends of the aliases. */
+export function isRunBefore(a: Run, b: Run): boolean {
+  return isEndBefore(a.alias, b.alias) || (a.alias === b.alias && firstKey(a) < firstKey(b));
+}
+
+/** The namespace of the entries of a run. */
+export function namespaceOfRun(run: Run): string {
+  return namespaceOf(firstKey(run));
 }
 
 function firstKey({ keys }: Run): string {

@@ -6,6 +6,7 @@
 import { decodeEntry } from "../catalog/entry/codec.ts";
 import { type Sampling, sampleOf } from "../catalog/query/instances.ts";
 import type { Lookup } from "../catalog/query/lookup.ts";
+import { isAtOrBelow, isEndBefore, suffixesOf } from "../catalog/query/name-order.ts";
 import { SortedBlocks } from "../catalog/query/sorted-blocks.ts";
 import { type CatalogRecord, type KeyText, KIND, nameOfKey, type OriginLife } from "../catalog/record/record.ts";
 import { StoredRecord } from "../catalog/record/stored-record.ts";
@@ -13,14 +14,17 @@ import type { Replica } from "../catalog/replica/replica.ts";
 import type { Address, AddressBlock } from "../lib/addresses.ts";
 import { hasField } from "../lib/protowire.ts";
 import { AddressNames } from "./address-names.ts";
-import { type Claim, claimantOf, claimOf, isSingleLabel, readClaimant } from "./alias-claim.ts";
-import { AliasIndex } from "./alias-index.ts";
-import { isAtOrBelow, isEndBefore, suffixesOf } from "./name-order.ts";
+import { type Claim, claimantOf, claimOf, isSingleLabel, namesOf, readClaimant } from "./alias-claim.ts";
+import { AliasIndex, isRunBefore, namespaceOfRun, type Run } from "./alias-index.ts";
+import { SeenNames, type Seer } from "./seen-names.ts";
 
 /** Field number of Entry.aliases. */
 const ALIASES = 9;
 /** Most aliases below one name that are checked. With more, the name counts as existing. */
 const MAX_CLAIMS = 256;
+
+/** So many hidden namespaces and claims are passed by before a list of what is seen is made. */
+const MAX_PASSED = 8;
 
 /** Most services of one alias that are told. The first in key order wins, unless DNS cannot spell its name. */
 const MAX_ALIAS_SERVICES = 4;
@@ -31,6 +35,8 @@ export interface NameView {
   readonly counts: (claim: Claim) => boolean;
   /** Whether an alias of this name is seen, whoever has it. Absent: every one is. */
   readonly seesName?: (name: string) => boolean;
+  /** The class of the viewer, so that looking takes no time for what is hidden from it. Absent: nothing is hidden, or the time is of no matter. */
+  readonly seer?: Seer | undefined;
 }
 
 export interface FoundAlias {
@@ -82,7 +88,12 @@ export class DnsNames {
   readonly #zones: readonly string[];
   /** Namespaces with entries, in the order of their ends. */
   readonly #namespaces = new SortedBlocks<string>(isEndBefore);
-  readonly #aliases = new AliasIndex();
+  readonly #aliases = new AliasIndex((run, isThere) => this.#seen.setRun(run, isThere));
+  readonly #seen = new SeenNames<Run>({
+    isBefore: isRunBefore,
+    namespaceOf: namespaceOfRun,
+    namesOf: ({ alias }) => namesOf(alias, this.#zones),
+  });
   readonly #addresses: AddressNames | undefined;
   readonly #followers = new Set<NameFollower>();
   /** The lives of origins, as they were told to those who follow. */
@@ -177,14 +188,26 @@ export class DnsNames {
   }
 
   /** `zoneChars`: number of characters at the end of each alias that are the zone. */
-  #isAbove(suffix: string, zoneChars: number, { sees, counts, seesName }: NameView): boolean {
+  #isAbove(suffix: string, zoneChars: number, view: NameView, seen = this.#seen.find(view.seer)): boolean {
+    const { sees, counts, seesName, seer } = view;
     const isSeen = (namespace: string) => sees(namespace) && this.#hasShown(namespace);
-    if (zoneChars === 0) for (const namespace of this.#namespacesBelow(suffix)) if (isSeen(namespace)) return true;
+    let passedCount = 0;
+    const made = () => (seen === undefined && ++passedCount === MAX_PASSED ? this.#makeSeen(seer) : undefined);
+    if (zoneChars === 0)
+      for (const namespace of this.#namespacesBelow(suffix, seen?.namespaces)) {
+        if (isSeen(namespace)) return true;
+        const seenNow = made();
+        if (seenNow !== undefined) return this.#isAbove(suffix, zoneChars, view, seenNow);
+      }
     let claims = 0;
-    for (const { alias, namespace, claimant } of this.#aliases.claimsBelow(suffix)) {
+    for (const { alias, namespace, claimant } of this.#aliases.claimsBelow(suffix, seen?.runs)) {
       const name = alias.slice(0, alias.length - zoneChars);
       // What is hidden must not be taken to exist because there is much of it.
-      if (!isSeen(namespace) || seesName?.(name) === false) continue;
+      if (!isSeen(namespace) || seesName?.(name) === false) {
+        const seenNow = made();
+        if (seenNow !== undefined) return this.#isAbove(suffix, zoneChars, view, seenNow);
+        continue;
+      }
       if (counts({ ...readClaimant(claimant), namespace, name })) return true;
       claims += 1;
       if (claims === MAX_CLAIMS) return true;
@@ -197,7 +220,7 @@ export class DnsNames {
    * those whose own name it lies below. Of many records of a service a sample, if `sampling` is given. Cost: the records that carry it.
    */
   findAlias(name: string, zone: string, view: NameView, sampling?: Sampling): FoundAlias {
-    const keys = new Set([...this.#aliases.keysOf(name), ...this.#aliases.keysOf(`${name}.${zone}`)]);
+    const keys = this.#keysSeen([name, `${name}.${zone}`], view);
     // HOT: for each name that somebody makes up.
     if (keys.size === 0) return NOBODY;
     const carriers: CatalogRecord[] = [];
@@ -211,6 +234,29 @@ export class DnsNames {
     const sampled = sampling === undefined ? told : told.map((records) => sampleOf(records, sampling).records);
     const isSample = sampled.some((records, at) => records.length < (told[at]?.length ?? 0));
     return { records: sampled.flat().toSorted(byKey), isSample };
+  }
+
+  /** Keys of entries in namespaces that the viewer sees. A few of those in others are looked at too, and `sees` hears of them. */
+  #keysSeen(aliases: readonly string[], view: NameView, seen = this.#seen.find(view.seer)): ReadonlySet<KeyText> {
+    const keys = new Set<KeyText>();
+    let passedCount = 0;
+    for (const alias of aliases) {
+      // Of what is hidden one is enough for the audit.
+      const [first] = seen === undefined ? [] : this.#aliases.runsOf(alias);
+      if (first !== undefined) view.sees(namespaceOfRun(first));
+      for (const run of this.#aliases.runsOf(alias, seen?.runs)) {
+        if (view.sees(namespaceOfRun(run))) for (const key of run.keys) keys.add(key);
+        else if (seen === undefined && ++passedCount === MAX_PASSED) {
+          const made = this.#makeSeen(view.seer);
+          if (made !== undefined) return this.#keysSeen(aliases, view, made);
+        }
+      }
+    }
+    return keys;
+  }
+
+  #makeSeen(seer: Seer | undefined) {
+    return seer && this.#seen.make(seer, { namespaces: this.#namespaces, runs: this.#aliases.runs });
   }
 
   /** The entry of a key, if it is shown. */
@@ -240,8 +286,8 @@ export class DnsNames {
     yield* this.#aliases.claimsBelow(suffix);
   }
 
-  *#namespacesBelow(suffix: string): Generator<string> {
-    for (const namespace of this.#namespaces.from((each) => !isEndBefore(each, suffix))) {
+  *#namespacesBelow(suffix: string, among = this.#namespaces): Generator<string> {
+    for (const namespace of among.from((each) => !isEndBefore(each, suffix))) {
       if (!isAtOrBelow(namespace, suffix)) return;
       yield namespace;
     }
@@ -290,6 +336,7 @@ export class DnsNames {
     if (isThere === (first === namespace)) return;
     if (isThere) this.#namespaces.add(namespace);
     else this.#namespaces.remove(namespace);
+    this.#seen.setNamespace(namespace, isThere);
     this.#tellBelow(namespace);
   }
 

@@ -64,6 +64,63 @@ test("aliases and the names above them are what a scan of all entries finds, aft
   );
 });
 
+test("with much hidden, a class of viewers is told what a look at everything tells, whatever comes, goes and is hidden", () => {
+  const spaces = Array.from({ length: 24 }, (_, n) => `n${n}.${n % 3 === 0 ? "deep.top" : "top"}`);
+  const aliases = ["www.top", "www.top.waymark", "a.www.top", "b.n1.top", "x.deep.top", "b.n1.top.waymark"];
+  const act = fc.record({
+    namespaces: fc.uniqueArray(fc.constantFrom(...spaces), { minLength: 1, maxLength: 12 }),
+    aliases: fc.uniqueArray(fc.constantFrom(...aliases), { maxLength: 3 }),
+    name: fc.constantFrom("web", "db"),
+    what: fc.constantFrom("register", "register", "remove", "hide"),
+  });
+  fc.assert(
+    fc.property(fc.array(act, { minLength: 1, maxLength: 12 }), (acts) => {
+      const r = new Registry();
+      const names = new DnsNames(r.replica, ["waymark"]);
+      const held = new Set<string>();
+      const hidden = [new Set<string>(), new Set<string>()];
+      let turn = 0;
+      acts.forEach((each, n) => {
+        const keys = each.namespaces.map((namespace) => ({
+          kind: KIND.SERVICE,
+          namespace,
+          name: each.name,
+          instanceId: "1",
+          clusterId: "",
+        }));
+        if (each.what === "register") {
+          const drafts = keys.map((key) => draftAt(key, { aliases: each.aliases }));
+          r.register("ann", drafts, at(n));
+          for (const key of keys) held.add(keyText(key));
+        } else if (each.what === "remove") {
+          r.registrar.unregisterKeys(
+            caller("ann"),
+            keys.map(keyText).filter((key) => held.delete(key)),
+            at(n),
+          );
+        } else {
+          turn += 1;
+          hidden[n % 2] = new Set(each.namespaces);
+        }
+        r.flush(at(n));
+        names.refresh();
+        for (const [tenant, own] of [...hidden, new Set(spaces)].entries()) {
+          const sees = (namespace: string) => !own.has(namespace);
+          const seesName = (name: string) => sees(name.slice(name.indexOf(".") + 1));
+          const view: NameView = { sees, seesName, counts: ({ name }) => seesName(name) };
+          const bySeer: NameView = { ...view, seer: { key: `${tenant}`, turn: () => turn, sees, seesName } };
+          const told = (as: NameView) => [
+            ...["top", "deep.top", "www.top", "n1.top", "x.deep.top"].map((suffix) => names.hasNameUnder(suffix, "waymark", as)),
+            ...aliases.map((alias) => names.findAlias(alias, "waymark", as).records.map(({ key }) => key)),
+          ];
+          expect(told(bySeer)).toEqual(told(view));
+        }
+      });
+    }),
+    { numRuns: runs(60) },
+  );
+});
+
 /** What its follower was told since it was last taken. */
 class Told implements NameFollower {
   aliases = new Set<string>();

@@ -188,7 +188,7 @@ export const DNS_MUTANTS = [
     edits: [
       {
         file: "src/dns/views/catalog.ts",
-        find: "const view = { sees: reads.allowed(this.#viewer), counts: this.#counts, seesName };",
+        find: "const view = { sees: reads.allowed(this.#viewer), counts: this.#counts, seesName, seer: this.#seerNow };",
         replace: "const view = { sees: () => true, counts: this.#counts, seesName: () => true };",
       },
     ],

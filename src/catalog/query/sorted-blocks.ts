@@ -13,9 +13,10 @@ export class SortedBlocks<T extends object | string> {
   /** There is at least one block, and only a single block may be empty. */
   readonly #blocks: T[][] = [[]];
 
-  /** No two items of the list may be equal in this order. */
-  constructor(isBefore: (a: T, b: T) => boolean) {
+  /** No two items of the list may be equal in this order. `items`: those that it begins with, in order. */
+  constructor(isBefore: (a: T, b: T) => boolean, items: readonly T[] = []) {
     this.#isBefore = isBefore;
+    for (let at = 0; at < items.length; at += BLOCK_SIZE) this.#blocks[at / BLOCK_SIZE] = items.slice(at, at + BLOCK_SIZE);
   }
 
   /** Adds an item that is not there yet. */

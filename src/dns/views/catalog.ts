@@ -10,6 +10,7 @@ import { type Claim, isRightful } from "../../discovery/alias-claim.ts";
 import { healthRank } from "../../discovery/candidates.ts";
 import type { DnsNames } from "../../discovery/dns-names.ts";
 import type { Reads } from "../../discovery/reads.ts";
+import type { Seer } from "../../discovery/seen-names.ts";
 import type { Address } from "../../lib/addresses.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { anonymousCaller, type Caller } from "../../policy/identity/caller.ts";
@@ -101,6 +102,7 @@ class CatalogInDns implements DnsCatalog {
   readonly #notes: Notes;
   readonly #viewer: Caller;
   readonly #counts: (claim: Claim) => boolean;
+  readonly #seer: Seer;
   readonly #sampling: Omit<Sampling, "at">;
 
   constructor(sources: DnsSources, { view, caller }: ViewerOfView, { notes, onHidden, held, whole, most }: Making) {
@@ -114,6 +116,13 @@ class CatalogInDns implements DnsCatalog {
     this.#sources = sources;
     this.#notes = notes;
     this.#viewer = caller;
+    const { reads } = sources;
+    this.#seer = {
+      key: `${caller.cluster}\0${caller.tenant}`,
+      turn: () => reads.policyTurn,
+      sees: (namespace) => reads.verdict(caller, namespace).allowed,
+      seesName: (name) => this.#hiddenAbove(name) === undefined,
+    };
     const { mostEntries } = sources;
     if (mostEntries !== undefined) this.#sampling = { ...DNS_SAMPLING, wanted: mostEntries, most: mostEntries };
     else this.#sampling = most === undefined ? DNS_SAMPLING : { ...DNS_SAMPLING, most };
@@ -213,7 +222,7 @@ class CatalogInDns implements DnsCatalog {
   hasNameUnder(suffix: string, zone: string): boolean {
     const { reads, dnsNames, elsewhere, policies } = this.#sources;
     const seesName = (name: string) => this.#hiddenAbove(name) === undefined;
-    const view = { sees: reads.allowed(this.#viewer), counts: this.#counts, seesName };
+    const view = { sees: reads.allowed(this.#viewer), counts: this.#counts, seesName, seer: this.#seerNow };
     this.#notes.rests.below(suffix, zone);
     this.#noteElsewhere("");
     if (dnsNames.hasNameUnder(suffix, zone, view)) return true;
@@ -236,7 +245,7 @@ class CatalogInDns implements DnsCatalog {
     rests.alias(name, zone);
     this.#noteElsewhere("");
     const sees = (namespace: string) => allowed(namespace) || (this.#notes.hidden.add(namespace), false);
-    const view = { sees, counts: this.#counts };
+    const view = { sees, counts: this.#counts, seer: this.#seerNow };
     const sampling = { ...this.#sampling, at: this.#notes.turn };
     const { records, isSample } = dnsNames.findAlias(name, zone, view, sampling);
     if (isSample) this.#took();
@@ -331,6 +340,11 @@ class CatalogInDns implements DnsCatalog {
     if (above !== undefined && !reads.verdict(this.#viewer, above).allowed) return above;
     const own = namespaceOf(ownWords(name));
     return policies.policy.ruleOf(own) !== undefined && !reads.verdict(this.#viewer, own).allowed ? own : undefined;
+  }
+
+  /** Undefined where nothing is hidden. */
+  get #seerNow(): Seer | undefined {
+    return this.#sources.policies.policy.set === undefined ? undefined : this.#seer;
   }
 
   /** What is read next rests on that the namespace is followed; where it is not, on what is told of it. */

@@ -1,8 +1,8 @@
 /** What a resolver asked its upstream about names in DNS that no fetched name tells: who carries them as an alias, and what lies below them. */
 
+import { isAtOrBelow } from "../../catalog/query/name-order.ts";
 import type { Claim } from "../../discovery/alias-claim.ts";
 import { type NameView, plainName } from "../../discovery/dns-names.ts";
-import { isAtOrBelow } from "../../discovery/name-order.ts";
 import type { Carrier } from "./elsewhere.ts";
 
 /** The answer of the upstream to one name, as far as the viewer of DNS may see it. */
