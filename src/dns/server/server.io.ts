@@ -24,6 +24,7 @@ import { DnsCounts, type DropReason } from "./counts.ts";
 import { type Reply, Responder, type Sender, type TransferKeys } from "./responder.ts";
 import { type ResponseRateOptions, ResponseRates } from "./response-rate.ts";
 import { type TcpAnswer, TcpConnections, type TcpLimits, type TcpPeer } from "./tcp.io.ts";
+import { type WaitingLimits, WaitingPlaces } from "./waiting-places.ts";
 
 export interface DnsGatewayOptions {
   /** Address to bind. */
@@ -114,11 +115,9 @@ export interface TlsListener {
   cut(): void;
 }
 
-export interface DnsLimits extends TcpLimits {
+export interface DnsLimits extends TcpLimits, WaitingLimits {
   /** Most UDP answers that the system has not sent yet. Above it queries are dropped. */
   readonly maxPendingSends: number;
-  /** Most questions that wait for something that is being fetched. Above it they are answered SERVFAIL at once. */
-  readonly maxWaiting: number;
   /** How long a question waits at most. */
   readonly maxWaitMs: number;
 }
@@ -143,10 +142,9 @@ export const DNS_LIMITS: DnsLimits = {
   maxWaitingPerConnection: 32,
   maxPendingSends: 4096,
   maxWaiting: 1000,
+  maxWaitingOfNetwork: 125,
   maxWaitMs: 500,
 };
-/** This part of the places to wait is for questions whose addresses are not forged: over TCP, with a valid cookie, or of a trusted forwarder. */
-const PROVED_PART = 4;
 /** Room for a burst: the system's default holds some 200 queries. */
 const UDP_RECEIVE_BYTES = 1 << 20;
 /** Bytes buffered for a TCP peer that does not read, above which it gets no more answers. */
@@ -233,7 +231,7 @@ class DnsServer implements DnsAnswers {
     this.#selected = this.#options.select(this.#asker, this.#waited);
     return this.#selected;
   };
-  #waitingCount = 0;
+  readonly #places: WaitingPlaces;
   #isClosed = false;
 
   constructor(options: DnsAnswersOptions, limits: DnsLimits) {
@@ -244,6 +242,7 @@ class DnsServer implements DnsAnswers {
       find: transfers.findKey,
       mayBegin: (asked) => transfers.running.mayBegin({ ...asked, address: this.#asker.address }),
     };
+    this.#places = new WaitingPlaces(limits, trusted);
     const rates = rate === undefined ? undefined : new ResponseRates({ ...rate, trusted });
     this.#responder = new Responder({ ...options, rates, transferKeys, idleTimeoutMs: limits.idleTimeoutMs, wallMs: Date.now });
     this.#counts = new DnsCounts(metrics);
@@ -262,7 +261,7 @@ class DnsServer implements DnsAnswers {
   answer(query: Uint8Array, from: Questioner): TcpAnswer {
     const startedMs = performance.now();
     const reply = this.#respond({ query, from, startedMs }, undefined);
-    if (reply?.unknown !== undefined && this.#waitingCount < this.#limits.maxWaiting)
+    if (reply?.unknown !== undefined)
       // A copy, because a query over TCP is a part of everything that came with it.
       return this.#later({ query: Buffer.from(query), from, startedMs }, reply.unknown);
     tell(this.#selected, reply, false);
@@ -286,9 +285,7 @@ class DnsServer implements DnsAnswers {
     sender.monoMs = startedMs;
     sender.mayTransfer = from.mayTransfer === true;
     sender.waited = waited;
-    const { maxWaiting } = this.#limits;
-    const isFull = this.#waitingCount >= maxWaiting;
-    sender.room = isFull ? "nobody" : this.#waitingCount < maxWaiting - Math.floor(maxWaiting / PROVED_PART) ? "all" : "proved";
+    sender.room = this.#places.roomFor(from.address);
     try {
       return this.#responder.respond(query, from.transport, this.#select, sender);
     } catch (fault) {
@@ -299,7 +296,8 @@ class DnsServer implements DnsAnswers {
   }
 
   async #later(asked: Asked, first: UnknownName): Promise<Uint8Array | undefined> {
-    this.#waitingCount += 1;
+    const { address } = asked.from;
+    this.#places.take(address);
     const late = Promise.withResolvers<"late">();
     const cancel = later(() => late.resolve("late"), this.#limits.maxWaitMs);
     try {
@@ -318,7 +316,7 @@ class DnsServer implements DnsAnswers {
       }
     } finally {
       cancel();
-      this.#waitingCount -= 1;
+      this.#places.leave(address);
     }
   }
 

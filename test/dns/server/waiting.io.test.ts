@@ -6,6 +6,7 @@ import { expect, test } from "vitest";
 import { DNS_LIMITS } from "../../../src/dns/server/server.io.ts";
 import { onlyView } from "../../../src/dns/views/asker.ts";
 import { type Answered, UnknownName } from "../../../src/dns/views/elsewhere.ts";
+import { parsePlainBlock } from "../../../src/lib/addresses.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import { entryView, FakeDnsCatalog } from "../../fakes/dns-catalog.ts";
 import { startTestGateway } from "../../fakes/dns-gateway.ts";
@@ -138,6 +139,33 @@ test("a network has no more questions that wait than its rate, and what it asks 
   catalog.arrive("one");
   await until("it is answered", () => good.got.length === 1);
   expect(responseText(good.got[0]!)).toContain("one.market.waymark. 30 A 10.0.0.1");
+});
+
+test("one network takes no more than its part of the places, over TCP and UDP, and others and trusted forwarders find one", async () => {
+  const catalog = new LateCatalog();
+  const limits = { ...DNS_LIMITS, maxWaiting: 8, maxWaitingOfNetwork: 2, maxWaitMs: 60_000 };
+  const trustedForwarders = [parsePlainBlock("127.0.2.1/32")].filter((block) => block !== undefined);
+  await using world = await startTestGateway(catalog, { limits, trustedForwarders, rate: { perSecond: 200, maxNetworks: 100 } });
+  const one = stream(world.gateway.tcpPort);
+  for (const [id, name] of ["a", "b", "c"].entries()) one.ask(question(name, id));
+  await until("the third is answered at once", () => one.ids.length === 1);
+  expect(one.ids).toEqual([2]);
+  expect(world.count("dns_queries_total", { qtype: "A", rcode: "SERVFAIL", transport: "tcp" })).toBe(1);
+  using neighbour = await client(world.gateway.udpPort, "127.0.0.9");
+  neighbour.ask(question("d"));
+  await until("it is told to ask over TCP", () => neighbour.got.length === 1);
+  expect(responseText(neighbour.got[0]!)).toBe("NOERROR tc");
+  using other = await client(world.gateway.udpPort, "127.0.1.1");
+  using forwarder = await client(world.gateway.udpPort, "127.0.2.1");
+  other.ask(question("e"));
+  for (const name of ["f", "g", "h"]) forwarder.ask(question(name));
+  await until("all of these wait", () => ["e", "f", "g", "h"].every((name) => catalog.asked.includes(name)));
+  catalog.arrive("a");
+  await until("the place is free again", () => one.ids.length === 2);
+  one.ask(question("i"));
+  await until("it waits", () => catalog.asked.includes("i"));
+  expect(one.ids).toEqual([2, 0]);
+  one.socket.destroy();
 });
 
 test("a flood from many networks takes no place of those whose addresses are proved, and is told to ask over TCP", async () => {
