@@ -1,12 +1,12 @@
 /** Many queries, whole and damaged, through a responder: names, types, options and views, over UDP and TCP. */
 import { inspect } from "node:util";
-import { Responder } from "../../src/dns/server/responder.ts";
+import { type Reply, Responder } from "../../src/dns/server/responder.ts";
 import { PUBLIC_KEY_BYTES, SIGNATURE_BYTES, zoneKey } from "../../src/dns/signing/zone-keys.ts";
 import { type SigningKeys, ZoneSigner } from "../../src/dns/signing/zone-signer.ts";
 import { onlyView, type Selected } from "../../src/dns/views/asker.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { anyQuery, isAnswerable, wrongWith } from "./dns-packets.ts";
-import { SECRET_SETTINGS, secretCatalogs } from "./dns-secrets.ts";
+import { absentTwin, SECRET_SETTINGS, secretCatalogs } from "./dns-secrets.ts";
 import { SETTINGS } from "./options.ts";
 
 export interface FuzzOutcome {
@@ -15,6 +15,8 @@ export interface FuzzOutcome {
   readonly rcodes: ReadonlySet<string>;
   /** How many answers had records or were about a name that is there, by view. */
   readonly shown: readonly number[];
+  /** How many answers about what is hidden were held beside one about what is absent. */
+  readonly twinCount: number;
   readonly signatureCount: number;
 }
 
@@ -25,6 +27,14 @@ const QUICK_KEYS: SigningKeys = {
   sign: () => new Uint8Array(SIGNATURE_BYTES).fill(2),
 };
 const PACKETS_PER_SECOND = 10_000;
+
+/** One in so many questions about something hidden is asked about something absent too. */
+const TWIN_EACH = 4;
+
+/** What an answer says without what it says it about. */
+function toldBy({ rcode, isTruncated, bytes }: Reply): string {
+  return `${rcode} ${isTruncated} ${bytes.length} ${Buffer.from(bytes.subarray(6, 12)).toString("hex")}`;
+}
 
 /** `isSigned`: the zones are signed, for those who ask with DO. */
 export function fuzzResponder(seed: string, count: number, { isSigned = false } = {}): FuzzOutcome {
@@ -41,7 +51,8 @@ export function fuzzResponder(seed: string, count: number, { isSigned = false } 
   const views = secretCatalogs().map(onlyView);
   const rcodes = new Set<string>();
   const shown = views.map(() => 0);
-  const outcome = () => ({ rcodes, shown, signatureCount: signer?.madeCount ?? 0 });
+  let twinCount = 0;
+  const outcome = () => ({ rcodes, shown, twinCount, signatureCount: signer?.madeCount ?? 0 });
   const failed = (what: string, nth: number, query: Uint8Array): FuzzOutcome => ({
     wrong: `${what}; packet ${nth} of seed ${seed}: ${Buffer.from(query).toString("hex")}`,
     ...outcome(),
@@ -59,6 +70,12 @@ export function fuzzResponder(seed: string, count: number, { isSigned = false } 
     if (reply.rcode === "NOERROR") shown[view] = (shown[view] ?? 0) + 1;
     const wrong = reply.fault === undefined ? wrongWith(query, reply.bytes, { isTcp, view, nth }) : inspect(reply.fault);
     if (wrong !== undefined) return failed(wrong, nth, query);
+    const twin = isSigned || nth % TWIN_EACH !== 0 ? undefined : absentTwin(query, view);
+    if (twin === undefined) continue;
+    const told = toldBy(reply);
+    const absent = responder.respond(twin, isTcp ? "tcp" : "udp", () => selected);
+    if (absent === undefined || toldBy(absent) !== told) return failed("what is hidden is answered as nothing absent is", nth, query);
+    twinCount += 1;
   }
   return { wrong: undefined, ...outcome() };
 }

@@ -54,6 +54,14 @@ function withoutAsked(answer: Buffer, name: Buffer): Buffer {
   return Buffer.from(answer.toString("latin1").replaceAll(lower, ""), "latin1");
 }
 
+/** The most bytes of a response over UDP: what the client has room for, as another implementation reads it. */
+function udpLimitOf(query: Uint8Array, response: Buffer): number {
+  // HOT: most are no larger than anybody has room for.
+  if (response.length <= 512) return 512;
+  const opt = packet.decode(Buffer.from(query)).additionals?.find(({ type }) => type === "OPT");
+  return opt?.type === "OPT" ? Math.min(1232, Math.max(512, opt.udpPayloadSize)) : 512;
+}
+
 /** What is wrong with the answer to a query of a view; undefined if nothing is. `nth`: of how many. */
 export function wrongWith(
   query: Uint8Array,
@@ -63,9 +71,7 @@ export function wrongWith(
   const response = Buffer.from(answer.buffer, answer.byteOffset, answer.length);
   if (response.length < HEADER_BYTES) return "it has no header";
   if (response[0] !== query[0] || response[1] !== query[1] || (response[2] ?? 0) < 0x80) return "it is no response to this id";
-  // Without an OPT record, and no other additional records, a response over UDP has at most 512 bytes.
-  const limitBytes = isTcp ? 65_535 : response.readUInt16BE(10) === 0 ? 512 : 1232;
-  if (response.length > limitBytes) return `it has ${response.length} bytes`;
+  if (response.length > (isTcp ? 65_535 : udpLimitOf(query, response))) return `it has ${response.length} bytes`;
   let end = HEADER_BYTES;
   if (response.readUInt16BE(4) === 1) {
     while ((response[end] ?? 0) > 0) end += 1 + (response[end] ?? 0);

@@ -120,9 +120,13 @@ function toldOf<T extends object>(of: T, names: readonly (string | symbol)[], on
 
 /** What a view may not see, as it would stand in an answer. */
 const HIDDEN = OWNERS.map((viewer) =>
-  OWNERS.filter((owner) => owner !== OPEN && owner !== viewer).flatMap(({ word, v4 }) => [
+  OWNERS.filter((owner) => owner !== OPEN && owner !== viewer).flatMap(({ word, v4, v6 }) => [
     Buffer.from(word),
     Buffer.from(v4),
+    Buffer.from(
+      v6.replaceAll(/\w+:?/g, (group) => group.replace(":", "").padStart(4, "0")),
+      "hex",
+    ),
     Buffer.from(`${v4.join("-")}.`),
   ]),
 );
@@ -134,6 +138,17 @@ export function hiddenIn(response: Buffer, fromByte: number, view: number): stri
   const small = Buffer.from(answer.toString("latin1").toLowerCase(), "latin1");
   const found = (HIDDEN[view] ?? []).find((part) => answer.includes(part) || small.includes(part));
   return found?.toString("latin1");
+}
+
+/** Words that nobody has, as long as those of owners. */
+const ABSENT: Readonly<Record<string, string>> = { [RED.word]: "emerald", [BLUE.word]: "amethyst" };
+
+/** The query with a word that nobody has in the place of one that is hidden from a view. Undefined if it has none. */
+export function absentTwin(query: Uint8Array, view: number): Uint8Array | undefined {
+  const text = Buffer.from(query).toString("latin1");
+  const hidden = OWNERS.filter((owner, index) => owner !== OPEN && index !== view).map(({ word }) => word);
+  const twin = hidden.reduce((so, word) => so.replaceAll(new RegExp(word, "gi"), ABSENT[word] ?? ""), text);
+  return twin === text ? undefined : Buffer.from(twin, "latin1");
 }
 
 const words = OWNERS.flatMap(({ word }) => [
