@@ -10,7 +10,7 @@ import type { AskedTransfer, TransferRequest } from "../transfer/transfer-reques
 import type { ClientSubnet, Selected } from "../views/asker.ts";
 import { UnknownName } from "../views/elsewhere.ts";
 import { COOKIE_SECRET_BYTES, SERVER_COOKIE_BYTES, ServerCookies } from "../wire/cookies.ts";
-import { type Prepared, prepare } from "../wire/prepared.ts";
+import { Denials, type Prepared, prepare } from "../wire/prepared.ts";
 import { HEADER_BYTES, Query } from "../wire/query.ts";
 import {
   type DnsTransport,
@@ -122,6 +122,7 @@ export class Responder {
   /** The last that found no room: a name that is too large to be kept whole may be asked for again and again. */
   #roomless: { readonly plan: Plan; readonly prepared: Prepared } | undefined;
   readonly #failures = new Map<Rcode, Prepared>();
+  readonly #denials = new Denials();
   readonly #facts: ResponseFacts = {
     limitBytes: 0,
     signatureBytes: 0,
@@ -355,7 +356,8 @@ export class Responder {
   #prepared(kept: KeptPlan<Prepared>): Prepared {
     const { plan } = kept;
     if (this.#roomless !== undefined && this.#roomless.plan === plan) return this.#roomless.prepared;
-    const prepared = prepare(plan ?? failure(RCODE.SERVFAIL), this.#query.question().name);
+    const { name } = this.#query.question();
+    const prepared = (plan && this.#denials.prepare(plan, name)) ?? prepare(plan ?? failure(RCODE.SERVFAIL), name);
     this.plans.prepare(kept, prepared);
     if (plan !== undefined && kept.prepared === undefined) this.#roomless = { plan, prepared };
     return prepared;

@@ -17,7 +17,7 @@
  * length is 0), and of each record what follows its owner.
  */
 import { CLASS_IN, type Plan, RCODE, type Rcode } from "../plan/answer.ts";
-import type { DataWriter, DnsRecord } from "../records/record.ts";
+import type { DataWriter, DnsRecord, RecordOf } from "../records/record.ts";
 import { areSampled, hostOf, RECORDS, writeRecordData } from "../records/records.ts";
 import { HEADER_BYTES } from "./query.ts";
 
@@ -156,13 +156,51 @@ export function nameEnd(bytes: Uint8Array, start: number): number {
   }
 }
 
-/** Prepares a plan for the question of this name. `name` is undefined where a plan without records is for any question. Cost: its records. */
-export function prepare(plan: Plan, name: string | undefined): Prepared {
-  const writer = new PieceWriter(name);
+/**
+ * Denials of names: a zone's SOA record and nothing else. Those of all names of one length are the same bytes, because only the zone at the end of the question is pointed
+ * at. HOT: for names that somebody makes up.
+ */
+export class Denials {
+  #soa: RecordOf<"SOA"> | undefined;
+  #rcode: Rcode = RCODE.NOERROR;
+  /** By where the zone begins in the message. */
+  readonly #byPlace = new Map<number, Prepared>();
+
+  /** Prepares a plan for the question of this name. Undefined if it is no denial, or not only that, or of a zone in which the name does not lie. */
+  prepare(plan: Plan, name: string): Prepared | undefined {
+    const { groups, authority, rcode, isAuthoritative, isCut = false, signed, extendedError } = plan;
+    const [soa] = authority;
+    if (groups.length > 0 || authority.length > 1 || soa?.type !== "SOA") return undefined;
+    if (name !== soa.name && !name.endsWith(`.${soa.name}`)) return undefined;
+    if (!isAuthoritative || isCut || signed !== undefined || extendedError !== undefined) return undefined;
+    if (this.#soa === undefined || rcode !== this.#rcode || !isSameSoa(soa, this.#soa)) {
+      this.#byPlace.clear();
+      this.#soa = soa;
+      this.#rcode = rcode;
+    }
+    const place = HEADER_BYTES + wireBytes(name) - wireBytes(soa.name);
+    let prepared = this.#byPlace.get(place);
+    if (prepared === undefined) {
+      prepared = prepare(plan, soa.name, place);
+      this.#byPlace.set(place, prepared);
+    }
+    return prepared;
+  }
+}
+
+function isSameSoa({ name, ttlSeconds, data: a }: RecordOf<"SOA">, other: RecordOf<"SOA">): boolean {
+  const { data: b } = other;
+  if (name !== other.name || ttlSeconds !== other.ttlSeconds || a.primary !== b.primary || a.mailbox !== b.mailbox) return false;
+  return a.minimumSeconds === b.minimumSeconds;
+}
+
+/** Prepares a plan for the question of this name. `name` is undefined where a plan without records is for any question. `place`: where the name begins, if it is only the end of the question. Cost: its records. */
+export function prepare(plan: Plan, name: string | undefined, place = HEADER_BYTES): Prepared {
+  const writer = new PieceWriter(name, place);
   const glue = new GluePieces(writer, plan.glue);
   const records = plan.groups.flatMap((group) => group.map((record) => recordPiece(writer, record, { isChain: isChain(group), glue })));
   const isEmpty = records.every(({ bytes }) => bytes.length === 0);
-  const authority = plan.authority.map((record) => writer.record(record, isEmpty).slice());
+  const authority = plan.authority.map((record) => copyOf(writer.record(record, isEmpty)));
   // It comes last, behind what is denied.
   const soa = plan.authority.at(-1);
   const soaBytes = authority.at(-1);
@@ -171,7 +209,8 @@ export function prepare(plan: Plan, name: string | undefined): Prepared {
   const tablesEnd = HEAD.BYTES + GROUP_BYTES * plan.groups.length + RECORD_BYTES * records.length + 4 + GLUE_BYTES * glue.pieces.length + 4;
   const recordsBytes = lengthOf(records.map(({ bytes }) => bytes));
   const authorityAt = tablesEnd + recordsBytes + lengthOf(glue.pieces);
-  const bytes = Buffer.alloc(authorityAt + lengthOf(authority));
+  // Each of them is written below.
+  const bytes = Buffer.allocUnsafe(authorityAt + lengthOf(authority));
   bytes.writeUInt16BE(plan.rcode, HEAD.RCODE);
   const flags =
     (plan.isAuthoritative ? FLAG.AUTHORITATIVE : 0) | (plan.isCut === true ? FLAG.PART : 0) | (plan.signed === undefined ? 0 : FLAG.SIGNED);
@@ -209,6 +248,11 @@ export function prepare(plan: Plan, name: string | undefined): Prepared {
   return new Prepared(bytes, soa?.name ?? "");
 }
 
+/** HOT: once for each record, also of names that somebody makes up. Small buffers share their memory, and an array of its own costs the collector more than all else of it. */
+function copyOf(bytes: Uint8Array): Uint8Array {
+  return Buffer.from(bytes);
+}
+
 /** A CNAME leads to what follows. */
 function isChain(group: readonly DnsRecord[]): boolean {
   return group.length === 1 && group[0]?.type === "CNAME";
@@ -233,7 +277,7 @@ function recordPiece(
   record: DnsRecord,
   { isChain: isPlaced, glue }: { readonly isChain: boolean; readonly glue: GluePieces },
 ): RecordPiece {
-  const bytes = writer.record(record, isPlaced).slice();
+  const bytes = copyOf(writer.record(record, isPlaced));
   const host = hostOf(record);
   if (host === undefined) return { bytes, glue: NO_GLUE, hostAt: 0 };
   const hostAt = writer.lastName.toLowerCase() === host ? writer.lastNameAt : 0;
@@ -259,8 +303,8 @@ class GluePieces {
     if (found !== undefined) return found;
     const records = this.#glue.get(host) ?? [];
     if (records.length === 0 || this.pieces.length === NO_GLUE) return NO_GLUE;
-    const owner = isNamed ? new Uint8Array() : this.#writer.fullName(host).slice();
-    const tails = records.map((record) => this.#writer.tail(record).slice());
+    const owner = isNamed ? new Uint8Array() : copyOf(this.#writer.fullName(host));
+    const tails = records.map((record) => copyOf(this.#writer.tail(record)));
     const head = Uint8Array.of(records.length >> 8, records.length & 0xff, owner.length);
     this.#numbers.set(key, this.pieces.length);
     return this.pieces.push(Buffer.concat([head, owner, ...tails])) - 1;
@@ -281,10 +325,10 @@ class PieceWriter implements DataWriter {
   lastName = "";
   lastNameAt = 0;
 
-  constructor(question: string | undefined) {
+  constructor(question: string | undefined, place: number) {
     if (question === undefined) return;
-    this.#remember(question, HEADER_BYTES);
-    this.#pieceAt = HEADER_BYTES + wireBytes(question) + 4;
+    this.#remember(question, place);
+    this.#pieceAt = place + wireBytes(question) + 4;
   }
 
   /** A record; empty if it fits into no message. With `isPlaced` it is where the pieces before it end, and later names may point into it. */

@@ -1,3 +1,5 @@
+import packet from "dns-packet";
+import fc from "fast-check";
 import { expect, test } from "vitest";
 import { HEALTH } from "../../../src/catalog/record/record.ts";
 import type { DnsCatalog } from "../../../src/dns/plan/subject.ts";
@@ -125,6 +127,29 @@ test("while random names take all places, an alias of what is drained still show
   expect(addresses(responder, catalog, "pay.waymark")).toEqual(["web.market.waymark."]);
   catalog.add(entryView({ name: "web", instanceId: "2", targets: [{ host: "10.0.0.2" }] }));
   expect(addresses(responder, catalog, "pay.waymark")).toEqual(["web.market.waymark.", "10.0.0.2"]);
+});
+
+test("whatever names are denied one after the other, each answer has the whole SOA record of its zone", () => {
+  const label = fc.stringMatching(/^[a-z0-9_-]{1,30}$/);
+  const below = (zone: string) => fc.array(label, { maxLength: 5 }).map((labels) => [...labels, zone].join("."));
+  const settings = { ...TEST_DNS_SETTINGS, zones: ["waymark", "corp.example"], allowExternalNames: true };
+  const zoneOf = (name: string) => settings.zones.find((zone) => name === zone || name.endsWith(`.${zone}`)) ?? "waymark";
+  // An outside name with a service is denied with the SOA of the first zone, in which it does not lie.
+  const catalog = new FakeDnsCatalog([entryView({ name: "web", targets: [{ host: "10.0.0.1" }] })]);
+  const names = fc.array(fc.oneof(below("waymark"), below("corp.example"), fc.constant("web.market")), { minLength: 1, maxLength: 20 });
+  fc.assert(
+    fc.property(names, (asked) => {
+      const rng = new Rng("denied");
+      const responder = new Responder({ settings, planBytes: SETTINGS.dns.planBytes, random: () => rng.next(), serialOf: () => 1 });
+      for (const name of asked) {
+        const reply = responder.respond(queryBytes({ name, type: "NAPTR" }), "udp", () => onlyView(catalog));
+        const { authorities = [], questions = [] } = packet.decode(Buffer.from(reply?.bytes ?? []));
+        expect(questions[0]?.name).toBe(name);
+        const data = { rname: `hostmaster.${zoneOf(name)}`, minimum: 5 };
+        expect(authorities).toMatchObject([{ type: "SOA", name: zoneOf(name), data }]);
+      }
+    }),
+  );
 });
 
 test("names of addresses, which anybody can make up, take no room of answers from the catalog", () => {
