@@ -63,8 +63,8 @@ function everything(): readonly Made[] {
   });
 }
 
-/** The catalog of each view: anonymous, red, blue. `onRead` is told of each look at what all views share. */
-export function secretCatalogs(onRead?: (what: string) => void): readonly DnsCatalog[] {
+/** The catalog of each view: anonymous, red, blue. `onRead` is told of each look at what all views share, `onHidden` of what answers lack. */
+export function secretCatalogs(onRead?: (what: string) => void, onHidden?: (namespaces: readonly string[]) => void): readonly DnsCatalog[] {
   const registry = new Registry();
   const { replica } = registry;
   const rules = [RED, BLUE].map(({ word, tenant }) => rule(word, { visibilityTenants: [tenant] }));
@@ -104,7 +104,7 @@ export function secretCatalogs(onRead?: (what: string) => void): readonly DnsCat
   }));
   const told = { reads: toldOf(reads, ["find"], onRead), dnsNames: toldOf(dnsNames, ["findAlias", "hasNameUnder"], onRead) };
   const sources = { ...told, replica, identity: NODE, policies };
-  return viewersOf({ views }, NODE).map((viewer) => dnsCatalog(() => 0, sources, undefined, viewer));
+  return viewersOf({ views }, NODE).map((viewer) => dnsCatalog(() => 0, sources, onHidden, viewer));
 }
 
 /** The same, whose methods of these names are told when they are called. */
