@@ -44,7 +44,7 @@ export class FakeDnsCatalog implements DnsCatalog {
     this.changes.tellEverything();
   }
 
-  readonly hasSampled: boolean = false;
+  sampleCount = 0;
 
   services(namespace: string): ReturnType<DnsCatalog["services"]> {
     this.#rests.services(namespace);

@@ -55,10 +55,9 @@ test.each([0, 0.3, 0.999])("each of 5,000 instances is in one of ten samples, wh
       for (const name of ["web", "api"] as const)
         for (const { key } of catalog.find(KIND.SERVICE, "svc.market", name)) seen[name].add(key.instanceId);
     expect([seen.web.size, seen.api.size]).toEqual([COUNT, COUNT]);
-    // Of what is signed no more are looked at than any message holds, and what is more is a sample.
+    // No more are looked at than any message holds, and what is more is a sample.
     catalog.takeSampled();
-    const whole = catalog.whole?.find(KIND.SERVICE, "svc.market", "web") ?? [];
-    expect([whole.length > 1000, whole.length <= 4096, catalog.takeSampled()]).toEqual([true, true, true]);
+    expect([catalog.find(KIND.SERVICE, "svc.market", "web").length <= 4096, catalog.takeSampled()]).toEqual([true, true]);
   } finally {
     await inside.stop();
   }

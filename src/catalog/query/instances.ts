@@ -42,6 +42,8 @@ export interface Sampling {
   readonly fit: number;
   /** Most records to consider. MAX_INSTANCES by default. */
   readonly most?: number;
+  /** Names of up to so many instances are not sampled. `most` by default. */
+  readonly whole?: number;
 }
 
 export interface Instances {
@@ -148,7 +150,7 @@ export function sampleOf(records: readonly CatalogRecord[], sampling: Sampling):
 function sampled(range: InstanceRange, sampling: Sampling): Instances {
   const { count } = range;
   const most = sampling.most ?? MAX_INSTANCES;
-  if (count <= most) return { records: range.all(), count, stride: 1, ranks: undefined };
+  if (count <= (sampling.whole ?? most)) return { records: range.all(), count, stride: 1, ranks: undefined };
   const stride = Math.ceil(count / most);
   const best = new BestRanks(sampling, most);
   const enough = Math.floor(count / stride);

@@ -4,7 +4,7 @@ import { splitZone } from "../names/names.ts";
 import { addressRecord, hostNameRecord } from "../records/addresses.ts";
 import { negativeSoa } from "../records/apex.ts";
 import type { DnsRecord, DnsSettings, RecordContext, RecordOf, RecordType } from "../records/record.ts";
-import { findRecordType, hostOf, RECORDS } from "../records/records.ts";
+import { areSampled, findRecordType, hostOf, RECORDS } from "../records/records.ts";
 import { seconds, setTtlSeconds, ttlSeconds } from "../records/ttl.ts";
 import { nextName } from "../signing/canonical.ts";
 import { recordsOfInstances } from "./instances.ts";
@@ -185,7 +185,16 @@ function ownPlan(
   const told = positive([...groups, ...found], context, isSigned ? undefined : sources.catalog);
   // A list of instances names no hosts.
   const plan = isSigned || question.type !== RECORDS.PTR.code ? told : { ...told, glue: recordsOfInstances(subject, context) };
-  return isPart(question, subject) ? { ...plan, isCut: true } : plan;
+  return isPart(question, subject) ? cutOff(plan, question, sources.catalog.view) : plan;
+}
+
+/**
+ * The plan where it holds only a part of the set that is asked for, so that TC says so. A limit of answers makes a sample of it without TC, unless it is signed: a
+ * signature stands for the whole set.
+ */
+export function cutOff(plan: Plan, { isSigned }: Pick<Question, "isSigned">, { answerLimit }: DnsCatalog["view"]): Plan {
+  const isSample = isSigned !== true && answerLimit !== undefined && areSampled(plan.groups.at(-1) ?? []);
+  return isSample ? plan : { ...plan, isCut: true };
 }
 
 /** Follows CNAMEs within our zones, and tells what each name on the way stands for. */
@@ -231,7 +240,7 @@ function isOfDenial(type: number): boolean {
 
 function isPart({ type: code, isSigned }: Question, subject: Subject): boolean {
   // A signature stands for the whole set.
-  if (isSigned === true && subject.kind === "entries" && subject.isCut) return true;
+  if (isSigned === true && subject.kind === "entries" && subject.cut !== "nothing") return true;
   const type = findRecordType(code);
   return type !== undefined && RECORDS[type].isCut?.(subject) === true;
 }

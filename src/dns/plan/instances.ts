@@ -14,14 +14,14 @@ const MAX_BYTES = 16_384;
  */
 export function recordsOfInstances(subject: Subject, context: RecordContext): ReadonlyMap<string, readonly DnsRecord[]> {
   const found = new Map<string, readonly DnsRecord[]>();
-  if (subject.kind !== "entries" || subject.browsed === undefined || subject.browsed.isSample || subject.isCut) return found;
+  if (subject.kind !== "entries" || subject.browsed === undefined || subject.cut !== "nothing") return found;
   const { name, namespace, transport } = subject.browsed;
   const targets = Map.groupBy(subject.targets, ({ entry }) => entry.key.instanceId);
   let left = MAX_BYTES;
   for (const [instanceId, entries] of Map.groupBy(subject.entries, ({ key }) => key.instanceId)) {
     const owner = formatName({ form: "instance", transport, instanceId, name, namespace }, context.zone);
     if (owner === undefined) continue;
-    const own: Subject = { kind: "entries", shape: "located", entries, targets: targets.get(instanceId) ?? [], isCut: false };
+    const own: Subject = { kind: "entries", shape: "located", entries, targets: targets.get(instanceId) ?? [], cut: "nothing" };
     const there = { ...context, owner };
     const records: readonly DnsRecord[] = [...RECORDS.SRV.find(own, there), ...RECORDS.TXT.find(own, there)].flat();
     left -= records.reduce((sum, record) => sum + dataBytes(record), 0);

@@ -8,7 +8,7 @@ import type { DnsSettings } from "../records/record.ts";
 import { RECORDS } from "../records/records.ts";
 import type { ZoneSigner } from "../signing/zone-signer.ts";
 import type { Told } from "../views/elsewhere.ts";
-import { type Plan, planAnswer, type Question } from "./answer.ts";
+import { cutOff, type Plan, planAnswer, type Question } from "./answer.ts";
 import { type Fact, type Facts, factBytes } from "./facts.ts";
 import { planKey } from "./plan-key.ts";
 import { type Kept, LEAST_PLANS, PlanPool, type PreparedAnswer } from "./plan-pool.ts";
@@ -183,7 +183,7 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
     this.#madeCount += 1;
     const noted = new Noted(catalog);
     let ending: ReturnType<Making<P>["endingOf"]>;
-    let plan = planAnswer(question, isSigned ? (catalog.whole ?? catalog) : catalog, settings, (next) => {
+    let plan = planAnswer(question, catalog, settings, (next) => {
       // Taken before the ending is planned, which has notes of its own.
       noted.take();
       ending = endingOf(next);
@@ -206,8 +206,7 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
     const isPart = (otherBytes + restsBytes + bytes) * LEAST_PLANS > maxBytes;
     if (isPart) {
       const part = thinned(plan, random, Math.floor(maxBytes / LEAST_PLANS) - otherBytes - restsBytes);
-      // A signature stands for the whole set.
-      plan = isSigned ? { ...part, isCut: true } : part;
+      plan = cutOff(part, question, catalog.view);
       bytes = planBytes(plan);
     }
     const shared = ending?.sample ?? ANY_NUMBER;

@@ -56,11 +56,9 @@ export interface DnsCatalog {
   gateways(zone: string): readonly EntryView[];
   /** The namespaces that `find` found hidden since the last call. */
   takeHidden(): readonly string[];
-  /** The same, without samples of crowded names while they have few enough instances; for answers that are signed. Absent: it gives none. */
-  readonly whole?: DnsCatalog | undefined;
-  /** What the next `takeSampled` will say. */
-  readonly hasSampled: boolean;
-  /** Whether `find` gave a sample since the last call, so that the answer is only one of several. */
+  /** How many samples `find` and `findAlias` have given so far. */
+  readonly sampleCount: number;
+  /** Whether they gave one since the last call, so that the answer is only one of several. */
   takeSampled(): boolean;
   /** Reports, for the audit log, the namespaces that an answer leaves out because they are hidden. Called for each answer, also from a kept plan. */
   onHidden(namespaces: readonly string[]): void;
@@ -85,6 +83,9 @@ export interface SubjectTarget {
  */
 export const MAX_TARGETS = 4_096;
 
+/** Of a name, what is left out: entries (then also their hosts and targets), hosts (then also their targets), or targets that have the host of others. */
+export type CutOff = "entries" | "hosts" | "nothing" | "targets";
+
 export type Subject =
   /** The zone itself. `gateways`: those of the catalog, and the node of this id; called only for answers that name them. */
   | { readonly kind: "apex"; readonly gateways: (nodeId: string) => readonly EntryView[] }
@@ -94,10 +95,10 @@ export type Subject =
       readonly shape: "located" | "direct" | "node";
       readonly entries: readonly EntryView[];
       readonly targets: readonly SubjectTarget[];
-      /** Whether there are more of them. */
-      readonly isCut: boolean;
-      /** Of a name that is browsed (RFC 6763, 4): the place of its instances, and whether the entries are a sample of them. */
-      readonly browsed?: { readonly name: string; readonly namespace: string; readonly transport: Transport; readonly isSample: boolean };
+      /** What there is more of. */
+      readonly cut: CutOff;
+      /** Of a name that is browsed (RFC 6763, 4): the place of its instances. */
+      readonly browsed?: { readonly name: string; readonly namespace: string; readonly transport: Transport };
     }
   /** Names that this one lists. `carriers`: what of the entries that they are read from decides how long the list may be kept. */
   | { readonly kind: "list"; readonly names: Listed<string>; readonly carriers: readonly Carrying[] }
@@ -180,7 +181,9 @@ function ownSubject(name: DnsName, zone: string, catalog: DnsCatalog): Subject {
     case "located":
       return locatedSubject(name, catalog);
     case "instance": {
-      const found = catalog.find(KIND.SERVICE, name.namespace, name.name, portWord(name.transport), name.instanceId);
+      const found = sampled(catalog, () =>
+        catalog.find(KIND.SERVICE, name.namespace, name.name, portWord(name.transport), name.instanceId),
+      );
       return entriesSubject("located", found, (target) => transportOf(target) === name.transport);
     }
     case "types": {
@@ -189,9 +192,17 @@ function ownSubject(name: DnsName, zone: string, catalog: DnsCatalog): Subject {
       return names.items.length === 0 ? EMPTY : { kind: "list", names, carriers: names.carriers ?? [] };
     }
     case "direct":
-      return entriesSubject("direct", catalog.find(KIND.SERVICE, name.namespace, name.name), () => true);
+      return entriesSubject(
+        "direct",
+        sampled(catalog, () => catalog.find(KIND.SERVICE, name.namespace, name.name)),
+        () => true,
+      );
     case "node":
-      return entriesSubject("node", catalog.find(KIND.NODE, NODES_NAMESPACE, name.nodeId).map(withAdvertised), () => true);
+      return entriesSubject(
+        "node",
+        sampled(catalog, () => catalog.find(KIND.NODE, NODES_NAMESPACE, name.nodeId).map(withAdvertised)),
+        () => true,
+      );
     case "address":
       return { kind: "address", address: name.address };
     case "fixed":
@@ -217,15 +228,28 @@ export function apexSubject(zone: string, catalog: DnsCatalog): Subject {
 function locatedSubject({ kind, transport, port, name, namespace }: DnsName & { readonly form: "located" }, catalog: DnsCatalog): Subject {
   const shows = (target: TargetView, entry: EntryView) =>
     transportOf(target) === transport && (port === undefined || isPort(target, entry, port));
-  const found = catalog.find(kind, namespace, name, portWord(transport, port));
-  const subject = entriesSubject("located", kind === KIND.SERVICE ? found : withNodes(found, catalog), shows);
+  const found = sampled(catalog, () => catalog.find(kind, namespace, name, portWord(transport, port)));
+  const withOwn = kind === KIND.SERVICE ? found : { ...found, entries: withNodes(found.entries, catalog) };
+  const subject = entriesSubject("located", withOwn, shows);
   if (subject.kind !== "entries" || kind !== KIND.SERVICE || port !== undefined) return subject;
-  return { ...subject, browsed: { name, namespace, transport, isSample: catalog.hasSampled } };
+  return { ...subject, browsed: { name, namespace, transport } };
+}
+
+interface Found {
+  readonly entries: readonly EntryView[];
+  readonly isSample: boolean;
+}
+
+/** What the catalog finds, and whether that is a sample. */
+function sampled(catalog: DnsCatalog, find: () => readonly EntryView[]): Found {
+  const before = catalog.sampleCount;
+  const entries = find();
+  return { entries, isSample: catalog.sampleCount > before };
 }
 
 function entriesSubject(
   shape: "located" | "direct" | "node",
-  entries: readonly EntryView[],
+  { entries, isSample }: Found,
   shows: (target: TargetView, entry: EntryView) => boolean,
 ): Subject {
   if (entries.length === 0) return ABSENT;
@@ -233,13 +257,27 @@ function entriesSubject(
   // The sort keeps the catalog's order within a rank, so that the same catalog gives the same answer.
   const ranked = shown.toSorted((a, b) => healthOrder(a.health) - healthOrder(b.health)).slice(0, MAX_TARGETS);
   const most = Math.max(1, Math.floor(MAX_TARGETS / ranked.length));
-  let isCut = ranked.length < shown.length;
+  let cut: CutOff = isSample || ranked.length < shown.length ? "entries" : "nothing";
   const targets = ranked.flatMap((entry) => {
-    const own = entry.targets.filter((target) => shows(target, entry));
-    if (own.length > most) isCut = true;
+    const all = entry.targets.filter((target) => shows(target, entry));
+    const own = all.length > most ? hostsFirst(all) : all;
+    if (all.length > most && cut !== "entries" && cut !== "hosts") cut = isHostBehind(own, most) ? "hosts" : "targets";
     return own.slice(0, most).map((target) => ({ entry, target, address: parseAddress(target.host) }));
   });
-  return { kind: "entries", shape, entries: ranked, targets, isCut };
+  return { kind: "entries", shape, entries: ranked, targets, cut };
+}
+
+/** The first target of each host, then the others. */
+function hostsFirst(targets: readonly TargetView[]): readonly TargetView[] {
+  const first = new Map<string, TargetView>();
+  for (const target of targets) if (!first.has(target.host)) first.set(target.host, target);
+  return [...first.values(), ...targets.filter((target) => first.get(target.host) !== target)];
+}
+
+/** Of targets in that order, whether a host is only behind the first ones. */
+function isHostBehind(targets: readonly TargetView[], first: number): boolean {
+  const host = targets[first]?.host;
+  return host !== undefined && targets.findIndex((target) => target.host === host) === first;
 }
 
 /** MAINTENANCE is how one drains: no record shows it. */
@@ -249,9 +287,9 @@ function isShown({ health }: EntryView): boolean {
 
 function aliasSubject(relative: string, zone: string, catalog: DnsCatalog): Subject | undefined {
   if (relative === "") return undefined;
-  const carriers = catalog.findAlias(relative, zone);
+  const { entries: carriers, isSample } = sampled(catalog, () => catalog.findAlias(relative, zone));
   const instances = carriers.filter(({ key }) => isBelowOwnName(relative, key, zone));
-  if (instances.length > 0) return entriesSubject("direct", instances, () => true);
+  if (instances.length > 0) return entriesSubject("direct", { entries: instances, isSample }, () => true);
   for (const first of carriers) {
     const target = formatName(canonicalName(first), zone);
     if (target === undefined) continue;

@@ -26,7 +26,7 @@ export function pointerRecords(subject: Subject, context: RecordContext): Record
 export function arePointersCut(subject: Subject): boolean {
   if (subject.kind === "list") return subject.names.isCut;
   if (subject.kind !== "entries" || subject.browsed === undefined) return false;
-  return subject.browsed.isSample || instanceIds(subject).length > MAX_BROWSED;
+  return subject.cut === "entries" || instanceIds(subject).length > MAX_BROWSED;
 }
 
 /** Each id once: instances of several clusters may share one, and have one name. */

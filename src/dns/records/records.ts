@@ -10,6 +10,7 @@ import { bindingBytes, httpsRecords, svcbRecords, writeBinding } from "./binding
 import { arePointersCut, pointerRecords } from "./pointers.ts";
 import type { DataWriter, DnsRecord, RecordOf, RecordRow, RecordType } from "./record.ts";
 import { serviceRecords } from "./service.ts";
+import { areEntriesCut, areHostsCut, areTargetsCut } from "./shown.ts";
 import { keyRecords, wantedDigestRecords, wantedKeyRecords, writeDigest, writeKey, writeSignature } from "./signing.ts";
 import { textRecords } from "./text.ts";
 
@@ -17,6 +18,7 @@ export const RECORDS: { readonly [T in RecordType]: RecordRow<T> } = {
   A: {
     code: 1,
     isSampled: true,
+    isCut: areHostsCut,
     find: (subject, context) => addressRecords("A", 4, subject, context),
     write: (data, out) => out.bytes(data.address),
     sizeBytes: ({ address }) => address.length,
@@ -69,6 +71,7 @@ export const RECORDS: { readonly [T in RecordType]: RecordRow<T> } = {
   },
   TXT: {
     code: 16,
+    isCut: areEntriesCut,
     find: (subject, context) => textRecords(subject, context),
     write: (data, out) => {
       for (const text of data.strings) out.string(text);
@@ -78,6 +81,7 @@ export const RECORDS: { readonly [T in RecordType]: RecordRow<T> } = {
   AAAA: {
     code: 28,
     isSampled: true,
+    isCut: areHostsCut,
     find: (subject, context) => addressRecords("AAAA", 16, subject, context),
     write: (data, out) => out.bytes(data.address),
     sizeBytes: ({ address }) => address.length,
@@ -120,6 +124,7 @@ export const RECORDS: { readonly [T in RecordType]: RecordRow<T> } = {
   SVCB: {
     code: 64,
     isSampled: true,
+    isCut: areTargetsCut,
     find: (subject, context) => svcbRecords(subject, context),
     write: (data, out) => writeBinding(data, out),
     sizeBytes: (data) => bindingBytes(data),
@@ -128,6 +133,7 @@ export const RECORDS: { readonly [T in RecordType]: RecordRow<T> } = {
   HTTPS: {
     code: 65,
     isSampled: true,
+    isCut: areTargetsCut,
     find: (subject, context) => httpsRecords(subject, context),
     write: (data, out) => writeBinding(data, out),
     sizeBytes: (data) => bindingBytes(data),
@@ -136,6 +142,7 @@ export const RECORDS: { readonly [T in RecordType]: RecordRow<T> } = {
   SRV: {
     code: 33,
     isSampled: true,
+    isCut: areTargetsCut,
     find: (subject, context) => serviceRecords(subject, context),
     write: (data, out) => {
       out.u16(data.priority);

@@ -1,6 +1,6 @@
 /** Which targets of a name an answer shows, and how it ranks them, by health and distance (semantics.md, DNS). */
 import { healthOrder, levelOf } from "../../reading/levels.ts";
-import type { SubjectTarget } from "../plan/subject.ts";
+import type { Subject, SubjectTarget } from "../plan/subject.ts";
 import type { DnsView } from "../views/view.ts";
 
 /** The worst tier of answers that show only the best one. CRITICAL and ORPHANED share it. */
@@ -33,4 +33,19 @@ export function distanceRank(entry: SubjectTarget["entry"], locality: DnsView["l
 /** The target's own priority beside its rank. */
 export function ownPriority({ target }: SubjectTarget): number {
   return Math.min(target.priority, PER_STEP - 1);
+}
+
+/** Whether there are more entries than the subject has. */
+export function areEntriesCut(subject: Subject): boolean {
+  return subject.kind === "entries" && subject.cut === "entries";
+}
+
+/** Whether there may be more hosts of targets. */
+export function areHostsCut(subject: Subject): boolean {
+  return areEntriesCut(subject) || (subject.kind === "entries" && subject.cut === "hosts");
+}
+
+/** Whether there are more targets. */
+export function areTargetsCut(subject: Subject): boolean {
+  return subject.kind === "entries" && subject.cut !== "nothing";
 }

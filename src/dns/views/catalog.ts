@@ -19,7 +19,7 @@ import { wordsOf } from "../names/labels.ts";
 import { parseName, parseNamespaceWords } from "../names/names.ts";
 import { type Listed, type ListedService, MAX_AT_ADDRESS, MAX_BROWSED } from "../plan/browsing.ts";
 import { type Rests, RestsNotes } from "../plan/rests.ts";
-import type { DnsCatalog } from "../plan/subject.ts";
+import { type DnsCatalog, MAX_TARGETS } from "../plan/subject.ts";
 import { type Answered, type Carrier, type Elsewhere, UnknownName } from "./elsewhere.ts";
 import { findGateways } from "./gateways.ts";
 import { listServices } from "./services.ts";
@@ -43,11 +43,9 @@ export interface DnsSources {
 
 /** More than a policy changes while a process lives. */
 const TURNS_PER_GENERATION = 2 ** 22;
-/** An answer has room for about twenty healthy instances. Clients that take the first one spread over them. */
-const DNS_SAMPLING = { form: "spread", rank: healthRank, ideal: 0, fit: 0, wanted: 32 } as const;
+/** Names of more instances have samples, and TC: the addresses of so many fit into no message. A sample over UDP has room for about twenty healthy instances. */
+const DNS_SAMPLING = { form: "spread", rank: healthRank, ideal: 0, fit: 0, wanted: 32, whole: MAX_TARGETS } as const;
 
-/** Most instances of a name of which a signed answer is made: more addresses fit into no message. */
-const MAX_WHOLE = 4096;
 /** Most entries of one name that are looked at to find a healthy one at an address. */
 const MAX_READ_OF_NAME = 64;
 
@@ -65,10 +63,9 @@ export function dnsCatalog(
   viewer: ViewerOfView = { view: DEFAULT_VIEW, caller: anonymousCaller(sources.identity.clusterId, "") },
 ): DnsCatalog {
   const { elsewhere } = sources;
-  const notes = { hidden: new Set<string>(), rests: new RestsNotes(), hasSampled: false, hasRead: false, turn: random() };
+  const notes = { hidden: new Set<string>(), rests: new RestsNotes(), hasSampled: false, sampleCount: 0, hasRead: false, turn: random() };
   const held = elsewhere && new CatalogInDns({ ...sources, elsewhere: elsewhere.held }, viewer, { notes, onHidden, held: undefined });
-  const whole = new CatalogInDns(sources, viewer, { notes, onHidden, held, most: MAX_WHOLE });
-  return new CatalogInDns(sources, viewer, { notes, onHidden, held, whole });
+  return new CatalogInDns(sources, viewer, { notes, onHidden, held });
 }
 
 /** What was noticed of an answer that is being made. */
@@ -76,6 +73,7 @@ interface Notes {
   readonly hidden: Set<string>;
   readonly rests: RestsNotes;
   hasSampled: boolean;
+  sampleCount: number;
   /** Whether anything was read that upstreams tell. */
   hasRead: boolean;
   /** The first position is random, so that the nodes of a cluster do not all begin with the same instances. Then all have their turn. */
@@ -86,15 +84,11 @@ interface Making {
   readonly notes: Notes;
   readonly onHidden: (namespaces: readonly string[]) => void;
   readonly held: DnsCatalog | undefined;
-  readonly whole?: DnsCatalog;
-  /** Most instances of a name without a sample. Absent: as everywhere. */
-  readonly most?: number;
 }
 
 class CatalogInDns implements DnsCatalog {
   readonly view: DnsView;
   readonly held: DnsCatalog | undefined;
-  readonly whole: DnsCatalog | undefined;
   readonly onHidden: (namespaces: readonly string[]) => void;
   readonly changes: DnsCatalog["changes"];
   readonly elsewhere: Elsewhere | undefined;
@@ -105,11 +99,10 @@ class CatalogInDns implements DnsCatalog {
   readonly #seer: Seer;
   readonly #sampling: Omit<Sampling, "at">;
 
-  constructor(sources: DnsSources, { view, caller }: ViewerOfView, { notes, onHidden, held, whole, most }: Making) {
+  constructor(sources: DnsSources, { view, caller }: ViewerOfView, { notes, onHidden, held }: Making) {
     const { identity, policies } = sources;
     this.view = view;
     this.held = held;
-    this.whole = whole;
     this.onHidden = onHidden;
     this.changes = sources.dnsNames;
     this.elsewhere = sources.elsewhere;
@@ -124,8 +117,8 @@ class CatalogInDns implements DnsCatalog {
       seesName: (name) => this.#hiddenAbove(name) === undefined,
     };
     const { mostEntries } = sources;
-    if (mostEntries !== undefined) this.#sampling = { ...DNS_SAMPLING, wanted: mostEntries, most: mostEntries };
-    else this.#sampling = most === undefined ? DNS_SAMPLING : { ...DNS_SAMPLING, most };
+    this.#sampling =
+      mostEntries === undefined ? DNS_SAMPLING : { ...DNS_SAMPLING, wanted: mostEntries, most: mostEntries, whole: mostEntries };
     this.#counts = (claim) =>
       judgedNames(claim.name).every((name) => isRightful(policies.policy, { ...claim, name }, identity.clusterId)) &&
       this.#hiddenAbove(claim.name) === undefined;
@@ -188,8 +181,8 @@ class CatalogInDns implements DnsCatalog {
     return listServices(lookup, namespace, { most: MAX_BROWSED, read });
   }
 
-  get hasSampled(): boolean {
-    return this.#notes.hasSampled;
+  get sampleCount(): number {
+    return this.#notes.sampleCount;
   }
 
   takeSampled(): boolean {
@@ -374,6 +367,7 @@ class CatalogInDns implements DnsCatalog {
 
   #took(): void {
     this.#notes.hasSampled = true;
+    this.#notes.sampleCount += 1;
     this.#notes.turn = (this.#notes.turn + GOLDEN_RATIO) % 1;
   }
 }

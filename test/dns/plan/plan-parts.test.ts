@@ -62,6 +62,7 @@ test("a part keeps the order of groups, each whole before the next begins, and t
   expect(third.every((i) => i >= 2 * each)).toBe(true);
   expect(third).not.toEqual(Array.from({ length: third.length }, (_, i) => 2 * each + i));
   expect(plan.glue.size).toBe(numbers.flat().length);
+  expect(plan.isCut).toBe(true);
 });
 
 test("of more targets than fit into any answer each entry has its part", () => {

@@ -23,7 +23,7 @@ import { ask, newResponder } from "../asking.ts";
 const NODE = { nodeId: "a", clusterId: "c1", region: "r1", boot: "b1" };
 /** Only the tenant blue sees `svc`, and a caller of DNS has no tenant. */
 const HIDING = new Policy(set([rule("svc", { visibilityTenants: ["blue"] })], { defaultAllow: true }), 1);
-const CROWD = 1_200;
+const CROWD = 4_200;
 const stamper = new EntryStamper({ bounds: BOUNDS, traits: new TraitsPool(16) });
 
 function open(names: readonly string[]) {
@@ -58,11 +58,45 @@ function open(names: readonly string[]) {
   return { catalog, viewing, change, put, putNode, turn };
 }
 
-test("signed answers of a crowded name are made of all its instances, and the others of a sample", () => {
-  const { catalog } = open(Array.from({ length: CROWD }, (_, i) => `${i}`));
-  const found = (from: typeof catalog | undefined) => [from?.find(KIND.SERVICE, "svc", "web").length, from?.takeSampled()];
-  expect(found(catalog)[1]).toBe(true);
-  expect(found(catalog.whole)).toEqual([CROWD, false]);
+const target = (host: string) => ({ host, port: 80, protocol: "tcp" });
+
+test("a set is whole or TC is set, however many instances a name has, unless there is a limit of answers", () => {
+  const { put, viewing } = open([]);
+  for (const [name, count] of Object.entries({ web: 4_097, api: 4_080, db: 1_300 }))
+    for (let i = 0; i < count; i++) put({ name, instanceId: `${i}` }, { targets: [target(`10.0.${i >> 8}.${i & 255}`)] });
+  const told = (type: "A" | "ANY" | "SRV" | "TXT", name: string, answerLimit?: number) => {
+    const catalog = viewing({ view: { ...DEFAULT_VIEW, answerLimit }, caller: anonymousCaller("c1", "") });
+    const { answers, isTruncated } = ask(newResponder(), catalog, type, `${type === "SRV" ? "_svc._tcp." : ""}${name}.svc.waymark`);
+    return [answers.length, isTruncated];
+  };
+  // Some more addresses fit into no message.
+  expect(told("A", "api")).toEqual([4_080, false]);
+  expect(told("SRV", "api")).toEqual([1_376, true]);
+  expect(told("SRV", "db")).toEqual([1_300, false]);
+  // Of more instances than may fit there is a sample.
+  expect(told("A", "web")).toEqual([820, true]);
+  expect(told("SRV", "web")).toEqual([820, true]);
+  expect(told("ANY", "web")).toEqual([1, false]);
+  expect(told("A", "web", 20)).toEqual([20, false]);
+  expect(told("SRV", "web", 20)).toEqual([20, false]);
+  // Even where it has fewer records than the limit allows.
+  expect(told("A", "web", 4_096)).toEqual([820, false]);
+  // Facts have no limit of answers.
+  expect(told("TXT", "web", 20)).toEqual([1, true]);
+});
+
+test.each([
+  { hosts: 10, type: "A", told: 700, isTruncated: false },
+  { hosts: 10, type: "SRV", told: 1_398, isTruncated: true },
+  { hosts: 64, type: "A", told: 4_060, isTruncated: true },
+] as const)("of more targets than are read, at $hosts hosts an instance, $type tells $told, and TC: $isTruncated", (row) => {
+  const { put, catalog } = open([]);
+  for (let i = 0; i < 70; i++) {
+    const targets = Array.from({ length: 64 }, (_, k) => ({ ...target(`10.0.${i}.${k % row.hosts}`), port: 1 + k }));
+    put({ name: "web", instanceId: `${i}` }, { targets });
+  }
+  const answer = ask(newResponder(), catalog, row.type, `${row.type === "SRV" ? "_svc._tcp." : ""}web.svc.waymark`);
+  expect([answer.answers.length, answer.isTruncated]).toEqual([row.told, row.isTruncated]);
 });
 
 test("what was drained is in no record either once its node is away", () => {
