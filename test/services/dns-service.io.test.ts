@@ -471,6 +471,22 @@ test("a sample of a set is drawn by the weights of its targets, and a CNAME befo
   expect((await bench.answers("_svc._tcp.api.svc.prod.waymark", "SRV")).map((text) => text.split(" ")[4])).toEqual([undefined, "0"]);
 });
 
+test("ResolveName says where the set has more records than it tells, as the gateway does with TC", async () => {
+  const bench = await open();
+  for (let i = 0; i < 70; i++) {
+    const targets = Array.from({ length: 64 }, (_, k) => ({ host: "192.0.2.1", port: 1 + 64 * i + k, protocol: "tcp" }));
+    const key = { namespace: "svc.prod", name: "web", kind: EntryKind.SERVICE, instanceId: `i${i}` };
+    await bench.call(DiscoveryService.method.register, { entries: [{ key, targets }], staticLease: true });
+  }
+  const told = async (recordType: string, name: string) => {
+    const { answers, truncated, reasons } = await bench.call(m.resolveName, { name: `${name}.waymark`, recordType, explain: true });
+    return [answers.length, truncated, reasons.find(({ topic }) => topic === "tier")?.detail];
+  };
+  const [records, isCut, why] = await told("SRV", "_svc._tcp.web.svc.prod");
+  expect([records, isCut, why]).toEqual([4_060, true, "70 HEALTHY; the answer has 4060 records, and there are more"]);
+  expect(await told("A", "web.svc.prod")).toEqual([1, false, "70 HEALTHY; the answer has 1 record"]);
+});
+
 test("a source that the gateway refuses is REFUSED here too, with the extended error", async () => {
   const bench = await open((settings) => ({ ...withViews(settings), tenants: { ...settings.tenants, anonymous: "none" } }));
   await bench.register(asEndpoint({}));

@@ -6,7 +6,10 @@ import type { Subject } from "../plan/subject.ts";
 import type { RecordContext, RecordOf } from "./record.ts";
 import { setTtlSeconds } from "./ttl.ts";
 
-/** A record for each name of a list, such as the names of an address, and for each instance of a service that is browsed (RFC 6763, 4). */
+/**
+ * A record for each name of a list, such as the names of an address, and for each instance of a service that is browsed (RFC 6763, 4). Where a list has a bound, the set is what it
+ * holds.
+ */
 export function pointerRecords(subject: Subject, context: RecordContext): RecordOf<"PTR">[][] {
   const { owner, settings, zone } = context;
   if (subject.kind === "list") {
@@ -20,13 +23,6 @@ export function pointerRecords(subject: Subject, context: RecordContext): Record
     .slice(0, MAX_BROWSED)
     .flatMap((instanceId) => formatName({ form: "instance", transport, instanceId, name, namespace }, zone) ?? []);
   return [targets.map((target) => ({ type: "PTR", name: owner, ttlSeconds: ttl, data: { target } }))];
-}
-
-/** Whether the records are only a part of what there is. */
-export function arePointersCut(subject: Subject): boolean {
-  if (subject.kind === "list") return subject.names.isCut;
-  if (subject.kind !== "entries" || subject.browsed === undefined) return false;
-  return subject.cut === "entries" || instanceIds(subject).length > MAX_BROWSED;
 }
 
 /** Each id once: instances of several clusters may share one, and have one name. */

@@ -7,7 +7,7 @@ import { typeBitmap } from "../signing/canonical.ts";
 import { addressRecords } from "./addresses.ts";
 import { nameServerRecords, startRecords } from "./apex.ts";
 import { bindingBytes, httpsRecords, svcbRecords, writeBinding } from "./bindings.ts";
-import { arePointersCut, pointerRecords } from "./pointers.ts";
+import { pointerRecords } from "./pointers.ts";
 import type { DataWriter, DnsRecord, RecordOf, RecordRow, RecordType } from "./record.ts";
 import { serviceRecords } from "./service.ts";
 import { areEntriesCut, areHostsCut, areTargetsCut } from "./shown.ts";
@@ -54,7 +54,6 @@ export const RECORDS: { readonly [T in RecordType]: RecordRow<T> } = {
   PTR: {
     code: 12,
     find: (subject, context) => pointerRecords(subject, context),
-    isCut: arePointersCut,
     write: (data, out) => out.compressedName(data.target),
     sizeBytes: ({ target }) => target.length,
     hostOf: ({ target }) => target,

@@ -77,6 +77,7 @@ function said({ plan, answer, reasons }: Made, { request, serial }: Saying) {
     authority: texts(answer.authority),
     additional: texts(answer.additional),
     authoritative: answer.isAuthoritative,
+    truncated: plan.isCut === true,
     reasons: request.explain ? [...reasons] : [],
     extendedErrors: plan.extendedError === undefined ? [] : [extendedErrorText(plan.extendedError)],
   });

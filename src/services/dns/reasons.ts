@@ -116,7 +116,7 @@ function subjectWords(subject: Subject, type: string): string {
     case "alias":
       return `is an alias of ${subject.target}`;
     case "list":
-      return `lists ${counted(subject.names.items.length, "name", "names")}`;
+      return `lists ${counted(subject.names.items.length, "name", "names")}${subject.names.isCut ? ", and there are more" : ""}`;
     case "empty":
       return `has no ${type} records, but names below it`;
     case "absent":
@@ -175,10 +175,8 @@ function sayEntries(entries: readonly EntryView[], { plan, shownCount }: Told, {
   for (const { health } of entries) counts.set(health, (counts.get(health) ?? 0) + 1);
   const healths = [...counts].map(([health, count]) => `${count} ${HEALTH_WORDS[health]}`).join(", ");
   const all = counted(plan.groups.flat().length, "record", "records");
-  say(
-    "tier",
-    `${healths}; the answer has ${shownCount < plan.groups.flat().length ? `${shownCount} of ${all}, by dns.answer_limit` : all}`,
-  );
+  const told = shownCount < plan.groups.flat().length ? `${shownCount} of ${all}, by dns.answer_limit` : all;
+  say("tier", `${healths}; the answer has ${told}${plan.isCut === true ? ", and there are more" : ""}`);
   const inUse = entries.filter(({ health }) => health !== HEALTH.MAINTENANCE);
   if (inUse.length > 0) say("ttl", ttlWords(inUse, plan, settings));
   const drained = entries.filter(({ health }) => health === HEALTH.MAINTENANCE);

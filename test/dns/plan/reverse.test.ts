@@ -62,36 +62,33 @@ test("hidden names take no room of those that are shown", () => {
   const world = new ChangingDns();
   for (let i = 0; i < 100; i++) world.put({ by: "a", entry: { ...web, name: `hidden${i}` }, aliases: [], host: "10.0.0.1" });
   world.put({ by: "a", entry: { ...web, namespace: "shop" }, aliases: [], host: "10.0.0.1" });
-  expect(ptr(world.catalog, "10.0.0.1")).toMatchObject({ isTruncated: true });
+  expect(ptr(world.catalog, "10.0.0.1").answers).toHaveLength(64);
   world.do({ does: "policy", hidden: ["m"] });
   const { isTruncated, answers } = ptr(world.catalog, "10.0.0.1");
   expect([isTruncated, wordOf(answers, -1)]).toEqual([false, ["web.shop.waymark."]]);
 });
 
-test.each([
-  { count: 64, isTruncated: false },
-  { count: 65, isTruncated: true },
-])("an address with $count names tells 64 at most, and TC where there are more", ({ count, isTruncated }) => {
+test.each([64, 65])("an address with %i names tells 64 of them, as a whole set", (count) => {
   const world = new ChangingDns();
   for (let i = 0; i < count; i++) world.put({ by: "a", entry: { ...web, name: `web${i}` }, aliases: [], host: "10.0.0.1" });
   const told = ptr(world.catalog, "10.0.0.1");
-  expect([told.answers.length, told.isTruncated]).toEqual([64, isTruncated]);
+  expect([told.answers.length, told.isTruncated]).toEqual([64, false]);
 });
 
 test.each([
-  { names: 5, told: 5, isTruncated: false },
-  { names: 6, told: 5, isTruncated: true },
-])("of $names crowded names of an address no more are read than 4,096 entries allow", ({ names, told, isTruncated }) => {
+  { names: 5, told: 5 },
+  { names: 6, told: 5 },
+])("of $names crowded names of an address no more are read than 4,096 entries allow", ({ names, told }) => {
   const instances = Array.from({ length: 1000 * names }, (_, i) =>
     entryView({ name: `web${i % names}`, instanceId: `i${i}`, targets: [{ host: "10.0.0.1" }] }),
   );
-  const { answers, ...rest } = ptr(new FakeDnsCatalog(instances), "10.0.0.1");
-  expect([answers.length, rest.isTruncated]).toEqual([told, isTruncated]);
+  const { answers, isTruncated } = ptr(new FakeDnsCatalog(instances), "10.0.0.1");
+  expect([answers.length, isTruncated]).toEqual([told, false]);
 });
 
 test.each([
-  { health: HEALTH.HEALTHY, mostRead: 2, isTruncated: false },
-  { health: HEALTH.CRITICAL, mostRead: 65, isTruncated: true },
+  { health: HEALTH.HEALTHY, mostRead: 2, isCut: false },
+  { health: HEALTH.CRITICAL, mostRead: 65, isCut: true },
 ])("of 30,000 instances of health $health at one address $mostRead entries are read at most, and no other name is lost", (row) => {
   const world = new ChangingDns();
   for (let i = 0; i < 30_000; i++)
@@ -100,7 +97,7 @@ test.each([
   world.catalog.changes.catchUp();
   const { items, isCut } = world.catalog.atAddress(Uint8Array.of(10, 0, 0, 1));
   expect(items.map(({ key }) => key.name)).toEqual(["db", "web"]);
-  expect(isCut).toBe(row.isTruncated);
+  expect(isCut).toBe(row.isCut);
   expect(world.viewedCount).toBeLessThanOrEqual(row.mostRead);
 });
 

@@ -690,6 +690,13 @@ export declare type ResolveNameResponse = Message<"waymark.dns.v1.ResolveNameRes
    * @generated from field: repeated string extended_errors = 7;
    */
   extendedErrors: string[];
+
+  /**
+   * Whether the set has more records than are told, so that the gateway sets TC.
+   *
+   * @generated from field: bool truncated = 8;
+   */
+  truncated: boolean;
 };
 
 /**
