@@ -62,10 +62,11 @@ export function svcbRecords(subject: Subject, context: RecordContext): RecordOf<
 /** At a service's own name: its places that speak HTTP over TLS. */
 export function httpsRecords(subject: Subject, context: RecordContext): RecordOf<"HTTPS">[][] {
   if (subject.kind !== "entries" || subject.shape !== "direct") return [];
-  const shown = bestTargets(subject.targets.filter(isHttps(subject.targets)));
-  const places = placesOf(shown, context);
+  // The tier that addresses show: a target that A leaves out must not be told here, where browsers look first.
+  const best = bestTargets(subject.targets);
+  const places = placesOf(best.filter(isHttps(subject.targets)), context);
   // One record for all, without hints (RFC 9460, 7.3), where the addresses of the name itself are those of the places.
-  const whole = wholeOf(places, bestTargets(subject.targets));
+  const whole = wholeOf(places, best);
   const dataOf = (place: Place) => {
     const alpn = [...place.alpn];
     const port = place.port === HTTPS_PORT ? 0 : place.port;

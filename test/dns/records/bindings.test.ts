@@ -57,6 +57,14 @@ test.each([
   expect(dataOf("HTTPS", [{ targets }])).toEqual(want);
 });
 
+test.each([
+  { health: HEALTH.HEALTHY, want: ['1 10-0-0-2 alpn="http/1.1" ipv4hint=10.0.0.2'] },
+  { health: HEALTH.DEGRADED, want: [] },
+  { health: HEALTH.CRITICAL, want: [] },
+])("HTTPS shows the tier that A shows: beside a healthy target without TLS one of health $health is $want", ({ health, want }) => {
+  expect(dataOf("HTTPS", [{ targets: [at("10.0.0.1", "http", 80)] }, { targets: [at("10.0.0.2")], health }])).toEqual(want);
+});
+
 test("HTTPS and SVCB show the best tier only, the nearest first, and nothing in MAINTENANCE", () => {
   const specs = [
     { health: HEALTH.MAINTENANCE, targets: [at("10.0.0.1")], ...EU },
