@@ -148,16 +148,16 @@ function planInZone(question: Question, place: Place, sources: Sources): Plan {
   return isContested ? { ...plan, isContested } : plan;
 }
 
-/** All records that the name has itself, of all types: the whole of what answers about it are drawn from. */
-export function recordsAt(owner: string, zone: string, { catalog, settings }: Omit<Sources, "endingOf">): readonly DnsRecord[] {
+/** All records that the name has itself, type by type: the whole of what answers about it are drawn from. */
+export function* setsAt(owner: string, zone: string, { catalog, settings }: Omit<Sources, "endingOf">): Generator<readonly DnsRecord[]> {
   const context: RecordContext = { owner, zone, locality: catalog.view.locality, settings };
   const isReverse = settings.reverseZones.includes(zone);
   const subject = isReverse
     ? findReverseSubject(owner, zone, settings, catalog)
     : findSubject(owner === zone ? "" : owner.slice(0, -zone.length - 1), zone, catalog);
   const canonical = isReverse ? undefined : canonicalRecord(subject, context);
-  if (canonical !== undefined) return [canonical];
-  return Object.values(RECORDS).flatMap(({ code }) => recordsOf(findRecordType(code), subject, context).flat());
+  if (canonical !== undefined) yield [canonical];
+  else for (const { code } of Object.values(RECORDS)) yield recordsOf(findRecordType(code), subject, context).flat();
 }
 
 /** Names of addresses. No alias leads there, and none leads away. */

@@ -3,7 +3,7 @@ import { setImmediate } from "node:timers/promises";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
-import { recordsAt } from "../plan/answer.ts";
+import { setsAt } from "../plan/answer.ts";
 import { MAX_TARGETS } from "../plan/subject.ts";
 import type { DnsRecord, DnsSettings } from "../records/record.ts";
 import { dnsCatalog } from "../views/catalog.ts";
@@ -24,8 +24,9 @@ export interface TransferLimits {
 }
 
 const TRANSFER_LIMITS: TransferLimits = { maxPerKey: 2, max: 4, maxMs: 600_000, maxEntries: 250_000 };
-/** Names that one slice reads, and bytes after which it ends. */
-const SLICE_NAMES = 50;
+/** A slice ends after so many steps (types of names, and names that are passed over), or after this time. A crowded name takes longer: one step reads all of its entries. */
+const SLICE_STEPS = 1000;
+const SLICE_MS = 4;
 /** How often a copy is begun anew because the policy changed. */
 const MAX_COPIES = 3;
 
@@ -143,10 +144,11 @@ export class Transfers {
       () => {},
       viewer,
     );
-    const soa = recordsAt(zone, zone, { catalog, settings }).map((record) => withSerial(record, end.serial));
+    const soa = [...setsAt(zone, zone, { catalog, settings })].flat().map((record) => withSerial(record, end.serial));
     const start = soa.filter(({ type }) => type === "SOA");
     const messages = new ZoneMessages({ id, question, opt, paddedWithBytes: isPadded ? tsigBytes(signing) : undefined });
-    let nameCount = 0;
+    let stepCount = 0;
+    let sinceMs = performance.now();
     const groups = zoneRecords({ zone, catalog, lookup: replica.lookup, dnsNames, settings });
     for (const group of [start, groups, start].values()) {
       for (const records of Array.isArray(group) ? [group] : group) {
@@ -154,9 +156,10 @@ export class Transfers {
           end.recordCount += 1;
           yield* messages.add(record);
         }
-        if (++nameCount < SLICE_NAMES) continue;
-        nameCount = 0;
+        if (++stepCount < SLICE_STEPS && performance.now() < sinceMs + SLICE_MS) continue;
+        stepCount = 0;
         await setImmediate();
+        sinceMs = performance.now();
       }
     }
     yield messages.end();
@@ -167,7 +170,9 @@ export class Transfers {
       const copy = new ZoneCopy(this.#options);
       try {
         while (!copy.isWhole && !copy.isOver) {
-          copy.step();
+          const endMs = performance.now() + SLICE_MS;
+          do copy.step();
+          while (!copy.isWhole && !copy.isOver && performance.now() < endMs);
           if (!copy.isWhole) await setImmediate();
         }
       } finally {

@@ -13,8 +13,8 @@ import { Reads } from "../../discovery/reads.ts";
 import type { AddressBlock } from "../../lib/addresses.ts";
 import type { PolicySource } from "../../policy/set/visibility.ts";
 
-/** Records that one slice copies, about. */
-const SLICE_RECORDS = 500;
+/** Records that one step copies, about. Each may have 64 aliases. */
+const STEP_RECORDS = 50;
 
 export interface CopySources {
   readonly reads: Pick<Reads, "node" | "policy" | "replica">;
@@ -63,9 +63,9 @@ export class ZoneCopy {
     return this.#sources.policies.policy !== this.policies.policy;
   }
 
-  /** Copies the next slice. */
+  /** Copies the next records. */
   step(): void {
-    this.#copy.hear(this.#feed.take(SLICE_RECORDS));
+    this.#copy.hear(this.#feed.take(STEP_RECORDS));
     this.#replica.changesSince(this.#named, (_, revision) => {
       this.#named = revision;
       return true;

@@ -8,7 +8,7 @@ import { reverseName } from "../../lib/addresses.ts";
 import { parseAddressLabel } from "../names/addresses.ts";
 import { encodeLabel, MAX_NAME_CHARS } from "../names/labels.ts";
 import { ADDRESS_LABEL, type DnsName, formatName, LOCATED_KINDS, parseName, splitZone } from "../names/names.ts";
-import { recordsAt } from "../plan/answer.ts";
+import { setsAt } from "../plan/answer.ts";
 import { type DnsCatalog, isCatalogName } from "../plan/subject.ts";
 import { addressRecord } from "../records/addresses.ts";
 import type { DnsRecord, DnsSettings } from "../records/record.ts";
@@ -25,12 +25,12 @@ export interface ZoneSources {
 }
 
 /**
- * The records of a zone without its SOA, a name at a time. Names of addresses are there as far as records name them. Each name costs as much as planning one
- * answer about it.
+ * The records of a zone without its SOA, a type of a name at a time. Names of addresses are there as far as records name them. Each step costs as much as planning one
+ * answer about the name at most; of a name that is passed over there is a step without records.
  */
 export function* zoneRecords(sources: ZoneSources): Generator<readonly DnsRecord[]> {
   const { zone, settings, catalog } = sources;
-  yield recordsAt(zone, zone, { catalog, settings }).filter(({ type }) => type !== "SOA");
+  for (const records of setsAt(zone, zone, { catalog, settings })) yield records.filter(({ type }) => type !== "SOA");
   if (settings.reverseZones.includes(zone)) yield* reverseRecords(sources);
   else yield* namedRecords(sources);
 }
@@ -40,20 +40,25 @@ function* namedRecords(sources: ZoneSources): Generator<readonly DnsRecord[]> {
   const hosts = new Set<string>();
   for (const owner of ownersOf(sources)) {
     // A longer zone of ours has the names below it.
-    if (splitZone(owner, settings.zones)?.zone !== zone) continue;
-    const records = recordsAt(owner, zone, { catalog, settings });
-    yield records;
-    yield hostRecords(records, hosts, sources);
+    if (owner === undefined || splitZone(owner, settings.zones)?.zone !== zone) {
+      yield [];
+      continue;
+    }
+    for (const records of setsAt(owner, zone, { catalog, settings })) {
+      yield records;
+      yield hostRecords(records, hosts, sources);
+    }
   }
   // The hosts of NS records stand last, because nodes are among the names before.
-  yield hostRecords(recordsAt(zone, zone, { catalog, settings }), hosts, sources);
+  for (const records of setsAt(zone, zone, { catalog, settings })) yield hostRecords(records, hosts, sources);
 }
 
 function* reverseRecords({ zone, catalog, settings, dnsNames }: ZoneSources): Generator<readonly DnsRecord[]> {
   for (const text of dnsNames.addresses()) {
     const owner = reverseName(Uint8Array.from(text, (char) => char.charCodeAt(0)));
-    if (owner.endsWith(`.${zone}`) && !settings.zones.some((own) => owner.endsWith(`.${own}`) && own.length > zone.length))
-      yield recordsAt(owner, zone, { catalog, settings });
+    const isHere = owner.endsWith(`.${zone}`) && !settings.zones.some((own) => owner.endsWith(`.${own}`) && own.length > zone.length);
+    if (isHere) yield* setsAt(owner, zone, { catalog, settings });
+    else yield [];
   }
 }
 
@@ -69,8 +74,8 @@ function hostRecords(records: readonly DnsRecord[], known: Set<string>, { zone, 
   });
 }
 
-/** Names that may have records. Each comes once. */
-function* ownersOf({ zone, lookup, dnsNames, catalog }: ZoneSources): Generator<string> {
+/** Names that may have records. Each comes once; undefined stands for one that is passed over. */
+function* ownersOf({ zone, lookup, dnsNames, catalog }: ZoneSources): Generator<string | undefined> {
   const domains = new Set<string>();
   const typesAt = (domain: string): readonly string[] => {
     if (domains.has(domain)) return [];
@@ -91,9 +96,9 @@ function* ownersOf({ zone, lookup, dnsNames, catalog }: ZoneSources): Generator<
   const seen = new Set<string>();
   for (const alias of dnsNames.aliases()) {
     const relative = alias.endsWith(`.${zone}`) ? alias.slice(0, -zone.length - 1) : alias;
-    if (seen.has(relative) || isCatalogName(relative, zone, catalog)) continue;
-    seen.add(relative);
-    yield `${relative}.${zone}`;
+    const isPassed = seen.has(relative) || isCatalogName(relative, zone, catalog);
+    if (!isPassed) seen.add(relative);
+    yield isPassed ? undefined : `${relative}.${zone}`;
   }
 }
 

@@ -31,15 +31,17 @@ const KEY = { name: "k", algorithm: "hmac-sha256", secret: Buffer.from("01234567
 interface More {
   readonly policies?: PolicySource;
   readonly limits?: TransferLimits;
+  readonly zones?: readonly string[];
+  readonly aliasesOf?: (service: number) => readonly string[];
 }
 
-function open(serviceCount: number, { policies = { policy: NO_POLICY }, limits }: More = {}) {
+function open(serviceCount: number, { policies = { policy: NO_POLICY }, limits, aliasesOf = () => [], zones = ["waymark"] }: More = {}) {
   const r = new Registry();
   const put = (from: number, count: number, host: string): void => {
     const drafts = Array.from({ length: count }, (_, i) =>
       draftAt(
         { kind: KIND.SERVICE, namespace: "svc", name: `s${from + i}`, instanceId: "1" },
-        { targets: [{ host, port: 80, protocol: "tcp" }] },
+        { targets: [{ host, port: 80, protocol: "tcp" }], aliases: [...aliasesOf(from + i)] },
       ),
     );
     for (let first = 0; first < drafts.length; first += 500) r.register("ann", drafts.slice(first, first + 500), at(0), { isStatic: true });
@@ -51,11 +53,11 @@ function open(serviceCount: number, { policies = { policy: NO_POLICY }, limits }
     reads: new Reads(r.replica, NODE, { policies, onDenied: () => {} }),
     policies,
     clusterId: NODE.clusterId,
-    zones: ["waymark"],
+    zones,
     blocks: [],
     catalog: SETTINGS.catalog,
     viewers: viewersOf({ views: [], transferKeys: [{ tenant: "red", cluster: undefined, region: undefined, zone: undefined }] }, NODE),
-    settings: TEST_DNS_SETTINGS,
+    settings: { ...TEST_DNS_SETTINGS, zones },
     serialOf: (viewIndex) => 7 + viewIndex,
     limits,
     metrics,
@@ -116,9 +118,24 @@ test("thirty thousand services are copied and sent in slices, between which othe
   expect(lines.filter((line) => /^s\d+\.svc\.waymark A /.test(line)).length).toBe(30_000);
   const changed = lines.filter((line) => /^s(?:1|2)?\d\.svc\.waymark A /.test(line)).map((line) => line.split(" ").at(-1));
   expect([changed.length, new Set(changed).size]).toEqual([30, 1]);
-  // Four names of each are looked at, fifty of all in a slice, and five hundred entries are copied in one.
-  expect(turns).toBeGreaterThan((30_000 * 4) / 50 + 30_000 / 500);
+  // Four names of each are looked at, for fifteen types and more, and a slice has a thousand of these at most.
+  expect(turns).toBeGreaterThan((30_000 * 4 * 15) / 1000);
 }, 60_000);
+
+test("names that are passed over count in a slice too", async () => {
+  // All are names of the longer zone.
+  const aliasesOf = (i: number) => Array.from({ length: 64 }, (_, k) => `a${k}.s${i}.svc`);
+  const { start } = open(500, { aliasesOf, zones: ["waymark", "svc.waymark"] });
+  let turns = 0;
+  const transfer = { isDone: false };
+  const others = (async () => {
+    for (; !transfer.isDone; turns++) await setImmediate();
+  })();
+  expect((await rest(start())).length).toBeLessThan(10);
+  transfer.isDone = true;
+  await others;
+  expect(turns).toBeGreaterThan((64 * 500) / 1000);
+});
 
 test("a transfer whose client does not read holds its place and makes nothing; two of a key and four of all run at a time", async () => {
   const { start, transfers, mayBegin, count, ended } = open(2000);
