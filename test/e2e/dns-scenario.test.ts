@@ -199,7 +199,7 @@ test("the TTL is what the entry says, within the bounds of the gateway", async (
   }
   // What a resolver fetched it tells for what is left of its time, and no longer than a node would.
   const [ofOwn, ofLong] = [await ttls(resolver, `own.${SPACE}`), await ttls(resolver, `long.${SPACE}`)];
-  const isWithin = (told: readonly number[], most: number) => told.length > 0 && told.every((ttl) => ttl > 0 && ttl <= most);
+  const isWithin = (seen: readonly number[], most: number) => seen.length > 0 && seen.every((ttl) => ttl > 0 && ttl <= most);
   expect([isWithin(ofOwn, 600), isWithin(ofLong, 900)], `${ofOwn.join()} and ${ofLong.join()}`).toEqual([true, true]);
 });
 
