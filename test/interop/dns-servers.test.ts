@@ -56,7 +56,9 @@ function told(message: Buffer): string {
   if (rest.flag_tc) throw new Error("an answer does not fit");
   const rcode = (message[3] ?? 0) & 0x0f;
   const soa = authorities.filter(({ type }) => type === "SOA");
-  const [records, negative] = [answers, soa].map((each) => each.flatMap(withoutTtl).map(withoutSerial).toSorted());
+  const [records, denial] = [answers, soa].map((each) => each.flatMap(withoutTtl).map(withoutSerial).toSorted());
+  // How much of the SOA's names is a pointer into the question, and so has its letters, is for each server to choose.
+  const negative = denial?.map((line) => line.replace(/(?<= IN SOA ).*/, (data) => data.toLowerCase()));
   return [`${rcode} ${rest.flag_aa ? "aa" : ""}`, ...(records ?? []), ...(negative ?? [])].join("\n");
 }
 
