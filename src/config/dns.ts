@@ -16,7 +16,10 @@ const BLOCK = { pattern: /^[0-9a-fA-F:.]{2,45}(?:\/\d{1,3})?$/, what: "an addres
 
 export const DNS_SETTINGS = {
   enabled: bool({ default: true, doc: "Run the DNS gateway." }),
-  host: text({ ...HOST, doc: "Address the DNS gateway binds to; listen.host when absent." }),
+  host: text({
+    ...HOST,
+    doc: "Address the DNS gateway binds to; listen.host when absent. On all addresses of the machine (0.0.0.0 or ::) it answers over UDP from the one that was asked, on Linux for the first 64.",
+  }),
   udpPort: port({ default: 17_453, flag: "--dns-port <port>", doc: "UDP port of the DNS gateway; 0 means any free port." }),
   tcpPort: port({ doc: "TCP port of the DNS gateway; the UDP port when absent." }),
   tlsPort: port({

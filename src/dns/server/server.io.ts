@@ -3,13 +3,11 @@
  * catalog of a resolver has to fetch something first.
  */
 
-import type { RemoteInfo, SocketOptions, Socket as UdpSocket } from "node:dgram";
-import { lookup } from "node:dns";
-import { createServer, isIP, isIPv6, type Socket, type Server as TcpServer } from "node:net";
+import { createServer, type Socket, type Server as TcpServer } from "node:net";
 import type { AddressBlock } from "../../lib/addresses.ts";
 import { later } from "../../lib/later.io.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
-import { bindUdp, listenOn, type PortSharing } from "../../lib/shared-port.io.ts";
+import { listenOn, type PortSharing } from "../../lib/shared-port.io.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import type { PeerCertificate } from "../../policy/identity/certificates.ts";
 import type { DnsSettings } from "../records/record.ts";
@@ -24,6 +22,7 @@ import { DnsCounts, type DropReason } from "./counts.ts";
 import { type Reply, Responder, type Sender, type TransferKeys } from "./responder.ts";
 import { type ResponseRateOptions, ResponseRates } from "./response-rate.ts";
 import { type TcpAnswer, TcpConnections, type TcpLimits, type TcpPeer } from "./tcp.io.ts";
+import { type UdpOptions, UdpSockets } from "./udp.io.ts";
 import { type WaitingLimits, WaitingPlaces } from "./waiting-places.ts";
 
 export interface DnsGatewayOptions {
@@ -64,12 +63,14 @@ export interface DnsGatewayOptions {
   readonly transfers?: { readonly findKey: (name: string) => TsigKey | undefined; readonly running: Transfers } | undefined;
   /** Forwarders that the rate does not bound; none when absent. */
   readonly trustedForwarders?: readonly AddressBlock[] | undefined;
+  /** Where the addresses of the machine are learned, if not from the system. */
+  readonly machine?: Pick<UdpOptions, "addresses" | "lookMs"> | undefined;
   /** What `openDnsAnswers` made of the same options, where others answer from it too. Absent: answers of its own. */
   readonly answers?: DnsAnswers | undefined;
 }
 
 /** What answers need of that. */
-export type DnsAnswersOptions = Omit<DnsGatewayOptions, "answers" | "host" | "openTls" | "sharing" | "tcpPort" | "udpPort">;
+export type DnsAnswersOptions = Omit<DnsGatewayOptions, "answers" | "host" | "machine" | "openTls" | "sharing" | "tcpPort" | "udpPort">;
 
 /** Who sent a question, and how it came. */
 export interface Questioner {
@@ -145,8 +146,6 @@ export const DNS_LIMITS: DnsLimits = {
   maxWaitingOfNetwork: 125,
   maxWaitMs: 500,
 };
-/** Room for a burst: the system's default holds some 200 queries. */
-const UDP_RECEIVE_BYTES = 1 << 20;
 /** Bytes buffered for a TCP peer that does not read, above which it gets no more answers. */
 const TCP_HIGH_WATER_BYTES = 16 * 1024;
 /** How often the gateway tries another port number when TCP does not get the one that UDP got. */
@@ -170,11 +169,11 @@ export async function startDnsGateway(options: DnsGatewayOptions): Promise<DnsGa
   try {
     tls = await options.openTls?.(tlsConnections(limits, server, connections));
   } catch (error) {
-    udp.close();
+    await udp.close();
     tcp.close();
     throw error;
   }
-  serveUdp(udp, server, { ...limits, onFault: options.onFault });
+  await udp.serve(server);
   tcp.on("error", options.onFault);
   let stopped: Promise<void> | undefined;
   const stop = (): Promise<void> => {
@@ -183,7 +182,7 @@ export async function startDnsGateway(options: DnsGatewayOptions): Promise<DnsGa
   };
   return {
     host: options.host,
-    udpPort: udp.address().port,
+    udpPort: udp.port,
     tcpPort: portOf(tcp),
     tlsPort: tls?.port,
     reloadTls: () => tls?.reload(),
@@ -346,56 +345,23 @@ function tell(selected: Selected | undefined, reply: Reply | undefined, hasWaite
 
 const OUTCOMES: Partial<Record<Reply["rcode"], Answered["outcome"]>> = { NOERROR: "found", NXDOMAIN: "absent", SERVFAIL: "unknown" };
 
-function serveUdp(
-  udp: UdpSocket,
-  server: DnsAnswers,
-  { maxPendingSends, onFault }: { readonly maxPendingSends: number; readonly onFault: (fault: unknown) => void },
-): void {
-  // Without a callback a peer that cannot be reached is no error: it will ask again.
-  const send = (answer: Uint8Array, peer: RemoteInfo) => udp.send(answer, peer.port, peer.address);
-  const sendLater = async (answer: Promise<Uint8Array | undefined>, peer: RemoteInfo) => {
-    const late = await answer;
-    if (late !== undefined && late.length > 0) send(late, peer);
-  };
-  udp.on("message", (query: Buffer, peer: RemoteInfo) => {
-    // A packet from port 0 is forged, and cannot be answered.
-    if (peer.port === 0) return server.dropped("malformed");
-    if (udp.getSendQueueCount() >= maxPendingSends) return server.dropped("overload");
-    const answer = server.answer(query, { transport: "udp", address: peer.address });
-    if (answer === undefined) return server.dropped("malformed");
-    if (answer instanceof Promise) void sendLater(answer, peer);
-    else if (!(Symbol.asyncIterator in answer) && answer.length > 0) send(answer, peer);
-  });
-  udp.on("error", onFault);
-}
-
-async function bindBoth(options: DnsGatewayOptions, connections: TcpConnections): Promise<{ udp: UdpSocket; tcp: TcpServer }> {
+async function bindBoth(options: DnsGatewayOptions, connections: TcpConnections): Promise<{ udp: UdpSockets; tcp: TcpServer }> {
   const isOneNumber = options.tcpPort === undefined;
   for (let attempt = 1; ; attempt++) {
     const udp = await openUdp(options);
     try {
-      return { udp, tcp: await openTcp(options, isOneNumber ? udp.address().port : (options.tcpPort ?? 0), connections) };
+      return { udp, tcp: await openTcp(options, isOneNumber ? udp.port : (options.tcpPort ?? 0), connections) };
     } catch (error) {
-      udp.close();
+      await udp.close();
       // Another try helps only with a number that the system chose.
       if (!isOneNumber || options.udpPort !== 0 || attempt === MAX_PORT_ATTEMPTS) throw error;
     }
   }
 }
 
-async function openUdp({ host, udpPort: port, sharing }: DnsGatewayOptions): Promise<UdpSocket> {
+async function openUdp({ host, udpPort: port, sharing, onFault, limits = DNS_LIMITS, machine }: DnsGatewayOptions): Promise<UdpSockets> {
   try {
-    const type = isIPv6(host) ? "udp6" : "udp4";
-    let isBound = false;
-    // HOT: `dgram` looks up each peer that it sends to, and by default is told in the next turn. An address is itself. Before the socket is bound nobody listens yet.
-    const lookUp: NonNullable<SocketOptions["lookup"]> = (name, options, done) => {
-      // oxlint-disable-next-line unicorn/no-null -- dgram says "no error" so
-      if (isBound) done(null, name, isIP(name));
-      else lookup(name, options, done);
-    };
-    const udp = await bindUdp({ type, recvBufferSize: UDP_RECEIVE_BYTES, lookup: lookUp }, { host, port, sharing });
-    isBound = true;
-    return udp;
+    return await UdpSockets.open({ host, port, sharing, onFault, maxPendingSends: limits.maxPendingSends, ...machine });
   } catch (error) {
     throw bindError(error, { transport: "udp", host, port });
   }
@@ -414,7 +380,7 @@ async function openTcp({ host, sharing }: DnsGatewayOptions, port: number, conne
 }
 
 interface Sockets {
-  readonly udp: UdpSocket;
+  readonly udp: UdpSockets;
   readonly tcp: TcpServer;
   readonly tls: TlsListener | undefined;
 }
@@ -422,7 +388,7 @@ interface Sockets {
 async function stopAll({ udp, tcp, tls }: Sockets, connections: TcpConnections): Promise<void> {
   tls?.close();
   const closed = [
-    new Promise<void>((resolve) => udp.close(() => resolve())),
+    udp.close(),
     // Resolves when the last connection is gone; the grace below bounds that.
     new Promise<void>((resolve) => tcp.close(() => resolve())),
   ];

@@ -1,0 +1,200 @@
+/**
+ * The UDP sockets of a gateway. A socket that is bound to no address answers from the address that the system picks for the way back, which need not be the one that was
+ * asked, and resolvers drop such an answer. `node:dgram` neither tells where a datagram went nor sends from a chosen address. So where the gateway listens on all addresses of
+ * the machine, it has one more socket for each of them.
+ */
+import type { RemoteInfo, SocketOptions, Socket as UdpSocket } from "node:dgram";
+import { lookup } from "node:dns";
+import { isIP, isIPv6 } from "node:net";
+import { networkInterfaces } from "node:os";
+import { parseAddress } from "../../lib/addresses.ts";
+import { bindUdp, type PortSharing } from "../../lib/shared-port.io.ts";
+import type { DropReason } from "./counts.ts";
+import type { TcpAnswer } from "./tcp.io.ts";
+
+export interface UdpOptions {
+  readonly host: string;
+  /** 0 takes any free port. */
+  readonly port: number;
+  readonly sharing?: PortSharing | undefined;
+  /** Most answers that the system has not sent yet. Sockets have equal parts of it. */
+  readonly maxPendingSends: number;
+  readonly onFault: (fault: unknown) => void;
+  /** The addresses of the machine. */
+  readonly addresses?: (() => readonly string[]) | undefined;
+  /** How often they are looked at again. */
+  readonly lookMs?: number | undefined;
+}
+
+export interface UdpHandlers {
+  /** As for TCP; undefined for a message that is dropped. */
+  answer(query: Uint8Array, from: { readonly transport: "udp"; readonly address: string }): TcpAnswer;
+  dropped(reason: DropReason): void;
+}
+
+/** Room for a burst: the system's default holds some 200 queries. */
+const UDP_RECEIVE_BYTES = 1 << 20;
+/** Most addresses with a socket of their own. A machine may have thousands, as where a proxy of Kubernetes keeps those of all services on it. */
+const MAX_ADDRESSES = 64;
+const LOOK_MS = 5_000;
+
+export class UdpSockets {
+  readonly #options: UdpOptions;
+  readonly #port: number;
+  /** The socket of the host, which has all questions that no other has. */
+  readonly #first: UdpSocket;
+  readonly #ofAddress = new Map<string, UdpSocket>();
+  /** What could not be bound, and was said. */
+  readonly #refused = new Set<string>();
+  readonly #hasAddresses: boolean;
+  #handlers: UdpHandlers | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #looking: Promise<void> | undefined;
+  #isFull = false;
+  #isClosed = false;
+
+  private constructor(options: UdpOptions, first: UdpSocket, hasAddresses: boolean) {
+    this.#options = options;
+    this.#first = first;
+    this.#port = first.address().port;
+    this.#hasAddresses = hasAddresses;
+  }
+
+  /** Takes the port. Rejects with the error of the system. */
+  static async open(options: UdpOptions): Promise<UdpSockets> {
+    const { host, port, sharing } = options;
+    if (!isUnspecified(host)) return new UdpSockets(options, await openUdp(host, { port, sharing }), false);
+    try {
+      // The others join it, so the port has to be shared. `first` finds it free, or fails.
+      return new UdpSockets(options, await openUdp(host, { port, sharing: sharing ?? "first" }), true);
+    } catch (error) {
+      // Systems without shared ports have the one socket.
+      if (sharing !== undefined || !isUnsupported(error)) throw error;
+      return new UdpSockets(options, await openUdp(host, { port }), false);
+    }
+  }
+
+  get port(): number {
+    return this.#port;
+  }
+
+  /** Begins to answer. Resolves when each address of the machine has its socket. */
+  async serve(handlers: UdpHandlers): Promise<void> {
+    this.#handlers = handlers;
+    this.#serve(this.#first);
+    if (!this.#hasAddresses) return;
+    await this.#look();
+    if (this.#isClosed) return;
+    this.#timer = setInterval(() => void this.#look(), this.#options.lookMs ?? LOOK_MS).unref();
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    clearInterval(this.#timer);
+    await this.#looking;
+    const sockets = [this.#first, ...this.#ofAddress.values()];
+    await Promise.all(sockets.map((socket) => new Promise<void>((resolve) => socket.close(() => resolve()))));
+  }
+
+  #look(): Promise<void> {
+    return (this.#looking ??= this.#lookNow().finally(() => {
+      this.#looking = undefined;
+    }));
+  }
+
+  /** Opens sockets for addresses that came, and closes those of addresses that went. */
+  async #lookNow(): Promise<void> {
+    const { host, addresses = ownAddresses, onFault } = this.#options;
+    let all: readonly string[];
+    try {
+      all = addresses().filter((address) => isIPv6(host) || !isIPv6(address));
+    } catch (error) {
+      // Without netlink sockets the system does not list them.
+      if (!this.#refused.has("")) onFault(error);
+      this.#refused.add("");
+      return;
+    }
+    const wanted = new Set(all.slice(0, MAX_ADDRESSES));
+    if (all.length > MAX_ADDRESSES && !this.#isFull)
+      onFault(
+        new Error(
+          `the machine has ${all.length} addresses, and the DNS gateway answers from the first ${MAX_ADDRESSES} of them; set dns.host`,
+        ),
+      );
+    this.#isFull = all.length > MAX_ADDRESSES;
+    for (const [address, socket] of this.#ofAddress) {
+      if (wanted.has(address)) continue;
+      this.#ofAddress.delete(address);
+      socket.close();
+    }
+    for (const address of this.#refused) if (!wanted.has(address)) this.#refused.delete(address);
+    for (const address of wanted) if (!this.#ofAddress.has(address) && !this.#isClosed) await this.#add(address);
+  }
+
+  async #add(address: string): Promise<void> {
+    try {
+      const socket = await openUdp(address, { port: this.#port, sharing: "further" });
+      this.#ofAddress.set(address, socket);
+      this.#refused.delete(address);
+      this.#serve(socket);
+    } catch (error) {
+      // An address may be gone again, or not be usable yet. Each is said once.
+      if (!this.#refused.has(address)) this.#options.onFault(error);
+      this.#refused.add(address);
+    }
+  }
+
+  #serve(udp: UdpSocket): void {
+    const handlers = this.#handlers;
+    const { maxPendingSends, onFault } = this.#options;
+    if (handlers === undefined) return;
+    let isOpen = true;
+    // Without a callback a peer that cannot be reached is no error: it will ask again.
+    const send = (answer: Uint8Array, peer: RemoteInfo) => udp.send(answer, peer.port, peer.address);
+    const sendLater = async (answer: Promise<Uint8Array | undefined>, peer: RemoteInfo) => {
+      const late = await answer;
+      if (late !== undefined && late.length > 0 && isOpen) send(late, peer);
+    };
+    udp.on("message", (query: Buffer, peer: RemoteInfo) => {
+      // A packet from port 0 is forged, and cannot be answered.
+      if (peer.port === 0) return handlers.dropped("malformed");
+      if (udp.getSendQueueCount() * (1 + this.#ofAddress.size) >= maxPendingSends) return handlers.dropped("overload");
+      const answer = handlers.answer(query, { transport: "udp", address: peer.address });
+      if (answer === undefined) return handlers.dropped("malformed");
+      if (answer instanceof Promise) void sendLater(answer, peer);
+      else if (!(Symbol.asyncIterator in answer) && answer.length > 0) send(answer, peer);
+    });
+    udp.on("error", onFault);
+    udp.on("close", () => {
+      isOpen = false;
+    });
+  }
+}
+
+async function openUdp(host: string, at: { readonly port: number; readonly sharing?: PortSharing | undefined }): Promise<UdpSocket> {
+  let isBound = false;
+  // HOT: `dgram` looks up each peer that it sends to, and by default is told in the next turn. An address is itself. Before the socket is bound nobody listens yet.
+  const lookUp: NonNullable<SocketOptions["lookup"]> = (name, options, done) => {
+    // oxlint-disable-next-line unicorn/no-null -- dgram says "no error" so
+    if (isBound) done(null, name, isIP(name));
+    else lookup(name, options, done);
+  };
+  const type = isIPv6(host) ? "udp6" : "udp4";
+  const udp = await bindUdp({ type, recvBufferSize: UDP_RECEIVE_BYTES, lookup: lookUp }, { host, ...at });
+  isBound = true;
+  return udp;
+}
+
+function isUnspecified(host: string): boolean {
+  return parseAddress(host)?.every((byte) => byte === 0) === true;
+}
+
+function isUnsupported(error: unknown): boolean {
+  return error instanceof Error && "code" in error && error.code === "ENOTSUP";
+}
+
+/** Link-local addresses are left out: who asks one is on that link, and the system answers from there. */
+function ownAddresses(): readonly string[] {
+  const all = Object.values(networkInterfaces()).flatMap((each) => each ?? []);
+  return [...new Set(all.filter(({ address }) => !/^fe[89ab]/i.test(address)).map(({ address }) => address))];
+}
