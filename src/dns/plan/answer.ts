@@ -29,7 +29,7 @@ export const CLASS_IN = 1;
 const TYPE_ANY = 255;
 /** Says in NSEC that there is no such name (RFC 9824, 3.1). */
 const TYPE_NXNAME = 128;
-/** IXFR, and AXFR without a key: a zone is sent only to who signed the question, whose answer is not planned. */
+/** IXFR and AXFR without a key: a zone is sent only to who signed the question, whose answer is not planned. */
 const REFUSED_TYPES: ReadonlySet<number> = new Set([251, 252]);
 /** Extended error (RFC 8914, 4.4). */
 const STALE_ANSWER = 3;

@@ -87,6 +87,7 @@ const CHECKING_DISABLED = 0x0010;
 const NOBODY: Sender = { address: "", monoMs: 0, room: "all", mayTransfer: true };
 const TYPE_ANY = 255;
 const TYPE_AXFR = 252;
+const TYPE_IXFR = 251;
 /** Questions that wait count as a class of their own, beside their answers. */
 const WAITING_CLASS = "~";
 /** An answer over UDP of more than this many times its question shares a budget of all unverified senders. */
@@ -269,7 +270,8 @@ export class Responder {
   }
 
   /** Grants the transfer of a zone, or says why not. */
-  #transfer({ catalog }: Exclude<Selected, { readonly refused: number }>, signing: Signing): Prepared {
+  #transfer(selected: Exclude<Selected, { readonly refused: number }>, signing: Signing): Prepared {
+    const { catalog } = selected;
     const { zones, reverseZones } = this.#settings;
     const { name } = this.#query.question();
     if (!zones.includes(name) && !reverseZones.includes(name)) return this.#failure(RCODE.NOTAUTH);
@@ -279,6 +281,15 @@ export class Responder {
       return this.#failure(RCODE.REFUSED);
     }
     const { index: viewIndex } = catalog.view;
+    if (this.#query.type === TYPE_IXFR) {
+      const { knownSerial } = this.#query;
+      if (knownSerial === undefined) return this.#failure(RCODE.FORMERR);
+      // The SOA alone says that there is nothing newer, and over UDP that the zone is to be asked for over TCP (RFC 1995, 2). Serials go round (RFC 1982).
+      if (this.#transport === "udp" || ((knownSerial - this.#serialOf(viewIndex)) | 0) >= 0) {
+        this.#query.askForSoa();
+        return this.#planned(selected);
+      }
+    }
     if (this.#transferKeys?.mayBegin({ keyName: signing.keyName, zone: name, viewIndex }) !== true) return this.#failure(RCODE.REFUSED);
     const { id, bytes, questionEnd, hasEdns } = this.#query;
     const question = Uint8Array.from(bytes.subarray(HEADER_BYTES, questionEnd));
@@ -311,12 +322,9 @@ export class Responder {
         this.#facts.extendedError = selected.refused;
         return this.#failure(RCODE.REFUSED);
       }
-      if (
-        query.type === TYPE_AXFR &&
-        query.class === CLASS_IN &&
-        this.#signing !== undefined &&
-        (transport === "tcp" || transport === "dot")
-      )
+      const isStream = transport === "tcp" || transport === "dot";
+      const isTransfer = query.type === TYPE_IXFR || (query.type === TYPE_AXFR && isStream);
+      if (isTransfer && query.class === CLASS_IN && this.#signing !== undefined && transport !== "doh")
         return this.#transfer(selected, this.#signing);
       return this.#planned(selected);
     } catch (fault) {

@@ -11,6 +11,7 @@ import { TYPE_TSIG } from "./tsig.ts";
 
 export const HEADER_BYTES = 12;
 export const TYPE_OPT = 41;
+const TYPE_SOA = 6;
 /** Codes of options (IANA, DNS parameters). */
 export const OPTION = { CLIENT_SUBNET: 8, COOKIE: 10, KEEPALIVE: 11, PADDING: 12, EXTENDED_ERROR: 15 } as const;
 const OPCODE_QUERY = 0;
@@ -18,6 +19,9 @@ const NO_BYTES = new Uint8Array();
 /** A server cookie has 8 to 32 bytes, and follows the client's 8. */
 const MIN_COOKIE_PAIR_BYTES = 16;
 const MAX_COOKIE_PAIR_BYTES = 40;
+/** The data of SOA end with five numbers, the first of which is the serial. Before them are two names. */
+const SOA_NUMBERS_BYTES = 20;
+const MIN_SOA_BYTES = SOA_NUMBERS_BYTES + 2;
 
 export class Query {
   bytes: Uint8Array = NO_BYTES;
@@ -47,6 +51,8 @@ export class Query {
   hasPadding = false;
   /** Where the record with the signature of the message begins, its last one (RFC 8945); 0 without one. */
   tsigAt = 0;
+  /** Of the SOA record in the authority section, with which a secondary says what it has (RFC 1995, 3). */
+  knownSerial: number | undefined = undefined;
 
   readonly #lower = Buffer.alloc(MAX_NAME_BYTES + 6);
 
@@ -95,6 +101,14 @@ export class Query {
     return this.#lower.toString("latin1", 0, end + (isSigned ? 2 : 1));
   }
 
+  /** From here on the question is for SOA; the response repeats it as it came. */
+  askForSoa(): void {
+    const typeAt = this.questionEnd - HEADER_BYTES - 4;
+    this.type = TYPE_SOA;
+    this.#lower[typeAt] = 0;
+    this.#lower[typeAt + 1] = TYPE_SOA;
+  }
+
   /** The question as text. Only for a query that has one. */
   question(): Question {
     const { name = "" } = readName(this.bytes, HEADER_BYTES, { mayPoint: false }) ?? {};
@@ -124,6 +138,7 @@ export class Query {
     this.hasKeepalive = false;
     this.hasPadding = false;
     this.tsigAt = 0;
+    this.knownSerial = undefined;
   }
 
   /** Answered with a header only, since nothing of the message can be trusted. */
@@ -162,7 +177,7 @@ export class Query {
     return -1;
   }
 
-  /** Reads the records after the question, which must be whole and end with the message. Only the OPT record counts. False if they are not. */
+  /** Reads the records after the question, which must be whole and end with the message. Only the OPT record, the signature and the serial of an SOA count. False if they are not. */
   #readRest(start: number, beforeCount: number, additionalCount: number): boolean {
     const { bytes } = this;
     let at = start;
@@ -180,7 +195,8 @@ export class Query {
         // Nothing may follow it (RFC 8945, 5.1).
         if (i < beforeCount || i < beforeCount + additionalCount - 1) return false;
         this.tsigAt = at;
-      }
+      } else if (u16(bytes, nameEnd) === TYPE_SOA && i < beforeCount && end - nameEnd - 10 >= MIN_SOA_BYTES)
+        this.knownSerial = Buffer.from(bytes.buffer, bytes.byteOffset + end - SOA_NUMBERS_BYTES, 4).readUInt32BE();
       at = end;
     }
     return at === bytes.length;

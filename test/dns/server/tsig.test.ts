@@ -26,13 +26,19 @@ function readTsig(bytes: Buffer, signer: Required<Signer>) {
   };
 }
 
-function newResponder(mayBegin = true, algorithm: "hmac-sha256" | "hmac-sha512" = "hmac-sha256"): Responder {
+interface Options {
+  readonly mayBegin?: boolean | undefined;
+  readonly algorithm?: "hmac-sha256" | "hmac-sha512";
+  readonly serial?: number;
+}
+
+function newResponder({ mayBegin = true, algorithm = "hmac-sha256", serial = 1 }: Options = {}): Responder {
   const key = { name: "k.example", algorithm, secret: SECRET, viewIndex: 0 } as const;
   return new Responder({
     settings: TEST_DNS_SETTINGS,
     planBytes: SETTINGS.dns.planBytes,
     random: () => 0.5,
-    serialOf: () => 1,
+    serialOf: () => serial,
     wallMs: () => NOW * 1000,
     transferKeys: { find: (name) => (name === key.name ? key : undefined), mayBegin: () => mayBegin },
   });
@@ -127,9 +133,56 @@ test.each<{ what: string; name: string; transport?: "tcp" | "udp"; mayBegin?: bo
   { what: "a question without a signature", name: "waymark", isSigned: false, code: 5 },
 ])("$what for a zone is answered with $code", ({ name, transport, mayBegin, isSigned = true, code, zone }) => {
   const query = questionBytes(AXFR, name);
-  const reply = respond(isSigned ? signedBy({}, query).bytes : query, transport, newResponder(mayBegin));
+  const reply = respond(isSigned ? signedBy({}, query).bytes : query, transport, newResponder({ mayBegin }));
   expect([reply.code, reply.transfer?.zone]).toEqual([code, zone]);
 });
+
+/** A question for what is newer than this serial (RFC 1995, 3). */
+function ixfr(serial: number | undefined, name = "waymark"): Buffer {
+  const question = Buffer.from(questionBytes(251, name));
+  if (serial === undefined) return question;
+  question.writeUInt16BE(1, 8);
+  const numbers = Buffer.alloc(20);
+  numbers.writeUInt32BE(serial);
+  const data = Buffer.concat([Buffer.of(0xc0, 12, 0xc0, 12), numbers]);
+  return Buffer.concat([question, Buffer.of(0xc0, 12), u16(6), u16(1), Buffer.alloc(4), u16(data.length), data]);
+}
+
+const u32 = (value: number) => Buffer.concat([u16(Math.floor(value / 65_536)), u16(value % 65_536)]);
+const HALF = 0x8000_0000;
+test.each<{
+  what: string;
+  serial: number | undefined;
+  own?: number;
+  transport?: "tcp" | "udp";
+  name?: string;
+  isSigned?: boolean;
+  told: string;
+}>([
+  { what: "an older version", serial: 99, told: "zone" },
+  { what: "an older version, before the serial went round", serial: 0xffff_fff0, told: "zone" },
+  { what: "the same version", serial: 100, told: "soa" },
+  { what: "a newer version", serial: 101, told: "soa" },
+  { what: "a newer version that went round", serial: 5, own: 0xffff_fff0, told: "soa" },
+  { what: "just what counts as newer", serial: 99 + HALF, told: "soa" },
+  { what: "just what counts as older", serial: 101 + HALF, told: "zone" },
+  { what: "an older version, over UDP", serial: 99, transport: "udp", told: "soa" },
+  { what: "no version", serial: undefined, told: "code 1" },
+  { what: "another zone", serial: 99, name: "other", told: "code 9" },
+  { what: "an older version, without a signature", serial: 99, isSigned: false, told: "code 5" },
+  { what: "an older version, without a signature and over UDP", serial: 99, isSigned: false, transport: "udp", told: "code 5" },
+])(
+  "a question for what is newer (IXFR) with $what is answered with $told",
+  ({ serial, own = 100, transport, name, isSigned = true, told }) => {
+    const query = ixfr(serial, name);
+    const reply = respond(isSigned ? signedBy({}, query).bytes : query, transport, newResponder({ serial: own }));
+    // The question as it came, and one record, the SOA of the zone with its serial.
+    const isSoa = [6, 7].every((at) => reply.bytes[at] === (at === 7 ? 1 : 0)) && reply.bytes.includes(u32(own));
+    const what = reply.transfer === undefined ? (isSoa ? "soa" : `code ${reply.code}`) : "zone";
+    const question = Buffer.from(questionBytes(251, name ?? "waymark")).subarray(12);
+    expect([what, reply.bytes.subarray(12, 12 + question.length).toString("hex")]).toEqual([told, question.toString("hex")]);
+  },
+);
 
 test("over TLS that is not as RFC 9103 wants it, no zone is sent (extended error 21), and questions are answered", () => {
   const sender = { address: "127.0.0.1", monoMs: 0, room: "all", mayTransfer: false } as const;
@@ -151,7 +204,7 @@ test.each([
 ] as const)("a padded answer has a multiple of 468 bytes together with its signature by $algorithm", ({ algorithm, macBytes }) => {
   const query = Buffer.concat([QUESTION, Buffer.of(0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 4, 0, 12, 0, 0)]);
   query.writeUInt16BE(1, 10);
-  const reply = newResponder(true, algorithm).respond(signedBy({ algorithm, macBytes }, query).bytes, "dot", () => onlyView(catalog));
+  const reply = newResponder({ algorithm }).respond(signedBy({ algorithm, macBytes }, query).bytes, "dot", () => onlyView(catalog));
   expect([reply?.rcode, reply?.bytes.length]).toEqual(["NOERROR", 468]);
 });
 
