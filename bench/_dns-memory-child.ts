@@ -6,7 +6,7 @@
 import { DnsNames } from "../src/discovery/dns-names.ts";
 import { Reads } from "../src/discovery/reads.ts";
 import { planAnswer } from "../src/dns/plan/answer.ts";
-import { type Fact, Facts } from "../src/dns/plan/facts.ts";
+import { type Fact, Facts } from "../src/dns/subject/facts.ts";
 import { dnsCatalog } from "../src/dns/views/catalog.ts";
 import { parseBlock } from "../src/lib/addresses.ts";
 import { NO_POLICY } from "../src/policy/set/verdict.ts";

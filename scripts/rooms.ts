@@ -1,4 +1,4 @@
-/** The rooms of the house: who may import whom, and which files are pure. `docs/architecture.md` shows the same table. */
+/** The rooms of the house, and folders of them: who may import whom, and which files are pure. `docs/architecture.md` shows the same tables. */
 
 /**
  * Room to the rooms it may import, besides itself. A room never imports one beside or above it; type-only imports obey
@@ -33,6 +33,23 @@ export const ROOMS: Readonly<Record<string, readonly string[]>> = {
   node: Object.keys(PARTS).filter((room) => !PROGRAMS.includes(room)),
   main: [...Object.keys(PARTS), "node"],
 };
+
+/** The folders of `src/dns/`: each imports only such as stand before it. */
+const DNS_FOLDERS = {
+  names: [],
+  subject: ["names"],
+  views: ["names", "subject"],
+  records: ["names", "subject"],
+  plan: ["names", "subject", "records"],
+  signing: ["names", "records", "plan"],
+  keeping: ["names", "subject", "records", "plan", "signing"],
+  wire: ["names", "views", "records", "plan"],
+  transfer: ["names", "subject", "views", "records", "plan", "wire"],
+  server: ["subject", "views", "records", "plan", "signing", "keeping", "wire", "transfer"],
+} as const;
+
+/** Rooms whose folders have an order too: folder to the folders of its room that it may import, besides itself. All files of such a room are in one of them. */
+export const FOLDERS: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>> = { dns: DNS_FOLDERS };
 
 /** Rooms of which every file may use sockets, timers and the like. In all other rooms only files named `.io.ts` may. */
 export const IMPURE_ROOMS: readonly string[] = ["services", "server", "client", "config", "cli", "main"];
@@ -103,6 +120,12 @@ export const FENCES: readonly Fence[] = [
 export function roomOf(file: string): string {
   const [, first = "", ...rest] = file.split("/");
   return rest.length > 0 ? first : first.replace(/\.ts$/, "");
+}
+
+/** The folder of its room that a file belongs to. Undefined for a file that lies in the room itself. */
+export function folderOf(file: string): string | undefined {
+  const [, , folder, ...rest] = file.split("/");
+  return rest.length > 0 ? folder : undefined;
 }
 
 /** Whether a file must be pure: no sockets, timers, clocks or chance. */

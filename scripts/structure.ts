@@ -1,11 +1,11 @@
 /**
- * Prints the import graph by room. Fails on a cycle between files, on an arrow that `rooms.ts` does not allow, on a file that lies loose
- * in src/, and on a folder or a file that is too large to find one's way in.
+ * Prints the import graph by room. Fails on a cycle between files, on an arrow between rooms or between folders of a room that `rooms.ts`
+ * does not allow, on a file that lies loose in src/ or in a room of folders, and on a folder or a file that is too large to find one's way in.
  */
 import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { filesBelow, type Import, importsOf } from "./imports.ts";
-import { ROOMS, roomOf } from "./rooms.ts";
+import { FOLDERS, folderOf, ROOMS, roomOf } from "./rooms.ts";
 import { ROOT } from "./run.ts";
 
 /** Arrows between rooms that are not in the table, one line each. */
@@ -16,6 +16,32 @@ function upwardArrows(imports: readonly Import[]): readonly string[] {
     return source === target || ROOMS[source]?.includes(target) === true
       ? []
       : [`${from} imports ${file}: ${source} may not import ${target}`];
+  });
+}
+
+/** Arrows between folders of one room that are not in its table, one line each. */
+function folderArrows(imports: readonly Import[]): readonly string[] {
+  return imports.flatMap(({ from, file }) => {
+    const folders = FOLDERS[roomOf(from)];
+    if (folders === undefined || file === undefined || !file.startsWith("src/") || roomOf(file) !== roomOf(from)) return [];
+    const [source, target] = [folderOf(from), folderOf(file)];
+    if (source === undefined || target === undefined || source === target || folders[source]?.includes(target) !== false) return [];
+    return [`${from} imports ${file}: the folder ${source} may not import ${target}`];
+  });
+}
+
+/** Files of a room with a table of folders that are in none of them, and tables that do not say an order. */
+function folderFaults(sources: readonly string[]): readonly string[] {
+  return Object.entries(FOLDERS).flatMap(([room, folders]) => {
+    const names = Object.keys(folders);
+    const lost = sources.filter((file) => roomOf(file) === room && !names.includes(folderOf(file) ?? ""));
+    const circular = names.flatMap((name, i) =>
+      (folders[name] ?? []).filter((target) => !names.slice(0, i).includes(target)).map((target) => ({ name, target })),
+    );
+    return [
+      ...lost.map((file) => `${file} lies in no folder that scripts/rooms.ts names`),
+      ...circular.map(({ name, target }) => `scripts/rooms.ts: src/${room}/${name} may import ${target}, which does not stand before it`),
+    ];
   });
 }
 
@@ -71,7 +97,13 @@ for (const room of Object.keys(ROOMS)) {
   });
   console.log(`${room.padEnd(10)} ${String(own.length).padStart(3)} files → ${arrows.join(", ") || "nothing"}`);
 }
-const faults = [...upwardArrows(imports), ...cycles(imports).map((path) => `cycle: ${path}`), ...sizeFaults(files)];
+const faults = [
+  ...upwardArrows(imports),
+  ...folderArrows(imports),
+  ...folderFaults(files),
+  ...cycles(imports).map((path) => `cycle: ${path}`),
+  ...sizeFaults(files),
+];
 for (const fault of faults) console.log(fault);
 console.log(faults.length === 0 ? "no cycle, no upward arrow, no file or folder too large" : `${faults.length} fault(s)`);
 process.exitCode = faults.length === 0 ? 0 : 1;

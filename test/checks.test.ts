@@ -273,6 +273,19 @@ test.each([
     code: 1,
     says: "cycle: src/lib/a.ts → src/lib/b.ts → src/lib/a.ts",
   },
+  {
+    fault: "an arrow upwards between folders of a room",
+    files: { "src/dns/names/a.ts": 'import type { B } from "../records/b.ts";\n' },
+    code: 1,
+    says: "the folder names may not import records",
+  },
+  {
+    fault: "a file of DNS in no folder of the table",
+    files: { "src/dns/attic/a.ts": "" },
+    code: 1,
+    says: "src/dns/attic/a.ts lies in no folder that scripts/rooms.ts names",
+  },
+  { fault: "a loose file of DNS", files: { "src/dns/a.ts": "" }, code: 1, says: "src/dns/a.ts lies in no folder" },
   { fault: "a loose file", files: { "src/node-a.ts": "" }, code: 1, says: "src/node-a.ts lies in no room" },
   { fault: "a long file", files: { "src/lib/a.ts": "\n".repeat(601) }, code: 1, says: "src/lib/a.ts has 601 lines, at most 600" },
   {
@@ -410,12 +423,14 @@ test("tidy names a lockfile of other majors, with a registry in it, or without t
   expect(lockfileFaults(plant({ "package.json": manifest, "package-lock.json": lockfile }))).toHaveLength(4);
 });
 
-test("tidy names a room that the architecture page forgets, gets wrong or invents", () => {
-  const page = "| `src/lib/` | tools | catalog |\n| `src/attic/` | old things | lib |\n";
+test("tidy names a room, or a folder of a room, that the architecture page forgets, gets wrong or invents", () => {
+  const page = "| `src/lib/` | tools | catalog |\n| `src/attic/` | old things | lib |\n| `src/dns/plan/` | plans | names |\n";
   const faults = roomTableFaults(plant({ "docs/architecture.md": page })).join("\n");
   expect(faults).toContain("lib may import –, the page says catalog");
-  expect(faults).toContain("no row for the room catalog");
-  expect(faults).toContain("shows a room attic");
+  expect(faults).toContain("no row for catalog");
+  expect(faults).toContain("shows attic, which");
+  expect(faults).toContain("dns/plan may import names, subject, records, the page says names");
+  expect(faults).toContain("no row for dns/names");
 });
 
 test("tidy names a file of the fabric that its map forgets, has twice or invents", () => {

@@ -1,8 +1,8 @@
 /** Questions that a responder is asked over TCP, and its answers as dns-packet reads them. */
 
-import type { PlanCacheOptions } from "../../src/dns/plan/plan-cache.ts";
-import type { DnsCatalog } from "../../src/dns/plan/subject.ts";
+import type { PlanCacheOptions } from "../../src/dns/keeping/plan-cache.ts";
 import { Responder } from "../../src/dns/server/responder.ts";
+import type { DnsCatalog } from "../../src/dns/subject/subject.ts";
 import { onlyView } from "../../src/dns/views/asker.ts";
 import { TEST_DNS_SETTINGS } from "../fakes/dns-catalog.ts";
 import { responseText } from "../fakes/dns-text.ts";

@@ -4,7 +4,7 @@ import { BODY, HEALTH, type Health, type KeyText, KIND, type Kind, keyText, type
 import { ENTRIES } from "../../src/catalog/replica/sweeps.ts";
 import { DnsNames } from "../../src/discovery/dns-names.ts";
 import { Reads } from "../../src/discovery/reads.ts";
-import type { DnsCatalog } from "../../src/dns/plan/subject.ts";
+import type { DnsCatalog } from "../../src/dns/subject/subject.ts";
 import { dnsCatalog } from "../../src/dns/views/catalog.ts";
 import type { AddressBlock } from "../../src/lib/addresses.ts";
 import { NO_POLICY, Policy } from "../../src/policy/set/verdict.ts";

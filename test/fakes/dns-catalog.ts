@@ -8,10 +8,10 @@ import type { EntryView } from "../../src/catalog/entry/view.ts";
 import { HEALTH, KIND, type Kind, keyText, nameOfKey } from "../../src/catalog/record/record.ts";
 import { addressText } from "../../src/discovery/address-names.ts";
 import type { NameFollower } from "../../src/discovery/dns-names.ts";
-import { type Rests, RestsNotes } from "../../src/dns/plan/rests.ts";
-import type { DnsCatalog } from "../../src/dns/plan/subject.ts";
 import type { DnsSettings } from "../../src/dns/records/record.ts";
-import { DEFAULT_VIEW, type DnsView } from "../../src/dns/views/view.ts";
+import { type Rests, RestsNotes } from "../../src/dns/subject/rests.ts";
+import type { DnsCatalog } from "../../src/dns/subject/subject.ts";
+import { DEFAULT_VIEW, type DnsView } from "../../src/dns/subject/view.ts";
 import { type Address, parseAddress } from "../../src/lib/addresses.ts";
 import { healthOrder } from "../../src/reading/levels.ts";
 

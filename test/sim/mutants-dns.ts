@@ -18,7 +18,7 @@ export const DNS_MUTANTS = [
     name: "a drained entry is shown",
     rule: "DNS: no record shows an entry in MAINTENANCE",
     edits: [
-      { file: "src/dns/plan/subject.ts", find: "  return health !== HEALTH.MAINTENANCE;", replace: "  return health !== undefined;" },
+      { file: "src/dns/subject/subject.ts", find: "  return health !== HEALTH.MAINTENANCE;", replace: "  return health !== undefined;" },
     ],
     withinSeeds: 10,
     isOfDns: true,
@@ -91,7 +91,7 @@ export const DNS_MUTANTS = [
   {
     name: "an answer outlives its entries",
     rule: "DNS: a plan ends when something changes on which it rests",
-    edits: [{ file: "src/dns/plan/facts.ts", find: "    this.#over(`=${name}`);\n", replace: "" }],
+    edits: [{ file: "src/dns/subject/facts.ts", find: "    this.#over(`=${name}`);\n", replace: "" }],
     withinSeeds: 10,
     isOfDns: true,
     isCheap: true,
@@ -99,7 +99,7 @@ export const DNS_MUTANTS = [
   {
     name: "an absence outlives a name below",
     rule: "DNS: a plan ends when something changes on which it rests",
-    edits: [{ file: "src/dns/plan/facts.ts", find: "    this.#over(belowFact(suffix));\n", replace: "" }],
+    edits: [{ file: "src/dns/subject/facts.ts", find: "    this.#over(belowFact(suffix));\n", replace: "" }],
     withinSeeds: 10,
     isOfDns: true,
     isCheap: true,
@@ -107,7 +107,7 @@ export const DNS_MUTANTS = [
   {
     name: "an answer outlives an alias",
     rule: "DNS: a plan ends when something changes on which it rests",
-    edits: [{ file: "src/dns/plan/facts.ts", find: "    this.#over(aliasFact(alias));\n", replace: "" }],
+    edits: [{ file: "src/dns/subject/facts.ts", find: "    this.#over(aliasFact(alias));\n", replace: "" }],
     withinSeeds: 10,
     isOfDns: true,
     isCheap: true,
@@ -145,7 +145,7 @@ export const DNS_MUTANTS = [
   {
     name: "records are signed in the order that they have",
     rule: "DNS: each set of a signed answer has a signature of its canonical form",
-    edits: [{ file: "src/dns/signing/canonical.ts", find: ".toSorted((a, b) => Buffer.compare(a, b));", replace: ".toReversed();" }],
+    edits: [{ file: "src/dns/records/canonical.ts", find: ".toSorted((a, b) => Buffer.compare(a, b));", replace: ".toReversed();" }],
     withinSeeds: 10,
     isOfDns: true,
     isCheap: true,

@@ -3,13 +3,13 @@ import { WaymarkError } from "../../lib/errors.ts";
 import { splitZone } from "../names/names.ts";
 import { addressRecord, hostNameRecord } from "../records/addresses.ts";
 import { negativeSoa } from "../records/apex.ts";
+import { nextName } from "../records/canonical.ts";
 import type { DnsRecord, DnsSettings, RecordContext, RecordOf, RecordType } from "../records/record.ts";
 import { areSampled, findRecordType, hostOf, RECORDS } from "../records/records.ts";
 import { seconds, setTtlSeconds, ttlSeconds } from "../records/ttl.ts";
-import { nextName } from "../signing/canonical.ts";
+import { type DnsCatalog, findSubject, type Subject } from "../subject/subject.ts";
 import { recordsOfInstances } from "./instances.ts";
 import { findReverseSubject, reverseZoneOf } from "./reverse.ts";
-import { type DnsCatalog, findSubject, type Subject } from "./subject.ts";
 
 /** Response codes as on the wire (IANA, DNS parameters). BADVERS and BADCOOKIE exist only with EDNS. */
 export const RCODE = {

@@ -2,7 +2,7 @@
 import { formatName } from "../names/names.ts";
 import type { DnsRecord, RecordContext } from "../records/record.ts";
 import { dataBytes, RECORDS } from "../records/records.ts";
-import type { Subject } from "./subject.ts";
+import type { Subject } from "../subject/subject.ts";
 
 /** Most instances whose records go along, and most bytes of these in all: more fit into few messages, and would make a plan of a long list large. */
 const MAX_INSTANCES = 64;

@@ -6,7 +6,7 @@ import { WaymarkError } from "../../lib/errors.ts";
 import { formatName, zoneOf } from "../names/names.ts";
 import type { DnsSettings } from "../records/record.ts";
 import { bestOf } from "../records/shown.ts";
-import { apexSubject, type DnsCatalog, findSubject, type Subject } from "./subject.ts";
+import { apexSubject, type DnsCatalog, findSubject, type Subject } from "../subject/subject.ts";
 
 /** Most entries that are read to see which names of one address answer with it. */
 const MAX_READ = 4_096;

@@ -2,7 +2,7 @@
 import type { Address } from "../../lib/addresses.ts";
 import { addressLabel } from "../names/addresses.ts";
 import { parseHostName } from "../names/names.ts";
-import type { Subject } from "../plan/subject.ts";
+import type { Subject } from "../subject/subject.ts";
 import type { DnsRecord, RecordContext, RecordOf } from "./record.ts";
 import { bestOf, bestTargets } from "./shown.ts";
 import { seconds, setTtlSeconds } from "./ttl.ts";

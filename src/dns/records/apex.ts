@@ -2,8 +2,8 @@
 import type { EntryView } from "../../catalog/entry/view.ts";
 import { parseAddress } from "../../lib/addresses.ts";
 import { formatName, nodeName, parseHostName } from "../names/names.ts";
-import type { Subject } from "../plan/subject.ts";
-import { gatewayHost, MAX_GATEWAYS } from "../views/gateways.ts";
+import { gatewayHost, MAX_GATEWAYS } from "../subject/gateways.ts";
+import type { Subject } from "../subject/subject.ts";
 import type { DnsRecord, RecordContext, RecordData, RecordOf } from "./record.ts";
 import { seconds } from "./ttl.ts";
 

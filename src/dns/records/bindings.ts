@@ -6,7 +6,7 @@ import type { EntryView } from "../../catalog/entry/view.ts";
 import type { Address } from "../../lib/addresses.ts";
 import { addressLabel } from "../names/addresses.ts";
 import { formatName, parseHostName } from "../names/names.ts";
-import type { Subject, SubjectTarget } from "../plan/subject.ts";
+import type { Subject, SubjectTarget } from "../subject/subject.ts";
 import { CNAME_KEY } from "./addresses.ts";
 import type { BindingData, DataWriter, RecordContext, RecordOf } from "./record.ts";
 import { bestOf, bestTargets, distanceRank, ownPriority } from "./shown.ts";

@@ -1,8 +1,8 @@
 /** PTR records: the names that a name lists. */
 
 import { formatName } from "../names/names.ts";
-import { MAX_BROWSED } from "../plan/browsing.ts";
-import type { Subject } from "../plan/subject.ts";
+import { MAX_BROWSED } from "../subject/browsing.ts";
+import type { Subject } from "../subject/subject.ts";
 import type { RecordContext, RecordOf } from "./record.ts";
 import { setTtlSeconds } from "./ttl.ts";
 

@@ -1,7 +1,7 @@
 /** What the gateway makes of the catalog: records of each type, the settings that they depend on, and the form of a row of the table of types. */
 import type { Address } from "../../lib/addresses.ts";
-import type { Subject } from "../plan/subject.ts";
-import type { DnsView } from "../views/view.ts";
+import type { Subject } from "../subject/subject.ts";
+import type { DnsView } from "../subject/view.ts";
 
 export interface RecordData {
   readonly A: { readonly address: Address };

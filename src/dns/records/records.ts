@@ -3,15 +3,15 @@
  * a member to `RecordData` in `record.ts` and a row to `RECORDS`. What the records of a type are made from is in the file of its family.
  */
 
-import { typeBitmap } from "../signing/canonical.ts";
 import { addressRecords } from "./addresses.ts";
 import { nameServerRecords, startRecords } from "./apex.ts";
 import { bindingBytes, httpsRecords, svcbRecords, writeBinding } from "./bindings.ts";
+import { typeBitmap } from "./canonical.ts";
+import { keyRecords, wantedDigestRecords, wantedKeyRecords, writeDigest, writeKey, writeSignature } from "./dnssec.ts";
 import { pointerRecords } from "./pointers.ts";
 import type { DataWriter, DnsRecord, RecordOf, RecordRow, RecordType } from "./record.ts";
 import { serviceRecords } from "./service.ts";
 import { areEntriesCut, areHostsCut, areTargetsCut } from "./shown.ts";
-import { keyRecords, wantedDigestRecords, wantedKeyRecords, writeDigest, writeKey, writeSignature } from "./signing.ts";
 import { textRecords } from "./text.ts";
 
 export const RECORDS: { readonly [T in RecordType]: RecordRow<T> } = {

@@ -1,7 +1,7 @@
 /** SRV records. */
 import type { EntryView } from "../../catalog/entry/view.ts";
 import { formatName, parseHostName } from "../names/names.ts";
-import type { Subject, SubjectTarget } from "../plan/subject.ts";
+import type { Subject, SubjectTarget } from "../subject/subject.ts";
 import type { RecordContext, RecordOf } from "./record.ts";
 import { ownPriority, rankOf } from "./shown.ts";
 import { setTtlSeconds } from "./ttl.ts";

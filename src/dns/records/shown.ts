@@ -1,7 +1,7 @@
 /** Which targets of a name an answer shows, and how it ranks them, by health and distance (semantics.md, DNS). */
 import { healthOrder, levelOf } from "../../reading/levels.ts";
-import type { Subject, SubjectTarget } from "../plan/subject.ts";
-import type { DnsView } from "../views/view.ts";
+import type { Subject, SubjectTarget } from "../subject/subject.ts";
+import type { DnsView } from "../subject/view.ts";
 
 /** The worst tier of answers that show only the best one. CRITICAL and ORPHANED share it. */
 const LAST_TIER = 2;

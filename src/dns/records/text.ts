@@ -1,7 +1,7 @@
 /** TXT records: facts of the entries. */
 import { SCOPE_NAMES } from "../../catalog/entry/scope.ts";
 import type { EntryView } from "../../catalog/entry/view.ts";
-import type { Subject } from "../plan/subject.ts";
+import type { Subject } from "../subject/subject.ts";
 import type { RecordContext, RecordOf } from "./record.ts";
 import { setTtlSeconds } from "./ttl.ts";
 

@@ -1,14 +1,14 @@
 /** Turns query bytes into response bytes: reads the query, finds its plan (plans are kept), bounds the rate of its sender, and writes the response. */
 import { WaymarkError } from "../../lib/errors.ts";
 import type { LabelsOf } from "../../lib/metrics/metrics.ts";
+import { type KeptPlan, PlanCache, type PlanCacheOptions } from "../keeping/plan-cache.ts";
 import { CLASS_IN, failure, type Plan, RCODE, type Rcode } from "../plan/answer.ts";
-import { type KeptPlan, PlanCache, type PlanCacheOptions } from "../plan/plan-cache.ts";
 import type { RecordOf, RecordType } from "../records/record.ts";
 import { findRecordType } from "../records/records.ts";
 import { SigningBusy, type ZoneSigner } from "../signing/zone-signer.ts";
+import { UnknownName } from "../subject/elsewhere.ts";
 import type { AskedTransfer, TransferRequest } from "../transfer/transfer-request.ts";
 import type { ClientSubnet, Selected } from "../views/asker.ts";
-import { UnknownName } from "../views/elsewhere.ts";
 import { COOKIE_SECRET_BYTES, SERVER_COOKIE_BYTES, ServerCookies } from "../wire/cookies.ts";
 import { Denials, type Prepared, prepare } from "../wire/prepared.ts";
 import { HEADER_BYTES, Query } from "../wire/query.ts";

@@ -9,11 +9,11 @@ import { parseAddressLabel } from "../names/addresses.ts";
 import { encodeLabel, MAX_NAME_CHARS } from "../names/labels.ts";
 import { ADDRESS_LABEL, type DnsName, formatName, LOCATED_KINDS, parseName, splitZone } from "../names/names.ts";
 import { setsAt } from "../plan/answer.ts";
-import { type DnsCatalog, isCatalogName } from "../plan/subject.ts";
 import { addressRecord } from "../records/addresses.ts";
 import type { DnsRecord, DnsSettings } from "../records/record.ts";
 import { hostOf } from "../records/records.ts";
 import { seconds } from "../records/ttl.ts";
+import { type DnsCatalog, isCatalogName } from "../subject/subject.ts";
 
 export interface ZoneSources {
   readonly zone: string;

@@ -1,7 +1,7 @@
 /** Who asks a question, and which view of the catalog it gets. */
 import type { Caller } from "../../policy/identity/caller.ts";
 import type { PeerCertificate } from "../../policy/identity/certificates.ts";
-import type { DnsCatalog } from "../plan/subject.ts";
+import type { DnsCatalog } from "../subject/subject.ts";
 
 /** The network on whose behalf a forwarder asks (client subnet, RFC 7871). `address` has just the bytes that hold the prefix; bits after it are 0. */
 export interface ClientSubnet {

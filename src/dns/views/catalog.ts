@@ -17,13 +17,13 @@ import { anonymousCaller, type Caller } from "../../policy/identity/caller.ts";
 import type { PolicySource } from "../../policy/set/visibility.ts";
 import { wordsOf } from "../names/labels.ts";
 import { parseName, parseNamespaceWords } from "../names/names.ts";
-import { type Listed, type ListedService, MAX_AT_ADDRESS, MAX_BROWSED } from "../plan/browsing.ts";
-import { type Rests, RestsNotes } from "../plan/rests.ts";
-import { type DnsCatalog, MAX_TARGETS } from "../plan/subject.ts";
-import { type Answered, type Carrier, type Elsewhere, UnknownName } from "./elsewhere.ts";
-import { findGateways } from "./gateways.ts";
+import { type Listed, type ListedService, MAX_AT_ADDRESS, MAX_BROWSED } from "../subject/browsing.ts";
+import { type Answered, type Carrier, type Elsewhere, UnknownName } from "../subject/elsewhere.ts";
+import { findGateways } from "../subject/gateways.ts";
+import { type Rests, RestsNotes } from "../subject/rests.ts";
+import { type DnsCatalog, MAX_TARGETS } from "../subject/subject.ts";
+import { DEFAULT_VIEW, type DnsView } from "../subject/view.ts";
 import { listServices } from "./services.ts";
-import { DEFAULT_VIEW, type DnsView } from "./view.ts";
 import type { ViewerOfView } from "./views.ts";
 
 /** What DNS reads of a node. */

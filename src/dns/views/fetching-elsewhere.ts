@@ -8,7 +8,7 @@ import { WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Answer, Asked } from "../../resolver/io-types.ts";
 import type { ResolverMachine } from "../../resolver/machine.ts";
-import { type Answered, type Carrier, type Elsewhere, type Told, UnknownName } from "./elsewhere.ts";
+import { type Answered, type Carrier, type Elsewhere, type Told, UnknownName } from "../subject/elsewhere.ts";
 import { carriersOf, type FoundHost, type Host, type Hosts, isAbove, isEmpty } from "./hosts.ts";
 
 export interface ElsewhereParts {

@@ -3,7 +3,7 @@
 import { isAtOrBelow } from "../../catalog/query/name-order.ts";
 import type { Claim } from "../../discovery/alias-claim.ts";
 import { type NameView, plainName } from "../../discovery/dns-names.ts";
-import type { Carrier } from "./elsewhere.ts";
+import type { Carrier } from "../subject/elsewhere.ts";
 
 /** The answer of the upstream to one name, as far as the viewer of DNS may see it. */
 export interface Host {

@@ -3,7 +3,7 @@ import { portWord, TRANSPORTS, type Transport } from "../../catalog/entry/ports.
 import type { Lookup } from "../../catalog/query/lookup.ts";
 import { Cursor } from "../../catalog/query/ordered.ts";
 import { type CatalogRecord, HEALTH, KIND } from "../../catalog/record/record.ts";
-import type { Carrying, Listed, ListedService } from "../plan/browsing.ts";
+import type { Carrying, Listed, ListedService } from "../subject/browsing.ts";
 
 /** Most entries that are looked at for one list. */
 const MAX_SEEN = 20_000;

@@ -4,8 +4,8 @@
  */
 import { type AddressBlock, isMapped, isWithin, MAPPED_BYTES, parseAddress, parsePlainBlock, withoutMapping } from "../../lib/addresses.ts";
 import { anonymousCaller, type Caller } from "../../policy/identity/caller.ts";
+import { DEFAULT_VIEW, type DnsView } from "../subject/view.ts";
 import type { Asker, ClientSubnet } from "./asker.ts";
-import { DEFAULT_VIEW, type DnsView } from "./view.ts";
 import { ViewTable } from "./view-table.ts";
 
 /** One of `dns.views[]`. Absent fields are those of an anonymous caller of this node. */

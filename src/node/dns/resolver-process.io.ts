@@ -2,7 +2,7 @@
 import type { EntryView } from "../../catalog/entry/view.ts";
 import type { Settings } from "../../config/settings.ts";
 import type { Reads } from "../../discovery/reads.ts";
-import type { Elsewheres } from "../../dns/views/elsewhere.ts";
+import type { Elsewheres } from "../../dns/subject/elsewhere.ts";
 import { FetchingElsewhere } from "../../dns/views/fetching-elsewhere.ts";
 import { classesOf, viewersOf } from "../../dns/views/views.ts";
 import type { Time } from "../../lib/machine.ts";

@@ -1,10 +1,10 @@
 /** Chooses what the asker of a DNS question sees: the view of its address, or of the credential that it showed over TLS or HTTP. */
 import { anonymousAccess } from "../../config/exposure.ts";
 import type { Settings } from "../../config/settings.ts";
+import type { Elsewheres, UnknownName } from "../../dns/subject/elsewhere.ts";
 import { type Asker, onlyView, PROHIBITED, type Selected } from "../../dns/views/asker.ts";
 import { type DnsSources, dnsCatalog } from "../../dns/views/catalog.ts";
 import { CredentialViews, MAX_FETCHING_VIEWS } from "../../dns/views/credential-views.ts";
-import type { Elsewheres, UnknownName } from "../../dns/views/elsewhere.ts";
 import type { ViewerOfView, Views } from "../../dns/views/views.ts";
 import type { Time } from "../../lib/machine.ts";
 import { anonymousCaller, type Caller } from "../../policy/identity/caller.ts";

@@ -11,7 +11,7 @@ import {
 } from "@bufbuild/protobuf";
 import { PolicySwitcher } from "../../discovery/policy-switch.io.ts";
 import { Wakeup } from "../../discovery/wakeup.io.ts";
-import type { Elsewheres } from "../../dns/views/elsewhere.ts";
+import type { Elsewheres } from "../../dns/subject/elsewhere.ts";
 import { classesOf, viewersOf } from "../../dns/views/views.ts";
 import { GENERATIONS_PER_S } from "../../fabric/membership/local-member.ts";
 import { WaymarkError } from "../../lib/errors.ts";

@@ -2,8 +2,8 @@
 import { type ClusterMapRequest, DiscoveryService, type ListPeersRequest } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { DnsService } from "../../../gen/waymark/dns/v1/dns_pb.js";
 import type { Leases } from "../../catalog/leases.ts";
+import { DEFAULT_VIEW } from "../../dns/subject/view.ts";
 import { type DnsSources, dnsCatalog } from "../../dns/views/catalog.ts";
-import { DEFAULT_VIEW } from "../../dns/views/view.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import { registrationHandlers } from "../dns/registrations.ts";
 import type { PeerDirectory } from "../peer-directory.ts";

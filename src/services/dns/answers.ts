@@ -4,11 +4,11 @@ import { type ResolveNameRequest, ResolveNameResponseSchema } from "../../../gen
 import type { Reads } from "../../discovery/reads.ts";
 import { CLASS_IN, failure, type Plan, planAnswer, type Question, RCODE } from "../../dns/plan/answer.ts";
 import { type Answer, drawAnswer } from "../../dns/plan/draw.ts";
-import type { DnsCatalog } from "../../dns/plan/subject.ts";
 import type { DnsRecord, DnsSettings } from "../../dns/records/record.ts";
+import { UnknownName } from "../../dns/subject/elsewhere.ts";
+import type { DnsCatalog } from "../../dns/subject/subject.ts";
+import type { DnsView } from "../../dns/subject/view.ts";
 import { PROHIBITED } from "../../dns/views/asker.ts";
-import { UnknownName } from "../../dns/views/elsewhere.ts";
-import type { DnsView } from "../../dns/views/view.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import { type Caller, hasRole } from "../../policy/identity/caller.ts";
 import type { CallContext, Handler } from "../service.ts";

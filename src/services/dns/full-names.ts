@@ -4,7 +4,7 @@ import { type Transport, transportOf } from "../../catalog/entry/ports.ts";
 import { KIND, type Kind } from "../../catalog/record/record.ts";
 import { plainName } from "../../discovery/dns-names.ts";
 import { type DnsName, nameInDns, parseHostName, parseName, splitZone } from "../../dns/names/names.ts";
-import { type DnsCatalog, leadsTo } from "../../dns/plan/subject.ts";
+import { type DnsCatalog, leadsTo } from "../../dns/subject/subject.ts";
 
 /** Kinds whose entries have names in DNS. */
 export const NAMED_KINDS: readonly Kind[] = [KIND.SERVICE, KIND.FUNCTION, KIND.QUEUE, KIND.NODE];

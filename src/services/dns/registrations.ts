@@ -18,7 +18,7 @@ import { BODY, type CatalogRecord, HEALTH, type Health, type KeyText, KIND, keyP
 import type { StoredRecord } from "../../catalog/record/stored-record.ts";
 import { type DnsNames, plainName } from "../../discovery/dns-names.ts";
 import type { Reads } from "../../discovery/reads.ts";
-import type { DnsCatalog } from "../../dns/plan/subject.ts";
+import type { DnsCatalog } from "../../dns/subject/subject.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import type { Writes } from "../discovery/write-handlers.ts";

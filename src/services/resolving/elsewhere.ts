@@ -5,8 +5,8 @@ import { CatalogQueryRequestSchema } from "../../../gen/waymark/discovery/v1/dis
 import { decodeEntry } from "../../catalog/entry/codec.ts";
 import { type InstanceName, instanceCount } from "../../catalog/query/instances.ts";
 import type { Reads } from "../../discovery/reads.ts";
+import type { Carrier, Elsewheres } from "../../dns/subject/elsewhere.ts";
 import { MAX_FETCHING_VIEWS } from "../../dns/views/credential-views.ts";
-import type { Carrier, Elsewheres } from "../../dns/views/elsewhere.ts";
 import { FetchingElsewhere } from "../../dns/views/fetching-elsewhere.ts";
 import { type Host, Hosts, hostOf } from "../../dns/views/hosts.ts";
 import { WaymarkError } from "../../lib/errors.ts";

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { HEALTH, KIND } from "../../../src/catalog/record/record.ts";
-import type { DnsCatalog } from "../../../src/dns/plan/subject.ts";
+import type { DnsCatalog } from "../../../src/dns/subject/subject.ts";
 import { Rng } from "../../../src/lib/rng.ts";
 import { entryView, FakeDnsCatalog, nodeView } from "../../fakes/dns-catalog.ts";
 import { sized } from "../../fakes/effort.ts";

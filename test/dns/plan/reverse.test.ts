@@ -2,7 +2,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { HEALTH, KIND } from "../../../src/catalog/record/record.ts";
-import type { DnsCatalog } from "../../../src/dns/plan/subject.ts";
+import type { DnsCatalog } from "../../../src/dns/subject/subject.ts";
 import { CHANGING_ZONE, ChangingDns, type DnsAct, someDnsAct } from "../../fakes/changing-dns.ts";
 import { entryView, FakeDnsCatalog } from "../../fakes/dns-catalog.ts";
 import { runs } from "../../fakes/effort.ts";

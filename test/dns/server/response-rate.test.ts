@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { Responder } from "../../../src/dns/server/responder.ts";
 import { prefixOf, ResponseRates } from "../../../src/dns/server/response-rate.ts";
+import { UnknownName } from "../../../src/dns/subject/elsewhere.ts";
 import { onlyView } from "../../../src/dns/views/asker.ts";
-import { UnknownName } from "../../../src/dns/views/elsewhere.ts";
 import { sharedBuckets, shareLimits } from "../../../src/policy/limits/shared-limits.ts";
 import { BUCKET_FORMS, HASH_KEY } from "../../fakes/bucket-forms.ts";
 import { entryView, FakeDnsCatalog, TEST_DNS_SETTINGS } from "../../fakes/dns-catalog.ts";

@@ -3,9 +3,9 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { type Plan, RCODE } from "../../../src/dns/plan/answer.ts";
 import { drawAnswer } from "../../../src/dns/plan/draw.ts";
-import type { DnsCatalog } from "../../../src/dns/plan/subject.ts";
 import { Responder } from "../../../src/dns/server/responder.ts";
 import { ZoneSigner } from "../../../src/dns/signing/zone-signer.ts";
+import type { DnsCatalog } from "../../../src/dns/subject/subject.ts";
 import { onlyView } from "../../../src/dns/views/asker.ts";
 import { entryView, FakeDnsCatalog, TEST_DNS_SETTINGS } from "../../fakes/dns-catalog.ts";
 import {

@@ -7,9 +7,9 @@ import { HEALTH, KIND, type OriginLife } from "../../../src/catalog/record/recor
 import { TraitsPool } from "../../../src/catalog/record/traits.ts";
 import { DnsNames } from "../../../src/discovery/dns-names.ts";
 import { Reads } from "../../../src/discovery/reads.ts";
+import { DEFAULT_VIEW } from "../../../src/dns/subject/view.ts";
 import { dnsCatalog } from "../../../src/dns/views/catalog.ts";
 import { CredentialViews } from "../../../src/dns/views/credential-views.ts";
-import { DEFAULT_VIEW } from "../../../src/dns/views/view.ts";
 import type { ViewerOfView } from "../../../src/dns/views/views.ts";
 import { anonymousCaller } from "../../../src/policy/identity/caller.ts";
 import { NO_POLICY, Policy } from "../../../src/policy/set/verdict.ts";

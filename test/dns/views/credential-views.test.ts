@@ -1,7 +1,7 @@
 /** Views of callers with credentials: whose they are, and that no plan of one is another's. */
 import { expect, test } from "vitest";
+import { DEFAULT_VIEW, type DnsView } from "../../../src/dns/subject/view.ts";
 import { CredentialViews } from "../../../src/dns/views/credential-views.ts";
-import { DEFAULT_VIEW, type DnsView } from "../../../src/dns/views/view.ts";
 import type { ViewerOfView } from "../../../src/dns/views/views.ts";
 import { anonymousCaller, type Caller } from "../../../src/policy/identity/caller.ts";
 import { FakeDnsCatalog } from "../../fakes/dns-catalog.ts";

@@ -4,7 +4,7 @@ import { EntryStamper } from "../../../src/catalog/entry/codec.ts";
 import { PROTOCOL_BOUNDS } from "../../../src/catalog/entry/names.ts";
 import { Slab } from "../../../src/catalog/record/slab.ts";
 import { TraitsPool } from "../../../src/catalog/record/traits.ts";
-import { UnknownName } from "../../../src/dns/views/elsewhere.ts";
+import { UnknownName } from "../../../src/dns/subject/elsewhere.ts";
 import { askingElsewheres } from "../../../src/node/dns/resolver-process.io.ts";
 import { AskedNames } from "../../../src/services/resolving/asked-names.ts";
 import type { ToldQuestion } from "../../../src/services/resolving/told.ts";

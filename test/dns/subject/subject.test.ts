@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { HEALTH } from "../../../src/catalog/record/record.ts";
-import { findSubject } from "../../../src/dns/plan/subject.ts";
+import { findSubject } from "../../../src/dns/subject/subject.ts";
 import { entryView, FakeDnsCatalog, nodeView } from "../../fakes/dns-catalog.ts";
 
 test("targets come by health, and within one health in the catalog's order", () => {

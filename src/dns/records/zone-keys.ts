@@ -1,7 +1,7 @@
 /** The keys of the zones as others see them (RFC 4034, 2; RFC 6605), and what a parent has of them. */
 import { sha256 } from "../../lib/crypto.ts";
 import { wireName } from "../names/wire-names.ts";
-import type { ZoneKey } from "../records/record.ts";
+import type { ZoneKey } from "./record.ts";
 
 /** ECDSA with P-256 and SHA-256. */
 export const ALGORITHM = 13;

@@ -1,6 +1,6 @@
 /** Notes what is read while a plan is made, because the plan rests on it. */
 import type { Kind } from "../../catalog/record/record.ts";
-import type { Told } from "../views/elsewhere.ts";
+import type { Told } from "./elsewhere.ts";
 import { addressFact, aliasFact, belowFact, entryFact, NODES_FACT, namespaceFact, originFact } from "./facts.ts";
 
 /** What a plan rests on beside the turn of its view. */

@@ -1,8 +1,8 @@
 /** Of answers that are larger than any message, what is kept and in which order: no response shows all of it. */
 import { expect, test } from "vitest";
 import { HEALTH } from "../../../src/catalog/record/record.ts";
+import { PlanCache } from "../../../src/dns/keeping/plan-cache.ts";
 import { CLASS_IN, planAnswer } from "../../../src/dns/plan/answer.ts";
-import { PlanCache } from "../../../src/dns/plan/plan-cache.ts";
 import type { RecordType } from "../../../src/dns/records/record.ts";
 import { RECORDS } from "../../../src/dns/records/records.ts";
 import { Rng } from "../../../src/lib/rng.ts";

@@ -19,10 +19,10 @@ import {
   parseName,
   parseNamespaceWords,
 } from "../names/names.ts";
-import type { Answered, Elsewhere } from "../views/elsewhere.ts";
-import type { DnsView } from "../views/view.ts";
 import { type Carrying, hasTypes, type Listed, type ListedService, typesOf } from "./browsing.ts";
+import type { Answered, Elsewhere } from "./elsewhere.ts";
 import type { Rests } from "./rests.ts";
+import type { DnsView } from "./view.ts";
 
 /** The catalog as one class of viewers sees it. Entries that are hidden from them are absent here. */
 export interface DnsCatalog {

@@ -1,9 +1,9 @@
 /** Records of DNSSEC: the keys of a zone and what its parent should have of them. Signatures and denials are made for an answer (`signing/`). */
 
-import type { Subject } from "../plan/subject.ts";
-import { ALGORITHM, DIGEST_SHA256, digestOf, KEY_FLAGS } from "../signing/zone-keys.ts";
+import type { Subject } from "../subject/subject.ts";
 import type { DataWriter, RecordContext, RecordData, RecordOf } from "./record.ts";
 import { seconds } from "./ttl.ts";
+import { ALGORITHM, DIGEST_SHA256, digestOf, KEY_FLAGS } from "./zone-keys.ts";
 
 const PROTOCOL = 3;
 

@@ -1,9 +1,9 @@
 /** Memory that a plan takes, and a part of a plan that takes too much. */
 
+import type { Plan } from "../plan/answer.ts";
+import { Drawer } from "../plan/drawer.ts";
 import type { DnsRecord } from "../records/record.ts";
 import { dataBytes, hostOf } from "../records/records.ts";
-import type { Plan } from "./answer.ts";
-import { Drawer } from "./drawer.ts";
 
 /** Memory of a text (a key, a hidden namespace) besides its characters. */
 const TEXT_BYTES = 24;

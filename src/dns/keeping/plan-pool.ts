@@ -1,7 +1,8 @@
 /** Plans within bounds of their own. What was found again since it was last looked at stays for another round; of the others the oldest go first. */
-import type { Told } from "../views/elsewhere.ts";
-import type { Plan } from "./answer.ts";
-import { type Fact, Facts } from "./facts.ts";
+
+import type { Plan } from "../plan/answer.ts";
+import type { Told } from "../subject/elsewhere.ts";
+import { type Fact, Facts } from "../subject/facts.ts";
 import { planBytes } from "./plan-size.ts";
 
 /** The bytes have room for at least this many plans: no single plan takes more than an eighth of them. */

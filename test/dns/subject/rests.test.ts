@@ -2,7 +2,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { KIND } from "../../../src/catalog/record/record.ts";
-import type { DnsCatalog } from "../../../src/dns/plan/subject.ts";
+import type { DnsCatalog } from "../../../src/dns/subject/subject.ts";
 import { ASKED, CHANGING_ZONE, ChangingDns, type DnsAct, fullName, someDnsAct } from "../../fakes/changing-dns.ts";
 import { runs } from "../../fakes/effort.ts";
 import { ask, newResponder } from "../asking.ts";

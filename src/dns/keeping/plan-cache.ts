@@ -4,16 +4,16 @@
  */
 import { MAX_NEGATIVE_DNS_PLANS } from "../../lib/bounds.ts";
 import { zoneOf } from "../names/names.ts";
+import { cutOff, type Plan, planAnswer, type Question } from "../plan/answer.ts";
 import type { DnsSettings } from "../records/record.ts";
 import { RECORDS } from "../records/records.ts";
 import type { ZoneSigner } from "../signing/zone-signer.ts";
-import type { Told } from "../views/elsewhere.ts";
-import { cutOff, type Plan, planAnswer, type Question } from "./answer.ts";
-import { type Fact, type Facts, factBytes } from "./facts.ts";
+import type { Told } from "../subject/elsewhere.ts";
+import { type Fact, type Facts, factBytes } from "../subject/facts.ts";
+import type { DnsCatalog } from "../subject/subject.ts";
 import { planKey } from "./plan-key.ts";
 import { type Kept, LEAST_PLANS, PlanPool, type PreparedAnswer } from "./plan-pool.ts";
 import { keptBytes, planBytes, thinned } from "./plan-size.ts";
-import type { DnsCatalog } from "./subject.ts";
 
 export interface PlanCacheOptions {
   readonly settings: DnsSettings;

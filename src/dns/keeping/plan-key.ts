@@ -1,5 +1,5 @@
 /** The text by which a plan is kept: the question as it is on the wire, in lower case, and the view. The hot path makes the same text from a packet's bytes. */
-import type { Question } from "./answer.ts";
+import type { Question } from "../plan/answer.ts";
 
 /**
  * One character for each byte of the question (name, type, class), one for the number of the view, and one more if the answer is signed. A name on the wire needs no escapes, so the responder

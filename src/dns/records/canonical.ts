@@ -1,7 +1,7 @@
 /** Names and records in canonical form (RFC 4034, 6), which is what is signed, and the NSEC record that covers one name alone. */
 import { MAX_LABEL_BYTES } from "../names/labels.ts";
 import { joinedLabels, labelsOf, MAX_NAME_BYTES, wireName } from "../names/wire-names.ts";
-import type { DataWriter, DnsRecord } from "../records/record.ts";
+import type { DataWriter, DnsRecord } from "./record.ts";
 
 const UTF8 = new TextEncoder();
 const CLASS_IN = 1;
