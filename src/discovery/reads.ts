@@ -82,8 +82,8 @@ interface Shared {
   readonly reader: Reader;
   /** The viewer of the reader. Readers of one class see the same. Undefined for a resolver, from which no viewer's rule hides anything. */
   readonly viewer: Viewer | undefined;
-  /** Whether it was owed anything in this turn of the policy. */
-  owed: { readonly turn: number; readonly isAny: boolean } | undefined;
+  /** Whether it was owed anything in this edition of the policy. */
+  owed: { readonly edition: number; readonly isAny: boolean } | undefined;
 }
 
 export class Reads {
@@ -96,9 +96,9 @@ export class Reads {
   /** Characters of the names of readers with long filters. */
   #filterChars = 0;
   /** Number of policy changes and settlements in this thread. */
-  #policyTurn = 0;
-  #boot: { readonly turn: number; readonly text: string };
-  #turnPolicy: Policy;
+  #policyEdition = 0;
+  #boot: { readonly edition: number; readonly text: string };
+  #editionPolicy: Policy;
   /** The policy that all records already follow. */
   #shownPolicy: Policy;
   /** The policy that every watch has been told of. */
@@ -108,8 +108,8 @@ export class Reads {
   #unsettled: readonly Policy[] = [];
   /** Policies that came into force since the one that all records follow: what arrived meanwhile may follow any of them. */
   #unshown: readonly Policy[] = [];
-  /** Below which prefixes records may follow other owners than those of the policy in force, in a turn of the policy. */
-  #reowned = { turn: -1, prefixes: new Prefixes([]) };
+  /** Below which prefixes records may follow other owners than those of the policy in force, in one edition of the policy. */
+  #reowned = { edition: -1, prefixes: new Prefixes([]) };
 
   /** `lists` is of a resolver. */
   constructor(
@@ -124,11 +124,11 @@ export class Reads {
     this.#onDenied = (caller, denial) => {
       if (!policy.policies.policy.isPending) policy.onDenied(caller, denial);
     };
-    this.#turnPolicy = policy.policies.policy;
+    this.#editionPolicy = policy.policies.policy;
     this.#shownPolicy = policy.policies.policy;
     this.#settledPolicy = policy.policies.policy;
     this.#visible = { of: this.#shownPolicy, visible: this.#shownPolicy };
-    this.#boot = { turn: -1, text: "" };
+    this.#boot = { edition: -1, text: "" };
     const bootOf = () => this.#bootOf(node.boot);
     this.node = {
       nodeId: node.nodeId,
@@ -203,9 +203,9 @@ export class Reads {
   }
 
   /** Changes at once with every policy, and again when the policy has settled. */
-  get policyTurn(): number {
+  get policyEdition(): number {
     this.#note(this.#policies.policy);
-    return this.#policyTurn;
+    return this.#policyEdition;
   }
 
   /** Another policy may be in force. To be called before anything arrives under it. */
@@ -214,9 +214,9 @@ export class Reads {
   }
 
   #note(policy: Policy): void {
-    if (policy === this.#turnPolicy) return;
-    this.#turnPolicy = policy;
-    this.#policyTurn += 1;
+    if (policy === this.#editionPolicy) return;
+    this.#editionPolicy = policy;
+    this.#policyEdition += 1;
     this.#unsettled = [...this.#unsettled, policy];
     this.#unshown = [...this.#unshown, policy];
   }
@@ -247,7 +247,7 @@ export class Reads {
     const { policy: inForce } = this.#policies;
     this.#unshown = policy === inForce ? [] : this.#unshown.slice(this.#unshown.indexOf(policy) + 1);
     this.#visible = { of: inForce, visible: policy === inForce ? policy : visibilityBetween(policy, inForce) };
-    this.#policyTurn += 1;
+    this.#policyEdition += 1;
   }
 
   /** The viewer of a reader. Undefined for a resolver, and once the reader is released. */
@@ -259,7 +259,7 @@ export class Reads {
   settle(policy: Policy): void {
     this.#settledPolicy = policy;
     this.#unsettled = policy === this.#policies.policy ? [] : this.#unsettled.slice(this.#unsettled.indexOf(policy) + 1);
-    this.#policyTurn += 1;
+    this.#policyEdition += 1;
   }
 
   /** A page in key order. Throws `invalid_argument` for a token of another filter. */
@@ -450,21 +450,21 @@ export class Reads {
   /** Whether the owners may be others for a namespace that the filter covers. What they all hid until now is in no list of namespaces. */
   #mayHaveOtherOwners({ namespace, prefix, resolved }: Filter): boolean {
     if (namespace !== "") return false;
-    const turn = this.policyTurn;
-    if (this.#reowned.turn !== turn) {
+    const edition = this.policyEdition;
+    if (this.#reowned.edition !== edition) {
       const { policy } = this.#policies;
-      this.#reowned = { turn, prefixes: new Prefixes(this.#followed.flatMap((followed) => differentOwners(followed, policy))) };
+      this.#reowned = { edition, prefixes: new Prefixes(this.#followed.flatMap((followed) => differentOwners(followed, policy))) };
     }
     const { prefixes } = this.#reowned;
     return prefixes.meets(prefix) && (resolved === undefined || resolved.list.some((each) => prefixes.meets(each)));
   }
 
-  /** Cost: the namespaces that the reader may hold, once in each turn of the policy. Namespaces that appear meanwhile stop its scans. */
+  /** Cost: the namespaces that the reader may hold, once in each edition of the policy. Namespaces that appear meanwhile stop its scans. */
   #owesAny(name: string): boolean {
     const shared = this.#readers.get(name);
     if (shared === undefined) return false;
-    const turn = this.policyTurn;
-    if (shared.owed?.turn !== turn) {
+    const edition = this.policyEdition;
+    if (shared.owed?.edition !== edition) {
       const { filter } = shared.reader.options;
       let isAny = this.#mayHaveOtherOwners(filter);
       if (!isAny)
@@ -472,7 +472,7 @@ export class Reads {
           isAny = this.#isChanged(namespace, shared.viewer);
           if (isAny) break;
         }
-      shared.owed = { turn, isAny };
+      shared.owed = { edition, isAny };
     }
     return shared.owed.isAny;
   }
@@ -484,10 +484,10 @@ export class Reads {
    * the holder has both epochs, cursors lead to a snapshot (`placed`), and afterwards the holder has one epoch and so is another. HOT: once a message.
    */
   #bootOf(boot: string): string {
-    const turn = this.policyTurn;
-    if (this.#boot.turn !== turn) {
+    const edition = this.policyEdition;
+    if (this.#boot.edition !== edition) {
       const epoch = this.#policyEpoch;
-      this.#boot = { turn, text: epoch === NO_POLICY.epoch ? boot : `${boot}-${sha256Hex(epoch).slice(0, EPOCH_HASH_LENGTH)}` };
+      this.#boot = { edition, text: epoch === NO_POLICY.epoch ? boot : `${boot}-${sha256Hex(epoch).slice(0, EPOCH_HASH_LENGTH)}` };
     }
     return this.#boot.text;
   }

@@ -22,7 +22,7 @@ export class FakeDnsCatalog implements DnsCatalog {
   readonly view: DnsView;
   /** Grows with each change. */
   revision = 1;
-  readonly turn = 1;
+  readonly edition = 1;
   readonly changes = new FakeChanges();
   readonly #rests = new RestsNotes();
   readonly #entries: EntryView[] = [];

@@ -23,7 +23,7 @@ export interface FuzzOutcome {
 /** Signs in no time, and always with the same bytes: what is signed is not what is tried. */
 const QUICK_KEYS: SigningKeys = {
   keys: [zoneKey(new Uint8Array(PUBLIC_KEY_BYTES).fill(1))],
-  turn: 0,
+  edition: 0,
   sign: () => new Uint8Array(SIGNATURE_BYTES).fill(2),
 };
 const PACKETS_PER_SECOND = 10_000;

@@ -50,7 +50,7 @@ const NAMES: Readonly<Record<number, { readonly skip: number; readonly count: nu
 
 /** Two keys of one file, made anew. */
 export class TestKeys implements SigningKeys {
-  turn = 0;
+  edition = 0;
   keys: readonly (ReturnType<typeof zoneKey> & { readonly secret: KeyObject })[] = [];
   signCount = 0;
 
@@ -60,7 +60,7 @@ export class TestKeys implements SigningKeys {
 
   replace(keys: TestKeys["keys"]): void {
     this.keys = keys;
-    this.turn += 1;
+    this.edition += 1;
   }
 
   sign(index: number, data: Uint8Array): Uint8Array {

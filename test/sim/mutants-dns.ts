@@ -69,7 +69,7 @@ export const DNS_MUTANTS = [
   {
     name: "a policy that nobody asked again",
     rule: "DNS: another policy in force ends every plan that rests on a verdict",
-    edits: [{ file: "src/dns/views/catalog.ts", find: "2 * reads.policyTurn + (elsewhere?.isCutOff", replace: "(elsewhere?.isCutOff" }],
+    edits: [{ file: "src/dns/views/catalog.ts", find: "2 * reads.policyEdition + (elsewhere?.isCutOff", replace: "(elsewhere?.isCutOff" }],
     withinSeeds: 10,
     isOfDns: true,
     isCheap: true,

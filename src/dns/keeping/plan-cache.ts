@@ -12,7 +12,7 @@ import type { Told } from "../subject/elsewhere.ts";
 import { type Fact, type Facts, factBytes } from "../subject/facts.ts";
 import type { DnsCatalog } from "../subject/subject.ts";
 import { planKey } from "./plan-key.ts";
-import { type Kept, LEAST_PLANS, PlanPool, type PreparedAnswer } from "./plan-pool.ts";
+import { LEAST_PLANS, PlanPool, type PooledPlan, type PreparedAnswer } from "./plan-pool.ts";
 import { keptBytes, planBytes, thinned } from "./plan-size.ts";
 
 export interface PlanCacheOptions {
@@ -57,7 +57,7 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
   readonly #negative: PlanPool<P>;
   /** What tells the facts of changes. */
   #changes: DnsCatalog["changes"] | undefined;
-  #keysTurn: number | undefined;
+  #keysEdition: number | undefined;
   /** Hashes of questions that show nothing, each in the place that it gives. */
   readonly #asked = new Int32Array(ASKED);
   #madeCount = 0;
@@ -113,16 +113,16 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
   /** Keeps what the encoder prepared instead of the plan, if the plan is kept and there is room. */
   prepare(plan: KeptPlan<P>, prepared: P): void {
     // Only this cache makes kept plans.
-    const kept = plan as Kept<P>; // oxlint-disable-line typescript/no-unsafe-type-assertion
+    const kept = plan as PooledPlan<P>; // oxlint-disable-line typescript/no-unsafe-type-assertion
     for (const pool of [this.#shown, this.#negative]) if (pool.find(kept.key) === kept) pool.prepare(kept, prepared);
   }
 
   #catchUp({ changes }: DnsCatalog): void {
     changes.catchUp();
     // The answers about the keys are over too, which need no signature.
-    const keysTurn = this.#options.signer?.turn;
-    if (changes === this.#changes && !this.#shown.facts.isUnknown && keysTurn === this.#keysTurn) return;
-    this.#keysTurn = keysTurn;
+    const keysEdition = this.#options.signer?.edition;
+    if (changes === this.#changes && !this.#shown.facts.isUnknown && keysEdition === this.#keysEdition) return;
+    this.#keysEdition = keysEdition;
     for (const pool of [this.#shown, this.#negative]) {
       pool.clear();
       pool.facts.isUnknown = false;
@@ -131,7 +131,7 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
     this.#changes = changes;
   }
 
-  #find(key: string, catalog: DnsCatalog): Kept<P> | undefined {
+  #find(key: string, catalog: DnsCatalog): PooledPlan<P> | undefined {
     const shown = this.#shown.find(key);
     const kept = shown ?? this.#negative.find(key);
     if (kept === undefined) return undefined;
@@ -143,7 +143,7 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
   }
 
   /** The plan that those of all aliases of a name end in, made once and shared. Undefined when it begins with a CNAME itself. */
-  #ending(question: Question, catalog: DnsCatalog): (Kept<P> & { readonly plan: Plan }) | undefined {
+  #ending(question: Question, catalog: DnsCatalog): (PooledPlan<P> & { readonly plan: Plan }) | undefined {
     const key = planKey(catalog.view.index, question);
     const found = this.#find(key, catalog);
     // Of one that was prepared the records are gone. The next has them for as long as it is kept.
@@ -176,7 +176,7 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
     return signer === undefined ? plan : signer.sign(isSample ? { ...plan, isCut: true } : plan, type, settings);
   }
 
-  #make(asked: Question, { key, catalog, endingOf, isEnding = false }: Making<P>): Kept<P> & { readonly plan: Plan } {
+  #make(asked: Question, { key, catalog, endingOf, isEnding = false }: Making<P>): PooledPlan<P> & { readonly plan: Plan } {
     const { settings, random, planBytes: maxBytes } = this.#options;
     const isSigned = asked.isSigned === true && zoneOf(asked.name, [...settings.zones, ...settings.reverseZones]) !== undefined;
     const question = { ...asked, isSigned };
@@ -198,7 +198,7 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
     const { hidden } = noted;
     if (isNegative && !isEnding && this.#negative.isFull && !this.#isAskedAgain(key)) {
       this.#negative.droppedCount += 1;
-      return { ...UNKEPT, key, plan, signed: plan.signed, hidden: listOf(hidden), viewTurn: catalog.turn };
+      return { ...UNKEPT, key, plan, signed: plan.signed, hidden: listOf(hidden), viewEdition: catalog.edition };
     }
     const otherBytes = keptBytes([key, ...hidden, ...noted.followed, ...noted.told.flatMap(keysOf)], noted.facts.size);
     const restsBytes = Math.min(factBytes(noted.facts), maxBytes / LEAST_FACTS);
@@ -223,8 +223,8 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
       isShared: shared.answersLeft < Infinity || answersLeft < Infinity,
       isUsed: false,
       facts: pool.facts.take(noted.facts, maxBytes / LEAST_FACTS),
-      seenTurn: pool.facts.turn,
-      viewTurn: catalog.turn,
+      seenEdition: pool.facts.edition,
+      viewEdition: catalog.edition,
       told: noted.told.length === 0 ? NOTHING_TOLD : noted.told,
       followed: listOf(noted.followed),
     };
@@ -241,7 +241,7 @@ const UNKEPT = {
   isShared: false,
   isUsed: false,
   facts: [],
-  seenTurn: 0,
+  seenEdition: 0,
   told: NOTHING_TOLD,
   followed: NOTHING,
 };
@@ -251,7 +251,7 @@ interface Making<P extends PreparedAnswer> {
   readonly catalog: DnsCatalog;
   /** Whether other plans end in it, which rest on what it rests on. */
   readonly isEnding?: boolean;
-  readonly endingOf: (question: Question) => (Kept<P> & { readonly plan: Plan }) | undefined;
+  readonly endingOf: (question: Question) => (PooledPlan<P> & { readonly plan: Plan }) | undefined;
 }
 
 /** What was noticed while a plan was made. */
@@ -286,7 +286,7 @@ class Noted {
     followed,
     told,
     hidden,
-  }: Pick<Kept<PreparedAnswer>, "followed" | "hidden" | "told"> & { readonly facts: readonly Fact[] }): void {
+  }: Pick<PooledPlan<PreparedAnswer>, "followed" | "hidden" | "told"> & { readonly facts: readonly Fact[] }): void {
     for (const { key } of facts) this.facts.add(key);
     for (const namespace of followed) this.followed.add(namespace);
     for (const namespace of hidden) this.hidden.add(namespace);
@@ -294,18 +294,18 @@ class Noted {
   }
 }
 
-function holds(kept: Kept<PreparedAnswer>, { turn: factsTurn }: Facts, { turn, elsewhere }: DnsCatalog): boolean {
-  if (kept.viewTurn !== turn) return false;
-  if (kept.seenTurn !== factsTurn) {
+function holds(kept: PooledPlan<PreparedAnswer>, { edition: factsEdition }: Facts, { edition, elsewhere }: DnsCatalog): boolean {
+  if (kept.viewEdition !== edition) return false;
+  if (kept.seenEdition !== factsEdition) {
     for (const fact of kept.facts) if (fact.isOver) return false;
-    kept.seenTurn = factsTurn;
+    kept.seenEdition = factsEdition;
   }
   if (elsewhere === undefined) return true;
   for (const told of kept.told) if (!elsewhere.holds(told)) return false;
   return kept.followed.every((namespace) => elsewhere.isFollowed(namespace));
 }
 
-function hasPlan<P extends PreparedAnswer>(kept: Kept<P>): kept is Kept<P> & { plan: Plan } {
+function hasPlan<P extends PreparedAnswer>(kept: PooledPlan<P>): kept is PooledPlan<P> & { plan: Plan } {
   return kept.plan !== undefined;
 }
 
@@ -319,7 +319,7 @@ function isDenial([first]: Plan["groups"][number]): boolean {
   return first?.type === "NSEC" || first?.type === "RRSIG";
 }
 
-function use<P extends PreparedAnswer>(kept: Kept<P>, catalog: DnsCatalog): KeptPlan<P> {
+function use<P extends PreparedAnswer>(kept: PooledPlan<P>, catalog: DnsCatalog): KeptPlan<P> {
   kept.sample.answersLeft -= 1;
   if (kept.hidden.length > 0) catalog.onHidden(kept.hidden);
   return kept;

@@ -17,7 +17,7 @@ export interface PreparedAnswer {
   readonly sizeBytes: number;
 }
 
-export interface Kept<P extends PreparedAnswer> {
+export interface PooledPlan<P extends PreparedAnswer> {
   readonly key: string;
   /** Gone once it is prepared: its records take ten times the memory. It stays where other plans are made from it. */
   plan: Plan | undefined;
@@ -36,10 +36,10 @@ export interface Kept<P extends PreparedAnswer> {
   isUsed: boolean;
   /** What it rests on. */
   readonly facts: readonly Fact[];
-  /** The turn of the facts in which it was last seen that they hold. */
-  seenTurn: number;
-  /** The turn of its view. */
-  readonly viewTurn: number;
+  /** The edition of the facts in which it was last seen that they hold. */
+  seenEdition: number;
+  /** The edition of its view. */
+  readonly viewEdition: number;
   /** What it tells of elsewhere. */
   readonly told: readonly Told[];
   readonly followed: readonly string[];
@@ -52,7 +52,7 @@ export interface PoolBounds {
 
 export class PlanPool<P extends PreparedAnswer> {
   readonly #bounds: PoolBounds;
-  readonly #byKey = new Map<string, Kept<P>>();
+  readonly #byKey = new Map<string, PooledPlan<P>>();
   /** What its plans rest on. */
   readonly facts = new Facts();
   #plansBytes = 0;
@@ -73,12 +73,12 @@ export class PlanPool<P extends PreparedAnswer> {
     return this.#byKey.size >= this.#bounds.maxPlans * FILLED;
   }
 
-  find(key: string): Kept<P> | undefined {
+  find(key: string): PooledPlan<P> | undefined {
     return this.#byKey.get(key);
   }
 
   /** Takes the place of a plan under this key. */
-  keep(made: Kept<P>): void {
+  keep(made: PooledPlan<P>): void {
     const { maxPlans, maxBytes } = this.#bounds;
     this.drop(made.key);
     if (made.sizeBytes * LEAST_PLANS > maxBytes) {
@@ -92,7 +92,7 @@ export class PlanPool<P extends PreparedAnswer> {
   }
 
   /** Keeps what is prepared of a plan of this pool instead of the plan, if there is room. */
-  prepare(kept: Kept<P>, prepared: P): void {
+  prepare(kept: PooledPlan<P>, prepared: P): void {
     const spared = kept.isShared || kept.plan === undefined ? 0 : planBytes(kept.plan);
     const moreBytes = prepared.sizeBytes - (kept.prepared?.sizeBytes ?? 0) - spared;
     if ((kept.sizeBytes + moreBytes) * LEAST_PLANS > this.#bounds.maxBytes) return;

@@ -3,7 +3,7 @@
 import type { Plan } from "../plan/answer.ts";
 import { Drawer } from "../plan/drawer.ts";
 import type { DnsRecord } from "../records/record.ts";
-import { dataBytes, hostOf } from "../records/records.ts";
+import { dataBytes, namedHost } from "../records/records.ts";
 
 /** Memory of a text (a key, a hidden namespace) besides its characters. */
 const TEXT_BYTES = 24;
@@ -59,7 +59,7 @@ export function thinned(plan: Plan, random: () => number, maxBytes: number): Pla
     for (let drawn = 0; drawn < group.length; drawn++) {
       const record = group[drawer.next()];
       if (record === undefined) break;
-      const host = hostOf(record);
+      const host = namedHost(record);
       const addresses = host === undefined ? undefined : plan.glue.get(host);
       left -= recordBytes(record);
       if (host !== undefined && addresses !== undefined) left -= glueBytes(host, addresses);

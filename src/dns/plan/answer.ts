@@ -5,7 +5,7 @@ import { addressRecord, hostNameRecord } from "../records/addresses.ts";
 import { negativeSoa } from "../records/apex.ts";
 import { nextName } from "../records/canonical.ts";
 import type { DnsRecord, DnsSettings, RecordContext, RecordOf, RecordType } from "../records/record.ts";
-import { areSampled, findRecordType, hostOf, RECORDS } from "../records/records.ts";
+import { areSampled, findRecordType, namedHost, RECORDS } from "../records/records.ts";
 import { seconds, setTtlSeconds, ttlSeconds } from "../records/ttl.ts";
 import { type DnsCatalog, findSubject, type Subject } from "../subject/subject.ts";
 import { recordsOfInstances } from "./instances.ts";
@@ -273,7 +273,7 @@ function positive(groups: readonly (readonly DnsRecord[])[], context: RecordCont
   if (catalog === undefined) return { rcode: RCODE.NOERROR, isAuthoritative: true, groups, authority: [], glue };
   let cost = 0;
   for (const record of groups.flat()) {
-    const host = record.type === "PTR" ? undefined : hostOf(record);
+    const host = record.type === "PTR" ? undefined : namedHost(record);
     if (host === undefined || glue.has(host)) continue;
     const place = splitZone(host, context.settings.zones);
     if (place === undefined) continue;

@@ -1,6 +1,6 @@
 /** Draws an answer from a plan: the order of its records, and which of them where a set has a limit. */
 import type { DnsRecord } from "../records/record.ts";
-import { areSampled, hostOf } from "../records/records.ts";
+import { areSampled, namedHost } from "../records/records.ts";
 import type { Plan, Rcode } from "./answer.ts";
 import { Drawer } from "./drawer.ts";
 
@@ -37,7 +37,7 @@ export function drawAnswer(plan: Plan, { random, answerLimit }: Draw): Answer {
   if (plan.glue.size > 0) {
     const added = new Set<string>();
     for (const record of answers) {
-      const host = hostOf(record);
+      const host = namedHost(record);
       if (host === undefined || added.has(host)) continue;
       added.add(host);
       additional.push(...(plan.glue.get(host) ?? []));

@@ -146,5 +146,5 @@ export interface RecordRow<T extends RecordType> {
   /** Whether the records found are only a part of what there is, so that TC is set. Absent: never. */
   readonly isCut?: (subject: Subject) => boolean;
   /** The host that the data names, if the addresses of that host go along in the additional section. */
-  readonly hostOf?: (data: RecordData[T]) => string;
+  readonly namedHost?: (data: RecordData[T]) => string;
 }

@@ -28,7 +28,7 @@ export const RECORDS: { readonly [T in RecordType]: RecordRow<T> } = {
     find: (subject, context) => nameServerRecords(subject, context),
     write: (data, out) => out.compressedName(data.target),
     sizeBytes: ({ target }) => target.length,
-    hostOf: ({ target }) => target,
+    namedHost: ({ target }) => target,
   },
   CNAME: {
     code: 5,
@@ -56,7 +56,7 @@ export const RECORDS: { readonly [T in RecordType]: RecordRow<T> } = {
     find: (subject, context) => pointerRecords(subject, context),
     write: (data, out) => out.compressedName(data.target),
     sizeBytes: ({ target }) => target.length,
-    hostOf: ({ target }) => target,
+    namedHost: ({ target }) => target,
   },
   HINFO: {
     code: 13,
@@ -127,7 +127,7 @@ export const RECORDS: { readonly [T in RecordType]: RecordRow<T> } = {
     find: (subject, context) => svcbRecords(subject, context),
     write: (data, out) => writeBinding(data, out),
     sizeBytes: (data) => bindingBytes(data),
-    hostOf: ({ target }) => target,
+    namedHost: ({ target }) => target,
   },
   HTTPS: {
     code: 65,
@@ -136,7 +136,7 @@ export const RECORDS: { readonly [T in RecordType]: RecordRow<T> } = {
     find: (subject, context) => httpsRecords(subject, context),
     write: (data, out) => writeBinding(data, out),
     sizeBytes: (data) => bindingBytes(data),
-    hostOf: ({ target }) => target,
+    namedHost: ({ target }) => target,
   },
   SRV: {
     code: 33,
@@ -151,7 +151,7 @@ export const RECORDS: { readonly [T in RecordType]: RecordRow<T> } = {
       out.name(data.target);
     },
     sizeBytes: ({ target }) => target.length,
-    hostOf: ({ target }) => target,
+    namedHost: ({ target }) => target,
   },
 };
 
@@ -187,7 +187,7 @@ export function dataBytes<T extends RecordType>(record: RecordOf<T>): number {
 }
 
 /** The host that a record names, which may be its owner, and whose addresses go along with it; of PTR the name that is listed. In lower case, because the case of a host name does not matter. */
-export function hostOf<T extends RecordType>(record: RecordOf<T>): string | undefined {
-  const host = RECORDS[record.type].hostOf?.(record.data);
+export function namedHost<T extends RecordType>(record: RecordOf<T>): string | undefined {
+  const host = RECORDS[record.type].namedHost?.(record.data);
   return host === "" ? record.name : host?.toLowerCase();
 }

@@ -37,7 +37,7 @@ interface SecretKey extends ZoneKey {
 
 class FileKeys implements SigningKeys {
   keys: readonly SecretKey[];
-  turn = 0;
+  edition = 0;
 
   constructor(keys: readonly SecretKey[]) {
     this.keys = keys;
@@ -48,7 +48,7 @@ class FileKeys implements SigningKeys {
     const textOf = (all: readonly ZoneKey[]) => all.map(({ publicKey }) => Buffer.from(publicKey).toString("hex")).join();
     if (textOf(keys) === textOf(this.keys)) return false;
     this.keys = keys;
-    this.turn += 1;
+    this.edition += 1;
     return true;
   }
 

@@ -15,7 +15,7 @@ export interface SigningKeys {
   /** One or two. The first signs everything, the second only the sets that tell the keys. */
   readonly keys: readonly ZoneKey[];
   /** Changes with the keys. */
-  readonly turn: number;
+  readonly edition: number;
   /** The signature of the key with this index (RFC 6605, 4). */
   sign(index: number, data: Uint8Array): Uint8Array;
 }
@@ -58,7 +58,7 @@ export class ZoneSigner {
   #count = 0;
   #secondMs = Number.NEGATIVE_INFINITY;
   #most = SIGNATURES_PER_SECOND;
-  #soaTurn = -1;
+  #soaEdition = -1;
   /** Signatures so far. */
   madeCount = 0;
   /** Signatures that were refused because too many were made. */
@@ -70,8 +70,8 @@ export class ZoneSigner {
   }
 
   /** Changes with the keys. */
-  get turn(): number {
-    return this.#keys.turn;
+  get edition(): number {
+    return this.#keys.edition;
   }
 
   get keys(): readonly ZoneKey[] {
@@ -107,8 +107,8 @@ export class ZoneSigner {
 
   /** The data of the signature of a SOA record with this serial. Throws `SigningBusy`. */
   soaSignature(soa: RecordOf<"SOA">, serial: number): Uint8Array {
-    if (this.#soaTurn !== this.#keys.turn) this.#soaSignatures.clear();
-    this.#soaTurn = this.#keys.turn;
+    if (this.#soaEdition !== this.#keys.edition) this.#soaSignatures.clear();
+    this.#soaEdition = this.#keys.edition;
     const key = `${soa.name} ${serial} ${soa.data.minimumSeconds} ${soa.ttlSeconds}`;
     const kept = this.#soaSignatures.get(key);
     if (kept !== undefined && this.isFresh(kept.sinceMs)) return kept.bytes;

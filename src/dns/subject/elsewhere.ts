@@ -38,8 +38,8 @@ export interface Told {
   readonly hosts: readonly (readonly [key: string, mark: number | undefined])[];
   /** A plan is made anew then, so that its TTL goes down with what is left. */
   readonly untilMonoMs: number;
-  /** The turn in which it was last seen to hold. */
-  seenTurn: number;
+  /** The edition in which it was last seen to hold. */
+  seenEdition: number;
 }
 
 /** An entry that carries an alias. */
@@ -62,7 +62,7 @@ export interface Elsewhere {
   /** Is told once of each question that was answered from the catalog, or could not be. */
   answered(outcome: Answered): void;
   /** Only grows, and does so whenever anything arrived. */
-  readonly turn: number;
+  readonly edition: number;
   /** What was told since the last call. */
   takeTold(): Told;
   /** Whether all of that is still so, and its time is not over. HOT: once a question. */

@@ -64,7 +64,7 @@ export class Facts implements NameFollower {
   /** Memory of the facts on which a plan rests, each once. */
   sizeBytes = 0;
   /** Grows whenever a fact is over on which a plan rests. */
-  turn = 0;
+  edition = 0;
   /** Whether nobody knows any more which facts hold. Then no plan may be kept. */
   isUnknown = false;
 
@@ -130,7 +130,7 @@ export class Facts implements NameFollower {
       if (fact === undefined) continue;
       fact.isOver = true;
       this.#byKey.delete(each);
-      this.turn += 1;
+      this.edition += 1;
     }
   }
 }

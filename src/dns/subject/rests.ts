@@ -3,7 +3,7 @@ import type { Kind } from "../../catalog/record/record.ts";
 import type { Told } from "./elsewhere.ts";
 import { addressFact, aliasFact, belowFact, entryFact, NODES_FACT, namespaceFact, originFact } from "./facts.ts";
 
-/** What a plan rests on beside the turn of its view. */
+/** What a plan rests on beside the edition of its view. */
 export interface Rests {
   /** Keys of facts of the catalog. */
   readonly facts: ReadonlySet<string>;

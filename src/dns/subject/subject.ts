@@ -31,7 +31,7 @@ export interface DnsCatalog {
   /** Tells what changes of what plans rest on. Another one than before: nothing is known of what was planned. */
   readonly changes: Pick<DnsNames, "catchUp" | "follow">;
   /** Changes with what all plans of this view rest on: the policy and its windows, and at a resolver whether any upstream answers. */
-  readonly turn: number;
+  readonly edition: number;
   /** What was read since the last call. */
   takeRests(): Rests;
   /** Whether what a resolver took to be here, or was told of elsewhere, is still so. Absent at a node, which knows everything. */

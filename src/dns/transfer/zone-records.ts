@@ -11,7 +11,7 @@ import { ADDRESS_LABEL, type DnsName, formatName, LOCATED_KINDS, parseName, spli
 import { setsAt } from "../plan/answer.ts";
 import { addressRecord } from "../records/addresses.ts";
 import type { DnsRecord, DnsSettings } from "../records/record.ts";
-import { hostOf } from "../records/records.ts";
+import { namedHost } from "../records/records.ts";
 import { seconds } from "../records/ttl.ts";
 import { type DnsCatalog, isCatalogName } from "../subject/subject.ts";
 
@@ -66,7 +66,7 @@ function* reverseRecords({ zone, catalog, settings, dnsNames }: ZoneSources): Ge
 function hostRecords(records: readonly DnsRecord[], known: Set<string>, { zone, settings }: ZoneSources): readonly DnsRecord[] {
   const end = `.${ADDRESS_LABEL}.node.${zone}`;
   return records.flatMap((record) => {
-    const host = hostOf(record);
+    const host = namedHost(record);
     if (host === undefined || !host.endsWith(end) || known.has(host)) return [];
     known.add(host);
     const address = parseAddressLabel(host.slice(0, -end.length));

@@ -42,7 +42,7 @@ export interface DnsSources {
 }
 
 /** More than a policy changes while a process lives. */
-const TURNS_PER_GENERATION = 2 ** 22;
+const EDITIONS_PER_GENERATION = 2 ** 22;
 /** Names of more instances have samples, and TC: the addresses of so many fit into no message. A sample over UDP has room for about twenty healthy instances. */
 const DNS_SAMPLING = { form: "spread", rank: healthRank, ideal: 0, fit: 0, wanted: 32, whole: MAX_TARGETS } as const;
 
@@ -63,7 +63,14 @@ export function dnsCatalog(
   viewer: ViewerOfView = { view: DEFAULT_VIEW, caller: anonymousCaller(sources.identity.clusterId, "") },
 ): DnsCatalog {
   const { elsewhere } = sources;
-  const notes = { hidden: new Set<string>(), rests: new RestsNotes(), hasSampled: false, sampleCount: 0, hasRead: false, turn: random() };
+  const notes = {
+    hidden: new Set<string>(),
+    rests: new RestsNotes(),
+    hasSampled: false,
+    sampleCount: 0,
+    hasRead: false,
+    position: random(),
+  };
   const held = elsewhere && new CatalogInDns({ ...sources, elsewhere: elsewhere.held }, viewer, { notes, onHidden, held: undefined });
   return new CatalogInDns(sources, viewer, { notes, onHidden, held });
 }
@@ -77,7 +84,7 @@ interface Notes {
   /** Whether anything was read that upstreams tell. */
   hasRead: boolean;
   /** The first position is random, so that the nodes of a cluster do not all begin with the same instances. Then all have their turn. */
-  turn: number;
+  position: number;
 }
 
 interface Making {
@@ -112,7 +119,7 @@ class CatalogInDns implements DnsCatalog {
     const { reads } = sources;
     this.#seer = {
       key: `${caller.cluster}\0${caller.tenant}`,
-      turn: () => reads.policyTurn,
+      turn: () => reads.policyEdition,
       sees: (namespace) => reads.verdict(caller, namespace).allowed,
       seesName: (name) => this.#hiddenAbove(name) === undefined,
     };
@@ -124,12 +131,12 @@ class CatalogInDns implements DnsCatalog {
       this.#hiddenAbove(claim.name) === undefined;
   }
 
-  get turn(): number {
+  get edition(): number {
     const { reads, elsewhere } = this.#sources;
     // A plan that was made while an upstream answered is another than one from what may be old.
-    const turn = 2 * reads.policyTurn + (elsewhere?.isCutOff === true ? 1 : 0);
+    const edition = 2 * reads.policyEdition + (elsewhere?.isCutOff === true ? 1 : 0);
     // So that no plan counts which was made for another view of the same index.
-    return turn + (this.view.generation ?? 0) * TURNS_PER_GENERATION;
+    return edition + (this.view.generation ?? 0) * EDITIONS_PER_GENERATION;
   }
 
   takeRests(): Rests {
@@ -149,7 +156,7 @@ class CatalogInDns implements DnsCatalog {
     this.#noteElsewhere(namespace);
     const self = kind === KIND.NODE && namespace === NODES_NAMESPACE ? this.#selfIf(name) : undefined;
     if (!this.#knows({ kind, namespace, name }, self !== undefined) && self !== undefined) return [self];
-    const sampling = { ...this.#sampling, at: this.#notes.turn };
+    const sampling = { ...this.#sampling, at: this.#notes.position };
     const suits = port === undefined ? undefined : ({ traits }: CatalogRecord) => traits.ports.includes(port);
     const read = (record: CatalogRecord) => {
       rests.origin(record.origin.id);
@@ -239,7 +246,7 @@ class CatalogInDns implements DnsCatalog {
     this.#noteElsewhere("");
     const sees = (namespace: string) => allowed(namespace) || (this.#notes.hidden.add(namespace), false);
     const view = { sees, counts: this.#counts, seer: this.#seerNow };
-    const sampling = { ...this.#sampling, at: this.#notes.turn };
+    const sampling = { ...this.#sampling, at: this.#notes.position };
     const { records, isSample } = dnsNames.findAlias(name, zone, view, sampling);
     if (isSample) this.#took();
     for (const { origin } of records) rests.origin(origin.id);
@@ -368,7 +375,7 @@ class CatalogInDns implements DnsCatalog {
   #took(): void {
     this.#notes.hasSampled = true;
     this.#notes.sampleCount += 1;
-    this.#notes.turn = (this.#notes.turn + GOLDEN_RATIO) % 1;
+    this.#notes.position = (this.#notes.position + GOLDEN_RATIO) % 1;
   }
 }
 

@@ -30,7 +30,7 @@ export interface ElsewhereParts {
   /** Counts everything that the machine took in. */
   readonly inputCount: () => number;
   /** Counts changes of the policy, and followed namespaces that were let go: of those callers were told what no answer from before says. */
-  readonly judgedTurn: () => number;
+  readonly judgedEdition: () => number;
   readonly now: () => Time;
 }
 
@@ -68,7 +68,7 @@ export class FetchingElsewhere implements Elsewhere {
     this.held = new Held(this, (name) => this.#isHeld(name));
   }
 
-  get turn(): number {
+  get edition(): number {
     return this.#parts.inputCount() + this.#changeCount;
   }
 
@@ -77,16 +77,16 @@ export class FetchingElsewhere implements Elsewhere {
     this.#told = nothingTold();
     const marked = [...names.values()].map((name) => [name, this.#markOf(name)] as const);
     const asked = [...hosts].map((key) => [key, this.#hostMark(key)] as const);
-    return { names: marked, hosts: asked, untilMonoMs: this.#parts.now().monoMs + planMs, seenTurn: this.turn };
+    return { names: marked, hosts: asked, untilMonoMs: this.#parts.now().monoMs + planMs, seenEdition: this.edition };
   }
 
   holds(told: Told): boolean {
     if (this.#parts.now().monoMs >= told.untilMonoMs) return false;
-    const { turn } = this;
-    if (told.seenTurn === turn) return true;
+    const { edition } = this;
+    if (told.seenEdition === edition) return true;
     for (const [name, mark] of told.names) if (this.#markOf(name) !== mark) return false;
     for (const [key, mark] of told.hosts) if (this.#hostMark(key) !== mark) return false;
-    told.seenTurn = turn;
+    told.seenEdition = edition;
     return true;
   }
 
@@ -96,7 +96,7 @@ export class FetchingElsewhere implements Elsewhere {
   }
 
   #hostMark(key: string): number | undefined {
-    return this.isNothing ? FOLLOWED : this.#parts.hosts.markOf(key, this.#parts.judgedTurn());
+    return this.isNothing ? FOLLOWED : this.#parts.hosts.markOf(key, this.#parts.judgedEdition());
   }
 
   get isNothing(): boolean {
@@ -185,12 +185,12 @@ export class FetchingElsewhere implements Elsewhere {
 
   /** What is known of a name. Undefined if nothing is, and nobody can be asked. Throws `UnknownName` while it is being asked. */
   #host(name: string, zone: string): FoundHost | undefined {
-    const { machine, hosts, judgedTurn, now } = this.#parts;
+    const { machine, hosts, judgedEdition, now } = this.#parts;
     if (this.isNothing) return EVERYTHING_FOLLOWED;
     const { monoMs } = now();
     const key = `${name} ${zone}`;
     this.#told.hosts.add(key);
-    const kept = hosts.find(key, judgedTurn(), monoMs, machine.upstreams.cutOffMonoMs);
+    const kept = hosts.find(key, judgedEdition(), monoMs, machine.upstreams.cutOffMonoMs);
     // That nothing lies there is over when something was fetched from there since.
     const isOver = kept?.host.namespaces.length === 0 && kept.arrivedMonoMs < (this.#above.get(name) ?? Number.NEGATIVE_INFINITY);
     const found = isOver ? undefined : kept;
@@ -218,14 +218,14 @@ export class FetchingElsewhere implements Elsewhere {
     const running = this.#asked.get(key);
     if (running !== undefined) return running.arrival;
     if (this.#asked.size >= MAX_ASKED || !this.#mayWait()) throw unknown();
-    const { hosts, askHost, judgedTurn, now } = this.#parts;
+    const { hosts, askHost, judgedEdition, now } = this.#parts;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#asked.set(key, { arrival: promise, sinceMonoMs: now().monoMs });
     // What it brings was judged under this policy, or a newer one.
-    const turn = judgedTurn();
+    const edition = judgedEdition();
     askHost(name, zone, (host) => {
       if (host === undefined) this.#fail(key);
-      else hosts.put(key, host, turn, now().monoMs);
+      else hosts.put(key, host, edition, now().monoMs);
       this.#asked.delete(key);
       this.#changeCount += 1;
       resolve();
@@ -306,8 +306,8 @@ class Held implements Elsewhere {
     return this;
   }
 
-  get turn(): number {
-    return this.#of.turn;
+  get edition(): number {
+    return this.#of.edition;
   }
 
   takeTold(): Told {

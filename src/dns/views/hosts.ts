@@ -28,13 +28,13 @@ export interface HostsOptions {
   readonly maxBytes: number;
 }
 
-interface Kept {
+interface KeptHost {
   /** Of all that were put here. */
   readonly number: number;
   readonly host: Host;
   readonly arrivedMonoMs: number;
   /** What it says was judged under this policy, and tells what callers were told until then. */
-  readonly judgedTurn: number;
+  readonly judgedEdition: number;
 }
 
 /** `fresh`: as it is. `stale`: good only while no upstream answers. `narrow`: of what it has the same is true, and what it does not have is not known. */
@@ -52,7 +52,7 @@ const KEPT_BYTES = 400;
 /** The answers of the upstream, within a bound of bytes. The oldest goes first. */
 export class Hosts {
   readonly #options: HostsOptions;
-  readonly #kept = new Map<string, Kept>();
+  readonly #kept = new Map<string, KeptHost>();
   #sizeBytes = 0;
   #putCount = 0;
 
@@ -64,10 +64,10 @@ export class Hosts {
     return this.#sizeBytes;
   }
 
-  put(key: string, host: Host, judgedTurn: number, monoMs: number): void {
+  put(key: string, host: Host, judgedEdition: number, monoMs: number): void {
     this.#drop(key);
     this.#putCount += 1;
-    this.#kept.set(key, { number: this.#putCount, host, judgedTurn, arrivedMonoMs: monoMs });
+    this.#kept.set(key, { number: this.#putCount, host, judgedEdition, arrivedMonoMs: monoMs });
     this.#sizeBytes += bytesOf(key, host);
     for (const oldest of this.#kept.keys()) {
       if (this.#sizeBytes <= this.#options.maxBytes) break;
@@ -76,19 +76,19 @@ export class Hosts {
   }
 
   /** Another number after each change of what is known of a name; 0 for what was judged otherwise. Undefined: nothing is. */
-  markOf(key: string, judgedTurn: number): number | undefined {
+  markOf(key: string, judgedEdition: number): number | undefined {
     const kept = this.#kept.get(key);
-    return kept && (kept.judgedTurn === judgedTurn ? kept.number : 0);
+    return kept && (kept.judgedEdition === judgedEdition ? kept.number : 0);
   }
 
   /** `cutOffMonoMs`: since then no upstream answers. Undefined while one does. */
-  find(key: string, judgedTurn: number, monoMs: number, cutOffMonoMs: number | undefined): FoundHost | undefined {
+  find(key: string, judgedEdition: number, monoMs: number, cutOffMonoMs: number | undefined): FoundHost | undefined {
     const kept = this.#kept.get(key);
     if (kept === undefined) return undefined;
     const { ttlMs, negativeMs, maxStaleMs } = this.#options;
     const { host, arrivedMonoMs } = kept;
     const heldMs = monoMs - arrivedMonoMs;
-    const isSame = kept.judgedTurn === judgedTurn;
+    const isSame = kept.judgedEdition === judgedEdition;
     const leftMs = (isEmpty(host) ? negativeMs : ttlMs) - heldMs;
     if (isSame && leftMs > 0) return { host, arrivedMonoMs, state: "fresh", leftMs };
     if (monoMs - Math.max(arrivedMonoMs, cutOffMonoMs ?? 0) < maxStaleMs)
@@ -117,7 +117,7 @@ export function carriersOf({ carriers }: Host, name: string, { sees, counts }: N
 }
 
 /** What the upstream told of a name of the zone, sorted. `sizeBytes`: of the entries, decoded. */
-export function hostOf(name: string, zone: string, told: readonly Carrier[], isMore: boolean, sizeBytes: number): Host {
+export function hostFrom(name: string, zone: string, told: readonly Carrier[], isMore: boolean, sizeBytes: number): Host {
   const namespaces = new Set<string>();
   const claims: Claim[] = [];
   const carriers: Carrier[] = [];

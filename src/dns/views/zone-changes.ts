@@ -13,7 +13,7 @@ export interface ZoneSources {
   readonly replica: Pick<Replica, "changesSince" | "collectedRevision" | "revision" | "slab" | "winner"> & {
     readonly lookup: Pick<Lookup, "namespaces">;
   };
-  readonly reads: Pick<Reads, "policy" | "policyTurn">;
+  readonly reads: Pick<Reads, "policy" | "policyEdition">;
   readonly policies: PolicySource;
 }
 
@@ -38,12 +38,12 @@ export class ZoneChanges {
   /** One viewer of each class. */
   readonly #viewers: readonly Caller[];
   #revision: number;
-  #turn: number;
+  #edition: number;
   #policy: Policy;
   /** What DNS shows of records that changed lately. The one that changed last is the last. */
   readonly #shown = new Map<KeyText, string>();
   readonly #bounds: ZoneChangesBounds;
-  /** The classes for which the last change of policy makes a difference. Some of it shows only when all records follow the policy, which is another turn. */
+  /** The classes for which the last change of policy makes a difference. Some of it shows only when all records follow the policy, which is another edition. */
   #affected: readonly number[] = [];
 
   /** What is there now counts as looked at. */
@@ -52,7 +52,7 @@ export class ZoneChanges {
     this.#bounds = bounds;
     this.#viewers = viewers;
     this.#revision = sources.replica.revision;
-    this.#turn = sources.reads.policyTurn;
+    this.#edition = sources.reads.policyEdition;
     this.#policy = sources.policies.policy;
   }
 
@@ -103,9 +103,9 @@ export class ZoneChanges {
 
   #lookAtPolicy(versions: ZoneVersions): void {
     const { reads, policies } = this.#sources;
-    const turn = reads.policyTurn;
-    if (turn === this.#turn) return;
-    this.#turn = turn;
+    const edition = reads.policyEdition;
+    if (edition === this.#edition) return;
+    this.#edition = edition;
     versions.forgetVerdicts();
     const { policy } = policies;
     if (policy !== this.#policy) {

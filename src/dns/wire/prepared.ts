@@ -18,7 +18,7 @@
  */
 import { CLASS_IN, type Plan, RCODE, type Rcode } from "../plan/answer.ts";
 import type { DataWriter, DnsRecord, RecordOf } from "../records/record.ts";
-import { areSampled, hostOf, RECORDS, writeRecordData } from "../records/records.ts";
+import { areSampled, namedHost, RECORDS, writeRecordData } from "../records/records.ts";
 import { HEADER_BYTES } from "./query.ts";
 
 /** Largest message: over TCP its length has two bytes. */
@@ -278,7 +278,7 @@ function recordPiece(
   { isChain: isPlaced, glue }: { readonly isChain: boolean; readonly glue: GluePieces },
 ): RecordPiece {
   const bytes = copyOf(writer.record(record, isPlaced));
-  const host = hostOf(record);
+  const host = namedHost(record);
   if (host === undefined) return { bytes, glue: NO_GLUE, hostAt: 0 };
   const hostAt = writer.lastName.toLowerCase() === host ? writer.lastNameAt : 0;
   return { bytes, glue: glue.numberOf(host, hostAt > 0), hostAt };

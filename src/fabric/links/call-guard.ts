@@ -4,7 +4,7 @@ import { TokenBuckets } from "../../lib/buckets/token-bucket.ts";
 import type { Time } from "../../lib/machine.ts";
 import { eventOutput, type FabricInput, type FabricOutput } from "../io-types.ts";
 import type { PeerIdentity } from "../wire/messages.ts";
-import { hostOf, type PeerAuthFacts, refusalOfAnswer, refusalOfCall, refusalOfCaller } from "./peer-auth.ts";
+import { hostOfPeer, type PeerAuthFacts, refusalOfAnswer, refusalOfCall, refusalOfCaller } from "./peer-auth.ts";
 
 type Asked = Extract<FabricInput, { kind: "asked" }>;
 type Answered = Extract<FabricInput, { kind: "answered" }>;
@@ -33,7 +33,7 @@ export class CallGuard {
     const refusal = refusalOfCall(request, identity, this.#peerAuth);
     if (refusal === undefined) return true;
     this.refusedCount += 1;
-    if (this.#told.take(`${refusal.reason} ${hostOf(identity)}`, time.monoMs) === 0) {
+    if (this.#told.take(`${refusal.reason} ${hostOfPeer(identity)}`, time.monoMs) === 0) {
       const detail = { ...refusal, nodeId: request.from.nodeId, address: identity.address, refusedCount: this.refusedCount };
       out.push(eventOutput("call_refused", "warn", detail, { isAudited: true }));
     }

@@ -14,7 +14,7 @@ import type { LinksInput, LinksOptions, LinksOutput, LinksParts } from "./option
 import {
   anotherStart,
   commonVersion,
-  hostOf,
+  hostOfPeer,
   PROTOCOL_VERSIONS,
   type Refusal,
   refusalByIdentity,
@@ -387,7 +387,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     else this.refusedCount += 1;
     this.#peers.retryAfter(row.nodeId, refusal.reason, time);
     const nodeId = hello?.nodeId ?? row.nodeId;
-    if (this.#events.take(`${refusal.reason} ${hostOf(row.identity)}`, time.monoMs) === 0) {
+    if (this.#events.take(`${refusal.reason} ${hostOfPeer(row.identity)}`, time.monoMs) === 0) {
       const facts = { reason: refusal.reason, detail: refusal.detail, nodeId, clusterId: hello?.clusterId ?? "" };
       const detail = { ...facts, address: row.identity?.address ?? "", refusedCount: this.refusedCount + this.tooManyCount };
       out.push(eventOutput("peer_refused", severityOf(refusal.reason), detail, { isAudited: !isQuiet(refusal.reason) }));
@@ -397,7 +397,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
 
   #tell(out: LinksOutput[], row: Row, severity: FabricEvent["severity"], { detail }: Refusal, time: Time, name = "link_failed"): void {
     // A peer that connects again and again must not fill the log.
-    if (this.#events.take(`${name} ${row.isIncoming ? hostOf(row.identity) : row.nodeId}`, time.monoMs) !== 0) return;
+    if (this.#events.take(`${name} ${row.isIncoming ? hostOfPeer(row.identity) : row.nodeId}`, time.monoMs) !== 0) return;
     const facts = { detail, nodeId: row.nodeId, address: row.identity?.address ?? "", direction: row.isIncoming ? "in" : "out" };
     out.push(eventOutput(name, severity, facts));
   }

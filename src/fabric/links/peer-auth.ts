@@ -160,7 +160,7 @@ export function isOwnLaterLife(
 }
 
 /** The host by which refusals are counted. It has no port, because a peer that tries again comes from another port each time. */
-export function hostOf(identity: PeerIdentity | undefined): string {
+export function hostOfPeer(identity: PeerIdentity | undefined): string {
   return identity === undefined ? "" : identity.address.replace(/:\d+$/, "");
 }
 

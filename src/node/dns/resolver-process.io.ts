@@ -7,17 +7,17 @@ import { FetchingElsewhere } from "../../dns/views/fetching-elsewhere.ts";
 import { classesOf, viewersOf } from "../../dns/views/views.ts";
 import type { Time } from "../../lib/machine.ts";
 import { AnswerCounts } from "../../resolver/upkeep/statistics.ts";
-import type { AskedNames, AskedNamesParts } from "../../services/resolving/asked-names.ts";
-import { hostOfTold, hostsFor, openClasses } from "../../services/resolving/elsewhere.ts";
+import { hostOfSent, hostsFor, openClasses } from "../../services/resolving/elsewhere.ts";
+import type { NameRequests, NameRequestsParts } from "../../services/resolving/name-requests.ts";
 import { nameServerView } from "../../services/resolving/own-entry.ts";
 import { advertisedHost } from "../fabric/address.io.ts";
 import { resolverOptionsOf } from "../resolver/options.ts";
 
 interface DnsProcessParts {
-  readonly asked: AskedNames;
-  readonly reads: Pick<Reads, "policyTurn">;
+  readonly asked: NameRequests;
+  readonly reads: Pick<Reads, "policyEdition">;
   readonly settings: Settings;
-  readonly ask: AskedNamesParts["ask"];
+  readonly ask: NameRequestsParts["ask"];
   readonly now: () => Time;
 }
 
@@ -49,10 +49,10 @@ export function askingElsewheres({ asked, reads, settings, ask, now }: DnsProces
       hosts: hostsFor(resolver, maxBytes),
       askHost: (name, zone, told) =>
         ask({ kind: "host", name, zone, viewer: { cluster, tenant } }, (answer) =>
-          told(answer?.host && hostOfTold(name, zone, answer.host)),
+          told(answer?.host && hostOfSent(name, zone, answer.host)),
         ),
       inputCount: () => asked.inputCount,
-      judgedTurn: () => reads.policyTurn + asked.facts.letGoCount,
+      judgedEdition: () => reads.policyEdition + asked.facts.letGoCount,
       now,
     });
   });

@@ -29,7 +29,7 @@ import type { Service } from "../../services/service.ts";
 import type { AuditLog } from "../../store/audit/log.io.ts";
 import type { AccessLog } from "../access-log.ts";
 import type { Component } from "../components.io.ts";
-import { ToldToProcesses, type ToldToProcessesParts } from "../dns/told-to-processes.ts";
+import { ProcessAnswers, type ProcessAnswersParts } from "../dns/process-answers.ts";
 import type { NodeLimits } from "../limits.ts";
 import { observeEntries, observeWatches } from "../metrics.ts";
 import { now } from "../rooms.io.ts";
@@ -100,7 +100,7 @@ export class ResolverCore implements Component {
   readonly #onServing = new Set<(isServing: boolean) => void>();
   readonly #policyWakes = new Set<() => void>();
   readonly #limitsTimer: NodeJS.Timeout;
-  readonly #told: ToldToProcesses;
+  readonly #told: ProcessAnswers;
   readonly #says = new Set<() => void>();
   readonly #log: Log;
   #isServing = false;
@@ -184,10 +184,10 @@ export class ResolverCore implements Component {
     onServing(this.isServing);
   }
 
-  #toldTo(asking: Parameters<typeof askHostFor>[1]): ToldToProcesses {
+  #toldTo(asking: Parameters<typeof askHostFor>[1]): ProcessAnswers {
     const { rooms, driver } = this;
-    const askHost: ToldToProcessesParts["askHost"] = (question) => askHostFor(rooms, asking, question);
-    return new ToldToProcesses({ rooms, ask: (name, how, told) => driver.ask(name, how, told), askHost, now });
+    const askHost: ProcessAnswersParts["askHost"] = (question) => askHostFor(rooms, asking, question);
+    return new ProcessAnswers({ rooms, ask: (name, how, told) => driver.ask(name, how, told), askHost, now });
   }
 
   /** As its DNS processes need it. */

@@ -3,7 +3,7 @@ import type { Metrics, Series } from "../../lib/metrics/metrics.ts";
 import type { AuditEvent, AuditSink } from "../../policy/audit/record.ts";
 import type { WatchNews } from "../../policy/limits/host-watches.ts";
 import type { AskedCalls } from "../../services/forwarding/messages.ts";
-import type { ToldQuestion } from "../../services/resolving/told.ts";
+import type { ProcessQuestion } from "../../services/resolving/process-exchange.ts";
 import type { Done, FromWorker, Question, Reply, ToWorker } from "./messages.ts";
 import type { NodeEnd } from "./node-end.io.ts";
 
@@ -71,7 +71,7 @@ export class MainThread implements Pick<AuditSink, "record"> {
     question:
       | { readonly kind: "caughtUp" | "report" }
       | { readonly kind: "scrape"; readonly accept: string }
-      | { readonly kind: "told"; readonly question: ToldQuestion },
+      | { readonly kind: "told"; readonly question: ProcessQuestion },
   ): Promise<Reply> {
     const id = ++this.#lastQuestion;
     return new Promise((resolve) => {

@@ -9,7 +9,7 @@ import type { WatchNews, WatchVerdict } from "../../policy/limits/host-watches.t
 import type { SharedLimits } from "../../policy/limits/shared-limits.ts";
 import type { HttpSources, Readiness } from "../../server/http-routes.ts";
 import type { AnsweredCalls, AskedCalls } from "../../services/forwarding/messages.ts";
-import type { FollowedFacts, ToldAnswer, ToldQuestion } from "../../services/resolving/told.ts";
+import type { FollowedFacts, ProcessAnswer, ProcessQuestion } from "../../services/resolving/process-exchange.ts";
 import type { Endpoints, SharedPorts } from "../core/endpoints.ts";
 
 /** What a worker serves: all callers, as a thread, or those of DNS alone, as a process. */
@@ -86,7 +86,7 @@ export type Order =
 export interface Reply {
   readonly id: number;
   readonly scrape?: Awaited<ReturnType<HttpSources["scrape"]>> | undefined;
-  readonly told?: ToldAnswer | undefined;
+  readonly told?: ProcessAnswer | undefined;
 }
 
 /** A message to a worker. What it says of the catalog comes first, because all else may speak of that. */
@@ -115,7 +115,7 @@ export type Question =
   | { readonly kind: "report"; readonly id: number }
   | { readonly kind: "scrape"; readonly id: number; readonly accept: string }
   /** A resolver is asked for what it follows not. */
-  | { readonly kind: "told"; readonly id: number; readonly question: ToldQuestion };
+  | { readonly kind: "told"; readonly id: number; readonly question: ProcessQuestion };
 
 /** What a worker has done. */
 export type Done =

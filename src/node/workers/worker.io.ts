@@ -25,7 +25,7 @@ import type { NodeIdentity } from "../../services/discovery/node-identity.ts";
 import { readHandlers } from "../../services/discovery/read-handlers.ts";
 import { CallForwarder, FORWARDING_BOUNDS } from "../../services/forwarding/call-forwarder.ts";
 import { servicesOfWorker } from "../../services/forwarding/worker-services.ts";
-import type { ToldAnswer, ToldQuestion } from "../../services/resolving/told.ts";
+import type { ProcessAnswer, ProcessQuestion } from "../../services/resolving/process-exchange.ts";
 import type { Service } from "../../services/service.ts";
 import { Components, Deadline } from "../components.io.ts";
 import { openWorkerRooms, type WorkerRooms } from "../core/copies/worker-rooms.ts";
@@ -417,7 +417,7 @@ class NodeWorker {
     return this.#report;
   }
 
-  readonly #askResolver = (question: ToldQuestion, told: (answer: ToldAnswer | undefined) => void): void => {
+  readonly #askResolver = (question: ProcessQuestion, told: (answer: ProcessAnswer | undefined) => void): void => {
     void this.#answerWithin(TOLD_WITHIN_MS, { kind: "told", question }).then((reply) => told(reply?.told));
   };
 

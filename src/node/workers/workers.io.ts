@@ -18,7 +18,7 @@ import type { Scraper } from "../../server/metrics.io.ts";
 import { changesNothing } from "../../services/cost.ts";
 import type { NodeIdentity } from "../../services/discovery/node-identity.ts";
 import { type ForwardedCall, ForwardedCalls } from "../../services/forwarding/forwarded-calls.ts";
-import type { ToldAnswer, ToldQuestion } from "../../services/resolving/told.ts";
+import type { ProcessAnswer, ProcessQuestion } from "../../services/resolving/process-exchange.ts";
 import type { Service } from "../../services/service.ts";
 import type { Deadline } from "../components.io.ts";
 import { type CopyFeed, type FedRooms, openCopyFeed } from "../core/copies/copy-feed.ts";
@@ -93,7 +93,7 @@ export interface WorkersCore extends FedRooms {
   /** Calls back whenever there may be something to say. */
   readonly follow: (say: () => void) => void;
   /** Of a resolver: answers what its processes ask. `tell` is called once. */
-  readonly tell?: (question: ToldQuestion, tell: (answer: ToldAnswer) => void) => void;
+  readonly tell?: (question: ProcessQuestion, tell: (answer: ProcessAnswer) => void) => void;
 }
 
 export interface WorkersOptions {

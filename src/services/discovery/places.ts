@@ -14,7 +14,7 @@ export interface Place {
 }
 
 /** The parts of `Reads` that places depend on. */
-interface Seen extends Pick<Reads, "policyTurn"> {
+interface Seen extends Pick<Reads, "policyEdition"> {
   readonly replica: Pick<Reads["replica"], "revision">;
   readonly node: Pick<Reads["node"], "boot">;
 }
@@ -22,7 +22,7 @@ interface Seen extends Pick<Reads, "policyTurn"> {
 export class Places {
   readonly #reads: Seen;
   #revision = -1;
-  #policyTurn = -1;
+  #policyEdition = -1;
   #boot = "";
   /** Cursors by reader text. The empty text has the cursor of no reader. */
   readonly #cursors = new Map<string, string>();
@@ -36,11 +36,11 @@ export class Places {
    * watch from it begins with a snapshot. HOT: once a query. Each cursor is made once for a revision and a reader.
    */
   now(readerText = ""): Place {
-    const { replica, node, policyTurn } = this.#reads;
+    const { replica, node, policyEdition } = this.#reads;
     const { revision } = replica;
-    if (this.#revision !== revision || this.#policyTurn !== policyTurn) {
+    if (this.#revision !== revision || this.#policyEdition !== policyEdition) {
       this.#revision = revision;
-      this.#policyTurn = policyTurn;
+      this.#policyEdition = policyEdition;
       this.#boot = node.boot;
       this.#cursors.clear();
     }

@@ -8,7 +8,7 @@ import type { Reads } from "../../discovery/reads.ts";
 import type { Carrier, Elsewheres } from "../../dns/subject/elsewhere.ts";
 import { MAX_FETCHING_VIEWS } from "../../dns/views/credential-views.ts";
 import { FetchingElsewhere } from "../../dns/views/fetching-elsewhere.ts";
-import { type Host, Hosts, hostOf } from "../../dns/views/hosts.ts";
+import { type Host, Hosts, hostFrom } from "../../dns/views/hosts.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import { anonymousCaller, type Caller } from "../../policy/identity/caller.ts";
@@ -18,7 +18,7 @@ import type { ResolverMachine } from "../../resolver/machine.ts";
 import { filterOf } from "../discovery/filter.ts";
 import { querySalt } from "../discovery/read-handlers.ts";
 import type { ResolverPorts } from "./ports.ts";
-import type { ToldHost } from "./told.ts";
+import type { SentHost } from "./process-exchange.ts";
 import { type PassedQuery, passQuery } from "./upstream-query.ts";
 
 /** Most entries of an answer. With more, the name counts as existing. */
@@ -90,7 +90,7 @@ function openElsewhere(
     hosts: hostsFor(resolver, maxBytes),
     askHost: (name, zone, told) => void tellHost(asker, { name, zone }, told),
     inputCount: () => rooms.inputCount,
-    judgedTurn: () => reads.policyTurn + machine.letGoCount,
+    judgedEdition: () => reads.policyEdition + machine.letGoCount,
     now,
   });
 }
@@ -121,7 +121,7 @@ export function askHostFor(
   rooms: Pick<RoomsOfDns, "policies" | "reads">,
   options: ElsewhereOptions,
   { name, zone, viewer }: { readonly name: string; readonly zone: string; readonly viewer: Class },
-): Promise<ToldHost> {
+): Promise<SentHost> {
   return askHost(askerOf(rooms, { ...options, viewer }), name, zone);
 }
 
@@ -143,7 +143,7 @@ async function tellHost(
 ): Promise<void> {
   let host: Host | undefined;
   try {
-    host = hostOfTold(name, zone, await askHost(asker, name, zone));
+    host = hostOfSent(name, zone, await askHost(asker, name, zone));
   } catch (error) {
     // The caller is answered that the name is not known, whatever the reason.
     if (!(error instanceof WaymarkError)) throw error;
@@ -153,7 +153,7 @@ async function tellHost(
 }
 
 /** Rejects as `passQuery`. */
-async function askHost(asker: HostAsker, name: string, zone: string): Promise<ToldHost> {
+async function askHost(asker: HostAsker, name: string, zone: string): Promise<SentHost> {
   const names = [name, `${name}.${zone}`].filter((text) => ASKED_NAME.test(text));
   // No alias and no namespace has such a name.
   if (names.length === 0) return { entries: [], isMore: false };
@@ -165,9 +165,9 @@ async function askHost(asker: HostAsker, name: string, zone: string): Promise<To
 }
 
 /** What was told, as DNS reads it. */
-export function hostOfTold(name: string, zone: string, { entries, isMore }: ToldHost): Host {
+export function hostOfSent(name: string, zone: string, { entries, isMore }: SentHost): Host {
   const sizeBytes = entries.reduce((sum, bytes) => sum + DECODED * bytes.length + DECODED_BYTES, 0);
-  return hostOf(name, zone, entries.map(carrierOf), isMore, sizeBytes);
+  return hostFrom(name, zone, entries.map(carrierOf), isMore, sizeBytes);
 }
 
 async function ask(

@@ -98,7 +98,7 @@ test("a negative answer may be kept for the negative ttl, in the SOA's TTL and i
 test("what is hidden from a viewer and what does not exist are told apart by nothing", () => {
   const visible = market();
   const hiding: DnsCatalog = {
-    turn: 1,
+    edition: 1,
     changes: visible.changes,
     takeRests: () => visible.takeRests(),
     find: (kind, namespace, name, port) => (name === "web" ? [] : visible.find(kind, namespace, name, port)),
@@ -208,7 +208,7 @@ test("outside our zones nothing is denied, only refused, also when such names ar
 function counting(catalog: FakeDnsCatalog): { readonly catalog: DnsCatalog; readonly asked: () => number } {
   let count = 0;
   const counted: DnsCatalog = {
-    turn: 1,
+    edition: 1,
     changes: catalog.changes,
     takeRests: () => catalog.takeRests(),
     find: (...name) => {

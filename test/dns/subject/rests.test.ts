@@ -47,7 +47,7 @@ test.each([
   { what: "the lives of nodes", forgotten: "#" },
   { what: "the services of a namespace", forgotten: "/" },
   { what: "who is at an address", forgotten: "^" },
-  { what: "the policy", forgotten: "turn" },
+  { what: "the policy", forgotten: "edition" },
 ])("the property above finds plans that do not rest on $what", ({ forgotten }) => {
   const forgetting = (catalog: DnsCatalog): DnsCatalog => {
     const takeRests = () => {

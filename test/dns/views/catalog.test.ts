@@ -206,11 +206,11 @@ test("a hidden name and a hidden alias are absent, and each is reported with one
   expect(catalog.takeHidden()).toEqual([]);
 });
 
-test("the turn of the catalog changes with the policy, so that no answer outlives it", () => {
+test("the edition of the catalog changes with the policy, so that no answer outlives it", () => {
   const { catalog, change } = open(["0"]);
-  const before = catalog.turn;
+  const before = catalog.edition;
   change(HIDING);
-  expect(catalog.turn).toBeGreaterThan(before);
+  expect(catalog.edition).toBeGreaterThan(before);
 });
 
 test("a crowded name gives a sample, said once, and another one the next time", () => {

@@ -12,7 +12,7 @@ import type { Carrier, UnknownName } from "../../../src/dns/subject/elsewhere.ts
 import { onlyView } from "../../../src/dns/views/asker.ts";
 import { type DnsSources, dnsCatalog } from "../../../src/dns/views/catalog.ts";
 import { FetchingElsewhere } from "../../../src/dns/views/fetching-elsewhere.ts";
-import { carriersOf, type Host, Hosts, hostOf, isAbove } from "../../../src/dns/views/hosts.ts";
+import { carriersOf, type Host, Hosts, hostFrom, isAbove } from "../../../src/dns/views/hosts.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import { NO_POLICY, Policy } from "../../../src/policy/set/verdict.ts";
 import type { Answer } from "../../../src/resolver/io-types.ts";
@@ -109,7 +109,7 @@ class World {
         if (!this.isSilent) queueMicrotask(() => told(host));
       },
       inputCount: () => this.#inputCount,
-      judgedTurn: () => this.#reads.policyTurn + this.#letGoCount,
+      judgedEdition: () => this.#reads.policyEdition + this.#letGoCount,
       now: () => at(this.ms),
     });
     this.#dnsNames.refresh();
@@ -197,12 +197,12 @@ class World {
     const records = new Cursor(this.#registry.replica.lookup.all);
     for (let record = records.next(); record !== undefined; record = records.next())
       if (sees(record.namespace)) told.push({ entry: this.#reads.entry(record), claim: claimOf(record, "") });
-    return hostOf(name, zone, told, false, 100);
+    return hostFrom(name, zone, told, false, 100);
   }
 
   /** Of what was told. */
-  get turn(): number {
-    return this.#elsewhere.turn;
+  get edition(): number {
+    return this.#elsewhere.edition;
   }
 
   /** The code, seconds and type of each record, and behind an arrow what was asked of the upstream; of a question that waits for all of it. */
@@ -387,7 +387,7 @@ const DENYING = new Policy(
 test("where the policy denies by default, a namespace without a rule causes no fetch either, and random names in it keep nothing", async () => {
   const world = new World();
   world.change(DENYING);
-  const before = [world.hosts.sizeBytes, world.turn];
+  const before = [world.hosts.sizeBytes, world.edition];
   await expectAnswers(world, {
     "far.svc.other": "NOERROR",
     "x1.svc.other": "NOERROR",
@@ -403,7 +403,7 @@ test("where the policy denies by default, a namespace without a rule causes no f
     "10-0-0-1.addr.node": "NOERROR A 60",
     "web.svc.market": "NOERROR A 5",
   });
-  expect([world.hosts.sizeBytes, world.turn]).toEqual(before);
+  expect([world.hosts.sizeBytes, world.edition]).toEqual(before);
   const knowing = new World();
   knowing.followed = [""];
   knowing.change(DENYING);
@@ -647,7 +647,7 @@ test("a TTL is at most what is left, also from a plan that is kept, and a kept p
 
 test("the answers of the upstream are kept within their bytes, the newest of them", () => {
   const hosts = new Hosts({ ttlMs: 1000, negativeMs: 1000, maxStaleMs: 2000, maxBytes: 10_000 });
-  const host = hostOf("a", "waymark", [], false, 1000);
+  const host = hostFrom("a", "waymark", [], false, 1000);
   for (let n = 0; n < 100; n++) hosts.put(`name-${n}`, host, 1, 0);
   expect(hosts.sizeBytes).toBeLessThanOrEqual(10_000);
   expect([hosts.find("name-99", 1, 0, undefined)?.state, hosts.find("name-0", 1, 0, undefined)]).toEqual(["fresh", undefined]);
@@ -662,7 +662,7 @@ test("more than was told counts as something below, and a claim that does not co
   const view = { sees: () => true, counts: () => false };
   const entry = { ...entryView({ name: "far", namespace: "x" }), aliases: ["A.b.waymark.", "deep.a.b"] };
   const claim = { namespace: "x", scope: entry.scope, clusterId: "c1", region: "r1", tenant: "", isAdmins: false };
-  const host = hostOf("a.b", "waymark", [{ entry, claim }], false, 0);
+  const host = hostFrom("a.b", "waymark", [{ entry, claim }], false, 0);
   expect(host.claims.map(({ name }) => name)).toEqual(["a.b", "deep.a.b"]);
   expect([isAbove(host, "a.b", view), isAbove({ ...host, isMore: true }, "a.b", view)]).toEqual([false, true]);
   expect([isAbove(host, "a.b", { ...view, counts: () => true }), carriersOf(host, "a.b", view).length]).toEqual([true, 0]);
@@ -727,10 +727,10 @@ test("that something was fetched from below a name is remembered of ten thousand
     hosts: new Hosts({ ttlMs: SECONDS, negativeMs: SECONDS, maxStaleMs: SECONDS, maxBytes: 10_000 }),
     askHost: (name, zone, told) => {
       asked.push(name);
-      queueMicrotask(() => told(hostOf(name, zone, [], false, 0)));
+      queueMicrotask(() => told(hostFrom(name, zone, [], false, 0)));
     },
     inputCount: () => 0,
-    judgedTurn: () => 0,
+    judgedEdition: () => 0,
     now: () => at(ms),
   });
   const hasBelow = async (name: string) => {

@@ -4,7 +4,7 @@ import { BODY, keyParts, keyText } from "../../../src/catalog/record/record.ts";
 import { onlyView } from "../../../src/dns/views/asker.ts";
 import { dnsCatalog } from "../../../src/dns/views/catalog.ts";
 import { FetchingElsewhere } from "../../../src/dns/views/fetching-elsewhere.ts";
-import { Hosts, hostOf } from "../../../src/dns/views/hosts.ts";
+import { Hosts, hostFrom } from "../../../src/dns/views/hosts.ts";
 import { epochOf } from "../../../src/policy/set/verdict.ts";
 import { holds } from "../../../src/services/resolving/elsewhere.ts";
 import { responseText } from "../../fakes/dns-text.ts";
@@ -35,9 +35,9 @@ class World {
       isHeld: (name) => holds(machine, name),
       ask: world.port,
       hosts: new Hosts({ ttlMs: 1, negativeMs: 1, maxStaleMs: 1, maxBytes: 100_000 }),
-      askHost: (name, zone, told) => queueMicrotask(() => told(hostOf(name, zone, [], false, 0))),
+      askHost: (name, zone, told) => queueMicrotask(() => told(hostFrom(name, zone, [], false, 0))),
       inputCount: () => rooms.inputCount,
-      judgedTurn: () => rooms.reads.policyTurn + machine.letGoCount,
+      judgedEdition: () => rooms.reads.policyEdition + machine.letGoCount,
       now: () => world.now,
     });
     const { reads, replica, dnsNames, policies } = rooms;

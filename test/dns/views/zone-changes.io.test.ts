@@ -147,11 +147,11 @@ test("where a change of policy would be judged by more namespaces than that pays
       0,
     );
     const policies = { policy: new Policy(set([], { defaultAllow: true }), 1) };
-    const reads = { policy: policies.policy, policyTurn: 1 };
+    const reads = { policy: policies.policy, policyEdition: 1 };
     const replica = { revision: 1, collectedRevision: 0, lookup: { namespaces: { list: () => namespaces } } };
     const changes = new ZoneChanges({ replica, reads, policies } as never, VIEWERS);
     policies.policy = new Policy(set([rule("svc.none", { visibilityTenants: ["red"] })], { defaultAllow: true }), 2);
-    reads.policyTurn = 2;
+    reads.policyEdition = 2;
     changes.look(versions);
     expect([count, versions.isAllNoted]).toEqual([count, moved]);
   }

@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { Foreigners } from "../../../src/fabric/links/foreigners.ts";
 import {
   commonVersion,
-  hostOf,
+  hostOfPeer,
   isOwnLaterLife,
   nodeOfCertificate,
   type PeerAuthFacts,
@@ -114,5 +114,5 @@ test.each([
   ["[::1]:5555", "[::1]"],
   ["", ""],
 ])("the host of %s", (address, host) => {
-  expect(hostOf({ ...FAR, address })).toBe(host);
+  expect(hostOfPeer({ ...FAR, address })).toBe(host);
 });

@@ -6,25 +6,25 @@ import { Slab } from "../../../src/catalog/record/slab.ts";
 import { TraitsPool } from "../../../src/catalog/record/traits.ts";
 import { UnknownName } from "../../../src/dns/subject/elsewhere.ts";
 import { askingElsewheres } from "../../../src/node/dns/resolver-process.io.ts";
-import { AskedNames } from "../../../src/services/resolving/asked-names.ts";
-import type { ToldQuestion } from "../../../src/services/resolving/told.ts";
-import { ToldNames } from "../../../src/services/resolving/told-names.ts";
+import { NameRequests } from "../../../src/services/resolving/name-requests.ts";
+import type { ProcessQuestion } from "../../../src/services/resolving/process-exchange.ts";
+import { ReceivedNames } from "../../../src/services/resolving/received-names.ts";
 import { SETTINGS } from "../../fakes/options.ts";
 
 const FACTS = { prefixes: ["svc.market"], doubted: [], isCutOff: false, letGoCount: 0 };
 const EVERYBODY = { sees: () => true, counts: () => true };
 
 test("what lies below a name is asked again once a namespace was let go, because some of it was followed before", async () => {
-  const questions: ToldQuestion[] = [];
+  const questions: ProcessQuestion[] = [];
   const now = () => ({ monoMs: 1000, wallMs: 1000 });
   const stamper = new EntryStamper({ bounds: PROTOCOL_BOUNDS, traits: new TraitsPool() });
-  const names = new ToldNames({ slab: new Slab(), stamper, maxBytes: 10_000 });
-  const asked = new AskedNames({ names, ask: () => {}, now });
+  const names = new ReceivedNames({ slab: new Slab(), stamper, maxBytes: 10_000 });
+  const asked = new NameRequests({ names, ask: () => {}, now });
   asked.heard(FACTS);
   const { node } = SETTINGS;
   const elsewhere = askingElsewheres({
     asked,
-    reads: { policyTurn: 0 },
+    reads: { policyEdition: 0 },
     settings: SETTINGS,
     ask: (question, told) => {
       questions.push(question);

@@ -24,12 +24,12 @@ import { assert } from "../../../lib/errors.ts";
 import { NO_POLICY, PENDING_POLICY, Policy } from "../../../policy/set/verdict.ts";
 import { mayBeSeen, type OnDenied } from "../../../policy/set/visibility.ts";
 import { DiscoveryBytes } from "../../../services/discovery/response-bytes.ts";
-import { AskedNames, type AskedNamesParts } from "../../../services/resolving/asked-names.ts";
-import { ToldNames } from "../../../services/resolving/told-names.ts";
+import { NameRequests, type NameRequestsParts } from "../../../services/resolving/name-requests.ts";
+import { ReceivedNames } from "../../../services/resolving/received-names.ts";
 import { MARK, type SaidPolicy } from "./copy-feed.ts";
 
 /** Memory for the names that a resolver told one of its processes. */
-const TOLD_BYTES = 16 * 1024 * 1024;
+const RECEIVED_BYTES = 16 * 1024 * 1024;
 
 export interface CopyRoomsOptions {
   readonly nodeId: string;
@@ -50,7 +50,7 @@ export interface CopyRoomsOptions {
   readonly onAgain: () => void;
   readonly nameBounds?: NameIndexBounds;
   /** Of a resolver: what is asked of it beside the feed. */
-  readonly askResolver?: Pick<AskedNamesParts, "ask" | "now"> | undefined;
+  readonly askResolver?: Pick<NameRequestsParts, "ask" | "now"> | undefined;
 }
 
 export class CopyRooms {
@@ -65,7 +65,7 @@ export class CopyRooms {
   readonly policies: { readonly policy: Policy };
   readonly switches: CopySwitches;
   /** Of a resolver: what is not followed. */
-  readonly asked: AskedNames | undefined;
+  readonly asked: NameRequests | undefined;
   readonly #copy: ReplicaCopy;
   readonly #loads = new Map<KeyText, LoadView>();
   readonly #onAgain: () => void;
@@ -89,8 +89,8 @@ export class CopyRooms {
     this.fanout = new Fanout(onAgain, nameBounds);
     this.dnsNames = new DnsNames(replica, zones.map(plainName), blocks);
     const stamper = new EntryStamper({ bounds: PROTOCOL_BOUNDS, traits: new TraitsPool() });
-    const names = new ToldNames({ slab: replica.slab, stamper, maxBytes: TOLD_BYTES });
-    const asked = askResolver && new AskedNames({ ...askResolver, names });
+    const names = new ReceivedNames({ slab: replica.slab, stamper, maxBytes: RECEIVED_BYTES });
+    const asked = askResolver && new NameRequests({ ...askResolver, names });
     this.asked = asked;
     const lists = asked && {
       of: (namespace: string) => [asked.isComplete(namespace) ? replica.lookup : names.lookup],

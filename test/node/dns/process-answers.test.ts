@@ -2,34 +2,34 @@
 import { expect, test } from "vitest";
 import { BODY, KIND, keyParts, keyText } from "../../../src/catalog/record/record.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
-import { ToldToProcesses, type ToldToProcessesParts } from "../../../src/node/dns/told-to-processes.ts";
-import type { ToldAnswer, ToldQuestion } from "../../../src/services/resolving/told.ts";
+import { ProcessAnswers, type ProcessAnswersParts } from "../../../src/node/dns/process-answers.ts";
+import type { ProcessAnswer, ProcessQuestion } from "../../../src/services/resolving/process-exchange.ts";
 import { KEYS } from "../../fakes/mesh.ts";
 import { ResolverWorld } from "../../fakes/resolver-world.ts";
 
 const name = { kind: KIND.SERVICE, namespace: "svc.other", name: "db" };
-const NAME: ToldQuestion = { kind: "fetch", name, isFurther: false, isReminder: false };
-const HOST: ToldQuestion = { kind: "host", name: "shop.example", zone: "waymark", viewer: { cluster: "c1", tenant: "" } };
+const NAME: ProcessQuestion = { kind: "fetch", name, isFurther: false, isReminder: false };
+const HOST: ProcessQuestion = { kind: "host", name: "shop.example", zone: "waymark", viewer: { cluster: "c1", tenant: "" } };
 const refused = new WaymarkError("not_ready", "nobody");
 
-async function answered(question: ToldQuestion, parts: Partial<ToldToProcessesParts>): Promise<readonly ToldAnswer[]> {
+async function answered(question: ProcessQuestion, parts: Partial<ProcessAnswersParts>): Promise<readonly ProcessAnswer[]> {
   const { rooms, now } = new ResolverWorld(["a"]);
   const fails = { ask: () => undefined, askHost: () => Promise.reject(refused) };
-  const answers: ToldAnswer[] = [];
-  new ToldToProcesses({ rooms, now: () => now, ...fails, ...parts }).answer(question, (answer) => answers.push(answer));
+  const answers: ProcessAnswer[] = [];
+  new ProcessAnswers({ rooms, now: () => now, ...fails, ...parts }).answer(question, (answer) => answers.push(answer));
   await new Promise(setImmediate);
   return answers;
 }
 
 const telling =
-  (error: WaymarkError | undefined): ToldToProcessesParts["ask"] =>
+  (error: WaymarkError | undefined): ProcessAnswersParts["ask"] =>
   (_, __, told) => {
     told(error);
     return undefined;
   };
 
 const NONE = { entries: [], ageMs: 7, leftMs: 0 };
-test.each<{ what: string; question: ToldQuestion; parts: Partial<ToldToProcessesParts>; answers: readonly ToldAnswer[] }>([
+test.each<{ what: string; question: ProcessQuestion; parts: Partial<ProcessAnswersParts>; answers: readonly ProcessAnswer[] }>([
   {
     what: "a name that is here",
     question: NAME,
@@ -72,7 +72,7 @@ test.each<{ what: string; question: ToldQuestion; parts: Partial<ToldToProcesses
 
 test("what is followed is the same object until something of it changes, so that it is said once", () => {
   const world = new ResolverWorld(["a"]);
-  const told = new ToldToProcesses({
+  const told = new ProcessAnswers({
     rooms: world.rooms,
     now: () => world.now,
     ask: () => undefined,
@@ -87,7 +87,7 @@ test("what is followed is the same object until something of it changes, so that
 
 test("the resolver does not count what a process asks it for: the process counts its own questions", async () => {
   const counted: (boolean | undefined)[] = [];
-  const ask: ToldToProcessesParts["ask"] = (_, { isCounted }) => {
+  const ask: ProcessAnswersParts["ask"] = (_, { isCounted }) => {
     counted.push(isCounted);
     return { source: "fetched", isStale: false, ageMs: 7 };
   };
@@ -98,7 +98,7 @@ test("the resolver does not count what a process asks it for: the process counts
 test("that a namespace was let go is said, also when it is followed again before anybody asked", () => {
   const world = new ResolverWorld(["a"]);
   const { rooms } = world;
-  const told = new ToldToProcesses({ rooms, now: () => world.now, ask: () => undefined, askHost: () => Promise.reject(refused) });
+  const told = new ProcessAnswers({ rooms, now: () => world.now, ask: () => undefined, askHost: () => Promise.reject(refused) });
   const { following } = world.machine;
   following.watch("other");
   world.run(5000);
@@ -121,11 +121,11 @@ test("entries of a node that is lost are told as such, and others are not", () =
   const { node } = world.server("a");
   node.setLife(world.server("b").node.replica.self.id, "orphaned");
   world.run(2000);
-  const told = new ToldToProcesses({ rooms: world.rooms, now: () => world.now, ask: world.port, askHost: () => Promise.reject(refused) });
+  const told = new ProcessAnswers({ rooms: world.rooms, now: () => world.now, ask: world.port, askHost: () => Promise.reject(refused) });
   const said: (readonly boolean[] | undefined)[] = [];
   for (const key of [lost, live]) {
     const { namespace, name: asked, kind } = keyParts(key);
-    const question: ToldQuestion = { ...NAME, name: { namespace, name: asked, kind } };
+    const question: ProcessQuestion = { ...NAME, name: { namespace, name: asked, kind } };
     told.answer(question, (answer) => said.push(answer.name?.entries.map(({ isOrphaned }) => isOrphaned)));
     world.run(1000);
   }
@@ -138,10 +138,10 @@ test("of a name that a guard holds nothing is left of its time, so that a proces
   for (const key of keys) world.put("a", key);
   world.run(2000);
   const { rooms } = world;
-  const processes = new ToldToProcesses({ rooms, now: () => world.now, ask: world.port, askHost: () => Promise.reject(refused) });
+  const processes = new ProcessAnswers({ rooms, now: () => world.now, ask: world.port, askHost: () => Promise.reject(refused) });
   const { kind, namespace, name: db } = keyParts(KEYS[0]!);
   const told = () => {
-    let said: ToldAnswer = {};
+    let said: ProcessAnswer = {};
     const asked = { kind: "fetch", name: { kind, namespace, name: db }, isFurther: false, isReminder: false } as const;
     processes.answer(asked, (answer) => (said = answer));
     return [said.name?.entries.length, said.name?.leftMs];

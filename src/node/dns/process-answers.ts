@@ -5,25 +5,32 @@ import { WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import { holds } from "../../services/resolving/elsewhere.ts";
 import type { ResolverPorts } from "../../services/resolving/ports.ts";
-import type { FollowedFacts, ToldAnswer, ToldEntry, ToldHost, ToldName, ToldQuestion } from "../../services/resolving/told.ts";
+import type {
+  FollowedFacts,
+  ProcessAnswer,
+  ProcessQuestion,
+  SentEntry,
+  SentHost,
+  SentName,
+} from "../../services/resolving/process-exchange.ts";
 import type { ResolverRooms } from "../resolver/resolver-rooms.ts";
 
 /** Of a crowded name so many entries are told, the best first. An answer shows fewer. */
 const TOLD = { form: "spread", rank: healthRank, ideal: 0, fit: 0, wanted: 256, at: 0 } as const;
 
-export interface ToldToProcessesParts {
+export interface ProcessAnswersParts {
   readonly rooms: Pick<ResolverRooms, "machine" | "replica">;
   readonly ask: ResolverPorts["ask"];
   /** Asks the upstream. Rejects with a WaymarkError. */
-  readonly askHost: (question: Extract<ToldQuestion, { readonly kind: "host" }>) => Promise<ToldHost>;
+  readonly askHost: (question: Extract<ProcessQuestion, { readonly kind: "host" }>) => Promise<SentHost>;
   readonly now: () => Time;
 }
 
-export class ToldToProcesses {
-  readonly #parts: ToldToProcessesParts;
+export class ProcessAnswers {
+  readonly #parts: ProcessAnswersParts;
   #facts: FollowedFacts | undefined;
 
-  constructor(parts: ToldToProcessesParts) {
+  constructor(parts: ProcessAnswersParts) {
     this.#parts = parts;
   }
 
@@ -41,7 +48,7 @@ export class ToldToProcesses {
   }
 
   /** `tell` is called once. */
-  answer(question: ToldQuestion, tell: (answer: ToldAnswer) => void): void {
+  answer(question: ProcessQuestion, tell: (answer: ProcessAnswer) => void): void {
     if (question.kind === "host") {
       this.#parts.askHost(question).then(
         (host) => tell({ host }),
@@ -63,9 +70,9 @@ export class ToldToProcesses {
     }
   }
 
-  #told(name: InstanceName, ageMs: number): ToldName {
+  #told(name: InstanceName, ageMs: number): SentName {
     const { machine, replica } = this.#parts.rooms;
-    const { found } = findJoined<ToldEntry>(machine.lookupsOf(name.namespace), name, {
+    const { found } = findJoined<SentEntry>(machine.lookupsOf(name.namespace), name, {
       sampling: TOLD,
       read: ({ at, sizeBytes, origin }) => ({
         bytes: Uint8Array.from(replica.slab.view(at, sizeBytes)),

@@ -1,13 +1,13 @@
-/** The names that a DNS process of a resolver was told, for a while: their entries for lookups, within a bound of bytes. The oldest goes first. */
+/** The names that a DNS process received from its resolver, for a while: their entries for lookups, within a bound of bytes. The oldest goes first. */
 import type { EntryStamper } from "../../catalog/entry/codec.ts";
 import type { InstanceName } from "../../catalog/query/instances.ts";
 import { Lookup } from "../../catalog/query/lookup.ts";
 import type { CatalogRecord } from "../../catalog/record/record.ts";
 import type { Slab } from "../../catalog/record/slab.ts";
 import { originOf, RECORD_BYTES, recordOf } from "../../resolver/fetching/fetched.ts";
-import type { ToldName } from "./told.ts";
+import type { SentName } from "./process-exchange.ts";
 
-export interface ToldNamesParts {
+export interface ReceivedNamesParts {
   /** Answers are made from one. */
   readonly slab: Slab;
   readonly stamper: Pick<EntryStamper, "entryOfStored">;
@@ -15,7 +15,7 @@ export interface ToldNamesParts {
   readonly maxBytes: number;
 }
 
-export interface KeptName {
+export interface ReceivedName {
   /** Of all that were put here. */
   readonly number: number;
   readonly records: readonly CatalogRecord[];
@@ -25,22 +25,22 @@ export interface KeptName {
   readonly sizeBytes: number;
 }
 
-export class ToldNames {
+export class ReceivedNames {
   readonly lookup = new Lookup();
   sizeBytes = 0;
-  readonly #parts: ToldNamesParts;
-  readonly #kept = new Map<string, KeptName>();
+  readonly #parts: ReceivedNamesParts;
+  readonly #kept = new Map<string, ReceivedName>();
   #putCount = 0;
 
-  constructor(parts: ToldNamesParts) {
+  constructor(parts: ReceivedNamesParts) {
     this.#parts = parts;
   }
 
-  find(name: InstanceName): KeptName | undefined {
+  find(name: InstanceName): ReceivedName | undefined {
     return this.#kept.get(textOf(name));
   }
 
-  put(name: InstanceName, { entries, ageMs, leftMs }: ToldName, arrivedMonoMs: number): void {
+  put(name: InstanceName, { entries, ageMs, leftMs }: SentName, arrivedMonoMs: number): void {
     const { slab, stamper, maxBytes } = this.#parts;
     const key = textOf(name);
     this.#drop(key);

@@ -8,9 +8,9 @@ import { KIND } from "../../src/catalog/record/record.ts";
 import { Slab } from "../../src/catalog/record/slab.ts";
 import { TraitsPool } from "../../src/catalog/record/traits.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
-import { AskedNames } from "../../src/services/resolving/asked-names.ts";
-import type { ToldAnswer, ToldQuestion } from "../../src/services/resolving/told.ts";
-import { ToldNames } from "../../src/services/resolving/told-names.ts";
+import { NameRequests } from "../../src/services/resolving/name-requests.ts";
+import type { ProcessAnswer, ProcessQuestion } from "../../src/services/resolving/process-exchange.ts";
+import { ReceivedNames } from "../../src/services/resolving/received-names.ts";
 
 const TIME = { seconds: 1n, nanos: 0 };
 const nameOf = (name: string, namespace = "svc") => ({ kind: KIND.SERVICE, namespace, name });
@@ -37,14 +37,14 @@ const MAX_BYTES = 10_000;
 class World {
   ms = 0;
   readonly slab = new Slab();
-  readonly asked: { readonly question: ToldQuestion; readonly tell: (answer: ToldAnswer | undefined) => void }[] = [];
-  readonly names = new ToldNames({
+  readonly asked: { readonly question: ProcessQuestion; readonly tell: (answer: ProcessAnswer | undefined) => void }[] = [];
+  readonly names = new ReceivedNames({
     slab: this.slab,
     stamper: new EntryStamper({ bounds: PROTOCOL_BOUNDS, traits: new TraitsPool() }),
     maxBytes: MAX_BYTES,
   });
   readonly told: (string | undefined)[] = [];
-  readonly all = new AskedNames({
+  readonly all = new NameRequests({
     names: this.names,
     ask: (question, tell) => void this.asked.push({ question, tell }),
     now: () => ({ monoMs: this.ms, wallMs: this.ms }),

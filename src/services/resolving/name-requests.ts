@@ -1,39 +1,39 @@
-/** What a DNS process of a resolver asks the resolver for: names that it does not follow. What it was told stands for a second, so that a change shows soon. */
+/** What a DNS process requests from its resolver: names that are not followed. What it received stands for a second, so that a change shows soon. */
 import type { InstanceName } from "../../catalog/query/instances.ts";
 import { Prefixes } from "../../catalog/query/prefixes.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Answer, Asked } from "../../resolver/io-types.ts";
-import type { FollowedFacts, ToldAnswer, ToldQuestion } from "./told.ts";
-import type { KeptName, ToldNames } from "./told-names.ts";
+import type { FollowedFacts, ProcessAnswer, ProcessQuestion } from "./process-exchange.ts";
+import type { ReceivedName, ReceivedNames } from "./received-names.ts";
 
 /** What was told of a name is asked for again after this time. In its second half that is done while it is told. */
-const TOLD_MS = 1000;
+const RECEIVED_MS = 1000;
 /** Most names that are asked for at a time. */
 const MAX_ASKED = 1000;
 /** Most followed namespaces that are remembered to have been asked for lately. */
 const MAX_REMINDED = 1000;
 const NOTHING: FollowedFacts = { prefixes: [], doubted: [], isCutOff: true, letGoCount: 0 };
 
-export interface AskedNamesParts {
-  readonly names: ToldNames;
+export interface NameRequestsParts {
+  readonly names: ReceivedNames;
   /** `told` is called once, later: with nothing if there is no answer in time. */
-  readonly ask: (question: ToldQuestion, told: (answer: ToldAnswer | undefined) => void) => void;
+  readonly ask: (question: ProcessQuestion, told: (answer: ProcessAnswer | undefined) => void) => void;
   readonly now: () => Time;
 }
 
-export class AskedNames {
+export class NameRequests {
   facts = NOTHING;
   /** Since when no upstream answers. */
   cutOffMonoMs: number | undefined;
   /** Counts what arrived. */
   inputCount = 0;
-  readonly #parts: AskedNamesParts;
+  readonly #parts: NameRequestsParts;
   #followed = new Prefixes([]);
   readonly #asked = new Map<string, ((error: WaymarkError | undefined) => void)[]>();
   readonly #reminded = new Map<string, number>();
 
-  constructor(parts: AskedNamesParts) {
+  constructor(parts: NameRequestsParts) {
     this.#parts = parts;
     this.cutOffMonoMs = parts.now().monoMs;
   }
@@ -55,7 +55,7 @@ export class AskedNames {
     const kept = this.#parts.names.find(name);
     if (kept === undefined) return undefined;
     const heldMs = monoMs - kept.arrivedMonoMs;
-    return heldMs < TOLD_MS ? kept.leftMs - heldMs : 0;
+    return heldMs < RECEIVED_MS ? kept.leftMs - heldMs : 0;
   }
 
   markOf(name: InstanceName): number | undefined {
@@ -66,7 +66,7 @@ export class AskedNames {
   fetchedAnswer(name: InstanceName, { monoMs }: Time): Answer | undefined {
     const kept = this.#parts.names.find(name);
     const heldMs = kept === undefined ? Number.POSITIVE_INFINITY : monoMs - kept.arrivedMonoMs;
-    return kept === undefined || heldMs >= TOLD_MS ? undefined : answerOf(kept, heldMs, this.facts.isCutOff);
+    return kept === undefined || heldMs >= RECEIVED_MS ? undefined : answerOf(kept, heldMs, this.facts.isCutOff);
   }
 
   /** As `ElsewhereParts.ask`. */
@@ -81,7 +81,7 @@ export class AskedNames {
     const answer = this.fetchedAnswer(name, time);
     if (answer !== undefined) {
       const heldMs = monoMs - (names.find(name)?.arrivedMonoMs ?? monoMs);
-      if (heldMs > TOLD_MS / 2 && this.#asked.size < MAX_ASKED) this.#begin(name, isFurther, () => {});
+      if (heldMs > RECEIVED_MS / 2 && this.#asked.size < MAX_ASKED) this.#begin(name, isFurther, () => {});
       return answer;
     }
     if (this.#asked.size >= MAX_ASKED) throw new WaymarkError("not_ready", "this process asks its resolver for too many names already");
@@ -110,13 +110,13 @@ export class AskedNames {
   /** A resolver goes on following only what is asked for. */
   #remind(name: InstanceName, monoMs: number): void {
     const { namespace } = name;
-    if (monoMs - (this.#reminded.get(namespace) ?? Number.NEGATIVE_INFINITY) < TOLD_MS) return;
+    if (monoMs - (this.#reminded.get(namespace) ?? Number.NEGATIVE_INFINITY) < RECEIVED_MS) return;
     if (this.#reminded.size >= MAX_REMINDED) this.#reminded.clear();
     this.#reminded.set(namespace, monoMs);
     this.#parts.ask({ kind: "fetch", name, isFurther: false, isReminder: true }, () => {});
   }
 }
 
-function answerOf({ ageMs, records }: KeptName, heldMs: number, isStale: boolean): Answer {
+function answerOf({ ageMs, records }: ReceivedName, heldMs: number, isStale: boolean): Answer {
   return { source: "fetched", isStale, ageMs: ageMs + heldMs, isNegative: records.length === 0 };
 }

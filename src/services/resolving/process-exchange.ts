@@ -1,8 +1,8 @@
-/** What a resolver tells its DNS processes when they ask, beside the feed of what it follows: plain values, which can be cloned to another process. */
+/** What DNS processes ask their resolver, and what it sends them, beside the feed of what it follows: plain values, which can be cloned to another process. */
 import type { InstanceName } from "../../catalog/query/instances.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 
-export interface ToldEntry {
+export interface SentEntry {
   /** As stored. */
   readonly bytes: Uint8Array;
   readonly isOrphaned: boolean;
@@ -10,15 +10,15 @@ export interface ToldEntry {
 }
 
 /** The entries of a name. */
-export interface ToldName {
-  readonly entries: readonly ToldEntry[];
+export interface SentName {
+  readonly entries: readonly SentEntry[];
   readonly ageMs: number;
   /** How long they stay fresh; 0 or less when that is over, infinite for what is followed. */
   readonly leftMs: number;
 }
 
 /** The entries that have a name in DNS, as an alias or at or below it. */
-export interface ToldHost {
+export interface SentHost {
   readonly entries: readonly Uint8Array[];
   readonly isMore: boolean;
 }
@@ -34,7 +34,7 @@ export interface FollowedFacts {
 }
 
 /** What a process asks for. */
-export type ToldQuestion =
+export type ProcessQuestion =
   | {
       readonly kind: "fetch";
       readonly name: InstanceName;
@@ -46,4 +46,4 @@ export type ToldQuestion =
   | { readonly kind: "host"; readonly name: string; readonly zone: string; readonly viewer: Pick<Caller, "cluster" | "tenant"> };
 
 /** Undefined: it is not known, and nobody can be asked. */
-export type ToldAnswer = { readonly name?: ToldName | undefined; readonly host?: ToldHost | undefined };
+export type ProcessAnswer = { readonly name?: SentName | undefined; readonly host?: SentHost | undefined };
