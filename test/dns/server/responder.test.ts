@@ -130,13 +130,23 @@ test("while random names take all places, an alias of what is drained still show
 });
 
 test("whatever names are denied one after the other, each answer has the whole SOA record of its zone", () => {
-  const label = fc.stringMatching(/^[a-z0-9_-]{1,30}$/);
-  const below = (zone: string) => fc.array(label, { maxLength: 5 }).map((labels) => [...labels, zone].join("."));
-  const settings = { ...TEST_DNS_SETTINGS, zones: ["waymark", "corp.example"], allowExternalNames: true };
-  const zoneOf = (name: string) => settings.zones.find((zone) => name === zone || name.endsWith(`.${zone}`)) ?? "waymark";
+  // Mostly short, so that names of one length come again, also of the other zone.
+  const label = fc.oneof(fc.stringMatching(/^[a-z]$/), fc.stringMatching(/^[a-z0-9_-]{1,30}$/));
+  const below = (zone: string) => fc.array(label, { maxLength: 2 }).map((labels) => [...labels, zone].join("."));
+  const settings = {
+    ...TEST_DNS_SETTINGS,
+    zones: ["waymark", "corp.example"],
+    reverseZones: ["10.in-addr.arpa"],
+    allowExternalNames: true,
+  };
+  const zoneOf = (name: string) =>
+    [...settings.zones, ...settings.reverseZones].find((zone) => name === zone || name.endsWith(`.${zone}`)) ?? "waymark";
   // An outside name with a service is denied with the SOA of the first zone, in which it does not lie.
   const catalog = new FakeDnsCatalog([entryView({ name: "web", targets: [{ host: "10.0.0.1" }] })]);
-  const names = fc.array(fc.oneof(below("waymark"), below("corp.example"), fc.constant("web.market")), { minLength: 1, maxLength: 20 });
+  const names = fc.array(fc.oneof(...[...settings.zones, ...settings.reverseZones].map(below), fc.constant("web.market")), {
+    minLength: 1,
+    maxLength: 20,
+  });
   fc.assert(
     fc.property(names, (asked) => {
       const rng = new Rng("denied");
@@ -145,8 +155,10 @@ test("whatever names are denied one after the other, each answer has the whole S
         const reply = responder.respond(queryBytes({ name, type: "NAPTR" }), "udp", () => onlyView(catalog));
         const { authorities = [], questions = [] } = packet.decode(Buffer.from(reply?.bytes ?? []));
         expect(questions[0]?.name).toBe(name);
-        const data = { rname: `hostmaster.${zoneOf(name)}`, minimum: 5 };
-        expect(authorities).toMatchObject([{ type: "SOA", name: zoneOf(name), data }]);
+        const zone = zoneOf(name);
+        // The hosts of a reverse zone are named in the first zone.
+        const data = { rname: `hostmaster.${settings.reverseZones.includes(zone) ? "waymark" : zone}`, minimum: 5 };
+        expect(authorities).toMatchObject([{ type: "SOA", name: zone, data }]);
       }
     }),
   );
