@@ -10,7 +10,7 @@ import { SortedBlocks } from "../catalog/query/sorted-blocks.ts";
 export interface Seer {
   readonly key: string;
   /** Changes with what they see. */
-  readonly turn: () => number;
+  readonly edition: () => number;
   readonly sees: (namespace: string) => boolean;
   /** Whether an alias of this name is seen, whoever has it. */
   readonly seesName: (name: string) => boolean;
@@ -34,7 +34,7 @@ const MAX_CLASSES = 32;
 
 interface Seen<R extends object> extends Lists<R> {
   readonly seer: Seer;
-  readonly turn: number;
+  readonly edition: number;
 }
 
 export class SeenNames<R extends object> {
@@ -57,7 +57,7 @@ export class SeenNames<R extends object> {
     if (this.#classes.size === MAX_CLASSES) return undefined;
     const made = {
       seer,
-      turn: seer.turn(),
+      edition: seer.edition(),
       namespaces: new SortedBlocks(isEndBefore, namespaces.list().filter(seer.sees)),
       runs: new SortedBlocks(
         this.#form.isBefore,
@@ -91,8 +91,8 @@ export class SeenNames<R extends object> {
   }
 }
 
-function isFresh({ seer, turn }: { readonly seer: Seer; readonly turn: number }): boolean {
-  return seer.turn() === turn;
+function isFresh({ seer, edition }: { readonly seer: Seer; readonly edition: number }): boolean {
+  return seer.edition() === edition;
 }
 
 function set<T extends object | string>(list: SortedBlocks<T>, item: T, isThere: boolean, isBefore: (a: T, b: T) => boolean): void {

@@ -3,6 +3,7 @@
  * (semantics.md, DNS).
  */
 import { MAX_NEGATIVE_DNS_PLANS } from "../../lib/bounds.ts";
+import { placeOf } from "../../lib/hash64.ts";
 import { zoneOf } from "../names/names.ts";
 import { cutOff, type Plan, planAnswer, type Question } from "../plan/answer.ts";
 import type { DnsSettings } from "../records/record.ts";
@@ -163,9 +164,7 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
    * kept from its second question on: keeping costs more than making it, and most such names are never asked for again (the doorkeeper of TinyLFU, Einziger, Friedman and Manes, 2017, 3.4.2).
    */
   #isAskedAgain(key: string): boolean {
-    let hash = 0;
-    for (let i = 0; i < key.length; i++) hash = (Math.imul(hash, 31) + key.charCodeAt(i)) | 0;
-    const place = (hash ^ (hash >>> 12)) & (ASKED - 1);
+    const { place, hash } = placeOf(key, ASKED);
     const isAgain = this.#asked[place] === hash;
     this.#asked[place] = hash;
     return isAgain;

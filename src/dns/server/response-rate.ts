@@ -5,6 +5,7 @@
  */
 import { type AddressBlock, isWithin } from "../../lib/addresses.ts";
 import type { Buckets } from "../../lib/buckets/token-bucket.ts";
+import { placeOf } from "../../lib/hash64.ts";
 import { networkOf } from "../../policy/limits/rate-limits.ts";
 import { type MakeBuckets, ownBuckets } from "../../policy/limits/shared-limits.ts";
 import { RCODE } from "../plan/answer.ts";
@@ -52,7 +53,7 @@ export class ResponseRates {
     if (this.trusts(address)) return "whole";
     const key = prefixOf(address) + rateClass;
     if (this.#buckets.take(key, monoMs) === 0) return "whole";
-    const mark = markOf(key);
+    const { place: mark } = placeOf(key, MARKS);
     const wasCut = this.#wasCut[mark] ?? 0;
     this.#wasCut[mark] = 1 - wasCut;
     return wasCut === 1 ? "dropped" : "cut";
@@ -90,10 +91,4 @@ export function prefixOf(address: string): string {
   if (v4?.[1] !== undefined) return v4[1];
   const [first = "", second = "", third = "", fourth = ""] = network.split(":");
   return [first, second, third, fourth.padStart(4, "0").slice(0, 2)].join(":");
-}
-
-function markOf(key: string): number {
-  let hash = 0;
-  for (let i = 0; i < key.length; i++) hash = (Math.imul(hash, 31) + key.charCodeAt(i)) | 0;
-  return (hash ^ (hash >>> 12)) & (MARKS - 1);
 }

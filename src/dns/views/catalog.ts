@@ -119,7 +119,7 @@ class CatalogInDns implements DnsCatalog {
     const { reads } = sources;
     this.#seer = {
       key: `${caller.cluster}\0${caller.tenant}`,
-      turn: () => reads.policyEdition,
+      edition: () => reads.policyEdition,
       sees: (namespace) => reads.verdict(caller, namespace).allowed,
       seesName: (name) => this.#hiddenAbove(name) === undefined,
     };

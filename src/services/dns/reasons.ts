@@ -58,7 +58,7 @@ export function reasonsOf(told: Told, sources: ReasonSources): readonly Reason[]
   }
   const place = placeOf(last, settings);
   if (place === undefined) {
-    say("name", `${shown(last)} is outside the zones of this server`);
+    say("name", `${shown(last)} is outside the zones of this server: ${[...settings.zones, ...settings.reverseZones].join(", ")}`);
     return reasons;
   }
   const namespace = namespaceOf(place.relative);
