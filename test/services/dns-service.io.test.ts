@@ -464,6 +464,8 @@ test("a sample of a set is drawn by the weights of its targets, and a CNAME befo
   expect(answers).toEqual(["_svc._tcp.web.svc.prod.waymark. 30 IN SRV 0 5 8081 192-0-2-2.addr.node.waymark."]);
   const { reasons } = await bench.call(m.resolveName, { name: "web.svc.prod.waymark", explain: true });
   expect(reasons.find(({ topic }) => topic === "tier")?.detail).toBe("2 HEALTHY; the answer has 1 of 2 records, by dns.answer_limit");
+  const outside = await bench.call(m.resolveName, { name: "web.example", explain: true });
+  expect(outside.reasons.find(({ topic }) => topic === "name")?.detail).toBe("web.example is outside the zones of this server: waymark");
   const [rcode, cname, ...more] = await bench.answers("shop.svc.prod.waymark");
   expect([rcode, cname?.split(" ")[3], more.length]).toEqual(["NOERROR", "CNAME", 1]);
   // What clients prefer takes the room of the rest.
