@@ -68,7 +68,7 @@ function stamps(r: Registry, dnsNames: DnsNames): { readonly facts: Facts; reado
   const lists = questionsOf(names).map(({ name, type }) => {
     const { groups } = planAnswer({ name, type: TYPES[type] ?? fail(), class: 1 }, catalog, TEST_DNS_SETTINGS);
     if (groups.length === 0) throw new Error(`${name} has no answer`);
-    return facts.take(catalog.takeRests().facts, MOST_FACTS);
+    return facts.take(new Set(catalog.takeRests().facts), MOST_FACTS);
   });
   return { facts, lists: what === "listed" ? lists : undefined };
 }

@@ -85,6 +85,17 @@ export class AliasIndex {
     }
   }
 
+  /** Whether there is this alias. */
+  has(alias: string): boolean {
+    return this.runs.first((each) => !isEndBefore(each.alias, alias))?.alias === alias;
+  }
+
+  /** Whether there is an alias that is `suffix` or ends in `.suffix`, among all or some. */
+  hasBelow(suffix: string, among = this.runs): boolean {
+    const first = among.first(({ alias }) => !isEndBefore(alias, suffix));
+    return first !== undefined && isAtOrBelow(first.alias, suffix);
+  }
+
   /** All aliases, each once. */
   *aliases(): Generator<string> {
     let last: string | undefined;

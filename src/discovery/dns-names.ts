@@ -76,6 +76,7 @@ export type NamedReplica = Pick<
   "changesSince" | "collectedRevision" | "lookup" | "origins" | "revision" | "slab" | "view" | "winner"
 >;
 
+const NO_KEYS: ReadonlySet<KeyText> = new Set();
 const NOBODY: FoundAlias = { records: [], isSample: false };
 
 export class DnsNames {
@@ -189,6 +190,8 @@ export class DnsNames {
 
   /** `zoneChars`: number of characters at the end of each alias that are the zone. */
   #isAbove(suffix: string, zoneChars: number, view: NameView, seen = this.#seen.find(view.seer)): boolean {
+    // HOT: for each name that somebody makes up.
+    if (!this.#aliases.hasBelow(suffix, seen?.runs) && (zoneChars > 0 || !this.#hasNamespaceBelow(suffix, seen?.namespaces))) return false;
     const { sees, counts, seesName, seer } = view;
     const isSeen = (namespace: string) => sees(namespace) && this.#hasShown(namespace);
     let passedCount = 0;
@@ -220,8 +223,9 @@ export class DnsNames {
    * those whose own name it lies below. Of many records of a service a sample, if `sampling` is given. Cost: the records that carry it.
    */
   findAlias(name: string, zone: string, view: NameView, sampling?: Sampling): FoundAlias {
-    const keys = this.#keysSeen([name, `${name}.${zone}`], view);
     // HOT: for each name that somebody makes up.
+    const aliases = [name, `${name}.${zone}`].filter((alias) => this.#aliases.has(alias));
+    const keys = aliases.length === 0 ? NO_KEYS : this.#keysSeen(aliases, view);
     if (keys.size === 0) return NOBODY;
     const carriers: CatalogRecord[] = [];
     for (const key of keys) {
@@ -284,6 +288,11 @@ export class DnsNames {
   *namesBelow(suffix: string): Generator<{ readonly namespace: string; readonly alias: string | undefined }> {
     for (const namespace of this.#namespacesBelow(suffix)) yield { namespace, alias: undefined };
     yield* this.#aliases.claimsBelow(suffix);
+  }
+
+  #hasNamespaceBelow(suffix: string, among = this.#namespaces): boolean {
+    const first = among.first((each) => !isEndBefore(each, suffix));
+    return first !== undefined && isAtOrBelow(first, suffix);
   }
 
   *#namespacesBelow(suffix: string, among = this.#namespaces): Generator<string> {

@@ -241,10 +241,15 @@ interface InstanceRange {
   all(): readonly CatalogRecord[];
 }
 
+const NO_RECORDS: readonly CatalogRecord[] = [];
+const NO_RANGE: InstanceRange = { count: 0, at: (index) => existing(NO_RECORDS[index]), all: () => NO_RECORDS };
+
 function instanceRange(lookup: Lookup, { kind, namespace, name, onlyInstanceId }: InstanceName): InstanceRange {
+  const list = lookup.names.list(name);
+  // HOT: for each name that somebody makes up.
+  if (!(list instanceof OrderedRecords) && list.length === 0) return NO_RANGE;
   const whole = `${namespace}\0${name}\0${kind}`;
   const prefix = onlyInstanceId === undefined ? whole : `${whole}\0${onlyInstanceId}`;
-  const list = lookup.names.list(name);
   // The separator is the smallest character, and no part of a key contains it.
   return list instanceof OrderedRecords ? new BlockRange(list, `${prefix}\0`, `${prefix}\u0001`) : arrayRange(list, prefix);
 }

@@ -66,6 +66,12 @@ export class SortedBlocks<T extends object | string> {
     }
   }
 
+  /** The first item that `isReached` accepts, which accepts all after it too. */
+  first(isReached: (item: T) => boolean): T | undefined {
+    const { at, index } = this.#placeOf(isReached);
+    return this.#block(at)[index] ?? this.#block(at + 1)[0];
+  }
+
   /** The last item that `isReached` does not accept. */
   before(isReached: (item: T) => boolean): T | undefined {
     const { at, index } = this.#placeOf(isReached);

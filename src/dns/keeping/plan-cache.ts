@@ -178,7 +178,7 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
   #make(asked: Question, { key, catalog, endingOf, isEnding = false }: Making<P>): PooledPlan<P> & { readonly plan: Plan } {
     const { settings, random, planBytes: maxBytes } = this.#options;
     const isSigned = asked.isSigned === true && zoneOf(asked.name, [...settings.zones, ...settings.reverseZones]) !== undefined;
-    const question = { ...asked, isSigned };
+    const question = isSigned === asked.isSigned ? asked : { ...asked, isSigned };
     this.#madeCount += 1;
     const noted = new Noted(catalog);
     let ending: ReturnType<Making<P>["endingOf"]>;
@@ -193,14 +193,16 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
     if (ending !== undefined) noted.join(ending);
     if (isSigned) plan = this.#signed(plan, question.type, noted.isSample);
     // What rests on nothing of the catalog is a name that anybody can make up, such as that of an address.
-    const isNegative = plan.groups.every(isDenial) || noted.facts.size === 0;
-    const { hidden } = noted;
+    let facts = plan.groups.every(isDenial) ? undefined : noted.facts();
+    const isNegative = facts === undefined || facts.size === 0;
+    const { hidden, followed } = noted;
     if (isNegative && !isEnding && this.#negative.isFull && !this.#isAskedAgain(key)) {
       this.#negative.droppedCount += 1;
-      return { ...UNKEPT, key, plan, signed: plan.signed, hidden: listOf(hidden), viewEdition: catalog.edition };
+      return { ...UNKEPT, key, plan, signed: plan.signed, hidden, viewEdition: catalog.edition };
     }
-    const otherBytes = keptBytes([key, ...hidden, ...noted.followed, ...noted.told.flatMap(keysOf)], noted.facts.size);
-    const restsBytes = Math.min(factBytes(noted.facts), maxBytes / LEAST_FACTS);
+    facts ??= noted.facts();
+    const otherBytes = keptBytes([key, ...hidden, ...followed, ...noted.told.flatMap(keysOf)], facts.size);
+    const restsBytes = Math.min(factBytes(facts), maxBytes / LEAST_FACTS);
     let bytes = planBytes(plan);
     const isPart = (otherBytes + restsBytes + bytes) * LEAST_PLANS > maxBytes;
     if (isPart) {
@@ -216,16 +218,16 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
       plan,
       signed: plan.signed,
       prepared: undefined,
-      hidden: listOf(hidden),
+      hidden,
       sample: shared.answersLeft === Infinity && answersLeft < Infinity ? { answersLeft } : shared,
       sizeBytes: otherBytes + bytes,
       isShared: shared.answersLeft < Infinity || answersLeft < Infinity,
       isUsed: false,
-      facts: pool.facts.take(noted.facts, maxBytes / LEAST_FACTS),
+      facts: pool.facts.take(facts, maxBytes / LEAST_FACTS),
       seenEdition: pool.facts.edition,
       viewEdition: catalog.edition,
       told: noted.told.length === 0 ? NOTHING_TOLD : noted.told,
-      followed: listOf(noted.followed),
+      followed,
     };
     pool.keep(made);
     return made;
@@ -255,11 +257,11 @@ interface Making<P extends PreparedAnswer> {
 
 /** What was noticed while a plan was made. */
 class Noted {
-  readonly hidden = new Set<string>();
-  readonly facts = new Set<string>();
-  readonly followed = new Set<string>();
   isSample = false;
   readonly told: Told[] = [];
+  readonly #hidden: string[] = [];
+  readonly #followed: string[] = [];
+  readonly #facts: Iterable<string>[] = [];
   readonly #catalog: DnsCatalog;
 
   /** What was noted for a plan that could not be made is forgotten. */
@@ -272,9 +274,9 @@ class Noted {
 
   take(): void {
     const { facts, followed, told } = this.#catalog.takeRests();
-    for (const fact of facts) this.facts.add(fact);
-    for (const namespace of followed) this.followed.add(namespace);
-    for (const namespace of this.#catalog.takeHidden()) this.hidden.add(namespace);
+    this.#facts.push(facts);
+    this.#followed.push(...followed);
+    this.#hidden.push(...this.#catalog.takeHidden());
     if (told !== undefined) this.told.push(told);
     if (this.#catalog.takeSampled()) this.isSample = true;
   }
@@ -286,10 +288,26 @@ class Noted {
     told,
     hidden,
   }: Pick<PooledPlan<PreparedAnswer>, "followed" | "hidden" | "told"> & { readonly facts: readonly Fact[] }): void {
-    for (const { key } of facts) this.facts.add(key);
-    for (const namespace of followed) this.followed.add(namespace);
-    for (const namespace of hidden) this.hidden.add(namespace);
+    this.#facts.push(facts.map(({ key }) => key));
+    this.#followed.push(...followed);
+    this.#hidden.push(...hidden);
     this.told.push(...told);
+  }
+
+  /** Each once, as the next. */
+  get hidden(): readonly string[] {
+    return distinct(this.#hidden);
+  }
+
+  get followed(): readonly string[] {
+    return distinct(this.#followed);
+  }
+
+  /** Makes them. HOT: not for names that somebody makes up, of which no plan is kept. */
+  facts(): ReadonlySet<string> {
+    const facts = new Set<string>();
+    for (const some of this.#facts) for (const fact of some) facts.add(fact);
+    return facts;
   }
 }
 
@@ -324,6 +342,6 @@ function use<P extends PreparedAnswer>(kept: PooledPlan<P>, catalog: DnsCatalog)
   return kept;
 }
 
-function listOf(texts: ReadonlySet<string>): readonly string[] {
-  return texts.size === 0 ? NOTHING : [...texts];
+function distinct(texts: readonly string[]): readonly string[] {
+  return texts.length === 0 ? NOTHING : [...new Set(texts)];
 }

@@ -112,6 +112,7 @@ export type Subject =
   | { readonly kind: "empty" }
   | { readonly kind: "absent" };
 
+const OTHER_LOCATED_KINDS = LOCATED_KINDS.filter((kind) => kind !== KIND.SERVICE);
 const EMPTY: Subject = { kind: "empty" };
 const ABSENT: Subject = { kind: "absent" };
 
@@ -336,7 +337,9 @@ function isAboveSomething(
   if (name.form === "node") return name.nodeId === ADDRESS_LABEL;
   if (name.form !== "direct" && name.form !== "transport") return false;
   const port = name.form === "direct" ? undefined : portWord(name.transport);
-  return LOCATED_KINDS.some((kind) => catalog.find(kind, name.namespace, name.name, port).length > 0);
+  // That there is no such service is known: the name would be its own.
+  const kinds = name.form === "direct" ? OTHER_LOCATED_KINDS : LOCATED_KINDS;
+  return kinds.some((kind) => catalog.find(kind, name.namespace, name.name, port).length > 0);
 }
 
 /** Whether entries or nodes may have names one word below this one. */
