@@ -102,6 +102,10 @@ function dnsWarnings({ dns, node }: Settings, access: "none" | "read" | "all"): 
       );
     }
   }
+  for (const wide of wholeFamilies(dns.trustedForwarders.map((prefix) => ({ prefix }))))
+    warnings.push(
+      `dns.trusted_forwarders has ${wide.map(({ prefix }) => prefix).join(", ")}: dns.rate bounds nobody there, and everybody who reaches the gateway chooses a view by client subnet; name the addresses of your forwarders`,
+    );
   if (node.mode === "resolver" && dns.transferKeys.length > 0)
     warnings.push(
       "dns.transfer_keys at a resolver: it sends no zone, because it does not know all names, and its keys only sign questions; let secondary servers ask a node",
