@@ -11,6 +11,7 @@ import { parseBlock } from "../../../src/lib/addresses.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import { entryView, FakeDnsCatalog, TEST_DNS_SETTINGS } from "../../fakes/dns-catalog.ts";
 import { queryBytes, responseText } from "../../fakes/dns-text.ts";
+import { signedQuery, TYPE } from "../../fakes/dnssec.ts";
 import { runs } from "../../fakes/effort.ts";
 import { SETTINGS } from "../../fakes/options.ts";
 
@@ -51,8 +52,9 @@ function optionOf(bytes: Uint8Array, code: number): string | undefined {
   return undefined;
 }
 
+const SECRET = "e5e973e5a6b2a43f48e7dc849e37bfcf";
+
 describe("cookies", () => {
-  const SECRET = "e5e973e5a6b2a43f48e7dc849e37bfcf";
   const NEXT = "445536bcd2513298075a5d379663c962";
 
   function cookieOf(cookie: string, { address = "198.51.100.100", atSeconds = 0x5cf79f11, secrets = SECRET } = {}): string | undefined {
@@ -81,6 +83,11 @@ describe("cookies", () => {
       of: "an IPv4 address that a socket of IPv6 shows",
       cookie: "2464c4abcf10c957",
       address: "::ffff:198.51.100.100",
+      want: "2464c4abcf10c957010000005cf79f111f8130c3eee29480",
+    },
+    {
+      of: "a client whose last one has reserved bits and a wrong hash",
+      cookie: "2464c4abcf10c95701abcdef5cf79f110000000000000000",
       want: "2464c4abcf10c957010000005cf79f111f8130c3eee29480",
     },
   ])("the cookie of $of is that of the RFC", ({ want, cookie, ...at }) => {
@@ -194,6 +201,23 @@ describe("extended errors", () => {
     expect([responseText(plain).split("\n")[0], responseText(long).split("\n")[0]]).toEqual([text, text]);
     expect([optionOf(plain, 15), optionOf(long, 15)]).toEqual([undefined, code]);
   });
+
+  test("where no place is left to wait, only those are sent to TCP whose address may be forged; others hear why", () => {
+    const responder = newResponder({
+      rates: new ResponseRates({ perSecond: 9, maxNetworks: 9 }),
+      cookies: new ServerCookies([hex(SECRET)]),
+    });
+    const respond = (transport: "tcp" | "udp", options = "") => {
+      const reply = responder.respond(withOptions("web.market.waymark", options), transport, () => onlyView(asking), {
+        ...sender("198.51.100.100"),
+        room: "nobody",
+      });
+      const bytes = reply?.bytes ?? new Uint8Array(12);
+      return [responseText(bytes).split("\n")[0], optionOf(bytes, 15)];
+    };
+    expect(respond("udp")).toEqual(["NOERROR tc", undefined]);
+    expect(respond("tcp")).toEqual(["SERVFAIL", "0016"]);
+  });
 });
 
 describe("client subnets", () => {
@@ -248,6 +272,14 @@ describe("rates", () => {
     expect(ask("web.market")?.bytes.length).toBe(0);
     // In half a second one comes back.
     expect([ask("web.market", { monoMs: 500 })?.rate, ask("web.market", { monoMs: 500 })?.rate]).toEqual(["whole", "cut"]);
+  });
+
+  test("an answer that is cut repeats DO too (RFC 3225)", () => {
+    const responder = newResponder({ rates: new ResponseRates({ perSecond: 1, maxNetworks: 9 }) });
+    const respond = () => ({ ...responder.respond(signedQuery("web.market.waymark", TYPE.A), "udp", () => view, sender("192.0.2.1")) });
+    const replies = [respond(), respond()];
+    expect(replies.map(({ rate }) => rate)).toEqual(["whole", "cut"]);
+    for (const { bytes = [] } of replies) expect(Buffer.from(bytes).includes(hex("00 0029 04d0 0000 8000"))).toBe(true);
   });
 
   test("answers, missing types, missing names and errors are counted apart, missing names for a zone as one; other networks and TCP are not counted with them", () => {

@@ -110,3 +110,25 @@ test("a question that waited for what was fetched is not counted as one that beg
       ?.unknown !== undefined;
   expect([waits(undefined), waits(name), waits(name), waits(undefined)]).toEqual([true, true, true, false]);
 });
+
+test("the last places to wait are for addresses that are proved, among which are trusted forwarders", () => {
+  const rates = new ResponseRates({ perSecond: 9, maxNetworks: 9, trusted: [{ bytes: Uint8Array.of(192, 0, 2, 0), prefixBits: 24 }] });
+  const responder = new Responder({
+    settings: TEST_DNS_SETTINGS,
+    planBytes: SETTINGS.dns.planBytes,
+    random: () => 0.5,
+    serialOf: () => 1,
+    rates,
+  });
+  const unknown = () => {
+    throw new UnknownName("k", Promise.resolve(), new Set());
+  };
+  const waits = (address: string, transport: "tcp" | "udp") =>
+    (["all", "proved", "nobody"] as const).map(
+      (room) =>
+        responder.respond(questionBytes("A", "web.waymark"), transport, unknown, { address, monoMs: 0, room })?.unknown !== undefined,
+    );
+  expect(waits("192.0.2.1", "udp")).toEqual([true, true, false]);
+  expect(waits("203.0.113.1", "udp")).toEqual([true, false, false]);
+  expect(waits("203.0.113.1", "tcp")).toEqual([true, true, false]);
+});

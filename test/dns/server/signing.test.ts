@@ -197,6 +197,7 @@ test("a signed set is whole or not there: TC over UDP, SERVFAIL where no message
   const beyond = newWorld(many(4200));
   const large = beyond.ask("many.market.waymark", TYPE.A);
   expect([large.rcode, large.answers, large.isCut]).toEqual([2, [], false]);
+  expect(beyond.raw(signedQuery("many.market.waymark", TYPE.A))).toMatchObject({ rcode: "SERVFAIL", isTruncated: false });
   expect(beyond.ask("many.market.waymark", TYPE.A, { transport: "udp" })).toMatchObject({ rcode: 0, isCut: true, answers: [] });
 });
 

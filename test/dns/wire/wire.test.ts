@@ -228,6 +228,18 @@ test("a response never exceeds its limit, and says TC exactly when an answer or 
   );
 });
 
+test("nothing follows an alias that has no room: its name would be nowhere", () => {
+  const long = (letter: string) => [...Array.from({ length: 3 }, () => letter.repeat(63)), letter.repeat(50), "waymark"].join(".");
+  const [name, target] = [long("a"), long("b")];
+  const answers: DnsRecord[] = [
+    { type: "CNAME", name, ttlSeconds: 1, data: { target } },
+    { type: "A", name: target, ttlSeconds: 1, data: { address: Uint8Array.of(10, 0, 0, 1) } },
+  ];
+  expect(encode({ answers }, { name, limitBytes: 530 }).isTruncated).toBe(true);
+  const { bytes, isTruncated } = encode({ answers }, { name, limitBytes: 512 });
+  expect([isTruncated, sectionLines(bytes, "answer")]).toEqual([true, []]);
+});
+
 test("question and OPT record are whole also beyond the limit, at any place of the buffer that responses share", () => {
   const name = ["a".repeat(63), "b".repeat(63), "c".repeat(63), "d".repeat(40), "waymark"].join(".");
   const query = new Query();
