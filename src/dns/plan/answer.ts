@@ -31,6 +31,12 @@ const TYPE_ANY = 255;
 const TYPE_NXNAME = 128;
 /** IXFR and AXFR without a key: a zone is sent only to who signed the question, whose answer is not planned. */
 const REFUSED_TYPES: ReadonlySet<number> = new Set([251, 252]);
+/** Stands in plans for all types that nothing is answered with and nothing is said of; it is none itself (IANA, DNS parameters). */
+const NO_TYPE = 0;
+const PLANNED_TYPES = [...Object.values(RECORDS).map(({ code }) => code), TYPE_ANY, TYPE_NXNAME, ...REFUSED_TYPES];
+/** 1 at the numbers of the types by which plans differ. */
+const IS_PLANNED = new Uint8Array(1 + Math.max(...PLANNED_TYPES));
+for (const type of PLANNED_TYPES) IS_PLANNED[type] = 1;
 /** Extended error (RFC 8914, 4.4). */
 const STALE_ANSWER = 3;
 /** Extended error (RFC 9824, 3.5). */
@@ -78,6 +84,14 @@ export interface SignedFacts {
 
 /** Gives the plan of the name that an alias leads to, for the same type, or of a name's denial, if it can be shared. Such a plan does not begin with a CNAME. */
 export type EndingOf = (question: Question) => Plan | undefined;
+
+/**
+ * The type under which a question is planned: one for all types that somebody may make up. A plan may cost a thousand times what its answer does, and nobody is to have one
+ * for each of 65,536 types. HOT: once a question.
+ */
+export function plannedType(type: number): number {
+  return IS_PLANNED[type] === 1 ? type : NO_TYPE;
+}
 
 /** Plans the answer to a question. Cost: for each name of the chain one look-up and its entries, except for those of a shared plan. */
 export function planAnswer(question: Question, catalog: DnsCatalog, settings: DnsSettings, endingOf?: EndingOf): Plan {

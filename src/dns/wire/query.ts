@@ -4,7 +4,7 @@
  */
 import { MAX_LABEL_BYTES } from "../names/labels.ts";
 import { MAX_NAME_BYTES, readName, skipName } from "../names/wire-names.ts";
-import { type Question, RCODE, type Rcode } from "../plan/answer.ts";
+import { plannedType, type Question, RCODE, type Rcode } from "../plan/answer.ts";
 import type { ClientSubnet } from "../views/asker.ts";
 import { CLIENT_COOKIE_BYTES } from "./cookies.ts";
 import { TYPE_TSIG } from "./tsig.ts";
@@ -93,9 +93,12 @@ export class Query {
     return true;
   }
 
-  /** The key of the question's plan, as `planKey` makes it. Only for a query that has a question. HOT: once a query. */
+  /** The key of the plan of `question`, as `planKey` makes it. Only for a query that has a question. HOT: once a query. */
   planKey(viewIndex: number, isSigned: boolean): string {
     const end = this.questionEnd - HEADER_BYTES;
+    const type = plannedType(this.type);
+    this.#lower[end - 4] = type >> 8;
+    this.#lower[end - 3] = type;
     this.#lower[end] = viewIndex;
     this.#lower[end + 1] = 1;
     return this.#lower.toString("latin1", 0, end + (isSigned ? 2 : 1));
@@ -103,16 +106,13 @@ export class Query {
 
   /** From here on the question is for SOA; the response repeats it as it came. */
   askForSoa(): void {
-    const typeAt = this.questionEnd - HEADER_BYTES - 4;
     this.type = TYPE_SOA;
-    this.#lower[typeAt] = 0;
-    this.#lower[typeAt + 1] = TYPE_SOA;
   }
 
-  /** The question as text. Only for a query that has one. */
+  /** The question as text, with the type under which it is planned. Only for a query that has one. */
   question(): Question {
     const { name = "" } = readName(this.bytes, HEADER_BYTES, { mayPoint: false }) ?? {};
-    return { name, type: this.type, class: this.class };
+    return { name, type: plannedType(this.type), class: this.class };
   }
 
   #reset(bytes: Uint8Array): void {

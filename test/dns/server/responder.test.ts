@@ -10,6 +10,7 @@ import { Rng } from "../../../src/lib/rng.ts";
 import { entryView, FakeDnsCatalog, TEST_DNS_SETTINGS } from "../../fakes/dns-catalog.ts";
 import { queryBytes, responseText, sectionLines } from "../../fakes/dns-text.ts";
 import { SETTINGS } from "../../fakes/options.ts";
+import { questionBytes } from "../asking.ts";
 
 function newResponder(maxNegativePlans?: number): Responder {
   const rng = new Rng("responder");
@@ -179,6 +180,24 @@ test("a hot name that does not exist is not pushed out by random names either", 
   const made = responder.plans.madeCount;
   for (let i = 0; i < 200; i++) addresses(responder, catalog, i % 10 === 0 ? "gone.market.waymark" : `x${i}.market.waymark`);
   expect(responder.plans.madeCount - made).toBe(180);
+});
+
+test("types that somebody makes up cost one plan for all of them, and each answer repeats its own", () => {
+  const responder = newResponder();
+  const catalog = new CountingCatalog([entryView({ name: "web", targets: [{ host: "10.0.0.1" }], aliases: ["pay.market"] })]);
+  const madeUp = [0, 15, 43, 99, 256, 257, 65_281, 65_535];
+  for (const name of ["web.market", "_svc._tcp.web.market", "pay.market", "gone.market"]) {
+    const answer = (type: number) => {
+      const asked = questionBytes(type, `${name}.waymark`);
+      const bytes = Uint8Array.from(responder.respond(asked, "udp", () => onlyView(catalog))?.bytes ?? []);
+      expect(bytes.subarray(12, asked.length)).toEqual(asked.subarray(12));
+      return [bytes.subarray(2, 12), bytes.subarray(asked.length)];
+    };
+    const first = answer(1000);
+    const before = catalog.lookupCount;
+    for (const type of madeUp) expect(answer(type)).toEqual(first);
+    expect(catalog.lookupCount).toBe(before);
+  }
 });
 
 test.each([
