@@ -134,6 +134,21 @@ describe.skipIf(!isDigThere())("dns.rate", () => {
   });
 });
 
+test("several processes together give a network no more than the rate of the host, and one scrape counts what all of them dropped", async () => {
+  const [rate, processes, ports, each] = [13, 2, 16, 50];
+  await using node = await startNodeProcess(["--ephemeral", "--config", config(`[dns]\nrate = ${rate}\nprocesses = ${processes}\n`)]);
+  await register(node);
+  const beganMs = performance.now();
+  // The kernel chooses the process by the port.
+  const answers: Buffer[] = [];
+  for (let port = 0; port < ports; port++) answers.push(...(await flood(node, each)));
+  const seconds = (performance.now() - beganMs) / 1000;
+  const whole = answers.filter((answer) => !isCut(answer));
+  expect(whole.length).toBeGreaterThanOrEqual(processes);
+  expect(whole.length).toBeLessThanOrEqual(rate + rate * seconds);
+  expect(await metric(node, DROPPED)).toBe(ports * each - answers.length);
+});
+
 test("DNS questions use no allowance of other doors: not of the same address, and a crowd of addresses makes no caller forgotten", async () => {
   // One comes back a minute: longer than this takes.
   await using node = await startLimitedNode('[limits]\nreads_per_minute = 1\nmax_keys = 4\n[tenants]\nanonymous = "read"\n');
