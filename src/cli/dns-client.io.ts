@@ -2,7 +2,7 @@
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import { connect } from "node:net";
-import { type Answer, decode, encode, type Packet, streamEncode } from "dns-packet";
+import { type Answer, decode, encode, type Packet, RECURSION_DESIRED, streamEncode } from "dns-packet";
 
 /** One of the answers that a client of today takes over UDP (the common default of 2020's DNS flag day). */
 const UDP_BYTES = 1232;
@@ -56,8 +56,10 @@ function queryOf({ name, type }: DnsQuestion): Packet & { readonly id: number } 
     options: [],
   };
   const questions = [{ type, name, class: "IN" }];
+  // Resolvers refuse a question that desires no recursion, or answer it from what they hold alone. A gateway does not mind.
+  const flags = RECURSION_DESIRED;
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- a type may be one that the library has no name for
-  return { type: "query", id: Math.floor(Math.random() * 0x1_0000), flags: 0, questions, additionals: [opt] } as never;
+  return { type: "query", id: Math.floor(Math.random() * 0x1_0000), flags, questions, additionals: [opt] } as never;
 }
 
 async function askUdp({ host, port }: DnsQuestion, query: Packet & { readonly id: number }): Promise<DnsAnswer> {

@@ -1,5 +1,6 @@
 /** `dns resolve @server`: what the command line prints of the answers of a real gateway, over UDP and TCP. */
 import { createServer } from "node:net";
+import { type Answer, encode } from "dns-packet";
 import { expect, onTestFinished, test } from "vitest";
 import { waymark } from "../fakes/cli-world.ts";
 import { entryView, FakeDnsCatalog } from "../fakes/dns-catalog.ts";
@@ -40,7 +41,11 @@ test.each([
 test.each([
   { words: ["_svc._tcp.web.market.waymark", "SRV"], exit: 0, says: "0 5 8080 10-0-0-1.addr.node.waymark" },
   { words: ["_svc._tcp.web.market.waymark", "PTR"], exit: 0, says: "i1._svc._tcp.web.market.waymark" },
-  { words: ["_svc._tcp.web.market.waymark", "SVCB"], exit: 0, says: "\\# " },
+  {
+    words: ["_svc._tcp.web.market.waymark", "SVCB"],
+    exit: 0,
+    says: "1 10-0-0-1.addr.node.waymark. mandatory=port port=8080 ipv4hint=10.0.0.1",
+  },
   { words: ["web.market.waymark", "A", "+tcp"], exit: 0, says: "10.0.0.1" },
   { words: ["web.market.waymark", "MX"], exit: 5, says: "has no MX record" },
   { words: ["none.market.waymark"], exit: 5, says: "NXDOMAIN" },
@@ -50,6 +55,29 @@ test.each([
   const ran = await waymark(["dns", "resolve", ...words, "--dns-server", server]);
   expect(ran.exit).toBe(exit);
   expect(ran.stdout + ran.stderr).toContain(says);
+});
+
+test("the question desires recursion, so that resolvers answer it too", async () => {
+  const asked: number[] = [];
+  const change = (query: Buffer) => {
+    asked.push(query.readUInt16BE(2));
+    return query;
+  };
+  await waymark(["dns", "resolve", await hostile(change), "a.waymark", "A", "+tcp"]);
+  expect(asked).toEqual([0x0100]);
+});
+
+test("keys, digests and CAA are written as in zone files", async () => {
+  const of = { name: "a.waymark", ttl: 5 };
+  const answers: Answer[] = [
+    { ...of, type: "DNSKEY", data: { flags: 257, algorithm: 13, key: Buffer.from([1, 2, 255]) } },
+    { ...of, type: "DS", data: { keyTag: 7, algorithm: 13, digestType: 2, digest: Buffer.from([0xab, 0xcd]) } },
+    { ...of, type: "CAA", data: { flags: 128, tag: "issue", value: "ca.example" } },
+  ];
+  const change = (query: Buffer) => encode({ type: "response", id: query.readUInt16BE(0), answers });
+  const { stdout } = await waymark(["dns", "resolve", await hostile(change), "a.waymark", "DNSKEY", "+tcp"]);
+  for (const text of ["IN DNSKEY 257 3 13 AQL/\n", "IN DS 7 13 2 abcd\n", 'IN CAA 128 issue "ca.example"\n'])
+    expect(stdout).toContain(text);
 });
 
 test("programs get one document", async () => {

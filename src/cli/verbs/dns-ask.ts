@@ -1,6 +1,7 @@
 /** `dns resolve`: speaks DNS itself. Of a server that is named with @ it prints what it gets in the manner of dig. */
 import { findNearest } from "../../lib/nearest.ts";
 import { type AnsweredRecord, askDns, type DnsQuestion, type DnsReply } from "../dns-client.io.ts";
+import { bytesText } from "../dns-data.ts";
 import { CommandError, EXIT, type Exit, UsageError } from "../exit.ts";
 import type { Output } from "../output.ts";
 
@@ -21,6 +22,8 @@ const ASKED_TYPES: readonly string[] = [
   "CAA",
   "DS",
   "DNSKEY",
+  "CDS",
+  "CDNSKEY",
   "HINFO",
 ];
 /** Types without one (IANA, DNS parameters). */
@@ -133,14 +136,16 @@ function recordText(record: AnsweredRecord): string {
 const NAMES: ReadonlySet<string> = new Set(["CNAME", "NS", "PTR"]);
 const FIELDS: Readonly<Record<string, readonly string[]>> = {
   SRV: ["priority", "weight", "port", "target"],
+  DNSKEY: ["flags", "protocol", "algorithm", "key"],
   SOA: ["mname", "rname", "serial", "refresh", "retry", "expire", "minimum"],
   MX: ["preference", "exchange"],
   HINFO: ["cpu", "os"],
+  CAA: ["flags", "tag", "value"],
 };
 const FIELD_NAMES: ReadonlySet<string> = new Set(["target", "mname", "rname", "exchange"]);
 
 function dataText(data: unknown, type: string, end = "."): string {
-  if (data instanceof Uint8Array && type !== "TXT") return `\\# ${data.length} ${Buffer.from(data).toString("hex")}`.trimEnd();
+  if (data instanceof Uint8Array && type !== "TXT") return bytesText(type, data);
   if (typeof data === "string") return NAMES.has(type) ? `${data}${end}` : data;
   if (Array.isArray(data) || data instanceof Uint8Array)
     return [data]
@@ -149,7 +154,15 @@ function dataText(data: unknown, type: string, end = "."): string {
       .join(" ");
   if (typeof data !== "object" || data === null) return String(data);
   const fields = FIELDS[type] ?? Object.keys(data);
-  return fields.map((field) => `${String(Reflect.get(data, field))}${FIELD_NAMES.has(field) ? end : ""}`).join(" ");
+  return fields.map((field) => fieldText(field, Reflect.get(data, field), end)).join(" ");
+}
+
+function fieldText(field: string, value: unknown, end: string): string {
+  // The library takes no other.
+  if (field === "protocol") return "3";
+  if (value instanceof Uint8Array) return Buffer.from(value).toString(field === "digest" ? "hex" : "base64");
+  if (field === "value") return JSON.stringify(String(value));
+  return `${String(value)}${FIELD_NAMES.has(field) ? end : ""}`;
 }
 
 /** Control characters of a stranger do not reach the terminal. */
