@@ -1,5 +1,5 @@
 /** Rules between settings. Each of the settings is valid by itself. */
-import { parseBlock, parsePlainBlock, parseReverseZone, reverseZoneNames } from "../lib/addresses.ts";
+import { parseBlock, parsePlainBlock, parseReverseZone } from "../lib/addresses.ts";
 import { factsBytes, NODE_BOUNDS } from "../lib/bounds.ts";
 import { durationText } from "../lib/duration.ts";
 import { MAX_DNS_PREFIXES } from "./dns.ts";
@@ -40,7 +40,6 @@ export function brokenRules(settings: Settings): readonly Broken[] {
   broken.push(...reverseProblems(settings));
   if (dns.minTtlMs > dns.maxTtlMs) refuse("dns.min_ttl", "is more than dns.max_ttl");
   if (dns.tlsPort !== undefined && tls.certFile === undefined) refuse("dns.tls_port", "needs tls.cert_file and tls.key_file");
-  if (dns.dnssecKeyFile !== undefined) for (const why of nestedZones(dns)) refuse("dns.dnssec_key_file", why);
   if (dns.enabled && dns.zones.length === 0) refuse("dns.zones", "needs at least one zone while dns.enabled is true");
   for (const [path, blocks] of [
     ["checks.allowed", settings.checks.allowed],
@@ -51,15 +50,6 @@ export function brokenRules(settings: Settings): readonly Broken[] {
   for (const [path, other] of samePorts(settings))
     refuse(path, `is the port of ${other} too; give each its own, or 0 for any that is free`);
   return broken;
-}
-
-/** A zone in a zone would need a delegation with its keys there. */
-function nestedZones({ zones, reverseZones }: Settings["dns"]): readonly string[] {
-  const all = [...zones.map((zone) => zone.replace(/\.$/, "")), ...reverseZoneNames({ reverseZones })];
-  return all.flatMap((zone) => {
-    const above = all.find((other) => zone.endsWith(`.${other}`));
-    return above === undefined ? [] : [`cannot sign the zone ${zone}, which lies in the zone ${above}; serve only one of them`];
-  });
 }
 
 /** Reverse zones are blocks whose names are zones, each once and none of them also a zone of services. */

@@ -32,6 +32,7 @@ export const TYPE = {
   TXT: 16,
   AAAA: 28,
   SRV: 33,
+  DS: 43,
   RRSIG: 46,
   NSEC: 47,
   DNSKEY: 48,

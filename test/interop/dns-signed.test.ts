@@ -75,9 +75,12 @@ describe.skipIf(!hasClients)(`validators${hasClients ? "" : " (skipped: needs kd
       expect(await delv("waymark", "SOA")).toContain("; fully validated");
       expect(await delv(WEB, "AAAA")).toContain("; negative response, fully validated");
       expect(await delv("nope.svc.shop.waymark", "A")).toContain("; negative response, fully validated");
+      // The zone above it has its DS.
+      expect(await delv("inner.waymark", "SOA")).toContain("; fully validated");
+      expect(await delv("nope.inner.waymark", "A")).toContain("; negative response, fully validated");
       writeFileSync(anchors, `trust-anchors { "waymark." static-key 257 3 13 "${Buffer.alloc(64, 7).toString("base64")}"; };\n`);
       expect(await delv(WEB, "A").catch((error: unknown) => String(error))).not.toContain("; fully validated");
-    });
+    }, 'zones = ["waymark", "inner.waymark"]\n');
   });
 
   test("a validating Unbound marks answers as authentic, denies no name that exists, and refuses those of another key", async () => {

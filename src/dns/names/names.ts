@@ -193,6 +193,12 @@ export function splitZone(name: string, zones: readonly string[]): { readonly zo
   return { zone: found, relative: name === found ? "" : name.slice(0, -found.length - 1) };
 }
 
+/** The zone in which this one lies; undefined where it lies in none. */
+export function zoneAbove(zone: string, zones: readonly string[]): string | undefined {
+  const dot = zone.indexOf(".");
+  return dot < 0 ? undefined : zoneOf(zone.slice(dot + 1), zones);
+}
+
 /** The longest zone that contains the name; undefined outside all zones. */
 export function zoneOf(name: string, zones: readonly string[]): string | undefined {
   let found: string | undefined;

@@ -1,9 +1,10 @@
 /** Answers questions: turns a question, and the catalog as its viewer sees it, into response code and records (semantics.md, DNS). */
 import { WaymarkError } from "../../lib/errors.ts";
-import { splitZone } from "../names/names.ts";
+import { splitZone, zoneAbove } from "../names/names.ts";
 import { addressRecord, hostNameRecord } from "../records/addresses.ts";
 import { negativeSoa } from "../records/apex.ts";
 import { nextName } from "../records/canonical.ts";
+import { digestRecords } from "../records/dnssec.ts";
 import type { DnsRecord, DnsSettings, RecordContext, RecordOf, RecordType } from "../records/record.ts";
 import { areSampled, findRecordType, namedHost, RECORDS } from "../records/records.ts";
 import { seconds, setTtlSeconds, ttlSeconds } from "../records/ttl.ts";
@@ -127,6 +128,8 @@ function planOf(question: Question, sources: Sources): Plan {
   if (question.class !== CLASS_IN || REFUSED_TYPES.has(question.type)) return failure(RCODE.REFUSED);
   if (question.type === TYPE_NXNAME && settings.zoneKeys !== undefined)
     return { ...failure(RCODE.FORMERR), extendedError: INVALID_QUERY_TYPE };
+  const above = question.type === RECORDS.DS.code ? cutZone(question.name, settings) : undefined;
+  if (above !== undefined) return planCut(question, above, sources);
   const reverse = reverseZoneOf(question.name, settings);
   if (reverse !== undefined) return planReverse(question, reverse, sources);
   const place = splitZone(question.name, settings.zones);
@@ -136,6 +139,20 @@ function planOf(question: Question, sources: Sources): Plan {
   const plan = planInZone({ ...question, isSigned: false }, { zone, relative: question.name }, sources);
   // Outside our zones a missing name may exist elsewhere, so the answer is not NXDOMAIN.
   return plan.rcode === RCODE.NXDOMAIN ? failure(RCODE.REFUSED) : plan;
+}
+
+/** The zone in which another one begins with this name. */
+function cutZone(name: string, { zones, reverseZones }: DnsSettings): string | undefined {
+  const all = [...zones, ...reverseZones];
+  return all.includes(name) ? zoneAbove(name, all) : undefined;
+}
+
+/** DS is the only type that the zone above a cut has, and not the zone below (RFC 4035, 3.1.4.1). */
+function planCut(question: Question, zone: string, { catalog, settings }: Sources): Plan {
+  const context: RecordContext = { owner: question.name, zone, locality: catalog.view.locality, settings };
+  const digests = digestRecords(question.name, settings);
+  if (digests.length > 0) return positive([digests], context, undefined);
+  return negative(RCODE.NOERROR, { groups: [], context, denied: [] });
 }
 
 /** An answer without records. */

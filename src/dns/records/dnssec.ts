@@ -1,7 +1,7 @@
 /** Records of DNSSEC: the keys of a zone and what its parent should have of them. Signatures and denials are made for an answer (`signing/`). */
 
 import type { Subject } from "../subject/subject.ts";
-import type { DataWriter, RecordContext, RecordData, RecordOf } from "./record.ts";
+import type { DataWriter, DigestData, DnsSettings, RecordContext, RecordData, RecordOf } from "./record.ts";
 import { seconds } from "./ttl.ts";
 import { ALGORITHM, DIGEST_SHA256, digestOf, KEY_FLAGS } from "./zone-keys.ts";
 
@@ -27,10 +27,20 @@ export function wantedKeyRecords(subject: Subject, { owner, settings }: RecordCo
 
 /** The digest that the parent should have as DS. */
 export function wantedDigestRecords(subject: Subject, { owner, settings }: RecordContext): RecordOf<"CDS">[][] {
-  const [key] = subject.kind === "apex" ? (settings.zoneKeys?.() ?? []) : [];
+  if (subject.kind !== "apex") return [];
+  return [digestsOf(owner, settings).map((data) => ({ type: "CDS", name: owner, ttlSeconds: seconds(settings.maxTtlMs), data }))];
+}
+
+/** What a zone of ours has of the one that begins in it under this name: the same, as both have these keys. */
+export function digestRecords(owner: string, settings: DnsSettings): readonly RecordOf<"DS">[] {
+  return digestsOf(owner, settings).map((data) => ({ type: "DS", name: owner, ttlSeconds: seconds(settings.maxTtlMs), data }));
+}
+
+/** Of the key that signs. */
+function digestsOf(zone: string, { zoneKeys }: DnsSettings): readonly DigestData[] {
+  const [key] = zoneKeys?.() ?? [];
   if (key === undefined) return [];
-  const data = { keyTag: key.keyTag, algorithm: ALGORITHM, digestType: DIGEST_SHA256, digest: digestOf(owner, key) };
-  return [[{ type: "CDS", name: owner, ttlSeconds: seconds(settings.maxTtlMs), data }]];
+  return [{ keyTag: key.keyTag, algorithm: ALGORITHM, digestType: DIGEST_SHA256, digest: digestOf(zone, key) }];
 }
 
 export function writeKey({ flags, algorithm, publicKey }: RecordData["DNSKEY"], out: DataWriter): void {
@@ -40,7 +50,7 @@ export function writeKey({ flags, algorithm, publicKey }: RecordData["DNSKEY"], 
   out.bytes(publicKey);
 }
 
-export function writeDigest({ keyTag, algorithm, digestType, digest }: RecordData["CDS"], out: DataWriter): void {
+export function writeDigest({ keyTag, algorithm, digestType, digest }: DigestData, out: DataWriter): void {
   out.u16(keyTag);
   out.u8(algorithm);
   out.u8(digestType);

@@ -25,7 +25,8 @@ export interface RecordData {
   readonly HINFO: { readonly cpu: string; readonly os: string };
   readonly DNSKEY: KeyData;
   readonly CDNSKEY: KeyData;
-  readonly CDS: { readonly keyTag: number; readonly algorithm: number; readonly digestType: number; readonly digest: Uint8Array };
+  readonly CDS: DigestData;
+  readonly DS: DigestData;
   /** `next` is on the wire already, since its labels may have any bytes. */
   readonly NSEC: { readonly next: Uint8Array; readonly types: readonly number[] };
   readonly RRSIG: SignatureData;
@@ -42,6 +43,14 @@ export interface KeyData {
   readonly flags: number;
   readonly algorithm: number;
   readonly publicKey: Uint8Array;
+}
+
+/** The digest of a key of a zone, as the zone above it has it (RFC 4034, 5). */
+export interface DigestData {
+  readonly keyTag: number;
+  readonly algorithm: number;
+  readonly digestType: number;
+  readonly digest: Uint8Array;
 }
 
 /** Data of RRSIG (RFC 4034, 3.1). */

@@ -85,6 +85,13 @@ export const RECORDS: { readonly [T in RecordType]: RecordRow<T> } = {
     write: (data, out) => out.bytes(data.address),
     sizeBytes: ({ address }) => address.length,
   },
+  DS: {
+    code: 43,
+    // Made for the cut where a zone begins in another one: the zone itself has none.
+    find: () => [],
+    write: (data, out) => writeDigest(data, out),
+    sizeBytes: ({ digest }) => digest.length,
+  },
   RRSIG: {
     code: 46,
     // Made when an answer is signed.

@@ -414,7 +414,7 @@ function mayWait({ room, waited, address, monoMs }: Sender, rates: ResponseRates
 }
 
 const NO_BYTES = new Uint8Array();
-const UNCOUNTED: ReadonlySet<RecordType> = new Set(["HINFO", "DNSKEY", "CDS", "CDNSKEY", "NSEC", "RRSIG"]);
+const UNCOUNTED: ReadonlySet<RecordType> = new Set(["HINFO", "DS", "DNSKEY", "CDS", "CDNSKEY", "NSEC", "RRSIG"]);
 const COOKIE_ALONE_BYTES = 8;
 
 function qtypeLabel(code: number): QueryLabels["qtype"] {

@@ -2,7 +2,7 @@
  * Signs the plans of answers, at the time of the question (semantics.md, DNS): each set once with its plan, and the SOA once a version of the zone. How many fresh signatures
  * are made a second is bounded.
  */
-import { zoneOf } from "../names/names.ts";
+import { zoneAbove, zoneOf } from "../names/names.ts";
 import { labelsOf } from "../names/wire-names.ts";
 import type { Plan } from "../plan/answer.ts";
 import { CanonicalWriter, canonicalSet } from "../records/canonical.ts";
@@ -92,14 +92,15 @@ export class ZoneSigner {
   /** The plan with signatures of all its sets but SOA, without additional records. Throws `SigningBusy`. What is only a part of a set is not signed. */
   sign(plan: Plan, type: number, settings: Pick<DnsSettings, "reverseZones" | "zones">): Plan {
     const { wallMs } = this.#now();
-    const zoneOfName = (name: string) => zoneOf(name, [...settings.zones, ...settings.reverseZones]);
+    const zones = [...settings.zones, ...settings.reverseZones];
+    const signerOf = ({ name, type: of }: DnsRecord) => (of === "DS" ? zoneAbove(name, zones) : zoneOf(name, zones));
     if (plan.isCut === true) return { ...plan, glue: new Map(), signed: { sinceMs: wallMs, soa: undefined } };
-    const all = this.#signed(plan.groups, zoneOfName);
+    const all = this.#signed(plan.groups, signerOf);
     // Who asks for signatures is not told what they sign.
     const groups = type === RECORDS.RRSIG.code ? all.filter(([first]) => first?.type !== "NSEC") : all;
     const authority = this.#signed(
       plan.authority.map((record) => [record]),
-      zoneOfName,
+      signerOf,
     ).flat();
     const soa = [...groups.flat(), ...authority].find((record) => record.type === "SOA");
     return { ...plan, groups, authority, glue: new Map(), signed: { sinceMs: wallMs, soa } };
@@ -122,7 +123,7 @@ export class ZoneSigner {
   }
 
   /** The groups, with the signatures of each set behind it. Those of another plan may be there already. */
-  #signed(groups: Plan["groups"], zoneOfName: (name: string) => string | undefined): (readonly DnsRecord[])[] {
+  #signed(groups: Plan["groups"], signerOf: (record: DnsRecord) => string | undefined): (readonly DnsRecord[])[] {
     const records = groups.flat();
     const covered = new Set(records.flatMap((record) => (record.type === "RRSIG" ? [`${record.name} ${record.data.covered}`] : [])));
     const sets = Map.groupBy(records, setOf);
@@ -130,7 +131,7 @@ export class ZoneSigner {
       const [first] = group;
       if (first === undefined || first.type === "SOA" || first.type === "RRSIG") return [group];
       const set = setOf(first);
-      const zone = zoneOfName(first.name);
+      const zone = signerOf(first);
       const isLast = !groups.slice(i + 1).some(([other]) => other !== undefined && setOf(other) === set);
       if (covered.has(set) || zone === undefined || !isLast) return [group];
       return [group, ...this.#signatures(sets.get(set) ?? [], zone).map((signature) => [signature])];

@@ -7,7 +7,7 @@ import type { DnsNames } from "../../discovery/dns-names.ts";
 import { reverseName } from "../../lib/addresses.ts";
 import { parseAddressLabel } from "../names/addresses.ts";
 import { encodeLabel, MAX_NAME_CHARS } from "../names/labels.ts";
-import { ADDRESS_LABEL, type DnsName, formatName, LOCATED_KINDS, parseName, splitZone } from "../names/names.ts";
+import { ADDRESS_LABEL, type DnsName, formatName, LOCATED_KINDS, parseName, zoneAbove, zoneOf } from "../names/names.ts";
 import { setsAt } from "../plan/answer.ts";
 import { addressRecord } from "../records/addresses.ts";
 import type { DnsRecord, DnsSettings } from "../records/record.ts";
@@ -25,22 +25,57 @@ export interface ZoneSources {
 }
 
 /**
- * The records of a zone without its SOA, a type of a name at a time. Names of addresses are there as far as records name them. Each step costs as much as planning one
- * answer about the name at most; of a name that is passed over there is a step without records.
+ * The records of a zone without its SOA, a type of a name at a time. Names of addresses are there as far as records name them. Of a longer zone of ours there is its
+ * delegation, and nothing else. Each step costs as much as planning one answer about the name at most; of a name that is passed over there is a step without records.
  */
 export function* zoneRecords(sources: ZoneSources): Generator<readonly DnsRecord[]> {
   const { zone, settings, catalog } = sources;
-  for (const records of setsAt(zone, zone, { catalog, settings })) yield records.filter(({ type }) => type !== "SOA");
+  const hosts: string[] = [];
+  for (const records of setsAt(zone, zone, { catalog, settings })) {
+    yield records.filter(({ type }) => type !== "SOA");
+    hosts.push(...serversOf(records));
+  }
+  yield* cutRecords(sources, hosts);
   if (settings.reverseZones.includes(zone)) yield* reverseRecords(sources);
   else yield* namedRecords(sources);
+}
+
+/**
+ * Where longer zones of ours begin: their name servers, and the addresses of those servers, and of those of the zone, that are named at or below a cut (RFC 1034, 4.2.1).
+ * Without a cut all names below it would be denied.
+ */
+function* cutRecords({ zone, settings, catalog }: ZoneSources, ownHosts: readonly string[]): Generator<readonly DnsRecord[]> {
+  const zones = allZones(settings);
+  const hosts = new Set(ownHosts);
+  for (const below of new Set(zones)) {
+    if (zoneAbove(below, zones) !== zone) continue;
+    for (const records of setsAt(below, below, { catalog, settings })) {
+      yield records.filter(({ type }) => type === "NS");
+      for (const host of serversOf(records)) hosts.add(host);
+    }
+  }
+  for (const host of hosts) {
+    const itsZone = zoneOf(host, zones);
+    if (itsZone === undefined || itsZone === zone || !itsZone.endsWith(`.${zone}`)) continue;
+    for (const records of setsAt(host, itsZone, { catalog, settings })) yield records.filter(({ type }) => type === "A" || type === "AAAA");
+  }
+}
+
+function serversOf(records: readonly DnsRecord[]): readonly string[] {
+  return records.flatMap((record) => (record.type === "NS" ? (namedHost(record) ?? []) : []));
+}
+
+function allZones({ zones, reverseZones }: DnsSettings): readonly string[] {
+  return [...zones, ...reverseZones];
 }
 
 function* namedRecords(sources: ZoneSources): Generator<readonly DnsRecord[]> {
   const { zone, settings, catalog } = sources;
   const hosts = new Set<string>();
+  const zones = allZones(settings);
   for (const owner of ownersOf(sources)) {
     // A longer zone of ours has the names below it.
-    if (owner === undefined || splitZone(owner, settings.zones)?.zone !== zone) {
+    if (owner === undefined || zoneOf(owner, zones) !== zone) {
       yield [];
       continue;
     }
@@ -54,10 +89,10 @@ function* namedRecords(sources: ZoneSources): Generator<readonly DnsRecord[]> {
 }
 
 function* reverseRecords({ zone, catalog, settings, dnsNames }: ZoneSources): Generator<readonly DnsRecord[]> {
+  const zones = allZones(settings);
   for (const text of dnsNames.addresses()) {
     const owner = reverseName(Uint8Array.from(text, (char) => char.charCodeAt(0)));
-    const isHere = owner.endsWith(`.${zone}`) && !settings.zones.some((own) => owner.endsWith(`.${own}`) && own.length > zone.length);
-    if (isHere) yield* setsAt(owner, zone, { catalog, settings });
+    if (zoneOf(owner, zones) === zone) yield* setsAt(owner, zone, { catalog, settings });
     else yield [];
   }
 }
@@ -65,9 +100,10 @@ function* reverseRecords({ zone, catalog, settings, dnsNames }: ZoneSources): Ge
 /** The records of the hosts that these records name, each once: names of addresses. */
 function hostRecords(records: readonly DnsRecord[], known: Set<string>, { zone, settings }: ZoneSources): readonly DnsRecord[] {
   const end = `.${ADDRESS_LABEL}.node.${zone}`;
+  const zones = allZones(settings);
   return records.flatMap((record) => {
     const host = namedHost(record);
-    if (host === undefined || !host.endsWith(end) || known.has(host)) return [];
+    if (host === undefined || !host.endsWith(end) || known.has(host) || zoneOf(host, zones) !== zone) return [];
     known.add(host);
     const address = parseAddressLabel(host.slice(0, -end.length));
     return address === undefined ? [] : [addressRecord(host, address, seconds(settings.maxTtlMs))];

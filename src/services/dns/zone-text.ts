@@ -24,7 +24,8 @@ const DATA: { readonly [T in RecordType]: (data: RecordData[T]) => string } = {
   HINFO: ({ cpu, os }) => `${quoted(cpu)} ${quoted(os)}`,
   DNSKEY: keyText,
   CDNSKEY: keyText,
-  CDS: ({ keyTag, algorithm, digestType, digest }) => `${keyTag} ${algorithm} ${digestType} ${hex(digest)}`,
+  CDS: digestText,
+  DS: digestText,
   NSEC: ({ next, types }) => `\\# ${hex(next)} ${types.map(typeText).join(" ")}`,
   RRSIG: ({ covered, algorithm, labelCount, originalTtlSeconds, expiresSeconds, beginsSeconds, keyTag, signer, signature }) =>
     `${typeText(covered)} ${algorithm} ${labelCount} ${originalTtlSeconds} ${expiresSeconds} ${beginsSeconds} ${keyTag} ${full(signer)} ${base64(signature)}`,
@@ -32,6 +33,10 @@ const DATA: { readonly [T in RecordType]: (data: RecordData[T]) => string } = {
 
 function keyText({ flags, algorithm, publicKey }: RecordData["DNSKEY"]): string {
   return `${flags} 3 ${algorithm} ${base64(publicKey)}`;
+}
+
+function digestText({ keyTag, algorithm, digestType, digest }: RecordData["DS"]): string {
+  return `${keyTag} ${algorithm} ${digestType} ${hex(digest)}`;
 }
 
 function base64(bytes: Uint8Array): string {

@@ -77,6 +77,27 @@ test("a name above another zone of the gateway exists, whatever is in that zone"
   expect(told(["vc.waymark", "x.svc.waymark", "x.a.svc.waymark", "waymark.waymark"])).toEqual(Array.from({ length: 4 }, () => "NXDOMAIN"));
 });
 
+test("DS of a zone in another one is answered by the one above it, and of the others by themselves", () => {
+  const settings = { zones: ["waymark", "a.svc.waymark", "x.a.svc.waymark"], reverseZones: ["10.in-addr.arpa", "1.10.in-addr.arpa"] };
+  const told = (name: string) => {
+    const { rcode, isAuthoritative, answers, authority } = ask(market(), 43, name, settings);
+    expect([name, rcode, isAuthoritative, answers]).toEqual([name, "NOERROR", true, []]);
+    return wordOf(authority, 0);
+  };
+  expect(Object.fromEntries([...settings.zones, ...settings.reverseZones, "web.market.waymark"].map((name) => [name, told(name)]))).toEqual(
+    {
+      waymark: ["waymark."],
+      "a.svc.waymark": ["waymark."],
+      "x.a.svc.waymark": ["a.svc.waymark."],
+      "10.in-addr.arpa": ["10.in-addr.arpa."],
+      "1.10.in-addr.arpa": ["10.in-addr.arpa."],
+      "web.market.waymark": ["waymark."],
+    },
+  );
+  // All other types are of the zone that begins there.
+  expect(wordOf(ask(market(), "A", "a.svc.waymark", settings).authority, 0)).toEqual(["a.svc.waymark."]);
+});
+
 test("only class IN is answered", () => {
   for (const other of [0, 3, 4, 254, 255]) {
     expect(askOf(newResponder(), market(), "A", "web.market.waymark", other).rcode).toBe("REFUSED");

@@ -40,11 +40,13 @@ function newWorld(
     answerLimit = undefined as number | undefined,
     bySubnet = false,
     negativeTtlMs = TEST_DNS_SETTINGS.negativeTtlMs,
+    zones = TEST_DNS_SETTINGS.zones,
+    reverseZones = ["10.in-addr.arpa"] as readonly string[],
   } = {},
 ) {
   const time = { monoMs: 0, wallMs: START_MS };
   const signer = new ZoneSigner({ keys, now: () => time });
-  const settings = { ...TEST_DNS_SETTINGS, negativeTtlMs, reverseZones: ["10.in-addr.arpa"], zoneKeys: () => signer.keys };
+  const settings = { ...TEST_DNS_SETTINGS, negativeTtlMs, zones, reverseZones, zoneKeys: () => signer.keys };
   let serial = 1;
   const responder = new Responder({ settings, planBytes: SETTINGS.dns.planBytes, random: () => 0.5, signer, serialOf: () => serial });
   const selected = { ...onlyView(catalog), isBySubnet: bySubnet };
@@ -155,6 +157,33 @@ test("a name that does not exist is NOERROR with a signed denial, NXDOMAIN for w
   expect([flagsOf("no.waymark", {}), flagsOf("no.waymark", { isDnssecOk: false, isCompactOk: true })]).toEqual([0x8000, 0]);
   expect(signed.authority.map(({ type }) => type).toSorted((a, b) => a - b)).toEqual([TYPE.SOA, TYPE.RRSIG, TYPE.RRSIG, TYPE.NSEC]);
   expect(world.faults(signed)).toEqual([]);
+});
+
+test("where a zone begins in another one, that one signs the digest of its key as DS, and the zone itself denies nothing of it", () => {
+  const keys = new TestKeys(2);
+  const zones = ["waymark", "a.svc.waymark"];
+  const world = newWorld(catalog(), { keys, zones, reverseZones: ["10.in-addr.arpa", "1.10.in-addr.arpa"] });
+  for (const { cut, above } of [
+    { cut: "a.svc.waymark", above: "waymark" },
+    { cut: "1.10.in-addr.arpa", above: "10.in-addr.arpa" },
+  ]) {
+    const signersOf = ({ answers }: WireMessage) =>
+      answers.flatMap(({ type, data }) => (type === TYPE.RRSIG ? [data.toString("latin1", 18, data.length - 64)] : []));
+    const told = world.ask(cut, TYPE.DS);
+    expect([told.rcode, told.answers.map(({ type }) => type), told.authority]).toEqual([0, [TYPE.DS, TYPE.RRSIG], []]);
+    expect([world.faults(told, above), signersOf(told)]).toEqual([[], [ownerOf(above)]]);
+    const [digest] = world.ask(cut, TYPE.CDS).answers;
+    expect(told.answers[0]?.data).toEqual(digest?.data);
+    expect(signersOf(world.ask(cut, TYPE.SOA))).toEqual([ownerOf(cut)]);
+    // The bit of DS is never in a denial of the zone below (RFC 4035, 2.4).
+    expect(world.ask(cut, TYPE.A).authority.flatMap((record) => (record.type === TYPE.NSEC ? denialOf(record).types : []))).not.toContain(
+      TYPE.DS,
+    );
+    // The names above the cut, and the zone that lies in no other one, have none.
+    expect(world.ask(above, TYPE.DS).answers).toEqual([]);
+    keys.replace(keys.keys.toReversed());
+    expect(world.ask(cut, TYPE.DS).answers[0]?.data).not.toEqual(digest?.data);
+  }
 });
 
 test("a question for NXNAME is malformed, and says so", () => {

@@ -1,7 +1,11 @@
 /** A property: a transferred zone has what the same view is answered about all names that there may be, and nothing else, each once. */
+import { create } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
-import type { HealthStatus } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { EntrySchema, type HealthStatus } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { EntryStamper } from "../../../src/catalog/entry/codec.ts";
+import { DNS_ZONES_KEY, NODES_NAMESPACE } from "../../../src/catalog/entry/names.ts";
 import { KIND } from "../../../src/catalog/record/record.ts";
+import { TraitsPool } from "../../../src/catalog/record/traits.ts";
 import { DnsNames } from "../../../src/discovery/dns-names.ts";
 import { Reads } from "../../../src/discovery/reads.ts";
 import { type DnsName, formatName } from "../../../src/dns/names/names.ts";
@@ -15,9 +19,9 @@ import { Rng } from "../../../src/lib/rng.ts";
 import { Policy } from "../../../src/policy/set/verdict.ts";
 import { TEST_DNS_SETTINGS } from "../../fakes/dns-catalog.ts";
 import { responseText } from "../../fakes/dns-text.ts";
-import { SETTINGS } from "../../fakes/options.ts";
+import { BOUNDS, SETTINGS } from "../../fakes/options.ts";
 import { rule, set } from "../../fakes/policies.ts";
-import { at, draftAt, Registry } from "../../fakes/registry.ts";
+import { at, draftAt, Registry, WALL } from "../../fakes/registry.ts";
 import { type AskedType, ask, newResponder, questionBytes } from "../asking.ts";
 
 const NODE = { nodeId: "a", clusterId: "c1", region: "r1", boot: "b1" };
@@ -26,6 +30,8 @@ const POLICY = new Policy(set([rule("red.svc", { visibilityTenants: ["red"] })],
 const REVERSE = "10.in-addr.arpa";
 /** A zone below another one has the names below it. */
 const LONGER = "a.svc.waymark";
+const LONGEST = `x.${LONGER}`;
+const LONGER_REVERSE = `1.${REVERSE}`;
 
 const NAMESPACES = ["svc", "red.svc", "a.svc"];
 const NAMES = ["web", "api", "Odd/name", "x".repeat(70)];
@@ -54,9 +60,18 @@ function drawn(rng: Rng, named: string[]) {
   });
 }
 
+/** A node with a gateway. */
+function gateway(zones: readonly string[]) {
+  const targets = [{ host: "192.0.2.9", port: 53, protocol: "udp", name: "dns" }];
+  const key = { kind: KIND.NODE, namespace: NODES_NAMESPACE, name: "n", instanceId: "n" };
+  const entry = create(EntrySchema, { key, targets, health: 1, metadata: { [DNS_ZONES_KEY]: zones.join(" ") } });
+  const stamper = new EntryStamper({ bounds: BOUNDS, traits: new TraitsPool() });
+  return stamper.entryOfNode(entry, { ...NODE, zone: "z1", tenantId: "", receivedWallMs: WALL });
+}
+
 /** All names that entries of these parts may give. */
 function candidates(zone: string): readonly string[] {
-  if (zone === REVERSE) return [zone, ...HOSTS.flatMap((host) => parseAddress(host) ?? []).map(reverseName)];
+  if (zone.endsWith(REVERSE)) return [zone, ...HOSTS.flatMap((host) => parseAddress(host) ?? []).map(reverseName)];
   const forms = NAMESPACES.flatMap((namespace) =>
     NAMES.flatMap((name): readonly DnsName[] => [
       { form: "direct", name, namespace },
@@ -71,7 +86,8 @@ function candidates(zone: string): readonly string[] {
   const mpreg = names.flatMap((name) => (name.startsWith("_rpc.") ? [name.replace("_rpc", "_mpreg")] : []));
   const domains = [...NAMESPACES.map((namespace) => `${namespace}.${zone}`), ...names.filter((name) => !name.startsWith("_"))];
   const aliases = ALIASES.map((alias) => (alias.endsWith(`.${zone}`) ? alias : `${alias}.${zone}`));
-  return [zone, ...names, ...mpreg, ...aliases, ...domains.map((domain) => `_services._dns-sd._udp.${domain}`)];
+  const node = formatName({ form: "node", nodeId: "n" }, zone) ?? "";
+  return [zone, node, ...names, ...mpreg, ...aliases, ...domains.map((domain) => `_services._dns-sd._udp.${domain}`)];
 }
 
 const isOfAddress = (line: string): boolean => /^\S+\.addr\.node\./.test(line);
@@ -80,19 +96,26 @@ const compared = (line: string): string => (isOfAddress(line) ? line : line.repl
 const areSoa = (line: string): boolean => / SOA /.test(line);
 
 test.each([
-  { zone: "waymark", zones: ["waymark"], rounds: 8 },
-  { zone: REVERSE, zones: ["waymark"], rounds: 8 },
-  { zone: "waymark", zones: ["waymark", LONGER], rounds: 2 },
-  { zone: LONGER, zones: ["waymark", LONGER], rounds: 2 },
-])("of $zones the transferred zone $zone is what is answered about all its names, in each view", async ({ zone, zones, rounds }) => {
-  const settings = { ...TEST_DNS_SETTINGS, zones, reverseZones: [REVERSE] };
+  { zone: "waymark", zones: ["waymark"], cuts: [], rounds: 8 },
+  { zone: REVERSE, zones: ["waymark"], cuts: [], rounds: 8 },
+  { zone: "waymark", zones: ["waymark", LONGER, LONGEST], cuts: [LONGER], rounds: 2 },
+  { zone: LONGER, zones: ["waymark", LONGER, LONGEST], cuts: [LONGEST], rounds: 2 },
+  { zone: LONGEST, zones: ["waymark", LONGER, LONGEST], cuts: [], rounds: 1 },
+  { zone: REVERSE, zones: ["waymark", LONGER_REVERSE], cuts: [LONGER_REVERSE], rounds: 2 },
+  { zone: REVERSE, zones: ["waymark"], reverseZones: [REVERSE, LONGER_REVERSE], cuts: [LONGER_REVERSE], rounds: 2 },
+  { zone: LONGER_REVERSE, zones: ["waymark"], reverseZones: [REVERSE, LONGER_REVERSE], cuts: [], rounds: 2 },
+])("of $zones the transferred zone $zone is what is answered about all its names, in each view, and the cuts $cuts", async (drawing) => {
+  const { zone, zones, cuts, reverseZones = [REVERSE], rounds } = drawing;
+  const all = [...zones, ...reverseZones];
+  const settings = { ...TEST_DNS_SETTINGS, zones, reverseZones };
   const isIn = (owner: string) =>
-    [...zones, REVERSE].filter((each) => `.${owner}`.endsWith(`.${each}.`)).toSorted((a, b) => b.length - a.length)[0] === zone;
+    all.filter((each) => `.${owner}`.endsWith(`.${each}.`)).toSorted((a, b) => b.length - a.length)[0] === zone;
   for (let round = 0; round < rounds; round++) {
     const rng = new Rng(`transfer ${round}`);
     const r = new Registry();
     const named: string[] = [];
     for (let i = rng.uint32() % 12; i >= 0; i--) r.register("ann", [drawn(rng, named)], at(0), { isStatic: true });
+    r.register("root", [gateway(all)], at(0), { isStatic: true });
     const policies = { policy: POLICY };
     const reads = new Reads(r.replica, NODE, { policies, onDenied: () => {} });
     const blocks = [parseBlock("10.0.0.0/8") ?? []].flat();
@@ -159,7 +182,16 @@ test.each([
             .split("\n")
             .flatMap((line) => (line.startsWith("answer") ? [compared(line.slice(11))] : [])),
         );
-      const records = sent.filter((line) => !areSoa(line));
+      const isOwn = (line: string) => isIn(line.split(" ")[0] ?? "");
+      // Where a longer zone begins stand its name servers, as it tells them itself, and their addresses if they are named below.
+      const delegations = cuts.flatMap((cut) => {
+        const { answers, additional } = ask(responder, catalog, "NS", cut);
+        return [...answers, ...additional.filter((line) => line.split(" ")[0]?.endsWith(`.${cut}.`))].map(compared);
+      });
+      expect(sent.filter((line) => !isOwn(line)).toSorted()).toEqual(delegations.toSorted());
+      const types = delegations.map((line) => line.split(" ")[1]);
+      expect(types).toEqual(cuts.flatMap((cut) => (reverseZones.includes(cut) ? ["NS", "NS"] : ["NS", "NS", "A"])));
+      const records = sent.filter((line) => !areSoa(line) && isOwn(line));
       expect([round, viewer.view.index, records.toSorted()]).toEqual([
         round,
         viewer.view.index,

@@ -143,6 +143,7 @@ function lineOf(record: DnsRecord): string {
     case "DNSKEY":
     case "CDNSKEY":
     case "CDS":
+    case "DS":
     case "NSEC":
     case "RRSIG":
       throw new Error("test/dns/server/signing.test.ts draws these");
