@@ -80,6 +80,23 @@ test("keys, digests and CAA are written as in zone files", async () => {
     expect(stdout).toContain(text);
 });
 
+test("extended errors have their names, and what the server says of them", async () => {
+  const options = [Buffer.from([0, 22]), Buffer.from("\u0000\u0012who?"), Buffer.from([1, 0])].map((data) => ({ code: 15, data }));
+  const opt = {
+    type: "OPT",
+    name: ".",
+    udpPayloadSize: 1232,
+    extendedRcode: 0,
+    ednsVersion: 0,
+    flags: 0,
+    flag_do: false,
+    options,
+  } as const;
+  const change = (query: Buffer) => encode({ type: "response", id: query.readUInt16BE(0), flags: 2, additionals: [opt as never] });
+  const { stdout } = await waymark(["dns", "resolve", await hostile(change), "a.waymark", "A", "+tcp"]);
+  expect(stdout.match(/^;; EDE: .*$/gm)).toEqual([";; EDE: 22 (No Reachable Authority)", ";; EDE: 18 (Prohibited: who?)", ";; EDE: 256"]);
+});
+
 test("programs get one document", async () => {
   const server = await gateway();
   const { stdout } = await waymark(["dns", "resolve", server, "web.market.waymark", "-o", "json"]);

@@ -561,6 +561,18 @@ test("serve hands over settings with their origins and prints one ready line", a
 });
 
 test.each([
+  { argv: [], says: "node n1 is ready: gRPC h:1, HTTP h:2, DNS h:3, DNS over TLS h:4, fabric h:5\n" },
+  {
+    argv: ["--mode", "resolver", "--upstream", "127.0.0.1:1"],
+    says: "resolver n1 is ready: gRPC h:1, HTTP h:2, DNS h:3, DNS over TLS h:4, fabric h:5\n",
+  },
+])("whoever starts a node is told every address that it listens on, also ports that the system chose: $argv", async ({ argv, says }) => {
+  const listeners = { fabric: "h:5", dot: "h:4", dns: "h:3", http: "h:2", grpc: "h:1" };
+  const serve = async ({ onReady }: ServeRequest) => onReady({ nodeId: "n1", listeners, fault: "" });
+  expect((await waymark(["serve", ...argv], { serve })).stderr).toContain(says);
+});
+
+test.each([
   { argv: [], out: "", err: "node n1 is not ready (the clock is off): gRPC 127.0.0.1:5, HTTP 127.0.0.1:6\n" },
   {
     argv: ["-o", "json"],

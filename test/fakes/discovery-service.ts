@@ -8,6 +8,7 @@ import { Responder } from "../../src/dns/server/responder.ts";
 import type { DnsCatalog } from "../../src/dns/subject/subject.ts";
 import { dnsCatalog } from "../../src/dns/views/catalog.ts";
 import { Views, viewersOf } from "../../src/dns/views/views.ts";
+import { reverseZoneNames } from "../../src/lib/addresses.ts";
 import { openLog } from "../../src/lib/log.io.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
@@ -109,7 +110,7 @@ export async function startDiscovery(
   const { minTtlMs, maxTtlMs, staleTtlMs, negativeTtlMs, planBytes, srvPriority } = settings.dns;
   const times = { minTtlMs, maxTtlMs, staleTtlMs, negativeTtlMs, defaultTtlMs: settings.catalog.defaultLeaseTtlMs };
   const answering = {
-    reverseZones: [],
+    reverseZones: reverseZoneNames(settings.dns),
     zones: settings.dns.zones.map(parseZone),
     nodeId,
     allowExternalNames: false,

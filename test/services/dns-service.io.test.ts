@@ -540,6 +540,23 @@ test("explain says of an alias that leads nowhere that DNS cannot carry the entr
   expect(await told("svc.x")).toBe("NOERROR svc.x.waymark has no A records, but names below it");
 });
 
+test("explain says of an address why it has no names, and of a block that addresses are below it", async () => {
+  const bench = await open((settings) => ({ ...settings, dns: { ...settings.dns, reverseZones: ["192.0.2.0/24", "198.51.0.0/16"] } }));
+  await bench.register(asEndpoint({ targets: ["192.0.2.1"] }));
+  await bench.call(DiscoveryService.method.setMaintenance, {
+    keys: [{ namespace: "svc.prod", name: "web", instanceId: "dns:http:8080" }],
+    on: true,
+  });
+  const told = async (name: string) => {
+    const { rcode, reasons } = await bench.call(m.resolveName, { name, recordType: "PTR", explain: true });
+    return `${rcode} ${reasons.find(({ topic }) => topic === "name")?.detail}`;
+  };
+  expect(await told("1.2.0.192.in-addr.arpa")).toBe(
+    "NOERROR 1.2.0.192.in-addr.arpa has no names now: what is there is in maintenance, or behind healthier entries of its name",
+  );
+  expect(await told("100.51.198.in-addr.arpa")).toBe("NOERROR 100.51.198.in-addr.arpa has no PTR records, but names below it");
+});
+
 test("explain names the services whose alias a name is without leading to them, and none that the caller may not see", async () => {
   const bench = await open();
   await bench.register(asEndpoint({ aliases: ["both.svc.prod"] }));

@@ -29,6 +29,22 @@ const ASKED_TYPES: readonly string[] = [
 /** Types without one (IANA, DNS parameters). */
 const UNNAMED: Readonly<Record<string, number>> = { SVCB: 64, HTTPS: 65 };
 const EDE_OPTION = 15;
+/** Those that gateways say, and validating resolvers in front of them (RFC 8914, IANA). */
+const EXTENDED_ERRORS: Readonly<Record<number, string>> = {
+  3: "Stale Answer",
+  6: "DNSSEC Bogus",
+  7: "Signature Expired",
+  8: "Signature Not Yet Valid",
+  9: "DNSKEY Missing",
+  10: "RRSIGs Missing",
+  14: "Not Ready",
+  15: "Blocked",
+  18: "Prohibited",
+  21: "Not Supported",
+  22: "No Reachable Authority",
+  23: "Network Error",
+  30: "Invalid Query Type",
+};
 
 /** What is asked, of the words after the server. Throws a usage error. */
 export function questionOf(words: readonly string[]): { readonly name: string; readonly type: string; readonly isTcp: boolean } {
@@ -118,8 +134,9 @@ function errorsOf(record: AnsweredRecord): readonly string[] {
     // The types of the library do not know this option.
     const [code, data]: readonly unknown[] = [Reflect.get(option, "code"), Reflect.get(option, "data")];
     if (code !== EDE_OPTION || !(data instanceof Uint8Array) || data.length < 2) return [];
-    const text = Buffer.from(data.subarray(2)).toString();
-    return [`${((data[0] ?? 0) << 8) | (data[1] ?? 0)}${text === "" ? "" : ` (${printable(text)})`}`];
+    const info = ((data[0] ?? 0) << 8) | (data[1] ?? 0);
+    const said = [EXTENDED_ERRORS[info] ?? "", printable(Buffer.from(data.subarray(2)).toString())].filter((text) => text !== "");
+    return [`${info}${said.length === 0 ? "" : ` (${said.join(": ")})`}`];
   });
 }
 

@@ -38,15 +38,23 @@ export const serve: Verb = async ({ environment, flags, out }) => {
 };
 
 /** As `readyLines`, of a resolver, which takes no registrations. */
-function resolverLines(nodeId: string, { grpc = "", http = "", dns }: Readonly<Record<string, string>>): readonly string[] {
-  const where = `gRPC ${grpc}, HTTP ${http}${dns === undefined ? "" : `, DNS ${dns}`}`;
+function resolverLines(nodeId: string, listeners: Readonly<Record<string, string>>): readonly string[] {
+  const { grpc = "" } = listeners;
   const tries = [`  ./bin/waymark discovery query --server ${grpc}`, `  ./bin/waymark resolver cache-stats --server ${grpc}`];
-  return [`resolver ${nodeId} is ready: ${where}`, "try, in another terminal:", ...tries];
+  return [`resolver ${nodeId} is ready: ${placesText(listeners)}`, "try, in another terminal:", ...tries];
+}
+
+const LISTENER_NAMES = { grpc: "gRPC", http: "HTTP", dns: "DNS", dot: "DNS over TLS", fabric: "fabric" };
+
+/** `gRPC 127.0.0.1:17420, HTTP …`: every address that it listens on. */
+function placesText(listeners: Readonly<Record<string, string>>): string {
+  const places = Object.entries(LISTENER_NAMES).map(([key, name]) => (listeners[key] === undefined ? "" : `${name} ${listeners[key]}`));
+  return places.filter((place) => place !== "").join(", ");
 }
 
 /** Notes for a person who just started a node: its addresses, and commands to try. */
 function readyLines(nodeId: string, listeners: Readonly<Record<string, string>>, fault: string, hasDemo: boolean): readonly string[] {
-  const { grpc = "", http = "", dns, fabric } = listeners;
+  const { grpc = "", http = "", dns } = listeners;
   const server = grpc === `127.0.0.1:${GRPC_PORT}` ? "" : ` --server ${grpc}`;
   const [host = "", port = ""] = dns === undefined ? [] : [dns.slice(0, dns.lastIndexOf(":")), dns.slice(dns.lastIndexOf(":") + 1)];
   const tries = hasDemo
@@ -56,7 +64,7 @@ function readyLines(nodeId: string, listeners: Readonly<Record<string, string>>,
         `  curl -s http://${http}/sd/prometheus`,
       ]
     : [`  ./bin/waymark register --namespace svc.market --name web --instance web-1 --target 10.0.0.1:8080/http${server}`];
-  const where = `gRPC ${grpc}, HTTP ${http}${dns === undefined ? "" : `, DNS ${dns}`}${fabric === undefined ? "" : `, fabric ${fabric}`}`;
+  const where = placesText(listeners);
   if (fault !== "") return [`node ${nodeId} is not ready (${fault}): ${where}`];
   return [`node ${nodeId} is ready: ${where}`, "try, in another terminal:", ...tries];
 }

@@ -10,6 +10,7 @@ import { findReverseSubject, reverseZoneOf } from "../../dns/plan/reverse.ts";
 import type { DnsSettings } from "../../dns/records/record.ts";
 import { seconds, setTtlSeconds, ttlSeconds } from "../../dns/records/ttl.ts";
 import { type DnsCatalog, findSubject, leadsTo, type Subject } from "../../dns/subject/subject.ts";
+import { parseReverseName } from "../../lib/addresses.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import { fullNames, thingOf } from "./full-names.ts";
 import { typeText } from "./zone-text.ts";
@@ -53,7 +54,13 @@ export function reasonsOf(told: Told, sources: ReasonSources): readonly Reason[]
   const last = cnames.at(-1)?.data.target.toLowerCase() ?? question.name;
   const reverse = reverseZoneOf(last, settings);
   if (reverse !== undefined) {
-    say("name", `${shown(last)} ${subjectWords(findReverseSubject(last, reverse, settings, catalog), typeText(question.type))}`);
+    const subject = findReverseSubject(last, reverse, settings, catalog);
+    // Only the name of a block has others below it.
+    const isDrained = subject.kind === "empty" && parseReverseName(last) !== "above";
+    const words = isDrained
+      ? "has no names now: what is there is in maintenance, or behind healthier entries of its name"
+      : subjectWords(subject, typeText(question.type));
+    say("name", `${shown(last)} ${words}`);
     return reasons;
   }
   const place = placeOf(last, settings);
