@@ -9,7 +9,7 @@ import type { Time } from "../../lib/machine.ts";
 import type { Answer, Asked } from "../../resolver/io-types.ts";
 import type { ResolverMachine } from "../../resolver/machine.ts";
 import { type Answered, type Carrier, type Elsewhere, type Told, UnknownName } from "../subject/elsewhere.ts";
-import { carriersOf, type FoundHost, type Host, type Hosts, isAbove, isEmpty } from "./hosts.ts";
+import { type Carriers, carriersAt, type FoundCarriers, isAbove, isEmpty, type KeptCarriers } from "./carriers.ts";
 
 export interface ElsewhereParts {
   readonly machine: Pick<ResolverMachine, "counts" | "isComplete"> & {
@@ -24,9 +24,9 @@ export interface ElsewhereParts {
   readonly isHeld: (name: InstanceName) => boolean;
   /** Asks for a name. Undefined: `told` is called once, later. Throws `not_ready`. */
   readonly ask: (name: InstanceName, asked: Asked, told: (error: WaymarkError | undefined) => void) => Answer | undefined;
-  readonly hosts: Hosts;
+  readonly carriers: KeptCarriers;
   /** Asks the upstream about a name of a zone. `told` is called once, later: with nothing if that failed. */
-  readonly askHost: (name: string, zone: string, told: (host: Host | undefined) => void) => void;
+  readonly askCarriers: (name: string, zone: string, told: (carriers: Carriers | undefined) => void) => void;
   /** Counts everything that the machine took in. */
   readonly inputCount: () => number;
   /** Counts changes of the policy, and followed namespaces that were let go: of those callers were told what no answer from before says. */
@@ -76,7 +76,7 @@ export class FetchingElsewhere implements Elsewhere {
     const { names, hosts, planMs } = this.#told;
     this.#told = nothingTold();
     const marked = [...names.values()].map((name) => [name, this.#markOf(name)] as const);
-    const asked = [...hosts].map((key) => [key, this.#hostMark(key)] as const);
+    const asked = [...hosts].map((key) => [key, this.#carriersMark(key)] as const);
     return { names: marked, hosts: asked, untilMonoMs: this.#parts.now().monoMs + planMs, seenEdition: this.edition };
   }
 
@@ -85,7 +85,7 @@ export class FetchingElsewhere implements Elsewhere {
     const { edition } = this;
     if (told.seenEdition === edition) return true;
     for (const [name, mark] of told.names) if (this.#markOf(name) !== mark) return false;
-    for (const [key, mark] of told.hosts) if (this.#hostMark(key) !== mark) return false;
+    for (const [key, mark] of told.hosts) if (this.#carriersMark(key) !== mark) return false;
     told.seenEdition = edition;
     return true;
   }
@@ -95,8 +95,8 @@ export class FetchingElsewhere implements Elsewhere {
     return machine.isComplete(name.namespace) ? FOLLOWED : machine.fetchedMark(name);
   }
 
-  #hostMark(key: string): number | undefined {
-    return this.isNothing ? FOLLOWED : this.#parts.hosts.markOf(key, this.#parts.judgedEdition());
+  #carriersMark(key: string): number | undefined {
+    return this.isNothing ? FOLLOWED : this.#parts.carriers.markOf(key, this.#parts.judgedEdition());
   }
 
   get isNothing(): boolean {
@@ -144,8 +144,8 @@ export class FetchingElsewhere implements Elsewhere {
   }
 
   findAlias(name: string, zone: string, view: NameView, hasOwn: boolean): readonly Carrier[] {
-    const found = this.#host(name, zone);
-    if (found !== undefined) return this.#carriers(found, name, view, hasOwn);
+    const found = this.#about(name, zone);
+    if (found !== undefined) return this.#at(found, name, view, hasOwn);
     // While nobody can be asked, what is followed is served.
     if (hasOwn) return [];
     throw unknown();
@@ -153,10 +153,10 @@ export class FetchingElsewhere implements Elsewhere {
 
   hasNameUnder(suffix: string, zone: string, view: NameView): boolean {
     if (this.isNothing) return false;
-    const found = this.#host(suffix, zone);
+    const found = this.#about(suffix, zone);
     // What is followed is known without being asked.
     const unfollowed = { ...view, sees: (namespace: string) => !this.#parts.machine.isComplete(namespace) && view.sees(namespace) };
-    const isThere = found !== undefined && isAbove(found.host, suffix, unfollowed);
+    const isThere = found !== undefined && isAbove(found.carriers, suffix, unfollowed);
     if (!isThere && (found === undefined || found.state === "narrow")) throw unknown();
     if (found !== undefined) this.#lasts(found.leftMs);
     return isThere;
@@ -175,28 +175,28 @@ export class FetchingElsewhere implements Elsewhere {
     return leftMs;
   }
 
-  #carriers(found: FoundHost, name: string, view: NameView, hasOwn: boolean): readonly Carrier[] {
+  #at(found: FoundCarriers, name: string, view: NameView, hasOwn: boolean): readonly Carrier[] {
     const { machine } = this.#parts;
-    const carriers = carriersOf(found.host, name, view).filter(({ entry }) => !machine.isComplete(entry.key.namespace));
+    const carriers = carriersAt(found.carriers, name, view).filter(({ entry }) => !machine.isComplete(entry.key.namespace));
     if (found.state === "narrow" && carriers.length === 0 && !hasOwn) throw unknown();
     this.#lasts(found.leftMs);
     return carriers;
   }
 
   /** What is known of a name. Undefined if nothing is, and nobody can be asked. Throws `UnknownName` while it is being asked. */
-  #host(name: string, zone: string): FoundHost | undefined {
-    const { machine, hosts, judgedEdition, now } = this.#parts;
+  #about(name: string, zone: string): FoundCarriers | undefined {
+    const { machine, carriers, judgedEdition, now } = this.#parts;
     if (this.isNothing) return EVERYTHING_FOLLOWED;
     const { monoMs } = now();
     const key = `${name} ${zone}`;
     this.#told.hosts.add(key);
-    const kept = hosts.find(key, judgedEdition(), monoMs, machine.upstreams.cutOffMonoMs);
+    const kept = carriers.find(key, judgedEdition(), monoMs, machine.upstreams.cutOffMonoMs);
     // That nothing lies there is over when something was fetched from there since.
-    const isOver = kept?.host.namespaces.length === 0 && kept.arrivedMonoMs < (this.#above.get(name) ?? Number.NEGATIVE_INFINITY);
+    const isOver = kept?.carriers.namespaces.length === 0 && kept.arrivedMonoMs < (this.#above.get(name) ?? Number.NEGATIVE_INFINITY);
     const found = isOver ? undefined : kept;
     if (found?.state === "fresh" || machine.upstreams.isCutOff) return found;
     // That nothing exists is not said beyond its time while anybody can be asked.
-    const isLate = monoMs - (this.#asked.get(key)?.sinceMonoMs ?? monoMs) >= LATE_MS && found !== undefined && !isEmpty(found.host);
+    const isLate = monoMs - (this.#asked.get(key)?.sinceMonoMs ?? monoMs) >= LATE_MS && found !== undefined && !isEmpty(found.carriers);
     if (isLate || this.#hasFailed(key)) return found && { ...found, state: "narrow" };
     throw new UnknownName(key, this.#ask(key, name, zone), this.#askedIn);
   }
@@ -218,14 +218,14 @@ export class FetchingElsewhere implements Elsewhere {
     const running = this.#asked.get(key);
     if (running !== undefined) return running.arrival;
     if (this.#asked.size >= MAX_ASKED || !this.#mayWait()) throw unknown();
-    const { hosts, askHost, judgedEdition, now } = this.#parts;
+    const { carriers, askCarriers, judgedEdition, now } = this.#parts;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#asked.set(key, { arrival: promise, sinceMonoMs: now().monoMs });
     // What it brings was judged under this policy, or a newer one.
     const edition = judgedEdition();
-    askHost(name, zone, (host) => {
-      if (host === undefined) this.#fail(key);
-      else hosts.put(key, host, edition, now().monoMs);
+    askCarriers(name, zone, (told) => {
+      if (told === undefined) this.#fail(key);
+      else carriers.put(key, told, edition, now().monoMs);
       this.#asked.delete(key);
       this.#changeCount += 1;
       resolve();
@@ -355,8 +355,8 @@ class Held implements Elsewhere {
   }
 }
 
-const EVERYTHING_FOLLOWED: FoundHost = {
-  host: { carriers: [], namespaces: [], claims: [], isMore: false, sizeBytes: 0 },
+const EVERYTHING_FOLLOWED: FoundCarriers = {
+  carriers: { atName: [], namespaces: [], claims: [], isMore: false, sizeBytes: 0 },
   state: "fresh",
   leftMs: Number.POSITIVE_INFINITY,
   arrivedMonoMs: Number.POSITIVE_INFINITY,

@@ -9,8 +9,8 @@ import type {
   FollowedFacts,
   ProcessAnswer,
   ProcessQuestion,
+  SentCarriers,
   SentEntry,
-  SentHost,
   SentName,
 } from "../../services/resolving/process-exchange.ts";
 import type { ResolverRooms } from "../resolver/resolver-rooms.ts";
@@ -22,7 +22,7 @@ export interface ProcessAnswersParts {
   readonly rooms: Pick<ResolverRooms, "machine" | "replica">;
   readonly ask: ResolverPorts["ask"];
   /** Asks the upstream. Rejects with a WaymarkError. */
-  readonly askHost: (question: Extract<ProcessQuestion, { readonly kind: "host" }>) => Promise<SentHost>;
+  readonly askCarriers: (question: Extract<ProcessQuestion, { readonly kind: "carriers" }>) => Promise<SentCarriers>;
   readonly now: () => Time;
 }
 
@@ -49,9 +49,9 @@ export class ProcessAnswers {
 
   /** `tell` is called once. */
   answer(question: ProcessQuestion, tell: (answer: ProcessAnswer) => void): void {
-    if (question.kind === "host") {
-      this.#parts.askHost(question).then(
-        (host) => tell({ host }),
+    if (question.kind === "carriers") {
+      this.#parts.askCarriers(question).then(
+        (carriers) => tell({ carriers }),
         (error: unknown) => {
           if (!(error instanceof WaymarkError)) throw error;
           tell({});

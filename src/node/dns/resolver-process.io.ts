@@ -7,7 +7,7 @@ import { FetchingElsewhere } from "../../dns/views/fetching-elsewhere.ts";
 import { classesOf, viewersOf } from "../../dns/views/views.ts";
 import type { Time } from "../../lib/machine.ts";
 import { AnswerCounts } from "../../resolver/upkeep/statistics.ts";
-import { hostOfSent, hostsFor, openClasses } from "../../services/resolving/elsewhere.ts";
+import { carriersOfSent, keptCarriersFor, openClasses } from "../../services/resolving/elsewhere.ts";
 import type { NameRequests, NameRequestsParts } from "../../services/resolving/name-requests.ts";
 import { nameServerView } from "../../services/resolving/own-entry.ts";
 import { advertisedHost } from "../fabric/address.io.ts";
@@ -46,10 +46,10 @@ export function askingElsewheres({ asked, reads, settings, ask, now }: DnsProces
       // The names of doubted namespaces are asked for, and how long they may be kept is told.
       isHeld: () => false,
       ask: (name, how, told) => asked.ask(name, how, told),
-      hosts: hostsFor(resolver, maxBytes),
-      askHost: (name, zone, told) =>
-        ask({ kind: "host", name, zone, viewer: { cluster, tenant } }, (answer) =>
-          told(answer?.host && hostOfSent(name, zone, answer.host)),
+      carriers: keptCarriersFor(resolver, maxBytes),
+      askCarriers: (name, zone, told) =>
+        ask({ kind: "carriers", name, zone, viewer: { cluster, tenant } }, (answer) =>
+          told(answer?.carriers && carriersOfSent(name, zone, answer.carriers)),
         ),
       inputCount: () => asked.inputCount,
       judgedEdition: () => reads.policyEdition + asked.facts.letGoCount,

@@ -22,7 +22,7 @@ import type { ReadyCheck } from "../../server/http-routes.ts";
 import { admitted } from "../../services/admission.ts";
 import { auditHandlers } from "../../services/audit.ts";
 import type { NodeIdentity } from "../../services/discovery/node-identity.ts";
-import { askHostFor, openElsewheres } from "../../services/resolving/elsewhere.ts";
+import { askCarriersFor, openElsewheres } from "../../services/resolving/elsewhere.ts";
 import { ageOf, type ResolverPorts, type SaidBytes } from "../../services/resolving/ports.ts";
 import { resolverServices } from "../../services/resolving/services.ts";
 import type { Service } from "../../services/service.ts";
@@ -184,10 +184,10 @@ export class ResolverCore implements Component {
     onServing(this.isServing);
   }
 
-  #toldTo(asking: Parameters<typeof askHostFor>[1]): ProcessAnswers {
+  #toldTo(asking: Parameters<typeof askCarriersFor>[1]): ProcessAnswers {
     const { rooms, driver } = this;
-    const askHost: ProcessAnswersParts["askHost"] = (question) => askHostFor(rooms, asking, question);
-    return new ProcessAnswers({ rooms, ask: (name, how, told) => driver.ask(name, how, told), askHost, now });
+    const askCarriers: ProcessAnswersParts["askCarriers"] = (question) => askCarriersFor(rooms, asking, question);
+    return new ProcessAnswers({ rooms, ask: (name, how, told) => driver.ask(name, how, told), askCarriers, now });
   }
 
   /** As its DNS processes need it. */

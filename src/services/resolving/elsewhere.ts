@@ -6,9 +6,9 @@ import { decodeEntry } from "../../catalog/entry/codec.ts";
 import { type InstanceName, instanceCount } from "../../catalog/query/instances.ts";
 import type { Reads } from "../../discovery/reads.ts";
 import type { Carrier, Elsewheres } from "../../dns/subject/elsewhere.ts";
+import { type Carriers, carriersFrom, KeptCarriers } from "../../dns/views/carriers.ts";
 import { MAX_FETCHING_VIEWS } from "../../dns/views/credential-views.ts";
 import { FetchingElsewhere } from "../../dns/views/fetching-elsewhere.ts";
-import { type Host, Hosts, hostFrom } from "../../dns/views/hosts.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import { anonymousCaller, type Caller } from "../../policy/identity/caller.ts";
@@ -18,7 +18,7 @@ import type { ResolverMachine } from "../../resolver/machine.ts";
 import { filterOf } from "../discovery/filter.ts";
 import { querySalt } from "../discovery/read-handlers.ts";
 import type { ResolverPorts } from "./ports.ts";
-import type { SentHost } from "./process-exchange.ts";
+import type { SentCarriers } from "./process-exchange.ts";
 import { type PassedQuery, passQuery } from "./upstream-query.ts";
 
 /** Most entries of an answer. With more, the name counts as existing. */
@@ -30,7 +30,7 @@ const DECODED = 4;
 const DECODED_BYTES = 2000;
 
 /** Memory for what the upstream told of aliases and of what lies below names: for the viewers of the settings, and as much for callers with credentials. */
-const HOSTS_BYTES = 8 * 1024 * 1024;
+const CARRIERS_BYTES = 8 * 1024 * 1024;
 
 export interface RoomsOfDns {
   readonly machine: ResolverMachine;
@@ -52,7 +52,7 @@ export function openElsewheres(rooms: RoomsOfDns, options: ElsewhereOptions & { 
 
 /** `openOne` opens what a class of viewers is told, with so many bytes of memory. */
 export function openClasses(viewers: readonly Caller[], openOne: (viewer: Caller, maxBytes: number) => FetchingElsewhere): Elsewheres {
-  const open = (viewer: Caller, parts: number) => openOne(viewer, Math.ceil(HOSTS_BYTES / parts));
+  const open = (viewer: Caller, parts: number) => openOne(viewer, Math.ceil(CARRIERS_BYTES / parts));
   const named = new Map(viewers.map((viewer) => [classOf(viewer), open(viewer, viewers.length)]));
   /** Of callers with credentials. The one that was not asked for longest first. */
   const others = new Map<string, FetchingElsewhere>();
@@ -87,8 +87,8 @@ function openElsewhere(
     machine,
     isHeld: (name) => holds(machine, name),
     ask: (name, asked, told) => ports.ask(name, asked, told),
-    hosts: hostsFor(resolver, maxBytes),
-    askHost: (name, zone, told) => void tellHost(asker, { name, zone }, told),
+    carriers: keptCarriersFor(resolver, maxBytes),
+    askCarriers: (name, zone, told) => void tellCarriers(asker, { name, zone }, told),
     inputCount: () => rooms.inputCount,
     judgedEdition: () => reads.policyEdition + machine.letGoCount,
     now,
@@ -101,31 +101,31 @@ export function holds({ held }: Pick<ResolverMachine, "held">, name: InstanceNam
 }
 
 /** What the upstream told, kept as the settings of a resolver say. */
-export function hostsFor({ ttls, maxStaleMs }: Pick<ResolverOptions, "maxStaleMs" | "ttls">, maxBytes: number): Hosts {
-  return new Hosts({ ttlMs: ttls.zoneMs, negativeMs: ttls.negativeMs, maxStaleMs: maxStaleMs === 0 ? NEVER : maxStaleMs, maxBytes });
+export function keptCarriersFor({ ttls, maxStaleMs }: Pick<ResolverOptions, "maxStaleMs" | "ttls">, maxBytes: number): KeptCarriers {
+  return new KeptCarriers({ ttlMs: ttls.zoneMs, negativeMs: ttls.negativeMs, maxStaleMs: maxStaleMs === 0 ? NEVER : maxStaleMs, maxBytes });
 }
 
 function askerOf(
   { reads, policies }: Pick<RoomsOfDns, "policies" | "reads">,
   { ports, resolver, now, viewer }: ElsewhereOptions & { readonly viewer: Class },
-): HostAsker {
+): CarriersAsker {
   const { clusterId, name: self } = resolver;
   const caller = { ...anonymousCaller(viewer.cluster, ""), tenant: viewer.tenant };
-  const seesIn: HostAsker["seesIn"] = (namespace) => reads.verdict(caller, namespace).allowed;
-  const isShown: HostAsker["isShown"] = (entry) => mayBeSeen(policies.policy, entry, entry, clusterId);
+  const seesIn: CarriersAsker["seesIn"] = (namespace) => reads.verdict(caller, namespace).allowed;
+  const isShown: CarriersAsker["isShown"] = (entry) => mayBeSeen(policies.policy, entry, entry, clusterId);
   return { ports, seesIn, isShown, via: [self], clusterId, now };
 }
 
 /** Asks the upstream about a name for a class of viewers, for a process that keeps the answer itself. Rejects as `passQuery`. */
-export function askHostFor(
+export function askCarriersFor(
   rooms: Pick<RoomsOfDns, "policies" | "reads">,
   options: ElsewhereOptions,
   { name, zone, viewer }: { readonly name: string; readonly zone: string; readonly viewer: Class },
-): Promise<SentHost> {
-  return askHost(askerOf(rooms, { ...options, viewer }), name, zone);
+): Promise<SentCarriers> {
+  return askCarriers(askerOf(rooms, { ...options, viewer }), name, zone);
 }
 
-interface HostAsker {
+interface CarriersAsker {
   readonly ports: Pick<ResolverPorts, "adjust" | "callBytes" | "garbled" | "machine">;
   /** What the viewer may see. */
   readonly seesIn: PassedQuery["seesIn"];
@@ -136,24 +136,24 @@ interface HostAsker {
   readonly now: () => Time;
 }
 
-async function tellHost(
-  asker: HostAsker,
+async function tellCarriers(
+  asker: CarriersAsker,
   { name, zone }: { readonly name: string; readonly zone: string },
-  told: (host: Host | undefined) => void,
+  told: (carriers: Carriers | undefined) => void,
 ): Promise<void> {
-  let host: Host | undefined;
+  let carriers: Carriers | undefined;
   try {
-    host = hostOfSent(name, zone, await askHost(asker, name, zone));
+    carriers = carriersOfSent(name, zone, await askCarriers(asker, name, zone));
   } catch (error) {
     // The caller is answered that the name is not known, whatever the reason.
     if (!(error instanceof WaymarkError)) throw error;
   } finally {
-    told(host);
+    told(carriers);
   }
 }
 
 /** Rejects as `passQuery`. */
-async function askHost(asker: HostAsker, name: string, zone: string): Promise<SentHost> {
+async function askCarriers(asker: CarriersAsker, name: string, zone: string): Promise<SentCarriers> {
   const names = [name, `${name}.${zone}`].filter((text) => ASKED_NAME.test(text));
   // No alias and no namespace has such a name.
   if (names.length === 0) return { entries: [], isMore: false };
@@ -165,13 +165,13 @@ async function askHost(asker: HostAsker, name: string, zone: string): Promise<Se
 }
 
 /** What was told, as DNS reads it. */
-export function hostOfSent(name: string, zone: string, { entries, isMore }: SentHost): Host {
+export function carriersOfSent(name: string, zone: string, { entries, isMore }: SentCarriers): Carriers {
   const sizeBytes = entries.reduce((sum, bytes) => sum + DECODED * bytes.length + DECODED_BYTES, 0);
-  return hostFrom(name, zone, entries.map(carrierOf), isMore, sizeBytes);
+  return carriersFrom(name, zone, entries.map(carrierOf), isMore, sizeBytes);
 }
 
 async function ask(
-  { ports, ...viewer }: HostAsker,
+  { ports, ...viewer }: CarriersAsker,
   names: { readonly hosts: string[] } | { readonly aliases: string[] },
 ): Promise<{ readonly entries: readonly Entry[]; readonly isMore: boolean }> {
   const request = create(CatalogQueryRequestSchema, { ...names, limit: MAX_TOLD });

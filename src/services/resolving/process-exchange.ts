@@ -18,7 +18,7 @@ export interface SentName {
 }
 
 /** The entries that have a name in DNS, as an alias or at or below it. */
-export interface SentHost {
+export interface SentCarriers {
   readonly entries: readonly Uint8Array[];
   readonly isMore: boolean;
 }
@@ -43,7 +43,7 @@ export type ProcessQuestion =
       /** Whether the name is only to count as asked for. */
       readonly isReminder: boolean;
     }
-  | { readonly kind: "host"; readonly name: string; readonly zone: string; readonly viewer: Pick<Caller, "cluster" | "tenant"> };
+  | { readonly kind: "carriers"; readonly name: string; readonly zone: string; readonly viewer: Pick<Caller, "cluster" | "tenant"> };
 
 /** Undefined: it is not known, and nobody can be asked. */
-export type ProcessAnswer = { readonly name?: SentName | undefined; readonly host?: SentHost | undefined };
+export type ProcessAnswer = { readonly name?: SentName | undefined; readonly carriers?: SentCarriers | undefined };

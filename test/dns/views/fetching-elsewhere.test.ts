@@ -10,9 +10,9 @@ import { Responder } from "../../../src/dns/server/responder.ts";
 import { ResponseRates } from "../../../src/dns/server/response-rate.ts";
 import type { Carrier, UnknownName } from "../../../src/dns/subject/elsewhere.ts";
 import { onlyView } from "../../../src/dns/views/asker.ts";
+import { type Carriers, carriersAt, carriersFrom, isAbove, KeptCarriers } from "../../../src/dns/views/carriers.ts";
 import { type DnsSources, dnsCatalog } from "../../../src/dns/views/catalog.ts";
 import { FetchingElsewhere } from "../../../src/dns/views/fetching-elsewhere.ts";
-import { carriersOf, type Host, Hosts, hostFrom, isAbove } from "../../../src/dns/views/hosts.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import { NO_POLICY, Policy } from "../../../src/policy/set/verdict.ts";
 import type { Answer } from "../../../src/resolver/io-types.ts";
@@ -41,14 +41,14 @@ class World {
   policy = NO_POLICY;
   isCutOff = false;
   isFailing = false;
-  /** Whether the upstream stands still: it answers nothing about hosts, and no call to it fails. */
+  /** Whether the upstream stands still: it tells of no carriers, and no call to it fails. */
   isSilent = false;
   ms = 0;
   followed: readonly string[] = ["svc.market"];
   /** What was asked of the upstream since the last look. */
   readonly asked: string[] = [];
   readonly counts = new AnswerCounts();
-  readonly hosts = new Hosts({ ttlMs: 15 * SECONDS, negativeMs: 10 * SECONDS, maxStaleMs: 60 * SECONDS, maxBytes: 100_000 });
+  readonly carriers = new KeptCarriers({ ttlMs: 15 * SECONDS, negativeMs: 10 * SECONDS, maxStaleMs: 60 * SECONDS, maxBytes: 100_000 });
   readonly #fetched = new Map<string, number>();
   /** Of what was fetched that which existed then. */
   readonly #found = new Set<string>();
@@ -103,10 +103,10 @@ class World {
         return undefined;
       },
       isHeld: () => false,
-      hosts: this.hosts,
-      askHost: (name, zone, told) => {
-        const host = this.#askHost(name, zone);
-        if (!this.isSilent) queueMicrotask(() => told(host));
+      carriers: this.carriers,
+      askCarriers: (name, zone, told) => {
+        const found = this.#askCarriers(name, zone);
+        if (!this.isSilent) queueMicrotask(() => told(found));
       },
       inputCount: () => this.#inputCount,
       judgedEdition: () => this.#reads.policyEdition + this.#letGoCount,
@@ -188,8 +188,8 @@ class World {
     return this.followed.includes(namespace) || this.followed.includes("");
   }
 
-  #askHost(name: string, zone: string): Host | undefined {
-    this.asked.push(`host ${name}`);
+  #askCarriers(name: string, zone: string): Carriers | undefined {
+    this.asked.push(`about ${name}`);
     if (this.isFailing) return undefined;
     const { policy } = this;
     const sees = (namespace: string) => policy.set === undefined || policy.viewer(namespace, { clusterId: "c1", tenant: "" }).allowed;
@@ -197,7 +197,7 @@ class World {
     const records = new Cursor(this.#registry.replica.lookup.all);
     for (let record = records.next(); record !== undefined; record = records.next())
       if (sees(record.namespace)) told.push({ entry: this.#reads.entry(record), claim: claimOf(record, "") });
-    return hostFrom(name, zone, told, false, 100);
+    return carriersFrom(name, zone, told, false, 100);
   }
 
   /** Of what was told. */
@@ -298,8 +298,8 @@ test("what is followed needs nothing; what is not is fetched by name, and only w
     "_svc._tcp.web.svc.market": "NOERROR SRV 5",
     "far.svc.other": "NOERROR A 5 <- svc.other far 1",
     "_svc._tcp.far.svc.other": "NOERROR SRV 5",
-    "shop.example": "NOERROR CNAME 5 A 5 <- example shop 1, host shop.example",
-    "n7.node": `NXDOMAIN <- discovery.nodes n7 ${KIND.NODE}, host n7.node`,
+    "shop.example": "NOERROR CNAME 5 A 5 <- example shop 1, about shop.example",
+    "n7.node": `NXDOMAIN <- discovery.nodes n7 ${KIND.NODE}, about n7.node`,
     "10-0-0-1.addr.node": "NOERROR A 60",
   });
 });
@@ -307,12 +307,12 @@ test("what is followed needs nothing; what is not is fetched by name, and only w
 test("a name is absent only if no alias carries it and nothing lies below it, and both are asked once", async () => {
   const world = new World();
   await expectAnswers(world, {
-    "none.svc.other": `NXDOMAIN <- svc.other none 1, host none.svc.other, ${otherKinds("svc.other none")}`,
-    "none.svc.market": "NXDOMAIN <- host none.svc.market",
-    "below.example": "NOERROR <- example below 1, host below.example",
-    other: "NOERROR <- host other",
-    market: "NOERROR <- host market",
-    "a.b.c.market": `NXDOMAIN <- b.c.market a 1, host a.b.c.market, ${otherKinds("b.c.market a")}`,
+    "none.svc.other": `NXDOMAIN <- svc.other none 1, about none.svc.other, ${otherKinds("svc.other none")}`,
+    "none.svc.market": "NXDOMAIN <- about none.svc.market",
+    "below.example": "NOERROR <- example below 1, about below.example",
+    other: "NOERROR <- about other",
+    market: "NOERROR <- about market",
+    "a.b.c.market": `NXDOMAIN <- b.c.market a 1, about a.b.c.market, ${otherKinds("b.c.market a")}`,
   });
   await expectAnswers(world, { "none.svc.other": "NXDOMAIN", "below.example": "NOERROR", other: "NOERROR" });
 });
@@ -321,9 +321,9 @@ test("a name above an alias below a port exists, for one question about it, and 
   const world = new World();
   world.put("svc.other", "late", ["_x._tcp.ghost.example", "m.n._udp.svc.secret"]);
   await expectAnswers(world, {
-    "_tcp.ghost.example": "NOERROR <- host _tcp.ghost.example",
-    "_sctp.ghost.example": `NXDOMAIN <- host _sctp.ghost.example, example ghost 1, ${otherKinds("example ghost")}`,
-    "n._udp.svc.secret": "NOERROR <- host n._udp.svc.secret",
+    "_tcp.ghost.example": "NOERROR <- about _tcp.ghost.example",
+    "_sctp.ghost.example": `NXDOMAIN <- about _sctp.ghost.example, example ghost 1, ${otherKinds("example ghost")}`,
+    "n._udp.svc.secret": "NOERROR <- about n._udp.svc.secret",
   });
   world.change(HIDING);
   await expectAnswers(world, { "n._udp.svc.secret": "NXDOMAIN", "_tcp.x.svc.secret": "NXDOMAIN" });
@@ -374,7 +374,7 @@ test("a hidden namespace is absent and causes no fetch, and a hidden carrier is 
     "hidden.svc.secret": "NXDOMAIN",
     "none.svc.secret": "NXDOMAIN",
     "_svc._tcp.hidden.svc.secret": "NXDOMAIN",
-    "own.example": `NXDOMAIN <- example own 1, host own.example, ${otherKinds("example own")}`,
+    "own.example": `NXDOMAIN <- example own 1, about own.example, ${otherKinds("example own")}`,
   });
 });
 
@@ -387,7 +387,7 @@ const DENYING = new Policy(
 test("where the policy denies by default, a namespace without a rule causes no fetch either, and random names in it keep nothing", async () => {
   const world = new World();
   world.change(DENYING);
-  const before = [world.hosts.sizeBytes, world.edition];
+  const before = [world.carriers.sizeBytes, world.edition];
   await expectAnswers(world, {
     "far.svc.other": "NOERROR",
     "x1.svc.other": "NOERROR",
@@ -403,7 +403,7 @@ test("where the policy denies by default, a namespace without a rule causes no f
     "10-0-0-1.addr.node": "NOERROR A 60",
     "web.svc.market": "NOERROR A 5",
   });
-  expect([world.hosts.sizeBytes, world.edition]).toEqual(before);
+  expect([world.carriers.sizeBytes, world.edition]).toEqual(before);
   const knowing = new World();
   knowing.followed = [""];
   knowing.change(DENYING);
@@ -414,25 +414,25 @@ test("where the policy denies by default, what it shows is asked for, and so is 
   const world = new World();
   world.change(DENYING);
   await expectAnswers(world, {
-    "none.svc.market": "NXDOMAIN <- host none.svc.market",
+    "none.svc.market": "NXDOMAIN <- about none.svc.market",
     // An alias of that name would lie in the namespace `market`, which is hidden, so nobody is asked who has it.
     "svc.market": "NOERROR",
     // Above `svc.deep.down.eu`, which the policy shows.
     "down.eu": "NOERROR",
-    "svc.deep.eu": "NXDOMAIN <- host svc.deep.eu",
-    "x.svc.deep.eu": `NXDOMAIN <- svc.deep.eu x 1, host x.svc.deep.eu, ${otherKinds("svc.deep.eu x")}`,
-    other: "NXDOMAIN <- host other",
-    "n7.node": `NXDOMAIN <- discovery.nodes n7 ${KIND.NODE}, host n7.node`,
-    "discovery.nodes": "NXDOMAIN <- host discovery.nodes",
-    "x.discovery.nodes": `NXDOMAIN <- discovery.nodes x 1, host x.discovery.nodes, ${otherKinds("discovery.nodes x")}`,
+    "svc.deep.eu": "NXDOMAIN <- about svc.deep.eu",
+    "x.svc.deep.eu": `NXDOMAIN <- svc.deep.eu x 1, about x.svc.deep.eu, ${otherKinds("svc.deep.eu x")}`,
+    other: "NXDOMAIN <- about other",
+    "n7.node": `NXDOMAIN <- discovery.nodes n7 ${KIND.NODE}, about n7.node`,
+    "discovery.nodes": "NXDOMAIN <- about discovery.nodes",
+    "x.discovery.nodes": `NXDOMAIN <- discovery.nodes x 1, about x.discovery.nodes, ${otherKinds("discovery.nodes x")}`,
   });
 });
 
 test("a change of policy holds at once for what was kept, and what it may have hidden before is asked for again", async () => {
   const world = new World();
-  await expectAnswers(world, { secret: "NOERROR <- host secret" });
+  await expectAnswers(world, { secret: "NOERROR <- about secret" });
   world.change(HIDING);
-  await expectAnswers(world, { secret: "NXDOMAIN <- host secret" });
+  await expectAnswers(world, { secret: "NXDOMAIN <- about secret" });
   world.isCutOff = true;
   world.change(NO_POLICY);
   await expectAnswers(world, { secret: "SERVFAIL" });
@@ -455,14 +455,14 @@ test("who carries an alias is asked again at once after any namespace was let go
   await world.answer("shop.example");
   await expectAnswers(world, { "shop.example": "NOERROR CNAME 5 A 5" });
   world.letGo("svc.third");
-  await expectAnswers(world, { "shop.example": "NOERROR CNAME 5 A 5 <- host shop.example" });
+  await expectAnswers(world, { "shop.example": "NOERROR CNAME 5 A 5 <- about shop.example" });
 });
 
 test("what is followed is known without being asked, and what was asked before a namespace was let go is asked again", async () => {
   const world = new World();
   await expectAnswers(world, {
-    "below.example": "NOERROR <- example below 1, host below.example",
-    "new.example": `NXDOMAIN <- example new 1, host new.example, ${otherKinds("example new")}`,
+    "below.example": "NOERROR <- example below 1, about below.example",
+    "new.example": `NXDOMAIN <- example new 1, about new.example, ${otherKinds("example new")}`,
   });
   world.followed = [...world.followed, "svc.other"];
   world.put("svc.other", "late", ["new.example"]);
@@ -472,7 +472,7 @@ test("what is followed is known without being asked, and what was asked before a
     "new.example": "NOERROR CNAME 5 A 5",
   });
   world.letGo("svc.other");
-  await expectAnswers(world, { "new.example": "NOERROR CNAME 5 A 5 <- host new.example, svc.other late 1" });
+  await expectAnswers(world, { "new.example": "NOERROR CNAME 5 A 5 <- about new.example, svc.other late 1" });
 });
 
 test("an answer that was fetched is made anew once when its second is over, and not at each question after that", async () => {
@@ -618,19 +618,19 @@ test("while the upstream stands still who carried an alias is told, when its ans
   expect(await answers()).toEqual(["SERVFAIL", "SERVFAIL"]);
   world.ms += 400;
   expect(await answers()).toEqual(["NOERROR CNAME 3 A 3", "SERVFAIL"]);
-  expect(world.asked.filter((each) => each.startsWith("host"))).toEqual(["host shop.example", "host none.svc.other"]);
+  expect(world.asked.filter((each) => each.startsWith("about"))).toEqual(["about shop.example", "about none.svc.other"]);
 });
 
 test("what cannot be fetched is not asked for again for a second, and an absence is not said beyond its time meanwhile", async () => {
   const world = new World();
-  await expectAnswers(world, { "none.svc.market": "NXDOMAIN <- host none.svc.market" });
+  await expectAnswers(world, { "none.svc.market": "NXDOMAIN <- about none.svc.market" });
   world.isFailing = true;
   world.ms = 11 * SECONDS;
-  await expectAnswers(world, { "none.svc.market": "SERVFAIL <- host none.svc.market", "far.svc.other": "SERVFAIL <- svc.other far 1" });
+  await expectAnswers(world, { "none.svc.market": "SERVFAIL <- about none.svc.market", "far.svc.other": "SERVFAIL <- svc.other far 1" });
   await expectAnswers(world, { "none.svc.market": "SERVFAIL", "far.svc.other": "SERVFAIL" });
   world.isFailing = false;
   world.ms += SECONDS;
-  await expectAnswers(world, { "none.svc.market": "NXDOMAIN <- host none.svc.market", "far.svc.other": "NOERROR A 5 <- svc.other far 1" });
+  await expectAnswers(world, { "none.svc.market": "NXDOMAIN <- about none.svc.market", "far.svc.other": "NOERROR A 5 <- svc.other far 1" });
 });
 
 test("a TTL is at most what is left, also from a plan that is kept, and a kept plan does not outlive its answer", async () => {
@@ -646,39 +646,39 @@ test("a TTL is at most what is left, also from a plan that is kept, and a kept p
 });
 
 test("the answers of the upstream are kept within their bytes, the newest of them", () => {
-  const hosts = new Hosts({ ttlMs: 1000, negativeMs: 1000, maxStaleMs: 2000, maxBytes: 10_000 });
-  const host = hostFrom("a", "waymark", [], false, 1000);
-  for (let n = 0; n < 100; n++) hosts.put(`name-${n}`, host, 1, 0);
-  expect(hosts.sizeBytes).toBeLessThanOrEqual(10_000);
-  expect([hosts.find("name-99", 1, 0, undefined)?.state, hosts.find("name-0", 1, 0, undefined)]).toEqual(["fresh", undefined]);
-  expect([hosts.find("name-99", 1, 1500, undefined)?.state, hosts.find("name-99", 2, 0, undefined)?.state]).toEqual(["stale", "narrow"]);
+  const kept = new KeptCarriers({ ttlMs: 1000, negativeMs: 1000, maxStaleMs: 2000, maxBytes: 10_000 });
+  const told = carriersFrom("a", "waymark", [], false, 1000);
+  for (let n = 0; n < 100; n++) kept.put(`name-${n}`, told, 1, 0);
+  expect(kept.sizeBytes).toBeLessThanOrEqual(10_000);
+  expect([kept.find("name-99", 1, 0, undefined)?.state, kept.find("name-0", 1, 0, undefined)]).toEqual(["fresh", undefined]);
+  expect([kept.find("name-99", 1, 1500, undefined)?.state, kept.find("name-99", 2, 0, undefined)?.state]).toEqual(["stale", "narrow"]);
   // With nobody to ask it stays for as long since then.
-  expect(hosts.find("name-99", 1, 2500, 1000)?.state).toBe("stale");
-  hosts.find("name-99", 1, 2000, undefined);
-  expect(hosts.find("name-99", 1, 0, undefined)).toBeUndefined();
+  expect(kept.find("name-99", 1, 2500, 1000)?.state).toBe("stale");
+  kept.find("name-99", 1, 2000, undefined);
+  expect(kept.find("name-99", 1, 0, undefined)).toBeUndefined();
 });
 
 test("more than was told counts as something below, and a claim that does not count as nothing", () => {
   const view = { sees: () => true, counts: () => false };
   const entry = { ...entryView({ name: "far", namespace: "x" }), aliases: ["A.b.waymark.", "deep.a.b"] };
   const claim = { namespace: "x", scope: entry.scope, clusterId: "c1", region: "r1", tenant: "", isAdmins: false };
-  const host = hostFrom("a.b", "waymark", [{ entry, claim }], false, 0);
-  expect(host.claims.map(({ name }) => name)).toEqual(["a.b", "deep.a.b"]);
-  expect([isAbove(host, "a.b", view), isAbove({ ...host, isMore: true }, "a.b", view)]).toEqual([false, true]);
-  expect([isAbove(host, "a.b", { ...view, counts: () => true }), carriersOf(host, "a.b", view).length]).toEqual([true, 0]);
-  expect(isAbove(host, "a.b", { sees: () => false, counts: () => true })).toBe(false);
+  const told = carriersFrom("a.b", "waymark", [{ entry, claim }], false, 0);
+  expect(told.claims.map(({ name }) => name)).toEqual(["a.b", "deep.a.b"]);
+  expect([isAbove(told, "a.b", view), isAbove({ ...told, isMore: true }, "a.b", view)]).toEqual([false, true]);
+  expect([isAbove(told, "a.b", { ...view, counts: () => true }), carriersAt(told, "a.b", view).length]).toEqual([true, 0]);
+  expect(isAbove(told, "a.b", { sees: () => false, counts: () => true })).toBe(false);
 });
 
 test("that nothing lies below a name is not said any more once something was fetched from there", async () => {
   const world = new World();
-  expect(await world.answer("svc.new")).toMatch(/^NXDOMAIN <- .*host svc\.new/);
+  expect(await world.answer("svc.new")).toMatch(/^NXDOMAIN <- .*about svc\.new/);
   world.put("svc.new", "db", []);
   world.ms += SECONDS;
   expect(await world.answer("db.svc.new")).toMatch(/^NOERROR A/);
   world.isCutOff = true;
   expect(await world.answer("svc.new")).toBe("SERVFAIL");
   world.isCutOff = false;
-  expect(await world.answer("svc.new")).toBe("NOERROR <- host svc.new");
+  expect(await world.answer("svc.new")).toBe("NOERROR <- about svc.new");
 });
 
 test("an answer that was fetched before says nothing against what was heard since, however often it is asked for", async () => {
@@ -687,12 +687,12 @@ test("an answer that was fetched before says nothing against what was heard sinc
   expect(await world.answer("db.svc.new")).toMatch(/^NOERROR A/);
   world.end("svc.new", "db");
   world.ms += SECONDS;
-  expect(await world.answer("svc.new")).toMatch(/^NXDOMAIN <- .*host svc\.new/);
+  expect(await world.answer("svc.new")).toMatch(/^NXDOMAIN <- .*about svc\.new/);
   world.ms += SECONDS;
   await world.answer("db.svc.new");
   expect(await world.answer("svc.new")).toBe("NXDOMAIN");
   // That something lies there stays true.
-  expect(await world.answer("svc.other")).toMatch(/^NOERROR <- .*host svc\.other/);
+  expect(await world.answer("svc.other")).toMatch(/^NOERROR <- .*about svc\.other/);
   world.ms += SECONDS;
   expect(await world.answer("far.svc.other")).toMatch(/^NOERROR A/);
   expect(await world.answer("svc.other")).toBe("NOERROR");
@@ -702,12 +702,12 @@ test("of a thousand names the upstream is asked at a time, and of more nothing i
   const world = new World();
   world.isSilent = true;
   for (let i = 0; i < 1200; i++) expect(world.answerNow(`x${i}`)).toBe("SERVFAIL");
-  expect([world.asked.length, world.asked.at(-1)]).toEqual([1000, "host x999"]);
+  expect([world.asked.length, world.asked.at(-1)]).toEqual([1000, "about x999"]);
   const other = new World();
   other.isFailing = true;
   for (let i = 0; i <= 1000; i++) await other.answer(`x${i}`);
   // The oldest is asked for again, and takes the place of the next one.
-  await expectAnswers(other, { x1000: "SERVFAIL", x1: "SERVFAIL", x0: "SERVFAIL <- host x0" });
+  await expectAnswers(other, { x1000: "SERVFAIL", x1: "SERVFAIL", x0: "SERVFAIL <- about x0" });
 });
 
 test("that something was fetched from below a name is remembered of ten thousand names, the newest of them", async () => {
@@ -724,10 +724,10 @@ test("that something was fetched from below a name is remembered of ten thousand
     },
     isHeld: () => false,
     ask: () => ({ source: "fetched", isStale: false, ageMs: 0, isNegative: false }),
-    hosts: new Hosts({ ttlMs: SECONDS, negativeMs: SECONDS, maxStaleMs: SECONDS, maxBytes: 10_000 }),
-    askHost: (name, zone, told) => {
+    carriers: new KeptCarriers({ ttlMs: SECONDS, negativeMs: SECONDS, maxStaleMs: SECONDS, maxBytes: 10_000 }),
+    askCarriers: (name, zone, told) => {
       asked.push(name);
-      queueMicrotask(() => told(hostFrom(name, zone, [], false, 0)));
+      queueMicrotask(() => told(carriersFrom(name, zone, [], false, 0)));
     },
     inputCount: () => 0,
     judgedEdition: () => 0,

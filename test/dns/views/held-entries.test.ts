@@ -2,9 +2,9 @@
 import { expect, test } from "vitest";
 import { BODY, keyParts, keyText } from "../../../src/catalog/record/record.ts";
 import { onlyView } from "../../../src/dns/views/asker.ts";
+import { carriersFrom, KeptCarriers } from "../../../src/dns/views/carriers.ts";
 import { dnsCatalog } from "../../../src/dns/views/catalog.ts";
 import { FetchingElsewhere } from "../../../src/dns/views/fetching-elsewhere.ts";
-import { Hosts, hostFrom } from "../../../src/dns/views/hosts.ts";
 import { epochOf } from "../../../src/policy/set/verdict.ts";
 import { holds } from "../../../src/services/resolving/elsewhere.ts";
 import { responseText } from "../../fakes/dns-text.ts";
@@ -34,8 +34,8 @@ class World {
       machine,
       isHeld: (name) => holds(machine, name),
       ask: world.port,
-      hosts: new Hosts({ ttlMs: 1, negativeMs: 1, maxStaleMs: 1, maxBytes: 100_000 }),
-      askHost: (name, zone, told) => queueMicrotask(() => told(hostFrom(name, zone, [], false, 0))),
+      carriers: new KeptCarriers({ ttlMs: 1, negativeMs: 1, maxStaleMs: 1, maxBytes: 100_000 }),
+      askCarriers: (name, zone, told) => queueMicrotask(() => told(carriersFrom(name, zone, [], false, 0))),
       inputCount: () => rooms.inputCount,
       judgedEdition: () => rooms.reads.policyEdition + machine.letGoCount,
       now: () => world.now,

@@ -9,12 +9,12 @@ import { ResolverWorld } from "../../fakes/resolver-world.ts";
 
 const name = { kind: KIND.SERVICE, namespace: "svc.other", name: "db" };
 const NAME: ProcessQuestion = { kind: "fetch", name, isFurther: false, isReminder: false };
-const HOST: ProcessQuestion = { kind: "host", name: "shop.example", zone: "waymark", viewer: { cluster: "c1", tenant: "" } };
+const HOST: ProcessQuestion = { kind: "carriers", name: "shop.example", zone: "waymark", viewer: { cluster: "c1", tenant: "" } };
 const refused = new WaymarkError("not_ready", "nobody");
 
 async function answered(question: ProcessQuestion, parts: Partial<ProcessAnswersParts>): Promise<readonly ProcessAnswer[]> {
   const { rooms, now } = new ResolverWorld(["a"]);
-  const fails = { ask: () => undefined, askHost: () => Promise.reject(refused) };
+  const fails = { ask: () => undefined, askCarriers: () => Promise.reject(refused) };
   const answers: ProcessAnswer[] = [];
   new ProcessAnswers({ rooms, now: () => now, ...fails, ...parts }).answer(question, (answer) => answers.push(answer));
   await new Promise(setImmediate);
@@ -62,8 +62,8 @@ test.each<{ what: string; question: ProcessQuestion; parts: Partial<ProcessAnswe
   {
     what: "an alias",
     question: HOST,
-    parts: { askHost: () => Promise.resolve({ entries: [], isMore: true }) },
-    answers: [{ host: { entries: [], isMore: true } }],
+    parts: { askCarriers: () => Promise.resolve({ entries: [], isMore: true }) },
+    answers: [{ carriers: { entries: [], isMore: true } }],
   },
   { what: "an alias that nobody can tell", question: HOST, parts: {}, answers: [{}] },
 ])("$what is answered once", async ({ question, parts, answers }) => {
@@ -76,7 +76,7 @@ test("what is followed is the same object until something of it changes, so that
     rooms: world.rooms,
     now: () => world.now,
     ask: () => undefined,
-    askHost: () => Promise.reject(refused),
+    askCarriers: () => Promise.reject(refused),
   });
   const { facts } = told;
   expect([facts.prefixes, facts.isCutOff, told.facts === facts]).toEqual([[], true, true]);
@@ -98,7 +98,7 @@ test("the resolver does not count what a process asks it for: the process counts
 test("that a namespace was let go is said, also when it is followed again before anybody asked", () => {
   const world = new ResolverWorld(["a"]);
   const { rooms } = world;
-  const told = new ProcessAnswers({ rooms, now: () => world.now, ask: () => undefined, askHost: () => Promise.reject(refused) });
+  const told = new ProcessAnswers({ rooms, now: () => world.now, ask: () => undefined, askCarriers: () => Promise.reject(refused) });
   const { following } = world.machine;
   following.watch("other");
   world.run(5000);
@@ -121,7 +121,12 @@ test("entries of a node that is lost are told as such, and others are not", () =
   const { node } = world.server("a");
   node.setLife(world.server("b").node.replica.self.id, "orphaned");
   world.run(2000);
-  const told = new ProcessAnswers({ rooms: world.rooms, now: () => world.now, ask: world.port, askHost: () => Promise.reject(refused) });
+  const told = new ProcessAnswers({
+    rooms: world.rooms,
+    now: () => world.now,
+    ask: world.port,
+    askCarriers: () => Promise.reject(refused),
+  });
   const said: (readonly boolean[] | undefined)[] = [];
   for (const key of [lost, live]) {
     const { namespace, name: asked, kind } = keyParts(key);
@@ -138,7 +143,7 @@ test("of a name that a guard holds nothing is left of its time, so that a proces
   for (const key of keys) world.put("a", key);
   world.run(2000);
   const { rooms } = world;
-  const processes = new ProcessAnswers({ rooms, now: () => world.now, ask: world.port, askHost: () => Promise.reject(refused) });
+  const processes = new ProcessAnswers({ rooms, now: () => world.now, ask: world.port, askCarriers: () => Promise.reject(refused) });
   const { kind, namespace, name: db } = keyParts(KEYS[0]!);
   const told = () => {
     let said: ProcessAnswer = {};

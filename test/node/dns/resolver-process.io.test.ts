@@ -28,7 +28,7 @@ test("what lies below a name is asked again once a namespace was let go, because
     settings: SETTINGS,
     ask: (question, told) => {
       questions.push(question);
-      queueMicrotask(() => told({ host: { entries: [], isMore: true } }));
+      queueMicrotask(() => told({ carriers: { entries: [], isMore: true } }));
     },
     now,
   }).of({ cluster: node.clusterId, tenant: "" });
@@ -43,5 +43,5 @@ test("what lies below a name is asked again once a namespace was let go, because
   };
   expect([await said(), await said()]).toEqual(["asked", true]);
   asked.heard({ ...FACTS, letGoCount: 1 });
-  expect([await said(), await said(), questions.map(({ kind }) => kind)]).toEqual(["asked", true, ["host", "host"]]);
+  expect([await said(), await said(), questions.map(({ kind }) => kind)]).toEqual(["asked", true, ["carriers", "carriers"]]);
 });

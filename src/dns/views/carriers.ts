@@ -6,9 +6,9 @@ import { type NameView, plainName } from "../../discovery/dns-names.ts";
 import type { Carrier } from "../subject/elsewhere.ts";
 
 /** The answer of the upstream to one name, as far as the viewer of DNS may see it. */
-export interface Host {
+export interface Carriers {
   /** Entries that have the name as an alias. */
-  readonly carriers: readonly Carrier[];
+  readonly atName: readonly Carrier[];
   /** Namespaces at or below the name. */
   readonly namespaces: readonly string[];
   /** Aliases at or below the name, with their claims. The names are below the zone. */
@@ -19,7 +19,7 @@ export interface Host {
   readonly sizeBytes: number;
 }
 
-export interface HostsOptions {
+export interface KeptCarriersOptions {
   /** How long an answer is fresh: one that something exists, and one that nothing does. */
   readonly ttlMs: number;
   readonly negativeMs: number;
@@ -28,18 +28,18 @@ export interface HostsOptions {
   readonly maxBytes: number;
 }
 
-interface KeptHost {
+interface Kept {
   /** Of all that were put here. */
   readonly number: number;
-  readonly host: Host;
+  readonly carriers: Carriers;
   readonly arrivedMonoMs: number;
   /** What it says was judged under this policy, and tells what callers were told until then. */
   readonly judgedEdition: number;
 }
 
 /** `fresh`: as it is. `stale`: good only while no upstream answers. `narrow`: of what it has the same is true, and what it does not have is not known. */
-export interface FoundHost {
-  readonly host: Host;
+export interface FoundCarriers {
+  readonly carriers: Carriers;
   readonly state: "fresh" | "stale" | "narrow";
   /** How long it stays so, in ms. 0 unless it is fresh. */
   readonly leftMs: number;
@@ -50,13 +50,13 @@ export interface FoundHost {
 const KEPT_BYTES = 400;
 
 /** The answers of the upstream, within a bound of bytes. The oldest goes first. */
-export class Hosts {
-  readonly #options: HostsOptions;
-  readonly #kept = new Map<string, KeptHost>();
+export class KeptCarriers {
+  readonly #options: KeptCarriersOptions;
+  readonly #kept = new Map<string, Kept>();
   #sizeBytes = 0;
   #putCount = 0;
 
-  constructor(options: HostsOptions) {
+  constructor(options: KeptCarriersOptions) {
     this.#options = options;
   }
 
@@ -64,11 +64,11 @@ export class Hosts {
     return this.#sizeBytes;
   }
 
-  put(key: string, host: Host, judgedEdition: number, monoMs: number): void {
+  put(key: string, carriers: Carriers, judgedEdition: number, monoMs: number): void {
     this.#drop(key);
     this.#putCount += 1;
-    this.#kept.set(key, { number: this.#putCount, host, judgedEdition, arrivedMonoMs: monoMs });
-    this.#sizeBytes += bytesOf(key, host);
+    this.#kept.set(key, { number: this.#putCount, carriers, judgedEdition, arrivedMonoMs: monoMs });
+    this.#sizeBytes += bytesOf(key, carriers);
     for (const oldest of this.#kept.keys()) {
       if (this.#sizeBytes <= this.#options.maxBytes) break;
       this.#drop(oldest);
@@ -82,17 +82,17 @@ export class Hosts {
   }
 
   /** `cutOffMonoMs`: since then no upstream answers. Undefined while one does. */
-  find(key: string, judgedEdition: number, monoMs: number, cutOffMonoMs: number | undefined): FoundHost | undefined {
+  find(key: string, judgedEdition: number, monoMs: number, cutOffMonoMs: number | undefined): FoundCarriers | undefined {
     const kept = this.#kept.get(key);
     if (kept === undefined) return undefined;
     const { ttlMs, negativeMs, maxStaleMs } = this.#options;
-    const { host, arrivedMonoMs } = kept;
+    const { carriers, arrivedMonoMs } = kept;
     const heldMs = monoMs - arrivedMonoMs;
     const isSame = kept.judgedEdition === judgedEdition;
-    const leftMs = (isEmpty(host) ? negativeMs : ttlMs) - heldMs;
-    if (isSame && leftMs > 0) return { host, arrivedMonoMs, state: "fresh", leftMs };
+    const leftMs = (isEmpty(carriers) ? negativeMs : ttlMs) - heldMs;
+    if (isSame && leftMs > 0) return { carriers, arrivedMonoMs, state: "fresh", leftMs };
     if (monoMs - Math.max(arrivedMonoMs, cutOffMonoMs ?? 0) < maxStaleMs)
-      return { host, arrivedMonoMs, state: isSame ? "stale" : "narrow", leftMs: 0 };
+      return { carriers, arrivedMonoMs, state: isSame ? "stale" : "narrow", leftMs: 0 };
     this.#drop(key);
     return undefined;
   }
@@ -100,35 +100,35 @@ export class Hosts {
   #drop(key: string): void {
     const kept = this.#kept.get(key);
     if (kept === undefined) return;
-    this.#sizeBytes -= bytesOf(key, kept.host);
+    this.#sizeBytes -= bytesOf(key, kept.carriers);
     this.#kept.delete(key);
   }
 }
 
 /** Whether something that the viewer sees, and that counts, is at the name or below it. With more than was told, something is taken to be. */
-export function isAbove({ namespaces, claims, isMore }: Host, suffix: string, { sees, counts }: NameView): boolean {
+export function isAbove({ namespaces, claims, isMore }: Carriers, suffix: string, { sees, counts }: NameView): boolean {
   if (namespaces.some(sees)) return true;
   const isBelow = (claim: Claim) => isAtOrBelow(claim.name, suffix) && sees(claim.namespace) && counts(claim);
   return claims.some(isBelow) || isMore;
 }
 
-export function carriersOf({ carriers }: Host, name: string, { sees, counts }: NameView): readonly Carrier[] {
-  return carriers.filter(({ entry, claim }) => counts({ ...claim, name }) && sees(entry.key.namespace));
+export function carriersAt({ atName }: Carriers, name: string, { sees, counts }: NameView): readonly Carrier[] {
+  return atName.filter(({ entry, claim }) => counts({ ...claim, name }) && sees(entry.key.namespace));
 }
 
 /** What the upstream told of a name of the zone, sorted. `sizeBytes`: of the entries, decoded. */
-export function hostFrom(name: string, zone: string, told: readonly Carrier[], isMore: boolean, sizeBytes: number): Host {
+export function carriersFrom(name: string, zone: string, told: readonly Carrier[], isMore: boolean, sizeBytes: number): Carriers {
   const namespaces = new Set<string>();
   const claims: Claim[] = [];
-  const carriers: Carrier[] = [];
+  const atName: Carrier[] = [];
   for (const carrier of told) {
     const { entry, claim } = carrier;
     if (isAtOrBelow(entry.key.namespace, name)) namespaces.add(entry.key.namespace);
     const below = entry.aliases.map(plainName).flatMap((alias) => namesBelow(alias, name, zone));
     for (const alias of below) claims.push({ ...claim, name: alias });
-    if (below.includes(name)) carriers.push(carrier);
+    if (below.includes(name)) atName.push(carrier);
   }
-  return { carriers, namespaces: [...namespaces], claims, isMore, sizeBytes };
+  return { atName, namespaces: [...namespaces], claims, isMore, sizeBytes };
 }
 
 /** What an alias is below the zone, if that is the name or below it: an alias may be in full. */
@@ -137,10 +137,10 @@ function namesBelow(alias: string, name: string, zone: string): readonly string[
   return [alias, ...short].filter((text) => isAtOrBelow(text, name));
 }
 
-export function isEmpty({ carriers, namespaces, claims }: Host): boolean {
-  return carriers.length + namespaces.length + claims.length === 0;
+export function isEmpty({ atName, namespaces, claims }: Carriers): boolean {
+  return atName.length + namespaces.length + claims.length === 0;
 }
 
-function bytesOf(key: string, { sizeBytes }: Host): number {
+function bytesOf(key: string, { sizeBytes }: Carriers): number {
   return KEPT_BYTES + 2 * key.length + sizeBytes;
 }
