@@ -49,7 +49,6 @@ export default defineConfig({
     testTimeout: 120_000,
     hookTimeout: 300_000,
     expect: { poll: { timeout: 60_000 } },
-    passWithNoTests: true,
     setupFiles: ["test/seed-setup.ts"],
     coverage: {
       provider: "v8",

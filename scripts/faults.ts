@@ -32,7 +32,7 @@ const SHELL_TESTS: Readonly<Record<string, readonly string[]>> = {
   discovery: ["test/e2e/durability.test.ts", "test/e2e/limits.test.ts"],
 };
 
-const OTHER_KINDS = /^test\/(?:sim|e2e|interop|docs|chaos|long|nightly)\//;
+const OTHER_KINDS = /^test\/(?:sim|e2e|interop|docs|chaos|long|nightly|soak)\//;
 
 const COMPILER = "compiler";
 /** All of vitest's projects that hold unit tests; `vitest.config.ts` says which is which. */
@@ -178,7 +178,7 @@ function stagesOf(file: string): readonly Stage[] {
     { name: "simulation", command: "node", args: ["test/sim/seeds-child.ts", values.seeds] },
     { name: "tests of its room", ...vitest(UNIT, far) },
     { name: "tests of other rooms", ...vitest(UNIT, rest) },
-    { name: "real processes", ...vitest(["e2e"], shell) },
+    { name: "real processes", ...vitest(["e2e", "e2e timed"], shell) },
   ];
   return stages.filter(({ args }) => args.length > 0);
 }
