@@ -31,7 +31,7 @@ export class SocketFuzz implements AsyncDisposable {
   static async open(seed: string): Promise<SocketFuzz> {
     const view = { index: 0 };
     const views = secretCatalogs().map(onlyView);
-    const select = () => views[view.index] ?? { refused: 18 };
+    const select = () => views[view.index] ?? ({ isRefused: true } as const);
     const world = await startTestGateway(new FakeDnsCatalog(), { settings: SECRET_SETTINGS, select, serialOf: () => 7 });
     const udp = createSocket("udp4");
     udp.connect(world.gateway.udpPort, "127.0.0.1");

@@ -62,7 +62,7 @@ export function fuzzResponder(seed: string, count: number, { isSigned = false } 
     const query = anyQuery(rng);
     const isTcp = rng.int(3) === 0;
     const view = rng.int(views.length);
-    const selected: Selected = rng.int(50) === 0 ? { refused: 18 } : (views[view] ?? { refused: 18 });
+    const selected: Selected = rng.int(50) === 0 ? ({ isRefused: true } as const) : (views[view] ?? { isRefused: true });
     const reply = responder.respond(query, isTcp ? "tcp" : "udp", () => selected);
     if ((reply !== undefined) !== isAnswerable(query)) return failed("an answer is missing, or too much", nth, query);
     if (reply === undefined) continue;

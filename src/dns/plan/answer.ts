@@ -9,6 +9,7 @@ import type { DnsRecord, DnsSettings, RecordContext, RecordOf, RecordType } from
 import { areSampled, findRecordType, namedHost, RECORDS } from "../records/records.ts";
 import { seconds, setTtlSeconds, ttlSeconds } from "../records/ttl.ts";
 import { type DnsCatalog, findSubject, type Subject } from "../subject/subject.ts";
+import { EXTENDED_ERROR, type ExtendedError } from "./extended-errors.ts";
 import { recordsOfInstances } from "./instances.ts";
 import { findReverseSubject, reverseZoneOf } from "./reverse.ts";
 
@@ -38,10 +39,6 @@ const PLANNED_TYPES = [...Object.values(RECORDS).map(({ code }) => code), TYPE_A
 /** 1 at the numbers of the types by which plans differ. */
 const IS_PLANNED = new Uint8Array(1 + Math.max(...PLANNED_TYPES));
 for (const type of PLANNED_TYPES) IS_PLANNED[type] = 1;
-/** Extended error (RFC 8914, 4.4). */
-const STALE_ANSWER = 3;
-/** Extended error (RFC 9824, 3.5). */
-const INVALID_QUERY_TYPE = 30;
 /** Most CNAMEs in one answer. An alias needs one; host names that lead to each other may want more. */
 const MAX_CHAIN = 8;
 
@@ -61,7 +58,7 @@ export interface Question {
 export interface Plan {
   readonly rcode: Rcode;
   /** Says more than the response code (RFC 8914). */
-  readonly extendedError?: number | undefined;
+  readonly extendedError?: ExtendedError | undefined;
   readonly isAuthoritative: boolean;
   /** Groups in order. Each is shuffled for every answer, so that clients that take the first record spread over all. */
   readonly groups: readonly (readonly DnsRecord[])[];
@@ -112,7 +109,7 @@ export function planAnswer(question: Question, catalog: DnsCatalog, settings: Dn
   takeLeft();
   if (leftMs === Number.POSITIVE_INFINITY) return plan;
   if (leftMs > 0) return shortened(plan, Math.floor(leftMs / 1000));
-  return { ...shortened(plan, Math.floor(settings.staleTtlMs / 1000)), extendedError: STALE_ANSWER };
+  return { ...shortened(plan, Math.floor(settings.staleTtlMs / 1000)), extendedError: EXTENDED_ERROR.STALE_ANSWER };
 }
 
 /** The plan, with no record that may be kept for longer than so many seconds. */
@@ -127,7 +124,7 @@ function planOf(question: Question, sources: Sources): Plan {
   const { settings } = sources;
   if (question.class !== CLASS_IN || REFUSED_TYPES.has(question.type)) return failure(RCODE.REFUSED);
   if (question.type === TYPE_NXNAME && settings.zoneKeys !== undefined)
-    return { ...failure(RCODE.FORMERR), extendedError: INVALID_QUERY_TYPE };
+    return { ...failure(RCODE.FORMERR), extendedError: EXTENDED_ERROR.INVALID_QUERY_TYPE };
   const above = question.type === RECORDS.DS.code ? cutZone(question.name, settings) : undefined;
   if (above !== undefined) return planCut(question, above, sources);
   const reverse = reverseZoneOf(question.name, settings);

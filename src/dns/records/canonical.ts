@@ -5,8 +5,6 @@ import type { DataWriter, DnsRecord } from "./record.ts";
 
 const UTF8 = new TextEncoder();
 const CLASS_IN = 1;
-/** Types whose names in the data are written in lower case (RFC 4034, 6.2), of those that the gateway has. */
-const FOLDED: ReadonlySet<DnsRecord["type"]> = new Set(["NS", "CNAME", "SOA", "PTR", "SRV"]);
 
 /**
  * The next name after this one in canonical order, so that an NSEC record from one to the other denies nothing else: `\000` below it. A name that has no room for
@@ -42,21 +40,25 @@ export function typeBitmap(types: readonly number[]): Uint8Array {
   return Buffer.concat(parts);
 }
 
+/** What the records of a set have in common. */
+interface SetFacts {
+  readonly name: string;
+  readonly ttlSeconds: number;
+  readonly code: number;
+  /** As in the row of their type. */
+  readonly isFolded: boolean;
+}
+
 /** Records of one name and type as they are signed: in the order of their data, each once. `writeData` writes the data of one. */
 export function canonicalSet(
-  {
-    name,
-    ttlSeconds,
-    type,
-    code,
-  }: { readonly name: string; readonly ttlSeconds: number; readonly type: DnsRecord["type"]; readonly code: number },
+  { name, ttlSeconds, code, isFolded }: SetFacts,
   records: readonly DnsRecord[],
   writeData: (record: DnsRecord, out: DataWriter) => void,
 ): Uint8Array {
   const owner = wireName(name.toLowerCase());
   const sorted = records
     .map((record) => {
-      const out = new CanonicalWriter(FOLDED.has(type));
+      const out = new CanonicalWriter(isFolded);
       writeData(record, out);
       return out.taken();
     })

@@ -145,6 +145,8 @@ export interface DataWriter {
 export interface RecordRow<T extends RecordType> {
   /** Type number (IANA, DNS parameters). */
   readonly code: number;
+  /** Whether names in the data are written in lower case where they are signed (RFC 4034, 6.2 has the list). Absent: no. */
+  readonly isFolded?: true;
   /** Whether a set is one of targets, of which a sample will do. Absent: no. */
   readonly isSampled?: true;
   /** The records of this type that the subject has: groups in order of preference, each of which is shuffled for every answer. */

@@ -25,6 +25,7 @@ export const RECORDS: { readonly [T in RecordType]: RecordRow<T> } = {
   },
   NS: {
     code: 2,
+    isFolded: true,
     find: (subject, context) => nameServerRecords(subject, context),
     write: (data, out) => out.compressedName(data.target),
     sizeBytes: ({ target }) => target.length,
@@ -32,6 +33,7 @@ export const RECORDS: { readonly [T in RecordType]: RecordRow<T> } = {
   },
   CNAME: {
     code: 5,
+    isFolded: true,
     // `planAnswer` follows aliases before it asks the rows.
     find: () => [],
     write: (data, out) => out.compressedName(data.target),
@@ -39,6 +41,7 @@ export const RECORDS: { readonly [T in RecordType]: RecordRow<T> } = {
   },
   SOA: {
     code: 6,
+    isFolded: true,
     find: (subject, context) => startRecords(subject, context),
     write: (data, out) => {
       out.compressedName(data.primary);
@@ -53,6 +56,7 @@ export const RECORDS: { readonly [T in RecordType]: RecordRow<T> } = {
   },
   PTR: {
     code: 12,
+    isFolded: true,
     find: (subject, context) => pointerRecords(subject, context),
     write: (data, out) => out.compressedName(data.target),
     sizeBytes: ({ target }) => target.length,
@@ -147,6 +151,7 @@ export const RECORDS: { readonly [T in RecordType]: RecordRow<T> } = {
   },
   SRV: {
     code: 33,
+    isFolded: true,
     isSampled: true,
     isCut: areTargetsCut,
     find: (subject, context) => serviceRecords(subject, context),

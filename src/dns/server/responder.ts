@@ -3,6 +3,7 @@ import { WaymarkError } from "../../lib/errors.ts";
 import type { LabelsOf } from "../../lib/metrics/metrics.ts";
 import { type KeptPlan, PlanCache, type PlanCacheOptions } from "../keeping/plan-cache.ts";
 import { CLASS_IN, failure, type Plan, RCODE, type Rcode } from "../plan/answer.ts";
+import { EXTENDED_ERROR } from "../plan/extended-errors.ts";
 import type { RecordOf, RecordType } from "../records/record.ts";
 import { findRecordType } from "../records/records.ts";
 import { SigningBusy, type ZoneSigner } from "../signing/zone-signer.ts";
@@ -78,8 +79,6 @@ export interface Sender {
   readonly mayTransfer?: boolean;
 }
 
-/** Extended errors (RFC 8914, IANA). */
-const EXTENDED_ERROR = { NOT_READY: 14, NOT_SUPPORTED: 21, NO_REACHABLE_AUTHORITY: 22 } as const;
 /** Of the flags of the query: the operation, and whether recursion is desired. */
 const COPIED_FLAGS = 0x7900;
 /** Is repeated by who knows signatures (RFC 4035, 3.1.6). */
@@ -270,7 +269,7 @@ export class Responder {
   }
 
   /** Grants the transfer of a zone, or says why not. */
-  #transfer(selected: Exclude<Selected, { readonly refused: number }>, signing: Signing): Prepared {
+  #transfer(selected: Exclude<Selected, { readonly isRefused: true }>, signing: Signing): Prepared {
     const { catalog } = selected;
     const { zones, reverseZones } = this.#settings;
     const { name } = this.#query.question();
@@ -318,8 +317,8 @@ export class Responder {
     try {
       const key = this.#signing?.key;
       selected = select(query.subnet, key?.viewIndex);
-      if ("refused" in selected) {
-        this.#facts.extendedError = selected.refused;
+      if ("isRefused" in selected) {
+        this.#facts.extendedError = EXTENDED_ERROR.PROHIBITED;
         return this.#failure(RCODE.REFUSED);
       }
       const isStream = transport === "tcp" || transport === "dot";
@@ -332,7 +331,7 @@ export class Responder {
     }
   }
 
-  #planned(selected: Exclude<Selected, { readonly refused: number }>): Prepared {
+  #planned(selected: Exclude<Selected, { readonly isRefused: true }>): Prepared {
     const query = this.#query;
     const facts = this.#facts;
     const { catalog } = selected;
@@ -414,7 +413,11 @@ function mayWait({ room, waited, address, monoMs }: Sender, rates: ResponseRates
 }
 
 const NO_BYTES = new Uint8Array();
-const UNCOUNTED: ReadonlySet<RecordType> = new Set(["HINFO", "DS", "DNSKEY", "CDS", "CDNSKEY", "NSEC", "RRSIG"]);
+/** Types that are asked for too seldom for a count of their own. Each type is one of these, or a label of the metric. */
+const UNCOUNTED = { HINFO: true, DS: true, DNSKEY: true, CDS: true, CDNSKEY: true, NSEC: true, RRSIG: true } as const satisfies Record<
+  Exclude<RecordType, QueryLabels["qtype"]>,
+  true
+>;
 const COOKIE_ALONE_BYTES = 8;
 
 function qtypeLabel(code: number): QueryLabels["qtype"] {
@@ -423,7 +426,6 @@ function qtypeLabel(code: number): QueryLabels["qtype"] {
   return type === undefined || isUncounted(type) ? "other" : type;
 }
 
-/** Types that are asked for too seldom for a count of their own. */
-function isUncounted(type: RecordType): type is Exclude<RecordType, QueryLabels["qtype"]> {
-  return UNCOUNTED.has(type);
+function isUncounted(type: RecordType): type is keyof typeof UNCOUNTED {
+  return Object.hasOwn(UNCOUNTED, type);
 }

@@ -336,7 +336,7 @@ type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
 /** Tells the catalog how a question was answered, if it was asked at all. */
 function tell(selected: Selected | undefined, reply: Reply | undefined, hasWaited: boolean): void {
-  if (selected === undefined || reply === undefined || "refused" in selected) return;
+  if (selected === undefined || reply === undefined || "isRefused" in selected) return;
   const { catalog } = selected;
   if (catalog.answered === undefined) return;
   const outcome = OUTCOMES[reply.rcode];

@@ -147,7 +147,7 @@ export class ZoneSigner {
       const { wallMs } = this.#now();
       const nowSeconds = Math.floor(wallMs / 1000);
       const { name, ttlSeconds, type } = first;
-      const { code } = RECORDS[type];
+      const { code, isFolded = false } = RECORDS[type];
       const data: SignatureData = {
         covered: code,
         algorithm: ALGORITHM,
@@ -162,7 +162,7 @@ export class ZoneSigner {
       };
       const head = new CanonicalWriter(false);
       RECORDS.RRSIG.write(data, head);
-      const records = canonicalSet({ name, ttlSeconds, type, code }, set, writeRecordData);
+      const records = canonicalSet({ name, ttlSeconds, code, isFolded }, set, writeRecordData);
       const signature = this.#keys.sign(index, Buffer.concat([head.taken(), records]));
       if (signature.length !== SIGNATURE_BYTES) throw new RangeError(`a signature has ${signature.length} bytes`);
       this.madeCount += 1;

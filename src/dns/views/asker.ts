@@ -25,11 +25,8 @@ export interface Asker {
   readonly caller?: Caller | undefined;
 }
 
-/** The extended error of a source that may ask nothing (RFC 8914, 4.19). */
-export const PROHIBITED = 18;
-
-/** The view of an asker, or why it has none: an extended error (RFC 8914), answered with REFUSED. */
-export type Selected = SelectedView | { readonly refused: number };
+/** The view of an asker, or that it may ask nothing. */
+export type Selected = SelectedView | { readonly isRefused: true };
 
 export interface SelectedView {
   readonly catalog: DnsCatalog;

@@ -2,7 +2,7 @@
 import { anonymousAccess } from "../../config/exposure.ts";
 import type { Settings } from "../../config/settings.ts";
 import type { Elsewheres, UnknownName } from "../../dns/subject/elsewhere.ts";
-import { type Asker, onlyView, PROHIBITED, type Selected } from "../../dns/views/asker.ts";
+import { type Asker, onlyView, type Selected } from "../../dns/views/asker.ts";
 import { type DnsSources, dnsCatalog } from "../../dns/views/catalog.ts";
 import { CredentialViews, MAX_FETCHING_VIEWS } from "../../dns/views/credential-views.ts";
 import type { ViewerOfView, Views } from "../../dns/views/views.ts";
@@ -29,7 +29,7 @@ export interface DnsSelectionOptions extends Omit<DnsSources, "elsewhere"> {
   readonly random: () => number;
 }
 
-const REFUSED = { refused: PROHIBITED } as const;
+const REFUSED = { isRefused: true } as const;
 
 const BY_KEY = { scopePrefix: undefined, isBySubnet: false } as const;
 

@@ -4,17 +4,17 @@ import { type ResolveNameRequest, ResolveNameResponseSchema } from "../../../gen
 import type { Reads } from "../../discovery/reads.ts";
 import { CLASS_IN, failure, type Plan, planAnswer, type Question, RCODE } from "../../dns/plan/answer.ts";
 import { type Answer, drawAnswer } from "../../dns/plan/draw.ts";
+import { EXTENDED_ERROR, extendedErrorText } from "../../dns/plan/extended-errors.ts";
 import type { DnsRecord, DnsSettings } from "../../dns/records/record.ts";
 import { UnknownName } from "../../dns/subject/elsewhere.ts";
 import type { DnsCatalog } from "../../dns/subject/subject.ts";
 import type { DnsView } from "../../dns/subject/view.ts";
-import { PROHIBITED } from "../../dns/views/asker.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import { type Caller, hasRole } from "../../policy/identity/caller.ts";
 import type { CallContext, Handler } from "../service.ts";
 import { type AskingParts, askingOf, viewWords } from "./asking.ts";
 import { type Reason, reasonsOf } from "./reasons.ts";
-import { extendedErrorText, parseRecordType, rcodeText, recordText } from "./zone-text.ts";
+import { parseRecordType, rcodeText, recordText } from "./zone-text.ts";
 
 export interface NameAnswersParts extends AskingParts {
   readonly settings: DnsSettings;
@@ -84,7 +84,7 @@ function said({ plan, answer, reasons }: Made, { request, serial }: Saying) {
 }
 
 /** The answer to a source that may ask nothing. */
-const REFUSED: Plan = { ...failure(RCODE.REFUSED), extendedError: PROHIBITED };
+const REFUSED: Plan = { ...failure(RCODE.REFUSED), extendedError: EXTENDED_ERROR.PROHIBITED };
 
 function withSerial(record: DnsRecord, serial: number | undefined): DnsRecord {
   return record.type === "SOA" && serial !== undefined ? { ...record, data: { ...record.data, serial } } : record;

@@ -115,15 +115,6 @@ export function rcodeText(rcode: number): string {
   return RCODES.get(rcode) ?? `RCODE${rcode}`;
 }
 
-/** Extended errors that answers carry (RFC 8914, IANA). */
-const EXTENDED_ERRORS: Readonly<Record<number, string>> = { 3: "Stale Answer", 18: "Prohibited" };
-
-/** `18 (Prohibited)` */
-export function extendedErrorText(code: number): string {
-  const words = EXTENDED_ERRORS[code];
-  return words === undefined ? String(code) : `${code} (${words})`;
-}
-
 /** Types that may be asked for by name although the gateway has no such records (IANA, DNS parameters). */
 const OTHER_TYPES: Readonly<Record<string, number>> = {
   ANY: 255,

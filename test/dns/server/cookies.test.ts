@@ -191,7 +191,7 @@ describe("extended errors", () => {
     { why: "a node that is not ready", select: notReady, text: "SERVFAIL", code: "000e" },
     { why: "a resolver that cannot ask", select: () => onlyView(cutOff), text: "SERVFAIL", code: "0016" },
     { why: "a resolver that still asks", select: () => onlyView(asking), text: "SERVFAIL", code: "0016" },
-    { why: "an asker without a view", select: () => ({ refused: 18 }), text: "REFUSED", code: "0012" },
+    { why: "an asker without a view", select: () => ({ isRefused: true }) as const, text: "REFUSED", code: "0012" },
     { why: "a name that does not exist", select: () => onlyView(new FakeDnsCatalog()), text: "NXDOMAIN aa", code: undefined },
   ])("$why is $text with $code, and without EDNS says no more", ({ select, text, code }) => {
     const responder = newResponder();

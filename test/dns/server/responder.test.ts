@@ -267,7 +267,7 @@ test("what an answer about an alias was made without is told too, whether the na
 test("an asker without a view is refused, and the next one is answered", () => {
   const responder = newResponder();
   const catalog = new FakeDnsCatalog([entryView({ name: "web", targets: [{ host: "10.0.0.1" }] })]);
-  const reply = responder.respond(queryBytes({ name: "web.market.waymark", type: "A" }), "udp", () => ({ refused: 18 }));
+  const reply = responder.respond(queryBytes({ name: "web.market.waymark", type: "A" }), "udp", () => ({ isRefused: true }) as const);
   expect(responseText(reply?.bytes ?? new Uint8Array(12))).toBe("REFUSED");
   expect(addresses(responder, catalog)).toEqual(["10.0.0.1"]);
 });
