@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { HEALTH, KIND } from "../../../src/catalog/record/record.ts";
 import type { DnsCatalog } from "../../../src/dns/subject/subject.ts";
 import { Rng } from "../../../src/lib/rng.ts";
-import { entryView, FakeDnsCatalog, nodeView } from "../../fakes/dns-catalog.ts";
+import { entryView, FakeDnsCatalog, gatewayView, nodeView } from "../../fakes/dns-catalog.ts";
 import { sized } from "../../fakes/effort.ts";
 import { type AskedType, ask as askOf, newResponder, type Told, wordOf } from "../asking.ts";
 
@@ -313,6 +313,8 @@ test("a function or a queue without targets is at the advertised endpoints of it
   ];
   const away = nodeView("n7", ["grpc://10.8.0.7:17420"]);
   const catalog = new FakeDnsCatalog([
+    // The node of another cluster that has the same id.
+    { ...away, key: { ...away.key, clusterId: "us-1" } },
     entryView(price),
     entryView({ ...price, instanceId: "i2", targets: [{ host: "10.0.0.2", port: 9 }] }),
     entryView({ ...price, instanceId: "i3", health: HEALTH.CRITICAL, nodeId: "n8" }),
@@ -321,8 +323,6 @@ test("a function or a queue without targets is at the advertised endpoints of it
     entryView({ name: "web", nodeId: "n8" }),
     { ...nodeView("n7", urls), ttlMs: 20_000 },
     nodeView("n8", ["grpc://10.9.0.8:17420"]),
-    // The node of another cluster that has the same id.
-    { ...away, key: { ...away.key, clusterId: "us-1" } },
   ]);
   const srv = (name: string) => {
     const { answers } = ask(catalog, "SRV", `${name}.waymark`);
@@ -339,6 +339,40 @@ test("a function or a queue without targets is at the advertised endpoints of it
   expect(srv("_queue._tcp.orders.market")).toEqual(["30 SRV 0 0 17420 10-9-0-8.addr.node.waymark."]);
   // A service without targets has none.
   expect(srv("_svc._tcp.web.market")).toEqual([]);
+});
+
+test("a serving node that is not well is named as its own entry says, and not as that of another cluster with its id", () => {
+  const unwell = (host: string) => gatewayView("n1", { host, grpcHost: "10.9.9.9", health: HEALTH.DEGRADED });
+  const away = unwell("10.8.0.1");
+  const catalog = new FakeDnsCatalog([
+    { ...away, key: { ...away.key, clusterId: "ap-1" } },
+    unwell("10.9.0.1"),
+    gatewayView("n2", { host: "10.9.0.2" }),
+  ]);
+  expect(wordOf(ask(catalog, "NS", "waymark").answers, -1)).toEqual(["10-9-0-1.addr.node.waymark.", "n2.node.waymark."]);
+});
+
+test("of hosts that are not read, A and AAAA are cut, also where another entry only has more ports", () => {
+  const crowd = Array.from({ length: 4_094 }, (_, i) => entryView({ name: "web", instanceId: `i${i}`, targets: [{ host: "10.0.0.1" }] }));
+  const hosts = entryView({ name: "web", instanceId: "a", targets: [{ host: "10.0.0.2" }, { host: "10.0.0.3" }] });
+  const ports = entryView({ name: "web", instanceId: "b", targets: [{ host: "10.0.0.4" }, { host: "10.0.0.4", port: 81 }] });
+  const told = (...two: readonly (typeof hosts)[]) => {
+    const { answers, isTruncated } = ask(new FakeDnsCatalog([...two, ...crowd]), "A", "web.market.waymark");
+    return [answers.length, isTruncated];
+  };
+  expect([told(ports, hosts), told(hosts, ports), told(ports)]).toEqual([
+    [3, true],
+    [3, true],
+    [2, false],
+  ]);
+});
+
+test("what a resolver knows for two more seconds is told for no longer, with its additional records and its denials", () => {
+  const catalog = new FakeDnsCatalog([entryView({ name: "web", targets: [{ host: "10.0.0.1" }, { host: "10.0.0.2" }] })]);
+  Object.assign(catalog, { takeLeftMs: () => 2_900 });
+  const { answers, additional } = ask(catalog, "SRV", "_svc._tcp.web.market.waymark");
+  expect(wordOf([...answers, ...additional], 1)).toEqual(["2", "2", "2", "2"]);
+  expect(wordOf(ask(catalog, "AAAA", "web.market.waymark").authority, 1)).toEqual(["2"]);
 });
 
 test("the node of a function counts in its answer only while it is not in MAINTENANCE", () => {

@@ -72,6 +72,14 @@ test.each<{ readonly type: AskedType; readonly name: string }>([
   expect([...new Set(wordOf(answers, 1))]).toEqual(["2"]);
 });
 
+test("an ORPHANED entry of a short ttl keeps it: dns.stale_ttl makes no ttl longer", () => {
+  const catalog = new FakeDnsCatalog([
+    entryView({ name: "web", health: HEALTH.ORPHANED, ttlMs: 2_000, targets: [{ host: "10.0.0.1" }, { host: "10.0.0.2" }] }),
+  ]);
+  const { answers } = ask(newResponder({ settings: { staleTtlMs: 9_000 } }), catalog, "A", "web.market.waymark");
+  expect(wordOf(answers, 1)).toEqual(["2", "2"]);
+});
+
 /** Entries of one name with one target each. */
 const SRV_WORLD = fc.array(
   fc.record({

@@ -77,7 +77,11 @@ test.each([
   { why: "a name without type", bytes: message({ question: "01 61 00 00" }), want: RCODE.FORMERR },
   { why: "a pointer as the question's name", bytes: message({ question: "c00c 0001 0001" }), want: RCODE.FORMERR },
   { why: "a label of type 01", bytes: message({ question: "41 61 00 0001 0001" }), want: RCODE.FORMERR },
-  { why: "a name of 256 octets", bytes: message({ question: `${`3f${"61".repeat(63)}`.repeat(4)} 00 0001 0001` }), want: RCODE.FORMERR },
+  {
+    why: "a name of 256 octets",
+    bytes: message({ question: `${`3f${"61".repeat(63)}`.repeat(3)} 3e${"61".repeat(62)} 00 0001 0001` }),
+    want: RCODE.FORMERR,
+  },
   { why: "bytes after the end", bytes: message({ rest: "00" }), want: RCODE.FORMERR },
   { why: "65,535 additional records that are not there", bytes: message({ counts: "0001 0000 0000 ffff" }), want: RCODE.FORMERR },
   { why: "two OPT", bytes: message({ counts: "0001 0000 0000 0002", rest: OPT + OPT }), want: RCODE.FORMERR },

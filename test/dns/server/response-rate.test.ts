@@ -62,6 +62,36 @@ test("absent names of one zone use up nothing of another zone's, of what exists,
   expect([ask("a.corp"), ask("web.market.waymark"), ask("web.market.waymark", "AAAA")]).toEqual(["whole", "whole", "whole"]);
 });
 
+test("errors are one class, whatever they are", () => {
+  const rates = new ResponseRates({ perSecond: 2, maxNetworks: 100 });
+  const responder = new Responder({
+    settings: TEST_DNS_SETTINGS,
+    planBytes: SETTINGS.dns.planBytes,
+    random: () => 0.5,
+    serialOf: () => 1,
+    rates,
+  });
+  const broken = () => {
+    throw new Error("broken");
+  };
+  const ask = (name: string, select: () => ReturnType<typeof onlyView>) => {
+    const reply = responder.respond(questionBytes("A", name), "udp", select, { address: "192.0.2.1", monoMs: 0, room: "all" });
+    return [reply?.rcode, reply?.rate];
+  };
+  const catalog = new FakeDnsCatalog();
+  expect([
+    ask("web.waymark", broken),
+    ask("example.com", () => onlyView(catalog)),
+    ask("web.waymark", broken),
+    ask("example.com", () => onlyView(catalog)),
+  ]).toEqual([
+    ["SERVFAIL", "whole"],
+    ["REFUSED", "whole"],
+    ["SERVFAIL", "cut"],
+    ["REFUSED", "dropped"],
+  ]);
+});
+
 test("answers of more than three times their question share one budget of all networks; beyond it they say to ask over TCP", () => {
   const trusted = [{ bytes: Uint8Array.of(203, 0, 113, 0), prefixBits: 24 }];
   const rates = new ResponseRates({ perSecond: 1, maxNetworks: 1000, trusted });

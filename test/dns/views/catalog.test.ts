@@ -148,7 +148,7 @@ test("the name of the serving resolver is its own, and a node's as soon as a nod
 });
 
 test("gateways of a zone are nodes of this cluster that say that they serve it, where others reach them", () => {
-  const { catalog, putNode } = open(["0"]);
+  const { catalog, putNode, turn } = open(["0"]);
   const listening = (dns: string, grpc = dns) => ({ dns: { host: dns, port: 53 }, grpc: { host: grpc, port: 17_420 } });
   putNode("n1", { dnsZones: ["mesh", "waymark"], listeners: listening("10.9.0.1") });
   putNode("n2", { dnsZones: ["mesh"], listeners: listening("10.9.0.2") });
@@ -163,10 +163,13 @@ test("gateways of a zone are nodes of this cluster that say that they serve it, 
   expect([idsOf("zone100"), idsOf("zone299"), idsOf("zone1")]).toEqual([["n7"], [], ["n7"]]);
   for (let i = 10; i < 30; i++) putNode(`n${i}`, { dnsZones: ["waymark"], listeners: listening(`10.9.0.${i}`) });
   expect(idsOf("waymark")).toEqual(["n1", "n10", "n11", "n12", "n13", "n14", "n15", "n16"]);
+  // Of a node that is away nobody knows whether it answers.
+  turn("orphaned");
+  expect(idsOf("waymark")).toEqual([]);
 });
 
 test("the services of a namespace are those that show something, and of a hidden namespace none", () => {
-  const { catalog, change, put } = open(["0", "1"]);
+  const { catalog, change, put, turn } = open(["0", "1"]);
   put({ name: "dns", instanceId: "a" }, { targets: [{ host: "10.0.0.1", port: 53, protocol: "udp" }] });
   put({ name: "dns", instanceId: "b" }, { ttl: durationFromMs(5_000), targets: [{ host: "10.0.0.1", port: 53, protocol: "tcp" }] });
   put({ name: "away", instanceId: "a" }, { health: HealthStatus.MAINTENANCE });
@@ -178,6 +181,9 @@ test("the services of a namespace are those that show something, and of a hidden
   const carriers = [undefined, 5_000].map((ttlMs) => ({ health: HEALTH.HEALTHY, ttlMs }));
   expect(catalog.services("svc")).toEqual({ items, isCut: false, carriers, hasDrained: true });
   expect(catalog.services("sv")).toEqual({ items: [], isCut: false });
+  turn("orphaned");
+  expect(catalog.services("svc")).toMatchObject({ items, carriers: carriers.map(({ ttlMs }) => ({ health: HEALTH.ORPHANED, ttlMs })) });
+  turn("live");
   expect(catalog.find(KIND.SERVICE, "svc", "dns", undefined, "b").map(({ key }) => key.instanceId)).toEqual(["b"]);
   expect(catalog.find(KIND.SERVICE, "svc", "web", undefined, "b")).toEqual([]);
   for (let i = 0; i < 498; i++) put({ name: `many${i}` }, {});

@@ -32,6 +32,7 @@ const ROWS = [
   row(["::ffff:172.16.0.0/108"]),
   row(["10.1.3.0/24"], "dot"),
   row(["10.1.4.0/24"], "doh"),
+  row(["fe80::/10"]),
 ];
 
 test.each<{ address: string; transport?: Asker["transport"]; want: number }>([
@@ -50,7 +51,7 @@ test.each<{ address: string; transport?: Asker["transport"]; want: number }>([
   { address: "172.32.0.1", want: 0 },
   { address: "2001:db8:1::1", want: 1 },
   { address: "2001:db9::1", want: 0 },
-  { address: "fe80::1%eth0", want: 0 },
+  { address: "fe80::1%eth0", want: 7 },
   { address: "", want: 0 },
 ])(
   "the longest prefix decides: $address over $transport has view $want, also when it asks again",
@@ -77,6 +78,7 @@ test.each([
   { what: "a network far from all prefixes", of: "203.0.113.0/24", index: 0, scope: 1 },
   { what: "a network of IPv6", of: "2001:db8:7::/48", index: 1, scope: 32 },
   { what: "a mapped network is one of IPv4", of: "::ffff:10.9.0.0/112", index: 1, scope: 109 },
+  { what: "and so is all of what is mapped", of: "::ffff:0.0.0.0/96", index: 0, scope: 101 },
 ])("a client subnet of a trusted forwarder decides: $what", ({ of, index, scope }) => {
   const views = new Views(ROWS.slice(0, 2), blocks(FORWARDER));
   expect(views.choose({ address: FORWARDER, transport: "udp", subnet: subnet(of) })).toEqual({
@@ -140,16 +142,18 @@ test("views with the rights of one caller are one class, and anonymous ones come
     { ...row(["10.0.0.0/8"]), tenant: "red" },
     { ...row(["11.0.0.0/8"]), region: "eu" },
     { ...row(["12.0.0.0/8"]), tenant: "red", zone: "z" },
+    { ...row(["13.0.0.0/8"]), cluster: "c2" },
   ];
   const viewers = viewersOf({ views: rows }, { clusterId: "c1", region: "us" });
   const { callers, ofView } = classesOf(viewers);
   expect(callers.map(({ tenant, cluster }) => [tenant, cluster])).toEqual([
     ["", "c1"],
     ["red", "c1"],
+    ["", "c2"],
   ]);
-  expect(ofView).toEqual([0, 1, 0, 1]);
+  expect(ofView).toEqual([0, 1, 0, 1, 2]);
   const places = viewers.map(({ view }) => view.locality);
-  expect(places).toEqual([undefined, undefined, { region: "eu", zone: "" }, { region: "us", zone: "z" }]);
+  expect(places).toEqual([undefined, undefined, { region: "eu", zone: "" }, { region: "us", zone: "z" }, undefined]);
 });
 
 test("a view has the limit of answers that is set for it, and else that of the gateway", () => {

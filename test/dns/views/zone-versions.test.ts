@@ -151,3 +151,10 @@ test("a namespace that nobody sees is judged once a cut, as long as so many are 
   expect([change(0), change(4095), change(4096), change(0)]).toEqual([4096, 4096, 4097, 4098]);
   expect([cut(S + 1), change(0)]).toEqual([false, 4099]);
 });
+
+test("a file that has no room for all serials has those of the classes in use, however old they are", () => {
+  const old = Object.fromEntries(Array.from({ length: 300 }, (_, i) => [`old${i}`, S - 1000]));
+  const { versions, told } = versionsOf([EVERYBODY, RED], { all: S - 500, red: S - 400, ...old });
+  const kept = readZoneFile(writeZoneFile(versions.serials));
+  expect([kept?.size, kept?.get("all"), kept?.get("red")]).toEqual([256, told[0], told[1]]);
+});
