@@ -6,7 +6,7 @@ import { invalid, WaymarkError } from "../../lib/errors.ts";
 import { hlcWallMs } from "../../lib/hlc.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { EntryStamper } from "../entry/codec.ts";
-import type { Bounds } from "../entry/names.ts";
+import { type Bounds, NODES_NAMESPACE } from "../entry/names.ts";
 import { mayHold, type Relation, relationOf, SCOPE, SCOPE_NAMES, type Scope } from "../entry/scope.ts";
 import { decodeRecord, encodeRecord, isSeq, type WireRecord } from "../record/codec.ts";
 import { hasNewerOrder } from "../record/maintenance.ts";
@@ -291,6 +291,12 @@ export class FrameReceiver {
       throw invalid("node_id", `${stamped.traits.nodeId} is not the frame's origin ${origin.nodeId}`);
     if (origin.clusterId !== "" && stamped.traits.clusterId !== origin.clusterId)
       throw invalid("cluster_id", `${stamped.traits.clusterId} is not the origin's ${origin.clusterId}`);
+    // A node of another cluster would be told in DNS under the name of one of ours.
+    if (stamped.namespace === NODES_NAMESPACE && stamped.name !== origin.nodeId)
+      throw invalid(
+        "key.name",
+        `${stamped.name} in ${NODES_NAMESPACE} is not the frame's origin ${origin.nodeId}: each node says where it is itself`,
+      );
     if (!this.#mayBeHere(stamped.scope, origin)) throw new OutOfReach(SCOPE_NAMES[stamped.scope]);
     if (!this.#hasRoom(stamped.key, origin))
       throw new WaymarkError("quota_exceeded", `more than ${this.#maxOriginRecords} records of one origin`);

@@ -1,15 +1,19 @@
 /** Replication frames (semantics.md, Replication; P1, P5, P6). */
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { EntryStamper, finishEntry } from "../../../src/catalog/entry/codec.ts";
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import { encodeRecord } from "../../../src/catalog/record/codec.ts";
 import { BODY, keyParts } from "../../../src/catalog/record/record.ts";
 import type { StoredRecord } from "../../../src/catalog/record/stored-record.ts";
+import { TraitsPool } from "../../../src/catalog/record/traits.ts";
 import { buildFrame, type Frame, type Link } from "../../../src/catalog/replica/frames.ts";
 import type { Time } from "../../../src/lib/machine.ts";
+import { nodeEntry } from "../../../src/services/node-entry.ts";
 import { runs } from "../../fakes/effort.ts";
 import { steps, take, timeOf } from "../../fakes/history.ts";
 import { FabricComponent, KEYS } from "../../fakes/mesh.ts";
+import { BOUNDS } from "../../fakes/options.ts";
 import { byKey } from "../../fakes/records.ts";
 import { expectAsModel, said } from "../../fakes/replica-check.ts";
 
@@ -18,6 +22,7 @@ const LATER = timeOf(10_000, 0);
 const K = KEYS[0]!;
 /** Index of the variant that is published REGION wide; the first one is ZONE. */
 const [ZONE_WIDE, REGION_WIDE] = [0, 5];
+const PLACE = { clusterId: "c1", region: "r1", zone: "z1", tenantId: "", receivedWallMs: 0 };
 const NEIGHBOUR: Link = { relation: "region", clusterId: "c2" };
 
 function put(node: FabricComponent, key = K, variant = 0, time: Time = T): void {
@@ -344,6 +349,26 @@ test("a bad record is refused alone: the others of its frame are applied and the
   expect([b.replica.lookup.size, b.replica.origins.get("a/1")?.through]).toEqual([2, 3]);
   const held = [...KEYS].reduce((sum, key) => sum + b.replica.records(key).reduce((s, r) => s + Math.ceil(r.sizeBytes / 16) * 16, 0), 0);
   expect(b.replica.slab.stats().usedBytes).toBe(held);
+});
+
+test("a node says of itself alone where it is: what it says of another one is refused", () => {
+  const stamper = new EntryStamper({ bounds: BOUNDS, traits: new TraitsPool(16) });
+  const b = new FabricComponent("b");
+  const recordOf = (nodeId: string, seq: number) => {
+    const entry = nodeEntry({ nodeId, name: undefined, roles: [], resources: [], labels: {}, dnsZones: [], listeners: {} });
+    const { content } = stamper.entryOfNode(entry, { ...PLACE, nodeId: "a" });
+    const bytes = finishEntry(content, { registeredWallMs: 1, updatedWallMs: 1, load: undefined });
+    const stamps = { reach: SCOPE.REGION, seq, hlc: seq, filterSeq: 1, firstSeq: seq, principal: "" } as const;
+    return encodeRecord(stamps, { body: BODY.ENTRY, entry: bytes });
+  };
+  const records = ["a", "b", "c"].map((nodeId, i) => recordOf(nodeId, i + 1));
+  const frame = { nodeId: "a", generation: 1, after: 0, through: 3, records, isComplete: false, isLast: false, floor: 0 };
+  const applied = b.apply(frame, T);
+  expect(applied.kind === "applied" && applied.refused.map(({ message }) => message.split(" in ")[0])).toEqual([
+    "invalid_argument: key.name: b",
+    "invalid_argument: key.name: c",
+  ]);
+  expect([b.replica.lookup.size, b.replica.origins.get("a/1")?.through]).toEqual([1, 3]);
 });
 
 test.for([
