@@ -9,7 +9,7 @@ import type { PeerCertificate } from "../../policy/identity/certificates.ts";
 import type { DropReason } from "./counts.ts";
 
 export interface TcpLimits {
-  /** Most connections at a time. One more closes the one that has been quiet longest. */
+  /** Most connections at a time. One more closes the one that has been quiet longest, and is not being sent an answer of many messages. */
   readonly maxConnections: number;
   /** A connection is closed when for this long no whole query was answered and no answer was read. */
   readonly idleTimeoutMs: number;
@@ -51,7 +51,7 @@ const ANSWERS_PER_TURN = 16;
 export class TcpConnections {
   readonly #limits: TcpLimits;
   readonly #handlers: TcpHandlers;
-  /** Open connections, the quietest first: a connection moves to the end with each query. */
+  /** Open connections, the quietest first: a connection moves to the end with each query, and when an answer of many messages has been sent. */
   readonly #open = new Set<TcpConnection>();
   /** Connections with a whole query to answer; the one that has waited longest first. */
   readonly #ready = new Set<TcpConnection>();
@@ -68,24 +68,34 @@ export class TcpConnections {
 
   add(socket: Socket, peer: TcpPeer): void {
     if (this.#open.size >= this.#limits.maxConnections) {
-      const [quietest] = this.#open;
-      quietest?.destroy();
+      this.#quietest()?.destroy();
       this.#handlers.dropped("overload");
     }
     const connection = new TcpConnection(socket, this.#limits, {
       answer: (query) => {
-        this.#open.delete(connection);
-        this.#open.add(connection);
+        this.#moveToEnd(connection);
         return this.#handlers.answer(query, peer);
       },
       dropped: (reason) => this.#handlers.dropped(reason),
       ready: () => this.#wait(connection),
+      streamed: () => this.#moveToEnd(connection),
     });
     this.#open.add(connection);
     socket.once("close", () => {
       this.#open.delete(connection);
       this.#ready.delete(connection);
     });
+  }
+
+  #moveToEnd(connection: TcpConnection): void {
+    if (this.#open.delete(connection)) this.#open.add(connection);
+  }
+
+  /** A zone takes longer than others need to open so many connections, and would never arrive. Few are sent at a time, and a peer that does not read them is cut. */
+  #quietest(): TcpConnection | undefined {
+    const [oldest] = this.#open;
+    for (const connection of this.#open) if (!connection.isStreaming) return connection;
+    return oldest;
   }
 
   #wait(connection: TcpConnection): void {
@@ -129,6 +139,8 @@ interface ConnectionHandlers {
   dropped(reason: DropReason): void;
   /** The connection has a whole query, and waits for `answerNext`. */
   ready(): void;
+  /** An answer of many messages has ended. */
+  streamed(): void;
 }
 
 class TcpConnection {
@@ -172,6 +184,11 @@ class TcpConnection {
       this.#idle.clear();
       this.#onRoom.resolve();
     });
+  }
+
+  /** Whether an answer of many messages is being sent. */
+  get isStreaming(): boolean {
+    return this.#streamCount > 0;
   }
 
   destroy(): void {
@@ -275,6 +292,7 @@ class TcpConnection {
     }
     this.#waitingCount -= 1;
     this.#streamCount -= 1;
+    this.#handlers.streamed();
     if (!this.#isClosing && !this.#socket.destroyed) this.#goOn();
   }
 

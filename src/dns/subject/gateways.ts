@@ -9,7 +9,7 @@ import { isLoopbackHost } from "../../lib/addresses.ts";
 
 /** Most name servers of a zone (their addresses have to fit into small answers). */
 export const MAX_GATEWAYS = 8;
-/** Most entries of nodes that are looked at, and that are decoded. */
+/** Most entries of nodes that are looked at, and those of the cluster that are decoded. */
 const MAX_SEEN = 10_000;
 const MAX_DECODED = 256;
 /** Name of the target that a node with a gateway has. */
@@ -30,10 +30,12 @@ export function findGateways(
   for (let seen = 0; seen < MAX_SEEN && decodedCount < MAX_DECODED && found.length < MAX_GATEWAYS; seen++) {
     const record = cursor.next();
     if (record === undefined || record.namespace !== NODES_NAMESPACE) break;
-    if (!record.traits.ports.includes(portWord("udp", DNS_PORT)) || viewHealth(record) !== HEALTH.HEALTHY) continue;
+    const { traits } = record;
+    if (traits.clusterId !== clusterId || !traits.ports.includes(portWord("udp", DNS_PORT))) continue;
+    if (viewHealth(record) !== HEALTH.HEALTHY) continue;
     const entry = read(record);
     decodedCount += 1;
-    if (entry.key.clusterId === clusterId && servesZone(entry, zone)) found.push(entry);
+    if (servesZone(entry, zone)) found.push(entry);
   }
   return found;
 }

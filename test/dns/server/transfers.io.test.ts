@@ -1,13 +1,13 @@
 /** Transfers beside other work of the process: in slices, a few at a time, and of one moment. */
 
 import { once } from "node:events";
-import { connect } from "node:net";
+import { connect, type Socket } from "node:net";
 import { setImmediate } from "node:timers/promises";
 import packet from "dns-packet";
 import { expect, test } from "vitest";
 import { KIND } from "../../../src/catalog/record/record.ts";
 import { Reads } from "../../../src/discovery/reads.ts";
-import { DNS_LIMITS } from "../../../src/dns/server/server.io.ts";
+import { DNS_LIMITS, type DnsLimits } from "../../../src/dns/server/server.io.ts";
 import type { EndedTransfer } from "../../../src/dns/transfer/transfer-request.ts";
 import { type TransferLimits, Transfers } from "../../../src/dns/transfer/transfers.io.ts";
 import { viewersOf } from "../../../src/dns/views/views.ts";
@@ -274,7 +274,8 @@ test("no transfer begins of more entries than may be copied", () => {
   }
 });
 
-test("a client is not cut while it waits for a zone, however long the next message takes", async () => {
+/** A gateway that sends two messages as the zone, the second one when `goOn` was called. */
+async function slowGateway(changed: Partial<DnsLimits>) {
   const slow = Promise.withResolvers<void>();
   const running = {
     mayBegin: () => true,
@@ -284,24 +285,47 @@ test("a client is not cut while it waits for a zone, however long the next messa
       yield Buffer.from("second");
     },
   };
-  const limits = { ...DNS_LIMITS, idleTimeoutMs: 100 };
   const transfers = { findKey: () => KEY, running: running as never };
-  await using served = await startTestGateway(new FakeDnsCatalog(), { limits, transfers });
+  const served = await startTestGateway(new FakeDnsCatalog(), { limits: { ...DNS_LIMITS, ...changed }, transfers });
   const opened = async () => {
     const socket = connect({ port: served.gateway.tcpPort, host: "127.0.0.1" });
     await once(socket, "connect");
     return socket;
   };
-  const socket = await opened();
-  const { bytes } = signedBy({ key: KEY.name, atSeconds: Math.floor(Date.now() / 1000) }, questionBytes(AXFR, "waymark"));
-  socket.write(Buffer.concat([Buffer.of(0, bytes.length), bytes]));
-  let got = "";
-  socket.on("data", (chunk: Buffer) => (got += chunk.toString("latin1")));
-  await until("the first message is there", () => got.endsWith("first"));
+  const begun = async () => {
+    const socket = await opened();
+    const { bytes } = signedBy({ key: KEY.name, atSeconds: Math.floor(Date.now() / 1000) }, questionBytes(AXFR, "waymark"));
+    socket.write(Buffer.concat([Buffer.of(0, bytes.length), bytes]));
+    const zone = { socket, got: "" };
+    socket.on("data", (chunk: Buffer) => (zone.got += chunk.toString("latin1")));
+    await until("the first message is there", () => zone.got.endsWith("first"));
+    return zone;
+  };
+  return { ...served, opened, begun, goOn: () => slow.resolve() };
+}
+
+test("a client is not cut while it waits for a zone, however long the next message takes", async () => {
+  await using served = await slowGateway({ idleTimeoutMs: 100 });
+  const zone = await served.begun();
   // Two that came later, one after the other, were silent for too long.
-  for (let i = 0; i < 2; i++) await once((await opened()).resume(), "close", { signal: AbortSignal.timeout(20_000) });
-  slow.resolve();
-  await until("the second message is there", () => got.endsWith("second"));
+  for (let i = 0; i < 2; i++) await once((await served.opened()).resume(), "close", { signal: AbortSignal.timeout(20_000) });
+  served.goOn();
+  await until("the second message is there", () => zone.got.endsWith("second"));
   expect(served.count("dns_dropped_total", { reason: "idle" })).toBe(2);
-  socket.destroy();
+  zone.socket.destroy();
+});
+
+test("however many others connect, they do not take the place of a client that is being sent a zone, nor at once when it has it", async () => {
+  await using served = await slowGateway({ maxConnections: 2 });
+  const dropped = () => served.count("dns_dropped_total", { reason: "overload" });
+  const zone = await served.begun();
+  const others: Socket[] = [];
+  for (let i = 0; i < 4; i++) others.push((await served.opened()).resume());
+  await until("they took the place of each other", () => dropped() === 3);
+  served.goOn();
+  await until("the second message is there", () => zone.got.endsWith("second"));
+  others.push((await served.opened()).resume());
+  await until("the one that was quiet went", () => others[3]?.closed === true);
+  expect([dropped(), zone.socket.closed]).toEqual([4, false]);
+  for (const socket of [...others, zone.socket]) socket.destroy();
 });

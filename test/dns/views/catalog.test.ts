@@ -228,10 +228,11 @@ test("a crowded name gives a sample, said once, and another one the next time", 
   expect(ids()).not.toEqual(first);
 });
 
-test("gateways of other zones are looked into up to a bound, behind which no more are found", () => {
+test("gateways of other zones are looked into up to a bound, behind which no more are found, and those of other clusters not", () => {
   const { catalog, putNode } = open([]);
   const listeners = { dns: { host: "10.9.0.1", port: 53 }, grpc: { host: "10.9.0.1", port: 17_420 } };
   for (let i = 0; i < 255; i++) putNode(`n${i}`, { dnsZones: ["corp"], listeners });
+  for (let i = 0; i < 300; i++) putNode(`a${i}`, { dnsZones: ["waymark"], listeners }, "c2");
   putNode("z", { dnsZones: ["waymark"], listeners });
   const found = () => catalog.gateways("waymark").map(({ key }) => key.name);
   expect(found()).toEqual(["z"]);
