@@ -385,7 +385,10 @@ test("ResolveName answers for the caller's own view, and for any with mesh.opera
   expect(plain(absent)).toBe(plain(hidden));
   expect(await refusal(bench.call(m.resolveName, viewer("green"), BEN))).toBe("discovery_access_denied");
   expect((await bench.call(m.resolveName, viewer("green"), OPERATOR)).rcode).toBe("NOERROR");
-  expect((await bench.call(m.resolveName, viewer("blue"), OPERATOR)).rcode).toBe("NXDOMAIN");
+  const { rcode, reasons } = await bench.call(m.resolveName, { ...viewer("blue"), explain: true }, OPERATOR);
+  expect(rcode).toBe("NXDOMAIN");
+  const verdict = "namespace svc.prod is hidden from this viewer (viewer_denied, rule svc.prod)";
+  expect(reasons.find(({ topic }) => topic === "policy")?.detail).toBe(verdict);
   expect((await bench.call(m.resolveName, viewer("green"), ANN)).rcode).toBe("NOERROR");
 });
 

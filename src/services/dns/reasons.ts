@@ -109,7 +109,7 @@ function policyWords(namespace: string, { viewer, isOperator }: Told, { reads }:
   if (!isOperator) return [];
   const { allowed, reason, rule } = reads.verdict(viewer, namespace);
   const by = rule === "" ? reason : `${reason}, rule ${rule}`;
-  return [`namespace ${namespace} is ${allowed ? "seen" : "hidden"} by this viewer (${by})`];
+  return [`namespace ${namespace} is ${allowed ? "seen by" : "hidden from"} this viewer (${by})`];
 }
 
 function subjectWords(subject: Subject, type: string): string {
