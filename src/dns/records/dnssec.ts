@@ -3,9 +3,7 @@
 import type { Subject } from "../subject/subject.ts";
 import type { DataWriter, DigestData, DnsSettings, RecordContext, RecordData, RecordOf } from "./record.ts";
 import { seconds } from "./ttl.ts";
-import { ALGORITHM, DIGEST_SHA256, digestOf, KEY_FLAGS } from "./zone-keys.ts";
-
-const PROTOCOL = 3;
+import { ALGORITHM, DIGEST_SHA256, digestOf, KEY_FLAGS, KEY_PROTOCOL } from "./zone-keys.ts";
 
 /** All keys, if the subject is the zone itself: signatures of each may be in caches. */
 export function keyRecords(subject: Subject, { owner, settings }: RecordContext): RecordOf<"DNSKEY">[][] {
@@ -45,7 +43,7 @@ function digestsOf(zone: string, { zoneKeys }: DnsSettings): readonly DigestData
 
 export function writeKey({ flags, algorithm, publicKey }: RecordData["DNSKEY"], out: DataWriter): void {
   out.u16(flags);
-  out.u8(PROTOCOL);
+  out.u8(KEY_PROTOCOL);
   out.u8(algorithm);
   out.bytes(publicKey);
 }

@@ -9,7 +9,8 @@ export const PUBLIC_KEY_BYTES = 64;
 export const SIGNATURE_BYTES = 64;
 /** A zone key that is a secure entry point: it signs the keys and everything else. */
 export const KEY_FLAGS = 257;
-const PROTOCOL = 3;
+/** Always this (RFC 4034, 2.1.2). */
+export const KEY_PROTOCOL = 3;
 export const DIGEST_SHA256 = 2;
 
 export function zoneKey(publicKey: Uint8Array): ZoneKey {
@@ -18,7 +19,7 @@ export function zoneKey(publicKey: Uint8Array): ZoneKey {
 
 /** The data of the DNSKEY record. */
 function keyData(publicKey: Uint8Array): Uint8Array {
-  return Uint8Array.of(KEY_FLAGS >> 8, KEY_FLAGS & 0xff, PROTOCOL, ALGORITHM, ...publicKey);
+  return Uint8Array.of(KEY_FLAGS >> 8, KEY_FLAGS & 0xff, KEY_PROTOCOL, ALGORITHM, ...publicKey);
 }
 
 /** RFC 4034, appendix B. */

@@ -116,11 +116,10 @@ export function rcodeText(rcode: number): string {
 }
 
 /** Types that may be asked for by name although the gateway has no such records (IANA, DNS parameters). */
-const OTHER_TYPES: Readonly<Record<string, number>> = {
+const OTHER_TYPES: Readonly<Record<string, number> & { [T in RecordType]?: never }> = {
   ANY: 255,
   AXFR: 252,
   CAA: 257,
-  DS: 43,
   MX: 15,
   NAPTR: 35,
 };
