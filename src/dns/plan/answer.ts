@@ -176,13 +176,19 @@ function planInZone(question: Question, place: Place, sources: Sources): Plan {
   return isContested ? { ...plan, isContested } : plan;
 }
 
+interface SetSources extends Omit<Sources, "endingOf"> {
+  /** Is told of a name that has more than its sets tell. */
+  readonly onCrowded?: ((owner: string) => void) | undefined;
+}
+
 /** All records that the name has itself, type by type: the whole of what answers about it are drawn from. */
-export function* setsAt(owner: string, zone: string, { catalog, settings }: Omit<Sources, "endingOf">): Generator<readonly DnsRecord[]> {
+export function* setsAt(owner: string, zone: string, { catalog, settings, onCrowded }: SetSources): Generator<readonly DnsRecord[]> {
   const context: RecordContext = { owner, zone, locality: catalog.view.locality, settings };
   const isReverse = settings.reverseZones.includes(zone);
   const subject = isReverse
     ? findReverseSubject(owner, zone, settings, catalog)
     : findSubject(owner === zone ? "" : owner.slice(0, -zone.length - 1), zone, catalog);
+  if (subject.kind === "entries" && subject.cut !== "nothing") onCrowded?.(owner);
   const canonical = isReverse ? undefined : canonicalRecord(subject, context);
   if (canonical !== undefined) yield [canonical];
   else for (const { code } of Object.values(RECORDS)) yield recordsOf(findRecordType(code), subject, context).flat();

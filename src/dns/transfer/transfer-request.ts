@@ -16,6 +16,8 @@ export interface EndedTransfer extends AskedTransfer {
   readonly outcome: LabelsOf<"dns_transfers_total">["outcome"];
   readonly serial: number;
   readonly recordCount: number;
+  /** Names that were told in part. */
+  readonly crowdedNameCount: number;
   readonly sizeBytes: number;
 }
 

@@ -24,7 +24,7 @@ export interface TransferLimits {
 }
 
 const TRANSFER_LIMITS: TransferLimits = { maxPerKey: 2, max: 4, maxMs: 600_000, maxEntries: 250_000 };
-/** A slice ends after so many steps (types of names, and names that are passed over), or after this time. A crowded name takes longer: one step reads all of its entries. */
+/** A slice ends after so many steps (records, types of names, and names that are passed over), or after this time. A crowded name takes longer: one step reads all of its entries, or makes all records of a type. */
 const SLICE_STEPS = 1000;
 const SLICE_MS = 4;
 /** How often a copy is begun anew because the policy changed. */
@@ -69,7 +69,14 @@ export class Transfers {
     const { max, maxPerKey, maxEntries } = this.#limits;
     const isFree = this.#count < max && (this.#running.get(asked.keyName) ?? 0) < maxPerKey;
     if (isFree && this.#options.reads.replica.lookup.size <= maxEntries) return true;
-    this.#ended({ ...asked, outcome: "refused", serial: this.#options.serialOf(asked.viewIndex), recordCount: 0, sizeBytes: 0 });
+    this.#ended({
+      ...asked,
+      outcome: "refused",
+      serial: this.#options.serialOf(asked.viewIndex),
+      recordCount: 0,
+      crowdedNameCount: 0,
+      sizeBytes: 0,
+    });
     const nowMs = performance.now();
     if (nowMs < this.#refusedMs + REFUSED_SPACING_MS) return false;
     this.#refusedMs = nowMs;
@@ -100,7 +107,8 @@ export class Transfers {
     const { zone, signing, viewIndex } = request;
     const startedMs = performance.now();
     const asked = { keyName: signing.keyName, zone, viewIndex, address };
-    const end: MutableEnd = { ...asked, outcome: "cut", serial: this.#options.serialOf(viewIndex), recordCount: 0, sizeBytes: 0 };
+    const serial = this.#options.serialOf(viewIndex);
+    const end: MutableEnd = { ...asked, outcome: "cut", serial, recordCount: 0, crowdedNameCount: 0, sizeBytes: 0 };
     try {
       const chain = new TsigChain(signing);
       for await (const message of this.#unsigned(request, end)) {
@@ -122,15 +130,16 @@ export class Transfers {
       if (left === 0) this.#running.delete(signing.keyName);
       else this.#running.set(signing.keyName, left);
       this.#ended(end);
-      const { outcome, serial, recordCount, sizeBytes } = end;
+      const { outcome, recordCount, crowdedNameCount, sizeBytes } = end;
       const durationMs = Math.round(performance.now() - startedMs);
-      this.#options.log.info({ ...this.#lineOf(asked), outcome, serial, recordCount, sizeBytes, durationMs }, "zone transfer ended");
+      const line = { ...this.#lineOf(asked), outcome, serial, recordCount, crowdedNameCount, sizeBytes, durationMs };
+      this.#options.log.info(line, "zone transfer ended");
     }
   }
 
   async *#unsigned(
     { id, question, opt, isPadded, signing, zone, viewIndex }: TransferRequest,
-    end: Pick<MutableEnd, "recordCount" | "serial">,
+    end: MutableEnd,
   ): AsyncGenerator<Uint8Array> {
     const { settings, viewers, clusterId } = this.#options;
     const viewer = viewers[viewIndex];
@@ -147,22 +156,28 @@ export class Transfers {
     const soa = [...setsAt(zone, zone, { catalog, settings })].flat().map((record) => withSerial(record, end.serial));
     const start = soa.filter(({ type }) => type === "SOA");
     const messages = new ZoneMessages({ id, question, opt, paddedWithBytes: isPadded ? tsigBytes(signing) : undefined });
-    let stepCount = 0;
-    let sinceMs = performance.now();
-    const groups = zoneRecords({ zone, catalog, lookup: replica.lookup, dnsNames, settings });
+    const slice = new Slice();
+    const onCrowded = (name: string) => this.#crowded(name, end);
+    const groups = zoneRecords({ zone, catalog, lookup: replica.lookup, dnsNames, settings, onCrowded });
     for (const group of [start, groups, start].values()) {
       for (const records of Array.isArray(group) ? [group] : group) {
         for (const record of records) {
           end.recordCount += 1;
           yield* messages.add(record);
+          if (slice.endsHere()) await slice.next();
         }
-        if (++stepCount < SLICE_STEPS && performance.now() < sinceMs + SLICE_MS) continue;
-        stepCount = 0;
-        await setImmediate();
-        sinceMs = performance.now();
+        if (slice.endsHere()) await slice.next();
       }
     }
     yield messages.end();
+  }
+
+  /** Of a name that has more targets than one answer may be drawn from, only some are told, and nothing in a zone can say so. */
+  #crowded(name: string, end: MutableEnd): void {
+    this.#options.metrics.inc("dns_transfer_crowded_names_total", {});
+    end.crowdedNameCount += 1;
+    // Others of this transfer are counted in the line of its end.
+    if (end.crowdedNameCount === 1) this.#options.log.warn({ ...this.#lineOf(end), name }, "zone transfer tells a crowded name in part");
   }
 
   async #copy(): Promise<ZoneCopy> {
@@ -181,6 +196,23 @@ export class Transfers {
       if (!copy.isOver) return copy;
     }
     throw new WaymarkError("not_ready", "the policy changed while the zone was copied");
+  }
+}
+
+/** A part of the work, after which other work has its turn. */
+class Slice {
+  #stepCount = 0;
+  #sinceMs = performance.now();
+
+  /** Counts one step. */
+  endsHere(): boolean {
+    return ++this.#stepCount >= SLICE_STEPS || performance.now() >= this.#sinceMs + SLICE_MS;
+  }
+
+  async next(): Promise<void> {
+    await setImmediate();
+    this.#stepCount = 0;
+    this.#sinceMs = performance.now();
   }
 }
 

@@ -22,7 +22,12 @@ export interface ZoneSources {
   readonly lookup: Pick<Lookup, "cursor">;
   readonly dnsNames: Pick<DnsNames, "addresses" | "aliases">;
   readonly settings: DnsSettings;
+  /** Is told of each name that has more targets than its records tell. */
+  readonly onCrowded: (owner: string) => void;
 }
+
+/** Records of which one step finds the hosts. */
+const HOSTS_PER_STEP = 250;
 
 /**
  * The records of a zone without its SOA, a type of a name at a time. Names of addresses are there as far as records name them. Of a longer zone of ours there is its
@@ -70,7 +75,7 @@ function allZones({ zones, reverseZones }: DnsSettings): readonly string[] {
 }
 
 function* namedRecords(sources: ZoneSources): Generator<readonly DnsRecord[]> {
-  const { zone, settings, catalog } = sources;
+  const { zone, settings, catalog, onCrowded } = sources;
   const hosts = new Set<string>();
   const zones = allZones(settings);
   for (const owner of ownersOf(sources)) {
@@ -79,13 +84,13 @@ function* namedRecords(sources: ZoneSources): Generator<readonly DnsRecord[]> {
       yield [];
       continue;
     }
-    for (const records of setsAt(owner, zone, { catalog, settings })) {
+    for (const records of setsAt(owner, zone, { catalog, settings, onCrowded })) {
       yield records;
-      yield hostRecords(records, hosts, sources);
+      yield* hostRecords(records, hosts, sources);
     }
   }
   // The hosts of NS records stand last, because nodes are among the names before.
-  for (const records of setsAt(zone, zone, { catalog, settings })) yield hostRecords(records, hosts, sources);
+  for (const records of setsAt(zone, zone, { catalog, settings })) yield* hostRecords(records, hosts, sources);
 }
 
 function* reverseRecords({ zone, catalog, settings, dnsNames }: ZoneSources): Generator<readonly DnsRecord[]> {
@@ -98,16 +103,17 @@ function* reverseRecords({ zone, catalog, settings, dnsNames }: ZoneSources): Ge
 }
 
 /** The records of the hosts that these records name, each once: names of addresses. */
-function hostRecords(records: readonly DnsRecord[], known: Set<string>, { zone, settings }: ZoneSources): readonly DnsRecord[] {
+function* hostRecords(records: readonly DnsRecord[], known: Set<string>, { zone, settings }: ZoneSources): Generator<readonly DnsRecord[]> {
   const end = `.${ADDRESS_LABEL}.node.${zone}`;
   const zones = allZones(settings);
-  return records.flatMap((record) => {
+  const addressesOf = (record: DnsRecord): readonly DnsRecord[] => {
     const host = namedHost(record);
     if (host === undefined || !host.endsWith(end) || known.has(host) || zoneOf(host, zones) !== zone) return [];
     known.add(host);
     const address = parseAddressLabel(host.slice(0, -end.length));
     return address === undefined ? [] : [addressRecord(host, address, seconds(settings.maxTtlMs))];
-  });
+  };
+  for (let from = 0; from < records.length; from += HOSTS_PER_STEP) yield records.slice(from, from + HOSTS_PER_STEP).flatMap(addressesOf);
 }
 
 /** Names that may have records. Each comes once; undefined stands for one that is passed over. */

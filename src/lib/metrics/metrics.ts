@@ -186,6 +186,11 @@ export const METRICS = {
     { outcome: ["done", "cut", "refused", "failed"] },
     "Zone transfers (AXFR). Cut: the client went away or took too long. Refused: there were too many at a time, or too many entries.",
   ),
+  dns_transfer_crowded_names_total: counter(
+    "names",
+    {},
+    "Names in zone transfers that have more than 4,096 instances or targets, and are told in part: a secondary may take a set of them for whole.",
+  ),
   dns_dropped_total: counter(
     "packets",
     { reason: ["malformed", "overload", "idle", "rate", "handshake"] },

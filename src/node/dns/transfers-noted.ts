@@ -12,16 +12,16 @@ interface Noting {
 
 /** The principal is `tsig:` and the name of the key, so that no certificate or token has the same one. The tenant is that of the view of the key. */
 export function noteTransfer({ accessLog, limits }: Noting, viewers: readonly ViewerOfView[], ended: EndedTransfer): void {
-  const { keyName, zone, viewIndex, address, outcome, serial, recordCount, sizeBytes } = ended;
+  const { keyName, zone, viewIndex, address, outcome, serial, recordCount, crowdedNameCount, sizeBytes } = ended;
   const viewer = viewers[viewIndex]?.caller;
   if (viewer === undefined) return;
   const caller = { ...viewer, principal: `tsig:${keyName}`, isAuthenticated: true, address };
   // A secondary that asks again and again fills the audit no more than other refused callers.
   if (outcome === "refused")
     limits.noteDns({ caller, action: "transfer", namespace: "", reason: "quota_exceeded", detail: `zone ${zone}` });
-  else
-    accessLog.onTransfer(
-      caller,
-      `zone ${zone}, serial ${serial}, ${outcome}: ${counted(recordCount, "record")}, ${counted(sizeBytes, "byte")}`,
-    );
+  else {
+    const sent = `${counted(recordCount, "record")}, ${counted(sizeBytes, "byte")}`;
+    const inPart = crowdedNameCount === 0 ? "" : `, ${counted(crowdedNameCount, "crowded name")} in part`;
+    accessLog.onTransfer(caller, `zone ${zone}, serial ${serial}, ${outcome}: ${sent}${inPart}`);
+  }
 }

@@ -88,7 +88,7 @@ function open(serviceCount: number, { policies = { policy: NO_POLICY }, limits, 
   };
   const count = (outcome: "cut" | "done" | "failed" | "refused") => metrics.counter("dns_transfers_total", { outcome }).value;
   const mayBegin = (keyName: string) => transfers.mayBegin({ keyName, zone: "waymark", viewIndex: 0, address: "127.0.0.1" });
-  return { put, transfers, mayBegin, start, count, ended };
+  return { r, metrics, put, transfers, mayBegin, start, count, ended };
 }
 
 /** The records of the rest of a transfer: owner, type and address. */
@@ -163,6 +163,31 @@ test("a transfer whose client does not read holds its place and makes nothing; t
   for (const { outcome, recordCount, sizeBytes } of ended) {
     const least = { refused: 0, cut: 100, done: 8000, failed: 0 }[outcome];
     expect([recordCount >= least, sizeBytes >= 10 * least, recordCount === 0]).toEqual([true, true, outcome === "refused"]);
+  }
+});
+
+test("a name of more targets than an answer is drawn from is sent in part, which is counted and told; one of as many is whole", async () => {
+  for (const { instances, want } of [
+    { instances: 64, want: { addresses: 4096, crowded: 0 } },
+    // Each instance gives as many as the others. The other name is that of SRV.
+    { instances: 65, want: { addresses: 65 * 63, crowded: 2 } },
+  ]) {
+    const { r, start, ended, metrics } = open(1);
+    for (let i = 0; i < instances; i++) {
+      const targets = Array.from({ length: 64 }, (_, t) => ({
+        host: `10.1.${i}.${t}`,
+        port: 80,
+        protocol: "tcp",
+        name: t === 0 ? "" : `p${t}`,
+      }));
+      const key = { kind: KIND.SERVICE, namespace: "svc", name: "w", instanceId: `${i}` };
+      r.register("ann", [draftAt(key, { targets })], at(0), { isStatic: true });
+    }
+    const lines = await rest(start());
+    expect(lines.filter((line) => line.startsWith("w.svc.waymark A ")).length).toBe(want.addresses);
+    const [end] = ended;
+    const counted = metrics.counter("dns_transfer_crowded_names_total", {}).value;
+    expect([end?.crowdedNameCount, counted]).toEqual([want.crowded, want.crowded]);
   }
 });
 
