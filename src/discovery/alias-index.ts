@@ -111,10 +111,24 @@ export class AliasIndex {
   }
 
   /** The claims, of all or some, of aliases that are `suffix` or end in `.suffix`. Some are told more than once. */
-  *claimsBelow(suffix: string, among = this.runs): Generator<AliasClaim> {
+  claimsBelow(suffix: string, among = this.runs): Generator<AliasClaim> {
+    const runs = among.from(({ alias }) => !isEndBefore(alias, suffix));
+    return this.#claimsOf(runs, ({ alias }) => isAtOrBelow(alias, suffix));
+  }
+
+  /** All claims. Some are told more than once. */
+  claims(): Generator<AliasClaim> {
+    return this.#claimsOf(
+      this.runs.from(() => true),
+      () => true,
+    );
+  }
+
+  /** The claims of the first runs that suit. */
+  *#claimsOf(runs: Iterable<Run>, suits: (run: Run) => boolean): Generator<AliasClaim> {
     let last: Run | undefined;
-    for (const run of among.from(({ alias }) => !isEndBefore(alias, suffix))) {
-      if (!isAtOrBelow(run.alias, suffix)) return;
+    for (const run of runs) {
+      if (!suits(run)) return;
       const namespace = namespaceOfRun(run);
       const isSame = last?.alias === run.alias && last.claimant === run.claimant && namespaceOf(firstKey(last)) === namespace;
       if (!isSame) yield { alias: run.alias, namespace, claimant: run.claimant };

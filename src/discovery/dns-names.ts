@@ -124,6 +124,12 @@ export class DnsNames {
     return this.#aliases.aliases();
   }
 
+  /** The claims of all aliases, whether they count or not, for each name that they may stand for. Some are told more than once. */
+  *claims(): Generator<Claim> {
+    for (const { alias, namespace, claimant } of this.#aliases.claims())
+      for (const name of namesOf(alias, this.#zones)) yield { ...readClaimant(claimant), namespace, name };
+  }
+
   /** All addresses in reverse zones, as `addressText` gives them. */
   addresses(): Iterable<string> {
     return this.#addresses?.addresses() ?? [];

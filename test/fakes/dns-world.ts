@@ -157,7 +157,7 @@ export class DnsWorld {
       random: () => 0,
     };
     this.#select = dnsSelection({ ...sources, ...node }, viewers, this.#views);
-    this.#zone = new ZoneOfWorld({ replica, reads: this.#reads, policies: this.#policies }, viewers, this.#rng);
+    this.#zone = new ZoneOfWorld(sources, viewers, this.#rng);
     const signer = new ZoneSigner({ keys: new TestKeys(), now: () => ({ monoMs: 1000 * this.#nowMs, wallMs: SIGNED_MS }) });
     this.#responder = new Responder({
       signer,

@@ -34,7 +34,7 @@ async function open(folder: string) {
   const log = { warn: (_: object, text: string) => void warned.push(text) };
   const settings = { ...SETTINGS, persistence: { ...SETTINGS.persistence, ephemeral: false, dataDir: folder } };
   const { core } = inside;
-  const serials = await ZoneSerials.open({ settings, log, replica: core.replica, reads: core.reads, policies: core.policies });
+  const serials = await ZoneSerials.open({ ...core, settings, log });
   assert(serials !== undefined, "DNS is on");
   const told = () => new Uint32Array(serials.told)[0] ?? 0;
   let count = 0;

@@ -6,7 +6,7 @@ export const DNS_MUTANTS = [
     edits: [
       {
         file: "src/dns/views/catalog.ts",
-        find: "judgedNames(claim.name).every((name) => isRightful(policies.policy, { ...claim, name }, identity.clusterId)) &&",
+        find: "isClaimRightful(claim, policies.policy, identity.clusterId) &&",
         replace: "",
       },
     ],

@@ -6,7 +6,7 @@ import { GOLDEN_RATIO, type InstanceName, type Sampling } from "../../catalog/qu
 import { type CatalogRecord, type KeyText, KIND, type Kind, keyText, viewHealth } from "../../catalog/record/record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import { addressText } from "../../discovery/address-names.ts";
-import { type Claim, isRightful } from "../../discovery/alias-claim.ts";
+import type { Claim } from "../../discovery/alias-claim.ts";
 import { healthRank } from "../../discovery/candidates.ts";
 import type { DnsNames } from "../../discovery/dns-names.ts";
 import type { Reads } from "../../discovery/reads.ts";
@@ -16,13 +16,13 @@ import { WaymarkError } from "../../lib/errors.ts";
 import { anonymousCaller, type Caller } from "../../policy/identity/caller.ts";
 import type { PolicySource } from "../../policy/set/visibility.ts";
 import { wordsOf } from "../names/labels.ts";
-import { parseName, parseNamespaceWords } from "../names/names.ts";
 import { type Listed, type ListedService, MAX_AT_ADDRESS, MAX_BROWSED } from "../subject/browsing.ts";
 import { type Answered, type Carrier, type Elsewhere, UnknownName } from "../subject/elsewhere.ts";
 import { findGateways } from "../subject/gateways.ts";
 import { type Rests, RestsNotes } from "../subject/rests.ts";
 import { type DnsCatalog, MAX_TARGETS } from "../subject/subject.ts";
 import { DEFAULT_VIEW, type DnsView } from "../subject/view.ts";
+import { hiddenAbove, isClaimRightful, namespaceOf, ownWords } from "./alias-sight.ts";
 import { listServices } from "./services.ts";
 import type { ViewerOfView } from "./views.ts";
 
@@ -126,9 +126,7 @@ class CatalogInDns implements DnsCatalog {
     const { mostEntries } = sources;
     this.#sampling =
       mostEntries === undefined ? DNS_SAMPLING : { ...DNS_SAMPLING, wanted: mostEntries, most: mostEntries, whole: mostEntries };
-    this.#counts = (claim) =>
-      judgedNames(claim.name).every((name) => isRightful(policies.policy, { ...claim, name }, identity.clusterId)) &&
-      this.#hiddenAbove(claim.name) === undefined;
+    this.#counts = (claim) => isClaimRightful(claim, policies.policy, identity.clusterId) && this.#hiddenAbove(claim.name) === undefined;
   }
 
   get edition(): number {
@@ -327,19 +325,9 @@ class CatalogInDns implements DnsCatalog {
     return !isNamed || !reads.verdict(this.#viewer, own).allowed;
   }
 
-  /**
-   * The namespace that hides an alias of this name: the one that the name lies in, or the name itself where the policy has a rule for it. A viewer sees an alias only
-   * if they see this namespace as well as the entry's.
-   */
   #hiddenAbove(name: string): string | undefined {
     const { reads, policies } = this.#sources;
-    if (policies.policy.set === undefined) return undefined;
-    const above = namespaceAbove(name);
-    // Nobody can claim a name there.
-    if (above !== undefined && isReservedNamespace(above)) return undefined;
-    if (above !== undefined && !reads.verdict(this.#viewer, above).allowed) return above;
-    const own = namespaceOf(ownWords(name));
-    return policies.policy.ruleOf(own) !== undefined && !reads.verdict(this.#viewer, own).allowed ? own : undefined;
+    return hiddenAbove(name, policies.policy, (namespace) => reads.verdict(this.#viewer, namespace).allowed);
   }
 
   /** Undefined where nothing is hidden. */
@@ -379,34 +367,10 @@ class CatalogInDns implements DnsCatalog {
   }
 }
 
-/** As it is written where no namespace has such labels: an alias may, and is judged by them too. */
-function namespaceOf(labels: readonly string[]): string {
-  return parseNamespaceWords(labels) ?? labels.join(".");
-}
-
-/** The namespace that a name lies in. Undefined for one of a single label. */
-function namespaceAbove(name: string): string | undefined {
-  const form = parseName(name);
-  if ("namespace" in form) return form.namespace;
-  const words = ownWords(name);
-  return words.length < 2 ? undefined : namespaceOf(words.slice(1));
-}
-
-/** The words of a name without those of ports and transports. */
-function ownWords(name: string): readonly string[] {
-  return wordsOf(name).filter((word) => !word.startsWith("_"));
-}
-
 /** The words of a name behind those of ports and transports: what stands before `_svc._tcp` is no namespace. */
 function wordsBehindPorts(name: string): readonly string[] {
   const words = wordsOf(name);
   return words.slice(words.findLastIndex((word) => word.startsWith("_")) + 1);
-}
-
-/** A claim is judged by the name as it is written and, where DNS spells its namespace otherwise, by that namespace too. */
-function judgedNames(name: string): readonly string[] {
-  const above = namespaceAbove(name);
-  return above === undefined || name.endsWith(`.${above}`) ? [name] : [name, `_.${above}`];
 }
 
 /** Entries with an alias in the order of a node: by key. */

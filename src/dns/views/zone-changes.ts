@@ -2,11 +2,14 @@
 import type { Lookup } from "../../catalog/query/lookup.ts";
 import { type CatalogRecord, type KeyText, viewHealth } from "../../catalog/record/record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
+import type { Claim } from "../../discovery/alias-claim.ts";
+import type { DnsNames } from "../../discovery/dns-names.ts";
 import type { Reads } from "../../discovery/reads.ts";
 import { sha256Hex } from "../../lib/crypto.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import type { Policy } from "../../policy/set/verdict.ts";
-import { differentOwners, type PolicySource } from "../../policy/set/visibility.ts";
+import { differentOwners, type PolicySource, visibilityOf } from "../../policy/set/visibility.ts";
+import { hiddenAbove, isClaimRightful } from "./alias-sight.ts";
 import type { ZoneVersions } from "./zone-versions.ts";
 
 export interface ZoneSources {
@@ -15,6 +18,8 @@ export interface ZoneSources {
   };
   readonly reads: Pick<Reads, "policy" | "policyEdition">;
   readonly policies: PolicySource;
+  readonly dnsNames: Pick<DnsNames, "catchUp" | "claims">;
+  readonly identity: { readonly clusterId: string };
 }
 
 /** Most verdicts that a change of policy is judged by. Where more would be needed, each class is taken to see a difference. */
@@ -115,20 +120,32 @@ export class ZoneChanges {
     for (const index of this.#affected) versions.noteFor(index);
   }
 
-  /** The classes that see a namespace only under one of two policies, or one whose owners change. */
+  /** The classes that see a namespace or an alias only under one of two policies, or a namespace whose owners change. */
   #affectedBy(before: Policy, after: Policy): readonly number[] {
-    const namespaces = this.#sources.replica.lookup.namespaces.list();
-    if (namespaces.length * this.#viewers.length > MAX_VERDICTS) return [...this.#viewers.keys()];
+    const { replica, dnsNames } = this.#sources;
+    const namespaces = replica.lookup.namespaces.list();
+    dnsNames.catchUp();
+    const most = Math.floor(MAX_VERDICTS / this.#viewers.length) - namespaces.length;
+    const claims = [...dnsNames.claims().take(Math.max(0, most + 1))];
+    if (claims.length > most) return [...this.#viewers.keys()];
     const owned = differentOwners(before, after);
     const isOwned = (namespace: string) =>
       owned.some((prefix) => prefix === "" || namespace === prefix || namespace.startsWith(`${prefix}.`));
-    return [...this.#viewers.entries()].flatMap(([index, { cluster, tenant }]) => {
-      const viewer = { clusterId: cluster, tenant };
+    return [...this.#viewers.entries()].flatMap(([index, caller]) => {
+      const [sawBefore, seesAfter] = [visibilityOf({ policy: before }, caller), visibilityOf({ policy: after }, caller)];
       const differs = namespaces.some((namespace) => {
-        const sees = after.viewer(namespace, viewer).allowed;
-        return sees !== before.viewer(namespace, viewer).allowed || (sees && isOwned(namespace));
+        const sees = seesAfter(namespace);
+        return sees !== sawBefore(namespace) || (sees && isOwned(namespace));
       });
-      return differs ? [index] : [];
+      // What an alias stands for may lie where no entry is.
+      const isTold = (claim: Claim, policy: Policy, sees: (namespace: string) => boolean) =>
+        sees(claim.namespace) && hiddenAbove(claim.name, policy, sees) === undefined && this.#counts(claim, policy);
+      const isAffected = differs || claims.some((claim) => isTold(claim, before, sawBefore) !== isTold(claim, after, seesAfter));
+      return isAffected ? [index] : [];
     });
+  }
+
+  #counts(claim: Claim, policy: Policy): boolean {
+    return isClaimRightful(claim, policy, this.#sources.identity.clusterId);
   }
 }

@@ -59,21 +59,18 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
   );
   core.onPolicyChanged = copy.hurry;
   const { reads, replica, dnsNames, policies } = core.rooms;
-  const openSerials = () => ZoneSerials.open({ reads, replica, policies, settings, log: log.child("dns") });
+  const sources = { reads, replica, dnsNames, policies, identity: core.identity };
+  const openSerials = () => ZoneSerials.open({ ...sources, settings, log: log.child("dns") });
   const serials = await parts.open("zone serials", openSerials, (opened) => opened ?? {});
   const crew = openCrew(metrics, settings);
   const listeners = await openListeners(
     {
-      reads,
-      replica,
-      dnsNames,
-      policies,
+      ...sources,
       elsewheres: core.elsewheres,
       self: resolverSelf(settings, { nodeId, version: options.version }),
       settings,
       log,
       services: core.services,
-      identity: core.identity,
       idPrefix: core.identity.boot,
       zoneSerials: serials?.told,
       metrics,

@@ -44,6 +44,11 @@ class Bench {
     return this.call("register", create(RegisterRequestSchema, { entries, staticLease: true }));
   }
 
+  registerAlias(namespace: string, name: string, alias: string): Promise<void> {
+    const entries = [{ key: key(namespace, name), targets: [{ host: "192.0.2.1", port: 1 }], scope: 3, aliases: [alias] }];
+    return this.call("register", create(RegisterRequestSchema, { entries, staticLease: true }));
+  }
+
   unregister(namespace: string, name = "web"): Promise<void> {
     return this.call("unregister", create(UnregisterRequestSchema, { keys: [key(namespace, name)] }));
   }
@@ -119,6 +124,35 @@ test("the serial of a viewer moves with what that viewer sees, and stays with al
   await inside.stop();
 });
 
+test("a change of policy that takes or gives an alias moves the serial of who sees it, also where no entry lives in the namespace of its name", async () => {
+  const inside = await startDiscovery();
+  const bench = new Bench(inside);
+  const elsewhere = rule("far.away", { owners: ["elsewhere"] });
+  await bench.policy([]);
+  await bench.registerAlias("svc.all", "web", "host.far.away");
+  bench.moved();
+  await bench.policy([elsewhere]);
+  expect(bench.moved()).toEqual([ANONYMOUS, RED]);
+  // Of a name above, of the namespace alone, and of the name itself.
+  for (const namespace of ["away", "far.away", "host.far.away"]) {
+    await bench.policy([rule(namespace, { owners: ["elsewhere"] })]);
+    bench.moved();
+    await bench.policy([]);
+    expect([namespace, bench.moved()]).toEqual([namespace, [ANONYMOUS, RED]]);
+  }
+  await bench.policy([rule("far.away", { visibilityTenants: ["red"] })]);
+  expect(bench.moved()).toEqual([ANONYMOUS]);
+  await bench.policy([rule("far.away", { visibilityTenants: ["red", "blue"] })]);
+  expect(bench.moved()).toEqual([]);
+  await bench.policy([rule("far.away", { visibilityTenants: ["blue"] })]);
+  expect(bench.moved()).toEqual([RED]);
+  await bench.policy([rule("svc.all", { visibilityTenants: ["red"] }), elsewhere]);
+  bench.moved();
+  await bench.policy([rule("svc.all", { visibilityTenants: ["red"] })]);
+  expect(bench.moved()).toEqual([RED]);
+  await inside.stop();
+});
+
 test("what was removed and dropped before anybody looked moves every serial, because nobody knows any more what it was", async () => {
   const inside = await startDiscovery();
   const bench = new Bench(inside);
@@ -149,7 +183,8 @@ test("where a change of policy would be judged by more namespaces than that pays
     const policies = { policy: new Policy(set([], { defaultAllow: true }), 1) };
     const reads = { policy: policies.policy, policyEdition: 1 };
     const replica = { revision: 1, collectedRevision: 0, lookup: { namespaces: { list: () => namespaces } } };
-    const changes = new ZoneChanges({ replica, reads, policies } as never, VIEWERS);
+    const dnsNames = { catchUp: () => {}, claims: () => [].values() };
+    const changes = new ZoneChanges({ replica, reads, policies, dnsNames, identity: { clusterId: "local" } } as never, VIEWERS);
     policies.policy = new Policy(set([rule("svc.none", { visibilityTenants: ["red"] })], { defaultAllow: true }), 2);
     reads.policyEdition = 2;
     changes.look(versions);
