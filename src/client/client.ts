@@ -14,6 +14,7 @@ import { MethodOptions_IdempotencyLevel } from "@bufbuild/protobuf/wkt";
 import type { EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { PeerService } from "../../gen/waymark/control/v1/peer_pb.js";
 import { DiscoveryService, RegisterRequestSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { DnsService, RegisterNameRequestSchema } from "../../gen/waymark/dns/v1/dns_pb.js";
 import { PolicyService } from "../../gen/waymark/policy/v1/policy_pb.js";
 import { backoffMs } from "../lib/backoff.ts";
 import type { Place } from "../reading/levels.ts";
@@ -77,6 +78,8 @@ export class Client implements WatchingCalls {
   readonly discovery: ServiceClient<typeof DiscoveryService> = serviceClient(DiscoveryService, this);
   /** Namespace policy, who may see what and why, and the audit. */
   readonly policy: ServiceClient<typeof PolicyService> = serviceClient(PolicyService, this);
+  /** Names in DNS: register, list and describe them, and ask what the gateway would answer. */
+  readonly dns: ServiceClient<typeof DnsService> = serviceClient(DnsService, this);
   /** The nodes of the mesh, as the server knows them. */
   readonly peers: ServiceClient<typeof PeerService> = serviceClient(PeerService, this);
   readonly #servers: Servers;
@@ -307,7 +310,8 @@ function isReadOnly({ facts }: RequestError): boolean {
 
 /** Whether a resolver may take the call. Of other services only nodes have the answers. */
 function useOf(method: DescMethod): Use {
-  return method.parent === DiscoveryService && (method.methodKind === "server_streaming" || isRead(method)) ? "read" : "write";
+  const isAtResolvers = method.parent === DiscoveryService || method.parent === DnsService;
+  return isAtResolvers && (method.methodKind === "server_streaming" || isRead(method)) ? "read" : "write";
 }
 
 function isRead(method: DescMethod): boolean {
@@ -317,8 +321,8 @@ function isRead(method: DescMethod): boolean {
 /** Whether doing it twice is the same as doing it once. */
 function isSafeToRepeat(method: DescMethod, message: Message): boolean {
   const { renew, unregister } = DiscoveryService.method;
-  if (isMessage(message, RegisterRequestSchema)) return message.idempotencyKey !== "";
-  return isRead(method) || method === renew || method === unregister;
+  if (isMessage(message, RegisterRequestSchema) || isMessage(message, RegisterNameRequestSchema)) return message.idempotencyKey !== "";
+  return isRead(method) || method === renew || method === unregister || method === DnsService.method.unregisterName;
 }
 
 /** Whether the call certainly did nothing: it was not sent, or the server says why it refused it. */

@@ -1,6 +1,7 @@
 import { create, type DescMessage, type DescMethodServerStreaming, type DescMethodUnary, type MessageShape } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { DnsService } from "../../gen/waymark/dns/v1/dns_pb.js";
 import { Client } from "../../src/client/client.ts";
 import { RequestError, type RequestErrorFacts } from "../../src/client/request-error.ts";
 import { Servers } from "../../src/client/servers/servers.ts";
@@ -146,6 +147,7 @@ test("closing closes every connection that was opened, and opens none; a client 
 
 const LOST = failure("UNAVAILABLE", { isReachable: false });
 const { register, unregister, renew } = DiscoveryService.method;
+const { registerName } = DnsService.method;
 
 test.each([
   { name: "a registration without a key, lost on the way", method: register, request: {}, error: LOST, tries: 1 },
@@ -161,6 +163,10 @@ test.each([
   { name: "a renewal, lost on the way", method: renew, request: {}, error: LOST, tries: 2 },
   { name: "a removal, lost on the way", method: unregister, request: {}, error: LOST, tries: 2 },
   { name: "a read, lost on the way", method: INFO, request: {}, error: LOST, tries: 2 },
+  { name: "a name registered without a key, lost on the way", method: registerName, request: {}, error: LOST, tries: 1 },
+  { name: "a name registered with a key, lost on the way", method: registerName, request: { idempotencyKey: "k" }, error: LOST, tries: 2 },
+  { name: "the removal of a name, lost on the way", method: DnsService.method.unregisterName, request: {}, error: LOST, tries: 2 },
+  { name: "a question about a name, lost on the way", method: DnsService.method.resolveName, request: {}, error: LOST, tries: 2 },
 ])("$name has $tries tries", async ({ method, request, error, tries }) => {
   const { a, b, client } = setUp();
   a.failure = error;
@@ -181,6 +187,17 @@ test("a write that a resolver refuses goes to the next server, and so do all lat
   expect([a.timeoutsMs.length, b.timeoutsMs.length, client.writeServer, client.server]).toEqual([1, 2, "b:1", "a:1"]);
   b.failure = failure("UNAVAILABLE", { reason: "DRAINING" });
   await expect(client.call(register, {})).rejects.toBe(b.failure);
+});
+
+test("names are looked up at a resolver, which refuses to register them", async () => {
+  const { a, b, client } = setUp();
+  await client.dns.resolveName({ name: "web.svc.market" });
+  a.failure = failure("FAILED_PRECONDITION", { reason: "READ_ONLY" });
+  await client.dns.registerName({});
+  a.failure = undefined;
+  await client.dns.listNames({});
+  await client.dns.describeName({ name: "web.svc.market" });
+  expect([a.timeoutsMs.length, b.timeoutsMs.length, client.writeServer, client.server]).toEqual([4, 1, "b:1", "a:1"]);
 });
 
 test.each([
