@@ -3,7 +3,7 @@ import type { EntryView } from "../../catalog/entry/view.ts";
 import { HEALTH, KIND } from "../../catalog/record/record.ts";
 import { parseReverseName } from "../../lib/addresses.ts";
 import { WaymarkError } from "../../lib/errors.ts";
-import { formatName, zoneOf } from "../names/names.ts";
+import { type DnsName, formatName, zoneOf } from "../names/names.ts";
 import type { DnsSettings } from "../records/record.ts";
 import { bestOf } from "../records/shown.ts";
 import { apexSubject, type DnsCatalog, findSubject, type Subject } from "../subject/subject.ts";
@@ -19,8 +19,8 @@ export function reverseZoneOf(name: string, { reverseZones, zones }: Zones): str
   return zone === undefined || (zoneOf(name, zones)?.length ?? -1) > zone.length ? undefined : zone;
 }
 
-/** What a full name of a reverse zone stands for. Services and nodes are named in the first of the zones. */
-export function findReverseSubject(name: string, zone: string, { zones: [nameZone = ""] }: Zones, catalog: DnsCatalog): Subject {
+/** What a full name of a reverse zone stands for. */
+export function findReverseSubject(name: string, zone: string, all: Zones, catalog: DnsCatalog): Subject {
   if (name === zone) return apexSubject(zone, catalog);
   const meant = parseReverseName(name);
   if (meant === undefined) return { kind: "absent" };
@@ -37,12 +37,12 @@ export function findReverseSubject(name: string, zone: string, { zones: [nameZon
       isPart = true;
       break;
     }
-    const text = nameOf(entry, nameZone);
-    const subject = text === undefined ? undefined : findSubject(text.slice(0, -nameZone.length - 1), nameZone, catalog);
-    if (text === undefined || subject?.kind !== "entries") continue;
+    const own = nameOf(entry, all);
+    const subject = own === undefined ? undefined : findSubject(own.text.slice(0, -own.zone.length - 1), own.zone, catalog);
+    if (own === undefined || subject?.kind !== "entries") continue;
     readCount += subject.entries.length;
     if (!isAnswered(entry, subject)) continue;
-    names.push(text);
+    names.push(own.text);
     carriers.push(entry);
   }
   if (names.length > 0) return { kind: "list", names: { items: names, isCut: isPart }, carriers };
@@ -51,9 +51,16 @@ export function findReverseSubject(name: string, zone: string, { zones: [nameZon
   return items.length > 0 ? { kind: "empty" } : { kind: "absent" };
 }
 
-function nameOf({ key }: EntryView, zone: string): string | undefined {
-  if (key.kind === KIND.NODE) return formatName({ form: "node", nodeId: key.name }, zone);
-  return formatName({ form: "direct", name: key.name, namespace: key.namespace }, zone);
+/** The entry's own name, in the first zone that has it: what lies in a longer zone is another name, or none. */
+function nameOf({ key }: EntryView, { zones, reverseZones }: Zones): { readonly text: string; readonly zone: string } | undefined {
+  const { kind, name, namespace } = key;
+  const form: DnsName = kind === KIND.NODE ? { form: "node", nodeId: name } : { form: "direct", name, namespace };
+  const all = [...zones, ...reverseZones];
+  for (const zone of zones) {
+    const text = formatName(form, zone);
+    if (text !== undefined && zoneOf(text, all) === zone) return { text, zone };
+  }
+  return undefined;
 }
 
 /** Whether A or AAAA of the name shows the addresses of this entry: those of the best tier are shown. */

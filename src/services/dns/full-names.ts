@@ -26,10 +26,11 @@ export function fullNames(
   const shown = transports.length === 0 && kind !== KIND.SERVICE ? TCP : transports;
   const forms: DnsName[] = kind === KIND.NODE ? [{ form: "node", nodeId: name }] : shown.map(located);
   if (kind === KIND.SERVICE) forms.unshift({ form: "direct", name, namespace });
-  const found = zones.flatMap((zone) => forms.map((form) => nameInDns(form, zone)));
-  const fqdns = found.flatMap((one) => ("text" in one ? [one.text] : []));
-  const [first] = found;
-  return { fqdns, why: fqdns.length === 0 && first !== undefined && "why" in first ? first.why : "" };
+  const found = zones.flatMap((zone) => forms.map((form) => ({ zone, ...nameInDns(form, zone) })));
+  // What lies in a longer zone is another name there, or none.
+  const fqdns = found.flatMap((one) => ("text" in one && splitZone(one.text, zones)?.zone === one.zone ? [one.text] : []));
+  const [why = ""] = fqdns.length > 0 ? [] : found.flatMap((one) => ("why" in one ? [one.why] : []));
+  return { fqdns, why };
 }
 
 const TCP: readonly Transport[] = ["tcp"];

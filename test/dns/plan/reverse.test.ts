@@ -119,6 +119,17 @@ test("an entry outside the reverse zones, and any without one, is not told", () 
   expect(ptr(world.catalog, "10.0.0.1", {}).rcode).toBe("REFUSED");
 });
 
+test("an address has a name that answers with it: where a longer zone has the names of the first one, the name in another zone", () => {
+  const catalog = new FakeDnsCatalog(
+    ["market", "inner"].map((namespace) => entryView({ name: "web", namespace, targets: [{ host: "10.0.0.1" }] })),
+  );
+  const settings = { ...SETTINGS, zones: ["waymark", "inner.waymark"] };
+  const names = wordOf(ptr(catalog, "10.0.0.1", { settings }).answers, -1);
+  expect(names.toSorted()).toEqual(["web.inner.inner.waymark.", "web.market.waymark."]);
+  for (const name of names)
+    expect(wordOf(ask(newResponder({ settings }), catalog, "A", name.slice(0, -1)).answers, -1)).toEqual(["10.0.0.1"]);
+});
+
 test("the longest zone counts, also among zones of services", () => {
   const catalog = new FakeDnsCatalog([entryView({ name: "web", targets: [{ host: "10.0.0.1" }] })]);
   const zonesOf = (settings: Parameters<typeof newResponder>[0]) => {
