@@ -80,6 +80,13 @@ test("keys, digests and CAA are written as in zone files", async () => {
     expect(stdout).toContain(text);
 });
 
+test("what a terminal would obey is written by its bytes", async () => {
+  const answers: Answer[] = [{ name: "a.waymark", ttl: 5, type: "CNAME", data: "x\u001b[31m\u009b\u202ey\u2066" }];
+  const change = (query: Buffer) => encode({ type: "response", id: query.readUInt16BE(0), answers });
+  const { stdout } = await waymark(["dns", "resolve", await hostile(change), "a.waymark", "CNAME", "+tcp"]);
+  expect(stdout).toContain(String.raw`IN CNAME x\027[31m\194\155\226\128\174y\226\129\166.`);
+});
+
 test("extended errors have their names, and what the server says of them", async () => {
   const options = [Buffer.from([0, 22]), Buffer.from("\u0000\u0012who?"), Buffer.from([1, 0])].map((data) => ({ code: 15, data }));
   const opt = {

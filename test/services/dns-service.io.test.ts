@@ -593,6 +593,8 @@ test.for<[asked: object, want: string]>([
   [{ name: "a..b" }, "invalid_argument name"],
   [{ name: `${"a".repeat(64)}.waymark` }, "invalid_argument name"],
   [{ name: "a b.waymark" }, "invalid_argument name"],
+  // The sign for kelvin, whose lower case is a letter of ASCII (RFC 4343 knows no other letters).
+  [{ name: "web.svc.prod.waymar\u212a" }, "invalid_argument name"],
   [{ name: "waymark", recordType: "NONSENSE" }, "invalid_argument record_type"],
   [{ name: "waymark", recordType: "TYPE70000" }, "invalid_argument record_type"],
   [{ name: "waymark", recordType: "TYPE33" }, "accepted"],

@@ -1,6 +1,6 @@
 /** ResolveName at a process that must fetch what it answers: how long a call waits for that. */
 import assert from "node:assert/strict";
-import { create } from "@bufbuild/protobuf";
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { DnsService, ResolveNameRequestSchema, ResolveNameResponseSchema } from "../../gen/waymark/dns/v1/dns_pb.js";
@@ -10,8 +10,37 @@ import { Views } from "../../src/dns/views/views.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import { withNameReads } from "../../src/services/dns/dns.ts";
-import { FakeDnsCatalog, TEST_DNS_SETTINGS } from "../fakes/dns-catalog.ts";
+import { entryView, FakeDnsCatalog, TEST_DNS_SETTINGS } from "../fakes/dns-catalog.ts";
 import { at } from "../fakes/registry.ts";
+
+const ANONYMOUS = anonymousCaller("c1", "127.0.0.1");
+
+/** Asks ResolveName of a process with this catalog. */
+async function resolveName(catalog: FakeDnsCatalog, request: MessageInitShape<typeof ResolveNameRequestSchema>) {
+  const none = { kind: "unary", handle: () => assert.fail("no list is asked for") } as const;
+  const [, service] = withNameReads(
+    [
+      { desc: DiscoveryService, handlers: { catalogQuery: none } },
+      { desc: DnsService, handlers: {} },
+    ],
+    {
+      settings: TEST_DNS_SETTINGS,
+      catalogOf: () => catalog,
+      viewers: [{ view: DEFAULT_VIEW, caller: ANONYMOUS }],
+      views: new Views([], []),
+      isAnonymousRefused: false,
+      serialOf: () => 7,
+      reads: { noteHidden: () => {}, verdict: () => assert.fail("nobody may be told of the policy") },
+      checkCaughtUp: () => {},
+      random: () => 0,
+      allowsViewerOverride: false,
+    },
+  );
+  const handler = service?.handlers["resolveName"];
+  assert(handler?.kind === "unary");
+  const context = { caller: ANONYMOUS, time: at(0), requestId: "" };
+  return create(ResolveNameResponseSchema, (await handler.handle(create(ResolveNameRequestSchema, request) as never, context)) as never);
+}
 
 test.each([
   { arrivals: 0, outcome: "NXDOMAIN" },
@@ -26,38 +55,28 @@ test.each([
       return [];
     }
   }
-  const caller = anonymousCaller("c1", "127.0.0.1");
-  const none = { kind: "unary", handle: () => assert.fail("no list is asked for") } as const;
-  const [, service] = withNameReads(
-    [
-      { desc: DiscoveryService, handlers: { catalogQuery: none } },
-      { desc: DnsService, handlers: {} },
-    ],
-    {
-      settings: TEST_DNS_SETTINGS,
-      catalogOf: () => new Fetching(),
-      viewers: [{ view: DEFAULT_VIEW, caller }],
-      views: new Views([], []),
-      isAnonymousRefused: false,
-      serialOf: () => 7,
-      reads: { noteHidden: () => {}, verdict: () => assert.fail("nothing is explained") },
-      checkCaughtUp: () => {},
-      random: () => 0,
-      allowsViewerOverride: false,
-    },
-  );
-  const handler = service?.handlers["resolveName"];
-  assert(handler?.kind === "unary");
-  const request = create(ResolveNameRequestSchema, { name: "_svc._tcp.web.market.waymark", recordType: "SRV" });
   let said = outcome;
   try {
-    said = create(
-      ResolveNameResponseSchema,
-      (await handler.handle(request as never, { caller, time: at(0), requestId: "" })) as never,
-    ).rcode;
+    said = (await resolveName(new Fetching(), { name: "_svc._tcp.web.market.waymark", recordType: "SRV" })).rcode;
   } catch (error) {
     assert(error instanceof WaymarkError);
     said = error.reason;
   }
   expect([said, lookCount]).toEqual([outcome, Math.min(arrivals + 1, 16)]);
+});
+
+test("however many entries carry an alias, they are read a few times to explain it", async () => {
+  let readCount = 0;
+  class Counting extends FakeDnsCatalog {
+    override findAlias(...name: Parameters<FakeDnsCatalog["findAlias"]>): ReturnType<FakeDnsCatalog["findAlias"]> {
+      readCount += 1;
+      return super.findAlias(...name);
+    }
+  }
+  const carriers = ["web", "shop"].flatMap((name) =>
+    Array.from({ length: 50 }, (_, i) => entryView({ name, instanceId: `${i}`, targets: [{ host: "10.0.0.1" }], aliases: ["pay.market"] })),
+  );
+  const { reasons } = await resolveName(new Counting(carriers), { name: "pay.market.waymark", explain: true });
+  expect(reasons.filter(({ topic }) => topic === "alias")).toHaveLength(2);
+  expect(readCount).toBeLessThan(10);
 });

@@ -182,8 +182,9 @@ function fieldText(field: string, value: unknown, end: string): string {
   return `${String(value)}${FIELD_NAMES.has(field) ? end : ""}`;
 }
 
-/** Control characters of a stranger do not reach the terminal. */
+/** Characters of a stranger that a terminal obeys do not reach it: control characters, and those that turn the direction of writing. Each byte is written as in zone files. */
 function printable(text: string): string {
-  // oxlint-disable-next-line no-control-regex -- they are what it replaces
-  return text.replace(/[\u0000-\u001f\u007f-\u009f]/g, (char) => `\\${String(char.charCodeAt(0)).padStart(3, "0")}`);
+  return text.replace(OBEYED, (char) => [...Buffer.from(char)].map((byte) => `\\${String(byte).padStart(3, "0")}`).join(""));
 }
+
+const OBEYED = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g; // oxlint-disable-line no-control-regex -- they are what it replaces

@@ -108,10 +108,11 @@ async function here<T>({ elsewhere }: DnsCatalog, make: () => T): Promise<T> {
 
 /** A question's name in lower case, without the final dot. Throws `invalid_argument`. */
 function parseQuestionName(text: string): Question["name"] {
-  const name = text.toLowerCase().replace(/\.$/, "");
+  const name = text.replace(/\.$/, "");
   const isName = name === "" || (name.length <= 253 && name.split(".").every((label) => LABEL.test(label)));
   if (!isName) throw invalid("name", "is not a DNS name: labels of 1 to 63 printable characters with a dot between, at most 253 in all");
-  return name.replace(NOT_OURS, (char) => `\\${String(char.charCodeAt(0)).padStart(3, "0")}`);
+  // Only then: other letters may have one of ASCII as their lower case.
+  return name.toLowerCase().replace(NOT_OURS, (char) => `\\${String(char.charCodeAt(0)).padStart(3, "0")}`);
 }
 
 const LABEL = /^[!-~]{1,63}$/;

@@ -64,7 +64,7 @@ class NameLists {
     const limit = pageLimit(request.limit);
     const { namespacePrefix } = request;
     let { pageToken, last } = readToken(request.pageToken);
-    const names = new Map<string, CatalogName>();
+    const names = new Map<string, Known>();
     for (let page = 0; page < MAX_PAGES && names.size < limit; page++) {
       const asked = { namespacePrefix, kinds: NAMED_KINDS.map(wireKind), limit: limit - names.size, pageToken };
       const { items, nextPageToken } = await this.#query(asked, request.viewer, context);
@@ -79,7 +79,7 @@ class NameLists {
       if (pageToken === "") break;
     }
     const nextPageToken = pageToken === "" ? "" : writeToken({ pageToken, last });
-    return create(ListNamesResponseSchema, { names: [...names.values()], nextPageToken });
+    return create(ListNamesResponseSchema, { names: [...names.values()].map(catalogName), nextPageToken });
   }
 
   async describe({ name, namespace, kind, viewer }: DescribeNameRequest, context: CallContext) {
@@ -87,9 +87,13 @@ class NameLists {
       const { items, nextPageToken } = await this.#query({ ...asked, limit: MAX_ENTRIES }, viewer, context);
       const [first] = items;
       if (first === undefined) continue;
-      let described: CatalogName | undefined;
+      let described: Known | undefined;
       for (const entry of items) if (nameId(entry) === nameId(first)) described = this.#withEntry(described, entry);
-      return create(DescribeNameResponseSchema, { ...(described && { name: described }), entries: items, hasMore: nextPageToken !== "" });
+      return create(DescribeNameResponseSchema, {
+        ...(described && { name: catalogName(described) }),
+        entries: items,
+        hasMore: nextPageToken !== "",
+      });
     }
     throw new WaymarkError("not_found", `name: ${JSON.stringify(name)} does not exist, or this caller may not see it`);
   }
@@ -120,30 +124,38 @@ class NameLists {
     return said instanceof Uint8Array ? fromBinary(CatalogQueryResponseSchema, said) : (said as CatalogQueryResponse);
   }
 
-  #withEntry(known: CatalogName | undefined, { key, targets, aliases }: Entry): CatalogName {
+  /** What is known of a name, with one more of its entries. There may be thousands, each with names of its own, so it is the same object. */
+  #withEntry(known: Known | undefined, { key, targets, aliases }: Entry): Known {
     const { namespace = "", name = "" } = key ?? {};
     const kind = findKind(key?.kind ?? 0) ?? KIND.SERVICE;
-    const thing = { kind, namespace, name };
     const { zones } = this.#parts;
     const transports: Transport[] = targets.map(transportOf);
-    const { fqdns, why } = fullNames(thing, [...new Set(transports)], zones);
+    const { fqdns, why } = fullNames({ kind, namespace, name }, [...new Set(transports)], zones);
     // An alias that is the entry's own name adds nothing.
     const isOwn = (alias: string) => aliasNames([alias], zones).every((text) => fqdns.includes(text));
-    const others = aliases.filter((alias) => !isOwn(alias));
-    return create(CatalogNameSchema, {
-      kind: wireKind(kind),
-      namespace,
-      name,
-      fqdns: merged(known?.fqdns, fqdns),
-      aliases: merged(known?.aliases, others),
-      reachable: fqdns.length > 0,
-      unreachableReason: why,
-    });
+    const told: Known = known ?? { kind, namespace, name, fqdns: new Set(), aliases: new Set(), isReachable: false, why };
+    for (const text of fqdns) told.fqdns.add(text);
+    for (const alias of aliases) if (!isOwn(alias)) told.aliases.add(alias);
+    told.isReachable = fqdns.length > 0;
+    told.why = why;
+    return told;
   }
 }
 
-function merged(known: readonly string[] | undefined, more: readonly string[]): string[] {
-  return known === undefined ? [...more] : [...new Set([...known, ...more])];
+interface Known {
+  readonly kind: Kind;
+  readonly namespace: string;
+  readonly name: string;
+  readonly fqdns: Set<string>;
+  readonly aliases: Set<string>;
+  /** With why not, as its last entry says. */
+  isReachable: boolean;
+  why: string;
+}
+
+function catalogName({ kind, namespace, name, fqdns, aliases, isReachable, why }: Known): CatalogName {
+  const names = { namespace, name, fqdns: [...fqdns], aliases: [...aliases] };
+  return create(CatalogNameSchema, { kind: wireKind(kind), ...names, reachable: isReachable, unreachableReason: why });
 }
 
 function wireKind(kind: Kind): EntryKind {

@@ -140,8 +140,10 @@ function lostAliasWords(name: string, { catalog, settings }: ReasonSources): rea
   if (place === undefined || catalog.elsewhere !== undefined) return [];
   const { relative, zone } = place;
   if (findSubject(relative, zone, catalog).kind === "empty") return [];
-  const lost = catalog.findAlias(relative, zone).filter(({ key }) => !leadsTo(relative, key, zone, catalog));
-  const names = [...new Set(lost.map(({ key }) => `${key.namespace}/${key.name}`))];
+  // Thousands of entries of a service may carry it, and where it leads is found by reading them all.
+  const services = new Map(catalog.findAlias(relative, zone).map(({ key }) => [`${key.kind} ${key.namespace}/${key.name}`, key]));
+  const lost = [...services.values()].filter((key) => !leadsTo(relative, key, zone, catalog));
+  const names = [...new Set(lost.map((key) => `${key.namespace}/${key.name}`))];
   const rule = "a name of its own is before an alias, and of services with one alias the first in key order";
   return names.map((of) => `${name} is an alias of ${of} too, and does not lead there: ${rule}`);
 }
