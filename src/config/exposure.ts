@@ -59,7 +59,7 @@ export function exposureFaults(settings: Settings): readonly string[] {
   const open = openHost(settings);
   if (open !== undefined && settings.tls.certFile === undefined && !hasCredentials(settings) && !settings.listen.insecure)
     faults.push(
-      `refusing to listen on ${open}: neither TLS nor a credential is configured, so everybody who reaches the node could do anything. ` +
+      `refusing to listen on ${open.host} (${open.setting}): neither TLS nor a credential is configured, so everybody who reaches the node could do anything. ` +
         "Configure tls.cert_file and tls.key_file, or tenants.credentials or tenants.jwt; or listen on 127.0.0.1; " +
         "or, where the network itself is trusted, pass --insecure",
     );
@@ -162,8 +162,11 @@ function trustWarnings({ fabric, policy, node }: Settings): readonly string[] {
 }
 
 /** The first address beyond this machine that the node would listen on for callers. */
-function openHost({ dns, listen }: Settings): string | undefined {
+function openHost({ dns, listen }: Settings): { readonly setting: string; readonly host: string } | undefined {
   // The DNS gateway knows no credentials, so its address counts like that of the other listeners.
-  const hosts = dns.enabled && dns.host !== undefined ? [listen.host, dns.host] : [listen.host];
-  return hosts.find((host) => !isLoopbackHost(host));
+  const hosts = [
+    { setting: "listen.host", host: listen.host },
+    { setting: "dns.host", host: dns.enabled && dns.host !== undefined ? dns.host : listen.host },
+  ];
+  return hosts.find(({ host }) => !isLoopbackHost(host));
 }

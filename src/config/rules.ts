@@ -113,7 +113,7 @@ function samePorts({ listen, dns, fabric, node }: Settings): readonly (readonly 
     ["listen.grpc_port", listen.grpcPort],
     ["listen.http_port", listen.httpPort],
     ...(fabric.enabled === false || node.mode === "resolver" ? [] : [["fabric.port", fabric.port] as const]),
-    ...(isDnsBeside ? [["dns.tcp_port", dns.tcpPort ?? dns.udpPort] as const] : []),
+    ...(isDnsBeside ? [[dns.tcpPort === undefined ? "dns.udp_port" : "dns.tcp_port", dns.tcpPort ?? dns.udpPort] as const] : []),
     ...(isDnsBeside && dns.tlsPort !== undefined ? [["dns.tls_port", dns.tlsPort] as const] : []),
   ] as const;
   return ports.flatMap(([path, port], i) => {

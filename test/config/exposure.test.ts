@@ -1,6 +1,6 @@
 /** What settings protect, and whether their fabric is open to everybody. */
 import { expect, test } from "vitest";
-import { exposureWarnings, isFabricOpen, protectingSetting, wantsPeers } from "../../src/config/exposure.ts";
+import { exposureFaults, exposureWarnings, isFabricOpen, protectingSetting, wantsPeers } from "../../src/config/exposure.ts";
 import { loadConfig } from "../../src/config/load.ts";
 import type { Settings } from "../../src/config/settings.ts";
 
@@ -11,6 +11,15 @@ function settings(file: object): Settings {
 }
 
 const KEY = { tenant: "t", token_sha256: "0".repeat(64) };
+
+test.each([
+  { file: { listen: { host: "10.0.0.1" } }, says: "refusing to listen on 10.0.0.1 (listen.host): " },
+  { file: { dns: { host: "10.0.0.1" } }, says: "refusing to listen on 10.0.0.1 (dns.host): " },
+  { file: { dns: { host: "10.0.0.1", enabled: false } }, says: undefined },
+  { file: { listen: { host: "10.0.0.1", insecure: true } }, says: undefined },
+])("of $file a start is refused with $says", ({ file, says }) => {
+  expect(exposureFaults(settings(file))).toEqual(says === undefined ? [] : [expect.stringContaining(says)]);
+});
 
 test.each([
   { file: {}, setting: undefined },

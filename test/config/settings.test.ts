@@ -188,7 +188,7 @@ test.each([
   { toml: "[dns]\ntls_port = 853\n", says: "dns.tls_port: needs tls.cert_file and tls.key_file (file n.toml)" },
   {
     toml: '[dns]\ntls_port = 17453\n[tls]\ncert_file = "c"\nkey_file = "k"\n',
-    says: "dns.tls_port: is the port of dns.tcp_port too; give each its own, or 0 for any that is free (file n.toml)",
+    says: "dns.tls_port: is the port of dns.udp_port too; give each its own, or 0 for any that is free (file n.toml)",
   },
   { toml: '[tls]\ncert_file = "c.pem"\n', says: "tls.cert_file: needs tls.key_file too (file n.toml)" },
   { toml: "[tls]\nrequire_client_cert = true\n", says: "tls.require_client_cert: needs tls.ca_file" },
@@ -441,7 +441,7 @@ test.each([
       WAYMARK_FABRIC__PORT: "7000",
       WAYMARK_DNS__UDP_PORT: "7000",
     },
-    want: [/listen\.http_port: is the port of listen\.grpc_port too/, /fabric\.port: is the port of/, /dns\.tcp_port: is the port of/],
+    want: [/listen\.http_port: is the port of listen\.grpc_port too/, /fabric\.port: is the port of/, /dns\.udp_port: is the port of/],
   },
   { what: "any free ports", env: { WAYMARK_LISTEN__HTTP_PORT: "0", WAYMARK_LISTEN__GRPC_PORT: "0" }, want: [] },
   { what: "a zone that is no name", env: { WAYMARK_DNS__ZONES: "-bad" }, want: [/dns\.zones: "-bad" is not a lower-case DNS name/] },

@@ -559,7 +559,7 @@ describe("a node without credentials", () => {
     const { exit, stderr } = await waymarkProcess(["serve", ...onFreePorts(["--ephemeral", "--host", "0.0.0.0"])]);
     expect(exit).toBe(2);
     expect(stderr).toMatch(
-      /refusing to listen on 0\.0\.0\.0: neither TLS nor a credential.*tls\.cert_file.*tenants\.credentials.*--insecure/,
+      /refusing to listen on 0\.0\.0\.0 \(listen\.host\): neither TLS nor a credential.*tls\.cert_file.*tenants\.credentials.*--insecure/,
     );
   });
 

@@ -6,28 +6,29 @@ import { CommandError, EXIT, type Exit, UsageError } from "../exit.ts";
 import type { Output } from "../output.ts";
 
 const DNS_PORT = 53;
-/** Types with a name of their own in the library. */
-const ASKED_TYPES: readonly string[] = [
-  "A",
-  "AAAA",
-  "SRV",
-  "TXT",
-  "CNAME",
-  "NS",
-  "SOA",
-  "PTR",
-  "HTTPS",
-  "SVCB",
-  "MX",
-  "CAA",
-  "DS",
-  "DNSKEY",
-  "CDS",
-  "CDNSKEY",
-  "HINFO",
-];
-/** Types without one (IANA, DNS parameters). */
-const UNNAMED: Readonly<Record<string, number>> = { SVCB: 64, HTTPS: 65 };
+/** Types that may be asked for by name, and their numbers (IANA, DNS parameters). */
+const ASKED_TYPES: Readonly<Record<string, number>> = {
+  A: 1,
+  AAAA: 28,
+  SRV: 33,
+  TXT: 16,
+  CNAME: 5,
+  NS: 2,
+  SOA: 6,
+  PTR: 12,
+  HTTPS: 65,
+  SVCB: 64,
+  MX: 15,
+  CAA: 257,
+  DS: 43,
+  DNSKEY: 48,
+  CDS: 59,
+  CDNSKEY: 60,
+  HINFO: 13,
+};
+/** Those for which the library has no name. */
+const UNNAMED: readonly string[] = ["SVCB", "HTTPS"];
+const MAX_TYPE = 65_535;
 const EDE_OPTION = 15;
 /** Those that gateways say, and validating resolvers in front of them (RFC 8914, IANA). */
 const EXTENDED_ERRORS: Readonly<Record<number, string>> = {
@@ -48,16 +49,24 @@ const EXTENDED_ERRORS: Readonly<Record<number, string>> = {
 
 /** What is asked, of the words after the server. Throws a usage error. */
 export function questionOf(words: readonly string[]): { readonly name: string; readonly type: string; readonly isTcp: boolean } {
-  const [name = "", type = "A", ...more] = words.filter((word) => word !== "+tcp");
+  const [name = "", type = "A", ...more] = words.filter((word) => !isTcpWord(word));
   if (more.length > 0) throw new UsageError(`${more.join(" ")}: unknown; the words are NAME TYPE +tcp, or @server before them`);
-  checkType(type);
-  return { name, type, isTcp: words.includes("+tcp") };
+  return { name, type: typeOf(type), isTcp: words.some(isTcpWord) };
 }
 
-function checkType(type: string): void {
-  if (ASKED_TYPES.includes(type) || /^TYPE\d{1,5}$/.test(type)) return;
-  const nearest = findNearest(type, ASKED_TYPES);
-  const types = `${ASKED_TYPES.join(", ")}, or TYPE and its number`;
+function isTcpWord(word: string): boolean {
+  return word.toLowerCase() === "+tcp";
+}
+
+/** The name of a type, also of one that is given by its number, or `TYPE33`. Throws a usage error. */
+function typeOf(type: string): string {
+  const upper = type.toUpperCase();
+  if (Object.hasOwn(ASKED_TYPES, upper)) return upper;
+  const number = Number(/^TYPE(\d{1,5})$/.exec(upper)?.[1]);
+  const names = Object.keys(ASKED_TYPES);
+  if (number <= MAX_TYPE) return names.find((name) => ASKED_TYPES[name] === number) ?? upper;
+  const nearest = findNearest(type, names);
+  const types = `${names.join(", ")}, or TYPE and its number`;
   throw new UsageError(`${type}: not a record type: ${types}${nearest === undefined ? "" : `\n(Did you mean ${nearest}?)`}`);
 }
 
@@ -89,14 +98,16 @@ export async function askOf({ isTcp, server, name, type, ...place }: AskedOf): P
 }
 
 function numberOf(type: string): number | undefined {
-  return UNNAMED[type] ?? (type.startsWith("TYPE") ? Number(type.slice("TYPE".length)) : undefined);
+  if (UNNAMED.includes(type)) return ASKED_TYPES[type];
+  return type.startsWith("TYPE") ? Number(type.slice("TYPE".length)) : undefined;
 }
 
 /** The data of the records of a type, without final dots behind names. */
 export function dataOf(reply: DnsReply, type: string): readonly string[] {
   const number = numberOf(type);
-  const wanted = number === undefined ? type : `UNKNOWN_${number}`;
-  const own = (reply.packet.answers ?? []).filter((record) => record.type === wanted);
+  // The library names types that cannot be asked for by name. Beside the records asked for there are only the aliases on the way.
+  const isOwn = (record: AnsweredRecord) => (number === undefined ? record.type === type : record.type !== "CNAME");
+  const own = (reply.packet.answers ?? []).filter(isOwn);
   return own.map((record) => printable(dataText(Reflect.get(record, "data"), record.type, "")));
 }
 
@@ -145,7 +156,7 @@ function recordText(record: AnsweredRecord): string {
   const { name, type }: { readonly name: string; readonly type: string } = record;
   const ttl: unknown = Reflect.get(record, "ttl");
   const typeText = type.replace(/^UNKNOWN_/, "TYPE");
-  const known = Object.entries(UNNAMED).find(([, number]) => typeText === `TYPE${number}`)?.[0];
+  const known = UNNAMED.find((each) => typeText === `TYPE${ASKED_TYPES[each]}`);
   return printable(`${name === "." ? "" : name}. ${String(ttl)} IN ${known ?? typeText} ${dataText(Reflect.get(record, "data"), type)}`);
 }
 

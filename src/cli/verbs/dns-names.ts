@@ -82,6 +82,11 @@ export const register: Verb = async ({ args, flags, out, client }) => {
     rows: answer.fqdns,
     whenEmpty: "registered; no name in DNS leads to it (dns explain NAME says why)",
   });
+  // The zone of the names is the server's to know. An alias may be written with it.
+  const isNamed = (alias: string) => answer.fqdns.some((fqdn) => `${fqdn}.`.startsWith(`${alias.toLowerCase().replace(/\.$/, "")}.`));
+  for (const alias of flags.list("alias"))
+    if (answer.fqdns.length > 0 && !isNamed(alias))
+      out.note(`the alias ${alias} leads nowhere: another name takes it, or a policy keeps it out of its namespace`);
 };
 
 export const unregister: Verb = async ({ args, flags, out, client }) => {

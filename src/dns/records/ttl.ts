@@ -3,9 +3,10 @@ import type { EntryView } from "../../catalog/entry/view.ts";
 import { HEALTH } from "../../catalog/record/record.ts";
 import type { DnsSettings } from "./record.ts";
 
-/** TTL in seconds for the ttl of an entry, within the configured bounds. */
+/** TTL in seconds for the ttl of an entry, within the configured bounds as far as whole seconds are. */
 export function ttlSeconds(ttlMs: number | undefined, settings: DnsSettings): number {
-  return seconds(Math.min(Math.max(ttlMs ?? settings.defaultTtlMs, settings.minTtlMs), settings.maxTtlMs));
+  const least = Math.ceil(settings.minTtlMs / 1000);
+  return Math.min(Math.max(seconds(ttlMs ?? settings.defaultTtlMs), least), seconds(settings.maxTtlMs));
 }
 
 /**

@@ -72,6 +72,18 @@ test.each<{ readonly type: AskedType; readonly name: string }>([
   expect([...new Set(wordOf(answers, 1))]).toEqual(["2"]);
 });
 
+test.each([
+  { minTtlMs: 1_500, maxTtlMs: 10_700, ttlMs: 1_000, ttl: "2" },
+  { minTtlMs: 1_500, maxTtlMs: 10_700, ttlMs: 2_900, ttl: "2" },
+  { minTtlMs: 1_500, maxTtlMs: 10_700, ttlMs: 60_000, ttl: "10" },
+  { minTtlMs: 1_100, maxTtlMs: 1_900, ttlMs: 60_000, ttl: "1" },
+  { minTtlMs: 0, maxTtlMs: 10_000, ttlMs: 999, ttl: "0" },
+])("a TTL is whole seconds within its bounds: $ttlMs ms of $minTtlMs to $maxTtlMs is $ttl s", ({ minTtlMs, maxTtlMs, ttlMs, ttl }) => {
+  const catalog = new FakeDnsCatalog([entryView({ name: "web", ttlMs, targets: [{ host: "10.0.0.1" }] })]);
+  const { answers } = ask(newResponder({ settings: { minTtlMs, maxTtlMs } }), catalog, "A", "web.market.waymark");
+  expect(wordOf(answers, 1)).toEqual([ttl]);
+});
+
 test("an ORPHANED entry of a short ttl keeps it: dns.stale_ttl makes no ttl longer", () => {
   const catalog = new FakeDnsCatalog([
     entryView({ name: "web", health: HEALTH.ORPHANED, ttlMs: 2_000, targets: [{ host: "10.0.0.1" }, { host: "10.0.0.2" }] }),
