@@ -28,6 +28,8 @@ test.each([
   { type: 28, name: "web.market.waymark", rcode: "NOERROR", answers: 0, soa: true },
   { type: 15, name: "web.market.waymark", rcode: "NOERROR", answers: 0, soa: true },
   { type: 65_535, name: "web.market.waymark", rcode: "NOERROR", answers: 0, soa: true },
+  // NXNAME, which only who signs refuses (RFC 9824).
+  { type: 128, name: "web.market.waymark", rcode: "NOERROR", answers: 0, soa: true },
   { type: 255, name: "web.market.waymark", rcode: "NOERROR", answers: 1, soa: false },
   { type: 1, name: "market.waymark", rcode: "NOERROR", answers: 0, soa: true },
   { type: 1, name: "waymark", rcode: "NOERROR", answers: 0, soa: true },

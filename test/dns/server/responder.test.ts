@@ -165,6 +165,19 @@ test("whatever names are denied one after the other, each answer has the whole S
   );
 });
 
+test("a denial from what may be old says so, and none that others get after it, nor the other way round", () => {
+  const settings = { ...TEST_DNS_SETTINGS, staleTtlMs: TEST_DNS_SETTINGS.negativeTtlMs };
+  const responder = new Responder({ settings, planBytes: SETTINGS.dns.planBytes, random: () => 0.5, serialOf: () => 1 });
+  const fresh = new FakeDnsCatalog();
+  const old = Object.assign(new FakeDnsCatalog([], { index: 1 }), { takeLeftMs: () => 0 });
+  const isOld = (catalog: DnsCatalog, name: string) => {
+    const query = queryBytes({ name: `${name}.waymark`, type: "A", bufsize: 1232 });
+    const { bytes = [] } = responder.respond(query, "udp", () => onlyView(catalog)) ?? {};
+    return Buffer.from(bytes).includes(Buffer.of(0, 15, 0, 2, 0, 3));
+  };
+  expect([isOld(fresh, "aa"), isOld(old, "bb"), isOld(fresh, "cc"), isOld(old, "dd")]).toEqual([false, true, false, true]);
+});
+
 test("names of addresses, which anybody can make up, take no room of answers from the catalog", () => {
   const responder = newResponder(20);
   const catalog = new CountingCatalog([entryView({ name: "web", targets: [{ host: "10.0.0.1" }] })]);

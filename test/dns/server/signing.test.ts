@@ -27,6 +27,7 @@ const DAY_MS = 86_400_000;
 
 /** With `waymark` these labels take 252 bytes, so a label of one byte makes a name of 254. */
 const BELOW_244 = [...Array.from({ length: 3 }, () => "x".repeat(63)), "y".repeat(50)];
+const BELOW_243 = [...BELOW_244.slice(0, 3), "y".repeat(49)];
 
 function wireOf(labels: readonly string[]): string {
   return ownerOf([...labels, "waymark"].join("."));
@@ -41,6 +42,7 @@ function newWorld(
     bySubnet = false,
     negativeTtlMs = TEST_DNS_SETTINGS.negativeTtlMs,
     zones = TEST_DNS_SETTINGS.zones,
+    maxNegativePlans = undefined as number | undefined,
     reverseZones = ["10.in-addr.arpa"] as readonly string[],
   } = {},
 ) {
@@ -48,7 +50,14 @@ function newWorld(
   const signer = new ZoneSigner({ keys, now: () => time });
   const settings = { ...TEST_DNS_SETTINGS, negativeTtlMs, zones, reverseZones, zoneKeys: () => signer.keys };
   let serial = 1;
-  const responder = new Responder({ settings, planBytes: SETTINGS.dns.planBytes, random: () => 0.5, signer, serialOf: () => serial });
+  const responder = new Responder({
+    settings,
+    planBytes: SETTINGS.dns.planBytes,
+    maxNegativePlans,
+    random: () => 0.5,
+    signer,
+    serialOf: () => serial,
+  });
   const selected = { ...onlyView(catalog), isBySubnet: bySubnet };
   if (answerLimit !== undefined) Object.assign(catalog.view, { answerLimit });
   const raw = (bytes: Uint8Array, transport: "udp" | "tcp" = "tcp") => {
@@ -384,6 +393,7 @@ test("the validator of these tests takes nothing that was altered", () => {
 
 test.each([
   { why: "room below it", labels: ["a", "b"], want: "\u0001\0\u0001a\u0001b\u0007waymark\0" },
+  { why: "just room below it", labels: ["a", ...BELOW_243], want: `\u0001\0\u0001a${wireOf(BELOW_243)}` },
   { why: "room for one byte", labels: ["a", ...BELOW_244], want: `\u0002a\0${wireOf(BELOW_244)}` },
   { why: "no room", labels: ["aa", ...BELOW_244], want: `\u0002ab${wireOf(BELOW_244)}` },
   { why: "no room, and @ before the capitals", labels: ["a@", ...BELOW_244], want: `\u0002a[${wireOf(BELOW_244)}` },
@@ -426,4 +436,15 @@ test("a limit of answers draws nothing from a signed set, also where records are
   const plan: Plan = { rcode: RCODE.NOERROR, isAuthoritative: true, groups, authority: [], glue: new Map() };
   const drawn = (signed: Plan["signed"]) => drawAnswer({ ...plan, signed }, { random: () => 0.5, answerLimit: 1 }).answers.length;
   expect([drawn(undefined), drawn({ sinceMs: 0, soa: undefined })]).toEqual([1, 3]);
+});
+
+test("who asks for the denials or signatures of made-up names takes no room of answers from the catalog, and is told only what they ask for", () => {
+  const world = newWorld(catalog(), { maxNegativePlans: 20 });
+  world.ask("web.market.waymark", TYPE.A);
+  for (let i = 0; i < 60; i++) {
+    const type = i % 2 === 0 ? TYPE.NSEC : TYPE.RRSIG;
+    const { answers } = world.ask(`x${i}.waymark`, type);
+    expect(answers.map((record) => record.type)).toEqual(type === TYPE.NSEC ? [TYPE.NSEC, TYPE.RRSIG] : [TYPE.RRSIG]);
+  }
+  expect(world.responder.plans.droppedCount).toBe(40);
 });

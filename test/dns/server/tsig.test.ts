@@ -30,12 +30,13 @@ interface Options {
   readonly mayBegin?: boolean | undefined;
   readonly algorithm?: "hmac-sha256" | "hmac-sha512";
   readonly serial?: number;
+  readonly reverseZones?: readonly string[];
 }
 
-function newResponder({ mayBegin = true, algorithm = "hmac-sha256", serial = 1 }: Options = {}): Responder {
+function newResponder({ mayBegin = true, algorithm = "hmac-sha256", serial = 1, reverseZones = [] }: Options = {}): Responder {
   const key = { name: "k.example", algorithm, secret: SECRET, viewIndex: 0 } as const;
   return new Responder({
-    settings: TEST_DNS_SETTINGS,
+    settings: { ...TEST_DNS_SETTINGS, reverseZones },
     planBytes: SETTINGS.dns.planBytes,
     random: () => 0.5,
     serialOf: () => serial,
@@ -185,6 +186,19 @@ test.each<{
     expect([what, reply.bytes.subarray(12, 12 + question.length).toString("hex")]).toEqual([told, question.toString("hex")]);
   },
 );
+
+test("a zone of names of addresses is sent as well, and of another class none", () => {
+  const responder = newResponder({ reverseZones: ["10.in-addr.arpa"] });
+  const told = (name: string, dnsClass = 1) => {
+    const { code, transfer } = respond(signedBy({}, questionBytes(AXFR, name, dnsClass)).bytes, "tcp", responder);
+    return [code, transfer?.zone];
+  };
+  expect([told("10.in-addr.arpa"), told("11.in-addr.arpa"), told("waymark", 3)]).toEqual([
+    [0, "10.in-addr.arpa"],
+    [9, undefined],
+    [5, undefined],
+  ]);
+});
 
 test("what a secondary has stands in the authority section alone (RFC 1995, 3)", () => {
   const query = ixfr(1);

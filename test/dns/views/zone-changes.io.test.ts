@@ -39,8 +39,8 @@ class Bench {
     await handler.handle(request as never, { caller: ADMIN, time: this.#inside.now(), requestId: "" });
   }
 
-  register(namespace: string, name = "web", port = 1): Promise<void> {
-    const entries = [{ key: key(namespace, name), targets: [{ host: "192.0.2.1", port }], scope: 3 }];
+  register(namespace: string, name = "web", port = 1, scope = 3): Promise<void> {
+    const entries = [{ key: key(namespace, name), targets: [{ host: "192.0.2.1", port }], scope }];
     return this.call("register", create(RegisterRequestSchema, { entries, staticLease: true }));
   }
 
@@ -217,6 +217,9 @@ test("a report of load moves no serial, and one of health does", async () => {
     await bench.register("svc.all", "web", port);
     expect(bench.moved()).toEqual([ANONYMOUS, RED]);
   }
+  // TXT tells it.
+  await bench.register("svc.all", "web", 1, 4);
+  expect(bench.moved()).toEqual([ANONYMOUS, RED]);
   await inside.stop();
 });
 
