@@ -380,6 +380,13 @@ test("ResolveName answers for the caller's own view, and for any with mesh.opera
   const hidden = await bench.call(m.resolveName, { name, explain: true }, BEN);
   expect(hidden.rcode).toBe("NXDOMAIN");
   const absent = await bench.call(m.resolveName, { name: "abc.svc.prod.waymark", explain: true }, BEN);
+  // What the policy says is for operators.
+  const policyOf = async (caller: Caller, tenantId = "") => {
+    const { reasons } = await bench.call(m.resolveName, { ...viewer(tenantId), explain: true }, caller);
+    return reasons.flatMap(({ topic, detail }) => (topic === "policy" ? [detail] : []));
+  };
+  expect([await policyOf(BEN), await policyOf(ANN)]).toEqual([[], []]);
+  expect(await policyOf(OPERATOR, "blue")).toMatchObject([expect.stringContaining("namespace svc.prod is hidden by this viewer")]);
   const plain = (text: unknown) =>
     JSON.stringify(text, (_, value: unknown) => (typeof value === "bigint" ? `${value}` : value)).replaceAll("abc", "web");
   expect(plain(absent)).toBe(plain(hidden));
@@ -529,6 +536,35 @@ test("explain tells view, alias, policy, health, TTL and how long caches may hol
   ]);
 });
 
+test("explain names twenty entries in maintenance, and counts the others", async () => {
+  const bench = await open();
+  const counts: unknown[] = [];
+  for (let port = 1; port <= 21; port++) {
+    await bench.register(asEndpoint({ port }));
+    const keys = [{ namespace: "svc.prod", name: "web", instanceId: `dns:http:${port}` }];
+    await bench.call(DiscoveryService.method.setMaintenance, { keys, on: true });
+    if (port < 20) continue;
+    const { reasons } = await bench.call(m.resolveName, { name: "web.svc.prod.waymark", explain: true });
+    const told = reasons.filter(({ topic }) => topic === "maintenance").map(({ detail }) => detail);
+    counts.push([told.length, told.filter((detail) => !detail.startsWith("dns:http:"))]);
+  }
+  expect(counts).toEqual([
+    [20, []],
+    [21, ["1 more are in maintenance"]],
+  ]);
+});
+
+test("explain tells the entries of an alias that is the name of one instance, and of a node nothing of a namespace", async () => {
+  const bench = await open();
+  await bench.register(asEndpoint({ aliases: ["w1.web.svc.prod"] }));
+  const told = async (asked: string) => {
+    const { reasons } = await bench.call(m.resolveName, { name: `${asked}.waymark`, explain: true }, OPERATOR);
+    return reasons.map(({ topic, detail }) => `${topic}: ${detail}`).slice(1);
+  };
+  expect((await told("w1.web.svc.prod")).find((text) => text.startsWith("tier"))).toBe("tier: 1 HEALTHY; the answer has 1 record");
+  expect((await told("ghost.node")).filter((text) => text.startsWith("policy"))).toEqual([]);
+});
+
 test("explain says of an alias that leads nowhere that DNS cannot carry the entry, and of a name above others that they are below it", async () => {
   const bench = await open();
   const [name, namespace] = ["N".repeat(128), Array.from({ length: 3 }, () => "n".repeat(60)).join(".")];
@@ -592,6 +628,8 @@ test("explain says that an orphaned entry makes the TTL short", async () => {
 test.for<[asked: object, want: string]>([
   [{ name: "a..b" }, "invalid_argument name"],
   [{ name: `${"a".repeat(64)}.waymark` }, "invalid_argument name"],
+  [{ name: [63, 63, 63, 61].map((length) => "a".repeat(length)).join(".") }, "accepted"],
+  [{ name: [63, 63, 63, 62].map((length) => "a".repeat(length)).join(".") }, "invalid_argument name"],
   [{ name: "a b.waymark" }, "invalid_argument name"],
   // The sign for kelvin, whose lower case is a letter of ASCII (RFC 4343 knows no other letters).
   [{ name: "web.svc.prod.waymar\u212a" }, "invalid_argument name"],
