@@ -28,7 +28,7 @@ export function isJustAwake(): boolean {
 }
 
 export interface PatientTimeout {
-  /** Starts the whole delay again. */
+  /** Starts the whole delay again, also from within the callback. Once that has returned it does nothing. */
   refresh(): void;
   clear(): void;
 }
@@ -38,9 +38,10 @@ export function patientTimeout(callback: () => void, delayMs: number): PatientTi
   let dueMs = patientNowMs() + delayMs;
   let timer: NodeJS.Timeout;
   const look = () => {
-    const leftMs = dueMs - patientDueMs();
-    if (leftMs < 1) callback();
-    else timer = setTimeout(look, leftMs);
+    const lastMs = dueMs;
+    const isDue = lastMs - patientDueMs() < 1;
+    if (isDue) callback();
+    if (!isDue || dueMs !== lastMs) timer = setTimeout(look, Math.max(1, dueMs - patientDueMs()));
   };
   timer = setTimeout(look, delayMs);
   return {

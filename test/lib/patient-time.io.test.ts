@@ -26,3 +26,15 @@ test("a timer that ran out while the loop stood still has what was left of it, a
   await until("the refreshed is due", () => fired.includes("refreshed"));
   expect(fired).toEqual(["short", "refreshed"]);
 });
+
+test("a timer that its callback refreshes fires again, as often as it is refreshed", async () => {
+  const fired: number[] = [];
+  const timer = patientTimeout(() => {
+    fired.push(patientNowMs());
+    if (fired.length < 3) timer.refresh();
+  }, 20);
+  await until("it fired three times", () => fired.length === 3);
+  await new Promise<void>((resolve) => setTimeout(resolve, 60));
+  expect(fired).toHaveLength(3);
+  for (const [i, atMs] of fired.slice(1).entries()) expect(atMs - (fired[i] ?? 0)).toBeGreaterThanOrEqual(19);
+});

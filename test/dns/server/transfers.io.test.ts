@@ -137,6 +137,19 @@ test("names that are passed over count in a slice too", async () => {
   expect(turns).toBeGreaterThan((64 * 500) / 1000);
 });
 
+test("of a key two transfers run at a time, whatever others of it have ended", async () => {
+  const { start, mayBegin } = open(2000);
+  const [one, two] = [start(), start()];
+  for (const each of [one, two]) await each.next();
+  await one.return?.();
+  const three = start();
+  await three.next();
+  expect(mayBegin("k")).toBe(false);
+  await two.return?.();
+  expect(mayBegin("k")).toBe(true);
+  await three.return?.();
+});
+
 test("a transfer whose client does not read holds its place and makes nothing; two of a key and four of all run at a time", async () => {
   const { start, transfers, mayBegin, count, ended } = open(2000);
   const first = [start("k"), start("k"), start("x")];
@@ -337,7 +350,9 @@ test("a client is not cut while it waits for a zone, however long the next messa
   served.goOn();
   await until("the second message is there", () => zone.got.endsWith("second"));
   expect(served.count("dns_dropped_total", { reason: "idle" })).toBe(2);
-  zone.socket.destroy();
+  // Then it is as quiet as any other.
+  await once(zone.socket, "close", { signal: AbortSignal.timeout(20_000) });
+  expect(served.count("dns_dropped_total", { reason: "idle" })).toBe(3);
 });
 
 test("however many others connect, they do not take the place of a client that is being sent a zone, nor at once when it has it", async () => {
