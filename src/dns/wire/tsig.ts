@@ -72,9 +72,10 @@ export function judgeTsig(
   const fudge = Math.min(tsig.fudge, FUDGE_SECONDS);
   if (Math.abs(nowSeconds - timeSigned) > fudge)
     return { ...base, key, error: TSIG_ERROR.BADTIME, other: time48(nowSeconds), isUnsigned: false };
+  const own = { ...base, key, timeSigned: nowSeconds, isUnsigned: false };
   // Cut signatures are weaker, and nobody needs them (RFC 8945, 5.2.2.1 leaves it to the server).
-  if (mac.length < whole.length) return { ...base, key, error: TSIG_ERROR.BADTRUNC, isUnsigned: false };
-  return { ...base, key, timeSigned: nowSeconds, error: TSIG_ERROR.NONE, isUnsigned: false };
+  if (mac.length < whole.length) return { ...own, error: TSIG_ERROR.BADTRUNC };
+  return { ...own, error: TSIG_ERROR.NONE };
 }
 
 /** Bytes that the record adds to an answer. */

@@ -79,7 +79,7 @@ test.each<{ what: string; signer: Signer; code: number; error: number; isSigned:
   { what: "a key that is not known", signer: { key: "x.example" }, code: 9, error: 17, isSigned: false },
   { what: "the key with another algorithm", signer: { algorithm: "hmac-sha512", macBytes: 64 }, code: 9, error: 17, isSigned: false },
   { what: "another secret", signer: { secret: Buffer.from("another secret..") }, code: 9, error: 16, isSigned: false },
-  { what: "a cut signature", signer: { macBytes: 16 }, code: 9, error: 22, isSigned: true },
+  { what: "a cut signature", signer: { macBytes: 16, atSeconds: NOW - 200 }, code: 9, error: 22, isSigned: true },
 ])("$what is answered with the code $code and the error $error", ({ signer, code, error, isSigned, otherBytes = 0 }) => {
   const { bytes, mac } = signedBy(signer, QUESTION);
   const { bytes: answer, code: told } = respond(bytes);
@@ -91,10 +91,8 @@ test.each<{ what: string; signer: Signer; code: number; error: number; isSigned:
   const right = hmac(own, u16(mac.length), mac, tsig.plain, variables(own, error, Buffer.from(tsig.other)));
   expect(tsig.mac.toString("hex")).toBe(isSigned ? right.toString("hex") : "");
   // Whose clock is wrong finds its own time again, and ours behind it (RFC 8945, 5.2.3).
-  if (error === 18) expect(tsig.atSeconds).toBe(asked.atSeconds);
-  if (error !== 0) return;
-  expect(tsig.atSeconds).toBe(NOW);
-  expect(answer.includes(Buffer.of(0, 4, 10, 0, 0, 1))).toBe(true);
+  expect(tsig.atSeconds).toBe(error === 18 || !isSigned ? asked.atSeconds : NOW);
+  if (error === 0) expect(answer.includes(Buffer.of(0, 4, 10, 0, 0, 1))).toBe(true);
 });
 
 test("a signed answer over UDP is within its limit together with its signature", () => {
