@@ -1,4 +1,5 @@
 /** `dns resolve @server`: what the command line prints of the answers of a real gateway, over UDP and TCP. */
+import { createSocket } from "node:dgram";
 import { createServer } from "node:net";
 import { type Answer, encode } from "dns-packet";
 import { expect, onTestFinished, test } from "vitest";
@@ -112,7 +113,12 @@ test("extended errors have their names, and what the server says of them", async
 test("programs get one document", async () => {
   const server = await gateway();
   const { stdout } = await waymark(["dns", "resolve", server, "web.market.waymark", "-o", "json"]);
-  expect(JSON.parse(stdout)).toMatchObject({ rcode: "NOERROR", transport: "udp", answer: ["web.market.waymark. 30 IN A 10.0.0.1"] });
+  expect(JSON.parse(stdout)).toMatchObject({
+    rcode: "NOERROR",
+    transport: "udp",
+    answer: ["web.market.waymark. 30 IN A 10.0.0.1"],
+    additional: [],
+  });
 });
 
 test.each([
@@ -120,6 +126,7 @@ test.each([
   { words: ["@127.0.0.1:1", "a.waymark", "+tcp"], exit: 3, says: "no answer" },
   { words: ["@", "a.waymark"], exit: 2, says: "not @host" },
   { words: ["@127.0.0.1:70000", "a.waymark"], exit: 2, says: "not @host" },
+  { words: ["@127.0.0.1:0", "a.waymark"], exit: 2, says: "not @host" },
   { words: ["@127.0.0.1:1"], exit: 2, says: "a name is needed" },
   { words: ["@127.0.0.1:1", "a", "SVR"], exit: 2, says: "Did you mean SRV?" },
   { words: ["@127.0.0.1:1", "a", "TYPE65536"], exit: 2, says: "TYPE65536: not a record type" },
@@ -151,6 +158,40 @@ const asResponse = (answer: Buffer) => {
   answer.writeUInt16BE(0x8400, 2);
   return answer;
 };
+
+const HALF_A_HEADER = 6;
+
+test.each([1, 2, HALF_A_HEADER, -1])("an answer over TCP that comes in two pieces, cut at %i, is read once it is whole", async (cut) => {
+  const server = createServer((socket) => {
+    socket.on("error", () => {});
+    socket.once("data", (query) => {
+      const answer = asResponse(Buffer.from(query.subarray(2)));
+      const framed = Buffer.concat([Buffer.from([answer.length >> 8, answer.length & 255]), answer]);
+      socket.write(framed.subarray(0, cut));
+      setTimeout(() => socket.end(framed.subarray(cut)), 20);
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  onTestFinished(() => void server.close());
+  const address = server.address();
+  const port = typeof address === "object" ? address?.port : 0;
+  const ran = await waymark(["dns", "resolve", `@127.0.0.1:${port}`, "a.waymark", "A", "+tcp"]);
+  expect([ran.exit, ran.stdout.split("\n")[0], ran.stderr]).toEqual([5, ";; status: NOERROR, flags: aa, over TCP", ""]);
+});
+
+test("after an answer over UDP that cannot be read the question is asked once more", async () => {
+  const socket = createSocket("udp4");
+  let count = 0;
+  socket.on("message", (query, { port, address }) => {
+    const answer = asResponse(query);
+    const isBroken = count++ === 0;
+    socket.send(isBroken ? Buffer.concat([answer.subarray(0, 12), Buffer.from([0xc0, 12, 0, 1, 0, 1])]) : answer, port, address);
+  });
+  await new Promise<void>((resolve) => socket.bind(0, "127.0.0.1", resolve));
+  onTestFinished(() => void socket.close());
+  const ran = await waymark(["dns", "resolve", `@127.0.0.1:${socket.address().port}`, "a.waymark"]);
+  expect([ran.exit, ran.stdout.split("\n")[0], count]).toEqual([5, ";; status: NOERROR, flags: aa, over UDP", 2]);
+});
 
 test.each([
   { what: "the query itself", change: (query: Buffer) => query },

@@ -276,6 +276,25 @@ test("an alias is added to an entry under the lease that it has, and taken from 
   expect((await bench.answers("shop.svc.prod.waymark"))[0]).toBe("NOERROR");
 });
 
+test("an alias that others have as well is taken from the caller's own entry, and one of what is hidden is not there", async () => {
+  const bench = await open();
+  const both = { aliases: ["first.svc.prod", "second.svc.prod"] };
+  await bench.register(asEndpoint(both));
+  await bench.register(asEndpoint({ ...both, name: "zoo" }), BEN);
+  await bench.register(asEndpoint({ name: "dark", namespace: "svc.secret", aliases: ["third.svc.prod"] }));
+  await bench.policy([rule("svc.secret", { visibilityTenants: ["green"] })]);
+  const take = async (name: string, caller: Caller) => (await bench.call(m.unregisterName, { name }, caller)).removed;
+  expect([await take("first.svc.prod", ANN), await take("second.svc.prod", BEN)]).toEqual([1, 1]);
+  const leadsTo = async (name: string) => (await bench.answers(name, "CNAME"))[1]?.split(" ").at(-1);
+  expect([await leadsTo("first.svc.prod.waymark"), await leadsTo("second.svc.prod.waymark")]).toEqual([
+    "zoo.svc.prod.waymark.",
+    "web.svc.prod.waymark.",
+  ]);
+  // As of an alias that nobody has.
+  expect([await take("third.svc.prod", BEN), await take("fourth.svc.prod", BEN)]).toEqual([0, 0]);
+  expect(await leadsTo("third.svc.prod.waymark")).toBe("dark.svc.secret.waymark.");
+});
+
 test("an alias that was registered in full, in any zone, is taken by its name below the zones, and by its name in another one", async () => {
   const bench = await open(undefined, ["waymark", "corp"]);
   await bench.register(asEndpoint({}));
@@ -309,7 +328,7 @@ test("a list has the names of the catalog that the caller may see, page by page,
   const long = "L".repeat(128);
   const deep = Array.from({ length: 3 }, () => "n".repeat(60)).join(".");
   for (const port of [1, 2, 3]) await bench.register(asEndpoint({ port, aliases: [`p${port}.web.svc.prod`] }));
-  await bench.register(asEndpoint({ name: "db", namespace: "svc.secret" }));
+  for (const name of ["db", "eel", "fox"]) await bench.register(asEndpoint({ name, namespace: "svc.secret" }));
   await bench.register(asEndpoint({ name: long, namespace: deep }));
   const key = { kind: EntryKind.FUNCTION, namespace: "svc.prod", name: "sum", instanceId: "1" };
   const topic = { kind: EntryKind.TOPIC, namespace: "svc.prod", name: "news", instanceId: "1" };
@@ -331,8 +350,8 @@ test("a list has the names of the catalog that the caller may see, page by page,
     }
     return ["endless"];
   };
-  const whole = [`${deep}/${long}`, "svc.prod/sum", "svc.prod/web", "svc.secret/db"];
-  for (const limit of [1, 2, 100]) expect(await listed(ANN, limit)).toEqual(whole);
+  const whole = [`${deep}/${long}`, "svc.prod/sum", "svc.prod/web", "svc.secret/db", "svc.secret/eel", "svc.secret/fox"];
+  for (const limit of [1, 2, 3, 100]) expect(await listed(ANN, limit)).toEqual(whole);
   expect(await listed(BEN, 2)).toEqual(whole.slice(0, 3));
   expect(await listed(ANN, 2, "svc.prod")).toEqual(whole.slice(1, 3));
   expect(await refusal(bench.call(m.listNames, { pageToken: "x" }))).toBe("invalid_argument page_token");
@@ -356,6 +375,10 @@ test("a name is described by its name in DNS, by an alias, and by its place in t
     const { name, entries, hasMore } = await bench.call(m.describeName, asked);
     expect({ name, count: entries.length, hasMore }).toMatchObject({ name: web, count: 1, hasMore: false });
   }
+  // An alias of two is described by the one to which it leads.
+  await bench.register(asEndpoint({ name: "zoo", aliases: ["shop.svc.prod"] }));
+  const shop = await bench.call(m.describeName, { name: "shop.svc.prod" });
+  expect(shop.name).toMatchObject({ name: "web", fqdns: ["web.svc.prod.waymark", "_svc._tcp.web.svc.prod.waymark"] });
   await bench.register(asEndpoint({ name: "own", aliases: ["OWN.svc.prod.waymark.", "other.svc.prod"] }));
   expect((await bench.call(m.describeName, { name: "own.svc.prod" })).name).toMatchObject({ aliases: ["other.svc.prod"] });
   // It has no SRV records, as it has neither targets nor a node to be reached through.
@@ -377,8 +400,10 @@ test("ResolveName answers for the caller's own view, and for any with mesh.opera
   const name = "web.svc.prod.waymark";
   const viewer = (tenantId: string) => ({ name, viewer: { tenantId, clusterId: "" } });
   expect((await bench.call(m.resolveName, { name }, ANN)).rcode).toBe("NOERROR");
+  const denials = bench.inside.metrics.counter("discovery_policy_denials_total", { action: "query", reason: "viewer_denied" });
+  const before = denials.value;
   const hidden = await bench.call(m.resolveName, { name, explain: true }, BEN);
-  expect(hidden.rcode).toBe("NXDOMAIN");
+  expect([hidden.rcode, denials.value - before]).toEqual(["NXDOMAIN", 1]);
   const absent = await bench.call(m.resolveName, { name: "abc.svc.prod.waymark", explain: true }, BEN);
   // What the policy says is for operators.
   const policyOf = async (caller: Caller, tenantId = "") => {
@@ -386,7 +411,7 @@ test("ResolveName answers for the caller's own view, and for any with mesh.opera
     return reasons.flatMap(({ topic, detail }) => (topic === "policy" ? [detail] : []));
   };
   expect([await policyOf(BEN), await policyOf(ANN)]).toEqual([[], []]);
-  expect(await policyOf(OPERATOR, "blue")).toMatchObject([expect.stringContaining("namespace svc.prod is hidden by this viewer")]);
+  expect(await policyOf(OPERATOR, "blue")).toMatchObject([expect.stringContaining("namespace svc.prod is hidden")]);
   const plain = (text: unknown) =>
     JSON.stringify(text, (_, value: unknown) => (typeof value === "bigint" ? `${value}` : value)).replaceAll("abc", "web");
   expect(plain(absent)).toBe(plain(hidden));
@@ -649,7 +674,9 @@ test.for<[asked: object, want: string]>([
 test("records of every type have the text of zone files", async () => {
   const bench = await open();
   const metadata = { note: 'say "hé" \\' };
-  await bench.register(asEndpoint({ targets: ["192.0.2.1", "2001:db8::", "::1", "1:0:0:2::3", "host.example"], metadata }));
+  await bench.register(
+    asEndpoint({ targets: ["192.0.2.1", "2001:db8::", "::1", "1:0:0:2::3", "2001:db8::1:0:0:1", "host.example"], metadata }),
+  );
   const of = async (name: string, recordType: string) => {
     const { answers, authority, additional } = await bench.call(m.resolveName, { name: `${name}waymark`, recordType });
     return [...answers, ...authority, ...additional].toSorted();
@@ -658,7 +685,7 @@ test("records of every type have the text of zone files", async () => {
     "_svc._tcp.web.svc.prod.waymark. 30 IN SRV 0 0 8080 host.example.",
   );
   const addresses = await of("web.svc.prod.", "AAAA");
-  expect(addresses.map((text) => text.split(" ").at(-1))).toEqual(["1:0:0:2::3", "2001:db8::", "::1"]);
+  expect(addresses.map((text) => text.split(" ").at(-1))).toEqual(["1:0:0:2::3", "2001:db8::", "2001:db8::1:0:0:1", "::1"]);
   expect((await of("web.svc.prod.", "TXT")).join("\n")).toMatch(/"namespace=svc\.prod" .* "note=say \\"h\\195\\169\\" \\\\"$/);
   expect((await of("", "SOA")).join("\n")).toMatch(/^waymark\. \d+ IN SOA \S+\. \S+\. \d+ \d+ \d+ \d+ \d+$/m);
   expect((await of("web.svc.prod.", "ANY")).join("\n")).toContain('HINFO "RFC8482" ""');

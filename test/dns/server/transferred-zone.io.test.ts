@@ -99,6 +99,7 @@ test.each([
   { zone: "waymark", zones: ["waymark"], cuts: [], rounds: 8 },
   { zone: REVERSE, zones: ["waymark"], cuts: [], rounds: 8 },
   { zone: "waymark", zones: ["waymark", LONGER, LONGEST], cuts: [LONGER], rounds: 2 },
+  { zone: "waymark", zones: ["waymark", "addr.node.waymark"], cuts: ["addr.node.waymark"], rounds: 2 },
   { zone: LONGER, zones: ["waymark", LONGER, LONGEST], cuts: [LONGEST], rounds: 2 },
   { zone: LONGEST, zones: ["waymark", LONGER, LONGEST], cuts: [], rounds: 1 },
   { zone: REVERSE, zones: ["waymark", LONGER_REVERSE], cuts: [LONGER_REVERSE], rounds: 2 },
@@ -189,7 +190,7 @@ test.each([
         return [...answers, ...additional.filter((line) => line.split(" ")[0]?.endsWith(`.${cut}.`))].map(compared);
       });
       expect(sent.filter((line) => !isOwn(line)).toSorted()).toEqual(delegations.toSorted());
-      const types = delegations.map((line) => line.split(" ")[1]);
+      const types = delegations.map((line) => line.replace(/^\S+ (?:\d+ )?/, "").split(" ")[0]);
       expect(types).toEqual(cuts.flatMap((cut) => (reverseZones.includes(cut) ? ["NS", "NS"] : ["NS", "NS", "A"])));
       const records = sent.filter((line) => !areSoa(line) && isOwn(line));
       expect([round, viewer.view.index, records.toSorted()]).toEqual([

@@ -172,14 +172,17 @@ test("the services of a namespace are those that show something, and of a hidden
   const { catalog, change, put, turn } = open(["0", "1"]);
   put({ name: "dns", instanceId: "a" }, { targets: [{ host: "10.0.0.1", port: 53, protocol: "udp" }] });
   put({ name: "dns", instanceId: "b" }, { ttl: durationFromMs(5_000), targets: [{ host: "10.0.0.1", port: 53, protocol: "tcp" }] });
+  put({ name: "dns", instanceId: "c" }, { health: HealthStatus.DEGRADED, targets: [{ host: "10.0.0.1", port: 53, protocol: "tcp" }] });
   put({ name: "away", instanceId: "a" }, { health: HealthStatus.MAINTENANCE });
+  put({ name: "bare", instanceId: "a" }, { health: HealthStatus.MAINTENANCE, targets: [] });
   put({ name: "web", namespace: "svc.eu" }, {});
   const items = [
     { name: "dns", transports: ["udp", "tcp"] },
     { name: "web", transports: ["tcp"] },
   ];
   const carriers = [undefined, 5_000].map((ttlMs) => ({ health: HEALTH.HEALTHY, ttlMs }));
-  expect(catalog.services("svc")).toEqual({ items, isCut: false, carriers, hasDrained: true });
+  const unwell = { health: HEALTH.DEGRADED, ttlMs: undefined };
+  expect(catalog.services("svc")).toEqual({ items, isCut: false, carriers: [...carriers, unwell], hasDrained: true });
   expect(catalog.services("sv")).toEqual({ items: [], isCut: false });
   turn("orphaned");
   expect(catalog.services("svc")).toMatchObject({ items, carriers: carriers.map(({ ttlMs }) => ({ health: HEALTH.ORPHANED, ttlMs })) });

@@ -10,14 +10,14 @@ import { Responder } from "../../../src/dns/server/responder.ts";
 import { ResponseRates } from "../../../src/dns/server/response-rate.ts";
 import type { Carrier, UnknownName } from "../../../src/dns/subject/elsewhere.ts";
 import { onlyView } from "../../../src/dns/views/asker.ts";
-import { type Carriers, carriersAt, carriersFrom, isAbove, KeptCarriers } from "../../../src/dns/views/carriers.ts";
+import { type Carriers, carriersFrom, KeptCarriers } from "../../../src/dns/views/carriers.ts";
 import { type DnsSources, dnsCatalog } from "../../../src/dns/views/catalog.ts";
 import { FetchingElsewhere } from "../../../src/dns/views/fetching-elsewhere.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import { NO_POLICY, Policy } from "../../../src/policy/set/verdict.ts";
 import type { Answer } from "../../../src/resolver/io-types.ts";
 import { AnswerCounts } from "../../../src/resolver/upkeep/statistics.ts";
-import { entryView, TEST_DNS_SETTINGS } from "../../fakes/dns-catalog.ts";
+import { TEST_DNS_SETTINGS } from "../../fakes/dns-catalog.ts";
 import { queryBytes, responseText } from "../../fakes/dns-text.ts";
 import { SETTINGS } from "../../fakes/options.ts";
 import { rule, set } from "../../fakes/policies.ts";
@@ -540,6 +540,13 @@ test("a kept answer becomes stale when no upstream answers, with its TTL and EDE
     [3, 3],
     [3, 3],
   ]);
+  // It is planned once, as what is fresh.
+  world.ms = 20 * SECONDS;
+  told();
+  const made = world.plansMade;
+  world.ms += 500;
+  expect([told()[1], world.plansMade]).toEqual([[3, 3], made]);
+  world.ms = 0;
   world.isCutOff = false;
   expect(told()).toEqual(fresh);
 });
@@ -633,6 +640,32 @@ test("what cannot be fetched is not asked for again for a second, and an absence
   await expectAnswers(world, { "none.svc.market": "NXDOMAIN <- about none.svc.market", "far.svc.other": "NOERROR A 5 <- svc.other far 1" });
 });
 
+test("what could not be fetched anew is answered from what is old once nobody can be asked", async () => {
+  const world = new World();
+  await world.answer("far.svc.other");
+  world.ms = 20 * SECONDS;
+  world.isFailing = true;
+  expect(await world.answer("far.svc.other")).toMatch(/^SERVFAIL <- svc\.other far 1/);
+  world.isCutOff = true;
+  expect(await world.answer("far.svc.other")).toBe("NOERROR A 3");
+});
+
+test("cut off, an alias of what is followed is answered, also where nobody knows any more who else carries it", async () => {
+  const opened = async () => {
+    const world = new World();
+    world.put("svc.market", "mark", ["mark.example"]);
+    await expectAnswers(world, { "mark.example": "NOERROR CNAME 5 A 5 <- example mark 1, about mark.example" });
+    world.isCutOff = true;
+    return world;
+  };
+  const late = await opened();
+  late.ms = 80 * SECONDS;
+  await expectAnswers(late, { "mark.example": "NOERROR CNAME 3 A 3" });
+  const changed = await opened();
+  changed.change(HIDING);
+  await expectAnswers(changed, { "mark.example": "NOERROR CNAME 3 A 3" });
+});
+
 test("a TTL is at most what is left, also from a plan that is kept, and a kept plan does not outlive its answer", async () => {
   const world = new World();
   for (const name of ["far.svc.other", "none.svc.market"]) await world.answer(name);
@@ -645,30 +678,6 @@ test("a TTL is at most what is left, also from a plan that is kept, and a kept p
   expect(world.seconds("none.svc.market")).toBeUndefined();
 });
 
-test("the answers of the upstream are kept within their bytes, the newest of them", () => {
-  const kept = new KeptCarriers({ ttlMs: 1000, negativeMs: 1000, maxStaleMs: 2000, maxBytes: 10_000 });
-  const told = carriersFrom("a", "waymark", [], false, 1000);
-  for (let n = 0; n < 100; n++) kept.put(`name-${n}`, told, 1, 0);
-  expect(kept.sizeBytes).toBeLessThanOrEqual(10_000);
-  expect([kept.find("name-99", 1, 0, undefined)?.state, kept.find("name-0", 1, 0, undefined)]).toEqual(["fresh", undefined]);
-  expect([kept.find("name-99", 1, 1500, undefined)?.state, kept.find("name-99", 2, 0, undefined)?.state]).toEqual(["stale", "narrow"]);
-  // With nobody to ask it stays for as long since then.
-  expect(kept.find("name-99", 1, 2500, 1000)?.state).toBe("stale");
-  kept.find("name-99", 1, 2000, undefined);
-  expect(kept.find("name-99", 1, 0, undefined)).toBeUndefined();
-});
-
-test("more than was told counts as something below, and a claim that does not count as nothing", () => {
-  const view = { sees: () => true, counts: () => false };
-  const entry = { ...entryView({ name: "far", namespace: "x" }), aliases: ["A.b.waymark.", "deep.a.b"] };
-  const claim = { namespace: "x", scope: entry.scope, clusterId: "c1", region: "r1", tenant: "", isAdmins: false };
-  const told = carriersFrom("a.b", "waymark", [{ entry, claim }], false, 0);
-  expect(told.claims.map(({ name }) => name)).toEqual(["a.b", "deep.a.b"]);
-  expect([isAbove(told, "a.b", view), isAbove({ ...told, isMore: true }, "a.b", view)]).toEqual([false, true]);
-  expect([isAbove(told, "a.b", { ...view, counts: () => true }), carriersAt(told, "a.b", view).length]).toEqual([true, 0]);
-  expect(isAbove(told, "a.b", { sees: () => false, counts: () => true })).toBe(false);
-});
-
 test("that nothing lies below a name is not said any more once something was fetched from there", async () => {
   const world = new World();
   expect(await world.answer("svc.new")).toMatch(/^NXDOMAIN <- .*about svc\.new/);
@@ -679,6 +688,11 @@ test("that nothing lies below a name is not said any more once something was fet
   expect(await world.answer("svc.new")).toBe("SERVFAIL");
   world.isCutOff = false;
   expect(await world.answer("svc.new")).toBe("NOERROR <- about svc.new");
+  // That a name is not there says nothing of what lies beside it.
+  expect(await world.answer("svc.none")).toMatch(/^NXDOMAIN <- .*about svc\.none/);
+  world.ms += SECONDS;
+  expect(await world.answer("db.svc.none")).toMatch(/^NXDOMAIN <- svc\.none db 1/);
+  expect(await world.answer("svc.none")).toBe("NXDOMAIN");
 });
 
 test("an answer that was fetched before says nothing against what was heard since, however often it is asked for", async () => {
