@@ -328,7 +328,7 @@ test("a list has the names of the catalog that the caller may see, page by page,
   const long = "L".repeat(128);
   const deep = Array.from({ length: 3 }, () => "n".repeat(60)).join(".");
   for (const port of [1, 2, 3]) await bench.register(asEndpoint({ port, aliases: [`p${port}.web.svc.prod`] }));
-  for (const name of ["db", "eel", "fox"]) await bench.register(asEndpoint({ name, namespace: "svc.secret" }));
+  for (const name of ["db", "eel", "fox", "gnu"]) await bench.register(asEndpoint({ name, namespace: "svc.secret" }));
   await bench.register(asEndpoint({ name: long, namespace: deep }));
   const key = { kind: EntryKind.FUNCTION, namespace: "svc.prod", name: "sum", instanceId: "1" };
   const topic = { kind: EntryKind.TOPIC, namespace: "svc.prod", name: "news", instanceId: "1" };
@@ -350,7 +350,7 @@ test("a list has the names of the catalog that the caller may see, page by page,
     }
     return ["endless"];
   };
-  const whole = [`${deep}/${long}`, "svc.prod/sum", "svc.prod/web", "svc.secret/db", "svc.secret/eel", "svc.secret/fox"];
+  const whole = [`${deep}/${long}`, "svc.prod/sum", "svc.prod/web", "svc.secret/db", "svc.secret/eel", "svc.secret/fox", "svc.secret/gnu"];
   for (const limit of [1, 2, 3, 100]) expect(await listed(ANN, limit)).toEqual(whole);
   expect(await listed(BEN, 2)).toEqual(whole.slice(0, 3));
   expect(await listed(ANN, 2, "svc.prod")).toEqual(whole.slice(1, 3));

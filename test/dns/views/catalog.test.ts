@@ -215,6 +215,29 @@ test("a hidden name and a hidden alias are absent, and each is reported with one
   expect(catalog.takeHidden()).toEqual([]);
 });
 
+test("an alias that is called as a hidden namespace, or lies in it, is hidden as that is", () => {
+  const { catalog, change, put } = open([]);
+  const aliases = ["own.dark", "x.own.dark", "dark.example"];
+  put({ name: "web" }, { aliases });
+  catalog.changes.catchUp();
+  const found = () => aliases.map((alias) => [catalog.findAlias(alias, "waymark").length, ...catalog.takeHidden()]);
+  expect(found()).toEqual([[1], [1], [1]]);
+  change(new Policy(set([rule("own.dark", { visibilityTenants: ["blue"] })], { defaultAllow: true }), 1));
+  expect(found()).toEqual([[0, "own.dark"], [0, "own.dark"], [1]]);
+});
+
+test("records of instances go along with a list of all of them, and with none of some", () => {
+  const told = (count: number) => {
+    const { catalog } = open(Array.from({ length: count }, (_, i) => `${i}`));
+    const { answers, additional } = ask(newResponder(), catalog, "PTR", "_svc._tcp.web.svc.waymark");
+    return [answers.length > 0, additional.length > 0];
+  };
+  expect([told(3), told(CROWD)]).toEqual([
+    [true, true],
+    [true, false],
+  ]);
+});
+
 test("the edition of the catalog changes with the policy, so that no answer outlives it", () => {
   const { catalog, change } = open(["0"]);
   const before = catalog.edition;
