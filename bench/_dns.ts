@@ -174,6 +174,8 @@ export interface Loaded {
   readonly tookMs: readonly number[];
 }
 
+/** Of dnsperf's sockets, in KiB: what it has no room for while it writes down what it was told would count as lost by the server. */
+const SOCKET_KIB = "4096";
 /** Questions under way: enough that no server ever waits for dnsperf, and fewer than what a socket holds. */
 const UNDER_WAY = 400;
 
@@ -183,7 +185,17 @@ export async function dnsperf({ who, running, at }: DnsServer, file: string, loa
   const args = ["-s", at.host, "-p", String(at.port), "-d", file, "-l", String(seconds), "-q", String(underWay)];
   // More than can be answered for ten minutes would be half a gigabyte of lines about what was not. With `unexpected` among them dnsperf 2.10 never ends once an answer
   // is late; those lines go to stderr.
-  args.push("-c", String(sockets), "-e", "-t", String(lostAfterSeconds), "-O", "suppress=timeout,congestion,sendfailed,sockready");
+  args.push(
+    "-c",
+    String(sockets),
+    "-b",
+    SOCKET_KIB,
+    "-e",
+    "-t",
+    String(lostAfterSeconds),
+    "-O",
+    "suppress=timeout,congestion,sendfailed,sockready",
+  );
   if (perSecond !== undefined) args.push("-Q", String(Math.round(perSecond)));
   if (isTimed) args.push("-v");
   // Into a file: this process would have to read while the questions are sent.

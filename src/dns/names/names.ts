@@ -210,9 +210,23 @@ export function zoneOf(name: string, zones: readonly string[]): string | undefin
 
 /** The namespace that the words of a name spell; undefined when one is not a label of a namespace. */
 export function parseNamespaceWords(words: readonly string[]): string | undefined {
-  const parts = words.map((word) => decodeLabel(word));
-  // Labels of namespaces are DNS-safe. They are encoded only if they start with our prefix, so other decoded texts are no namespace.
-  return parts.every((part) => part !== undefined && SAFE_LABEL.test(part)) ? parts.join(".") : undefined;
+  // HOT: twice for the same words of each name that somebody makes up.
+  if (words !== lastWords) [lastWords, lastNamespace] = [words, namespaceOfWords(words)];
+  return lastNamespace;
+}
+
+let lastWords: readonly string[] = [];
+let lastNamespace: string | undefined = "";
+
+function namespaceOfWords(words: readonly string[]): string | undefined {
+  let namespace: string | undefined;
+  for (const word of words) {
+    const part = decodeLabel(word);
+    // Labels of namespaces are DNS-safe. They are encoded only if they start with our prefix, so other decoded texts are no namespace.
+    if (part === undefined || (part !== word && !SAFE_LABEL.test(part))) return undefined;
+    namespace = namespace === undefined ? part : `${namespace}.${part}`;
+  }
+  return namespace ?? "";
 }
 
 function parsePlace(words: readonly string[]): { readonly name: string; readonly namespace: string } | undefined {

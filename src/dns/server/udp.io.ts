@@ -32,8 +32,8 @@ export interface UdpHandlers {
   dropped(reason: DropReason): void;
 }
 
-/** Room for a burst: the system's default holds some 200 queries. */
-const UDP_RECEIVE_BYTES = 1 << 20;
+/** Room for a burst, as others have it (Unbound, `so-rcvbuf`); the system gives no more than `net.core.rmem_max`. Its default holds some 200 queries. */
+const UDP_RECEIVE_BYTES = 4 << 20;
 /** Most addresses with a socket of their own. A machine may have thousands, as where a proxy of Kubernetes keeps those of all services on it. */
 const MAX_ADDRESSES = 64;
 const LOOK_MS = 5_000;

@@ -31,7 +31,13 @@ export function namespaceOf(labels: readonly string[]): string {
 
 /** The words of a name without those of ports and transports. */
 export function ownWords(name: string): readonly string[] {
-  return wordsOf(name).filter((word) => !word.startsWith("_"));
+  const words = wordsOf(name);
+  // HOT: most names have none of those, and the words of a name are read once.
+  return words.some(isOfPort) ? words.filter((word) => !isOfPort(word)) : words;
+}
+
+function isOfPort(word: string): boolean {
+  return word.startsWith("_");
 }
 
 /** The namespace that a name lies in. Undefined for one of a single label. */

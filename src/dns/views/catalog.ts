@@ -104,7 +104,8 @@ class CatalogInDns implements DnsCatalog {
   readonly #viewer: Caller;
   readonly #counts: (claim: Claim) => boolean;
   readonly #seer: Seer;
-  readonly #sampling: Omit<Sampling, "at">;
+  /** `at` is set before each use: HOT. */
+  readonly #sampling: { -readonly [K in keyof Sampling]: Sampling[K] };
 
   constructor(sources: DnsSources, { view, caller }: ViewerOfView, { notes, onHidden, held }: Making) {
     const { identity, policies } = sources;
@@ -124,8 +125,8 @@ class CatalogInDns implements DnsCatalog {
       seesName: (name) => this.#hiddenAbove(name) === undefined,
     };
     const { mostEntries } = sources;
-    this.#sampling =
-      mostEntries === undefined ? DNS_SAMPLING : { ...DNS_SAMPLING, wanted: mostEntries, most: mostEntries, whole: mostEntries };
+    const bounds = mostEntries === undefined ? {} : { wanted: mostEntries, most: mostEntries, whole: mostEntries };
+    this.#sampling = { ...DNS_SAMPLING, ...bounds, at: 0 };
     this.#counts = (claim) => isClaimRightful(claim, policies.policy, identity.clusterId) && this.#hiddenAbove(claim.name) === undefined;
   }
 
@@ -154,7 +155,7 @@ class CatalogInDns implements DnsCatalog {
     this.#noteElsewhere(namespace);
     const self = kind === KIND.NODE && namespace === NODES_NAMESPACE ? this.#selfIf(name) : undefined;
     if (!this.#knows({ kind, namespace, name }, self !== undefined) && self !== undefined) return [self];
-    const sampling = { ...this.#sampling, at: this.#notes.position };
+    const sampling = this.#samplingNow;
     const suits = port === undefined ? undefined : ({ traits }: CatalogRecord) => traits.ports.includes(port);
     const read = (record: CatalogRecord) => {
       rests.origin(record.origin.id);
@@ -244,7 +245,7 @@ class CatalogInDns implements DnsCatalog {
     this.#noteElsewhere("");
     const sees = (namespace: string) => allowed(namespace) || (this.#notes.hidden.add(namespace), false);
     const view = { sees, counts: this.#counts, seer: this.#seerNow };
-    const sampling = { ...this.#sampling, at: this.#notes.position };
+    const sampling = this.#samplingNow;
     const { records, isSample } = dnsNames.findAlias(name, zone, view, sampling);
     if (isSample) this.#took();
     for (const { origin } of records) rests.origin(origin.id);
@@ -358,6 +359,11 @@ class CatalogInDns implements DnsCatalog {
       if (!isOptional || error instanceof UnknownName) throw error;
       return false;
     }
+  }
+
+  get #samplingNow(): Sampling {
+    this.#sampling.at = this.#notes.position;
+    return this.#sampling;
   }
 
   #took(): void {
