@@ -621,6 +621,19 @@ test("explain says of an address why it has no names, and of a block that addres
   expect(await told("100.51.198.in-addr.arpa")).toBe("NOERROR 100.51.198.in-addr.arpa has no PTR records, but names below it");
 });
 
+test("what lies below a longer zone is no name of an entry: it is not listed, promised or led to", async () => {
+  const bench = await open(undefined, ["waymark", "corp.waymark"]);
+  const { fqdns } = await bench.register(asEndpoint({ name: "pay", namespace: "svc.corp", aliases: ["pp.shop"] }));
+  const own = ["pay.svc.corp.corp.waymark", "_svc._tcp.pay.svc.corp.corp.waymark"];
+  expect(fqdns).toEqual([...own, "pp.shop.corp.waymark"]);
+  const { names } = await bench.call(m.listNames, { namespacePrefix: "svc.corp" });
+  expect(names).toMatchObject([{ fqdns: own, reachable: true }]);
+  const { rcode, reasons } = await bench.call(m.resolveName, { name: "pp.shop.waymark", explain: true });
+  expect(`${rcode} ${reasons.find(({ topic }) => topic === "name")?.detail}`).toBe(
+    "NOERROR pp.shop.waymark is an alias of svc.corp/pay, which DNS cannot carry: its name in DNS would be one of the zone corp.waymark",
+  );
+});
+
 test("explain names the services whose alias a name is without leading to them, and none that the caller may not see", async () => {
   const bench = await open();
   await bench.register(asEndpoint({ aliases: ["both.svc.prod"] }));

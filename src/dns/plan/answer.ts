@@ -187,7 +187,7 @@ export function* setsAt(owner: string, zone: string, { catalog, settings, onCrow
   const isReverse = settings.reverseZones.includes(zone);
   const subject = isReverse
     ? findReverseSubject(owner, zone, settings, catalog)
-    : findSubject(owner === zone ? "" : owner.slice(0, -zone.length - 1), zone, catalog);
+    : findSubject(owner === zone ? "" : owner.slice(0, -zone.length - 1), zone, catalog, settings);
   if (subject.kind === "entries" && subject.cut !== "nothing") onCrowded?.(owner);
   const canonical = isReverse ? undefined : canonicalRecord(subject, context);
   if (canonical !== undefined) yield [canonical];

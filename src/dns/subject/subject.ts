@@ -18,6 +18,7 @@ import {
   LOCATED_KINDS,
   parseName,
   parseNamespaceWords,
+  zoneOf,
 } from "../names/names.ts";
 import { type Carrying, hasTypes, type Listed, type ListedService, typesOf } from "./browsing.ts";
 import type { Answered, Elsewhere } from "./elsewhere.ts";
@@ -130,7 +131,7 @@ export function findSubject(relative: string, zone: string, catalog: DnsCatalog,
   const name = parseName(relative);
   const own = ownSubject(name, zone, catalog);
   if (own.kind !== "absent") return own;
-  const alias = aliasSubject(relative, zone, catalog);
+  const alias = aliasSubject(relative, zone, catalog, all?.zones);
   if (alias !== undefined) return alias;
   const end = `.${relative}.${zone}`;
   if (all?.zones.some((other) => other.endsWith(end)) === true || all?.reverseZones.some((other) => other.endsWith(end)) === true)
@@ -147,11 +148,16 @@ export function isCatalogName(relative: string, zone: string, catalog: DnsCatalo
 type NamedKey = Pick<EntryView["key"], "kind" | "name" | "namespace">;
 
 /** Whether the name leads to the entry of this key: as a name of its own, or as an alias that it carries and that no other name takes. */
-export function leadsTo(relative: string, key: NamedKey, zone: string, catalog: DnsCatalog): boolean {
+export function leadsTo(
+  relative: string,
+  key: NamedKey,
+  zone: string,
+  { catalog, zones }: { readonly catalog: DnsCatalog; readonly zones: readonly string[] },
+): boolean {
   const name = parseName(relative);
   const own = ownSubject(name, zone, catalog);
   if (own.kind !== "absent") return own.kind === "entries" && isNameOf(name, key);
-  const alias = aliasSubject(relative, zone, catalog);
+  const alias = aliasSubject(relative, zone, catalog, zones);
   if (alias?.kind === "alias") return alias.carriers.some((carrier) => hasSameName(carrier.key, key));
   return alias !== undefined && isBelowOwnName(relative, key, zone);
 }
@@ -286,14 +292,15 @@ function isShown({ health }: EntryView): boolean {
   return health !== HEALTH.MAINTENANCE;
 }
 
-function aliasSubject(relative: string, zone: string, catalog: DnsCatalog): Subject | undefined {
+/** `zones`: all of the gateway. A name below a longer one of them is not this zone's, and would be that of other entries. */
+function aliasSubject(relative: string, zone: string, catalog: DnsCatalog, zones: readonly string[] = [zone]): Subject | undefined {
   if (relative === "") return undefined;
   const { entries: carriers, isSample } = sampled(catalog, () => catalog.findAlias(relative, zone));
   const instances = carriers.filter(({ key }) => isBelowOwnName(relative, key, zone));
   if (instances.length > 0) return entriesSubject("direct", { entries: instances, isSample }, () => true);
   for (const first of carriers) {
     const target = formatName(canonicalName(first), zone);
-    if (target === undefined) continue;
+    if (target === undefined || zoneOf(target, zones) !== zone) continue;
     const own = carriers.filter(({ key }) => hasSameName(key, first.key));
     return { kind: "alias", carriers: own, isContested: own.length < carriers.length, target };
   }

@@ -3,7 +3,7 @@ import { NODES_NAMESPACE } from "../../catalog/entry/names.ts";
 import { type Transport, transportOf } from "../../catalog/entry/ports.ts";
 import { KIND, type Kind } from "../../catalog/record/record.ts";
 import { plainName } from "../../discovery/dns-names.ts";
-import { type DnsName, nameInDns, parseHostName, parseName, splitZone } from "../../dns/names/names.ts";
+import { type DnsName, type NameInDns, nameInDns, parseHostName, parseName, splitZone, zoneOf } from "../../dns/names/names.ts";
 import { type DnsCatalog, leadsTo } from "../../dns/subject/subject.ts";
 
 /** Kinds whose entries have names in DNS. */
@@ -15,25 +15,34 @@ export interface NamedThing {
   readonly name: string;
 }
 
-/** The full names of an entry of this name. Where DNS can carry none of them, `why` says it for people; otherwise that is empty. */
+/**
+ * The full names of an entry of this name, in some of the zones of which there are `all`. Where DNS can carry none of them, `why` says it for people; otherwise that
+ * is empty.
+ */
 export function fullNames(
   { kind, namespace, name }: NamedThing,
   transports: readonly Transport[],
   zones: readonly string[],
+  all: readonly string[] = zones,
 ): { readonly fqdns: readonly string[]; readonly why: string } {
   const located = (transport: Transport): DnsName => ({ form: "located", kind, transport, name, namespace });
   // A function or a queue without targets is at its node. A service without any has no SRV records.
   const shown = transports.length === 0 && kind !== KIND.SERVICE ? TCP : transports;
   const forms: DnsName[] = kind === KIND.NODE ? [{ form: "node", nodeId: name }] : shown.map(located);
   if (kind === KIND.SERVICE) forms.unshift({ form: "direct", name, namespace });
-  const found = zones.flatMap((zone) => forms.map((form) => ({ zone, ...nameInDns(form, zone) })));
-  // What lies in a longer zone is another name there, or none.
-  const fqdns = found.flatMap((one) => ("text" in one && splitZone(one.text, zones)?.zone === one.zone ? [one.text] : []));
+  const found = zones.flatMap((zone) => forms.map((form) => inOwnZone(nameInDns(form, zone), zone, all)));
+  const fqdns = found.flatMap((one) => ("text" in one ? [one.text] : []));
   const [why = ""] = fqdns.length > 0 ? [] : found.flatMap((one) => ("why" in one ? [one.why] : []));
   return { fqdns, why };
 }
 
 const TCP: readonly Transport[] = ["tcp"];
+
+/** What lies in a longer zone is another name there, or none. */
+function inOwnZone(name: NameInDns, zone: string, zones: readonly string[]): NameInDns {
+  const owner = "text" in name ? zoneOf(name.text, zones) : zone;
+  return owner === zone ? name : { unreachable: "reserved", why: `its name in DNS would be one of the zone ${owner}` };
+}
 
 /** Of these names those that lead to its entries in DNS, as the viewer of the catalog sees it. Each is told once. */
 export function leadingNames(
@@ -44,7 +53,7 @@ export function leadingNames(
   catalog.changes.catchUp();
   return [...new Set(names)].filter((name) => {
     const place = splitZone(name, zones);
-    return place !== undefined && leadsTo(place.relative, thing, place.zone, catalog);
+    return place !== undefined && leadsTo(place.relative, thing, place.zone, { catalog, zones });
   });
 }
 

@@ -139,10 +139,10 @@ function lostAliasWords(name: string, { catalog, settings }: ReasonSources): rea
   // A resolver would have to ask for them, and the answer does not rest on it.
   if (place === undefined || catalog.elsewhere !== undefined) return [];
   const { relative, zone } = place;
-  if (findSubject(relative, zone, catalog).kind === "empty") return [];
+  if (findSubject(relative, zone, catalog, settings).kind === "empty") return [];
   // Thousands of entries of a service may carry it, and where it leads is found by reading them all.
   const services = new Map(catalog.findAlias(relative, zone).map(({ key }) => [`${key.kind} ${key.namespace}/${key.name}`, key]));
-  const lost = [...services.values()].filter((key) => !leadsTo(relative, key, zone, catalog));
+  const lost = [...services.values()].filter((key) => !leadsTo(relative, key, zone, { catalog, zones: settings.zones }));
   const names = [...new Set(lost.map((key) => `${key.namespace}/${key.name}`))];
   const rule = "a name of its own is before an alias, and of services with one alias the first in key order";
   return names.map((of) => `${name} is an alias of ${of} too, and does not lead there: ${rule}`);
@@ -151,12 +151,12 @@ function lostAliasWords(name: string, { catalog, settings }: ReasonSources): rea
 /** Of an alias that leads nowhere, because DNS can carry no name of its entries. */
 function unspeltWords(
   { relative, zone }: { readonly relative: string; readonly zone: string },
-  { catalog }: ReasonSources,
+  { catalog, settings }: ReasonSources,
 ): string | undefined {
   const [first] = catalog.findAlias(relative, zone);
   if (first === undefined) return undefined;
   const { namespace, name } = first.key;
-  const { why } = fullNames(first.key, first.targets.map(transportOf), [zone]);
+  const { why } = fullNames(first.key, first.targets.map(transportOf), [zone], settings.zones);
   return why === "" ? undefined : `is an alias of ${namespace}/${name}, which DNS cannot carry: ${why}`;
 }
 

@@ -158,3 +158,20 @@ test("however many names of an address are hidden, all that are shown are told, 
     [60, false],
   ]);
 });
+
+test("a name below a longer zone of ours is that zone's: neither an alias nor an address leads to what it stands for there", () => {
+  const catalog = new FakeDnsCatalog([
+    entryView({ name: "pay", namespace: "svc", targets: [{ host: "10.0.0.1" }] }),
+    entryView({ name: "pay", namespace: "svc.corp", targets: [{ host: "10.0.0.2" }], aliases: ["pp.shop"] }),
+  ]);
+  const settings = { zones: ["waymark", "corp.waymark"], reverseZones: [CHANGING_ZONE] };
+  const told = (name: string) => ask(newResponder({ settings }), catalog, "A", name);
+  expect(told("pay.svc.corp.waymark").answers).toEqual(["pay.svc.corp.waymark. 30 A 10.0.0.1"]);
+  expect(told("pp.shop.waymark")).toMatchObject({ rcode: "NOERROR", answers: [] });
+  expect(told("pp.shop.corp.waymark").answers).toEqual([
+    "pp.shop.corp.waymark. 30 CNAME pay.svc.corp.corp.waymark.",
+    "pay.svc.corp.corp.waymark. 30 A 10.0.0.2",
+  ]);
+  expect(wordOf(ptr(catalog, "10.0.0.1", { settings }).answers, -1)).toEqual(["pay.svc.waymark."]);
+  expect(wordOf(ptr(catalog, "10.0.0.2", { settings }).answers, -1)).toEqual(["pay.svc.corp.corp.waymark."]);
+});
