@@ -22,7 +22,7 @@ import { reasonLabel } from "./access-log.ts";
 import { type HiddenAnswer, HiddenAnswers } from "./dns/hidden-answers.ts";
 
 export interface NodeLimitsOptions {
-  readonly settings: Pick<Settings, "limits" | "quotas" | "tenants">;
+  readonly settings: Pick<Settings, "limits" | "node" | "quotas" | "tenants">;
   readonly metrics: Metrics;
   readonly policies: PolicySource;
   /** The visible entries, which quotas count. */
@@ -204,14 +204,16 @@ export class NodeLimits {
   }
 
   #tellHidden({ caller, address, namespaces, count }: HiddenAnswer): void {
-    const { metrics, policies } = this.#options;
+    const { metrics, policies, settings } = this.#options;
+    // The record has the tenant; a view may be that of another cluster too.
+    const ofCluster = caller.cluster === settings.node.clusterId ? [] : [`cluster ${caller.cluster}`];
     metrics.inc("dns_policy_denials_total", {}, count);
     for (const namespace of namespaces) {
       const { allowed, reason, rule } = policies.policy.viewer(namespace, { clusterId: caller.cluster, tenant: caller.tenant });
       // Another policy has come into force meanwhile, and nobody knows any more why the one before hid it.
       if (allowed) continue;
       metrics.inc("discovery_policy_denials_total", { action: "query", reason: reasonLabel(reason) }, count);
-      const detail = rule === "" ? "" : `rule ${rule}`;
+      const detail = [...ofCluster, ...(rule === "" ? [] : [`rule ${rule}`])].join(", ");
       this.noteDns({ caller: { ...caller, address }, action: "query", namespace, reason, detail }, count);
     }
   }

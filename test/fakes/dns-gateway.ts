@@ -24,7 +24,7 @@ export async function startTestGateway(catalog: FakeDnsCatalog, options: Partial
     settings: TEST_DNS_SETTINGS,
     select: () => onlyView(catalog),
     random: () => rng.next(),
-    serialOf: () => catalog.revision,
+    serialOf: () => 1,
     metrics,
     onFault: (fault) => faults.push(fault),
     planBytes: SETTINGS.dns.planBytes,

@@ -256,13 +256,18 @@ test("answers of DNS that lack what is hidden are only counted when they are giv
   clock.monoMs = 1000;
   limits.tick(clock);
   expect([told(), counted()]).toEqual([["hidden dns, last from 192.0.2.2: rule hidden; 2 calls refused"], [7, 7]]);
+  // Who asks why a view of another cluster lacks something finds that cluster.
+  clock.monoMs = 2000;
+  ask({ ...blue, cluster: "east" }, 1);
+  limits.tick(clock);
+  expect([told(), counted()]).toEqual([["blue ann hidden dns, last from 192.0.2.1: cluster east, rule hidden"], [8, 8]]);
   // A scrape and the end wait for no second.
   ask(blue, 1);
   metrics.collect();
-  expect(counted()).toEqual([8, 8]);
+  expect(counted()).toEqual([9, 9]);
   ask(blue, 1);
   limits.close();
-  expect(counted()).toEqual([9, 9]);
+  expect(counted()).toEqual([10, 10]);
 });
 
 test("of more than 1,024 lists of hidden namespaces in a second each answer is counted, and no more lists are kept", () => {

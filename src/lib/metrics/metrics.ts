@@ -161,7 +161,7 @@ export const METRICS = {
     "DNS questions answered.",
   ),
   dns_query_latency_ms: histogram("ms", LATENCY_MS, {}, "From a DNS question's last byte to its answer handed to the socket."),
-  dns_truncated_total: counter("answers", {}, "UDP answers sent with TC=1."),
+  dns_truncated_total: counter("answers", {}, "Answers sent with TC=1: over UDP, and over TCP where no message holds the answer."),
   dns_rate_limited_total: counter("questions", {}, "UDP questions over `dns.rate` that were told to ask again over TCP."),
   dns_plans_bytes: gauge(
     "bytes",

@@ -52,6 +52,8 @@ interface RoleRow {
   /** Whether memory can be shared with it. */
   readonly hasMemory: boolean;
   readonly limits: (settings: Settings) => WorkerLimits;
+  /** Of log lines: its number. */
+  readonly field: "dnsProcess" | "worker";
   readonly endedLine: string;
   readonly backLine: string;
 }
@@ -65,6 +67,7 @@ const ROLES: Readonly<Record<WorkerRole, RoleRow>> = {
     ended: "waymark_read_workers_ended_total",
     hasMemory: true,
     limits: (settings) => ({ kind: "shared", limits: nodeSharedLimits(settings, randomHashKey()) }),
+    field: "worker",
     endedLine: "a read worker has ended, and its connections with it",
     backLine: "a read worker is back",
   },
@@ -77,6 +80,7 @@ const ROLES: Readonly<Record<WorkerRole, RoleRow>> = {
     ended: "waymark_dns_processes_ended_total",
     hasMemory: false,
     limits: ({ dns }) => ({ kind: "part", of: dns.processes }),
+    field: "dnsProcess",
     endedLine: "a DNS process has ended",
     backLine: "a DNS process is back",
   },
@@ -449,7 +453,7 @@ export class Workers {
     this.#options.core.metrics.inc(this.#role.ended, {});
     const isSteady = performance.now() - place.startedMonoMs > STEADY_MS;
     place.againMs = isSteady ? AGAIN_MS : Math.min(MAX_AGAIN_MS, 2 * place.againMs);
-    this.#log.error({ worker: number, err: error, againMs: place.againMs }, this.#role.endedLine);
+    this.#log.error({ [this.#role.field]: number, err: error, againMs: place.againMs }, this.#role.endedLine);
     place.callOff = later(() => void this.#again(place), place.againMs);
   }
 
@@ -462,7 +466,7 @@ export class Workers {
       await end.done("whole");
       end.say(({ orders }) => orders.push({ kind: "name", listeners: { ...this.#options.core.listeners } }));
       await this.#listen(place);
-      this.#log.info({ worker: place.number }, this.#role.backLine);
+      this.#log.info({ [this.#role.field]: place.number }, this.#role.backLine);
     } catch (error) {
       if (!this.#isStopping) end.terminate(error instanceof Error ? error : undefined);
     }
