@@ -169,6 +169,7 @@ function bindingText(data: (DnsRecord & { readonly type: "SVCB" })["data"]): str
 }
 
 const PLAIN = { mandatory: [], alpn: [], isDefaultAlpnOff: false, port: 0, ipv4Hints: [], ipv6Hints: [] };
+const ASKED = "web.market.waymark";
 const FOO = "03666f6f076578616d706c6503636f6d00";
 const [DB8, DB8_53] = ["20010db8000000000000000000000001", "20010db8000000000000000000530001"];
 
@@ -290,4 +291,30 @@ test("a repeated owner takes two bytes", () => {
   const record: DnsRecord = { type: "A", name: "web.market.waymark", ttlSeconds: 1, data: { address: Uint8Array.of(1, 2, 3, 4) } };
   const one = encode({ answers: [record] }).bytes.length;
   expect(encode({ answers: [record, record] }).bytes.length - one).toBe(16);
+});
+
+test.each<{ why: string; record: DnsRecord; head: string }>([
+  {
+    why: "RFC 2782",
+    record: { type: "SRV", name: ASKED, ttlSeconds: 0, data: { priority: 1, weight: 2, port: 3, target: ASKED } },
+    head: "0001 0002 0003",
+  },
+  {
+    why: "RFC 9460, 2.2",
+    record: { type: "SVCB", name: ASKED, ttlSeconds: 0, data: { ...PLAIN, priority: 0, target: ASKED } },
+    head: "0000",
+  },
+  {
+    why: "RFC 9460, 2.2",
+    record: { type: "HTTPS", name: ASKED, ttlSeconds: 0, data: { ...PLAIN, priority: 0, target: ASKED } },
+    head: "0000",
+  },
+])("a target of $record.type has its whole name, also where that was asked for ($why)", ({ record, head }) => {
+  const name = ASKED.split(".").map((label) => `${String.fromCharCode(label.length)}${label}`);
+  const data = Buffer.concat([hex(head), Buffer.from(`${name.join("")}\0`)]);
+  expect(
+    Buffer.from(encode({ answers: [record] }).bytes)
+      .toString("hex")
+      .endsWith(`00${data.length.toString(16)}${data.toString("hex")}`),
+  ).toBe(true);
 });
