@@ -3,11 +3,12 @@ import { KINDS } from "../../catalog/entry/kinds.ts";
 import { portWord, TRANSPORTS } from "../../catalog/entry/ports.ts";
 import type { Lookup } from "../../catalog/query/lookup.ts";
 import { type CatalogRecord, KIND, keyParts } from "../../catalog/record/record.ts";
+import { namesOf } from "../../discovery/alias-claim.ts";
 import type { DnsNames } from "../../discovery/dns-names.ts";
 import { reverseName } from "../../lib/addresses.ts";
 import { parseAddressLabel } from "../names/addresses.ts";
 import { encodeLabel, MAX_NAME_CHARS } from "../names/labels.ts";
-import { ADDRESS_LABEL, type DnsName, formatName, LOCATED_KINDS, parseName, zoneAbove, zoneOf } from "../names/names.ts";
+import { ADDRESS_LABEL, type DnsName, formatName, LOCATED_KINDS, parseHostName, parseName, zoneAbove, zoneOf } from "../names/names.ts";
 import { setsAt } from "../plan/answer.ts";
 import { addressRecord } from "../records/addresses.ts";
 import type { DnsRecord, DnsSettings } from "../records/record.ts";
@@ -128,7 +129,7 @@ function* ownersOf({ zone, lookup, dnsNames, catalog }: ZoneSources): Generator<
     const [first] = group;
     if (first === undefined) continue;
     const { namespace, name, kind } = first;
-    yield* namesOf(group, zone);
+    yield* ownNamesOf(group, zone);
     const direct = kind === KIND.SERVICE ? formatName({ form: "direct", name, namespace }, zone) : undefined;
     if (direct === undefined) continue;
     yield* typesAt(direct.slice(0, -zone.length - 1));
@@ -136,12 +137,14 @@ function* ownersOf({ zone, lookup, dnsNames, catalog }: ZoneSources): Generator<
     if (!labels.includes(undefined)) yield* typesAt(labels.join("."));
   }
   const seen = new Set<string>();
-  for (const alias of dnsNames.aliases()) {
-    const relative = alias.endsWith(`.${zone}`) ? alias.slice(0, -zone.length - 1) : alias;
-    const isPassed = seen.has(relative) || isCatalogName(relative, zone, catalog);
-    if (!isPassed) seen.add(relative);
-    yield isPassed ? undefined : `${relative}.${zone}`;
-  }
+  for (const alias of dnsNames.aliases())
+    for (const relative of namesOf(alias, [zone])) {
+      // Undefined where it is too long below this zone, or was let in by a node of an earlier version.
+      const owner = parseHostName(`${relative}.${zone}`);
+      const isPassed = owner === undefined || seen.has(relative) || isCatalogName(relative, zone, catalog);
+      if (!isPassed) seen.add(relative);
+      yield isPassed ? undefined : owner;
+    }
 }
 
 /** The records of the catalog, those of one name and kind together. They come in the order of their keys. */
@@ -160,7 +163,7 @@ function* nameGroups(lookup: Pick<Lookup, "cursor">): Generator<readonly Catalog
 }
 
 /** The names of one group: a crowded name has very many, so they are made one by one. */
-function* namesOf(group: readonly CatalogRecord[], zone: string): Generator<string> {
+function* ownNamesOf(group: readonly CatalogRecord[], zone: string): Generator<string> {
   const [first] = group;
   if (first === undefined) return;
   const { kind, namespace, name } = first;

@@ -38,7 +38,12 @@ const NAMES = ["web", "api", "Odd/name", "x".repeat(70)];
 const IDS = ["1", "Two", "b"];
 const PORTS = ["", "http", "svc", "rpc"];
 const HOSTS = ["10.0.0.1", "10.0.0.2", "10.1.0.1", "2001:db8::1", "192.0.2.7", "db.example.com"];
-const ALIASES = ["x.svc", "web.svc", "pod.web.svc", "y.red.svc", "z.svc.waymark", "deep.er.a.svc"];
+/** As long as an alias may be, so that no zone has room for it. */
+const LONG_ALIAS = ["l", "m", "n"]
+  .map((letter) => letter.repeat(63))
+  .concat("o".repeat(61))
+  .join(".");
+const ALIASES = ["x.svc", "web.svc", "pod.web.svc", "y.red.svc", "z.svc.waymark", "deep.er.a.svc", LONG_ALIAS];
 const KINDS = [KIND.SERVICE, KIND.SERVICE, KIND.SERVICE, KIND.FUNCTION, KIND.QUEUE];
 const HEALTHS: readonly HealthStatus[] = [1, 1, 2, 3, 4];
 const TRANSPORTS = ["tcp", "udp", "sctp"] as const;
@@ -85,7 +90,10 @@ function candidates(zone: string): readonly string[] {
   const names = forms.flatMap((form) => formatName(form, zone) ?? []);
   const mpreg = names.flatMap((name) => (name.startsWith("_rpc.") ? [name.replace("_rpc", "_mpreg")] : []));
   const domains = [...NAMESPACES.map((namespace) => `${namespace}.${zone}`), ...names.filter((name) => !name.startsWith("_"))];
-  const aliases = ALIASES.map((alias) => (alias.endsWith(`.${zone}`) ? alias : `${alias}.${zone}`));
+  // One that ends in the zone is both: in full, and below the zone.
+  const aliases = ALIASES.flatMap((alias) => [...(alias.endsWith(`.${zone}`) ? [alias] : []), `${alias}.${zone}`]).filter(
+    (name) => name.length <= 253,
+  );
   const node = formatName({ form: "node", nodeId: "n" }, zone) ?? "";
   return [zone, node, ...names, ...mpreg, ...aliases, ...domains.map((domain) => `_services._dns-sd._udp.${domain}`)];
 }
