@@ -179,6 +179,7 @@ class CatalogInDns implements DnsCatalog {
     }
     const { rests } = this.#notes;
     rests.services(namespace);
+    this.#noteElsewhere(namespace);
     const { lookup, slab } = reads.replica;
     const read = (record: CatalogRecord) => {
       rests.origin(record.origin.id);

@@ -262,8 +262,8 @@ class World {
   }
 
   /** What goes along with an answer, by its number. */
-  extendedError(name: string): number | undefined {
-    const { plan, prepared } = this.#responder.plans.plan({ name: `${name}.waymark`, type: 1, class: 1 }, this.catalog);
+  extendedError(name: string, type = 1): number | undefined {
+    const { plan, prepared } = this.#responder.plans.plan({ name: `${name}.waymark`, type, class: 1 }, this.catalog);
     return (prepared ?? plan)?.extendedError;
   }
 
@@ -549,6 +549,19 @@ test("a kept answer becomes stale when no upstream answers, with its TTL and EDE
   world.ms = 0;
   world.isCutOff = false;
   expect(told()).toEqual(fresh);
+});
+
+test("a list of services becomes stale as other answers do", () => {
+  const world = new World();
+  world.followed = [""];
+  world.put("alone", "web", []);
+  // One label names no service, so nothing but the list is read.
+  const told = () => world.extendedError("_services._dns-sd._udp.alone", 12);
+  expect(told()).toBeUndefined();
+  world.isCutOff = true;
+  expect(told()).toBe(3);
+  world.isCutOff = false;
+  expect(told()).toBeUndefined();
 });
 
 test("what is followed is planned once, whatever else the upstream tells", async () => {
