@@ -84,6 +84,14 @@ test.each([
   expect(wordOf(answers, 1)).toEqual([ttl]);
 });
 
+test("a binding that several entries have may be kept for as long as each of them allows", () => {
+  const entries = [40_000, 20_000].map((ttlMs, i) =>
+    entryView({ name: "web", instanceId: `${i}`, ttlMs, targets: [{ host: "10.0.0.1", protocol: "https", port: 443 }] }),
+  );
+  const ttls = (type: AskedType, name: string) => wordOf(ask(newResponder(), new FakeDnsCatalog(entries), type, name).answers, 1);
+  expect([ttls("SVCB", "_svc._tcp.web.market.waymark"), ttls("HTTPS", "web.market.waymark")]).toEqual([["20"], ["20"]]);
+});
+
 test("an ORPHANED entry of a short ttl keeps it: dns.stale_ttl makes no ttl longer", () => {
   const catalog = new FakeDnsCatalog([
     entryView({ name: "web", health: HEALTH.ORPHANED, ttlMs: 2_000, targets: [{ host: "10.0.0.1" }, { host: "10.0.0.2" }] }),

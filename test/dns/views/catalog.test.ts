@@ -254,6 +254,18 @@ test("a crowded name gives a sample, said once, and another one the next time", 
   expect(ids()).not.toEqual(first);
 });
 
+test("NS names a gateway from when it says that it is one, and none whose node is away", () => {
+  const { catalog, putNode, turn } = open([]);
+  const responder = newResponder();
+  const servers = () => ask(responder, catalog, "NS", "waymark").answers.map((line) => line.split(" ").at(-1));
+  const listeners = { dns: { host: "10.9.0.2", port: 53 }, grpc: { host: "10.9.0.2", port: 17_420 } };
+  expect(servers()).toEqual(["n1.node.waymark."]);
+  putNode("n2", { dnsZones: ["waymark"], listeners });
+  expect(servers()).toContain("n2.node.waymark.");
+  turn("orphaned");
+  expect(servers()).toEqual(["n1.node.waymark."]);
+});
+
 test("gateways of other zones are looked into up to a bound, behind which no more are found, and those of other clusters not", () => {
   const { catalog, putNode } = open([]);
   const listeners = { dns: { host: "10.9.0.1", port: 53 }, grpc: { host: "10.9.0.1", port: 17_420 } };
