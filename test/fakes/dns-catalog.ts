@@ -66,6 +66,10 @@ export class FakeDnsCatalog implements DnsCatalog {
     return this.#entries.filter((entry) => isNamed(entry) && (port === undefined || portWords(entry.targets).includes(port)));
   }
 
+  has(...name: Parameters<DnsCatalog["has"]>): boolean {
+    return this.find(...name).length > 0;
+  }
+
   gateways(zone: string): readonly EntryView[] {
     const serves = ({ key, metadata, health }: EntryView) =>
       key.kind === KIND.NODE && health === HEALTH.HEALTHY && (metadata[DNS_ZONES_KEY] ?? "").split(" ").includes(zone);

@@ -3,6 +3,7 @@ import type { EntryView } from "../../catalog/entry/view.ts";
 import { HEALTH, KIND } from "../../catalog/record/record.ts";
 import { parseReverseName } from "../../lib/addresses.ts";
 import { WaymarkError } from "../../lib/errors.ts";
+import { healthOrder } from "../../reading/levels.ts";
 import { type DnsName, formatName, zoneOf } from "../names/names.ts";
 import type { DnsSettings } from "../records/record.ts";
 import { bestOf } from "../records/shown.ts";
@@ -33,13 +34,20 @@ export function findReverseSubject(name: string, zone: string, all: Zones, catal
   let readCount = 0;
   for (const entry of items) {
     if (entry.health === HEALTH.MAINTENANCE) continue;
+    const own = nameOf(entry, all);
+    if (own === undefined) continue;
+    // What is healthy is shown whatever the others are. Its name may have thousands of them, each at an address that somebody asks for.
+    if (healthOrder(entry.health) === 0 && catalog.elsewhere === undefined) {
+      names.push(own.text);
+      carriers.push(entry);
+      continue;
+    }
     if (readCount >= MAX_READ) {
       isPart = true;
-      break;
+      continue;
     }
-    const own = nameOf(entry, all);
-    const subject = own === undefined ? undefined : findSubject(own.text.slice(0, -own.zone.length - 1), own.zone, catalog);
-    if (own === undefined || subject?.kind !== "entries") continue;
+    const subject = findSubject(own.text.slice(0, -own.zone.length - 1), own.zone, catalog);
+    if (subject.kind !== "entries") continue;
     readCount += subject.entries.length;
     if (!isAnswered(entry, subject)) continue;
     names.push(own.text);

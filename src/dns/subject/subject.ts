@@ -42,6 +42,8 @@ export interface DnsCatalog {
    * sample of a crowded name, a different one each time. With `instanceId`, only those that have it.
    */
   find(kind: Kind, namespace: string, name: string, port?: string, instanceId?: string): readonly EntryView[];
+  /** Whether `find` has anything. Cost: one entry, unless that has another port; never that of all entries, because there are any number of names which rest on this. */
+  has(kind: Kind, namespace: string, name: string, port?: string): boolean;
   /** The services of a namespace that have an entry to show, in order of their names; at most `MAX_BROWSED`. Throws `not_ready` where nobody knows all of them. */
   services(namespace: string): Listed<ListedService>;
   /** Whether a namespace with a visible entry, or an alias (relative or in full), is `suffix` or ends in `.suffix`. Without final dots. */
@@ -141,7 +143,14 @@ export function findSubject(relative: string, zone: string, catalog: DnsCatalog,
 
 /** Whether the catalog itself gives the name something, so that no alias of this text counts. */
 export function isCatalogName(relative: string, zone: string, catalog: DnsCatalog): boolean {
-  return ownSubject(parseName(relative), zone, catalog).kind !== "absent";
+  return isOwn(parseName(relative), zone, catalog);
+}
+
+/** As `ownSubject` would find it, without a look at all of its entries. */
+function isOwn(name: DnsName, zone: string, catalog: DnsCatalog): boolean {
+  if (name.form === "direct") return catalog.has(KIND.SERVICE, name.namespace, name.name);
+  if (name.form === "located") return catalog.has(name.kind, name.namespace, name.name, portWord(name.transport, name.port));
+  return ownSubject(name, zone, catalog).kind !== "absent";
 }
 
 /** What of its key says how an entry is called. */
@@ -155,8 +164,7 @@ export function leadsTo(
   { catalog, zones }: { readonly catalog: DnsCatalog; readonly zones: readonly string[] },
 ): boolean {
   const name = parseName(relative);
-  const own = ownSubject(name, zone, catalog);
-  if (own.kind !== "absent") return own.kind === "entries" && isNameOf(name, key);
+  if (isOwn(name, zone, catalog)) return isNameOf(name, key);
   const alias = aliasSubject(relative, zone, catalog, zones);
   if (alias?.kind === "alias") return alias.carriers.some((carrier) => hasSameName(carrier.key, key));
   return alias !== undefined && isBelowOwnName(relative, key, zone);
@@ -346,14 +354,14 @@ function isAboveSomething(
   const port = name.form === "direct" ? undefined : portWord(name.transport);
   // That there is no such service is known: the name would be its own.
   const kinds = name.form === "direct" ? OTHER_LOCATED_KINDS : LOCATED_KINDS;
-  return kinds.some((kind) => catalog.find(kind, name.namespace, name.name, port).length > 0);
+  return kinds.some((kind) => catalog.has(kind, name.namespace, name.name, port));
 }
 
 /** Whether entries or nodes may have names one word below this one. */
 function mayHaveNames(relative: string, zone: string, catalog: DnsCatalog): boolean {
   const name = parseName(relative);
-  if (name.form === "transport") return catalog.find(KIND.SERVICE, name.namespace, name.name, portWord(name.transport)).length > 0;
-  if (name.form === "located") return catalog.find(KIND.SERVICE, name.namespace, name.name, portWord(name.transport)).length > 0;
+  if (name.form === "transport" || name.form === "located")
+    return catalog.has(KIND.SERVICE, name.namespace, name.name, portWord(name.transport));
   const namespace = parseNamespaceWords(wordsOf(relative));
   return name.form === "fixed" || (namespace !== undefined && catalog.hasNameUnder(namespace, zone));
 }

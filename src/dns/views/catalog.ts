@@ -2,7 +2,7 @@
 import { isControlNamespace, isReservedNamespace, NODES_NAMESPACE } from "../../catalog/entry/names.ts";
 import { readTtlMs } from "../../catalog/entry/tail.ts";
 import type { EntryView } from "../../catalog/entry/view.ts";
-import { GOLDEN_RATIO, type InstanceName, type Sampling } from "../../catalog/query/instances.ts";
+import { type FindOptions, type FoundInstances, GOLDEN_RATIO, type InstanceName, type Sampling } from "../../catalog/query/instances.ts";
 import { type CatalogRecord, type KeyText, KIND, type Kind, keyText, viewHealth } from "../../catalog/record/record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import { addressText } from "../../discovery/address-names.ts";
@@ -45,6 +45,13 @@ export interface DnsSources {
 const EDITIONS_PER_GENERATION = 2 ** 22;
 /** Names of more instances have samples, and TC: the addresses of so many fit into no message. A sample over UDP has room for about twenty healthy instances. */
 const DNS_SAMPLING = { form: "spread", rank: healthRank, ideal: 0, fit: 0, wanted: 32, whole: MAX_TARGETS } as const;
+
+/** For whether there is any: the first one that is looked at, whatever its health. */
+const ANY_ONE = { form: "spread", at: 0, rank: () => 0, ideal: 0, fit: 0, wanted: 1, most: 1, whole: 1 } as const;
+
+/** `self`: what stands for the serving process, where the name is its own. */
+type FoundHere<T> = Pick<FoundInstances<T>, "found" | "isSample"> & { readonly self: EntryView | undefined };
+const NOTHING_FOUND = { found: [], isSample: false, self: undefined } as const;
 
 /** Most entries of one name that are looked at to find a healthy one at an address. */
 const MAX_READ_OF_NAME = 64;
@@ -144,28 +151,40 @@ class CatalogInDns implements DnsCatalog {
 
   find(kind: Kind, namespace: string, name: string, port?: string, instanceId?: string): readonly EntryView[] {
     const { reads } = this.#sources;
-    if (!reads.verdict(this.#viewer, namespace).allowed) {
-      if (namespace === NOWHERE) return [];
-      this.#notes.hidden.add(namespace);
-      // So that the time does not tell it from what is absent. A resolver would ask for it.
-      return this.elsewhere === undefined ? this.find(kind, NOWHERE, name, port, instanceId) : [];
-    }
-    const { rests } = this.#notes;
-    rests.entries(kind, namespace, name);
-    this.#noteElsewhere(namespace);
-    const self = kind === KIND.NODE && namespace === NODES_NAMESPACE ? this.#selfIf(name) : undefined;
-    if (!this.#knows({ kind, namespace, name }, self !== undefined) && self !== undefined) return [self];
-    const sampling = this.#samplingNow;
-    const suits = port === undefined ? undefined : ({ traits }: CatalogRecord) => traits.ports.includes(port);
     const read = (record: CatalogRecord) => {
-      rests.origin(record.origin.id);
+      this.#notes.rests.origin(record.origin.id);
       return { key: record.key, entry: reads.entry(record) };
     };
-    const { found, isSample } = reads.find(this.#viewer, { kind, namespace, name, onlyInstanceId: instanceId }, { sampling, suits, read });
+    const sampling = this.#samplingNow;
+    const { found, isSample, self } = this.#find({ kind, namespace, name, onlyInstanceId: instanceId }, port, { sampling, read });
     if (self !== undefined && found.length === 0) return [self];
     if (!isSample) return found.map(({ entry }) => entry);
     this.#took();
     return found.toSorted((a, b) => (a.key < b.key ? -1 : 1)).map(({ entry }) => entry);
+  }
+
+  has(kind: Kind, namespace: string, name: string, port?: string): boolean {
+    const { found, self } = this.#find({ kind, namespace, name }, port, { sampling: ANY_ONE, read: () => true });
+    return found.length > 0 || self !== undefined;
+  }
+
+  #find<T>(asked: InstanceName, port: string | undefined, options: Pick<FindOptions<T>, "read" | "sampling">): FoundHere<T> {
+    const { kind, namespace, name } = asked;
+    const { reads } = this.#sources;
+    if (!reads.verdict(this.#viewer, namespace).allowed) {
+      if (namespace === NOWHERE) return NOTHING_FOUND;
+      this.#notes.hidden.add(namespace);
+      // So that the time does not tell it from what is absent. A resolver would ask for it.
+      return this.elsewhere === undefined ? this.#find({ ...asked, namespace: NOWHERE }, port, options) : NOTHING_FOUND;
+    }
+    this.#notes.rests.entries(kind, namespace, name);
+    this.#noteElsewhere(namespace);
+    const self = kind === KIND.NODE && namespace === NODES_NAMESPACE ? this.#selfIf(name) : undefined;
+    if (!this.#knows({ kind, namespace, name }, self !== undefined) && self !== undefined) return { ...NOTHING_FOUND, self };
+    const suits = port === undefined ? undefined : ({ traits }: CatalogRecord) => traits.ports.includes(port);
+    const { sampling, read } = options;
+    const { found, isSample } = reads.find(this.#viewer, asked, { sampling, read, suits });
+    return { found, isSample, self };
   }
 
   services(namespace: string): Listed<ListedService> {

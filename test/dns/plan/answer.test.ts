@@ -125,6 +125,7 @@ test("what is hidden from a viewer and what does not exist are told apart by not
     changes: visible.changes,
     takeRests: () => visible.takeRests(),
     find: (kind, namespace, name, port) => (name === "web" ? [] : visible.find(kind, namespace, name, port)),
+    has: (kind, namespace, name, port) => name !== "web" && visible.has(kind, namespace, name, port),
     hasNameUnder: (suffix, zone) => visible.hasNameUnder(suffix, zone),
     findAlias: () => [],
     gateways: () => [],
@@ -237,6 +238,10 @@ function counting(catalog: FakeDnsCatalog): { readonly catalog: DnsCatalog; read
     find: (...name) => {
       count += 1;
       return catalog.find(...name);
+    },
+    has: (...name) => {
+      count += 1;
+      return catalog.has(...name);
     },
     hasNameUnder: (suffix, zone) => catalog.hasNameUnder(suffix, zone),
     findAlias: (name, zone) => catalog.findAlias(name, zone),

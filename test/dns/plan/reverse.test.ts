@@ -78,12 +78,32 @@ test.each([64, 65])("an address with %i names tells 64 of them, as a whole set",
 test.each([
   { names: 5, told: 5 },
   { names: 6, told: 5 },
-])("of $names crowded names of an address no more are read than 4,096 entries allow", ({ names, told }) => {
+])("of $names crowded names of an address without a healthy entry no more are read than 4,096 entries allow", ({ names, told }) => {
   const instances = Array.from({ length: 1000 * names }, (_, i) =>
-    entryView({ name: `web${i % names}`, instanceId: `i${i}`, targets: [{ host: "10.0.0.1" }] }),
+    entryView({ name: `web${i % names}`, instanceId: `i${i}`, targets: [{ host: "10.0.0.1" }], health: HEALTH.DEGRADED }),
   );
-  const { answers, isTruncated } = ptr(new FakeDnsCatalog(instances), "10.0.0.1");
+  const catalog = new FakeDnsCatalog(instances);
+  const { answers, isTruncated } = ptr(catalog, "10.0.0.1");
   expect([answers.length, isTruncated]).toEqual([told, false]);
+  // A healthy one needs no look at the others.
+  catalog.add(entryView({ name: "web9", instanceId: "1", targets: [{ host: "10.0.0.1" }] }));
+  expect(wordOf(ptr(catalog, "10.0.0.1").answers, -1)).toContain("web9.market.waymark.");
+});
+
+test("the name of a healthy entry is told without a look at the others of its name, of which each address may be asked for", () => {
+  let findCount = 0;
+  class Counting extends FakeDnsCatalog {
+    override find(...name: Parameters<FakeDnsCatalog["find"]>): ReturnType<FakeDnsCatalog["find"]> {
+      findCount += 1;
+      return super.find(...name);
+    }
+  }
+  const catalog = new Counting([
+    entryView({ name: "web", instanceId: "1", targets: [{ host: "10.0.0.1" }] }),
+    entryView({ name: "web", instanceId: "2", targets: [{ host: "10.0.0.2" }], health: HEALTH.DEGRADED }),
+  ]);
+  expect([wordOf(ptr(catalog, "10.0.0.1").answers, -1), findCount]).toEqual([["web.market.waymark."], 0]);
+  expect([ptr(catalog, "10.0.0.2").answers, findCount]).toEqual([[], 1]);
 });
 
 test.each([

@@ -7,6 +7,7 @@ import { HEALTH, KIND, type OriginLife } from "../../../src/catalog/record/recor
 import { TraitsPool } from "../../../src/catalog/record/traits.ts";
 import { DnsNames } from "../../../src/discovery/dns-names.ts";
 import { Reads } from "../../../src/discovery/reads.ts";
+import { encodeLabel } from "../../../src/dns/names/labels.ts";
 import { DEFAULT_VIEW } from "../../../src/dns/subject/view.ts";
 import { dnsCatalog } from "../../../src/dns/views/catalog.ts";
 import { CredentialViews } from "../../../src/dns/views/credential-views.ts";
@@ -34,6 +35,12 @@ function open(names: readonly string[]) {
   r.register("ann", entries, at(0), { isStatic: true });
   const policies = { policy: NO_POLICY };
   const reads = new Reads(r.replica, NODE, { policies, onDenied: () => {} });
+  let readCount = 0;
+  const readEntry = reads.entry.bind(reads);
+  reads.entry = (record) => {
+    readCount += 1;
+    return readEntry(record);
+  };
   const dnsNames = new DnsNames(r.replica, ["waymark"]);
   dnsNames.refresh();
   const self = entryView({ kind: KIND.SERVICE, namespace: "discovery.resolvers", name: "a", instanceId: "a" });
@@ -55,7 +62,7 @@ function open(names: readonly string[]) {
     entry: Parameters<typeof draftAt>[1],
   ) => r.register("ann", [draftAt({ kind: KIND.SERVICE, namespace: "svc", instanceId: "i1", ...key }, entry)], at(0), { isStatic: true });
   const turn = (life: OriginLife) => r.replica.setLife(r.replica.self, life);
-  return { catalog, viewing, change, put, putNode, turn };
+  return { catalog, viewing, change, put, putNode, turn, readCount: () => readCount };
 }
 
 const target = (host: string) => ({ host, port: 80, protocol: "tcp" });
@@ -264,6 +271,21 @@ test("NS names a gateway from when it says that it is one, and none whose node i
   expect(servers()).toContain("n2.node.waymark.");
   turn("orphaned");
   expect(servers()).toEqual(["n1.node.waymark."]);
+});
+
+test("names above those of a crowded service, of which somebody may make up any number, cost none of its entries", () => {
+  const { catalog, readCount } = open(Array.from({ length: 1000 }, (_, i) => `${i}`));
+  const responder = newResponder();
+  const endOf = (i: number, place: "name" | "port") =>
+    encodeLabel(`A${"b".repeat(40)}${i}`, place)
+      ?.split(".")
+      .at(-1) ?? "";
+  const names = Array.from({ length: 20 }, (_, i) => [`${endOf(i, "port")}._tcp.web.svc`, `${endOf(i, "name")}._svc._tcp.web.svc`]).flat();
+  for (const name of ["_tcp.web.svc", ...names])
+    expect([name, ask(responder, catalog, "A", `${name}.waymark`).rcode]).toEqual([name, "NOERROR"]);
+  expect(readCount()).toBe(0);
+  for (const name of ["_sctp.web.svc", `${endOf(1, "port")}._sctp.web.svc`, `${endOf(1, "name")}._svc._tcp.db.svc`])
+    expect([name, ask(responder, catalog, "A", `${name}.waymark`).rcode]).toEqual([name, "NXDOMAIN"]);
 });
 
 test("gateways of other zones are looked into up to a bound, behind which no more are found, and those of other clusters not", () => {
