@@ -1,26 +1,13 @@
 /** Opens the listeners of a node, or of one of its threads: gRPC, the HTTP edge and DNS, over the same rooms. */
 import { anonymousAccess } from "../config/exposure.ts";
-import { dnsRate, type Settings } from "../config/settings.ts";
-import { parseZone } from "../dns/names/names.ts";
-import type { DnsSettings } from "../dns/records/record.ts";
-import { openDnsCookies } from "../dns/server/cookie-secrets.io.ts";
-import { type DnsAnswers, type DnsAnswersOptions, type DnsGateway, openDnsAnswers, startDnsGateway } from "../dns/server/server.io.ts";
-import { type KeyFile, openKeyFile } from "../dns/signing/key-file.io.ts";
-import { ZoneSigner } from "../dns/signing/zone-signer.ts";
-import type { Elsewheres } from "../dns/subject/elsewhere.ts";
-import { openKeyFiles } from "../dns/transfer/key-files.io.ts";
-import { Transfers } from "../dns/transfer/transfers.io.ts";
-import { type DnsSources, dnsCatalog } from "../dns/views/catalog.ts";
-import { classesOf, type ViewerOfView, Views, viewersOf } from "../dns/views/views.ts";
+import type { Settings } from "../config/settings.ts";
+import { type DnsGateway, startDnsGateway } from "../dns/server/server.io.ts";
 import { SERVER_FIXED } from "../grpc/server/server.io.ts";
 import type { TlsFiles } from "../grpc/server/tls-files.io.ts";
 import { SharedInflater } from "../grpc/wire/inflater.io.ts";
-import { type AddressBlock, hostPort, isLoopbackHost, parseBlock, reverseBlocks, reverseZoneNames } from "../lib/addresses.ts";
+import { hostPort } from "../lib/addresses.ts";
 import { BrokenInvariant } from "../lib/errors.ts";
 import { later } from "../lib/later.io.ts";
-import type { RootLog } from "../lib/log.io.ts";
-import type { Time } from "../lib/machine.ts";
-import type { Metrics } from "../lib/metrics/metrics.ts";
 import type { RefusedAct } from "../policy/audit/refusals.ts";
 import { anonymousCaller } from "../policy/identity/caller.ts";
 import type { WebRules } from "../server/browser-rules.ts";
@@ -32,20 +19,16 @@ import type { HttpSources, ReadyCheck } from "../server/http-routes.ts";
 import { TurnBudget } from "../server/turn-budget.ts";
 import { changesNothing } from "../services/cost.ts";
 import { ownDescriptors } from "../services/descriptors.io.ts";
-import type { NodeIdentity } from "../services/discovery/node-identity.ts";
-import type { NameAnswersParts } from "../services/dns/answers.ts";
 import { withNameReads } from "../services/dns/dns.ts";
 import { listServices } from "../services/list.ts";
 import { REFLECTION } from "../services/reflection.ts";
 import type { Service } from "../services/service.ts";
-import type { AccessLog } from "./access-log.ts";
 import type { Components } from "./components.io.ts";
 import type { DnsEndpoint, NodeEndpoints, SharedPorts } from "./core/endpoints.ts";
+import { type DnsAnsweringOptions, nameAnswers, openAnswering, openZoneKeys } from "./dns/answering.io.ts";
 import { dnsOverHttp } from "./dns/over-http.io.ts";
 import type { DnsPresence } from "./dns/presence.ts";
-import { dnsSelection } from "./dns/selection.ts";
 import { dnsTls, tlsFiles } from "./dns/tls.io.ts";
-import { noteTransfer } from "./dns/transfers-noted.ts";
 import type { Identities } from "./identity.io.ts";
 import type { NodeLimits } from "./limits.ts";
 
@@ -68,60 +51,25 @@ export function connectionCountOf({ grpc, edge }: Pick<Listeners, "edge" | "grpc
   return grpc.acceptor.sockets.size + edge.acceptor.sockets.size;
 }
 
-export interface ListenersOptions extends Omit<DnsSources, "elsewhere"> {
-  /** What a resolver knows elsewhere. Absent at a node. */
-  readonly elsewheres?: Elsewheres | undefined;
-  readonly settings: Settings;
-  readonly log: RootLog;
+export interface ListenersOptions extends DnsAnsweringOptions {
   /** The services of the contract, with their limits. Those that are left out answer `unimplemented`. */
   readonly services: readonly Service[];
-  readonly identity: Pick<NodeIdentity, "clusterId" | "nodeId">;
   /** Begins the ids of calls that bring none; no other thread of any node has it. */
   readonly idPrefix: string;
-  readonly metrics: Metrics;
   readonly limits: Pick<NodeLimits, "admit" | "admitDns" | "makeBuckets" | "note" | "noteDns" | "noteHidden">;
-  readonly accessLog: Pick<AccessLog, "onTransfer">;
   readonly identities: Pick<Identities, "follow" | "identify">;
-  /** Throws `not_ready` while DNS questions may not be answered. */
-  readonly checkCaughtUp: () => void;
   /** Calls back whenever the node begins to serve, or ends it. Health says it. */
   readonly followServing: (onServing: (isServing: boolean) => void) => void;
   /** Whether anybody answers DNS. Health says it. */
   readonly dnsPresence: Pick<DnsPresence, "follow">;
   /** What the HTTP edge shows of the node itself. */
   readonly sources: Omit<HttpSources, "metricsAccess">;
-  /** The serials of the zone that DNS tells, numbers of 32 bits by class of viewers. Undefined while DNS is off. */
-  readonly zoneSerials: SharedArrayBuffer | undefined;
-  readonly now: () => Time;
-  readonly random: () => number;
   /** Absent: no other thread of the node has listeners. */
   readonly shared?: SharedPorts | undefined;
-  /** What all threads of the node make cookies of DNS with. Absent: there is one thread. */
-  readonly cookieSecret?: Uint8Array | undefined;
 }
 
 /** What the listener for DNS takes of that. */
-export interface DnsListenerOptions
-  extends Omit<DnsSources, "elsewhere">,
-    Pick<
-      ListenersOptions,
-      | "accessLog"
-      | "checkCaughtUp"
-      | "cookieSecret"
-      | "elsewheres"
-      | "log"
-      | "metrics"
-      | "now"
-      | "random"
-      | "settings"
-      | "shared"
-      | "zoneSerials"
-    > {
-  readonly identity: ListenersOptions["identity"];
-  readonly limits: Pick<NodeLimits, "admitDns" | "makeBuckets" | "noteDns" | "noteHidden">;
-  /** Knows callers by the certificates that they show over TLS. Absent where there is no DNS over TLS. */
-  readonly identities?: Pick<Identities, "identify"> | undefined;
-}
+export type DnsListenerOptions = DnsAnsweringOptions & Pick<ListenersOptions, "shared">;
 
 /** Opens all listeners, one after the other. A stop drains them at once, and HTTP answers until the goodbye is said. */
 export async function openListeners(options: ListenersOptions, parts: Components): Promise<Listeners> {
@@ -324,116 +272,3 @@ function refusedAct({ service, method, address, caller, error }: RefusedCall, cl
 }
 
 const MAX_ACTION_CHARS = 64;
-
-/** What answers DNS questions, whichever listener brings them. */
-interface Answering {
-  readonly options: DnsAnswersOptions;
-  readonly answers: DnsAnswers;
-  /** Reads the secret of cookies and the keys of zones and secondaries again. */
-  reload(): void;
-}
-
-/** The keys that the gateway signs its zones with. Undefined where there is no gateway, or it does not sign. */
-function openZoneKeys({ settings: { dns }, log }: Pick<DnsListenerOptions, "log" | "settings">): KeyFile | undefined {
-  return dns.enabled && dns.dnssecKeyFile !== undefined ? openKeyFile(dns.dnssecKeyFile, log.child("dns")) : undefined;
-}
-
-interface Sharing {
-  readonly zoneKeys: KeyFile | undefined;
-  /** How many share the memory for plans, and have their parts not in their settings. */
-  readonly sharerCount: number;
-}
-
-function openAnswering(options: DnsListenerOptions, { zoneKeys, sharerCount }: Sharing): Answering {
-  const { settings, log, metrics, random } = options;
-  const { dns, listen } = settings;
-  const dnsLog = log.child("dns");
-  const cookies = openDnsCookies(dns.cookieSecretFile, dnsLog, options.cookieSecret);
-  const perSecond = dnsRate(dns.rate, isLoopbackHost(dns.host ?? listen.host));
-  const viewers = viewersOf(dns, settings.node);
-  const trusted = blocksOf(dns.trustedForwarders);
-  const signer = zoneKeys && new ZoneSigner({ keys: zoneKeys.keys, now: options.now });
-  const keys = openKeyFiles(dns, dnsLog);
-  const made: DnsAnswersOptions = {
-    settings: withKeys(answerSettings(options), zoneKeys),
-    signer,
-    select: dnsSelection(options, viewers, new Views(dns.views, trusted)),
-    planBytes: Math.ceil(dns.planBytes / sharerCount),
-    serialOf: serialsOf(options, viewers),
-    transfers: { findKey: keys.findKey, running: openTransfers(options, viewers) },
-    cookies: cookies.cookies,
-    trustedForwarders: trusted,
-    rate: perSecond === 0 ? undefined : { perSecond, maxNetworks: dns.rateNetworks, makeBuckets: options.limits.makeBuckets },
-    random,
-    metrics,
-    onFault: (fault) => dnsLog.error({ err: fault }, "dns gateway fault"),
-  };
-  const reload = () => {
-    cookies.reload();
-    zoneKeys?.reload();
-    keys.reload();
-  };
-  return { options: made, answers: openDnsAnswers(made), reload };
-}
-
-function answerSettings({ settings: { dns, catalog }, identity }: Pick<ListenersOptions, "identity" | "settings">): DnsSettings {
-  const zones = { zones: dns.zones.map(parseZone), reverseZones: reverseZoneNames(dns) };
-  return { ...dns, ...zones, nodeId: identity.nodeId, defaultTtlMs: catalog.defaultLeaseTtlMs };
-}
-
-function withKeys(settings: DnsSettings, file: KeyFile | undefined): DnsSettings {
-  return { ...settings, zoneKeys: file && (() => file.keys.keys) };
-}
-
-function openTransfers(options: DnsListenerOptions, viewers: readonly ViewerOfView[]): Transfers {
-  const { settings, reads, policies, metrics, identity } = options;
-  const answers = answerSettings(options);
-  return new Transfers({
-    reads,
-    policies,
-    clusterId: identity.clusterId,
-    zones: answers.zones,
-    blocks: reverseBlocks(settings.dns),
-    catalog: settings.catalog,
-    viewers,
-    settings: answers,
-    serialOf: serialsOf(options, viewers),
-    metrics,
-    log: options.log.child("dns"),
-    onEnd: (ended) => noteTransfer(options, viewers, ended),
-  });
-}
-
-/** What DnsService answers from: what the gateway does, as each caller sees it. Callers with a credential of their own are told the serial of anonymous ones. */
-function nameAnswers(options: ListenersOptions, zoneKeys: KeyFile | undefined): NameAnswersParts {
-  const { settings, reads, random, checkCaughtUp, elsewheres } = options;
-  const viewers = viewersOf(settings.dns, settings.node);
-  return {
-    settings: withKeys(answerSettings(options), zoneKeys),
-    catalogOf: (caller, view) => dnsCatalog(random, { ...options, elsewhere: elsewheres?.of(caller) }, undefined, { view, caller }),
-    viewers,
-    // No question of a client subnet comes here.
-    views: new Views(settings.dns.views, []),
-    isAnonymousRefused: anonymousAccess(settings) === "none",
-    serialOf: serialsOf(options, viewers),
-    reads,
-    checkCaughtUp,
-    random,
-    allowsViewerOverride: settings.tenants.allowRequestOverride,
-  };
-}
-
-/** The serial of each view, by its index: that of its class of viewers. 0 while DNS is off, since no version of a zone is cut then. */
-function serialsOf(
-  { zoneSerials }: Pick<ListenersOptions, "zoneSerials">,
-  viewers: readonly ViewerOfView[],
-): (viewIndex: number) => number {
-  const { callers, ofView } = classesOf(viewers);
-  const told = new Uint32Array(zoneSerials ?? new SharedArrayBuffer(callers.length * Uint32Array.BYTES_PER_ELEMENT));
-  return (viewIndex) => Atomics.load(told, ofView[viewIndex] ?? 0);
-}
-
-/** Blocks that the rules of the settings have parsed already. */
-function blocksOf(texts: readonly string[]): readonly AddressBlock[] {
-  return texts.flatMap((text) => parseBlock(text) ?? []);
-}

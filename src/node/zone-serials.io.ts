@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import type { Settings } from "../config/settings.ts";
 import { classesOf, viewersOf } from "../dns/views/views.ts";
-import { ZoneChanges, type ZoneSources } from "../dns/views/zone-changes.ts";
+import { ZoneChanges, type ZoneChangesSources } from "../dns/views/zone-changes.ts";
 import { MAX_ZONE_FILE_BYTES, readZoneFile, writeZoneFile } from "../dns/views/zone-file.ts";
 import { CUT_MS, type Serials, ZoneVersions } from "../dns/views/zone-versions.ts";
 import { rethrowBroken } from "../lib/errors.ts";
@@ -13,7 +13,7 @@ import { readSnapshotFile, setAsideSnapshotFile, writeSnapshotFile } from "../st
 import type { Component } from "./components.io.ts";
 import { now } from "./rooms.io.ts";
 
-export interface ZoneSerialsParts extends ZoneSources {
+export interface ZoneSerialsParts extends ZoneChangesSources {
   readonly settings: Settings;
   readonly log: Pick<Log, "warn">;
 }
