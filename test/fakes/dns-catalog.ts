@@ -56,7 +56,7 @@ export class FakeDnsCatalog implements DnsCatalog {
       const words = new Set(shown.filter(({ key }) => key.name === name).flatMap(({ targets }) => portWords(targets)));
       return { name, transports: TRANSPORTS.filter((transport) => words.has(portWord(transport))) };
     });
-    return { items: items.slice(0, 500), isCut: items.length > 500, carriers: shown, ...(hasDrained && { hasDrained }) };
+    return { items: items.slice(0, 500), isCut: items.length > 500, ttlSources: shown, ...(hasDrained && { hasDrained }) };
   }
 
   find(kind: Kind, namespace: string, name: string, port?: string, instanceId?: string): readonly EntryView[] {

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import type { Reads } from "../../src/discovery/reads.ts";
 import { classesOf, type ViewerOfView } from "../../src/dns/views/views.ts";
-import { ZoneChanges, type ZoneSources } from "../../src/dns/views/zone-changes.ts";
+import { ZoneChanges, type ZoneChangesSources } from "../../src/dns/views/zone-changes.ts";
 import { isNewer, type Serials, ZoneVersions } from "../../src/dns/views/zone-versions.ts";
 import type { Rng } from "../../src/lib/rng.ts";
 import { visibilityOf } from "../../src/policy/set/visibility.ts";
@@ -10,7 +10,7 @@ import { visibilityOf } from "../../src/policy/set/visibility.ts";
 const START_WALL_MS = 1_800_000_000_000;
 
 export class ZoneOfWorld {
-  readonly #sources: ZoneSources & { readonly reads: Reads };
+  readonly #sources: ZoneChangesSources & { readonly reads: Reads };
   readonly #classes: ReturnType<typeof classesOf>;
   readonly #rng: Rng;
   readonly #told: Uint32Array;
@@ -21,7 +21,7 @@ export class ZoneOfWorld {
   #monoMs = 0;
   #wallMs = START_WALL_MS;
 
-  constructor(sources: ZoneSources & { readonly reads: Reads }, viewers: readonly ViewerOfView[], rng: Rng) {
+  constructor(sources: ZoneChangesSources & { readonly reads: Reads }, viewers: readonly ViewerOfView[], rng: Rng) {
     this.#sources = sources;
     this.#classes = classesOf(viewers);
     this.#rng = rng;

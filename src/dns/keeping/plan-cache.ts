@@ -327,8 +327,8 @@ function hasPlan<P extends PreparedAnswer>(kept: PooledPlan<P>): kept is PooledP
 }
 
 /** What a plan keeps of a name that it was told takes about as much as its text. */
-function keysOf({ names, hosts }: Told): readonly string[] {
-  return [...names.map(([{ namespace, name }]) => `${namespace} ${name}`), ...hosts.map(([key]) => key)];
+function keysOf({ names, carriers }: Told): readonly string[] {
+  return [...names.map(([{ namespace, name }]) => `${namespace} ${name}`), ...carriers.map(([key]) => key)];
 }
 
 /** Whether these records only say what is not there: anybody can make up such a name. */

@@ -29,7 +29,7 @@ export function findReverseSubject(name: string, zone: string, all: Zones, catal
   if (meant === "above") return { kind: "empty" };
   const { items, isCut } = catalog.atAddress(meant);
   let isPart = isCut;
-  const carriers: EntryView[] = [];
+  const ttlSources: EntryView[] = [];
   const names: string[] = [];
   let readCount = 0;
   for (const entry of items) {
@@ -51,9 +51,9 @@ export function findReverseSubject(name: string, zone: string, all: Zones, catal
     readCount += subject.entries.length;
     if (!isAnswered(entry, subject)) continue;
     names.push(own.text);
-    carriers.push(entry);
+    ttlSources.push(entry);
   }
-  if (names.length > 0) return { kind: "list", names: { items: names, isCut: isPart }, carriers };
+  if (names.length > 0) return { kind: "list", names: { items: names, isCut: isPart }, ttlSources };
   if (catalog.elsewhere?.isFollowed("") === false)
     throw new WaymarkError("not_ready", "this resolver does not follow everything, and does not know who else is at the address");
   return items.length > 0 ? { kind: "empty" } : { kind: "absent" };

@@ -13,7 +13,7 @@ import { setTtlSeconds } from "./ttl.ts";
 export function pointerRecords(subject: Subject, context: RecordContext): RecordOf<"PTR">[][] {
   const { owner, settings, zone } = context;
   if (subject.kind === "list") {
-    const ttl = setTtlSeconds(subject.carriers, settings);
+    const ttl = setTtlSeconds(subject.ttlSources, settings);
     return [subject.names.items.map((target) => ({ type: "PTR", name: owner, ttlSeconds: ttl, data: { target } }))];
   }
   if (subject.kind !== "entries" || subject.browsed === undefined) return [];

@@ -17,11 +17,11 @@ export interface Listed<T> {
   /** Whether there are others that are in maintenance: then the list exists, though it may be empty. Absent: no. */
   readonly hasDrained?: true;
   /** What decides how long the list may be kept, of the entries that it is read from: each such fact once. Absent: nothing does. */
-  readonly carriers?: readonly Carrying[];
+  readonly ttlSources?: readonly TtlSource[];
 }
 
 /** What of an entry decides how long a list may be kept that it is in. */
-export type Carrying = Pick<EntryView, "health" | "ttlMs">;
+export type TtlSource = Pick<EntryView, "health" | "ttlMs">;
 
 export interface ListedService {
   readonly name: string;
@@ -38,7 +38,7 @@ export interface Browsable {
 export function typesOf(domain: string, zone: string, catalog: Browsable): Listed<string> {
   const { service, namespace } = parseDomain(domain);
   let hasDrained = false;
-  const carriers: Carrying[] = [];
+  const ttlSources: TtlSource[] = [];
   const names = new Set<string>();
   const add = (name: string, of: string, transports: readonly Transport[]): void => {
     for (const transport of transports) {
@@ -52,7 +52,7 @@ export function typesOf(domain: string, zone: string, catalog: Browsable): Liste
       const found = catalog.find(KIND.SERVICE, of, name, portWord(transport));
       const shown = found.filter(({ health }) => health !== HEALTH.MAINTENANCE);
       if (found.length > shown.length && shown.length === 0) hasDrained = true;
-      carriers.push(...shown);
+      ttlSources.push(...shown);
       return shown.length > 0;
     };
     add(name, of, TRANSPORTS.filter(has));
@@ -60,10 +60,10 @@ export function typesOf(domain: string, zone: string, catalog: Browsable): Liste
   const services = namespace === undefined ? undefined : catalog.services(namespace);
   for (const { name, transports } of services?.items ?? []) add(name, namespace ?? "", transports);
   if (services?.hasDrained === true) hasDrained = true;
-  carriers.push(...(services?.carriers ?? []));
+  ttlSources.push(...(services?.ttlSources ?? []));
   const items = [...names];
   const isCut = services?.isCut === true || items.length > MAX_BROWSED;
-  return { items: items.slice(0, MAX_BROWSED), isCut, ...(hasDrained && { hasDrained }), ...(carriers.length > 0 && { carriers }) };
+  return { items: items.slice(0, MAX_BROWSED), isCut, ...(hasDrained && { hasDrained }), ...(ttlSources.length > 0 && { ttlSources }) };
 }
 
 /** Whether the name that lists the types exists. What is drained still does, as its other names do. */

@@ -35,7 +35,8 @@ export interface Answered {
 /** What was told for one plan: names with a mark of what was known of each, which changes with that. */
 export interface Told {
   readonly names: readonly (readonly [name: InstanceName, mark: number | undefined])[];
-  readonly hosts: readonly (readonly [key: string, mark: number | undefined])[];
+  /** Names whose carriers were asked for, by their keys. */
+  readonly carriers: readonly (readonly [key: string, mark: number | undefined])[];
   /** A plan is made anew then, so that its TTL goes down with what is left. */
   readonly untilMonoMs: number;
   /** The edition in which it was last seen to hold. */

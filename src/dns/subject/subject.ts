@@ -20,7 +20,7 @@ import {
   parseNamespaceWords,
   zoneOf,
 } from "../names/names.ts";
-import { type Carrying, hasTypes, type Listed, type ListedService, typesOf } from "./browsing.ts";
+import { hasTypes, type Listed, type ListedService, type TtlSource, typesOf } from "./browsing.ts";
 import type { Answered, Elsewhere } from "./elsewhere.ts";
 import type { Rests } from "./rests.ts";
 import type { DnsView } from "./view.ts";
@@ -103,8 +103,8 @@ export type Subject =
       /** Of a name that is browsed (RFC 6763, 4): the place of its instances. */
       readonly browsed?: { readonly name: string; readonly namespace: string; readonly transport: Transport };
     }
-  /** Names that this one lists. `carriers`: what of the entries that they are read from decides how long the list may be kept. */
-  | { readonly kind: "list"; readonly names: Listed<string>; readonly carriers: readonly Carrying[] }
+  /** Names that this one lists. `ttlSources`: what of the entries that they are read from decides how long the list may be kept. */
+  | { readonly kind: "list"; readonly names: Listed<string>; readonly ttlSources: readonly TtlSource[] }
   | { readonly kind: "address"; readonly address: Address }
   /**
    * The name is an alias; `target` is the full name that it leads to, that of all `carriers`. Contested: other entries than those of that name carry it too, and
@@ -204,7 +204,7 @@ function ownSubject(name: DnsName, zone: string, catalog: DnsCatalog): Subject {
     case "types": {
       const names = typesOf(name.domain, zone, catalog);
       if (!hasTypes(names)) return ABSENT;
-      return names.items.length === 0 ? EMPTY : { kind: "list", names, carriers: names.carriers ?? [] };
+      return names.items.length === 0 ? EMPTY : { kind: "list", names, ttlSources: names.ttlSources ?? [] };
     }
     case "direct":
       return entriesSubject(

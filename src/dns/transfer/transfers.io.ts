@@ -1,4 +1,4 @@
-/** Transfers of zones (AXFR, RFC 5936): each is made in slices of a bounded number of records, from a copy of the catalog, as fast as its client reads. */
+/** Transfers of zones (AXFR, RFC 5936): each is made from a copy of the catalog, in slices of a few milliseconds, as fast as its client reads. */
 import { setImmediate } from "node:timers/promises";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";

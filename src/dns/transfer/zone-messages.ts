@@ -2,14 +2,13 @@
 import { CLASS_IN } from "../plan/answer.ts";
 import type { DataWriter, DnsRecord } from "../records/record.ts";
 import { RECORDS, writeRecordData } from "../records/records.ts";
-import { MAX_MESSAGE_BYTES } from "../wire/prepared.ts";
-import { OPTION } from "../wire/query.ts";
+import { MAX_MESSAGE_BYTES, MAX_POINTER } from "../wire/prepared.ts";
+import { HEADER_BYTES, OPTION } from "../wire/query.ts";
 import { OPTION_HEAD_BYTES, paddingOf } from "../wire/response.ts";
 
 /** A message is sent when it has so many bytes: pointers reach all of it. */
 const FULL_BYTES = 14_000;
 const MAX_BYTES = 65_000;
-const HEADER_BYTES = 12;
 /** QR and AA. */
 const FLAGS = 0x8400;
 const UTF8 = new TextEncoder();
@@ -129,7 +128,7 @@ export class ZoneMessages implements DataWriter {
     for (let rest = value; rest !== ""; ) {
       const offset = this.#offsets.get(rest);
       if (offset !== undefined) return this.u16(0xc000 | offset);
-      if (this.#at <= 0x3fff) this.#offsets.set(rest, this.#at);
+      if (this.#at <= MAX_POINTER) this.#offsets.set(rest, this.#at);
       const dot = rest.indexOf(".");
       this.#label(dot < 0 ? rest : rest.slice(0, dot));
       rest = dot < 0 ? "" : rest.slice(dot + 1);

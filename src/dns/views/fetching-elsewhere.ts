@@ -73,11 +73,11 @@ export class FetchingElsewhere implements Elsewhere {
   }
 
   takeTold(): Told {
-    const { names, hosts, planMs } = this.#told;
+    const { names, carriers, planMs } = this.#told;
     this.#told = nothingTold();
     const marked = [...names.values()].map((name) => [name, this.#markOf(name)] as const);
-    const asked = [...hosts].map((key) => [key, this.#carriersMark(key)] as const);
-    return { names: marked, hosts: asked, untilMonoMs: this.#parts.now().monoMs + planMs, seenEdition: this.edition };
+    const asked = [...carriers].map((key) => [key, this.#carriersMark(key)] as const);
+    return { names: marked, carriers: asked, untilMonoMs: this.#parts.now().monoMs + planMs, seenEdition: this.edition };
   }
 
   holds(told: Told): boolean {
@@ -85,7 +85,7 @@ export class FetchingElsewhere implements Elsewhere {
     const { edition } = this;
     if (told.seenEdition === edition) return true;
     for (const [name, mark] of told.names) if (this.#markOf(name) !== mark) return false;
-    for (const [key, mark] of told.hosts) if (this.#carriersMark(key) !== mark) return false;
+    for (const [key, mark] of told.carriers) if (this.#carriersMark(key) !== mark) return false;
     told.seenEdition = edition;
     return true;
   }
@@ -189,7 +189,7 @@ export class FetchingElsewhere implements Elsewhere {
     if (this.isNothing) return EVERYTHING_FOLLOWED;
     const { monoMs } = now();
     const key = `${name} ${zone}`;
-    this.#told.hosts.add(key);
+    this.#told.carriers.add(key);
     const kept = carriers.find(key, judgedEdition(), monoMs, machine.upstreams.cutOffMonoMs);
     // That nothing lies there is over when something was fetched from there since.
     const isOver = kept?.carriers.namespaces.length === 0 && kept.arrivedMonoMs < (this.#above.get(name) ?? Number.NEGATIVE_INFINITY);
@@ -289,7 +289,7 @@ export class FetchingElsewhere implements Elsewhere {
 const FOLLOWED = -1;
 
 function nothingTold() {
-  return { names: new Map<string, InstanceName>(), hosts: new Set<string>(), planMs: PLAN_MS };
+  return { names: new Map<string, InstanceName>(), carriers: new Set<string>(), planMs: PLAN_MS };
 }
 
 /** What is held, for additional records. */

@@ -3,7 +3,7 @@ import { portWord, TRANSPORTS, type Transport } from "../../catalog/entry/ports.
 import type { Lookup } from "../../catalog/query/lookup.ts";
 import { Cursor } from "../../catalog/query/ordered.ts";
 import { type CatalogRecord, HEALTH, KIND } from "../../catalog/record/record.ts";
-import type { Carrying, Listed, ListedService } from "../subject/browsing.ts";
+import type { Listed, ListedService, TtlSource } from "../subject/browsing.ts";
 
 /** Most entries that are looked at for one list. */
 const MAX_SEEN = 20_000;
@@ -12,7 +12,7 @@ export interface ListOptions {
   /** Most services. */
   readonly most: number;
   /** What of a record decides how long the list may be kept. Called for each that is in it. */
-  readonly read: (record: CatalogRecord) => Carrying;
+  readonly read: (record: CatalogRecord) => TtlSource;
 }
 
 /** Services with an entry that is not in maintenance, in order of their names: at most so many, and as many as MAX_SEEN entries have. Cost: their entries, of each of which the ttl is read. */
@@ -20,10 +20,10 @@ export function listServices(lookup: Lookup, namespace: string, { most, read }: 
   const cursor = new Cursor(lookup.ofKind(KIND.SERVICE));
   cursor.seek(`${namespace}\0`);
   const found = new Map<string, Set<Transport>>();
-  const carriers = new Map<string, Carrying>();
+  const ttlSources = new Map<string, TtlSource>();
   const listed = (isCut: boolean): Listed<ListedService> => {
     const items = [...found].map(([name, transports]) => ({ name, transports: [...transports] }));
-    const facts = { ...(carriers.size > 0 && { carriers: [...carriers.values()] }), ...(hasDrained && { hasDrained }) };
+    const facts = { ...(ttlSources.size > 0 && { ttlSources: [...ttlSources.values()] }), ...(hasDrained && { hasDrained }) };
     return { items, isCut, ...facts };
   };
   let hasDrained = false;
@@ -39,9 +39,9 @@ export function listServices(lookup: Lookup, namespace: string, { most, read }: 
     const transports = found.get(record.name) ?? new Set();
     found.set(record.name, transports);
     for (const transport of TRANSPORTS) if (record.traits.ports.includes(portWord(transport))) transports.add(transport);
-    const carrying = read(record);
+    const source = read(record);
     // There are few ttls, of as many entries as there may be.
-    carriers.set(`${carrying.ttlMs} ${carrying.health}`, carrying);
+    ttlSources.set(`${source.ttlMs} ${source.health}`, source);
   }
   return listed(false);
 }

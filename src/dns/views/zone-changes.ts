@@ -12,7 +12,7 @@ import { differentOwners, type PolicySource, visibilityOf } from "../../policy/s
 import { hiddenAbove, isClaimRightful } from "./alias-sight.ts";
 import type { ZoneVersions } from "./zone-versions.ts";
 
-export interface ZoneSources {
+export interface ZoneChangesSources {
   readonly replica: Pick<Replica, "changesSince" | "collectedRevision" | "revision" | "slab" | "winner"> & {
     readonly lookup: Pick<Lookup, "namespaces">;
   };
@@ -39,7 +39,7 @@ export interface ZoneChangesBounds {
 const BOUNDS: ZoneChangesBounds = { maxRemembered: MAX_REMEMBERED, maxLooked: MAX_LOOKED };
 
 export class ZoneChanges {
-  readonly #sources: ZoneSources;
+  readonly #sources: ZoneChangesSources;
   /** One viewer of each class. */
   readonly #viewers: readonly Caller[];
   #revision: number;
@@ -52,7 +52,7 @@ export class ZoneChanges {
   #affected: readonly number[] = [];
 
   /** What is there now counts as looked at. */
-  constructor(sources: ZoneSources, viewers: readonly Caller[], bounds = BOUNDS) {
+  constructor(sources: ZoneChangesSources, viewers: readonly Caller[], bounds = BOUNDS) {
     this.#sources = sources;
     this.#bounds = bounds;
     this.#viewers = viewers;

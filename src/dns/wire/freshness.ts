@@ -1,11 +1,11 @@
 /** How long HTTP may keep an answer (RFC 8484, section 5.1). It reads bytes that we wrote. */
 import { RCODE } from "../plan/answer.ts";
+import { nameEnd } from "./prepared.ts";
+import { HEADER_BYTES } from "./query.ts";
 
-const HEADER_BYTES = 12;
 /** Type, class, TTL and length of a record, behind its name. */
 const FIXED_BYTES = 10;
 const TYPE_SOA = 6;
-const POINTER = 0xc0;
 
 /** The least TTL of the answer, in seconds: of a denial that of its SOA. Undefined where nobody may keep it: failures, cut answers, and those that say nothing. */
 export function freshSeconds(message: Uint8Array): number | undefined {
@@ -16,10 +16,10 @@ export function freshSeconds(message: Uint8Array): number | undefined {
   if (isTruncated || (rcode !== RCODE.NOERROR && rcode !== RCODE.NXDOMAIN)) return undefined;
   const answerCount = view.getUint16(6);
   let at = HEADER_BYTES;
-  for (let left = view.getUint16(4); left > 0; left--) at = behindName(message, at) + 4;
+  for (let left = view.getUint16(4); left > 0; left--) at = nameEnd(message, at) + 4;
   let least: number | undefined;
   for (let i = 0; i < answerCount + view.getUint16(8); i++) {
-    at = behindName(message, at);
+    at = nameEnd(message, at);
     const end = at + FIXED_BYTES + view.getUint16(at + 8);
     const isDenial = i >= answerCount && view.getUint16(at) === TYPE_SOA;
     if (i < answerCount || isDenial) least = Math.min(least ?? Number.POSITIVE_INFINITY, view.getUint32(at + 4));
@@ -28,13 +28,4 @@ export function freshSeconds(message: Uint8Array): number | undefined {
     at = end;
   }
   return least;
-}
-
-function behindName(message: Uint8Array, from: number): number {
-  for (let at = from; ; ) {
-    const length = message[at] ?? 0;
-    if (length >= POINTER) return at + 2;
-    if (length === 0) return at + 1;
-    at += 1 + length;
-  }
 }

@@ -45,7 +45,7 @@ export interface DnsAnsweringOptions extends Omit<DnsSources, "elsewhere"> {
   readonly cookieSecret?: Uint8Array | undefined;
 }
 
-export interface Answering {
+interface Answering {
   readonly options: DnsAnswersOptions;
   readonly answers: DnsAnswers;
   /** Reads the secret of cookies and the keys of zones and secondaries again. */

@@ -11,11 +11,12 @@ import type { DnsSettings } from "../../dns/records/record.ts";
 import { seconds, setTtlSeconds, ttlSeconds } from "../../dns/records/ttl.ts";
 import { type DnsCatalog, findSubject, leadsTo, type Subject } from "../../dns/subject/subject.ts";
 import { parseReverseName } from "../../lib/addresses.ts";
+import { counted } from "../../lib/counted.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import { fullNames, thingOf } from "./full-names.ts";
 import { typeText } from "./zone-text.ts";
 
-export interface Told {
+export interface Explained {
   readonly question: Question;
   readonly plan: Plan;
   readonly viewer: Caller;
@@ -43,7 +44,7 @@ export interface Reason {
 }
 
 /** The facts that the answer rests on. Throws as the catalog does where something is not known yet. */
-export function reasonsOf(told: Told, sources: ReasonSources): readonly Reason[] {
+export function reasonsOf(told: Explained, sources: ReasonSources): readonly Reason[] {
   const { question, plan } = told;
   const { settings, catalog, nowWallMs } = sources;
   const reasons: Reason[] = [];
@@ -105,7 +106,7 @@ function entriesOf(relative: string, subject: Subject & { readonly kind: "entrie
 }
 
 /** A caller that may not know what is hidden is told the same of a hidden namespace as of one that is seen and has nothing. */
-function policyWords(namespace: string, { viewer, isOperator }: Told, { reads }: ReasonSources): readonly string[] {
+function policyWords(namespace: string, { viewer, isOperator }: Explained, { reads }: ReasonSources): readonly string[] {
   if (!isOperator) return [];
   const { allowed, reason, rule } = reads.verdict(viewer, namespace);
   const by = rule === "" ? reason : `${reason}, rule ${rule}`;
@@ -117,19 +118,17 @@ function subjectWords(subject: Subject, type: string): string {
     case "apex":
       return "is a zone of this server";
     case "entries":
-      return `shows ${counted(subject.entries.length, "entry", "entries")} with ${counted(subject.targets.length, "target", "targets")}`;
+      return `shows ${counted(subject.entries.length, "entry", "entries")} with ${counted(subject.targets.length, "target")}`;
     case "address":
       return "is the name of an address";
     case "alias":
       return `is an alias of ${subject.target}`;
     case "list":
-      return `lists ${counted(subject.names.items.length, "name", "names")}${subject.names.isCut ? ", and there are more" : ""}`;
+      return `lists ${counted(subject.names.items.length, "name")}${subject.names.isCut ? ", and there are more" : ""}`;
     case "empty":
       return `has no ${type} records, but names below it`;
     case "absent":
       return "is nothing that this viewer may see";
-    default:
-      return "";
   }
 }
 
@@ -160,10 +159,6 @@ function unspeltWords(
   return why === "" ? undefined : `is an alias of ${namespace}/${name}, which DNS cannot carry: ${why}`;
 }
 
-function counted(count: number, one: string, many: string): string {
-  return `${count} ${count === 1 ? one : many}`;
-}
-
 const HEALTH_WORDS: Readonly<Record<Health, string>> = {
   [HEALTH.UNSET]: "of unknown health",
   [HEALTH.HEALTHY]: "HEALTHY",
@@ -179,11 +174,11 @@ interface Saying {
   readonly say: (topic: Topic, detail: string) => void;
 }
 
-function sayEntries(entries: readonly EntryView[], { plan, shownCount }: Told, { settings, say, nowWallMs }: Saying): void {
+function sayEntries(entries: readonly EntryView[], { plan, shownCount }: Explained, { settings, say, nowWallMs }: Saying): void {
   const counts = new Map<Health, number>();
   for (const { health } of entries) counts.set(health, (counts.get(health) ?? 0) + 1);
   const healths = [...counts].map(([health, count]) => `${count} ${HEALTH_WORDS[health]}`).join(", ");
-  const all = counted(plan.groups.flat().length, "record", "records");
+  const all = counted(plan.groups.flat().length, "record");
   const told = shownCount < plan.groups.flat().length ? `${shownCount} of ${all}, by dns.answer_limit` : all;
   say("tier", `${healths}; the answer has ${told}${plan.isCut === true ? ", and there are more" : ""}`);
   const inUse = entries.filter(({ health }) => health !== HEALTH.MAINTENANCE);

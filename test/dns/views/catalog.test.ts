@@ -187,12 +187,12 @@ test("the services of a namespace are those that show something, and of a hidden
     { name: "dns", transports: ["udp", "tcp"] },
     { name: "web", transports: ["tcp"] },
   ];
-  const carriers = [undefined, 5_000].map((ttlMs) => ({ health: HEALTH.HEALTHY, ttlMs }));
+  const ttlSources = [undefined, 5_000].map((ttlMs) => ({ health: HEALTH.HEALTHY, ttlMs }));
   const unwell = { health: HEALTH.DEGRADED, ttlMs: undefined };
-  expect(catalog.services("svc")).toEqual({ items, isCut: false, carriers: [...carriers, unwell], hasDrained: true });
+  expect(catalog.services("svc")).toEqual({ items, isCut: false, ttlSources: [...ttlSources, unwell], hasDrained: true });
   expect(catalog.services("sv")).toEqual({ items: [], isCut: false });
   turn("orphaned");
-  expect(catalog.services("svc")).toMatchObject({ items, carriers: carriers.map(({ ttlMs }) => ({ health: HEALTH.ORPHANED, ttlMs })) });
+  expect(catalog.services("svc")).toMatchObject({ items, ttlSources: ttlSources.map(({ ttlMs }) => ({ health: HEALTH.ORPHANED, ttlMs })) });
   turn("live");
   expect(catalog.find(KIND.SERVICE, "svc", "dns", undefined, "b").map(({ key }) => key.instanceId)).toEqual(["b"]);
   expect(catalog.find(KIND.SERVICE, "svc", "web", undefined, "b")).toEqual([]);
