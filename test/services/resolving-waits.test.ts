@@ -1,9 +1,10 @@
 /** What a resolver answers to those that waited for its upstream, where that one names a policy that the resolver lacks. */
 import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
-import { EntryKind } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import { EntryKind, Scope } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { CatalogQueryRequestSchema, CatalogQueryResponseSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { KIND } from "../../src/catalog/record/record.ts";
+import { UnknownName } from "../../src/dns/subject/elsewhere.ts";
 import type { WaymarkError } from "../../src/lib/errors.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
@@ -221,6 +222,42 @@ test("what DNS asks about a name is kept for the viewers of the settings, and fo
     expect(of("red")).toBe(again);
   }
   expect([of(""), elsewheres.of(anonymousCaller("c1", "127.0.0.1"))]).toEqual([anonymous, anonymous]);
+});
+
+test.each([
+  { whose: "of the settings", viewer: (i: number) => ({ ...anonymousCaller("c1", ""), tenant: `t${i}` }) },
+  { whose: "with a credential", viewer: () => RED },
+])("what the upstream tells of a name is known, however much it is and however many classes $whose share the room", async ({ viewer }) => {
+  const resolver = new Resolver();
+  const { world, ports } = resolver;
+  const items = Array.from({ length: 100 }, (_, i) => ({
+    key: { kind: EntryKind.SERVICE, namespace: "shop", name: "web", instanceId: `i${i}`, clusterId: "c1" },
+    clusterId: "c1",
+    scope: Scope.ZONE,
+    aliases: ["www.shop"],
+    metadata: { note: "x".repeat(4000) },
+  }));
+  resolver.passed = { policyEpoch: "none", items };
+  const options = { clusterId: "c1", name: "me", maxStaleMs: 0, ttls: { zoneMs: 15_000, negativeMs: 15_000 } };
+  const viewers = Array.from({ length: 64 }, (_, i) => ({ ...anonymousCaller("c1", ""), tenant: `t${i}` }));
+  const elsewhere = openElsewheres(world.rooms, { ports, resolver: options as never, now: () => world.now, viewers }).of(viewer(1));
+  const view = { sees: () => true, counts: () => true };
+  const known = async <T>(ask: () => T): Promise<T> => {
+    try {
+      return ask();
+    } catch (error) {
+      if (!(error instanceof UnknownName)) throw error;
+      await error.arrival;
+    }
+    return ask();
+  };
+  const [isAbove, carriers] = [
+    await known(() => elsewhere.hasNameUnder("shop", "waymark", view)),
+    await known(() => elsewhere.findAlias("www.shop", "waymark", view, false)),
+  ];
+  expect([isAbove, carriers[0]?.entry.key.name]).toEqual([true, "web"]);
+  // A question needs both at a time.
+  expect(elsewhere.hasNameUnder("shop", "waymark", view)).toBe(true);
 });
 
 /** Queries that are passed on are answered under that policy. */

@@ -48,6 +48,11 @@ export interface FoundCarriers {
 
 /** Bytes of an answer in the map, without its content. */
 const KEPT_BYTES = 400;
+/** The bytes have room for so many answers: a question asks about a name, and about what lies below it and above. */
+const LEAST_KEPT = 4;
+/** Memory of a claim, and of a namespace. */
+const CLAIM_BYTES = 300;
+const NAMESPACE_BYTES = 200;
 
 /** The answers of the upstream, within a bound of bytes. The oldest goes first. */
 export class KeptCarriers {
@@ -62,6 +67,11 @@ export class KeptCarriers {
 
   get sizeBytes(): number {
     return this.#sizeBytes;
+  }
+
+  /** Most that one answer should take. A larger one would push itself out. */
+  get answerBytes(): number {
+    return Math.floor(this.#options.maxBytes / LEAST_KEPT);
   }
 
   put(key: string, carriers: Carriers, judgedEdition: number, monoMs: number): void {
@@ -116,19 +126,45 @@ export function carriersAt({ atName }: Carriers, name: string, { sees, counts }:
   return atName.filter(({ entry, claim }) => counts({ ...claim, name }) && sees(entry.key.namespace));
 }
 
-/** What the upstream told of a name of the zone, sorted. `sizeBytes`: of the entries, decoded. */
-export function carriersFrom(name: string, zone: string, told: readonly Carrier[], isMore: boolean, sizeBytes: number): Carriers {
+/** An entry that the upstream told, and its memory where it is kept. */
+export interface ToldCarrier {
+  readonly carrier: Carrier;
+  readonly sizeBytes: number;
+}
+
+/**
+ * What the upstream told of a name of the zone, sorted: as much as has room, but one entry at least. Entries that have the name itself come first. Of those below it only
+ * namespaces and claims are kept. What finds no room counts as what was not told.
+ */
+export function carriersFrom(
+  name: string,
+  zone: string,
+  told: readonly ToldCarrier[],
+  { isMore, maxBytes }: { readonly isMore: boolean; readonly maxBytes: number },
+): Carriers {
   const namespaces = new Set<string>();
   const claims: Claim[] = [];
   const atName: Carrier[] = [];
-  for (const carrier of told) {
-    const { entry, claim } = carrier;
-    if (isAtOrBelow(entry.key.namespace, name)) namespaces.add(entry.key.namespace);
-    const below = entry.aliases.map(plainName).flatMap((alias) => namesBelow(alias, name, zone));
-    for (const alias of below) claims.push({ ...claim, name: alias });
-    if (below.includes(name)) atName.push(carrier);
+  const sorted = told
+    .map((one) => ({ ...one, names: one.carrier.entry.aliases.map(plainName).flatMap((alias) => namesBelow(alias, name, zone)) }))
+    .toSorted((a, b) => Number(b.names.includes(name)) - Number(a.names.includes(name)));
+  let sizeBytes = 0;
+  let isCut = false;
+  for (const { carrier, sizeBytes: entryBytes, names } of sorted) {
+    const { namespace } = carrier.entry.key;
+    const isNew = isAtOrBelow(namespace, name) && !namespaces.has(namespace);
+    const isAtName = names.includes(name);
+    const ownBytes = CLAIM_BYTES * names.length + (isNew ? NAMESPACE_BYTES : 0) + (isAtName ? entryBytes : 0);
+    if (sizeBytes > 0 && sizeBytes + ownBytes > maxBytes) {
+      isCut = true;
+      continue;
+    }
+    sizeBytes += ownBytes;
+    if (isNew) namespaces.add(namespace);
+    for (const alias of names) claims.push({ ...carrier.claim, name: alias });
+    if (isAtName) atName.push(carrier);
   }
-  return { atName, namespaces: [...namespaces], claims, isMore, sizeBytes };
+  return { atName, namespaces: [...namespaces], claims, isMore: isMore || isCut, sizeBytes };
 }
 
 /** What an alias is below the zone, if that is the name or below it: an alias may be in full. */

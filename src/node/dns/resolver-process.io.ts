@@ -41,15 +41,16 @@ export function askingElsewheres({ asked, reads, settings, ask, now }: DnsProces
   };
   return openClasses(classesOf(viewersOf(settings.dns, settings.node)).callers, (viewer, maxBytes) => {
     const { cluster, tenant } = viewer;
+    const carriers = keptCarriersFor(resolver, maxBytes);
     return new FetchingElsewhere({
       machine,
       // The names of doubted namespaces are asked for, and how long they may be kept is told.
       isHeld: () => false,
       ask: (name, how, told) => asked.ask(name, how, told),
-      carriers: keptCarriersFor(resolver, maxBytes),
+      carriers,
       askCarriers: (name, zone, told) =>
         ask({ kind: "carriers", name, zone, viewer: { cluster, tenant } }, (answer) =>
-          told(answer?.carriers && carriersOfSent(name, zone, answer.carriers)),
+          told(answer?.carriers && carriersOfSent(name, zone, answer.carriers, carriers.answerBytes)),
         ),
       inputCount: () => asked.inputCount,
       judgedEdition: () => reads.policyEdition + asked.facts.letGoCount,

@@ -83,12 +83,13 @@ function openElsewhere(
 ): FetchingElsewhere {
   const { machine, reads } = rooms;
   const asker = askerOf(rooms, { ports, resolver, now, viewer });
+  const carriers = keptCarriersFor(resolver, maxBytes);
   return new FetchingElsewhere({
     machine,
     isHeld: (name) => holds(machine, name),
     ask: (name, asked, told) => ports.ask(name, asked, told),
-    carriers: keptCarriersFor(resolver, maxBytes),
-    askCarriers: (name, zone, told) => void tellCarriers(asker, { name, zone }, told),
+    carriers,
+    askCarriers: (name, zone, told) => void tellCarriers(asker, { name, zone, maxBytes: carriers.answerBytes }, told),
     inputCount: () => rooms.inputCount,
     judgedEdition: () => reads.policyEdition + machine.letGoCount,
     now,
@@ -138,12 +139,12 @@ interface CarriersAsker {
 
 async function tellCarriers(
   asker: CarriersAsker,
-  { name, zone }: { readonly name: string; readonly zone: string },
+  { name, zone, maxBytes }: { readonly name: string; readonly zone: string; readonly maxBytes: number },
   told: (carriers: Carriers | undefined) => void,
 ): Promise<void> {
   let carriers: Carriers | undefined;
   try {
-    carriers = carriersOfSent(name, zone, await askCarriers(asker, name, zone));
+    carriers = carriersOfSent(name, zone, await askCarriers(asker, name, zone), maxBytes);
   } catch (error) {
     // The caller is answered that the name is not known, whatever the reason.
     if (!(error instanceof WaymarkError)) throw error;
@@ -164,10 +165,10 @@ async function askCarriers(asker: CarriersAsker, name: string, zone: string): Pr
   return { entries: [...told.values()].map(storedBytes), isMore: below.isMore };
 }
 
-/** What was told, as DNS reads it. */
-export function carriersOfSent(name: string, zone: string, { entries, isMore }: SentCarriers): Carriers {
-  const sizeBytes = entries.reduce((sum, bytes) => sum + DECODED * bytes.length + DECODED_BYTES, 0);
-  return carriersFrom(name, zone, entries.map(carrierOf), isMore, sizeBytes);
+/** What was told, as DNS reads it, and as much of it as has room. */
+export function carriersOfSent(name: string, zone: string, { entries, isMore }: SentCarriers, maxBytes: number): Carriers {
+  const told = entries.map((bytes) => ({ carrier: carrierOf(bytes), sizeBytes: DECODED * bytes.length + DECODED_BYTES }));
+  return carriersFrom(name, zone, told, { isMore, maxBytes });
 }
 
 async function ask(

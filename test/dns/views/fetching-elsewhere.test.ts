@@ -8,9 +8,9 @@ import { Reads } from "../../../src/discovery/reads.ts";
 import { LOCATED_KINDS } from "../../../src/dns/names/names.ts";
 import { Responder } from "../../../src/dns/server/responder.ts";
 import { ResponseRates } from "../../../src/dns/server/response-rate.ts";
-import type { Carrier, UnknownName } from "../../../src/dns/subject/elsewhere.ts";
+import type { UnknownName } from "../../../src/dns/subject/elsewhere.ts";
 import { onlyView } from "../../../src/dns/views/asker.ts";
-import { type Carriers, carriersFrom, KeptCarriers } from "../../../src/dns/views/carriers.ts";
+import { type Carriers, carriersFrom, KeptCarriers, type ToldCarrier } from "../../../src/dns/views/carriers.ts";
 import { type DnsSources, dnsCatalog } from "../../../src/dns/views/catalog.ts";
 import { FetchingElsewhere } from "../../../src/dns/views/fetching-elsewhere.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
@@ -193,11 +193,11 @@ class World {
     if (this.isFailing) return undefined;
     const { policy } = this;
     const sees = (namespace: string) => policy.set === undefined || policy.viewer(namespace, { clusterId: "c1", tenant: "" }).allowed;
-    const told: Carrier[] = [];
+    const told: ToldCarrier[] = [];
     const records = new Cursor(this.#registry.replica.lookup.all);
     for (let record = records.next(); record !== undefined; record = records.next())
-      if (sees(record.namespace)) told.push({ entry: this.#reads.entry(record), claim: claimOf(record, "") });
-    return carriersFrom(name, zone, told, false, 100);
+      if (sees(record.namespace)) told.push({ carrier: { entry: this.#reads.entry(record), claim: claimOf(record, "") }, sizeBytes: 100 });
+    return carriersFrom(name, zone, told, { isMore: false, maxBytes: this.carriers.answerBytes });
   }
 
   /** Of what was told. */
@@ -754,7 +754,7 @@ test("that something was fetched from below a name is remembered of ten thousand
     carriers: new KeptCarriers({ ttlMs: SECONDS, negativeMs: SECONDS, maxStaleMs: SECONDS, maxBytes: 10_000 }),
     askCarriers: (name, zone, told) => {
       asked.push(name);
-      queueMicrotask(() => told(carriersFrom(name, zone, [], false, 0)));
+      queueMicrotask(() => told(carriersFrom(name, zone, [], { isMore: false, maxBytes: 0 })));
     },
     inputCount: () => 0,
     judgedEdition: () => 0,

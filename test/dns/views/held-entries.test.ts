@@ -35,7 +35,7 @@ class World {
       isHeld: (name) => holds(machine, name),
       ask: world.port,
       carriers: new KeptCarriers({ ttlMs: 1, negativeMs: 1, maxStaleMs: 1, maxBytes: 100_000 }),
-      askCarriers: (name, zone, told) => queueMicrotask(() => told(carriersFrom(name, zone, [], false, 0))),
+      askCarriers: (name, zone, told) => queueMicrotask(() => told(carriersFrom(name, zone, [], { isMore: false, maxBytes: 0 }))),
       inputCount: () => rooms.inputCount,
       judgedEdition: () => rooms.reads.policyEdition + machine.letGoCount,
       now: () => world.now,
