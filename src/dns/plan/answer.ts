@@ -11,7 +11,7 @@ import { seconds, setTtlSeconds, ttlSeconds } from "../records/ttl.ts";
 import { type DnsCatalog, findSubject, type Subject } from "../subject/subject.ts";
 import { EXTENDED_ERROR, type ExtendedError } from "./extended-errors.ts";
 import { recordsOfInstances } from "./instances.ts";
-import { findReverseSubject, reverseZoneOf } from "./reverse.ts";
+import { type BestTiers, findReverseSubject, reverseZoneOf } from "./reverse.ts";
 
 /** Response codes as on the wire (IANA, DNS parameters). BADVERS and BADCOOKIE exist only with EDNS. */
 export const RCODE = {
@@ -179,14 +179,15 @@ function planInZone(question: Question, place: Place, sources: Sources): Plan {
 interface SetSources extends Omit<Sources, "endingOf"> {
   /** Is told of a name that has more than its sets tell. */
   readonly onCrowded?: ((owner: string) => void) | undefined;
+  readonly tiers?: BestTiers | undefined;
 }
 
 /** All records that the name has itself, type by type: the whole of what answers about it are drawn from. */
-export function* setsAt(owner: string, zone: string, { catalog, settings, onCrowded }: SetSources): Generator<readonly DnsRecord[]> {
+export function* setsAt(owner: string, zone: string, { catalog, settings, onCrowded, tiers }: SetSources): Generator<readonly DnsRecord[]> {
   const context: RecordContext = { owner, zone, locality: catalog.view.locality, settings };
   const isReverse = settings.reverseZones.includes(zone);
   const subject = isReverse
-    ? findReverseSubject(owner, zone, settings, catalog)
+    ? findReverseSubject(owner, zone, settings, catalog, tiers)
     : findSubject(owner === zone ? "" : owner.slice(0, -zone.length - 1), zone, catalog, settings);
   if (subject.kind === "entries" && subject.cut !== "nothing") onCrowded?.(owner);
   const canonical = isReverse ? undefined : canonicalRecord(subject, context);

@@ -3,10 +3,9 @@ import type { EntryView } from "../../catalog/entry/view.ts";
 import { HEALTH, KIND } from "../../catalog/record/record.ts";
 import { parseReverseName } from "../../lib/addresses.ts";
 import { WaymarkError } from "../../lib/errors.ts";
-import { healthOrder } from "../../reading/levels.ts";
 import { type DnsName, formatName, zoneOf } from "../names/names.ts";
 import type { DnsSettings } from "../records/record.ts";
-import { bestOf } from "../records/shown.ts";
+import { tierOf } from "../records/shown.ts";
 import { apexSubject, type DnsCatalog, findSubject, type Subject } from "../subject/subject.ts";
 
 /** Most entries that are read to see which names of one address answer with it. */
@@ -20,8 +19,11 @@ export function reverseZoneOf(name: string, { reverseZones, zones }: Zones): str
   return zone === undefined || (zoneOf(name, zones)?.length ?? -1) > zone.length ? undefined : zone;
 }
 
-/** What a full name of a reverse zone stands for. */
-export function findReverseSubject(name: string, zone: string, all: Zones, catalog: DnsCatalog): Subject {
+/** By the name of a service or node, the best tier that it shows, as `bestTier` finds it. For as long as nothing changes. */
+export type BestTiers = Map<string, number>;
+
+/** What a full name of a reverse zone stands for. `tiers`: what other addresses have found. */
+export function findReverseSubject(name: string, zone: string, all: Zones, catalog: DnsCatalog, tiers?: BestTiers): Subject {
   if (name === zone) return apexSubject(zone, catalog);
   const meant = parseReverseName(name);
   if (meant === undefined) return { kind: "absent" };
@@ -33,23 +35,24 @@ export function findReverseSubject(name: string, zone: string, all: Zones, catal
   const names: string[] = [];
   let readCount = 0;
   for (const entry of items) {
-    if (entry.health === HEALTH.MAINTENANCE) continue;
-    const own = nameOf(entry, all);
+    const own = entry.health === HEALTH.MAINTENANCE ? undefined : nameOf(entry, all);
     if (own === undefined) continue;
-    // What is healthy is shown whatever the others are. Its name may have thousands of them, each at an address that somebody asks for.
-    if (healthOrder(entry.health) === 0 && catalog.elsewhere === undefined) {
-      names.push(own.text);
-      carriers.push(entry);
-      continue;
+    // HOT: once an address in a transfer. What is healthy is shown whatever the others of its name are, of which there may be thousands.
+    if (tierOf(entry) > 0 || catalog.elsewhere !== undefined) {
+      let best = tiers?.get(own.text);
+      if (best === undefined) {
+        if (readCount >= MAX_READ) {
+          isPart = true;
+          continue;
+        }
+        const subject = findSubject(own.text.slice(0, -own.zone.length - 1), own.zone, catalog);
+        readCount += subject.kind === "entries" ? subject.entries.length : 0;
+        best = bestTier(subject);
+        tiers?.set(own.text, best);
+      }
+      // Of a sample the entry may be no part.
+      if (best < 0 || tierOf(entry) > best) continue;
     }
-    if (readCount >= MAX_READ) {
-      isPart = true;
-      continue;
-    }
-    const subject = findSubject(own.text.slice(0, -own.zone.length - 1), own.zone, catalog);
-    if (subject.kind !== "entries") continue;
-    readCount += subject.entries.length;
-    if (!isAnswered(entry, subject)) continue;
     names.push(own.text);
     ttlSources.push(entry);
   }
@@ -71,8 +74,8 @@ function nameOf({ key }: EntryView, { zones, reverseZones }: Zones): { readonly 
   return undefined;
 }
 
-/** Whether A or AAAA of the name shows the addresses of this entry: those of the best tier are shown. */
-function isAnswered(entry: EntryView, { targets }: Subject & { readonly kind: "entries" }): boolean {
-  const entries = [entry, ...targets.map((target) => target.entry)];
-  return bestOf(entries, (each) => each).includes(entry);
+/** Of the entries that A and AAAA are drawn from the best tier. -1 where there is no such name, so that nothing is shown at it. */
+function bestTier(subject: Subject): number {
+  if (subject.kind !== "entries") return -1;
+  return subject.targets.reduce((best, { entry }) => Math.min(best, tierOf(entry)), Number.POSITIVE_INFINITY);
 }

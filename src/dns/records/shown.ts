@@ -15,9 +15,14 @@ export function bestTargets(targets: readonly SubjectTarget[]): readonly Subject
 
 /** The items of the best tier that there is. */
 export function bestOf<T>(items: readonly T[], entryOf: (item: T) => SubjectTarget["entry"]): readonly T[] {
-  const tierOf = (item: T) => Math.min(healthOrder(entryOf(item).health), LAST_TIER);
-  const best = Math.min(...items.map(tierOf));
-  return items.filter((item) => tierOf(item) === best);
+  const tiers = items.map((item) => tierOf(entryOf(item)));
+  const best = Math.min(...tiers);
+  return items.filter((_, at) => tiers[at] === best);
+}
+
+/** 0 for the best one. */
+export function tierOf({ health }: SubjectTarget["entry"]): number {
+  return Math.min(healthOrder(health), LAST_TIER);
 }
 
 /** How far behind the best ones a target stands: its tier (HEALTHY 0, DEGRADED 1, CRITICAL 2, ORPHANED 3) times 10,000, and its distance from the view times 1,000. */

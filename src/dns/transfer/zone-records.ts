@@ -10,6 +10,7 @@ import { parseAddressLabel } from "../names/addresses.ts";
 import { encodeLabel, MAX_NAME_CHARS } from "../names/labels.ts";
 import { ADDRESS_LABEL, type DnsName, formatName, LOCATED_KINDS, parseHostName, parseName, zoneAbove, zoneOf } from "../names/names.ts";
 import { setsAt } from "../plan/answer.ts";
+import type { BestTiers } from "../plan/reverse.ts";
 import { addressRecord } from "../records/addresses.ts";
 import type { DnsRecord, DnsSettings } from "../records/record.ts";
 import { namedHost } from "../records/records.ts";
@@ -96,9 +97,11 @@ function* namedRecords(sources: ZoneSources): Generator<readonly DnsRecord[]> {
 
 function* reverseRecords({ zone, catalog, settings, dnsNames }: ZoneSources): Generator<readonly DnsRecord[]> {
   const zones = allZones(settings);
+  // Each of a service's instances has an address, and none must cost a look at all of them.
+  const tiers: BestTiers = new Map();
   for (const text of dnsNames.addresses()) {
     const owner = reverseName(Uint8Array.from(text, (char) => char.charCodeAt(0)));
-    if (zoneOf(owner, zones) === zone) yield* setsAt(owner, zone, { catalog, settings });
+    if (zoneOf(owner, zones) === zone) yield* setsAt(owner, zone, { catalog, settings, tiers });
     else yield [];
   }
 }

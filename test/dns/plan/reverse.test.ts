@@ -1,10 +1,12 @@
 /** PTR of addresses: the inverse of what A and AAAA say. */
 import fc from "fast-check";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
+import { Lookup } from "../../../src/catalog/query/lookup.ts";
 import { HEALTH, KIND } from "../../../src/catalog/record/record.ts";
 import type { DnsCatalog } from "../../../src/dns/subject/subject.ts";
+import { zoneRecords } from "../../../src/dns/transfer/zone-records.ts";
 import { CHANGING_ZONE, ChangingDns, type DnsAct, someDnsAct } from "../../fakes/changing-dns.ts";
-import { entryView, FakeDnsCatalog } from "../../fakes/dns-catalog.ts";
+import { entryView, FakeDnsCatalog, TEST_DNS_SETTINGS } from "../../fakes/dns-catalog.ts";
 import { runs } from "../../fakes/effort.ts";
 import { ask, newResponder, type Told, wordOf } from "../asking.ts";
 
@@ -76,18 +78,17 @@ test.each([64, 65])("an address with %i names tells 64 of them, as a whole set",
 });
 
 test.each([
-  { names: 5, told: 5 },
-  { names: 6, told: 5 },
-])("of $names crowded names of an address without a healthy entry no more are read than 4,096 entries allow", ({ names, told }) => {
-  const instances = Array.from({ length: 1000 * names }, (_, i) =>
-    entryView({ name: `web${i % names}`, instanceId: `i${i}`, targets: [{ host: "10.0.0.1" }], health: HEALTH.DEGRADED }),
-  );
-  const catalog = new FakeDnsCatalog(instances);
-  const { answers, isTruncated } = ptr(catalog, "10.0.0.1");
+  { health: HEALTH.CRITICAL, names: 5, told: 5 },
+  { health: HEALTH.CRITICAL, names: 6, told: 5 },
+  // What is healthy is shown without a look at the others.
+  { health: HEALTH.HEALTHY, names: 6, told: 6 },
+])("of $names crowded names of health $health at an address no more are read than 4,096 entries allow", ({ health, names, told }) => {
+  const instances = Array.from({ length: 1000 * names }, (_, i) => ({
+    ...entryView({ name: `web${i % names}`, instanceId: `i${i}`, targets: [{ host: "10.0.0.1" }] }),
+    health,
+  }));
+  const { answers, isTruncated } = ptr(new FakeDnsCatalog(instances), "10.0.0.1");
   expect([answers.length, isTruncated]).toEqual([told, false]);
-  // A healthy one needs no look at the others.
-  catalog.add(entryView({ name: "web9", instanceId: "1", targets: [{ host: "10.0.0.1" }] }));
-  expect(wordOf(ptr(catalog, "10.0.0.1").answers, -1)).toContain("web9.market.waymark.");
 });
 
 test("the name of a healthy entry is told without a look at the others of its name, of which each address may be asked for", () => {
@@ -104,6 +105,23 @@ test("the name of a healthy entry is told without a look at the others of its na
   ]);
   expect([wordOf(ptr(catalog, "10.0.0.1").answers, -1), findCount]).toEqual([["web.market.waymark."], 0]);
   expect([ptr(catalog, "10.0.0.2").answers, findCount]).toEqual([[], 1]);
+});
+
+test.each([
+  { health: HEALTH.HEALTHY, looks: 0 },
+  { health: HEALTH.CRITICAL, looks: 1 },
+])("a transfer looks $looks times at all entries of a name of health $health that has 300 addresses", ({ health, looks }) => {
+  const hosts = Array.from({ length: 300 }, (_, i) => `10.0.${i >> 8}.${i & 255}`);
+  const catalog = new FakeDnsCatalog(
+    hosts.map((host, i) => ({ ...entryView({ name: "web", instanceId: `i${i}`, targets: [{ host }] }), health })),
+  );
+  const find = vi.spyOn(catalog, "find");
+  const addresses = () => hosts.map((host) => String.fromCharCode(...host.split(".").map(Number)));
+  const settings = { ...TEST_DNS_SETTINGS, ...SETTINGS };
+  const sources = { zone: CHANGING_ZONE, catalog, settings, lookup: new Lookup(), dnsNames: { addresses, aliases: () => [] } };
+  const records = [...zoneRecords({ ...sources, onCrowded: () => {} })].flat().filter(({ type }) => type === "PTR");
+  expect(records).toHaveLength(300);
+  expect(find.mock.calls.filter(([kind]) => kind === KIND.SERVICE)).toHaveLength(looks);
 });
 
 test.each([
