@@ -30,8 +30,8 @@ export const DNS_MUTANTS = [
     edits: [
       {
         file: "src/dns/records/shown.ts",
-        find: "  return items.filter((item) => tierOf(item) === best);",
-        replace: "  return items.filter((item) => tierOf(item) <= best + 1);",
+        find: "  return items.filter((_, at) => tiers[at] === best);",
+        replace: "  return items.filter((_, at) => (tiers[at] ?? 0) <= best + 1);",
       },
     ],
     withinSeeds: 10,

@@ -3,7 +3,16 @@ import { NODES_NAMESPACE } from "../../catalog/entry/names.ts";
 import { type Transport, transportOf } from "../../catalog/entry/ports.ts";
 import { KIND, type Kind } from "../../catalog/record/record.ts";
 import { plainName } from "../../discovery/dns-names.ts";
-import { type DnsName, LOCATED_KINDS, type NameInDns, nameInDns, parseHostName, parseName, splitZone, zoneOf } from "../../dns/names/names.ts";
+import {
+  type DnsName,
+  LOCATED_KINDS,
+  type NameInDns,
+  nameInDns,
+  parseHostName,
+  parseName,
+  splitZone,
+  zoneOf,
+} from "../../dns/names/names.ts";
 import { type DnsCatalog, leadsTo } from "../../dns/subject/subject.ts";
 
 /** Kinds whose entries have names in DNS. */
