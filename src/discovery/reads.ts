@@ -86,12 +86,24 @@ interface Shared {
   owed: { readonly edition: number; readonly isAny: boolean } | undefined;
 }
 
+export interface ReadsPolicy {
+  readonly policies: PolicySource;
+  readonly onDenied: OnDenied;
+  /** Of a resolver. */
+  readonly lists?: AnswerLists;
+  /** Of summaries: namespaces of which no reader is shown anything. That is no denial. */
+  readonly hides?: (namespace: string) => boolean;
+}
+
 export class Reads {
   readonly replica: Replica;
   readonly node: NodeFacts;
   readonly #policies: PolicySource;
   readonly #onDenied: OnDenied;
   readonly #lists: AnswerLists | undefined;
+  readonly #hides: ReadsPolicy["hides"];
+  /** Names what else than records and policy decides what readers are told. Empty while nothing does. */
+  #answers = "";
   readonly #readers = new Map<string, Shared>();
   /** Characters of the names of readers with long filters. */
   #filterChars = 0;
@@ -111,14 +123,10 @@ export class Reads {
   /** Below which prefixes records may follow other owners than those of the policy in force, in one edition of the policy. */
   #reowned = { edition: -1, prefixes: new Prefixes([]) };
 
-  /** `lists` is of a resolver. */
-  constructor(
-    replica: Replica,
-    node: NodeFacts,
-    policy: { readonly policies: PolicySource; readonly onDenied: OnDenied; readonly lists?: AnswerLists },
-  ) {
+  constructor(replica: Replica, node: NodeFacts, policy: ReadsPolicy) {
     this.replica = replica;
     this.#lists = policy.lists;
+    this.#hides = policy.hides;
     this.#policies = policy.policies;
     // A new node without a policy hides everything. That is not a denial.
     this.#onDenied = (caller, denial) => {
@@ -213,6 +221,16 @@ export class Reads {
     this.#note(this.#policies.policy);
   }
 
+  /**
+   * Records are shown in another way, although neither they nor the policy changed: `name` stands for that way. Cursors from before lead to a
+   * snapshot, and the caller refreshes the watches that it concerns, in the same turn.
+   */
+  noteAnswers(name: string): void {
+    if (name === this.#answers) return;
+    this.#answers = name;
+    this.#policyEdition += 1;
+  }
+
   #note(policy: Policy): void {
     if (policy === this.#editionPolicy) return;
     this.#editionPolicy = policy;
@@ -277,7 +295,7 @@ export class Reads {
           limit,
           afterKey,
           self: this.node,
-          allowed: visibility?.sees ?? seesAll,
+          allowed: this.#shown(visibility?.sees ?? seesAll),
           explain: isExplained,
           test: request.test,
           open: request.open,
@@ -328,7 +346,7 @@ export class Reads {
         ...request,
         name,
         hash: textHash(text),
-        allowed: isResolved ? seesAll : visibilityOf(this, caller),
+        allowed: this.#shown(isResolved ? seesAll : visibilityOf(this, caller)),
         isOwed: (namespace: string) => !this.isSettled && this.#isChanged(namespace, viewer),
         isOwedAny: () => !this.isSettled && this.#owesAny(name),
         policyEpoch: () => this.#policyEpoch,
@@ -340,6 +358,11 @@ export class Reads {
     }
     shared.reader.streamCount += 1;
     return shared.reader;
+  }
+
+  #shown(sees: (namespace: string) => boolean): (namespace: string) => boolean {
+    const hides = this.#hides;
+    return hides === undefined ? sees : (namespace) => !hides(namespace) && sees(namespace);
   }
 
   release(reader: Reader): void {
@@ -365,7 +388,7 @@ export class Reads {
 
   /** The namespaces that a caller sees, for scans that the audit does not record. */
   allowed(caller: Caller): (namespace: string) => boolean {
-    return this.#policies.policy.set === undefined ? seesAll : visibilityOf(this, caller);
+    return this.#shown(this.#policies.policy.set === undefined ? seesAll : visibilityOf(this, caller));
   }
 
   /** A record's entry as plain values. Cost: a decode. */
@@ -494,7 +517,8 @@ export class Reads {
 
   get #policyEpoch(): string {
     const { policy } = this.#policies;
-    return this.isSettled ? policy.epoch : `${this.#settledPolicy.epoch}>${policy.epoch}`;
+    const epoch = this.isSettled ? policy.epoch : `${this.#settledPolicy.epoch}>${policy.epoch}`;
+    return this.#answers === "" ? epoch : `${epoch}+${this.#answers}`;
   }
 
   /** Those of the nodes with an entry in the namespace or below it. Stops when all are found. */

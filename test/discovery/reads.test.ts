@@ -148,6 +148,38 @@ test("the holder of short cursors says the state of the policy, and nothing of h
   expect(holder(one)).toBe("b1");
 });
 
+test("a namespace that the reads hide is shown to nobody, on no page and in no digest, and that is no denial", () => {
+  const { reads: all } = open();
+  const denials: string[] = [];
+  const policies = { policy: HIDING };
+  const reads = new Reads(all.replica, NODE, {
+    policies,
+    onDenied: (_, { namespace }) => denials.push(namespace),
+    hides: (n) => n === "svc",
+  });
+  for (const filter of [{ namespace: "svc" }, { prefix: "svc" }, {}])
+    expect(reads.page(BLUE, page(filter))).toMatchObject({ records: [], nextToken: "" });
+  const reader = reads.reader(BLUE, { filter: ANY, isNamesOnly: false, withDigest: true });
+  expect([reader.options.allowed("svc"), reader.prepareDigest(), reader.digest()]).toEqual([false, true, { count: 0, digest: 0n }]);
+  expect([reads.allowed(BLUE)("svc"), denials]).toEqual([false, []]);
+});
+
+test("records that are shown in another way give cursors another name, and the old name comes back with the old way", () => {
+  const { reads, change } = open();
+  const reader = reads.reader(BLUE, { filter: ANY, isNamesOnly: false, withDigest: false });
+  const names = () => [reads.node.boot, reader.options.policyEpoch()];
+  const plain = names();
+  reads.noteAnswers("x");
+  expect(names().every((name, i) => name !== plain[i])).toBe(true);
+  expect(names()[0]?.length).toBeLessThan(16);
+  reads.noteAnswers("");
+  expect(names()).toEqual(plain);
+  change(HIDING);
+  const under = names();
+  reads.noteAnswers("x");
+  expect(new Set([...plain, ...under, ...names()]).size).toBe(6);
+});
+
 test("equal watches of one class of viewers share a reader until the last is closed; other viewers have their own", () => {
   const { reads } = open();
   const request = { filter: { ...ANY, namespace: "svc" }, isNamesOnly: false, withDigest: false };

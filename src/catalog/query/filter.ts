@@ -31,6 +31,16 @@ export interface Filter {
   readonly versions: VersionRange | undefined;
   /** Present for a resolver, which holds no LOCAL entries: only others, below any of these prefixes. */
   readonly resolved: Prefixes | undefined;
+  /** Present for readers of summaries that ask for some of them. */
+  readonly summaries: SummaryTerms | undefined;
+}
+
+/** What only a filter of summaries asks for. It stands in no filter of entries. */
+export interface SummaryTerms {
+  /** At least this channel, wherever the source is. `Filter.scope` would also ask for a place. */
+  readonly channel: Scope;
+  /** A source in any of these regions; in code-unit order. Empty means anywhere. */
+  readonly regions: readonly string[];
 }
 
 /** Matches everything. */
@@ -48,6 +58,7 @@ export const ANY: Filter = {
   healthMask: 0,
   versions: undefined,
   resolved: undefined,
+  summaries: undefined,
 };
 
 /** The place of the serving node, from which LOCAL, ZONE and REGION are measured. */
@@ -92,6 +103,8 @@ export function whyNot(filter: Filter, record: Filtered, self: Locality, health:
   if (!isWithin(filter.scope, record, self)) return "locality";
   if (filter.clusterId !== "" && traits.clusterId !== filter.clusterId) return "cluster_id";
   if (filter.region !== "" && traits.region !== filter.region) return "region";
+  const ofSummaries = filter.summaries === undefined ? undefined : whyNoSummary(filter.summaries, record);
+  if (ofSummaries !== undefined) return ofSummaries;
   if (filter.healthMask !== 0 && (filter.healthMask & (1 << health)) === 0) return "health";
   if (!hasAll(traits.capabilities, filter.capabilities)) return "capabilities";
   if (!hasAll(traits.tags, filter.tags)) return "tags";
@@ -99,6 +112,11 @@ export function whyNot(filter: Filter, record: Filtered, self: Locality, health:
   // This test is the last one: this reason means that all other tests passed.
   if (filter.versions !== undefined && !filter.versions.has(traits.version)) return "version_range";
   return undefined;
+}
+
+function whyNoSummary({ channel, regions }: SummaryTerms, { scope, traits }: Filtered): DropReason | undefined {
+  if (scope < channel) return "scope";
+  return regions.length === 0 || regions.includes(traits.region) ? undefined : "region";
 }
 
 /** Whether entries of this namespace can be part of the answer. */
@@ -155,7 +173,7 @@ export function dropDetail(filter: Filter, record: CatalogRecord, reason: DropRe
     case "kinds":
       return `kind ${nameOf(KIND, record.kind)} is not asked for`;
     case "scope":
-      return `scope ${SCOPE_NAMES[record.scope]} is less than ${SCOPE_NAMES[filter.resolved === undefined ? filter.scope : widest(filter.scope, SCOPE.ZONE)]}`;
+      return `scope ${SCOPE_NAMES[record.scope]} is less than ${SCOPE_NAMES[leastScope(filter)]}`;
     case "locality":
       return `held by node ${record.origin.nodeId} of cluster ${traits.clusterId} in region ${traits.region}, outside this ${PLACES[filter.scope]}`;
     case "capabilities":
@@ -167,12 +185,17 @@ export function dropDetail(filter: Filter, record: CatalogRecord, reason: DropRe
     case "cluster_id":
       return `cluster ${traits.clusterId} is not ${filter.clusterId}`;
     case "region":
-      return `region ${traits.region} is not ${filter.region}`;
+      return `region ${traits.region} is not ${filter.region === "" ? `among the ${filter.summaries?.regions.length} asked for` : filter.region}`;
     case "health":
       return `health ${nameOf(HEALTH, viewHealth(record))} is not asked for`;
     case "version_range":
       return lacksVersion(traits.version, filter.versions?.text ?? "");
   }
+}
+
+function leastScope({ scope, resolved, summaries }: Filter): Scope {
+  const least = widest(scope, summaries?.channel ?? SCOPE.UNSET);
+  return resolved === undefined ? least : widest(least, SCOPE.ZONE);
 }
 
 /** Whether the filter looks at nothing but namespaces. That of a resolver does too. */
@@ -202,7 +225,11 @@ export function filterText(filter: Filter, salt: string): string {
   const range = versions === undefined ? "" : `${PART}${versions.text}`;
   // As the range: only resolvers have this part.
   const resolved = filter.resolved === undefined ? "" : `${PART}resolved${PART}${joined(filter.resolved.list)}`;
-  return `${salt}${PART}${filter.namespace}${PART}${filter.prefix}${PART}${scalars}${PART}${place}${PART}${lists}${range}${resolved}`;
+  // As the range: only some readers of summaries have this part.
+  const terms = filter.summaries;
+  const ofSummaries = terms === undefined ? "" : `${PART}summaries${PART}${terms.channel}${PART}${joined(terms.regions)}`;
+  const whole = `${range}${resolved}${ofSummaries}`;
+  return `${salt}${PART}${filter.namespace}${PART}${filter.prefix}${PART}${scalars}${PART}${place}${PART}${lists}${whole}`;
 }
 
 function joined(list: readonly string[]): string {

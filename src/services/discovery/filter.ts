@@ -28,6 +28,7 @@ export function filterOf(request: CatalogQueryRequest | CatalogWatchRequest): Fi
     healthMask: maskOf(request.health),
     versions,
     resolved: resolvedOf(request),
+    summaries: undefined,
   };
 }
 

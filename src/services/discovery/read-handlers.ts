@@ -14,10 +14,7 @@ import { ANY, type Filter, isNamespaceOnly } from "../../catalog/query/filter.ts
 import { type EntryTest, type PageStart, pageLimit } from "../../catalog/query/query.ts";
 import { KIND } from "../../catalog/record/record.ts";
 import { StoredRecord } from "../../catalog/record/stored-record.ts";
-import { type Cursor, parseCursor } from "../../catalog/watch/cursor.ts";
-import { Feed } from "../../catalog/watch/feed.ts";
 import type { Places } from "../../catalog/watch/gap.ts";
-import { isAhead } from "../../catalog/watch/resume.ts";
 import { type NamedEntries, openCarriers } from "../../discovery/dns-carriers.ts";
 import { subjectTest } from "../../discovery/entry-tests.ts";
 import type { Fanout } from "../../discovery/fanout.ts";
@@ -31,10 +28,8 @@ import { type Caller, viewerOf } from "../../policy/identity/caller.ts";
 import { exportScopesAt } from "../../policy/set/rules.ts";
 import { HIDDEN_REASON } from "../../policy/set/visibility.ts";
 import { demandResolver } from "../for-resolver.ts";
-import { LateSource } from "../late-source.ts";
 import type { PeerDirectory } from "../peer-directory.ts";
 import { prometheusRoute } from "../prometheus-sd.ts";
-import { bookmarkMs } from "../request-checks.ts";
 import type { CallContext, Handler, Service, StreamSource } from "../service.ts";
 import { type AnswerAge, checkAge, replicaAge, SOURCE } from "./age.ts";
 import { encodeExplanations } from "./explanations.ts";
@@ -44,7 +39,7 @@ import { answerAge, freshness, wireScope } from "./nodes.ts";
 import { Places as ShortPlaces } from "./places.ts";
 import { resolveHandler } from "./resolve.ts";
 import type { DiscoveryBytes } from "./response-bytes.ts";
-import { type WatchPorts, WatchSource } from "./watch-source.ts";
+import { type AskedWatch, WatchOpener } from "./watch-opener.ts";
 
 export interface ReadParts {
   /** `ServerInfo` tells it. */
@@ -92,9 +87,6 @@ export interface ReadParts {
 /** Nothing comes through a resolver. */
 const NOBODY: readonly string[] = [];
 
-/** A little more than the time between two looks for due bookmarks. */
-const BOOKMARK_SLACK_MS = 250;
-
 /** Calls that any copy of the catalog answers. A new one is to say at a resolver, too, how it is judged there (`resolvingHandlers`). */
 export type ReadMethod = "catalogQuery" | "catalogWatch" | "resolve" | "namespaceStatus" | "serverInfo";
 
@@ -125,14 +117,6 @@ export function readHandlers(parts: ReadParts): ReadHandlers {
   };
 }
 
-/** What a watch asks for, apart from who asks. */
-interface AskedWatch {
-  readonly request: CatalogWatchRequest;
-  readonly filter: Filter;
-  readonly bookmarkIntervalMs: number;
-  readonly cursor: Cursor | undefined;
-}
-
 interface AskedPage {
   readonly request: Pick<CatalogQueryRequest, "limit" | "pageToken" | "viewer">;
   readonly filter: Filter;
@@ -148,7 +132,7 @@ class ReadMethods {
   readonly #parts: ReadParts;
   readonly #places: ShortPlaces;
   readonly #queryLatency: Histogram;
-  readonly #watchPorts: WatchPorts;
+  readonly #opener: WatchOpener;
   readonly #via: () => readonly string[];
 
   constructor(parts: ReadParts) {
@@ -157,7 +141,7 @@ class ReadMethods {
     this.#via = parts.via ?? (() => NOBODY);
     this.#places = new ShortPlaces(reads);
     this.#queryLatency = metrics.histogram("discovery_query_latency_ms", {});
-    this.#watchPorts = {
+    this.#opener = new WatchOpener(parts, {
       ...parts,
       ageOf: parts.followedAge ?? ((time) => replicaAge(mesh.ageMs(time))),
       via: this.#via,
@@ -166,7 +150,7 @@ class ReadMethods {
       deltaLag: metrics.histogram("discovery_delta_lag_ms", {}),
       dropped: metrics.counter("discovery_delta_dropped_total", {}),
       release: (released) => reads.release(released),
-    };
+    });
   }
 
   query(request: CatalogQueryRequest, context: CallContext, made?: Filter): Uint8Array {
@@ -246,32 +230,15 @@ class ReadMethods {
     this.#parts.onRead(caller, namespace);
   }
 
-  watch(request: CatalogWatchRequest, { caller, time }: CallContext): StreamSource {
-    const { checkStart, caughtUp, now } = this.#parts;
-    checkStart();
-    if (request.forResolver) this.#checkResolver(request, caller);
+  watch(request: CatalogWatchRequest, context: CallContext): StreamSource {
+    this.#parts.checkStart();
+    if (request.forResolver) this.#checkResolver(request, context.caller);
     const filter = filterOf(request);
     if (request.forResolver && !isForResolver(request, filter))
       throw invalid("for_resolver", "goes with namespace_prefixes, cursor, bookmark_interval, with_digest and via only");
     if (request.withDigest && !isNamespaceOnly(filter))
       throw invalid("with_digest", "goes with namespace or namespace_prefix filters only");
-    const bookmarkIntervalMs = bookmarkMs(request.bookmarkInterval);
-    const cursor = request.cursor === "" ? undefined : parseCursor(request.cursor);
-    const asked = { request, filter, bookmarkIntervalMs, cursor };
-    if (caughtUp === undefined || cursor === undefined || !this.#isAhead(cursor)) return this.#open(asked, caller, time);
-    return new LateSource(caughtUp().then(() => this.#open(asked, caller, now())));
-  }
-
-  #open({ request, filter, bookmarkIntervalMs, cursor }: AskedWatch, by: Caller, time: Time): StreamSource {
-    const { reads, allowsViewerOverride } = this.#parts;
-    const from = cursor === undefined ? undefined : this.#from(cursor);
-    const caller = viewerOf(by, request.viewer, allowsViewerOverride);
-    reads.checkWatch(caller, filter.namespace);
-    const reader = reads.reader(caller, { filter, isNamesOnly: request.namesOnly, withDigest: request.withDigest });
-    // Due bookmarks are found in ticks. The feed makes them due a little early, so that they are never late.
-    const intervalMs = bookmarkIntervalMs - BOOKMARK_SLACK_MS;
-    const feed = new Feed(reader, { from, bookmarkIntervalMs: intervalMs, places: this.#parts.resumes }, time);
-    return new WatchSource(feed, this.#watchPorts);
+    return this.#opener.open({ ...watched(request), filter }, context);
   }
 
   /** Throws for a caller that may not read for others, and where others could read along. */
@@ -317,27 +284,6 @@ class ReadMethods {
       via: [...this.#via()],
     });
   }
-
-  /** The cursor to start from. Undefined leads to a snapshot. Throws for a short cursor of this process with a future revision: it was forged. */
-  #from(cursor: Cursor): Cursor | undefined {
-    const { reads, mesh, isReady } = this.#parts;
-    if (cursor.kind === "portable") {
-      reads.checkResume();
-      // A node that came back without its disk and has no peers can never catch up with this cursor. While it still looks for its peers,
-      // one of them may help it to catch up.
-      const isAlone = isReady() && !mesh.hasPeers();
-      return isAlone && this.#isAhead(cursor) ? undefined : reads.placed(cursor);
-    }
-    if (this.#isAhead(cursor)) throw invalid("cursor", "is not a cursor this service gave out");
-    return reads.placed(cursor);
-  }
-
-  /** Whether the cursor knows of changes that are not here. A short cursor tells it only of the process that gave it out. */
-  #isAhead(cursor: Cursor): boolean {
-    const { reads, identity } = this.#parts;
-    if (cursor.kind === "portable") return isAhead(cursor, reads.replica);
-    return cursor.holder.startsWith(identity.boot) && cursor.revision > reads.replica.revision;
-  }
 }
 
 /** Distinguishes the lists that queries with further terms ask for, in page tokens. */
@@ -345,6 +291,10 @@ export function querySalt(request: CatalogQueryRequest): string {
   const { subject } = request;
   const names = namesOf(request);
   return `query${subject === "" ? "" : `\0\0${subject}`}${names === undefined ? "" : `\0\0\0${JSON.stringify(names)}`}`;
+}
+
+function watched({ cursor, bookmarkInterval, viewer, namesOnly, withDigest }: CatalogWatchRequest): Omit<AskedWatch, "filter"> {
+  return { cursor, bookmarkInterval, viewer, isNamesOnly: namesOnly, withDigest };
 }
 
 /** Whether a resolver's watch asks for nothing but namespaces. */

@@ -80,6 +80,21 @@ const ROWS: readonly { filter: Partial<Filter>; record: RecordSpec; want: string
   },
   { filter: { resolved: new Prefixes(["other", "svc"]) }, record: { namespace: "svc.market" }, want: undefined },
   { filter: { resolved: new Prefixes(["svc"]) }, record: { namespace: "svcs" }, want: "namespace" },
+  // Of summaries: at least this channel, from wherever, and any of the regions.
+  { filter: { summaries: { channel: SCOPE.REGION, regions: [] } }, record: { scope: SCOPE.REGION, region: "r2" }, want: undefined },
+  {
+    filter: { summaries: { channel: SCOPE.GLOBAL, regions: [] } },
+    record: { scope: SCOPE.REGION },
+    want: "scope",
+    says: "scope region is less than global",
+  },
+  { filter: { summaries: { channel: SCOPE.UNSET, regions: ["r1", "r2"] } }, record: { region: "r2" }, want: undefined },
+  {
+    filter: { summaries: { channel: SCOPE.UNSET, regions: ["r1", "r2"] } },
+    record: { region: "r3" },
+    want: "region",
+    says: "region r3 is not among the 2 asked for",
+  },
   // Only where nothing else leaves it out.
   { filter: { versions: V1, resources: ["a"] }, record: { version: "2.0.0" }, want: "resources" },
 ];
@@ -109,6 +124,11 @@ const VALUES: { readonly [F in keyof Filter]: readonly Filter[F][] } = {
   scope: [SCOPE.ZONE],
   versions: [V1, new VersionRange("^2")],
   resolved: [new Prefixes([""]), new Prefixes(["a"]), new Prefixes(["a", "b"])],
+  summaries: [
+    { channel: SCOPE.UNSET, regions: ["a"] },
+    { channel: SCOPE.GLOBAL, regions: [] },
+    { channel: SCOPE.GLOBAL, regions: ["a", "b"] },
+  ],
 };
 
 test("any other filter has another hash", () => {

@@ -78,6 +78,7 @@ const anyFilter: fc.Arbitrary<Filter> = fc.record({
     undefined,
     fc.subarray(["", "a", "a.b", "b", "none", ...NAMESPACES]).map((prefixes) => new Prefixes(prefixes)),
   ),
+  summaries: mostly<Filter["summaries"]>(undefined, fc.record({ channel: fc.constantFrom(...SCOPES), regions: fc.subarray(["r1", "r2"]) })),
 });
 
 const anyCase = fc.record({
