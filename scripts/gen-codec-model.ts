@@ -134,6 +134,13 @@ const BIG: Sort = {
   write: "writeBigField(out, at, TAG, V)",
   maxBytes: 10,
 };
+const FIXED64: Sort = {
+  ...BIG,
+  wire: WIRE.FIXED64,
+  read: "reader.fixed64()",
+  write: "writeFixed64Field(out, at, TAG, V)",
+  maxBytes: 8,
+};
 const SCALARS: ReadonlyMap<ScalarType, Sort> = new Map([
   [ScalarType.STRING, TEXT],
   [ScalarType.BYTES, BYTES],
@@ -146,11 +153,11 @@ const SCALARS: ReadonlyMap<ScalarType, Sort> = new Map([
   ],
   [ScalarType.UINT64, BIG],
   [ScalarType.FIXED32, FIXED32],
-  [ScalarType.FIXED64, { ...BIG, wire: WIRE.FIXED64, read: "reader.fixed64()", write: "writeFixed64Field(out, at, TAG, V)", maxBytes: 8 }],
+  [ScalarType.FIXED64, FIXED64],
   [ScalarType.DOUBLE, { ...NUMBER, wire: WIRE.FIXED64, read: "reader.double()", write: "writeDoubleField(out, at, TAG, V)", maxBytes: 8 }],
 ]);
 /** Of what lists consist that are written without a tag for each item. */
-const PACKED: readonly Sort[] = [NUMBER, BOUNDED_NUMBER, FIXED32];
+const PACKED: readonly Sort[] = [NUMBER, BOUNDED_NUMBER, FIXED32, FIXED64];
 
 export const isTime = ({ typeName }: DescMessage): boolean =>
   typeName === "google.protobuf.Timestamp" || typeName === "google.protobuf.Duration";

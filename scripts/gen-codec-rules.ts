@@ -38,6 +38,7 @@ const PATTERNS: ReadonlyMap<string, { readonly sort: string; readonly mayBeEmpty
 const PATTERN_RULES: ReadonlyMap<string, string> = new Map([
   ["^([0-9a-f]{64})?$", "64 hexadecimal digits in lower case"],
   ["^[ -~]*$", "printable ASCII"],
+  ["^[a-z][a-z0-9+.-]{0,31}://[!-~]+$", "a URL: a scheme in lower case, :// and printable ASCII without spaces"],
   ["^(/[!-~]*)?$", "a path that starts with / and has printable ASCII without spaces"],
 ]);
 

@@ -80,6 +80,7 @@ const TOOLS = [
   "writeNumberField",
   "writePackedField",
   "writePackedFixed32Field",
+  "writePackedFixed64Field",
   "writePairs",
   "writeTextField",
   "writeTexts",
@@ -369,11 +370,15 @@ function writeOf({ sort, tag }: Field, value: string): string {
   return sort.write.replace(/\bTAG\b/, String(tag)).replace(/\bV\b/, () => value);
 }
 
+const PACKERS: ReadonlyMap<number, string> = new Map([
+  [WIRE.FIXED32, "writePackedFixed32Field"],
+  [WIRE.FIXED64, "writePackedFixed64Field"],
+]);
+
 function writeManyText({ shape, sort, tag, message, isAbsent }: Field, at: string, item: string): string {
   const given = isAbsent ? `  if (${at} !== undefined) ` : "  ";
   if (shape === "map") return `${given}at = writePairs(out, at, ${tag}, ${at});\n`;
-  if (shape === "packed")
-    return `${given}at = ${sort.wire === WIRE.FIXED32 ? "writePackedFixed32Field" : "writePackedField"}(out, at, ${tag}, ${at});\n`;
+  if (shape === "packed") return `${given}at = ${PACKERS.get(sort.wire) ?? "writePackedField"}(out, at, ${tag}, ${at});\n`;
   if (message === undefined && sort.type === "string") return `${given}at = writeTexts(out, at, ${tag}, ${at});\n`;
   return `${given}for (let i = 0; i < ${at}.length; i++) {\n    const item = ${at}[i];\n    if (item !== undefined) ${item}\n  }\n`;
 }

@@ -45,8 +45,13 @@ const STAMPED = [
 /** Written after bytes that exist, into room that was reckoned before. */
 const FIXED = ["LoadReport"];
 
-/** What nodes say to each other on links: of its frames, those of records are also written by themselves. The calls come from the service. */
-const FABRIC_ROOTS = ["LinkRequest", "RecordsFrame"];
+/**
+ * What nodes say to each other on links: of its frames, those of records are also written by themselves. The calls come from the service.
+ * What is signed is whole bytes too.
+ */
+const FABRIC_ROOTS = ["LinkRequest", "RecordsFrame", "SealedRecord", "Beacon", "KeyAnnouncement"];
+/** What is signed of another package. */
+const SIGNED_ROOT = "waymark.catalog.v1.ServiceSummary";
 const FABRIC_SERVICE = "waymark.fabric.v1.FabricService";
 const FABRIC_LAYOUT: Omit<Layout, "rulesOf"> = {
   isOwn: true,
@@ -67,9 +72,11 @@ const FABRIC_LAYOUT: Omit<Layout, "rulesOf"> = {
     "PolicyFrame.offset",
     "PolicyFrame.size_bytes",
     "HelloFrame.policy_from",
+    "HelloFrame.border_to",
     "MemberUpdate.keeps_entries",
     "MemberUpdate.boot",
     "MemberUpdate.boot_before",
+    "MemberUpdate.exports_summaries",
     "LostOrigin.keys_through",
     "ProbeResponse.wall_ms",
     "PushPullRequest.digest",
@@ -81,6 +88,7 @@ const FABRIC_LAYOUT: Omit<Layout, "rulesOf"> = {
   names: {
     origin: "from",
     acknowledged: "isAcknowledged",
+    answer: "isAnswer",
     any_principal: "isForAll",
     complete: "isComplete",
     hidden: "isHidden",
@@ -93,6 +101,7 @@ const FABRIC_LAYOUT: Omit<Layout, "rulesOf"> = {
     other_cluster: "isOfOtherCluster",
     partial: "isPartial",
     refused: "isRefused",
+    signed_text: "signed",
     wanted: "isWanted",
   },
   flat: {
@@ -154,7 +163,8 @@ export function codecFiles(descriptors: Uint8Array): Readonly<Record<string, str
   const fabricModelOf = modelsOf({ rulesOf, ...FABRIC_LAYOUT });
   const calls = registry.getService(FABRIC_SERVICE)?.methods ?? [];
   const called = calls.flatMap(({ methodKind, input, output }) => (methodKind === "unary" ? [input, output] : []));
-  const fabricRoots = [...FABRIC_ROOTS.map((name) => messageNamed(registry, `waymark.fabric.v1.${name}`)), ...called];
+  const fabricNames = [...FABRIC_ROOTS.map((name) => `waymark.fabric.v1.${name}`), SIGNED_ROOT];
+  const fabricRoots = [...fabricNames.map((name) => messageNamed(registry, name)), ...called];
   return {
     [`${ENTRY_FILE}_kinds.ts`]: headerOf(ENTRY_FILE) + kindsText(kinds, entry),
     ...filesOf(ENTRY_FILE, { entry: { entry: entryModel, tail: TAIL, stamped: STAMPED, fixed: FIXED }, roots: [] }),

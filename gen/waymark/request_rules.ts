@@ -370,6 +370,16 @@ export function checkPreference(value: Preference, problems: Problems): void {
   if (value.zone !== "") problems.name(value.zone, problems.bounds.maxIdLength, "zone");
 }
 
+function checkResolveRequest_visited_clusters(many: readonly string[], problems: Problems): void {
+  problems.items(many.length, 8, "visited_clusters");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.name(item, problems.bounds.maxIdLength, "");
+    if (problems.count !== before) problems.under(before, `visited_clusters[${i}]`);
+  }
+}
+
 /** Adds what breaks the contract's rules in `DiscoveryResolveRequest`. */
 export function checkDiscoveryResolveRequest(value: DiscoveryResolveRequest, problems: Problems): void {
   problems.known(value.kind, 6, "an entry kind", "kind");
@@ -389,6 +399,7 @@ export function checkDiscoveryResolveRequest(value: DiscoveryResolveRequest, pro
     if (problems.count !== before) problems.under(before, "viewer.");
   }
   if (!(value.limit >= 0 && value.limit <= 100)) problems.range(value.limit, 0, 100, "limit");
+  if (value.visitedClusters.length > 0) checkResolveRequest_visited_clusters(value.visitedClusters, problems);
 }
 
 function checkClusterMapRequest_capabilities(many: readonly string[], problems: Problems): void {
@@ -449,6 +460,27 @@ function checkSummaryQueryRequest_ingress_tags(many: readonly string[], problems
   }
 }
 
+function checkSummaryQueryRequest_kinds(many: readonly number[], problems: Problems): void {
+  problems.items(many.length, 16, "kinds");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? 0;
+    const before = problems.count;
+    if (item === 0) problems.add("", "must be one of SERVICE, FUNCTION, TOPIC, QUEUE, CACHE, NODE");
+    problems.known(item, 6, "an entry kind", "");
+    if (problems.count !== before) problems.under(before, `kinds[${i}]`);
+  }
+}
+
+function checkSummaryQueryRequest_regions(many: readonly string[], problems: Problems): void {
+  problems.items(many.length, 64, "regions");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.name(item, problems.bounds.maxIdLength, "");
+    if (problems.count !== before) problems.under(before, `regions[${i}]`);
+  }
+}
+
 /** Adds what breaks the contract's rules in `SummaryQueryRequest`. */
 export function checkSummaryQueryRequest(value: SummaryQueryRequest, problems: Problems): void {
   problems.known(value.scope, 4, "a scope", "scope");
@@ -460,12 +492,49 @@ export function checkSummaryQueryRequest(value: SummaryQueryRequest, problems: P
   if (value.ingressTags.length > 0) checkSummaryQueryRequest_ingress_tags(value.ingressTags, problems);
   if (!(value.limit >= 0 && value.limit <= 2147483647)) problems.range(value.limit, 0, 2147483647, "limit");
   if (value.pageToken !== "") problems.text(value.pageToken, 8192, "page_token");
+  if (value.namespacePrefix !== "") problems.namespace(value.namespacePrefix, problems.bounds.maxNamespaceLength, "namespace_prefix");
+  if (value.kinds.length > 0) checkSummaryQueryRequest_kinds(value.kinds, problems);
+  if (value.regions.length > 0) checkSummaryQueryRequest_regions(value.regions, problems);
+  if (value.viewer !== undefined) {
+    const before = problems.count;
+    checkViewer(value.viewer, problems);
+    if (problems.count !== before) problems.under(before, "viewer.");
+  }
+}
+
+function checkSummaryWatchRequest_kinds(many: readonly number[], problems: Problems): void {
+  problems.items(many.length, 16, "kinds");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? 0;
+    const before = problems.count;
+    if (item === 0) problems.add("", "must be one of SERVICE, FUNCTION, TOPIC, QUEUE, CACHE, NODE");
+    problems.known(item, 6, "an entry kind", "");
+    if (problems.count !== before) problems.under(before, `kinds[${i}]`);
+  }
+}
+
+function checkSummaryWatchRequest_regions(many: readonly string[], problems: Problems): void {
+  problems.items(many.length, 64, "regions");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.name(item, problems.bounds.maxIdLength, "");
+    if (problems.count !== before) problems.under(before, `regions[${i}]`);
+  }
 }
 
 /** Adds what breaks the contract's rules in `SummaryWatchRequest`. */
 export function checkSummaryWatchRequest(value: SummaryWatchRequest, problems: Problems): void {
   problems.known(value.scope, 4, "a scope", "scope");
   if (value.namespace !== "") problems.namespace(value.namespace, problems.bounds.maxNamespaceLength, "namespace");
+  if (value.namespacePrefix !== "") problems.namespace(value.namespacePrefix, problems.bounds.maxNamespaceLength, "namespace_prefix");
+  if (value.kinds.length > 0) checkSummaryWatchRequest_kinds(value.kinds, problems);
+  if (value.regions.length > 0) checkSummaryWatchRequest_regions(value.regions, problems);
+  if (value.viewer !== undefined) {
+    const before = problems.count;
+    checkViewer(value.viewer, problems);
+    if (problems.count !== before) problems.under(before, "viewer.");
+  }
   if (value.cursor !== "") problems.text(value.cursor, 65536, "cursor");
   if (value.bookmarkInterval !== undefined) {
     problems.duration(value.bookmarkInterval, 10000, "bookmark_interval", 1000);
@@ -844,10 +913,15 @@ export const LIST_BOUNDS: ReadonlyMap<string, number | ListSetting> = new Map<st
   ["waymark.discovery.v1.CatalogWatchRequest.health", 16],
   ["waymark.discovery.v1.CatalogWatchRequest.via", 4],
   ["waymark.discovery.v1.CatalogWatchRequest.namespace_prefixes", 1024],
+  ["waymark.discovery.v1.ResolveRequest.visited_clusters", 8],
   ["waymark.discovery.v1.ClusterMapRequest.capabilities", 64],
   ["waymark.discovery.v1.ClusterMapRequest.resources", 64],
   ["waymark.discovery.v1.SummaryQueryRequest.ingress_capabilities", 64],
   ["waymark.discovery.v1.SummaryQueryRequest.ingress_tags", 64],
+  ["waymark.discovery.v1.SummaryQueryRequest.kinds", 16],
+  ["waymark.discovery.v1.SummaryQueryRequest.regions", 64],
+  ["waymark.discovery.v1.SummaryWatchRequest.kinds", 16],
+  ["waymark.discovery.v1.SummaryWatchRequest.regions", 64],
   ["waymark.dns.v1.Endpoint.targets", 64],
   ["waymark.dns.v1.Endpoint.tags", 64],
   ["waymark.dns.v1.Endpoint.capabilities", 64],

@@ -166,9 +166,11 @@ export function writeBytesField(out: Uint8Array, at: number, tag: number, bytes:
 }
 
 export function writeFixed64Field(out: Uint8Array, at: number, tag: number, value: bigint): number {
-  if (value === 0n) return at;
-  const low = writeFixed32(out, writeVarint(out, at, tag), Number(value & 0xffff_ffffn));
-  return writeFixed32(out, low, Number(value >> 32n));
+  return value === 0n ? at : writeFixed64(out, writeVarint(out, at, tag), value);
+}
+
+function writeFixed64(out: Uint8Array, at: number, value: bigint): number {
+  return writeFixed32(out, writeFixed32(out, at, Number(value & 0xffff_ffffn)), Number(value >> 32n));
 }
 
 function writeFixed32(out: Uint8Array, at: number, value: number): number {
@@ -199,6 +201,13 @@ export function writePackedFixed32Field(out: Uint8Array, start: number, tag: num
   if (values.length === 0) return start;
   let at = writeVarint(out, writeVarint(out, start, tag), 4 * values.length);
   for (let i = 0; i < values.length; i++) at = writeFixed32(out, at, values[i] ?? 0);
+  return at;
+}
+
+export function writePackedFixed64Field(out: Uint8Array, start: number, tag: number, values: readonly bigint[]): number {
+  if (values.length === 0) return start;
+  let at = writeVarint(out, writeVarint(out, start, tag), 8 * values.length);
+  for (let i = 0; i < values.length; i++) at = writeFixed64(out, at, values[i] ?? 0n);
   return at;
 }
 

@@ -2,7 +2,15 @@
 import fc from "fast-check";
 import { decodeCallRequest, encodeCallRequest } from "../../src/fabric/wire/call-codec.ts";
 import { decodeLinkFrame, encodeLinkFrame } from "../../src/fabric/wire/codec.ts";
-import type { CallRequest, CallResponse, LinkFrame, MemberUpdate, NodeRef, Start } from "../../src/fabric/wire/messages.ts";
+import type {
+  CallRequest,
+  CallResponse,
+  LinkFrame,
+  MemberUpdate,
+  NodeRef,
+  ReplicationFrame,
+  Start,
+} from "../../src/fabric/wire/messages.ts";
 import { GOODBYES } from "../../src/fabric/wire/messages.ts";
 import { anyChar } from "./any-char.ts";
 
@@ -50,8 +58,13 @@ const anyPlainUpdate = fc.record({
   accuser: optionalId,
 });
 const anyUpdate: fc.Arbitrary<MemberUpdate> = fc
-  .tuple(anyPlainUpdate, anyStart, fc.boolean())
-  .map(([update, start, keepsEntries]) => ({ ...update, ...start, ...(keepsEntries && { keepsEntries }) }));
+  .tuple(anyPlainUpdate, anyStart, fc.boolean(), fc.boolean())
+  .map(([update, start, keepsEntries, exportsSummaries]) => ({
+    ...update,
+    ...start,
+    ...(keepsEntries && { keepsEntries }),
+    ...(exportsSummaries && { exportsSummaries }),
+  }));
 const updates = fc.array(anyUpdate, { maxLength: 5 });
 
 const anyHead = fc.record({
@@ -80,27 +93,8 @@ export const anyRecords = fc
     frame: { ...ref, ...range, ...rest, ...(knownSeq > 0 && { knownSeq }) },
   }));
 
-/** Every kind of frame but records, and those too. */
-export const anyFrame: fc.Arbitrary<LinkFrame> = fc.oneof(
-  fc.record({
-    kind: fc.constant("hello" as const),
-    hello: fc
-      .record({
-        ref: anyRef,
-        start: anyStart,
-        clusterId: anyId,
-        region: anyId,
-        zone: optionalId,
-        address: anyAddress,
-        version: anyVersion,
-        protocolVersions: versions,
-        capabilities: ids,
-        clusterToken: fc.stringMatching(/^[!-~]{0,80}$/),
-        policyFrom: ids,
-      })
-      .map(({ ref, start, policyFrom, ...rest }) => ({ ...ref, ...start, ...rest, ...(policyFrom.length > 0 && { policyFrom }) })),
-  }),
-  fc.record({ kind: fc.constant("goodbye" as const), reason: fc.constantFrom(...GOODBYES), detail: fc.stringMatching(/^[ -~]{0,256}$/) }),
+/** Every kind of frame that replication says. */
+const anyReplication: fc.Arbitrary<ReplicationFrame> = fc.oneof(
   fc
     .record({
       kind: fc.constant("vector" as const),
@@ -155,12 +149,84 @@ export const anyFrame: fc.Arbitrary<LinkFrame> = fc.oneof(
       { maxLength: 6 },
     ),
   }),
+);
+
+const anySealed = fc.array(
+  fc.record({ signed: fc.uint8Array({ maxLength: 60 }), signature: fc.uint8Array({ maxLength: 64 }), hops: fc.nat(8) }),
+  { maxLength: 3 },
+);
+const bucketDigests = fc.oneof(fc.constant([]), fc.array(anyDigest, { minLength: 256, maxLength: 256 }));
+
+/** Every kind of frame that tells of summaries. */
+const anyOfSummaries: fc.Arbitrary<LinkFrame> = fc.oneof(
+  fc.record({ kind: fc.constant("summaries" as const), frame: anyReplication }),
+  fc.record({
+    kind: fc.constant("sourceAges" as const),
+    sources: fc.array(fc.record({ sourceCluster: anyId, version: anyCount, ageMs: anyCount }), { maxLength: 4 }),
+  }),
+  fc.record({
+    kind: fc.constant("borderRules" as const),
+    exports: fc.array(fc.constantFrom("*", "svc.*", "svc.market"), { maxLength: 3 }),
+    directSources: ids,
+  }),
+  fc.record({ kind: fc.constant("borderBatch" as const), summaries: anySealed, beacons: anySealed, keys: anySealed }),
+  fc.record({
+    kind: fc.constant("borderDigest" as const),
+    digest: anyDigest,
+    count: fc.nat(0xffffffff),
+    isAnswer: fc.boolean(),
+    buckets: bucketDigests,
+  }),
+  fc
+    .record({
+      isAnswer: fc.boolean(),
+      buckets: fc.array(fc.nat(255), { maxLength: 6 }),
+      held: fc.array(fc.tuple(anyDigest, anyCount), { maxLength: 6 }),
+    })
+    .map(({ held, ...rest }) => ({
+      kind: "borderHave" as const,
+      ...rest,
+      hashes: held.map(([hash]) => hash),
+      versions: held.map(([, version]) => version),
+    })),
+);
+
+/** Every kind of frame but records, and those too. */
+export const anyFrame: fc.Arbitrary<LinkFrame> = fc.oneof(
+  fc.record({
+    kind: fc.constant("hello" as const),
+    hello: fc
+      .record({
+        ref: anyRef,
+        start: anyStart,
+        clusterId: anyId,
+        region: anyId,
+        zone: optionalId,
+        address: anyAddress,
+        version: anyVersion,
+        protocolVersions: versions,
+        capabilities: ids,
+        clusterToken: fc.stringMatching(/^[!-~]{0,80}$/),
+        policyFrom: ids,
+        borderTo: optionalId,
+      })
+      .map(({ ref, start, policyFrom, borderTo, ...rest }) => ({
+        ...ref,
+        ...start,
+        ...rest,
+        ...(policyFrom.length > 0 && { policyFrom }),
+        ...(borderTo !== "" && { borderTo }),
+      })),
+  }),
+  fc.record({ kind: fc.constant("goodbye" as const), reason: fc.constantFrom(...GOODBYES), detail: fc.stringMatching(/^[ -~]{0,256}$/) }),
+  anyReplication,
   fc.record({ kind: fc.constant("policyHead" as const), head: anyHead }),
   fc.record({ kind: fc.constant("policySettled" as const), head: anyHead }),
   fc.record({ kind: fc.constant("policyWanted" as const), number: anyCount.map((n) => Math.max(1, n)) }),
   fc
     .record({ head: anyHead, part: fc.uint8Array({ maxLength: 300 }), offset: fc.nat(10_000), more: fc.integer({ min: 1, max: 10_000 }) })
     .map(({ head, part, offset, more }) => ({ kind: "policyPart" as const, head, part, offset, sizeBytes: offset + part.length + more })),
+  anyOfSummaries,
 );
 
 /** Absent rather than empty, as it is decoded. */

@@ -19,6 +19,8 @@ const KEY = { kind: KIND.SERVICE, namespace: "svc.market", name: "web", instance
 const HEAD = { seq: 42, hlc: 3_604_480_000_000_003, reach: SCOPE.REGION, filterSeq: 41, firstSeq: 7, principal: "ann" };
 const RECORD = encodeRecord(HEAD, { body: BODY.UNREGISTERED, key: KEY });
 const POLICY = { number: 7, hlc: 3_604_480_000_000_004, nodeId: "n2", checksum: "ab".repeat(32) };
+const SEALED = { signed: Uint8Array.of(1, 2, 3), signature: new Uint8Array(64).fill(7), hops: 2 };
+const BUCKETS = Array.from({ length: 256 }, (_, i) => BigInt(i));
 const UPDATES = [updateOf("n3", { status: "suspect", accuser: "n1", generation: GENERATION, healthScore: 2 })];
 
 const FRAMES: Readonly<Record<string, LinkFrame>> = {
@@ -45,6 +47,21 @@ const FRAMES: Readonly<Record<string, LinkFrame>> = {
   "frame-policy-head-1": { kind: "policyHead", head: POLICY },
   "frame-policy-wanted-1": { kind: "policyWanted", number: 7 },
   "frame-policy-settled-1": { kind: "policySettled", head: POLICY },
+  "frame-summaries-1": {
+    kind: "summaries",
+    frame: {
+      kind: "vector",
+      entries: [{ nodeId: "n1", generation: GENERATION, seq: 9, floor: 0 }],
+      digest: 1n,
+      isPartial: true,
+      isWanted: false,
+    },
+  },
+  "frame-source-ages-1": { kind: "sourceAges", sources: [{ sourceCluster: "c2", version: 1_764_259_200, ageMs: 41_000 }] },
+  "frame-border-rules-1": { kind: "borderRules", exports: ["svc.*"], directSources: ["c2", "c3"] },
+  "frame-border-batch-1": { kind: "borderBatch", summaries: [SEALED], beacons: [SEALED], keys: [SEALED] },
+  "frame-border-digest-1": { kind: "borderDigest", digest: 2n ** 64n - 1n, count: 3, isAnswer: true, buckets: BUCKETS },
+  "frame-border-have-1": { kind: "borderHave", isAnswer: true, buckets: [0, 255], hashes: [7n, 2n ** 63n], versions: [1, 2 ** 52] },
   "frame-policy-part-1": { kind: "policyPart", head: POLICY, part: Uint8Array.of(1, 2, 3), offset: 262_144, sizeBytes: 262_147 },
 };
 const REQUESTS: Readonly<Record<string, CallRequest>> = {

@@ -97,6 +97,14 @@ const SAMPLES: Readonly<Record<string, (who: Who) => FrameInit>> = {
     case: "policy",
     value: { head: { number: 1n, hlc: 2048n, nodeId, checksum: "a".repeat(64) }, part: new Uint8Array(8), sizeBytes: 8n },
   }),
+  summaries: ({ nodeId, generation }) => ({
+    case: "summaries",
+    value: {
+      space: { case: "vector", value: { entries: [{ origin: { nodeId, generation: BigInt(generation) }, seq: 3n }], partial: true } },
+    },
+  }),
+  source_ages: () => ({ case: "sourceAges", value: { sources: [{ sourceCluster: "c2", version: 7n, ageMs: 5n }] } }),
+  border: () => ({ case: "border", value: { border: { case: "digest", value: { digest: 7n, count: 1 } } } }),
   hand_over: () => ({ case: "handOver", value: { seqs: [1n] } }),
 };
 

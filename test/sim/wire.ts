@@ -1,7 +1,7 @@
 /** How values cross the simulated network: as bytes through the fabric's codec, or as values with their bytes copied. */
 import { decodeCallRequest, decodeCallResponse, encodeCallRequest, encodeCallResponse } from "../../src/fabric/wire/call-codec.ts";
 import { decodeLinkFrame, encodeLinkFrame } from "../../src/fabric/wire/codec.ts";
-import type { CallRequest, CallResponse, LinkFrame } from "../../src/fabric/wire/messages.ts";
+import type { CallRequest, CallResponse, LinkFrame, RecordsFrame } from "../../src/fabric/wire/messages.ts";
 
 /** A message under way: something to make it anew from, and what it weighs. */
 export interface Packed<Message> {
@@ -41,10 +41,14 @@ export const VALUES: Wire = {
 };
 
 function copyOf(frame: LinkFrame): LinkFrame {
-  if (frame.kind === "records")
-    return { ...frame, frame: { ...frame.frame, records: frame.frame.records.map((record) => Uint8Array.from(record)) } };
+  if (frame.kind === "records") return copyOfRecords(frame);
   if (frame.kind === "policyPart") return { ...frame, part: Uint8Array.from(frame.part) };
+  if (frame.kind === "summaries" && frame.frame.kind === "records") return { ...frame, frame: copyOfRecords(frame.frame) };
   return frame;
+}
+
+function copyOfRecords(records: RecordsFrame): RecordsFrame {
+  return { ...records, frame: { ...records.frame, records: records.frame.records.map((record) => Uint8Array.from(record)) } };
 }
 
 // As measured with the codec on messages of the simulator.
@@ -76,6 +80,18 @@ function sizeOfFrame(frame: LinkFrame): number {
       return 8 + 4 * frame.seqs.length;
     case "policyPart":
       return 64 + frame.part.length;
+    case "summaries":
+      return 3 + sizeOfFrame(frame.frame);
+    case "sourceAges":
+      return 8 + 16 * frame.sources.length;
+    case "borderRules":
+      return [...frame.exports, ...frame.directSources].reduce((sum, text) => sum + text.length + 2, 8);
+    case "borderBatch":
+      return sealedIn(frame).reduce((sum, { signed, signature }) => sum + signed.length + signature.length + 9, 8);
+    case "borderDigest":
+      return 24 + 8 * frame.buckets.length;
+    case "borderHave":
+      return 12 + frame.buckets.length + 13 * frame.hashes.length;
     case "hello":
     case "goodbye":
     case "unknown":
@@ -84,6 +100,10 @@ function sizeOfFrame(frame: LinkFrame): number {
     case "policySettled":
       return 120;
   }
+}
+
+function sealedIn({ summaries, beacons, keys }: Extract<LinkFrame, { kind: "borderBatch" }>) {
+  return [...summaries, ...beacons, ...keys];
 }
 
 /** A frame in a few words, for the trace. */
@@ -104,6 +124,10 @@ export function wordsOf(frame: LinkFrame): string {
       return `${frame.kind} ${frame.isRefused ? "refused" : frame.seqs.join(" ")}`;
     case "goodbye":
       return `goodbye ${frame.reason} ${frame.detail}`;
+    case "summaries":
+      return `${frame.kind} ${wordsOf(frame.frame)}`;
+    case "borderBatch":
+      return `${frame.kind} ${frame.summaries.length} ${frame.beacons.length} ${frame.keys.length}`;
     case "hello":
     case "unknown":
     case "linked":
@@ -112,6 +136,10 @@ export function wordsOf(frame: LinkFrame): string {
     case "policyWanted":
     case "policySettled":
     case "policyPart":
+    case "sourceAges":
+    case "borderRules":
+    case "borderDigest":
+    case "borderHave":
       return frame.kind;
   }
 }

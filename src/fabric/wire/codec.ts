@@ -11,6 +11,7 @@ import { invalid } from "../../lib/errors.ts";
 import { isStamp } from "../../lib/hlc.ts";
 import { GOODBYES, type LinkFrame } from "./messages.ts";
 import { encodeRecords, recordsOf } from "./records-codec.ts";
+import { borderOf, fieldsOfBorder, fieldsOfSpace, spaceOf } from "./summaries-codec.ts";
 import { checked, detailField } from "./validation.ts";
 import { fieldsOfVector, vectorOf } from "./vector-codec.ts";
 
@@ -43,6 +44,12 @@ export function decodeLinkFrame(bytes: Uint8Array): LinkFrame {
       return { kind: frame.case, ...frame.value };
     case "handOver":
       return { kind: frame.case, ...frame.value };
+    case "summaries":
+      return spaceOf(frame.value);
+    case "sourceAges":
+      return { kind: frame.case, ...frame.value };
+    case "border":
+      return borderOf(frame.value);
     case undefined:
       return { kind: "unknown" };
   }
@@ -90,6 +97,15 @@ function fieldsOf(frame: Exclude<LinkFrame, { kind: "records" }>): LinkFrameFiel
       return { case: frame.kind, value: frame };
     case "handOver":
       return { case: frame.kind, value: frame };
+    case "summaries":
+      return { case: frame.kind, value: { space: fieldsOfSpace(frame.frame) } };
+    case "sourceAges":
+      return { case: frame.kind, value: frame };
+    case "borderRules":
+    case "borderBatch":
+    case "borderDigest":
+    case "borderHave":
+      return { case: "border", value: { border: fieldsOfBorder(frame) } };
     case "unknown":
       return { case: undefined };
   }

@@ -1,5 +1,9 @@
 /** What nodes say to each other, as plain values. `fabric.proto` says what each field means; `codec.ts` and `call-codec.ts` know the bytes. */
 import type {
+  BorderBatchFields,
+  BorderDigestFields,
+  BorderHaveFields,
+  BorderRulesFields,
   DigestFrameFields,
   HandOverFrameFields,
   HeldStartFields,
@@ -17,6 +21,7 @@ import type {
   ProbeResponseFields,
   PushPullRequestFields,
   PushPullResponseFields,
+  SourceAgesFrameFields,
   VectorEntryFields,
   VectorFrameFields,
 } from "../../../gen/waymark/fabric/v1/fabric_codec.ts";
@@ -166,6 +171,22 @@ export type PolicyFrame =
 /** What a leaving node says. Without numbers: that it leaves. With numbers: which of its records the receiver is asked to take over. `isRefused` is the answer that the receiver takes none. */
 export type HandOverFrame = { readonly kind: "handOver" } & HandOverFrameFields;
 
+/** Replication of the summary replica, between peers with the capability `summaries`. */
+export interface SummariesFrame {
+  readonly kind: "summaries";
+  readonly frame: ReplicationFrame;
+}
+
+/** For how long the sender's region has had the beacons of others. */
+export type SourceAgesFrame = { readonly kind: "sourceAges" } & SourceAgesFrameFields;
+
+/** What is said on a link between regions. */
+export type BorderFrame =
+  | ({ readonly kind: "borderRules" } & BorderRulesFields)
+  | ({ readonly kind: "borderBatch" } & BorderBatchFields)
+  | ({ readonly kind: "borderDigest" } & BorderDigestFields)
+  | ({ readonly kind: "borderHave" } & BorderHaveFields);
+
 /** What travels on a link. */
 export type LinkFrame =
   | { readonly kind: "hello"; readonly hello: Hello }
@@ -174,7 +195,10 @@ export type LinkFrame =
   | { readonly kind: "unknown" }
   | ReplicationFrame
   | PolicyFrame
-  | HandOverFrame;
+  | HandOverFrame
+  | SummariesFrame
+  | SourceAgesFrame
+  | BorderFrame;
 
 /** What a transport knows of the other side of a call or link, without asking it. */
 export interface PeerIdentity {

@@ -12,6 +12,8 @@ export const MESSAGE_BOUNDS = {
   maxDetailLength: 256,
   /** Of the records of a frame, unless it has one alone: the most that any version sends. */
   maxRecordsBytes: 65_536,
+  /** Of what one frame between regions carries, unless that is one summary, beacon or key alone. */
+  maxBatchBytes: 262_144,
 } as const;
 
 /** Gives back what breaks no rule. Throws `invalid_argument` naming the fields of what does. */

@@ -36,6 +36,7 @@ const hello = fc
       clusterToken: printable,
       capabilities: names,
       policyFrom: names,
+      borderTo: mostly("c2", "", "x".repeat(65), "a b"),
       protocolVersions: mostly([1], new Array<number>(64).fill(1), new Array<number>(65).fill(1)),
     },
     { noNullPrototype: true },
@@ -43,11 +44,27 @@ const hello = fc
   .map(({ origin: of, ...rest }) => ({ ...rest, ...(of !== undefined && { origin: of }) }));
 const head = fc.record({ number, hlc: mostly(1n, 2n ** 53n), nodeId: name, checksum }, { noNullPrototype: true });
 
+const counted = mostly(7n, 0n, 2n ** 52n, 2n ** 52n + 1n);
+const anyBytes = (max: number) => mostly(max, 0, max + 1).map((length) => new Uint8Array(length));
+const sealed = fc.record({ signedText: anyBytes(65_536), signature: anyBytes(64), hops: mostly(0, 8, 9) }, { noNullPrototype: true });
+const sourceAge = fc.record({ sourceCluster: name, version: counted, ageMs: number }, { noNullPrototype: true });
+const pattern = mostly("svc.*", "", "*", "x".repeat(202), "x".repeat(203), "ä", "\n");
+const have = fc.record({ bucket: mostly(0, 255, 256), version: counted });
+
 const frames: fc.Arbitrary<NonNullable<MessageInitShape<typeof LinkFrameSchema>["frame"]>> = fc.oneof(
   hello.map((value) => ({ case: "hello" as const, value })),
   head.map((value) => ({ case: "policy" as const, value: { head: value } })),
   names.map((nodeIds) => ({ case: "linked" as const, value: { nodeIds } })),
   fc.array(number, { maxLength: 3 }).map((seqs) => ({ case: "handOver" as const, value: { seqs } })),
+  sourceAge.map((one) => ({ case: "sourceAges" as const, value: { sources: [one] } })),
+  names.map((nodeIds) => ({ case: "summaries" as const, value: { space: { case: "linked" as const, value: { nodeIds } } } })),
+  fc
+    .oneof(
+      fc.tuple(pattern, names).map(([one, directSources]) => ({ case: "rules" as const, value: { exports: [one], directSources } })),
+      sealed.map((one) => ({ case: "batch" as const, value: { beacons: [one] } })),
+      have.map(({ bucket, version }) => ({ case: "have" as const, value: { buckets: [bucket], hashes: [1n], versions: [version] } })),
+    )
+    .map((border) => ({ case: "border" as const, value: { border } })),
 );
 
 /** Whether it breaks a rule of the contract, and whether we refuse it. */

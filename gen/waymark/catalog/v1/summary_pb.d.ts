@@ -7,7 +7,7 @@
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
-import type { Scope } from "./entry_pb.js";
+import type { EntryKind, Scope } from "./entry_pb.js";
 
 /**
  * Describes the file waymark/catalog/v1/summary.proto.
@@ -42,27 +42,31 @@ export declare type LatencyBand = Message<"waymark.catalog.v1.LatencyBand"> & {
 export declare const LatencyBandSchema: GenMessage<LatencyBand>;
 
 /**
- * What a cluster tells other regions about one of its services.
+ * What a cluster tells others about one of its services. No version sends or serves it yet.
+ *
+ * A summary is signed as bytes: the encoded message without `signature`, `stale` and `signed_bytes`. Nobody encodes those
+ * bytes again, because protobuf has no canonical form. A reader that checks the signature reads the message from
+ * `signed_bytes`, and believes only what is inside them.
  *
  * @generated from message waymark.catalog.v1.ServiceSummary
  */
 export declare type ServiceSummary = Message<"waymark.catalog.v1.ServiceSummary"> & {
   /**
-   * Namespace of the service.
+   * Namespace of the service. At most 200 characters.
    *
    * @generated from field: string namespace = 1;
    */
   namespace: string;
 
   /**
-   * Name of the service.
+   * Name of the service. At most 128 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string service_id = 2;
    */
   serviceId: string;
 
   /**
-   * Regions in which the service has endpoints, sorted.
+   * Regions in which the service has endpoints, sorted. At most 64, each of at most 64 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: repeated string regions = 3;
    */
@@ -90,7 +94,7 @@ export declare type ServiceSummary = Message<"waymark.catalog.v1.ServiceSummary"
   latencyBandMs?: LatencyBand | undefined;
 
   /**
-   * How long a reader may use the summary.
+   * How long a reader may use the summary after its source was last heard of. At most 24 h.
    *
    * @generated from field: google.protobuf.Duration ttl = 7;
    */
@@ -104,39 +108,112 @@ export declare type ServiceSummary = Message<"waymark.catalog.v1.ServiceSummary"
   generatedAt?: Timestamp | undefined;
 
   /**
-   * Label of the policy set under which the summary was exported.
+   * Label of the policy set under which the summary was exported. At most 128 characters.
    *
    * @generated from field: string policy_version = 9;
    */
   policyVersion: string;
 
   /**
-   * Cluster that made the summary.
+   * Cluster that the summary is about. At most 64 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string source_cluster = 10;
    */
   sourceCluster: string;
 
   /**
-   * Widest scope in which the summary may be shown.
+   * Widest scope in which the summary may be shown: ZONE, REGION or GLOBAL. A service has a summary for each.
    *
    * @generated from field: waymark.catalog.v1.Scope scope = 11;
    */
   scope: Scope;
 
   /**
-   * Ed25519 signature over the canonical bytes of the summary.
+   * Ed25519 signature over the text `waymark.summary.v1`, a zero byte, and `signed_bytes`. 64 bytes; empty when the
+   * summary is not signed. It is not part of the signed bytes.
    *
    * @generated from field: bytes signature = 12;
    */
   signature: Uint8Array;
 
   /**
-   * Identifier of the key that made the signature.
+   * Identifier of the key that made the signature. At most 64 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string key_id = 13;
    */
   keyId: string;
+
+  /**
+   * Kind of what is summarised: SERVICE, FUNCTION, TOPIC, QUEUE or CACHE.
+   *
+   * @generated from field: waymark.catalog.v1.EntryKind kind = 14;
+   */
+  kind: EntryKind;
+
+  /**
+   * Number of the summary. Of two summaries of one service, source cluster and scope the higher version wins, and of equal
+   * versions the one with the higher `exporter`. At most 2^52.
+   *
+   * @generated from field: uint64 version = 15;
+   */
+  version: bigint;
+
+  /**
+   * Node that made the summary. At most 64 characters of [A-Za-z0-9._:/@+-].
+   *
+   * @generated from field: string exporter = 16;
+   */
+  exporter: string;
+
+  /**
+   * From this time on, by the reader's own clock, nobody shows the summary. Absent when there is no such time.
+   *
+   * @generated from field: google.protobuf.Timestamp not_after = 17;
+   */
+  notAfter?: Timestamp | undefined;
+
+  /**
+   * The summary ends with its ttl. Others are shown as stale for some time after it.
+   *
+   * @generated from field: bool no_stale = 18;
+   */
+  noStale: boolean;
+
+  /**
+   * The source cluster no longer exports the service.
+   *
+   * @generated from field: bool withdrawn = 19;
+   */
+  withdrawn: boolean;
+
+  /**
+   * The serving node has not heard of the source cluster for longer than `ttl`. It is the word of the serving node, and
+   * not part of the signed bytes.
+   *
+   * @generated from field: bool stale = 20;
+   */
+  stale: boolean;
+
+  /**
+   * In answers: the bytes that were signed, as the exporter made them. They are not part of themselves. At most 4 KiB.
+   *
+   * @generated from field: bytes signed_bytes = 21;
+   */
+  signedBytes: Uint8Array;
+
+  /**
+   * Number of the policy set under which the summary was exported.
+   *
+   * @generated from field: uint64 policy_number = 22;
+   */
+  policyNumber: bigint;
+
+  /**
+   * Namespace or pattern of the policy rule under which the summary was exported. At most 202 characters.
+   *
+   * @generated from field: string policy_rule = 23;
+   */
+  policyRule: string;
 };
 
 /**

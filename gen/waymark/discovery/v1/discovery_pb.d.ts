@@ -12,6 +12,7 @@ import type { Reason } from "../../catalog/v1/reason_pb.js";
 import type { Viewer } from "../../catalog/v1/viewer_pb.js";
 import type { Snapshot, Source } from "../../catalog/v1/watch_pb.js";
 import type { DiscoveryDelta } from "../../catalog/v1/delta_pb.js";
+import type { HealthBand } from "../../catalog/v1/summary_pb.js";
 import type { Peer } from "../../catalog/v1/peer_pb.js";
 import type { SummaryQueryRequestSchema, SummaryQueryResponseSchema, SummaryWatchRequestSchema, SummaryWatchResponseSchema } from "./summary_pb.js";
 
@@ -1170,6 +1171,14 @@ export declare type ResolveRequest = Message<"waymark.discovery.v1.ResolveReques
    * @generated from field: int32 limit = 10;
    */
   limit: number;
+
+  /**
+   * Clusters that the caller was redirected from or has tried. No redirect names them. At most 8, each of 1 to 64
+   * characters of [A-Za-z0-9._:/@+-]. No version looks at it yet.
+   *
+   * @generated from field: repeated string visited_clusters = 11;
+   */
+  visitedClusters: string[];
 };
 
 /**
@@ -1179,7 +1188,7 @@ export declare type ResolveRequest = Message<"waymark.discovery.v1.ResolveReques
 export declare const ResolveRequestSchema: GenMessage<ResolveRequest>;
 
 /**
- * Another cluster that has the service.
+ * Another cluster that has the service. No version sends it yet.
  *
  * @generated from message waymark.discovery.v1.Redirect
  */
@@ -1197,6 +1206,34 @@ export declare type Redirect = Message<"waymark.discovery.v1.Redirect"> & {
    * @generated from field: repeated string urls = 2;
    */
   urls: string[];
+
+  /**
+   * Region of the cluster.
+   *
+   * @generated from field: string region = 3;
+   */
+  region: string;
+
+  /**
+   * Health of the service there, by the summary of the cluster.
+   *
+   * @generated from field: waymark.catalog.v1.HealthBand band = 4;
+   */
+  band: HealthBand;
+
+  /**
+   * How long the caller may keep the redirect.
+   *
+   * @generated from field: google.protobuf.Duration ttl = 5;
+   */
+  ttl?: Duration | undefined;
+
+  /**
+   * The cluster has not been heard of for some time.
+   *
+   * @generated from field: bool stale = 6;
+   */
+  stale: boolean;
 };
 
 /**

@@ -6,7 +6,8 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { Scope } from "../../catalog/v1/entry_pb.js";
+import type { EntryKind, Scope } from "../../catalog/v1/entry_pb.js";
+import type { Viewer } from "../../catalog/v1/viewer_pb.js";
 import type { ServiceSummary } from "../../catalog/v1/summary_pb.js";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import type { DiscoveryDelta } from "../../catalog/v1/delta_pb.js";
@@ -93,6 +94,36 @@ export declare type SummaryQueryRequest = Message<"waymark.discovery.v1.SummaryQ
    * @generated from field: string page_token = 10;
    */
   pageToken: string;
+
+  /**
+   * Only summaries of this namespace and of the namespaces below it. When `namespace` is set too, it must be equal to the
+   * prefix or below it; otherwise the request is refused. Empty means all. At most 200 characters.
+   *
+   * @generated from field: string namespace_prefix = 11;
+   */
+  namespacePrefix: string;
+
+  /**
+   * Only summaries of these kinds. Empty means all. At most 16.
+   *
+   * @generated from field: repeated waymark.catalog.v1.EntryKind kinds = 12;
+   */
+  kinds: EntryKind[];
+
+  /**
+   * Only summaries of source clusters in these regions. Empty means all. At most 64, each of 1 to 64 characters of
+   * [A-Za-z0-9._:/@+-].
+   *
+   * @generated from field: repeated string regions = 13;
+   */
+  regions: string[];
+
+  /**
+   * Answers as this viewer, if the server allows it.
+   *
+   * @generated from field: waymark.catalog.v1.Viewer viewer = 14;
+   */
+  viewer?: Viewer | undefined;
 };
 
 /**
@@ -154,6 +185,28 @@ export declare type SummaryQueryResponse = Message<"waymark.discovery.v1.Summary
    * @generated from field: google.protobuf.Timestamp generated_at = 4;
    */
   generatedAt?: Timestamp | undefined;
+
+  /**
+   * Identifier of the node that answered.
+   *
+   * @generated from field: string served_by = 5;
+   */
+  servedBy: string;
+
+  /**
+   * Revision of this node's summaries on which the answer rests.
+   *
+   * @generated from field: uint64 revision = 6;
+   */
+  revision: bigint;
+
+  /**
+   * Upper bound of the age of the data, as in CatalogQueryResponse. What other clusters say of themselves is no fresher
+   * than their own word, which `stale` of each summary goes by.
+   *
+   * @generated from field: google.protobuf.Duration age = 7;
+   */
+  age?: Duration | undefined;
 };
 
 /**
@@ -183,6 +236,36 @@ export declare type SummaryWatchRequest = Message<"waymark.discovery.v1.SummaryW
   namespace: string;
 
   /**
+   * Only summaries of this namespace and of the namespaces below it. When `namespace` is set too, it must be equal to the
+   * prefix or below it; otherwise the request is refused. Empty means all. At most 200 characters.
+   *
+   * @generated from field: string namespace_prefix = 11;
+   */
+  namespacePrefix: string;
+
+  /**
+   * Only summaries of these kinds. Empty means all. At most 16.
+   *
+   * @generated from field: repeated waymark.catalog.v1.EntryKind kinds = 12;
+   */
+  kinds: EntryKind[];
+
+  /**
+   * Only summaries of source clusters in these regions. Empty means all. At most 64, each of 1 to 64 characters of
+   * [A-Za-z0-9._:/@+-].
+   *
+   * @generated from field: repeated string regions = 13;
+   */
+  regions: string[];
+
+  /**
+   * Answers as this viewer, if the server allows it.
+   *
+   * @generated from field: waymark.catalog.v1.Viewer viewer = 14;
+   */
+  viewer?: Viewer | undefined;
+
+  /**
    * Resumes after this cursor. Empty means that the watch starts with a snapshot. At most 65536 characters.
    *
    * @generated from field: string cursor = 17;
@@ -195,6 +278,13 @@ export declare type SummaryWatchRequest = Message<"waymark.discovery.v1.SummaryW
    * @generated from field: google.protobuf.Duration bookmark_interval = 18;
    */
   bookmarkInterval?: Duration | undefined;
+
+  /**
+   * Adds `count` and `digest` to bookmarks and to the end of snapshots.
+   *
+   * @generated from field: bool with_digest = 20;
+   */
+  withDigest: boolean;
 };
 
 /**
@@ -257,6 +347,21 @@ export declare type SummaryWatchResponse = Message<"waymark.discovery.v1.Summary
    * @generated from field: bool bookmark = 7;
    */
   bookmark: boolean;
+
+  /**
+   * With `with_digest`, on END and bookmarks: number of summaries that the reader should hold.
+   *
+   * @generated from field: uint64 count = 8;
+   */
+  count: bigint;
+
+  /**
+   * With `with_digest`, on END and bookmarks: digest of the summaries that the reader should hold, as in
+   * CatalogWatchResponse.
+   *
+   * @generated from field: fixed64 digest = 9;
+   */
+  digest: bigint;
 
   /**
    * Identifier of the node that serves the stream. Present on BEGIN, on END, on bookmarks and on the last message

@@ -17,6 +17,7 @@ import {
   writeNumberField,
   writePackedField,
   writePackedFixed32Field,
+  writePackedFixed64Field,
   writePairs,
   writeTextField,
   writeTexts,
@@ -92,6 +93,7 @@ export interface HelloFrameFields extends HelloFrameOriginFields {
   readonly address: string;
   readonly version: string;
   readonly policyFrom?: readonly string[];
+  readonly borderTo?: string;
 }
 
 export function newHelloFrame(): Open<HelloFrameFields> {
@@ -164,8 +166,13 @@ export function readHelloFrame(reader: WireReader): HelloFrameFields {
         mayGrow(value.policyFrom?.length ?? 0, MAX_HELLO_FRAME_POLICY_FROM, "HelloFrame.policy_from");
         (value.policyFrom ??= []).push(reader.text());
         break;
+      case 114: {
+        const said = reader.text();
+        if (said !== "") value.borderTo = said;
+        break;
+      }
       default:
-        reader.skipUnknown(tag, 10);
+        reader.skipUnknown(tag, 14);
     }
   }
   reader.leave(end);
@@ -174,7 +181,7 @@ export function readHelloFrame(reader: WireReader): HelloFrameFields {
 
 /** Bytes that surely hold `HelloFrame`. Cost: one step a text. */
 export function roomHelloFrame(value: HelloFrameFields): number {
-  let room = 70 + 3 * (value.clusterId.length + value.region.length + value.clusterToken.length + value.zone.length + value.address.length + value.version.length);
+  let room = 80 + 3 * (value.clusterId.length + value.region.length + value.clusterToken.length + value.zone.length + value.address.length + value.version.length + (value.borderTo?.length ?? 0));
   room += roomHelloFrameOrigin(value);
   room += 10 + 8 * value.protocolVersions.length;
   room += textsRoom(value.capabilities);
@@ -196,6 +203,7 @@ export function writeHelloFrame(out: Uint8Array, start: number, tag: number, val
   at = writeTextField(out, at, 66, value.address);
   at = writeTextField(out, at, 74, value.version);
   if (value.policyFrom !== undefined) at = writeTexts(out, at, 82, value.policyFrom);
+  at = writeTextField(out, at, 114, (value.borderTo ?? ""));
   return closeLength(out, body, at);
 }
 
@@ -1153,6 +1161,656 @@ export function writeHandOverFrame(out: Uint8Array, start: number, tag: number, 
   return closeLength(out, body, at);
 }
 
+export type SpaceFields =
+  | { readonly case: "vector"; readonly value: VectorFrameFields }
+  | { readonly case: "records"; readonly value: RecordsFrameFields }
+  | { readonly case: "digests"; readonly value: DigestFrameFields }
+  | { readonly case: "linked"; readonly value: LinkedFrameFields };
+
+/** `SummarySpaceFrame` as plain values; a decoded message is one too. */
+export interface SummarySpaceFrameFields {
+  readonly space: SpaceFields | { readonly case: undefined; readonly value?: undefined };
+}
+
+export function newSummarySpaceFrame(): Open<SummarySpaceFrameFields> {
+  return {
+    space: { case: undefined },
+  };
+}
+
+/** Reads `SummarySpaceFrame` after its tag. */
+export function readSummarySpaceFrame(reader: WireReader): SummarySpaceFrameFields {
+  const value = newSummarySpaceFrame();
+  const end = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        once(value.space.case, "space");
+        value.space = { case: "vector", value: readVectorFrame(reader) };
+        break;
+      case 18:
+        once(value.space.case, "space");
+        value.space = { case: "records", value: readRecordsFrame(reader) };
+        break;
+      case 26:
+        once(value.space.case, "space");
+        value.space = { case: "digests", value: readDigestFrame(reader) };
+        break;
+      case 34:
+        once(value.space.case, "space");
+        value.space = { case: "linked", value: readLinkedFrame(reader) };
+        break;
+      default:
+        reader.skipUnknown(tag, 4);
+    }
+  }
+  reader.leave(end);
+  return value;
+}
+
+/** Bytes that surely hold `SummarySpaceFrame`. Cost: one step a text. */
+export function roomSummarySpaceFrame(value: SummarySpaceFrameFields): number {
+  let room = 0;
+  switch (value.space.case) {
+    case "vector":
+      room += 10 + roomVectorFrame(value.space.value);
+      break;
+    case "records":
+      room += 10 + roomRecordsFrame(value.space.value);
+      break;
+    case "digests":
+      room += 10 + roomDigestFrame(value.space.value);
+      break;
+    case "linked":
+      room += 10 + roomLinkedFrame(value.space.value);
+      break;
+    case undefined:
+  }
+  return room;
+}
+
+/** Writes `SummarySpaceFrame` as a field; returns the offset after it. */
+export function writeSummarySpaceFrame(out: Uint8Array, start: number, tag: number, value: SummarySpaceFrameFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  let at = body;
+  switch (value.space.case) {
+    case "vector":
+      at = writeVectorFrame(out, at, 10, value.space.value);
+      break;
+    case "records":
+      at = writeRecordsFrame(out, at, 18, value.space.value);
+      break;
+    case "digests":
+      at = writeDigestFrame(out, at, 26, value.space.value);
+      break;
+    case "linked":
+      at = writeLinkedFrame(out, at, 34, value.space.value);
+      break;
+    case undefined:
+  }
+  return closeLength(out, body, at);
+}
+
+/** `SourceAge` as plain values; a decoded message is one too. */
+export interface SourceAgeFields {
+  readonly sourceCluster: string;
+  readonly version: number;
+  readonly ageMs: number;
+}
+
+export function newSourceAge(): Open<SourceAgeFields> {
+  return {
+    sourceCluster: "",
+    version: 0,
+    ageMs: 0,
+  };
+}
+
+/** Reads `SourceAge` after its tag. */
+export function readSourceAge(reader: WireReader): SourceAgeFields {
+  const value = newSourceAge();
+  const end = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        value.sourceCluster = reader.text();
+        break;
+      case 16:
+        value.version = reader.number();
+        break;
+      case 24:
+        value.ageMs = reader.number();
+        break;
+      default:
+        reader.skipUnknown(tag, 3);
+    }
+  }
+  reader.leave(end);
+  return value;
+}
+
+/** Bytes that surely hold `SourceAge`. Cost: one step a text. */
+export function roomSourceAge(value: SourceAgeFields): number {
+  return 32 + 3 * (value.sourceCluster.length);
+}
+
+/** Writes `SourceAge` as a field; returns the offset after it. */
+export function writeSourceAge(out: Uint8Array, start: number, tag: number, value: SourceAgeFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  let at = body;
+  at = writeTextField(out, at, 10, value.sourceCluster);
+  at = writeNumberField(out, at, 16, value.version);
+  at = writeNumberField(out, at, 24, value.ageMs);
+  return closeLength(out, body, at);
+}
+
+/** `SourceAgesFrame` as plain values; a decoded message is one too. */
+export interface SourceAgesFrameFields {
+  readonly sources: readonly SourceAgeFields[];
+}
+
+export function newSourceAgesFrame(): Open<SourceAgesFrameFields> {
+  return {
+    sources: [],
+  };
+}
+
+export const MAX_SOURCE_AGES_FRAME_SOURCES = 256;
+
+/** Reads `SourceAgesFrame` after its tag. */
+export function readSourceAgesFrame(reader: WireReader): SourceAgesFrameFields {
+  const value = newSourceAgesFrame();
+  const end = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        mayGrow(value.sources.length, MAX_SOURCE_AGES_FRAME_SOURCES, "SourceAgesFrame.sources");
+        value.sources.push(readSourceAge(reader));
+        break;
+      default:
+        reader.skipUnknown(tag, 1);
+    }
+  }
+  reader.leave(end);
+  return value;
+}
+
+/** Bytes that surely hold `SourceAgesFrame`. Cost: one step a text. */
+export function roomSourceAgesFrame(value: SourceAgesFrameFields): number {
+  let room = 0;
+  for (let i = 0; i < value.sources.length; i++) room += 10 + roomSourceAge(value.sources[i] ?? newSourceAge());
+  return room;
+}
+
+/** Writes `SourceAgesFrame` as a field; returns the offset after it. */
+export function writeSourceAgesFrame(out: Uint8Array, start: number, tag: number, value: SourceAgesFrameFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  let at = body;
+  for (let i = 0; i < value.sources.length; i++) {
+    const item = value.sources[i];
+    if (item !== undefined) at = writeSourceAge(out, at, 10, item);
+  }
+  return closeLength(out, body, at);
+}
+
+/** `BorderRules` as plain values; a decoded message is one too. */
+export interface BorderRulesFields {
+  readonly exports: readonly string[];
+  readonly directSources: readonly string[];
+}
+
+export function newBorderRules(): Open<BorderRulesFields> {
+  return {
+    exports: [],
+    directSources: [],
+  };
+}
+
+export const MAX_BORDER_RULES_EXPORTS = 1024;
+
+export const MAX_BORDER_RULES_DIRECT_SOURCES = 256;
+
+/** Reads `BorderRules` after its tag. */
+export function readBorderRules(reader: WireReader): BorderRulesFields {
+  const value = newBorderRules();
+  const end = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        mayGrow(value.exports.length, MAX_BORDER_RULES_EXPORTS, "BorderRules.exports");
+        value.exports.push(reader.text());
+        break;
+      case 18:
+        mayGrow(value.directSources.length, MAX_BORDER_RULES_DIRECT_SOURCES, "BorderRules.direct_sources");
+        value.directSources.push(reader.text());
+        break;
+      default:
+        reader.skipUnknown(tag, 2);
+    }
+  }
+  reader.leave(end);
+  return value;
+}
+
+/** Bytes that surely hold `BorderRules`. Cost: one step a text. */
+export function roomBorderRules(value: BorderRulesFields): number {
+  let room = 0;
+  room += textsRoom(value.exports);
+  room += textsRoom(value.directSources);
+  return room;
+}
+
+/** Writes `BorderRules` as a field; returns the offset after it. */
+export function writeBorderRules(out: Uint8Array, start: number, tag: number, value: BorderRulesFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  let at = body;
+  at = writeTexts(out, at, 10, value.exports);
+  at = writeTexts(out, at, 18, value.directSources);
+  return closeLength(out, body, at);
+}
+
+/** `Sealed` as plain values; a decoded message is one too. */
+export interface SealedFields {
+  readonly signed: Uint8Array;
+  readonly signature: Uint8Array;
+  readonly hops: number;
+}
+
+export function newSealed(): Open<SealedFields> {
+  return {
+    signed: new Uint8Array(),
+    signature: new Uint8Array(),
+    hops: 0,
+  };
+}
+
+/** Reads `Sealed` after its tag. */
+export function readSealed(reader: WireReader): SealedFields {
+  const value = newSealed();
+  const end = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        value.signed = reader.view();
+        break;
+      case 18:
+        value.signature = reader.view();
+        break;
+      case 24:
+        value.hops = reader.varint();
+        break;
+      default:
+        reader.skipUnknown(tag, 3);
+    }
+  }
+  reader.leave(end);
+  return value;
+}
+
+/** Bytes that surely hold `Sealed`. Cost: one step a text. */
+export function roomSealed(value: SealedFields): number {
+  let room = 31;
+  room += value.signed.length;
+  room += value.signature.length;
+  return room;
+}
+
+/** Writes `Sealed` as a field; returns the offset after it. */
+export function writeSealed(out: Uint8Array, start: number, tag: number, value: SealedFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  let at = body;
+  if (value.signed.length > 0) at = writeBytesField(out, at, 10, value.signed);
+  if (value.signature.length > 0) at = writeBytesField(out, at, 18, value.signature);
+  at = writeNumberField(out, at, 24, value.hops);
+  return closeLength(out, body, at);
+}
+
+/** `BorderBatch` as plain values; a decoded message is one too. */
+export interface BorderBatchFields {
+  readonly summaries: readonly SealedFields[];
+  readonly beacons: readonly SealedFields[];
+  readonly keys: readonly SealedFields[];
+}
+
+export function newBorderBatch(): Open<BorderBatchFields> {
+  return {
+    summaries: [],
+    beacons: [],
+    keys: [],
+  };
+}
+
+export const MAX_BORDER_BATCH_SUMMARIES = 1024;
+
+export const MAX_BORDER_BATCH_BEACONS = 256;
+
+export const MAX_BORDER_BATCH_KEYS = 256;
+
+/** Reads `BorderBatch` after its tag. */
+export function readBorderBatch(reader: WireReader): BorderBatchFields {
+  const value = newBorderBatch();
+  const end = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        mayGrow(value.summaries.length, MAX_BORDER_BATCH_SUMMARIES, "BorderBatch.summaries");
+        value.summaries.push(readSealed(reader));
+        break;
+      case 18:
+        mayGrow(value.beacons.length, MAX_BORDER_BATCH_BEACONS, "BorderBatch.beacons");
+        value.beacons.push(readSealed(reader));
+        break;
+      case 26:
+        mayGrow(value.keys.length, MAX_BORDER_BATCH_KEYS, "BorderBatch.keys");
+        value.keys.push(readSealed(reader));
+        break;
+      default:
+        reader.skipUnknown(tag, 3);
+    }
+  }
+  reader.leave(end);
+  return value;
+}
+
+/** Bytes that surely hold `BorderBatch`. Cost: one step a text. */
+export function roomBorderBatch(value: BorderBatchFields): number {
+  let room = 0;
+  for (let i = 0; i < value.summaries.length; i++) room += 10 + roomSealed(value.summaries[i] ?? newSealed());
+  for (let i = 0; i < value.beacons.length; i++) room += 10 + roomSealed(value.beacons[i] ?? newSealed());
+  for (let i = 0; i < value.keys.length; i++) room += 10 + roomSealed(value.keys[i] ?? newSealed());
+  return room;
+}
+
+/** Writes `BorderBatch` as a field; returns the offset after it. */
+export function writeBorderBatch(out: Uint8Array, start: number, tag: number, value: BorderBatchFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  let at = body;
+  for (let i = 0; i < value.summaries.length; i++) {
+    const item = value.summaries[i];
+    if (item !== undefined) at = writeSealed(out, at, 10, item);
+  }
+  for (let i = 0; i < value.beacons.length; i++) {
+    const item = value.beacons[i];
+    if (item !== undefined) at = writeSealed(out, at, 18, item);
+  }
+  for (let i = 0; i < value.keys.length; i++) {
+    const item = value.keys[i];
+    if (item !== undefined) at = writeSealed(out, at, 26, item);
+  }
+  return closeLength(out, body, at);
+}
+
+/** `BorderDigest` as plain values; a decoded message is one too. */
+export interface BorderDigestFields {
+  readonly digest: bigint;
+  readonly count: number;
+  readonly isAnswer: boolean;
+  readonly buckets: readonly bigint[];
+}
+
+export function newBorderDigest(): Open<BorderDigestFields> {
+  return {
+    digest: 0n,
+    count: 0,
+    isAnswer: false,
+    buckets: [],
+  };
+}
+
+export const MAX_BORDER_DIGEST_BUCKETS = 256;
+
+/** Reads `BorderDigest` after its tag. */
+export function readBorderDigest(reader: WireReader): BorderDigestFields {
+  const value = newBorderDigest();
+  const end = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 9:
+        value.digest = reader.fixed64();
+        break;
+      case 16:
+        value.count = reader.varint();
+        break;
+      case 24:
+        value.isAnswer = reader.varint() !== 0;
+        break;
+      case 34: {
+        const outer = reader.enter();
+        while (!reader.isDone()) {
+        mayGrow(value.buckets.length, MAX_BORDER_DIGEST_BUCKETS, "BorderDigest.buckets");
+        value.buckets.push(reader.fixed64());
+        }
+        reader.leave(outer);
+        break;
+      }
+      case 33:
+        mayGrow(value.buckets.length, MAX_BORDER_DIGEST_BUCKETS, "BorderDigest.buckets");
+        value.buckets.push(reader.fixed64());
+        break;
+      default:
+        reader.skipUnknown(tag, 4);
+    }
+  }
+  reader.leave(end);
+  return value;
+}
+
+/** Bytes that surely hold `BorderDigest`. Cost: one step a text. */
+export function roomBorderDigest(value: BorderDigestFields): number {
+  let room = 33;
+  room += 10 + 8 * value.buckets.length;
+  return room;
+}
+
+/** Writes `BorderDigest` as a field; returns the offset after it. */
+export function writeBorderDigest(out: Uint8Array, start: number, tag: number, value: BorderDigestFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  let at = body;
+  at = writeFixed64Field(out, at, 9, value.digest);
+  at = writeNumberField(out, at, 16, value.count);
+  at = writeNumberField(out, at, 24, value.isAnswer ? 1 : 0);
+  at = writePackedFixed64Field(out, at, 34, value.buckets);
+  return closeLength(out, body, at);
+}
+
+/** `BorderHave` as plain values; a decoded message is one too. */
+export interface BorderHaveFields {
+  readonly buckets: readonly number[];
+  readonly isAnswer: boolean;
+  readonly hashes: readonly bigint[];
+  readonly versions: readonly number[];
+}
+
+export function newBorderHave(): Open<BorderHaveFields> {
+  return {
+    buckets: [],
+    isAnswer: false,
+    hashes: [],
+    versions: [],
+  };
+}
+
+export const MAX_BORDER_HAVE_BUCKETS = 256;
+
+export const MAX_BORDER_HAVE_HASHES = 16384;
+
+export const MAX_BORDER_HAVE_VERSIONS = 16384;
+
+/** Reads `BorderHave` after its tag. */
+export function readBorderHave(reader: WireReader): BorderHaveFields {
+  const value = newBorderHave();
+  const end = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10: {
+        const outer = reader.enter();
+        while (!reader.isDone()) {
+        mayGrow(value.buckets.length, MAX_BORDER_HAVE_BUCKETS, "BorderHave.buckets");
+        value.buckets.push(reader.varint());
+        }
+        reader.leave(outer);
+        break;
+      }
+      case 8:
+        mayGrow(value.buckets.length, MAX_BORDER_HAVE_BUCKETS, "BorderHave.buckets");
+        value.buckets.push(reader.varint());
+        break;
+      case 16:
+        value.isAnswer = reader.varint() !== 0;
+        break;
+      case 26: {
+        const outer = reader.enter();
+        while (!reader.isDone()) {
+        mayGrow(value.hashes.length, MAX_BORDER_HAVE_HASHES, "BorderHave.hashes");
+        value.hashes.push(reader.fixed64());
+        }
+        reader.leave(outer);
+        break;
+      }
+      case 25:
+        mayGrow(value.hashes.length, MAX_BORDER_HAVE_HASHES, "BorderHave.hashes");
+        value.hashes.push(reader.fixed64());
+        break;
+      case 34: {
+        const outer = reader.enter();
+        while (!reader.isDone()) {
+        mayGrow(value.versions.length, MAX_BORDER_HAVE_VERSIONS, "BorderHave.versions");
+        value.versions.push(reader.number());
+        }
+        reader.leave(outer);
+        break;
+      }
+      case 32:
+        mayGrow(value.versions.length, MAX_BORDER_HAVE_VERSIONS, "BorderHave.versions");
+        value.versions.push(reader.number());
+        break;
+      default:
+        reader.skipUnknown(tag, 4);
+    }
+  }
+  reader.leave(end);
+  return value;
+}
+
+/** Bytes that surely hold `BorderHave`. Cost: one step a text. */
+export function roomBorderHave(value: BorderHaveFields): number {
+  let room = 11;
+  room += 10 + 8 * value.buckets.length;
+  room += 10 + 8 * value.hashes.length;
+  room += 10 + 8 * value.versions.length;
+  return room;
+}
+
+/** Writes `BorderHave` as a field; returns the offset after it. */
+export function writeBorderHave(out: Uint8Array, start: number, tag: number, value: BorderHaveFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  let at = body;
+  at = writePackedField(out, at, 10, value.buckets);
+  at = writeNumberField(out, at, 16, value.isAnswer ? 1 : 0);
+  at = writePackedFixed64Field(out, at, 26, value.hashes);
+  at = writePackedField(out, at, 34, value.versions);
+  return closeLength(out, body, at);
+}
+
+export type BorderFields =
+  | { readonly case: "rules"; readonly value: BorderRulesFields }
+  | { readonly case: "batch"; readonly value: BorderBatchFields }
+  | { readonly case: "digest"; readonly value: BorderDigestFields }
+  | { readonly case: "have"; readonly value: BorderHaveFields };
+
+/** `BorderFrame` as plain values; a decoded message is one too. */
+export interface BorderFrameFields {
+  readonly border: BorderFields | { readonly case: undefined; readonly value?: undefined };
+}
+
+export function newBorderFrame(): Open<BorderFrameFields> {
+  return {
+    border: { case: undefined },
+  };
+}
+
+/** Reads `BorderFrame` after its tag. */
+export function readBorderFrame(reader: WireReader): BorderFrameFields {
+  const value = newBorderFrame();
+  const end = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        once(value.border.case, "border");
+        value.border = { case: "rules", value: readBorderRules(reader) };
+        break;
+      case 18:
+        once(value.border.case, "border");
+        value.border = { case: "batch", value: readBorderBatch(reader) };
+        break;
+      case 26:
+        once(value.border.case, "border");
+        value.border = { case: "digest", value: readBorderDigest(reader) };
+        break;
+      case 34:
+        once(value.border.case, "border");
+        value.border = { case: "have", value: readBorderHave(reader) };
+        break;
+      default:
+        reader.skipUnknown(tag, 4);
+    }
+  }
+  reader.leave(end);
+  return value;
+}
+
+/** Bytes that surely hold `BorderFrame`. Cost: one step a text. */
+export function roomBorderFrame(value: BorderFrameFields): number {
+  let room = 0;
+  switch (value.border.case) {
+    case "rules":
+      room += 10 + roomBorderRules(value.border.value);
+      break;
+    case "batch":
+      room += 10 + roomBorderBatch(value.border.value);
+      break;
+    case "digest":
+      room += 10 + roomBorderDigest(value.border.value);
+      break;
+    case "have":
+      room += 10 + roomBorderHave(value.border.value);
+      break;
+    case undefined:
+  }
+  return room;
+}
+
+/** Writes `BorderFrame` as a field; returns the offset after it. */
+export function writeBorderFrame(out: Uint8Array, start: number, tag: number, value: BorderFrameFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  let at = body;
+  switch (value.border.case) {
+    case "rules":
+      at = writeBorderRules(out, at, 10, value.border.value);
+      break;
+    case "batch":
+      at = writeBorderBatch(out, at, 18, value.border.value);
+      break;
+    case "digest":
+      at = writeBorderDigest(out, at, 26, value.border.value);
+      break;
+    case "have":
+      at = writeBorderHave(out, at, 34, value.border.value);
+      break;
+    case undefined:
+  }
+  return closeLength(out, body, at);
+}
+
 export type FrameFields =
   | { readonly case: "hello"; readonly value: HelloFrameFields }
   | { readonly case: "vector"; readonly value: VectorFrameFields }
@@ -1161,7 +1819,10 @@ export type FrameFields =
   | { readonly case: "linked"; readonly value: LinkedFrameFields }
   | { readonly case: "digests"; readonly value: DigestFrameFields }
   | { readonly case: "policy"; readonly value: PolicyFrameFields }
-  | { readonly case: "handOver"; readonly value: HandOverFrameFields };
+  | { readonly case: "handOver"; readonly value: HandOverFrameFields }
+  | { readonly case: "summaries"; readonly value: SummarySpaceFrameFields }
+  | { readonly case: "sourceAges"; readonly value: SourceAgesFrameFields }
+  | { readonly case: "border"; readonly value: BorderFrameFields };
 
 /** `LinkFrame` as plain values; a decoded message is one too. */
 export interface LinkFrameFields {
@@ -1213,8 +1874,20 @@ export function readLinkFrame(reader: WireReader): LinkFrameFields {
         once(value.frame.case, "frame");
         value.frame = { case: "handOver", value: readHandOverFrame(reader) };
         break;
+      case 74:
+        once(value.frame.case, "frame");
+        value.frame = { case: "summaries", value: readSummarySpaceFrame(reader) };
+        break;
+      case 82:
+        once(value.frame.case, "frame");
+        value.frame = { case: "sourceAges", value: readSourceAgesFrame(reader) };
+        break;
+      case 90:
+        once(value.frame.case, "frame");
+        value.frame = { case: "border", value: readBorderFrame(reader) };
+        break;
       default:
-        reader.skipUnknown(tag, 8);
+        reader.skipUnknown(tag, 11);
     }
   }
   reader.leave(end);
@@ -1249,6 +1922,15 @@ export function roomLinkFrame(value: LinkFrameFields): number {
     case "handOver":
       room += 10 + roomHandOverFrame(value.frame.value);
       break;
+    case "summaries":
+      room += 10 + roomSummarySpaceFrame(value.frame.value);
+      break;
+    case "sourceAges":
+      room += 10 + roomSourceAgesFrame(value.frame.value);
+      break;
+    case "border":
+      room += 10 + roomBorderFrame(value.frame.value);
+      break;
     case undefined:
   }
   return room;
@@ -1282,6 +1964,15 @@ export function writeLinkFrame(out: Uint8Array, start: number, tag: number, valu
       break;
     case "handOver":
       at = writeHandOverFrame(out, at, 66, value.frame.value);
+      break;
+    case "summaries":
+      at = writeSummarySpaceFrame(out, at, 74, value.frame.value);
+      break;
+    case "sourceAges":
+      at = writeSourceAgesFrame(out, at, 82, value.frame.value);
+      break;
+    case "border":
+      at = writeBorderFrame(out, at, 90, value.frame.value);
       break;
     case undefined:
   }
@@ -1332,6 +2023,646 @@ export function putLinkRequest(out: Uint8Array, start: number, value: LinkReques
 export function encodeLinkRequest(value: LinkRequestFields): Uint8Array {
   const out = new Uint8Array(roomLinkRequest(value));
   return out.subarray(0, putLinkRequest(out, 0, value));
+}
+
+export type ContentFields =
+  | { readonly case: "summary"; readonly value: SealedFields }
+  | { readonly case: "beacon"; readonly value: SealedFields }
+  | { readonly case: "key"; readonly value: SealedFields };
+
+/** `SealedRecord` as plain values; a decoded message is one too. */
+export interface SealedRecordFields {
+  readonly content: ContentFields | { readonly case: undefined; readonly value?: undefined };
+}
+
+export function newSealedRecord(): Open<SealedRecordFields> {
+  return {
+    content: { case: undefined },
+  };
+}
+
+/** Bytes that surely hold `SealedRecord`. Cost: one step a text. */
+export function roomSealedRecord(value: SealedRecordFields): number {
+  let room = 0;
+  switch (value.content.case) {
+    case "summary":
+      room += 10 + roomSealed(value.content.value);
+      break;
+    case "beacon":
+      room += 10 + roomSealed(value.content.value);
+      break;
+    case "key":
+      room += 10 + roomSealed(value.content.value);
+      break;
+    case undefined:
+  }
+  return room;
+}
+
+/** The whole bytes of `SealedRecord`. Refuses what is malformed; `checkSealedRecord` has the rules. */
+export function decodeSealedRecord(bytes: Uint8Array): SealedRecordFields {
+  const reader = new WireReader(bytes);
+  const value = newSealedRecord();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        once(value.content.case, "content");
+        value.content = { case: "summary", value: readSealed(reader) };
+        break;
+      case 18:
+        once(value.content.case, "content");
+        value.content = { case: "beacon", value: readSealed(reader) };
+        break;
+      case 26:
+        once(value.content.case, "content");
+        value.content = { case: "key", value: readSealed(reader) };
+        break;
+      default:
+        reader.skipUnknown(tag, 3);
+    }
+  }
+  return value;
+}
+
+/** Writes the fields of `SealedRecord`; `out` has `roomSealedRecord` bytes after `start`. Returns the offset after them. */
+export function putSealedRecord(out: Uint8Array, start: number, value: SealedRecordFields): number {
+  let at = start;
+  switch (value.content.case) {
+    case "summary":
+      at = writeSealed(out, at, 10, value.content.value);
+      break;
+    case "beacon":
+      at = writeSealed(out, at, 18, value.content.value);
+      break;
+    case "key":
+      at = writeSealed(out, at, 26, value.content.value);
+      break;
+    case undefined:
+  }
+  return at;
+}
+
+export function encodeSealedRecord(value: SealedRecordFields): Uint8Array {
+  const out = new Uint8Array(roomSealedRecord(value));
+  return out.subarray(0, putSealedRecord(out, 0, value));
+}
+
+/** `IngressNode` as plain values; a decoded message is one too. */
+export interface IngressNodeFields {
+  readonly urls: readonly string[];
+  readonly scope: number;
+  readonly capabilities: readonly string[];
+  readonly tags: readonly string[];
+}
+
+export function newIngressNode(): Open<IngressNodeFields> {
+  return {
+    urls: [],
+    scope: 0,
+    capabilities: [],
+    tags: [],
+  };
+}
+
+export const MAX_INGRESS_NODE_URLS = 8;
+
+export const MAX_INGRESS_NODE_CAPABILITIES = 64;
+
+export const MAX_INGRESS_NODE_TAGS = 64;
+
+/** Reads `IngressNode` after its tag. */
+export function readIngressNode(reader: WireReader): IngressNodeFields {
+  const value = newIngressNode();
+  const end = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        mayGrow(value.urls.length, MAX_INGRESS_NODE_URLS, "IngressNode.urls");
+        value.urls.push(reader.text());
+        break;
+      case 16:
+        value.scope = reader.varint();
+        break;
+      case 26:
+        mayGrow(value.capabilities.length, MAX_INGRESS_NODE_CAPABILITIES, "IngressNode.capabilities");
+        value.capabilities.push(reader.text());
+        break;
+      case 34:
+        mayGrow(value.tags.length, MAX_INGRESS_NODE_TAGS, "IngressNode.tags");
+        value.tags.push(reader.text());
+        break;
+      default:
+        reader.skipUnknown(tag, 4);
+    }
+  }
+  reader.leave(end);
+  return value;
+}
+
+/** Bytes that surely hold `IngressNode`. Cost: one step a text. */
+export function roomIngressNode(value: IngressNodeFields): number {
+  let room = 11;
+  room += textsRoom(value.urls);
+  room += textsRoom(value.capabilities);
+  room += textsRoom(value.tags);
+  return room;
+}
+
+/** Writes `IngressNode` as a field; returns the offset after it. */
+export function writeIngressNode(out: Uint8Array, start: number, tag: number, value: IngressNodeFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  let at = body;
+  at = writeTexts(out, at, 10, value.urls);
+  at = writeNumberField(out, at, 16, value.scope);
+  at = writeTexts(out, at, 26, value.capabilities);
+  at = writeTexts(out, at, 34, value.tags);
+  return closeLength(out, body, at);
+}
+
+/** `Withdrawal` as plain values; a decoded message is one too. */
+export interface WithdrawalFields {
+  readonly kind: number;
+  readonly namespace: string;
+  readonly serviceId: string;
+  readonly channel: number;
+  readonly version: number;
+}
+
+export function newWithdrawal(): Open<WithdrawalFields> {
+  return {
+    kind: 0,
+    namespace: "",
+    serviceId: "",
+    channel: 0,
+    version: 0,
+  };
+}
+
+/** Reads `Withdrawal` after its tag. */
+export function readWithdrawal(reader: WireReader): WithdrawalFields {
+  const value = newWithdrawal();
+  const end = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 8:
+        value.kind = reader.varint();
+        break;
+      case 18:
+        value.namespace = reader.text();
+        break;
+      case 26:
+        value.serviceId = reader.text();
+        break;
+      case 32:
+        value.channel = reader.varint();
+        break;
+      case 40:
+        value.version = reader.number();
+        break;
+      default:
+        reader.skipUnknown(tag, 5);
+    }
+  }
+  reader.leave(end);
+  return value;
+}
+
+/** Bytes that surely hold `Withdrawal`. Cost: one step a text. */
+export function roomWithdrawal(value: WithdrawalFields): number {
+  return 53 + 3 * (value.namespace.length + value.serviceId.length);
+}
+
+/** Writes `Withdrawal` as a field; returns the offset after it. */
+export function writeWithdrawal(out: Uint8Array, start: number, tag: number, value: WithdrawalFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  let at = body;
+  at = writeNumberField(out, at, 8, value.kind);
+  at = writeTextField(out, at, 18, value.namespace);
+  at = writeTextField(out, at, 26, value.serviceId);
+  at = writeNumberField(out, at, 32, value.channel);
+  at = writeNumberField(out, at, 40, value.version);
+  return closeLength(out, body, at);
+}
+
+/** `Beacon` as plain values; a decoded message is one too. */
+export interface BeaconFields {
+  readonly sourceCluster: string;
+  readonly region: string;
+  readonly generatedAtMs: number;
+  readonly version: number;
+  readonly exporter: string;
+  readonly keyId: string;
+  readonly ttlMs: number;
+  readonly ingress: readonly IngressNodeFields[];
+  readonly withdrawals: readonly WithdrawalFields[];
+}
+
+export function newBeacon(): Open<BeaconFields> {
+  return {
+    sourceCluster: "",
+    region: "",
+    generatedAtMs: 0,
+    version: 0,
+    exporter: "",
+    keyId: "",
+    ttlMs: 0,
+    ingress: [],
+    withdrawals: [],
+  };
+}
+
+export const MAX_BEACON_INGRESS = 32;
+
+export const MAX_BEACON_WITHDRAWALS = 100;
+
+/** Bytes that surely hold `Beacon`. Cost: one step a text. */
+export function roomBeacon(value: BeaconFields): number {
+  let room = 73 + 3 * (value.sourceCluster.length + value.region.length + value.exporter.length + value.keyId.length);
+  for (let i = 0; i < value.ingress.length; i++) room += 10 + roomIngressNode(value.ingress[i] ?? newIngressNode());
+  for (let i = 0; i < value.withdrawals.length; i++) room += 10 + roomWithdrawal(value.withdrawals[i] ?? newWithdrawal());
+  return room;
+}
+
+/** The whole bytes of `Beacon`. Refuses what is malformed; `checkBeacon` has the rules. */
+export function decodeBeacon(bytes: Uint8Array): BeaconFields {
+  const reader = new WireReader(bytes);
+  const value = newBeacon();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        value.sourceCluster = reader.text();
+        break;
+      case 18:
+        value.region = reader.text();
+        break;
+      case 24:
+        value.generatedAtMs = reader.number();
+        break;
+      case 32:
+        value.version = reader.number();
+        break;
+      case 42:
+        value.exporter = reader.text();
+        break;
+      case 50:
+        value.keyId = reader.text();
+        break;
+      case 56:
+        value.ttlMs = reader.number();
+        break;
+      case 66:
+        mayGrow(value.ingress.length, MAX_BEACON_INGRESS, "Beacon.ingress");
+        value.ingress.push(readIngressNode(reader));
+        break;
+      case 74:
+        mayGrow(value.withdrawals.length, MAX_BEACON_WITHDRAWALS, "Beacon.withdrawals");
+        value.withdrawals.push(readWithdrawal(reader));
+        break;
+      default:
+        reader.skipUnknown(tag, 9);
+    }
+  }
+  return value;
+}
+
+/** Writes the fields of `Beacon`; `out` has `roomBeacon` bytes after `start`. Returns the offset after them. */
+export function putBeacon(out: Uint8Array, start: number, value: BeaconFields): number {
+  let at = start;
+  at = writeTextField(out, at, 10, value.sourceCluster);
+  at = writeTextField(out, at, 18, value.region);
+  at = writeNumberField(out, at, 24, value.generatedAtMs);
+  at = writeNumberField(out, at, 32, value.version);
+  at = writeTextField(out, at, 42, value.exporter);
+  at = writeTextField(out, at, 50, value.keyId);
+  at = writeNumberField(out, at, 56, value.ttlMs);
+  for (let i = 0; i < value.ingress.length; i++) {
+    const item = value.ingress[i];
+    if (item !== undefined) at = writeIngressNode(out, at, 66, item);
+  }
+  for (let i = 0; i < value.withdrawals.length; i++) {
+    const item = value.withdrawals[i];
+    if (item !== undefined) at = writeWithdrawal(out, at, 74, item);
+  }
+  return at;
+}
+
+export function encodeBeacon(value: BeaconFields): Uint8Array {
+  const out = new Uint8Array(roomBeacon(value));
+  return out.subarray(0, putBeacon(out, 0, value));
+}
+
+/** `KeyAnnouncement` as plain values; a decoded message is one too. */
+export interface KeyAnnouncementFields {
+  readonly clusterId: string;
+  readonly keyId: string;
+  readonly publicKey: Uint8Array;
+  readonly signedBy: string;
+  readonly notBeforeMs: number;
+  readonly notAfterMs: number;
+}
+
+export function newKeyAnnouncement(): Open<KeyAnnouncementFields> {
+  return {
+    clusterId: "",
+    keyId: "",
+    publicKey: new Uint8Array(),
+    signedBy: "",
+    notBeforeMs: 0,
+    notAfterMs: 0,
+  };
+}
+
+/** Bytes that surely hold `KeyAnnouncement`. Cost: one step a text. */
+export function roomKeyAnnouncement(value: KeyAnnouncementFields): number {
+  let room = 62 + 3 * (value.clusterId.length + value.keyId.length + value.signedBy.length);
+  room += value.publicKey.length;
+  return room;
+}
+
+/** The whole bytes of `KeyAnnouncement`. Refuses what is malformed; `checkKeyAnnouncement` has the rules. */
+export function decodeKeyAnnouncement(bytes: Uint8Array): KeyAnnouncementFields {
+  const reader = new WireReader(bytes);
+  const value = newKeyAnnouncement();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        value.clusterId = reader.text();
+        break;
+      case 18:
+        value.keyId = reader.text();
+        break;
+      case 26:
+        value.publicKey = reader.view();
+        break;
+      case 34:
+        value.signedBy = reader.text();
+        break;
+      case 40:
+        value.notBeforeMs = reader.number();
+        break;
+      case 48:
+        value.notAfterMs = reader.number();
+        break;
+      default:
+        reader.skipUnknown(tag, 6);
+    }
+  }
+  return value;
+}
+
+/** Writes the fields of `KeyAnnouncement`; `out` has `roomKeyAnnouncement` bytes after `start`. Returns the offset after them. */
+export function putKeyAnnouncement(out: Uint8Array, start: number, value: KeyAnnouncementFields): number {
+  let at = start;
+  at = writeTextField(out, at, 10, value.clusterId);
+  at = writeTextField(out, at, 18, value.keyId);
+  if (value.publicKey.length > 0) at = writeBytesField(out, at, 26, value.publicKey);
+  at = writeTextField(out, at, 34, value.signedBy);
+  at = writeNumberField(out, at, 40, value.notBeforeMs);
+  at = writeNumberField(out, at, 48, value.notAfterMs);
+  return at;
+}
+
+export function encodeKeyAnnouncement(value: KeyAnnouncementFields): Uint8Array {
+  const out = new Uint8Array(roomKeyAnnouncement(value));
+  return out.subarray(0, putKeyAnnouncement(out, 0, value));
+}
+
+/** `LatencyBand` as plain values; a decoded message is one too. */
+export interface LatencyBandFields {
+  readonly min: number;
+  readonly max: number;
+}
+
+export function newLatencyBand(): Open<LatencyBandFields> {
+  return {
+    min: 0,
+    max: 0,
+  };
+}
+
+/** Reads `LatencyBand` after its tag. */
+export function readLatencyBand(reader: WireReader): LatencyBandFields {
+  const value = newLatencyBand();
+  const end = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 8:
+        value.min = reader.varint();
+        break;
+      case 16:
+        value.max = reader.varint();
+        break;
+      default:
+        reader.skipUnknown(tag, 2);
+    }
+  }
+  reader.leave(end);
+  return value;
+}
+
+/** Bytes that surely hold `LatencyBand`. Cost: one step a text. */
+export function roomLatencyBand(_value: LatencyBandFields): number {
+  return 22;
+}
+
+/** Writes `LatencyBand` as a field; returns the offset after it. */
+export function writeLatencyBand(out: Uint8Array, start: number, tag: number, value: LatencyBandFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  let at = body;
+  at = writeNumberField(out, at, 8, value.min);
+  at = writeNumberField(out, at, 16, value.max);
+  return closeLength(out, body, at);
+}
+
+/** `ServiceSummary` as plain values; a decoded message is one too. */
+export interface ServiceSummaryFields {
+  readonly namespace: string;
+  readonly serviceId: string;
+  readonly regions: readonly string[];
+  readonly endpointCount: number;
+  readonly healthBand: number;
+  readonly latencyBandMs?: LatencyBandFields;
+  readonly ttl: TimeFields;
+  readonly generatedAt: TimeFields;
+  readonly policyVersion: string;
+  readonly sourceCluster: string;
+  readonly scope: number;
+  readonly signature: Uint8Array;
+  readonly keyId: string;
+  readonly kind: number;
+  readonly version: number;
+  readonly exporter: string;
+  readonly notAfter?: TimeFields;
+  readonly noStale: boolean;
+  readonly withdrawn: boolean;
+  readonly stale: boolean;
+  readonly signedBytes: Uint8Array;
+  readonly policyNumber: number;
+  readonly policyRule: string;
+}
+
+export function newServiceSummary(): Open<ServiceSummaryFields> {
+  return {
+    namespace: "",
+    serviceId: "",
+    regions: [],
+    endpointCount: 0,
+    healthBand: 0,
+    ttl: NO_TIME,
+    generatedAt: NO_TIME,
+    policyVersion: "",
+    sourceCluster: "",
+    scope: 0,
+    signature: new Uint8Array(),
+    keyId: "",
+    kind: 0,
+    version: 0,
+    exporter: "",
+    noStale: false,
+    withdrawn: false,
+    stale: false,
+    signedBytes: new Uint8Array(),
+    policyNumber: 0,
+    policyRule: "",
+  };
+}
+
+export const MAX_SERVICE_SUMMARY_REGIONS = 64;
+
+/** Bytes that surely hold `ServiceSummary`. Cost: one step a text. */
+export function roomServiceSummary(value: ServiceSummaryFields): number {
+  let room = 259 + 3 * (value.namespace.length + value.serviceId.length + value.policyVersion.length + value.sourceCluster.length + value.keyId.length + value.exporter.length + value.policyRule.length);
+  room += textsRoom(value.regions);
+  if (value.latencyBandMs !== undefined) room += roomLatencyBand(value.latencyBandMs);
+  room += value.signature.length;
+  room += value.signedBytes.length;
+  return room;
+}
+
+/** The whole bytes of `ServiceSummary`. Refuses what is malformed; `checkServiceSummary` has the rules. */
+export function decodeServiceSummary(bytes: Uint8Array): ServiceSummaryFields {
+  const reader = new WireReader(bytes);
+  const value = newServiceSummary();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        value.namespace = reader.text();
+        break;
+      case 18:
+        value.serviceId = reader.text();
+        break;
+      case 26:
+        mayGrow(value.regions.length, MAX_SERVICE_SUMMARY_REGIONS, "ServiceSummary.regions");
+        value.regions.push(reader.text());
+        break;
+      case 32:
+        value.endpointCount = reader.varint();
+        break;
+      case 40:
+        value.healthBand = reader.varint();
+        break;
+      case 50:
+        once(value.latencyBandMs, "latency_band_ms");
+        value.latencyBandMs = readLatencyBand(reader);
+        break;
+      case 58:
+        value.ttl = readTime(reader, true);
+        break;
+      case 66:
+        value.generatedAt = readTime(reader, true);
+        break;
+      case 74:
+        value.policyVersion = reader.text();
+        break;
+      case 82:
+        value.sourceCluster = reader.text();
+        break;
+      case 88:
+        value.scope = reader.varint();
+        break;
+      case 98:
+        value.signature = reader.view();
+        break;
+      case 106:
+        value.keyId = reader.text();
+        break;
+      case 112:
+        value.kind = reader.varint();
+        break;
+      case 120:
+        value.version = reader.number();
+        break;
+      case 130:
+        value.exporter = reader.text();
+        break;
+      case 138:
+        once(value.notAfter, "not_after");
+        value.notAfter = readTime(reader, true);
+        break;
+      case 144:
+        value.noStale = reader.varint() !== 0;
+        break;
+      case 152:
+        value.withdrawn = reader.varint() !== 0;
+        break;
+      case 160:
+        value.stale = reader.varint() !== 0;
+        break;
+      case 170:
+        value.signedBytes = reader.view();
+        break;
+      case 176:
+        value.policyNumber = reader.number();
+        break;
+      case 186:
+        value.policyRule = reader.text();
+        break;
+      default:
+        reader.skipUnknown(tag, 23);
+    }
+  }
+  return value;
+}
+
+/** Writes the fields of `ServiceSummary`; `out` has `roomServiceSummary` bytes after `start`. Returns the offset after them. */
+export function putServiceSummary(out: Uint8Array, start: number, value: ServiceSummaryFields): number {
+  let at = start;
+  at = writeTextField(out, at, 10, value.namespace);
+  at = writeTextField(out, at, 18, value.serviceId);
+  at = writeTexts(out, at, 26, value.regions);
+  at = writeNumberField(out, at, 32, value.endpointCount);
+  at = writeNumberField(out, at, 40, value.healthBand);
+  if (value.latencyBandMs !== undefined) at = writeLatencyBand(out, at, 50, value.latencyBandMs);
+  at = writeTimeField(out, at, 58, value.ttl);
+  at = writeTimeField(out, at, 66, value.generatedAt);
+  at = writeTextField(out, at, 74, value.policyVersion);
+  at = writeTextField(out, at, 82, value.sourceCluster);
+  at = writeNumberField(out, at, 88, value.scope);
+  if (value.signature.length > 0) at = writeBytesField(out, at, 98, value.signature);
+  at = writeTextField(out, at, 106, value.keyId);
+  at = writeNumberField(out, at, 112, value.kind);
+  at = writeNumberField(out, at, 120, value.version);
+  at = writeTextField(out, at, 130, value.exporter);
+  if (value.notAfter !== undefined) at = writeTimeField(out, at, 138, value.notAfter);
+  at = writeNumberField(out, at, 144, value.noStale ? 1 : 0);
+  at = writeNumberField(out, at, 152, value.withdrawn ? 1 : 0);
+  at = writeNumberField(out, at, 160, value.stale ? 1 : 0);
+  if (value.signedBytes.length > 0) at = writeBytesField(out, at, 170, value.signedBytes);
+  at = writeNumberField(out, at, 176, value.policyNumber);
+  at = writeTextField(out, at, 186, value.policyRule);
+  return at;
+}
+
+export function encodeServiceSummary(value: ServiceSummaryFields): Uint8Array {
+  const out = new Uint8Array(roomServiceSummary(value));
+  return out.subarray(0, putServiceSummary(out, 0, value));
 }
 
 /** `Origin` as plain values; a decoded message is one too. */
@@ -1432,6 +2763,7 @@ export interface MemberUpdateFields {
   readonly keepsEntries?: boolean;
   readonly boot?: string;
   readonly bootBefore?: string;
+  readonly exportsSummaries?: boolean;
 }
 
 export function newMemberUpdate(): Open<MemberUpdateFields> {
@@ -1539,11 +2871,16 @@ export function readMemberUpdate(reader: WireReader): MemberUpdateFields {
         if (said !== "") value.bootBefore = said;
         break;
       }
+      case 160: {
+        const said = reader.varint() !== 0;
+        if (said !== false) value.exportsSummaries = said;
+        break;
+      }
       case 66:
         reader.skip(tag);
         break;
       default:
-        reader.skipUnknown(tag, 19);
+        reader.skipUnknown(tag, 20);
     }
   }
   reader.leave(end);
@@ -1552,7 +2889,7 @@ export function readMemberUpdate(reader: WireReader): MemberUpdateFields {
 
 /** Bytes that surely hold `MemberUpdate`. Cost: one step a text. */
 export function roomMemberUpdate(value: MemberUpdateFields): number {
-  let room = 144 + 3 * (value.nodeId.length + value.status.length + value.address.length + value.clusterId.length + value.region.length + value.zone.length + value.version.length + value.accuser.length + (value.boot?.length ?? 0) + (value.bootBefore?.length ?? 0));
+  let room = 155 + 3 * (value.nodeId.length + value.status.length + value.address.length + value.clusterId.length + value.region.length + value.zone.length + value.version.length + value.accuser.length + (value.boot?.length ?? 0) + (value.bootBefore?.length ?? 0));
   room += 10 + 8 * value.protocolVersions.length;
   room += textsRoom(value.transports);
   room += textsRoom(value.roles);
@@ -1582,6 +2919,7 @@ export function writeMemberUpdate(out: Uint8Array, start: number, tag: number, v
   at = writeNumberField(out, at, 136, (value.keepsEntries ?? false) ? 1 : 0);
   at = writeTextField(out, at, 146, (value.boot ?? ""));
   at = writeTextField(out, at, 154, (value.bootBefore ?? ""));
+  at = writeNumberField(out, at, 160, (value.exportsSummaries ?? false) ? 1 : 0);
   return closeLength(out, body, at);
 }
 

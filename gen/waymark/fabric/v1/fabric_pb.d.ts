@@ -11,7 +11,7 @@
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { EntryKey, Scope } from "../../catalog/v1/entry_pb.js";
+import type { EntryKey, EntryKind, Scope } from "../../catalog/v1/entry_pb.js";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 
 /**
@@ -243,8 +243,8 @@ export declare type Record = Message<"waymark.fabric.v1.Record"> & {
    */
   body: {
     /**
-     * An encoded waymark.catalog.v1.Entry in the order of bytes that the comment of Entry describes. Nodes pass these
-     * bytes on unchanged.
+     * An encoded waymark.catalog.v1.Entry in the order of bytes that the comment of Entry describes; in the space of
+     * summaries an encoded SealedRecord. Nodes pass these bytes on unchanged.
      *
      * @generated from field: bytes entry = 7;
      */
@@ -804,6 +804,13 @@ export declare type HelloFrame = Message<"waymark.fabric.v1.HelloFrame"> & {
    * @generated from field: repeated string policy_from = 10;
    */
   policyFrom: string[];
+
+  /**
+   * The cluster that the sender means, on a link between regions. No version sets it yet.
+   *
+   * @generated from field: string border_to = 14;
+   */
+  borderTo: string;
 };
 
 /**
@@ -869,6 +876,608 @@ export declare type HandOverFrame = Message<"waymark.fabric.v1.HandOverFrame"> &
  * Use `create(HandOverFrameSchema)` to create a new message.
  */
 export declare const HandOverFrameSchema: GenMessage<HandOverFrame>;
+
+/**
+ * Signed bytes as they were made, and their signature. Nobody encodes them again.
+ *
+ * @generated from message waymark.fabric.v1.Sealed
+ */
+export declare type Sealed = Message<"waymark.fabric.v1.Sealed"> & {
+  /**
+   * The bytes that were signed: an encoded waymark.catalog.v1.ServiceSummary without `signature`, `stale` and
+   * `signed_bytes`, at most 4 KiB, or an encoded Beacon or KeyAnnouncement, at most 64 KiB.
+   *
+   * @generated from field: bytes signed_text = 1;
+   */
+  signedText: Uint8Array;
+
+  /**
+   * Ed25519 signature over a text, a zero byte, and `signed_text`. The text is `waymark.summary.v1`, `waymark.beacon.v1` or
+   * `waymark.key.v1`. 64 bytes; empty when the bytes are not signed.
+   *
+   * @generated from field: bytes signature = 2;
+   */
+  signature: Uint8Array;
+
+  /**
+   * Border links that the bytes have passed, at most 8. It is not signed.
+   *
+   * @generated from field: uint32 hops = 3;
+   */
+  hops: number;
+};
+
+/**
+ * Describes the message waymark.fabric.v1.Sealed.
+ * Use `create(SealedSchema)` to create a new message.
+ */
+export declare const SealedSchema: GenMessage<Sealed>;
+
+/**
+ * The field `entry` of a Record of the space of summaries.
+ *
+ * @generated from message waymark.fabric.v1.SealedRecord
+ */
+export declare type SealedRecord = Message<"waymark.fabric.v1.SealedRecord"> & {
+  /**
+   * What was signed.
+   *
+   * @generated from oneof waymark.fabric.v1.SealedRecord.content
+   */
+  content: {
+    /**
+     * A waymark.catalog.v1.ServiceSummary.
+     *
+     * @generated from field: waymark.fabric.v1.Sealed summary = 1;
+     */
+    value: Sealed;
+    case: "summary";
+  } | {
+    /**
+     * A Beacon.
+     *
+     * @generated from field: waymark.fabric.v1.Sealed beacon = 2;
+     */
+    value: Sealed;
+    case: "beacon";
+  } | {
+    /**
+     * A KeyAnnouncement.
+     *
+     * @generated from field: waymark.fabric.v1.Sealed key = 3;
+     */
+    value: Sealed;
+    case: "key";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message waymark.fabric.v1.SealedRecord.
+ * Use `create(SealedRecordSchema)` to create a new message.
+ */
+export declare const SealedRecordSchema: GenMessage<SealedRecord>;
+
+/**
+ * A node at which a cluster accepts calls from other clusters.
+ *
+ * @generated from message waymark.fabric.v1.IngressNode
+ */
+export declare type IngressNode = Message<"waymark.fabric.v1.IngressNode"> & {
+  /**
+   * URLs at which it accepts calls, at most 8.
+   *
+   * @generated from field: repeated string urls = 1;
+   */
+  urls: string[];
+
+  /**
+   * How far it may be used.
+   *
+   * @generated from field: waymark.catalog.v1.Scope scope = 2;
+   */
+  scope: Scope;
+
+  /**
+   * Its capabilities, at most 64.
+   *
+   * @generated from field: repeated string capabilities = 3;
+   */
+  capabilities: string[];
+
+  /**
+   * Its tags, at most 64.
+   *
+   * @generated from field: repeated string tags = 4;
+   */
+  tags: string[];
+};
+
+/**
+ * Describes the message waymark.fabric.v1.IngressNode.
+ * Use `create(IngressNodeSchema)` to create a new message.
+ */
+export declare const IngressNodeSchema: GenMessage<IngressNode>;
+
+/**
+ * A summary that its source cluster took back.
+ *
+ * @generated from message waymark.fabric.v1.Withdrawal
+ */
+export declare type Withdrawal = Message<"waymark.fabric.v1.Withdrawal"> & {
+  /**
+   * Kind of what was summarised.
+   *
+   * @generated from field: waymark.catalog.v1.EntryKind kind = 1;
+   */
+  kind: EntryKind;
+
+  /**
+   * Namespace of the service.
+   *
+   * @generated from field: string namespace = 2;
+   */
+  namespace: string;
+
+  /**
+   * Name of the service.
+   *
+   * @generated from field: string service_id = 3;
+   */
+  serviceId: string;
+
+  /**
+   * Scope of the summary: ZONE, REGION or GLOBAL.
+   *
+   * @generated from field: waymark.catalog.v1.Scope channel = 4;
+   */
+  channel: Scope;
+
+  /**
+   * Version of the withdrawal, at most 2^52. Summaries of the key with this version or a lower one are gone.
+   *
+   * @generated from field: uint64 version = 5;
+   */
+  version: bigint;
+};
+
+/**
+ * Describes the message waymark.fabric.v1.Withdrawal.
+ * Use `create(WithdrawalSchema)` to create a new message.
+ */
+export declare const WithdrawalSchema: GenMessage<Withdrawal>;
+
+/**
+ * A cluster says that it lives. That confirms all its summaries for `ttl_ms`.
+ *
+ * @generated from message waymark.fabric.v1.Beacon
+ */
+export declare type Beacon = Message<"waymark.fabric.v1.Beacon"> & {
+  /**
+   * The cluster.
+   *
+   * @generated from field: string source_cluster = 1;
+   */
+  sourceCluster: string;
+
+  /**
+   * Region of the cluster.
+   *
+   * @generated from field: string region = 2;
+   */
+  region: string;
+
+  /**
+   * When it was made, in milliseconds since 1970. It bounds acceptance only.
+   *
+   * @generated from field: uint64 generated_at_ms = 3;
+   */
+  generatedAtMs: bigint;
+
+  /**
+   * A beacon counts when its version is higher than the last one. At most 2^52.
+   *
+   * @generated from field: uint64 version = 4;
+   */
+  version: bigint;
+
+  /**
+   * Node that made it.
+   *
+   * @generated from field: string exporter = 5;
+   */
+  exporter: string;
+
+  /**
+   * Key that signed it. Empty when it is not signed.
+   *
+   * @generated from field: string key_id = 6;
+   */
+  keyId: string;
+
+  /**
+   * For how long it confirms the summaries of the cluster, from receipt. At most 24 h.
+   *
+   * @generated from field: uint64 ttl_ms = 7;
+   */
+  ttlMs: bigint;
+
+  /**
+   * Where the cluster accepts calls, at most 32 nodes.
+   *
+   * @generated from field: repeated waymark.fabric.v1.IngressNode ingress = 8;
+   */
+  ingress: IngressNode[];
+
+  /**
+   * Some of the withdrawals that the cluster remembers, at most 100, in turn.
+   *
+   * @generated from field: repeated waymark.fabric.v1.Withdrawal withdrawals = 9;
+   */
+  withdrawals: Withdrawal[];
+};
+
+/**
+ * Describes the message waymark.fabric.v1.Beacon.
+ * Use `create(BeaconSchema)` to create a new message.
+ */
+export declare const BeaconSchema: GenMessage<Beacon>;
+
+/**
+ * A cluster tells of a key with which it will sign. The announcement is signed by a key of the cluster that counts already.
+ *
+ * @generated from message waymark.fabric.v1.KeyAnnouncement
+ */
+export declare type KeyAnnouncement = Message<"waymark.fabric.v1.KeyAnnouncement"> & {
+  /**
+   * The cluster.
+   *
+   * @generated from field: string cluster_id = 1;
+   */
+  clusterId: string;
+
+  /**
+   * Identifier of the new key: the first 16 hexadecimal digits of SHA-256 of `public_key`.
+   *
+   * @generated from field: string key_id = 2;
+   */
+  keyId: string;
+
+  /**
+   * The new key: the 32 bytes of Ed25519.
+   *
+   * @generated from field: bytes public_key = 3;
+   */
+  publicKey: Uint8Array;
+
+  /**
+   * Identifier of the key that signed the announcement.
+   *
+   * @generated from field: string signed_by = 4;
+   */
+  signedBy: string;
+
+  /**
+   * From when the new key counts, in milliseconds since 1970.
+   *
+   * @generated from field: uint64 not_before_ms = 5;
+   */
+  notBeforeMs: bigint;
+
+  /**
+   * Until when the key `signed_by` counts beside the new one, in milliseconds since 1970. 0 means without an end.
+   *
+   * @generated from field: uint64 not_after_ms = 6;
+   */
+  notAfterMs: bigint;
+};
+
+/**
+ * Describes the message waymark.fabric.v1.KeyAnnouncement.
+ * Use `create(KeyAnnouncementSchema)` to create a new message.
+ */
+export declare const KeyAnnouncementSchema: GenMessage<KeyAnnouncement>;
+
+/**
+ * Replication of summaries, beacons and announcements of keys between nodes of one region with the capability
+ * `summaries`. They are the records of a second space, with origins of its own. No version sends the frame yet.
+ *
+ * @generated from message waymark.fabric.v1.SummarySpaceFrame
+ */
+export declare type SummarySpaceFrame = Message<"waymark.fabric.v1.SummarySpaceFrame"> & {
+  /**
+   * What is said of that space. The messages mean there what they mean in LinkFrame.
+   *
+   * @generated from oneof waymark.fabric.v1.SummarySpaceFrame.space
+   */
+  space: {
+    /**
+     * What the sender holds.
+     *
+     * @generated from field: waymark.fabric.v1.VectorFrame vector = 1;
+     */
+    value: VectorFrame;
+    case: "vector";
+  } | {
+    /**
+     * Records of one origin. Their field `entry` is an encoded SealedRecord.
+     *
+     * @generated from field: waymark.fabric.v1.RecordsFrame records = 2;
+     */
+    value: RecordsFrame;
+    case: "records";
+  } | {
+    /**
+     * Digests of origins.
+     *
+     * @generated from field: waymark.fabric.v1.DigestFrame digests = 3;
+     */
+    value: DigestFrame;
+    case: "digests";
+  } | {
+    /**
+     * Nodes to which the sender has a link.
+     *
+     * @generated from field: waymark.fabric.v1.LinkedFrame linked = 4;
+     */
+    value: LinkedFrame;
+    case: "linked";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message waymark.fabric.v1.SummarySpaceFrame.
+ * Use `create(SummarySpaceFrameSchema)` to create a new message.
+ */
+export declare const SummarySpaceFrameSchema: GenMessage<SummarySpaceFrame>;
+
+/**
+ * How long ago the sender's region heard of a cluster.
+ *
+ * @generated from message waymark.fabric.v1.SourceAge
+ */
+export declare type SourceAge = Message<"waymark.fabric.v1.SourceAge"> & {
+  /**
+   * The cluster.
+   *
+   * @generated from field: string source_cluster = 1;
+   */
+  sourceCluster: string;
+
+  /**
+   * Version of the beacon that was heard, at most 2^52. A receiver that does not hold this one does not count the age.
+   *
+   * @generated from field: uint64 version = 2;
+   */
+  version: bigint;
+
+  /**
+   * For how long the region has had that beacon, in milliseconds.
+   *
+   * @generated from field: uint64 age_ms = 3;
+   */
+  ageMs: bigint;
+};
+
+/**
+ * Describes the message waymark.fabric.v1.SourceAge.
+ * Use `create(SourceAgeSchema)` to create a new message.
+ */
+export declare const SourceAgeSchema: GenMessage<SourceAge>;
+
+/**
+ * Ages of the beacons that the sender holds, for a peer with the capability `summaries`. No version sends it yet.
+ *
+ * @generated from message waymark.fabric.v1.SourceAgesFrame
+ */
+export declare type SourceAgesFrame = Message<"waymark.fabric.v1.SourceAgesFrame"> & {
+  /**
+   * The clusters, at most 256.
+   *
+   * @generated from field: repeated waymark.fabric.v1.SourceAge sources = 1;
+   */
+  sources: SourceAge[];
+};
+
+/**
+ * Describes the message waymark.fabric.v1.SourceAgesFrame.
+ * Use `create(SourceAgesFrameSchema)` to create a new message.
+ */
+export declare const SourceAgesFrameSchema: GenMessage<SourceAgesFrame>;
+
+/**
+ * What a side of a border link exports, and whom it hears. Sent when the link opens, and when it changes.
+ *
+ * @generated from message waymark.fabric.v1.BorderRules
+ */
+export declare type BorderRules = Message<"waymark.fabric.v1.BorderRules"> & {
+  /**
+   * Namespaces and patterns of what the sender exports on this link, at most 1024. Empty means nothing.
+   *
+   * @generated from field: repeated string exports = 1;
+   */
+  exports: string[];
+
+  /**
+   * Clusters that the sender's region hears over border links of their own, at most 256.
+   *
+   * @generated from field: repeated string direct_sources = 2;
+   */
+  directSources: string[];
+};
+
+/**
+ * Describes the message waymark.fabric.v1.BorderRules.
+ * Use `create(BorderRulesSchema)` to create a new message.
+ */
+export declare const BorderRulesSchema: GenMessage<BorderRules>;
+
+/**
+ * Summaries, beacons and announcements of keys. A frame with more than one of them has at most 256 KiB of them.
+ *
+ * @generated from message waymark.fabric.v1.BorderBatch
+ */
+export declare type BorderBatch = Message<"waymark.fabric.v1.BorderBatch"> & {
+  /**
+   * Summaries, at most 1024.
+   *
+   * @generated from field: repeated waymark.fabric.v1.Sealed summaries = 1;
+   */
+  summaries: Sealed[];
+
+  /**
+   * Beacons, at most 256.
+   *
+   * @generated from field: repeated waymark.fabric.v1.Sealed beacons = 2;
+   */
+  beacons: Sealed[];
+
+  /**
+   * Announcements of keys, at most 256.
+   *
+   * @generated from field: repeated waymark.fabric.v1.Sealed keys = 3;
+   */
+  keys: Sealed[];
+};
+
+/**
+ * Describes the message waymark.fabric.v1.BorderBatch.
+ * Use `create(BorderBatchSchema)` to create a new message.
+ */
+export declare const BorderBatchSchema: GenMessage<BorderBatch>;
+
+/**
+ * A digest of the live summaries that pass the export rule of one side, and are not about the other side's region.
+ *
+ * @generated from message waymark.fabric.v1.BorderDigest
+ */
+export declare type BorderDigest = Message<"waymark.fabric.v1.BorderDigest"> & {
+  /**
+   * Digest over all of them. It does not depend on their order.
+   *
+   * @generated from field: fixed64 digest = 1;
+   */
+  digest: bigint;
+
+  /**
+   * Number of them.
+   *
+   * @generated from field: uint32 count = 2;
+   */
+  count: number;
+
+  /**
+   * The sender answers to a digest that differs from its own. It computed this one by the receiver's export rule.
+   *
+   * @generated from field: bool answer = 3;
+   */
+  answer: boolean;
+
+  /**
+   * Digests by the first 8 bits of the hash of the key. None, or 256.
+   *
+   * @generated from field: repeated fixed64 buckets = 4;
+   */
+  buckets: bigint[];
+};
+
+/**
+ * Describes the message waymark.fabric.v1.BorderDigest.
+ * Use `create(BorderDigestSchema)` to create a new message.
+ */
+export declare const BorderDigestSchema: GenMessage<BorderDigest>;
+
+/**
+ * Asks for the versions of the summaries in some buckets of a digest, or tells them.
+ *
+ * @generated from message waymark.fabric.v1.BorderHave
+ */
+export declare type BorderHave = Message<"waymark.fabric.v1.BorderHave"> & {
+  /**
+   * Numbers of the buckets, at most 256.
+   *
+   * @generated from field: repeated uint32 buckets = 1;
+   */
+  buckets: number[];
+
+  /**
+   * The sender tells what it holds in the buckets. False means that it asks.
+   *
+   * @generated from field: bool answer = 2;
+   */
+  answer: boolean;
+
+  /**
+   * Hashes of the keys that the sender holds, at most 16384. What an answer leaves out counts as missing.
+   *
+   * @generated from field: repeated fixed64 hashes = 3;
+   */
+  hashes: bigint[];
+
+  /**
+   * The versions of the keys in `hashes`, in the same order.
+   *
+   * @generated from field: repeated uint64 versions = 4;
+   */
+  versions: bigint[];
+};
+
+/**
+ * Describes the message waymark.fabric.v1.BorderHave.
+ * Use `create(BorderHaveSchema)` to create a new message.
+ */
+export declare const BorderHaveSchema: GenMessage<BorderHave>;
+
+/**
+ * What travels on a link between regions, where both sides have the capability `border`. No version sends it yet.
+ *
+ * @generated from message waymark.fabric.v1.BorderFrame
+ */
+export declare type BorderFrame = Message<"waymark.fabric.v1.BorderFrame"> & {
+  /**
+   * What is said.
+   *
+   * @generated from oneof waymark.fabric.v1.BorderFrame.border
+   */
+  border: {
+    /**
+     * What the sender exports.
+     *
+     * @generated from field: waymark.fabric.v1.BorderRules rules = 1;
+     */
+    value: BorderRules;
+    case: "rules";
+  } | {
+    /**
+     * Summaries, beacons and announcements of keys.
+     *
+     * @generated from field: waymark.fabric.v1.BorderBatch batch = 2;
+     */
+    value: BorderBatch;
+    case: "batch";
+  } | {
+    /**
+     * A digest of summaries.
+     *
+     * @generated from field: waymark.fabric.v1.BorderDigest digest = 3;
+     */
+    value: BorderDigest;
+    case: "digest";
+  } | {
+    /**
+     * Versions of summaries.
+     *
+     * @generated from field: waymark.fabric.v1.BorderHave have = 4;
+     */
+    value: BorderHave;
+    case: "have";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message waymark.fabric.v1.BorderFrame.
+ * Use `create(BorderFrameSchema)` to create a new message.
+ */
+export declare const BorderFrameSchema: GenMessage<BorderFrame>;
 
 /**
  * What travels on a link. A receiver skips a frame that it does not know.
@@ -945,6 +1554,30 @@ export declare type LinkFrame = Message<"waymark.fabric.v1.LinkFrame"> & {
      */
     value: HandOverFrame;
     case: "handOver";
+  } | {
+    /**
+     * Replication of summaries.
+     *
+     * @generated from field: waymark.fabric.v1.SummarySpaceFrame summaries = 9;
+     */
+    value: SummarySpaceFrame;
+    case: "summaries";
+  } | {
+    /**
+     * Ages of beacons.
+     *
+     * @generated from field: waymark.fabric.v1.SourceAgesFrame source_ages = 10;
+     */
+    value: SourceAgesFrame;
+    case: "sourceAges";
+  } | {
+    /**
+     * What is said between regions.
+     *
+     * @generated from field: waymark.fabric.v1.BorderFrame border = 11;
+     */
+    value: BorderFrame;
+    case: "border";
   } | { case: undefined; value?: undefined };
 };
 
@@ -1134,6 +1767,14 @@ export declare type MemberUpdate = Message<"waymark.fabric.v1.MemberUpdate"> & {
    * @generated from field: string boot_before = 19;
    */
   bootBefore: string;
+
+  /**
+   * The member can make summaries of its cluster: it has the signing key, is ready and in step, and hides and protects no
+   * vanished nodes. No version sets it yet.
+   *
+   * @generated from field: bool exports_summaries = 20;
+   */
+  exportsSummaries: boolean;
 };
 
 /**

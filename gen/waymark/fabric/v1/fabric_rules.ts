@@ -3,11 +3,20 @@ import { quoted } from "../../../../src/catalog/entry/names.ts";
 import { isNoTime } from "../../../../src/lib/protowire.ts";
 import type { Problems } from "../../../../src/catalog/entry/problems.ts";
 import {
+  type BeaconFields,
+  type BorderBatchFields,
+  type BorderDigestFields,
+  type BorderFrameFields,
+  type BorderHaveFields,
+  type BorderRulesFields,
   type DigestFrameFields,
   type EntryKeyFields,
   type HandOverFrameFields,
   type HeldStartFields,
   type HelloFrameFields,
+  type IngressNodeFields,
+  type KeyAnnouncementFields,
+  type LatencyBandFields,
   type LinkFrameFields,
   type LinkRequestFields,
   type LinkedFrameFields,
@@ -27,8 +36,15 @@ import {
   type PushPullRequestFields,
   type PushPullResponseFields,
   type RecordsFrameFields,
+  type SealedFields,
+  type SealedRecordFields,
+  type ServiceSummaryFields,
+  type SourceAgeFields,
+  type SourceAgesFrameFields,
+  type SummarySpaceFrameFields,
   type VectorEntryFields,
   type VectorFrameFields,
+  type WithdrawalFields,
 } from "./fabric_codec.ts";
 
 function checkHelloFrame_protocol_versions(many: readonly number[], problems: Problems): void {
@@ -80,6 +96,9 @@ export function checkHelloFrame(value: HelloFrameFields, problems: Problems): vo
   problems.pattern(value.version, { pattern: /^[ -~]*$/u, rule: "printable ASCII" }, "version");
   if (value.policyFrom !== undefined) {
     checkHelloFrame_policy_from(value.policyFrom, problems);
+  }
+  if (value.borderTo !== undefined) {
+    if (value.borderTo !== "") problems.name(value.borderTo, 64, "border_to");
   }
 }
 
@@ -240,6 +259,188 @@ export function checkHandOverFrame(value: HandOverFrameFields, problems: Problem
   if (value.seqs.length > 0) checkHandOverFrame_seqs(value.seqs, problems);
 }
 
+/** Adds what breaks the contract's rules in `SummarySpaceFrame`. */
+export function checkSummarySpaceFrame(value: SummarySpaceFrameFields, problems: Problems): void {
+  switch (value.space.case) {
+    case "vector": {
+      const before = problems.count;
+      checkVectorFrame(value.space.value, problems);
+      if (problems.count !== before) problems.under(before, "vector.");
+      return;
+    }
+    case "records": {
+      const before = problems.count;
+      checkRecordsFrame(value.space.value, problems);
+      if (problems.count !== before) problems.under(before, "records.");
+      return;
+    }
+    case "digests": {
+      const before = problems.count;
+      checkDigestFrame(value.space.value, problems);
+      if (problems.count !== before) problems.under(before, "digests.");
+      return;
+    }
+    case "linked": {
+      const before = problems.count;
+      checkLinkedFrame(value.space.value, problems);
+      if (problems.count !== before) problems.under(before, "linked.");
+      return;
+    }
+    case undefined:
+  }
+}
+
+/** Adds what breaks the contract's rules in `SourceAge`. */
+export function checkSourceAge(value: SourceAgeFields, problems: Problems): void {
+  problems.name(value.sourceCluster, 64, "source_cluster");
+  if (!(value.version >= 0 && value.version <= 4503599627370496)) problems.range(value.version, 0, 4503599627370496, "version");
+  if (!(value.ageMs >= 0 && value.ageMs <= 9007199254740991)) problems.range(value.ageMs, 0, 9007199254740991, "age_ms");
+}
+
+function checkSourceAgesFrame_sources(many: readonly SourceAgeFields[], problems: Problems): void {
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i];
+    if (item === undefined) continue;
+    const before = problems.count;
+    checkSourceAge(item, problems);
+    if (problems.count !== before) problems.under(before, `sources[${i}].`);
+  }
+}
+
+/** Adds what breaks the contract's rules in `SourceAgesFrame`. */
+export function checkSourceAgesFrame(value: SourceAgesFrameFields, problems: Problems): void {
+  if (value.sources.length > 0) checkSourceAgesFrame_sources(value.sources, problems);
+}
+
+function checkBorderRules_exports(many: readonly string[], problems: Problems): void {
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.text(item, 202, "");
+    problems.pattern(item, { pattern: /^[ -~]*$/u, rule: "printable ASCII" }, "");
+    if (problems.count !== before) problems.under(before, `exports[${i}]`);
+  }
+}
+
+function checkBorderRules_direct_sources(many: readonly string[], problems: Problems): void {
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.name(item, 64, "");
+    if (problems.count !== before) problems.under(before, `direct_sources[${i}]`);
+  }
+}
+
+/** Adds what breaks the contract's rules in `BorderRules`. */
+export function checkBorderRules(value: BorderRulesFields, problems: Problems): void {
+  if (value.exports.length > 0) checkBorderRules_exports(value.exports, problems);
+  if (value.directSources.length > 0) checkBorderRules_direct_sources(value.directSources, problems);
+}
+
+/** Adds what breaks the contract's rules in `Sealed`. */
+export function checkSealed(value: SealedFields, problems: Problems): void {
+  if (value.signed.length > 65536) problems.add("signed_text", "has more than 65536 bytes");
+  if (value.signature.length > 64) problems.add("signature", "has more than 64 bytes");
+  if (!(value.hops >= 0 && value.hops <= 8)) problems.range(value.hops, 0, 8, "hops");
+}
+
+function checkBorderBatch_summaries(many: readonly SealedFields[], problems: Problems): void {
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i];
+    if (item === undefined) continue;
+    const before = problems.count;
+    checkSealed(item, problems);
+    if (problems.count !== before) problems.under(before, `summaries[${i}].`);
+  }
+}
+
+function checkBorderBatch_beacons(many: readonly SealedFields[], problems: Problems): void {
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i];
+    if (item === undefined) continue;
+    const before = problems.count;
+    checkSealed(item, problems);
+    if (problems.count !== before) problems.under(before, `beacons[${i}].`);
+  }
+}
+
+function checkBorderBatch_keys(many: readonly SealedFields[], problems: Problems): void {
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i];
+    if (item === undefined) continue;
+    const before = problems.count;
+    checkSealed(item, problems);
+    if (problems.count !== before) problems.under(before, `keys[${i}].`);
+  }
+}
+
+/** Adds what breaks the contract's rules in `BorderBatch`. */
+export function checkBorderBatch(value: BorderBatchFields, problems: Problems): void {
+  if (value.summaries.length > 0) checkBorderBatch_summaries(value.summaries, problems);
+  if (value.beacons.length > 0) checkBorderBatch_beacons(value.beacons, problems);
+  if (value.keys.length > 0) checkBorderBatch_keys(value.keys, problems);
+}
+
+/** Adds what breaks the contract's rules in `BorderDigest`. */
+export function checkBorderDigest(value: BorderDigestFields, problems: Problems): void {
+  if (!(value.count >= 0 && value.count <= 4294967295)) problems.range(value.count, 0, 4294967295, "count");
+}
+
+function checkBorderHave_buckets(many: readonly number[], problems: Problems): void {
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? 0;
+    const before = problems.count;
+    if (!(item >= 0 && item <= 255)) problems.range(item, 0, 255, "");
+    if (problems.count !== before) problems.under(before, `buckets[${i}]`);
+  }
+}
+
+function checkBorderHave_versions(many: readonly number[], problems: Problems): void {
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? 0;
+    const before = problems.count;
+    if (!(item >= 0 && item <= 4503599627370496)) problems.range(item, 0, 4503599627370496, "");
+    if (problems.count !== before) problems.under(before, `versions[${i}]`);
+  }
+}
+
+/** Adds what breaks the contract's rules in `BorderHave`. */
+export function checkBorderHave(value: BorderHaveFields, problems: Problems): void {
+  if (value.buckets.length > 0) checkBorderHave_buckets(value.buckets, problems);
+  if (value.versions.length > 0) checkBorderHave_versions(value.versions, problems);
+}
+
+/** Adds what breaks the contract's rules in `BorderFrame`. */
+export function checkBorderFrame(value: BorderFrameFields, problems: Problems): void {
+  switch (value.border.case) {
+    case "rules": {
+      const before = problems.count;
+      checkBorderRules(value.border.value, problems);
+      if (problems.count !== before) problems.under(before, "rules.");
+      return;
+    }
+    case "batch": {
+      const before = problems.count;
+      checkBorderBatch(value.border.value, problems);
+      if (problems.count !== before) problems.under(before, "batch.");
+      return;
+    }
+    case "digest": {
+      const before = problems.count;
+      checkBorderDigest(value.border.value, problems);
+      if (problems.count !== before) problems.under(before, "digest.");
+      return;
+    }
+    case "have": {
+      const before = problems.count;
+      checkBorderHave(value.border.value, problems);
+      if (problems.count !== before) problems.under(before, "have.");
+      return;
+    }
+    case undefined:
+  }
+}
+
 /** Adds what breaks the contract's rules in `LinkFrame`. */
 export function checkLinkFrame(value: LinkFrameFields, problems: Problems): void {
   switch (value.frame.case) {
@@ -287,6 +488,24 @@ export function checkLinkFrame(value: LinkFrameFields, problems: Problems): void
       if (problems.count !== before) problems.under(before, "hand_over.");
       return;
     }
+    case "summaries": {
+      const before = problems.count;
+      checkSummarySpaceFrame(value.frame.value, problems);
+      if (problems.count !== before) problems.under(before, "summaries.");
+      return;
+    }
+    case "sourceAges": {
+      const before = problems.count;
+      checkSourceAgesFrame(value.frame.value, problems);
+      if (problems.count !== before) problems.under(before, "source_ages.");
+      return;
+    }
+    case "border": {
+      const before = problems.count;
+      checkBorderFrame(value.frame.value, problems);
+      if (problems.count !== before) problems.under(before, "border.");
+      return;
+    }
     case undefined:
   }
 }
@@ -298,6 +517,170 @@ export function checkLinkRequest(value: LinkRequestFields, problems: Problems): 
     checkLinkFrame(value.frame, problems);
     if (problems.count !== before) problems.under(before, "frame.");
   }
+}
+
+/** Adds what breaks the contract's rules in `SealedRecord`. */
+export function checkSealedRecord(value: SealedRecordFields, problems: Problems): void {
+  switch (value.content.case) {
+    case "summary": {
+      const before = problems.count;
+      checkSealed(value.content.value, problems);
+      if (problems.count !== before) problems.under(before, "summary.");
+      return;
+    }
+    case "beacon": {
+      const before = problems.count;
+      checkSealed(value.content.value, problems);
+      if (problems.count !== before) problems.under(before, "beacon.");
+      return;
+    }
+    case "key": {
+      const before = problems.count;
+      checkSealed(value.content.value, problems);
+      if (problems.count !== before) problems.under(before, "key.");
+      return;
+    }
+    case undefined:
+  }
+}
+
+function checkIngressNode_urls(many: readonly string[], problems: Problems): void {
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    if (item !== "") problems.text(item, 512, "");
+    problems.pattern(item, { pattern: /^[a-z][a-z0-9+.-]{0,31}:\/\/[!-~]+$/u, rule: "a URL: a scheme in lower case, :// and printable ASCII without spaces" }, "");
+    if (problems.count !== before) problems.under(before, `urls[${i}]`);
+  }
+}
+
+function checkIngressNode_capabilities(many: readonly string[], problems: Problems): void {
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.name(item, 128, "");
+    if (problems.count !== before) problems.under(before, `capabilities[${i}]`);
+  }
+}
+
+function checkIngressNode_tags(many: readonly string[], problems: Problems): void {
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.name(item, 128, "");
+    if (problems.count !== before) problems.under(before, `tags[${i}]`);
+  }
+}
+
+/** Adds what breaks the contract's rules in `IngressNode`. */
+export function checkIngressNode(value: IngressNodeFields, problems: Problems): void {
+  if (value.urls.length > 0) checkIngressNode_urls(value.urls, problems);
+  problems.known(value.scope, 4, "a scope", "scope");
+  if (value.capabilities.length > 0) checkIngressNode_capabilities(value.capabilities, problems);
+  if (value.tags.length > 0) checkIngressNode_tags(value.tags, problems);
+}
+
+/** Adds what breaks the contract's rules in `Withdrawal`. */
+export function checkWithdrawal(value: WithdrawalFields, problems: Problems): void {
+  problems.known(value.kind, 6, "an entry kind", "kind");
+  problems.namespace(value.namespace, 200, "namespace");
+  problems.name(value.serviceId, 128, "service_id");
+  problems.known(value.channel, 4, "a scope", "channel");
+  if (!(value.version >= 0 && value.version <= 4503599627370496)) problems.range(value.version, 0, 4503599627370496, "version");
+}
+
+function checkBeacon_ingress(many: readonly IngressNodeFields[], problems: Problems): void {
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i];
+    if (item === undefined) continue;
+    const before = problems.count;
+    checkIngressNode(item, problems);
+    if (problems.count !== before) problems.under(before, `ingress[${i}].`);
+  }
+}
+
+function checkBeacon_withdrawals(many: readonly WithdrawalFields[], problems: Problems): void {
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i];
+    if (item === undefined) continue;
+    const before = problems.count;
+    checkWithdrawal(item, problems);
+    if (problems.count !== before) problems.under(before, `withdrawals[${i}].`);
+  }
+}
+
+/** Adds what breaks the contract's rules in `Beacon`. */
+export function checkBeacon(value: BeaconFields, problems: Problems): void {
+  problems.name(value.sourceCluster, 64, "source_cluster");
+  problems.name(value.region, 64, "region");
+  if (!(value.generatedAtMs >= 0 && value.generatedAtMs <= 9007199254740991)) problems.range(value.generatedAtMs, 0, 9007199254740991, "generated_at_ms");
+  if (!(value.version >= 0 && value.version <= 4503599627370496)) problems.range(value.version, 0, 4503599627370496, "version");
+  problems.name(value.exporter, 64, "exporter");
+  if (value.keyId !== "") problems.name(value.keyId, 64, "key_id");
+  if (!(value.ttlMs >= 0 && value.ttlMs <= 86400000)) problems.range(value.ttlMs, 0, 86400000, "ttl_ms");
+  if (value.ingress.length > 0) checkBeacon_ingress(value.ingress, problems);
+  if (value.withdrawals.length > 0) checkBeacon_withdrawals(value.withdrawals, problems);
+}
+
+/** Adds what breaks the contract's rules in `KeyAnnouncement`. */
+export function checkKeyAnnouncement(value: KeyAnnouncementFields, problems: Problems): void {
+  problems.name(value.clusterId, 64, "cluster_id");
+  problems.name(value.keyId, 64, "key_id");
+  if (value.publicKey.length > 32) problems.add("public_key", "has more than 32 bytes");
+  problems.name(value.signedBy, 64, "signed_by");
+  if (!(value.notBeforeMs >= 0 && value.notBeforeMs <= 9007199254740991)) problems.range(value.notBeforeMs, 0, 9007199254740991, "not_before_ms");
+  if (!(value.notAfterMs >= 0 && value.notAfterMs <= 9007199254740991)) problems.range(value.notAfterMs, 0, 9007199254740991, "not_after_ms");
+}
+
+/** Adds what breaks the contract's rules in `LatencyBand`. */
+export function checkLatencyBand(value: LatencyBandFields, problems: Problems): void {
+  if (!(value.min >= 0 && value.min <= 4294967295)) problems.range(value.min, 0, 4294967295, "min");
+  if (!(value.max >= 0 && value.max <= 4294967295)) problems.range(value.max, 0, 4294967295, "max");
+}
+
+function checkServiceSummary_regions(many: readonly string[], problems: Problems): void {
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.name(item, 64, "");
+    if (problems.count !== before) problems.under(before, `regions[${i}]`);
+  }
+}
+
+/** Adds what breaks the contract's rules in `ServiceSummary`. */
+export function checkServiceSummary(value: ServiceSummaryFields, problems: Problems): void {
+  problems.namespace(value.namespace, 200, "namespace");
+  problems.name(value.serviceId, 128, "service_id");
+  if (value.regions.length > 0) checkServiceSummary_regions(value.regions, problems);
+  if (!(value.endpointCount >= 0 && value.endpointCount <= 4294967295)) problems.range(value.endpointCount, 0, 4294967295, "endpoint_count");
+  problems.known(value.healthBand, 3, "a health band", "health_band");
+  if (value.latencyBandMs !== undefined) {
+    const before = problems.count;
+    checkLatencyBand(value.latencyBandMs, problems);
+    if (problems.count !== before) problems.under(before, "latency_band_ms.");
+  }
+  {
+    if (isNoTime(value.ttl)) problems.add("ttl", "must be more than 0 s");
+    else problems.duration(value.ttl, 86400000, "ttl");
+  }
+  {
+    problems.time(value.generatedAt, "generated_at");
+  }
+  if (value.policyVersion !== "") problems.text(value.policyVersion, 128, "policy_version");
+  problems.name(value.sourceCluster, 64, "source_cluster");
+  problems.known(value.scope, 4, "a scope", "scope");
+  if (value.signature.length > 64) problems.add("signature", "has more than 64 bytes");
+  if (value.keyId !== "") problems.name(value.keyId, 64, "key_id");
+  problems.known(value.kind, 6, "an entry kind", "kind");
+  if (!(value.version >= 0 && value.version <= 4503599627370496)) problems.range(value.version, 0, 4503599627370496, "version");
+  problems.name(value.exporter, 64, "exporter");
+  if (value.notAfter !== undefined) {
+    problems.time(value.notAfter, "not_after");
+  }
+  if (value.signedBytes.length > 4096) problems.add("signed_bytes", "has more than 4096 bytes");
+  if (!(value.policyNumber >= 0 && value.policyNumber <= 9007199254740991)) problems.range(value.policyNumber, 0, 9007199254740991, "policy_number");
+  if (value.policyRule !== "") problems.text(value.policyRule, 202, "policy_rule");
+  problems.pattern(value.policyRule, { pattern: /^[ -~]*$/u, rule: "printable ASCII" }, "policy_rule");
 }
 
 /** Adds what breaks the contract's rules in `Origin`. */
