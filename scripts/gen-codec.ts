@@ -77,6 +77,7 @@ const FABRIC_LAYOUT: Omit<Layout, "rulesOf"> = {
     "MemberUpdate.boot",
     "MemberUpdate.boot_before",
     "MemberUpdate.exports_summaries",
+    "MemberUpdate.borders",
     "LostOrigin.keys_through",
     "ProbeResponse.wall_ms",
     "PushPullRequest.digest",

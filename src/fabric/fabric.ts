@@ -1,6 +1,8 @@
 /** The machine of this room. It composes membership, links, replication and the lifecycle of origins, and routes between them. It has no rules of its own. */
 import { relationOf } from "../catalog/entry/scope.ts";
 import { NEVER, type Time } from "../lib/machine.ts";
+import type { Border, BorderCount } from "./borders/border.ts";
+import { Borders } from "./borders/borders.ts";
 import { Collecting } from "./collecting.ts";
 import { Freshness } from "./freshness.ts";
 import type { FabricInput, FabricMachine, FabricOutput, LinkId, StopInput } from "./io-types.ts";
@@ -24,7 +26,7 @@ import { PolicyExchange } from "./policy-sync.ts";
 import { Readiness, type ReadyState } from "./readiness.ts";
 import { ReplicationChannel } from "./replication/channel.ts";
 import { Replicator } from "./replication/replicator.ts";
-import type { Hello, LinkFrame } from "./wire/messages.ts";
+import type { Hello, LinkFrame, MemberFacts } from "./wire/messages.ts";
 
 export class Fabric implements FabricMachine {
   readonly membership: Membership;
@@ -39,6 +41,8 @@ export class Fabric implements FabricMachine {
   readonly lifecycle: OriginLifecycle;
   readonly leaving: Leaving;
   readonly calls: CallGuard;
+  /** Links to other regions, and all that is said on them. Nothing of them is seen by any other part. */
+  readonly borders: Borders;
   readonly #maintenance: MaintenanceCalls;
   readonly #lost: LostWords;
   readonly #options: FabricOptions;
@@ -51,6 +55,8 @@ export class Fabric implements FabricMachine {
   readonly #collecting = new Collecting();
   #hasPeers = false;
   #isBegun = false;
+  /** The other border nodes of the region are known. Before that each would take itself for the only one. */
+  #areBordersBegun = false;
   #stop: { readonly reason: "leave" | "restart"; readonly deadlineMonoMs: number; readonly heldUntilMonoMs: number } | undefined;
 
   constructor(options: FabricOptions, parts: FabricParts) {
@@ -63,7 +69,19 @@ export class Fabric implements FabricMachine {
     this.#peerAuth = { nodeId, clusterId, region, clusterToken, otherToken, isInsecure, seal, foreigners };
     this.calls = new CallGuard(this.#peerAuth);
     this.policySources = new PolicySources({ clusterId, acceptFrom: parts.policyFrom ?? [], isOpen: parts.isOpen === true });
-    this.membership = new Membership(self, rng.fork("membership"), options.membership, { ...parts, foreigners });
+    this.borders = new Borders(options.borders, {
+      here: { clusterId, region },
+      nodeId,
+      self: () => ({ ...(this.membership.find(nodeId) ?? self), generation: replica.self.generation }),
+      rng: rng.fork("borders"),
+      borders: parts.borders ?? [],
+      channels: parts.borderChannels ?? [],
+      onCounts: (counts, time, out) => this.#tellBorders(counts, time, out),
+    });
+    this.membership = new Membership(withBorders(self, this.borders.counts), rng.fork("membership"), options.membership, {
+      ...parts,
+      foreigners,
+    });
     this.#maintenance = new MaintenanceCalls({
       self: () => ({ nodeId, generation: replica.self.generation, clusterId, region }),
       find: (id) => this.membership.find(id),
@@ -103,6 +121,11 @@ export class Fabric implements FabricMachine {
     this.#links.retryNow();
   }
 
+  /** Uses what was read anew of the files of the borders. Links that are up stay; nodes that were refused are tried again at the next input. */
+  setBorders(borders: readonly Border[]): void {
+    this.borders.setBorders(borders);
+  }
+
   handle(input: FabricInput, time: Time, out: FabricOutput[]): void {
     if (!this.#isBegun) this.#begin(time, out);
     switch (input.kind) {
@@ -132,11 +155,11 @@ export class Fabric implements FabricMachine {
         break;
       }
       case "facts":
-        this.#toMembership(input, time, out);
+        this.#toMembership({ kind: "facts", facts: withBorders(input.facts, this.borders.counts) }, time, out);
         break;
       case "opened":
       case "closed":
-        this.#toLinks(input, time, out);
+        this.#toLinkOwner(input, time, out);
         break;
       case "received":
         this.#received(input.link, input.frame, time, out);
@@ -163,6 +186,7 @@ export class Fabric implements FabricMachine {
   /** This node stood still: that time does not count against others (semantics.md, Deadlines and standstills). Membership does this itself. */
   #postpone(byMs: number): void {
     this.#links.postpone(byMs);
+    this.borders.postpone(byMs);
     this.lifecycle.postpone(byMs);
     this.policy.postpone(byMs);
     this.replication.postpone(byMs);
@@ -184,6 +208,7 @@ export class Fabric implements FabricMachine {
 
   /** The next frame for a link (`FabricMachine`). */
   pull(link: LinkId, time: Time, out: FabricOutput[]): LinkFrame | undefined {
+    if (this.borders.has(link)) return this.borders.pull(link, time);
     const frame = this.#links.next(link) ?? this.#multiplexer.next(link, time) ?? this.#farewell(link, time, out);
     if (frame !== undefined) this.#links.count(link, "sent");
     return frame;
@@ -203,6 +228,7 @@ export class Fabric implements FabricMachine {
     return Math.min(
       this.membership.nextDeadlineMs(),
       this.#links.nextDeadlineMs(),
+      this.borders.nextDeadlineMs(),
       this.lifecycle.nextDeadlineMs(),
       this.#lost.nextDeadlineMs(),
       this.policy.nextDeadlineMs(),
@@ -246,7 +272,7 @@ export class Fabric implements FabricMachine {
   isStopped(time: Time): boolean {
     if (this.#stop === undefined) return false;
     if (time.monoMs >= this.#stop.deadlineMonoMs) return true;
-    if (this.#links.size > 0) return false;
+    if (this.#links.size > 0 || this.borders.size > 0) return false;
     if (this.#stop.reason === "restart" && this.membership.find(this.#peerAuth.nodeId)?.keepsEntries !== true) return true;
     return this.membership.isQuiet;
   }
@@ -318,12 +344,28 @@ export class Fabric implements FabricMachine {
     if (!isChanged) return;
     this.#hasPeers = this.membership.listed().some(({ nodeId }) => nodeId !== this.#peerAuth.nodeId);
     this.#toLinks({ kind: "members" }, time, out);
+    if (this.#areBordersBegun) this.borders.know(this.membership.listed(), time, out);
+  }
+
+  #tellBorders(counts: readonly BorderCount[], time: Time, out: FabricOutput[]): void {
+    const own = this.membership.find(this.#peerAuth.nodeId);
+    if (own === undefined || this.#stop !== undefined) return;
+    const { status: _status, incarnation: _incarnation, accuser: _accuser, ...facts } = own;
+    this.#toMembership({ kind: "facts", facts: withBorders(facts, counts) }, time, out);
   }
 
   #checkLife({ told, toldBy }: Extract<MembershipOutput, { kind: "ownIdUsed" }>, out: FabricOutput[]): void {
     const { self, replica } = this.#parts;
     if (!isOwnLaterLife(told, { address: self.address, generation: replica.self.generation })) return;
     out.push({ kind: "generationLost", peerNodeId: toldBy, seq: 0, above: told.generation });
+  }
+
+  /** Who came by the gate of a border is none of the members' business, whatever it says. */
+  #toLinkOwner(input: Extract<FabricInput, { kind: "opened" | "closed" }>, time: Time, out: FabricOutput[]): void {
+    const isBorder = this.borders.has(input.link) || (input.kind === "opened" && input.isIncoming && input.identity.border !== undefined);
+    if (!isBorder) this.#toLinks(input, time, out);
+    else if (input.kind === "opened") this.borders.opened(input, time, out);
+    else this.borders.closed(input, time, out);
   }
 
   #toLinks(input: LinksInput, time: Time, out: FabricOutput[]): void {
@@ -365,7 +407,12 @@ export class Fabric implements FabricMachine {
   }
 
   #received(link: LinkId, frame: LinkFrame, time: Time, out: FabricOutput[]): void {
+    if (this.borders.has(link)) return this.borders.received(link, frame, time, out);
     this.#links.count(link, "received");
+    if (frame.kind === "hello" && frame.hello.borderTo !== undefined) {
+      const identity = this.#links.release(link);
+      if (identity !== undefined) return this.borders.greeted(link, frame.hello, identity, time, out);
+    }
     if (frame.kind === "hello") return this.#toLinks({ kind: "hello", link, hello: frame.hello }, time, out);
     if (frame.kind === "goodbye") return this.#toLinks({ kind: "goodbye", link, reason: frame.reason, detail: frame.detail }, time, out);
     const news = this.#multiplexer.receive(link, frame, time, out);
@@ -395,6 +442,7 @@ export class Fabric implements FabricMachine {
     this.#stop = { reason, deadlineMonoMs: time.monoMs + this.#options.stopTimeoutMs, heldUntilMonoMs };
     this.#links.stop();
     for (const { link, state } of this.#links.rows) if (state !== "up") this.#toLinks({ kind: "end", link, reason, detail: "" }, time, out);
+    this.borders.stop(reason, time, out);
     if (reason === "leave") this.#toMembership({ kind: "leave" }, time, out);
   }
 
@@ -414,6 +462,16 @@ export class Fabric implements FabricMachine {
     this.#lost.tick(out);
     this.#readiness.tick({ hasPeers: this.#hasPeers, areSeedsHeard: this.membership.areSeedsHeard }, time);
     this.#multiplexer.tick(time, { isStopping: this.#stop !== undefined }, out);
+    if (!this.#areBordersBegun && this.#readiness.isReady) {
+      this.#areBordersBegun = true;
+      this.borders.know(this.membership.listed(), time, out);
+    }
+    this.borders.tick(time, out);
     if (!this.#readiness.hasCaughtUp) this.#judge(time);
   }
+}
+
+/** What a node says of itself. A node without borders says nothing of them. */
+function withBorders(facts: MemberFacts, borders: readonly BorderCount[]): MemberFacts {
+  return borders.length === 0 ? facts : { ...facts, borders };
 }

@@ -14,7 +14,7 @@ import type {
   PolicyHead,
 } from "./wire/messages.ts";
 
-/** Names a link for as long as its stream lives. The side that opens it gives the number: even from this room, odd from the shell (`-1, -3, …` too). */
+/** Names a link for as long as its stream lives. The side that opens it gives the number: even from this room (negative ones are of borders), odd from the shell (`-1, -3, …` too). */
 export type LinkId = number;
 /** Names a unary call. The side that starts it gives the number. */
 export type CallId = number;
@@ -55,8 +55,8 @@ export type FabricOutput =
   | { readonly kind: "call"; readonly call: CallId; readonly to: string; readonly request: CallRequest; readonly timeoutMs: number }
   /** An undefined response refuses the call. `why` is sent to the asker. */
   | { readonly kind: "answer"; readonly call: CallId; readonly response: CallResponse | undefined; readonly why?: string }
-  /** Open a stream to the address. The answer is `opened` or `closed`. */
-  | { readonly kind: "open"; readonly link: LinkId; readonly to: string }
+  /** Open a stream to the address. The answer is `opened` or `closed`. `border`: to a node of the border with this cluster, with what goes with that. */
+  | { readonly kind: "open"; readonly link: LinkId; readonly to: string; readonly border?: string }
   /** The link has something to send: call `pull` while its stream takes more. */
   | { readonly kind: "send"; readonly link: LinkId }
   /** Send what `pull` still has, then end the stream. */

@@ -4,6 +4,7 @@ import type { Bounds } from "../catalog/entry/names.ts";
 import type { Replica } from "../catalog/replica/replica.ts";
 import type { Hlc } from "../lib/hlc.ts";
 import type { Rng } from "../lib/rng.ts";
+import type { Border, BorderLinksOptions } from "./borders/border.ts";
 import type { LinkChannel } from "./links/channel.ts";
 import type { PeerAuthSettings } from "./links/foreigners.ts";
 import type { LinksOptions } from "./links/options.ts";
@@ -18,6 +19,7 @@ import type { MemberFacts } from "./wire/messages.ts";
 export interface FabricOptions {
   readonly membership: MembershipOptions;
   readonly links: LinksOptions;
+  readonly borders: BorderLinksOptions;
   readonly replication: ReplicationOptions;
   readonly lifecycle: OriginLifecycleOptions;
   readonly readiness: ReadinessOptions;
@@ -43,6 +45,10 @@ export interface FabricParts {
   readonly seeds: readonly string[];
   /** What rooms above this one say on links, after all that the fabric says itself; nothing when absent. */
   readonly channels?: readonly LinkChannel[];
+  /** The clusters of other regions that the settings name; none when absent. */
+  readonly borders?: readonly Border[];
+  /** What is said on border links; nothing when absent. */
+  readonly borderChannels?: readonly LinkChannel[];
   /** Empty: none is asked for, and certificates or the loopback are the proof. */
   readonly clusterToken: string;
   /** A second token that peers may show, while the token is changed. */

@@ -58,12 +58,13 @@ const anyPlainUpdate = fc.record({
   accuser: optionalId,
 });
 const anyUpdate: fc.Arbitrary<MemberUpdate> = fc
-  .tuple(anyPlainUpdate, anyStart, fc.boolean(), fc.boolean())
-  .map(([update, start, keepsEntries, exportsSummaries]) => ({
+  .tuple(anyPlainUpdate, anyStart, fc.boolean(), fc.boolean(), fc.array(fc.record({ region: anyId, links: fc.nat(4) }), { maxLength: 3 }))
+  .map(([update, start, keepsEntries, exportsSummaries, borders]) => ({
     ...update,
     ...start,
     ...(keepsEntries && { keepsEntries }),
     ...(exportsSummaries && { exportsSummaries }),
+    ...(borders.length > 0 && { borders }),
   }));
 const updates = fc.array(anyUpdate, { maxLength: 5 });
 

@@ -10,6 +10,7 @@ import { StoredRecord } from "../../src/catalog/record/stored-record.ts";
 import { TraitsPool } from "../../src/catalog/record/traits.ts";
 import { applyMarks } from "../../src/catalog/replica/lost-marks.ts";
 import { Replica } from "../../src/catalog/replica/replica.ts";
+import type { Border } from "../../src/fabric/borders/border.ts";
 import { Fabric } from "../../src/fabric/fabric.ts";
 import type { FabricEvent, FabricInput, FabricOutput } from "../../src/fabric/io-types.ts";
 import type { LinkChannel } from "../../src/fabric/links/channel.ts";
@@ -46,6 +47,11 @@ export interface NodeSpec {
   readonly startAgeMs?: number;
   /** What a room above the fabric says on its links. */
   readonly channels?: readonly LinkChannel[];
+  /** Its borders, and what is said on their links. */
+  readonly borders?: readonly Border[];
+  readonly borderChannels?: readonly LinkChannel[];
+  /** Its connections prove who it is. */
+  readonly hasCertificate?: boolean;
   /** Which other clusters it lets in; all when absent. */
   readonly trust?: PeerAuthSettings;
 }
@@ -130,6 +136,8 @@ export class WorldNode {
         isOpen: spec.isOpen === true,
         policyFrom: spec.policyFrom ?? [],
         channels: spec.channels ?? [],
+        borders: spec.borders ?? [],
+        borderChannels: spec.borderChannels ?? [],
         ...(spec.trust !== undefined && { peerAuth: spec.trust }),
         asOfMonoMs: spec.startAgeMs === undefined ? undefined : world.nowMs - spec.startAgeMs,
       },
@@ -328,7 +336,7 @@ export class FabricWorld {
           node.events.push(output.event);
           break;
         case "open":
-          this.#later(this.delayMs, () => this.#open(node, output.link, output.to));
+          this.#later(this.delayMs, () => this.#open(node, output));
           break;
         case "send":
           this.#later(0, () => this.#pump(node, output.link));
@@ -363,11 +371,15 @@ export class FabricWorld {
     }
   }
 
-  #identity(of: WorldNode): PeerIdentity {
-    return { address: of.address, isLoopback: true, certificate: undefined, clusterToken: of.spec.clusterToken ?? "secret" };
+  /** `border`: the connection goes by the gate of the border with this cluster. */
+  #identity(of: WorldNode, border?: string): PeerIdentity {
+    const { nodeId, clusterId } = of.facts;
+    const certificate = of.spec.hasCertificate === true ? { nodeId, clusterId } : undefined;
+    const gate = certificate === undefined || border === undefined ? {} : { border };
+    return { address: of.address, isLoopback: true, certificate, clusterToken: of.spec.clusterToken ?? "secret", ...gate };
   }
 
-  #open(node: WorldNode, link: number, to: string): void {
+  #open(node: WorldNode, { link, to, border }: Extract<FabricOutput, { kind: "open" }>): void {
     const peer = this.nodes.get(to);
     if (peer === undefined || !this.canOpen || !this.reaches(node, peer)) {
       this.#later(this.delayMs, () => this.input(node, { kind: "closed", link, detail: "refused" }));
@@ -377,8 +389,9 @@ export class FabricWorld {
     peer.nextIncoming += 2;
     node.ends.set(link, { node: peer, link: incoming });
     peer.ends.set(incoming, { node, link });
-    this.input(peer, { kind: "opened", link: incoming, isIncoming: true, identity: { ...this.#identity(node), clusterToken: "" } });
-    this.input(node, { kind: "opened", link, isIncoming: false, identity: { ...this.#identity(peer), clusterToken: "" } });
+    const [comes, answers] = [this.#identity(node, border && node.facts.clusterId), this.#identity(peer, border)];
+    this.input(peer, { kind: "opened", link: incoming, isIncoming: true, identity: { ...comes, clusterToken: "" } });
+    this.input(node, { kind: "opened", link, isIncoming: false, identity: { ...answers, clusterToken: "" } });
   }
 
   #pump(node: WorldNode, link: number): void {

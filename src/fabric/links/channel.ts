@@ -1,6 +1,7 @@
 /** A channel: one subject of what two nodes say to each other on a link that is up. */
 import type { Relation } from "../../catalog/entry/scope.ts";
 import type { Time } from "../../lib/machine.ts";
+import type { BorderPeer } from "../borders/border.ts";
 import type { FabricOutput, LinkId } from "../io-types.ts";
 import type { Hello, LinkFrame, NodeRef } from "../wire/messages.ts";
 
@@ -10,6 +11,8 @@ export interface Greeted {
   readonly relation: Relation;
   /** When this node greeted on the link, at the earliest. */
   readonly greetedMonoMs: number;
+  /** Of a border link. Its channels are other ones than those of members' links. */
+  readonly border?: BorderPeer;
 }
 
 /** What the rest of the room learns from a frame. */

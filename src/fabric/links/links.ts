@@ -8,7 +8,7 @@ import { type Machine, NEVER, type Time } from "../../lib/machine.ts";
 import { eventOutput, type FabricEvent, type LinkId } from "../io-types.ts";
 import { isListed } from "../membership/members.ts";
 import { startOf } from "../membership/node-starts.ts";
-import type { Goodbye, Hello, LinkFrame } from "../wire/messages.ts";
+import type { Goodbye, Hello, LinkFrame, PeerIdentity } from "../wire/messages.ts";
 import { duplicateNode, isQuiet, type LinkRow, loserOf, newRow, type Row, severityOf } from "./link-state.ts";
 import type { LinksInput, LinksOptions, LinksOutput, LinksParts } from "./options.ts";
 import {
@@ -106,6 +106,15 @@ export class Links implements Machine<LinksInput, LinksOutput> {
   /** The next greeting or farewell of a link. */
   next(link: LinkId): LinkFrame | undefined {
     return this.#rows.get(link)?.control.shift();
+  }
+
+  /** Another node opened the link and greets as a border does: the link is none of these. Returns what it proves; undefined when the link is not being greeted. */
+  release(link: LinkId): PeerIdentity | undefined {
+    const row = this.#rows.get(link);
+    if (row === undefined || !row.isIncoming || row.state !== "greeting") return undefined;
+    this.#rows.delete(link);
+    this.#dueMonoMs = undefined;
+    return row.identity;
   }
 
   /** Counts a frame. */

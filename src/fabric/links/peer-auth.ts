@@ -71,6 +71,11 @@ export function wrongAnswerer(response: CallResponse, { certificate }: PeerIdent
 export function refusalByIdentity(identity: PeerIdentity, facts: PeerAuthFacts): Refusal | undefined {
   if (facts.seal?.isClosed === true)
     return { reason: "wrong_token", detail: "a policy is in force, and the fabric has neither token nor certificates" };
+  if (identity.border !== undefined)
+    return {
+      reason: "wrong_identity",
+      detail: `its certificate is of the authority of border ${identity.border}, and counts for border links only`,
+    };
   if (identity.certificate !== undefined || isPlainEnough(identity, facts.isInsecure)) return undefined;
   return { reason: "wrong_identity", detail: "a plain connection from another machine proves nothing" };
 }

@@ -17,6 +17,7 @@ export function updateSizeBytes(update: MemberUpdate): number {
   for (const transport of update.transports) size += transport.length + 2;
   for (const role of update.roles) size += role.length + 2;
   for (const [key, value] of Object.entries(update.labels)) size += key.length + value.length + 6;
+  for (const { region } of update.borders ?? []) size += region.length + 7;
   return size;
 }
 

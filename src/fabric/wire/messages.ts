@@ -207,6 +207,8 @@ export interface PeerIdentity {
   readonly isLoopback: boolean;
   /** The verified certificate's identity; undefined on a plain connection. */
   readonly certificate: { readonly nodeId: string; readonly clusterId: string } | undefined;
+  /** The certificate is of the authority of the border with this cluster, and counts for links with it and for nothing else. Absent: of the fabric's own. */
+  readonly border?: string;
   /** Token that came with the call, or empty. */
   readonly clusterToken: string;
 }

@@ -1,5 +1,6 @@
 /** Makes the options of the fabric from the settings. */
 import type { Settings } from "../../config/settings.ts";
+import { BORDER_LINKS_FIXED } from "../../fabric/borders/border.ts";
 import { Foreigners, type PeerAuthSettings, type Place } from "../../fabric/links/foreigners.ts";
 import { LINKS_FIXED } from "../../fabric/links/options.ts";
 import { BASE_INTERVAL_MS, MEMBERSHIP_FIXED } from "../../fabric/membership/options.ts";
@@ -40,6 +41,7 @@ export function fabricOptions({ fabric, node }: Settings): FabricOptions {
       maxTotalLinks: Math.max(LINKS_FIXED.maxTotalLinks, 3 * maxLinks),
       maxIncomingLinks: Math.max(LINKS_FIXED.maxIncomingLinks, 2 * maxLinks),
     },
+    borders: BORDER_LINKS_FIXED,
     replication: { ...REPLICATION_FIXED, maxClockSkewMs, maxOriginRecords: fabric.maxOriginRecords },
     lifecycle: {
       ...ORIGIN_LIFECYCLE_FIXED,

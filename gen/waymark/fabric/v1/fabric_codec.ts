@@ -2743,6 +2743,54 @@ export function writeOrigin(out: Uint8Array, start: number, tag: number, value: 
   return closeLength(out, body, at);
 }
 
+/** `BorderCount` as plain values; a decoded message is one too. */
+export interface BorderCountFields {
+  readonly region: string;
+  readonly links: number;
+}
+
+export function newBorderCount(): Open<BorderCountFields> {
+  return {
+    region: "",
+    links: 0,
+  };
+}
+
+/** Reads `BorderCount` after its tag. */
+export function readBorderCount(reader: WireReader): BorderCountFields {
+  const value = newBorderCount();
+  const end = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        value.region = reader.text();
+        break;
+      case 16:
+        value.links = reader.varint();
+        break;
+      default:
+        reader.skipUnknown(tag, 2);
+    }
+  }
+  reader.leave(end);
+  return value;
+}
+
+/** Bytes that surely hold `BorderCount`. Cost: one step a text. */
+export function roomBorderCount(value: BorderCountFields): number {
+  return 21 + 3 * (value.region.length);
+}
+
+/** Writes `BorderCount` as a field; returns the offset after it. */
+export function writeBorderCount(out: Uint8Array, start: number, tag: number, value: BorderCountFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  let at = body;
+  at = writeTextField(out, at, 10, value.region);
+  at = writeNumberField(out, at, 16, value.links);
+  return closeLength(out, body, at);
+}
+
 /** `MemberUpdate` as plain values; a decoded message is one too. */
 export interface MemberUpdateFields {
   readonly nodeId: string;
@@ -2764,6 +2812,7 @@ export interface MemberUpdateFields {
   readonly boot?: string;
   readonly bootBefore?: string;
   readonly exportsSummaries?: boolean;
+  readonly borders?: readonly BorderCountFields[];
 }
 
 export function newMemberUpdate(): Open<MemberUpdateFields> {
@@ -2791,6 +2840,8 @@ export const MAX_MEMBER_UPDATE_PROTOCOL_VERSIONS = 64;
 export const MAX_MEMBER_UPDATE_TRANSPORTS = 64;
 
 export const MAX_MEMBER_UPDATE_ROLES = 64;
+
+export const MAX_MEMBER_UPDATE_BORDERS = 32;
 
 /** Reads `MemberUpdate` after its tag. */
 export function readMemberUpdate(reader: WireReader): MemberUpdateFields {
@@ -2876,11 +2927,15 @@ export function readMemberUpdate(reader: WireReader): MemberUpdateFields {
         if (said !== false) value.exportsSummaries = said;
         break;
       }
+      case 170:
+        mayGrow(value.borders?.length ?? 0, MAX_MEMBER_UPDATE_BORDERS, "MemberUpdate.borders");
+        (value.borders ??= []).push(readBorderCount(reader));
+        break;
       case 66:
         reader.skip(tag);
         break;
       default:
-        reader.skipUnknown(tag, 20);
+        reader.skipUnknown(tag, 21);
     }
   }
   reader.leave(end);
@@ -2894,6 +2949,7 @@ export function roomMemberUpdate(value: MemberUpdateFields): number {
   room += textsRoom(value.transports);
   room += textsRoom(value.roles);
   room += pairsRoom(value.labels);
+  if (value.borders !== undefined) for (let i = 0; i < value.borders.length; i++) room += 10 + roomBorderCount(value.borders[i] ?? newBorderCount());
   return room;
 }
 
@@ -2920,6 +2976,10 @@ export function writeMemberUpdate(out: Uint8Array, start: number, tag: number, v
   at = writeTextField(out, at, 146, (value.boot ?? ""));
   at = writeTextField(out, at, 154, (value.bootBefore ?? ""));
   at = writeNumberField(out, at, 160, (value.exportsSummaries ?? false) ? 1 : 0);
+  if (value.borders !== undefined) for (let i = 0; i < value.borders.length; i++) {
+    const item = value.borders[i];
+    if (item !== undefined) at = writeBorderCount(out, at, 170, item);
+  }
   return closeLength(out, body, at);
 }
 

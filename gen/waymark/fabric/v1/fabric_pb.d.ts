@@ -1775,6 +1775,14 @@ export declare type MemberUpdate = Message<"waymark.fabric.v1.MemberUpdate"> & {
    * @generated from field: bool exports_summaries = 20;
    */
   exportsSummaries: boolean;
+
+  /**
+   * The regions with which the member has borders, and its links to each, so that the border nodes of a region divide the
+   * links between them. Empty for a member without borders and for older versions. No version sets it yet.
+   *
+   * @generated from field: repeated waymark.fabric.v1.BorderCount borders = 21;
+   */
+  borders: BorderCount[];
 };
 
 /**
@@ -1782,6 +1790,33 @@ export declare type MemberUpdate = Message<"waymark.fabric.v1.MemberUpdate"> & {
  * Use `create(MemberUpdateSchema)` to create a new message.
  */
 export declare const MemberUpdateSchema: GenMessage<MemberUpdate>;
+
+/**
+ * How many links a node has to a region.
+ *
+ * @generated from message waymark.fabric.v1.BorderCount
+ */
+export declare type BorderCount = Message<"waymark.fabric.v1.BorderCount"> & {
+  /**
+   * The region.
+   *
+   * @generated from field: string region = 1;
+   */
+  region: string;
+
+  /**
+   * Border links that are up.
+   *
+   * @generated from field: uint32 links = 2;
+   */
+  links: number;
+};
+
+/**
+ * Describes the message waymark.fabric.v1.BorderCount.
+ * Use `create(BorderCountSchema)` to create a new message.
+ */
+export declare const BorderCountSchema: GenMessage<BorderCount>;
 
 /**
  * A run of a node that the answerer already knows under the caller's node id.

@@ -5,6 +5,7 @@ import type { Problems } from "../../../../src/catalog/entry/problems.ts";
 import {
   type BeaconFields,
   type BorderBatchFields,
+  type BorderCountFields,
   type BorderDigestFields,
   type BorderFrameFields,
   type BorderHaveFields,
@@ -701,6 +702,12 @@ export function checkOrigin(value: OriginFields, problems: Problems): void {
   }
 }
 
+/** Adds what breaks the contract's rules in `BorderCount`. */
+export function checkBorderCount(value: BorderCountFields, problems: Problems): void {
+  problems.name(value.region, 64, "region");
+  if (!(value.links >= 0 && value.links <= 1024)) problems.range(value.links, 0, 1024, "links");
+}
+
 function checkMemberUpdate_protocol_versions(many: readonly number[], problems: Problems): void {
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? 0;
@@ -741,6 +748,16 @@ function checkMemberUpdate_labels(many: Readonly<Record<string, string>>, proble
   problems.items(count, 64, "labels");
 }
 
+function checkMemberUpdate_borders(many: readonly BorderCountFields[], problems: Problems): void {
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i];
+    if (item === undefined) continue;
+    const before = problems.count;
+    checkBorderCount(item, problems);
+    if (problems.count !== before) problems.under(before, `borders[${i}].`);
+  }
+}
+
 /** Adds what breaks the contract's rules in `MemberUpdate`. */
 export function checkMemberUpdate(value: MemberUpdateFields, problems: Problems): void {
   problems.name(value.nodeId, 64, "node_id");
@@ -763,6 +780,9 @@ export function checkMemberUpdate(value: MemberUpdateFields, problems: Problems)
   }
   if (value.bootBefore !== undefined) {
     if (value.bootBefore !== "") problems.name(value.bootBefore, 64, "boot_before");
+  }
+  if (value.borders !== undefined) {
+    checkMemberUpdate_borders(value.borders, problems);
   }
 }
 

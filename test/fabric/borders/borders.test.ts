@@ -1,0 +1,284 @@
+/** Border links between fabrics of several regions: which there are, who is refused and told why, and that nothing else crosses. */
+import { describe, expect, test } from "vitest";
+import type { Border } from "../../../src/fabric/borders/border.ts";
+import type { Hello, LinkFrame, PeerIdentity } from "../../../src/fabric/wire/messages.ts";
+import { FabricWorld, greetingOf, type NodeSpec, type WorldNode } from "../../fakes/fabric-world.ts";
+
+const TOKEN = "the-token-of-this-border";
+
+function borderTo(clusterId: string, region: string, addresses: readonly string[], more: Partial<Border> = {}): Border {
+  const trust = { kind: "token", token: TOKEN } as const;
+  return { clusterId, region, addresses, trust, imports: ["*"], exports: ["*"], batchIntervalMs: 100, bytesPerSecond: 0, ...more };
+}
+
+interface Place {
+  readonly region: string;
+  readonly clusterId: string;
+  readonly nodeIds: readonly string[];
+}
+
+/** So many nodes in each cluster: `eu1a`, `eu1b`, … of cluster `eu1` in region `eu`. */
+function placesOf(regions: readonly string[], clusterCount: number, nodeCount: number): readonly Place[] {
+  return regions.flatMap((region) =>
+    Array.from({ length: clusterCount }, (_, i) => {
+      const clusterId = `${region}${i + 1}`;
+      return { region, clusterId, nodeIds: ["a", "b", "c"].slice(0, nodeCount).map((letter) => `${clusterId}${letter}`) };
+    }),
+  );
+}
+
+function addressesOf({ nodeIds }: Place): readonly string[] {
+  return nodeIds.map((nodeId) => `${nodeId}:1`);
+}
+
+/** Every node of every place, with a border to every cluster of the other regions. */
+function start(world: FabricWorld, places: readonly Place[], more: (place: Place) => Partial<NodeSpec> = () => ({})): readonly WorldNode[] {
+  return places.flatMap((place) => {
+    const { region, clusterId, nodeIds } = place;
+    const seeds = places.filter((other) => other.region === region).flatMap(addressesOf);
+    const borders = places
+      .filter((other) => other.region !== region)
+      .map((other) => borderTo(other.clusterId, other.region, addressesOf(other)));
+    return nodeIds.map((nodeId) => world.start({ nodeId, region, clusterId, seeds, borders, ...more(place) }));
+  });
+}
+
+/** The border links that are up, `opener>other`, sorted. */
+function linked(nodes: readonly WorldNode[]): readonly string[] {
+  const up = nodes.flatMap((node) =>
+    node.fabric.borders.rows.flatMap(({ state, isIncoming, nodeId }) =>
+      state === "up" && !isIncoming && !node.isDead ? [`${node.spec.nodeId}>${nodeId}`] : [],
+    ),
+  );
+  return up.toSorted();
+}
+
+function clustersIn(links: readonly string[], side: 0 | 1): readonly string[] {
+  return [...new Set(links.map((link) => link.split(">")[side]?.slice(0, -1) ?? ""))].toSorted();
+}
+
+function events(node: WorldNode, name: string): readonly Readonly<Record<string, string | number>>[] {
+  return node.events.flatMap((event) => (event.name === name ? [event.detail] : []));
+}
+
+describe("which links", () => {
+  test("two nodes that name each other have one link, opened by the region with the smaller name", () => {
+    const world = new FabricWorld();
+    const nodes = start(world, placesOf(["us", "eu"], 1, 1));
+    world.run(60_000);
+    expect(linked(nodes)).toEqual(["eu1a>us1a"]);
+    expect(
+      nodes.map((node) => node.fabric.borders.rows.map(({ clusterId, region, nodeId }) => `${clusterId} ${region} ${nodeId}`)),
+    ).toEqual([["eu1 eu eu1a"], ["us1 us us1a"]]);
+  });
+
+  test.each([
+    { clusters: 1, nodes: 3, want: 2 },
+    { clusters: 2, nodes: 3, want: 2 },
+    { clusters: 3, nodes: 2, want: 3 },
+    { clusters: 4, nodes: 1, want: 4 },
+    { clusters: 6, nodes: 1, want: 4 },
+  ])(
+    "$clusters clusters of $nodes nodes in each of two regions have $want links, of as many clusters as can be",
+    ({ clusters, nodes, want }) => {
+      const world = new FabricWorld();
+      const all = start(world, placesOf(["eu", "us"], clusters, nodes));
+      world.run(90_000);
+      const links = linked(all);
+      expect(links).toHaveLength(want);
+      expect(clustersIn(links, 0)).toHaveLength(Math.min(clusters, want));
+      expect(clustersIn(links, 1)).toHaveLength(Math.min(clusters, want));
+      expect(links.every((link) => link.startsWith("eu"))).toBe(true);
+    },
+  );
+
+  test("three regions have links in pairs, and never two between the same nodes", () => {
+    const world = new FabricWorld();
+    const all = start(world, placesOf(["eu", "us", "ap"], 2, 3));
+    world.run(60_000);
+    const links = linked(all);
+    for (const pair of ["ap eu", "ap us", "eu us"]) {
+      const [from = "", to = ""] = pair.split(" ");
+      expect(links.filter((link) => link.startsWith(from) && link.includes(`>${to}`))).toHaveLength(2);
+    }
+    expect(links).toHaveLength(6);
+  });
+});
+
+describe("what happens to them", () => {
+  test("a link whose node dies is replaced within seconds, whichever side it was", () => {
+    for (const side of [0, 1] as const) {
+      const world = new FabricWorld();
+      const all = start(world, placesOf(["eu", "us"], 2, 3));
+      world.run(30_000);
+      const victim = linked(all)[0]?.split(">")[side] ?? "";
+      const node = all.find(({ spec }) => spec.nodeId === victim);
+      if (node === undefined) throw new Error("no such link");
+      world.kill(node);
+      expect(world.runUntil(() => linked(all).filter((link) => !link.includes(victim)).length === 2)).toBeLessThan(
+        side === 0 ? 12_000 : 1000,
+      );
+      world.run(100_000);
+      expect(linked(all)).toHaveLength(2);
+    }
+  });
+
+  test("the other side opens links when the first one cannot, and ends its own when both have opened some", () => {
+    const world = new FabricWorld();
+    const all = start(world, placesOf(["eu", "us"], 1, 3), ({ region }) => ({
+      ...(region === "eu" && { borders: [borderTo("us1", "us", [])] }),
+    }));
+    world.run(30_000);
+    expect(linked(all).every((link) => link.startsWith("us"))).toBe(true);
+    expect(linked(all)).toHaveLength(2);
+    const other = new FabricWorld();
+    const nodes = start(other, placesOf(["eu", "us"], 1, 3));
+    other.reaches = (from, to) => from.spec.region === to.spec.region || from.spec.region === "us";
+    other.run(20_000);
+    other.reaches = () => true;
+    other.run(200_000);
+    expect(linked(nodes)).toHaveLength(2);
+  });
+
+  test("an address is tried at lengthening times, and a wrong one does not keep the others from being tried", () => {
+    const world = new FabricWorld();
+    const addresses = ["gone1:1", "gone2:1", "us1a:1", "gone3:1"];
+    const eu = world.start({ nodeId: "eu1a", region: "eu", clusterId: "eu1", borders: [borderTo("us1", "us", addresses)] });
+    world.run(60_000);
+    const opens = () => eu.outputs.filter(({ kind }) => kind === "open").length;
+    expect(opens()).toBeLessThan(4 * 30);
+    const us = world.start({ nodeId: "us1a", region: "us", clusterId: "us1", borders: [borderTo("eu1", "eu", ["eu1a:1"])] });
+    expect(world.runUntil(() => linked([eu, us]).length === 1)).toBeLessThan(11_000);
+  });
+
+  test("a node that stops says goodbye on its border links", () => {
+    const world = new FabricWorld();
+    const [eu, us] = start(world, placesOf(["eu", "us"], 1, 1));
+    if (eu === undefined || us === undefined) throw new Error("two nodes");
+    world.run(20_000);
+    world.input(us, { kind: "stop", reason: "leave" });
+    world.runUntil(() => us.fabric.isStopped(world.time()));
+    world.run(100);
+    expect(events(eu, "border_lost").map(({ detail }) => detail)).toEqual(["leave"]);
+  });
+});
+
+describe("who is refused", () => {
+  /** A node of region `eu` with a border to `us1`, and what it answers to a stranger that greets it so. */
+  function answerTo(hello: Partial<Hello>, identity: Partial<PeerIdentity> = {}, more: Partial<NodeSpec> = {}) {
+    const world = new FabricWorld();
+    const node = world.start({ nodeId: "eu1a", region: "eu", clusterId: "eu1", borders: [borderTo("us1", "us", [])], ...more });
+    world.run(10_000);
+    const link = world.strangerOpens(node, identity);
+    const greeting = greetingOf("us1a", {
+      clusterId: "us1",
+      region: "us",
+      capabilities: ["border"],
+      clusterToken: TOKEN,
+      borderTo: "eu1",
+      ...hello,
+    });
+    world.input(node, { kind: "received", link, frame: { kind: "hello", hello: greeting } });
+    const said: LinkFrame[] = [];
+    for (let frame = node.fabric.pull(link, world.time(), []); frame !== undefined; frame = node.fabric.pull(link, world.time(), []))
+      said.push(frame);
+    const [first] = said;
+    const answer = first?.kind === "goodbye" ? `${first.reason}: ${first.detail}` : (first?.kind ?? "nothing");
+    return { node, answer, told: [...events(node, "border_refused"), ...events(node, "peer_refused")] };
+  }
+
+  const BY_CERTIFICATE = { borders: [borderTo("us1", "us", [], { trust: { kind: "authority" } })] };
+  const CERTIFICATE = { certificate: { nodeId: "us1a", clusterId: "us1" } };
+
+  test.each<[string, string, Partial<Hello>, Partial<PeerIdentity>?, Partial<NodeSpec>?]>([
+    ["the neighbour", "hello", {}],
+    [
+      "a neighbour with the second token",
+      "hello",
+      { clusterToken: "b" },
+      {},
+      { borders: [borderTo("us1", "us", [], { trust: { kind: "token", token: "a", otherToken: "b" } })] },
+    ],
+    [
+      "a cluster that no border names",
+      'wrong_cluster: no border of cluster eu1 names cluster us2 of region us; to let it in, add to fabric.borders { cluster_id = "us2", region = "us", ... }',
+      { clusterId: "us2" },
+    ],
+    [
+      "a cluster of the same region",
+      "wrong_cluster: cluster eu2 is in region eu too; within a region fabric.clusters lets it in",
+      { clusterId: "eu2", region: "eu" },
+    ],
+    ["one that means another cluster", "wrong_cluster: means cluster eu9, and this is cluster eu1", { borderTo: "eu9" }],
+    [
+      "one that claims another region",
+      "other_region: cluster us1 says that it is in region ap; fabric.borders has it in us",
+      { region: "ap" },
+    ],
+    ["one of an older version", "incompatible: knows no border links", { capabilities: [] }],
+    ["one of a later protocol", "incompatible: speaks 7, not 1", { protocolVersions: [7] }],
+    [
+      "one with the token of our own members",
+      "wrong_token: shows another token than that of border us1, or none",
+      { clusterToken: "secret" },
+    ],
+    ["one with the token, of another machine", "wrong_identity: the token of border us1 is for loopback only", {}, { isLoopback: false }],
+    ["one without a certificate", "wrong_identity: shows no certificate of the authority of border us1", {}, {}, BY_CERTIFICATE],
+    [
+      "one with a certificate of our own authority",
+      "wrong_identity: shows no certificate of the authority of border us1",
+      {},
+      CERTIFICATE,
+      BY_CERTIFICATE,
+    ],
+    [
+      "one with a certificate of another border's authority",
+      "wrong_identity: shows no certificate of the authority of border us1",
+      {},
+      { ...CERTIFICATE, border: "ap1" },
+      BY_CERTIFICATE,
+    ],
+    [
+      "one whose certificate is of another cluster",
+      "wrong_identity: its certificate is of cluster us2, not of border us1",
+      {},
+      { certificate: { nodeId: "us1a", clusterId: "us2" }, border: "us1" },
+      BY_CERTIFICATE,
+    ],
+    [
+      "one whose certificate is of another node",
+      "wrong_identity: claims to be us1a; its certificate is of us1b",
+      {},
+      { certificate: { nodeId: "us1b", clusterId: "us1" }, border: "us1" },
+      BY_CERTIFICATE,
+    ],
+    ["the neighbour by certificate", "hello", { clusterToken: "" }, { ...CERTIFICATE, border: "us1" }, BY_CERTIFICATE],
+    [
+      "a member of ours that came by the gate of a border",
+      "wrong_cluster: cluster eu1 is in region eu too; within a region fabric.clusters lets it in",
+      { clusterId: "eu1", region: "eu", nodeId: "eu1b" },
+      { certificate: { nodeId: "eu1b", clusterId: "eu1" }, border: "us1" },
+      BY_CERTIFICATE,
+    ],
+  ])("%s hears %s", (_who, want, hello, identity = {}, more = {}) => {
+    const { answer, told, node } = answerTo(hello, identity, more);
+    expect(answer).toBe(want);
+    expect(told.map(({ reason, detail }) => `${reason}: ${detail}`)).toEqual(want === "hello" ? [] : [want]);
+    expect(node.fabric.links()).toEqual([]);
+    expect(node.fabric.membership.members().map(({ nodeId }) => nodeId)).toEqual(["eu1a"]);
+  });
+
+  test("who came by the gate of a border is refused as a member and as a caller, whatever cluster its certificate names", () => {
+    const certificate = { nodeId: "eu1b", clusterId: "eu1" };
+    const { borderTo: _borderTo, ...member } = greetingOf("eu1b", { clusterId: "eu1", region: "eu" });
+    const world = new FabricWorld();
+    const node = world.start({ nodeId: "eu1a", region: "eu", clusterId: "eu1", ...BY_CERTIFICATE });
+    world.run(10_000);
+    const link = world.strangerOpens(node, { certificate, border: "us1" });
+    world.input(node, { kind: "received", link, frame: { kind: "hello", hello: member } });
+    expect(node.fabric.pull(link, world.time(), [])).toMatchObject({ kind: "goodbye", reason: "wrong_cluster" });
+    const identity = { address: "9.9.9.9:9", isLoopback: true, certificate, clusterToken: "secret", border: "us1" };
+    expect(node.fabric.calls.isStranger(identity)).toBe(true);
+    expect(node.fabric.calls.isStranger({ ...identity, border: undefined } as never)).toBe(false);
+  });
+});
