@@ -1,0 +1,61 @@
+/** Seals: bytes with the signature of a cluster's key (docs/design/summaries.md, Keys). */
+import { type Ed25519PrivateKey, type Ed25519PublicKey, sha256Hex } from "../lib/crypto.ts";
+
+/** What a signature is about. It is signed along, so that the signature of a beacon is none of a summary. */
+export const CONTEXT = {
+  SUMMARY: "waymark.summary.v1",
+  BEACON: "waymark.beacon.v1",
+  KEY: "waymark.key.v1",
+  /** The holder of a key lets a cluster announce it. */
+  KEY_HOLDER: "waymark.key-holder.v1",
+} as const;
+export type Context = (typeof CONTEXT)[keyof typeof CONTEXT];
+
+/** Hexadecimal digits of a key id. */
+const KEY_ID_DIGITS = 16;
+const utf8 = new TextEncoder();
+
+/** Bytes as they were made, and a signature over them. */
+export interface SealedText {
+  readonly signed: Uint8Array;
+  /** 64 bytes of Ed25519. Empty when it is not signed. */
+  readonly signature: Uint8Array;
+}
+
+/** Signs as a cluster. */
+export interface Signer {
+  readonly keyId: string;
+  /** The 64 bytes of the signature. Cost: some 25 µs. */
+  sign(context: Context, bytes: Uint8Array): Uint8Array;
+}
+
+/** A key with its secret. */
+export interface SigningKey extends Signer {
+  readonly publicKey: Ed25519PublicKey;
+}
+
+/** The name of a public key: the first digits of the SHA-256 of its bytes. */
+export function keyIdOf(publicKey: Uint8Array): string {
+  return sha256Hex(publicKey).slice(0, KEY_ID_DIGITS);
+}
+
+export function signerOf(key: Ed25519PrivateKey): SigningKey {
+  const { publicKey } = key;
+  return { keyId: keyIdOf(publicKey.raw), publicKey, sign: (context, bytes) => key.sign(inContext(context, bytes)) };
+}
+
+/** Whether the key signed the bytes in this context. Cost: some 70 µs. */
+export function isSignedBy(publicKey: Ed25519PublicKey, context: Context, { signed, signature }: SealedText): boolean {
+  return publicKey.verify(inContext(context, signed), signature);
+}
+
+/**
+ * What is signed: the context, a zero byte, the bytes. No context holds a zero byte, so what was signed in one context is valid in no other. Not Ed25519ctx
+ * of RFC 8032, which node:crypto does not offer.
+ */
+function inContext(context: Context, bytes: Uint8Array): Uint8Array {
+  const text = new Uint8Array(context.length + 1 + bytes.length);
+  utf8.encodeInto(context, text);
+  text.set(bytes, context.length + 1);
+  return text;
+}
