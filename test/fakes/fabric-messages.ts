@@ -170,7 +170,9 @@ const anyOfSummaries: fc.Arbitrary<LinkFrame> = fc.oneof(
     exports: fc.array(fc.constantFrom("*", "svc.*", "svc.market"), { maxLength: 3 }),
     directSources: ids,
   }),
-  fc.record({ kind: fc.constant("borderBatch" as const), summaries: anySealed, beacons: anySealed, keys: anySealed }),
+  fc
+    .record({ summaries: anySealed, beacons: anySealed, keys: anySealed, ageMs: fc.nat(0xffffffff) })
+    .map(({ ageMs, ...rest }) => ({ kind: "borderBatch" as const, ...rest, beaconAgesMs: rest.beacons.map(() => ageMs) })),
   fc.record({
     kind: fc.constant("borderDigest" as const),
     digest: anyDigest,

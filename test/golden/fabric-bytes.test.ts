@@ -59,7 +59,7 @@ const FRAMES: Readonly<Record<string, LinkFrame>> = {
   },
   "frame-source-ages-1": { kind: "sourceAges", sources: [{ sourceCluster: "c2", version: 1_764_259_200, ageMs: 41_000 }] },
   "frame-border-rules-1": { kind: "borderRules", exports: ["svc.*"], directSources: ["c2", "c3"] },
-  "frame-border-batch-1": { kind: "borderBatch", summaries: [SEALED], beacons: [SEALED], keys: [SEALED] },
+  "frame-border-batch-1": { kind: "borderBatch", summaries: [SEALED], beacons: [SEALED], keys: [SEALED], beaconAgesMs: [40_000] },
   "frame-border-digest-1": { kind: "borderDigest", digest: 2n ** 64n - 1n, count: 3, isAnswer: true, buckets: BUCKETS },
   "frame-border-have-1": { kind: "borderHave", isAnswer: true, buckets: [0, 255], hashes: [7n, 2n ** 63n], versions: [1, 2 ** 52] },
   "frame-policy-part-1": { kind: "policyPart", head: POLICY, part: Uint8Array.of(1, 2, 3), offset: 262_144, sizeBytes: 262_147 },

@@ -44,11 +44,13 @@ export function borderOf({ border }: BorderFrameFields): LinkFrame {
     case "rules":
       return { kind: "borderRules", ...border.value };
     case "batch": {
-      const { summaries, beacons, keys } = border.value;
+      const { summaries, beacons, keys, beaconAgesMs } = border.value;
       const all = [...summaries, ...beacons, ...keys];
       const sizeBytes = all.reduce((sum, { signed, signature }) => sum + signed.length + signature.length, 0);
       if (all.length > 1 && sizeBytes > MESSAGE_BOUNDS.maxBatchBytes)
         throw invalid("border.batch", `${sizeBytes} bytes are more than ${MESSAGE_BOUNDS.maxBatchBytes}`);
+      if (beaconAgesMs.length !== beacons.length)
+        throw invalid("border.batch.beacon_ages_ms", `${beaconAgesMs.length} for ${beacons.length} beacons`);
       return { kind: "borderBatch", ...border.value };
     }
     case "digest": {

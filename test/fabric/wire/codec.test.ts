@@ -187,6 +187,10 @@ describe("a bad field is refused by its name", () => {
       frame: { case: "border", value: { border: { case: "batch", value: { summaries: many(1_025, {}) } } } },
     },
     { field: "BorderBatch.beacons", frame: { case: "border", value: { border: { case: "batch", value: { beacons: many(257, {}) } } } } },
+    {
+      field: "border.batch.beacon_ages_ms",
+      frame: { case: "border", value: { border: { case: "batch", value: { beacons: many(2, {}), beaconAgesMs: [1] } } } },
+    },
     { field: "BorderBatch.keys", frame: { case: "border", value: { border: { case: "batch", value: { keys: many(257, {}) } } } } },
     { field: "BorderRules.exports", frame: { case: "border", value: { border: { case: "rules", value: { exports: many(1_025, "a") } } } } },
     {

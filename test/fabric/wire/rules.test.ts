@@ -61,7 +61,7 @@ const frames: fc.Arbitrary<NonNullable<MessageInitShape<typeof LinkFrameSchema>[
   fc
     .oneof(
       fc.tuple(pattern, names).map(([one, directSources]) => ({ case: "rules" as const, value: { exports: [one], directSources } })),
-      sealed.map((one) => ({ case: "batch" as const, value: { beacons: [one] } })),
+      sealed.map((one) => ({ case: "batch" as const, value: { beacons: [one], beaconAgesMs: [1] } })),
       have.map(({ bucket, version }) => ({ case: "have" as const, value: { buckets: [bucket], hashes: [1n], versions: [version] } })),
     )
     .map((border) => ({ case: "border" as const, value: { border } })),

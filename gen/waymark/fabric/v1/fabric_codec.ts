@@ -1475,6 +1475,7 @@ export interface BorderBatchFields {
   readonly summaries: readonly SealedFields[];
   readonly beacons: readonly SealedFields[];
   readonly keys: readonly SealedFields[];
+  readonly beaconAgesMs: readonly number[];
 }
 
 export function newBorderBatch(): Open<BorderBatchFields> {
@@ -1482,6 +1483,7 @@ export function newBorderBatch(): Open<BorderBatchFields> {
     summaries: [],
     beacons: [],
     keys: [],
+    beaconAgesMs: [],
   };
 }
 
@@ -1490,6 +1492,8 @@ export const MAX_BORDER_BATCH_SUMMARIES = 1024;
 export const MAX_BORDER_BATCH_BEACONS = 256;
 
 export const MAX_BORDER_BATCH_KEYS = 256;
+
+export const MAX_BORDER_BATCH_BEACON_AGES_MS = 256;
 
 /** Reads `BorderBatch` after its tag. */
 export function readBorderBatch(reader: WireReader): BorderBatchFields {
@@ -1510,8 +1514,21 @@ export function readBorderBatch(reader: WireReader): BorderBatchFields {
         mayGrow(value.keys.length, MAX_BORDER_BATCH_KEYS, "BorderBatch.keys");
         value.keys.push(readSealed(reader));
         break;
+      case 34: {
+        const outer = reader.enter();
+        while (!reader.isDone()) {
+        mayGrow(value.beaconAgesMs.length, MAX_BORDER_BATCH_BEACON_AGES_MS, "BorderBatch.beacon_ages_ms");
+        value.beaconAgesMs.push(reader.varint());
+        }
+        reader.leave(outer);
+        break;
+      }
+      case 32:
+        mayGrow(value.beaconAgesMs.length, MAX_BORDER_BATCH_BEACON_AGES_MS, "BorderBatch.beacon_ages_ms");
+        value.beaconAgesMs.push(reader.varint());
+        break;
       default:
-        reader.skipUnknown(tag, 3);
+        reader.skipUnknown(tag, 4);
     }
   }
   reader.leave(end);
@@ -1524,6 +1541,7 @@ export function roomBorderBatch(value: BorderBatchFields): number {
   for (let i = 0; i < value.summaries.length; i++) room += 10 + roomSealed(value.summaries[i] ?? newSealed());
   for (let i = 0; i < value.beacons.length; i++) room += 10 + roomSealed(value.beacons[i] ?? newSealed());
   for (let i = 0; i < value.keys.length; i++) room += 10 + roomSealed(value.keys[i] ?? newSealed());
+  room += 10 + 8 * value.beaconAgesMs.length;
   return room;
 }
 
@@ -1543,6 +1561,7 @@ export function writeBorderBatch(out: Uint8Array, start: number, tag: number, va
     const item = value.keys[i];
     if (item !== undefined) at = writeSealed(out, at, 26, item);
   }
+  at = writePackedField(out, at, 34, value.beaconAgesMs);
   return closeLength(out, body, at);
 }
 

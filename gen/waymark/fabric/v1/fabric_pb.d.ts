@@ -1291,7 +1291,8 @@ export declare const SourceAgesFrameSchema: GenMessage<SourceAgesFrame>;
  */
 export declare type BorderRules = Message<"waymark.fabric.v1.BorderRules"> & {
   /**
-   * Namespaces and patterns of what the sender exports on this link, at most 1024. Empty means nothing.
+   * Patterns of the namespaces that the sender exports on this link, at most 1024: `p` covers p and what is below it, `p.*`
+   * what is below it, and `*` everything. Empty means nothing.
    *
    * @generated from field: repeated string exports = 1;
    */
@@ -1337,6 +1338,14 @@ export declare type BorderBatch = Message<"waymark.fabric.v1.BorderBatch"> & {
    * @generated from field: repeated waymark.fabric.v1.Sealed keys = 3;
    */
   keys: Sealed[];
+
+  /**
+   * For how long the sender's region has had each of `beacons`, in milliseconds and in their order. So no relay makes a
+   * cluster younger.
+   *
+   * @generated from field: repeated uint32 beacon_ages_ms = 4;
+   */
+  beaconAgesMs: number[];
 };
 
 /**
@@ -1387,7 +1396,8 @@ export declare type BorderDigest = Message<"waymark.fabric.v1.BorderDigest"> & {
 export declare const BorderDigestSchema: GenMessage<BorderDigest>;
 
 /**
- * Asks for the versions of the summaries in some buckets of a digest, or tells them.
+ * Asks for the versions of the summaries in some buckets of a digest, or tells them. A question with hashes asks for the
+ * summaries themselves, of the asker's own region.
  *
  * @generated from message waymark.fabric.v1.BorderHave
  */
@@ -1407,7 +1417,8 @@ export declare type BorderHave = Message<"waymark.fabric.v1.BorderHave"> & {
   answer: boolean;
 
   /**
-   * Hashes of the keys that the sender holds, at most 16384. What an answer leaves out counts as missing.
+   * Hashes of the keys that the sender holds, at most 16384. What an answer leaves out counts as missing, once it names the
+   * bucket in `buckets`: a long list comes in several answers, and each names the buckets that it completes.
    *
    * @generated from field: repeated fixed64 hashes = 3;
    */

@@ -375,11 +375,21 @@ function checkBorderBatch_keys(many: readonly SealedFields[], problems: Problems
   }
 }
 
+function checkBorderBatch_beacon_ages_ms(many: readonly number[], problems: Problems): void {
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? 0;
+    const before = problems.count;
+    if (!(item >= 0 && item <= 4294967295)) problems.range(item, 0, 4294967295, "");
+    if (problems.count !== before) problems.under(before, `beacon_ages_ms[${i}]`);
+  }
+}
+
 /** Adds what breaks the contract's rules in `BorderBatch`. */
 export function checkBorderBatch(value: BorderBatchFields, problems: Problems): void {
   if (value.summaries.length > 0) checkBorderBatch_summaries(value.summaries, problems);
   if (value.beacons.length > 0) checkBorderBatch_beacons(value.beacons, problems);
   if (value.keys.length > 0) checkBorderBatch_keys(value.keys, problems);
+  if (value.beaconAgesMs.length > 0) checkBorderBatch_beacon_ages_ms(value.beaconAgesMs, problems);
 }
 
 /** Adds what breaks the contract's rules in `BorderDigest`. */
