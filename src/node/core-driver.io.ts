@@ -256,7 +256,7 @@ export class CoreDriver {
       case "answer":
         return transport?.answer(output.call, output.response, output.why);
       case "open":
-        return transport?.openLink(output.link, output.to);
+        return transport?.openLink(output.link, output.to, output.border);
       case "send":
         return transport?.wake(output.link);
       case "close":

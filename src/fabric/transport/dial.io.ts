@@ -5,14 +5,22 @@ import { ClientConnection, type ConnectionOptions } from "../../grpc/client/conn
 import { patientTimeout } from "../../lib/patient-time.io.ts";
 import { isPlainEnough } from "../links/peer-auth.ts";
 import type { PeerIdentity } from "../wire/messages.ts";
+import type { BorderAuthority } from "./border-gate.ts";
 import { DialError, isRefusal } from "./call-failure.ts";
 import { peerIdentityOf } from "./peer-identity.io.ts";
+
+export interface DialTls {
+  readonly context: SecureContext;
+  readonly trustDomain: string;
+  /** The node at the other end is one of this border, and this node asks for its own gate there. */
+  readonly border?: { readonly authority: BorderAuthority; readonly gate: string };
+}
 
 export interface DialOptions {
   /** `host:port`, an IPv6 host in brackets. */
   readonly address: string;
   /** Undefined: a plain connection. */
-  readonly tls: { readonly context: SecureContext; readonly trustDomain: string } | undefined;
+  readonly tls: DialTls | undefined;
   /** Plain connections to other machines too. */
   readonly isInsecure: boolean;
   readonly timeoutMs: number;
@@ -35,7 +43,7 @@ export interface Dial {
 export function dial(options: DialOptions): Dial {
   const { host, port } = splitAddress(options.address);
   if (!(port > 0 && port < 65_536)) return { done: Promise.reject(new Error(`${options.address}: not host:port`)), cancel: () => {} };
-  const socket = options.tls === undefined ? connectTcp({ host, port }) : secured(host, port, options.tls.context);
+  const socket = options.tls === undefined ? connectTcp({ host, port }) : secured(host, port, options.tls);
   socket.setNoDelay(true);
   let cancel = () => {};
   const done = new Promise<Dialled>((resolve, reject) => {
@@ -63,7 +71,7 @@ export function dial(options: DialOptions): Dial {
     });
     socket.once(options.tls === undefined ? "connect" : "secureConnect", () => {
       isConnected = true;
-      const identity = peerIdentityOf(socket, options.tls?.trustDomain);
+      const identity = peerIdentityOf(socket, options.tls?.trustDomain, options.tls?.border?.authority);
       if ("refused" in identity) return fail(identity.refused, true);
       if (options.tls === undefined && !isPlainEnough(identity, options.isInsecure))
         return fail("another machine is talked to with certificates only", true);
@@ -89,8 +97,9 @@ function asksForTls(host: string, port: number, told: (isTls: boolean) => void):
 }
 
 /** Names are not compared: a node is known by its id, whatever the address it is reached at. */
-function secured(host: string, port: number, secureContext: SecureContext): TLSSocket {
-  return connectTls({ host, port, secureContext, ALPNProtocols: ["h2"], checkServerIdentity: () => undefined });
+function secured(host: string, port: number, { context: secureContext, border }: DialTls): TLSSocket {
+  const named = border === undefined ? {} : { servername: border.gate };
+  return connectTls({ host, port, secureContext, ALPNProtocols: ["h2"], checkServerIdentity: () => undefined, ...named });
 }
 
 function meansRefusal({ code = "" }: NodeJS.ErrnoException, socket: Socket): boolean {

@@ -1,6 +1,6 @@
 /** The fabric listener: `FabricService` for other nodes, on a gRPC server. What a connection proves is read once, when it comes. */
 import type { Socket } from "node:net";
-import { type Acceptor, openAcceptor } from "../../grpc/server/acceptor.io.ts";
+import { type Acceptor, openAcceptor, type TlsMaterial } from "../../grpc/server/acceptor.io.ts";
 import type { Connection, CutReason } from "../../grpc/server/connection-guard.io.ts";
 import { CONNECTION_LIMITS } from "../../grpc/server/connection-limits.ts";
 import type { Call } from "../../grpc/server/method.ts";
@@ -9,10 +9,11 @@ import { type Status, statusOfThrown } from "../../grpc/wire/status.ts";
 import { assert, WaymarkError } from "../../lib/errors.ts";
 import type { PeerIdentity } from "../wire/messages.ts";
 import { MESSAGE_BOUNDS } from "../wire/validation.ts";
+import type { BorderAuthority } from "./border-gate.ts";
 import { FabricService, type FabricServiceParts } from "./fabric-service.ts";
 import { serverLimits, type TransportLimits, WINDOW_BYTES } from "./limits.ts";
 import type { LinkClock } from "./link-stream.ts";
-import { type FabricTls, peerIdentityOf, trustDomainOf } from "./peer-identity.io.ts";
+import { authorityAtGate, borderAtGate, type FabricTls, peerIdentityOf, trustDomainOf } from "./peer-identity.io.ts";
 import { type CallingPeer, TOKEN_HEADER } from "./service-parts.ts";
 import type { WireTraffic } from "./traffic.ts";
 
@@ -37,6 +38,7 @@ export class FabricListener {
   /** Connections that are not known to be a peer's, oldest first, and what was shown last; undefined before the first call. */
   readonly #unproven = new Map<Connection, PeerIdentity | undefined>();
   #trustDomain: string | undefined;
+  #borders: readonly BorderAuthority[];
   #acceptor: Acceptor | undefined;
 
   constructor(options: ListenerOptions, events: FabricServiceParts["events"]) {
@@ -44,6 +46,7 @@ export class FabricListener {
     this.#options = options;
     this.#events = events;
     this.#trustDomain = tls === undefined ? undefined : trustDomainOf(tls.cert);
+    this.#borders = tls?.borders ?? [];
     this.service = new FabricService({ limits, traffic, clock, events, peerOf: (call) => this.#peerOf(call) });
     this.#server = new GrpcServer({
       methods: this.service.methods,
@@ -60,7 +63,7 @@ export class FabricListener {
     this.#acceptor = await openAcceptor({
       host,
       port,
-      tls,
+      tls: tls === undefined ? undefined : material(tls),
       portFlag: "--fabric-port",
       protocols: ["h2"],
       maxConnections: limits.maxConnections,
@@ -79,8 +82,9 @@ export class FabricListener {
   /** New connections use the new certificates. Throws when they are none of a node. */
   setTls(tls: FabricTls): void {
     const trustDomain = trustDomainOf(tls.cert);
-    this.#acceptor?.setTls(tls);
+    this.#acceptor?.setTls(material(tls));
     this.#trustDomain = trustDomain;
+    this.#borders = tls.borders ?? [];
   }
 
   /** Takes nothing new, gives what is open `deadlineMs` to end, then cuts it. */
@@ -95,7 +99,7 @@ export class FabricListener {
   }
 
   #connected(connection: Connection, socket: Socket): boolean {
-    const identity = peerIdentityOf(socket, this.#trustDomain);
+    const identity = peerIdentityOf(socket, this.#trustDomain, borderAtGate(socket, this.#borders));
     if ("refused" in identity) {
       this.#events.refused(identity.refused, connection.address);
       return false;
@@ -112,7 +116,8 @@ export class FabricListener {
     for (const [connection, identity] of this.#unproven) {
       if (this.#unproven.size < this.#options.limits.maxUnprovenConnections) return;
       this.#unproven.delete(connection);
-      if (identity !== undefined && !this.#events.isStranger(identity)) continue;
+      // A border's authority has verified who came by its gate.
+      if (identity !== undefined && (identity.border !== undefined || !this.#events.isStranger(identity))) continue;
       this.#events.refused("proved nothing, and another connection came", connection.address);
       connection.destroy();
     }
@@ -136,6 +141,10 @@ export class FabricListener {
       whyCut: () => (connection.whyCut === "lifetime" ? "the peer does not answer pings" : connection.whyCut),
     };
   }
+}
+
+function material(tls: FabricTls): TlsMaterial {
+  return { ...tls, clientCaOf: (serverName) => authorityAtGate(serverName, tls.borders ?? []) };
 }
 
 /** Closes a connection after so many ms. */

@@ -5,6 +5,7 @@ import { TLSSocket } from "node:tls";
 import { hostPort, isLoopbackHost, withoutMapping } from "../../lib/addresses.ts";
 import { nodeOfCertificate } from "../links/peer-auth.ts";
 import type { PeerIdentity } from "../wire/messages.ts";
+import { type BorderAuthority, clusterAtGate } from "./border-gate.ts";
 
 /** PEM, already read: what a node shows, and whose signature it believes. */
 export interface FabricTls {
@@ -12,6 +13,8 @@ export interface FabricTls {
   readonly key: Uint8Array;
   /** Of every node of the fabric; both ends show a certificate it signed. */
   readonly clientCa: Uint8Array;
+  /** What verifies the nodes of other regions on border links. It counts for these links alone. */
+  readonly borders?: readonly BorderAuthority[];
 }
 
 /** Trust domain of the node a certificate names (SPIFFE-ID, section 2.1); throws for one that names no node. */
@@ -32,17 +35,37 @@ function domainIn(alternativeNames: string): string | undefined {
 
 /**
  * The proof, or why the connection is not to be used. With a `trustDomain` the other end must have shown a certificate of
- * a node of it, which TLS has already verified.
+ * a node of it, which TLS has already verified: with the authority of the border, where one is given.
  */
-export function peerIdentityOf(socket: Socket, trustDomain: string | undefined): PeerIdentity | { readonly refused: string } {
+export function peerIdentityOf(
+  socket: Socket,
+  trustDomain: string | undefined,
+  border?: BorderAuthority,
+): PeerIdentity | { readonly refused: string } {
   const host = withoutMapping(socket.remoteAddress ?? "");
   const plain = { address: hostPort(host, socket.remotePort ?? 0), isLoopback: isLoopbackHost(host), clusterToken: "" };
   if (trustDomain === undefined) return { ...plain, certificate: undefined };
   if (!(socket instanceof TLSSocket) || !socket.authorized) return { refused: "showed no certificate of ours" };
+  // A resumed session need not name the gate by which it came first (TLS 1.2), and nodes resume none.
+  if (socket.isSessionReused()) return { refused: "resumed a session, as no node does" };
   const names = socket.getPeerX509Certificate()?.subjectAltName ?? "";
   const certificate = nodeOfCertificate(names);
   if (certificate === undefined) return { refused: "its certificate names no node" };
   const domain = domainIn(names);
-  if (domain !== trustDomain) return { refused: `its certificate is of another trust domain, ${domain ?? ""}` };
-  return { ...plain, certificate };
+  const wanted = border?.trustDomain ?? trustDomain;
+  if (domain !== wanted) return { refused: `its certificate is of another trust domain, ${domain ?? ""}` };
+  return { ...plain, certificate, ...(border !== undefined && { border: border.clusterId }) };
+}
+
+/** The border by whose gate a connection came. Undefined: by none, and its certificate was verified as a member's. */
+export function borderAtGate(socket: Socket, borders: readonly BorderAuthority[]): BorderAuthority | undefined {
+  const serverName: unknown = socket instanceof TLSSocket ? Reflect.get(socket, "servername") : undefined;
+  const clusterId = typeof serverName === "string" ? clusterAtGate(serverName) : undefined;
+  return clusterId === undefined ? undefined : borders.find((border) => border.clusterId === clusterId);
+}
+
+/** The authority of a gate. */
+export function authorityAtGate(serverName: string, borders: readonly BorderAuthority[]): Uint8Array | undefined {
+  const clusterId = clusterAtGate(serverName);
+  return borders.find((border) => border.clusterId === clusterId)?.ca;
 }

@@ -1,6 +1,7 @@
 /** The fabric's sockets: the listener for other nodes, links and calls to them. Decides nothing about the fabric. */
 
-import { createSecureContext, type SecureContext } from "node:tls";
+import { X509Certificate } from "node:crypto";
+import { createSecureContext } from "node:tls";
 import type { CallResult } from "../../grpc/client/client-call.ts";
 import type { ClientConnection } from "../../grpc/client/connection.io.ts";
 import { ConnectionPool } from "../../grpc/client/pool.io.ts";
@@ -9,12 +10,13 @@ import { Metadata } from "../../grpc/wire/metadata.ts";
 import { isLoopbackHost } from "../../lib/addresses.ts";
 import { patientDueMs, patientNowMs, patientTimeout } from "../../lib/patient-time.io.ts";
 import type { CallId, LinkId } from "../io-types.ts";
-import { isPlainEnough, tokenToShow } from "../links/peer-auth.ts";
+import { isPlainEnough, nodeOfCertificate, tokenToShow } from "../links/peer-auth.ts";
 import { encodeCallRequest, pathOf } from "../wire/call-codec.ts";
 import type { CallRequest, CallResponse, LinkFrame, PeerIdentity } from "../wire/messages.ts";
 import { detailField } from "../wire/validation.ts";
+import { gateOf } from "./border-gate.ts";
 import { type CallFailure, outcomeOf } from "./call-failure.ts";
-import { type Dial, type Dialled, dial } from "./dial.io.ts";
+import { type Dial, type Dialled, type DialTls, dial } from "./dial.io.ts";
 import type { LinkedEvents } from "./incoming-links.ts";
 import { clientLimits, TRANSPORT_LIMITS, type TransportLimits } from "./limits.ts";
 import { type LinkClock, type LinkEvents, LinkStream } from "./link-stream.ts";
@@ -70,11 +72,6 @@ const CHECK_MS = 250;
 
 const CLOCK: LinkClock = { patientMs: patientNowMs, monoMs: () => performance.now(), defer: setImmediate };
 
-interface DialTls {
-  readonly context: SecureContext;
-  readonly trustDomain: string;
-}
-
 /** It travels in a header. */
 function checkToken(token: string): void {
   if (!/^[\x21-\x7e]*$/.test(token)) throw new Error("the cluster token must be printable ASCII without spaces");
@@ -97,6 +94,8 @@ export class FabricTransport {
   readonly #outgoing = new Set<LinkStream>();
   readonly #timer: NodeJS.Timeout;
   #tls: DialTls | undefined;
+  /** For links to the nodes of borders, by cluster. */
+  #borderTls: ReadonlyMap<string, DialTls>;
   #clusterToken: string;
   #nextLink = 1;
 
@@ -107,6 +106,7 @@ export class FabricTransport {
     this.#limits = options.limits ?? TRANSPORT_LIMITS;
     this.#clusterToken = options.clusterToken;
     this.#tls = options.tls === undefined ? undefined : dialTls(options.tls);
+    this.#borderTls = borderTls(options.tls);
     const { maxMessageBytes, maxChannels, maxCalls, idleMs } = this.#limits;
     this.#answerBounds = { maxMessageBytes, maxBufferedBytes: 4 * maxMessageBytes, bufferedBytes: 0 };
     this.#pool = new ConnectionPool({ maxConnections: maxChannels, maxCalls, idleMs }, (...to) => this.#dialForCalls(...to));
@@ -142,9 +142,10 @@ export class FabricTransport {
 
   /** Connections from now on use these certificates; open ones keep theirs. Throws when they do not fit, and keeps the old ones. */
   setTls(tls: FabricTls): void {
-    const next = dialTls(tls);
+    const [next, borders] = [dialTls(tls), borderTls(tls)];
     this.#listener.setTls(tls);
     this.#tls = next;
+    this.#borderTls = borders;
     this.#pool.renew();
   }
 
@@ -176,10 +177,16 @@ export class FabricTransport {
     this.#listener.service.answer(call, response, why);
   }
 
-  /** Opens a link; `opened` or `closed` comes. */
-  openLink(link: LinkId, to: string): void {
+  /** Opens a link, to a node of the border with that cluster where one is given; `opened` or `closed` comes. */
+  openLink(link: LinkId, to: string, border?: string): void {
     const started = patientNowMs();
-    const dialled = this.#dial(to, this.#limits.openTimeoutMs, { limits: clientLimits(this.#limits) });
+    const tls = border === undefined ? this.#tls : this.#borderTls.get(border);
+    // A border without an authority is known by its token, on plain connections of this machine alone.
+    if (tls === undefined && this.#tls !== undefined)
+      return void setImmediate(() => this.#events.closed(link, `no authority is known for border ${border ?? ""}`));
+    const connection = { limits: clientLimits(this.#limits) };
+    const isInsecure = border === undefined && this.#options.isInsecure;
+    const dialled = dial({ address: to, tls, isInsecure, timeoutMs: this.#limits.openTimeoutMs, connection });
     this.#dials.set(link, dialled);
     const greet = (found: Dialled) => this.#greet(link, found, this.#limits.openTimeoutMs - (patientDueMs() - started));
     dialled.done.then(greet, (error: Error) => this.#neverOpened(link, error.message));
@@ -212,12 +219,9 @@ export class FabricTransport {
     this.#pool.sweep(dueMs);
   }
 
-  #dial(address: string, timeoutMs: number, connection: Parameters<typeof dial>[0]["connection"]): Dial {
-    return dial({ address, tls: this.#tls, isInsecure: this.#options.isInsecure, timeoutMs, connection });
-  }
-
   #dialForCalls(address: string, timeoutMs: number, onLeaving: () => void) {
-    const dialled = this.#dial(address, timeoutMs, { limits: clientLimits(this.#limits), bounds: this.#answerBounds, onLeaving });
+    const given = { limits: clientLimits(this.#limits), bounds: this.#answerBounds, onLeaving };
+    const dialled = dial({ address, tls: this.#tls, isInsecure: this.#options.isInsecure, timeoutMs, connection: given });
     const known = ({ connection, identity }: Dialled) => {
       this.#identities.set(connection, identity);
       return connection;
@@ -296,4 +300,16 @@ function whyNotOpened({ isFromServer, status: { message } }: CallResult): string
 function dialTls({ cert, key, clientCa }: FabricTls): DialTls {
   const context = createSecureContext({ cert: Buffer.from(cert), key: Buffer.from(key), ca: Buffer.from(clientCa), minVersion: "TLSv1.2" });
   return { context, trustDomain: trustDomainOf(cert) };
+}
+
+function borderTls(tls: FabricTls | undefined): ReadonlyMap<string, DialTls> {
+  if (tls?.borders === undefined) return new Map();
+  const own = nodeOfCertificate(new X509Certificate(tls.cert).subjectAltName ?? "");
+  const gate = gateOf(own?.clusterId ?? "");
+  return new Map(
+    tls.borders.map((authority) => {
+      const { context, trustDomain } = dialTls({ ...tls, clientCa: authority.ca });
+      return [authority.clusterId, { context, trustDomain, border: { authority, gate } }];
+    }),
+  );
 }

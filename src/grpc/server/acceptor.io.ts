@@ -1,7 +1,15 @@
 /** The accepting side of a TCP listener: binds, bounds connections, speaks TLS. */
 
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
-import { createServer as createTlsServer, type SecureContextOptions, type TLSSocket, type Server as TlsServer } from "node:tls";
+import {
+  createSecureContext,
+  createServer as createTlsServer,
+  type SecureContext,
+  type SecureContextOptions,
+  type TLSSocket,
+  type TlsOptions,
+  type Server as TlsServer,
+} from "node:tls";
 import { assert } from "../../lib/errors.ts";
 import { isJustAwake } from "../../lib/patient-time.io.ts";
 import { listenOn, type Port } from "../../lib/shared-port.io.ts";
@@ -17,6 +25,11 @@ export interface TlsMaterial {
    * sockets is false. Without this option the handshake refuses them.
    */
   readonly isClientOptional?: boolean | undefined;
+  /**
+   * The authority of clients that ask for this server name, in place of `clientCa`: a certificate that only `clientCa` signed is refused. Undefined for
+   * a name without an authority of its own. A session that such a client resumes may say no name, so nobody may trust a resumed one.
+   */
+  readonly clientCaOf?: ((serverName: string) => Uint8Array | undefined) | undefined;
 }
 
 export interface AcceptOptions extends Port {
@@ -74,7 +87,8 @@ export async function openAcceptor(options: AcceptOptions): Promise<Acceptor> {
     handshakes.done(socket);
     accept(socket);
   };
-  const secureServer = options.tls === undefined ? undefined : openTls(options.tls, options.protocols, secured);
+  const named = new NamedContexts(options.tls);
+  const secureServer = options.tls === undefined ? undefined : openTls(options.tls, options.protocols, named, secured);
   secureServer?.on("tlsClientError", (error, socket) => handshakes.failed(error, socket));
   const server: Server = secureServer ?? createServer(accept);
   server.maxConnections = options.maxConnections;
@@ -101,7 +115,10 @@ export async function openAcceptor(options: AcceptOptions): Promise<Acceptor> {
     port,
     address: family === "IPv6" ? `[${host}]:${port}` : `${host}:${port}`,
     sockets,
-    setTls: (material) => secureServer?.setSecureContext(secureContext(material)),
+    setTls: (material) => {
+      secureServer?.setSecureContext(secureContext(material));
+      named.use(material);
+    },
     close: () => void server.close(),
     allClosed: (deadlineMs) => allClosed(sockets, deadlineMs),
   };
@@ -192,9 +209,40 @@ function allClosed(sockets: ReadonlySet<Socket>, deadlineMs: number): Promise<vo
   });
 }
 
-function openTls(material: TlsMaterial, protocols: readonly string[], accept: (socket: Socket) => void): TlsServer {
+/** The contexts of clients that ask for a server name with an authority of its own. */
+class NamedContexts {
+  #material: TlsMaterial | undefined;
+  /** By name. Only names that the listener knows are in it. */
+  readonly #made = new Map<string, SecureContext>();
+
+  constructor(material: TlsMaterial | undefined) {
+    this.#material = material;
+  }
+
+  use(material: TlsMaterial): void {
+    this.#material = material;
+    this.#made.clear();
+  }
+
+  /** Undefined: the listener's own context. */
+  find(name: string): SecureContext | undefined {
+    const clientCa = this.#material?.clientCaOf?.(name);
+    if (clientCa === undefined || this.#material === undefined) return undefined;
+    let context = this.#made.get(name);
+    if (context === undefined) {
+      context = createSecureContext(secureContext({ ...this.#material, clientCa }));
+      this.#made.set(name, context);
+    }
+    return context;
+  }
+}
+
+function openTls(material: TlsMaterial, protocols: readonly string[], named: NamedContexts, accept: (socket: Socket) => void): TlsServer {
   const options = { ...secureContext(material), ALPNProtocols: [...protocols], handshakeTimeout: HANDSHAKE_TIMEOUT_MS };
-  return createTlsServer(options, accept);
+  if (material.clientCaOf === undefined) return createTlsServer(options, accept);
+  // oxlint-disable-next-line unicorn/no-null -- Node's word for "no error"
+  const SNICallback: TlsOptions["SNICallback"] = (name, found) => found(null, named.find(name));
+  return createTlsServer({ ...options, SNICallback }, accept);
 }
 
 function boundAddress(server: Server): AddressInfo {
