@@ -1,0 +1,399 @@
+/**
+ * Makes what the own cluster tells others of its services: driven by changes, held down, by one exporter a service (docs/design/summaries.md, Building). It makes
+ * drafts, and reads back what is held of them, so it does not matter which node sent them.
+ */
+import { instanceCount } from "../../catalog/query/instances.ts";
+import type { StoredRecord } from "../../catalog/record/stored-record.ts";
+import type { Replica } from "../../catalog/replica/replica.ts";
+import { NEVER, type Time } from "../../lib/machine.ts";
+import { NO_POLICY, type Policy } from "../../policy/set/verdict.ts";
+import type { PolicySource } from "../../policy/set/visibility.ts";
+import { summaryKeyOf } from "../keys.ts";
+import type { Channel, SummaryKey } from "../summary.ts";
+import { Counting } from "./counting.ts";
+import { type Draft, draftOf, type Sent, withdrawalOf } from "./drafts.ts";
+import { Exporters } from "./exporters.ts";
+import { type ChangingReplica, NameChanges, NameSweep } from "./names.ts";
+import { CHANNELS, type ExportOptions, Outlets, type Permission } from "./outlets.ts";
+import { NO_SCOPE, type Service, Services } from "./services.ts";
+
+/** Changes are read this often at most, so that entries that come one after the other are counted together. */
+const READ_INTERVAL_MS = 50;
+/** While a window is to open or close, the wall clock is looked at this often, because somebody may set it. */
+const CLOCK_LOOK_MS = 500;
+/** What was sent and is not held is sent again after this time. */
+const RETRY_MS = 60_000;
+/** Changes that are read, and records of a walk that are looked at, in one tick. */
+const READ_AT_A_TIME = 4096;
+const SWEPT_AT_A_TIME = 512;
+/** Entries that are counted in one tick, one to two ms. To look at a service costs as much as some more. */
+const COUNTED_AT_A_TIME = 4096;
+const LOOK_COST = 32;
+
+/** What is held of the own cluster's summaries, whichever node made them. */
+export interface OwnSummaries {
+  readonly replica: ChangingReplica & Pick<Replica, "self">;
+  /** The newest of the key, also a withdrawal while it is remembered. */
+  find(key: SummaryKey): Sent | undefined;
+}
+
+export interface BuilderParts {
+  readonly catalog: ChangingReplica & Pick<Replica, "slab" | "winner">;
+  readonly own: OwnSummaries;
+  /** The policy in force. */
+  readonly policies: PolicySource;
+}
+
+export interface BuilderOptions extends ExportOptions {
+  readonly nodeId: string;
+  readonly holdDownMs: number;
+  readonly exportIntervalMs: number;
+  /** Entries that are counted in one tick. */
+  readonly countedAtATime?: number;
+}
+
+/**
+ * What this node may send. `exporting`: it has the key, is ready, in step, and nothing protects orphans. `withholding`: it has the key, but it may see only a part, so it
+ * only takes back what the policy denies. `silent`: it sends nothing, because it has no key or does not know what it missed.
+ */
+export type Standing = "exporting" | "withholding" | "silent";
+
+export interface Following {
+  /** The members of the cluster that say that they export, with or without this one. */
+  readonly members: readonly string[];
+  readonly standing: Standing;
+}
+
+/** The drafts of one tick are exported, or refused, before the next tick. */
+export class Builder {
+  /** How often a change had to wait. */
+  heldDownCount = 0;
+  readonly #parts: BuilderParts;
+  readonly #options: BuilderOptions;
+  readonly #services = new Services();
+  readonly #catalogChanges: NameChanges;
+  readonly #ownChanges: NameChanges;
+  readonly #catalogSweep: NameSweep;
+  readonly #ownSweep: NameSweep;
+  #standing: Standing = "silent";
+  #members = new Exporters([]);
+  /** The members and this node. */
+  #candidates = new Exporters([]);
+  #policy: Policy | undefined;
+  #outlets: Outlets;
+  /** The count that is under way. */
+  #running: { readonly service: Service; readonly counting: Counting } | undefined;
+  #ticked: Time = { monoMs: 0, wallMs: 0 };
+  #readMonoMs = Number.NEGATIVE_INFINITY;
+  /** The walk under way is because changes were lost, so that each service is counted again. */
+  #isLost = false;
+  /** The last tick left something to do. */
+  #isMore = false;
+
+  constructor(parts: BuilderParts, options: BuilderOptions) {
+    const { catalog, own } = parts;
+    const { clusterId } = options.source;
+    this.#parts = parts;
+    this.#options = options;
+    this.#outlets = new Outlets(NO_POLICY, options);
+    this.#catalogChanges = new NameChanges(catalog, clusterId);
+    this.#ownChanges = new NameChanges(own.replica, clusterId);
+    this.#catalogSweep = new NameSweep(catalog.lookup, clusterId);
+    this.#ownSweep = new NameSweep(own.replica.lookup, clusterId);
+  }
+
+  /** Services of which something is remembered. */
+  get serviceCount(): number {
+    return this.#services.size;
+  }
+
+  /** Who exports, and what this node may send. To be called whenever that may have changed, and after a standstill. */
+  follow({ members, standing }: Following): void {
+    if (standing === this.#standing && this.#members.equals(members)) return;
+    this.#members = new Exporters(members);
+    this.#candidates = new Exporters([...members, this.#options.nodeId]);
+    if (standing !== this.#standing) this.#forget();
+    this.#standing = standing;
+    this.#sweep();
+  }
+
+  /** The process stood still, and others may have exported meanwhile: it sends nothing before `follow` says anew what it may. */
+  stoodStill(): void {
+    this.#standing = "silent";
+    this.#forget();
+  }
+
+  /** The exporter of a service, or of the beacon, as every node with these members says. Undefined while nobody exports. */
+  exporterOf(text: string): string | undefined {
+    return this.#members.winnerOf(text);
+  }
+
+  nextDeadlineMs(): number {
+    if (!this.#isActive) return NEVER;
+    if (this.#isMore || this.#isSweeping || this.#parts.policies.policy !== this.#policy) return this.#ticked.monoMs;
+    const isBehind = this.#catalogChanges.isBehind || this.#ownChanges.isBehind;
+    const edgeInMs = this.#services.nextEdgeWallMs() - this.#ticked.wallMs;
+    return Math.min(
+      this.#services.nextDueMonoMs(),
+      isBehind ? this.#readMonoMs + READ_INTERVAL_MS : NEVER,
+      edgeInMs === NEVER ? NEVER : this.#ticked.monoMs + Math.min(edgeInMs, CLOCK_LOOK_MS),
+    );
+  }
+
+  /** Does what is due, in a slice, and appends what is to be exported. */
+  tick(time: Time, out: Draft[]): void {
+    const isSetBack = time.wallMs < this.#ticked.wallMs;
+    this.#ticked = time;
+    this.#isMore = false;
+    if (!this.#isActive) return;
+    this.#notePolicy();
+    // A window that was open may not have begun by this clock.
+    if (isSetBack) this.#sweep();
+    this.#read(time);
+    const swept = (nameKey: string) => this.#swept(nameKey, time);
+    // What is held comes first: the policy may deny it.
+    if (this.#ownSweep.isRunning) this.#ownSweep.step(SWEPT_AT_A_TIME, swept);
+    else this.#catalogSweep.step(SWEPT_AT_A_TIME, swept);
+    if (!this.#isSweeping) this.#isLost = false;
+    this.#isMore = !this.#work(time, out);
+  }
+
+  /** While the cluster's policy is not known here, nothing may be sent and nothing taken back. */
+  get #isActive(): boolean {
+    return this.#standing !== "silent" && !this.#parts.policies.policy.isPending;
+  }
+
+  get #isSweeping(): boolean {
+    return this.#ownSweep.isRunning || this.#catalogSweep.isRunning;
+  }
+
+  // ---- what is to be looked at ----
+
+  #forget(): void {
+    this.#services.clear();
+    this.#running = undefined;
+    this.#catalogSweep.stop();
+    this.#ownSweep.stop();
+    // A walk finds all that there is.
+    this.#catalogChanges.skip();
+    this.#ownChanges.skip();
+  }
+
+  #sweep(): void {
+    if (this.#standing === "silent") return;
+    this.#ownSweep.start();
+    if (this.#standing === "exporting") this.#catalogSweep.start();
+  }
+
+  #notePolicy(): void {
+    const { policy } = this.#parts.policies;
+    if (policy === this.#policy) return;
+    this.#policy = policy;
+    this.#outlets = new Outlets(policy, this.#options);
+    this.#sweep();
+  }
+
+  #read(time: Time): void {
+    if (time.monoMs < this.#readMonoMs + READ_INTERVAL_MS) return;
+    if (!this.#catalogChanges.isBehind && !this.#ownChanges.isBehind) return;
+    this.#readMonoMs = time.monoMs;
+    const isExporting = this.#standing === "exporting";
+    // Records of a forgotten origin leave no change behind.
+    if (isExporting && this.#catalogChanges.isLost) {
+      this.#isLost = true;
+      this.#sweep();
+    }
+    if (isExporting) this.#catalogChanges.take(READ_AT_A_TIME, (nameKey, stored) => this.#catalogChanged(nameKey, stored, time));
+    else this.#catalogChanges.skip();
+    this.#ownChanges.take(READ_AT_A_TIME, (nameKey, stored) => this.#ownChanged(nameKey, stored, time));
+  }
+
+  #swept(nameKey: string, { monoMs }: Time): void {
+    const known = this.#services.find(nameKey);
+    if (known === undefined) this.#add(nameKey, monoMs);
+    else if (this.#isLost) this.#changed(known, monoMs);
+    else this.#services.wake(known, monoMs);
+  }
+
+  /** Returns the service if this node is its exporter. */
+  #add(nameKey: string, monoMs: number): Service | undefined {
+    if (!this.#wins(nameKey)) return undefined;
+    const service = this.#services.add(nameKey);
+    this.#countAt(service, monoMs);
+    return service;
+  }
+
+  /** HOT: once a change. */
+  #catalogChanged(nameKey: string, stored: StoredRecord, { monoMs }: Time): void {
+    const service = this.#services.find(nameKey);
+    if (service === undefined) {
+      this.#add(nameKey, monoMs);
+      return;
+    }
+    const isFirst = service.firstScope !== NO_SCOPE && (this.#parts.catalog.winner(stored)?.scope ?? 0) >= service.firstScope;
+    if (isFirst) this.#countAt(service, monoMs);
+    else this.#changed(service, monoMs);
+  }
+
+  /** Another node sent a summary of a service that this one exports: it is of the same cluster, and one of them saw a part. */
+  #ownChanged(nameKey: string, { key, origin }: StoredRecord, { monoMs }: Time): void {
+    if (origin === this.#parts.own.replica.self) return;
+    const service = this.#services.find(nameKey) ?? this.#add(nameKey, monoMs);
+    if (service === undefined) return;
+    const channel = summaryKeyOf(key)?.channel;
+    if (channel !== undefined) service.sentMonoMs.set(channel, monoMs);
+    this.#services.wake(service, monoMs);
+    this.#changed(service, monoMs);
+  }
+
+  /** Counts the service when its hold-down is over. */
+  #changed(service: Service, monoMs: number): void {
+    this.#countAt(service, Math.max(monoMs, service.countedMonoMs + this.#options.holdDownMs));
+  }
+
+  #countAt(service: Service, atMonoMs: number): void {
+    if (atMonoMs >= service.countAtMonoMs) return;
+    if (atMonoMs > this.#ticked.monoMs) this.heldDownCount += 1;
+    service.countAtMonoMs = atMonoMs;
+    this.#services.wake(service, atMonoMs);
+  }
+
+  #wins(nameKey: string): boolean {
+    return this.#candidates.winnerOf(nameKey) === this.#options.nodeId;
+  }
+
+  // ---- looking and counting ----
+
+  /** Returns whether all that is due was done. */
+  #work(time: Time, out: Draft[]): boolean {
+    const { slab, lookup } = this.#parts.catalog;
+    let left = this.#options.countedAtATime ?? COUNTED_AT_A_TIME;
+    while (left > 0) {
+      if (this.#running !== undefined) {
+        const { service, counting } = this.#running;
+        left = counting.step(lookup, slab, left);
+        if (left === 0) return false;
+        this.#running = undefined;
+        this.#counted(service, counting, time, out);
+      } else {
+        const service = this.#services.take(time);
+        if (service === undefined) return true;
+        this.#look(service, time, out);
+        left -= LOOK_COST;
+      }
+    }
+    return false;
+  }
+
+  /** Takes back what the policy denies, and begins to count if that is due. */
+  #look(service: Service, time: Time, out: Draft[]): void {
+    if (!this.#wins(service.nameKey)) {
+      this.#services.drop(service);
+      return;
+    }
+    const { monoMs } = time;
+    const permission = this.#outlets.of(service.namespace, time.wallMs);
+    this.#services.setEdge(service, permission.untilWallMs);
+    const deniedFrom = out.length;
+    const isShown = this.#deny(service, permission, time, out);
+    if (this.#standing !== "exporting" || permission.outlets.length === 0) {
+      service.countAtMonoMs = NEVER;
+      service.checkAtMonoMs = NEVER;
+      service.permissionText = permission.text;
+      const isDenied = out.length > deniedFrom;
+      if (!isShown && !isDenied && !this.#isToOpen(service, permission)) this.#services.drop(service);
+      return;
+    }
+    if (service.permissionText !== permission.text) service.countAtMonoMs = monoMs;
+    service.permissionText = permission.text;
+    if (Math.min(service.countAtMonoMs, service.checkAtMonoMs) <= monoMs) this.#startCount(service, monoMs);
+    else this.#rest(service, isShown, time);
+  }
+
+  #startCount(service: Service, monoMs: number): void {
+    // A change that comes after a mere check need not wait.
+    if (service.countAtMonoMs <= monoMs) service.countedMonoMs = monoMs;
+    service.countAtMonoMs = NEVER;
+    service.checkAtMonoMs = NEVER;
+    this.#running = { service, counting: new Counting(this.#options.source.clusterId, service) };
+  }
+
+  /** Whether a window may let the service out later. */
+  #isToOpen(service: Service, { untilWallMs }: Permission): boolean {
+    return this.#standing === "exporting" && untilWallMs !== undefined && instanceCount(this.#parts.catalog.lookup, service) > 0;
+  }
+
+  /** A service that is not shown anywhere is remembered for as long as it may not be counted again. */
+  #rest(service: Service, isShown: boolean, { monoMs }: Time): void {
+    const restsUntilMonoMs = service.countedMonoMs + this.#options.holdDownMs;
+    const nextMonoMs = Math.min(service.countAtMonoMs, service.checkAtMonoMs);
+    if (nextMonoMs !== NEVER) this.#services.wake(service, nextMonoMs);
+    else if (!isShown && monoMs < restsUntilMonoMs) this.#services.wake(service, restsUntilMonoMs);
+    else if (!isShown) this.#services.drop(service);
+  }
+
+  /** Takes back what is shown and has no outlet. Returns whether anything is still shown. */
+  #deny(service: Service, permission: Permission, time: Time, out: Draft[]): boolean {
+    let isShown = false;
+    for (const channel of CHANNELS) {
+      const sent = this.#sent(service, channel);
+      if (sent?.withdrawn !== false) continue;
+      if (permission.outlets.some((outlet) => outlet.channel === channel)) isShown = true;
+      else {
+        const draft = withdrawalOf(this.#keyOf(service, channel), sent, "denied", { policy: this.#outlets.policy, permission });
+        this.#send(service, draft, time, out);
+      }
+    }
+    return isShown;
+  }
+
+  /** All entries were counted: sends what is new and may go, and waits with the rest. */
+  #counted(service: Service, counting: Counting, time: Time, out: Draft[]): void {
+    const permission = this.#outlets.of(service.namespace, time.wallMs);
+    const { policy } = this.#outlets;
+    service.firstScope = NO_SCOPE;
+    let isShown = false;
+    for (const outlet of permission.outlets) {
+      const { channel, leastScope } = outlet;
+      const sent = this.#sent(service, channel);
+      const tally = counting.tally(leastScope);
+      if (tally.count === 0 && sent === undefined) service.firstScope = Math.min(service.firstScope, leastScope);
+      if (tally.count > 0 || sent?.withdrawn === false) isShown = true;
+      const draft = draftOf({ key: this.#keyOf(service, channel), tally, outlet, sent }, { policy, permission });
+      if (draft === undefined) continue;
+      const notBeforeMonoMs = this.#notBefore(service, draft, sent, time);
+      if (notBeforeMonoMs <= time.monoMs) this.#send(service, draft, time, out);
+      else this.#countAt(service, notBeforeMonoMs);
+    }
+    this.#rest(service, isShown, time);
+  }
+
+  /** When a draft may go. */
+  #notBefore(service: Service, { facts, cause }: Draft, sent: Sent | undefined, { monoMs, wallMs }: Time): number {
+    const { holdDownMs, exportIntervalMs } = this.#options;
+    let sentMonoMs = service.sentMonoMs.get(facts.channel);
+    // This node sent it, and it is not held: it was refused.
+    if (sent === undefined) return sentMonoMs === undefined ? monoMs : sentMonoMs + RETRY_MS;
+    if (sentMonoMs === undefined) {
+      // Another node sent it, or this one before it started. That is looked at once, so that no clock can hold it down for longer.
+      sentMonoMs = monoMs - Math.max(0, wallMs - sent.generatedWallMs);
+      service.sentMonoMs.set(facts.channel, sentMonoMs);
+    }
+    return sentMonoMs + (cause === "measured" ? Math.max(holdDownMs, exportIntervalMs) : holdDownMs);
+  }
+
+  #send(service: Service, draft: Draft, { monoMs }: Time, out: Draft[]): void {
+    out.push(draft);
+    service.sentMonoMs.set(draft.facts.channel, monoMs);
+    service.checkAtMonoMs = monoMs + RETRY_MS;
+    this.#services.wake(service, service.checkAtMonoMs);
+  }
+
+  #keyOf({ kind, namespace, name }: Service, channel: Channel): SummaryKey {
+    return { source: this.#options.source.clusterId, kind, namespace, serviceId: name, channel };
+  }
+
+  #sent(service: Service, channel: Channel): Sent | undefined {
+    return this.#parts.own.find(this.#keyOf(service, channel));
+  }
+}
