@@ -2382,6 +2382,7 @@ export interface KeyAnnouncementFields {
   readonly signedBy: string;
   readonly notBeforeMs: number;
   readonly notAfterMs: number;
+  readonly holderSignature: Uint8Array;
 }
 
 export function newKeyAnnouncement(): Open<KeyAnnouncementFields> {
@@ -2392,13 +2393,15 @@ export function newKeyAnnouncement(): Open<KeyAnnouncementFields> {
     signedBy: "",
     notBeforeMs: 0,
     notAfterMs: 0,
+    holderSignature: new Uint8Array(),
   };
 }
 
 /** Bytes that surely hold `KeyAnnouncement`. Cost: one step a text. */
 export function roomKeyAnnouncement(value: KeyAnnouncementFields): number {
-  let room = 62 + 3 * (value.clusterId.length + value.keyId.length + value.signedBy.length);
+  let room = 72 + 3 * (value.clusterId.length + value.keyId.length + value.signedBy.length);
   room += value.publicKey.length;
+  room += value.holderSignature.length;
   return room;
 }
 
@@ -2427,8 +2430,11 @@ export function decodeKeyAnnouncement(bytes: Uint8Array): KeyAnnouncementFields 
       case 48:
         value.notAfterMs = reader.number();
         break;
+      case 58:
+        value.holderSignature = reader.view();
+        break;
       default:
-        reader.skipUnknown(tag, 6);
+        reader.skipUnknown(tag, 7);
     }
   }
   return value;
@@ -2443,6 +2449,7 @@ export function putKeyAnnouncement(out: Uint8Array, start: number, value: KeyAnn
   at = writeTextField(out, at, 34, value.signedBy);
   at = writeNumberField(out, at, 40, value.notBeforeMs);
   at = writeNumberField(out, at, 48, value.notAfterMs);
+  if (value.holderSignature.length > 0) at = writeBytesField(out, at, 58, value.holderSignature);
   return at;
 }
 

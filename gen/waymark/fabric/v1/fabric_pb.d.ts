@@ -1123,7 +1123,8 @@ export declare type Beacon = Message<"waymark.fabric.v1.Beacon"> & {
 export declare const BeaconSchema: GenMessage<Beacon>;
 
 /**
- * A cluster tells of a key with which it will sign. The announcement is signed by a key of the cluster that counts already.
+ * A cluster tells of a key with which it will sign. The announcement is signed by another key of the cluster. The new key
+ * counts in its time, while that other key counts too.
  *
  * @generated from message waymark.fabric.v1.KeyAnnouncement
  */
@@ -1164,11 +1165,19 @@ export declare type KeyAnnouncement = Message<"waymark.fabric.v1.KeyAnnouncement
   notBeforeMs: bigint;
 
   /**
-   * Until when the key `signed_by` counts beside the new one, in milliseconds since 1970. 0 means without an end.
+   * Until when the new key counts, in milliseconds since 1970. It is above `not_before_ms`.
    *
    * @generated from field: uint64 not_after_ms = 6;
    */
   notAfterMs: bigint;
+
+  /**
+   * Ed25519 signature by the new key over the text `waymark.key-holder.v1`, a zero byte, and `cluster_id`: the holder of
+   * the key lets this cluster announce it. 64 bytes.
+   *
+   * @generated from field: bytes holder_signature = 7;
+   */
+  holderSignature: Uint8Array;
 };
 
 /**

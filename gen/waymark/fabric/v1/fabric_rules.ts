@@ -641,6 +641,7 @@ export function checkKeyAnnouncement(value: KeyAnnouncementFields, problems: Pro
   problems.name(value.signedBy, 64, "signed_by");
   if (!(value.notBeforeMs >= 0 && value.notBeforeMs <= 9007199254740991)) problems.range(value.notBeforeMs, 0, 9007199254740991, "not_before_ms");
   if (!(value.notAfterMs >= 0 && value.notAfterMs <= 9007199254740991)) problems.range(value.notAfterMs, 0, 9007199254740991, "not_after_ms");
+  if (value.holderSignature.length > 64) problems.add("holder_signature", "has more than 64 bytes");
 }
 
 /** Adds what breaks the contract's rules in `LatencyBand`. */

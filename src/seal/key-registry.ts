@@ -1,0 +1,181 @@
+/**
+ * Which keys count, and for which cluster: those that the settings name, and those that were announced under them (docs/design/summaries.md, Keys). It
+ * decides alone by the settings, the announcements that it was shown, and the time that it is asked about.
+ */
+import { assert } from "../lib/errors.ts";
+import type { Time } from "../lib/machine.ts";
+import { type Claim, type ClusterKey, ClusterKeys, claimOf, KEY_BOUNDS, type KeyBounds, type KeyRefusal } from "./cluster-keys.ts";
+import { type Context, isSignedBy, keyIdOf, type SealedText } from "./signer.ts";
+
+/** Changes of removed clusters that are remembered; before them, everything may have changed. */
+const MAX_CHANGED_CLUSTERS = 1024;
+
+/** A key as people see it. */
+export interface ListedKey {
+  readonly cluster: string;
+  readonly region: string;
+  readonly keyId: string;
+  readonly counts: boolean;
+  /** The announcement that makes it count. Undefined for a key of the settings. */
+  readonly announced: Pick<Claim, "signedBy" | "notBeforeWallMs" | "notAfterWallMs"> | undefined;
+}
+
+export class KeyRegistry {
+  readonly #bounds: KeyBounds;
+  #clusters: ReadonlyMap<string, ClusterKeys> = new Map();
+  /** Of each key id that the settings name, its cluster. */
+  #configured: ReadonlyMap<string, string> = new Map();
+  /** Of each cluster, its region and the keys that count, when `tick` looked last. */
+  #counted: ReadonlyMap<string, string> = new Map();
+  /** The clusters whose keys changed, each with the edition of its last change; the oldest change first. */
+  readonly #changedAt = new Map<string, number>();
+  /** Changes up to this edition are forgotten. */
+  #forgotten = 0;
+  #edition = 0;
+  /** Between these times no key begins or ends. */
+  #steady = { fromWallMs: Number.NEGATIVE_INFINITY, untilWallMs: Number.POSITIVE_INFINITY };
+
+  constructor(bounds: KeyBounds = KEY_BOUNDS) {
+    this.#bounds = bounds;
+  }
+
+  /** Takes the keys of the settings, in place of those before. Each key is of one cluster, and the keys of a cluster name one region (`clusterKeys`). */
+  configure(keys: readonly ClusterKey[], { wallMs }: Pick<Time, "wallMs">): void {
+    const owners = new Map<string, string>();
+    for (const { cluster, publicKey } of keys) {
+      const keyId = keyIdOf(publicKey);
+      assert(!owners.has(keyId), "a key is configured twice", { cluster, keyId });
+      owners.set(keyId, cluster);
+    }
+    this.#configured = owners;
+    const byCluster = Map.groupBy(keys, ({ cluster }) => cluster);
+    const before = this.#clusters;
+    // What a cluster without a key announced is forgotten.
+    this.#clusters = new Map([...byCluster.keys()].map((cluster) => [cluster, before.get(cluster) ?? new ClusterKeys(this.#bounds)]));
+    for (const [cluster, its] of this.#clusters)
+      its.configure(byCluster.get(cluster) ?? [], (keyId) => (owners.get(keyId) ?? cluster) !== cluster);
+    for (const [cluster, its] of this.#clusters) its.rouse(this.#foreignTo(cluster));
+    this.#look(wallMs);
+  }
+
+  /** The region of a cluster, as the settings have it. Undefined for a cluster without a key there. */
+  regionOf(cluster: string): string | undefined {
+    return this.#clusters.get(cluster)?.region;
+  }
+
+  /** Whether the key is one of the cluster that counts at this time. */
+  counts(cluster: string, keyId: string, wallMs: number): boolean {
+    return this.#clusters.get(cluster)?.keyAt(keyId, wallMs) !== undefined;
+  }
+
+  /** Why the signature does not count. Undefined: it is by a key of that cluster that counts at this time. Cost: some 70 µs for a key that counts. */
+  refusal(
+    cluster: string,
+    keyId: string,
+    context: Context,
+    signed: Uint8Array,
+    signature: Uint8Array,
+    wallMs: number,
+  ): "unknown_key" | "bad_signature" | undefined {
+    const key = this.#clusters.get(cluster)?.keyAt(keyId, wallMs);
+    if (key === undefined) return "unknown_key";
+    return isSignedBy(key, context, { signed, signature }) ? undefined : "bad_signature";
+  }
+
+  /**
+   * Keeps an announcement whose signature is by a key of its cluster, which the settings name or which was announced itself. One whose signer is not known
+   * yet is `unknown_key`, and waits for that signer if the settings name its cluster.
+   */
+  announce({ signed, signature }: SealedText, { wallMs }: Pick<Time, "wallMs">): KeyRefusal | undefined {
+    if (signature.length === 0) return "unsigned";
+    if (signed.length > this.#bounds.maxAnnouncementBytes) return "limit";
+    const claim = claimOf({ signed, signature });
+    if (claim === undefined) return "bad_signature";
+    const keys = this.#clusters.get(claim.cluster);
+    if (keys === undefined) return "unknown_key";
+    if (claim.notAfterWallMs <= wallMs) return "stale";
+    const refused = keys.announce(claim, wallMs, this.#foreignTo(claim.cluster));
+    if (refused === undefined) this.#look(wallMs);
+    return refused;
+  }
+
+  /** What is to be told to others: the announcements that are verified and not over, as they came, each behind that of its signer. */
+  announcements(wallMs: number): readonly SealedText[] {
+    return [...this.#clusters.values()]
+      .flatMap((keys) => keys.claims())
+      .filter(({ notAfterWallMs }) => notAfterWallMs > wallMs)
+      .map(({ sealed }) => sealed);
+  }
+
+  /** Notes what changed with time. Twice, or too early, it changes nothing. The clock may have been set back. */
+  tick({ wallMs }: Pick<Time, "wallMs">): void {
+    if (wallMs < this.#steady.fromWallMs || wallMs >= this.#steady.untilWallMs) this.#look(wallMs);
+  }
+
+  /** The time at which a key begins or ends next. */
+  nextChangeWallMs(): number {
+    return this.#steady.untilWallMs;
+  }
+
+  /** The number of the last change, for `changedSince`. */
+  edition(): number {
+    return this.#edition;
+  }
+
+  /**
+   * The clusters of which a key began or ceased to count after this edition, or whose region changed, as `tick`, `announce` and `configure` noted it.
+   * Undefined when it is so long ago that it may be any.
+   */
+  changedSince(edition: number): readonly string[] | undefined {
+    if (edition < this.#forgotten) return undefined;
+    return [...this.#changedAt].filter(([, at]) => at > edition).map(([cluster]) => cluster);
+  }
+
+  /** All keys, by cluster: those of the settings first, then each announcement. */
+  list(wallMs: number): readonly ListedKey[] {
+    return [...this.#clusters].flatMap(([cluster, keys]) => {
+      const { region } = keys;
+      const configured = [...this.#configured].filter(([, owner]) => owner === cluster);
+      return [
+        ...configured.map(([keyId]) => ({ cluster, region, keyId, counts: true, announced: undefined })),
+        ...keys.claims().map((claim) => ({ cluster, region, keyId: claim.keyId, counts: keys.countsBy(claim, wallMs), announced: claim })),
+      ];
+    });
+  }
+
+  #foreignTo(cluster: string): (keyId: string) => boolean {
+    return (keyId) => {
+      const owner = this.#configured.get(keyId);
+      if (owner !== undefined) return owner !== cluster;
+      return [...this.#clusters].some(([other, keys]) => other !== cluster && keys.hasAnnounced(keyId));
+    };
+  }
+
+  #look(wallMs: number): void {
+    const counted = new Map([...this.#clusters].map(([cluster, keys]) => [cluster, countedText(keys, wallMs)]));
+    for (const cluster of new Set([...this.#counted.keys(), ...counted.keys()]))
+      if (this.#counted.get(cluster) !== counted.get(cluster)) this.#note(cluster);
+    this.#counted = counted;
+    const ends = [...this.#clusters.values()]
+      .flatMap((keys) => keys.claims())
+      .flatMap((claim) => [claim.notBeforeWallMs, claim.notAfterWallMs]);
+    this.#steady = {
+      fromWallMs: ends.reduce((latest, end) => (end <= wallMs ? Math.max(latest, end) : latest), Number.NEGATIVE_INFINITY),
+      untilWallMs: ends.reduce((earliest, end) => (end > wallMs ? Math.min(earliest, end) : earliest), Number.POSITIVE_INFINITY),
+    };
+  }
+
+  #note(cluster: string): void {
+    this.#edition += 1;
+    this.#changedAt.delete(cluster);
+    this.#changedAt.set(cluster, this.#edition);
+    const [oldest] = this.#changedAt;
+    if (this.#changedAt.size <= MAX_CHANGED_CLUSTERS || oldest === undefined) return;
+    this.#forgotten = oldest[1];
+    this.#changedAt.delete(oldest[0]);
+  }
+}
+
+function countedText(keys: ClusterKeys, wallMs: number): string {
+  return [keys.region, ...[...keys.countingAt(wallMs).keys()].toSorted()].join(" ");
+}
