@@ -26,6 +26,7 @@ import { PolicyExchange } from "./policy-sync.ts";
 import { Readiness, type ReadyState } from "./readiness.ts";
 import { ReplicationChannel } from "./replication/channel.ts";
 import { Replicator } from "./replication/replicator.ts";
+import { SummaryChannel } from "./summaries/channel.ts";
 import type { Hello, LinkFrame, MemberFacts } from "./wire/messages.ts";
 
 export class Fabric implements FabricMachine {
@@ -33,6 +34,8 @@ export class Fabric implements FabricMachine {
   readonly replication: Replicator;
   /** Replication on each link that is up. */
   readonly exchanges: ReplicationChannel;
+  /** Replication of the summary replica. Undefined of a node without one. */
+  readonly summaries: SummaryChannel | undefined;
   readonly policy: PolicyExchange;
   readonly policySources: PolicySources;
   /** Closed only while this node has no peer. */
@@ -100,11 +103,14 @@ export class Fabric implements FabricMachine {
     this.replication = new Replicator({ ...shared, options: options.replication, members: this.membership });
     const sourceOf = (id: string) => this.policySources.of(id);
     this.policy = new PolicyExchange(options.policy, (id) => foreigners.has(id), sourceOf);
-    this.exchanges = new ReplicationChannel(this.replication, (link) => this.policy.isBehind(link));
-    const isAllSent = (link: LinkId) => !this.policy.isBehind(link) && this.replication.edgeDueMonoMs === NEVER;
+    const isHeld = (link: LinkId) => this.policy.isBehind(link);
+    this.exchanges = new ReplicationChannel(this.replication, isHeld);
+    const second = { ...shared, rng: rng.fork("summaries"), isHeld, members: this.membership, options: options.replication };
+    this.summaries = parts.summaries && new SummaryChannel({ ...second, ...parts.summaries });
+    const isAllSent = (link: LinkId) => !isHeld(link) && this.replication.edgeDueMonoMs === NEVER;
     this.leaving = new Leaving(clusterId, () => this.#readiness.isReady, isAllSent, parts.runsChecks);
     // The policy comes first, because a newcomer is not ready without it.
-    this.#multiplexer = new Multiplexer([this.policy, this.exchanges, this.leaving, ...(parts.channels ?? [])]);
+    this.#multiplexer = new Multiplexer([this.policy, this.exchanges, this.summaries ?? [], this.leaving, parts.channels ?? []].flat());
     this.#lost = new LostWords({ replica, clusterId, members: this.membership, replication: this.replication });
     const { membership, replication } = this;
     const { maxMembers } = options.membership;
@@ -190,6 +196,7 @@ export class Fabric implements FabricMachine {
     this.lifecycle.postpone(byMs);
     this.policy.postpone(byMs);
     this.replication.postpone(byMs);
+    this.summaries?.postpone(byMs);
     this.#readiness.postpone(byMs);
   }
 
@@ -230,6 +237,7 @@ export class Fabric implements FabricMachine {
       this.#links.nextDeadlineMs(),
       this.borders.nextDeadlineMs(),
       this.lifecycle.nextDeadlineMs(),
+      this.summaries?.nextDeadlineMs() ?? NEVER,
       this.#lost.nextDeadlineMs(),
       this.policy.nextDeadlineMs(),
       this.#readiness.nextDeadlineMs(),
@@ -335,6 +343,7 @@ export class Fabric implements FabricMachine {
         case "memberChanged":
           isChanged = true;
           this.lifecycle.memberChanged(output.update);
+          this.summaries?.memberChanged(output.update);
           this.#freshness.memberChanged(output.update, time);
           this.#multiplexer.wake();
           out.push({ kind: "memberChanged", update: output.update });
@@ -460,6 +469,7 @@ export class Fabric implements FabricMachine {
       if (out.length > outputCount) this.#freshness.changed();
     }
     this.#lost.tick(out);
+    this.summaries?.tick(time, out);
     this.#readiness.tick({ hasPeers: this.#hasPeers, areSeedsHeard: this.membership.areSeedsHeard }, time);
     this.#multiplexer.tick(time, { isStopping: this.#stop !== undefined }, out);
     if (!this.#areBordersBegun && this.#readiness.isReady) {

@@ -14,6 +14,7 @@ import type { OriginLifecycleOptions } from "./origin-lifecycle.ts";
 import type { PolicyExchangeOptions } from "./policy-sync.ts";
 import type { ReadinessOptions } from "./readiness.ts";
 import type { ReplicationOptions } from "./replication/options.ts";
+import type { SummaryParts } from "./summaries/channel.ts";
 import type { MemberFacts } from "./wire/messages.ts";
 
 export interface FabricOptions {
@@ -49,6 +50,8 @@ export interface FabricParts {
   readonly borders?: readonly Border[];
   /** What is said on border links; nothing when absent. */
   readonly borderChannels?: readonly LinkChannel[];
+  /** What this node has of summaries. Absent of a node without a summary replica. */
+  readonly summaries?: SummaryParts | undefined;
   /** Empty: none is asked for, and certificates or the loopback are the proof. */
   readonly clusterToken: string;
   /** A second token that peers may show, while the token is changed. */

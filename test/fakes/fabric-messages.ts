@@ -164,6 +164,8 @@ const anyOfSummaries: fc.Arbitrary<LinkFrame> = fc.oneof(
   fc.record({
     kind: fc.constant("sourceAges" as const),
     sources: fc.array(fc.record({ sourceCluster: anyId, version: anyCount, ageMs: anyCount }), { maxLength: 4 }),
+    saidMs: anyCount,
+    asOfMs: anyCount,
   }),
   fc.record({
     kind: fc.constant("borderRules" as const),

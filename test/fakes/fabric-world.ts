@@ -19,6 +19,7 @@ import type { FabricOptions } from "../../src/fabric/options.ts";
 import type { PolicyExchange } from "../../src/fabric/policy-sync.ts";
 import { ReplicationChannel } from "../../src/fabric/replication/channel.ts";
 import type { Replicator } from "../../src/fabric/replication/replicator.ts";
+import type { SummaryParts } from "../../src/fabric/summaries/channel.ts";
 import type { Hello, LinkFrame, MemberFacts, PeerIdentity } from "../../src/fabric/wire/messages.ts";
 import { Hlc } from "../../src/lib/hlc.ts";
 import type { Time } from "../../src/lib/machine.ts";
@@ -52,6 +53,8 @@ export interface NodeSpec {
   readonly borderChannels?: readonly LinkChannel[];
   /** Its connections prove who it is. */
   readonly hasCertificate?: boolean;
+  /** Its summary replica. */
+  readonly summaries?: SummaryParts;
   /** Which other clusters it lets in; all when absent. */
   readonly trust?: PeerAuthSettings;
 }
@@ -138,6 +141,7 @@ export class WorldNode {
         channels: spec.channels ?? [],
         borders: spec.borders ?? [],
         borderChannels: spec.borderChannels ?? [],
+        summaries: spec.summaries,
         ...(spec.trust !== undefined && { peerAuth: spec.trust }),
         asOfMonoMs: spec.startAgeMs === undefined ? undefined : world.nowMs - spec.startAgeMs,
       },

@@ -57,7 +57,12 @@ const FRAMES: Readonly<Record<string, LinkFrame>> = {
       isWanted: false,
     },
   },
-  "frame-source-ages-1": { kind: "sourceAges", sources: [{ sourceCluster: "c2", version: 1_764_259_200, ageMs: 41_000 }] },
+  "frame-source-ages-1": {
+    kind: "sourceAges",
+    sources: [{ sourceCluster: "c2", version: 1_764_259_200, ageMs: 41_000 }],
+    saidMs: 0,
+    asOfMs: 0,
+  },
   "frame-border-rules-1": { kind: "borderRules", exports: ["svc.*"], directSources: ["c2", "c3"] },
   "frame-border-batch-1": { kind: "borderBatch", summaries: [SEALED], beacons: [SEALED], keys: [SEALED], beaconAgesMs: [40_000] },
   "frame-border-digest-1": { kind: "borderDigest", digest: 2n ** 64n - 1n, count: 3, isAnswer: true, buckets: BUCKETS },

@@ -5,7 +5,7 @@
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import { hlcWallMs } from "../../lib/hlc.ts";
 import type { Time } from "../../lib/machine.ts";
-import type { EntryStamper } from "../entry/codec.ts";
+import type { EntryStamper, StoredEntry } from "../entry/codec.ts";
 import { type Bounds, NODES_NAMESPACE } from "../entry/names.ts";
 import { mayHold, type Relation, relationOf, SCOPE, SCOPE_NAMES, type Scope } from "../entry/scope.ts";
 import { decodeRecord, encodeRecord, isSeq, type WireRecord } from "../record/codec.ts";
@@ -133,10 +133,16 @@ export type Applied =
   /** The origin is forgotten or our own, or the frame is invalid. */
   | { readonly kind: "refused" };
 
+/** How entries are read back from records. */
+export interface EntryReader extends Pick<EntryStamper, "entryOfStored"> {
+  /** An entry says who made it under that one's signature, which any node may take and pass on under its own origin. */
+  readonly isSealed?: boolean;
+}
+
 /** Receives the frames of one link. The frames of a whole transfer come from one sender, in its order. */
 export class FrameReceiver {
   readonly #replica: Replica;
-  readonly #stamper: EntryStamper;
+  readonly #stamper: EntryReader;
   readonly #bounds: Bounds;
   /** Whole transfers under way, by origin. */
   readonly #transfers = new Map<string, WholeTransfer>();
@@ -146,7 +152,7 @@ export class FrameReceiver {
 
   readonly #maxOriginRecords: number;
 
-  constructor(replica: Replica, stamper: EntryStamper, bounds: Bounds, maxOriginRecords: number = Number.POSITIVE_INFINITY) {
+  constructor(replica: Replica, stamper: EntryReader, bounds: Bounds, maxOriginRecords: number = Number.POSITIVE_INFINITY) {
     this.#maxOriginRecords = maxOriginRecords;
     this.#replica = replica;
     this.#stamper = stamper;
@@ -287,16 +293,7 @@ export class FrameReceiver {
 
   #readEntry(record: WireRecord & { body: typeof BODY.ENTRY }, origin: Origin): StoredRecord {
     const stamped = this.#stamper.entryOfStored(record.entry);
-    if (stamped.traits.nodeId !== origin.nodeId)
-      throw invalid("node_id", `${stamped.traits.nodeId} is not the frame's origin ${origin.nodeId}`);
-    if (origin.clusterId !== "" && stamped.traits.clusterId !== origin.clusterId)
-      throw invalid("cluster_id", `${stamped.traits.clusterId} is not the origin's ${origin.clusterId}`);
-    // A node of another cluster would be told in DNS under the name of one of ours.
-    if (stamped.namespace === NODES_NAMESPACE && stamped.name !== origin.nodeId)
-      throw invalid(
-        "key.name",
-        `${stamped.name} in ${NODES_NAMESPACE} is not the frame's origin ${origin.nodeId}: each node says where it is itself`,
-      );
+    if (this.#stamper.isSealed !== true) checkMaker(stamped, origin);
     if (!this.#mayBeHere(stamped.scope, origin)) throw new OutOfReach(SCOPE_NAMES[stamped.scope]);
     if (!this.#hasRoom(stamped.key, origin))
       throw new WaymarkError("quota_exceeded", `more than ${this.#maxOriginRecords} records of one origin`);
@@ -336,6 +333,20 @@ export class FrameReceiver {
     const own = this.#replica.own(key);
     return own?.body === BODY.ENTRY && hasNewerOrder(orders, own.orders) ? [own] : [];
   }
+}
+
+/** An entry says in the open which node made it: the origin of its record, and no other. */
+function checkMaker(stamped: StoredEntry, origin: Origin): void {
+  const { nodeId, clusterId } = stamped.traits;
+  if (nodeId !== origin.nodeId) throw invalid("node_id", `${nodeId} is not the frame's origin ${origin.nodeId}`);
+  if (origin.clusterId !== "" && clusterId !== origin.clusterId)
+    throw invalid("cluster_id", `${clusterId} is not the origin's ${origin.clusterId}`);
+  // A node of another cluster would be told in DNS under the name of one of ours.
+  if (stamped.namespace === NODES_NAMESPACE && stamped.name !== origin.nodeId)
+    throw invalid(
+      "key.name",
+      `${stamped.name} in ${NODES_NAMESPACE} is not the frame's origin ${origin.nodeId}: each node says where it is itself`,
+    );
 }
 
 /** Longest reason that is kept. */

@@ -4,6 +4,7 @@ import type { LinkId } from "../io-types.ts";
 import type { Greeted, LinkChannel, SharedNews } from "../links/channel.ts";
 import type { Hello, ReplicationFrame } from "../wire/messages.ts";
 import { LinkReplication } from "./link-replication.ts";
+import type { ReplicationPeer } from "./peer-progress.ts";
 import type { Replicator } from "./replicator.ts";
 
 /** Capability in the hello of a node that asks for the news of others when they are offered. They are not passed on to it unasked. */
@@ -27,10 +28,15 @@ export class ReplicationChannel implements LinkChannel<ReplicationFrame> {
   readonly shared: SharedNews;
   readonly #replicator: Replicator;
   readonly #isHeld: (link: LinkId) => boolean;
+  readonly #unlikeHello: Partial<ReplicationPeer>;
   readonly #all = new Map<LinkId, Exchange>();
 
-  /** `isHeld`: whether a peer gets no records for now, because it must get the policy first. */
-  constructor(replicator: Replicator, isHeld: (link: LinkId) => boolean) {
+  /**
+   * `isHeld`: whether a peer gets no records for now, because it must get the policy first. `unlikeHello`: facts of every peer that are not as its
+   * hello says.
+   */
+  constructor(replicator: Replicator, isHeld: (link: LinkId) => boolean, unlikeHello: Partial<ReplicationPeer> = {}) {
+    this.#unlikeHello = unlikeHello;
     this.#replicator = replicator;
     this.#isHeld = isHeld;
     this.shared = new VectorNews(replicator);
@@ -53,7 +59,7 @@ export class ReplicationChannel implements LinkChannel<ReplicationFrame> {
     this.#replicator.partial.greeted(nodeId, [generation, hello.version, ...hello.capabilities].join(" "), time);
     const takesOffers = hello.capabilities.includes(OFFERS);
     const takesHeartbeats = hello.capabilities.includes(HEARTBEATS);
-    const peer = { nodeId, generation, clusterId, region, relation, takesOffers, takesHeartbeats };
+    const peer = { nodeId, generation, clusterId, region, relation, takesOffers, takesHeartbeats, ...this.#unlikeHello };
     const how = { greetedMonoMs, isHeld: () => this.#isHeld(link) };
     const replication = new LinkReplication(this.#replicator, peer, time, how);
     this.#all.set(link, { hello, replication });

@@ -53,7 +53,7 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
   /** When the last vector came, and how long it may have been on its way. */
   #vectorMonoMs: number;
   #lateByMs = 0;
-  readonly #saidTimes: SaidTimes;
+  readonly saidTimes: SaidTimes;
   /** The earliest time at which the peer's newest vector was true. When the peer does not say that, the time at which the vector came. */
   #saidMonoMs = Number.NEGATIVE_INFINITY;
 
@@ -64,8 +64,8 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
     replicator.linkedTo(peer);
     const rng = replicator.rng.fork(`link ${peer.nodeId}/${peer.generation} ${time.monoMs}`);
     this.#view = new PeerProgress(replicator, peer);
-    this.#saidTimes = new SaidTimes(time, greetedMonoMs);
-    this.#sender = new LinkSender(replicator, this.#view, { rng, saidTimes: this.#saidTimes, isHeld }, time);
+    this.saidTimes = new SaidTimes(time, greetedMonoMs);
+    this.#sender = new LinkSender(replicator, this.#view, { rng, saidTimes: this.saidTimes, isHeld }, time);
     this.#fetcher = new LinkFetcher(replicator, this.#view, (id, seq) => this.#sender.ask(id, seq), time);
     this.#receiver = new LinkReceiver(replicator, this.#view, this.#fetcher);
     this.#antiEntropy = new AntiEntropy(replicator, this.#view, rng, (digest) => this.#sender.tell(digest), time);
@@ -201,7 +201,7 @@ export class LinkReplication implements ChannelSession<ReplicationFrame> {
       this.#sender.offerAll();
     }
     const { said } = frame;
-    const lateMs = said === undefined ? this.#lateMs(time) : time.monoMs - this.#saidTimes.heard(said, time);
+    const lateMs = said === undefined ? this.#lateMs(time) : time.monoMs - this.saidTimes.heard(said, time);
     if (!this.#view.isWholeTold) return;
     if (this.#view.digest === frame.digest) {
       this.#wantCount = 0;

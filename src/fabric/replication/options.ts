@@ -14,6 +14,8 @@ export const REPLICATION_FIXED = {
   maxGatherMs: 50,
   /** Time between two vectors on a link, give or take a quarter. */
   vectorIntervalMs: 1000,
+  /** … after one that told everything, until there is more to tell. */
+  idleVectorIntervalMs: 1000,
   /** A peer is told again of an origin's heartbeat that is fresher by so much. */
   heartbeatIntervalMs: 5000,
   /** Time between two digests of origins on a link, give or take a quarter. */

@@ -134,8 +134,8 @@ export class LinkReceiver {
   #learn(applied: Applied & { kind: "applied" }, id: string, time: Time, out: FabricOutput[]): void {
     const { hlc, stats, options } = this.#replicator;
     stats.appliedRecords += applied.changedCount;
-    if (applied.maxHlc > 0) hlc.merge(applied.maxHlc, time.wallMs, options.maxClockSkewMs);
-    if (applied.beyondHlc > 0) {
+    if (applied.maxHlc > 0) hlc?.merge(applied.maxHlc, time.wallMs, options.maxClockSkewMs);
+    if (hlc !== undefined && applied.beyondHlc > 0) {
       stats.beyondSkew += 1;
       const aheadMs = hlcWallMs(applied.beyondHlc) - time.wallMs;
       this.event("clock_beyond_skew", { origin: id, ahead_ms: aheadMs, bound_ms: options.maxClockSkewMs }, time, out);

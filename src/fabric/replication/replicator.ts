@@ -1,9 +1,9 @@
 /** What all links of a node share in replication: the vector, the cache of frames, and which link fetches which origin. */
 
-import type { EntryStamper } from "../../catalog/entry/codec.ts";
 import type { Bounds } from "../../catalog/entry/names.ts";
 import type { Relation } from "../../catalog/entry/scope.ts";
 import type { Origin } from "../../catalog/record/stored-record.ts";
+import type { EntryReader } from "../../catalog/replica/frames.ts";
 import type { OriginPlace } from "../../catalog/replica/origins.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import type { Hlc } from "../../lib/hlc.ts";
@@ -56,15 +56,18 @@ interface MemberTable {
 
 export interface ReplicatorParts {
   readonly replica: Replica;
-  readonly stamper: EntryStamper;
+  readonly stamper: EntryReader;
   readonly bounds: Bounds;
-  readonly hlc: Hlc;
+  /** Learns of the stamps of others. Undefined where stamps are no times. */
+  readonly hlc: Pick<Hlc, "merge"> | undefined;
   readonly rng: Rng;
   /** Where this node is at home. */
   readonly place: OriginPlace;
   readonly options: ReplicationOptions;
   readonly foreigners?: Foreigners;
   readonly members: MemberTable;
+  /** No journal holds our origin: each start has another one, and a peer that knows more of it knows of nothing that was lost. */
+  readonly isNewAtStart?: boolean;
 }
 
 /**
@@ -73,9 +76,9 @@ export interface ReplicatorParts {
  */
 export class Replicator {
   readonly replica: Replica;
-  readonly stamper: EntryStamper;
+  readonly stamper: EntryReader;
   readonly bounds: Bounds;
-  readonly hlc: Hlc;
+  readonly hlc: Pick<Hlc, "merge"> | undefined;
   readonly rng: Rng;
   readonly place: OriginPlace;
   readonly options: ReplicationOptions;
@@ -87,6 +90,7 @@ export class Replicator {
   readonly heartbeats: Heartbeats;
   readonly hearsay: Hearsay;
   readonly #members: MemberTable;
+  readonly #isNewAtStart: boolean;
   readonly disproved: Disproved;
   readonly stats = { ...NO_STATS };
   /** Origins that were not known here when a peer said that it hides them. At most `maxOrigins`. */
@@ -126,6 +130,7 @@ export class Replicator {
     this.digests = new OriginDigests(this.replica, this.options.digestSliceRecords);
     this.heartbeats = new Heartbeats((id) => this.replica.origins.get(id));
     this.#members = parts.members;
+    this.#isNewAtStart = parts.isNewAtStart === true;
     this.hearsay = new Hearsay(parts.place.clusterId, parts.members);
     this.disproved = new Disproved(this);
     this.#selfId = this.replica.self.id;
@@ -193,6 +198,7 @@ export class Replicator {
    */
   isLost(seq: number, time: Time): boolean {
     const { self } = this.replica;
+    if (this.#isNewAtStart) return false;
     if (seq <= self.through || this.#lostId === self.id || time.monoMs < this.#lostMonoMs + this.options.lostIntervalMs) return false;
     this.#lostId = self.id;
     this.#lostMonoMs = time.monoMs;

@@ -52,6 +52,8 @@ export class LinkSender {
   #seenMonoMs = Number.NEGATIVE_INFINITY;
   #passMonoMs: number | undefined;
   #vectorMonoMs: number;
+  /** The last vector told everything, and the next one may take longer. */
+  #isIdle = false;
   /** Ids of origins that the next vector may have to say more of; the peer needs no offer of them. */
   readonly #later = new Set<string>();
 
@@ -161,8 +163,15 @@ export class LinkSender {
 
   // ---- vectors ----
 
-  #nextVectorMonoMs(time: Time): number {
-    return time.monoMs + this.#replicator.options.vectorIntervalMs * (0.75 + 0.5 * this.#rng.next());
+  #nextVectorMonoMs(time: Time, intervalMs = this.#replicator.options.vectorIntervalMs): number {
+    return time.monoMs + intervalMs * (0.75 + 0.5 * this.#rng.next());
+  }
+
+  /** There may be something to tell again: the next vector goes as soon as that of a link that is not idle. */
+  #endIdle(time: Time): void {
+    if (!this.#isIdle || (this.#saidOrder === this.#replicator.vector.order && this.#later.size === 0)) return;
+    this.#isIdle = false;
+    this.#vectorMonoMs = Math.min(this.#vectorMonoMs, this.#nextVectorMonoMs(time));
   }
 
   #queueWhole(time: Time): void {
@@ -197,7 +206,8 @@ export class LinkSender {
   #vectorFrame(time: Time): ReplicationFrame | undefined {
     const { vector, options } = this.#replicator;
     const { peer } = this.#view;
-    this.#vectorMonoMs = this.#nextVectorMonoMs(time);
+    this.#isIdle = options.idleVectorIntervalMs > options.vectorIntervalMs;
+    this.#vectorMonoMs = this.#nextVectorMonoMs(time, options.idleVectorIntervalMs);
     if (this.#takesOffers) return this.#newsFrame(time, false);
     const entries = vector.entriesSince(this.#saidOrder, peer);
     if (entries.length > options.maxVectorEntries) {
@@ -355,6 +365,7 @@ export class LinkSender {
   /** Looks at what moved. Own news is gathered for all links together, so that they share frames; others' a little at random. */
   #look(time: Time): void {
     this.#replicator.changed(time);
+    this.#endIdle(time);
     if (!this.#view.isWholeTold) return;
     const { replica, vector, options } = this.#replicator;
     const { self } = replica;

@@ -4,10 +4,9 @@
  * has its blocks; one without its last block is none.
  */
 
-import type { EntryStamper } from "../../catalog/entry/codec.ts";
 import type { Bounds } from "../../catalog/entry/names.ts";
 import type { Origin, StoredRecord } from "../../catalog/record/stored-record.ts";
-import { buildFrame, type Frame, FrameReceiver } from "../../catalog/replica/frames.ts";
+import { buildFrame, type EntryReader, type Frame, FrameReceiver } from "../../catalog/replica/frames.ts";
 import type { LostKeys } from "../../catalog/replica/lost-keys.ts";
 import { applyMarks } from "../../catalog/replica/lost-marks.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
@@ -188,7 +187,7 @@ export function nodesInSnapshot(bytes: Uint8Array): readonly string[] | undefine
 
 export interface RestoreParts {
   readonly replica: Replica;
-  readonly stamper: EntryStamper;
+  readonly stamper: EntryReader;
   readonly bounds: Bounds;
   /** Of clusters that are not let in any more nothing is restored. */
   readonly isForeign?: ((place: { readonly clusterId: string; readonly region: string }) => boolean) | undefined;

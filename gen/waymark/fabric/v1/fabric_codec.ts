@@ -1309,11 +1309,15 @@ export function writeSourceAge(out: Uint8Array, start: number, tag: number, valu
 /** `SourceAgesFrame` as plain values; a decoded message is one too. */
 export interface SourceAgesFrameFields {
   readonly sources: readonly SourceAgeFields[];
+  readonly saidMs: number;
+  readonly asOfMs: number;
 }
 
 export function newSourceAgesFrame(): Open<SourceAgesFrameFields> {
   return {
     sources: [],
+    saidMs: 0,
+    asOfMs: 0,
   };
 }
 
@@ -1330,8 +1334,14 @@ export function readSourceAgesFrame(reader: WireReader): SourceAgesFrameFields {
         mayGrow(value.sources.length, MAX_SOURCE_AGES_FRAME_SOURCES, "SourceAgesFrame.sources");
         value.sources.push(readSourceAge(reader));
         break;
+      case 16:
+        value.saidMs = reader.number();
+        break;
+      case 24:
+        value.asOfMs = reader.number();
+        break;
       default:
-        reader.skipUnknown(tag, 1);
+        reader.skipUnknown(tag, 3);
     }
   }
   reader.leave(end);
@@ -1340,7 +1350,7 @@ export function readSourceAgesFrame(reader: WireReader): SourceAgesFrameFields {
 
 /** Bytes that surely hold `SourceAgesFrame`. Cost: one step a text. */
 export function roomSourceAgesFrame(value: SourceAgesFrameFields): number {
-  let room = 0;
+  let room = 22;
   for (let i = 0; i < value.sources.length; i++) room += 10 + roomSourceAge(value.sources[i] ?? newSourceAge());
   return room;
 }
@@ -1353,6 +1363,8 @@ export function writeSourceAgesFrame(out: Uint8Array, start: number, tag: number
     const item = value.sources[i];
     if (item !== undefined) at = writeSourceAge(out, at, 10, item);
   }
+  at = writeNumberField(out, at, 16, value.saidMs);
+  at = writeNumberField(out, at, 24, value.asOfMs);
   return closeLength(out, body, at);
 }
 

@@ -1285,6 +1285,20 @@ export declare type SourceAgesFrame = Message<"waymark.fabric.v1.SourceAgesFrame
    * @generated from field: repeated waymark.fabric.v1.SourceAge sources = 1;
    */
   sources: SourceAge[];
+
+  /**
+   * When the frame was made, as in VectorFrame: what a frame was held up for counts as age.
+   *
+   * @generated from field: uint64 said_ms = 2;
+   */
+  saidMs: bigint;
+
+  /**
+   * As in VectorFrame.
+   *
+   * @generated from field: uint64 as_of_ms = 3;
+   */
+  asOfMs: bigint;
 };
 
 /**

@@ -311,6 +311,8 @@ function checkSourceAgesFrame_sources(many: readonly SourceAgeFields[], problems
 /** Adds what breaks the contract's rules in `SourceAgesFrame`. */
 export function checkSourceAgesFrame(value: SourceAgesFrameFields, problems: Problems): void {
   if (value.sources.length > 0) checkSourceAgesFrame_sources(value.sources, problems);
+  if (!(value.saidMs >= 0 && value.saidMs <= 9007199254740991)) problems.range(value.saidMs, 0, 9007199254740991, "said_ms");
+  if (!(value.asOfMs >= 0 && value.asOfMs <= 9007199254740991)) problems.range(value.asOfMs, 0, 9007199254740991, "as_of_ms");
 }
 
 function checkBorderRules_exports(many: readonly string[], problems: Problems): void {

@@ -1,0 +1,228 @@
+/**
+ * The origins of the summary replica. They are live always, whatever becomes of their nodes. One that nobody writes any more is forgotten when nothing of
+ * it is needed (docs/design/summaries.md, In a region).
+ */
+import { BODY } from "../../catalog/record/record.ts";
+import type { Origin, StoredRecord } from "../../catalog/record/stored-record.ts";
+import { startNewGeneration } from "../../catalog/replica/new-generation.ts";
+import { ENTRIES } from "../../catalog/replica/sweeps.ts";
+import { compareForView } from "../../catalog/replica/view.ts";
+import { NEVER, type Time } from "../../lib/machine.ts";
+import { eventOutput, type FabricOutput } from "../io-types.ts";
+import { isListed } from "../membership/members.ts";
+import type { Replicator } from "../replication/replicator.ts";
+import { refOf } from "../replication/version-vector.ts";
+import type { MemberStatus, MemberUpdate } from "../wire/messages.ts";
+
+/** For so long an origin counts as written although a later one of its node is known, or its node is away. */
+const EARLIER_MS = 60_000;
+const AWAY_MS = 600_000;
+/** After that an origin goes of which nobody is shown anything, although it may hold the newest summary of a key. */
+const UNSHOWN_MS = 86_400_000;
+/** Origins that nobody writes, kept of one node. Each start leaves one. */
+const MAX_EARLIER = 16;
+/** All of them are looked at so often. */
+const REVIEW_MS = 10_000;
+/** Records looked at in one review, and records visited in one tick. */
+const LOOKED_A_REVIEW = 10_000;
+const SWEPT_A_TICK = 250;
+/** This node takes a later generation at most so often. */
+const RENEW_MS = 60_000;
+/** Forgotten origins that are taken again when their node is back. */
+const MAX_AWAY = 1000;
+
+/** An origin that nobody writes. */
+interface Row {
+  readonly isEarlier: boolean;
+  sinceMonoMs: number;
+  /** A record for which it was kept when it was last looked at: most looks are at this one. */
+  kept: StoredRecord | undefined;
+  /** Records are looked at from there on. */
+  after: number;
+  isToGo: boolean;
+}
+
+interface Members {
+  find(nodeId: string): { readonly status: MemberStatus } | undefined;
+}
+
+export class SummaryOrigins {
+  readonly #replication: Replicator;
+  readonly #members: Members;
+  readonly #rows = new Map<Origin, Row>();
+  /** Ids of forgotten origins whose node may come back as such. */
+  readonly #away = new Set<string>();
+  #dueMonoMs = 0;
+  #renewMonoMs = Number.NEGATIVE_INFINITY;
+  /** Whether there are rows to go. */
+  #isGoing = false;
+
+  constructor(replication: Replicator, members: Members) {
+    this.#replication = replication;
+    this.#members = members;
+  }
+
+  /** Records of an origin came, maybe its first. HOT. */
+  heard(id: string): void {
+    if (!this.#replication.replica.origins.has(id)) this.#dueMonoMs = 0;
+  }
+
+  memberChanged({ nodeId, status }: MemberUpdate): void {
+    this.#dueMonoMs = 0;
+    if (!isListed(status)) return;
+    for (const id of this.#away) {
+      const ref = refOf(id);
+      if (ref.nodeId !== nodeId) continue;
+      this.#away.delete(id);
+      this.#replication.readmit(ref.nodeId, ref.generation);
+    }
+  }
+
+  postpone(byMs: number): void {
+    for (const row of this.#rows.values()) row.sinceMonoMs += byMs;
+  }
+
+  nextDeadlineMs(): number {
+    const { sweeps, isForgetting } = this.#replication.replica;
+    return sweeps.isOwed || isForgetting || this.#isGoing ? 0 : this.#dueMonoMs;
+  }
+
+  tick(time: Time, out: FabricOutput[]): void {
+    const { replica, disproved } = this.#replication;
+    if (time.monoMs >= this.#dueMonoMs) this.#review(time);
+    if (this.#isGoing) this.#forgetSome(time, out);
+    replica.sweep(SWEPT_A_TICK, time);
+    for (const origin of replica.sweeps.takeClosed()) this.#replication.closed(origin, time, out);
+    disproved.step(time);
+  }
+
+  #review(time: Time): void {
+    const { replica } = this.#replication;
+    this.#renew(time);
+    const newest = new Map<string, number>([[replica.self.nodeId, replica.self.generation]]);
+    for (const { nodeId, generation } of replica.origins.values()) newest.set(nodeId, Math.max(generation, newest.get(nodeId) ?? 0));
+    for (const origin of this.#rows.keys()) if (replica.origins.get(origin.id) !== origin) this.#rows.delete(origin);
+    const earlier = new Map<string, Origin[]>();
+    for (const origin of replica.origins.values()) {
+      if (origin === replica.self) continue;
+      const isEarlier = origin.generation < (newest.get(origin.nodeId) ?? 0);
+      if (isEarlier) earlier.set(origin.nodeId, [...(earlier.get(origin.nodeId) ?? []), origin]);
+      this.#note(origin, isEarlier, time);
+    }
+    for (const origins of earlier.values()) {
+      const tooMany = origins.toSorted((a, b) => b.generation - a.generation).slice(MAX_EARLIER);
+      for (const origin of tooMany) this.#letGo(this.#rows.get(origin));
+    }
+    let left = LOOKED_A_REVIEW;
+    for (const [origin, row] of this.#rows) {
+      if (left <= 0) break;
+      left -= this.#look(origin, row, left, time);
+    }
+    // Those that were looked at come last in the next review.
+    this.#dueMonoMs = this.#rows.size === 0 ? NEVER : time.monoMs + (left <= 0 ? REVIEW_MS / 10 : REVIEW_MS);
+  }
+
+  /** Another start of this node may have had a clock that was ahead: others would take this one for the earlier. */
+  #renew(time: Time): void {
+    const { replica } = this.#replication;
+    const { self } = replica;
+    let above = self.generation;
+    for (const { nodeId, clusterId, generation } of replica.origins.values())
+      if (nodeId === self.nodeId && clusterId === self.clusterId) above = Math.max(above, generation);
+    if (above === self.generation || time.monoMs < this.#renewMonoMs) return;
+    this.#renewMonoMs = time.monoMs + RENEW_MS;
+    startNewGeneration(replica, above + 1);
+    this.#replication.changed(time);
+  }
+
+  #note(origin: Origin, isEarlier: boolean, time: Time): void {
+    const status = this.#members.find(origin.nodeId)?.status;
+    const row = this.#rows.get(origin);
+    if (!isEarlier && status !== undefined && isListed(status)) {
+      this.#rows.delete(origin);
+      if (row?.isToGo === true) this.#show(origin);
+    } else if (row?.isEarlier !== isEarlier)
+      this.#rows.set(origin, { isEarlier, sinceMonoMs: time.monoMs, kept: undefined, after: 0, isToGo: false });
+  }
+
+  /** Its node is back before it was forgotten. */
+  #show(origin: Origin): void {
+    origin.life = "live";
+    this.#replication.replica.sweeps.owe(origin, ENTRIES);
+  }
+
+  /** Decides whether an origin goes. Returns the number of records looked at. */
+  #look(origin: Origin, row: Row, maxCount: number, { monoMs }: Time): number {
+    const awayMs = monoMs - row.sinceMonoMs;
+    if (row.isToGo || awayMs < (row.isEarlier ? EARLIER_MS : AWAY_MS)) return 0;
+    const isKept = (stored: StoredRecord) => (awayMs < UNSHOWN_MS ? this.#isNeeded(stored) : this.#isShown(stored));
+    if (row.kept !== undefined && isKept(row.kept)) return 1;
+    row.kept = undefined;
+    let looked = 0;
+    origin.log.forEachSince(row.after, (stored, seq) => {
+      if (looked === maxCount) return false;
+      looked += 1;
+      row.after = seq;
+      if (isKept(stored)) row.kept = stored;
+      return row.kept === undefined;
+    });
+    if (row.kept !== undefined) row.after = 0;
+    else if (looked < maxCount) this.#letGo(row);
+    return looked + 1;
+  }
+
+  /** Whether no other origin has the same summary or a newer one, hidden or not. Of two origins that nobody writes one is enough. */
+  #isNeeded(stored: StoredRecord): boolean {
+    if (stored.revision < 0 || stored.body !== BODY.ENTRY) return false;
+    const isInPlace = (other: StoredRecord) =>
+      other.hlc > stored.hlc || (other.hlc === stored.hlc && (!this.#rows.has(other.origin) || compareForView(other, stored) < 0));
+    return !(stored.peers ?? []).some((other) => other !== stored && other.body === BODY.ENTRY && isInPlace(other));
+  }
+
+  #isShown({ revision, key, origin }: StoredRecord): boolean {
+    const shown = revision < 0 ? undefined : this.#replication.replica.lookup.find(key);
+    return shown?.origin === origin;
+  }
+
+  #letGo(row: Row | undefined): void {
+    if (row === undefined) return;
+    row.isToGo = true;
+    this.#isGoing = true;
+  }
+
+  /** All records of an origin are hidden first, and origins are forgotten one after the other. */
+  #forgetSome(time: Time, out: FabricOutput[]): void {
+    const { replica } = this.#replication;
+    this.#isGoing = false;
+    for (const [origin, row] of this.#rows) {
+      if (!row.isToGo) continue;
+      if (origin.life !== "hidden") {
+        origin.life = "hidden";
+        replica.sweeps.owe(origin, ENTRIES);
+      }
+      if (replica.isForgetting || replica.sweeps.isOwedTo(origin)) {
+        this.#isGoing = true;
+        continue;
+      }
+      this.#rows.delete(origin);
+      if (!row.isEarlier) this.#remember(origin.id);
+      const { nodeId, generation, clusterId } = origin;
+      out.push(
+        eventOutput("origin_forgotten", "info", {
+          nodeId,
+          generation,
+          clusterId,
+          why: row.isEarlier ? "replaced" : "away",
+          of: "summaries",
+        }),
+      );
+      this.#replication.forgetOrigin(origin, time, true, 0);
+    }
+  }
+
+  #remember(id: string): void {
+    this.#away.add(id);
+    const [oldest] = this.#away;
+    if (this.#away.size > MAX_AWAY && oldest !== undefined) this.#away.delete(oldest);
+  }
+}

@@ -1,0 +1,101 @@
+/** How long ago a source was heard of goes with its beacon to the nodes of a region, and makes nothing fresher than it was. */
+import { expect, test } from "vitest";
+import { encodeLinkFrame } from "../../../src/fabric/wire/codec.ts";
+import type { LinkFrame, SourceAgesFrame } from "../../../src/fabric/wire/messages.ts";
+import { beaconKey } from "../../../src/summary/keys.ts";
+import { FabricWorld } from "../../fakes/fabric-world.ts";
+import { type SpaceNode, startSpace } from "../../fakes/summary-space.ts";
+
+function region(count: number): { readonly world: FabricWorld; readonly nodes: readonly SpaceNode[] } {
+  const world = new FabricWorld();
+  const nodes = ["a", "b", "c", "d", "e"].slice(0, count).map((nodeId) => startSpace(world, { nodeId, seeds: ["a:1"] }));
+  world.runUntil(() => nodes.every(({ node }) => node.upLinks().length === count - 1));
+  world.run(3000);
+  return { world, nodes };
+}
+
+/** Frames of ages as they are delivered: from whom, and about how many sources. */
+function watched(world: FabricWorld): SourceAgesFrame[] {
+  const told: SourceAgesFrame[] = [];
+  world.saying = (_from, frame: LinkFrame) => {
+    if (frame.kind === "sourceAges") told.push(frame);
+    return frame;
+  };
+  return told;
+}
+
+test("a beacon that one node took makes its source fresh at all nodes, and is told once to each", () => {
+  const { world, nodes } = region(5);
+  const told = watched(world);
+  const takenMs = world.nowMs;
+  nodes[0]?.space.beacon("far", 1, world.time());
+  world.run(1000);
+  for (const { space } of nodes)
+    expect((space.receiptOf("far") ?? 0) - takenMs).toSatisfy((lateMs: number) => lateMs <= 0 && lateMs >= -10);
+  expect(told.length).toBe(4);
+  world.run(60_000);
+  expect(told.length).toBe(4);
+});
+
+test("a node that starts takes over the ages of the others: it makes no source fresh", () => {
+  const { world, nodes } = region(2);
+  const takenMs = world.nowMs;
+  nodes[0]?.space.beacon("far", 1, world.time());
+  world.run(90_000);
+  const late = startSpace(world, { nodeId: "late", seeds: ["a:1"] });
+  world.run(5000);
+  expect([late.space.view(), Math.abs((late.space.receiptOf("far") ?? 0) - takenMs) < 20]).toEqual([["far 1"], true]);
+});
+
+test("a frame that was held up on its way is as old as it is, also for a node that was frozen meanwhile", () => {
+  const { world, nodes } = region(2);
+  const [a, b] = nodes as [SpaceNode, SpaceNode];
+  a.space.beacon("far", 1, world.time());
+  world.run(1000);
+  a.space.beacon("far", 2, world.time());
+  const takenMs = world.nowMs;
+  world.delayMs = 8000;
+  world.run(20);
+  world.delayMs = 2;
+  world.runUntil(() => b.space.view().join() === "far 2", 20_000);
+  world.run(300);
+  expect((b.space.receiptOf("far") ?? 0) - takenMs).toSatisfy((lateMs: number) => lateMs <= 0 && lateMs >= -1200);
+});
+
+test("an age that comes before its beacon waits for it, one of a beacon that never comes is given up, and strangers fill no memory", () => {
+  const { world, nodes } = region(2);
+  const [a, b] = nodes as [SpaceNode, SpaceNode];
+  const link = b.node.fabric.links().find(({ nodeId }) => nodeId === "a")?.link ?? 0;
+  const say = (...sources: SourceAgesFrame["sources"]) =>
+    world.input(b.node, { kind: "received", link, frame: { kind: "sourceAges", sources, saidMs: 9e9, asOfMs: 9e9 } });
+  /** The record alone, as it comes from who had it from others. */
+  const passOn = (source: string) => a.space.put(beaconKey(source), 5, world.time());
+  const saidMs = world.nowMs;
+  say({ sourceCluster: "near", version: 5, ageMs: 1000 });
+  say(...[...Array(255).keys()].map((n) => ({ sourceCluster: `made-up-${n}`, version: 1, ageMs: 0 })));
+  say({ sourceCluster: "far", version: 5, ageMs: 1000 });
+  passOn("near");
+  passOn("far");
+  world.run(1000);
+  expect([b.space.receiptOf("near"), b.space.receiptOf("far")]).toEqual([saidMs - 1000, undefined]);
+  world.run(60_000);
+  say(...[...Array(255).keys()].map((n) => ({ sourceCluster: `made-up-${n}`, version: 1, ageMs: 0 })));
+  say({ sourceCluster: "late", version: 5, ageMs: 1000 });
+  world.run(1000);
+  passOn("late");
+  world.run(1000);
+  expect(b.space.receiptOf("late")).toBe(saidMs + 60_000);
+});
+
+test("256 sources go in one frame a second at most", () => {
+  const { world, nodes } = region(2);
+  const told = watched(world);
+  for (let n = 0; n < 250; n++) nodes[0]?.space.beacon(`far${n}`, 1, world.time());
+  world.run(50);
+  for (let n = 0; n < 250; n++) nodes[0]?.space.beacon(`far${n}`, 2, world.time());
+  world.run(900);
+  expect(told.map(({ sources }) => sources.length)).toEqual([250]);
+  world.run(1000);
+  expect(told.map(({ sources }) => sources.length)).toEqual([250, 250]);
+  expect(encodeLinkFrame(told[1] as LinkFrame).length / 250).toBeLessThanOrEqual(24);
+});

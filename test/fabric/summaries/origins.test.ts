@@ -1,0 +1,111 @@
+/** Origins of summaries: each start of a node has another one, none is ever orphaned, and one that nobody writes goes when nothing of it is needed. */
+import { expect, test } from "vitest";
+import { FabricWorld, type NodeSpec } from "../../fakes/fabric-world.ts";
+import { type SpaceNode, SummarySpace, startSpace, summaryOf } from "../../fakes/summary-space.ts";
+
+const DAY_MS = 86_400_000;
+
+function pair(): { readonly world: FabricWorld; readonly a: SpaceNode; readonly b: SpaceNode } {
+  const world = new FabricWorld();
+  const a = startSpace(world, { nodeId: "a" });
+  const b = start(world);
+  world.runUntil(() => a.node.upLinks().length === 1);
+  world.run(3000);
+  return { world, a, b };
+}
+
+function start(world: FabricWorld, spec: Partial<NodeSpec> = {}, space?: SummarySpace): SpaceNode {
+  return startSpace(world, { nodeId: "b", seeds: ["a:1"], ...spec }, space);
+}
+
+/** Kills the second node and starts it again, with another second origin. */
+function restart(world: FabricWorld, { node }: SpaceNode, generation = world.nowMs): SpaceNode {
+  world.kill(node);
+  const next = start(world, { generation: node.replica.self.generation + 1 }, new SummarySpace("b", generation));
+  world.run(5000);
+  return next;
+}
+
+test("what a node took stays shown while it is away and after its restart, until it is there anew", () => {
+  const { world, a, b } = pair();
+  const [before] = b.space.origins();
+  b.space.put(summaryOf("x"), 1, world.time());
+  b.space.put(summaryOf("y"), 1, world.time());
+  world.run(1000);
+  world.kill(b.node);
+  world.run(700_000);
+  expect(a.space.view()).toEqual(["x 1", "y 1"]);
+  const again = restart(world, b);
+  // It has got its own earlier summaries back from the other node.
+  expect(again.space.view()).toEqual(["x 1", "y 1"]);
+  again.space.put(summaryOf("x"), 2, world.time());
+  world.run(100_000);
+  const ids = () => a.space.origins().map((line) => line.split(" ")[0]);
+  expect([a.space.view(), ids().includes(`b/${b.space.replica.self.generation}`)]).toEqual([["x 2", "y 1"], true]);
+  again.space.put(summaryOf("y"), 1, world.time());
+  world.run(100_000);
+  expect([before, a.space.view(), ids(), again.space.origins().length]).toEqual([
+    `b/${b.space.replica.self.generation} 0`,
+    ["x 2", "y 1"],
+    [`a/${a.space.replica.self.generation}`, `b/${again.space.replica.self.generation}`],
+    1,
+  ]);
+  expect(a.node.events.find(({ name }) => name === "origin_forgotten")?.detail).toMatchObject({
+    nodeId: "b",
+    why: "replaced",
+    of: "summaries",
+  });
+});
+
+test("an origin of which nothing is shown goes after a day, and one that shows something stays", () => {
+  const { world, a, b } = pair();
+  b.space.put(summaryOf("x"), 1, world.time());
+  world.run(1000);
+  world.kill(b.node);
+  world.run(700_000);
+  world.nowMs += DAY_MS;
+  world.run(60_000);
+  expect([a.space.view(), a.space.origins().length]).toEqual([["x 1"], 2]);
+  a.space.replica.setAdmission(() => false);
+  for (const origin of a.space.replica.origins.values()) for (const stored of origin.log.list()) a.space.replica.touch(stored);
+  world.run(60_000);
+  expect([a.space.view(), a.space.origins().length]).toEqual([[], 1]);
+});
+
+test("a node that was away for so long that its origin was forgotten is heard again", () => {
+  const { world, a, b } = pair();
+  b.space.put(summaryOf("x"), 1, world.time());
+  world.run(1000);
+  world.reaches = () => false;
+  world.cut(a.node, b.node);
+  a.space.put(summaryOf("x"), 2, world.time());
+  world.run(900_000);
+  expect(a.space.origins().length).toBe(1);
+  b.space.put(summaryOf("y"), 1, world.time());
+  world.reaches = () => true;
+  world.runUntil(() => a.space.view().join() === "x 2,y 1" && b.space.view().join() === "x 2,y 1", 300_000);
+});
+
+test("a node whose clock was ahead at its last start takes a later origin, and others do not take it for the earlier one", () => {
+  const { world, a, b } = pair();
+  b.space.put(summaryOf("x"), 1, world.time());
+  world.run(1000);
+  const again = restart(world, b, 7);
+  again.space.put(summaryOf("x"), 2, world.time());
+  world.run(100_000);
+  expect([a.space.view(), again.space.replica.self.generation > b.space.replica.self.generation]).toEqual([["x 2"], true]);
+  expect(a.space.origins().length).toBe(2);
+});
+
+test("of each node 16 earlier origins are kept at most", () => {
+  const { world, a, b } = pair();
+  let last = b;
+  for (let n = 10; n < 30; n++) {
+    last.space.put(summaryOf(`s${n}`), 1, world.time());
+    world.run(1000);
+    last = restart(world, last);
+  }
+  world.run(100_000);
+  // The last start has told nothing of itself yet.
+  expect([a.space.origins().length, a.space.view().length, a.space.view()[0]]).toEqual([18, 17, "s13 1"]);
+});
