@@ -11,7 +11,7 @@ import { TraitsPool } from "../../src/catalog/record/traits.ts";
 import { Replica } from "../../src/catalog/replica/replica.ts";
 import { NEVER, type Time } from "../../src/lib/machine.ts";
 import { NO_POLICY, type Policy } from "../../src/policy/set/verdict.ts";
-import { Builder, type BuilderOptions, type Following } from "../../src/summary/building/builder.ts";
+import { Builder, type BuilderOptions, type Following, type Standing } from "../../src/summary/building/builder.ts";
 import type { Draft, Sent } from "../../src/summary/building/drafts.ts";
 import { recordKey } from "../../src/summary/keys.ts";
 import { BAND } from "../../src/summary/summary.ts";
@@ -36,6 +36,8 @@ export interface EntrySpec {
 export interface SentDraft extends Draft {
   readonly atMs: number;
   readonly by: string;
+  /** What that node might send. */
+  readonly standing: Standing;
 }
 
 export const OPTIONS: Omit<BuilderOptions, "nodeId"> = {
@@ -67,6 +69,8 @@ export class SummaryNode {
   readonly sent = new Map<string, Sent>();
   readonly policies: { policy: Policy } = { policy: NO_POLICY };
   readonly builder: Builder;
+  /** What its builder was told last. */
+  following: Following = { members: [], standing: "silent" };
   /** Whether it hears of nothing. */
   isCut = false;
   /** Whether what it exports is refused. */
@@ -154,7 +158,11 @@ export class SummaryWorld {
   }
 
   follow(following: Following, ids = this.nodes.map(({ id }) => id)): void {
-    for (const id of ids) this.node(id).builder.follow(following);
+    for (const id of ids) {
+      const node = this.node(id);
+      node.following = following;
+      node.builder.follow(following);
+    }
   }
 
   setPolicy(policy: Policy): void {
@@ -218,7 +226,7 @@ export class SummaryWorld {
     this.tickCount += 1;
     this.mostAtOnce = Math.max(this.mostAtOnce, out.length);
     for (const draft of out) {
-      this.drafts.push({ ...draft, atMs: this.ms, by: node.id });
+      this.drafts.push({ ...draft, atMs: this.ms, by: node.id, standing: node.following.standing });
       if (node.isRefused) continue;
       const sent: Sent = { ...draft.facts, generatedWallMs: this.time.wallMs };
       for (const other of this.nodes) if (other === node || !(other.isCut || node.isCut)) other.hold(sent, node.id, this.time);
