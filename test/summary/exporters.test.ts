@@ -83,6 +83,18 @@ test("what vanished with a forgotten node, whose records left no change behind, 
   expect(world.told().toSorted()).toEqual(["db global measured 1 healthy r1 0-0", "global vanished gone"]);
 });
 
+test("what a node said in an earlier life, and finds again only after it has begun, is compared too", () => {
+  const world = new SummaryWorld(["a"]);
+  world.put({});
+  world.run(60_000);
+  const [said] = [...world.node("a").sent.values()];
+  const next = new SummaryWorld(["a"]);
+  next.run(60_000);
+  if (said !== undefined) next.node("a").hold(said, "a", next.time);
+  next.run(1000);
+  expect(next.told()).toEqual(["global vanished gone"]);
+});
+
 test("what vanished or changed while an exporter was killed is said by the next one within a second", () => {
   const world = settled();
   const others = IDS.slice(1);

@@ -215,12 +215,9 @@ export class Builder {
     else this.#services.wake(known, monoMs);
   }
 
-  /** Returns the service if this node is its exporter. */
-  #add(nameKey: string, monoMs: number): Service | undefined {
-    if (!this.#wins(nameKey)) return undefined;
-    const service = this.#services.add(nameKey);
-    this.#countAt(service, monoMs);
-    return service;
+  /** Looks at a service of which nothing is remembered, if this node is its exporter. */
+  #add(nameKey: string, monoMs: number): void {
+    if (this.#wins(nameKey)) this.#countAt(this.#services.add(nameKey), monoMs);
   }
 
   /** HOT: once a change. */
@@ -235,11 +232,11 @@ export class Builder {
     else this.#changed(service, monoMs);
   }
 
-  /** Another node sent a summary of a service that this one exports: it is of the same cluster, and one of them saw a part. */
+  /** Another node sent a summary of a service that this one exports: it is of the same cluster, and one of them saw a part. Or it is what this node said in an earlier life. */
   #ownChanged(nameKey: string, { key, origin }: StoredRecord, { monoMs }: Time): void {
-    if (origin === this.#parts.own.replica.self) return;
-    const service = this.#services.find(nameKey) ?? this.#add(nameKey, monoMs);
-    if (service === undefined) return;
+    if (this.#services.find(nameKey) === undefined) this.#add(nameKey, monoMs);
+    const service = this.#services.find(nameKey);
+    if (service === undefined || origin === this.#parts.own.replica.self) return;
     const channel = summaryKeyOf(key)?.channel;
     if (channel !== undefined) service.sentMonoMs.set(channel, monoMs);
     this.#services.wake(service, monoMs);
