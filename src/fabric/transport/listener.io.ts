@@ -13,7 +13,7 @@ import type { BorderAuthority } from "./border-gate.ts";
 import { FabricService, type FabricServiceParts } from "./fabric-service.ts";
 import { serverLimits, type TransportLimits, WINDOW_BYTES } from "./limits.ts";
 import type { LinkClock } from "./link-stream.ts";
-import { authorityAtGate, borderAtGate, type FabricTls, peerIdentityOf, trustDomainOf } from "./peer-identity.io.ts";
+import { borderAtGate, borderOf, type FabricTls, peerIdentityOf, trustDomainOf } from "./peer-identity.io.ts";
 import { type CallingPeer, TOKEN_HEADER } from "./service-parts.ts";
 import type { WireTraffic } from "./traffic.ts";
 
@@ -63,7 +63,7 @@ export class FabricListener {
     this.#acceptor = await openAcceptor({
       host,
       port,
-      tls: tls === undefined ? undefined : material(tls),
+      tls: tls === undefined ? undefined : this.#material(tls),
       portFlag: "--fabric-port",
       protocols: ["h2"],
       maxConnections: limits.maxConnections,
@@ -82,7 +82,7 @@ export class FabricListener {
   /** New connections use the new certificates. Throws when they are none of a node. */
   setTls(tls: FabricTls): void {
     const trustDomain = trustDomainOf(tls.cert);
-    this.#acceptor?.setTls(material(tls));
+    this.#acceptor?.setTls(this.#material(tls));
     this.#trustDomain = trustDomain;
     this.#borders = tls.borders ?? [];
   }
@@ -98,8 +98,18 @@ export class FabricListener {
     this.#server.stop();
   }
 
+  #material(tls: FabricTls): TlsMaterial {
+    const { borders = [] } = tls;
+    return { ...tls, clientCaOf: (serverName) => borderAtGate(serverName, borders, (clusterId) => this.#unknownGate(clusterId))?.ca };
+  }
+
+  /** What comes is verified as a member's, and most often fails. The operator must know what is missing. */
+  #unknownGate(clusterId: string): void {
+    this.#events.refused(`says that it is of cluster ${clusterId} and means a border link; fabric.borders does not name that cluster`, "");
+  }
+
   #connected(connection: Connection, socket: Socket): boolean {
-    const identity = peerIdentityOf(socket, this.#trustDomain, borderAtGate(socket, this.#borders));
+    const identity = peerIdentityOf(socket, this.#trustDomain, borderOf(socket, this.#borders));
     if ("refused" in identity) {
       this.#events.refused(identity.refused, connection.address);
       return false;
@@ -141,10 +151,6 @@ export class FabricListener {
       whyCut: () => (connection.whyCut === "lifetime" ? "the peer does not answer pings" : connection.whyCut),
     };
   }
-}
-
-function material(tls: FabricTls): TlsMaterial {
-  return { ...tls, clientCaOf: (serverName) => authorityAtGate(serverName, tls.borders ?? []) };
 }
 
 /** Closes a connection after so many ms. */

@@ -58,14 +58,20 @@ export function peerIdentityOf(
 }
 
 /** The border by whose gate a connection came. Undefined: by none, and its certificate was verified as a member's. */
-export function borderAtGate(socket: Socket, borders: readonly BorderAuthority[]): BorderAuthority | undefined {
+export function borderOf(socket: Socket, borders: readonly BorderAuthority[]): BorderAuthority | undefined {
   const serverName: unknown = socket instanceof TLSSocket ? Reflect.get(socket, "servername") : undefined;
-  const clusterId = typeof serverName === "string" ? clusterAtGate(serverName) : undefined;
-  return clusterId === undefined ? undefined : borders.find((border) => border.clusterId === clusterId);
+  return typeof serverName === "string" ? borderAtGate(serverName, borders) : undefined;
 }
 
-/** The authority of a gate. */
-export function authorityAtGate(serverName: string, borders: readonly BorderAuthority[]): Uint8Array | undefined {
+/** The border at a gate. `unknown` is told of the cluster of a gate that is none of these borders. */
+export function borderAtGate(
+  serverName: string,
+  borders: readonly BorderAuthority[],
+  unknown: (clusterId: string) => void = () => {},
+): BorderAuthority | undefined {
   const clusterId = clusterAtGate(serverName);
-  return borders.find((border) => border.clusterId === clusterId)?.ca;
+  if (clusterId === undefined) return undefined;
+  const border = borders.find((each) => each.clusterId === clusterId);
+  if (border === undefined) unknown(clusterId);
+  return border;
 }

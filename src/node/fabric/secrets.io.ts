@@ -14,23 +14,29 @@ export function secretRng(): Rng {
 /** Lines of the token file: the token, and while it is changed the old or the new one. */
 const MAX_TOKENS = 2;
 
-/** Reads the token of the file's first line, and that of its second if it has one. The message of an error names the file and never its content. */
+/** Reads the tokens of the fabric. */
 export function readClusterTokens({ fabric }: Settings): ClusterTokens {
   const path = fabric.clusterTokenFile;
-  if (path === undefined) return { clusterToken: "" };
-  const lines = readNamedFile({ setting: "fabric.cluster_token_file", path, maxBytes: MAX_TOKEN_FILE_BYTES })
+  return path === undefined ? { clusterToken: "" } : tokensOf(readTokens("fabric.cluster_token_file", path));
+}
+
+function tokensOf([clusterToken, otherToken]: readonly [string, string | undefined]): ClusterTokens {
+  return { clusterToken, otherToken };
+}
+
+/** Reads the token of a file's first line, and that of its second if it has one. The message of an error names the file and never its content. */
+export function readTokens(setting: string, path: string): readonly [token: string, otherToken: string | undefined] {
+  const lines = readNamedFile({ setting, path, maxBytes: MAX_TOKEN_FILE_BYTES })
     .toString("utf8")
     .split(/\r?\n/, MAX_TOKENS + 2);
   if (lines.at(-1) === "") lines.pop();
-  const [clusterToken, otherToken] = lines;
+  const [token, otherToken] = lines;
   const areTokens = lines.every((line) => /^[\x21-\x7e]{16,1024}$/.test(line));
-  if (clusterToken !== undefined && lines.length <= MAX_TOKENS && areTokens) return { clusterToken, otherToken };
-  throw new Error(
-    `fabric.cluster_token_file: ${path} does not hold one or two lines of 16 to 1024 printable ASCII characters without spaces`,
-  );
+  if (token !== undefined && lines.length <= MAX_TOKENS && areTokens) return [token, otherToken];
+  throw new Error(`${setting}: ${path} does not hold one or two lines of 16 to 1024 printable ASCII characters without spaces`);
 }
 
-interface Named {
+export interface Named {
   /** Undefined while it is not known yet. A certificate of any node of the cluster is then taken. */
   readonly nodeId: string | undefined;
   readonly clusterId: string;

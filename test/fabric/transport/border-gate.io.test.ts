@@ -94,6 +94,7 @@ describe("links", () => {
   test("a cluster that has no border here is verified as a member, and comes by no gate", async () => {
     const from = await opened({ ...abroad(own, "us9a", "us9", "waymark"), clientCa: own.ca });
     expect(await came(from, eu, "eu1")).toBe("us9a of us9 by no gate");
+    expect(eu.refusals.at(-1)).toBe("says that it is of cluster us9 and means a border link; fabric.borders does not name that cluster");
   });
 
   test("a node is no neighbour to whoever it calls, unless the border's authority and trust domain are its own", async () => {

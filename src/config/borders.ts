@@ -1,0 +1,114 @@
+/** Settings of the clusters of other regions that this one exchanges summaries with: `fabric.borders` in `fabric.ts`. */
+import { isLoopbackHost } from "../lib/addresses.ts";
+import { MINUTE_MS } from "../lib/duration.ts";
+import { ADDRESS, ID, int, list, ms, PATH, text } from "./field.ts";
+import { rows, type ValueOf } from "./field-table.ts";
+
+/** Most clusters of other regions, and most regions of them: a node tells the others of its region of each region. */
+const MAX_BORDERS = 64;
+const MAX_BORDER_REGIONS = 32;
+
+const LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?";
+const NAMESPACES = {
+  pattern: new RegExp(`^(?=.{1,202}$)${LABEL}(?:\\.${LABEL})*(?:\\.\\*)?$`),
+  what: "a namespace, which stands for itself and all below it, or one with .* at its end, for those below it alone",
+  default: [],
+} as const;
+/** What a certificate can name as a cluster (SPIFFE-ID, section 2.3). */
+const IN_CERTIFICATE = /^[A-Za-z0-9._-]+$/;
+
+export const BORDERS = rows({
+  doc: "Clusters of other regions with which this one exchanges summaries of services. Both sides must name each other, and all nodes of a cluster that have borders should have the same.",
+  maxItems: MAX_BORDERS,
+  fields: {
+    clusterId: text({ ...ID, default: "", doc: "The other cluster." }),
+    region: text({ ...ID, default: "", doc: "Its region. Whatever names the cluster with another region is refused." }),
+    addresses: list({
+      pattern: ADDRESS,
+      what: 'an address such as "10.0.0.1:17421" or "[fd00::1]:17421"',
+      maxItems: 32,
+      default: [],
+      doc: "Fabric addresses (host:port) of its nodes. Without any, only the other side opens links.",
+    }),
+    caFile: text({
+      ...PATH,
+      doc: "PEM file with the authorities of its nodes' certificates. They count for links of this border, and for nothing else. Read again on SIGHUP.",
+    }),
+    trustDomain: text({
+      pattern: /^[a-z0-9._-]{1,255}$/,
+      what: "a trust domain of SPIFFE",
+      doc: "Trust domain that these certificates name, `spiffe://<trust domain>/waymark/cluster/<cluster_id>/node/<node>`; that of fabric.cert_file when absent.",
+    }),
+    tokenFile: text({
+      ...PATH,
+      doc: "File with a token that both sides show, in place of certificates and on loopback only: one line as in fabric.cluster_token_file, and a second one while it is changed. Read again on SIGHUP.",
+    }),
+    import: list({ ...NAMESPACES, doc: "Namespaces whose summaries from this border are shown here; all when empty." }),
+    export: list({ ...NAMESPACES, doc: "Namespaces whose summaries are sent there, of those that policy lets out; all when empty." }),
+    batchIntervalMs: ms({
+      default: 200,
+      min: 0,
+      max: MINUTE_MS,
+      doc: "How long a changed summary waits for others. Beacons and withdrawals do not wait.",
+    }),
+    bytesPerSecond: int({
+      default: 0,
+      min: 0,
+      max: 1_000_000_000,
+      doc: "Most bytes of summaries that a link carries each second; 0 means no such bound.",
+    }),
+  },
+  required: ["clusterId", "region"],
+  check: ({ clusterId, caFile, trustDomain, tokenFile, addresses }) => {
+    if ((caFile === undefined) === (tokenFile === undefined))
+      return "needs either ca_file or token_file, to know the nodes of the other cluster";
+    if (tokenFile !== undefined && trustDomain !== undefined) return "trust_domain goes with ca_file";
+    if (caFile !== undefined && !IN_CERTIFICATE.test(clusterId))
+      return `${clusterId} cannot stand in a certificate, so its nodes could prove nothing`;
+    const remote = tokenFile === undefined ? undefined : addresses.find((address) => !isLoopbackHost(hostOf(address)));
+    return remote === undefined ? undefined : `token_file is for loopback only, and ${remote} is not there; use ca_file`;
+  },
+});
+
+export type BorderSettings = ValueOf<typeof BORDERS>[number];
+
+export interface BorderPlace {
+  readonly clusterId: string;
+  readonly region: string;
+  readonly hasCertificate: boolean;
+  readonly hasFabric: boolean;
+}
+
+/** What is wrong with the borders of a node in this place, by index of the border. */
+export function borderProblems(
+  borders: readonly BorderSettings[],
+  here: BorderPlace,
+): readonly (readonly [index: number, message: string])[] {
+  const seen = new Map<string, number>();
+  const problems: (readonly [number, string])[] = [];
+  for (const [i, border] of borders.entries()) {
+    const message = problemOf(border, here, seen.get(border.clusterId));
+    if (message !== undefined) problems.push([i, message]);
+    seen.set(border.clusterId, i);
+  }
+  const regions = new Set(borders.map(({ region }) => region));
+  if (regions.size > MAX_BORDER_REGIONS)
+    problems.push([borders.length - 1, `there are ${regions.size} regions, more than ${MAX_BORDER_REGIONS}, the most allowed`]);
+  return problems;
+}
+
+function problemOf({ clusterId, region, caFile }: BorderSettings, here: BorderPlace, twin: number | undefined): string | undefined {
+  if (!here.hasFabric) return "needs fabric.enabled";
+  if (clusterId === here.clusterId) return `${clusterId} is this cluster itself (node.cluster_id)`;
+  if (region === here.region)
+    return `${region} is this node's own region (node.region): clusters of one region are let in by fabric.trust and fabric.clusters`;
+  if (twin !== undefined) return `${clusterId} is the cluster of [${twin}] too; give it one border`;
+  if ((caFile !== undefined) === here.hasCertificate) return undefined;
+  return here.hasCertificate
+    ? "token_file is for a fabric without certificates; use ca_file, because this node has fabric.cert_file"
+    : "ca_file needs fabric.cert_file, fabric.key_file and fabric.ca_file: both sides show certificates";
+}
+
+function hostOf(address: string): string {
+  return address.slice(0, address.lastIndexOf(":")).replace(/^\[|\]$/g, "");
+}

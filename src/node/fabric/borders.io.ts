@@ -1,0 +1,40 @@
+/** Reads what the files of the borders hold: authorities and tokens of clusters of other regions. */
+import type { BorderSettings } from "../../config/borders.ts";
+import type { Settings } from "../../config/settings.ts";
+import type { Border, BorderTrust } from "../../fabric/borders/border.ts";
+import type { BorderAuthority } from "../../fabric/transport/border-gate.ts";
+import { type FabricTls, trustDomainOf } from "../../fabric/transport/peer-identity.io.ts";
+import { readCertificates } from "../../lib/named-file.io.ts";
+import { type Named, readFabricTls, readTokens } from "./secrets.io.ts";
+
+/** The borders of the settings. `clusterTokens`: those of the fabric, which no border may have. Throws with a message for the operator. */
+export function readBorders(borders: readonly BorderSettings[], clusterTokens: readonly (string | undefined)[]): readonly Border[] {
+  const taken = new Map(clusterTokens.map((token) => [token, "the fabric"]));
+  return borders.map((row, i) => {
+    const { clusterId, region, addresses, import: imports, export: exports, batchIntervalMs, bytesPerSecond } = row;
+    const trust = trustOf(row, `fabric.borders[${i}]`, taken);
+    return { clusterId, region, addresses, trust, imports, exports, batchIntervalMs, bytesPerSecond };
+  });
+}
+
+/** A token says which cluster shows it, so no two clusters may have the same. */
+function trustOf({ tokenFile }: BorderSettings, setting: string, taken: Map<string | undefined, string>): BorderTrust {
+  if (tokenFile === undefined) return { kind: "authority" };
+  const [token, otherToken] = readTokens(`${setting}.token_file`, tokenFile);
+  const other = taken.get(token) ?? (otherToken === undefined ? undefined : taken.get(otherToken));
+  if (other !== undefined) throw new Error(`${setting}.token_file: ${tokenFile} holds a token of ${other} too; give each its own`);
+  for (const each of [token, otherToken]) if (each !== undefined) taken.set(each, setting);
+  return { kind: "token", token, otherToken };
+}
+
+/** Reads the certificates of the fabric, and the authorities of its borders. Undefined for plain connections. */
+export function readTlsAndBorders(settings: Settings, borders: readonly BorderSettings[], self: Named): FabricTls | undefined {
+  const tls = readFabricTls(settings, self);
+  return tls === undefined ? undefined : { ...tls, borders: readAuthorities(borders, tls.cert) };
+}
+
+function readAuthorities(borders: readonly BorderSettings[], cert: Uint8Array): readonly BorderAuthority[] {
+  return borders.flatMap(({ clusterId, caFile, trustDomain = trustDomainOf(cert) }, i) =>
+    caFile === undefined ? [] : [{ clusterId, ca: readCertificates(`fabric.borders[${i}].ca_file`, caFile), trustDomain }],
+  );
+}

@@ -1,0 +1,102 @@
+/** The borders that settings may name, and why others are refused. */
+import { expect, test } from "vitest";
+import { BORDERS, type BorderSettings, borderProblems } from "../../src/config/borders.ts";
+
+const US = { cluster_id: "us1", region: "us", addresses: ["10.0.0.1:17421"], ca_file: "us.pem" };
+const NEAR = { cluster_id: "us1", region: "us", addresses: ["127.0.0.1:17421", "[::1]:1", "localhost:2"], token_file: "t" };
+
+/** The borders of a node of cluster `eu1` in region `eu`, or what is wrong with them. */
+function read(
+  fabric: { readonly hasCertificate?: boolean; readonly hasFabric?: boolean },
+  raw: unknown,
+): readonly BorderSettings[] | string {
+  const parsed = BORDERS.parse(raw);
+  if ("faults" in parsed) return parsed.faults.map(({ at, message }) => `${at.join(".")}: ${message}`).join("\n");
+  const here = { clusterId: "eu1", region: "eu", hasCertificate: true, hasFabric: true, ...fabric };
+  const problems = borderProblems(parsed.value, here).map(([i, message]) => `${i}: ${message}`);
+  return problems.length === 0 ? parsed.value : problems.join("\n");
+}
+
+test("a border says who the neighbour is and what it must prove; the rest has defaults", () => {
+  expect(read({}, [US])).toEqual([
+    {
+      clusterId: "us1",
+      region: "us",
+      addresses: ["10.0.0.1:17421"],
+      caFile: "us.pem",
+      trustDomain: undefined,
+      tokenFile: undefined,
+      import: [],
+      export: [],
+      batchIntervalMs: 200,
+      bytesPerSecond: 0,
+    },
+  ]);
+});
+
+test.each<[string, object, object[], string]>([
+  ["by certificate", {}, [{ ...US, trust_domain: "us.example", import: ["svc", "svc.prod.*"], export: ["svc.market"] }], ""],
+  ["by token on loopback", { hasCertificate: false }, [NEAR], ""],
+  ["two of one region", {}, [US, { ...US, cluster_id: "us2" }], ""],
+  ["to oneself", {}, [{ ...US, cluster_id: "eu1" }], "0: eu1 is this cluster itself (node.cluster_id)"],
+  [
+    "to the own region",
+    {},
+    [US, { ...US, cluster_id: "eu2", region: "eu" }],
+    "1: eu is this node's own region (node.region): clusters of one region are let in by fabric.trust and fabric.clusters",
+  ],
+  ["twice the same", {}, [US, { ...US, region: "ap" }], "1: us1 is the cluster of [0] too; give it one border"],
+  [
+    "without proof",
+    {},
+    [{ cluster_id: "us1", region: "us" }],
+    "0: needs either ca_file or token_file, to know the nodes of the other cluster",
+  ],
+  ["with two proofs", {}, [{ ...US, token_file: "t" }], "0: needs either ca_file or token_file, to know the nodes of the other cluster"],
+  [
+    "by certificate at a node without",
+    { hasCertificate: false },
+    [US],
+    "0: ca_file needs fabric.cert_file, fabric.key_file and fabric.ca_file: both sides show certificates",
+  ],
+  [
+    "by token at a node with certificates",
+    {},
+    [NEAR],
+    "0: token_file is for a fabric without certificates; use ca_file, because this node has fabric.cert_file",
+  ],
+  [
+    "by token to another machine",
+    { hasCertificate: false },
+    [{ ...NEAR, addresses: ["10.0.0.1:1"] }],
+    "0: token_file is for loopback only, and 10.0.0.1:1 is not there; use ca_file",
+  ],
+  [
+    "a cluster that no certificate names",
+    {},
+    [{ ...US, cluster_id: "a/b" }],
+    "0: a/b cannot stand in a certificate, so its nodes could prove nothing",
+  ],
+  ["by a fabric that is off", { hasFabric: false }, [NEAR], "0: needs fabric.enabled"],
+  [
+    "in too many regions",
+    {},
+    Array.from({ length: 33 }, (_, i) => ({ ...US, cluster_id: `c${i}`, region: `r${i}` })),
+    "32: there are 33 regions, more than 32, the most allowed",
+  ],
+  [
+    "too many",
+    {},
+    Array.from({ length: 65 }, (_, i) => ({ ...US, cluster_id: `c${i}` })),
+    ": 65 tables are more than 64, the most allowed",
+  ],
+  [
+    "a pattern in the middle",
+    {},
+    [{ ...US, export: ["svc.*.eu"] }],
+    '0.export: "svc.*.eu" is not a namespace, which stands for itself and all below it, or one with .* at its end, for those below it alone',
+  ],
+])("borders %s", (_what, fabric, borders, want) => {
+  const found = read(fabric, borders);
+  expect(typeof found === "string" ? found : "").toBe(want);
+});
