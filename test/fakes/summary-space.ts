@@ -8,15 +8,18 @@ import { NO_TRAITS } from "../../src/catalog/record/traits.ts";
 import { Replica } from "../../src/catalog/replica/replica.ts";
 import type { SourceAge, SourceReceipts } from "../../src/fabric/summaries/ages.ts";
 import type { SummaryParts } from "../../src/fabric/summaries/channel.ts";
+import { restoreSummaries, summaryBlocks } from "../../src/fabric/summaries/snapshot.ts";
+import { encodeLinkFrame } from "../../src/fabric/wire/codec.ts";
+import type { LinkFrame } from "../../src/fabric/wire/messages.ts";
 import { invalid } from "../../src/lib/errors.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { beaconKey, recordKey } from "../../src/summary/keys.ts";
 import type { Channel } from "../../src/summary/summary.ts";
 import type { FabricWorld, NodeSpec, WorldNode } from "./fabric-world.ts";
+import { BOUNDS } from "./options.ts";
 
 /** Records are `key text, scope, padding`. */
 const stamper: SummaryParts["stamper"] = {
-  isSealed: true,
   entryOfStored(bytes): StoredEntry {
     const [key, scope] = JSON.parse(new TextDecoder().decode(bytes)) as [KeyText, Channel];
     const { kind, namespace, name } = keyParts(key);
@@ -37,7 +40,9 @@ export class SummarySpace implements SourceReceipts {
   readonly replica: Replica;
   readonly stamper = stamper;
   readonly receipts = this;
-  receiptsMoved = 0;
+  #news = new Set<string>();
+  /** Of beacons that are not held yet. */
+  readonly #waiting = new Map<string, { readonly version: number; readonly monoMs: number }>();
   readonly #received = new Map<string, { readonly version: number; readonly monoMs: number }>();
 
   constructor(nodeId: string, generation: number) {
@@ -71,18 +76,29 @@ export class SummarySpace implements SourceReceipts {
     const before = this.#received.get(source);
     if (before !== undefined && (before.version > version || (before.version === version && before.monoMs >= monoMs))) return;
     this.#received.set(source, { version, monoMs });
-    this.receiptsMoved += 1;
+    this.#news.add(source);
   }
 
   ages({ monoMs }: Time): readonly SourceAge[] {
     return [...this.#received].map(([source, receipt]) => ({ source, version: receipt.version, ageMs: monoMs - receipt.monoMs }));
   }
 
-  heardAge(source: string, version: number, ageMs: number, { monoMs }: Time): boolean {
-    const held = this.replica.view(beaconKey(source))?.hlc ?? 0;
-    if (held < version) return false;
+  newAges(time: Time): readonly SourceAge[] {
+    for (const [source, { version, monoMs }] of this.#waiting)
+      if (this.#heldOf(source) === version && this.#waiting.delete(source)) this.#receive(source, version, monoMs);
+    const news = this.#news;
+    if (news.size > 0) this.#news = new Set();
+    return news.size === 0 ? [] : this.ages(time).filter(({ source }) => news.has(source));
+  }
+
+  heardAge({ source, version, ageMs }: SourceAge, { monoMs }: Time): void {
+    const held = this.#heldOf(source);
     if (held === version) this.#receive(source, version, monoMs - ageMs);
-    return true;
+    else if (held < version) this.#waiting.set(source, { version, monoMs: monoMs - ageMs });
+  }
+
+  #heldOf(source: string): number {
+    return this.replica.view(beaconKey(source))?.hlc ?? 0;
   }
 
   /** Monotonic ms of the receipt of a source. */
@@ -112,4 +128,22 @@ export interface SpaceNode {
 /** Starts a node with a summary replica. */
 export function startSpace(world: FabricWorld, spec: NodeSpec, space = new SummarySpace(spec.nodeId, world.nowMs)): SpaceNode {
   return { node: world.start({ ...spec, summaries: space }), space };
+}
+
+/** The file that a node of cluster c1 writes for its next start, in small blocks. */
+export function written({ space }: SpaceNode, time: Time): Uint8Array {
+  return Buffer.concat([...summaryBlocks(space, "c1", time, 200)]);
+}
+
+/** The next start of a node of that cluster, with what a file holds. */
+export function restored(nodeId: string, bytes: Uint8Array, time: Time) {
+  const space = new SummarySpace(nodeId, time.monoMs);
+  const { replica, receipts } = space;
+  const reading = restoreSummaries(bytes, { replica, stamper, receipts, clusterId: "c1", bounds: BOUNDS }, time);
+  for (let step = reading.next(); ; step = reading.next()) if (step.done === true) return { space, result: step.value };
+}
+
+/** Bytes of a frame in a packet of its own: with what gRPC, HTTP/2, TCP and IP put around it. */
+export function packetBytes(frame: LinkFrame): number {
+  return encodeLinkFrame(frame).length + 5 + 9 + 60;
 }

@@ -139,6 +139,11 @@ export interface EntryReader extends Pick<EntryStamper, "entryOfStored"> {
   readonly isSealed?: boolean;
 }
 
+/** Reads entries that are sealed. */
+export function sealed(stamper: EntryReader): EntryReader {
+  return { isSealed: true, entryOfStored: (bytes) => stamper.entryOfStored(bytes) };
+}
+
 /** Receives the frames of one link. The frames of a whole transfer come from one sender, in its order. */
 export class FrameReceiver {
   readonly #replica: Replica;

@@ -10,6 +10,7 @@ import { NODE_BOUNDS } from "../../lib/bounds.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { hlcWallMs, MAX_STAMP } from "../../lib/hlc.ts";
 import type { AcceptedStart } from "../membership/node-starts.ts";
+import { MAX_SOURCES, type SourceAge } from "../summaries/ages.ts";
 import type { NodeRef } from "../wire/messages.ts";
 
 /** 1: the first. */
@@ -28,6 +29,8 @@ export interface SnapshotHeader extends OwnerOfFile {
   readonly lost: readonly LostOrigin[];
   /** Starts of other nodes that were accepted last. Older snapshots have none. */
   readonly starts: readonly AcceptedStart[];
+  /** Of summaries: how long ago their sources were heard of, when it was saved. */
+  readonly sourceAges?: readonly SourceAge[];
 }
 
 /**
@@ -104,11 +107,12 @@ export function headerFault(block: Block, self: OwnerOfFile): string {
 
 /** Of a header without a fault. Throws `invalid_argument` on what no version writes. */
 export function readHeader({ payload }: Block): SnapshotHeader {
-  const { nodeId, clusterId, savedWallMs, forgotten, lost = [], starts = [] } = objectOf(payload);
+  const { nodeId, clusterId, savedWallMs, forgotten, lost = [], starts = [], sourceAges = [] } = objectOf(payload);
   if (typeof nodeId !== "string" || typeof clusterId !== "string") throw odd("whose it is", { nodeId, clusterId });
   if (!Array.isArray(forgotten) || !forgotten.every(isOriginId)) throw odd("which origins are forgotten", forgotten);
   if (!Array.isArray(lost) || !lost.every(isLost)) throw odd("which origins are lost", lost);
   if (!Array.isArray(starts) || !starts.every(isStart)) throw odd("which starts were accepted", starts);
+  if (!Array.isArray(sourceAges) || !sourceAges.every(isAge)) throw odd("when sources were heard of", sourceAges);
   const isSound = ({ generation, through, mark }: LostOrigin) => isSeq(generation) && isSeq(through) && (mark === 0 || isSeq(mark));
   return {
     nodeId,
@@ -117,6 +121,7 @@ export function readHeader({ payload }: Block): SnapshotHeader {
     forgotten,
     lost: lost.filter(isSound),
     starts: starts.filter((start) => isSeq(start.generation)),
+    ...(sourceAges.length > 0 && { sourceAges: sourceAges.slice(0, MAX_SOURCES) }),
   };
 }
 
@@ -188,6 +193,12 @@ function isStart(value: unknown): value is AcceptedStart {
     typeof address === "string" &&
     address.length <= NODE_BOUNDS.maxAddressLength
   );
+}
+
+function isAge(value: unknown): value is SourceAge {
+  if (typeof value !== "object" || value === null) return false;
+  const { source, version, ageMs } = value as Readonly<Record<string, unknown>>;
+  return isId(source) && typeof version === "number" && isSeq(version) && typeof ageMs === "number" && ageMs >= 0;
 }
 
 /** `/` and the digits of a number. */

@@ -67,13 +67,14 @@ export interface Restored {
 
 /**
  * The blocks of a snapshot, some records each; the replica may change between two of them. Not while an origin is forgotten: what it kept
- * hidden would be in it, and perhaps not what hid it. Throws then.
+ * hidden would be in it, and perhaps not what hid it. Throws then. `isSelfIn`: also what this node wrote, where no journal has it.
  */
 export function* snapshotBlocks(
   replica: Replica,
   header: Omit<SnapshotHeader, "forgotten" | "lost">,
   stateOf: (origin: Origin) => SnapshotOrigin,
   blockBytes = BLOCK_BYTES,
+  isSelfIn = false,
 ): Generator<Uint8Array> {
   let index = 0;
   const { forgottenCount } = replica;
@@ -88,7 +89,7 @@ export function* snapshotBlocks(
   }
   for (const origin of replica.origins.values()) {
     check();
-    if (origin === replica.self) continue;
+    if (origin === replica.self && !isSelfIn) continue;
     const { nodeId, generation, clusterId, region } = origin;
     const isPartial = origin.lacks !== undefined;
     const said = { nodeId, generation, clusterId, region, ...(origin.isAtHome === true && { isAtHome: true }) };

@@ -3,14 +3,11 @@ import { NEVER, type Time } from "../../lib/machine.ts";
 import type { Said, SourceAgesFrame } from "../wire/messages.ts";
 
 /** Sources in one frame, and remembered for one link. */
-const MAX_SOURCES = 256;
+export const MAX_SOURCES = 256;
 /** Time between two frames of ages on a link, at least. */
 const TELL_MS = 1000;
 /** A receipt that is fresher by less, of the same beacon, is no news. */
 const SAME_MS = 500;
-/** An age whose beacon is not held here yet is tried again after so long, and dropped after so long. */
-const RETRY_MS = 250;
-const PENDING_MS = 60_000;
 
 /** What the region knows of when it last had a beacon of a source. */
 export interface SourceAge {
@@ -20,17 +17,14 @@ export interface SourceAge {
   readonly ageMs: number;
 }
 
-/** The receipts of beacons at this node, which `src/summary/held/` keeps. */
+/** The receipts of beacons at this node: `HeldSummaries` of `src/summary/held/`. After it changed, the fabric is to be given a tick. */
 export interface SourceReceipts {
-  /** Counts the receipts that moved. */
-  readonly receiptsMoved: number;
-  /** Of all sources with a receipt, at most 256. */
-  ages(time: Time): Iterable<SourceAge>;
-  /**
-   * Another node of the region had that beacon `ageMs` ago. A receipt only becomes fresher by it. Returns false when that beacon, or a later one, is not
-   * held here, or not verified; then the same is said again for a while.
-   */
-  heardAge(source: string, version: number, ageMs: number, time: Time): boolean;
+  /** Of all sources, at most 256. Version 0: nothing was ever received of it. */
+  ages(time: Time): readonly SourceAge[];
+  /** Those that moved since the last call, which only the channel makes. */
+  newAges(time: Time): readonly SourceAge[];
+  /** Another node of the region had that beacon so long ago. If it is not held or proven here yet, that counts as soon as it is. */
+  heardAge(age: SourceAge, time: Time): void;
 }
 
 interface Receipt {
@@ -43,20 +37,12 @@ interface Row extends Receipt {
   readonly via: string | undefined;
 }
 
-interface Pending extends Receipt {
-  readonly nodeId: string;
-  readonly sinceMonoMs: number;
-}
-
-/** For all links of a node: the receipts as they were last looked at, and ages that wait for their beacon. */
+/** For all links of a node: the receipts as they moved last, and who told of them. */
 export class SourceAges {
   readonly #receipts: SourceReceipts;
   readonly rows = new Map<string, Row>();
-  readonly #pending = new Map<string, Pending>();
-  /** Who has just made a receipt fresher. */
-  readonly #via = new Map<string, string>();
-  #seenMoved = -1;
-  #retryMonoMs = NEVER;
+  /** What was told last of a source, and by whom. */
+  readonly #told = new Map<string, Receipt & { readonly nodeId: string }>();
   /** Counts the rows that changed. */
   order = 0;
 
@@ -66,52 +52,41 @@ export class SourceAges {
 
   /** HOT: after every input. */
   tick(time: Time): void {
-    if (time.monoMs >= this.#retryMonoMs) this.#retry(time);
-    if (this.#receipts.receiptsMoved !== this.#seenMoved) this.#read(time);
+    for (const age of this.#receipts.newAges(time)) {
+      this.#note(age, time);
+      this.order += 1;
+    }
   }
 
-  nextDeadlineMs(): number {
-    return this.#receipts.receiptsMoved === this.#seenMoved ? this.#retryMonoMs : 0;
+  /** All rows, for a link that is new. */
+  all(time: Time): ReadonlyMap<string, Row> {
+    const ages = this.#receipts.ages(time);
+    const sources = new Set(ages.map(({ source }) => source));
+    for (const source of this.rows.keys()) if (!sources.has(source)) this.rows.delete(source);
+    for (const age of ages) if (!this.rows.has(age.source)) this.#note(age, time);
+    return this.rows;
   }
 
   /** A node of the region tells of a receipt; `monoMs` is when it was at the earliest, by our clock. */
   heard(nodeId: string, source: string, { version, monoMs }: Receipt, time: Time): void {
-    const moved = this.#receipts.receiptsMoved;
-    if (!this.#receipts.heardAge(source, version, time.monoMs - monoMs, time)) {
-      const before = this.#pending.get(source);
-      const isNews = before === undefined || version > before.version || (version === before.version && monoMs > before.monoMs);
-      if (!isNews || (before === undefined && this.#pending.size >= MAX_SOURCES)) return;
-      this.#pending.set(source, { version, monoMs, nodeId, sinceMonoMs: before?.version === version ? before.sinceMonoMs : time.monoMs });
-      this.#retryMonoMs = Math.min(this.#retryMonoMs, time.monoMs + RETRY_MS);
-    } else if (this.#receipts.receiptsMoved !== moved) this.#via.set(source, nodeId);
+    remember(this.#told, source, { version, monoMs, nodeId });
+    this.#receipts.heardAge({ source, version, ageMs: time.monoMs - monoMs }, time);
   }
 
-  /** The beacons may have come meanwhile, by another way. */
-  #retry(time: Time): void {
-    const pending = [...this.#pending];
-    this.#pending.clear();
-    this.#retryMonoMs = NEVER;
-    for (const [source, { nodeId, sinceMonoMs, ...receipt }] of pending) {
-      if (time.monoMs - sinceMonoMs >= PENDING_MS) continue;
-      this.heard(nodeId, source, receipt, time);
-      const again = this.#pending.get(source);
-      if (again !== undefined) this.#pending.set(source, { ...again, sinceMonoMs });
-    }
+  #note({ source, version, ageMs }: SourceAge, time: Time): void {
+    const monoMs = time.monoMs - ageMs;
+    const told = this.#told.get(source);
+    const isTold = told?.version === version && Math.abs(told.monoMs - monoMs) < SAME_MS;
+    remember(this.rows, source, { version, monoMs, via: isTold ? told.nodeId : undefined });
   }
+}
 
-  #read(time: Time): void {
-    this.#seenMoved = this.#receipts.receiptsMoved;
-    const gone = new Set(this.rows.keys());
-    for (const { source, version, ageMs } of this.#receipts.ages(time)) {
-      gone.delete(source);
-      const monoMs = time.monoMs - ageMs;
-      if (!isFresher({ version, monoMs }, this.rows.get(source))) continue;
-      this.rows.set(source, { version, monoMs, via: this.#via.get(source) });
-      this.order += 1;
-    }
-    for (const source of gone) this.rows.delete(source);
-    this.#via.clear();
-  }
+/** Sets a value, which is the newest then; the oldest of too many goes. */
+function remember<T>(map: Map<string, T>, source: string, value: T): void {
+  map.delete(source);
+  map.set(source, value);
+  const [oldest] = map.keys();
+  if (map.size > 2 * MAX_SOURCES && oldest !== undefined) map.delete(oldest);
 }
 
 /** Whether a receipt is news to who knows another one of the source. */
@@ -143,7 +118,7 @@ export class LinkAges {
   }
 
   hasWork(time: Time): boolean {
-    this.#look();
+    this.#look(time);
     return this.#toTell.size > 0 && time.monoMs >= this.#tellMonoMs;
   }
 
@@ -160,7 +135,7 @@ export class LinkAges {
       this.#toTell.delete(source);
       const row = this.#ages.rows.get(source);
       if (row === undefined || !isFresher(row, this.#known.get(source))) continue;
-      this.#note(source, row);
+      remember(this.#known, source, row);
       sources.push({ sourceCluster: source, version: row.version, ageMs: Math.max(0, Math.ceil(time.monoMs - row.monoMs)) });
     }
     if (sources.length === 0) return undefined;
@@ -172,25 +147,18 @@ export class LinkAges {
   receive({ sources }: SourceAgesFrame, soMonoMs: number, time: Time): void {
     for (const { sourceCluster: source, version, ageMs } of sources.slice(0, MAX_SOURCES)) {
       const receipt = { version, monoMs: soMonoMs - ageMs };
-      if (isFresher(receipt, this.#known.get(source))) this.#note(source, receipt);
+      if (isFresher(receipt, this.#known.get(source))) remember(this.#known, source, receipt);
       this.#ages.heard(this.#peer.nodeId, source, receipt, time);
     }
   }
 
-  #note(source: string, receipt: Receipt): void {
-    this.#known.delete(source);
-    this.#known.set(source, receipt);
-    const [oldest] = this.#known.keys();
-    if (this.#known.size > 2 * MAX_SOURCES && oldest !== undefined) this.#known.delete(oldest);
-  }
-
   /** When the link is new everything is told: the peer may have heard of it from nobody. */
-  #look(): void {
+  #look(time: Time): void {
     const { rows, order } = this.#ages;
     if (order === this.#seenOrder) return;
     const isNew = this.#seenOrder === -1;
     this.#seenOrder = order;
-    for (const [source, row] of rows)
+    for (const [source, row] of isNew ? this.#ages.all(time) : rows)
       if (isFresher(row, this.#known.get(source)) && (isNew || !this.#isHeardElsewhere(row))) this.#toTell.add(source);
   }
 

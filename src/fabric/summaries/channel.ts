@@ -3,7 +3,7 @@
  * (docs/design/summaries.md, In a region). Only peers with the capability are told of it, so that to others it does not exist.
  */
 import type { Bounds } from "../../catalog/entry/names.ts";
-import type { EntryReader } from "../../catalog/replica/frames.ts";
+import { type EntryReader, sealed } from "../../catalog/replica/frames.ts";
 import type { OriginPlace } from "../../catalog/replica/origins.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import type { Time } from "../../lib/machine.ts";
@@ -73,7 +73,7 @@ export class SummaryChannel implements LinkChannel<Frame> {
       return member && { ...member, generation };
     };
     const table = { find, listed: () => members.listed() };
-    const how = { hlc: undefined, isNewAtStart: true };
+    const how = { stamper: sealed(parts.stamper), hlc: undefined, isNewAtStart: true };
     this.replication = new Replicator({ ...parts, ...how, members: table, options: { ...options, ...OPTIONS } });
     // The peer's second origin is named by nothing but its vector, and its age is not asked for.
     this.#exchanges = new ReplicationChannel(this.replication, isHeld, { generation: 0, takesHeartbeats: false });
@@ -142,7 +142,7 @@ class SummaryNews implements SharedNews {
   }
 
   nextDeadlineMs(linkCount: number): number {
-    return Math.min(this.#vector.nextDeadlineMs(linkCount), this.#ages.nextDeadlineMs());
+    return this.#vector.nextDeadlineMs(linkCount);
   }
 }
 

@@ -1,9 +1,8 @@
 /** Summaries between the nodes of a region: they reach everyone who may hold them, whatever breaks, and nobody who does not know of them. */
 import { expect, test } from "vitest";
-import { encodeLinkFrame } from "../../../src/fabric/wire/codec.ts";
 import type { LinkFrame } from "../../../src/fabric/wire/messages.ts";
 import { FabricWorld, type NodeSpec } from "../../fakes/fabric-world.ts";
-import { type SpaceNode, type SummarySpace, startSpace, summaryOf } from "../../fakes/summary-space.ts";
+import { packetBytes, type SpaceNode, type SummarySpace, startSpace, summaryOf } from "../../fakes/summary-space.ts";
 
 /** Nodes of one region that are all linked, the first of them being everyone's seed. */
 function region(...specs: readonly NodeSpec[]): { readonly world: FabricWorld; readonly nodes: readonly SpaceNode[] } {
@@ -102,8 +101,7 @@ test("links without news cost next to nothing", () => {
   world.run(120_000);
   let bytes = 0;
   world.saying = (_from, frame) => {
-    // With what HTTP/2, TCP and IP put around it, as if no packet carried two frames.
-    if (isOurs(frame)) bytes += encodeLinkFrame(frame).length + 5 + 9 + 60;
+    if (isOurs(frame)) bytes += packetBytes(frame);
     return frame;
   };
   const forMs = 1_200_000;
