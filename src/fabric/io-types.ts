@@ -61,6 +61,8 @@ export type FabricOutput =
   | { readonly kind: "send"; readonly link: LinkId }
   /** Send what `pull` still has, then end the stream. */
   | { readonly kind: "close"; readonly link: LinkId }
+  /** More came over the link than this node takes: it is not read for so long. */
+  | { readonly kind: "rest"; readonly link: LinkId; readonly forMs: number }
   /** Received data changed the replica. */
   | { readonly kind: "changed" }
   /** Own live records that an `unregistered` of another origin, or a mark, hides, or about which another node has a newer order. The driver looks at them at once (`Registrar.hear`). */

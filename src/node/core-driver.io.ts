@@ -261,6 +261,8 @@ export class CoreDriver {
         return transport?.wake(output.link);
       case "close":
         return transport?.closeLink(output.link);
+      case "rest":
+        return transport?.restLink(output.link, output.forMs);
       case "maintained":
         return this.#maintained(output);
       case "persist":

@@ -415,6 +415,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
       case "open":
       case "send":
       case "close":
+      case "rest":
       case "readPolicy":
       case "adoptPolicy":
       case "memberChanged":

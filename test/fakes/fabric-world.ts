@@ -365,6 +365,7 @@ export class FabricWorld {
         case "offered":
         case "memberChanged":
         case "memberForgotten":
+        case "rest":
           break;
         case "readPolicy":
           this.#later(0, () => this.input(node, { kind: "policyRead", number: output.number, bytes: node.policy?.bytes }));

@@ -2,7 +2,6 @@
  * One simulated node: a host with a disk, on which processes run one after the other. A process has the rooms and the machine of a real node, as
  * `openRooms` builds them, on a journal, clocks and a network of the simulator.
  */
-
 import type { Batch } from "../../src/catalog/batch.ts";
 import type { EntryStamper } from "../../src/catalog/entry/codec.ts";
 import type { KeyText } from "../../src/catalog/record/record.ts";
@@ -418,6 +417,7 @@ export class SimProcess {
       case "caughtUp":
         return this.switchPolicy(() => this.later({ kind: "policyShown" }));
       case "maintained":
+      case "rest":
       case "generationLost":
       case "takenOver":
       case "handedOver":

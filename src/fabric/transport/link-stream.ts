@@ -62,6 +62,8 @@ export class LinkStream {
   /** When it was read first in this turn of the event loop. */
   #turnMonoMs: number | undefined;
   #isPaused = false;
+  /** It is not read before. */
+  #restUntilMs: number | undefined;
   #isEndedByPeer = false;
 
   constructor(parts: LinkStreamParts) {
@@ -86,6 +88,12 @@ export class LinkStream {
     this.wake();
   }
 
+  /** Reads nothing for so long: what comes waits at the peer, as soon as its window is full. */
+  rest(forMs: number): void {
+    this.#restUntilMs = Math.max(this.#restUntilMs ?? 0, this.#parts.clock.patientMs() + forMs);
+    this.#pause();
+  }
+
   /** Ends it now. */
   destroy(detail: string): void {
     this.#tell(detail);
@@ -95,6 +103,10 @@ export class LinkStream {
   /** Looks at its clocks, by patient ms that are due; called about four times a second. */
   check(dueMs: number): void {
     const { stuckMs, drainMs, goodbyeMs } = this.#parts.limits;
+    if (this.#restUntilMs !== undefined && dueMs >= this.#restUntilMs) {
+      this.#restUntilMs = undefined;
+      this.#resume();
+    }
     if (this.#sendingSinceMs !== undefined && dueMs - this.#sendingSinceMs > stuckMs) this.destroy("peer takes nothing");
     else if (this.#state === "draining" && dueMs - this.#closingMs > drainMs) this.destroy("peer takes no farewell");
     else if (this.#state === "ended" && dueMs - this.#closingMs > goodbyeMs) this.destroy("closed");
@@ -148,20 +160,27 @@ export class LinkStream {
 
   /** A peer that sends thousands of small frames at once is read a few milliseconds at a time: others' turns come in between. */
   #lookAtTurn(): void {
-    const { clock, port } = this.#parts;
+    const { clock } = this.#parts;
     const nowMs = clock.monoMs();
     if (this.#turnMonoMs === undefined) {
       this.#turnMonoMs = nowMs;
       clock.defer(() => this.#endTurn());
-    } else if (nowMs - this.#turnMonoMs >= TURN_MS && !this.#isPaused) {
-      this.#isPaused = true;
-      port.pause();
-    }
+    } else if (nowMs - this.#turnMonoMs >= TURN_MS) this.#pause();
   }
 
   #endTurn(): void {
     this.#turnMonoMs = undefined;
-    if (!this.#isPaused) return;
+    this.#resume();
+  }
+
+  #pause(): void {
+    if (this.#isPaused) return;
+    this.#isPaused = true;
+    this.#parts.port.pause();
+  }
+
+  #resume(): void {
+    if (!this.#isPaused || this.#restUntilMs !== undefined) return;
     this.#isPaused = false;
     this.#parts.port.resume();
   }

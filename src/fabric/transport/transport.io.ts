@@ -203,6 +203,11 @@ export class FabricTransport {
     this.#dials.get(link)?.cancel();
   }
 
+  /** Reads nothing of the link for so long, give or take a quarter of a second. */
+  restLink(link: LinkId, forMs: number): void {
+    this.#links.get(link)?.rest(forMs);
+  }
+
   /** Ends links that are still open, closes the listener, waits at most `deadlineMs`, cuts what is left. */
   async stop(deadlineMs: number): Promise<void> {
     for (const dialled of this.#dials.values()) dialled.cancel();

@@ -123,8 +123,39 @@ test("a burst of frames is read five milliseconds a turn", () => {
   expect(told.at(-1)).toBe("resume");
 });
 
+test("a link that rests is not read before its time, whatever turns end meanwhile, and the longest rest counts", () => {
+  const { link, told, time, turn } = made();
+  link.message(bytes);
+  link.rest(700);
+  link.rest(300);
+  turn();
+  for (const [ms, last] of [
+    [300, "pause"],
+    [699, "pause"],
+    [700, "resume"],
+  ] as const) {
+    link.check((time.ms = ms));
+    expect(told.at(-1)).toBe(last);
+  }
+  expect(told).toEqual(["received linked", "pause", "resume"]);
+});
+
 test("whatever comes in which order: one frame in flight, closed is told once and last, and nothing is sent after it", () => {
-  const acts = ["wake", "say", "taken", "close", "message", "garbage", "halfClosed", "failed", "lost", "destroy", "pass", "turn"] as const;
+  const acts = [
+    "wake",
+    "say",
+    "taken",
+    "close",
+    "message",
+    "garbage",
+    "halfClosed",
+    "failed",
+    "lost",
+    "destroy",
+    "pass",
+    "rest",
+    "turn",
+  ] as const;
   fc.assert(
     fc.property(fc.array(fc.constantFrom(...acts), { maxLength: 40 }), (list) => {
       const { link, told, queue, taken, time, turn } = made();
@@ -140,6 +171,7 @@ test("whatever comes in which order: one frame in flight, closed is told once an
         lost: () => link.lost("gone"),
         destroy: () => link.destroy("by us"),
         pass: () => link.check((time.ms += 700)),
+        rest: () => link.rest(1000),
         turn,
       };
       for (const act of list) {

@@ -1,0 +1,243 @@
+/**
+ * The side that exports asks, now and then, whether the other side holds what it exports: by a digest, then by those of buckets, then by lists of the
+ * buckets that differ. What the other side lacks is given to it (docs/design/summaries.md, What crosses a border). All of this is bounded, whatever the
+ * other side says.
+ */
+import type { KeyText } from "../../catalog/record/record.ts";
+import { NEVER, type Time } from "../../lib/machine.ts";
+import { BUCKETS } from "../../summary/hashes.ts";
+import type { BorderFrame } from "../wire/messages.ts";
+import { Allowance, type BorderCounts, type BorderOptions } from "./options.ts";
+import type { Outbox } from "./outbox.ts";
+import type { BorderSummaries, Digest, DigestFilter, Listed } from "./ports.ts";
+
+export interface ComparingParts {
+  readonly summaries: BorderSummaries;
+  readonly options: BorderOptions;
+  readonly counts: BorderCounts;
+  readonly outbox: Outbox;
+  /** What this side exports to the other's region. */
+  readonly filter: DigestFilter;
+  /** The cluster of this node. */
+  readonly ownCluster: string;
+  /** After the link came up. */
+  readonly staggerMs: number;
+  /** Whether the key changed here just now, so that it may be on its way to the other side. */
+  readonly isYoung: (key: KeyText) => boolean;
+}
+
+type DigestFrame = Extract<BorderFrame, { readonly kind: "borderDigest" }>;
+type HaveFrame = Extract<BorderFrame, { readonly kind: "borderHave" }>;
+
+/** How far a comparison has come. */
+type State =
+  | { readonly kind: "idle" }
+  /** The digest was sent. No answer means that the two are equal. */
+  | { readonly kind: "sent" }
+  /** What is held here of the buckets that differ is being listed. */
+  | {
+      readonly kind: "listing";
+      readonly buckets: ReadonlySet<number>;
+      readonly work: Generator<void, readonly Listed[]>;
+      readonly pair: string;
+      readonly isEmptyThere: boolean;
+    }
+  /** The question is to be sent, or its answers come. */
+  | {
+      readonly kind: "asking";
+      isSent: boolean;
+      readonly left: Set<number>;
+      readonly mine: Map<bigint, Mine>;
+      readonly lacking: Listed[];
+      readonly pair: string;
+    };
+
+interface Mine {
+  readonly listed: Listed;
+  /** The other side has an older version. */
+  isOlderThere: boolean;
+}
+
+interface Given {
+  count: number;
+  againMonoMs: number;
+}
+
+export class Comparing {
+  readonly #parts: ComparingParts;
+  readonly #allowed: Allowance;
+  readonly #openMonoMs: number;
+  #state: State = { kind: "idle" };
+  #digestMonoMs: number;
+  /** The others' sources are compared once more, when they may be given. */
+  #othersMonoMs: number;
+  /** Sources that the other side lacked when they were compared last, and that were given. */
+  readonly #given = new Map<string, Given>();
+  /** Two digests that differ though nothing was lacking. */
+  #fruitless = "";
+  /** Hashes of what the other side knows better, to be asked for. */
+  readonly #wanted: bigint[] = [];
+
+  constructor(parts: ComparingParts, { monoMs }: Time) {
+    const { options, staggerMs } = parts;
+    this.#parts = parts;
+    this.#allowed = new Allowance(options.comparisonBurst, options.comparisonEveryMs);
+    this.#openMonoMs = monoMs;
+    this.#digestMonoMs = monoMs + staggerMs;
+    this.#othersMonoMs = monoMs + staggerMs + options.othersAfterMs;
+  }
+
+  /** A digest is due soon: something happened after which the two may differ. */
+  hurry({ monoMs }: Time): void {
+    this.#digestMonoMs = Math.min(this.#digestMonoMs, monoMs + HURRY_MS);
+  }
+
+  hasWork(time: Time): boolean {
+    if (this.#state.kind === "asking" && !this.#state.isSent) return true;
+    return this.#wanted.length > 0 || this.#isDigestDue(time);
+  }
+
+  nextDeadlineMs(): number {
+    if (this.#state.kind === "listing") return 0;
+    return this.#parts.outbox.isEmpty ? Math.min(this.#digestMonoMs, this.#othersMonoMs) : NEVER;
+  }
+
+  /** Lists some more. */
+  step(time: Time): void {
+    const state = this.#state;
+    if (state.kind !== "listing") return;
+    const step = state.work.next();
+    if (step.done !== true) return;
+    const mine = new Map<bigint, Mine>();
+    for (const listed of step.value) mine.set(listed.hash, { listed, isOlderThere: false });
+    const asking = { kind: "asking" as const, isSent: false, left: new Set(state.buckets), mine, lacking: [], pair: state.pair };
+    this.#state = asking;
+    if (state.isEmptyThere) {
+      asking.left.clear();
+      this.#conclude(
+        [...mine.values()].flatMap(({ listed }) => (listed.isWithdrawn ? [] : [listed])),
+        state.pair,
+        time,
+      );
+    }
+  }
+
+  next(time: Time): BorderFrame | undefined {
+    const state = this.#state;
+    if (state.kind === "asking" && !state.isSent) {
+      state.isSent = true;
+      return { kind: "borderHave", isAnswer: false, buckets: [...state.left], hashes: [], versions: [] };
+    }
+    if (this.#wanted.length > 0) {
+      const hashes = this.#wanted.splice(0, this.#parts.options.maxListed);
+      return { kind: "borderHave", isAnswer: false, buckets: [], hashes, versions: hashes.map(() => 0) };
+    }
+    return this.#isDigestDue(time) ? this.#digest(time) : undefined;
+  }
+
+  /** The other side holds something else. */
+  answered(frame: DigestFrame, time: Time): void {
+    const { summaries, filter, options, counts } = this.#parts;
+    if (this.#state.kind !== "sent" || frame.buckets.length !== BUCKETS || !this.#allowed.isLeft(time.monoMs)) {
+      counts.ignored += 1;
+      return;
+    }
+    this.#state = { kind: "idle" };
+    const own = summaries.digest(filter);
+    if (own === undefined) return;
+    const pair = `${own.digest} ${frame.digest}`;
+    const buckets = new Set(own.buckets.flatMap((sum, bucket) => (sum === frame.buckets[bucket] ? [] : [bucket])));
+    if (buckets.size === 0 || pair === this.#fruitless) return;
+    this.#allowed.take(time.monoMs);
+    const isEmptyThere = frame.count === 0 && own.count <= options.maxOwed;
+    this.#state = { kind: "listing", buckets, work: summaries.list(filter, buckets), pair, isEmptyThere };
+    this.step(time);
+  }
+
+  /** A part of what the other side holds in the buckets. */
+  told({ buckets, hashes, versions }: HaveFrame, time: Time): void {
+    const state = this.#state;
+    if (state.kind !== "asking" || !state.isSent) {
+      this.#parts.counts.ignored += 1;
+      return;
+    }
+    for (const [n, hash] of hashes.entries()) this.#compare(state.mine, hash, versions[n] ?? 0);
+    this.#digestMonoMs = Math.max(this.#digestMonoMs, time.monoMs + this.#parts.options.digestIntervalMs);
+    const done = new Set(buckets.filter((bucket) => state.left.delete(bucket)));
+    if (done.size === 0) return;
+    for (const [hash, { listed, isOlderThere }] of state.mine) {
+      if (!done.has(Number(hash >> 56n))) continue;
+      state.mine.delete(hash);
+      // A side that never had it need not hear that it is gone.
+      if (isOlderThere || !listed.isWithdrawn) state.lacking.push(listed);
+    }
+    if (state.left.size === 0) this.#conclude(state.lacking, state.pair, time);
+  }
+
+  #compare(mine: Map<bigint, Mine>, hash: bigint, version: number): void {
+    const own = mine.get(hash);
+    if (own !== undefined && version < own.listed.version) {
+      own.isOlderThere = true;
+      return;
+    }
+    mine.delete(hash);
+    // It may be one of this cluster's own, from before it lost its disks.
+    if (own === undefined || version > own.listed.version) if (this.#wanted.length < this.#parts.options.maxWanted) this.#wanted.push(hash);
+  }
+
+  #isDigestDue({ monoMs }: Time): boolean {
+    const { outbox, summaries, filter } = this.#parts;
+    if (Math.min(this.#digestMonoMs, this.#othersMonoMs) > monoMs || !outbox.isEmpty || this.#state.kind === "listing") return false;
+    return summaries.digest(filter) !== undefined;
+  }
+
+  #digest({ monoMs }: Time): DigestFrame | undefined {
+    const { summaries, filter, options, outbox } = this.#parts;
+    const own: Digest | undefined = summaries.digest(filter);
+    if (own === undefined) return undefined;
+    outbox.isDropped = false;
+    if (this.#othersMonoMs <= monoMs) this.#othersMonoMs = NEVER;
+    this.#digestMonoMs = monoMs + options.digestIntervalMs;
+    // A comparison that has not come to its end by now is given up.
+    this.#state = { kind: "sent" };
+    return { kind: "borderDigest", digest: own.digest, count: own.count, isAnswer: false, buckets: [] };
+  }
+
+  #conclude(lacking: readonly Listed[], pair: string, time: Time): void {
+    const { outbox, counts, summaries } = this.#parts;
+    this.#state = { kind: "idle" };
+    for (const [source, { againMonoMs }] of this.#given) if (time.monoMs >= againMonoMs + FORGIVEN_MS) this.#given.delete(source);
+    const bySource = Map.groupBy(lacking, ({ key }) => summaries.find(key)?.source ?? "");
+    const keys = [...bySource].flatMap(([source, listed]) => (this.#mayGive(source, time) ? this.#ofSource(source, listed, time) : []));
+    if (lacking.length === 0) this.#fruitless = pair;
+    else if (keys.length > 0) counts.given += outbox.owe(keys, time);
+  }
+
+  #ofSource(source: string, listed: readonly Listed[], time: Time): readonly KeyText[] {
+    const { outbox, isYoung } = this.#parts;
+    const keys = listed.map(({ key }) => key);
+    const given = outbox.isDirect(source) ? keys.filter((key) => !isYoung(key)) : keys;
+    if (given.length > 0) this.#giving(source, time);
+    return given;
+  }
+
+  /** Others than this cluster wait, so that what comes from the source itself is not given twice. */
+  #mayGive(source: string, { monoMs }: Time): boolean {
+    const { ownCluster, options } = this.#parts;
+    if (source !== ownCluster && monoMs < this.#openMonoMs + options.othersAfterMs) return false;
+    return monoMs >= (this.#given.get(source)?.againMonoMs ?? 0);
+  }
+
+  #giving(source: string, { monoMs }: Time): void {
+    const { giveAgainMs, maxGiveAgainMs } = this.#parts.options;
+    const given = this.#given.get(source) ?? { count: 0, againMonoMs: 0 };
+    this.#given.set(source, given);
+    given.againMonoMs = monoMs + Math.min(giveAgainMs * 2 ** given.count, maxGiveAgainMs);
+    given.count += 1;
+  }
+}
+
+/** A source that was given so long ago is given again without delay. */
+const FORGIVEN_MS = 600_000;
+/** After something happened by which the two may differ. */
+const HURRY_MS = 100;

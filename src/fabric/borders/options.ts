@@ -1,0 +1,102 @@
+/** Bounds and times of what is said on border links, and what it is counted as. */
+import type { OptionsOf } from "../../lib/machine.ts";
+import { SUMMARY_REFUSALS, type SummaryRefusal } from "../../summary/summary.ts";
+
+/** What is not a setting. */
+export const BORDER_FIXED = {
+  /** Bytes of seals in a batch, unless one is larger; with their envelopes below 64 KiB. */
+  maxBatchBytes: 56 * 1024,
+  maxBatchSeals: 1000,
+  /** Changed keys that wait on one link. What changed after them waits in the replica. */
+  maxGathered: 1000,
+  /** Keys that the other side was found to lack and that wait. No node holds more. */
+  maxOwed: 200_000,
+  /** A link that takes nothing for so long is stalled. */
+  stalledMs: 5000,
+  /** The time between two digests of a direction. */
+  digestIntervalMs: 20_000,
+  /** The first digest of a link comes after up to so long, so that the links of a pair of regions compare one after another. */
+  maxStaggerMs: 1200,
+  /** What a region may hear directly is given by others only so long after their link came up, */
+  othersAfterMs: 2500,
+  /** and not while it is younger than this. */
+  youngMs: 3000,
+  /** Comparisons that the other side may cause at once, and the time in which one more is allowed. */
+  comparisonBurst: 6,
+  comparisonEveryMs: 60_000,
+  /** A source that the other side still lacks after it was given waits so long, and each time twice as long, up to an hour. */
+  giveAgainMs: 10_000,
+  maxGiveAgainMs: 3_600_000,
+  /** Summaries of one answer, so that its frame stays below 64 KiB. */
+  maxListed: 3500,
+  /** Keys that are asked for in one comparison, because the other side knows more of them. */
+  maxWanted: 20_000,
+  /** Summaries, beacons and announcements that are read a second. */
+  readPerSecond: 1000,
+  /** Seals that came over the link and are not sent back. */
+  maxEchoes: 4096,
+  /** A source counts as heard directly while its beacon is younger. Half a ttl: one beacon may be lost. */
+  heardMs: 60_000,
+  /** The time between two looks at what is heard directly. */
+  rulesIntervalMs: 1000,
+  /** Rules that the other side may tell at once, and the time in which one more is allowed. */
+  rulesBurst: 20,
+  rulesEveryMs: 500,
+} as const;
+
+export interface BorderOptions extends OptionsOf<typeof BORDER_FIXED> {
+  /** A link that cannot send for so long, or is stalled with so much to send, drops its list, and digests decide. */
+  readonly storeForwardMs: number;
+  readonly storeForwardCount: number;
+}
+
+/** What was done on all border links of a node since its start. */
+export interface BorderCounts {
+  sentSummaries: number;
+  sentBeacons: number;
+  sentKeys: number;
+  sentBytes: number;
+  taken: number;
+  /** What came and was held already. */
+  known: number;
+  readonly refused: Map<SummaryRefusal, number>;
+  /** Seals that were dropped unread, because the link sent on though it was not to be read. */
+  flooded: number;
+  /** Lists of unsent summaries that were dropped. */
+  dropped: number;
+  /** Comparisons: answers and lists for the other side, and summaries that it was found to lack. */
+  answers: number;
+  lists: number;
+  given: number;
+  /** What the other side asked or answered more often than it may, or unasked. */
+  ignored: number;
+}
+
+export function newCounts(): BorderCounts {
+  const refused = new Map(SUMMARY_REFUSALS.map((why) => [why, 0]));
+  const none = { sentSummaries: 0, sentBeacons: 0, sentKeys: 0, sentBytes: 0, taken: 0, known: 0 };
+  return { ...none, refused, flooded: 0, dropped: 0, answers: 0, lists: 0, given: 0, ignored: 0 };
+}
+
+/** So many at once, and then one each `everyMs`. */
+export class Allowance {
+  readonly #burst: number;
+  readonly #everyMs: number;
+  #fullMonoMs = 0;
+
+  constructor(burst: number, everyMs: number) {
+    this.#burst = burst;
+    this.#everyMs = everyMs;
+  }
+
+  /** Takes some, also if that is more than there are. Returns the ms until that is made up for; 0 when there were enough. */
+  take(monoMs: number, count = 1): number {
+    this.#fullMonoMs = Math.max(this.#fullMonoMs, monoMs) + count * this.#everyMs;
+    return Math.max(0, this.#fullMonoMs - monoMs - this.#burst * this.#everyMs);
+  }
+
+  /** Whether there is one now. */
+  isLeft(monoMs: number): boolean {
+    return this.#fullMonoMs - monoMs <= (this.#burst - 1) * this.#everyMs;
+  }
+}

@@ -1,0 +1,307 @@
+/**
+ * What is to be sent on one border link: the newest unsent version of each key, what the other side was found to lack, beacons and announcements of keys.
+ * It holds keys and no seals, so a change that is followed by another one is never sent (docs/design/summaries.md, What crosses a border).
+ */
+import { SCOPE } from "../../catalog/entry/scope.ts";
+import type { KeyText } from "../../catalog/record/record.ts";
+import { NEVER, type Time } from "../../lib/machine.ts";
+import { MAX_HOPS, type Sealed } from "../../summary/summary.ts";
+import type { BorderFrame } from "../wire/messages.ts";
+import type { BorderCounts, BorderOptions } from "./options.ts";
+import type { BorderSummaries, DigestFilter, HeldSeal, Via } from "./ports.ts";
+
+export interface OutboxParts {
+  readonly summaries: BorderSummaries;
+  readonly options: BorderOptions;
+  readonly counts: BorderCounts;
+  /** The other side. */
+  readonly via: Via;
+  /** What the export rule of this side lets out to the other's region. */
+  readonly filter: DigestFilter;
+  readonly batchIntervalMs: number;
+  /** 0: no bound. */
+  readonly bytesPerSecond: number;
+  readonly priorityOf: (namespace: string) => number;
+}
+
+type Batch = Extract<BorderFrame, { readonly kind: "borderBatch" }>;
+
+export class Outbox {
+  readonly #parts: OutboxParts;
+  /** All changes up to this revision were looked at. */
+  #revision: number;
+  /** Changed keys, and since when they wait. Withdrawals wait for no window. */
+  readonly #changed = new Map<KeyText, number>();
+  readonly #urgent = new Map<KeyText, number>();
+  /** What the other side was found to lack, the first last. */
+  #owed: KeyText[] = [];
+  #owedSinceMs = 0;
+  /** Versions of beacons that were sent, by source. */
+  readonly #sentBeacons = new Map<string, number>();
+  readonly #beacons = new Set<KeyText>();
+  #announced: readonly Sealed[] | undefined;
+  #keys: Sealed[] = [];
+  /** Marks of seals that came over this link, or were sent on it. */
+  #echoes = new Set<bigint>();
+  #oldEchoes = new Set<bigint>();
+  /** Sources that the other side hears directly. */
+  #direct: ReadonlySet<string> = new Set();
+  /** No batch leaves before, because of the bytes that were sent. */
+  #pacedMonoMs = 0;
+  /** Since when something is due that is not taken. */
+  #dueSinceMs: number | undefined;
+  /** The list was dropped, and only a comparison finds what was in it. */
+  isDropped = false;
+
+  constructor(parts: OutboxParts) {
+    this.#parts = parts;
+    this.#revision = parts.summaries.revision;
+  }
+
+  /** Whether nothing waits to be sent. */
+  get isEmpty(): boolean {
+    return this.#changed.size + this.#urgent.size + this.#owed.length + this.#beacons.size + this.#keys.length === 0;
+  }
+
+  /** For how long the oldest summary has waited that is due. 0 when none is. */
+  lagMs({ monoMs }: Time): number {
+    const [changed = NEVER] = this.#changed.values();
+    const [urgent = NEVER] = this.#urgent.values();
+    const owed = this.#owed.length > 0 ? this.#owedSinceMs : NEVER;
+    return Math.max(0, monoMs - Math.min(changed + this.#parts.batchIntervalMs, urgent, owed));
+  }
+
+  /** The other side says which sources it hears directly. Beacons of the others go now. */
+  setDirect(sources: readonly string[], time: Time): void {
+    this.#direct = new Set(sources);
+    for (const beacon of this.#parts.summaries.beacons(time)) this.#addBeacon(beacon);
+  }
+
+  isDirect(source: string): boolean {
+    return this.#direct.has(source);
+  }
+
+  /** A seal came over this link: it is not sent back. */
+  came(sealed: Sealed): void {
+    const mark = markOf(sealed);
+    if (mark === undefined) return;
+    if (this.#echoes.size >= this.#parts.options.maxEchoes / 2) {
+      this.#oldEchoes = this.#echoes;
+      this.#echoes = new Set();
+    }
+    this.#echoes.add(mark);
+  }
+
+  /** The other side lacks these. What does not fit is found again. Returns how many wait now. */
+  owe(keys: readonly KeyText[], { monoMs }: Time): number {
+    const { options, priorityOf, summaries } = this.#parts;
+    if (this.#owed.length === 0) this.#owedSinceMs = monoMs;
+    const room = Math.max(0, options.maxOwed - this.#owed.length);
+    const ranked = keys.slice(0, room).map((key) => ({ key, priority: priorityOf(summaries.find(key)?.namespace ?? "") }));
+    ranked.sort((a, b) => a.priority - b.priority);
+    this.#owed = [...ranked.map(({ key }) => key), ...this.#owed];
+    return ranked.length;
+  }
+
+  /** Looks at what changed. */
+  look(time: Time): void {
+    this.#gather(time);
+    this.#announce();
+    this.#drop(time);
+  }
+
+  /** Whether a batch can go now. */
+  hasBatch(time: Time): boolean {
+    const isDue = this.#beacons.size > 0 || this.#keys.length > 0 || this.#dueMonoMs() <= time.monoMs;
+    if (!isDue) this.#dueSinceMs = undefined;
+    else this.#dueSinceMs ??= time.monoMs;
+    return isDue;
+  }
+
+  /** When something is due. */
+  nextDeadlineMs(): number {
+    const [oldest = NEVER] = this.#changed.values();
+    const stalled = this.#dueSinceMs === undefined ? NEVER : this.#dueSinceMs + this.#parts.options.stalledMs;
+    return Math.min(this.#dueMonoMs(), oldest + this.#parts.options.storeForwardMs, Math.max(stalled, this.#pacedMonoMs));
+  }
+
+  /** The next batch. */
+  batch(time: Time): Batch | undefined {
+    if (!this.hasBatch(time)) return undefined;
+    const { options, counts, bytesPerSecond } = this.#parts;
+    const room = new Room(options.maxBatchBytes, options.maxBatchSeals);
+    const keys = this.#keys;
+    this.#keys = keys.splice(room.fitting(keys));
+    const { beacons, beaconAgesMs } = this.#takeBeacons(room, time);
+    const summaries = this.#dueMonoMs() <= time.monoMs ? this.#takeSummaries(room, time) : [];
+    this.#dueSinceMs = undefined;
+    if (keys.length + beacons.length + summaries.length === 0) return undefined;
+    counts.sentKeys += keys.length;
+    counts.sentBeacons += beacons.length;
+    counts.sentSummaries += summaries.length;
+    counts.sentBytes += room.usedBytes;
+    if (bytesPerSecond > 0) this.#pacedMonoMs = Math.max(this.#pacedMonoMs, time.monoMs) + (room.usedBytes / bytesPerSecond) * 1000;
+    return { kind: "borderBatch", summaries, beacons, keys, beaconAgesMs };
+  }
+
+  /** When summaries are due, by windows and by the bytes that were sent. */
+  #dueMonoMs(): number {
+    if (this.#urgent.size > 0 || this.#owed.length > 0) return this.#pacedMonoMs;
+    const [oldest] = this.#changed.values();
+    return oldest === undefined ? NEVER : Math.max(oldest + this.#parts.batchIntervalMs, this.#pacedMonoMs);
+  }
+
+  #gather({ monoMs }: Time): void {
+    const { summaries, options } = this.#parts;
+    if (this.#revision === summaries.revision) return;
+    let isShort = false;
+    summaries.changesSince(this.#revision, (held, revision) => {
+      if (this.#changed.size + this.#urgent.size >= options.maxGathered) {
+        isShort = true;
+        return false;
+      }
+      this.#revision = revision;
+      if (held.isBeacon) this.#addBeacon(held);
+      else if (this.#passes(held) && !this.#direct.has(held.source)) this.#add(held, monoMs);
+      return true;
+    });
+    if (!isShort) this.#revision = summaries.revision;
+  }
+
+  /** A key that waits goes on waiting from when it began. */
+  #add({ key, isWithdrawn }: HeldSeal, monoMs: number): void {
+    if (isWithdrawn) {
+      this.#changed.delete(key);
+      this.#urgent.set(key, this.#urgent.get(key) ?? monoMs);
+    } else if (!this.#urgent.has(key)) this.#changed.set(key, this.#changed.get(key) ?? monoMs);
+  }
+
+  #addBeacon({ key, source, version }: HeldSeal): void {
+    const { summaries, via } = this.#parts;
+    const region = summaries.regionOf(source);
+    if (region === undefined || region === via.region || this.#direct.has(source)) return;
+    if (version > (this.#sentBeacons.get(source) ?? 0)) this.#beacons.add(key);
+  }
+
+  /** Each announcement goes once a link, and not back to where it came from. */
+  #announce(): void {
+    const list = this.#parts.summaries.announcements();
+    if (list === this.#announced) return;
+    const told = new Set((this.#announced ?? []).map((sealed) => markOf(sealed)));
+    this.#keys = [...this.#keys, ...list.filter((sealed) => !told.has(markOf(sealed)) && !this.#isEcho(sealed))].slice(-MAX_KEYS);
+    this.#announced = list;
+  }
+
+  #drop({ monoMs }: Time): void {
+    const { options, counts } = this.#parts;
+    const [changed = NEVER] = this.#changed.values();
+    const [urgent = NEVER] = this.#urgent.values();
+    const isOld = monoMs - Math.min(changed, urgent) >= options.storeForwardMs;
+    const isStalled = this.#dueSinceMs !== undefined && monoMs - Math.max(this.#dueSinceMs, this.#pacedMonoMs) >= options.stalledMs;
+    const isLong = this.#changed.size + this.#urgent.size > options.storeForwardCount;
+    if (!isOld && !(isStalled && isLong)) return;
+    this.#changed.clear();
+    this.#urgent.clear();
+    this.#owed = [];
+    this.#revision = this.#parts.summaries.revision;
+    this.isDropped = true;
+    counts.dropped += 1;
+  }
+
+  #passes({ source, namespace, channel }: HeldSeal): boolean {
+    return channel === SCOPE.GLOBAL && this.#parts.filter.passes(source, namespace);
+  }
+
+  #takeBeacons(room: Room, time: Time): { readonly beacons: readonly Sealed[]; readonly beaconAgesMs: readonly number[] } {
+    const beacons: Sealed[] = [];
+    const beaconAgesMs: number[] = [];
+    if (this.#beacons.size === 0) return { beacons, beaconAgesMs };
+    for (const beacon of this.#parts.summaries.beacons(time)) {
+      const { key, source, version, ageMs } = beacon;
+      if (!this.#beacons.has(key)) continue;
+      const sealed = beacon.seal();
+      const isSendable = sealed.hops < MAX_HOPS && !this.#isEcho(sealed);
+      if (isSendable && !room.take(sealed)) return { beacons, beaconAgesMs };
+      this.#beacons.delete(key);
+      this.#sentBeacons.set(source, version);
+      if (!isSendable) continue;
+      beacons.push(sealed);
+      beaconAgesMs.push(Math.min(Math.round(ageMs), MAX_AGE_MS));
+    }
+    // Those of lost sources are in no list.
+    this.#beacons.clear();
+    return { beacons, beaconAgesMs };
+  }
+
+  #takeSummaries(room: Room, { monoMs }: Time): readonly Sealed[] {
+    const { batchIntervalMs, priorityOf, summaries } = this.#parts;
+    const taken: Sealed[] = [];
+    const take = (key: KeyText, isAsked = false): boolean => {
+      const sealed = summaries.find(key)?.seal();
+      if (sealed === undefined || sealed.hops >= MAX_HOPS || (!isAsked && this.#isEcho(sealed))) return true;
+      if (!room.take(sealed)) return false;
+      taken.push(sealed);
+      return true;
+    };
+    for (const key of this.#urgent.keys()) {
+      if (!take(key)) return taken;
+      this.#urgent.delete(key);
+    }
+    const due = [...this.#changed].filter(([, sinceMs]) => sinceMs + batchIntervalMs <= monoMs);
+    const ranked = due.map(([key]) => ({ key, priority: priorityOf(summaries.find(key)?.namespace ?? "") }));
+    for (const { key } of ranked.toSorted((a, b) => b.priority - a.priority)) {
+      if (!take(key)) return taken;
+      this.#changed.delete(key);
+    }
+    for (let key = this.#owed.at(-1); key !== undefined; key = this.#owed.at(-1)) {
+      if (!take(key, true)) return taken;
+      this.#owed.pop();
+    }
+    return taken;
+  }
+
+  #isEcho(sealed: Sealed): boolean {
+    const mark = markOf(sealed);
+    return mark !== undefined && (this.#echoes.has(mark) || this.#oldEchoes.has(mark));
+  }
+}
+
+/** What still fits into a batch. */
+class Room {
+  usedBytes = 0;
+  readonly #maxBytes: number;
+  #left: number;
+
+  constructor(maxBytes: number, maxSeals: number) {
+    this.#maxBytes = maxBytes;
+    this.#left = maxSeals;
+  }
+
+  /** One always fits. */
+  take({ signed, signature }: Sealed): boolean {
+    const sizeBytes = signed.length + signature.length + SEAL_BYTES;
+    if (this.#left === 0 || (this.usedBytes > 0 && this.usedBytes + sizeBytes > this.#maxBytes)) return false;
+    this.usedBytes += sizeBytes;
+    this.#left -= 1;
+    return true;
+  }
+
+  /** How many of these fit. */
+  fitting(seals: readonly Sealed[]): number {
+    const count = seals.findIndex((sealed) => !this.take(sealed));
+    return count === -1 ? seals.length : count;
+  }
+}
+
+/** Tags, lengths and hops of a seal, at most. */
+const SEAL_BYTES = 14;
+/** Announcements that wait on a link. */
+const MAX_KEYS = 256;
+/** What fits into the field. */
+const MAX_AGE_MS = 2 ** 32 - 1;
+
+/** Stands for a seal. Signatures are even, so eight bytes of one do. Without a signature there is none. */
+function markOf({ signature }: Sealed): bigint | undefined {
+  if (signature.length < 8) return undefined;
+  return new DataView(signature.buffer, signature.byteOffset, signature.length).getBigUint64(0);
+}

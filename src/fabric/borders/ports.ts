@@ -1,0 +1,85 @@
+/** What border links need of the summaries that their node holds. `HeldSummaries` of the room summary is one. */
+import type { KeyText } from "../../catalog/record/record.ts";
+import type { Time } from "../../lib/machine.ts";
+import type { Channel, Sealed, SummaryRefusal } from "../../summary/summary.ts";
+
+/** The cluster at the other end of a border link, and its region, as the settings name them. */
+export interface Via {
+  readonly cluster: string;
+  readonly region: string;
+}
+
+/** What this node holds of a key: its highest version, whether readers are shown it or not. */
+export interface HeldSeal {
+  readonly key: KeyText;
+  readonly source: string;
+  readonly namespace: string;
+  readonly channel: Channel;
+  readonly version: number;
+  readonly isBeacon: boolean;
+  readonly isWithdrawn: boolean;
+  seal(): Sealed;
+}
+
+/** The newest beacon of a source that is not lost. */
+export interface HeldBeacon extends HeldSeal {
+  /** Since this region took it, or since it was made here. */
+  readonly ageMs: number;
+  /** The fewest with which any node of this region holds it: 1 where one of them hears the source itself. */
+  readonly hops: number;
+}
+
+/** Which summaries a digest is about. Only those on channel GLOBAL are. One filter always answers the same for the same. */
+export interface DigestFilter {
+  passes(source: string, namespace: string): boolean;
+}
+
+export interface Digest {
+  /** The sum of the contributions (`summary/hashes.ts`). */
+  readonly digest: bigint;
+  readonly count: number;
+  /** The same by the bucket of the key. */
+  readonly buckets: readonly bigint[];
+}
+
+export interface Listed {
+  readonly key: KeyText;
+  readonly hash: bigint;
+  readonly version: number;
+  /** Its source took it back. Digests leave it out. */
+  readonly isWithdrawn: boolean;
+}
+
+export type Taken = { readonly kind: "taken" | "known" } | { readonly kind: "refused"; readonly why: SummaryRefusal };
+
+export interface BorderSummaries {
+  /** Moves with each change of what is held. */
+  readonly revision: number;
+  /**
+   * Visits the keys whose version changed after a revision, oldest change first, until `visit` returns false. What only became visible or hidden is not
+   * visited, and what is not verified here yet is visited once it is.
+   */
+  changesSince(revision: number, visit: (held: HeldSeal, revision: number) => boolean): void;
+  find(key: KeyText): HeldSeal | undefined;
+  /** At most 256. */
+  beacons(time: Time): readonly HeldBeacon[];
+  /** The region that is configured for a cluster. */
+  regionOf(source: string): string | undefined;
+  /**
+   * Over what is live: neither withdrawn, nor past its end, nor of a source that was dropped. Hidden or not. Undefined while it is being summed for the
+   * first time.
+   */
+  digest(filter: DigestFilter): Digest | undefined;
+  /** What is held of the keys in some buckets, withdrawals too, in slices. */
+  list(filter: DigestFilter, buckets: ReadonlySet<number>): Generator<void, readonly Listed[]>;
+  /**
+   * The hops of what is taken are counted here: 1 from the source's own cluster, else one more than the neighbour said, and at least 2. So all nodes of a
+   * region see whether it hears a source directly. What has passed 8 is refused.
+   */
+  take(sealed: Sealed, via: Via, time: Time): Taken;
+  /** `ageMs`: for how long the neighbour has had it. That counts here too, so that no relay makes a source younger. */
+  takeBeacon(sealed: Sealed, via: Via, time: Time, ageMs: number): Taken;
+  announce(sealed: Sealed, time: Time): SummaryRefusal | undefined;
+  /** The announcements of keys that count here. The same list while they are the same. */
+  announcements(): readonly Sealed[];
+}

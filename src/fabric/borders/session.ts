@@ -1,0 +1,187 @@
+/** What two nodes say to each other on one border link (docs/design/summaries.md, What crosses a border). */
+import type { Time } from "../../lib/machine.ts";
+import type { FabricOutput } from "../io-types.ts";
+import type { ChannelNews, ChannelSession } from "../links/channel.ts";
+import type { BorderFrame } from "../wire/messages.ts";
+import type { BorderPeer } from "./border.ts";
+import { Comparable } from "./comparable.ts";
+import { Comparing, type ComparingParts } from "./comparing.ts";
+import { Allowance } from "./options.ts";
+import { Outbox, type OutboxParts } from "./outbox.ts";
+import type { Taken } from "./ports.ts";
+import { type Filters, toldExports } from "./rules.ts";
+
+export interface SessionParts
+  extends Pick<OutboxParts, "summaries" | "options" | "counts" | "priorityOf">,
+    Pick<ComparingParts, "isYoung" | "staggerMs"> {
+  readonly here: { readonly clusterId: string; readonly region: string };
+  readonly filters: Filters;
+  /** The sources that this region hears directly, so that the other side need not tell them; sorted. */
+  readonly directSources: (peer: BorderPeer, time: Time) => readonly string[];
+}
+
+/** What came over one link may be news for all others. */
+const NEWS: readonly ChannelNews[] = [{ kind: "forAll" }];
+const NO_NEWS: readonly ChannelNews[] = [];
+
+export class BorderSession implements ChannelSession<BorderFrame> {
+  /** No node waits for another region before it is ready. */
+  readonly isCaughtUp = true;
+  readonly #parts: SessionParts;
+  readonly #peer: BorderPeer;
+  readonly #via: { readonly cluster: string; readonly region: string };
+  readonly #exports: readonly string[];
+  readonly #outbox: Outbox;
+  readonly #comparing: Comparing;
+  readonly #comparable: Comparable;
+  readonly #reading: Allowance;
+  readonly #rules: Allowance;
+  /** The sources that this region hears directly: as the other side was told, and as it is to be told. */
+  #told: readonly string[] | undefined;
+  #toTell: readonly string[] | undefined;
+  #rulesMonoMs = 0;
+  /** The other side has told its rules. Before that it is sent nothing that they may exclude. */
+  #isHeard = false;
+  #direct: readonly string[] = [];
+
+  constructor(peer: BorderPeer, parts: SessionParts, time: Time) {
+    const { summaries, options, counts, priorityOf, filters, isYoung, staggerMs, here } = parts;
+    const { batchIntervalMs, bytesPerSecond, exports } = peer.border;
+    this.#parts = parts;
+    this.#peer = peer;
+    this.#via = { cluster: peer.clusterId, region: peer.region };
+    this.#exports = toldExports(exports);
+    const filter = filters.obtain(this.#exports, peer.region);
+    const own = { summaries, options, counts, filter, via: this.#via };
+    const outbox = new Outbox({ ...own, batchIntervalMs, bytesPerSecond, priorityOf });
+    this.#outbox = outbox;
+    this.#comparing = new Comparing({ ...own, outbox, isYoung, staggerMs, ownCluster: here.clusterId }, time);
+    this.#comparable = new Comparable({ ...own, outbox });
+    this.#reading = new Allowance(options.readPerSecond, 1000 / options.readPerSecond);
+    this.#rules = new Allowance(options.rulesBurst, options.rulesEveryMs);
+  }
+
+  /** For how long the oldest summary has waited that is due on this link. 0 when none is. */
+  lagMs(time: Time): number {
+    return this.#outbox.lagMs(time);
+  }
+
+  next(time: Time): BorderFrame | undefined {
+    this.#look(time);
+    const direct = this.#toTell;
+    if (direct !== undefined) {
+      this.#told = direct;
+      this.#toTell = undefined;
+      return { kind: "borderRules", exports: this.#exports, directSources: direct };
+    }
+    if (!this.#isHeard) return undefined;
+    return this.#comparable.next(time) ?? this.#outbox.batch(time) ?? this.#comparing.next(time);
+  }
+
+  hasWork(time: Time): boolean {
+    this.#look(time);
+    if (this.#toTell !== undefined) return true;
+    return this.#isHeard && (this.#comparable.hasWork(time) || this.#outbox.hasBatch(time) || this.#comparing.hasWork(time));
+  }
+
+  tick(time: Time): void {
+    this.#comparable.step(time);
+    this.#comparing.step(time);
+    this.#look(time);
+  }
+
+  nextDeadlineMs(): number {
+    if (!this.#isHeard) return this.#rulesMonoMs;
+    const own = Math.min(this.#outbox.nextDeadlineMs(), this.#comparing.nextDeadlineMs(), this.#comparable.nextDeadlineMs());
+    return Math.min(own, this.#rulesMonoMs);
+  }
+
+  receive(frame: BorderFrame, time: Time, out: FabricOutput[]): readonly ChannelNews[] {
+    switch (frame.kind) {
+      case "borderRules":
+        return this.#hear(frame, time);
+      case "borderBatch":
+        return this.#take(frame, time, out);
+      case "borderDigest":
+        if (frame.isAnswer) this.#comparing.answered(frame, time);
+        else this.#comparable.compare(frame, time);
+        return NO_NEWS;
+      case "borderHave":
+        if (frame.isAnswer) this.#comparing.told(frame, time);
+        else this.#comparable.asked(frame);
+        return NO_NEWS;
+    }
+  }
+
+  #look(time: Time): void {
+    this.#lookAtDirect(time);
+    if (!this.#isHeard) return;
+    this.#outbox.look(time);
+    if (this.#outbox.isDropped) this.#comparing.hurry(time);
+  }
+
+  /** What this region hears directly is told again when it is another. */
+  #lookAtDirect(time: Time): void {
+    if (time.monoMs < this.#rulesMonoMs) return;
+    this.#rulesMonoMs = time.monoMs + this.#parts.options.rulesIntervalMs;
+    const sources = this.#parts.directSources(this.#peer, time);
+    if (this.#told === undefined || !isSame(sources, this.#told)) this.#toTell = sources;
+  }
+
+  #hear({ exports, directSources }: Extract<BorderFrame, { kind: "borderRules" }>, time: Time): readonly ChannelNews[] {
+    if (!this.#rules.isLeft(time.monoMs)) return [{ kind: "badFrame", detail: "it tells its rules too often" }];
+    this.#rules.take(time.monoMs);
+    this.#comparable.setFilter(this.#parts.filters.obtain(exports, this.#parts.here.region));
+    const now = new Set(directSources);
+    // What changed while they were heard elsewhere, and did not come, is found by a comparison.
+    if (this.#direct.some((source) => !now.has(source))) this.#comparing.hurry(time);
+    this.#direct = directSources;
+    this.#outbox.setDirect(directSources, time);
+    this.#isHeard = true;
+    return NO_NEWS;
+  }
+
+  #take(
+    { summaries, beacons, keys, beaconAgesMs }: Extract<BorderFrame, { kind: "borderBatch" }>,
+    time: Time,
+    out: FabricOutput[],
+  ): readonly ChannelNews[] {
+    const { counts, summaries: held } = this.#parts;
+    const count = summaries.length + beacons.length + keys.length;
+    const overMs = this.#reading.take(time.monoMs, count);
+    if (overMs > 0) out.push({ kind: "rest", link: this.#peer.link, forMs: overMs });
+    // A shell that reads on all the same gives what was on its way by then, and no more.
+    if (overMs > OVER_SECONDS * 1000) {
+      counts.flooded += count;
+      this.#reading.take(time.monoMs, -count);
+      return NO_NEWS;
+    }
+    for (const sealed of keys) {
+      this.#outbox.came(sealed);
+      const why = held.announce(sealed, time);
+      if (why !== undefined) counts.refused.set(why, (counts.refused.get(why) ?? 0) + 1);
+    }
+    let isNews = keys.length > 0;
+    const note = (taken: Taken): void => {
+      if (taken.kind === "refused") counts.refused.set(taken.why, (counts.refused.get(taken.why) ?? 0) + 1);
+      else counts[taken.kind] += 1;
+      isNews ||= taken.kind === "taken";
+    };
+    for (const [n, sealed] of beacons.entries()) {
+      this.#outbox.came(sealed);
+      note(held.takeBeacon(sealed, this.#via, time, beaconAgesMs[n] ?? 0));
+    }
+    for (const sealed of summaries) {
+      this.#outbox.came(sealed);
+      note(held.take(sealed, this.#via, time));
+    }
+    return isNews ? NEWS : NO_NEWS;
+  }
+}
+
+/** What may come before a link rests: so many seconds' worth. */
+const OVER_SECONDS = 5;
+
+function isSame(a: readonly string[], b: readonly string[]): boolean {
+  return a.length === b.length && a.every((text, n) => text === b[n]);
+}

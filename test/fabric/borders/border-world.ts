@@ -1,0 +1,220 @@
+/** Regions of one border node or more, and border links between them, in virtual time. Frames are encoded, so bytes are counted as they travel. */
+import { BorderChannel } from "../../../src/fabric/borders/channel.ts";
+import { BORDER_FIXED, type BorderOptions } from "../../../src/fabric/borders/options.ts";
+import type { BorderSession } from "../../../src/fabric/borders/session.ts";
+import type { FabricOutput } from "../../../src/fabric/io-types.ts";
+import { decodeLinkFrame, encodeLinkFrame } from "../../../src/fabric/wire/codec.ts";
+import type { BorderFrame, LinkFrame } from "../../../src/fabric/wire/messages.ts";
+import type { Time } from "../../../src/lib/machine.ts";
+import { helloOf } from "../../fakes/fabric-values.ts";
+import { HeldMap } from "./held-map.ts";
+
+const OPTIONS: BorderOptions = { ...BORDER_FIXED, storeForwardMs: 300_000, storeForwardCount: 200 };
+
+/** Of the messages of HTTP/2 and gRPC around a frame. */
+const ENVELOPE_BYTES = 14;
+const STEP_MS = 20;
+
+export interface Exports {
+  /** Patterns of what one exports to the other. */
+  readonly exports?: readonly string[];
+  readonly bytesPerSecond?: number;
+}
+
+interface End {
+  readonly owner: WorldNode;
+  /** The far one. */
+  readonly node: WorldNode;
+  readonly link: number;
+  readonly session: BorderSession;
+  restUntilMs: number;
+  /** Takes nothing. */
+  isStalled: boolean;
+}
+
+export class WorldNode {
+  readonly nodeId: string;
+  readonly clusterId: string;
+  readonly region: string;
+  readonly held: HeldMap;
+  readonly channel: BorderChannel;
+  readonly ends = new Map<string, End>();
+  /** Nothing is to be done before, unless something comes or changes. */
+  dueMs = 0;
+  seenRevision = -1;
+  sharedRevision = -1;
+
+  constructor(world: BorderWorld, nodeId: string, clusterId: string, region: string) {
+    this.nodeId = nodeId;
+    this.clusterId = clusterId;
+    this.region = region;
+    this.held = new HeldMap(clusterId, world.regions);
+    const linkedRegions = () =>
+      new Set(world.nodes.flatMap((node) => (node.region === region ? [...node.ends.values()].map(({ node: far }) => far.region) : [])));
+    this.channel = new BorderChannel(world.options, {
+      here: { nodeId, clusterId, region },
+      summaries: this.held,
+      priorityOf: (namespace) => (namespace.startsWith("first") ? 1 : 0),
+      linkedRegions,
+    });
+  }
+}
+
+export interface Sent {
+  readonly from: WorldNode;
+  readonly to: WorldNode;
+  readonly frame: BorderFrame;
+  readonly bytes: number;
+  readonly atMs: number;
+}
+
+export class BorderWorld {
+  readonly options: BorderOptions;
+  readonly regions = new Map<string, string>();
+  readonly nodes: WorldNode[] = [];
+  readonly sent: Sent[] = [];
+  /** Batches that are lost on their way. */
+  withheld: (sent: Pick<Sent, "from" | "to">) => boolean = () => false;
+  delayMs = 80;
+  batchIntervalMs = 200;
+  time: Time = { monoMs: 1_000_000, wallMs: 1_700_000_000_000 };
+  #lastLink = 0;
+  #onTheWay: { readonly atMs: number; readonly end: End; readonly back: End; readonly frame: Uint8Array }[] = [];
+
+  constructor(options: Partial<BorderOptions> = {}) {
+    this.options = { ...OPTIONS, ...options };
+  }
+
+  add(nodeId: string, clusterId: string, region: string): WorldNode {
+    this.regions.set(clusterId, region);
+    const node = new WorldNode(this, nodeId, clusterId, region);
+    this.nodes.push(node);
+    return node;
+  }
+
+  /** The node starts again with nothing. */
+  replace(node: WorldNode): WorldNode {
+    const again = new WorldNode(this, node.nodeId, node.clusterId, node.region);
+    this.nodes[this.nodes.indexOf(node)] = again;
+    return again;
+  }
+
+  link(a: WorldNode, b: WorldNode, aSide: Exports = {}, bSide: Exports = {}): void {
+    const [ofA, ofB] = [this.#open(a, b, aSide), this.#open(b, a, bSide)];
+    a.ends.set(b.nodeId, { ...ofA, owner: a, node: b });
+    b.ends.set(a.nodeId, { ...ofB, owner: b, node: a });
+    a.dueMs = b.dueMs = 0;
+  }
+
+  unlink(a: WorldNode, b: WorldNode): void {
+    for (const [node, far] of [
+      [a, b],
+      [b, a],
+    ] as const) {
+      const end = node.ends.get(far.nodeId);
+      node.ends.delete(far.nodeId);
+      if (end !== undefined) node.channel.closed(end.link);
+      this.#onTheWay = this.#onTheWay.filter((one) => one.end !== end && one.back !== end);
+    }
+  }
+
+  #open(here: WorldNode, far: WorldNode, { exports = [], bytesPerSecond = 0 }: Exports): Omit<End, "node" | "owner"> {
+    const link = ++this.#lastLink;
+    const { clusterId, region, nodeId } = far;
+    const border = {
+      clusterId,
+      region,
+      addresses: [],
+      trust: { kind: "authority" as const },
+      imports: [],
+      exports,
+      batchIntervalMs: this.batchIntervalMs,
+      bytesPerSecond,
+    };
+    const peer = { link, clusterId, region, nodeId, isIncoming: false, border };
+    const greeted = {
+      hello: helloOf(nodeId, { clusterId, region }),
+      relation: "remote" as const,
+      greetedMonoMs: this.time.monoMs,
+      border: peer,
+    };
+    return { link, session: here.channel.open(link, greeted, this.time), restUntilMs: 0, isStalled: false };
+  }
+
+  /** Runs for so long. Nodes of one region hold the same after each step. */
+  run(ms: number): void {
+    for (const endMs = this.time.monoMs + ms; this.time.monoMs < endMs; ) {
+      this.time = { monoMs: this.time.monoMs + STEP_MS, wallMs: this.time.wallMs + STEP_MS };
+      this.#deliver();
+      this.#share();
+      for (const node of this.nodes) this.#turn(node);
+    }
+  }
+
+  #share(): void {
+    for (const a of this.nodes) {
+      if (a.held.revision === a.sharedRevision) continue;
+      for (const b of this.nodes) if (a !== b && a.region === b.region) a.held.copyTo(b.held);
+      a.sharedRevision = a.held.revision;
+    }
+  }
+
+  #deliver(): void {
+    const all = this.#onTheWay;
+    this.#onTheWay = [];
+    for (const one of all) {
+      const { atMs, end, frame } = one;
+      if (atMs > this.time.monoMs || end.restUntilMs > this.time.monoMs) {
+        this.#onTheWay.push(one);
+        continue;
+      }
+      const out: FabricOutput[] = [];
+      end.owner.dueMs = 0;
+      end.session.receive(decodeLinkFrame(frame) as BorderFrame, this.time, out);
+      for (const output of out) if (output.kind === "rest") end.restUntilMs = this.time.monoMs + output.forMs;
+    }
+  }
+
+  #turn(node: WorldNode): void {
+    if (this.time.monoMs < node.dueMs && node.held.revision === node.seenRevision) return;
+    node.seenRevision = node.held.revision;
+    node.channel.shared.tick(this.time);
+    node.dueMs = Number.POSITIVE_INFINITY;
+    for (const end of node.ends.values()) {
+      const { session } = end;
+      for (let n = 0; n < 100 && session.nextDeadlineMs() <= this.time.monoMs; n++) session.tick(this.time);
+      if (end.isStalled) void session.hasWork(this.time);
+      else this.#pull(node, end);
+      node.dueMs = Math.min(node.dueMs, Math.max(session.nextDeadlineMs(), this.time.monoMs + 1));
+    }
+  }
+
+  #pull(node: WorldNode, end: End): void {
+    if (!end.session.hasWork(this.time)) return;
+    for (let frame = end.session.next(this.time); frame !== undefined; frame = end.session.next(this.time)) this.#send(node, end, frame);
+  }
+
+  #send(from: WorldNode, end: End, frame: BorderFrame): void {
+    const encoded = encodeLinkFrame(frame satisfies LinkFrame);
+    const back = end.node.ends.get(from.nodeId);
+    this.sent.push({ from, to: end.node, frame, bytes: encoded.length + ENVELOPE_BYTES, atMs: this.time.monoMs });
+    if (frame.kind === "borderBatch" && this.withheld({ from, to: end.node })) return;
+    if (back !== undefined) this.#onTheWay.push({ atMs: this.time.monoMs + this.delayMs, end: back, back: end, frame: encoded });
+  }
+
+  // ---- what was sent ----
+  /** Bytes a second that one node sent to another, since a time. */
+  bytesPerSecond(from: WorldNode, to: WorldNode, sinceMs: number): number {
+    const bytes = this.sent.reduce((sum, one) => (one.from === from && one.to === to && one.atMs >= sinceMs ? sum + one.bytes : sum), 0);
+    return (bytes * 1000) / (this.time.monoMs - sinceMs);
+  }
+
+  /** Number of summaries that came to a region since a time. */
+  summariesTo(region: string, sinceMs: number): number {
+    return this.sent.reduce(
+      (sum, { to, frame, atMs }) =>
+        to.region === region && atMs >= sinceMs && frame.kind === "borderBatch" ? sum + frame.summaries.length : sum,
+      0,
+    );
+  }
+}

@@ -1,0 +1,193 @@
+/** The summaries of a region as a map, for tests of borders: an honest and slow `BorderSummaries`, which believes every seal of a known cluster. */
+import { SCOPE } from "../../../src/catalog/entry/scope.ts";
+import { type KeyText, KIND } from "../../../src/catalog/record/record.ts";
+import type { BorderSummaries, Digest, DigestFilter, HeldBeacon, HeldSeal, Listed, Taken, Via } from "../../../src/fabric/borders/ports.ts";
+import { Sum64 } from "../../../src/lib/hash64.ts";
+import type { Time } from "../../../src/lib/machine.ts";
+import { BUCKETS, bucketOf, contribution, keyHash } from "../../../src/summary/hashes.ts";
+import { beaconKey, recordKey, summaryKeyOf } from "../../../src/summary/keys.ts";
+import { type Channel, MAX_HOPS, type Sealed, type SummaryRefusal } from "../../../src/summary/summary.ts";
+
+/** What a test says of a service; its seal is this as JSON. */
+interface Said {
+  readonly source: string;
+  readonly version: number;
+  readonly namespace?: string;
+  readonly name?: string;
+  readonly channel?: Channel;
+  readonly isWithdrawn?: boolean;
+}
+
+export type Saying = Partial<Omit<Said, "source" | "version" | "name">>;
+
+interface Row extends HeldSeal {
+  readonly sealed: Sealed;
+  receiptMs: number;
+  hops: number;
+}
+
+const TEXT = { coder: new TextEncoder(), decoder: new TextDecoder() };
+/** About as long as a summary. */
+const SIGNED_BYTES = 240;
+
+export function sealOf(said: Said, hops = 0): Sealed {
+  const signed = TEXT.coder.encode(JSON.stringify(said).padEnd(SIGNED_BYTES));
+  const signature = new Uint8Array(64);
+  const hash = keyHash(TEXT.decoder.decode(signed) as KeyText);
+  new DataView(signature.buffer).setUint32(0, hash.high);
+  new DataView(signature.buffer).setUint32(4, hash.low);
+  return { signed, signature, hops };
+}
+
+export class HeldMap implements BorderSummaries {
+  readonly rows = new Map<KeyText, Row>();
+  /** The regions of the clusters whose keys are configured. */
+  readonly #regions: ReadonlyMap<string, string>;
+  readonly #cluster: string;
+  /** Keys in the order of their last change; a key that changed again leaves a hole. */
+  readonly #log: (KeyText | undefined)[] = [];
+  readonly #places = new Map<KeyText, number>();
+  #announced: readonly Sealed[] = [];
+  /** Own keys of which others know more. */
+  readonly exceeded = new Map<KeyText, number>();
+  /** How often a summary came, by its key and version. */
+  readonly copies = new Map<string, number>();
+  refuse: SummaryRefusal | undefined;
+
+  constructor(cluster: string, regions: ReadonlyMap<string, string>) {
+    this.#cluster = cluster;
+    this.#regions = regions;
+  }
+
+  get revision(): number {
+    return this.#log.length;
+  }
+
+  /** The cluster of this node says something. */
+  say(said: Omit<Said, "source">, time: Time): void {
+    this.#put(sealOf({ ...said, source: this.#cluster }), time.monoMs);
+  }
+
+  beat(version: number, time: Time): void {
+    this.#put(sealOf({ source: this.#cluster, version }), time.monoMs);
+  }
+
+  /** What is not gone, with its name. */
+  live(): readonly { readonly source: string; readonly name: string; readonly version: number }[] {
+    const live = [...this.rows.values()].filter(({ isBeacon, isWithdrawn }) => !isBeacon && !isWithdrawn);
+    return live.map(({ key, source, version }) => ({ source, version, name: summaryKeyOf(key)?.serviceId ?? "" }));
+  }
+
+  changesSince(revision: number, visit: (held: HeldSeal, revision: number) => boolean): void {
+    for (let at = revision; at < this.#log.length; at++) {
+      const key = this.#log[at];
+      const row = key === undefined ? undefined : this.rows.get(key);
+      if (row !== undefined && !visit(row, at + 1)) return;
+    }
+  }
+
+  find(key: KeyText): HeldSeal | undefined {
+    return this.rows.get(key);
+  }
+
+  beacons({ monoMs }: Time): readonly HeldBeacon[] {
+    return [...this.rows.values()].filter(({ isBeacon }) => isBeacon).map((row) => ({ ...row, ageMs: monoMs - row.receiptMs }));
+  }
+
+  regionOf(source: string): string | undefined {
+    return this.#regions.get(source);
+  }
+
+  digest(filter: DigestFilter): Digest {
+    const buckets = Array.from({ length: BUCKETS }, () => new Sum64());
+    const all = new Sum64();
+    const live = this.#listed(filter).filter(({ isWithdrawn }) => !isWithdrawn);
+    for (const { key, version } of live) {
+      const hash = keyHash(key);
+      all.add(contribution(hash, version));
+      buckets[bucketOf(hash)]?.add(contribution(hash, version));
+    }
+    return { digest: all.value, count: live.length, buckets: buckets.map(({ value }) => value) };
+  }
+
+  *list(filter: DigestFilter, buckets: ReadonlySet<number>): Generator<void, readonly Listed[]> {
+    yield;
+    return this.#listed(filter).filter(({ key }) => buckets.has(bucketOf(keyHash(key))));
+  }
+
+  take(sealed: Sealed, via: Via, time: Time): Taken {
+    const { key, version } = this.#read(sealed);
+    this.copies.set(`${key} ${version}`, (this.copies.get(`${key} ${version}`) ?? 0) + 1);
+    return this.#take(sealed, via, time.monoMs);
+  }
+
+  takeBeacon(sealed: Sealed, via: Via, { monoMs }: Time, ageMs: number): Taken {
+    return this.#take(sealed, via, monoMs - ageMs);
+  }
+
+  announce(sealed: Sealed): SummaryRefusal | undefined {
+    const isKnown = this.#announced.some(({ signature }) => signature.join() === sealed.signature.join());
+    if (!isKnown) this.#announced = [...this.#announced, sealed];
+    return undefined;
+  }
+
+  announcements(): readonly Sealed[] {
+    return this.#announced;
+  }
+
+  #listed(filter: DigestFilter): readonly Listed[] {
+    return [...this.rows.values()].flatMap(({ key, source, namespace, version, isBeacon, isWithdrawn, channel }) => {
+      if (isBeacon || channel !== SCOPE.GLOBAL || !filter.passes(source, namespace)) return [];
+      const { high, low } = keyHash(key);
+      return [{ key, hash: (BigInt(high) << 32n) | BigInt(low), version, isWithdrawn }];
+    });
+  }
+
+  #take(sealed: Sealed, via: Via, receiptMs: number): Taken {
+    const { key, source, version } = this.#read(sealed);
+    if (this.refuse !== undefined) return { kind: "refused", why: this.refuse };
+    if (!this.#regions.has(source)) return { kind: "refused", why: "unknown_key" };
+    const held = this.rows.get(key)?.version ?? 0;
+    if (source === this.#cluster) {
+      if (version > held) this.exceeded.set(key, version);
+      return { kind: "refused", why: "echo" };
+    }
+    if (version <= held) return version === held ? { kind: "known" } : { kind: "refused", why: "older" };
+    const hops = source === via.cluster ? 1 : Math.max(2, sealed.hops + 1);
+    if (hops > MAX_HOPS) return { kind: "refused", why: "limit" };
+    this.#put({ ...sealed, hops }, receiptMs);
+    return { kind: "taken" };
+  }
+
+  /** Another node of the region holds it too. */
+  copyTo(other: HeldMap): void {
+    for (const { key, version, hops, sealed, receiptMs } of this.rows.values()) {
+      const there = other.rows.get(key);
+      if (version > (there?.version ?? 0)) other.#put(sealed, receiptMs);
+      else if (there !== undefined && version === there.version) there.hops = Math.min(hops, there.hops);
+    }
+  }
+
+  #put(sealed: Sealed, receiptMs: number): void {
+    const { key, ...facts } = this.#read(sealed);
+    const place = this.#places.get(key);
+    if (place !== undefined) this.#log[place] = undefined;
+    this.#places.set(key, this.#log.push(key) - 1);
+    this.rows.set(key, { key, ...facts, sealed, receiptMs, hops: sealed.hops, seal: () => sealed });
+  }
+
+  #read({ signed }: Sealed): Omit<HeldSeal, "seal"> {
+    const {
+      source,
+      version,
+      namespace,
+      name,
+      channel = SCOPE.GLOBAL,
+      isWithdrawn = false,
+    } = JSON.parse(TEXT.decoder.decode(signed)) as Said;
+    const isBeacon = name === undefined;
+    const serviceId = name ?? "";
+    const key = isBeacon ? beaconKey(source) : recordKey({ source, kind: KIND.SERVICE, namespace: namespace ?? "svc", serviceId, channel });
+    return { key, source, version, namespace: namespace ?? "svc", channel, isBeacon, isWithdrawn };
+  }
+}

@@ -1,0 +1,390 @@
+/** What crosses borders, in small worlds of regions in virtual time: what arrives, how often, when, and at what cost. */
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { SCOPE } from "../../../src/catalog/entry/scope.ts";
+import { runs } from "../../fakes/effort.ts";
+import { BorderWorld, type Exports, type WorldNode } from "./border-world.ts";
+import { type Saying, sealOf } from "./held-map.ts";
+
+const MINUTE = 60_000;
+
+/** What readers of the node are shown of other regions. */
+function shownAt({ held, region }: WorldNode): readonly string[] {
+  const others = held.live().filter(({ source }) => held.regionOf(source) !== region);
+  return others.map(({ source, name, version }) => `${source} ${name} ${version}`).toSorted();
+}
+
+function say(world: BorderWorld, node: WorldNode, name: string, version: number, more: Saying = {}): void {
+  node.held.say({ name, version, ...more }, world.time);
+}
+
+function sayMany(world: BorderWorld, node: WorldNode, count: number, version: number): void {
+  for (let n = 0; n < count; n++) say(world, node, `s${n}`, version);
+}
+
+/** Runs on, with a beacon of each cluster every 40 s. */
+function live(world: BorderWorld, ms: number): void {
+  for (let left = ms; left > 0; left -= 40_000) {
+    for (const { held } of world.nodes) held.beat(world.time.monoMs, world.time);
+    world.run(Math.min(left, 40_000));
+  }
+}
+
+/** A region of one border node for each letter. */
+function regions(letters: string, world = new BorderWorld()): readonly [BorderWorld, ...WorldNode[]] {
+  return [world, ...letters.split("").map((letter) => world.add(letter, `c${letter}`, `r${letter}`))];
+}
+
+/** Two regions with a link. */
+function pair(world = new BorderWorld(), sides: readonly Exports[] = []): readonly [BorderWorld, WorldNode, WorldNode] {
+  const [, a, b] = regions("ab", world) as [BorderWorld, WorldNode, WorldNode];
+  world.link(a, b, ...sides);
+  return [world, a, b];
+}
+
+function mesh(count: number): BorderWorld {
+  const world = new BorderWorld();
+  for (let n = 0; n < count; n++) world.add(`n${n}`, `c${n}`, `r${n}`);
+  for (const [n, a] of world.nodes.entries()) for (const b of world.nodes.slice(n + 1)) world.link(a, b);
+  return world;
+}
+
+test("a new service crosses a hub in a second, its withdrawal waits for no window, and what is not GLOBAL stays", () => {
+  const [world, a, hub, b] = regions("ahb") as [BorderWorld, WorldNode, WorldNode, WorldNode];
+  world.link(a, hub);
+  world.link(hub, b);
+  live(world, 10_000);
+  say(world, a, "web", 1);
+  say(world, a, "near", 1, { channel: SCOPE.REGION });
+  world.run(700);
+  expect([shownAt(b), shownAt(hub)]).toEqual([["ca web 1"], ["ca web 1"]]);
+  say(world, a, "web", 2, { isWithdrawn: true });
+  world.run(240);
+  expect([shownAt(b), shownAt(hub)]).toEqual([[], []]);
+});
+
+test("20 regions in full mesh: a change goes to each region once, and at rest only beacons and digests go", () => {
+  const world = mesh(20);
+  live(world, 80_000);
+  const sinceMs = world.time.monoMs;
+  for (const node of world.nodes) say(world, node, "web", 1);
+  live(world, 40_000);
+  for (const node of world.nodes) expect(shownAt(node)).toHaveLength(19);
+  for (const node of world.nodes) expect(Math.max(...node.held.copies.values())).toBeLessThanOrEqual(3);
+  expect(world.summariesTo("r7", sinceMs)).toBe(19);
+  const restMs = world.time.monoMs;
+  live(world, 40_000);
+  expect(world.summariesTo("r7", restMs)).toBe(0);
+});
+
+test("3 regions of 2 clusters of 3 nodes: an idle border link costs below 200 B/s with beacons, and each cluster hears of all others", () => {
+  const world = new BorderWorld();
+  for (const region of ["a", "b", "c"]) for (const n of [0, 1, 2, 3, 4, 5]) world.add(`${region}${n}`, `${region}-${n % 2}`, region);
+  const node = (name: string) => world.nodes.find(({ nodeId }) => nodeId === name) as WorldNode;
+  // Two links of each pair, of either cluster, at different nodes.
+  const links = [
+    ["a0", "b0"],
+    ["a1", "b1"],
+    ["b2", "c0"],
+    ["b3", "c1"],
+    ["c2", "a2"],
+    ["c3", "a3"],
+  ] as const;
+  for (const [x, y] of links) world.link(node(x), node(y));
+  for (const n of ["a0", "a1", "b0", "b1", "c0", "c1"]) for (let s = 0; s < 20; s++) say(world, node(n), `s${s}`, 1);
+  const beat = (ms: number) => {
+    for (let left = ms; left > 0; left -= 40_000) {
+      for (const n of ["a0", "a1", "b0", "b1", "c0", "c1"]) node(n).held.beat(world.time.monoMs, world.time);
+      world.run(40_000);
+    }
+  };
+  beat(2 * MINUTE);
+  for (const each of world.nodes) expect(shownAt(each)).toHaveLength(80);
+  const restMs = world.time.monoMs;
+  beat(2 * MINUTE);
+  for (const [x, y] of links) {
+    const rate = world.bytesPerSecond(node(x), node(y), restMs) + world.bytesPerSecond(node(y), node(x), restMs);
+    expect(rate).toBeGreaterThan(0);
+    expect(rate).toBeLessThan(100);
+  }
+  const changeMs = world.time.monoMs;
+  say(world, node("a0"), "s0", 2);
+  beat(40_000);
+  // Once over the cluster's own link to each region.
+  expect([world.summariesTo("b", changeMs), world.summariesTo("c", changeMs)]).toEqual([1, 1]);
+});
+
+test("after 10 minutes apart each changed service goes once, whatever changed how often, and both are equal within 5 s", () => {
+  const [world, a, b] = pair();
+  sayMany(world, a, 400, 1);
+  say(world, b, "there", 1);
+  live(world, 40_000);
+  world.unlink(a, b);
+  for (let version = 2; version < 5; version++) {
+    sayMany(world, a, 120, version);
+    live(world, 3 * MINUTE);
+  }
+  say(world, a, "s399", 2, { isWithdrawn: true });
+  const sinceMs = world.time.monoMs;
+  world.link(a, b);
+  world.run(5000);
+  expect(shownAt(b)).toHaveLength(399);
+  expect(shownAt(b).filter((line) => line.endsWith(" 4"))).toHaveLength(120);
+  expect([world.summariesTo("rb", sinceMs), world.summariesTo("ra", sinceMs)]).toEqual([121, 0]);
+  live(world, 2 * MINUTE);
+  expect(world.summariesTo("rb", sinceMs)).toBe(121);
+});
+
+test("a region that comes back to a mesh hears of each change from its own cluster alone", () => {
+  const world = mesh(5);
+  const [lone, ...others] = world.nodes as [WorldNode, ...WorldNode[]];
+  live(world, 80_000);
+  for (const other of others) world.unlink(lone, other);
+  for (const other of others) sayMany(world, other, 30, 2);
+  live(world, 10 * MINUTE);
+  const sinceMs = world.time.monoMs;
+  for (const other of others) world.link(lone, other);
+  world.run(5000);
+  expect(shownAt(lone)).toHaveLength(120);
+  expect(world.summariesTo(lone.region, sinceMs)).toBe(120);
+});
+
+test("a link that takes nothing drops its list above 200, and digests bring each change once", () => {
+  const [world, a, b] = pair();
+  live(world, 30_000);
+  const end = a.ends.get("b");
+  if (end !== undefined) end.isStalled = true;
+  const sinceMs = world.time.monoMs;
+  for (let version = 1; version < 8; version++) {
+    sayMany(world, a, 250, version);
+    world.run(2000);
+  }
+  expect(a.channel.counts.dropped).toBeGreaterThan(0);
+  if (end !== undefined) end.isStalled = false;
+  live(world, 5000);
+  expect([shownAt(b).filter((line) => line.endsWith(" 7")).length, world.summariesTo("rb", sinceMs)]).toEqual([250, 250]);
+});
+
+test("a slow link keeps to its bytes a second, sends namespaces of higher priority first, and beacons at once; the lag tells the oldest", () => {
+  const [world, a, b] = pair(new BorderWorld(), [{ bytesPerSecond: 20_000 }]);
+  live(world, 30_000);
+  const sinceMs = world.time.monoMs;
+  sayMany(world, a, 600, 1);
+  for (let n = 0; n < 100; n++) say(world, a, `p${n}`, 1, { namespace: "first" });
+  world.run(1000);
+  expect(shownAt(b).filter((line) => line.includes(" p"))).toHaveLength(100);
+  expect(a.channel.lagMs(world.time)).toBeGreaterThan(500);
+  a.held.beat(world.time.monoMs, world.time);
+  world.run(200);
+  expect(b.held.beacons(world.time).find(({ source }) => source === "ca")?.ageMs).toBeLessThan(300);
+  world.run(12_000);
+  expect(shownAt(b)).toHaveLength(700);
+  expect(a.channel.lagMs(world.time)).toBe(0);
+  expect(world.bytesPerSecond(a, b, sinceMs)).toBeLessThan(22_000);
+});
+
+test("a relay that passes a beacon on late makes its source no younger; announcements of keys go once a link and not back", () => {
+  const [world, a, hub, b] = regions("ahb") as [BorderWorld, WorldNode, WorldNode, WorldNode];
+  world.link(a, hub);
+  a.held.beat(1, world.time);
+  a.held.announce(sealOf({ source: "ca", version: 77 }));
+  world.run(90_000);
+  world.link(hub, b);
+  world.run(2000);
+  expect(b.held.beacons(world.time).find(({ source }) => source === "ca")?.ageMs).toBeGreaterThan(90_000);
+  world.run(20_000);
+  const keys = world.sent.flatMap(({ from, to, frame }) =>
+    frame.kind === "borderBatch" && frame.keys.length > 0 ? [`${from.nodeId}${to.nodeId}`] : [],
+  );
+  expect(keys).toEqual(["ah", "hb"]);
+});
+
+test("a cluster that lost its disks is told what others know of it, and of nothing else; nobody else's summaries come back to it", () => {
+  const [world, a, b] = pair();
+  sayMany(world, a, 40, 5);
+  live(world, 40_000);
+  world.unlink(a, b);
+  const again = world.replace(a);
+  say(world, again, "s0", 1);
+  world.link(again, b);
+  world.run(5000);
+  expect([again.held.exceeded.size, b.channel.counts.given]).toEqual([40, 40]);
+  expect(shownAt(b)).toHaveLength(40);
+});
+
+test("a flood is not read: the link rests, what comes all the same is dropped unread, and digests bring it later", () => {
+  const [world, a, b] = pair();
+  live(world, 30_000);
+  sayMany(world, a, 9000, 1);
+  world.run(2000);
+  expect(b.held.rows.size).toBeLessThan(4000);
+  world.run(12_000);
+  expect([shownAt(b).length, b.channel.counts.flooded]).toEqual([9000, 0]);
+  const session = b.ends.get("a")?.session;
+  const flood = Array.from({ length: 1000 }, (_, n) => sealOf({ source: "ca", version: 2, name: `s${n}` }));
+  for (let n = 0; n < 20; n++)
+    session?.receive({ kind: "borderBatch", summaries: flood, beacons: [], keys: [], beaconAgesMs: [] }, world.time, []);
+  expect(b.channel.counts.flooded).toBeGreaterThan(12_000);
+});
+
+test("a neighbour that lies in digests, asks without end, or refuses all that it is given costs a bounded number of bytes", () => {
+  const [world, a, b] = pair();
+  sayMany(world, a, 500, 1);
+  live(world, 40_000);
+  const sinceMs = world.time.monoMs;
+  const [ofA, ofB] = [a.ends.get("b")?.session, b.ends.get("a")?.session];
+  b.held.refuse = "unknown_key";
+  for (let n = 0n; n < 3000n; n++) {
+    const buckets = Array.from({ length: 256 }, (_, bucket) => n * 256n + BigInt(bucket));
+    ofA?.receive({ kind: "borderDigest", digest: n, count: 7, isAnswer: false, buckets: [] }, world.time, []);
+    ofA?.receive({ kind: "borderDigest", digest: n, count: 0, isAnswer: true, buckets }, world.time, []);
+    ofA?.receive(
+      { kind: "borderHave", isAnswer: false, buckets: buckets.map((_, bucket) => bucket), hashes: [], versions: [] },
+      world.time,
+      [],
+    );
+    ofA?.receive({ kind: "borderHave", isAnswer: true, buckets: [1], hashes: [n], versions: [1] }, world.time, []);
+    world.run(100);
+  }
+  expect(ofB).toBeDefined();
+  const { answers, lists, given, ignored } = a.channel.counts;
+  expect(answers).toBeLessThan(15);
+  expect(lists).toBeLessThan(15);
+  expect(given).toBeLessThanOrEqual(5 * 500);
+  expect(ignored).toBeGreaterThan(1000);
+  expect(world.bytesPerSecond(a, b, sinceMs)).toBeLessThan(4000);
+});
+
+test("a neighbour that withholds a source is found by the digests of others", () => {
+  const [world, a, hub, b] = regions("ahb") as [BorderWorld, WorldNode, WorldNode, WorldNode];
+  for (const [x, y] of [
+    [a, hub],
+    [hub, b],
+    [a, b],
+  ] as const)
+    world.link(x, y);
+  live(world, 80_000);
+  world.withheld = ({ from, to }) => from === a && to === b;
+  say(world, a, "web", 1);
+  live(world, 40_000);
+  expect(shownAt(b)).toEqual(["ca web 1"]);
+});
+
+interface Step {
+  readonly kind: "say" | "withdraw" | "cut" | "heal" | "restart" | "wait";
+  readonly node: number;
+  readonly far: number;
+  readonly service: number;
+}
+
+test("whatever is said, cut, healed and restarted in a ring, a star or a mesh, in the end each region shows exactly what others export to it", () => {
+  const steps = fc.array(
+    fc.record<Step>({
+      kind: fc.constantFrom("say", "say", "withdraw", "cut", "heal", "restart", "wait"),
+      node: fc.nat(3),
+      far: fc.nat(3),
+      service: fc.nat(4),
+    }),
+    { maxLength: 25 },
+  );
+  const rules = fc.array(fc.constantFrom<readonly string[]>([], ["svc"], ["svc.a.*"], ["svc.b", "svc.a"]), {
+    minLength: 16,
+    maxLength: 16,
+  });
+  fc.assert(
+    fc.property(fc.constantFrom("ring", "star", "mesh"), rules, steps, (form, exports, list) => {
+      const [world] = regions("abcd");
+      const wanted = LINKS[form].map(([x, y]) => ({
+        x,
+        y,
+        sides: [{ exports: exports[x * 4 + y] ?? [] }, { exports: exports[y * 4 + x] ?? [] }] as const,
+      }));
+      const nodeAt = (n: number) => world.nodes[n] as WorldNode;
+      const join = (of: (typeof wanted)[number]) => world.link(nodeAt(of.x), nodeAt(of.y), ...of.sides);
+      for (const each of wanted) join(each);
+      const isUp = ({ x, y }: (typeof wanted)[number]) => nodeAt(x).ends.has(nodeAt(y).nodeId);
+      let version = 0;
+      const truth = new Map<string, { readonly node: number; readonly namespace: string; readonly version: number }>();
+      const doing: Record<Step["kind"], (step: Step) => void> = {
+        say: ({ node, service }) => {
+          const namespace = NAMESPACES[service % NAMESPACES.length] ?? "svc";
+          say(world, nodeAt(node), `s${service}`, ++version, { namespace });
+          truth.set(`${node} ${service}`, { node, namespace, version });
+        },
+        withdraw: ({ node, service }) => {
+          if (!truth.delete(`${node} ${service}`)) return;
+          say(world, nodeAt(node), `s${service}`, ++version, {
+            namespace: NAMESPACES[service % NAMESPACES.length] ?? "svc",
+            isWithdrawn: true,
+          });
+        },
+        cut: ({ node }) => {
+          const link = wanted[node % wanted.length];
+          if (link !== undefined && isUp(link)) world.unlink(nodeAt(link.x), nodeAt(link.y));
+        },
+        heal: ({ node }) => {
+          const link = wanted[node % wanted.length];
+          if (link !== undefined && !isUp(link)) join(link);
+        },
+        restart: ({ node }) => {
+          const links = wanted.filter((link) => (link.x === node || link.y === node) && isUp(link));
+          for (const { x, y } of links) world.unlink(nodeAt(x), nodeAt(y));
+          for (const link of links) join(link);
+        },
+        wait: ({ far }) => live(world, 100 * (far + 1) ** 4),
+      };
+      for (const step of list) doing[step.kind](step);
+      for (const link of wanted) if (!isUp(link)) join(link);
+      live(world, 4 * MINUTE);
+      for (let at = 0; at < 4; at++) expect(shownAt(nodeAt(at))).toEqual(expected(at, wanted, truth));
+    }),
+    { numRuns: runs(30) },
+  );
+});
+
+const LINKS = {
+  ring: [
+    [0, 1],
+    [1, 2],
+    [2, 3],
+    [3, 0],
+  ],
+  star: [
+    [0, 1],
+    [0, 2],
+    [0, 3],
+  ],
+  mesh: [
+    [0, 1],
+    [0, 2],
+    [0, 3],
+    [1, 2],
+    [1, 3],
+    [2, 3],
+  ],
+} as const;
+const NAMESPACES = ["svc", "svc.a", "svc.a.x", "svc.b"];
+
+/** The dumb model: what reaches a region by exports alone, one step after another. */
+function expected(
+  at: number,
+  links: readonly { readonly x: number; readonly y: number; readonly sides: readonly [Exports, Exports] }[],
+  truth: ReadonlyMap<string, { readonly node: number; readonly namespace: string; readonly version: number }>,
+): readonly string[] {
+  const passes = ({ exports = [] }: Exports, namespace: string) =>
+    exports.length === 0 ||
+    exports.some((pattern) =>
+      pattern.endsWith(".*") ? namespace.startsWith(pattern.slice(0, -1)) : `${namespace}.`.startsWith(`${pattern}.`),
+    );
+  const shown: string[] = [];
+  for (const [id, { node, namespace, version }] of truth) {
+    const reached = new Set([node]);
+    for (const _ of "abcd")
+      for (const { x, y, sides } of links) {
+        if (reached.has(x) && passes(sides[0], namespace)) reached.add(y);
+        if (reached.has(y) && passes(sides[1], namespace)) reached.add(x);
+      }
+    if (node !== at && reached.has(at)) shown.push(`c${"abcd"[node]} s${id.split(" ")[1]} ${version}`);
+  }
+  return shown.toSorted();
+}
