@@ -25,7 +25,13 @@ export function beaconKey(source: string): KeyText {
   return keyText({ kind: KIND.NODE, namespace: BEACON_NAMESPACE, name: source, instanceId: BEACON_INSTANCE, clusterId: source });
 }
 
-/** The parts of the key of a summary; undefined for the key of a beacon. */
+/** The key of the announcement of a key of a cluster, under that key which signed it. Key ids are 16 digits. */
+export function announcementKey(source: string, keyId: string, signedBy: string): KeyText {
+  const instanceId = `key-${keyId}-${signedBy}`;
+  return keyText({ kind: KIND.NODE, namespace: BEACON_NAMESPACE, name: source, instanceId, clusterId: source });
+}
+
+/** The parts of the key of a summary; undefined for the key of a beacon or an announcement. */
 export function summaryKeyOf(key: KeyText): SummaryKey | undefined {
   const { kind, namespace, name, instanceId, clusterId } = keyParts(key);
   const [channel] = WORDS.find(([, word]) => word === instanceId) ?? [];

@@ -76,6 +76,8 @@ export interface StampedEntry {
 /** A stamped entry read back from a record. `content` is a view into the bytes that were read. */
 export interface StoredEntry extends StampedEntry {
   readonly contentBytes: number;
+  /** Only of what stands in the summary replica: its record has this stamp. */
+  readonly version?: number;
 }
 
 /** Enough bytes for all stamped fields: a key and five parsed ids. */

@@ -299,6 +299,7 @@ export class FrameReceiver {
   #readEntry(record: WireRecord & { body: typeof BODY.ENTRY }, origin: Origin): StoredRecord {
     const stamped = this.#stamper.entryOfStored(record.entry);
     if (this.#stamper.isSealed !== true) checkMaker(stamped, origin);
+    if ((stamped.version ?? record.hlc) !== record.hlc) throw invalid("hlc", `${record.hlc} is not the version ${stamped.version}`);
     if (!this.#mayBeHere(stamped.scope, origin)) throw new OutOfReach(SCOPE_NAMES[stamped.scope]);
     if (!this.#hasRoom(stamped.key, origin))
       throw new WaymarkError("quota_exceeded", `more than ${this.#maxOriginRecords} records of one origin`);

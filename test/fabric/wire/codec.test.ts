@@ -175,12 +175,12 @@ describe("a bad field is refused by its name", () => {
     { field: "policy.part", frame: { case: "policy", value: { head: HEAD, sizeBytes: 3n, offset: 2n, part: Uint8Array.of(1, 2) } } },
     {
       field: "border.batch.summaries[0].signed_text",
-      frame: { case: "border", value: { border: { case: "batch", value: { summaries: [{ signedText: new Uint8Array(65_537) }] } } } },
+      frame: { case: "border", value: { border: { case: "batch", value: { summaries: [{ signedText: new Uint8Array(32_001) }] } } } },
     },
     { field: "border.batch.keys[0].hops", frame: { case: "border", value: { border: { case: "batch", value: { keys: [{ hops: 9 }] } } } } },
     {
       field: "border.batch",
-      frame: { case: "border", value: { border: { case: "batch", value: { beacons: many(5, { signedText: new Uint8Array(65_536) }) } } } },
+      frame: { case: "border", value: { border: { case: "batch", value: { beacons: many(9, { signedText: new Uint8Array(32_000) }) } } } },
     },
     {
       field: "BorderBatch.summaries",

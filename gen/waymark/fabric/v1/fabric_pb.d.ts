@@ -885,7 +885,7 @@ export declare const HandOverFrameSchema: GenMessage<HandOverFrame>;
 export declare type Sealed = Message<"waymark.fabric.v1.Sealed"> & {
   /**
    * The bytes that were signed: an encoded waymark.catalog.v1.ServiceSummary without `signature`, `stale` and
-   * `signed_bytes`, at most 4 KiB, or an encoded Beacon or KeyAnnouncement, at most 64 KiB.
+   * `signed_bytes`, at most 4096 bytes, or an encoded Beacon or KeyAnnouncement, at most 32000 bytes.
    *
    * @generated from field: bytes signed_text = 1;
    */

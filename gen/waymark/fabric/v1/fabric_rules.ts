@@ -342,7 +342,7 @@ export function checkBorderRules(value: BorderRulesFields, problems: Problems): 
 
 /** Adds what breaks the contract's rules in `Sealed`. */
 export function checkSealed(value: SealedFields, problems: Problems): void {
-  if (value.signed.length > 65536) problems.add("signed_text", "has more than 65536 bytes");
+  if (value.signed.length > 32000) problems.add("signed_text", "has more than 32000 bytes");
   if (value.signature.length > 64) problems.add("signature", "has more than 64 bytes");
   if (!(value.hops >= 0 && value.hops <= 8)) problems.range(value.hops, 0, 8, "hops");
 }
