@@ -28,7 +28,7 @@ import { PROTOCOL_BOUNDS } from "../catalog/entry/names.ts";
 import { Problems } from "../catalog/entry/problems.ts";
 import { SCOPE, type Scope } from "../catalog/entry/scope.ts";
 import { KIND, type Kind } from "../catalog/record/record.ts";
-import { invalid } from "../lib/errors.ts";
+import { assert, invalid } from "../lib/errors.ts";
 import { timeMs, timeOf } from "../lib/protowire.ts";
 import { type Announcement, readAnnouncement } from "../seal/codec.ts";
 import {
@@ -83,6 +83,18 @@ export function decodeRecord(bytes: Uint8Array): Opened {
   const { content } = checked(record, checkSealedRecord);
   if (content.case === undefined) throw invalid("content", "is missing");
   return opened(content.case, content.value);
+}
+
+/** The sealed bytes of a record that is held, which was read before. Nothing is checked again. */
+export function sealedOf(bytes: Uint8Array): Sealed {
+  const { content } = decodeSealedRecord(bytes);
+  assert(content.case !== undefined, "a record of the summary replica holds nothing");
+  return content.value;
+}
+
+/** The summary in a record that is held. */
+export function summaryIn(bytes: Uint8Array): Summary {
+  return decodeSummary(sealedOf(bytes).signed);
 }
 
 /** The text to sign. Throws `invalid_argument` for a summary that nobody would take. */

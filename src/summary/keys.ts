@@ -37,3 +37,9 @@ export function summaryKeyOf(key: KeyText): SummaryKey | undefined {
   const [channel] = WORDS.find(([, word]) => word === instanceId) ?? [];
   return channel === undefined ? undefined : { source: clusterId, kind, namespace, serviceId: name, channel };
 }
+
+/** The kinds of entries that are summarised, as bits `1 << kind`. */
+export const SUMMARISED_MASK: number = [KIND.SERVICE, KIND.FUNCTION, KIND.TOPIC, KIND.QUEUE, KIND.CACHE].reduce(
+  (mask, kind) => mask | (1 << kind),
+  0,
+);

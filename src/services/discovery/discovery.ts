@@ -2,6 +2,7 @@
 import { type ClusterMapRequest, DiscoveryService, type ListPeersRequest } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { DnsService } from "../../../gen/waymark/dns/v1/dns_pb.js";
 import type { Leases } from "../../catalog/leases.ts";
+import type { SummaryReads } from "../../discovery/summaries/summary-reads.ts";
 import { DEFAULT_VIEW } from "../../dns/subject/view.ts";
 import { type DnsSources, dnsCatalog } from "../../dns/views/catalog.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
@@ -11,6 +12,8 @@ import { resolverService } from "../resolver.ts";
 import type { Service } from "../service.ts";
 import { clusterMap, listPeers } from "./nodes.ts";
 import { type ReadParts, readHandlers } from "./read-handlers.ts";
+import { Redirects } from "./redirects.ts";
+import { summaryHandlers } from "./summaries.ts";
 import { type WriteParts, writeHandlers } from "./write-handlers.ts";
 
 export interface DiscoveryParts
@@ -22,6 +25,8 @@ export interface DiscoveryParts
   readonly leases: Leases;
   /** The zones of DNS. */
   readonly zones: readonly string[];
+  /** What is held of summaries, and whether this node has caught up with those of its region. Absent: the calls answer UNIMPLEMENTED, and nobody is redirected. */
+  readonly summaries?: { readonly reads: SummaryReads; readonly isReady: () => boolean } | undefined;
 }
 
 export interface DiscoveryServices {
@@ -33,7 +38,9 @@ export interface DiscoveryServices {
 
 export function discoveryServices(parts: DiscoveryParts): DiscoveryServices {
   const { loads, endings } = parts.registrar;
-  const whole = { ...parts, caughtUp: undefined, loads, endedStaticCount: () => endings.endedStaticCount };
+  const { summaries } = parts;
+  const redirects = summaries && new Redirects(summaries.reads);
+  const whole = { ...parts, caughtUp: undefined, loads, endedStaticCount: () => endings.endedStaticCount, redirects };
   const { handlers, routes, resolveName } = readHandlers(whole);
   const written = writeHandlers(parts);
   const discovery: Service = {
@@ -41,6 +48,7 @@ export function discoveryServices(parts: DiscoveryParts): DiscoveryServices {
     handlers: {
       ...handlers,
       ...written.handlers,
+      ...(summaries && summaryHandlers({ ...parts, summaries: summaries.reads, isReady: summaries.isReady })),
       clusterMap: { kind: "unary", handle: (request: ClusterMapRequest, context) => clusterMap(whole, request, context) },
       listPeers: { kind: "unary", handle: (request: ListPeersRequest, context) => listPeers(whole, request, context) },
     },

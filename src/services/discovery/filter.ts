@@ -57,7 +57,7 @@ function resolvedOf(request: CatalogQueryRequest | CatalogWatchRequest): Prefixe
 }
 
 /** A prefix beside a namespace must cover it. Otherwise nothing could match, and an empty answer would not say why. */
-function prefixOf(prefix: string, namespace: string): string {
+export function prefixOf(prefix: string, namespace: string): string {
   if (namespace === "" || namespaceCovers(prefix, namespace)) return prefix;
   throw invalid("namespace_prefix", `namespace ${namespace} must be ${prefix} or below it; give one of the two alone, or both that agree`);
 }
@@ -79,7 +79,7 @@ export function sorted(terms: readonly string[]): readonly string[] {
   return terms.length < 2 ? terms : terms.toSorted();
 }
 
-function maskOf(values: readonly number[]): number {
+export function maskOf(values: readonly number[]): number {
   let mask = 0;
   for (const value of values) mask |= 1 << value;
   return mask;

@@ -37,6 +37,7 @@ import { filterOf, namesOf } from "./filter.ts";
 import type { NodeIdentity } from "./node-identity.ts";
 import { answerAge, freshness, wireScope } from "./nodes.ts";
 import { Places as ShortPlaces } from "./places.ts";
+import type { Redirects } from "./redirects.ts";
 import { resolveHandler } from "./resolve.ts";
 import type { DiscoveryBytes } from "./response-bytes.ts";
 import { type AskedWatch, WatchOpener } from "./watch-opener.ts";
@@ -80,6 +81,8 @@ export interface ReadParts {
   readonly isPaused?: (() => boolean) | undefined;
   /** Of a resolver: the places that its readers can be told, in the place of a vector. Absent at a node. */
   readonly resumes?: Pick<Places, "gap"> | undefined;
+  /** As in `ResolveParts`. */
+  readonly redirects?: Redirects | undefined;
   /** Tells the audit of an answered read. */
   readonly onRead: (caller: Caller, namespace: string) => void;
 }

@@ -18,6 +18,7 @@ import type { PeerDirectory } from "../peer-directory.ts";
 import type { CallContext, Handler } from "../service.ts";
 import { explanationOf } from "./explanations.ts";
 import { freshness } from "./nodes.ts";
+import type { Redirects } from "./redirects.ts";
 import type { DiscoveryBytes } from "./response-bytes.ts";
 
 export interface ResolveParts {
@@ -30,6 +31,8 @@ export interface ResolveParts {
   readonly allowsViewerOverride: boolean;
   readonly random: () => number;
   readonly metrics: Metrics;
+  /** Where callers are sent when nothing here can be chosen. Absent: nowhere. */
+  readonly redirects?: Redirects | undefined;
 }
 
 const DEFAULT_ALTERNATIVES = 4;
@@ -94,7 +97,12 @@ function resolve(parts: ResolveParts, { request, context, turn, book, choices }:
   if (choice === undefined || best === undefined) {
     // A refusal names no age, so nobody could tell this absence from a true one.
     parts.checkCaughtUp();
-    throw refusal(request, found.length > 0, unfit.size > 0);
+    const name = { kind, namespace, name: request.name };
+    const sought = { caller: viewer, name, visited: request.visitedClusters, region: options.region, time: context.time };
+    const redirect = parts.redirects?.find(sought);
+    if (redirect === undefined) throw refusal(request, found.length > 0, unfit.size > 0);
+    const explanation = request.explain ? explained(choice, [...unfit].map(read), request.versionRange) : [];
+    return create(ResolveResponseSchema, { redirect, ...freshness(parts, context), explanation });
   }
   if (choice.by !== undefined) choices[choice.by].inc();
   return create(ResolveResponseSchema, {
@@ -127,7 +135,7 @@ function turnsName(
   return [kind, namespace, name, versionRange, region, zone].join("\0");
 }
 
-function explained({ explained: ranked = [] }: Choice<Found>, unfit: readonly Found[], range: string) {
+function explained({ explained: ranked = [] }: Partial<Choice<Found>> = {}, unfit: readonly Found[], range: string) {
   return [...ranked, ...unfit.map((one) => explainVersion(one, range))].slice(0, MAX_EXPLAINED).map(explanationOf);
 }
 

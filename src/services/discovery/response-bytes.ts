@@ -82,18 +82,29 @@ export interface WatchOptions {
   readonly resolved?: ResolvedMark | undefined;
 }
 
+/** What the deltas of a watch of something else than entries hold. */
+export interface DeltaPayload {
+  /** Bytes that surely hold it. */
+  room(record: CatalogRecord): number;
+  /** Writes its length and itself after its tag; returns the offset after it. */
+  write(out: Uint8Array, tagged: number, record: CatalogRecord): number;
+}
+
 /** Writes responses into a scratch buffer and copies them out, so that no size has to be computed first. */
 export class DiscoveryBytes {
   readonly #slab: Slab;
   readonly #loads: Pick<Loads, "of">;
+  readonly #summaries: DeltaPayload | undefined;
   #scratch = Buffer.allocUnsafeSlow(256 * 1024);
   /** Deltas of one millisecond, which differing filters pass alike. */
   readonly #deltas = new Map<CatalogRecord, Delta>();
   #deltasWallMs = 0;
 
-  constructor(slab: Slab, loads: Pick<Loads, "of">) {
+  /** With `summaries`, the records of watches are summaries. */
+  constructor(slab: Slab, loads: Pick<Loads, "of">, summaries?: DeltaPayload) {
     this.#slab = slab;
     this.#loads = loads;
+    this.#summaries = summaries;
   }
 
   // HOT: once a query. bench/query.ts: encoding ten entries with protobuf-es costs 12 µs, this costs 1 µs.
@@ -141,6 +152,7 @@ export class DiscoveryBytes {
     let room = WATCH_ROOM + 3 * options.servedBy.length + message.cursor.length + message.portableCursor.length + roomOf(options.resolved);
     for (const namespace of message.replaces) room += namespace.length + 8;
     for (const { record } of message.changes) room += DELTA_ROOM + record.sizeBytes + record.origin.id.length + 3 * record.key.length;
+    if (this.#summaries !== undefined) for (const { record } of message.changes) room += this.#summaries.room(record);
     const out = this.#room(room);
     let at = 0;
     const isShared = message.snapshot === SNAPSHOT.NONE && !options.isNamesOnly;
@@ -229,6 +241,7 @@ export class DiscoveryBytes {
     at = writeNumberField(out, at, DELTA.scope, record.scope);
     at = writeNumberField(out, at, DELTA.action, action);
     if (action === ACTION.REMOVE) at = writeEntryKey(out, at, DELTA.removed, keyParts(record.key));
+    else if (this.#summaries !== undefined) at = this.#summaries.write(out, writeVarint(out, at, DELTA.summary), record);
     else if (options.isNamesOnly) {
       const bytes = this.#slab.view(record.at, record.sizeBytes);
       const sizeBytes = keyPrefixBytes(bytes);

@@ -10,8 +10,8 @@ import type { EntryKind, Scope } from "../../catalog/v1/entry_pb.js";
 import type { Viewer } from "../../catalog/v1/viewer_pb.js";
 import type { ServiceSummary } from "../../catalog/v1/summary_pb.js";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
+import type { Snapshot, Source } from "../../catalog/v1/watch_pb.js";
 import type { DiscoveryDelta } from "../../catalog/v1/delta_pb.js";
-import type { Snapshot } from "../../catalog/v1/watch_pb.js";
 
 /**
  * Describes the file waymark/discovery/v1/summary.proto.
@@ -60,7 +60,7 @@ export declare type SummaryQueryRequest = Message<"waymark.discovery.v1.SummaryQ
   ingressLimit: number;
 
   /**
-   * Only ingress nodes of this scope. Unset means all.
+   * Only ingress nodes whose scope is at least this wide. Unset means all.
    *
    * @generated from field: waymark.catalog.v1.Scope ingress_scope = 6;
    */
@@ -207,6 +207,20 @@ export declare type SummaryQueryResponse = Message<"waymark.discovery.v1.Summary
    * @generated from field: google.protobuf.Duration age = 7;
    */
   age?: Duration | undefined;
+
+  /**
+   * As in CatalogQueryResponse.
+   *
+   * @generated from field: bool stale = 8;
+   */
+  stale: boolean;
+
+  /**
+   * Where the data came from.
+   *
+   * @generated from field: waymark.catalog.v1.Source source = 9;
+   */
+  source: Source;
 };
 
 /**
@@ -377,6 +391,20 @@ export declare type SummaryWatchResponse = Message<"waymark.discovery.v1.Summary
    * @generated from field: google.protobuf.Duration age = 11;
    */
   age?: Duration | undefined;
+
+  /**
+   * As in CatalogQueryResponse. Told where `served_by` is.
+   *
+   * @generated from field: bool stale = 12;
+   */
+  stale: boolean;
+
+  /**
+   * Where the data came from. Present where `served_by` is.
+   *
+   * @generated from field: waymark.catalog.v1.Source source = 13;
+   */
+  source: Source;
 };
 
 /**

@@ -1,0 +1,159 @@
+/** DiscoveryService.SummaryQuery and SummaryWatch: what clusters say of their services. */
+import type { SummaryQueryRequest, SummaryWatchRequest } from "../../../gen/waymark/discovery/v1/summary_pb.js";
+import { SCOPE, type Scope } from "../../catalog/entry/scope.ts";
+import { ANY, type Filter, isNamespaceOnly } from "../../catalog/query/filter.ts";
+import { pageLimit } from "../../catalog/query/query.ts";
+import type { CatalogRecord } from "../../catalog/record/record.ts";
+import type { SummaryReads } from "../../discovery/summaries/summary-reads.ts";
+import { invalid } from "../../lib/errors.ts";
+import type { Time } from "../../lib/machine.ts";
+import type { Metrics } from "../../lib/metrics/metrics.ts";
+import { textsRoom } from "../../lib/protowire.ts";
+import { type Caller, viewerOf } from "../../policy/identity/caller.ts";
+import { SUMMARISED_MASK } from "../../summary/keys.ts";
+import type { IngressNode } from "../../summary/summary.ts";
+import type { PeerDirectory } from "../peer-directory.ts";
+import type { CallContext, Handler, StreamSource } from "../service.ts";
+import { replicaAge } from "./age.ts";
+import { maskOf, prefixOf, scopeOf, sorted } from "./filter.ts";
+import { answerAge } from "./nodes.ts";
+import { DiscoveryBytes } from "./response-bytes.ts";
+import { SummaryItems, summaryAnswer } from "./summary-bytes.ts";
+import { WatchOpener } from "./watch-opener.ts";
+
+export interface SummaryParts {
+  readonly summaries: SummaryReads;
+  readonly identity: { readonly nodeId: string; readonly boot: string };
+  readonly mesh: Pick<PeerDirectory, "ageMs" | "hasPeers">;
+  /** Whether this node has caught up with the summaries of its region. */
+  readonly isReady: () => boolean;
+  /** As in `ReadParts`. */
+  readonly checkStart: () => void;
+  readonly now: () => Time;
+  readonly random: () => number;
+  readonly allowsViewerOverride: boolean;
+  readonly metrics: Metrics;
+  readonly onRead: (caller: Caller, namespace: string) => void;
+}
+
+export type SummaryMethod = "summaryQuery" | "summaryWatch";
+
+/** Distinguishes these pages from those of other lists. */
+const SALT = "summaries";
+const DEFAULT_INGRESS = 4;
+/** Most bytes of the ingress in one page. A page ends early for it. One cluster may tell 64 KiB. */
+const MAX_INGRESS_BYTES = 1024 * 1024;
+const NO_INGRESS: ReadonlyMap<string, readonly string[]> = new Map();
+
+export function summaryHandlers(parts: SummaryParts): Readonly<Record<SummaryMethod, Handler>> {
+  const methods = new SummaryMethods(parts);
+  return {
+    summaryQuery: { kind: "unary", handle: (request: SummaryQueryRequest, context) => methods.query(request, context) },
+    summaryWatch: { kind: "server_streaming", open: (request: SummaryWatchRequest, context) => methods.watch(request, context) },
+  };
+}
+
+class SummaryMethods {
+  readonly #parts: SummaryParts;
+  readonly #items: SummaryItems;
+  readonly #opener: WatchOpener;
+
+  constructor(parts: SummaryParts) {
+    const { summaries, identity, mesh, metrics } = parts;
+    const { reads, sources, fanout } = summaries;
+    const { slab } = reads.replica;
+    this.#parts = parts;
+    this.#items = new SummaryItems(slab, (record) => sources.isStale(record));
+    this.#opener = new WatchOpener(
+      { ...parts, reads, caughtUp: undefined },
+      {
+        ...parts,
+        fanout,
+        // No summary reports its load.
+        bytes: new DiscoveryBytes(slab, { of: () => undefined }, this.#items),
+        nodeId: identity.nodeId,
+        ageOf: (time) => replicaAge(mesh.ageMs(time)),
+        via: () => [],
+        policyEpoch: () => reads.policyEpoch,
+        // The stamp of a summary is its version, and not a time.
+        deltaLag: { observe: () => {} },
+        dropped: metrics.counter("discovery_delta_dropped_total", {}),
+        release: (released) => reads.release(released),
+      },
+    );
+  }
+
+  query(request: SummaryQueryRequest, context: CallContext): Uint8Array {
+    const { summaries, identity, allowsViewerOverride, onRead } = this.#parts;
+    const { reads } = summaries;
+    const filter = { ...summaryFilter(request), names: request.serviceId === "" ? [] : [request.serviceId] };
+    const caller = viewerOf(context.caller, request.viewer, allowsViewerOverride);
+    const asked = { filter, token: request.pageToken, isExplained: false, salt: SALT };
+    let page = reads.page(caller, { ...asked, limit: pageLimit(request.limit) });
+    const { ingress, kept } = this.#ingressOf(page.records, request);
+    if (kept < page.records.length) page = reads.page(caller, { ...asked, limit: kept });
+    const answer = summaryAnswer(this.#items, {
+      records: page.records,
+      ingress,
+      nextToken: page.nextToken,
+      revision: reads.replica.revision,
+      servedBy: identity.nodeId,
+      age: answerAge(this.#parts, context),
+      generatedWallMs: context.time.wallMs,
+    });
+    onRead(context.caller, filter.namespace);
+    return answer;
+  }
+
+  watch(request: SummaryWatchRequest, context: CallContext): StreamSource {
+    this.#parts.checkStart();
+    const filter = summaryFilter(request);
+    if (request.withDigest && !isNamespaceOnly(filter))
+      throw invalid("with_digest", "goes with namespace or namespace_prefix filters only");
+    const { cursor, bookmarkInterval, viewer, withDigest } = request;
+    return this.#opener.open({ filter, cursor, bookmarkInterval, viewer, withDigest, isNamesOnly: false }, context);
+  }
+
+  /** The ingress of the clusters of a page, and how many of its records fit beside it: at least one. */
+  #ingressOf(records: readonly CatalogRecord[], request: SummaryQueryRequest) {
+    if (!request.includeIngress) return { ingress: NO_INGRESS, kept: records.length };
+    const ingress = new Map<string, readonly string[]>();
+    const seen = new Set<string>();
+    let sizeBytes = 0;
+    for (const [i, { traits }] of records.entries()) {
+      if (seen.has(traits.clusterId)) continue;
+      seen.add(traits.clusterId);
+      const urls = urlsOf(this.#parts.summaries.sources.ingressOf(traits.clusterId), request);
+      if (urls.length === 0) continue;
+      sizeBytes += textsRoom(urls);
+      if (sizeBytes > MAX_INGRESS_BYTES && i > 0) return { ingress, kept: i };
+      ingress.set(traits.clusterId, urls);
+    }
+    return { ingress, kept: records.length };
+  }
+}
+
+/** The URLs of the nodes that the request asks for, as many as it asks for. */
+function urlsOf(nodes: readonly IngressNode[], request: SummaryQueryRequest): readonly string[] {
+  const { ingressCapabilities, ingressTags, ingressLimit } = request;
+  const least = scopeOf(request.ingressScope);
+  const isWanted = ({ scope, capabilities, tags }: IngressNode) =>
+    scope >= least && ingressCapabilities.every((term) => capabilities.includes(term)) && ingressTags.every((term) => tags.includes(term));
+  const urls = nodes.filter(isWanted).flatMap((node) => node.urls);
+  return [...new Set(urls)].slice(0, ingressLimit === 0 ? DEFAULT_INGRESS : ingressLimit);
+}
+
+type FilterFields = Pick<SummaryQueryRequest | SummaryWatchRequest, "kinds" | "namespace" | "namespacePrefix" | "regions" | "scope">;
+
+/** The filter of a request. Throws `invalid_argument` for fields that do not go together. */
+function summaryFilter(request: FilterFields): Filter {
+  const { namespace, namespacePrefix, kinds, regions } = request;
+  const kindMask = maskOf(kinds);
+  if (kindMask !== 0 && (kindMask & SUMMARISED_MASK) === 0)
+    throw invalid("kinds", "only services, functions, topics, queues and caches have summaries");
+  const scope = scopeOf(request.scope);
+  // There is no channel below ZONE.
+  const channel: Scope = scope > SCOPE.ZONE ? scope : SCOPE.UNSET;
+  const summaries = channel === SCOPE.UNSET && regions.length === 0 ? undefined : { channel, regions: sorted(regions) };
+  return { ...ANY, namespace, prefix: prefixOf(namespacePrefix, namespace), kindMask, summaries };
+}

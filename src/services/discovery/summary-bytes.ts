@@ -1,0 +1,93 @@
+/**
+ * Makes summaries of answers from the bytes that their clusters signed, which nobody encodes again. What this node says itself follows them, because in
+ * protobuf the last value of a field wins: a signed text can neither say how fresh it is nor bring another signature.
+ */
+import { SERVICE_SUMMARY_TAG as ITEM, SUMMARY_QUERY_RESPONSE_TAG as QUERY } from "../../../gen/waymark/discovery/v1/summary_tags.ts";
+import type { CatalogRecord } from "../../catalog/record/record.ts";
+import type { Slab } from "../../catalog/record/slab.ts";
+import {
+  closeLength,
+  openLength,
+  tagOf,
+  textsRoom,
+  timeOf,
+  WIRE,
+  writeBytesField,
+  writeNumberField,
+  writeText,
+  writeTextField,
+  writeTexts,
+  writeTimeField,
+  writeVarint,
+} from "../../lib/protowire.ts";
+import { sealedOf } from "../../summary/codec.ts";
+import type { AnswerAge } from "./age.ts";
+import type { DeltaPayload } from "./response-bytes.ts";
+
+/** Most bytes of an item beside what it was made from. */
+const ITEM_ROOM = 48;
+/** Most bytes of an answer without items, ingress and texts. */
+const QUERY_ROOM = 256;
+/** Fields of an entry of a map, and that of `IngressUrls`. */
+const [KEY_TAG, VALUE_TAG, URLS_TAG] = [tagOf(1, WIRE.BYTES), tagOf(2, WIRE.BYTES), tagOf(1, WIRE.BYTES)];
+
+export class SummaryItems implements DeltaPayload {
+  readonly #slab: Slab;
+  readonly #isStale: (record: CatalogRecord) => boolean;
+
+  constructor(slab: Slab, isStale: (record: CatalogRecord) => boolean) {
+    this.#slab = slab;
+    this.#isStale = isStale;
+  }
+
+  /** The signed text stands in an item twice: as its fields, and as the bytes that the signature is of. */
+  room({ sizeBytes }: CatalogRecord): number {
+    return 2 * sizeBytes + ITEM_ROOM;
+  }
+
+  write(out: Uint8Array, tagged: number, record: CatalogRecord): number {
+    const { signed, signature } = sealedOf(this.#slab.view(record.at, record.sizeBytes));
+    const start = openLength(tagged);
+    out.set(signed, start);
+    let at = writeBytesField(out, start + signed.length, ITEM.signature, signature);
+    at = writeVarint(out, writeVarint(out, at, ITEM.stale), this.#isStale(record) ? 1 : 0);
+    return closeLength(out, start, writeBytesField(out, at, ITEM.signedBytes, signed));
+  }
+}
+
+export interface SummaryAnswer {
+  readonly records: readonly CatalogRecord[];
+  /** URLs by source cluster. */
+  readonly ingress: ReadonlyMap<string, readonly string[]>;
+  readonly nextToken: string;
+  readonly revision: number;
+  readonly servedBy: string;
+  readonly age: AnswerAge;
+  readonly generatedWallMs: number;
+}
+
+export function summaryAnswer(items: SummaryItems, answer: SummaryAnswer): Uint8Array {
+  const { records, ingress, nextToken, servedBy, age } = answer;
+  let room = QUERY_ROOM + textsRoom([nextToken, servedBy]);
+  for (const record of records) room += items.room(record);
+  for (const [source, urls] of ingress) room += textsRoom([source, ...urls]) + ITEM_ROOM;
+  const out = new Uint8Array(room);
+  let at = 0;
+  for (const record of records) at = items.write(out, writeVarint(out, at, QUERY.items), record);
+  for (const [source, urls] of ingress) at = writeIngress(out, at, source, urls);
+  at = writeTextField(out, at, QUERY.nextPageToken, nextToken);
+  at = writeTimeField(out, at, QUERY.generatedAt, timeOf(answer.generatedWallMs));
+  at = writeText(out, writeVarint(out, at, QUERY.servedBy), servedBy);
+  at = writeNumberField(out, at, QUERY.revision, answer.revision);
+  at = writeTimeField(out, at, QUERY.age, timeOf(age.ageMs));
+  at = writeNumberField(out, at, QUERY.stale, age.isStale ? 1 : 0);
+  at = writeNumberField(out, at, QUERY.source, age.source);
+  return out.subarray(0, at);
+}
+
+function writeIngress(out: Uint8Array, start: number, source: string, urls: readonly string[]): number {
+  const body = openLength(writeVarint(out, start, QUERY.ingress));
+  const at = writeText(out, writeVarint(out, body, KEY_TAG), source);
+  const value = openLength(writeVarint(out, at, VALUE_TAG));
+  return closeLength(out, body, closeLength(out, value, writeTexts(out, value, URLS_TAG, urls)));
+}

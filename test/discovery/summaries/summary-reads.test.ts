@@ -1,0 +1,65 @@
+/** What the reads of summaries do beside a catalog: they follow its changes of policy, and find the clusters that have a name. */
+import { expect, test } from "vitest";
+import { SCOPE } from "../../../src/catalog/entry/scope.ts";
+import { KIND } from "../../../src/catalog/record/record.ts";
+import { Fanout } from "../../../src/discovery/fanout.ts";
+import { Reads } from "../../../src/discovery/reads.ts";
+import { SwitchQueue } from "../../../src/discovery/switch-queue.ts";
+import { Policy } from "../../../src/policy/set/verdict.ts";
+import { rule, set } from "../../fakes/policies.ts";
+import { at, Registry } from "../../fakes/registry.ts";
+import { ANYONE, NODE, nameOf, SummaryFold, SummaryWorld } from "../../fakes/summary-readers.ts";
+
+const OWNED = new Policy(set([rule("svc.a", { owners: ["us-1"] })], { defaultAllow: true }), 1);
+const HIDING = new Policy(set([rule("svc.a", { visibilityTenants: ["blue"] })], { defaultAllow: true }), 2);
+const BLUE = { ...ANYONE, tenant: "blue" };
+
+test("a change of policy is complete only when the summaries follow it and their watches heard of it; the next one waits for that", () => {
+  const world = new SummaryWorld();
+  for (const source of ["us-1", "ap-1"]) for (const serviceId of ["a", "b", "c"]) world.put({ namespace: "svc.a", serviceId, source });
+  const fold = new SummaryFold(world);
+  fold.settle();
+  const { replica } = new Registry();
+  const reads = new Reads(replica, NODE, { policies: world.policies, onDenied: () => {} });
+  let before = world.policies.policy;
+  const takeChanged = () => {
+    const change = { before, after: world.policies.policy };
+    before = change.after;
+    return change;
+  };
+  const policies = { takeChanged };
+  const queue = new SwitchQueue({ policies, replica, reads, fanout: new Fanout(), clusterId: NODE.clusterId });
+  queue.followers.add(world.summaries);
+  const shown = () => world.query().items.map(nameOf).length;
+  for (const [policy, count] of [
+    [OWNED, 3],
+    [HIDING, 0],
+  ] as const) {
+    world.policies.policy = policy;
+    queue.look(at(0));
+    for (let n = 0; n < 50; n += 1) queue.step(10, at(0));
+    expect([queue.isWaiting, queue.isHeard(at(0)), world.summaries.isShown]).toEqual([true, false, false]);
+    while (!world.summaries.step(1)) expect(queue.isRunning).toBe(true);
+    world.summaries.changed();
+    expect([queue.isWaiting, queue.step(10, at(0)), queue.isRunning, shown()]).toEqual([false, true, false, count]);
+    // The watch has not heard of it yet.
+    expect([world.summaries.isHeard, queue.isHeard(at(0))]).toEqual([false, false]);
+    fold.settle();
+    expect([world.summaries.isHeard, queue.isHeard(at(0)), fold.held.length]).toEqual([true, true, count]);
+  }
+});
+
+test("the clusters that have a name are found for a caller that may see its namespace, whatever channel they say it on", () => {
+  const world = new SummaryWorld();
+  world.put({ namespace: "svc.a", serviceId: "web", source: "us-1" });
+  world.put({ namespace: "svc.a", serviceId: "web", source: "eu-2", channel: SCOPE.REGION });
+  world.put({ namespace: "svc.a", serviceId: "web", source: "ap-1", kind: KIND.QUEUE });
+  world.put({ namespace: "svc.a", serviceId: "webs", source: "ap-1" });
+  world.beacon("us-1");
+  const find = (caller = ANYONE, name = { kind: KIND.SERVICE, namespace: "svc.a", name: "web" } as const) =>
+    world.summaries.named(caller, name).map(({ traits }) => traits.clusterId);
+  expect(find()).toEqual(["us-1", "eu-2"]);
+  expect(world.summaries.named(ANYONE, { kind: KIND.NODE, namespace: "discovery.summaries", name: "us-1" })).toEqual([]);
+  world.change(HIDING);
+  expect([find(), find(BLUE), world.denials]).toEqual([[], ["us-1", "eu-2"], []]);
+});

@@ -1,0 +1,67 @@
+/** A read worker of a node that holds summaries: it holds none itself. */
+import { create } from "@bufbuild/protobuf";
+import { expect, test } from "vitest";
+import {
+  DiscoveryService,
+  type ResolveRequest,
+  ResolveRequestSchema,
+  ResolveResponseSchema,
+} from "../../../gen/waymark/discovery/v1/discovery_pb.js";
+import { SummaryQueryRequestSchema, SummaryQueryResponseSchema } from "../../../gen/waymark/discovery/v1/summary_pb.js";
+import { WaymarkError } from "../../../src/lib/errors.ts";
+import type { ReadHandlers } from "../../../src/services/discovery/read-handlers.ts";
+import { servicesOfWorker } from "../../../src/services/forwarding/worker-services.ts";
+import type { Handler, UnaryHandler } from "../../../src/services/service.ts";
+import { CONTEXT, Forwarding } from "../../fakes/forwarding.ts";
+
+const NOBODY: Handler = { kind: "unary", handle: () => create(ResolveResponseSchema) };
+const answered = (servedBy: string) => create(ResolveResponseSchema, { servedBy });
+
+/** The worker finds `here`, refuses `too_stale` for that reason, and nothing else; the main thread is asked for the rest. */
+function worker(hasSummaries: boolean) {
+  const main = new Forwarding({
+    desc: DiscoveryService,
+    handlers: {
+      resolve: { kind: "unary", handle: () => answered("main") },
+      summaryQuery: { kind: "unary", handle: () => create(SummaryQueryResponseSchema, { servedBy: "main" }) },
+    },
+  });
+  const resolve: UnaryHandler<ResolveRequest> = ({ name }) => {
+    if (name === "here") return answered("worker");
+    throw new WaymarkError(name === "too_stale" || name === "in_maintenance" ? name : "not_found", `no ${name}`);
+  };
+  const handlers = { resolve: { kind: "unary" as const, handle: resolve }, catalogQuery: NOBODY, catalogWatch: NOBODY };
+  const reads: ReadHandlers = {
+    handlers: { ...handlers, namespaceStatus: NOBODY, serverInfo: NOBODY },
+    routes: [],
+    resolveName: NOBODY,
+    query: () => new Uint8Array(),
+  };
+  const admission = { admitIn: undefined, openWatch: () => undefined };
+  const [service] = servicesOfWorker(main.worker, reads, admission, hasSummaries);
+  const call = async (method: string, name: string): Promise<string> => {
+    const handler = service?.handlers[method];
+    if (handler?.kind !== "unary") return "unimplemented";
+    const request = method === "resolve" ? create(ResolveRequestSchema, { name }) : create(SummaryQueryRequestSchema);
+    try {
+      const answer = Promise.resolve(handler.handle(request as never, CONTEXT));
+      answer.catch(() => {});
+      await main.settle();
+      const said = await answer;
+      return said instanceof Uint8Array ? "main" : "worker";
+    } catch (error) {
+      return error instanceof WaymarkError ? error.reason : "bug";
+    }
+  };
+  return call;
+}
+
+test.each([
+  { method: "resolve", name: "here", alone: "worker", want: "worker" },
+  { method: "resolve", name: "elsewhere", alone: "not_found", want: "main" },
+  { method: "resolve", name: "in_maintenance", alone: "in_maintenance", want: "main" },
+  { method: "resolve", name: "too_stale", alone: "too_stale", want: "too_stale" },
+  { method: "summaryQuery", name: "", alone: "unimplemented", want: "main" },
+])("$method $name is answered by: $want; where the node holds no summaries: $alone", async ({ method, name, alone, want }) => {
+  expect([await worker(false)(method, name), await worker(true)(method, name)]).toEqual([alone, want]);
+});
