@@ -2,8 +2,6 @@
  * Between bytes and what clusters sign: summaries, beacons, announcements of keys. What comes from outside is checked here, once, and refused with
  * `invalid_argument`. Signed bytes are read and passed on as they are, and never made again from what was read.
  */
-import { fromBinary } from "@bufbuild/protobuf";
-import { type ServiceSummary, ServiceSummarySchema } from "../../gen/waymark/catalog/v1/summary_pb.js";
 import {
   type BeaconFields,
   decodeSealedRecord,
@@ -181,11 +179,6 @@ export function decodeAnnouncement(signed: Uint8Array): Announcement {
   const announcement = readAnnouncement(signed);
   if (announcement === undefined) throw invalid("key", "contradicts itself");
   return announcement;
-}
-
-/** A summary as it is answered: what was signed, with the bytes of that for readers who verify, and the serving node's word on its age. */
-export function answerOf({ signed, signature }: Sealed, isStale: boolean): ServiceSummary {
-  return Object.assign(fromBinary(ServiceSummarySchema, signed), { signature, signedBytes: signed, stale: isStale });
 }
 
 const NOTHING = new Uint8Array();

@@ -11,7 +11,17 @@ import { BODY, KIND } from "../../src/catalog/record/record.ts";
 import { decodeCallRequest, decodeCallResponse, encodeCallRequest, encodeCallResponse } from "../../src/fabric/wire/call-codec.ts";
 import { decodeLinkFrame, encodeLinkFrame } from "../../src/fabric/wire/codec.ts";
 import type { CallRequest, CallResponse, LinkFrame } from "../../src/fabric/wire/messages.ts";
+import {
+  decodeAnnouncement,
+  decodeBeacon,
+  decodeRecord,
+  decodeSummary,
+  encodeBeacon,
+  encodeRecord as encodeSealed,
+  encodeSummary,
+} from "../../src/summary/codec.ts";
 import { helloOf, nodeRef, updateOf } from "../fakes/fabric-values.ts";
+import { ANNOUNCEMENT, BEACON, SUMMARY, sealedAs } from "../fakes/summaries.ts";
 
 const FOLDER = join(import.meta.dirname, "bytes");
 const GENERATION = 1_846_000_000_123;
@@ -87,7 +97,24 @@ const RESPONSES: Readonly<Record<string, CallResponse>> = {
   "answer-push-pull-1": { kind: "pushPull", from: nodeRef("n2", GENERATION), members: UPDATES },
 };
 
+const SIGNED = sealedAs(encodeSummary(SUMMARY), 3);
+const ENDING = { ...SUMMARY, notAfterWallMs: 1_764_300_000_000, noStale: true, withdrawn: true, regions: ["eu", "us"] };
+/** A signature is over such bytes. */
+const SEALS = [
+  { name: "signed-summary-1", value: SUMMARY, write: () => encodeSummary(SUMMARY), read: decodeSummary },
+  { name: "signed-summary-2", value: ENDING, write: () => encodeSummary(ENDING), read: decodeSummary },
+  { name: "signed-beacon-1", value: BEACON, write: () => encodeBeacon(BEACON), read: decodeBeacon },
+  { name: "signed-key-1", value: decodeAnnouncement(ANNOUNCEMENT), write: () => ANNOUNCEMENT, read: decodeAnnouncement },
+  {
+    name: "record-sealed-1",
+    value: { what: "summary", sealed: SIGNED, summary: SUMMARY },
+    write: () => encodeSealed("summary", SIGNED),
+    read: decodeRecord,
+  },
+];
+
 const ALL = [
+  ...SEALS,
   ...Object.entries(FRAMES).map(([name, frame]) => ({ name, value: frame, write: () => encodeLinkFrame(frame), read: decodeLinkFrame })),
   ...Object.entries(REQUESTS).map(([name, value]) => ({
     name,
