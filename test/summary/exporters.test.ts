@@ -124,6 +124,25 @@ test.each<{ standing: Standing; want: readonly string[] }>([
   if (standing === "silent") expect(world.nodes.map(({ builder }) => builder.nextDeadlineMs())).toEqual([NEVER, NEVER, NEVER]);
 });
 
+test.each(["exporting", "withholding"] as const)(
+  "what is hidden here because another cluster owns it now is taken back, %s",
+  (standing) => {
+    const world = new SummaryWorld(["a"]);
+    world.put({});
+    world.run(10_000);
+    const { own, builder } = world.node("a");
+    own.setAdmission(() => false);
+    for (const stored of own.self.log.list()) own.touch(stored);
+    // It knows nothing of what was touched before.
+    builder.stoodStill();
+    world.follow({ members: [], standing });
+    world.run(1000);
+    world.setPolicy(new Policy(set([rule("svc", { allowSummaries: true, owners: ["c2"] })]), 1));
+    world.run(1000);
+    expect(world.told()).toEqual(["global first 1 healthy r1 0-0", "global denied gone"]);
+  },
+);
+
 test("a node that withholds takes back at the end of a window, too", () => {
   const world = new SummaryWorld(["a"]);
   world.setPolicy(new Policy(set([rule("svc", { allowSummaries: true, cutoverWindows: [span(WALL, WALL + 20_000)] })]), 1));

@@ -13,7 +13,7 @@ import type { Channel, SummaryKey } from "../summary.ts";
 import { Counting } from "./counting.ts";
 import { type Draft, draftOf, type Sent, withdrawalOf } from "./drafts.ts";
 import { Exporters } from "./exporters.ts";
-import { type ChangingReplica, NameChanges, NameSweep } from "./names.ts";
+import { type ChangingReplica, NameChanges, NameSweep, RecordWalk } from "./names.ts";
 import { CHANNELS, type ExportOptions, Outlets, type Permission } from "./outlets.ts";
 import { NO_SCOPE, type Service, Services } from "./services.ts";
 
@@ -74,7 +74,8 @@ export class Builder {
   readonly #catalogChanges: NameChanges;
   readonly #ownChanges: NameChanges;
   readonly #catalogSweep: NameSweep;
-  readonly #ownSweep: NameSweep;
+  /** Reads all that is held of the own cluster, also what is hidden here, for example because the policy denies it. */
+  readonly #ownWalk: RecordWalk;
   #standing: Standing = "silent";
   #members = new Exporters([]);
   /** The members and this node. */
@@ -99,7 +100,7 @@ export class Builder {
     this.#catalogChanges = new NameChanges(catalog, clusterId);
     this.#ownChanges = new NameChanges(own.replica, clusterId);
     this.#catalogSweep = new NameSweep(catalog.lookup, clusterId);
-    this.#ownSweep = new NameSweep(own.replica.lookup, clusterId);
+    this.#ownWalk = new RecordWalk(own.replica, clusterId);
   }
 
   /** Services of which something is remembered. */
@@ -142,7 +143,7 @@ export class Builder {
 
   /** Does what is due, in a slice, and appends what is to be exported. */
   tick(time: Time, out: Draft[]): void {
-    const isSetBack = time.wallMs < this.#ticked.wallMs;
+    const isSetBack = time.wallMs < this.#ticked.wallMs - CLOCK_LOOK_MS;
     this.#ticked = time;
     this.#isMore = false;
     if (!this.#isActive) return;
@@ -152,7 +153,7 @@ export class Builder {
     this.#read(time);
     const swept = (nameKey: string) => this.#swept(nameKey, time);
     // What is held comes first: the policy may deny it.
-    if (this.#ownSweep.isRunning) this.#ownSweep.step(SWEPT_AT_A_TIME, swept);
+    if (this.#ownWalk.isRunning) this.#ownWalk.step(READ_AT_A_TIME, swept);
     else this.#catalogSweep.step(SWEPT_AT_A_TIME, swept);
     if (!this.#isSweeping) this.#isLost = false;
     this.#isMore = !this.#work(time, out);
@@ -164,7 +165,7 @@ export class Builder {
   }
 
   get #isSweeping(): boolean {
-    return this.#ownSweep.isRunning || this.#catalogSweep.isRunning;
+    return this.#ownWalk.isRunning || this.#catalogSweep.isRunning;
   }
 
   // ---- what is to be looked at ----
@@ -173,7 +174,7 @@ export class Builder {
     this.#services.clear();
     this.#running = undefined;
     this.#catalogSweep.stop();
-    this.#ownSweep.stop();
+    this.#ownWalk.stop();
     // A walk finds all that there is.
     this.#catalogChanges.skip();
     this.#ownChanges.skip();
@@ -181,7 +182,7 @@ export class Builder {
 
   #sweep(): void {
     if (this.#standing === "silent") return;
-    this.#ownSweep.start();
+    this.#ownWalk.start();
     if (this.#standing === "exporting") this.#catalogSweep.start();
   }
 

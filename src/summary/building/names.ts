@@ -61,6 +61,46 @@ export class NameChanges {
   }
 }
 
+/** Walks the records of all summarised services, also those that nobody is shown. What changes meanwhile is told by `NameChanges`. */
+export class RecordWalk {
+  readonly #replica: ChangingReplica;
+  readonly #clusterId: string;
+  #revision = 0;
+  #until = 0;
+
+  constructor(replica: ChangingReplica, clusterId: string) {
+    this.#replica = replica;
+    this.#clusterId = clusterId;
+  }
+
+  get isRunning(): boolean {
+    return this.#revision < this.#until;
+  }
+
+  /** Begins, from the first record on, also when it is under way. */
+  start(): void {
+    this.#revision = 0;
+    this.#until = this.#replica.revision;
+  }
+
+  stop(): void {
+    this.#until = 0;
+  }
+
+  /** Looks at no more than so many records. */
+  step(maxCount: number, tell: (nameKey: string) => void): void {
+    let left = maxCount;
+    this.#replica.changesSince(this.#revision, (stored, revision) => {
+      if (left === 0 || revision > this.#until) return false;
+      left -= 1;
+      this.#revision = revision;
+      if (isSummarised(stored, this.#clusterId)) tell(nameOfKey(stored.key));
+      return true;
+    });
+    if (left > 0) this.#revision = this.#until;
+  }
+}
+
 /** Walks the names of all summarised services of which there is a visible record. */
 export class NameSweep {
   readonly #lookup: Lookup;
