@@ -49,7 +49,8 @@ export class Ed25519PublicKey {
   /** Any 32 bytes are taken. Those that are no point of the curve verify nothing. */
   constructor(raw: Uint8Array) {
     assert(raw.length === ED25519_BYTES.publicKey, "an Ed25519 public key has 32 bytes", { length: raw.length });
-    this.raw = raw.slice();
+    // `slice` of a Buffer copies nothing.
+    this.raw = new Uint8Array(raw);
     this.#key = createPublicKey({ key: Buffer.concat([PUBLIC_KEY_PREFIX, raw]), format: "der", type: "spki" });
   }
 
@@ -71,7 +72,7 @@ export class Ed25519PrivateKey {
 
   /** The 64 bytes of the signature, always the same for the same bytes. Cost: some 25 µs. */
   sign(bytes: Uint8Array): Uint8Array {
-    return sign(undefined, bytes, this.#key);
+    return new Uint8Array(sign(undefined, bytes, this.#key));
   }
 }
 

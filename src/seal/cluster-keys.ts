@@ -19,7 +19,7 @@ export type KeyRefusal = "unsigned" | "unknown_key" | "bad_signature" | "stale" 
 export interface KeyBounds {
   /** Announcements of a cluster that are verified. */
   readonly maxAnnounced: number;
-  /** Announcements of a cluster whose signer is not known yet: nobody has verified them. */
+  /** Announcements of a cluster that may become good, such as those whose signer is not known yet. Nobody has verified them. */
   readonly maxWaiting: number;
   /** Announcements between a key and one that the settings name. */
   readonly maxDepth: number;
@@ -81,7 +81,7 @@ export class ClusterKeys {
     return this.#rooted.some((claim) => claim.keyId === keyId);
   }
 
-  /** Keeps an announcement of this cluster, or says why not. It waits where its signer is not known, or another cluster has its key. */
+  /** Keeps an announcement of this cluster, or says why not. One that may become good waits: until its signer is known, its key is free, or there is room. */
   announce(claim: Claim, wallMs: number, isForeign: IsForeign): KeyRefusal | undefined {
     const isSame = ({ sealed }: Claim) => isEqual(sealed.signed, claim.sealed.signed) && isEqual(sealed.signature, claim.sealed.signature);
     if (this.#rooted.some(isSame)) return undefined;
@@ -99,8 +99,7 @@ export class ClusterKeys {
     for (let before = -1; before !== this.#waiting.length; ) {
       before = this.#waiting.length;
       this.#waiting = this.#waiting.filter((claim) => {
-        const refused = this.#root(claim, isForeign);
-        return refused === "limit" || mayWait(refused);
+        return mayWait(this.#root(claim, isForeign));
       });
     }
   }
@@ -153,8 +152,6 @@ export class ClusterKeys {
     if (key === undefined) return "bad_signature";
     // Two keys with one id: the second is found within 2^32 attempts by who makes both.
     if (!isEqual(key.raw, claim.publicKey)) return "conflict";
-    // Who has the secret can make many good signatures of the same bytes.
-    if (this.#rooted.some(({ sealed }) => isEqual(sealed.signed, claim.sealed.signed))) return undefined;
     this.#rooted.push({ ...claim, key });
     return undefined;
   }
@@ -175,9 +172,9 @@ export class ClusterKeys {
   }
 }
 
-/** Whether another announcement, or a reload, can make an announcement good that is refused now. */
+/** Whether another announcement, a reload or time can make an announcement good that is refused now. */
 function mayWait(refused: KeyRefusal | undefined): boolean {
-  return refused === "unknown_key" || refused === "conflict";
+  return refused !== undefined && refused !== "bad_signature";
 }
 
 function isEqual(a: Uint8Array, b: Uint8Array): boolean {
@@ -191,9 +188,9 @@ function announcedKey({ publicKey, holder }: Claim): Ed25519PublicKey | undefine
   return isSignedBy(key, CONTEXT.KEY_HOLDER, holder) ? key : undefined;
 }
 
-/** The claim of sealed bytes; undefined when they announce nothing. The bytes are copied, because they may be a part of a frame. */
+/** The claim of sealed bytes; undefined when they announce nothing. The bytes are copied, because they may be a part of a frame (`slice` of a Buffer copies nothing). */
 export function claimOf({ signed, signature }: SealedText): Claim | undefined {
-  const copy = signed.slice();
+  const copy = new Uint8Array(signed);
   const announcement = readAnnouncement(copy);
-  return announcement && { ...announcement, sealed: { signed: copy, signature: signature.slice() } };
+  return announcement && { ...announcement, sealed: { signed: copy, signature: new Uint8Array(signature) } };
 }

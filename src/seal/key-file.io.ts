@@ -3,11 +3,20 @@ import { statSync } from "node:fs";
 import { ed25519PrivateKey } from "../lib/crypto.ts";
 import type { Log } from "../lib/log.io.ts";
 import { MAX_TOKEN_FILE_BYTES, readNamedFile } from "../lib/named-file.io.ts";
-import { type SigningKey, signerOf } from "./signer.ts";
+import { KEY_BOUNDS } from "./cluster-keys.ts";
+import { announcementPem, announcementsIn, sealAnnouncement } from "./codec.ts";
+import { type SealedText, type SigningKey, signerOf } from "./signer.ts";
+
+/** What the file holds. */
+export interface SigningKeys {
+  readonly key: SigningKey;
+  /** Announcements that the cluster tells others: of this key under the one before it, or of the next key under this one. */
+  readonly announcements: readonly SealedText[];
+}
 
 export interface SigningKeyFile {
-  readonly key: SigningKey;
-  /** Reads the file again, and says whether it holds another key. What cannot be read changes nothing. */
+  readonly keys: SigningKeys;
+  /** Reads the file again, and says whether it holds something else. What cannot be read changes nothing. */
   reload(): boolean;
 }
 
@@ -22,28 +31,35 @@ const TOO_OPEN = 0o027;
 
 /** Throws with a message for the operator when the file is not as it should be. */
 export function openSigningKeyFile(path: string, log: Log): SigningKeyFile {
-  let key = readSigningKey(path);
+  let keys = readSigningKeys(path);
   return {
-    get key() {
-      return key;
+    get keys() {
+      return keys;
     },
     reload: () => {
       try {
-        const read = readSigningKey(path);
-        if (read.keyId === key.keyId) return false;
-        log.info({ key_id: read.keyId, key_id_before: key.keyId }, "signing key of the cluster reloaded");
-        key = read;
+        const read = readSigningKeys(path);
+        if (textOf(read) === textOf(keys)) return false;
+        log.info(
+          { key_id: read.key.keyId, key_id_before: keys.key.keyId, announcements: read.announcements.length },
+          "signing key of the cluster reloaded",
+        );
+        keys = read;
         return true;
       } catch (error) {
-        log.warn({ err: error, key_id: key.keyId }, "signing key of the cluster not reloaded, keeping the old one");
+        log.warn({ err: error, key_id: keys.key.keyId }, "signing key of the cluster not reloaded, keeping the old one");
         return false;
       }
     },
   };
 }
 
+function textOf({ key, announcements }: SigningKeys): string {
+  return [key.keyId, ...announcements.map(announcementPem)].join("\n");
+}
+
 /** Throws with a message for the operator when the file is not as it should be. The message never holds a part of the file. */
-export function readSigningKey(path: string, setting = SETTING): SigningKey {
+export function readSigningKeys(path: string, setting = SETTING): SigningKeys {
   const text = readNamedFile({ setting, path, maxBytes: MAX_TOKEN_FILE_BYTES }).toString("latin1");
   const mode = statSync(path).mode & 0o777;
   if ((mode & TOO_OPEN) !== 0)
@@ -51,8 +67,32 @@ export function readSigningKey(path: string, setting = SETTING): SigningKey {
   const blocks = text.match(PEM) ?? [];
   const [pem] = blocks;
   const key = pem === undefined || blocks.length > 1 ? undefined : ed25519PrivateKey(pem);
-  if (key !== undefined) return signerOf(key);
-  throw new Error(
-    `${setting}: ${path} does not hold one Ed25519 private key in PEM, without a password; make one with: openssl genpkey -algorithm ed25519 -out FILE`,
-  );
+  if (key === undefined)
+    throw new Error(
+      `${setting}: ${path} does not hold one Ed25519 private key in PEM, without a password; make one with: openssl genpkey -algorithm ed25519 -out FILE`,
+    );
+  const announcements = announcementsIn(text);
+  if (announcements === undefined) throw new Error(`${setting}: ${path} holds an announcement of a key that cannot be read; make it anew`);
+  if (announcements.length > KEY_BOUNDS.maxAnnounced)
+    throw new Error(
+      `${setting}: ${path} holds ${announcements.length} announcements of keys, more than ${KEY_BOUNDS.maxAnnounced}; remove those that are over`,
+    );
+  return { key: signerOf(key), announcements };
+}
+
+/** Of a new key: whose it is, its file and that of the key before it. */
+export interface KeyToAnnounce {
+  readonly cluster: string;
+  readonly keyFile: string;
+  readonly byFile: string;
+  readonly notBeforeWallMs: number;
+  readonly notAfterWallMs: number;
+}
+
+/** The block that announces a key, to be put into the file of the signing key. Throws with a message for the operator. */
+export function announcedIn({ cluster, keyFile, byFile, ...times }: KeyToAnnounce): string {
+  const { key } = readSigningKeys(keyFile, "the new key");
+  const { key: by } = readSigningKeys(byFile, "the key that announces it");
+  if (key.keyId === by.keyId) throw new Error(`${keyFile} and ${byFile} hold the same key; a key cannot announce itself`);
+  return announcementPem(sealAnnouncement({ cluster, key, by, ...times }));
 }

@@ -35,8 +35,8 @@ export class KeyRegistry {
   /** Between these times no key begins or ends. */
   #steady = { fromWallMs: Number.NEGATIVE_INFINITY, untilWallMs: Number.POSITIVE_INFINITY };
 
-  constructor(bounds: KeyBounds = KEY_BOUNDS) {
-    this.#bounds = bounds;
+  constructor(bounds: Partial<KeyBounds> = {}) {
+    this.#bounds = { ...KEY_BOUNDS, ...bounds };
   }
 
   /** Takes the keys of the settings, in place of those before. Each key is of one cluster, and the keys of a cluster name one region (`clusterKeys`). */

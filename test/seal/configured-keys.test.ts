@@ -89,6 +89,7 @@ test.each([
   ["edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff", "order 4, with p added and a sign"],
   ["eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f", "the neutral point, with p added"],
   ["eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff", "the neutral point, with p added and a sign"],
+  ["f0ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f", "a good point, with p added"],
   ["0200000000000000000000000000000000000000000000000000000000000000", "no point of the curve"],
 ])("%s is no key: %s", (hex) => {
   const { keys, problems } = clusterKeys([row(0, { publicKey: base64(Buffer.from(hex, "hex")) })], OWN);

@@ -6,13 +6,15 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { openLog } from "../../src/lib/log.io.ts";
-import { openSigningKeyFile, readSigningKey } from "../../src/seal/key-file.io.ts";
+import { announcedIn, openSigningKeyFile, readSigningKeys } from "../../src/seal/key-file.io.ts";
+import { KeyRegistry } from "../../src/seal/key-registry.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "waymark-seal-"));
 const path = join(folder, "cluster.pem");
 const log = openLog({ level: "silent", scopes: new Map(), format: "json" }).child("summary");
 afterAll(() => rmSync(folder, { recursive: true }));
 
+const readSigningKey = (file: string) => readSigningKeys(file).key;
 const pem = (password?: string) =>
   generateKeyPairSync("ed25519")
     .privateKey.export({ format: "pem", type: "pkcs8", ...(password === undefined ? {} : { cipher: "aes-256-cbc", passphrase: password }) })
@@ -61,17 +63,60 @@ test("the bound of the file is that of files with secrets", () => {
   expect(() => readSigningKey(filled(65_537))).toThrow(/it has 65537 bytes; name a regular file of at most 65536 bytes/);
 });
 
-test("a reload takes another key, and keeps the one it has where the file is wrong or the same", () => {
+const at = (name: string, text: string) => {
+  const file = join(folder, name);
+  writeFileSync(file, text, { mode: 0o600 });
+  return file;
+};
+/** Announces the second key under the first. */
+const announced = (untilMs = 2000) =>
+  announcedIn({ cluster: "a", keyFile: at("new", second), byFile: at("old", first), notBeforeWallMs: 1000, notAfterWallMs: untilMs });
+
+test("a reload takes another key or other announcements, and keeps what it has where the file is wrong or the same", () => {
   const file = openSigningKeyFile(written(first), log);
-  const { keyId } = file.key;
-  for (const text of [first, "", `${first}\n`, `${second}${first}`]) {
+  const { keyId } = file.keys.key;
+  for (const text of [first, "", `${first}\n`, `${second}${first}`, `${first}${announced().replace(/\n.{20}/, "\n")}`]) {
     written(text);
-    expect([file.reload(), file.key.keyId]).toEqual([false, keyId]);
+    expect([file.reload(), file.keys.key.keyId, file.keys.announcements.length]).toEqual([false, keyId, 0]);
   }
-  written(second);
-  expect([file.reload(), file.key.keyId === keyId]).toEqual([true, false]);
+  for (const [text, isFirst, count] of [
+    [`${first}${announced()}`, true, 1],
+    [`${first}${announced(3000)}`, true, 1],
+    [second, false, 0],
+  ] as const) {
+    written(text);
+    expect([file.reload(), file.keys.key.keyId === keyId, file.keys.announcements.length]).toEqual([true, isFirst, count]);
+  }
   written(first, 0o644);
-  expect([file.reload(), file.key.keyId === keyId]).toEqual([false, false]);
+  expect([file.reload(), file.keys.key.keyId === keyId]).toEqual([false, false]);
+});
+
+test.each([first, second])("an announcement in the file of either key makes the new one count where the old one does", (key) => {
+  const { announcements } = readSigningKeys(written(`${key}${announced()}`));
+  const [old, next] = [first, second].map((text) => readSigningKey(written(text)));
+  const registry = new KeyRegistry();
+  registry.configure([{ cluster: "a", region: "eu", publicKey: old!.publicKey.raw }], { wallMs: 0 });
+  for (const sealed of announcements) expect(registry.announce(sealed, { wallMs: 0 })).toBeUndefined();
+  expect([999, 1000, 1999, 2000].map((wallMs) => registry.counts("a", next!.keyId, wallMs))).toEqual([false, true, true, false]);
+});
+
+test("an announcement that is broken, one too many, and a key that announces itself are refused", () => {
+  const body = (text: string) => text.split("\n").slice(1, -2);
+  const [begin, end] = ["BEGIN", "END"].map((word) => `-----${word} WAYMARK KEY ANNOUNCEMENT-----`) as [string, string];
+  const pemOf = (...lines: readonly string[]) => [begin, ...lines, end, ""].join("\n");
+  expect(pemOf(...body(announced()))).toBe(announced());
+  for (const bad of [pemOf(), pemOf("AAAA"), pemOf(...body(announced()).slice(1)), announced().slice(0, -2), `${announced()}${begin}\n`])
+    expect(() => readSigningKeys(written(`${first}${bad}`))).toThrow(/holds an announcement of a key that cannot be read; make it anew$/);
+  const many = (count: number) => written(`${first}${announced().repeat(count)}`);
+  expect(readSigningKeys(many(16)).announcements).toHaveLength(16);
+  expect(() => readSigningKeys(many(17))).toThrow(/holds 17 announcements of keys, more than 16; remove those that are over$/);
+  const file = at("same", first);
+  expect(() => announcedIn({ cluster: "a", keyFile: file, byFile: file, notBeforeWallMs: 0, notAfterWallMs: 1 })).toThrow(
+    /cannot announce itself$/,
+  );
+  expect(() => announcedIn({ cluster: "a", keyFile: at("none", ""), byFile: file, notBeforeWallMs: 0, notAfterWallMs: 1 })).toThrow(
+    /^the new key: .*none does not hold/,
+  );
 });
 
 test("the key that OpenSSL makes by the remedy of the message is taken, and OpenSSL accepts its signature", () => {

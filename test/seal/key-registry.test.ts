@@ -2,12 +2,10 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { encodeKeyAnnouncement } from "../../gen/waymark/fabric/v1/fabric_codec.ts";
-import { type ClusterKey, KEY_BOUNDS } from "../../src/seal/cluster-keys.ts";
-import { type Announcing, sealAnnouncement } from "../../src/seal/codec.ts";
 import { KeyRegistry } from "../../src/seal/key-registry.ts";
 import { CONTEXT, type Context, keyIdOf, type SealedText, type SigningKey } from "../../src/seal/signer.ts";
 import { runs } from "../fakes/effort.ts";
-import { signingKey } from "../fakes/signing-keys.ts";
+import { announcedKey, type KeyRow, signingKey } from "../fakes/signing-keys.ts";
 import { type Told, TrustModel } from "../fakes/trust-model.ts";
 
 const KEYS = Array.from({ length: 8 }, (_, number) => signingKey(number));
@@ -16,20 +14,20 @@ const TEXT = Buffer.from("a summary");
 const utf8 = (text: string) => Buffer.from(text);
 
 /** `a0 b1` names key 0 for cluster a and key 1 for cluster b. */
-const rows = (text: string): readonly ClusterKey[] =>
+const rows = (text: string): readonly KeyRow[] =>
   text
     .split(" ")
     .filter((word) => word !== "")
     .map(([cluster = "", number]) => ({ cluster, region: `region-${cluster}`, publicKey: keyOf(Number(number)).publicKey.raw }));
 
-const registryOf = (configured: string, wallMs = 0, bounds = KEY_BOUNDS) => {
+const registryOf = (configured: string, wallMs = 0, bounds: ConstructorParameters<typeof KeyRegistry>[0] = {}) => {
   const registry = new KeyRegistry(bounds);
   registry.configure(rows(configured), { wallMs });
   return registry;
 };
 
-const tell = (key: number, by: number, more: Partial<Announcing> = {}) =>
-  sealAnnouncement({ cluster: "a", key: keyOf(key), by: keyOf(by), notBeforeWallMs: 0, notAfterWallMs: 1000, ...more });
+const tell = (key: number, by: number, more: Partial<Parameters<typeof announcedKey>[0]> = {}) =>
+  announcedKey({ cluster: "a", key: keyOf(key), by: keyOf(by), notBeforeWallMs: 0, notAfterWallMs: 1000, ...more });
 
 /** What a reader says of a summary of the cluster that the key signed. */
 const answer = (registry: KeyRegistry, cluster: string, key: number, wallMs = 0, context: Context = CONTEXT.SUMMARY) =>
@@ -86,6 +84,7 @@ const signedAs = (changed: Partial<typeof fields>, by = 0, context: Context = CO
 };
 /** y = 0: a point of order 4. */
 const smallOrder = new Uint8Array(32);
+const PART = fields.publicKey.subarray(1);
 
 test.each([
   { what: "a good announcement", sealed: signedAs({}), want: undefined },
@@ -99,7 +98,7 @@ test.each([
   { what: "a time that is over", sealed: signedAs({ notAfterMs: 10 }), want: "stale" },
   { what: "a time without length", sealed: signedAs({ notBeforeMs: 1000 }), want: "bad_signature" },
   { what: "an id that is not the key's", sealed: signedAs({ keyId: keyOf(4).keyId }), want: "bad_signature" },
-  { what: "a part of a key", sealed: signedAs({ publicKey: fields.publicKey.subarray(1) }), want: "bad_signature" },
+  { what: "a part of a key", sealed: signedAs({ publicKey: PART, keyId: keyIdOf(PART) }), want: "bad_signature" },
   { what: "a key of small order", sealed: signedAs({ publicKey: smallOrder, keyId: keyIdOf(smallOrder) }), want: "bad_signature" },
   { what: "a key whose holder does not agree", sealed: signedAs({ holderSignature: new Uint8Array(64) }), want: "bad_signature" },
   {
@@ -149,6 +148,23 @@ test("a key ends with the key that announced it: times of a chain overlap, and n
   // The cluster announces the key once more, under the key of the settings.
   registry.announce(tell(2, 0, { notBeforeWallMs: 250, notAfterWallMs: 500 }), { wallMs: 250 });
   expect([300, 499, 500].map((wallMs) => counting(registry, wallMs))).toEqual([[0, 2], [0, 2], [0]]);
+});
+
+test("a key whose short way is over does not count by one that is too long", () => {
+  const registry = registryOf("a0", 0, { maxDepth: 2 });
+  for (const sealed of [tell(2, 0, { notAfterWallMs: 100 }), tell(3, 2), tell(1, 0), tell(2, 1)]) registry.announce(sealed, { wallMs: 0 });
+  expect([99, 100].map((wallMs) => counting(registry, wallMs))).toEqual([
+    [0, 1, 2, 3],
+    [0, 1, 2],
+  ]);
+});
+
+test("a bad signature makes nobody wait longer", () => {
+  const registry = registryOf("a0", 0, { maxWaiting: 1 });
+  registry.announce(tell(2, 1), { wallMs: 0 });
+  expect(registry.announce({ ...tell(3, 0), signature: new Uint8Array(64) }, { wallMs: 0 })).toBe("bad_signature");
+  registry.announce(tell(1, 0), { wallMs: 0 });
+  expect(counting(registry)).toEqual([0, 1, 2]);
 });
 
 test("keys that announce each other do not count longer than the one that the settings lead to", () => {
@@ -202,17 +218,38 @@ test("a key is of one cluster: that of the settings, else the first that announc
   expect([counting(registry), counting(registry, 0, "b")]).toEqual([[0, 3], [2]]);
   registry.configure(rows("a0 b2 b3"), { wallMs: 0 });
   expect([counting(registry), counting(registry, 0, "b")]).toEqual([[0], [2, 3]]);
+  // It stays with the cluster that has it when the settings do not name it any more, and goes to the other one when that announcement ends.
+  registry.configure(rows("a0 b2"), { wallMs: 0 });
+  expect([counting(registry), counting(registry, 0, "b")]).toEqual([[0], [2, 3]]);
+  registry.configure(rows("a0 b5"), { wallMs: 0 });
+  expect([counting(registry), counting(registry, 0, "b")]).toEqual([[0, 3], [5]]);
+});
+
+test("what is told to others are the bytes that came, also when the buffer that they came in is used again", () => {
+  const registry = registryOf("a0");
+  const sealed = tell(1, 0);
+  const buffer = { signed: Buffer.from(sealed.signed), signature: Buffer.from(sealed.signature) };
+  registry.announce(buffer, { wallMs: 0 });
+  buffer.signed.fill(0);
+  buffer.signature.fill(0);
+  expect(registry.announcements(0).map(({ signed, signature }) => Buffer.concat([signed, signature]))).toEqual([
+    Buffer.concat([sealed.signed, sealed.signature]),
+  ]);
+  expect(counting(registry)).toEqual([0, 1]);
 });
 
 test("bounds: announcements that are kept, those that wait, the length of a chain; what is over makes room", () => {
-  const registry = registryOf("a0", 0, { ...KEY_BOUNDS, maxAnnounced: 2, maxWaiting: 2, maxDepth: 1 });
+  const registry = registryOf("a0", 0, { maxAnnounced: 2, maxWaiting: 2, maxDepth: 1 });
   const say = (sealed: SealedText, wallMs = 0) => registry.announce(sealed, { wallMs });
-  expect([say(tell(1, 0, { notAfterWallMs: 10 })), say(tell(2, 0)), say(tell(3, 0))]).toEqual([undefined, undefined, "limit"]);
-  // A second hop is too far, and waits for a shorter way. Of three that wait, the oldest is forgotten.
-  expect([say(tell(4, 1)), say(tell(5, 2)), say(tell(6, 2))]).toEqual(["unknown_key", "unknown_key", "unknown_key"]);
-  expect([say(tell(2, 0)), say(tell(3, 0), 10), counting(registry, 10)]).toEqual([undefined, undefined, [0, 2, 3]]);
-  registry.configure(rows("a1 a2"), { wallMs: 10 });
-  expect(counting(registry, 10)).toEqual([1, 2, 5, 6]);
+  expect([say(tell(1, 0, { notAfterWallMs: 10 })), say(tell(2, 0))]).toEqual([undefined, undefined]);
+  // A third has no room, and a second hop is too far. Of three that wait, the oldest is forgotten; one that comes again takes no room twice.
+  expect([say(tell(4, 2)), say(tell(5, 2)), say(tell(3, 0)), say(tell(3, 0))]).toEqual(["unknown_key", "unknown_key", "limit", "limit"]);
+  expect(counting(registry)).toEqual([0, 1, 2]);
+  // Announcement 1 is over: 6 has its room.
+  expect([say(tell(2, 0), 10), say(tell(6, 0), 10), counting(registry, 10)]).toEqual([undefined, undefined, [0, 2, 6]]);
+  // 5 gets on as 2 is named by the settings.
+  registry.configure(rows("a2"), { wallMs: 10 });
+  expect(counting(registry, 10)).toEqual([2, 5]);
   const long = registryOf("a0");
   for (let key = 1; key <= 6; key++) long.announce(tell(key, key - 1), { wallMs: 0 });
   expect(counting(long)).toEqual([0, 1, 2, 3, 4]);
@@ -271,12 +308,12 @@ const anyStep = fc.oneof(
 );
 
 test("the registry trusts exactly what a dumb model of trust does, and tells others enough to trust the same", () => {
-  const bounds = { ...KEY_BOUNDS, maxAnnounced: 100, maxWaiting: 100, maxDepth: 3 };
+  const bounds = { maxAnnounced: 100, maxWaiting: 100, maxDepth: 2 };
   fc.assert(
     fc.property(fc.array(anyStep, { minLength: 4, maxLength: 24 }), (steps) => {
       const registry = new KeyRegistry(bounds);
       const model = new TrustModel(bounds.maxDepth);
-      let configured: readonly ClusterKey[] = [];
+      let configured: readonly KeyRow[] = [];
       let wallMs = 0;
       let before = new Map<string, string>();
       const trusted = (cluster: string, at: number) => KEYS.flatMap((_, key) => (model.trusts(cluster, key, at) ? [key] : []));
