@@ -192,6 +192,9 @@ const SHOWN_SHIFT = 15;
 const NO_ALIASES = 1 << 18;
 const NO_CHECKS = 1 << 19;
 const HAS_ORDERS = 1 << 20;
+const FINDING_SHIFT = 21;
+/** The highest finding. */
+const FINDING_BITS = 31;
 /** Kinds have the numbers 1 to 9. */
 const KIND_BITS = 15;
 const THREE_BITS = 7;
@@ -284,6 +287,13 @@ export class StoredRecord implements CatalogRecord {
   }
   get orders(): MaintenanceOrders | undefined {
     return (this.#bits & HAS_ORDERS) === 0 ? undefined : ordersOf.get(this);
+  }
+  /** What the owner of the replica found out about this content, in five bits. 0 until it has looked, and again when a newer record takes its place. */
+  get finding(): number {
+    return (this.#bits >> FINDING_SHIFT) & FINDING_BITS;
+  }
+  set finding(finding: number) {
+    this.#bits = (this.#bits & ~(FINDING_BITS << FINDING_SHIFT)) | (finding << FINDING_SHIFT);
   }
   get sizeBytes(): number {
     return this.#sizes >>> SIZE_BITS;

@@ -1,0 +1,158 @@
+/** The work of a node on its summaries, in slices: it verifies, hides, shows and ends (docs/design/summaries.md). */
+import { BODY, type KeyText } from "../../catalog/record/record.ts";
+import type { StoredRecord } from "../../catalog/record/stored-record.ts";
+import { NEVER, type Time } from "../../lib/machine.ts";
+import { beaconKey } from "../keys.ts";
+import { FINDING, isProven, isUnseen } from "./findings.ts";
+import type { Keeping } from "./keeping.ts";
+import type { Source } from "./sources.ts";
+
+/** Keys that a call looks at, and how many of them a signature stands for: 20 signatures are some 3 ms. */
+const SLICE_KEYS = 400;
+const SIGNATURE_KEYS = 20;
+
+/** Why keys are looked at again: other signatures count, our rules changed, or readers are to be told of what stays in sight too. */
+type Why = "keys" | "rules" | "stale";
+
+interface Sweep {
+  readonly keys: Generator<KeyText, void>;
+  readonly why: Why;
+}
+
+export class Chores {
+  readonly #keeping: Keeping;
+  /** Changes up to this revision were looked at. */
+  #seen = 0;
+  #sweeps: Sweep[] = [];
+
+  constructor(keeping: Keeping) {
+    this.#keeping = keeping;
+  }
+
+  /** All keys of these clusters are looked at again. Without a list those of all are, and that makes other walks of the kind needless. */
+  sweep(why: Why, clusters?: readonly string[]): void {
+    const { all } = this.#keeping.sources;
+    if (clusters === undefined) this.#sweeps = this.#sweeps.filter((sweep) => sweep.why !== why);
+    this.#sweeps.push({ keys: keysOf(all.filter(({ id }) => clusters?.includes(id) ?? true)), why });
+  }
+
+  get hasMore(): boolean {
+    const { again, replica, digests } = this.#keeping;
+    return this.#sweeps.length + again.size > 0 || this.#seen < replica.revision || digests.isFilling;
+  }
+
+  /** When there is work next. */
+  nextDeadlineMs(time: Time): number {
+    const { sources, ends, withdrawals, replica } = this.#keeping;
+    if (this.hasMore) return time.monoMs;
+    const collectMonoMs = replica.nextCollectMonoMs();
+    const turns = [sources.nextTurnMonoMs(), ends.nextEndMonoMs(time), withdrawals.nextOverMonoMs()];
+    return Math.min(...turns, collectMonoMs < time.monoMs ? NEVER : collectMonoMs);
+  }
+
+  /** Does a slice of the work. Returns whether there is more. */
+  work(time: Time): boolean {
+    this.#advance(time);
+    let left = this.#lookAtChanges(SLICE_KEYS, time);
+    for (const key of this.#keeping.again) {
+      if (left <= 0) break;
+      left -= 1;
+      this.#keeping.again.delete(key);
+      this.#keeping.follow(key, time);
+    }
+    while (left > 0 && this.#sweeps.length > 0) left = this.#walk(left, time);
+    if (left > 0) this.#keeping.digests.fill();
+    return this.hasMore;
+  }
+
+  #advance(time: Time): void {
+    const { sources, ends, withdrawals, again, replica, own } = this.#keeping;
+    for (const source of sources.advance(time)) this.#sweeps.push({ keys: keysOf([source]), why: "stale" });
+    for (const key of ends.advance(time)) again.add(key);
+    for (const [key, version] of withdrawals.takeOver(time, SLICE_KEYS)) this.#forgetWithdrawal(key, version, time);
+    for (const source of sources.all) {
+      if (!sources.isForgotten(source, time)) continue;
+      const beacon = own.find(beaconKey(source.id));
+      if (beacon !== undefined) own.end(beacon, time);
+      sources.forget(source);
+    }
+    replica.sweep(SLICE_KEYS, time);
+    replica.collect(time, SLICE_KEYS);
+  }
+
+  /** The withdrawal is no longer to be remembered, unless somebody still holds what it took back. */
+  #forgetWithdrawal(key: KeyText, version: number, time: Time): void {
+    const { own: records, replica, withdrawals } = this.#keeping;
+    const own = records.find(key);
+    if (own?.hlc !== version) return;
+    if (replica.records(key).some((record) => record.hlc < version && isProven(record))) withdrawals.remember(key, version, time);
+    else records.end(own, time);
+  }
+
+  /** Returns what is left of the budget. */
+  #lookAtChanges(budget: number, time: Time): number {
+    const { replica } = this.#keeping;
+    const changes: (readonly [StoredRecord, number])[] = [];
+    const until = replica.revision;
+    replica.changesSince(this.#seen, (stored, revision) => changes.push([stored, revision]) < budget);
+    let left = budget;
+    for (const [stored, revision] of changes) {
+      if (left <= 0) return left;
+      left -= isUnseen(stored) ? SIGNATURE_KEYS : 1;
+      this.#seen = revision;
+      this.#keeping.look(stored, time);
+      this.#keeping.follow(stored.key, time);
+    }
+    // Revisions at which nothing is held any more are passed over.
+    if (changes.length < budget) this.#seen = until;
+    return left;
+  }
+
+  #walk(budget: number, time: Time): number {
+    const [sweep] = this.#sweeps;
+    if (sweep === undefined) return budget;
+    for (let left = budget; left > 0; ) {
+      const next = sweep.keys.next();
+      if (next.done === true) {
+        this.#sweeps.shift();
+        return left;
+      }
+      left -= 1 + this.#visit(next.value, sweep.why, time);
+    }
+    return 0;
+  }
+
+  /** Returns what it costs beside the visit. */
+  #visit(key: KeyText, why: Why, time: Time): number {
+    const { replica } = this.#keeping;
+    const seen = replica.view(key);
+    const cost = why === "keys" ? this.#askKeys(key, time) : 0;
+    this.#keeping.follow(key, time);
+    const now = replica.view(key);
+    if (why === "stale" && now === seen) for (const record of replica.records(key)) if (record === now) replica.touch(record);
+    return cost;
+  }
+
+  /** Asks again which records of a key have a signature that counts. Returns what that costs. */
+  #askKeys(key: KeyText, time: Time): number {
+    let cost = 0;
+    for (const record of this.#keeping.replica.records(key)) {
+      if (record.body !== BODY.ENTRY) continue;
+      if (isProven(record)) {
+        if (this.#keeping.judge.isKeyGone(this.#keeping.bytesOf(record), time)) record.finding = FINDING.LOOKED;
+        continue;
+      }
+      record.finding = 0;
+      this.#keeping.look(record, time);
+      cost += SIGNATURE_KEYS;
+    }
+    return cost;
+  }
+}
+
+function* keysOf(sources: readonly Source[]): Generator<KeyText, void> {
+  for (const source of sources) {
+    yield beaconKey(source.id);
+    yield* source.keys.keys();
+  }
+}

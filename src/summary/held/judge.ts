@@ -1,0 +1,76 @@
+/** Judges whether seals count: their region, their time and their signature (docs/design/summaries.md, Taking). */
+import type { Time } from "../../lib/machine.ts";
+import { CONTEXT } from "../../seal/signer.ts";
+import type { Opened } from "../codec.ts";
+import { type Sealed, type SummaryRefusal } from "../summary.ts";
+import { FINDING } from "./findings.ts";
+import type { HeldOptions, HeldParts, Via } from "./options.ts";
+import { type Claims, claimsOf, openRecord } from "./seals.ts";
+
+export class Judge {
+  readonly #options: HeldOptions;
+  readonly #keys: HeldParts["keys"];
+
+  constructor(options: HeldOptions, { keys }: Pick<HeldParts, "keys">) {
+    this.#options = options;
+    this.#keys = keys;
+  }
+
+  /** The region of a source as the settings have it; undefined if they do not know the source. */
+  regionOf(source: string, via?: Via): string | undefined {
+    const { clusterId, region } = this.#options;
+    if (source === clusterId) return region;
+    return this.#keys.regionOf(source) ?? (via?.cluster === source ? via.region : undefined);
+  }
+
+  /** Why its place does not count. Cheap, so it is asked before the signature. */
+  whyNotPlace({ source, regions }: Claims, via?: Via): SummaryRefusal | undefined {
+    const region = this.regionOf(source, via);
+    if (region === undefined) return this.#options.requireSignatures ? "unknown_key" : undefined;
+    return regions.every((each) => each === region) ? undefined : "not_owner";
+  }
+
+  /** Why its time does not count. Only what is new to the region is asked. */
+  whyNotTime(generatedWallMs: number, { wallMs }: Time): "stale" | "future" | undefined {
+    const { maxClockSkewMs } = this.#options;
+    if (generatedWallMs > wallMs + maxClockSkewMs) return "future";
+    return generatedWallMs < wallMs - maxClockSkewMs ? "stale" : undefined;
+  }
+
+  /** Why its signature does not count. HOT: some 0.1 ms. */
+  whyNotSigned(what: Opened["what"], { source, keyId }: Claims, sealed: Sealed, time: Time): SummaryRefusal | undefined {
+    if (what === "key") return this.#keys.announce(sealed, time);
+    const { signed, signature } = sealed;
+    if (signature.length === 0) return this.#options.requireSignatures ? "unsigned" : undefined;
+    const context = what === "summary" ? CONTEXT.SUMMARY : CONTEXT.BEACON;
+    return this.#keys.refusal(source, keyId, context, signed, signature, time.wallMs);
+  }
+
+  /** Whether the key of a proven record counts no more. The id of a key is that of its bytes, so the signature itself stays good. */
+  isKeyGone(bytes: Uint8Array, { wallMs }: Time): boolean {
+    const content = openRecord(bytes);
+    if (content === undefined || content.sealed.signature.length === 0) return this.#options.requireSignatures;
+    const { source, keyId } = claimsOf(content);
+    return !this.#keys.counts(source, keyId, wallMs);
+  }
+
+  /** What a record is worth that came from a node of the region, and its content if it counts. */
+  look(bytes: Uint8Array, time: Time): { readonly finding: number; readonly content?: Opened } {
+    const content = openRecord(bytes);
+    if (content === undefined) return { finding: FINDING.LOOKED };
+    const claims = claimsOf(content);
+    if (this.whyNotPlace(claims) !== undefined) return { finding: FINDING.LOOKED };
+    if (this.whyNotSigned(content.what, claims, content.sealed, time) !== undefined) return { finding: FINDING.LOOKED };
+    return { finding: findingOf(content), content };
+  }
+}
+
+/** What a proven seal is. */
+export function findingOf(content: Opened): number {
+  const proven = FINDING.LOOKED | FINDING.PROVEN;
+  if (content.what !== "summary") return proven;
+  const { withdrawn, noStale, notAfterWallMs } = content.summary;
+  return (
+    proven | (withdrawn ? FINDING.WITHDRAWN : 0) | (noStale ? FINDING.NO_STALE : 0) | (notAfterWallMs === undefined ? 0 : FINDING.ENDS)
+  );
+}

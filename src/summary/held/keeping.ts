@@ -1,0 +1,246 @@
+/**
+ * What is held of each key, and what of it counts: which record is the best, whether it is shown, and all that depends on it. The order of work is
+ * in `chores.ts`; what comes and goes is in `taking.ts` and `saying.ts`.
+ */
+import { Lookup } from "../../catalog/query/lookup.ts";
+import { BODY, type KeyText, keyParts } from "../../catalog/record/record.ts";
+import { Slab } from "../../catalog/record/slab.ts";
+import type { StoredRecord } from "../../catalog/record/stored-record.ts";
+import { Replica } from "../../catalog/replica/replica.ts";
+import type { Time } from "../../lib/machine.ts";
+import { decodeRecord, type Opened } from "../codec.ts";
+import { BEACON_NAMESPACE, beaconKey, recordKey, summaryKeyOf } from "../keys.ts";
+import { SummaryStamper } from "../stamper.ts";
+import type { Beacon } from "../summary.ts";
+import { Changes } from "./changes.ts";
+import { Digests } from "./digests.ts";
+import { Ends } from "./ends.ts";
+import { FINDING, isProven, isUnseen, isWithdrawn } from "./findings.ts";
+import { findingOf, Judge } from "./judge.ts";
+import { type HeldOptions, type HeldParts, withdrawalMemoryMs } from "./options.ts";
+import { OwnRecords } from "./own-records.ts";
+import { claimsOf, keyOf } from "./seals.ts";
+import { type Source, Sources } from "./sources.ts";
+import { Withdrawals } from "./withdrawals.ts";
+
+const TOMBSTONES = { tombstoneTtlMs: 86_400_000, minTombstones: 1024 };
+
+export class Keeping {
+  readonly replica: Replica;
+  readonly options: HeldOptions;
+  readonly judge: Judge;
+  readonly sources: Sources;
+  readonly digests: Digests;
+  readonly withdrawals: Withdrawals;
+  readonly own: OwnRecords;
+  readonly changes = new Changes();
+  readonly ends = new Ends();
+  /** Keys to look at again for which there is no change in the replica. */
+  readonly again = new Set<KeyText>();
+  /** A record of ours gives way to one of the same version. */
+  onConflict: (own: StoredRecord, other: StoredRecord, time: Time) => void = () => {};
+  /** A beacon of this cluster is proven. */
+  onOwnBeacon: (time: Time) => void = () => {};
+  /** Another key of a cluster counts now. */
+  onKey: (cluster: string) => void = () => {};
+  readonly #parts: HeldParts;
+
+  constructor(options: HeldOptions, parts: HeldParts) {
+    this.options = options;
+    this.#parts = parts;
+    this.judge = new Judge(options, parts);
+    this.sources = new Sources(options);
+    this.digests = new Digests(this.sources);
+    this.withdrawals = new Withdrawals(withdrawalMemoryMs(options));
+    const { nodeId, generation, clusterId, region } = options;
+    const start = { lastSeq: 0, floor: 0, place: { clusterId, region } };
+    this.replica = new Replica(new Lookup(), new Slab(), { nodeId, generation, ...start, ...TOMBSTONES });
+    this.replica.setAdmission((stored) => this.#admits(stored));
+    this.replica.followers.add({ ...DEAF, drops: ({ key }) => this.again.add(key) });
+    this.own = new OwnRecords(this.replica, new SummaryStamper((source) => this.judge.regionOf(source)));
+  }
+
+  /**
+   * The record of a key that counts, shown or hidden: the highest version of which the signature is proven, and of equal ones that of the higher
+   * exporter, and then the one that passed fewer borders.
+   */
+  best(key: KeyText): StoredRecord | undefined {
+    let best: StoredRecord | undefined;
+    for (const record of this.replica.records(key)) {
+      if (!isProven(record)) continue;
+      if (best !== undefined && record.hlc < best.hlc) break;
+      if (best === undefined || this.#isAhead(record, best)) best = record;
+    }
+    return best;
+  }
+
+  #isAhead(one: StoredRecord, other: StoredRecord): boolean {
+    const [a, b] = [this.contentOf(one), this.contentOf(other)];
+    const [byA, byB] = [claimsOf(a).exporter, claimsOf(b).exporter];
+    return byA === byB ? a.sealed.hops < b.sealed.hops : byA > byB;
+  }
+
+  bytesOf({ at, sizeBytes }: StoredRecord): Uint8Array {
+    return this.replica.slab.view(at, sizeBytes);
+  }
+
+  contentOf(stored: StoredRecord): Opened {
+    return decodeRecord(this.bytesOf(stored));
+  }
+
+  exporterOf(stored: StoredRecord): string {
+    return claimsOf(this.contentOf(stored)).exporter;
+  }
+
+  /** Holds what was taken or made here, which is proven. A beacon is so old. */
+  put(content: Opened, time: Time, ageMs = 0): void {
+    const key = keyOf(content);
+    this.own.put(content, findingOf(content), time);
+    if (content.what === "summary" && content.summary.withdrawn) this.withdrawals.remember(key, content.summary.version, time);
+    if (content.what === "beacon") this.#hear(content.beacon, ageMs, time);
+    if (content.what === "key") this.onKey(content.key.cluster);
+    // The text that the record has, so that memory holds it once.
+    this.follow(this.own.find(key)?.key ?? key, time);
+  }
+
+  /** Verifies a record that nobody has looked at yet. */
+  look(stored: StoredRecord, time: Time): void {
+    if (!isUnseen(stored) || stored.revision < 0) return;
+    const { finding, content } = this.judge.look(this.bytesOf(stored), time);
+    stored.finding = finding;
+    if (content === undefined) return;
+    if (stored.origin === this.replica.self && isWithdrawn(stored)) this.withdrawals.remember(stored.key, stored.hlc, time);
+    if (content.what === "beacon") this.#hear(content.beacon, undefined, time);
+    if (content.what === "key") this.onKey(content.key.cluster);
+  }
+
+  /** Verifies what nobody has looked at yet of a key. */
+  settle(key: KeyText, time: Time): void {
+    for (const record of this.replica.records(key)) this.look(record, time);
+  }
+
+  /** A beacon is proven. This node took it from somebody who has had it for so long, or it has no age yet. */
+  #hear(beacon: Beacon, ageMs: number | undefined, time: Time): void {
+    const { source: id, withdrawals } = beacon;
+    const source = this.sources.obtain(id, time);
+    if (source === undefined) return;
+    if (id === this.options.clusterId) this.onOwnBeacon(time);
+    this.sources.proven(source, beacon, ageMs, time);
+    for (const { version, ...parts } of withdrawals) {
+      const key = recordKey({ ...parts, source: id });
+      if (this.withdrawals.tell(key, version, time)) this.again.add(key);
+    }
+  }
+
+  /** What is held of a key has changed, or what counts of it: brings all that depends on it up to date. HOT: once a change. */
+  follow(key: KeyText, time: Time): void {
+    const best = this.best(key);
+    const { clusterId } = keyParts(key);
+    const source = best === undefined ? this.sources.find(clusterId) : this.sources.obtain(clusterId, time);
+    const isOver = best !== undefined && this.#isOver(best, source);
+    if (source !== undefined) this.#note(source, key, best, isOver);
+    this.ends.set(key, best === undefined || (best.finding & FINDING.ENDS) === 0 ? undefined : this.#endOf(best), time);
+    const own = this.own.find(key);
+    // What its cluster says itself stays, so that it need not be said again when its beacons go out again.
+    if (own !== undefined && isProven(own) && (own !== best || (isOver && clusterId !== this.options.clusterId))) {
+      // Memory must not grow with the number of nodes that took it.
+      if (best !== undefined && own !== best && best.hlc === own.hlc) this.onConflict(own, best, time);
+      this.own.end(own, time);
+    }
+    const [any] = this.replica.records(key);
+    if (any !== undefined && this.replica.winner(any) !== this.replica.view(key)) this.replica.touch(any);
+  }
+
+  #note(source: Source, key: KeyText, best: StoredRecord | undefined, isOver: boolean): void {
+    if (summaryKeyOf(key) === undefined) {
+      if (key === beaconKey(source.id) && best !== undefined && best.hlc > source.toldBeacon) {
+        source.toldBeacon = best.hlc;
+        this.changes.note(key);
+      }
+      return;
+    }
+    const isHeld = this.replica.records(key).some(({ body }) => body === BODY.ENTRY);
+    const sign = best === undefined ? 0 : isOver || isWithdrawn(best) ? -1 : 1;
+    const value = sign * (best?.hlc ?? 0);
+    const before = this.sources.note(source, key, isHeld ? value : undefined);
+    this.digests.changed(source, key, before, value);
+    if (!isHeld) this.changes.drop(key);
+    else if (Math.abs(before) !== Math.abs(value)) this.changes.note(key);
+  }
+
+  /** Whether a proven summary is gone though no record withdrew it: a beacon did, or its source is dropped. */
+  #isOver(record: StoredRecord, source: Source | undefined): boolean {
+    if (record.namespace === BEACON_NAMESPACE || isWithdrawn(record)) return false;
+    return source?.state === "dropped" || this.withdrawals.toldOf(record.key) > record.hlc;
+  }
+
+  #endOf(stored: StoredRecord): number | undefined {
+    const content = this.contentOf(stored);
+    return content.what === "summary" ? content.summary.notAfterWallMs : undefined;
+  }
+
+  /** Whether a record may be shown. Of a key only the highest that is proven may; a lower one never stands in for it. */
+  #admits(stored: StoredRecord): boolean {
+    const { key, body } = stored;
+    const { clusterId } = keyParts(key);
+    if (body !== BODY.ENTRY) return this.isVisible(stored, clusterId);
+    if (!isProven(stored) || isWithdrawn(stored)) return false;
+    for (const peer of stored.peers ?? NOBODY) {
+      if (peer === stored) break;
+      if (isProven(peer)) return false;
+    }
+    const source = this.sources.find(clusterId);
+    if (source === undefined || this.#isOver(stored, source) || this.ends.isOver(key)) return false;
+    if ((stored.finding & FINDING.NO_STALE) !== 0 && source.state !== "fresh") return false;
+    return this.isVisible(stored, clusterId);
+  }
+
+  /** Whether our own rules let it be seen. */
+  isVisible(stored: Pick<StoredRecord, "namespace" | "scope">, source: string): boolean {
+    if (stored.namespace === BEACON_NAMESPACE) return true;
+    if (!this.isOwned(stored, source)) return false;
+    return source === this.options.clusterId || this.#parts.imports(source, stored.namespace);
+  }
+
+  isOwned(summary: Pick<StoredRecord, "namespace" | "scope">, source: string): boolean {
+    return this.#parts.isOwner(summary, { clusterId: source, region: this.judge.regionOf(source) ?? "" });
+  }
+
+  /** The highest version that is known of a key here; 0 for a new one. */
+  highest(key: KeyText, time: Time): number {
+    this.settle(key, time);
+    return Math.max(this.best(key)?.hlc ?? 0, this.own.endedVersion(key), this.withdrawals.toldOf(key));
+  }
+
+  /** Makes room for a key of a source. Returns whether there is room; there always is for our own. */
+  makeRoom(id: string, isNew: boolean, time: Time): boolean {
+    const source = this.sources.obtain(id, time);
+    if (source === undefined) return false;
+    if (!isNew) return true;
+    const room = this.sources.roomFor(source, time);
+    return room === "free" || (room !== undefined && this.#dropOneOf(room, time)) || id === this.options.clusterId;
+  }
+
+  /** Whether something is proven of the key. */
+  isNew(key: KeyText, source: string): boolean {
+    return (this.sources.find(source)?.keys.get(key) ?? 0) === 0;
+  }
+
+  /** Holds one summary less of a source, one that this node alone holds. */
+  #dropOneOf(source: Source, time: Time): boolean {
+    for (const [key, version] of source.keys) {
+      const own = version > 0 ? this.own.find(key) : undefined;
+      if (own === undefined || own.peers !== undefined) continue;
+      this.own.end(own, time);
+      this.follow(key, time);
+      return true;
+    }
+    return false;
+  }
+}
+
+const NOBODY: readonly StoredRecord[] = [];
+const deaf = (): void => {
+  // Changes are read from the replica's log.
+};
+const DEAF = { installs: deaf, supersedes: deaf, touches: deaf, withdraws: deaf, drops: deaf, passes: deaf, forgets: deaf, readmits: deaf };

@@ -1,0 +1,123 @@
+/** What the summaries of a node are made with, and what they answer (docs/design/summaries.md). */
+
+import type { Scope } from "../../catalog/entry/scope.ts";
+import type { KeyText } from "../../catalog/record/record.ts";
+import type { Time } from "../../lib/machine.ts";
+import type { Context, Signer } from "../../seal/signer.ts";
+import type { Channel, Sealed, SummaryKey, SummaryRefusal } from "../summary.ts";
+
+export interface HeldOptions {
+  readonly nodeId: string;
+  /** The cluster and the region of this node. */
+  readonly clusterId: string;
+  readonly region: string;
+  /** Of this start; each start has another one, because the records are in no journal. */
+  readonly generation: number;
+  /** For how long a beacon of this cluster confirms its summaries. */
+  readonly ttlMs: number;
+  /** For how long the summaries of a lost source are shown as stale. */
+  readonly staleKeepMs: number;
+  readonly maxClockSkewMs: number;
+  /** False: what is not signed is taken and counted. */
+  readonly requireSignatures: boolean;
+  /** Keys of one source, keys of all, and sources. 20,000, 200,000 and 256 by default. */
+  readonly maxOfSource?: number;
+  readonly maxInAll?: number;
+  readonly maxSources?: number;
+}
+
+/** The keys of clusters, as the settings have them and as they were announced. */
+export interface ClusterKeys {
+  /** Why the signature is not one by a key of that cluster that counts now. */
+  refusal(
+    cluster: string,
+    keyId: string,
+    context: Context,
+    signed: Uint8Array,
+    signature: Uint8Array,
+    wallMs: number,
+  ): "unknown_key" | "bad_signature" | undefined;
+  /** The region of a cluster by the settings. */
+  regionOf(cluster: string): string | undefined;
+  /** Whether the key is one of the cluster that counts at this time. */
+  counts(cluster: string, keyId: string, wallMs: number): boolean;
+  /** The announcements that count. */
+  announcements(wallMs: number): readonly Pick<Sealed, "signed" | "signature">[];
+  /** Moves with each change of what counts. */
+  edition(): number;
+  /** Counts an announced key, or says why not. One that counts already may be announced again. */
+  announce(sealed: Sealed, time: Pick<Time, "wallMs">): SummaryRefusal | undefined;
+}
+
+export interface HeldParts {
+  readonly keys: ClusterKeys;
+  /** Absent at a node without the key of its cluster. */
+  readonly signer: Signer | undefined;
+  /** Whether this node's policy lets the source own the namespace. */
+  isOwner(
+    summary: { readonly namespace: string; readonly scope: Scope },
+    source: { readonly clusterId: string; readonly region: string },
+  ): boolean;
+  /** Whether the import rules let a summary of the source be shown. */
+  imports(source: string, namespace: string): boolean;
+}
+
+/** Where a seal comes from: a border link, and the cluster and region that the settings name there. */
+export interface Via {
+  readonly cluster: string;
+  readonly region: string;
+}
+
+export type Taken =
+  /** It is held. `hidden` tells why it is not shown. */
+  | { readonly kind: "taken"; readonly hidden?: "not_owner" }
+  /** The same is held already. */
+  | { readonly kind: "known" }
+  | { readonly kind: "refused"; readonly why: SummaryRefusal };
+
+/** What is held of a key: its highest version, whether readers are shown it or not. */
+export interface HeldSeal {
+  readonly key: KeyText;
+  readonly source: string;
+  readonly namespace: string;
+  readonly channel: Channel;
+  readonly version: number;
+  readonly isBeacon: boolean;
+  readonly isWithdrawn: boolean;
+  seal(): Sealed;
+}
+
+/** The newest beacon of a source that is not dropped. */
+export interface HeldBeacon extends HeldSeal {
+  readonly ageMs: number;
+  /** The fewest with which any node of this region holds it. */
+  readonly hops: number;
+}
+
+/** The exporter of this key must say it again, above `version`. An absent key is that of the beacon. */
+export interface Exceed {
+  readonly key: SummaryKey | undefined;
+  readonly version: number;
+}
+
+/** How long ago this region heard of a source. */
+export interface SourceAge {
+  readonly source: string;
+  /** Of the beacon; 0 if none was received. */
+  readonly version: number;
+  readonly ageMs: number;
+}
+
+export interface SourceStatus {
+  readonly source: string;
+  readonly state: "fresh" | "stale" | "dropped";
+  /** Number of its summaries that are held, withdrawn ones included. */
+  readonly summaries: number;
+  /** New ones are refused, because there is no room for them. */
+  readonly isFull: boolean;
+}
+
+/** For how long a withdrawal is remembered. */
+export function withdrawalMemoryMs({ ttlMs, staleKeepMs, maxClockSkewMs }: HeldOptions): number {
+  return ttlMs + staleKeepMs + 2 * maxClockSkewMs;
+}

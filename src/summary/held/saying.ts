@@ -1,0 +1,101 @@
+/** Numbers and signs what this cluster says: its summaries and beacons (docs/design/summaries.md, Taking). */
+import { SCOPE } from "../../catalog/entry/scope.ts";
+import type { KeyText } from "../../catalog/record/record.ts";
+import { assert } from "../../lib/errors.ts";
+import type { Time } from "../../lib/machine.ts";
+import { CONTEXT, type Context, type Signer } from "../../seal/signer.ts";
+import { encodeBeacon, encodeSummary, fitting } from "../codec.ts";
+import { beaconKey, recordKey, summaryKeyOf } from "../keys.ts";
+import { type IngressNode, MAX_VERSION, type Sealed, type SummaryFacts, type SummaryKey, type Withdrawal } from "../summary.ts";
+import type { Echoes } from "./echoes.ts";
+import { isWithdrawn } from "./findings.ts";
+import type { Keeping } from "./keeping.ts";
+
+/** Withdrawals in a beacon. */
+const MAX_WITHDRAWALS = 100;
+const NONE: ReadonlyMap<KeyText, number> = new Map();
+const UNSIGNED = new Uint8Array(0);
+
+export class Saying {
+  readonly #keeping: Keeping;
+  readonly #echoes: Echoes;
+  readonly #signer: Signer | undefined;
+  /** The withdrawals of this cluster, in turn. */
+  #turn: Iterator<readonly [KeyText, number]> | undefined;
+
+  constructor(keeping: Keeping, echoes: Echoes, signer: Signer | undefined) {
+    this.#keeping = keeping;
+    this.#echoes = echoes;
+    this.#signer = signer;
+  }
+
+  /** Returns the version; undefined if this node cannot sign. */
+  export(facts: SummaryFacts, time: Time): number | undefined {
+    const { clusterId, ttlMs } = this.#keeping.options;
+    assert(facts.source === clusterId, "a cluster speaks for itself", { source: facts.source });
+    const key = recordKey(facts);
+    const made = this.#made(key, time);
+    if (made === undefined) return undefined;
+    const summary = { ...facts, ...made, ttlMs: Math.ceil(ttlMs / 2 ** (SCOPE.GLOBAL - facts.channel)) };
+    this.#keeping.makeRoom(clusterId, this.#keeping.isNew(key, clusterId), time);
+    this.#keeping.put({ what: "summary", summary, sealed: this.#seal(CONTEXT.SUMMARY, encodeSummary(summary)) }, time);
+    return made.version;
+  }
+
+  /** Says again what this cluster says of a key, above all that is known of it. */
+  restate(key: SummaryKey, time: Time): number | undefined {
+    const best = this.#keeping.best(recordKey(key));
+    const content = best === undefined ? undefined : this.#keeping.contentOf(best);
+    return content?.what === "summary" ? this.export(content.summary, time) : undefined;
+  }
+
+  /** Returns the version; undefined if this node cannot sign. */
+  makeBeacon(ingress: readonly IngressNode[], time: Time): number | undefined {
+    const { clusterId: source, region, ttlMs } = this.#keeping.options;
+    const made = this.#made(beaconKey(source), time);
+    if (made === undefined) return undefined;
+    const beacon = fitting({ source, region, ...made, ttlMs, ingress, withdrawals: this.#withdrawalsInTurn() });
+    this.#keeping.put({ what: "beacon", beacon, sealed: this.#seal(CONTEXT.BEACON, encodeBeacon(beacon)) }, time);
+    return made.version;
+  }
+
+  /** What this node adds. Undefined if it cannot sign, or if no version is left. */
+  #made(key: KeyText, time: Time) {
+    const { nodeId: exporter, requireSignatures } = this.#keeping.options;
+    const known = Math.max(this.#keeping.highest(key, time), this.#echoes.versionOf(key));
+    const version = known === 0 ? Math.max(1, Math.floor(time.wallMs / 1000)) : known + 1;
+    if ((this.#signer === undefined && requireSignatures) || version > MAX_VERSION) return undefined;
+    return { version, exporter, keyId: this.#signer?.keyId ?? "", generatedWallMs: time.wallMs };
+  }
+
+  #seal(context: Context, signed: Uint8Array): Sealed {
+    return { signed, signature: this.#signer?.sign(context, signed) ?? UNSIGNED, hops: 0 };
+  }
+
+  /** Those on channel GLOBAL, because other regions hear the beacon. */
+  #withdrawalsInTurn(): readonly Withdrawal[] {
+    const withdrawals: Withdrawal[] = [];
+    const { sources, options } = this.#keeping;
+    const keys = sources.find(options.clusterId)?.keys ?? NONE;
+    for (let looked = 0; looked < keys.size && withdrawals.length < MAX_WITHDRAWALS; looked++) {
+      this.#turn ??= keys.entries();
+      let next = this.#turn.next();
+      if (next.done === true) {
+        this.#turn = keys.entries();
+        next = this.#turn.next();
+      }
+      if (next.done === true) break;
+      const withdrawal = this.#withdrawalOf(next.value);
+      if (withdrawal !== undefined) withdrawals.push(withdrawal);
+    }
+    return withdrawals;
+  }
+
+  #withdrawalOf([key, version]: readonly [KeyText, number]): Withdrawal | undefined {
+    const best = version < 0 ? this.#keeping.best(key) : undefined;
+    const parts = best === undefined || !isWithdrawn(best) ? undefined : summaryKeyOf(key);
+    if (best === undefined || parts?.channel !== SCOPE.GLOBAL) return undefined;
+    const { kind, namespace, serviceId, channel } = parts;
+    return { kind, namespace, serviceId, channel, version: best.hlc };
+  }
+}

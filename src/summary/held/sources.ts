@@ -1,0 +1,218 @@
+/** The clusters of which summaries are held: how many, and when each was last heard of (docs/design/summaries.md, Sources). */
+
+import type { KeyText } from "../../catalog/record/record.ts";
+import { NEVER, type Time } from "../../lib/machine.ts";
+import type { Beacon } from "../summary.ts";
+import { type HeldOptions, type SourceAge, type SourceStatus, withdrawalMemoryMs } from "./options.ts";
+
+/** Fresh for a ttl from the receipt of the last beacon, then stale, and in the end dropped. */
+type SourceState = SourceStatus["state"];
+
+const MAX_OF_SOURCE = 20_000;
+const MAX_IN_ALL = 200_000;
+const MAX_SOURCES = 256;
+/** A full source is tried again after this time. */
+const RETRY_MS = 60_000;
+/** A receipt that is told moves a known one by no less. Two nodes that tell each other theirs would otherwise move both by the time that it takes. */
+const SLACK_MS = 5000;
+/** Stands for the version of the beacon of a source of which none was received. */
+const UNHEARD = 0;
+const NO_AGES: readonly SourceAge[] = [];
+
+export class Source {
+  readonly id: string;
+  /** By key: the version of the live summary; below 0 that of a withdrawal, or of what is dropped; 0 while nothing of it is proven. */
+  readonly keys = new Map<KeyText, number>();
+  /** Number of keys of which something is proven. */
+  count = 0;
+  /** Of the highest beacon that is proven; 0 before. */
+  beaconVersion = 0;
+  /** Of the beacon that border links were told of last. */
+  toldBeacon = 0;
+  generatedWallMs = 0;
+  ttlMs: number;
+  receiptMonoMs: number;
+  /** False: the receipt stands for that of nothing, so that the source is stale at best. */
+  isHeard = false;
+  state: SourceState = "stale";
+  /** What was told of a beacon that is not proven here yet. */
+  pending: { readonly version: number; readonly receiptMonoMs: number } | undefined;
+  /** Its new keys are refused until then, because there is no room for them. */
+  fullUntilMonoMs = 0;
+
+  constructor(id: string, ttlMs: number, monoMs: number) {
+    this.id = id;
+    this.ttlMs = ttlMs;
+    this.receiptMonoMs = monoMs - ttlMs;
+  }
+}
+
+export class Sources {
+  readonly #options: HeldOptions;
+  readonly #byId = new Map<string, Source>();
+  /** Sources of which the receipt moved since peers were told. */
+  #moved = new Set<Source>();
+  /** Keys of all sources of which something is proven. */
+  total = 0;
+
+  constructor(options: HeldOptions) {
+    this.#options = options;
+  }
+
+  get all(): readonly Source[] {
+    return [...this.#byId.values()];
+  }
+
+  find(id: string): Source | undefined {
+    return this.#byId.get(id);
+  }
+
+  /** The source, which is added if there is room. There always is for our own. */
+  obtain(id: string, { monoMs }: Time): Source | undefined {
+    const known = this.#byId.get(id);
+    if (known !== undefined) return known;
+    if (this.#byId.size >= (this.#options.maxSources ?? MAX_SOURCES) && id !== this.#options.clusterId) return undefined;
+    const source = new Source(id, this.#options.ttlMs, monoMs);
+    this.#byId.set(id, source);
+    this.#moved.add(source);
+    return source;
+  }
+
+  // ---- room ----
+  /** Notes what is known of a key. Returns what was known before. */
+  note(source: Source, key: KeyText, value: number | undefined): number {
+    const before = source.keys.get(key);
+    if (value === undefined) source.keys.delete(key);
+    else if (value !== before) source.keys.set(key, value);
+    const more = Number((value ?? 0) !== 0) - Number((before ?? 0) !== 0);
+    source.count += more;
+    this.total += more;
+    return before ?? 0;
+  }
+
+  /** Whether new keys of the source are refused without a look. */
+  isFull(source: Source, { monoMs }: Time): boolean {
+    return monoMs < source.fullUntilMonoMs;
+  }
+
+  /**
+   * Room for one more key of the source: "free", or the source of which another key must go for it. Undefined: there is none, and the source is not
+   * asked again for a minute.
+   */
+  roomFor(source: Source, { monoMs }: Time): "free" | Source | undefined {
+    const { clusterId, maxOfSource = MAX_OF_SOURCE, maxInAll = MAX_IN_ALL } = this.#options;
+    if (source.id !== clusterId && source.count >= maxOfSource) {
+      source.fullUntilMonoMs = monoMs + RETRY_MS;
+      return undefined;
+    }
+    if (this.total < maxInAll) return "free";
+    let largest: Source | undefined;
+    for (const other of this.#byId.values()) if (other.id !== clusterId && other.count > (largest?.count ?? 0)) largest = other;
+    if (largest !== undefined) largest.fullUntilMonoMs = monoMs + RETRY_MS;
+    if (source.id !== clusterId && (largest === undefined || source.count >= largest.count)) {
+      source.fullUntilMonoMs = monoMs + RETRY_MS;
+      return undefined;
+    }
+    return largest ?? "free";
+  }
+
+  // ---- receipts ----
+  /** The beacon is proven. `ageMs`: this node made it, or took it from a border whose other end has had it for so long. */
+  proven(source: Source, { version, generatedWallMs, ttlMs }: Beacon, ageMs: number | undefined, time: Time): void {
+    if (version <= source.beaconVersion) return;
+    Object.assign(source, { beaconVersion: version, generatedWallMs, ttlMs });
+    const { pending } = source;
+    if (pending !== undefined && pending.version <= version) source.pending = undefined;
+    if (ageMs !== undefined)
+      this.#receive(source, source.isHeard ? Math.max(time.monoMs - ageMs, source.receiptMonoMs) : time.monoMs - ageMs);
+    else if (pending?.version === version) this.#hear(source, pending.receiptMonoMs, time);
+  }
+
+  /** Another node of the region, or an earlier life of this one, tells its receipt. If that beacon is not proven here yet, it counts as soon as it is. */
+  told({ source: id, version, ageMs }: SourceAge, time: Time): void {
+    const source = this.obtain(id, time);
+    const receiptMonoMs = time.monoMs - ageMs;
+    if (source === undefined) return;
+    if (version === UNHEARD) this.#hearOfNone(source, receiptMonoMs, time);
+    else if (version === source.beaconVersion) this.#hear(source, receiptMonoMs, time);
+    else if (version > Math.max(source.beaconVersion, source.pending?.version ?? 0)) source.pending = { version, receiptMonoMs };
+  }
+
+  /** Nobody has heard of it. All are to drop it together, and it stays stale at best. */
+  #hearOfNone(source: Source, sinceMonoMs: number, { monoMs }: Time): void {
+    const latestMonoMs = Math.min(sinceMonoMs, monoMs - source.ttlMs);
+    if (source.isHeard || latestMonoMs <= source.receiptMonoMs + SLACK_MS) return;
+    source.receiptMonoMs = latestMonoMs;
+    this.#moved.add(source);
+  }
+
+  #hear(source: Source, receiptMonoMs: number, { monoMs, wallMs }: Time): void {
+    // Whoever took the beacon did so within the skew of its own clock.
+    const receiptWallMs = wallMs - (monoMs - receiptMonoMs);
+    if (receiptWallMs > source.generatedWallMs + 2 * this.#options.maxClockSkewMs) return;
+    if (!source.isHeard || receiptMonoMs > source.receiptMonoMs + SLACK_MS) this.#receive(source, receiptMonoMs);
+  }
+
+  #receive(source: Source, receiptMonoMs: number): void {
+    source.receiptMonoMs = receiptMonoMs;
+    source.isHeard = true;
+    this.#moved.add(source);
+  }
+
+  /** The receipts, for peers and for the next start. */
+  ages({ monoMs }: Time, of: Iterable<Source> = this.#byId.values()): readonly SourceAge[] {
+    return [...of].map(({ id, beaconVersion, isHeard, receiptMonoMs }) => ({
+      source: id,
+      version: isHeard ? beaconVersion : UNHEARD,
+      ageMs: Math.max(0, monoMs - receiptMonoMs),
+    }));
+  }
+
+  /** Those that moved since the last call. */
+  newAges(time: Time): readonly SourceAge[] {
+    if (this.#moved.size === 0) return NO_AGES;
+    const moved = this.#moved;
+    this.#moved = new Set();
+    return this.ages(time, moved);
+  }
+
+  // ---- states ----
+  stateAt({ receiptMonoMs, ttlMs }: Source, { monoMs }: Time): SourceState {
+    const ageMs = monoMs - receiptMonoMs;
+    if (ageMs < ttlMs) return "fresh";
+    return ageMs < ttlMs + this.#options.staleKeepMs ? "stale" : "dropped";
+  }
+
+  /** Moves all states to this time. Returns the sources that changed theirs. */
+  advance(time: Time): readonly Source[] {
+    const changed: Source[] = [];
+    for (const source of this.#byId.values()) {
+      const state = this.stateAt(source, time);
+      if (state !== source.state) changed.push(source);
+      source.state = state;
+    }
+    return changed;
+  }
+
+  /** The source has been away for as long as withdrawals are remembered, and nothing of it is left. */
+  isForgotten({ keys, state, receiptMonoMs, id }: Source, { monoMs }: Time): boolean {
+    if (state !== "dropped" || keys.size > 0 || id === this.#options.clusterId) return false;
+    return monoMs - receiptMonoMs >= withdrawalMemoryMs(this.#options);
+  }
+
+  forget(source: Source): void {
+    this.#byId.delete(source.id);
+    this.#moved.delete(source);
+  }
+
+  /** When the state of a source turns next. */
+  nextTurnMonoMs(): number {
+    let next = NEVER;
+    for (const source of this.#byId.values()) {
+      const { state, receiptMonoMs, ttlMs } = source;
+      if (state === "dropped") continue;
+      next = Math.min(next, receiptMonoMs + ttlMs + (state === "fresh" ? 0 : this.#options.staleKeepMs));
+    }
+    return next;
+  }
+}

@@ -1,0 +1,259 @@
+/**
+ * The summaries and beacons that a node holds, on a replica of their own (docs/design/summaries.md). What borders bring is taken or refused, what
+ * nodes of the region tell is held but hidden until its signature is verified here, and what this cluster says is numbered and signed.
+ */
+import { SCOPE } from "../../catalog/entry/scope.ts";
+import { type KeyText, keyParts } from "../../catalog/record/record.ts";
+import type { StoredRecord } from "../../catalog/record/stored-record.ts";
+import type { Replica } from "../../catalog/replica/replica.ts";
+import type { Time } from "../../lib/machine.ts";
+import type { Opened } from "../codec.ts";
+import { beaconKey, recordKey, summaryKeyOf } from "../keys.ts";
+import type { Beacon, IngressNode, Sealed, Summary, SummaryFacts, SummaryKey, SummaryRefusal } from "../summary.ts";
+import { Chores } from "./chores.ts";
+import type { Digest, DigestFilter, Listed } from "./digests.ts";
+import { Echoes } from "./echoes.ts";
+import { isWithdrawn } from "./findings.ts";
+import { Keeping } from "./keeping.ts";
+import type { ClusterKeys, Exceed, HeldBeacon, HeldOptions, HeldParts, HeldSeal, SourceAge, SourceStatus, Taken, Via } from "./options.ts";
+import type { RefusalEvent } from "./refusals.ts";
+import { Saying } from "./saying.ts";
+import { Taking } from "./taking.ts";
+
+export class HeldSummaries {
+  readonly replica: Replica;
+  readonly #keeping: Keeping;
+  readonly #chores: Chores;
+  readonly #taking: Taking;
+  readonly #saying: Saying;
+  readonly #echoes = new Echoes();
+  readonly #keys: ClusterKeys;
+  #announced: { readonly edition: number; readonly list: readonly Sealed[] } | undefined;
+  /** Of the last work. */
+  #wallMs = 0;
+  #beaconDueMonoMs = 0;
+
+  constructor(options: HeldOptions, parts: HeldParts) {
+    this.#keeping = new Keeping(options, parts);
+    this.#keys = parts.keys;
+    this.replica = this.#keeping.replica;
+    this.#chores = new Chores(this.#keeping);
+    this.#taking = new Taking(this.#keeping, this.#echoes);
+    this.#saying = new Saying(this.#keeping, this.#echoes, parts.signer);
+    this.#keeping.onKey = (cluster) => this.keysChanged([cluster]);
+    this.#keeping.onOwnBeacon = ({ monoMs }) => {
+      this.#beaconDueMonoMs = monoMs + options.ttlMs / 3;
+    };
+    this.#keeping.onConflict = (own, other, time) => this.#giveWay(own, other, time);
+  }
+
+  // ---- what borders bring ----
+  /** A summary that a border link brought. The border that it has just passed is counted here. */
+  take(sealed: Sealed, via: Via, time: Time): Taken {
+    return this.#taking.take("summary", sealed, via, time);
+  }
+
+  /** A beacon, which the other end has had for so long. */
+  takeBeacon(sealed: Sealed, via: Via, time: Time, ageMs: number): Taken {
+    return this.#taking.take("beacon", sealed, via, time, ageMs);
+  }
+
+  /** The announcement of a key, from a border or from our own cluster. If it counts, the nodes of the region are told. */
+  announce(sealed: Sealed, time: Time): SummaryRefusal | undefined {
+    const taken = this.#taking.take("key", sealed, NOBODY, time);
+    return taken.kind === "refused" ? taken.why : undefined;
+  }
+
+  /** The announcements of keys that count. The same list while they are the same. */
+  announcements(): readonly Sealed[] {
+    const edition = this.#keys.edition();
+    if (this.#announced?.edition !== edition) {
+      const list = this.#keys.announcements(this.#wallMs).map(({ signed, signature }) => ({ signed, signature, hops: 0 }));
+      this.#announced = { edition, list };
+    }
+    return this.#announced.list;
+  }
+
+  /** How often each reason has kept something out. Also counted are those that were taken all the same: unsigned, in conflict, or hidden by the owner rule. */
+  get refusals(): Readonly<Record<SummaryRefusal, number>> {
+    return this.#taking.refusals.counts;
+  }
+
+  /** Some of these, for the audit, since the last call. */
+  takeRefused(): readonly RefusalEvent[] {
+    return this.#taking.refusals.take();
+  }
+
+  // ---- what this cluster says ----
+  /** Numbers, signs and holds a summary of this cluster. Returns its version; undefined if this node cannot sign. */
+  export(facts: SummaryFacts, time: Time): number | undefined {
+    return this.#saying.export(facts, time);
+  }
+
+  /** Says again what this cluster says of a key, above all that is known of it. Undefined if it says nothing of it, or cannot sign. */
+  restate(key: SummaryKey, time: Time): number | undefined {
+    return this.#saying.restate(key, time);
+  }
+
+  /** The next beacon of this cluster, with these nodes that accept calls. Returns its version; undefined if this node cannot sign. */
+  makeBeacon(ingress: readonly IngressNode[], time: Time): number | undefined {
+    return this.#saying.makeBeacon(ingress, time);
+  }
+
+  /** When the next beacon of this cluster is to go out, whoever made the last one. */
+  get beaconDueMonoMs(): number {
+    return this.#beaconDueMonoMs;
+  }
+
+  /** What this cluster must say again, above what is known outside, since the last call. */
+  takeExceeds(): readonly Exceed[] {
+    return this.#echoes.take();
+  }
+
+  /** Another record of a key of ours has the same version and counts. If two exporters made them, ours must go above. */
+  #giveWay(own: StoredRecord, other: StoredRecord, time: Time): void {
+    const exporter = this.#keeping.exporterOf(other);
+    if (exporter === this.#keeping.exporterOf(own)) return;
+    this.#taking.tell("conflict", this.#keeping.contentOf(other), { cluster: other.origin.clusterId }, time);
+    const { nodeId, clusterId } = this.#keeping.options;
+    if (keyParts(own.key).clusterId === clusterId && this.#keeping.exporterOf(own) === nodeId) this.#echoes.order(own.key, own.hlc);
+  }
+
+  // ---- what is held ----
+  /** The record of a key that counts, shown or hidden. */
+  best(key: KeyText): StoredRecord | undefined {
+    return this.#keeping.best(key);
+  }
+
+  /** What this cluster says, for who builds it: also what is hidden, and withdrawals while they are remembered. */
+  get own(): { readonly replica: Replica; find(key: SummaryKey): Summary | undefined } {
+    return { replica: this.replica, find: (key) => this.#summaryOf(key) };
+  }
+
+  #summaryOf(key: SummaryKey): Summary | undefined {
+    const best = this.best(recordKey(key));
+    const content = best === undefined ? undefined : this.contentOf(best);
+    return content?.what === "summary" ? content.summary : undefined;
+  }
+
+  /** What is held of a key, for border links. */
+  find(key: KeyText): HeldSeal | undefined {
+    const best = this.best(key);
+    if (best === undefined) return undefined;
+    const { namespace, hlc: version } = best;
+    const parts = summaryKeyOf(key);
+    const facts = { key, source: keyParts(key).clusterId, namespace, version, channel: parts?.channel ?? SCOPE.GLOBAL };
+    return { ...facts, isBeacon: parts === undefined, isWithdrawn: isWithdrawn(best), seal: () => this.#sealOf(best) };
+  }
+
+  #sealOf(stored: StoredRecord): Sealed {
+    const { signed, signature, hops } = this.contentOf(stored).sealed;
+    return { signed: signed.slice(), signature: signature.slice(), hops };
+  }
+
+  /** Moves with each change of a version. */
+  get revision(): number {
+    return this.#keeping.changes.revision;
+  }
+
+  /** Visits the keys whose version changed after a revision, oldest change first, until `visit` returns false. What is only shown or hidden is not visited. */
+  changesSince(revision: number, visit: (held: HeldSeal, revision: number) => boolean): void {
+    this.#keeping.changes.since(revision, (key, order) => {
+      const held = this.find(key);
+      return held === undefined || visit(held, order);
+    });
+  }
+
+  /** The beacons of the sources that are not dropped. */
+  beacons({ monoMs }: Time): readonly HeldBeacon[] {
+    return this.#keeping.sources.all.flatMap(({ id, isHeard, state, receiptMonoMs }) => {
+      const held = isHeard && state !== "dropped" ? this.find(beaconKey(id)) : undefined;
+      return held === undefined ? [] : [{ ...held, ageMs: Math.max(0, monoMs - receiptMonoMs), hops: held.seal().hops }];
+    });
+  }
+
+  /** The region of a cluster by the settings. */
+  regionOf(source: string): string | undefined {
+    return this.#keeping.judge.regionOf(source);
+  }
+
+  /** What a record says, with the seal as it came. Its bytes are good until the next change. */
+  contentOf(stored: StoredRecord): Opened {
+    return this.#keeping.contentOf(stored);
+  }
+
+  /** The beacon of a source that counts. */
+  beaconOf(source: string): Beacon | undefined {
+    const best = this.best(beaconKey(source));
+    const content = best === undefined ? undefined : this.contentOf(best);
+    return content?.what === "beacon" ? content.beacon : undefined;
+  }
+
+  /** Whether a record's source was not heard of for a ttl. */
+  isStale({ key }: { readonly key: KeyText }, time: Time): boolean {
+    const { sources } = this.#keeping;
+    const source = sources.find(keyParts(key).clusterId);
+    return source === undefined || sources.stateAt(source, time) !== "fresh";
+  }
+
+  sources(time: Time): readonly SourceStatus[] {
+    const { sources } = this.#keeping;
+    return sources.all.map((source) => ({
+      source: source.id,
+      state: sources.stateAt(source, time),
+      summaries: source.count,
+      isFull: sources.isFull(source, time),
+    }));
+  }
+
+  /** Of the live summaries that pass a filter. Undefined while it is being summed for the first time. */
+  digest(filter: DigestFilter): Digest | undefined {
+    return this.#keeping.digests.find(filter);
+  }
+
+  /** What is held of the keys in some buckets, in slices: call until it is done. */
+  list(filter: DigestFilter, buckets: ReadonlySet<number>): Generator<void, readonly Listed[]> {
+    return this.#keeping.digests.list(filter, buckets);
+  }
+
+  // ---- receipts ----
+  /** How long ago the sources were heard of, for peers and for the next start. Version 0: nothing was received of it. */
+  ages(time: Time): readonly SourceAge[] {
+    return this.#keeping.sources.ages(time);
+  }
+
+  /** Those that moved since the last call. */
+  newAges(time: Time): readonly SourceAge[] {
+    return this.#keeping.sources.newAges(time);
+  }
+
+  /** A node of the region, or the file of an earlier life, tells of a receipt. If that beacon is not proven here yet, it counts as soon as it is. */
+  heardAge(age: SourceAge, time: Time): void {
+    this.#keeping.sources.told(age, time);
+  }
+
+  // ---- time and slices ----
+  /** Which keys of these clusters count has changed, or their region; of all clusters without a list. */
+  keysChanged(clusters?: readonly string[]): void {
+    this.#chores.sweep("keys", clusters);
+  }
+
+  /** What `isOwner` or `imports` answers has changed. */
+  rulesChanged(): void {
+    this.#chores.sweep("rules");
+  }
+
+  /** When `work` is needed next. */
+  nextDeadlineMs(time: Time): number {
+    return this.#chores.nextDeadlineMs(time);
+  }
+
+  /** Does a slice of what is due: it verifies, hides, shows and ends. Returns whether there is more. */
+  work(time: Time): boolean {
+    this.#wallMs = time.wallMs;
+    return this.#chores.work(time);
+  }
+}
+
+/** Whoever announces a key: it is not told by that. */
+const NOBODY: Via = { cluster: "", region: "" };

@@ -1,0 +1,116 @@
+/** Takes what borders bring, or says why not (docs/design/summaries.md, Taking). */
+import type { KeyText } from "../../catalog/record/record.ts";
+import type { StoredRecord } from "../../catalog/record/stored-record.ts";
+import type { Time } from "../../lib/machine.ts";
+import type { Opened } from "../codec.ts";
+import { MAX_HOPS, type Sealed, type SummaryRefusal } from "../summary.ts";
+import type { Echoes } from "./echoes.ts";
+import type { Keeping } from "./keeping.ts";
+import type { Taken, Via } from "./options.ts";
+import { Refusals } from "./refusals.ts";
+import { claimsOf, keyOf, openSeal } from "./seals.ts";
+import type { Source } from "./sources.ts";
+
+export class Taking {
+  readonly refusals = new Refusals();
+  readonly #keeping: Keeping;
+  readonly #echoes: Echoes;
+
+  constructor(keeping: Keeping, echoes: Echoes) {
+    this.#keeping = keeping;
+    this.#echoes = echoes;
+  }
+
+  take(what: Opened["what"], { hops: passed, ...rest }: Sealed, via: Via, time: Time, ageMs = 0): Taken {
+    const content = openSeal(what, { ...rest, hops: Math.min(passed, MAX_HOPS) });
+    if (content === undefined) return this.#refuse("bad_signature", undefined, via, time);
+    // One from the source's own cluster, and at least two from another, so that all nodes here see whether the region hears it directly.
+    const hops = claimsOf(content).source === via.cluster ? 1 : Math.max(2, passed + 1);
+    if (hops > MAX_HOPS) return this.#refuse("limit", content, via, time);
+    return this.#judged({ ...content, sealed: { ...rest, hops } }, via, time, ageMs);
+  }
+
+  #judged(content: Opened, via: Via, time: Time, ageMs: number): Taken {
+    const why = this.#whyNot(content, via, time);
+    if (why === "known") return { kind: "known" };
+    if (why !== undefined) return this.#refuse(why, content, via, time);
+    if (content.sealed.signature.length === 0) this.tell("unsigned", content, via, time);
+    this.#keeping.put(content, time, ageMs);
+    if (content.what !== "summary") return { kind: "taken" };
+    const { namespace, channel: scope, source } = content.summary;
+    if (this.#keeping.isOwned({ namespace, scope }, source)) return { kind: "taken" };
+    this.tell("not_owner", content, via, time);
+    return { kind: "taken", hidden: "not_owner" };
+  }
+
+  /** What costs little is asked first, and the signature last. */
+  #whyNot(content: Opened, via: Via, time: Time): SummaryRefusal | "known" | undefined {
+    const { judge, sources, options } = this.#keeping;
+    const { sealed, what } = content;
+    const [key, claims] = [keyOf(content), claimsOf(content)];
+    const why = judge.whyNotPlace(claims, via);
+    if (why !== undefined) return why;
+    if (claims.source === options.clusterId && what !== "key") return this.#echo(content, key, time);
+    const standing = this.#standing(content, key, time);
+    if (standing === "known" || standing === "older") return standing;
+    const source = sources.find(claims.source);
+    const late = this.#whyNotTime(content, source, time);
+    if (late !== undefined) return late;
+    const isNew = what === "summary" && this.#keeping.isNew(key, claims.source);
+    if (isNew && source !== undefined && sources.isFull(source, time)) return "limit";
+    const unsigned = judge.whyNotSigned(what, claims, sealed, time);
+    if (unsigned !== undefined) return unsigned;
+    if (standing === "conflict") return "conflict";
+    if (standing === "replaces") this.tell("conflict", content, via, time);
+    return this.#keeping.makeRoom(claims.source, isNew, time) ? undefined : "limit";
+  }
+
+  #whyNotTime(content: Opened, source: Source | undefined, time: Time): "stale" | "future" | undefined {
+    if (content.what === "key") return undefined;
+    const { generatedWallMs } = content.what === "summary" ? content.summary : content.beacon;
+    const late = this.#keeping.judge.whyNotTime(generatedWallMs, time);
+    if (content.what === "beacon" || late === "future") return late;
+    // Beacons come first. Without one nothing of a lost source is held.
+    if (source?.state === "dropped") return "stale";
+    // A service that does not change is not said again, so a source that lives may have said it long ago.
+    return source?.isHeard === true ? undefined : late;
+  }
+
+  /** How it stands to what is held of its key, whether that is shown or not. */
+  #standing(content: Opened, key: KeyText, time: Time): "newer" | "older" | "known" | "replaces" | "conflict" {
+    const { version, exporter } = claimsOf(content);
+    if (version < this.#keeping.highest(key, time)) return "older";
+    const best = this.#keeping.best(key);
+    if (best?.hlc !== version) return "newer";
+    const held = this.#keeping.exporterOf(best);
+    if (held === exporter) return content.what === "beacon" && this.#isNearer(content, best) ? "newer" : "known";
+    return held < exporter ? "replaces" : "conflict";
+  }
+
+  /** Whether it passed fewer borders than what is held. Other regions are told whom this one hears directly. */
+  #isNearer({ sealed }: Opened, held: StoredRecord): boolean {
+    return sealed.hops < this.#keeping.contentOf(held).sealed.hops;
+  }
+
+  /** Our own words come back. If they are higher than what we know, the next ones go above them. */
+  #echo(content: Opened, key: KeyText, time: Time): SummaryRefusal {
+    const claims = claimsOf(content);
+    const known = Math.max(this.#keeping.highest(key, time), this.#echoes.versionOf(key));
+    const isSigned = content.sealed.signature.length > 0;
+    if (claims.version > known && isSigned && this.#keeping.judge.whyNotSigned(content.what, claims, content.sealed, time) === undefined)
+      this.#echoes.note(key, claims.version);
+    return "echo";
+  }
+
+  #refuse(why: SummaryRefusal, content: Opened | undefined, via: Via, time: Time): Taken {
+    this.tell(why, content, via, time);
+    return { kind: "refused", why };
+  }
+
+  /** Counts it, and tells the audit of it. */
+  tell(why: SummaryRefusal, content: Opened | undefined, via: Pick<Via, "cluster">, time: Time): void {
+    const source = content === undefined ? "" : claimsOf(content).source;
+    const { namespace, serviceId: name } = content?.what === "summary" ? content.summary : { namespace: "", serviceId: "" };
+    this.refusals.note({ why, source, via: via.cluster, namespace, name }, time);
+  }
+}

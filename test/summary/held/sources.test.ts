@@ -1,0 +1,286 @@
+import { expect, test } from "vitest";
+import {
+  facts,
+  type HeldNode,
+  HeldWorld,
+  MEMORY,
+  MINUTE,
+  SKEW,
+  STALE_KEEP,
+  START_MS,
+  sealedSummary,
+  summaryKey,
+  TTL,
+} from "../../fakes/held-world.ts";
+
+/** Cluster A, and two nodes of the region of B. A has said `cart`, and b1 has heard of it. */
+function worldOf(said: Parameters<HeldNode["say"]>[1] = {}) {
+  const world = new HeldWorld();
+  const a = world.node({ nodeId: "a1", clusterId: "A" });
+  const [b1, b2] = [world.node({ nodeId: "b1", clusterId: "B" }), world.node({ nodeId: "b2", clusterId: "B" })];
+  const version = a.say("cart", said) ?? 0;
+  a.beacon();
+  b1.takeFrom(a, "beacon");
+  b1.takeFrom(a, "cart");
+  const at = (ms: number, node = b1) => {
+    world.nowMs = ms;
+    node.settle();
+    return node.shown.map((text) => text.replace(`A/cart@${version}`, "cart"));
+  };
+  return { world, a, b1, b2, version, at };
+}
+
+test("a lost source is stale at the ttl and dropped after stale_keep, and comes back with its next beacon", () => {
+  const { world, a, b1, at, version } = worldOf();
+  expect([0, TTL - 1, TTL, TTL + STALE_KEEP - 1, TTL + STALE_KEEP].map((ms) => at(ms))).toEqual([
+    ["cart"],
+    ["cart"],
+    ["cart*"],
+    ["cart*"],
+    [],
+  ]);
+  // What was dropped is held no longer, and what is heard again is taken again, though it did not change.
+  expect(b1.held.replica.self.log.list().filter(({ sizeBytes, kind }) => sizeBytes > 0 && kind === 1)).toEqual([]);
+  world.nowMs += MINUTE;
+  a.beacon();
+  expect([b1.takeFrom(a, "beacon"), b1.takeFrom(a, "cart")]).toEqual(["taken", "taken"]);
+  expect(at(world.nowMs)).toEqual(["cart"]);
+  expect(b1.held.best(b1.held.best(a.held.replica.lookup.cursor().next()?.key ?? ("" as never))?.key ?? ("" as never))?.hlc).toBeDefined();
+  expect(version).toBeGreaterThan(0);
+});
+
+test("a deadline is told for each turn, and readers see a record again when it turns stale", () => {
+  const { world, b1 } = worldOf();
+  const turns: number[] = [];
+  const before = b1.held.replica.revision;
+  for (let next = b1.held.nextDeadlineMs(b1.time); next < TTL + STALE_KEEP + MINUTE; next = b1.held.nextDeadlineMs(b1.time)) {
+    turns.push((world.nowMs = next));
+    b1.settle();
+    if (turns.length === 1) expect(b1.held.replica.revision).toBeGreaterThan(before);
+  }
+  expect(turns).toEqual([TTL, TTL + STALE_KEEP]);
+});
+
+test.each<[string, Parameters<HeldNode["say"]>[1], [number, string[]][]]>([
+  [
+    "of a rule with windows at the ttl",
+    { noStale: true },
+    [
+      [TTL - 1, ["cart"]],
+      [TTL, []],
+    ],
+  ],
+  [
+    "at its end, fresh",
+    { notAfterWallMs: START_MS + MINUTE },
+    [
+      [MINUTE - 1, ["cart"]],
+      [MINUTE, []],
+      [MINUTE - 1, ["cart"]],
+    ],
+  ],
+  [
+    "at its end, stale",
+    { notAfterWallMs: START_MS + 5 * MINUTE },
+    [
+      [5 * MINUTE - 1, ["cart*"]],
+      [5 * MINUTE, []],
+    ],
+  ],
+])("a summary is not shown %s", (_, said, steps) => {
+  const { at } = worldOf(said);
+  for (const [ms, shown] of steps) expect(at(ms)).toEqual(shown);
+});
+
+test("the end of a window comes by the reader's own clock", () => {
+  const { world, a } = worldOf({ notAfterWallMs: START_MS + MINUTE });
+  const fast = world.node({ nodeId: "c1", clusterId: "C", skewMs: 5 * MINUTE });
+  fast.takeFrom(a, "beacon");
+  fast.takeFrom(a, "cart");
+  expect(fast.shown).toEqual([]);
+});
+
+test("a node of the region shows what another one took, as fresh as it was there, and no restart makes a source fresh", () => {
+  const { world, b1, b2, at } = worldOf();
+  world.nowMs = MINUTE;
+  b2.hear(b1, false);
+  expect(at(MINUTE, b2)).toEqual(["cart*"]);
+  b2.hear(b1);
+  expect(at(MINUTE, b2)).toEqual(["cart"]);
+  const [plain, saved] = [world.restarted(b2, false), world.restarted(b1, true, MINUTE)];
+  expect([at(2 * MINUTE, plain), at(2 * MINUTE, saved), at(2 * MINUTE, b2)]).toEqual([[], ["cart*"], ["cart*"]]);
+  plain.hear(b2);
+  expect(at(2 * MINUTE, plain)).toEqual(["cart*"]);
+  expect(at(TTL + STALE_KEEP, saved)).toEqual([]);
+  // A source that nobody heard is dropped by all together.
+  const unheard = world.node({ nodeId: "b3", clusterId: "B" });
+  expect(unheard.held.ages(unheard.time)).toEqual([]);
+});
+
+test("ages that are told make a source no younger than its beacon, and move a receipt once", () => {
+  const { world, a, b1, b2 } = worldOf();
+  const [age] = b1.held.ages(b1.time);
+  if (age === undefined) throw new Error("no age");
+  // Known only once the beacon is proven here.
+  b2.held.heardAge({ ...age, ageMs: 1000 }, b2.time);
+  b2.hear(b1, false);
+  expect(b2.shown[0]).not.toContain("*");
+  expect(b2.held.ages(b2.time)).toEqual([{ ...age, ageMs: 1000 }]);
+  expect([b1, b2].map(({ held, time }) => held.newAges(time).length + held.newAges(time).length)).toEqual([1, 1]);
+  // Two nodes that tell each other theirs do not move them.
+  world.nowMs = MINUTE;
+  for (let n = 0; n < 50; n++) {
+    world.nowMs += 2000;
+    const ages = b1.held.ages({ ...b1.time, monoMs: world.nowMs - 1900 });
+    for (const each of ages) b2.held.heardAge(each, b2.time);
+    for (const each of b2.held.ages({ ...b2.time, monoMs: world.nowMs - 1900 })) b1.held.heardAge(each, b1.time);
+  }
+  expect(b1.held.ages(b1.time)[0]?.ageMs).toBe(world.nowMs);
+  expect([b1, b2].map(({ held, time }) => held.newAges(time))).toEqual([[], []]);
+  // Who lies does not keep a source alive: its beacon is too old.
+  world.nowMs = 2 * SKEW + MINUTE;
+  b1.settle();
+  b1.held.heardAge({ ...age, ageMs: 0 }, b1.time);
+  expect(b1.held.sources(b1.time)[0]?.state).toBe("dropped");
+  // A relay that passes a beacon on late makes the source no younger.
+  world.nowMs = 30 * MINUTE;
+  a.beacon();
+  const late = a.sealOf("beacon");
+  world.nowMs += 5 * MINUTE;
+  expect(b1.takeSeal(late, { isBeacon: true, ageMs: 5 * MINUTE })).toBe("taken");
+  expect(b1.held.sources(b1.time)[0]?.state).toBe("stale");
+});
+
+test("a beacon's exporter is due each third of a ttl, whoever made the last one", () => {
+  const { world, a } = worldOf();
+  const other = world.node({ nodeId: "a2", clusterId: "A" });
+  world.nowMs = 1000;
+  other.hear(a);
+  expect([a.held.beaconDueMonoMs, other.held.beaconDueMonoMs]).toEqual([TTL / 3, TTL / 3 + 1000]);
+});
+
+// ---- what nodes of the region tell ----
+test("a forged record of a member is skipped, also under a higher stamp, and the highest that is proven shows", () => {
+  const { world, b1, b2, version } = worldOf();
+  const evil = world.node({ nodeId: "b0", clusterId: "B" });
+  const forge = (said: object, hlc: number, by = "key-of-A"): void => {
+    const seal = { ...sealedSummary({ version: version + 9, ...said }, by, true, "key-of-A"), hops: 1 };
+    // The stamp of a record is written by the node that holds it.
+    const { replica } = evil.held;
+    replica.commit(evil.stage(seal, hlc).seq, evil.time);
+  };
+  forge({}, version + 9, "key-of-B");
+  b2.hear(b1);
+  b2.hear(evil);
+  expect(b2.shown).toEqual([`A/cart@${version}`]);
+  // A true but older one, under a stamp that is not its version.
+  forge({ version: version - 1, endpointCount: 99 }, version + 20);
+  b2.hear(evil);
+  expect(b2.shown).toEqual([`A/cart@${version}`]);
+  expect(b2.held.best(b2.held.replica.lookup.cursor().next()?.key ?? ("" as never))?.hlc).toBe(version);
+  // What the forger claims counts for nothing when the cluster itself numbers or borders bring more.
+  forge({ version: version + 1 }, version + 1);
+  b2.hear(evil);
+  expect(b2.shown).toEqual([`A/cart@${version + 1}`]);
+});
+
+test("a key that goes hides what it signed, and one that comes shows it, in slices", () => {
+  const { world, a, b1, b2 } = worldOf();
+  for (let n = 0; n < 300; n++) {
+    a.held.export(facts(`s${n}`, { source: "A" }), a.time);
+    b1.held.take(a.sealOf(`s${n}`), { cluster: "A", region: "A" }, b1.time);
+  }
+  b2.hear(b1);
+  expect(b2.shown).toHaveLength(301);
+  world.keys.counting.delete("A key-of-A");
+  const late = world.node({ nodeId: "b3", clusterId: "B" });
+  late.hear(b1);
+  b2.held.keysChanged();
+  b2.settle();
+  expect([b2.shown.length, late.shown.length]).toEqual([0, 0]);
+  world.keys.counting.add("A key-of-A");
+  let slices = 0;
+  for (const node of [b2, late]) {
+    node.held.keysChanged();
+    while (node.held.work(node.time)) slices += 1;
+    expect(node.held.replica.lookup.size).toBe(302);
+  }
+  expect(slices).toBeGreaterThan(10);
+});
+
+// ---- withdrawals ----
+test("a withdrawal hides at once, is remembered for ttl, stale_keep and twice the skew, and then forgotten", () => {
+  const { world, a, b1, b2, version, at } = worldOf();
+  const old = a.sealOf("cart");
+  b2.hear(b1);
+  expect(a.say("cart", { withdrawn: true })).toBe(version + 1);
+  expect(b1.takeFrom(a, "cart")).toBe("taken");
+  b2.hear(b1);
+  expect([b1.shown, b2.shown]).toEqual([[], []]);
+  expect(b1.takeSeal(old)).toBe("older");
+  world.nowMs = MEMORY - 1;
+  b1.settle();
+  expect(b1.held.sources(b1.time)[0]?.summaries).toBe(1);
+  expect(at(MEMORY)).toEqual([]);
+  expect(b1.held.sources(b1.time)[0]?.summaries).toBe(0);
+  // This node remembers the version for as long as it has room.
+  a.settle();
+  a.beacon();
+  expect([a.held.beaconOf("A")?.withdrawals, b1.takeFrom(a, "beacon"), b1.takeSeal(old)]).toEqual([[], "taken", "older"]);
+  expect([a.say("cart") ?? 0, b1.takeFrom(a, "cart")]).toEqual([version + 2, "taken"]);
+});
+
+test("a withdrawal is remembered longer where a node still holds what it took back", () => {
+  const { a, b1, b2, at, world } = worldOf();
+  a.say("cart", { withdrawn: true });
+  b2.takeFrom(a, "beacon");
+  b2.takeFrom(a, "cart");
+  b2.hear(b1);
+  // b1 is gone, and its record is still here.
+  expect(at(MEMORY, b2)).toEqual([]);
+  world.nowMs += MINUTE;
+  a.settle();
+  a.beacon();
+  expect(b2.takeFrom(a, "beacon")).toBe("taken");
+  expect(at(world.nowMs, b2)).toEqual([]);
+});
+
+test("a relay that withholds a withdrawal is undone by the beacon, which names those of channel GLOBAL in turn", () => {
+  const { world, a, b1, b2, version } = worldOf();
+  for (let n = 0; n < 150; n++) {
+    a.held.export(facts(`s${n}`, { source: "A" }), a.time);
+    a.held.export(facts(`s${n}`, { source: "A", withdrawn: true }), a.time);
+  }
+  a.held.export(facts("hidden", { source: "A", channel: 3, withdrawn: true }), a.time);
+  const old = a.sealOf("cart");
+  a.say("cart", { withdrawn: true });
+  const named: string[] = [];
+  for (let n = 0; n < 3; n++) {
+    world.nowMs += 1000;
+    a.beacon();
+    named.push(...(a.held.beaconOf("A")?.withdrawals ?? []).map(({ serviceId }) => serviceId));
+    b1.takeFrom(a, "beacon");
+    b2.hear(b1);
+  }
+  expect(named).toHaveLength(300);
+  expect(new Set(named).size).toBe(151);
+  expect(named).not.toContain("hidden");
+  expect([b1.shown, b2.shown, b1.takeSeal(old), b2.takeSeal(old)]).toEqual([[], [], "older", "older"]);
+  expect(b1.takeFrom(a, "cart")).toBe("taken");
+  expect(a.held.restate(summaryKey("none", "A"), a.time)).toBeUndefined();
+  expect(version).toBeGreaterThan(0);
+});
+
+test("the records of many takers go until one is left", () => {
+  const { world, a, b1, b2 } = worldOf();
+  const nodes = [b1, b2, world.node({ nodeId: "b3", clusterId: "B" }), world.node({ nodeId: "b4", clusterId: "B" })];
+  for (const node of nodes) {
+    node.takeFrom(a, "beacon");
+    node.takeFrom(a, "cart");
+  }
+  for (let round = 0; round < 3; round++) for (const one of nodes) for (const other of nodes) if (one !== other) one.hear(other);
+  for (const { held } of nodes) {
+    expect(held.replica.recordCount - held.replica.tombstoneCount).toBe(2);
+    expect(held.replica.lookup.size).toBe(2);
+  }
+});

@@ -1,0 +1,296 @@
+import { expect, test } from "vitest";
+import { SCOPE } from "../../../src/catalog/entry/scope.ts";
+import {
+  sealedBeacon as beacon,
+  HeldWorld,
+  keyOf,
+  MAX_HOPS,
+  MINUTE,
+  type Sealed,
+  SKEW,
+  START_MS,
+  sealedSummary as sealed,
+  signerOf,
+  summaryKey,
+} from "../../fakes/held-world.ts";
+
+function turned(seal: Sealed): Sealed {
+  const signed = seal.signed.slice();
+  signed[signed.length - 1] = (signed.at(-1) ?? 0) ^ 1;
+  return { ...seal, signed };
+}
+
+/** The same fields in another order: protobuf has no canonical form. */
+function encodedAgain({ signed, ...seal }: Sealed): Sealed {
+  return { ...seal, signed: Buffer.concat([signed.subarray(10), signed.subarray(0, 10)]) };
+}
+
+const OTHER = "B";
+
+test.each<[string, string, Sealed, boolean?]>([
+  ["rightly signed", "taken", sealed()],
+  ["the same again", "known", sealed({ serviceId: "held" })],
+  ["replayed", "older", sealed({ serviceId: "held", version: 999 })],
+  ["changed under way", "bad_signature", turned(sealed())],
+  ["encoded again", "bad_signature", encodedAgain(sealed())],
+  ["not signed", "unsigned", sealed({}, "key-of-A", false)],
+  ["signed by another cluster", "unknown_key", sealed({}, "key-of-B")],
+  ["signed as a beacon", "bad_signature", { ...sealed(), signature: signerOf("key-of-A").sign("waymark.beacon.v1", sealed().signed) }],
+  ["of an unknown cluster", "unknown_key", sealed({ source: "Z", regions: [] })],
+  ["claiming another's region", "not_owner", sealed({ regions: ["A", OTHER] })],
+  ["made too far ahead of our clock", "future", sealed({ generatedWallMs: START_MS + SKEW + 1 })],
+  ["made just not too far ahead", "taken", sealed({ generatedWallMs: START_MS + SKEW })],
+  ["expired, of a source that is not heard", "stale", sealed({ generatedWallMs: START_MS - SKEW - 1 })],
+  ["through too many borders", "limit", { ...sealed(), hops: MAX_HOPS }],
+  ["about ourselves", "echo", sealed({ source: OTHER, regions: [OTHER] }, "key-of-B")],
+  ["of the same version by a lower exporter", "conflict", sealed({ serviceId: "held", exporter: "a0" })],
+  ["of the same version by a higher exporter", "taken", sealed({ serviceId: "held", exporter: "a2" })],
+  ["no summary at all", "bad_signature", { ...sealed(), signed: Buffer.from("hello") }],
+  ["a beacon", "taken", beacon({ version: 1001 }), true],
+  ["a beacon replayed", "known", beacon(), true],
+  ["an older beacon", "older", beacon({ version: 999 }), true],
+  ["an old beacon", "stale", beacon({ version: 1001, generatedWallMs: START_MS - SKEW - 1 }), true],
+  ["a beacon of the future", "future", beacon({ version: 1001, generatedWallMs: START_MS + SKEW + 1 }), true],
+  ["a beacon that claims another's region", "not_owner", beacon({ version: 1001, region: OTHER }), true],
+  ["a summary as a beacon", "bad_signature", sealed(), true],
+])("what a border brings is judged: %s: %s", (_, outcome, seal, isBeacon = false) => {
+  const world = new HeldWorld();
+  const node = world.node({ nodeId: "b1", clusterId: OTHER });
+  world.keys.add("A", "A");
+  node.takeSeal(sealed({ serviceId: "held" }));
+  if (isBeacon) node.takeSeal(beacon(), { isBeacon });
+  const before = { ...node.held.refusals };
+  expect(node.takeSeal(seal, { isBeacon })).toBe(outcome);
+  const counted = Object.entries(node.held.refusals).filter(([why, count]) => count !== before[why as keyof typeof before]);
+  const isRefused = outcome !== "taken" && outcome !== "known";
+  if (isRefused) {
+    expect(counted).toEqual([[outcome, 1]]);
+    expect(node.held.takeRefused().at(-1)?.why).toBe(outcome);
+  }
+});
+
+test("a service that does not change is taken long after it was said, if its source is heard", () => {
+  const world = new HeldWorld();
+  const [a, b] = [world.node({ nodeId: "a1", clusterId: "A" }), world.node({ nodeId: "b1", clusterId: "B" })];
+  a.say("cart");
+  world.nowMs = 60 * MINUTE;
+  a.beacon();
+  expect(b.takeFrom(a, "cart")).toBe("stale");
+  expect([b.takeFrom(a, "beacon"), b.takeFrom(a, "cart")]).toEqual(["taken", "taken"]);
+  expect(b.shown).toHaveLength(1);
+});
+
+test("without required signatures what is not signed is taken and counted, but what is signed must be signed rightly", () => {
+  const world = new HeldWorld();
+  world.keys.add("A", "A");
+  const node = world.node({ nodeId: "b1", clusterId: OTHER, options: { requireSignatures: false } });
+  expect(node.takeSeal(sealed({}, "key-of-A", false))).toBe("taken");
+  expect(node.takeSeal(sealed({ source: "Z", serviceId: "z", keyId: "" }, "key-of-A", false))).toBe("taken");
+  expect(node.takeSeal(sealed({ serviceId: "x" }, "key-of-B"))).toBe("unknown_key");
+  expect(node.held.refusals.unsigned).toBe(2);
+  expect(node.shown.map((text) => text.split("@")[0])).toEqual(["A/cart", "Z/z"]);
+});
+
+test("what our owner rule denies is held for relays and hidden, and shown when the rule changes; an import rule hides too", () => {
+  const world = new HeldWorld();
+  const a = world.node({ nodeId: "a1", clusterId: "A" });
+  let [isOwner, imports] = [false, true];
+  const asked: unknown[] = [];
+  const parts = {
+    isOwner: (_: unknown, source: unknown) => {
+      asked.push(source);
+      return isOwner;
+    },
+    imports: () => imports,
+  };
+  const b = world.node({ nodeId: "b1", clusterId: "B", parts });
+  a.say("cart");
+  a.beacon();
+  expect([b.takeFrom(a, "beacon"), b.takeFrom(a, "cart")]).toEqual(["taken", "not_owner"]);
+  expect([b.shown.length, b.held.refusals.not_owner]).toEqual([0, 1]);
+  expect(asked[0]).toEqual({ clusterId: "A", region: "A" });
+  b.sealOf("cart", "A");
+  isOwner = true;
+  b.held.rulesChanged();
+  b.settle();
+  expect(b.shown).toHaveLength(1);
+  imports = false;
+  b.held.rulesChanged();
+  b.settle();
+  expect(b.shown).toHaveLength(0);
+});
+
+test("events for the audit are bounded, counts are not", () => {
+  const world = new HeldWorld();
+  world.keys.add("A", "A");
+  const node = world.node({ nodeId: "b1", clusterId: OTHER });
+  for (let n = 0; n < 500; n++) node.held.take(sealed({ serviceId: `s${n}` }, "key-of-B"), { cluster: "A", region: "A" }, node.time);
+  expect(node.held.refusals.unknown_key).toBe(500);
+  expect(node.held.takeRefused()).toHaveLength(5);
+  for (let n = 0; n < 500; n++)
+    node.held.take(sealed({ source: `z${n}`, regions: [] }, "key-of-B"), { cluster: "A", region: "A" }, node.time);
+  expect(node.held.takeRefused().length).toBeLessThan(60);
+});
+
+test("a full source is refused and tried again after a minute, a full node refuses the source with the most, and never its own", () => {
+  const world = new HeldWorld();
+  for (const source of ["A", "C", "D"]) world.keys.add(source, source);
+  const node = world.node({ nodeId: "b1", clusterId: "B", options: { maxOfSource: 4, maxInAll: 6, maxSources: 3 } });
+  const give = (source: string, n: number) =>
+    node.takeSeal(sealed({ source, regions: [source], serviceId: `s${n}`, keyId: `key-of-${source}` }, `key-of-${source}`));
+  expect([0, 1, 2, 3, 4].map((n) => give("A", n))).toEqual(["taken", "taken", "taken", "taken", "limit"]);
+  expect(node.held.sources(node.time)).toEqual([{ source: "A", state: "stale", summaries: 4, isFull: true }]);
+  expect(node.takeSeal(sealed({ serviceId: "s1", version: 1001 }))).toBe("taken");
+  expect([0, 1].map((n) => give("C", n))).toEqual(["taken", "taken"]);
+  expect(give("C", 2)).toBe("taken");
+  expect(node.held.sources(node.time).map(({ source, summaries }) => `${source} ${summaries}`)).toEqual(["A 3", "C 3"]);
+  expect(give("C", 3)).toBe("limit");
+  node.say("own");
+  expect(
+    node.held
+      .sources(node.time)
+      .map(({ summaries }) => summaries)
+      .reduce((a, b) => a + b),
+  ).toBe(6);
+  expect(give("D", 1)).toBe("limit");
+  world.nowMs += MINUTE;
+  expect(node.held.sources(node.time).some(({ isFull }) => isFull)).toBe(false);
+});
+
+// ---- what we say ourselves ----
+test("a new key starts at the Unix time in seconds, and after that no clock decides", () => {
+  const world = new HeldWorld();
+  const [a, b] = ["a1", "a2"].map((nodeId, i) => world.node({ nodeId, clusterId: "A", skewMs: i * -9 * MINUTE }));
+  if (!a || !b) throw new Error();
+  const first = a.say("cart");
+  expect(first).toBe(START_MS / 1000);
+  b.hear(a);
+  expect(b.say("cart")).toBe(START_MS / 1000 + 1);
+  a.hear(b);
+  expect([a.say("cart"), a.beacon(), a.beacon()]).toEqual([START_MS / 1000 + 2, START_MS / 1000, START_MS / 1000 + 1]);
+});
+
+test("a cluster that lost all its disks is told by its own echo, and goes above it", () => {
+  const world = new HeldWorld();
+  const [old, b] = [world.node({ nodeId: "a1", clusterId: "A", skewMs: 5 * MINUTE }), world.node({ nodeId: "b1", clusterId: "B" })];
+  old.say("cart");
+  old.beacon();
+  b.takeFrom(old, "beacon");
+  b.takeFrom(old, "cart");
+  const a = world.node({ nodeId: "a1", clusterId: "A" });
+  const lost = a.say("cart") ?? 0;
+  expect(b.takeFrom(a, "cart")).toBe("older");
+  expect(a.takeFrom(b, "cart", "A")).toBe("echo");
+  expect(a.held.takeExceeds()).toEqual([{ key: summaryKey("cart", "A"), version: lost + 300 }]);
+  expect(a.held.takeExceeds()).toEqual([]);
+  expect(a.held.restate(summaryKey("cart", "A"), a.time)).toBe(lost + 301);
+  expect(b.takeFrom(a, "cart")).toBe("taken");
+  expect(a.takeFrom(b, "beacon", "A")).toBe("echo");
+  expect(a.held.takeExceeds()).toEqual([{ key: undefined, version: lost + 300 }]);
+  expect(a.beacon()).toBe(lost + 301);
+  // A forger cannot drive the numbers.
+  const forged = sealed({ version: 2 ** 52, keyId: "key-of-A" }, "key-of-B");
+  expect([a.takeSeal(forged), a.takeFrom(b, "cart", "A"), a.held.takeExceeds()]).toEqual(["echo", "echo", []]);
+});
+
+test("of two exporters at once the higher one counts everywhere, and the lower one is told to go above", () => {
+  const world = new HeldWorld();
+  const [a1, a2, b1, b2] = ["a1", "a2", "b1", "b2"].map((nodeId) => world.node({ nodeId, clusterId: nodeId.startsWith("a") ? "A" : "B" }));
+  if (!a1 || !a2 || !b1 || !b2) throw new Error();
+  a1.say("cart", { endpointCount: 1 });
+  a2.say("cart", { endpointCount: 2 });
+  b1.takeFrom(a2, "cart");
+  b2.takeFrom(a1, "cart");
+  for (const [one, other] of [
+    [b1, b2],
+    [b2, b1],
+    [a1, a2],
+    [a2, a1],
+    [b1, b2],
+  ] as const)
+    one.hear(other);
+  for (const node of [a1, a2, b1, b2]) {
+    const best = node.held.replica.view(
+      node.held.best(node.held.replica.lookup.cursor().next()?.key ?? ("" as never))?.key ?? ("" as never),
+    );
+    const content = best === undefined ? undefined : node.held.contentOf(best as never);
+    expect(content).toMatchObject({ summary: { endpointCount: 2 } });
+  }
+  expect([a1, a2].map(({ held }) => held.takeExceeds().length)).toEqual([1, 0]);
+  expect(a1.held.refusals.conflict).toBe(1);
+  const above = a1.held.restate(summaryKey("cart", "A"), a1.time);
+  a2.hear(a1);
+  expect(a2.shown).toEqual([`A/cart@${above}*`]);
+});
+
+test("without the key of its cluster a node says nothing, unless signatures are not required", () => {
+  const world = new HeldWorld();
+  const parts = { signer: undefined };
+  const silent = world.node({ nodeId: "a1", clusterId: "A", parts });
+  expect([silent.say("cart"), silent.beacon(), silent.shown]).toEqual([undefined, undefined, []]);
+  const open = world.node({ nodeId: "a1", clusterId: "A", parts, options: { requireSignatures: false } });
+  expect([open.say("cart", { channel: SCOPE.REGION }), open.beacon()]).toEqual([START_MS / 1000, START_MS / 1000]);
+});
+
+// ---- what border links read ----
+test("a border link reads the keys of which the version changed, once each, and not those that are only shown or hidden", () => {
+  const world = new HeldWorld();
+  const [a, b, c] = ["A", "B", "B"].map((clusterId, i) => world.node({ nodeId: `n${i}`, clusterId }));
+  if (!a || !b || !c) throw new Error();
+  const from = { b: b.held.revision, c: c.held.revision };
+  const read = (node: typeof a, after: number) => {
+    const seen: string[] = [];
+    node.held.changesSince(after, (held) => seen.push(`${held.isBeacon ? "beacon" : held.source}${held.isWithdrawn ? " gone" : ""}`) > 0);
+    return seen;
+  };
+  a.say("cart");
+  a.beacon();
+  b.takeFrom(a, "beacon");
+  b.takeFrom(a, "cart");
+  c.hear(b);
+  expect([read(b, from.b), read(c, from.c)]).toEqual([
+    ["beacon", "A"],
+    ["beacon", "A"],
+  ]);
+  const after = b.held.revision;
+  world.nowMs = 3 * MINUTE;
+  b.settle();
+  b.held.rulesChanged();
+  b.settle();
+  expect(read(b, after)).toEqual([]);
+  a.say("cart");
+  b.takeFrom(a, "cart");
+  a.say("cart", { withdrawn: true });
+  b.takeFrom(a, "cart");
+  expect([read(b, after), read(b, from.b)]).toEqual([["A gone"], ["beacon", "A gone"]]);
+  expect(b.held.find(keyOf("cart", "A"))).toMatchObject({ source: "A", namespace: "svc.shop", isWithdrawn: true });
+  expect(b.held.find(keyOf("none", "A"))).toBeUndefined();
+});
+
+test("borders that were passed are counted at arrival, and a region knows whom it hears directly", () => {
+  const world = new HeldWorld();
+  const [a, r, b1, b2] = ["A", "R", "B", "B"].map((clusterId, i) => world.node({ nodeId: `n${i}`, clusterId }));
+  if (!a || !r || !b1 || !b2) throw new Error();
+  a.say("cart");
+  a.beacon();
+  for (const name of ["beacon", "cart"]) expect([r.takeFrom(a, name), b2.takeFrom(r, name, "A")]).toEqual(["taken", "taken"]);
+  b1.hear(b2);
+  expect([b1.sealOf("cart", "A").hops, b1.held.beacons(b1.time)[0]?.hops]).toEqual([2, 2]);
+  // The same beacon from its own cluster comes nearer, and no receipt moves by it.
+  world.nowMs = MINUTE;
+  expect([b1.takeFrom(a, "cart"), b1.takeSeal(a.sealOf("beacon"), { isBeacon: true, from: a })]).toEqual(["known", "taken"]);
+  b2.hear(b1);
+  expect([b1, b2].map(({ held, time }) => held.beacons(time).map(({ source, hops, ageMs }) => [source, hops, ageMs]))).toEqual([
+    [["A", 1, MINUTE]],
+    [["A", 1, MINUTE]],
+  ]);
+  expect(b2.held.replica.recordCount - b2.held.replica.tombstoneCount).toBe(2);
+  world.nowMs = 60 * MINUTE;
+  b1.settle();
+  expect([b1.held.beacons(b1.time), b1.held.regionOf("A"), b1.held.regionOf("B"), b1.held.regionOf("Z")]).toEqual([
+    [],
+    "A",
+    "B",
+    undefined,
+  ]);
+});
