@@ -49,6 +49,8 @@ type State =
       readonly left: Set<number>;
       readonly mine: Map<bigint, Mine>;
       readonly lacking: Listed[];
+      /** What the other side knows better. */
+      readonly better: bigint[];
       readonly pair: string;
     };
 
@@ -76,7 +78,7 @@ export class Comparing {
   /** Two digests that differ though nothing was lacking. */
   #fruitless = "";
   /** Hashes of what the other side knows better, to be asked for. */
-  readonly #wanted: bigint[] = [];
+  #wanted: bigint[] = [];
 
   constructor(parts: ComparingParts, { monoMs }: Time) {
     const { options, staggerMs } = parts;
@@ -110,7 +112,15 @@ export class Comparing {
     if (step.done !== true) return;
     const mine = new Map<bigint, Mine>();
     for (const listed of step.value) mine.set(listed.hash, { listed, isOlderThere: false });
-    const asking = { kind: "asking" as const, isSent: false, left: new Set(state.buckets), mine, lacking: [], pair: state.pair };
+    const asking = {
+      kind: "asking" as const,
+      isSent: false,
+      left: new Set(state.buckets),
+      mine,
+      lacking: [],
+      better: [],
+      pair: state.pair,
+    };
     this.#state = asking;
     if (state.isEmptyThere) {
       asking.left.clear();
@@ -161,7 +171,7 @@ export class Comparing {
       this.#parts.counts.ignored += 1;
       return;
     }
-    for (const [n, hash] of hashes.entries()) this.#compare(state.mine, hash, versions[n] ?? 0);
+    for (const [n, hash] of hashes.entries()) this.#compare(state, hash, versions[n] ?? 0);
     this.#digestMonoMs = Math.max(this.#digestMonoMs, time.monoMs + this.#parts.options.digestIntervalMs);
     const done = new Set(buckets.filter((bucket) => state.left.delete(bucket)));
     if (done.size === 0) return;
@@ -171,10 +181,12 @@ export class Comparing {
       // A side that never had it need not hear that it is gone.
       if (isOlderThere || !listed.isWithdrawn) state.lacking.push(listed);
     }
-    if (state.left.size === 0) this.#conclude(state.lacking, state.pair, time);
+    if (state.left.size > 0) return;
+    this.#wanted = state.better;
+    this.#conclude(state.lacking, state.pair, time);
   }
 
-  #compare(mine: Map<bigint, Mine>, hash: bigint, version: number): void {
+  #compare({ mine, better }: Extract<State, { kind: "asking" }>, hash: bigint, version: number): void {
     const own = mine.get(hash);
     if (own !== undefined && version < own.listed.version) {
       own.isOlderThere = true;
@@ -182,7 +194,7 @@ export class Comparing {
     }
     mine.delete(hash);
     // It may be one of this cluster's own, from before it lost its disks.
-    if (own === undefined || version > own.listed.version) if (this.#wanted.length < this.#parts.options.maxWanted) this.#wanted.push(hash);
+    if (own === undefined || version > own.listed.version) if (better.length < this.#parts.options.maxWanted) better.push(hash);
   }
 
   #isDigestDue({ monoMs }: Time): boolean {

@@ -1,6 +1,7 @@
 /** Regions of one border node or more, and border links between them, in virtual time. Frames are encoded, so bytes are counted as they travel. */
 import { BorderChannel } from "../../../src/fabric/borders/channel.ts";
 import { BORDER_FIXED, type BorderOptions } from "../../../src/fabric/borders/options.ts";
+import type { BorderSummaries } from "../../../src/fabric/borders/ports.ts";
 import type { BorderSession } from "../../../src/fabric/borders/session.ts";
 import type { FabricOutput } from "../../../src/fabric/io-types.ts";
 import { decodeLinkFrame, encodeLinkFrame } from "../../../src/fabric/wire/codec.ts";
@@ -36,7 +37,9 @@ export class WorldNode {
   readonly nodeId: string;
   readonly clusterId: string;
   readonly region: string;
+  /** Empty where the summaries of the node are others. */
   readonly held: HeldMap;
+  readonly summaries: BorderSummaries;
   readonly channel: BorderChannel;
   readonly ends = new Map<string, End>();
   /** Nothing is to be done before, unless something comes or changes. */
@@ -44,16 +47,21 @@ export class WorldNode {
   seenRevision = -1;
   sharedRevision = -1;
 
-  constructor(world: BorderWorld, nodeId: string, clusterId: string, region: string) {
+  constructor(
+    world: BorderWorld,
+    { nodeId, clusterId, region }: Pick<WorldNode, "nodeId" | "clusterId" | "region">,
+    summaries?: BorderSummaries,
+  ) {
     this.nodeId = nodeId;
     this.clusterId = clusterId;
     this.region = region;
     this.held = new HeldMap(clusterId, world.regions);
+    this.summaries = summaries ?? this.held;
     const linkedRegions = () =>
       new Set(world.nodes.flatMap((node) => (node.region === region ? [...node.ends.values()].map(({ node: far }) => far.region) : [])));
     this.channel = new BorderChannel(world.options, {
       here: { nodeId, clusterId, region },
-      summaries: this.held,
+      summaries: this.summaries,
       priorityOf: (namespace) => (namespace.startsWith("first") ? 1 : 0),
       linkedRegions,
     });
@@ -73,9 +81,10 @@ export class BorderWorld {
   readonly regions = new Map<string, string>();
   readonly nodes: WorldNode[] = [];
   readonly sent: Sent[] = [];
+  onStep: () => void = () => {};
   /** Batches that are lost on their way. */
   withheld: (sent: Pick<Sent, "from" | "to">) => boolean = () => false;
-  delayMs = 80;
+  delayOf: (sent: Pick<Sent, "from" | "to">) => number = () => 80;
   batchIntervalMs = 200;
   time: Time = { monoMs: 1_000_000, wallMs: 1_700_000_000_000 };
   #lastLink = 0;
@@ -85,16 +94,16 @@ export class BorderWorld {
     this.options = { ...OPTIONS, ...options };
   }
 
-  add(nodeId: string, clusterId: string, region: string): WorldNode {
+  add(nodeId: string, clusterId: string, region: string, summaries?: BorderSummaries): WorldNode {
     this.regions.set(clusterId, region);
-    const node = new WorldNode(this, nodeId, clusterId, region);
+    const node = new WorldNode(this, { nodeId, clusterId, region }, summaries);
     this.nodes.push(node);
     return node;
   }
 
   /** The node starts again with nothing. */
-  replace(node: WorldNode): WorldNode {
-    const again = new WorldNode(this, node.nodeId, node.clusterId, node.region);
+  replace(node: WorldNode, summaries?: BorderSummaries): WorldNode {
+    const again = new WorldNode(this, node, summaries);
     this.nodes[this.nodes.indexOf(node)] = again;
     return again;
   }
@@ -147,6 +156,7 @@ export class BorderWorld {
       this.time = { monoMs: this.time.monoMs + STEP_MS, wallMs: this.time.wallMs + STEP_MS };
       this.#deliver();
       this.#share();
+      this.onStep();
       for (const node of this.nodes) this.#turn(node);
     }
   }
@@ -176,8 +186,8 @@ export class BorderWorld {
   }
 
   #turn(node: WorldNode): void {
-    if (this.time.monoMs < node.dueMs && node.held.revision === node.seenRevision) return;
-    node.seenRevision = node.held.revision;
+    if (this.time.monoMs < node.dueMs && node.summaries.revision === node.seenRevision) return;
+    node.seenRevision = node.summaries.revision;
     node.channel.shared.tick(this.time);
     node.dueMs = Number.POSITIVE_INFINITY;
     for (const end of node.ends.values()) {
@@ -199,7 +209,8 @@ export class BorderWorld {
     const back = end.node.ends.get(from.nodeId);
     this.sent.push({ from, to: end.node, frame, bytes: encoded.length + ENVELOPE_BYTES, atMs: this.time.monoMs });
     if (frame.kind === "borderBatch" && this.withheld({ from, to: end.node })) return;
-    if (back !== undefined) this.#onTheWay.push({ atMs: this.time.monoMs + this.delayMs, end: back, back: end, frame: encoded });
+    if (back !== undefined)
+      this.#onTheWay.push({ atMs: this.time.monoMs + this.delayOf({ from, to: end.node }), end: back, back: end, frame: encoded });
   }
 
   // ---- what was sent ----
@@ -207,6 +218,11 @@ export class BorderWorld {
   bytesPerSecond(from: WorldNode, to: WorldNode, sinceMs: number): number {
     const bytes = this.sent.reduce((sum, one) => (one.from === from && one.to === to && one.atMs >= sinceMs ? sum + one.bytes : sum), 0);
     return (bytes * 1000) / (this.time.monoMs - sinceMs);
+  }
+
+  beaconsTo(region: string, sinceMs: number): number {
+    const sent = this.sent.filter(({ to, atMs }) => to.region === region && atMs >= sinceMs);
+    return sent.reduce((sum, { frame }) => sum + (frame.kind === "borderBatch" ? frame.beacons.length : 0), 0);
   }
 
   /** Number of summaries that came to a region since a time. */

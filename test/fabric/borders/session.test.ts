@@ -61,6 +61,8 @@ test("a new service crosses a hub in a second, its withdrawal waits for no windo
   say(world, a, "web", 2, { isWithdrawn: true });
   world.run(240);
   expect([shownAt(b), shownAt(hub)]).toEqual([[], []]);
+  // Nothing goes back.
+  expect([b.channel.counts.sentSummaries, b.channel.counts.sentBeacons]).toEqual([0, 1]);
 });
 
 test("20 regions in full mesh: a change goes to each region once, and at rest only beacons and digests go", () => {
@@ -74,7 +76,7 @@ test("20 regions in full mesh: a change goes to each region once, and at rest on
   expect(world.summariesTo("r7", sinceMs)).toBe(19);
   const restMs = world.time.monoMs;
   live(world, 40_000);
-  expect(world.summariesTo("r7", restMs)).toBe(0);
+  expect([world.summariesTo("r7", restMs), world.beaconsTo("r7", restMs)]).toEqual([0, 19]);
 });
 
 test("3 regions of 2 clusters of 3 nodes: an idle border link costs below 200 B/s with beacons, and each cluster hears of all others", () => {
@@ -115,7 +117,7 @@ test("3 regions of 2 clusters of 3 nodes: an idle border link costs below 200 B/
 });
 
 test("after 10 minutes apart each changed service goes once, whatever changed how often, and both are equal within 5 s", () => {
-  const [world, a, b] = pair();
+  const [world, a, b] = pair(new BorderWorld({ maxListed: 1 }));
   sayMany(world, a, 400, 1);
   say(world, b, "there", 1);
   live(world, 40_000);
@@ -125,6 +127,7 @@ test("after 10 minutes apart each changed service goes once, whatever changed ho
     live(world, 3 * MINUTE);
   }
   say(world, a, "s399", 2, { isWithdrawn: true });
+  for (let n = 0; n < 20; n++) say(world, a, `never-seen-${n}`, 2, { isWithdrawn: true });
   const sinceMs = world.time.monoMs;
   world.link(a, b);
   world.run(5000);
@@ -150,7 +153,7 @@ test("a region that comes back to a mesh hears of each change from its own clust
 });
 
 test("a link that takes nothing drops its list above 200, and digests bring each change once", () => {
-  const [world, a, b] = pair();
+  const [world, a, b] = pair(new BorderWorld({ digestIntervalMs: 10 * MINUTE }));
   live(world, 30_000);
   const end = a.ends.get("b");
   if (end !== undefined) end.isStalled = true;
@@ -159,39 +162,116 @@ test("a link that takes nothing drops its list above 200, and digests bring each
     sayMany(world, a, 250, version);
     world.run(2000);
   }
+  world.run(6000);
   expect(a.channel.counts.dropped).toBeGreaterThan(0);
   if (end !== undefined) end.isStalled = false;
   live(world, 5000);
   expect([shownAt(b).filter((line) => line.endsWith(" 7")).length, world.summariesTo("rb", sinceMs)]).toEqual([250, 250]);
 });
 
-test("a slow link keeps to its bytes a second, sends namespaces of higher priority first, and beacons at once; the lag tells the oldest", () => {
-  const [world, a, b] = pair(new BorderWorld(), [{ bytesPerSecond: 20_000 }]);
+test.each([
+  { when: "while it is up", isBefore: false },
+  { when: "before it came up", isBefore: true },
+])(
+  "a slow link sends what changed $when at its bytes a second, higher priority first and beacons at once, and the lag tells the oldest",
+  ({ isBefore }) => {
+    const [world, a, b] = regions("ab") as [BorderWorld, WorldNode, WorldNode];
+    if (!isBefore) world.link(a, b, { bytesPerSecond: 20_000 });
+    live(world, 30_000);
+    const sinceMs = world.time.monoMs;
+    sayMany(world, a, 600, 1);
+    for (let n = 0; n < 100; n++) say(world, a, `p${n}`, 1, { namespace: "first" });
+    if (isBefore) world.link(a, b, { bytesPerSecond: 20_000 });
+    world.run(isBefore ? 2600 : 1000);
+    expect(shownAt(b).filter((line) => line.includes(" p"))).toHaveLength(100);
+    expect(a.channel.lagMs(world.time)).toBeGreaterThan(500);
+    a.held.beat(world.time.monoMs, world.time);
+    world.run(200);
+    expect(b.held.beacons(world.time).find(({ source }) => source === "ca")?.ageMs).toBeLessThan(300);
+    world.run(12_000);
+    expect(shownAt(b)).toHaveLength(700);
+    expect(a.channel.lagMs(world.time)).toBe(0);
+    expect(world.bytesPerSecond(a, b, sinceMs)).toBeLessThan(22_000);
+  },
+);
+
+test("a list that waits longer than store_forward is dropped, and what is left of it is found by a comparison", () => {
+  const [world, a, b] = pair(new BorderWorld({ storeForwardMs: 4000 }), [{ bytesPerSecond: 5000 }]);
   live(world, 30_000);
+  sayMany(world, a, 300, 1);
+  world.run(8000);
+  expect(a.channel.counts.dropped).toBe(1);
+  live(world, MINUTE);
+  expect([shownAt(b).length, world.summariesTo("rb", 0)]).toEqual([300, 300]);
+});
+
+test("in a row of regions a summary passes 8 borders and no more", () => {
+  const [world, first, ...others] = regions("abcdefghijk") as [BorderWorld, WorldNode, ...WorldNode[]];
+  for (const [n, node] of others.entries()) world.link(world.nodes[n] as WorldNode, node);
+  live(world, 10_000);
+  say(world, first, "web", 1);
+  live(world, 30_000);
+  expect(others.map((node) => shownAt(node).length)).toEqual([1, 1, 1, 1, 1, 1, 1, 1, 0, 0]);
+  // Each passed it on once, and none passed it back.
+  expect(world.nodes.map(({ channel }) => channel.counts.sentSummaries)).toEqual([1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0]);
+});
+
+test("a relay leaves out what a region has a link for: also a cluster without border nodes; and when that link is lost it gives it", () => {
+  const world = new BorderWorld({ digestIntervalMs: 10 * MINUTE, rulesIntervalMs: 5000 });
+  const [a, mate, b, c] = [
+    world.add("a", "a-0", "ra"),
+    world.add("m", "a-1", "ra"),
+    world.add("b", "cb", "rb"),
+    world.add("c", "cc", "rc"),
+  ];
+  for (const [x, y] of [
+    [a, b],
+    [b, c],
+    [c, a],
+  ] as const)
+    world.link(x, y);
+  live(world, 80_000);
   const sinceMs = world.time.monoMs;
-  sayMany(world, a, 600, 1);
-  for (let n = 0; n < 100; n++) say(world, a, `p${n}`, 1, { namespace: "first" });
-  world.run(1000);
-  expect(shownAt(b).filter((line) => line.includes(" p"))).toHaveLength(100);
-  expect(a.channel.lagMs(world.time)).toBeGreaterThan(500);
-  a.held.beat(world.time.monoMs, world.time);
-  world.run(200);
-  expect(b.held.beacons(world.time).find(({ source }) => source === "ca")?.ageMs).toBeLessThan(300);
-  world.run(12_000);
-  expect(shownAt(b)).toHaveLength(700);
-  expect(a.channel.lagMs(world.time)).toBe(0);
-  expect(world.bytesPerSecond(a, b, sinceMs)).toBeLessThan(22_000);
+  say(world, mate, "web", 1);
+  world.run(3000);
+  expect([shownAt(b), world.summariesTo("rb", sinceMs)]).toEqual([["a-1 web 1"], 1]);
+  world.unlink(a, b);
+  say(world, mate, "web", 2);
+  live(world, 2 * MINUTE);
+  expect(shownAt(b)).toEqual(["a-1 web 2"]);
+});
+
+test("what is late on its own link is not given twice by others", () => {
+  const [world, a, hub, b] = regions("ahb") as [BorderWorld, WorldNode, WorldNode, WorldNode];
+  for (const [x, y] of [
+    [a, hub],
+    [hub, b],
+    [a, b],
+  ] as const)
+    world.link(x, y);
+  live(world, 80_000);
+  world.delayOf = ({ from, to }) => (from === a && to === b ? 1500 : 40);
+  const sinceMs = world.time.monoMs;
+  for (let n = 0; n < 60; n++) {
+    say(world, a, `s${n}`, 1);
+    live(world, 700);
+  }
+  live(world, 10_000);
+  expect([shownAt(b).length, world.summariesTo("rb", sinceMs)]).toEqual([60, 60]);
 });
 
 test("a relay that passes a beacon on late makes its source no younger; announcements of keys go once a link and not back", () => {
   const [world, a, hub, b] = regions("ahb") as [BorderWorld, WorldNode, WorldNode, WorldNode];
   world.link(a, hub);
   a.held.beat(1, world.time);
+  say(world, a, "web", 1);
   a.held.announce(sealOf({ source: "ca", version: 77 }));
   world.run(90_000);
   world.link(hub, b);
   world.run(2000);
   expect(b.held.beacons(world.time).find(({ source }) => source === "ca")?.ageMs).toBeGreaterThan(90_000);
+  world.run(3000);
+  expect(shownAt(b)).toEqual(["ca web 1"]);
   world.run(20_000);
   const keys = world.sent.flatMap(({ from, to, frame }) =>
     frame.kind === "borderBatch" && frame.keys.length > 0 ? [`${from.nodeId}${to.nodeId}`] : [],
@@ -235,15 +315,21 @@ test("a neighbour that lies in digests, asks without end, or refuses all that it
   const [ofA, ofB] = [a.ends.get("b")?.session, b.ends.get("a")?.session];
   b.held.refuse = "unknown_key";
   for (let n = 0n; n < 3000n; n++) {
+    // Other rules cause comparisons, too.
+    if (n % 6n === 0n) ofA?.receive({ kind: "borderRules", exports: ["*"], directSources: n % 12n === 0n ? ["cx"] : [] }, world.time, []);
     const buckets = Array.from({ length: 256 }, (_, bucket) => n * 256n + BigInt(bucket));
     ofA?.receive({ kind: "borderDigest", digest: n, count: 7, isAnswer: false, buckets: [] }, world.time, []);
-    ofA?.receive({ kind: "borderDigest", digest: n, count: 0, isAnswer: true, buckets }, world.time, []);
+    ofA?.receive({ kind: "borderDigest", digest: n, count: Number(n % 2n), isAnswer: true, buckets }, world.time, []);
     ofA?.receive(
       { kind: "borderHave", isAnswer: false, buckets: buckets.map((_, bucket) => bucket), hashes: [], versions: [] },
       world.time,
       [],
     );
-    ofA?.receive({ kind: "borderHave", isAnswer: true, buckets: [1], hashes: [n], versions: [1] }, world.time, []);
+    ofA?.receive(
+      { kind: "borderHave", isAnswer: true, buckets: buckets.map((_, bucket) => bucket), hashes: [n], versions: [1] },
+      world.time,
+      [],
+    );
     world.run(100);
   }
   expect(ofB).toBeDefined();
@@ -253,6 +339,10 @@ test("a neighbour that lies in digests, asks without end, or refuses all that it
   expect(given).toBeLessThanOrEqual(5 * 500);
   expect(ignored).toBeGreaterThan(1000);
   expect(world.bytesPerSecond(a, b, sinceMs)).toBeLessThan(4000);
+  expect(world.sent.filter(({ from, frame }) => from === a && frame.kind === "borderHave" && !frame.isAnswer).length).toBeLessThan(14);
+  const rules = { kind: "borderRules", exports: ["*"], directSources: [] } as const;
+  const news = Array.from({ length: 30 }, () => ofA?.receive(rules, world.time, []).map(({ kind }) => kind));
+  expect([news[0], news.at(-1)]).toEqual([[], ["badFrame"]]);
 });
 
 test("a neighbour that withholds a source is found by the digests of others", () => {
@@ -268,6 +358,8 @@ test("a neighbour that withholds a source is found by the digests of others", ()
   say(world, a, "web", 1);
   live(world, 40_000);
   expect(shownAt(b)).toEqual(["ca web 1"]);
+  live(world, 3 * MINUTE);
+  expect(b.held.beacons(world.time).find(({ source }) => source === "ca")?.ageMs).toBeLessThan(MINUTE);
 });
 
 interface Step {
