@@ -25,7 +25,7 @@ export class KeyRegistry {
   #clusters: ReadonlyMap<string, ClusterKeys> = new Map();
   /** Of each key id that the settings name, its cluster. */
   #configured: ReadonlyMap<string, string> = new Map();
-  /** Of each cluster, its region and the keys that count, when `tick` looked last. */
+  /** Of each cluster, its region, the keys that count and what is told of them, when `tick` looked last. */
   #counted: ReadonlyMap<string, string> = new Map();
   /** The clusters whose keys changed, each with the edition of its last change; the oldest change first. */
   readonly #changedAt = new Map<string, number>();
@@ -117,13 +117,14 @@ export class KeyRegistry {
     return this.#steady.untilWallMs;
   }
 
-  /** The number of the last change, for `changedSince`. */
+  /** The number of the last change, for `changedSince`. While it is the same, `announcements` are the same too. */
   edition(): number {
     return this.#edition;
   }
 
   /**
-   * The clusters of which a key began or ceased to count after this edition, or whose region changed, as `tick`, `announce` and `configure` noted it.
+   * The clusters of which a key began or ceased to count or to be told after this edition, or whose region changed, as `tick`, `announce` and `configure`
+   * noted it.
    * Undefined when it is so long ago that it may be any.
    */
   changedSince(edition: number): readonly string[] | undefined {
@@ -176,6 +177,11 @@ export class KeyRegistry {
   }
 }
 
+/** What counts of a cluster, and what is told of it: keys that others should know before they count here are told too. */
 function countedText(keys: ClusterKeys, wallMs: number): string {
-  return [keys.region, ...[...keys.countingAt(wallMs).keys()].toSorted()].join(" ");
+  const told = keys.claims().filter(({ notAfterWallMs }) => notAfterWallMs > wallMs);
+  const announced = told.map(({ keyId, signedBy, notBeforeWallMs, notAfterWallMs }) =>
+    [keyId, signedBy, notBeforeWallMs, notAfterWallMs].join("/"),
+  );
+  return [keys.region, ...[...keys.countingAt(wallMs).keys()].toSorted(), ...announced].join(" ");
 }

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { openLog } from "../../src/lib/log.io.ts";
+import { clusterKeys } from "../../src/seal/configured-keys.ts";
 import { announcedIn, openSigningKeyFile, readSigningKeys } from "../../src/seal/key-file.io.ts";
 import { KeyRegistry } from "../../src/seal/key-registry.ts";
 
@@ -128,4 +129,8 @@ test("the key that OpenSSL makes by the remedy of the message is taken, and Open
   writeFileSync(signature, key.sign("waymark.summary.v1", bytes));
   const verified = execFileSync("openssl", ["pkeyutl", "-verify", "-inkey", file, "-rawin", "-in", message, "-sigfile", signature]);
   expect(verified.toString()).toContain("Signature Verified Successfully");
+  // And the remedy of the settings prints its public half as they take it.
+  const publicKey = execFileSync("sh", ["-c", 'openssl pkey -in "$0" -pubout -outform DER | tail -c 32 | base64', file]).toString().trim();
+  const { keys, problems } = clusterKeys([{ clusterId: "a", region: "eu", publicKey }], { clusterId: "b", region: "eu" });
+  expect([problems, keys.map((row) => Buffer.compare(row.publicKey, key.publicKey.raw))]).toEqual([[], [0]]);
 });

@@ -137,7 +137,7 @@ test("an announced key counts from its beginning to its end, and a clock that is
     // At 0 the beginning lies ahead.
     expect(registry.nextChangeWallMs()).toBe(wallMs < 100 ? 100 : wallMs < 200 ? 200 : Number.POSITIVE_INFINITY);
   }
-  expect(registry.edition()).toBe(5);
+  expect(registry.edition()).toBe(6);
 });
 
 test("a key ends with the key that announced it: times of a chain overlap, and none outlasts another", () => {
@@ -157,6 +157,20 @@ test("a key whose short way is over does not count by one that is too long", () 
     [0, 1, 2, 3],
     [0, 1, 2],
   ]);
+});
+
+test("the edition moves with what is told to others, also before a key counts and when its time is over", () => {
+  const registry = registryOf("a0");
+  const seen = () => [registry.edition(), registry.announcements(0).length];
+  const before = seen();
+  for (const more of [{ notBeforeWallMs: 500 }, { notBeforeWallMs: 500 }, { notBeforeWallMs: 600 }])
+    registry.announce(tell(1, 0, more), { wallMs: 0 });
+  expect([before, seen()]).toEqual([
+    [1, 0],
+    [3, 2],
+  ]);
+  registry.tick({ wallMs: 1000 });
+  expect([registry.edition(), registry.announcements(1000).length, registry.changedSince(3)]).toEqual([4, 0, ["a"]]);
 });
 
 test("a bad signature makes nobody wait longer", () => {
