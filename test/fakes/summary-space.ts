@@ -130,16 +130,16 @@ export function startSpace(world: FabricWorld, spec: NodeSpec, space = new Summa
   return { node: world.start({ ...spec, summaries: space }), space };
 }
 
-/** The file that a node of cluster c1 writes for its next start, in small blocks. */
-export function written({ space }: SpaceNode, time: Time): Uint8Array {
-  return Buffer.concat([...summaryBlocks(space, "c1", time, 200)]);
+/** The file that a node writes for its next start, in small blocks. */
+export function written({ space }: SpaceNode, time: Time, clusterId = "c1"): Uint8Array {
+  return Buffer.concat([...summaryBlocks(space, clusterId, time, 200)]);
 }
 
-/** The next start of a node of that cluster, with what a file holds. */
-export function restored(nodeId: string, bytes: Uint8Array, time: Time) {
+/** The next start of a node, with what a file holds. */
+export function restored(nodeId: string, bytes: Uint8Array, time: Time, clusterId = "c1") {
   const space = new SummarySpace(nodeId, time.monoMs);
   const { replica, receipts } = space;
-  const reading = restoreSummaries(bytes, { replica, stamper, receipts, clusterId: "c1", bounds: BOUNDS }, time);
+  const reading = restoreSummaries(bytes, { replica, stamper, receipts, clusterId, bounds: BOUNDS }, time);
   for (let step = reading.next(); ; step = reading.next()) if (step.done === true) return { space, result: step.value };
 }
 

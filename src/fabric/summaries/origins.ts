@@ -1,6 +1,6 @@
 /**
- * The origins of the summary replica. They are live always, whatever becomes of their nodes. One that nobody writes any more is forgotten when nothing of
- * it is needed (docs/design/summaries.md, In a region).
+ * The origins of the summary replica. They are live always, whatever becomes of their nodes. What one says that nobody writes any more is taken over by a
+ * node that lives, and the origin is forgotten when nothing of it is needed (docs/design/summaries.md, In a region).
  */
 import { BODY } from "../../catalog/record/record.ts";
 import type { Origin, StoredRecord } from "../../catalog/record/stored-record.ts";
@@ -11,12 +11,19 @@ import { NEVER, type Time } from "../../lib/machine.ts";
 import { eventOutput, type FabricOutput } from "../io-types.ts";
 import { isListed } from "../membership/members.ts";
 import type { Replicator } from "../replication/replicator.ts";
-import { refOf } from "../replication/version-vector.ts";
+import { refOf, shortHash } from "../replication/version-vector.ts";
 import type { MemberStatus, MemberUpdate } from "../wire/messages.ts";
 
 /** For so long an origin counts as written although a later one of its node is known, or its node is away. */
 const EARLIER_MS = 60_000;
 const AWAY_MS = 600_000;
+/**
+ * After that a node that lives takes over what is shown of an origin: first one, and while that does not, another one, ever so much later. At most so much
+ * in one review.
+ */
+const TAKE_OVER_MS = 300_000;
+const NEXT_MS = 20_000;
+const TAKEN_A_REVIEW = 250;
 /** After that an origin goes of which nobody is shown anything, although it may hold the newest summary of a key. */
 const UNSHOWN_MS = 86_400_000;
 /** Origins that nobody writes, kept of one node. Each start leaves one. */
@@ -39,11 +46,14 @@ interface Row {
   kept: StoredRecord | undefined;
   /** Records are looked at from there on. */
   after: number;
+  /** Up to there its records are taken over, or need not be. */
+  takenOver: number;
   isToGo: boolean;
 }
 
 interface Members {
   find(nodeId: string): { readonly status: MemberStatus } | undefined;
+  listed(): readonly Pick<MemberUpdate, "nodeId" | "clusterId">[];
 }
 
 export class SummaryOrigins {
@@ -54,6 +64,8 @@ export class SummaryOrigins {
   readonly #away = new Set<string>();
   #dueMonoMs = 0;
   #renewMonoMs = Number.NEGATIVE_INFINITY;
+  /** Whether there is more to be taken over. */
+  #isMore = false;
   /** Whether there are rows to go. */
   #isGoing = false;
 
@@ -99,6 +111,7 @@ export class SummaryOrigins {
   #review(time: Time): void {
     const { replica } = this.#replication;
     this.#renew(time);
+    this.#isMore = false;
     const newest = new Map<string, number>([[replica.self.nodeId, replica.self.generation]]);
     for (const { nodeId, generation } of replica.origins.values()) newest.set(nodeId, Math.max(generation, newest.get(nodeId) ?? 0));
     for (const origin of this.#rows.keys()) if (replica.origins.get(origin.id) !== origin) this.#rows.delete(origin);
@@ -118,8 +131,8 @@ export class SummaryOrigins {
       if (left <= 0) break;
       left -= this.#look(origin, row, left, time);
     }
-    // Those that were looked at come last in the next review.
-    this.#dueMonoMs = this.#rows.size === 0 ? NEVER : time.monoMs + (left <= 0 ? REVIEW_MS / 10 : REVIEW_MS);
+    const waitMs = left <= 0 || this.#isMore ? REVIEW_MS / 10 : REVIEW_MS;
+    this.#dueMonoMs = this.#rows.size === 0 ? NEVER : time.monoMs + waitMs;
   }
 
   /** Another start of this node may have had a clock that was ahead: others would take this one for the earlier. */
@@ -142,7 +155,7 @@ export class SummaryOrigins {
       this.#rows.delete(origin);
       if (row?.isToGo === true) this.#show(origin);
     } else if (row?.isEarlier !== isEarlier)
-      this.#rows.set(origin, { isEarlier, sinceMonoMs: time.monoMs, kept: undefined, after: 0, isToGo: false });
+      this.#rows.set(origin, { isEarlier, sinceMonoMs: time.monoMs, kept: undefined, after: 0, takenOver: 0, isToGo: false });
   }
 
   /** Its node is back before it was forgotten. */
@@ -152,9 +165,10 @@ export class SummaryOrigins {
   }
 
   /** Decides whether an origin goes. Returns the number of records looked at. */
-  #look(origin: Origin, row: Row, maxCount: number, { monoMs }: Time): number {
-    const awayMs = monoMs - row.sinceMonoMs;
+  #look(origin: Origin, row: Row, maxCount: number, time: Time): number {
+    const awayMs = time.monoMs - row.sinceMonoMs;
     if (row.isToGo || awayMs < (row.isEarlier ? EARLIER_MS : AWAY_MS)) return 0;
+    if (awayMs >= TAKE_OVER_MS && awayMs >= TAKE_OVER_MS + NEXT_MS * this.#rank(origin)) this.#takeOver(origin, row, time);
     const isKept = (stored: StoredRecord) => (awayMs < UNSHOWN_MS ? this.#isNeeded(stored) : this.#isShown(stored));
     if (row.kept !== undefined && isKept(row.kept)) return 1;
     row.kept = undefined;
@@ -169,6 +183,47 @@ export class SummaryOrigins {
     if (row.kept !== undefined) row.after = 0;
     else if (looked < maxCount) this.#letGo(row);
     return looked + 1;
+  }
+
+  /** How many members come before this node in taking over an origin. Nodes of its cluster are first, because others may not hold all of it. */
+  #rank({ id, clusterId: home }: Origin): number {
+    const { nodeId: here, clusterId } = this.#replication.replica.self;
+    const orderOf = (nodeId: string, isAbroad: boolean) => shortHash(`${nodeId} ${id}`) + (isAbroad ? 2 ** 32 : 0);
+    const own = orderOf(here, clusterId !== home);
+    return this.#members.listed().filter((each) => each.nodeId !== here && orderOf(each.nodeId, each.clusterId !== home) < own).length;
+  }
+
+  /** Says under this node's own origin what no origin that is written says. The bytes are as they were made. */
+  #takeOver(origin: Origin, row: Row, time: Time): void {
+    const { replica } = this.#replication;
+    const taken: StoredRecord[] = [];
+    origin.log.forEachSince(row.takenOver, (stored, seq) => {
+      row.takenOver = seq;
+      const own = replica.own(stored.key);
+      // What this node has ended in that version, it does not say again.
+      const isEnded = own !== undefined && own.hlc >= stored.hlc;
+      if (!isEnded && this.#isShown(stored) && this.#isNeeded(stored)) taken.push(stored);
+      return taken.length < TAKEN_A_REVIEW;
+    });
+    for (const { key, namespace, name, kind, scope, health, traits, principal, hlc, at, sizeBytes, contentBytes } of taken) {
+      const facts = {
+        key,
+        namespace,
+        name,
+        kind,
+        scope,
+        health,
+        traits,
+        principal,
+        hlc,
+        contentBytes,
+        hasAliases: false,
+        hasChecks: false,
+      };
+      replica.stagePut({ ...facts, bytes: Uint8Array.from(replica.slab.view(at, sizeBytes)), isFilterChange: true });
+    }
+    this.#isMore ||= taken.length === TAKEN_A_REVIEW;
+    if (taken.length > 0) replica.commit(replica.lastSeq, time);
   }
 
   /** Whether no other origin has the same summary or a newer one, hidden or not. Of two origins that nobody writes one is enough. */
