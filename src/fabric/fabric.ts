@@ -302,6 +302,8 @@ export class Fabric implements FabricMachine {
       peer: this.#links.refusedCount,
       /** Links beyond as many as are allowed. */
       link: this.#links.tooManyCount,
+      /** Border links whose node is not one of a border, or that are too many. */
+      border: this.borders.refused.links,
       /** Calls of strangers. */
       call: this.calls.refusedCount,
       /** Frames and entries of vectors, of an origin not taken here. */
@@ -309,7 +311,7 @@ export class Fabric implements FabricMachine {
       /** Heads that are none, and versions that are not what their head says. */
       policy: this.policy.refusedCount,
       /** Frames that no channel here receives, skipped: of newer peers, or of a channel that is not open on their link. */
-      unknownFrame: this.#multiplexer.skippedCount,
+      unknownFrame: this.#multiplexer.skippedCount + this.borders.refused.frames,
     } as const;
   }
 

@@ -59,8 +59,10 @@ export const MAX_PAIR_LINKS = 4;
 
 /** What is not a setting. */
 export const BORDER_LINKS_FIXED = {
-  /** Links that others opened, with those that are being greeted or ended. */
+  /** Links that others opened and that are being greeted, and as many that are being refused. */
   maxIncoming: 32,
+  /** Of one neighbour, those that are being greeted. */
+  maxGreeting: 8,
   openTimeoutMs: 10_000,
   helloTimeoutMs: 5000,
   endTimeoutMs: 2000,

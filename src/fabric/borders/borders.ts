@@ -5,7 +5,7 @@ import type { FabricInput, FabricOutput, LinkId } from "../io-types.ts";
 import type { LinkChannel } from "../links/channel.ts";
 import { Multiplexer } from "../links/multiplexer.ts";
 import type { Goodbye, Hello, LinkFrame, MemberUpdate, PeerIdentity } from "../wire/messages.ts";
-import type { Border, BorderCount, BorderLinksOptions } from "./border.ts";
+import type { Border, BorderCount, BorderLinksOptions, BorderNode } from "./border.ts";
 import { type BorderLinkRow, BorderLinks, type BorderLinksInput, type BorderLinksOutput, type BorderLinksParts } from "./links.ts";
 
 export interface BordersParts extends BorderLinksParts {
@@ -21,6 +21,8 @@ export class Borders {
   readonly #links: BorderLinks;
   readonly #multiplexer: Multiplexer;
   #isEnding = false;
+  /** The other nodes of the region that have borders. */
+  #nodes: readonly BorderNode[] = [];
 
   constructor(options: BorderLinksOptions, parts: BordersParts) {
     this.#parts = parts;
@@ -31,6 +33,13 @@ export class Borders {
   /** What this node tells the others of its region. */
   get counts(): readonly BorderCount[] {
     return this.#links.counts;
+  }
+
+  /** The regions with which this region has links, at whatever node, as far as this one was told. */
+  linkedRegions(): ReadonlySet<string> {
+    const own = this.rows.flatMap(({ state, region }) => (state === "up" ? [region] : []));
+    const others = this.#nodes.flatMap(({ borders }) => borders.flatMap(({ region, links }) => (links > 0 ? [region] : [])));
+    return new Set([...own, ...others]);
   }
 
   /** All links, for people. */
@@ -88,12 +97,9 @@ export class Borders {
   /** The members of this node's region. */
   know(members: readonly MemberUpdate[], time: Time, out: FabricOutput[]): void {
     if (this.#parts.borders.length === 0) return;
-    const nodes = members.filter(({ nodeId, borders = [] }) => nodeId !== this.#parts.nodeId && borders.length > 0);
-    this.#toLinks(
-      { kind: "nodes", nodes: nodes.map(({ nodeId, clusterId, borders = [] }) => ({ nodeId, clusterId, borders })) },
-      time,
-      out,
-    );
+    const others = members.filter(({ nodeId, borders = [] }) => nodeId !== this.#parts.nodeId && borders.length > 0);
+    this.#nodes = others.map(({ nodeId, clusterId, borders = [] }) => ({ nodeId, clusterId, borders }));
+    this.#toLinks({ kind: "nodes", nodes: this.#nodes }, time, out);
   }
 
   /** Something that every border may have to be told has changed. */

@@ -252,14 +252,15 @@ export class BorderLinks implements Machine<BorderLinksInput, BorderLinksOutput>
     out.push({ kind: "send", link: row.link });
   }
 
-  /** The row of a stream that another node opened. Undefined when there is no room for it. */
-  #incoming(link: LinkId, identity: PeerIdentity, border: Border, time: Time, out: BorderLinksOutput[]): Row | undefined {
-    const { helloTimeoutMs, maxIncoming } = this.#options;
-    if (this.#incomingCount() >= 2 * maxIncoming) {
-      this.tooManyCount += 1;
-      out.push({ kind: "close", link });
-      return undefined;
-    }
+  /**
+   * The row of a stream that another node opened. Undefined when there is no room for it: those that were refused take no room from those that may be
+   * let in, and one neighbour leaves room for the others.
+   */
+  #incoming(link: LinkId, identity: PeerIdentity, border: Border, state: "greeting" | "ending", time: Time): Row | undefined {
+    const { helloTimeoutMs, maxIncoming, maxGreeting } = this.#options;
+    const alike = [...this.#rows.values()].filter((row) => row.isIncoming && row.state === state);
+    const kin = alike.filter(({ clusterId }) => clusterId === border.clusterId);
+    if (alike.length >= maxIncoming || (state === "greeting" && kin.length >= maxGreeting)) return undefined;
     const { clusterId, region } = border;
     const facts = { link, clusterId, region, border, wanted: undefined, nodeId: "", identity, sinceMonoMs: time.monoMs, control: [] };
     const row: Row = { ...facts, isIncoming: true, state: "greeting", deadlineMonoMs: time.monoMs + helloTimeoutMs };
@@ -267,14 +268,16 @@ export class BorderLinks implements Machine<BorderLinksInput, BorderLinksOutput>
     return row;
   }
 
-  #incomingCount(): number {
-    return [...this.#rows.values()].filter(({ isIncoming }) => isIncoming).length;
+  #tooMany(link: LinkId, out: BorderLinksOutput[]): void {
+    this.tooManyCount += 1;
+    out.push({ kind: "close", link });
   }
 
   #arrived({ link, identity }: Extract<BorderLinksInput, { kind: "arrived" }>, time: Time, out: BorderLinksOutput[]): void {
     if (this.#rows.has(link)) return;
     const { border: clusterId = "" } = identity;
-    this.#incoming(link, identity, this.#borders.get(clusterId) ?? strange({ clusterId, region: "" }), time, out);
+    const border = this.#borders.get(clusterId) ?? strange({ clusterId, region: "" });
+    if (this.#incoming(link, identity, border, "greeting", time) === undefined) this.#tooMany(link, out);
   }
 
   /** Another node greets. It is answered only when the settings name its cluster, and it proves that it is of it. */
@@ -282,13 +285,13 @@ export class BorderLinks implements Machine<BorderLinksInput, BorderLinksOutput>
     const found = admitted(hello, identity, this.#borders, this.#parts.here);
     const known = this.#rows.get(link);
     if (known !== undefined && (known.state !== "greeting" || !known.isIncoming)) return;
-    const row = known ?? this.#incoming(link, identity, "border" in found ? found.border : strange(hello), time, out);
-    if (row === undefined) return;
+    const [border, state] = "border" in found ? ([found.border, "greeting"] as const) : ([strange(hello), "ending"] as const);
+    const row = known ?? this.#incoming(link, identity, border, state, time);
+    if (row === undefined) return this.#tooMany(link, out);
     row.nodeId = hello.nodeId;
     if ("refusal" in found) return this.#refuse(row, found.refusal, time, out);
     const { region } = found.border;
-    if (this.#isStopping || this.#incomingCount() > this.#options.maxIncoming)
-      return this.#refuse(row, { reason: "too_many_links", detail: "as many border links as are allowed" }, time, out);
+    if (this.#isStopping) return this.#refuse(row, { reason: "too_many_links", detail: "this node stops" }, time, out);
     if (this.#linkedTo(row) === undefined && !this.#pairs.hasRoom(region, [...this.#rows.values()])) {
       const detail = `regions ${this.#parts.here.region} and ${region} have as many links as two regions may`;
       return this.#refuse(row, { reason: "too_many_links", detail }, time, out);

@@ -3,6 +3,7 @@ import { PROTOCOL_BOUNDS } from "../../catalog/entry/names.ts";
 import { isFabricOpen } from "../../config/exposure.ts";
 import type { Settings } from "../../config/settings.ts";
 import { Fabric } from "../../fabric/fabric.ts";
+import type { LinkChannel } from "../../fabric/links/channel.ts";
 import { type ClusterTokens, PROTOCOL_VERSIONS } from "../../fabric/links/peer-auth.ts";
 import type { FabricOptions } from "../../fabric/options.ts";
 import type { MemberFacts } from "../../fabric/wire/messages.ts";
@@ -21,6 +22,9 @@ export interface JoiningParts {
   /** The address that other nodes are told, `host:port`. */
   readonly address: string;
   readonly tokens: ClusterTokens;
+  /** What rooms above the fabric say on the links of members, and on those to other regions; nothing when absent. */
+  readonly channels?: readonly LinkChannel[];
+  readonly borderChannels?: readonly LinkChannel[];
   readonly start: NamedStart;
   /** The members of the own cluster before this start. */
   readonly remembered: readonly string[];
@@ -52,6 +56,8 @@ export function joinOthers(
     runsChecks: settings.checks.enabled,
     policyFrom: settings.policy.acceptFrom,
     peerAuth: peerAuthSettings(settings),
+    channels: parts.channels ?? [],
+    borderChannels: parts.borderChannels ?? [],
     asOfMonoMs: warm === undefined ? undefined : asOfMonoMs(warm, time),
     earlierBoots: parts.start.earlierBoots,
     acceptedStarts: warm?.starts,

@@ -65,7 +65,7 @@ describe("which links", () => {
   test("two nodes that name each other have one link, opened by the region with the smaller name", () => {
     const world = new FabricWorld();
     const nodes = start(world, placesOf(["us", "eu"], 1, 1));
-    world.run(60_000);
+    world.run(30_000);
     expect(linked(nodes)).toEqual(["eu1a>us1a"]);
     expect(
       nodes.map((node) => node.fabric.borders.rows.map(({ clusterId, region, nodeId }) => `${clusterId} ${region} ${nodeId}`)),
@@ -83,7 +83,7 @@ describe("which links", () => {
     ({ clusters, nodes, want }) => {
       const world = new FabricWorld();
       const all = start(world, placesOf(["eu", "us"], clusters, nodes));
-      world.run(90_000);
+      world.run(25_000);
       const links = linked(all);
       expect(links).toHaveLength(want);
       expect(clustersIn(links, 0)).toHaveLength(Math.min(clusters, want));
@@ -95,7 +95,7 @@ describe("which links", () => {
   test("three regions have links in pairs, and never two between the same nodes", () => {
     const world = new FabricWorld();
     const all = start(world, placesOf(["eu", "us", "ap"], 2, 3));
-    world.run(60_000);
+    world.run(20_000);
     const links = linked(all);
     for (const pair of ["ap eu", "ap us", "eu us"]) {
       const [from = "", to = ""] = pair.split(" ");
@@ -280,5 +280,127 @@ describe("who is refused", () => {
     const identity = { address: "9.9.9.9:9", isLoopback: true, certificate, clusterToken: "secret", border: "us1" };
     expect(node.fabric.calls.isStranger(identity)).toBe(true);
     expect(node.fabric.calls.isStranger({ ...identity, border: undefined } as never)).toBe(false);
+  });
+});
+
+describe("faults", () => {
+  test("a cluster that is split has links from both halves, and as many as before when it is whole again", () => {
+    const world = new FabricWorld();
+    const all = start(world, placesOf(["eu", "us"], 1, 3));
+    const [a] = all;
+    world.run(30_000);
+    world.reaches = (from, to) => from.spec.region !== to.spec.region || from.spec.region === "us" || (from === a) === (to === a);
+    for (const other of all.slice(1, 3)) if (a !== undefined) world.cut(a, other);
+    world.run(120_000);
+    expect(new Set(linked(all).map((link) => link.startsWith("eu1a")))).toEqual(new Set([true, false]));
+    expect(linked(all).length).toBeLessThanOrEqual(4);
+    world.reaches = () => true;
+    world.run(150_000);
+    expect(linked(all)).toHaveLength(2);
+  });
+
+  test("spokes whose hub is lost have no link to each other, and have theirs to the hub seconds after it is back", () => {
+    const world = new FabricWorld();
+    const places = placesOf(["hub", "east", "west"], 1, 2);
+    const toHub = [borderTo("hub1", "hub", ["hub1a:1", "hub1b:1"])];
+    const nodes = start(world, places, ({ region }) => (region === "hub" ? {} : { borders: toHub }));
+    world.run(30_000);
+    const isOfHub = (link: string) => link.includes("hub1");
+    expect(linked(nodes).filter(isOfHub)).toHaveLength(4);
+    const hub = nodes.filter(({ spec }) => spec.region === "hub");
+    for (const node of hub) world.kill(node);
+    world.run(60_000);
+    expect(linked(nodes)).toEqual([]);
+    const again = hub.map((node) => world.start({ ...node.spec, generation: 2 }));
+    const alive = [...nodes.filter((node) => !node.isDead), ...again];
+    expect(world.runUntil(() => linked(alive).length === 4)).toBeLessThan(20_000);
+    expect(linked(alive).every(isOfHub)).toBe(true);
+    world.run(5000);
+    const regionsOf = ({ fabric }: WorldNode) => [...fabric.borders.linkedRegions()].toSorted().join(" ");
+    expect(new Set(alive.map((node) => `${node.spec.region}: ${regionsOf(node)}`))).toEqual(
+      new Set(["hub: east west", "east: hub", "west: hub"]),
+    );
+  });
+
+  test.each(["eu", "us"])("another cluster of %s that claims all links for itself does not keep ours without one", (region) => {
+    const world = new FabricWorld();
+    const other = region === "eu" ? "us" : "eu";
+    const liar = world.start({ nodeId: "liar", clusterId: "n2", region, seeds: ["n1a:1"] });
+    world.input(liar, { kind: "facts", facts: { ...liar.facts, borders: [{ region: other, links: 1000 }] } });
+    const node = world.start({ nodeId: "n1a", clusterId: "n1", region, seeds: ["liar:1"], borders: [borderTo("f1", other, ["f1a:1"])] });
+    const far = world.start({ nodeId: "f1a", clusterId: "f1", region: other, borders: [borderTo("n1", region, ["n1a:1"])] });
+    world.run(40_000);
+    expect(node.fabric.membership.find("liar")?.borders).toEqual([{ region: other, links: 1000 }]);
+    expect(linked([node, far])).toHaveLength(1);
+  });
+
+  test("strangers in crowds, and a crowd of one neighbour, are refused within bounds, few are told of, and another neighbour is let in", () => {
+    const world = new FabricWorld();
+    const authority = { trust: { kind: "authority" } } as const;
+    const node = world.start({
+      nodeId: "eu1a",
+      region: "eu",
+      clusterId: "eu1",
+      borders: [borderTo("us1", "us", [], authority), borderTo("ap1", "ap", [], authority)],
+    });
+    world.run(10_000);
+    for (let i = 0; i < 300; i++) {
+      // Half of them by the gate, and silent; half of them as anybody, and greeting.
+      const link = world.strangerOpens(node, i % 2 === 0 ? { certificate: { nodeId: `s${i}`, clusterId: "us1" }, border: "us1" } : {});
+      const hello = greetingOf(`s${i}`, { clusterId: `us${i}`, region: "us", borderTo: "eu1", capabilities: ["border"] });
+      if (i % 2 === 1) world.input(node, { kind: "received", link, frame: { kind: "hello", hello } });
+    }
+    // Eight of the gate, and as many refused ones as are answered.
+    expect(node.fabric.borders.size).toBe(8 + 32);
+    expect(node.fabric.refused().border).toBe(300 - 8);
+    expect(events(node, "border_refused").length).toBeLessThanOrEqual(2 * 6);
+    const others = world.strangerOpens(node, { certificate: { nodeId: "ap1a", clusterId: "ap1" }, border: "ap1" });
+    const hello = greetingOf("ap1a", { clusterId: "ap1", region: "ap", borderTo: "eu1", capabilities: ["border"] });
+    world.input(node, { kind: "received", link: others, frame: { kind: "hello", hello } });
+    expect(node.fabric.borders.rows.filter(({ state }) => state === "up").map(({ nodeId }) => nodeId)).toEqual(["ap1a"]);
+    world.run(10_000);
+    expect(node.fabric.borders.size).toBe(1);
+  });
+
+  test("of two links of one node the first ends, and a second hello is none", () => {
+    const world = new FabricWorld();
+    const [eu, us] = start(world, placesOf(["eu", "us"], 1, 1));
+    if (eu === undefined || us === undefined) throw new Error("two nodes");
+    world.run(20_000);
+    const again = greetingOf("us1a", { clusterId: "us1", region: "us", capabilities: ["border"], clusterToken: TOKEN, borderTo: "eu1" });
+    const link = world.strangerOpens(eu);
+    world.input(eu, { kind: "received", link, frame: { kind: "hello", hello: again } });
+    expect(eu.fabric.borders.rows.flatMap((row) => (row.state === "up" ? [row.link] : []))).toEqual([link]);
+    world.input(eu, { kind: "received", link, frame: { kind: "hello", hello: again } });
+    expect(events(eu, "border_bad_frame").map(({ detail }) => detail)).toEqual(["a second hello"]);
+  });
+
+  test("frames of members mean nothing on a border link, nor those of borders between members", () => {
+    const world = new FabricWorld();
+    const nodes = start(world, placesOf(["eu", "us"], 1, 2));
+    world.run(20_000);
+    const node = nodes.find(({ fabric }) => fabric.borders.rows.some(({ state }) => state === "up"));
+    const border = node?.fabric.borders.rows.find(({ state }) => state === "up");
+    const member = node?.fabric.links().find(({ state }) => state === "up");
+    if (node === undefined || border === undefined || member === undefined) throw new Error("linked both ways");
+    const before = node.fabric.refused().unknownFrame;
+    world.input(node, { kind: "received", link: border.link, frame: { kind: "linked", nodeIds: [] } as LinkFrame });
+    world.input(node, { kind: "received", link: border.link, frame: { kind: "policyWanted", number: 1 } });
+    world.input(node, { kind: "received", link: member.link, frame: { kind: "borderRules", exports: [], directSources: [] } });
+    expect(node.fabric.refused().unknownFrame - before).toBe(3);
+  });
+
+  test("a token that was read anew lets in whom the old one kept out, without a wait", () => {
+    const world = new FabricWorld();
+    const wrong = [borderTo("eu1", "eu", ["eu1a:1"], { trust: { kind: "token", token: "another-token-than-theirs" } })];
+    const [eu, us] = start(world, placesOf(["eu", "us"], 1, 1), ({ region }) => (region === "us" ? { borders: wrong } : {}));
+    if (eu === undefined || us === undefined) throw new Error("two nodes");
+    world.run(20_000);
+    expect([linked([eu, us]), events(us, "border_refused").length > 0]).toEqual([[], true]);
+    us.fabric.setBorders([borderTo("eu1", "eu", ["eu1a:1"])]);
+    eu.fabric.setBorders([borderTo("us1", "us", ["us1a:1"])]);
+    for (const node of [eu, us]) world.input(node, { kind: "tick" });
+    world.run(100);
+    expect(linked([eu, us])).toEqual(["eu1a>us1a"]);
   });
 });
