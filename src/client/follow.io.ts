@@ -1,9 +1,9 @@
 /** `follow`: a watch that survives breaks, restarts and the loss of a server. */
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import { durationMs } from "@bufbuild/protobuf/wkt";
-import { CatalogWatchRequestSchema, DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { DurationSchema, durationMs } from "@bufbuild/protobuf/wkt";
+import { type CatalogWatchRequestSchema, DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { later } from "../lib/later.io.ts";
-import { type FollowEvent, Follower } from "../reading/follow.ts";
+import { entrySeen, type FollowEvent, Follower, type ReadPayload, type WatchMessage } from "../reading/follow.ts";
 import type { Calls } from "./calls.ts";
 import { checkOptions, FLAG, FUNCTION, type OptionRules, SIGNAL, TIMEOUT } from "./option-rules.ts";
 import { pause } from "./pause.io.ts";
@@ -48,16 +48,37 @@ const CATCHING_UP_MS = 90_000;
  * Tells every change of the matching entries, first those that are there now. It resumes by cursor after breaks, at the next server when
  * one is away. Only the watch goes elsewhere when a server has no room for it. Each change is told once. Throws `RequestError` when the watch is refused, and a TypeError or RangeError that names an option which is wrong.
  */
-export async function* follow(
+export function follow(
   client: Calls,
   request: MessageInitShape<typeof CatalogWatchRequestSchema>,
   options: FollowOptions,
 ): AsyncIterable<FollowEvent> {
-  checkOptions("follow", options, RULES);
   const { catalogWatch } = DiscoveryService.method;
+  const open = ({ server, cursor, signal }: Opening) => client.streamAt(server, catalogWatch, { ...request, cursor }, { signal });
+  return following(client, { name: "follow", request, open, seen: entrySeen }, options);
+}
+
+/** Where a stream begins. */
+interface Opening {
+  readonly server: string;
+  readonly cursor: string;
+  readonly signal: AbortSignal;
+}
+
+interface Followed<Item> {
+  /** Of the function, for faults in its options. */
+  readonly name: string;
+  readonly request: { readonly cursor?: string; readonly bookmarkInterval?: MessageInitShape<typeof DurationSchema> | undefined };
+  readonly open: (opening: Opening) => AsyncIterable<WatchMessage>;
+  readonly seen: ReadPayload<Item>;
+}
+
+async function* following<Item>(client: Calls, followed: Followed<Item>, options: FollowOptions): AsyncIterable<FollowEvent<Item>> {
+  const { name, request, open, seen } = followed;
+  checkOptions(name, options, RULES);
   const { signal, onBreak, chance = Math.random, waitsForServer = false, tellsUnknown = false } = options;
   const { silentMs = silentMsOf(request) } = options;
-  const follower = new Follower(request.cursor ?? "", { tellsUnknown });
+  const follower = new Follower(request.cursor ?? "", { tellsUnknown, seen });
   let hasOpened = false;
   /** Servers that have no room for this watch. They serve other calls, so only this one leaves them. */
   const full = new Set<string>();
@@ -69,11 +90,11 @@ export async function* follow(
     silence.await(CATCHING_UP_MS);
     let isSynced = false;
     try {
-      for await (const message of client.streamAt(server, catalogWatch, { ...request, cursor }, { signal: silence.signal })) {
+      for await (const message of open({ server, cursor, signal: silence.signal })) {
         silence.end();
         hasOpened = true;
         full.clear();
-        const events: FollowEvent[] = [];
+        const events: FollowEvent<Item>[] = [];
         follower.message(message, events);
         isSynced ||= events.some(({ kind }) => kind === "synced");
         yield* events;
@@ -155,8 +176,8 @@ class Silence {
   }
 }
 
-function silentMsOf(request: MessageInitShape<typeof CatalogWatchRequestSchema>): number {
-  const { bookmarkInterval } = create(CatalogWatchRequestSchema, request);
+function silentMsOf({ bookmarkInterval: interval }: Followed<unknown>["request"]): number {
+  const bookmarkInterval = interval && create(DurationSchema, interval);
   return Math.max(
     LEAST_SILENT_MS,
     SILENT_INTERVALS * (bookmarkInterval === undefined ? DEFAULT_BOOKMARK_MS : durationMs(bookmarkInterval)),

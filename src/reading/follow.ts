@@ -2,23 +2,25 @@
  * Following a watch through breaks, as a state machine: it folds messages into the set of keys the reader holds, and
  * tells the reader each change once, whatever the server repeats. The caller opens the streams and waits (`client/follow.io.ts`).
  */
+import { create } from "@bufbuild/protobuf";
 import { durationMs } from "@bufbuild/protobuf/wkt";
-import type { DiscoveryDelta } from "../../gen/waymark/catalog/v1/delta_pb.js";
-import { DiscoveryDelta_Action, DiscoveryDelta_Cause } from "../../gen/waymark/catalog/v1/delta_pb.js";
-import type { Entry, EntryKey, HealthStatus } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import { type DiscoveryDelta, DiscoveryDelta_Action, DiscoveryDelta_Cause } from "../../gen/waymark/catalog/v1/delta_pb.js";
+import { type Entry, type EntryKey, EntryKeySchema, Scope } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import type { ServiceSummary } from "../../gen/waymark/catalog/v1/summary_pb.js";
 import { Snapshot } from "../../gen/waymark/catalog/v1/watch_pb.js";
-import { type CatalogWatchResponse } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import type { CatalogWatchResponse } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { returnMs } from "../lib/backoff.ts";
 import { Doubts } from "./doubts.ts";
 
-export type FollowEvent =
+/** What is told of entries, or of summaries. */
+export type FollowEvent<Item = Entry> =
   /** The entry is new or has changed. `isStaged`: it is part of a snapshot that is not complete yet; `synced` follows when it is. */
   | {
       readonly kind: "put";
       readonly isNew: boolean;
       readonly isStaged: boolean;
       readonly key: EntryKey;
-      readonly entry: Entry;
+      readonly entry: Item;
       readonly deltaId: string;
       readonly revision: bigint;
     }
@@ -55,9 +57,42 @@ export type RemovalCause = "unregistered" | "expired" | "origin_away" | "no_matc
 interface Held {
   readonly key: EntryKey;
   readonly deltaId: string;
-  /** To tell a repetition from a change: an origin that is away changes the health of the view, but not the id of the delta. */
-  readonly health: HealthStatus;
+  /** To tell a repetition from a change: what may change without the id of the delta (`Seen`). */
+  readonly state: number;
 }
+
+/** What a delta puts under a key. */
+export interface Seen<Item> {
+  readonly key: EntryKey;
+  readonly item: Item;
+  /** What may change without another delta: of an entry whose node is away its health, of a summary whose source is lost that it is stale. */
+  readonly state: number;
+}
+
+/** Reads the payload of a delta that puts something; undefined for another one. */
+export type ReadPayload<Item> = (payload: DiscoveryDelta["payload"]) => Seen<Item> | undefined;
+
+/** What a message of a watch says, of entries or of summaries. */
+export type WatchMessage = Pick<
+  CatalogWatchResponse,
+  "age" | "bookmark" | "cursor" | "deltas" | "portableCursor" | "replaces" | "revision" | "servedBy" | "snapshot" | "stale"
+>;
+
+export const entrySeen: ReadPayload<Entry> = (payload) => {
+  if (payload.case !== "entry" || payload.value.key === undefined) return undefined;
+  return { key: payload.value.key, item: payload.value, state: payload.value.health };
+};
+
+/** By number. */
+const CHANNELS: Readonly<Record<number, string>> = { [Scope.ZONE]: "zone", [Scope.REGION]: "region", [Scope.GLOBAL]: "global" };
+
+/** Its key names the channel as the instance, and the source as the cluster: as REMOVE names it. */
+export const summarySeen: ReadPayload<ServiceSummary> = (payload) => {
+  if (payload.case !== "summary") return undefined;
+  const { kind, namespace, serviceId, scope, sourceCluster, stale } = payload.value;
+  const key = create(EntryKeySchema, { kind, namespace, name: serviceId, instanceId: CHANNELS[scope] ?? "", clusterId: sourceCluster });
+  return { key, item: payload.value, state: stale ? 1 : 0 };
+};
 
 interface Staged {
   /** Namespaces the snapshot speaks for; undefined for all. */
@@ -67,7 +102,7 @@ interface Staged {
 
 type Removal = Omit<Extract<FollowEvent, { kind: "remove" }>, "kind" | "key">;
 
-export class Follower {
+export class Follower<Item = Entry> {
   /** What the reader holds, by key: only what is needed to recognise a repetition. */
   readonly #held = new Map<string, Held>();
   #staged: Staged | undefined;
@@ -83,13 +118,15 @@ export class Follower {
   #failures = 0;
 
   readonly #tellsUnknown: boolean;
+  readonly #seen: ReadPayload<Item>;
 
   /**
    * `cursor` comes from an earlier run, or is empty. `tellsUnknown`: removals of keys that the reader does not have are told too. A reader that holds lost
-   * entries must hear that one of them was unregistered.
+   * entries must hear that one of them was unregistered. `seen`: `entrySeen` or `summarySeen`.
    */
-  constructor(cursor: string, { tellsUnknown = false }: { readonly tellsUnknown?: boolean } = {}) {
+  constructor(cursor: string, { tellsUnknown = false, seen }: { readonly tellsUnknown?: boolean; readonly seen: ReadPayload<Item> }) {
     this.#portable = cursor;
+    this.#seen = seen;
     this.#tellsUnknown = tellsUnknown;
     this.#knowsAll = cursor === "";
   }
@@ -114,7 +151,7 @@ export class Follower {
   }
 
   /** Takes one message, and appends the events for the reader to `out`. */
-  message(message: CatalogWatchResponse, out: FollowEvent[]): void {
+  message(message: WatchMessage, out: FollowEvent<Item>[]): void {
     this.#failures = 0;
     const { snapshot } = message;
     if (snapshot === Snapshot.BEGIN) {
@@ -156,28 +193,27 @@ export class Follower {
     return waitMs;
   }
 
-  #delta(delta: DiscoveryDelta, out: FollowEvent[]): void {
+  #delta(delta: DiscoveryDelta, out: FollowEvent<Item>[]): void {
     const { payload, deltaId, revision, action } = delta;
-    if (payload.case === "entry" && action !== DiscoveryDelta_Action.REMOVE) {
-      const { key } = payload.value;
-      if (key === undefined) return;
+    const seen = action === DiscoveryDelta_Action.REMOVE ? undefined : this.#seen(payload);
+    if (seen !== undefined) {
+      const { key, item, state } = seen;
       const text = textOf(key);
       this.#doubts.hear(text);
       this.#staged?.seen.add(text);
       const before = this.#held.get(text);
-      const { health } = payload.value;
-      if (before?.deltaId === deltaId && before.health === health) return;
+      if (before?.deltaId === deltaId && before.state === state) return;
       this.#doubts.tell(text);
-      this.#held.set(text, { key, deltaId, health });
+      this.#held.set(text, { key, deltaId, state });
       const isStaged = this.#staged !== undefined;
-      out.push({ kind: "put", isNew: before === undefined, isStaged, key, entry: payload.value, deltaId, revision });
+      out.push({ kind: "put", isNew: before === undefined, isStaged, key, entry: item, deltaId, revision });
     } else if (payload.case === "removed") {
       this.#forget(payload.value, { cause: causeOf(delta.cause), isStaged: this.#staged !== undefined, deltaId, revision }, out);
     }
   }
 
   /** A REMOVE of a key that the reader never had is not told, unless the reader may have it from an earlier run. */
-  #forget(key: EntryKey, why: Removal, out: FollowEvent[]): void {
+  #forget(key: EntryKey, why: Removal, out: FollowEvent<Item>[]): void {
     const text = textOf(key);
     this.#doubts.hear(text);
     const wasHeld = this.#held.delete(text);
@@ -187,7 +223,7 @@ export class Follower {
   }
 
   /** The end of a snapshot: keys of its namespaces that it did not list are gone. */
-  #swap(revision: bigint, out: FollowEvent[]): void {
+  #swap(revision: bigint, out: FollowEvent<Item>[]): void {
     const staged = this.#staged;
     this.#staged = undefined;
     if (staged === undefined) return;

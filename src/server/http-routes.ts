@@ -89,6 +89,9 @@ const LATER: Readonly<Record<string, Row>> = {
   "/ui": unimplemented(),
 };
 
+/** Routes among these that a node brings which holds summaries. Resolvers hold none. */
+const SOMEWHERE: ReadonlySet<string> = new Set(["/discovery/summary"]);
+
 /** What the node shows of itself; no rpc answers it. */
 function nodeRows(sources: HttpSources): Readonly<Record<string, Row>> {
   return {
@@ -141,7 +144,10 @@ export class HttpRoutes {
     const ofServices = services.flatMap((service) =>
       (service.routes ?? []).map((route): [string, Row] => [route.path, rowOf(route, service, chain)]),
     );
-    const rows = [...Object.entries(LATER), ...Object.entries(nodeRows(sources)), ...ofServices];
+    const brought = new Set(ofServices.map(([path]) => path));
+    // What is not everywhere yet comes later where no service brings it.
+    const later = Object.entries(LATER).filter(([path]) => !(SOMEWHERE.has(path) && brought.has(path)));
+    const rows = [...later, ...Object.entries(nodeRows(sources)), ...ofServices];
     this.#rows = new Map(rows);
     assert(this.#rows.size === rows.length, "a path has one row: a service that brings a route of LATER takes its row away there");
   }

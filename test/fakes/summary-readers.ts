@@ -22,7 +22,7 @@ import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { anonymousCaller, type Caller } from "../../src/policy/identity/caller.ts";
 import { NO_POLICY, type Policy } from "../../src/policy/set/verdict.ts";
 import { type SummaryParts, summaryHandlers } from "../../src/services/discovery/summaries.ts";
-import type { CallContext, StreamSource } from "../../src/services/service.ts";
+import type { CallContext, Route, StreamSource } from "../../src/services/service.ts";
 import { encodeBeacon, encodeSummary, opened } from "../../src/summary/codec.ts";
 import { recordKey } from "../../src/summary/keys.ts";
 import { SummaryStamper } from "../../src/summary/stamper.ts";
@@ -58,7 +58,8 @@ export class SummaryWorld {
   isReady = true;
   #atMs = 0;
   readonly #stamper = new SummaryStamper((cluster) => REGIONS[cluster]);
-  readonly #handlers: ReturnType<typeof summaryHandlers>;
+  readonly #handlers: ReturnType<typeof summaryHandlers>["handlers"];
+  readonly routes: readonly Route[];
 
   constructor({ nodeId = NODE.nodeId, allowsViewerOverride = false } = {}) {
     const bounds = { tombstoneTtlMs: 1000, minTombstones: 4 };
@@ -89,7 +90,7 @@ export class SummaryWorld {
       metrics: new Metrics(),
       onRead: (_, namespace) => this.readNamespaces.push(namespace),
     };
-    this.#handlers = summaryHandlers(parts);
+    ({ handlers: this.#handlers, routes: this.routes } = summaryHandlers(parts));
   }
 
   now() {

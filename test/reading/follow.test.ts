@@ -3,10 +3,12 @@ import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { DiscoveryDelta_Action as Action } from "../../gen/waymark/catalog/v1/delta_pb.js";
+import { Scope } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import type { ServiceSummary } from "../../gen/waymark/catalog/v1/summary_pb.js";
 import { Snapshot } from "../../gen/waymark/catalog/v1/watch_pb.js";
 import { CatalogWatchResponseSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { Rng } from "../../src/lib/rng.ts";
-import { type FollowEvent, Follower } from "../../src/reading/follow.ts";
+import { entrySeen, type FollowEvent, Follower, summarySeen } from "../../src/reading/follow.ts";
 
 type Init = NonNullable<Parameters<typeof create<typeof CatalogWatchResponseSchema>>[1]>;
 type Delta = NonNullable<Init["deltas"]>[number];
@@ -44,14 +46,14 @@ function told(follower: Follower, init: Init): readonly string[] {
 }
 
 function synced(...names: readonly string[]): Follower {
-  const follower = new Follower("");
+  const follower = new Follower("", { seen: entrySeen });
   told(follower, { snapshot: Snapshot.BEGIN, deltas: names.map((name, at) => put(name, at + 1)) });
   told(follower, { snapshot: Snapshot.END, portableCursor: "p1" });
   return follower;
 }
 
 test("a snapshot tells what is there and gives a cursor only at its end", () => {
-  const follower = new Follower("");
+  const follower = new Follower("", { seen: entrySeen });
   expect(told(follower, { snapshot: Snapshot.BEGIN, deltas: [put("x", 1)], cursor: "inside" })).toEqual(["new x"]);
   expect(follower.open("n2")).toBe("");
   const other = synced("y");
@@ -77,7 +79,7 @@ test("a second snapshot tells only what differs, and what is gone", () => {
 });
 
 test("a scoped snapshot takes away only in the namespaces it replaces", () => {
-  const follower = new Follower("");
+  const follower = new Follower("", { seen: entrySeen });
   told(follower, { snapshot: Snapshot.BEGIN, deltas: [put("x", 1, { namespace: "a" }), put("y", 2, { namespace: "b" })] });
   told(follower, { snapshot: Snapshot.END, portableCursor: "p" });
   told(follower, { snapshot: Snapshot.BEGIN, replaces: ["b"] });
@@ -103,14 +105,14 @@ test.each([
 });
 
 test("a reader that asks for it is told removals of what it does not have", () => {
-  const follower = new Follower("", { tellsUnknown: true });
+  const follower = new Follower("", { tellsUnknown: true, seen: entrySeen });
   told(follower, { snapshot: Snapshot.BEGIN });
   told(follower, { snapshot: Snapshot.END });
   expect(told(follower, { deltas: [remove("w", 7)] })).toEqual(["gone w"]);
 });
 
 test("after a start from a cursor, removals of what an earlier run may hold are told", () => {
-  const follower = new Follower("p0");
+  const follower = new Follower("p0", { seen: entrySeen });
   expect(told(follower, { deltas: [remove("w", 7)] })).toEqual(["gone w"]);
 });
 
@@ -156,7 +158,7 @@ test("P3: folding what is told equals what the server has, for any cuts and repe
   const step = fc.record({ name: fc.constantFrom("x", "y", "z"), isPut: fc.boolean(), isCut: fc.boolean(), isFull: fc.boolean() });
   fc.assert(
     fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
-      const follower = new Follower("");
+      const follower = new Follower("", { seen: entrySeen });
       const server = new Map<string, number>();
       const reader = new Set<string>();
       const feed = (init: Init): void => {
@@ -193,7 +195,7 @@ test.each([20_000, 60_000, 300_000])(
   (outageMs) => {
     const backMs = Array.from({ length: 1000 }, (_, i) => {
       const rng = new Rng(`reader ${i}`);
-      const follower = new Follower("");
+      const follower = new Follower("", { seen: entrySeen });
       let nowMs = 0;
       while (nowMs < outageMs) nowMs += follower.broken(rng.next(), AWAY);
       return nowMs - outageMs;
@@ -213,4 +215,37 @@ test("a doubt leads to a snapshot also where the server gave a cursor of its own
   told(follower, { cursor: "s3", deltas: [put("y", 9)] });
   told(follower, { cursor: "s4", portableCursor: "p4", bookmark: true });
   expect([follower.isDoubtful, follower.open("n2")]).toEqual([true, ""]);
+});
+
+test("of summaries a scoped snapshot tells only those whose source was lost or found, and what their keys' removals name", () => {
+  const follower = new Follower("", { seen: summarySeen });
+  const events: FollowEvent<ServiceSummary>[] = [];
+  const summary = (sourceCluster: string, stale: boolean, scope = Scope.GLOBAL): Delta => ({
+    deltaId: `n/1/${sourceCluster}`,
+    action: Action.CREATE,
+    payload: { case: "summary", value: { kind: 1, namespace: "a", serviceId: "web", sourceCluster, scope, stale } },
+  });
+  const tell = (init: Init): readonly string[] => {
+    events.length = 0;
+    follower.message(create(CatalogWatchResponseSchema, init), events);
+    return events.map((event) => (event.kind === "synced" ? "synced" : `${event.kind} ${event.key.instanceId} ${event.key.clusterId}`));
+  };
+  expect(tell({ snapshot: Snapshot.BEGIN, deltas: [summary("us", false), summary("ap", false)] })).toEqual([
+    "put global us",
+    "put global ap",
+  ]);
+  expect(tell({ snapshot: Snapshot.END })).toEqual(["synced"]);
+  tell({
+    snapshot: Snapshot.BEGIN,
+    replaces: ["a"],
+    deltas: [summary("us", true), summary("ap", false), summary("eu", false, Scope.REGION)],
+  });
+  expect(events).toMatchObject([
+    { kind: "put", isNew: false, entry: { stale: true, sourceCluster: "us" } },
+    { kind: "put", isNew: true, key: { instanceId: "region" } },
+  ]);
+  expect(tell({ snapshot: Snapshot.END })).toEqual(["synced"]);
+  const removed = { kind: 1, namespace: "a", name: "web", instanceId: "region", clusterId: "eu" };
+  const gone: Delta = { deltaId: "n/1/9", action: Action.REMOVE, payload: { case: "removed", value: removed } };
+  expect(tell({ deltas: [gone, gone] })).toEqual(["remove region eu"]);
 });

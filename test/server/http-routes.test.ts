@@ -282,6 +282,12 @@ test.each([
   expect(response.json()).toMatchObject({ code: "unimplemented", details: [{ debug: { reason: "UNIMPLEMENTED" } }] });
 });
 
+test("a route of summaries is answered where a service brings it, since not every server holds any", async () => {
+  const route = { path: "/discovery/summary", parameters: ["namespace"], rpc: () => "summaryQuery" };
+  const services = [pageRoute(DiscoveryService, route, { kind: "page", page: { items: [] } })];
+  expect((await ask({ services, target: "/discovery/summary?namespace=svc" })).json()).toEqual({ items: [] });
+});
+
 test.each(["/", "/nope", "/healthz/", "/HEALTHZ", "//healthz", "/constructor", "/__proto__", ""])("%s is no path", async (target) => {
   const response = await ask({ target });
   expect(response).toMatchObject({ status: 404, route: "other" });

@@ -43,16 +43,17 @@ export function discoveryServices(parts: DiscoveryParts): DiscoveryServices {
   const whole = { ...parts, caughtUp: undefined, loads, endedStaticCount: () => endings.endedStaticCount, redirects };
   const { handlers, routes, resolveName } = readHandlers(whole);
   const written = writeHandlers(parts);
+  const ofSummaries = summaries && summaryHandlers({ ...parts, summaries: summaries.reads, isReady: summaries.isReady });
   const discovery: Service = {
     desc: DiscoveryService,
     handlers: {
       ...handlers,
       ...written.handlers,
-      ...(summaries && summaryHandlers({ ...parts, summaries: summaries.reads, isReady: summaries.isReady })),
+      ...ofSummaries?.handlers,
       clusterMap: { kind: "unary", handle: (request: ClusterMapRequest, context) => clusterMap(whole, request, context) },
       listPeers: { kind: "unary", handle: (request: ListPeersRequest, context) => listPeers(whole, request, context) },
     },
-    routes,
+    routes: [...routes, ...(ofSummaries?.routes ?? [])],
   };
   const sources = { ...parts, replica: parts.reads.replica };
   const catalogOf = (caller: Caller) => dnsCatalog(parts.random, sources, undefined, { view: DEFAULT_VIEW, caller });

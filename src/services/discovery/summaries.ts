@@ -19,6 +19,7 @@ import { maskOf, prefixOf, scopeOf, sorted } from "./filter.ts";
 import { answerAge } from "./nodes.ts";
 import { DiscoveryBytes } from "./response-bytes.ts";
 import { SummaryItems, summaryAnswer } from "./summary-bytes.ts";
+import { summaryRoute } from "./summary-route.ts";
 import { WatchOpener } from "./watch-opener.ts";
 
 export interface SummaryParts {
@@ -45,12 +46,13 @@ const DEFAULT_INGRESS = 4;
 const MAX_INGRESS_BYTES = 1024 * 1024;
 const NO_INGRESS: ReadonlyMap<string, readonly string[]> = new Map();
 
-export function summaryHandlers(parts: SummaryParts): Readonly<Record<SummaryMethod, Handler>> {
+export function summaryHandlers(parts: SummaryParts) {
   const methods = new SummaryMethods(parts);
-  return {
+  const handlers: Readonly<Record<SummaryMethod, Handler>> = {
     summaryQuery: { kind: "unary", handle: (request: SummaryQueryRequest, context) => methods.query(request, context) },
     summaryWatch: { kind: "server_streaming", open: (request: SummaryWatchRequest, context) => methods.watch(request, context) },
   };
+  return { handlers, routes: [summaryRoute((request, context) => methods.query(request, context))] };
 }
 
 class SummaryMethods {

@@ -7,6 +7,7 @@ import { WaymarkError } from "../../lib/errors.ts";
 import { type Admission, admitted } from "../admission.ts";
 import type { ReadHandlers } from "../discovery/read-handlers.ts";
 import { readKeepAliveRequest, readRegisterRequest } from "../discovery/request-bytes.ts";
+import { SUMMARY_ROUTE } from "../discovery/summary-route.ts";
 import { PEER_ROUTES } from "../peers.ts";
 import { POLICY_ROUTES } from "../policy.ts";
 import { resolverService } from "../resolver.ts";
@@ -31,8 +32,8 @@ export function servicesOfWorker(
 ): readonly Service[] {
   const readers = { register: readRegisterRequest, keepAlive: readKeepAliveRequest };
   const { desc, handlers } = calls.service(DiscoveryService, { methods: PASSED_ON, readers });
-  const own = hasSummaries ? withSummaries(reads.handlers, calls) : reads.handlers;
-  const discovery = { desc, handlers: { ...handlers, ...own }, routes: reads.routes };
+  const own = hasSummaries ? withSummaries(reads, calls) : reads;
+  const discovery = { desc, handlers: { ...handlers, ...own.handlers }, routes: own.routes };
   const policy = calls.service(PolicyService, { routes: POLICY_ROUTES });
   const peers = calls.service(PeerService, { routes: PEER_ROUTES });
   const resolver = resolverService(reads.resolveName);
@@ -41,10 +42,13 @@ export function servicesOfWorker(
   return [...[discovery, resolver, dns].map((service) => admitted(service, admission)), policy, peers];
 }
 
-function withSummaries(handlers: ReadHandlers["handlers"], calls: CallForwarder): Service["handlers"] {
-  const { resolve: passedOn, ...ofSummaries } = calls.service(DiscoveryService, { methods: OF_SUMMARIES }).handlers;
-  const { resolve } = handlers;
-  if (resolve.kind !== "unary" || passedOn?.kind !== "unary") return { ...handlers, ...ofSummaries };
+function withSummaries(reads: ReadHandlers, calls: CallForwarder): Required<Pick<Service, "handlers" | "routes">> {
+  const forwarded = calls.service(DiscoveryService, { methods: OF_SUMMARIES, routes: [SUMMARY_ROUTE] });
+  const { resolve: passedOn, ...ofSummaries } = forwarded.handlers;
+  const handlers = { ...reads.handlers, ...ofSummaries };
+  const routes = [...reads.routes, ...forwarded.routes];
+  const { resolve } = reads.handlers;
+  if (resolve.kind !== "unary" || passedOn?.kind !== "unary") return { handlers, routes };
   const handle: UnaryHandler<never> = (request, context) => {
     try {
       return resolve.handle(request, context);
@@ -53,5 +57,5 @@ function withSummaries(handlers: ReadHandlers["handlers"], calls: CallForwarder)
       return passedOn.handle(request, context);
     }
   };
-  return { ...handlers, ...ofSummaries, resolve: { ...resolve, handle } };
+  return { handlers: { ...handlers, resolve: { ...resolve, handle } }, routes };
 }

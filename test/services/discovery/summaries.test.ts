@@ -5,6 +5,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import type { EntryKind } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { ServiceSummarySchema } from "../../../gen/waymark/catalog/v1/summary_pb.js";
+import { DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import { KIND } from "../../../src/catalog/record/record.ts";
 import type { Caller } from "../../../src/policy/identity/caller.ts";
@@ -13,6 +14,7 @@ import { encodeSummary } from "../../../src/summary/codec.ts";
 import type { IngressNode, Summary } from "../../../src/summary/summary.ts";
 import { runs } from "../../fakes/effort.ts";
 import { rule, set } from "../../fakes/policies.ts";
+import { askRoute } from "../../fakes/route.ts";
 import { SUMMARY } from "../../fakes/summaries.ts";
 import { ANYONE, nameOf, SummaryFold, SummaryWorld, stateOf } from "../../fakes/summary-readers.ts";
 
@@ -223,6 +225,50 @@ test("a watch begins with a snapshot that ends when the node has caught up, and 
   fold.reconnect();
   fold.settle();
   expect(fold.held).toEqual(world.query().items.map(stateOf).toSorted());
+});
+
+test("a page of JSON says what the call says, and stays the same while only time passes", () => {
+  const world = filled();
+  world.ingress.set("us-1", NODES);
+  const parameters = {
+    namespace: "svc.a",
+    kind: "service,queue",
+    region: "us",
+    scope: "global",
+    include_ingress: "true",
+    ingress_limit: "1",
+    limit: "1",
+  };
+  const ask = (more: Readonly<Record<string, string>> = {}) =>
+    askRoute(
+      { desc: DiscoveryService, handlers: {}, routes: world.routes },
+      { path: "/discovery/summary", parameters: { ...parameters, ...more } },
+    );
+  const { page, steady } = ask();
+  const asked = {
+    namespace: "svc.a",
+    kinds: [SERVICE, QUEUE],
+    regions: ["us"],
+    scope: SCOPE.GLOBAL,
+    includeIngress: true,
+    ingressLimit: 1,
+    limit: 1,
+  };
+  const { items, ingress, nextPageToken } = world.query(asked);
+  expect(page).toMatchObject({ items: [{ serviceId: "jobs", kind: "ENTRY_KIND_QUEUE", stale: false }], nextPageToken, servedBy: "a" });
+  const urls = ingress["us-1"]?.urls;
+  expect([items.map(nameOf), page]).toMatchObject([["svc.a jobs 4 4 us-1"], { ingress: { "us-1": { urls } } }]);
+  expect(ask({ page_token: nextPageToken }).page).toMatchObject({ items: [{ serviceId: "web" }], nextPageToken: "" });
+  expect(ask().steady).toEqual(steady);
+  for (const [name, value] of Object.entries({
+    kind: "pod",
+    scope: "wide",
+    limit: "-1",
+    ingress_limit: "1000",
+    include_ingress: "1",
+    namespace: "A",
+  }))
+    expect(() => ask({ [name]: value })).toThrow(name === "kind" ? "kind" : name);
 });
 
 const SOURCES = ["us-1", "ap-1", "eu-2"] as const;

@@ -10,7 +10,7 @@ import { type CatalogRecord, deltaId, viewHealth } from "../../../src/catalog/re
 import { parseCursor } from "../../../src/catalog/watch/cursor.ts";
 import type { Reads } from "../../../src/discovery/reads.ts";
 import type { Caller } from "../../../src/policy/identity/caller.ts";
-import { type FollowEvent, Follower } from "../../../src/reading/follow.ts";
+import { entrySeen, type FollowEvent, Follower } from "../../../src/reading/follow.ts";
 import type { Checks } from "../checks.ts";
 import type { Trace } from "../trace.ts";
 import type { World } from "../world.ts";
@@ -58,7 +58,7 @@ export class Roamer {
   readonly #host: Host;
   readonly #filter: Filter;
   readonly #held = new Map<string, string>();
-  readonly #follower = new Follower("");
+  readonly #follower = new Follower("", { seen: entrySeen });
   #line: Line | undefined;
   #place: number;
   #openCount = 0;

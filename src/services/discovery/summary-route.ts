@@ -1,0 +1,75 @@
+/** `GET /discovery/summary`: SummaryQuery as JSON. */
+import { create, fromBinary, toJson } from "@bufbuild/protobuf";
+import { EntryKind, Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import {
+  type SummaryQueryRequest,
+  SummaryQueryRequestSchema,
+  SummaryQueryResponseSchema,
+} from "../../../gen/waymark/discovery/v1/summary_pb.js";
+import { type Enum, enumValue } from "../../lib/enum-words.ts";
+import { invalid } from "../../lib/errors.ts";
+import { requestCheckOf } from "../request-checks.ts";
+import type { CallContext, Route, RouteParameters, RouteRow } from "../service.ts";
+
+const FILTERS = ["namespace", "namespace_prefix", "service_id", "kind", "region", "scope", "include_ingress", "ingress_limit"] as const;
+
+export const SUMMARY_ROUTE: RouteRow = {
+  path: "/discovery/summary",
+  parameters: [...FILTERS, "limit", "page_token"],
+  rpc: () => "summaryQuery",
+};
+
+export function summaryRoute(query: (request: SummaryQueryRequest, context: CallContext) => Uint8Array): Route {
+  return {
+    ...SUMMARY_ROUTE,
+    answer: (asked, context) => {
+      const answer = fromBinary(SummaryQueryResponseSchema, query(requestOf(asked), context));
+      const page = toJson(SummaryQueryResponseSchema, answer, { alwaysEmitImplicit: true });
+      const { items, ingress, nextPageToken } = answer;
+      const steady = toJson(SummaryQueryResponseSchema, create(SummaryQueryResponseSchema, { items, ingress, nextPageToken }));
+      return { kind: "page", page, steady };
+    },
+  };
+}
+
+const checkQuery = requestCheckOf(SummaryQueryRequestSchema);
+
+function requestOf(asked: RouteParameters): SummaryQueryRequest {
+  const { namespace = "", namespace_prefix: namespacePrefix = "", service_id: serviceId = "", page_token: pageToken = "" } = asked;
+  const request = create(SummaryQueryRequestSchema, {
+    namespace,
+    namespacePrefix,
+    serviceId,
+    pageToken,
+    kinds: listOf(asked["kind"]).map((word) => valueOf(EntryKind, word, "kind")),
+    regions: listOf(asked["region"]),
+    scope: valueOf(Scope, asked["scope"], "scope"),
+    includeIngress: isOn(asked["include_ingress"]),
+    ingressLimit: countOf(asked["ingress_limit"], "ingress_limit"),
+    limit: countOf(asked["limit"], "limit"),
+  });
+  checkQuery(request);
+  return request;
+}
+
+/** Words with commas between them. */
+function listOf(text = ""): string[] {
+  return text === "" ? [] : text.split(",");
+}
+
+function valueOf<E extends Enum>(values: E, word: string | undefined, field: string): E[keyof E] {
+  const value = enumValue(values, word);
+  if (word !== undefined && value === 0) throw invalid(field, `${JSON.stringify(word.slice(0, 64))} is none that there is`);
+  return value;
+}
+
+function isOn(text = "false"): boolean {
+  if (text !== "true" && text !== "false")
+    throw invalid("include_ingress", `must be true or false, is ${JSON.stringify(text.slice(0, 64))}`);
+  return text === "true";
+}
+
+function countOf(text = "0", field: string): number {
+  if (!/^\d{1,6}$/.test(text)) throw invalid(field, `must be a whole number from 0, is ${JSON.stringify(text.slice(0, 64))}`);
+  return Number(text);
+}
