@@ -142,8 +142,12 @@ export class SummaryReads implements SwitchFollower {
   #namespacesOf(sources: ReadonlySet<string>): readonly string[] {
     const found = new Set<string>();
     const cursor = this.#parts.replica.lookup.cursor();
-    for (let record = cursor.next(); record !== undefined; record = cursor.next())
-      if (sources.has(record.traits.clusterId)) found.add(record.namespace);
+    for (let record = cursor.next(); record !== undefined; record = cursor.next()) {
+      if (!sources.has(record.traits.clusterId)) continue;
+      found.add(record.namespace);
+      // Its other summaries say nothing new.
+      cursor.seek(`${record.namespace}\u0001`);
+    }
     return [...found];
   }
 }
