@@ -18,6 +18,7 @@ import { Slab } from "../../src/catalog/record/slab.ts";
 import { Replica } from "../../src/catalog/replica/replica.ts";
 import { isAdmitted } from "../../src/discovery/policy-switch.ts";
 import { SummaryReads } from "../../src/discovery/summaries/summary-reads.ts";
+import type { WaymarkError } from "../../src/lib/errors.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { anonymousCaller, type Caller } from "../../src/policy/identity/caller.ts";
 import { NO_POLICY, type Policy } from "../../src/policy/set/verdict.ts";
@@ -56,6 +57,8 @@ export class SummaryWorld {
   /** Held, and not shown. */
   readonly hidden = new Set<KeyText>();
   isReady = true;
+  /** How often somebody was to be woken. */
+  wakes = 0;
   #atMs = 0;
   readonly #stamper = new SummaryStamper((cluster) => REGIONS[cluster]);
   readonly #handlers: ReturnType<typeof summaryHandlers>["handlers"];
@@ -75,7 +78,9 @@ export class SummaryWorld {
         staleSources: () => this.stale,
         ingressOf: (source) => this.ingress.get(source) ?? [],
       },
-      onAgain: () => {},
+      onAgain: () => {
+        this.wakes += 1;
+      },
       now: () => this.now(),
     });
     const parts: SummaryParts = {
@@ -184,6 +189,8 @@ export class SummaryFold {
   #replaced: { readonly all: boolean; readonly namespaces: readonly string[]; readonly seen: Set<string> } | undefined;
   cursor = "";
   portableCursor = "";
+  /** Why the stream ended. */
+  end: WaymarkError | undefined;
   /** Since the last pull. */
   messages: readonly SummaryWatchResponse[] = [];
 
@@ -198,7 +205,9 @@ export class SummaryFold {
     const source = this.#world.watch({ ...this.#request, cursor }, this.#caller);
     source.attach(
       () => {},
-      () => {},
+      (error) => {
+        this.end = error;
+      },
     );
     return source;
   }

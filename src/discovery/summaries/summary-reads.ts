@@ -70,6 +70,16 @@ export class SummaryReads implements SwitchFollower {
     this.reads = new Reads(replica, node, { policies, onDenied, hides: isControlNamespace });
   }
 
+  /** The watches become ready, and end, with those of the catalog. */
+  follow(catalog: Pick<Fanout, "followers" | "isEnding">): void {
+    const readiesAll = () => {
+      this.fanout.all();
+      this.#parts.onAgain();
+    };
+    catalog.followers.add({ readiesAll, ends: () => this.fanout.end() });
+    if (catalog.isEnding) this.fanout.end();
+  }
+
   /** Records were touched. Call `Wakeup.kick` afterwards. */
   changed(): void {
     const touched = this.#parts.replica.takeTouched();

@@ -44,6 +44,7 @@ export function discoveryServices(parts: DiscoveryParts): DiscoveryServices {
   const { handlers, routes, resolveName } = readHandlers(whole);
   const written = writeHandlers(parts);
   const ofSummaries = summaries && summaryHandlers({ ...parts, summaries: summaries.reads, isReady: summaries.isReady });
+  summaries?.reads.follow(parts.fanout);
   const discovery: Service = {
     desc: DiscoveryService,
     handlers: {

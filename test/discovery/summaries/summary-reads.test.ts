@@ -1,5 +1,6 @@
 /** What the reads of summaries do beside a catalog: they follow its changes of policy, and find the clusters that have a name. */
 import { expect, test } from "vitest";
+import { Snapshot } from "../../../gen/waymark/catalog/v1/watch_pb.js";
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import { KIND } from "../../../src/catalog/record/record.ts";
 import { Fanout } from "../../../src/discovery/fanout.ts";
@@ -47,6 +48,31 @@ test("a change of policy is complete only when the summaries follow it and their
     fold.settle();
     expect([world.summaries.isHeard, queue.isHeard(at(0)), fold.held.length]).toEqual([true, true, count]);
   }
+});
+
+test("watches of summaries become ready, and end, with those of the catalog, also one that is opened when all are told to end", () => {
+  const world = new SummaryWorld();
+  world.isReady = false;
+  const catalog = new Fanout();
+  world.summaries.follow(catalog);
+  const fold = new SummaryFold(world);
+  fold.pull();
+  expect([fold.messages.map(({ snapshot }) => snapshot), world.summaries.fanout.take()]).toEqual([[Snapshot.BEGIN], undefined]);
+  world.isReady = true;
+  catalog.all();
+  expect([world.summaries.fanout.take() === undefined, world.wakes]).toEqual([false, 1]);
+  fold.pull();
+  expect(fold.messages.map(({ snapshot }) => snapshot)).toEqual([Snapshot.END]);
+  catalog.end();
+  fold.pull();
+  expect([fold.messages.length, fold.end]).toMatchObject([1, { reason: "draining" }]);
+  const late = new SummaryFold(world);
+  late.pull();
+  late.pull();
+  expect(late.end).toMatchObject({ reason: "draining" });
+  const other = new SummaryWorld();
+  other.summaries.follow(catalog);
+  expect(other.summaries.fanout.isEnding).toBe(true);
 });
 
 test("the clusters that have a name are found for a caller that may see its namespace, whatever channel they say it on", () => {
