@@ -6,6 +6,7 @@ import { NEVER, type Time } from "../../lib/machine.ts";
 import type { LinkId } from "../io-types.ts";
 import type { Greeted, LinkChannel, SharedNews } from "../links/channel.ts";
 import type { BorderFrame } from "../wire/messages.ts";
+import { Apart } from "./apart.ts";
 import type { BorderPeer } from "./border.ts";
 import { type BorderCounts, type BorderOptions, newCounts } from "./options.ts";
 import type { BorderSummaries } from "./ports.ts";
@@ -19,6 +20,15 @@ export interface BorderChannelParts {
   readonly priorityOf: (namespace: string) => number;
   /** The regions with which this region has links, at whatever node. */
   readonly linkedRegions: () => ReadonlySet<string>;
+  /** The regions of the borders that the settings of this node name. */
+  readonly borderRegions: () => ReadonlySet<string>;
+}
+
+/** A source of another region, of which a beacon came not long ago. */
+interface Heard {
+  readonly source: string;
+  readonly region: string;
+  readonly hops: number;
 }
 
 /** Most sources that are told in the rules. */
@@ -34,6 +44,11 @@ export class BorderChannel implements LinkChannel<BorderFrame> {
   readonly #parts: BorderChannelParts;
   readonly #filters: Filters;
   readonly #recent: Recent;
+  readonly #apart: Apart;
+  /** Whom this region hears, as it was seen last. */
+  #around: { readonly linked: ReadonlySet<string>; readonly heard: readonly Heard[] } = { linked: new Set(), heard: [] };
+  #aroundRevision = -1;
+  #aroundMonoMs = Number.NEGATIVE_INFINITY;
   readonly #sessions = new Map<LinkId, BorderSession>();
 
   constructor(options: BorderOptions, parts: BorderChannelParts) {
@@ -41,12 +56,20 @@ export class BorderChannel implements LinkChannel<BorderFrame> {
     this.#parts = parts;
     this.#filters = new Filters((source) => parts.summaries.regionOf(source));
     this.#recent = new Recent(parts.summaries, options);
-    this.shared = new SummaryNews(parts.summaries, this.#recent);
+    this.#apart = new Apart(parts.summaries);
+    this.shared = new SummaryNews(parts.summaries, {
+      look: (time) => {
+        this.#recent.tick(time);
+        this.#lookAround(time);
+      },
+      dueMonoMs: () => (this.#aroundRevision === parts.summaries.revision ? NEVER : this.#aroundMonoMs),
+    });
   }
 
-  /** For how long the oldest summary has waited that is due on some link and not taken by it. 0 when none is. */
+  /** For how long the oldest summary has waited that is due on some border and not taken by it, because a link is slow or there is none. 0 when none is. */
   lagMs(time: Time): number {
-    return Math.max(0, ...[...this.#sessions.values()].map((session) => session.lagMs(time)));
+    this.#lookAround(time);
+    return Math.max(this.#apart.lagMs(time), ...[...this.#sessions.values()].map((session) => session.lagMs(time)));
   }
 
   open(link: LinkId, { hello, border }: Greeted, time: Time): BorderSession {
@@ -69,6 +92,7 @@ export class BorderChannel implements LinkChannel<BorderFrame> {
       time,
     );
     this.#sessions.set(link, session);
+    this.#aroundMonoMs = time.monoMs;
     return session;
   }
 
@@ -81,16 +105,28 @@ export class BorderChannel implements LinkChannel<BorderFrame> {
    * hears from their region. All nodes of the region see that alike, by the beacons.
    */
   #directSources(peer: BorderPeer, time: Time): readonly string[] {
-    const { summaries, here, linkedRegions } = this.#parts;
+    this.#lookAround(time);
+    const { linked, heard } = this.#around;
+    const direct = heard.filter(
+      ({ source, region, hops }) => source !== peer.clusterId && (hops === 1 || (region !== peer.region && linked.has(region))),
+    );
+    return direct.slice(0, MAX_DIRECT).map(({ source }) => source);
+  }
+
+  /** Looks at whom this region hears, once for all links. */
+  #lookAround(time: Time): void {
+    if (time.monoMs < this.#aroundMonoMs) return;
+    const { summaries, here, linkedRegions, borderRegions } = this.#parts;
+    this.#aroundMonoMs = time.monoMs + this.#options.rulesIntervalMs / 2;
+    this.#aroundRevision = summaries.revision;
     const linked = linkedRegions();
-    const direct: string[] = [];
-    for (const beacon of summaries.beacons(time)) {
-      const { source, ageMs, hops } = beacon;
+    const young = summaries.beacons(time).filter(({ ageMs }) => ageMs < this.#options.heardMs);
+    const heard = young.flatMap(({ source, hops }) => {
       const region = summaries.regionOf(source);
-      if (ageMs >= this.#options.heardMs || region === undefined || region === here.region || source === peer.clusterId) continue;
-      if (hops === 1 || (region !== peer.region && linked.has(region))) direct.push(source);
-    }
-    return direct.toSorted().slice(0, MAX_DIRECT);
+      return region === undefined || region === here.region ? [] : [{ source, region, hops }];
+    });
+    this.#around = { linked, heard: heard.toSorted((a, b) => (a.source < b.source ? -1 : 1)) };
+    this.#apart.look(borderRegions(), linked, time);
   }
 }
 
@@ -130,15 +166,20 @@ class Recent {
 
 const MAX_RECENT = 10_000;
 
+interface Around {
+  look(time: Time): void;
+  dueMonoMs(): number;
+}
+
 /** Summaries changed: each link has something to look at. */
 class SummaryNews implements SharedNews {
   readonly #summaries: BorderSummaries;
-  readonly #recent: Recent;
+  readonly #around: Around;
   #seen = -1;
 
-  constructor(summaries: BorderSummaries, recent: Recent) {
+  constructor(summaries: BorderSummaries, around: Around) {
     this.#summaries = summaries;
-    this.#recent = recent;
+    this.#around = around;
   }
 
   get order(): number {
@@ -146,7 +187,7 @@ class SummaryNews implements SharedNews {
   }
 
   tick(time: Time): void {
-    this.#recent.tick(time);
+    this.#around.look(time);
   }
 
   isDue(): boolean {
@@ -158,6 +199,6 @@ class SummaryNews implements SharedNews {
   }
 
   nextDeadlineMs(): number {
-    return NEVER;
+    return this.#around.dueMonoMs();
   }
 }

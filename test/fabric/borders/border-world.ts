@@ -64,6 +64,7 @@ export class WorldNode {
       summaries: this.summaries,
       priorityOf: (namespace) => (namespace.startsWith("first") ? 1 : 0),
       linkedRegions,
+      borderRegions: () => world.borderRegions,
     });
   }
 }
@@ -81,6 +82,8 @@ export class BorderWorld {
   readonly regions = new Map<string, string>();
   readonly nodes: WorldNode[] = [];
   readonly sent: Sent[] = [];
+  /** What the settings of all nodes name. */
+  readonly borderRegions = new Set<string>();
   onStep: () => void = () => {};
   /** Batches that are lost on their way. */
   withheld: (sent: Pick<Sent, "from" | "to">) => boolean = () => false;
@@ -189,7 +192,7 @@ export class BorderWorld {
     if (this.time.monoMs < node.dueMs && node.summaries.revision === node.seenRevision) return;
     node.seenRevision = node.summaries.revision;
     node.channel.shared.tick(this.time);
-    node.dueMs = Number.POSITIVE_INFINITY;
+    node.dueMs = node.channel.shared.nextDeadlineMs(node.ends.size);
     for (const end of node.ends.values()) {
       const { session } = end;
       for (let n = 0; n < 100 && session.nextDeadlineMs() <= this.time.monoMs; n++) session.tick(this.time);

@@ -195,6 +195,27 @@ test.each([
   },
 );
 
+test("a border without a link lags since the first change that is due there", () => {
+  const [world, a, b] = pair();
+  for (const region of ["ra", "rb"]) world.borderRegions.add(region);
+  live(world, 5000);
+  world.unlink(a, b);
+  live(world, 20_000);
+  expect([a.channel.lagMs(world.time), b.channel.lagMs(world.time)]).toEqual([0, 0]);
+  say(world, a, "near", 1, { channel: SCOPE.REGION });
+  live(world, 5000);
+  expect(a.channel.lagMs(world.time)).toBe(0);
+  for (const version of [1, 2]) {
+    say(world, a, "web", version);
+    live(world, 15_000);
+  }
+  expect(a.channel.lagMs(world.time)).toBeGreaterThan(28_000);
+  expect(b.channel.lagMs(world.time)).toBe(0);
+  world.link(a, b);
+  live(world, 5000);
+  expect([shownAt(b).length, a.channel.lagMs(world.time)]).toEqual([1, 0]);
+});
+
 test("a list that waits longer than store_forward is dropped, and what is left of it is found by a comparison", () => {
   const [world, a, b] = pair(new BorderWorld({ storeForwardMs: 4000 }), [{ bytesPerSecond: 5000 }]);
   live(world, 30_000);
@@ -394,6 +415,8 @@ test("whatever is said, cut, healed and restarted in a ring, a star or a mesh, i
       const nodeAt = (n: number) => world.nodes[n] as WorldNode;
       const join = (of: (typeof wanted)[number]) => world.link(nodeAt(of.x), nodeAt(of.y), ...of.sides);
       for (const each of wanted) join(each);
+      // No two links are equally fast.
+      world.delayOf = ({ from, to }) => 20 + 40 * ((7 * from.nodeId.charCodeAt(0) + 3 * to.nodeId.charCodeAt(0)) % 11);
       const isUp = ({ x, y }: (typeof wanted)[number]) => nodeAt(x).ends.has(nodeAt(y).nodeId);
       let version = 0;
       const truth = new Map<string, { readonly node: number; readonly namespace: string; readonly version: number }>();
