@@ -52,10 +52,6 @@ class FakeKeys {
     return this.regions.get(cluster);
   }
 
-  edition(): number {
-    return 0;
-  }
-
   announcements(): readonly [] {
     return [];
   }

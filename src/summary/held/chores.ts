@@ -1,5 +1,5 @@
 /** The work of a node on its summaries, in slices: it verifies, hides, shows and ends (docs/design/summaries.md). */
-import { BODY, type KeyText } from "../../catalog/record/record.ts";
+import { BODY, type KeyText, keyParts } from "../../catalog/record/record.ts";
 import type { StoredRecord } from "../../catalog/record/stored-record.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import { beaconKey } from "../keys.ts";
@@ -11,12 +11,20 @@ import type { Source } from "./sources.ts";
 const SLICE_KEYS = 400;
 const SIGNATURE_KEYS = 20;
 
-/** Why keys are looked at again: other signatures count, our rules changed, or readers are to be told of what stays in sight too. */
-type Why = "keys" | "rules" | "stale";
+/** Why keys are looked at again: our rules changed, or readers are to be told of what stays in sight too. */
+type Why = "rules" | "stale";
 
 interface Sweep {
   readonly keys: Generator<KeyText, void>;
   readonly why: Why;
+}
+
+/** All records up to a revision are to be asked again whether their key counts. */
+interface Asking {
+  after: number;
+  readonly until: number;
+  /** Of these clusters; undefined for all. */
+  readonly clusters: ReadonlySet<string> | undefined;
 }
 
 export class Chores {
@@ -24,21 +32,27 @@ export class Chores {
   /** Changes up to this revision were looked at. */
   #seen = 0;
   #sweeps: Sweep[] = [];
+  #askings: Asking[] = [];
 
   constructor(keeping: Keeping) {
     this.#keeping = keeping;
   }
 
-  /** All keys of these clusters are looked at again. Without a list those of all are, and that makes other walks of the kind needless. */
-  sweep(why: Why, clusters?: readonly string[]): void {
-    const { all } = this.#keeping.sources;
-    if (clusters === undefined) this.#sweeps = this.#sweeps.filter((sweep) => sweep.why !== why);
-    this.#sweeps.push({ keys: keysOf(all.filter(({ id }) => clusters?.includes(id) ?? true)), why });
+  /** Our rules changed. All is looked at again. */
+  sweepAll(): void {
+    this.#sweeps = this.#sweeps.filter(({ why }) => why !== "rules");
+    this.#sweeps.push({ keys: keysOf(this.#keeping.sources.all), why: "rules" });
+  }
+
+  /** Other keys of these clusters count. What was refused is looked at too, so the records are walked, and not what is known of them. */
+  askKeys(clusters: readonly string[] | undefined): void {
+    if (clusters === undefined) this.#askings = [];
+    this.#askings.push({ after: 0, until: this.#keeping.replica.revision, clusters: clusters && new Set(clusters) });
   }
 
   get hasMore(): boolean {
     const { again, replica, digests } = this.#keeping;
-    return this.#sweeps.length + again.size > 0 || this.#seen < replica.revision || digests.isFilling;
+    return this.#sweeps.length + this.#askings.length + again.size > 0 || this.#seen < replica.revision || digests.isFilling;
   }
 
   /** When there is work next. */
@@ -60,6 +74,7 @@ export class Chores {
       this.#keeping.again.delete(key);
       this.#keeping.follow(key, time);
     }
+    while (left > 0 && this.#askings.length > 0) left = this.#ask(left, time);
     while (left > 0 && this.#sweeps.length > 0) left = this.#walk(left, time);
     if (left > 0) this.#keeping.digests.fill();
     return this.hasMore;
@@ -111,42 +126,54 @@ export class Chores {
   #walk(budget: number, time: Time): number {
     const [sweep] = this.#sweeps;
     if (sweep === undefined) return budget;
-    for (let left = budget; left > 0; ) {
+    for (let left = budget; left > 0; left--) {
       const next = sweep.keys.next();
       if (next.done === true) {
         this.#sweeps.shift();
         return left;
       }
-      left -= 1 + this.#visit(next.value, sweep.why, time);
+      this.#visit(next.value, sweep.why, time);
     }
     return 0;
   }
 
-  /** Returns what it costs beside the visit. */
-  #visit(key: KeyText, why: Why, time: Time): number {
+  #visit(key: KeyText, why: Why, time: Time): void {
     const { replica } = this.#keeping;
     const seen = replica.view(key);
-    const cost = why === "keys" ? this.#askKeys(key, time) : 0;
     this.#keeping.follow(key, time);
     const now = replica.view(key);
     if (why === "stale" && now === seen) for (const record of replica.records(key)) if (record === now) replica.touch(record);
-    return cost;
   }
 
-  /** Asks again which records of a key have a signature that counts. Returns what that costs. */
-  #askKeys(key: KeyText, time: Time): number {
-    let cost = 0;
-    for (const record of this.#keeping.replica.records(key)) {
-      if (record.body !== BODY.ENTRY) continue;
-      if (isProven(record)) {
-        if (this.#keeping.judge.isKeyGone(this.#keeping.bytesOf(record), time)) record.finding = FINDING.LOOKED;
-        continue;
-      }
-      record.finding = 0;
-      this.#keeping.look(record, time);
-      cost += SIGNATURE_KEYS;
+  /** Asks some records again whether their signature counts. */
+  #ask(budget: number, time: Time): number {
+    const [asking] = this.#askings;
+    if (asking === undefined) return budget;
+    const { clusters } = asking;
+    const records: (readonly [StoredRecord, number])[] = [];
+    this.#keeping.replica.changesSince(asking.after, (stored, revision) => {
+      if (revision > asking.until) return false;
+      return records.push([stored, revision]) < budget;
+    });
+    let left = budget;
+    for (const [stored, revision] of records) {
+      if (left <= 0) return left;
+      asking.after = revision;
+      left -= clusters?.has(keyParts(stored.key).clusterId) === false ? 1 : this.#askAgain(stored, time);
     }
-    return cost;
+    if (records.length < budget) this.#askings = this.#askings.filter((each) => each !== asking);
+    return left;
+  }
+
+  /** Returns what it costs. */
+  #askAgain(stored: StoredRecord, time: Time): number {
+    if (stored.body !== BODY.ENTRY || stored.revision < 0) return 1;
+    const wasProven = isProven(stored);
+    if (wasProven && !this.#keeping.judge.isKeyGone(this.#keeping.bytesOf(stored), time)) return 1;
+    stored.finding = wasProven ? FINDING.LOOKED : 0;
+    this.#keeping.look(stored, time);
+    this.#keeping.follow(stored.key, time);
+    return wasProven ? 1 : SIGNATURE_KEYS;
   }
 }
 

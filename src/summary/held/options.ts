@@ -43,8 +43,6 @@ export interface ClusterKeys {
   counts(cluster: string, keyId: string, wallMs: number): boolean;
   /** The announcements that count. */
   announcements(wallMs: number): readonly Pick<Sealed, "signed" | "signature">[];
-  /** Moves with each change of what counts. */
-  edition(): number;
   /** Counts an announced key, or says why not. One that counts already may be announced again. */
   announce(sealed: Sealed, time: Pick<Time, "wallMs">): SummaryRefusal | undefined;
 }

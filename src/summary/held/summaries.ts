@@ -28,7 +28,7 @@ export class HeldSummaries {
   readonly #saying: Saying;
   readonly #echoes = new Echoes();
   readonly #keys: ClusterKeys;
-  #announced: { readonly edition: number; readonly list: readonly Sealed[] } | undefined;
+  #announced: readonly Sealed[] | undefined;
   /** Of the last work. */
   #wallMs = 0;
   #beaconDueMonoMs = 0;
@@ -64,14 +64,10 @@ export class HeldSummaries {
     return taken.kind === "refused" ? taken.why : undefined;
   }
 
-  /** The announcements of keys that count. The same list while they are the same. */
+  /** The announcements of keys that count, or will. The same list while they are the same, as far as `keysChanged` was told. */
   announcements(): readonly Sealed[] {
-    const edition = this.#keys.edition();
-    if (this.#announced?.edition !== edition) {
-      const list = this.#keys.announcements(this.#wallMs).map(({ signed, signature }) => ({ signed, signature, hops: 0 }));
-      this.#announced = { edition, list };
-    }
-    return this.#announced.list;
+    this.#announced ??= this.#keys.announcements(this.#wallMs).map(({ signed, signature }) => ({ signed, signature, hops: 0 }));
+    return this.#announced;
   }
 
   /** How often each reason has kept something out. Also counted are those that were taken all the same: unsigned, in conflict, or hidden by the owner rule. */
@@ -235,12 +231,13 @@ export class HeldSummaries {
   // ---- time and slices ----
   /** Which keys of these clusters count has changed, or their region; of all clusters without a list. */
   keysChanged(clusters?: readonly string[]): void {
-    this.#chores.sweep("keys", clusters);
+    this.#announced = undefined;
+    this.#chores.askKeys(clusters);
   }
 
   /** What `isOwner` or `imports` answers has changed. */
   rulesChanged(): void {
-    this.#chores.sweep("rules");
+    this.#chores.sweepAll();
   }
 
   /** When `work` is needed next. */

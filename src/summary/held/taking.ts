@@ -50,7 +50,9 @@ export class Taking {
     const [key, claims] = [keyOf(content), claimsOf(content)];
     const why = judge.whyNotPlace(claims, via);
     if (why !== undefined) return why;
-    if (claims.source === options.clusterId && what !== "key") return this.#echo(content, key, time);
+    if (what === "key")
+      return judge.whyNotSigned(what, claims, sealed, time) ?? (this.#standing(content, key, time) === "newer" ? undefined : "known");
+    if (claims.source === options.clusterId) return this.#echo(content, key, time);
     const standing = this.#standing(content, key, time);
     if (standing === "known" || standing === "older") return standing;
     const source = sources.find(claims.source);

@@ -42,6 +42,8 @@ test("a lost source is stale at the ttl and dropped after stale_keep, and comes 
   // What was dropped is held no longer, and what is heard again is taken again, though it did not change.
   expect(b1.held.replica.self.log.list().filter(({ sizeBytes, kind }) => sizeBytes > 0 && kind === 1)).toEqual([]);
   world.nowMs += MINUTE;
+  a.say("late");
+  expect([b1.takeFrom(a, "late"), b1.takeFrom(a, "cart")]).toEqual(["stale", "stale"]);
   a.beacon();
   expect([b1.takeFrom(a, "beacon"), b1.takeFrom(a, "cart")]).toEqual(["taken", "taken"]);
   expect(at(world.nowMs)).toEqual(["cart"]);
