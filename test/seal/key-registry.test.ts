@@ -37,6 +37,12 @@ const answer = (registry: KeyRegistry, cluster: string, key: number, wallMs = 0,
 const counting = (registry: KeyRegistry, wallMs = 0, cluster = "a") =>
   KEYS.flatMap(({ keyId }, number) => (registry.counts(cluster, keyId, wallMs) ? [number] : []));
 
+/** Key 1 announced by key 0, and the signature. */
+const GOLDEN = [
+  "0a01611210313634396333613062346265333534381a20df50d42f5cef87e42409cddf7d3cff5e63e9eac79137dc50d846f873728ebb1b2210656139363632646132396633653363382880d095ffbc313080a0f1c2b1343a4017fb03c26a800b32c0d7630f33bb601066078d9aaff0e63ae624781898329b3024b609529e5ee790b1f59bd6b6d5ed72276607ca852d106cc678ee4f74904d05",
+  "51f9f63b3aa6bac0d0e23bc7d468dffbcd3e9264e8f25d703f28f40a20d0a551ee2e56622d07b5ab3eacc0191eedefa93fa118d577c5028d84ce2e3be842f40f",
+];
+
 test.each([
   { what: "a key of the settings", cluster: "a", key: 0, want: undefined },
   { what: "a second key of the settings, while a cluster changes its key", cluster: "a", key: 1, want: undefined },
@@ -118,6 +124,15 @@ test.each([
   expect(registry.announce(sealed, { wallMs: 10 })).toBe(want);
   expect(counting(registry, 10)).toEqual(want === undefined ? [0, 3] : [0]);
   expect(registry.announcements(10)).toEqual(want === undefined ? [sealed] : []);
+});
+
+test("an announcement has the same bytes in every version, and those of earlier versions are taken", () => {
+  const { signed, signature } = tell(1, 0, { notBeforeWallMs: 1_700_000_000_000, notAfterWallMs: 1_800_000_000_000 });
+  expect([signed, signature].map((bytes) => Buffer.from(bytes).toString("hex"))).toEqual(GOLDEN);
+  const [text = "", proof = ""] = GOLDEN;
+  const registry = registryOf("a0");
+  expect(registry.announce({ signed: Buffer.from(text, "hex"), signature: Buffer.from(proof, "hex") }, { wallMs: 0 })).toBeUndefined();
+  expect(counting(registry, 1_700_000_000_000)).toEqual([0, 1]);
 });
 
 test("an announced key counts from its beginning to its end, and a clock that is set back brings it back", () => {
