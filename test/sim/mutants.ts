@@ -434,6 +434,18 @@ export const MUTANTS: readonly Mutant[] = [
     isCheap: true,
   },
   {
+    name: "records across regions",
+    rule: "Membership: a region is one gossip domain",
+    edits: [
+      {
+        file: "src/fabric/links/foreigners.ts",
+        find: "    if (place.region !== region)\n",
+        replace: "    if (place.region !== region && place.clusterId === clusterId)\n",
+      },
+    ],
+    withinSeeds: 20,
+  },
+  {
     name: "ZONE leaves its cluster",
     rule: "Scopes: ZONE never leaves its cluster",
     edits: [
