@@ -1,7 +1,7 @@
 /** Nodes that hold summaries, in regions: within a region they exchange frames, and across regions seals. */
 import { createHash } from "node:crypto";
 import { relationOf, SCOPE } from "../../src/catalog/entry/scope.ts";
-import { type KeyText, KIND } from "../../src/catalog/record/record.ts";
+import { BODY, type KeyText, KIND } from "../../src/catalog/record/record.ts";
 import type { StoredRecord } from "../../src/catalog/record/stored-record.ts";
 import { buildFrame, FrameReceiver } from "../../src/catalog/replica/frames.ts";
 import type { OwnPut } from "../../src/catalog/replica/staging.ts";
@@ -134,6 +134,13 @@ export class HeldNode {
     const stamper = new SummaryStamper((source) => this.#world.keys.regionOf(source));
     const stagePut = (put: OwnPut) => replica.stagePut({ ...put, hlc });
     return stamper.stage({ own: (key) => replica.own(key), stagePut }, opened("summary", seal));
+  }
+
+  /** Says of all that it holds that it is unregistered, with this stamp. */
+  endAll(hlc: number): void {
+    const { replica } = this.held;
+    replica.changesSince(0, (stored) => replica.stageTombstone(stored, BODY.UNREGISTERED, hlc).seq > 0);
+    replica.commit(replica.lastSeq, this.time);
   }
 
   /** The seal that is held of a summary, or of the beacon of a source. */

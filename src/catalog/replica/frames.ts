@@ -291,6 +291,9 @@ export class FrameReceiver {
   }
 
   #storedOf(record: WireRecord, origin: Origin): StoredRecord {
+    // What is sealed is ended by what is sealed, and not by the word of a node.
+    if (this.#stamper.isSealed === true && (record.body === BODY.UNREGISTERED || record.unregisteredHlc !== undefined))
+      throw invalid("unregistered", "ends what others hold, which nobody may do to what is sealed");
     if (record.body === BODY.ENTRY) return this.#readEntry(record, origin);
     const gone = { at: 0, sizeBytes: 0, contentBytes: 0, health: HEALTH.HEALTHY, scope: record.reach, traits: NO_TRAITS };
     return new StoredRecord({ ...record, ...record.key, ...gone, origin, key: keyText(record.key) });

@@ -8,7 +8,7 @@ const MAX_ECHOES = 20_000;
 
 export class Echoes {
   readonly #versions = new Map<KeyText, number>();
-  #exceeds: Exceed[] = [];
+  #exceeds = new Map<KeyText, number>();
 
   /** 0 if none is known. */
   versionOf(key: KeyText): number {
@@ -16,22 +16,27 @@ export class Echoes {
   }
 
   note(key: KeyText, version: number): void {
-    this.#versions.delete(key);
-    this.#versions.set(key, version);
-    const [oldest] = this.#versions.keys();
-    if (this.#versions.size > MAX_ECHOES && oldest !== undefined) this.#versions.delete(oldest);
+    remember(this.#versions, key, Math.max(version, this.versionOf(key)));
     this.order(key, version);
   }
 
-  /** The exporter of the key must say it again, above this version. */
+  /** The exporter of the key must say it again, above this version. The order comes again with the next echo, until it does. */
   order(key: KeyText, version: number): void {
-    if (this.#exceeds.length < MAX_ECHOES) this.#exceeds.push({ key: summaryKeyOf(key), version });
+    remember(this.#exceeds, key, version);
   }
 
   /** The orders since the last call. */
   take(): readonly Exceed[] {
-    const exceeds = this.#exceeds;
-    if (exceeds.length > 0) this.#exceeds = [];
+    if (this.#exceeds.size === 0) return [];
+    const exceeds = [...this.#exceeds].map(([key, version]) => ({ key: summaryKeyOf(key), version }));
+    this.#exceeds = new Map();
     return exceeds;
   }
+}
+
+function remember(map: Map<KeyText, number>, key: KeyText, version: number): void {
+  map.delete(key);
+  map.set(key, version);
+  const [oldest] = map.keys();
+  if (map.size > MAX_ECHOES && oldest !== undefined) map.delete(oldest);
 }

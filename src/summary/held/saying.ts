@@ -6,7 +6,7 @@ import type { Time } from "../../lib/machine.ts";
 import { CONTEXT, type Context, type Signer } from "../../seal/signer.ts";
 import { encodeBeacon, encodeSummary, fitting } from "../codec.ts";
 import { beaconKey, recordKey, summaryKeyOf } from "../keys.ts";
-import { type IngressNode, MAX_VERSION, type Sealed, type SummaryFacts, type SummaryKey, type Withdrawal } from "../summary.ts";
+import { BAND, type IngressNode, MAX_VERSION, type Sealed, type SummaryFacts, type SummaryKey, type Withdrawal } from "../summary.ts";
 import type { Echoes } from "./echoes.ts";
 import { isWithdrawn } from "./findings.ts";
 import type { Keeping } from "./keeping.ts";
@@ -47,6 +47,13 @@ export class Saying {
     const best = this.#keeping.best(recordKey(key));
     const content = best === undefined ? undefined : this.#keeping.contentOf(best);
     return content?.what === "summary" ? this.export(content.summary, time) : undefined;
+  }
+
+  /** Says of a key of which nothing is held here that it is gone. */
+  takeBack(key: SummaryKey, time: Time): number | undefined {
+    const policy = { policyVersion: "", policyNumber: 0, policyRule: "", notAfterWallMs: undefined, noStale: false };
+    const nothing = { regions: [], endpointCount: 0, band: BAND.CRITICAL, latency: { minMs: 0, maxMs: 0 }, withdrawn: true };
+    return this.export({ ...key, ...policy, ...nothing }, time);
   }
 
   /** Returns the version; undefined if this node cannot sign. */

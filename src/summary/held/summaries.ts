@@ -91,6 +91,11 @@ export class HeldSummaries {
     return this.#saying.restate(key, time);
   }
 
+  /** Says that a key is gone of which this cluster knows nothing any more, above all that is known of it. Only a node that may send withdrawals does so. */
+  takeBack(key: SummaryKey, time: Time): number | undefined {
+    return this.#saying.takeBack(key, time);
+  }
+
   /** The next beacon of this cluster, with these nodes that accept calls. Returns its version; undefined if this node cannot sign. */
   makeBeacon(ingress: readonly IngressNode[], time: Time): number | undefined {
     return this.#saying.makeBeacon(ingress, time);
@@ -101,7 +106,10 @@ export class HeldSummaries {
     return this.#beaconDueMonoMs;
   }
 
-  /** What this cluster must say again, above what is known outside, since the last call. */
+  /**
+   * What this cluster must say again, above what is known outside, since the last call: by `restate`; by `makeBeacon`, without a key; or by `takeBack`,
+   * if it has nothing to say of it. What is not done comes again with the next echo.
+   */
   takeExceeds(): readonly Exceed[] {
     return this.#echoes.take();
   }

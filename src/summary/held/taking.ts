@@ -97,9 +97,8 @@ export class Taking {
   /** Our own words come back. If they are higher than what we know, the next ones go above them. */
   #echo(content: Opened, key: KeyText, time: Time): SummaryRefusal {
     const claims = claimsOf(content);
-    const known = Math.max(this.#keeping.highest(key, time), this.#echoes.versionOf(key));
-    const isSigned = content.sealed.signature.length > 0;
-    if (claims.version > known && isSigned && this.#keeping.judge.whyNotSigned(content.what, claims, content.sealed, time) === undefined)
+    const isAbove = claims.version > this.#keeping.highest(key, time) && content.sealed.signature.length > 0;
+    if (isAbove && this.#keeping.judge.whyNotSigned(content.what, claims, content.sealed, time) === undefined)
       this.#echoes.note(key, claims.version);
     return "echo";
   }

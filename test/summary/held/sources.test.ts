@@ -186,6 +186,23 @@ test("a forged record of a member is skipped, also under a higher stamp, and the
   expect(b2.shown).toEqual([`A/cart@${version + 1}`]);
 });
 
+test("a member cannot end what others hold by a tombstone", () => {
+  const world = new HeldWorld();
+  const [a1, a2, evil] = ["a1", "a2", "a3"].map((nodeId) => world.node({ nodeId, clusterId: "A" }));
+  if (!a1 || !a2 || !evil) throw new Error();
+  a1.say("cart");
+  evil.hear(a1);
+  evil.endAll(2 ** 51);
+  for (const node of [a1, a2]) node.hear(evil);
+  a2.hear(a1);
+  expect([a1.shown.length, a2.shown.length]).toEqual([1, 1]);
+  // A forged summary carries the end that it followed.
+  const forged = sealedSummary({ version: 2 ** 51 + 1 }, "key-of-Z", true, "key-of-A");
+  evil.held.replica.commit(evil.stage(forged, 2 ** 51 + 1).seq, evil.time);
+  for (const node of [a1, a2]) node.hear(evil);
+  expect([a1.shown.length, a2.shown.length]).toEqual([1, 1]);
+});
+
 test("a key that goes hides what it signed, and one that comes shows it, in slices", () => {
   const { world, a, b1, b2 } = worldOf();
   for (let n = 0; n < 300; n++) {

@@ -185,6 +185,14 @@ test("a cluster that lost all its disks is told by its own echo, and goes above 
   expect(a.held.takeExceeds()).toEqual([]);
   expect(a.held.restate(summaryKey("cart", "A"), a.time)).toBe(lost + 301);
   expect(b.takeFrom(a, "cart")).toBe("taken");
+  // What it knows nothing of any more is taken back.
+  const gone = sealed({ serviceId: "gone" });
+  for (let n = 0; n < 2; n++) {
+    expect(a.takeSeal(gone)).toBe("echo");
+    expect(a.held.takeExceeds()).toEqual([{ key: summaryKey("gone", "A"), version: 1000 }]);
+  }
+  expect([a.held.restate(summaryKey("gone", "A"), a.time), a.held.takeBack(summaryKey("gone", "A"), a.time)]).toEqual([undefined, 1001]);
+  expect([a.takeSeal(gone), a.held.takeExceeds(), a.held.find(keyOf("gone", "A"))?.isWithdrawn]).toEqual(["echo", [], true]);
   expect(a.takeFrom(b, "beacon", "A")).toBe("echo");
   expect(a.held.takeExceeds()).toEqual([{ key: undefined, version: lost + 300 }]);
   expect(a.beacon()).toBe(lost + 301);
