@@ -159,7 +159,7 @@ async function applyCost() {
     turnMs.push(longestTurn());
     stallMs.push(delay.max / 1e6);
   }
-  core.wakeup.close();
+  for (const wakeup of core.wakeups) wakeup.close();
   await core.driver.close();
   core.limits.close();
   await audit.close();

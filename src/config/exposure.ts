@@ -38,7 +38,7 @@ export function hasUpstreamTls({ resolver }: Settings): boolean {
 
 /** Whether the settings name or expect other nodes. */
 export function wantsPeers({ fabric }: Settings): boolean {
-  return fabric.enabled === true || fabric.seeds.length > 0;
+  return fabric.enabled === true || fabric.seeds.length > 0 || fabric.borders.length > 0;
 }
 
 /** Whether any kind of credential that a caller could show is configured. */

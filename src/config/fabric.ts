@@ -1,6 +1,7 @@
 /** Settings of how nodes find each other and replicate: the group `fabric` of SETTINGS in `settings.ts`. */
 import { NODE_BOUNDS } from "../lib/bounds.ts";
 import { DAY_MS, HOUR_MS, MINUTE_MS } from "../lib/duration.ts";
+import { BORDERS } from "./borders.ts";
 import { ADDRESS, bool, choice, ID, int, list, ms, PATH, port, ratio, text } from "./field.ts";
 import { AT_RESOLVER } from "./resolver.ts";
 
@@ -66,6 +67,7 @@ export const FABRIC_SETTINGS = {
     default: [],
     doc: "Other clusters whose nodes are let in; see fabric.trust.",
   }),
+  borders: { ...BORDERS, notForResolver: AT_RESOLVER.fabric },
   maxLinks: int({
     default: 20,
     min: 1,

@@ -2,6 +2,7 @@
 import { parseBlock, parsePlainBlock, parseReverseZone } from "../lib/addresses.ts";
 import { factsBytes, NODE_BOUNDS } from "../lib/bounds.ts";
 import { durationText } from "../lib/duration.ts";
+import { borderProblems } from "./borders.ts";
 import { MAX_DNS_PREFIXES } from "./dns.ts";
 import { modeProblems } from "./mode.ts";
 import type { Settings } from "./settings.ts";
@@ -35,6 +36,9 @@ export function brokenRules(settings: Settings): readonly Broken[] {
     const most = `half of fabric.origin_forget, which is ${durationText(originForgetMs)}`;
     refuse("fabric.orphan_grace", `${durationText(orphanGraceMs)} is more than ${most}`);
   }
+  const { clusterId, region } = settings.node;
+  const here = { clusterId, region, hasCertificate: fabric.certFile !== undefined, hasFabric: fabric.enabled !== false };
+  for (const [i, message] of borderProblems(fabric.borders, here)) refuse(`fabric.borders[${i}]`, message);
   broken.push(...leaseProblems(settings), ...modeProblems(settings));
   broken.push(...viewProblems(settings), ...transferKeyProblems(settings));
   broken.push(...reverseProblems(settings));

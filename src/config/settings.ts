@@ -1,6 +1,6 @@
 /**
  * The SETTINGS table: every setting with its default, bounds, unit and meaning. It is the only place of a default; machines get complete
- * options. The rows of the groups dns, fabric, checks, resolver, tenants, limits and quotas are in `dns.ts`, `fabric.ts`, `checks.ts`, `resolver.ts`,
+ * options. The rows of the groups dns, fabric, checks, resolver, summary, tenants, limits and quotas are in `dns.ts`, `fabric.ts`, `checks.ts`, `resolver.ts`,
  * `tenants.ts` and `limits.ts`. To add a setting, add a row and read it (`settings.<group>.<name>`). `load.ts` reads values from files, environment and flags.
  */
 import { GRPC_PORT } from "../lib/addresses.ts";
@@ -13,6 +13,7 @@ import { bool, bytes, choice, HOST, ID, int, list, ms, NAME, PATH, pairs, port, 
 import { fileKey, type ValueOf } from "./field-table.ts";
 import { LIMIT_SETTINGS, QUOTA_SETTINGS } from "./limits.ts";
 import { AT_RESOLVER, RESOLVER_SETTINGS } from "./resolver.ts";
+import { SUMMARY_SETTINGS } from "./summary.ts";
 import { TENANT_SETTINGS } from "./tenants.ts";
 
 /** Who may read what belongs to no namespace, so that no policy covers it. */
@@ -162,6 +163,7 @@ const SETTINGS = {
     caFile: text({ ...PATH, doc: "PEM file with the authorities that client certificates must come from." }),
     requireClientCert: bool({ default: false, doc: "Refuse clients without a certificate from tls.ca_file." }),
   },
+  summary: SUMMARY_SETTINGS,
   tenants: TENANT_SETTINGS,
   persistence: {
     dataDir: text({ ...PATH, default: "./waymark-data", flag: "--data-dir <dir>", doc: "Directory for the journal and the node id." }),

@@ -295,6 +295,8 @@ export class CoreDriver {
       case "selfRefused":
       case "serving":
       case "staticEnded":
+      case "summariesFollowed":
+      case "summaryExported":
       case "takenOver":
         return this.#tell(output);
     }

@@ -10,6 +10,7 @@ import type { BatchNumber } from "../discovery/registrar/commit-cycle.ts";
 import type { FabricInput, FabricOutput } from "../fabric/io-types.ts";
 import type { PolicyHead } from "../fabric/wire/messages.ts";
 import type { PolicyVia } from "../policy/versions/version.ts";
+import type { Draft } from "../summary/building/drafts.ts";
 import type { DepartureReason, HandedOver } from "./core/departure.ts";
 import type { LostGeneration } from "./core/generations.ts";
 import type { OwnEntry } from "./core/self-entry.ts";
@@ -85,6 +86,10 @@ export type NodeOutput =
   | { readonly kind: "selfRefused"; readonly error: unknown }
   /** What other nodes told, for a warm start. Answered by `snapshotKept`. */
   | ({ readonly kind: "keepSnapshot" } & KeepSnapshot)
+  /** A summary of a service of this cluster was exported, or withdrawn. */
+  | { readonly kind: "summaryExported"; readonly draft: Draft }
+  /** Readers of summaries follow the policy in force. */
+  | { readonly kind: "summariesFollowed" }
   /** Readers may be woken. */
   | { readonly kind: "wake" }
   /** A record of another node ended a static entry of this one. */

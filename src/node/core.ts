@@ -21,6 +21,7 @@ import { Generations, type LostGeneration } from "./core/generations.ts";
 import { HeardPeers } from "./core/heard-peers.ts";
 import { MaintenanceOrders } from "./core/maintenance-orders.ts";
 import { RefusalLog } from "./core/refusal-log.ts";
+import type { Summaries } from "./core/regions/summaries.ts";
 import { RosterFile } from "./core/roster-file.ts";
 import { SelfEntry } from "./core/self-entry.ts";
 import { type SnapshotOptions, Snapshots } from "./core/snapshots.ts";
@@ -39,6 +40,8 @@ export interface NodeRooms {
   readonly metrics: Metrics;
   readonly limits: Pick<NodeLimits, "nextDeadlineMs" | "tick">;
   readonly checks: Checks;
+  /** Undefined of a node that has nothing to do with summaries. */
+  readonly summaries?: Summaries | undefined;
   /** The settings name nodes to join. Until the clocks of others are known, this node takes no writes. */
   readonly hasSeeds: boolean;
   /** Draws a generation. Generations grow with time, and no two are the same. */
@@ -231,6 +234,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     const lagMs = this.#standstill.looked(time);
     if (lagMs === undefined) return false;
     this.#rooms.checks.stoodStill();
+    this.#rooms.summaries?.stoodStill();
     this.#toFabric({ kind: "lagged", lagMs }, time, out);
     this.#look(time, out);
     this.#persist(out);
@@ -277,6 +281,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
       this.#rooms.limits.nextDeadlineMs(),
       this.#self.nextDeadlineMs(),
       this.#isBegun ? this.#rooms.checks.nextDeadlineMs() : NEVER,
+      this.#isBegun ? (this.#rooms.summaries?.nextDeadlineMs() ?? NEVER) : NEVER,
       fabric?.nextDeadlineMs() ?? NEVER,
       departure?.nextDeadlineMs() ?? NEVER,
       rosterFile?.nextDeadlineMs() ?? NEVER,
@@ -451,6 +456,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     this.#lookAtReadiness(out);
     if (this.#self.isDue(time)) out.push({ kind: "measureLoad" });
     if (this.#isBegun) this.#runChecks(time, out);
+    if (this.#isBegun) this.#lookAtSummaries(time, out);
     if (this.#joined === undefined) return;
     const { departure, rosterFile, snapshots } = this.#joined;
     const snapshot = snapshots.due(time);
@@ -465,6 +471,14 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     const { isDoubting } = checks.doubt;
     if (isDoubting !== this.#wasDoubting) out.push({ kind: "doubt", isDoubting, ...checks.evidence });
     this.#wasDoubting = isDoubting;
+  }
+
+  #lookAtSummaries(time: Time, out: NodeOutput[]): void {
+    const { summaries } = this.#rooms;
+    if (summaries === undefined || time.monoMs < summaries.nextDeadlineMs()) return;
+    const { isStandingChanged, isChanged } = summaries.step({ fabric: this.fabric, isReady: this.isReady && !this.#isDraining }, time, out);
+    if (isStandingChanged && this.#joined !== undefined) this.#toFabric({ kind: "facts", facts: this.#facts() }, time, out);
+    if (isChanged) this.#toFabric({ kind: "tick" }, time, out);
   }
 
   // ---- standing and readiness ----
@@ -566,7 +580,8 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
 
   #facts(): MemberFacts {
     assert(this.#joined !== undefined, "only a node that has joined says what it is");
-    return { ...this.#joined.facts, generation: this.#rooms.replica.self.generation };
+    const exportsSummaries = this.#rooms.summaries?.isExporting === true;
+    return { ...this.#joined.facts, generation: this.#rooms.replica.self.generation, ...(exportsSummaries && { exportsSummaries }) };
   }
 }
 

@@ -28,6 +28,8 @@ import type { LoadSources } from "./load-report.ts";
 import { watchEventLoop } from "./loop-blocks.io.ts";
 import { observeCatalog, observeJournal } from "./metrics.ts";
 import { type NodePolicy, openNodePolicy, openPolicyStore } from "./policy.io.ts";
+import { openSummaryEvents } from "./regions/events.io.ts";
+import { holdsSummaries, type NodeSeals, openSeals } from "./regions/seals.io.ts";
 import { buildCore, type NodeCore, now, openStore } from "./rooms.io.ts";
 import { publishSelf } from "./self-entry.io.ts";
 import { hasSnapshot } from "./snapshot-file.io.ts";
@@ -64,7 +66,9 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
   const audit = await parts.open("audit", openAudit, auditPart);
   const openPolicies = () => openPolicyStore(settings, log.child("policy"));
   const store = await parts.open("policy store", openPolicies, (opened) => ({ stop: () => opened.close() }));
-  const core = await parts.open("core", () => buildCore(options, { journal, metrics, audit }), corePart);
+  const seals = await openKeys(options, parts);
+  const core = await parts.open("core", () => buildCore(options, { journal, metrics, audit, seals }), corePart);
+  await watchSummaries(options, core, parts);
   const others = () => mayBeOthers(settings, core.machine, now());
   const openOwnChecks = () => openChecks(settings, core, log.child("checks"));
   await parts.open("checks", openOwnChecks, (component) => component);
@@ -98,6 +102,20 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
   return serve(options, { core, policy, fabric, reached }, parts);
 }
 
+/** The keys of clusters, for a node that holds summaries. */
+async function openKeys({ settings, log }: NodeOptions, parts: Components): Promise<NodeSeals | undefined> {
+  if (!holdsSummaries(settings)) return undefined;
+  const open = () => openSeals(settings, log.child("summary"));
+  return parts.open("keys of clusters", open, ({ component }) => component);
+}
+
+async function watchSummaries({ log }: NodeOptions, core: NodeCore, parts: Components): Promise<void> {
+  const { regions } = core;
+  if (regions === undefined) return;
+  const open = () => openSummaryEvents(core, regions, log.child("summary"));
+  await parts.open("summaries", open, (component) => component);
+}
+
 function journalPart(journal: NodeCore["journal"]): Component {
   return {
     stop: () => journal.close(),
@@ -110,10 +128,10 @@ function journalPart(journal: NodeCore["journal"]): Component {
 }
 
 function corePart(core: NodeCore): Component {
-  const { machine, driver, wakeup, limits } = core;
+  const { machine, driver, wakeups, limits } = core;
   return {
     stop: async (by) => {
-      wakeup.close();
+      for (const wakeup of wakeups) wakeup.close();
       limits.close();
       await driver.closeNetwork(by.halfMs());
       await driver.close();
@@ -373,6 +391,7 @@ function buildDiscovery(settings: Settings, core: NodeCore, { mesh }: NodeFabric
     zones: settings.dns.zones.map(parseZone),
     durable: () => driver.durable(),
     isReady: () => machine.isWhole,
+    summaries: core.regions && { reads: core.regions.reads, isReady: () => machine.isWhole },
     isTls: settings.tls.certFile !== undefined,
     checkCaughtUp: () => machine.checkCaughtUp(),
     confirmed: () => driver.confirmed(),

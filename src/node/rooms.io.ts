@@ -5,6 +5,7 @@ import { Leases } from "../catalog/leases.ts";
 import type { Settings } from "../config/settings.ts";
 import { PolicySwitcher } from "../discovery/policy-switch.io.ts";
 import { Wakeup } from "../discovery/wakeup.io.ts";
+import { isImported } from "../fabric/borders/rules.ts";
 import { GENERATIONS_PER_S } from "../fabric/membership/local-member.ts";
 import type { RootLog } from "../lib/log.io.ts";
 import type { Time } from "../lib/machine.ts";
@@ -15,13 +16,14 @@ import type { AuditSink } from "../policy/audit/record.ts";
 import { HISTORY_BOUNDS } from "../policy/versions/engine.ts";
 import { openEphemeralJournal, openJournal } from "../store/journal/journal.io.ts";
 import type { Journal } from "../store/journal/journal.ts";
-import { openRooms, type Rooms } from "./core/rooms.ts";
+import { openRooms, type Rooms, type Seals } from "./core/rooms.ts";
 import { CoreDriver, type DriverPorts } from "./core-driver.io.ts";
 import { isMarked } from "./fabric/peer-mark.io.ts";
 
 /** The rooms of a node, and what drives them. */
 export interface NodeCore extends Rooms {
-  readonly wakeup: Wakeup;
+  /** Wakes readers of the catalog, and of summaries. */
+  readonly wakeups: readonly Wakeup[];
   /** Called when readers may be woken, and what is said to read workers has changed. */
   readonly wakes: Set<() => void>;
   readonly driver: CoreDriver;
@@ -80,14 +82,24 @@ export function openStore({ settings, log }: CoreOptions): Promise<Journal> {
 }
 
 /** What is open before the rooms are built. */
-export type Opened = Pick<NodeCore, "journal" | "metrics"> & Partial<Pick<NodeCore, "audit">>;
+export type Opened = Pick<NodeCore, "journal" | "metrics"> & Partial<Pick<NodeCore, "audit"> & { readonly seals: Keys | undefined }>;
+
+/** Keys of clusters, for a node that holds summaries. */
+type Keys = Pick<Seals, "announcements" | "keys" | "signer">;
 
 /** Builds the rooms of a node and fills them with what the journal kept. */
-export async function buildCore(options: CoreOptions, { journal, metrics, audit }: Opened): Promise<NodeCore> {
+export async function buildCore(options: CoreOptions, { journal, metrics, audit, seals: keys }: Opened): Promise<NodeCore> {
   const { settings, log, version, patience = patienceOfLoop() } = options;
   const leases = new Leases(randomBytes(4).readUInt32BE());
   const chance = { leases, newGeneration, newToken: tokens(), random: Math.random };
-  const process = { patience, metrics, audit, now, onAgain: () => wakeup.kick() };
+  const seals = keys && {
+    keys: keys.keys,
+    signer: keys.signer,
+    announcements: () => keys.announcements(),
+    imports: importsOf(settings.fabric.borders, settings.node.region, keys.keys),
+    onAgain: () => readersOfSummaries?.kick(),
+  };
+  const process = { patience, metrics, audit, now, onAgain: () => wakeup.kick(), seals };
   const given = { settings, version, history: HISTORY_BOUNDS, isMarked: isMarked(settings), ...process, ...chance };
   const opening = openRooms(journal.restored, given, now());
   await journal.replay((row) => opening.row(row));
@@ -95,11 +107,22 @@ export async function buildCore(options: CoreOptions, { journal, metrics, audit 
   const { rooms, againCount } = opening.finish();
   if (againCount > 0) log.child("journal").warn({ againCount }, "records with numbers that nobody can go on from are written again");
   const wakeup = new Wakeup(rooms.fanout, now);
-  const wakes = new Set([() => wakeup.kick()]);
+  const readersOfSummaries = rooms.regions && new Wakeup(rooms.regions.reads.fanout, now);
+  const wakeups = readersOfSummaries === undefined ? [wakeup] : [wakeup, readersOfSummaries];
+  const wakes = new Set([() => wakeups.forEach((each) => each.kick())]);
   const driver = new CoreDriver(rooms.machine, driverPorts(options, journal, { metrics, wakes }));
+  driver.follow(({ kind }) => {
+    if (kind === "summariesFollowed") rooms.switches.onFollowed();
+  });
   const switcher = new PolicySwitcher(rooms.switches, () => driver.show());
   const switching = { switchPolicy: () => switcher.run(), policyHeard: () => switcher.heard() };
-  return { ...rooms, wakeup, wakes, driver, journal, metrics, audit, ...switching };
+  return { ...rooms, wakeups, wakes, driver, journal, metrics, audit, ...switching };
+}
+
+/** Which summaries of other regions are shown, by the borders of the settings. */
+function importsOf(rows: Settings["fabric"]["borders"], here: string, keys: Keys["keys"]): Seals["imports"] {
+  const borders = rows.map(({ clusterId, import: imports }) => ({ clusterId, imports }));
+  return (source, namespace) => keys.regionOf(source) === here || isImported(borders, source, namespace);
 }
 
 /** What the machine orders, carried out by the journal. */

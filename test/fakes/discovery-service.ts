@@ -99,7 +99,7 @@ export async function startDiscovery(
     onRead: () => {},
   });
   const stop = async (): Promise<void> => {
-    core.wakeup.close();
+    for (const wakeup of core.wakeups) wakeup.close();
     await core.driver.close();
     core.limits.close();
     await audit.close();

@@ -106,7 +106,6 @@ const MARK = { input: 1, commit: 2, tick: 3, crash: 4, start: 5 } as const;
 
 type Done = (isDurable: boolean) => void;
 
-/** A process life. */
 export class SimProcess {
   readonly node: SimNode;
   readonly replica: Replica;
@@ -417,6 +416,8 @@ export class SimProcess {
       case "caughtUp":
         return this.switchPolicy(() => this.later({ kind: "policyShown" }));
       case "maintained":
+      case "summariesFollowed":
+      case "summaryExported":
       case "rest":
       case "generationLost":
       case "takenOver":
@@ -438,7 +439,6 @@ export class SimProcess {
     this.node.parts.watching.turned(this.node, this);
   }
 
-  /** Sets the timer to the next deadline. */
   arm(): void {
     const { world } = this.node.parts;
     const offsetMs = world.nowMs - this.time().monoMs;

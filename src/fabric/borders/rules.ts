@@ -1,6 +1,7 @@
 /** Which namespaces a side of a border exports, and what both sides therefore compare (docs/design/summaries.md, What crosses a border). */
 import { namespaceCovers } from "../../catalog/entry/names.ts";
 import { BELOW } from "../../policy/set/rules.ts";
+import type { Border } from "./border.ts";
 import type { BorderSummaries, DigestFilter } from "./ports.ts";
 
 /** The pattern that covers every namespace. An empty list of patterns means nothing on the wire, and everything in the settings. */
@@ -9,6 +10,16 @@ const EVERYTHING = "*";
 /** The export rule of the settings, as it is told to the other side. */
 export function toldExports(settings: readonly string[]): readonly string[] {
   return settings.length === 0 ? [EVERYTHING] : settings;
+}
+
+/**
+ * Whether the import rules let summaries of a source and namespace be shown. A border that names the source decides. Of other sources it is enough that
+ * one border lets them in. Without borders all are shown.
+ */
+export function isImported(borders: readonly Pick<Border, "clusterId" | "imports">[], source: string, namespace: string): boolean {
+  const own = borders.filter(({ clusterId }) => clusterId === source);
+  const asked = own.length > 0 ? own : borders;
+  return asked.length === 0 || asked.some(({ imports }) => imports.length === 0 || isExported(imports, namespace));
 }
 
 /** Whether patterns cover a namespace: `p` covers p and those below it, `p.*` only those below it. */

@@ -41,6 +41,7 @@ export const MESH_METRICS = {
     "Greatest possible age of other nodes' entries here: the time since the slowest peer said that nothing is missing. Before the node is ready it is the age of its snapshot, or the time since 1970 without one. Normal is 1 to 2, and 5 to 10 where not every node has a link to every other.",
   ),
   mesh_links: gauge("links", { state: ["opening", "greeting", "up", "ending"] }, "Replication links by state."),
+  mesh_border_links: gauge("links", { state: ["opening", "greeting", "up", "ending"] }, "Links to clusters of other regions by state."),
   mesh_link_frames_total: counter(
     "frames",
     { direction: ["sent", "received"], kind: FRAME_KINDS },
@@ -104,7 +105,7 @@ export const MESH_METRICS = {
   mesh_clock_skew_total: counter("stamps", {}, "Stamps of other nodes too far ahead of our clock to move it."),
   mesh_refused_total: counter(
     "refusals",
-    { what: ["peer", "link", "own_call", "call", "stranger", "origin", "policy", "unknown_frame"] },
+    { what: ["peer", "link", "border", "own_call", "call", "stranger", "origin", "policy", "unknown_frame"] },
     "Connections, calls, links, records and policies of others that were refused. own_call counts calls of this node that were not made because too many were under way.",
   ),
   mesh_policy_not_taken: gauge(

@@ -2,6 +2,7 @@
 import { PROTOCOL_BOUNDS } from "../../catalog/entry/names.ts";
 import { isFabricOpen } from "../../config/exposure.ts";
 import type { Settings } from "../../config/settings.ts";
+import type { Border } from "../../fabric/borders/border.ts";
 import { Fabric } from "../../fabric/fabric.ts";
 import type { LinkChannel } from "../../fabric/links/channel.ts";
 import { type ClusterTokens, PROTOCOL_VERSIONS } from "../../fabric/links/peer-auth.ts";
@@ -25,6 +26,8 @@ export interface JoiningParts {
   /** What rooms above the fabric say on the links of members, and on those to other regions; nothing when absent. */
   readonly channels?: readonly LinkChannel[];
   readonly borderChannels?: readonly LinkChannel[];
+  /** The clusters of other regions that the settings name; none when absent. */
+  readonly borders?: readonly Border[];
   readonly start: NamedStart;
   /** The members of the own cluster before this start. */
   readonly remembered: readonly string[];
@@ -35,11 +38,11 @@ export interface JoiningParts {
 
 /** Builds the fabric of a node and hands it to the node's machine. To be called once, when the rows of the disk and the snapshot are back. */
 export function joinOthers(
-  rooms: Pick<Rooms, "hlc" | "identity" | "machine" | "replica" | "stamper">,
+  rooms: Pick<Rooms, "hlc" | "identity" | "machine" | "regions" | "replica" | "stamper">,
   parts: JoiningParts,
   time: Time,
 ): Fabric {
-  const { replica, stamper, hlc, machine } = rooms;
+  const { replica, stamper, hlc, machine, regions } = rooms;
   const { settings, options, rng, tokens, warm, remembered, snapshots } = parts;
   const facts = factsOf(rooms, parts);
   const fabric = new Fabric(options, {
@@ -57,7 +60,9 @@ export function joinOthers(
     policyFrom: settings.policy.acceptFrom,
     peerAuth: peerAuthSettings(settings),
     channels: parts.channels ?? [],
-    borderChannels: parts.borderChannels ?? [],
+    borders: parts.borders ?? [],
+    borderChannels: [...(parts.borderChannels ?? []), ...(regions === undefined ? [] : [regions.atBorders(() => fabric)])],
+    summaries: regions?.replicated,
     asOfMonoMs: warm === undefined ? undefined : asOfMonoMs(warm, time),
     earlierBoots: parts.start.earlierBoots,
     acceptedStarts: warm?.starts,

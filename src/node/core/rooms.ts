@@ -6,6 +6,7 @@ import type { RestoredPut } from "../../catalog/batch.ts";
 import { checksOf } from "../../catalog/entry/checks.ts";
 import { EntryStamper, parseKey } from "../../catalog/entry/codec.ts";
 import { PROTOCOL_BOUNDS } from "../../catalog/entry/names.ts";
+import { SCOPE } from "../../catalog/entry/scope.ts";
 import type { Leases } from "../../catalog/leases.ts";
 import { Lookup } from "../../catalog/query/lookup.ts";
 import { BODY, type CatalogRecord, type KeyText, keyParts } from "../../catalog/record/record.ts";
@@ -41,9 +42,13 @@ import { NodeMachine } from "../core.ts";
 import { NodeLimits } from "../limits.ts";
 import { hasSeeds } from "./newcomer.ts";
 import { FabricGuard } from "./open-fabric.ts";
+import { Summaries, type SummariesParts } from "./regions/summaries.ts";
 
 /** What the disk kept, without the rows. */
 export type RestoredNode = Pick<Restored, "nodeId" | "generation" | "lastSeq" | "floor" | "leases" | "boot">;
+
+/** What a node that holds summaries knows of clusters, and how it wakes who watches them. */
+export type Seals = Pick<SummariesParts, "announcements" | "imports" | "keys" | "onAgain" | "signer">;
 
 /** What a node is built from beside its disk. */
 export interface RoomsOptions {
@@ -69,6 +74,8 @@ export interface RoomsOptions {
   readonly random: () => number;
   /** Called when a watcher must be woken again. */
   readonly onAgain: () => void;
+  /** Keys of clusters, for a node that holds summaries; undefined for one that does not. */
+  readonly seals?: Seals | undefined;
   /** Of the index of watches by name. A simulated node has small ones. */
   readonly nameBounds?: NameIndexBounds;
 }
@@ -85,6 +92,8 @@ export interface Rooms extends Restorable, ReturnType<typeof readingRooms> {
   readonly dnsNames: DnsNames;
   readonly machine: NodeMachine;
   readonly guard: FabricGuard;
+  /** Undefined of a node that has nothing to do with summaries. */
+  readonly regions: Summaries | undefined;
 }
 
 /** A node whose leases are back and whose rows are still to come. */
@@ -107,14 +116,24 @@ export function openRooms(restored: RestoredNode, options: RoomsOptions, time: T
   const fanout = new Fanout(options.onAgain, options.nameBounds);
   const dnsNames = new DnsNames(replica, settings.dns.zones.map(plainName), reverseBlocks(settings.dns));
   const joins = { hasSeeds: hasSeeds(settings), newGeneration };
-  const machine = new NodeMachine({ replica, registrar, fanout, dnsNames, policies, metrics, limits, checks, ...joins }, time);
+  const summaries = summariesOf(restorable, restored, options, time);
+  const machine = new NodeMachine({ replica, registrar, fanout, dnsNames, policies, metrics, limits, checks, summaries, ...joins }, time);
   restoreLeases(leases, restored.leases, registrar, time);
   const { maxClockSkewMs } = settings.fabric;
   const guard = new FabricGuard({ settings, policies, nodeId: restored.nodeId, isMarked: options.isMarked });
   const restoring = new Restoring({ ...restorable, bounds: PROTOCOL_BOUNDS, maxClockSkewMs }, time);
   const finish = () => {
     const againCount = restoring.finish();
-    const rooms = { ...restorable, fanout, dnsNames, machine, guard, ...readingRooms(restorable, { restored, options, fanout, time }) };
+    const rooms = {
+      ...restorable,
+      fanout,
+      dnsNames,
+      machine,
+      guard,
+      regions: summaries,
+      ...readingRooms(restorable, { restored, options, fanout, time }),
+    };
+    if (summaries !== undefined) rooms.switches.followers.add(summaries.reads);
     dnsNames.refresh();
     registrar.functionIds.refresh();
     registrar.restored();
@@ -126,6 +145,41 @@ export function openRooms(restored: RestoredNode, options: RoomsOptions, time: T
   const renewed = generation === restored.generation ? undefined : { generation, lastSeq, floor };
   return { rooms: restorable, renewed, row: (row) => restoring.row(row), finish };
 }
+
+function summariesOf(
+  { replica, policies, accessLog }: Pick<Restorable, "accessLog" | "policies" | "replica">,
+  { nodeId, boot }: Pick<RestoredNode, "boot" | "nodeId">,
+  { settings, seals, newGeneration, now }: RoomsOptions,
+  time: Time,
+): Summaries | undefined {
+  if (seals === undefined) return undefined;
+  const { clusterId, region } = settings.node;
+  const { summary } = settings;
+  const options = {
+    nodeId,
+    clusterId,
+    region,
+    generation: newGeneration(time),
+    isExporting: summary.exportEnabled ?? true,
+    exportScope: CHANNEL_OF[summary.exportScope],
+    exportNamespaces: summary.exportNamespaces,
+    includeUnscoped: summary.includeUnscoped,
+    exportIntervalMs: summary.exportIntervalMs,
+    holdDownMs: summary.holdDownMs,
+    ttlMs: summary.ttlMs,
+    staleKeepMs: summary.staleKeepMs,
+    maxClockSkewMs: summary.maxClockSkewMs,
+    storeForwardMs: summary.storeForwardMs,
+    storeForwardMaxMessages: summary.storeForwardMaxMessages,
+    requireSignatures: summary.requireSignatures,
+    borderRegions: new Set(settings.fabric.borders.map((border) => border.region)),
+  };
+  const readers = { node: { nodeId, clusterId, region, boot }, onDenied: accessLog.onDenied, now };
+  return new Summaries(options, { catalog: replica, policies, ...readers, ...seals });
+}
+
+/** The channels as the settings name them. */
+const CHANNEL_OF = { zone: SCOPE.ZONE, region: SCOPE.REGION, global: SCOPE.GLOBAL } as const;
 
 function restorableRooms(restored: RestoredNode, options: RoomsOptions, collectsBy: () => CollectsBy) {
   const { settings, metrics, audit, now, leases, newToken, random, patience } = options;

@@ -14,13 +14,14 @@ import type { WarmParts } from "../core/warm-start.ts";
 import { type NodeCore, now } from "../rooms.io.ts";
 import { SnapshotFile } from "../snapshot-file.io.ts";
 import { advertisedHost, fabricHost } from "./address.io.ts";
+import { readBorders, readTlsAndBorders } from "./borders.io.ts";
 import { FabricEvents } from "./events.io.ts";
 import type { NodeFabric } from "./fabric.io.ts";
 import { MembersFile } from "./members-file.io.ts";
 import { observeFabric } from "./metrics.ts";
 import { fabricOptions, foreignTo } from "./options.ts";
 import { FabricPeers, fabricReadiness, peerDirectory } from "./peer-directory.ts";
-import { readClusterTokens, readFabricTls, secretRng } from "./secrets.io.ts";
+import { readClusterTokens, secretRng } from "./secrets.io.ts";
 
 export interface FabricComponentOptions {
   readonly settings: Settings;
@@ -48,6 +49,7 @@ export async function openFabricComponent(options: FabricComponentOptions): Prom
     rng: secretRng(),
     address: hostPort(advertisedHost(settings, host), settings.fabric.advertisePort || driver.port),
     tokens,
+    borders: readBorders(settings.fabric.borders, [tokens.clusterToken, tokens.otherToken]),
     start: journal.restored,
     remembered: members.remembered,
     warm: found === "ignored" ? undefined : found,
@@ -71,6 +73,7 @@ export async function openFabricComponent(options: FabricComponentOptions): Prom
     reload: () => {
       tlsWatch?.reload();
       reloadTokens(options, fabric);
+      reloadBorders(options, fabric);
     },
     leastDrainMs: MIN_GOODBYE_MS,
     drain: (by) => driver.depart(settings.fabric.onStop, by.leftMs(MIN_GOODBYE_MS)),
@@ -115,7 +118,7 @@ function watchFabricTls({ settings, core, log }: FabricComponentOptions): TlsWat
   if (certFile === undefined || keyFile === undefined) return undefined;
   const apply = () => {
     // The files are read with the same checks as at the start: they must still be this node's.
-    const tls = readFabricTls(settings, core.identity);
+    const tls = readTlsAndBorders(settings, settings.fabric.borders, core.identity);
     if (tls !== undefined) core.driver.setTls(tls);
   };
   return watchTls({ group: "fabric", certFile, keyFile, clientCaFile }, apply, {
@@ -137,11 +140,23 @@ function reloadTokens({ settings, core, log }: FabricComponentOptions, fabric: F
   }
 }
 
+function reloadBorders({ settings, core, log }: FabricComponentOptions, fabric: Fabric): void {
+  if (settings.fabric.borders.length === 0) return;
+  try {
+    const { clusterToken, otherToken } = readClusterTokens(settings);
+    fabric.setBorders(readBorders(settings.fabric.borders, [clusterToken, otherToken]));
+    core.driver.input({ kind: "tick" });
+    log.info({ borders: settings.fabric.borders.length }, "tokens of the borders reloaded");
+  } catch (error) {
+    log.warn({ err: error }, "tokens of the borders not reloaded, keeping the old ones");
+  }
+}
+
 function transportOptions({ settings, core, log }: FabricComponentOptions, host: string, { clusterToken }: ClusterTokens) {
   return {
     host,
     port: settings.fabric.port,
-    tls: readFabricTls(settings, core.identity),
+    tls: readTlsAndBorders(settings, settings.fabric.borders, core.identity),
     isInsecure: settings.listen.insecure,
     clusterToken,
     onCut: (reason: CutReason, address: string) => {

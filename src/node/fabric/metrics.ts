@@ -80,9 +80,19 @@ function observeCalls({ metrics, fabric }: ObservedFabric): void {
 }
 
 function observeRefused({ metrics, fabric, driver, machine }: ObservedFabric): void {
-  const { peer, link, call, origin, policy, unknownFrame } = fabric.refused();
+  const { peer, link, border, call, origin, policy, unknownFrame } = fabric.refused();
   const ownCall = driver.counts()?.refusedCalls ?? 0;
-  const counts = { peer, link, own_call: ownCall, call, stranger: machine.refusedCount, origin, policy, unknown_frame: unknownFrame };
+  const counts = {
+    peer,
+    link,
+    border,
+    own_call: ownCall,
+    call,
+    stranger: machine.refusedCount,
+    origin,
+    policy,
+    unknown_frame: unknownFrame,
+  };
   for (const what of MESH_METRICS.mesh_refused_total.labels.what) metrics.counter("mesh_refused_total", { what }).set(counts[what]);
   metrics.counter("mesh_foreign_links_total", {}).set(fabric.foreigners.admittedCount);
   metrics.set("mesh_policy_not_taken", {}, fabric.policy.notTaken?.head.number ?? 0);
@@ -95,7 +105,12 @@ function observeRefused({ metrics, fabric, driver, machine }: ObservedFabric): v
 function observeLinks({ metrics, fabric, driver }: ObservedFabric): void {
   const counts = { opening: 0, greeting: 0, up: 0, ending: 0 };
   for (const { state } of fabric.links()) counts[state] += 1;
-  for (const state of STATES) metrics.set("mesh_links", { state }, counts[state]);
+  const borderCounts = { opening: 0, greeting: 0, up: 0, ending: 0 };
+  for (const { state } of fabric.borders.rows) borderCounts[state] += 1;
+  for (const state of STATES) {
+    metrics.set("mesh_links", { state }, counts[state]);
+    metrics.set("mesh_border_links", { state }, borderCounts[state]);
+  }
   metrics.set("waymark_connections", { listener: "fabric" }, driver.counts()?.connections ?? 0);
   const sums = new Map<string, { frames: number; bytes: number }>();
   for (const { direction, kind, frameCount, sizeBytes } of driver.stats()) {

@@ -1,0 +1,103 @@
+/** Settings of what clusters and regions tell each other of their services: the group `summary` of SETTINGS in `settings.ts`. */
+import { DAY_MS, HOUR_MS, MINUTE_MS } from "../lib/duration.ts";
+import { bool, choice, ID, int, list, ms, PATH, text } from "./field.ts";
+import { rows } from "./field-table.ts";
+import { AT_RESOLVER } from "./resolver.ts";
+
+const NAMESPACE_PREFIX = {
+  pattern: /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*$/,
+  what: "a namespace such as svc.market",
+} as const;
+
+export const SUMMARY_SETTINGS = {
+  exportEnabled: bool({
+    notForResolver: AT_RESOLVER.records,
+    doc: "Make summaries of this cluster's services. When absent it is on where summary.signing_key_file is set.",
+  }),
+  exportScope: choice({
+    notForResolver: AT_RESOLVER.records,
+    choices: ["zone", "region", "global"],
+    default: "global",
+    doc: "The widest channel on which this cluster exports summaries. Only summaries on the channel global cross regions.",
+  }),
+  exportNamespaces: list({
+    notForResolver: AT_RESOLVER.records,
+    ...NAMESPACE_PREFIX,
+    default: [],
+    doc: "Namespaces, with those below them, whose services are summarised. Empty means all that the policy lets out.",
+  }),
+  includeUnscoped: bool({
+    notForResolver: AT_RESOLVER.records,
+    default: true,
+    doc: "Whether a namespace whose rule lists no export scopes, or that has no rule, is exported on the channel of summary.export_scope. When off, only scopes that a rule lists leave.",
+  }),
+  exportIntervalMs: ms({
+    notForResolver: AT_RESOLVER.records,
+    default: 30_000,
+    min: 1000,
+    max: HOUR_MS,
+    doc: "Least time between two summaries of a service of which only the count or the latency differs.",
+  }),
+  holdDownMs: ms({
+    notForResolver: AT_RESOLVER.records,
+    default: 5000,
+    min: 100,
+    max: 10 * MINUTE_MS,
+    doc: "Least time between two summaries of a service. A new service, and one that the policy takes back, do not wait.",
+  }),
+  ttlMs: ms({
+    default: 120_000,
+    min: 3000,
+    max: HOUR_MS,
+    doc: "How long a beacon of a cluster confirms its summaries. It is also the TTL of summaries on the channel global; those on region have half of it, and those on zone a quarter. A beacon goes out each third of it. Give all clusters the same value.",
+  }),
+  staleKeepMs: ms({
+    default: 10 * MINUTE_MS,
+    min: 0,
+    max: DAY_MS,
+    doc: "How long summaries of a cluster that sends no beacons any more are shown as stale before they are dropped.",
+  }),
+  maxClockSkewMs: ms({
+    default: 10 * MINUTE_MS,
+    min: 1000,
+    max: DAY_MS,
+    doc: "How far the time in a summary or beacon may be from this node's clock when it arrives.",
+  }),
+  storeForwardMs: ms({
+    notForResolver: AT_RESOLVER.records,
+    default: 300_000,
+    min: 1000,
+    max: DAY_MS,
+    doc: "How old a summary may be that waits for a border link. Beyond that the list of waiting ones is dropped, and the two sides compare what they hold.",
+  }),
+  storeForwardMaxMessages: int({
+    notForResolver: AT_RESOLVER.records,
+    default: 200,
+    min: 1,
+    max: 20_000,
+    doc: "Most messages that wait for a border link; see summary.store_forward.",
+  }),
+  signingKeyFile: text({
+    notForResolver: AT_RESOLVER.records,
+    ...PATH,
+    doc: "PEM file with the Ed25519 private key with which this cluster signs its summaries. Only a node that has it exports. Read again on SIGHUP.",
+  }),
+  requireSignatures: bool({
+    default: true,
+    doc: "Take only summaries that are signed by a key of their cluster (summary.keys). When off, unsigned ones are taken from clusters that summary.keys or fabric.borders name.",
+  }),
+  keys: rows({
+    doc: "Keys of other clusters, and of this one for the nodes that do not sign, with the region of the cluster. Nothing that a cluster says of itself adds a region.",
+    fields: {
+      clusterId: text({ ...ID, default: "", doc: "The cluster that signs with this key." }),
+      region: text({ ...ID, default: "", doc: "Region of the cluster." }),
+      publicKey: text({
+        pattern: /^[A-Za-z0-9+/]{43}=$/,
+        what: "32 bytes in base64, as `waymark summary keys list` prints them",
+        default: "",
+        doc: "The Ed25519 public key: 32 bytes in base64.",
+      }),
+    },
+    required: ["clusterId", "region", "publicKey"],
+  }),
+} as const;

@@ -1,0 +1,33 @@
+/** Metrics of summaries: rows of METRICS in `metrics.ts`. */
+import { counter, gauge, OTHER } from "./row.ts";
+
+export const SUMMARY_METRICS = {
+  discovery_summary_exports_total: counter(
+    "summaries",
+    { outcome: ["exported", "withdrawn", "failed"] },
+    "Summaries that this node made for its cluster: exported, withdrawn, or not made because the key is missing or there is no room.",
+  ),
+  discovery_summary_hold_downs_total: counter(
+    "changes",
+    {},
+    "Changes of a service that waited, so that its summary is sent at most once in summary.hold_down.",
+  ),
+  discovery_summary_refusals_total: counter(
+    "summaries",
+    {
+      reason: ["unsigned", "unknown_key", "bad_signature", "stale", "future", "older", "not_owner", "echo", "conflict", "limit", OTHER],
+    },
+    "Summaries and beacons from borders that were not taken, or taken and not shown, by reason.",
+  ),
+  discovery_summaries: gauge(
+    "summaries",
+    { state: ["fresh", "stale", "dropped"] },
+    "Summaries held, by the state of their source: stale means that no beacon of it came for its ttl.",
+  ),
+  summary_export_lag_seconds: gauge(
+    "seconds",
+    {},
+    "Age of the oldest summary that is due on some border link and not taken by it. 0 when nothing is due.",
+    "largest",
+  ),
+} as const;

@@ -1,0 +1,36 @@
+/** The nodes of this cluster at which clients of other clusters may call: those with the role `ingress`, else the border nodes. */
+import { decodeEntry } from "../../../catalog/entry/codec.ts";
+import { NODES_NAMESPACE } from "../../../catalog/entry/names.ts";
+import { BODY, KIND, keyText } from "../../../catalog/record/record.ts";
+import type { Replica } from "../../../catalog/replica/replica.ts";
+import type { MemberUpdate } from "../../../fabric/wire/messages.ts";
+import type { IngressNode } from "../../../summary/summary.ts";
+
+/** The most nodes that a beacon names. */
+const MAX_INGRESS = 32;
+const ROLE = "ingress";
+/** What other clusters cannot use. */
+const INNER = /^(?:fabric|dns):/;
+
+/** What is known of a node of the cluster. */
+type Member = Pick<MemberUpdate, "borders" | "nodeId" | "roles">;
+
+/** At most 32 nodes, sorted by id. `members` are those of the cluster that are there, this node included. Cost: one lookup a member. */
+export function ingressNodes(
+  { lookup, slab }: Pick<Replica, "lookup" | "slab">,
+  clusterId: string,
+  members: readonly Member[],
+): readonly IngressNode[] {
+  const named = members.filter(({ roles }) => roles.includes(ROLE));
+  const chosen = named.length > 0 ? named : members.filter(({ borders = [] }) => borders.length > 0);
+  const ids = chosen.map(({ nodeId }) => nodeId).toSorted();
+  return ids
+    .flatMap((nodeId) => {
+      const record = lookup.find(keyText({ kind: KIND.NODE, namespace: NODES_NAMESPACE, name: nodeId, instanceId: nodeId, clusterId }));
+      if (record?.body !== BODY.ENTRY) return [];
+      const { detail, scope, capabilities, tags } = decodeEntry(slab.view(record.at, record.sizeBytes), record.origin.life);
+      const urls = detail.case === "node" ? detail.value.advertisedUrls.filter((url) => !INNER.test(url)) : [];
+      return urls.length === 0 ? [] : [{ urls, scope, capabilities, tags }];
+    })
+    .slice(0, MAX_INGRESS);
+}

@@ -1,0 +1,265 @@
+/**
+ * The summaries of a node: joins what it holds of clusters, what its own cluster says, who may say it, and who reads it (docs/design/summaries.md). The rules are
+ * in `src/summary/`; here they only meet the catalog, the policy and the members.
+ */
+import type { Replica } from "../../../catalog/replica/replica.ts";
+import type { NodeFacts } from "../../../catalog/watch/reader.ts";
+import { SummaryReads } from "../../../discovery/summaries/summary-reads.ts";
+import { BorderChannel } from "../../../fabric/borders/channel.ts";
+import { BORDER_FIXED } from "../../../fabric/borders/options.ts";
+import type { Fabric } from "../../../fabric/fabric.ts";
+import type { SummaryParts } from "../../../fabric/summaries/channel.ts";
+import { NEVER, type Time } from "../../../lib/machine.ts";
+import { mayPublish, type OnDenied } from "../../../policy/set/visibility.ts";
+import type { PolicyEngine } from "../../../policy/versions/engine.ts";
+import type { KeyRegistry } from "../../../seal/key-registry.ts";
+import type { SealedText, Signer } from "../../../seal/signer.ts";
+import { Builder, type BuilderOptions, type Standing } from "../../../summary/building/builder.ts";
+import type { Draft } from "../../../summary/building/drafts.ts";
+import type { HeldOptions, HeldParts } from "../../../summary/held/options.ts";
+import { HeldSummaries } from "../../../summary/held/summaries.ts";
+import { SummaryStamper } from "../../../summary/stamper.ts";
+import type { IngressNode } from "../../../summary/summary.ts";
+import type { NodeOutput } from "../../core-io.ts";
+import { ingressNodes } from "./ingress.ts";
+
+type Exports = "exportIntervalMs" | "exportNamespaces" | "exportScope" | "holdDownMs" | "includeUnscoped";
+
+export interface SummariesOptions extends HeldOptions, Pick<BuilderOptions, Exports> {
+  /** Whether this cluster makes summaries at all. */
+  readonly isExporting: boolean;
+  /** What waits for a border link for longer, or is more, is dropped; see the settings. */
+  readonly storeForwardMs: number;
+  /** The regions of the borders that the settings name. */
+  readonly borderRegions: ReadonlySet<string>;
+  readonly storeForwardMaxMessages: number;
+}
+
+export interface SummariesParts extends Pick<HeldParts, "imports"> {
+  readonly catalog: Replica;
+  readonly policies: Pick<PolicyEngine, "policy">;
+  readonly keys: KeyRegistry;
+  /** The key of this cluster; undefined at a node without it. */
+  readonly signer: Signer | undefined;
+  /** What this cluster announces of its keys. The same list while it is the same. */
+  announcements(): readonly SealedText[];
+  readonly node: NodeFacts;
+  readonly onDenied: OnDenied;
+  /** Called when a watcher must be woken again. */
+  readonly onAgain: () => void;
+  readonly now: () => Time;
+}
+
+/** What the rest of the node is. */
+export interface Circumstances {
+  /** Undefined for a node that stands alone. */
+  readonly fabric: Pick<Fabric, "lifecycle" | "membership" | "readiness"> | undefined;
+  /** The node is ready and does not stop. */
+  readonly isReady: boolean;
+}
+
+/** What came of a step. */
+export interface SummaryNews {
+  /** Others are to be told that this node exports, or no longer does. */
+  readonly isStandingChanged: boolean;
+  /** Other nodes and readers may have something to hear. */
+  readonly isChanged: boolean;
+}
+
+/** The standing is judged this often, because being in step is asked of every member. */
+const JUDGE_MS = 500;
+/** A node that was in step within this time sees the whole of its cluster. */
+const IN_STEP_MS = 10_000;
+/** The name by which the exporter of the beacon is drawn. */
+const BEACON = "\0beacon";
+/** Units of a change of policy in one step. */
+const SWITCHED_AT_A_TIME = 512;
+
+export class Summaries {
+  readonly held: HeldSummaries;
+  readonly builder: Builder;
+  readonly reads: SummaryReads;
+  readonly #options: SummariesOptions;
+  readonly #parts: SummariesParts;
+  #judgeMonoMs = Number.NEGATIVE_INFINITY;
+  #inStepMonoMs = Number.NEGATIVE_INFINITY;
+  #standing: Standing = "silent";
+  #seenRevision = 0;
+  #seenEdition: number;
+  #policy: PolicyEngine["policy"];
+  #stale: ReadonlySet<string> = new Set();
+  #borders: BorderChannel | undefined;
+  #announced: readonly SealedText[] = [];
+  /** Other nodes of the cluster that export. */
+  #exporterCount = 0;
+  /** Drafts that could not be exported. */
+  failedCount = 0;
+  #time: Time = { monoMs: Number.NEGATIVE_INFINITY, wallMs: 0 };
+
+  constructor(options: SummariesOptions, parts: SummariesParts) {
+    const { nodeId, clusterId, region, exportScope, includeUnscoped, exportNamespaces, holdDownMs, exportIntervalMs } = options;
+    const { catalog, policies, keys, signer, imports, node, onDenied, onAgain, now } = parts;
+    this.#options = options;
+    this.#parts = parts;
+    this.#policy = policies.policy;
+    this.#seenEdition = keys.edition();
+    const isOwner: HeldParts["isOwner"] = ({ namespace, scope }, source) => mayPublish(policies.policy.source(namespace, source), scope);
+    this.held = new HeldSummaries(options, { keys, signer, imports, isOwner });
+    const { held } = this;
+    const exports = { source: { clusterId, region }, exportScope, includeUnscoped, exportNamespaces };
+    this.builder = new Builder({ catalog, own: held.own, policies }, { ...exports, nodeId, holdDownMs, exportIntervalMs });
+    const sources = {
+      isStale: (record: Parameters<HeldSummaries["isStale"]>[0]) => held.isStale(record, now()),
+      staleSources: () => this.#staleAt(now()),
+      ingressOf: (source: string) => held.beaconOf(source)?.ingress ?? [],
+    };
+    this.reads = new SummaryReads({ replica: held.replica, node, policies, onDenied, sources, onAgain, now });
+  }
+
+  /** What the fabric replicates inside the region. */
+  get replicated(): SummaryParts {
+    const { keys } = this.#parts;
+    return { replica: this.held.replica, stamper: new SummaryStamper((source) => keys.regionOf(source)), receipts: this.held };
+  }
+
+  /** What is said on border links. */
+  atBorders(fabric: () => Pick<Fabric, "borders" | "membership">): BorderChannel {
+    const { policies } = this.#parts;
+    const linkedRegions = () => {
+      const { borders, membership } = fabric();
+      const counts = [...borders.counts, ...membership.listed().flatMap((member) => member.borders ?? [])];
+      return new Set(counts.filter(({ links }) => links > 0).map(({ region }) => region));
+    };
+    const priorityOf = (namespace: string) => policies.policy.ruleOf(namespace)?.priority ?? 0;
+    const { storeForwardMs, storeForwardMaxMessages: storeForwardCount } = this.#options;
+    const options = { ...BORDER_FIXED, storeForwardMs, storeForwardCount };
+    this.#borders = new BorderChannel(options, {
+      here: this.#options,
+      summaries: this.held,
+      priorityOf,
+      linkedRegions,
+      borderRegions: () => this.#options.borderRegions,
+    });
+    return this.#borders;
+  }
+
+  /** Age of the oldest summary that is due on some border link and not taken by it. */
+  exportLagMs(time: Time): number {
+    return this.#borders?.lagMs(time) ?? 0;
+  }
+
+  /** For people. */
+  get standingText(): string {
+    if (!this.#options.isExporting) return "held; not exported: summary.export_enabled is off";
+    if (this.isExporting) return "held and exported";
+    if (this.#standing === "withholding") return "held; what changes is not exported, because this node may see only a part of its cluster";
+    const others = this.#exporterCount;
+    const elsewhere = others > 0 ? `exported by ${others} other nodes of the cluster` : "exported by no node of the cluster";
+    return this.#parts.signer === undefined ? `held; ${elsewhere}: this one has no summary.signing_key_file` : `held; ${elsewhere}`;
+  }
+
+  /** Whether this node tells others that it exports. */
+  get isExporting(): boolean {
+    return this.#standing === "exporting";
+  }
+
+  /** The process stood still. Others may have exported meanwhile. */
+  stoodStill(): void {
+    this.#judgeMonoMs = Number.NEGATIVE_INFINITY;
+    this.#inStepMonoMs = Number.NEGATIVE_INFINITY;
+    this.#standing = "silent";
+    this.builder.stoodStill();
+  }
+
+  nextDeadlineMs(): number {
+    if (this.reads.isRunning || this.#parts.policies.policy !== this.#policy) return this.#time.monoMs;
+    const beacon = this.#isBeaconMine() ? this.held.beaconDueMonoMs : NEVER;
+    return Math.min(this.#judgeMonoMs, this.builder.nextDeadlineMs(), this.held.nextDeadlineMs(this.#time), beacon);
+  }
+
+  /** Does a slice of what is due. */
+  step(circumstances: Circumstances, time: Time, out: NodeOutput[]): SummaryNews {
+    this.#time = time;
+    this.#noteRules(time);
+    const isStandingChanged = time.monoMs >= this.#judgeMonoMs && this.#judge(circumstances, time);
+    const drafts: Draft[] = [];
+    this.builder.tick(time, drafts);
+    const exported = drafts.filter(({ facts }) => this.held.export(facts, time) !== undefined);
+    for (const draft of exported) out.push({ kind: "summaryExported", draft });
+    this.failedCount += drafts.length - exported.length;
+    for (const { key } of this.isExporting ? this.held.takeExceeds() : []) if (key !== undefined) this.held.restate(key, time);
+    if (this.#isBeaconMine() && time.monoMs >= this.held.beaconDueMonoMs) this.held.makeBeacon(this.#ingress(circumstances), time);
+    this.held.work(time);
+    const hasFollowed = this.reads.isRunning && this.reads.step(SWITCHED_AT_A_TIME);
+    if (hasFollowed) out.push({ kind: "summariesFollowed" });
+    const { revision } = this.held.replica;
+    const isChanged = revision !== this.#seenRevision || hasFollowed;
+    this.#seenRevision = revision;
+    if (!isChanged) return { isStandingChanged, isChanged };
+    this.reads.changed();
+    out.push({ kind: "wake" });
+    return { isStandingChanged, isChanged };
+  }
+
+  /** Keys and the policy may be others than they were. */
+  #noteRules(time: Time): void {
+    const { keys, policies } = this.#parts;
+    const announced = this.#parts.announcements();
+    if (announced !== this.#announced) for (const text of announced) this.held.announce({ ...text, hops: 0 }, time);
+    this.#announced = announced;
+    keys.tick(time);
+    const edition = keys.edition();
+    if (edition !== this.#seenEdition) {
+      this.held.keysChanged(keys.changedSince(this.#seenEdition));
+      // An announcement that waited may be good now, and the region is to know it.
+      for (const text of keys.announcements(time.wallMs)) this.held.announce({ ...text, hops: 0 }, time);
+    }
+    this.#seenEdition = edition;
+    if (policies.policy !== this.#policy) this.held.rulesChanged();
+    this.#policy = policies.policy;
+  }
+
+  #isBeaconMine(): boolean {
+    return this.isExporting && this.builder.exporterOf(BEACON) === this.#options.nodeId;
+  }
+
+  #ingress({ fabric }: Circumstances): readonly IngressNode[] {
+    const { nodeId, clusterId } = this.#options;
+    const self = fabric?.membership.find(nodeId);
+    const others = fabric?.membership.listed().filter((member) => member.clusterId === clusterId) ?? [];
+    return ingressNodes(this.#parts.catalog, clusterId, self === undefined ? others : [self, ...others]);
+  }
+
+  /** Returns whether others are to hear of another standing. */
+  #judge({ fabric, isReady }: Circumstances, time: Time): boolean {
+    this.#judgeMonoMs = time.monoMs + JUDGE_MS;
+    this.#noteStale(time);
+    const before = this.isExporting;
+    const { nodeId, clusterId } = this.#options;
+    if (fabric === undefined || fabric.readiness(time).isInStep) this.#inStepMonoMs = time.monoMs;
+    this.#standing = this.#standingNow(fabric, isReady, time);
+    const exporters =
+      fabric?.membership.listed().filter((member) => member.clusterId === clusterId && member.exportsSummaries === true) ?? [];
+    const members = exporters.map((member) => member.nodeId);
+    this.#exporterCount = members.length;
+    this.builder.follow({ members: this.isExporting ? [...members, nodeId] : members, standing: this.#standing });
+    return before !== this.isExporting;
+  }
+
+  #standingNow(fabric: Circumstances["fabric"], isReady: boolean, { monoMs }: Time): Standing {
+    if (this.#parts.signer === undefined || !this.#options.isExporting || !isReady) return "silent";
+    const isProtected = fabric?.lifecycle.protectedClusters().includes(this.#options.clusterId) === true;
+    return monoMs - this.#inStepMonoMs > IN_STEP_MS || isProtected ? "withholding" : "exporting";
+  }
+
+  #staleAt(time: Time): ReadonlySet<string> {
+    return new Set(this.held.sources(time).flatMap(({ source, state }) => (state === "fresh" ? [] : [source])));
+  }
+
+  #noteStale(time: Time): void {
+    const stale = this.#staleAt(time);
+    const turned = stale.symmetricDifference(this.#stale);
+    this.#stale = stale;
+    if (turned.size > 0) this.reads.turned(turned);
+  }
+}

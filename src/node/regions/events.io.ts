@@ -1,0 +1,76 @@
+/** Counts what a node says and takes of summaries, and tells the audit of exports, withdrawals and refusals. */
+import type { Log } from "../../lib/log.io.ts";
+import type { Draft } from "../../summary/building/drafts.ts";
+import type { RefusalEvent } from "../../summary/held/refusals.ts";
+import { SUMMARY_REFUSALS } from "../../summary/summary.ts";
+import type { Component } from "../components.io.ts";
+import type { Summaries } from "../core/regions/summaries.ts";
+import { type NodeCore, now } from "../rooms.io.ts";
+
+const STATES = ["fresh", "stale", "dropped"] as const;
+
+/** The part of a node that operators see of its summaries. */
+export function openSummaryEvents(core: NodeCore, regions: Summaries, log: Log): Component {
+  const { metrics, driver } = core;
+  driver.follow((told) => {
+    if (told.kind === "summaryExported") exported(core, told.draft);
+  });
+  const observe = () => {
+    const time = now();
+    for (const event of regions.held.takeRefused()) refused(core, log, event);
+    for (const reason of SUMMARY_REFUSALS)
+      metrics.counter("discovery_summary_refusals_total", { reason }).set(regions.held.refusals[reason]);
+    metrics.counter("discovery_summary_hold_downs_total", {}).set(regions.builder.heldDownCount);
+    metrics.counter("discovery_summary_exports_total", { outcome: "failed" }).set(regions.failedCount);
+    metrics.set("summary_export_lag_seconds", {}, regions.exportLagMs(time) / 1000);
+    const sources = regions.held.sources(time);
+    for (const state of STATES)
+      metrics.set(
+        "discovery_summaries",
+        { state },
+        sources.reduce((sum, source) => sum + (source.state === state ? source.summaries : 0), 0),
+      );
+  };
+  return { observe, readiness: () => [{ name: "summaries", ok: true, detail: regions.standingText }] };
+}
+
+function exported({ metrics, audit }: NodeCore, { facts, cause }: Draft): void {
+  const { namespace, serviceId, withdrawn, policyNumber, policyRule, endpointCount } = facts;
+  metrics.inc("discovery_summary_exports_total", { outcome: withdrawn ? "withdrawn" : "exported" });
+  audit?.record({
+    ...NOBODY,
+    atWallMs: now().wallMs,
+    action: withdrawn ? "summary.withdraw" : "summary.export",
+    namespace,
+    reason: cause,
+    rule: policyRule,
+    detail: `service=${serviceId} endpoints=${endpointCount} policy=${policyNumber}`,
+  });
+}
+
+function refused({ audit }: NodeCore, log: Log, { why, source, via, namespace, name }: RefusalEvent): void {
+  log.warn({ reason: why, source, via, namespace, name }, "summary not taken");
+  const detail = `source=${source} service=${name}`;
+  audit?.record({
+    ...NOBODY,
+    atWallMs: now().wallMs,
+    action: "summary.take",
+    source: via,
+    namespace,
+    outcome: "denied",
+    reason: why,
+    detail,
+  });
+}
+
+/** An act of the node itself. */
+const NOBODY = {
+  kind: "admin",
+  principal: "",
+  tenant: "",
+  source: "",
+  outcome: "noted",
+  rule: "",
+  before: "",
+  after: "",
+} as const;

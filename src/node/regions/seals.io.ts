@@ -1,0 +1,54 @@
+/** Reads the keys of clusters: the one with which this cluster signs, and those that the settings name. */
+import type { Settings } from "../../config/settings.ts";
+import type { Log } from "../../lib/log.io.ts";
+import { clusterKeys } from "../../seal/configured-keys.ts";
+import { openSigningKeyFile, type SigningKeyFile } from "../../seal/key-file.io.ts";
+import { KeyRegistry } from "../../seal/key-registry.ts";
+import type { SealedText, Signer } from "../../seal/signer.ts";
+import type { Component } from "../components.io.ts";
+import { now } from "../rooms.io.ts";
+
+/** What a node that holds summaries knows of clusters. */
+export interface NodeSeals {
+  readonly keys: KeyRegistry;
+  /** Undefined at a node without the key of its cluster. It signs with the key that the file held last. */
+  readonly signer: Signer | undefined;
+  /** What the cluster announces of its keys. The same list while it is the same. */
+  announcements(): readonly SealedText[];
+  readonly component: Component;
+}
+
+/** Whether the settings have anything to do with summaries. */
+export function holdsSummaries({ summary, fabric }: Settings): boolean {
+  return summary.signingKeyFile !== undefined || summary.keys.length > 0 || fabric.borders.length > 0;
+}
+
+/** Rejects with a message for the operator when the key file is not as it should be. */
+export function openSeals(settings: Settings, log: Log): NodeSeals {
+  const { clusterId, region } = settings.node;
+  const { signingKeyFile } = settings.summary;
+  const file: SigningKeyFile | undefined = signingKeyFile === undefined ? undefined : openSigningKeyFile(signingKeyFile, log);
+  const keys = new KeyRegistry();
+  const { keys: named, problems } = clusterKeys(settings.summary.keys, { clusterId, region });
+  if (problems.length > 0) throw new Error(problems.map(([path, message]) => `${path} ${message}`).join("; "));
+  const configure = () => {
+    const own = file?.keys.key.publicKey.raw;
+    const isNamed = own === undefined || named.some(({ publicKey }) => Buffer.compare(publicKey, own) === 0);
+    keys.configure(isNamed ? named : [...named, { cluster: clusterId, region, publicKey: own }], now());
+  };
+  configure();
+  const signer: Signer | undefined = file && {
+    get keyId() {
+      return file.keys.key.keyId;
+    },
+    sign: (context, bytes) => file.keys.key.sign(context, bytes),
+  };
+  const component: Component = {
+    reload: () => {
+      if (file?.reload() === true) configure();
+    },
+  };
+  return { keys, signer, announcements: () => file?.keys.announcements ?? NONE, component };
+}
+
+const NONE: readonly SealedText[] = [];

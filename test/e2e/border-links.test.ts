@@ -1,0 +1,162 @@
+/** Border links between real nodes of two regions: by certificate and by token, and who is kept out. */
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { JsonObject } from "@bufbuild/protobuf";
+import { afterAll, describe, expect, test } from "vitest";
+import { FabricAuthority } from "../fakes/fabric-transport.ts";
+import { GrpcDoor } from "../fakes/node.ts";
+import { CommandProcess, type NodeProcess, onFreePorts, startNodeProcess } from "../fakes/node-process.ts";
+import { until } from "../fakes/until.ts";
+
+const HOME = mkdtempSync(join(tmpdir(), "waymark-border-links-"));
+afterAll(() => rmSync(HOME, { recursive: true, force: true }));
+
+function file(name: string, content: string | Uint8Array): string {
+  const path = join(HOME, name);
+  writeFileSync(path, content, { mode: 0o600 });
+  return path;
+}
+
+function byCertificate(authority: FabricAuthority, nodeId: string, clusterId: string): JsonObject {
+  const tls = authority.issue(nodeId, { clusterId });
+  const name = `${nodeId}-${clusterId}`;
+  return { cert_file: file(`${name}.cert`, tls.cert), key_file: file(`${name}.key`, tls.key), ca_file: file(`${name}.ca`, tls.clientCa) };
+}
+
+interface Started {
+  readonly nodeId: string;
+  readonly clusterId: string;
+  readonly region: string;
+  readonly fabric: JsonObject;
+}
+
+function flagsOf({ nodeId, clusterId, region, fabric }: Started): readonly string[] {
+  const fast = { interval: "400ms", ping_timeout: "250ms", join_timeout: "1s" };
+  const config = file(`${nodeId}.json`, JSON.stringify({ fabric: { ...fast, ...fabric }, observability: { log_level: "info" } }));
+  return ["--ephemeral", "--node-id", nodeId, "--cluster-id", clusterId, "--region", region, "--config", config];
+}
+
+function start(options: Started): Promise<NodeProcess> {
+  return startNodeProcess(flagsOf(options));
+}
+
+/** A node that nobody lets in. It is not ready before it has asked its seeds for long. */
+function intrude(options: Omit<Started, "clusterId" | "region">): CommandProcess {
+  return new CommandProcess(["serve", "-o", "json", ...onFreePorts(flagsOf({ ...options, clusterId: "eu1", region: "eu" }))]);
+}
+
+function addressOf(node: NodeProcess): string {
+  return node.listeners["fabric"] ?? "";
+}
+
+/** Waits for an event in the node's log; returns its line. */
+async function told(node: NodeProcess, event: string, text = ""): Promise<string> {
+  const lines = () => node.command.stderr.split("\n").filter((line) => line.includes(`"event":"${event}"`) && line.includes(text));
+  await until(`${node.nodeId} tells of ${event} ${text}`, () => lines().length > 0);
+  return lines()[0] ?? "";
+}
+
+/** The members that a node knows, and the entries that it shows. */
+async function known(node: NodeProcess): Promise<string> {
+  using door = new GrpcDoor(node.grpc);
+  const { response } = await door.ask("catalogQuery", { namespacePrefix: "svc" });
+  const names = ((response["items"] ?? []) as { key: { name: string } }[]).map(({ key }) => key.name);
+  const answer = await fetch(`http://${node.listeners["http"]}/control/peers`);
+  const { peers = [] } = (await answer.json()) as { peers?: { nodeId?: string }[] };
+  return [...peers.map(({ nodeId }) => nodeId ?? ""), ...names].toSorted().join(" ");
+}
+
+async function register(node: NodeProcess, name: string): Promise<void> {
+  using door = new GrpcDoor(node.grpc);
+  const entry = { key: { kind: "ENTRY_KIND_SERVICE", namespace: "svc.market", name, instanceId: "1" }, scope: "SCOPE_GLOBAL" };
+  expect((await door.ask("register", { entries: [entry], staticLease: true })).code).toBe("OK");
+}
+
+describe("by certificate", () => {
+  const [eu, us] = [new FabricAuthority(), new FabricAuthority()];
+  const euCa = file("eu.pem", eu.ca);
+  const usCa = file("us.pem", us.ca);
+
+  test("neighbours that name each other are linked, and neither members nor entries cross; a node with a certificate of the neighbour's authority is let in nowhere else", async () => {
+    const toEu = { cluster_id: "eu1", region: "eu", ca_file: euCa };
+    await using far = await start({
+      nodeId: "us1a",
+      clusterId: "us1",
+      region: "us",
+      fabric: { ...byCertificate(us, "us1a", "us1"), borders: [toEu] },
+    });
+    const toUs = { cluster_id: "us1", region: "us", addresses: [addressOf(far)], ca_file: usCa };
+    await using near = await start({
+      nodeId: "eu1a",
+      clusterId: "eu1",
+      region: "eu",
+      fabric: { ...byCertificate(eu, "eu1a", "eu1"), borders: [toUs] },
+    });
+    expect(await told(near, "border_up")).toContain('"nodeId":"us1a"');
+    expect(await told(far, "border_up")).toContain('"nodeId":"eu1a"');
+    await register(far, "of-us");
+    await register(near, "of-eu");
+    expect([await known(far), await known(near)]).toEqual(["of-us us1a", "eu1a of-eu"]);
+    // The neighbour's authority vouches for a node of our cluster and region, which would be a member.
+    const thief = { ...byCertificate(us, "eu1z", "eu1"), ca_file: euCa, seeds: [addressOf(near)], trust: "permissive" };
+    await using stranger = intrude({ nodeId: "eu1z", fabric: thief });
+    await told(near, "stranger_refused", "TLS handshake");
+    expect(await known(near)).toBe("eu1a of-eu");
+    expect(near.command.stderr).not.toContain('"nodeId":"eu1z"');
+    expect(stranger.stderr).not.toContain("node is ready");
+  });
+
+  test("a cluster that is not named is told which setting is missing, and so is the operator; a reload of the authority lets the right one in", async () => {
+    const ca = file("changing.pem", us.ca);
+    const toEu = { cluster_id: "eu1", region: "eu", ca_file: ca };
+    await using far = await start({
+      nodeId: "us2a",
+      clusterId: "us2",
+      region: "us",
+      fabric: { ...byCertificate(us, "us2a", "us2"), borders: [toEu] },
+    });
+    const borders = [{ cluster_id: "us2", region: "us", addresses: [addressOf(far)], ca_file: usCa }];
+    await using near = await start({
+      nodeId: "eu1b",
+      clusterId: "eu1",
+      region: "eu",
+      fabric: { ...byCertificate(eu, "eu1b", "eu1"), borders },
+    });
+    await told(near, "border_not_reached");
+    await told(far, "stranger_refused");
+    file("changing.pem", eu.ca);
+    far.command.kill("SIGHUP");
+    await told(far, "border_up");
+    // One authority for all regions, and a cluster that has no border.
+    const other = [{ cluster_id: "eu1", region: "eu", addresses: [addressOf(near)], ca_file: euCa }];
+    await using unnamed = await start({
+      nodeId: "ap1a",
+      clusterId: "ap1",
+      region: "ap",
+      fabric: { ...byCertificate(eu, "ap1a", "ap1"), borders: other },
+    });
+    const why = "no border of cluster eu1 names cluster ap1 of region ap; to let it in, add to fabric.borders";
+    expect(await told(near, "border_refused", why)).toContain(why);
+    expect(await told(unnamed, "border_refused_by_peer", why)).toContain(why);
+  });
+});
+
+test("by token, on loopback: the right one is linked, and a border's token is no cluster token", async () => {
+  const token = file("border.token", "the-token-of-this-border\n");
+  const cluster = file("eu.token", "the-token-of-the-cluster\n");
+  const toEu = { cluster_id: "eu1", region: "eu", token_file: token };
+  await using far = await start({ nodeId: "us1a", clusterId: "us1", region: "us", fabric: { borders: [toEu] } });
+  const borders = [{ cluster_id: "us1", region: "us", addresses: [addressOf(far)], token_file: token }];
+  await using near = await start({ nodeId: "eu1a", clusterId: "eu1", region: "eu", fabric: { cluster_token_file: cluster, borders } });
+  await told(near, "border_up");
+  await told(far, "border_up");
+  const thief = { cluster_token_file: token, seeds: [addressOf(near)] };
+  await using stranger = intrude({ nodeId: "eu1z", fabric: thief });
+  await told(near, "call_refused", "wrong_token");
+  expect(await known(near)).toBe("eu1a");
+  expect(stranger.stderr).not.toContain("node is ready");
+  const same = { cluster_token_file: token, borders: [toEu] };
+  await using refused = intrude({ nodeId: "us1b", fabric: { ...same, borders: [{ ...toEu, cluster_id: "us1", region: "us" }] } });
+  expect((await refused.finished()).stderr).toContain("holds a token of the fabric too");
+});

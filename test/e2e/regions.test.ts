@@ -1,0 +1,77 @@
+/** Real nodes of two regions: what a cluster exports shows in the other region as a summary, and nothing else of it does. */
+import { generateKeyPairSync } from "node:crypto";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { JsonObject } from "@bufbuild/protobuf";
+import { afterAll, expect, test } from "vitest";
+import { GrpcDoor } from "../fakes/node.ts";
+import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
+import { until } from "../fakes/until.ts";
+
+const HOME = mkdtempSync(join(tmpdir(), "waymark-regions-"));
+afterAll(() => rmSync(HOME, { recursive: true, force: true }));
+
+function file(name: string, content: string): string {
+  const path = join(HOME, name);
+  writeFileSync(path, content, { mode: 0o600 });
+  return path;
+}
+
+/** The key of a cluster: the file with the secret, and the row for others. */
+function keyOf(clusterId: string, region: string) {
+  const { privateKey, publicKey } = generateKeyPairSync("ed25519");
+  const signingKeyFile = file(`${clusterId}.key`, privateKey.export({ type: "pkcs8", format: "pem" }).toString());
+  const publicText = publicKey.export({ type: "spki", format: "der" }).subarray(-32).toString("base64");
+  return { signingKeyFile, row: { cluster_id: clusterId, region, public_key: publicText } };
+}
+
+const TOKEN = file("border.token", "a-token-that-both-regions-know\n");
+const KEYS = { eu: keyOf("eu1", "eu"), us: keyOf("us1", "us") };
+
+function start(clusterId: string, region: "eu" | "us", border: JsonObject): Promise<NodeProcess> {
+  const fabric = { interval: "400ms", ping_timeout: "250ms", join_timeout: "1s", borders: [{ ...border, token_file: TOKEN }] };
+  const summary = { signing_key_file: KEYS[region].signingKeyFile, keys: [KEYS.eu.row, KEYS.us.row], hold_down: "500ms" };
+  const config = file(`${clusterId}.json`, JSON.stringify({ fabric, summary, observability: { log_level: "info" } }));
+  return startNodeProcess([
+    "--ephemeral",
+    "--node-id",
+    `${clusterId}-a`,
+    "--cluster-id",
+    clusterId,
+    "--region",
+    region,
+    "--config",
+    config,
+  ]);
+}
+
+/** Source, name and number of endpoints of each GLOBAL summary, sorted. */
+async function namesIn(node: NodeProcess): Promise<string> {
+  using door = new GrpcDoor(node.grpc);
+  const { response } = await door.ask("summaryQuery", { scope: "SCOPE_GLOBAL" });
+  const items = (response["items"] ?? []) as { sourceCluster: string; serviceId: string; endpointCount?: number; stale?: boolean }[];
+  const words = items.map(({ sourceCluster, serviceId, endpointCount, stale }) =>
+    [sourceCluster, serviceId, endpointCount ?? 0, stale === true ? "stale" : "fresh"].join(" "),
+  );
+  return words.toSorted().join(", ");
+}
+
+async function register(node: NodeProcess, name: string, instanceId: string): Promise<void> {
+  using door = new GrpcDoor(node.grpc);
+  const entry = { key: { kind: "ENTRY_KIND_SERVICE", namespace: "svc.market", name, instanceId }, scope: "SCOPE_GLOBAL" };
+  expect((await door.ask("register", { entries: [entry], staticLease: true })).code).toBe("OK");
+}
+
+test("a service shows in the other region as a summary, and its entries do not", async () => {
+  await using eu = await start("eu1", "eu", { cluster_id: "us1", region: "us" });
+  await using us = await start("us1", "us", { cluster_id: "eu1", region: "eu", addresses: [eu.listeners["fabric"] ?? ""] });
+  await register(eu, "quotes", "1");
+  await until("the summary is in the other region", async () => (await namesIn(us)) === "eu1 quotes 1 fresh");
+  await register(us, "orders", "1");
+  const both = "eu1 quotes 1 fresh, us1 orders 1 fresh";
+  await until("both regions show both", async () => (await namesIn(eu)) === both && (await namesIn(us)) === both);
+  using door = new GrpcDoor(us.grpc);
+  const { response } = await door.ask("catalogQuery", { namespacePrefix: "svc" });
+  expect(((response["items"] ?? []) as { key: { name: string } }[]).map(({ key }) => key.name)).toEqual(["orders"]);
+});
