@@ -1033,7 +1033,7 @@ export declare type Withdrawal = Message<"waymark.fabric.v1.Withdrawal"> & {
   channel: Scope;
 
   /**
-   * Version of the withdrawal, at most 2^52. Summaries of the key with this version or a lower one are gone.
+   * Version of the withdrawal, at most 2^52. Summaries of the key with a lower version are gone.
    *
    * @generated from field: uint64 version = 5;
    */
