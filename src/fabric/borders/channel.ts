@@ -198,7 +198,7 @@ class SummaryNews implements SharedNews {
     this.#seen = this.order;
   }
 
-  nextDeadlineMs(): number {
-    return this.#around.dueMonoMs();
+  nextDeadlineMs(linkCount: number): number {
+    return linkCount > 0 && this.isDue() ? 0 : this.#around.dueMonoMs();
   }
 }
