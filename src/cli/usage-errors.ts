@@ -83,7 +83,6 @@ export function missingError(command: Command): string | undefined {
 const LATER_COMMANDS: ReadonlySet<string> = new Set([
   "bench",
   "cert",
-  "discovery summary",
   "mesh capacity",
   "mesh clusters",
   "mesh config",

@@ -1,9 +1,11 @@
 /** `follow`: a watch that survives breaks, restarts and the loss of a server. */
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { DurationSchema, durationMs } from "@bufbuild/protobuf/wkt";
+import type { ServiceSummary } from "../../gen/waymark/catalog/v1/summary_pb.js";
 import { type CatalogWatchRequestSchema, DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import type { SummaryWatchRequestSchema } from "../../gen/waymark/discovery/v1/summary_pb.js";
 import { later } from "../lib/later.io.ts";
-import { entrySeen, type FollowEvent, Follower, type ReadPayload, type WatchMessage } from "../reading/follow.ts";
+import { entrySeen, type FollowEvent, Follower, type ReadPayload, summarySeen, type WatchMessage } from "../reading/follow.ts";
 import type { Calls } from "./calls.ts";
 import { checkOptions, FLAG, FUNCTION, type OptionRules, SIGNAL, TIMEOUT } from "./option-rules.ts";
 import { pause } from "./pause.io.ts";
@@ -56,6 +58,17 @@ export function follow(
   const { catalogWatch } = DiscoveryService.method;
   const open = ({ server, cursor, signal }: Opening) => client.streamAt(server, catalogWatch, { ...request, cursor }, { signal });
   return following(client, { name: "follow", request, open, seen: entrySeen }, options);
+}
+
+/** The same for summaries of services: tells those that are there now, and then every change, also when the source of one is lost or found. */
+export function followSummaries(
+  client: Calls,
+  request: MessageInitShape<typeof SummaryWatchRequestSchema>,
+  options: FollowOptions,
+): AsyncIterable<FollowEvent<ServiceSummary>> {
+  const { summaryWatch } = DiscoveryService.method;
+  const open = ({ server, cursor, signal }: Opening) => client.streamAt(server, summaryWatch, { ...request, cursor }, { signal });
+  return following(client, { name: "followSummaries", request, open, seen: summarySeen }, options);
 }
 
 /** Where a stream begins. */

@@ -29,7 +29,7 @@ function keyOf(clusterId: string, region: string) {
 const TOKEN = file("border.token", "a-token-that-both-regions-know\n");
 const KEYS = { eu: keyOf("eu1", "eu"), us: keyOf("us1", "us") };
 
-function start(clusterId: string, region: "eu" | "us", border: JsonObject): Promise<NodeProcess> {
+function start(clusterId: string, region: "eu" | "us", border: JsonObject, flags: readonly string[] = []): Promise<NodeProcess> {
   const fabric = { interval: "400ms", ping_timeout: "250ms", join_timeout: "1s", borders: [{ ...border, token_file: TOKEN }] };
   const summary = { signing_key_file: KEYS[region].signingKeyFile, keys: [KEYS.eu.row, KEYS.us.row], hold_down: "500ms" };
   const config = file(`${clusterId}.json`, JSON.stringify({ fabric, summary, observability: { log_level: "info" } }));
@@ -43,6 +43,7 @@ function start(clusterId: string, region: "eu" | "us", border: JsonObject): Prom
     region,
     "--config",
     config,
+    ...flags,
   ]);
 }
 
@@ -65,7 +66,10 @@ async function register(node: NodeProcess, name: string, instanceId: string): Pr
 
 test("a service shows in the other region as a summary, and its entries do not", async () => {
   await using eu = await start("eu1", "eu", { cluster_id: "us1", region: "us" });
-  await using us = await start("us1", "us", { cluster_id: "eu1", region: "eu", addresses: [eu.listeners["fabric"] ?? ""] });
+  await using us = await start("us1", "us", { cluster_id: "eu1", region: "eu", addresses: [eu.listeners["fabric"] ?? ""] }, [
+    "--workers",
+    "2",
+  ]);
   await register(eu, "quotes", "1");
   await until("the summary is in the other region", async () => (await namesIn(us)) === "eu1 quotes 1 fresh");
   await register(us, "orders", "1");
@@ -74,4 +78,13 @@ test("a service shows in the other region as a summary, and its entries do not",
   using door = new GrpcDoor(us.grpc);
   const { response } = await door.ask("catalogQuery", { namespacePrefix: "svc" });
   expect(((response["items"] ?? []) as { key: { name: string } }[]).map(({ key }) => key.name)).toEqual(["orders"]);
+  // A name that only the other region has leads there, also at a read worker.
+  const asked = { namespace: "svc.market", name: "quotes" };
+  const urls = [`grpc://${eu.grpc}`, `http://${eu.listeners["http"] ?? ""}`];
+  await until("callers are sent there", async () => "redirect" in (await door.ask("resolve", asked)).response);
+  const { redirect } = (await door.ask("resolve", asked)).response;
+  expect(redirect).toMatchObject({ clusterId: "eu1", region: "eu", urls, band: "HEALTH_BAND_HEALTHY" });
+  expect((await door.ask("resolve", { ...asked, visitedClusters: ["eu1"] })).code).toBe("NOT_FOUND");
+  const page = await (await fetch(`http://${us.listeners["http"] ?? ""}/discovery/summary?region=eu&include_ingress=true`)).json();
+  expect(page).toMatchObject({ items: [{ serviceId: "quotes" }], ingress: { eu1: { urls } } });
 });

@@ -16,6 +16,12 @@ import {
   type RenewRequest,
   type UnregisterRequest,
 } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import {
+  type SummaryQueryRequest,
+  type SummaryQueryResponseSchema,
+  type SummaryWatchRequest,
+  SummaryWatchResponseSchema,
+} from "../../gen/waymark/discovery/v1/summary_pb.js";
 import { PolicyService } from "../../gen/waymark/policy/v1/policy_pb.js";
 import { ResolverService } from "../../gen/waymark/resolver/v1/resolver_pb.js";
 
@@ -62,6 +68,10 @@ export class FakeDiscovery {
   /** Messages each watch gets, one list a stream; the last list's stream stays open. */
   watchScript: (readonly WatchMessage[])[] = [];
   readonly watchRequests: CatalogWatchRequest[] = [];
+  /** Answers of SummaryQuery, and what each SummaryWatch gets; then it stays open. */
+  summaries: (request: SummaryQueryRequest) => MessageInitShape<typeof SummaryQueryResponseSchema> = () => ({});
+  summaryScript: readonly MessageInitShape<typeof SummaryWatchResponseSchema>[] = [];
+  readonly summaryRequests: SummaryWatchRequest[] = [];
   /** Leases that `renew` no longer knows. */
   readonly expired = new Set<string>();
   readonly listeners: Record<string, string> = {};
@@ -83,6 +93,7 @@ export class FakeDiscovery {
         const entry = [...this.entries.values()].find(({ key }) => key?.name === name);
         return { ...(entry && { entry, ...(entry.targets[0] && { target: entry.targets[0] }) }), servedBy: NODE };
       }),
+      this.#unary(m.summaryQuery, (request: SummaryQueryRequest) => this.summaries(request)),
       this.#unary(m.clusterMap, () => ({ clusterId: CLUSTER, nodes: [] })),
       this.#unary(m.listPeers, () => ({
         peers: [{ nodeId: "n2", clusterId: CLUSTER, status: PeerStatus.ALIVE, urls: ["grpc://10.0.0.2:17420"] }],
@@ -95,12 +106,19 @@ export class FakeDiscovery {
       this.#unary(m.serverInfo, () => ({ version: "9.9.9", nodeId: NODE, clusterId: CLUSTER, listeners: this.listeners })),
     ];
     const definition = Object.fromEntries(handlers.map(({ name, definition: one }) => [name, one]));
-    const watch = m.catalogWatch;
+    const watches = {
+      catalogWatch: { ...definitionOf(m.catalogWatch), responseStream: true },
+      summaryWatch: { ...definitionOf(m.summaryWatch), responseStream: true },
+    };
     this.#server.addService(
-      { ...definition, catalogWatch: { ...definitionOf(watch), responseStream: true } },
+      { ...definition, ...watches },
       {
         ...Object.fromEntries(handlers.map(({ name, handle }) => [name, handle])),
         catalogWatch: (call: ServerWritableStream<CatalogWatchRequest, unknown>) => this.#watch(call),
+        summaryWatch: (call: ServerWritableStream<SummaryWatchRequest, unknown>) => {
+          this.summaryRequests.push(call.request);
+          for (const message of this.summaryScript) call.write(create(SummaryWatchResponseSchema, message));
+        },
       },
     );
     for (const [methods, answers] of [[PolicyService.methods, this.policy] as const, [ResolverService.methods, this.cache] as const]) {

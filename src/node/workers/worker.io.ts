@@ -45,6 +45,7 @@ import {
 } from "../listeners.io.ts";
 import { watchEventLoop } from "../loop-blocks.io.ts";
 import { observeWatches } from "../metrics.ts";
+import { holdsSummaries } from "../regions/seals.io.ts";
 import { now } from "../rooms.io.ts";
 import { MainThread } from "./main-thread.io.ts";
 import type { NodeFacts, NodeReport, Order, Reply, ToWorker, WorkerLimits, WorkerStart } from "./messages.ts";
@@ -282,7 +283,9 @@ class NodeWorker {
       metrics: this.#metrics,
       onRead: this.#accessLog.onRead,
     });
-    return servicesOfWorker(this.#calls, reads, this.#limits.admission);
+    const { settings } = this.#start;
+    const hasSummaries = settings.node.mode !== "resolver" && holdsSummaries(settings);
+    return servicesOfWorker(this.#calls, reads, this.#limits.admission, hasSummaries);
   }
 
   async #listen(shared: SharedPorts): Promise<void> {

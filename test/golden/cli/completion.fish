@@ -10,7 +10,7 @@ function __waymark_at
         contains -- $word --config --mode --node-id --cluster-id --region --zone --workers --host --advertise-host --grpc-port --http-port --data-dir --dns-port --fabric-port --join --on-stop --cluster-token-file --upstream --namespaces --policy --log-level --log-scopes -f --file --namespace-prefix --importer --cluster-domain --address --scope --namespace --name --instance --kind --target --check --tag --capability --resource --metadata --alias --health --version-label --ttl --lease --node --reason --until --prefix --version-range --subject --limit --page-token --max-staleness --cursor --count --prefer-region --prefer-zone --hash-key --expect --percent --cluster --ticket --number --to --action --viewer --viewer-cluster --viewer-tenant --at --principal --since --interval --known --status --protocol --port --priority --weight --lease-ttl --alias-of --dns-server --source --listener --server --token --ca --cert --key --tenant -o --output --timeout; and set skip 1; and continue
         string match -q -- '-*' $word; and continue
         set -l next (string trim -- "$path $word")
-        contains -- $next 'serve' 'apply' 'import' 'import kubernetes' 'register' 'unregister' 'discovery' 'discovery maintenance' 'discovery query' 'discovery watch' 'discovery resolve' 'discovery cluster-map' 'discovery peers' 'discovery status' 'discovery policy' 'namespace' 'namespace policy' 'namespace policy validate' 'namespace policy apply' 'namespace policy export' 'namespace policy rollback' 'namespace policy history' 'namespace policy explain' 'namespace policy audit' 'discovery access-audit' 'audit' 'audit list' 'audit watch' 'audit verify' 'report' 'report namespace-health' 'mesh' 'mesh peers' 'mesh peers list' 'mesh peers watch' 'mesh peers explain' 'discovery lag' 'resolver' 'resolver cache-stats' 'resolver resync' 'resolver prewarm' 'resolver evict' 'discovery cache-stats' 'discovery resync' 'dns' 'dns register' 'dns unregister' 'dns list' 'dns describe' 'dns resolve' 'dns explain' 'dns node-encode' 'dns node-decode' 'config' 'config validate' 'config show' 'help' 'version' 'completion'; and set path $next
+        contains -- $next 'serve' 'apply' 'import' 'import kubernetes' 'register' 'unregister' 'discovery' 'discovery maintenance' 'discovery query' 'discovery watch' 'discovery summary' 'discovery resolve' 'discovery cluster-map' 'discovery peers' 'discovery status' 'discovery policy' 'namespace' 'namespace policy' 'namespace policy validate' 'namespace policy apply' 'namespace policy export' 'namespace policy rollback' 'namespace policy history' 'namespace policy explain' 'namespace policy audit' 'discovery access-audit' 'audit' 'audit list' 'audit watch' 'audit verify' 'report' 'report namespace-health' 'mesh' 'mesh peers' 'mesh peers list' 'mesh peers watch' 'mesh peers explain' 'discovery lag' 'resolver' 'resolver cache-stats' 'resolver resync' 'resolver prewarm' 'resolver evict' 'discovery cache-stats' 'discovery resync' 'dns' 'dns register' 'dns unregister' 'dns list' 'dns describe' 'dns resolve' 'dns explain' 'dns node-encode' 'dns node-decode' 'config' 'config validate' 'config show' 'help' 'version' 'completion'; and set path $next
     end
     test "$path" = "$argv"
 end
@@ -95,6 +95,7 @@ complete -c waymark -n '__waymark_at unregister' -l lease -x -d 'End this lease 
 complete -c waymark -f -n '__waymark_at discovery' -a 'maintenance' -d 'Order or end the maintenance of entries: nobody chooses them while it lasts.'
 complete -c waymark -f -n '__waymark_at discovery' -a 'query' -d 'List entries of the catalog.'
 complete -c waymark -f -n '__waymark_at discovery' -a 'watch' -d 'Follow the catalog: the entries that are there now, then every change.'
+complete -c waymark -f -n '__waymark_at discovery' -a 'summary' -d 'What clusters of this and of other regions say of their services, in place of entries.'
 complete -c waymark -f -n '__waymark_at discovery' -a 'resolve' -d 'Pick one endpoint of a service.'
 complete -c waymark -f -n '__waymark_at discovery' -a 'cluster-map' -d 'The nodes of the fabric, as the catalog has them.'
 complete -c waymark -f -n '__waymark_at discovery' -a 'peers' -d 'The other nodes, as the serving node sees them.'
@@ -146,6 +147,19 @@ complete -c waymark -n '__waymark_at discovery watch' -l cursor -x -d 'Resume af
 complete -c waymark -n '__waymark_at discovery watch' -l names-only -d 'Keys without the rest of the entries.'
 complete -c waymark -n '__waymark_at discovery watch' -l until-synced -d 'Stop when all entries that are there were shown.'
 complete -c waymark -n '__waymark_at discovery watch' -l count -x -d 'Stop after this many changes.'
+complete -c waymark -n '__waymark_at discovery summary' -l namespace -x -d 'Exactly this namespace.'
+complete -c waymark -n '__waymark_at discovery summary' -l prefix -x -d 'This namespace and all below it.'
+complete -c waymark -n '__waymark_at discovery summary' -l kind -x -a 'service function topic queue cache node' -d 'Any of these kinds.'
+complete -c waymark -n '__waymark_at discovery summary' -l scope -x -a 'local zone region global' -d 'Summaries that may be shown at least this wide.'
+complete -c waymark -n '__waymark_at discovery summary' -l region -x -d 'Of clusters in any of these regions.'
+complete -c waymark -n '__waymark_at discovery summary' -l ingress -d 'Also where the clusters take calls.'
+complete -c waymark -n '__waymark_at discovery summary' -l by-region -d 'One line for a service and region, with the sum of its clusters.'
+complete -c waymark -n '__waymark_at discovery summary' -l limit -x -d 'At most this many (default all).'
+complete -c waymark -n '__waymark_at discovery summary' -l page-token -x -d 'The page after the one that gave this token.'
+complete -c waymark -n '__waymark_at discovery summary' -l watch -d 'Follow the summaries: those that are there now, then every change.'
+complete -c waymark -n '__waymark_at discovery summary' -l cursor -x -d 'With --watch: resume after this cursor.'
+complete -c waymark -n '__waymark_at discovery summary' -l until-synced -d 'With --watch: stop when all summaries that are there were shown.'
+complete -c waymark -n '__waymark_at discovery summary' -l count -x -d 'With --watch: stop after this many changes.'
 complete -c waymark -n '__waymark_at discovery resolve' -l namespace -x -d 'Its namespace.'
 complete -c waymark -n '__waymark_at discovery resolve' -l kind -x -a 'service function topic queue cache node' -d 'Kind (default service).'
 complete -c waymark -n '__waymark_at discovery resolve' -l version-range -x -d 'Function versions accepted, such as ^1.2.0.'

@@ -42,7 +42,7 @@ export declare type LatencyBand = Message<"waymark.catalog.v1.LatencyBand"> & {
 export declare const LatencyBandSchema: GenMessage<LatencyBand>;
 
 /**
- * What a cluster tells others about one of its services. No version sends or serves it yet.
+ * What a cluster tells others about one of its services.
  *
  * A summary is signed as bytes: the encoded message without `signature`, `stale` and `signed_bytes`. Nobody encodes those
  * bytes again, because protobuf has no canonical form. A reader that checks the signature reads the message from

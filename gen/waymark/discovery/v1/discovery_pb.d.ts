@@ -1174,7 +1174,7 @@ export declare type ResolveRequest = Message<"waymark.discovery.v1.ResolveReques
 
   /**
    * Clusters that the caller was redirected from or has tried. No redirect names them. At most 8, each of 1 to 64
-   * characters of [A-Za-z0-9._:/@+-]. No version looks at it yet.
+   * characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: repeated string visited_clusters = 11;
    */
@@ -1188,7 +1188,7 @@ export declare type ResolveRequest = Message<"waymark.discovery.v1.ResolveReques
 export declare const ResolveRequestSchema: GenMessage<ResolveRequest>;
 
 /**
- * Another cluster that has the service. No version sends it yet.
+ * Another cluster that has the service. It takes calls at one URL at least.
  *
  * @generated from message waymark.discovery.v1.Redirect
  */
@@ -2002,7 +2002,8 @@ export declare const DiscoveryService: GenService<{
     output: typeof ListPeersResponseSchema;
   },
   /**
-   * Returns summaries of services of this region and of other regions. Comes with a later version.
+   * Returns summaries of services of this region and of other regions. A resolver answers UNIMPLEMENTED, and so does a node
+   * whose settings name neither a border nor a key of a cluster.
    *
    * @generated from rpc waymark.discovery.v1.DiscoveryService.SummaryQuery
    */
@@ -2012,7 +2013,7 @@ export declare const DiscoveryService: GenService<{
     output: typeof SummaryQueryResponseSchema;
   },
   /**
-   * Sends summaries of services and their changes. Comes with a later version.
+   * Sends summaries of services and their changes. UNIMPLEMENTED as SummaryQuery.
    *
    * @generated from rpc waymark.discovery.v1.DiscoveryService.SummaryWatch
    */

@@ -2,7 +2,7 @@
 // @generated from file waymark/discovery/v1/summary.proto (package waymark.discovery.v1, syntax proto3)
 /* eslint-disable */
 
-// Summaries of services. SummaryQuery and SummaryWatch come with a later version.
+// Summaries of services.
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";

@@ -1,0 +1,174 @@
+/** `discovery summary`: what clusters say of their services. */
+import { EntryKeySchema, EntryKind, Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { HealthBand, type ServiceSummary, ServiceSummarySchema } from "../../../gen/waymark/catalog/v1/summary_pb.js";
+import { DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
+import { SummaryQueryResponseSchema } from "../../../gen/waymark/discovery/v1/summary_pb.js";
+import { followSummaries } from "../../client/follow.io.ts";
+import { counted } from "../../lib/counted.ts";
+import { enumWord } from "../../lib/enum-words.ts";
+import type { FollowEvent } from "../../reading/follow.ts";
+import { UsageError } from "../exit.ts";
+import { type Flags, namespaceScope } from "../flags.ts";
+import { messageJson } from "../messages.ts";
+import type { Column, Output } from "../output.ts";
+import { noteMore, readPages } from "../pages.ts";
+import type { Verb, VerbContext } from "../table/verb.ts";
+
+const SUMMARY_COLUMNS: readonly Column<ServiceSummary>[] = [
+  { title: "NAMESPACE", stored: ({ namespace }) => namespace },
+  { title: "SERVICE", stored: ({ serviceId }) => serviceId },
+  { title: "KIND", isWide: true, stored: ({ kind }) => enumWord(EntryKind, kind) },
+  { title: "CLUSTER", stored: ({ sourceCluster }) => sourceCluster },
+  { title: "REGIONS", stored: ({ regions }) => regions.join(",") },
+  { title: "SCOPE", stored: ({ scope }) => enumWord(Scope, scope) },
+  { title: "ENDPOINTS", stored: ({ endpointCount }) => String(endpointCount) },
+  { title: "BAND", stored: ({ healthBand }) => bandWord(healthBand) },
+  { title: "LATENCY MS", isWide: true, stored: latencyText },
+  { title: "STALE", stored: ({ stale }) => (stale ? "yes" : "no") },
+  { title: "VERSION", isWide: true, stored: ({ version }) => String(version) },
+];
+
+function bandWord(band: HealthBand): string {
+  return enumWord(HealthBand, band);
+}
+
+function latencyText({ latencyBandMs: band }: ServiceSummary): string {
+  return band === undefined ? "" : `${band.min}-${band.max}`;
+}
+
+export const summary: Verb = async (context) => {
+  const { args, flags } = context;
+  const [serviceId = ""] = args;
+  if (flags.isOn("watch")) {
+    if (serviceId !== "" || flags.isOn("ingress") || flags.isOn("byRegion"))
+      throw new UsageError("--watch goes with the filters only, and neither with a service nor with --ingress or --by-region");
+    await watch(context);
+    return;
+  }
+  if (flags.text("cursor") !== undefined) throw new UsageError("--cursor goes with --watch only");
+  await query(context, serviceId);
+};
+
+async function query({ flags, out, client, viewer }: VerbContext, serviceId: string): Promise<void> {
+  const asked = { ...filterOf(flags), ...viewer, serviceId, includeIngress: flags.isOn("ingress") };
+  const ingress = {};
+  const answer = await readPages(flags, ["items"], async (page) => {
+    const said = await client().call(DiscoveryService.method.summaryQuery, { ...asked, ...page });
+    Object.assign(ingress, said.ingress);
+    return said;
+  });
+  Object.assign(answer.ingress, ingress);
+  const json = messageJson(SummaryQueryResponseSchema, answer);
+  if (flags.isOn("byRegion")) out.document(json, { columns: REGION_COLUMNS, rows: summedByRegion(answer.items) });
+  else {
+    const urls: Column<ServiceSummary> = {
+      title: "INGRESS",
+      stored: ({ sourceCluster }) => answer.ingress[sourceCluster]?.urls.join(", ") ?? "",
+    };
+    out.document(json, { columns: asked.includeIngress ? [...SUMMARY_COLUMNS, urls] : SUMMARY_COLUMNS, rows: answer.items });
+  }
+  noteMore(out, answer);
+}
+
+/** A service in the regions of some clusters, and what these say together. */
+interface RegionSum {
+  readonly namespace: string;
+  readonly serviceId: string;
+  readonly kind: EntryKind;
+  readonly regions: string;
+  readonly items: ServiceSummary[];
+}
+
+const REGION_COLUMNS: readonly Column<RegionSum>[] = [
+  { title: "REGIONS", stored: ({ regions }) => regions },
+  { title: "NAMESPACE", stored: ({ namespace }) => namespace },
+  { title: "SERVICE", stored: ({ serviceId }) => serviceId },
+  { title: "KIND", isWide: true, stored: ({ kind }) => enumWord(EntryKind, kind) },
+  { title: "ENDPOINTS", stored: ({ items }) => String(items.reduce((sum, { endpointCount }) => sum + endpointCount, 0)) },
+  {
+    title: "CLUSTERS",
+    stored: ({ items }) => items.map(({ sourceCluster, healthBand }) => `${sourceCluster} ${bandWord(healthBand)}`).join(", "),
+  },
+  { title: "STALE", stored: ({ items }) => `${items.filter(({ stale }) => stale).length} of ${items.length}` },
+];
+
+/** One row a service and its regions. Of a cluster that tells a service on several channels the one with the most endpoints counts, because the others tell parts of the same. */
+function summedByRegion(items: readonly ServiceSummary[]): readonly RegionSum[] {
+  const sums = new Map<string, RegionSum>();
+  for (const item of items) {
+    const { namespace, serviceId, kind, sourceCluster, endpointCount } = item;
+    const regions = item.regions.join(",");
+    const id = [regions, namespace, serviceId, kind].join("\0");
+    const sum = sums.get(id) ?? { namespace, serviceId, kind, regions, items: [] };
+    sums.set(id, sum);
+    const at = sum.items.findIndex((other) => other.sourceCluster === sourceCluster);
+    if (at < 0) sum.items.push(item);
+    else if ((sum.items[at]?.endpointCount ?? 0) < endpointCount) sum.items[at] = item;
+  }
+  return [...sums.keys()].toSorted().flatMap((id) => sums.get(id) ?? []);
+}
+
+async function watch({ environment, flags, out, client, viewer }: VerbContext): Promise<void> {
+  const most = flags.count("count", Number.MAX_SAFE_INTEGER) ?? Number.POSITIVE_INFINITY;
+  const request = { ...filterOf(flags), ...viewer, cursor: flags.text("cursor") ?? "" };
+  const events = followSummaries(client(), request, {
+    signal: environment.interrupt,
+    onBreak: (error, waitMs) => out.note(`the watch broke: ${error.message}; resuming in ${(waitMs / 1000).toFixed(1)} s`),
+  });
+  let told = 0;
+  for await (const event of events) {
+    out.begun();
+    if (event.kind !== "synced") told += 1;
+    tell(event, out);
+    if (told >= most || (event.kind === "synced" && flags.isOn("untilSynced"))) break;
+  }
+}
+
+interface ChangeRow {
+  readonly action: "create" | "remove" | "update";
+  readonly words: readonly string[];
+}
+
+const CHANGE_COLUMNS: readonly Column<ChangeRow>[] = [
+  { title: "ACTION", stored: ({ action }) => action },
+  ...["NAMESPACE", "SERVICE", "CLUSTER", "SCOPE", "ENDPOINTS", "BAND", "STALE"].map((title, i) => ({
+    title,
+    stored: ({ words }: ChangeRow) => words[i] ?? "",
+  })),
+];
+
+function tell(event: FollowEvent<ServiceSummary>, out: Output): void {
+  switch (event.kind) {
+    case "put": {
+      const { key, entry, deltaId, revision } = event;
+      const action = event.isNew ? "create" : "update";
+      const json = { event: action, deltaId, revision: String(revision), summary: messageJson(ServiceSummarySchema, entry) };
+      const said = [String(entry.endpointCount), bandWord(entry.healthBand), entry.stale ? "yes" : "no"];
+      return out.line(json, {
+        columns: CHANGE_COLUMNS,
+        rows: [{ action, words: [key.namespace, key.name, key.clusterId, key.instanceId, ...said] }],
+      });
+    }
+    case "remove": {
+      const { key, deltaId, revision } = event;
+      const json = { event: "remove", deltaId, revision: String(revision), key: messageJson(EntryKeySchema, key) };
+      const words = [key.namespace, key.name, key.clusterId, key.instanceId];
+      return out.line(json, { columns: CHANGE_COLUMNS, rows: [{ action: "remove", words }] });
+    }
+    case "synced": {
+      const { isSnapshot, cursor, revision, heldCount } = event;
+      out.line({ event: "synced", snapshot: isSnapshot, count: heldCount, revision: String(revision), cursor });
+      if (isSnapshot && !out.isMachine) out.note(`${counted(heldCount, "summary", "summaries")} now; following changes`);
+    }
+  }
+}
+
+/** What both calls take. */
+function filterOf(flags: Flags) {
+  return {
+    ...namespaceScope(flags),
+    kinds: flags.enums("kind", EntryKind),
+    scope: flags.enum("scope", Scope),
+    regions: [...flags.list("region")],
+  };
+}

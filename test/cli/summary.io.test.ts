@@ -1,0 +1,101 @@
+import { afterEach, expect, test } from "vitest";
+import { DiscoveryDelta_Action as Action } from "../../gen/waymark/catalog/v1/delta_pb.js";
+import { Scope } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import { HealthBand } from "../../gen/waymark/catalog/v1/summary_pb.js";
+import { Snapshot } from "../../gen/waymark/catalog/v1/watch_pb.js";
+import { waymark } from "../fakes/cli-world.ts";
+import { FakeDiscovery } from "../fakes/discovery-server.ts";
+
+const started: FakeDiscovery[] = [];
+
+async function startFake(): Promise<FakeDiscovery> {
+  const fake = new FakeDiscovery();
+  await fake.start();
+  started.push(fake);
+  fake.summaries = ({ pageToken }) =>
+    pageToken === ""
+      ? { items: [CART, CART_HERE], nextPageToken: "t", ingress: { "us-1": { urls: ["grpc://us:1"] } } }
+      : { items: [CART_ZONE, PAY], ingress: { "us-2": { urls: ["grpc://us:2", "grpc://us:3"] } } };
+  return fake;
+}
+
+afterEach(() => {
+  for (const fake of started.splice(0)) fake.stop();
+});
+
+const CART = {
+  namespace: "svc.shop",
+  serviceId: "cart",
+  kind: 1,
+  sourceCluster: "us-1",
+  regions: ["us"],
+  scope: Scope.GLOBAL,
+  endpointCount: 12,
+  healthBand: HealthBand.HEALTHY,
+  latencyBandMs: { min: 2, max: 16 },
+  version: 1_764_259_200n,
+};
+const CART_HERE = { ...CART, sourceCluster: "us-2", endpointCount: 3, healthBand: HealthBand.DEGRADED, stale: true };
+const CART_ZONE = { ...CART_HERE, scope: Scope.ZONE, endpointCount: 9, healthBand: HealthBand.HEALTHY };
+const PAY = { ...CART, serviceId: "pay", regions: ["us", "ap"], healthBand: HealthBand.CRITICAL };
+
+test.each([
+  { name: "table", argv: [] },
+  { name: "wide", argv: ["-o", "wide"] },
+  { name: "ingress.table", argv: ["--ingress"] },
+  { name: "by-region.table", argv: ["--by-region"] },
+  { name: "json", argv: ["-o", "json"] },
+])("summaries as $name are as reviewed", async ({ name, argv }) => {
+  const fake = await startFake();
+  const { exit, stdout } = await waymark(["discovery", "summary", ...argv, "--server", fake.address]);
+  expect(exit).toBe(0);
+  await expect(stdout).toMatchFileSnapshot(`../golden/cli/summary.${name}.txt`);
+});
+
+test("the filters of the command line are those of the call", async () => {
+  const fake = await startFake();
+  const asked: unknown[] = [];
+  fake.summaries = (request) => {
+    asked.push(request);
+    return {};
+  };
+  const filters = ["--prefix", "svc", "--kind", "queue", "--scope", "region", "--region", "us", "--region", "eu"];
+  await waymark(["discovery", "summary", "cart", ...filters, "--limit", "5", "--tenant", "blue", "--server", fake.address]);
+  const wanted = { namespacePrefix: "svc", serviceId: "cart", kinds: [4], scope: Scope.REGION, regions: ["us", "eu"], limit: 5 };
+  expect(asked).toMatchObject([{ ...wanted, includeIngress: false, viewer: { tenantId: "blue" } }]);
+});
+
+test("a watch tells what is there and each change, with a cursor to go on from", async () => {
+  const fake = await startFake();
+  const put = (value: typeof CART & { stale?: boolean }) => ({
+    deltaId: "n/1/1",
+    action: Action.CREATE,
+    payload: { case: "summary" as const, value },
+  });
+  const removed = { kind: 1, namespace: "svc.shop", name: "cart", instanceId: "global", clusterId: "us-2" };
+  fake.summaryScript = [
+    { snapshot: Snapshot.BEGIN, deltas: [put(CART), put(CART_HERE)] },
+    { snapshot: Snapshot.END, portableCursor: "p1", revision: 2n },
+    { snapshot: Snapshot.BEGIN, replaces: ["svc.shop"], deltas: [put({ ...CART, stale: true }), put(CART_HERE)] },
+    { snapshot: Snapshot.END, portableCursor: "p2", revision: 2n },
+    { deltas: [{ deltaId: "n/1/2", action: Action.REMOVE, payload: { case: "removed", value: removed } }] },
+  ];
+  const argv = ["discovery", "summary", "--watch", "--region", "us", "--cursor", "p0", "--count", "4", "--server", fake.address];
+  for (const format of ["table", "json"]) {
+    const { exit, stdout } = await waymark([...argv, "-o", format]);
+    expect(exit).toBe(0);
+    await expect(stdout).toMatchFileSnapshot(`../golden/cli/summary-watch.${format}.txt`);
+  }
+  expect(fake.summaryRequests[0]).toMatchObject({ regions: ["us"], cursor: "p0" });
+});
+
+test.each([
+  { argv: ["cart", "--watch"], says: "--watch goes with the filters only" },
+  { argv: ["--watch", "--by-region"], says: "--watch goes with the filters only" },
+  { argv: ["--cursor", "p1"], says: "--cursor goes with --watch only" },
+  { argv: ["--namespace", "a", "--prefix", "a"], says: "exclude each other" },
+])("$argv is refused before a server is asked", async ({ argv, says }) => {
+  const { exit, stderr } = await waymark(["discovery", "summary", ...argv, "--server", "127.0.0.1:1"]);
+  expect(exit).toBe(2);
+  expect(stderr).toContain(says);
+});
