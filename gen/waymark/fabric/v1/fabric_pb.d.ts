@@ -806,7 +806,7 @@ export declare type HelloFrame = Message<"waymark.fabric.v1.HelloFrame"> & {
   policyFrom: string[];
 
   /**
-   * The cluster that the sender means, on a link between regions. No version sets it yet.
+   * The cluster that the sender means, on a link between regions. Empty on all other links.
    *
    * @generated from field: string border_to = 14;
    */
@@ -1188,7 +1188,7 @@ export declare const KeyAnnouncementSchema: GenMessage<KeyAnnouncement>;
 
 /**
  * Replication of summaries, beacons and announcements of keys between nodes of one region with the capability
- * `summaries`. They are the records of a second space, with origins of its own. No version sends the frame yet.
+ * `summaries`. They are the records of a second space, with origins of its own.
  *
  * @generated from message waymark.fabric.v1.SummarySpaceFrame
  */
@@ -1274,7 +1274,7 @@ export declare type SourceAge = Message<"waymark.fabric.v1.SourceAge"> & {
 export declare const SourceAgeSchema: GenMessage<SourceAge>;
 
 /**
- * Ages of the beacons that the sender holds, for a peer with the capability `summaries`. No version sends it yet.
+ * Ages of the beacons that the sender holds, for a peer with the capability `summaries`.
  *
  * @generated from message waymark.fabric.v1.SourceAgesFrame
  */
@@ -1462,7 +1462,7 @@ export declare type BorderHave = Message<"waymark.fabric.v1.BorderHave"> & {
 export declare const BorderHaveSchema: GenMessage<BorderHave>;
 
 /**
- * What travels on a link between regions, where both sides have the capability `border`. No version sends it yet.
+ * What travels on a link between regions, where both sides have the capability `border`.
  *
  * @generated from message waymark.fabric.v1.BorderFrame
  */
@@ -1804,7 +1804,7 @@ export declare type MemberUpdate = Message<"waymark.fabric.v1.MemberUpdate"> & {
 
   /**
    * The member can make summaries of its cluster: it has the signing key, is ready and in step, and hides and protects no
-   * vanished nodes. No version sets it yet.
+   * vanished nodes.
    *
    * @generated from field: bool exports_summaries = 20;
    */
@@ -1812,7 +1812,7 @@ export declare type MemberUpdate = Message<"waymark.fabric.v1.MemberUpdate"> & {
 
   /**
    * The regions with which the member has borders, and its links to each, so that the border nodes of a region divide the
-   * links between them. Empty for a member without borders and for older versions. No version sets it yet.
+   * links between them. Empty for a member without borders and for older versions.
    *
    * @generated from field: repeated waymark.fabric.v1.BorderCount borders = 21;
    */
