@@ -187,8 +187,8 @@ export class Summaries {
     const exported = drafts.filter(({ facts }) => this.held.export(facts, time) !== undefined);
     for (const draft of exported) out.push({ kind: "summaryExported", draft });
     this.failedCount += drafts.length - exported.length;
-    for (const { key } of this.isExporting ? this.held.takeExceeds() : []) if (key !== undefined) this.held.restate(key, time);
-    if (this.#isBeaconMine() && time.monoMs >= this.held.beaconDueMonoMs) this.held.makeBeacon(this.#ingress(circumstances), time);
+    const isBeaconDue = this.#isBeaconMine() && time.monoMs >= this.held.beaconDueMonoMs;
+    if (this.#goAbove(time) || isBeaconDue) this.held.makeBeacon(this.#ingress(circumstances), time);
     this.held.work(time);
     const hasFollowed = this.reads.isRunning && this.reads.step(SWITCHED_AT_A_TIME);
     if (hasFollowed) out.push({ kind: "summariesFollowed" });
@@ -199,6 +199,16 @@ export class Summaries {
     this.reads.changed();
     out.push({ kind: "wake" });
     return { isStandingChanged, isChanged };
+  }
+
+  /** Says again what others know better of this cluster. Returns whether that is its beacon too. */
+  #goAbove(time: Time): boolean {
+    if (!this.isExporting) return false;
+    let isBeacon = false;
+    for (const { key } of this.held.takeExceeds())
+      if (key === undefined) isBeacon = true;
+      else if (this.held.restate(key, time) === undefined) this.held.takeBack(key, time);
+    return isBeacon;
   }
 
   /** Keys and the policy may be others than they were. */
