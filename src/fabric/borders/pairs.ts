@@ -172,11 +172,14 @@ export class Pairs {
     if (total >= wantedCount && (kinTotal > 0 || !pair.isEntitled)) pair.fewSinceMonoMs = undefined;
     else pair.fewSinceMonoMs ??= time.monoMs;
     let room = MAX_PAIR_LINKS - pair.othersCount - own.length;
+    const taken = new Set(own.map(({ wanted }) => wanted?.target.address));
     for (const slot of slots) {
       const held = own.filter(({ wanted }) => wanted?.slot === slot.index);
-      const target = room > 0 && this.#isTurn(pair, time) ? this.#targetFor(slot, held, own, time) : undefined;
+      const target = room > 0 && this.#isTurn(pair, time) ? this.#targetFor(slot, held, taken, time) : undefined;
       if (target !== undefined) {
         planned.open.push({ slot: slot.index, target });
+        // Of two links to one node each side would end another one.
+        taken.add(target.address);
         room -= 1;
       }
     }
@@ -195,13 +198,12 @@ export class Pairs {
   }
 
   /** Where a link of the slot is to lead now. Undefined when there is one that cannot be better, one is being opened, or all addresses wait. */
-  #targetFor({ targets }: Slot, held: readonly Linked[], own: readonly Linked[], { monoMs }: Time): Target | undefined {
+  #targetFor({ targets }: Slot, held: readonly Linked[], taken: ReadonlySet<string | undefined>, { monoMs }: Time): Target | undefined {
     if (held.some(({ state }) => state !== "up")) return undefined;
     const [first] = targets;
     const has = (clusterId: string | undefined) => held.some((row) => row.clusterId === clusterId);
     // One that leads to another cluster is good until there is one to the right cluster.
     const useful = has(first?.border.clusterId) ? [] : held.length > 0 ? targets.filter(({ border }) => border === first?.border) : targets;
-    const taken = new Set(own.map(({ wanted }) => wanted?.target.address));
     for (const target of useful) {
       if (taken.has(target.address)) continue;
       const { openMonoMs = 0 } = this.#attempts.get(target.address) ?? {};

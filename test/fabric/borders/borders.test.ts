@@ -140,6 +140,17 @@ describe("what happens to them", () => {
     expect(linked(nodes)).toHaveLength(2);
   });
 
+  test("two links that are wanted at once never lead to the one address that there is, so that none ends the other", () => {
+    const world = new FabricWorld();
+    const all = start(world, placesOf(["eu", "us"], 1, 1), ({ region }) => ({
+      ...(region === "eu" && { borders: [borderTo("us1", "us", [])] }),
+    }));
+    world.run(60_000);
+    expect(linked(all)).toEqual(["us1a>eu1a"]);
+    for (const name of ["border_up", "border_lost"])
+      expect(all.map((node) => events(node, name).length)).toEqual(name === "border_up" ? [1, 1] : [0, 0]);
+  });
+
   test("an address is tried at lengthening times, and a wrong one does not keep the others from being tried", () => {
     const world = new FabricWorld();
     const addresses = ["gone1:1", "gone2:1", "us1a:1", "gone3:1"];
