@@ -4,7 +4,7 @@
  */
 import { assert } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
-import { type Claim, type ClusterKey, ClusterKeys, claimOf, KEY_BOUNDS, type KeyBounds, type KeyRefusal } from "./cluster-keys.ts";
+import { type Claim, type ClusterKey, ClusterKeys, claimOf, type KeyBounds, type KeyRefusal } from "./cluster-keys.ts";
 import { type Context, isSignedBy, keyIdOf, type SealedText } from "./signer.ts";
 
 /** Changes of removed clusters that are remembered; before them, everything may have changed. */
@@ -35,8 +35,8 @@ export class KeyRegistry {
   /** Between these times no key begins or ends. */
   #steady = { fromWallMs: Number.NEGATIVE_INFINITY, untilWallMs: Number.POSITIVE_INFINITY };
 
-  constructor(bounds: Partial<KeyBounds> = {}) {
-    this.#bounds = { ...KEY_BOUNDS, ...bounds };
+  constructor(bounds: KeyBounds) {
+    this.#bounds = bounds;
   }
 
   /** Takes the keys of the settings, in place of those before. Each key is of one cluster, and the keys of a cluster name one region (`clusterKeys`). */

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { openLog } from "../../src/lib/log.io.ts";
+import { KEY_BOUNDS } from "../../src/seal/cluster-keys.ts";
 import { clusterKeys } from "../../src/seal/configured-keys.ts";
 import { announcedIn, openSigningKeyFile, readSigningKeys } from "../../src/seal/key-file.io.ts";
 import { KeyRegistry } from "../../src/seal/key-registry.ts";
@@ -95,7 +96,7 @@ test("a reload takes another key or other announcements, and keeps what it has w
 test.each([first, second])("an announcement in the file of either key makes the new one count where the old one does", (key) => {
   const { announcements } = readSigningKeys(written(`${key}${announced()}`));
   const [old, next] = [first, second].map((text) => readSigningKey(written(text)));
-  const registry = new KeyRegistry();
+  const registry = new KeyRegistry(KEY_BOUNDS);
   registry.configure([{ cluster: "a", region: "eu", publicKey: old!.publicKey.raw }], { wallMs: 0 });
   for (const sealed of announcements) expect(registry.announce(sealed, { wallMs: 0 })).toBeUndefined();
   expect([999, 1000, 1999, 2000].map((wallMs) => registry.counts("a", next!.keyId, wallMs))).toEqual([false, true, true, false]);

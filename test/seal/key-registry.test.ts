@@ -2,6 +2,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { encodeKeyAnnouncement } from "../../gen/waymark/fabric/v1/fabric_codec.ts";
+import { KEY_BOUNDS } from "../../src/seal/cluster-keys.ts";
 import { KeyRegistry } from "../../src/seal/key-registry.ts";
 import { CONTEXT, type Context, keyIdOf, type SealedText, type SigningKey } from "../../src/seal/signer.ts";
 import { runs } from "../fakes/effort.ts";
@@ -20,8 +21,8 @@ const rows = (text: string): readonly KeyRow[] =>
     .filter((word) => word !== "")
     .map(([cluster = "", number]) => ({ cluster, region: `region-${cluster}`, publicKey: keyOf(Number(number)).publicKey.raw }));
 
-const registryOf = (configured: string, wallMs = 0, bounds: ConstructorParameters<typeof KeyRegistry>[0] = {}) => {
-  const registry = new KeyRegistry(bounds);
+const registryOf = (configured: string, wallMs = 0, bounds: Partial<typeof KEY_BOUNDS> = {}) => {
+  const registry = new KeyRegistry({ ...KEY_BOUNDS, ...bounds });
   registry.configure(rows(configured), { wallMs });
   return registry;
 };
@@ -337,7 +338,7 @@ const anyStep = fc.oneof(
 );
 
 test("the registry trusts exactly what a dumb model of trust does, and tells others enough to trust the same", () => {
-  const bounds = { maxAnnounced: 100, maxWaiting: 100, maxDepth: 2 };
+  const bounds = { ...KEY_BOUNDS, maxAnnounced: 100, maxWaiting: 100, maxDepth: 2 };
   fc.assert(
     fc.property(fc.array(anyStep, { minLength: 4, maxLength: 24 }), (steps) => {
       const registry = new KeyRegistry(bounds);

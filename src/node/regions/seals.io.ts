@@ -1,6 +1,7 @@
 /** Reads the keys of clusters: the one with which this cluster signs, and those that the settings name. */
 import type { Settings } from "../../config/settings.ts";
 import type { Log } from "../../lib/log.io.ts";
+import { KEY_BOUNDS } from "../../seal/cluster-keys.ts";
 import { clusterKeys } from "../../seal/configured-keys.ts";
 import { openSigningKeyFile, type SigningKeyFile } from "../../seal/key-file.io.ts";
 import { KeyRegistry } from "../../seal/key-registry.ts";
@@ -28,7 +29,7 @@ export function openSeals(settings: Settings, log: Log): NodeSeals {
   const { clusterId, region } = settings.node;
   const { signingKeyFile } = settings.summary;
   const file: SigningKeyFile | undefined = signingKeyFile === undefined ? undefined : openSigningKeyFile(signingKeyFile, log);
-  const keys = new KeyRegistry();
+  const keys = new KeyRegistry(KEY_BOUNDS);
   const { keys: named, problems } = clusterKeys(settings.summary.keys, { clusterId, region });
   if (problems.length > 0) throw new Error(problems.map(([path, message]) => `${path} ${message}`).join("; "));
   const configure = () => {

@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { KEY_BOUNDS } from "../../../src/seal/cluster-keys.ts";
 import { KeyRegistry } from "../../../src/seal/key-registry.ts";
 import { HeldWorld, MINUTE, START_MS } from "../../fakes/held-world.ts";
 import { announcedKey, signingKey } from "../../fakes/signing-keys.ts";
@@ -10,7 +11,7 @@ const row = (cluster: string, { publicKey }: typeof OLD) => ({ cluster, region: 
 function worldOf() {
   const world = new HeldWorld();
   const node = (nodeId: string, clusterId: string, signer: typeof OLD) => {
-    const keys = new KeyRegistry();
+    const keys = new KeyRegistry(KEY_BOUNDS);
     keys.configure([row("A", OLD), row("B", OTHER)], { wallMs: START_MS });
     return Object.assign(world.node({ nodeId, clusterId, parts: { keys, signer } }), { keys });
   };
