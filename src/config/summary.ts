@@ -93,7 +93,7 @@ export const SUMMARY_SETTINGS = {
       region: text({ ...ID, default: "", doc: "Region of the cluster." }),
       publicKey: text({
         pattern: /^[A-Za-z0-9+/]{43}=$/,
-        what: "32 bytes in base64, as `waymark summary keys list` prints them",
+        what: "32 bytes in base64, as `openssl pkey -in FILE -pubout -outform DER | tail -c 32 | base64` prints them",
         default: "",
         doc: "The Ed25519 public key: 32 bytes in base64.",
       }),

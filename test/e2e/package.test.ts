@@ -1,5 +1,7 @@
 /** The package made by `npm run pack` runs without our sources, and what the API page calls "later" is so. */
+
 import { type ChildProcess, spawn } from "node:child_process";
+import { generateKeyPairSync } from "node:crypto";
 import { once } from "node:events";
 import {
   cpSync,
@@ -275,7 +277,11 @@ function documentedRpcs(): readonly { readonly path: string; readonly isLater: b
 }
 
 test("an rpc answers UNIMPLEMENTED exactly when the API page says that it comes later", async () => {
-  const address = await startNode("node", ["src/main.ts", ...SERVE], ROOT);
+  // A node that knows no key of a cluster has no summaries, and says so.
+  const config = join(temporary(), "node.json");
+  const publicKey = generateKeyPairSync("ed25519").publicKey.export({ type: "spki", format: "der" }).subarray(-32).toString("base64");
+  writeFileSync(config, JSON.stringify({ summary: { keys: [{ cluster_id: "us1", region: "us", public_key: publicKey }] } }));
+  const address = await startNode("node", ["src/main.ts", ...SERVE, "--config", config], ROOT);
   // FabricService is spoken between nodes only: the edge does not serve it at all.
   const rpcs = documentedRpcs().filter(({ path }) => !path.includes(".FabricService/"));
   expect(rpcs.length).toBeGreaterThan(25);

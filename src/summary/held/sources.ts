@@ -120,7 +120,8 @@ export class Sources {
   /** The beacon is proven. `ageMs`: this node made it, or took it from a border whose other end has had it for so long. */
   proven(source: Source, { version, generatedWallMs, ttlMs }: Beacon, ageMs: number | undefined, time: Time): void {
     if (version <= source.beaconVersion) return;
-    Object.assign(source, { beaconVersion: version, generatedWallMs, ttlMs });
+    // No source lives for longer than this node lets one: others forget withdrawals by their own ttl.
+    Object.assign(source, { beaconVersion: version, generatedWallMs, ttlMs: Math.min(ttlMs, this.#options.ttlMs) });
     const { pending } = source;
     if (pending !== undefined && pending.version <= version) source.pending = undefined;
     if (ageMs !== undefined)

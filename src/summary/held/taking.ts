@@ -1,9 +1,11 @@
 /** Takes what borders bring, or says why not (docs/design/summaries.md, Taking). */
+import { isControlNamespace } from "../../catalog/entry/names.ts";
+import { SCOPE } from "../../catalog/entry/scope.ts";
 import type { KeyText } from "../../catalog/record/record.ts";
 import type { StoredRecord } from "../../catalog/record/stored-record.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Opened } from "../codec.ts";
-import { MAX_HOPS, type Sealed, type SummaryRefusal } from "../summary.ts";
+import { MAX_HOPS, type Sealed, type SummaryKey, type SummaryRefusal } from "../summary.ts";
 import type { Echoes } from "./echoes.ts";
 import type { Keeping } from "./keeping.ts";
 import type { Taken, Via } from "./options.ts";
@@ -50,6 +52,7 @@ export class Taking {
     const [key, claims] = [keyOf(content), claimsOf(content)];
     const why = judge.whyNotPlace(claims, via);
     if (why !== undefined) return why;
+    if (what === "summary" && !isForOtherRegions(content.summary)) return "not_owner";
     if (what === "key")
       return judge.whyNotSigned(what, claims, sealed, time) ?? (this.#standing(content, key, time) === "newer" ? undefined : "known");
     if (claims.source === options.clusterId) return this.#echo(content, key, time);
@@ -114,4 +117,9 @@ export class Taking {
     const { namespace, serviceId: name } = content?.what === "summary" ? content.summary : { namespace: "", serviceId: "" };
     this.refusals.note({ why, source, via: via.cluster, namespace, name }, time);
   }
+}
+
+/** Other channels stay in their region, and the control plane has no summaries. */
+function isForOtherRegions({ channel, namespace }: Pick<SummaryKey, "channel" | "namespace">): boolean {
+  return channel === SCOPE.GLOBAL && !isControlNamespace(namespace);
 }
