@@ -131,8 +131,9 @@ export class Summaries {
       return new Set(counts.filter(({ links }) => links > 0).map(({ region }) => region));
     };
     const priorityOf = (namespace: string) => policies.policy.ruleOf(namespace)?.priority ?? 0;
-    const { storeForwardMs, storeForwardMaxMessages: storeForwardCount } = this.#options;
-    const options = { ...BORDER_FIXED, storeForwardMs, storeForwardCount };
+    const { ttlMs, storeForwardMs, storeForwardMaxMessages: storeForwardCount } = this.#options;
+    // Half a ttl: one beacon may be lost before others of the region are asked.
+    const options = { ...BORDER_FIXED, heardMs: ttlMs / 2, storeForwardMs, storeForwardCount };
     this.#borders = new BorderChannel(options, {
       here: this.#options,
       summaries: this.held,
