@@ -64,18 +64,21 @@ interface Row {
   readonly answer: (parameters: RouteParameters, request: HttpRequest) => Answer | Promise<Answer>;
 }
 
-const unimplemented = (parameters: readonly string[] = []): Row => ({
+const unimplemented = (parameters: readonly string[] = [], why = "comes with a later version of waymark"): Row => ({
   parameters,
   answer: (_parameters, request) => {
-    throw new WaymarkError("unimplemented", `${pathOf(request.target)} comes with a later version of waymark`);
+    throw new WaymarkError("unimplemented", `${pathOf(request.target)} ${why}`);
   },
 });
+
+/** A service brings the route where there are summaries. */
+const NO_SUMMARIES = "needs a node that holds summaries: set summary.keys there (docs/guides/regions.md)";
 
 const PAGE = ["limit", "page_token"] as const;
 
 /** Of services that come later. */
 const LATER: Readonly<Record<string, Row>> = {
-  "/discovery/summary": unimplemented(["scope", "namespace", "service_id", ...PAGE]),
+  "/discovery/summary": unimplemented(["scope", "namespace", "service_id", ...PAGE], NO_SUMMARIES),
   "/routing/trace": unimplemented(["destination"]),
   "/control/clusters": unimplemented(PAGE),
   "/control/leaders": unimplemented(PAGE),

@@ -8,6 +8,7 @@ import {
   SKEW,
   STALE_KEEP,
   START_MS,
+  sealedBeacon,
   sealedSummary,
   summaryKey,
   TTL,
@@ -29,6 +30,19 @@ function worldOf(said: Parameters<HeldNode["say"]>[1] = {}) {
   };
   return { world, a, b1, b2, version, at };
 }
+
+test("a beacon that claims a day confirms for no longer than this node's own ttl", () => {
+  const world = new HeldWorld();
+  const node = world.node({ nodeId: "b1", clusterId: "B" });
+  world.keys.add("A", "A");
+  node.takeSeal(sealedBeacon({ ttlMs: 24 * 60 * MINUTE }), { isBeacon: true });
+  const stateAt = (ms: number) => {
+    world.nowMs = ms;
+    node.settle();
+    return node.held.sources(node.time).map(({ state }) => state);
+  };
+  expect([TTL - 1, TTL].map(stateAt)).toEqual([["fresh"], ["stale"]]);
+});
 
 test("a lost source is stale at the ttl and dropped after stale_keep, and comes back with its next beacon", () => {
   const { world, a, b1, at, version } = worldOf();
