@@ -11,7 +11,8 @@ import type { Rng } from "../../src/lib/rng.ts";
 import { anonymousCaller, type Caller } from "../../src/policy/identity/caller.ts";
 import type { Checks } from "./checks.ts";
 import type { Model } from "./model.ts";
-import { LOAD_INTERVAL_MS, type SimNode, type SimProcess } from "./sim-node.ts";
+import type { SimNode, SimProcess } from "./sim-node.ts";
+import { LOAD_INTERVAL_MS } from "./sim-settings.ts";
 import type { World } from "./world.ts";
 
 export const NAMESPACES = ["svc", "svc.eu", "svc-x", "other"] as const;

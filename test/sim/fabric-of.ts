@@ -37,6 +37,7 @@ export function openSimFabric(process: SimProcess, rooms: Rooms, { settings, ear
     rng: parts.rng.fork(`fabric ${node.life}`),
     address,
     tokens: { clusterToken },
+    borders: options.regional?.borders ?? [],
     start: { boot: process.boot, earlierBoots },
     remembered: rememberedBy(node),
     warm,

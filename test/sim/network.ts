@@ -86,6 +86,9 @@ interface End {
   lastArrivalMs: number;
   /** Frames that were on their way when the direction was cut. They arrive when it is healed. */
   stalled: (() => void)[];
+  /** This end is not read before then; what has come meanwhile waits. */
+  restMs: number;
+  unread: (() => void)[];
 }
 
 interface Stream {
@@ -253,7 +256,8 @@ export class Network {
 
   // ---- links ----
 
-  open(from: Host, link: number, to: string): void {
+  /** `isBorder`: the link is for a border, whose token counts on loopback only. */
+  open(from: Host, link: number, to: string, isBorder = false): void {
     const host = this.#hosts.get(to);
     const refuse = (delayMs: number, detail: string) => {
       const { life } = from;
@@ -282,12 +286,12 @@ export class Network {
       const stream = this.#makeStream(from, link, host);
       const [a, b] = stream.ends;
       b.isOpen = true;
-      host.opened(b.link, true, peerIdentityOf(from));
+      host.opened(b.link, true, peerIdentityOf(from, isBorder));
       this.#pump(stream, b);
       this.#world.after(this.#delay(weather, 0), () => {
         if (stream.isGone) return;
         a.isOpen = true;
-        from.opened(link, false, peerIdentityOf(host));
+        from.opened(link, false, peerIdentityOf(host, isBorder));
         this.#pump(stream, a);
       });
     });
@@ -303,6 +307,8 @@ export class Network {
       flightBytes: 0,
       lastArrivalMs: 0,
       stalled: [],
+      restMs: 0,
+      unread: [],
     });
     // Incoming links have odd numbers, as in the product.
     const incoming = this.#nextIncoming;
@@ -445,7 +451,21 @@ export class Network {
       end.stalled.push(() => this.#deliver(stream, end, packed, size, isCopy));
       return;
     }
-    other.host.received(other.link, packed.open(), () => this.#landed(stream, end, size), isCopy);
+    const read = () => other.host.received(other.link, packed.open(), () => this.#landed(stream, end, size), isCopy);
+    if (this.#world.nowMs < other.restMs || other.unread.length > 0) other.unread.push(read);
+    else read();
+  }
+
+  /** The node does not read the link for so long. */
+  rest(host: Host, link: number, forMs: number): void {
+    const stream = this.#streams[host.index]?.get(link);
+    const end = stream?.ends.find((one) => one.host === host && one.link === link);
+    if (stream === undefined || end === undefined) return;
+    end.restMs = Math.max(end.restMs, this.#world.nowMs + forMs);
+    this.#world.at(end.restMs, () => {
+      const isOver = () => stream.isGone || end.isOver || !end.host.isUp || end.host.life !== end.life;
+      while (!isOver() && this.#world.nowMs >= end.restMs && end.unread.length > 0) end.unread.shift()?.();
+    });
   }
 
   #landed(stream: Stream, end: End, size: number): void {
@@ -505,9 +525,9 @@ function isBetween({ ends: [a, b] }: Stream, from: number, to: number): boolean 
   return (a.host.index === from && b.host.index === to) || (a.host.index === to && b.host.index === from);
 }
 
-function peerIdentityOf(host: Host): PeerIdentity {
+function peerIdentityOf(host: Host, isBorder = false): PeerIdentity {
   const { address, identity, clusterToken } = host;
-  return { address, isLoopback: false, certificate: identity, clusterToken };
+  return { address, isLoopback: isBorder, certificate: isBorder ? undefined : identity, clusterToken };
 }
 
 function isReplication({ kind }: LinkFrame): boolean {

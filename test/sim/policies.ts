@@ -75,12 +75,16 @@ export class SimTasks {
     isRestored = true;
   }
 
-  apply(variant: number, tries = 1): void {
-    const wanted = { ...set(VARIANTS[variant % VARIANTS.length] ?? []), defaultAllow: true, version: `v${variant}` };
+  apply(variant: number): void {
+    this.applyRules(VARIANTS[variant % VARIANTS.length] ?? [], `v${variant}`);
+  }
+
+  applyRules(rules: readonly Rule[], version: string, tries = 1): void {
+    const wanted = { ...set(rules), defaultAllow: true, version };
     const task = this.#policyStore.apply(OPERATOR, { set: wanted, problems: [], terms: TERMS, isDryRun: false });
     this.#begin(task, (ended) => {
       const isBeaten = ended.kind === "failed" && ended.error instanceof WaymarkError && ended.error.reason === "version_conflict";
-      if (isBeaten && tries < MAX_TRIES) this.apply(variant, tries + 1);
+      if (isBeaten && tries < MAX_TRIES) this.applyRules(rules, version, tries + 1);
     });
   }
 

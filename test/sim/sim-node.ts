@@ -28,14 +28,15 @@ import type { Warm } from "../../src/node/core/warm-start.ts";
 import type { NodeMachine } from "../../src/node/core.ts";
 import type { NodeInput, NodeOutput } from "../../src/node/core-io.ts";
 import type { PolicyEngine } from "../../src/policy/versions/engine.ts";
-import { SETTINGS } from "../fakes/options.ts";
 import { answerOf } from "../fakes/policy-tasks.ts";
 import { HAND_OVER_MS, openSimFabric } from "./fabric-of.ts";
 import { addressOf, type Host, type Network } from "./network.ts";
 import { SimTasks } from "./policies.ts";
+import type { Regional } from "./regions/regional.ts";
 import { type Place, placeOf, SimCopy } from "./sim-copy.ts";
 import { SimDisk } from "./sim-disk.ts";
 import { SimLeases } from "./sim-leases.ts";
+import { settingsOf } from "./sim-settings.ts";
 import { numberOf, type Trace } from "./trace.ts";
 import { SimWaking, SLICED_NAMES } from "./waking.ts";
 import { keepSnapshot, restoreWarm } from "./warm-start.ts";
@@ -44,9 +45,6 @@ import type { World } from "./world.ts";
 
 /** Wall time of the world's first instant. */
 export const WALL_START_MS = 1_760_000_000_000;
-
-/** Least time between two loads of an entry that others are told. */
-export const LOAD_INTERVAL_MS = 5000;
 
 /** What a node tells the invariants of what it does. */
 export interface Watching {
@@ -81,6 +79,8 @@ export interface SimNodeOptions {
   readonly commitMs: number;
   /** Time between two snapshots for a warm start; 0: none. */
   readonly snapshotMs: number;
+  /** Of a node that exchanges summaries with other regions. */
+  readonly regional?: Regional | undefined;
 }
 
 export interface SimParts {
@@ -252,18 +252,9 @@ export class SimProcess {
 
   #roomsOptions(): RoomsOptions {
     const { node } = this;
-    const { clusterId, region, zone, seeds, tombstoneTtlMs, minTombstones } = node.options;
-    const catalog = { defaultLeaseTtlMs: 10_000, loadIntervalMs: LOAD_INTERVAL_MS, maxIdempotencyKeys: 100, tombstoneTtlMs, minTombstones };
-    const settings = {
-      ...SETTINGS,
-      node: { ...SETTINGS.node, clusterId, region, zone, roles: [] },
-      catalog: { ...SETTINGS.catalog, ...catalog, pastTouches: node.pastTouches },
-      // A file with a token is configured, so that peers' policies are taken; the token itself is `clusterToken`.
-      fabric: { ...SETTINGS.fabric, seeds, trust: "permissive", clusterTokenFile: "token" },
-      policy: { ...SETTINGS.policy, acceptFrom: ["c1", "c2", "c3", "c4"] },
-    } as const;
     return {
-      settings,
+      settings: settingsOf(node),
+      seals: node.options.regional?.seals(this.time()),
       version: "0.0.0",
       history: { maxVersions: 10, maxBytes: 1 << 20 },
       patience: {
@@ -377,11 +368,15 @@ export class SimProcess {
       case "answer":
         return node.answer(output.call, output.response);
       case "open":
-        return network.open(node, output.link, output.to);
+        return network.open(node, output.link, output.to, output.border !== undefined);
       case "send":
         return network.send(node, output.link);
       case "close":
         return network.close(node, output.link);
+      case "rest":
+        return network.rest(node, output.link, output.forMs);
+      case "summaryExported":
+        return node.options.regional?.exported(node, output.draft);
       case "event":
         trace.say(() => `${node.name} event ${output.event.name} ${JSON.stringify(output.event.detail)}`);
         return node.parts.watching.event(node, output.event);
@@ -417,8 +412,6 @@ export class SimProcess {
         return this.switchPolicy(() => this.later({ kind: "policyShown" }));
       case "maintained":
       case "summariesFollowed":
-      case "summaryExported":
-      case "rest":
       case "generationLost":
       case "takenOver":
       case "handedOver":

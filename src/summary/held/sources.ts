@@ -13,8 +13,12 @@ const MAX_IN_ALL = 200_000;
 const MAX_SOURCES = 256;
 /** A full source is tried again after this time. */
 const RETRY_MS = 60_000;
-/** A receipt that is told moves a known one by no less. Two nodes that tell each other theirs would otherwise move both by the time that it takes. */
-const SLACK_MS = 5000;
+/**
+ * A receipt that is told moves a known one by no less, or a quarter of the time between two beacons. Two nodes that tell each other theirs would otherwise
+ * move both by the time that it takes.
+ */
+const MAX_SLACK_MS = 5000;
+const SLACKS_A_TTL = 12;
 /** Stands for the version of the beacon of a source of which none was received. */
 const UNHEARD = 0;
 const NO_AGES: readonly SourceAge[] = [];
@@ -142,7 +146,7 @@ export class Sources {
   /** Nobody has heard of it. All are to drop it together, and it stays stale at best. */
   #hearOfNone(source: Source, sinceMonoMs: number, { monoMs }: Time): void {
     const latestMonoMs = Math.min(sinceMonoMs, monoMs - source.ttlMs);
-    if (source.isHeard || latestMonoMs <= source.receiptMonoMs + SLACK_MS) return;
+    if (source.isHeard || latestMonoMs <= source.receiptMonoMs + slackMs(source)) return;
     source.receiptMonoMs = latestMonoMs;
     this.#moved.add(source);
   }
@@ -151,7 +155,7 @@ export class Sources {
     // Whoever took the beacon did so within the skew of its own clock.
     const receiptWallMs = wallMs - (monoMs - receiptMonoMs);
     if (receiptWallMs > source.generatedWallMs + 2 * this.#options.maxClockSkewMs) return;
-    if (!source.isHeard || receiptMonoMs > source.receiptMonoMs + SLACK_MS) this.#receive(source, receiptMonoMs);
+    if (!source.isHeard || receiptMonoMs > source.receiptMonoMs + slackMs(source)) this.#receive(source, receiptMonoMs);
   }
 
   #receive(source: Source, receiptMonoMs: number): void {
@@ -216,4 +220,8 @@ export class Sources {
     }
     return next;
   }
+}
+
+function slackMs({ ttlMs }: Source): number {
+  return Math.min(MAX_SLACK_MS, ttlMs / SLACKS_A_TTL);
 }
