@@ -1,6 +1,6 @@
 /** What the parts of the client use of it: calls and streams, the servers that they go to, and the connection to one server. */
 import type { DescMessage, DescMethodServerStreaming, DescMethodUnary, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
-import { checkOptions, type OptionRules, SIGNAL, TIMEOUT } from "./option-rules.ts";
+import { checkOptions, FUNCTION, type OptionRule, type OptionRules, SIGNAL, TEXT, TIMEOUT } from "./option-rules.ts";
 
 /** The connection to one server. Failures are `RequestError`s. */
 export interface Channel {
@@ -40,6 +40,29 @@ export function checkCallOptions(call: string, options: CallOptions): void {
 /** As `checkCallOptions`, for a stream. */
 export function checkStreamOptions(call: string, options: StreamOptions): void {
   checkOptions(call, options, STREAM_RULES);
+}
+
+/** What `callWithSummary` may be told beside the cluster and the call. */
+export interface SummaryCallOptions {
+  /** Namespace of a service that the cluster exports. Where clusters export many, that finds the ingress with fewer questions. */
+  readonly namespace?: string;
+  /** Name of that service. */
+  readonly service?: string;
+  /** Ends the questions for the ingress. */
+  readonly signal?: AbortSignal;
+}
+
+const SUMMARY_CALL_RULES: OptionRules<SummaryCallOptions> = { namespace: TEXT, service: TEXT, signal: SIGNAL };
+const CLUSTER: OptionRule = {
+  isRight: (value) => typeof value === "string" && value !== "",
+  what: "the id of a cluster",
+  Wrong: TypeError,
+};
+
+/** Throws a TypeError that names what is wrong. */
+export function checkSummaryCall(cluster: unknown, fn: unknown, options: SummaryCallOptions): void {
+  checkOptions("callWithSummary", { cluster, fn }, { cluster: CLUSTER, fn: FUNCTION });
+  checkOptions("callWithSummary", options, SUMMARY_CALL_RULES);
 }
 
 /** The calls of a client. Failures are `RequestError`s. */

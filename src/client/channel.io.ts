@@ -11,6 +11,8 @@ import { type ChannelCredentials, connectivityState, Client as GrpcClient, Metad
 import { durationText } from "../lib/duration.ts";
 import type { Channel } from "./calls.ts";
 import { Client } from "./client.ts";
+import { elsewhereOf } from "./clusters/elsewhere.ts";
+import { waysOf } from "./clusters/ways.io.ts";
 import { type ConnectOptions, checkedServers, DEFAULT_LOOKUP_TTL_MS, DEFAULT_REFRESH_MS, DEFAULT_TIMEOUT_MS } from "./connect-options.ts";
 import { decodeFailure, maySpeakTls, transportWords } from "./failure.ts";
 import { pause } from "./pause.io.ts";
@@ -53,12 +55,18 @@ export function connect(options: ConnectOptions): Client {
   const place = region === "" && zone === "" ? undefined : { region, zone };
   const servers = new Servers({ seeds, place, random: Math.random });
   const channelCredentials = credentialsOf(options.tls);
-  return new Client(servers, (server) => new GrpcChannel(server, channelCredentials, options), {
+  const common = {
     timeoutMs,
     lookupTtlMs: options.lookupTtlMs ?? DEFAULT_LOOKUP_TTL_MS,
     nowMs: () => performance.now(),
     random: Math.random,
     wait: pause,
+  };
+  const ways = waysOf(options, (server, access) => new GrpcChannel(server, access.credentials, { ...access, timeoutMs }));
+  return new Client(servers, (server) => new GrpcChannel(server, channelCredentials, options), {
+    ...common,
+    followsRedirects: options.autoSummaryRedirect === true,
+    elsewhere: (client) => elsewhereOf(client, ways, common),
     ...(findServers && { startFinding: (client: Client) => new ServerFinder(client, servers, { refreshMs, random: Math.random }) }),
   });
 }
@@ -105,6 +113,8 @@ class Connection {
   }
 }
 
+type GrpcChannelOptions = Pick<ConnectOptions, "timeoutMs" | "tls" | "token">;
+
 class GrpcChannel implements Channel {
   readonly server: string;
   readonly #credentials: ChannelCredentials;
@@ -115,7 +125,7 @@ class GrpcChannel implements Channel {
   /** Whether the server speaks TLS, when it was asked for that. */
   #speaksTls: Promise<boolean> | undefined;
 
-  constructor(server: string, channelCredentials: ChannelCredentials, { token, tls, timeoutMs = DEFAULT_TIMEOUT_MS }: ConnectOptions) {
+  constructor(server: string, channelCredentials: ChannelCredentials, { token, tls, timeoutMs = DEFAULT_TIMEOUT_MS }: GrpcChannelOptions) {
     this.server = server;
     this.#isTls = tls !== undefined;
     this.#timeoutMs = timeoutMs;

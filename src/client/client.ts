@@ -18,7 +18,15 @@ import { DnsService, RegisterNameRequestSchema } from "../../gen/waymark/dns/v1/
 import { PolicyService } from "../../gen/waymark/policy/v1/policy_pb.js";
 import { backoffMs } from "../lib/backoff.ts";
 import type { Place } from "../reading/levels.ts";
-import { type CallOptions, type Channel, checkCallOptions, checkStreamOptions, type StreamOptions } from "./calls.ts";
+import {
+  type CallOptions,
+  type Channel,
+  checkCallOptions,
+  checkStreamOptions,
+  checkSummaryCall,
+  type StreamOptions,
+  type SummaryCallOptions,
+} from "./calls.ts";
 import { type Choice, checkResolveOptions, type ResolveOptions } from "./live/choice.ts";
 import type { CountsOfName } from "./live/live-entries.ts";
 import { OneOffLookups } from "./live/lookups.io.ts";
@@ -44,6 +52,19 @@ export interface ClientOptions {
   readonly wait: (ms: number, signal: AbortSignal | undefined) => Promise<void>;
   /** Begins to look for other servers; called once, after the first answer. */
   readonly startFinding?: (client: Client) => { close(): void };
+  /** Opens the way to other clusters; called once, when it is first needed. Without it there is none. */
+  readonly elsewhere?: (client: Client) => Elsewhere;
+  /** Whether `resolve` follows redirects to other clusters. */
+  readonly followsRedirects?: boolean;
+}
+
+/** What is done at other clusters. */
+export interface Elsewhere {
+  /** Chooses at the cluster to which servers redirect the name. */
+  resolve(namespace: string, name: string, options: ResolveOptions): Promise<Choice | undefined>;
+  /** Runs a call at an ingress of the cluster. */
+  run<T>(cluster: string, fn: (client: Client) => Promise<T>, options: SummaryCallOptions): Promise<T>;
+  close(): void;
 }
 
 type UnaryFunction<I extends DescMessage, O extends DescMessage> = (
@@ -89,6 +110,7 @@ export class Client implements WatchingCalls {
   readonly #budget = new RetryBudget();
   #finding: { close(): void } | undefined;
   #lookups: OneOffLookups | undefined;
+  #elsewhere: Elsewhere | undefined;
   #isClosed = false;
 
   constructor(servers: Servers, open: (server: string) => Channel, options: ClientOptions) {
@@ -158,12 +180,22 @@ export class Client implements WatchingCalls {
 
   /**
    * Chooses an entry of a name and one of its ports, without a watch: the answer of a server is kept for `lookupTtlMs`, and for as long as no server answers.
-   * Undefined when there is none that may be chosen. Throws a `RequestError`.
+   * Undefined when there is none that may be chosen. With `autoSummaryRedirect` the entry may be one of another cluster, to which the servers redirect the name. Throws a `RequestError`.
    */
   async resolve(namespace: string, name: string, options: ResolveOptions = {}): Promise<Choice | undefined> {
     checkResolveOptions(options);
     this.#lookups ??= new OneOffLookups(this, this.#options.lookupTtlMs);
-    return this.#lookups.resolve(namespace, name, options);
+    const choice = await this.#lookups.resolve(namespace, name, options);
+    return choice !== undefined || this.#options.followsRedirects !== true ? choice : this.#others().resolve(namespace, name, options);
+  }
+
+  /**
+   * Runs a call at an ingress of the named cluster, which summaries tell: `callWithSummary("us1", (us1) => us1.discovery.serverInfo({}))`. The function gets a client of that cluster, and is run once. Throws what
+   * it throws, and a `RequestError` when no ingress is known or may be called.
+   */
+  async callWithSummary<T>(cluster: string, fn: (client: Client) => Promise<T>, options: SummaryCallOptions = {}): Promise<T> {
+    checkSummaryCall(cluster, fn, options);
+    return this.#others().run(cluster, fn, options);
   }
 
   /** What was counted of each name that `resolve` keeps the answer of: choices, those made by load, and reported calls with their latencies. `LiveMap.stats` tells it of a map. */
@@ -249,6 +281,7 @@ export class Client implements WatchingCalls {
   close(): void {
     this.#isClosed = true;
     this.#finding?.close();
+    this.#elsewhere?.close();
     for (const channel of this.#channels.values()) channel.close();
     this.#channels.clear();
   }
@@ -285,6 +318,13 @@ export class Client implements WatchingCalls {
     if (deadlineMonoMs - this.#options.nowMs() - waitMs < LEAST_TRY_MS || !this.#budget.spend()) return false;
     await this.#options.wait(waitMs, signal);
     return true;
+  }
+
+  #others(): Elsewhere {
+    if (this.#isClosed) throw closedFailure("the client is closed", this.server);
+    this.#elsewhere ??= this.#options.elsewhere?.(this);
+    if (this.#elsewhere === undefined) throw closedFailure("this client makes no calls at further clusters", this.server);
+    return this.#elsewhere;
   }
 
   #answered(server: string): void {

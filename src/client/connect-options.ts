@@ -11,6 +11,16 @@ export interface TlsFiles {
   readonly key?: Uint8Array;
 }
 
+/** What a program shows to one other cluster, and how it knows that cluster. */
+export interface ClusterAccess {
+  /** The cluster is called by TLS; `ca` are the authorities for it alone, and `cert` is shown to it. */
+  readonly tls: TlsFiles;
+  /** Bearer token for this cluster. */
+  readonly token?: string;
+  /** DNS name that the certificates of its servers must have. Without it they must have the SPIFFE id of a node of the cluster. */
+  readonly serverName?: string;
+}
+
 export interface ConnectOptions {
   /** Seeds: `host:port` each, tried in order. The port is 17420 when absent. */
   readonly servers: readonly string[];
@@ -29,6 +39,10 @@ export interface ConnectOptions {
   /** Region of the program; with `zone` it says which servers are near. By default the place of the first server that answers. */
   readonly region?: string;
   readonly zone?: string;
+  /** Whether `resolve` follows redirects to other clusters when nothing can be chosen here; default false. */
+  readonly autoSummaryRedirect?: boolean;
+  /** Credentials for other clusters, by cluster id. Those above are for the own cluster, and no other one is shown them. */
+  readonly clusters?: Readonly<Record<string, ClusterAccess>>;
 }
 
 const WANTED = 'connect({ servers: ["127.0.0.1:17420"] })';
@@ -49,7 +63,10 @@ const RULES: OptionRules<ConnectOptions> = {
   lookupTtlMs: lengthRule(0, HOUR_MS),
   region: TEXT,
   zone: TEXT,
+  autoSummaryRedirect: FLAG,
+  clusters: ANYTHING,
 };
+const ACCESS_RULES: OptionRules<ClusterAccess> = { tls: ANYTHING, token: ANYTHING, serverName: TEXT };
 
 export const SERVER_RULE = `not host:port, such as 127.0.0.1:${GRPC_PORT} or [::1]:${GRPC_PORT}`;
 
@@ -74,9 +91,9 @@ export function checkedServers(options: ConnectOptions): readonly string[] {
   const { servers, token, tls } = said;
   if (!Array.isArray(servers)) throw new TypeError(`connect: servers is ${kindOf(servers)}, not a list of host:port: ${WANTED}`);
   if (servers.length === 0) throw new RangeError(`connect: servers is empty: ${WANTED}`);
-  // The message of grpc-js would show the token.
-  if (token !== undefined && (typeof token !== "string" || !isToken(token))) throw new RangeError(`connect: not a token: ${TOKEN_RULE}`);
-  checkTls(tls);
+  checkToken("connect:", token);
+  checkTls("tls", tls);
+  checkClusters(said["clusters"]);
   return servers.map((server: unknown, at) => {
     const parsed = typeof server === "string" ? parseServer(server) : undefined;
     if (parsed === undefined) throw new RangeError(`connect: servers[${at}] ${kindOf(server)} is ${SERVER_RULE}`);
@@ -84,18 +101,45 @@ export function checkedServers(options: ConnectOptions): readonly string[] {
   });
 }
 
+// The message of grpc-js would show the token.
+function checkToken(where: string, token: unknown): void {
+  if (token !== undefined && (typeof token !== "string" || !isToken(token))) throw new RangeError(`${where} not a token: ${TOKEN_RULE}`);
+}
+
+/** A credential is never sent over a plain connection to another cluster, so each cluster that is named needs TLS. */
+function checkClusters(clusters: unknown): void {
+  if (clusters === undefined) return;
+  if (typeof clusters !== "object" || !clusters || Array.isArray(clusters))
+    throw new TypeError(`connect: clusters is ${kindOf(clusters)}, not an object with { tls, token, serverName } by cluster id`);
+  const byId: Readonly<Record<string, unknown>> = { ...clusters };
+  for (const [id, access] of Object.entries(byId)) {
+    const where = `clusters.${id.slice(0, 64)}`;
+    checkOptions<unknown>(`connect: ${where}`, access, ACCESS_RULES);
+    const said: Readonly<Record<string, unknown>> = typeof access === "object" ? { ...access } : {};
+    const { tls, token, serverName } = said;
+    if (tls === undefined) throw new TypeError(`connect: ${where}.tls is missing: other clusters are shown credentials by TLS only`);
+    checkTls(`${where}.tls`, tls);
+    checkToken(`connect: ${where}.token:`, token);
+    if (serverName === "") throw new RangeError(`connect: ${where}.serverName is empty`);
+  }
+}
+
 const TLS_FILES: readonly string[] = ["ca", "cert", "key"] satisfies readonly (keyof TlsFiles)[];
 
 /** A mistake that is passed over here would trust the system's authorities, as `{}` does. */
-function checkTls(tls: unknown): void {
+function checkTls(where: string, tls: unknown): void {
   if (tls === undefined) return;
   if (typeof tls !== "object" || !tls || Array.isArray(tls) || ArrayBuffer.isView(tls))
-    throw new TypeError(`connect: tls is ${kindOf(tls)}, not { ca, cert, key } with bytes of PEM files; {} trusts the system`);
+    throw new TypeError(`connect: ${where} is ${kindOf(tls)}, not { ca, cert, key } with bytes of PEM files; {} trusts the system`);
   const files: Readonly<Record<string, unknown>> = { ...tls };
   for (const [name, bytes] of Object.entries(files)) {
-    if (!TLS_FILES.includes(name)) throw new TypeError(`connect: tls.${name} is not an option; the options are tls.ca, tls.cert, tls.key`);
+    if (!TLS_FILES.includes(name))
+      throw new TypeError(
+        `connect: ${where}.${name} is not an option; the options are ${TLS_FILES.map((file) => `${where}.${file}`).join(", ")}`,
+      );
     if (bytes !== undefined && !(bytes instanceof Uint8Array))
-      throw new TypeError(`connect: tls.${name} is not bytes: read the PEM file without an encoding`);
+      throw new TypeError(`connect: ${where}.${name} is not bytes: read the PEM file without an encoding`);
   }
-  if ((files["cert"] === undefined) !== (files["key"] === undefined)) throw new RangeError("connect: tls.cert and tls.key go together");
+  if ((files["cert"] === undefined) !== (files["key"] === undefined))
+    throw new RangeError(`connect: ${where}.cert and ${where}.key go together`);
 }

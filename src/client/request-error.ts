@@ -61,3 +61,13 @@ export function lateFailure(timeoutMs: number, server: string): RequestError {
   const message = `no whole snapshot within ${durationText(timeoutMs)}`;
   return new RequestError(message, { ...UNSAID, code: "DEADLINE_EXCEEDED", isReachable: false, isSent: true, server });
 }
+
+/** The failure of a call that went to no server, because none may be called: another server, or another cluster, may help. */
+export function unreachedFailure(what: string, server: string): RequestError {
+  return new RequestError(what, { ...UNSAID, code: "UNAVAILABLE", isReachable: false, isSent: false, server });
+}
+
+/** The failure of a call for which there is no server. */
+export function absentFailure(what: string, server: string): RequestError {
+  return new RequestError(what, { ...UNSAID, code: "NOT_FOUND", isReachable: true, isSent: false, server });
+}

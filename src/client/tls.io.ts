@@ -6,13 +6,19 @@ import { type ChannelCredentials, credentials } from "@grpc/grpc-js";
 import type { TlsFiles } from "./connect-options.ts";
 import { findTlsFault } from "./tls-files.io.ts";
 
-/** Credentials for all connections of a client. Throws a RangeError that names the file which cannot be used. */
-export function credentialsOf(tls: TlsFiles | undefined): ChannelCredentials {
+/** What is wrong with the certificate of a server, for connections that do not go by its host name. */
+export type CheckIdentity = (host: string, certificate: nodeTls.PeerCertificate) => Error | undefined;
+
+/** Credentials for connections of a client. `option` is what the files are called. Throws a RangeError that names the file which cannot be used. */
+export function credentialsOf(tls: TlsFiles | undefined, option = "tls", checkServerIdentity?: CheckIdentity): ChannelCredentials {
   if (tls === undefined) return credentials.createInsecure();
-  const wrong = findTlsFault(tls, "tls.cert");
-  if (wrong !== undefined) throw new RangeError(`connect: tls.${wrong.file} ${wrong.fault}`);
-  const pem = (bytes: Uint8Array | undefined) => (bytes === undefined ? undefined : Buffer.from(bytes));
-  return credentials.createSsl(pem(tls.ca) ?? systemRoots(), pem(tls.key), pem(tls.cert));
+  const wrong = findTlsFault(tls, `${option}.cert`);
+  if (wrong !== undefined) throw new RangeError(`connect: ${option}.${wrong.file} ${wrong.fault}`);
+  return credentials.createSsl(pem(tls.ca) ?? systemRoots(), pem(tls.key), pem(tls.cert), checkServerIdentity && { checkServerIdentity });
+}
+
+function pem(bytes: Uint8Array | undefined): Buffer | undefined {
+  return bytes === undefined ? undefined : Buffer.from(bytes);
 }
 
 /** PEM of the authorities that the system trusts. Undefined when there are none; then Node uses its own list. */
@@ -26,18 +32,39 @@ const ANSWER_MS = 1000;
 
 /** Whether a server speaks TLS; for a hint, not for a decision. `server` is `host:port`, with brackets around IPv6. */
 export function speaksTls(server: string): Promise<boolean> {
-  const at = server.lastIndexOf(":");
-  const host = server.slice(0, at).replaceAll(/[[\]]/g, "");
   const { promise, resolve } = Promise.withResolvers<boolean>();
   // Nothing is sent and nothing received is believed, so no certificate is checked.
-  const socket = nodeTls.connect({
-    host,
-    port: Number(server.slice(at + 1)),
-    rejectUnauthorized: false,
-    ...(isIP(host) === 0 && { servername: host }),
-  });
+  const socket = nodeTls.connect({ ...placeOf(server), rejectUnauthorized: false });
   socket.setTimeout(ANSWER_MS, () => resolve(false));
   socket.on("secureConnect", () => resolve(true));
   socket.on("error", () => resolve(false));
   return promise.finally(() => socket.destroy());
+}
+
+/**
+ * What is wrong with the certificate of a server, by a connection on which the client shows none. TLS shows a client's certificate before the server's is judged, so this comes
+ * before a connection with one.
+ */
+export function certificateFault(
+  server: string,
+  {
+    tls,
+    checkServerIdentity,
+    timeoutMs,
+  }: { readonly tls: TlsFiles; readonly checkServerIdentity: CheckIdentity; readonly timeoutMs: number },
+): Promise<string | undefined> {
+  const { promise, resolve } = Promise.withResolvers<string | undefined>();
+  const ca = pem(tls.ca) ?? systemRoots();
+  const socket = nodeTls.connect({ ...placeOf(server), ...(ca && { ca }), ALPNProtocols: ["h2"], checkServerIdentity });
+  socket.setTimeout(timeoutMs, () => resolve("no answer by TLS"));
+  socket.on("secureConnect", () => resolve(undefined));
+  socket.on("error", ({ message }: Error) => resolve(message === "" ? "no connection could be made" : message));
+  return promise.finally(() => socket.destroy());
+}
+
+/** Where a socket goes for `host:port`, with brackets around IPv6. */
+function placeOf(server: string): { readonly host: string; readonly port: number; readonly servername?: string } {
+  const at = server.lastIndexOf(":");
+  const host = server.slice(0, at).replaceAll(/[[\]]/g, "");
+  return { host, port: Number(server.slice(at + 1)), ...(isIP(host) === 0 && { servername: host }) };
 }

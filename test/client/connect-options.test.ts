@@ -8,7 +8,7 @@ test.each([
   { options: undefined, says: 'connect: servers is undefined, not a list of host:port: connect({ servers: ["127.0.0.1:17420"] })' },
   {
     options: { servers, tokn: "SECRET" },
-    says: "connect: tokn is not an option; the options are servers, token, tls, timeoutMs, findServers, refreshMs, lookupTtlMs, region, zone",
+    says: "connect: tokn is not an option; the options are servers, token, tls, timeoutMs, findServers, refreshMs, lookupTtlMs, region, zone, autoSummaryRedirect, clusters",
   },
   { options: {}, says: "connect: servers is undefined, not a list" },
   { options: { servers: "localhost:17420" }, says: 'connect: servers is "localhost:17420", not a list' },
@@ -32,6 +32,17 @@ test.each([
     says: "connect: tls.caFile is not an option; the options are tls.ca, tls.cert, tls.key",
   },
   { options: { servers, tls: { cert: PEM } }, says: "connect: tls.cert and tls.key go together" },
+  { options: { servers, autoSummaryRedirect: 1 }, says: "connect: autoSummaryRedirect is 1, not true or false" },
+  { options: { servers, clusters: [] }, says: "connect: clusters is a value of type array, not an object" },
+  { options: { servers, clusters: { us1: 7 } }, says: "connect: clusters.us1: the options are 7, not an object" },
+  { options: { servers, clusters: { us1: { token: "SECRET" } } }, says: "connect: clusters.us1.tls is missing: other clusters are shown" },
+  { options: { servers, clusters: { us1: { tls: {}, token: "SECRET words" } } }, says: "connect: clusters.us1.token: not a token" },
+  {
+    options: { servers, clusters: { us1: { tls: {}, name: "x" } } },
+    says: "connect: clusters.us1: name is not an option; the options are tls",
+  },
+  { options: { servers, clusters: { us1: { tls: {}, serverName: "" } } }, says: "connect: clusters.us1.serverName is empty" },
+  { options: { servers, clusters: { us1: { tls: { ca: "x" } } } }, says: "connect: clusters.us1.tls.ca is not bytes" },
 ])("connect($options) says what is wrong", ({ options, says }) => {
   // Programs without types say such things.
   const act = () => checkedServers(options as unknown as ConnectOptions);

@@ -26,6 +26,7 @@ const CALLS: Readonly<Record<string, (client: Client, options: never) => Promise
   watch: (of, options) => of.watch({ namespace: "svc" }, options),
   follow: (of, options) => drained(follow(of, { namespace: "svc" }, options)),
   resolve: (of, options) => of.resolve("svc", "web", options),
+  callWithSummary: (of, options) => of.callWithSummary("us1", () => Promise.resolve(), options),
 };
 
 test.each([
@@ -59,6 +60,8 @@ test.each([
   ["resolve", { kind: 99 }, "RangeError: resolve: kind is 99, not a value of EntryKind"],
   ["resolve", { avoid: [{}] }, "TypeError: resolve: avoid is a value of type array, not a list of choices"],
   ["resolve", { zone: "z" }, "TypeError: resolve: zone is not an option; the options are kind, policy, hashKey, avoid"],
+  ["callWithSummary", { namespace: 7 }, "TypeError: callWithSummary: namespace is 7, not a text"],
+  ["callWithSummary", { kind: 1 }, "TypeError: callWithSummary: kind is not an option; the options are namespace, service, signal"],
 ])("%s with %o says what is wrong", async (call, options, says) => {
   const asked = registry.calls.length;
   const thrown = await CALLS[call]?.(client, options as never).catch((error: unknown) => error);

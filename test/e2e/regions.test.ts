@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { JsonObject } from "@bufbuild/protobuf";
 import { afterAll, expect, test } from "vitest";
+import { connect } from "../../src/client/index.ts";
 import { GrpcDoor } from "../fakes/node.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
 import { until } from "../fakes/until.ts";
@@ -85,6 +86,11 @@ test("a service shows in the other region as a summary, and its entries do not",
   const { redirect } = (await door.ask("resolve", asked)).response;
   expect(redirect).toMatchObject({ clusterId: "eu1", region: "eu", urls, band: "HEALTH_BAND_HEALTHY" });
   expect((await door.ask("resolve", { ...asked, visitedClusters: ["eu1"] })).code).toBe("NOT_FOUND");
+  // The client follows, and calls the other cluster by its name.
+  const client = connect({ servers: [us.grpc], findServers: false, autoSummaryRedirect: true });
+  expect((await client.resolve("svc.market", "quotes"))?.entry).toMatchObject({ clusterId: "eu1", key: { instanceId: "1" } });
+  expect(await client.callWithSummary("eu1", async (at) => (await at.discovery.serverInfo({})).clusterId)).toBe("eu1");
+  client.close();
   const page = await (await fetch(`http://${us.listeners["http"] ?? ""}/discovery/summary?region=eu&include_ingress=true`)).json();
   expect(page).toMatchObject({ items: [{ serviceId: "quotes" }], ingress: { eu1: { urls } } });
 });

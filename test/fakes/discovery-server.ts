@@ -12,8 +12,10 @@ import {
   type CatalogWatchRequest,
   CatalogWatchResponseSchema,
   DiscoveryService,
+  type RedirectSchema,
   type RegisterRequest,
   type RenewRequest,
+  type ResolveRequest,
   type UnregisterRequest,
 } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import {
@@ -48,6 +50,7 @@ type PeerMessage = MessageInitShape<typeof PeerServiceWatchResponseSchema>;
 
 export class FakeDiscovery {
   readonly #server = new Server();
+  readonly #clusterId: string;
   /** Answers of PolicyService by method local name; a method without one answers with an empty message. */
   readonly policy = new Map<string, (request: never) => Record<string, unknown>>();
   /** Answers of PeerService, as those of PolicyService. */
@@ -75,11 +78,17 @@ export class FakeDiscovery {
   /** Leases that `renew` no longer knows. */
   readonly expired = new Set<string>();
   readonly listeners: Record<string, string> = {};
+  /** Where `resolve` sends callers that ask for a name without an entry. */
+  redirect: (request: ResolveRequest) => MessageInitShape<typeof RedirectSchema> | undefined = () => undefined;
   #leases = 0;
   #revision = 0n;
   address = "";
 
-  async start(port = 0): Promise<void> {
+  constructor(clusterId = CLUSTER) {
+    this.#clusterId = clusterId;
+  }
+
+  async start(port = 0, credentials = ServerCredentials.createInsecure()): Promise<void> {
     const m = DiscoveryService.method;
     const handlers = [
       this.#unary(m.register, (request: RegisterRequest) => this.#register(request)),
@@ -89,21 +98,26 @@ export class FakeDiscovery {
         ttl: durationFromMs(30_000),
       })),
       this.#unary(m.catalogQuery, (request: CatalogQueryRequest) => this.#query(request)),
-      this.#unary(m.resolve, ({ name }: { readonly name: string }) => {
-        const entry = [...this.entries.values()].find(({ key }) => key?.name === name);
-        return { ...(entry && { entry, ...(entry.targets[0] && { target: entry.targets[0] }) }), servedBy: NODE };
+      this.#unary(m.resolve, (request: ResolveRequest) => {
+        const entry = [...this.entries.values()].find(({ key }) => key?.name === request.name);
+        const redirect = entry === undefined ? this.redirect(request) : undefined;
+        return {
+          ...(entry && { entry, ...(entry.targets[0] && { target: entry.targets[0] }) }),
+          ...(redirect && { redirect }),
+          servedBy: NODE,
+        };
       }),
       this.#unary(m.summaryQuery, (request: SummaryQueryRequest) => this.summaries(request)),
-      this.#unary(m.clusterMap, () => ({ clusterId: CLUSTER, nodes: [] })),
+      this.#unary(m.clusterMap, () => ({ clusterId: this.#clusterId, nodes: [] })),
       this.#unary(m.listPeers, () => ({
-        peers: [{ nodeId: "n2", clusterId: CLUSTER, status: PeerStatus.ALIVE, urls: ["grpc://10.0.0.2:17420"] }],
+        peers: [{ nodeId: "n2", clusterId: this.#clusterId, status: PeerStatus.ALIVE, urls: ["grpc://10.0.0.2:17420"] }],
       })),
       this.#unary(m.namespaceStatus, ({ namespace }: { readonly namespace: string }) => ({
         namespace,
         allowed: true,
         reason: "policy_disabled",
       })),
-      this.#unary(m.serverInfo, () => ({ version: "9.9.9", nodeId: NODE, clusterId: CLUSTER, listeners: this.listeners })),
+      this.#unary(m.serverInfo, () => ({ version: "9.9.9", nodeId: NODE, clusterId: this.#clusterId, listeners: this.listeners })),
     ];
     const definition = Object.fromEntries(handlers.map(({ name, definition: one }) => [name, one]));
     const watches = {
@@ -130,9 +144,7 @@ export class FakeDiscovery {
     }
     this.#addMesh();
     const bound = await new Promise<number>((resolve, reject) => {
-      this.#server.bindAsync(`127.0.0.1:${port}`, ServerCredentials.createInsecure(), (error, actual) =>
-        error ? reject(error) : resolve(actual),
-      );
+      this.#server.bindAsync(`127.0.0.1:${port}`, credentials, (error, actual) => (error ? reject(error) : resolve(actual)));
     });
     this.address = `127.0.0.1:${bound}`;
   }
@@ -199,8 +211,8 @@ export class FakeDiscovery {
       if (!key) continue;
       const stamped: Entry = {
         ...entry,
-        key: { ...key, clusterId: CLUSTER },
-        clusterId: CLUSTER,
+        key: { ...key, clusterId: this.#clusterId },
+        clusterId: this.#clusterId,
         nodeId: NODE,
         zone: entry.zone === "" ? "local" : entry.zone,
       };

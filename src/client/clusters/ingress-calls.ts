@@ -1,0 +1,90 @@
+/** Calls at an ingress of a cluster that the program names, which summaries tell. */
+import { durationMs, timestampMs } from "@bufbuild/protobuf/wkt";
+import type { ServiceSummary } from "../../../gen/waymark/catalog/v1/summary_pb.js";
+import { DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
+import type { SummaryCallOptions } from "../calls.ts";
+import type { Client } from "../client.ts";
+import { absentFailure } from "../request-error.ts";
+import { askedOf, type OwnCluster } from "./asking.ts";
+import { Kept } from "./kept.ts";
+import type { Located, OtherClusters } from "./other-clusters.ts";
+
+const PAGE_LIMIT = 1000;
+const MAX_PAGES = 200;
+const INGRESS_LIMIT = 16;
+
+export interface IngressParts {
+  readonly home: Client;
+  readonly own: OwnCluster;
+  readonly clusters: OtherClusters;
+  /** How long it is kept that no ingress of a cluster is known. */
+  readonly lookupTtlMs: number;
+  /** Monotonic clock. */
+  readonly nowMs: () => number;
+}
+
+export class IngressCalls {
+  readonly #parts: IngressParts;
+  readonly #known = new Kept<Located | undefined>();
+  /** Questions under way, one for a cluster and filter. */
+  readonly #asking = new Map<string, Promise<Located | undefined>>();
+
+  constructor(parts: IngressParts) {
+    this.#parts = parts;
+  }
+
+  /** Runs the function once. Throws what it throws, and a `RequestError` with NOT_FOUND when no summary tells an ingress of the cluster. */
+  async run<T>(cluster: string, fn: (client: Client) => Promise<T>, options: SummaryCallOptions): Promise<T> {
+    const { home, own, clusters } = this.#parts;
+    if ((await own.id()) === cluster) return fn(home);
+    const located = await this.#locate(cluster, options);
+    if (located === undefined) throw absentFailure(`no summary tells an ingress of the cluster ${cluster}`, home.server);
+    const { client, thrown } = clusters.at(located);
+    try {
+      return await fn(client);
+    } catch (error) {
+      return thrown(error);
+    }
+  }
+
+  #locate(cluster: string, options: SummaryCallOptions): Promise<Located | undefined> {
+    const id = JSON.stringify([cluster, options.namespace, options.service]);
+    const found = this.#known.find(id, this.#parts.nowMs());
+    if (found?.isFresh) return Promise.resolve(found.value);
+    let asking = this.#asking.get(id);
+    if (asking === undefined) {
+      asking = this.#ask(id, cluster, options).finally(() => this.#asking.delete(id));
+      this.#asking.set(id, asking);
+    }
+    return asking;
+  }
+
+  async #ask(id: string, cluster: string, { namespace = "", service = "", signal }: SummaryCallOptions): Promise<Located | undefined> {
+    const { home, nowMs, lookupTtlMs } = this.#parts;
+    const filter = { namespace, serviceId: service, includeIngress: true, ingressLimit: INGRESS_LIMIT, limit: PAGE_LIMIT };
+    let pageToken = "";
+    for (let pages = 0; pages < MAX_PAGES; pages++) {
+      const request = { ...filter, pageToken };
+      const answered = await askedOf(home, DiscoveryService.method.summaryQuery, request, signal && { signal });
+      if (answered === undefined) break;
+      const { items, ingress, nextPageToken } = answered.answer;
+      const urls = ingress[cluster]?.urls ?? [];
+      if (urls.length > 0) {
+        const located = { clusterId: cluster, urls, from: answered.from };
+        const ofCluster = items.filter(({ sourceCluster }) => sourceCluster === cluster);
+        this.#known.set(id, located, nowMs() + Math.max(...ofCluster.map(ttlMsOf), 0));
+        return located;
+      }
+      pageToken = nextPageToken;
+      if (pageToken === "") break;
+    }
+    this.#known.set(id, undefined, nowMs() + lookupTtlMs);
+    return undefined;
+  }
+}
+
+/** How long a summary may be used. */
+function ttlMsOf({ ttl, notAfter }: ServiceSummary): number {
+  const leftMs = notAfter === undefined ? Number.POSITIVE_INFINITY : timestampMs(notAfter) - Date.now();
+  return Math.min(ttl === undefined ? 0 : durationMs(ttl), leftMs);
+}

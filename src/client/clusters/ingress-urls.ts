@@ -1,0 +1,80 @@
+/** Which of the urls that a server names for another cluster may be called. A server may pass on the word of a stranger, so nothing of it is believed that would lead a program to its own machine. */
+import { type AddressBlock, GRPC_PORT, isLoopbackHost, isWithin, parseAddress, parseBlock } from "../../lib/addresses.ts";
+
+/** Longest url that is read. */
+const MAX_URL_LENGTH = 512;
+/** Most urls of a cluster that are read. */
+const MAX_URLS = 16;
+/** Port of each scheme where the url says none, and whether it is for TLS only. */
+const SCHEMES: Readonly<Record<string, { readonly port: number; readonly isForTls: boolean }>> = {
+  grpc: { port: GRPC_PORT, isForTls: false },
+  grpcs: { port: 443, isForTls: true },
+  http: { port: 80, isForTls: false },
+  https: { port: 443, isForTls: true },
+};
+
+export interface IngressOptions {
+  /** The server that named the urls, as `host:port`. */
+  readonly from: string;
+  /** Whether the cluster is called by TLS. */
+  readonly isTls: boolean;
+}
+
+export interface Ingress {
+  /** `host:port` each: those of gRPC first, in the order in which they were named. */
+  readonly servers: readonly string[];
+  /** What is wrong with each of the others, in words. */
+  readonly faults: readonly string[];
+}
+
+/** Sorts urls into servers that may be called and faults. */
+export function ingressIn(urls: readonly string[], options: IngressOptions): Ingress {
+  const [grpc, http, faults]: [string[], string[], string[]] = [[], [], []];
+  for (const [at, url] of urls.entries()) {
+    const read = at < MAX_URLS ? readUrl(url, options) : "one too many";
+    if (typeof read === "string") faults.push(read);
+    else (read.scheme.startsWith("grpc") ? grpc : http).push(read.server);
+  }
+  return { servers: [...new Set([...grpc, ...http])], faults };
+}
+
+function readUrl(url: string, { from, isTls }: IngressOptions): { readonly server: string; readonly scheme: string } | string {
+  if (url.length > MAX_URL_LENGTH) return "too long";
+  const [, scheme = "", authority = ""] = /^([a-z][a-z0-9+.-]*):\/\/([^/?#]*)/i.exec(url) ?? [];
+  const known = Object.hasOwn(SCHEMES, scheme.toLowerCase()) ? SCHEMES[scheme.toLowerCase()] : undefined;
+  if (known === undefined) return "not grpc or http";
+  if (authority.includes("@")) return "with credentials in it";
+  const match = /^(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::(\d{1,5}))?$/.exec(authority);
+  const [, v6, name = "", digits] = match ?? [];
+  const host = v6 ?? name.replace(/\.$/, "");
+  const port = Number(digits ?? known.port);
+  if (host === "" || port < 1 || port > 65_535 || !isHost(host, v6 !== undefined)) return "without a host and port";
+  if (known.isForTls && !isTls) return "for TLS only";
+  const fault = nearFault(host, from);
+  return fault ?? { server: `${v6 === undefined ? host : `[${v6}]`}:${port}`, scheme: scheme.toLowerCase() };
+}
+
+/** The system reads `0x7f.1` and `2130706433` as addresses too. Here an address has its one form, and what ends in a number is one. */
+function isHost(host: string, isV6: boolean): boolean {
+  const mustBeAddress = isV6 || /(?:^|\.)(?:\d+|0x[0-9a-f]*)$/i.test(host);
+  return !mustBeAddress || parseAddress(host) !== undefined;
+}
+
+const NOWHERE: readonly AddressBlock[] = blocks("0.0.0.0/8", "::/128");
+const LINK_LOCAL: readonly AddressBlock[] = blocks("169.254.0.0/16", "fe80::/10");
+
+/** What is wrong with a host that is nearer than the server which named it (`host:port`): on this machine or this link, and that server is not. Also for the address of a name. */
+export function nearFault(host: string, from: string): string | undefined {
+  const fromHost = from.slice(0, from.lastIndexOf(":")).replaceAll(/[[\]]/g, "");
+  if (isOwnMachine(host) && !isOwnMachine(fromHost)) return "at loopback";
+  return isWithin(LINK_LOCAL, host) && !isWithin(LINK_LOCAL, fromHost.replace(/%.*/, "")) ? "link-local" : undefined;
+}
+
+function isOwnMachine(host: string): boolean {
+  const name = host.toLowerCase().replace(/\.$/, "");
+  return isLoopbackHost(name) || name.endsWith(".localhost") || name === "localhost.localdomain" || isWithin(NOWHERE, name);
+}
+
+function blocks(...texts: readonly string[]): readonly AddressBlock[] {
+  return texts.flatMap((text) => parseBlock(text) ?? []);
+}

@@ -1,0 +1,99 @@
+/** The clients of other clusters, one each, made when a cluster is first called. */
+import type { Channel } from "../calls.ts";
+import { Client, type ClientOptions } from "../client.ts";
+import { RequestError, unreachedFailure } from "../request-error.ts";
+import { Servers } from "../servers/servers.ts";
+import { type Ingress, ingressIn } from "./ingress-urls.ts";
+import { ProvenChannel } from "./proven-channel.ts";
+
+/** Most clusters with open connections; the one used longest ago goes first. */
+const MAX_CLUSTERS = 32;
+
+/** How other clusters are reached. */
+export interface ClusterWays {
+  /** Whether the cluster is called by TLS. */
+  isTls(clusterId: string): boolean;
+  /** A connection with the credentials for this cluster, if there are any, that shows them to no server whose certificate does not name it. */
+  open(clusterId: string, server: string): Channel;
+  /** What is wrong with the address or the certificate of a server that `from` has named; undefined when nothing is. It is shown no credentials. */
+  findFault(
+    found: { readonly clusterId: string; readonly server: string; readonly from: string },
+    timeoutMs: number,
+  ): Promise<string | undefined>;
+}
+
+/** Where a server says that another cluster is. */
+export interface Located {
+  readonly clusterId: string;
+  readonly urls: readonly string[];
+  /** The server that says so, as `host:port`. */
+  readonly from: string;
+}
+
+export interface OtherCluster {
+  readonly client: Client;
+  /** Throws the failure of a call there as the program is told it: with the cluster, and what was wrong with its urls. Throws other errors unchanged. */
+  readonly thrown: (error: unknown) => never;
+}
+
+interface Known extends OtherCluster {
+  readonly servers: string;
+}
+
+export class OtherClusters {
+  readonly #home: Client;
+  readonly #ways: ClusterWays;
+  readonly #options: ClientOptions;
+  /** By cluster, the one used longest ago first. */
+  readonly #known = new Map<string, Known>();
+
+  constructor(home: Client, ways: ClusterWays, options: ClientOptions) {
+    this.#home = home;
+    this.#ways = ways;
+    this.#options = options;
+  }
+
+  /** The client of a cluster. Its calls try the urls in turn. Throws a `RequestError` when none of these may be used. */
+  at(located: Located): OtherCluster {
+    const { clusterId, from } = located;
+    const ingress = ingressIn(located.urls, { from, isTls: this.#ways.isTls(clusterId) });
+    if (ingress.servers.length === 0) throw failureOf(unreachedFailure("it has no url that may be used", from), located, ingress);
+    const servers = ingress.servers.join(" ");
+    let known = this.#known.get(clusterId);
+    if (known?.servers !== servers) {
+      known?.client.close();
+      known = { servers, client: this.#clientOf(located, ingress), thrown: (error) => throwTold(error, located, ingress) };
+    }
+    this.#known.delete(clusterId);
+    this.#known.set(clusterId, known);
+    const [oldest] = this.#known;
+    if (this.#known.size > MAX_CLUSTERS && oldest !== undefined) {
+      oldest[1].client.close();
+      this.#known.delete(oldest[0]);
+    }
+    return known;
+  }
+
+  close(): void {
+    for (const { client } of this.#known.values()) client.close();
+    this.#known.clear();
+  }
+
+  #clientOf({ clusterId, from }: Located, { servers }: Ingress): Client {
+    const { random, nowMs } = this.#options;
+    const findFault = (server: string, timeoutMs: number) => this.#ways.findFault({ clusterId, server, from }, timeoutMs);
+    const open = (server: string) => new ProvenChannel(this.#ways.open(clusterId, server), { clusterId, findFault, nowMs });
+    return new Client(new Servers({ seeds: servers, place: this.#home.place, random }), open, this.#options);
+  }
+}
+
+function throwTold(error: unknown, located: Located, ingress: Ingress): never {
+  const isOurs = error instanceof RequestError && ingress.servers.includes(error.facts.server);
+  throw isOurs ? failureOf(error, located, ingress) : error;
+}
+
+function failureOf(error: RequestError, { clusterId }: Located, { faults }: Ingress): RequestError {
+  const strange = faults.length === 0 ? "" : `; ${faults.length} of its urls were not used: ${[...new Set(faults)].join(", ")}`;
+  const metadata = { ...error.facts.metadata, cluster: clusterId, unusedUrls: String(faults.length) };
+  return new RequestError(`cluster ${clusterId}: ${error.message}${strange}`, { ...error.facts, metadata }, error);
+}

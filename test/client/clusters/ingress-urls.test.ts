@@ -1,0 +1,71 @@
+import { expect, test } from "vitest";
+import { clusterNameFault } from "../../../src/client/clusters/certificate-names.ts";
+import { ingressIn } from "../../../src/client/clusters/ingress-urls.ts";
+
+const FAR = { from: "eu.example:17420", isTls: true };
+
+test.each([
+  { url: "grpc://a.example", is: "a.example:17420" },
+  { url: "GRPCS://a.example.:7/", is: "a.example:7" },
+  { url: "https://[2001:db8::1]/path?query", is: "[2001:db8::1]:443" },
+  { url: "http://10.0.0.1", is: "10.0.0.1:80" },
+  { url: "a.example:1", is: "not grpc or http" },
+  { url: "javascript://a.example", is: "not grpc or http" },
+  { url: "constructor://a.example", is: "not grpc or http" },
+  { url: "unix:///tmp/socket", is: "not grpc or http" },
+  { url: "grpc://me:secret@a.example", is: "with credentials in it" },
+  { url: "grpc://a.example%40b", is: "without a host and port" },
+  { url: "grpc://:1", is: "without a host and port" },
+  { url: "grpc://a.example:0", is: "without a host and port" },
+  { url: "grpc://a.example:65536", is: "without a host and port" },
+  { url: "grpc://a b", is: "without a host and port" },
+  { url: "grpc://[fe80::1%eth0]:1", is: "without a host and port" },
+  // The system would take these for addresses.
+  { url: "grpc://0x7f.1:1", is: "without a host and port" },
+  { url: "grpc://2130706433:1", is: "without a host and port" },
+  { url: "grpc://127.1:1", is: "without a host and port" },
+  { url: "grpc://0177.0.0.1:1", is: "without a host and port" },
+  { url: `grpc://${"a".repeat(506)}`, is: "too long" },
+  { url: "grpc://127.0.0.1:1", is: "at loopback" },
+  { url: "grpc://[::1]:1", is: "at loopback" },
+  { url: "grpc://[::ffff:127.0.0.1]:1", is: "at loopback" },
+  { url: "grpc://0.0.0.0:1", is: "at loopback" },
+  { url: "grpc://[::]:1", is: "at loopback" },
+  { url: "grpc://LocalHost.:1", is: "at loopback" },
+  { url: "grpc://a.localhost:1", is: "at loopback" },
+  { url: "http://169.254.169.254/latest", is: "link-local" },
+  { url: "grpc://[fe80::1]:1", is: "link-local" },
+])("of $url a client makes $is", ({ url, is }) => {
+  const { servers, faults } = ingressIn([url], FAR);
+  expect([...servers, ...faults]).toEqual([is]);
+});
+
+test("servers on this machine may name others there, and those of a link others of the link", () => {
+  const near = ["grpc://127.0.0.1:1", "grpc://169.254.0.1:1"];
+  expect(ingressIn(near, { ...FAR, from: "[::1]:1" })).toEqual({ servers: ["127.0.0.1:1"], faults: ["link-local"] });
+  expect(ingressIn(near, { ...FAR, from: "[fe80::2%eth0]:1" })).toEqual({ servers: ["169.254.0.1:1"], faults: ["at loopback"] });
+});
+
+test("those of gRPC come first, each once, at most 16 are read, and what is for TLS needs it", () => {
+  const urls = ["http://a:1", "grpc://b:1", "grpc://b:1", "grpcs://c:1"];
+  expect(ingressIn(urls, { ...FAR, isTls: false })).toEqual({ servers: ["b:1", "a:1"], faults: ["for TLS only"] });
+  const many = Array.from({ length: 18 }, (_, i) => `grpc://h${i}.example:1`);
+  expect(ingressIn(many, FAR)).toMatchObject({ servers: { length: 16 }, faults: ["one too many", "one too many"] });
+});
+
+const US1 = "URI:spiffe://prod.example/waymark/cluster/us1/node/a";
+test.each([
+  { names: US1, says: undefined },
+  { names: `DNS:us1.example, ${US1}, IP Address:10.0.0.1, URI:https://us1.example/`, says: undefined },
+  { names: "", says: "it names no cluster" },
+  { names: "DNS:us1", says: "it names no cluster" },
+  { names: US1.replace("us1", "us2"), says: "it names the cluster us2" },
+  { names: US1.replace("us1", "us1/node/b/../x"), says: "it names no cluster" },
+  { names: `${US1}, ${US1.replace("us1", "us2")}`, says: "it names no cluster" },
+  { names: `DNS:"a, ${US1}"`, says: "it names no cluster" },
+  { names: `DNS:"a, ${US1}, b"`, says: "it names no cluster" },
+  { names: `email:${US1}`, says: "it names no cluster" },
+])("the names $names are those of us1, or else: $says", ({ names, says }) => {
+  const fault = clusterNameFault(names, "us1");
+  expect(fault).toBe(says === undefined ? undefined : `the certificate is not that of a node of us1: ${says}`);
+});
