@@ -17,7 +17,8 @@ type Worlds =
   | "isOfCopies"
   | "isOfResolvers"
   | "isOfOrders"
-  | "isOfDns";
+  | "isOfDns"
+  | "isOfRegions";
 
 const ROOT = join(import.meta.dirname, "..", "..");
 const [name = "", lastSeed = "0", firstSeed = "1"] = process.argv.slice(2);
@@ -59,6 +60,7 @@ function worldsOf(of: Pick<Mutant, Worlds>) {
   if (of.isOfNode === true) return import("./node-worlds.ts");
   if (of.isOfResolvers === true) return import("./resolver-worlds.ts");
   if (of.isOfDns === true) return import("./dns-worlds.ts");
+  if (of.isOfRegions === true) return import("./region-worlds.ts");
   if (of.isOfOrders === true) return import("./orders.ts");
   if (of.isOfGenerations === true) return import("./generations.ts");
   return of.isOfRestarted === true ? import("./restarted.ts") : import("./run-seed.ts");

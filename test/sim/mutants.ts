@@ -8,6 +8,7 @@ import { DNS_MUTANTS } from "./mutants-dns.ts";
 import { GENERATION_MUTANTS } from "./mutants-generations.ts";
 import { NODE_MUTANTS } from "./mutants-node.ts";
 import { ORDER_MUTANTS } from "./mutants-orders.ts";
+import { REGION_MUTANTS } from "./mutants-regions.ts";
 import { RESOLVER_MUTANTS } from "./mutants-resolvers.ts";
 import { SLICE_MUTANTS } from "./mutants-slices.ts";
 
@@ -47,6 +48,8 @@ export interface Mutant {
   readonly isOfOrders?: boolean;
   /** As `isOfLost`, in the worlds of `dns-worlds.ts`. */
   readonly isOfDns?: boolean;
+  /** As `isOfLost`, in the worlds of `region-worlds.ts`. */
+  readonly isOfRegions?: boolean;
   /** Found fast enough for every build. */
   readonly isCheap?: boolean;
 }
@@ -751,6 +754,7 @@ export const MUTANTS: readonly Mutant[] = [
   ...GENERATION_MUTANTS,
   ...NODE_MUTANTS,
   ...ORDER_MUTANTS,
+  ...REGION_MUTANTS,
   ...RESOLVER_MUTANTS,
   ...SLICE_MUTANTS,
 ];

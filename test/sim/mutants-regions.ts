@@ -1,0 +1,197 @@
+/** Planted bugs of regions and summaries (docs/design/summaries.md). */
+export const REGION_MUTANTS = [
+  {
+    name: "a version is a time",
+    rule: "Summaries, identity and order: no clock decides after the first version",
+    edits: [
+      {
+        file: "src/summary/held/saying.ts",
+        find: "const version = known === 0 ? Math.max(1, Math.floor(time.wallMs / 1000)) : known + 1;",
+        replace: "const version = Math.max(1, known - known + Math.floor(time.wallMs / 1000));",
+      },
+    ],
+    withinSeeds: 26,
+    isOfRegions: true,
+  },
+  {
+    name: "a beacon counts by its time",
+    rule: "Liveness: a beacon counts when its version is higher than the last",
+    edits: [
+      {
+        file: "src/summary/held/sources.ts",
+        find: "    if (version <= source.beaconVersion) return;",
+        replace: "    if (generatedWallMs <= source.generatedWallMs) return;",
+      },
+    ],
+    withinSeeds: 26,
+    isOfRegions: true,
+  },
+  {
+    name: "the newest stamp of a key counts",
+    rule: "Summaries, in a region: the view of a key is the highest version, not the newest stamp",
+    edits: [
+      {
+        file: "src/summary/held/taking.ts",
+        find: '    if (version < this.#keeping.highest(key, time)) return "older";\n    const best = this.#keeping.best(key);\n',
+        replace:
+          '    const best = this.#keeping.best(key);\n    const before = best === undefined ? undefined : this.#keeping.contentOf(best);\n    const isEarlier =\n      content.what === "summary" && before?.what === "summary" && content.summary.generatedWallMs < before.summary.generatedWallMs;\n    if (isEarlier || version < this.#keeping.highest(key, time)) return "older";\n',
+      },
+    ],
+    withinSeeds: 26,
+    isOfRegions: true,
+  },
+  {
+    name: "a service is said whenever it changes",
+    rule: "Hold-down: all but first sight and withdrawal by policy goes once a service and hold-down",
+    edits: [
+      {
+        file: "src/summary/building/builder.ts",
+        find: "Math.max(monoMs, service.countedMonoMs + this.#options.holdDownMs)",
+        replace: "monoMs",
+      },
+      {
+        file: "src/summary/building/builder.ts",
+        find: 'return sentMonoMs + (cause === "measured" ? Math.max(holdDownMs, exportIntervalMs) : holdDownMs);',
+        replace: 'return sentMonoMs + (cause === "measured" ? Math.max(holdDownMs, exportIntervalMs) : 0);',
+      },
+    ],
+    withinSeeds: 26,
+    isOfRegions: true,
+  },
+  {
+    name: "a withdrawal is forgotten too early",
+    rule: "Withdrawals are remembered for ttl + stale_keep + twice the skew",
+    edits: [
+      {
+        file: "src/summary/held/options.ts",
+        find: "return ttlMs + staleKeepMs + 2 * maxClockSkewMs;",
+        replace: "return (ttlMs + 0 * (staleKeepMs + maxClockSkewMs)) / 4;",
+      },
+    ],
+    withinSeeds: 26,
+    isOfRegions: true,
+  },
+  {
+    name: "no signature is verified",
+    rule: "Bytes travel as they were made: readers believe only what is rightly signed",
+    edits: [
+      {
+        file: "src/seal/key-registry.ts",
+        find: 'return isSignedBy(key, context, { signed, signature }) ? undefined : "bad_signature";',
+        replace: 'return isSignedBy(key, context, { signed, signature }) || true ? undefined : "bad_signature";',
+      },
+    ],
+    withinSeeds: 26,
+    isOfRegions: true,
+  },
+  {
+    name: "a key of the message is believed",
+    rule: "Authority: keys of a cluster are what we configured",
+    edits: [
+      {
+        file: "src/seal/key-registry.ts",
+        find: "const key = this.#clusters.get(cluster)?.keyAt(keyId, wallMs);",
+        replace: "const owner = this.#configured.get(keyId) ?? cluster;\n    const key = this.#clusters.get(owner)?.keyAt(keyId, wallMs);",
+      },
+    ],
+    withinSeeds: 26,
+    isOfRegions: true,
+  },
+  {
+    name: "a region of the message is believed",
+    rule: "Authority: the region of a cluster is what we configured",
+    edits: [
+      {
+        file: "src/summary/held/judge.ts",
+        find: 'return regions.every((each) => each === region) ? undefined : "not_owner";',
+        replace: 'return regions.length >= 0 ? undefined : "not_owner";',
+      },
+    ],
+    withinSeeds: 26,
+    isOfRegions: true,
+  },
+  {
+    name: "a window's end binds only while its source is fresh",
+    rule: "Lost is stale: not_after binds all, stale or not",
+    edits: [
+      {
+        file: "src/summary/held/keeping.ts",
+        find: "this.#isOver(stored, source) || this.ends.isOver(key)) return false;",
+        replace: 'this.#isOver(stored, source) || (source.state === "fresh" && this.ends.isOver(key))) return false;',
+      },
+      {
+        file: "src/summary/held/keeping.ts",
+        find: '    if ((stored.finding & FINDING.NO_STALE) !== 0 && source.state !== "fresh") return false;\n',
+        replace: "",
+      },
+    ],
+    withinSeeds: 26,
+    isOfRegions: true,
+  },
+  {
+    name: "what is lost is gone",
+    rule: "Lost is stale, not gone",
+    edits: [
+      {
+        file: "src/summary/held/sources.ts",
+        find: 'return ageMs < ttlMs + this.#options.staleKeepMs ? "stale" : "dropped";',
+        replace: 'return ageMs < ttlMs + this.#options.staleKeepMs - this.#options.staleKeepMs ? "stale" : "dropped";',
+      },
+    ],
+    withinSeeds: 26,
+    isOfRegions: true,
+  },
+  {
+    name: "a start makes a lost source fresh",
+    rule: "Liveness: the receipt's age goes along when a node starts or joins",
+    edits: [
+      {
+        file: "src/summary/held/sources.ts",
+        find: "    const receiptMonoMs = time.monoMs - ageMs;\n    if (source === undefined) return;",
+        replace:
+          "    const receiptMonoMs = source?.isHeard === true ? time.monoMs - ageMs : time.monoMs;\n    if (source === undefined) return;",
+      },
+    ],
+    withinSeeds: 26,
+    isOfRegions: true,
+  },
+  {
+    name: "a band turns at its edge both ways",
+    rule: "Counts and bands: going up takes 5 points more",
+    edits: [
+      {
+        file: "src/summary/building/band.ts",
+        find: "before !== undefined && before > band ? UP_PERCENT : 0",
+        replace: "before !== undefined && before > band ? 0 * UP_PERCENT : 0",
+      },
+    ],
+    withinSeeds: 26,
+    isOfRegions: true,
+  },
+  {
+    name: "what is not imported is in no digest",
+    rule: "Across borders: import rules hide; they never touch digests",
+    edits: [
+      {
+        file: "src/summary/held/keeping.ts",
+        find: "const sign = best === undefined ? 0 : isOver || isWithdrawn(best) ? -1 : 1;",
+        replace: "const sign = best === undefined ? 0 : isOver || isWithdrawn(best) || !this.isVisible(best, source.id) ? -1 : 1;",
+      },
+    ],
+    withinSeeds: 26,
+    isOfRegions: true,
+  },
+  {
+    name: "an older peer is told summaries",
+    rule: "In a region: summaries are told only to peers whose hello says so",
+    edits: [
+      {
+        file: "src/fabric/summaries/channel.ts",
+        find: "if (!greeted.hello.capabilities.includes(CAPABILITY)) return undefined;",
+        replace: "if (greeted.border !== undefined) return undefined;",
+      },
+    ],
+    withinSeeds: 26,
+    isOfRegions: true,
+  },
+] as const;
