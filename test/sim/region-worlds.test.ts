@@ -2,12 +2,11 @@
 import { expect, test } from "vitest";
 import { runSeed, WORLD_COUNT } from "./region-worlds.ts";
 
-test.each(Array.from({ length: WORLD_COUNT }, (_, i) => i + 1))(
-  "regions show what they export to each other: world %i",
-  { timeout: 120_000 },
-  (seed) => {
-    const { violation, exportCount } = runSeed(seed);
-    expect(violation?.message).toBeUndefined();
-    expect(exportCount).toBeGreaterThan(0);
-  },
-);
+// The seed of another one, which found that a time did not follow a short ttl.
+const SEEDS = [...Array.from({ length: WORLD_COUNT }, (_, i) => i + 1), 16];
+
+test.each(SEEDS)("regions show what they export to each other: world %i", { timeout: 120_000 }, (seed) => {
+  const { violation, exportCount } = runSeed(seed);
+  expect(violation?.message).toBeUndefined();
+  expect(exportCount).toBeGreaterThan(0);
+});
