@@ -5,6 +5,7 @@ import { isImported } from "../../../src/fabric/borders/rules.ts";
 import type { Time } from "../../../src/lib/machine.ts";
 import type { Seals } from "../../../src/node/core/rooms.ts";
 import type { ClusterKey } from "../../../src/seal/cluster-keys.ts";
+import { KEY_BOUNDS } from "../../../src/seal/cluster-keys.ts";
 import { KeyRegistry } from "../../../src/seal/key-registry.ts";
 import type { SealedText, SigningKey } from "../../../src/seal/signer.ts";
 import type { Draft } from "../../../src/summary/building/drafts.ts";
@@ -51,7 +52,7 @@ export class Regional {
 
   seals(time: Time): Seals {
     const { rows, key, borders, region } = this.#parts;
-    const keys = new KeyRegistry();
+    const keys = new KeyRegistry(KEY_BOUNDS);
     keys.configure(rows, time);
     return {
       keys,
