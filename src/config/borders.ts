@@ -77,36 +77,47 @@ export interface BorderPlace {
   readonly region: string;
   readonly hasCertificate: boolean;
   readonly hasFabric: boolean;
+  /** The rows of `summary.keys`. */
+  readonly keys: readonly { readonly clusterId: string; readonly region: string }[];
 }
 
-/** What is wrong with the borders of a node in this place, by index of the border. */
+/** What is wrong with the borders of a node in this place, with the path of each below `fabric.borders`. */
 export function borderProblems(
   borders: readonly BorderSettings[],
   here: BorderPlace,
-): readonly (readonly [index: number, message: string])[] {
+): readonly (readonly [path: string, message: string])[] {
   const seen = new Map<string, number>();
-  const problems: (readonly [number, string])[] = [];
+  const problems: (readonly [string, string])[] = [];
   for (const [i, border] of borders.entries()) {
-    const message = problemOf(border, here, seen.get(border.clusterId));
-    if (message !== undefined) problems.push([i, message]);
+    const problem = problemOf(border, here, seen.get(border.clusterId));
+    if (problem !== undefined) problems.push([`[${i}]${problem[0]}`, problem[1]]);
     seen.set(border.clusterId, i);
   }
   const regions = new Set(borders.map(({ region }) => region));
   if (regions.size > MAX_BORDER_REGIONS)
-    problems.push([borders.length - 1, `there are ${regions.size} regions, more than ${MAX_BORDER_REGIONS}, the most allowed`]);
+    problems.push(["", `there are ${regions.size} regions, more than ${MAX_BORDER_REGIONS}, the most allowed`]);
   return problems;
 }
 
-function problemOf({ clusterId, region, caFile }: BorderSettings, here: BorderPlace, twin: number | undefined): string | undefined {
-  if (!here.hasFabric) return "needs fabric.enabled";
-  if (clusterId === here.clusterId) return `${clusterId} is this cluster itself (node.cluster_id)`;
+function problemOf(
+  { clusterId, region, caFile }: BorderSettings,
+  here: BorderPlace,
+  twin: number | undefined,
+): readonly [field: string, message: string] | undefined {
+  if (!here.hasFabric) return ["", "needs fabric.enabled"];
+  if (clusterId === here.clusterId) return [".cluster_id", `${clusterId} is this cluster itself (node.cluster_id)`];
   if (region === here.region)
-    return `${region} is this node's own region (node.region): clusters of one region are let in by fabric.trust and fabric.clusters`;
-  if (twin !== undefined) return `${clusterId} is the cluster of [${twin}] too; give it one border`;
+    return [
+      ".region",
+      `${region} is this node's own region (node.region): clusters of one region are let in by fabric.trust and fabric.clusters`,
+    ];
+  if (twin !== undefined) return [".cluster_id", `${clusterId} is the cluster of [${twin}] too; give it one border`];
+  const key = here.keys.findIndex((row) => row.clusterId === clusterId && row.region !== region);
+  if (key >= 0) return [".region", `is ${region}, but summary.keys[${key}].region says that ${clusterId} is in ${here.keys[key]?.region}`];
   if ((caFile !== undefined) === here.hasCertificate) return undefined;
   return here.hasCertificate
-    ? "token_file is for a fabric without certificates; use ca_file, because this node has fabric.cert_file"
-    : "ca_file needs fabric.cert_file, fabric.key_file and fabric.ca_file: both sides show certificates";
+    ? [".token_file", "is for a fabric without certificates; use ca_file, because this node has fabric.cert_file"]
+    : [".ca_file", "needs fabric.cert_file, fabric.key_file and fabric.ca_file: both sides show certificates"];
 }
 
 function hostOf(address: string): string {

@@ -71,7 +71,7 @@ export function exposureFaults(settings: Settings): readonly string[] {
 /** What these settings leave open, and which of them have no effect, one line each. A node starts with them nevertheless. */
 export function exposureWarnings(settings: Settings): readonly string[] {
   const { tls, listen, dns } = settings;
-  const warnings = [...trustWarnings(settings)];
+  const warnings = [...trustWarnings(settings), ...borderWarnings(settings)];
   const access = anonymousAccess(settings);
   if (dns.enabled) warnings.push(...dnsWarnings(settings, access));
   if (isLoopbackHost(listen.host)) return warnings;
@@ -159,6 +159,19 @@ function trustWarnings({ fabric, policy, node }: Settings): readonly string[] {
   if (unlisted.length > 0)
     warnings.push(`policy.accept_from has no effect for ${unlisted.join(", ")}: fabric.clusters does not let them in`);
   return warnings;
+}
+
+/** Borders with a cluster whose own word is refused. It may still pass on what others say. */
+function borderWarnings({ fabric, summary, node }: Settings): readonly string[] {
+  if (node.mode === "resolver" || fabric.enabled === false || !summary.requireSignatures) return [];
+  const named = new Set(summary.keys.map(({ clusterId }) => clusterId));
+  return fabric.borders.flatMap(({ clusterId }, i) =>
+    named.has(clusterId)
+      ? []
+      : [
+          `fabric.borders[${i}]: summary.keys names no key of ${clusterId}, so no summary of it is taken while summary.require_signatures is on; add its public key`,
+        ],
+  );
 }
 
 /** The first address beyond this machine that the node would listen on for callers. */

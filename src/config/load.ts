@@ -50,7 +50,7 @@ export function loadConfig({ file, env, flags }: SettingSource): Loaded {
   if (problems.length > 0) return { ok: false, problems };
   const settings = settingsOf(({ path, setting }) => (found.has(path) ? found.get(path)?.value : setting.default));
   const originOf = (path: string): string => found.get(path)?.origin ?? "default";
-  const broken = brokenRules(settings).map(([path, message]) => ({ path, message, source: originOf(path) }));
+  const broken = brokenRules(settings).map(([path, message]) => ({ path, message, source: originOf(path.replace(/\[.*$/, "")) }));
   const origins = new Map(PATHS.map((path) => [path, originOf(path)]));
   return broken.length > 0 ? { ok: false, problems: broken } : { ok: true, effective: { settings, origins } };
 }

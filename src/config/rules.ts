@@ -37,8 +37,14 @@ export function brokenRules(settings: Settings): readonly Broken[] {
     refuse("fabric.orphan_grace", `${durationText(orphanGraceMs)} is more than ${most}`);
   }
   const { clusterId, region } = settings.node;
-  const here = { clusterId, region, hasCertificate: fabric.certFile !== undefined, hasFabric: fabric.enabled !== false };
-  for (const [i, message] of borderProblems(fabric.borders, here)) refuse(`fabric.borders[${i}]`, message);
+  const { keys, exportEnabled, signingKeyFile } = settings.summary;
+  const here = { clusterId, region, hasCertificate: fabric.certFile !== undefined, hasFabric: fabric.enabled !== false, keys };
+  for (const [at, message] of borderProblems(fabric.borders, here)) refuse(`fabric.borders${at}`, message);
+  if (exportEnabled === true && signingKeyFile === undefined)
+    refuse(
+      "summary.export_enabled",
+      "needs summary.signing_key_file: a node without the key of its cluster exports nothing; or leave it out",
+    );
   broken.push(...leaseProblems(settings), ...modeProblems(settings));
   broken.push(...viewProblems(settings), ...transferKeyProblems(settings));
   broken.push(...reverseProblems(settings));

@@ -29,16 +29,21 @@ const PEM = /-----BEGIN PRIVATE KEY-----[^-]+-----END PRIVATE KEY-----/g;
  */
 const TOO_OPEN = 0o027;
 
-/** Throws with a message for the operator when the file is not as it should be. */
-export function openSigningKeyFile(path: string, log: Log): SigningKeyFile {
-  let keys = readSigningKeys(path);
+/** Throws with a message for the operator when the file is not as it should be, or `check` throws one of what it holds. */
+export function openSigningKeyFile(path: string, log: Log, check: (keys: SigningKeys) => void): SigningKeyFile {
+  const readChecked = () => {
+    const read = readSigningKeys(path);
+    check(read);
+    return read;
+  };
+  let keys = readChecked();
   return {
     get keys() {
       return keys;
     },
     reload: () => {
       try {
-        const read = readSigningKeys(path);
+        const read = readChecked();
         if (textOf(read) === textOf(keys)) return false;
         log.info(
           { key_id: read.key.keyId, key_id_before: keys.key.keyId, announcements: read.announcements.length },
@@ -60,6 +65,10 @@ function textOf({ key, announcements }: SigningKeys): string {
 
 /** Throws with a message for the operator when the file is not as it should be. The message never holds a part of the file. */
 export function readSigningKeys(path: string, setting = SETTING): SigningKeys {
+  if (isAbsent(path))
+    throw new Error(
+      `${setting}: ${path}: there is no such file; make one with: openssl genpkey -algorithm ed25519 -out ${path} && chmod 600 ${path}`,
+    );
   const text = readNamedFile({ setting, path, maxBytes: MAX_TOKEN_FILE_BYTES }).toString("latin1");
   const mode = statSync(path).mode & 0o777;
   if ((mode & TOO_OPEN) !== 0)
@@ -78,6 +87,15 @@ export function readSigningKeys(path: string, setting = SETTING): SigningKeys {
       `${setting}: ${path} holds ${announcements.length} announcements of keys, more than ${KEY_BOUNDS.maxAnnounced}; remove those that are over`,
     );
   return { key: signerOf(key), announcements };
+}
+
+/** A path that cannot be looked at is not absent: reading it says why. */
+function isAbsent(path: string): boolean {
+  try {
+    return statSync(path, { throwIfNoEntry: false }) === undefined;
+  } catch {
+    return false;
+  }
 }
 
 /** Of a new key: whose it is, its file and that of the key before it. */

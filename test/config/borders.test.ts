@@ -5,6 +5,8 @@ import { BORDERS, type BorderSettings, borderProblems } from "../../src/config/b
 const US = { cluster_id: "us1", region: "us", addresses: ["10.0.0.1:17421"], ca_file: "us.pem" };
 const NEAR = { cluster_id: "us1", region: "us", addresses: ["127.0.0.1:17421", "[::1]:1", "localhost:2"], token_file: "t" };
 
+const KEYS = [{ clusterId: "ap1", region: "ap" }];
+
 /** The borders of a node of cluster `eu1` in region `eu`, or what is wrong with them. */
 function read(
   fabric: { readonly hasCertificate?: boolean; readonly hasFabric?: boolean },
@@ -12,8 +14,8 @@ function read(
 ): readonly BorderSettings[] | string {
   const parsed = BORDERS.parse(raw);
   if ("faults" in parsed) return parsed.faults.map(({ at, message }) => `${at.join(".")}: ${message}`).join("\n");
-  const here = { clusterId: "eu1", region: "eu", hasCertificate: true, hasFabric: true, ...fabric };
-  const problems = borderProblems(parsed.value, here).map(([i, message]) => `${i}: ${message}`);
+  const here = { clusterId: "eu1", region: "eu", hasCertificate: true, hasFabric: true, keys: KEYS, ...fabric };
+  const problems = borderProblems(parsed.value, here).map(([path, message]) => `${path}: ${message}`);
   return problems.length === 0 ? parsed.value : problems.join("\n");
 }
 
@@ -38,14 +40,14 @@ test.each<[string, object, object[], string]>([
   ["by certificate", {}, [{ ...US, trust_domain: "us.example", import: ["svc", "svc.prod.*"], export: ["svc.market"] }], ""],
   ["by token on loopback", { hasCertificate: false }, [NEAR], ""],
   ["two of one region", {}, [US, { ...US, cluster_id: "us2" }], ""],
-  ["to oneself", {}, [{ ...US, cluster_id: "eu1" }], "0: eu1 is this cluster itself (node.cluster_id)"],
+  ["to oneself", {}, [{ ...US, cluster_id: "eu1" }], "[0].cluster_id: eu1 is this cluster itself (node.cluster_id)"],
   [
     "to the own region",
     {},
     [US, { ...US, cluster_id: "eu2", region: "eu" }],
-    "1: eu is this node's own region (node.region): clusters of one region are let in by fabric.trust and fabric.clusters",
+    "[1].region: eu is this node's own region (node.region): clusters of one region are let in by fabric.trust and fabric.clusters",
   ],
-  ["twice the same", {}, [US, { ...US, region: "ap" }], "1: us1 is the cluster of [0] too; give it one border"],
+  ["twice the same", {}, [US, { ...US, region: "ap" }], "[1].cluster_id: us1 is the cluster of [0] too; give it one border"],
   [
     "without proof",
     {},
@@ -57,13 +59,13 @@ test.each<[string, object, object[], string]>([
     "by certificate at a node without",
     { hasCertificate: false },
     [US],
-    "0: ca_file needs fabric.cert_file, fabric.key_file and fabric.ca_file: both sides show certificates",
+    "[0].ca_file: needs fabric.cert_file, fabric.key_file and fabric.ca_file: both sides show certificates",
   ],
   [
     "by token at a node with certificates",
     {},
     [NEAR],
-    "0: token_file is for a fabric without certificates; use ca_file, because this node has fabric.cert_file",
+    "[0].token_file: is for a fabric without certificates; use ca_file, because this node has fabric.cert_file",
   ],
   [
     "by token to another machine",
@@ -77,12 +79,18 @@ test.each<[string, object, object[], string]>([
     [{ ...US, cluster_id: "a/b" }],
     "0: a/b cannot stand in a certificate, so its nodes could prove nothing",
   ],
-  ["by a fabric that is off", { hasFabric: false }, [NEAR], "0: needs fabric.enabled"],
+  [
+    "in another region than the keys of the cluster",
+    {},
+    [{ ...US, cluster_id: "ap1" }],
+    "[0].region: is us, but summary.keys[0].region says that ap1 is in ap",
+  ],
+  ["by a fabric that is off", { hasFabric: false }, [NEAR], "[0]: needs fabric.enabled"],
   [
     "in too many regions",
     {},
     Array.from({ length: 33 }, (_, i) => ({ ...US, cluster_id: `c${i}`, region: `r${i}` })),
-    "32: there are 33 regions, more than 32, the most allowed",
+    ": there are 33 regions, more than 32, the most allowed",
   ],
   [
     "too many",

@@ -191,6 +191,14 @@ test.each([
     says: "dns.tls_port: is the port of dns.udp_port too; give each its own, or 0 for any that is free (file n.toml)",
   },
   { toml: '[tls]\ncert_file = "c.pem"\n', says: "tls.cert_file: needs tls.key_file too (file n.toml)" },
+  {
+    toml: '[[fabric.borders]]\ncluster_id = "local"\nregion = "us"\ntoken_file = "t"\n',
+    says: "fabric.borders[0].cluster_id: local is this cluster itself (node.cluster_id) (file n.toml)",
+  },
+  {
+    toml: "[summary]\nexport_enabled = true\n",
+    says: "summary.export_enabled: needs summary.signing_key_file: a node without the key of its cluster exports nothing; or leave it out (file n.toml)",
+  },
   { toml: "[tls]\nrequire_client_cert = true\n", says: "tls.require_client_cert: needs tls.ca_file" },
   { json: "{", says: "(file n.json)" },
   { json: "[]", says: "(file n.json)" },

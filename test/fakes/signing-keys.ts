@@ -19,9 +19,13 @@ export function ed25519Pem(secret: string): string {
   return `-----BEGIN PRIVATE KEY-----\n${der.toString("base64")}\n-----END PRIVATE KEY-----\n`;
 }
 
+/** The private key of `signingKey(number)`, as PEM. */
+export function signingPem(number: number): string {
+  return ed25519Pem(createHash("sha256").update(`signing key ${number}`).digest("hex"));
+}
+
 export function signingKey(number: number): SigningKey {
-  const secret = createHash("sha256").update(`signing key ${number}`).digest("hex");
-  const key = ed25519PrivateKey(ed25519Pem(secret));
+  const key = ed25519PrivateKey(signingPem(number));
   if (key === undefined) throw new Error("OpenSSL does not take the key");
   return signerOf(key);
 }

@@ -8,7 +8,7 @@ import { afterAll, expect, test } from "vitest";
 import { openLog } from "../../src/lib/log.io.ts";
 import { KEY_BOUNDS } from "../../src/seal/cluster-keys.ts";
 import { clusterKeys } from "../../src/seal/configured-keys.ts";
-import { announcedIn, openSigningKeyFile, readSigningKeys } from "../../src/seal/key-file.io.ts";
+import { announcedIn, openSigningKeyFile, readSigningKeys, type SigningKeys } from "../../src/seal/key-file.io.ts";
 import { KeyRegistry } from "../../src/seal/key-registry.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "waymark-seal-"));
@@ -75,9 +75,15 @@ const announced = (untilMs = 2000) =>
   announcedIn({ cluster: "a", keyFile: at("new", second), byFile: at("old", first), notBeforeWallMs: 1000, notAfterWallMs: untilMs });
 
 test("a reload takes another key or other announcements, and keeps what it has where the file is wrong or the same", () => {
-  const file = openSigningKeyFile(written(first), log);
+  const foreign = pem();
+  const check = ({ key }: SigningKeys) => {
+    if (key.keyId === foreignId) throw new Error("the key of another cluster");
+  };
+  const foreignId = readSigningKey(written(foreign)).keyId;
+  expect(() => openSigningKeyFile(path, log, check)).toThrow("the key of another cluster");
+  const file = openSigningKeyFile(written(first), log, check);
   const { keyId } = file.keys.key;
-  for (const text of [first, "", `${first}\n`, `${second}${first}`, `${first}${announced().replace(/\n.{20}/, "\n")}`]) {
+  for (const text of [first, "", foreign, `${first}\n`, `${second}${first}`, `${first}${announced().replace(/\n.{20}/, "\n")}`]) {
     written(text);
     expect([file.reload(), file.keys.key.keyId, file.keys.announcements.length]).toEqual([false, keyId, 0]);
   }

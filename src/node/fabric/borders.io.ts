@@ -2,19 +2,35 @@
 import type { BorderSettings } from "../../config/borders.ts";
 import type { Settings } from "../../config/settings.ts";
 import type { Border, BorderTrust } from "../../fabric/borders/border.ts";
+import type { ClusterTokens } from "../../fabric/links/peer-auth.ts";
 import type { BorderAuthority } from "../../fabric/transport/border-gate.ts";
 import { type FabricTls, trustDomainOf } from "../../fabric/transport/peer-identity.io.ts";
 import { readCertificates } from "../../lib/named-file.io.ts";
 import { type Named, readFabricTls, readTokens } from "./secrets.io.ts";
 
-/** The borders of the settings. `clusterTokens`: those of the fabric, which no border may have. Throws with a message for the operator. */
-export function readBorders(borders: readonly BorderSettings[], clusterTokens: readonly (string | undefined)[]): readonly Border[] {
-  const taken = new Map(clusterTokens.map((token) => [token, "the fabric"]));
-  return borders.map((row, i) => {
+/** The borders of the settings, none of which may have a token of the fabric. Throws with a message for the operator, a line for each border that is wrong. */
+export function readBorders(borders: readonly BorderSettings[], { clusterToken, otherToken }: ClusterTokens): readonly Border[] {
+  const taken = new Map([clusterToken, otherToken].map((token) => [token, "the fabric"]));
+  return eachRead(borders, (row, i) => {
     const { clusterId, region, addresses, import: imports, export: exports, batchIntervalMs, bytesPerSecond } = row;
     const trust = trustOf(row, `fabric.borders[${i}]`, taken);
     return { clusterId, region, addresses, trust, imports, exports, batchIntervalMs, bytesPerSecond };
   });
+}
+
+/** Reads every row, and throws all that is wrong with them. */
+function eachRead<T>(borders: readonly BorderSettings[], read: (row: BorderSettings, index: number) => T): readonly T[] {
+  const faults: string[] = [];
+  const each = borders.map((row, i) => {
+    try {
+      return [read(row, i)];
+    } catch (error) {
+      faults.push(error instanceof Error ? error.message : String(error));
+      return [];
+    }
+  });
+  if (faults.length > 0) throw new Error(faults.join("\n"));
+  return each.flat();
 }
 
 /** A token says which cluster shows it, so no two clusters may have the same. */
@@ -34,7 +50,7 @@ export function readTlsAndBorders(settings: Settings, borders: readonly BorderSe
 }
 
 function readAuthorities(borders: readonly BorderSettings[], cert: Uint8Array): readonly BorderAuthority[] {
-  return borders.flatMap(({ clusterId, caFile, trustDomain = trustDomainOf(cert) }, i) =>
+  return eachRead(borders, ({ clusterId, caFile, trustDomain = trustDomainOf(cert) }, i) =>
     caFile === undefined ? [] : [{ clusterId, ca: readCertificates(`fabric.borders[${i}].ca_file`, caFile), trustDomain }],
-  );
+  ).flat();
 }

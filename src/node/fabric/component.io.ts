@@ -49,7 +49,7 @@ export async function openFabricComponent(options: FabricComponentOptions): Prom
     rng: secretRng(),
     address: hostPort(advertisedHost(settings, host), settings.fabric.advertisePort || driver.port),
     tokens,
-    borders: readBorders(settings.fabric.borders, [tokens.clusterToken, tokens.otherToken]),
+    borders: readBorders(settings.fabric.borders, tokens),
     start: journal.restored,
     remembered: members.remembered,
     warm: found === "ignored" ? undefined : found,
@@ -143,8 +143,7 @@ function reloadTokens({ settings, core, log }: FabricComponentOptions, fabric: F
 function reloadBorders({ settings, core, log }: FabricComponentOptions, fabric: Fabric): void {
   if (settings.fabric.borders.length === 0) return;
   try {
-    const { clusterToken, otherToken } = readClusterTokens(settings);
-    fabric.setBorders(readBorders(settings.fabric.borders, [clusterToken, otherToken]));
+    fabric.setBorders(readBorders(settings.fabric.borders, readClusterTokens(settings)));
     core.driver.input({ kind: "tick" });
     log.info({ borders: settings.fabric.borders.length }, "tokens of the borders reloaded");
   } catch (error) {

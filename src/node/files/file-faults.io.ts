@@ -6,11 +6,14 @@ import type { Settings } from "../../config/settings.ts";
 import { readCookieSecrets } from "../../dns/server/cookie-secrets.io.ts";
 import { readZoneKeys } from "../../dns/signing/key-file.io.ts";
 import { readTransferKeys } from "../../dns/transfer/key-files.io.ts";
+import type { ClusterTokens } from "../../fabric/links/peer-auth.ts";
 import { MAX_PEM_BYTES, readCertificates, readNamedFile } from "../../lib/named-file.io.ts";
 import { APPENDING } from "../../store/audit/stream.io.ts";
-import { readClusterTokens, readFabricTls } from "../fabric/secrets.io.ts";
+import { readBorders, readTlsAndBorders } from "../fabric/borders.io.ts";
+import { readClusterTokens } from "../fabric/secrets.io.ts";
 import { readCredentials } from "../identity.io.ts";
 import { readFileText } from "../policy-file.io.ts";
+import { keyFaults } from "../regions/key-faults.io.ts";
 import { readUpstreamAccess } from "../resolver/access.io.ts";
 
 type TlsSettings = Pick<Settings["tls"], "certFile" | "keyFile" | "caFile">;
@@ -29,7 +32,8 @@ export async function fileFaults(settings: Settings): Promise<readonly string[]>
     ...tlsFaults("tls.", tls),
     ...(isResolver ? await upstreamFaults(settings) : []),
     ...(hasFabric ? await fabricTlsFaults(settings) : []),
-    ...(hasFabric ? await faultOf(() => readClusterTokens(settings)) : []),
+    ...(hasFabric ? await tokenFaults(settings) : []),
+    ...(isResolver ? [] : keyFaults(settings)),
     ...(await faultOf(() => readCredentials(settings, node.clusterId))),
     ...(jwksFile === undefined ? [] : await faultOf(() => checkKeys(jwksFile), "tenants.jwt.jwks_file: ")),
     ...(policy.file === undefined ? [] : await policyFaults(policy.file)),
@@ -102,25 +106,36 @@ function checkAppendable(path: string): void {
   }
 }
 
+/** A message of several lines has a fault in each. */
 async function faultOf(read: () => unknown, before = ""): Promise<readonly string[]> {
   try {
     await read();
     return [];
   } catch (error) {
-    return [`${before}${error instanceof Error ? error.message : String(error)}`];
+    const [first, ...more] = (error instanceof Error ? error.message : String(error)).split("\n");
+    return [`${before}${first}`, ...more];
   }
 }
 
 async function fabricTlsFaults(settings: Settings): Promise<readonly string[]> {
   const faults = tlsFaults("fabric.", settings.fabric);
   const { id: nodeId, clusterId } = settings.node;
-  return faults.length > 0 ? faults : faultOf(() => readFabricTls(settings, { nodeId, clusterId }));
+  return faults.length > 0 ? faults : faultOf(() => readTlsAndBorders(settings, settings.fabric.borders, { nodeId, clusterId }));
 }
 
 async function upstreamFaults(settings: Settings): Promise<readonly string[]> {
   const { tlsCertFile: certFile, tlsKeyFile: keyFile, tlsCaFile: caFile } = settings.resolver;
   const faults = tlsFaults("resolver.tls_", { certFile, keyFile, caFile });
   return faults.length > 0 ? faults : faultOf(() => readUpstreamAccess(settings));
+}
+
+/** Of the tokens of the fabric and of its borders. */
+async function tokenFaults(settings: Settings): Promise<readonly string[]> {
+  let tokens: ClusterTokens = { clusterToken: "" };
+  const faults = await faultOf(() => {
+    tokens = readClusterTokens(settings);
+  });
+  return [...faults, ...(await faultOf(() => readBorders(settings.fabric.borders, tokens)))];
 }
 
 /** The messages of OpenSSL are not passed on, because they could hold content of a key file. */

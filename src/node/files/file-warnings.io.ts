@@ -61,11 +61,13 @@ function certificateWarnings(setting: string, path: string | undefined, wallMs: 
   return [];
 }
 
+/** The key of `summary.signing_key_file` is not among them, because a start refuses one that others can read. */
 function secretFiles({ tls, fabric, tenants, resolver, dns }: Settings): readonly SecretFile[] {
   return [
     { setting: "tls.key_file", path: tls.keyFile, isToken: false },
     { setting: "fabric.key_file", path: fabric.keyFile, isToken: false },
     { setting: "fabric.cluster_token_file", path: fabric.clusterTokenFile, isToken: false },
+    ...fabric.borders.map(({ tokenFile: path }, i) => ({ setting: `fabric.borders[${i}].token_file`, path, isToken: false })),
     { setting: "resolver.tls_key_file", path: resolver.tlsKeyFile, isToken: false },
     { setting: "resolver.token_file", path: resolver.tokenFile, isToken: true },
     ...credentialFiles(tenants),

@@ -2,12 +2,12 @@
 import type { Settings } from "../../config/settings.ts";
 import type { Log } from "../../lib/log.io.ts";
 import { KEY_BOUNDS } from "../../seal/cluster-keys.ts";
-import { clusterKeys } from "../../seal/configured-keys.ts";
-import { openSigningKeyFile, type SigningKeyFile } from "../../seal/key-file.io.ts";
+import { openSigningKeyFile, type SigningKeyFile, type SigningKeys } from "../../seal/key-file.io.ts";
 import { KeyRegistry } from "../../seal/key-registry.ts";
 import type { SealedText, Signer } from "../../seal/signer.ts";
 import type { Component } from "../components.io.ts";
 import { now } from "../rooms.io.ts";
+import { checkOwner, keyFaults, namedKeys } from "./key-faults.io.ts";
 
 /** What a node that holds summaries knows of clusters. */
 export interface NodeSeals {
@@ -24,14 +24,16 @@ export function holdsSummaries({ summary, fabric }: Settings): boolean {
   return summary.signingKeyFile !== undefined || summary.keys.length > 0 || fabric.borders.length > 0;
 }
 
-/** Rejects with a message for the operator when the key file is not as it should be. */
+/** Throws with a message for the operator, a line for each fault, when the key file or a row of keys is not as it should be. */
 export function openSeals(settings: Settings, log: Log): NodeSeals {
   const { clusterId, region } = settings.node;
   const { signingKeyFile } = settings.summary;
-  const file: SigningKeyFile | undefined = signingKeyFile === undefined ? undefined : openSigningKeyFile(signingKeyFile, log);
+  const faults = keyFaults(settings);
+  if (faults.length > 0) throw new Error(faults.join("\n"));
+  const { keys: named } = namedKeys(settings);
+  const check = (read: SigningKeys) => checkOwner(read, settings);
+  const file: SigningKeyFile | undefined = signingKeyFile === undefined ? undefined : openSigningKeyFile(signingKeyFile, log, check);
   const keys = new KeyRegistry(KEY_BOUNDS);
-  const { keys: named, problems } = clusterKeys(settings.summary.keys, { clusterId, region });
-  if (problems.length > 0) throw new Error(problems.map(([path, message]) => `${path} ${message}`).join("; "));
   const configure = () => {
     const own = file?.keys.key.publicKey.raw;
     const isNamed = own === undefined || named.some(({ publicKey }) => Buffer.compare(publicKey, own) === 0);

@@ -27,14 +27,18 @@ const ONE = file("one", "a-token-of-a-border\n");
 const TWO = file("two", "another-token-of-one\na-token-of-a-border\n");
 
 test("a border has the tokens of its file; no two borders and no border and the fabric have the same", () => {
-  expect(readBorders(bordersOf({ token_file: TWO }), ["a-token-of-the-cluster", undefined])).toMatchObject([
+  expect(readBorders(bordersOf({ token_file: TWO }), { clusterToken: "a-token-of-the-cluster" })).toMatchObject([
     { clusterId: "us0", trust: { kind: "token", token: "another-token-of-one", otherToken: "a-token-of-a-border" } },
   ]);
-  expect(() => readBorders(bordersOf({ token_file: ONE }, { token_file: TWO }), [])).toThrow(
+  expect(() => readBorders(bordersOf({ token_file: ONE }, { token_file: TWO }), { clusterToken: "" })).toThrow(
     `fabric.borders[1].token_file: ${TWO} holds a token of fabric.borders[0] too; give each its own`,
   );
-  expect(() => readBorders(bordersOf({ token_file: TWO }), ["x", "a-token-of-a-border"])).toThrow("holds a token of the fabric too");
-  expect(() => readBorders(bordersOf({ token_file: file("bad", "short\n") }), [])).toThrow("does not hold one or two lines");
+  expect(() => readBorders(bordersOf({ token_file: TWO }), { clusterToken: "x", otherToken: "a-token-of-a-border" })).toThrow(
+    "holds a token of the fabric too",
+  );
+  expect(() => readBorders(bordersOf({ token_file: file("bad", "short\n") }), { clusterToken: "" })).toThrow(
+    "does not hold one or two lines",
+  );
 });
 
 test("the authorities of borders go along with the certificates of the fabric, with its trust domain where none is named", () => {

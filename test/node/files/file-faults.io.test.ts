@@ -17,6 +17,7 @@ import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { newAuthority } from "../../fakes/certificate.ts";
 import { waymark } from "../../fakes/cli-world.ts";
+import { signingKey, signingPem } from "../../fakes/signing-keys.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "waymark-files-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -52,6 +53,23 @@ const OF_NODE = { cert_file: FILES.nodeCert, key_file: FILES.nodeKey, ca_file: F
 const SHA = "a".repeat(64);
 const JWT = { issuer: "https://issuer.example", audience: "waymark" };
 const absent = join(folder, "absent");
+const own = (name: string, text: string) => {
+  const path = file(name, text);
+  chmodSync(path, 0o600);
+  return path;
+};
+const SIGNING = own("signing.pem", signingPem(1));
+const SMALL_ORDER = `${"A".repeat(43)}=`;
+const keyRow = (number: number, more: object = {}) => ({
+  cluster_id: "us1",
+  region: "us",
+  public_key: Buffer.from(signingKey(number).publicKey.raw).toString("base64"),
+  ...more,
+});
+const summary = (signing_key_file: string, ...keys: readonly object[]) => ({ summary: { signing_key_file, keys } });
+const borders = (...rows: readonly object[]) => ({
+  fabric: { borders: rows.map((row, i) => ({ cluster_id: `us${i + 1}`, region: "us", ...row })) },
+});
 const upstream = (resolver: object) => ({ node: { mode: "resolver" }, resolver: { upstreams: ["127.0.0.1:1"], ...resolver } });
 
 test.each([
@@ -108,6 +126,43 @@ test.each([
   { settings: { audit: { file: folder } }, says: [`audit.file: ${folder} is a directory`] },
   { settings: { audit: { file: join(absent, "a.jsonl") } }, says: [`audit.file: ${join(absent, "a.jsonl")} cannot be written: ENOENT`] },
   { settings: { tenants: { jwt: { ...JWT, jwks_file: FILES.words } } }, says: ["tenants.jwt.jwks_file: ", "holds no JWKS"] },
+  {
+    settings: summary(absent),
+    says: [
+      `summary.signing_key_file: ${absent}: there is no such file; make one with: openssl genpkey -algorithm ed25519 -out ${absent} && chmod 600`,
+    ],
+  },
+  { settings: summary(FILES.words), says: ["summary.signing_key_file: ", "is open to other users (mode 644)", "chmod 600"] },
+  { settings: summary(FILES.key), says: [`summary.signing_key_file: ${FILES.key} does not hold one Ed25519 private key`] },
+  {
+    settings: summary(SIGNING, keyRow(2), keyRow(1)),
+    says: [
+      `summary.signing_key_file: ${SIGNING} holds the key that summary.keys[1] names for cluster us1`,
+      "this node is of cluster local (node.cluster_id)",
+    ],
+  },
+  {
+    settings: summary(absent, keyRow(1), keyRow(1), keyRow(2, { region: "ap" }), keyRow(3, { public_key: SMALL_ORDER })),
+    says: [
+      "summary.keys[1].public_key is the key of summary.keys[0] too",
+      "summary.keys[2].region is ap, but summary.keys[0].region says that us1 is in us",
+      "summary.keys[3].public_key is no public key of Ed25519",
+      "there is no such file",
+    ],
+  },
+  {
+    settings: summary(SIGNING, keyRow(2, { cluster_id: "local" })),
+    says: ["summary.keys[0].region is us, but node.region says that local is in"],
+  },
+  {
+    settings: borders({ token_file: absent }, { token_file: FILES.short }),
+    says: [`fabric.borders[0].token_file: ${absent}: ENOENT`, "fabric.borders[1].token_file: ", "16 to 1024"],
+  },
+  { settings: borders({ token_file: FILES.token }, { token_file: FILES.token }), says: ["holds a token of fabric.borders[0] too"] },
+  {
+    settings: { fabric: { ...OF_NODE, ...borders({ ca_file: absent }, { ca_file: FILES.words }).fabric } },
+    says: [`fabric.borders[0].ca_file: ${absent}: ENOENT`, `fabric.borders[1].ca_file: ${FILES.words} holds no certificate in PEM`],
+  },
 ])("config validate and serve refuse what a start needs and a file is not: $says", async ({ settings, says }) => {
   const files = { "node.json": JSON.stringify(settings) };
   const checked = await waymark(["config", "validate", "node.json"], { files });
@@ -220,6 +275,9 @@ const NAMING: readonly { readonly setting: string; readonly settings: (path: str
   { setting: "tenants.credentials[0].token_file", settings: (path) => ({ tenants: { credentials: [{ tenant: "t", token_file: path }] } }) },
   { setting: "tenants.jwt.jwks_file", settings: (path) => ({ tenants: { jwt: { ...JWT, jwks_file: path } } }) },
   { setting: "policy.file", settings: (path) => ({ policy: { file: path } }) },
+  { setting: "summary.signing_key_file", settings: (path) => summary(path) },
+  { setting: "fabric.borders[0].token_file", settings: (path) => borders({ token_file: path }) },
+  { setting: "fabric.borders[0].ca_file", settings: (path) => ({ fabric: { ...OF_NODE, ...borders({ ca_file: path }).fabric } }) },
 ];
 
 test.each(NAMING)("$setting names a regular file of bounded size: any other is refused at once, by its name and the rule", async (row) => {
@@ -240,11 +298,22 @@ test("files that are as they should be pass, and those of a fabric that is off a
     },
     { fabric: { enabled: false, cluster_token_file: absent } },
     { policy: { file: FILES.policy }, audit: { file: absent } },
+    {
+      ...summary(SIGNING, keyRow(1, { cluster_id: "local", region: "eu" }), keyRow(2)),
+      node: { region: "eu" },
+      ...borders({ token_file: token }),
+    },
   ]) {
     const { exit, stderr } = await waymark(["config", "validate", "node.json"], { files: { "node.json": JSON.stringify(settings) } });
     expect({ exit, stderr }).toEqual({ exit: 0, stderr: expect.stringContaining("node.json is valid") as string });
   }
   expect(existsSync(absent)).toBe(false);
+});
+
+test("a token of a border that every user can read is warned of, as that of the fabric is", async () => {
+  const files = { "node.json": JSON.stringify(borders({ token_file: FILES.token })) };
+  const { stderr } = await waymark(["config", "validate", "node.json"], { files });
+  expect(stderr).toContain(`warning: fabric.borders[0].token_file: every user of this machine can read ${FILES.token}; chmod 600 it`);
 });
 
 test("a certificate that has run out is warned of, and keeps nobody from starting: it may be renewed while the node runs", async () => {
