@@ -11,9 +11,14 @@ import type { Reads } from "./reads.ts";
 
 const ENTRIES_A_SLICE = 1000;
 
-/** `viewers`: the known viewers. */
-export function catalogFacts({ lookup, origins }: Replica, { node }: Pick<Reads, "node">, viewers: readonly Viewer[]): CatalogFacts {
+/** `viewers`: the known viewers. `channels`: as in the facts. */
+export function catalogFacts(
+  { lookup, origins }: Replica,
+  { node }: Pick<Reads, "node">,
+  { viewers, channels }: { readonly viewers: readonly Viewer[]; readonly channels: CatalogFacts["channels"] },
+): CatalogFacts {
   return {
+    channels,
     namespaces: () => lookup.namespaces.list(),
     count: (namespace) => lookup.namespaceCount(namespace),
     examples: (namespace, max) =>

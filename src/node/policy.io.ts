@@ -1,10 +1,12 @@
 /** The policy of a node: its store and audit log, the versions in them, the policy file, and the service over all of it. */
 
+import type { Scope } from "../catalog/entry/scope.ts";
 import type { Settings } from "../config/settings.ts";
 import { catalogFacts, regionsOf } from "../discovery/policy-facts.ts";
 import { rethrowBroken } from "../lib/errors.ts";
 import type { Log } from "../lib/log.io.ts";
 import { TaskRunner } from "../policy/run-tasks.io.ts";
+import type { CatalogFacts } from "../policy/set/plan.ts";
 import type { Viewer } from "../policy/set/verdict.ts";
 import { PolicyFile } from "../policy/versions/policy-file.ts";
 import { PolicyStore } from "../policy/versions/policy-store.ts";
@@ -14,7 +16,9 @@ import type { Service } from "../services/service.ts";
 import type { AuditLog } from "../store/audit/log.io.ts";
 import { openMemoryStore, openSqliteStore } from "../store/control/sqlite.io.ts";
 import type { Store } from "../store/control/store.ts";
+import { channelsOf } from "../summary/building/outlets.ts";
 import { hasAdopted } from "./core/open-fabric.ts";
+import { CHANNEL_OF } from "./core/rooms.ts";
 import type { CoreDriver } from "./core-driver.io.ts";
 import type { Told } from "./core-io.ts";
 import { writeMark } from "./fabric/peer-mark.io.ts";
@@ -42,6 +46,13 @@ export interface NodePolicyOptions {
   readonly tick: (wake: () => void) => () => void;
 }
 
+/** What a dry run reads of the catalog, and of the settings. */
+function factsOf({ replica, reads, identity }: NodeCore, settings: Settings): CatalogFacts {
+  const exportScope = CHANNEL_OF[settings.summary.exportScope];
+  const channels = (listed: readonly Scope[]) => channelsOf(listed, { ...settings.summary, exportScope });
+  return catalogFacts(replica, reads, { viewers: viewersOf(settings, identity.clusterId), channels });
+}
+
 /** Puts the last stored policy in force, then the policy file if it has changed. */
 export async function openNodePolicy(options: NodePolicyOptions): Promise<NodePolicy> {
   const { settings, log, core, audit, store, tick } = options;
@@ -50,7 +61,7 @@ export async function openNodePolicy(options: NodePolicyOptions): Promise<NodePo
   const wakes = new Set<() => void>();
   const policyStore = new PolicyStore({
     engine: policies,
-    catalog: catalogFacts(replica, core.reads, viewersOf(settings, self.clusterId)),
+    catalog: factsOf(core, settings),
     self,
     knownPlaces: () => knownPlaces(core, settings),
     audit: (event) => audit.record(event),

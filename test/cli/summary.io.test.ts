@@ -1,3 +1,5 @@
+import { durationFromMs } from "@bufbuild/protobuf/wkt";
+import { status } from "@grpc/grpc-js";
 import { afterEach, expect, test } from "vitest";
 import { DiscoveryDelta_Action as Action } from "../../gen/waymark/catalog/v1/delta_pb.js";
 import { Scope } from "../../gen/waymark/catalog/v1/entry_pb.js";
@@ -52,6 +54,35 @@ test.each([
   await expect(stdout).toMatchFileSnapshot(`../golden/cli/summary.${name}.txt`);
 });
 
+test("a server without summaries is told by which settings it would have some", async () => {
+  const fake = await startFake();
+  fake.refusals.set("summaryQuery", { code: status.UNIMPLEMENTED, message: "unimplemented: this server does not offer SummaryQuery" });
+  const { exit, stderr } = await waymark(["discovery", "summary", "--server", fake.address]);
+  expect(exit).toBe(1);
+  expect(stderr).toContain("SummaryQuery");
+  expect(stderr).toContain("summary.signing_key_file");
+});
+
+test.each([
+  {
+    argv: [],
+    stdout: "RANK      CLUSTER  REGION  BAND      STALE  URLS\nredirect  us-1     us      degraded  no     grpc://us:1, grpc://us:2\n",
+  },
+  {
+    argv: ["--quiet", "-o", "wide"],
+    stdout:
+      "RANK      CLUSTER  REGION  BAND      STALE  FOR  URLS\nredirect  us-1     us      degraded  no     20s  grpc://us:1, grpc://us:2\n",
+  },
+])("a name that only another cluster has is answered with that cluster: $argv", async ({ argv, stdout }) => {
+  const fake = await startFake();
+  const urls = ["grpc://us:1", "grpc://us:2"];
+  fake.redirect = () => ({ clusterId: "us-1", region: "us", band: HealthBand.DEGRADED, ttl: durationFromMs(20_000), urls });
+  const asked = ["discovery", "resolve", "cart", "--namespace", "svc.shop", "--server", fake.address];
+  expect(await waymark([...asked, ...argv])).toEqual({ exit: 0, stdout, stderr: "" });
+  const { stdout: json } = await waymark([...asked, "-o", "json"]);
+  expect(JSON.parse(json)).toMatchObject({ redirect: { clusterId: "us-1", urls } });
+});
+
 test("the filters of the command line are those of the call", async () => {
   const fake = await startFake();
   const asked: unknown[] = [];
@@ -92,6 +123,7 @@ test("a watch tells what is there and each change, with a cursor to go on from",
 test.each([
   { argv: ["cart", "--watch"], says: "--watch goes with the filters only" },
   { argv: ["--watch", "--by-region"], says: "--watch goes with the filters only" },
+  { argv: ["--kind", "node"], says: "service, function, topic, queue, cache" },
   { argv: ["--cursor", "p1"], says: "--cursor goes with --watch only" },
   { argv: ["--namespace", "a", "--prefix", "a"], says: "exclude each other" },
 ])("$argv is refused before a server is asked", async ({ argv, says }) => {

@@ -1,7 +1,7 @@
 /** Policy rules and sets for tests: plain ones to spell out, generated ones that `validate` accepts. */
 import fc from "fast-check";
 import { expect } from "vitest";
-import type { Scope } from "../../src/catalog/entry/scope.ts";
+import { SCOPE, type Scope } from "../../src/catalog/entry/scope.ts";
 import type { CutoverWindow, PolicySet, Rule } from "../../src/policy/set/rules.ts";
 
 export function rule(pattern: string, fields: Partial<Rule> = {}): Rule {
@@ -16,6 +16,11 @@ export function set(rules: readonly Rule[], fields: Partial<PolicySet> = {}): Po
 
 export function span(startsWallMs: number, endsWallMs?: number, fields: Partial<CutoverWindow> = {}): CutoverWindow {
   return { startsWallMs, endsWallMs, exportScopes: [], allowSummaries: undefined, ...fields };
+}
+
+/** The channels of a cluster whose settings of summaries are the defaults. */
+export function channels(listed: readonly Scope[]): readonly Scope[] {
+  return listed.length > 0 ? listed : [SCOPE.GLOBAL];
 }
 
 export const TENANTS = ["blue", "green", "red"] as const;

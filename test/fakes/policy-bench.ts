@@ -8,6 +8,7 @@ import { PolicyFile } from "../../src/policy/versions/policy-file.ts";
 import { PolicyStore } from "../../src/policy/versions/policy-store.ts";
 import type { VersionPlace } from "../../src/policy/versions/version.ts";
 import type { Store } from "../../src/store/control/store.ts";
+import { channels } from "./policies.ts";
 
 export const ANN = { principal: "ann", tenant: "ops", address: "192.0.2.1", owns: undefined, mayRead: true };
 export const TERMS = { expectedNumber: 0, stage: undefined, reason: "", changeTicket: "" };
@@ -38,6 +39,7 @@ export class Bench {
         count: () => 2,
         examples: () => [],
         viewers: () => [{ clusterId: "eu-1", tenant: "blue" }],
+        channels,
         entries: () => [],
       },
       self: { clusterId: "eu-1", region: "eu" },

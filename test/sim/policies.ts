@@ -7,7 +7,7 @@ import { type Answer, type AskId, type Request, type Task, type TaskId, type Tas
 import { type Adopted, PolicyStore } from "../../src/policy/versions/policy-store.ts";
 import type { VersionPlace } from "../../src/policy/versions/version.ts";
 import { ControlMap } from "../fakes/control-map.ts";
-import { rule, set } from "../fakes/policies.ts";
+import { channels, rule, set } from "../fakes/policies.ts";
 import { answerOf, TaskRun } from "../fakes/policy-tasks.ts";
 import type { SimNode, SimProcess } from "./sim-node.ts";
 
@@ -61,7 +61,7 @@ export class SimTasks {
     let isRestored = false;
     this.#policyStore = new PolicyStore({
       engine: process.policies,
-      catalog: catalogFacts(process.replica, { node: { ...process.node.options, boot: process.boot } }, []),
+      catalog: catalogFacts(process.replica, { node: { ...process.node.options, boot: process.boot } }, { viewers: [], channels }),
       self: { clusterId, region },
       knownPlaces: () => new Set([clusterId, region]),
       audit: () => undefined,

@@ -18,6 +18,9 @@ import type { FlagSpec, VerbSpec } from "./verb.ts";
 const SCOPE_WORDS = ["local", "zone", "region", "global"] as const;
 const HEALTH_WORDS = ["healthy", "degraded", "critical", "maintenance", "orphaned"] as const;
 
+/** Nodes have no summaries. */
+const SUMMARISED_WORDS = KIND_WORDS.filter((word) => word !== "node");
+
 const SCOPE_FLAG = { flags: "--scope <scope>", doc: "How far the entries may travel (default zone).", choices: SCOPE_WORDS } as const;
 const DRY_RUN = { flags: "--dry-run", doc: "Show what would change, and change nothing." } as const;
 const NAME_FLAGS: readonly FlagSpec[] = [
@@ -236,7 +239,7 @@ export const VERBS: readonly VerbSpec[] = [
     flags: [
       { flags: "--namespace <namespace>", doc: "Exactly this namespace." },
       { flags: "--prefix <namespace>", doc: "This namespace and all below it." },
-      { flags: "--kind <kind>", doc: "Any of these kinds.", isRepeatable: true, choices: KIND_WORDS },
+      { flags: "--kind <kind>", doc: "Any of these kinds.", isRepeatable: true, choices: SUMMARISED_WORDS },
       { flags: "--scope <scope>", doc: "Summaries that may be shown at least this wide.", choices: SCOPE_WORDS },
       { flags: "--region <region>", doc: "Of clusters in any of these regions.", isRepeatable: true },
       { flags: "--ingress", doc: "Also where the clusters take calls." },
@@ -256,7 +259,7 @@ export const VERBS: readonly VerbSpec[] = [
   },
   {
     path: "discovery resolve",
-    summary: "Pick one endpoint of a service.",
+    summary: "Pick one endpoint of a service, or name the cluster that has it when nothing can be chosen here.",
     args: [{ name: "<name>", doc: "Name of the service." }],
     flags: [
       { flags: "--namespace <namespace>", doc: "Its namespace.", isRequired: true },
@@ -270,7 +273,7 @@ export const VERBS: readonly VerbSpec[] = [
       { flags: "--explain", doc: "Show for each candidate the reason of its rank." },
     ],
     examples: [
-      ["discovery resolve cartservice --namespace k8s.default", "one endpoint, and the next best"],
+      ["discovery resolve cartservice --namespace k8s.default", "one endpoint, and the next best; or a redirect to another cluster"],
       ["discovery resolve cartservice --namespace k8s.default --policy hash --hash-key user-7", "the same endpoint for the same user"],
     ],
     load: async () => (await discovery()).resolve,

@@ -1,6 +1,6 @@
 /** Verbs that read the catalog: query, watch, resolve, cluster-map, peers, status. */
 import type { MessageInitShape } from "@bufbuild/protobuf";
-import { durationFromMs } from "@bufbuild/protobuf/wkt";
+import { durationFromMs, durationMs } from "@bufbuild/protobuf/wkt";
 import {
   type Entry,
   type EntryKey,
@@ -11,6 +11,7 @@ import {
   Scope,
 } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { type Peer, PeerStatus } from "../../../gen/waymark/catalog/v1/peer_pb.js";
+import { HealthBand } from "../../../gen/waymark/catalog/v1/summary_pb.js";
 import {
   type CatalogQueryRequestSchema,
   CatalogQueryResponseSchema,
@@ -19,13 +20,16 @@ import {
   type Explanation,
   ListPeersResponseSchema,
   NamespaceStatusResponseSchema,
+  type Redirect,
   ResolvePolicy,
+  type ResolveResponse,
   ResolveResponseSchema,
   ServerInfoResponseSchema,
 } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { follow } from "../../client/follow.io.ts";
 import { RequestError } from "../../client/request-error.ts";
 import { counted } from "../../lib/counted.ts";
+import { durationText } from "../../lib/duration.ts";
 import { enumWord } from "../../lib/enum-words.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { VersionRange } from "../../lib/versions.ts";
@@ -105,12 +109,21 @@ export const resolve: Verb = async ({ args, flags, out, client, viewer }) => {
       const advice = `waymark discovery query --namespace ${namespace} lists the entries that you may see there`;
       throw new CommandError(`${error.message}\n${advice}`, EXIT.notFound, error);
     });
+  showResolved(answer, flags.isOn("explain"), out);
+};
+
+function showResolved(answer: ResolveResponse, isExplained: boolean, out: Output): void {
   const json = messageJson(ResolveResponseSchema, answer);
-  if (flags.isOn("explain") && !out.isMachine) {
+  const { entry, target, alternatives, redirect } = answer;
+  if (isExplained && !out.isMachine) {
+    if (redirect) out.note(`cluster ${redirect.clusterId} has it: ${redirect.urls.join(", ")}`);
     out.document(json, explanationTable(answer.explanation));
     return;
   }
-  const { entry, target, alternatives, redirect } = answer;
+  if (redirect) {
+    out.document(json, { columns: REDIRECT_COLUMNS, rows: [redirect] });
+    return;
+  }
   const rows: Choice[] = [];
   if (entry) rows.push({ rank: "chosen", entry, target: target ? targetText(target) : "" });
   for (const other of alternatives) rows.push({ rank: "next", entry: other, target: other.targets.map(targetText).join(", ") });
@@ -122,8 +135,18 @@ export const resolve: Verb = async ({ args, flags, out, client, viewer }) => {
     columns: [{ title: "RANK", stored: (row: Choice) => row.rank }, ...columns, { title: "TARGET", stored: (row: Choice) => row.target }],
     rows,
   });
-  if (redirect) out.note(`cluster ${redirect.clusterId} has it: ${redirect.urls.join(", ")}`);
-};
+}
+
+/** The name leads to another cluster. */
+const REDIRECT_COLUMNS: readonly Column<Redirect>[] = [
+  { title: "RANK", stored: () => "redirect" },
+  { title: "CLUSTER", stored: ({ clusterId }) => clusterId },
+  { title: "REGION", stored: ({ region }) => region },
+  { title: "BAND", stored: ({ band }) => enumWord(HealthBand, band) },
+  { title: "STALE", stored: ({ stale }) => (stale ? "yes" : "no") },
+  { title: "FOR", isWide: true, stored: ({ ttl }) => (ttl === undefined ? "" : durationText(Math.round(durationMs(ttl)))) },
+  { title: "URLS", stored: ({ urls }) => urls.join(", ") },
+];
 
 export const clusterMap: Verb = async ({ flags, out, client }) => {
   const filter = {

@@ -4,10 +4,11 @@ import { HealthBand, type ServiceSummary, ServiceSummarySchema } from "../../../
 import { DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { SummaryQueryResponseSchema } from "../../../gen/waymark/discovery/v1/summary_pb.js";
 import { followSummaries } from "../../client/follow.io.ts";
+import { RequestError } from "../../client/request-error.ts";
 import { counted } from "../../lib/counted.ts";
 import { enumWord } from "../../lib/enum-words.ts";
 import type { FollowEvent } from "../../reading/follow.ts";
-import { UsageError } from "../exit.ts";
+import { CommandError, EXIT, UsageError } from "../exit.ts";
 import { type Flags, namespaceScope } from "../flags.ts";
 import { messageJson } from "../messages.ts";
 import type { Column, Output } from "../output.ts";
@@ -37,6 +38,18 @@ function latencyText({ latencyBandMs: band }: ServiceSummary): string {
 }
 
 export const summary: Verb = async (context) => {
+  try {
+    await show(context);
+  } catch (error) {
+    if (!(error instanceof RequestError) || error.facts.code !== "UNIMPLEMENTED") throw error;
+    throw new CommandError(`${error.message}\n${HOLDS_NONE}`, EXIT.failed, error);
+  }
+};
+
+/** Why a server has no summaries, and what would be right. */
+export const HOLDS_NONE = "it holds no summaries: a node does whose settings have fabric.borders, summary.keys or summary.signing_key_file";
+
+const show: Verb = async (context) => {
   const { args, flags } = context;
   const [serviceId = ""] = args;
   if (flags.isOn("watch")) {

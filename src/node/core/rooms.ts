@@ -179,7 +179,7 @@ function summariesOf(
 }
 
 /** The channels as the settings name them. */
-const CHANNEL_OF = { zone: SCOPE.ZONE, region: SCOPE.REGION, global: SCOPE.GLOBAL } as const;
+export const CHANNEL_OF = { zone: SCOPE.ZONE, region: SCOPE.REGION, global: SCOPE.GLOBAL } as const;
 
 function restorableRooms(restored: RestoredNode, options: RoomsOptions, collectsBy: () => CollectsBy) {
   const { settings, metrics, audit, now, leases, newToken, random, patience } = options;

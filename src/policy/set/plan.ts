@@ -2,7 +2,7 @@
 import { isControlNamespace } from "../../catalog/entry/names.ts";
 import { SCOPE, type Scope } from "../../catalog/entry/scope.ts";
 import type { EntryKey } from "../../catalog/record/record.ts";
-import type { PolicySet, Rule } from "./rules.ts";
+import { exportScopesAt, type PolicySet, type Rule } from "./rules.ts";
 import { Policy, type Source, type Viewer } from "./verdict.ts";
 import { mayBeSeen } from "./visibility.ts";
 
@@ -16,6 +16,8 @@ export interface CatalogFacts {
   examples(namespace: string, max: number): readonly EntryKey[];
   /** Known tenants, each with the cluster it reads from. The plan adds the viewers that rules name. */
   viewers(): readonly Viewer[];
+  /** The channels on which this cluster exports a namespace whose rule lists these scopes, by the settings. */
+  channels(listed: readonly Scope[]): readonly Scope[];
   /** Every entry that is held, also those that owner rules hide now. May be read slowly, while entries come and go. */
   entries(): Iterable<HeldEntry>;
 }
@@ -193,12 +195,16 @@ class Planner {
   }
 
   #isWithdrawn(namespace: string): boolean {
-    const { self, wallMs } = this.#terms;
-    // Summaries of narrower scopes never left.
-    return [SCOPE.REGION, SCOPE.GLOBAL].some((scope) => {
-      const at = { scope, wallMs };
-      return this.#before.exportSummary(namespace, self, at).allowed && !this.#after.exportSummary(namespace, self, at).allowed;
-    });
+    const after = this.#exported(this.#after, namespace);
+    return this.#exported(this.#before, namespace).some((scope) => !after.includes(scope));
+  }
+
+  /** The channels on which summaries leave this cluster. Those of narrower scopes never do. */
+  #exported(policy: Policy, namespace: string): readonly Scope[] {
+    const { self, wallMs, catalog } = this.#terms;
+    const rule = policy.ruleOf(namespace);
+    const channels = catalog.channels(rule === undefined ? [] : exportScopesAt(rule, wallMs));
+    return channels.filter((scope) => scope >= SCOPE.REGION && policy.exportSummary(namespace, self, { scope, wallMs }).allowed);
   }
 }
 

@@ -6,6 +6,7 @@ import {
   type CatalogWatchRequest,
   type NamespaceStatusRequest,
   NamespaceStatusResponseSchema,
+  type ResolveRequest,
   ServerInfoResponseSchema,
 } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import type { ResolveRequest as NamedRequest } from "../../../gen/waymark/resolver/v1/resolver_pb.js";
@@ -98,6 +99,8 @@ export interface ReadHandlers extends Required<Pick<Service, "routes">> {
   readonly handlers: Readonly<Record<ReadMethod, Handler>>;
   /** `Resolve` of ResolverService. */
   readonly resolveName: Handler;
+  /** Whether the caller of `Resolve` may see the namespace. The audit is not told. */
+  readonly maySee: (request: Pick<ResolveRequest, "namespace" | "viewer">, caller: Caller) => boolean;
   /** `CatalogQuery` for a caller that has made the filter of the request already. */
   readonly query: (request: CatalogQueryRequest, context: CallContext, filter: Filter) => Uint8Array;
 }
@@ -116,6 +119,7 @@ export function readHandlers(parts: ReadParts): ReadHandlers {
     handlers,
     routes: [prometheusRoute(parts)],
     resolveName,
+    maySee: ({ namespace, viewer }, caller) => parts.reads.verdict(viewerOf(caller, viewer, parts.allowsViewerOverride), namespace).allowed,
     query: (request, context, filter) => methods.query(request, context, filter),
   };
 }

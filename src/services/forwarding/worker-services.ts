@@ -53,7 +53,8 @@ function withSummaries(reads: ReadHandlers, calls: CallForwarder): Required<Pick
     try {
       return resolve.handle(request, context);
     } catch (error) {
-      if (!(error instanceof WaymarkError) || !MISSES.has(error.reason)) throw error;
+      // Nobody is sent elsewhere for what the policy hides, and a second refusal would stand in the audit.
+      if (!(error instanceof WaymarkError) || !MISSES.has(error.reason) || !reads.maySee(request, context.caller)) throw error;
       return passedOn.handle(request, context);
     }
   };

@@ -57,7 +57,7 @@ export interface ResolvingParts extends ReadParts {
 }
 
 /** Of `ReadHandlers` what a resolver serves. */
-type ResolvingHandlers = Omit<ReadHandlers, "query">;
+type ResolvingHandlers = Omit<ReadHandlers, "maySee" | "query">;
 
 /** What `readHandlers` makes, for a resolver. */
 export function resolvingHandlers(parts: ResolvingParts): ResolvingHandlers {

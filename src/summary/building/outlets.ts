@@ -101,11 +101,18 @@ export class Outlets {
   }
 
   #channelsAt(namespace: string, rule: Rule | undefined, wallMs: number): readonly Channel[] {
-    const { source, exportScope, includeUnscoped } = this.#options;
     const listed = rule === undefined ? [] : exportScopesAt(rule, wallMs);
-    return CHANNELS.filter((channel) => {
-      const isMeant = listed.length > 0 ? listed.includes(channel) && channel <= exportScope : includeUnscoped && channel === exportScope;
-      return isMeant && this.policy.exportSummary(namespace, source, { scope: channel, wallMs }).allowed;
-    });
+    const isAllowed = (scope: Channel) => this.policy.exportSummary(namespace, this.#options.source, { scope, wallMs }).allowed;
+    return channelsOf(listed, this.#options).filter(isAllowed);
   }
+}
+
+/** The channels that a rule which lists these scopes means. */
+export function channelsOf(
+  listed: readonly Scope[],
+  { exportScope, includeUnscoped }: Pick<ExportOptions, "exportScope" | "includeUnscoped">,
+): readonly Channel[] {
+  return CHANNELS.filter((channel) =>
+    listed.length > 0 ? listed.includes(channel) && channel <= exportScope : includeUnscoped && channel === exportScope,
+  );
 }

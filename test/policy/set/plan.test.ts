@@ -6,7 +6,7 @@ import { runThrough } from "../../../src/lib/machine.ts";
 import { type CatalogFacts, type Plan, planChanges } from "../../../src/policy/set/plan.ts";
 import type { PolicySet } from "../../../src/policy/set/rules.ts";
 import { Policy, type Viewer } from "../../../src/policy/set/verdict.ts";
-import { CLUSTERS, rule, set, someNamespace, someSet, span, TENANTS } from "../../fakes/policies.ts";
+import { CLUSTERS, channels, rule, set, someNamespace, someSet, span, TENANTS } from "../../fakes/policies.ts";
 
 const SELF = { clusterId: "eu-1", region: "eu" };
 const VIEWERS: readonly Viewer[] = ["", ...TENANTS].flatMap((tenant) => CLUSTERS.map((clusterId) => ({ clusterId, tenant })));
@@ -24,6 +24,7 @@ function catalog(namespaces: readonly string[], viewers = VIEWERS): CatalogFacts
         clusterId: "eu-1",
       })),
     viewers: () => viewers,
+    channels,
     entries: () => [],
   };
 }
@@ -71,6 +72,13 @@ test("a summary of a zone leaves no cluster, so it is not withdrawn", () => {
   expect(plan(exported([SCOPE.ZONE, SCOPE.REGION]), exported([SCOPE.ZONE]), catalog(["a"])).changes).toMatchObject([
     { effect: "withdraw" },
   ]);
+});
+
+test("a first policy withdraws nothing that did not leave, as a rule with a window for GLOBAL shows", () => {
+  const open = (exportScopes: readonly (1 | 2 | 3 | 4)[]) =>
+    set([rule("a", { allowSummaries: true, exportScopes, cutoverWindows: [span(-1, 1)] })]);
+  expect(plan(undefined, open([SCOPE.GLOBAL]), catalog(["a"])).changes).toEqual([]);
+  expect(plan(undefined, open([SCOPE.REGION]), catalog(["a"])).changes).toMatchObject([{ effect: "withdraw" }]);
 });
 
 test("a summary that may no longer leave this cluster is a withdrawal", () => {

@@ -12,7 +12,7 @@ import { PolicyStore } from "../../../src/policy/versions/policy-store.ts";
 import type { VersionFacts } from "../../../src/policy/versions/version.ts";
 import { isNewer, isSamePlace, NO_PLACE, type VersionPlace } from "../../../src/policy/versions/version.ts";
 import { ControlMap } from "../../fakes/control-map.ts";
-import { rule, set } from "../../fakes/policies.ts";
+import { channels, rule, set } from "../../fakes/policies.ts";
 import { type Fault, TaskRun } from "../../fakes/policy-tasks.ts";
 import { version } from "../../fakes/policy-versions.ts";
 
@@ -40,7 +40,7 @@ class Node {
   constructor(map: ControlMap, fault?: Fault) {
     this.map = map;
     this.run = new TaskRun(map, fault, (request) => this.#check(request));
-    const catalog = { namespaces: () => [], count: () => 0, examples: () => [], viewers: () => [], entries: () => [] };
+    const catalog = { namespaces: () => [], count: () => 0, examples: () => [], viewers: () => [], channels, entries: () => [] };
     this.policyStore = new PolicyStore({
       engine: this.engine,
       catalog,

@@ -35,6 +35,7 @@ function worker(hasSummaries: boolean) {
     handlers: { ...handlers, namespaceStatus: NOBODY, serverInfo: NOBODY },
     routes: [],
     resolveName: NOBODY,
+    maySee: ({ namespace }) => namespace !== "hidden",
     query: () => new Uint8Array(),
   };
   const admission = { admitIn: undefined, openWatch: () => undefined };
@@ -42,7 +43,8 @@ function worker(hasSummaries: boolean) {
   const call = async (method: string, name: string): Promise<string> => {
     const handler = service?.handlers[method];
     if (handler?.kind !== "unary") return "unimplemented";
-    const request = method === "resolve" ? create(ResolveRequestSchema, { name }) : create(SummaryQueryRequestSchema);
+    const namespace = name === "hidden" ? name : "svc";
+    const request = method === "resolve" ? create(ResolveRequestSchema, { name, namespace }) : create(SummaryQueryRequestSchema);
     try {
       const answer = Promise.resolve(handler.handle(request as never, CONTEXT));
       answer.catch(() => {});
@@ -59,6 +61,8 @@ function worker(hasSummaries: boolean) {
 test.each([
   { method: "resolve", name: "here", alone: "worker", want: "worker" },
   { method: "resolve", name: "elsewhere", alone: "not_found", want: "main" },
+  // The audit is to have one refusal.
+  { method: "resolve", name: "hidden", alone: "not_found", want: "not_found" },
   { method: "resolve", name: "in_maintenance", alone: "in_maintenance", want: "main" },
   { method: "resolve", name: "too_stale", alone: "too_stale", want: "too_stale" },
   { method: "summaryQuery", name: "", alone: "unimplemented", want: "main" },
