@@ -145,7 +145,12 @@ const JOINED: Readonly<Record<string, readonly string[]>> = {
     "waymark.discovery.v1.KeepAliveResponse",
     "waymark.discovery.v1.RegisterRequest",
   ],
-  "waymark/discovery/v1/summary": ["waymark.catalog.v1.ServiceSummary", "waymark.discovery.v1.SummaryQueryResponse"],
+  "waymark/discovery/v1/summary": [
+    "waymark.catalog.v1.ServiceSummary",
+    "waymark.discovery.v1.HeardCluster",
+    "waymark.discovery.v1.SummaryQueryResponse",
+    "waymark.discovery.v1.SummaryWatchResponse",
+  ],
   "waymark/resolver/v1/resolver": ["waymark.resolver.v1.ResolveResponse"],
   "waymark/fabric/v1/record": ["waymark.fabric.v1.MaintenanceOrder", "waymark.fabric.v1.Record", "waymark.fabric.v1.Tombstone"],
 };

@@ -481,6 +481,16 @@ function checkSummaryQueryRequest_regions(many: readonly string[], problems: Pro
   }
 }
 
+function checkSummaryQueryRequest_via(many: readonly string[], problems: Problems): void {
+  problems.items(many.length, 4, "via");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.name(item, problems.bounds.maxIdLength, "");
+    if (problems.count !== before) problems.under(before, `via[${i}]`);
+  }
+}
+
 /** Adds what breaks the contract's rules in `SummaryQueryRequest`. */
 export function checkSummaryQueryRequest(value: SummaryQueryRequest, problems: Problems): void {
   problems.known(value.scope, 4, "a scope", "scope");
@@ -500,6 +510,7 @@ export function checkSummaryQueryRequest(value: SummaryQueryRequest, problems: P
     checkViewer(value.viewer, problems);
     if (problems.count !== before) problems.under(before, "viewer.");
   }
+  if (value.via.length > 0) checkSummaryQueryRequest_via(value.via, problems);
 }
 
 function checkSummaryWatchRequest_kinds(many: readonly number[], problems: Problems): void {
@@ -523,6 +534,26 @@ function checkSummaryWatchRequest_regions(many: readonly string[], problems: Pro
   }
 }
 
+function checkSummaryWatchRequest_via(many: readonly string[], problems: Problems): void {
+  problems.items(many.length, 4, "via");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.name(item, problems.bounds.maxIdLength, "");
+    if (problems.count !== before) problems.under(before, `via[${i}]`);
+  }
+}
+
+function checkSummaryWatchRequest_namespace_prefixes(many: readonly string[], problems: Problems): void {
+  problems.items(many.length, 1024, "namespace_prefixes");
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    if (item !== "") problems.namespace(item, problems.bounds.maxNamespaceLength, "");
+    if (problems.count !== before) problems.under(before, `namespace_prefixes[${i}]`);
+  }
+}
+
 /** Adds what breaks the contract's rules in `SummaryWatchRequest`. */
 export function checkSummaryWatchRequest(value: SummaryWatchRequest, problems: Problems): void {
   problems.known(value.scope, 4, "a scope", "scope");
@@ -539,6 +570,8 @@ export function checkSummaryWatchRequest(value: SummaryWatchRequest, problems: P
   if (value.bookmarkInterval !== undefined) {
     problems.duration(value.bookmarkInterval, 10000, "bookmark_interval", 1000);
   }
+  if (value.via.length > 0) checkSummaryWatchRequest_via(value.via, problems);
+  if (value.namespacePrefixes.length > 0) checkSummaryWatchRequest_namespace_prefixes(value.namespacePrefixes, problems);
 }
 
 /** Adds what breaks the contract's rules in `NamespaceStatusRequest`. */
@@ -920,8 +953,11 @@ export const LIST_BOUNDS: ReadonlyMap<string, number | ListSetting> = new Map<st
   ["waymark.discovery.v1.SummaryQueryRequest.ingress_tags", 64],
   ["waymark.discovery.v1.SummaryQueryRequest.kinds", 16],
   ["waymark.discovery.v1.SummaryQueryRequest.regions", 64],
+  ["waymark.discovery.v1.SummaryQueryRequest.via", 4],
   ["waymark.discovery.v1.SummaryWatchRequest.kinds", 16],
   ["waymark.discovery.v1.SummaryWatchRequest.regions", 64],
+  ["waymark.discovery.v1.SummaryWatchRequest.via", 4],
+  ["waymark.discovery.v1.SummaryWatchRequest.namespace_prefixes", 1024],
   ["waymark.dns.v1.Endpoint.targets", 64],
   ["waymark.dns.v1.Endpoint.tags", 64],
   ["waymark.dns.v1.Endpoint.capabilities", 64],

@@ -91,7 +91,7 @@ export interface ReadsPolicy {
   readonly onDenied: OnDenied;
   /** Of a resolver. */
   readonly lists?: AnswerLists;
-  /** Of summaries: namespaces of which no reader is shown anything. That is no denial. */
+  /** Of summaries: namespaces of which no reader but the watches of resolvers is shown anything. That is no denial. */
   readonly hides?: (namespace: string) => boolean;
 }
 
@@ -346,7 +346,7 @@ export class Reads {
         ...request,
         name,
         hash: textHash(text),
-        allowed: this.#shown(isResolved ? seesAll : visibilityOf(this, caller)),
+        allowed: isResolved ? seesAll : this.#shown(visibilityOf(this, caller)),
         isOwed: (namespace: string) => !this.isSettled && this.#isChanged(namespace, viewer),
         isOwedAny: () => !this.isSettled && this.#owesAny(name),
         policyEpoch: () => this.#policyEpoch,

@@ -25,6 +25,7 @@ import { NO_POLICY, type Policy } from "../../src/policy/set/verdict.ts";
 import { type SummaryParts, summaryHandlers } from "../../src/services/discovery/summaries.ts";
 import type { CallContext, Route, StreamSource } from "../../src/services/service.ts";
 import { encodeBeacon, encodeSummary, opened } from "../../src/summary/codec.ts";
+import type { SourceAge } from "../../src/summary/held/options.ts";
 import { recordKey } from "../../src/summary/keys.ts";
 import { SummaryStamper } from "../../src/summary/stamper.ts";
 import type { IngressNode, Summary } from "../../src/summary/summary.ts";
@@ -54,6 +55,8 @@ export class SummaryWorld {
   readonly readNamespaces: string[] = [];
   readonly stale = new Set<string>();
   readonly ingress = new Map<string, readonly IngressNode[]>();
+  /** When clusters were heard of. */
+  ages: readonly SourceAge[] = [];
   /** Held, and not shown. */
   readonly hidden = new Set<KeyText>();
   isReady = true;
@@ -77,6 +80,7 @@ export class SummaryWorld {
         isStale: ({ traits }) => this.stale.has(traits.clusterId),
         staleSources: () => this.stale,
         ingressOf: (source) => this.ingress.get(source) ?? [],
+        ages: () => this.ages,
       },
       onAgain: () => {
         this.wakes += 1;
@@ -92,6 +96,7 @@ export class SummaryWorld {
       now: () => this.now(),
       random: () => 0,
       allowsViewerOverride,
+      isTls: false,
       metrics: new Metrics(),
       onRead: (_, namespace) => this.readNamespaces.push(namespace),
     };

@@ -14,6 +14,7 @@ import type { Time } from "../../lib/machine.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import type { Policy } from "../../policy/set/verdict.ts";
 import { type OnDenied, type PolicySource, seesAll } from "../../policy/set/visibility.ts";
+import type { SourceAge } from "../../summary/held/options.ts";
 import type { IngressNode } from "../../summary/summary.ts";
 import { Fanout } from "../fanout.ts";
 import { Hearing } from "../hearing.ts";
@@ -29,6 +30,8 @@ export interface KnownSources {
   staleSources(): Iterable<string>;
   /** Where the cluster takes calls, by its last beacon. */
   ingressOf(source: string): readonly IngressNode[];
+  /** When they were heard of, for those that read here for others. */
+  ages(time: Time): readonly SourceAge[];
 }
 
 export interface SummaryReadsParts {
@@ -95,7 +98,9 @@ export class SummaryReads implements SwitchFollower {
     const told = new Map<Reader, readonly string[]>();
     for (const watcher of this.fanout.watchers()) {
       const { reader } = watcher.feed;
-      const { allowed } = reader.options;
+      const { allowed, filter } = reader.options;
+      // A resolver knows by itself what is stale.
+      if (filter.resolved !== undefined) continue;
       // A namespace that the watch may not see must not be named to it.
       const known = told.get(reader) ?? namespaces.filter((namespace) => reader.mayHoldNamespace(namespace) && allowed(namespace));
       told.set(reader, known);

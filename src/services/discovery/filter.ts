@@ -39,10 +39,15 @@ export function namesOf({ aliases, hosts }: CatalogQueryRequest): AskedNames | u
   return { aliases, hosts };
 }
 
+/** The fields of a request that are those of a resolver. */
+type ForResolver =
+  | Pick<CatalogQueryRequest, "forResolver" | "via" | "viewer">
+  | Pick<CatalogWatchRequest, "forResolver" | "namespacePrefixes" | "via" | "viewer">;
+
 const EVERYWHERE = new Prefixes([""]);
 
 /** Throws `invalid_argument` for fields of a resolver in a request of others, and for fields that do not go with those of a resolver. */
-function resolvedOf(request: CatalogQueryRequest | CatalogWatchRequest): Prefixes | undefined {
+export function resolvedOf(request: ForResolver): Prefixes | undefined {
   const prefixes = "namespacePrefixes" in request ? request.namespacePrefixes : undefined;
   if (!request.forResolver) {
     if (request.via.length > 0) throw invalid("via", "goes with for_resolver only");

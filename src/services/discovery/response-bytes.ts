@@ -66,6 +66,8 @@ export interface ResolvedMark {
   readonly policyEpoch: string;
   /** The resolvers through which it came, the nearest first. */
   readonly via: readonly string[];
+  /** Encoded fields of a message of a watch of summaries: when clusters were heard of. Absent: none. */
+  readonly heard?: Uint8Array | undefined;
 }
 
 /** A delta with its tag, as it stands in a message. */
@@ -88,6 +90,8 @@ export interface DeltaPayload {
   room(record: CatalogRecord): number;
   /** Writes its length and itself after its tag; returns the offset after it. */
   write(out: Uint8Array, tagged: number, record: CatalogRecord): number;
+  /** The same for a resolver, which takes records as they are held. */
+  writeSealed(out: Uint8Array, tagged: number, record: CatalogRecord): number;
 }
 
 /** Writes responses into a scratch buffer and copies them out, so that no size has to be computed first. */
@@ -174,10 +178,17 @@ export class DiscoveryBytes {
       at = writeTime(out, at, WATCH.age, options.age.ageMs);
       at = writeNumberField(out, at, WATCH.stale, options.age.isStale ? 1 : 0);
       at = writeNumberField(out, at, WATCH.source, options.age.source);
-      if (options.resolved !== undefined) at = writeTexts(out, at, WATCH.via, options.resolved.via);
+      if (options.resolved !== undefined) at = this.#mark(out, at, options.resolved);
     }
     if (options.resolved !== undefined) at = writeTextField(out, at, WATCH.policyEpoch, options.resolved.policyEpoch);
     return Buffer.from(out.subarray(0, at));
+  }
+
+  #mark(out: Uint8Array, start: number, { via, heard }: ResolvedMark): number {
+    const at = writeTexts(out, start, WATCH.via, via);
+    if (heard === undefined) return at;
+    out.set(heard, at);
+    return at + heard.length;
   }
 
   /** The bytes of the entry as readers see it, for answers that are made as messages. */
@@ -220,7 +231,8 @@ export class DiscoveryBytes {
     }
     const { record: changed } = change;
     // Its bytes are not the same for all readers.
-    if (changed.origin.life !== "live" && changed.health === HEALTH.MAINTENANCE)
+    const isOfReader = changed.origin.life !== "live" && changed.health === HEALTH.MAINTENANCE;
+    if (isOfReader || (this.#summaries !== undefined && options.resolved !== undefined))
       return this.#delta(out, writeVarint(out, at, WATCH.deltas), change, options);
     const known = this.#deltas.get(changed);
     if (known !== undefined && known.action === change.action && known.revision === change.revision) {
@@ -241,6 +253,8 @@ export class DiscoveryBytes {
     at = writeNumberField(out, at, DELTA.scope, record.scope);
     at = writeNumberField(out, at, DELTA.action, action);
     if (action === ACTION.REMOVE) at = writeEntryKey(out, at, DELTA.removed, keyParts(record.key));
+    else if (this.#summaries !== undefined && options.resolved !== undefined)
+      at = this.#summaries.writeSealed(out, writeVarint(out, at, DELTA.sealed), record);
     else if (this.#summaries !== undefined) at = this.#summaries.write(out, writeVarint(out, at, DELTA.summary), record);
     else if (options.isNamesOnly) {
       const bytes = this.#slab.view(record.at, record.sizeBytes);
@@ -275,7 +289,7 @@ function readerOf({ resolved }: Pick<QueryAnswer, "resolved">): ReaderKind {
 }
 
 function roomOf(resolved: ResolvedMark | undefined): number {
-  return resolved === undefined ? 0 : textsRoom([resolved.policyEpoch, ...resolved.via]);
+  return resolved === undefined ? 0 : textsRoom([resolved.policyEpoch, ...resolved.via]) + (resolved.heard?.length ?? 0);
 }
 
 function writeTime(out: Uint8Array, at: number, tag: number, ms: number): number {

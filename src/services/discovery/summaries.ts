@@ -12,13 +12,14 @@ import { textsRoom } from "../../lib/protowire.ts";
 import { type Caller, viewerOf } from "../../policy/identity/caller.ts";
 import { SUMMARISED_MASK } from "../../summary/keys.ts";
 import type { IngressNode } from "../../summary/summary.ts";
+import { demandResolver } from "../for-resolver.ts";
 import type { PeerDirectory } from "../peer-directory.ts";
 import type { CallContext, Handler, StreamSource } from "../service.ts";
-import { replicaAge } from "./age.ts";
-import { maskOf, prefixOf, scopeOf, sorted } from "./filter.ts";
+import { type AnswerAge, replicaAge } from "./age.ts";
+import { maskOf, prefixOf, resolvedOf, scopeOf, sorted } from "./filter.ts";
 import { answerAge } from "./nodes.ts";
 import { DiscoveryBytes } from "./response-bytes.ts";
-import { SummaryItems, summaryAnswer } from "./summary-bytes.ts";
+import { heardBytes, SummaryItems, summaryAnswer } from "./summary-bytes.ts";
 import { summaryRoute } from "./summary-route.ts";
 import { WatchOpener } from "./watch-opener.ts";
 
@@ -33,6 +34,12 @@ export interface SummaryParts {
   readonly now: () => Time;
   readonly random: () => number;
   readonly allowsViewerOverride: boolean;
+  /** Every connection of the listeners is encrypted. */
+  readonly isTls: boolean;
+  /** As in `ReadParts`. Absent at a node. */
+  readonly via?: (() => readonly string[]) | undefined;
+  readonly checkVia?: ((via: readonly string[]) => void) | undefined;
+  readonly followedAge?: ((time: Time) => AnswerAge) | undefined;
   readonly metrics: Metrics;
   readonly onRead: (caller: Caller, namespace: string) => void;
 }
@@ -74,8 +81,9 @@ class SummaryMethods {
         // No summary reports its load.
         bytes: new DiscoveryBytes(slab, { of: () => undefined }, this.#items),
         nodeId: identity.nodeId,
-        ageOf: (time) => replicaAge(mesh.ageMs(time)),
-        via: () => [],
+        ageOf: parts.followedAge ?? ((time) => replicaAge(mesh.ageMs(time))),
+        via: parts.via ?? (() => []),
+        heard: (time) => heardBytes(sources.ages(time)),
         policyEpoch: () => reads.policyEpoch,
         // The stamp of a summary is its version, and not a time.
         deltaLag: { observe: () => {} },
@@ -86,8 +94,9 @@ class SummaryMethods {
   }
 
   query(request: SummaryQueryRequest, context: CallContext): Uint8Array {
-    const { summaries, identity, allowsViewerOverride, onRead } = this.#parts;
+    const { summaries, identity, allowsViewerOverride, onRead, via } = this.#parts;
     const { reads } = summaries;
+    if (request.forResolver) this.#checkResolver(request, context.caller);
     const filter = { ...summaryFilter(request), names: request.serviceId === "" ? [] : [request.serviceId] };
     const caller = viewerOf(context.caller, request.viewer, allowsViewerOverride);
     const asked = { filter, token: request.pageToken, isExplained: false, salt: SALT };
@@ -102,6 +111,7 @@ class SummaryMethods {
       servedBy: identity.nodeId,
       age: answerAge(this.#parts, context),
       generatedWallMs: context.time.wallMs,
+      resolved: request.forResolver ? { policyEpoch: reads.policyEpoch, via: via?.() ?? [] } : undefined,
     });
     onRead(context.caller, filter.namespace);
     return answer;
@@ -109,11 +119,22 @@ class SummaryMethods {
 
   watch(request: SummaryWatchRequest, context: CallContext): StreamSource {
     this.#parts.checkStart();
+    if (request.forResolver) this.#checkResolver(request, context.caller);
     const filter = summaryFilter(request);
     if (request.withDigest && !isNamespaceOnly(filter))
       throw invalid("with_digest", "goes with namespace or namespace_prefix filters only");
+    if (request.forResolver && (!isNamespaceOnly(filter) || filter.namespace !== "" || filter.prefix !== ""))
+      throw invalid("for_resolver", "goes with namespace_prefixes, cursor, bookmark_interval, with_digest and via only");
     const { cursor, bookmarkInterval, viewer, withDigest } = request;
     return this.#opener.open({ filter, cursor, bookmarkInterval, viewer, withDigest, isNamesOnly: false }, context);
+  }
+
+  /** Throws for a caller that may not read for others, and where others could read along. */
+  #checkResolver({ via }: Pick<SummaryQueryRequest, "via">, caller: Caller): void {
+    const { summaries, isTls, checkVia } = this.#parts;
+    demandResolver(caller, isTls);
+    summaries.reads.checkResolved();
+    checkVia?.(via);
   }
 
   /** The ingress of the clusters of a page, and how many of its records fit beside it: at least one. */
@@ -145,10 +166,8 @@ function urlsOf(nodes: readonly IngressNode[], request: SummaryQueryRequest): re
   return [...new Set(urls)].slice(0, ingressLimit === 0 ? DEFAULT_INGRESS : ingressLimit);
 }
 
-type FilterFields = Pick<SummaryQueryRequest | SummaryWatchRequest, "kinds" | "namespace" | "namespacePrefix" | "regions" | "scope">;
-
 /** The filter of a request. Throws `invalid_argument` for fields that do not go together. */
-function summaryFilter(request: FilterFields): Filter {
+function summaryFilter(request: SummaryQueryRequest | SummaryWatchRequest): Filter {
   const { namespace, namespacePrefix, kinds, regions } = request;
   const kindMask = maskOf(kinds);
   if (kindMask !== 0 && (kindMask & SUMMARISED_MASK) === 0)
@@ -157,5 +176,5 @@ function summaryFilter(request: FilterFields): Filter {
   // There is no channel below ZONE.
   const channel: Scope = scope > SCOPE.ZONE ? scope : SCOPE.UNSET;
   const summaries = channel === SCOPE.UNSET && regions.length === 0 ? undefined : { channel, regions: sorted(regions) };
-  return { ...ANY, namespace, prefix: prefixOf(namespacePrefix, namespace), kindMask, summaries };
+  return { ...ANY, namespace, prefix: prefixOf(namespacePrefix, namespace), kindMask, summaries, resolved: resolvedOf(request) };
 }

@@ -2,7 +2,12 @@
  * Makes summaries of answers from the bytes that their clusters signed, which nobody encodes again. What this node says itself follows them, because in
  * protobuf the last value of a field wins: a signed text can neither say how fresh it is nor bring another signature.
  */
-import { SERVICE_SUMMARY_TAG as ITEM, SUMMARY_QUERY_RESPONSE_TAG as QUERY } from "../../../gen/waymark/discovery/v1/summary_tags.ts";
+import {
+  HEARD_CLUSTER_TAG as HEARD,
+  SERVICE_SUMMARY_TAG as ITEM,
+  SUMMARY_QUERY_RESPONSE_TAG as QUERY,
+  SUMMARY_WATCH_RESPONSE_TAG as WATCH,
+} from "../../../gen/waymark/discovery/v1/summary_tags.ts";
 import type { CatalogRecord } from "../../catalog/record/record.ts";
 import type { Slab } from "../../catalog/record/slab.ts";
 import {
@@ -21,14 +26,16 @@ import {
   writeVarint,
 } from "../../lib/protowire.ts";
 import { sealedOf } from "../../summary/codec.ts";
+import type { SourceAge } from "../../summary/held/options.ts";
 import type { AnswerAge } from "./age.ts";
-import type { DeltaPayload } from "./response-bytes.ts";
+import type { DeltaPayload, ResolvedMark } from "./response-bytes.ts";
 
 /** Most bytes of an item beside what it was made from. */
 const ITEM_ROOM = 48;
 /** Most bytes of an answer without items, ingress and texts. */
 const QUERY_ROOM = 256;
 /** Fields of an entry of a map, and that of `IngressUrls`. */
+const NOT_RESOLVED: ResolvedMark = { policyEpoch: "", via: [] };
 const [KEY_TAG, VALUE_TAG, URLS_TAG] = [tagOf(1, WIRE.BYTES), tagOf(2, WIRE.BYTES), tagOf(1, WIRE.BYTES)];
 
 export class SummaryItems implements DeltaPayload {
@@ -53,6 +60,25 @@ export class SummaryItems implements DeltaPayload {
     at = writeVarint(out, writeVarint(out, at, ITEM.stale), this.#isStale(record) ? 1 : 0);
     return closeLength(out, start, writeBytesField(out, at, ITEM.signedBytes, signed));
   }
+
+  /** As it is held: the summary, beacon or announcement as it was signed. */
+  writeSealed(out: Uint8Array, tagged: number, { at, sizeBytes }: CatalogRecord): number {
+    return this.#slab.copyTo(at, sizeBytes, out, writeVarint(out, tagged, sizeBytes));
+  }
+}
+
+/** The fields of a message of a watch that say when clusters were heard of. */
+export function heardBytes(ages: readonly SourceAge[]): Uint8Array {
+  let room = 0;
+  for (const { source } of ages) room += textsRoom([source]) + ITEM_ROOM;
+  const out = new Uint8Array(room);
+  let at = 0;
+  for (const { source, version, ageMs } of ages) {
+    const start = openLength(writeVarint(out, at, WATCH.heard));
+    at = writeNumberField(out, writeTextField(out, start, HEARD.sourceCluster, source), HEARD.version, version);
+    at = closeLength(out, start, writeTimeField(out, at, HEARD.age, timeOf(Math.ceil(ageMs))));
+  }
+  return out.subarray(0, at);
 }
 
 export interface SummaryAnswer {
@@ -64,11 +90,14 @@ export interface SummaryAnswer {
   readonly servedBy: string;
   readonly age: AnswerAge;
   readonly generatedWallMs: number;
+  /** Present in an answer for a resolver. */
+  readonly resolved: ResolvedMark | undefined;
 }
 
 export function summaryAnswer(items: SummaryItems, answer: SummaryAnswer): Uint8Array {
   const { records, ingress, nextToken, servedBy, age } = answer;
-  let room = QUERY_ROOM + textsRoom([nextToken, servedBy]);
+  const { policyEpoch, via } = answer.resolved ?? NOT_RESOLVED;
+  let room = QUERY_ROOM + textsRoom([nextToken, servedBy, policyEpoch, ...via]);
   for (const record of records) room += items.room(record);
   for (const [source, urls] of ingress) room += textsRoom([source, ...urls]) + ITEM_ROOM;
   const out = new Uint8Array(room);
@@ -82,6 +111,7 @@ export function summaryAnswer(items: SummaryItems, answer: SummaryAnswer): Uint8
   at = writeTimeField(out, at, QUERY.age, timeOf(age.ageMs));
   at = writeNumberField(out, at, QUERY.stale, age.isStale ? 1 : 0);
   at = writeNumberField(out, at, QUERY.source, age.source);
+  at = writeTexts(out, writeTextField(out, at, QUERY.policyEpoch, policyEpoch), QUERY.via, via);
   return out.subarray(0, at);
 }
 

@@ -8,7 +8,7 @@ import type { Time } from "../../lib/machine.ts";
 import type { Histogram, Series } from "../../lib/metrics/metrics.ts";
 import type { StreamSource } from "../service.ts";
 import type { AnswerAge } from "./age.ts";
-import type { DiscoveryBytes } from "./response-bytes.ts";
+import type { DiscoveryBytes, ResolvedMark } from "./response-bytes.ts";
 
 /** Approximate size of one message. Larger messages would fill the socket buffers of readers that stall. */
 const MESSAGE_BYTES = 16 * 1024 - 512;
@@ -27,6 +27,8 @@ export interface WatchPorts {
   readonly via: () => readonly string[];
   /** Names the policy in force, for resolvers. */
   readonly policyEpoch: () => string;
+  /** As in `ResolvedMark`, of a watch of summaries. */
+  readonly heard?: ((time: Time) => Uint8Array) | undefined;
   now(): Time;
   /** 0 to below 1: spreads reconnects. */
   random(): number;
@@ -88,8 +90,12 @@ export class WatchSource implements StreamSource, Watcher {
     const age = this.#ports.ageOf(time);
     const newest = message.snapshot === SNAPSHOT.NONE ? message.changes.at(-1) : undefined;
     if (newest !== undefined) this.#ports.deltaLag.observe(Math.max(0, time.wallMs - hlcWallMs(newest.record.hlc)));
-    const resolved = filter.resolved === undefined ? undefined : { policyEpoch: this.#ports.policyEpoch(), via: this.#ports.via() };
+    const resolved = filter.resolved === undefined ? undefined : this.#resolvedAt(time);
     return this.#ports.bytes.watch(message, { isNamesOnly, sentWallMs: time.wallMs, servedBy: this.#ports.nodeId, age, resolved });
+  }
+
+  #resolvedAt(time: Time): ResolvedMark {
+    return { policyEpoch: this.#ports.policyEpoch(), via: this.#ports.via(), heard: this.#ports.heard?.(time) };
   }
 
   close(): void {

@@ -78,6 +78,15 @@ export declare type DiscoveryDelta = Message<"waymark.catalog.v1.DiscoveryDelta"
      */
     value: ServiceSummary;
     case: "summary";
+  } | {
+    /**
+     * For CREATE and UPDATE in a watch of summaries with `for_resolver`: an encoded waymark.fabric.v1.SealedRecord, as the
+     * serving node holds it. It is a summary, the beacon of a cluster, or the announcement of a key.
+     *
+     * @generated from field: bytes sealed = 11;
+     */
+    value: Uint8Array;
+    case: "sealed";
   } | { case: undefined; value?: undefined };
 
   /**

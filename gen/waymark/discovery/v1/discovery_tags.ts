@@ -1,6 +1,6 @@
 // Made by scripts/gen-codec.ts from the protos: change these, then `npm run gen`.
 
-/** Tags of the fields of `DiscoveryDelta`, of which the last known one has the number 10. */
+/** Tags of the fields of `DiscoveryDelta`, of which the last known one has the number 11. */
 export const DISCOVERY_DELTA_TAG = {
   deltaId: 10,
   namespace: 18,
@@ -9,11 +9,12 @@ export const DISCOVERY_DELTA_TAG = {
   entry: 42,
   removed: 50,
   summary: 58,
+  sealed: 90,
   sentAt: 66,
   revision: 72,
   cause: 80,
 } as const;
-export const DISCOVERY_DELTA_LAST_FIELD = 10;
+export const DISCOVERY_DELTA_LAST_FIELD = 11;
 
 /** Tags of the fields of `CatalogQueryResponse`, of which the last known one has the number 12. */
 export const CATALOG_QUERY_RESPONSE_TAG = {

@@ -124,6 +124,21 @@ export declare type SummaryQueryRequest = Message<"waymark.discovery.v1.SummaryQ
    * @generated from field: waymark.catalog.v1.Viewer viewer = 14;
    */
   viewer?: Viewer | undefined;
+
+  /**
+   * The answer is for a resolver, which judges its own callers: the rules about viewers do not apply. Needs the role
+   * mesh.resolve and, beyond loopback, TLS.
+   *
+   * @generated from field: bool for_resolver = 23;
+   */
+  forResolver: boolean;
+
+  /**
+   * As in CatalogQueryRequest. At most 4, each of 1 to 64 characters of [A-Za-z0-9._:/@+-].
+   *
+   * @generated from field: repeated string via = 24;
+   */
+  via: string[];
 };
 
 /**
@@ -221,6 +236,20 @@ export declare type SummaryQueryResponse = Message<"waymark.discovery.v1.Summary
    * @generated from field: waymark.catalog.v1.Source source = 9;
    */
   source: Source;
+
+  /**
+   * With `for_resolver`: names the policy under which the answer was made, as in WatchPolicyResponse.
+   *
+   * @generated from field: string policy_epoch = 10;
+   */
+  policyEpoch: string;
+
+  /**
+   * With `for_resolver`: the resolvers through which the answer came, the nearest first. Empty when a node answers.
+   *
+   * @generated from field: repeated string via = 11;
+   */
+  via: string[];
 };
 
 /**
@@ -299,6 +328,31 @@ export declare type SummaryWatchRequest = Message<"waymark.discovery.v1.SummaryW
    * @generated from field: bool with_digest = 20;
    */
   withDigest: boolean;
+
+  /**
+   * The watch is for a resolver, which judges its own callers: the rules about viewers do not apply, deltas bring
+   * `sealed`, and messages say when clusters were heard of. Needs the role mesh.resolve and, beyond loopback, TLS. Goes
+   * with `namespace_prefixes`, `cursor`, `bookmark_interval`, `with_digest` and `via` only.
+   *
+   * @generated from field: bool for_resolver = 23;
+   */
+  forResolver: boolean;
+
+  /**
+   * As in CatalogWatchRequest. At most 4, each of 1 to 64 characters of [A-Za-z0-9._:/@+-].
+   *
+   * @generated from field: repeated string via = 24;
+   */
+  via: string[];
+
+  /**
+   * With `for_resolver`: matches summaries of any of these namespaces and of the namespaces below them. An empty text stands
+   * for all namespaces. In `discovery.summaries` are the beacons of clusters and the announcements of keys. 1 to 1024, each of
+   * at most 200 characters.
+   *
+   * @generated from field: repeated string namespace_prefixes = 25;
+   */
+  namespacePrefixes: string[];
 };
 
 /**
@@ -306,6 +360,40 @@ export declare type SummaryWatchRequest = Message<"waymark.discovery.v1.SummaryW
  * Use `create(SummaryWatchRequestSchema)` to create a new message.
  */
 export declare const SummaryWatchRequestSchema: GenMessage<SummaryWatchRequest>;
+
+/**
+ * How long ago a cluster was heard of.
+ *
+ * @generated from message waymark.discovery.v1.HeardCluster
+ */
+export declare type HeardCluster = Message<"waymark.discovery.v1.HeardCluster"> & {
+  /**
+   * The cluster.
+   *
+   * @generated from field: string source_cluster = 1;
+   */
+  sourceCluster: string;
+
+  /**
+   * Version of its beacon that was received; 0 if none was.
+   *
+   * @generated from field: uint64 version = 2;
+   */
+  version: bigint;
+
+  /**
+   * For how long the serving node has known of that, at the time of the message.
+   *
+   * @generated from field: google.protobuf.Duration age = 3;
+   */
+  age?: Duration | undefined;
+};
+
+/**
+ * Describes the message waymark.discovery.v1.HeardCluster.
+ * Use `create(HeardClusterSchema)` to create a new message.
+ */
+export declare const HeardClusterSchema: GenMessage<HeardCluster>;
 
 /**
  * One message of a watch of summaries. The fields mean what they mean in CatalogWatchResponse.
@@ -405,6 +493,29 @@ export declare type SummaryWatchResponse = Message<"waymark.discovery.v1.Summary
    * @generated from field: waymark.catalog.v1.Source source = 13;
    */
   source: Source;
+
+  /**
+   * With `for_resolver`: names the policy under which the message was made, as in WatchPolicyResponse.
+   *
+   * @generated from field: string policy_epoch = 14;
+   */
+  policyEpoch: string;
+
+  /**
+   * With `for_resolver`: the resolvers through which the message came, the nearest first. Empty when a node serves the
+   * stream. Present where `served_by` is.
+   *
+   * @generated from field: repeated string via = 15;
+   */
+  via: string[];
+
+  /**
+   * With `for_resolver`: when the clusters were heard of whose summaries or beacons the node holds. Told where `served_by` is.
+   * A reader makes no cluster younger by itself.
+   *
+   * @generated from field: repeated waymark.discovery.v1.HeardCluster heard = 16;
+   */
+  heard: HeardCluster[];
 };
 
 /**

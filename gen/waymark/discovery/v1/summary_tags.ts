@@ -28,7 +28,15 @@ export const SERVICE_SUMMARY_TAG = {
 } as const;
 export const SERVICE_SUMMARY_LAST_FIELD = 23;
 
-/** Tags of the fields of `SummaryQueryResponse`, of which the last known one has the number 9. */
+/** Tags of the fields of `HeardCluster`, of which the last known one has the number 3. */
+export const HEARD_CLUSTER_TAG = {
+  sourceCluster: 10,
+  version: 16,
+  age: 26,
+} as const;
+export const HEARD_CLUSTER_LAST_FIELD = 3;
+
+/** Tags of the fields of `SummaryQueryResponse`, of which the last known one has the number 11. */
 export const SUMMARY_QUERY_RESPONSE_TAG = {
   items: 10,
   ingress: 18,
@@ -39,5 +47,28 @@ export const SUMMARY_QUERY_RESPONSE_TAG = {
   age: 58,
   stale: 64,
   source: 72,
+  policyEpoch: 82,
+  via: 90,
 } as const;
-export const SUMMARY_QUERY_RESPONSE_LAST_FIELD = 9;
+export const SUMMARY_QUERY_RESPONSE_LAST_FIELD = 11;
+
+/** Tags of the fields of `SummaryWatchResponse`, of which the last known one has the number 16. */
+export const SUMMARY_WATCH_RESPONSE_TAG = {
+  deltas: 10,
+  revision: 16,
+  cursor: 26,
+  portableCursor: 34,
+  snapshot: 40,
+  replaces: 50,
+  bookmark: 56,
+  count: 64,
+  digest: 73,
+  servedBy: 82,
+  age: 90,
+  stale: 96,
+  source: 104,
+  policyEpoch: 114,
+  via: 122,
+  heard: 130,
+} as const;
+export const SUMMARY_WATCH_RESPONSE_LAST_FIELD = 16;

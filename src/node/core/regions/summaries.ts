@@ -112,6 +112,7 @@ export class Summaries {
       isStale: (record: Parameters<HeldSummaries["isStale"]>[0]) => held.isStale(record, now()),
       staleSources: () => this.#staleAt(now()),
       ingressOf: (source: string) => held.beaconOf(source)?.ingress ?? [],
+      ages: (time: Time) => held.ages(time),
     };
     this.reads = new SummaryReads({ replica: held.replica, node, policies, onDenied, sources, onAgain, now });
   }
