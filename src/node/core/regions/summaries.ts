@@ -183,14 +183,16 @@ export class Summaries {
   step(circumstances: Circumstances, time: Time, out: NodeOutput[]): SummaryNews {
     this.#time = time;
     this.#noteRules(time);
-    const isStandingChanged = time.monoMs >= this.#judgeMonoMs && this.#judge(circumstances, time);
+    const isJudged = time.monoMs >= this.#judgeMonoMs;
+    const isStandingChanged = isJudged && this.#judge(circumstances, time);
     const drafts: Draft[] = [];
     this.builder.tick(time, drafts);
     const exported = drafts.filter(({ facts }) => this.held.export(facts, time) !== undefined);
     for (const draft of exported) out.push({ kind: "summaryExported", draft });
     this.failedCount += drafts.length - exported.length;
     const isBeaconDue = this.#isBeaconMine() && time.monoMs >= this.held.beaconDueMonoMs;
-    if (this.#goAbove(time) || isBeaconDue) this.held.makeBeacon(this.#ingress(circumstances), time);
+    if (this.#goAbove(time) || isBeaconDue || (isJudged && this.#hasFirstIngress(circumstances)))
+      this.held.makeBeacon(this.#ingress(circumstances), time);
     this.held.work(time);
     const hasFollowed = this.reads.isRunning && this.reads.step(SWITCHED_AT_A_TIME);
     if (hasFollowed) out.push({ kind: "summariesFollowed" });
@@ -233,6 +235,12 @@ export class Summaries {
 
   #isBeaconMine(): boolean {
     return this.isExporting && this.builder.exporterOf(BEACON) === this.#options.nodeId;
+  }
+
+  /** The last beacon says that nobody takes calls, because the entries of nodes come after their start, and now somebody does. So each beacon is followed by one more at most. */
+  #hasFirstIngress(circumstances: Circumstances): boolean {
+    if (!this.#isBeaconMine() || this.held.beaconOf(this.#options.clusterId)?.ingress.length !== 0) return false;
+    return this.#ingress(circumstances).length > 0;
   }
 
   #ingress({ fabric }: Circumstances): readonly IngressNode[] {
