@@ -69,8 +69,10 @@ export const BORDER_LINKS_FIXED = {
   /** Waits between attempts at one address, with full jitter. */
   reconnectBaseMs: 250,
   reconnectMaxMs: 10_000,
-  /** An address is tried again after this time, plus or minus half, when its node refused, was refused, or is linked already. */
+  /** An address is tried again after this time, plus or minus half, when its node refused, or was refused. */
   refusedRetryMs: 60_000,
+  /** Where an address leads is known for so long. While that node is linked, the address is not tried. */
+  metForMs: 3_600_000,
   /** A link of this age has lasted. The next failure of its address counts as the first. */
   lastedMs: 5000,
   /** The region with the smaller name opens links. The other one opens some too after this time with fewer than are wanted. */

@@ -63,9 +63,13 @@ interface Row extends BorderLinkRow {
   readonly wanted: Wanted | undefined;
   state: BorderLinkRow["state"];
   nodeId: string;
+  /** As the node said; 0 before. */
+  generation: number;
   identity: PeerIdentity | undefined;
   sinceMonoMs: number;
   deadlineMonoMs: number;
+  /** This node opened it and has greeted on it. */
+  hasGreeted: boolean;
   /** Hello and goodbye that are still to be sent. They go before all other frames. */
   readonly control: LinkFrame[];
 }
@@ -142,6 +146,7 @@ export class BorderLinks implements Machine<BorderLinksInput, BorderLinksOutput>
     this.#dueMonoMs = undefined;
     this.#take(input, time, out);
     for (const row of this.#rows.values()) if (time.monoMs >= row.deadlineMonoMs) this.#overdue(row, time, out);
+    this.#greetNext(time, out);
     if (!this.#isOpening) return;
     const { open, end } = this.#pairs.plan([...this.#rows.values()], time);
     for (const link of end) this.#endLink(link, { reason: "not_needed", detail: "" }, time, out);
@@ -212,8 +217,15 @@ export class BorderLinks implements Machine<BorderLinksInput, BorderLinksOutput>
     const link = this.#nextId;
     this.#nextId -= 2;
     const { clusterId, region } = border;
-    const facts = { link, clusterId, region, border, wanted, nodeId: "", identity: undefined, sinceMonoMs: time.monoMs, control: [] };
-    this.#rows.set(link, { ...facts, isIncoming: false, state: "opening", deadlineMonoMs: time.monoMs + this.#options.openTimeoutMs });
+    const facts = { link, clusterId, region, border, wanted, nodeId: "", identity: undefined, sinceMonoMs: time.monoMs };
+    const life = { generation: 0, hasGreeted: false, control: [] };
+    this.#rows.set(link, {
+      ...facts,
+      ...life,
+      isIncoming: false,
+      state: "opening",
+      deadlineMonoMs: time.monoMs + this.#options.openTimeoutMs,
+    });
     out.push({ kind: "open", link, to: address, border: clusterId });
   }
 
@@ -240,16 +252,50 @@ export class BorderLinks implements Machine<BorderLinksInput, BorderLinksOutput>
     row.deadlineMonoMs = time.monoMs + this.#options.helloTimeoutMs;
     const refusal = refusalOfEnd(identity, this.#borders.get(row.clusterId) ?? row.border);
     if (refusal !== undefined) return this.#refuse(row, refusal, time, out);
-    this.#greet(row, out);
+    row.nodeId = identity.certificate?.nodeId ?? "";
+  }
+
+  /**
+   * Greets on the links that are open. Of each border one is greeted at a time, so that both ends of two links to one node know which was first; and
+   * none to a node that is known to be linked.
+   */
+  #greetNext(time: Time, out: BorderLinksOutput[]): void {
+    for (const row of this.#rows.values()) {
+      if (row.isIncoming || row.state !== "greeting" || row.hasGreeted) continue;
+      const alike = [...this.#rows.values()].filter((other) => other !== row && other.clusterId === row.clusterId);
+      if (alike.some((other) => other.state === "up" && this.#isAt(row, other, time))) {
+        this.#met(row, time);
+        this.#end(row, { reason: "duplicate_link", detail: "" }, time, out);
+      } else if (!alike.some(({ state, hasGreeted }) => state === "greeting" && hasGreeted)) {
+        row.hasGreeted = true;
+        row.deadlineMonoMs = time.monoMs + this.#options.helloTimeoutMs;
+        this.#greet(row, out);
+      }
+    }
+  }
+
+  /** Whether the link leads to the node of the other one, as its certificate or an earlier link to its address says. */
+  #isAt({ clusterId, nodeId, wanted }: Row, other: Row, time: Time): boolean {
+    if (nodeId !== "") return nodeId === other.nodeId;
+    return wanted !== undefined && this.#pairs.leadsTo(clusterId, other.nodeId, wanted.target.address, time);
+  }
+
+  /** Where the address of the link leads. */
+  #met({ clusterId, nodeId, wanted }: Row, time: Time): void {
+    if (wanted !== undefined && nodeId !== "") this.#pairs.met(clusterId, nodeId, wanted.target.address, time);
   }
 
   #greet(row: Row, out: BorderLinksOutput[]): void {
+    row.control.push(this.#hello(row));
+    out.push({ kind: "send", link: row.link });
+  }
+
+  #hello(row: Row): LinkFrame {
     const { nodeId, generation, zone, address, version } = this.#parts.self();
     const { trust, clusterId: borderTo } = this.#borders.get(row.clusterId) ?? row.border;
     const clusterToken = trust.kind === "token" ? trust.token : "";
     const who = { nodeId, generation, ...this.#parts.here, zone, address, version, protocolVersions: PROTOCOL_VERSIONS };
-    row.control.push({ kind: "hello", hello: { ...who, capabilities: [BORDER], clusterToken, borderTo } });
-    out.push({ kind: "send", link: row.link });
+    return { kind: "hello", hello: { ...who, capabilities: [BORDER], clusterToken, borderTo } };
   }
 
   /**
@@ -262,8 +308,9 @@ export class BorderLinks implements Machine<BorderLinksInput, BorderLinksOutput>
     const kin = alike.filter(({ clusterId }) => clusterId === border.clusterId);
     if (alike.length >= maxIncoming || (state === "greeting" && kin.length >= maxGreeting)) return undefined;
     const { clusterId, region } = border;
-    const facts = { link, clusterId, region, border, wanted: undefined, nodeId: "", identity, sinceMonoMs: time.monoMs, control: [] };
-    const row: Row = { ...facts, isIncoming: true, state: "greeting", deadlineMonoMs: time.monoMs + helloTimeoutMs };
+    const facts = { link, clusterId, region, border, wanted: undefined, nodeId: "", identity, sinceMonoMs: time.monoMs };
+    const life = { generation: 0, hasGreeted: false, control: [] };
+    const row: Row = { ...facts, ...life, isIncoming: true, state: "greeting", deadlineMonoMs: time.monoMs + helloTimeoutMs };
     this.#rows.set(link, row);
     return row;
   }
@@ -289,6 +336,7 @@ export class BorderLinks implements Machine<BorderLinksInput, BorderLinksOutput>
     const row = known ?? this.#incoming(link, identity, border, state, time);
     if (row === undefined) return this.#tooMany(link, out);
     row.nodeId = hello.nodeId;
+    row.generation = hello.generation;
     if ("refusal" in found) return this.#refuse(row, found.refusal, time, out);
     const { region } = found.border;
     if (this.#isStopping) return this.#refuse(row, { reason: "too_many_links", detail: "this node stops" }, time, out);
@@ -312,6 +360,8 @@ export class BorderLinks implements Machine<BorderLinksInput, BorderLinksOutput>
       return this.#refuse(row, { reason: "wrong_cluster", detail }, time, out);
     }
     row.nodeId = hello.nodeId;
+    row.generation = hello.generation;
+    this.#met(row, time);
     this.#up(row, hello, time, out);
   }
 
@@ -325,11 +375,13 @@ export class BorderLinks implements Machine<BorderLinksInput, BorderLinksOutput>
   #up(row: Row, hello: Hello, time: Time, out: BorderLinksOutput[]): void {
     const other = this.#linkedTo(row);
     if (other !== undefined) {
-      const loser = this.#loserOf(other, row, time);
-      if (loser.wanted !== undefined) this.#pairs.refused(loser.wanted.target.address, time);
+      const loser = this.#loserOf(other, row);
       this.#end(loser, { reason: "duplicate_link", detail: "" }, time, out);
+      // Who opened it is told whom it met, so that it does not try again while they are linked.
+      if (loser === row && row.isIncoming) row.control.unshift(this.#hello(row));
       if (loser === row) return;
     }
+    if (row.isIncoming) this.#pairs.met(row.clusterId, row.nodeId, hello.address, time);
     const greetedMonoMs = row.isIncoming ? time.monoMs : row.sinceMonoMs;
     const border = this.#borders.get(row.clusterId) ?? row.border;
     const { link, clusterId, region, nodeId, isIncoming } = row;
@@ -341,12 +393,15 @@ export class BorderLinks implements Machine<BorderLinksInput, BorderLinksOutput>
     this.#tell(out, row, "info", "border_up", "", time);
   }
 
-  /** A node that opens a second link has lost the first, unless both opened one at the same time: then that of the smaller cluster stays. */
-  #loserOf(old: Row, next: Row, { monoMs }: Time): Row {
-    const isSameTime = old.isIncoming !== next.isIncoming && monoMs - old.sinceMonoMs < this.#options.lastedMs;
-    if (!isSameTime) return next.isIncoming ? old : next;
-    const isOursSmaller = this.#parts.here.clusterId < next.clusterId;
-    return old.isIncoming === isOursSmaller ? old : next;
+  /**
+   * The one of two links to one node that ends. Of those that one side opened it is the first, which that side has lost, or opened by another name. Of
+   * those that both opened, that of the region with the larger name ends, unless its node has started anew. Both ends decide alike, because no clock
+   * is asked.
+   */
+  #loserOf(old: Row, next: Row): Row {
+    if (next.generation > old.generation || old.isIncoming === next.isIncoming) return old;
+    const isOursSmaller = this.#parts.here.region < next.region;
+    return next.isIncoming === isOursSmaller ? next : old;
   }
 
   #farewell(row: Row, { reason, detail }: Refusal, time: Time, out: BorderLinksOutput[]): void {
@@ -360,7 +415,7 @@ export class BorderLinks implements Machine<BorderLinksInput, BorderLinksOutput>
   }
 
   #left(address: string, reason: Goodbye, time: Time): void {
-    if (reason === "restart" || reason === "not_needed" || reason === "leave") this.#pairs.failed(address, time);
+    if (isPassing(reason)) this.#pairs.failed(address, time);
     else this.#pairs.refused(address, time);
   }
 
@@ -431,6 +486,11 @@ export class BorderLinks implements Machine<BorderLinksInput, BorderLinksOutput>
     const address = identity?.address ?? wanted?.target.address ?? "";
     out.push(eventOutput(name, severity, { detail, nodeId, clusterId, region, address, direction: isIncoming ? "in" : "out" }));
   }
+}
+
+/** Whether a link may soon be wanted again that ended for this. */
+function isPassing(reason: Goodbye): boolean {
+  return reason === "restart" || reason === "not_needed" || reason === "leave" || reason === "duplicate_link";
 }
 
 /** What a node that no border names says of itself, so that it can be told why it is refused. */

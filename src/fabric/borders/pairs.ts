@@ -18,6 +18,8 @@ interface Linked {
   readonly link: LinkId;
   readonly region: string;
   readonly clusterId: string;
+  /** Empty until it is known. */
+  readonly nodeId: string;
   readonly state: "opening" | "greeting" | "up" | "ending";
   readonly wanted: Wanted | undefined;
 }
@@ -44,6 +46,13 @@ interface Attempts {
   openMonoMs: number;
 }
 
+/** The node that was met at an address. */
+interface Met {
+  readonly node: string;
+  /** Later it may be another one. */
+  readonly untilMonoMs: number;
+}
+
 export interface PairsParts {
   readonly here: Place;
   readonly nodeId: string;
@@ -61,6 +70,8 @@ export class Pairs {
   readonly #pairs = new Map<string, Pair>();
   /** By address. Only addresses of the settings are in it. */
   readonly #attempts = new Map<string, Attempts>();
+  /** By cluster and address, of the settings too. */
+  readonly #met = new Map<string, Met>();
   #nodes: readonly BorderNode[] = [];
   #dueMonoMs = 0;
 
@@ -97,6 +108,7 @@ export class Pairs {
       }
     }
     this.#attempts.clear();
+    this.#met.clear();
     this.know(this.#nodes);
   }
 
@@ -153,7 +165,7 @@ export class Pairs {
     this.#attempts.set(address, attempts);
   }
 
-  /** A node is there, and one of the two will have none of the other, or they have a link already. */
+  /** A node is there, and one of the two will have none of the other. */
   refused(address: string, time: Time): void {
     const waitMs = Math.round(this.#options.refusedRetryMs * (0.5 + this.#parts.rng.next()));
     this.#attempts.set(address, { count: this.#attempts.get(address)?.count ?? 0, openMonoMs: time.monoMs + waitMs });
@@ -164,27 +176,69 @@ export class Pairs {
     this.#attempts.delete(address);
   }
 
+  /** The node was met at the address, or says that it is its own. An address that no border names is none that is tried. */
+  met(clusterId: string, nodeId: string, address: string, { monoMs }: Time): void {
+    for (const { borders } of this.#pairs.values())
+      for (const border of borders)
+        if (border.clusterId === clusterId && border.addresses.includes(address))
+          this.#met.set(nodeKey(clusterId, address), { node: nodeKey(clusterId, nodeId), untilMonoMs: monoMs + this.#options.metForMs });
+  }
+
+  /** Whether the address is known to lead to a node. */
+  leadsTo(clusterId: string, nodeId: string, address: string, { monoMs }: Time): boolean {
+    const met = this.#met.get(nodeKey(clusterId, address));
+    return met !== undefined && met.untilMonoMs > monoMs && met.node === nodeKey(clusterId, nodeId);
+  }
+
   #planPair(pair: Pair, rows: readonly Linked[], time: Time, planned: { readonly open: Wanted[]; readonly end: LinkId[] }): void {
     const own = rows.filter(({ state }) => state !== "ending");
     const total = totalOf(pair, rows);
     const { wantedCount, slots } = pair.share;
     const kinTotal = pair.kinCount + total - pair.othersCount;
-    if (total >= wantedCount && (kinTotal > 0 || !pair.isEntitled)) pair.fewSinceMonoMs = undefined;
+    const isFew = total < wantedCount || (kinTotal === 0 && pair.isEntitled);
+    // No two nodes have two links. So where all nodes are linked that this one knows, it has as many as there can be.
+    const linked = this.#takenBy(own.filter(({ state }) => state === "up"));
+    const isMore = slots.length === 0 || slots.some(({ targets }) => targets.some((target) => !this.#isTaken(target, linked, time)));
+    if (!isFew || !isMore) pair.fewSinceMonoMs = undefined;
     else pair.fewSinceMonoMs ??= time.monoMs;
     let room = MAX_PAIR_LINKS - pair.othersCount - own.length;
-    const taken = new Set(own.map(({ wanted }) => wanted?.target.address));
+    const taken = this.#takenBy(own);
     for (const slot of slots) {
       const held = own.filter(({ wanted }) => wanted?.slot === slot.index);
       const target = room > 0 && this.#isTurn(pair, time) ? this.#targetFor(slot, held, taken, time) : undefined;
       if (target !== undefined) {
         planned.open.push({ slot: slot.index, target });
-        // Of two links to one node each side would end another one.
-        taken.add(target.address);
+        this.#take(target, taken);
         room -= 1;
       }
     }
     const areTooMany = this.#parts.here.region > pair.region && total > wantedCount && (kinTotal > 1 || !pair.isEntitled);
     this.#planEnds(pair, own, areTooMany, time, planned.end);
+  }
+
+  /** The addresses and nodes to which some links lead. */
+  #takenBy(rows: readonly Linked[]): Set<string> {
+    const taken = new Set<string>();
+    for (const { clusterId, nodeId, wanted } of rows) {
+      if (nodeId !== "") taken.add(nodeKey(clusterId, nodeId));
+      if (wanted !== undefined) this.#take(wanted.target, taken);
+    }
+    return taken;
+  }
+
+  #take({ address, border }: Target, taken: Set<string>): void {
+    taken.add(address);
+    const met = this.#met.get(nodeKey(border.clusterId, address));
+    if (met !== undefined) taken.add(met.node);
+  }
+
+  /** A node that has a link, or is given one, needs no second one. */
+  #isTaken({ address, border }: Target, taken: ReadonlySet<string>, { monoMs }: Time): boolean {
+    if (taken.has(address)) return true;
+    const met = this.#met.get(nodeKey(border.clusterId, address));
+    if (met === undefined || met.untilMonoMs <= monoMs || !taken.has(met.node)) return false;
+    this.#dueMonoMs = Math.min(this.#dueMonoMs, met.untilMonoMs);
+    return true;
   }
 
   /** Whether this side may open links now. */
@@ -198,16 +252,16 @@ export class Pairs {
   }
 
   /** Where a link of the slot is to lead now. Undefined when there is one that cannot be better, one is being opened, or all addresses wait. */
-  #targetFor({ targets }: Slot, held: readonly Linked[], taken: ReadonlySet<string | undefined>, { monoMs }: Time): Target | undefined {
+  #targetFor({ targets }: Slot, held: readonly Linked[], taken: ReadonlySet<string>, time: Time): Target | undefined {
     if (held.some(({ state }) => state !== "up")) return undefined;
     const [first] = targets;
     const has = (clusterId: string | undefined) => held.some((row) => row.clusterId === clusterId);
     // One that leads to another cluster is good until there is one to the right cluster.
     const useful = has(first?.border.clusterId) ? [] : held.length > 0 ? targets.filter(({ border }) => border === first?.border) : targets;
     for (const target of useful) {
-      if (taken.has(target.address)) continue;
+      if (this.#isTaken(target, taken, time)) continue;
       const { openMonoMs = 0 } = this.#attempts.get(target.address) ?? {};
-      if (monoMs >= openMonoMs) return target;
+      if (time.monoMs >= openMonoMs) return target;
       this.#dueMonoMs = Math.min(this.#dueMonoMs, openMonoMs);
     }
     return undefined;
@@ -235,6 +289,11 @@ export class Pairs {
       else this.#dueMonoMs = Math.min(this.#dueMonoMs, endMonoMs);
     }
   }
+}
+
+/** No id has a zero byte. */
+function nodeKey(clusterId: string, nodeIdOrAddress: string): string {
+  return `${clusterId}\0${nodeIdOrAddress}`;
 }
 
 function isUp({ state, region }: Linked, asked: string): boolean {

@@ -140,15 +140,50 @@ describe("what happens to them", () => {
     expect(linked(nodes)).toHaveLength(2);
   });
 
-  test("two links that are wanted at once never lead to the one address that there is, so that none ends the other", () => {
-    const world = new FabricWorld();
-    const all = start(world, placesOf(["eu", "us"], 1, 1), ({ region }) => ({
-      ...(region === "eu" && { borders: [borderTo("us1", "us", [])] }),
-    }));
-    world.run(60_000);
-    expect(linked(all)).toEqual(["us1a>eu1a"]);
-    for (const name of ["border_up", "border_lost"])
-      expect(all.map((node) => events(node, name).length)).toEqual(name === "border_up" ? [1, 1] : [0, 0]);
+  /** What one side is given as addresses of the other, and the links that there are after ten minutes. */
+  test.each<{
+    readonly what: string;
+    readonly eu: readonly string[];
+    readonly us: readonly string[];
+    readonly nodes?: readonly [number, number];
+    readonly want: readonly string[];
+    /** Links that came up and were given up for another one, while the nodes learned where the addresses lead. */
+    readonly swaps?: number;
+  }>([
+    { what: "one node a side, both with addresses", eu: ["us1a:1"], us: ["eu1a:1"], want: ["eu1a>us1a"] },
+    { what: "one node a side, of which one has addresses", eu: [], us: ["eu1a:1"], want: ["us1a>eu1a"] },
+    { what: "one node a side by names that it does not say itself", eu: ["us-name:1"], us: ["eu-name:1"], want: ["eu1a>us1a"] },
+    {
+      what: "two names of one node, both sides",
+      eu: ["us1a:1", "us-name:1"],
+      us: ["eu-name:1", "eu1a:1"],
+      want: ["eu1a>us1a"],
+      swaps: 1,
+    },
+    { what: "two names of one node, one side", eu: [], us: ["eu-name:1", "eu1a:1"], want: ["us1a>eu1a"], swaps: 1 },
+    { what: "two nodes and one", eu: ["us1a:1"], us: ["eu1a:1", "eu1b:1"], nodes: [2, 1], want: ["eu1a>us1a", "eu1b>us1a"] },
+    { what: "one node and two", eu: ["us1a:1", "us1b:1"], us: ["eu1a:1"], nodes: [1, 2], want: ["eu1a>us1a", "eu1a>us1b"] },
+    { what: "one node and two, of which it knows one", eu: ["us1a:1"], us: ["eu1a:1"], nodes: [1, 2], want: ["eu1a>us1a", "us1b>eu1a"] },
+  ])("no link flaps: $what", ({ eu, us, nodes: [euCount, usCount] = [1, 1], want, swaps = 0 }) => {
+    for (const hasCertificate of [false, true]) {
+      const world = new FabricWorld();
+      const trust = hasCertificate ? ({ trust: { kind: "authority" } } as const) : {};
+      const places = [...placesOf(["eu"], 1, euCount), ...placesOf(["us"], 1, usCount)];
+      const all = start(world, places, ({ region }) => ({
+        hasCertificate,
+        borders: [region === "eu" ? borderTo("us1", "us", eu, trust) : borderTo("eu1", "eu", us, trust)],
+      }));
+      for (const node of all) if (node.spec.nodeId.endsWith("a")) world.nodes.set(`${node.facts.region}-name:1`, node);
+      world.run(60_000);
+      const swapped = hasCertificate ? 0 : swaps;
+      const lost = () => all.map((node) => events(node, "border_lost").length);
+      expect(linked(all)).toEqual(want);
+      expect(Math.max(...lost())).toBeLessThanOrEqual(swapped);
+      const opened = () => all.reduce((count, { outputs }) => count + outputs.filter(({ kind }) => kind === "open").length, 0);
+      const before = [lost(), opened()];
+      world.run(600_000);
+      expect([lost(), opened(), linked(all)]).toEqual([...before, want]);
+    }
   });
 
   test("an address is tried at lengthening times, and a wrong one does not keep the others from being tried", () => {
@@ -373,17 +408,28 @@ describe("faults", () => {
     expect(node.fabric.borders.size).toBe(1);
   });
 
-  test("of two links of one node the first ends, and a second hello is none", () => {
+  test.each([
+    { what: "the side that opened the first has lost it", at: "us1", isSecond: true },
+    { what: "of two that both opened, that of the region with the smaller name stays", at: "eu1", isSecond: false },
+    { what: "a node that has started anew has lost it", at: "eu1", generation: 2, isSecond: true },
+  ])("of two links to one node one ends, and a second hello is none: $what", ({ at, generation = 1, isSecond }) => {
     const world = new FabricWorld();
-    const [eu, us] = start(world, placesOf(["eu", "us"], 1, 1));
-    if (eu === undefined || us === undefined) throw new Error("two nodes");
+    const all = start(world, placesOf(["us", "eu"], 1, 1));
     world.run(20_000);
-    const again = greetingOf("us1a", { clusterId: "us1", region: "us", capabilities: ["border"], clusterToken: TOKEN, borderTo: "eu1" });
-    const link = world.strangerOpens(eu);
-    world.input(eu, { kind: "received", link, frame: { kind: "hello", hello: again } });
-    expect(eu.fabric.borders.rows.flatMap((row) => (row.state === "up" ? [row.link] : []))).toEqual([link]);
-    world.input(eu, { kind: "received", link, frame: { kind: "hello", hello: again } });
-    expect(events(eu, "border_bad_frame").map(({ detail }) => detail)).toEqual(["a second hello"]);
+    const [node, far] = all.toSorted((a) => (a.facts.clusterId === at ? -1 : 1));
+    if (node === undefined || far === undefined) throw new Error("two nodes");
+    const { nodeId, clusterId, region } = far.facts;
+    const first = node.fabric.borders.rows.find(({ state }) => state === "up")?.link;
+    const more = { clusterId, region, generation, capabilities: ["border"], clusterToken: TOKEN, borderTo: at };
+    const frame = { kind: "hello" as const, hello: greetingOf(nodeId, more) };
+    const link = world.strangerOpens(node);
+    world.input(node, { kind: "received", link, frame });
+    expect(node.fabric.borders.rows.flatMap((row) => (row.state === "up" ? [row.link] : []))).toEqual([isSecond ? link : first]);
+    // Who opened one that ends is told whom it met.
+    if (!isSecond) expect(node.fabric.pull(link, world.time(), [])).toMatchObject({ kind: "hello", hello: { nodeId: node.facts.nodeId } });
+    if (!isSecond) return expect(node.fabric.pull(link, world.time(), [])).toMatchObject({ kind: "goodbye", reason: "duplicate_link" });
+    world.input(node, { kind: "received", link, frame });
+    expect(events(node, "border_bad_frame").map(({ detail }) => detail)).toEqual(["a second hello"]);
   });
 
   test("frames of members mean nothing on a border link, nor those of borders between members", () => {
