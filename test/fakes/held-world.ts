@@ -169,6 +169,13 @@ export class HeldNode {
 
   /** Takes the frames of another node of the region, and what it says of ages. */
   hear(from: HeldNode, withAges = true): void {
+    this.receive(from);
+    if (withAges) for (const age of from.held.ages(from.time)) this.held.heardAge(age, this.time);
+    this.settle();
+  }
+
+  /** Takes the frames, and does none of the work that they bring. */
+  receive(from: HeldNode): void {
     const { replica } = from.held;
     const receiver =
       this.#receivers.get(from) ??
@@ -185,8 +192,6 @@ export class HeldNode {
         next = { after: frame.through, isComplete: frame.isComplete };
       }
     }
-    if (withAges) for (const age of from.held.ages(from.time)) this.held.heardAge(age, this.time);
-    this.settle();
   }
 
   /** What readers are shown: `source/name@version`, with a star if it is stale. In key order. */

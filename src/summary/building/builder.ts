@@ -34,7 +34,7 @@ const LOOK_COST = 32;
 export interface OwnSummaries {
   readonly replica: ChangingReplica & Pick<Replica, "self">;
   /** The newest of the key, also a withdrawal while it is remembered. */
-  find(key: SummaryKey): Sent | undefined;
+  find(key: SummaryKey, time: Time): Sent | undefined;
 }
 
 export interface BuilderParts {
@@ -392,6 +392,6 @@ export class Builder {
   }
 
   #sent(service: Service, channel: Channel): Sent | undefined {
-    return this.#parts.own.find(this.#keyOf(service, channel));
+    return this.#parts.own.find(this.#keyOf(service, channel), this.#ticked);
   }
 }

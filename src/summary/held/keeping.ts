@@ -11,7 +11,7 @@ import type { Time } from "../../lib/machine.ts";
 import { decodeRecord, type Opened } from "../codec.ts";
 import { BEACON_NAMESPACE, beaconKey, recordKey, summaryKeyOf } from "../keys.ts";
 import { SummaryStamper } from "../stamper.ts";
-import type { Beacon } from "../summary.ts";
+import type { Beacon, Summary, SummaryKey } from "../summary.ts";
 import { Changes } from "./changes.ts";
 import { Digests } from "./digests.ts";
 import { Ends } from "./ends.ts";
@@ -210,6 +210,15 @@ export class Keeping {
   highest(key: KeyText, time: Time): number {
     this.settle(key, time);
     return Math.max(this.best(key)?.hlc ?? 0, this.own.endedVersion(key), this.withdrawals.toldOf(key));
+  }
+
+  /** What counts of a key, verified now if another node said it just before. Until then nothing of it would be proven. */
+  summaryOf(parts: SummaryKey, time: Time): Summary | undefined {
+    const key = recordKey(parts);
+    this.settle(key, time);
+    const best = this.best(key);
+    const content = best === undefined ? undefined : this.contentOf(best);
+    return content?.what === "summary" ? content.summary : undefined;
   }
 
   /** Makes room for a key of a source. Returns whether there is room; there always is for our own. */

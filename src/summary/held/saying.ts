@@ -44,9 +44,8 @@ export class Saying {
 
   /** Says again what this cluster says of a key, above all that is known of it. */
   restate(key: SummaryKey, time: Time): number | undefined {
-    const best = this.#keeping.best(recordKey(key));
-    const content = best === undefined ? undefined : this.#keeping.contentOf(best);
-    return content?.what === "summary" ? this.export(content.summary, time) : undefined;
+    const summary = this.#keeping.summaryOf(key, time);
+    return summary === undefined ? undefined : this.export(summary, time);
   }
 
   /** Says of a key of which nothing is held here that it is gone. */

@@ -8,7 +8,7 @@ import type { StoredRecord } from "../../catalog/record/stored-record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Opened } from "../codec.ts";
-import { beaconKey, recordKey, summaryKeyOf } from "../keys.ts";
+import { beaconKey, summaryKeyOf } from "../keys.ts";
 import type { Beacon, IngressNode, Sealed, Summary, SummaryFacts, SummaryKey, SummaryRefusal } from "../summary.ts";
 import { Chores } from "./chores.ts";
 import type { Digest, DigestFilter, Listed } from "./digests.ts";
@@ -130,14 +130,8 @@ export class HeldSummaries {
   }
 
   /** What this cluster says, for who builds it: also what is hidden, and withdrawals while they are remembered. */
-  get own(): { readonly replica: Replica; find(key: SummaryKey): Summary | undefined } {
-    return { replica: this.replica, find: (key) => this.#summaryOf(key) };
-  }
-
-  #summaryOf(key: SummaryKey): Summary | undefined {
-    const best = this.best(recordKey(key));
-    const content = best === undefined ? undefined : this.contentOf(best);
-    return content?.what === "summary" ? content.summary : undefined;
+  get own(): { readonly replica: Replica; find(key: SummaryKey, time: Time): Summary | undefined } {
+    return { replica: this.replica, find: (key, time) => this.#keeping.summaryOf(key, time) };
   }
 
   /** What is held of a key, for border links. */

@@ -204,6 +204,19 @@ test("a cluster that lost all its disks is told by its own echo, and goes above 
   expect([a.takeSeal(forged), a.takeFrom(b, "cart", "A"), a.held.takeExceeds()]).toEqual(["echo", "echo", []]);
 });
 
+test("what another node of the cluster said just now is verified when it is asked for, so that nobody takes it for gone", () => {
+  const world = new HeldWorld();
+  const [a1, a2] = [world.node({ nodeId: "a1", clusterId: "A" }), world.node({ nodeId: "a2", clusterId: "A" })];
+  const key = summaryKey("cart", "A");
+  for (const endpointCount of [1, 2, 3]) {
+    const said = a1.say("cart", { endpointCount }) ?? 0;
+    a2.receive(a1);
+    if (endpointCount === 2) expect(a2.held.own.find(key, a2.time)).toMatchObject({ endpointCount });
+    else expect(a2.held.restate(key, a2.time)).toBe(said + 1);
+    a1.hear(a2);
+  }
+});
+
 test("of two exporters at once the higher one counts everywhere, and the lower one is told to go above", () => {
   const world = new HeldWorld();
   const [a1, a2, b1, b2] = ["a1", "a2", "b1", "b2"].map((nodeId) => world.node({ nodeId, clusterId: nodeId.startsWith("a") ? "A" : "B" }));

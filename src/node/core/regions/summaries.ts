@@ -183,7 +183,7 @@ export class Summaries {
   step(circumstances: Circumstances, time: Time, out: NodeOutput[]): SummaryNews {
     this.#time = time;
     this.#noteRules(time);
-    const isJudged = time.monoMs >= this.#judgeMonoMs;
+    const isJudged = this.#isJudgeDue(circumstances, time);
     const isStandingChanged = isJudged && this.#judge(circumstances, time);
     const drafts: Draft[] = [];
     this.builder.tick(time, drafts);
@@ -250,6 +250,15 @@ export class Summaries {
     return ingressNodes(this.#parts.catalog, clusterId, self === undefined ? others : [self, ...others]);
   }
 
+  /** Orphans are counted as soon as they are known, so a node that may see a part must not export until it is judged next. */
+  #isJudgeDue({ fabric, isReady }: Circumstances, { monoMs }: Time): boolean {
+    return monoMs >= this.#judgeMonoMs || (this.isExporting && (!isReady || this.#isProtected(fabric)));
+  }
+
+  #isProtected(fabric: Circumstances["fabric"]): boolean {
+    return fabric?.lifecycle.protectedClusters().includes(this.#options.clusterId) === true;
+  }
+
   /** Returns whether others are to hear of another standing. */
   #judge({ fabric, isReady }: Circumstances, time: Time): boolean {
     this.#judgeMonoMs = time.monoMs + JUDGE_MS;
@@ -268,8 +277,7 @@ export class Summaries {
 
   #standingNow(fabric: Circumstances["fabric"], isReady: boolean, { monoMs }: Time): Standing {
     if (this.#parts.signer === undefined || !this.#options.isExporting || !isReady) return "silent";
-    const isProtected = fabric?.lifecycle.protectedClusters().includes(this.#options.clusterId) === true;
-    return monoMs - this.#inStepMonoMs > IN_STEP_MS || isProtected ? "withholding" : "exporting";
+    return monoMs - this.#inStepMonoMs > IN_STEP_MS || this.#isProtected(fabric) ? "withholding" : "exporting";
   }
 
   #staleAt(time: Time): ReadonlySet<string> {
