@@ -10,7 +10,7 @@ export const REGION_MUTANTS = [
         replace: "const version = Math.max(1, known - known + Math.floor(time.wallMs / 1000));",
       },
     ],
-    withinSeeds: 26,
+    withinSeeds: 30,
     isOfRegions: true,
   },
   {
@@ -23,7 +23,7 @@ export const REGION_MUTANTS = [
         replace: "    if (generatedWallMs <= source.generatedWallMs) return;",
       },
     ],
-    withinSeeds: 26,
+    withinSeeds: 30,
     isOfRegions: true,
   },
   {
@@ -37,7 +37,7 @@ export const REGION_MUTANTS = [
           '    const best = this.#keeping.best(key);\n    const before = best === undefined ? undefined : this.#keeping.contentOf(best);\n    const isEarlier =\n      content.what === "summary" && before?.what === "summary" && content.summary.generatedWallMs < before.summary.generatedWallMs;\n    if (isEarlier || version < this.#keeping.highest(key, time)) return "older";\n',
       },
     ],
-    withinSeeds: 26,
+    withinSeeds: 30,
     isOfRegions: true,
   },
   {
@@ -55,7 +55,7 @@ export const REGION_MUTANTS = [
         replace: 'return sentMonoMs + (cause === "measured" ? Math.max(holdDownMs, exportIntervalMs) : 0);',
       },
     ],
-    withinSeeds: 26,
+    withinSeeds: 30,
     isOfRegions: true,
   },
   {
@@ -68,7 +68,7 @@ export const REGION_MUTANTS = [
         replace: "return (ttlMs + 0 * (staleKeepMs + maxClockSkewMs)) / 4;",
       },
     ],
-    withinSeeds: 26,
+    withinSeeds: 30,
     isOfRegions: true,
   },
   {
@@ -81,7 +81,7 @@ export const REGION_MUTANTS = [
         replace: 'return isSignedBy(key, context, { signed, signature }) || true ? undefined : "bad_signature";',
       },
     ],
-    withinSeeds: 26,
+    withinSeeds: 30,
     isOfRegions: true,
   },
   {
@@ -94,7 +94,7 @@ export const REGION_MUTANTS = [
         replace: "const owner = this.#configured.get(keyId) ?? cluster;\n    const key = this.#clusters.get(owner)?.keyAt(keyId, wallMs);",
       },
     ],
-    withinSeeds: 26,
+    withinSeeds: 30,
     isOfRegions: true,
   },
   {
@@ -107,7 +107,7 @@ export const REGION_MUTANTS = [
         replace: 'return regions.length >= 0 ? undefined : "not_owner";',
       },
     ],
-    withinSeeds: 26,
+    withinSeeds: 30,
     isOfRegions: true,
   },
   {
@@ -125,7 +125,7 @@ export const REGION_MUTANTS = [
         replace: "",
       },
     ],
-    withinSeeds: 26,
+    withinSeeds: 30,
     isOfRegions: true,
   },
   {
@@ -138,7 +138,7 @@ export const REGION_MUTANTS = [
         replace: 'return ageMs < ttlMs + this.#options.staleKeepMs - this.#options.staleKeepMs ? "stale" : "dropped";',
       },
     ],
-    withinSeeds: 26,
+    withinSeeds: 30,
     isOfRegions: true,
   },
   {
@@ -152,7 +152,7 @@ export const REGION_MUTANTS = [
           "    const receiptMonoMs = source?.isHeard === true ? time.monoMs - ageMs : time.monoMs;\n    if (source === undefined) return;",
       },
     ],
-    withinSeeds: 26,
+    withinSeeds: 30,
     isOfRegions: true,
   },
   {
@@ -165,7 +165,7 @@ export const REGION_MUTANTS = [
         replace: "before !== undefined && before > band ? 0 * UP_PERCENT : 0",
       },
     ],
-    withinSeeds: 26,
+    withinSeeds: 30,
     isOfRegions: true,
   },
   {
@@ -178,7 +178,7 @@ export const REGION_MUTANTS = [
         replace: "const sign = best === undefined ? 0 : isOver || isWithdrawn(best) || !this.isVisible(best, source.id) ? -1 : 1;",
       },
     ],
-    withinSeeds: 26,
+    withinSeeds: 30,
     isOfRegions: true,
   },
   {
@@ -191,7 +191,77 @@ export const REGION_MUTANTS = [
         replace: "if (greeted.border !== undefined) return undefined;",
       },
     ],
-    withinSeeds: 26,
+    withinSeeds: 30,
+    isOfRegions: true,
+  },
+  {
+    name: "an exporter need not be ready",
+    rule: "Exporter: only who is ready and in step counts the whole",
+    edits: [
+      {
+        file: "src/node/core/regions/summaries.ts",
+        find: ' || !isReady) return "silent";',
+        replace: ') return "silent";',
+      },
+      {
+        file: "src/node/core/regions/summaries.ts",
+        find: "return monoMs - this.#inStepMonoMs > IN_STEP_MS || ",
+        replace: "return monoMs < 0 * (this.#inStepMonoMs + IN_STEP_MS) || ",
+      },
+    ],
+    withinSeeds: 30,
+    isOfRegions: true,
+  },
+  {
+    name: "a part is told for the whole",
+    rule: "Exporter: a node that protects orphans may see a part, and sends no lower count and no worse band",
+    edits: [
+      {
+        file: "src/node/core/regions/summaries.ts",
+        find: "return fabric?.lifecycle.protectedClusters().includes(this.#options.clusterId) === true;",
+        replace: 'return fabric?.lifecycle.protectedClusters().includes("") === true;',
+      },
+    ],
+    withinSeeds: 30,
+    isOfRegions: true,
+  },
+  {
+    name: "own summaries are taken from outside",
+    rule: "Own summaries are refused when they come from outside",
+    edits: [
+      {
+        file: "src/summary/held/taking.ts",
+        find: "if (claims.source === options.clusterId) return",
+        replace: 'if (claims.source === "" && options.clusterId !== "") return',
+      },
+    ],
+    withinSeeds: 30,
+    isOfRegions: true,
+  },
+  {
+    name: "a withdrawal is sent to nobody",
+    rule: "Across borders go the newest versions, and withdrawals wait for no window",
+    edits: [
+      {
+        file: "src/fabric/borders/outbox.ts",
+        find: "      this.#urgent.set(key, this.#urgent.get(key) ?? monoMs);\n",
+        replace: "",
+      },
+    ],
+    withinSeeds: 30,
+    isOfRegions: true,
+  },
+  {
+    name: "records cross the edge of a region",
+    rule: "A region is one gossip domain: members and records never cross its edge (P1)",
+    edits: [
+      {
+        file: "src/fabric/links/foreigners.ts",
+        find: "    if (place.region !== region)\n",
+        replace: "    if (place.region !== region && place.clusterId === clusterId)\n",
+      },
+    ],
+    withinSeeds: 30,
     isOfRegions: true,
   },
 ] as const;

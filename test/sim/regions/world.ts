@@ -35,6 +35,12 @@ export interface RegionsOptions {
   readonly rules?: (from: string, to: string) => Rules | undefined;
   /** Nodes without summaries, as older ones are. */
   readonly old?: readonly string[];
+  /** Nodes without the key of their cluster. */
+  readonly keyless?: readonly string[];
+  /** Nodes whose ways to those of their region carry few bytes. */
+  readonly slow?: readonly string[];
+  /** Somebody told the nodes of each region that those of the others are members too. */
+  readonly isMisled?: boolean;
   /** Settings of summaries that differ. */
   readonly summary?: ConstructorParameters<typeof Regional>[0]["summary"];
 }
@@ -53,6 +59,8 @@ export const SUMMARY = { ttlMs: 12_000, staleKeepMs: 20_000, holdDownMs: 2000, e
 
 const ANN = caller("ann");
 const START_APART_MS = 10;
+/** Each second, on a way that is slow. */
+const SLOW_BYTES = 20_000;
 
 export class Regions {
   readonly world = new World();
@@ -64,7 +72,7 @@ export class Regions {
   readonly #rng: Rng;
 
   constructor(seed: string, layout: Layout, options: RegionsOptions = {}, traceFile?: string) {
-    const { apartMs = 40, rules = () => undefined, old = [], summary = {} } = options;
+    const { apartMs = 40, rules = () => undefined, old = [], keyless = [], slow = [], isMisled = false, summary = {} } = options;
     this.#rng = new Rng(`regions/${seed}`);
     this.trace = new Trace(this.world, traceFile);
     this.network = new Network({ world: this.world, rng: this.#rng.fork("network"), wire: VALUES });
@@ -84,7 +92,7 @@ export class Regions {
         region,
         borders,
         rows,
-        key: keys.get(clusterId),
+        key: keyless.includes(nodeId) ? undefined : keys.get(clusterId),
         clusters: clusters.map(([each]) => each),
         summary: { ...SUMMARY, ...summary },
         exported: (node, { facts }) => {
@@ -93,16 +101,21 @@ export class Regions {
           this.exports.push({ atMs: this.world.nowMs, node: node.name, name, band, isWithdrawn: withdrawn });
         },
       });
-      const kin = members.filter((each) => each.region === region && each.nodeId !== nodeId);
-      const place = { index, nodeId, clusterId, region, zone: "z1", seeds: kin.slice(0, 2).map((each) => addressOf(each.index)) };
+      const kin = members.filter((each) => each.region === region && each.nodeId !== nodeId).slice(0, 2);
+      const strangers = members.filter((each) => isMisled && each.region !== region);
+      const seeds = [...kin, ...strangers].map((each) => addressOf(each.index));
+      const place = { index, nodeId, clusterId, region, zone: "z1", seeds };
       const disk = { tombstoneTtlMs: 30_000, minTombstones: 1000, commitMs: 3, snapshotMs: 2000 };
       const given = { ...place, ...disk, fabric: SIM_FABRIC, ...(!old.includes(nodeId) && { regional }) };
       const watching = new EventCounter(new Map());
       const parts = { world: this.world, network: this.network, trace: this.trace, rng: this.#rng.fork(nodeId), watching };
       const node = new SimNode(given, parts);
       this.nodes.set(nodeId, node);
-      const regionOf = (at: number) => members[at]?.region;
-      this.network.add(node, (other) => ({ ...FAIR, ...(regionOf(other) !== region && { delayMs: apartMs, jitterMs: apartMs / 20 }) }));
+      this.network.add(node, (other) => {
+        const { region: otherRegion, nodeId: otherId } = members[other] ?? member;
+        if (otherRegion !== region) return { ...FAIR, delayMs: apartMs, jitterMs: apartMs / 20 };
+        return slow.includes(nodeId) || slow.includes(otherId) ? { ...FAIR, bytesPerSecond: SLOW_BYTES } : FAIR;
+      });
     }
   }
 
@@ -233,9 +246,29 @@ export class Regions {
     });
   }
 
+  /** Lists that were compared, because digests differed. */
+  get comparedBytes(): number {
+    return this.network.traffic.reduce((sum, { byKind }) => sum + (byKind.get("borderHave") ?? 0), 0);
+  }
+
+  /** At rest digests are equal, so nothing is listed. */
+  comparedSince(beforeBytes: number): readonly string[] {
+    const moreBytes = this.comparedBytes - beforeBytes;
+    return moreBytes === 0 ? [] : [`lists of ${moreBytes} bytes were compared at rest`];
+  }
+
+  /** P1: members and records of a region are its own. */
+  #strange(): readonly string[] {
+    return [...this.nodes.values()].flatMap(({ name, process, options: { region } }) => {
+      const members = process?.fabric.membership.members().filter((member) => member.region !== region) ?? [];
+      const origins = [...(process?.replica.origins.values() ?? [])].filter((origin) => origin.region !== "" && origin.region !== region);
+      return [...members, ...origins].map(({ nodeId }) => `${name} has ${nodeId} of another region`);
+    });
+  }
+
   run(untilMs: number): readonly string[] {
     this.world.runUntil(untilMs);
-    return this.wrong;
+    return [...this.wrong, ...this.#strange()];
   }
 }
 
