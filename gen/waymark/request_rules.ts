@@ -2,7 +2,7 @@
 import { quoted } from "../../src/catalog/entry/names.ts";
 import type { Problems } from "../../src/catalog/entry/problems.ts";
 import type { Viewer } from "./catalog/v1/viewer_pb.js";
-import type { PeerServiceGetRequest, PeerServiceLagRequest, PeerServiceListRequest, PeerServiceWatchRequest } from "./control/v1/peer_pb.js";
+import type { PeerServiceGetRequest, PeerServiceKeysRequest, PeerServiceLagRequest, PeerServiceListRequest, PeerServiceWatchRequest } from "./control/v1/peer_pb.js";
 import type { CatalogQueryRequest, CatalogWatchRequest, ClusterMapRequest, EntryReport, KeepAliveRequest, ListPeersRequest, NamespaceStatusRequest, Preference, RegisterRequest, RenewRequest, ResolveRequest as DiscoveryResolveRequest, SetMaintenanceRequest, UnregisterRequest } from "./discovery/v1/discovery_pb.js";
 import type { SummaryQueryRequest, SummaryWatchRequest } from "./discovery/v1/summary_pb.js";
 import type { DescribeNameRequest, Endpoint, ListNamesRequest, NameSource, RegisterNameRequest, RegisteredName, ResolveNameRequest, UnregisterNameRequest } from "./dns/v1/dns_pb.js";
@@ -46,6 +46,13 @@ export function checkPeerServiceGetRequest(value: PeerServiceGetRequest, problem
 
 /** Adds what breaks the contract's rules in `PeerServiceLagRequest`. */
 export function checkPeerServiceLagRequest(value: PeerServiceLagRequest, problems: Problems): void {
+  if (!(value.limit >= 0 && value.limit <= 2147483647)) problems.range(value.limit, 0, 2147483647, "limit");
+  if (value.pageToken !== "") problems.text(value.pageToken, 8192, "page_token");
+}
+
+/** Adds what breaks the contract's rules in `PeerServiceKeysRequest`. */
+export function checkPeerServiceKeysRequest(value: PeerServiceKeysRequest, problems: Problems): void {
+  if (value.clusterId !== "") problems.name(value.clusterId, problems.bounds.maxIdLength, "cluster_id");
   if (!(value.limit >= 0 && value.limit <= 2147483647)) problems.range(value.limit, 0, 2147483647, "limit");
   if (value.pageToken !== "") problems.text(value.pageToken, 8192, "page_token");
 }
@@ -986,6 +993,7 @@ export const REQUEST_CHECKS: ReadonlyMap<string, RequestCheck> = new Map<string,
   ["waymark.control.v1.PeerServiceWatchRequest", checkPeerServiceWatchRequest],
   ["waymark.control.v1.PeerServiceGetRequest", checkPeerServiceGetRequest],
   ["waymark.control.v1.PeerServiceLagRequest", checkPeerServiceLagRequest],
+  ["waymark.control.v1.PeerServiceKeysRequest", checkPeerServiceKeysRequest],
   ["waymark.discovery.v1.RegisterRequest", checkRegisterRequest],
   ["waymark.discovery.v1.RenewRequest", checkRenewRequest],
   ["waymark.discovery.v1.KeepAliveRequest", checkKeepAliveRequest],

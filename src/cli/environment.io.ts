@@ -50,7 +50,16 @@ function terminal(stream: NodeJS.WriteStream): Terminal {
 export async function openEnvironment(
   own: Pick<
     Environment,
-    "interrupt" | "runsNoNode" | "serve" | "labels" | "readPolicy" | "writePolicy" | "verifyAudit" | "fileWarnings" | "fileFaults"
+    | "interrupt"
+    | "runsNoNode"
+    | "serve"
+    | "labels"
+    | "readPolicy"
+    | "writePolicy"
+    | "verifyAudit"
+    | "fileWarnings"
+    | "fileFaults"
+    | "announceKey"
   >,
 ): Promise<Environment> {
   const facts: unknown = JSON.parse(await readFile(join(FOLDER, "package.json"), "utf8"));

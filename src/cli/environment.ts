@@ -59,6 +59,25 @@ export interface ChainReading {
   readonly detail: string;
 }
 
+/** Two key files of a cluster, of which one announces the other, and from when until when. */
+export interface KeyToAnnounce {
+  readonly cluster: string;
+  readonly keyFile: string;
+  readonly byFile: string;
+  readonly notBeforeWallMs: number;
+  readonly notAfterWallMs: number;
+}
+
+/** The announcement of a key. */
+export interface AnnouncedKey {
+  /** The block that goes into key files. */
+  readonly pem: string;
+  readonly keyId: string;
+  /** In base64, as the settings have it. */
+  readonly publicKey: string;
+  readonly announcedBy: string;
+}
+
 export interface Environment {
   readonly version: string;
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -82,6 +101,8 @@ export interface Environment {
   fileWarnings(settings: Settings): Promise<readonly string[]>;
   /** Why a node could not start with the files that settings name, one line each. */
   fileFaults(settings: Settings): Promise<readonly string[]>;
+  /** Announces the next signing key of a cluster. Throws with a message that names the file and never its content. */
+  announceKey(asked: KeyToAnnounce): Promise<AnnouncedKey>;
   /** Follows the hash chain of an audit log in JSON lines. */
   verifyAudit(text: string): Promise<ChainReading>;
   /** Tells the process that this command runs no node, so that a hang-up ends it. */

@@ -84,7 +84,7 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
     ({ component }) => component,
   );
   const { discovery, resolver, dns } = buildDiscovery(settings, core, fabric);
-  const services = [policy.service, peerService(peerParts(settings, core, fabric))];
+  const services = [policy.service, peerService(peerParts(settings, core, fabric, seals))];
   const openSerials = () => ZoneSerials.open({ ...core, settings, log: log.child("dns") });
   const serials = await parts.open("zone serials", openSerials, (opened) => opened ?? {});
   const crew = new Crew(metrics);
@@ -378,8 +378,9 @@ function persistence({ journal, identity, replica }: NodeCore): JsonValue {
   return { ...journal.stats(), nodeId, generation, lastSeq: replica.self.through, boots: journal.restored.boots };
 }
 
-function peerParts({ server }: Settings, { identity, machine }: NodeCore, { peers }: NodeFabric): PeerParts {
-  return { source: peers, identity, checkCaughtUp: () => machine.checkCaughtUp(), maxWatches: server.maxPeerWatches, tick };
+function peerParts({ server }: Settings, { identity, machine }: NodeCore, { peers }: NodeFabric, seals: NodeSeals | undefined): PeerParts {
+  const clusterKeys: PeerParts["clusterKeys"] = ({ wallMs }) => seals?.listed(wallMs) ?? [];
+  return { source: peers, identity, clusterKeys, checkCaughtUp: () => machine.checkCaughtUp(), maxWatches: server.maxPeerWatches, tick };
 }
 
 /** The services behind gRPC and HTTP that read and write the catalog, over the rooms of this node. */

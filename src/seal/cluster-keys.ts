@@ -76,6 +76,11 @@ export class ClusterKeys {
     for (const claim of [...before.filter(({ keyId }) => isForeign(keyId)), ...lost, ...waiting]) this.#wait(claim);
   }
 
+  /** The keys that the settings name, by their ids. */
+  configured(): ReadonlyMap<string, Ed25519PublicKey> {
+    return this.#configured;
+  }
+
   /** Whether a verified announcement of this cluster names the key. */
   hasAnnounced(keyId: string): boolean {
     return this.#rooted.some((claim) => claim.keyId === keyId);

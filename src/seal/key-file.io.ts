@@ -107,10 +107,20 @@ export interface KeyToAnnounce {
   readonly notAfterWallMs: number;
 }
 
-/** The block that announces a key, to be put into the file of the signing key. Throws with a message for the operator. */
-export function announcedIn({ cluster, keyFile, byFile, ...times }: KeyToAnnounce): string {
+export interface AnnouncedKey {
+  /** The block that announces the key, to be put into the file of the signing key. */
+  readonly pem: string;
+  readonly keyId: string;
+  /** In base64. */
+  readonly publicKey: string;
+  readonly announcedBy: string;
+}
+
+/** Announces a key. Throws with a message for the operator. */
+export function announcedIn({ cluster, keyFile, byFile, ...times }: KeyToAnnounce): AnnouncedKey {
   const { key } = readSigningKeys(keyFile, "the new key");
   const { key: by } = readSigningKeys(byFile, "the key that announces it");
   if (key.keyId === by.keyId) throw new Error(`${keyFile} and ${byFile} hold the same key; a key cannot announce itself`);
-  return announcementPem(sealAnnouncement({ cluster, key, by, ...times }));
+  const pem = announcementPem(sealAnnouncement({ cluster, key, by, ...times }));
+  return { pem, keyId: key.keyId, publicKey: Buffer.from(key.publicKey.raw).toString("base64"), announcedBy: by.keyId };
 }

@@ -15,6 +15,8 @@ export interface ListedKey {
   readonly cluster: string;
   readonly region: string;
   readonly keyId: string;
+  /** 32 bytes. */
+  readonly publicKey: Uint8Array;
   readonly counts: boolean;
   /** The announcement that makes it count. Undefined for a key of the settings. */
   readonly announced: Pick<Claim, "signedBy" | "notBeforeWallMs" | "notAfterWallMs"> | undefined;
@@ -136,11 +138,12 @@ export class KeyRegistry {
   list(wallMs: number): readonly ListedKey[] {
     return [...this.#clusters].flatMap(([cluster, keys]) => {
       const { region } = keys;
-      const configured = [...this.#configured].filter(([, owner]) => owner === cluster);
-      return [
-        ...configured.map(([keyId]) => ({ cluster, region, keyId, counts: true, announced: undefined })),
-        ...keys.claims().map((claim) => ({ cluster, region, keyId: claim.keyId, counts: keys.countsBy(claim, wallMs), announced: claim })),
-      ];
+      const configured = [...keys.configured()].map(([keyId, { raw }]) => ({ keyId, publicKey: raw, counts: true, announced: undefined }));
+      const announced = keys.claims().map((claim) => {
+        const { keyId, publicKey } = claim;
+        return { keyId, publicKey, counts: keys.countsBy(claim, wallMs), announced: claim };
+      });
+      return [...configured, ...announced].map((key) => ({ cluster, region, ...key }));
     });
   }
 

@@ -14,6 +14,7 @@ import {
   PeerService,
   type PeerServiceGetRequest,
   PeerServiceGetResponseSchema,
+  type PeerServiceKeysRequest,
   type PeerServiceLagRequest,
   PeerServiceLagResponseSchema,
   type PeerServiceListRequest,
@@ -22,8 +23,6 @@ import {
   type PeerServiceWatchRequest,
 } from "../../gen/waymark/control/v1/peer_pb.js";
 import { scopeBetween } from "../catalog/entry/scope.ts";
-import { decodePageToken, encodePageToken } from "../catalog/query/page-token.ts";
-import { pageLimit } from "../catalog/query/query.ts";
 import type { OriginLife } from "../catalog/record/record.ts";
 import { parseCursor, shortHolder } from "../catalog/watch/cursor.ts";
 import type { LinkRow } from "../fabric/links/link-state.ts";
@@ -33,6 +32,7 @@ import { enumName } from "../lib/enum-words.ts";
 import { invalid, WaymarkError } from "../lib/errors.ts";
 import { fnv64, hashHex } from "../lib/hash64.ts";
 import type { Time } from "../lib/machine.ts";
+import { type Asked, type ClusterKeyRow, keysAnswer, keysJson, PAGE, paged, pageOf } from "./cluster-keys.ts";
 import { wireScope } from "./discovery/nodes.ts";
 import { MemberChanges, PeerWatch } from "./peer-watch.ts";
 import { bookmarkMs, requestCheckOf } from "./request-checks.ts";
@@ -118,6 +118,8 @@ interface Identity {
 export interface PeerParts {
   readonly source: MemberDirectory;
   readonly identity: Identity;
+  /** The keys that count here, or may; those of a cluster stand together. None at a node that has nothing to do with summaries. */
+  readonly clusterKeys: (time: Time) => readonly ClusterKeyRow[];
   /** Throws `not_ready` while this node may know only a part of the members. */
   readonly checkCaughtUp: () => void;
   /** Most streams open at once. Each keeps a set of the members that its reader holds. */
@@ -126,17 +128,16 @@ export interface PeerParts {
   readonly tick: (wake: () => void) => () => void;
 }
 
-/** Query parameters of a list. */
-const PAGE = ["limit", "page_token"] as const;
-
 const PEERS_ROUTE: RouteRow = { path: "/control/peers", parameters: ["status", "cluster_id", "region", ...PAGE], rpc: () => "list" };
 const LAG_ROUTE: RouteRow = { path: "/discovery/lag", parameters: PAGE, rpc: () => "lag" };
-export const PEER_ROUTES: readonly RouteRow[] = [PEERS_ROUTE, LAG_ROUTE];
+const KEYS_ROUTE: RouteRow = { path: "/control/keys", parameters: ["cluster_id", ...PAGE], rpc: () => "keys" };
+export const PEER_ROUTES: readonly RouteRow[] = [PEERS_ROUTE, LAG_ROUTE, KEYS_ROUTE];
 
 export function peerService(parts: PeerParts): Service {
   const watches = { changes: new MemberChanges(), streams: new Set<PeerWatch>() };
   // The changes are followed for as long as the node lives, because a reader may come back with a cursor.
   parts.source.follow((nodeId) => watches.changes.changed(nodeId));
+  const keys = (time: Time) => ({ rows: parts.clusterKeys(time), servedBy: parts.identity.nodeId, time });
   return {
     desc: PeerService,
     handlers: {
@@ -144,10 +145,12 @@ export function peerService(parts: PeerParts): Service {
       watch: { kind: "server_streaming", open: (request: PeerServiceWatchRequest) => watch(parts, request, watches) },
       get: { kind: "unary", handle: (request: PeerServiceGetRequest, context) => get(parts, request, context) },
       lag: { kind: "unary", handle: (request: PeerServiceLagRequest, context) => lag(parts, request, context.time) },
+      keys: { kind: "unary", handle: (request: PeerServiceKeysRequest, context) => keysAnswer(keys(context.time), request) },
     },
     routes: [
       { ...PEERS_ROUTE, answer: (asked, { time }) => ({ kind: "page", ...peersJson(parts, asked, time) }) },
       { ...LAG_ROUTE, answer: (asked, { time }) => ({ kind: "page", ...lagJson(parts, asked, time) }) },
+      { ...KEYS_ROUTE, answer: (asked, { time }) => ({ kind: "page", ...keysJson(keys(time), asked) }) },
     ],
   };
 }
@@ -250,26 +253,6 @@ function peersJson(parts: PeerParts, asked: RouteParameters, time: Time) {
   }
   delete answer.generatedAt;
   return { page, steady: toJson(PeerServiceListResponseSchema, answer) };
-}
-
-function pageOf({ limit = "0", page_token: pageToken = "" }: RouteParameters): Asked {
-  if (!/^\d{1,6}$/.test(limit)) throw invalid("limit", `must be a whole number from 0, is ${JSON.stringify(limit.slice(0, 64))}`);
-  return { limit: Number(limit), pageToken };
-}
-
-type Asked = Pick<PeerServiceLagRequest, "limit" | "pageToken">;
-
-/** The page that is asked for of rows in the order of their places. `hash` is that of their filter. */
-function paged<T>(rows: readonly T[], placeOf: (row: T) => string, { limit, pageToken, hash }: Asked & { readonly hash: string }) {
-  const after = decodePageToken(pageToken, hash);
-  const rest = rows
-    .map((row) => ({ row, place: placeOf(row) }))
-    .filter(({ place }) => place > after)
-    .toSorted((a, b) => (a.place < b.place ? -1 : 1));
-  const page = rest.slice(0, pageLimit(limit));
-  const last = page.at(-1);
-  const nextPageToken = last === undefined || page.length === rest.length ? "" : encodePageToken(last.place, hash);
-  return { page: page.map(({ row }) => row), nextPageToken };
 }
 
 const LAG = hashHex(fnv64("lag"));

@@ -1,13 +1,13 @@
 /** Real nodes of two regions: what a cluster exports shows in the other region as a summary, and nothing else of it does. */
 import { generateKeyPairSync } from "node:crypto";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { appendFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { JsonObject } from "@bufbuild/protobuf";
 import { afterAll, expect, test } from "vitest";
 import { connect } from "../../src/client/index.ts";
 import { GrpcDoor } from "../fakes/node.ts";
-import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
+import { type NodeProcess, startNodeProcess, waymarkProcess } from "../fakes/node-process.ts";
 import { until } from "../fakes/until.ts";
 
 const HOME = mkdtempSync(join(tmpdir(), "waymark-regions-"));
@@ -65,6 +65,25 @@ async function register(node: NodeProcess, name: string, instanceId: string): Pr
   expect((await door.ask("register", { entries: [entry], staticLease: true })).code).toBe("OK");
 }
 
+/** The file of the next key is beside that of the key; the block goes into the latter, and crosses the border. */
+async function announcesItsNextKey(eu: NodeProcess, us: NodeProcess): Promise<void> {
+  const [next, { signingKeyFile }] = [keyOf("eu1-next", "eu"), KEYS.eu];
+  const keyFiles = ["--key-file", signingKeyFile, "--new-key-file", next.signingKeyFile];
+  const { exit, stdout } = await waymarkProcess(["summary", "keys", "announce", "--cluster-id", "eu1", ...keyFiles, "--for", "1h"]);
+  expect(exit).toBe(0);
+  appendFileSync(signingKeyFile, stdout);
+  eu.command.kill("SIGHUP");
+  const page = `http://${us.listeners["http"] ?? ""}/control/keys`;
+  await until("the other region knows the next key", async () => (await (await fetch(page)).text()).includes(next.row.public_key));
+  const listed = await waymarkProcess(["summary", "keys", "list", "-o", "json", "--server", us.grpc]);
+  const { keys } = JSON.parse(listed.stdout) as { keys: readonly Record<string, unknown>[] };
+  expect(keys.map(({ clusterId, counts, signs }) => [clusterId, counts, signs])).toEqual([
+    ["eu1", true, false],
+    ["eu1", true, false],
+    ["us1", true, true],
+  ]);
+}
+
 test("a service shows in the other region as a summary, and its entries do not", async () => {
   await using eu = await start("eu1", "eu", { cluster_id: "us1", region: "us" });
   await using us = await start("us1", "us", { cluster_id: "eu1", region: "eu", addresses: [eu.listeners["fabric"] ?? ""] }, [
@@ -93,4 +112,5 @@ test("a service shows in the other region as a summary, and its entries do not",
   client.close();
   const page = await (await fetch(`http://${us.listeners["http"] ?? ""}/discovery/summary?region=eu&include_ingress=true`)).json();
   expect(page).toMatchObject({ items: [{ serviceId: "quotes" }], ingress: { eu1: { urls } } });
+  await announcesItsNextKey(eu, us);
 });

@@ -5,6 +5,7 @@ import { runCli } from "../../src/cli/run.ts";
 import { readPolicy, verifyAudit, writePolicy } from "../../src/main/policy.ts";
 import { fileFaults } from "../../src/node/files/file-faults.io.ts";
 import { fileWarnings } from "../../src/node/files/file-warnings.io.ts";
+import { announcedIn } from "../../src/seal/key-file.io.ts";
 
 export interface Ran {
   readonly exit: number;
@@ -62,6 +63,7 @@ export async function waymark(argv: readonly string[], options: WorldOptions = {
     },
     fileWarnings: async (settings) => fileWarnings(settings),
     fileFaults,
+    announceKey: async (asked) => announcedIn(asked),
     readPolicy: async (text) => readPolicy(text),
     writePolicy: async (policy, format) => writePolicy(policy, format),
     verifyAudit: async (text) => verifyAudit(text),

@@ -72,7 +72,7 @@ const at = (name: string, text: string) => {
 };
 /** Announces the second key under the first. */
 const announced = (untilMs = 2000) =>
-  announcedIn({ cluster: "a", keyFile: at("new", second), byFile: at("old", first), notBeforeWallMs: 1000, notAfterWallMs: untilMs });
+  announcedIn({ cluster: "a", keyFile: at("new", second), byFile: at("old", first), notBeforeWallMs: 1000, notAfterWallMs: untilMs }).pem;
 
 test("a reload takes another key or other announcements, and keeps what it has where the file is wrong or the same", () => {
   const foreign = pem();

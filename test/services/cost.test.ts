@@ -48,7 +48,7 @@ test.each<{ service: DescService; want: Record<string, string[]> }>([
     want: { read: ["ListNames", "DescribeName", "ResolveName"], write: ["RegisterName", "UnregisterName"], none: [] },
   },
   { service: ResolverService, want: { read: ["Resolve", "CacheStats"], write: ["Resync", "Prewarm", "Evict"], none: [] } },
-  { service: PeerService, want: { read: ["List", "Watch", "Get", "Lag"], write: [], none: [] } },
+  { service: PeerService, want: { read: ["List", "Watch", "Get", "Lag", "Keys"], write: [], none: [] } },
   { service: FabricService, want: { read: [], write: [], none: ["Link", "Maintain", "Probe", "ProbeIndirect", "PushPull"] } },
 ])("what each rpc of $service.name takes a token for", ({ service, want }) => {
   const found = costs(service);

@@ -61,7 +61,7 @@ function served(mesh: Mesh, boot = "b1") {
     return () => ticks.delete(wake);
   };
   const identity = { nodeId: "n1", clusterId: "c1", region: "r1", boot };
-  const { watch } = peerService({ source: mesh, identity, checkCaughtUp: () => {}, maxWatches: 100, tick }).handlers;
+  const { watch } = peerService({ source: mesh, identity, clusterKeys: () => [], checkCaughtUp: () => {}, maxWatches: 100, tick }).handlers;
   if (watch?.kind !== "server_streaming") throw new Error("watch is no stream");
   const open = (asked: Asked = {}): StreamSource => {
     const request = create(PeerServiceWatchRequestSchema, asked);

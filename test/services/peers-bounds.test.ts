@@ -32,6 +32,7 @@ function served(rows: readonly MemberRow[]) {
   const parts = {
     source,
     identity: { nodeId: "n1", clusterId: "c1", region: "r1", boot: "b1" },
+    clusterKeys: () => [],
     checkCaughtUp: () => {},
     maxWatches: MAX_STREAMS,
     tick: () => () => {},

@@ -85,6 +85,7 @@ function served(mesh: FakeMesh) {
   const parts = {
     source: mesh,
     identity: { nodeId: "n1", clusterId: "c1", region: "r1", boot: "b1" },
+    clusterKeys: () => [],
     checkCaughtUp: () => {},
     maxWatches: 100,
     tick: () => () => {},

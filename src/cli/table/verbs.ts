@@ -13,6 +13,7 @@ import { DNS_VERBS } from "./dns.ts";
 import { MESH_VERBS } from "./mesh.ts";
 import { POLICY_VERBS } from "./policy.ts";
 import { RESOLVER_VERBS } from "./resolver.ts";
+import { SUMMARY_VERBS } from "./summary.ts";
 import type { FlagSpec, VerbSpec } from "./verb.ts";
 
 const SCOPE_WORDS = ["local", "zone", "region", "global"] as const;
@@ -315,6 +316,7 @@ export const VERBS: readonly VerbSpec[] = [
   ...POLICY_VERBS,
   ...AUDIT_VERBS,
   ...MESH_VERBS,
+  ...SUMMARY_VERBS,
   ...RESOLVER_VERBS,
   ...DNS_VERBS,
   {
@@ -386,6 +388,8 @@ export const GROUPS: Readonly<Record<string, string>> = {
   audit: "The audit log: who did what, and who was refused.",
   mesh: "The nodes, and what each knows of the others.",
   "mesh peers": "The members of the mesh.",
+  summary: "What clusters sign of what they tell other regions.",
+  "summary keys": "The signing keys of clusters.",
   resolver: "The cache of a resolver.",
   report: "Reports about the whole catalog.",
   dns: "Names and the DNS gateway.",

@@ -3,7 +3,7 @@ import type { Settings } from "../../config/settings.ts";
 import type { Log } from "../../lib/log.io.ts";
 import { KEY_BOUNDS } from "../../seal/cluster-keys.ts";
 import { openSigningKeyFile, type SigningKeyFile, type SigningKeys } from "../../seal/key-file.io.ts";
-import { KeyRegistry } from "../../seal/key-registry.ts";
+import { KeyRegistry, type ListedKey } from "../../seal/key-registry.ts";
 import type { SealedText, Signer } from "../../seal/signer.ts";
 import type { Component } from "../components.io.ts";
 import { now } from "../rooms.io.ts";
@@ -16,6 +16,8 @@ export interface NodeSeals {
   readonly signer: Signer | undefined;
   /** What the cluster announces of its keys. The same list while it is the same. */
   announcements(): readonly SealedText[];
+  /** Every key that is known here, and whether this node signs with it. */
+  listed(wallMs: number): readonly (ListedKey & { readonly signs: boolean })[];
   readonly component: Component;
 }
 
@@ -51,7 +53,9 @@ export function openSeals(settings: Settings, log: Log): NodeSeals {
       if (file?.reload() === true) configure();
     },
   };
-  return { keys, signer, announcements: () => file?.keys.announcements ?? NONE, component };
+  const isOwn = ({ cluster, keyId }: ListedKey) => cluster === clusterId && keyId === signer?.keyId;
+  const listed = (wallMs: number) => keys.list(wallMs).map((key) => ({ ...key, signs: isOwn(key) }));
+  return { keys, signer, announcements: () => file?.keys.announcements ?? NONE, listed, component };
 }
 
 const NONE: readonly SealedText[] = [];

@@ -7,10 +7,10 @@ function __waymark_at
             set skip 0
             continue
         end
-        contains -- $word --config --mode --node-id --cluster-id --region --zone --workers --host --advertise-host --grpc-port --http-port --data-dir --dns-port --fabric-port --join --on-stop --cluster-token-file --upstream --namespaces --policy --log-level --log-scopes -f --file --namespace-prefix --importer --cluster-domain --address --scope --namespace --name --instance --kind --target --check --tag --capability --resource --metadata --alias --health --version-label --ttl --lease --node --reason --until --prefix --version-range --subject --limit --page-token --max-staleness --cursor --count --prefer-region --prefer-zone --hash-key --expect --percent --cluster --ticket --number --to --action --viewer --viewer-cluster --viewer-tenant --at --principal --since --interval --known --status --protocol --port --priority --weight --lease-ttl --alias-of --dns-server --source --listener --server --token --ca --cert --key --tenant -o --output --timeout; and set skip 1; and continue
+        contains -- $word --config --mode --node-id --cluster-id --region --zone --workers --host --advertise-host --grpc-port --http-port --data-dir --dns-port --fabric-port --join --on-stop --cluster-token-file --upstream --namespaces --policy --log-level --log-scopes -f --file --namespace-prefix --importer --cluster-domain --address --scope --namespace --name --instance --kind --target --check --tag --capability --resource --metadata --alias --health --version-label --ttl --lease --node --reason --until --prefix --version-range --subject --limit --page-token --max-staleness --cursor --count --prefer-region --prefer-zone --hash-key --expect --percent --cluster --ticket --number --to --action --viewer --viewer-cluster --viewer-tenant --at --principal --since --interval --known --status --key-file --new-key-file --for --protocol --port --priority --weight --lease-ttl --alias-of --dns-server --source --listener --server --token --ca --cert --key --tenant -o --output --timeout; and set skip 1; and continue
         string match -q -- '-*' $word; and continue
         set -l next (string trim -- "$path $word")
-        contains -- $next 'serve' 'apply' 'import' 'import kubernetes' 'register' 'unregister' 'discovery' 'discovery maintenance' 'discovery query' 'discovery watch' 'discovery summary' 'discovery resolve' 'discovery cluster-map' 'discovery peers' 'discovery status' 'discovery policy' 'namespace' 'namespace policy' 'namespace policy validate' 'namespace policy apply' 'namespace policy export' 'namespace policy rollback' 'namespace policy history' 'namespace policy explain' 'namespace policy audit' 'discovery access-audit' 'audit' 'audit list' 'audit watch' 'audit verify' 'report' 'report namespace-health' 'mesh' 'mesh peers' 'mesh peers list' 'mesh peers watch' 'mesh peers explain' 'discovery lag' 'resolver' 'resolver cache-stats' 'resolver resync' 'resolver prewarm' 'resolver evict' 'discovery cache-stats' 'discovery resync' 'dns' 'dns register' 'dns unregister' 'dns list' 'dns describe' 'dns resolve' 'dns explain' 'dns node-encode' 'dns node-decode' 'config' 'config validate' 'config show' 'help' 'version' 'completion'; and set path $next
+        contains -- $next 'serve' 'apply' 'import' 'import kubernetes' 'register' 'unregister' 'discovery' 'discovery maintenance' 'discovery query' 'discovery watch' 'discovery summary' 'discovery resolve' 'discovery cluster-map' 'discovery peers' 'discovery status' 'discovery policy' 'namespace' 'namespace policy' 'namespace policy validate' 'namespace policy apply' 'namespace policy export' 'namespace policy rollback' 'namespace policy history' 'namespace policy explain' 'namespace policy audit' 'discovery access-audit' 'audit' 'audit list' 'audit watch' 'audit verify' 'report' 'report namespace-health' 'mesh' 'mesh peers' 'mesh peers list' 'mesh peers watch' 'mesh peers explain' 'discovery lag' 'summary' 'summary keys' 'summary keys list' 'summary keys announce' 'resolver' 'resolver cache-stats' 'resolver resync' 'resolver prewarm' 'resolver evict' 'discovery cache-stats' 'discovery resync' 'dns' 'dns register' 'dns unregister' 'dns list' 'dns describe' 'dns resolve' 'dns explain' 'dns node-encode' 'dns node-decode' 'config' 'config validate' 'config show' 'help' 'version' 'completion'; and set path $next
     end
     test "$path" = "$argv"
 end
@@ -24,6 +24,7 @@ complete -c waymark -f -n '__waymark_at' -a 'namespace' -d 'Who may see and expo
 complete -c waymark -f -n '__waymark_at' -a 'audit' -d 'The audit log: who did what, and who was refused.'
 complete -c waymark -f -n '__waymark_at' -a 'report' -d 'Reports about the whole catalog.'
 complete -c waymark -f -n '__waymark_at' -a 'mesh' -d 'The nodes, and what each knows of the others.'
+complete -c waymark -f -n '__waymark_at' -a 'summary' -d 'What clusters sign of what they tell other regions.'
 complete -c waymark -f -n '__waymark_at' -a 'resolver' -d 'The cache of a resolver.'
 complete -c waymark -f -n '__waymark_at' -a 'dns' -d 'Names and the DNS gateway.'
 complete -c waymark -f -n '__waymark_at' -a 'config' -d 'Settings.'
@@ -260,6 +261,14 @@ complete -c waymark -n '__waymark_at mesh peers watch' -l cluster-id -x -d 'Only
 complete -c waymark -n '__waymark_at mesh peers watch' -l region -x -d 'Only this region.'
 complete -c waymark -n '__waymark_at mesh peers watch' -l until-current -d 'Stop after every member was shown once.'
 complete -c waymark -n '__waymark_at discovery lag' -l links -d 'One line for each link instead of each origin.'
+complete -c waymark -f -n '__waymark_at summary' -a 'keys' -d 'The signing keys of clusters.'
+complete -c waymark -f -n '__waymark_at summary keys' -a 'list' -d 'The signing keys of clusters that the serving node trusts, and which one it signs with.'
+complete -c waymark -f -n '__waymark_at summary keys' -a 'announce' -d 'Let the signing key of a cluster announce its next one. Prints a block for the key files, and asks no server.'
+complete -c waymark -n '__waymark_at summary keys list' -l cluster-id -x -d 'Only this cluster.'
+complete -c waymark -n '__waymark_at summary keys announce' -l cluster-id -x -d 'The cluster that signs with both keys.'
+complete -c waymark -n '__waymark_at summary keys announce' -l key-file -r -F -d 'The key that others trust: summary.signing_key_file of the nodes that sign.'
+complete -c waymark -n '__waymark_at summary keys announce' -l new-key-file -r -F -d 'The next key.'
+complete -c waymark -n '__waymark_at summary keys announce' -l for -x -d 'How long the new key counts by this, such as 30d. By then others must have it in summary.keys.'
 complete -c waymark -f -n '__waymark_at resolver' -a 'cache-stats' -d 'Statistics of a resolver\'s cache: entries, answers, age, lag, resyncs and memory.'
 complete -c waymark -f -n '__waymark_at resolver' -a 'resync' -d 'Let a resolver fetch again what it follows. Until all of it is there, lookups show what was held.'
 complete -c waymark -f -n '__waymark_at resolver' -a 'prewarm' -d 'Let a resolver follow namespaces before somebody asks for them. It lets them go 10 minutes after the last ask.'
@@ -314,6 +323,7 @@ complete -c waymark -f -n '__waymark_at help' -a 'namespace' -d 'Who may see and
 complete -c waymark -f -n '__waymark_at help' -a 'audit' -d 'The audit log: who did what, and who was refused.'
 complete -c waymark -f -n '__waymark_at help' -a 'report' -d 'Reports about the whole catalog.'
 complete -c waymark -f -n '__waymark_at help' -a 'mesh' -d 'The nodes, and what each knows of the others.'
+complete -c waymark -f -n '__waymark_at help' -a 'summary' -d 'What clusters sign of what they tell other regions.'
 complete -c waymark -f -n '__waymark_at help' -a 'resolver' -d 'The cache of a resolver.'
 complete -c waymark -f -n '__waymark_at help' -a 'dns' -d 'Names and the DNS gateway.'
 complete -c waymark -f -n '__waymark_at help' -a 'config' -d 'Settings.'

@@ -653,6 +653,159 @@ export declare type PeerServiceLagResponse = Message<"waymark.control.v1.PeerSer
 export declare const PeerServiceLagResponseSchema: GenMessage<PeerServiceLagResponse>;
 
 /**
+ * Filter and page of the keys of clusters.
+ *
+ * @generated from message waymark.control.v1.PeerServiceKeysRequest
+ */
+export declare type PeerServiceKeysRequest = Message<"waymark.control.v1.PeerServiceKeysRequest"> & {
+  /**
+   * Only keys of this cluster. Empty means all. At most 64 characters of [A-Za-z0-9._:/@+-].
+   *
+   * @generated from field: string cluster_id = 1;
+   */
+  clusterId: string;
+
+  /**
+   * Most keys of a page. 0 means 100. Values above 1000 mean 1000. Negative values are refused.
+   *
+   * @generated from field: int32 limit = 2;
+   */
+  limit: number;
+
+  /**
+   * `next_page_token` of the previous page, with the same filter. Empty means the first page. At most 8192 characters.
+   *
+   * @generated from field: string page_token = 3;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message waymark.control.v1.PeerServiceKeysRequest.
+ * Use `create(PeerServiceKeysRequestSchema)` to create a new message.
+ */
+export declare const PeerServiceKeysRequestSchema: GenMessage<PeerServiceKeysRequest>;
+
+/**
+ * A key with which a cluster signs what it says to other regions, or one announcement of it. A key that was announced
+ * more than once, or that the settings name too, is there more than once.
+ *
+ * @generated from message waymark.control.v1.ClusterKey
+ */
+export declare type ClusterKey = Message<"waymark.control.v1.ClusterKey"> & {
+  /**
+   * The cluster that signs with the key.
+   *
+   * @generated from field: string cluster_id = 1;
+   */
+  clusterId: string;
+
+  /**
+   * Region of the cluster, as the settings of the serving node have it.
+   *
+   * @generated from field: string region = 2;
+   */
+  region: string;
+
+  /**
+   * Identifier of the key: the first 16 hexadecimal digits of SHA-256 of `public_key`.
+   *
+   * @generated from field: string key_id = 3;
+   */
+  keyId: string;
+
+  /**
+   * The public key: the 32 bytes of Ed25519. In JSON it has the form of `summary.keys[].public_key`.
+   *
+   * @generated from field: bytes public_key = 4;
+   */
+  publicKey: Uint8Array;
+
+  /**
+   * Identifier of the key that announced this one. Empty for a key that the settings name, and for the key of
+   * `summary.signing_key_file`.
+   *
+   * @generated from field: string announced_by = 5;
+   */
+  announcedBy: string;
+
+  /**
+   * From when an announced key counts. Absent for a key that was not announced.
+   *
+   * @generated from field: google.protobuf.Timestamp not_before = 6;
+   */
+  notBefore?: Timestamp | undefined;
+
+  /**
+   * Until when an announced key counts. Absent for a key that was not announced.
+   *
+   * @generated from field: google.protobuf.Timestamp not_after = 7;
+   */
+  notAfter?: Timestamp | undefined;
+
+  /**
+   * True when the key counts now. An announced one counts in its time while the key that announced it counts too.
+   *
+   * @generated from field: bool counts = 8;
+   */
+  counts: boolean;
+
+  /**
+   * True when the serving node signs with the key.
+   *
+   * @generated from field: bool signs = 9;
+   */
+  signs: boolean;
+};
+
+/**
+ * Describes the message waymark.control.v1.ClusterKey.
+ * Use `create(ClusterKeySchema)` to create a new message.
+ */
+export declare const ClusterKeySchema: GenMessage<ClusterKey>;
+
+/**
+ * One page of the keys of clusters.
+ *
+ * @generated from message waymark.control.v1.PeerServiceKeysResponse
+ */
+export declare type PeerServiceKeysResponse = Message<"waymark.control.v1.PeerServiceKeysResponse"> & {
+  /**
+   * The keys, by cluster. Those of the settings come before those that were announced.
+   *
+   * @generated from field: repeated waymark.control.v1.ClusterKey keys = 1;
+   */
+  keys: ClusterKey[];
+
+  /**
+   * Token of the next page. Empty on the last page.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+
+  /**
+   * Identifier of the node that answered.
+   *
+   * @generated from field: string served_by = 3;
+   */
+  servedBy: string;
+
+  /**
+   * Time at which the node made the answer.
+   *
+   * @generated from field: google.protobuf.Timestamp generated_at = 4;
+   */
+  generatedAt?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message waymark.control.v1.PeerServiceKeysResponse.
+ * Use `create(PeerServiceKeysResponseSchema)` to create a new message.
+ */
+export declare const PeerServiceKeysResponseSchema: GenMessage<PeerServiceKeysResponse>;
+
+/**
  * What happened to a member.
  *
  * @generated from enum waymark.control.v1.PeerEventKind
@@ -898,6 +1051,17 @@ export declare const PeerService: GenService<{
     methodKind: "unary";
     input: typeof PeerServiceLagRequestSchema;
     output: typeof PeerServiceLagResponseSchema;
+  },
+  /**
+   * Returns the signing keys of clusters that the serving node trusts: those that its settings name (`summary.keys`), and
+   * those that were announced under them. A node that has nothing to do with summaries knows none.
+   *
+   * @generated from rpc waymark.control.v1.PeerService.Keys
+   */
+  keys: {
+    methodKind: "unary";
+    input: typeof PeerServiceKeysRequestSchema;
+    output: typeof PeerServiceKeysResponseSchema;
   },
 }>;
 

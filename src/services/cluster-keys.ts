@@ -1,0 +1,120 @@
+/** `PeerService.Keys`: which keys of clusters this node trusts; and the pages of all lists of that service. */
+import { create, toJson } from "@bufbuild/protobuf";
+import { timestampFromMs } from "@bufbuild/protobuf/wkt";
+import {
+  type ClusterKey,
+  ClusterKeySchema,
+  type PeerServiceKeysRequest,
+  PeerServiceKeysRequestSchema,
+  PeerServiceKeysResponseSchema,
+} from "../../gen/waymark/control/v1/peer_pb.js";
+import { decodePageToken, encodePageToken } from "../catalog/query/page-token.ts";
+import { pageLimit } from "../catalog/query/query.ts";
+import { invalid } from "../lib/errors.ts";
+import { fnv64, hashHex } from "../lib/hash64.ts";
+import type { Time } from "../lib/machine.ts";
+import { MAX_WALL_MS } from "../policy/set/validation.ts";
+import { requestCheckOf } from "./request-checks.ts";
+import type { RouteParameters } from "./service.ts";
+
+/** A key of a cluster, or an announcement of it. */
+export interface ClusterKeyRow {
+  readonly cluster: string;
+  readonly region: string;
+  readonly keyId: string;
+  readonly publicKey: Uint8Array;
+  readonly counts: boolean;
+  /** Undefined for a key of the settings. */
+  readonly announced: { readonly signedBy: string; readonly notBeforeWallMs: number; readonly notAfterWallMs: number } | undefined;
+  /** This node signs with it. */
+  readonly signs: boolean;
+}
+
+export interface ListedKeys {
+  readonly rows: readonly ClusterKeyRow[];
+  readonly servedBy: string;
+  readonly time: Time;
+}
+
+export interface Asked {
+  readonly limit: number;
+  readonly pageToken: string;
+}
+
+/** Query parameters of a list. */
+export const PAGE = ["limit", "page_token"] as const;
+
+/** Digits of the place of a key among those of its cluster. */
+const PLACE_DIGITS = 6;
+
+export function keysAnswer(
+  { rows, servedBy, time }: ListedKeys,
+  { clusterId, limit, pageToken }: Asked & Pick<PeerServiceKeysRequest, "clusterId">,
+) {
+  const seen = new Map<string, number>();
+  const placed = rows.map((row) => {
+    const at = seen.get(row.cluster) ?? 0;
+    seen.set(row.cluster, at + 1);
+    return { row, place: `${row.cluster}\0${String(at).padStart(PLACE_DIGITS, "0")}` };
+  });
+  const asked = placed.filter(({ row }) => clusterId === "" || row.cluster === clusterId);
+  const { page, nextPageToken } = paged(asked, ({ place }) => place, { limit, pageToken, hash: hashHex(fnv64(`keys\0${clusterId}`)) });
+  return create(PeerServiceKeysResponseSchema, {
+    keys: page.map(({ row }) => wireKey(row)),
+    nextPageToken,
+    servedBy,
+    generatedAt: timestampFromMs(time.wallMs),
+  });
+}
+
+const checkKeys = requestCheckOf(PeerServiceKeysRequestSchema);
+
+/** The answer of `Keys`, and the same without its time. Throws `invalid_argument`. */
+export function keysJson(listed: ListedKeys, asked: RouteParameters) {
+  const request = create(PeerServiceKeysRequestSchema, { clusterId: asked["cluster_id"] ?? "", ...pageOf(asked) });
+  checkKeys(request);
+  const answer = keysAnswer(listed, request);
+  const page = toJson(PeerServiceKeysResponseSchema, answer, { alwaysEmitImplicit: true });
+  delete answer.generatedAt;
+  return { page, steady: toJson(PeerServiceKeysResponseSchema, answer) };
+}
+
+function wireKey({ cluster, region, keyId, publicKey, counts, announced, signs }: ClusterKeyRow): ClusterKey {
+  return create(ClusterKeySchema, {
+    clusterId: cluster,
+    region,
+    keyId,
+    publicKey,
+    counts,
+    signs,
+    ...(announced !== undefined && {
+      announcedBy: announced.signedBy,
+      notBefore: timestampOf(announced.notBeforeWallMs),
+      notAfter: timestampOf(announced.notAfterWallMs),
+    }),
+  });
+}
+
+/** An announcement may name any time, and a Timestamp ends with the year 9999. */
+function timestampOf(wallMs: number) {
+  return timestampFromMs(Math.min(wallMs, MAX_WALL_MS));
+}
+
+/** The page that is asked for of rows in the order of their places. `hash` is that of their filter. */
+export function paged<T>(rows: readonly T[], placeOf: (row: T) => string, { limit, pageToken, hash }: Asked & { readonly hash: string }) {
+  const after = decodePageToken(pageToken, hash);
+  const rest = rows
+    .map((row) => ({ row, place: placeOf(row) }))
+    .filter(({ place }) => place > after)
+    .toSorted((a, b) => (a.place < b.place ? -1 : 1));
+  const page = rest.slice(0, pageLimit(limit));
+  const last = page.at(-1);
+  const nextPageToken = last === undefined || page.length === rest.length ? "" : encodePageToken(last.place, hash);
+  return { page: page.map(({ row }) => row), nextPageToken };
+}
+
+/** The page of a route. */
+export function pageOf({ limit = "0", page_token: pageToken = "" }: RouteParameters): Asked {
+  if (!/^\d{1,6}$/.test(limit)) throw invalid("limit", `must be a whole number from 0, is ${JSON.stringify(limit.slice(0, 64))}`);
+  return { limit: Number(limit), pageToken };
+}
