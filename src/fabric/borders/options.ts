@@ -29,6 +29,10 @@ export const BORDER_FIXED = {
   maxGiveAgainMs: 3_600_000,
   /** Summaries of one answer, so that its frame stays below 64 KiB. */
   maxListed: 3500,
+  /** An older word of the other side's own cluster is answered with what is held of its key at most this often, */
+  echoEveryMs: 60_000,
+  /** for so many keys in that time. */
+  maxEchoed: 4096,
   /** Keys that are asked for in one comparison, because the other side knows more of them. */
   maxWanted: 20_000,
   /** Summaries, beacons and announcements that are read a second. */

@@ -39,6 +39,8 @@ export class Outbox {
   /** Versions of beacons that were sent, by source. */
   readonly #sentBeacons = new Map<string, number>();
   readonly #beacons = new Set<KeyText>();
+  /** Beacons of the other side's own cluster that it must go above. */
+  readonly #echoed = new Set<KeyText>();
   #announced: readonly Sealed[] | undefined;
   #keys: Sealed[] = [];
   /** Marks of seals that came over this link, or were sent on it. */
@@ -60,7 +62,7 @@ export class Outbox {
 
   /** Whether nothing waits to be sent. */
   get isEmpty(): boolean {
-    return this.#changed.size + this.#urgent.size + this.#owed.length + this.#beacons.size + this.#keys.length === 0;
+    return this.#changed.size + this.#urgent.size + this.#owed.length + this.#beacons.size + this.#echoed.size + this.#keys.length === 0;
   }
 
   /** For how long the oldest summary has waited that is due. 0 when none is. */
@@ -103,6 +105,12 @@ export class Outbox {
     return ranked.length;
   }
 
+  /** What the other side's own cluster said once, and knows no more. It is not sent to it otherwise. */
+  giveBack({ key, isBeacon }: HeldSeal, time: Time): void {
+    if (isBeacon) this.#echoed.add(key);
+    else this.owe([key], time);
+  }
+
   /** Looks at what changed. */
   look(time: Time): void {
     this.#gather(time);
@@ -112,7 +120,7 @@ export class Outbox {
 
   /** Whether a batch can go now. */
   hasBatch(time: Time): boolean {
-    const isDue = this.#beacons.size > 0 || this.#keys.length > 0 || this.#dueMonoMs() <= time.monoMs;
+    const isDue = this.#beacons.size > 0 || this.#echoed.size > 0 || this.#keys.length > 0 || this.#dueMonoMs() <= time.monoMs;
     if (!isDue) this.#dueSinceMs = undefined;
     else this.#dueSinceMs ??= time.monoMs;
     return isDue;
@@ -215,6 +223,14 @@ export class Outbox {
   #takeBeacons(room: Room, time: Time): { readonly beacons: readonly Sealed[]; readonly beaconAgesMs: readonly number[] } {
     const beacons: Sealed[] = [];
     const beaconAgesMs: number[] = [];
+    for (const key of this.#echoed) {
+      this.#echoed.delete(key);
+      const sealed = this.#parts.summaries.find(key)?.seal();
+      if (sealed === undefined || !room.take(sealed)) continue;
+      beacons.push(sealed);
+      // It is no news of its source.
+      beaconAgesMs.push(MAX_AGE_MS);
+    }
     if (this.#beacons.size === 0) return { beacons, beaconAgesMs };
     for (const beacon of this.#parts.summaries.beacons(time)) {
       const { key, source, version, ageMs } = beacon;

@@ -50,7 +50,10 @@ export interface Listed {
   readonly isWithdrawn: boolean;
 }
 
-export type Taken = { readonly kind: "taken" | "known" } | { readonly kind: "refused"; readonly why: SummaryRefusal };
+export type Taken =
+  | { readonly kind: "taken" | "known" }
+  /** `olderThan`: the key of which a higher version is held. */
+  | { readonly kind: "refused"; readonly why: SummaryRefusal; readonly olderThan?: KeyText };
 
 export interface BorderSummaries {
   /** Moves with each change of what is held. */

@@ -1,4 +1,5 @@
 /** What two nodes say to each other on one border link (docs/design/summaries.md, What crosses a border). */
+import type { KeyText } from "../../catalog/record/record.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { FabricOutput } from "../io-types.ts";
 import type { ChannelNews, ChannelSession } from "../links/channel.ts";
@@ -38,6 +39,8 @@ export class BorderSession implements ChannelSession<BorderFrame> {
   readonly #rules: Allowance;
   /** The sources that this region hears directly: as the other side was told, and as it is to be told. */
   #told: readonly string[] | undefined;
+  /** Keys of the other side's own cluster of which it was given what is held here, and when it may be given it again. The oldest is first. */
+  readonly #echoed = new Map<KeyText, number>();
   #toTell: readonly string[] | undefined;
   #rulesMonoMs = 0;
   /** The other side has told its rules. Before that it is sent nothing that they may exclude. */
@@ -163,8 +166,10 @@ export class BorderSession implements ChannelSession<BorderFrame> {
     }
     let isNews = keys.length > 0;
     const note = (taken: Taken): void => {
-      if (taken.kind === "refused") counts.refused.set(taken.why, (counts.refused.get(taken.why) ?? 0) + 1);
-      else counts[taken.kind] += 1;
+      if (taken.kind === "refused") {
+        counts.refused.set(taken.why, (counts.refused.get(taken.why) ?? 0) + 1);
+        if (taken.olderThan !== undefined) this.#giveBack(taken.olderThan, time);
+      } else counts[taken.kind] += 1;
       isNews ||= taken.kind === "taken";
     };
     for (const [n, sealed] of beacons.entries()) {
@@ -176,6 +181,21 @@ export class BorderSession implements ChannelSession<BorderFrame> {
       note(held.take(sealed, this.#via, time));
     }
     return isNews ? NEWS : NO_NEWS;
+  }
+
+  /** A cluster that says less than is known of it has lost what it said. It is shown its own word, so that it goes above it. */
+  #giveBack(key: KeyText, time: Time): void {
+    const { summaries, counts, options } = this.#parts;
+    const held = summaries.find(key);
+    if (held?.source !== this.#via.cluster) return;
+    for (const [told, againMonoMs] of this.#echoed) {
+      if (againMonoMs > time.monoMs) break;
+      this.#echoed.delete(told);
+    }
+    if (this.#echoed.has(key) || this.#echoed.size >= options.maxEchoed) return;
+    this.#echoed.set(key, time.monoMs + options.echoEveryMs);
+    counts.given += 1;
+    this.#outbox.giveBack(held, time);
   }
 }
 

@@ -71,7 +71,8 @@ export type Taken =
   | { readonly kind: "taken"; readonly hidden?: "not_owner" }
   /** The same is held already. */
   | { readonly kind: "known" }
-  | { readonly kind: "refused"; readonly why: SummaryRefusal };
+  /** `olderThan`: the key of which a higher version is held. */
+  | { readonly kind: "refused"; readonly why: SummaryRefusal; readonly olderThan?: KeyText };
 
 /** What is held of a key: its highest version, whether readers are shown it or not. */
 export interface HeldSeal {

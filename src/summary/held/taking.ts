@@ -108,7 +108,7 @@ export class Taking {
 
   #refuse(why: SummaryRefusal, content: Opened | undefined, via: Via, time: Time): Taken {
     this.tell(why, content, via, time);
-    return { kind: "refused", why };
+    return { kind: "refused", why, ...(why === "older" && content !== undefined && { olderThan: keyOf(content) }) };
   }
 
   /** Counts it, and tells the audit of it. */

@@ -152,7 +152,7 @@ export class HeldMap implements BorderSummaries {
       if (version > held) this.exceeded.set(key, version);
       return { kind: "refused", why: "echo" };
     }
-    if (version <= held) return version === held ? { kind: "known" } : { kind: "refused", why: "older" };
+    if (version <= held) return version === held ? { kind: "known" } : { kind: "refused", why: "older", olderThan: key };
     const hops = source === via.cluster ? 1 : Math.max(2, sealed.hops + 1);
     if (hops > MAX_HOPS) return { kind: "refused", why: "limit" };
     this.#put({ ...sealed, hops }, receiptMs);

@@ -39,10 +39,10 @@ class Row {
     this.borders.unlink(this.at(a).node, this.at(b).node);
   }
 
-  /** The node starts with nothing. */
-  restart(n: number): void {
+  /** The node starts with nothing, and with its clock so far ahead. */
+  restart(n: number, skewMs = 0): void {
     const { held, node } = this.at(n);
-    const again = this.held.restarted(held, false);
+    const again = this.held.node({ ...held.spec, skewMs });
     this.all[n] = { held: again, node: this.borders.replace(node, again.held) };
   }
 
@@ -112,6 +112,38 @@ test("a cluster that lost its disks goes above what others know of it, with thei
   const exceeds = row.at(0).held.held.takeExceeds();
   expect(exceeds.flatMap(({ key }) => (key === undefined ? [] : [key.serviceId])).toSorted()).toEqual(["s0", "s1"]);
   expect(exceeds.map(({ version }) => version)).toEqual(expect.arrayContaining(versions));
+});
+
+test.each([
+  { when: "at once", awayMs: 0, want: ["a/new", "a/s0"] },
+  { when: "when it was stale there", awayMs: TTL + MINUTE, want: ["a/new", "a/s0"] },
+  // A version that was dropped with its source is known as ended, and nobody has its signed word any more.
+  { when: "after it was dropped there, but for what it said in a higher version", awayMs: TTL + STALE_KEEP + MINUTE, want: ["a/new"] },
+])("a cluster that lost its disks, and whose clock was set back, is heard again $when", ({ awayMs, want }) => {
+  const row = new Row({ nodeId: "b1", clusterId: "b" }, { nodeId: "a1", clusterId: "a", skewMs: 9 * MINUTE });
+  row.join(0, 1);
+  row.live(10_000);
+  for (const name of ["s0", "s1"]) row.at(1).held.say(name, { endpointCount: 7 });
+  row.live(2000);
+  row.cut(0, 1);
+  if (awayMs > 0) row.live(awayMs, [0]);
+  // Its versions begin below those that were known of it.
+  row.restart(1, -9 * MINUTE);
+  const { held } = row.at(1);
+  held.beacon();
+  for (const name of ["s0", "new"]) held.say(name, { endpointCount: 9 });
+  row.join(0, 1);
+  // Longer than a ttl, so that nothing is fresh by what was heard of it before.
+  for (let n = 0; n < 8; n++) {
+    if (n % 2 === 0) held.beacon();
+    row.borders.run(n === 0 ? 2000 : 20_000);
+    for (const { key } of held.held.takeExceeds())
+      if (key === undefined) held.beacon();
+      else if (held.held.restate(key, held.time) === undefined) held.held.takeBack(key, held.time);
+  }
+  expect(row.shown(0)).toEqual(want);
+  const sources = row.at(0).held.held.sources(row.at(0).held.time);
+  expect(sources.find(({ source }) => source === "a")?.state).toBe("fresh");
 });
 
 test("a chain of relays makes no source younger, a policy that hides tells nothing again, and hops are those of the borders", () => {

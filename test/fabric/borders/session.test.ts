@@ -313,6 +313,27 @@ test("a cluster that lost its disks is told what others know of it, and of nothi
   expect(shownAt(b)).toHaveLength(40);
 });
 
+test("an older word of the other side's own cluster is answered with its last one, once a minute for each key; one of another cluster is not", () => {
+  const [world, a, b, c] = regions("abc") as [BorderWorld, WorldNode, WorldNode, WorldNode];
+  for (const far of [b, c]) world.link(a, far);
+  live(world, 10_000);
+  say(world, b, "web", 7);
+  live(world, 2000);
+  const old = {
+    summaries: ["ca", "cb"].map((source) => sealOf({ source, name: "web", version: 3 })),
+    beacons: [sealOf({ source: "cb", version: 3 })],
+  };
+  const sinceMs = world.time.monoMs;
+  for (let n = 0; n < 90; n++) {
+    for (const far of ["b", "c"])
+      a.ends.get(far)?.session.receive({ kind: "borderBatch", ...old, keys: [], beaconAgesMs: [0] }, world.time, []);
+    world.run(1000);
+  }
+  expect([world.summariesTo("rb", sinceMs), world.beaconsTo("rb", sinceMs)]).toEqual([2, 2]);
+  expect([world.summariesTo("rc", sinceMs), world.beaconsTo("rc", sinceMs)]).toEqual([0, 0]);
+  expect(a.channel.counts.refused.get("older")).toBe(90 * 4);
+});
+
 test("a flood is not read: the link rests, what comes all the same is dropped unread, and digests bring it later", () => {
   const [world, a, b] = pair();
   live(world, 30_000);
