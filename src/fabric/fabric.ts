@@ -250,6 +250,11 @@ export class Fabric implements FabricMachine {
     return this.#readiness.read(time);
   }
 
+  /** Whether it may, but for members that died and still count. */
+  isInStepWithListed(time: Time): boolean {
+    return this.#readiness.isInStepWithListed(time);
+  }
+
   /** How old the data is that this node started with. */
   startAgeMs(time: Time): number {
     return this.#readiness.startAgeMs(time);

@@ -175,6 +175,12 @@ export class Freshness {
     return Math.max(inStepMonoMs, (member && this.#provenMonoMs(member)) ?? inStepMonoMs);
   }
 
+  /** Whether a node is not listed any more. It may count all the same, because so much of its cluster is missing. */
+  isLost(nodeId: string): boolean {
+    const { status = "left" } = this.#parts.membership.find(nodeId) ?? {};
+    return !isListed(status);
+  }
+
   // HOT: asked at every answer.
   read({ monoMs }: Time, quietMs: number): Behind {
     if (monoMs >= this.#halvedUntilMonoMs) this.changed();

@@ -172,6 +172,15 @@ export class Readiness {
   }
 
   /**
+   * Whether this node is ready, and in step with every peer that is listed. The others count too while so much of the cluster is missing that this node
+   * may be the one that is cut off.
+   */
+  isInStepWithListed(time: Time): boolean {
+    const { nodeIds } = this.#parts.freshness.read(time, this.#options.quietMs);
+    return this.isReady && this.#isCurrent && nodeIds.every((nodeId) => this.#parts.freshness.isLost(nodeId));
+  }
+
+  /**
    * For a peer that was just heard of: this node is taken to have everything that the peer wrote until this time. When this node has caught up, or
    * is alone, the peer counts as new. Before that, the peer may have written since this node's snapshot was made.
    */

@@ -26,6 +26,14 @@ export class Exporters {
     return best;
   }
 
+  /** How many would win the text before this member. */
+  rankOf(text: string, id: string): number {
+    const { high, low } = fnv64(text);
+    const scoreOf = (member: Hash64) => mixedFraction(high ^ member.high, low ^ member.low);
+    const own = this.#members.find((member) => member.id === id);
+    return own === undefined ? this.#members.length : this.#members.filter((member) => scoreOf(member) > scoreOf(own)).length;
+  }
+
   /** Whether these are the same members. */
   equals(ids: Iterable<string>): boolean {
     const others = [...new Set(ids)].toSorted();

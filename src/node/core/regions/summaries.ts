@@ -16,6 +16,7 @@ import type { KeyRegistry } from "../../../seal/key-registry.ts";
 import type { SealedText, Signer } from "../../../seal/signer.ts";
 import { Builder, type BuilderOptions, type Standing } from "../../../summary/building/builder.ts";
 import type { Draft } from "../../../summary/building/drafts.ts";
+import { Exporters } from "../../../summary/building/exporters.ts";
 import type { HeldOptions, HeldParts } from "../../../summary/held/options.ts";
 import { HeldSummaries } from "../../../summary/held/summaries.ts";
 import { SummaryStamper } from "../../../summary/stamper.ts";
@@ -53,7 +54,7 @@ export interface SummariesParts extends Pick<HeldParts, "imports"> {
 /** What the rest of the node is. */
 export interface Circumstances {
   /** Undefined for a node that stands alone. */
-  readonly fabric: Pick<Fabric, "lifecycle" | "membership" | "readiness"> | undefined;
+  readonly fabric: Pick<Fabric, "isInStepWithListed" | "lifecycle" | "membership" | "readiness"> | undefined;
   /** The node is ready and does not stop. */
   readonly isReady: boolean;
 }
@@ -72,6 +73,8 @@ const JUDGE_MS = 500;
 const IN_STEP_MS = 10_000;
 /** The name by which the exporter of the beacon is drawn. */
 const BEACON = "\0beacon";
+/** Of nodes that export nothing only because so much of their cluster vanished, the next one confirms so much later. By then it knows of the other's beacon. */
+const CONFIRM_APART_MS = 1000;
 /** Units of a change of policy in one step. */
 const SWITCHED_AT_A_TIME = 512;
 
@@ -83,6 +86,7 @@ export class Summaries {
   readonly #parts: SummariesParts;
   #judgeMonoMs = Number.NEGATIVE_INFINITY;
   #inStepMonoMs = Number.NEGATIVE_INFINITY;
+  #inStepWithListedMonoMs = Number.NEGATIVE_INFINITY;
   #standing: Standing = "silent";
   #seenRevision = 0;
   #seenEdition: number;
@@ -92,6 +96,8 @@ export class Summaries {
   #announced: readonly SealedText[] = [];
   /** Other nodes of the cluster that export. */
   #exporterCount = 0;
+  /** Nobody of the cluster exports, and this node does not only because so much of it vanished: so long after the beacon is due it sends it. */
+  #confirmsAfterMs: number | undefined;
   /** Drafts that could not be exported. */
   failedCount = 0;
   #time: Time = { monoMs: Number.NEGATIVE_INFINITY, wallMs: 0 };
@@ -154,6 +160,8 @@ export class Summaries {
   get standingText(): string {
     if (!this.#options.isExporting) return "held; not exported: summary.export_enabled is off";
     if (this.isExporting) return "held and exported";
+    if (this.#confirmsAfterMs !== undefined)
+      return "held and confirmed by beacons; what changes is not exported, because so many nodes of the cluster vanished at once";
     if (this.#standing === "withholding") return "held; what changes is not exported, because this node may see only a part of its cluster";
     const others = this.#exporterCount;
     const elsewhere = others > 0 ? `exported by ${others} other nodes of the cluster` : "exported by no node of the cluster";
@@ -169,14 +177,15 @@ export class Summaries {
   stoodStill(): void {
     this.#judgeMonoMs = Number.NEGATIVE_INFINITY;
     this.#inStepMonoMs = Number.NEGATIVE_INFINITY;
+    this.#inStepWithListedMonoMs = Number.NEGATIVE_INFINITY;
     this.#standing = "silent";
+    this.#confirmsAfterMs = undefined;
     this.builder.stoodStill();
   }
 
   nextDeadlineMs(): number {
     if (this.reads.isRunning || this.#parts.policies.policy !== this.#policy) return this.#time.monoMs;
-    const beacon = this.#isBeaconMine() ? this.held.beaconDueMonoMs : NEVER;
-    return Math.min(this.#judgeMonoMs, this.builder.nextDeadlineMs(), this.held.nextDeadlineMs(this.#time), beacon);
+    return Math.min(this.#judgeMonoMs, this.builder.nextDeadlineMs(), this.held.nextDeadlineMs(this.#time), this.#beaconDueMonoMs());
   }
 
   /** Does a slice of what is due. */
@@ -190,7 +199,7 @@ export class Summaries {
     const exported = drafts.filter(({ facts }) => this.held.export(facts, time) !== undefined);
     for (const draft of exported) out.push({ kind: "summaryExported", draft });
     this.failedCount += drafts.length - exported.length;
-    const isBeaconDue = this.#isBeaconMine() && time.monoMs >= this.held.beaconDueMonoMs;
+    const isBeaconDue = time.monoMs >= this.#beaconDueMonoMs();
     if (this.#goAbove(time) || isBeaconDue || (isJudged && this.#hasFirstIngress(circumstances)))
       this.held.makeBeacon(this.#ingress(circumstances), time);
     this.held.work(time);
@@ -233,6 +242,11 @@ export class Summaries {
     this.#policy = policies.policy;
   }
 
+  /** When this node is to send the beacon, if nobody does before. */
+  #beaconDueMonoMs(): number {
+    return this.held.beaconDueMonoMs + (this.#isBeaconMine() ? 0 : (this.#confirmsAfterMs ?? NEVER));
+  }
+
   #isBeaconMine(): boolean {
     return this.isExporting && this.builder.exporterOf(BEACON) === this.#options.nodeId;
   }
@@ -266,11 +280,18 @@ export class Summaries {
     const before = this.isExporting;
     const { nodeId, clusterId } = this.#options;
     if (fabric === undefined || fabric.readiness(time).isInStep) this.#inStepMonoMs = time.monoMs;
+    if (fabric === undefined || fabric.isInStepWithListed(time)) this.#inStepWithListedMonoMs = time.monoMs;
+    const kin = fabric?.membership.listed().filter((member) => member.clusterId === clusterId) ?? [];
+    const members = kin.flatMap((member) => (member.exportsSummaries === true ? [member.nodeId] : []));
     this.#standing = this.#standingNow(fabric, isReady, time);
-    const exporters =
-      fabric?.membership.listed().filter((member) => member.clusterId === clusterId && member.exportsSummaries === true) ?? [];
-    const members = exporters.map((member) => member.nodeId);
     this.#exporterCount = members.length;
+    this.#confirmsAfterMs = undefined;
+    // What was exported is confirmed, as the region itself keeps the entries. Nobody is to see a cluster die that lives.
+    const isPart = this.#standing === "withholding" && time.monoMs - this.#inStepWithListedMonoMs <= IN_STEP_MS;
+    if (isPart && members.length === 0) {
+      const rank = new Exporters([...kin.map((member) => member.nodeId), nodeId]).rankOf(BEACON, nodeId);
+      this.#confirmsAfterMs = rank * CONFIRM_APART_MS;
+    }
     this.builder.follow({ members: this.isExporting ? [...members, nodeId] : members, standing: this.#standing });
     return before !== this.isExporting;
   }
