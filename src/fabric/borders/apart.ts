@@ -2,6 +2,10 @@
 import { SCOPE } from "../../catalog/entry/scope.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import type { BorderSummaries } from "./ports.ts";
+import { isExported, toldExports } from "./rules.ts";
+
+/** The export rules of the borders with a region, one for each border. */
+type Exports = readonly (readonly string[])[];
 
 interface Gap {
   /** Nothing up to this revision is due there. */
@@ -17,14 +21,14 @@ export class Apart {
     this.#summaries = summaries;
   }
 
-  /** Looks at what changed. `regions` have borders here; this region has links with `linked`. */
-  look(regions: ReadonlySet<string>, linked: ReadonlySet<string>, { monoMs }: Time): void {
+  /** Looks at what changed. `regions` have borders here, with these rules; this region has links with `linked`. */
+  look(regions: ReadonlyMap<string, Exports>, linked: ReadonlySet<string>, { monoMs }: Time): void {
     for (const region of this.#gaps.keys()) if (!regions.has(region) || linked.has(region)) this.#gaps.delete(region);
-    for (const region of regions) {
+    for (const [region, exports] of regions) {
       if (linked.has(region)) continue;
       const gap = this.#gaps.get(region) ?? { revision: this.#summaries.revision, dueMonoMs: NEVER };
       this.#gaps.set(region, gap);
-      if (gap.dueMonoMs === NEVER && this.#isAnyDue(region, gap)) gap.dueMonoMs = monoMs;
+      if (gap.dueMonoMs === NEVER && this.#isAnyDue(region, exports, gap)) gap.dueMonoMs = monoMs;
     }
   }
 
@@ -35,10 +39,11 @@ export class Apart {
     return lagMs;
   }
 
-  #isAnyDue(region: string, gap: Gap): boolean {
+  #isAnyDue(region: string, exports: Exports, gap: Gap): boolean {
     let isDue = false;
-    this.#summaries.changesSince(gap.revision, ({ isBeacon, channel, source }) => {
-      isDue = !isBeacon && channel === SCOPE.GLOBAL && this.#summaries.regionOf(source) !== region;
+    const isLetOut = (namespace: string) => exports.some((patterns) => isExported(toldExports(patterns), namespace));
+    this.#summaries.changesSince(gap.revision, ({ isBeacon, channel, source, namespace }) => {
+      isDue = !isBeacon && channel === SCOPE.GLOBAL && this.#summaries.regionOf(source) !== region && isLetOut(namespace);
       return !isDue;
     });
     gap.revision = this.#summaries.revision;

@@ -20,8 +20,8 @@ export interface BorderChannelParts {
   readonly priorityOf: (namespace: string) => number;
   /** The regions with which this region has links, at whatever node. */
   readonly linkedRegions: () => ReadonlySet<string>;
-  /** The regions of the borders that the settings of this node name. */
-  readonly borderRegions: () => ReadonlySet<string>;
+  /** The export rules of the borders that the settings of this node name, by region. */
+  readonly borderExports: () => ReadonlyMap<string, readonly (readonly string[])[]>;
 }
 
 /** A source of another region, of which a beacon came not long ago. */
@@ -116,7 +116,7 @@ export class BorderChannel implements LinkChannel<BorderFrame> {
   /** Looks at whom this region hears, once for all links. */
   #lookAround(time: Time): void {
     if (time.monoMs < this.#aroundMonoMs) return;
-    const { summaries, here, linkedRegions, borderRegions } = this.#parts;
+    const { summaries, here, linkedRegions, borderExports } = this.#parts;
     this.#aroundMonoMs = time.monoMs + this.#options.rulesIntervalMs / 2;
     this.#aroundRevision = summaries.revision;
     const linked = linkedRegions();
@@ -126,7 +126,7 @@ export class BorderChannel implements LinkChannel<BorderFrame> {
       return region === undefined || region === here.region ? [] : [{ source, region, hops }];
     });
     this.#around = { linked, heard: heard.toSorted((a, b) => (a.source < b.source ? -1 : 1)) };
-    this.#apart.look(borderRegions(), linked, time);
+    this.#apart.look(borderExports(), linked, time);
   }
 }
 

@@ -23,7 +23,7 @@ export function isImported(borders: readonly Pick<Border, "clusterId" | "imports
 }
 
 /** Whether patterns cover a namespace: `p` covers p and those below it, `p.*` only those below it. */
-function isExported(patterns: readonly string[], namespace: string): boolean {
+export function isExported(patterns: readonly string[], namespace: string): boolean {
   return patterns.some((pattern) => {
     if (pattern === EVERYTHING) return true;
     if (!pattern.endsWith(BELOW)) return namespaceCovers(pattern, namespace);

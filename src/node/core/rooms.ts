@@ -42,7 +42,7 @@ import { NodeMachine } from "../core.ts";
 import { NodeLimits } from "../limits.ts";
 import { hasSeeds } from "./newcomer.ts";
 import { FabricGuard } from "./open-fabric.ts";
-import { Summaries, type SummariesParts } from "./regions/summaries.ts";
+import { Summaries, type SummariesOptions, type SummariesParts } from "./regions/summaries.ts";
 
 /** What the disk kept, without the rows. */
 export type RestoredNode = Pick<Restored, "nodeId" | "generation" | "lastSeq" | "floor" | "leases" | "boot">;
@@ -172,10 +172,16 @@ function summariesOf(
     storeForwardMs: summary.storeForwardMs,
     storeForwardMaxMessages: summary.storeForwardMaxMessages,
     requireSignatures: summary.requireSignatures,
-    borderRegions: new Set(settings.fabric.borders.map((border) => border.region)),
+    borderExports: exportsByRegion(settings.fabric.borders),
   };
   const readers = { node: { nodeId, clusterId, region, boot }, onDenied: accessLog.onDenied, now };
   return new Summaries(options, { catalog: replica, policies, ...readers, ...seals });
+}
+
+/** The export rules of the borders with each region. */
+function exportsByRegion(borders: Settings["fabric"]["borders"]): SummariesOptions["borderExports"] {
+  const byRegion = Map.groupBy(borders, ({ region }) => region);
+  return new Map([...byRegion].map(([region, rows]) => [region, rows.map((border) => border.export)]));
 }
 
 /** The channels as the settings name them. */

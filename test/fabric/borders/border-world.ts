@@ -64,7 +64,7 @@ export class WorldNode {
       summaries: this.summaries,
       priorityOf: (namespace) => (namespace.startsWith("first") ? 1 : 0),
       linkedRegions,
-      borderRegions: () => world.borderRegions,
+      borderExports: () => world.borderExports,
     });
   }
 }
@@ -83,7 +83,7 @@ export class BorderWorld {
   readonly nodes: WorldNode[] = [];
   readonly sent: Sent[] = [];
   /** What the settings of all nodes name. */
-  readonly borderRegions = new Set<string>();
+  readonly borderExports = new Map<string, readonly (readonly string[])[]>();
   onStep: () => void = () => {};
   /** Batches that are lost on their way. */
   withheld: (sent: Pick<Sent, "from" | "to">) => boolean = () => false;

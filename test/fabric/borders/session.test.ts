@@ -197,12 +197,14 @@ test.each([
 
 test("a border without a link lags since the first change that is due there", () => {
   const [world, a, b] = pair();
-  for (const region of ["ra", "rb"]) world.borderRegions.add(region);
+  for (const region of ["ra", "rb"]) world.borderExports.set(region, [["svc"], ["shared.*"]]);
   live(world, 5000);
   world.unlink(a, b);
   live(world, 20_000);
   expect([a.channel.lagMs(world.time), b.channel.lagMs(world.time)]).toEqual([0, 0]);
   say(world, a, "near", 1, { channel: SCOPE.REGION });
+  // What no border of that region lets out is due on none.
+  say(world, a, "secret", 1, { namespace: "secret" });
   live(world, 5000);
   expect(a.channel.lagMs(world.time)).toBe(0);
   for (const version of [1, 2]) {
@@ -211,7 +213,7 @@ test("a border without a link lags since the first change that is due there", ()
   }
   expect(a.channel.lagMs(world.time)).toBeGreaterThan(28_000);
   expect(b.channel.lagMs(world.time)).toBe(0);
-  world.link(a, b);
+  world.link(a, b, { exports: ["svc"] });
   live(world, 5000);
   expect([shownAt(b).length, a.channel.lagMs(world.time)]).toEqual([1, 0]);
 });

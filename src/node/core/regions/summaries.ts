@@ -31,8 +31,8 @@ export interface SummariesOptions extends HeldOptions, Pick<BuilderOptions, Expo
   readonly isExporting: boolean;
   /** What waits for a border link for longer, or is more, is dropped; see the settings. */
   readonly storeForwardMs: number;
-  /** The regions of the borders that the settings name. */
-  readonly borderRegions: ReadonlySet<string>;
+  /** The export rules of the borders that the settings name, by region. */
+  readonly borderExports: ReadonlyMap<string, readonly (readonly string[])[]>;
   readonly storeForwardMaxMessages: number;
 }
 
@@ -146,7 +146,7 @@ export class Summaries {
       summaries: this.held,
       priorityOf,
       linkedRegions,
-      borderRegions: () => this.#options.borderRegions,
+      borderExports: () => this.#options.borderExports,
     });
     return this.#borders;
   }
