@@ -54,7 +54,7 @@ export class BorderChannel implements LinkChannel<BorderFrame> {
   constructor(options: BorderOptions, parts: BorderChannelParts) {
     this.#options = options;
     this.#parts = parts;
-    this.#filters = new Filters((source) => parts.summaries.regionOf(source));
+    this.#filters = new Filters(parts.summaries, options);
     this.#recent = new Recent(parts.summaries, options);
     this.#apart = new Apart(parts.summaries);
     this.shared = new SummaryNews(parts.summaries, {
@@ -97,6 +97,7 @@ export class BorderChannel implements LinkChannel<BorderFrame> {
   }
 
   closed(link: LinkId): void {
+    this.#sessions.get(link)?.close();
     this.#sessions.delete(link);
   }
 

@@ -50,7 +50,12 @@ export class Comparable {
     this.#allowed = new Allowance(parts.options.comparisonBurst, parts.options.comparisonEveryMs);
   }
 
-  setFilter(filter: DigestFilter): void {
+  get filter(): DigestFilter | undefined {
+    return this.#filter;
+  }
+
+  /** Undefined: nothing is compared until there is one again. */
+  setFilter(filter: DigestFilter | undefined): void {
     this.#filter = filter;
   }
 

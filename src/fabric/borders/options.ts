@@ -46,6 +46,9 @@ export const BORDER_FIXED = {
   /** Rules that the other side may tell at once, and the time in which one more is allowed. */
   rulesBurst: 20,
   rulesEveryMs: 500,
+  /** Export rules that no link has yet and that a region may tell at once, and the time in which one more is allowed: each costs a sum over all that is held. */
+  newRulesBurst: 8,
+  newRulesEveryMs: 10_000,
 } as const;
 
 export interface BorderOptions extends OptionsOf<typeof BORDER_FIXED> {

@@ -73,6 +73,8 @@ export interface BorderSummaries {
    * first time.
    */
   digest(filter: DigestFilter): Digest | undefined;
+  /** The sums of a filter are kept no longer. */
+  letGo(filter: DigestFilter): void;
   /** What is held of the keys in some buckets, withdrawals too, in slices. */
   list(filter: DigestFilter, buckets: ReadonlySet<number>): Generator<void, readonly Listed[]>;
   /**

@@ -1,7 +1,9 @@
 /** Which namespaces a side of a border exports, and what both sides therefore compare (docs/design/summaries.md, What crosses a border). */
 import { namespaceCovers } from "../../catalog/entry/names.ts";
+import type { Time } from "../../lib/machine.ts";
 import { BELOW } from "../../policy/set/rules.ts";
 import type { Border } from "./border.ts";
+import { Allowance, type BorderOptions } from "./options.ts";
 import type { BorderSummaries, DigestFilter } from "./ports.ts";
 
 /** The pattern that covers every namespace. An empty list of patterns means nothing on the wire, and everything in the settings. */
@@ -32,38 +34,76 @@ export function isExported(patterns: readonly string[], namespace: string): bool
   });
 }
 
-/** Filters kept. Neighbours make them up, so the one that was asked for longest ago goes. */
-const MAX_FILTERS = 64;
+interface Used {
+  readonly filter: DigestFilter;
+  /** Links whose neighbours told it. */
+  count: number;
+  isOfSettings: boolean;
+}
 
-/** Filters of digests. Links with the same rules share one, so that its sums are kept once. */
+/**
+ * Filters of digests. Links with the same rules share one, so that its sums are kept once. Those of the settings stay, because every link of their border needs
+ * them again; those that neighbours told stay while a link uses them, because neighbours make them up.
+ */
 export class Filters {
-  readonly #regionOf: BorderSummaries["regionOf"];
-  readonly #byText = new Map<string, DigestFilter>();
+  readonly #summaries: Pick<BorderSummaries, "letGo" | "regionOf">;
+  readonly #options: Pick<BorderOptions, "newRulesBurst" | "newRulesEveryMs">;
+  readonly #byText = new Map<string, Used>();
+  readonly #texts = new Map<DigestFilter, string>();
+  /** By the region of the neighbour: what it may still make up. */
+  readonly #allowed = new Map<string, Allowance>();
 
-  constructor(regionOf: BorderSummaries["regionOf"]) {
-    this.#regionOf = regionOf;
+  constructor(summaries: Pick<BorderSummaries, "letGo" | "regionOf">, options: Pick<BorderOptions, "newRulesBurst" | "newRulesEveryMs">) {
+    this.#summaries = summaries;
+    this.#options = options;
   }
 
-  get size(): number {
-    return this.#byText.size;
+  /** What passes the patterns, which the settings have, and is not of this region. */
+  ofSettings(patterns: readonly string[], without: string): DigestFilter {
+    const used = this.#use(patterns, without);
+    used.isOfSettings = true;
+    return used.filter;
   }
 
-  /** What passes the patterns and is not of this region. */
-  obtain(patterns: readonly string[], without: string): DigestFilter {
-    const text = [without, ...patterns].join("\n");
-    const known = this.#byText.get(text);
-    const filter = known ?? this.#made(patterns, without);
+  /** The same for rules that a region tells, to be let go once. Undefined when it has made up so many lately that these must wait. */
+  obtain(patterns: readonly string[], without: string, by: string, { monoMs }: Time): DigestFilter | undefined {
+    const { newRulesBurst, newRulesEveryMs } = this.#options;
+    if (!this.#byText.has(textOf(patterns, without))) {
+      const allowed = this.#allowed.get(by) ?? new Allowance(newRulesBurst, newRulesEveryMs);
+      this.#allowed.set(by, allowed);
+      if (!allowed.isLeft(monoMs)) return undefined;
+      allowed.take(monoMs);
+    }
+    const used = this.#use(patterns, without);
+    used.count += 1;
+    return used.filter;
+  }
+
+  /** A link that a neighbour's filter was obtained for uses it no longer. */
+  letGo(filter: DigestFilter): void {
+    const text = this.#texts.get(filter) ?? "";
+    const used = this.#byText.get(text);
+    if (used === undefined) return;
+    used.count -= 1;
+    if (used.count > 0 || used.isOfSettings) return;
     this.#byText.delete(text);
-    for (const [oldest] of this.#byText) if (this.#byText.size >= MAX_FILTERS) this.#byText.delete(oldest);
-    this.#byText.set(text, filter);
-    return filter;
+    this.#texts.delete(filter);
+    this.#summaries.letGo(filter);
+  }
+
+  #use(patterns: readonly string[], without: string): Used {
+    const text = textOf(patterns, without);
+    const used = this.#byText.get(text) ?? { filter: this.#made(patterns, without), count: 0, isOfSettings: false };
+    this.#byText.set(text, used);
+    this.#texts.set(used.filter, text);
+    return used;
   }
 
   #made(patterns: readonly string[], without: string): DigestFilter {
     const passing = new Map<string, boolean>();
     return {
       passes: (source, namespace) => {
-        const region = this.#regionOf(source);
+        const region = this.#summaries.regionOf(source);
         if (region === undefined || region === without) return false;
         const known = passing.get(namespace);
         if (known !== undefined) return known;
@@ -74,6 +114,10 @@ export class Filters {
       },
     };
   }
+}
+
+function textOf(patterns: readonly string[], without: string): string {
+  return [without, ...patterns].join("\n");
 }
 
 /** Verdicts on namespaces that a filter remembers. */

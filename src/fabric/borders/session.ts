@@ -9,7 +9,7 @@ import { Comparable } from "./comparable.ts";
 import { Comparing, type ComparingParts } from "./comparing.ts";
 import { Allowance } from "./options.ts";
 import { Outbox, type OutboxParts } from "./outbox.ts";
-import type { Taken } from "./ports.ts";
+import type { DigestFilter, Taken } from "./ports.ts";
 import { type Filters, toldExports } from "./rules.ts";
 
 export interface SessionParts
@@ -43,6 +43,8 @@ export class BorderSession implements ChannelSession<BorderFrame> {
   readonly #echoed = new Map<KeyText, number>();
   #toTell: readonly string[] | undefined;
   #rulesMonoMs = 0;
+  /** The export rule that the other side told. */
+  #theirs: readonly string[] | undefined;
   /** The other side has told its rules. Before that it is sent nothing that they may exclude. */
   #isHeard = false;
   #direct: readonly string[] = [];
@@ -54,7 +56,7 @@ export class BorderSession implements ChannelSession<BorderFrame> {
     this.#peer = peer;
     this.#via = { cluster: peer.clusterId, region: peer.region };
     this.#exports = toldExports(exports);
-    const filter = filters.obtain(this.#exports, peer.region);
+    const filter = filters.ofSettings(this.#exports, peer.region);
     const own = { summaries, options, counts, filter, via: this.#via };
     const outbox = new Outbox({ ...own, batchIntervalMs, bytesPerSecond, priorityOf });
     this.#outbox = outbox;
@@ -67,6 +69,12 @@ export class BorderSession implements ChannelSession<BorderFrame> {
   /** For how long the oldest summary has waited that is due on this link. 0 when none is. */
   lagMs(time: Time): number {
     return this.#outbox.lagMs(time);
+  }
+
+  /** The link is down. */
+  close(): void {
+    this.#useTheirs(undefined);
+    this.#theirs = undefined;
   }
 
   next(time: Time): BorderFrame | undefined {
@@ -127,6 +135,7 @@ export class BorderSession implements ChannelSession<BorderFrame> {
   #lookAtDirect(time: Time): void {
     if (time.monoMs < this.#rulesMonoMs) return;
     this.#rulesMonoMs = time.monoMs + this.#parts.options.rulesIntervalMs;
+    this.#lookAtTheirs(time);
     const sources = this.#parts.directSources(this.#peer, time);
     if (this.#told === undefined || !isSame(sources, this.#told)) this.#toTell = sources;
   }
@@ -134,7 +143,11 @@ export class BorderSession implements ChannelSession<BorderFrame> {
   #hear({ exports, directSources }: Extract<BorderFrame, { kind: "borderRules" }>, time: Time): readonly ChannelNews[] {
     if (!this.#rules.isLeft(time.monoMs)) return [{ kind: "badFrame", detail: "it tells its rules too often" }];
     this.#rules.take(time.monoMs);
-    this.#comparable.setFilter(this.#parts.filters.obtain(exports, this.#parts.here.region));
+    if (this.#theirs === undefined || !isSame(exports, this.#theirs)) {
+      this.#useTheirs(undefined);
+      this.#theirs = exports;
+      this.#lookAtTheirs(time);
+    }
     const now = new Set(directSources);
     // What changed while they were heard elsewhere, and did not come, is found by a comparison.
     if (this.#direct.some((source) => !now.has(source))) this.#comparing.hurry(time);
@@ -142,6 +155,18 @@ export class BorderSession implements ChannelSession<BorderFrame> {
     this.#outbox.setDirect(directSources, time);
     this.#isHeard = true;
     return NO_NEWS;
+  }
+
+  /** Uses the rule that the other side told last, as soon as that may be. Until then nothing of it is compared. */
+  #lookAtTheirs(time: Time): void {
+    if (this.#theirs === undefined || this.#comparable.filter !== undefined) return;
+    this.#useTheirs(this.#parts.filters.obtain(this.#theirs, this.#parts.here.region, this.#peer.region, time));
+  }
+
+  #useTheirs(filter: DigestFilter | undefined): void {
+    const before = this.#comparable.filter;
+    this.#comparable.setFilter(filter);
+    if (before !== undefined) this.#parts.filters.letGo(before);
   }
 
   #take(

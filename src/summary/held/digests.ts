@@ -126,6 +126,10 @@ export class Digests {
     return sums.isWhole ? sums.digest : undefined;
   }
 
+  letGo(filter: DigestFilter): void {
+    this.#sums.delete(filter);
+  }
+
   /** Sums some more, if anything is left to sum. */
   fill(): void {
     for (const sums of this.#sums.values()) if (!sums.isWhole) return sums.fill();

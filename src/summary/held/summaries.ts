@@ -209,6 +209,11 @@ export class HeldSummaries {
     return this.#keeping.digests.find(filter);
   }
 
+  /** The sums of a filter are kept no longer. */
+  letGo(filter: DigestFilter): void {
+    this.#keeping.digests.letGo(filter);
+  }
+
   /** What is held of the keys in some buckets, in slices: call until it is done. */
   list(filter: DigestFilter, buckets: ReadonlySet<number>): Generator<void, readonly Listed[]> {
     return this.#keeping.digests.list(filter, buckets);

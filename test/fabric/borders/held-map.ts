@@ -98,7 +98,17 @@ export class HeldMap implements BorderSummaries {
     return this.#regions.get(source);
   }
 
+  /** Filters of which a node would keep sums, and how many it would have summed. */
+  readonly summed = new Set<DigestFilter>();
+  summedCount = 0;
+
+  letGo(filter: DigestFilter): void {
+    this.summed.delete(filter);
+  }
+
   digest(filter: DigestFilter): Digest {
+    if (!this.summed.has(filter)) this.summedCount += 1;
+    this.summed.add(filter);
     const buckets = Array.from({ length: BUCKETS }, () => new Sum64());
     const all = new Sum64();
     const live = this.#listed(filter).filter(({ isWithdrawn }) => !isWithdrawn);

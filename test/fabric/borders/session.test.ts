@@ -389,6 +389,37 @@ test("a neighbour that lies in digests, asks without end, or refuses all that it
   expect([news[0], news.at(-1)]).toEqual([[], ["badFrame"]]);
 });
 
+test("a neighbour that tells other rules without end causes few sums, and those that no link uses are let go", () => {
+  const [world, a, b] = pair();
+  sayMany(world, a, 20, 1);
+  live(world, 5000);
+  expect([a.held.summed.size, a.held.summedCount]).toEqual([2, 2]);
+  const session = () => a.ends.get("b")?.session;
+  const tell = (exports: readonly string[]) => {
+    session()?.receive({ kind: "borderRules", exports, directSources: [] }, world.time, []);
+    session()?.receive({ kind: "borderDigest", digest: 1n, count: 1, isAnswer: false, buckets: [] }, world.time, []);
+  };
+  for (let n = 0; n < 120; n++) {
+    tell([`made-up-${n}`]);
+    world.run(500);
+    expect(a.held.summed.size).toBeLessThanOrEqual(2);
+    // Another link does not make more of them.
+    if (n % 10 === 9) {
+      world.unlink(a, b);
+      expect(a.held.summed.size).toBe(1);
+      world.link(a, b);
+    }
+  }
+  // Its own rule once, and for the neighbour eight at once and one each ten seconds.
+  expect(a.held.summedCount).toBeLessThanOrEqual(1 + 8 + 6);
+  // The rule that was told last counts in the end.
+  tell(["*"]);
+  world.run(12_000);
+  say(world, b, "late", 1);
+  live(world, 45_000);
+  expect([shownAt(a), a.held.summed.size]).toEqual([["cb late 1"], 2]);
+});
+
 test("a neighbour that withholds a source is found by the digests of others", () => {
   const [world, a, hub, b] = regions("ahb") as [BorderWorld, WorldNode, WorldNode, WorldNode];
   for (const [x, y] of [
