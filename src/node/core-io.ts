@@ -84,8 +84,8 @@ export type NodeOutput =
   | ({ readonly kind: "doubt"; readonly isDoubting: boolean } & Evidence)
   /** The own entry, or its load, could not be written. It is tried again. */
   | { readonly kind: "selfRefused"; readonly error: unknown }
-  /** What other nodes told, for a warm start. Answered by `snapshotKept`. */
-  | ({ readonly kind: "keepSnapshot" } & KeepSnapshot)
+  /** What other nodes told, for a warm start, and the blocks of what a node holds of summaries. Answered by `snapshotKept`, which is about the former. */
+  | ({ readonly kind: "keepSnapshot"; readonly summaries: Iterable<Uint8Array> | undefined } & KeepSnapshot)
   /** A summary of a service of this cluster was exported, or withdrawn. */
   | { readonly kind: "summaryExported"; readonly draft: Draft }
   /** Readers of summaries follow the policy in force. */

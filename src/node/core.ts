@@ -460,7 +460,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     if (this.#joined === undefined) return;
     const { departure, rosterFile, snapshots } = this.#joined;
     const snapshot = snapshots.due(time);
-    if (snapshot !== undefined) out.push({ kind: "keepSnapshot", ...snapshot });
+    if (snapshot !== undefined) out.push({ kind: "keepSnapshot", ...snapshot, summaries: this.#rooms.summaries?.blocks(time) });
     if (rosterFile.isDue(time)) out.push({ kind: "keepRoster", bytes: rosterFile.bytes() });
     if (departure.hasBegun) this.#orderedBy(departure.step(time), time, out);
   }

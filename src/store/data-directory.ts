@@ -10,6 +10,8 @@ export const DATA_FILES = {
   journal: "journal.db",
   /** The other nodes' records as they were told, to begin with while the node catches up. Its owner is `node/core/snapshots.ts`. */
   snapshot: "replica.snapshot",
+  /** The summaries that a node held, of its own cluster and of others, and how old each source's word was. Its owner is `node/regions/summaries-file.io.ts`. */
+  summaries: "summaries.snapshot",
   /** What a resolver held, to begin with while it catches up. Its owner is `node/resolver/cache-file.io.ts`. */
   resolver: "followed.copy",
   /** The id of a resolver that was given none. Its owner is `node/resolver/node-id.io.ts`. */

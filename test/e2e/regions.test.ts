@@ -35,7 +35,10 @@ function start(clusterId: string, region: "eu" | "us", border: JsonObject, flags
   const summary = { signing_key_file: KEYS[region].signingKeyFile, keys: [KEYS.eu.row, KEYS.us.row], hold_down: "500ms" };
   const config = file(`${clusterId}.json`, JSON.stringify({ fabric, summary, observability: { log_level: "info" } }));
   return startNodeProcess([
-    "--ephemeral",
+    "--data-dir",
+    join(HOME, clusterId),
+    "--on-stop",
+    "keep",
     "--node-id",
     `${clusterId}-a`,
     "--cluster-id",
@@ -84,6 +87,14 @@ async function announcesItsNextKey(eu: NodeProcess, us: NodeProcess): Promise<vo
   ]);
 }
 
+/** The border and every other node of its region are away when it starts again: what it shows comes from its disk, and its source grows no younger. */
+async function showsWhatItHeldAlone(eu: NodeProcess, us: NodeProcess): Promise<void> {
+  await eu.stop("SIGKILL");
+  await us.stop("SIGTERM");
+  await using again = await start("us1", "us", { cluster_id: "eu1", region: "eu" });
+  expect(await namesIn(again)).toMatch(/^eu1 quotes 1 (?:fresh|stale), us1 orders 1 fresh$/);
+}
+
 test("a service shows in the other region as a summary, and its entries do not", async () => {
   await using eu = await start("eu1", "eu", { cluster_id: "us1", region: "us" });
   await using us = await start("us1", "us", { cluster_id: "eu1", region: "eu", addresses: [eu.listeners["fabric"] ?? ""] }, [
@@ -113,4 +124,5 @@ test("a service shows in the other region as a summary, and its entries do not",
   const page = await (await fetch(`http://${us.listeners["http"] ?? ""}/discovery/summary?region=eu&include_ingress=true`)).json();
   expect(page).toMatchObject({ items: [{ serviceId: "quotes" }], ingress: { eu1: { urls } } });
   await announcesItsNextKey(eu, us);
+  await showsWhatItHeldAlone(eu, us);
 });

@@ -10,7 +10,10 @@ import { rethrowBroken } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
 import type { Component } from "../components.io.ts";
 import { joinOthers } from "../core/joining.ts";
-import type { WarmParts } from "../core/warm-start.ts";
+import type { Warm, WarmParts } from "../core/warm-start.ts";
+import type { CoreDriver } from "../core-driver.io.ts";
+import type { Told } from "../core-io.ts";
+import { MAX_SUMMARIES_FILE_BYTES, SummariesFile } from "../regions/summaries-file.io.ts";
 import { type NodeCore, now } from "../rooms.io.ts";
 import { SnapshotFile } from "../snapshot-file.io.ts";
 import { advertisedHost, fabricHost } from "./address.io.ts";
@@ -36,9 +39,7 @@ const MIN_GOODBYE_MS = 1000;
 export async function openFabricComponent(options: FabricComponentOptions): Promise<NodeFabric> {
   const { settings, core, log } = options;
   const { driver, machine, metrics, journal } = core;
-  const { dataDir, ephemeral } = settings.persistence;
-  const snapshotFile = new SnapshotFile(ephemeral ? undefined : dataDir, log.child("snapshot"));
-  const found = await snapshotFile.restore(warmParts(options));
+  const { found, ...files } = await openSnapshots(options);
   const members = new MembersFile(settings.persistence, core.identity, log);
   const tokens = readClusterTokens(settings);
   const host = fabricHost(settings);
@@ -54,13 +55,13 @@ export async function openFabricComponent(options: FabricComponentOptions): Prom
     remembered: members.remembered,
     warm: found === "ignored" ? undefined : found,
     // Without a directory there is nothing to write to.
-    snapshots: { intervalMs: ephemeral ? 0 : settings.fabric.snapshotIntervalMs, isOtherThere: found === "ignored" },
+    snapshots: { intervalMs: settings.persistence.ephemeral ? 0 : settings.fabric.snapshotIntervalMs, isOtherThere: found === "ignored" },
   };
   const fabric = joinOthers(core, joining, now());
   const events = new FabricEvents(core, log);
   driver.follow((told) => {
     if (told.kind === "keepRoster") void keepRoster(members, told.bytes, options);
-    else if (told.kind === "keepSnapshot") void snapshotFile.keep(told).then((isKept) => driver.input({ kind: "snapshotKept", isKept }));
+    else if (told.kind === "keepSnapshot") void keepSnapshots(told, files, driver);
     events.told(told);
   });
   const tlsWatch = watchFabricTls(options);
@@ -80,7 +81,8 @@ export async function openFabricComponent(options: FabricComponentOptions): Prom
     stop: async (by) => {
       tlsWatch?.stop();
       await driver.closeNetwork(by.halfMs());
-      await snapshotFile.close();
+      await files.snapshot.close();
+      await files.summaries.close();
       await members.close();
     },
     readiness: (time) => [{ name: "fabric", ...fabricReadiness(fabric, machine.standing, time) }],
@@ -99,6 +101,34 @@ function warmParts({ settings, core }: FabricComponentOptions): WarmParts {
   const { maxClockSkewMs } = settings.fabric;
   const isForeign = foreignTo(identity, settings);
   return { replica, stamper, bounds: PROTOCOL_BOUNDS, hlc, maxClockSkewMs, clusterId: identity.clusterId, isForeign };
+}
+
+interface SnapshotFiles {
+  readonly snapshot: SnapshotFile;
+  readonly summaries: SummariesFile;
+}
+
+/** What others told, and the summaries that this node held, are back when it resolves. */
+async function openSnapshots(options: FabricComponentOptions): Promise<SnapshotFiles & { readonly found: Warm | "ignored" | undefined }> {
+  const { settings, core, log } = options;
+  const directory = settings.persistence.ephemeral ? undefined : settings.persistence.dataDir;
+  const snapshot = new SnapshotFile(directory, log.child("snapshot"));
+  const summaries = new SummariesFile({ directory, maxBytes: MAX_SUMMARIES_FILE_BYTES, log: log.child("summaries"), now });
+  const parts = warmParts(options);
+  const found = await snapshot.restore(parts);
+  if (core.regions !== undefined) await summaries.restore({ ...parts, ...core.regions.replicated });
+  return { found, snapshot, summaries };
+}
+
+/** Both are on disk when the machine hears that the snapshot is kept: a node that stops waits for that. */
+async function keepSnapshots(
+  told: Extract<Told, { readonly kind: "keepSnapshot" }>,
+  files: SnapshotFiles,
+  driver: CoreDriver,
+): Promise<void> {
+  const isKept = await files.snapshot.keep(told);
+  if (told.summaries !== undefined) await files.summaries.keep(told.summaries);
+  driver.input({ kind: "snapshotKept", isKept });
 }
 
 async function keepRoster(members: MembersFile, bytes: Uint8Array, { core, log }: FabricComponentOptions): Promise<void> {

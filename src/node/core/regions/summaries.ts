@@ -9,6 +9,7 @@ import { BorderChannel } from "../../../fabric/borders/channel.ts";
 import { BORDER_FIXED } from "../../../fabric/borders/options.ts";
 import type { Fabric } from "../../../fabric/fabric.ts";
 import type { SummaryParts } from "../../../fabric/summaries/channel.ts";
+import { summaryBlocks } from "../../../fabric/summaries/snapshot.ts";
 import { NEVER, type Time } from "../../../lib/machine.ts";
 import { mayPublish, type OnDenied } from "../../../policy/set/visibility.ts";
 import type { PolicyEngine } from "../../../policy/versions/engine.ts";
@@ -127,6 +128,11 @@ export class Summaries {
   get replicated(): SummaryParts {
     const { keys } = this.#parts;
     return { replica: this.held.replica, stamper: new SummaryStamper((source) => keys.regionOf(source)), receipts: this.held };
+  }
+
+  /** All that is held, for the next start, to be read over several turns. */
+  blocks(time: Time): Iterable<Uint8Array> {
+    return summaryBlocks(this.replicated, this.#options.clusterId, time);
   }
 
   /** What is said on border links. */

@@ -1,0 +1,95 @@
+/** The file in the data directory with the summaries that a node held, for its next start (docs/design/summaries.md, Restart). */
+import { join } from "node:path";
+import type { SummaryParts } from "../../fabric/summaries/channel.ts";
+import { type RestoreParts, restoreSummaries } from "../../fabric/summaries/snapshot.ts";
+import { BrokenInvariant, rethrowBroken } from "../../lib/errors.ts";
+import type { Log } from "../../lib/log.io.ts";
+import type { Time } from "../../lib/machine.ts";
+import { DATA_FILES } from "../../store/data-directory.ts";
+import { inSlices, readSnapshotFile, setAsideSnapshotFile, writeSnapshotFile } from "../../store/snapshot-file.io.ts";
+
+/** The largest file: all that a node may hold takes about an eighth of it. */
+export const MAX_SUMMARIES_FILE_BYTES: number = 1 << 30;
+
+export interface SummariesFileOptions {
+  /** Undefined with `--ephemeral`: there is never a file. */
+  readonly directory: string | undefined;
+  /** A larger file is neither written nor read. */
+  readonly maxBytes: number;
+  readonly log: Pick<Log, "debug" | "info" | "warn">;
+  readonly now: () => Time;
+}
+
+export class SummariesFile {
+  readonly #path: string | undefined;
+  readonly #maxBytes: number;
+  readonly #log: SummariesFileOptions["log"];
+  readonly #now: () => Time;
+  readonly #stop = new AbortController();
+  #writing: Promise<unknown> = Promise.resolve();
+
+  constructor({ directory, maxBytes, log, now }: SummariesFileOptions) {
+    this.#path = directory === undefined ? undefined : join(directory, DATA_FILES.summaries);
+    this.#maxBytes = maxBytes;
+    this.#log = log;
+    this.#now = now;
+  }
+
+  /** Puts back what the file holds. A file that is of no use is told of, set aside and ignored. To be called before anything is received. */
+  async restore(parts: SummaryParts & RestoreParts): Promise<void> {
+    const path = this.#path;
+    if (path === undefined) return;
+    try {
+      const start = this.#now();
+      const file = await readSnapshotFile(path, this.#maxBytes);
+      if (file === undefined) return;
+      const restored = await inSlices(restoreSummaries(file.bytes, parts, start));
+      if (!restored.ok) return await this.#setAside(path, restored.fault);
+      const { recordCount, refusedCount } = restored;
+      const tookMs = Math.round(this.#now().monoMs - start.monoMs);
+      this.#log.info({ recordCount, refusedCount, tookMs }, "the summaries that this node held are back from its disk");
+    } catch (error) {
+      // A bug stopped the restoring half way. No node goes on with half of it, and the next start must not meet the bug again.
+      if (error instanceof BrokenInvariant) await setAsideSnapshotFile(path);
+      rethrowBroken(error);
+      await this.#setAside(path, error instanceof Error ? error.message : String(error));
+    }
+  }
+
+  /** Writes the file anew. It never rejects: without the file borders and the region tell again. */
+  keep(blocks: Iterable<Uint8Array>): Promise<void> {
+    const kept = this.#keep(blocks);
+    this.#writing = kept;
+    return kept;
+  }
+
+  /** Ends writing. The file on disk stays as it is. */
+  async close(): Promise<void> {
+    this.#stop.abort();
+    await this.#writing;
+  }
+
+  async #keep(blocks: Iterable<Uint8Array>): Promise<void> {
+    if (this.#path === undefined || this.#stop.signal.aborted) return;
+    const { monoMs } = this.#now();
+    try {
+      const sizeBytes = await writeSnapshotFile(this.#path, blocks, { maxBytes: this.#maxBytes, signal: this.#stop.signal });
+      if (sizeBytes === undefined && !this.#stop.signal.aborted)
+        this.#log.warn({ maxBytes: this.#maxBytes }, "the summaries that this node holds are not written down: they are too large");
+      this.#log.debug({ sizeBytes, tookMs: Math.round(this.#now().monoMs - monoMs) }, "summaries written down");
+    } catch (error) {
+      rethrowBroken(error);
+      this.#log.warn({ err: error, path: this.#path }, "the summaries that this node holds are not written down");
+    }
+  }
+
+  async #setAside(path: string, fault: string): Promise<void> {
+    this.#log.warn({ path, fault }, "the summaries on disk are ignored and set aside; borders and the region tell them again");
+    try {
+      await setAsideSnapshotFile(path);
+    } catch (error) {
+      rethrowBroken(error);
+      this.#log.warn({ err: error, path }, "the summaries on disk cannot be set aside");
+    }
+  }
+}
