@@ -281,7 +281,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
       this.#rooms.limits.nextDeadlineMs(),
       this.#self.nextDeadlineMs(),
       this.#isBegun ? this.#rooms.checks.nextDeadlineMs() : NEVER,
-      this.#isBegun ? (this.#rooms.summaries?.nextDeadlineMs() ?? NEVER) : NEVER,
+      this.#rooms.summaries?.nextDeadlineMs(this.#isBegun) ?? NEVER,
       fabric?.nextDeadlineMs() ?? NEVER,
       departure?.nextDeadlineMs() ?? NEVER,
       rosterFile?.nextDeadlineMs() ?? NEVER,
@@ -457,6 +457,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     if (this.#self.isDue(time)) out.push({ kind: "measureLoad" });
     if (this.#isBegun) this.#runChecks(time, out);
     if (this.#isBegun) this.#lookAtSummaries(time, out);
+    else this.#rooms.summaries?.followPolicy(out);
     if (this.#joined === undefined) return;
     const { departure, rosterFile, snapshots } = this.#joined;
     const snapshot = snapshots.due(time);
@@ -475,7 +476,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
 
   #lookAtSummaries(time: Time, out: NodeOutput[]): void {
     const { summaries } = this.#rooms;
-    if (summaries === undefined || time.monoMs < summaries.nextDeadlineMs()) return;
+    if (summaries === undefined || time.monoMs < summaries.nextDeadlineMs(true)) return;
     const { isStandingChanged, isChanged } = summaries.step({ fabric: this.fabric, isReady: this.isReady && !this.#isDraining }, time, out);
     if (isStandingChanged && this.#joined !== undefined) this.#toFabric({ kind: "facts", facts: this.#facts() }, time, out);
     if (isChanged) this.#toFabric({ kind: "tick" }, time, out);

@@ -193,10 +193,12 @@ function viewersOf({ tenants }: Settings, clusterId: string): readonly Viewer[] 
   return [{ clusterId, tenant: "" }, ...viewers];
 }
 
-function knownPlaces(core: NodeCore, { tenants }: Settings): ReadonlySet<string> {
+/** Clusters and regions that a rule may mean: those of the catalog, and those that the settings name. */
+function knownPlaces(core: NodeCore, { tenants, fabric, summary }: Settings): ReadonlySet<string> {
   const { clusterId, region } = core.identity;
   const known = new Set([clusterId, region]);
   for (const [cluster, itsRegion] of regionsOf(core.replica)) known.add(cluster).add(itsRegion);
+  for (const place of [...fabric.borders, ...summary.keys]) known.add(place.clusterId).add(place.region);
   for (const { cluster } of [...tenants.credentials, ...tenants.certificates]) if (cluster !== undefined) known.add(cluster);
   return known;
 }

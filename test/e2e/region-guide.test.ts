@@ -22,7 +22,7 @@ test.each([
   expect(names.map((name) => name.split("-")[0] ?? "").toSorted()).toEqual(regions);
   await using nodes = await GuideNodes.of(names);
   const common = FILES.get("the end of all files") ?? "";
-  await Promise.all(names.map((name) => nodes.start(name, `${FILES.get(`${part}: ${name}.toml`)}${common}`, ["--ephemeral"])));
+  await Promise.all(names.map((name) => nodes.start(name, `${FILES.get(`${part}: ${name}.toml`)}${common}`)));
   for (const [name, node] of nodes.running) {
     using door = new GrpcDoor(node.grpc);
     const entry = {

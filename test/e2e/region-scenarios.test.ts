@@ -236,12 +236,14 @@ async function heal(region: string): Promise<Readonly<Record<string, number>>> {
   }
   await until(`the links of ${region} are back`, () => ups() >= wanted);
   const upMs = performance.now();
-  await until("all regions show the same", async () => {
-    const all = await Promise.all(REGIONS.map(async (each) => linesOf(await summariesIn(fleet.node(each)))));
-    return all.filter((each) => each !== all[0]);
-  });
+  await until("all regions show the same", allShowTheSame);
   expect(performance.now() - upMs).toBeLessThan(5000);
   return Object.fromEntries(PART.map(({ name }) => [name, saidInto(region, name)]));
+}
+
+async function allShowTheSame(): Promise<readonly string[]> {
+  const all = await Promise.all(REGIONS.map(async (each) => linesOf(await summariesIn(fleet.node(each)))));
+  return all.filter((each) => each !== all[0]);
 }
 
 function linesOf(summaries: readonly SummarySeen[]): string {
@@ -279,4 +281,13 @@ test("a region that is cut off for longer drops what the others export, as they 
   ]);
   expect([await shown("ap", "svc.part", "of-ap"), await shown("us", "svc.part", "part-b")]).toEqual(["ap1 fresh", "eu1 fresh"]);
   expect(await heal("ap")).toEqual({ "part-a": 1, "part-b": 1, "part-c": 1 });
+});
+
+test("a node that has a policy and holds summaries starts again, and all regions show what they showed", async () => {
+  const shownIn = async () => linesOf(await summariesIn(fleet.node("eu"), "svc.part")).replaceAll(/ \d+ /g, " ");
+  const before = await shownIn();
+  expect(before).toContain("part-a");
+  await fleet.restart("eu");
+  await until("it shows the same", async () => [await shownIn()].filter((each) => each !== before));
+  await until("all regions show the same", allShowTheSame);
 });

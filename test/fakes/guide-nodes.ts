@@ -59,15 +59,20 @@ export class GuideNodes implements AsyncDisposable {
     return fabric.replaceAll(/([\w-]+)\.example:17420/g, (_, other: string) => this.node(other).grpc);
   }
 
-  /** Starts a node, or starts it again, with a file of the page. Its entries stay. */
-  async start(name: string, text: string, flags: readonly string[] = ["--data-dir", join(this.#home, name, "data")]): Promise<NodeProcess> {
+  /** Starts a node, or starts it again, with a file of the page. */
+  async start(name: string, text: string, flags: readonly string[] = ["--ephemeral"]): Promise<NodeProcess> {
     const file = this.#write(name, `${name}.toml`, this.here(name, text));
     await this.running.get(name)?.stop();
-    const node = await startNodeProcess(["--config", file, "--on-stop", "keep", "--log-level", "info", ...flags]);
+    const node = await startNodeProcess(["--config", file, ...flags]);
     this.running.set(name, node);
     const door = this.#doors.get(name);
     if (door !== undefined) door.target = node.listeners["fabric"] ?? "";
     return node;
+  }
+
+  /** Flags of a node whose entries stay when it is started again. */
+  kept(name: string): readonly string[] {
+    return ["--data-dir", join(this.#home, name, "data"), "--on-stop", "keep"];
   }
 
   #write(name: string, file: string, content: string | Uint8Array): string {

@@ -66,6 +66,13 @@ export class RegionFleet implements AsyncDisposable {
     return [...this.relays].some(([name, each]) => each === relay && name.startsWith(`${region}>`));
   }
 
+  /** Ends the region's node, and starts it again with its data. */
+  async restart(region: string): Promise<void> {
+    await this.node(region).stop();
+    await this.#startNode(region);
+    for (const [name, relay] of this.relays) if (name.endsWith(`>${region}`)) relay.target = this.node(region).listeners["fabric"] ?? "";
+  }
+
   dataDir(region: string): string {
     return join(this.home, `data-${region}`);
   }
@@ -82,7 +89,18 @@ export class RegionFleet implements AsyncDisposable {
       observability: { log_level: "info" },
     };
     const file = this.file(`${region}.json`, JSON.stringify(config));
-    const flags = ["--node-id", `${region}1-a`, "--cluster-id", `${region}1`, "--region", region, "--data-dir", this.dataDir(region)];
+    const flags = [
+      "--node-id",
+      `${region}1-a`,
+      "--cluster-id",
+      `${region}1`,
+      "--region",
+      region,
+      "--data-dir",
+      this.dataDir(region),
+      "--on-stop",
+      "keep",
+    ];
     this.nodes.set(region, await startNodeProcess([...flags, "--config", file]));
   }
 
@@ -93,8 +111,9 @@ export class RegionFleet implements AsyncDisposable {
   }
 
   async #relayTo(region: string, other: string): Promise<string> {
-    const relay = await Relay.to(this.node(other).listeners["fabric"] ?? "");
-    this.relays.set(`${region}>${other}`, relay);
+    const name = `${region}>${other}`;
+    const relay = this.relays.get(name) ?? (await Relay.to(this.node(other).listeners["fabric"] ?? ""));
+    this.relays.set(name, relay);
     return relay.address;
   }
 

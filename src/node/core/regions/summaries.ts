@@ -189,7 +189,9 @@ export class Summaries {
     this.builder.stoodStill();
   }
 
-  nextDeadlineMs(): number {
+  /** A node begins when the policy of its disk is in force, which readers must follow before. */
+  nextDeadlineMs(isBegun: boolean): number {
+    if (!isBegun) return this.reads.isRunning ? this.#time.monoMs : NEVER;
     if (this.reads.isRunning || this.#parts.policies.policy !== this.#policy) return this.#time.monoMs;
     return Math.min(this.#judgeMonoMs, this.builder.nextDeadlineMs(), this.held.nextDeadlineMs(this.#time), this.#beaconDueMonoMs());
   }
@@ -209,8 +211,7 @@ export class Summaries {
     if (this.#goAbove(time) || isBeaconDue || (isJudged && this.#hasFirstIngress(circumstances)))
       this.held.makeBeacon(this.#ingress(circumstances), time);
     this.held.work(time);
-    const hasFollowed = this.reads.isRunning && this.reads.step(SWITCHED_AT_A_TIME);
-    if (hasFollowed) out.push({ kind: "summariesFollowed" });
+    const hasFollowed = this.followPolicy(out);
     const { revision } = this.held.replica;
     const isChanged = revision !== this.#seenRevision || hasFollowed;
     this.#seenRevision = revision;
@@ -218,6 +219,13 @@ export class Summaries {
     this.reads.changed();
     out.push({ kind: "wake" });
     return { isStandingChanged, isChanged };
+  }
+
+  /** Does a slice of a change of policy for the readers. Returns whether they follow it now. */
+  followPolicy(out: NodeOutput[]): boolean {
+    const hasFollowed = this.reads.isRunning && this.reads.step(SWITCHED_AT_A_TIME);
+    if (hasFollowed) out.push({ kind: "summariesFollowed" });
+    return hasFollowed;
   }
 
   /** Says again what others know better of this cluster. Returns whether that is its beacon too. */
