@@ -7,10 +7,24 @@ import { FabricAuthority } from "./fabric-transport.ts";
 import { type NodeProcess, startNodeProcess } from "./node-process.ts";
 import { Relay } from "./relay.ts";
 
-/** The TOML blocks of a page by their first line, which names the file: `# mesh: eu1-a.toml`. */
-export function filesOf(page: string): ReadonlyMap<string, string> {
-  const blocks = readFileSync(page, "utf8").matchAll(/^```toml\n# (.*)\n([^]*?)^```$/gm);
+/** The blocks of a page in a language, by their first line, which names the file: `# mesh: eu1-a.toml`. */
+export function filesOf(page: string, language: "toml" | "yaml" = "toml"): ReadonlyMap<string, string> {
+  const blocks = readFileSync(page, "utf8").matchAll(new RegExp(`^\`\`\`${language}\\n# (.*)\\n([^]*?)^\`\`\`$`, "gm"));
   return new Map([...blocks].map(([, name = "", text = ""]) => [name, text]));
+}
+
+/** Parts of a page below the headings that match, by what the first group of these matches. */
+export function sectionsOf(page: string, heading: RegExp): ReadonlyMap<string, string> {
+  const parts = readFileSync(page, "utf8").split(/^(?=##)/m);
+  return new Map(
+    parts.flatMap(
+      (part) =>
+        heading
+          .exec(part)
+          ?.slice(1, 2)
+          .map((name) => [name, part] as const) ?? [],
+    ),
+  );
 }
 
 export class GuideNodes implements AsyncDisposable {
@@ -22,7 +36,7 @@ export class GuideNodes implements AsyncDisposable {
   readonly #doors = new Map<string, Relay>();
   readonly running = new Map<string, NodeProcess>();
 
-  /** `eu1-a` is the node a of the cluster eu1. */
+  /** `eu1-a` is the node a of the cluster eu1. One node a cluster has a key and a certificate. */
   static async of(nodes: readonly string[]): Promise<GuideNodes> {
     const made = new GuideNodes();
     for (const node of nodes) {
@@ -32,12 +46,12 @@ export class GuideNodes implements AsyncDisposable {
       made.#doors.set(node, await Relay.to(""));
       const { privateKey, publicKey } = generateKeyPairSync("ed25519");
       made.#keys.set(cluster, publicKey.export({ type: "spki", format: "der" }).subarray(-32).toString("base64"));
-      made.#write(node, "cluster.key", privateKey.export({ type: "pkcs8", format: "pem" }).toString());
+      made.write(node, "cluster.key", privateKey.export({ type: "pkcs8", format: "pem" }).toString());
       const { cert, key } = authority.issue(node, { clusterId: cluster });
-      made.#write(node, "node.pem", cert);
-      made.#write(node, "node.key", key);
+      made.write(node, "node.pem", cert);
+      made.write(node, "node.key", key);
     }
-    for (const node of nodes) for (const [cluster, { ca }] of made.#authorities) made.#write(node, `${cluster}-authority.pem`, ca);
+    for (const node of nodes) for (const [cluster, { ca }] of made.#authorities) made.write(node, `${cluster}-authority.pem`, ca);
     return made;
   }
 
@@ -61,7 +75,7 @@ export class GuideNodes implements AsyncDisposable {
 
   /** Starts a node, or starts it again, with a file of the page. */
   async start(name: string, text: string, flags: readonly string[] = ["--ephemeral"]): Promise<NodeProcess> {
-    const file = this.#write(name, `${name}.toml`, this.here(name, text));
+    const file = this.write(name, `${name}.toml`, this.here(name, text));
     await this.running.get(name)?.stop();
     const node = await startNodeProcess(["--config", file, ...flags]);
     this.running.set(name, node);
@@ -75,8 +89,12 @@ export class GuideNodes implements AsyncDisposable {
     return ["--data-dir", join(this.#home, name, "data"), "--on-stop", "keep"];
   }
 
-  #write(name: string, file: string, content: string | Uint8Array): string {
-    mkdirSync(join(this.#home, name), { recursive: true });
+  folder(name: string): string {
+    return join(this.#home, name);
+  }
+
+  write(name: string, file: string, content: string | Uint8Array): string {
+    mkdirSync(this.folder(name), { recursive: true });
     const path = join(this.#home, name, file);
     writeFileSync(path, content, { mode: 0o600 });
     return path;

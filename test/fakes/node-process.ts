@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { type Client, connect } from "../../src/client/index.ts";
 
 /** The pack of `program-setup.ts`; the sources where no test runner made one. */
-const WAYMARK = process.env["PROGRAM_OF_TESTS"] ?? "bin/waymark";
+export const WAYMARK = process.env["PROGRAM_OF_TESTS"] ?? "bin/waymark";
 // Many short processes run the same sources: compiling them once halves the time of these tests.
 const NODE_COMPILE_CACHE = "node_modules/.cache/compile";
 /** Of five nodes that start at once on a busy machine. */
