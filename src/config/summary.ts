@@ -63,6 +63,13 @@ export const SUMMARY_SETTINGS = {
     max: DAY_MS,
     doc: "How far the time in a summary or beacon may be from this node's clock when it arrives.",
   }),
+  pruneIntervalMs: ms({
+    notForResolver: AT_RESOLVER.records,
+    default: 30_000,
+    min: 1000,
+    max: HOUR_MS,
+    doc: "Time between two rounds that drop what is over: withdrawals that need not be remembered any more, sources that are gone, and traces of summaries that ended.",
+  }),
   storeForwardMs: ms({
     notForResolver: AT_RESOLVER.records,
     default: 300_000,

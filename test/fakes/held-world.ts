@@ -101,7 +101,7 @@ export class HeldNode {
     this.clusterId = clusterId;
     this.region = region;
     this.#world = world;
-    const times = { ttlMs: TTL, staleKeepMs: STALE_KEEP, maxClockSkewMs: SKEW, requireSignatures: true };
+    const times = { ttlMs: TTL, staleKeepMs: STALE_KEEP, maxClockSkewMs: SKEW, pruneIntervalMs: 1, requireSignatures: true };
     const known = world.keys.regions.has(clusterId) ? signerOf(`key-of-${clusterId}`) : world.keys.add(clusterId, region);
     const parts = { keys: world.keys, signer: known, isOwner: () => true, imports: () => true, ...spec.parts };
     this.held = new HeldSummaries({ nodeId, clusterId, region, generation, ...times, ...spec.options }, parts);

@@ -169,6 +169,7 @@ function summariesOf(
     ttlMs: summary.ttlMs,
     staleKeepMs: summary.staleKeepMs,
     maxClockSkewMs: summary.maxClockSkewMs,
+    pruneIntervalMs: summary.pruneIntervalMs,
     storeForwardMs: summary.storeForwardMs,
     storeForwardMaxMessages: summary.storeForwardMaxMessages,
     requireSignatures: summary.requireSignatures,

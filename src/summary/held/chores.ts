@@ -1,7 +1,7 @@
 /** The work of a node on its summaries, in slices: it verifies, hides, shows and ends (docs/design/summaries.md). */
 import { BODY, type KeyText, keyParts } from "../../catalog/record/record.ts";
 import type { StoredRecord } from "../../catalog/record/stored-record.ts";
-import { NEVER, type Time } from "../../lib/machine.ts";
+import type { Time } from "../../lib/machine.ts";
 import { beaconKey } from "../keys.ts";
 import { FINDING, isProven, isUnseen } from "./findings.ts";
 import type { Keeping } from "./keeping.ts";
@@ -33,6 +33,8 @@ export class Chores {
   #seen = 0;
   #sweeps: Sweep[] = [];
   #askings: Asking[] = [];
+  /** What is over is dropped from then on, until nothing more is. */
+  #pruneMonoMs = Number.NEGATIVE_INFINITY;
 
   constructor(keeping: Keeping) {
     this.#keeping = keeping;
@@ -59,9 +61,8 @@ export class Chores {
   nextDeadlineMs(time: Time): number {
     const { sources, ends, withdrawals, replica } = this.#keeping;
     if (this.hasMore) return time.monoMs;
-    const collectMonoMs = replica.nextCollectMonoMs();
-    const turns = [sources.nextTurnMonoMs(), ends.nextEndMonoMs(time), withdrawals.nextOverMonoMs()];
-    return Math.min(...turns, collectMonoMs < time.monoMs ? NEVER : collectMonoMs);
+    const overMonoMs = Math.min(withdrawals.nextOverMonoMs(), replica.nextCollectMonoMs());
+    return Math.min(sources.nextTurnMonoMs(), ends.nextEndMonoMs(time), Math.max(overMonoMs, this.#pruneMonoMs));
   }
 
   /** Does a slice of the work. Returns whether there is more. */
@@ -81,18 +82,29 @@ export class Chores {
   }
 
   #advance(time: Time): void {
-    const { sources, ends, withdrawals, again, replica, own } = this.#keeping;
+    const { sources, ends, again, replica } = this.#keeping;
     for (const source of sources.advance(time)) this.#sweeps.push({ keys: keysOf([source]), why: "stale" });
     for (const key of ends.advance(time)) again.add(key);
-    for (const [key, version] of withdrawals.takeOver(time, SLICE_KEYS)) this.#forgetWithdrawal(key, version, time);
+    replica.sweep(SLICE_KEYS, time);
+    // Tombstones above their bound go at once.
+    replica.collect(time, SLICE_KEYS, "count");
+    if (time.monoMs >= this.#pruneMonoMs && !this.#prune(time)) this.#pruneMonoMs = time.monoMs + this.#keeping.options.pruneIntervalMs;
+  }
+
+  /** Drops a slice of what is over, and returns whether there may be more. */
+  #prune(time: Time): boolean {
+    const { sources, withdrawals, replica, own } = this.#keeping;
+    const over = withdrawals.takeOver(time, SLICE_KEYS);
+    for (const [key, version] of over) this.#forgetWithdrawal(key, version, time);
     for (const source of sources.all) {
       if (!sources.isForgotten(source, time)) continue;
       const beacon = own.find(beaconKey(source.id));
       if (beacon !== undefined) own.end(beacon, time);
       sources.forget(source);
     }
-    replica.sweep(SLICE_KEYS, time);
+    const { tombstoneCount } = replica;
     replica.collect(time, SLICE_KEYS);
+    return over.length > 0 || replica.tombstoneCount < tombstoneCount;
   }
 
   /** The withdrawal is no longer to be remembered, unless somebody still holds what it took back. */

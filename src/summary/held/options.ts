@@ -18,6 +18,8 @@ export interface HeldOptions {
   /** For how long the summaries of a lost source are shown as stale. */
   readonly staleKeepMs: number;
   readonly maxClockSkewMs: number;
+  /** Between two rounds that drop what is over. */
+  readonly pruneIntervalMs: number;
   /** False: what is not signed is taken and counted. */
   readonly requireSignatures: boolean;
   /** Keys of one source, keys of all, and sources. 20,000, 200,000 and 256 by default. */

@@ -304,6 +304,25 @@ test("a relay that withholds a withdrawal is undone by the beacon, which names t
   expect(version).toBeGreaterThan(0);
 });
 
+test("what is over is dropped in rounds, each of which drops all of it", () => {
+  const world = new HeldWorld();
+  const node = world.node({ nodeId: "a1", clusterId: "A", options: { pruneIntervalMs: 30_000 } });
+  for (let n = 0; n < 900; n++) node.held.export(facts(`s${n}`, { source: "A", withdrawn: true }), node.time);
+  const live = () => node.held.replica.recordCount - node.held.replica.tombstoneCount;
+  const dueAfter = () => node.held.nextDeadlineMs(node.time) - world.nowMs;
+  world.nowMs += MEMORY - 1000;
+  node.settle();
+  world.nowMs += 1000;
+  node.settle();
+  expect([live(), dueAfter()]).toEqual([900, 29_000]);
+  world.nowMs += 29_000;
+  for (let n = 0; dueAfter() <= 0; n++) {
+    node.settle();
+    if (n > 9) throw new Error("the round does not end");
+  }
+  expect([live(), dueAfter() >= 29_000]).toEqual([0, true]);
+});
+
 test("the records of many takers go until one is left", () => {
   const { world, a, b1, b2 } = worldOf();
   const nodes = [b1, b2, world.node({ nodeId: "b3", clusterId: "B" }), world.node({ nodeId: "b4", clusterId: "B" })];
