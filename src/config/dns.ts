@@ -4,6 +4,7 @@ import { MAX_NEGATIVE_DNS_PLANS } from "../lib/bounds.ts";
 import { DAY_MS, HOUR_MS } from "../lib/duration.ts";
 import { bool, bytes, choice, HOST, ID, int, list, ms, port, text } from "./field.ts";
 import { rows } from "./field-table.ts";
+import { AT_RESOLVER } from "./resolver.ts";
 
 /** `dns.rate` of a gateway that listens beyond loopback: enough for a busy resolver, and 2 Mbit/s at most towards a forged network. */
 export const DNS_RATE_BEYOND_LOOPBACK = 200;
@@ -84,6 +85,11 @@ export const DNS_SETTINGS = {
     max: 64,
     default: 0,
     doc: "Processes that answer DNS, and nobody else of the node does, but over HTTP. Each has a copy of the catalog in its own memory, and they share the port. Linux only. 0: the node answers DNS itself, or its read workers do.",
+  }),
+  summaryAnswers: bool({
+    default: false,
+    doc: "Answer A, AAAA and SRV of a name without entries here with the ingress of the cluster to which Resolve would lead. It needs summary.keys or fabric.borders, node.workers 0 and dns.processes 0: no copy of the catalog has summaries.",
+    notForResolver: AT_RESOLVER.records,
   }),
   allowExternalNames: bool({ default: false, doc: "Also try names without a zone suffix. Otherwise they are refused." }),
   answerLimit: int({

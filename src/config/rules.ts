@@ -47,7 +47,7 @@ export function brokenRules(settings: Settings): readonly Broken[] {
     );
   broken.push(...leaseProblems(settings), ...modeProblems(settings));
   broken.push(...viewProblems(settings), ...transferKeyProblems(settings));
-  broken.push(...reverseProblems(settings));
+  broken.push(...reverseProblems(settings), ...summaryAnswerProblems(settings));
   if (dns.minTtlMs > dns.maxTtlMs) refuse("dns.min_ttl", "is more than dns.max_ttl");
   if (dns.tlsPort !== undefined && tls.certFile === undefined) refuse("dns.tls_port", "needs tls.cert_file and tls.key_file");
   if (dns.enabled && dns.zones.length === 0) refuse("dns.zones", "needs at least one zone while dns.enabled is true");
@@ -60,6 +60,16 @@ export function brokenRules(settings: Settings): readonly Broken[] {
   for (const [path, other] of samePorts(settings))
     refuse(path, `is the port of ${other} too; give each its own, or 0 for any that is free`);
   return broken;
+}
+
+/** Only the main thread of a node holds summaries. */
+function summaryAnswerProblems({ dns, node, summary, fabric }: Settings): readonly Broken[] {
+  const path = "dns.summary_answers";
+  if (!dns.summaryAnswers) return [];
+  if (summary.keys.length === 0 && fabric.borders.length === 0)
+    return [[path, "needs summary.keys or fabric.borders: without them nothing is known of other clusters"]];
+  const alone: readonly Broken[] = node.workers > 0 ? [[path, "needs node.workers 0, because read workers have no summaries"]] : [];
+  return dns.processes > 0 ? [...alone, [path, "needs dns.processes 0, because DNS processes have no summaries"]] : alone;
 }
 
 /** Reverse zones are blocks whose names are zones, each once and none of them also a zone of services. */

@@ -161,6 +161,26 @@ export function isLoopbackHost(host: string): boolean {
   return host === "localhost" || isWithin(LOOPBACK, host);
 }
 
+const NOWHERE: readonly AddressBlock[] = [
+  { bytes: Uint8Array.of(0, 0, 0, 0), prefixBits: 8 },
+  { bytes: addressOf([0, 0, 0, 0, 0, 0, 0, 0]), prefixBits: 128 },
+];
+const LINK_LOCAL: readonly AddressBlock[] = [
+  { bytes: Uint8Array.of(169, 254, 0, 0), prefixBits: 16 },
+  { bytes: addressOf([0xfe80, 0, 0, 0, 0, 0, 0, 0]), prefixBits: 10 },
+];
+
+/** How a host is nearer than the host which named it: on this machine or this link, and that one is not. A stranger may have named it. Undefined where it is not. */
+export function nearness(host: string, from: string): "at loopback" | "link-local" | undefined {
+  if (isOwnMachine(host) && !isOwnMachine(from)) return "at loopback";
+  return isWithin(LINK_LOCAL, host) && !isWithin(LINK_LOCAL, from.replace(/%.*/, "")) ? "link-local" : undefined;
+}
+
+function isOwnMachine(host: string): boolean {
+  const name = host.toLowerCase().replace(/\.$/, "");
+  return isLoopbackHost(name) || name.endsWith(".localhost") || name === "localhost.localdomain" || isWithin(NOWHERE, name);
+}
+
 /** The bits of byte `i` that belong to a prefix. */
 function maskOf(prefixBits: number, i: number): number {
   const bits = Math.min(8, Math.max(0, prefixBits - 8 * i));

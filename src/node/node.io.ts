@@ -3,6 +3,7 @@ import { randomFillSync } from "node:crypto";
 import type { JsonValue } from "@bufbuild/protobuf";
 import { askedBounds } from "../catalog/entry/names.ts";
 import type { Settings } from "../config/settings.ts";
+import { ClusterNames } from "../discovery/summaries/cluster-names.ts";
 import { parseZone } from "../dns/names/names.ts";
 import { assert, sentError, WaymarkError } from "../lib/errors.ts";
 import { Metrics } from "../lib/metrics/metrics.ts";
@@ -266,6 +267,7 @@ async function openOwnListeners({ settings, log }: NodeOptions, served: Served, 
   const listeners = await openListeners(
     {
       ...core,
+      clusters: clusterNames(settings, core),
       settings,
       log,
       services: [...[discovery, resolver, dns].map((service) => admitted(service, admission)), ...services],
@@ -293,6 +295,12 @@ async function openOwnListeners({ settings, log }: NodeOptions, served: Served, 
   // This thread is asked how busy it is in any case.
   const callers = { metrics, connectionCount: () => connectionCountOf(listeners), utilization: () => 0 };
   return { endpoints: endpointsOf(listeners), callers, told: () => {} };
+}
+
+/** Where names lead in DNS that have nothing here. */
+function clusterNames({ dns, listen }: Settings, { regions, dnsNames }: NodeCore): ClusterNames | undefined {
+  if (regions === undefined || !dns.summaryAnswers) return undefined;
+  return new ClusterNames({ summaries: regions.reads, dnsNames, host: dns.host ?? listen.host, now });
 }
 
 async function openReadWorkers(options: NodeOptions, served: Served, parts: Components): Promise<Reached> {

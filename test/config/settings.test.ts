@@ -157,6 +157,8 @@ test("bounds are told in the unit they are written in", () => {
   ]);
 });
 
+const SUMMARY_KEY = `[[summary.keys]]\ncluster_id = "us-1"\nregion = "us"\npublic_key = "${"A".repeat(43)}="\n`;
+
 test.each([
   { toml: "[listn]\n", says: "listn: unknown key; did you mean listen? (file n.toml)" },
   { toml: "[listen]\ngrpc_prt = 1\n", says: "listen.grpc_prt: unknown key; did you mean listen.grpc_port? (file n.toml)" },
@@ -166,6 +168,18 @@ test.each([
   { toml: '[listen]\ngrpc_port = "1"\n', says: 'listen.grpc_port: "1" is not a whole number (file n.toml)' },
   { toml: "[dns]\nmin_ttl = 5\n", says: 'dns.min_ttl: 5 is not a duration such as "500ms", "30s" or "1h" (file n.toml)' },
   { toml: '[dns]\nmin_ttl = "2h"\n', says: "dns.min_ttl: is more than dns.max_ttl (file n.toml)" },
+  {
+    toml: "[dns]\nsummary_answers = true\n",
+    says: "dns.summary_answers: needs summary.keys or fabric.borders: without them nothing is known of other clusters (file n.toml)",
+  },
+  {
+    toml: `[dns]\nsummary_answers = true\nprocesses = 1\n[node]\nworkers = 2\n${SUMMARY_KEY}`,
+    says: "dns.summary_answers: needs node.workers 0, because read workers have no summaries (file n.toml)",
+  },
+  {
+    toml: `[dns]\nsummary_answers = true\nprocesses = 1\n${SUMMARY_KEY}`,
+    says: "dns.summary_answers: needs dns.processes 0, because DNS processes have no summaries (file n.toml)",
+  },
   {
     toml: '[catalog]\nmin_lease_ttl = "1m"\n',
     says: "catalog.min_lease_ttl: 1m is more than catalog.default_lease_ttl, which is 30s (file n.toml)",

@@ -6,6 +6,7 @@ import { join } from "node:path";
 import type { JsonObject } from "@bufbuild/protobuf";
 import { afterAll, expect, test } from "vitest";
 import { connect } from "../../src/client/index.ts";
+import { dig, isDigThere } from "../fakes/dig.ts";
 import { GrpcDoor } from "../fakes/node.ts";
 import { type NodeProcess, startNodeProcess, waymarkProcess } from "../fakes/node-process.ts";
 import { until } from "../fakes/until.ts";
@@ -30,10 +31,15 @@ function keyOf(clusterId: string, region: string) {
 const TOKEN = file("border.token", "a-token-that-both-regions-know\n");
 const KEYS = { eu: keyOf("eu1", "eu"), us: keyOf("us1", "us") };
 
-function start(clusterId: string, region: "eu" | "us", border: JsonObject, flags: readonly string[] = []): Promise<NodeProcess> {
+function start(
+  clusterId: string,
+  region: "eu" | "us",
+  border: JsonObject,
+  { dns = {}, flags = [] }: { readonly dns?: JsonObject; readonly flags?: readonly string[] } = {},
+): Promise<NodeProcess> {
   const fabric = { interval: "400ms", ping_timeout: "250ms", join_timeout: "1s", borders: [{ ...border, token_file: TOKEN }] };
   const summary = { signing_key_file: KEYS[region].signingKeyFile, keys: [KEYS.eu.row, KEYS.us.row], hold_down: "500ms" };
-  const config = file(`${clusterId}.json`, JSON.stringify({ fabric, summary, observability: { log_level: "info" } }));
+  const config = file(`${clusterId}.json`, JSON.stringify({ dns, fabric, summary, observability: { log_level: "info" } }));
   return startNodeProcess([
     "--data-dir",
     join(HOME, clusterId),
@@ -95,17 +101,30 @@ async function showsWhatItHeldAlone(eu: NodeProcess, us: NodeProcess): Promise<v
   expect(await namesIn(again)).toMatch(/^eu1 quotes 1 (?:fresh|stale), us1 orders 1 fresh$/);
 }
 
+/** A program that asks DNS at `here` for what only `there` has is led there, and finds what `here` has as ever. */
+async function checkDns(here: NodeProcess, there: NodeProcess): Promise<void> {
+  if (!isDigThere()) return;
+  const asked = async (...words: readonly string[]) => (await dig(here.listeners["dns"] ?? "", ...words)).trim();
+  await until("DNS leads there", async () => (await asked("+short", "A", "orders.svc.market.waymark")) === "127.0.0.1");
+  const places = (await asked("+short", "SRV", "_svc._tcp.orders.svc.market.waymark")).split("\n").toSorted();
+  const ports = [there.grpc, there.listeners["http"] ?? ""].map((address) => address.split(":")[1]);
+  expect(places).toEqual(ports.map((port) => `0 0 ${port} 127-0-0-1.addr.node.waymark.`).toSorted());
+  expect(await asked("A", "orders.svc.market.waymark")).toMatch(/\s60\s+IN\s+A\s+127\.0\.0\.1/);
+  expect(await asked("A", "others.svc.market.waymark")).toContain("status: NXDOMAIN");
+  // What is here stays as it is, though it has no address.
+  expect(await asked("A", "quotes.svc.market.waymark")).toContain("status: NOERROR");
+}
+
 test("a service shows in the other region as a summary, and its entries do not", async () => {
-  await using eu = await start("eu1", "eu", { cluster_id: "us1", region: "us" });
-  await using us = await start("us1", "us", { cluster_id: "eu1", region: "eu", addresses: [eu.listeners["fabric"] ?? ""] }, [
-    "--workers",
-    "2",
-  ]);
+  await using eu = await start("eu1", "eu", { cluster_id: "us1", region: "us" }, { dns: { summary_answers: true } });
+  const border = { cluster_id: "eu1", region: "eu", addresses: [eu.listeners["fabric"] ?? ""] };
+  await using us = await start("us1", "us", border, { flags: ["--workers", "2"] });
   await register(eu, "quotes", "1");
   await until("the summary is in the other region", async () => (await namesIn(us)) === "eu1 quotes 1 fresh");
   await register(us, "orders", "1");
   const both = "eu1 quotes 1 fresh, us1 orders 1 fresh";
   await until("both regions show both", async () => (await namesIn(eu)) === both && (await namesIn(us)) === both);
+  await checkDns(eu, us);
   using door = new GrpcDoor(us.grpc);
   const { response } = await door.ask("catalogQuery", { namespacePrefix: "svc" });
   expect(((response["items"] ?? []) as { key: { name: string } }[]).map(({ key }) => key.name)).toEqual(["orders"]);

@@ -60,6 +60,8 @@ export class SummaryWorld {
   /** Held, and not shown. */
   readonly hidden = new Set<KeyText>();
   isReady = true;
+  /** For how long those that are not stale stay so. */
+  freshMs = 120_000;
   /** How often somebody was to be woken. */
   wakes = 0;
   #atMs = 0;
@@ -79,6 +81,7 @@ export class SummaryWorld {
       sources: {
         isStale: ({ traits }) => this.stale.has(traits.clusterId),
         staleSources: () => this.stale,
+        freshMs: (source) => (this.stale.has(source) ? 0 : this.freshMs),
         ingressOf: (source) => this.ingress.get(source) ?? [],
         ages: () => this.ages,
       },

@@ -4,6 +4,7 @@ import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { DnsService, ResolveNameRequestSchema, ResolveNameResponseSchema } from "../../gen/waymark/dns/v1/dns_pb.js";
+import { HEALTH } from "../../src/catalog/record/record.ts";
 import { UnknownName } from "../../src/dns/subject/elsewhere.ts";
 import { DEFAULT_VIEW } from "../../src/dns/subject/view.ts";
 import { Views } from "../../src/dns/views/views.ts";
@@ -79,4 +80,22 @@ test("however many entries carry an alias, they are read a few times to explain 
   const { reasons } = await resolveName(new Counting(carriers), { name: "pay.market.waymark", explain: true });
   expect(reasons.filter(({ topic }) => topic === "alias")).toHaveLength(2);
   expect(readCount).toBeLessThan(10);
+});
+
+test.each([
+  { what: "a cluster", one: {}, ttl: "20 s: that of the summary, within dns.min_ttl and dns.max_ttl" },
+  { what: "a lost cluster", one: { health: HEALTH.ORPHANED }, ttl: "3 s: the cluster is lost, so at most dns.stale_ttl" },
+  { what: "a summary that ends", one: {}, leftMs: 4_900, ttl: "4 s: the summary ends then" },
+])("an answer that leads to $what says so", async ({ one, leftMs, ttl }) => {
+  class Leading extends FakeDnsCatalog {
+    findCluster = () => ({ ...entryView({ name: "web", targets: [{ host: "10.0.0.1" }] }), ttlMs: 20_000, ...one });
+    takeLeftMs = () => leftMs ?? Number.POSITIVE_INFINITY;
+  }
+  const { reasons } = await resolveName(new Leading(), { name: "web.market.waymark", explain: true });
+  const said = reasons.filter(({ topic }) => topic === "name" || topic === "ttl").map(({ detail }) => detail);
+  const cluster = entryView({ name: "web" }).key.clusterId;
+  expect(said).toEqual([
+    `web.market.waymark has nothing to choose here, and leads to the ingress of cluster ${cluster}, with 1 target`,
+    ttl,
+  ]);
 });

@@ -1,4 +1,5 @@
 /** Where a node says that it is reached. */
+import { newEntry } from "../../../gen/waymark/catalog/v1/entry_codec.ts";
 import type { EntryView, TargetView } from "./view.ts";
 
 /** Scheme, host in brackets, other host, port. */
@@ -8,11 +9,23 @@ const SCHEME_PORTS: Readonly<Record<string, number>> = { http: 80, https: 443 };
 /** The endpoints of a node's advertised URLs. Port 0 where the URL names none. */
 export function advertisedTargets({ detail }: EntryView): readonly TargetView[] {
   const urls = detail.case === "node" ? detail.value.advertisedUrls : [];
-  return urls.flatMap((url) => {
-    const [, scheme = "", bracketed, plain, port] = URL_PARTS.exec(url) ?? [];
-    const host = bracketed ?? plain;
-    const protocol = scheme.toLowerCase();
-    const number = Number(port ?? SCHEME_PORTS[protocol] ?? 0);
-    return host === undefined ? [] : [{ name: "", host, port: number > 65_535 ? 0 : number, priority: 0, weight: 0, protocol }];
-  });
+  return urls.flatMap((url) => advertisedTarget(url) ?? []);
+}
+
+/** The endpoint of such a URL. Port 0 where it names none; undefined for a URL without a host. */
+export function advertisedTarget(url: string): TargetView | undefined {
+  const [, scheme = "", bracketed, plain, port] = URL_PARTS.exec(url) ?? [];
+  const host = bracketed ?? plain;
+  const protocol = scheme.toLowerCase();
+  const number = Number(port ?? SCHEME_PORTS[protocol] ?? 0);
+  return host === undefined ? undefined : { name: "", host, port: number > 65_535 ? 0 : number, priority: 0, weight: 0, protocol };
+}
+
+/** An entry that stands for what is reached at these places. */
+export function viewOfPlaces(
+  targets: readonly TargetView[],
+  facts: Pick<EntryView, "health" | "key" | "region" | "scope" | "ttlMs">,
+): EntryView {
+  const { ttl: _, ...blank } = newEntry();
+  return { ...blank, ...facts, load: undefined, targets };
 }

@@ -1,5 +1,5 @@
 /** Which of the urls that a server names for another cluster may be called. A server may pass on the word of a stranger, so nothing of it is believed that would lead a program to its own machine. */
-import { type AddressBlock, GRPC_PORT, isLoopbackHost, isWithin, parseAddress, parseBlock } from "../../lib/addresses.ts";
+import { GRPC_PORT, nearness, parseAddress } from "../../lib/addresses.ts";
 
 /** Longest url that is read. */
 const MAX_URL_LENGTH = 512;
@@ -60,21 +60,7 @@ function isHost(host: string, isV6: boolean): boolean {
   return !mustBeAddress || parseAddress(host) !== undefined;
 }
 
-const NOWHERE: readonly AddressBlock[] = blocks("0.0.0.0/8", "::/128");
-const LINK_LOCAL: readonly AddressBlock[] = blocks("169.254.0.0/16", "fe80::/10");
-
 /** What is wrong with a host that is nearer than the server which named it (`host:port`): on this machine or this link, and that server is not. Also for the address of a name. */
 export function nearFault(host: string, from: string): string | undefined {
-  const fromHost = from.slice(0, from.lastIndexOf(":")).replaceAll(/[[\]]/g, "");
-  if (isOwnMachine(host) && !isOwnMachine(fromHost)) return "at loopback";
-  return isWithin(LINK_LOCAL, host) && !isWithin(LINK_LOCAL, fromHost.replace(/%.*/, "")) ? "link-local" : undefined;
-}
-
-function isOwnMachine(host: string): boolean {
-  const name = host.toLowerCase().replace(/\.$/, "");
-  return isLoopbackHost(name) || name.endsWith(".localhost") || name === "localhost.localdomain" || isWithin(NOWHERE, name);
-}
-
-function blocks(...texts: readonly string[]): readonly AddressBlock[] {
-  return texts.flatMap((text) => parseBlock(text) ?? []);
+  return nearness(host, from.slice(0, from.lastIndexOf(":")).replaceAll(/[[\]]/g, ""));
 }

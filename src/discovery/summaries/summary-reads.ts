@@ -28,6 +28,8 @@ export interface KnownSources {
   isStale(record: CatalogRecord): boolean;
   /** Those of which anything is held. */
   staleSources(): Iterable<string>;
+  /** For how long the source counts as heard of, if nothing more is heard. 0 for a lost one. */
+  freshMs(source: string): number;
   /** Where the cluster takes calls, by its last beacon. */
   ingressOf(source: string): readonly IngressNode[];
   /** When they were heard of, for those that read here for others. */
@@ -58,6 +60,7 @@ export class SummaryReads implements SwitchFollower {
   readonly sources: KnownSources;
   readonly #parts: SummaryReadsParts;
   readonly #hearing: Hearing;
+  readonly #onTurned: ((sources: ReadonlySet<string>) => void)[] = [];
   /** The policy that the last change led to. */
   #told: Policy;
   #running: PolicySwitch | undefined;
@@ -93,6 +96,7 @@ export class SummaryReads implements SwitchFollower {
   turned(sources: ReadonlySet<string>): void {
     const stale = [...this.sources.staleSources()].toSorted();
     this.reads.noteAnswers(stale.length === 0 ? "" : sha256Hex(stale.join("\0")).slice(0, NAME_LENGTH));
+    for (const tell of this.#onTurned) tell(sources);
     if (this.fanout.size === 0) return;
     const namespaces = this.#namespacesOf(sources);
     const told = new Map<Reader, readonly string[]>();
@@ -108,6 +112,11 @@ export class SummaryReads implements SwitchFollower {
       watcher.feed.refresh(known);
       this.fanout.again(watcher);
     }
+  }
+
+  /** Is told of sources that are stale from then on, or no more, for as long as this object lives. */
+  onTurned(tell: (sources: ReadonlySet<string>) => void): void {
+    this.#onTurned.push(tell);
   }
 
   /** The summaries of one name, of all sources and channels. None for a caller that may not see its namespace, which is told to no audit: the caller asked for entries. */

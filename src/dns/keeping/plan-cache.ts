@@ -4,6 +4,7 @@
  */
 import { MAX_NEGATIVE_DNS_PLANS } from "../../lib/bounds.ts";
 import { placeOf } from "../../lib/hash64.ts";
+import type { Time } from "../../lib/machine.ts";
 import { zoneOf } from "../names/names.ts";
 import { cutOff, type Plan, planAnswer, type Question } from "../plan/answer.ts";
 import type { DnsSettings } from "../records/record.ts";
@@ -11,6 +12,7 @@ import { RECORDS } from "../records/records.ts";
 import type { ZoneSigner } from "../signing/zone-signer.ts";
 import type { Told } from "../subject/elsewhere.ts";
 import { type Fact, type Facts, factBytes } from "../subject/facts.ts";
+import { earlier } from "../subject/rests.ts";
 import type { DnsCatalog } from "../subject/subject.ts";
 import { planKey } from "./plan-key.ts";
 import { LEAST_PLANS, PlanPool, type PooledPlan, type PreparedAnswer } from "./plan-pool.ts";
@@ -226,6 +228,7 @@ export class PlanCache<P extends PreparedAnswer = PreparedAnswer> {
       facts: pool.facts.take(facts, maxBytes / LEAST_FACTS),
       seenEdition: pool.facts.edition,
       viewEdition: catalog.edition,
+      over: noted.over(settings.maxTtlMs),
       told: noted.told.length === 0 ? NOTHING_TOLD : noted.told,
       followed,
     };
@@ -243,6 +246,7 @@ const UNKEPT = {
   isUsed: false,
   facts: [],
   seenEdition: 0,
+  over: undefined,
   told: NOTHING_TOLD,
   followed: NOTHING,
 };
@@ -263,6 +267,9 @@ class Noted {
   readonly #followed: string[] = [];
   readonly #facts: Iterable<string>[] = [];
   readonly #catalog: DnsCatalog;
+  #ends: Time | undefined;
+  /** That of the plan in which this one ends. */
+  #over: Time | undefined;
 
   /** What was noted for a plan that could not be made is forgotten. */
   constructor(catalog: DnsCatalog) {
@@ -273,7 +280,8 @@ class Noted {
   }
 
   take(): void {
-    const { facts, followed, told } = this.#catalog.takeRests();
+    const { facts, followed, told, ends } = this.#catalog.takeRests();
+    this.#ends = earlier(this.#ends, ends);
     this.#facts.push(facts);
     this.#followed.push(...followed);
     this.#hidden.push(...this.#catalog.takeHidden());
@@ -287,11 +295,21 @@ class Noted {
     followed,
     told,
     hidden,
-  }: Pick<PooledPlan<PreparedAnswer>, "followed" | "hidden" | "told"> & { readonly facts: readonly Fact[] }): void {
+    over,
+  }: Pick<PooledPlan<PreparedAnswer>, "followed" | "hidden" | "over" | "told"> & { readonly facts: readonly Fact[] }): void {
     this.#facts.push(facts.map(({ key }) => key));
     this.#followed.push(...followed);
     this.#hidden.push(...hidden);
     this.told.push(...told);
+    this.#over = earlier(this.#over, over);
+  }
+
+  /** When the plan is over, because a record may be kept for no longer than to the end of what it tells. Each second before the end has another TTL. */
+  over(maxTtlMs: number): Time | undefined {
+    const [ends, now] = [this.#ends, this.#catalog.now?.()];
+    if (ends === undefined || now === undefined) return this.#over;
+    const of = (end: number, at: number) => (end - at > maxTtlMs ? end - maxTtlMs : at + Math.max(1, (end - at) % 1000));
+    return earlier(this.#over, { monoMs: of(ends.monoMs, now.monoMs), wallMs: of(ends.wallMs, now.wallMs) });
   }
 
   /** Each once, as the next. */
@@ -311,8 +329,9 @@ class Noted {
   }
 }
 
-function holds(kept: PooledPlan<PreparedAnswer>, { edition: factsEdition }: Facts, { edition, elsewhere }: DnsCatalog): boolean {
-  if (kept.viewEdition !== edition) return false;
+function holds(kept: PooledPlan<PreparedAnswer>, { edition: factsEdition }: Facts, catalog: DnsCatalog): boolean {
+  const { edition, elsewhere } = catalog;
+  if (kept.viewEdition !== edition || isOver(kept.over, catalog)) return false;
   if (kept.seenEdition !== factsEdition) {
     for (const fact of kept.facts) if (fact.isOver) return false;
     kept.seenEdition = factsEdition;
@@ -320,6 +339,12 @@ function holds(kept: PooledPlan<PreparedAnswer>, { edition: factsEdition }: Fact
   if (elsewhere === undefined) return true;
   for (const told of kept.told) if (!elsewhere.holds(told)) return false;
   return kept.followed.every((namespace) => elsewhere.isFollowed(namespace));
+}
+
+function isOver(over: Time | undefined, { now }: DnsCatalog): boolean {
+  if (over === undefined || now === undefined) return false;
+  const { monoMs, wallMs } = now();
+  return monoMs >= over.monoMs || wallMs >= over.wallMs;
 }
 
 function hasPlan<P extends PreparedAnswer>(kept: PooledPlan<P>): kept is PooledPlan<P> & { plan: Plan } {

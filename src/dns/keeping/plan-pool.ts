@@ -1,5 +1,6 @@
 /** Plans within bounds of their own. What was found again since it was last looked at stays for another round; of the others the oldest go first. */
 
+import type { Time } from "../../lib/machine.ts";
 import type { Plan } from "../plan/answer.ts";
 import type { Told } from "../subject/elsewhere.ts";
 import { type Fact, Facts } from "../subject/facts.ts";
@@ -40,6 +41,8 @@ export interface PooledPlan<P extends PreparedAnswer> {
   seenEdition: number;
   /** The edition of its view. */
   readonly viewEdition: number;
+  /** It is over then, by either clock. Undefined: never. */
+  readonly over: Time | undefined;
   /** What it tells of elsewhere. */
   readonly told: readonly Told[];
   readonly followed: readonly string[];

@@ -44,7 +44,7 @@ interface Place {
 
 /** At `_svc._tcp` and its like: a record for each place of the best tier. */
 export function svcbRecords(subject: Subject, context: RecordContext): RecordOf<"SVCB">[][] {
-  if (subject.kind !== "entries" || subject.shape !== "located") return [];
+  if (subject.kind !== "entries" || subject.isCluster === true || subject.shape !== "located") return [];
   const alias = aliasOf(subject, context);
   if (alias !== undefined) return [[record("SVCB", alias, context)]];
   const places = placesOf(bestTargets(subject.targets), context);
@@ -61,7 +61,7 @@ export function svcbRecords(subject: Subject, context: RecordContext): RecordOf<
 
 /** At a service's own name: its places that speak HTTP over TLS. */
 export function httpsRecords(subject: Subject, context: RecordContext): RecordOf<"HTTPS">[][] {
-  if (subject.kind !== "entries" || subject.shape !== "direct") return [];
+  if (subject.kind !== "entries" || subject.isCluster === true || subject.shape !== "direct") return [];
   // The tier that addresses show: a target that A leaves out must not be told here, where browsers look first.
   const best = bestTargets(subject.targets);
   const places = placesOf(best.filter(isHttps(subject.targets)), context);

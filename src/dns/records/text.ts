@@ -7,7 +7,7 @@ import { setTtlSeconds } from "./ttl.ts";
 
 /** A record for each entry whose facts differ. */
 export function textRecords(subject: Subject, context: RecordContext): RecordOf<"TXT">[][] {
-  if (subject.kind !== "entries") return [];
+  if (subject.kind !== "entries" || subject.isCluster === true) return [];
   const ttl = setTtlSeconds(subject.entries, context.settings);
   const unique = new Map<string, RecordOf<"TXT">>();
   for (const entry of subject.entries) {

@@ -21,7 +21,12 @@ const ANY = "*";
 
 /** The entries of a name. */
 export function entryFact(kind: Kind, namespace: string, name: string): string {
-  return `=${namespace}\0${name}\0${kind}`;
+  return namedFact(`${namespace}\0${name}\0${kind}`);
+}
+
+/** The same, by a name as in `nameOfKey`. */
+export function namedFact(name: string): string {
+  return `=${name}`;
 }
 
 /** The entries of all nodes, and which of them live. */

@@ -1,7 +1,8 @@
 /** Notes what is read while a plan is made, because the plan rests on it. */
 import type { Kind } from "../../catalog/record/record.ts";
+import type { Time } from "../../lib/machine.ts";
 import type { Told } from "./elsewhere.ts";
-import { addressFact, aliasFact, belowFact, entryFact, NODES_FACT, namespaceFact, originFact } from "./facts.ts";
+import { addressFact, aliasFact, belowFact, entryFact, NODES_FACT, namedFact, namespaceFact, originFact } from "./facts.ts";
 
 /** What a plan rests on beside the edition of its view. */
 export interface Rests {
@@ -9,6 +10,8 @@ export interface Rests {
   readonly facts: Iterable<string>;
   /** Namespaces of which everything was taken to be here. Only of a resolver. */
   readonly followed: ReadonlySet<string>;
+  /** When something of it ends by a clock. Absent: nothing does. */
+  readonly ends?: Time | undefined;
   /** What was told that is neither in the catalog nor followed. Only of a resolver. */
   readonly told?: Told | undefined;
 }
@@ -32,6 +35,7 @@ export class RestsNotes {
   #facts = new NotedFacts();
   #followed: Set<string> | undefined;
   #isAsked = false;
+  #ends: Time | undefined;
 
   entries(kind: Kind, namespace: string, name: string): void {
     this.#facts.add(() => entryFact(kind, namespace, name));
@@ -77,12 +81,30 @@ export class RestsNotes {
     this.#isAsked = true;
   }
 
+  /** What is told of other clusters rests on their beacons, and on whether they are heard of. `name`: as in `nameOfKey`. */
+  beacon(name: string): void {
+    this.#facts.add(() => namedFact(name));
+  }
+
+  /** Something that is told ends then. */
+  ends(ends: Time): void {
+    this.#ends = earlier(this.#ends, ends);
+  }
+
   /** What was read since the last call. */
   take(takeTold: () => Told | undefined = () => undefined): Rests {
-    const taken = { facts: this.#facts, followed: this.#followed ?? NOTHING, told: this.#isAsked ? takeTold() : undefined };
+    const told = this.#isAsked ? takeTold() : undefined;
+    const taken = { facts: this.#facts, followed: this.#followed ?? NOTHING, ends: this.#ends, told };
     this.#facts = new NotedFacts();
     this.#followed = undefined;
     this.#isAsked = false;
+    this.#ends = undefined;
     return taken;
   }
+}
+
+/** The earlier end, by each clock. */
+export function earlier(a: Time | undefined, b: Time | undefined): Time | undefined {
+  if (a === undefined || b === undefined) return a ?? b;
+  return { monoMs: Math.min(a.monoMs, b.monoMs), wallMs: Math.min(a.wallMs, b.wallMs) };
 }

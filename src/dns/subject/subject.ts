@@ -7,6 +7,7 @@ import type { EntryView, TargetView } from "../../catalog/entry/view.ts";
 import { HEALTH, KIND, type Kind } from "../../catalog/record/record.ts";
 import type { DnsNames } from "../../discovery/dns-names.ts";
 import { type Address, parseAddress } from "../../lib/addresses.ts";
+import type { Time } from "../../lib/machine.ts";
 import { healthOrder } from "../../reading/levels.ts";
 import { wordsOf } from "../names/labels.ts";
 import {
@@ -35,6 +36,10 @@ export interface DnsCatalog {
   readonly edition: number;
   /** What was read since the last call. */
   takeRests(): Rests;
+  /** Where a name leads of which nothing here can be chosen: the ingress of the best other cluster, as an entry. Absent: nowhere. */
+  readonly findCluster?: ((kind: Kind, namespace: string, name: string) => EntryView | undefined) | undefined;
+  /** The clocks. Absent where nothing that is read ends by them. */
+  readonly now?: (() => Time) | undefined;
   /** Whether what a resolver took to be here, or was told of elsewhere, is still so. Absent at a node, which knows everything. */
   readonly elsewhere?: Pick<Elsewhere, "begin" | "holds" | "isFollowed"> | undefined;
   /**
@@ -100,6 +105,8 @@ export type Subject =
       readonly targets: readonly SubjectTarget[];
       /** What there is more of. */
       readonly cut: CutOff;
+      /** What stands here for another cluster, which is to be reached and no more. Absent: the entries are those of the name. */
+      readonly isCluster?: true;
       /** Of a name that is browsed (RFC 6763, 4): the place of its instances. */
       readonly browsed?: { readonly name: string; readonly namespace: string; readonly transport: Transport };
     }
@@ -132,8 +139,10 @@ export interface AllZones {
 export function findSubject(relative: string, zone: string, catalog: DnsCatalog, all?: AllZones): Subject {
   const name = parseName(relative);
   const own = ownSubject(name, zone, catalog);
+  // What is drained here is to be had elsewhere, as in Resolve.
+  if (own.kind === "entries" && own.entries.length === 0) return clusterSubject(name, catalog) ?? own;
   if (own.kind !== "absent") return own;
-  const alias = aliasSubject(relative, zone, catalog, all?.zones);
+  const alias = aliasSubject(relative, zone, catalog, all?.zones) ?? clusterSubject(name, catalog);
   if (alias !== undefined) return alias;
   const end = `.${relative}.${zone}`;
   if (all?.zones.some((other) => other.endsWith(end)) === true || all?.reverseZones.some((other) => other.endsWith(end)) === true)
@@ -250,6 +259,20 @@ function locatedSubject({ kind, transport, port, name, namespace }: DnsName & { 
   return { ...subject, browsed: { name, namespace, transport } };
 }
 
+/** What another cluster is reached at, for a name without an entry here that could be chosen. Ports have no names there. */
+function clusterSubject(name: DnsName, catalog: DnsCatalog): Subject | undefined {
+  const isLocated = name.form === "located" && name.port === undefined;
+  if (catalog.findCluster === undefined || (name.form !== "direct" && !isLocated)) return undefined;
+  const kind = isLocated ? name.kind : KIND.SERVICE;
+  // An entry that has no target of this transport is one that could be chosen.
+  if (catalog.find(kind, name.namespace, name.name).some(isShown)) return undefined;
+  const entry = catalog.findCluster(kind, name.namespace, name.name);
+  const shows = (target: TargetView) => !isLocated || transportOf(target) === name.transport;
+  if (entry === undefined || !entry.targets.some(shows)) return undefined;
+  const subject = entriesSubject(isLocated ? "located" : "direct", { entries: [entry], isSample: false }, shows);
+  return subject.kind === "entries" ? { ...subject, isCluster: true } : undefined;
+}
+
 interface Found {
   readonly entries: readonly EntryView[];
   readonly isSample: boolean;
@@ -354,7 +377,12 @@ function isAboveSomething(
   const port = name.form === "direct" ? undefined : portWord(name.transport);
   // That there is no such service is known: the name would be its own.
   const kinds = name.form === "direct" ? OTHER_LOCATED_KINDS : LOCATED_KINDS;
-  return kinds.some((kind) => catalog.has(kind, name.namespace, name.name, port));
+  const { namespace: place, name: own } = name;
+  if (kinds.some((kind) => catalog.has(kind, place, own, port))) return true;
+  const transport = name.form === "direct" ? "tcp" : name.transport;
+  const isElsewhere = (kind: Kind) =>
+    clusterSubject({ form: "located", kind, transport, name: own, namespace: place }, catalog) !== undefined;
+  return catalog.findCluster !== undefined && kinds.some(isElsewhere);
 }
 
 /** Whether entries or nodes may have names one word below this one. */

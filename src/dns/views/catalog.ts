@@ -3,7 +3,7 @@ import { isControlNamespace, isReservedNamespace, NODES_NAMESPACE } from "../../
 import { readTtlMs } from "../../catalog/entry/tail.ts";
 import type { EntryView } from "../../catalog/entry/view.ts";
 import { type FindOptions, type FoundInstances, GOLDEN_RATIO, type InstanceName, type Sampling } from "../../catalog/query/instances.ts";
-import { type CatalogRecord, type KeyText, KIND, type Kind, keyText, viewHealth } from "../../catalog/record/record.ts";
+import { type CatalogRecord, type EntryKey, type KeyText, KIND, type Kind, keyText, viewHealth } from "../../catalog/record/record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import { addressText } from "../../discovery/address-names.ts";
 import type { Claim } from "../../discovery/alias-claim.ts";
@@ -11,6 +11,7 @@ import { healthRank } from "../../discovery/candidates.ts";
 import type { DnsNames } from "../../discovery/dns-names.ts";
 import type { Reads } from "../../discovery/reads.ts";
 import type { Seer } from "../../discovery/seen-names.ts";
+import type { ClusterNames } from "../../discovery/summaries/cluster-names.ts";
 import type { Address } from "../../lib/addresses.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { anonymousCaller, type Caller } from "../../policy/identity/caller.ts";
@@ -35,6 +36,8 @@ export interface DnsSources {
   readonly policies: PolicySource;
   /** Absent at a node, which knows everything. */
   readonly elsewhere?: Elsewhere | undefined;
+  /** Where names lead that have nothing here. Absent: nowhere. */
+  readonly clusters?: Pick<ClusterNames, "catchUp" | "find" | "follow" | "hasNameUnder" | "now"> | undefined;
   /** What stands for the serving process under `<its id>.node`, as long as no node has its id. Absent at a node, which is in the catalog. */
   readonly self?: EntryView | undefined;
   /** Most entries of a crowded name that are given; when absent as many as an answer has room for. */
@@ -76,6 +79,7 @@ export function dnsCatalog(
     hasSampled: false,
     sampleCount: 0,
     hasRead: false,
+    endsWallMs: Number.POSITIVE_INFINITY,
     position: random(),
   };
   const held = elsewhere && new CatalogInDns({ ...sources, elsewhere: elsewhere.held }, viewer, { notes, onHidden, held: undefined });
@@ -90,6 +94,8 @@ interface Notes {
   sampleCount: number;
   /** Whether anything was read that upstreams tell. */
   hasRead: boolean;
+  /** When the first of what was read of other clusters ends. */
+  endsWallMs: number;
   /** The first position is random, so that the nodes of a cluster do not all begin with the same instances. Then all have their turn. */
   position: number;
 }
@@ -106,6 +112,8 @@ class CatalogInDns implements DnsCatalog {
   readonly onHidden: (namespaces: readonly string[]) => void;
   readonly changes: DnsCatalog["changes"];
   readonly elsewhere: Elsewhere | undefined;
+  readonly now: DnsCatalog["now"];
+  readonly findCluster: DnsCatalog["findCluster"];
   readonly #sources: DnsSources;
   readonly #notes: Notes;
   readonly #viewer: Caller;
@@ -119,12 +127,14 @@ class CatalogInDns implements DnsCatalog {
     this.view = view;
     this.held = held;
     this.onHidden = onHidden;
-    this.changes = sources.dnsNames;
+    this.changes = sources.clusters ?? sources.dnsNames;
+    this.now = sources.clusters?.now;
     this.elsewhere = sources.elsewhere;
     this.#sources = sources;
     this.#notes = notes;
     this.#viewer = caller;
-    const { reads } = sources;
+    const { reads, clusters } = sources;
+    if (clusters !== undefined) this.findCluster = (kind, namespace, name) => this.#clusterOf(clusters, { kind, namespace, name });
     this.#seer = {
       key: `${caller.cluster}\0${caller.tenant}`,
       edition: () => reads.policyEdition,
@@ -187,6 +197,21 @@ class CatalogInDns implements DnsCatalog {
     return { found, isSample, self };
   }
 
+  #clusterOf(clusters: NonNullable<DnsSources["clusters"]>, name: Pick<EntryKey, "kind" | "name" | "namespace">): EntryView | undefined {
+    const { rests, hidden } = this.#notes;
+    if (!this.#sources.reads.verdict(this.#viewer, name.namespace).allowed) {
+      hidden.add(name.namespace);
+      // So that the time does not tell it from what is absent.
+      return name.namespace === NOWHERE ? undefined : this.#clusterOf(clusters, { ...name, namespace: NOWHERE });
+    }
+    rests.entries(name.kind, name.namespace, name.name);
+    const found = clusters.find(this.#viewer, name, this.view.locality?.region);
+    for (const beacon of found.rests) rests.beacon(beacon);
+    rests.ends(found.ends);
+    this.#notes.endsWallMs = Math.min(this.#notes.endsWallMs, found.ends.wallMs);
+    return found.entry;
+  }
+
   services(namespace: string): Listed<ListedService> {
     const { reads, elsewhere } = this.#sources;
     // Before the verdict, so that it tells nothing of what exists.
@@ -227,7 +252,11 @@ class CatalogInDns implements DnsCatalog {
 
   takeLeftMs(): number {
     const { elsewhere } = this.#sources;
-    const leftMs = elsewhere?.takeLeftMs() ?? Number.POSITIVE_INFINITY;
+    const { endsWallMs } = this.#notes;
+    this.#notes.endsWallMs = Number.POSITIVE_INFINITY;
+    // What has ended is not told, so there is always something left.
+    const ownMs = endsWallMs === Number.POSITIVE_INFINITY ? endsWallMs : Math.max(1, endsWallMs - (this.now?.().wallMs ?? endsWallMs));
+    const leftMs = Math.min(ownMs, elsewhere?.takeLeftMs() ?? Number.POSITIVE_INFINITY);
     const hasRead = this.#notes.hasRead;
     this.#notes.hasRead = false;
     // Nobody tells then what changes in namespaces that are followed either.
@@ -239,12 +268,12 @@ class CatalogInDns implements DnsCatalog {
   }
 
   hasNameUnder(suffix: string, zone: string): boolean {
-    const { reads, dnsNames, elsewhere, policies } = this.#sources;
+    const { reads, dnsNames, elsewhere, policies, clusters } = this.#sources;
     const seesName = (name: string) => this.#hiddenAbove(name) === undefined;
     const view = { sees: reads.allowed(this.#viewer), counts: this.#counts, seesName, seer: this.#seerNow };
     this.#notes.rests.below(suffix, zone);
     this.#noteElsewhere("");
-    if (dnsNames.hasNameUnder(suffix, zone, view)) return true;
+    if (dnsNames.hasNameUnder(suffix, zone, view) || clusters?.hasNameUnder(suffix, zone, view) === true) return true;
     if (elsewhere === undefined || elsewhere.isNothing) return false;
     // Where the policy denies by default, hidden names lie above much that it shows, and must not be called absent without being asked for.
     if (this.#isHidden(ownWords(suffix))) return policies.policy.set?.defaultAllow === false;

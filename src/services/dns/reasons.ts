@@ -74,7 +74,8 @@ export function reasonsOf(told: Explained, sources: ReasonSources): readonly Rea
   const subject = findSubject(place.relative, place.zone, catalog, settings);
   const unspelt = subject.kind === "empty" ? unspeltWords(place, sources) : undefined;
   say("name", `${shown(last)} ${unspelt ?? subjectWords(subject, typeText(question.type))}`);
-  if (subject.kind === "entries") sayEntries(entriesOf(place.relative, subject, catalog), told, { settings, say, nowWallMs });
+  if (subject.kind === "entries" && subject.isCluster === true) say("ttl", clusterTtlWords(subject, plan, settings));
+  else if (subject.kind === "entries") sayEntries(entriesOf(place.relative, subject, catalog), told, { settings, say, nowWallMs });
   else if (subject.kind === "alias") say("ttl", ttlWords(subject.carriers, undefined, settings));
   return reasons;
 }
@@ -118,6 +119,7 @@ function subjectWords(subject: Subject, type: string): string {
     case "apex":
       return "is a zone of this server";
     case "entries":
+      if (subject.isCluster === true) return `${NOTHING_HERE} ${clusterOf(subject)}, with ${counted(subject.targets.length, "target")}`;
       return `shows ${counted(subject.entries.length, "entry", "entries")} with ${counted(subject.targets.length, "target")}`;
     case "address":
       return "is the name of an address";
@@ -130,6 +132,13 @@ function subjectWords(subject: Subject, type: string): string {
     case "absent":
       return "is nothing that this viewer may see";
   }
+}
+
+/** For people. */
+const NOTHING_HERE = "has nothing to choose here, and leads to the ingress of cluster";
+
+function clusterOf({ entries }: Subject & { readonly kind: "entries" }): string {
+  return entries[0]?.key.clusterId ?? "";
 }
 
 /** Of services that have a name as an alias, those to which it does not lead, because another name is before it. */
@@ -196,6 +205,15 @@ function heldWords({ ttlMs, updatedWallMs }: EntryView, settings: DnsSettings, n
   // The clock of its node may be ahead.
   const left = Math.min(most, Math.ceil(most - (nowWallMs - updatedWallMs) / 1000));
   return left > 0 ? `caches may hold its records for ${left} s more` : "no cache may hold its records any more";
+}
+
+/** What a cluster says of a service has an end of its own, which no least TTL puts off. */
+function clusterTtlWords({ entries }: Subject & { readonly kind: "entries" }, plan: Plan, settings: DnsSettings): string {
+  const ofSet = setTtlSeconds(entries, settings);
+  const told = Math.min(ofSet, ...plan.groups.flat().map((record) => record.ttlSeconds));
+  if (told < ofSet) return `${told} s: the summary ends then`;
+  const isLost = entries.some(({ health }) => health === HEALTH.ORPHANED);
+  return `${told} s: ${isLost ? "the cluster is lost, so at most dns.stale_ttl" : "that of the summary, within dns.min_ttl and dns.max_ttl"}`;
 }
 
 /** `plan`: undefined where its records are not of these entries. */

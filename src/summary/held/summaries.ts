@@ -194,6 +194,13 @@ export class HeldSummaries {
     return source === undefined || sources.stateAt(source, time) !== "fresh";
   }
 
+  /** For how long the source stays fresh if nothing more is heard of it. */
+  freshMs(id: string, time: Time): number {
+    const { sources } = this.#keeping;
+    const source = sources.find(id);
+    return source === undefined || sources.stateAt(source, time) !== "fresh" ? 0 : source.receiptMonoMs + source.ttlMs - time.monoMs;
+  }
+
   sources(time: Time): readonly SourceStatus[] {
     const { sources } = this.#keeping;
     return sources.all.map((source) => ({

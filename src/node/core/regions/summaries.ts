@@ -118,6 +118,7 @@ export class Summaries {
     const sources = {
       isStale: (record: Parameters<HeldSummaries["isStale"]>[0]) => held.isStale(record, now()),
       staleSources: () => this.#staleAt(now()),
+      freshMs: (source: string) => held.freshMs(source, now()),
       ingressOf: (source: string) => held.beaconOf(source)?.ingress ?? [],
       ages: (time: Time) => held.ages(time),
     };

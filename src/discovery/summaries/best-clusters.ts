@@ -1,0 +1,71 @@
+/** Where a caller is led whose name has nothing to choose here: the clusters that say they have it, and the best of them (docs/design/summaries.md, Reading). */
+import { SCOPE } from "../../catalog/entry/scope.ts";
+import type { CatalogRecord, EntryKey } from "../../catalog/record/record.ts";
+import type { Time } from "../../lib/machine.ts";
+import type { Caller } from "../../policy/identity/caller.ts";
+import { summaryIn } from "../../summary/codec.ts";
+import { chooseRedirect, type RedirectCandidate } from "../../summary/redirect.ts";
+import type { SummaryReads } from "./summary-reads.ts";
+
+export interface ClusterRequest {
+  readonly caller: Caller;
+  readonly name: Pick<EntryKey, "kind" | "name" | "namespace">;
+  /** Clusters that the caller has tried. */
+  readonly visited: readonly string[];
+  /** The preferred region. */
+  readonly region: string;
+  readonly time: Time;
+}
+
+export interface BestCluster extends RedirectCandidate {
+  /** For how long the answer may be kept: within `notAfterWallMs`. */
+  readonly ttlMs: number;
+  /** Infinite without an end. */
+  readonly notAfterWallMs: number;
+}
+
+export interface FoundClusters {
+  /** Undefined where the caller may see and follow none. */
+  readonly best: BestCluster | undefined;
+  /** All that the choice was made among: another beacon of one of them, or its loss, may change it. */
+  readonly sources: readonly string[];
+}
+
+export class BestClusters {
+  readonly #summaries: SummaryReads;
+  readonly #mayUse: (url: string) => boolean;
+
+  /** `mayUse`: whether whoever is led there can use such a url. */
+  constructor(summaries: SummaryReads, mayUse: (url: string) => boolean = () => true) {
+    this.#summaries = summaries;
+    this.#mayUse = mayUse;
+  }
+
+  /** Cost: a decoding for each cluster that has the name. */
+  find({ caller, name, visited, region, time }: ClusterRequest): FoundClusters {
+    const { clusterId } = this.#summaries.reads.node;
+    const isOther = ({ traits, scope }: CatalogRecord) => scope !== SCOPE.ZONE && !visited.includes(traits.clusterId);
+    const candidates = this.#summaries
+      .named(caller, name)
+      .filter(isOther)
+      .map((record) => this.#candidateOf(record, time))
+      .filter(({ ttlMs }) => ttlMs > 0);
+    const text = `${name.kind}\0${name.namespace}\0${name.name}`;
+    const best = chooseRedirect(candidates, { name: text, clusterId, visited, region });
+    return { best, sources: [...new Set(candidates.map(({ source }) => source))] };
+  }
+
+  #candidateOf(record: CatalogRecord, { wallMs }: Time): BestCluster {
+    const { reads, sources } = this.#summaries;
+    const { ttlMs, notAfterWallMs = Number.POSITIVE_INFINITY, ...said } = summaryIn(reads.replica.slab.view(record.at, record.sizeBytes));
+    const urls = new Set(sources.ingressOf(said.source).flatMap((node) => node.urls));
+    return {
+      ...said,
+      region: record.traits.region,
+      isStale: sources.isStale(record),
+      urls: [...urls].filter(this.#mayUse),
+      ttlMs: Math.max(0, Math.min(ttlMs, Math.floor(notAfterWallMs - wallMs))),
+      notAfterWallMs,
+    };
+  }
+}
