@@ -55,7 +55,7 @@ export interface Export {
 }
 
 /** Numbers of these worlds. Minutes of the product are seconds here, so that a world sees all of a source's states; skew is as in the product. */
-export const SUMMARY = { ttlMs: 12_000, staleKeepMs: 20_000, holdDownMs: 2000, exportIntervalMs: 5000 } as const;
+export const SUMMARY = { ttlMs: 12_000, staleKeepMs: 20_000, holdDownMs: 2000, exportIntervalMs: 5000, pruneIntervalMs: 1000 } as const;
 
 const ANN = caller("ann");
 const START_APART_MS = 10;
