@@ -94,6 +94,11 @@ export class Comparing {
     this.#digestMonoMs = Math.min(this.#digestMonoMs, monoMs + HURRY_MS);
   }
 
+  /** The beacon of a source was sent that the other side may have lost. A young link compares the others' sources anyway. */
+  resumed(time: Time): void {
+    if (this.#othersMonoMs === NEVER) this.hurry(time);
+  }
+
   hasWork(time: Time): boolean {
     if (this.#state.kind === "asking" && !this.#state.isSent) return true;
     return this.#wanted.length > 0 || this.#isDigestDue(time);

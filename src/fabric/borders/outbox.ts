@@ -36,8 +36,8 @@ export class Outbox {
   /** What the other side was found to lack, the first last. */
   #owed: KeyText[] = [];
   #owedSinceMs = 0;
-  /** Versions of beacons that were sent, by source. */
-  readonly #sentBeacons = new Map<string, number>();
+  /** The beacons that were sent last, by source. */
+  readonly #sentBeacons = new Map<string, { readonly version: number; readonly sentMonoMs: number }>();
   readonly #beacons = new Set<KeyText>();
   /** Beacons of the other side's own cluster that it must go above. */
   readonly #echoed = new Set<KeyText>();
@@ -54,6 +54,8 @@ export class Outbox {
   #dueSinceMs: number | undefined;
   /** The list was dropped, and only a comparison finds what was in it. */
   isDropped = false;
+  /** A beacon was sent of a source that the other side may have lost, and of which it then refused what came before. */
+  isResumed = false;
 
   constructor(parts: OutboxParts) {
     this.#parts = parts;
@@ -188,7 +190,7 @@ export class Outbox {
     const { summaries, via } = this.#parts;
     const region = summaries.regionOf(source);
     if (region === undefined || region === via.region || this.#direct.has(source)) return;
-    if (version > (this.#sentBeacons.get(source) ?? 0)) this.#beacons.add(key);
+    if (version > (this.#sentBeacons.get(source)?.version ?? 0)) this.#beacons.add(key);
   }
 
   /** Each announcement goes once a link, and not back to where it came from. */
@@ -239,8 +241,10 @@ export class Outbox {
       const isSendable = sealed.hops < MAX_HOPS && !this.#isEcho(sealed);
       if (isSendable && !room.take(sealed)) return { beacons, beaconAgesMs };
       this.#beacons.delete(key);
-      this.#sentBeacons.set(source, version);
+      const { sentMonoMs = Number.NEGATIVE_INFINITY } = this.#sentBeacons.get(source) ?? {};
+      this.#sentBeacons.set(source, { version, sentMonoMs: time.monoMs });
       if (!isSendable) continue;
+      this.isResumed ||= time.monoMs - sentMonoMs > 2 * this.#parts.options.heardMs;
       beacons.push(sealed);
       beaconAgesMs.push(Math.min(Math.round(ageMs), MAX_AGE_MS));
     }

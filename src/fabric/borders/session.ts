@@ -129,6 +129,8 @@ export class BorderSession implements ChannelSession<BorderFrame> {
     if (!this.#isHeard) return;
     this.#outbox.look(time);
     if (this.#outbox.isDropped) this.#comparing.hurry(time);
+    if (this.#outbox.isResumed) this.#comparing.resumed(time);
+    this.#outbox.isResumed = false;
   }
 
   /** What this region hears directly is told again when it is another. */

@@ -33,6 +33,8 @@ export interface RegionsOptions {
   /** One way, between regions. */
   readonly apartMs?: number;
   readonly rules?: (from: string, to: string) => Rules | undefined;
+  /** Whether two regions have borders; all have when absent. */
+  readonly areNeighbours?: (a: string, b: string) => boolean;
   /** Nodes without summaries, as older ones are. */
   readonly old?: readonly string[];
   /** Nodes without the key of their cluster. */
@@ -72,7 +74,16 @@ export class Regions {
   readonly #rng: Rng;
 
   constructor(seed: string, layout: Layout, options: RegionsOptions = {}, traceFile?: string) {
-    const { apartMs = 40, rules = () => undefined, old = [], keyless = [], slow = [], isMisled = false, summary = {} } = options;
+    const {
+      apartMs = 40,
+      rules = () => undefined,
+      areNeighbours = () => true,
+      old = [],
+      keyless = [],
+      slow = [],
+      isMisled = false,
+      summary = {},
+    } = options;
     this.#rng = new Rng(`regions/${seed}`);
     this.trace = new Trace(this.world, traceFile);
     this.network = new Network({ world: this.world, rng: this.#rng.fork("network"), wire: VALUES });
@@ -86,7 +97,9 @@ export class Regions {
         const addresses = members.filter((each) => each.clusterId === to).map((each) => addressOf(each.index));
         const facts = { clusterId: to, region: toRegion, addresses, trust: { kind: "token", token: "both" } as const };
         const { imports = [], exports = [] } = rules(clusterId, to) ?? {};
-        return toRegion === region ? [] : [{ ...facts, imports, exports, batchIntervalMs: 100, bytesPerSecond: 0 }];
+        return toRegion === region || !areNeighbours(region, toRegion)
+          ? []
+          : [{ ...facts, imports, exports, batchIntervalMs: 100, bytesPerSecond: 0 }];
       });
       const regional = new Regional({
         region,
