@@ -50,7 +50,7 @@ test("whatever addresses the sides have, links come to rest, no two nodes have t
       const specs = [...specsOf("eu", eu, "us", us, hasCertificate), ...specsOf("us", us, "eu", eu, hasCertificate)];
       const nodes: WorldNode[] = [];
       const begunMs = world.nowMs;
-      for (const { spec, atMs } of specs.map((spec, i) => ({ spec, atMs: startsMs[i] ?? 0 })).toSorted((a, b) => a.atMs - b.atMs)) {
+      for (const { spec, atMs } of specs.map((each, i) => ({ spec: each, atMs: startsMs[i] ?? 0 })).toSorted((a, b) => a.atMs - b.atMs)) {
         world.run(begunMs + atMs - world.nowMs);
         const node = world.start(spec);
         nodes.push(node);

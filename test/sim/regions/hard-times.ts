@@ -122,6 +122,34 @@ export function isFrozen(seed: string, rng: Rng): ReturnType<HardTime> {
   return { regions, endMs: thawMs + 20_500 };
 }
 
+/** A cluster loses its disks while its clocks are set back. What it says then is below what others know of it, and counts all the same. */
+export function losesDisksAndTime(seed: string, rng: Rng): ReturnType<HardTime> {
+  const regions = new Regions(seed, { eu: { eu1: 2 }, us: { us1: 2 } });
+  regions.start();
+  const [eu, us] = [regions.nodesOf("eu"), regions.nodesOf("us")];
+  regions.at(LINKED_MS, () => {
+    for (const name of ["stays", "goes"]) regions.put("eu1-a", name);
+  });
+  const lossMs = LINKED_MS + 5000 + rng.int(4000);
+  const backMs = lossMs + 1000 + rng.int(ttlMs);
+  regions.at(lossMs, () => {
+    for (const node of eu) {
+      node.crash({ isSilent: false, isBatchKept: false, isDiskLost: true });
+      node.skewMs = -300_000;
+    }
+  });
+  regions.at(backMs, () => {
+    for (const node of eu) node.start();
+  });
+  regions.at(backMs + 4000, () => {
+    for (const name of ["stays", "new"]) regions.put("eu1-b", name);
+  });
+  // Two ttls later nothing is fresh by what was heard before, and what the cluster does not have any more is taken back.
+  const restMs = backMs + 4000 + 2 * ttlMs + rng.int(8000);
+  regions.watch(restMs, restMs + ttlMs, () => regions.differs(us, ["eu1 svc/new", "eu1 svc/stays"]));
+  return { regions, endMs: restMs + ttlMs + 500 };
+}
+
 function stale(regions: Regions, nodeId: string, source: string): readonly string[] {
   const shown = [...(regions.shown(nodeId) ?? [])];
   return shown.flatMap(([name, { isStale }]) => (name.startsWith(`${source} `) && isStale ? [`${nodeId} shows ${name} as stale`] : []));
