@@ -23,6 +23,11 @@ export function modeProblems(settings: Settings): readonly Broken[] {
   if (tlsKeyFile !== undefined && tlsCertFile === undefined) problems.push(["resolver.tls_key_file", "needs resolver.tls_cert_file too"]);
   if (tlsCertFile !== undefined && !hasUpstreamTls(settings))
     problems.push(["resolver.tls_cert_file", "needs resolver.tls or resolver.tls_ca_file, which turn TLS on"]);
+  if (settings.summary.resolverNamespaces.length > 0 && settings.summary.resolverScopes.length === 0)
+    problems.push([
+      "summary.resolver_namespaces",
+      "needs summary.resolver_scopes, which says the summaries of which channels are followed",
+    ]);
   if (node.mode === "resolver") problems.push(...resolverProblems(settings));
   return [...problems, ...uselessSettings(settings)];
 }
@@ -53,10 +58,14 @@ const ONLY_RESOLVER = 'is only for a resolver: set node.mode = "resolver" (flag 
 function uselessSettings(settings: Settings): readonly Broken[] {
   const { mode } = settings.node;
   return SETTING_ROWS.flatMap((row): Broken[] => {
-    const why = mode === "resolver" ? row.setting.notForResolver : row.group === "resolver" ? ONLY_RESOLVER : undefined;
+    const why = mode === "resolver" ? row.setting.notForResolver : isOfResolver(row.path) ? ONLY_RESOLVER : undefined;
     if (why === undefined || !asksForSomething(row.setting.default, valueOfRow(settings, row))) return [];
     return [[row.path, mode === "resolver" ? `cannot be set for a resolver: ${why}` : why]];
   });
+}
+
+function isOfResolver(path: string): boolean {
+  return path.startsWith("resolver.") || path.startsWith("summary.resolver_");
 }
 
 /** Whether a value is another than the default. Off is no other where absence leaves the choice to the process. */

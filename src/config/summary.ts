@@ -93,6 +93,19 @@ export const SUMMARY_SETTINGS = {
     default: true,
     doc: "Take only summaries that are signed by a key of their cluster (summary.keys). When off, unsigned ones are taken from clusters that summary.keys or fabric.borders name.",
   }),
+  resolverScopes: list({
+    pattern: /^(?:zone|region|global)$/,
+    what: "zone, region or global",
+    maxItems: 3,
+    default: [],
+    doc: "Channels of which a resolver follows the summaries of its upstreams, to answer SummaryQuery, SummaryWatch and redirects. Empty: it follows none. Only for a resolver.",
+  }),
+  resolverNamespaces: list({
+    ...NAMESPACE_PREFIX,
+    maxItems: 1000,
+    default: [],
+    doc: "Namespaces, with those below them, of which a resolver follows summaries. Empty means those of resolver.namespaces, or all if that is empty too. Only for a resolver.",
+  }),
   keys: rows({
     doc: "Keys of other clusters, and of this one for the nodes that do not sign, with the region of the cluster. Nothing that a cluster says of itself adds a region.",
     fields: {

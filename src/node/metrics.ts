@@ -8,8 +8,10 @@ import { KIND } from "../catalog/record/record.ts";
 import type { Replica } from "../catalog/replica/replica.ts";
 import type { Fanout } from "../discovery/fanout.ts";
 import type { Registrar } from "../discovery/registrar/registrar.ts";
+import type { Time } from "../lib/machine.ts";
 import type { Metrics } from "../lib/metrics/metrics.ts";
 import type { Journal } from "../store/journal/journal.ts";
+import type { HeldSummaries } from "../summary/held/summaries.ts";
 import type { NodeMachine } from "./core.ts";
 
 export interface ObservedCatalog {
@@ -63,4 +65,17 @@ export function observeJournal({
   metrics.set("waymark_journal_bytes", {}, stats.fileBytes + stats.walBytes);
   metrics.set("waymark_journal_pending_records", {}, replica.staged.length);
   metrics.counter("waymark_journal_failures_total", {}).set(stats.failures);
+}
+
+const STATES = ["fresh", "stale", "dropped"] as const;
+
+/** Summaries that are held, by the state of their sources. */
+export function observeSummaries(metrics: Metrics, held: HeldSummaries, time: Time): void {
+  const sources = held.sources(time);
+  for (const state of STATES)
+    metrics.set(
+      "discovery_summaries",
+      { state },
+      sources.reduce((sum, source) => sum + (source.state === state ? source.summaries : 0), 0),
+    );
 }

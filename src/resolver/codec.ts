@@ -5,6 +5,7 @@ import {
   CATALOG_QUERY_RESPONSE_TAG as QUERY,
   CATALOG_WATCH_RESPONSE_TAG as WATCH,
 } from "../../gen/waymark/discovery/v1/discovery_tags.ts";
+import { HEARD_CLUSTER_TAG as HEARD, SUMMARY_WATCH_RESPONSE_TAG as SUMMARIES } from "../../gen/waymark/discovery/v1/summary_tags.ts";
 import { type PolicyPlace, type WatchPolicyResponse, WatchPolicyResponseSchema } from "../../gen/waymark/policy/v1/policy_pb.js";
 import { isName, PROTOCOL_BOUNDS } from "../catalog/entry/names.ts";
 import { isSeq, readStampedKey } from "../catalog/record/codec.ts";
@@ -14,6 +15,8 @@ import { type PortableCursor, parseCursor } from "../catalog/watch/cursor.ts";
 import { ACTION, SNAPSHOT, type Snapshot } from "../catalog/watch/reader.ts";
 import { misplaced, readTime, timeMs, WireReader } from "../lib/protowire.ts";
 import type { VersionPlace } from "../policy/versions/version.ts";
+import type { SourceAge } from "../summary/held/options.ts";
+import { MAX_VERSION } from "../summary/summary.ts";
 
 /** A page of the answer to a query. */
 export interface FetchedPage {
@@ -73,12 +76,31 @@ export interface WatchMessage {
   readonly digest: { readonly count: number; readonly digest: bigint } | undefined;
 }
 
+/** A message of a watch of summaries, of which the entries are sealed records. */
+export interface SummaryMessage extends WatchMessage {
+  /** When clusters were heard of. Only messages with an age say it. */
+  readonly heard: readonly SourceAge[];
+}
+
+/** As many clusters as a node takes summaries of. */
+const MAX_HEARD = 256;
 const MAX_NODE_ID = 64;
 /** Longest epoch: two of them with a sign between, while one comes into force after the other. */
 const MAX_EPOCH_CHARS = 100;
 
 /** Throws `invalid_argument` for bytes that no server of ours can have sent. */
 export function readWatchMessage(bytes: Uint8Array): WatchMessage {
+  return readMessage(bytes, DELTA.entry);
+}
+
+/** The same of a watch of summaries. */
+export function readSummaryMessage(bytes: Uint8Array): SummaryMessage {
+  return readMessage(bytes, DELTA.sealed);
+}
+
+/** `payload`: the tag of what a delta puts. Most fields of the two kinds of watches have the same numbers. */
+function readMessage(bytes: Uint8Array, payload: number): SummaryMessage {
+  const heard: SourceAge[] = [];
   const reader = new WireReader(bytes);
   const deltas: WatchDelta[] = [];
   const replaces: string[] = [];
@@ -88,7 +110,7 @@ export function readWatchMessage(bytes: Uint8Array): WatchMessage {
   let digest: bigint | undefined;
   while (!reader.isDone()) {
     const tag = reader.tag();
-    if (tag === WATCH.deltas) deltas.push(readDelta(reader));
+    if (tag === WATCH.deltas) deltas.push(readDelta(reader, payload));
     else if (tag === WATCH.portableCursor) said.portable = reader.text();
     else if (tag === WATCH.snapshot) said.snapshot = reader.varint();
     else if (tag === WATCH.replaces) replaces.push(reader.text());
@@ -99,8 +121,10 @@ export function readWatchMessage(bytes: Uint8Array): WatchMessage {
     else if (tag === WATCH.age) ageMs = timeMs(readTime(reader));
     else if (tag === WATCH.policyEpoch) said.policyEpoch = epochIn(reader);
     else if (tag === WATCH.via) via.push(reader.text());
+    else if (tag === SUMMARIES.heard && payload === DELTA.sealed) heard.push(readHeard(reader));
     else reader.skip(tag);
   }
+  if (heard.length > MAX_HEARD) throw misplaced("more clusters than any node hears of");
   const { portable, servedBy, policyEpoch, count } = said;
   return {
     deltas,
@@ -113,6 +137,7 @@ export function readWatchMessage(bytes: Uint8Array): WatchMessage {
     policyEpoch,
     via,
     digest: digest === undefined ? undefined : { count, digest },
+    heard,
   };
 }
 
@@ -164,7 +189,22 @@ function causeOf(value: number): Cause {
   return Object.values(CAUSE).find((one) => one === value) ?? CAUSE.NONE;
 }
 
-function readDelta(reader: WireReader): WatchDelta {
+function readHeard(reader: WireReader): SourceAge {
+  const outer = reader.enter();
+  let [source, version, ageMs] = ["", 0, 0];
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    if (tag === HEARD.sourceCluster) source = reader.text();
+    else if (tag === HEARD.version) version = reader.varint();
+    else if (tag === HEARD.age) ageMs = timeMs(readTime(reader));
+    else reader.skip(tag);
+  }
+  reader.leave(outer);
+  if (!isName(source, PROTOCOL_BOUNDS.maxIdLength) || version > MAX_VERSION) throw misplaced("the age of no cluster");
+  return { source, version, ageMs };
+}
+
+function readDelta(reader: WireReader, payload: number): WatchDelta {
   const outer = reader.enter();
   let [id, action, cause] = ["", 0, 0];
   let entry: Uint8Array | undefined;
@@ -173,7 +213,7 @@ function readDelta(reader: WireReader): WatchDelta {
     const tag = reader.tag();
     if (tag === DELTA.deltaId) id = reader.text();
     else if (tag === DELTA.action) action = reader.varint();
-    else if (tag === DELTA.entry) entry = reader.view();
+    else if (tag === payload) entry = reader.view();
     else if (tag === DELTA.removed) key = readStampedKey(reader, PROTOCOL_BOUNDS);
     else if (tag === DELTA.cause) cause = reader.varint();
     else reader.skip(tag);

@@ -5,6 +5,7 @@ import type { Ttls } from "./fetching/fetches.ts";
 import type { WatchRefusal } from "./following/refusals.ts";
 import type { StreamNumber, WatchOrder } from "./following/watches.ts";
 import type { PolicyOrder } from "./policy/policy-stream.ts";
+import type { SummariesOrder } from "./summaries/followed-summaries.ts";
 import type { ActRequest } from "./upkeep/cache-acts.ts";
 import type { ResyncOrder } from "./upkeep/resync-notes.ts";
 import type { RefusedUpstream, UpstreamFacts } from "./upstreams.ts";
@@ -46,6 +47,13 @@ export type ResolverInput =
   | { readonly kind: "watch ended"; readonly stream: StreamNumber; readonly retryMs?: number; readonly refusal?: WatchRefusal | undefined }
   | { readonly kind: "policy said"; readonly stream: StreamNumber; readonly bytes: Uint8Array }
   | { readonly kind: "policy ended"; readonly stream: StreamNumber; readonly retryMs?: number }
+  | { readonly kind: "summaries said"; readonly stream: StreamNumber; readonly bytes: Uint8Array; readonly delayMs: number }
+  | {
+      readonly kind: "summaries ended";
+      readonly stream: StreamNumber;
+      readonly retryMs?: number;
+      readonly refusal?: WatchRefusal | undefined;
+    }
   /** A page of the answer to a fetch. */
   | { readonly kind: "fetched"; readonly call: CallNumber; readonly bytes: Uint8Array }
   | { readonly kind: "fetch failed"; readonly call: CallNumber; readonly error: WaymarkError }
@@ -60,6 +68,7 @@ export type ResolverOrder =
   | WatchOrder
   | { readonly kind: "probe"; readonly upstream: string }
   | PolicyOrder
+  | SummariesOrder
   | {
       readonly kind: "fetch";
       readonly call: CallNumber;

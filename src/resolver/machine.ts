@@ -34,6 +34,7 @@ import { HeldEntries } from "./keeping/held-entries.ts";
 import { FULL_MS, fullFault, Space } from "./keeping/space.ts";
 import { FollowedPolicy } from "./policy/followed-policy.ts";
 import { PolicyStream } from "./policy/policy-stream.ts";
+import type { FollowedSummaries } from "./summaries/followed-summaries.ts";
 import { CacheActs } from "./upkeep/cache-acts.ts";
 import { DigestRounds } from "./upkeep/digest-rounds.ts";
 import { Reopening } from "./upkeep/reopening.ts";
@@ -45,6 +46,8 @@ export interface ResolverParts {
   readonly replica: Replica;
   readonly stamper: Pick<EntryStamper, "entryOfStored">;
   readonly policies: PolicyEngine;
+  /** Absent where none are followed. */
+  readonly summaries?: FollowedSummaries | undefined;
 }
 
 /** Most tombstones that are dropped at a time. */
@@ -62,6 +65,7 @@ export class ResolverMachine {
   /** Of answers. Whoever answers without `ask` counts here. */
   readonly counts = new AnswerCounts();
   readonly #options: ResolverOptions;
+  readonly #summaries: FollowedSummaries | undefined;
   readonly #replica: Replica;
   readonly #followed: Followed;
   readonly #fetched: Fetched;
@@ -88,11 +92,12 @@ export class ResolverMachine {
   #isFull = false;
   #fault: string | undefined;
 
-  constructor(options: ResolverOptions, { replica, stamper, policies }: ResolverParts, time: Time) {
+  constructor(options: ResolverOptions, { replica, stamper, policies, summaries }: ResolverParts, time: Time) {
     const { monoMs } = time;
     const { maxEntries, maxBytes, maxWatches, ttls, maxStaleMs, random } = options;
     const { slab, lookup } = replica;
     this.#options = options;
+    this.#summaries = summaries;
     this.#replica = replica;
     this.bookmarks = new Bookmarks(replica);
     this.held = new HeldEntries({
@@ -149,6 +154,12 @@ export class ResolverMachine {
       case "policy ended":
         if (this.#policyStream.ended(input.stream)) this.#lose(time, input.retryMs);
         break;
+      case "summaries said":
+        this.#summariesSaid(input, time, out);
+        break;
+      case "summaries ended":
+        this.#summaries?.ended(input.stream, input.retryMs, input.refusal !== undefined, time);
+        break;
       case "fetched":
         this.#fetchedPage(input.call, input.bytes, time, out);
         break;
@@ -183,6 +194,7 @@ export class ResolverMachine {
       refusedMonoMs,
       this.#watches.nextDeadlineMs(),
       this.#reopening.dueMonoMs,
+      this.#summaries?.nextDeadlineMs() ?? NEVER,
     );
   }
 
@@ -218,9 +230,10 @@ export class ResolverMachine {
     return { nodeId: this.#options.name, clusterId: this.#options.clusterId };
   }
 
-  /** Whether everything that is to be followed from the start is here, and the policy. */
+  /** Whether everything that is to be followed from the start is here, and the policy; and summaries, if they can be had. */
   get isReady(): boolean {
     const { seedOnStart, namespaces } = this.#options;
+    if (seedOnStart && this.#summaries?.isPending === true) return false;
     return (
       this.policy.isReady && this.#fault === undefined && (!seedOnStart || namespaces.every((prefix) => this.#watches.isComplete(prefix)))
     );
@@ -371,6 +384,7 @@ export class ResolverMachine {
     this.held.tick(time);
     this.following.tick(time.monoMs);
     this.#leaveLiars(time, out);
+    this.#summaries?.work(time);
     if (time.monoMs >= this.#hearing.deadMonoMs) {
       this.#watches.wereSilent(this.#hearing.changesOnlyMs(time));
       this.#lose(time);
@@ -390,6 +404,13 @@ export class ResolverMachine {
     this.#digests.leave(out);
     this.#watches.reopen(out);
     this.#policyStream.reopen(out);
+    this.#summaries?.reopen(out);
+  }
+
+  #summariesSaid({ stream, bytes, delayMs }: Extract<ResolverInput, { kind: "summaries said" }>, time: Time, out: Out): void {
+    const said = this.#summaries?.hear(stream, bytes, delayMs, time, out);
+    if (said !== undefined && this.#used !== undefined)
+      this.policy.heardEpoch(said.policyEpoch, { upstream: this.#used, monoMs: time.monoMs });
   }
 
   #watchSaid({ stream, bytes, delayMs }: Extract<ResolverInput, { kind: "watch said" }>, time: Time, out: Out): void {
@@ -517,6 +538,7 @@ export class ResolverMachine {
     }
     this.#want(time, out);
     this.#policyStream.use(this.#used, out);
+    this.#summaries?.use(this.#used, time, out);
     this.#digests.adjust(current, this.#wanted, time, out);
     this.#acts.adjust(time);
   }

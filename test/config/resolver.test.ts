@@ -65,20 +65,33 @@ test("a resolver takes what a fleet says to its nodes, as long as nothing of it 
 
 /** Another value than the default, as text. */
 function otherTextOf({ path, setting }: SettingRow): string {
+  if (path === "summary.resolver_scopes") return "global";
   if (Array.isArray(setting.default)) return path === "resolver.upstreams" ? "localhost:1" : "svc";
   if (typeof setting.default === "boolean") return String(!setting.default);
   return typeof setting.default === "number" ? setting.toText(setting.max) : "file";
 }
 
-test.each(SETTING_ROWS.filter(({ group }) => group === "resolver"))("a node refuses $path: whoever set it meant a resolver", (row) => {
-  const problemsAtNode = (text: string) => {
-    const loaded = loadConfig({ env: { [row.env]: text }, flags: new Map() });
-    return loaded.ok ? [] : loaded.problems.map(problemText);
-  };
-  expect(problemsAtNode(otherTextOf(row))).toContain(
-    `${row.path}: is only for a resolver: set node.mode = "resolver" (flag --mode resolver), or leave it out (environment ${row.env})`,
-  );
-  if (row.setting.default !== undefined) expect(problemsAtNode(row.setting.toText(row.setting.default))).toEqual([]);
+test.each(SETTING_ROWS.filter(({ path }) => /^resolver\.|^summary\.resolver_/.test(path)))(
+  "a node refuses $path: whoever set it meant a resolver",
+  (row) => {
+    const problemsAtNode = (text: string) => {
+      const loaded = loadConfig({ env: { [row.env]: text }, flags: new Map() });
+      return loaded.ok ? [] : loaded.problems.map(problemText);
+    };
+    expect(problemsAtNode(otherTextOf(row))).toContain(
+      `${row.path}: is only for a resolver: set node.mode = "resolver" (flag --mode resolver), or leave it out (environment ${row.env})`,
+    );
+    if (row.setting.default !== undefined) expect(problemsAtNode(row.setting.toText(row.setting.default))).toEqual([]);
+  },
+);
+
+test.each([
+  { summary: { resolver_scopes: ["global", "region"], resolver_namespaces: ["svc.market"] }, says: "" },
+  { summary: { resolver_scopes: ["local"] }, says: "summary.resolver_scopes" },
+  { summary: { resolver_namespaces: ["svc"] }, says: "summary.resolver_namespaces: needs summary.resolver_scopes" },
+  { summary: { resolver_scopes: ["global"], resolver_namespaces: ["*"] }, says: "summary.resolver_namespaces" },
+])("a resolver with $summary: $says", ({ summary, says }) => {
+  expect(problemsOf({ summary, resolver: LOCAL }).join()).toMatch(says === "" ? /^$/ : says);
 });
 
 test.each([

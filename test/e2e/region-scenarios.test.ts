@@ -137,6 +137,7 @@ test("scenario 1, delegation: callers are led to the region that owns the name, 
     allowSummaries: true,
     exportScopes: ["SCOPE_GLOBAL"],
   }));
+  await using resolver = await fleet.startResolver("us");
   await Promise.all(REGIONS.map((region) => applyPolicy(region, owned)));
   const pay = { namespace: "svc.prod.eu-west.shop", name: "pay" };
   const cart = { namespace: "svc.prod.us-east.shop", name: "cart" };
@@ -150,7 +151,14 @@ test("scenario 1, delegation: callers are led to the region that owns the name, 
   const foreign = { key: { kind: "ENTRY_KIND_SERVICE", ...pay, instanceId: "1" }, scope: "SCOPE_GLOBAL" };
   expect(await door.ask("register", { entries: [foreign], staticLease: true })).toMatchObject({ code: "PERMISSION_DENIED" });
   await until("callers are sent to the owner", async () => "redirect" in (await door.ask("resolve", pay)).response);
-  const client = connect({ servers: [us.grpc], findServers: false, autoSummaryRedirect: true });
+  // Clients ask a resolver, which knows of the other region what its node knows.
+  using asked = new GrpcDoor(resolver.grpc);
+  await until("the resolver sends them there too", async () => "redirect" in (await asked.ask("resolve", pay)).response);
+  expect((await summariesIn(resolver)).map(({ sourceCluster, stale = false }) => `${sourceCluster} ${stale}`)).toEqual([
+    "eu1 false",
+    "us1 false",
+  ]);
+  const client = connect({ servers: [resolver.grpc], findServers: false, autoSummaryRedirect: true });
   try {
     const found = await client.resolve(pay.namespace, pay.name);
     expect(found?.entry).toMatchObject({ clusterId: "eu1", key: { instanceId: secret } });
@@ -162,9 +170,9 @@ test("scenario 1, delegation: callers are led to the region that owns the name, 
   const saying = (word: string, all: ReadonlyMap<string, string>) => [...all].filter(([, text]) => text.includes(word)).map(([way]) => way);
   expect(saying(own, said)).toEqual(["CatalogQuery", "Resolve", "CatalogWatch", "DNS", "/sd/prometheus"]);
   expect(saying(secret, said)).toEqual([]);
-  const asked = await allThatIsSaid(us, pay.namespace, pay.name);
-  expect(asked.get("Resolve")).toContain("redirect");
-  expect(saying(secret, asked)).toEqual([]);
+  const ofOther = await allThatIsSaid(us, pay.namespace, pay.name);
+  expect(ofOther.get("Resolve")).toContain("redirect");
+  expect(saying(secret, ofOther)).toEqual([]);
   expect(filesWith(fleet.dataDir("us"), own)).not.toEqual([]);
   expect(filesWith(fleet.dataDir("us"), secret)).toEqual([]);
   const passed = (word: string) => [...fleet.relays].filter(([, relay]) => relay.hasPassed(word)).map(([way]) => way);
@@ -172,6 +180,7 @@ test("scenario 1, delegation: callers are led to the region that owns the name, 
   expect([...passed(secret), ...passed(own)]).toEqual([]);
   expect(inMemory(fleet.node("eu").command.pid, [secret, own])).toEqual([secret]);
   expect(inMemory(us.command.pid, [secret, own])).toEqual([own]);
+  expect(inMemory(resolver.command.pid, [secret, own])).toEqual([]);
 });
 
 test("scenario 2, cutover and rollback: a summary shows in all regions within its ttl, and a rollback takes it back within the hold-down; the audit has both", async () => {

@@ -142,6 +142,34 @@ test("a service shows in the other region as a summary, and its entries do not",
   client.close();
   const page = await (await fetch(`http://${us.listeners["http"] ?? ""}/discovery/summary?region=eu&include_ingress=true`)).json();
   expect(page).toMatchObject({ items: [{ serviceId: "quotes" }], ingress: { eu1: { urls } } });
+  await resolverLeads(us, { asked, redirect, both });
   await announcesItsNextKey(eu, us);
   await showsWhatItHeldAlone(eu, us);
 });
+
+interface Told {
+  readonly asked: JsonObject;
+  readonly redirect: unknown;
+  readonly both: string;
+}
+
+/** A resolver in the region of the node knows the other region by what the node tells it, and by nothing else. */
+async function resolverLeads(us: NodeProcess, { asked, redirect, both }: Told): Promise<void> {
+  const config = file("resolver.json", JSON.stringify({ summary: { resolver_scopes: ["global"], keys: [KEYS.eu.row, KEYS.us.row] } }));
+  const place = ["--cluster-id", "us1", "--region", "us", "--node-id", "r-1", "--config", config];
+  await using resolver = await startNodeProcess(["--mode", "resolver", "--ephemeral", "--upstream", us.grpc, ...place]);
+  await until("the resolver holds what its node holds", async () => (await namesIn(resolver)) === both);
+  using door = new GrpcDoor(resolver.grpc);
+  const told = (await door.ask("resolve", asked)).response["redirect"];
+  const { ttl, ...named } = redirect as JsonObject;
+  expect(told).toMatchObject(named);
+  expect(ttl).toBeDefined();
+  expect((await door.ask("resolve", { ...asked, visitedClusters: ["eu1"] })).code).toBe("NOT_FOUND");
+  const page = await (await fetch(`http://${resolver.listeners["http"] ?? ""}/discovery/summary?region=eu&include_ingress=true`)).json();
+  expect(page).toMatchObject({ items: [{ serviceId: "quotes" }], source: "SOURCE_FOLLOWED", stale: false, servedBy: "r-1" });
+  expect(JSON.stringify((await door.ask("catalogQuery", { namespacePrefix: "svc" })).response)).not.toContain("quotes");
+  // A client of the resolver follows.
+  const client = connect({ servers: [resolver.grpc], findServers: false, autoSummaryRedirect: true });
+  expect((await client.resolve("svc.market", "quotes"))?.entry).toMatchObject({ clusterId: "eu1", key: { instanceId: "1" } });
+  client.close();
+}

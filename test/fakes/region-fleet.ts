@@ -104,6 +104,15 @@ export class RegionFleet implements AsyncDisposable {
     this.nodes.set(region, await startNodeProcess([...flags, "--config", file]));
   }
 
+  /** A resolver that reads the node of a region, and follows the summaries that it holds. To be disposed of by the caller. */
+  startResolver(region: string): Promise<NodeProcess> {
+    const summary = { ...this.#times, resolver_scopes: ["global"], keys: [...this.#keys.values()] };
+    const { hold_down: _, export_interval: __, ...followed } = summary;
+    const file = this.file(`${region}-resolver.json`, JSON.stringify({ summary: followed }));
+    const place = ["--cluster-id", `${region}1`, "--region", region, "--node-id", `${region}1-r`, "--ephemeral"];
+    return startNodeProcess(["--mode", "resolver", "--upstream", this.node(region).grpc, ...place, "--config", file]);
+  }
+
   /** Of a cluster, or of the border of two. No two may have the same. */
   #tokenOf(...pair: readonly string[]): string {
     const name = pair.toSorted().join("-");

@@ -21,13 +21,17 @@ import type { RestoredCopy } from "../../src/resolver/disk/restoring.ts";
 import type { WatchRefusal } from "../../src/resolver/following/refusals.ts";
 import type { Answer, Asked, ResolverInput, ResolverOptions, ResolverOrder } from "../../src/resolver/io-types.ts";
 import type { ResolverMachine } from "../../src/resolver/machine.ts";
+import { type FollowedSummariesOptions } from "../../src/resolver/summaries/followed-summaries.ts";
+import { TrustedKeys } from "../../src/resolver/summaries/trusted-keys.ts";
 import type { CacheAct } from "../../src/resolver/upkeep/cache-acts.ts";
 import type { UpstreamFacts } from "../../src/resolver/upstreams.ts";
 import { replicaAge } from "../../src/services/discovery/age.ts";
 import { DiscoveryBytes } from "../../src/services/discovery/response-bytes.ts";
+import type { StreamSource } from "../../src/services/service.ts";
 import { FabricComponent } from "./mesh.ts";
 import { lineOf } from "./model.ts";
 import type { Version } from "./policy-versions.ts";
+import { ANYONE, type SummaryWorld } from "./summary-readers.ts";
 
 const STEP_MS = 100;
 const MESSAGE_BYTES = 2000;
@@ -64,6 +68,8 @@ export class Server {
   refusal: WatchRefusal = "prefix";
   /** Ends the watches that are open, once. */
   breaks = false;
+  /** The summaries that it holds; undefined of a server that holds none. */
+  summaries: SummaryWorld | undefined;
   watchCount = 0;
   policyCount = 0;
   snapshotCount = 0;
@@ -99,11 +105,15 @@ export class ResolverWorld {
   /** Whether it reads what servers said while it stood still. */
   delayMs = 0;
   readonly #policies = new Map<number, Server>();
+  readonly #summaries = new Map<number, { readonly server: Server; readonly source: StreamSource }>();
   readonly #later: ResolverInput[] = [];
   #monoMs = 0;
   #wallMs = 1_000_000_000;
 
-  constructor(names: readonly string[], options: Partial<ResolverOptions> = {}) {
+  readonly #followed: FollowedSummariesOptions | undefined;
+
+  constructor(names: readonly string[], options: Partial<ResolverOptions> = {}, followed?: FollowedSummariesOptions) {
+    this.#followed = followed;
     this.servers = Object.fromEntries(names.map((name) => [name, new Server(name)]));
     const random = new Rng(1);
     this.#resolver = {
@@ -139,6 +149,7 @@ export class ResolverWorld {
         zones: ["waymark."],
         onDenied: () => {},
         onAgain: () => {},
+        summaries: this.#followed && { options: this.#followed, keys: new TrustedKeys(), now: () => this.now, onAgain: () => {} },
       },
       this.now,
     );
@@ -158,6 +169,7 @@ export class ResolverWorld {
   restart(copy: Uint8Array, { downMs = 0, clockMs = 0, options = {}, isSwitched = true }: Restart = {}): RestoredCopy {
     this.#watches.clear();
     this.#policies.clear();
+    this.#summaries.clear();
     this.#later.length = 0;
     this.#monoMs += downMs;
     this.#wallMs += clockMs;
@@ -219,6 +231,8 @@ export class ResolverWorld {
       this.#do({ kind: "tick" });
       while (this.#later.length > 0) this.#do(this.#later.shift()!);
       for (const [stream, watch] of this.#watches.entries().toArray()) this.#deliver(stream, watch);
+      for (const { summaries } of Object.values(this.servers)) summaries?.pass(stepMs);
+      for (const [stream, { server, source }] of this.#summaries.entries().toArray()) this.#tell(stream, server, source);
     }
   }
 
@@ -290,6 +304,30 @@ export class ResolverWorld {
     }
   }
 
+  #tell(stream: number, server: Server, source: StreamSource): void {
+    if (!server.isUp) {
+      this.#summaries.delete(stream);
+      return this.#do({ kind: "summaries ended", stream });
+    }
+    while (this.#summaries.has(stream)) {
+      const bytes = source.pull(server.summaries?.now() ?? this.now);
+      if (bytes === undefined) return;
+      this.#do({ kind: "summaries said", stream, bytes, delayMs: this.delayMs });
+    }
+  }
+
+  #openSummaries({ stream, upstream, prefixes, cursor }: ResolverOrder & { kind: "open summaries" }): void {
+    const server = this.server(upstream);
+    if (server.summaries === undefined || !server.isUp) return void this.#later.push({ kind: "summaries ended", stream });
+    const request = { forResolver: true, namespacePrefixes: [...prefixes], cursor, withDigest: true };
+    const source = server.summaries.watch(request, { ...ANYONE, roles: ["mesh.resolve"], address: "127.0.0.1" });
+    source.attach(
+      () => {},
+      () => {},
+    );
+    this.#summaries.set(stream, { server, source });
+  }
+
   #do(input: ResolverInput): void {
     const out: ResolverOrder[] = [];
     if (this.rooms.handle(input, this.now, out)) this.#switch();
@@ -300,7 +338,11 @@ export class ResolverWorld {
   #switch(): void {
     const { switches } = this.rooms;
     switches.look(this.now);
-    while (switches.isRunning) switches.step(MANY, this.now);
+    while (switches.isRunning) {
+      switches.step(MANY, this.now);
+      // Readers of summaries follow with the next inputs.
+      if (switches.isWaiting) this.rooms.summaries?.show(this.now);
+    }
     this.rooms.show();
   }
 
@@ -327,6 +369,11 @@ export class ResolverWorld {
         return this.#sendPolicy(order.stream, this.server(order.upstream));
       case "close policy":
         this.#policies.delete(order.stream);
+        return;
+      case "open summaries":
+        return this.#openSummaries(order);
+      case "close summaries":
+        this.#summaries.delete(order.stream);
         return;
       case "fetch":
         return this.#answer(order);

@@ -28,7 +28,7 @@ import { encodeBeacon, encodeSummary, opened } from "../../src/summary/codec.ts"
 import type { SourceAge } from "../../src/summary/held/options.ts";
 import { recordKey } from "../../src/summary/keys.ts";
 import { SummaryStamper } from "../../src/summary/stamper.ts";
-import type { IngressNode, Summary } from "../../src/summary/summary.ts";
+import type { Beacon, IngressNode, Summary } from "../../src/summary/summary.ts";
 import { at } from "./registry.ts";
 import { BEACON, SUMMARY } from "./summaries.ts";
 
@@ -121,8 +121,8 @@ export class SummaryWorld {
     return recordKey(summary);
   }
 
-  beacon(source: string): void {
-    this.#put("beacon", encodeBeacon({ ...BEACON, source }));
+  beacon(source: string, said: Partial<Beacon> = {}): void {
+    this.#put("beacon", encodeBeacon({ ...BEACON, source, ...said }));
   }
 
   #put(what: "beacon" | "summary", signed: Uint8Array): void {

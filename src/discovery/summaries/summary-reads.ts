@@ -19,7 +19,7 @@ import type { IngressNode } from "../../summary/summary.ts";
 import { Fanout } from "../fanout.ts";
 import { Hearing } from "../hearing.ts";
 import { PolicySwitch } from "../policy-switch.ts";
-import { Reads } from "../reads.ts";
+import { type AnswerLists, Reads } from "../reads.ts";
 import type { ChangeNumber, SwitchFollower } from "../switch-queue.ts";
 
 /** What is known of the clusters that summaries are about. */
@@ -43,6 +43,8 @@ export interface SummaryReadsParts {
   readonly policies: PolicySource;
   readonly onDenied: OnDenied;
   readonly sources: KnownSources;
+  /** Of a resolver. */
+  readonly lists?: AnswerLists;
   /** Called when a watcher must be woken again. */
   readonly onAgain: () => void;
   readonly now: () => Time;
@@ -66,14 +68,14 @@ export class SummaryReads implements SwitchFollower {
   #running: PolicySwitch | undefined;
 
   constructor(parts: SummaryReadsParts) {
-    const { replica, node, policies, onDenied, sources } = parts;
+    const { replica, node, policies, onDenied, sources, lists } = parts;
     this.#parts = parts;
     this.sources = sources;
     this.#told = policies.policy;
     this.fanout = new Fanout(parts.onAgain);
     this.#hearing = new Hearing(this.fanout);
     // The control plane's namespaces have no summaries; there stand beacons.
-    this.reads = new Reads(replica, node, { policies, onDenied, hides: isControlNamespace });
+    this.reads = new Reads(replica, node, { policies, onDenied, hides: isControlNamespace, ...(lists && { lists }) });
   }
 
   /** The watches become ready, and end, with those of the catalog. */

@@ -5,9 +5,8 @@ import type { RefusalEvent } from "../../summary/held/refusals.ts";
 import { SUMMARY_REFUSALS } from "../../summary/summary.ts";
 import type { Component } from "../components.io.ts";
 import type { Summaries } from "../core/regions/summaries.ts";
+import { observeSummaries } from "../metrics.ts";
 import { type NodeCore, now } from "../rooms.io.ts";
-
-const STATES = ["fresh", "stale", "dropped"] as const;
 
 /** The part of a node that operators see of its summaries. */
 export function openSummaryEvents(core: NodeCore, regions: Summaries, log: Log): Component {
@@ -23,13 +22,7 @@ export function openSummaryEvents(core: NodeCore, regions: Summaries, log: Log):
     metrics.counter("discovery_summary_hold_downs_total", {}).set(regions.builder.heldDownCount);
     metrics.counter("discovery_summary_exports_total", { outcome: "failed" }).set(regions.failedCount);
     metrics.set("summary_export_lag_seconds", {}, regions.exportLagMs(time) / 1000);
-    const sources = regions.held.sources(time);
-    for (const state of STATES)
-      metrics.set(
-        "discovery_summaries",
-        { state },
-        sources.reduce((sum, source) => sum + (source.state === state ? source.summaries : 0), 0),
-      );
+    observeSummaries(metrics, regions.held, time);
   };
   return { observe, readiness: () => [{ name: "summaries", ok: true, detail: regions.standingText }] };
 }

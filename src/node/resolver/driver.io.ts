@@ -15,7 +15,7 @@ import type { UpstreamCalls } from "./upstream-calls.io.ts";
 import type { OpenStream, StreamEvents } from "./upstream-streams.io.ts";
 
 export interface ResolverDriverParts {
-  readonly rooms: Pick<ResolverRooms, "handle" | "machine">;
+  readonly rooms: Pick<ResolverRooms, "handle" | "machine" | "nextDeadlineMs">;
   readonly calls: UpstreamCalls;
   readonly log: Pick<Log, "warn">;
   now(): Time;
@@ -43,6 +43,7 @@ export class ResolverDriver {
   readonly #orders: ResolverOrder[] = [];
   readonly #watches = new Map<number, OpenStream>();
   readonly #policies = new Map<number, OpenStream>();
+  readonly #summaries = new Map<number, OpenStream>();
   /** Of each upstream what it last refused or failed with, until a stream says something: then one is read, and the rest is for the log. */
   readonly #faults = new Map<string, string>();
   #timer: NodeJS.Timeout | undefined;
@@ -160,6 +161,10 @@ export class ResolverDriver {
         return this.#openPolicy(order);
       case "close policy":
         return close(this.#policies, order.stream);
+      case "open summaries":
+        return this.#openSummaries(order);
+      case "close summaries":
+        return close(this.#summaries, order.stream);
       case "fetch":
         return void this.#fetch(order);
       case "garbled":
@@ -203,13 +208,18 @@ export class ResolverDriver {
     this.#policies.set(stream, this.#calls.openPolicy(upstream, known, events));
   }
 
+  #openSummaries({ stream, upstream, prefixes, cursor }: Order<"open summaries">): void {
+    const events = this.#eventsOf(this.#summaries, { stream, upstream, said: "summaries said", ended: "summaries ended" });
+    this.#summaries.set(stream, this.#calls.openSummaries(upstream, { prefixes, cursor, withDigest: true }, events));
+  }
+
   #eventsOf(
     streams: Map<number, OpenStream>,
     of: {
       readonly stream: number;
       readonly upstream: string;
-      readonly said: "watch said" | "policy said";
-      readonly ended: "watch ended" | "policy ended";
+      readonly said: "watch said" | "policy said" | "summaries said";
+      readonly ended: "watch ended" | "policy ended" | "summaries ended";
     },
   ): StreamEvents {
     const { stream, upstream, said, ended } = of;
@@ -238,7 +248,7 @@ export class ResolverDriver {
 
   /** Sets the one timer. A later deadline leaves the timer as it is, because a tick that comes too early changes nothing. */
   #arm(): void {
-    const deadlineMonoMs = this.#isClosed ? NEVER : this.#machine.nextDeadlineMs();
+    const deadlineMonoMs = this.#isClosed ? NEVER : this.#parts.rooms.nextDeadlineMs();
     if (deadlineMonoMs >= this.#timerMonoMs) return;
     clearTimeout(this.#timer);
     this.#timerMonoMs = deadlineMonoMs;

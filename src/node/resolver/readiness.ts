@@ -4,7 +4,7 @@ import type { ResolverRooms } from "./resolver-rooms.ts";
 
 /** `fault`: why the upstream servers could not be read since one of them was. Empty without one. */
 export function resolverChecks(
-  { machine, policies, replica }: Pick<ResolverRooms, "machine" | "policies" | "replica">,
+  { machine, policies, replica, summaries }: Pick<ResolverRooms, "machine" | "policies" | "replica" | "summaries">,
   { isServing, fault }: { readonly isServing: boolean; readonly fault: string },
 ): readonly ReadyCheck[] {
   const { current, refused } = machine.upstreams;
@@ -17,7 +17,13 @@ export function resolverChecks(
     { name: "catalog", ok: isServing, detail: machine.fault ?? (isServing ? "loaded" : "loading") },
     { name: "upstream", ok: true, detail: [read, ...refusals, ...(isWell ? [] : [`last fault: ${fault}`])].join("; ") },
     { name: "policy", ok: machine.policy.isReady, detail: policyDetail(machine, policies) },
+    ...(summaries === undefined ? [] : [{ name: "summaries", ok: true, detail: summariesDetail(summaries) }]),
   ];
+}
+
+function summariesDetail({ followed }: NonNullable<ResolverRooms["summaries"]>): string {
+  if (followed.fault !== undefined) return followed.fault;
+  return followed.isComplete ? "followed" : "not held yet; a server without summary.keys has none to give";
 }
 
 function policyDetail({ policy }: ResolverRooms["machine"], { status, isAwaiting }: ResolverRooms["policies"]): string {

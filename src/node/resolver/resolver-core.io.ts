@@ -31,7 +31,8 @@ import type { AccessLog } from "../access-log.ts";
 import type { Component } from "../components.io.ts";
 import { ProcessAnswers, type ProcessAnswersParts } from "../dns/process-answers.ts";
 import type { NodeLimits } from "../limits.ts";
-import { observeEntries, observeWatches } from "../metrics.ts";
+import { observeEntries, observeSummaries, observeWatches } from "../metrics.ts";
+import { openSeals } from "../regions/seals.io.ts";
 import { now } from "../rooms.io.ts";
 import { type NodeOptions, tick } from "../starting.io.ts";
 import type { WorkersCore } from "../workers/workers.io.ts";
@@ -42,6 +43,7 @@ import { observeResolver } from "./metrics.ts";
 import { resolverOptionsOf } from "./options.ts";
 import { resolverChecks } from "./readiness.ts";
 import { openResolverRooms, type ResolverRooms } from "./resolver-rooms.ts";
+import { followedKeysOf, followedSummariesOf } from "./summaries/options.ts";
 import { UpstreamCalls } from "./upstream-calls.io.ts";
 import { Waits } from "./waits.io.ts";
 
@@ -95,6 +97,7 @@ export class ResolverCore implements Component {
   readonly #metrics: Metrics;
   readonly #audit: AuditLog;
   readonly #wakeup: Wakeup;
+  readonly #readersOfSummaries: Wakeup | undefined;
   readonly #waits = new Waits();
   readonly #switcher: PolicySwitcher;
   readonly #onServing = new Set<(isServing: boolean) => void>();
@@ -116,8 +119,9 @@ export class ResolverCore implements Component {
     this.#metrics = metrics;
     this.#audit = audit;
     const resolver = resolverOptionsOf(settings, { name: nodeId, random });
+    const summaries = this.#followed(settings, { nodeId, generation }, log);
     const opened = openResolverRooms(
-      { nodeId, generation, boot, resolver, onAgain: () => this.#wakeup.kick() },
+      { nodeId, generation, boot, resolver, summaries, onAgain: () => this.#wakeup.kick() },
       { settings, metrics, audit, now },
     );
     this.rooms = opened.rooms;
@@ -127,6 +131,7 @@ export class ResolverCore implements Component {
     this.identity = { version, nodeId, clusterId, region, zone, roles, listeners, boot, generation, startedMonoMs: time.monoMs };
     const { switches, fanout } = this.rooms;
     this.#wakeup = new Wakeup(fanout, now);
+    this.#readersOfSummaries = this.rooms.summaries && new Wakeup(this.rooms.summaries.reads.fanout, now);
     this.#switcher = new PolicySwitcher(switches, () => {
       this.rooms.show();
       this.#changed();
@@ -237,6 +242,7 @@ export class ResolverCore implements Component {
   stop(): void {
     this.driver.close();
     this.#wakeup.close();
+    this.#readersOfSummaries?.close();
     this.#waits.close();
     clearInterval(this.#limitsTimer);
     this.limits.close();
@@ -251,6 +257,7 @@ export class ResolverCore implements Component {
     observeEntries(this.#metrics, this.rooms.machine.lookups);
     this.#metrics.set("waymark_ready", {}, this.isServing ? 1 : 0);
     observeResolver(this.#metrics, this.rooms.machine, now());
+    if (this.rooms.summaries !== undefined) observeSummaries(this.#metrics, this.rooms.summaries.followed.held, now());
   }
 
   /** The machine took an input. HOT: once a message of the upstream. */
@@ -280,6 +287,14 @@ export class ResolverCore implements Component {
     for (const onServing of this.#onServing) onServing(this.isServing);
   }
 
+  /** What it follows of summaries, if anything. */
+  #followed(settings: NodeOptions["settings"], own: { readonly nodeId: string; readonly generation: number }, log: Log) {
+    const options = followedSummariesOf(settings, own);
+    if (options === undefined) return undefined;
+    const keys = followedKeysOf(settings, () => openSeals(settings, log.child("summary")).keys);
+    return { options, keys, now, onAgain: () => this.#readersOfSummaries?.kick() };
+  }
+
   #servicesOf(
     settings: NodeOptions["settings"],
     ports: ResolverPorts,
@@ -297,6 +312,7 @@ export class ResolverCore implements Component {
       identity,
       ports,
       upstreams: settings.resolver.upstreams,
+      summaries: rooms.summaries,
       cache: {
         statistics: (time) => rooms.machine.statistics(time),
         act: (request) => this.driver.input({ kind: "act", ...request }),

@@ -27,9 +27,11 @@ import { mayBeSeen, type OnDenied } from "../../policy/set/visibility.ts";
 import { type EngineOptions, HISTORY_BOUNDS, PolicyEngine } from "../../policy/versions/engine.ts";
 import type { ResolverInput, ResolverOptions, ResolverOrder } from "../../resolver/io-types.ts";
 import { ResolverMachine } from "../../resolver/machine.ts";
+import type { FollowedSummariesOptions } from "../../resolver/summaries/followed-summaries.ts";
 import { DiscoveryBytes } from "../../services/discovery/response-bytes.ts";
 import { AccessLog } from "../access-log.ts";
 import { NodeLimits } from "../limits.ts";
+import { ResolverSummaries, type ResolverSummariesParts } from "./summaries/resolver-summaries.ts";
 
 export interface ResolverRoomsOptions {
   readonly nodeId: string;
@@ -48,6 +50,13 @@ export interface ResolverRoomsOptions {
   /** Called when a watcher must be woken. */
   readonly onAgain: () => void;
   readonly nameBounds?: NameIndexBounds;
+  /** What it follows of summaries; absent where it follows none. */
+  readonly summaries?: FollowedRegions | undefined;
+}
+
+/** Which summaries a resolver follows, and how it wakes who watches them. */
+export interface FollowedRegions extends Pick<ResolverSummariesParts, "keys" | "now" | "onAgain"> {
+  readonly options: FollowedSummariesOptions;
 }
 
 /** What a process adds: its limits, and the record of who was answered. */
@@ -65,7 +74,7 @@ export interface OpenedRooms {
 }
 
 export function openResolverRooms(
-  options: Pick<ResolverRoomsOptions, "boot" | "generation" | "nodeId" | "onAgain" | "resolver">,
+  options: Pick<ResolverRoomsOptions, "boot" | "generation" | "nodeId" | "onAgain" | "resolver" | "summaries">,
   { settings, metrics, audit, now }: ResolverProcess,
 ): OpenedRooms {
   const { catalog, dns } = settings;
@@ -86,6 +95,8 @@ export class ResolverRooms {
   readonly loads: { of(key: KeyText): LoadView | undefined };
   readonly switches: SwitchQueue;
   readonly machine: ResolverMachine;
+  /** Undefined where it follows none. */
+  readonly summaries: ResolverSummaries | undefined;
   /** Counts the inputs of the machine: between two of them nothing arrives. */
   inputCount = 0;
   readonly #onAgain: () => void;
@@ -102,7 +113,11 @@ export class ResolverRooms {
     const replica = new Replica(new Lookup(), new Slab(), { nodeId, generation, lastSeq: 0, floor: 0, ...catalog });
     replica.setAdmission((stored) => isAdmitted(policies.policy, stored, clusterId));
     const stamper = new EntryStamper({ bounds: PROTOCOL_BOUNDS, traits: new TraitsPool() });
-    const machine = new ResolverMachine(resolver, { replica, stamper, policies }, time);
+    const node = { nodeId, clusterId, region, boot };
+    const { summaries } = options;
+    this.summaries = summaries && new ResolverSummaries(summaries.options, { ...summaries, policies, node, onDenied });
+    const followed = this.summaries?.followed;
+    const machine = new ResolverMachine(resolver, { replica, stamper, policies, summaries: followed }, time);
     const lists = {
       of: (namespace: string) => machine.lookupsOf(namespace),
       // Those that are followed have passed the admission of the replica.
@@ -120,8 +135,9 @@ export class ResolverRooms {
       shows: (namespace) => machine.isComplete(namespace),
       takeTouched: () => machine.held.takeTouched(),
     });
-    this.reads = new Reads(replica, { nodeId, clusterId, region, boot }, { policies, onDenied, lists });
+    this.reads = new Reads(replica, node, { policies, onDenied, lists });
     this.switches = new SwitchQueue({ policies, replica, reads: this.reads, fanout: this.fanout, clusterId });
+    if (this.summaries !== undefined) this.switches.followers.add(this.summaries.reads);
     this.loads = { of: (key) => machine.loadOf(key) };
     this.bytes = new DiscoveryBytes(replica.slab, this.loads);
     machine.policy.setShown(() => !this.reads.isPending);
@@ -134,12 +150,18 @@ export class ResolverRooms {
   handle(input: ResolverInput, time: Time, out: ResolverOrder[]): boolean {
     this.inputCount += 1;
     this.machine.handle(input, time, out);
+    if (this.summaries?.show(time) === true) this.switches.onFollowed();
     this.show();
     const { policy } = this.policies;
     if (policy === this.#policy) return false;
     this.#policy = policy;
     this.machine.policyChanged();
     return true;
+  }
+
+  /** When the next input is needed, by monotonic ms. */
+  nextDeadlineMs(): number {
+    return this.summaries?.reads.isRunning === true ? Number.NEGATIVE_INFINITY : this.machine.nextDeadlineMs();
   }
 
   /** Notes what is new, also after a step of `switches`. HOT: once a message of the upstream. */

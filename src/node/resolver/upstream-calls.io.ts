@@ -18,6 +18,7 @@ import {
   policyRequest,
   readFacts,
   refusalOf,
+  summariesRequest,
   type WatchPlace,
   watchRequest,
 } from "./upstream-codec.ts";
@@ -128,6 +129,11 @@ export class UpstreamCalls {
   /** Follows what is below the prefixes; an empty text stands for all namespaces. With an empty cursor it begins with a snapshot. */
   openWatch(upstream: string, place: WatchPlace, events: StreamEvents): OpenStream {
     return this.#openStream(upstream, PATHS.watch, watchRequest({ ...place, via: [this.#options.name] }), events);
+  }
+
+  /** Follows the summaries below the prefixes, as `openWatch` does entries. */
+  openSummaries(upstream: string, place: WatchPlace, events: StreamEvents): OpenStream {
+    return this.#openStream(upstream, PATHS.summaries, summariesRequest({ ...place, via: [this.#options.name] }), events);
   }
 
   /** `known`: versions that the server need not send. */

@@ -8,6 +8,7 @@ import {
   type ServerInfoResponse,
   ServerInfoResponseSchema,
 } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
+import { SummaryWatchRequestSchema } from "../../../gen/waymark/discovery/v1/summary_pb.js";
 import { WatchPolicyRequestSchema } from "../../../gen/waymark/policy/v1/policy_pb.js";
 import type { WholeName } from "../../catalog/query/instances.ts";
 import type { Status } from "../../grpc/wire/status.ts";
@@ -43,16 +44,27 @@ export const PATHS = {
   probe: "/waymark.discovery.v1.DiscoveryService/ServerInfo",
   watch: "/waymark.discovery.v1.DiscoveryService/CatalogWatch",
   fetch: "/waymark.discovery.v1.DiscoveryService/CatalogQuery",
+  summaries: "/waymark.discovery.v1.DiscoveryService/SummaryWatch",
   policy: "/waymark.policy.v1.PolicyService/WatchPolicy",
 } as const;
 
 /** ServerInfoRequest has no fields. */
 export const PROBE_REQUEST = new Uint8Array();
 
-export function watchRequest({ prefixes, cursor, withDigest, via }: WatchPlace & { readonly via: readonly string[] }): Uint8Array {
+type AskedWatch = WatchPlace & { readonly via: readonly string[] };
+
+export function watchRequest(asked: AskedWatch): Uint8Array {
+  return toBinary(CatalogWatchRequestSchema, create(CatalogWatchRequestSchema, askedFields(asked)));
+}
+
+/** For the summaries below the prefixes, with what is held of their clusters. */
+export function summariesRequest(asked: AskedWatch): Uint8Array {
+  return toBinary(SummaryWatchRequestSchema, create(SummaryWatchRequestSchema, askedFields(asked)));
+}
+
+function askedFields({ prefixes, cursor, withDigest, via }: AskedWatch) {
   const options = { bookmarkInterval: BOOKMARK_INTERVAL, withDigest, via: [...via] };
-  const request = { forResolver: true, namespacePrefixes: [...prefixes], cursor, ...options };
-  return toBinary(CatalogWatchRequestSchema, create(CatalogWatchRequestSchema, request));
+  return { forResolver: true, namespacePrefixes: [...prefixes], cursor, ...options };
 }
 
 /** For the entries of a name, of all kinds. */

@@ -2,7 +2,7 @@
  * The content of the namespaces that a resolver follows: a replica in which every key has the one record that its upstream shows, with the origin and
  * number that it has everywhere. So queries, watches, names and digests of a node work on it unchanged.
  */
-import type { EntryStamper, StoredEntry } from "../../catalog/entry/codec.ts";
+import type { StoredEntry } from "../../catalog/entry/codec.ts";
 import { SCOPE } from "../../catalog/entry/scope.ts";
 import { readShown } from "../../catalog/entry/tail.ts";
 import type { LoadView } from "../../catalog/entry/view.ts";
@@ -10,6 +10,7 @@ import { Prefixes } from "../../catalog/query/prefixes.ts";
 import { BODY, type CatalogRecord, HEALTH, type KeyText } from "../../catalog/record/record.ts";
 import { entryFields, type Origin, StoredRecord } from "../../catalog/record/stored-record.ts";
 import { NO_TRAITS } from "../../catalog/record/traits.ts";
+import type { EntryReader } from "../../catalog/replica/frames.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import { CAUSE, type Cause } from "../../catalog/watch/cause.ts";
 import { SNAPSHOT } from "../../catalog/watch/reader.ts";
@@ -158,7 +159,7 @@ export interface FollowedNews {
 export interface FollowedOptions {
   readonly replica: Replica;
   readonly bookmarks: Bookmarks;
-  readonly stamper: Pick<EntryStamper, "entryOfStored">;
+  readonly stamper: EntryReader;
   readonly onChange: FollowedChanges;
   readonly onTold: FollowedNews;
 }
@@ -217,9 +218,10 @@ export class Followed {
 
   /** Reads an entry as an upstream shows it. Throws `invalid_argument` for what no server of ours can have sent. */
   read(shown: Uint8Array): ReadEntry {
-    const { storedBytes, isOrphaned, load } = readShown(shown);
+    const { stamper } = this.#options;
+    const { storedBytes, isOrphaned, load } = stamper.isSealed === true ? asSealed(shown) : readShown(shown);
     const entry = shown.subarray(0, storedBytes);
-    const stamped = this.#options.stamper.entryOfStored(entry);
+    const stamped = stamper.entryOfStored(entry);
     if (stamped.scope === SCOPE.LOCAL) throw misplaced("a LOCAL entry");
     return { entry, stamped, isOrphaned, load };
   }
@@ -280,7 +282,7 @@ export class Followed {
     if (load === undefined) this.loads.delete(stamped.key);
     else this.loads.set(stamped.key, load);
     replica.setLife(origin, isOrphaned ? "orphaned" : "live");
-    const head = { ...this.#head(seq, stamped.scope, time), entry };
+    const head = { ...this.#head(seq, stamped.scope, time, stamped.version), entry };
     replica.supersede(new StoredRecord(entryFields(head, stamped, { origin, slab: replica.slab })), time);
     this.#options.onChange.put(stamped.key);
     this.#options.onTold.told(stamped.key, { bytes: entry, isOrphaned });
@@ -349,7 +351,13 @@ export class Followed {
     return [...entries];
   }
 
-  #head(seq: number, scope: StoredRecord["scope"], { wallMs }: Time) {
-    return { seq, hlc: this.#hlc.stamp(wallMs), firstSeq: seq, filterSeq: seq, reach: scope, principal: "", unregisteredHlc: undefined };
+  /** A sealed record is stamped with its version. */
+  #head(seq: number, scope: StoredRecord["scope"], { wallMs }: Time, version = this.#hlc.stamp(wallMs)) {
+    return { seq, hlc: version, firstSeq: seq, filterSeq: seq, reach: scope, principal: "", unregisteredHlc: undefined };
   }
+}
+
+/** To what is sealed nothing is added when it is shown. */
+function asSealed({ length }: Uint8Array): ReturnType<typeof readShown> {
+  return { storedBytes: length, isOrphaned: false, load: undefined };
 }

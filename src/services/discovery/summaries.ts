@@ -40,6 +40,8 @@ export interface SummaryParts {
   readonly via?: (() => readonly string[]) | undefined;
   readonly checkVia?: ((via: readonly string[]) => void) | undefined;
   readonly followedAge?: ((time: Time) => AnswerAge) | undefined;
+  /** As in `WatchPorts`. */
+  readonly isPaused?: (() => boolean) | undefined;
   readonly metrics: Metrics;
   readonly onRead: (caller: Caller, namespace: string) => void;
 }

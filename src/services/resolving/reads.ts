@@ -527,13 +527,13 @@ export function checkVia(own: readonly string[], via: readonly string[]): void {
     throw new WaymarkError("not_ready", `a chain of more than ${MAX_VIA} resolvers; read from a node`);
 }
 
-function unary<R extends Message>(handler: Handler | undefined): UnaryHandler<R> {
+export function unary<R extends Message>(handler: Handler | undefined): UnaryHandler<R> {
   if (handler?.kind !== "unary") throw new TypeError("a node answers it by a unary method");
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the handler is that of these requests
   return handler.handle as UnaryHandler<R>;
 }
 
-function streaming<R extends Message>(handler: Handler | undefined): ServerStreamHandler<R> {
+export function streaming<R extends Message>(handler: Handler | undefined): ServerStreamHandler<R> {
   if (handler?.kind !== "server_streaming") throw new TypeError("a node answers it by a stream");
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- as above
   return handler.open as ServerStreamHandler<R>;

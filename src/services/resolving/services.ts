@@ -15,17 +15,22 @@ import { WaymarkError } from "../../lib/errors.ts";
 import { encodeVersion } from "../../policy/versions/codec.ts";
 import type { HistoryItem, PolicyEngine } from "../../policy/versions/engine.ts";
 import { isSamePlace, type PolicyVersion, type VersionPlace } from "../../policy/versions/version.ts";
+import { Redirects } from "../discovery/redirects.ts";
 import { demandResolver } from "../for-resolver.ts";
 import { policyReads } from "../policy/policy-reads.ts";
 import { PolicyWatch } from "../policy/policy-watch.ts";
 import type { CallContext, Handler, Service, StreamSource, UnaryHandler } from "../service.ts";
 import { type CacheParts, cacheHandlers, cacheRoutes } from "./cache.ts";
 import { PassedOn } from "./passed-on.ts";
+import { PolicyGate } from "./policy-gate.ts";
 import { nodeCalls } from "./read-only.ts";
 import { checkVia, type ResolvingParts, resolvingHandlers } from "./reads.ts";
+import { resolvingSummaries, type SummariesHere } from "./summaries.ts";
 
 export interface ResolverServicesParts extends ResolvingParts {
   readonly policies: PolicyEngine;
+  /** Absent where no summaries are followed. */
+  readonly summaries: SummariesHere | undefined;
   readonly cache: CacheParts;
   /** Addresses of the servers that this resolver reads, for writers while no node is known by its own. */
   readonly upstreams: readonly string[];
@@ -43,23 +48,27 @@ export interface ResolverServices {
   readonly policy: Service;
 }
 
-/** Each call of the service has its way here: it is judged and answered, passed on, or refused. Summaries come with regions. */
-type Answered = Exclude<keyof typeof DiscoveryService.method, "summaryQuery" | "summaryWatch">;
+/** Each call of the service has its way here: it is judged and answered, passed on, or refused. */
+type Answered = keyof typeof DiscoveryService.method;
 
 export function resolverServices(parts: ResolverServicesParts): ResolverServices {
   const { ports, identity, now, upstreams, cache } = parts;
   const holders = (namespace: string, context: CallContext) => holdersOf(handlers.catalogQuery, namespace, context);
   const passedOn = new PassedOn({ ports, servedBy: identity.nodeId, now, holders });
-  const { handlers, routes, resolveName } = resolvingHandlers(parts);
+  const { handlers, routes, resolveName } = resolvingHandlers({
+    ...parts,
+    redirects: parts.summaries && new Redirects(parts.summaries.reads),
+  });
+  const summaries = summariesOf(parts);
   const urls = async (): Promise<readonly string[]> => {
     const known = await passedOn.urls();
     return known.length > 0 ? known : upstreams.map((address) => `grpc://${address}`);
   };
   const atNodes = nodeCalls(urls);
   const policy = resolverPolicyReads(parts);
-  const discovery: Readonly<Record<Answered, Handler>> = { ...handlers, ...passedOn.handlers, ...atNodes.discovery };
+  const discovery: Readonly<Record<Answered, Handler>> = { ...handlers, ...summaries.handlers, ...passedOn.handlers, ...atNodes.discovery };
   return {
-    discovery: { desc: DiscoveryService, handlers: discovery, routes },
+    discovery: { desc: DiscoveryService, handlers: discovery, routes: [...routes, ...summaries.routes] },
     resolver: { desc: ResolverService, handlers: { resolve: resolveName, ...cacheHandlers(cache) }, routes: cacheRoutes(cache) },
     dns: { desc: DnsService, handlers: atNodes.dns },
     policy: {
@@ -73,6 +82,11 @@ export function resolverServices(parts: ResolverServicesParts): ResolverServices
       routes: policy.routes,
     },
   };
+}
+
+function summariesOf(parts: ResolverServicesParts) {
+  const { ports, policies, summaries } = parts;
+  return resolvingSummaries(parts, summaries, new PolicyGate(ports, policies), (via) => checkVia(ports.machine.via, via));
 }
 
 function resolverPolicyReads({ policies, identity, checkCaughtUp, reads }: ResolverServicesParts) {

@@ -1,12 +1,18 @@
 import { expect, test } from "vitest";
+import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import { loadConfig } from "../../../src/config/load.ts";
 import { resolverOptionsOf } from "../../../src/node/resolver/options.ts";
+import { followedSummariesOf } from "../../../src/node/resolver/summaries/options.ts";
 
-function optionsOf(env: Readonly<Record<string, string>>) {
+function settingsOf(env: Readonly<Record<string, string>>) {
   const given = { WAYMARK_NODE__MODE: "resolver", WAYMARK_RESOLVER__UPSTREAMS: "127.0.0.1:1,localhost:2", ...env };
   const loaded = loadConfig({ env: given, flags: new Map() });
   if (!loaded.ok) throw new Error(loaded.problems.map(({ message }) => message).join("\n"));
-  return resolverOptionsOf(loaded.effective.settings, { name: "r1", random: () => 0 });
+  return loaded.effective.settings;
+}
+
+function optionsOf(env: Readonly<Record<string, string>>) {
+  return resolverOptionsOf(settingsOf(env), { name: "r1", random: () => 0 });
 }
 
 test("the settings of a resolver are the options of its machine", () => {
@@ -29,6 +35,29 @@ test("the settings of a resolver are the options of its machine", () => {
     seedOnStart: false,
     resyncIntervalMs: 300_000,
   });
+});
+
+test("which summaries a resolver follows: none without a scope; those of its namespaces, or all, where none are named", () => {
+  const followed = (env: Readonly<Record<string, string>>) => {
+    const facts = { nodeId: "r1", generation: 7 };
+    const { prefixes, scopes, ...rest } = followedSummariesOf(settingsOf(env), facts) ?? { prefixes: [], scopes: [] };
+    return { prefixes, scopes: [...scopes], ...rest };
+  };
+  expect(followed({ WAYMARK_RESOLVER__NAMESPACES: "svc" })).toEqual({ prefixes: [], scopes: [] });
+  const scoped = { WAYMARK_SUMMARY__RESOLVER_SCOPES: "global,region" };
+  const bounds = {
+    maxEntries: 250_000,
+    maxBytes: 1_073_741_824,
+    ttlMs: 120_000,
+    staleKeepMs: 600_000,
+    maxClockSkewMs: 600_000,
+    pruneIntervalMs: 30_000,
+  };
+  const facts = { nodeId: "r1", generation: 7, clusterId: "local", region: "local", requireSignatures: false };
+  expect(followed(scoped)).toEqual({ prefixes: [""], scopes: [SCOPE.GLOBAL, SCOPE.REGION], ...bounds, ...facts });
+  expect(followed({ ...scoped, WAYMARK_RESOLVER__NAMESPACES: "svc.a,b" }).prefixes).toEqual(["svc.a", "b"]);
+  expect(followed({ ...scoped, WAYMARK_RESOLVER__NAMESPACES: "svc,*" }).prefixes).toEqual([""]);
+  expect(followed({ ...scoped, WAYMARK_RESOLVER__NAMESPACES: "svc", WAYMARK_SUMMARY__RESOLVER_NAMESPACES: "x" }).prefixes).toEqual(["x"]);
 });
 
 test("with * among its namespaces a resolver follows one prefix, below which is everything", () => {

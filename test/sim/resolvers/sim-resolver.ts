@@ -401,6 +401,10 @@ export class ResolverProcess {
         return this.#fetch(order);
       case "garbled":
         return seen.garbled(this, `${order.upstream} ${order.fault}`);
+      case "open summaries":
+      case "close summaries":
+        // These resolvers follow none.
+        return;
       case "refused":
       case "resynced":
         // For the log and the audit. Here it is in the trace.

@@ -423,7 +423,7 @@ export declare type SummaryWatchResponse = Message<"waymark.discovery.v1.Summary
   cursor: string;
 
   /**
-   * Portable cursor. It resumes the watch at any node of the cluster.
+   * Portable cursor. It resumes the watch at any node of the cluster. A resolver sends none.
    *
    * @generated from field: string portable_cursor = 4;
    */

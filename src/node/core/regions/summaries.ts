@@ -4,6 +4,7 @@
  */
 import type { Replica } from "../../../catalog/replica/replica.ts";
 import type { NodeFacts } from "../../../catalog/watch/reader.ts";
+import { heldSources, staleSourcesOf } from "../../../discovery/summaries/held-sources.ts";
 import { SummaryReads } from "../../../discovery/summaries/summary-reads.ts";
 import { BorderChannel } from "../../../fabric/borders/channel.ts";
 import { BORDER_FIXED } from "../../../fabric/borders/options.ts";
@@ -115,13 +116,7 @@ export class Summaries {
     const { held } = this;
     const exports = { source: { clusterId, region }, exportScope, includeUnscoped, exportNamespaces };
     this.builder = new Builder({ catalog, own: held.own, policies }, { ...exports, nodeId, holdDownMs, exportIntervalMs });
-    const sources = {
-      isStale: (record: Parameters<HeldSummaries["isStale"]>[0]) => held.isStale(record, now()),
-      staleSources: () => this.#staleAt(now()),
-      freshMs: (source: string) => held.freshMs(source, now()),
-      ingressOf: (source: string) => held.beaconOf(source)?.ingress ?? [],
-      ages: (time: Time) => held.ages(time),
-    };
+    const sources = heldSources(held, now);
     this.reads = new SummaryReads({ replica: held.replica, node, policies, onDenied, sources, onAgain, now });
   }
 
@@ -316,12 +311,8 @@ export class Summaries {
     return monoMs - this.#inStepMonoMs > IN_STEP_MS || this.#isProtected(fabric) ? "withholding" : "exporting";
   }
 
-  #staleAt(time: Time): ReadonlySet<string> {
-    return new Set(this.held.sources(time).flatMap(({ source, state }) => (state === "fresh" ? [] : [source])));
-  }
-
   #noteStale(time: Time): void {
-    const stale = this.#staleAt(time);
+    const stale = staleSourcesOf(this.held, time);
     const turned = stale.symmetricDifference(this.#stale);
     this.#stale = stale;
     if (turned.size > 0) this.reads.turned(turned);

@@ -1,0 +1,142 @@
+/** SummaryQuery and SummaryWatch of a resolver: those of a node, over the summaries that it follows (docs/design/summaries.md, Resolvers). */
+import type { SummaryQueryRequest, SummaryWatchRequest } from "../../../gen/waymark/discovery/v1/summary_pb.js";
+import { parseCursor } from "../../catalog/watch/cursor.ts";
+import type { SummaryReads } from "../../discovery/summaries/summary-reads.ts";
+import { WaymarkError } from "../../lib/errors.ts";
+import type { Time } from "../../lib/machine.ts";
+import { viewerOf } from "../../policy/identity/caller.ts";
+import type { FollowedSummaries } from "../../resolver/summaries/followed-summaries.ts";
+import type { AnswerAge } from "../discovery/age.ts";
+import { type SummaryMethod, type SummaryParts, summaryHandlers } from "../discovery/summaries.ts";
+import { SUMMARY_ROUTE } from "../discovery/summary-route.ts";
+import { LateSource } from "../late-source.ts";
+import type { CallContext, Handler, Route, RouteAnswer, StreamSource } from "../service.ts";
+import type { PolicyGate } from "./policy-gate.ts";
+import { ageOf, type ResolverPorts } from "./ports.ts";
+import { type ResolvingParts, streaming, unary } from "./reads.ts";
+
+/** What a resolver follows of summaries, and who reads it. */
+export interface SummariesHere {
+  readonly followed: FollowedSummaries;
+  readonly reads: SummaryReads;
+}
+
+interface Answering {
+  readonly handlers: Readonly<Record<SummaryMethod, Handler>>;
+  readonly routes: readonly Route[];
+}
+
+const RETRY_MS = 500;
+
+/** Without `here` nothing is followed, and the refusal says what to do. */
+export function resolvingSummaries(
+  parts: ResolvingParts,
+  here: SummariesHere | undefined,
+  gate: PolicyGate,
+  checkVia: SummaryParts["checkVia"],
+): Answering {
+  if (here === undefined) return NONE_FOLLOWED;
+  const methods = new ResolvingSummaries(parts, here, gate, checkVia);
+  return methods.answering();
+}
+
+class ResolvingSummaries {
+  readonly #parts: ResolvingParts;
+  readonly #here: SummariesHere;
+  readonly #gate: PolicyGate;
+  readonly #node: ReturnType<typeof summaryHandlers>;
+
+  constructor(parts: ResolvingParts, here: SummariesHere, gate: PolicyGate, checkVia: SummaryParts["checkVia"]) {
+    const { machine }: Pick<ResolverPorts, "machine"> = parts.ports;
+    this.#parts = parts;
+    this.#here = here;
+    this.#gate = gate;
+    const own = { via: () => machine.via, checkVia, followedAge: (time: Time) => this.#age(time) };
+    const isReady = () => here.followed.isComplete;
+    this.#node = summaryHandlers({ ...parts, ...own, summaries: here.reads, isReady });
+    here.reads.follow(parts.fanout);
+  }
+
+  answering(): Answering {
+    const handle = unary<SummaryQueryRequest>(this.#node.handlers.summaryQuery);
+    const open = streaming<SummaryWatchRequest>(this.#node.handlers.summaryWatch);
+    return {
+      handlers: {
+        summaryQuery: {
+          kind: "unary",
+          handle: (request: SummaryQueryRequest, context) =>
+            this.#gate.whenOpen<Awaited<ReturnType<typeof handle>>>(request.namespace, () => {
+              this.#check(request, context);
+              return handle(request, this.#aged(context));
+            }),
+        },
+        summaryWatch: {
+          kind: "server_streaming",
+          open: (request: SummaryWatchRequest, context) => {
+            const begin = () => {
+              this.#check(request, context);
+              return open(withoutPlace(request), context);
+            };
+            const opened = this.#gate.whenOpen<StreamSource>("", begin);
+            return opened instanceof Promise ? new LateSource(opened) : opened;
+          },
+        },
+      },
+      routes: this.#node.routes.map((route) => ({
+        ...route,
+        answer: (asked, context) => {
+          const { namespace = "", namespace_prefix: namespacePrefix = "" } = asked;
+          return this.#gate.whenOpen<RouteAnswer>(namespace, () => {
+            this.#check({ namespace, namespacePrefix }, context);
+            return route.answer(asked, this.#aged(context));
+          });
+        },
+      })),
+    };
+  }
+
+  #age(time: Time): AnswerAge {
+    return ageOf(this.#here.followed.answer(time), time);
+  }
+
+  #aged(context: CallContext): CallContext {
+    const time = this.#parts.now();
+    return { ...context, time, age: this.#age(time) };
+  }
+
+  /** Throws where what is not here must not be taken for absent. Who may not see a namespace learns nothing by that. */
+  #check(
+    asked: Pick<SummaryQueryRequest, "namespace" | "namespacePrefix"> & Partial<Pick<SummaryQueryRequest, "viewer">>,
+    context: CallContext,
+  ): void {
+    const { followed, reads } = this.#here;
+    const base = asked.namespace === "" ? asked.namespacePrefix : asked.namespace;
+    const caller = viewerOf(context.caller, asked.viewer, this.#parts.allowsViewerOverride);
+    if (asked.namespace !== "" && !reads.reads.verdict(caller, asked.namespace).allowed) return;
+    if (!followed.follows(base))
+      throw new WaymarkError(
+        "unimplemented",
+        `this resolver follows no summaries of ${base}: add it to summary.resolver_namespaces, or ask a node`,
+      );
+    if (followed.isComplete) return;
+    const why = followed.fault ?? "it has not read them from its servers yet, or these have none";
+    throw new WaymarkError("not_ready", `this resolver holds no summaries: ${why}`, { retryMs: RETRY_MS });
+  }
+}
+
+/** A cursor from elsewhere says nothing here, where only views are held: it leads to a snapshot. */
+function withoutPlace(request: SummaryWatchRequest): SummaryWatchRequest {
+  return request.cursor !== "" && parseCursor(request.cursor).kind === "portable" ? { ...request, cursor: "" } : request;
+}
+
+function notFollowed(): never {
+  throw new WaymarkError("unimplemented", "this resolver follows no summaries: set summary.resolver_scopes, or ask a node");
+}
+
+const NONE_FOLLOWED: Answering = {
+  handlers: {
+    summaryQuery: { kind: "unary", handle: notFollowed },
+    summaryWatch: { kind: "server_streaming", open: notFollowed },
+  },
+  routes: [{ ...SUMMARY_ROUTE, answer: notFollowed }],
+};
