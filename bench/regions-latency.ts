@@ -1,0 +1,250 @@
+/**
+ * How soon does the farthest region show what changes in another one? 3 regions of 2 clusters of 3 nodes, real processes, each pair of regions linked, every byte
+ * between regions 80 ms late. First sights, bands, ends of windows, rollbacks, and exporters that are killed. About five minutes.
+ * `npm run bench -- regions-latency [--clusters 2] [--nodes 3] [--delay 80] [--samples 20] [--kills 5]`.
+ */
+import { EntryKind, HealthStatus, Scope } from "../gen/waymark/catalog/v1/entry_pb.js";
+import { PeerStatus } from "../gen/waymark/catalog/v1/peer_pb.js";
+import { HealthBand } from "../gen/waymark/catalog/v1/summary_pb.js";
+import { type Client, connect } from "../src/client/index.ts";
+import { argsOf, asksForAll } from "./_args.ts";
+import { sleep, until } from "./_mesh.ts";
+import { Regions } from "./_regions.ts";
+import { percentile, report, round } from "./_results.ts";
+import { fail } from "./_work.ts";
+
+const DEFAULTS = { clusters: 2, nodes: 3, delay: 80, samples: 20, kills: 5 };
+const values = argsOf(DEFAULTS);
+const SAMPLES = values.samples;
+const REGIONS = ["ap", "eu", "us"] as const;
+/** Where everything is registered, and who is to see it. */
+const [HOME, ...AWAY] = ["eu", "ap", "us"] as const;
+const HOME_CLUSTER = `${HOME}1`;
+const HOLD_DOWN_MS = 5000;
+/** Looks are so often: half of it is in each time, on average. */
+const LOOK_MS = 10;
+
+interface Seen {
+  readonly band: HealthBand;
+  readonly exporter: string;
+}
+
+const regions = await Regions.start({ regions: REGIONS, clusters: values.clusters, nodes: values.nodes, delayMs: values.delay });
+const at = (id: string) => regions.nodes.get(id)?.node.grpc ?? fail();
+const clientOf = (id: string): Client => {
+  const { host, port } = at(id);
+  return connect({ servers: [`${host}:${port}`], findServers: false });
+};
+/** The last node of a cluster has no border link, where there are three. */
+const last = String.fromCharCode(96 + values.nodes);
+const writer = clientOf(`${HOME_CLUSTER}-${last}`);
+const readers = AWAY.flatMap((region) => Array.from({ length: values.clusters }, (_, i) => clientOf(`${region}${i + 1}-${last}`)));
+
+type View = ReadonlyMap<string, Seen>;
+
+async function viewOf(reader: Client, namespace: string): Promise<View> {
+  const { items } = await reader.discovery.summaryQuery({ namespacePrefix: namespace, scope: Scope.GLOBAL, limit: 1000 });
+  const own = items.filter(({ sourceCluster }) => sourceCluster === HOME_CLUSTER);
+  return new Map(own.map(({ serviceId, healthBand, exporter }) => [serviceId, { band: healthBand, exporter }]));
+}
+
+/** Waits until each reader in another region sees it so; gives the time since `fromMs`. */
+async function seenBy(namespace: string, isSo: (view: View) => boolean, what: string, fromMs = performance.now()): Promise<number> {
+  await Promise.all(
+    readers.map(async (reader) => {
+      const endMs = performance.now() + 60_000;
+      while (!isSo(await viewOf(reader, namespace))) {
+        if (performance.now() > endMs) throw new Error(`not within a minute: ${what}`);
+        await sleep(LOOK_MS);
+      }
+    }),
+  );
+  return performance.now() - fromMs;
+}
+
+const ENDPOINTS = 4;
+
+function entriesOf(namespace: string, name: string, health: HealthStatus) {
+  return Array.from({ length: ENDPOINTS }, (_, i) => ({
+    key: { kind: EntryKind.SERVICE, namespace, name, instanceId: String(i), clusterId: "" },
+    scope: Scope.GLOBAL,
+    health,
+    targets: [{ host: "10.0.0.1", port: 8080 }],
+  }));
+}
+
+const { HEALTHY, CRITICAL } = HealthStatus;
+const register = (namespace: string, name: string, health: HealthStatus = HEALTHY) =>
+  writer.discovery.register({ entries: entriesOf(namespace, name, health), staticLease: true });
+
+async function firstSights(): Promise<readonly number[]> {
+  const tookMs: number[] = [];
+  for (let i = 0; i < SAMPLES; i++) {
+    const [fromMs, name] = [performance.now(), `first-${i}`];
+    await register("svc.first", name);
+    tookMs.push(await seenBy("svc.first", (view) => view.has(name), name, fromMs));
+  }
+  return tookMs;
+}
+
+/** The second change of each service comes within the hold-down of the first, and waits for it. */
+async function bands(): Promise<{ readonly quiet: readonly number[]; readonly held: readonly number[]; readonly gone: readonly number[] }> {
+  const names = Array.from({ length: SAMPLES }, (_, i) => `band-${i}`);
+  for (const name of names) await register("svc.band", name);
+  await seenBy("svc.band", (view) => names.every((name) => view.has(name)), "all services");
+  await sleep(HOLD_DOWN_MS);
+  const change = async (health: HealthStatus | undefined, isSo: (seen: Seen | undefined) => boolean) => {
+    const took = names.map(async (name, i) => {
+      await sleep(i * 37);
+      const fromMs = performance.now();
+      if (health === undefined) await writer.discovery.unregister({ keys: entriesOf("svc.band", name, HEALTHY).map(({ key }) => key) });
+      else await register("svc.band", name, health);
+      return seenBy("svc.band", (view) => isSo(view.get(name)), `${name} as ${health ?? "gone"}`, fromMs);
+    });
+    return Promise.all(took);
+  };
+  const quiet = await change(CRITICAL, (seen) => seen?.band === HealthBand.CRITICAL);
+  const held = await change(HEALTHY, (seen) => seen?.band === HealthBand.HEALTHY);
+  const gone = await change(undefined, (seen) => seen === undefined);
+  return { quiet, held, gone };
+}
+
+const ruleOf = (namespace: string, more: object) => ({ namespace, allowSummaries: true, exportScopes: [Scope.GLOBAL], ...more });
+
+async function apply(rules: readonly object[]): Promise<void> {
+  const { node } = regions.nodes.get(`${HOME_CLUSTER}-a`) ?? fail();
+  await policyCall(node.listeners["http"] ?? fail(), "ApplyPolicy", { policy: { version: "bench", defaultAllow: true, rules } });
+}
+
+async function policyCall(http: string, rpc: string, body: object): Promise<void> {
+  const answer = await fetch(`http://${http}/waymark.policy.v1.PolicyService/${rpc}`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify(body, (_, value: unknown) => (value === Scope.GLOBAL ? "SCOPE_GLOBAL" : value)),
+  });
+  if (answer.status !== 200) throw new Error(`${rpc}: ${await answer.text()}`);
+}
+
+async function windowEnds(): Promise<readonly number[]> {
+  const names = Array.from({ length: SAMPLES }, (_, i) => ({ namespace: `svc.window.w${i}`, name: `window-${i}` }));
+  for (const { namespace, name } of names) await register(namespace, name);
+  // One after the other, when all are there.
+  const firstEndMs = Date.now() + 15_000;
+  const startsAt = new Date(Date.now() - 60_000).toISOString();
+  const endOf = (i: number) => firstEndMs + i * 200;
+  await apply(
+    names.map(({ namespace }, i) => ruleOf(namespace, { cutoverWindows: [{ startsAt, endsAt: new Date(endOf(i)).toISOString() }] })),
+  );
+  await seenBy("svc.window", (view) => names.every(({ name }) => view.has(name)), "all windows");
+  return Promise.all(
+    names.map(async ({ namespace, name }, i) => {
+      await sleep(Math.max(0, endOf(i) - Date.now() - 100));
+      await seenBy(namespace, (view) => !view.has(name), `the end of ${name}`);
+      return Date.now() - endOf(i);
+    }),
+  );
+}
+
+async function rollbacks(): Promise<readonly number[]> {
+  const [namespace, name] = ["svc.rollback", "stock"];
+  await apply([ruleOf(namespace, { allowSummaries: false })]);
+  await register(namespace, name);
+  const { node } = regions.nodes.get(`${HOME_CLUSTER}-a`) ?? fail();
+  const tookMs: number[] = [];
+  for (let i = 0; i < SAMPLES; i++) {
+    await apply([ruleOf(namespace, {})]);
+    await seenBy(namespace, (view) => view.has(name), "a policy that allows");
+    const fromMs = performance.now();
+    await policyCall(node.listeners["http"] ?? fail(), "RollbackPolicy", {});
+    tookMs.push(await seenBy(namespace, (view) => !view.has(name), "a rollback", fromMs));
+  }
+  return tookMs;
+}
+
+/** Times from when the members of its region have found a killed exporter dead, of what changed when it died. Also what was missing meanwhile. */
+async function kills(): Promise<{ readonly tookMs: readonly number[]; readonly missing: number }> {
+  const names = Array.from({ length: SAMPLES }, (_, i) => `kill-${i}`);
+  for (const name of names) await register("svc.kill", name);
+  await seenBy("svc.kill", (view) => names.every((name) => view.has(name)), "all services");
+  const tookMs: number[] = [];
+  let missing = 0;
+  let isWell = true;
+  for (let i = 0; i < values.kills; i++) {
+    await sleep(HOLD_DOWN_MS);
+    const view = await viewOf(readers[0] ?? fail(), "svc.kill");
+    // Not the node that is written to.
+    const victim = [...view.values()].map(({ exporter }) => exporter).find((id) => id !== `${HOME_CLUSTER}-${last}`) ?? fail();
+    const its = names.filter((name) => view.get(name)?.exporter === victim);
+    await regions.nodes.get(victim)?.node.stop("SIGKILL");
+    isWell = !isWell;
+    for (const name of its) await register("svc.kill", name, isWell ? HEALTHY : CRITICAL);
+    const isDead = async () =>
+      (await writer.discovery.listPeers({})).peers.every(({ nodeId, status }) => nodeId !== victim || status > PeerStatus.SUSPECT);
+    await until(isDead, `${victim} is found dead`);
+    const fromMs = performance.now();
+    const wanted = isWell ? HealthBand.HEALTHY : HealthBand.CRITICAL;
+    const see = (name: string) => seenBy("svc.kill", (seen) => seen.get(name)?.band === wanted, `${name} after ${victim}`, fromMs);
+    const took = await Promise.all(
+      its.map((name) =>
+        see(name).then(async (ms) => {
+          const now = await viewOf(readers[0] ?? fail(), "svc.kill");
+          missing += names.filter((each) => !now.has(each)).length;
+          return ms;
+        }),
+      ),
+    );
+    tookMs.push(...took);
+    await regions.startNode(victim);
+  }
+  return { tookMs, missing };
+}
+
+function row(what: string, goalMs: number | undefined, tookMs: readonly number[]) {
+  return {
+    what,
+    samples: tookMs.length,
+    "p50 ms": round(percentile(tookMs, 0.5)),
+    "worst ms": round(Math.max(...tookMs)),
+    "goal ms": goalMs ?? "–",
+  };
+}
+
+await register("svc.ready", "ready");
+const connectedMs = await seenBy("svc.ready", (view) => view.has("ready"), "the regions are connected");
+console.error(`${regions.nodes.size} nodes in ${REGIONS.length} regions, which show each other after ${Math.round(connectedMs)} ms`);
+const first = await firstSights();
+const { quiet, held, gone } = await bands();
+const rollback = await rollbacks();
+const windows = await windowEnds();
+const killed = await kills();
+await regions.stop();
+for (const client of [writer, ...readers]) client.close();
+
+const LATE_MS = HOLD_DOWN_MS + 1000;
+const rows = [
+  row("a new service shows in all other regions", 1000, first),
+  row("another band, after a quiet time", LATE_MS, quiet),
+  row("another band, within a hold-down", LATE_MS, held),
+  row("a service is gone, within a hold-down", LATE_MS, gone),
+  row("a rollback is everywhere", 1000, rollback),
+  row("a window ends everywhere", 1000, windows),
+  row("a change of a service whose exporter was killed, from its being found dead", 1000, killed.tookMs),
+];
+const goals = rows.flatMap(({ what, "worst ms": value, "goal ms": atMost }) =>
+  typeof atMost === "number" ? [{ name: `regions, ${values.delay} ms between them: ${what}, worst`, value, unit: "ms", atMost }] : [],
+);
+report({
+  name: "regions-latency",
+  isKept: asksForAll(values, DEFAULTS),
+  tables: { [`${REGIONS.length} regions, ${values.clusters} clusters of ${values.nodes} nodes each, ${values.delay} ms one way`]: rows },
+  goals: [
+    ...goals,
+    { name: "regions: services that were missing while an exporter was dead", value: killed.missing, unit: "services", atMost: 0 },
+  ],
+  notes: [
+    `Each pair of regions has border links, each by way of a relay that lets everything pass ${values.delay} ms later in each direction. Settings are the defaults: a hold-down of 5 s, batches of 200 ms. Two nodes of each cluster have border links, and all of them the signing key; what is written goes to one that has no border link.`,
+    `Times go from before the call that changes something until a node of each cluster of the other regions shows it, each asked every ${LOOK_MS} ms and a call's time; the worst of these nodes counts.`,
+    "An exporter is killed with SIGKILL while services that it exports change. Their times begin when the node that was written to lists it as dead.",
+    "All nodes, the relays and the driver share the machine's cores.",
+  ],
+});
