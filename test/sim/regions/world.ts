@@ -7,6 +7,7 @@ import { EntryKeySchema, EntrySchema } from "../../../gen/waymark/catalog/v1/ent
 import { SCOPE, type Scope } from "../../../src/catalog/entry/scope.ts";
 import { KIND, keyText } from "../../../src/catalog/record/record.ts";
 import type { Border } from "../../../src/fabric/borders/border.ts";
+import type { LinkFrame } from "../../../src/fabric/wire/messages.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import { Rng } from "../../../src/lib/rng.ts";
 import type { Rule } from "../../../src/policy/set/rules.ts";
@@ -19,7 +20,7 @@ import { addressOf, FAIR, Network } from "../network.ts";
 import { SimNode } from "../sim-node.ts";
 import { EventCounter } from "../simulation.ts";
 import { Trace } from "../trace.ts";
-import { VALUES } from "../wire.ts";
+import { BYTES, VALUES } from "../wire.ts";
 import { World } from "../world.ts";
 import { Regional } from "./regional.ts";
 
@@ -45,6 +46,8 @@ export interface RegionsOptions {
   readonly isMisled?: boolean;
   /** Settings of summaries that differ. */
   readonly summary?: ConstructorParameters<typeof Regional>[0]["summary"];
+  /** Frames are encoded, so that their bytes are those of the product. */
+  readonly isEncoded?: boolean;
 }
 
 /** A summary that a node made. */
@@ -71,6 +74,8 @@ export class Regions {
   readonly nodes = new Map<string, SimNode>();
   readonly exports: Export[] = [];
   readonly wrong: string[] = [];
+  /** What left one region for another: bytes with headers, and summaries. */
+  readonly crossed = { bytes: 0, summaries: 0 };
   readonly #rng: Rng;
 
   constructor(seed: string, layout: Layout, options: RegionsOptions = {}, traceFile?: string) {
@@ -82,11 +87,13 @@ export class Regions {
       keyless = [],
       slow = [],
       isMisled = false,
+      isEncoded = false,
       summary = {},
     } = options;
     this.#rng = new Rng(`regions/${seed}`);
     this.trace = new Trace(this.world, traceFile);
-    this.network = new Network({ world: this.world, rng: this.#rng.fork("network"), wire: VALUES });
+    this.network = new Network({ world: this.world, rng: this.#rng.fork("network"), wire: isEncoded ? BYTES : VALUES });
+    this.network.onFrame = (from, to, frame, sizeBytes) => this.#sent(members[from]?.region, members[to]?.region, frame, sizeBytes);
     const members = membersOf(layout);
     const clusters = [...new Map(members.map(({ clusterId, region }) => [clusterId, region]))];
     const keys = new Map(clusters.map(([clusterId], i) => [clusterId, signingKey(i + 1)]));
@@ -130,6 +137,12 @@ export class Regions {
         return slow.includes(nodeId) || slow.includes(otherId) ? { ...FAIR, bytesPerSecond: SLOW_BYTES } : FAIR;
       });
     }
+  }
+
+  #sent(from: string | undefined, to: string | undefined, frame: LinkFrame, sizeBytes: number): void {
+    if (from === to) return;
+    this.crossed.bytes += sizeBytes;
+    if (frame.kind === "borderBatch") this.crossed.summaries += frame.summaries.length;
   }
 
   /** Starts all nodes but these, one after the other. */
@@ -257,6 +270,12 @@ export class Regions {
       const text = [...shown].map(([name, { isStale }]) => (isStale ? `${name} stale` : name));
       return text.toSorted().join(", ") === wanted ? [] : [`${node.name} shows [${text.toSorted().join(", ")}] and not [${wanted}]`];
     });
+  }
+
+  /** Border links that are up, each once. */
+  get linkCount(): number {
+    const rows = [...this.nodes.values()].flatMap(({ process }) => process?.fabric.borders.rows ?? []);
+    return rows.filter(({ state }) => state === "up").length / 2;
   }
 
   /** Lists that were compared, because digests differed. */

@@ -1,0 +1,24 @@
+/** The larger goals of regions in virtual time: an idle link, a full mesh of 20 regions, ten minutes of churn. Figures are printed. */
+import { expect, test } from "vitest";
+import { churnBytes, copiesInMesh, idleRate } from "../sim/regions/goals.ts";
+
+test("3 regions of 2 clusters of 3 nodes: an idle border link costs at most 200 B/s", () => {
+  const { links, bytesPerSecond } = idleRate(1);
+  console.error("an idle border link:", bytesPerSecond, "B/s");
+  expect(links).toBe(6);
+  expect(bytesPerSecond).toBeLessThanOrEqual(200);
+});
+
+test("20 regions in full mesh: at most 3 copies of a change a region", () => {
+  const { copies, missing } = copiesInMesh(1, 20);
+  console.error("copies of a change a region:", copies);
+  expect(missing).toEqual([]);
+  expect(copies).toBeLessThanOrEqual(3);
+});
+
+// A tenth of the size of the goal, which is harder: what idle links cost does not shrink with it.
+test("a tenth of 10,000 endpoints joins or leaves a minute: at most 1 % of the bytes of the same changes as record frames", () => {
+  const { bytes, asRecords } = churnBytes(1, { services: 100, endpoints: 10_000, minutes: 10 });
+  console.error("churn:", bytes, "bytes between regions,", asRecords, "as record frames:", ((100 * bytes) / asRecords).toFixed(2), "%");
+  expect(bytes / asRecords).toBeLessThanOrEqual(0.01);
+});

@@ -1,0 +1,27 @@
+/** Goals of regions with real node machines in virtual time; the larger ones are in test/nightly/regions.test.ts. */
+import { expect, test } from "vitest";
+import { afterTimeApart, bytesOfChanges, TIMES, timesUntilSeen } from "./goals.ts";
+
+test("3 regions of 2 clusters of 3 nodes, 80 ms apart: each change is seen by the last node within its bound", () => {
+  const times = timesUntilSeen(1);
+  const { holdDownMs, exportIntervalMs } = TIMES;
+  const bounds = { new: 1000, band: 1000, "band again": holdDownMs + 1000, gone: 1000, back: holdDownMs + 1000, count: 1000 };
+  const all = Object.entries({ ...bounds, "count again": exportIntervalMs + 1000 });
+  const late = all.filter(([name, boundMs]) => (times.get(name) ?? Number.POSITIVE_INFINITY) > boundMs);
+  expect(late.map(([name, boundMs]) => `${name}: ${times.get(name)} ms, not ${boundMs}`)).toEqual([]);
+});
+
+test("after 10 minutes apart one summary crosses for each changed service, and all is equal within 5 s", () => {
+  const { summaries, equalAfterMs } = afterTimeApart(1, 50);
+  expect(summaries).toBe(50);
+  expect(equalAfterMs).toBeLessThanOrEqual(5000);
+});
+
+test.each([
+  { what: "nodes", nodes: 4, endpoints: 4 },
+  { what: "endpoints of the same services", nodes: 2, endpoints: 8 },
+])("twice the $what cost no more than a tenth more bytes between regions", ({ nodes, endpoints }) => {
+  const bytes = bytesOfChanges(1, 2, 4);
+  expect(bytes).toBeGreaterThan(0);
+  expect(bytesOfChanges(1, nodes, endpoints) / bytes).toBeLessThanOrEqual(1.1);
+});

@@ -1,0 +1,172 @@
+/** The goals of regions in virtual time, with the times of the product: how soon each change is seen, and what crosses borders for it. */
+
+import { Rng } from "../../../src/lib/rng.ts";
+import { BAND } from "../../../src/summary/summary.ts";
+import { type Layout, Regions, type RegionsOptions } from "./world.ts";
+
+const SECOND = 1000;
+const MINUTE = 60_000;
+/** Defaults of the settings. */
+export const TIMES = { ttlMs: 120_000, staleKeepMs: 600_000, holdDownMs: 5000, exportIntervalMs: 30_000 } as const;
+export const TOPOLOGY: Layout = { eu: { eu1: 3, eu2: 3 }, us: { us1: 3, us2: 3 }, ap: { ap1: 3, ap2: 3 } };
+/** By then border links are up, and the first comparisons are over. */
+const LINKED_MS = 20_000;
+const LOOK_MS = 20;
+
+function started(seed: number, layout: Layout, options: RegionsOptions = {}): Regions {
+  const regions = new Regions(`${seed}`, layout, { apartMs: 80, summary: TIMES, ...options });
+  regions.start();
+  return regions;
+}
+
+/** What is done at a time, and when all nodes of the other regions are to see it. */
+interface Change {
+  readonly name: string;
+  readonly atMs: number;
+  readonly act: () => void;
+  readonly isSeen: (shown: { readonly count: number; readonly band: number } | undefined) => boolean;
+}
+
+/** Of each change the time until the last node of the other regions shows it, in ms. */
+export function timesUntilSeen(seed: number): ReadonlyMap<string, number> {
+  const regions = started(seed, TOPOLOGY);
+  const others = regions.nodesOf("eu").length;
+  const seers = [...regions.nodes.values()].slice(others);
+  const put = (instance: string, health = 1) => regions.put("eu1-b", "quotes", instance, { health });
+  const t = LINKED_MS;
+  const changes: readonly Change[] = [
+    { name: "new", atMs: t, act: () => put("1"), isSeen: (shown) => shown?.count === 1 },
+    { name: "band", atMs: t + 40_000, act: () => put("1", 3), isSeen: (shown) => shown?.band === BAND.CRITICAL },
+    { name: "band again", atMs: t + 40_500, act: () => put("1"), isSeen: (shown) => shown?.band === BAND.HEALTHY },
+    { name: "gone", atMs: t + 80_000, act: () => regions.end("eu1-b", "quotes", "1"), isSeen: (shown) => shown === undefined },
+    { name: "back", atMs: t + 80_500, act: () => put("1"), isSeen: (shown) => shown?.count === 1 },
+    { name: "count", atMs: t + 120_000, act: () => put("2"), isSeen: (shown) => shown?.count === 2 },
+    { name: "count again", atMs: t + 121_000, act: () => ["3", "4"].map((each) => put(each)), isSeen: (shown) => shown?.count === 4 },
+  ];
+  const times = new Map<string, number>();
+  for (const [i, { name, atMs, act, isSeen }] of changes.entries()) {
+    regions.at(atMs, act);
+    const nextMs = changes[i + 1]?.atMs ?? Number.POSITIVE_INFINITY;
+    const untilMs = Math.min(atMs + 35 * SECOND, nextMs > atMs + SECOND ? nextMs : nextMs + 35 * SECOND);
+    // One that comes right before the next is seen before that, or not judged.
+    for (let lookMs = atMs + LOOK_MS; lookMs < Math.min(untilMs, nextMs); lookMs += LOOK_MS)
+      regions.at(lookMs, () => {
+        if (times.has(name)) return;
+        if (seers.every((node) => isSeen(regions.shown(node.name)?.get("eu1 svc/quotes")))) times.set(name, lookMs - atMs);
+      });
+  }
+  regions.run(t + 160_000);
+  return times;
+}
+
+/** Bytes a second of an idle border link, with both directions. */
+export function idleRate(seed: number): { readonly links: number; readonly bytesPerSecond: number } {
+  const regions = started(seed, TOPOLOGY, { isEncoded: true });
+  for (const { name } of regions.nodes.values()) regions.at(LINKED_MS, () => regions.put(name, `at-${name}`));
+  const fromMs = LINKED_MS + 2 * MINUTE;
+  let [before, links] = [0, 0];
+  regions.at(fromMs, () => {
+    before = regions.crossed.bytes;
+    links = regions.linkCount;
+  });
+  regions.run(fromMs + 4 * MINUTE);
+  return { links, bytesPerSecond: (regions.crossed.bytes - before) / (4 * 60) / links };
+}
+
+/** Summaries that cross for one change of one service of each region, in a full mesh of so many regions. */
+export function copiesInMesh(seed: number, count: number): { readonly copies: number; readonly missing: readonly string[] } {
+  const names = Array.from({ length: count }, (_, i) => `r${i}`);
+  const regions = started(seed, Object.fromEntries(names.map((name) => [name, { [`${name}c`]: 1 }])));
+  for (const name of names) regions.at(LINKED_MS, () => regions.put(`${name}c-a`, "web"));
+  const changeMs = LINKED_MS + MINUTE;
+  let before = 0;
+  regions.at(changeMs, () => {
+    before = regions.crossed.summaries;
+    for (const name of names) regions.put(`${name}c-a`, "web", "1", { health: 3 });
+  });
+  const missing: string[] = [];
+  regions.at(changeMs + 20_000, () => {
+    for (const { name: nodeId } of regions.nodes.values())
+      for (const name of names)
+        if (regions.shown(nodeId)?.get(`${name}c svc/web`)?.band !== BAND.CRITICAL) missing.push(`${nodeId} lacks the change of ${name}`);
+  });
+  regions.run(changeMs + 90_000);
+  return { copies: (regions.crossed.summaries - before) / (count * (count - 1)), missing };
+}
+
+/** Bytes between two regions for the same changes of the same services, with so many nodes and endpoints. */
+export function bytesOfChanges(seed: number, nodes: number, endpoints: number): number {
+  const regions = started(seed, { eu: { eu1: nodes }, us: { us1: nodes } }, { isEncoded: true });
+  const services = Array.from({ length: 40 }, (_, i) => `s${i}`);
+  const holders = regions.nodesOf("eu").map(({ name }) => name);
+  const putAll = (name: string, health: number) => {
+    for (let i = 0; i < endpoints; i++) regions.put(holders[i % holders.length] ?? "", name, `${i}`, { health });
+  };
+  regions.at(LINKED_MS, () => services.map((name) => putAll(name, 1)));
+  const fromMs = LINKED_MS + MINUTE;
+  let before = 0;
+  regions.at(fromMs, () => {
+    before = regions.crossed.bytes;
+  });
+  for (let n = 0; n < 8; n++) regions.at(fromMs + 1000 + n * 30_000, () => services.map((name) => putAll(name, n % 2 === 0 ? 3 : 1)));
+  regions.run(fromMs + 5 * MINUTE);
+  return regions.crossed.bytes - before;
+}
+
+/** A tenth of all endpoints joins or leaves a minute: bytes between regions, and those of the same changes as record frames to each other region. */
+export function churnBytes(seed: number, { services, endpoints, minutes }: { services: number; endpoints: number; minutes: number }) {
+  const rng = new Rng(`churn ${seed}`);
+  const places = ["eu", "us", "ap"] as const;
+  const regions = started(seed, Object.fromEntries(places.map((place) => [place, { [`${place}1`]: 2 }])), { isEncoded: true });
+  const there = new Map(places.map((place) => [place, [] as (readonly [name: string, instance: string])[]]));
+  let next = 0;
+  const join = (place: (typeof places)[number]) => {
+    const endpoint = [`s${rng.int(services)}`, `${next++}`] as const;
+    there.get(place)?.push(endpoint);
+    regions.put(`${place}1-a`, ...endpoint);
+  };
+  const leave = (place: (typeof places)[number]) => {
+    const list = there.get(place) ?? [];
+    const at = rng.int(list.length);
+    const [endpoint] = list.splice(at, 1, ...list.splice(-1));
+    if (endpoint !== undefined) regions.end(`${place}1-a`, ...endpoint);
+  };
+  const fillMs = 60_000;
+  for (let i = 0; i < endpoints; i++) regions.at(LINKED_MS + (i * fillMs) / endpoints, () => places.forEach(join));
+  const fromMs = LINKED_MS + fillMs + 2 * MINUTE;
+  const recordBytes = () => regions.network.traffic.reduce((sum, { byKind }) => sum + (byKind.get("records") ?? 0), 0);
+  const before = { bytes: 0, records: 0 };
+  regions.at(fromMs, () => Object.assign(before, { bytes: regions.crossed.bytes, records: recordBytes() }));
+  const everyMs = MINUTE / (endpoints / 10);
+  for (let atMs = fromMs; atMs < fromMs + minutes * MINUTE; atMs += everyMs)
+    regions.at(atMs, () => places.forEach(rng.int(2) === 0 ? join : leave));
+  regions.run(fromMs + minutes * MINUTE);
+  // In its own region each change went from one node to one other. As records it would go to both other regions.
+  return { bytes: regions.crossed.bytes - before.bytes, asRecords: 2 * (recordBytes() - before.records) };
+}
+
+/** After so long apart: summaries that cross for services that changed several times, and the time from the first link until all are equal. */
+export function afterTimeApart(seed: number, services: number): { readonly summaries: number; readonly equalAfterMs: number } {
+  const regions = started(seed, { eu: { eu1: 2 }, us: { us1: 2 } });
+  const names = Array.from({ length: services }, (_, i) => `s${i}`);
+  const change = (health: number) => names.forEach((name) => regions.put("eu1-a", name, "1", { health }));
+  regions.at(LINKED_MS, () => change(1));
+  const cutMs = LINKED_MS + MINUTE;
+  regions.at(cutMs, () => regions.cutOff("eu"));
+  for (let n = 0; n < 5; n++) regions.at(cutMs + (n + 1) * MINUTE, () => change(n % 2 === 0 ? 3 : 1));
+  const healMs = cutMs + 10 * MINUTE;
+  let [before, linkedMs, equalMs] = [0, 0, 0];
+  regions.at(healMs, () => {
+    before = regions.crossed.summaries;
+    regions.cutOff("eu", false);
+  });
+  const isEqual = () =>
+    regions.nodesOf("us").every(({ name }) => names.every((each) => regions.shown(name)?.get(`eu1 svc/${each}`)?.band === BAND.CRITICAL));
+  for (let atMs = healMs; atMs < healMs + 2 * MINUTE; atMs += 50)
+    regions.at(atMs, () => {
+      if (linkedMs === 0 && regions.linkCount > 0 && atMs > healMs + 500) linkedMs = atMs;
+      if (linkedMs > 0 && equalMs === 0 && isEqual()) equalMs = atMs;
+    });
+  regions.run(healMs + 3 * MINUTE);
+  return { summaries: regions.crossed.summaries - before, equalAfterMs: equalMs === 0 ? Number.POSITIVE_INFINITY : equalMs - linkedMs };
+}
