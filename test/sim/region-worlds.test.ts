@@ -18,6 +18,7 @@ test.each([
     seed: 26,
     found: "that a part was told for the whole until it was judged next, and that what was not verified yet was taken back",
   },
+  { world: "isBesideALoss", seed: 1, found: "that a node ended at once what it had taken over" },
 ])("world $world with the times of seed $seed, which found $found", ({ world, seed }) => {
   expectNothingWrong(runNamed(world, seed));
 });

@@ -46,6 +46,9 @@ const WORLDS: readonly Story[] = [
   hidesNamespaces,
 ];
 
+/** Worlds that no mutant needs. */
+const OTHERS: readonly Story[] = [isBesideALoss];
+
 export const WORLD_COUNT: number = WORLDS.length;
 
 /** A service shows in the other region within a second, is gone when it ended, and comes back. */
@@ -477,6 +480,25 @@ function hidesNamespaces({ seed, rng, trace }: Parameters<Story>[0]) {
   return { regions, endMs: restMs + 21_500 };
 }
 
+/** A cluster loses its only disk, and nobody outside of its region tells it what it said: the other cluster of its region does. */
+function isBesideALoss({ seed, rng, trace }: Parameters<Story>[0]) {
+  const rules = () => ({ exports: ["svc"] });
+  const regions = new Regions(seed, { eu: { eu1: 2, eu2: 1 }, us: { us1: 1 } }, { rules }, trace);
+  regions.start();
+  const eu1 = regions.nodesOf("eu1");
+  regions.at(LINKED_MS, () => {
+    for (const name of ["stays", "goes"]) regions.put("eu2-a", name, "1", { namespace: "inner" });
+  });
+  const lossMs = LINKED_MS + 3000 + rng.int(1000);
+  regions.look(lossMs - 100, () => regions.differs(eu1, ["eu2 inner/stays", "eu2 inner/goes"]));
+  regions.at(lossMs, () => regions.node("eu2-a").crash({ isSilent: false, isBatchKept: false, isDiskLost: true }));
+  regions.at(lossMs + 1000, () => regions.node("eu2-a").start());
+  regions.at(lossMs + 5000, () => regions.put("eu2-a", "stays", "1", { namespace: "inner" }));
+  // Five minutes after its node began another one, an origin is taken over.
+  regions.watch(lossMs + 340_000, lossMs + 400_000, () => regions.differs(regions.nodesOf("eu"), ["eu2 inner/stays"]), 1000);
+  return { regions, endMs: lossMs + 400_500 };
+}
+
 /** The seed says which of the worlds it is, in turn, and draws its times. */
 export function runSeed(seed: number, trace?: string): RegionOutcome {
   return runWorld(WORLDS[(seed - 1) % WORLDS.length] ?? showsElsewhere, seed, trace);
@@ -484,7 +506,7 @@ export function runSeed(seed: number, trace?: string): RegionOutcome {
 
 /** One of the worlds by its name, with the times that the seed draws. */
 export function runNamed(name: string, seed: number): RegionOutcome {
-  const story = WORLDS.find((each) => each.name === name);
+  const story = [...WORLDS, ...OTHERS].find((each) => each.name === name);
   if (story === undefined) throw new Error(`there is no world ${name}`);
   return runWorld(story, seed);
 }

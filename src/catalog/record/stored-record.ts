@@ -39,6 +39,8 @@ export interface Origin extends OriginRef {
    * Present while some of its records were refused here. The origin is *partial* until it has arrived whole (semantics.md, Replication).
    */
   lacks?: Lacking | undefined;
+  /** Of summaries: nobody writes it any more, so that others say what it says. */
+  isTakenOver?: boolean;
   /** Its node named its cluster on a direct link, so no node of another cluster can take its place. */
   isAtHome?: true;
   /** This node holds more changes of the origin than its node ever wrote, so its tombstones did not end anything. */

@@ -153,6 +153,7 @@ export class SummaryOrigins {
     const row = this.#rows.get(origin);
     if (!isEarlier && status !== undefined && isListed(status)) {
       this.#rows.delete(origin);
+      origin.isTakenOver = false;
       if (row?.isToGo === true) this.#show(origin);
     } else if (row?.isEarlier !== isEarlier)
       this.#rows.set(origin, { isEarlier, sinceMonoMs: time.monoMs, kept: undefined, after: 0, takenOver: 0, isToGo: false });
@@ -196,6 +197,7 @@ export class SummaryOrigins {
   /** Says under this node's own origin what no origin that is written says. The bytes are as they were made. */
   #takeOver(origin: Origin, row: Row, time: Time): void {
     const { replica } = this.#replication;
+    origin.isTakenOver = true;
     const taken: StoredRecord[] = [];
     origin.log.forEachSince(row.takenOver, (stored, seq) => {
       row.takenOver = seq;

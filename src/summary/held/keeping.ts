@@ -141,8 +141,11 @@ export class Keeping {
     if (source !== undefined) this.#note(source, key, best, isOver);
     this.ends.set(key, best === undefined || (best.finding & FINDING.ENDS) === 0 ? undefined : this.#endOf(best), time);
     const own = this.own.find(key);
+    // An origin that nobody writes any more goes, and this node says what it says.
+    const isTakenOver = best?.hlc === own?.hlc && best?.origin.isTakenOver === true;
     // What its cluster says itself stays, so that it need not be said again when its beacons go out again.
-    if (own !== undefined && isProven(own) && (own !== best || (isOver && clusterId !== this.options.clusterId))) {
+    const isToEnd = own !== best ? !isTakenOver : isOver && clusterId !== this.options.clusterId;
+    if (own !== undefined && isProven(own) && isToEnd) {
       // Memory must not grow with the number of nodes that took it.
       if (best !== undefined && own !== best && best.hlc === own.hlc) this.onConflict(own, best, time);
       this.own.end(own, time);
