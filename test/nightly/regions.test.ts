@@ -1,6 +1,7 @@
-/** The larger goals of regions in virtual time: an idle link, a full mesh of 20 regions, ten minutes of churn. Figures are printed. */
+/** The larger goals of regions in virtual time: an idle link, a full mesh of 20 regions, ten minutes of churn; and worlds in which anything happens. Figures are printed. */
 import { expect, test } from "vitest";
 import { churnBytes, copiesInMesh, idleRate } from "../sim/regions/goals.ts";
+import { runAnything } from "../sim/regions/random.ts";
 
 test("3 regions of 2 clusters of 3 nodes: an idle border link costs at most 200 B/s", () => {
   const { links, bytesPerSecond } = idleRate(1);
@@ -21,4 +22,14 @@ test("a tenth of 10,000 endpoints joins or leaves a minute: at most 1 % of the b
   const { bytes, asRecords } = churnBytes(1, { services: 100, endpoints: 10_000, minutes: 10 });
   console.error("churn:", bytes, "bytes between regions,", asRecords, "as record frames:", ((100 * bytes) / asRecords).toFixed(2), "%");
   expect(bytes / asRecords).toBeLessThanOrEqual(0.01);
+});
+
+test("whatever happens, in the end regions show what they export to each other", () => {
+  const happened = new Set<string>();
+  for (let seed = 1; seed <= 100; seed++) {
+    const outcome = runAnything(seed);
+    for (const kind of outcome.happened.keys()) happened.add(kind);
+    expect({ seed, wrong: outcome.wrong }).toEqual({ seed, wrong: [] });
+  }
+  console.error("happened:", [...happened].toSorted().join(", "));
 });

@@ -113,8 +113,8 @@ export class Network {
   #nextStream = 0;
   #nextIncoming = 1;
   readonly traffic: Traffic[] = [];
-  /** Called with each frame that leaves a host, and its bytes with the headers of packets. */
-  onFrame: (from: number, to: number, frame: LinkFrame, sizeBytes: number) => void = () => {};
+  /** Called with each frame that leaves a host, and its bytes with the headers of packets. Returns whether it arrives. */
+  onFrame: (from: number, to: number, frame: LinkFrame, sizeBytes: number) => boolean = () => true;
 
   constructor(parts: { world: World; rng: Rng; wire: Wire }, options: NetworkOptions = NETWORK_OPTIONS) {
     this.#world = parts.world;
@@ -427,7 +427,8 @@ export class Network {
       traffic.frameBytes += size + HEADER_BYTES;
       traffic.byKind.set(frame.kind, (traffic.byKind.get(frame.kind) ?? 0) + size);
     }
-    this.onFrame(end.host.index, other.host.index, frame, size + HEADER_BYTES * Math.ceil(Math.max(1, size) / PACKET_BYTES));
+    const sizeBytes = size + HEADER_BYTES * Math.ceil(Math.max(1, size) / PACKET_BYTES);
+    if (!this.onFrame(end.host.index, other.host.index, frame, sizeBytes)) return;
     end.flightBytes += size;
     const isUnruly = this.#options.isUnruly && isReplication(frame);
     if (isUnruly && this.#isLost(weather)) {

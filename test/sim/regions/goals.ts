@@ -8,7 +8,7 @@ const SECOND = 1000;
 const MINUTE = 60_000;
 /** Defaults of the settings. */
 export const TIMES = { ttlMs: 120_000, staleKeepMs: 600_000, holdDownMs: 5000, exportIntervalMs: 30_000 } as const;
-export const TOPOLOGY: Layout = { eu: { eu1: 3, eu2: 3 }, us: { us1: 3, us2: 3 }, ap: { ap1: 3, ap2: 3 } };
+const TOPOLOGY: Layout = { eu: { eu1: 3, eu2: 3 }, us: { us1: 3, us2: 3 }, ap: { ap1: 3, ap2: 3 } };
 /** By then border links are up, and the first comparisons are over. */
 const LINKED_MS = 20_000;
 const LOOK_MS = 20;

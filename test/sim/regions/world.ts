@@ -54,6 +54,8 @@ export interface RegionsOptions {
 export interface Export {
   readonly atMs: number;
   readonly node: string;
+  /** Counts the starts of the node. */
+  readonly life: number;
   readonly name: string;
   readonly band: number;
   readonly isWithdrawn: boolean;
@@ -93,7 +95,10 @@ export class Regions {
     this.#rng = new Rng(`regions/${seed}`);
     this.trace = new Trace(this.world, traceFile);
     this.network = new Network({ world: this.world, rng: this.#rng.fork("network"), wire: isEncoded ? BYTES : VALUES });
-    this.network.onFrame = (from, to, frame, sizeBytes) => this.#sent(members[from]?.region, members[to]?.region, frame, sizeBytes);
+    this.network.onFrame = (from, to, frame, sizeBytes) => {
+      this.#sent(members[from]?.region, members[to]?.region, frame, sizeBytes);
+      return true;
+    };
     const members = membersOf(layout);
     const clusters = [...new Map(members.map(({ clusterId, region }) => [clusterId, region]))];
     const keys = new Map(clusters.map(([clusterId], i) => [clusterId, signingKey(i + 1)]));
@@ -118,7 +123,7 @@ export class Regions {
         exported: (node, { facts }) => {
           const { namespace, serviceId, band, withdrawn } = facts;
           const name = `${clusterId} ${namespace}/${serviceId}`;
-          this.exports.push({ atMs: this.world.nowMs, node: node.name, name, band, isWithdrawn: withdrawn });
+          this.exports.push({ atMs: this.world.nowMs, node: node.name, life: node.life, name, band, isWithdrawn: withdrawn });
         },
       });
       const kin = members.filter((each) => each.region === region && each.nodeId !== nodeId).slice(0, 2);
