@@ -21,7 +21,11 @@ export function forgeries(wallMs: number): readonly Sealed[] {
   const unsigned = summary({}, wallMs);
   const byOther = summary({ keyId: OF_AP.keyId, serviceId: "forged2" }, wallMs);
   const elsewhere = summary({ source: "ap1", regions: ["eu"], keyId: OF_AP.keyId, exporter: "ap1-a", serviceId: "forged3" }, wallMs);
+  const ahead = summary({ serviceId: "future", generatedWallMs: wallMs + 7_200_000, version: 2 ** 40 }, wallMs);
+  const changed = Uint8Array.from(unsigned, (byte, i) => (i === unsigned.length - 1 ? byte ^ 1 : byte));
   return [
+    { signed: ahead, signature: OF_EU.sign(CONTEXT.SUMMARY, ahead), hops: 0 },
+    { signed: changed, signature: OF_EU.sign(CONTEXT.SUMMARY, unsigned), hops: 0 },
     { signed: unsigned, signature: OF_AP.sign(CONTEXT.SUMMARY, unsigned), hops: 1 },
     { signed: byOther, signature: OF_AP.sign(CONTEXT.SUMMARY, byOther), hops: 1 },
     { signed: elsewhere, signature: OF_AP.sign(CONTEXT.SUMMARY, elsewhere), hops: 0 },

@@ -8,6 +8,7 @@ import { KIND, keyParts, keyText } from "../../../src/catalog/record/record.ts";
 import type { LinkFrame } from "../../../src/fabric/wire/messages.ts";
 import { Rng } from "../../../src/lib/rng.ts";
 import type { Sealed } from "../../../src/summary/summary.ts";
+import { rule } from "../../fakes/policies.ts";
 import { type SimNode, WALL_START_MS } from "../sim-node.ts";
 import { forgeries } from "./forged.ts";
 import { type Layout, Regions, SUMMARY } from "./world.ts";
@@ -34,6 +35,7 @@ class Anything {
   readonly #happened = new Map<string, number>();
   /** Regions that export one namespace alone, and pairs of a region and a cluster of which it imports one alone. */
   readonly #few = new Set<string>();
+  #policyCount = 0;
   readonly #kept: Sealed[] = [];
   readonly #keptBeacons: Sealed[] = [];
   /** Nodes whose batches do not arrive. */
@@ -188,6 +190,13 @@ class Anything {
         this.#withholding.add(node.index);
         this.#later(forMs, () => this.#withholding.delete(node.index));
         return;
+      case "policy": {
+        // Of one namespace no summaries, or of none.
+        const rules = rng.int(2) === 0 ? [rule(this.#one(NAMESPACES), { allowSummaries: false })] : [];
+        this.#policyCount += 1;
+        this.#regions.apply(node.name, rules, `p${this.#policyCount}`);
+        return;
+      }
       case "forge":
       case "replay":
       case "re-encode":
@@ -249,11 +258,18 @@ class Anything {
   /** The services that a cluster exports, by the catalog of one of its nodes. */
   #exportedBy(cluster: string): readonly string[] {
     const [node] = this.#regions.nodesOf(cluster);
+    const policy = node?.process?.policies.policy;
     const services = new Set<string>();
     const cursor = node?.process?.replica.lookup.cursor();
     for (let record = cursor?.next(); record !== undefined; record = cursor?.next()) {
       const { clusterId, kind, namespace, name } = keyParts(record.key);
-      if (clusterId === cluster && kind === KIND.SERVICE && record.scope === SCOPE.GLOBAL) services.add(`${namespace}/${name}`);
+      if (
+        clusterId === cluster &&
+        kind === KIND.SERVICE &&
+        record.scope === SCOPE.GLOBAL &&
+        policy?.ruleOf(namespace)?.allowSummaries !== false
+      )
+        services.add(`${namespace}/${name}`);
     }
     return [...services];
   }
@@ -272,11 +288,12 @@ class Anything {
   /** P14, of each start of a node: two nodes that see different parts of their cluster may both say something. */
   #saidTooOften(): readonly string[] {
     const lastMs = new Map<string, number>();
-    return this.#regions.exports.flatMap(({ name, node, life, atMs }) => {
+    return this.#regions.exports.flatMap(({ name, node, life, atMs, isWithdrawn }) => {
       const id = `${node} ${life} ${name}`;
       const apartMs = atMs - (lastMs.get(id) ?? Number.NEGATIVE_INFINITY);
       lastMs.set(id, atMs);
-      return apartMs >= SUMMARY.holdDownMs - 1 ? [] : [`${id} is said again after ${apartMs.toFixed(0)} ms`];
+      // What a policy takes back goes at once.
+      return isWithdrawn || apartMs >= SUMMARY.holdDownMs - 1 ? [] : [`${id} is said again after ${apartMs.toFixed(0)} ms`];
     });
   }
 }
@@ -295,6 +312,7 @@ const FAULTS = [
   "re-encode",
   "flood",
   "lie",
+  "policy",
 ] as const;
 type Fault = (typeof FAULTS)[number];
 
