@@ -1,7 +1,7 @@
 /**
  * Regions in which anything happens: entries come and go while nodes crash, freeze and lose disks, clusters and regions are cut apart, clocks differ, older
  * nodes are among them, and neighbours forge, replay, flood, withhold and lie. Then all is healed, and each region shows exactly what the others export to
- * it and it imports (P18); and no node says a service more often than once a hold-down (P14).
+ * it and it imports (P18), and no node says a service more often than once a hold-down (P14).
  */
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import { KIND, keyParts, keyText } from "../../../src/catalog/record/record.ts";
