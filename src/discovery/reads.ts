@@ -95,6 +95,17 @@ export interface ReadsPolicy {
   readonly hides?: (namespace: string) => boolean;
 }
 
+/** The policy that decides of a namespace. */
+interface RuleInForce {
+  readonly verdict: Verdict;
+  /** The label of the rule, or of the set. */
+  readonly version: string;
+  /** Undefined without one, and for a caller that may not see the namespace. */
+  readonly rule: Rule | undefined;
+  /** Of the version in force; 0 without one. */
+  readonly number: number;
+}
+
 export class Reads {
   readonly replica: Replica;
   readonly node: NodeFacts;
@@ -178,13 +189,13 @@ export class Reads {
   }
 
   /** The verdict on a namespace under the policy in force. Its rule is given only to a caller that may see the namespace. */
-  rule(caller: Caller, namespace: string): { readonly verdict: Verdict; readonly version: string; readonly rule: Rule | undefined } {
+  rule(caller: Caller, namespace: string): RuleInForce {
     const verdict = this.verdict(caller, namespace);
     const { policy } = this.#policies;
     // No rule covers the control plane's namespaces.
     const rule = verdict.allowed && !isControlNamespace(namespace) ? policy.ruleOf(namespace) : undefined;
     const label = rule?.policyVersion ?? "";
-    return { verdict, version: label === "" ? (policy.set?.version ?? "") : label, rule };
+    return { verdict, version: label === "" ? (policy.set?.version ?? "") : label, rule, number: policy.number };
   }
 
   /** Refuses a watch of exactly this namespace if the caller may not see it. Empty means that the watch is not of one namespace. */

@@ -11,7 +11,7 @@ import { MetricsSum } from "../lib/metrics/sum.ts";
 import { draws } from "../lib/rng.ts";
 import { openScraper, type Scraper } from "../server/metrics.io.ts";
 import { admitted } from "../services/admission.ts";
-import { type DiscoveryServices, discoveryServices } from "../services/discovery/discovery.ts";
+import { type DiscoveryParts, type DiscoveryServices, discoveryServices } from "../services/discovery/discovery.ts";
 import { type PeerParts, peerService } from "../services/peers.ts";
 import type { Service } from "../services/service.ts";
 import { openAuditLog } from "../store/audit/log.io.ts";
@@ -391,6 +391,11 @@ function peerParts({ server }: Settings, { identity, machine }: NodeCore, { peer
   return { source: peers, identity, clusterKeys, checkCaughtUp: () => machine.checkCaughtUp(), maxWatches: server.maxPeerWatches, tick };
 }
 
+function heldSummaries({ regions, machine }: NodeCore): DiscoveryParts["summaries"] {
+  if (regions === undefined) return undefined;
+  return { reads: regions.reads, isReady: () => machine.isWhole, exportsOf: (namespace, time) => regions.exportsOf(namespace, time) };
+}
+
 /** The services behind gRPC and HTTP that read and write the catalog, over the rooms of this node. */
 function buildDiscovery(settings: Settings, core: NodeCore, { mesh }: NodeFabric): DiscoveryServices {
   const { machine, driver } = core;
@@ -400,7 +405,7 @@ function buildDiscovery(settings: Settings, core: NodeCore, { mesh }: NodeFabric
     zones: settings.dns.zones.map(parseZone),
     durable: () => driver.durable(),
     isReady: () => machine.isWhole,
-    summaries: core.regions && { reads: core.regions.reads, isReady: () => machine.isWhole },
+    summaries: heldSummaries(core),
     isTls: settings.tls.certFile !== undefined,
     checkCaughtUp: () => machine.checkCaughtUp(),
     confirmed: () => driver.confirmed(),

@@ -128,6 +128,10 @@ test("a service shows in the other region as a summary, and its entries do not",
   using door = new GrpcDoor(us.grpc);
   const { response } = await door.ask("catalogQuery", { namespacePrefix: "svc" });
   expect(((response["items"] ?? []) as { key: { name: string } }[]).map(({ key }) => key.name)).toEqual(["orders"]);
+  // Any thread says what its cluster exports.
+  const { response: status } = await door.ask("namespaceStatus", { namespace: "svc.market" });
+  expect(status).toMatchObject({ summariesExported: "1", exportAllowed: true, exportReason: "policy_disabled" });
+  expect(status).toHaveProperty("lastExportAt");
   // A name that only the other region has leads there, also at a read worker.
   const asked = { namespace: "svc.market", name: "quotes" };
   const urls = [`grpc://${eu.grpc}`, `http://${eu.listeners["http"] ?? ""}`];

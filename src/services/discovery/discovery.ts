@@ -26,7 +26,9 @@ export interface DiscoveryParts
   /** The zones of DNS. */
   readonly zones: readonly string[];
   /** What is held of summaries, and whether this node has caught up with those of its region. Absent: the calls answer UNIMPLEMENTED, and nobody is redirected. */
-  readonly summaries?: { readonly reads: SummaryReads; readonly isReady: () => boolean } | undefined;
+  readonly summaries?:
+    | { readonly reads: SummaryReads; readonly isReady: () => boolean; readonly exportsOf: NonNullable<ReadParts["exportsOf"]> }
+    | undefined;
 }
 
 export interface DiscoveryServices {
@@ -40,7 +42,14 @@ export function discoveryServices(parts: DiscoveryParts): DiscoveryServices {
   const { loads, endings } = parts.registrar;
   const { summaries } = parts;
   const redirects = summaries && new Redirects(summaries.reads);
-  const whole = { ...parts, caughtUp: undefined, loads, endedStaticCount: () => endings.endedStaticCount, redirects };
+  const whole = {
+    ...parts,
+    caughtUp: undefined,
+    loads,
+    endedStaticCount: () => endings.endedStaticCount,
+    redirects,
+    exportsOf: summaries?.exportsOf,
+  };
   const { handlers, routes, resolveName } = readHandlers(whole);
   const written = writeHandlers(parts);
   const ofSummaries = summaries && summaryHandlers({ ...parts, summaries: summaries.reads, isReady: summaries.isReady });

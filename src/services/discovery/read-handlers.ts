@@ -5,7 +5,6 @@ import {
   type CatalogQueryRequest,
   type CatalogWatchRequest,
   type NamespaceStatusRequest,
-  NamespaceStatusResponseSchema,
   type ResolveRequest,
   ServerInfoResponseSchema,
 } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
@@ -26,8 +25,6 @@ import { invalid } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Histogram, Metrics } from "../../lib/metrics/metrics.ts";
 import { type Caller, viewerOf } from "../../policy/identity/caller.ts";
-import { exportScopesAt } from "../../policy/set/rules.ts";
-import { HIDDEN_REASON } from "../../policy/set/visibility.ts";
 import { demandResolver } from "../for-resolver.ts";
 import type { PeerDirectory } from "../peer-directory.ts";
 import { prometheusRoute } from "../prometheus-sd.ts";
@@ -35,8 +32,9 @@ import type { CallContext, Handler, Service, StreamSource } from "../service.ts"
 import { type AnswerAge, checkAge, replicaAge, SOURCE } from "./age.ts";
 import { encodeExplanations } from "./explanations.ts";
 import { filterOf, namesOf } from "./filter.ts";
+import { namespaceStatus, type StatusParts } from "./namespace-status.ts";
 import type { NodeIdentity } from "./node-identity.ts";
-import { answerAge, freshness, wireScope } from "./nodes.ts";
+import { answerAge } from "./nodes.ts";
 import { Places as ShortPlaces } from "./places.ts";
 import type { Redirects } from "./redirects.ts";
 import { resolveHandler } from "./resolve.ts";
@@ -84,6 +82,8 @@ export interface ReadParts {
   readonly resumes?: Pick<Places, "gap"> | undefined;
   /** As in `ResolveParts`. */
   readonly redirects?: Redirects | undefined;
+  /** As in `StatusParts`. */
+  readonly exportsOf?: StatusParts["exportsOf"];
   /** Tells the audit of an answered read. */
   readonly onRead: (caller: Caller, namespace: string) => void;
 }
@@ -111,7 +111,7 @@ export function readHandlers(parts: ReadParts): ReadHandlers {
     catalogQuery: { kind: "unary", handle: (request: CatalogQueryRequest, context) => methods.query(request, context) },
     catalogWatch: { kind: "server_streaming", open: (request: CatalogWatchRequest, context) => methods.watch(request, context) },
     resolve: resolveHandler(parts),
-    namespaceStatus: { kind: "unary", handle: (request: NamespaceStatusRequest, context) => methods.namespaceStatus(request, context) },
+    namespaceStatus: { kind: "unary", handle: (request: NamespaceStatusRequest, context) => namespaceStatus(parts, request, context) },
     serverInfo: { kind: "unary", handle: (_request, context) => methods.serverInfo(context) },
   };
   const resolveName: Handler = { kind: "unary", handle: (request: NamedRequest, context) => methods.resolveName(request, context) };
@@ -253,24 +253,6 @@ class ReadMethods {
     demandResolver(caller, this.#parts.isTls);
     this.#parts.reads.checkResolved();
     this.#parts.checkVia?.(via);
-  }
-
-  namespaceStatus(request: NamespaceStatusRequest, context: CallContext) {
-    const { reads } = this.#parts;
-    const { namespace } = request;
-    const { verdict, version, rule } = reads.rule(context.caller, namespace);
-    const { allowed } = verdict;
-    const endpointCount = allowed ? reads.replica.lookup.namespaceCount(namespace) : 0;
-    return create(NamespaceStatusResponseSchema, {
-      namespace,
-      policyVersion: version,
-      owners: [...(rule?.owners ?? [])],
-      exportScopes: rule === undefined ? [] : exportScopesAt(rule, context.time.wallMs).map(wireScope),
-      allowed,
-      reason: allowed ? verdict.reason : HIDDEN_REASON,
-      endpointCount: BigInt(endpointCount),
-      ...freshness(this.#parts, context),
-    });
   }
 
   serverInfo(context: CallContext) {

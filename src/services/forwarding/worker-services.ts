@@ -21,7 +21,7 @@ const PASSED_ON = ["register", "renew", "keepAlive", "unregister", "setMaintenan
 const MISSES: ReadonlySet<string> = new Set(["not_found", "in_maintenance"]);
 
 /** Methods of a node that holds summaries, which no worker has a copy of. */
-const OF_SUMMARIES = ["summaryQuery", "summaryWatch", "resolve"] as const;
+const OF_SUMMARIES = ["summaryQuery", "summaryWatch", "resolve", "namespaceStatus"] as const;
 
 /** `reads`: what the worker answers itself. `hasSummaries`: the node holds summaries, and knows where to send callers whose name has nothing to choose here. */
 export function servicesOfWorker(

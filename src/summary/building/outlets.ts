@@ -2,7 +2,7 @@
 import { namespaceCovers } from "../../catalog/entry/names.ts";
 import { SCOPE, type Scope } from "../../catalog/entry/scope.ts";
 import { exportScopesAt, nextEdge, type Rule } from "../../policy/set/rules.ts";
-import type { Policy, Source } from "../../policy/set/verdict.ts";
+import type { Policy, Source, VerdictReason } from "../../policy/set/verdict.ts";
 import type { Channel } from "../summary.ts";
 
 /** Edges of windows that are looked at to find the end of an outlet. With more it ends at the last of these, where it is looked at again. */
@@ -105,6 +105,26 @@ export class Outlets {
     const isAllowed = (scope: Channel) => this.policy.exportSummary(namespace, this.#options.source, { scope, wallMs }).allowed;
     return channelsOf(listed, this.#options).filter(isAllowed);
   }
+}
+
+/** Why the policy, or a setting, lets summaries of a namespace out, or does not. */
+export interface ExportVerdict {
+  readonly allowed: boolean;
+  readonly reason: VerdictReason | "export_disabled" | "namespace_not_exported" | "unscoped_not_exported";
+}
+
+/** For people: whether a namespace has an outlet. If not, the widest channel that is meant says why. */
+export function exportVerdict(policy: Policy, namespace: string, options: ExportOptions, wallMs: number): ExportVerdict {
+  const { exportNamespaces, source } = options;
+  if (exportNamespaces.length > 0 && !exportNamespaces.some((prefix) => namespaceCovers(prefix, namespace)))
+    return { allowed: false, reason: "namespace_not_exported" };
+  const rule = policy.ruleOf(namespace);
+  const listed = rule === undefined ? [] : exportScopesAt(rule, wallMs);
+  const channels = channelsOf(listed, options).toReversed();
+  const verdicts = channels.map((scope) => policy.exportSummary(namespace, source, { scope, wallMs }));
+  const verdict = verdicts.find(({ allowed }) => allowed) ?? verdicts[0];
+  if (verdict !== undefined) return verdict;
+  return { allowed: false, reason: listed.length > 0 ? "scope_denied" : "unscoped_not_exported" };
 }
 
 /** The channels that a rule which lists these scopes means. */

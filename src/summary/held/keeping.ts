@@ -21,6 +21,7 @@ import { type HeldOptions, type HeldParts, withdrawalMemoryMs } from "./options.
 import { OwnRecords } from "./own-records.ts";
 import { claimsOf, keyOf } from "./seals.ts";
 import { type Source, Sources } from "./sources.ts";
+import { ToldNamespaces } from "./told.ts";
 import { Withdrawals } from "./withdrawals.ts";
 
 const TOMBSTONES = { tombstoneTtlMs: 86_400_000, minTombstones: 1024 };
@@ -33,6 +34,8 @@ export class Keeping {
   readonly digests: Digests;
   readonly withdrawals: Withdrawals;
   readonly own: OwnRecords;
+  /** What this cluster exports, by namespace. */
+  readonly told = new ToldNamespaces();
   readonly changes = new Changes();
   readonly ends = new Ends();
   /** Keys to look at again for which there is no change in the replica. */
@@ -167,8 +170,16 @@ export class Keeping {
     const value = sign * (best?.hlc ?? 0);
     const before = this.sources.note(source, key, isHeld ? value : undefined);
     this.digests.changed(source, key, before, value);
+    if (source.id === this.options.clusterId) this.#tell(key, best, before, isHeld ? value : 0);
     if (!isHeld) this.changes.drop(key);
     else if (Math.abs(before) !== Math.abs(value)) this.changes.note(key);
+  }
+
+  #tell(key: KeyText, best: StoredRecord | undefined, before: number, value: number): void {
+    if (value === before) return;
+    const content = best === undefined ? undefined : this.contentOf(best);
+    const saidWallMs = content?.what === "summary" ? content.summary.generatedWallMs : 0;
+    this.told.note(keyParts(key).namespace, before, value, saidWallMs);
   }
 
   /** Whether a proven summary is gone though no record withdrew it: a beacon did, or its source is dropped. */

@@ -19,6 +19,7 @@ import type { ClusterKeys, Exceed, HeldBeacon, HeldOptions, HeldParts, HeldSeal,
 import type { RefusalEvent } from "./refusals.ts";
 import { Saying } from "./saying.ts";
 import { Taking } from "./taking.ts";
+import type { ToldNamespace } from "./told.ts";
 
 export class HeldSummaries {
   readonly replica: Replica;
@@ -132,6 +133,11 @@ export class HeldSummaries {
   /** What this cluster says, for who builds it: also what is hidden, and withdrawals while they are remembered. */
   get own(): { readonly replica: Replica; find(key: SummaryKey, time: Time): Summary | undefined } {
     return { replica: this.replica, find: (key, time) => this.#keeping.summaryOf(key, time) };
+  }
+
+  /** What this cluster exports of a namespace now, and when it last said something of it. Undefined if nothing is remembered. */
+  toldOf(namespace: string): ToldNamespace | undefined {
+    return this.#keeping.told.find(namespace);
   }
 
   /** What is held of a key, for border links. */

@@ -3,6 +3,8 @@ import { create } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import {
   DiscoveryService,
+  NamespaceStatusRequestSchema,
+  NamespaceStatusResponseSchema,
   type ResolveRequest,
   ResolveRequestSchema,
   ResolveResponseSchema,
@@ -23,6 +25,7 @@ function worker(hasSummaries: boolean) {
     desc: DiscoveryService,
     handlers: {
       resolve: { kind: "unary", handle: () => answered("main") },
+      namespaceStatus: { kind: "unary", handle: () => create(NamespaceStatusResponseSchema, { servedBy: "main" }) },
       summaryQuery: { kind: "unary", handle: () => create(SummaryQueryResponseSchema, { servedBy: "main" }) },
     },
   });
@@ -40,11 +43,16 @@ function worker(hasSummaries: boolean) {
   };
   const admission = { admitIn: undefined, openWatch: () => undefined };
   const [service] = servicesOfWorker(main.worker, reads, admission, hasSummaries);
-  const call = async (method: string, name: string): Promise<string> => {
+  const call = async (method: "namespaceStatus" | "resolve" | "summaryQuery", name: string): Promise<string> => {
     const handler = service?.handlers[method];
     if (handler?.kind !== "unary") return "unimplemented";
     const namespace = name === "hidden" ? name : "svc";
-    const request = method === "resolve" ? create(ResolveRequestSchema, { name, namespace }) : create(SummaryQueryRequestSchema);
+    const requests = {
+      resolve: create(ResolveRequestSchema, { name, namespace }),
+      namespaceStatus: create(NamespaceStatusRequestSchema, { namespace }),
+      summaryQuery: create(SummaryQueryRequestSchema),
+    };
+    const request = requests[method];
     try {
       const answer = Promise.resolve(handler.handle(request as never, CONTEXT));
       answer.catch(() => {});
@@ -65,7 +73,8 @@ test.each([
   { method: "resolve", name: "hidden", alone: "not_found", want: "not_found" },
   { method: "resolve", name: "in_maintenance", alone: "in_maintenance", want: "main" },
   { method: "resolve", name: "too_stale", alone: "too_stale", want: "too_stale" },
+  { method: "namespaceStatus", name: "svc", alone: "worker", want: "main" },
   { method: "summaryQuery", name: "", alone: "unimplemented", want: "main" },
-])("$method $name is answered by: $want; where the node holds no summaries: $alone", async ({ method, name, alone, want }) => {
+] as const)("$method $name is answered by: $want; where the node holds no summaries: $alone", async ({ method, name, alone, want }) => {
   expect([await worker(false)(method, name), await worker(true)(method, name)]).toEqual([alone, want]);
 });

@@ -1619,14 +1619,16 @@ export declare type NamespaceStatusResponse = Message<"waymark.discovery.v1.Name
   exportScopes: Scope[];
 
   /**
-   * Number of summaries that were exported since the start of the node.
+   * Number of summaries of exactly this namespace that the cluster of the node exports now, on all channels. 0 at a
+   * resolver, at a node that holds no summaries, and when the caller may not see the namespace.
    *
    * @generated from field: uint64 summaries_exported = 5;
    */
   summariesExported: bigint;
 
   /**
-   * Time of the last export. Absent when there was none.
+   * Time at which the cluster last said something of the namespace, a withdrawal too. Absent when nothing is
+   * remembered, and where `summaries_exported` is always 0.
    *
    * @generated from field: google.protobuf.Timestamp last_export_at = 6;
    */
@@ -1687,6 +1689,36 @@ export declare type NamespaceStatusResponse = Message<"waymark.discovery.v1.Name
    * @generated from field: waymark.catalog.v1.Source source = 14;
    */
   source: Source;
+
+  /**
+   * Number of the policy in force. 0 without a policy.
+   *
+   * @generated from field: uint64 policy_number = 15;
+   */
+  policyNumber: bigint;
+
+  /**
+   * Pattern of the rule that applies. Empty when no rule applies, and when the caller may not see the namespace.
+   *
+   * @generated from field: string policy_rule = 16;
+   */
+  policyRule: string;
+
+  /**
+   * True when the policy and the settings let summaries of the namespace out now. False where `summaries_exported` is
+   * always 0.
+   *
+   * @generated from field: bool export_allowed = 17;
+   */
+  exportAllowed: boolean;
+
+  /**
+   * Why, in the words of PolicyService.Explain for `export-summary`; or `export_disabled`, `namespace_not_exported` or
+   * `unscoped_not_exported`, which name settings of the group `summary`. Empty where `summaries_exported` is always 0.
+   *
+   * @generated from field: string export_reason = 18;
+   */
+  exportReason: string;
 };
 
 /**

@@ -16,9 +16,11 @@ import { mayPublish, type OnDenied } from "../../../policy/set/visibility.ts";
 import type { PolicyEngine } from "../../../policy/versions/engine.ts";
 import type { KeyRegistry } from "../../../seal/key-registry.ts";
 import type { SealedText, Signer } from "../../../seal/signer.ts";
+import type { NamespaceExports } from "../../../services/discovery/namespace-status.ts";
 import { Builder, type BuilderOptions, type Standing } from "../../../summary/building/builder.ts";
 import type { Draft } from "../../../summary/building/drafts.ts";
 import { Exporters } from "../../../summary/building/exporters.ts";
+import { exportVerdict } from "../../../summary/building/outlets.ts";
 import type { HeldOptions, HeldParts } from "../../../summary/held/options.ts";
 import { HeldSummaries } from "../../../summary/held/summaries.ts";
 import { SummaryStamper } from "../../../summary/stamper.ts";
@@ -156,6 +158,15 @@ export class Summaries {
   /** Age of the oldest summary that is due on some border link and not taken by it. */
   exportLagMs(time: Time): number {
     return this.#borders?.lagMs(time) ?? 0;
+  }
+
+  /** What this cluster exports of a namespace, and whether it may. */
+  exportsOf(namespace: string, { wallMs }: Time): NamespaceExports {
+    const { exportScope, includeUnscoped, exportNamespaces, isExporting } = this.#options;
+    const options = { source: this.#options, exportScope, includeUnscoped, exportNamespaces };
+    const verdict = exportVerdict(this.#parts.policies.policy, namespace, options, wallMs);
+    const { count = 0, lastWallMs } = this.held.toldOf(namespace) ?? {};
+    return { count, lastWallMs, ...(isExporting ? verdict : { allowed: false, reason: "export_disabled" }) };
   }
 
   /** For people. */
