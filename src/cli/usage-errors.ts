@@ -91,7 +91,6 @@ const LATER_COMMANDS: ReadonlySet<string> = new Set([
   "mesh revoke",
   "mesh shards",
   "mesh versions",
-  "report export-lag",
 ]);
 
 /** Whether the contract has this command for a later version. */

@@ -1,4 +1,5 @@
 /** How targets, keys and entries are written on the command line. */
+import { type Duration, durationMs } from "@bufbuild/protobuf/wkt";
 import { type Entry, type EntryKey, EntryKind, HealthStatus, Scope, type Target } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { enumWord } from "../lib/enum-words.ts";
 import type { Column } from "./output.ts";
@@ -33,3 +34,13 @@ export const ENTRY_COLUMNS: readonly Column<Entry>[] = [
   { title: "TAGS", isWide: true, stored: ({ tags }) => tags.join(",") },
   { title: "TARGETS", stored: ({ targets }) => targets.map(targetText).join(", ") },
 ];
+
+/** Milliseconds below ten seconds, else seconds; empty when absent. */
+export function shortDuration(duration: Duration | undefined): string {
+  if (duration === undefined) return "";
+  const ms = durationMs(duration);
+  return ms < 10_000 ? `${Math.round(ms)}ms` : `${Math.round(ms / 1000)}s`;
+}
+
+/** Why a server has no summaries, and what would be right. */
+export const HOLDS_NONE = "holds no summaries: a node does whose settings have fabric.borders, summary.keys or summary.signing_key_file";

@@ -6,6 +6,7 @@ import type { Settings } from "../config/settings.ts";
 import { ClusterNames } from "../discovery/summaries/cluster-names.ts";
 import { parseZone } from "../dns/names/names.ts";
 import { assert, sentError, WaymarkError } from "../lib/errors.ts";
+import type { Time } from "../lib/machine.ts";
 import { Metrics } from "../lib/metrics/metrics.ts";
 import { MetricsSum } from "../lib/metrics/sum.ts";
 import { draws } from "../lib/rng.ts";
@@ -386,9 +387,12 @@ function persistence({ journal, identity, replica }: NodeCore): JsonValue {
   return { ...journal.stats(), nodeId, generation, lastSeq: replica.self.through, boots: journal.restored.boots };
 }
 
-function peerParts({ server }: Settings, { identity, machine }: NodeCore, { peers }: NodeFabric, seals: NodeSeals | undefined): PeerParts {
+function peerParts({ server }: Settings, core: NodeCore, { peers: source }: NodeFabric, seals: NodeSeals | undefined): PeerParts {
+  const { identity, machine, regions } = core;
   const clusterKeys: PeerParts["clusterKeys"] = ({ wallMs }) => seals?.listed(wallMs) ?? [];
-  return { source: peers, identity, clusterKeys, checkCaughtUp: () => machine.checkCaughtUp(), maxWatches: server.maxPeerWatches, tick };
+  const summaries = regions && ((time: Time) => regions.lag(machine.fabric, time));
+  const checkCaughtUp = () => machine.checkCaughtUp();
+  return { source, identity, clusterKeys, summaries, checkCaughtUp, maxWatches: server.maxPeerWatches, tick };
 }
 
 function heldSummaries({ regions, machine }: NodeCore): DiscoveryParts["summaries"] {

@@ -37,6 +37,7 @@ import { wireScope } from "./discovery/nodes.ts";
 import { MemberChanges, PeerWatch } from "./peer-watch.ts";
 import { bookmarkMs, requestCheckOf } from "./request-checks.ts";
 import type { CallContext, RouteParameters, RouteRow, Service, StreamSource } from "./service.ts";
+import { type SummaryLag, steadySummaryLag, wireSummaryLag } from "./summary-lag.ts";
 
 /** A member with the measurements of this node. */
 export interface MemberRow extends MemberUpdate {
@@ -120,6 +121,8 @@ export interface PeerParts {
   readonly identity: Identity;
   /** The keys that count here, or may; those of a cluster stand together. None at a node that has nothing to do with summaries. */
   readonly clusterKeys: (time: Time) => readonly ClusterKeyRow[];
+  /** Absent at a node that holds no summaries. */
+  readonly summaries?: ((time: Time) => SummaryLag) | undefined;
   /** Throws `not_ready` while this node may know only a part of the members. */
   readonly checkCaughtUp: () => void;
   /** Most streams open at once. Each keeps a set of the members that its reader holds. */
@@ -232,6 +235,7 @@ function lagJson(parts: PeerParts, asked: RouteParameters, time: Time) {
     link.framesReceived = 0n;
     delete link.behindFor;
   }
+  steadySummaryLag(answer);
   return { page, steady: toJson(PeerServiceLagResponseSchema, answer) };
 }
 
@@ -262,7 +266,7 @@ function originPlace({ nodeId, generation }: Pick<OriginLagRow, "nodeId" | "gene
   return `${nodeId}\0${String(generation).padStart(16, "0")}`;
 }
 
-function lag({ source, identity }: PeerParts, { limit, pageToken }: Asked, time: Time) {
+function lag({ source, identity, summaries }: PeerParts, { limit, pageToken }: Asked, time: Time) {
   const report = source.lag(time);
   const { page, nextPageToken } = paged(report.origins, originPlace, { limit, pageToken, hash: LAG });
   return create(PeerServiceLagResponseSchema, {
@@ -273,6 +277,7 @@ function lag({ source, identity }: PeerParts, { limit, pageToken }: Asked, time:
     originsProtected: report.isProtected,
     caughtUp: report.isCaughtUp,
     nextPageToken,
+    ...(summaries !== undefined && pageToken === "" && wireSummaryLag(summaries(time), time)),
     origins: page.map((row) =>
       create(OriginLagSchema, {
         nodeId: row.nodeId,

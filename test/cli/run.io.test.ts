@@ -587,7 +587,7 @@ test.each([
 
 test.each([
   { argv: ["mesh", "join"], says: "error: waymark mesh join comes with a later version" },
-  { argv: ["report", "export-lag"], says: "error: waymark report export-lag comes with a later version" },
+  { argv: ["mesh", "shards"], says: "error: waymark mesh shards comes with a later version" },
   { argv: ["discovery", "sumary"], says: "error: unknown command 'sumary'" },
   { argv: ["serve", "--joyn"], says: "error: unknown option '--joyn'" },
 ])("what the contract has for later is refused as that, what it has not as unknown: $argv", async ({ argv, says }) => {

@@ -12,6 +12,7 @@ import {
   type CatalogWatchRequest,
   CatalogWatchResponseSchema,
   DiscoveryService,
+  type NamespaceStatusResponseSchema,
   type RedirectSchema,
   type RegisterRequest,
   type RenewRequest,
@@ -75,6 +76,8 @@ export class FakeDiscovery {
   summaries: (request: SummaryQueryRequest) => MessageInitShape<typeof SummaryQueryResponseSchema> = () => ({});
   summaryScript: readonly MessageInitShape<typeof SummaryWatchResponseSchema>[] = [];
   readonly summaryRequests: SummaryWatchRequest[] = [];
+  /** What NamespaceStatus says beside what it says of all. */
+  readonly namespaces = new Map<string, MessageInitShape<typeof NamespaceStatusResponseSchema>>();
   /** Leases that `renew` no longer knows. */
   readonly expired = new Set<string>();
   readonly listeners: Record<string, string> = {};
@@ -116,6 +119,7 @@ export class FakeDiscovery {
         namespace,
         allowed: true,
         reason: "policy_disabled",
+        ...this.namespaces.get(namespace),
       })),
       this.#unary(m.serverInfo, () => ({ version: "9.9.9", nodeId: NODE, clusterId: this.#clusterId, listeners: this.listeners })),
     ];

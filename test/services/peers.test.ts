@@ -26,6 +26,7 @@ import {
   peerService,
 } from "../../src/services/peers.ts";
 import { requestCheckOf } from "../../src/services/request-checks.ts";
+import type { SummaryLag } from "../../src/services/summary-lag.ts";
 import { askRoute } from "../fakes/route.ts";
 
 const TIME = { monoMs: 5000, wallMs: 1_760_000_005_000 };
@@ -181,6 +182,75 @@ test("lag is paged by origin, in the order of node id and generation, and tells 
   ]);
   expect(() => on.lag({ pageToken: on.list({ limit: 1 }).nextPageToken })).toThrow("another filter");
   expect(() => on.lag({ limit: -1 })).toThrow("limit");
+});
+
+const SUMMARIES: SummaryLag = {
+  exports: { isExporting: false, exporterCount: 0, detail: "held; exported by no node of the cluster", lagMs: 12_000, failedCount: 3 },
+  borders: [
+    {
+      clusterId: "us1",
+      region: "us",
+      links: 1,
+      regionLinks: 2,
+      lagMs: 12_000,
+      unsent: 7,
+      exportedEqualMonoMs: 1000.25,
+      importedEqualMonoMs: undefined,
+    },
+    {
+      clusterId: "ap1",
+      region: "ap",
+      links: 0,
+      regionLinks: 0,
+      lagMs: 0,
+      unsent: 0,
+      exportedEqualMonoMs: undefined,
+      importedEqualMonoMs: undefined,
+    },
+  ],
+  sources: [
+    { clusterId: "us1", region: "us", state: "stale", ageMs: 130_000.5, summaries: 20_000, isFull: true, refused: new Map([["limit", 4]]) },
+    { clusterId: "x", region: "", state: "dropped", ageMs: undefined, summaries: 0, isFull: false, refused: new Map() },
+  ],
+};
+
+test("lag tells on its first page what other regions have not taken, and whom the node hears", () => {
+  const mesh = THREE();
+  const { parts } = served(mesh);
+  const asked = { path: "/discovery/lag", time: TIME };
+  const { page, steady } = askRoute(peerService({ ...parts, summaries: () => SUMMARIES }), asked);
+  expect(page).toMatchObject({
+    export: { exporting: false, exporters: 0, detail: "held; exported by no node of the cluster", lag: "12s", failed: "3" },
+    borders: [
+      { clusterId: "us1", region: "us", links: 1, regionLinks: 2, dueFor: "12s", unsent: "7", exportedEqualAt: "2025-10-09T08:53:21Z" },
+      { clusterId: "ap1", links: 0, unsent: "0" },
+    ],
+    sources: [
+      { clusterId: "us1", state: "SOURCE_STATE_STALE", beaconAge: "130.001s", summaries: "20000", full: true, refused: { limit: "4" } },
+      { clusterId: "x", state: "SOURCE_STATE_DROPPED", full: false, refused: {} },
+    ],
+  });
+  expect(page).not.toHaveProperty("borders.1.dueFor");
+  expect(page).not.toHaveProperty("borders.1.exportedEqualAt");
+  expect(page).not.toHaveProperty("sources.1.beaconAge");
+  // What time alone changes is no news.
+  expect(JSON.stringify(steady)).not.toMatch(/dueFor|EqualAt|beaconAge|"lag"/);
+  expect(askRoute(peerService(parts), asked).page).not.toHaveProperty("export");
+  const origin = { generation: 1, life: "live", through: 1, known: 1, floor: 0, refused: 0, whyPartial: "" } as const;
+  const report = mesh.lag();
+  mesh.lag = () => ({
+    ...report,
+    origins: [
+      { nodeId: "n1", ...origin },
+      { nodeId: "n2", ...origin },
+    ],
+  });
+  const first = askRoute(peerService({ ...parts, summaries: () => SUMMARIES }), { ...asked, parameters: { limit: "1" } });
+  const { nextPageToken } = first.page as { readonly nextPageToken: string };
+  const more = { ...asked, parameters: { limit: "1", page_token: nextPageToken } };
+  const second = askRoute(peerService({ ...parts, summaries: () => SUMMARIES }), more).page;
+  expect(second).toMatchObject({ origins: [{ nodeId: "n2" }], borders: [], sources: [] });
+  expect(second).not.toHaveProperty("export");
 });
 
 test("an accuser is shown only of a suspect", () => {

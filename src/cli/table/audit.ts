@@ -80,8 +80,17 @@ export const AUDIT_VERBS: readonly VerbSpec[] = [
     load: async () => (await audit()).verify,
   },
   {
+    path: "report export-lag",
+    summary: "What other regions have not taken yet of the summaries of the serving node, by border.",
+    examples: [
+      ["report export-lag", "one line a border, and whether the cluster exports at all"],
+      ["report export-lag -o json", "the same, for a program"],
+    ],
+    load: async () => (await import("../verbs/summary-lag.ts")).exportLag,
+  },
+  {
     path: "report namespace-health",
-    summary: "Each namespace: its entries by health, its owners, and what policy says.",
+    summary: "Each namespace: its services and entries by health, what of it is exported or withheld and why, and stale sources.",
     flags: [
       { flags: "--namespace <namespace>", doc: "Exactly this namespace." },
       { flags: "--prefix <namespace>", doc: "This namespace and all below it." },

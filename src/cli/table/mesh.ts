@@ -48,12 +48,17 @@ export const MESH_VERBS: readonly VerbSpec[] = [
   {
     path: "discovery lag",
     summary:
-      "How far the serving node is behind: by origin, or by link, and whether it is ready. Of a resolver: the statistics of its cache.",
-    flags: [{ flags: "--links", doc: "One line for each link instead of each origin." }],
+      "How far the serving node is behind: by origin, by link, or with summaries, and whether it is ready. Of a resolver: the statistics of its cache.",
+    flags: [
+      { flags: "--links", doc: "One line for each link instead of each origin." },
+      { flags: "--borders", doc: "One line for each border: what other regions have not taken yet." },
+      { flags: "--sources", doc: "One line for each cluster of which there are summaries: when it was last heard, and what was refused." },
+    ],
     examples: [
       ["discovery lag", "what the node holds of each origin, and what is known to exist"],
       ["discovery lag --links", "the links, and those that have not caught up"],
-      ["discovery lag -o json", "both, for a program"],
+      ["discovery lag --sources", "which clusters are stale, and which have no room"],
+      ["discovery lag -o json", "all of it, for a program"],
     ],
     load: async () => (await mesh()).lag,
   },

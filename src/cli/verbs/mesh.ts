@@ -20,12 +20,15 @@ import { RequestError } from "../../client/request-error.ts";
 import { isKnownAge } from "../../lib/duration.ts";
 import { enumWord } from "../../lib/enum-words.ts";
 import { sleep } from "../environment.ts";
+import { UsageError } from "../exit.ts";
 import type { Flags } from "../flags.ts";
 import { timeText, wholeJson } from "../messages.ts";
 import type { Column, Output } from "../output.ts";
 import { readPages } from "../pages.ts";
 import type { Verb } from "../table/verb.ts";
+import { shortDuration } from "../words.ts";
 import { cacheLag } from "./resolver.ts";
+import { borderTable, noteExports, sourceTable } from "./summary-lag.ts";
 
 const RETRY_MS = 1000;
 
@@ -36,7 +39,7 @@ const PEER_COLUMNS: readonly Column<Peer>[] = [
   { title: "ZONE", isWide: true, stored: ({ zone }) => zone },
   { title: "STATUS", stored: ({ status }) => enumWord(PeerStatus, status) },
   { title: "LINKED", stored: ({ linked, isSelf }) => (isSelf ? "-" : linked ? "yes" : "no") },
-  { title: "RTT", stored: ({ rtt }) => durationText(rtt) },
+  { title: "RTT", stored: ({ rtt }) => shortDuration(rtt) },
   { title: "HEALTH", isWide: true, stored: ({ healthScore }) => String(healthScore) },
   { title: "INCARNATION", isWide: true, stored: ({ incarnation }) => String(incarnation) },
   { title: "ACCUSER", isWide: true, stored: ({ accuser }) => accuser },
@@ -172,7 +175,7 @@ const LINK_COLUMNS: readonly Column<LinkLag>[] = [
   { title: "OPENED BY", isWide: true, stored: ({ incoming }) => (incoming ? "peer" : "this node") },
   { title: "CAUGHT UP", stored: ({ caughtUp }) => (caughtUp ? "yes" : "no") },
   { title: "BEHIND", stored: ({ behind }) => String(behind) },
-  { title: "FOR", stored: ({ behindFor }) => durationText(behindFor) },
+  { title: "FOR", stored: ({ behindFor }) => shortDuration(behindFor) },
   { title: "ADDRESS", stored: ({ address }) => address },
 ];
 
@@ -187,6 +190,8 @@ export const lag: Verb = async (asked) => {
 };
 
 const nodeLag: Verb = async ({ flags, out, client }) => {
+  if (["links", "borders", "sources"].filter((flag) => flags.isOn(flag)).length > 1)
+    throw new UsageError("--links, --borders and --sources exclude each other");
   const answer = await readPages(flags, ["origins"], (page) => client().call(PeerService.method.lag, page));
   const json = wholeJson(PeerServiceLagResponseSchema, answer);
   if (!out.isMachine) {
@@ -196,7 +201,10 @@ const nodeLag: Verb = async ({ flags, out, client }) => {
     out.note(`${answer.servedBy} is ${answer.ready ? "ready" : "not ready"}${answer.detail === "" ? "" : `: ${answer.detail}`}${age}`);
     if (answer.originsProtected) out.note("so many origins vanished at once that their entries are not hidden");
   }
-  if (flags.isOn("links"))
+  if (!out.isMachine && answer.export !== undefined) noteExports(out, answer.servedBy, answer.export);
+  if (flags.isOn("borders")) out.document(json, borderTable(answer));
+  else if (flags.isOn("sources")) out.document(json, sourceTable(answer));
+  else if (flags.isOn("links"))
     out.document(json, { columns: LINK_COLUMNS, rows: answer.links, whenEmpty: "no links to other nodes at the moment" });
   else out.document(json, { columns: ORIGIN_COLUMNS, rows: answer.origins, whenEmpty: "no origins: nothing was ever registered" });
 };
@@ -206,12 +214,5 @@ function whereOf(flags: Flags): { readonly clusterId: string; readonly region: s
 }
 
 function ageWords(age: Duration): string {
-  return isKnownAge(durationMs(age)) ? `its data may be ${durationText(age)} old` : "it does not know yet how old its data is";
-}
-
-/** Milliseconds below ten seconds, else seconds; empty when absent. */
-function durationText(duration: Duration | undefined): string {
-  if (duration === undefined) return "";
-  const ms = durationMs(duration);
-  return ms < 10_000 ? `${Math.round(ms)}ms` : `${Math.round(ms / 1000)}s`;
+  return isKnownAge(durationMs(age)) ? `its data may be ${shortDuration(age)} old` : "it does not know yet how old its data is";
 }

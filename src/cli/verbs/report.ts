@@ -1,11 +1,16 @@
 /** Reports about the whole catalog. */
-import { type Entry, HealthStatus, Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
-import { DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import { type Entry, EntryKind, HealthStatus, Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import type { ServiceSummary } from "../../../gen/waymark/catalog/v1/summary_pb.js";
+import { DiscoveryService, type NamespaceStatusResponse } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
+import type { SummaryQueryRequestSchema } from "../../../gen/waymark/discovery/v1/summary_pb.js";
 import type { Client } from "../../client/client.ts";
+import { RequestError } from "../../client/request-error.ts";
 import { enumWord } from "../../lib/enum-words.ts";
 import { readAll } from "../entries/read-all.ts";
 import { namespaceScope } from "../flags.ts";
 import type { Column } from "../output.ts";
+import { MAX_PAGE, pagesOf } from "../pages.ts";
 import type { Verb } from "../table/verb.ts";
 
 /** Calls under way at once. */
@@ -21,28 +26,53 @@ const HEALTHS = [
 
 export const namespaceHealth: Verb = async ({ flags, out, client, viewer }) => {
   const { namespace, namespacePrefix } = namespaceScope(flags);
-  const entries = await readAll(client(), { ...viewer, namespace, namespacePrefix });
+  const filter = { ...viewer, namespace, namespacePrefix };
+  const entries = await readAll(client(), filter);
+  const summaries = await readSummaries(client(), filter);
   const groups = Map.groupBy(entries, ({ key }) => key?.namespace ?? "");
-  // A namespace that was asked for by name gets a row although it has no entries.
-  if (namespace !== "" && !groups.has(namespace)) groups.set(namespace, []);
+  // A namespace that was asked for by name gets a row although it has no entries, and so does one of which others tell.
+  const others = summaries?.byNamespace.keys() ?? [];
+  for (const each of [...(namespace === "" ? [] : [namespace]), ...others]) if (!groups.has(each)) groups.set(each, []);
   const isWanted = ([, group]: readonly [string, readonly Entry[]]) =>
     !flags.isOn("unhealthy") || group.some(({ health }) => health !== HealthStatus.HEALTHY);
   const wanted = [...groups].filter(isWanted).toSorted(([a], [b]) => (a < b ? -1 : 1));
   const namespaces: Row[] = [];
   for (let at = 0; at < wanted.length; at += MAX_CALLS)
-    namespaces.push(...(await Promise.all(wanted.slice(at, at + MAX_CALLS).map((group) => rowOf(client(), group)))));
+    namespaces.push(...(await Promise.all(wanted.slice(at, at + MAX_CALLS).map((group) => rowOf(client(), group, summaries)))));
   out.document({ namespaces }, { columns: COLUMNS, rows: namespaces });
 };
 
+interface KnownSummaries {
+  /** The cluster of the server. */
+  readonly own: string;
+  readonly byNamespace: ReadonlyMap<string, readonly ServiceSummary[]>;
+}
+
+/** Every summary that a filter matches. Undefined where the server holds none. */
+async function readSummaries(client: Client, filter: Filter): Promise<KnownSummaries | undefined> {
+  const items: ServiceSummary[] = [];
+  const read = (pageToken: string) => client.call(DiscoveryService.method.summaryQuery, { ...filter, limit: MAX_PAGE, pageToken });
+  try {
+    for await (const page of pagesOf(read)) items.push(...page.items);
+  } catch (error) {
+    if (error instanceof RequestError && error.facts.code === "UNIMPLEMENTED") return undefined;
+    throw error;
+  }
+  const { clusterId: own } = await client.call(DiscoveryService.method.serverInfo, {});
+  return { own, byNamespace: Map.groupBy(items, ({ namespace }) => namespace) };
+}
+
+type Filter = Pick<MessageInitShape<typeof SummaryQueryRequestSchema>, "namespace" | "namespacePrefix" | "viewer">;
 type Row = Awaited<ReturnType<typeof rowOf>>;
 
 /** One namespace, as JSON has it. */
-async function rowOf(client: Client, [namespace, entries]: readonly [string, readonly Entry[]]) {
+async function rowOf(client: Client, [namespace, entries]: readonly [string, readonly Entry[]], summaries: KnownSummaries | undefined) {
   const status = await client.call(DiscoveryService.method.namespaceStatus, { namespace });
   const { owners, exportScopes, policyVersion, allowed, reason } = status;
   const countOf = (health: HealthStatus): number => entries.filter((entry) => entry.health === health).length;
   return {
     namespace,
+    services: servicesIn(entries).size,
     entries: entries.length,
     health: Object.fromEntries(HEALTHS.map((health) => [enumWord(HealthStatus, health), countOf(health)])),
     clusters: [...new Set(entries.map(({ key }) => key?.clusterId ?? ""))].toSorted(),
@@ -51,16 +81,43 @@ async function rowOf(client: Client, [namespace, entries]: readonly [string, rea
     policyVersion,
     allowed,
     reason,
+    ...(summaries !== undefined && { summaries: exportsOf(entries, summaries.byNamespace.get(namespace) ?? [], summaries.own, status) }),
   };
+}
+
+/** What the cluster of the server exports and keeps back, and of whom it has not heard for a while. */
+function exportsOf(entries: readonly Entry[], held: readonly ServiceSummary[], own: string, status: NamespaceStatusResponse) {
+  const here = servicesIn(entries.filter(({ key }) => key?.clusterId === own));
+  const told = new Set(held.filter(({ sourceCluster }) => sourceCluster === own).map(({ kind, serviceId }) => `${kind} ${serviceId}`));
+  const isStale = ({ stale, sourceCluster }: ServiceSummary) => stale && sourceCluster !== own;
+  return {
+    exported: Number(status.summariesExported),
+    withheld: here.difference(told).size,
+    exportAllowed: status.exportAllowed,
+    exportReason: status.exportReason,
+    policyNumber: Number(status.policyNumber),
+    policyRule: status.policyRule,
+    received: held.filter(({ sourceCluster }) => sourceCluster !== own).length,
+    staleSources: [...new Set(held.filter(isStale).map(({ sourceCluster }) => sourceCluster))].toSorted(),
+  };
+}
+
+/** Kind and name of what is summarised. */
+function servicesIn(entries: readonly Entry[]): Set<string> {
+  return new Set(entries.flatMap(({ key }) => (key === undefined || key.kind === EntryKind.NODE ? [] : [`${key.kind} ${key.name}`])));
 }
 
 const COLUMNS: readonly Column<Row>[] = [
   { title: "NAMESPACE", stored: ({ namespace }) => namespace },
+  { title: "SERVICES", stored: ({ services }) => String(services) },
   { title: "ENTRIES", stored: ({ entries }) => String(entries) },
   ...HEALTHS.map((each) => enumWord(HealthStatus, each)).map((word) => ({
     title: word.toUpperCase(),
     stored: ({ health }: Row) => String(health[word] ?? 0),
   })),
+  { title: "EXPORTED", stored: ({ summaries }) => (summaries === undefined ? "-" : String(summaries.exported)) },
+  { title: "WITHHELD", stored: withheldText },
+  { title: "STALE", stored: ({ summaries }) => summaries?.staleSources.join(", ") || "-" },
   { title: "OWNERS", stored: ({ owners }) => (owners.length === 0 ? "-" : owners.join(", ")) },
   { title: "CLUSTERS", isWide: true, stored: ({ clusters }) => clusters.join(", ") },
   { title: "EXPORTS", isWide: true, stored: ({ exportScopes }) => exportScopes.join(", ") },
@@ -68,3 +125,12 @@ const COLUMNS: readonly Column<Row>[] = [
   { title: "VERDICT", stored: ({ allowed }) => (allowed ? "allowed" : "denied") },
   { title: "REASON", stored: ({ reason }) => reason },
 ];
+
+/** How many services have no summary, and by which rule of which policy. What may be exported and is not has entries that stay nearer, or no exporter. */
+function withheldText({ summaries }: Row): string {
+  if (summaries === undefined || summaries.withheld === 0) return "-";
+  const { withheld, exportAllowed, exportReason, policyNumber, policyRule } = summaries;
+  if (exportAllowed) return `${withheld}: narrower scope, or no exporter`;
+  const policy = policyNumber === 0 ? "" : `, policy ${policyNumber}${policyRule === "" ? "" : ` by ${policyRule}`}`;
+  return `${withheld}: ${exportReason || "not told"}${policy}`;
+}

@@ -14,6 +14,7 @@ import { messageJson } from "../messages.ts";
 import type { Column, Output } from "../output.ts";
 import { noteMore, readPages } from "../pages.ts";
 import type { Verb, VerbContext } from "../table/verb.ts";
+import { HOLDS_NONE } from "../words.ts";
 
 const SUMMARY_COLUMNS: readonly Column<ServiceSummary>[] = [
   { title: "NAMESPACE", stored: ({ namespace }) => namespace },
@@ -42,12 +43,9 @@ export const summary: Verb = async (context) => {
     await show(context);
   } catch (error) {
     if (!(error instanceof RequestError) || error.facts.code !== "UNIMPLEMENTED") throw error;
-    throw new CommandError(`${error.message}\n${HOLDS_NONE}`, EXIT.failed, error);
+    throw new CommandError(`${error.message}\nit ${HOLDS_NONE}`, EXIT.failed, error);
   }
 };
-
-/** Why a server has no summaries, and what would be right. */
-export const HOLDS_NONE = "it holds no summaries: a node does whose settings have fabric.borders, summary.keys or summary.signing_key_file";
 
 const show: Verb = async (context) => {
   const { args, flags } = context;

@@ -32,10 +32,11 @@ export class Apart {
     }
   }
 
-  /** The age of the oldest change. 0 when none is due. */
-  lagMs({ monoMs }: Time): number {
+  /** The age of the oldest change, with all regions or with one. 0 when none is due. */
+  lagMs({ monoMs }: Time, only?: string): number {
     let lagMs = 0;
-    for (const { dueMonoMs } of this.#gaps.values()) lagMs = Math.max(lagMs, monoMs - dueMonoMs);
+    for (const [region, { dueMonoMs }] of this.#gaps)
+      if (only === undefined || region === only) lagMs = Math.max(lagMs, monoMs - dueMonoMs);
     return lagMs;
   }
 

@@ -11,7 +11,7 @@ import type { BorderPeer } from "./border.ts";
 import { type BorderCounts, type BorderOptions, newCounts } from "./options.ts";
 import type { BorderSummaries } from "./ports.ts";
 import { Filters } from "./rules.ts";
-import { BorderSession } from "./session.ts";
+import { type BorderBacklog, BorderSession } from "./session.ts";
 
 export interface BorderChannelParts {
   readonly here: { readonly nodeId: string; readonly clusterId: string; readonly region: string };
@@ -70,6 +70,17 @@ export class BorderChannel implements LinkChannel<BorderFrame> {
   lagMs(time: Time): number {
     this.#lookAround(time);
     return Math.max(this.#apart.lagMs(time), ...[...this.#sessions.values()].map((session) => session.lagMs(time)));
+  }
+
+  /** What each link is behind with. */
+  backlogs(time: Time): readonly BorderBacklog[] {
+    return [...this.#sessions.values()].map((session) => session.backlog(time));
+  }
+
+  /** For how long something has been due in a region with which this one has no link. 0 when nothing is, or there is a link. */
+  apartMs(region: string, time: Time): number {
+    this.#lookAround(time);
+    return this.#apart.lagMs(time, region);
   }
 
   open(link: LinkId, { hello, border }: Greeted, time: Time): BorderSession {

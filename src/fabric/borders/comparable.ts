@@ -36,6 +36,8 @@ export class Comparable {
   /** The digest that came last and is not looked at yet. */
   #asked: DigestFrame | undefined;
   #lookedMonoMs = 0;
+  /** When a digest came that is that of this side. */
+  equalMonoMs: number | undefined;
   #isAnswering = false;
   /** Questions that may still come after an answer: one for lists, and some for what is wanted back. */
   #questions = 0;
@@ -115,7 +117,10 @@ export class Comparable {
     const own = summaries.digest(this.#filter);
     if (own === undefined) return;
     this.#asked = undefined;
-    if (own.digest === asked.digest) return;
+    if (own.digest === asked.digest) {
+      this.equalMonoMs = monoMs;
+      return;
+    }
     if (this.#isAnswering || this.#listing !== undefined || this.#lists.length > 0) return;
     if (!this.#allowed.isLeft(monoMs)) {
       counts.ignored += 1;

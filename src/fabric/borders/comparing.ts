@@ -79,6 +79,9 @@ export class Comparing {
   #fruitless = "";
   /** Hashes of what the other side knows better, to be asked for. */
   #wanted: bigint[] = [];
+  #sentMonoMs = 0;
+  /** When the last digest was sent that the other side did not contradict. */
+  equalMonoMs: number | undefined;
 
   constructor(parts: ComparingParts, { monoMs }: Time) {
     const { options, staggerMs } = parts;
@@ -215,6 +218,8 @@ export class Comparing {
     outbox.isDropped = false;
     if (this.#othersMonoMs <= monoMs) this.#othersMonoMs = NEVER;
     this.#digestMonoMs = monoMs + options.digestIntervalMs;
+    if (this.#state.kind === "sent") this.equalMonoMs = this.#sentMonoMs;
+    this.#sentMonoMs = monoMs;
     // A comparison that has not come to its end by now is given up.
     this.#state = { kind: "sent" };
     return { kind: "borderDigest", digest: own.digest, count: own.count, isAnswer: false, buckets: [] };

@@ -67,6 +67,11 @@ export class Outbox {
     return this.#changed.size + this.#urgent.size + this.#owed.length + this.#beacons.size + this.#echoed.size + this.#keys.length === 0;
   }
 
+  /** Summaries that wait to be sent. */
+  get waitingCount(): number {
+    return this.#changed.size + this.#urgent.size + this.#owed.length;
+  }
+
   /** For how long the oldest summary has waited that is due. 0 when none is. */
   lagMs({ monoMs }: Time): number {
     const [changed = NEVER] = this.#changed.values();

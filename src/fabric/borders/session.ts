@@ -21,6 +21,18 @@ export interface SessionParts
   readonly directSources: (peer: BorderPeer, time: Time) => readonly string[];
 }
 
+/** How far a link, or all links to one cluster, are behind. */
+export interface BorderBacklog {
+  readonly clusterId: string;
+  readonly region: string;
+  readonly lagMs: number;
+  /** Summaries that wait to be sent. */
+  readonly unsent: number;
+  /** When the other side was last found to hold what this one exports, and this one what the other exports. Undefined: not since the link came up. */
+  readonly exportedEqualMonoMs: number | undefined;
+  readonly importedEqualMonoMs: number | undefined;
+}
+
 /** What came over one link may be news for all others. */
 const NEWS: readonly ChannelNews[] = [{ kind: "forAll" }];
 const NO_NEWS: readonly ChannelNews[] = [];
@@ -75,6 +87,13 @@ export class BorderSession implements ChannelSession<BorderFrame> {
   close(): void {
     this.#useTheirs(undefined);
     this.#theirs = undefined;
+  }
+
+  /** What this link is behind with, for people. */
+  backlog(time: Time): BorderBacklog {
+    const [exportedEqualMonoMs, importedEqualMonoMs] = [this.#comparing.equalMonoMs, this.#comparable.equalMonoMs];
+    const { clusterId, region } = this.#peer;
+    return { clusterId, region, lagMs: this.lagMs(time), unsent: this.#outbox.waitingCount, exportedEqualMonoMs, importedEqualMonoMs };
   }
 
   next(time: Time): BorderFrame | undefined {

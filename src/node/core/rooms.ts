@@ -174,6 +174,7 @@ function summariesOf(
     storeForwardMaxMessages: summary.storeForwardMaxMessages,
     requireSignatures: summary.requireSignatures,
     borderExports: exportsByRegion(settings.fabric.borders),
+    neighbours: settings.fabric.borders,
   };
   const readers = { node: { nodeId, clusterId, region, boot }, onDenied: accessLog.onDenied, now };
   return new Summaries(options, { catalog: replica, policies, ...readers, ...seals });

@@ -116,6 +116,10 @@ export interface SourceStatus {
   readonly summaries: number;
   /** New ones are refused, because there is no room for them. */
   readonly isFull: boolean;
+  /** Since its last beacon was received. Undefined if none was. */
+  readonly ageMs: number | undefined;
+  /** How often something that claims to be of it was refused here, by reason. */
+  readonly refused: ReadonlyMap<SummaryRefusal, number>;
 }
 
 /** For how long a withdrawal is remembered. */

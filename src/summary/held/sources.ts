@@ -2,7 +2,7 @@
 
 import type { KeyText } from "../../catalog/record/record.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
-import type { Beacon } from "../summary.ts";
+import type { Beacon, SummaryRefusal } from "../summary.ts";
 import { type HeldOptions, type SourceAge, type SourceStatus, withdrawalMemoryMs } from "./options.ts";
 
 /** Fresh for a ttl from the receipt of the last beacon, then stale, and in the end dropped. */
@@ -41,6 +41,8 @@ export class Source {
   state: SourceState = "stale";
   /** What was told of a beacon that is not proven here yet. */
   pending: { readonly version: number; readonly receiptMonoMs: number } | undefined;
+  /** How often something that claims to be of it was refused, or counted as one that might be, by reason. */
+  readonly refused = new Map<SummaryRefusal, number>();
   /** Its new keys are refused until then, because there is no room for them. */
   fullUntilMonoMs = 0;
 

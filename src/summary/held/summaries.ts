@@ -214,6 +214,8 @@ export class HeldSummaries {
       state: sources.stateAt(source, time),
       summaries: source.count,
       isFull: sources.isFull(source, time),
+      ageMs: source.isHeard ? Math.max(0, time.monoMs - source.receiptMonoMs) : undefined,
+      refused: source.refused,
     }));
   }
 

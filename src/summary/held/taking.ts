@@ -115,6 +115,9 @@ export class Taking {
   tell(why: SummaryRefusal, content: Opened | undefined, via: Pick<Via, "cluster">, time: Time): void {
     const source = content === undefined ? "" : claimsOf(content).source;
     const { namespace, serviceId: name } = content?.what === "summary" ? content.summary : { namespace: "", serviceId: "" };
+    // What claims to be of a cluster of which nothing is held has no row to be counted in.
+    const known = this.#keeping.sources.find(source)?.refused;
+    known?.set(why, (known.get(why) ?? 0) + 1);
     this.refusals.note({ why, source, via: via.cluster, namespace, name }, time);
   }
 }

@@ -10,7 +10,7 @@ function __waymark_at
         contains -- $word --config --mode --node-id --cluster-id --region --zone --workers --host --advertise-host --grpc-port --http-port --data-dir --dns-port --fabric-port --join --on-stop --cluster-token-file --upstream --namespaces --policy --log-level --log-scopes -f --file --namespace-prefix --importer --cluster-domain --address --scope --namespace --name --instance --kind --target --check --tag --capability --resource --metadata --alias --health --version-label --ttl --lease --node --reason --until --prefix --version-range --subject --limit --page-token --max-staleness --cursor --count --prefer-region --prefer-zone --hash-key --expect --percent --cluster --ticket --number --to --action --viewer --viewer-cluster --viewer-tenant --at --principal --since --interval --known --status --key-file --new-key-file --for --protocol --port --priority --weight --lease-ttl --alias-of --dns-server --source --listener --server --token --ca --cert --key --tenant -o --output --timeout; and set skip 1; and continue
         string match -q -- '-*' $word; and continue
         set -l next (string trim -- "$path $word")
-        contains -- $next 'serve' 'apply' 'import' 'import kubernetes' 'register' 'unregister' 'discovery' 'discovery maintenance' 'discovery query' 'discovery watch' 'discovery summary' 'discovery resolve' 'discovery cluster-map' 'discovery peers' 'discovery status' 'discovery policy' 'namespace' 'namespace policy' 'namespace policy validate' 'namespace policy apply' 'namespace policy export' 'namespace policy rollback' 'namespace policy history' 'namespace policy explain' 'namespace policy audit' 'discovery access-audit' 'audit' 'audit list' 'audit watch' 'audit verify' 'report' 'report namespace-health' 'mesh' 'mesh peers' 'mesh peers list' 'mesh peers watch' 'mesh peers explain' 'discovery lag' 'summary' 'summary keys' 'summary keys list' 'summary keys announce' 'resolver' 'resolver cache-stats' 'resolver resync' 'resolver prewarm' 'resolver evict' 'discovery cache-stats' 'discovery resync' 'dns' 'dns register' 'dns unregister' 'dns list' 'dns describe' 'dns resolve' 'dns explain' 'dns node-encode' 'dns node-decode' 'config' 'config validate' 'config show' 'help' 'version' 'completion'; and set path $next
+        contains -- $next 'serve' 'apply' 'import' 'import kubernetes' 'register' 'unregister' 'discovery' 'discovery maintenance' 'discovery query' 'discovery watch' 'discovery summary' 'discovery resolve' 'discovery cluster-map' 'discovery peers' 'discovery status' 'discovery policy' 'namespace' 'namespace policy' 'namespace policy validate' 'namespace policy apply' 'namespace policy export' 'namespace policy rollback' 'namespace policy history' 'namespace policy explain' 'namespace policy audit' 'discovery access-audit' 'audit' 'audit list' 'audit watch' 'audit verify' 'report' 'report export-lag' 'report namespace-health' 'mesh' 'mesh peers' 'mesh peers list' 'mesh peers watch' 'mesh peers explain' 'discovery lag' 'summary' 'summary keys' 'summary keys list' 'summary keys announce' 'resolver' 'resolver cache-stats' 'resolver resync' 'resolver prewarm' 'resolver evict' 'discovery cache-stats' 'discovery resync' 'dns' 'dns register' 'dns unregister' 'dns list' 'dns describe' 'dns resolve' 'dns explain' 'dns node-encode' 'dns node-decode' 'config' 'config validate' 'config show' 'help' 'version' 'completion'; and set path $next
     end
     test "$path" = "$argv"
 end
@@ -103,7 +103,7 @@ complete -c waymark -f -n '__waymark_at discovery' -a 'peers' -d 'The other node
 complete -c waymark -f -n '__waymark_at discovery' -a 'status' -d 'Facts about a server, or about a namespace.'
 complete -c waymark -f -n '__waymark_at discovery' -a 'policy' -d 'Which policy set is in force at the server, and which is the newest.'
 complete -c waymark -f -n '__waymark_at discovery' -a 'access-audit' -d 'Who asked for or wrote what, and who was refused, newest first.'
-complete -c waymark -f -n '__waymark_at discovery' -a 'lag' -d 'How far the serving node is behind: by origin, or by link, and whether it is ready. Of a resolver: the statistics of its cache.'
+complete -c waymark -f -n '__waymark_at discovery' -a 'lag' -d 'How far the serving node is behind: by origin, by link, or with summaries, and whether it is ready. Of a resolver: the statistics of its cache.'
 complete -c waymark -f -n '__waymark_at discovery' -a 'cache-stats' -d 'Statistics of a resolver\'s cache: entries, answers, age, lag, resyncs and memory.'
 complete -c waymark -f -n '__waymark_at discovery' -a 'resync' -d 'Let a resolver fetch again what it follows. Until all of it is there, lookups show what was held.'
 complete -c waymark -f -n '__waymark_at discovery maintenance' -a 'on' -d ''
@@ -246,7 +246,8 @@ complete -c waymark -n '__waymark_at audit watch' -l interval -x -d 'How often t
 complete -c waymark -n '__waymark_at audit watch' -l count -x -d 'Stop after this many acts.'
 complete -c waymark -n '__waymark_at audit verify' -F
 complete -c waymark -n '__waymark_at audit verify' -l known -x -d 'A record that the server\'s log must have: last_number and last_hash of an earlier check.'
-complete -c waymark -f -n '__waymark_at report' -a 'namespace-health' -d 'Each namespace: its entries by health, its owners, and what policy says.'
+complete -c waymark -f -n '__waymark_at report' -a 'export-lag' -d 'What other regions have not taken yet of the summaries of the serving node, by border.'
+complete -c waymark -f -n '__waymark_at report' -a 'namespace-health' -d 'Each namespace: its services and entries by health, what of it is exported or withheld and why, and stale sources.'
 complete -c waymark -n '__waymark_at report namespace-health' -l namespace -x -d 'Exactly this namespace.'
 complete -c waymark -n '__waymark_at report namespace-health' -l prefix -x -d 'This namespace and all below it.'
 complete -c waymark -n '__waymark_at report namespace-health' -l unhealthy -d 'Only namespaces with entries that are not healthy.'
@@ -261,6 +262,8 @@ complete -c waymark -n '__waymark_at mesh peers watch' -l cluster-id -x -d 'Only
 complete -c waymark -n '__waymark_at mesh peers watch' -l region -x -d 'Only this region.'
 complete -c waymark -n '__waymark_at mesh peers watch' -l until-current -d 'Stop after every member was shown once.'
 complete -c waymark -n '__waymark_at discovery lag' -l links -d 'One line for each link instead of each origin.'
+complete -c waymark -n '__waymark_at discovery lag' -l borders -d 'One line for each border: what other regions have not taken yet.'
+complete -c waymark -n '__waymark_at discovery lag' -l sources -d 'One line for each cluster of which there are summaries: when it was last heard, and what was refused.'
 complete -c waymark -f -n '__waymark_at summary' -a 'keys' -d 'The signing keys of clusters.'
 complete -c waymark -f -n '__waymark_at summary keys' -a 'list' -d 'The signing keys of clusters that the serving node trusts, and which one it signs with.'
 complete -c waymark -f -n '__waymark_at summary keys' -a 'announce' -d 'Let the signing key of a cluster announce its next one. Prints a block for the key files, and asks no server.'

@@ -142,7 +142,8 @@ test("a full source is refused and tried again after a minute, a full node refus
   const give = (source: string, n: number) =>
     node.takeSeal(sealed({ source, regions: [source], serviceId: `s${n}`, keyId: `key-of-${source}` }, `key-of-${source}`));
   expect([0, 1, 2, 3, 4].map((n) => give("A", n))).toEqual(["taken", "taken", "taken", "taken", "limit"]);
-  expect(node.held.sources(node.time)).toEqual([{ source: "A", state: "stale", summaries: 4, isFull: true }]);
+  expect(node.held.sources(node.time)).toMatchObject([{ source: "A", state: "stale", summaries: 4, isFull: true, ageMs: undefined }]);
+  expect([...(node.held.sources(node.time)[0]?.refused ?? [])]).toEqual([["limit", 1]]);
   expect(node.takeSeal(sealed({ serviceId: "s1", version: 1001 }))).toBe("taken");
   expect([0, 1].map((n) => give("C", n))).toEqual(["taken", "taken"]);
   expect(give("C", 2)).toBe("taken");

@@ -577,6 +577,187 @@ export declare type LinkLag = Message<"waymark.control.v1.LinkLag"> & {
 export declare const LinkLagSchema: GenMessage<LinkLag>;
 
 /**
+ * What the serving node does with summaries of its own cluster.
+ *
+ * @generated from message waymark.control.v1.ExportLag
+ */
+export declare type ExportLag = Message<"waymark.control.v1.ExportLag"> & {
+  /**
+   * True when the node exports.
+   *
+   * @generated from field: bool exporting = 1;
+   */
+  exporting: boolean;
+
+  /**
+   * Number of live nodes of the cluster that export, this one included. 0: the cluster exports nothing.
+   *
+   * @generated from field: uint32 exporters = 2;
+   */
+  exporters: number;
+
+  /**
+   * What the node does, and why.
+   *
+   * @generated from field: string detail = 3;
+   */
+  detail: string;
+
+  /**
+   * Age of the oldest change that is due on some border and not yet taken there. Zero when nothing is due.
+   *
+   * @generated from field: google.protobuf.Duration lag = 4;
+   */
+  lag?: Duration | undefined;
+
+  /**
+   * Number of summaries that could not be exported since the start of the node.
+   *
+   * @generated from field: uint64 failed = 5;
+   */
+  failed: bigint;
+};
+
+/**
+ * Describes the message waymark.control.v1.ExportLag.
+ * Use `create(ExportLagSchema)` to create a new message.
+ */
+export declare const ExportLagSchema: GenMessage<ExportLag>;
+
+/**
+ * A neighbour that the settings of the serving node name, and what is still to go there.
+ *
+ * @generated from message waymark.control.v1.BorderLag
+ */
+export declare type BorderLag = Message<"waymark.control.v1.BorderLag"> & {
+  /**
+   * Cluster of the neighbour.
+   *
+   * @generated from field: string cluster_id = 1;
+   */
+  clusterId: string;
+
+  /**
+   * Region of the neighbour.
+   *
+   * @generated from field: string region = 2;
+   */
+  region: string;
+
+  /**
+   * Number of links of the serving node with the cluster that are up.
+   *
+   * @generated from field: uint32 links = 3;
+   */
+  links: number;
+
+  /**
+   * Number of links of the whole region of the serving node with the region of the neighbour, as far as it was told.
+   *
+   * @generated from field: uint32 region_links = 4;
+   */
+  regionLinks: number;
+
+  /**
+   * How long the oldest change has been due there without being taken. Absent when nothing is due.
+   *
+   * @generated from field: google.protobuf.Duration due_for = 5;
+   */
+  dueFor?: Duration | undefined;
+
+  /**
+   * Number of summaries that wait on the links of the serving node.
+   *
+   * @generated from field: uint64 unsent = 6;
+   */
+  unsent: bigint;
+
+  /**
+   * When the neighbour was last found to hold what the serving node exports to it. Absent when it was not, since the
+   * link came up.
+   *
+   * @generated from field: google.protobuf.Timestamp exported_equal_at = 7;
+   */
+  exportedEqualAt?: Timestamp | undefined;
+
+  /**
+   * When the serving node was last found to hold what the neighbour exports to it. Absent as above.
+   *
+   * @generated from field: google.protobuf.Timestamp imported_equal_at = 8;
+   */
+  importedEqualAt?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message waymark.control.v1.BorderLag.
+ * Use `create(BorderLagSchema)` to create a new message.
+ */
+export declare const BorderLagSchema: GenMessage<BorderLag>;
+
+/**
+ * A cluster of which the serving node holds summaries, or has heard.
+ *
+ * @generated from message waymark.control.v1.SourceLag
+ */
+export declare type SourceLag = Message<"waymark.control.v1.SourceLag"> & {
+  /**
+   * Identifier of the cluster.
+   *
+   * @generated from field: string cluster_id = 1;
+   */
+  clusterId: string;
+
+  /**
+   * Region of the cluster, by the settings. Empty when the settings do not name it.
+   *
+   * @generated from field: string region = 2;
+   */
+  region: string;
+
+  /**
+   * Whether it was heard of.
+   *
+   * @generated from field: waymark.control.v1.SourceState state = 3;
+   */
+  state: SourceState;
+
+  /**
+   * Since its last beacon. Absent when none came.
+   *
+   * @generated from field: google.protobuf.Duration beacon_age = 4;
+   */
+  beaconAge?: Duration | undefined;
+
+  /**
+   * Number of its summaries that are held, withdrawn ones included.
+   *
+   * @generated from field: uint64 summaries = 5;
+   */
+  summaries: bigint;
+
+  /**
+   * True while new summaries of the cluster are refused with `limit`, because there is no room for them. They are tried
+   * again at most once a minute.
+   *
+   * @generated from field: bool full = 6;
+   */
+  full: boolean;
+
+  /**
+   * How often something that claims to be of the cluster was refused since the start of the node, by the reason.
+   *
+   * @generated from field: map<string, uint64> refused = 7;
+   */
+  refused: { [key: string]: bigint };
+};
+
+/**
+ * Describes the message waymark.control.v1.SourceLag.
+ * Use `create(SourceLagSchema)` to create a new message.
+ */
+export declare const SourceLagSchema: GenMessage<SourceLag>;
+
+/**
  * How far the replication of the serving node is.
  *
  * @generated from message waymark.control.v1.PeerServiceLagResponse
@@ -644,6 +825,27 @@ export declare type PeerServiceLagResponse = Message<"waymark.control.v1.PeerSer
    * @generated from field: string next_page_token = 9;
    */
   nextPageToken: string;
+
+  /**
+   * What the node does with summaries of its own cluster. Absent when it holds no summaries, and after the first page.
+   *
+   * @generated from field: waymark.control.v1.ExportLag export = 10;
+   */
+  export?: ExportLag | undefined;
+
+  /**
+   * Every neighbour that the settings of the node name, on the first page only.
+   *
+   * @generated from field: repeated waymark.control.v1.BorderLag borders = 11;
+   */
+  borders: BorderLag[];
+
+  /**
+   * Every cluster of which the node holds summaries, its own included, at most 256, on the first page only.
+   *
+   * @generated from field: repeated waymark.control.v1.SourceLag sources = 12;
+   */
+  sources: SourceLag[];
 };
 
 /**
@@ -999,6 +1201,46 @@ export enum LinkState {
  * Describes the enum waymark.control.v1.LinkState.
  */
 export declare const LinkStateSchema: GenEnum<LinkState>;
+
+/**
+ * How a node treats the summaries of a cluster.
+ *
+ * @generated from enum waymark.control.v1.SourceState
+ */
+export enum SourceState {
+  /**
+   * Never sent.
+   *
+   * @generated from enum value: SOURCE_STATE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The cluster was heard of within its ttl.
+   *
+   * @generated from enum value: SOURCE_STATE_FRESH = 1;
+   */
+  FRESH = 1,
+
+  /**
+   * The cluster was not heard of for its ttl. Its summaries are shown as stale.
+   *
+   * @generated from enum value: SOURCE_STATE_STALE = 2;
+   */
+  STALE = 2,
+
+  /**
+   * The cluster was not heard of for longer. Its summaries are not shown.
+   *
+   * @generated from enum value: SOURCE_STATE_DROPPED = 3;
+   */
+  DROPPED = 3,
+}
+
+/**
+ * Describes the enum waymark.control.v1.SourceState.
+ */
+export declare const SourceStateSchema: GenEnum<SourceState>;
 
 /**
  * The members of the mesh as the serving node knows them, the serving node included, and how far replication is.

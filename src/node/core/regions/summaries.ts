@@ -17,6 +17,7 @@ import type { PolicyEngine } from "../../../policy/versions/engine.ts";
 import type { KeyRegistry } from "../../../seal/key-registry.ts";
 import type { SealedText, Signer } from "../../../seal/signer.ts";
 import type { NamespaceExports } from "../../../services/discovery/namespace-status.ts";
+import type { SummaryLag } from "../../../services/summary-lag.ts";
 import { Builder, type BuilderOptions, type Standing } from "../../../summary/building/builder.ts";
 import type { Draft } from "../../../summary/building/drafts.ts";
 import { Exporters } from "../../../summary/building/exporters.ts";
@@ -27,6 +28,7 @@ import { SummaryStamper } from "../../../summary/stamper.ts";
 import type { IngressNode } from "../../../summary/summary.ts";
 import type { NodeOutput } from "../../core-io.ts";
 import { ingressNodes } from "./ingress.ts";
+import { type LagParts, type Neighbour, summaryLag } from "./lag.ts";
 
 type Exports = "exportIntervalMs" | "exportNamespaces" | "exportScope" | "holdDownMs" | "includeUnscoped";
 
@@ -37,6 +39,8 @@ export interface SummariesOptions extends HeldOptions, Pick<BuilderOptions, Expo
   readonly storeForwardMs: number;
   /** The export rules of the borders that the settings name, by region. */
   readonly borderExports: ReadonlyMap<string, readonly (readonly string[])[]>;
+  /** The borders that the settings name. */
+  readonly neighbours: readonly Neighbour[];
   readonly storeForwardMaxMessages: number;
 }
 
@@ -158,6 +162,14 @@ export class Summaries {
   /** Age of the oldest summary that is due on some border link and not taken by it. */
   exportLagMs(time: Time): number {
     return this.#borders?.lagMs(time) ?? 0;
+  }
+
+  /** What is on its way, for people. */
+  lag(fabric: LagParts["fabric"], time: Time): SummaryLag {
+    const { held, failedCount, isExporting, standingText: detail } = this;
+    const exporterCount = this.#exporterCount + (isExporting ? 1 : 0);
+    const exports = { isExporting, exporterCount, detail, lagMs: this.exportLagMs(time), failedCount };
+    return summaryLag({ held, exports, neighbours: this.#options.neighbours, channel: this.#borders, fabric }, time);
   }
 
   /** What this cluster exports of a namespace, and whether it may. */

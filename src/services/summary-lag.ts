@@ -1,0 +1,104 @@
+/** What a node says of summaries in `PeerService.Lag`: what it exports, what its borders still lack, and whom it hears. */
+import { create } from "@bufbuild/protobuf";
+import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
+import {
+  BorderLagSchema,
+  ExportLagSchema,
+  type PeerServiceLagResponse,
+  SourceLagSchema,
+  SourceState,
+} from "../../gen/waymark/control/v1/peer_pb.js";
+import { enumName } from "../lib/enum-words.ts";
+import type { Time } from "../lib/machine.ts";
+import type { SummaryRefusal } from "../summary/summary.ts";
+
+export interface ExportReport {
+  readonly isExporting: boolean;
+  /** Live nodes of the cluster that export, this one included. */
+  readonly exporterCount: number;
+  readonly detail: string;
+  readonly lagMs: number;
+  readonly failedCount: number;
+}
+
+export interface BorderReport {
+  readonly clusterId: string;
+  readonly region: string;
+  /** Links of this node with the cluster, and of the whole region with its region. */
+  readonly links: number;
+  readonly regionLinks: number;
+  /** 0 when nothing is due. */
+  readonly lagMs: number;
+  readonly unsent: number;
+  readonly exportedEqualMonoMs: number | undefined;
+  readonly importedEqualMonoMs: number | undefined;
+}
+
+export interface SourceReport {
+  readonly clusterId: string;
+  readonly region: string;
+  readonly state: "fresh" | "stale" | "dropped";
+  readonly ageMs: number | undefined;
+  readonly summaries: number;
+  readonly isFull: boolean;
+  readonly refused: ReadonlyMap<SummaryRefusal, number>;
+}
+
+export interface SummaryLag {
+  readonly exports: ExportReport;
+  readonly borders: readonly BorderReport[];
+  readonly sources: readonly SourceReport[];
+}
+
+/** The fields of the answer. */
+export function wireSummaryLag(
+  { exports, borders, sources }: SummaryLag,
+  time: Time,
+): Pick<PeerServiceLagResponse, "borders" | "export" | "sources"> {
+  const { isExporting: exporting, exporterCount: exporters, detail, lagMs, failedCount } = exports;
+  return {
+    export: create(ExportLagSchema, { exporting, exporters, detail, lag: ageOf(lagMs), failed: BigInt(failedCount) }),
+    borders: borders.map((row) =>
+      create(BorderLagSchema, {
+        clusterId: row.clusterId,
+        region: row.region,
+        links: row.links,
+        regionLinks: row.regionLinks,
+        ...(row.lagMs > 0 && { dueFor: ageOf(row.lagMs) }),
+        unsent: BigInt(row.unsent),
+        ...(row.exportedEqualMonoMs !== undefined && { exportedEqualAt: at(row.exportedEqualMonoMs, time) }),
+        ...(row.importedEqualMonoMs !== undefined && { importedEqualAt: at(row.importedEqualMonoMs, time) }),
+      }),
+    ),
+    sources: sources.map((row) =>
+      create(SourceLagSchema, {
+        clusterId: row.clusterId,
+        region: row.region,
+        state: SourceState[enumName(row.state)],
+        ...(row.ageMs !== undefined && { beaconAge: ageOf(row.ageMs) }),
+        summaries: BigInt(row.summaries),
+        full: row.isFull,
+        refused: Object.fromEntries([...row.refused].map(([why, count]) => [why, BigInt(count)])),
+      }),
+    ),
+  };
+}
+
+/** Leaves out what changes with time alone. */
+export function steadySummaryLag(answer: PeerServiceLagResponse): void {
+  delete answer.export?.lag;
+  for (const border of answer.borders) {
+    delete border.dueFor;
+    delete border.exportedEqualAt;
+    delete border.importedEqualAt;
+  }
+  for (const source of answer.sources) delete source.beaconAge;
+}
+
+function ageOf(ms: number) {
+  return durationFromMs(Math.round(ms));
+}
+
+function at(monoMs: number, time: Time) {
+  return timestampFromMs(Math.round(time.wallMs - (time.monoMs - monoMs)));
+}

@@ -1,0 +1,42 @@
+/** What a node tells of summaries that are on their way: by border, and by the clusters that it hears. */
+import { expect, test } from "vitest";
+import { Regions, SUMMARY } from "./regions/world.ts";
+
+test("a border without a link shows for how long what is due has waited, and the source there turns stale", () => {
+  const regions = new Regions("lag", { eu: { eu1: 2 }, us: { us1: 1 } });
+  const lag = () => {
+    const { process } = regions.node("eu1-a");
+    if (process === undefined) throw new Error("eu1-a does not run");
+    const { borders, sources, exports } = process.rooms.regions?.lag(process.fabric, process.time()) ?? {};
+    const [border] = borders ?? [];
+    return { border, source: sources?.find(({ clusterId }) => clusterId === "us1"), exports, time: process.time() };
+  };
+  regions.start();
+  regions.at(8000, () => regions.put("us1-a", "web"));
+  regions.at(9000, () => regions.put("eu1-a", "cart"));
+  regions.at(52_000, () => {
+    const { border, source, exports, time } = lag();
+    expect(exports).toMatchObject({ isExporting: true, exporterCount: 2, lagMs: 0, failedCount: 0, detail: "held and exported" });
+    expect(border).toMatchObject({ clusterId: "us1", region: "us", unsent: 0, lagMs: 0 });
+    expect(border?.regionLinks).toBeGreaterThanOrEqual(border?.links ?? 0);
+    const [a, b] = ["eu1-a", "eu1-b"].map((nodeId) => regions.node(nodeId).process?.fabric.borders.counts[0]?.links ?? 0);
+    expect([border?.links, border?.regionLinks]).toEqual([a, (a ?? 0) + (b ?? 0)]);
+    // Each direction is compared three times a minute, by the nodes that have a link.
+    if ((border?.links ?? 0) > 0)
+      for (const monoMs of [border?.exportedEqualMonoMs, border?.importedEqualMonoMs])
+        expect(time.monoMs - (monoMs ?? 0)).toBeLessThan(41_000);
+    expect(source).toMatchObject({ region: "us", state: "fresh", summaries: 1, isFull: false });
+    expect(source?.ageMs).toBeLessThan(SUMMARY.ttlMs / 3 + 1000);
+  });
+  regions.at(53_000, () => regions.cutOff("us"));
+  regions.at(75_000, () => regions.put("eu1-a", "pay"));
+  regions.at(84_000, () => {
+    const { border, source, exports } = lag();
+    expect(border).toMatchObject({ links: 0, regionLinks: 0, unsent: 0 });
+    expect(border?.lagMs).toBeGreaterThan(8000);
+    expect(border?.lagMs).toBeLessThan(11_000);
+    expect(exports?.lagMs).toBe(border?.lagMs);
+    expect(source).toMatchObject({ state: "stale", summaries: 1 });
+  });
+  expect(regions.run(84_100)).toEqual([]);
+});
