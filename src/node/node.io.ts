@@ -397,7 +397,12 @@ function peerParts({ server }: Settings, core: NodeCore, { peers: source }: Node
 
 function heldSummaries({ regions, machine }: NodeCore): DiscoveryParts["summaries"] {
   if (regions === undefined) return undefined;
-  return { reads: regions.reads, isReady: () => machine.isWhole, exportsOf: (namespace, time) => regions.exportsOf(namespace, time) };
+  return {
+    reads: regions.reads,
+    isReady: () => machine.isWhole,
+    exportsOf: (namespace, time) => regions.exportsOf(namespace, time),
+    ingress: (time) => regions.otherClusters(time),
+  };
 }
 
 /** The services behind gRPC and HTTP that read and write the catalog, over the rooms of this node. */

@@ -35,9 +35,9 @@ import type { Time } from "../lib/machine.ts";
 import { type Asked, type ClusterKeyRow, keysAnswer, keysJson, PAGE, paged, pageOf } from "./cluster-keys.ts";
 import { wireScope } from "./discovery/nodes.ts";
 import { MemberChanges, PeerWatch } from "./peer-watch.ts";
+import { type SummaryLag, steadySummaryLag, wireSummaryLag } from "./regions/lag.ts";
 import { bookmarkMs, requestCheckOf } from "./request-checks.ts";
 import type { CallContext, RouteParameters, RouteRow, Service, StreamSource } from "./service.ts";
-import { type SummaryLag, steadySummaryLag, wireSummaryLag } from "./summary-lag.ts";
 
 /** A member with the measurements of this node. */
 export interface MemberRow extends MemberUpdate {

@@ -83,6 +83,13 @@ test.each([
   expect(JSON.parse(json)).toMatchObject({ redirect: { clusterId: "us-1", urls } });
 });
 
+test("a peer of another region is shown as ingress, and not as a member", async () => {
+  const fake = await startFake();
+  fake.farPeers = [{ clusterId: "us-1", region: "us", scope: Scope.GLOBAL, urls: ["grpc://us:1"] }];
+  const { stdout } = await waymark(["discovery", "peers", "--server", fake.address]);
+  expect(stdout.split("\n")[2]).toMatch(/^- +us-1 +us +ingress +grpc:..us:1$/);
+});
+
 test("the filters of the command line are those of the call", async () => {
   const fake = await startFake();
   const asked: unknown[] = [];

@@ -139,6 +139,12 @@ test("a service shows in the other region as a summary, and its entries do not",
   const { redirect } = (await door.ask("resolve", asked)).response;
   expect(redirect).toMatchObject({ clusterId: "eu1", region: "eu", urls, band: "HEALTH_BAND_HEALTHY" });
   expect((await door.ask("resolve", { ...asked, visitedClusters: ["eu1"] })).code).toBe("NOT_FOUND");
+  // The other region's nodes are listed behind those of this one, and are no members.
+  const { response: listed } = await door.ask("listPeers", {});
+  expect(listed["peers"]).toMatchObject([{ clusterId: "eu1", region: "eu", scope: "SCOPE_GLOBAL", urls }]);
+  expect(listed).not.toHaveProperty("peers.0.nodeId");
+  const { response: map } = await door.ask("clusterMap", { scope: "SCOPE_GLOBAL" });
+  expect(map).toMatchObject({ nodes: [{ nodeId: "us1-a" }, { key: { clusterId: "eu1", name: "ingress-1" }, scope: "SCOPE_GLOBAL" }] });
   // The client follows, and calls the other cluster by its name.
   const client = connect({ servers: [us.grpc], findServers: false, autoSummaryRedirect: true });
   expect((await client.resolve("svc.market", "quotes"))?.entry).toMatchObject({ clusterId: "eu1", key: { instanceId: "1" } });

@@ -5,7 +5,7 @@ import { type handleUnaryCall, Metadata, Server, ServerCredentials, type ServerW
 import { BadRequestSchema, ErrorInfoSchema } from "../../gen/google/rpc/error_details_pb.js";
 import { StatusSchema } from "../../gen/google/rpc/status_pb.js";
 import type { Entry, EntryKey } from "../../gen/waymark/catalog/v1/entry_pb.js";
-import { PeerStatus } from "../../gen/waymark/catalog/v1/peer_pb.js";
+import { type PeerSchema, PeerStatus } from "../../gen/waymark/catalog/v1/peer_pb.js";
 import { PeerService, type PeerServiceWatchRequest, PeerServiceWatchResponseSchema } from "../../gen/waymark/control/v1/peer_pb.js";
 import {
   type CatalogQueryRequest,
@@ -76,6 +76,8 @@ export class FakeDiscovery {
   summaries: (request: SummaryQueryRequest) => MessageInitShape<typeof SummaryQueryResponseSchema> = () => ({});
   summaryScript: readonly MessageInitShape<typeof SummaryWatchResponseSchema>[] = [];
   readonly summaryRequests: SummaryWatchRequest[] = [];
+  /** What ListPeers says of other regions. */
+  farPeers: readonly MessageInitShape<typeof PeerSchema>[] = [];
   /** What NamespaceStatus says beside what it says of all. */
   readonly namespaces = new Map<string, MessageInitShape<typeof NamespaceStatusResponseSchema>>();
   /** Leases that `renew` no longer knows. */
@@ -113,7 +115,7 @@ export class FakeDiscovery {
       this.#unary(m.summaryQuery, (request: SummaryQueryRequest) => this.summaries(request)),
       this.#unary(m.clusterMap, () => ({ clusterId: this.#clusterId, nodes: [] })),
       this.#unary(m.listPeers, () => ({
-        peers: [{ nodeId: "n2", clusterId: this.#clusterId, status: PeerStatus.ALIVE, urls: ["grpc://10.0.0.2:17420"] }],
+        peers: [{ nodeId: "n2", clusterId: this.#clusterId, status: PeerStatus.ALIVE, urls: ["grpc://10.0.0.2:17420"] }, ...this.farPeers],
       })),
       this.#unary(m.namespaceStatus, ({ namespace }: { readonly namespace: string }) => ({
         namespace,

@@ -1,7 +1,13 @@
 /** What a resolver asks its upstream for, and remembers. */
 import { create } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
-import { ListPeersRequestSchema, type ListPeersResponse, ListPeersResponseSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { Scope } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import {
+  ClusterMapResponseSchema,
+  ListPeersRequestSchema,
+  type ListPeersResponse,
+  ListPeersResponseSchema,
+} from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { PassedOn } from "../../src/services/resolving/passed-on.ts";
 
 /** Asks for peers `count` times at once. `stale`: what the upstream says of its answer. */
@@ -27,4 +33,17 @@ test("many callers at once cost the upstream one call", async () => {
 
 test("what the upstream calls stale is stale here", async () => {
   expect([await asked(1, false), await asked(1, true)].map(({ stale }) => stale)).toEqual([[false], [true]]);
+});
+
+test("callers that are sent upstream are never sent to another region", async () => {
+  const requests: unknown[] = [];
+  const call = (_: unknown, request: unknown) => {
+    requests.push(request);
+    const detail = { case: "node" as const, value: { advertisedUrls: ["grpc://n1:1"] } };
+    return Promise.resolve(create(ClusterMapResponseSchema, { nodes: [{ detail }] }));
+  };
+  const now = () => ({ monoMs: 0, wallMs: 0 });
+  const passedOn = new PassedOn({ ports: { call } as never, servedBy: "me", now, holders: () => Promise.resolve(new Set()) });
+  expect(await passedOn.urls()).toEqual(["grpc://n1:1"]);
+  expect(requests).toMatchObject([{ scope: Scope.REGION }]);
 });

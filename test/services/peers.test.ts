@@ -25,8 +25,8 @@ import {
   type OriginLagRow,
   peerService,
 } from "../../src/services/peers.ts";
+import type { SummaryLag } from "../../src/services/regions/lag.ts";
 import { requestCheckOf } from "../../src/services/request-checks.ts";
-import type { SummaryLag } from "../../src/services/summary-lag.ts";
 import { askRoute } from "../fakes/route.ts";
 
 const TIME = { monoMs: 5000, wallMs: 1_760_000_005_000 };

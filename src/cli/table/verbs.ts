@@ -281,7 +281,7 @@ export const VERBS: readonly VerbSpec[] = [
   },
   {
     path: "discovery cluster-map",
-    summary: "The nodes of the fabric, as the catalog has them.",
+    summary: "The nodes of the fabric, as the catalog has them, and the ingress of other regions.",
     flags: [
       { flags: "--scope <scope>", doc: "This node, its cluster, its region, or all.", choices: SCOPE_WORDS },
       { flags: "--namespace <namespace>", doc: "Only nodes with entries in or below it." },
@@ -294,7 +294,7 @@ export const VERBS: readonly VerbSpec[] = [
   },
   {
     path: "discovery peers",
-    summary: "The other nodes, as the serving node sees them.",
+    summary: "The other nodes, as the serving node sees them, and the ingress of other regions.",
     flags: [
       { flags: "--scope <scope>", doc: "Relation to the serving node.", choices: SCOPE_WORDS },
       { flags: "--region <region>", doc: "Only this region." },

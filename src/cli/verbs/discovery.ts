@@ -176,12 +176,12 @@ export const peers: Verb = async ({ flags, out, client }) => {
   const answer = await readPages(flags, ["peers"], (page) => client().call(DiscoveryService.method.listPeers, { ...filter, ...page }));
   out.document(messageJson(ListPeersResponseSchema, answer), {
     columns: [
-      { title: "NODE", stored: (peer: Peer) => peer.nodeId },
+      { title: "NODE", stored: (peer: Peer) => peer.nodeId || "-" },
       { title: "CLUSTER", stored: ({ clusterId }) => clusterId },
       { title: "REGION", stored: ({ region }) => region },
       { title: "ZONE", stored: ({ zone }) => zone },
       { title: "RELATION", isWide: true, stored: ({ scope }) => enumWord(Scope, scope) },
-      { title: "STATUS", stored: ({ status: state }) => enumWord(PeerStatus, state) },
+      { title: "STATUS", stored: statusWord },
       { title: "LAST SEEN", isWide: true, stored: ({ lastSeen }) => timeText(lastSeen) },
       { title: "URLS", stored: ({ urls }) => urls.join(", ") },
     ],
@@ -189,6 +189,11 @@ export const peers: Verb = async ({ flags, out, client }) => {
   });
   noteMore(out, answer);
 };
+
+/** A node of another region is no member. */
+function statusWord({ status: state }: Peer): string {
+  return state === PeerStatus.UNSPECIFIED ? "ingress" : enumWord(PeerStatus, state);
+}
 
 export const status: Verb = async ({ args, out, client }) => {
   const [namespace] = args;

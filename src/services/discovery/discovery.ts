@@ -10,7 +10,7 @@ import { registrationHandlers } from "../dns/registrations.ts";
 import type { PeerDirectory } from "../peer-directory.ts";
 import { resolverService } from "../resolver.ts";
 import type { Service } from "../service.ts";
-import { clusterMap, listPeers } from "./nodes.ts";
+import { clusterMap, listPeers, type NodeParts } from "./nodes.ts";
 import { type ReadParts, readHandlers } from "./read-handlers.ts";
 import { Redirects } from "./redirects.ts";
 import { summaryHandlers } from "./summaries.ts";
@@ -27,7 +27,12 @@ export interface DiscoveryParts
   readonly zones: readonly string[];
   /** What is held of summaries, and whether this node has caught up with those of its region. Absent: the calls answer UNIMPLEMENTED, and nobody is redirected. */
   readonly summaries?:
-    | { readonly reads: SummaryReads; readonly isReady: () => boolean; readonly exportsOf: NonNullable<ReadParts["exportsOf"]> }
+    | {
+        readonly reads: SummaryReads;
+        readonly isReady: () => boolean;
+        readonly exportsOf: NonNullable<ReadParts["exportsOf"]>;
+        readonly ingress: NonNullable<NodeParts["ingress"]>;
+      }
     | undefined;
 }
 
@@ -49,6 +54,7 @@ export function discoveryServices(parts: DiscoveryParts): DiscoveryServices {
     endedStaticCount: () => endings.endedStaticCount,
     redirects,
     exportsOf: summaries?.exportsOf,
+    ingress: summaries?.ingress,
   };
   const { handlers, routes, resolveName } = readHandlers(whole);
   const written = writeHandlers(parts);

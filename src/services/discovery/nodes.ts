@@ -17,7 +17,9 @@ import type { CatalogRecord } from "../../catalog/record/record.ts";
 import { NODES, type Reads } from "../../discovery/reads.ts";
 import type { Loads } from "../../discovery/registrar/loads.ts";
 import { enumName } from "../../lib/enum-words.ts";
+import type { Time } from "../../lib/machine.ts";
 import type { PeerDirectory, Presence } from "../peer-directory.ts";
+import { type FarNode, farEntry, farPage, farPeer, isFarToken, type OtherCluster } from "../regions/far-nodes.ts";
 import type { CallContext } from "../service.ts";
 import { type AnswerAge, replicaAge } from "./age.ts";
 import { scopeOf, sorted } from "./filter.ts";
@@ -29,6 +31,8 @@ export interface NodeParts {
   readonly identity: { readonly nodeId: string; readonly clusterId: string };
   readonly mesh: PeerDirectory;
   readonly loads: Pick<Loads, "of">;
+  /** Where clusters of other regions take calls. Absent where no summaries are held. */
+  readonly ingress?: ((time: Time) => readonly OtherCluster[]) | undefined;
 }
 
 /** A scope as the generated code has it. */
@@ -36,43 +40,88 @@ export function wireScope(scope: Scope): WireScope {
   return WireScope[enumName(SCOPE_NAMES[scope])];
 }
 
-/** A page of the NODE entries of nodes that are there. Nodes that left or died are not listed, although their entries may still be held. */
+/**
+ * A page of the NODE entries of nodes that are there, and then of the ingress of other regions. Nodes that left or died are not listed, although their entries
+ * may still be held.
+ */
 export function clusterMap(parts: NodeParts, request: ClusterMapRequest, context: CallContext) {
   const { reads, bytes, identity, mesh } = parts;
   const scope = scopeOf(request.scope);
+  const { namespaceFilter, resources, pageToken: token } = request;
+  const capabilities = sorted(request.capabilities);
+  const limit = pageLimit(request.limit);
   const filter = {
     ...NODES,
     // Here a scope is only a locality. Entries of nodes have scope REGION, so a filter by GLOBAL would match none of them.
     scope: scope === SCOPE.GLOBAL ? SCOPE.UNSET : scope,
-    capabilities: sorted(request.capabilities),
-    resources: sorted(request.resources),
+    capabilities,
+    resources: sorted(resources),
   };
-  const page = reads.nodes(context.caller, { filter, limit: pageLimit(request.limit), token: request.pageToken }, request.namespaceFilter);
+  const near = isFarToken(token) ? NO_PAGE : reads.nodes(context.caller, { filter, limit, token }, namespaceFilter);
+  // Nobody knows here which entries and resources they have.
+  const isAsked = isWide(scope) && namespaceFilter === "" && resources.length === 0;
+  const isWanted = ({ node }: FarNode) => capabilities.every((term) => node.capabilities.includes(term));
+  const far = farNodes(parts, context, { isAsked, isWanted, near, token, limit, salt: capabilities.join("\0") });
   return create(ClusterMapResponseSchema, {
     clusterId: identity.clusterId,
-    nodes: page.records
-      .filter((record) => mesh.presence(record.traits.nodeId, context.time) !== undefined)
-      .map((record) => decodeMessage(bytes.entry(record))),
-    nextPageToken: page.nextToken,
+    nodes: [
+      ...near.records
+        .filter((record) => mesh.presence(record.traits.nodeId, context.time) !== undefined)
+        .map((record) => decodeMessage(bytes.entry(record))),
+      ...far.page.map(farEntry),
+    ],
+    nextPageToken: near.nextToken || far.nextToken,
     generatedAt: timestampFromMs(context.time.wallMs),
     ...freshness(parts, context),
   });
 }
 
-/** The other nodes that are there, as peers of the serving node. */
+/** The other nodes that are there, as peers of the serving node, and then the ingress of other regions. */
 export function listPeers(parts: NodeParts, request: ListPeersRequest, context: CallContext) {
   const { reads, identity, mesh } = parts;
   const scope = scopeOf(request.scope);
-  const filter = { ...NODES, region: request.region };
-  const page = reads.nodes(context.caller, { filter, limit: pageLimit(request.limit), token: request.pageToken }, "");
-  const peers = page.records.flatMap((record) => {
+  const { region, pageToken: token } = request;
+  const filter = { ...NODES, region };
+  const limit = pageLimit(request.limit);
+  const near = isFarToken(token) ? NO_PAGE : reads.nodes(context.caller, { filter, limit, token }, "");
+  const peers = near.records.flatMap((record) => {
     const { nodeId } = record.traits;
     const relation = scopeBetween(reads.node, record.traits);
     if (nodeId === identity.nodeId || (scope !== 0 && relation !== scope)) return [];
     const presence = mesh.presence(nodeId, context.time);
     return presence === undefined ? [] : [peerOf(parts, record, presence)];
   });
-  return create(ListPeersResponseSchema, { peers, nextPageToken: page.nextToken, ...freshness(parts, context) });
+  const isWanted = ({ cluster }: FarNode) => region === "" || cluster.region === region;
+  const far = farNodes(parts, context, { isAsked: isWide(scope), isWanted, near, token, limit, salt: `peers\0${region}` });
+  const all = [...peers, ...far.page.map(farPeer)];
+  return create(ListPeersResponseSchema, { peers: all, nextPageToken: near.nextToken || far.nextToken, ...freshness(parts, context) });
+}
+
+/** A page after all nodes. */
+const NO_PAGE = { records: [], nextToken: "" } as const;
+const NO_FAR = { page: [], nextToken: "" } as const;
+
+/** Whether nodes of other regions are meant too. */
+function isWide(scope: Scope): boolean {
+  return scope === SCOPE.UNSET || scope === SCOPE.GLOBAL;
+}
+
+interface FarAsked {
+  readonly isAsked: boolean;
+  readonly isWanted: (far: FarNode) => boolean;
+  /** The page of nodes that they come after. */
+  readonly near: { readonly records: readonly CatalogRecord[]; readonly nextToken: string };
+  readonly token: string;
+  readonly limit: number;
+  readonly salt: string;
+}
+
+/** What has room after the last page of nodes. Who may see nodes may see these. */
+function farNodes({ ingress, reads }: NodeParts, { caller, time }: CallContext, asked: FarAsked) {
+  const { isAsked, isWanted, near, token, limit, salt } = asked;
+  const isTurn = isAsked && near.nextToken === "" && reads.verdict(caller, NODES.namespace).allowed;
+  if (!isTurn || ingress === undefined) return NO_FAR;
+  return farPage(ingress(time), isWanted, { token: isFarToken(token) ? token : "", limit: limit - near.records.length, salt });
 }
 
 function peerOf({ reads, loads }: NodeParts, record: CatalogRecord, { status, lastSeenWallMs }: Presence): Peer {

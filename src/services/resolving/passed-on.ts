@@ -1,6 +1,8 @@
 /** ClusterMap and ListPeers of a resolver: it asks its upstream, and remembers the last answers for the time in which there is none. */
+
 import { clone, create, toBinary } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
+import { Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { Source } from "../../../gen/waymark/catalog/v1/watch_pb.js";
 import {
   type ClusterMapRequest,
@@ -54,7 +56,8 @@ export class PassedOn {
   /** Addresses of nodes, as they are advertised: those of nodes that take clients first. Empty while none is known. */
   async urls(): Promise<readonly string[]> {
     try {
-      const { nodes } = await this.#map(create(ClusterMapRequestSchema, {}));
+      // Nodes of other regions are none of this catalog.
+      const { nodes } = await this.#map(create(ClusterMapRequestSchema, { scope: Scope.REGION }));
       const isIngress = ({ capabilities }: (typeof nodes)[number]) => capabilities.includes("ingress");
       const inOrder = [...nodes.filter(isIngress), ...nodes.filter((node) => !isIngress(node))];
       return inOrder.flatMap(({ detail }) => (detail.case === "node" ? detail.value.advertisedUrls.slice(0, 1) : []));

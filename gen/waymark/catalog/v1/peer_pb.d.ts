@@ -22,7 +22,7 @@ export declare const file_waymark_catalog_v1_peer: GenFile;
  */
 export declare type Peer = Message<"waymark.catalog.v1.Peer"> & {
   /**
-   * Identifier of the node.
+   * Identifier of the node. Empty for a node of another region, whose identifier is not told.
    *
    * @generated from field: string node_id = 1;
    */
@@ -190,7 +190,7 @@ export declare const PeerSchema: GenMessage<Peer>;
  */
 export enum PeerStatus {
   /**
-   * Never sent.
+   * The node is no member: DiscoveryService.ListPeers tells of nodes of other regions.
    *
    * @generated from enum value: PEER_STATUS_UNSPECIFIED = 0;
    */

@@ -1332,7 +1332,8 @@ export declare const ResolveResponseSchema: GenMessage<ResolveResponse>;
  */
 export declare type ClusterMapRequest = Message<"waymark.discovery.v1.ClusterMapRequest"> & {
   /**
-   * Which nodes: LOCAL means this node, ZONE this cluster, REGION this region. GLOBAL and unset mean all known nodes.
+   * Which nodes: LOCAL means this node, ZONE this cluster, REGION this region. GLOBAL and unset mean all known nodes, and
+   * the ingress of other regions; that is left out with `namespace_filter` and `resources`.
    *
    * @generated from field: waymark.catalog.v1.Scope scope = 1;
    */
@@ -1395,7 +1396,9 @@ export declare type ClusterMapResponse = Message<"waymark.discovery.v1.ClusterMa
   clusterId: string;
 
   /**
-   * Entries of kind NODE, in the order of their keys.
+   * Entries of kind NODE, in the order of their keys. Behind them, in the order of their clusters, nodes at which
+   * clusters of other regions take calls, as their last beacons say. These are no members: they have the scope GLOBAL, no
+   * `node_id`, and a name that counts them.
    *
    * @generated from field: repeated waymark.catalog.v1.Entry nodes = 2;
    */
@@ -1506,7 +1509,9 @@ export declare const ListPeersRequestSchema: GenMessage<ListPeersRequest>;
  */
 export declare type ListPeersResponse = Message<"waymark.discovery.v1.ListPeersResponse"> & {
   /**
-   * The peers in the order of their node ids, without the serving node.
+   * The peers in the order of their node ids, without the serving node. Behind them, with the scope GLOBAL and in the
+   * order of their clusters, nodes at which clusters of other regions take calls, as their last beacons say. These are no
+   * members: they have no `node_id` and no status, and `last_seen` is when the beacon came.
    *
    * @generated from field: repeated waymark.catalog.v1.Peer peers = 1;
    */
@@ -2014,7 +2019,7 @@ export declare const DiscoveryService: GenService<{
     output: typeof ResolveResponseSchema;
   },
   /**
-   * Returns the nodes of the fabric as entries.
+   * Returns the nodes of the fabric as entries, and behind them the ingress of other regions.
    *
    * @generated from rpc waymark.discovery.v1.DiscoveryService.ClusterMap
    */
@@ -2024,7 +2029,8 @@ export declare const DiscoveryService: GenService<{
     output: typeof ClusterMapResponseSchema;
   },
   /**
-   * Returns the nodes of the fabric as peers of the serving node. Nodes that left or died are not listed.
+   * Returns the nodes of the fabric as peers of the serving node, and behind them the ingress of other regions. Nodes that
+   * left or died are not listed.
    *
    * @generated from rpc waymark.discovery.v1.DiscoveryService.ListPeers
    */

@@ -2,7 +2,7 @@
 import type { BorderChannel } from "../../../fabric/borders/channel.ts";
 import type { Fabric } from "../../../fabric/fabric.ts";
 import type { Time } from "../../../lib/machine.ts";
-import type { BorderReport, ExportReport, SummaryLag } from "../../../services/summary-lag.ts";
+import type { BorderReport, ExportReport, SummaryLag } from "../../../services/regions/lag.ts";
 import type { HeldSummaries } from "../../../summary/held/summaries.ts";
 
 /** A border that the settings name. */

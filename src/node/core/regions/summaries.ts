@@ -17,7 +17,8 @@ import type { PolicyEngine } from "../../../policy/versions/engine.ts";
 import type { KeyRegistry } from "../../../seal/key-registry.ts";
 import type { SealedText, Signer } from "../../../seal/signer.ts";
 import type { NamespaceExports } from "../../../services/discovery/namespace-status.ts";
-import type { SummaryLag } from "../../../services/summary-lag.ts";
+import type { OtherCluster } from "../../../services/regions/far-nodes.ts";
+import type { SummaryLag } from "../../../services/regions/lag.ts";
 import { Builder, type BuilderOptions, type Standing } from "../../../summary/building/builder.ts";
 import type { Draft } from "../../../summary/building/drafts.ts";
 import { Exporters } from "../../../summary/building/exporters.ts";
@@ -162,6 +163,15 @@ export class Summaries {
   /** Age of the oldest summary that is due on some border link and not taken by it. */
   exportLagMs(time: Time): number {
     return this.#borders?.lagMs(time) ?? 0;
+  }
+
+  /** Where clusters of other regions take calls, by the beacons of those that are not dropped. */
+  otherClusters(time: Time): readonly OtherCluster[] {
+    return this.held.beacons(time).flatMap(({ source: clusterId, ageMs }) => {
+      const region = this.held.regionOf(clusterId);
+      if (region === undefined || region === this.#options.region) return [];
+      return [{ clusterId, region, heardWallMs: time.wallMs - ageMs, ingress: this.held.beaconOf(clusterId)?.ingress ?? [] }];
+    });
   }
 
   /** What is on its way, for people. */

@@ -7,10 +7,10 @@ import {
   type PeerServiceLagResponse,
   SourceLagSchema,
   SourceState,
-} from "../../gen/waymark/control/v1/peer_pb.js";
-import { enumName } from "../lib/enum-words.ts";
-import type { Time } from "../lib/machine.ts";
-import type { SummaryRefusal } from "../summary/summary.ts";
+} from "../../../gen/waymark/control/v1/peer_pb.js";
+import { enumName } from "../../lib/enum-words.ts";
+import type { Time } from "../../lib/machine.ts";
+import type { SummaryRefusal } from "../../summary/summary.ts";
 
 export interface ExportReport {
   readonly isExporting: boolean;
