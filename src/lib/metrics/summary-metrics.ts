@@ -24,6 +24,12 @@ export const SUMMARY_METRICS = {
     { state: ["fresh", "stale", "dropped"] },
     "Summaries held, by the state of their source: stale means that no beacon of it came for its ttl.",
   ),
+  discovery_summary_exporters: gauge(
+    "nodes",
+    {},
+    "Live nodes of the cluster that export its summaries, as this node knows. 0: the cluster exports nothing. Absent where summary.export_enabled is off.",
+    "largest",
+  ),
   summary_export_lag_seconds: gauge(
     "seconds",
     {},

@@ -1,5 +1,6 @@
 /** Counts what a node says and takes of summaries, and tells the audit of exports, withdrawals and refusals. */
 import type { Log } from "../../lib/log.io.ts";
+import type { Time } from "../../lib/machine.ts";
 import type { Draft } from "../../summary/building/drafts.ts";
 import type { RefusalEvent } from "../../summary/held/refusals.ts";
 import { SUMMARY_REFUSALS } from "../../summary/summary.ts";
@@ -14,8 +15,12 @@ export function openSummaryEvents(core: NodeCore, regions: Summaries, log: Log):
   driver.follow((told) => {
     if (told.kind === "summaryExported") exported(core, told.draft);
   });
+  const lack = new ExporterLack(log);
   const observe = () => {
     const time = now();
+    const { exporterCount } = regions;
+    if (exporterCount !== undefined) metrics.set("discovery_summary_exporters", {}, exporterCount);
+    lack.note(exporterCount, regions.standingText, time);
     for (const event of regions.held.takeRefused()) refused(core, log, event);
     for (const reason of SUMMARY_REFUSALS)
       metrics.counter("discovery_summary_refusals_total", { reason }).set(regions.held.refusals[reason]);
@@ -67,3 +72,30 @@ const NOBODY = {
   before: "",
   after: "",
 } as const;
+
+/** A cluster without an exporter for so long is told of. Nodes that start one after the other need some of it. */
+const LACK_MS = 60_000;
+
+/** Tells the log when the cluster has no exporter, and when it has one again. */
+class ExporterLack {
+  readonly #log: Log;
+  #sinceMonoMs: number | undefined;
+  #isTold = false;
+
+  constructor(log: Log) {
+    this.#log = log;
+  }
+
+  note(exporters: number | undefined, standing: string, { monoMs }: Time): void {
+    if (exporters !== 0) {
+      if (this.#isTold) this.#log.info({ exporters }, "the cluster exports summaries again");
+      this.#sinceMonoMs = undefined;
+      this.#isTold = false;
+      return;
+    }
+    this.#sinceMonoMs ??= monoMs;
+    if (this.#isTold || monoMs - this.#sinceMonoMs < LACK_MS) return;
+    this.#isTold = true;
+    this.#log.warn({ standing }, "no live node of the cluster exports summaries");
+  }
+}

@@ -160,6 +160,11 @@ export class Summaries {
     return this.#borders;
   }
 
+  /** Live nodes of the cluster that export, this one included. Undefined where the settings let none export. */
+  get exporterCount(): number | undefined {
+    return this.#options.isExporting ? this.#exporterCount + Number(this.isExporting) : undefined;
+  }
+
   /** Age of the oldest summary that is due on some border link and not taken by it. */
   exportLagMs(time: Time): number {
     return this.#borders?.lagMs(time) ?? 0;
@@ -176,8 +181,7 @@ export class Summaries {
 
   /** What is on its way, for people. */
   lag(fabric: LagParts["fabric"], time: Time): SummaryLag {
-    const { held, failedCount, isExporting, standingText: detail } = this;
-    const exporterCount = this.#exporterCount + (isExporting ? 1 : 0);
+    const { held, failedCount, isExporting, exporterCount = 0, standingText: detail } = this;
     const exports = { isExporting, exporterCount, detail, lagMs: this.exportLagMs(time), failedCount };
     return summaryLag({ held, exports, neighbours: this.#options.neighbours, channel: this.#borders, fabric }, time);
   }
