@@ -37,7 +37,7 @@ const SOURCES = [
   },
   { clusterId: "x", region: "", state: SourceState.DROPPED },
 ];
-const EXPORT = { exporting: true, exporters: 2, detail: "held and exported", lag: durationFromMs(95_000) };
+const EXPORTS = { exporting: true, exporters: 2, detail: "held and exported", lag: durationFromMs(95_000) };
 
 test.each([
   { name: "lag-borders", argv: ["discovery", "lag", "--borders", "-o", "wide"] },
@@ -45,7 +45,7 @@ test.each([
   { name: "export-lag", argv: ["report", "export-lag"] },
   { name: "export-lag.json", argv: ["report", "export-lag", "-o", "json"] },
 ])("$argv is as reviewed", async ({ name, argv }) => {
-  fake.mesh.set("lag", () => ({ servedBy: "n1", ready: true, borders: BORDERS, sources: SOURCES, export: EXPORT }));
+  fake.mesh.set("lag", () => ({ servedBy: "n1", ready: true, borders: BORDERS, sources: SOURCES, exports: EXPORTS }));
   const { exit, stdout, stderr } = await waymark([...argv, "--server", fake.address]);
   expect(exit).toBe(0);
   await expect(stderr + stdout).toMatchFileSnapshot(`../golden/cli/${name}.txt`);
@@ -53,7 +53,7 @@ test.each([
 
 test("a cluster in which no live node has the key says that it exports nothing", async () => {
   const none = { detail: "held; exported by no node of the cluster: this one has no summary.signing_key_file" };
-  fake.mesh.set("lag", () => ({ servedBy: "n1", ready: true, export: none }));
+  fake.mesh.set("lag", () => ({ servedBy: "n1", ready: true, exports: none }));
   for (const command of [
     ["report", "export-lag"],
     ["discovery", "lag", "--sources"],

@@ -220,7 +220,7 @@ test("lag tells on its first page what other regions have not taken, and whom th
   const asked = { path: "/discovery/lag", time: TIME };
   const { page, steady } = askRoute(peerService({ ...parts, summaries: () => SUMMARIES }), asked);
   expect(page).toMatchObject({
-    export: { exporting: false, exporters: 0, detail: "held; exported by no node of the cluster", lag: "12s", failed: "3" },
+    exports: { exporting: false, exporters: 0, detail: "held; exported by no node of the cluster", lag: "12s", failed: "3" },
     borders: [
       { clusterId: "us1", region: "us", links: 1, regionLinks: 2, dueFor: "12s", unsent: "7", exportedEqualAt: "2025-10-09T08:53:21Z" },
       { clusterId: "ap1", links: 0, unsent: "0" },
@@ -235,7 +235,7 @@ test("lag tells on its first page what other regions have not taken, and whom th
   expect(page).not.toHaveProperty("sources.1.beaconAge");
   // What time alone changes is no news.
   expect(JSON.stringify(steady)).not.toMatch(/dueFor|EqualAt|beaconAge|"lag"/);
-  expect(askRoute(peerService(parts), asked).page).not.toHaveProperty("export");
+  expect(askRoute(peerService(parts), asked).page).not.toHaveProperty("exports");
   const origin = { generation: 1, life: "live", through: 1, known: 1, floor: 0, refused: 0, whyPartial: "" } as const;
   const report = mesh.lag();
   mesh.lag = () => ({
@@ -250,7 +250,7 @@ test("lag tells on its first page what other regions have not taken, and whom th
   const more = { ...asked, parameters: { limit: "1", page_token: nextPageToken } };
   const second = askRoute(peerService({ ...parts, summaries: () => SUMMARIES }), more).page;
   expect(second).toMatchObject({ origins: [{ nodeId: "n2" }], borders: [], sources: [] });
-  expect(second).not.toHaveProperty("export");
+  expect(second).not.toHaveProperty("exports");
 });
 
 test("an accuser is shown only of a suspect", () => {

@@ -46,13 +46,13 @@ function refusedText(refused: SourceLag["refused"]): string {
 }
 
 /** The borders as a table. */
-export function borderTable({ borders, servedBy, export: exports }: PeerServiceLagResponse): Table<BorderLag> {
+export function borderTable({ borders, servedBy, exports }: PeerServiceLagResponse): Table<BorderLag> {
   const whenEmpty = exports === undefined ? noneHeld(servedBy) : `the settings of ${servedBy} name no border (fabric.borders)`;
   return { columns: BORDER_COLUMNS, rows: borders, whenEmpty };
 }
 
 /** The clusters that the node hears as a table. */
-export function sourceTable({ sources, servedBy, export: exports }: PeerServiceLagResponse): Table<SourceLag> {
+export function sourceTable({ sources, servedBy, exports }: PeerServiceLagResponse): Table<SourceLag> {
   const whenEmpty = exports === undefined ? noneHeld(servedBy) : `${servedBy} has heard of no cluster`;
   return { columns: SOURCE_COLUMNS, rows: sources, whenEmpty };
 }
@@ -71,11 +71,11 @@ export function noteExports(out: Output, servedBy: string, { detail, exporters, 
 
 export const exportLag: Verb = async ({ out, client }) => {
   const answer = await client().call(PeerService.method.lag, { limit: 1 });
-  const { servedBy, borders, export: exports } = answer;
+  const { servedBy, borders, exports } = answer;
   if (exports === undefined) throw new CommandError(noneHeld(servedBy), EXIT.failed);
   const json = {
     servedBy,
-    export: wholeJson(ExportLagSchema, exports),
+    exports: wholeJson(ExportLagSchema, exports),
     borders: borders.map((border) => wholeJson(BorderLagSchema, border)),
   };
   if (!out.isMachine) noteExports(out, servedBy, exports);

@@ -54,10 +54,10 @@ export interface SummaryLag {
 export function wireSummaryLag(
   { exports, borders, sources }: SummaryLag,
   time: Time,
-): Pick<PeerServiceLagResponse, "borders" | "export" | "sources"> {
+): Pick<PeerServiceLagResponse, "borders" | "exports" | "sources"> {
   const { isExporting: exporting, exporterCount: exporters, detail, lagMs, failedCount } = exports;
   return {
-    export: create(ExportLagSchema, { exporting, exporters, detail, lag: ageOf(lagMs), failed: BigInt(failedCount) }),
+    exports: create(ExportLagSchema, { exporting, exporters, detail, lag: ageOf(lagMs), failed: BigInt(failedCount) }),
     borders: borders.map((row) =>
       create(BorderLagSchema, {
         clusterId: row.clusterId,
@@ -86,7 +86,7 @@ export function wireSummaryLag(
 
 /** Leaves out what changes with time alone. */
 export function steadySummaryLag(answer: PeerServiceLagResponse): void {
-  delete answer.export?.lag;
+  delete answer.exports?.lag;
   for (const border of answer.borders) {
     delete border.dueFor;
     delete border.exportedEqualAt;

@@ -829,9 +829,9 @@ export declare type PeerServiceLagResponse = Message<"waymark.control.v1.PeerSer
   /**
    * What the node does with summaries of its own cluster. Absent when it holds no summaries, and after the first page.
    *
-   * @generated from field: waymark.control.v1.ExportLag export = 10;
+   * @generated from field: waymark.control.v1.ExportLag exports = 10;
    */
-  export?: ExportLag | undefined;
+  exports?: ExportLag | undefined;
 
   /**
    * Every neighbour that the settings of the node name, on the first page only.
