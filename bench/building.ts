@@ -48,7 +48,8 @@ class Measured {
       this.longestMs = Math.max(this.longestMs, tookMs);
       this.ticks += 1;
       this.drafts += drafts.length;
-      for (const { facts } of drafts) node.hold({ ...facts, generatedWallMs: world.time.wallMs }, node.id, world.time);
+      for (const { facts } of drafts)
+        node.hold({ ...facts, generatedWallMs: world.time.wallMs, exporter: node.id, keyId: node.keyId }, node.id, world.time);
     }
     world.ms = until;
   }

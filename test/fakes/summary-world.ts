@@ -11,7 +11,7 @@ import { TraitsPool } from "../../src/catalog/record/traits.ts";
 import { Replica } from "../../src/catalog/replica/replica.ts";
 import { NEVER, type Time } from "../../src/lib/machine.ts";
 import { NO_POLICY, type Policy } from "../../src/policy/set/verdict.ts";
-import { Builder, type BuilderOptions, type Following, type Standing } from "../../src/summary/building/builder.ts";
+import { Builder, type BuilderOptions, type Following, type OwnSummaries, type Standing } from "../../src/summary/building/builder.ts";
 import type { Draft, Sent } from "../../src/summary/building/drafts.ts";
 import { recordKey } from "../../src/summary/keys.ts";
 import { BAND } from "../../src/summary/summary.ts";
@@ -73,14 +73,24 @@ export class SummaryNode {
   following: Following = { members: [], standing: "silent" };
   /** Whether it hears of nothing. */
   isCut = false;
+  /** The key with which it signs. */
+  keyId = "key-1";
   /** Whether what it exports is refused. */
   isRefused = false;
 
-  constructor(id: string, options: Partial<BuilderOptions>) {
+  /** `held`: what its cluster says is held there, and not in `sent`. */
+  constructor(id: string, options: Partial<BuilderOptions>, held?: OwnSummaries) {
     this.id = id;
     this.catalog = new Replica(new Lookup(), new Slab(), { nodeId: id, ...CATALOG });
     this.own = new Replica(new Lookup(), new Slab(), { nodeId: id, ...CATALOG });
-    const own = { replica: this.own, find: (key: Parameters<typeof recordKey>[0]) => this.sent.get(recordKey(key)) };
+    const keyId = () => this.keyId;
+    const own = held ?? {
+      replica: this.own,
+      find: (key: Parameters<typeof recordKey>[0]) => this.sent.get(recordKey(key)),
+      get keyId() {
+        return keyId();
+      },
+    };
     this.builder = new Builder({ catalog: this.catalog, own, policies: this.policies }, { ...OPTIONS, ...options, nodeId: id });
   }
 
@@ -228,7 +238,7 @@ export class SummaryWorld {
     for (const draft of out) {
       this.drafts.push({ ...draft, atMs: this.ms, by: node.id, standing: node.following.standing });
       if (node.isRefused) continue;
-      const sent: Sent = { ...draft.facts, generatedWallMs: this.time.wallMs };
+      const sent: Sent = { ...draft.facts, generatedWallMs: this.time.wallMs, exporter: node.id, keyId: node.keyId };
       for (const other of this.nodes) if (other === node || !(other.isCut || node.isCut)) other.hold(sent, node.id, this.time);
     }
   }

@@ -51,8 +51,8 @@ export const REGION_MUTANTS = [
       },
       {
         file: "src/summary/building/builder.ts",
-        find: 'return sentMonoMs + (cause === "measured" ? Math.max(holdDownMs, exportIntervalMs) : holdDownMs);',
-        replace: 'return sentMonoMs + (cause === "measured" ? Math.max(holdDownMs, exportIntervalMs) : 0);',
+        find: '(cause === "measured" ? Math.max(holdDownMs, exportIntervalMs) : holdDownMs);',
+        replace: '(cause === "measured" ? Math.max(holdDownMs, exportIntervalMs) : 0);',
       },
     ],
     withinSeeds: 30,

@@ -297,7 +297,7 @@ const somePolicy = fc.oneof(
 );
 const someAct = fc.record({
   waitMs: fc.constantFrom(0, 0, 20, 700, 2500, 4999, 5001, 12_000),
-  kind: fc.constantFrom("put", "put", "put", "put", "remove", "remove", "life", "policy", "foreign", "exporters", "still"),
+  kind: fc.constantFrom("put", "put", "put", "put", "remove", "remove", "life", "policy", "foreign", "exporters", "still", "key"),
   name: fc.constantFrom("web", "db"),
   id: fc.nat(5),
   scope: fc.constantFrom<Scope>(ZONE, REGION, GLOBAL, GLOBAL),
@@ -325,6 +325,9 @@ function act(world: SummaryWorld, { kind, name, id, scope, health, at, life, pol
     case "exporters":
       world.follow({ members: exporters, standing: idle });
       return world.follow({ members: exporters, standing: "exporting" }, exporters);
+    case "key":
+      world.node(at).keyId = `key-${id}`;
+      return;
     case "still": {
       const { builder, following } = world.node(at);
       builder.stoodStill();
@@ -375,7 +378,7 @@ function checkHeldDown(world: SummaryWorld): void {
   }
 }
 
-test("P14: under random entries, health, lives of nodes, policies, windows and exporters each summary is held down, and at rest it is what a count of everything says", () => {
+test("P14: under random entries, health, lives of nodes, policies, windows, keys and exporters each summary is held down, and at rest it is what a count of everything says", () => {
   fc.assert(
     fc.property(
       fc.array(someAct, { minLength: 5, maxLength: 30 }),
@@ -398,8 +401,10 @@ test("P14: under random entries, health, lives of nodes, policies, windows and e
           world.run(one.waitMs);
         }
         world.follow({ members: ["a", "b"], standing: "exporting" });
+        for (const node of world.nodes) node.keyId = "key-last";
         world.run(150_000);
-        for (const { live, counted } of compared(world, options)) {
+        for (const { held, live, counted } of compared(world, options)) {
+          expect(held?.keyId ?? "key-last").toBe("key-last");
           expect(live !== undefined).toBe(counted.length > 0);
           if (live === undefined) continue;
           const fit = counted.map(viewHealth).filter((health) => health !== HEALTH.MAINTENANCE && health !== HEALTH.ORPHANED);

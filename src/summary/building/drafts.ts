@@ -5,8 +5,11 @@ import { bandOf, differenceOf, shownLatencyMs } from "./band.ts";
 import type { Tally } from "./counting.ts";
 import type { Outlet, Permission } from "./outlets.ts";
 
-/** Why something is sent: seen for the first time; another band or existence; count or latency; no entries left; the policy or the settings do not let it out. */
-export type DraftCause = "first" | "changed" | "measured" | "vanished" | "denied";
+/**
+ * Why something is sent: seen for the first time; another band or existence; count or latency; no entries left; the policy or the settings do not let it out;
+ * the cluster signs with another key now.
+ */
+export type DraftCause = "first" | "changed" | "measured" | "vanished" | "denied" | "rekeyed";
 
 /** A summary to be numbered, signed and held. */
 export interface Draft {
@@ -15,7 +18,7 @@ export interface Draft {
 }
 
 /** What is held of a key. */
-export type Sent = SummaryFacts & Pick<Summary, "generatedWallMs">;
+export type Sent = SummaryFacts & Pick<Summary, "exporter" | "generatedWallMs" | "keyId">;
 
 /** Under what something is exported. */
 export interface Under {

@@ -24,6 +24,8 @@ export interface Service {
   countAtMonoMs: number;
   /** When they are to be counted again to see that what was sent is held; NEVER when nothing was sent since. */
   checkAtMonoMs: number;
+  /** When what is held of it is to be signed again with another key; NEVER while nothing is. */
+  againAtMonoMs: number;
   /** When they were counted last because of a change. */
   countedMonoMs: number;
   /** An entry of this scope or a wider one would show the service for the first time on some channel. */
@@ -61,6 +63,7 @@ export class Services {
       wakeAtMonoMs: NEVER,
       countAtMonoMs: NEVER,
       checkAtMonoMs: NEVER,
+      againAtMonoMs: NEVER,
       countedMonoMs: Number.NEGATIVE_INFINITY,
       firstScope: NO_SCOPE,
       permissionText: undefined,

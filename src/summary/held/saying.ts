@@ -29,6 +29,11 @@ export class Saying {
     this.#signer = signer;
   }
 
+  /** Of the key with which this node signs now; empty without one. */
+  get keyId(): string {
+    return this.#signer?.keyId ?? "";
+  }
+
   /** Returns the version; undefined if this node cannot sign. */
   export(facts: SummaryFacts, time: Time): number | undefined {
     const { clusterId, ttlMs } = this.#keeping.options;
@@ -71,7 +76,7 @@ export class Saying {
     const known = Math.max(this.#keeping.highest(key, time), this.#echoes.versionOf(key));
     const version = known === 0 ? Math.max(1, Math.floor(time.wallMs / 1000)) : known + 1;
     if ((this.#signer === undefined && requireSignatures) || version > MAX_VERSION) return undefined;
-    return { version, exporter, keyId: this.#signer?.keyId ?? "", generatedWallMs: time.wallMs };
+    return { version, exporter, keyId: this.keyId, generatedWallMs: time.wallMs };
   }
 
   #seal(context: Context, signed: Uint8Array): Sealed {

@@ -131,8 +131,15 @@ export class HeldSummaries {
   }
 
   /** What this cluster says, for who builds it: also what is hidden, and withdrawals while they are remembered. */
-  get own(): { readonly replica: Replica; find(key: SummaryKey, time: Time): Summary | undefined } {
-    return { replica: this.replica, find: (key, time) => this.#keeping.summaryOf(key, time) };
+  get own(): { readonly replica: Replica; readonly keyId: string; find(key: SummaryKey, time: Time): Summary | undefined } {
+    const saying = this.#saying;
+    return {
+      replica: this.replica,
+      find: (key, time) => this.#keeping.summaryOf(key, time),
+      get keyId() {
+        return saying.keyId;
+      },
+    };
   }
 
   /** What this cluster exports of a namespace now, and when it last said something of it. Undefined if nothing is remembered. */

@@ -1,8 +1,11 @@
 import { expect, test } from "vitest";
+import { BODY } from "../../../src/catalog/record/record.ts";
 import { KEY_BOUNDS } from "../../../src/seal/cluster-keys.ts";
 import { KeyRegistry } from "../../../src/seal/key-registry.ts";
-import { HeldWorld, MINUTE, START_MS } from "../../fakes/held-world.ts";
+import type { Draft } from "../../../src/summary/building/drafts.ts";
+import { HeldWorld, MINUTE, START_MS, summaryKey } from "../../fakes/held-world.ts";
 import { announcedKey, signingKey } from "../../fakes/signing-keys.ts";
+import { SummaryNode } from "../../fakes/summary-world.ts";
 
 const [OLD, NEW, OTHER] = [signingKey(1), signingKey(2), signingKey(3)];
 const row = (cluster: string, { publicKey }: typeof OLD) => ({ cluster, region: cluster, publicKey: publicKey.raw });
@@ -77,4 +80,45 @@ test("what was told before the key of its cluster is shown when the key comes", 
   late.held.keysChanged();
   late.settle();
   expect(late.shown).toHaveLength(1);
+});
+
+test("what did not change since a cluster changed its key stays in sight when the old key goes, and what it took back stays away", () => {
+  const { world, a, b1, seal } = worldOf();
+  world.nowMs = MINUTE;
+  const hand = { key: OLD };
+  const signer = {
+    get keyId() {
+      return hand.key.keyId;
+    },
+    sign: (...args: Parameters<typeof OLD.sign>) => hand.key.sign(...args),
+  };
+  const same = world.node({ nodeId: "a1", clusterId: "A", parts: { keys: a.keys, signer } });
+  const builder = new SummaryNode("a1", { source: { clusterId: "A", region: "A" } }, same.held.own);
+  builder.record({ namespace: "svc.shop", name: "cart", at: "a1", clusterId: "A", region: "A" }, BODY.ENTRY, same.time);
+  builder.builder.follow({ members: ["a1"], standing: "exporting" });
+  const build = () => {
+    for (const until = world.nowMs + 10_000; world.nowMs < until; world.nowMs += 1000) {
+      const drafts: Draft[] = [];
+      builder.builder.tick(same.time, drafts);
+      for (const { facts } of drafts) same.held.export(facts, same.time);
+      same.settle();
+    }
+  };
+  const toB = () => ["beacon", "cart", "gone"].map((name) => b1.takeFrom(same, name));
+  build();
+  same.say("gone");
+  const live = same.sealOf("gone");
+  same.say("gone", { withdrawn: true });
+  same.beacon();
+  expect(toB()).toEqual(["taken", "taken", "taken"]);
+  expect([same.held.announce(seal, same.time), b1.held.announce(seal, b1.time)]).toEqual([undefined, undefined]);
+  hand.key = NEW;
+  build();
+  same.beacon();
+  expect(toB()).toEqual(["taken", "taken", "taken"]);
+  b1.keys.configure([row("A", NEW), row("B", OTHER)], b1.time);
+  b1.held.keysChanged(["A"]);
+  b1.settle();
+  expect(b1.shown.map((text) => text.split("@")[0])).toEqual(["A/cart"]);
+  expect([b1.takeSeal(live, { from: same }), same.held.own.find(summaryKey("gone", "A"), same.time)?.keyId]).toEqual(["older", NEW.keyId]);
 });
