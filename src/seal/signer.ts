@@ -6,6 +6,8 @@ export const CONTEXT = {
   SUMMARY: "waymark.summary.v1",
   BEACON: "waymark.beacon.v1",
   KEY: "waymark.key.v1",
+  /** What is signed is told to nobody: only a number comes of it (`tagOf`). */
+  TAG: "waymark.tag.v1",
   /** The holder of a key lets a cluster announce it. */
   KEY_HOLDER: "waymark.key-holder.v1",
 } as const;
@@ -13,6 +15,7 @@ export type Context = (typeof CONTEXT)[keyof typeof CONTEXT];
 
 /** Hexadecimal digits of a key id. */
 const KEY_ID_DIGITS = 16;
+const TAG_DIGITS = 16;
 const utf8 = new TextEncoder();
 
 /** Bytes as they were made, and a signature over them. */
@@ -42,6 +45,16 @@ export function keyIdOf(publicKey: Uint8Array): string {
 export function signerOf(key: Ed25519PrivateKey): SigningKey {
   const { publicKey } = key;
   return { keyId: keyIdOf(publicKey.raw), publicKey, sign: (context, bytes) => key.sign(inContext(context, bytes)) };
+}
+
+/**
+ * A number that stands for a text and tells nothing of it: who does not have the key cannot make it, so nobody can try what the text may be. The same for
+ * the same key, because signatures of Ed25519 are. 64 bits, never 0. A cluster that signs nothing has no secret, so anybody can make its numbers.
+ */
+export function tagOf(signer: Signer | undefined, text: string): bigint {
+  const bytes = utf8.encode(text);
+  const digits = sha256Hex(signer?.sign(CONTEXT.TAG, bytes) ?? inContext(CONTEXT.TAG, bytes)).slice(0, TAG_DIGITS);
+  return BigInt(`0x${digits}`) || 1n;
 }
 
 /** Whether the key signed the bytes in this context. Cost: some 70 µs. */

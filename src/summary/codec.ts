@@ -2,6 +2,7 @@
  * Between bytes and what clusters sign: summaries, beacons, announcements of keys. What comes from outside is checked here, once, and refused with
  * `invalid_argument`. Signed bytes are read and passed on as they are, and never made again from what was read.
  */
+import { SERVICE_SUMMARY_TAG } from "../../gen/waymark/discovery/v1/summary_tags.ts";
 import {
   type BeaconFields,
   decodeSealedRecord,
@@ -27,7 +28,7 @@ import { Problems } from "../catalog/entry/problems.ts";
 import { SCOPE, type Scope } from "../catalog/entry/scope.ts";
 import { KIND, type Kind } from "../catalog/record/record.ts";
 import { assert, invalid } from "../lib/errors.ts";
-import { timeMs, timeOf } from "../lib/protowire.ts";
+import { timeMs, timeOf, WireReader } from "../lib/protowire.ts";
 import { type Announcement, readAnnouncement } from "../seal/codec.ts";
 import {
   BAND,
@@ -95,6 +96,18 @@ export function summaryIn(bytes: Uint8Array): Summary {
   return decodeSummary(sealedOf(bytes).signed);
 }
 
+/** Its tag alone. HOT: once a change. */
+export function tagIn(bytes: Uint8Array): bigint {
+  const reader = new WireReader(sealedOf(bytes).signed);
+  let tag = 0n;
+  while (!reader.isDone()) {
+    const field = reader.tag();
+    if (field === SERVICE_SUMMARY_TAG.tag) tag = reader.fixed64();
+    else reader.skip(field);
+  }
+  return tag;
+}
+
 /** The text to sign. Throws `invalid_argument` for a summary that nobody would take. */
 export function encodeSummary(summary: Summary): Uint8Array {
   const { latency, notAfterWallMs } = summary;
@@ -122,6 +135,7 @@ export function encodeSummary(summary: Summary): Uint8Array {
     signedBytes: NOTHING,
     policyNumber: summary.policyNumber,
     policyRule: summary.policyRule,
+    tag: summary.tag,
   };
   return within(encodeServiceSummary(checked(fields, summaryFaults)), MAX_SUMMARY_BYTES);
 }
@@ -146,6 +160,7 @@ export function decodeSummary(signed: Uint8Array): Summary {
     keyId: fields.keyId,
     ttlMs: timeMs(fields.ttl),
     generatedWallMs: timeMs(fields.generatedAt),
+    tag: fields.tag,
   };
 }
 
@@ -158,7 +173,7 @@ export function decodeBeacon(signed: Uint8Array): Beacon {
   const fields = checked(readBeacon(within(signed, MAX_BEACON_BYTES)), beaconFaults);
   const { sourceCluster: source, generatedAtMs: generatedWallMs, region, version, exporter, keyId, ttlMs } = fields;
   const ingress = fields.ingress.map(({ scope, ...rest }): IngressNode => ({ ...rest, scope: scope as Scope })); // The contract's rules look at it.
-  const withdrawals = fields.withdrawals.map((item): Withdrawal => ({ ...keyPartsOf(item), version: item.version }));
+  const withdrawals: readonly Withdrawal[] = fields.withdrawals;
   return { source, region, version, exporter, keyId, ttlMs, generatedWallMs, ingress, withdrawals };
 }
 
@@ -211,6 +226,7 @@ function summaryFaults(fields: ServiceSummaryFields, problems: Problems): void {
   if (fields.signature.length > 0) problems.add("signature", "is no part of what is signed");
   if (fields.signedBytes.length > 0) problems.add("signed_bytes", "is no part of what is signed");
   if (fields.stale) problems.add("stale", "is no part of what is signed");
+  if (fields.tag === 0n) problems.add("tag", "is missing");
 }
 
 function beaconFaults(fields: BeaconFields, problems: Problems): void {
@@ -220,11 +236,10 @@ function beaconFaults(fields: BeaconFields, problems: Problems): void {
   problems.range(fields.version, 1, MAX_VERSION, "version");
   problems.range(fields.generatedAtMs, 0, MAX_WALL_MS, "generated_at_ms");
   if (fields.ttlMs < 1) problems.add("ttl_ms", "must be at least 1 ms");
-  fields.withdrawals.forEach((withdrawal, i) => {
-    const before = problems.count;
-    keyFaults(withdrawal, "channel", problems);
-    if (problems.count !== before) problems.under(before, `withdrawals[${i}].`);
-  });
+  for (const [i, { tag, version }] of fields.withdrawals.entries()) {
+    if (tag === 0n) problems.add(`withdrawals[${i}].tag`, "is missing");
+    problems.range(version, 1, MAX_VERSION, `withdrawals[${i}].version`);
+  }
 }
 
 function announcementFaults(fields: KeyAnnouncementFields, problems: Problems): void {

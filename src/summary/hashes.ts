@@ -1,16 +1,15 @@
 /** The hashes with which two regions compare what they hold (docs/design/summaries.md, What crosses a border). All versions of the program compute the same. */
-import type { KeyText } from "../catalog/record/record.ts";
 import { fnv64, type Hash64, mix32 } from "../lib/hash64.ts";
 
 /** Buckets of a digest. */
 export const BUCKETS = 256;
 
-/** The hash of a key. */
-export function keyHash(key: KeyText): Hash64 {
-  return fnv64(key);
+/** The hash of a summary, of which nobody can make one from its name: a neighbour cannot try whether this node holds it. */
+export function tagHash(source: string, tag: bigint): Hash64 {
+  return fnv64(tag.toString(16), fnv64(`${source}\0`));
 }
 
-/** The bucket of a key's hash: its first eight bits. */
+/** The bucket of such a hash: its first eight bits. */
 export function bucketOf({ high }: Hash64): number {
   return high >>> 24;
 }

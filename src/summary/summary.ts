@@ -52,6 +52,8 @@ export interface Summary extends SummaryFacts {
   readonly keyId: string;
   readonly ttlMs: number;
   readonly generatedWallMs: number;
+  /** Stands for the key where it may not be named. Only the cluster can make it; 64 bits, never 0. */
+  readonly tag: bigint;
 }
 
 /** A node at which a cluster accepts calls from others. */
@@ -62,8 +64,9 @@ export interface IngressNode {
   readonly tags: readonly string[];
 }
 
-/** A summary that its source took back, as beacons name it. */
-export interface Withdrawal extends Omit<SummaryKey, "source"> {
+/** A summary that its source took back, as beacons name it: neighbours hear of it that may not know the service. */
+export interface Withdrawal {
+  readonly tag: bigint;
   readonly version: number;
 }
 

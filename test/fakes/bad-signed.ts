@@ -15,6 +15,7 @@ export const PLAIN_SUMMARY = {
   sourceCluster: "eu-1",
   exporter: "n1",
   version: 1n,
+  tag: 1n,
 };
 
 export const BAD_SUMMARIES: readonly Row[] = [
@@ -48,10 +49,11 @@ export const BAD_SUMMARIES: readonly Row[] = [
   ["signature", { signature: new Uint8Array(64) }],
   ["signed_bytes", { signedBytes: new Uint8Array(1) }],
   ["stale", { stale: true }],
+  ["tag", { tag: 0n }],
   ["signed_text", { policyRule: "x".repeat(5_000) }],
 ];
 
-const withdrawal = { kind: 1, namespace: "svc.shop", serviceId: "cart", channel: 4, version: 1n };
+const withdrawal = { tag: 1n, version: 1n };
 
 export const BAD_BEACONS: readonly Row[] = [
   ["source_cluster", { sourceCluster: "a b" }],
@@ -72,11 +74,9 @@ export const BAD_BEACONS: readonly Row[] = [
   ["ingress[0].tags[0]", { ingress: [{ tags: [""] }] }],
   ["IngressNode.capabilities", { ingress: [{ capabilities: Array.from({ length: 65 }, () => "c") }] }],
   ["Beacon.withdrawals", { withdrawals: Array.from({ length: 101 }, () => withdrawal) }],
-  ["withdrawals[1].kind", { withdrawals: [withdrawal, { ...withdrawal, kind: 6 }] }],
-  ["withdrawals[0].channel", { withdrawals: [{ ...withdrawal, channel: 1 }] }],
+  ["withdrawals[1].tag", { withdrawals: [withdrawal, { ...withdrawal, tag: 0n }] }],
   ["withdrawals[0].version", { withdrawals: [{ ...withdrawal, version: 0n }] }],
-  ["withdrawals[0].namespace", { withdrawals: [{ ...withdrawal, namespace: "" }] }],
-  ["withdrawals[0].service_id", { withdrawals: [{ ...withdrawal, serviceId: "" }] }],
+  ["withdrawals[0].version", { withdrawals: [{ ...withdrawal, version: 2n ** 52n + 1n }] }],
   ["signed_text", { keyId: "x".repeat(MAX_BEACON_BYTES) }],
 ];
 

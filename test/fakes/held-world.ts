@@ -7,11 +7,12 @@ import { buildFrame, FrameReceiver } from "../../src/catalog/replica/frames.ts";
 import type { OwnPut } from "../../src/catalog/replica/staging.ts";
 import type { BorderSummaries } from "../../src/fabric/borders/ports.ts";
 import type { SourceReceipts } from "../../src/fabric/summaries/ages.ts";
+import type { Hash64 } from "../../src/lib/hash64.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import type { Context, Signer } from "../../src/seal/signer.ts";
 import type { OwnSummaries } from "../../src/summary/building/builder.ts";
-import { encodeBeacon, encodeSummary, opened } from "../../src/summary/codec.ts";
-import { bucketOf, contribution, keyHash } from "../../src/summary/hashes.ts";
+import { decodeSummary, encodeBeacon, encodeSummary, opened } from "../../src/summary/codec.ts";
+import { bucketOf, contribution, tagHash } from "../../src/summary/hashes.ts";
 import type { DigestFilter } from "../../src/summary/held/digests.ts";
 import type { HeldOptions, HeldParts } from "../../src/summary/held/options.ts";
 import { HeldSummaries } from "../../src/summary/held/summaries.ts";
@@ -151,6 +152,11 @@ export class HeldNode {
     return { signed: signed.slice(), signature: signature.slice(), hops };
   }
 
+  /** The tag of a summary that is held. */
+  tagOf(name: string, source = this.clusterId): bigint {
+    return decodeSummary(this.sealOf(name, source).signed).tag;
+  }
+
   ageOf(source: string): number {
     return this.held.ages(this.time).find((age) => age.source === source)?.ageMs ?? 0;
   }
@@ -247,7 +253,7 @@ export function facts(name: string, said: Partial<SummaryFacts> = {}): SummaryFa
 
 /** A summary of cluster A, signed as said. */
 export function sealedSummary(said: Partial<Summary> = {}, by = "key-of-A", isSigned = true, keyId = by): Sealed {
-  const made = { version: 1000, exporter: "a1", keyId, ttlMs: 60_000, generatedWallMs: START_MS };
+  const made = { version: 1000, exporter: "a1", keyId, ttlMs: 60_000, generatedWallMs: START_MS, tag: 7n };
   const signed = encodeSummary({ ...facts("cart", { source: "A" }), ...made, ...said });
   return { signed, signature: isSigned ? signerOf(by).sign("waymark.summary.v1", signed) : new Uint8Array(), hops: 0 };
 }
@@ -259,11 +265,11 @@ export function sealedBeacon(said: Partial<Beacon> = {}): Sealed {
   return { signed, signature: signerOf("key-of-A").sign("waymark.beacon.v1", signed), hops: 0 };
 }
 
-/** The digest as its definition has it, summed anew. */
-export function definedDigest(live: ReadonlyMap<KeyText, number>): { digest: bigint; count: number } {
+/** The digest of what is live as its definition has it, summed anew. */
+export function definedDigest(node: HeldNode, live: ReadonlyMap<KeyText, number>): { digest: bigint; count: number } {
   let digest = 0n;
   for (const [key, version] of live) {
-    const { high, low } = contribution(keyHash(key), version);
+    const { high, low } = contribution(hashOf(node, key), version);
     digest = BigInt.asUintN(64, digest + ((BigInt(high) << 32n) | BigInt(low)));
   }
   return { digest, count: live.size };
@@ -285,6 +291,12 @@ export function liveOf(node: HeldNode, filter: DigestFilter): Map<KeyText, numbe
 }
 
 /** The bucket of a key in digests. */
-export function bucketOfKey(key: KeyText | undefined): number {
-  return bucketOf(keyHash(key ?? keyOf("", "")));
+export function bucketOfKey(node: HeldNode, key: KeyText | undefined): number {
+  return bucketOf(hashOf(node, key ?? keyOf("", "")));
+}
+
+function hashOf(node: HeldNode, key: KeyText): Hash64 {
+  const best = node.held.best(key);
+  const content = best === undefined ? undefined : node.held.contentOf(best);
+  return content?.what === "summary" ? tagHash(content.summary.source, content.summary.tag) : { high: 0, low: 0 };
 }

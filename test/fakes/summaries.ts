@@ -27,15 +27,10 @@ export const SUMMARY: Summary = {
   keyId: "0123456789abcdef",
   ttlMs: 120_000,
   generatedWallMs: 1_764_259_200_123,
+  tag: 0xfedc_ba98_7654_3210n,
 };
 
-export const WITHDRAWAL: Withdrawal = {
-  kind: KIND.SERVICE,
-  namespace: "svc.shop",
-  serviceId: "cart",
-  channel: SCOPE.GLOBAL,
-  version: 1_764_259_201,
-};
+export const WITHDRAWAL: Withdrawal = { tag: SUMMARY.tag, version: 1_764_259_201 };
 
 export const BEACON: Beacon = {
   source: "eu-1",
@@ -64,6 +59,7 @@ const anyWallMs = fc.integer({ min: 0, max: 253_402_300_799_999 });
 const anyTtlMs = fc.integer({ min: 1, max: 86_400_000 });
 const anyVersion = fc.integer({ min: 1, max: MAX_VERSION });
 const anyKeyId = fc.stringMatching(/^[0-9a-f]{16}$/);
+const anyTag = fc.bigInt({ min: 1n, max: 2n ** 64n - 1n });
 const anyCount = fc.nat(0xffff_ffff);
 const anySignature = fc.constantFrom(0, 64).chain((length) => fc.uint8Array({ minLength: length, maxLength: length }));
 const key = {
@@ -95,6 +91,7 @@ export const anySummary: fc.Arbitrary<Summary> = fc.record(
     notAfterWallMs: fc.oneof(fc.constant(undefined), anyWallMs),
     noStale: fc.boolean(),
     withdrawn: fc.boolean(),
+    tag: anyTag,
   },
   { noNullPrototype: true },
 );
@@ -115,7 +112,7 @@ export const anyBeacon: fc.Arbitrary<Beacon> = fc.record(
       ),
       { maxLength: 3 },
     ),
-    withdrawals: fc.array(fc.record({ ...key, version: anyVersion }, { noNullPrototype: true }), { maxLength: 3 }),
+    withdrawals: fc.array(fc.record({ tag: anyTag, version: anyVersion }, { noNullPrototype: true }), { maxLength: 3 }),
   },
   { noNullPrototype: true },
 );

@@ -32,9 +32,9 @@ export const REGION_MUTANTS = [
     edits: [
       {
         file: "src/summary/held/taking.ts",
-        find: '    if (version < this.#keeping.highest(key, time)) return "older";\n    const best = this.#keeping.best(key);\n',
+        find: '    if (version < this.#keeping.highest(key, tag, time)) return "older";\n    const best = this.#keeping.best(key);\n',
         replace:
-          '    const best = this.#keeping.best(key);\n    const before = best === undefined ? undefined : this.#keeping.contentOf(best);\n    const isEarlier =\n      content.what === "summary" && before?.what === "summary" && content.summary.generatedWallMs < before.summary.generatedWallMs;\n    if (isEarlier || version < this.#keeping.highest(key, time)) return "older";\n',
+          '    const best = this.#keeping.best(key);\n    const before = best === undefined ? undefined : this.#keeping.contentOf(best);\n    const isEarlier =\n      content.what === "summary" && before?.what === "summary" && content.summary.generatedWallMs < before.summary.generatedWallMs;\n    if (isEarlier || version < this.#keeping.highest(key, tag, time)) return "older";\n',
       },
     ],
     withinSeeds: 30,
@@ -174,8 +174,8 @@ export const REGION_MUTANTS = [
     edits: [
       {
         file: "src/summary/held/keeping.ts",
-        find: "const sign = best === undefined ? 0 : isOver || isWithdrawn(best) ? -1 : 1;",
-        replace: "const sign = best === undefined ? 0 : isOver || isWithdrawn(best) || !this.isVisible(best, source.id) ? -1 : 1;",
+        find: "const sign = isOver || (best !== undefined && isWithdrawn(best)) ? -1 : 1;",
+        replace: "const sign = isOver || (best !== undefined && (isWithdrawn(best) || !this.isVisible(best, source.id))) ? -1 : 1;",
       },
     ],
     withinSeeds: 30,

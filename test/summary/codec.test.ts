@@ -4,6 +4,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { ServiceSummarySchema } from "../../gen/waymark/catalog/v1/summary_pb.js";
 import { BeaconSchema, KeyAnnouncementSchema, SealedRecordSchema } from "../../gen/waymark/fabric/v1/fabric_pb.js";
+import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { readAnnouncement } from "../../src/seal/codec.ts";
 import {
@@ -124,14 +125,16 @@ describe("nobody signs what nobody would take", () => {
 
   test("a beacon has room for the ordinary, and leaves out the last of what is longer", () => {
     expect(fitting(BEACON)).toEqual(BEACON);
-    const long = { ...WITHDRAWAL, namespace: Array.from({ length: 20 }, () => "abcdefghi").join("."), serviceId: "s".repeat(128) };
-    const ingress = BEACON.ingress.map((node) => ({ ...node, urls: Array.from({ length: 8 }, () => `https://${"x".repeat(500)}`) }));
-    const full = { ...BEACON, withdrawals: Array.from({ length: 100 }, (_, i) => ({ ...long, version: i + 1 })) };
-    expect(() => encodeBeacon(full)).toThrow("invalid_argument: signed_text: ");
-    const fits = fitting(full);
-    expect(decodeBeacon(encodeBeacon(fits))).toEqual({ ...full, withdrawals: full.withdrawals.slice(0, 50) });
-    const crowded = fitting({ ...full, ingress: Array.from({ length: 32 }, () => ingress).flat() });
-    expect([crowded.withdrawals.length, crowded.ingress.length]).toEqual([0, 4]);
+    const full = { ...BEACON, withdrawals: Array.from({ length: 100 }, (_, i) => ({ ...WITHDRAWAL, version: i + 1 })) };
+    expect(fitting(full)).toEqual(full);
+    const node = { urls: Array.from({ length: 8 }, () => `https://${"x".repeat(470)}`), scope: SCOPE.GLOBAL, capabilities: [], tags: [] };
+    const ingress = Array.from({ length: 8 }, () => node);
+    const long = { ...full, ingress };
+    expect(() => encodeBeacon(long)).toThrow("invalid_argument: signed_text: ");
+    const fits = fitting(long);
+    expect(decodeBeacon(encodeBeacon(fits))).toEqual({ ...long, withdrawals: full.withdrawals.slice(0, 50) });
+    const crowded = fitting({ ...full, ingress: Array.from({ length: 4 }, () => ingress).flat() });
+    expect([crowded.withdrawals.length, crowded.ingress.length]).toEqual([0, 8]);
     expect(() => encodeBeacon({ ...BEACON, ingress: Array.from({ length: 33 }, () => BEACON.ingress).flat() })).toThrow(
       "invalid_argument: ingress: ",
     );

@@ -3,8 +3,9 @@
 import { SCOPE } from "../../catalog/entry/scope.ts";
 import type { KeyText } from "../../catalog/record/record.ts";
 import { type Hash64, Sum64 } from "../../lib/hash64.ts";
-import { BUCKETS, bucketOf, contribution, keyHash } from "../hashes.ts";
+import { BUCKETS, bucketOf, contribution, tagHash } from "../hashes.ts";
 import { summaryKeyOf } from "../keys.ts";
+import type { Fact } from "./known.ts";
 import type { Source, Sources } from "./sources.ts";
 
 /** Which summaries a digest is about. Only those on channel GLOBAL are. It always answers the same for the same. */
@@ -15,7 +16,7 @@ export interface DigestFilter {
 export interface Digest {
   readonly digest: bigint;
   readonly count: number;
-  /** By the first eight bits of a key's hash. */
+  /** By the first eight bits of the hash of a summary. */
   readonly buckets: readonly bigint[];
 }
 
@@ -39,7 +40,7 @@ class Sums {
   readonly waiting: Set<Source>;
   readonly #filter: DigestFilter;
   /** The source that is being summed, as it was when its turn came. What changed since is summed already. */
-  #current: { readonly id: string; readonly keys: KeyText[]; readonly versions: number[] } | undefined;
+  #current: { readonly id: string; readonly facts: (readonly [KeyText, Fact])[] } | undefined;
 
   constructor(filter: DigestFilter, sources: readonly Source[]) {
     this.#filter = filter;
@@ -69,19 +70,19 @@ class Sums {
     for (let left = SLICE; left > 0 && !this.isWhole; ) {
       this.#current ??= this.#next();
       if (this.#current === undefined) return;
-      const { id, keys, versions } = this.#current;
-      for (let key = keys.pop(); key !== undefined; key = left-- > 0 ? keys.pop() : undefined) {
-        const version = versions.pop() ?? 0;
-        if (version > 0 && this.passes(id, key)) this.add(keyHash(key), version);
+      const { id, facts } = this.#current;
+      for (let next = facts.pop(); next !== undefined; next = left-- > 0 ? facts.pop() : undefined) {
+        const [key, { version, tag }] = next;
+        if (version > 0 && this.passes(id, key)) this.add(tagHash(id, tag), version);
       }
-      if (keys.length === 0) this.#current = undefined;
+      if (facts.length === 0) this.#current = undefined;
     }
   }
 
   #next() {
     for (const source of this.waiting) {
       this.waiting.delete(source);
-      return { id: source.id, keys: [...source.keys.keys()], versions: [...source.keys.values()] };
+      return { id: source.id, facts: [...source.keys.entries()] };
     }
     return undefined;
   }
@@ -136,24 +137,25 @@ export class Digests {
   }
 
   /** What is known of a key changed, as `Source.keys` tells it. HOT: once a change, where there are borders. */
-  changed(source: Source, key: KeyText, before: number, after: number): void {
-    if (before === after || (before <= 0 && after <= 0) || this.#sums.size === 0) return;
-    const hash = keyHash(key);
+  changed(source: Source, key: KeyText, before: Fact, after: Fact): void {
+    if ((before.version === after.version && before.tag === after.tag) || this.#sums.size === 0) return;
+    if (before.version <= 0 && after.version <= 0) return;
+    const [hashBefore, hashAfter] = [tagHash(source.id, before.tag), tagHash(source.id, after.tag)];
     for (const sums of this.#sums.values()) {
       if (sums.waiting.has(source) || !sums.passes(source.id, key)) continue;
-      if (before > 0) sums.subtract(hash, before);
-      if (after > 0) sums.add(hash, after);
+      if (before.version > 0) sums.subtract(hashBefore, before.version);
+      if (after.version > 0) sums.add(hashAfter, after.version);
     }
   }
 
-  /** What is held of the keys in some buckets, in slices: call until it is done. */
+  /** What is held of the summaries in some buckets, in slices: call until it is done. */
   *list(filter: DigestFilter, buckets: ReadonlySet<number>): Generator<void, readonly Listed[]> {
     const listed: Listed[] = [];
     let looked = 0;
     for (const source of this.#sources.all) {
-      for (const [key, version] of source.keys) {
+      for (const [key, { version, tag }] of source.keys.entries()) {
         if (++looked % SLICE === 0) yield;
-        const of = keyHash(key);
+        const of = tagHash(source.id, tag);
         if (version === 0 || !buckets.has(bucketOf(of)) || !passes(filter, source.id, key)) continue;
         const isDropped = version < 0 && source.state === "dropped";
         if (!isDropped)

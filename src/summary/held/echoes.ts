@@ -6,17 +6,28 @@ import type { Exceed } from "./options.ts";
 /** Keys of which a version is remembered, and orders that wait. The oldest goes. */
 const MAX_ECHOES = 20_000;
 
+interface Echo {
+  readonly version: number;
+  /** Of a summary; 0 of a beacon. */
+  readonly tag: bigint;
+}
+
 export class Echoes {
-  readonly #versions = new Map<KeyText, number>();
+  readonly #versions = new Map<KeyText, Echo>();
   #exceeds = new Map<KeyText, number>();
 
   /** 0 if none is known. */
   versionOf(key: KeyText): number {
-    return this.#versions.get(key) ?? 0;
+    return this.#versions.get(key)?.version ?? 0;
   }
 
-  note(key: KeyText, version: number): void {
-    remember(this.#versions, key, Math.max(version, this.versionOf(key)));
+  /** The tag under which others know the key. */
+  tagOf(key: KeyText): bigint | undefined {
+    return this.#versions.get(key)?.tag;
+  }
+
+  note(key: KeyText, { version, tag }: Echo): void {
+    if (version > this.versionOf(key)) remember(this.#versions, key, { version, tag });
     this.order(key, version);
   }
 
@@ -34,9 +45,9 @@ export class Echoes {
   }
 }
 
-function remember(map: Map<KeyText, number>, key: KeyText, version: number): void {
+function remember<Value>(map: Map<KeyText, Value>, key: KeyText, value: Value): void {
   map.delete(key);
-  map.set(key, version);
+  map.set(key, value);
   const [oldest] = map.keys();
   if (map.size > MAX_ECHOES && oldest !== undefined) map.delete(oldest);
 }

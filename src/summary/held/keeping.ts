@@ -8,7 +8,7 @@ import { Slab } from "../../catalog/record/slab.ts";
 import type { StoredRecord } from "../../catalog/record/stored-record.ts";
 import { Replica } from "../../catalog/replica/replica.ts";
 import type { Time } from "../../lib/machine.ts";
-import { decodeRecord, type Opened } from "../codec.ts";
+import { decodeRecord, type Opened, tagIn } from "../codec.ts";
 import { BEACON_NAMESPACE, beaconKey, recordKey, summaryKeyOf } from "../keys.ts";
 import { SummaryStamper } from "../stamper.ts";
 import type { Beacon, Summary, SummaryKey } from "../summary.ts";
@@ -17,6 +17,7 @@ import { Digests } from "./digests.ts";
 import { Ends } from "./ends.ts";
 import { FINDING, isProven, isUnseen, isWithdrawn } from "./findings.ts";
 import { findingOf, Judge } from "./judge.ts";
+import { NOTHING } from "./known.ts";
 import { type HeldOptions, type HeldParts, withdrawalMemoryMs } from "./options.ts";
 import { OwnRecords } from "./own-records.ts";
 import { claimsOf, keyOf } from "./seals.ts";
@@ -129,10 +130,9 @@ export class Keeping {
     if (source === undefined) return;
     if (id === this.options.clusterId) this.onOwnBeacon(time);
     this.sources.proven(source, beacon, ageMs, time);
-    for (const { version, ...parts } of withdrawals) {
-      const key = recordKey({ ...parts, source: id });
-      if (this.withdrawals.tell(key, version, time)) this.again.add(key);
-    }
+    const news = withdrawals.filter((withdrawal) => this.withdrawals.tell(id, withdrawal, time));
+    if (news.length === 0) return;
+    for (const key of source.keys.keysOf(new Set(news.map(({ tag }) => tag)))) this.again.add(key);
   }
 
   /** What is held of a key has changed, or what counts of it: brings all that depends on it up to date. HOT: once a change. */
@@ -166,13 +166,18 @@ export class Keeping {
       return;
     }
     const isHeld = this.replica.records(key).some(({ body }) => body === BODY.ENTRY);
-    const sign = best === undefined ? 0 : isOver || isWithdrawn(best) ? -1 : 1;
-    const value = sign * (best?.hlc ?? 0);
-    const before = this.sources.note(source, key, isHeld ? value : undefined);
-    this.digests.changed(source, key, before, value);
-    if (source.id === this.options.clusterId) this.#tell(key, best, before, isHeld ? value : 0);
+    const sign = isOver || (best !== undefined && isWithdrawn(best)) ? -1 : 1;
+    const now = best === undefined ? NOTHING : { version: sign * best.hlc, tag: this.tagOf(best) };
+    const before = this.sources.note(source, key, isHeld ? now : undefined);
+    this.digests.changed(source, key, before, now);
+    if (source.id === this.options.clusterId) this.#tell(key, best, before.version, isHeld ? now.version : 0);
     if (!isHeld) this.changes.drop(key);
-    else if (Math.abs(before) !== Math.abs(value)) this.changes.note(key);
+    else if (Math.abs(before.version) !== Math.abs(now.version)) this.changes.note(key);
+  }
+
+  /** Of a record that is proven; 0 where it is no summary. */
+  tagOf(stored: StoredRecord): bigint {
+    return stored.namespace === BEACON_NAMESPACE ? 0n : tagIn(this.bytesOf(stored));
   }
 
   #tell(key: KeyText, best: StoredRecord | undefined, before: number, value: number): void {
@@ -185,7 +190,10 @@ export class Keeping {
   /** Whether a proven summary is gone though no record withdrew it: a beacon did, or its source is dropped. */
   #isOver(record: StoredRecord, source: Source | undefined): boolean {
     if (record.namespace === BEACON_NAMESPACE || isWithdrawn(record)) return false;
-    return source?.state === "dropped" || this.withdrawals.toldOf(record.key) > record.hlc;
+    if (source === undefined) return false;
+    return (
+      source.state === "dropped" || (this.withdrawals.isToldAny && this.withdrawals.toldOf(source.id, this.tagOf(record)) > record.hlc)
+    );
   }
 
   #endOf(stored: StoredRecord): number | undefined {
@@ -220,10 +228,13 @@ export class Keeping {
     return this.#parts.isOwner(summary, { clusterId: source, region: this.judge.regionOf(source) ?? "" });
   }
 
-  /** The highest version that is known of a key here; 0 for a new one. */
-  highest(key: KeyText, time: Time): number {
+  /** The highest version that is known of a key here, or of the tag of what is said of it; 0 for a new one. */
+  highest(key: KeyText, tag: bigint, time: Time): number {
     this.settle(key, time);
-    return Math.max(this.best(key)?.hlc ?? 0, this.own.endedVersion(key), this.withdrawals.toldOf(key));
+    const best = this.best(key);
+    const { clusterId: source } = keyParts(key);
+    const told = [tag, best === undefined ? 0n : this.tagOf(best)].map((each) => this.withdrawals.toldOf(source, each));
+    return Math.max(best?.hlc ?? 0, this.own.endedVersion(key), ...told);
   }
 
   /** What counts of a key, verified now if another node said it just before. Until then nothing of it would be proven. */
@@ -246,12 +257,12 @@ export class Keeping {
 
   /** Whether something is proven of the key. */
   isNew(key: KeyText, source: string): boolean {
-    return (this.sources.find(source)?.keys.get(key) ?? 0) === 0;
+    return (this.sources.find(source)?.keys.get(key)?.version ?? 0) === 0;
   }
 
   /** Holds one summary less of a source, one that this node alone holds. */
   #dropOneOf(source: Source, time: Time): boolean {
-    for (const [key, version] of source.keys) {
+    for (const [key, { version }] of source.keys.entries()) {
       const own = version > 0 ? this.own.find(key) : undefined;
       if (own === undefined || own.peers !== undefined) continue;
       this.own.end(own, time);

@@ -3,17 +3,18 @@ import { SCOPE } from "../../catalog/entry/scope.ts";
 import type { KeyText } from "../../catalog/record/record.ts";
 import { assert } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
-import { CONTEXT, type Context, type Signer } from "../../seal/signer.ts";
+import { CONTEXT, type Context, type Signer, tagOf } from "../../seal/signer.ts";
 import { encodeBeacon, encodeSummary, fitting } from "../codec.ts";
 import { beaconKey, recordKey, summaryKeyOf } from "../keys.ts";
 import { BAND, type IngressNode, MAX_VERSION, type Sealed, type SummaryFacts, type SummaryKey, type Withdrawal } from "../summary.ts";
 import type { Echoes } from "./echoes.ts";
 import { isWithdrawn } from "./findings.ts";
 import type { Keeping } from "./keeping.ts";
+import { type Fact, Known } from "./known.ts";
 
 /** Withdrawals in a beacon. */
 const MAX_WITHDRAWALS = 100;
-const NONE: ReadonlyMap<KeyText, number> = new Map();
+const NONE = new Known();
 const UNSIGNED = new Uint8Array(0);
 
 export class Saying {
@@ -21,7 +22,7 @@ export class Saying {
   readonly #echoes: Echoes;
   readonly #signer: Signer | undefined;
   /** The withdrawals of this cluster, in turn. */
-  #turn: Iterator<readonly [KeyText, number]> | undefined;
+  #turn: Iterator<readonly [KeyText, Fact]> | undefined;
 
   constructor(keeping: Keeping, echoes: Echoes, signer: Signer | undefined) {
     this.#keeping = keeping;
@@ -39,9 +40,10 @@ export class Saying {
     const { clusterId, ttlMs } = this.#keeping.options;
     assert(facts.source === clusterId, "a cluster speaks for itself", { source: facts.source });
     const key = recordKey(facts);
-    const made = this.#made(key, time);
+    const tag = this.#tagOf(key, time);
+    const made = this.#made(key, tag, time);
     if (made === undefined) return undefined;
-    const summary = { ...facts, ...made, ttlMs: Math.ceil(ttlMs / 2 ** (SCOPE.GLOBAL - facts.channel)) };
+    const summary = { ...facts, ...made, tag, ttlMs: Math.ceil(ttlMs / 2 ** (SCOPE.GLOBAL - facts.channel)) };
     this.#keeping.makeRoom(clusterId, this.#keeping.isNew(key, clusterId), time);
     this.#keeping.put({ what: "summary", summary, sealed: this.#seal(CONTEXT.SUMMARY, encodeSummary(summary)) }, time);
     return made.version;
@@ -63,7 +65,7 @@ export class Saying {
   /** Returns the version; undefined if this node cannot sign. */
   makeBeacon(ingress: readonly IngressNode[], time: Time): number | undefined {
     const { clusterId: source, region, ttlMs } = this.#keeping.options;
-    const made = this.#made(beaconKey(source), time);
+    const made = this.#made(beaconKey(source), 0n, time);
     if (made === undefined) return undefined;
     const beacon = fitting({ source, region, ...made, ttlMs, ingress, withdrawals: this.#withdrawalsInTurn() });
     this.#keeping.put({ what: "beacon", beacon, sealed: this.#seal(CONTEXT.BEACON, encodeBeacon(beacon)) }, time);
@@ -71,12 +73,19 @@ export class Saying {
   }
 
   /** What this node adds. Undefined if it cannot sign, or if no version is left. */
-  #made(key: KeyText, time: Time) {
+  #made(key: KeyText, tag: bigint, time: Time) {
     const { nodeId: exporter, requireSignatures } = this.#keeping.options;
-    const known = Math.max(this.#keeping.highest(key, time), this.#echoes.versionOf(key));
+    const known = Math.max(this.#keeping.highest(key, tag, time), this.#echoes.versionOf(key));
     const version = known === 0 ? Math.max(1, Math.floor(time.wallMs / 1000)) : known + 1;
     if ((this.#signer === undefined && requireSignatures) || version > MAX_VERSION) return undefined;
     return { version, exporter, keyId: this.keyId, generatedWallMs: time.wallMs };
+  }
+
+  /** The tag under which the key is known, so that a beacon under a later key still names what was said under an earlier one. */
+  #tagOf(key: KeyText, time: Time): bigint {
+    this.#keeping.settle(key, time);
+    const best = this.#keeping.best(key);
+    return best === undefined ? (this.#echoes.tagOf(key) ?? tagOf(this.#signer, key)) : this.#keeping.tagOf(best);
   }
 
   #seal(context: Context, signed: Uint8Array): Sealed {
@@ -102,11 +111,9 @@ export class Saying {
     return withdrawals;
   }
 
-  #withdrawalOf([key, version]: readonly [KeyText, number]): Withdrawal | undefined {
+  #withdrawalOf([key, { version, tag }]: readonly [KeyText, Fact]): Withdrawal | undefined {
     const best = version < 0 ? this.#keeping.best(key) : undefined;
-    const parts = best === undefined || !isWithdrawn(best) ? undefined : summaryKeyOf(key);
-    if (best === undefined || parts?.channel !== SCOPE.GLOBAL) return undefined;
-    const { kind, namespace, serviceId, channel } = parts;
-    return { kind, namespace, serviceId, channel, version: best.hlc };
+    if (best === undefined || !isWithdrawn(best) || summaryKeyOf(key)?.channel !== SCOPE.GLOBAL) return undefined;
+    return { tag, version: best.hlc };
   }
 }

@@ -15,13 +15,15 @@ export interface Claims {
   readonly version: number;
   /** Empty for an announcement of a key. */
   readonly exporter: string;
+  /** Of a summary; 0 for others. */
+  readonly tag: bigint;
 }
 
 export function claimsOf(content: Opened): Claims {
   if (content.what === "summary") return content.summary;
-  if (content.what === "beacon") return { ...content.beacon, regions: [content.beacon.region] };
+  if (content.what === "beacon") return { ...content.beacon, regions: [content.beacon.region], tag: 0n };
   const { cluster, signedBy, notBeforeWallMs } = content.key;
-  return { source: cluster, keyId: signedBy, regions: [], version: notBeforeWallMs, exporter: "" };
+  return { source: cluster, keyId: signedBy, regions: [], version: notBeforeWallMs, exporter: "", tag: 0n };
 }
 
 export function keyOf(content: Opened): KeyText {

@@ -3,6 +3,7 @@
 import type { KeyText } from "../../catalog/record/record.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import type { Beacon, SummaryRefusal } from "../summary.ts";
+import { type Fact, Known, NOTHING } from "./known.ts";
 import { type HeldOptions, type SourceAge, type SourceStatus, withdrawalMemoryMs } from "./options.ts";
 
 /** Fresh for a ttl from the receipt of the last beacon, then stale, and in the end dropped. */
@@ -25,8 +26,7 @@ const NO_AGES: readonly SourceAge[] = [];
 
 export class Source {
   readonly id: string;
-  /** By key: the version of the live summary; below 0 that of a withdrawal, or of what is dropped; 0 while nothing of it is proven. */
-  readonly keys = new Map<KeyText, number>();
+  readonly keys = new Known();
   /** Number of keys of which something is proven. */
   count = 0;
   /** Of the highest beacon that is proven; 0 before. */
@@ -86,14 +86,14 @@ export class Sources {
 
   // ---- room ----
   /** Notes what is known of a key. Returns what was known before. */
-  note(source: Source, key: KeyText, value: number | undefined): number {
-    const before = source.keys.get(key);
-    if (value === undefined) source.keys.delete(key);
-    else if (value !== before) source.keys.set(key, value);
-    const more = Number((value ?? 0) !== 0) - Number((before ?? 0) !== 0);
+  note(source: Source, key: KeyText, now: Fact | undefined): Fact {
+    const before = source.keys.get(key) ?? NOTHING;
+    if (now === undefined) source.keys.delete(key);
+    else source.keys.set(key, now);
+    const more = Number((now ?? NOTHING).version !== 0) - Number(before.version !== 0);
     source.count += more;
     this.total += more;
-    return before ?? 0;
+    return before;
   }
 
   /** Whether new keys of the source are refused without a look. */

@@ -83,8 +83,8 @@ export class Taking {
 
   /** How it stands to what is held of its key, whether that is shown or not. */
   #standing(content: Opened, key: KeyText, time: Time): "newer" | "older" | "known" | "replaces" | "conflict" {
-    const { version, exporter } = claimsOf(content);
-    if (version < this.#keeping.highest(key, time)) return "older";
+    const { version, exporter, tag } = claimsOf(content);
+    if (version < this.#keeping.highest(key, tag, time)) return "older";
     const best = this.#keeping.best(key);
     if (best?.hlc !== version) return "newer";
     const held = this.#keeping.exporterOf(best);
@@ -100,9 +100,9 @@ export class Taking {
   /** Our own words come back. If they are higher than what we know, the next ones go above them. */
   #echo(content: Opened, key: KeyText, time: Time): SummaryRefusal {
     const claims = claimsOf(content);
-    const isAbove = claims.version > this.#keeping.highest(key, time) && content.sealed.signature.length > 0;
+    const isAbove = claims.version > this.#keeping.highest(key, claims.tag, time) && content.sealed.signature.length > 0;
     if (isAbove && this.#keeping.judge.whyNotSigned(content.what, claims, content.sealed, time) === undefined)
-      this.#echoes.note(key, claims.version);
+      this.#echoes.note(key, claims);
     return "echo";
   }
 

@@ -1,6 +1,7 @@
 /** What sources took back, for as long as it must be remembered (docs/design/summaries.md, Withdrawals). */
 import type { KeyText } from "../../catalog/record/record.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
+import type { Withdrawal } from "../summary.ts";
 
 /** Withdrawals that are known from beacons alone. The oldest goes. */
 const MAX_TOLD = 50_000;
@@ -14,8 +15,8 @@ export class Withdrawals {
   readonly #memoryMs: number;
   /** The withdrawals of this node's own origin, in the order in which they are due. */
   readonly #own = new Map<KeyText, Due>();
-  /** By key the version up to which a beacon says that the summaries are gone. */
-  readonly #told = new Map<KeyText, Due>();
+  /** By source and tag the version up to which a beacon says that the summaries are gone. */
+  readonly #told = new Map<string, Due>();
 
   constructor(memoryMs: number) {
     this.#memoryMs = memoryMs;
@@ -27,19 +28,25 @@ export class Withdrawals {
     this.#own.set(key, { version, untilMonoMs: monoMs + this.#memoryMs });
   }
 
-  /** A beacon says that the summaries of the key up to this version are gone. Returns whether that is news. */
-  tell(key: KeyText, version: number, { monoMs }: Time): boolean {
-    const before = this.#told.get(key);
-    this.#told.delete(key);
-    this.#told.set(key, { version: Math.max(version, before?.version ?? 0), untilMonoMs: monoMs + this.#memoryMs });
+  /** The beacon of a source says that its summaries of this tag up to this version are gone. Returns whether that is news. */
+  tell(source: string, { tag, version }: Withdrawal, { monoMs }: Time): boolean {
+    const text = textOf(source, tag);
+    const before = this.#told.get(text);
+    this.#told.delete(text);
+    this.#told.set(text, { version: Math.max(version, before?.version ?? 0), untilMonoMs: monoMs + this.#memoryMs });
     const [oldest] = this.#told.keys();
     if (this.#told.size > MAX_TOLD && oldest !== undefined) this.#told.delete(oldest);
     return version > (before?.version ?? 0);
   }
 
-  /** The version up to which beacons took the key back; 0 if they did not. */
-  toldOf(key: KeyText): number {
-    return this.#told.get(key)?.version ?? 0;
+  /** The version up to which beacons of the source took this tag back; 0 if they did not. */
+  toldOf(source: string, tag: bigint): number {
+    return tag === 0n ? 0 : (this.#told.get(textOf(source, tag))?.version ?? 0);
+  }
+
+  /** Whether beacons took anything back. */
+  get isToldAny(): boolean {
+    return this.#told.size > 0;
   }
 
   /** Takes out the withdrawals of this node's origin that are no longer to be remembered, at most so many. */
@@ -62,4 +69,9 @@ export class Withdrawals {
     for (const { untilMonoMs } of this.#own.values()) return untilMonoMs;
     return NEVER;
   }
+}
+
+/** No identifier of a cluster has a space. */
+function textOf(source: string, tag: bigint): string {
+  return `${source} ${tag.toString(16)}`;
 }

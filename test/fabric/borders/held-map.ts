@@ -2,9 +2,9 @@
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import { type KeyText, KIND } from "../../../src/catalog/record/record.ts";
 import type { BorderSummaries, Digest, DigestFilter, HeldBeacon, HeldSeal, Listed, Taken, Via } from "../../../src/fabric/borders/ports.ts";
-import { Sum64 } from "../../../src/lib/hash64.ts";
+import { fnv64, type Hash64, Sum64 } from "../../../src/lib/hash64.ts";
 import type { Time } from "../../../src/lib/machine.ts";
-import { BUCKETS, bucketOf, contribution, keyHash } from "../../../src/summary/hashes.ts";
+import { BUCKETS, bucketOf, contribution } from "../../../src/summary/hashes.ts";
 import { beaconKey, recordKey, summaryKeyOf } from "../../../src/summary/keys.ts";
 import { type Channel, MAX_HOPS, type Sealed, type SummaryRefusal } from "../../../src/summary/summary.ts";
 
@@ -27,13 +27,15 @@ interface Row extends HeldSeal {
 }
 
 const TEXT = { coder: new TextEncoder(), decoder: new TextDecoder() };
+/** These have no tags. */
+const keyHash = (key: string): Hash64 => fnv64(key);
 /** About as long as a summary. */
 const SIGNED_BYTES = 240;
 
 export function sealOf(said: Said, hops = 0): Sealed {
   const signed = TEXT.coder.encode(JSON.stringify(said).padEnd(SIGNED_BYTES));
   const signature = new Uint8Array(64);
-  const hash = keyHash(TEXT.decoder.decode(signed) as KeyText);
+  const hash = keyHash(TEXT.decoder.decode(signed));
   new DataView(signature.buffer).setUint32(0, hash.high);
   new DataView(signature.buffer).setUint32(4, hash.low);
   return { signed, signature, hops };

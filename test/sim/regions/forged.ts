@@ -13,7 +13,14 @@ function summary(fields: Partial<Summary>, wallMs: number): Uint8Array {
   const key = { source: "eu1", kind: KIND.SERVICE, namespace: "svc", serviceId: "forged", channel: SCOPE.GLOBAL } as const;
   const facts = { regions: ["eu"], endpointCount: 3, band: BAND.HEALTHY, latency: { minMs: 0, maxMs: 0 } };
   const policy = { policyVersion: "", policyNumber: 0, policyRule: "", notAfterWallMs: undefined, noStale: false, withdrawn: false };
-  const made = { version: Math.floor(wallMs / 1000), exporter: "eu1-a", keyId: OF_EU.keyId, ttlMs: 12_000, generatedWallMs: wallMs };
+  const made = {
+    version: Math.floor(wallMs / 1000),
+    exporter: "eu1-a",
+    keyId: OF_EU.keyId,
+    ttlMs: 12_000,
+    generatedWallMs: wallMs,
+    tag: 7n,
+  };
   return encodeSummary({ ...key, ...facts, ...policy, ...made, ...fields });
 }
 

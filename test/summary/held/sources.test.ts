@@ -285,20 +285,28 @@ test("a relay that withholds a withdrawal is undone by the beacon, which names t
     a.held.export(facts(`s${n}`, { source: "A", withdrawn: true }), a.time);
   }
   a.held.export(facts("hidden", { source: "A", channel: 3, withdrawn: true }), a.time);
+  const hidden = a.held.own.find({ ...summaryKey("hidden", "A"), channel: 3 }, a.time)?.tag ?? 0n;
   const old = a.sealOf("cart");
   a.say("cart", { withdrawn: true });
-  const named: string[] = [];
+  a.say("unseen");
+  const unseen = a.sealOf("unseen");
+  a.say("unseen", { withdrawn: true });
+  const named: bigint[] = [];
   for (let n = 0; n < 3; n++) {
     world.nowMs += 1000;
     a.beacon();
-    named.push(...(a.held.beaconOf("A")?.withdrawals ?? []).map(({ serviceId }) => serviceId));
+    named.push(...(a.held.beaconOf("A")?.withdrawals ?? []).map(({ tag }) => tag));
     b1.takeFrom(a, "beacon");
     b2.hear(b1);
   }
   expect(named).toHaveLength(300);
-  expect(new Set(named).size).toBe(151);
-  expect(named).not.toContain("hidden");
+  expect(new Set(named).size).toBe(152);
+  expect([named.includes(a.tagOf("cart")), named.includes(hidden)]).toEqual([true, false]);
+  // Whoever hears a beacon, which goes to all neighbours, learns no name.
+  for (const name of ["cart", "svc.shop"]) expect(Buffer.from(a.sealOf("beacon").signed).includes(name)).toBe(false);
   expect([b1.shown, b2.shown, b1.takeSeal(old), b2.takeSeal(old)]).toEqual([[], [], "older", "older"]);
+  // Of this one nothing was ever held.
+  expect([b1.takeSeal(unseen), b2.takeSeal(unseen)]).toEqual(["older", "older"]);
   expect(b1.takeFrom(a, "cart")).toBe("taken");
   expect(a.held.restate(summaryKey("none", "A"), a.time)).toBeUndefined();
   expect(version).toBeGreaterThan(0);

@@ -214,6 +214,15 @@ export declare type ServiceSummary = Message<"waymark.catalog.v1.ServiceSummary"
    * @generated from field: string policy_rule = 23;
    */
   policyRule: string;
+
+  /**
+   * A number that only the cluster of the service can make for it, and never 0: the first 8 bytes of SHA-256 of the Ed25519
+   * signature over the text `waymark.tag.v1`, a zero byte, and the key of the summary. Later versions keep it. Beacons and
+   * comparisons of regions name services by it, so that they tell nothing to whom the service is not told.
+   *
+   * @generated from field: fixed64 tag = 24;
+   */
+  tag: bigint;
 };
 
 /**

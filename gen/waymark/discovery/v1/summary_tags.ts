@@ -1,6 +1,6 @@
 // Made by scripts/gen-codec.ts from the protos: change these, then `npm run gen`.
 
-/** Tags of the fields of `ServiceSummary`, of which the last known one has the number 23. */
+/** Tags of the fields of `ServiceSummary`, of which the last known one has the number 24. */
 export const SERVICE_SUMMARY_TAG = {
   namespace: 10,
   serviceId: 18,
@@ -25,8 +25,9 @@ export const SERVICE_SUMMARY_TAG = {
   signedBytes: 170,
   policyNumber: 176,
   policyRule: 186,
+  tag: 193,
 } as const;
-export const SERVICE_SUMMARY_LAST_FIELD = 23;
+export const SERVICE_SUMMARY_LAST_FIELD = 24;
 
 /** Tags of the fields of `HeardCluster`, of which the last known one has the number 3. */
 export const HEARD_CLUSTER_TAG = {

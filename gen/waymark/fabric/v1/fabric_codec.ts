@@ -2214,19 +2214,13 @@ export function writeIngressNode(out: Uint8Array, start: number, tag: number, va
 
 /** `Withdrawal` as plain values; a decoded message is one too. */
 export interface WithdrawalFields {
-  readonly kind: number;
-  readonly namespace: string;
-  readonly serviceId: string;
-  readonly channel: number;
+  readonly tag: bigint;
   readonly version: number;
 }
 
 export function newWithdrawal(): Open<WithdrawalFields> {
   return {
-    kind: 0,
-    namespace: "",
-    serviceId: "",
-    channel: 0,
+    tag: 0n,
     version: 0,
   };
 }
@@ -2238,23 +2232,14 @@ export function readWithdrawal(reader: WireReader): WithdrawalFields {
   while (!reader.isDone()) {
     const tag = reader.tag();
     switch (tag) {
-      case 8:
-        value.kind = reader.varint();
+      case 9:
+        value.tag = reader.fixed64();
         break;
-      case 18:
-        value.namespace = reader.text();
-        break;
-      case 26:
-        value.serviceId = reader.text();
-        break;
-      case 32:
-        value.channel = reader.varint();
-        break;
-      case 40:
+      case 16:
         value.version = reader.number();
         break;
       default:
-        reader.skipUnknown(tag, 5);
+        reader.skipUnknown(tag, 2);
     }
   }
   reader.leave(end);
@@ -2262,19 +2247,16 @@ export function readWithdrawal(reader: WireReader): WithdrawalFields {
 }
 
 /** Bytes that surely hold `Withdrawal`. Cost: one step a text. */
-export function roomWithdrawal(value: WithdrawalFields): number {
-  return 53 + 3 * (value.namespace.length + value.serviceId.length);
+export function roomWithdrawal(_value: WithdrawalFields): number {
+  return 22;
 }
 
 /** Writes `Withdrawal` as a field; returns the offset after it. */
 export function writeWithdrawal(out: Uint8Array, start: number, tag: number, value: WithdrawalFields): number {
   const body = openLength(writeVarint(out, start, tag));
   let at = body;
-  at = writeNumberField(out, at, 8, value.kind);
-  at = writeTextField(out, at, 18, value.namespace);
-  at = writeTextField(out, at, 26, value.serviceId);
-  at = writeNumberField(out, at, 32, value.channel);
-  at = writeNumberField(out, at, 40, value.version);
+  at = writeFixed64Field(out, at, 9, value.tag);
+  at = writeNumberField(out, at, 16, value.version);
   return closeLength(out, body, at);
 }
 
@@ -2543,6 +2525,7 @@ export interface ServiceSummaryFields {
   readonly signedBytes: Uint8Array;
   readonly policyNumber: number;
   readonly policyRule: string;
+  readonly tag: bigint;
 }
 
 export function newServiceSummary(): Open<ServiceSummaryFields> {
@@ -2568,6 +2551,7 @@ export function newServiceSummary(): Open<ServiceSummaryFields> {
     signedBytes: new Uint8Array(),
     policyNumber: 0,
     policyRule: "",
+    tag: 0n,
   };
 }
 
@@ -2575,7 +2559,7 @@ export const MAX_SERVICE_SUMMARY_REGIONS = 64;
 
 /** Bytes that surely hold `ServiceSummary`. Cost: one step a text. */
 export function roomServiceSummary(value: ServiceSummaryFields): number {
-  let room = 259 + 3 * (value.namespace.length + value.serviceId.length + value.policyVersion.length + value.sourceCluster.length + value.keyId.length + value.exporter.length + value.policyRule.length);
+  let room = 270 + 3 * (value.namespace.length + value.serviceId.length + value.policyVersion.length + value.sourceCluster.length + value.keyId.length + value.exporter.length + value.policyRule.length);
   room += textsRoom(value.regions);
   if (value.latencyBandMs !== undefined) room += roomLatencyBand(value.latencyBandMs);
   room += value.signature.length;
@@ -2662,8 +2646,11 @@ export function decodeServiceSummary(bytes: Uint8Array): ServiceSummaryFields {
       case 186:
         value.policyRule = reader.text();
         break;
+      case 193:
+        value.tag = reader.fixed64();
+        break;
       default:
-        reader.skipUnknown(tag, 23);
+        reader.skipUnknown(tag, 24);
     }
   }
   return value;
@@ -2695,6 +2682,7 @@ export function putServiceSummary(out: Uint8Array, start: number, value: Service
   if (value.signedBytes.length > 0) at = writeBytesField(out, at, 170, value.signedBytes);
   at = writeNumberField(out, at, 176, value.policyNumber);
   at = writeTextField(out, at, 186, value.policyRule);
+  at = writeFixed64Field(out, at, 193, value.tag);
   return at;
 }
 

@@ -11,7 +11,7 @@
 
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { EntryKey, EntryKind, Scope } from "../../catalog/v1/entry_pb.js";
+import type { EntryKey, Scope } from "../../catalog/v1/entry_pb.js";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 
 /**
@@ -999,43 +999,22 @@ export declare type IngressNode = Message<"waymark.fabric.v1.IngressNode"> & {
 export declare const IngressNodeSchema: GenMessage<IngressNode>;
 
 /**
- * A summary that its source cluster took back.
+ * A summary that its source cluster took back. It is named by its tag, because neighbours hear of it that may not know it.
  *
  * @generated from message waymark.fabric.v1.Withdrawal
  */
 export declare type Withdrawal = Message<"waymark.fabric.v1.Withdrawal"> & {
   /**
-   * Kind of what was summarised.
+   * The `tag` of the summary; never 0.
    *
-   * @generated from field: waymark.catalog.v1.EntryKind kind = 1;
+   * @generated from field: fixed64 tag = 1;
    */
-  kind: EntryKind;
+  tag: bigint;
 
   /**
-   * Namespace of the service.
+   * Version of the withdrawal, at most 2^52. Summaries with this tag in a lower version are gone.
    *
-   * @generated from field: string namespace = 2;
-   */
-  namespace: string;
-
-  /**
-   * Name of the service.
-   *
-   * @generated from field: string service_id = 3;
-   */
-  serviceId: string;
-
-  /**
-   * Scope of the summary: ZONE, REGION or GLOBAL.
-   *
-   * @generated from field: waymark.catalog.v1.Scope channel = 4;
-   */
-  channel: Scope;
-
-  /**
-   * Version of the withdrawal, at most 2^52. Summaries of the key with a lower version are gone.
-   *
-   * @generated from field: uint64 version = 5;
+   * @generated from field: uint64 version = 2;
    */
   version: bigint;
 };
@@ -1405,7 +1384,7 @@ export declare type BorderDigest = Message<"waymark.fabric.v1.BorderDigest"> & {
   answer: boolean;
 
   /**
-   * Digests by the first 8 bits of the hash of the key. None, or 256.
+   * Digests by the first 8 bits of the hash of a summary: FNV-1a over its source cluster and its tag. None, or 256.
    *
    * @generated from field: repeated fixed64 buckets = 4;
    */
@@ -1440,7 +1419,7 @@ export declare type BorderHave = Message<"waymark.fabric.v1.BorderHave"> & {
   answer: boolean;
 
   /**
-   * Hashes of the keys that the sender holds, at most 16384. What an answer leaves out counts as missing, once it names the
+   * Hashes of the summaries that the sender holds, at most 16384. What an answer leaves out counts as missing, once it names the
    * bucket in `buckets`: a long list comes in several answers, and each names the buckets that it completes.
    *
    * @generated from field: repeated fixed64 hashes = 3;
@@ -1448,7 +1427,7 @@ export declare type BorderHave = Message<"waymark.fabric.v1.BorderHave"> & {
   hashes: bigint[];
 
   /**
-   * The versions of the keys in `hashes`, in the same order.
+   * The versions of the summaries in `hashes`, in the same order.
    *
    * @generated from field: repeated uint64 versions = 4;
    */

@@ -595,10 +595,6 @@ export function checkIngressNode(value: IngressNodeFields, problems: Problems): 
 
 /** Adds what breaks the contract's rules in `Withdrawal`. */
 export function checkWithdrawal(value: WithdrawalFields, problems: Problems): void {
-  problems.known(value.kind, 6, "an entry kind", "kind");
-  problems.namespace(value.namespace, 200, "namespace");
-  problems.name(value.serviceId, 128, "service_id");
-  problems.known(value.channel, 4, "a scope", "channel");
   if (!(value.version >= 0 && value.version <= 4503599627370496)) problems.range(value.version, 0, 4503599627370496, "version");
 }
 
