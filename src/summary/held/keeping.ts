@@ -130,9 +130,7 @@ export class Keeping {
     if (source === undefined) return;
     if (id === this.options.clusterId) this.onOwnBeacon(time);
     this.sources.proven(source, beacon, ageMs, time);
-    const news = withdrawals.filter((withdrawal) => this.withdrawals.tell(id, withdrawal, time));
-    if (news.length === 0) return;
-    for (const key of source.keys.keysOf(new Set(news.map(({ tag }) => tag)))) this.again.add(key);
+    for (const withdrawal of withdrawals) if (this.withdrawals.tell(id, withdrawal, time)) source.isToldMore = true;
   }
 
   /** What is held of a key has changed, or what counts of it: brings all that depends on it up to date. HOT: once a change. */
@@ -192,7 +190,8 @@ export class Keeping {
     if (record.namespace === BEACON_NAMESPACE || isWithdrawn(record)) return false;
     if (source === undefined) return false;
     return (
-      source.state === "dropped" || (this.withdrawals.isToldAny && this.withdrawals.toldOf(source.id, this.tagOf(record)) > record.hlc)
+      source.state === "dropped" ||
+      (this.withdrawals.hasTold(source.id) && this.withdrawals.toldOf(source.id, this.tagOf(record)) > record.hlc)
     );
   }
 
@@ -244,6 +243,13 @@ export class Keeping {
     const best = this.best(key);
     const content = best === undefined ? undefined : this.contentOf(best);
     return content?.what === "summary" ? content.summary : undefined;
+  }
+
+  /** Beacons took back more: what it is of the keys is looked at again. */
+  findTold(source: Source): void {
+    source.isToldMore = false;
+    for (const [key, { version, tag }] of source.keys.entries())
+      if (version > 0 && this.withdrawals.toldOf(source.id, tag) > version) this.again.add(key);
   }
 
   /** Makes room for a key of a source. Returns whether there is room; there always is for our own. */

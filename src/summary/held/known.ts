@@ -60,13 +60,6 @@ export class Known {
     return undefined;
   }
 
-  /** The keys of these tags: all of them are looked at, some 20,000 in a millisecond. */
-  keysOf(tags: ReadonlySet<bigint>): readonly KeyText[] {
-    const keys: KeyText[] = [];
-    for (const [key, place] of this.#places) if (tags.has(this.#at(place).tag)) keys.push(key);
-    return keys;
-  }
-
   #at(place: number): Fact {
     const block = this.#blocks[place >>> 8];
     return block === undefined ? NOTHING : { version: block.versions[place % BLOCK] ?? 0, tag: block.tags[place % BLOCK] ?? 0n };

@@ -39,6 +39,9 @@ export class Source {
   /** False: the receipt stands for that of nothing, so that the source is stale at best. */
   isHeard = false;
   state: SourceState = "stale";
+  /** Its beacons took back more than its keys were looked at for, which is done from then on. */
+  isToldMore = false;
+  findToldMonoMs = Number.NEGATIVE_INFINITY;
   /** What was told of a beacon that is not proven here yet. */
   pending: { readonly version: number; readonly receiptMonoMs: number } | undefined;
   /** How often something that claims to be of it was refused, or counted as one that might be, by reason. */

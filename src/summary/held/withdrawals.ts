@@ -3,7 +3,7 @@ import type { KeyText } from "../../catalog/record/record.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import type { Withdrawal } from "../summary.ts";
 
-/** Withdrawals that are known from beacons alone. The oldest goes. */
+/** Withdrawals that are known from beacons alone. The oldest of the source with the most goes. */
 const MAX_TOLD = 50_000;
 
 interface Due {
@@ -16,7 +16,8 @@ export class Withdrawals {
   /** The withdrawals of this node's own origin, in the order in which they are due. */
   readonly #own = new Map<KeyText, Due>();
   /** By source and tag the version up to which a beacon says that the summaries are gone. */
-  readonly #told = new Map<string, Due>();
+  readonly #told = new Map<string, Map<bigint, Due>>();
+  #toldCount = 0;
 
   constructor(memoryMs: number) {
     this.#memoryMs = memoryMs;
@@ -30,23 +31,32 @@ export class Withdrawals {
 
   /** The beacon of a source says that its summaries of this tag up to this version are gone. Returns whether that is news. */
   tell(source: string, { tag, version }: Withdrawal, { monoMs }: Time): boolean {
-    const text = textOf(source, tag);
-    const before = this.#told.get(text);
-    this.#told.delete(text);
-    this.#told.set(text, { version: Math.max(version, before?.version ?? 0), untilMonoMs: monoMs + this.#memoryMs });
-    const [oldest] = this.#told.keys();
-    if (this.#told.size > MAX_TOLD && oldest !== undefined) this.#told.delete(oldest);
+    const told = this.#told.get(source) ?? new Map<bigint, Due>();
+    this.#told.set(source, told);
+    const before = told.get(tag);
+    told.delete(tag);
+    told.set(tag, { version: Math.max(version, before?.version ?? 0), untilMonoMs: monoMs + this.#memoryMs });
+    if (before === undefined) this.#toldCount += 1;
+    if (this.#toldCount > MAX_TOLD) this.#dropOne();
     return version > (before?.version ?? 0);
+  }
+
+  /** No source can push out what a smaller one said. */
+  #dropOne(): void {
+    let most: Map<bigint, Due> | undefined;
+    for (const told of this.#told.values()) if (told.size > (most?.size ?? 0)) most = told;
+    const [oldest] = most?.keys() ?? [];
+    if (oldest !== undefined && most?.delete(oldest) === true) this.#toldCount -= 1;
   }
 
   /** The version up to which beacons of the source took this tag back; 0 if they did not. */
   toldOf(source: string, tag: bigint): number {
-    return tag === 0n ? 0 : (this.#told.get(textOf(source, tag))?.version ?? 0);
+    return this.#told.get(source)?.get(tag)?.version ?? 0;
   }
 
-  /** Whether beacons took anything back. */
-  get isToldAny(): boolean {
-    return this.#told.size > 0;
+  /** Whether beacons of the source took anything back. */
+  hasTold(source: string): boolean {
+    return this.#told.has(source);
   }
 
   /** Takes out the withdrawals of this node's origin that are no longer to be remembered, at most so many. */
@@ -57,9 +67,12 @@ export class Withdrawals {
       over.push([key, version]);
     }
     for (const [key] of over) this.#own.delete(key);
-    for (const [key, { untilMonoMs }] of this.#told) {
-      if (untilMonoMs > monoMs) break;
-      this.#told.delete(key);
+    for (const [source, told] of this.#told) {
+      for (const [tag, { untilMonoMs }] of told) {
+        if (untilMonoMs > monoMs) break;
+        if (told.delete(tag)) this.#toldCount -= 1;
+      }
+      if (told.size === 0) this.#told.delete(source);
     }
     return over;
   }
@@ -69,9 +82,4 @@ export class Withdrawals {
     for (const { untilMonoMs } of this.#own.values()) return untilMonoMs;
     return NEVER;
   }
-}
-
-/** No identifier of a cluster has a space. */
-function textOf(source: string, tag: bigint): string {
-  return `${source} ${tag.toString(16)}`;
 }

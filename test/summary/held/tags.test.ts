@@ -89,10 +89,16 @@ test("a digest follows a source that changes the tag of a summary, in a new vers
   expect(new Set(digests).size).toBe(3);
 });
 
-test("what beacons took back is remembered up to a bound, and the oldest goes", () => {
-  const { a, b } = pairOf();
-  a.beacon();
-  b.takeFrom(a, "beacon");
+test("what beacons took back is remembered up to a bound, and the oldest of the source with the most goes", () => {
+  const { world, a, b } = pairOf();
+  const c = world.node({ nodeId: "c1", clusterId: "C" });
+  c.say("gone");
+  const gone = c.sealOf("gone");
+  c.say("gone", { withdrawn: true });
+  for (const node of [a, c]) {
+    node.beacon();
+    b.takeFrom(node, "beacon");
+  }
   const version = a.held.beaconOf("A")?.version ?? 0;
   for (let n = 1; n <= 501; n++) {
     const withdrawals = Array.from({ length: 100 }, (_, i) => ({ tag: BigInt(n * 100 + i), version: 1001 }));
@@ -100,5 +106,21 @@ test("what beacons took back is remembered up to a bound, and the oldest goes", 
   }
   expect(b.takeSeal(sealedSummary({ serviceId: "new", tag: 50_199n }))).toBe("older");
   expect(b.takeSeal(sealedSummary({ serviceId: "old", tag: 100n }))).toBe("taken");
+  expect(b.takeSeal(gone, { from: c })).toBe("older");
   expect(b.shown).toEqual(["A/old@1000"]);
+});
+
+test("a source that floods beacons is looked through once a second", () => {
+  const { world, a, b } = pairOf();
+  a.beacon();
+  b.takeFrom(a, "beacon");
+  b.takeSeal(sealedSummary({ tag: 7n }));
+  const version = a.held.beaconOf("A")?.version ?? 0;
+  const tell = (n: number) =>
+    b.takeSeal(sealedBeacon({ version: version + n, withdrawals: [{ tag: BigInt(n), version: 1001 }] }), { isBeacon: true });
+  for (let n = 1; n <= 7; n++) tell(n);
+  expect([b.shown, b.held.nextDeadlineMs(b.time)]).toEqual([["A/cart@1000"], world.nowMs + 1000]);
+  world.nowMs += 1000;
+  b.settle();
+  expect(b.shown).toEqual([]);
 });
