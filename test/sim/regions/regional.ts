@@ -7,11 +7,14 @@ import type { Seals } from "../../../src/node/core/rooms.ts";
 import type { ClusterKey } from "../../../src/seal/cluster-keys.ts";
 import { KEY_BOUNDS } from "../../../src/seal/cluster-keys.ts";
 import { KeyRegistry } from "../../../src/seal/key-registry.ts";
-import type { SealedText, SigningKey } from "../../../src/seal/signer.ts";
+import type { SealedText, Signer, SigningKey } from "../../../src/seal/signer.ts";
 import type { Draft } from "../../../src/summary/building/drafts.ts";
 import type { SimNode } from "../sim-node.ts";
 
+type Reloaded = { readonly rows?: readonly ClusterKey[]; readonly key?: SigningKey; readonly announced?: readonly SealedText[] };
+
 export interface RegionalParts {
+  readonly clusterId: string;
   readonly region: string;
   readonly borders: readonly Border[];
   readonly rows: readonly ClusterKey[];
@@ -27,9 +30,27 @@ const NOTHING: readonly SealedText[] = [];
 
 export class Regional {
   readonly #parts: RegionalParts;
+  /** What the settings and the key file say. */
+  #rows: readonly ClusterKey[];
+  #key: SigningKey | undefined;
+  #announced = NOTHING;
+  #keys = new KeyRegistry(KEY_BOUNDS);
 
   constructor(parts: RegionalParts) {
     this.#parts = parts;
+    this.#rows = parts.rows;
+    this.#key = parts.key;
+  }
+
+  /** Other keys than before, as after a reload. */
+  reload({ rows = this.#rows, key = this.#key, announced = this.#announced }: Reloaded, time: Time): void {
+    this.#rows = rows;
+    this.#key = key;
+    this.#announced = announced;
+    const own =
+      key === undefined ? undefined : { cluster: this.#parts.clusterId, region: this.#parts.region, publicKey: key.publicKey.raw };
+    const isNamed = own === undefined || rows.some(({ publicKey }) => Buffer.compare(publicKey, own.publicKey) === 0);
+    this.#keys.configure(isNamed ? rows : [...rows, own], time);
   }
 
   get borders(): readonly Border[] {
@@ -51,16 +72,30 @@ export class Regional {
   }
 
   seals(time: Time): Seals {
-    const { rows, key, borders, region } = this.#parts;
+    const { borders, region } = this.#parts;
     const keys = new KeyRegistry(KEY_BOUNDS);
-    keys.configure(rows, time);
+    this.#keys = keys;
+    this.reload({}, time);
     return {
       keys,
-      signer: key,
-      announcements: () => NOTHING,
+      signer: this.#signer(),
+      announcements: () => this.#announced,
       imports: (source, namespace) => keys.regionOf(source) === region || isImported(borders, source, namespace),
       onAgain: () => {},
     };
+  }
+
+  /** With the key that the file has now. */
+  #signer(): Signer | undefined {
+    const key = () => this.#key;
+    return (
+      this.#key && {
+        get keyId() {
+          return key()?.keyId ?? "";
+        },
+        sign: (context, bytes) => key()?.sign(context, bytes) ?? new Uint8Array(),
+      }
+    );
   }
 
   exported(node: SimNode, draft: Draft): void {

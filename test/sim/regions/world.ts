@@ -114,6 +114,7 @@ export class Regions {
           : [{ ...facts, imports, exports, batchIntervalMs: 100, bytesPerSecond: 0 }];
       });
       const regional = new Regional({
+        clusterId,
         region,
         borders,
         rows,
