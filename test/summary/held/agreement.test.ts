@@ -1,9 +1,21 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { type HeldNode, HeldWorld, keyOf, MEMORY, MINUTE, type Sealed } from "../../fakes/held-world.ts";
+import {
+  definedDigest,
+  type HeldNode,
+  type HeldSpec,
+  HeldWorld,
+  keyOf,
+  liveOf,
+  MEMORY,
+  MINUTE,
+  type Sealed,
+  signerOf,
+} from "../../fakes/held-world.ts";
 
 const NAMES = ["cart", "pay"];
 const SOURCES = ["A", "B"];
+const EVERYTHING = { passes: () => true };
 
 interface Op {
   readonly kind: "say" | "withdraw" | "beacon" | "carry" | "replay" | "hear" | "pass" | "restart";
@@ -38,7 +50,7 @@ const OPS = fc.array(
   { minLength: 10, maxLength: 60 },
 );
 
-/** Clusters A and B export; A has two exporters, B's region has two clusters, and C only takes. */
+/** Clusters A and B export, each with two exporters, and C only takes. A changes its key: its exporters have different ones. */
 class Regions {
   readonly world = new HeldWorld();
   nodes: HeldNode[];
@@ -48,9 +60,11 @@ class Regions {
   readonly withdrawn = new Map<string, { version: number; exporter: string; atMs: number }>();
 
   constructor() {
-    const specs = [
+    this.world.keys.add("A", "A");
+    this.world.keys.counting.add("A key-2");
+    const specs: readonly HeldSpec[] = [
       { nodeId: "a1", clusterId: "A", skewMs: 4 * MINUTE },
-      { nodeId: "a2", clusterId: "A" },
+      { nodeId: "a2", clusterId: "A", parts: { signer: signerOf("key-2") } },
       { nodeId: "b1", clusterId: "B", skewMs: -MINUTE },
       { nodeId: "b2", clusterId: "B" },
       { nodeId: "c1", clusterId: "C" },
@@ -72,7 +86,10 @@ class Regions {
     } else if (kind === "hear" && one.region === other.region && one !== other) one.hear(other);
     else if (kind === "pass") this.world.nowMs += minutes * MINUTE;
     else if (kind === "restart") this.nodes[who] = this.world.restarted(one, true, minutes * 1000);
-    for (const node of this.nodes) node.settle();
+    for (const node of this.nodes) {
+      node.settle();
+      node.held.digest(EVERYTHING);
+    }
     this.#note();
   }
 
@@ -144,6 +161,7 @@ test("whatever comes in whatever order, the nodes of a region show the same, and
       for (const region of ["A", "B", "C"]) {
         const [one, ...others] = regions.nodes.filter((node) => node.region === region);
         for (const other of others) expect(other.shown).toEqual(one?.shown);
+        for (const node of regions.nodes) expect(node.held.digest(EVERYTHING)).toMatchObject(definedDigest(node, liveOf(node, EVERYTHING)));
         for (const source of SOURCES) {
           for (const name of NAMES) {
             const versions = regions.nodes
