@@ -94,6 +94,53 @@ test("what a lost exporter signed is signed again after a minute, and one that c
   expect(world.drafts.length - before).toBeLessThan(40 * 2);
   world.run(MINUTE * 61, ({ id }) => id === "b");
   expect(keysOf(world)).toEqual({ "key-2": 40 });
+  // However often that was, an hour is enough. A next key begins anew.
+  const aSpeaks = (n: number) => {
+    only([...IDS]);
+    for (let i = 0; i < 39; i++) world.put({ name: `s${i}`, health: n % 2 === 0 ? HEALTH.CRITICAL : HEALTH.HEALTHY });
+    world.run(10_000);
+    expect(keysOf(world)["key-1"]).toBeGreaterThan(10);
+    only(["b"]);
+  };
+  for (let n = 0; n < 8; n++) {
+    aSpeaks(n);
+    world.run(MINUTE * 61, ({ id }) => id === "b");
+    expect(keysOf(world)).toEqual({ "key-2": 40 });
+  }
+  aSpeaks(8);
+  world.node("b").keyId = "key-3";
+  world.run(MINUTE * 1.2, ({ id }) => id === "b");
+  expect(keysOf(world)).toEqual({ "key-3": 40 });
+});
+
+test("two nodes that both take themselves for the only exporter say each other's words again once a minute at most", () => {
+  const world = settled();
+  for (const id of IDS) world.follow({ members: [id], standing: "exporting" }, [id]);
+  world.node("b").keyId = "key-2";
+  world.run(MINUTE * 30);
+  expect(world.told().length).toBeLessThanOrEqual(40 * 31);
+});
+
+test("what counts no more here, because the old key does not, is said as if for the first time", () => {
+  const world = settled({ ids: ["a"], count: 10 });
+  // They were just counted, and nothing is to be looked at again.
+  for (let i = 0; i < 9; i++) world.put({ name: `s${i}` });
+  world.run(1000);
+  world.node("a").keyId = "key-2";
+  world.node("a").sent.clear();
+  world.run(MINUTE * 2);
+  expect(world.live()).toHaveLength(9);
+  expect(keysOf(world)).toEqual({ "key-2": 9 });
+});
+
+test("withdrawals of what the policy denies are signed again, too", () => {
+  const world = settled();
+  world.setPolicy(DENYING);
+  world.run(MINUTE);
+  world.node("b").keyId = "key-2";
+  world.follow({ members: ["b"], standing: "exporting" }, ["b"]);
+  world.run(MINUTE * 2, ({ id }) => id === "b");
+  expect([keysOf(world), world.live(), world.node("b").builder.serviceCount]).toEqual([{ "key-2": 40 }, [], 0]);
 });
 
 test("a node that may see only a part signs nothing again, and what the policy denies is taken back instead", () => {

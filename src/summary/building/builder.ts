@@ -309,7 +309,7 @@ export class Builder {
     this.#services.setEdge(service, permission.untilWallMs);
     const sentBefore = out.length;
     const isShown = this.#deny(service, permission, time, out);
-    this.#signAgain(service, permission, time, out);
+    this.#signAgain(service, time, out);
     if (this.#standing !== "exporting" || permission.outlets.length === 0) {
       service.countAtMonoMs = NEVER;
       service.checkAtMonoMs = NEVER;
@@ -362,13 +362,13 @@ export class Builder {
   }
 
   /** Says again, as it is held, what another key signed than this node has now: withdrawals too, which are remembered. */
-  #signAgain(service: Service, permission: Permission, time: Time, out: Draft[]): void {
+  #signAgain(service: Service, time: Time, out: Draft[]): void {
     service.againAtMonoMs = NEVER;
     if (this.#standing !== "exporting") return;
     for (const channel of CHANNELS) {
       const sent = this.#sent(service, channel);
-      const isDenied = sent?.withdrawn === false && !permission.outlets.some((outlet) => outlet.channel === channel);
-      if (sent === undefined || isDenied || this.#rekeying.isWith(sent.keyId)) continue;
+      if (sent === undefined || this.#rekeying.isWith(sent.keyId)) continue;
+      // What was taken back just now waits for its hold-down, and is a withdrawal then.
       const dueMonoMs = this.#rekeying.dueMonoMs(sent, this.#sentAt(service, sent, time));
       if (dueMonoMs > time.monoMs) service.againAtMonoMs = Math.min(service.againAtMonoMs, dueMonoMs);
       else {

@@ -230,10 +230,8 @@ export class Keeping {
   /** The highest version that is known of a key here, or of the tag of what is said of it; 0 for a new one. */
   highest(key: KeyText, tag: bigint, time: Time): number {
     this.settle(key, time);
-    const best = this.best(key);
-    const { clusterId: source } = keyParts(key);
-    const told = [tag, best === undefined ? 0n : this.tagOf(best)].map((each) => this.withdrawals.toldOf(source, each));
-    return Math.max(best?.hlc ?? 0, this.own.endedVersion(key), ...told);
+    const told = this.withdrawals.toldOf(keyParts(key).clusterId, tag);
+    return Math.max(this.best(key)?.hlc ?? 0, this.own.endedVersion(key), told);
   }
 
   /** What counts of a key, verified now if another node said it just before. Until then nothing of it would be proven. */

@@ -1,7 +1,7 @@
 /** Where a service may not be named it is called by its tag, which only its cluster can make (docs/design/summaries.md, Tags). */
 import { expect, test } from "vitest";
 import { runThrough } from "../../../src/lib/machine.ts";
-import { definedDigest, HeldWorld, liveOf, sealedBeacon, sealedSummary, signerOf, summaryKey } from "../../fakes/held-world.ts";
+import { definedDigest, HeldWorld, liveOf, MEMORY, sealedBeacon, sealedSummary, signerOf, summaryKey } from "../../fakes/held-world.ts";
 
 const EVERYTHING = { passes: () => true };
 const ALL_BUCKETS: ReadonlySet<number> = new Set(Array.from({ length: 256 }, (_, n) => n));
@@ -36,10 +36,11 @@ test("a cluster that lost its disks and its key takes the tag from its own words
   a.say("cart");
   for (const name of ["beacon", "cart"]) b.takeFrom(a, name);
   world.keys.counting.add("A key-2");
+  const tag = b.tagOf("cart", "A");
   const again = world.node({ nodeId: "a1", clusterId: "A", parts: { signer: signerOf("key-2") } });
   expect(again.takeFrom(b, "cart", "A")).toBe("echo");
   again.say("cart");
-  expect([again.tagOf("cart"), b.takeFrom(again, "cart")]).toEqual([b.tagOf("cart", "A"), "taken"]);
+  expect([again.tagOf("cart"), b.takeFrom(again, "cart")]).toEqual([tag, "taken"]);
 });
 
 test("nobody can check by a list whether a service of a name is held", () => {
@@ -108,6 +109,13 @@ test("what beacons took back is remembered up to a bound, and the oldest of the 
   expect(b.takeSeal(sealedSummary({ serviceId: "old", tag: 100n }))).toBe("taken");
   expect(b.takeSeal(gone, { from: c })).toBe("older");
   expect(b.shown).toEqual(["A/old@1000"]);
+  // When they are forgotten there is room again.
+  world.nowMs = MEMORY;
+  b.settle();
+  const withdrawals = [1n, 2n].map((tag) => ({ tag, version: 1001 }));
+  const ending = { version: version + 502, generatedWallMs: b.time.wallMs, withdrawals };
+  expect(b.takeSeal(sealedBeacon(ending), { isBeacon: true })).toBe("taken");
+  expect([1n, 2n].map((tag) => b.takeSeal(sealedSummary({ serviceId: `n${tag}`, tag })))).toEqual(["older", "older"]);
 });
 
 test("a source that floods beacons is looked through once a second", () => {
@@ -123,4 +131,21 @@ test("a source that floods beacons is looked through once a second", () => {
   world.nowMs += 1000;
   b.settle();
   expect(b.shown).toEqual([]);
+});
+
+test("keys that come when others have gone have their own tags and versions", () => {
+  const { world, a } = pairOf();
+  a.beacon();
+  for (const name of ["one", "two", "three"]) a.say(name);
+  a.say("one", { withdrawn: true });
+  a.held.digest(EVERYTHING);
+  world.nowMs = MEMORY;
+  a.settle();
+  expect(a.held.sources(a.time)[0]?.summaries).toBe(2);
+  a.beacon();
+  for (const name of ["four", "five", "two"]) a.say(name);
+  const live = liveOf(a, EVERYTHING);
+  expect(live.size).toBe(4);
+  expect(a.held.digest(EVERYTHING)).toMatchObject(definedDigest(a, live));
+  expect(new Map(runThrough(a.held.list(EVERYTHING, ALL_BUCKETS)).map(({ key, version }) => [key, version]))).toEqual(live);
 });
