@@ -1,7 +1,7 @@
 /** The work of a node on its summaries, in slices: it verifies, hides, shows and ends (docs/design/summaries.md). */
 import { BODY, type KeyText, keyParts } from "../../catalog/record/record.ts";
 import type { StoredRecord } from "../../catalog/record/stored-record.ts";
-import type { Time } from "../../lib/machine.ts";
+import { NEVER, type Time } from "../../lib/machine.ts";
 import { beaconKey } from "../keys.ts";
 import { FINDING, isProven, isUnseen } from "./findings.ts";
 import type { Keeping } from "./keeping.ts";
