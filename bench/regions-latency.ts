@@ -1,6 +1,7 @@
 /**
  * How soon does the farthest region show what changes in another one? 3 regions of 2 clusters of 3 nodes, real processes, each pair of regions linked, every byte
  * between regions 80 ms late. First sights, bands, ends of windows, rollbacks, and exporters that are killed. About five minutes.
+ * Clusters have at least 3 nodes: of two, one alone exports no change, because it may be cut off.
  * `npm run bench -- regions-latency [--clusters 2] [--nodes 3] [--delay 80] [--samples 20] [--kills 5]`.
  */
 import { EntryKind, HealthStatus, Scope } from "../gen/waymark/catalog/v1/entry_pb.js";
