@@ -93,9 +93,10 @@ describe("stages 1 to 5", () => {
   });
 
   test("stage 5: programs ask in their region, and are led to the others", async () => {
+    await start(5, "us1-r");
     await run(5, "do");
     expect(await shows(5, true)).toBe(true);
-    const client = connect({ servers: [nodes.node("us1-a").grpc], findServers: false, autoSummaryRedirect: true });
+    const client = connect({ servers: [nodes.node("us1-r").grpc], findServers: false, autoSummaryRedirect: true });
     try {
       expect((await client.resolve("svc.market", "orders"))?.entry).toMatchObject({ clusterId: "eu1", key: { instanceId: "orders-1" } });
     } finally {
