@@ -25,6 +25,8 @@ const REST_MS = 150_000;
 /** What an origin said of which the disk is lost is taken over by other nodes after five minutes, and then ended by its cluster. */
 const REST_AFTER_LOSS_MS = 450_000;
 const NAMESPACES = ["svc", "inner"] as const;
+/** So many services that each node of a cluster exports some. */
+const MANY = 24;
 /** Seals that are kept to be shown again. */
 const MAX_KEPT = 400;
 
@@ -41,6 +43,8 @@ class Anything {
   /** Nodes whose batches do not arrive. */
   readonly #withholding = new Set<number>();
   readonly #endMs = START_MS + ACTIVE_MS;
+  /** All borders of the others are with this region. */
+  readonly #hub: string | undefined;
   /** Within the skew that is allowed. */
   readonly #maxSkewMs: number;
 
@@ -49,6 +53,7 @@ class Anything {
     const rng = this.#rng;
     this.#layout = this.#drawLayout();
     const isShort = rng.int(2) === 0;
+    this.#hub = rng.int(3) === 0 ? "eu" : undefined;
     this.#maxSkewMs = isShort ? 2000 : 300_000;
     for (const [place, clusters] of Object.entries(this.#layout)) {
       if (rng.int(4) === 0) this.#few.add(place);
@@ -61,7 +66,8 @@ class Anything {
     const members = Object.values(this.#layout).flatMap((clusters) => Object.entries(clusters));
     const old = members.flatMap(([cluster, count]) => (count > 1 && rng.int(5) === 0 ? [`${cluster}-b`] : []));
     const summary = isShort ? { maxClockSkewMs: 5000 } : {};
-    this.#regions = new Regions(`${seed}`, this.#layout, { rules, old, summary, apartMs: 5 + rng.int(100) }, trace);
+    const areNeighbours = (one: string, other: string) => this.#isLinked(one, other);
+    this.#regions = new Regions(`${seed}`, this.#layout, { areNeighbours, rules, old, summary, apartMs: 5 + rng.int(100) }, trace);
     this.#listen();
   }
 
@@ -119,7 +125,10 @@ class Anything {
         node.start();
       }
     });
-    const restMs = this.#endMs + (kinds.some((kind) => kind === "crash" || kind === "lost cluster") ? REST_AFTER_LOSS_MS : REST_MS);
+    const isLossy = kinds.some((kind) => kind === "crash" || kind === "lost cluster");
+    // Others see that a node has begun a new origin when it says something (docs/design/summaries.md, Origins), so each is to be an exporter.
+    if (isLossy) regions.at(this.#endMs + 30_000, () => this.#letAllSay());
+    const restMs = this.#endMs + (isLossy ? REST_AFTER_LOSS_MS : REST_MS);
     let comparedBytes = 0;
     regions.at(restMs - 45_000, () => {
       comparedBytes = regions.comparedBytes;
@@ -143,6 +152,11 @@ class Anything {
     const [service, instance] = [`s${rng.int(4)}`, `${rng.int(3)}`];
     if (rng.int(3) > 0) this.#regions.put(name, service, instance, { namespace, health: rng.int(3) === 0 ? 3 : 1 });
     else if (this.#holds(name, namespace, service, instance)) this.#regions.end(name, service, instance, namespace);
+  }
+
+  #letAllSay(): void {
+    for (const cluster of this.#clusters)
+      for (let n = 0; n < MANY; n++) this.#regions.put(this.#regions.nodesOf(cluster)[0]?.name ?? "", `said${n}`);
   }
 
   #holds(nodeId: string, namespace: string, name: string, instance: string): boolean {
@@ -277,12 +291,28 @@ class Anything {
   #shownWrongly(): readonly string[] {
     return Object.entries(this.#layout).flatMap(([place, own]) => {
       const expected = this.#clusters.flatMap((cluster) => {
-        const isAll = cluster in own || !(this.#few.has(this.#regionOf(cluster)) || this.#few.has(`${place} ${cluster}`));
+        const isAll = cluster in own || (this.#isAllTold(place, cluster) && this.#isAllImported(place, cluster));
         const services = this.#exportedBy(cluster);
         return services.filter((name) => isAll || name.startsWith("svc/")).map((name) => `${cluster} ${name}`);
       });
       return this.#regions.differs(this.#regions.nodesOf(place), expected);
     });
+  }
+
+  /** Whether all of a cluster reaches a region: from its own, and through the hub if it is behind that. */
+  #isAllTold(place: string, cluster: string): boolean {
+    const region = this.#regionOf(cluster);
+    return !this.#few.has(region) && (this.#isLinked(place, region) || !this.#few.has(this.#hub ?? ""));
+  }
+
+  /** The border with a cluster decides. Of one without a border it is enough that one border lets it in. */
+  #isAllImported(place: string, cluster: string): boolean {
+    if (this.#isLinked(place, this.#regionOf(cluster))) return !this.#few.has(`${place} ${cluster}`);
+    return Object.keys(this.#layout[this.#hub ?? ""] ?? {}).some((each) => !this.#few.has(`${place} ${each}`));
+  }
+
+  #isLinked(one: string, other: string): boolean {
+    return [undefined, one, other].includes(this.#hub);
   }
 
   /** P14, of each start of a node: two nodes that see different parts of their cluster may both say something. */
