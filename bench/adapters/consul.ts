@@ -14,9 +14,10 @@
 import { spawn } from "node:child_process";
 import { closeSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { HttpWire } from "../_http.ts";
+import { contentOf, type HttpRequest, HttpWire } from "../_http.ts";
 import { peerProgram } from "../_peers.ts";
 import { onServerCore, type Running, runningOf, scratchDir } from "../_processes.ts";
+import type { Address } from "../_wire.ts";
 import { INSTANCES, keyOf, shapeOf } from "../_work.ts";
 
 const HTTP_PORT = 8500;
@@ -149,6 +150,79 @@ export async function startConsulCluster(servers: number, agents: number): Promi
   return [...elected, ...(await Promise.all(asking))];
 }
 
+const PEERING_PORT = 8503;
+
+/** Two servers, each a datacenter by itself. The second imports all services of the first, over a connection that goes through `relay`. */
+export interface ConsulPeers {
+  readonly exporting: Running;
+  readonly importing: Running;
+  /** Begins to export. */
+  begin(): Promise<void>;
+  /** Healthy instances of a service that the second has from the first. */
+  imported(service: string): Promise<number>;
+}
+
+/** Undefined when Consul is not installed. `relay` starts what counts, before that address. */
+export async function startConsulPeers(relay: (to: Address) => Promise<Address>): Promise<ConsulPeers | undefined> {
+  const program = peerProgram("consul");
+  if (program === undefined) return undefined;
+  const start = (i: number, datacenter: string) =>
+    startAgent(program, agentOf(i), {
+      servers: 1,
+      joins: [],
+      isFree: true,
+      config: {
+        datacenter,
+        connect: { enabled: true },
+        peering: { enabled: true },
+        ports: { serf_wan: -1, dns: -1, grpc: -1, grpc_tls: PEERING_PORT },
+      },
+    });
+  const [exporting, importing] = [await start(0, "east"), await start(1, "west")];
+  const put = (to: Running, path: string, body: object, method: "POST" | "PUT" = "PUT") =>
+    asked(to, { method, path, body: JSON.stringify(body) });
+  const counted = await relay({ host: exporting.grpc.host, port: PEERING_PORT });
+  const at = `${counted.host}:${counted.port}`;
+  // The authority of its certificates takes a moment.
+  const token = JSON.parse(
+    await patiently(() => put(exporting, "/v1/peering/token", { PeerName: "west", ServerExternalAddresses: [at] }, "POST")),
+  ) as {
+    readonly PeeringToken: string;
+  };
+  await patiently(() => put(importing, "/v1/peering/establish", { PeerName: "east", PeeringToken: token.PeeringToken }, "POST"));
+  return {
+    exporting,
+    importing,
+    begin: async () => {
+      const services = [{ Name: "*", Consumers: [{ Peer: "west" }] }];
+      await put(exporting, "/v1/config", { Kind: "exported-services", Name: "default", Services: services });
+    },
+    imported: async (service) => {
+      const instances = JSON.parse(await asked(importing, { path: `/v1/health/service/${service}?peer=east` })) as readonly unknown[];
+      return instances.length;
+    },
+  };
+}
+
+async function asked(of: Running, request: HttpRequest): Promise<string> {
+  const wire = await HttpWire.open(of.grpc);
+  const answer = await wire.ask(request).finally(() => wire.close());
+  return contentOf(answer).toString("utf8");
+}
+
+/** Again until it succeeds, for as long as a start may take. */
+async function patiently<T>(call: () => Promise<T>): Promise<T> {
+  const end = performance.now() + START_MS;
+  for (;;) {
+    try {
+      return await call();
+    } catch (error) {
+      if (performance.now() > end) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 200));
+    }
+  }
+}
+
 /** The healthy instances of one service. */
 export function consulHealth(service: number, reading: ConsulReading): string {
   return `/v1/health/service/service-${service}?${reading}`;
@@ -157,13 +231,27 @@ export function consulHealth(service: number, reading: ConsulReading): string {
 /** Registers entries 0 up to `count`: an instance of each service on each of ten nodes. `padding`: characters of metadata of each. */
 export async function loadConsul(consul: Running, count: number, padding = 0): Promise<void> {
   const wire = await HttpWire.open(consul.grpc);
-  const nodes = Array.from({ length: INSTANCES }, (_, i) => ({ Node: { Verb: "set", Node: { Node: `n-${i}`, Address: `10.0.0.${i}` } } }));
-  await wire.request({ method: "PUT", path: "/v1/txn", body: JSON.stringify(nodes) });
+  await wire.request({ method: "PUT", path: "/v1/txn", body: consulNodes() });
   for (let from = 0; from < count; from += BATCH) {
     const numbers = Array.from({ length: Math.min(BATCH, count - from) }, (_, i) => from + i);
     await wire.request({ method: "PUT", path: "/v1/txn", body: JSON.stringify(numbers.map((k) => serviceOf(k, padding))) });
   }
   wire.close();
+}
+
+/** A transaction that registers the nodes of all instances. */
+export function consulNodes(): string {
+  const nodes = Array.from({ length: INSTANCES }, (_, i) => ({ Node: { Verb: "set", Node: { Node: `n-${i}`, Address: `10.0.0.${i}` } } }));
+  return JSON.stringify(nodes);
+}
+
+/** A transaction in which an instance is registered, or taken out, of a service of many instances. */
+export function consulMember(k: number, name: string, isThere: boolean): string {
+  const node = `n-${k % INSTANCES}`;
+  const id = `${name}-${k}`;
+  const { host, port, tags } = shapeOf(k);
+  const service = { ID: id, Service: name, ...(isThere && { Tags: tags, Address: host, Port: port }) };
+  return JSON.stringify([{ Service: { Verb: isThere ? "set" : "delete", Node: node, Service: service } }]);
 }
 
 function serviceOf(k: number, padding: number): object {
