@@ -1188,7 +1188,9 @@ export declare type ResolveRequest = Message<"waymark.discovery.v1.ResolveReques
 export declare const ResolveRequestSchema: GenMessage<ResolveRequest>;
 
 /**
- * Another cluster that has the service. It takes calls at one URL at least.
+ * Another cluster that has the service. It takes calls at one URL at least. Clusters do not tell each other versions, so
+ * after a request with `version_range` there may be none there that fits: ask there with the same range, and then here
+ * with that cluster in `visited_clusters`.
  *
  * @generated from message waymark.discovery.v1.Redirect
  */
