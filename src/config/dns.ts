@@ -4,7 +4,6 @@ import { MAX_NEGATIVE_DNS_PLANS } from "../lib/bounds.ts";
 import { DAY_MS, HOUR_MS } from "../lib/duration.ts";
 import { bool, bytes, choice, HOST, ID, int, list, ms, port, text } from "./field.ts";
 import { rows } from "./field-table.ts";
-import { AT_RESOLVER } from "./resolver.ts";
 
 /** `dns.rate` of a gateway that listens beyond loopback: enough for a busy resolver, and 2 Mbit/s at most towards a forged network. */
 export const DNS_RATE_BEYOND_LOOPBACK = 200;
@@ -88,8 +87,7 @@ export const DNS_SETTINGS = {
   }),
   summaryAnswers: bool({
     default: false,
-    doc: "Answer A, AAAA and SRV of a name without entries here with the ingress of the cluster to which Resolve would lead. It needs summary.keys or fabric.borders, node.workers 0 and dns.processes 0: no copy of the catalog has summaries.",
-    notForResolver: AT_RESOLVER.records,
+    doc: "Answer A, AAAA and SRV of a name without entries here with the ingress of the cluster to which Resolve would lead. It needs summary.keys or fabric.borders, at a resolver summary.resolver_scopes; and node.workers 0 and dns.processes 0: no copy of the catalog has summaries.",
   }),
   allowExternalNames: bool({ default: false, doc: "Also try names without a zone suffix. Otherwise they are refused." }),
   answerLimit: int({

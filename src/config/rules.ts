@@ -62,11 +62,13 @@ export function brokenRules(settings: Settings): readonly Broken[] {
   return broken;
 }
 
-/** Only the main thread of a node holds summaries. */
+/** Only the main thread holds summaries. */
 function summaryAnswerProblems({ dns, node, summary, fabric }: Settings): readonly Broken[] {
   const path = "dns.summary_answers";
   if (!dns.summaryAnswers) return [];
-  if (summary.keys.length === 0 && fabric.borders.length === 0)
+  if (node.mode === "resolver" && summary.resolverScopes.length === 0)
+    return [[path, "needs summary.resolver_scopes at a resolver, which knows nothing of other clusters without it"]];
+  if (node.mode !== "resolver" && summary.keys.length === 0 && fabric.borders.length === 0)
     return [[path, "needs summary.keys or fabric.borders: without them nothing is known of other clusters"]];
   const alone: readonly Broken[] = node.workers > 0 ? [[path, "needs node.workers 0, because read workers have no summaries"]] : [];
   return dns.processes > 0 ? [...alone, [path, "needs dns.processes 0, because DNS processes have no summaries"]] : alone;

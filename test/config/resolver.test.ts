@@ -90,8 +90,10 @@ test.each([
   { summary: { resolver_scopes: ["local"] }, says: "summary.resolver_scopes" },
   { summary: { resolver_namespaces: ["svc"] }, says: "summary.resolver_namespaces: needs summary.resolver_scopes" },
   { summary: { resolver_scopes: ["global"], resolver_namespaces: ["*"] }, says: "summary.resolver_namespaces" },
-])("a resolver with $summary: $says", ({ summary, says }) => {
-  expect(problemsOf({ summary, resolver: LOCAL }).join()).toMatch(says === "" ? /^$/ : says);
+  { summary: { resolver_scopes: ["global"] }, dns: { summary_answers: true }, says: "" },
+  { summary: {}, dns: { summary_answers: true }, says: "dns.summary_answers: needs summary.resolver_scopes at a resolver" },
+])("a resolver with $summary and $dns: $says", ({ summary, dns = {}, says }) => {
+  expect(problemsOf({ summary, dns, resolver: LOCAL }).join()).toMatch(says === "" ? /^$/ : says);
 });
 
 test.each([

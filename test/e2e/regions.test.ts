@@ -101,18 +101,26 @@ async function showsWhatItHeldAlone(eu: NodeProcess, us: NodeProcess): Promise<v
   expect(await namesIn(again)).toMatch(/^eu1 quotes 1 (?:fresh|stale), us1 orders 1 fresh$/);
 }
 
+interface DnsNames {
+  /** What only the other region has, and what is here. */
+  readonly other: string;
+  readonly own: string;
+  /** Of an answer that leads there, in seconds. */
+  readonly ttl: RegExp;
+}
+
 /** A program that asks DNS at `here` for what only `there` has is led there, and finds what `here` has as ever. */
-async function checkDns(here: NodeProcess, there: NodeProcess): Promise<void> {
+async function checkDns(here: NodeProcess, there: NodeProcess, { other, own, ttl }: DnsNames): Promise<void> {
   if (!isDigThere()) return;
   const asked = async (...words: readonly string[]) => (await dig(here.listeners["dns"] ?? "", ...words)).trim();
-  await until("DNS leads there", async () => (await asked("+short", "A", "orders.svc.market.waymark")) === "127.0.0.1");
-  const places = (await asked("+short", "SRV", "_svc._tcp.orders.svc.market.waymark")).split("\n").toSorted();
+  await until("DNS leads there", async () => (await asked("+short", "A", `${other}.svc.market.waymark`)) === "127.0.0.1");
+  const places = (await asked("+short", "SRV", `_svc._tcp.${other}.svc.market.waymark`)).split("\n").toSorted();
   const ports = [there.grpc, there.listeners["http"] ?? ""].map((address) => address.split(":")[1]);
   expect(places).toEqual(ports.map((port) => `0 0 ${port} 127-0-0-1.addr.node.waymark.`).toSorted());
-  expect(await asked("A", "orders.svc.market.waymark")).toMatch(/\s60\s+IN\s+A\s+127\.0\.0\.1/);
+  expect(await asked("A", `${other}.svc.market.waymark`)).toMatch(new RegExp(`\\s${ttl.source}\\s+IN\\s+A\\s+127\\.0\\.0\\.1`));
   expect(await asked("A", "others.svc.market.waymark")).toContain("status: NXDOMAIN");
   // What is here stays as it is, though it has no address.
-  expect(await asked("A", "quotes.svc.market.waymark")).toContain("status: NOERROR");
+  expect(await asked("A", `${own}.svc.market.waymark`)).toContain("status: NOERROR");
 }
 
 test("a service shows in the other region as a summary, and its entries do not", async () => {
@@ -124,7 +132,7 @@ test("a service shows in the other region as a summary, and its entries do not",
   await register(us, "orders", "1");
   const both = "eu1 quotes 1 fresh, us1 orders 1 fresh";
   await until("both regions show both", async () => (await namesIn(eu)) === both && (await namesIn(us)) === both);
-  await checkDns(eu, us);
+  await checkDns(eu, us, { other: "orders", own: "quotes", ttl: /60/ });
   using door = new GrpcDoor(us.grpc);
   const { response } = await door.ask("catalogQuery", { namespacePrefix: "svc" });
   expect(((response["items"] ?? []) as { key: { name: string } }[]).map(({ key }) => key.name)).toEqual(["orders"]);
@@ -152,7 +160,7 @@ test("a service shows in the other region as a summary, and its entries do not",
   client.close();
   const page = await (await fetch(`http://${us.listeners["http"] ?? ""}/discovery/summary?region=eu&include_ingress=true`)).json();
   expect(page).toMatchObject({ items: [{ serviceId: "quotes" }], ingress: { eu1: { urls } } });
-  await resolverLeads(us, { asked, redirect, both });
+  await resolverLeads(us, eu, { asked, redirect, both });
   await announcesItsNextKey(eu, us);
   await showsWhatItHeldAlone(eu, us);
 });
@@ -164,8 +172,11 @@ interface Told {
 }
 
 /** A resolver in the region of the node knows the other region by what the node tells it, and by nothing else. */
-async function resolverLeads(us: NodeProcess, { asked, redirect, both }: Told): Promise<void> {
-  const config = file("resolver.json", JSON.stringify({ summary: { resolver_scopes: ["global"], keys: [KEYS.eu.row, KEYS.us.row] } }));
+async function resolverLeads(us: NodeProcess, eu: NodeProcess, { asked, redirect, both }: Told): Promise<void> {
+  const config = file(
+    "resolver.json",
+    JSON.stringify({ dns: { summary_answers: true }, summary: { resolver_scopes: ["global"], keys: [KEYS.eu.row, KEYS.us.row] } }),
+  );
   const place = ["--cluster-id", "us1", "--region", "us", "--node-id", "r-1", "--config", config];
   await using resolver = await startNodeProcess(["--mode", "resolver", "--ephemeral", "--upstream", us.grpc, ...place]);
   await until("the resolver holds what its node holds", async () => (await namesIn(resolver)) === both);
@@ -182,4 +193,5 @@ async function resolverLeads(us: NodeProcess, { asked, redirect, both }: Told): 
   const client = connect({ servers: [resolver.grpc], findServers: false, autoSummaryRedirect: true });
   expect((await client.resolve("svc.market", "quotes"))?.entry).toMatchObject({ clusterId: "eu1", key: { instanceId: "1" } });
   client.close();
+  await checkDns(resolver, eu, { other: "quotes", own: "orders", ttl: /\d+/ });
 }

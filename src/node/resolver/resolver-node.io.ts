@@ -2,6 +2,7 @@
 
 import { randomFillSync } from "node:crypto";
 import type { Settings } from "../../config/settings.ts";
+import { ClusterNames } from "../../discovery/summaries/cluster-names.ts";
 import { Metrics } from "../../lib/metrics/metrics.ts";
 import { MetricsSum } from "../../lib/metrics/sum.ts";
 import { draws } from "../../lib/rng.ts";
@@ -67,6 +68,7 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
     {
       ...sources,
       elsewheres: core.elsewheres,
+      clusters: clusterNames(settings, core),
       self: resolverSelf(settings, { nodeId, version: options.version }),
       settings,
       log,
@@ -93,6 +95,12 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
   observe(options, metrics, parts);
   const endpoints = await withProcesses(options, { core, crew, zoneSerials: serials?.told, endpoints: endpointsOf(listeners) }, parts);
   return serve(options, core, parts, endpoints);
+}
+
+/** Where names lead in DNS that have nothing here. */
+function clusterNames({ dns, listen }: Settings, { rooms: { summaries, dnsNames } }: ResolverCore): ClusterNames | undefined {
+  if (summaries === undefined || !dns.summaryAnswers) return undefined;
+  return new ClusterNames({ summaries: summaries.reads, dnsNames, host: dns.host ?? listen.host, now });
 }
 
 function openCopy({ settings, log }: NodeOptions, core: ResolverCore, directory: string | undefined): Promise<KeptCopy> {
