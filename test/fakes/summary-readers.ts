@@ -122,7 +122,7 @@ export class SummaryWorld {
   }
 
   beacon(source: string, said: Partial<Beacon> = {}): void {
-    this.#put("beacon", encodeBeacon({ ...BEACON, source, ...said }));
+    this.#put("beacon", encodeBeacon({ ...BEACON, withdrawals: [], source, ...said }));
   }
 
   #put(what: "beacon" | "summary", signed: Uint8Array): void {
