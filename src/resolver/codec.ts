@@ -95,7 +95,7 @@ export function readWatchMessage(bytes: Uint8Array): WatchMessage {
 
 /** The same of a watch of summaries. */
 export function readSummaryMessage(bytes: Uint8Array): SummaryMessage {
-  return readMessage(bytes, DELTA.sealed);
+  return readMessage(bytes, DELTA.sealedRecord);
 }
 
 /** `payload`: the tag of what a delta puts. Most fields of the two kinds of watches have the same numbers. */
@@ -121,7 +121,7 @@ function readMessage(bytes: Uint8Array, payload: number): SummaryMessage {
     else if (tag === WATCH.age) ageMs = timeMs(readTime(reader));
     else if (tag === WATCH.policyEpoch) said.policyEpoch = epochIn(reader);
     else if (tag === WATCH.via) via.push(reader.text());
-    else if (tag === SUMMARIES.heard && payload === DELTA.sealed) heard.push(readHeard(reader));
+    else if (tag === SUMMARIES.heard && payload === DELTA.sealedRecord) heard.push(readHeard(reader));
     else reader.skip(tag);
   }
   if (heard.length > MAX_HEARD) throw misplaced("more clusters than any node hears of");

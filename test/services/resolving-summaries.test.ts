@@ -234,7 +234,7 @@ test("another resolver that reads here has the records as they were sealed, and 
   const source = watch({ forResolver: true, namespacePrefixes: [""], via: ["r2"] }, reader);
   const messages = pulled(world, source);
   // What the policy gives no owner is told to nobody.
-  expect(messages.flatMap(({ deltas }) => deltas.map(({ payload }) => payload.case))).toEqual(["sealed", "sealed"]);
+  expect(messages.flatMap(({ deltas }) => deltas.map(({ payload }) => payload.case))).toEqual(["sealedRecord", "sealedRecord"]);
   expect(messages.at(-1)).toMatchObject({ via: ["me"], heard: [{ sourceCluster: "us-1", version: 1n }] });
   expect(() => watch({ forResolver: true, namespacePrefixes: [""], via: ["me"] }, reader)).toThrow("reads through the one that asks");
   await expect(query({ forResolver: true, via: ["me"] }, reader)).rejects.toThrow("reads through the one that asks");

@@ -254,7 +254,7 @@ export class DiscoveryBytes {
     at = writeNumberField(out, at, DELTA.action, action);
     if (action === ACTION.REMOVE) at = writeEntryKey(out, at, DELTA.removed, keyParts(record.key));
     else if (this.#summaries !== undefined && options.resolved !== undefined)
-      at = this.#summaries.writeSealed(out, writeVarint(out, at, DELTA.sealed), record);
+      at = this.#summaries.writeSealed(out, writeVarint(out, at, DELTA.sealedRecord), record);
     else if (this.#summaries !== undefined) at = this.#summaries.write(out, writeVarint(out, at, DELTA.summary), record);
     else if (options.isNamesOnly) {
       const bytes = this.#slab.view(record.at, record.sizeBytes);

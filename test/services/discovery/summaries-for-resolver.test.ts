@@ -57,7 +57,9 @@ test.each([
   { prefixes: ["svc.b", "discovery.summaries"], want: ["beacon of us-1", "svc.b of ap-1"] },
 ])("a resolver's watch of $prefixes has the sealed records, whatever viewers may see", ({ prefixes, want }) => {
   const messages = pulled(filled(), prefixes);
-  const sealed = messages.flatMap(({ deltas }) => deltas).map(({ payload }) => (payload.case === "sealed" ? payload.value : undefined));
+  const sealed = messages
+    .flatMap(({ deltas }) => deltas)
+    .map(({ payload }) => (payload.case === "sealedRecord" ? payload.value : undefined));
   expect(sealed.map((bytes) => (bytes === undefined ? "" : wordOf(decodeRecord(bytes)))).toSorted()).toEqual(want);
   const end = messages.find(({ snapshot }) => snapshot === Snapshot.END);
   expect(end).toMatchObject({ policyEpoch: HIDING.epoch, count: BigInt(want.length), via: [] });
@@ -86,7 +88,7 @@ test("a program beside it is told summaries and no ages, of the same change", ()
   world.put({ namespace: "svc.c", serviceId: "web", source: "us-1" });
   pull();
   program.pull();
-  expect(woken.flatMap(({ deltas }) => deltas.map(({ payload }) => payload.case))).toEqual(["sealed"]);
+  expect(woken.flatMap(({ deltas }) => deltas.map(({ payload }) => payload.case))).toEqual(["sealedRecord"]);
   expect(program.messages.flatMap(({ deltas }) => deltas.map(({ payload }) => payload.case))).toEqual(["summary"]);
   expect(program.messages.flatMap(({ heard, policyEpoch }) => [...heard, policyEpoch])).toEqual([""]);
   // A source that is lost touches no record of a resolver, which knows by itself what is stale.

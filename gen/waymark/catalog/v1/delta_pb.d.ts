@@ -83,10 +83,10 @@ export declare type DiscoveryDelta = Message<"waymark.catalog.v1.DiscoveryDelta"
      * For CREATE and UPDATE in a watch of summaries with `for_resolver`: an encoded waymark.fabric.v1.SealedRecord, as the
      * serving node holds it. It is a summary, the beacon of a cluster, or the announcement of a key.
      *
-     * @generated from field: bytes sealed = 11;
+     * @generated from field: bytes sealed_record = 11;
      */
     value: Uint8Array;
-    case: "sealed";
+    case: "sealedRecord";
   } | { case: undefined; value?: undefined };
 
   /**

@@ -9,7 +9,7 @@ export const DISCOVERY_DELTA_TAG = {
   entry: 42,
   removed: 50,
   summary: 58,
-  sealed: 90,
+  sealedRecord: 90,
   sentAt: 66,
   revision: 72,
   cause: 80,

@@ -331,7 +331,7 @@ export declare type SummaryWatchRequest = Message<"waymark.discovery.v1.SummaryW
 
   /**
    * The watch is for a resolver, which judges its own callers: the rules about viewers do not apply, deltas bring
-   * `sealed`, and messages say when clusters were heard of. Needs the role mesh.resolve and, beyond loopback, TLS. Goes
+   * `sealed_record`, and messages say when clusters were heard of. Needs the role mesh.resolve and, beyond loopback, TLS. Goes
    * with `namespace_prefixes`, `cursor`, `bookmark_interval`, `with_digest` and `via` only.
    *
    * @generated from field: bool for_resolver = 23;
