@@ -43,6 +43,7 @@ class Anything {
   /** Nodes whose batches do not arrive. */
   readonly #withholding = new Set<number>();
   readonly #endMs = START_MS + ACTIVE_MS;
+  readonly #kinds: readonly Fault[];
   /** All borders of the others are with this region. */
   readonly #hub: string | undefined;
   /** Within the skew that is allowed. */
@@ -52,7 +53,10 @@ class Anything {
     this.#rng = new Rng(`anything ${seed}`);
     const rng = this.#rng;
     this.#layout = this.#drawLayout();
-    const isShort = rng.int(2) === 0;
+    // Each world has only a few kinds of faults, because many would hide each other.
+    this.#kinds = Array.from({ length: 1 + rng.int(4) }, () => FAULTS[rng.int(FAULTS.length)] ?? "crash");
+    // A withdrawal must outlive what an origin of an earlier start says, which is taken over after five minutes.
+    const isShort = rng.int(2) === 0 && !this.#isLossy;
     this.#hub = rng.int(3) === 0 ? "eu" : undefined;
     this.#maxSkewMs = isShort ? 2000 : 300_000;
     for (const [place, clusters] of Object.entries(this.#layout)) {
@@ -69,6 +73,10 @@ class Anything {
     const areNeighbours = (one: string, other: string) => this.#isLinked(one, other);
     this.#regions = new Regions(`${seed}`, this.#layout, { areNeighbours, rules, old, summary, apartMs: 5 + rng.int(100) }, trace);
     this.#listen();
+  }
+
+  get #isLossy(): boolean {
+    return this.#kinds.some((kind) => kind === "crash" || kind === "lost cluster");
   }
 
   get #clusters(): readonly string[] {
@@ -110,8 +118,7 @@ class Anything {
     for (const node of nodes) if (rng.int(4) === 0) node.skewMs = rng.int(2 * this.#maxSkewMs) - this.#maxSkewMs;
     regions.start();
     for (let atMs = START_MS; atMs < this.#endMs; atMs += 50 + rng.int(600)) regions.at(atMs, () => this.#work());
-    // Each world has only a few kinds of faults, because many would hide each other.
-    const kinds = Array.from({ length: 1 + rng.int(4) }, () => FAULTS[rng.int(FAULTS.length)] ?? "crash");
+    const kinds = this.#kinds;
     const meanMs = 3000 + rng.int(9000);
     for (let atMs = START_MS + 4000; atMs < this.#endMs - 1000; atMs += Math.ceil(2 * meanMs * rng.next())) {
       const kind = kinds[rng.int(kinds.length)] ?? "crash";
@@ -125,7 +132,7 @@ class Anything {
         node.start();
       }
     });
-    const isLossy = kinds.some((kind) => kind === "crash" || kind === "lost cluster");
+    const isLossy = this.#isLossy;
     // Others see that a node has begun a new origin when it says something (docs/design/summaries.md, Origins), so each is to be an exporter.
     if (isLossy) regions.at(this.#endMs + 30_000, () => this.#letAllSay());
     const restMs = this.#endMs + (isLossy ? REST_AFTER_LOSS_MS : REST_MS);
