@@ -11,6 +11,7 @@ const LIMITS: ConnectionLimits = {
   headerGainPerSecond: 100_000,
   untakenBytes: 1_000_000,
   refusalsPerSecond: 100,
+  silentTimeoutMs: 8_000,
   prefaceTimeoutMs: 3_000,
   trickleMs: 1_500,
   stuckBytes: 10_000,
@@ -76,8 +77,9 @@ test.each<{ name: string; seconds: Second[]; greeted?: boolean; want: ExceededLi
   },
   { name: "very many of them", seconds: times(2, { read: 7_000, open: 1 }), want: "useless_bytes", within: 1 },
   { name: "a few bytes that are long headers", seconds: times(2, { bombs: 3, read: 450, opened: 3 }), want: "header_bomb", within: 1 },
-  { name: "no preface", seconds: times(9, {}), greeted: false, want: "slow_preface", within: 4 },
-  { name: "half a preface, byte by byte", seconds: times(9, { read: 1 }), greeted: false, want: "slow_preface", within: 4 },
+  { name: "no preface", seconds: times(9, {}), greeted: false, want: "slow_preface", within: 9 },
+  { name: "half a preface, then nothing", seconds: [{ read: 9 }, ...times(9, {})], greeted: false, want: "slow_preface", within: 5 },
+  { name: "half a preface, byte by byte", seconds: times(9, { read: 1 }), greeted: false, want: "slow_preface", within: 5 },
   { name: "headers byte by byte", seconds: times(9, { read: 1 }), want: "slow_headers", within: 4 },
   { name: "calls to nowhere", seconds: times(2, { opened: 200, refused: 200, read: 20_000 }), want: "refused_calls", within: 1 },
   { name: "answers never taken", seconds: times(9, { open: 9, pending: 20_000, written: 17 }), want: "stuck_reader", within: 3 },
@@ -87,8 +89,9 @@ test.each<{ name: string; seconds: Second[]; greeted?: boolean; want: ExceededLi
   expect(verdict?.second).toBeLessThanOrEqual(within);
 });
 
-test.each<{ name: string; seconds: Second[] }>([
+test.each<{ name: string; seconds: Second[]; greeted?: boolean }>([
   { name: "an idle connection", seconds: times(100, {}) },
+  { name: "a client that stands still for seconds before its preface", seconds: times(7, {}), greeted: false },
   {
     name: "messages that are read a second after they came, again and again",
     seconds: Array.from({ length: 20 }, (_, i) => (i % 2 === 0 ? { read: 5_900, open: 1 } : { read: 900, useful: 5_900, open: 1 })),
@@ -115,8 +118,8 @@ test.each<{ name: string; seconds: Second[] }>([
   },
   { name: "a slow reader that takes what it asked for, slowly", seconds: times(9, { open: 1, pending: 20_000, written: 5_000 }) },
   { name: "a stalled watcher with little pending", seconds: times(100, { open: 1, pending: 9_000 }) },
-])("$name is left alone", ({ seconds }) => {
-  expect(play(seconds)).toBeUndefined();
+])("$name is left alone", ({ seconds, greeted }) => {
+  expect(play(seconds, greeted)).toBeUndefined();
 });
 
 test("a flood far beyond the rate is cut at once, not at the next check", () => {
@@ -128,7 +131,8 @@ test("a flood far beyond the rate is cut at once, not at the next check", () => 
 });
 
 test.each<{ name: string; greeted: boolean; pending: number; read: number; want: ExceededLimit; withinMs: number }>([
-  { name: "a preface", greeted: false, pending: 0, read: 0, want: "slow_preface", withinMs: LIMITS.prefaceTimeoutMs },
+  { name: "a silent client", greeted: false, pending: 0, read: 0, want: "slow_preface", withinMs: LIMITS.silentTimeoutMs },
+  { name: "a preface", greeted: false, pending: 0, read: 1, want: "slow_preface", withinMs: LIMITS.prefaceTimeoutMs },
   { name: "the rest of a frame", greeted: true, pending: 0, read: 1, want: "slow_headers", withinMs: LIMITS.trickleMs },
   { name: "a reader", greeted: true, pending: 20_000, read: 0, want: "stuck_reader", withinMs: LIMITS.stuckMs },
 ])("after a standstill of this process $name has its time again", ({ greeted, pending, read, want, withinMs }) => {

@@ -19,7 +19,9 @@ export interface ConnectionLimits {
   readonly headerGainPerSecond: number;
   /** Calls that are refused before a method runs: unknown methods, other content types, calls over the stream bound. */
   readonly refusalsPerSecond: number;
-  /** From accepting (after TLS) to the client's preface and SETTINGS. */
+  /** From accepting (after TLS) to the first byte. A client on a busy machine may stand still between connecting and writing. */
+  readonly silentTimeoutMs: number;
+  /** From the first byte to the end of the client's preface and SETTINGS. */
   readonly prefaceTimeoutMs: number;
   /** How long bytes may trickle in on a connection without open streams and make no frame (half a HEADERS frame). */
   readonly trickleMs: number;
@@ -38,6 +40,7 @@ export const CONNECTION_LIMITS: ConnectionLimits = {
   unreadBytes: 0,
   headerGainPerSecond: 512 * 1_024,
   refusalsPerSecond: 500,
+  silentTimeoutMs: 10_000,
   prefaceTimeoutMs: 2_000,
   trickleMs: 1_500,
   stuckBytes: 1_024 * 1_024,
@@ -107,7 +110,9 @@ export class ConnectionMeter {
   /** Streams closed before the client had sent its request: what it has sent by then is thrown away unseen. */
   brokenUploads = 0;
   readonly #limits: ConnectionLimits;
-  readonly #openedPatientMs: number;
+  readonly #opened: { readonly patientMs: number; readonly bytesRead: number };
+  /** When a byte was first seen, in patient ms. */
+  #begunMs: number | undefined;
   #pingCount = 0;
   #settingsCount = 0;
   #isGreeted = false;
@@ -125,7 +130,7 @@ export class ConnectionMeter {
 
   constructor(limits: ConnectionLimits, opened: ConnectionSample) {
     this.#limits = limits;
-    this.#openedPatientMs = opened.patientMs ?? opened.monoMs;
+    this.#opened = { patientMs: opened.patientMs ?? opened.monoMs, bytesRead: opened.bytesRead };
     this.#last = { ...opened, usefulBytes: 0, streamCount: 0, refusalCount: 0, brokenUploads: 0 };
   }
 
@@ -194,7 +199,7 @@ export class ConnectionMeter {
     this.#settingsCount = 0;
     this.#headerGainBytes = 0;
 
-    if (!this.#isGreeted) return since.dueMs - this.#openedPatientMs > this.#limits.prefaceTimeoutMs ? "slow_preface" : undefined;
+    if (!this.#isGreeted) return this.#isGreetingLate(since, now.bytesRead) ? "slow_preface" : undefined;
     if (pings > this.#limits.pingsPerSecond * seconds + written / 64) return "ping_flood";
     if (settings > this.#limits.settingsPerSecond * seconds) return "settings_flood";
     const useless = this.#withoutLate(read - useful, broken, seconds);
@@ -205,6 +210,12 @@ export class ConnectionMeter {
     if (refusals > this.#limits.refusalsPerSecond * seconds) return "refused_calls";
     if (this.#isTrickling(since, read > 0 && !isEventful, isEventful)) return "slow_headers";
     return this.#isStuck(since, written) ? "stuck_reader" : undefined;
+  }
+
+  #isGreetingLate({ nowMs, dueMs }: PatientNow, bytesRead: number): boolean {
+    if (bytesRead > this.#opened.bytesRead) this.#begunMs ??= nowMs;
+    const { silentTimeoutMs, prefaceTimeoutMs } = this.#limits;
+    return this.#begunMs === undefined ? dueMs - this.#opened.patientMs > silentTimeoutMs : dueMs - this.#begunMs > prefaceTimeoutMs;
   }
 
   /** These bytes without what came of broken uploads. What of them did not come yet may come until the next check. */
