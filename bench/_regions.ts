@@ -92,7 +92,7 @@ export class Regions {
       cluster_id: other,
       region: nodes[0]?.region,
       addresses: nodes.map((each) => each.farAddress),
-      token_file: this.#token(cluster, other),
+      trust: { token_file: this.#token(cluster, other) },
     }));
     return {
       fabric: {

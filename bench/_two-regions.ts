@@ -44,7 +44,7 @@ export async function startRegions(): Promise<TwoRegions> {
     return startNode({ isFree: true, isPlain: true, args: [...named, ...join_] });
   };
   const border = (region: string, addresses: readonly string[]) => ({
-    borders: [{ cluster_id: `${region}-1`, region, addresses, token_file: tokenFile }],
+    borders: [{ cluster_id: `${region}-1`, region, addresses, trust: { token_file: tokenFile } }],
   });
   const summary = (region: "east" | "west") => ({ signing_key_file: keys[region].signingKeyFile, keys: rows });
   const exporting = await start("east", "east-a", { summary: summary("east"), fabric: border("west", []) });

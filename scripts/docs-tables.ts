@@ -49,12 +49,17 @@ number of bytes. In the environment and in flags lists have commas; in the envir
 
 /** The fields of a setting that is a table, or a list of them. */
 function fieldsSection({ path, setting }: SettingRow): readonly string[] {
-  if (setting.fields === undefined) return [];
-  const rows = Object.entries(setting.fields).map(([name, { setting: field, isRequired }]) => {
+  return setting.fields === undefined ? [] : [`### ${path}`, table(["field", "type", "default", "meaning"], fieldRows(setting.fields))];
+}
+
+/** Rows of the fields, each followed by those of its own fields. */
+function fieldRows(fields: NonNullable<SettingRow["setting"]["fields"]>, before = ""): readonly (readonly string[])[] {
+  return Object.entries(fields).flatMap(([key, { setting: field, isRequired }]) => {
+    const name = `${before}${key}`;
     const text = field.default === undefined || isRequired ? "" : field.toText(field.default);
-    return [`\`${name}\``, field.type, isRequired ? "required" : text === "" ? "–" : `\`${text}\``, field.doc];
+    const row = [`\`${name}\``, field.type, isRequired ? "required" : text === "" ? "–" : `\`${text}\``, field.doc];
+    return [row, ...(field.fields === undefined ? [] : fieldRows(field.fields, `${name}.`))];
   });
-  return [`### ${path}`, table(["field", "type", "default", "meaning"], rows)];
 }
 
 function bounds({ setting }: SettingRow): string {

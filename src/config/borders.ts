@@ -1,8 +1,8 @@
 /** Settings of the clusters of other regions that this one exchanges summaries with: `fabric.borders` in `fabric.ts`. */
 import { isLoopbackHost } from "../lib/addresses.ts";
 import { MINUTE_MS } from "../lib/duration.ts";
-import { ADDRESS, ID, int, list, ms, PATH, text } from "./field.ts";
-import { rows, type ValueOf } from "./field-table.ts";
+import { ADDRESS, ID, int, list, ms, PATH, PUBLIC_KEY, text } from "./field.ts";
+import { requiredTable, rows, type ValueOf } from "./field-table.ts";
 
 /** Most clusters of other regions, and most regions of them: a node tells the others of its region of each region. */
 const MAX_BORDERS = 64;
@@ -17,6 +17,31 @@ const NAMESPACES = {
 /** What a certificate can name as a cluster (SPIFFE-ID, section 2.3). */
 const IN_CERTIFICATE = /^[A-Za-z0-9._-]+$/;
 
+const TRUST = requiredTable({
+  doc: "What its nodes must prove: an authority and the name of their certificates, or, on loopback only, a token.",
+  fields: {
+    caFile: text({
+      ...PATH,
+      doc: "PEM file with the authorities of its nodes' certificates. They count for links of this border, and for nothing else. Read again on SIGHUP.",
+    }),
+    trustDomain: text({
+      pattern: /^[a-z0-9._-]{1,255}$/,
+      what: "a trust domain of SPIFFE",
+      doc: "Trust domain that these certificates name, `spiffe://<trust domain>/waymark/cluster/<cluster_id>/node/<node>`; that of fabric.cert_file when absent.",
+    }),
+    tokenFile: text({
+      ...PATH,
+      doc: "File with a token that both sides show, in place of certificates and on loopback only: one line as in fabric.cluster_token_file, and a second one while it is changed. Read again on SIGHUP.",
+    }),
+  },
+  required: [],
+  check: ({ caFile, trustDomain, tokenFile }) => {
+    if ((caFile === undefined) === (tokenFile === undefined))
+      return "needs either ca_file or token_file, to know the nodes of the other cluster";
+    return tokenFile !== undefined && trustDomain !== undefined ? "trust_domain goes with ca_file" : undefined;
+  },
+});
+
 export const BORDERS = rows({
   doc: "Clusters of other regions with which this one exchanges summaries of services. Both sides must name each other, and all nodes of a cluster that have borders should have the same.",
   maxItems: MAX_BORDERS,
@@ -30,18 +55,11 @@ export const BORDERS = rows({
       default: [],
       doc: "Fabric addresses (host:port) of its nodes. Without any, only the other side opens links.",
     }),
-    caFile: text({
-      ...PATH,
-      doc: "PEM file with the authorities of its nodes' certificates. They count for links of this border, and for nothing else. Read again on SIGHUP.",
-    }),
-    trustDomain: text({
-      pattern: /^[a-z0-9._-]{1,255}$/,
-      what: "a trust domain of SPIFFE",
-      doc: "Trust domain that these certificates name, `spiffe://<trust domain>/waymark/cluster/<cluster_id>/node/<node>`; that of fabric.cert_file when absent.",
-    }),
-    tokenFile: text({
-      ...PATH,
-      doc: "File with a token that both sides show, in place of certificates and on loopback only: one line as in fabric.cluster_token_file, and a second one while it is changed. Read again on SIGHUP.",
+    trust: TRUST,
+    keys: list({
+      ...PUBLIC_KEY,
+      default: [],
+      doc: "Ed25519 public keys with which the cluster signs, each as in summary.keys[].public_key. They count beside those that summary.keys names for it.",
     }),
     import: list({ ...NAMESPACES, doc: "Namespaces whose summaries from this border are shown here; all when empty." }),
     export: list({ ...NAMESPACES, doc: "Namespaces whose summaries are sent there, of those that policy lets out; all when empty." }),
@@ -58,15 +76,12 @@ export const BORDERS = rows({
       doc: "Most bytes of summaries that a link carries each second; 0 means no such bound.",
     }),
   },
-  required: ["clusterId", "region"],
-  check: ({ clusterId, caFile, trustDomain, tokenFile, addresses }) => {
-    if ((caFile === undefined) === (tokenFile === undefined))
-      return "needs either ca_file or token_file, to know the nodes of the other cluster";
-    if (tokenFile !== undefined && trustDomain !== undefined) return "trust_domain goes with ca_file";
+  required: ["clusterId", "region", "trust"],
+  check: ({ clusterId, trust: { caFile, tokenFile }, addresses }) => {
     if (caFile !== undefined && !IN_CERTIFICATE.test(clusterId))
       return `${clusterId} cannot stand in a certificate, so its nodes could prove nothing`;
     const remote = tokenFile === undefined ? undefined : addresses.find((address) => !isLoopbackHost(hostOf(address)));
-    return remote === undefined ? undefined : `token_file is for loopback only, and ${remote} is not there; use ca_file`;
+    return remote === undefined ? undefined : `trust.token_file is for loopback only, and ${remote} is not there; use trust.ca_file`;
   },
 });
 
@@ -100,7 +115,7 @@ export function borderProblems(
 }
 
 function problemOf(
-  { clusterId, region, caFile }: BorderSettings,
+  { clusterId, region, trust: { caFile } }: BorderSettings,
   here: BorderPlace,
   twin: number | undefined,
 ): readonly [field: string, message: string] | undefined {
@@ -116,8 +131,8 @@ function problemOf(
   if (key >= 0) return [".region", `is ${region}, but summary.keys[${key}].region says that ${clusterId} is in ${here.keys[key]?.region}`];
   if ((caFile !== undefined) === here.hasCertificate) return undefined;
   return here.hasCertificate
-    ? [".token_file", "is for a fabric without certificates; use ca_file, because this node has fabric.cert_file"]
-    : [".ca_file", "needs fabric.cert_file, fabric.key_file and fabric.ca_file: both sides show certificates"];
+    ? [".trust.token_file", "is for a fabric without certificates; use ca_file, because this node has fabric.cert_file"]
+    : [".trust.ca_file", "needs fabric.cert_file, fabric.key_file and fabric.ca_file: both sides show certificates"];
 }
 
 function hostOf(address: string): string {

@@ -165,11 +165,11 @@ function trustWarnings({ fabric, policy, node }: Settings): readonly string[] {
 function borderWarnings({ fabric, summary, node }: Settings): readonly string[] {
   if (node.mode === "resolver" || fabric.enabled === false || !summary.requireSignatures) return [];
   const named = new Set(summary.keys.map(({ clusterId }) => clusterId));
-  return fabric.borders.flatMap(({ clusterId }, i) =>
-    named.has(clusterId)
+  return fabric.borders.flatMap(({ clusterId, keys }, i) =>
+    keys.length > 0 || named.has(clusterId)
       ? []
       : [
-          `fabric.borders[${i}]: summary.keys names no key of ${clusterId}, so no summary of it is taken while summary.require_signatures is on; add its public key`,
+          `fabric.borders[${i}].keys and summary.keys name no key of ${clusterId}, so no summary of it is taken while summary.require_signatures is on; add its public key`,
         ],
   );
 }

@@ -73,9 +73,14 @@ function shownTable<F extends Fields>(table: TableOf<F>, { fields }: TableOption
   for (const [name, setting] of Object.entries(fields)) {
     const value: unknown = table[name];
     if (value === undefined || (Array.isArray(value) && value.length === 0)) continue;
-    shown[fileKey(name, setting.suffix)] = setting.secret === true ? "[secret]" : typeof value === "number" ? setting.toText(value) : value;
+    shown[fileKey(name, setting.suffix)] = setting.secret === true ? "[secret]" : shownValue(value, setting);
   }
   return shown;
+}
+
+function shownValue(value: unknown, setting: SettingField<unknown>): unknown {
+  if (setting.shown !== undefined) return setting.shown(value);
+  return typeof value === "number" ? setting.toText(value) : value;
 }
 
 /** Text from the environment, read as JSON. Other text may hold a secret, so `parse` gets its length to refuse instead. */
@@ -85,20 +90,31 @@ function tableOf(raw: string): unknown {
 
 /** A table that may be absent. */
 export function record<F extends Fields>(options: TableOptions<F>): SettingField<TableOf<F> | undefined> {
+  const kind = requiredTable(options);
+  return { ...kind, default: undefined, toText: (value) => (value === undefined ? "" : kind.toText(value)) };
+}
+
+/** A table in a table that requires it. */
+export function requiredTable<F extends Fields>(options: TableOptions<F>): SettingField<TableOf<F>> {
+  const unset = Object.entries(options.fields).map(([name, setting]) => [name, setting.default]);
+  const shown = (value: TableOf<F>) => shownTable(value, options);
   return {
     doc: options.doc,
-    default: undefined,
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- each field has the default of its row
+    default: Object.fromEntries(unset) as TableOf<F>,
     type: "table",
     fields: fieldsOf(options),
     parse: (raw) => readTable(raw, options),
     fromText: tableOf,
-    toText: (value) => (value === undefined ? "" : JSON.stringify(shownTable(value, options))),
+    toText: (value) => JSON.stringify(shown(value)),
+    shown,
   };
 }
 
 /** Several tables, none by default. */
 export function rows<F extends Fields>(options: TableOptions<F>): SettingField<readonly TableOf<F>[]> {
   const { maxItems = MAX_ITEMS } = options;
+  const shown = (value: readonly TableOf<F>[]) => value.map((each) => shownTable(each, options));
   return {
     doc: options.doc,
     default: [],
@@ -117,6 +133,7 @@ export function rows<F extends Fields>(options: TableOptions<F>): SettingField<r
       return faults.length === 0 ? { value: tables } : { faults };
     },
     fromText: (raw) => (raw === "" ? [] : tableOf(raw)),
-    toText: (value) => (value.length === 0 ? "" : JSON.stringify(value.map((each) => shownTable(each, options)))),
+    toText: (value) => (value.length === 0 ? "" : JSON.stringify(shown(value))),
+    shown,
   };
 }

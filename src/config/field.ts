@@ -53,6 +53,8 @@ export interface SettingField<T> extends SettingFieldOptions<T> {
   fromText(raw: string): unknown;
   /** The value as a person would write it. */
   toText(value: T): string;
+  /** Of a table or a list of tables: the value as a file would hold it, with secrets masked. */
+  shown?(value: T): unknown;
 }
 
 /** A refusal of the value as a whole. */
@@ -190,6 +192,11 @@ export const ID = {
 } as const;
 /** What a node has, as its entry lists it. */
 export const NAME = { pattern: new RegExp(`^[${WORD}]{1,128}$`), what: `1 to 128 of ${WORD_WHAT}` } as const;
+/** A public key of a cluster. */
+export const PUBLIC_KEY = {
+  pattern: /^[A-Za-z0-9+/]{43}=$/,
+  what: "32 bytes in base64, as `openssl pkey -in FILE -pubout -outform DER | tail -c 32 | base64` prints them",
+} as const;
 export const PATH = { pattern: /^[^\0]{1,4096}$/, what: "a file path" } as const;
 /** `host:port`. An IPv6 literal stands in brackets. */
 export const ADDRESS =

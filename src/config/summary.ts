@@ -1,6 +1,6 @@
 /** Settings of what clusters and regions tell each other of their services: the group `summary` of SETTINGS in `settings.ts`. */
 import { DAY_MS, HOUR_MS, MINUTE_MS } from "../lib/duration.ts";
-import { bool, choice, ID, int, list, ms, PATH, text } from "./field.ts";
+import { bool, choice, ID, int, list, ms, PATH, PUBLIC_KEY, text } from "./field.ts";
 import { rows } from "./field-table.ts";
 import { AT_RESOLVER } from "./resolver.ts";
 
@@ -91,7 +91,7 @@ export const SUMMARY_SETTINGS = {
   }),
   requireSignatures: bool({
     default: true,
-    doc: "Take only summaries that are signed by a key of their cluster (summary.keys). When off, unsigned ones are taken from clusters that summary.keys or fabric.borders name.",
+    doc: "Take only summaries that are signed by a key of their cluster (summary.keys, fabric.borders[].keys). When off, unsigned ones are taken from clusters that summary.keys or fabric.borders name.",
   }),
   resolverScopes: list({
     pattern: /^(?:zone|region|global)$/,
@@ -107,13 +107,12 @@ export const SUMMARY_SETTINGS = {
     doc: "Namespaces, with those below them, of which a resolver follows summaries. Empty means those of resolver.namespaces, or all if that is empty too. Only for a resolver.",
   }),
   keys: rows({
-    doc: "Keys of other clusters, and of this one for the nodes that do not sign, with the region of the cluster. Nothing that a cluster says of itself adds a region.",
+    doc: "Keys of other clusters, and of this one for the nodes that do not sign, with the region of the cluster. Nothing that a cluster says of itself adds a region. The keys of a neighbour may stand in fabric.borders[].keys instead; all of both count.",
     fields: {
       clusterId: text({ ...ID, default: "", doc: "The cluster that signs with this key." }),
       region: text({ ...ID, default: "", doc: "Region of the cluster." }),
       publicKey: text({
-        pattern: /^[A-Za-z0-9+/]{43}=$/,
-        what: "32 bytes in base64, as `openssl pkey -in FILE -pubout -outform DER | tail -c 32 | base64` prints them",
+        ...PUBLIC_KEY,
         default: "",
         doc: "The Ed25519 public key: 32 bytes in base64.",
       }),

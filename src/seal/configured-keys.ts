@@ -1,4 +1,4 @@
-/** The keys that the settings name (`summary.keys[]`), parsed, with what is wrong with them. */
+/** The keys that the settings name (`summary.keys[]`, `fabric.borders[].keys`), parsed, with what is wrong with them. */
 import { counted } from "../lib/counted.ts";
 import type { ClusterKey } from "./cluster-keys.ts";
 import { isSoundPublicKey } from "./public-key.ts";
@@ -11,49 +11,90 @@ export interface KeyRow {
   readonly publicKey?: string;
 }
 
+/** A border of the settings, with the keys of its cluster. */
+export interface BorderKeys {
+  readonly clusterId: string;
+  readonly region: string;
+  /** Each in base64. */
+  readonly keys: readonly string[];
+}
+
 /** Clusters that a node knows keys of: as many as sources. */
 export const MAX_KEY_CLUSTERS = 256;
 /** Keys of a cluster in the settings: enough for one that changes its key. */
 export const MAX_KEYS_A_CLUSTER = 8;
 
+export interface NamedKey extends ClusterKey {
+  /** The path of the setting that names it. */
+  readonly path: string;
+}
+
 export interface ParsedKeys {
-  readonly keys: readonly ClusterKey[];
+  readonly keys: readonly NamedKey[];
   /** The path of a setting, and what is wrong with it. */
   readonly problems: readonly (readonly [path: string, message: string])[];
 }
 
-/** `own` is the cluster and the region of this node. */
-export function clusterKeys(rows: readonly KeyRow[], own: { readonly clusterId: string; readonly region: string }): ParsedKeys {
+interface KeySettings {
+  readonly keys: readonly KeyRow[];
+  readonly borders?: readonly BorderKeys[];
+}
+
+/** A key of the settings, with the path of each word about it. */
+interface Named {
+  readonly cluster: string;
+  readonly region: string;
+  readonly text: string;
+  readonly isOfBorder: boolean;
+  readonly at: { readonly key: string; readonly cluster: string; readonly region: string; readonly text: string };
+}
+
+/** `own` is the cluster and the region of this node. A key of a border may stand in `summary.keys` too, for the same cluster. */
+export function clusterKeys(settings: KeySettings, own: { readonly clusterId: string; readonly region: string }): ParsedKeys {
   const problems: [string, string][] = [];
-  const rowOfKey = new Map<string, number>();
+  const first = new Map<string, Named>();
   const regions = new Map([[own.clusterId, { region: own.region, where: "node.region" }]]);
   const counts = new Map<string, number>();
-  const keys = rows.flatMap(({ clusterId: cluster = "", region = "", publicKey: text = "" }, i): readonly ClusterKey[] => {
+  const keys = namedIn(settings).flatMap((named): readonly NamedKey[] => {
+    const { cluster, region, text, at, isOfBorder } = named;
     const before = problems.length;
-    const path = `summary.keys[${i}]`;
-    const refuse = (field: string, message: string) => problems.push([`${path}.${field}`, message]);
+    const refuse = (path: string, message: string) => problems.push([path, message]);
+    const other = first.get(text);
+    if (isOfBorder && other?.cluster === cluster) return [];
     const count = (counts.get(cluster) ?? 0) + 1;
     counts.set(cluster, count);
-    if (cluster === "") refuse("cluster_id", "names no cluster");
-    else if (count === MAX_KEYS_A_CLUSTER + 1)
-      refuse("cluster_id", `${cluster} has more than ${MAX_KEYS_A_CLUSTER} keys, the most allowed`);
+    if (cluster === "") refuse(at.cluster, "names no cluster");
+    else if (count === MAX_KEYS_A_CLUSTER + 1) refuse(at.cluster, `${cluster} has more than ${MAX_KEYS_A_CLUSTER} keys, the most allowed`);
     else if (counts.size === MAX_KEY_CLUSTERS + 1 && count === 1)
-      refuse("cluster_id", `is of one cluster more than ${counted(MAX_KEY_CLUSTERS, "cluster")}, the most allowed`);
+      refuse(at.cluster, `is of one cluster more than ${counted(MAX_KEY_CLUSTERS, "cluster")}, the most allowed`);
     const told = regions.get(cluster);
-    if (region === "") refuse("region", "names no region");
-    else if (told === undefined) regions.set(cluster, { region, where: `${path}.region` });
-    else if (told.region !== region) refuse("region", `is ${region}, but ${told.where} says that ${cluster} is in ${told.region}`);
+    if (region === "") refuse(at.region, "names no region");
+    else if (told === undefined) regions.set(cluster, { region, where: at.region });
+    else if (told.region !== region) refuse(at.region, `is ${region}, but ${told.where} says that ${cluster} is in ${told.region}`);
     const publicKey = Buffer.from(text, "base64");
-    const other = rowOfKey.get(text);
-    rowOfKey.set(text, i);
+    first.set(text, named);
     if (publicKey.length !== 32 || publicKey.toString("base64") !== text)
-      refuse(
-        "public_key",
-        "is not the base64 of 32 bytes; print it with: openssl pkey -in FILE -pubout -outform DER | tail -c 32 | base64",
-      );
-    else if (other !== undefined) refuse("public_key", `is the key of summary.keys[${other}] too; a key belongs to one cluster, once`);
-    else if (!isSoundPublicKey(publicKey)) refuse("public_key", "is no public key of Ed25519, or one for which anybody can sign");
-    return problems.length === before ? [{ cluster, region, publicKey }] : [];
+      refuse(at.text, "is not the base64 of 32 bytes; print it with: openssl pkey -in FILE -pubout -outform DER | tail -c 32 | base64");
+    else if (other !== undefined) refuse(at.text, `is the key of ${other.at.key} too; a key belongs to one cluster, once`);
+    else if (!isSoundPublicKey(publicKey)) refuse(at.text, "is no public key of Ed25519, or one for which anybody can sign");
+    return problems.length === before ? [{ cluster, region, publicKey, path: at.key }] : [];
   });
   return { keys, problems };
+}
+
+function namedIn({ keys, borders = [] }: KeySettings): readonly Named[] {
+  const rows = keys.map(({ clusterId: cluster = "", region = "", publicKey: text = "" }, i): Named => {
+    const key = `summary.keys[${i}]`;
+    const at = { key, cluster: `${key}.cluster_id`, region: `${key}.region`, text: `${key}.public_key` };
+    return { cluster, region, text, isOfBorder: false, at };
+  });
+  const ofBorders = borders.flatMap(({ clusterId: cluster, region, keys: texts }, i) => {
+    const border = `fabric.borders[${i}]`;
+    return texts.map((text, k): Named => {
+      const key = `${border}.keys[${k}]`;
+      const at = { key, cluster: `${border}.cluster_id`, region: `${border}.region`, text: key };
+      return { cluster, region, text, isOfBorder: true, at };
+    });
+  });
+  return [...rows, ...ofBorders];
 }

@@ -56,7 +56,11 @@ test("a node without keys says where they are named; the cluster is asked for", 
     return { servedBy: "n1" };
   });
   const { exit, stderr } = await waymark(["summary", "keys", "--cluster-id", "ap1", "--server", fake.address]);
-  expect([exit, stderr, asked]).toEqual([0, "n1 trusts no key of ap1; summary.keys of its settings names them\n", ["ap1"]]);
+  expect([exit, stderr, asked]).toEqual([
+    0,
+    "n1 trusts no key of ap1; summary.keys and fabric.borders[].keys of its settings name them\n",
+    ["ap1"],
+  ]);
 });
 
 function file(name: string, text: string): string {

@@ -2,9 +2,10 @@
 import { expect, test } from "vitest";
 import { BORDERS, type BorderSettings, borderProblems } from "../../src/config/borders.ts";
 
-const US = { cluster_id: "us1", region: "us", addresses: ["10.0.0.1:17421"], ca_file: "us.pem" };
-const NEAR = { cluster_id: "us1", region: "us", addresses: ["127.0.0.1:17421", "[::1]:1", "localhost:2"], token_file: "t" };
+const US = { cluster_id: "us1", region: "us", addresses: ["10.0.0.1:17421"], trust: { ca_file: "us.pem" } };
+const NEAR = { cluster_id: "us1", region: "us", addresses: ["127.0.0.1:17421", "[::1]:1", "localhost:2"], trust: { token_file: "t" } };
 
+const KEY = `${"A".repeat(43)}=`;
 const KEYS = [{ clusterId: "ap1", region: "ap" }];
 
 /** The borders of a node of cluster `eu1` in region `eu`, or what is wrong with them. */
@@ -25,9 +26,8 @@ test("a border says who the neighbour is and what it must prove; the rest has de
       clusterId: "us1",
       region: "us",
       addresses: ["10.0.0.1:17421"],
-      caFile: "us.pem",
-      trustDomain: undefined,
-      tokenFile: undefined,
+      trust: { caFile: "us.pem", trustDomain: undefined, tokenFile: undefined },
+      keys: [],
       import: [],
       export: [],
       batchIntervalMs: 200,
@@ -37,7 +37,12 @@ test("a border says who the neighbour is and what it must prove; the rest has de
 });
 
 test.each<[string, object, object[], string]>([
-  ["by certificate", {}, [{ ...US, trust_domain: "us.example", import: ["svc", "svc.prod.*"], export: ["svc.market"] }], ""],
+  [
+    "by certificate",
+    {},
+    [{ ...US, trust: { ca_file: "us.pem", trust_domain: "us.example" }, import: ["svc", "svc.prod.*"], export: ["svc.market"] }],
+    "",
+  ],
   ["by token on loopback", { hasCertificate: false }, [NEAR], ""],
   ["two of one region", {}, [US, { ...US, cluster_id: "us2" }], ""],
   ["to oneself", {}, [{ ...US, cluster_id: "eu1" }], "[0].cluster_id: eu1 is this cluster itself (node.cluster_id)"],
@@ -48,30 +53,46 @@ test.each<[string, object, object[], string]>([
     "[1].region: eu is this node's own region (node.region): clusters of one region are let in by fabric.trust and fabric.clusters",
   ],
   ["twice the same", {}, [US, { ...US, region: "ap" }], "[1].cluster_id: us1 is the cluster of [0] too; give it one border"],
+  ["without proof", {}, [{ ...US, trust: {} }], "0.trust: needs either ca_file or token_file, to know the nodes of the other cluster"],
+  ["without the table of proofs", {}, [{ cluster_id: "us1", region: "us" }], "0.trust: is required"],
+  ["with proofs beside the table", {}, [{ ...US, ca_file: "us.pem" }], "0.ca_file: unknown key"],
   [
-    "without proof",
+    "with two proofs",
     {},
-    [{ cluster_id: "us1", region: "us" }],
-    "0: needs either ca_file or token_file, to know the nodes of the other cluster",
+    [{ ...US, trust: { ca_file: "us.pem", token_file: "t" } }],
+    "0.trust: needs either ca_file or token_file, to know the nodes of the other cluster",
   ],
-  ["with two proofs", {}, [{ ...US, token_file: "t" }], "0: needs either ca_file or token_file, to know the nodes of the other cluster"],
+  [
+    "by a token of a domain",
+    {},
+    [{ ...NEAR, trust: { token_file: "t", trust_domain: "us.example" } }],
+    "0.trust: trust_domain goes with ca_file",
+  ],
+  ["with keys", {}, [{ ...US, keys: [KEY, `${"B".repeat(43)}=`] }], ""],
+  ["with a key twice", {}, [{ ...US, keys: [KEY, KEY] }], `0.keys: "${KEY}" is there twice`],
+  [
+    "with a key of another form",
+    {},
+    [{ ...US, keys: ["AAAA"] }],
+    '0.keys: "AAAA" is not 32 bytes in base64, as `openssl pkey -in FILE -pubout -outform DER | tail -c 32 | base64` prints them',
+  ],
   [
     "by certificate at a node without",
     { hasCertificate: false },
     [US],
-    "[0].ca_file: needs fabric.cert_file, fabric.key_file and fabric.ca_file: both sides show certificates",
+    "[0].trust.ca_file: needs fabric.cert_file, fabric.key_file and fabric.ca_file: both sides show certificates",
   ],
   [
     "by token at a node with certificates",
     {},
     [NEAR],
-    "[0].token_file: is for a fabric without certificates; use ca_file, because this node has fabric.cert_file",
+    "[0].trust.token_file: is for a fabric without certificates; use ca_file, because this node has fabric.cert_file",
   ],
   [
     "by token to another machine",
     { hasCertificate: false },
     [{ ...NEAR, addresses: ["10.0.0.1:1"] }],
-    "0: token_file is for loopback only, and 10.0.0.1:1 is not there; use ca_file",
+    "0: trust.token_file is for loopback only, and 10.0.0.1:1 is not there; use trust.ca_file",
   ],
   [
     "a cluster that no certificate names",

@@ -47,7 +47,7 @@ test("a fabric with a token or certificates is not open; seeds, or fabric.enable
 
 /** Borders with two clusters, of which one has a key. */
 const BORDERS = {
-  fabric: { borders: ["us1", "us2"].map((cluster_id) => ({ cluster_id, region: "us", token_file: `${cluster_id}.token` })) },
+  fabric: { borders: ["us1", "us2"].map((cluster_id) => ({ cluster_id, region: "us", trust: { token_file: `${cluster_id}.token` } })) },
   summary: { keys: [{ cluster_id: "us1", region: "us", public_key: `${"A".repeat(43)}=` }] },
 };
 
@@ -59,7 +59,7 @@ test.each([
   { file: { fabric: { clusters: ["c2"], trust: "explicit" }, policy: { accept_from: ["c2"] } }, says: [] },
   { file: { fabric: { clusters: ["c2"], cert_file: "c", key_file: "k", ca_file: "a" } }, says: [] },
   { file: { policy: { accept_from: ["c2"] } }, says: ["policy.accept_from has no effect for c2"] },
-  { file: BORDERS, says: ["fabric.borders[1]: summary.keys names no key of us2"] },
+  { file: BORDERS, says: ["fabric.borders[1].keys and summary.keys name no key of us2"] },
   { file: { ...BORDERS, summary: { ...BORDERS.summary, require_signatures: false } }, says: [] },
 ])("of other clusters $file is warned of with $says", ({ file, says }) => {
   const warned = exposureWarnings(settings(file));

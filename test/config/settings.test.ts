@@ -206,7 +206,7 @@ test.each([
   },
   { toml: '[tls]\ncert_file = "c.pem"\n', says: "tls.cert_file: needs tls.key_file too (file n.toml)" },
   {
-    toml: '[[fabric.borders]]\ncluster_id = "local"\nregion = "us"\ntoken_file = "t"\n',
+    toml: '[[fabric.borders]]\ncluster_id = "local"\nregion = "us"\ntrust = { token_file = "t" }\n',
     says: "fabric.borders[0].cluster_id: local is this cluster itself (node.cluster_id) (file n.toml)",
   },
   {
@@ -413,6 +413,21 @@ test("a table that is shown has only what it was given, in the units that people
     '"jwks_file":"f","algorithms":["RS256","ES256","EdDSA"],"clock_skew":"5s"',
   );
   expect(settingsOf({ env: { WAYMARK_TENANTS__CREDENTIALS: "" } }).settings.tenants.credentials).toEqual([]);
+});
+
+test("a table in a table is shown as a file has it, and read back from that", () => {
+  const border = {
+    cluster_id: "us1",
+    region: "us",
+    trust: { token_file: "t" },
+    keys: [`${"A".repeat(43)}=`],
+    batch_interval: "200ms",
+    bytes_per_second: "0",
+  };
+  const { settings, ...read } = settingsOf({ env: { WAYMARK_FABRIC__BORDERS: JSON.stringify([{ ...border, bytes_per_second: 0 }]) } });
+  expect(settings.fabric.borders).toMatchObject([{ trust: { tokenFile: "t" }, keys: border.keys }]);
+  const shown = listSettings({ settings, ...read }).find(({ path }) => path === "fabric.borders")?.value ?? "";
+  expect(JSON.parse(shown)).toEqual([border]);
 });
 
 test("credentials come from the environment too, as JSON, and what is none is not shown", () => {

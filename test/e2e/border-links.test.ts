@@ -79,14 +79,14 @@ describe("by certificate", () => {
   const usCa = file("us.pem", us.ca);
 
   test("neighbours that name each other are linked, and neither members nor entries cross; a node with a certificate of the neighbour's authority is let in nowhere else", async () => {
-    const toEu = { cluster_id: "eu1", region: "eu", ca_file: euCa };
+    const toEu = { cluster_id: "eu1", region: "eu", trust: { ca_file: euCa } };
     await using far = await start({
       nodeId: "us1a",
       clusterId: "us1",
       region: "us",
       fabric: { ...byCertificate(us, "us1a", "us1"), borders: [toEu] },
     });
-    const toUs = { cluster_id: "us1", region: "us", addresses: [addressOf(far)], ca_file: usCa };
+    const toUs = { cluster_id: "us1", region: "us", addresses: [addressOf(far)], trust: { ca_file: usCa } };
     await using near = await start({
       nodeId: "eu1a",
       clusterId: "eu1",
@@ -109,14 +109,14 @@ describe("by certificate", () => {
 
   test("a cluster that is not named is told which setting is missing, and so is the operator; a reload of the authority lets the right one in", async () => {
     const ca = file("changing.pem", us.ca);
-    const toEu = { cluster_id: "eu1", region: "eu", ca_file: ca };
+    const toEu = { cluster_id: "eu1", region: "eu", trust: { ca_file: ca } };
     await using far = await start({
       nodeId: "us2a",
       clusterId: "us2",
       region: "us",
       fabric: { ...byCertificate(us, "us2a", "us2"), borders: [toEu] },
     });
-    const borders = [{ cluster_id: "us2", region: "us", addresses: [addressOf(far)], ca_file: usCa }];
+    const borders = [{ cluster_id: "us2", region: "us", addresses: [addressOf(far)], trust: { ca_file: usCa } }];
     await using near = await start({
       nodeId: "eu1b",
       clusterId: "eu1",
@@ -129,7 +129,7 @@ describe("by certificate", () => {
     far.command.kill("SIGHUP");
     await told(far, "border_up");
     // One authority for all regions, and a cluster that has no border.
-    const other = [{ cluster_id: "eu1", region: "eu", addresses: [addressOf(near)], ca_file: euCa }];
+    const other = [{ cluster_id: "eu1", region: "eu", addresses: [addressOf(near)], trust: { ca_file: euCa } }];
     await using unnamed = await start({
       nodeId: "ap1a",
       clusterId: "ap1",
@@ -145,9 +145,9 @@ describe("by certificate", () => {
 test("by token, on loopback: the right one is linked, and a border's token is no cluster token", async () => {
   const token = file("border.token", "the-token-of-this-border\n");
   const cluster = file("eu.token", "the-token-of-the-cluster\n");
-  const toEu = { cluster_id: "eu1", region: "eu", token_file: token };
+  const toEu = { cluster_id: "eu1", region: "eu", trust: { token_file: token } };
   await using far = await start({ nodeId: "us1a", clusterId: "us1", region: "us", fabric: { borders: [toEu] } });
-  const borders = [{ cluster_id: "us1", region: "us", addresses: [addressOf(far)], token_file: token }];
+  const borders = [{ cluster_id: "us1", region: "us", addresses: [addressOf(far)], trust: { token_file: token } }];
   await using near = await start({ nodeId: "eu1a", clusterId: "eu1", region: "eu", fabric: { cluster_token_file: cluster, borders } });
   await told(near, "border_up");
   await told(far, "border_up");

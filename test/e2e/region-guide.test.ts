@@ -21,8 +21,8 @@ test.each([
   const names = nodesOf(part);
   expect(names.map((name) => name.split("-")[0] ?? "").toSorted()).toEqual(regions);
   await using nodes = await GuideNodes.of(names);
-  const common = FILES.get("the end of all files") ?? "";
-  await Promise.all(names.map((name) => nodes.start(name, `${FILES.get(`${part}: ${name}.toml`)}${common}`)));
+  const common = FILES.get("the end of these files") ?? "";
+  await Promise.all(names.map((name) => nodes.start(name, wholeOf(FILES.get(`${part}: ${name}.toml`) ?? "", common))));
   for (const [name, node] of nodes.running) {
     using door = new GrpcDoor(node.grpc);
     const entry = {
@@ -42,4 +42,9 @@ function linesOf(items: Awaited<ReturnType<typeof summariesIn>>): readonly strin
   return items
     .map(({ sourceCluster, serviceId, stale }) => `${sourceCluster} ${serviceId} ${stale === true ? "stale" : "fresh"}`)
     .toSorted();
+}
+
+/** A file of the page, with the end that is shown once where it has none of its own. */
+function wholeOf(file: string, end: string): string {
+  return file.includes("[summary]") ? file : `${file}${end}`;
 }

@@ -37,7 +37,7 @@ function start(
   border: JsonObject,
   { dns = {}, flags = [] }: { readonly dns?: JsonObject; readonly flags?: readonly string[] } = {},
 ): Promise<NodeProcess> {
-  const fabric = { interval: "400ms", ping_timeout: "250ms", join_timeout: "1s", borders: [{ ...border, token_file: TOKEN }] };
+  const fabric = { interval: "400ms", ping_timeout: "250ms", join_timeout: "1s", borders: [{ ...border, trust: { token_file: TOKEN } }] };
   const summary = { signing_key_file: KEYS[region].signingKeyFile, keys: [KEYS.eu.row, KEYS.us.row], hold_down: "500ms" };
   const config = file(`${clusterId}.json`, JSON.stringify({ dns, fabric, summary, observability: { log_level: "info" } }));
   return startNodeProcess([

@@ -30,7 +30,7 @@ export function sectionsOf(page: string, heading: RegExp): ReadonlyMap<string, s
 export class GuideNodes implements AsyncDisposable {
   readonly #home = mkdtempSync(join(tmpdir(), "waymark-guide-"));
   readonly #authorities = new Map<string, FabricAuthority>();
-  /** Public keys by cluster, as `summary.keys` has them. */
+  /** Public keys by cluster, as `summary.keys` and borders have them. */
   readonly #keys = new Map<string, string>();
   /** By node, the fabric address that others know of it, whenever it starts. */
   readonly #doors = new Map<string, Relay>();
@@ -66,7 +66,7 @@ export class GuideNodes implements AsyncDisposable {
     let cluster = "";
     const lines = text.split("\n").map((line) => {
       cluster = /^cluster_id = "(.*)"$/.exec(line)?.[1] ?? cluster;
-      return line.startsWith("public_key = ") ? `public_key = "${this.#keys.get(cluster) ?? unused()}"` : line;
+      return /^(?:public_key|keys) = /.test(line) ? line.replace(/"<.*>"/, `"${this.#keys.get(cluster) ?? unused()}"`) : line;
     });
     const known = lines.join("\n").replaceAll("/etc/waymark/", `${join(this.#home, name)}/`);
     const fabric = known.replaceAll(/([\w-]+)\.example:17421/g, (_, other: string) => this.#doors.get(other)?.address ?? other);

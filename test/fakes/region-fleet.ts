@@ -80,7 +80,7 @@ export class RegionFleet implements AsyncDisposable {
   async #startNode(region: string): Promise<void> {
     const borders: JsonObject[] = [];
     for (const other of this.#regions.filter((each) => each !== region)) {
-      const border = { cluster_id: `${other}1`, region: other, token_file: this.#tokenOf(region, other) };
+      const border = { cluster_id: `${other}1`, region: other, trust: { token_file: this.#tokenOf(region, other) } };
       borders.push(region < other ? { ...border, addresses: [await this.#relayTo(region, other)] } : border);
     }
     const config = {

@@ -13,7 +13,7 @@ const row = (number: number, more: KeyRow = {}): KeyRow => ({
 });
 
 test("rows become keys: several of a cluster, and those of the own cluster in its own region", () => {
-  const { keys, problems } = clusterKeys([row(0), row(1), row(2, { clusterId: "mine", region: "eu" })], OWN);
+  const { keys, problems } = clusterKeys({ keys: [row(0), row(1), row(2, { clusterId: "mine", region: "eu" })] }, OWN);
   expect(problems).toEqual([]);
   expect(keys.map(({ cluster, region }) => [cluster, region])).toEqual([
     ["a", "us"],
@@ -68,9 +68,64 @@ test.each([
     says: "is of one cluster more than 256 clusters, the most allowed",
   },
 ])("$what: summary.keys$at is refused", ({ rows, at, says }) => {
-  const { keys, problems } = clusterKeys(rows, OWN);
+  const { keys, problems } = clusterKeys({ keys: rows }, OWN);
   expect(problems).toEqual([[`summary.keys${at}`, says]]);
   expect(keys).toHaveLength(rows.length - 1);
+});
+
+const border = (numbers: readonly number[], more: { readonly clusterId?: string; readonly region?: string } = {}) => ({
+  clusterId: "a",
+  region: "us",
+  keys: numbers.map((number) => row(number).publicKey ?? ""),
+  ...more,
+});
+
+test("keys of borders count beside those of summary.keys, and one that both name for a cluster counts once", () => {
+  const borders = [border([1, 0, 2]), border([3], { clusterId: "b", region: "asia" })];
+  const { keys, problems } = clusterKeys({ keys: [row(0), row(4)], borders }, OWN);
+  expect(problems).toEqual([]);
+  expect(keys.map(({ cluster, region, path }) => `${path} ${cluster} ${region}`)).toEqual([
+    "summary.keys[0] a us",
+    "summary.keys[1] a us",
+    "fabric.borders[0].keys[0] a us",
+    "fabric.borders[0].keys[2] a us",
+    "fabric.borders[1].keys[0] b asia",
+  ]);
+});
+
+test.each([
+  {
+    what: "a key that summary.keys names for another cluster",
+    keys: [row(1, { clusterId: "b" })],
+    borders: [border([0, 1])],
+    problem: ["fabric.borders[0].keys[1]", "is the key of summary.keys[0] too; a key belongs to one cluster, once"],
+  },
+  {
+    what: "a key of two borders",
+    keys: [],
+    borders: [border([0]), border([0], { clusterId: "b" })],
+    problem: ["fabric.borders[1].keys[0]", "is the key of fabric.borders[0].keys[0] too; a key belongs to one cluster, once"],
+  },
+  {
+    what: "another region than in summary.keys",
+    keys: [row(0)],
+    borders: [border([1], { region: "asia" })],
+    problem: ["fabric.borders[0].region", "is asia, but summary.keys[0].region says that a is in us"],
+  },
+  {
+    what: "more keys of a cluster than its bound, both lists together",
+    keys: many(MAX_KEYS_A_CLUSTER, () => ({})),
+    borders: [border([0, MAX_KEYS_A_CLUSTER])],
+    problem: ["fabric.borders[0].cluster_id", "a has more than 8 keys, the most allowed"],
+  },
+  {
+    what: "a key for which anybody can sign",
+    keys: [],
+    borders: [{ ...border([]), keys: [`${"A".repeat(43)}=`] }],
+    problem: ["fabric.borders[0].keys[0]", "is no public key of Ed25519, or one for which anybody can sign"],
+  },
+])("$what: a border is refused", ({ keys, borders, problem }) => {
+  expect(clusterKeys({ keys, borders }, OWN).problems).toEqual([problem]);
 });
 
 /** All encodings of the eight points of small order, those that no encoder makes among them, and what is no point at all. */
@@ -92,7 +147,7 @@ test.each([
   ["f0ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f", "a good point, with p added"],
   ["0200000000000000000000000000000000000000000000000000000000000000", "no point of the curve"],
 ])("%s is no key: %s", (hex) => {
-  const { keys, problems } = clusterKeys([row(0, { publicKey: base64(Buffer.from(hex, "hex")) })], OWN);
+  const { keys, problems } = clusterKeys({ keys: [row(0, { publicKey: base64(Buffer.from(hex, "hex")) })] }, OWN);
   expect(keys).toEqual([]);
   expect(problems).toEqual([["summary.keys[0].public_key", "is no public key of Ed25519, or one for which anybody can sign"]]);
 });

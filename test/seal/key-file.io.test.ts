@@ -138,6 +138,6 @@ test("the key that OpenSSL makes by the remedy of the message is taken, and Open
   expect(verified.toString()).toContain("Signature Verified Successfully");
   // And the remedy of the settings prints its public half as they take it.
   const publicKey = execFileSync("sh", ["-c", 'openssl pkey -in "$0" -pubout -outform DER | tail -c 32 | base64', file]).toString().trim();
-  const { keys, problems } = clusterKeys([{ clusterId: "a", region: "eu", publicKey }], { clusterId: "b", region: "eu" });
+  const { keys, problems } = clusterKeys({ keys: [{ clusterId: "a", region: "eu", publicKey }] }, { clusterId: "b", region: "eu" });
   expect([problems, keys.map((row) => Buffer.compare(row.publicKey, key.publicKey.raw))]).toEqual([[], [0]]);
 });

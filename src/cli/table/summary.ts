@@ -11,7 +11,7 @@ export const SUMMARY_VERBS: readonly VerbSpec[] = [
     flags: [{ flags: "--cluster-id <id>", doc: "Only this cluster." }],
     examples: [
       ["summary keys list", "of each cluster its keys, from the settings or announced, and whether they count; summary keys does the same"],
-      ["summary keys list --cluster-id eu1 -o wide", "with the public keys, as summary.keys takes them"],
+      ["summary keys list --cluster-id eu1 -o wide", "with the public keys, as settings take them"],
     ],
     load: async () => (await keys()).list,
   },
@@ -25,7 +25,7 @@ export const SUMMARY_VERBS: readonly VerbSpec[] = [
       { flags: "--new-key-file <file>", doc: "The next key.", isRequired: true },
       {
         flags: "--for <duration>",
-        doc: "How long the new key counts by this, such as 30d. By then others must have it in summary.keys.",
+        doc: "How long the new key counts by this, such as 30d. By then others must have it in their settings.",
         isRequired: true,
       },
     ],

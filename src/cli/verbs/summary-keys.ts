@@ -27,7 +27,7 @@ export const list: Verb = async ({ flags, out, client }) => {
   const clusterId = flags.text("clusterId") ?? "";
   const { keys, servedBy } = await readPages(flags, ["keys"], (page) => client().call(PeerService.method.keys, { clusterId, ...page }));
   const json = { servedBy, keys: keys.map((key) => wholeJson(ClusterKeySchema, key)) };
-  const whenEmpty = `${servedBy} trusts no key${clusterId === "" ? "" : ` of ${clusterId}`}; summary.keys of its settings names them`;
+  const whenEmpty = `${servedBy} trusts no key${clusterId === "" ? "" : ` of ${clusterId}`}; summary.keys and fabric.borders[].keys of its settings name them`;
   out.document(json, { columns: KEY_COLUMNS, rows: keys, whenEmpty });
   if (!out.isMachine && keys.some(({ signs }) => signs)) out.note(`* ${servedBy} signs with it`);
 };
@@ -54,6 +54,6 @@ export const announce: Verb = async ({ environment, flags, out }) => {
     `${announcedBy} announces ${keyId} of ${cluster} from ${notBefore} until ${notAfter}. What to do now:`,
     `1. put this block behind the key in ${keyFile} and in ${newKeyFile}, and send SIGHUP to every node of ${cluster} that signs`,
     `2. ask a node of each other region: waymark summary keys list --cluster-id ${cluster}; when all of them show ${keyId}, put the new file in the place of the old one, and send SIGHUP again`,
-    `3. until ${notAfter}, add public_key = "${publicKey}" to summary.keys of every node, and then take the old key out`,
+    `3. until ${notAfter}, add public_key = "${publicKey}" to summary.keys, or to keys of the border, of every node, and then take the old key out`,
   );
 };

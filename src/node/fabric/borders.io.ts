@@ -34,11 +34,11 @@ function eachRead<T>(borders: readonly BorderSettings[], read: (row: BorderSetti
 }
 
 /** A token says which cluster shows it, so no two clusters may have the same. */
-function trustOf({ tokenFile }: BorderSettings, setting: string, taken: Map<string | undefined, string>): BorderTrust {
+function trustOf({ trust: { tokenFile } }: BorderSettings, setting: string, taken: Map<string | undefined, string>): BorderTrust {
   if (tokenFile === undefined) return { kind: "authority" };
-  const [token, otherToken] = readTokens(`${setting}.token_file`, tokenFile);
+  const [token, otherToken] = readTokens(`${setting}.trust.token_file`, tokenFile);
   const other = taken.get(token) ?? (otherToken === undefined ? undefined : taken.get(otherToken));
-  if (other !== undefined) throw new Error(`${setting}.token_file: ${tokenFile} holds a token of ${other} too; give each its own`);
+  if (other !== undefined) throw new Error(`${setting}.trust.token_file: ${tokenFile} holds a token of ${other} too; give each its own`);
   for (const each of [token, otherToken]) if (each !== undefined) taken.set(each, setting);
   return { kind: "token", token, otherToken };
 }
@@ -50,7 +50,7 @@ export function readTlsAndBorders(settings: Settings, borders: readonly BorderSe
 }
 
 function readAuthorities(borders: readonly BorderSettings[], cert: Uint8Array): readonly BorderAuthority[] {
-  return eachRead(borders, ({ clusterId, caFile, trustDomain = trustDomainOf(cert) }, i) =>
-    caFile === undefined ? [] : [{ clusterId, ca: readCertificates(`fabric.borders[${i}].ca_file`, caFile), trustDomain }],
+  return eachRead(borders, ({ clusterId, trust: { caFile, trustDomain = trustDomainOf(cert) } }, i) =>
+    caFile === undefined ? [] : [{ clusterId, ca: readCertificates(`fabric.borders[${i}].trust.ca_file`, caFile), trustDomain }],
   ).flat();
 }

@@ -67,7 +67,11 @@ function secretFiles({ tls, fabric, tenants, resolver, dns }: Settings): readonl
     { setting: "tls.key_file", path: tls.keyFile, isToken: false },
     { setting: "fabric.key_file", path: fabric.keyFile, isToken: false },
     { setting: "fabric.cluster_token_file", path: fabric.clusterTokenFile, isToken: false },
-    ...fabric.borders.map(({ tokenFile: path }, i) => ({ setting: `fabric.borders[${i}].token_file`, path, isToken: false })),
+    ...fabric.borders.map(({ trust: { tokenFile: path } }, i) => ({
+      setting: `fabric.borders[${i}].trust.token_file`,
+      path,
+      isToken: false,
+    })),
     { setting: "resolver.tls_key_file", path: resolver.tlsKeyFile, isToken: false },
     { setting: "resolver.token_file", path: resolver.tokenFile, isToken: true },
     ...credentialFiles(tenants),

@@ -1,4 +1,4 @@
-/** Judges the keys of clusters: the rows of `summary.keys` and the file of the signing key. `config validate` and a start ask the same. */
+/** Judges the keys of clusters: those that `summary.keys` and borders name, and the file of the signing key. `config validate` and a start ask the same. */
 import type { Settings } from "../../config/settings.ts";
 import { clusterKeys } from "../../seal/configured-keys.ts";
 import { readSigningKeys, type SigningKeys } from "../../seal/key-file.io.ts";
@@ -14,18 +14,19 @@ export function keyFaults(settings: Settings): readonly string[] {
 }
 
 /** The keys that the settings name, and what is wrong with the others. */
-export function namedKeys({ summary, node: { clusterId, region } }: Settings) {
-  return clusterKeys(summary.keys, { clusterId, region });
+export function namedKeys({ summary: { keys }, fabric: { borders }, node: { clusterId, region } }: Settings) {
+  return clusterKeys({ keys, borders }, { clusterId, region });
 }
 
 /** Throws with a message for the operator when the key is another cluster's: whoever has the settings would refuse what this node signs. */
-export function checkOwner({ key }: SigningKeys, { summary, node: { clusterId } }: Settings): void {
-  const text = Buffer.from(key.publicKey.raw).toString("base64");
-  const i = summary.keys.findIndex((row) => row.publicKey === text && row.clusterId !== clusterId);
-  if (i < 0) return;
+export function checkOwner({ key }: SigningKeys, settings: Settings): void {
+  const { clusterId } = settings.node;
+  const { keys } = namedKeys(settings);
+  const other = keys.find(({ cluster, publicKey }) => cluster !== clusterId && Buffer.compare(publicKey, key.publicKey.raw) === 0);
+  if (other === undefined) return;
   throw new Error(
-    `summary.signing_key_file: ${summary.signingKeyFile} holds the key that summary.keys[${i}] names for cluster ${summary.keys[i]?.clusterId}, ` +
-      `and this node is of cluster ${clusterId} (node.cluster_id): name the key file of ${clusterId}, or correct the row`,
+    `summary.signing_key_file: ${settings.summary.signingKeyFile} holds the key that ${other.path} names for cluster ${other.cluster}, ` +
+      `and this node is of cluster ${clusterId} (node.cluster_id): name the key file of ${clusterId}, or correct ${other.path}`,
   );
 }
 

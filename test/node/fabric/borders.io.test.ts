@@ -17,8 +17,8 @@ function file(name: string, content: string | Uint8Array): string {
   return path;
 }
 
-function bordersOf(...rows: readonly object[]) {
-  const parsed = BORDERS.parse(rows.map((row, i) => ({ cluster_id: `us${i}`, region: "us", ...row })));
+function bordersOf(...trusts: readonly object[]) {
+  const parsed = BORDERS.parse(trusts.map((trust, i) => ({ cluster_id: `us${i}`, region: "us", trust })));
   if ("faults" in parsed) throw new Error(JSON.stringify(parsed.faults));
   return parsed.value;
 }
@@ -31,7 +31,7 @@ test("a border has the tokens of its file; no two borders and no border and the 
     { clusterId: "us0", trust: { kind: "token", token: "another-token-of-one", otherToken: "a-token-of-a-border" } },
   ]);
   expect(() => readBorders(bordersOf({ token_file: ONE }, { token_file: TWO }), { clusterToken: "" })).toThrow(
-    `fabric.borders[1].token_file: ${TWO} holds a token of fabric.borders[0] too; give each its own`,
+    `fabric.borders[1].trust.token_file: ${TWO} holds a token of fabric.borders[0] too; give each its own`,
   );
   expect(() => readBorders(bordersOf({ token_file: TWO }), { clusterToken: "x", otherToken: "a-token-of-a-border" })).toThrow(
     "holds a token of the fabric too",
@@ -52,7 +52,7 @@ test("the authorities of borders go along with the certificates of the fabric, w
   expect(read?.borders?.map(({ clusterId, trustDomain }) => `${clusterId} ${trustDomain}`)).toEqual(["us0 waymark", "us1 us.example"]);
   expect(read?.clientCa).toEqual(Buffer.from(tls.clientCa));
   expect(() => readTlsAndBorders(settings, bordersOf({ ca_file: ONE }), self)).toThrow(
-    `fabric.borders[0].ca_file: ${ONE} holds no certificate in PEM`,
+    `fabric.borders[0].trust.ca_file: ${ONE} holds no certificate in PEM`,
   );
   expect(readTlsAndBorders(SETTINGS, [], self)).toBeUndefined();
 });

@@ -67,8 +67,19 @@ const keyRow = (number: number, more: object = {}) => ({
   ...more,
 });
 const summary = (signing_key_file: string, ...keys: readonly object[]) => ({ summary: { signing_key_file, keys } });
-const borders = (...rows: readonly object[]) => ({
-  fabric: { borders: rows.map((row, i) => ({ cluster_id: `us${i + 1}`, region: "us", ...row })) },
+const borders = (...trusts: readonly object[]) => ({
+  fabric: { borders: trusts.map((trust, i) => ({ cluster_id: `us${i + 1}`, region: "us", trust })) },
+});
+/** Borders with these keys. */
+const keyed = (...rows: readonly (readonly object[])[]) => ({
+  fabric: {
+    borders: rows.map((keys, i) => ({
+      cluster_id: `us${i + 1}`,
+      region: "us",
+      trust: { token_file: FILES.token },
+      keys: keys.map((row) => ("public_key" in row ? row.public_key : row)),
+    })),
+  },
 });
 const upstream = (resolver: object) => ({ node: { mode: "resolver" }, resolver: { upstreams: ["127.0.0.1:1"], ...resolver } });
 
@@ -155,13 +166,28 @@ test.each([
     says: ["summary.keys[0].region is us, but node.region says that local is in"],
   },
   {
+    settings: { ...summary(SIGNING), ...keyed([keyRow(1)]) },
+    says: [`summary.signing_key_file: ${SIGNING} holds the key that fabric.borders[0].keys[0] names for cluster us1`],
+  },
+  {
+    settings: { ...summary(SIGNING, keyRow(2, { cluster_id: "ap1" })), ...keyed([keyRow(3), keyRow(2)]) },
+    says: ["fabric.borders[0].keys[1] is the key of summary.keys[0] too; a key belongs to one cluster, once"],
+  },
+  {
+    settings: { ...summary(SIGNING, keyRow(2, { region: "ap" })), ...keyed([keyRow(3)]) },
+    says: ["fabric.borders[0].region: is us, but summary.keys[0].region says that us1 is in ap"],
+  },
+  {
     settings: borders({ token_file: absent }, { token_file: FILES.short }),
-    says: [`fabric.borders[0].token_file: ${absent}: ENOENT`, "fabric.borders[1].token_file: ", "16 to 1024"],
+    says: [`fabric.borders[0].trust.token_file: ${absent}: ENOENT`, "fabric.borders[1].trust.token_file: ", "16 to 1024"],
   },
   { settings: borders({ token_file: FILES.token }, { token_file: FILES.token }), says: ["holds a token of fabric.borders[0] too"] },
   {
     settings: { fabric: { ...OF_NODE, ...borders({ ca_file: absent }, { ca_file: FILES.words }).fabric } },
-    says: [`fabric.borders[0].ca_file: ${absent}: ENOENT`, `fabric.borders[1].ca_file: ${FILES.words} holds no certificate in PEM`],
+    says: [
+      `fabric.borders[0].trust.ca_file: ${absent}: ENOENT`,
+      `fabric.borders[1].trust.ca_file: ${FILES.words} holds no certificate in PEM`,
+    ],
   },
 ])("config validate and serve refuse what a start needs and a file is not: $says", async ({ settings, says }) => {
   const files = { "node.json": JSON.stringify(settings) };
@@ -276,8 +302,8 @@ const NAMING: readonly { readonly setting: string; readonly settings: (path: str
   { setting: "tenants.jwt.jwks_file", settings: (path) => ({ tenants: { jwt: { ...JWT, jwks_file: path } } }) },
   { setting: "policy.file", settings: (path) => ({ policy: { file: path } }) },
   { setting: "summary.signing_key_file", settings: (path) => summary(path) },
-  { setting: "fabric.borders[0].token_file", settings: (path) => borders({ token_file: path }) },
-  { setting: "fabric.borders[0].ca_file", settings: (path) => ({ fabric: { ...OF_NODE, ...borders({ ca_file: path }).fabric } }) },
+  { setting: "fabric.borders[0].trust.token_file", settings: (path) => borders({ token_file: path }) },
+  { setting: "fabric.borders[0].trust.ca_file", settings: (path) => ({ fabric: { ...OF_NODE, ...borders({ ca_file: path }).fabric } }) },
 ];
 
 test.each(NAMING)("$setting names a regular file of bounded size: any other is refused at once, by its name and the rule", async (row) => {
@@ -303,6 +329,7 @@ test("files that are as they should be pass, and those of a fabric that is off a
       node: { region: "eu" },
       ...borders({ token_file: token }),
     },
+    { ...summary(SIGNING, keyRow(2)), ...keyed([keyRow(2), keyRow(3)]) },
   ]) {
     const { exit, stderr } = await waymark(["config", "validate", "node.json"], { files: { "node.json": JSON.stringify(settings) } });
     expect({ exit, stderr }).toEqual({ exit: 0, stderr: expect.stringContaining("node.json is valid") as string });
@@ -313,7 +340,7 @@ test("files that are as they should be pass, and those of a fabric that is off a
 test("a token of a border that every user can read is warned of, as that of the fabric is", async () => {
   const files = { "node.json": JSON.stringify(borders({ token_file: FILES.token })) };
   const { stderr } = await waymark(["config", "validate", "node.json"], { files });
-  expect(stderr).toContain(`warning: fabric.borders[0].token_file: every user of this machine can read ${FILES.token}; chmod 600 it`);
+  expect(stderr).toContain(`warning: fabric.borders[0].trust.token_file: every user of this machine can read ${FILES.token}; chmod 600 it`);
 });
 
 test("a certificate that has run out is warned of, and keeps nobody from starting: it may be renewed while the node runs", async () => {

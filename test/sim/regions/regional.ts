@@ -61,7 +61,7 @@ export class Regional {
     const { borders, summary, clusters } = this.#parts;
     const rows = borders.map(({ clusterId, region, addresses, imports, exports, batchIntervalMs, bytesPerSecond }) => {
       const rules = { import: imports, export: exports, batchIntervalMs, bytesPerSecond };
-      return { clusterId, region, addresses, ...rules, tokenFile: "border" };
+      return { clusterId, region, addresses, ...rules, trust: { tokenFile: "border" }, keys: [] };
     });
     return {
       ...plain,

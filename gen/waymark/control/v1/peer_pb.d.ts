@@ -1295,7 +1295,7 @@ export declare const PeerService: GenService<{
     output: typeof PeerServiceLagResponseSchema;
   },
   /**
-   * Returns the signing keys of clusters that the serving node trusts: those that its settings name (`summary.keys`), and
+   * Returns the signing keys of clusters that the serving node trusts: those that its settings name (`summary.keys`, `fabric.borders[].keys`), and
    * those that were announced under them. A node that has nothing to do with summaries knows none.
    *
    * @generated from rpc waymark.control.v1.PeerService.Keys
