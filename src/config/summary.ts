@@ -12,7 +12,7 @@ const NAMESPACE_PREFIX = {
 export const SUMMARY_SETTINGS = {
   exportEnabled: bool({
     notForResolver: AT_RESOLVER.records,
-    doc: "Make summaries of this cluster's services. When absent it is on where summary.signing_key_file is set.",
+    doc: "Make summaries of this cluster's services. When absent it is on where fabric.borders are set, or a key of this cluster is (summary.signing_key_file, or its row in summary.keys). Without the signing key at any live node the cluster exports nothing, and says so.",
   }),
   exportScope: choice({
     notForResolver: AT_RESOLVER.records,

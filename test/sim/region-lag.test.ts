@@ -40,3 +40,18 @@ test("a border without a link shows for how long what is due has waited, and the
   });
   expect(regions.run(84_100)).toEqual([]);
 });
+
+test("a cluster with borders and without a signing key at any node says that it exports nothing", () => {
+  const regions = new Regions("keyless", { eu: { eu1: 1 }, us: { us1: 1 } }, { keyless: ["eu1-a"] });
+  const exportsOf = (nodeId: string) => {
+    const { process } = regions.node(nodeId);
+    return process?.rooms.regions?.lag(process.fabric, process.time()).exports;
+  };
+  regions.start();
+  regions.at(20_000, () => {
+    const why = "held; exported by no node of the cluster: this one has no summary.signing_key_file";
+    expect(exportsOf("eu1-a")).toMatchObject({ isExporting: false, exporterCount: 0, detail: why });
+    expect(exportsOf("us1-a")).toMatchObject({ isExporting: true, exporterCount: 1 });
+  });
+  expect(regions.run(20_100)).toEqual([]);
+});

@@ -27,7 +27,7 @@ export const SUMMARY_METRICS = {
   discovery_summary_exporters: gauge(
     "nodes",
     {},
-    "Live nodes of the cluster that export its summaries, as this node knows. 0: the cluster exports nothing. Absent where summary.export_enabled is off.",
+    "Live nodes of the cluster that export its summaries, as this node knows. 0: the cluster exports nothing. Absent where the cluster is not meant to export (summary.export_enabled).",
     "largest",
   ),
   summary_export_lag_seconds: gauge(

@@ -14,6 +14,7 @@ import { Slab } from "../../catalog/record/slab.ts";
 import { TraitsPool } from "../../catalog/record/traits.ts";
 import { Replica } from "../../catalog/replica/replica.ts";
 import type { NameIndexBounds } from "../../catalog/watch/name-index.ts";
+import { isMeantToExport } from "../../config/exporting.ts";
 import type { Settings } from "../../config/settings.ts";
 import { CheckAdmission, hasAliasCheck } from "../../discovery/checks/admission.ts";
 import type { AliasOf } from "../../discovery/checks/alias.ts";
@@ -160,7 +161,7 @@ function summariesOf(
     clusterId,
     region,
     generation: newGeneration(time),
-    isExporting: summary.exportEnabled ?? true,
+    isExporting: isMeantToExport(settings),
     exportScope: CHANNEL_OF[summary.exportScope],
     exportNamespaces: summary.exportNamespaces,
     includeUnscoped: summary.includeUnscoped,

@@ -59,6 +59,9 @@ export class Regional {
 
   settings(plain: Settings): Settings {
     const { borders, summary, clusters } = this.#parts;
+    const keys = this.#rows.map(({ cluster: clusterId, region, publicKey }) => {
+      return { clusterId, region, publicKey: Buffer.from(publicKey).toString("base64") };
+    });
     const rows = borders.map(({ clusterId, region, addresses, imports, exports, batchIntervalMs, bytesPerSecond }) => {
       const rules = { import: imports, export: exports, batchIntervalMs, bytesPerSecond };
       return { clusterId, region, addresses, ...rules, trust: { tokenFile: "border" }, keys: [] };
@@ -67,7 +70,7 @@ export class Regional {
       ...plain,
       fabric: { ...plain.fabric, borders: rows as unknown as Settings["fabric"]["borders"] },
       policy: { ...plain.policy, acceptFrom: clusters },
-      summary: { ...plain.summary, ...summary },
+      summary: { ...plain.summary, keys, ...summary },
     };
   }
 
