@@ -1,5 +1,6 @@
 /** Judges the keys of clusters: those that `summary.keys` and borders name, and the file of the signing key. `config validate` and a start ask the same. */
 import type { Settings } from "../../config/settings.ts";
+import { readAnnouncement } from "../../seal/codec.ts";
 import { clusterKeys } from "../../seal/configured-keys.ts";
 import { readSigningKeys, type SigningKeys } from "../../seal/key-file.io.ts";
 
@@ -18,9 +19,15 @@ export function namedKeys({ summary: { keys }, fabric: { borders }, node: { clus
   return clusterKeys({ keys, borders }, { clusterId, region });
 }
 
-/** Throws with a message for the operator when the key is another cluster's: whoever has the settings would refuse what this node signs. */
-export function checkOwner({ key }: SigningKeys, settings: Settings): void {
+/** Throws with a message for the operator when the key, or one that the file announces, is another cluster's: whoever has the settings would refuse what this node signs or announces. */
+export function checkOwner({ key, announcements }: SigningKeys, settings: Settings): void {
   const { clusterId } = settings.node;
+  const others = announcements.flatMap(({ signed }) => readAnnouncement(signed)?.cluster ?? []).filter((cluster) => cluster !== clusterId);
+  if (others.length > 0)
+    throw new Error(
+      `summary.signing_key_file: ${settings.summary.signingKeyFile} announces a key of cluster ${others[0]}, and this node is of cluster ${clusterId} ` +
+        `(node.cluster_id): remove that block, and make it anew with --cluster-id ${clusterId}`,
+    );
   const { keys } = namedKeys(settings);
   const other = keys.find(({ cluster, publicKey }) => cluster !== clusterId && Buffer.compare(publicKey, key.publicKey.raw) === 0);
   if (other === undefined) return;

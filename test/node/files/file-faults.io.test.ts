@@ -15,9 +15,10 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
+import { announcementPem } from "../../../src/seal/codec.ts";
 import { newAuthority } from "../../fakes/certificate.ts";
 import { waymark } from "../../fakes/cli-world.ts";
-import { signingKey, signingPem } from "../../fakes/signing-keys.ts";
+import { announcedKey, signingKey, signingPem } from "../../fakes/signing-keys.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "waymark-files-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -59,6 +60,12 @@ const own = (name: string, text: string) => {
   return path;
 };
 const SIGNING = own("signing.pem", signingPem(1));
+/** The file of key 1, with the block in which it announces key 2 of a cluster. */
+const announcing = (cluster: string) => {
+  const announced = announcedKey({ cluster, key: signingKey(2), by: signingKey(1), notBeforeWallMs: 1, notAfterWallMs: 2 });
+  return own(`announcing-${cluster}.pem`, signingPem(1) + announcementPem(announced));
+};
+const [OF_OTHER, OF_LOCAL] = [announcing("us1"), announcing("local")];
 const SMALL_ORDER = `${"A".repeat(43)}=`;
 const keyRow = (number: number, more: object = {}) => ({
   cluster_id: "us1",
@@ -145,6 +152,13 @@ test.each([
   },
   { settings: summary(FILES.words), says: ["summary.signing_key_file: ", "is open to other users (mode 644)", "chmod 600"] },
   { settings: summary(FILES.key), says: [`summary.signing_key_file: ${FILES.key} does not hold one Ed25519 private key`] },
+  {
+    settings: summary(OF_OTHER),
+    says: [
+      `summary.signing_key_file: ${OF_OTHER} announces a key of cluster us1, and this node is of cluster local (node.cluster_id): ` +
+        "remove that block, and make it anew with --cluster-id local",
+    ],
+  },
   {
     settings: summary(SIGNING, keyRow(2), keyRow(1)),
     says: [
@@ -330,6 +344,7 @@ test("files that are as they should be pass, and those of a fabric that is off a
       ...borders({ token_file: token }),
     },
     { ...summary(SIGNING, keyRow(2)), ...keyed([keyRow(2), keyRow(3)]) },
+    summary(OF_LOCAL),
   ]) {
     const { exit, stderr } = await waymark(["config", "validate", "node.json"], { files: { "node.json": JSON.stringify(settings) } });
     expect({ exit, stderr }).toEqual({ exit: 0, stderr: expect.stringContaining("node.json is valid") as string });
