@@ -1,8 +1,9 @@
-/** Warns about files that settings name: secrets that other users can read, tokens that are too short, and certificates that are not valid today. */
+/** Warns about files that settings name: secrets that other users can read, tokens that are too short, signing keys that others do not know, and certificates that are not valid today. */
 import { X509Certificate } from "node:crypto";
 import { statSync } from "node:fs";
 import type { Settings } from "../../config/settings.ts";
 import { MAX_PEM_BYTES, MAX_TOKEN_FILE_BYTES, readNamedFile } from "../../lib/named-file.io.ts";
+import { keyWarnings } from "../regions/key-faults.io.ts";
 
 /** Shorter tokens can be guessed. */
 const MIN_TOKEN_CHARS = 16;
@@ -21,6 +22,7 @@ export function fileWarnings(settings: Settings, wallMs = Date.now()): readonly 
     ...secretFiles(settings).flatMap(secretWarnings),
     ...certificateWarnings("tls.cert_file", tls.certFile, wallMs),
     ...certificateWarnings("fabric.cert_file", fabric.certFile, wallMs),
+    ...keyWarnings(settings),
   ];
 }
 

@@ -3,6 +3,7 @@ import type { Settings } from "../../config/settings.ts";
 import { readAnnouncement } from "../../seal/codec.ts";
 import { clusterKeys } from "../../seal/configured-keys.ts";
 import { readSigningKeys, type SigningKeys } from "../../seal/key-file.io.ts";
+import { keyIdOf } from "../../seal/signer.ts";
 
 /** Each fault is one line that names the setting, and the file where it is about one. */
 export function keyFaults(settings: Settings): readonly string[] {
@@ -35,6 +36,25 @@ export function checkOwner({ key, announcements }: SigningKeys, settings: Settin
     `summary.signing_key_file: ${settings.summary.signingKeyFile} holds the key that ${other.path} names for cluster ${other.cluster}, ` +
       `and this node is of cluster ${clusterId} (node.cluster_id): name the key file of ${clusterId}, or correct ${other.path}`,
   );
+}
+
+/** A key that others do not know makes a node that says it exports, and that nobody believes. Others know it by a row, or by an announcement under a key with a row. */
+export function keyWarnings({ summary: { signingKeyFile: path, keys }, node: { clusterId } }: Settings): readonly string[] {
+  if (path === undefined || keys.length === 0) return [];
+  try {
+    const { key, announcements } = readSigningKeys(path);
+    const named = keys.filter((row) => row.clusterId === clusterId).map((row) => keyIdOf(Buffer.from(row.publicKey, "base64")));
+    const told = announcements.flatMap(({ signed }) => readAnnouncement(signed) ?? []).filter(({ signedBy }) => named.includes(signedBy));
+    if ([...named, ...told.map(({ keyId }) => keyId)].includes(key.keyId)) return [];
+    const text = Buffer.from(key.publicKey.raw).toString("base64");
+    return [
+      `summary.signing_key_file: the key in ${path} is not the one of ${clusterId} in summary.keys, nor announced by it in this file, ` +
+        `so nodes with these rows refuse what it signs; add to summary.keys of every node public_key = "${text}"`,
+    ];
+  } catch {
+    // The start refuses a file that is missing or unreadable, with a message of its own.
+    return [];
+  }
 }
 
 function fileFaults(path: string, settings: Settings): readonly string[] {

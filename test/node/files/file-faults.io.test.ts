@@ -60,12 +60,12 @@ const own = (name: string, text: string) => {
   return path;
 };
 const SIGNING = own("signing.pem", signingPem(1));
-/** The file of key 1, with the block in which it announces key 2 of a cluster. */
-const announcing = (cluster: string) => {
+/** A file of a key, with the block in which key 1 announces key 2 of a cluster. */
+const announcing = (cluster: string, holds = 1) => {
   const announced = announcedKey({ cluster, key: signingKey(2), by: signingKey(1), notBeforeWallMs: 1, notAfterWallMs: 2 });
-  return own(`announcing-${cluster}.pem`, signingPem(1) + announcementPem(announced));
+  return own(`announcing-${cluster}-${holds}.pem`, signingPem(holds) + announcementPem(announced));
 };
-const [OF_OTHER, OF_LOCAL] = [announcing("us1"), announcing("local")];
+const [OF_OTHER, OF_LOCAL, ANNOUNCED] = [announcing("us1"), announcing("local"), announcing("local", 2)];
 const SMALL_ORDER = `${"A".repeat(43)}=`;
 const keyRow = (number: number, more: object = {}) => ({
   cluster_id: "us1",
@@ -356,6 +356,20 @@ test("a token of a border that every user can read is warned of, as that of the 
   const files = { "node.json": JSON.stringify(borders({ token_file: FILES.token })) };
   const { stderr } = await waymark(["config", "validate", "node.json"], { files });
   expect(stderr).toContain(`warning: fabric.borders[0].trust.token_file: every user of this machine can read ${FILES.token}; chmod 600 it`);
+});
+
+test.each([
+  { what: "no row", settings: summary(SIGNING, keyRow(2)), isWarned: true },
+  { what: "the row of another key", settings: summary(SIGNING, keyRow(2, { cluster_id: "local" })), isWarned: true },
+  { what: "its row", settings: summary(SIGNING, keyRow(1, { cluster_id: "local" })), isWarned: false },
+  { what: "an announcement by a key with a row", settings: summary(ANNOUNCED, keyRow(1, { cluster_id: "local" })), isWarned: false },
+  { what: "an announcement by a key without a row", settings: summary(ANNOUNCED, keyRow(3, { cluster_id: "local" })), isWarned: true },
+  { what: "no region around it", settings: summary(SIGNING), isWarned: false },
+])("a signing key with $what in the settings is warned of where others would not know it", async ({ settings, isWarned }) => {
+  const { exit, stderr } = await waymark(["config", "validate", "node.json"], {
+    files: { "node.json": JSON.stringify({ ...settings, node: { region: "us" } }) },
+  });
+  expect({ exit, isWarned: stderr.includes("is not the one of local in summary.keys") }).toEqual({ exit: 0, isWarned });
 });
 
 test("a certificate that has run out is warned of, and keeps nobody from starting: it may be renewed while the node runs", async () => {
