@@ -131,7 +131,11 @@ test.each([
   { argv: ["cart", "--watch"], says: "--watch goes with the filters only" },
   { argv: ["--watch", "--by-region"], says: "--watch goes with the filters only" },
   { argv: ["--kind", "node"], says: "service, function, topic, queue, cache" },
-  { argv: ["--cursor", "p1"], says: "--cursor goes with --watch only" },
+  { argv: ["--watch", "--limit", "1"], says: "nor with --ingress, --by-region, --limit or --page-token" },
+  { argv: ["--watch", "--page-token", "p1"], says: "nor with --ingress, --by-region, --limit or --page-token" },
+  { argv: ["--cursor", "p1"], says: "--cursor, --count and --until-synced go with --watch only" },
+  { argv: ["--count", "1"], says: "--cursor, --count and --until-synced go with --watch only" },
+  { argv: ["--until-synced"], says: "--cursor, --count and --until-synced go with --watch only" },
   { argv: ["--namespace", "a", "--prefix", "a"], says: "exclude each other" },
 ])("$argv is refused before a server is asked", async ({ argv, says }) => {
   const { exit, stderr } = await waymark(["discovery", "summary", ...argv, "--server", "127.0.0.1:1"]);

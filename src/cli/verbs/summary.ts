@@ -51,12 +51,16 @@ const show: Verb = async (context) => {
   const { args, flags } = context;
   const [serviceId = ""] = args;
   if (flags.isOn("watch")) {
-    if (serviceId !== "" || flags.isOn("ingress") || flags.isOn("byRegion"))
-      throw new UsageError("--watch goes with the filters only, and neither with a service nor with --ingress or --by-region");
+    const isPaged = flags.text("limit") !== undefined || flags.text("pageToken") !== undefined;
+    if (serviceId !== "" || flags.isOn("ingress") || flags.isOn("byRegion") || isPaged)
+      throw new UsageError(
+        "--watch goes with the filters only, and neither with a service nor with --ingress, --by-region, --limit or --page-token",
+      );
     await watch(context);
     return;
   }
-  if (flags.text("cursor") !== undefined) throw new UsageError("--cursor goes with --watch only");
+  if (flags.text("cursor") !== undefined || flags.text("count") !== undefined || flags.isOn("untilSynced"))
+    throw new UsageError("--cursor, --count and --until-synced go with --watch only");
   await query(context, serviceId);
 };
 
