@@ -77,8 +77,10 @@ export class HttpWire {
     return (await this.ask(request)).body;
   }
 
-  /** A 200. Rejects on any other status, and when a request is under way. */
+  /** A 200. Rejects on any other status, when a request is under way, and when the connection is closed. */
   ask({ path, body, method = "POST" }: HttpRequest): Promise<HttpAnswer> {
+    // Servers close connections that are idle for long, and Consul those on which nothing has come for 10 s. Nobody would be told of an answer that cannot come.
+    if (!this.isOpen) return Promise.reject(new Error("the server had closed the connection"));
     if (this.#waiting !== undefined) return Promise.reject(new Error("one request at a time"));
     const head =
       body === undefined
@@ -88,6 +90,11 @@ export class HttpWire {
       this.#waiting = { resolve, reject };
       this.#socket.write(head);
     });
+  }
+
+  /** False when either side has closed it. */
+  get isOpen(): boolean {
+    return !this.#socket.destroyed;
   }
 
   close(): void {

@@ -1,8 +1,11 @@
 /** What the benchmarks and the pages made of their results say: a run without figures fails, and each row has its goal, its spread and its plot. */
 import { spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { readFileSync } from "node:fs";
+import { createServer, type Server, type Socket } from "node:net";
 import { expect, test } from "vitest";
 import { asksForAll } from "../../bench/_args.ts";
+import { HttpWire } from "../../bench/_http.ts";
 import { besideGoal } from "../../bench/_rates.ts";
 import { besideBefore, type Goal, isAsBefore, type Kept, quiet, ratioGoal, spread, type Verdict, verdict } from "../../bench/_results.ts";
 import { inRounds } from "../../bench/_rounds.ts";
@@ -34,6 +37,21 @@ test.each([
   [{ rate: 200, sizes: [10, 100], only: "a path" }, false],
 ])("a result is kept only if no flag makes it weaker than its default: %j", (asked, isWhole) => {
   expect(asksForAll(asked, { rate: 200, sizes: [10, 100], only: "" })).toBe(isWhole);
+});
+
+test("a request on a connection that the server has closed is refused: a benchmark that waited for its answer would never end", async () => {
+  const server: Server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const address = server.address();
+  const accepted = once(server, "connection") as Promise<[Socket]>;
+  const wire = await HttpWire.open({ host: "127.0.0.1", port: typeof address === "object" && address !== null ? address.port : 0 });
+  const [socket] = await accepted;
+  const waiting = wire.request({ path: "/" });
+  socket.destroy();
+  await expect(waiting).rejects.toThrow("the server closed the connection");
+  await expect(wire.request({ path: "/" })).rejects.toThrow("the server had closed the connection");
+  expect(wire.isOpen).toBe(false);
+  server.close();
 });
 
 const kept = (name: string, goals: readonly Goal[]): Kept => ({
