@@ -324,7 +324,8 @@ function goalText(goal: Goal): string {
 
 /** A value as people read it; a spread as `median (min–max)`. */
 export function cellText(value: unknown): string {
-  if (typeof value === "number") return round(value).toLocaleString("en-US", { maximumFractionDigits: 3 });
+  // A thousandth or more has three decimals. What is less would read as nothing.
+  if (typeof value === "number") return round(value).toLocaleString("en-US", { maximumFractionDigits: Math.abs(value) < 0.001 ? 6 : 3 });
   if (typeof value === "string" || typeof value === "boolean") return String(value);
   if (typeof value !== "object" || value === null || !("median" in value)) return "-";
   const { median, min, max } = value as Spread;

@@ -7,7 +7,18 @@ import { expect, test } from "vitest";
 import { asksForAll } from "../../bench/_args.ts";
 import { HttpWire } from "../../bench/_http.ts";
 import { besideGoal } from "../../bench/_rates.ts";
-import { besideBefore, type Goal, isAsBefore, type Kept, quiet, ratioGoal, spread, type Verdict, verdict } from "../../bench/_results.ts";
+import {
+  besideBefore,
+  cellText,
+  type Goal,
+  isAsBefore,
+  type Kept,
+  quiet,
+  ratioGoal,
+  spread,
+  type Verdict,
+  verdict,
+} from "../../bench/_results.ts";
 import { inRounds } from "../../bench/_rounds.ts";
 import { plots, summary } from "../../bench/_summary.ts";
 import { filesBelow } from "../../scripts/imports.ts";
@@ -52,6 +63,15 @@ test("a request on a connection that the server has closed is refused: a benchma
   await expect(wire.request({ path: "/" })).rejects.toThrow("the server had closed the connection");
   expect(wire.isOpen).toBe(false);
   server.close();
+});
+
+test.each([
+  [0.000_123_7, "0.000124"],
+  [0.0072757, "0.007"],
+  [0, "0"],
+  [1234.56, "1,235"],
+])("a figure is told with the digits that matter, and a small one is not told as nothing: %j is %j", (value, text) => {
+  expect(cellText(value)).toBe(text);
 });
 
 const kept = (name: string, goals: readonly Goal[]): Kept => ({
