@@ -5,11 +5,15 @@ import { join } from "node:path";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { EntryKind, EntrySchema, Scope } from "../gen/waymark/catalog/v1/entry_pb.js";
 import { RegisterRequestSchema, UnregisterRequestSchema } from "../gen/waymark/discovery/v1/discovery_pb.js";
+import { FabricAuthority } from "../test/fakes/fabric-transport.ts";
 import { listenerOf, type Node, scratchDir, startNode } from "./_processes.ts";
 import { type Relay, startRelay } from "./_relay.ts";
 import { NAMESPACE, shapeOf } from "./_work.ts";
 
-const TOKEN = "a-token-of-this-benchmark-alone";
+interface SummaryItem {
+  readonly serviceId: string;
+  readonly endpointCount: number;
+}
 
 export interface TwoRegions {
   /** Where endpoints join and leave, with the key of its cluster and a border. */
@@ -31,29 +35,51 @@ function keyOf(clusterId: string, region: string) {
   return { signingKeyFile, row: { cluster_id: clusterId, region, public_key: publicText } };
 }
 
-/** With the settings that a node has by itself, but for who is who. */
+type Region = "east" | "west";
+
+/** The authority of a region: its nodes prove themselves by certificates, inside the region and at its borders. */
+function authorityOf(region: Region) {
+  const authority = new FabricAuthority();
+  const home = scratchDir(`authority-${region}`);
+  const file = (name: string, content: Uint8Array) => {
+    const path = join(home, name);
+    writeFileSync(path, content, { mode: 0o600 });
+    return path;
+  };
+  const caFile = file("ca.pem", authority.ca);
+  const filesOf = (nodeId: string) => {
+    const { cert, key } = authority.issue(nodeId, { clusterId: `${region}-1` });
+    return { cert_file: file(`${nodeId}.pem`, cert), key_file: file(`${nodeId}.key`, key), ca_file: caFile };
+  };
+  return { caFile, filesOf };
+}
+
+/** With the settings that a node has by itself, but for who is who, and with TLS on all links, as peered datacenters of Consul must have it. */
 export async function startRegions(): Promise<TwoRegions> {
   const keys = { east: keyOf("east-1", "east"), west: keyOf("west-1", "west") };
   const rows = [keys.east.row, keys.west.row];
-  const tokenFile = join(scratchDir("token"), "border.token");
-  writeFileSync(tokenFile, `${TOKEN}\n`, { mode: 0o600 });
-  const start = (region: "east" | "west", nodeId: string, config: object, join_: readonly string[] = []) => {
+  const authorities = { east: authorityOf("east"), west: authorityOf("west") };
+  const start = (
+    region: Region,
+    nodeId: string,
+    { fabric = {}, summary = {} }: { readonly fabric?: object; readonly summary?: object },
+  ) => {
     const file = join(scratchDir(nodeId), "node.json");
+    const config = { fabric: { ...authorities[region].filesOf(nodeId), ...fabric }, summary: { keys: rows, ...summary } };
     writeFileSync(file, JSON.stringify(config));
     const named = ["--node-id", nodeId, "--cluster-id", `${region}-1`, "--region", region, "--config", file];
-    return startNode({ isFree: true, isPlain: true, args: [...named, ...join_] });
+    return startNode({ isFree: true, isPlain: true, args: named });
   };
-  const border = (region: string, addresses: readonly string[]) => ({
-    borders: [{ cluster_id: `${region}-1`, region, addresses, trust: { token_file: tokenFile } }],
+  const border = (region: Region, addresses: readonly string[]) => ({
+    borders: [{ cluster_id: `${region}-1`, region, addresses, trust: { ca_file: authorities[region].caFile } }],
   });
-  const summary = (region: "east" | "west") => ({ signing_key_file: keys[region].signingKeyFile, keys: rows });
-  const exporting = await start("east", "east-a", { summary: summary("east"), fabric: border("west", []) });
+  const signing = (region: Region) => ({ signing_key_file: keys[region].signingKeyFile });
+  const exporting = await start("east", "east-a", { fabric: border("west", []), summary: signing("east") });
   const fabric = listenerOf(exporting, "fabric");
   const relay = await startRelay(fabric);
-  const joins = ["--join", `${fabric.host}:${fabric.port}`];
-  const beside = await start("east", "east-b", { summary: { keys: rows } }, joins);
+  const beside = await start("east", "east-b", { fabric: { seeds: [`${fabric.host}:${fabric.port}`] } });
   const to = `${relay.at.host}:${relay.at.port}`;
-  const importing = await start("west", "west-a", { summary: summary("west"), fabric: border("east", [to]) });
+  const importing = await start("west", "west-a", { fabric: border("east", [to]), summary: signing("west") });
   return {
     exporting,
     beside,
@@ -100,16 +126,16 @@ export async function recordBytesOf(node: Node): Promise<number> {
   return sent.reduce((sum, [, , bytes]) => sum + Number(bytes), 0);
 }
 
-/** How many summaries of the other region the node shows, and how many endpoints these say in all. */
-export async function summariesAt(node: Node): Promise<{ readonly count: number; readonly endpoints: number }> {
+/** Of each service of the other region that the node shows: how many endpoints its summary says. */
+export async function summariesAt(node: Node): Promise<ReadonlyMap<string, number>> {
   const { host, port } = listenerOf(node, "http");
-  let [count, endpoints, token] = [0, 0, ""];
+  const counts = new Map<string, number>();
+  let token = "";
   do {
     const answer = await fetch(`http://${host}:${port}/discovery/summary?region=east&limit=1000&page_token=${encodeURIComponent(token)}`);
-    const page = (await answer.json()) as { readonly items: readonly { readonly endpointCount: number }[]; readonly nextPageToken: string };
-    count += page.items.length;
-    endpoints += page.items.reduce((sum, item) => sum + item.endpointCount, 0);
+    const page = (await answer.json()) as { readonly items: readonly SummaryItem[]; readonly nextPageToken: string };
+    for (const { serviceId, endpointCount } of page.items) counts.set(serviceId, endpointCount);
     token = page.nextPageToken;
   } while (token !== "");
-  return { count, endpoints };
+  return counts;
 }

@@ -6,6 +6,7 @@ import { createServer, type Server, type Socket } from "node:net";
 import { expect, test } from "vitest";
 import { asksForAll } from "../../bench/_args.ts";
 import { HttpWire } from "../../bench/_http.ts";
+import { joinAndLeave } from "../../bench/_joins.ts";
 import { besideGoal } from "../../bench/_rates.ts";
 import {
   besideBefore,
@@ -63,6 +64,25 @@ test("a request on a connection that the server has closed is refused: a benchma
   await expect(wire.request({ path: "/" })).rejects.toThrow("the server had closed the connection");
   expect(wire.isOpen).toBe(false);
   server.close();
+});
+
+test("endpoints that join are new, and the counts of services wander with them", async () => {
+  const there = new Set(Array.from({ length: 2000 }, (_, k) => k));
+  const everThere = new Set(there);
+  const join = (k: number) => {
+    expect(everThere).not.toContain(k);
+    everThere.add(k);
+    there.add(k);
+    return Promise.resolve();
+  };
+  const leave = (k: number) => Promise.resolve(expect(there.delete(k)).toBe(true));
+  const { count, present } = await joinAndLeave({ join, leave }, { endpoints: 2000, services: 20, perSecond: 1e6, seconds: 0.004 });
+  expect(count).toBe(4000);
+  expect(present).toEqual(there);
+  const counts = Map.groupBy(present, (k) => k % 20);
+  const deviation = Math.sqrt([...counts.values()].reduce((sum, { length }) => sum + (length - 100) ** 2, 0) / 20);
+  // Those who leave and come back keep the counts within 3 or so of where they were.
+  expect(deviation).toBeGreaterThan(6);
 });
 
 test.each([
