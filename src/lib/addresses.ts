@@ -163,22 +163,46 @@ export function isLoopbackHost(host: string): boolean {
 
 const NOWHERE: readonly AddressBlock[] = [
   { bytes: Uint8Array.of(0, 0, 0, 0), prefixBits: 8 },
-  { bytes: addressOf([0, 0, 0, 0, 0, 0, 0, 0]), prefixBits: 128 },
+  // With the IPv4 addresses that were written so before they were mapped (RFC 4291, 2.5.5.1).
+  { bytes: addressOf([0, 0, 0, 0, 0, 0, 0, 0]), prefixBits: 96 },
 ];
 const LINK_LOCAL: readonly AddressBlock[] = [
   { bytes: Uint8Array.of(169, 254, 0, 0), prefixBits: 16 },
+  { bytes: Uint8Array.of(255, 255, 255, 255), prefixBits: 32 },
   { bytes: addressOf([0xfe80, 0, 0, 0, 0, 0, 0, 0]), prefixBits: 10 },
 ];
+const MULTICAST: readonly AddressBlock[] = [
+  { bytes: Uint8Array.of(224, 0, 0, 0), prefixBits: 4 },
+  { bytes: addressOf([0xff00, 0, 0, 0, 0, 0, 0, 0]), prefixBits: 8 },
+];
+/** Names that files of hosts and resolvers give to loopback. */
+const OWN_NAMES = /^(?:(?:.+\.)?localhost|localhost[46]?(?:\.localdomain[46]?)?|ip6-(?:localhost|loopback))$/;
 
-/** How a host is nearer than the host which named it: on this machine or this link, and that one is not. A stranger may have named it. Undefined where it is not. */
-export function nearness(host: string, from: string): "at loopback" | "link-local" | undefined {
+/**
+ * How a host is nearer than the host which named it: on this machine or this link, and that one is not. A stranger may have named it. A multicast address is none that
+ * can be called. Undefined where nothing is wrong.
+ */
+export function nearness(host: string, from: string): "at loopback" | "link-local" | "multicast" | undefined {
   if (isOwnMachine(host) && !isOwnMachine(from)) return "at loopback";
+  if (isWithin(MULTICAST, host)) return "multicast";
   return isWithin(LINK_LOCAL, host) && !isWithin(LINK_LOCAL, from.replace(/%.*/, "")) ? "link-local" : undefined;
+}
+
+/** The same, where a listener at `listening` names the host to everyone whom it answers. One on all addresses of its machine answers others too. */
+export function nearnessToCallers(host: string, listening: string): ReturnType<typeof nearness> {
+  return nearness(host, isWithin(NOWHERE, listening) && !isLoopbackHost(listening) ? "" : listening);
 }
 
 function isOwnMachine(host: string): boolean {
   const name = host.toLowerCase().replace(/\.$/, "");
-  return isLoopbackHost(name) || name.endsWith(".localhost") || name === "localhost.localdomain" || isWithin(NOWHERE, name);
+  return isLoopbackHost(name) || OWN_NAMES.test(name) || isWithin(NOWHERE, name);
+}
+
+/** The system reads `0x7f.1`, `127.1` and `2130706433` as addresses too. Here an address has its one form, and what ends in a number is one. */
+export function isHost(text: string): boolean {
+  const name = text.replace(/\.$/, "");
+  const mustBeAddress = text.includes(":") || /(?:^|\.)(?:\d+|0x[0-9a-f]*)$/i.test(name);
+  return mustBeAddress ? parseAddress(text) !== undefined : name.split(".").every((label) => /^[A-Za-z0-9_-]{1,63}$/.test(label));
 }
 
 /** The bits of byte `i` that belong to a prefix. */

@@ -301,7 +301,8 @@ async function openOwnListeners({ settings, log }: NodeOptions, served: Served, 
 /** Where names lead in DNS that have nothing here. */
 function clusterNames({ dns, listen }: Settings, { regions, dnsNames }: NodeCore): ClusterNames | undefined {
   if (regions === undefined || !dns.summaryAnswers) return undefined;
-  return new ClusterNames({ summaries: regions.reads, dnsNames, host: dns.host ?? listen.host, now });
+  const hosts = [dns.host ?? listen.host, listen.host];
+  return new ClusterNames({ summaries: regions.reads, dnsNames, hosts, zones: dns.zones, now });
 }
 
 async function openReadWorkers(options: NodeOptions, served: Served, parts: Components): Promise<Reached> {

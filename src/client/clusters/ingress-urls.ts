@@ -1,5 +1,5 @@
 /** Which of the urls that a server names for another cluster may be called. A server may pass on the word of a stranger, so nothing of it is believed that would lead a program to its own machine. */
-import { GRPC_PORT, nearness, parseAddress } from "../../lib/addresses.ts";
+import { GRPC_PORT, isHost, nearness } from "../../lib/addresses.ts";
 
 /** Longest url that is read. */
 const MAX_URL_LENGTH = 512;
@@ -48,16 +48,10 @@ function readUrl(url: string, { from, isTls }: IngressOptions): { readonly serve
   const [, v6, name = "", digits] = match ?? [];
   const host = v6 ?? name.replace(/\.$/, "");
   const port = Number(digits ?? known.port);
-  if (host === "" || port < 1 || port > 65_535 || !isHost(host, v6 !== undefined)) return "without a host and port";
+  if (host === "" || port < 1 || port > 65_535 || !isHost(host)) return "without a host and port";
   if (known.isForTls && !isTls) return "for TLS only";
   const fault = nearFault(host, from);
   return fault ?? { server: `${v6 === undefined ? host : `[${v6}]`}:${port}`, scheme: scheme.toLowerCase() };
-}
-
-/** The system reads `0x7f.1` and `2130706433` as addresses too. Here an address has its one form, and what ends in a number is one. */
-function isHost(host: string, isV6: boolean): boolean {
-  const mustBeAddress = isV6 || /(?:^|\.)(?:\d+|0x[0-9a-f]*)$/i.test(host);
-  return !mustBeAddress || parseAddress(host) !== undefined;
 }
 
 /** What is wrong with a host that is nearer than the server which named it (`host:port`): on this machine or this link, and that server is not. Also for the address of a name. */

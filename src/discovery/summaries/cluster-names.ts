@@ -6,7 +6,7 @@ import { advertisedTarget, viewOfPlaces } from "../../catalog/entry/advertised.t
 import { isControlNamespace } from "../../catalog/entry/names.ts";
 import type { EntryView } from "../../catalog/entry/view.ts";
 import { type EntryKey, HEALTH, type Health, nameOfKey } from "../../catalog/record/record.ts";
-import { nearness } from "../../lib/addresses.ts";
+import { isHost, nearnessToCallers } from "../../lib/addresses.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import { beaconKey } from "../../summary/keys.ts";
@@ -27,8 +27,10 @@ export interface ClusterNamesParts {
   readonly summaries: SummaryReads;
   /** Those of the catalog. */
   readonly dnsNames: Pick<DnsNames, "catchUp" | "follow">;
-  /** The host of the listener that tells: who hears of a nearer one would call itself. */
-  readonly host: string;
+  /** The hosts of the listeners that tell: who hears of a nearer one would call itself. */
+  readonly hosts: readonly string[];
+  /** The zones that are served here, without final dots. */
+  readonly zones: readonly string[];
   readonly now: () => Time;
 }
 
@@ -51,12 +53,12 @@ export class ClusterNames {
   readonly #clusters: BestClusters;
   readonly #followers = new Set<NameFollower>();
 
-  constructor({ summaries, dnsNames, host, now }: ClusterNamesParts) {
+  constructor({ summaries, dnsNames, hosts, zones, now }: ClusterNamesParts) {
     this.now = now;
     this.#dnsNames = dnsNames;
     this.#summaries = summaries;
     this.#names = new DnsNames(summaries.reads.replica, []);
-    this.#clusters = new BestClusters(summaries, (url) => targetOf(url, host) !== undefined);
+    this.#clusters = new BestClusters(summaries, (url) => mayTell(url, { hosts, zones }));
     // That a source is lost or found changes no record.
     summaries.onTurned((sources) => {
       for (const source of sources) for (const follower of this.#followers) follower.entryChanged(nameOfBeacon(source));
@@ -114,8 +116,10 @@ function entryOf(name: Pick<EntryKey, "kind" | "name" | "namespace">, best: Best
   });
 }
 
-/** The place that a url names, if whoever asks at this host can be led there. */
-function targetOf(url: string, host: string) {
-  const target = advertisedTarget(url);
-  return target === undefined || target.port === 0 || nearness(target.host, host) !== undefined ? undefined : target;
+/** Whether whoever asks can be led to the place that a url names. A name in our own zones is none of a stranger's: it leads where we say, and some of them to any address. */
+function mayTell(url: string, { hosts, zones }: Pick<ClusterNamesParts, "hosts" | "zones">): boolean {
+  const { host = "", port = 0 } = advertisedTarget(url) ?? {};
+  if (port === 0 || !isHost(host) || hosts.some((listening) => nearnessToCallers(host, listening) !== undefined)) return false;
+  const name = `.${host.toLowerCase().replace(/\.$/, "")}`;
+  return !zones.some((zone) => name.endsWith(`.${zone.toLowerCase()}`));
 }

@@ -100,7 +100,8 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
 /** Where names lead in DNS that have nothing here. */
 function clusterNames({ dns, listen }: Settings, { rooms: { summaries, dnsNames } }: ResolverCore): ClusterNames | undefined {
   if (summaries === undefined || !dns.summaryAnswers) return undefined;
-  return new ClusterNames({ summaries: summaries.reads, dnsNames, host: dns.host ?? listen.host, now });
+  const hosts = [dns.host ?? listen.host, listen.host];
+  return new ClusterNames({ summaries: summaries.reads, dnsNames, hosts, zones: dns.zones, now });
 }
 
 function openCopy({ settings, log }: NodeOptions, core: ResolverCore, directory: string | undefined): Promise<KeptCopy> {

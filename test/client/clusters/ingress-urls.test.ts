@@ -33,6 +33,13 @@ test.each([
   { url: "grpc://[::]:1", is: "at loopback" },
   { url: "grpc://LocalHost.:1", is: "at loopback" },
   { url: "grpc://a.localhost:1", is: "at loopback" },
+  { url: "grpc://ip6-localhost:1", is: "at loopback" },
+  { url: "grpc://localhost...:1", is: "without a host and port" },
+  { url: "grpc://[::ffff:7f00:1]:1", is: "at loopback" },
+  { url: "grpc://[::127.0.0.1]:1", is: "at loopback" },
+  { url: "grpc://224.0.0.251:1", is: "multicast" },
+  { url: "grpc://[ff02::fb]:1", is: "multicast" },
+  { url: "grpc://255.255.255.255:1", is: "link-local" },
   { url: "http://169.254.169.254/latest", is: "link-local" },
   { url: "grpc://[fe80::1]:1", is: "link-local" },
 ])("of $url a client makes $is", ({ url, is }) => {

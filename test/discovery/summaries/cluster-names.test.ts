@@ -14,7 +14,7 @@ test("what is found stands as an entry of its cluster, and says what it rests on
   const world = new SummaryWorld();
   const heard: string[] = [];
   const dnsNames = { catchUp: () => void heard.push("catalog"), follow: () => {} };
-  const names = new ClusterNames({ summaries: world.summaries, dnsNames, host: "192.0.2.9", now: () => world.now() });
+  const names = new ClusterNames({ summaries: world.summaries, dnsNames, hosts: ["192.0.2.9"], zones: [], now: () => world.now() });
   const nothing = () => {};
   const follower: NameFollower = {
     entryChanged: (name) => void heard.push(name.replaceAll("\0", " ")),

@@ -37,7 +37,7 @@ type Entries = Readonly<Record<string, MessageInitShape<typeof EntrySchema>>>;
 function node(
   entries: Entries,
   summaries: readonly Partial<Summary>[],
-  { host = "192.0.2.200", locality = undefined as DnsView["locality"] } = {},
+  { hosts = ["192.0.2.200"] as readonly string[], locality = undefined as DnsView["locality"] } = {},
 ) {
   const world = new SummaryWorld();
   const put = (one: Partial<Summary>) => world.put({ namespace: "svc", serviceId: "web", ...one });
@@ -52,7 +52,7 @@ function node(
   const { policies } = world;
   const reads = new Reads(r.replica, NODE, { policies, onDenied: () => {} });
   const dnsNames = new DnsNames(r.replica, ["waymark"]);
-  const clusters = new ClusterNames({ summaries: world.summaries, dnsNames, host, now: () => world.now() });
+  const clusters = new ClusterNames({ summaries: world.summaries, dnsNames, hosts, zones: ["waymark"], now: () => world.now() });
   const hidden: string[] = [];
   const sources = { reads, replica: r.replica, dnsNames, identity: NODE, policies, clusters };
   const onHidden = (namespaces: readonly string[]) => void hidden.push(...namespaces);
@@ -180,21 +180,49 @@ test("the cluster is that of Resolve: fresh before stale, then by band, and of e
   expect(west.data("A", WEB)).toBe("192.0.2.1");
 });
 
-test("a host at which the asker would find its own machine or link is not told, unless the gateway is there too", () => {
-  const near = [
-    "grpc://127.0.0.1:1",
-    "grpc://localhost:1",
-    "grpc://169.254.0.1:1",
-    "grpc://0.0.0.0:1",
-    "grpc://[::1]:1",
-    "grpc://192.0.2.1",
-  ];
-  const { data, tell } = node({}, [US, AP]);
-  tell("us-1", near);
-  expect(data("A", WEB)).toBe("ap.example.org.");
-  const local = node({}, [US], { host: "127.0.0.1" });
-  local.tell("us-1", near);
-  expect(local.data("SRV", SRV)).toContain("127-0-0-1");
+const NEAR = ["grpc://127.0.0.1:1", "grpc://localhost:1", "grpc://0.0.0.0:1", "grpc://[::1]:1", "grpc://[::ffff:127.0.0.1]:1"];
+const STRANGE = [
+  "grpc://169.254.0.1:1",
+  "grpc://[fe80::1]:1",
+  "grpc://[fe80::1%25eth0]:1",
+  "grpc://224.0.0.251:1",
+  "grpc://[ff02::fb]:1",
+  "grpc://255.255.255.255:1",
+  "grpc://[::ffff:224.0.0.1]:1",
+  "grpc://127.1:1",
+  "grpc://2130706433:1",
+  "grpc://0x7f.1:1",
+  "grpc://0177.0.0.1:1",
+  "grpc://me@0:1",
+  "grpc://127.0.0.1.:1",
+  // A name of our own zone leads where we say, and this one to any machine's loopback.
+  "grpc://127-0-0-1.addr.node.WAYMARK:1",
+  "grpc://192.0.2.1:0",
+];
+const NEAR_NAMES = ["grpc://LocalHost.:1", "grpc://a.localhost:1", "grpc://ip6-loopback:1", "grpc://localhost..:1"];
+
+/** What is told of a name that a better cluster has at this url, and another one at `ap.example.org`. */
+function toldBeside(url: string, hosts: readonly string[]): readonly string[] {
+  const { data, tell } = node({}, [US, AP], { hosts });
+  tell("us-1", [url]);
+  return [url, data("A", WEB), data("SRV", SRV)];
+}
+const OTHER = ["ap.example.org.", "10000 0 7420 ap.example.org."];
+
+test.each([
+  { hosts: ["192.0.2.200"] },
+  { hosts: ["0.0.0.0"] },
+  { hosts: ["::"] },
+  { hosts: ["127.0.0.1", "0.0.0.0"] },
+  { hosts: ["::1", "10.0.0.1"] },
+])("listeners at $hosts tell nobody of a host at which the asker would find its own machine or link", ({ hosts }) => {
+  for (const url of [...NEAR, ...STRANGE, ...NEAR_NAMES]) expect(toldBeside(url, hosts)).toEqual([url, ...OTHER]);
+});
+
+test("where all listeners are on loopback, hosts there are told, and strange ones are not", () => {
+  const hosts = ["127.0.0.1", "::1"];
+  for (const url of NEAR) expect(toldBeside(url, hosts)).not.toContain(OTHER[1]);
+  for (const url of STRANGE) expect(toldBeside(url, hosts)).toEqual([url, ...OTHER]);
 });
 
 test.each([
