@@ -176,6 +176,9 @@ function takeText(of: string, field: Field, choice: Choice | undefined): string 
   if (isShort(field)) return `        value.${local} = grown(value.${local}, ${sort.read});\n`;
   if (shape === "list") return `        ${pushText(of, field)}\n`;
   if (sort.zero === "undefined") return `        once(value.${local}, "${name}");\n        value.${local} = ${sort.read};\n`;
+  // A message that has to be there stands for nothing until it is read.
+  if (sort.zero.startsWith("NO_"))
+    return `        if (value.${local} !== ${sort.zero}) throw misplaced("${name} is there twice");\n        value.${local} = ${sort.read};\n`;
   if (!isAbsent || sort.type === "Uint8Array") return `        value.${local} = ${sort.read};\n`;
   // A zero that is there says no more than one that is not.
   return `        const said = ${sort.read};\n        if (said !== ${sort.zero}) value.${local} = said;\n`;

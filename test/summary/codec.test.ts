@@ -1,5 +1,6 @@
 /** What clusters sign, as bytes: what is written is read, whatever else comes is refused by the name of its field, and signed bytes stay as they are. */
-import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { create, fromBinary, toBinary, toJson } from "@bufbuild/protobuf";
+import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { ServiceSummarySchema } from "../../gen/waymark/catalog/v1/summary_pb.js";
@@ -21,6 +22,7 @@ import {
 } from "../../src/summary/codec.ts";
 import type { Summary } from "../../src/summary/summary.ts";
 import { BAD_ANNOUNCEMENTS, BAD_BEACONS, BAD_SUMMARIES, PLAIN_SUMMARY } from "../fakes/bad-signed.ts";
+import { runs } from "../fakes/effort.ts";
 import {
   ANNOUNCEMENT,
   anyAnnouncement,
@@ -76,6 +78,57 @@ test("cut anywhere, or with bytes changed, what was signed is read or refused", 
       }
     }),
   );
+});
+
+test.each([
+  { field: "ttl", at: 7 },
+  { field: "generated_at", at: 8 },
+  { field: "not_after", at: 17 },
+])("a second $field is refused, because readers of protobuf would merge the two", ({ field, at: number }) => {
+  // 5,000,000,000 nanoseconds: the last time alone is good.
+  const nanos = Uint8Array.of(0x10, 0x80, 0xe4, 0x97, 0xd0, 0x12);
+  const first = new BinaryWriter().tag(number, WireType.LengthDelimited).bytes(nanos).finish();
+  const signed = new Uint8Array(Buffer.concat([first, encodeSummary({ ...SUMMARY, notAfterWallMs: 1_000 })]));
+  expect(() => decodeSummary(signed)).toThrow(`${field} is there twice`);
+});
+
+/** A field of a summary with any value, as a stranger may sign it, and fields of later versions. */
+const anyField = fc
+  .tuple(fc.integer({ min: 1, max: 27 }), fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }), fc.nat(4), fc.uint8Array({ maxLength: 12 }))
+  .map(([number, value, type, bytes]) => {
+    const writer = new BinaryWriter();
+    const small = value >> BigInt(8 * (type + 3));
+    if (type === 1) return writer.tag(number, WireType.Bit64).fixed64(value).finish();
+    if (type === 2) return writer.tag(number, WireType.LengthDelimited).bytes(bytes).finish();
+    if (type > 2) {
+      const time = new BinaryWriter()
+        .tag(type - 2, WireType.Varint)
+        .uint64(small)
+        .finish();
+      return writer.tag(number, WireType.LengthDelimited).bytes(time).finish();
+    }
+    return writer.tag(number, WireType.Varint).uint64(small).finish();
+  });
+
+test("a summary that is read says the same to every reader of protobuf, also where its fields are there twice", () => {
+  let readCount = 0;
+  fc.assert(
+    fc.property(anySummary, fc.array(anyField, { maxLength: 2 }), fc.array(anyField, { maxLength: 2 }), (summary, before, after) => {
+      const signed = new Uint8Array(Buffer.concat([...before, encodeSummary(summary), ...after]));
+      let read: Summary;
+      try {
+        read = decodeSummary(signed);
+      } catch {
+        return;
+      }
+      readCount += before.length + after.length;
+      const message = fromBinary(ServiceSummarySchema, signed);
+      expect(() => toJson(ServiceSummarySchema, message)).not.toThrow();
+      expect(decodeSummary(toBinary(ServiceSummarySchema, message))).toEqual(read);
+    }),
+    { numRuns: runs(2_000) },
+  );
+  expect(readCount).toBeGreaterThan(20);
 });
 
 test("an unknown field of a later version stays in the bytes, and is passed over", () => {

@@ -3,6 +3,7 @@ import {
   bytesRoom,
   closeLength,
   mayGrow,
+  misplaced,
   NO_TIME,
   once,
   openLength,
@@ -2595,9 +2596,11 @@ export function decodeServiceSummary(bytes: Uint8Array): ServiceSummaryFields {
         value.latencyBandMs = readLatencyBand(reader);
         break;
       case 58:
+        if (value.ttl !== NO_TIME) throw misplaced("ttl is there twice");
         value.ttl = readTime(reader, true);
         break;
       case 66:
+        if (value.generatedAt !== NO_TIME) throw misplaced("generated_at is there twice");
         value.generatedAt = readTime(reader, true);
         break;
       case 74:
@@ -3042,6 +3045,7 @@ export function decodeProbeRequest(bytes: Uint8Array): ProbeRequestFields {
     const tag = reader.tag();
     switch (tag) {
       case 10:
+        if (value.from !== NO_ORIGIN) throw misplaced("origin is there twice");
         value.from = readOrigin(reader);
         break;
       case 18:
@@ -3157,6 +3161,7 @@ export function decodeProbeResponse(bytes: Uint8Array): ProbeResponseFields {
     const tag = reader.tag();
     switch (tag) {
       case 10:
+        if (value.from !== NO_ORIGIN) throw misplaced("origin is there twice");
         value.from = readOrigin(reader);
         break;
       case 18:
@@ -3234,6 +3239,7 @@ export function decodeProbeIndirectRequest(bytes: Uint8Array): ProbeIndirectRequ
     const tag = reader.tag();
     switch (tag) {
       case 10:
+        if (value.from !== NO_ORIGIN) throw misplaced("origin is there twice");
         value.from = readOrigin(reader);
         break;
       case 18:
@@ -3243,6 +3249,7 @@ export function decodeProbeIndirectRequest(bytes: Uint8Array): ProbeIndirectRequ
         value.targetAddress = reader.text();
         break;
       case 34:
+        if (value.timeout !== NO_TIME) throw misplaced("timeout is there twice");
         value.timeout = readTime(reader, true);
         break;
       case 42:
@@ -3443,6 +3450,7 @@ export function decodeMaintainRequest(bytes: Uint8Array): MaintainRequestFields 
     const tag = reader.tag();
     switch (tag) {
       case 10:
+        if (value.from !== NO_ORIGIN) throw misplaced("origin is there twice");
         value.from = readOrigin(reader);
         break;
       case 18:
@@ -3583,6 +3591,7 @@ export function decodeMaintainResponse(bytes: Uint8Array): MaintainResponseField
     const tag = reader.tag();
     switch (tag) {
       case 10:
+        if (value.from !== NO_ORIGIN) throw misplaced("origin is there twice");
         value.from = readOrigin(reader);
         break;
       case 16:
@@ -3767,6 +3776,7 @@ export function decodePushPullRequest(bytes: Uint8Array): PushPullRequestFields 
         value.members.push(readMemberUpdate(reader));
         break;
       case 18:
+        if (value.from !== NO_ORIGIN) throw misplaced("origin is there twice");
         value.from = readOrigin(reader);
         break;
       case 24:
@@ -3858,6 +3868,7 @@ export function decodePushPullResponse(bytes: Uint8Array): PushPullResponseField
         value.members.push(readMemberUpdate(reader));
         break;
       case 18:
+        if (value.from !== NO_ORIGIN) throw misplaced("origin is there twice");
         value.from = readOrigin(reader);
         break;
       case 26: {
