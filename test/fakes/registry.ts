@@ -10,6 +10,7 @@ import { BODY, type Body, type KeyText, KIND, keyText } from "../../src/catalog/
 import { Slab } from "../../src/catalog/record/slab.ts";
 import { StoredRecord } from "../../src/catalog/record/stored-record.ts";
 import { TraitsPool } from "../../src/catalog/record/traits.ts";
+import type { OriginPlace } from "../../src/catalog/replica/origins.ts";
 import { Replica } from "../../src/catalog/replica/replica.ts";
 import { type CollectsBy, type RegisterCommand, Registrar } from "../../src/discovery/registrar/registrar.ts";
 import { Restoring, restoreLeases } from "../../src/discovery/registrar/restore.ts";
@@ -140,9 +141,9 @@ export class Registry {
   }
 
   /** A new process life from what is on disk. */
-  restart(time: Time): void {
+  restart(time: Time, place?: OriginPlace): void {
     const { lastSeq, floor } = this.disk;
-    const options = { nodeId: "a", generation: 1, lastSeq, floor, tombstoneTtlMs: 3_600_000, minTombstones: 4 };
+    const options = { nodeId: "a", generation: 1, lastSeq, floor, tombstoneTtlMs: 3_600_000, minTombstones: 4, ...(place && { place }) };
     this.replica = new Replica(new Lookup(), new Slab(), options);
     this.leases = new Leases();
     const hlc = new Hlc();

@@ -30,7 +30,7 @@ import {
 } from "../record/record.ts";
 import type { TraitsPool } from "../record/traits.ts";
 import { storedStates } from "./checks.ts";
-import { type Condition, inCondition, shownHealth, withNode } from "./edit.ts";
+import { type Condition, inCondition, shownHealth, withNode, withRegion } from "./edit.ts";
 import { findKind } from "./kinds.ts";
 import { type Bounds, isName, nameRule, PROTOCOL_BOUNDS } from "./names.ts";
 import { portWords } from "./ports.ts";
@@ -182,6 +182,12 @@ export class EntryStamper {
    */
   storedAtNode(bytes: Uint8Array, nodeId: string): { readonly stamped: StoredEntry; readonly bytes: Uint8Array } {
     const moved = withNode(bytes, nodeId);
+    return { stamped: this.entryOfStored(moved), bytes: moved };
+  }
+
+  /** The same for a stored entry of this node, whose region was changed since. */
+  storedInRegion(bytes: Uint8Array, region: string): { readonly stamped: StoredEntry; readonly bytes: Uint8Array } {
+    const moved = withRegion(bytes, region);
     return { stamped: this.entryOfStored(moved), bytes: moved };
   }
 

@@ -16,8 +16,16 @@ import { worstOf } from "./checks.ts";
 const HEAD_BYTES = 8;
 
 export function withNode(sealed: Uint8Array, nodeId: string): Uint8Array {
-  const field = takeBytes(HEAD_BYTES + 3 * nodeId.length);
-  return replaced(sealed, ENTRY_TAG.nodeId, field.subarray(0, writeText(field, writeVarint(field, 0, ENTRY_TAG.nodeId), nodeId)));
+  return withText(sealed, ENTRY_TAG.nodeId, nodeId);
+}
+
+export function withRegion(sealed: Uint8Array, region: string): Uint8Array {
+  return withText(sealed, ENTRY_TAG.region, region);
+}
+
+function withText(sealed: Uint8Array, tag: number, text: string): Uint8Array {
+  const field = takeBytes(HEAD_BYTES + 3 * text.length);
+  return replaced(sealed, tag, field.subarray(0, writeText(field, writeVarint(field, 0, tag), text)));
 }
 
 /** What is said of the health of an entry, beside what its client registered. */

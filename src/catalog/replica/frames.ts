@@ -346,10 +346,11 @@ export class FrameReceiver {
 
 /** An entry says in the open which node made it: the origin of its record, and no other. */
 function checkMaker(stamped: StoredEntry, origin: Origin): void {
-  const { nodeId, clusterId } = stamped.traits;
+  const { nodeId, clusterId, region } = stamped.traits;
   if (nodeId !== origin.nodeId) throw invalid("node_id", `${nodeId} is not the frame's origin ${origin.nodeId}`);
   if (origin.clusterId !== "" && clusterId !== origin.clusterId)
     throw invalid("cluster_id", `${clusterId} is not the origin's ${origin.clusterId}`);
+  if (origin.region !== "" && region !== origin.region) throw invalid("region", `${region} is not the origin's ${origin.region}`);
   // A node of another cluster would be told in DNS under the name of one of ours.
   if (stamped.namespace === NODES_NAMESPACE && stamped.name !== origin.nodeId)
     throw invalid(

@@ -1,16 +1,17 @@
 /** Restores own records from the journal, and starts the ttl of each lease again (semantics.md, Restart). */
 
 import type { BatchLease, RestoredPut, SeqNumbers } from "../../catalog/batch.ts";
-import type { EntryStamper } from "../../catalog/entry/codec.ts";
+import type { EntryStamper, StoredEntry } from "../../catalog/entry/codec.ts";
 import type { Bounds } from "../../catalog/entry/names.ts";
 import type { Leases } from "../../catalog/leases.ts";
 import { decodeStoredRecord, isSeq, MAX_SEQ, numberFault } from "../../catalog/record/codec.ts";
 import { newerOrders } from "../../catalog/record/maintenance.ts";
 import { BODY, HEALTH, keyText } from "../../catalog/record/record.ts";
-import { entryFields, StoredRecord } from "../../catalog/record/stored-record.ts";
+import { entryFields, type Origin, StoredRecord } from "../../catalog/record/stored-record.ts";
 import { NO_TRAITS } from "../../catalog/record/traits.ts";
 import { newestOrders } from "../../catalog/replica/orders.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
+import { rethrowBroken } from "../../lib/errors.ts";
 import type { Hlc } from "../../lib/hlc.ts";
 import type { Time } from "../../lib/machine.ts";
 import { newestHlc } from "./endings.ts";
@@ -81,7 +82,8 @@ export function restoreLeases(leases: Leases, granted: readonly BatchLease[], re
 
 /**
  * Restores one row. Returns its stamp, for the clock. Throws `invalid_argument` for a row that this version cannot have written. Returns
- * undefined for a row with impossibly high numbers, which an older version took over from a peer; it must be put again (`Restoring`).
+ * undefined for a row that must be put again (`Restoring`): one with impossibly high numbers, which an older version took over from a peer, and one that says
+ * another region than the node is in now, which peers would refuse.
  */
 export function restoreRow(row: RestoredPut, parts: RestoreParts, time: Time): number | undefined {
   const { replica, leases, stamper, bounds } = parts;
@@ -94,6 +96,7 @@ export function restoreRow(row: RestoredPut, parts: RestoreParts, time: Time): n
     return record.hlc;
   }
   const stamped = stamper.entryOfStored(record.entry);
+  if (isElsewhere(stamped, origin)) return undefined;
   replica.install(new StoredRecord(entryFields(record, stamped, { origin, slab: replica.slab })), time);
   if (row.leaseId !== "" && leases.has(row.leaseId)) leases.attach(row.leaseId, stamped.key);
   return record.hlc;
@@ -104,7 +107,7 @@ export function restoreRow(row: RestoredPut, parts: RestoreParts, time: Time): n
  * replace the old row with it, and those that refused the old one accept it.
  */
 function putAgain(row: RestoredPut, parts: RestoringParts, time: Time): void {
-  const { replica, leases, stamper, bounds, hlc } = parts;
+  const { replica, leases, bounds, hlc } = parts;
   const record = decodeStoredRecord(row.record, bounds);
   const { principal, reach, orders: carried } = record;
   if (record.body !== BODY.ENTRY) {
@@ -114,8 +117,26 @@ function putAgain(row: RestoredPut, parts: RestoringParts, time: Time): void {
     replica.stageTombstone({ ...record.key, key, ...gone }, record.body, hlc.stampEnd(newestHlc(replica, key), time.wallMs), orders);
     return;
   }
-  const stamped = stamper.entryOfStored(record.entry);
+  const { stamped, bytes } = inOwnRegion(record.entry, parts);
   const stamp = hlc.stampEnd(newestHlc(replica, stamped.key), time.wallMs);
-  replica.stagePut({ ...stamped, principal, reach, hlc: stamp, orders: carried, bytes: record.entry.slice(), isFilterChange: true });
+  replica.stagePut({ ...stamped, principal, reach, hlc: stamp, orders: carried, bytes, isFilterChange: true });
   if (row.leaseId !== "" && leases.has(row.leaseId)) leases.attach(row.leaseId, stamped.key);
+}
+
+function isElsewhere({ traits }: StoredEntry, { region }: Origin): boolean {
+  return region !== "" && traits.region !== region;
+}
+
+/** The entry, with the region of this node. */
+function inOwnRegion(entry: Uint8Array, { replica: { self }, stamper }: RestoringParts): ReturnType<EntryStamper["storedInRegion"]> {
+  const stamped = stamper.entryOfStored(entry);
+  if (isElsewhere(stamped, self)) {
+    try {
+      return stamper.storedInRegion(entry, self.region);
+    } catch (error) {
+      // It is too large with the longer name, and is kept as it is until its client registers it again.
+      rethrowBroken(error);
+    }
+  }
+  return { stamped, bytes: entry.slice() };
 }

@@ -66,6 +66,20 @@ test.each([
   expect(r.replica.own(keyOf("a"))?.hlc).toBeGreaterThan(stamp);
 });
 
+test("a node whose region was changed says its entries again, with the region that it has now", () => {
+  const r = new Registry();
+  const leaseId = r.register("ann", [stamped("a")], at(0), { ttlMs: 10_000 });
+  r.flush(at(0));
+  const seq = r.replica.own(keyOf("a"))?.seq ?? 0;
+  r.restart(at(1), { clusterId: "c1", region: "r1" });
+  expect(r.replica.own(keyOf("a"))).toMatchObject({ seq, traits: { region: "r1" } });
+  r.restart(at(2), { clusterId: "c1", region: "r2" });
+  r.flush(at(2));
+  expect(r.replica.own(keyOf("a"))).toMatchObject({ traits: { region: "r2" } });
+  expect(r.replica.own(keyOf("a"))?.seq).toBeGreaterThan(seq);
+  expect([r.names(), r.leases.leaseOf(keyOf("a"))]).toEqual([["a"], leaseId]);
+});
+
 test("an entry that comes back under a new number has its aliases", () => {
   const r = new Registry();
   r.register("ann", [stamped("web", { aliases: ["www.shop.example"] })], at(0));

@@ -106,6 +106,16 @@ test("a bad record is refused alone: the others stand, the vector moves, and the
   ]);
 });
 
+test("P1: a record that says another region than its origin is refused, so a member brings in nothing from beyond the edge", () => {
+  const { a, b, link } = linked();
+  const beyond = new ReplicatingNode({ nodeId: "b", region: "r2" });
+  beyond.put("theirs", 0);
+  const { frame } = framesOf(b, 0);
+  link.receive({ ...framesOf(b, 0), frame: { ...frame, records: framesOf(beyond, 0).frame.records } }, a.timeOf(10), a.outputs);
+  expect([a.shown(), a.shared.stats.refusedRecords]).toEqual([[], 1]);
+  expect(eventsOf(a)).toMatchObject([{ name: "record_refused", peer: "b", origin: "b/1", count: 1 }, { name: "origin_partial" }]);
+});
+
 test("more origins than allowed are refused, and the link lives on", () => {
   const a = new ReplicatingNode({ nodeId: "a", options: { maxOrigins: 4 } });
   const link = open(a, new ReplicatingNode({ nodeId: "b" }), 0);
