@@ -91,7 +91,7 @@ export const SUMMARY_SETTINGS = {
   }),
   requireSignatures: bool({
     default: true,
-    doc: "Take only summaries that are signed by a key of their cluster (summary.keys, fabric.borders[].keys). When off, unsigned ones are taken from clusters that summary.keys or fabric.borders name.",
+    doc: "Take only summaries that are signed by a key of their cluster (summary.keys, fabric.borders[].keys). When off, unsigned ones are also taken of clusters that fabric.borders names and for which neither place has a key; every neighbour, and every node of the region, may then speak for them.",
   }),
   resolverScopes: list({
     pattern: /^(?:zone|region|global)$/,

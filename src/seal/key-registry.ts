@@ -65,6 +65,11 @@ export class KeyRegistry {
     return this.#clusters.get(cluster)?.region;
   }
 
+  /** Whether the settings name a key of the cluster. */
+  hasKeys(cluster: string): boolean {
+    return this.#clusters.has(cluster);
+  }
+
   /** Whether the key is one of the cluster that counts at this time. */
   counts(cluster: string, keyId: string, wallMs: number): boolean {
     return this.#clusters.get(cluster)?.keyAt(keyId, wallMs) !== undefined;

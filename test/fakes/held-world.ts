@@ -53,6 +53,10 @@ class FakeKeys {
     return this.regions.get(cluster);
   }
 
+  hasKeys(cluster: string): boolean {
+    return this.regions.has(cluster);
+  }
+
   announcements(): readonly [] {
     return [];
   }

@@ -24,6 +24,10 @@ export class TrustedKeys implements FollowedKeys {
     return this.#regions.get(cluster);
   }
 
+  hasKeys(): boolean {
+    return false;
+  }
+
   refusal(): undefined {
     return undefined;
   }

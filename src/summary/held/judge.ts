@@ -10,23 +10,37 @@ import { type Claims, claimsOf, openRecord } from "./seals.ts";
 export class Judge {
   readonly #options: HeldOptions;
   readonly #keys: HeldParts["keys"];
+  /** The regions of clusters of which what is not signed may count. */
+  readonly #unsigned: ReadonlyMap<string, string>;
 
   constructor(options: HeldOptions, { keys }: Pick<HeldParts, "keys">) {
     this.#options = options;
     this.#keys = keys;
+    const { neighbours = [], requireSignatures } = options;
+    this.#unsigned = new Map(requireSignatures ? [] : neighbours.map((border) => [border.clusterId, border.region]));
   }
 
   /** The region of a source as the settings have it; undefined if they do not know the source. */
   regionOf(source: string, via?: Via): string | undefined {
     const { clusterId, region } = this.#options;
     if (source === clusterId) return region;
-    return this.#keys.regionOf(source) ?? (via?.cluster === source ? via.region : undefined);
+    return this.#keys.regionOf(source) ?? this.#unsigned.get(source) ?? (via?.cluster === source ? via.region : undefined);
+  }
+
+  /**
+   * Whether what others say of the source counts without a signature. Never of a source with a key in the settings: anybody could take its place. Nor of our own
+   * cluster, which each of its nodes speaks for by itself.
+   */
+  #mayBeUnsigned(source: string): boolean {
+    const { requireSignatures, neighbours, clusterId } = this.#options;
+    if (requireSignatures || source === clusterId || this.#keys.hasKeys(source)) return false;
+    return neighbours === undefined || this.#unsigned.has(source);
   }
 
   /** Why its place does not count. Cheap, so it is asked before the signature. */
   whyNotPlace({ source, regions }: Claims, via?: Via): SummaryRefusal | undefined {
     const region = this.regionOf(source, via);
-    if (region === undefined) return this.#options.requireSignatures ? "unknown_key" : undefined;
+    if (region === undefined) return this.#mayBeUnsigned(source) ? undefined : "unknown_key";
     return regions.every((each) => each === region) ? undefined : "not_owner";
   }
 
@@ -41,7 +55,7 @@ export class Judge {
   whyNotSigned(what: Opened["what"], { source, keyId }: Claims, sealed: Sealed, time: Time): SummaryRefusal | undefined {
     if (what === "key") return this.#keys.announce(sealed, time);
     const { signed, signature } = sealed;
-    if (signature.length === 0) return this.#options.requireSignatures ? "unsigned" : undefined;
+    if (signature.length === 0) return this.#mayBeUnsigned(source) ? undefined : "unsigned";
     const context = what === "summary" ? CONTEXT.SUMMARY : CONTEXT.BEACON;
     return this.#keys.refusal(source, keyId, context, signed, signature, time.wallMs);
   }
@@ -49,8 +63,9 @@ export class Judge {
   /** Whether the key of a proven record counts no more. The id of a key is that of its bytes, so the signature itself stays good. */
   isKeyGone(bytes: Uint8Array, { wallMs }: Time): boolean {
     const content = openRecord(bytes);
-    if (content === undefined || content.sealed.signature.length === 0) return this.#options.requireSignatures;
+    if (content === undefined) return true;
     const { source, keyId } = claimsOf(content);
+    if (content.sealed.signature.length === 0) return !this.#mayBeUnsigned(source);
     return !this.#keys.counts(source, keyId, wallMs);
   }
 

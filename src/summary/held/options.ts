@@ -20,8 +20,10 @@ export interface HeldOptions {
   readonly maxClockSkewMs: number;
   /** Between two rounds that drop what is over. */
   readonly pruneIntervalMs: number;
-  /** False: what is not signed is taken and counted. */
+  /** False: what is not signed is taken and counted, of clusters without a key in the settings. */
   readonly requireSignatures: boolean;
+  /** Those clusters, with their regions: what settings name as borders. Absent at a resolver, which believes its upstream of clusters without a key. */
+  readonly neighbours?: readonly { readonly clusterId: string; readonly region: string }[];
   /** Keys of one source, keys of all, and sources. 20,000, 200,000 and 256 by default. */
   readonly maxOfSource?: number;
   readonly maxInAll?: number;
@@ -41,6 +43,8 @@ export interface ClusterKeys {
   ): "unknown_key" | "bad_signature" | undefined;
   /** The region of a cluster by the settings. */
   regionOf(cluster: string): string | undefined;
+  /** Whether the settings name a key of the cluster, so that nothing of it counts without a signature. */
+  hasKeys(cluster: string): boolean;
   /** Whether the key is one of the cluster that counts at this time. */
   counts(cluster: string, keyId: string, wallMs: number): boolean;
   /** The announcements that count. */

@@ -35,7 +35,7 @@ export class Saying {
     return this.#signer?.keyId ?? "";
   }
 
-  /** Returns the version; undefined if this node cannot sign. */
+  /** Returns the version; undefined if this node cannot sign: a cluster says nothing without a signature. */
   export(facts: SummaryFacts, time: Time): number | undefined {
     const { clusterId, ttlMs } = this.#keeping.options;
     assert(facts.source === clusterId, "a cluster speaks for itself", { source: facts.source });
@@ -74,10 +74,10 @@ export class Saying {
 
   /** What this node adds. Undefined if it cannot sign, or if no version is left. */
   #made(key: KeyText, tag: bigint, time: Time) {
-    const { nodeId: exporter, requireSignatures } = this.#keeping.options;
+    const { nodeId: exporter } = this.#keeping.options;
     const known = Math.max(this.#keeping.highest(key, tag, time), this.#echoes.versionOf(key));
     const version = known === 0 ? Math.max(1, Math.floor(time.wallMs / 1000)) : known + 1;
-    if ((this.#signer === undefined && requireSignatures) || version > MAX_VERSION) return undefined;
+    if (this.#signer === undefined || version > MAX_VERSION) return undefined;
     return { version, exporter, keyId: this.keyId, generatedWallMs: time.wallMs };
   }
 

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
+import { decodeSummary } from "../../../src/summary/codec.ts";
 import {
   sealedBeacon as beacon,
   HeldWorld,
@@ -83,15 +84,40 @@ test("a service that does not change is taken long after it was said, if its sou
   expect(b.shown).toHaveLength(1);
 });
 
-test("without required signatures what is not signed is taken and counted, but what is signed must be signed rightly", () => {
+/** Cluster A has a key in the settings, Z is a border without one, and nothing else is named. */
+const UNSIGNED = { options: { requireSignatures: false, neighbours: [{ clusterId: "Z", region: "Z" }] } };
+const ofZ = (said: Parameters<typeof sealed>[0] = {}) =>
+  sealed({ source: "Z", regions: ["Z"], serviceId: "z", keyId: "", ...said }, "none", false);
+
+test.each<[what: string, outcome: string, seal: Sealed, isBeacon?: boolean]>([
+  ["of a border without a key", "taken", ofZ()],
+  ["of a border that claims another region", "not_owner", ofZ({ regions: ["A"] })],
+  ["of a cluster with a key", "unsigned", sealed({ keyId: "" }, "none", false)],
+  ["of a cluster with a key, above what it signed", "unsigned", sealed({ serviceId: "held", version: 5000, keyId: "" }, "none", false)],
+  ["a beacon of a cluster with a key", "unsigned", { ...beacon({ version: 1001 }), signature: new Uint8Array() }, true],
+  ["of a cluster that nothing names", "unknown_key", ofZ({ source: "Y", regions: ["Y"] })],
+  ["of a cluster that nothing names, in no region", "unknown_key", ofZ({ source: "Y", regions: [] })],
+  ["of ourselves", "echo", ofZ({ source: OTHER, regions: [OTHER] })],
+])("without required signatures, what is not signed: %s: %s", (_, outcome, seal, isBeacon = false) => {
   const world = new HeldWorld();
   world.keys.add("A", "A");
-  const node = world.node({ nodeId: "b1", clusterId: OTHER, options: { requireSignatures: false } });
-  expect(node.takeSeal(sealed({}, "key-of-A", false))).toBe("taken");
-  expect(node.takeSeal(sealed({ source: "Z", serviceId: "z", keyId: "" }, "key-of-A", false))).toBe("taken");
+  const [node, relay] = [
+    world.node({ nodeId: "b1", clusterId: OTHER, ...UNSIGNED }),
+    world.node({ nodeId: "c1", clusterId: "C", region: OTHER }),
+  ];
+  expect([node.takeSeal(beacon(), { isBeacon: true }), node.takeSeal(sealed({ serviceId: "held" }))]).toEqual(["taken", "taken"]);
+  expect(node.takeSeal(seal, { isBeacon })).toBe(outcome);
   expect(node.takeSeal(sealed({ serviceId: "x" }, "key-of-B"))).toBe("unknown_key");
-  expect(node.held.refusals.unsigned).toBe(2);
-  expect(node.shown.map((text) => text.split("@")[0])).toEqual(["A/cart", "Z/z"]);
+  expect(node.held.refusals.unsigned).toBe(outcome === "taken" || outcome === "unsigned" ? 1 : 0);
+  const want = outcome === "taken" ? ["A/held", "Z/z"] : ["A/held"];
+  expect(node.shown.map((text) => text.split("@")[0])).toEqual(want);
+  // A node of the region tells the same as a record.
+  if (isBeacon) return;
+  const inside = world.node({ nodeId: "b2", clusterId: OTHER, ...UNSIGNED });
+  relay.stage(seal, decodeSummary(seal.signed).version);
+  relay.held.replica.commit(relay.held.replica.lastSeq, relay.time);
+  inside.hear(relay);
+  expect(inside.shown.map((text) => text.split("@")[0])).toEqual(want.slice(1));
 });
 
 test("what our owner rule denies is held for relays and hidden, and shown when the rule changes; an import rule hides too", () => {
@@ -248,13 +274,13 @@ test("of two exporters at once the higher one counts everywhere, and the lower o
   expect(a2.shown).toEqual([`A/cart@${above}*`]);
 });
 
-test("without the key of its cluster a node says nothing, unless signatures are not required", () => {
+test("without the key of its cluster a node says nothing, also where signatures are not required", () => {
   const world = new HeldWorld();
   const parts = { signer: undefined };
   const silent = world.node({ nodeId: "a1", clusterId: "A", parts });
   expect([silent.say("cart"), silent.beacon(), silent.shown]).toEqual([undefined, undefined, []]);
   const open = world.node({ nodeId: "a1", clusterId: "A", parts, options: { requireSignatures: false } });
-  expect([open.say("cart", { channel: SCOPE.REGION }), open.beacon()]).toEqual([START_MS / 1000, START_MS / 1000]);
+  expect([open.say("cart", { channel: SCOPE.REGION }), open.beacon(), open.shown]).toEqual([undefined, undefined, []]);
 });
 
 // ---- what border links read ----

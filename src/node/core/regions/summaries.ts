@@ -129,8 +129,8 @@ export class Summaries {
 
   /** What the fabric replicates inside the region. */
   get replicated(): SummaryParts {
-    const { keys } = this.#parts;
-    return { replica: this.held.replica, stamper: new SummaryStamper((source) => keys.regionOf(source)), receipts: this.held };
+    const { held } = this;
+    return { replica: held.replica, stamper: new SummaryStamper((source) => held.regionOf(source)), receipts: held };
   }
 
   /** All that is held, for the next start, to be read over several turns. */
