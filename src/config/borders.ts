@@ -1,5 +1,6 @@
 /** Settings of the clusters of other regions that this one exchanges summaries with: `fabric.borders` in `fabric.ts`. */
 import { isLoopbackHost } from "../lib/addresses.ts";
+import { RECORD_BOUNDS } from "../lib/bounds.ts";
 import { MINUTE_MS } from "../lib/duration.ts";
 import { ADDRESS, ID, int, list, ms, PATH, PUBLIC_KEY, text } from "./field.ts";
 import { requiredTable, rows, type ValueOf } from "./field-table.ts";
@@ -9,8 +10,10 @@ const MAX_BORDERS = 64;
 const MAX_BORDER_REGIONS = 32;
 
 const LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?";
+/** As long as the pattern of a rule of a policy. */
+const MAX_PATTERN = RECORD_BOUNDS.maxNamespaceLength + ".*".length;
 const NAMESPACES = {
-  pattern: new RegExp(`^(?=.{1,202}$)${LABEL}(?:\\.${LABEL})*(?:\\.\\*)?$`),
+  pattern: new RegExp(`^(?=.{1,${MAX_PATTERN}}$)${LABEL}(?:\\.${LABEL})*(?:\\.\\*)?$`),
   what: "a namespace, which stands for itself and all below it, or one with .* at its end, for those below it alone",
   default: [],
 } as const;

@@ -48,7 +48,7 @@ const counted = mostly(7n, 0n, 2n ** 52n, 2n ** 52n + 1n);
 const anyBytes = (max: number) => mostly(max, 0, max + 1).map((length) => new Uint8Array(length));
 const sealed = fc.record({ signedText: anyBytes(32_000), signature: anyBytes(64), hops: mostly(0, 8, 9) }, { noNullPrototype: true });
 const sourceAge = fc.record({ sourceCluster: name, version: counted, ageMs: number }, { noNullPrototype: true });
-const pattern = mostly("svc.*", "", "*", "x".repeat(202), "x".repeat(203), "ä", "\n");
+const pattern = mostly("svc.*", "", "*", "x".repeat(242), "x".repeat(243), "ä", "\n");
 const have = fc.record({ bucket: mostly(0, 255, 256), version: counted });
 
 const frames: fc.Arbitrary<NonNullable<MessageInitShape<typeof LinkFrameSchema>["frame"]>> = fc.oneof(

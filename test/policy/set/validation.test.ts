@@ -1,10 +1,14 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import type { Scope } from "../../../src/catalog/entry/scope.ts";
+import { BORDERS } from "../../../src/config/borders.ts";
+import { RECORD_BOUNDS } from "../../../src/lib/bounds.ts";
 import type { PolicySet } from "../../../src/policy/set/rules.ts";
 import { hasErrors, openedRules, refuseSet, SET_BOUNDS, validate } from "../../../src/policy/set/validation.ts";
 import { Policy } from "../../../src/policy/set/verdict.ts";
+import { decodeSummary, encodeSummary } from "../../../src/summary/codec.ts";
 import { CLUSTERS, containing, rule, set, someNamespace, somePattern, someSet, span, TENANTS } from "../../fakes/policies.ts";
+import { SUMMARY } from "../../fakes/summaries.ts";
 
 // A scope of a newer peer, as the wire may hold it.
 const NINE: Scope = Number("9") as never;
@@ -136,6 +140,15 @@ function newlySeeing(namespace: string, before: PolicySet, after: PolicySet) {
   const [was, is] = [new Policy(before, 1), new Policy(after, 2)];
   return VIEWERS.filter((viewer) => !was.viewer(namespace, viewer).allowed && is.viewer(namespace, viewer).allowed);
 }
+
+test("the longest pattern that is valid can be told to other clusters, in a summary and as an export rule", () => {
+  const pattern = `${"a".repeat(63)}.${"b".repeat(63)}.${"c".repeat(63)}.${"d".repeat(48)}.*`;
+  expect(pattern.length).toBe(RECORD_BOUNDS.maxNamespaceLength + 2);
+  expect(hasErrors(validate(set([rule(pattern)])))).toBe(false);
+  expect(decodeSummary(encodeSummary({ ...SUMMARY, policyRule: pattern })).policyRule).toBe(pattern);
+  const read = BORDERS.parse([{ cluster_id: "us-1", region: "us", ca_file: "/ca.pem", export: [pattern] }]);
+  expect(read).toMatchObject({ value: [{ export: [pattern] }] });
+});
 
 test("P10: a rule that lists nobody who is there never shows more, wherever it is added", () => {
   fc.assert(

@@ -209,7 +209,7 @@ export declare type ServiceSummary = Message<"waymark.catalog.v1.ServiceSummary"
   policyNumber: bigint;
 
   /**
-   * Namespace or pattern of the policy rule under which the summary was exported. At most 202 characters.
+   * Namespace or pattern of the policy rule under which the summary was exported. At most 242 characters.
    *
    * @generated from field: string policy_rule = 23;
    */

@@ -319,7 +319,7 @@ function checkBorderRules_exports(many: readonly string[], problems: Problems): 
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
     const before = problems.count;
-    problems.text(item, 202, "");
+    problems.text(item, 242, "");
     problems.pattern(item, { pattern: /^[ -~]*$/u, rule: "printable ASCII" }, "");
     if (problems.count !== before) problems.under(before, `exports[${i}]`);
   }
@@ -689,7 +689,7 @@ export function checkServiceSummary(value: ServiceSummaryFields, problems: Probl
   }
   if (value.signedBytes.length > 4096) problems.add("signed_bytes", "has more than 4096 bytes");
   if (!(value.policyNumber >= 0 && value.policyNumber <= 9007199254740991)) problems.range(value.policyNumber, 0, 9007199254740991, "policy_number");
-  if (value.policyRule !== "") problems.text(value.policyRule, 202, "policy_rule");
+  if (value.policyRule !== "") problems.text(value.policyRule, 242, "policy_rule");
   problems.pattern(value.policyRule, { pattern: /^[ -~]*$/u, rule: "printable ASCII" }, "policy_rule");
 }
 

@@ -99,7 +99,7 @@ export declare const QuotaSchema: GenMessage<Quota>;
  */
 export declare type NamespacePolicy = Message<"waymark.policy.v1.NamespacePolicy"> & {
   /**
-   * The namespace. `p` covers `p` and the namespaces below it; `p.*` covers only those below it. 1 to 202 characters.
+   * The namespace. `p` covers `p` and the namespaces below it; `p.*` covers only those below it. 1 to 242 characters.
    *
    * @generated from field: string namespace = 1;
    */
