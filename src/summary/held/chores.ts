@@ -19,6 +19,8 @@ type Why = "rules" | "stale";
 interface Sweep {
   readonly keys: Generator<KeyText, void>;
   readonly why: Why;
+  /** The only source of which keys are looked at. */
+  readonly source?: Source;
 }
 
 /** All records up to a revision are to be asked again whether their key counts. */
@@ -86,7 +88,11 @@ export class Chores {
 
   #advance(time: Time): void {
     const { sources, ends, again, replica } = this.#keeping;
-    for (const source of sources.advance(time)) this.#sweeps.push({ keys: keysOf([source]), why: "stale" });
+    for (const source of sources.advance(time)) {
+      // One that turned again before it was looked at is looked at once.
+      this.#sweeps = this.#sweeps.filter((sweep) => sweep.source !== source);
+      this.#sweeps.push({ keys: keysOf([source]), why: "stale", source });
+    }
     for (const key of ends.advance(time)) again.add(key);
     for (const source of sources.all) {
       if (!source.isToldMore || time.monoMs < source.findToldMonoMs) continue;

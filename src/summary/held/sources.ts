@@ -20,6 +20,11 @@ const RETRY_MS = 60_000;
  */
 const MAX_SLACK_MS = 5000;
 const SLACKS_A_TTL = 12;
+/**
+ * No source turns stale sooner than after this part of this node's own ttl. Each turn looks at all that is held of the source, and a beacon may claim a ttl
+ * of 1 ms.
+ */
+const LEAST_OF_TTL = 1 / 12;
 /** Stands for the version of the beacon of a source of which none was received. */
 const UNHEARD = 0;
 const NO_AGES: readonly SourceAge[] = [];
@@ -129,13 +134,18 @@ export class Sources {
   /** The beacon is proven. `ageMs`: this node made it, or took it from a border whose other end has had it for so long. */
   proven(source: Source, { version, generatedWallMs, ttlMs }: Beacon, ageMs: number | undefined, time: Time): void {
     if (version <= source.beaconVersion) return;
-    // No source lives for longer than this node lets one: others forget withdrawals by their own ttl.
-    Object.assign(source, { beaconVersion: version, generatedWallMs, ttlMs: Math.min(ttlMs, this.#options.ttlMs) });
+    Object.assign(source, { beaconVersion: version, generatedWallMs, ttlMs: this.#ttlOf(ttlMs) });
     const { pending } = source;
     if (pending !== undefined && pending.version <= version) source.pending = undefined;
     if (ageMs !== undefined)
       this.#receive(source, source.isHeard ? Math.max(time.monoMs - ageMs, source.receiptMonoMs) : time.monoMs - ageMs);
     else if (pending?.version === version) this.#hear(source, pending.receiptMonoMs, time);
+  }
+
+  /** No source lives for longer than this node lets one: others forget withdrawals by their own ttl. */
+  #ttlOf(toldMs: number): number {
+    const { ttlMs } = this.#options;
+    return Math.min(Math.max(toldMs, ttlMs * LEAST_OF_TTL), ttlMs);
   }
 
   /** Another node of the region, or an earlier life of this one, tells its receipt. If that beacon is not proven here yet, it counts as soon as it is. */

@@ -44,6 +44,23 @@ test("a beacon that claims a day confirms for no longer than this node's own ttl
   expect([TTL - 1, TTL].map(stateAt)).toEqual([["fresh"], ["stale"]]);
 });
 
+test("beacons that claim a ttl of 1 ms turn their source no more often than each twelfth of this node's own ttl", () => {
+  const world = new HeldWorld();
+  const node = world.node({ nodeId: "b1", clusterId: "B" });
+  world.keys.add("A", "A");
+  const turns: string[] = [];
+  for (let n = 0; n < 50; n++) {
+    if (n % 2 === 0) node.takeSeal(sealedBeacon({ version: 1000 + n, ttlMs: 1 }), { isBeacon: true });
+    if (n === 0) for (let name = 0; name < 100; name++) node.takeSeal(sealedSummary({ serviceId: `s${name}`, tag: BigInt(name + 1) }));
+    turns.push(node.held.sources(node.time)[0]?.state ?? "");
+    world.nowMs += 100;
+    node.settle();
+  }
+  expect(new Set(turns)).toEqual(new Set(["fresh"]));
+  // The last one was 200 ms ago.
+  expect(node.held.nextDeadlineMs(node.time)).toBe(world.nowMs - 200 + TTL / 12);
+});
+
 test("a lost source is stale at the ttl and dropped after stale_keep, and comes back with its next beacon", () => {
   const { world, a, b1, at, version } = worldOf();
   expect([0, TTL - 1, TTL, TTL + STALE_KEEP - 1, TTL + STALE_KEEP].map((ms) => at(ms))).toEqual([
