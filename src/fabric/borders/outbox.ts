@@ -37,7 +37,7 @@ export class Outbox {
   #owed: KeyText[] = [];
   #owedSinceMs = 0;
   /** The beacons that were sent last, by source. */
-  readonly #sentBeacons = new Map<string, { readonly version: number; readonly sentMonoMs: number }>();
+  readonly #sentBeacons = new Map<string, SentBeacon>();
   readonly #beacons = new Set<KeyText>();
   /** Beacons of the other side's own cluster that it must go above. */
   readonly #echoed = new Set<KeyText>();
@@ -191,11 +191,11 @@ export class Outbox {
     } else if (!this.#urgent.has(key)) this.#changed.set(key, this.#changed.get(key) ?? monoMs);
   }
 
-  #addBeacon({ key, source, version }: HeldSeal): void {
+  #addBeacon({ key, source }: HeldSeal): void {
     const { summaries, via } = this.#parts;
     const region = summaries.regionOf(source);
     if (region === undefined || region === via.region || this.#direct.has(source)) return;
-    if (version > (this.#sentBeacons.get(source)?.version ?? 0)) this.#beacons.add(key);
+    this.#beacons.add(key);
   }
 
   /** Each announcement goes once a link, and not back to where it came from. */
@@ -242,14 +242,16 @@ export class Outbox {
     for (const beacon of this.#parts.summaries.beacons(time)) {
       const { key, source, version, ageMs } = beacon;
       if (!this.#beacons.has(key)) continue;
+      const sent = this.#sentBeacons.get(source);
+      const receiptMonoMs = time.monoMs - ageMs;
+      if (sent !== undefined && !isNewsAfter(sent, version, receiptMonoMs)) continue;
       const sealed = beacon.seal();
       const isSendable = sealed.hops < MAX_HOPS && !this.#isEcho(sealed);
       if (isSendable && !room.take(sealed)) return { beacons, beaconAgesMs };
       this.#beacons.delete(key);
-      const { sentMonoMs = Number.NEGATIVE_INFINITY } = this.#sentBeacons.get(source) ?? {};
-      this.#sentBeacons.set(source, { version, sentMonoMs: time.monoMs });
+      this.#sentBeacons.set(source, { version, receiptMonoMs, sentMonoMs: time.monoMs });
       if (!isSendable) continue;
-      this.isResumed ||= time.monoMs - sentMonoMs > 2 * this.#parts.options.heardMs;
+      this.isResumed ||= time.monoMs - (sent?.sentMonoMs ?? Number.NEGATIVE_INFINITY) > 2 * this.#parts.options.heardMs;
       beacons.push(sealed);
       beaconAgesMs.push(Math.min(Math.round(ageMs), MAX_AGE_MS));
     }
@@ -291,6 +293,21 @@ export class Outbox {
   }
 }
 
+interface SentBeacon {
+  readonly version: number;
+  /** Of the beacon here, as the other side was told. */
+  readonly receiptMonoMs: number;
+  readonly sentMonoMs: number;
+}
+
+/**
+ * Whether the other side is to be told. A beacon often comes as a record before its age does, and goes at once because of what it takes back; then it goes again,
+ * or each region on its way would add the time between two beacons. A version may be lower too, when the key of a higher one was removed.
+ */
+function isNewsAfter(sent: SentBeacon, version: number, receiptMonoMs: number): boolean {
+  return version !== sent.version || receiptMonoMs > sent.receiptMonoMs + SAME_MS;
+}
+
 /** What still fits into a batch. */
 class Room {
   usedBytes = 0;
@@ -320,6 +337,8 @@ class Room {
 
 /** Tags, lengths and hops of a seal, at most. */
 const SEAL_BYTES = 14;
+/** A beacon that is younger by less is no news. */
+const SAME_MS = 500;
 /** Announcements that wait on a link. */
 const MAX_KEYS = 256;
 /** What fits into the field. */

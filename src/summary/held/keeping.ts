@@ -18,7 +18,7 @@ import { Ends } from "./ends.ts";
 import { FINDING, isProven, isUnseen, isWithdrawn } from "./findings.ts";
 import { findingOf, Judge } from "./judge.ts";
 import { NOTHING } from "./known.ts";
-import { type HeldOptions, type HeldParts, withdrawalMemoryMs } from "./options.ts";
+import { type HeldOptions, type HeldParts, type SourceAge, withdrawalMemoryMs } from "./options.ts";
 import { OwnRecords } from "./own-records.ts";
 import { claimsOf, keyOf } from "./seals.ts";
 import { type Source, Sources } from "./sources.ts";
@@ -53,7 +53,9 @@ export class Keeping {
     this.options = options;
     this.#parts = parts;
     this.judge = new Judge(options, parts);
-    this.sources = new Sources(options);
+    this.sources = new Sources(options, (source) => this.judge.regionOf(source) !== undefined);
+    // Its beacon is no other one, but neighbours are to hear that it is younger than they were told.
+    this.sources.onReceipt = ({ id }) => this.changes.note(beaconKey(id));
     this.digests = new Digests(this.sources);
     this.withdrawals = new Withdrawals(withdrawalMemoryMs(options));
     const { nodeId, generation, clusterId, region } = options;
@@ -131,6 +133,20 @@ export class Keeping {
     if (id === this.options.clusterId) this.onOwnBeacon(time);
     this.sources.proven(source, beacon, ageMs, time);
     for (const withdrawal of withdrawals) if (this.withdrawals.tell(id, withdrawal, time)) source.isToldMore = true;
+  }
+
+  /** A border brings a beacon once more. Nobody has verified these bytes, so they must be those that are held. */
+  hearAgain({ beacon, sealed }: Extract<Opened, { readonly what: "beacon" }>, ageMs: number, time: Time): void {
+    const source = this.sources.find(beacon.source);
+    const best = this.best(beaconKey(beacon.source));
+    if (source === undefined || best?.hlc !== source.beaconVersion) return;
+    if (isSame(this.contentOf(best).sealed.signed, sealed.signed)) this.sources.again(source, ageMs, time);
+  }
+
+  /** Another node of the region, or an earlier life of this one, tells when it received a beacon. */
+  heardAge(age: SourceAge, time: Time): void {
+    const records = this.replica.records(beaconKey(age.source));
+    this.sources.told(age, (version) => records.some(({ hlc }) => hlc === version), time);
   }
 
   /** What is held of a key has changed, or what counts of it: brings all that depends on it up to date. HOT: once a change. */
@@ -275,6 +291,10 @@ export class Keeping {
     }
     return false;
   }
+}
+
+function isSame(one: Uint8Array, other: Uint8Array): boolean {
+  return one.length === other.length && one.every((byte, n) => byte === other[n]);
 }
 
 const NOBODY: readonly StoredRecord[] = [];

@@ -27,7 +27,14 @@ const SLACKS_A_TTL = 12;
 const LEAST_OF_TTL = 1 / 12;
 /** Stands for the version of the beacon of a source of which none was received. */
 const UNHEARD = 0;
+/** Beacons that are not proven here yet of which an age is kept. */
+const MAX_PENDING = 8;
 const NO_AGES: readonly SourceAge[] = [];
+
+interface Pending {
+  readonly version: number;
+  readonly receiptMonoMs: number;
+}
 
 export class Source {
   readonly id: string;
@@ -47,8 +54,10 @@ export class Source {
   /** Its beacons took back more than its keys were looked at for, which is done from then on. */
   isToldMore = false;
   findToldMonoMs = Number.NEGATIVE_INFINITY;
-  /** What was told of a beacon that is not proven here yet. */
-  pending: { readonly version: number; readonly receiptMonoMs: number } | undefined;
+  /** Since then its highest beacon is held here, if that was news here: what is told of it from a border may still make it younger. */
+  newsMonoMs = Number.NEGATIVE_INFINITY;
+  /** The receipts that were told of beacons that are not proven here yet, by version. Of each the latest counts, whoever else told another one. */
+  readonly pending = new Map<number, number>();
   /** How often something that claims to be of it was refused, or counted as one that might be, by reason. */
   readonly refused = new Map<SummaryRefusal, number>();
   /** Its new keys are refused until then, because there is no room for them. */
@@ -63,14 +72,19 @@ export class Source {
 
 export class Sources {
   readonly #options: HeldOptions;
+  readonly #isNamed: (id: string) => boolean;
   readonly #byId = new Map<string, Source>();
   /** Sources of which the receipt moved since peers were told. */
   #moved = new Set<Source>();
   /** Keys of all sources of which something is proven. */
   total = 0;
+  /** A receipt moved. */
+  onReceipt: (source: Source) => void = () => {};
 
-  constructor(options: HeldOptions) {
+  /** `isNamed`: whether the settings name the source. */
+  constructor(options: HeldOptions, isNamed: (id: string) => boolean) {
     this.#options = options;
+    this.#isNamed = isNamed;
   }
 
   get all(): readonly Source[] {
@@ -85,11 +99,23 @@ export class Sources {
   obtain(id: string, { monoMs }: Time): Source | undefined {
     const known = this.#byId.get(id);
     if (known !== undefined) return known;
-    if (this.#byId.size >= (this.#options.maxSources ?? MAX_SOURCES) && id !== this.#options.clusterId) return undefined;
+    const { maxSources = MAX_SOURCES, clusterId } = this.#options;
+    if (this.#byId.size >= maxSources && id !== clusterId && !this.#makesRoomFor(id)) return undefined;
     const source = new Source(id, this.#options.ttlMs, monoMs);
     this.#byId.set(id, source);
     this.#moved.add(source);
     return source;
+  }
+
+  /** A source that the settings name takes the place of one that they do not name, and of which nothing is held. */
+  #makesRoomFor(id: string): boolean {
+    if (!this.#isNamed(id)) return false;
+    for (const source of this.#byId.values()) {
+      if (source.keys.size > 0 || this.#isNamed(source.id)) continue;
+      this.forget(source);
+      return true;
+    }
+    return false;
   }
 
   // ---- room ----
@@ -133,13 +159,25 @@ export class Sources {
   // ---- receipts ----
   /** The beacon is proven. `ageMs`: this node made it, or took it from a border whose other end has had it for so long. */
   proven(source: Source, { version, generatedWallMs, ttlMs }: Beacon, ageMs: number | undefined, time: Time): void {
+    if (version === source.beaconVersion && ageMs !== undefined) this.again(source, ageMs, time);
     if (version <= source.beaconVersion) return;
+    // What the first beacon of a source is at a node that starts, others of the region know.
+    source.newsMonoMs = ageMs !== undefined || source.beaconVersion > 0 ? time.monoMs : Number.NEGATIVE_INFINITY;
     Object.assign(source, { beaconVersion: version, generatedWallMs, ttlMs: this.#ttlOf(ttlMs) });
-    const { pending } = source;
-    if (pending !== undefined && pending.version <= version) source.pending = undefined;
+    const told = source.pending.get(version);
+    for (const each of source.pending.keys()) if (each <= version) source.pending.delete(each);
     if (ageMs !== undefined)
       this.#receive(source, source.isHeard ? Math.max(time.monoMs - ageMs, source.receiptMonoMs) : time.monoMs - ageMs);
-    else if (pending?.version === version) this.#hear(source, pending.receiptMonoMs, time);
+    else if (told !== undefined) this.#hear(source, told, time);
+  }
+
+  /**
+   * A border brings the beacon that is held once more, by somebody who has had it for so long. Who brought it first may have been slow, or have lied, so the
+   * least age counts. It makes the source no younger than the beacon has been here, and soon nothing: a replay is no news.
+   */
+  again(source: Source, ageMs: number, time: Time): void {
+    const { newsMonoMs, ttlMs } = source;
+    if (time.monoMs - newsMonoMs <= ttlMs / 3) this.#hear(source, Math.min(time.monoMs - ageMs, newsMonoMs), time);
   }
 
   /** No source lives for longer than this node lets one: others forget withdrawals by their own ttl. */
@@ -148,14 +186,19 @@ export class Sources {
     return Math.min(Math.max(toldMs, ttlMs * LEAST_OF_TTL), ttlMs);
   }
 
-  /** Another node of the region, or an earlier life of this one, tells its receipt. If that beacon is not proven here yet, it counts as soon as it is. */
-  told({ source: id, version, ageMs }: SourceAge, time: Time): void {
+  /**
+   * Another node of the region, or an earlier life of this one, tells its receipt. If that beacon is not proven here yet, it counts as soon as it is.
+   * `isHeld`: whether there is a record of that version, proven or not.
+   */
+  told({ source: id, version, ageMs }: SourceAge, isHeld: (version: number) => boolean, time: Time): void {
+    // Ages are not signed. Those of sources that nobody configured must not fill the table.
+    if (this.#options.requireSignatures && !this.#isNamed(id)) return;
     const source = this.obtain(id, time);
     const receiptMonoMs = time.monoMs - ageMs;
     if (source === undefined) return;
     if (version === UNHEARD) this.#hearOfNone(source, receiptMonoMs, time);
     else if (version === source.beaconVersion) this.#hear(source, receiptMonoMs, time);
-    else if (version > Math.max(source.beaconVersion, source.pending?.version ?? 0)) source.pending = { version, receiptMonoMs };
+    else if (version > source.beaconVersion) wait(source.pending, { version, receiptMonoMs }, isHeld);
   }
 
   /** Nobody has heard of it. All are to drop it together, and it stays stale at best. */
@@ -177,6 +220,7 @@ export class Sources {
     source.receiptMonoMs = receiptMonoMs;
     source.isHeard = true;
     this.#moved.add(source);
+    this.onReceipt(source);
   }
 
   /** The receipts, for peers and for the next start. */
@@ -235,6 +279,16 @@ export class Sources {
     }
     return next;
   }
+}
+
+/** Ages come after the records that they are of. So of too many the oldest goes that is of none. */
+function wait(pending: Map<number, number>, { version, receiptMonoMs }: Pending, isHeld: (version: number) => boolean): void {
+  const latestMonoMs = Math.max(receiptMonoMs, pending.get(version) ?? Number.NEGATIVE_INFINITY);
+  pending.delete(version);
+  pending.set(version, latestMonoMs);
+  if (pending.size <= MAX_PENDING) return;
+  const [oldest = version] = pending.keys();
+  pending.delete([...pending.keys()].find((each) => !isHeld(each)) ?? oldest);
 }
 
 function slackMs({ ttlMs }: Source): number {

@@ -254,7 +254,7 @@ export class HeldSummaries {
 
   /** A node of the region, or the file of an earlier life, tells of a receipt. If that beacon is not proven here yet, it counts as soon as it is. */
   heardAge(age: SourceAge, time: Time): void {
-    this.#keeping.sources.told(age, time);
+    this.#keeping.heardAge(age, time);
   }
 
   // ---- time and slices ----

@@ -34,7 +34,10 @@ export class Taking {
 
   #judged(content: Opened, via: Via, time: Time, ageMs: number): Taken {
     const why = this.#whyNot(content, via, time);
-    if (why === "known") return { kind: "known" };
+    if (why === "known") {
+      if (content.what === "beacon") this.#keeping.hearAgain(content, ageMs, time);
+      return { kind: "known" };
+    }
     if (why !== undefined) return this.#refuse(why, content, via, time);
     if (content.sealed.signature.length === 0) this.tell("unsigned", content, via, time);
     this.#keeping.put(content, time, ageMs);

@@ -13,6 +13,8 @@ class Row {
   readonly held = new HeldWorld();
   readonly borders = new BorderWorld();
   readonly all: Region[];
+  /** Nodes of a region tell each other ages only so often. */
+  agesEveryMs = 1;
 
   constructor(...specs: readonly HeldSpec[]) {
     const made = specs.map((spec) => this.held.node(spec));
@@ -20,7 +22,8 @@ class Row {
     this.all = made.map((held) => ({ held, node: this.borders.add(held.spec.nodeId, held.clusterId, held.region, held.held) }));
     this.borders.onStep = () => {
       this.held.nowMs = this.borders.time.monoMs;
-      for (const a of this.all) for (const b of this.all) if (a !== b && a.held.region === b.held.region) a.held.hear(b.held);
+      const withAges = this.held.nowMs % this.agesEveryMs === 0;
+      for (const a of this.all) for (const b of this.all) if (a !== b && a.held.region === b.held.region) a.held.hear(b.held, withAges);
       for (const { held } of this.all) held.settle();
     };
   }
@@ -162,6 +165,37 @@ test("a chain of relays makes no source younger, a policy that hides tells nothi
   for (const { held } of row.all) held.held.rulesChanged();
   row.live(2000, []);
   expect(row.borders.sent.filter(({ atMs, frame }) => atMs >= sinceMs && frame.kind === "borderBatch")).toEqual([]);
+});
+
+test("a source is as fresh at the end of a chain of regions as at its beginning, also where another node of a region passes it on", () => {
+  const regions = "abcdefgh".split("");
+  const row = new Row(...regions.flatMap((name) => [1, 2].map((n) => ({ nodeId: `${name}${n}`, clusterId: name }))));
+  row.agesEveryMs = 1000;
+  for (let n = 1; n < regions.length; n++) row.join(2 * n - 1, 2 * n);
+  row.live(5 * MINUTE, [0]);
+  const sinceMs = row.borders.time.monoMs;
+  const oldest: number[] = regions.map(() => 0);
+  for (let left = 4 * MINUTE; left > 0; left -= 4000) {
+    if (left % 40_000 === 0) row.at(0).held.beacon();
+    row.borders.run(4000);
+    for (const [n, ageMs] of oldest.entries()) oldest[n] = Math.max(ageMs, row.at(2 * n + 1).held.ageOf("a"));
+  }
+  // Two seconds for each region: ages come a second after records.
+  for (const [n, ageMs] of oldest.entries()) expect(ageMs).toBeLessThanOrEqual(40_000 + 2000 * n);
+  const beacons = row.borders.sent.flatMap(({ atMs, frame }) => (atMs > sinceMs && frame.kind === "borderBatch" ? frame.beacons : []));
+  expect(beacons.length).toBeLessThanOrEqual(6 * 2 * (regions.length - 1));
+});
+
+test("a relay that is always first with a beacon, and lies about its age, ends no source here nor beyond", () => {
+  const row = linked("a", "b", "c");
+  row.live(5000, [0]);
+  for (let n = 0; n < 8; n++) {
+    const [a, b] = [row.at(0).held, row.at(1).held];
+    a.beacon();
+    expect(b.takeSeal({ ...a.sealOf("beacon"), hops: 2 }, { isBeacon: true, ageMs: 9 * MINUTE })).toBe("taken");
+    row.borders.run(40_000);
+  }
+  for (const n of [1, 2]) expect(row.at(n).held.ageOf("a")).toBeLessThanOrEqual(41_000);
 });
 
 test("two clusters of a region with a link each: a change crosses once, whichever node of the other region has the link", () => {

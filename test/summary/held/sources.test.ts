@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { beaconKey } from "../../../src/summary/keys.ts";
 import {
   facts,
   type HeldNode,
@@ -182,6 +183,80 @@ test("ages that are told make a source no younger than its beacon, and move a re
   world.nowMs += 5 * MINUTE;
   expect(b1.takeSeal(late, { isBeacon: true, ageMs: 5 * MINUTE })).toBe("taken");
   expect(b1.held.sources(b1.time)[0]?.state).toBe("stale");
+});
+
+test("ages that a member makes up add no source that the settings do not name, and keep no other one out", () => {
+  const { world, a, b1 } = worldOf();
+  const c = world.node({ nodeId: "c1", clusterId: "C" });
+  for (let n = 0; n < 300; n++) b1.held.heardAge({ source: `x${n}`, version: n, ageMs: n }, b1.time);
+  c.beacon();
+  const stateOf = () => b1.held.sources(b1.time).map(({ source, state }) => `${source} ${state}`);
+  expect([b1.takeFrom(c, "beacon"), stateOf(), b1.held.ages(b1.time).length]).toEqual(["taken", ["A fresh", "C fresh"], 2]);
+  // Nor of one that they name.
+  for (const version of [0, 1, a.held.best(beaconKey("A"))?.hlc ?? 0, 2 ** 51])
+    b1.held.heardAge({ source: "A", version, ageMs: 90 * MINUTE }, b1.time);
+  b1.settle();
+  expect(stateOf()).toEqual(["A fresh", "C fresh"]);
+});
+
+test.each<[string, (version: number) => { version: number; ageMs: number }[]]>([
+  ["of the next beacon", (version) => [{ version, ageMs: 90 * MINUTE }]],
+  ["of later beacons", (version) => Array.from({ length: 20 }, (_, n) => ({ version: version + n * n, ageMs: 0 }))],
+])("ages %s that a member makes up do not hide that of the true one", (_, liesOf) => {
+  const { world, a, b1, b2 } = worldOf();
+  b2.hear(b1);
+  world.nowMs = TTL - MINUTE;
+  const version = a.beacon() ?? 0;
+  b1.takeFrom(a, "beacon");
+  for (const lie of liesOf(version)) b2.held.heardAge({ source: "A", ...lie }, b2.time);
+  b2.receive(b1);
+  for (const age of b1.held.ages(b1.time)) b2.held.heardAge(age, b2.time);
+  for (const lie of liesOf(version)) b2.held.heardAge({ source: "A", ...lie }, b2.time);
+  b2.settle();
+  world.nowMs = TTL + 1000;
+  expect(b2.held.sources(b2.time).map(({ state }) => state)).toEqual(["fresh"]);
+});
+
+test("a relay that is first, and lies about the age of a beacon, does not hide the age that the next one tells", () => {
+  const { world, a, b1, b2 } = worldOf();
+  b2.hear(b1);
+  for (const lost of [false, true]) {
+    world.nowMs += lost ? TTL + MINUTE : MINUTE;
+    a.beacon();
+    const first = { isBeacon: true, ageMs: 9 * MINUTE };
+    expect(b1.takeSeal({ ...a.sealOf("beacon"), hops: 3 }, first)).toBe("taken");
+    world.nowMs += 100;
+    // By way of a node of the region that has it from the liar, and that is nearer.
+    b2.hear(b1);
+    expect([b1.takeSeal({ ...a.sealOf("beacon"), hops: 3 }, { isBeacon: true, ageMs: 50 }), b2.takeFrom(a, "beacon")]).toEqual([
+      "known",
+      "taken",
+    ]);
+    expect([b1.ageOf("A"), b2.ageOf("A")]).toEqual([100, 100]);
+  }
+});
+
+test("a beacon that is replayed makes its source no younger than when it was held first", () => {
+  const { world, a, b1 } = worldOf();
+  world.nowMs = MINUTE;
+  a.beacon();
+  const seal = a.sealOf("beacon");
+  expect(b1.takeSeal(seal, { isBeacon: true, ageMs: MINUTE })).toBe("taken");
+  const replay = (afterMs: number, signed = seal.signed) => {
+    world.nowMs = MINUTE + afterMs;
+    b1.takeSeal({ ...seal, signed }, { isBeacon: true });
+    return b1.ageOf("A");
+  };
+  // Nobody verifies what is known, so it must be the same bytes.
+  const forged = Uint8Array.from(sealedBeacon({ version: a.held.best(beaconKey("A"))?.hlc ?? 0 }).signed);
+  expect([replay(10, forged), replay(TTL / 3 + 1)]).toEqual([MINUTE + 10, MINUTE + TTL / 3 + 1]);
+  world.nowMs += MINUTE;
+  a.beacon();
+  b1.takeSeal(a.sealOf("beacon"), { isBeacon: true, ageMs: MINUTE });
+  const heldMs = world.nowMs;
+  world.nowMs += 30_000;
+  b1.takeSeal(a.sealOf("beacon"), { isBeacon: true });
+  expect(b1.ageOf("A")).toBe(world.nowMs - heldMs);
 });
 
 test("a beacon's exporter is due each third of a ttl, whoever made the last one", () => {
