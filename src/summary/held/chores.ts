@@ -176,6 +176,7 @@ export class Chores {
     const [asking] = this.#askings;
     if (asking === undefined) return budget;
     const { clusters } = asking;
+    if (asking.after === 0) this.#distrust(clusters, time);
     const records: (readonly [StoredRecord, number])[] = [];
     this.#keeping.replica.changesSince(asking.after, (stored, revision) => {
       if (revision > asking.until) return false;
@@ -189,6 +190,14 @@ export class Chores {
     }
     if (records.length < budget) this.#askings = this.#askings.filter((each) => each !== asking);
     return left;
+  }
+
+  /** Of what keys said that count no more nothing is left but records, which are asked after that. */
+  #distrust(clusters: ReadonlySet<string> | undefined, time: Time): void {
+    for (const source of this.#keeping.sources.all) {
+      if (clusters?.has(source.id) === false || !this.#keeping.distrust(source, time)) continue;
+      this.#sweeps.push({ keys: keysOf([source]), why: "rules" });
+    }
   }
 
   /** Returns what it costs. */

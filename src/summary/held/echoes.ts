@@ -10,6 +10,8 @@ interface Echo {
   readonly version: number;
   /** Of a summary; 0 of a beacon. */
   readonly tag: bigint;
+  /** Of the key that signed it. */
+  readonly keyId: string;
 }
 
 export class Echoes {
@@ -26,9 +28,14 @@ export class Echoes {
     return this.#versions.get(key)?.tag;
   }
 
-  note(key: KeyText, { version, tag }: Echo): void {
-    if (version > this.versionOf(key)) remember(this.#versions, key, { version, tag });
+  note(key: KeyText, { version, tag, keyId }: Echo): void {
+    if (version > this.versionOf(key)) remember(this.#versions, key, { version, tag, keyId });
     this.order(key, version);
+  }
+
+  /** Keys of this cluster count no more, so nothing need be above what they signed. */
+  distrust(isGone: (keyId: string) => boolean): void {
+    for (const [key, { keyId }] of this.#versions) if (isGone(keyId)) this.#versions.delete(key);
   }
 
   /** The exporter of the key must say it again, above this version. The order comes again with the next echo, until it does. */

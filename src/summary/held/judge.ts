@@ -61,12 +61,16 @@ export class Judge {
   }
 
   /** Whether the key of a proven record counts no more. The id of a key is that of its bytes, so the signature itself stays good. */
-  isKeyGone(bytes: Uint8Array, { wallMs }: Time): boolean {
+  isKeyGone(bytes: Uint8Array, time: Time): boolean {
     const content = openRecord(bytes);
     if (content === undefined) return true;
     const { source, keyId } = claimsOf(content);
-    if (content.sealed.signature.length === 0) return !this.#mayBeUnsigned(source);
-    return !this.#keys.counts(source, keyId, wallMs);
+    return this.isGone(source, content.sealed.signature.length === 0 ? "" : keyId, time);
+  }
+
+  /** Whether a key of a source counts now; the empty one is that of what is not signed. */
+  isGone(source: string, keyId: string, { wallMs }: Time): boolean {
+    return keyId === "" ? !this.#mayBeUnsigned(source) : !this.#keys.counts(source, keyId, wallMs);
   }
 
   /** What a record is worth that came from a node of the region, and its content if it counts. */

@@ -45,6 +45,8 @@ export class Keeping {
   onConflict: (own: StoredRecord, other: StoredRecord, time: Time) => void = () => {};
   /** A beacon of this cluster is proven. */
   onOwnBeacon: (time: Time) => void = () => {};
+  /** A key of this cluster counts no more. */
+  onOwnKeyGone: (isGone: (keyId: string) => boolean) => void = () => {};
   /** Another key of a cluster counts now. */
   onKey: (cluster: string) => void = () => {};
   readonly #parts: HeldParts;
@@ -107,6 +109,7 @@ export class Keeping {
     if (content.what === "key") this.onKey(content.key.cluster);
     // The text that the record has, so that memory holds it once.
     this.follow(this.own.find(key)?.key ?? key, time);
+    this.#noteSigner(content, time);
   }
 
   /** Verifies a record that nobody has looked at yet. */
@@ -115,9 +118,30 @@ export class Keeping {
     const { finding, content } = this.judge.look(this.bytesOf(stored), time);
     stored.finding = finding;
     if (content === undefined) return;
+    this.#noteSigner(content, time);
     if (stored.origin === this.replica.self && isWithdrawn(stored)) this.withdrawals.remember(stored.key, stored.hlc, time);
     if (content.what === "beacon") this.#hear(content.beacon, undefined, time);
     if (content.what === "key") this.onKey(content.key.cluster);
+  }
+
+  #noteSigner(content: Opened, time: Time): void {
+    if (content.what === "key") return;
+    const { source: id, keyId, version } = claimsOf(content);
+    const source = this.sources.obtain(id, time);
+    if (source !== undefined) this.sources.signed(source, keyId, content.what === "beacon" ? version : 0);
+  }
+
+  /**
+   * Keys of a source may count no more, as when one was stolen. No version that they signed may keep out what is true: neither of a beacon, nor of what is
+   * ended here or was taken back. Returns whether some summaries may be shown again.
+   */
+  distrust(source: Source, time: Time): boolean {
+    const isGone = (keyId: string) => this.judge.isGone(source.id, keyId, time);
+    if (source.id === this.options.clusterId) this.onOwnKeyGone(isGone);
+    // What this cluster said itself is numbered on from there.
+    if (source.id === this.options.clusterId || !this.sources.distrust(source, isGone)) return false;
+    this.own.distrust(source.id);
+    return this.withdrawals.distrust(source.id, isGone);
   }
 
   /** Verifies what nobody has looked at yet of a key. */
@@ -132,7 +156,7 @@ export class Keeping {
     if (source === undefined) return;
     if (id === this.options.clusterId) this.onOwnBeacon(time);
     this.sources.proven(source, beacon, ageMs, time);
-    for (const withdrawal of withdrawals) if (this.withdrawals.tell(id, withdrawal, time)) source.isToldMore = true;
+    for (const withdrawal of withdrawals) if (this.withdrawals.tell(id, withdrawal, beacon.keyId, time)) source.isToldMore = true;
   }
 
   /** A border brings a beacon once more. Nobody has verified these bytes, so they must be those that are held. */

@@ -43,6 +43,8 @@ export class Source {
   count = 0;
   /** Of the highest beacon that is proven; 0 before. */
   beaconVersion = 0;
+  /** The keys that signed what is proven, and of each the version of its highest beacon, or 0. */
+  readonly signers = new Map<string, number>();
   /** Of the beacon that border links were told of last. */
   toldBeacon = 0;
   generatedWallMs = 0;
@@ -238,6 +240,24 @@ export class Sources {
     const moved = this.#moved;
     this.#moved = new Set();
     return this.ages(time, moved);
+  }
+
+  // ---- keys ----
+  /** Something is proven by a key of the source, with this version if it is a beacon. */
+  signed(source: Source, keyId: string, beaconVersion = 0): void {
+    source.signers.set(keyId, Math.max(beaconVersion, source.signers.get(keyId) ?? 0));
+  }
+
+  /** Some keys count no more, so no beacon that they signed is the last one. Returns whether anything of them was proven. */
+  distrust(source: Source, isGone: (keyId: string) => boolean): boolean {
+    const { signers } = source;
+    const before = signers.size;
+    for (const keyId of signers.keys()) if (isGone(keyId)) signers.delete(keyId);
+    if (signers.size === before) return false;
+    const version = Math.max(0, ...signers.values());
+    if (version < source.beaconVersion)
+      Object.assign(source, { beaconVersion: version, toldBeacon: version, newsMonoMs: Number.NEGATIVE_INFINITY });
+    return true;
   }
 
   // ---- states ----

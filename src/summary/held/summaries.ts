@@ -45,6 +45,7 @@ export class HeldSummaries {
     this.#keeping.onOwnBeacon = ({ monoMs }) => {
       this.#beaconDueMonoMs = monoMs + options.ttlMs / 3;
     };
+    this.#keeping.onOwnKeyGone = (isGone) => this.#echoes.distrust(isGone);
     this.#keeping.onConflict = (own, other, time) => this.#giveWay(own, other, time);
   }
 

@@ -11,12 +11,17 @@ interface Due {
   readonly untilMonoMs: number;
 }
 
+interface Told extends Due {
+  /** Of the key that signed the beacon. */
+  readonly keyId: string;
+}
+
 export class Withdrawals {
   readonly #memoryMs: number;
   /** The withdrawals of this node's own origin, in the order in which they are due. */
   readonly #own = new Map<KeyText, Due>();
   /** By source and tag the version up to which a beacon says that the summaries are gone. */
-  readonly #told = new Map<string, Map<bigint, Due>>();
+  readonly #told = new Map<string, Map<bigint, Told>>();
   #toldCount = 0;
 
   constructor(memoryMs: number) {
@@ -30,12 +35,13 @@ export class Withdrawals {
   }
 
   /** The beacon of a source says that its summaries of this tag up to this version are gone. Returns whether that is news. */
-  tell(source: string, { tag, version }: Withdrawal, { monoMs }: Time): boolean {
-    const told = this.#told.get(source) ?? new Map<bigint, Due>();
+  tell(source: string, { tag, version }: Withdrawal, keyId: string, { monoMs }: Time): boolean {
+    const told = this.#told.get(source) ?? new Map<bigint, Told>();
     this.#told.set(source, told);
     const before = told.get(tag);
     told.delete(tag);
-    told.set(tag, { version: Math.max(version, before?.version ?? 0), untilMonoMs: monoMs + this.#memoryMs });
+    const highest = before !== undefined && before.version > version ? before : { version, keyId };
+    told.set(tag, { version: highest.version, keyId: highest.keyId, untilMonoMs: monoMs + this.#memoryMs });
     if (before === undefined) this.#toldCount += 1;
     if (this.#toldCount > MAX_TOLD) this.#dropOne();
     return version > (before?.version ?? 0);
@@ -43,10 +49,19 @@ export class Withdrawals {
 
   /** No source can push out what a smaller one said. */
   #dropOne(): void {
-    let most: Map<bigint, Due> | undefined;
+    let most: Map<bigint, Told> | undefined;
     for (const told of this.#told.values()) if (told.size > (most?.size ?? 0)) most = told;
     const [oldest] = most?.keys() ?? [];
     if (oldest !== undefined && most?.delete(oldest) === true) this.#toldCount -= 1;
+  }
+
+  /** Keys of the source count no more. What its beacons took back under them is forgotten; what is true of it comes again with a later beacon. Returns whether there was any. */
+  distrust(source: string, isGone: (keyId: string) => boolean): boolean {
+    const told = this.#told.get(source);
+    if (told === undefined) return false;
+    const before = told.size;
+    for (const [tag, { keyId }] of told) if (isGone(keyId) && told.delete(tag)) this.#toldCount -= 1;
+    return told.size < before;
   }
 
   /** The version up to which beacons of the source took this tag back; 0 if they did not. */

@@ -1,9 +1,11 @@
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { BODY } from "../../../src/catalog/record/record.ts";
 import { KEY_BOUNDS } from "../../../src/seal/cluster-keys.ts";
 import { KeyRegistry } from "../../../src/seal/key-registry.ts";
 import type { Draft } from "../../../src/summary/building/drafts.ts";
-import { HeldWorld, MINUTE, START_MS, summaryKey } from "../../fakes/held-world.ts";
+import { encodeBeacon, encodeSummary } from "../../../src/summary/codec.ts";
+import { type Beacon, MAX_VERSION, type Summary } from "../../../src/summary/summary.ts";
+import { facts, type HeldNode, HeldWorld, MINUTE, START_MS, summaryKey } from "../../fakes/held-world.ts";
 import { announcedKey, signingKey } from "../../fakes/signing-keys.ts";
 import { SummaryNode } from "../../fakes/summary-world.ts";
 
@@ -100,7 +102,7 @@ test("what did not change since a cluster changed its key stays in sight when th
     for (const until = world.nowMs + 10_000; world.nowMs < until; world.nowMs += 1000) {
       const drafts: Draft[] = [];
       builder.builder.tick(same.time, drafts);
-      for (const { facts } of drafts) same.held.export(facts, same.time);
+      for (const draft of drafts) same.held.export(draft.facts, same.time);
       same.settle();
     }
   };
@@ -121,4 +123,122 @@ test("what did not change since a cluster changed its key stays in sight when th
   b1.settle();
   expect(b1.shown.map((text) => text.split("@")[0])).toEqual(["A/cart"]);
   expect([b1.takeSeal(live, { from: same }), same.held.own.find(summaryKey("gone", "A"), same.time)?.keyId]).toEqual(["older", NEW.keyId]);
+});
+
+describe("a stolen key that is removed from the settings", () => {
+  const STOLEN = signingKey(5);
+  const [BOTH, TRUE] = [
+    [row("A", OLD), row("A", STOLEN), row("B", OTHER)],
+    [row("A", OLD), row("B", OTHER)],
+  ];
+  const HIGH = 2 ** 51;
+  const forged = (said: Partial<Summary> = {}) => {
+    const content = { version: HIGH, exporter: "a1", keyId: STOLEN.keyId, generatedWallMs: START_MS, ttlMs: 60_000, tag: 7n };
+    const signed = encodeSummary({ ...facts("cart", { source: "A" }), ...content, ...said });
+    return { signed, signature: STOLEN.sign("waymark.summary.v1", signed), hops: 0 };
+  };
+  const forgedBeacon = (withdrawals: Beacon["withdrawals"] = [], version = HIGH) => {
+    const content = { version, exporter: "a1", keyId: STOLEN.keyId, generatedWallMs: START_MS, ttlMs: 60_000 };
+    const signed = encodeBeacon({ source: "A", region: "A", ...content, ingress: [], withdrawals });
+    return { signed, signature: STOLEN.sign("waymark.beacon.v1", signed), hops: 0 };
+  };
+
+  /** The nodes of B have heard the truth, and then what the thief says. */
+  function deceived(lies: (b1: HeldNode, b2: HeldNode, tag: bigint) => void) {
+    const worldA = worldOf();
+    const { world, a, b1, b2 } = worldA;
+    for (const each of [b1, b2]) each.keys.configure(BOTH, { wallMs: START_MS });
+    a.beacon();
+    a.say("cart");
+    for (const name of ["beacon", "cart"]) b1.takeFrom(a, name);
+    b2.hear(b1);
+    const tag = a.tagOf("cart");
+    lies(b1, b2, tag);
+    for (let n = 0; n < 2; n++) for (const [one, other] of [[b1, b2] as const, [b2, b1] as const]) one.hear(other);
+    const remove = () => {
+      for (const each of [b1, b2]) {
+        each.keys.configure(TRUE, { wallMs: START_MS });
+        each.held.keysChanged(["A"]);
+        each.settle();
+      }
+    };
+    const shown = () => {
+      for (let n = 0; n < 2; n++) for (const [one, other] of [[b1, b2] as const, [b2, b1] as const]) one.hear(other);
+      return [b1, b2].map((node) => node.shown.map((text) => text.split("@")[0]?.concat(text.endsWith("*") ? "*" : "")).join());
+    };
+    return { ...worldA, remove, shown, world };
+  }
+
+  test.each<[string, (b1: HeldNode, b2: HeldNode, tag: bigint) => void]>([
+    ["a beacon", (b1) => void b1.takeSeal(forgedBeacon(), { isBeacon: true })],
+    ["withdrawals in a beacon", (b1, _, tag) => void b1.takeSeal(forgedBeacon([{ tag, version: HIGH }]), { isBeacon: true })],
+    ["a summary", (b1) => void b1.takeSeal(forged())],
+    ["a withdrawal", (b1, _, tag) => void b1.takeSeal(forged({ withdrawn: true, tag }))],
+    [
+      "a summary that two nodes took, of which one ended its own",
+      (b1, b2) => {
+        b1.takeSeal(forged());
+        b2.takeSeal(forged());
+      },
+    ],
+    [
+      "ages",
+      (b1, b2) => {
+        for (const each of [b1, b2]) each.held.heardAge({ source: "A", version: HIGH, ageMs: 0 }, each.time);
+      },
+    ],
+  ])("holds back nothing true after it said %s", (_, lies) => {
+    const { world, a, b1, remove, shown } = deceived(lies);
+    const revision = b1.held.revision;
+    world.nowMs = MINUTE;
+    remove();
+    a.beacon();
+    a.say("cart", { endpointCount: 9 });
+    expect([b1.takeFrom(a, "beacon"), b1.takeFrom(a, "cart")]).toEqual(["taken", "taken"]);
+    expect(shown()).toEqual(["A/cart", "A/cart"]);
+    world.nowMs += 100_000;
+    expect(shown()).toEqual(["A/cart", "A/cart"]);
+    // Neighbours are told too.
+    const told: boolean[] = [];
+    b1.held.changesSince(revision, ({ isBeacon }) => told.push(isBeacon) > 0);
+    expect(told).toContain(true);
+  });
+
+  test("shows again at once what it hid", () => {
+    const { remove, shown } = deceived((b1, _, tag) => {
+      b1.takeSeal(forgedBeacon([{ tag, version: HIGH }]), { isBeacon: true });
+      b1.takeSeal(forged({ withdrawn: true, tag }));
+    });
+    expect(shown()).toEqual(["", ""]);
+    remove();
+    // What it hid was ended here, so it comes with the next comparison.
+    expect(shown()).toEqual(["", ""]);
+  });
+
+  test("leaves its own cluster a version for what it says", () => {
+    const { world, a } = worldOf();
+    a.keys.configure(BOTH, { wallMs: START_MS });
+    const versions = [a.say("cart"), a.beacon()];
+    expect([a.takeSeal(forged({ version: MAX_VERSION })), a.takeSeal(forgedBeacon([], MAX_VERSION), { isBeacon: true })]).toEqual([
+      "echo",
+      "echo",
+    ]);
+    expect([a.say("cart"), a.beacon()]).toEqual([undefined, undefined]);
+    a.keys.configure(TRUE, { wallMs: START_MS });
+    a.held.keysChanged(["A"]);
+    a.settle();
+    world.nowMs = 1000;
+    expect([a.say("cart"), a.beacon()]).toEqual(versions.map((version) => (version ?? 0) + 1));
+  });
+
+  test("ends a withdrawal of a true key no sooner", () => {
+    const { world, a, b1, remove, shown } = deceived(() => {});
+    const old = a.sealOf("cart");
+    a.say("cart", { withdrawn: true });
+    a.beacon();
+    expect(b1.takeFrom(a, "beacon")).toBe("taken");
+    remove();
+    world.nowMs += 1000;
+    expect([b1.takeSeal(old), shown()]).toEqual(["older", ["", ""]]);
+  });
 });
