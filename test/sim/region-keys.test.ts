@@ -2,6 +2,8 @@
 import { expect, test } from "vitest";
 import { Rng } from "../../src/lib/rng.ts";
 import { sealAnnouncement } from "../../src/seal/codec.ts";
+import { CONTEXT } from "../../src/seal/signer.ts";
+import { encodeBeacon } from "../../src/summary/codec.ts";
 import { signingKey } from "../fakes/signing-keys.ts";
 import { Regions } from "./regions/world.ts";
 import { WALL_START_MS } from "./sim-node.ts";
@@ -63,4 +65,36 @@ test.each([1, 2, 3])("announced first: every summary stays in sight while the ke
 
 test.each([1, 2])("in use before its announcement came: all are shown in the end, and stay when the old key goes (seed %i)", (seed) => {
   expect(changed({ seed, announcedMs: 4000, keyMs: [0, 1000 * seed] }, "hidden")).toEqual([]);
+});
+
+test("a stolen key that was removed holds back nothing that its cluster says, at any node of another region", () => {
+  const stolen = signingKey(11);
+  const regions = new Regions("keys/stolen", { eu: { eu1: 1 }, us: { us1: 3 } });
+  const us = regions.nodesOf("us1");
+  const [first] = us;
+  const rows = [row("eu1", "eu", OLD), US];
+  const reload = (keys: typeof rows) => {
+    for (const node of us)
+      node.enqueue(() => node.options.regional?.reload({ rows: keys }, node.process?.time() ?? { monoMs: 0, wallMs: WALL_START_MS }));
+  };
+  regions.start();
+  regions.at(4000, () => reload([...rows, row("eu1", "eu", stolen)]));
+  regions.at(LINKED_MS, () => regions.put("eu1-a", "quotes"));
+  const forgedMs = LINKED_MS + 10_000;
+  regions.look(forgedMs - 100, () => regions.differs(us, ["eu1 svc/quotes"]));
+  regions.at(forgedMs, () =>
+    first?.enqueue(() => {
+      const time = first.process?.time() ?? { monoMs: 0, wallMs: WALL_START_MS };
+      const made = { version: 2 ** 51, exporter: "eu1-a", keyId: stolen.keyId, ttlMs: 12_000, generatedWallMs: time.wallMs };
+      const signed = encodeBeacon({ source: "eu1", region: "eu", ...made, ingress: [], withdrawals: [] });
+      const seal = { signed, signature: stolen.sign(CONTEXT.BEACON, signed), hops: 0 };
+      const taken = first.process?.rooms.regions?.held.takeBeacon(seal, { cluster: "eu1", region: "eu" }, time, 0);
+      if (taken?.kind !== "taken") regions.wrong.push(`the forged beacon is ${taken?.kind}`);
+      first.process?.arm();
+    }),
+  );
+  const removedMs = forgedMs + 10_000;
+  regions.at(removedMs, () => reload(rows));
+  regions.watch(removedMs + 6000, removedMs + 60_000, () => regions.differs(us, ["eu1 svc/quotes"]));
+  expect(regions.run(removedMs + 60_500)).toEqual([]);
 });

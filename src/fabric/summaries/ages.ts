@@ -89,10 +89,12 @@ function remember<T>(map: Map<string, T>, source: string, value: T): void {
   if (map.size > 2 * MAX_SOURCES && oldest !== undefined) map.delete(oldest);
 }
 
-/** Whether a receipt is news to who knows another one of the source. */
+/**
+ * Whether a receipt is news to who knows another one of the source. One of a lower version is, if it is later: the key of the higher version was removed, or somebody
+ * made it up.
+ */
 function isFresher({ version, monoMs }: Receipt, known: Receipt | undefined): boolean {
-  if (known === undefined || version > known.version) return true;
-  return version === known.version && monoMs >= known.monoMs + SAME_MS;
+  return known === undefined || version > known.version || monoMs >= known.monoMs + SAME_MS;
 }
 
 /** The peer of a link, as far as ages are concerned. */
