@@ -91,6 +91,10 @@ export class SummarySpace implements SourceReceipts {
     return news.size === 0 ? [] : this.ages(time).filter(({ source }) => news.has(source));
   }
 
+  isOver(): boolean {
+    return false;
+  }
+
   heardAge({ source, version, ageMs }: SourceAge, { monoMs }: Time): void {
     const held = this.#heldOf(source);
     if (held === version) this.#receive(source, version, monoMs - ageMs);

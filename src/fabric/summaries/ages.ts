@@ -1,4 +1,5 @@
 /** How long ago each source of summaries was last heard of, as links tell it (docs/design/summaries.md, In a region). */
+import type { StoredRecord } from "../../catalog/record/stored-record.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import type { Said, SourceAgesFrame } from "../wire/messages.ts";
 
@@ -23,6 +24,8 @@ export interface SourceReceipts {
   ages(time: Time): readonly SourceAge[];
   /** Those that moved since the last call, which only the channel makes. */
   newAges(time: Time): readonly SourceAge[];
+  /** Whether the source of a record took it back, or is lost for so long that nothing of it counts any more. */
+  isOver(record: StoredRecord): boolean;
   /** Another node of the region had that beacon so long ago. If it is not held or proven here yet, that counts as soon as it is. */
   heardAge(age: SourceAge, time: Time): void;
 }

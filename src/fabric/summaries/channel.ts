@@ -77,7 +77,7 @@ export class SummaryChannel implements LinkChannel<Frame> {
     this.replication = new Replicator({ ...parts, ...how, members: table, options: { ...options, ...OPTIONS } });
     // The peer's second origin is named by nothing but its vector, and its age is not asked for.
     this.#exchanges = new ReplicationChannel(this.replication, isHeld, { generation: 0, takesHeartbeats: false });
-    this.#origins = new SummaryOrigins(this.replication, members);
+    this.#origins = new SummaryOrigins(this.replication, members, receipts);
     this.#ages = new SourceAges(receipts);
     this.shared = new SummaryNews(this.#exchanges.shared, this.#ages);
   }

@@ -13,6 +13,7 @@ import { isListed } from "../membership/members.ts";
 import type { Replicator } from "../replication/replicator.ts";
 import { refOf, shortHash } from "../replication/version-vector.ts";
 import type { MemberStatus, MemberUpdate } from "../wire/messages.ts";
+import type { SourceReceipts } from "./ages.ts";
 
 /** For so long an origin counts as written although a later one of its node is known, or its node is away. */
 const EARLIER_MS = 60_000;
@@ -59,6 +60,7 @@ interface Members {
 export class SummaryOrigins {
   readonly #replication: Replicator;
   readonly #members: Members;
+  readonly #sources: Pick<SourceReceipts, "isOver">;
   readonly #rows = new Map<Origin, Row>();
   /** Ids of forgotten origins whose node may come back as such. */
   readonly #away = new Set<string>();
@@ -69,9 +71,10 @@ export class SummaryOrigins {
   /** Whether there are rows to go. */
   #isGoing = false;
 
-  constructor(replication: Replicator, members: Members) {
+  constructor(replication: Replicator, members: Members, sources: Pick<SourceReceipts, "isOver">) {
     this.#replication = replication;
     this.#members = members;
+    this.#sources = sources;
   }
 
   /** Records of an origin came, maybe its first. HOT. */
@@ -228,9 +231,12 @@ export class SummaryOrigins {
     if (taken.length > 0) replica.commit(replica.lastSeq, time);
   }
 
-  /** Whether no other origin has the same summary or a newer one, hidden or not. Of two origins that nobody writes one is enough. */
+  /**
+   * Whether no other origin has the same summary or a newer one, hidden or not. Of two origins that nobody writes one is enough. What its source took back is
+   * not needed, nor what is of a source that is lost: nobody would end it, so it would be there still when the withdrawal is forgotten.
+   */
   #isNeeded(stored: StoredRecord): boolean {
-    if (stored.revision < 0 || stored.body !== BODY.ENTRY) return false;
+    if (stored.revision < 0 || stored.body !== BODY.ENTRY || this.#sources.isOver(stored)) return false;
     const isInPlace = (other: StoredRecord) =>
       other.hlc > stored.hlc || (other.hlc === stored.hlc && (!this.#rows.has(other.origin) || compareForView(other, stored) < 0));
     return !(stored.peers ?? []).some((other) => other !== stored && other.body === BODY.ENTRY && isInPlace(other));

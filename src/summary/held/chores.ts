@@ -109,6 +109,7 @@ export class Chores {
   #prune(time: Time): boolean {
     const { sources, withdrawals, replica, own } = this.#keeping;
     const over = withdrawals.takeOver(time, SLICE_KEYS);
+    withdrawals.forgetTold(time, (source, tags) => this.#keeping.heldOf(source, tags));
     for (const [key, version] of over) this.#forgetWithdrawal(key, version, time);
     for (const source of sources.all) {
       if (!sources.isForgotten(source, time)) continue;

@@ -185,7 +185,7 @@ export class Keeping {
     // An origin that nobody writes any more goes, and this node says what it says.
     const isTakenOver = best?.hlc === own?.hlc && best?.origin.isTakenOver === true;
     // What its cluster says itself stays, so that it need not be said again when its beacons go out again.
-    const isToEnd = own !== best ? !isTakenOver : isOver && clusterId !== this.options.clusterId;
+    const isToEnd = (own !== best && !isTakenOver) || (isOver && clusterId !== this.options.clusterId);
     if (own !== undefined && isProven(own) && isToEnd) {
       // Memory must not grow with the number of nodes that took it.
       if (best !== undefined && own !== best && best.hlc === own.hlc) this.onConflict(own, best, time);
@@ -233,6 +233,23 @@ export class Keeping {
       source.state === "dropped" ||
       (this.withdrawals.hasTold(source.id) && this.withdrawals.toldOf(source.id, this.tagOf(record)) > record.hlc)
     );
+  }
+
+  /** Whether a summary or withdrawal of another cluster is gone for good, so that it need not be kept under an origin that nobody writes. */
+  isOver(record: StoredRecord): boolean {
+    const { clusterId } = keyParts(record.key);
+    if (!isProven(record) || clusterId === this.options.clusterId) return false;
+    const source = this.sources.find(clusterId);
+    const isOfLost = source?.state === "dropped" && record.namespace !== BEACON_NAMESPACE;
+    return isOfLost || this.#isOver(record, source);
+  }
+
+  /** Which of these tags, each with the version up to which it was taken back, a summary still has that is held here. It would show again. */
+  heldOf(id: string, over: ReadonlyMap<bigint, number>): ReadonlySet<bigint> {
+    const held = new Set<bigint>();
+    for (const [, { version, tag }] of this.sources.find(id)?.keys.entries() ?? [])
+      if (version !== 0 && Math.abs(version) < (over.get(tag) ?? 0)) held.add(tag);
+    return held;
   }
 
   #endOf(stored: StoredRecord): number | undefined {

@@ -253,6 +253,11 @@ export class HeldSummaries {
     return this.#keeping.sources.newAges(time);
   }
 
+  /** Whether the source of a record took it back by a beacon, or is dropped. */
+  isOver(record: StoredRecord): boolean {
+    return this.#keeping.isOver(record);
+  }
+
   /** A node of the region, or the file of an earlier life, tells of a receipt. If that beacon is not proven here yet, it counts as soon as it is. */
   heardAge(age: SourceAge, time: Time): void {
     this.#keeping.heardAge(age, time);

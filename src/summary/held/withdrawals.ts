@@ -82,14 +82,21 @@ export class Withdrawals {
       over.push([key, version]);
     }
     for (const [key] of over) this.#own.delete(key);
+    return over;
+  }
+
+  /** Forgets what beacons took back long enough ago. `heldOf` names the tags of which something older is still held, which are remembered longer. */
+  forgetTold({ monoMs }: Time, heldOf: (source: string, over: ReadonlyMap<bigint, number>) => ReadonlySet<bigint>): void {
     for (const [source, told] of this.#told) {
-      for (const [tag, { untilMonoMs }] of told) {
-        if (untilMonoMs > monoMs) break;
-        if (told.delete(tag)) this.#toldCount -= 1;
+      const over = overOf(told, monoMs);
+      const held = over.size === 0 ? over : heldOf(source, new Map([...over].map(([tag, { version }]) => [tag, version])));
+      for (const [tag, due] of over) {
+        told.delete(tag);
+        if (held.has(tag)) told.set(tag, { ...due, untilMonoMs: monoMs + this.#memoryMs });
+        else this.#toldCount -= 1;
       }
       if (told.size === 0) this.#told.delete(source);
     }
-    return over;
   }
 
   /** When the next one of this node's origin is over. */
@@ -97,4 +104,14 @@ export class Withdrawals {
     for (const { untilMonoMs } of this.#own.values()) return untilMonoMs;
     return NEVER;
   }
+}
+
+/** Those that are due, which are the first. */
+function overOf(told: ReadonlyMap<bigint, Told>, monoMs: number): ReadonlyMap<bigint, Told> {
+  const over = new Map<bigint, Told>();
+  for (const [tag, due] of told) {
+    if (due.untilMonoMs > monoMs) break;
+    over.set(tag, due);
+  }
+  return over;
 }

@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { SummaryStamper } from "../../../src/summary/stamper.ts";
 import { FabricWorld } from "../../fakes/fabric-world.ts";
-import { HeldWorld, START_MS, TTL } from "../../fakes/held-world.ts";
+import { HeldWorld, MEMORY, MINUTE, STALE_KEEP, START_MS, TTL } from "../../fakes/held-world.ts";
 
 /** A region in which nodes hold summaries as a node does, and a cluster of another one. */
 function region() {
@@ -27,7 +27,40 @@ function region() {
     }
   };
   const shown = () => [...nodes.values()].map((of) => of.shown.join(" "));
-  return { world, far, start, run, shown };
+  const kill = (nodeId: string, node: Parameters<typeof world.kill>[0]) => {
+    nodes.delete(nodeId);
+    world.kill(node);
+  };
+  return { world, far, start, run, shown, kill };
+}
+
+/** A node that took `cart`, and no other one did, is gone after this time. Two nodes are left. */
+function widowed(afterMs: number) {
+  const made = region();
+  const { far, start, run, kill } = made;
+  const a = start("a", "c1");
+  const b = start("b", "c1");
+  start("c", "c2");
+  run(10_000);
+  far.say("cart");
+  far.beacon();
+  for (const name of ["cart", "beacon"]) expect(a.of.takeFrom(far, name)).toBe("taken");
+  run(afterMs);
+  kill("a", a.node);
+  /** Runs on with beacons, and returns all that was shown meanwhile. */
+  const live = (forMs: number): readonly string[] => {
+    const seen = new Set<string>();
+    for (let ms = 0; ms < forMs; ms += 40_000) {
+      far.beacon();
+      b.of.takeFrom(far, "beacon");
+      for (let n = 0; n < 8; n++) {
+        run(5000);
+        for (const each of made.shown()) seen.add(each);
+      }
+    }
+    return [...seen];
+  };
+  return { ...made, b, live };
 }
 
 test("three nodes of two clusters, one that comes late, and one that starts again", () => {
@@ -58,4 +91,26 @@ test("three nodes of two clusters, one that comes late, and one that starts agai
   start("a", "c1", 2);
   run(10_000);
   expect(shown().every((each) => each === `${fresh}*`)).toBe(true);
+});
+
+test("what a source took back by its beacons alone stays away after they name it no more, also if a node that is gone said it last", () => {
+  const { far, b, live } = widowed(MINUTE);
+  live(40_000);
+  far.say("cart", { withdrawn: true });
+  live(40_000);
+  // Each beacon that names it is remembered for as long as its cluster remembers it.
+  expect(live(2 * MEMORY + 15 * MINUTE)).toEqual([""]);
+  b.of.held.rulesChanged();
+  expect(live(15 * MINUTE)).toEqual([""]);
+});
+
+test("what a source took back while its region was away stays away, also if a node that is gone said it last", () => {
+  const { far, run, shown, live } = widowed(5 * MINUTE);
+  far.say("cart", { withdrawn: true });
+  run(TTL + STALE_KEEP - 5 * MINUTE + 1000);
+  expect(shown()).toEqual(["", ""]);
+  // Its cluster has forgotten the withdrawal.
+  run(MEMORY - TTL - STALE_KEEP + 5 * MINUTE);
+  far.settle();
+  expect(live(15 * MINUTE)).toEqual([""]);
 });

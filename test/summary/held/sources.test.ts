@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { BODY, KIND } from "../../../src/catalog/record/record.ts";
 import { beaconKey } from "../../../src/summary/keys.ts";
 import {
   facts,
@@ -353,6 +354,25 @@ test("a withdrawal hides at once, is remembered for ttl, stale_keep and twice th
   a.beacon();
   expect([a.held.beaconOf("A")?.withdrawals, b1.takeFrom(a, "beacon"), b1.takeSeal(old)]).toEqual([[], "taken", "older"]);
   expect([a.say("cart") ?? 0, b1.takeFrom(a, "cart")]).toEqual([version + 2, "taken"]);
+});
+
+test("what was taken over from a node that is gone ends when a beacon takes it back, though that node's record is still held", () => {
+  const { world, a, b1, version } = worldOf();
+  const b0 = world.node({ nodeId: "b0", clusterId: "B" });
+  b0.hear(b1);
+  const { replica } = b0.held;
+  for (const origin of replica.origins.values()) origin.isTakenOver = true;
+  b0.stage(b1.sealOf("cart", "A"), version);
+  replica.commit(replica.lastSeq, b0.time);
+  b0.settle();
+  const live = () => replica.self.log.list().filter(({ body, kind }) => body === BODY.ENTRY && kind === KIND.SERVICE).length;
+  const before = live();
+  a.say("cart", { withdrawn: true });
+  a.beacon();
+  b0.takeFrom(a, "beacon");
+  world.nowMs += 1000;
+  b0.settle();
+  expect([before, live(), b0.shown]).toEqual([1, 0, []]);
 });
 
 test("a withdrawal is remembered longer where a node still holds what it took back", () => {
