@@ -43,8 +43,8 @@ export class Keeping {
   readonly again = new Set<KeyText>();
   /** A record of ours gives way to one of the same version. */
   onConflict: (own: StoredRecord, other: StoredRecord, time: Time) => void = () => {};
-  /** A beacon of this cluster is proven. */
-  onOwnBeacon: (time: Time) => void = () => {};
+  /** A beacon of this cluster is proven. Of the first one that a node gets from others or from its file nothing says when it was made. */
+  onOwnBeacon: (time: Time, isFirst: boolean) => void = () => {};
   /** A key of this cluster counts no more. */
   onOwnKeyGone: (isGone: (keyId: string) => boolean) => void = () => {};
   /** Another key of a cluster counts now. */
@@ -154,7 +154,7 @@ export class Keeping {
     const { source: id, withdrawals } = beacon;
     const source = this.sources.obtain(id, time);
     if (source === undefined) return;
-    if (id === this.options.clusterId) this.onOwnBeacon(time);
+    if (id === this.options.clusterId) this.onOwnBeacon(time, ageMs === undefined && source.beaconVersion === 0);
     this.sources.proven(source, beacon, ageMs, time);
     for (const withdrawal of withdrawals) if (this.withdrawals.tell(id, withdrawal, beacon.keyId, time)) source.isToldMore = true;
   }

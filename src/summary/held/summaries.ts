@@ -32,7 +32,10 @@ export class HeldSummaries {
   #announced: readonly Sealed[] | undefined;
   /** Of the last work. */
   #wallMs = 0;
-  #beaconDueMonoMs = 0;
+  /** When a beacon of this cluster was proven last. */
+  #ownBeacon: { readonly monoMs: number; readonly isFirst: boolean } | undefined;
+  /** No beacon could be made, and none is made before. */
+  #beaconAgainMonoMs = 0;
 
   constructor(options: HeldOptions, parts: HeldParts) {
     this.#keeping = new Keeping(options, parts);
@@ -42,8 +45,8 @@ export class HeldSummaries {
     this.#taking = new Taking(this.#keeping, this.#echoes);
     this.#saying = new Saying(this.#keeping, this.#echoes, parts.signer);
     this.#keeping.onKey = (cluster) => this.keysChanged([cluster]);
-    this.#keeping.onOwnBeacon = ({ monoMs }) => {
-      this.#beaconDueMonoMs = monoMs + options.ttlMs / 3;
+    this.#keeping.onOwnBeacon = ({ monoMs }, isFirst) => {
+      this.#ownBeacon = { monoMs, isFirst };
     };
     this.#keeping.onOwnKeyGone = (isGone) => this.#echoes.distrust(isGone);
     this.#keeping.onConflict = (own, other, time) => this.#giveWay(own, other, time);
@@ -100,12 +103,22 @@ export class HeldSummaries {
 
   /** The next beacon of this cluster, with these nodes that accept calls. Returns its version; undefined if this node cannot sign. */
   makeBeacon(ingress: readonly IngressNode[], time: Time): number | undefined {
-    return this.#saying.makeBeacon(ingress, time);
+    const version = this.#saying.makeBeacon(ingress, time);
+    if (version === undefined) this.#beaconAgainMonoMs = time.monoMs + BEACON_AGAIN_MS;
+    return version;
   }
 
-  /** When the next beacon of this cluster is to go out, whoever made the last one. */
+  /**
+   * When the next beacon of this cluster is to go out, whoever made the last one. The first one that a node which starts knows of may be old: its age tells, and
+   * without one the next beacon is due.
+   */
   get beaconDueMonoMs(): number {
-    return this.#beaconDueMonoMs;
+    if (this.#ownBeacon === undefined) return this.#beaconAgainMonoMs;
+    const { sources, options } = this.#keeping;
+    const { monoMs, isFirst } = this.#ownBeacon;
+    const own = isFirst ? sources.find(options.clusterId) : undefined;
+    const madeMonoMs = own?.isHeard === false ? Number.NEGATIVE_INFINITY : Math.min(monoMs, own?.receiptMonoMs ?? monoMs);
+    return Math.max(madeMonoMs + options.ttlMs / 3, this.#beaconAgainMonoMs);
   }
 
   /**
@@ -287,5 +300,7 @@ export class HeldSummaries {
   }
 }
 
+/** When no beacon could be made, because the node has no key or no version is left, it is tried again after this time. */
+const BEACON_AGAIN_MS = 1000;
 /** Whoever announces a key: it is not told by that. */
 const NOBODY: Via = { cluster: "", region: "" };

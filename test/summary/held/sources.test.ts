@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { BODY, KIND } from "../../../src/catalog/record/record.ts";
 import { beaconKey } from "../../../src/summary/keys.ts";
+import { MAX_VERSION } from "../../../src/summary/summary.ts";
 import {
   facts,
   type HeldNode,
@@ -265,7 +266,43 @@ test("a beacon's exporter is due each third of a ttl, whoever made the last one"
   const other = world.node({ nodeId: "a2", clusterId: "A" });
   world.nowMs = 1000;
   other.hear(a);
-  expect([a.held.beaconDueMonoMs, other.held.beaconDueMonoMs]).toEqual([TTL / 3, TTL / 3 + 1000]);
+  // Of the first one that it heard of, the age tells when it was made.
+  expect([a.held.beaconDueMonoMs, other.held.beaconDueMonoMs]).toEqual([TTL / 3, TTL / 3]);
+  world.nowMs = 2000;
+  a.beacon();
+  world.nowMs = 3000;
+  other.hear(a);
+  // Nobody can put it off by an age, nor by saying it late.
+  expect([a.held.beaconDueMonoMs, other.held.beaconDueMonoMs]).toEqual([TTL / 3 + 2000, TTL / 3 + 3000]);
+});
+
+test.each([
+  { awayMs: 10_000, withFile: true, dueMs: TTL / 3 },
+  { awayMs: TTL / 3, withFile: true, dueMs: TTL / 3 },
+  { awayMs: 60 * MINUTE, withFile: true, dueMs: TTL / 3 },
+  { awayMs: 60 * MINUTE, withFile: false, dueMs: 0 },
+])("a lone exporter that was away for $awayMs ms sends its next beacon when its cluster would have", ({ awayMs, withFile, dueMs }) => {
+  const { world, a } = worldOf();
+  const again = world.restarted(a, withFile, awayMs);
+  expect(again.held.beaconDueMonoMs).toBe(dueMs);
+  expect(again.beacon()).toBeGreaterThan(0);
+  expect(again.held.beaconDueMonoMs).toBe(awayMs + TTL / 3);
+});
+
+test("a node of the region that has the last beacon, and tells no age of it, does not put off the next one", () => {
+  const { world, a } = worldOf();
+  world.nowMs = MINUTE;
+  const again = world.node({ nodeId: "a2", clusterId: "A" });
+  again.hear(a, false);
+  expect(again.held.beaconDueMonoMs).toBe(0);
+});
+
+test("a cluster that has no version left for its beacon tries again each second, and not all the time", () => {
+  const { world, a } = worldOf();
+  const last = sealedBeacon({ version: MAX_VERSION });
+  a.takeSeal(last, { isBeacon: true });
+  world.nowMs = TTL;
+  expect([a.beacon(), a.held.beaconDueMonoMs]).toEqual([undefined, TTL + 1000]);
 });
 
 // ---- what nodes of the region tell ----
