@@ -5,7 +5,7 @@ import { Leases } from "../catalog/leases.ts";
 import type { Settings } from "../config/settings.ts";
 import { PolicySwitcher } from "../discovery/policy-switch.io.ts";
 import { Wakeup } from "../discovery/wakeup.io.ts";
-import { isImported } from "../fabric/borders/rules.ts";
+import { importRule } from "../fabric/borders/rules.ts";
 import { GENERATIONS_PER_S } from "../fabric/membership/local-member.ts";
 import type { RootLog } from "../lib/log.io.ts";
 import type { Time } from "../lib/machine.ts";
@@ -121,8 +121,8 @@ export async function buildCore(options: CoreOptions, { journal, metrics, audit,
 
 /** Which summaries of other regions are shown, by the borders of the settings. */
 function importsOf(rows: Settings["fabric"]["borders"], here: string, keys: Keys["keys"]): Seals["imports"] {
-  const borders = rows.map(({ clusterId, import: imports }) => ({ clusterId, imports }));
-  return (source, namespace) => keys.regionOf(source) === here || isImported(borders, source, namespace);
+  const isImported = importRule(rows.map(({ clusterId, import: imports }) => ({ clusterId, imports })));
+  return (source, namespace) => keys.regionOf(source) === here || isImported(source, namespace);
 }
 
 /** What the machine orders, carried out by the journal. */

@@ -1,8 +1,9 @@
 /** The neighbouring regions with which this region has no link now, and for how long something has been due there (docs/design/summaries.md, What crosses a border). */
 import { SCOPE } from "../../catalog/entry/scope.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
+import { Patterns } from "./patterns.ts";
 import type { BorderSummaries } from "./ports.ts";
-import { isExported, toldExports } from "./rules.ts";
+import { toldExports } from "./rules.ts";
 
 /** The export rules of the borders with a region, one for each border. */
 type Exports = readonly (readonly string[])[];
@@ -41,8 +42,10 @@ export class Apart {
   }
 
   #isAnyDue(region: string, exports: Exports, gap: Gap): boolean {
+    if (gap.revision === this.#summaries.revision) return false;
     let isDue = false;
-    const isLetOut = (namespace: string) => exports.some((patterns) => isExported(toldExports(patterns), namespace));
+    const rules = exports.map((patterns) => new Patterns(toldExports(patterns)));
+    const isLetOut = (namespace: string) => rules.some((rule) => rule.covers(namespace));
     this.#summaries.changesSince(gap.revision, ({ isBeacon, channel, source, namespace }) => {
       isDue = !isBeacon && channel === SCOPE.GLOBAL && this.#summaries.regionOf(source) !== region && isLetOut(namespace);
       return !isDue;

@@ -1,37 +1,23 @@
 /** Which namespaces a side of a border exports, and what both sides therefore compare (docs/design/summaries.md, What crosses a border). */
-import { namespaceCovers } from "../../catalog/entry/names.ts";
 import type { Time } from "../../lib/machine.ts";
-import { BELOW } from "../../policy/set/rules.ts";
 import type { Border } from "./border.ts";
 import { Allowance, type BorderOptions } from "./options.ts";
+import { EVERYTHING, Patterns } from "./patterns.ts";
 import type { BorderSummaries, DigestFilter } from "./ports.ts";
 
-/** The pattern that covers every namespace. An empty list of patterns means nothing on the wire, and everything in the settings. */
-const EVERYTHING = "*";
-
-/** The export rule of the settings, as it is told to the other side. */
+/** A rule of the settings, as it is told to the other side. */
 export function toldExports(settings: readonly string[]): readonly string[] {
   return settings.length === 0 ? [EVERYTHING] : settings;
 }
 
 /**
  * Whether the import rules let summaries of a source and namespace be shown. A border that names the source decides. Of other sources it is enough that
- * one border lets them in. Without borders all are shown.
+ * one border lets them in. Without borders all are shown. What comes back is asked often.
  */
-export function isImported(borders: readonly Pick<Border, "clusterId" | "imports">[], source: string, namespace: string): boolean {
-  const own = borders.filter(({ clusterId }) => clusterId === source);
-  const asked = own.length > 0 ? own : borders;
-  return asked.length === 0 || asked.some(({ imports }) => imports.length === 0 || isExported(imports, namespace));
-}
-
-/** Whether patterns cover a namespace: `p` covers p and those below it, `p.*` only those below it. */
-export function isExported(patterns: readonly string[], namespace: string): boolean {
-  return patterns.some((pattern) => {
-    if (pattern === EVERYTHING) return true;
-    if (!pattern.endsWith(BELOW)) return namespaceCovers(pattern, namespace);
-    const above = pattern.slice(0, -BELOW.length);
-    return namespace.length > above.length && namespaceCovers(above, namespace);
-  });
+export function importRule(borders: readonly Pick<Border, "clusterId" | "imports">[]): (source: string, namespace: string) => boolean {
+  const all = borders.map(({ clusterId, imports }) => ({ clusterId, patterns: new Patterns(toldExports(imports)) }));
+  const bySource = Map.groupBy(all, ({ clusterId }) => clusterId);
+  return (source, namespace) => all.length === 0 || (bySource.get(source) ?? all).some(({ patterns }) => patterns.covers(namespace));
 }
 
 interface Used {
@@ -100,17 +86,11 @@ export class Filters {
   }
 
   #made(patterns: readonly string[], without: string): DigestFilter {
-    const passing = new Map<string, boolean>();
+    const exported = new Patterns(patterns);
     return {
       passes: (source, namespace) => {
         const region = this.#summaries.regionOf(source);
-        if (region === undefined || region === without) return false;
-        const known = passing.get(namespace);
-        if (known !== undefined) return known;
-        if (passing.size >= MAX_NAMESPACES) passing.clear();
-        const isPassing = isExported(patterns, namespace);
-        passing.set(namespace, isPassing);
-        return isPassing;
+        return region !== undefined && region !== without && exported.covers(namespace);
       },
     };
   }
@@ -119,6 +99,3 @@ export class Filters {
 function textOf(patterns: readonly string[], without: string): string {
   return [without, ...patterns].join("\n");
 }
-
-/** Verdicts on namespaces that a filter remembers. */
-const MAX_NAMESPACES = 10_000;

@@ -420,6 +420,25 @@ test("a neighbour that tells other rules without end causes few sums, and those 
   expect([shownAt(a), a.held.summed.size]).toEqual([["cb late 1"], 2]);
 });
 
+test("a neighbour that tells 1,024 patterns has them read a few times, and not once for each namespace that is held", () => {
+  const [world, a] = pair();
+  let readCount = 0;
+  const patterns = Array.from({ length: 1024 }, (_, n) => `svc.n${n}.*`);
+  const exports = new Proxy(patterns, {
+    get: (target, at) => {
+      readCount += Number(typeof at === "string" && /^\d+$/.test(at));
+      return Reflect.get(target, at) as unknown;
+    },
+  });
+  const via = { cluster: "cb", region: "rb" };
+  for (let n = 0; n < 500; n++) a.held.take(sealOf({ source: "cb", version: 1, name: `s${n}`, namespace: `other.n${n}` }), via, world.time);
+  a.ends.get("b")?.session.receive({ kind: "borderRules", exports, directSources: [] }, world.time, []);
+  const digest = { kind: "borderDigest", digest: 1n, count: 1, isAnswer: false, buckets: [] } as const;
+  a.ends.get("b")?.session.receive(digest, world.time, []);
+  expect(a.held.summed.size).toBe(1);
+  expect(readCount).toBeLessThan(10 * patterns.length);
+});
+
 test("a neighbour that withholds a source is found by the digests of others", () => {
   const [world, a, hub, b] = regions("ahb") as [BorderWorld, WorldNode, WorldNode, WorldNode];
   for (const [x, y] of [

@@ -1,7 +1,7 @@
 /** What a simulated node knows of other regions: its borders, the keys of clusters, and what it says of its own. Signatures are real, by keys from fixed numbers. */
 import type { Settings } from "../../../src/config/settings.ts";
 import type { Border } from "../../../src/fabric/borders/border.ts";
-import { isImported } from "../../../src/fabric/borders/rules.ts";
+import { importRule } from "../../../src/fabric/borders/rules.ts";
 import type { Time } from "../../../src/lib/machine.ts";
 import type { Seals } from "../../../src/node/core/rooms.ts";
 import type { ClusterKey } from "../../../src/seal/cluster-keys.ts";
@@ -77,13 +77,14 @@ export class Regional {
   seals(time: Time): Seals {
     const { borders, region } = this.#parts;
     const keys = new KeyRegistry(KEY_BOUNDS);
+    const isImported = importRule(borders);
     this.#keys = keys;
     this.reload({}, time);
     return {
       keys,
       signer: this.#signer(),
       announcements: () => this.#announced,
-      imports: (source, namespace) => keys.regionOf(source) === region || isImported(borders, source, namespace),
+      imports: (source, namespace) => keys.regionOf(source) === region || isImported(source, namespace),
       onAgain: () => {},
     };
   }
