@@ -57,8 +57,9 @@ export class Chores {
   }
 
   get hasMore(): boolean {
-    const { again, replica, digests } = this.#keeping;
-    return this.#sweeps.length + this.#askings.length + again.size > 0 || this.#seen < replica.revision || digests.isFilling;
+    const { again, replica, digests, ends } = this.#keeping;
+    if (this.#sweeps.length + this.#askings.length + again.size > 0 || ends.hasMore) return true;
+    return this.#seen < replica.revision || digests.isFilling;
   }
 
   /** When there is work next. */
