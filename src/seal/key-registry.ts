@@ -22,20 +22,31 @@ export interface ListedKey {
   readonly announced: Pick<Claim, "signedBy" | "notBeforeWallMs" | "notAfterWallMs"> | undefined;
 }
 
+/** Between these times no key begins or ends. */
+interface Steady {
+  readonly fromWallMs: number;
+  readonly untilWallMs: number;
+}
+
+interface Counted extends Steady {
+  /** Its region, the keys that count and what is told of them. */
+  readonly text: string;
+}
+
 export class KeyRegistry {
   readonly #bounds: KeyBounds;
   #clusters: ReadonlyMap<string, ClusterKeys> = new Map();
   /** Of each key id that the settings name, its cluster. */
   #configured: ReadonlyMap<string, string> = new Map();
-  /** Of each cluster, its region, the keys that count and what is told of them, when `tick` looked last. */
-  #counted: ReadonlyMap<string, string> = new Map();
+  /** Of each cluster what was found when it was looked at last. */
+  readonly #counted = new Map<string, Counted>();
   /** The clusters whose keys changed, each with the edition of its last change; the oldest change first. */
   readonly #changedAt = new Map<string, number>();
   /** Changes up to this edition are forgotten. */
   #forgotten = 0;
   #edition = 0;
   /** Between these times no key begins or ends. */
-  #steady = { fromWallMs: Number.NEGATIVE_INFINITY, untilWallMs: Number.POSITIVE_INFINITY };
+  #steady: Steady = { fromWallMs: Number.NEGATIVE_INFINITY, untilWallMs: Number.POSITIVE_INFINITY };
 
   constructor(bounds: KeyBounds) {
     this.#bounds = bounds;
@@ -57,7 +68,8 @@ export class KeyRegistry {
     for (const [cluster, its] of this.#clusters)
       its.configure(byCluster.get(cluster) ?? [], (keyId) => (owners.get(keyId) ?? cluster) !== cluster);
     for (const [cluster, its] of this.#clusters) its.rouse(this.#foreignTo(cluster));
-    this.#look(wallMs);
+    for (const cluster of new Set([...before.keys(), ...this.#clusters.keys()])) this.#look(cluster, wallMs);
+    this.#noteSteady();
   }
 
   /** The region of a cluster, as the settings have it. Undefined for a cluster without a key there. */
@@ -102,21 +114,25 @@ export class KeyRegistry {
     if (keys === undefined) return "unknown_key";
     if (claim.notAfterWallMs <= wallMs) return "stale";
     const refused = keys.announce(claim, wallMs, this.#foreignTo(claim.cluster));
-    if (refused === undefined) this.#look(wallMs);
-    return refused;
+    if (refused !== undefined) return refused;
+    this.#look(claim.cluster, wallMs);
+    this.#noteSteady();
+    return undefined;
   }
 
-  /** What is to be told to others: the announcements that are verified and not over, as they came, each behind that of its signer. */
-  announcements(wallMs: number): readonly SealedText[] {
-    return [...this.#clusters.values()]
-      .flatMap((keys) => keys.claims())
+  /** What is to be told to others of these clusters, or of all: the announcements that are verified and not over, as they came, each behind that of its signer. */
+  announcements(wallMs: number, of: Iterable<string> = this.#clusters.keys()): readonly SealedText[] {
+    return [...of]
+      .flatMap((cluster) => this.#clusters.get(cluster)?.claims() ?? [])
       .filter(({ notAfterWallMs }) => notAfterWallMs > wallMs)
       .map(({ sealed }) => sealed);
   }
 
   /** Notes what changed with time. Twice, or too early, it changes nothing. The clock may have been set back. */
   tick({ wallMs }: Pick<Time, "wallMs">): void {
-    if (wallMs < this.#steady.fromWallMs || wallMs >= this.#steady.untilWallMs) this.#look(wallMs);
+    if (isWithin(wallMs, this.#steady)) return;
+    for (const [cluster, counted] of this.#counted) if (!isWithin(wallMs, counted)) this.#look(cluster, wallMs);
+    this.#noteSteady();
   }
 
   /** The time at which a key begins or ends next. */
@@ -160,18 +176,22 @@ export class KeyRegistry {
     };
   }
 
-  #look(wallMs: number): void {
-    const counted = new Map([...this.#clusters].map(([cluster, keys]) => [cluster, countedText(keys, wallMs)]));
-    for (const cluster of new Set([...this.#counted.keys(), ...counted.keys()]))
-      if (this.#counted.get(cluster) !== counted.get(cluster)) this.#note(cluster);
-    this.#counted = counted;
-    const ends = [...this.#clusters.values()]
-      .flatMap((keys) => keys.claims())
-      .flatMap((claim) => [claim.notBeforeWallMs, claim.notAfterWallMs]);
-    this.#steady = {
-      fromWallMs: ends.reduce((latest, end) => (end <= wallMs ? Math.max(latest, end) : latest), Number.NEGATIVE_INFINITY),
-      untilWallMs: ends.reduce((earliest, end) => (end > wallMs ? Math.min(earliest, end) : earliest), Number.POSITIVE_INFINITY),
-    };
+  /** Notes what counts of a cluster, and until when. What one cluster announces costs no look at the others. */
+  #look(cluster: string, wallMs: number): void {
+    const keys = this.#clusters.get(cluster);
+    const text = keys === undefined ? undefined : countedText(keys, wallMs);
+    if (this.#counted.get(cluster)?.text !== text) this.#note(cluster);
+    if (keys === undefined || text === undefined) this.#counted.delete(cluster);
+    else this.#counted.set(cluster, { text, ...steadyOf(keys, wallMs) });
+  }
+
+  #noteSteady(): void {
+    let [fromWallMs, untilWallMs] = [Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY];
+    for (const counted of this.#counted.values()) {
+      fromWallMs = Math.max(fromWallMs, counted.fromWallMs);
+      untilWallMs = Math.min(untilWallMs, counted.untilWallMs);
+    }
+    this.#steady = { fromWallMs, untilWallMs };
   }
 
   #note(cluster: string): void {
@@ -183,6 +203,21 @@ export class KeyRegistry {
     this.#forgotten = oldest[1];
     this.#changedAt.delete(oldest[0]);
   }
+}
+
+function isWithin(wallMs: number, { fromWallMs, untilWallMs }: Steady): boolean {
+  return fromWallMs <= wallMs && wallMs < untilWallMs;
+}
+
+/** Around this time, between which times no key of the cluster begins or ends. */
+function steadyOf(keys: ClusterKeys, wallMs: number): Steady {
+  let [fromWallMs, untilWallMs] = [Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY];
+  for (const { notBeforeWallMs, notAfterWallMs } of keys.claims())
+    for (const end of [notBeforeWallMs, notAfterWallMs]) {
+      if (end <= wallMs) fromWallMs = Math.max(fromWallMs, end);
+      else untilWallMs = Math.min(untilWallMs, end);
+    }
+  return { fromWallMs, untilWallMs };
 }
 
 /** What counts of a cluster, and what is told of it: keys that others should know before they count here are told too. */

@@ -1,7 +1,8 @@
 /** Which keys count: by cases, by attacks, and beside a dumb model of trust. */
 import fc from "fast-check";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { encodeKeyAnnouncement } from "../../gen/waymark/fabric/v1/fabric_codec.ts";
+import { Ed25519PublicKey } from "../../src/lib/crypto.ts";
 import { KEY_BOUNDS } from "../../src/seal/cluster-keys.ts";
 import { KeyRegistry } from "../../src/seal/key-registry.ts";
 import { CONTEXT, type Context, keyIdOf, type SealedText, type SigningKey } from "../../src/seal/signer.ts";
@@ -283,6 +284,21 @@ test("bounds: announcements that are kept, those that wait, the length of a chai
   const long = registryOf("a0");
   for (let key = 1; key <= 6; key++) long.announce(tell(key, key - 1), { wallMs: 0 });
   expect(counting(long)).toEqual([0, 1, 2, 3, 4]);
+});
+
+test("announcements that wait are verified once, however many others come and end at once", () => {
+  const registry = registryOf("a0 b7");
+  // Another cluster has this key, so these wait.
+  for (let end = 901; end < 909; end++) expect(registry.announce(tell(7, 0, { notAfterWallMs: end }), { wallMs: 0 })).toBe("conflict");
+  const verify = vi.spyOn(Ed25519PublicKey.prototype, "verify");
+  for (let wallMs = 0; wallMs < 100; wallMs++) {
+    const sealed = tell(1 + (wallMs % 6), 0, { notBeforeWallMs: wallMs, notAfterWallMs: wallMs + 1 });
+    expect(registry.announce(sealed, { wallMs })).toBeUndefined();
+    registry.tick({ wallMs: wallMs + 1 });
+  }
+  // The signature of each, and that of the key's holder.
+  expect(verify.mock.calls.length).toBeLessThanOrEqual(200);
+  verify.mockRestore();
 });
 
 test("changes that are too long ago may be any", () => {
