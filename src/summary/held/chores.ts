@@ -1,8 +1,9 @@
 /** The work of a node on its summaries, in slices: it verifies, hides, shows and ends (docs/design/summaries.md). */
 import { BODY, type KeyText, keyParts } from "../../catalog/record/record.ts";
 import type { StoredRecord } from "../../catalog/record/stored-record.ts";
+import { TokenBuckets } from "../../lib/buckets/token-bucket.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
-import { beaconKey } from "../keys.ts";
+import { BEACON_NAMESPACE, beaconKey } from "../keys.ts";
 import { FINDING, isProven, isUnseen } from "./findings.ts";
 import type { Keeping } from "./keeping.ts";
 import type { Source } from "./sources.ts";
@@ -12,6 +13,11 @@ const SLICE_KEYS = 400;
 const SIGNATURE_KEYS = 20;
 /** All keys of a source are looked at for what its beacons took back, 20,000 in some 2 ms. Who floods beacons makes that no more frequent. */
 const FIND_TOLD_MS = 1000;
+
+/** A cluster is asked about so often in a minute. Each time costs a look at all records, and the cluster decides how often its keys change. */
+const ASKED_A_MINUTE = 6;
+/** Stands for all clusters, in place of a name. */
+const ALL = "";
 
 /** Why keys are looked at again: our rules changed, or readers are to be told of what stays in sight too. */
 type Why = "rules" | "stale";
@@ -36,7 +42,11 @@ export class Chores {
   /** Changes up to this revision were looked at. */
   #seen = 0;
   #sweeps: Sweep[] = [];
-  #askings: Asking[] = [];
+  #asking: Asking | undefined;
+  /** Clusters that are to be asked about, and from when on one of them may be. */
+  readonly #toAsk = new Set<string>();
+  #askMonoMs = Number.NEGATIVE_INFINITY;
+  readonly #asked = new TokenBuckets({ limit: ASKED_A_MINUTE, windowMs: 60_000, maxKeys: 1024 });
   /** What is over is dropped from then on, until nothing more is. */
   #pruneMonoMs = Number.NEGATIVE_INFINITY;
 
@@ -52,13 +62,14 @@ export class Chores {
 
   /** Other keys of these clusters count. What was refused is looked at too, so the records are walked, and not what is known of them. */
   askKeys(clusters: readonly string[] | undefined): void {
-    if (clusters === undefined) this.#askings = [];
-    this.#askings.push({ after: 0, until: this.#keeping.replica.revision, clusters: clusters && new Set(clusters) });
+    for (const cluster of clusters ?? [ALL]) this.#toAsk.add(cluster);
+    this.#askMonoMs = Number.NEGATIVE_INFINITY;
   }
 
   get hasMore(): boolean {
     const { again, replica, digests, ends } = this.#keeping;
-    if (this.#sweeps.length + this.#askings.length + again.size > 0 || ends.hasMore) return true;
+    if (this.#sweeps.length + again.size > 0 || ends.hasMore || this.#asking !== undefined) return true;
+    if (this.#toAsk.size > 0 && this.#askMonoMs === Number.NEGATIVE_INFINITY) return true;
     return this.#seen < replica.revision || digests.isFilling;
   }
 
@@ -68,7 +79,8 @@ export class Chores {
     if (this.hasMore) return time.monoMs;
     const overMonoMs = Math.min(withdrawals.nextOverMonoMs(), replica.nextCollectMonoMs());
     const toldMonoMs = sources.all.map(({ isToldMore, findToldMonoMs }) => (isToldMore ? findToldMonoMs : NEVER));
-    return Math.min(...toldMonoMs, sources.nextTurnMonoMs(), ends.nextEndMonoMs(time), Math.max(overMonoMs, this.#pruneMonoMs));
+    const askMonoMs = this.#toAsk.size > 0 ? this.#askMonoMs : NEVER;
+    return Math.min(askMonoMs, ...toldMonoMs, sources.nextTurnMonoMs(), ends.nextEndMonoMs(time), Math.max(overMonoMs, this.#pruneMonoMs));
   }
 
   /** Does a slice of the work. Returns whether there is more. */
@@ -81,7 +93,8 @@ export class Chores {
       this.#keeping.again.delete(key);
       this.#keeping.follow(key, time);
     }
-    while (left > 0 && this.#askings.length > 0) left = this.#ask(left, time);
+    this.#beginAsking(time);
+    if (left > 0 && this.#asking !== undefined) left = this.#ask(this.#asking, left, time);
     while (left > 0 && this.#sweeps.length > 0) left = this.#walk(left, time);
     if (left > 0) this.#keeping.digests.fill();
     return this.hasMore;
@@ -173,10 +186,22 @@ export class Chores {
     if (why === "stale" && now === seen) for (const record of replica.records(key)) if (record === now) replica.touch(record);
   }
 
+  /** Begins to ask, about all clusters together that may be asked about now. What changes meanwhile is asked about afterwards. */
+  #beginAsking({ monoMs }: Time): void {
+    if (this.#asking !== undefined || monoMs < this.#askMonoMs) return;
+    this.#askMonoMs = NEVER;
+    const clusters = new Set<string>();
+    for (const cluster of this.#toAsk) {
+      const waitMs = this.#asked.take(cluster, monoMs);
+      if (waitMs > 0) this.#askMonoMs = Math.min(this.#askMonoMs, monoMs + waitMs);
+      else if (this.#toAsk.delete(cluster)) clusters.add(cluster);
+    }
+    if (clusters.size === 0) return;
+    this.#asking = { after: 0, until: this.#keeping.replica.revision, clusters: clusters.has(ALL) ? undefined : clusters };
+  }
+
   /** Asks some records again whether their signature counts. */
-  #ask(budget: number, time: Time): number {
-    const [asking] = this.#askings;
-    if (asking === undefined) return budget;
+  #ask(asking: Asking, budget: number, time: Time): number {
     const { clusters } = asking;
     if (asking.after === 0) this.#distrust(clusters, time);
     const records: (readonly [StoredRecord, number])[] = [];
@@ -190,7 +215,7 @@ export class Chores {
       asking.after = revision;
       left -= clusters?.has(keyParts(stored.key).clusterId) === false ? 1 : this.#askAgain(stored, time);
     }
-    if (records.length < budget) this.#askings = this.#askings.filter((each) => each !== asking);
+    if (records.length < budget) this.#asking = undefined;
     return left;
   }
 
@@ -206,7 +231,11 @@ export class Chores {
   #askAgain(stored: StoredRecord, time: Time): number {
     if (stored.body !== BODY.ENTRY || stored.revision < 0) return 1;
     const wasProven = isProven(stored);
-    if (wasProven && !this.#keeping.judge.isKeyGone(this.#keeping.bytesOf(stored), time)) return 1;
+    if (wasProven && !this.#keeping.judge.isKeyGone(this.#keeping.bytesOf(stored), time)) {
+      // The announcement itself may be over.
+      if (stored.namespace === BEACON_NAMESPACE) this.#keeping.follow(stored.key, time);
+      return 1;
+    }
     stored.finding = wasProven ? FINDING.LOOKED : 0;
     this.#keeping.look(stored, time);
     this.#keeping.follow(stored.key, time);

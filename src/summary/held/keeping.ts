@@ -178,7 +178,7 @@ export class Keeping {
     const best = this.best(key);
     const { clusterId } = keyParts(key);
     const source = best === undefined ? this.sources.find(clusterId) : this.sources.obtain(clusterId, time);
-    const isOver = best !== undefined && this.#isOver(best, source);
+    const isOver = best !== undefined && (this.#isOver(best, source) || this.#isAnnouncementOver(best, time));
     if (source !== undefined) this.#note(source, key, best, isOver);
     this.ends.set(key, best === undefined || (best.finding & FINDING.ENDS) === 0 ? undefined : this.#endOf(best), time);
     const own = this.own.find(key);
@@ -250,6 +250,13 @@ export class Keeping {
     for (const [, { version, tag }] of this.sources.find(id)?.keys.entries() ?? [])
       if (version !== 0 && Math.abs(version) < (over.get(tag) ?? 0)) held.add(tag);
     return held;
+  }
+
+  /** Whether a record announces a key whose time has passed. Nobody needs it, and a cluster may announce any number of keys one after another. */
+  #isAnnouncementOver(record: StoredRecord, { wallMs }: Time): boolean {
+    if (record.namespace !== BEACON_NAMESPACE || record.key === beaconKey(keyParts(record.key).clusterId)) return false;
+    const content = this.contentOf(record);
+    return content.what === "key" && content.key.notAfterWallMs <= wallMs;
   }
 
   #endOf(stored: StoredRecord): number | undefined {

@@ -3,6 +3,7 @@ import { isControlNamespace } from "../../catalog/entry/names.ts";
 import { SCOPE } from "../../catalog/entry/scope.ts";
 import type { KeyText } from "../../catalog/record/record.ts";
 import type { StoredRecord } from "../../catalog/record/stored-record.ts";
+import { TokenBuckets } from "../../lib/buckets/token-bucket.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Opened } from "../codec.ts";
 import { MAX_HOPS, type Sealed, type SummaryKey, type SummaryRefusal } from "../summary.ts";
@@ -13,8 +14,12 @@ import { Refusals } from "./refusals.ts";
 import { claimsOf, keyOf, openSeal } from "./seals.ts";
 import type { Source } from "./sources.ts";
 
+/** New announcements of a cluster at once, and in five minutes: twice those that are kept. Each is held, told on, and looked at with all that its cluster said. */
+const ANNOUNCED = { limit: 32, windowMs: 300_000, maxKeys: 1024 };
+
 export class Taking {
   readonly refusals = new Refusals();
+  readonly #announced = new TokenBuckets(ANNOUNCED);
   readonly #keeping: Keeping;
   readonly #echoes: Echoes;
 
@@ -56,8 +61,7 @@ export class Taking {
     const why = judge.whyNotPlace(claims, via);
     if (why !== undefined) return why;
     if (what === "summary" && !isForOtherRegions(content.summary)) return "not_owner";
-    if (what === "key")
-      return judge.whyNotSigned(what, claims, sealed, time) ?? (this.#standing(content, key, time) === "newer" ? undefined : "known");
+    if (what === "key") return this.#whyNotKey(content, key, time);
     if (claims.source === options.clusterId) return this.#echo(content, key, time);
     const standing = this.#standing(content, key, time);
     if (standing === "known" || standing === "older") return standing;
@@ -71,6 +75,16 @@ export class Taking {
     if (standing === "conflict") return "conflict";
     if (standing === "replaces") this.tell("conflict", content, via, time);
     return this.#keeping.makeRoom(claims.source, isNew, time) ? undefined : "limit";
+  }
+
+  #whyNotKey(content: Opened, key: KeyText, time: Time): SummaryRefusal | "known" | undefined {
+    const claims = claimsOf(content);
+    const isNew = this.#standing(content, key, time) === "newer";
+    if (isNew && this.#announced.take(claims.source, time.monoMs) > 0) return "limit";
+    const refused = this.#keeping.judge.whyNotSigned("key", claims, content.sealed, time);
+    // What others say in the name of the cluster costs it nothing.
+    if (isNew && refused !== undefined) this.#announced.giveBack(claims.source);
+    return refused ?? (isNew ? undefined : "known");
   }
 
   #whyNotTime(content: Opened, source: Source | undefined, time: Time): "stale" | "future" | undefined {

@@ -1,4 +1,4 @@
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { BODY } from "../../../src/catalog/record/record.ts";
 import { KEY_BOUNDS } from "../../../src/seal/cluster-keys.ts";
 import { KeyRegistry } from "../../../src/seal/key-registry.ts";
@@ -241,4 +241,58 @@ describe("a stolen key that is removed from the settings", () => {
     world.nowMs += 1000;
     expect([b1.takeSeal(old), shown()]).toEqual(["older", ["", ""]]);
   });
+});
+
+test("a cluster that announces keys without end has a few of them held, and those that are over go", () => {
+  const { world, b1 } = worldOf();
+  const keys = Array.from({ length: 12 }, (_, n) => signingKey(10 + n));
+  const records = () => {
+    let count = 0;
+    b1.held.replica.changesSince(0, ({ body }) => (count += Number(body === BODY.ENTRY)) > 0);
+    return count;
+  };
+  const answers = new Map<string | undefined, number>();
+  for (let n = 0; n < 600; n++) {
+    world.nowMs += 100;
+    const times = { notBeforeWallMs: b1.time.wallMs, notAfterWallMs: b1.time.wallMs + 50 };
+    const text = announcedKey({ cluster: "A", key: keys[n % 12] ?? NEW, by: OLD, ...times });
+    const answer = b1.held.announce({ ...text, hops: 0 }, b1.time);
+    answers.set(answer, (answers.get(answer) ?? 0) + 1);
+    b1.keys.tick(b1.time);
+    b1.settle();
+  }
+  expect([...answers.keys()]).toEqual([undefined, "limit"]);
+  expect(answers.get(undefined)).toBeLessThanOrEqual(32 + 7);
+  world.nowMs += MINUTE;
+  b1.keys.tick(b1.time);
+  b1.held.keysChanged(["A"]);
+  b1.settle();
+  expect(records()).toBe(0);
+  expect(b1.held.announcements()).toEqual([]);
+});
+
+test("keys of a cluster that change without end have its records asked a few times a minute", () => {
+  const { world, a, b1 } = worldOf();
+  a.beacon();
+  b1.takeFrom(a, "beacon");
+  for (let n = 0; n < 50; n++) {
+    a.say(`s${n}`);
+    b1.takeFrom(a, `s${n}`);
+  }
+  const asked = vi.spyOn(b1.keys, "counts");
+  for (let n = 0; n < 600; n++) {
+    world.nowMs += 100;
+    b1.held.keysChanged(["A"]);
+    b1.settle();
+  }
+  expect(asked.mock.calls.length).toBeLessThanOrEqual(51 * 13);
+  // The last change is looked at too.
+  b1.keys.configure([row("B", OTHER)], b1.time);
+  b1.held.keysChanged(["A"]);
+  b1.settle();
+  for (const until = world.nowMs + 10_000; world.nowMs < until; ) {
+    world.nowMs = Math.min(until, Math.max(world.nowMs + 1, b1.held.nextDeadlineMs(b1.time)));
+    b1.settle();
+  }
+  expect(b1.shown).toEqual([]);
 });

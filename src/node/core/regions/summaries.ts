@@ -280,9 +280,10 @@ export class Summaries {
     keys.tick(time);
     const edition = keys.edition();
     if (edition !== this.#seenEdition) {
-      this.held.keysChanged(keys.changedSince(this.#seenEdition));
+      const changed = keys.changedSince(this.#seenEdition);
+      this.held.keysChanged(changed);
       // An announcement that waited may be good now, and the region is to know it.
-      for (const text of keys.announcements(time.wallMs)) this.held.announce({ ...text, hops: 0 }, time);
+      for (const text of keys.announcements(time.wallMs, changed)) this.held.announce({ ...text, hops: 0 }, time);
     }
     this.#seenEdition = edition;
     if (policies.policy !== this.#policy) this.held.rulesChanged();
