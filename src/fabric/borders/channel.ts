@@ -8,7 +8,7 @@ import type { Greeted, LinkChannel, SharedNews } from "../links/channel.ts";
 import type { BorderFrame } from "../wire/messages.ts";
 import { Apart } from "./apart.ts";
 import type { BorderPeer } from "./border.ts";
-import { type BorderCounts, type BorderOptions, newCounts } from "./options.ts";
+import { Allowance, type BorderCounts, type BorderOptions, newCounts } from "./options.ts";
 import type { BorderSummaries } from "./ports.ts";
 import { Filters } from "./rules.ts";
 import { type BorderBacklog, BorderSession } from "./session.ts";
@@ -50,6 +50,12 @@ export class BorderChannel implements LinkChannel<BorderFrame> {
   #aroundRevision = -1;
   #aroundMonoMs = Number.NEGATIVE_INFINITY;
   readonly #sessions = new Map<LinkId, BorderSession>();
+  /** Over these links something came that is not judged yet. The one whose turn is next is first. */
+  readonly #behind = new Set<BorderSession>();
+  readonly #judging: Allowance;
+  #judgeMonoMs = 0;
+  /** Moves when announcements of keys came. */
+  #keysOrder = 0;
 
   constructor(options: BorderOptions, parts: BorderChannelParts) {
     this.#options = options;
@@ -57,12 +63,18 @@ export class BorderChannel implements LinkChannel<BorderFrame> {
     this.#filters = new Filters(parts.summaries, options);
     this.#recent = new Recent(parts.summaries, options);
     this.#apart = new Apart(parts.summaries);
-    this.shared = new SummaryNews(parts.summaries, {
+    this.#judging = new Allowance(options.judgedAtOnce, options.judgeEveryMs);
+    this.shared = new SummaryNews({
+      order: () => parts.summaries.revision + this.#keysOrder,
       look: (time) => {
+        this.#judge(time);
         this.#recent.tick(time);
         this.#lookAround(time);
       },
-      dueMonoMs: () => (this.#aroundRevision === parts.summaries.revision ? NEVER : this.#aroundMonoMs),
+      dueMonoMs: () => {
+        const aroundMonoMs = this.#aroundRevision === parts.summaries.revision ? NEVER : this.#aroundMonoMs;
+        return this.#behind.size > 0 ? Math.min(this.#judgeMonoMs, aroundMonoMs) : aroundMonoMs;
+      },
     });
   }
 
@@ -99,6 +111,7 @@ export class BorderChannel implements LinkChannel<BorderFrame> {
         staggerMs,
         isYoung: (key) => this.#recent.has(key),
         directSources: (peer, at) => this.#directSources(peer, at),
+        onCome: (behind) => this.#behind.add(behind),
       },
       time,
     );
@@ -108,8 +121,22 @@ export class BorderChannel implements LinkChannel<BorderFrame> {
   }
 
   closed(link: LinkId): void {
-    this.#sessions.get(link)?.close();
+    const session = this.#sessions.get(link);
+    if (session === undefined) return;
+    session.close();
+    this.#behind.delete(session);
     this.#sessions.delete(link);
+  }
+
+  /** Judges a slice of what came, of one link after another, so that no frame and no number of links holds the loop. */
+  #judge(time: Time): void {
+    for (const session of this.#behind) {
+      if (!this.#judging.isLeft(time.monoMs)) break;
+      this.#behind.delete(session);
+      if (session.judge(this.#judging, time)) this.#keysOrder += 1;
+      if (session.isBehind) this.#behind.add(session);
+    }
+    this.#judgeMonoMs = time.monoMs + this.#options.judgedAtOnce * this.#options.judgeEveryMs;
   }
 
   /**
@@ -179,23 +206,22 @@ class Recent {
 const MAX_RECENT = 10_000;
 
 interface Around {
+  order(): number;
   look(time: Time): void;
   dueMonoMs(): number;
 }
 
 /** Summaries changed: each link has something to look at. */
 class SummaryNews implements SharedNews {
-  readonly #summaries: BorderSummaries;
   readonly #around: Around;
   #seen = -1;
 
-  constructor(summaries: BorderSummaries, around: Around) {
-    this.#summaries = summaries;
+  constructor(around: Around) {
     this.#around = around;
   }
 
   get order(): number {
-    return this.#summaries.revision;
+    return this.#around.order();
   }
 
   tick(time: Time): void {

@@ -1,12 +1,14 @@
 /** What two nodes say to each other on one border link (docs/design/summaries.md, What crosses a border). */
 import type { KeyText } from "../../catalog/record/record.ts";
 import type { Time } from "../../lib/machine.ts";
+import type { SummaryRefusal } from "../../summary/summary.ts";
 import type { FabricOutput } from "../io-types.ts";
 import type { ChannelNews, ChannelSession } from "../links/channel.ts";
 import type { BorderFrame } from "../wire/messages.ts";
 import type { BorderPeer } from "./border.ts";
 import { Comparable } from "./comparable.ts";
 import { Comparing, type ComparingParts } from "./comparing.ts";
+import { Inbox, type Item } from "./inbox.ts";
 import { Allowance } from "./options.ts";
 import { Outbox, type OutboxParts } from "./outbox.ts";
 import type { DigestFilter, Taken } from "./ports.ts";
@@ -19,6 +21,8 @@ export interface SessionParts
   readonly filters: Filters;
   /** The sources that this region hears directly, so that the other side need not tell them; sorted. */
   readonly directSources: (peer: BorderPeer, time: Time) => readonly string[];
+  /** Something came over the link that is to be judged when its turn has come. */
+  readonly onCome: (session: BorderSession) => void;
 }
 
 /** How far a link, or all links to one cluster, are behind. */
@@ -33,8 +37,7 @@ export interface BorderBacklog {
   readonly importedEqualMonoMs: number | undefined;
 }
 
-/** What came over one link may be news for all others. */
-const NEWS: readonly ChannelNews[] = [{ kind: "forAll" }];
+/** What is taken later may be news for all others, which then see that what is held has changed. */
 const NO_NEWS: readonly ChannelNews[] = [];
 
 export class BorderSession implements ChannelSession<BorderFrame> {
@@ -49,6 +52,7 @@ export class BorderSession implements ChannelSession<BorderFrame> {
   readonly #comparable: Comparable;
   readonly #reading: Allowance;
   readonly #rules: Allowance;
+  readonly #inbox = new Inbox();
   /** The sources that this region hears directly: as the other side was told, and as it is to be told. */
   #told: readonly string[] | undefined;
   /** Keys of the other side's own cluster of which it was given what is held here, and when it may be given it again. The oldest is first. */
@@ -131,16 +135,31 @@ export class BorderSession implements ChannelSession<BorderFrame> {
       case "borderRules":
         return this.#hear(frame, time);
       case "borderBatch":
-        return this.#take(frame, time, out);
+        return this.#come(frame, time, out);
       case "borderDigest":
-        if (frame.isAnswer) this.#comparing.answered(frame, time);
-        else this.#comparable.compare(frame, time);
-        return NO_NEWS;
       case "borderHave":
-        if (frame.isAnswer) this.#comparing.told(frame, time);
-        else this.#comparable.asked(frame);
+        if (this.#inbox.isEmpty) this.#compare(frame, time);
+        else this.#inbox.addComparison(frame);
         return NO_NEWS;
     }
+  }
+
+  /** Whether something came that is not judged yet. */
+  get isBehind(): boolean {
+    return !this.#inbox.isEmpty;
+  }
+
+  /** Judges what came, as long as there is allowance. Returns whether announcements of keys were among it. */
+  judge(allowance: Allowance, time: Time): boolean {
+    let hasKeys = false;
+    while (allowance.isLeft(time.monoMs)) {
+      const item = this.#inbox.take();
+      if (item === undefined) break;
+      allowance.take(time.monoMs, COST[item.what]);
+      hasKeys ||= item.what === "key";
+      this.#judge(item, time);
+    }
+    return hasKeys;
   }
 
   #look(time: Time): void {
@@ -190,43 +209,61 @@ export class BorderSession implements ChannelSession<BorderFrame> {
     if (before !== undefined) this.#parts.filters.letGo(before);
   }
 
-  #take(
-    { summaries, beacons, keys, beaconAgesMs }: Extract<BorderFrame, { kind: "borderBatch" }>,
-    time: Time,
-    out: FabricOutput[],
-  ): readonly ChannelNews[] {
-    const { counts, summaries: held } = this.#parts;
-    const count = summaries.length + beacons.length + keys.length;
+  #come(frame: Extract<BorderFrame, { kind: "borderBatch" }>, time: Time, out: FabricOutput[]): readonly ChannelNews[] {
+    const count = frame.summaries.length + frame.beacons.length + frame.keys.length;
     const overMs = this.#reading.take(time.monoMs, count);
-    if (overMs > 0) out.push({ kind: "rest", link: this.#peer.link, forMs: overMs });
     // A shell that reads on all the same gives what was on its way by then, and no more.
-    if (overMs > OVER_SECONDS * 1000) {
-      counts.flooded += count;
+    const isFlood = overMs > OVER_SECONDS * 1000;
+    if (isFlood) {
+      this.#parts.counts.flooded += count;
       this.#reading.take(time.monoMs, -count);
-      return NO_NEWS;
+    } else {
+      this.#inbox.addBatch(frame, time.monoMs);
+      this.#parts.onCome(this);
     }
-    for (const sealed of keys) {
-      this.#outbox.came(sealed);
-      const why = held.announce(sealed, time);
-      if (why !== undefined) counts.refused.set(why, (counts.refused.get(why) ?? 0) + 1);
+    const forMs = Math.max(overMs, this.#inbox.isCrowded ? CROWDED_MS : 0);
+    if (forMs > 0) out.push({ kind: "rest", link: this.#peer.link, forMs });
+    return NO_NEWS;
+  }
+
+  #judge(item: Item, time: Time): void {
+    const { summaries: held } = this.#parts;
+    if (item.what === "comparison") return this.#compare(item.frame, time);
+    const { sealed } = item;
+    this.#outbox.came(sealed);
+    switch (item.what) {
+      case "key": {
+        const why = held.announce(sealed, time);
+        if (why !== undefined) this.#refused(why);
+        return;
+      }
+      case "beacon":
+        return this.#note(held.takeBeacon(sealed, this.#via, time, item.ageMs + time.monoMs - item.cameMonoMs), time);
+      case "summary":
+        return this.#note(held.take(sealed, this.#via, time), time);
     }
-    let isNews = keys.length > 0;
-    const note = (taken: Taken): void => {
-      if (taken.kind === "refused") {
-        counts.refused.set(taken.why, (counts.refused.get(taken.why) ?? 0) + 1);
-        if (taken.olderThan !== undefined) this.#giveBack(taken.olderThan, time);
-      } else counts[taken.kind] += 1;
-      isNews ||= taken.kind === "taken";
-    };
-    for (const [n, sealed] of beacons.entries()) {
-      this.#outbox.came(sealed);
-      note(held.takeBeacon(sealed, this.#via, time, beaconAgesMs[n] ?? 0));
+  }
+
+  #note(taken: Taken, time: Time): void {
+    if (taken.kind !== "refused") {
+      this.#parts.counts[taken.kind] += 1;
+      return;
     }
-    for (const sealed of summaries) {
-      this.#outbox.came(sealed);
-      note(held.take(sealed, this.#via, time));
-    }
-    return isNews ? NEWS : NO_NEWS;
+    this.#refused(taken.why);
+    if (taken.olderThan !== undefined) this.#giveBack(taken.olderThan, time);
+  }
+
+  #refused(why: SummaryRefusal): void {
+    const { refused } = this.#parts.counts;
+    refused.set(why, (refused.get(why) ?? 0) + 1);
+  }
+
+  #compare(frame: Extract<BorderFrame, { kind: "borderDigest" | "borderHave" }>, time: Time): void {
+    if (frame.kind === "borderDigest") {
+      if (frame.isAnswer) this.#comparing.answered(frame, time);
+      else this.#comparable.compare(frame, time);
+    } else if (frame.isAnswer) this.#comparing.told(frame, time);
+    else this.#comparable.asked(frame);
   }
 
   /** A cluster that says less than is known of it has lost what it said. It is shown its own word, so that it goes above it. */
@@ -245,8 +282,12 @@ export class BorderSession implements ChannelSession<BorderFrame> {
   }
 }
 
+/** Of what came, in summaries: an announcement has two signatures and a key to be parsed, and a beacon up to a hundred withdrawals. */
+const COST = { summary: 1, beacon: 3, key: 4, comparison: 1 } as const;
 /** What may come before a link rests: so many seconds' worth. */
 const OVER_SECONDS = 5;
+/** A link over which more came than is judged at once rests at least so long. Links look at their clocks four times a second. */
+const CROWDED_MS = 1;
 
 function isSame(a: readonly string[], b: readonly string[]): boolean {
   return a.length === b.length && a.every((text, n) => text === b[n]);

@@ -30,6 +30,7 @@ const UNHEARD = 0;
 /** Beacons that are not proven here yet of which an age is kept. */
 const MAX_PENDING = 8;
 const NO_AGES: readonly SourceAge[] = [];
+const NO_SOURCES: readonly Source[] = [];
 
 interface Pending {
   readonly version: number;
@@ -78,6 +79,8 @@ export class Sources {
   readonly #byId = new Map<string, Source>();
   /** Sources of which the receipt moved since peers were told. */
   #moved = new Set<Source>();
+  /** Sources of which a receipt turned the state since `advance` was called last. */
+  readonly #turned = new Set<Source>();
   /** Keys of all sources of which something is proven. */
   total = 0;
   /** A receipt moved. */
@@ -169,7 +172,7 @@ export class Sources {
     const told = source.pending.get(version);
     for (const each of source.pending.keys()) if (each <= version) source.pending.delete(each);
     if (ageMs !== undefined)
-      this.#receive(source, source.isHeard ? Math.max(time.monoMs - ageMs, source.receiptMonoMs) : time.monoMs - ageMs);
+      this.#receive(source, source.isHeard ? Math.max(time.monoMs - ageMs, source.receiptMonoMs) : time.monoMs - ageMs, time);
     else if (told !== undefined) this.#hear(source, told, time);
   }
 
@@ -211,18 +214,21 @@ export class Sources {
     this.#moved.add(source);
   }
 
-  #hear(source: Source, receiptMonoMs: number, { monoMs, wallMs }: Time): void {
+  #hear(source: Source, receiptMonoMs: number, time: Time): void {
+    const { monoMs, wallMs } = time;
     // Whoever took the beacon did so within the skew of its own clock.
     const receiptWallMs = wallMs - (monoMs - receiptMonoMs);
     if (receiptWallMs > source.generatedWallMs + 2 * this.#options.maxClockSkewMs) return;
-    if (!source.isHeard || receiptMonoMs > source.receiptMonoMs + slackMs(source)) this.#receive(source, receiptMonoMs);
+    if (!source.isHeard || receiptMonoMs > source.receiptMonoMs + slackMs(source)) this.#receive(source, receiptMonoMs, time);
   }
 
-  #receive(source: Source, receiptMonoMs: number): void {
+  /** A source that comes back does so at once, because its summaries may come right behind its beacon. */
+  #receive(source: Source, receiptMonoMs: number, time: Time): void {
     source.receiptMonoMs = receiptMonoMs;
     source.isHeard = true;
     this.#moved.add(source);
     this.onReceipt(source);
+    if (this.#turn(source, time)) this.#turned.add(source);
   }
 
   /** The receipts, for peers and for the next start. */
@@ -269,13 +275,17 @@ export class Sources {
 
   /** Moves all states to this time. Returns the sources that changed theirs. */
   advance(time: Time): readonly Source[] {
-    const changed: Source[] = [];
-    for (const source of this.#byId.values()) {
-      const state = this.stateAt(source, time);
-      if (state !== source.state) changed.push(source);
-      source.state = state;
-    }
+    for (const source of this.#byId.values()) if (this.#turn(source, time)) this.#turned.add(source);
+    if (this.#turned.size === 0) return NO_SOURCES;
+    const changed = [...this.#turned];
+    this.#turned.clear();
     return changed;
+  }
+
+  #turn(source: Source, time: Time): boolean {
+    const before = source.state;
+    source.state = this.stateAt(source, time);
+    return source.state !== before;
   }
 
   /** The source has been away for as long as withdrawals are remembered, and nothing of it is left. */
@@ -287,11 +297,12 @@ export class Sources {
   forget(source: Source): void {
     this.#byId.delete(source.id);
     this.#moved.delete(source);
+    this.#turned.delete(source);
   }
 
   /** When the state of a source turns next. */
   nextTurnMonoMs(): number {
-    let next = NEVER;
+    let next = this.#turned.size > 0 ? 0 : NEVER;
     for (const source of this.#byId.values()) {
       const { state, receiptMonoMs, ttlMs } = source;
       if (state === "dropped") continue;

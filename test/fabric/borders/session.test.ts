@@ -2,6 +2,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
+import type { FabricOutput } from "../../../src/fabric/io-types.ts";
 import { runs } from "../../fakes/effort.ts";
 import { BorderWorld, type Exports, type WorldNode } from "./border-world.ts";
 import { type Saying, sealOf } from "./held-map.ts";
@@ -349,6 +350,29 @@ test("a flood is not read: the link rests, what comes all the same is dropped un
   for (let n = 0; n < 20; n++)
     session?.receive({ kind: "borderBatch", summaries: flood, beacons: [], keys: [], beaconAgesMs: [] }, world.time, []);
   expect(b.channel.counts.flooded).toBeGreaterThan(12_000);
+});
+
+test("a frame of many seals is judged fifty at a time, of several links in turn, and the link is not read while more waits", () => {
+  const [world, a] = regions("abc") as [BorderWorld, WorldNode];
+  for (const far of world.nodes.slice(1)) world.link(a, far);
+  world.run(1000);
+  const taken = () => a.held.live().map(({ source }) => source);
+  const out: FabricOutput[] = [];
+  for (const far of ["b", "c"]) {
+    const summaries = Array.from({ length: 600 }, (_, n) => sealOf({ source: `c${far}`, name: `s${n}`, version: 1 }));
+    const batch = { kind: "borderBatch", summaries, beacons: [], keys: [], beaconAgesMs: [] } as const;
+    a.ends.get(far)?.session.receive(batch, world.time, out);
+  }
+  expect([taken(), out.map(({ kind }) => kind)]).toEqual([[], ["rest", "rest"]]);
+  let [seen, most] = [0, 0];
+  world.onStep = () => {
+    most = Math.max(most, taken().length - seen);
+    seen = taken().length;
+  };
+  world.run(80);
+  for (const source of ["cb", "cc"]) expect(taken().filter((each) => each === source).length).toBeGreaterThan(50);
+  world.run(1000);
+  expect([taken().length, most]).toEqual([1200, 50]);
 });
 
 test("a neighbour that lies in digests, asks without end, or refuses all that it is given costs a bounded number of bytes", () => {

@@ -493,3 +493,20 @@ test("the records of many takers go until one is left", () => {
     expect(held.replica.lookup.size).toBe(2);
   }
 });
+
+test("what comes right behind the beacon of a source that was dropped is taken, and the beacon is told on at once", () => {
+  const world = new HeldWorld();
+  const [a, b] = [world.node({ nodeId: "a1", clusterId: "A" }), world.node({ nodeId: "b1", clusterId: "B" })];
+  a.beacon();
+  a.say("cart");
+  b.takeFrom(a, "beacon");
+  world.nowMs = TTL + STALE_KEEP;
+  b.settle();
+  a.beacon();
+  const via = { cluster: "A", region: "A" };
+  const taken = [b.held.takeBeacon(a.sealOf("beacon"), via, b.time, 0), b.held.take(a.sealOf("cart"), via, b.time)];
+  expect(taken.map(({ kind }) => kind)).toEqual(["taken", "taken"]);
+  expect(b.held.beacons(b.time).map(({ source }) => source)).toEqual(["A"]);
+  b.settle();
+  expect(b.shown).toHaveLength(1);
+});

@@ -1,0 +1,63 @@
+/** What came over one border link and is not looked at yet, in the order in which it came: a frame may have more seals than can be verified at once. */
+import type { Sealed } from "../../summary/summary.ts";
+import type { BorderFrame } from "../wire/messages.ts";
+
+type Batch = Extract<BorderFrame, { readonly kind: "borderBatch" }>;
+type Comparison = Extract<BorderFrame, { readonly kind: "borderDigest" | "borderHave" }>;
+
+export type Item =
+  | { readonly what: "key" | "summary"; readonly sealed: Sealed }
+  /** Until it came it had this age. */
+  | { readonly what: "beacon"; readonly sealed: Sealed; readonly ageMs: number; readonly cameMonoMs: number }
+  /** What is compared is about the summaries before it. */
+  | { readonly what: "comparison"; readonly frame: Comparison };
+
+/** While so much waits the link is not read. A frame has less. */
+const MAX_ITEMS = 500;
+const MAX_BYTES = 256 * 1024;
+
+export class Inbox {
+  #items: Item[] = [];
+  /** Of the next one. */
+  #at = 0;
+  #sizeBytes = 0;
+
+  get isEmpty(): boolean {
+    return this.#at === this.#items.length;
+  }
+
+  get isCrowded(): boolean {
+    return this.#items.length - this.#at > MAX_ITEMS || this.#sizeBytes > MAX_BYTES;
+  }
+
+  addBatch({ keys, beacons, beaconAgesMs, summaries }: Batch, monoMs: number): void {
+    for (const sealed of keys) this.#add({ what: "key", sealed });
+    for (const [n, sealed] of beacons.entries()) this.#add({ what: "beacon", sealed, ageMs: beaconAgesMs[n] ?? 0, cameMonoMs: monoMs });
+    for (const sealed of summaries) this.#add({ what: "summary", sealed });
+  }
+
+  addComparison(frame: Comparison): void {
+    this.#add({ what: "comparison", frame });
+  }
+
+  take(): Item | undefined {
+    const item = this.#items[this.#at];
+    if (item === undefined) return undefined;
+    this.#at += 1;
+    this.#sizeBytes -= sizeOf(item);
+    if (this.isEmpty) {
+      this.#items = [];
+      this.#at = 0;
+    }
+    return item;
+  }
+
+  #add(item: Item): void {
+    this.#items.push(item);
+    this.#sizeBytes += sizeOf(item);
+  }
+}
+
+function sizeOf(item: Item): number {
+  return item.what === "comparison" ? 0 : item.sealed.signed.length;
+}
