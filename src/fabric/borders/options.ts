@@ -37,9 +37,9 @@ export const BORDER_FIXED = {
   maxWanted: 20_000,
   /** Summaries, beacons and announcements that are read a second. */
   readPerSecond: 1000,
-  /** Of all links together: seals that are judged in one step, some 4 ms, and the time in which one more may be. */
-  judgedAtOnce: 50,
-  judgeEveryMs: 0.2,
+  /** Of all links together: seals that are judged in one step, some 3 ms, and the time in which one more may be. */
+  judgedAtOnce: 32,
+  judgeEveryMs: 0.25,
   /** Seals that came over the link and are not sent back. */
   maxEchoes: 4096,
   /** A source counts as heard directly while its beacon is younger. Half a ttl: one beacon may be lost. */
