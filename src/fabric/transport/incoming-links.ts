@@ -54,7 +54,8 @@ export class IncomingLinks {
   readonly #bounds = new WeakMap<Call, LinkBounds>();
   /** Links that said nothing yet, and until when they may. */
   readonly #silent = new Map<LinkStream, number>();
-  readonly #all = new Set<LinkStream>();
+  /** Each with the border by whose gate it came. */
+  readonly #all = new Map<LinkStream, string | undefined>();
   #isStopping = false;
 
   constructor(parts: ServiceParts<IncomingLinkEvents>) {
@@ -81,7 +82,7 @@ export class IncomingLinks {
   /** Looks at its clocks, by patient ms that are due; called about four times a second. */
   check(dueMs: number): void {
     for (const [link, untilMs] of this.#silent) if (dueMs > untilMs) link.destroy("said nothing");
-    for (const link of this.#all) link.check(dueMs);
+    for (const link of this.#all.keys()) link.check(dueMs);
   }
 
   /** Links that come while the node stops were not turned away. */
@@ -113,7 +114,7 @@ export class IncomingLinks {
       resume: () => call.resume(),
     };
     const link = new LinkStream({ port, events: this.#eventsOf(() => link, peer, bounds), limits, traffic, clock });
-    this.#all.add(link);
+    this.#all.set(link, identity.border);
     this.#silent.set(link, clock.patientMs() + limits.helloTimeoutMs);
     call.onCancelled(() => link.lost(whyCut() ?? "stream closed"));
     call.sendMetadata();
@@ -125,13 +126,23 @@ export class IncomingLinks {
   }
 
   /** The link that is silent longest makes room: a stranger opens links faster than it is cut for saying nothing. */
-  #makeRoom({ address }: PeerIdentity): void {
+  #makeRoom({ address, border }: PeerIdentity): void {
     const { limits, events } = this.#parts;
+    if (border !== undefined && this.#countOf(border) >= limits.maxLinksOfBorder) {
+      events.refused(`too many links by the gate of border ${border}`, address);
+      throw new StatusError({ code: CODES.RESOURCE_EXHAUSTED, message: "too many links" });
+    }
     const [silent] = this.#silent.keys();
     if (this.#all.size >= limits.maxIncomingLinks) silent?.destroy("said nothing, and another came");
     if (this.#all.size < limits.maxIncomingLinks) return;
     events.refused("too many links", address);
     throw new StatusError({ code: CODES.RESOURCE_EXHAUSTED, message: "too many links" });
+  }
+
+  #countOf(border: string): number {
+    let count = 0;
+    for (const each of this.#all.values()) count += Number(each === border);
+    return count;
   }
 
   #eventsOf(link: () => LinkStream, { identity, greeted }: CallingPeer, bounds: LinkBounds): LinkEvents {

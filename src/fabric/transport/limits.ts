@@ -17,9 +17,14 @@ export const TRANSPORT_LIMITS = {
   maxConnections: 2_048,
   /** Those of them that showed nothing that counts here: the oldest goes when another comes, so that strangers keep no peer out. */
   maxUnprovenConnections: 512,
+  /** Those by the gates of borders, which leave the rest to members, and those by one gate: two regions have four links at most. */
+  maxBorderConnections: 256,
+  maxConnectionsOfBorder: 16,
   maxStreamsPerConnection: 64,
   /** Links that others opened. */
   maxIncomingLinks: 512,
+  /** Those of them by the gate of one border. */
+  maxLinksOfBorder: 16,
   /** From the opening of a link by another node to its first frame. */
   helloTimeoutMs: LINKS_FIXED.helloTimeoutMs,
   /** To open a link: TCP, TLS, HTTP/2 and the other side's consent. */

@@ -37,6 +37,8 @@ export class FabricListener {
   readonly #peers = new WeakMap<object, { readonly connection: Connection; readonly identity: PeerIdentity }>();
   /** Connections that are not known to be a peer's, oldest first, and what was shown last; undefined before the first call. */
   readonly #unproven = new Map<Connection, PeerIdentity | undefined>();
+  /** Connections by the gates of borders, each with the cluster of its gate. */
+  readonly #byGate = new Map<Connection, string>();
   #trustDomain: string | undefined;
   #borders: readonly BorderAuthority[];
   #acceptor: Acceptor | undefined;
@@ -114,11 +116,29 @@ export class FabricListener {
       this.#events.refused(identity.refused, connection.address);
       return false;
     }
+    if (identity.border !== undefined && !this.#hasRoomAtGate(identity.border)) {
+      this.#events.refused(`too many connections by the gate of border ${identity.border}`, connection.address);
+      return false;
+    }
     this.#peers.set(connection, { connection, identity });
+    if (identity.border !== undefined) {
+      this.#byGate.set(connection, identity.border);
+      socket.once("close", () => this.#byGate.delete(connection));
+      return true;
+    }
     this.#makeRoom();
     this.#unproven.set(connection, undefined);
     socket.once("close", () => this.#unproven.delete(connection));
     return true;
+  }
+
+  /** Neighbours have places of their own, so that none of them takes those of members, or of another neighbour. */
+  #hasRoomAtGate(clusterId: string): boolean {
+    const { maxBorderConnections, maxConnectionsOfBorder } = this.#options.limits;
+    if (this.#byGate.size >= maxBorderConnections) return false;
+    let count = 0;
+    for (const gate of this.#byGate.values()) count += Number(gate === clusterId);
+    return count < maxConnectionsOfBorder;
   }
 
   /** What was shown is judged no earlier than needed: the fabric, which knows what counts, opens after its listener. */
@@ -126,8 +146,7 @@ export class FabricListener {
     for (const [connection, identity] of this.#unproven) {
       if (this.#unproven.size < this.#options.limits.maxUnprovenConnections) return;
       this.#unproven.delete(connection);
-      // A border's authority has verified who came by its gate.
-      if (identity !== undefined && (identity.border !== undefined || !this.#events.isStranger(identity))) continue;
+      if (identity !== undefined && !this.#events.isStranger(identity)) continue;
       this.#events.refused("proved nothing, and another connection came", connection.address);
       connection.destroy();
     }

@@ -73,6 +73,8 @@ const HANDSHAKE_TIMEOUT_MS = 10_000;
 /** The part of all connections that one address may have in TLS handshakes, so that silent clients leave room for others. */
 const HANDSHAKE_SHARE = 1 / 16;
 const MIN_HANDSHAKES = 8;
+/** The part of all connections that may be in TLS handshakes: whoever has many addresses leaves room for those who have shown who they are. */
+const ALL_HANDSHAKES_SHARE = 1 / 4;
 
 /** Binds and accepts. Rejects with a message that names host:port and the flag when the address cannot be had. */
 export async function openAcceptor(options: AcceptOptions): Promise<Acceptor> {
@@ -82,7 +84,8 @@ export async function openAcceptor(options: AcceptOptions): Promise<Acceptor> {
     options.onConnection(socket);
   };
   const maxPerAddress = Math.max(MIN_HANDSHAKES, Math.floor(options.maxConnections * HANDSHAKE_SHARE));
-  const handshakes = new Handshakes(maxPerAddress, (why, address) => options.onHandshakeFailed?.(why, address));
+  const maxInAll = Math.max(MIN_HANDSHAKES, Math.floor(options.maxConnections * ALL_HANDSHAKES_SHARE));
+  const handshakes = new Handshakes({ maxPerAddress, maxInAll }, (why, address) => options.onHandshakeFailed?.(why, address));
   const secured = (socket: Socket) => {
     handshakes.done(socket);
     accept(socket);
@@ -126,26 +129,28 @@ export async function openAcceptor(options: AcceptOptions): Promise<Acceptor> {
 
 /** TLS handshakes under way, counted by address, and those that fail. */
 class Handshakes {
-  readonly #maxPerAddress: number;
+  readonly #limits: { readonly maxPerAddress: number; readonly maxInAll: number };
   readonly #onFailed: (why: string, address: string) => void;
   readonly #counts = new Map<string, number>();
   /** Handshakes under way, by address and port: the TLS socket is another object than the raw socket. */
-  readonly #open = new Set<string>();
+  readonly #open = new Map<string, Socket>();
   /** Why the last handshake failed whose TLS socket no longer knew its peer's address. Its raw socket knows it, and closes right before or after. */
   #lastFault: string | undefined;
 
-  constructor(maxPerAddress: number, onFailed: (why: string, address: string) => void) {
-    this.#maxPerAddress = maxPerAddress;
+  constructor(limits: { readonly maxPerAddress: number; readonly maxInAll: number }, onFailed: (why: string, address: string) => void) {
+    this.#limits = limits;
     this.#onFailed = onFailed;
   }
 
-  /** Whether one more may begin. */
+  /** Whether one more may begin. The oldest of all makes room: a handshake takes some milliseconds, and a silent client waits for the end of its time. */
   begin(socket: Socket): boolean {
     const { remoteAddress: address = "", remotePort = 0 } = socket;
     const count = this.#counts.get(address) ?? 0;
-    if (count >= this.#maxPerAddress) return false;
+    const { maxPerAddress, maxInAll } = this.#limits;
+    if (count >= maxPerAddress) return false;
+    if (this.#open.size >= maxInAll) for (const oldest of this.#open.values().take(1)) oldest.destroy();
     this.#counts.set(address, count + 1);
-    this.#open.add(`${address} ${remotePort}`);
+    this.#open.set(`${address} ${remotePort}`, socket);
     // A closed socket no longer knows its peer's address, so the address is kept from here.
     socket.once("close", () => {
       const isFailed = this.#end(address, remotePort) && socket.bytesRead > 0;

@@ -121,6 +121,23 @@ test("calls of a neighbour are not heard, neither as a member nor by its gate", 
   expect(eu.asks).toEqual([]);
 });
 
+test("a neighbour takes its own places at the listener, and none of members or of other neighbours", async () => {
+  const crowded = await opened(euTls("eu1x"));
+  const { cert, key } = jp.issue("eu1z", { clusterId: "eu1" });
+  const sockets = Array.from({ length: 40 }, () => {
+    const shown = { cert: Buffer.from(cert), key: Buffer.from(key), servername: gateOf("jp1"), ALPNProtocols: ["h2"] };
+    const socket = connect({ host: "127.0.0.1", port: crowded.transport.port, rejectUnauthorized: false, ...shown });
+    return socket.on("error", () => {});
+  });
+  const refused = () => crowded.refusals.filter((why) => why === "too many connections by the gate of border jp1").length;
+  await until("what is too much is refused", () => refused() === 24 && crowded.transport.counts().connections === 16);
+  expect(await came(await opened(abroad(us, "us1x", "us1", "us.example")), crowded, "eu1")).toBe("us1x of us1 by us1");
+  expect(await came(await opened(euTls("eu1y")), crowded, undefined)).toBe("eu1y of eu1 by no gate");
+  for (const socket of sockets) socket.destroy();
+  await until("they are gone", () => crowded.transport.counts().connections === 2);
+  expect(await came(await opened(abroad(jp, "jp1x", "jp1", "waymark")), crowded, "eu1")).toBe("jp1x of jp1 by jp1");
+});
+
 describe("sessions", () => {
   /** Connects with a neighbour's certificate; returns the session, and why the listener refused it, if it did. */
   async function session(

@@ -5,6 +5,7 @@ import { TRANSPORT_LIMITS, type TransportLimits } from "../../../src/fabric/tran
 import { WireTraffic } from "../../../src/fabric/transport/traffic.ts";
 import { encodeCallRequest } from "../../../src/fabric/wire/call-codec.ts";
 import { encodeLinkFrame } from "../../../src/fabric/wire/codec.ts";
+import type { PeerIdentity } from "../../../src/fabric/wire/messages.ts";
 import { ServerCall } from "../../../src/grpc/server/server-call.ts";
 import { framed } from "../../../src/grpc/wire/framing.ts";
 import { readHead } from "../../../src/grpc/wire/request-head.ts";
@@ -15,6 +16,12 @@ import { FakePort } from "../../fakes/grpc-port.ts";
 const TOKEN = "secret";
 const HELLO = framed(encodeLinkFrame({ kind: "hello", hello: helloOf("a") }));
 const PROBE = framed(encodeCallRequest({ kind: "probe", from: nodeRef("a"), targetNodeId: "b", updates: [] }));
+
+/** `gate us1` stands for a certificate that was shown at the gate of the border with us1. */
+function identityOf(token: string): PeerIdentity {
+  const [, border] = /^gate (.+)$/.exec(token) ?? [];
+  return { address: "a:1", isLoopback: true, certificate: undefined, clusterToken: token, ...(border !== undefined && { border }) };
+}
 
 /** A service, and what it told. Peers show the token, strangers do not. */
 function served(limits: Partial<TransportLimits> = {}) {
@@ -37,7 +44,7 @@ function served(limits: Partial<TransportLimits> = {}) {
       }),
     },
     peerOf: (call) => ({
-      identity: { address: "a:1", isLoopback: true, certificate: undefined, clusterToken: call.header("waymark-cluster-token") ?? "" },
+      identity: identityOf(call.header("waymark-cluster-token") ?? ""),
       cut: (afterMs) => void told.push(`cut ${afterMs}`),
       greeted: () => undefined,
       whyCut: () => undefined,
@@ -125,6 +132,17 @@ test("a link is one with its first frame; one that says nothing is cut in time, 
   called("Link");
   service.check((time.ms = TRANSPORT_LIMITS.helloTimeoutMs + 1));
   expect(told.slice(9)).toEqual(["cut 1000", "refused link: said nothing", "cut 0"]);
+});
+
+test("a neighbour has links of its own number, whatever it says on them", () => {
+  const { called, service } = served({ maxIncomingLinks: 5, maxLinksOfBorder: 2 });
+  const links = Array.from({ length: 4 }, () => called("Link", "gate us1"));
+  for (const { call, orders } of links) if (orders[0] === "headers 200") call.data(HELLO);
+  const full = "trailers-only 200 grpc-status=8 grpc-message=too many links";
+  expect(links.map(({ orders }) => orders[0])).toEqual(["headers 200", "headers 200", full, full]);
+  expect([called("Link", "gate ap1").orders[0], called("Link", TOKEN).orders[0]]).toEqual(["headers 200", "headers 200"]);
+  links[0]?.call.closed();
+  expect([called("Link", "gate us1").orders[0], service.counts().links]).toEqual(["headers 200", 4]);
 });
 
 test("a first frame is small; later ones need not be", () => {
