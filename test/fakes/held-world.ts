@@ -45,6 +45,12 @@ class FakeKeys {
     return signerOf(keyId);
   }
 
+  /** The settings name no key of the cluster any more. */
+  remove(cluster: string): void {
+    this.regions.delete(cluster);
+    this.counting.delete(`${cluster} key-of-${cluster}`);
+  }
+
   counts(cluster: string, keyId: string): boolean {
     return this.counting.has(`${cluster} ${keyId}`);
   }

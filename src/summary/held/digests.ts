@@ -8,7 +8,7 @@ import { summaryKeyOf } from "../keys.ts";
 import type { Fact } from "./known.ts";
 import type { Source, Sources } from "./sources.ts";
 
-/** Which summaries a digest is about. Only those on channel GLOBAL are. It always answers the same for the same. */
+/** Which summaries a digest is about. Only those on channel GLOBAL are. It answers the same for the same while the region of the source is the same. */
 export interface DigestFilter {
   passes(source: string, namespace: string): boolean;
 }
@@ -102,10 +102,14 @@ class Sums {
 
 export class Digests {
   readonly #sources: Sources;
+  readonly #regionOf: (source: string) => string | undefined;
   readonly #sums = new Map<DigestFilter, Sums>();
+  /** By which the sources were summed. */
+  readonly #regions = new WeakMap<Source, { readonly region: string | undefined }>();
 
-  constructor(sources: Sources) {
+  constructor(sources: Sources, regionOf: (source: string) => string | undefined) {
     this.#sources = sources;
+    this.#regionOf = regionOf;
   }
 
   /** Whether sums are still to be filled. */
@@ -119,6 +123,7 @@ export class Digests {
     let sums = this.#sums.get(filter);
     this.#sums.delete(filter);
     if (sums === undefined) {
+      this.regionsChanged();
       sums = new Sums(filter, this.#sources.all);
       for (const [oldest] of this.#sums) if (this.#sums.size >= MAX_FILTERS) this.#sums.delete(oldest);
       sums.fill();
@@ -131,6 +136,26 @@ export class Digests {
     this.#sums.delete(filter);
   }
 
+  /** The settings may give other regions to sources. What passes then is another part, so all is summed anew if they do. */
+  regionsChanged(): void {
+    if (this.#sources.all.some((source) => this.#isMoved(source))) this.#sumAnew();
+  }
+
+  /** A source that was not asked for before is not moved. */
+  #isMoved(source: Source): boolean {
+    const before = this.#regions.get(source);
+    const region = this.#regionOf(source.id);
+    if (before !== undefined && before.region === region) return false;
+    this.#regions.set(source, { region });
+    return before !== undefined;
+  }
+
+  /** What was added by the old region would not be taken out by the new one. */
+  #sumAnew(): void {
+    for (const source of this.#sources.all) this.#isMoved(source);
+    for (const filter of this.#sums.keys()) this.#sums.set(filter, new Sums(filter, this.#sources.all));
+  }
+
   /** Sums some more, if anything is left to sum. */
   fill(): void {
     for (const sums of this.#sums.values()) if (!sums.isWhole) return sums.fill();
@@ -140,6 +165,7 @@ export class Digests {
   changed(source: Source, key: KeyText, before: Fact, after: Fact): void {
     if ((before.version === after.version && before.tag === after.tag) || this.#sums.size === 0) return;
     if (before.version <= 0 && after.version <= 0) return;
+    if (this.#isMoved(source)) return this.#sumAnew();
     const [hashBefore, hashAfter] = [tagHash(source.id, before.tag), tagHash(source.id, after.tag)];
     for (const sums of this.#sums.values()) {
       if (sums.waiting.has(source) || !sums.passes(source.id, key)) continue;

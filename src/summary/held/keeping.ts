@@ -58,7 +58,7 @@ export class Keeping {
     this.sources = new Sources(options, (source) => this.judge.regionOf(source) !== undefined);
     // Its beacon is no other one, but neighbours are to hear that it is younger than they were told.
     this.sources.onReceipt = ({ id }) => this.changes.note(beaconKey(id));
-    this.digests = new Digests(this.sources);
+    this.digests = new Digests(this.sources, (source) => this.judge.regionOf(source));
     this.withdrawals = new Withdrawals(withdrawalMemoryMs(options));
     const { nodeId, generation, clusterId, region } = options;
     const start = { lastSeq: 0, floor: 0, place: { clusterId, region } };

@@ -280,6 +280,7 @@ export class HeldSummaries {
   /** Which keys of these clusters count has changed, or their region; of all clusters without a list. */
   keysChanged(clusters?: readonly string[]): void {
     this.#announced = undefined;
+    this.#keeping.digests.regionsChanged();
     this.#chores.askKeys(clusters);
   }
 

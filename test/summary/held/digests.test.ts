@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import { runThrough } from "../../../src/lib/machine.ts";
+import type { DigestFilter } from "../../../src/summary/held/digests.ts";
 import { bucketOfKey, definedDigest as defined, facts, HeldWorld, keyOf, liveOf, MINUTE, STALE_KEEP, TTL } from "../../fakes/held-world.ts";
 
 const ALL_BUCKETS: ReadonlySet<number> = new Set(Array.from({ length: 256 }, (_, n) => n));
@@ -54,6 +55,57 @@ test("digests follow each change and equal their definition, whatever our own ru
       }
     }),
     { numRuns: 40 },
+  );
+});
+
+test("sums equal their definition after keys and regions of clusters were changed, in any order with all else", () => {
+  const NAMES = ["a", "b", "c"];
+  const op = fc.record({
+    kind: fc.constantFrom("say", "say", "withdraw", "carry", "carry", "beacon", "remove", "restore", "move", "rules", "pass", "work"),
+    name: fc.constantFrom(...NAMES),
+    source: fc.constantFrom("A", "C"),
+    isToldLate: fc.boolean(),
+    minutes: fc.constantFrom(0.1, 1, 12),
+  });
+  fc.assert(
+    fc.property(fc.array(op, { maxLength: 40 }), (ops) => {
+      const world = new HeldWorld();
+      const exporters = { A: world.node({ nodeId: "a1", clusterId: "A" }), C: world.node({ nodeId: "c1", clusterId: "C" }) };
+      const b = world.node({ nodeId: "b1", clusterId: "B" });
+      // As the filters of borders: nothing passes of a cluster that has no region, and nothing of the other side's own region.
+      const filter: DigestFilter = { passes: (source) => ![undefined, "far"].includes(b.held.regionOf(source)) };
+      b.held.digest(filter);
+      for (const { kind, name, source, isToldLate, minutes } of ops) {
+        const from = exporters[source];
+        if (kind === "say" || kind === "withdraw") from.say(name, { withdrawn: kind === "withdraw" });
+        if (kind === "beacon") from.beacon();
+        if (kind === "beacon" || kind === "carry") {
+          for (const key of ["beacon", ...NAMES]) {
+            const isThere = key === "beacon" ? from.held.beaconOf(source) : from.held.best(keyOf(key, source));
+            if (isThere !== undefined) b.takeFrom(from, key);
+          }
+        }
+        if (kind === "remove" || kind === "restore" || kind === "move") {
+          if (kind === "remove") world.keys.remove(source);
+          else world.keys.add(source, kind === "move" ? "far" : source);
+          // What it holds may change before it is told of it.
+          if (isToldLate) world.nowMs += minutes * MINUTE;
+          if (isToldLate) b.settle();
+          b.held.keysChanged([source]);
+        }
+        if (kind === "rules") b.held.rulesChanged();
+        if (kind === "pass") world.nowMs += minutes * MINUTE;
+        if (kind === "work") b.held.work(b.time);
+        else b.settle();
+      }
+      b.settle();
+      b.held.digest(filter);
+      b.settle();
+      expect(b.held.digest(filter)).toMatchObject(defined(b, liveOf(b, filter)));
+      const anew: DigestFilter = { passes: (source, namespace) => filter.passes(source, namespace) };
+      expect(b.held.digest(filter)).toEqual(b.held.digest(anew));
+    }),
+    { numRuns: 100 },
   );
 });
 
