@@ -231,7 +231,7 @@ export class Chores {
   #askAgain(stored: StoredRecord, time: Time): number {
     if (stored.body !== BODY.ENTRY || stored.revision < 0) return 1;
     const wasProven = isProven(stored);
-    if (wasProven && !this.#keeping.judge.isKeyGone(this.#keeping.bytesOf(stored), time)) {
+    if (wasProven && !this.#keeping.judge.isRefusedNow(this.#keeping.bytesOf(stored), time)) {
       // The announcement itself may be over.
       if (stored.namespace === BEACON_NAMESPACE) this.#keeping.follow(stored.key, time);
       return 1;

@@ -60,12 +60,16 @@ export class Judge {
     return this.#keys.refusal(source, keyId, context, signed, signature, time.wallMs);
   }
 
-  /** Whether the key of a proven record counts no more. The id of a key is that of its bytes, so the signature itself stays good. */
-  isKeyGone(bytes: Uint8Array, time: Time): boolean {
+  /**
+   * Whether the key of a proven record counts no more, or the settings have its cluster in another region. The id of a key is that of its bytes, so the signature
+   * itself stays good.
+   */
+  isRefusedNow(bytes: Uint8Array, time: Time): boolean {
     const content = openRecord(bytes);
     if (content === undefined) return true;
-    const { source, keyId } = claimsOf(content);
-    return this.isGone(source, content.sealed.signature.length === 0 ? "" : keyId, time);
+    const claims = claimsOf(content);
+    if (this.whyNotPlace(claims) !== undefined) return true;
+    return this.isGone(claims.source, content.sealed.signature.length === 0 ? "" : claims.keyId, time);
   }
 
   /** Whether a key of a source counts now; the empty one is that of what is not signed. */

@@ -84,6 +84,22 @@ test("what was told before the key of its cluster is shown when the key comes", 
   expect(late.shown).toHaveLength(1);
 });
 
+test("what is said from another region than the settings have now is hidden, and shown when they have it again", () => {
+  const { a, b1, b2 } = worldOf();
+  a.say("cart");
+  a.beacon();
+  expect([b1.takeFrom(a, "beacon"), b1.takeFrom(a, "cart")]).toEqual(["taken", "taken"]);
+  b2.hear(b1);
+  for (const region of ["elsewhere", "A"]) {
+    for (const node of [b1, b2]) {
+      node.keys.configure([{ ...row("A", OLD), region }, row("B", OTHER)], { wallMs: START_MS });
+      node.held.keysChanged(node.keys.changedSince(0));
+      node.settle();
+      expect(node.shown).toHaveLength(region === "A" ? 1 : 0);
+    }
+  }
+});
+
 test("what did not change since a cluster changed its key stays in sight when the old key goes, and what it took back stays away", () => {
   const { world, a, b1, seal } = worldOf();
   world.nowMs = MINUTE;
