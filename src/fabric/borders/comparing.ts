@@ -71,6 +71,10 @@ export class Comparing {
   readonly #openMonoMs: number;
   #state: State = { kind: "idle" };
   #digestMonoMs: number;
+  /** A digest goes by then, though something waits to be sent, because on a busy link something always does. */
+  #lateMonoMs: number;
+  /** Something waited to be sent when the last digest went, and so what the other side lacks may be on its way. */
+  #isBusy = false;
   /** The others' sources are compared once more, when they may be given. */
   #othersMonoMs: number;
   /** Sources that the other side lacked when they were compared last, and that were given. */
@@ -89,12 +93,14 @@ export class Comparing {
     this.#allowed = new Allowance(options.comparisonBurst, options.comparisonEveryMs);
     this.#openMonoMs = monoMs;
     this.#digestMonoMs = monoMs + staggerMs;
+    this.#lateMonoMs = this.#digestMonoMs + options.busyMs;
     this.#othersMonoMs = monoMs + staggerMs + options.othersAfterMs;
   }
 
   /** A digest is due soon: something happened after which the two may differ. */
   hurry({ monoMs }: Time): void {
     this.#digestMonoMs = Math.min(this.#digestMonoMs, monoMs + HURRY_MS);
+    this.#lateMonoMs = Math.min(this.#lateMonoMs, monoMs + this.#parts.options.busyMs);
   }
 
   /** The beacon of a source was sent that the other side may have lost. A young link compares the others' sources anyway. */
@@ -107,9 +113,15 @@ export class Comparing {
     return this.#wanted.length > 0 || this.#isDigestDue(time);
   }
 
+  /** Whether the next frame goes before what waits to be sent. */
+  isUrgent(time: Time): boolean {
+    if (this.#state.kind === "asking" && !this.#state.isSent) return true;
+    return this.#lateMonoMs <= time.monoMs && this.#isDigestDue(time);
+  }
+
   nextDeadlineMs(): number {
     if (this.#state.kind === "listing") return 0;
-    return this.#parts.outbox.isEmpty ? Math.min(this.#digestMonoMs, this.#othersMonoMs) : NEVER;
+    return this.#parts.outbox.isEmpty ? Math.min(this.#digestMonoMs, this.#othersMonoMs) : this.#lateMonoMs;
   }
 
   /** Lists some more. */
@@ -207,7 +219,8 @@ export class Comparing {
 
   #isDigestDue({ monoMs }: Time): boolean {
     const { outbox, summaries, filter } = this.#parts;
-    if (Math.min(this.#digestMonoMs, this.#othersMonoMs) > monoMs || !outbox.isEmpty || this.#state.kind === "listing") return false;
+    const dueMonoMs = outbox.isEmpty ? Math.min(this.#digestMonoMs, this.#othersMonoMs) : this.#lateMonoMs;
+    if (dueMonoMs > monoMs || this.#state.kind === "listing") return false;
     return summaries.digest(filter) !== undefined;
   }
 
@@ -216,8 +229,10 @@ export class Comparing {
     const own: Digest | undefined = summaries.digest(filter);
     if (own === undefined) return undefined;
     outbox.isDropped = false;
+    this.#isBusy = !outbox.isEmpty;
     if (this.#othersMonoMs <= monoMs) this.#othersMonoMs = NEVER;
     this.#digestMonoMs = monoMs + options.digestIntervalMs;
+    this.#lateMonoMs = this.#othersMonoMs === NEVER ? monoMs + options.comparisonEveryMs : this.#othersMonoMs + options.busyMs;
     if (this.#state.kind === "sent") this.equalMonoMs = this.#sentMonoMs;
     this.#sentMonoMs = monoMs;
     // A comparison that has not come to its end by now is given up.
@@ -225,13 +240,14 @@ export class Comparing {
     return { kind: "borderDigest", digest: own.digest, count: own.count, isAnswer: false, buckets: [] };
   }
 
-  #conclude(lacking: readonly Listed[], pair: string, time: Time): void {
+  #conclude(found: readonly Listed[], pair: string, time: Time): void {
     const { outbox, counts, summaries } = this.#parts;
     this.#state = { kind: "idle" };
+    const lacking = this.#isBusy ? found.filter(({ key }) => !outbox.isOnItsWay(key)) : found;
     for (const [source, { againMonoMs }] of this.#given) if (time.monoMs >= againMonoMs + FORGIVEN_MS) this.#given.delete(source);
     const bySource = Map.groupBy(lacking, ({ key }) => summaries.find(key)?.source ?? "");
     const keys = [...bySource].flatMap(([source, listed]) => (this.#mayGive(source, time) ? this.#ofSource(source, listed, time) : []));
-    if (lacking.length === 0) this.#fruitless = pair;
+    if (found.length === 0) this.#fruitless = pair;
     else if (keys.length > 0) counts.given += outbox.owe(keys, time);
   }
 

@@ -15,6 +15,8 @@ export const BORDER_FIXED = {
   stalledMs: 5000,
   /** The time between two digests of a direction. */
   digestIntervalMs: 20_000,
+  /** One that is due waits so long until nothing is to be sent. A link on which something always is compares each `comparisonEveryMs`. */
+  busyMs: 5000,
   /** The first digest of a link comes after up to so long, so that the links of a pair of regions compare one after another. */
   maxStaggerMs: 1200,
   /** What a region may hear directly is given by others only so long after their link came up, */

@@ -33,9 +33,16 @@ export class Outbox {
   /** Changed keys, and since when they wait. Withdrawals wait for no window. */
   readonly #changed = new Map<KeyText, number>();
   readonly #urgent = new Map<KeyText, number>();
-  /** What the other side was found to lack, the first last. */
+  /** What the other side was found to lack, the first last. What changed since waits with the changes, and counts here no more. */
   #owed: KeyText[] = [];
+  readonly #owing = new Set<KeyText>();
   #owedSinceMs = 0;
+  /** The last batch had no room for it after what changed, so it goes before that now: a link may never be done with changes. */
+  #isOwedFirst = false;
+  /** Keys that were sent not long ago. */
+  #sent = new Set<KeyText>();
+  #sentBefore = new Set<KeyText>();
+  #sentTurnMonoMs = 0;
   /** The beacons that were sent last, by source. */
   readonly #sentBeacons = new Map<string, SentBeacon>();
   readonly #beacons = new Set<KeyText>();
@@ -64,19 +71,19 @@ export class Outbox {
 
   /** Whether nothing waits to be sent. */
   get isEmpty(): boolean {
-    return this.#changed.size + this.#urgent.size + this.#owed.length + this.#beacons.size + this.#echoed.size + this.#keys.length === 0;
+    return this.waitingCount + this.#beacons.size + this.#echoed.size + this.#keys.length === 0;
   }
 
   /** Summaries that wait to be sent. */
   get waitingCount(): number {
-    return this.#changed.size + this.#urgent.size + this.#owed.length;
+    return this.#changed.size + this.#urgent.size + this.#owing.size;
   }
 
   /** For how long the oldest summary has waited that is due. 0 when none is. */
   lagMs({ monoMs }: Time): number {
     const [changed = NEVER] = this.#changed.values();
     const [urgent = NEVER] = this.#urgent.values();
-    const owed = this.#owed.length > 0 ? this.#owedSinceMs : NEVER;
+    const owed = this.#owing.size > 0 ? this.#owedSinceMs : NEVER;
     return Math.max(0, monoMs - Math.min(changed + this.#parts.batchIntervalMs, urgent, owed));
   }
 
@@ -101,15 +108,26 @@ export class Outbox {
     this.#echoes.add(mark);
   }
 
-  /** The other side lacks these. What does not fit is found again. Returns how many wait now. */
+  /** The other side lacks these. What does not fit is found again. Returns how many of them wait now that did not before. */
   owe(keys: readonly KeyText[], { monoMs }: Time): number {
     const { options, priorityOf, summaries } = this.#parts;
-    if (this.#owed.length === 0) this.#owedSinceMs = monoMs;
-    const room = Math.max(0, options.maxOwed - this.#owed.length);
-    const ranked = keys.slice(0, room).map((key) => ({ key, priority: priorityOf(summaries.find(key)?.namespace ?? "") }));
+    if (this.#owing.size === 0) this.#owedSinceMs = monoMs;
+    const room = Math.max(0, options.maxOwed - this.#owing.size);
+    const fresh = keys.filter((key) => !this.#isWaiting(key)).slice(0, room);
+    const ranked = fresh.map((key) => ({ key, priority: priorityOf(summaries.find(key)?.namespace ?? "") }));
     ranked.sort((a, b) => a.priority - b.priority);
-    this.#owed = [...ranked.map(({ key }) => key), ...this.#owed];
+    this.#owed = [...ranked.map(({ key }) => key), ...this.#owed.filter((key) => this.#owing.has(key))];
+    for (const { key } of ranked) this.#owing.add(key);
     return ranked.length;
+  }
+
+  /** Whether the newest version of the key waits here, or was sent so short a time ago that the other side may not have it yet. */
+  isOnItsWay(key: KeyText): boolean {
+    return this.#isWaiting(key) || this.#sent.has(key) || this.#sentBefore.has(key);
+  }
+
+  #isWaiting(key: KeyText): boolean {
+    return this.#changed.has(key) || this.#urgent.has(key) || this.#owing.has(key);
   }
 
   /** What the other side's own cluster said once, and knows no more. It is not sent to it otherwise. */
@@ -123,6 +141,7 @@ export class Outbox {
     this.#gather(time);
     this.#announce();
     this.#drop(time);
+    this.#turnSent(time);
   }
 
   /** Whether a batch can go now. */
@@ -161,7 +180,7 @@ export class Outbox {
 
   /** When summaries are due, by windows and by the bytes that were sent. */
   #dueMonoMs(): number {
-    if (this.#urgent.size > 0 || this.#owed.length > 0) return this.#pacedMonoMs;
+    if (this.#urgent.size > 0 || this.#owing.size > 0) return this.#pacedMonoMs;
     const [oldest] = this.#changed.values();
     return oldest === undefined ? NEVER : Math.max(oldest + this.#parts.batchIntervalMs, this.#pacedMonoMs);
   }
@@ -185,6 +204,7 @@ export class Outbox {
 
   /** A key that waits goes on waiting from when it began. */
   #add({ key, isWithdrawn }: HeldSeal, monoMs: number): void {
+    this.#owing.delete(key);
     if (isWithdrawn) {
       this.#changed.delete(key);
       this.#urgent.set(key, this.#urgent.get(key) ?? monoMs);
@@ -218,9 +238,18 @@ export class Outbox {
     this.#changed.clear();
     this.#urgent.clear();
     this.#owed = [];
+    this.#owing.clear();
     this.#revision = this.#parts.summaries.revision;
     this.isDropped = true;
     counts.dropped += 1;
+  }
+
+  #turnSent({ monoMs }: Time): void {
+    if (monoMs < this.#sentTurnMonoMs && this.#sent.size < MAX_SENT) return;
+    this.#sentTurnMonoMs = monoMs + this.#parts.options.youngMs;
+    if (this.#sent.size + this.#sentBefore.size === 0) return;
+    this.#sentBefore = this.#sent;
+    this.#sent = new Set();
   }
 
   #passes({ source, namespace, channel }: HeldSeal): boolean {
@@ -260,31 +289,47 @@ export class Outbox {
     return { beacons, beaconAgesMs };
   }
 
-  #takeSummaries(room: Room, { monoMs }: Time): readonly Sealed[] {
-    const { batchIntervalMs, priorityOf, summaries } = this.#parts;
+  #takeSummaries(room: Room, time: Time): readonly Sealed[] {
     const taken: Sealed[] = [];
-    const take = (key: KeyText, isAsked = false): boolean => {
-      const sealed = summaries.find(key)?.seal();
+    const take = (key: KeyText, isAsked: boolean): boolean => {
+      const sealed = this.#parts.summaries.find(key)?.seal();
       if (sealed === undefined || sealed.hops >= MAX_HOPS || (!isAsked && this.#isEcho(sealed))) return true;
       if (!room.take(sealed)) return false;
       taken.push(sealed);
+      this.#sent.add(key);
       return true;
     };
     for (const key of this.#urgent.keys()) {
-      if (!take(key)) return taken;
+      if (!take(key, false)) return taken;
       this.#urgent.delete(key);
     }
+    const isOwedFirst = this.#isOwedFirst;
+    this.#isOwedFirst = false;
+    if (isOwedFirst) this.#takeOwed(take);
+    const isAll = this.#takeChanged(take, time);
+    if (isAll) this.#takeOwed(take);
+    else this.#isOwedFirst = !isOwedFirst && this.#owing.size > 0;
+    return taken;
+  }
+
+  /** Those whose window is over. Returns whether all fitted. */
+  #takeChanged(take: (key: KeyText, isAsked: boolean) => boolean, { monoMs }: Time): boolean {
+    const { batchIntervalMs, priorityOf, summaries } = this.#parts;
     const due = [...this.#changed].filter(([, sinceMs]) => sinceMs + batchIntervalMs <= monoMs);
     const ranked = due.map(([key]) => ({ key, priority: priorityOf(summaries.find(key)?.namespace ?? "") }));
     for (const { key } of ranked.toSorted((a, b) => b.priority - a.priority)) {
-      if (!take(key)) return taken;
+      if (!take(key, false)) return false;
       this.#changed.delete(key);
     }
+    return true;
+  }
+
+  #takeOwed(take: (key: KeyText, isAsked: boolean) => boolean): void {
     for (let key = this.#owed.at(-1); key !== undefined; key = this.#owed.at(-1)) {
-      if (!take(key, true)) return taken;
+      if (this.#owing.has(key) && !take(key, true)) return;
+      this.#owing.delete(key);
       this.#owed.pop();
     }
-    return taken;
   }
 
   #isEcho(sealed: Sealed): boolean {
@@ -339,6 +384,8 @@ class Room {
 const SEAL_BYTES = 14;
 /** A beacon that is younger by less is no news. */
 const SAME_MS = 500;
+/** Keys that were sent in a short time and are remembered, twice. */
+const MAX_SENT = 10_000;
 /** Announcements that wait on a link. */
 const MAX_KEYS = 256;
 /** What fits into the field. */

@@ -109,7 +109,8 @@ export class BorderSession implements ChannelSession<BorderFrame> {
       return { kind: "borderRules", exports: this.#exports, directSources: direct };
     }
     if (!this.#isHeard) return undefined;
-    return this.#comparable.next(time) ?? this.#outbox.batch(time) ?? this.#comparing.next(time);
+    const urgent = this.#comparable.next(time) ?? (this.#comparing.isUrgent(time) ? this.#comparing.next(time) : undefined);
+    return urgent ?? this.#outbox.batch(time) ?? this.#comparing.next(time);
   }
 
   hasWork(time: Time): boolean {

@@ -31,6 +31,9 @@ interface End {
   restUntilMs: number;
   /** Takes nothing. */
   isStalled: boolean;
+  /** Takes a frame in this time, and no more. */
+  frameEveryMs: number;
+  takenMonoMs: number;
 }
 
 export class WorldNode {
@@ -150,7 +153,14 @@ export class BorderWorld {
       greetedMonoMs: this.time.monoMs,
       border: peer,
     };
-    return { link, session: here.channel.open(link, greeted, this.time), restUntilMs: 0, isStalled: false };
+    return {
+      link,
+      session: here.channel.open(link, greeted, this.time),
+      restUntilMs: 0,
+      isStalled: false,
+      frameEveryMs: 0,
+      takenMonoMs: 0,
+    };
   }
 
   /** Runs for so long. Nodes of one region hold the same after each step. */
@@ -204,7 +214,14 @@ export class BorderWorld {
 
   #pull(node: WorldNode, end: End): void {
     if (!end.session.hasWork(this.time)) return;
-    for (let frame = end.session.next(this.time); frame !== undefined; frame = end.session.next(this.time)) this.#send(node, end, frame);
+    for (let frame = this.#nextOf(end); frame !== undefined; frame = this.#nextOf(end)) this.#send(node, end, frame);
+  }
+
+  #nextOf(end: End): BorderFrame | undefined {
+    if (this.time.monoMs < end.takenMonoMs + end.frameEveryMs) return undefined;
+    const frame = end.session.next(this.time);
+    if (frame !== undefined) end.takenMonoMs = this.time.monoMs;
+    return frame;
   }
 
   #send(from: WorldNode, end: End, frame: BorderFrame): void {

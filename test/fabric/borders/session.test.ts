@@ -171,6 +171,34 @@ test("a link that takes nothing drops its list above 200, and digests bring each
 });
 
 test.each([
+  { link: "a link", side: {}, perStep: 1 },
+  { link: "a slow link that is never done", side: { bytesPerSecond: 6000 }, perStep: 20 },
+  { link: "a link that takes a frame each 300 ms", side: {}, perStep: 4, frameEveryMs: 300 },
+])("what $link lacks is found though something always waits on it, and is given once", ({ side, perStep, frameEveryMs = 0 }) => {
+  const [world, a, b] = pair(new BorderWorld(), [side]);
+  for (let n = 0; n < 5; n++) say(world, a, `lost${n}`, 1);
+  live(world, 30_000);
+  const end = a.ends.get("b");
+  if (end !== undefined) end.frameEveryMs = frameEveryMs;
+  let version = 1;
+  const change = (ms: number) => {
+    for (const untilMs = world.time.monoMs + ms; world.time.monoMs < untilMs; version++) {
+      for (let n = 0; n < perStep; n++) say(world, a, `s${(version * perStep + n) % 1000}`, version);
+      world.run(100);
+      expect(a.channel.backlogs(world.time)[0]?.unsent).toBeGreaterThan(0);
+    }
+  };
+  change(70_000);
+  const lost = [...b.held.rows.values()].filter(({ sealed }) => Buffer.from(sealed.signed).includes("lost"));
+  expect(lost).toHaveLength(5);
+  for (const { key } of lost) b.held.rows.delete(key);
+  const { given } = a.channel.counts;
+  change(70_000);
+  expect(shownAt(b).filter((line) => line.includes("lost"))).toHaveLength(5);
+  expect(a.channel.counts.given - given).toBe(5);
+});
+
+test.each([
   { when: "while it is up", isBefore: false },
   { when: "before it came up", isBefore: true },
 ])(
