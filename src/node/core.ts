@@ -477,8 +477,8 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
   #lookAtSummaries(time: Time, out: NodeOutput[]): void {
     const { summaries } = this.#rooms;
     if (summaries === undefined || time.monoMs < summaries.nextDeadlineMs(true)) return;
-    const { isStandingChanged, isChanged } = summaries.step({ fabric: this.fabric, isReady: this.isReady && !this.#isDraining }, time, out);
-    if (isStandingChanged && this.#joined !== undefined) this.#toFabric({ kind: "facts", facts: this.#facts() }, time, out);
+    const { areFactsChanged, isChanged } = summaries.step({ fabric: this.fabric, isReady: this.isReady && !this.#isDraining }, time, out);
+    if (areFactsChanged && this.#joined !== undefined) this.#toFabric({ kind: "facts", facts: this.#facts() }, time, out);
     if (isChanged) this.#toFabric({ kind: "tick" }, time, out);
   }
 
@@ -581,8 +581,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
 
   #facts(): MemberFacts {
     assert(this.#joined !== undefined, "only a node that has joined says what it is");
-    const exportsSummaries = this.#rooms.summaries?.isExporting === true;
-    return { ...this.#joined.facts, generation: this.#rooms.replica.self.generation, ...(exportsSummaries && { exportsSummaries }) };
+    return { ...this.#joined.facts, generation: this.#rooms.replica.self.generation, ...this.#rooms.summaries?.facts };
   }
 }
 

@@ -57,14 +57,29 @@ const anyPlainUpdate = fc.record({
   incarnation: anyCount,
   accuser: optionalId,
 });
+const anyHeardRule = fc.record({
+  clusterId: anyId,
+  region: anyId,
+  isHeard: fc.boolean(),
+  hasLink: fc.boolean(),
+  exports: fc.array(fc.stringMatching(/^[a-z][a-z.]{0,20}$/), { maxLength: 3 }),
+});
 const anyUpdate: fc.Arbitrary<MemberUpdate> = fc
-  .tuple(anyPlainUpdate, anyStart, fc.boolean(), fc.boolean(), fc.array(fc.record({ region: anyId, links: fc.nat(4) }), { maxLength: 3 }))
-  .map(([update, start, keepsEntries, exportsSummaries, borders]) => ({
+  .tuple(
+    anyPlainUpdate,
+    anyStart,
+    fc.boolean(),
+    fc.boolean(),
+    fc.array(fc.record({ region: anyId, links: fc.nat(4) }), { maxLength: 3 }),
+    fc.array(anyHeardRule, { maxLength: 3 }),
+  )
+  .map(([update, start, keepsEntries, exportsSummaries, borders, heardRules]) => ({
     ...update,
     ...start,
     ...(keepsEntries && { keepsEntries }),
     ...(exportsSummaries && { exportsSummaries }),
     ...(borders.length > 0 && { borders }),
+    ...(heardRules.length > 0 && { heardRules }),
   }));
 const updates = fc.array(anyUpdate, { maxLength: 5 });
 

@@ -8,6 +8,7 @@ import type { Greeted, LinkChannel, SharedNews } from "../links/channel.ts";
 import type { BorderFrame } from "../wire/messages.ts";
 import { Apart } from "./apart.ts";
 import type { BorderPeer } from "./border.ts";
+import { HeardRules } from "./heard-rules.ts";
 import { Allowance, type BorderCounts, type BorderOptions, newCounts } from "./options.ts";
 import type { BorderSummaries } from "./ports.ts";
 import { Filters } from "./rules.ts";
@@ -40,6 +41,8 @@ export class BorderChannel implements LinkChannel<BorderFrame> {
   readonly speaks = "in turn";
   readonly shared: SharedNews;
   readonly counts: BorderCounts = newCounts();
+  /** What neighbours export to this node. */
+  readonly heard: HeardRules = new HeardRules();
   readonly #options: BorderOptions;
   readonly #parts: BorderChannelParts;
   readonly #filters: Filters;
@@ -112,6 +115,7 @@ export class BorderChannel implements LinkChannel<BorderFrame> {
         isYoung: (key) => this.#recent.has(key),
         directSources: (peer, at) => this.#directSources(peer, at),
         onCome: (behind) => this.#behind.add(behind),
+        onRules: (exports) => this.heard.heard(link, border.clusterId, exports),
       },
       time,
     );
@@ -122,6 +126,7 @@ export class BorderChannel implements LinkChannel<BorderFrame> {
 
   closed(link: LinkId): void {
     const session = this.#sessions.get(link);
+    this.heard.closed(link);
     if (session === undefined) return;
     session.close();
     this.#behind.delete(session);

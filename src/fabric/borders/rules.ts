@@ -5,7 +5,7 @@ import { Allowance, type BorderOptions } from "./options.ts";
 import { EVERYTHING, Patterns } from "./patterns.ts";
 import type { BorderSummaries, DigestFilter } from "./ports.ts";
 
-/** A rule of the settings, as it is told to the other side. */
+/** The export rule of the settings, as it is told to the other side. */
 export function toldExports(settings: readonly string[]): readonly string[] {
   return settings.length === 0 ? [EVERYTHING] : settings;
 }

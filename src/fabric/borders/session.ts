@@ -23,6 +23,8 @@ export interface SessionParts
   readonly directSources: (peer: BorderPeer, time: Time) => readonly string[];
   /** Something came over the link that is to be judged when its turn has come. */
   readonly onCome: (session: BorderSession) => void;
+  /** The other side told its export rule. */
+  readonly onRules: (exports: readonly string[]) => void;
 }
 
 /** How far a link, or all links to one cluster, are behind. */
@@ -187,6 +189,7 @@ export class BorderSession implements ChannelSession<BorderFrame> {
     if (this.#theirs === undefined || !isSame(exports, this.#theirs)) {
       this.#useTheirs(undefined);
       this.#theirs = exports;
+      this.#parts.onRules(exports);
       this.#lookAtTheirs(time);
     }
     const now = new Set(directSources);

@@ -18,7 +18,12 @@ export function updateSizeBytes(update: MemberUpdate): number {
   for (const role of update.roles) size += role.length + 2;
   for (const [key, value] of Object.entries(update.labels)) size += key.length + value.length + 6;
   for (const { region } of update.borders ?? []) size += region.length + 7;
+  for (const { clusterId, region, exports } of update.heardRules ?? []) size += clusterId.length + region.length + 12 + lengthOf(exports);
   return size;
+}
+
+function lengthOf(texts: readonly string[]): number {
+  return texts.reduce((sum, text) => sum + text.length + 2, 0);
 }
 
 interface Item {

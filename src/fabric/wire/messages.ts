@@ -6,6 +6,7 @@ import type {
   BorderRulesFields,
   DigestFrameFields,
   HandOverFrameFields,
+  HeardRuleFields,
   HeldStartFields,
   HelloFrameFields,
   LinkedFrameFields,
@@ -44,6 +45,9 @@ export type MemberStatus = (typeof MEMBER_STATUSES)[number];
 export interface MemberUpdate extends MemberUpdateFields {
   readonly status: MemberStatus;
 }
+
+/** What a neighbour exports to the cluster of a member, as far as the member heard. */
+export type HeardRule = HeardRuleFields;
 
 /** What a member says of itself. */
 export type MemberFacts = Omit<MemberUpdate, "status" | "incarnation" | "accuser">;

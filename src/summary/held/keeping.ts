@@ -47,6 +47,11 @@ export class Keeping {
   onOwnBeacon: (time: Time, isFirst: boolean) => void = () => {};
   /** A key of this cluster counts no more. */
   onOwnKeyGone: (isGone: (keyId: string) => boolean) => void = () => {};
+  /**
+   * By cluster, whether a neighbour of it still exports a namespace to it; absent where nobody knows, or all is. What its nodes took of other regions stands as long as
+   * that is so.
+   */
+  exported: ReadonlyMap<string, (namespace: string) => boolean> = new Map();
   /** Another key of a cluster counts now. */
   onKey: (cluster: string) => void = () => {};
   readonly #parts: HeldParts;
@@ -75,11 +80,20 @@ export class Keeping {
   best(key: KeyText): StoredRecord | undefined {
     let best: StoredRecord | undefined;
     for (const record of this.replica.records(key)) {
-      if (!isProven(record)) continue;
+      if (!this.#counts(record)) continue;
       if (best !== undefined && record.hlc < best.hlc) break;
       if (best === undefined || this.#isAhead(record, best)) best = record;
     }
     return best;
+  }
+
+  /** Whether it is proven, and no neighbour took it back by a narrower rule. What a source took back itself stays gone whoever tells it. */
+  #counts(record: StoredRecord): boolean {
+    if (!isProven(record)) return false;
+    const isExported = this.exported.size === 0 ? undefined : this.exported.get(record.origin.clusterId);
+    if (isExported === undefined || isWithdrawn(record) || record.namespace === BEACON_NAMESPACE || isExported(record.namespace))
+      return true;
+    return this.judge.regionOf(keyParts(record.key).clusterId) === this.options.region;
   }
 
   #isAhead(one: StoredRecord, other: StoredRecord): boolean {
@@ -183,7 +197,7 @@ export class Keeping {
     this.ends.set(key, best === undefined || (best.finding & FINDING.ENDS) === 0 ? undefined : this.#endOf(best), time);
     const own = this.own.find(key);
     // An origin that nobody writes any more goes, and this node says what it says.
-    const isTakenOver = best?.hlc === own?.hlc && best?.origin.isTakenOver === true;
+    const isTakenOver = own !== undefined && best?.hlc === own.hlc && best.origin.isTakenOver === true && this.#counts(own);
     // What its cluster says itself stays, so that it need not be said again when its beacons go out again.
     const isToEnd = (own !== best && !isTakenOver) || (isOver && clusterId !== this.options.clusterId);
     if (own !== undefined && isProven(own) && isToEnd) {
@@ -269,10 +283,10 @@ export class Keeping {
     const { key, body } = stored;
     const { clusterId } = keyParts(key);
     if (body !== BODY.ENTRY) return this.isVisible(stored, clusterId);
-    if (!isProven(stored) || isWithdrawn(stored)) return false;
+    if (!this.#counts(stored) || isWithdrawn(stored)) return false;
     for (const peer of stored.peers ?? NOBODY) {
       if (peer === stored) break;
-      if (isProven(peer)) return false;
+      if (this.#counts(peer)) return false;
     }
     const source = this.sources.find(clusterId);
     if (source === undefined || this.#isOver(stored, source) || this.ends.isOver(key)) return false;

@@ -289,6 +289,15 @@ export class HeldSummaries {
     this.#chores.sweepAll();
   }
 
+  /**
+   * What the neighbours of clusters of this region export to them now. What nodes of such a cluster took, and none of its neighbours exports any more, is not shown,
+   * counted or told on, and they end it. It comes again with a wider rule.
+   */
+  exportsChanged(exported: ReadonlyMap<string, (namespace: string) => boolean>): void {
+    this.#keeping.exported = exported;
+    this.#chores.sweepAll();
+  }
+
   /** When `work` is needed next. */
   nextDeadlineMs(time: Time): number {
     return this.#chores.nextDeadlineMs(time);

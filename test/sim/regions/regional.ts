@@ -33,12 +33,15 @@ export class Regional {
   /** What the settings and the key file say. */
   #rows: readonly ClusterKey[];
   #key: SigningKey | undefined;
+  /** As the settings have them at the next start. */
+  borders: readonly Border[];
   #announced = NOTHING;
   #keys = new KeyRegistry(KEY_BOUNDS);
 
   constructor(parts: RegionalParts) {
     this.#parts = parts;
     this.#rows = parts.rows;
+    this.borders = parts.borders;
     this.#key = parts.key;
   }
 
@@ -53,16 +56,12 @@ export class Regional {
     this.#keys.configure(isNamed ? rows : [...rows, own], time);
   }
 
-  get borders(): readonly Border[] {
-    return this.#parts.borders;
-  }
-
   settings(plain: Settings): Settings {
-    const { borders, summary, clusters } = this.#parts;
+    const { summary, clusters } = this.#parts;
     const keys = this.#rows.map(({ cluster: clusterId, region, publicKey }) => {
       return { clusterId, region, publicKey: Buffer.from(publicKey).toString("base64") };
     });
-    const rows = borders.map(({ clusterId, region, addresses, imports, exports, batchIntervalMs, bytesPerSecond }) => {
+    const rows = this.borders.map(({ clusterId, region, addresses, imports, exports, batchIntervalMs, bytesPerSecond }) => {
       const rules = { import: imports, export: exports, batchIntervalMs, bytesPerSecond };
       return { clusterId, region, addresses, ...rules, trust: { tokenFile: "border" }, keys: [] };
     });
@@ -75,7 +74,8 @@ export class Regional {
   }
 
   seals(time: Time): Seals {
-    const { borders, region } = this.#parts;
+    const { region } = this.#parts;
+    const { borders } = this;
     const keys = new KeyRegistry(KEY_BOUNDS);
     const isImported = importRule(borders);
     this.#keys = keys;

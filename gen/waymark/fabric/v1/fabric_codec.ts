@@ -2820,6 +2820,77 @@ export function writeBorderCount(out: Uint8Array, start: number, tag: number, va
   return closeLength(out, body, at);
 }
 
+/** `HeardRule` as plain values; a decoded message is one too. */
+export interface HeardRuleFields {
+  readonly clusterId: string;
+  readonly region: string;
+  readonly isHeard: boolean;
+  readonly hasLink: boolean;
+  readonly exports: readonly string[];
+}
+
+export function newHeardRule(): Open<HeardRuleFields> {
+  return {
+    clusterId: "",
+    region: "",
+    isHeard: false,
+    hasLink: false,
+    exports: [],
+  };
+}
+
+export const MAX_HEARD_RULE_EXPORTS = 64;
+
+/** Reads `HeardRule` after its tag. */
+export function readHeardRule(reader: WireReader): HeardRuleFields {
+  const value = newHeardRule();
+  const end = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 10:
+        value.clusterId = reader.text();
+        break;
+      case 18:
+        value.region = reader.text();
+        break;
+      case 24:
+        value.isHeard = reader.varint() !== 0;
+        break;
+      case 32:
+        value.hasLink = reader.varint() !== 0;
+        break;
+      case 42:
+        mayGrow(value.exports.length, MAX_HEARD_RULE_EXPORTS, "HeardRule.exports");
+        value.exports.push(reader.text());
+        break;
+      default:
+        reader.skipUnknown(tag, 5);
+    }
+  }
+  reader.leave(end);
+  return value;
+}
+
+/** Bytes that surely hold `HeardRule`. Cost: one step a text. */
+export function roomHeardRule(value: HeardRuleFields): number {
+  let room = 42 + 3 * (value.clusterId.length + value.region.length);
+  room += textsRoom(value.exports);
+  return room;
+}
+
+/** Writes `HeardRule` as a field; returns the offset after it. */
+export function writeHeardRule(out: Uint8Array, start: number, tag: number, value: HeardRuleFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  let at = body;
+  at = writeTextField(out, at, 10, value.clusterId);
+  at = writeTextField(out, at, 18, value.region);
+  at = writeNumberField(out, at, 24, value.isHeard ? 1 : 0);
+  at = writeNumberField(out, at, 32, value.hasLink ? 1 : 0);
+  at = writeTexts(out, at, 42, value.exports);
+  return closeLength(out, body, at);
+}
+
 /** `MemberUpdate` as plain values; a decoded message is one too. */
 export interface MemberUpdateFields {
   readonly nodeId: string;
@@ -2842,6 +2913,7 @@ export interface MemberUpdateFields {
   readonly bootBefore?: string;
   readonly exportsSummaries?: boolean;
   readonly borders?: readonly BorderCountFields[];
+  readonly heardRules?: readonly HeardRuleFields[];
 }
 
 export function newMemberUpdate(): Open<MemberUpdateFields> {
@@ -2871,6 +2943,8 @@ export const MAX_MEMBER_UPDATE_TRANSPORTS = 64;
 export const MAX_MEMBER_UPDATE_ROLES = 64;
 
 export const MAX_MEMBER_UPDATE_BORDERS = 32;
+
+export const MAX_MEMBER_UPDATE_HEARD_RULES = 64;
 
 /** Reads `MemberUpdate` after its tag. */
 export function readMemberUpdate(reader: WireReader): MemberUpdateFields {
@@ -2960,11 +3034,15 @@ export function readMemberUpdate(reader: WireReader): MemberUpdateFields {
         mayGrow(value.borders?.length ?? 0, MAX_MEMBER_UPDATE_BORDERS, "MemberUpdate.borders");
         (value.borders ??= []).push(readBorderCount(reader));
         break;
+      case 178:
+        mayGrow(value.heardRules?.length ?? 0, MAX_MEMBER_UPDATE_HEARD_RULES, "MemberUpdate.heard_rules");
+        (value.heardRules ??= []).push(readHeardRule(reader));
+        break;
       case 66:
         reader.skip(tag);
         break;
       default:
-        reader.skipUnknown(tag, 21);
+        reader.skipUnknown(tag, 22);
     }
   }
   reader.leave(end);
@@ -2979,6 +3057,7 @@ export function roomMemberUpdate(value: MemberUpdateFields): number {
   room += textsRoom(value.roles);
   room += pairsRoom(value.labels);
   if (value.borders !== undefined) for (let i = 0; i < value.borders.length; i++) room += 10 + roomBorderCount(value.borders[i] ?? newBorderCount());
+  if (value.heardRules !== undefined) for (let i = 0; i < value.heardRules.length; i++) room += 10 + roomHeardRule(value.heardRules[i] ?? newHeardRule());
   return room;
 }
 
@@ -3008,6 +3087,10 @@ export function writeMemberUpdate(out: Uint8Array, start: number, tag: number, v
   if (value.borders !== undefined) for (let i = 0; i < value.borders.length; i++) {
     const item = value.borders[i];
     if (item !== undefined) at = writeBorderCount(out, at, 170, item);
+  }
+  if (value.heardRules !== undefined) for (let i = 0; i < value.heardRules.length; i++) {
+    const item = value.heardRules[i];
+    if (item !== undefined) at = writeHeardRule(out, at, 178, item);
   }
   return closeLength(out, body, at);
 }

@@ -1796,6 +1796,14 @@ export declare type MemberUpdate = Message<"waymark.fabric.v1.MemberUpdate"> & {
    * @generated from field: repeated waymark.fabric.v1.BorderCount borders = 21;
    */
   borders: BorderCount[];
+
+  /**
+   * What the neighbours that the settings of the member name let through to it, as they told it. Empty for a member without
+   * borders and for older versions.
+   *
+   * @generated from field: repeated waymark.fabric.v1.HeardRule heard_rules = 22;
+   */
+  heardRules: HeardRule[];
 };
 
 /**
@@ -1803,6 +1811,54 @@ export declare type MemberUpdate = Message<"waymark.fabric.v1.MemberUpdate"> & {
  * Use `create(MemberUpdateSchema)` to create a new message.
  */
 export declare const MemberUpdateSchema: GenMessage<MemberUpdate>;
+
+/**
+ * What a cluster of another region exports to the cluster of a node, as far as the node heard since its start.
+ *
+ * @generated from message waymark.fabric.v1.HeardRule
+ */
+export declare type HeardRule = Message<"waymark.fabric.v1.HeardRule"> & {
+  /**
+   * The other cluster.
+   *
+   * @generated from field: string cluster_id = 1;
+   */
+  clusterId: string;
+
+  /**
+   * Its region.
+   *
+   * @generated from field: string region = 2;
+   */
+  region: string;
+
+  /**
+   * It told its rule.
+   *
+   * @generated from field: bool heard = 3;
+   */
+  heard: boolean;
+
+  /**
+   * A border link to it is up.
+   *
+   * @generated from field: bool has_link = 4;
+   */
+  hasLink: boolean;
+
+  /**
+   * The rule, as in BorderRules; `*` alone where it is too long to be told to all.
+   *
+   * @generated from field: repeated string exports = 5;
+   */
+  exports: string[];
+};
+
+/**
+ * Describes the message waymark.fabric.v1.HeardRule.
+ * Use `create(HeardRuleSchema)` to create a new message.
+ */
+export declare const HeardRuleSchema: GenMessage<HeardRule>;
 
 /**
  * How many links a node has to a region.

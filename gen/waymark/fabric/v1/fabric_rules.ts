@@ -13,6 +13,7 @@ import {
   type DigestFrameFields,
   type EntryKeyFields,
   type HandOverFrameFields,
+  type HeardRuleFields,
   type HeldStartFields,
   type HelloFrameFields,
   type IngressNodeFields,
@@ -717,6 +718,23 @@ export function checkBorderCount(value: BorderCountFields, problems: Problems): 
   if (!(value.links >= 0 && value.links <= 1024)) problems.range(value.links, 0, 1024, "links");
 }
 
+function checkHeardRule_exports(many: readonly string[], problems: Problems): void {
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.text(item, 242, "");
+    problems.pattern(item, { pattern: /^[ -~]*$/u, rule: "printable ASCII" }, "");
+    if (problems.count !== before) problems.under(before, `exports[${i}]`);
+  }
+}
+
+/** Adds what breaks the contract's rules in `HeardRule`. */
+export function checkHeardRule(value: HeardRuleFields, problems: Problems): void {
+  problems.name(value.clusterId, 64, "cluster_id");
+  problems.name(value.region, 64, "region");
+  if (value.exports.length > 0) checkHeardRule_exports(value.exports, problems);
+}
+
 function checkMemberUpdate_protocol_versions(many: readonly number[], problems: Problems): void {
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? 0;
@@ -767,6 +785,16 @@ function checkMemberUpdate_borders(many: readonly BorderCountFields[], problems:
   }
 }
 
+function checkMemberUpdate_heard_rules(many: readonly HeardRuleFields[], problems: Problems): void {
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i];
+    if (item === undefined) continue;
+    const before = problems.count;
+    checkHeardRule(item, problems);
+    if (problems.count !== before) problems.under(before, `heard_rules[${i}].`);
+  }
+}
+
 /** Adds what breaks the contract's rules in `MemberUpdate`. */
 export function checkMemberUpdate(value: MemberUpdateFields, problems: Problems): void {
   problems.name(value.nodeId, 64, "node_id");
@@ -792,6 +820,9 @@ export function checkMemberUpdate(value: MemberUpdateFields, problems: Problems)
   }
   if (value.borders !== undefined) {
     checkMemberUpdate_borders(value.borders, problems);
+  }
+  if (value.heardRules !== undefined) {
+    checkMemberUpdate_heard_rules(value.heardRules, problems);
   }
 }
 

@@ -11,6 +11,7 @@ import { BORDER_FIXED } from "../../../fabric/borders/options.ts";
 import type { Fabric } from "../../../fabric/fabric.ts";
 import type { SummaryParts } from "../../../fabric/summaries/channel.ts";
 import { summaryBlocks } from "../../../fabric/summaries/snapshot.ts";
+import type { MemberFacts } from "../../../fabric/wire/messages.ts";
 import { NEVER, type Time } from "../../../lib/machine.ts";
 import { mayPublish, type OnDenied } from "../../../policy/set/visibility.ts";
 import type { PolicyEngine } from "../../../policy/versions/engine.ts";
@@ -30,6 +31,7 @@ import type { IngressNode } from "../../../summary/summary.ts";
 import type { NodeOutput } from "../../core-io.ts";
 import { ingressNodes } from "./ingress.ts";
 import { type LagParts, type Neighbour, summaryLag } from "./lag.ts";
+import { Narrowed } from "./narrowed.ts";
 
 type Exports = "exportIntervalMs" | "exportNamespaces" | "exportScope" | "holdDownMs" | "includeUnscoped";
 
@@ -70,8 +72,8 @@ export interface Circumstances {
 
 /** What came of a step. */
 export interface SummaryNews {
-  /** Others are to be told that this node exports, or no longer does. */
-  readonly isStandingChanged: boolean;
+  /** Others are to be told other facts of this node. */
+  readonly areFactsChanged: boolean;
   /** Other nodes and readers may have something to hear. */
   readonly isChanged: boolean;
 }
@@ -102,6 +104,7 @@ export class Summaries {
   #policy: PolicyEngine["policy"];
   #stale: ReadonlySet<string> = new Set();
   #borders: BorderChannel | undefined;
+  readonly #narrowed: Narrowed;
   #announced: readonly SealedText[] = [];
   /** Other nodes of the cluster that export. */
   #exporterCount = 0;
@@ -121,6 +124,7 @@ export class Summaries {
     const isOwner: HeldParts["isOwner"] = ({ namespace, scope }, source) => mayPublish(policies.policy.source(namespace, source), scope);
     this.held = new HeldSummaries(options, { keys, signer, imports, isOwner });
     const { held } = this;
+    this.#narrowed = new Narrowed({ held, clusterId, neighbours: options.neighbours });
     const exports = { source: { clusterId, region }, exportScope, includeUnscoped, exportNamespaces };
     this.builder = new Builder({ catalog, own: held.own, policies }, { ...exports, nodeId, holdDownMs, exportIntervalMs });
     const sources = heldSources(held, now);
@@ -157,7 +161,14 @@ export class Summaries {
       linkedRegions,
       borderExports: () => this.#options.borderExports,
     });
+    this.#narrowed.follow(this.#borders.heard);
     return this.#borders;
+  }
+
+  /** What other nodes are told of this one. */
+  get facts(): Pick<MemberFacts, "exportsSummaries" | "heardRules"> {
+    const { told: heardRules } = this.#narrowed;
+    return { ...(this.isExporting && { exportsSummaries: true }), ...(heardRules.length > 0 && { heardRules }) };
   }
 
   /** Live nodes of the cluster that export, this one included. Undefined where the settings let none export. */
@@ -234,7 +245,7 @@ export class Summaries {
     this.#time = time;
     this.#noteRules(time);
     const isJudged = this.#isJudgeDue(circumstances, time);
-    const isStandingChanged = isJudged && this.#judge(circumstances, time);
+    const areFactsChanged = isJudged && this.#judge(circumstances, time);
     const drafts: Draft[] = [];
     this.builder.tick(time, drafts);
     const exported = drafts.filter(({ facts }) => this.held.export(facts, time) !== undefined);
@@ -248,10 +259,10 @@ export class Summaries {
     const { revision } = this.held.replica;
     const isChanged = revision !== this.#seenRevision || hasFollowed;
     this.#seenRevision = revision;
-    if (!isChanged) return { isStandingChanged, isChanged };
+    if (!isChanged) return { areFactsChanged, isChanged };
     this.reads.changed();
     out.push({ kind: "wake" });
-    return { isStandingChanged, isChanged };
+    return { areFactsChanged, isChanged };
   }
 
   /** Does a slice of a change of policy for the readers. Returns whether they follow it now. */
@@ -341,7 +352,8 @@ export class Summaries {
       this.#confirmsAfterMs = rank * CONFIRM_APART_MS;
     }
     this.builder.follow({ members: this.isExporting ? [...members, nodeId] : members, standing: this.#standing });
-    return before !== this.isExporting;
+    const isNews = this.#narrowed.look(fabric?.membership.listed() ?? [], time);
+    return isNews || before !== this.isExporting;
   }
 
   #standingNow(fabric: Circumstances["fabric"], isReady: boolean, { monoMs }: Time): Standing {

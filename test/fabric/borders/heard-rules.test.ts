@@ -1,0 +1,65 @@
+import { expect, test } from "vitest";
+import { HeardRules, letThrough } from "../../../src/fabric/borders/heard-rules.ts";
+import type { HeardRule } from "../../../src/fabric/wire/messages.ts";
+
+const EU1 = { clusterId: "eu1", region: "eu" };
+const EU2 = { clusterId: "eu2", region: "eu" };
+const AP1 = { clusterId: "ap1", region: "ap" };
+const unheard = (of: typeof EU1): HeardRule => ({ ...of, isHeard: false, hasLink: false, exports: [] });
+const away = (of: typeof EU1, ...exports: readonly string[]): HeardRule => ({ ...of, isHeard: true, hasLink: false, exports });
+const linked = (of: typeof EU1, ...exports: readonly string[]): HeardRule => ({ ...of, isHeard: true, hasLink: true, exports });
+
+test.each<{
+  readonly name: string;
+  readonly told: readonly (readonly HeardRule[])[];
+  readonly isSettled?: boolean;
+  readonly through?: readonly string[];
+}>([
+  { name: "no borders", told: [] },
+  { name: "one neighbour", told: [[linked(EU1, "svc")]], through: ["svc"] },
+  { name: "one that exports nothing", told: [[linked(EU1)]], through: [] },
+  { name: "one that nobody heard", told: [[linked(EU1, "svc"), unheard(AP1)]], isSettled: true },
+  {
+    name: "heard by different nodes",
+    told: [
+      [linked(EU1, "svc"), unheard(AP1)],
+      [unheard(EU1), linked(AP1, "a", "b")],
+    ],
+    through: ["a", "b", "svc"],
+  },
+  { name: "one exports everything", told: [[linked(EU1, "svc"), linked(AP1, "*")]], through: ["*"] },
+  { name: "one is away", told: [[linked(EU1, "svc"), away(AP1, "a")]], through: ["a", "svc"] },
+  { name: "a link tells more than who has none any more", told: [[linked(EU1, "svc")], [away(EU1, "*")]], through: ["svc"] },
+  { name: "nodes that start anew one after the other", told: [[linked(EU1, "svc")], [linked(EU1, "*")]], through: ["*"] },
+  { name: "a cluster without a link of its own", told: [[linked(EU1, "svc"), unheard(EU2)]] },
+  { name: "the same after a time", told: [[linked(EU1, "svc"), unheard(EU2)]], isSettled: true, through: ["svc"] },
+  { name: "no link with the region", told: [[away(EU1, "svc"), unheard(EU2)]], isSettled: true },
+])("what neighbours let through to a cluster: $name", ({ told, isSettled = false, through }) => {
+  expect(letThrough(told, isSettled)).toEqual(through);
+});
+
+test("a node tells what is heard on its links, and of a neighbour without one what it heard last; what is long counts as everything", () => {
+  const heard = new HeardRules();
+  const list = () => heard.list([EU1, AP1]);
+  expect(list()).toEqual([unheard(EU1), unheard(AP1)]);
+  heard.heard(1, "eu1", ["svc"]);
+  heard.heard(2, "eu1", ["svc", "inner"]);
+  expect([list(), heard.passes("inner.a"), heard.passes("other")]).toEqual([[linked(EU1, "inner", "svc"), unheard(AP1)], true, false]);
+  heard.closed(2);
+  heard.closed(3);
+  expect([list()[0], heard.passes("inner")]).toEqual([linked(EU1, "svc"), false]);
+  heard.closed(1);
+  expect([list()[0], heard.passes("svc")]).toEqual([away(EU1, "svc"), false]);
+  heard.heard(
+    4,
+    "eu1",
+    Array.from({ length: 65 }, (_, n) => `a${n}`),
+  );
+  expect(list()).toEqual([linked(EU1, "*"), unheard(AP1)]);
+  heard.heard(
+    4,
+    "eu1",
+    Array.from({ length: 20 }, (_, n) => `${n}`.padStart(150, "a")),
+  );
+  expect(list()).toEqual([linked(EU1, "*"), unheard(AP1)]);
+});
