@@ -10,7 +10,7 @@ import { NODE_BOUNDS } from "../../lib/bounds.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { hlcWallMs, MAX_STAMP } from "../../lib/hlc.ts";
 import type { AcceptedStart } from "../membership/node-starts.ts";
-import { MAX_SOURCES, type SourceAge } from "../summaries/ages.ts";
+import { MAX_AGES, type SourceAge } from "../summaries/ages.ts";
 import type { NodeRef } from "../wire/messages.ts";
 
 /** 1: the first. */
@@ -121,7 +121,7 @@ export function readHeader({ payload }: Block): SnapshotHeader {
     forgotten,
     lost: lost.filter(isSound),
     starts: starts.filter((start) => isSeq(start.generation)),
-    ...(sourceAges.length > 0 && { sourceAges: sourceAges.slice(0, MAX_SOURCES) }),
+    ...(sourceAges.length > 0 && { sourceAges: sourceAges.slice(0, MAX_AGES) }),
   };
 }
 

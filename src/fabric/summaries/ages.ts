@@ -3,8 +3,10 @@ import type { StoredRecord } from "../../catalog/record/stored-record.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import type { Said, SourceAgesFrame } from "../wire/messages.ts";
 
-/** Sources in one frame, and remembered for one link. */
-export const MAX_SOURCES = 256;
+/** Sources in one frame. */
+const MAX_SOURCES = 256;
+/** Most ages that a node knows: those of all sources that it may hold, and of its own cluster. */
+export const MAX_AGES = 257;
 /** Time between two frames of ages on a link, at least. */
 const TELL_MS = 1000;
 /** A receipt that is fresher by less, of the same beacon, is no news. */
@@ -20,7 +22,7 @@ export interface SourceAge {
 
 /** The receipts of beacons at this node: `HeldSummaries` of `src/summary/held/`. After it changed, the fabric is to be given a tick. */
 export interface SourceReceipts {
-  /** Of all sources, at most 256. Version 0: nothing was ever received of it. */
+  /** Of all sources, at most `MAX_AGES`. Version 0: nothing was ever received of it. */
   ages(time: Time): readonly SourceAge[];
   /** Those that moved since the last call, which only the channel makes. */
   newAges(time: Time): readonly SourceAge[];
@@ -89,7 +91,7 @@ function remember<T>(map: Map<string, T>, source: string, value: T): void {
   map.delete(source);
   map.set(source, value);
   const [oldest] = map.keys();
-  if (map.size > 2 * MAX_SOURCES && oldest !== undefined) map.delete(oldest);
+  if (map.size > 2 * MAX_AGES && oldest !== undefined) map.delete(oldest);
 }
 
 /**

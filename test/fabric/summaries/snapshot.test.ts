@@ -50,6 +50,16 @@ test.each([
   }
 });
 
+test("no source loses its age, where a node holds as many as it may beside its own cluster", () => {
+  const { world, a } = pair();
+  const count = 256 + 1;
+  const held = a.space.ages(world.time()).length;
+  for (let n = held; n < count; n++) a.space.beacon(`source-${n}`, 1 + n, world.time());
+  const bytes = written(a, world.time());
+  expect(a.space.ages(world.time())).toHaveLength(count);
+  expect(restored("a", bytes, world.time()).space.ages(world.time())).toHaveLength(count);
+});
+
 test.each<readonly [string, (bytes: Uint8Array) => Uint8Array, string]>([
   ["is cut off", (bytes) => bytes.subarray(0, -9), "it is cut off or changed at byte"],
   ["was changed", (bytes) => bytes.with(bytes.length - 40, 1), "it is cut off or changed at byte"],
