@@ -63,6 +63,11 @@ interface Mine {
 interface Given {
   count: number;
   againMonoMs: number;
+  /** Some of what the other side lacks, which is sent before each digest. If it has any of it then, it takes the rest too. */
+  tried: readonly KeyText[];
+  turn: number;
+  /** How often it may be given early. */
+  readonly early: Allowance;
 }
 
 export class Comparing {
@@ -79,11 +84,14 @@ export class Comparing {
   #othersMonoMs: number;
   /** Sources that the other side lacked when they were compared last, and that were given. */
   readonly #given = new Map<string, Given>();
+  /** When what is tried was sent last. */
+  #triedMonoMs = Number.NEGATIVE_INFINITY;
   /** Two digests that differ though nothing was lacking. */
   #fruitless = "";
   /** Hashes of what the other side knows better, to be asked for. */
   #wanted: bigint[] = [];
   #sentMonoMs = 0;
+  #concludedMonoMs = 0;
   /** When the last digest was sent that the other side did not contradict. */
   equalMonoMs: number | undefined;
 
@@ -95,6 +103,15 @@ export class Comparing {
     this.#digestMonoMs = monoMs + staggerMs;
     this.#lateMonoMs = this.#digestMonoMs + options.busyMs;
     this.#othersMonoMs = monoMs + staggerMs + options.othersAfterMs;
+  }
+
+  /** Before a digest goes, some is sent of what the other side refused, so that the comparison shows whether it still does. */
+  look(time: Time): void {
+    const { outbox, counts, options } = this.#parts;
+    if (time.monoMs < this.#triedMonoMs + options.digestIntervalMs || !this.#isDigestDue(time)) return;
+    this.#triedMonoMs = time.monoMs;
+    const tried = [...this.#given.values()].flatMap((given) => given.tried);
+    if (tried.length > 0) counts.given += outbox.owe(tried.slice(0, options.maxTried), time);
   }
 
   /** A digest is due soon: something happened after which the two may differ. */
@@ -230,6 +247,8 @@ export class Comparing {
     if (own === undefined) return undefined;
     outbox.isDropped = false;
     this.#isBusy = !outbox.isEmpty;
+    // Nobody contradicted for so long: nothing is lacking.
+    if (monoMs >= this.#concludedMonoMs + FORGOTTEN_MS) for (const given of this.#given.values()) given.tried = [];
     if (this.#othersMonoMs <= monoMs) this.#othersMonoMs = NEVER;
     this.#digestMonoMs = monoMs + options.digestIntervalMs;
     this.#lateMonoMs = this.#othersMonoMs === NEVER ? monoMs + options.comparisonEveryMs : this.#othersMonoMs + options.busyMs;
@@ -243,12 +262,32 @@ export class Comparing {
   #conclude(found: readonly Listed[], pair: string, time: Time): void {
     const { outbox, counts, summaries } = this.#parts;
     this.#state = { kind: "idle" };
+    this.#concludedMonoMs = time.monoMs;
+    this.#judgeTried(found, time);
     const lacking = this.#isBusy ? found.filter(({ key }) => !outbox.isOnItsWay(key)) : found;
     for (const [source, { againMonoMs }] of this.#given) if (time.monoMs >= againMonoMs + FORGIVEN_MS) this.#given.delete(source);
     const bySource = Map.groupBy(lacking, ({ key }) => summaries.find(key)?.source ?? "");
     const keys = [...bySource].flatMap(([source, listed]) => (this.#mayGive(source, time) ? this.#ofSource(source, listed, time) : []));
     if (found.length === 0) this.#fruitless = pair;
     else if (keys.length > 0) counts.given += outbox.owe(keys, time);
+  }
+
+  /** What was tried and is lacking no more was taken, so the reason is gone for which the source was refused. */
+  #judgeTried(found: readonly Listed[], { monoMs }: Time): void {
+    const { summaries, options } = this.#parts;
+    const lacking = new Set(found.map(({ key }) => key));
+    const isTaken = (key: KeyText) => !lacking.has(key) && summaries.find(key)?.isWithdrawn === false;
+    const bySource = Map.groupBy(lacking, (key) => summaries.find(key)?.source ?? "");
+    for (const [source, given] of this.#given) {
+      const keys = bySource.get(source) ?? [];
+      if (keys.length > 0 && given.tried.some(isTaken) && given.early.isLeft(monoMs)) {
+        given.early.take(monoMs);
+        given.againMonoMs = monoMs;
+      }
+      // Others each time: some of them may be refused for a reason of their own.
+      const from = (given.turn++ * options.triedOfSource) % Math.max(1, keys.length);
+      given.tried = keys.slice(from, from + options.triedOfSource);
+    }
   }
 
   #ofSource(source: string, listed: readonly Listed[], time: Time): readonly KeyText[] {
@@ -268,14 +307,24 @@ export class Comparing {
 
   #giving(source: string, { monoMs }: Time): void {
     const { giveAgainMs, maxGiveAgainMs } = this.#parts.options;
-    const given = this.#given.get(source) ?? { count: 0, againMonoMs: 0 };
+    const given = this.#given.get(source) ?? {
+      count: 0,
+      againMonoMs: 0,
+      tried: [],
+      turn: 0,
+      early: new Allowance(EARLY_BURST, FORGIVEN_MS),
+    };
     this.#given.set(source, given);
-    given.againMonoMs = monoMs + Math.min(giveAgainMs * 2 ** given.count, maxGiveAgainMs);
+    given.againMonoMs = monoMs + Math.min(giveAgainMs * 3 ** given.count, maxGiveAgainMs);
     given.count += 1;
   }
 }
 
 /** A source that was given so long ago is given again without delay. */
 const FORGIVEN_MS = 600_000;
+/** A source is given early so often at once, and then once in the time above. */
+const EARLY_BURST = 3;
+/** What was tried is tried no more when the other side has contradicted no digest for so long. */
+const FORGOTTEN_MS = 120_000;
 /** After something happened by which the two may differ. */
 const HURRY_MS = 100;

@@ -26,9 +26,12 @@ export const BORDER_FIXED = {
   /** Comparisons that the other side may cause at once, and the time in which one more is allowed. */
   comparisonBurst: 6,
   comparisonEveryMs: 60_000,
-  /** A source that the other side still lacks after it was given waits so long, and each time twice as long, up to an hour. */
+  /** A source that the other side still lacks after it was given waits so long, and each time three times as long, up to an hour. */
   giveAgainMs: 10_000,
   maxGiveAgainMs: 3_600_000,
+  /** Before a digest, once in the time between two, so many of it are sent all the same, of all sources so many. If one of them is taken, all are given. */
+  triedOfSource: 4,
+  maxTried: 64,
   /** Summaries of one answer, so that its frame stays below 64 KiB. */
   maxListed: 3500,
   /** An older word of the other side's own cluster is answered with what is held of its key at most this often, */

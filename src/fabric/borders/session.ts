@@ -172,6 +172,7 @@ export class BorderSession implements ChannelSession<BorderFrame> {
     if (this.#outbox.isDropped) this.#comparing.hurry(time);
     if (this.#outbox.isResumed) this.#comparing.resumed(time);
     this.#outbox.isResumed = false;
+    this.#comparing.look(time);
   }
 
   /** What this region hears directly is told again when it is another. */

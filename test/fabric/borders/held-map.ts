@@ -55,6 +55,8 @@ export class HeldMap implements BorderSummaries {
   /** How often a summary came, by its key and version. */
   readonly copies = new Map<string, number>();
   refuse: SummaryRefusal | undefined;
+  /** Only these, for want of room. */
+  refuses: (said: Said) => boolean = () => false;
 
   constructor(cluster: string, regions: ReadonlyMap<string, string>) {
     this.#cluster = cluster;
@@ -157,6 +159,7 @@ export class HeldMap implements BorderSummaries {
 
   #take(sealed: Sealed, via: Via, receiptMs: number): Taken {
     const { key, source, version } = this.#read(sealed);
+    if (this.refuses(JSON.parse(TEXT.decoder.decode(sealed.signed)) as Said)) return { kind: "refused", why: "limit" };
     if (this.refuse !== undefined) return { kind: "refused", why: this.refuse };
     if (!this.#regions.has(source)) return { kind: "refused", why: "unknown_key" };
     const held = this.rows.get(key)?.version ?? 0;

@@ -441,6 +441,33 @@ test("a neighbour that lies in digests, asks without end, or refuses all that it
   expect([news[0], news.at(-1)]).toEqual([[], ["badFrame"]]);
 });
 
+test.each([
+  { name: "of one source", isRelayed: false, never: 0 },
+  { name: "that a relay gives", isRelayed: true, never: 0 },
+  { name: "of which some is refused for ever", isRelayed: false, never: 30 },
+])(
+  "what was refused for hours comes within a minute and a half after the reason went, and costs little meanwhile: $name",
+  ({ isRelayed, never }) => {
+    const [world, a, hub, b] = regions("ahb") as [BorderWorld, WorldNode, WorldNode, WorldNode];
+    const giver = isRelayed ? hub : a;
+    world.link(giver, b);
+    if (isRelayed) world.link(a, hub);
+    sayMany(world, a, 300, 1);
+    b.held.refuse = "limit";
+    live(world, 2 * MINUTE);
+    const { given } = giver.channel.counts;
+    live(world, 3 * 60 * MINUTE);
+    // Some of it is tried with each comparison, and all of it less and less often.
+    expect(giver.channel.counts.given - given).toBeLessThan(6 * 300 + 4 * 9 * 60);
+    b.held.refuse = undefined;
+    b.held.refuses = ({ name }) => Number(name?.slice(1)) < never;
+    const sinceMs = world.time.monoMs;
+    for (const { held } of world.nodes) held.beat(world.time.monoMs, world.time);
+    while (shownAt(b).length < 300 - never && world.time.monoMs < sinceMs + 90_000) world.run(1000);
+    expect(shownAt(b)).toHaveLength(300 - never);
+  },
+);
+
 test("a neighbour that tells other rules without end causes few sums, and those that no link uses are let go", () => {
   const [world, a, b] = pair();
   sayMany(world, a, 20, 1);
