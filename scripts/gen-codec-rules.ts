@@ -62,7 +62,12 @@ const ENTRY_SETTINGS: Readonly<Record<string, string>> = {
   "seconds 86400": "maxEntryTtlMs",
 };
 /** Fields that have a setting of their own. */
-const OWN_SETTINGS: Readonly<Record<string, string>> = { "Entry.targets": "maxTargets", "Entry.metadata": "maxMetadataPairs" };
+const OWN_SETTINGS: Readonly<Record<string, string>> = {
+  "Entry.targets": "maxTargets",
+  "Entry.metadata": "maxMetadataPairs",
+  // A summary names what clients may register.
+  "ServiceSummary.service_id": "maxNameLength",
+};
 
 const MAX_UINT32 = 4_294_967_295;
 const MAX_INT32 = 2_147_483_647;
@@ -83,9 +88,9 @@ export function mostOf(desc: DescField, rules: Rules, set: ReadonlyMap<string, s
 }
 
 function boundOf(sort: string, bound: number, contract: Contract, field?: DescField): string {
-  if (contract.of === "fabric") return String(bound);
-  const settings = contract.of === "entry" ? ENTRY_SETTINGS : NAME_SETTINGS;
-  const setting = (field && OWN_SETTINGS[`${field.parent.name}.${field.name}`]) ?? settings[`${sort} ${bound}`];
+  const own = field && OWN_SETTINGS[`${field.parent.name}.${field.name}`];
+  const settings = contract.of === "fabric" ? {} : contract.of === "entry" ? ENTRY_SETTINGS : NAME_SETTINGS;
+  const setting = own ?? settings[`${sort} ${bound}`];
   return setting === undefined ? String(bound) : `problems.bounds.${setting}`;
 }
 
@@ -189,7 +194,7 @@ function valueText(field: Field, value: Value): string {
   if (desc.message !== undefined && isTime(desc.message)) return timeText(field, desc.message.name, value);
   if (message !== undefined) return messageText(message, value);
   if (desc.enum !== undefined) return enumText(desc.enum, taken(rules, "enum"), at, name);
-  if (desc.scalar === ScalarType.STRING) return stringText(taken(rules, "string"), value);
+  if (desc.scalar === ScalarType.STRING) return stringText(taken(rules, "string"), value, desc);
   if (desc.scalar === ScalarType.UINT32) return rangeText(taken(rules, "uint32"), at, name, { min: 0, max: MAX_UINT32 });
   if (desc.scalar === ScalarType.INT32) return rangeText(taken(rules, "int32"), at, name, { max: MAX_INT32 });
   if (desc.scalar === ScalarType.DOUBLE) return rangeText(taken(rules, "double"), at, name);
@@ -232,7 +237,7 @@ function under(checks: string, prefix: string): string {
   return `  const before = problems.count;\n${checks}  if (problems.count !== before) problems.under(before, ${prefix});\n`;
 }
 
-function stringText(rules: Rules, { at, name, contract }: Omit<Value, "rules">): string {
+function stringText(rules: Rules, { at, name, contract }: Omit<Value, "rules">, desc?: DescField): string {
   const { minLen = "0", maxLen, maxBytes, pattern, ...others } = rules;
   refuseOthers(others, name);
   if (Number(minLen) > 1) throw new Error(`${name}: a text is at least 0 or 1 characters long`);
@@ -245,7 +250,7 @@ function stringText(rules: Rules, { at, name, contract }: Omit<Value, "rules">):
   const sort = known?.sort ?? "text";
   const isRequired = minLen === "1" || known?.mayBeEmpty === false;
   // Without a bound of its own it is bounded by the entry that it stands in.
-  const bound = maxLen === undefined ? "problems.bounds.maxEntryBytes" : boundOf(sort, Number(maxLen), contract);
+  const bound = maxLen === undefined ? "problems.bounds.maxEntryBytes" : boundOf(sort, Number(maxLen), contract, desc);
   const guard = isRequired ? "" : `if (${at} !== "") `;
   const check = `  ${guard}problems.${sort}(${at}, ${bound}, ${name});\n`;
   if (typeof pattern !== "string" || known !== undefined) return check;

@@ -18,6 +18,7 @@ import {
 } from "../../gen/waymark/fabric/v1/fabric_codec.ts";
 import {
   checkBeacon,
+  checkIngressNode,
   checkKeyAnnouncement,
   checkSealed,
   checkSealedRecord,
@@ -36,6 +37,7 @@ import {
   type Beacon,
   type Channel,
   type IngressNode,
+  MAX_INGRESS,
   MAX_VERSION,
   type Sealed,
   type Summary,
@@ -46,6 +48,10 @@ import {
 const MAX_SUMMARY_BYTES = 4_096;
 /** Most bytes of a signed beacon or announcement: with a signature they fit into a record (`StoredRecord`). */
 export const MAX_BEACON_BYTES = 32_000;
+/** Most items of lists, as the contract says. */
+const MAX_REGIONS = 64;
+const MAX_URLS = 8;
+const MAX_WORDS = 64;
 const SIGNATURE_BYTES = 64;
 const KEY_ID = { pattern: /^[0-9a-f]{16}$/, rule: "16 hexadecimal digits in lower case" };
 /** End of the year 9999, as of a Timestamp. */
@@ -177,15 +183,33 @@ export function decodeBeacon(signed: Uint8Array): Beacon {
   return { source, region, version, exporter, keyId, ttlMs, generatedWallMs, ingress, withdrawals };
 }
 
-/** The beacon without the last withdrawals and ingress nodes for which it has no room. */
+/** The beacon without what nobody would take of its ingress, and without the last withdrawals and ingress nodes for which it has no room. */
 export function fitting(beacon: Beacon): Beacon {
-  let { ingress, withdrawals } = beacon;
+  let { withdrawals } = beacon;
+  let ingress = beacon.ingress.flatMap((node) => fittingNode(node) ?? []).slice(0, MAX_INGRESS);
   while (writeBeacon(fieldsOfBeacon({ ...beacon, ingress, withdrawals })).length > MAX_BEACON_BYTES) {
     // Withdrawals take turns, and those left out go first with the next beacon.
     if (withdrawals.length > 0) withdrawals = withdrawals.slice(0, withdrawals.length >> 1);
     else ingress = ingress.slice(0, ingress.length >> 1);
   }
   return { ...beacon, ingress, withdrawals };
+}
+
+/** The entry of a node may hold more, and longer, than others take in a beacon. Undefined of a node that has no URL for them. */
+function fittingNode({ urls, scope, capabilities, tags }: IngressNode): IngressNode | undefined {
+  const isTaken = (part: Partial<IngressNode>): boolean => {
+    const problems = new Problems(PROTOCOL_BOUNDS);
+    checkIngressNode({ urls: [], scope, capabilities: [], tags: [], ...part }, problems);
+    return problems.count === 0;
+  };
+  const first = <T>(items: readonly T[], max: number, isGood: (item: T) => boolean) => items.filter(isGood).slice(0, max);
+  const node = {
+    urls: first(urls, MAX_URLS, (url) => isTaken({ urls: [url] })),
+    scope,
+    capabilities: first(capabilities, MAX_WORDS, (word) => isTaken({ capabilities: [word] })),
+    tags: first(tags, MAX_WORDS, (word) => isTaken({ tags: [word] })),
+  };
+  return node.urls.length === 0 ? undefined : node;
 }
 
 /** What the signed bytes of `src/seal/codec.ts` announce. */
@@ -221,6 +245,7 @@ function checked<Message>(message: Message, faultsOf: (message: Message, problem
 function summaryFaults(fields: ServiceSummaryFields, problems: Problems): void {
   checkServiceSummary(fields, problems);
   keyFaults({ ...fields, channel: fields.scope }, "scope", problems);
+  problems.items(fields.regions.length, MAX_REGIONS, "regions");
   problems.range(fields.healthBand, BAND.HEALTHY, BAND.CRITICAL, "health_band");
   if (timeMs(fields.ttl) < 1) problems.add("ttl", "must be at least 1 ms");
   if (fields.signature.length > 0) problems.add("signature", "is no part of what is signed");
@@ -231,7 +256,12 @@ function summaryFaults(fields: ServiceSummaryFields, problems: Problems): void {
 
 function beaconFaults(fields: BeaconFields, problems: Problems): void {
   checkBeacon(fields, problems);
-  problems.items(fields.ingress.length, 32, "ingress");
+  problems.items(fields.ingress.length, MAX_INGRESS, "ingress");
+  for (const [i, { urls, capabilities, tags }] of fields.ingress.entries()) {
+    problems.items(urls.length, MAX_URLS, `ingress[${i}].urls`);
+    problems.items(capabilities.length, MAX_WORDS, `ingress[${i}].capabilities`);
+    problems.items(tags.length, MAX_WORDS, `ingress[${i}].tags`);
+  }
   problems.items(fields.withdrawals.length, 100, "withdrawals");
   problems.range(fields.version, 1, MAX_VERSION, "version");
   problems.range(fields.generatedAtMs, 0, MAX_WALL_MS, "generated_at_ms");

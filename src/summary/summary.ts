@@ -112,5 +112,7 @@ export type SummaryRefusal = (typeof SUMMARY_REFUSALS)[number];
 
 /** The highest version. It leaves room for arithmetic, as seqs do. */
 export const MAX_VERSION: number = 2 ** 52;
+/** The most nodes that a beacon names. */
+export const MAX_INGRESS = 32;
 /** Most border links that a summary passes. */
 export const MAX_HOPS = 8;

@@ -21,7 +21,7 @@ export const PLAIN_SUMMARY = {
 export const BAD_SUMMARIES: readonly Row[] = [
   ["namespace", { namespace: "Svc" }],
   ["namespace", { namespace: "" }],
-  ["service_id", { serviceId: LONG }],
+  ["service_id", { serviceId: "x".repeat(1001) }],
   ["service_id", { serviceId: "a b" }],
   ["source_cluster", { sourceCluster: "" }],
   ["exporter", { exporter: LONG }],
@@ -69,6 +69,8 @@ export const BAD_BEACONS: readonly Row[] = [
   ["IngressNode.urls", { ingress: [{ urls: Array.from({ length: 9 }, () => "a://b") }] }],
   ["ingress[0].urls[0]", { ingress: [{ urls: ["javascript:alert(1)"] }] }],
   ["ingress[0].urls[0]", { ingress: [{ urls: [`a://${"x".repeat(512)}`] }] }],
+  ["IngressNode.capabilities", { ingress: [{ capabilities: Array.from({ length: 65 }, (_, i) => `c${i}`) }] }],
+  ["IngressNode.tags", { ingress: [{ tags: Array.from({ length: 65 }, (_, i) => `t${i}`) }] }],
   ["ingress[0].urls[0]", { ingress: [{ urls: ["https://a b"] }] }],
   ["ingress[0].scope", { ingress: [{ scope: 7 }] }],
   ["ingress[0].tags[0]", { ingress: [{ tags: [""] }] }],

@@ -21,6 +21,7 @@ export function openSummaryEvents(core: NodeCore, regions: Summaries, log: Log):
     const { exporterCount } = regions;
     if (exporterCount !== undefined) metrics.set("discovery_summary_exporters", {}, exporterCount);
     lack.note(exporterCount, regions.standingText, time);
+    for (const event of regions.held.unsaid.take()) log.error({ ...event }, "summary not exported: no other cluster would take it");
     for (const event of regions.held.takeRefused()) refused(core, log, event);
     for (const reason of SUMMARY_REFUSALS)
       metrics.counter("discovery_summary_refusals_total", { reason }).set(regions.held.refusals[reason]);

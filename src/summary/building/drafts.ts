@@ -1,9 +1,15 @@
 /** What is to be said of a service on a channel, beside what was said last (docs/design/summaries.md, Building). */
+import { isName } from "../../catalog/entry/names.ts";
+import { NODE_BOUNDS } from "../../lib/bounds.ts";
 import type { Policy } from "../../policy/set/verdict.ts";
 import type { Summary, SummaryFacts, SummaryKey } from "../summary.ts";
 import { bandOf, differenceOf, shownLatencyMs } from "./band.ts";
 import type { Tally } from "./counting.ts";
 import type { Outlet, Permission } from "./outlets.ts";
+
+/** Most regions that a summary names, and most characters of all of them. So there is room for the longest names beside them. */
+const MAX_REGIONS = 64;
+const MAX_REGION_CHARS = 1536;
 
 /**
  * Why something is sent: seen for the first time; another band or existence; count or latency; no entries left; the policy or the settings do not let it out;
@@ -44,7 +50,7 @@ export function draftOf({ key, tally, outlet, sent }: Counted, under: Under): Dr
   const facts: SummaryFacts = {
     ...key,
     ...said(under),
-    regions: tally.regions,
+    regions: namedRegions(tally.regions),
     endpointCount: tally.count,
     band: bandOf(tally, live?.band),
     latency: { minMs, maxMs },
@@ -61,6 +67,13 @@ export function draftOf({ key, tally, outlet, sent }: Counted, under: Under): Dr
 export function withdrawalOf(key: SummaryKey, { band }: Sent, cause: "vanished" | "denied", under: Under): Draft {
   const nothing = { regions: [], endpointCount: 0, latency: { minMs: 0, maxMs: 0 }, notAfterWallMs: undefined };
   return { facts: { ...key, ...said(under), ...nothing, band, withdrawn: true }, cause };
+}
+
+/** Those that a summary has room for. Here, and not where it is encoded, because else each look would find another set than was told. */
+function namedRegions(regions: readonly string[]): readonly string[] {
+  let leftChars = MAX_REGION_CHARS;
+  const named = regions.filter((region) => isName(region, NODE_BOUNDS.maxIdLength)).slice(0, MAX_REGIONS);
+  return named.filter(({ length }) => (leftChars -= length) >= 0);
 }
 
 function said({ policy, permission }: Under): Pick<SummaryFacts, "policyVersion" | "policyNumber" | "policyRule" | "noStale"> {

@@ -11,6 +11,7 @@ import type { Echoes } from "./echoes.ts";
 import { isWithdrawn } from "./findings.ts";
 import type { Keeping } from "./keeping.ts";
 import { type Fact, Known } from "./known.ts";
+import { Unsaid } from "./unsaid.ts";
 
 /** Withdrawals in a beacon. */
 const MAX_WITHDRAWALS = 100;
@@ -18,6 +19,7 @@ const NONE = new Known();
 const UNSIGNED = new Uint8Array(0);
 
 export class Saying {
+  readonly unsaid = new Unsaid();
   readonly #keeping: Keeping;
   readonly #echoes: Echoes;
   readonly #signer: Signer | undefined;
@@ -35,7 +37,7 @@ export class Saying {
     return this.#signer?.keyId ?? "";
   }
 
-  /** Returns the version; undefined if this node cannot sign: a cluster says nothing without a signature. */
+  /** Returns the version; undefined if this node cannot sign (a cluster says nothing without a signature), or if nobody would take it. */
   export(facts: SummaryFacts, time: Time): number | undefined {
     const { clusterId, ttlMs } = this.#keeping.options;
     assert(facts.source === clusterId, "a cluster speaks for itself", { source: facts.source });
@@ -44,8 +46,10 @@ export class Saying {
     const made = this.#made(key, tag, time);
     if (made === undefined) return undefined;
     const summary = { ...facts, ...made, tag, ttlMs: Math.ceil(ttlMs / 2 ** (SCOPE.GLOBAL - facts.channel)) };
+    const signed = this.unsaid.encoded(key, () => encodeSummary(summary));
+    if (signed === undefined) return undefined;
     this.#keeping.makeRoom(clusterId, this.#keeping.isNew(key, clusterId), time);
-    this.#keeping.put({ what: "summary", summary, sealed: this.#seal(CONTEXT.SUMMARY, encodeSummary(summary)) }, time);
+    this.#keeping.put({ what: "summary", summary, sealed: this.#seal(CONTEXT.SUMMARY, signed) }, time);
     return made.version;
   }
 
@@ -62,13 +66,16 @@ export class Saying {
     return this.export({ ...key, ...policy, ...nothing }, time);
   }
 
-  /** Returns the version; undefined if this node cannot sign. */
+  /** Returns the version; undefined if this node cannot sign, or if nobody would take it. */
   makeBeacon(ingress: readonly IngressNode[], time: Time): number | undefined {
     const { clusterId: source, region, ttlMs } = this.#keeping.options;
-    const made = this.#made(beaconKey(source), 0n, time);
+    const key = beaconKey(source);
+    const made = this.#made(key, 0n, time);
     if (made === undefined) return undefined;
     const beacon = fitting({ source, region, ...made, ttlMs, ingress, withdrawals: this.#withdrawalsInTurn() });
-    this.#keeping.put({ what: "beacon", beacon, sealed: this.#seal(CONTEXT.BEACON, encodeBeacon(beacon)) }, time);
+    const signed = this.unsaid.encoded(key, () => encodeBeacon(beacon));
+    if (signed === undefined) return undefined;
+    this.#keeping.put({ what: "beacon", beacon, sealed: this.#seal(CONTEXT.BEACON, signed) }, time);
     return made.version;
   }
 

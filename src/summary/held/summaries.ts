@@ -20,6 +20,7 @@ import type { RefusalEvent } from "./refusals.ts";
 import { Saying } from "./saying.ts";
 import { Taking } from "./taking.ts";
 import type { ToldNamespace } from "./told.ts";
+import type { Unsaid } from "./unsaid.ts";
 
 export class HeldSummaries {
   readonly replica: Replica;
@@ -86,7 +87,7 @@ export class HeldSummaries {
   }
 
   // ---- what this cluster says ----
-  /** Numbers, signs and holds a summary of this cluster. Returns its version; undefined if this node cannot sign. */
+  /** Numbers, signs and holds a summary of this cluster. Returns its version; undefined if this node cannot sign, or if nobody would take it (`unsaid`). */
   export(facts: SummaryFacts, time: Time): number | undefined {
     return this.#saying.export(facts, time);
   }
@@ -106,6 +107,11 @@ export class HeldSummaries {
     const version = this.#saying.makeBeacon(ingress, time);
     if (version === undefined) this.#beaconAgainMonoMs = time.monoMs + BEACON_AGAIN_MS;
     return version;
+  }
+
+  /** What could not be said, because nobody would take it. */
+  get unsaid(): Pick<Unsaid, "take" | "text"> {
+    return this.#saying.unsaid;
   }
 
   /**

@@ -661,7 +661,7 @@ function checkServiceSummary_regions(many: readonly string[], problems: Problems
 /** Adds what breaks the contract's rules in `ServiceSummary`. */
 export function checkServiceSummary(value: ServiceSummaryFields, problems: Problems): void {
   problems.namespace(value.namespace, 200, "namespace");
-  problems.name(value.serviceId, 128, "service_id");
+  problems.name(value.serviceId, problems.bounds.maxNameLength, "service_id");
   if (value.regions.length > 0) checkServiceSummary_regions(value.regions, problems);
   if (!(value.endpointCount >= 0 && value.endpointCount <= 4294967295)) problems.range(value.endpointCount, 0, 4294967295, "endpoint_count");
   problems.known(value.healthBand, 3, "a health band", "health_band");

@@ -4,10 +4,8 @@ import { NODES_NAMESPACE } from "../../../catalog/entry/names.ts";
 import { BODY, KIND, keyText } from "../../../catalog/record/record.ts";
 import type { Replica } from "../../../catalog/replica/replica.ts";
 import type { MemberUpdate } from "../../../fabric/wire/messages.ts";
-import type { IngressNode } from "../../../summary/summary.ts";
+import { type IngressNode, MAX_INGRESS } from "../../../summary/summary.ts";
 
-/** The most nodes that a beacon names. */
-const MAX_INGRESS = 32;
 const ROLE = "ingress";
 /** What other clusters cannot use. */
 const INNER = /^(?:fabric|dns):/;

@@ -208,6 +208,11 @@ export class Summaries {
 
   /** For people. */
   get standingText(): string {
+    const { text: unsaid } = this.held.unsaid;
+    return unsaid === "" ? this.#standingWords : `${this.#standingWords}; ${unsaid}`;
+  }
+
+  get #standingWords(): string {
     if (!this.#options.isExporting) return "held; not exported: summary.export_enabled is off";
     if (this.isExporting) return "held and exported";
     if (this.#confirmsAfterMs !== undefined)
