@@ -3,6 +3,7 @@ import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { EntryKeySchema, EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import type { Batch, BatchLease, BatchPut } from "../../src/catalog/batch.ts";
 import { EntryStamper, finishEntry, type StampedEntry } from "../../src/catalog/entry/codec.ts";
+import { PROTOCOL_BOUNDS } from "../../src/catalog/entry/names.ts";
 import { Leases } from "../../src/catalog/leases.ts";
 import { Lookup } from "../../src/catalog/query/lookup.ts";
 import type { MaintenanceOrders } from "../../src/catalog/record/maintenance.ts";
@@ -27,6 +28,8 @@ const HLC_PER_MS = 2048;
 /** A stamp of an earlier life that is further ahead than this does not move the clock. */
 const MAX_SKEW_MS = 60_000;
 const stamper = new EntryStamper({ bounds: BOUNDS, traits: new TraitsPool(1024) });
+/** As that of a node whose settings allow as much as any. */
+export const WIDEST_STAMPER: EntryStamper = new EntryStamper({ bounds: PROTOCOL_BOUNDS, traits: new TraitsPool(1024) });
 
 /** Monotonic and wall time, `ms` after the start. */
 export function at(ms: number): Time {

@@ -2,16 +2,12 @@
 import { create } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { EntryKeySchema, EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
-import { EntryStamper, type StampedEntry } from "../../src/catalog/entry/codec.ts";
-import { PROTOCOL_BOUNDS } from "../../src/catalog/entry/names.ts";
+import { type StampedEntry } from "../../src/catalog/entry/codec.ts";
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
-import { TraitsPool } from "../../src/catalog/record/traits.ts";
 import { nodeEntry } from "../../src/services/node-entry.ts";
-import { caller, command } from "../fakes/registry.ts";
+import { caller, command, WIDEST_STAMPER } from "../fakes/registry.ts";
 import { Regions } from "./regions/world.ts";
 
-/** As a node does whose settings allow as much as any. */
-const stamper = new EntryStamper({ bounds: PROTOCOL_BOUNDS, traits: new TraitsPool(1024) });
 const PLACE = { nodeId: "eu1-a", clusterId: "eu1", region: "eu", zone: "z1", tenantId: "", receivedWallMs: 0 };
 const LONG = { namespace: `svc.${"n".repeat(60)}.${"n".repeat(60)}.${"n".repeat(60)}.${"n".repeat(52)}`, name: "x".repeat(1000) };
 const LISTENERS = { grpc: { host: "eu1-a", port: 1 } };
@@ -39,7 +35,7 @@ function seen(entries: readonly StampedEntry[]) {
 
 test("the longest names that any node can be set to allow are told to other regions", () => {
   const key = create(EntryKeySchema, { ...LONG, instanceId: "1" });
-  const { shown } = seen([stamper.entryOf(create(EntrySchema, { key, scope: SCOPE.GLOBAL }), 0, PLACE)]);
+  const { shown } = seen([WIDEST_STAMPER.entryOf(create(EntrySchema, { key, scope: SCOPE.GLOBAL }), 0, PLACE)]);
   expect(shown).toEqual(["eu1 svc/cart", `eu1 ${LONG.namespace}/${LONG.name}`]);
 });
 
@@ -50,7 +46,7 @@ test("a node with more urls, roles and tags than a beacon has room for is named 
   const long = `grpc://${"h".repeat(600)}:1`;
   if (entry.detail.case === "node") entry.detail.value.advertisedUrls = ["no url", long, ...urls];
   entry.tags = ["t".repeat(200), "edge"];
-  const { shown, ingress } = seen([stamper.entryOfNode(entry, PLACE)]);
+  const { shown, ingress } = seen([WIDEST_STAMPER.entryOfNode(entry, PLACE)]);
   expect(shown).toEqual(["eu1 svc/cart"]);
   expect(ingress).toEqual([{ urls: urls.slice(0, 8), scope: SCOPE.REGION, capabilities: roles.slice(0, 64), tags: ["edge"] }]);
 });

@@ -3,12 +3,11 @@ import { create } from "@bufbuild/protobuf";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { EntryKeySchema, EntrySchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
-import { EntryStamper, finishEntry, type StampedEntry } from "../../../src/catalog/entry/codec.ts";
-import { NODES_NAMESPACE, PROTOCOL_BOUNDS } from "../../../src/catalog/entry/names.ts";
+import { finishEntry, type StampedEntry } from "../../../src/catalog/entry/codec.ts";
+import { NODES_NAMESPACE } from "../../../src/catalog/entry/names.ts";
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import { BODY, KIND } from "../../../src/catalog/record/record.ts";
 import { StoredRecord } from "../../../src/catalog/record/stored-record.ts";
-import { TraitsPool } from "../../../src/catalog/record/traits.ts";
 import { RECORD_BOUNDS } from "../../../src/lib/bounds.ts";
 import { ingressNodes } from "../../../src/node/core/regions/ingress.ts";
 import { Policy } from "../../../src/policy/set/verdict.ts";
@@ -17,9 +16,9 @@ import { BAND } from "../../../src/summary/summary.ts";
 import { runs } from "../../fakes/effort.ts";
 import { HeldWorld } from "../../fakes/held-world.ts";
 import { rule, set } from "../../fakes/policies.ts";
+import { WIDEST_STAMPER } from "../../fakes/registry.ts";
 import { SummaryNode } from "../../fakes/summary-world.ts";
 
-const stamper = new EntryStamper({ bounds: PROTOCOL_BOUNDS, traits: new TraitsPool(1024) });
 const LABEL = "l".repeat(59);
 /** The longest pattern of a rule, and the longest namespace. */
 const PATTERN = `${LABEL}.${LABEL}.${LABEL}.${"l".repeat(22)}`;
@@ -82,12 +81,12 @@ test("whatever the catalog may hold, all services are said, and so is the beacon
       for (const { kind, namespace, name, regions, latencyMs } of services)
         for (const [i, region] of regions.entries()) {
           const key = create(EntryKeySchema, { kind, namespace, name, instanceId: `${i}` });
-          put(node, stamper.entryOf(create(EntrySchema, { key, scope: SCOPE.GLOBAL }), 0, { ...PLACE, region }), latencyMs, time);
+          put(node, WIDEST_STAMPER.entryOf(create(EntrySchema, { key, scope: SCOPE.GLOBAL }), 0, { ...PLACE, region }), latencyMs, time);
         }
       for (const [i, { urls, ...said }] of members.entries()) {
         const key = create(EntryKeySchema, { kind: KIND.NODE, namespace: NODES_NAMESPACE, name: `n${i}`, instanceId: `n${i}` });
         const detail = { case: "node", value: { advertisedUrls: urls.slice(0, RECORD_BOUNDS.maxListItems) } } as const;
-        put(node, stamper.entryOfNode(create(EntrySchema, { key, ...said, detail }), { ...PLACE, nodeId: `n${i}` }), 0, time);
+        put(node, WIDEST_STAMPER.entryOfNode(create(EntrySchema, { key, ...said, detail }), { ...PLACE, nodeId: `n${i}` }), 0, time);
       }
       node.builder.follow({ members: ["a"], standing: "exporting" });
       const drafts: Draft[] = [];
