@@ -250,9 +250,9 @@ export class Fabric implements FabricMachine {
     return this.#readiness.read(time);
   }
 
-  /** Whether it may, but for members that died and still count. */
-  isInStepWithListed(time: Time): boolean {
-    return this.#readiness.isInStepWithListed(time);
+  /** With whom of its cluster it is in step, and was since that time. */
+  inStepWith(time: Time, sinceMonoMs: number): ReturnType<Readiness["inStepWith"]> {
+    return this.#readiness.inStepWith(time, sinceMonoMs);
   }
 
   /** How old the data is that this node started with. */

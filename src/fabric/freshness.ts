@@ -181,8 +181,8 @@ export class Freshness {
     return !isListed(status);
   }
 
-  // HOT: asked at every answer.
-  read({ monoMs }: Time, quietMs: number): Behind {
+  /** Also out of step is who was in step last before `sinceMonoMs`. HOT: asked at every answer. */
+  read({ monoMs }: Time, quietMs: number, sinceMonoMs = Number.NEGATIVE_INFINITY): Behind {
     if (monoMs >= this.#halvedUntilMonoMs) this.changed();
     this.#halved ??= this.#findHalved(monoMs);
     if (this.#distantVersion !== this.#parts.heartbeats.version) this.#findDistant(this.#halved);
@@ -195,11 +195,12 @@ export class Freshness {
       const silentMs = monoMs - (peer.wasMet ? peer.inStepMonoMs : this.#untilMonoMs(nodeId, peer));
       const isOurs = clusterId === this.#parts.clusterId || clusterId === "";
       if (isOurs) ageMs = Math.max(ageMs, silentMs);
-      if (silentMs > quietMs) (isOurs ? nodeIds : otherNodeIds).push(nodeId);
+      if (silentMs > Math.min(quietMs, monoMs - sinceMonoMs)) (isOurs ? nodeIds : otherNodeIds).push(nodeId);
     }
     const distantMs = monoMs - this.#oldestMonoMs;
-    if (distantMs > HEARTBEAT_QUIET_MS)
-      for (const { nodeId, provenMonoMs } of this.#distant) if (monoMs - provenMonoMs > HEARTBEAT_QUIET_MS) nodeIds.push(nodeId);
+    const distantQuietMs = Math.min(HEARTBEAT_QUIET_MS, monoMs - sinceMonoMs);
+    if (distantMs > distantQuietMs)
+      for (const { nodeId, provenMonoMs } of this.#distant) if (monoMs - provenMonoMs > distantQuietMs) nodeIds.push(nodeId);
     return { ageMs: Math.max(ageMs, distantMs), nodeIds, otherNodeIds };
   }
 

@@ -172,12 +172,14 @@ export class Readiness {
   }
 
   /**
-   * Whether this node is ready, and in step with every peer that is listed. The others count too while so much of the cluster is missing that this node
-   * may be the one that is cut off.
+   * With whom of its cluster this node is in step, and was since that time: with all, or with every peer that is listed, or with less. The others count too
+   * while so much of the cluster is missing that this node may be the one that is cut off.
    */
-  isInStepWithListed(time: Time): boolean {
-    const { nodeIds } = this.#parts.freshness.read(time, this.#options.quietMs);
-    return this.isReady && this.#isCurrent && nodeIds.every((nodeId) => this.#parts.freshness.isLost(nodeId));
+  inStepWith(time: Time, sinceMonoMs: number): "all" | "listed" | "less" {
+    if (!this.isReady || !this.#isCurrent) return "less";
+    const { nodeIds } = this.#parts.freshness.read(time, this.#options.quietMs, sinceMonoMs);
+    if (nodeIds.length === 0) return "all";
+    return nodeIds.every((nodeId) => this.#parts.freshness.isLost(nodeId)) ? "listed" : "less";
   }
 
   /**

@@ -234,7 +234,7 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
     const lagMs = this.#standstill.looked(time);
     if (lagMs === undefined) return false;
     this.#rooms.checks.stoodStill();
-    this.#rooms.summaries?.stoodStill();
+    this.#rooms.summaries?.stoodStill(lagMs, time);
     this.#toFabric({ kind: "lagged", lagMs }, time, out);
     this.#look(time, out);
     this.#persist(out);

@@ -65,7 +65,7 @@ export interface SummariesParts extends Pick<HeldParts, "imports"> {
 /** What the rest of the node is. */
 export interface Circumstances {
   /** Undefined for a node that stands alone. */
-  readonly fabric: Pick<Fabric, "isInStepWithListed" | "lifecycle" | "membership" | "readiness"> | undefined;
+  readonly fabric: Pick<Fabric, "inStepWith" | "lifecycle" | "membership"> | undefined;
   /** The node is ready and does not stop. */
   readonly isReady: boolean;
 }
@@ -82,6 +82,8 @@ export interface SummaryNews {
 const JUDGE_MS = 500;
 /** A node that was in step within this time sees the whole of its cluster. */
 const IN_STEP_MS = 10_000;
+/** What a shorter standstill makes old is no older than what a slow link brings. */
+const LEAST_STANDSTILL_MS = 1000;
 /** The name by which the exporter of the beacon is drawn. */
 const BEACON = "\0beacon";
 /** Of nodes that export nothing only because so much of their cluster vanished, the next one confirms so much later. By then it knows of the other's beacon. */
@@ -98,6 +100,8 @@ export class Summaries {
   #judgeMonoMs = Number.NEGATIVE_INFINITY;
   #inStepMonoMs = Number.NEGATIVE_INFINITY;
   #inStepWithListedMonoMs = Number.NEGATIVE_INFINITY;
+  /** The end of the last standstill. What was in step before is not any more. */
+  #wokeMonoMs = Number.NEGATIVE_INFINITY;
   #standing: Standing = "silent";
   #seenRevision = 0;
   #seenEdition: number;
@@ -228,8 +232,9 @@ export class Summaries {
     return this.#standing === "exporting";
   }
 
-  /** The process stood still. Others may have exported meanwhile. */
-  stoodStill(): void {
+  /** The process stood still for so long. Others may have exported meanwhile. */
+  stoodStill(lagMs: number, { monoMs }: Time): void {
+    if (lagMs >= LEAST_STANDSTILL_MS) this.#wokeMonoMs = monoMs;
     this.#judgeMonoMs = Number.NEGATIVE_INFINITY;
     this.#inStepMonoMs = Number.NEGATIVE_INFINITY;
     this.#inStepWithListedMonoMs = Number.NEGATIVE_INFINITY;
@@ -343,8 +348,9 @@ export class Summaries {
     this.#noteStale(time);
     const before = this.isExporting;
     const { nodeId, clusterId } = this.#options;
-    if (fabric === undefined || fabric.readiness(time).isInStep) this.#inStepMonoMs = time.monoMs;
-    if (fabric === undefined || fabric.isInStepWithListed(time)) this.#inStepWithListedMonoMs = time.monoMs;
+    const inStepWith = fabric === undefined ? "all" : fabric.inStepWith(time, this.#wokeMonoMs);
+    if (inStepWith === "all") this.#inStepMonoMs = time.monoMs;
+    if (inStepWith !== "less") this.#inStepWithListedMonoMs = time.monoMs;
     const kin = fabric?.membership.listed().filter((member) => member.clusterId === clusterId) ?? [];
     const members = kin.flatMap((member) => (member.exportsSummaries === true ? [member.nodeId] : []));
     this.#standing = this.#standingNow(fabric, isReady, time);
@@ -363,6 +369,8 @@ export class Summaries {
 
   #standingNow(fabric: Circumstances["fabric"], isReady: boolean, { monoMs }: Time): Standing {
     if (this.#parts.signer === undefined || !this.#options.isExporting || !isReady) return "silent";
+    // Its policy may be old too.
+    if (this.#inStepWithListedMonoMs < this.#wokeMonoMs) return "silent";
     return monoMs - this.#inStepMonoMs > IN_STEP_MS || this.#isProtected(fabric) ? "withholding" : "exporting";
   }
 

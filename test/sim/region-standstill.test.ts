@@ -1,0 +1,60 @@
+/** A node that stood still exports nothing before it knows what the others said meanwhile. */
+import { expect, test } from "vitest";
+import { Regions } from "./regions/world.ts";
+import type { SimNode } from "./sim-node.ts";
+
+const NAMES = ["s0", "s1", "s2", "s3"];
+const THAW_MS = 23_000;
+
+/** The exporter of the beacon stands still while something that it is about to say becomes old. */
+function stoodStill(forMs: number, run: (regions: Regions, frozen: () => SimNode) => void): Regions {
+  const regions = new Regions("standstill", { eu: { eu1: 3 }, us: { us1: 1 } });
+  const eu = regions.nodesOf("eu");
+  let frozen = eu[0];
+  const others = () => eu.filter((node) => node !== frozen);
+  const node = () => {
+    if (frozen === undefined) throw new Error("there is nobody");
+    return frozen;
+  };
+  regions.start();
+  const freezeMs = THAW_MS - forMs;
+  regions.at(freezeMs - 4000, () => {
+    const exporter = eu[0]?.process?.rooms.regions?.builder.exporterOf("\0beacon");
+    frozen = eu.find(({ name }) => name === exporter);
+    for (const name of NAMES) regions.put(others()[0]?.name ?? "", name);
+  });
+  // Within the hold-down.
+  regions.at(freezeMs - 3000, () => {
+    for (const name of NAMES) regions.put(others()[0]?.name ?? "", name, "2");
+  });
+  regions.at(freezeMs - 500, () => {
+    for (const name of NAMES) regions.put(others()[0]?.name ?? "", name, "1", { health: 3 });
+  });
+  regions.at(freezeMs, () => node().freeze());
+  regions.at(freezeMs + 500, () => {
+    for (const name of NAMES) for (const id of ["1", "2"]) regions.end(others()[0]?.name ?? "", name, id);
+  });
+  regions.at(THAW_MS, () => node().thaw());
+  run(regions, node);
+  return regions;
+}
+
+test.each([1500, 3000])("after a standstill of %d ms it is no exporter until its peers have told it all since then", (forMs) => {
+  const regions = stoodStill(forMs, (world, frozen) => {
+    const isExporting = () => frozen().process?.rooms.regions?.isExporting === true;
+    world.look(THAW_MS - forMs - 1, () => (isExporting() ? [] : ["it does not export before"]));
+    world.look(THAW_MS, () => (isExporting() ? ["it is an exporter at once"] : []));
+    world.look(THAW_MS + 6000, () => (isExporting() ? [] : ["it does not export again"]));
+  });
+  expect(regions.run(THAW_MS + 8000)).toEqual([]);
+  const said = regions.exports.filter(({ atMs }) => atMs >= THAW_MS);
+  expect(said.filter(({ isWithdrawn }) => !isWithdrawn)).toEqual([]);
+  expect([...(regions.shown("us1-a") ?? [])]).toEqual([]);
+});
+
+test("a loop that was busy for a moment goes on exporting", () => {
+  const regions = stoodStill(400, (world, frozen) => {
+    world.look(THAW_MS, () => (frozen().process?.rooms.regions?.isExporting === true ? [] : ["it exports nothing"]));
+  });
+  expect(regions.run(THAW_MS + 8000)).toEqual([]);
+});
