@@ -413,12 +413,16 @@ export class Fabric implements FabricMachine {
     this.lifecycle.back(hello.nodeId);
     this.#toMembership({ kind: "heardOf", member: hello }, time, out);
     this.#freshness.met(hello.nodeId);
+    this.borders.isBack(hello.nodeId, time, out);
   }
 
   #linkDown({ link, hello, goodbye }: Extract<LinksOutput, { kind: "down" }>, time: Time, out: FabricOutput[]): void {
     this.#multiplexer.close(link);
     if (goodbye === "restart") this.lifecycle.away(hello.nodeId, time);
-    if (goodbye === "restart" || goodbye === "leave") this.#freshness.goodbye(hello.nodeId, time);
+    if (goodbye === "restart" || goodbye === "leave") {
+      this.#freshness.goodbye(hello.nodeId, time);
+      this.borders.saidGoodbye(hello.nodeId, time, out);
+    }
     if (goodbye === undefined) this.#toMembership({ kind: "doubted", nodeId: hello.nodeId }, time, out);
   }
 
@@ -456,7 +460,7 @@ export class Fabric implements FabricMachine {
     if (this.#stop !== undefined) return;
     const heldUntilMonoMs = time.monoMs + Math.min(this.#options.heldGoodbyeMs, withinMs / 2);
     this.#stop = { reason, deadlineMonoMs: time.monoMs + this.#options.stopTimeoutMs, heldUntilMonoMs };
-    this.#links.stop();
+    this.#links.stop(reason);
     for (const { link, state } of this.#links.rows) if (state !== "up") this.#toLinks({ kind: "end", link, reason, detail: "" }, time, out);
     this.borders.stop(reason, time, out);
     if (reason === "leave") this.#toMembership({ kind: "leave" }, time, out);

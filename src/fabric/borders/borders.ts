@@ -16,6 +16,9 @@ export interface BordersParts extends BorderLinksParts {
   readonly onCounts: (counts: readonly BorderCount[], time: Time, out: FabricOutput[]) => void;
 }
 
+/** A node that said goodbye, and is neither dead nor linked again after this time, counts as before. */
+const GONE_MS = 60_000;
+
 export class Borders {
   readonly #parts: BordersParts;
   readonly #links: BorderLinks;
@@ -23,6 +26,10 @@ export class Borders {
   #isEnding = false;
   /** The other nodes of the region that have borders. */
   #nodes: readonly BorderNode[] = [];
+  /** The members of the region, as they were told last. */
+  #members: readonly MemberUpdate[] = [];
+  /** Members that said goodbye, and until when others take their links over. */
+  readonly #gone = new Map<string, number>();
 
   constructor(options: BorderLinksOptions, parts: BordersParts) {
     this.#parts = parts;
@@ -97,9 +104,26 @@ export class Borders {
   /** The members of this node's region. */
   know(members: readonly MemberUpdate[], time: Time, out: FabricOutput[]): void {
     if (this.#parts.borders.length === 0) return;
-    const others = members.filter(({ nodeId, borders = [] }) => nodeId !== this.#parts.nodeId && borders.length > 0);
+    this.#members = members;
+    const listed = new Set(members.map(({ nodeId }) => nodeId));
+    for (const [nodeId, untilMonoMs] of this.#gone) if (!listed.has(nodeId) || time.monoMs >= untilMonoMs) this.#gone.delete(nodeId);
+    const others = members.filter(
+      ({ nodeId, borders = [] }) => nodeId !== this.#parts.nodeId && borders.length > 0 && !this.#gone.has(nodeId),
+    );
     this.#nodes = others.map(({ nodeId, clusterId, borders = [] }) => ({ nodeId, clusterId, borders }));
     this.#toLinks({ kind: "nodes", nodes: this.#nodes }, time, out);
+  }
+
+  /** A member said goodbye. Its links are divided among the others at once, although membership may list it until it is back. */
+  saidGoodbye(nodeId: string, time: Time, out: FabricOutput[]): void {
+    if (!this.#members.some((member) => member.nodeId === nodeId)) return;
+    this.#gone.set(nodeId, time.monoMs + GONE_MS);
+    this.know(this.#members, time, out);
+  }
+
+  /** A link to the member is up. */
+  isBack(nodeId: string, time: Time, out: FabricOutput[]): void {
+    if (this.#gone.delete(nodeId)) this.know(this.#members, time, out);
   }
 
   /** Something that every border may have to be told has changed. */
@@ -114,7 +138,7 @@ export class Borders {
 
   /** Says goodbye on all links. From now on none is opened or accepted. */
   stop(reason: "leave" | "restart", time: Time, out: FabricOutput[]): void {
-    this.#links.stop();
+    this.#links.stop(reason);
     this.#isEnding = true;
     for (const { link } of this.rows) this.#toLinks({ kind: "end", link, reason, detail: "" }, time, out);
   }

@@ -84,7 +84,8 @@ export class BorderLinks implements Machine<BorderLinksInput, BorderLinksOutput>
   #nextId = -2;
   /** Whether this node knows the others of its region. Before that it opens nothing, because each would take itself for the only one. */
   #knowsOthers = false;
-  #isStopping = false;
+  /** Why this node stops. Undefined before that. */
+  #stopReason: "leave" | "restart" | undefined;
   /** What other nodes know, and when they may be told more. */
   #told: readonly BorderCount[];
   #isUntold = false;
@@ -132,7 +133,7 @@ export class BorderLinks implements Machine<BorderLinksInput, BorderLinksOutput>
   }
 
   get #isOpening(): boolean {
-    return this.#knowsOthers && !this.#isStopping;
+    return this.#knowsOthers && this.#stopReason === undefined;
   }
 
   #computeDue(): number {
@@ -170,8 +171,8 @@ export class BorderLinks implements Machine<BorderLinksInput, BorderLinksOutput>
   }
 
   /** From now on no link is opened or accepted. */
-  stop(): void {
-    this.#isStopping = true;
+  stop(reason: "leave" | "restart"): void {
+    this.#stopReason = reason;
     this.#dueMonoMs = undefined;
   }
 
@@ -339,7 +340,8 @@ export class BorderLinks implements Machine<BorderLinksInput, BorderLinksOutput>
     row.generation = hello.generation;
     if ("refusal" in found) return this.#refuse(row, found.refusal, time, out);
     const { region } = found.border;
-    if (this.#isStopping) return this.#refuse(row, { reason: "too_many_links", detail: "this node stops" }, time, out);
+    // It may be back soon, so nobody is to wait as after a refusal.
+    if (this.#stopReason !== undefined) return this.#end(row, { reason: this.#stopReason, detail: "this node stops" }, time, out);
     if (this.#linkedTo(row) === undefined && !this.#pairs.hasRoom(region, [...this.#rows.values()])) {
       const detail = `regions ${this.#parts.here.region} and ${region} have as many links as two regions may`;
       return this.#refuse(row, { reason: "too_many_links", detail }, time, out);

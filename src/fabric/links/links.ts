@@ -38,7 +38,8 @@ export class Links implements Machine<LinksInput, LinksOutput> {
   #chooseMonoMs: number | undefined;
   #chosenMonoMs = Number.NEGATIVE_INFINITY;
   #nextId = 2;
-  #isStopping = false;
+  /** Why this node stops. Undefined before that. */
+  #stopReason: "leave" | "restart" | undefined;
   /** Kept between inputs, because it is read at every frame. */
   #dueMonoMs: number | undefined;
   /** Counts since the start: links that were refused or ended for a fault of the peer, and links that were refused because there were too many. */
@@ -127,8 +128,8 @@ export class Links implements Machine<LinksInput, LinksOutput> {
   }
 
   /** From now on no link is opened or accepted. */
-  stop(): void {
-    this.#isStopping = true;
+  stop(reason: "leave" | "restart"): void {
+    this.#stopReason = reason;
     this.#dueMonoMs = undefined;
     this.#peers.clear();
     this.#unreachable.clear();
@@ -192,7 +193,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
   #choose(time: Time, out: LinksOutput[]): void {
     this.#chooseMonoMs = undefined;
     this.#chosenMonoMs = time.monoMs;
-    if (this.#isStopping) return;
+    if (this.#stopReason !== undefined) return;
     const self = this.#parts.self();
     const listed = [...this.#parts.members()].filter(
       ({ nodeId, region, status }) => isListed(status) && nodeId !== self.nodeId && region === self.region,
@@ -254,6 +255,8 @@ export class Links implements Machine<LinksInput, LinksOutput> {
       }
       const row: Row = { ...newRow(link, time, helloTimeoutMs), identity };
       this.#rows.set(link, row);
+      // It may be a border link, and a refusal would keep its opener from trying again for long.
+      if (this.#stopReason !== undefined) return this.#end(row, { reason: this.#stopReason, detail: "this node stops" }, time, out);
       const refusal: Refusal | undefined = isFull
         ? { reason: "too_many_links", detail: "as many links as are allowed" }
         : refusalByIdentity(identity, this.#parts.peerAuth);
@@ -273,7 +276,7 @@ export class Links implements Machine<LinksInput, LinksOutput> {
   /** Whether there is no room for one more incoming link. */
   #isFull(): boolean {
     const incoming = [...this.#rows.values()].filter(({ isIncoming }) => isIncoming).length;
-    return this.#isStopping || incoming >= this.#options.maxIncomingLinks || this.#rows.size >= this.#options.maxTotalLinks;
+    return incoming >= this.#options.maxIncomingLinks || this.#rows.size >= this.#options.maxTotalLinks;
   }
 
   /** Ends links to starts that no longer go under their node's id. */

@@ -207,6 +207,42 @@ describe("what happens to them", () => {
     world.run(100);
     expect(events(eu, "border_lost").map(({ detail }) => detail)).toEqual(["leave"]);
   });
+
+  test.each(["leave", "restart"] as const)(
+    "the links of a node that stops (%s) are replaced within a second, whichever side it was",
+    (reason) => {
+      for (const side of [0, 1] as const) {
+        const world = new FabricWorld();
+        const all = start(world, placesOf(["eu", "us"], 2, 3));
+        world.run(30_000);
+        const leaver = linked(all)[0]?.split(">")[side] ?? "";
+        const node = all.find(({ spec }) => spec.nodeId === leaver);
+        if (node === undefined) throw new Error("no such link");
+        world.input(node, { kind: "stop", reason });
+        world.runUntil(() => node.fabric.isStopped(world.time()));
+        world.run(100);
+        world.kill(node);
+        expect(world.runUntil(() => linked(all).filter((link) => !link.includes(leaver)).length === 2)).toBeLessThan(1000);
+      }
+    },
+  );
+
+  test("who greets a node that stops is told so, and tries again soon", () => {
+    const world = new FabricWorld();
+    const [place, far] = placesOf(["eu", "us"], 1, 1);
+    if (place === undefined || far === undefined) throw new Error("two places");
+    const eu = world.start({ nodeId: "eu1a", region: "eu", clusterId: "eu1", borders: [borderTo("us1", "us", addressesOf(far))] });
+    // It opens no links itself.
+    const spec = { nodeId: "us1a", region: "us", clusterId: "us1", borders: [borderTo("eu1", "eu", [])] };
+    const us = world.start(spec);
+    world.run(20_000);
+    world.input(us, { kind: "stop", reason: "restart" });
+    world.run(3000);
+    expect([...new Set(events(eu, "border_refused_by_peer").map(({ detail }) => detail))]).toEqual(["restart this node stops"]);
+    world.kill(us);
+    const again = world.start(spec);
+    expect(world.runUntil(() => linked([eu, again]).length === 1, 60_000)).toBeLessThan(11_000);
+  });
 });
 
 describe("who is refused", () => {

@@ -351,8 +351,8 @@ test("after stop nothing is opened or taken", () => {
   const bench = new Bench("m");
   bench.know(memberOf("z"));
   bench.handle({ kind: "closed", link: 2, detail: "" });
-  bench.links.stop();
+  bench.links.stop("restart");
   expect(kinds(bench.run(60_000))).toEqual([]);
   bench.incoming(1, greetingOf("y"));
-  expect(bench.links.next(1)).toMatchObject({ kind: "goodbye" });
+  expect(bench.links.next(1)).toMatchObject({ kind: "goodbye", reason: "restart" });
 });
