@@ -199,7 +199,7 @@ const nodeLag: Verb = async ({ flags, out, client }) => {
     const isFresh = since === undefined || (since.seconds === 0n && since.nanos === 0);
     const age = isFresh ? "" : `; ${ageWords(since)}`;
     out.note(`${answer.servedBy} is ${answer.ready ? "ready" : "not ready"}${answer.detail === "" ? "" : `: ${answer.detail}`}${age}`);
-    if (answer.originsProtected) out.note("so many origins vanished at once that their entries are not hidden");
+    if (answer.originsProtected) out.note("so much of a cluster vanished at once that its entries are not hidden");
   }
   if (!out.isMachine && answer.exports !== undefined) noteExports(out, answer.servedBy, answer.exports);
   if (flags.isOn("borders")) out.document(json, borderTable(answer));

@@ -168,7 +168,7 @@ const POLICY_AWAITED = "the policy of its cluster is not in force here yet";
 /** One line for people: readiness, and the clusters whose entries are not hidden although their nodes are gone. */
 function detailOf(detail: string, protectedClusters: readonly string[]): string {
   if (protectedClusters.length === 0) return detail;
-  return `${detail}; so many nodes of ${protectedClusters.join(", ")} vanished at once that nothing of theirs is hidden`;
+  return `${detail}; so much of ${protectedClusters.join(", ")} vanished at once that nothing of ${protectedClusters.length === 1 ? "it" : "them"} is hidden`;
 }
 
 /** The line of `/readyz` about the fabric, and whether the fabric is ok. */

@@ -204,7 +204,7 @@ test("lag says what is protected", () => {
   expect(peers.lag(world.time())).toMatchObject({ isReady: true, isCaughtUp: true, isProtected: false });
   for (const node of nodes.slice(2)) world.kill(node, "machine");
   world.runUntil(() => peers.lag(world.time()).isProtected, 60_000);
-  expect(peers.lag(world.time()).detail).toContain("so many nodes of c1 vanished at once that nothing of theirs is hidden");
+  expect(peers.lag(world.time()).detail).toContain("so much of c1 vanished at once that nothing of it is hidden");
 });
 
 test("readiness counts the others as people do, and a node whose others have left is in step with nobody", () => {

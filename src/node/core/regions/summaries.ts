@@ -220,7 +220,7 @@ export class Summaries {
     if (!this.#options.isExporting) return "held; not exported: summary.export_enabled is off";
     if (this.isExporting) return "held and exported";
     if (this.#confirmsAfterMs !== undefined)
-      return "held and confirmed by beacons; what changes is not exported, because so many nodes of the cluster vanished at once";
+      return "held and confirmed by beacons; what changes is not exported, because so much of the cluster vanished at once";
     if (this.#standing === "withholding") return "held; what changes is not exported, because this node may see only a part of its cluster";
     const others = this.#exporterCount;
     const elsewhere = others > 0 ? `exported by ${others} other nodes of the cluster` : "exported by no node of the cluster";
