@@ -3,12 +3,13 @@
  * drafts, and reads back what is held of them, so it does not matter which node sent them.
  */
 import { instanceCount } from "../../catalog/query/instances.ts";
+import { nameOfKey } from "../../catalog/record/record.ts";
 import type { StoredRecord } from "../../catalog/record/stored-record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import { NO_POLICY, type Policy } from "../../policy/set/verdict.ts";
 import type { PolicySource } from "../../policy/set/visibility.ts";
-import { summaryKeyOf } from "../keys.ts";
+import { recordKey, summaryKeyOf } from "../keys.ts";
 import type { Channel, SummaryKey } from "../summary.ts";
 import { Counting } from "./counting.ts";
 import { type Draft, draftOf, type Sent, withdrawalOf } from "./drafts.ts";
@@ -130,6 +131,16 @@ export class Builder {
   stoodStill(): void {
     this.#standing = "silent";
     this.#forget();
+  }
+
+  /** When this node said it last, or found that another one did. Undefined of a service that it does not remember. */
+  saidMonoMs(key: SummaryKey): number | undefined {
+    return this.#services.find(nameOfKey(recordKey(key)))?.sentMonoMs.get(key.channel);
+  }
+
+  /** This node said something again that is not a draft of a tick. Its hold-down begins anew. */
+  saidAgain(key: SummaryKey, { monoMs }: Time): void {
+    this.#services.find(nameOfKey(recordKey(key)))?.sentMonoMs.set(key.channel, monoMs);
   }
 
   /** The exporter of a service, or of the beacon, as every node with these members says. Undefined while nobody exports. */

@@ -13,9 +13,9 @@ const MAX_REGION_CHARS = 1536;
 
 /**
  * Why something is sent: seen for the first time; another band or existence; count or latency; no entries left; the policy or the settings do not let it out;
- * the cluster signs with another key now.
+ * the cluster signs with another key now; others know it in a version that is as high or higher.
  */
-export type DraftCause = "first" | "changed" | "measured" | "vanished" | "denied" | "rekeyed";
+export type DraftCause = "first" | "changed" | "measured" | "vanished" | "denied" | "rekeyed" | "exceeded";
 
 /** A summary to be numbered, signed and held. */
 export interface Draft {

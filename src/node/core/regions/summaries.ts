@@ -32,6 +32,7 @@ import type { NodeOutput } from "../../core-io.ts";
 import { ingressNodes } from "./ingress.ts";
 import { type LagParts, type Neighbour, summaryLag } from "./lag.ts";
 import { Narrowed } from "./narrowed.ts";
+import { Restating } from "./restating.ts";
 
 type Exports = "exportIntervalMs" | "exportNamespaces" | "exportScope" | "holdDownMs" | "includeUnscoped";
 
@@ -95,6 +96,7 @@ export class Summaries {
   readonly held: HeldSummaries;
   readonly builder: Builder;
   readonly reads: SummaryReads;
+  readonly #restating: Restating;
   readonly #options: SummariesOptions;
   readonly #parts: SummariesParts;
   #judgeMonoMs = Number.NEGATIVE_INFINITY;
@@ -131,6 +133,7 @@ export class Summaries {
     this.#narrowed = new Narrowed({ held, clusterId, neighbours: options.neighbours });
     const exports = { source: { clusterId, region }, exportScope, includeUnscoped, exportNamespaces };
     this.builder = new Builder({ catalog, own: held.own, policies }, { ...exports, nodeId, holdDownMs, exportIntervalMs });
+    this.#restating = new Restating({ held, holdDownMs, saidMonoMs: (key) => this.builder.saidMonoMs(key) });
     const sources = heldSources(held, now);
     this.reads = new SummaryReads({ replica: held.replica, node, policies, onDenied, sources, onAgain, now });
   }
@@ -247,7 +250,9 @@ export class Summaries {
   nextDeadlineMs(isBegun: boolean): number {
     if (!isBegun) return this.reads.isRunning ? this.#time.monoMs : NEVER;
     if (this.reads.isRunning || this.#parts.policies.policy !== this.#policy) return this.#time.monoMs;
-    return Math.min(this.#judgeMonoMs, this.builder.nextDeadlineMs(), this.held.nextDeadlineMs(this.#time), this.#beaconDueMonoMs());
+    const restateMonoMs = this.isExporting ? this.#restating.nextDeadlineMs() : NEVER;
+    const heldMonoMs = this.held.nextDeadlineMs(this.#time);
+    return Math.min(this.#judgeMonoMs, this.builder.nextDeadlineMs(), restateMonoMs, heldMonoMs, this.#beaconDueMonoMs());
   }
 
   /** Does a slice of what is due. */
@@ -262,7 +267,7 @@ export class Summaries {
     for (const draft of exported) out.push({ kind: "summaryExported", draft });
     this.failedCount += drafts.length - exported.length;
     const isBeaconDue = time.monoMs >= this.#beaconDueMonoMs();
-    if (this.#goAbove(time) || isBeaconDue || (isJudged && this.#hasFirstIngress(circumstances)))
+    if (this.#goAbove(time, out) || isBeaconDue || (isJudged && this.#hasFirstIngress(circumstances)))
       this.held.makeBeacon(this.#ingress(circumstances), time);
     this.held.work(time);
     const hasFollowed = this.followPolicy(out);
@@ -283,12 +288,13 @@ export class Summaries {
   }
 
   /** Says again what others know better of this cluster. Returns whether that is its beacon too. */
-  #goAbove(time: Time): boolean {
+  #goAbove(time: Time, out: NodeOutput[]): boolean {
     if (!this.isExporting) return false;
-    let isBeacon = false;
-    for (const { key } of this.held.takeExceeds())
-      if (key === undefined) isBeacon = true;
-      else if (this.held.restate(key, time) === undefined) this.held.takeBack(key, time);
+    const { drafts, isBeacon } = this.#restating.step(time);
+    for (const draft of drafts) {
+      this.builder.saidAgain(draft.facts, time);
+      out.push({ kind: "summaryExported", draft });
+    }
     return isBeacon;
   }
 

@@ -1,0 +1,99 @@
+/** What others know in a version that is as high as ours or higher is said again, above it: when each goes, and what the audit is told (docs/design/summaries.md, Building). */
+import type { KeyText } from "../../../catalog/record/record.ts";
+import { NEVER, type Time } from "../../../lib/machine.ts";
+import type { Draft } from "../../../summary/building/drafts.ts";
+import type { Exceed } from "../../../summary/held/options.ts";
+import type { HeldSummaries } from "../../../summary/held/summaries.ts";
+import { recordKey } from "../../../summary/keys.ts";
+import type { SummaryKey } from "../../../summary/summary.ts";
+
+/** Summaries that wait. The oldest goes; its order comes again with the next echo. */
+const MAX_WAITING = 20_000;
+/** Said in one step: each is numbered, signed and held in some 0.15 ms. */
+const SAID_AT_A_TIME = 20;
+
+interface Waiting {
+  readonly key: SummaryKey;
+  /** To be exceeded. */
+  readonly version: number;
+  readonly dueMonoMs: number;
+}
+
+/** What is said again in one step. */
+export interface Restated {
+  readonly drafts: readonly Draft[];
+  /** The beacon is to be said again too. */
+  readonly isBeacon: boolean;
+}
+
+const NOTHING: Restated = { drafts: [], isBeacon: false };
+
+export interface RestatingParts {
+  readonly held: Pick<HeldSummaries, "own" | "restate" | "takeBack" | "takeExceeds">;
+  readonly holdDownMs: number;
+  /** When this node said it last, as far as it knows. What counts now may be an older word of another node. */
+  readonly saidMonoMs: (key: SummaryKey) => number | undefined;
+}
+
+export class Restating {
+  readonly #parts: RestatingParts;
+  readonly #waiting = new Map<KeyText, Waiting>();
+  #dueMonoMs = NEVER;
+
+  constructor(parts: RestatingParts) {
+    this.#parts = parts;
+  }
+
+  /** Of a node that exports. */
+  nextDeadlineMs(): number {
+    return this.#dueMonoMs;
+  }
+
+  /** Takes the orders that came, and does a slice of what is due. Only an exporter may. */
+  step(time: Time): Restated {
+    const exceeds = this.#parts.held.takeExceeds();
+    for (const exceed of exceeds) this.#take(exceed, time);
+    const isBeacon = exceeds.some(({ key }) => key === undefined);
+    if (time.monoMs < this.#dueMonoMs) return isBeacon ? { drafts: [], isBeacon } : NOTHING;
+    const drafts: Draft[] = [];
+    this.#dueMonoMs = NEVER;
+    for (const [text, waiting] of this.#waiting) {
+      if (waiting.dueMonoMs > time.monoMs || drafts.length >= SAID_AT_A_TIME) {
+        this.#dueMonoMs = Math.min(this.#dueMonoMs, waiting.dueMonoMs);
+        continue;
+      }
+      this.#waiting.delete(text);
+      const draft = this.#say(waiting, time);
+      if (draft !== undefined) drafts.push(draft);
+    }
+    return { drafts, isBeacon };
+  }
+
+  #take({ key, version }: Exceed, time: Time): void {
+    if (key === undefined) return;
+    const text = recordKey(key);
+    const { held, holdDownMs } = this.#parts;
+    const said = held.own.find(key, time);
+    // It is looked at once when that was said, so that no clock can hold it down for longer.
+    const restMs = said === undefined ? 0 : Math.max(0, holdDownMs - Math.max(0, time.wallMs - said.generatedWallMs));
+    const dueMonoMs = Math.max(this.#waiting.get(text)?.dueMonoMs ?? time.monoMs + restMs, this.#heldDownMonoMs(key));
+    this.#waiting.delete(text);
+    this.#waiting.set(text, { key, version, dueMonoMs });
+    this.#dueMonoMs = Math.min(this.#dueMonoMs, dueMonoMs);
+    const [oldest] = this.#waiting.keys();
+    if (this.#waiting.size > MAX_WAITING && oldest !== undefined) this.#waiting.delete(oldest);
+  }
+
+  #heldDownMonoMs(key: SummaryKey): number {
+    return (this.#parts.saidMonoMs(key) ?? Number.NEGATIVE_INFINITY) + this.#parts.holdDownMs;
+  }
+
+  #say({ key, version }: Waiting, time: Time): Draft | undefined {
+    const { held } = this.#parts;
+    // Somebody said something newer meanwhile, above it.
+    if ((held.own.find(key, time)?.version ?? 0) > version) return undefined;
+    const above = held.restate(key, time) ?? held.takeBack(key, time);
+    const facts = above === undefined ? undefined : held.own.find(key, time);
+    return facts && { facts, cause: "exceeded" };
+  }
+}

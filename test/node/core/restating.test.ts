@@ -1,0 +1,68 @@
+/** What others know better of a cluster is said again once its hold-down is over, in slices, and the audit is told. */
+import { expect, test } from "vitest";
+import { Restating } from "../../../src/node/core/regions/restating.ts";
+import { HeldWorld, sealedSummary, summaryKey } from "../../fakes/held-world.ts";
+
+const HOLD_DOWN_MS = 5000;
+
+function exporter(saidMonoMs?: number) {
+  const world = new HeldWorld();
+  const node = world.node({ nodeId: "a1", clusterId: "A" });
+  const restating = new Restating({ held: node.held, holdDownMs: HOLD_DOWN_MS, saidMonoMs: () => saidMonoMs });
+  const said: string[] = [];
+  /** Runs for a while, and says what was said again and when. */
+  const run = (forMs: number) => {
+    for (const untilMs = world.nowMs + forMs; world.nowMs < untilMs; world.nowMs += 100)
+      for (const { facts, cause } of restating.step(node.time).drafts)
+        said.push(`${world.nowMs} ${facts.serviceId} ${cause}${facts.withdrawn ? " gone" : ""}`);
+    return said.splice(0);
+  };
+  return { world, node, restating, run };
+}
+
+const echo = (serviceId: string, version: number) => sealedSummary({ serviceId, version, exporter: "a9" });
+
+test("an echo of what was just said waits for the hold-down, and what nobody knows is taken back at once", () => {
+  const { world, node, restating, run } = exporter();
+  const version = node.say("cart") ?? 0;
+  world.nowMs += 1000;
+  for (const name of ["cart", "gone"]) expect(node.takeSeal(echo(name, version + 7))).toBe("echo");
+  expect(run(20_000)).toEqual(["1000 gone exceeded gone", "5000 cart exceeded"]);
+  expect(node.held.own.find(summaryKey("cart", "A"), node.time)?.version).toBe(version + 8);
+  expect(restating.nextDeadlineMs()).toBe(Number.POSITIVE_INFINITY);
+});
+
+test("what counts may be an older word of another node, and what this one said just now holds it down all the same", () => {
+  const { world, node, run } = exporter(9000);
+  node.say("cart");
+  world.nowMs += 10_000;
+  node.takeSeal(echo("cart", 2_000_000_000));
+  expect(run(20_000)).toEqual(["14000 cart exceeded"]);
+});
+
+test("what was said anew meanwhile is not said again", () => {
+  const { node, run } = exporter();
+  const version = node.say("cart") ?? 0;
+  node.takeSeal(echo("cart", version + 7));
+  expect(run(1000)).toEqual([]);
+  expect(node.say("cart", { endpointCount: 9 })).toBe(version + 8);
+  expect(run(20_000)).toEqual([]);
+});
+
+test("echoes that come again and again say it once a hold-down, and many go in slices", () => {
+  const { world, node, restating, run } = exporter();
+  const version = node.say("cart") ?? 0;
+  world.nowMs += HOLD_DOWN_MS;
+  const times: number[] = [];
+  for (let n = 1; n <= 50; n++) {
+    node.takeSeal(echo("cart", version + 10 * n));
+    times.push(...run(500).map((text) => Number(text.split(" ")[0])));
+  }
+  for (const [i, atMs] of times.entries()) if (i > 0) expect(atMs - (times[i - 1] ?? 0)).toBeGreaterThanOrEqual(HOLD_DOWN_MS);
+  expect(times.length).toBeGreaterThan(3);
+  run(HOLD_DOWN_MS);
+  for (let i = 0; i < 100; i++) node.takeSeal(echo(`s${i}`, 1000));
+  expect(restating.step(node.time).drafts).toHaveLength(20);
+  expect(restating.nextDeadlineMs()).toBeLessThanOrEqual(node.time.monoMs);
+  expect(run(1000)).toHaveLength(80);
+});
