@@ -102,6 +102,23 @@ export class Keeping {
     return byA === byB ? a.sealed.hops < b.sealed.hops : byA > byB;
   }
 
+  /** The beacon of a source that counts. HOT: once a source for each question that leads to other clusters; reading one of 16 KB takes 0.3 ms. */
+  beaconOf(id: string): Beacon | undefined {
+    const key = beaconKey(id);
+    const source = this.sources.find(id);
+    // A record that is replaced may be the same object.
+    const held = this.replica
+      .records(key)
+      .map(({ origin, seq, hlc, finding }) => `${origin.id}/${seq}/${hlc}/${finding}`)
+      .join(" ");
+    if (source?.read?.held === held) return source.read.beacon;
+    const best = this.best(key);
+    const content = best === undefined ? undefined : this.contentOf(best);
+    const beacon = content?.what === "beacon" ? content.beacon : undefined;
+    if (source !== undefined) source.read = { beacon, held };
+    return beacon;
+  }
+
   bytesOf({ at, sizeBytes }: StoredRecord): Uint8Array {
     return this.replica.slab.view(at, sizeBytes);
   }

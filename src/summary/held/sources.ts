@@ -46,6 +46,8 @@ export class Source {
   beaconVersion = 0;
   /** The keys that signed what is proven, and of each the version of its highest beacon, or 0. */
   readonly signers = new Map<string, number>();
+  /** The beacon that counts, as it was read last, and what was held of it then. */
+  read: { readonly beacon: Beacon | undefined; readonly held: string } | undefined;
   /** Of the beacon that border links were told of last. */
   toldBeacon = 0;
   generatedWallMs = 0;

@@ -214,10 +214,8 @@ export class HeldSummaries {
   }
 
   /** The beacon of a source that counts. */
-  beaconOf(source: string): Beacon | undefined {
-    const best = this.best(beaconKey(source));
-    const content = best === undefined ? undefined : this.contentOf(best);
-    return content?.what === "beacon" ? content.beacon : undefined;
+  beaconOf(id: string): Beacon | undefined {
+    return this.#keeping.beaconOf(id);
   }
 
   /** Whether a record's source was not heard of for a ttl. */

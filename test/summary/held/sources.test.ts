@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import { BODY, KIND } from "../../../src/catalog/record/record.ts";
 import { beaconKey } from "../../../src/summary/keys.ts";
 import { MAX_VERSION } from "../../../src/summary/summary.ts";
@@ -33,6 +34,32 @@ function worldOf(said: Parameters<HeldNode["say"]>[1] = {}) {
   };
   return { world, a, b1, b2, version, at };
 }
+
+test("a beacon is read once, whoever asks how often where its cluster takes calls, and anew when another one counts", () => {
+  const world = new HeldWorld();
+  const [a, b, c] = ["A", "B", "B"].map((clusterId, i) => world.node({ nodeId: `n${i}`, clusterId }));
+  if (!a || !b || !c) throw new Error();
+  const ingress = (url: string) => [{ urls: [url], scope: SCOPE.GLOBAL, capabilities: [], tags: [] }];
+  a.held.makeBeacon(ingress("https://one"), a.time);
+  expect(b.held.beaconOf("A")).toBeUndefined();
+  b.takeFrom(a, "beacon");
+  c.hear(b);
+  for (const node of [b, c]) {
+    const first = node.held.beaconOf("A");
+    expect(first?.ingress[0]?.urls).toEqual(["https://one"]);
+    expect(node.held.beaconOf("A")).toBe(first);
+  }
+  world.nowMs += MINUTE;
+  a.held.makeBeacon(ingress("https://two"), a.time);
+  b.takeFrom(a, "beacon");
+  c.hear(b);
+  for (const node of [b, c]) expect(node.held.beaconOf("A")?.ingress[0]?.urls).toEqual(["https://two"]);
+  // Its key counts no more.
+  world.keys.counting.clear();
+  b.held.keysChanged(["A"]);
+  b.settle();
+  expect(b.held.beaconOf("A")).toBeUndefined();
+});
 
 test("a beacon that claims a day confirms for no longer than this node's own ttl", () => {
   const world = new HeldWorld();
