@@ -1,4 +1,4 @@
-/** The clients of other clusters, one each, made when a cluster is first called. */
+/** The clients of other clusters, made when a cluster is first called at a place. */
 import type { Channel } from "../calls.ts";
 import { Client, type ClientOptions } from "../client.ts";
 import { RequestError, unreachedFailure } from "../request-error.ts";
@@ -6,8 +6,8 @@ import { Servers } from "../servers/servers.ts";
 import { type Ingress, ingressIn } from "./ingress-urls.ts";
 import { ProvenChannel } from "./proven-channel.ts";
 
-/** Most clusters with open connections; the one used longest ago goes first. */
-const MAX_CLUSTERS = 32;
+/** Most places with open connections; the one used longest ago goes first. */
+const MAX_PLACES = 32;
 
 /** How other clusters are reached. */
 export interface ClusterWays {
@@ -36,16 +36,12 @@ export interface OtherCluster {
   readonly thrown: (error: unknown) => never;
 }
 
-interface Known extends OtherCluster {
-  readonly servers: string;
-}
-
 export class OtherClusters {
   readonly #home: Client;
   readonly #ways: ClusterWays;
   readonly #options: ClientOptions;
-  /** By cluster, the one used longest ago first. */
-  readonly #known = new Map<string, Known>();
+  /** By cluster and servers, the one used longest ago first. Others may name another place of a cluster, and must not end the calls at this one. */
+  readonly #known = new Map<string, OtherCluster>();
 
   constructor(home: Client, ways: ClusterWays, options: ClientOptions) {
     this.#home = home;
@@ -58,16 +54,15 @@ export class OtherClusters {
     const { clusterId, from } = located;
     const ingress = ingressIn(located.urls, { from, isTls: this.#ways.isTls(clusterId) });
     if (ingress.servers.length === 0) throw failureOf(unreachedFailure("it has no url that may be used", from), located, ingress);
-    const servers = ingress.servers.join(" ");
-    let known = this.#known.get(clusterId);
-    if (known?.servers !== servers) {
-      known?.client.close();
-      known = { servers, client: this.#clientOf(located, ingress), thrown: (error) => throwTold(error, located, ingress) };
-    }
-    this.#known.delete(clusterId);
-    this.#known.set(clusterId, known);
+    const place = [clusterId, ...ingress.servers].join(" ");
+    const known = this.#known.get(place) ?? {
+      client: this.#clientOf(located, ingress),
+      thrown: (error: unknown) => throwTold(error, located, ingress),
+    };
+    this.#known.delete(place);
+    this.#known.set(place, known);
     const [oldest] = this.#known;
-    if (this.#known.size > MAX_CLUSTERS && oldest !== undefined) {
+    if (this.#known.size > MAX_PLACES && oldest !== undefined) {
       oldest[1].client.close();
       this.#known.delete(oldest[0]);
     }
