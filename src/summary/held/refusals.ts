@@ -14,11 +14,14 @@ export interface RefusalEvent {
   readonly name: string;
 }
 
-/** Events in a minute, of one word and source, and of all. */
-const A_MINUTE = { one: 5, all: 60 };
+/** Events in a minute, of one word and source, and of all that comes by one neighbour, so that nobody hides what comes by another. */
+const A_MINUTE = { one: 5, via: 60 };
 /** Words and sources whose rate is known. */
 const MAX_RATES = 4096;
-const ALL = "";
+/** Neighbours whose rate is known: more than settings can name. */
+const MAX_NEIGHBOURS = 256;
+/** Most events that are kept until they are taken. */
+const MAX_EVENTS = 240;
 const NONE: Readonly<Record<SummaryRefusal, number>> = {
   unsigned: 0,
   unknown_key: 0,
@@ -35,14 +38,16 @@ const NONE: Readonly<Record<SummaryRefusal, number>> = {
 export class Refusals {
   readonly counts: Record<SummaryRefusal, number> = { ...NONE };
   readonly #each = new TokenBuckets({ limit: A_MINUTE.one, windowMs: 60_000, maxKeys: MAX_RATES });
-  readonly #all = new TokenBuckets({ limit: A_MINUTE.all, windowMs: 60_000, maxKeys: 2 });
+  readonly #byVia = new TokenBuckets({ limit: A_MINUTE.via, windowMs: 60_000, maxKeys: MAX_NEIGHBOURS });
   #events: RefusalEvent[] = [];
 
   note(event: RefusalEvent, { monoMs }: Time): void {
     this.counts[event.why] += 1;
-    if (this.#each.take(`${event.why} ${event.source}`, monoMs) === 0 && this.#all.take(ALL, monoMs) === 0) this.#events.push(event);
+    const { why, source, via } = event;
+    // Each neighbour can make up any source.
+    if (this.#each.take(`${why} ${source} ${via}`, monoMs) === 0 && this.#byVia.take(via, monoMs) === 0) this.#events.push(event);
     // Somebody who never takes them must not fill the memory.
-    if (this.#events.length > A_MINUTE.all) this.#events.shift();
+    if (this.#events.length > MAX_EVENTS) this.#events.shift();
   }
 
   /** The events since the last call. */

@@ -149,6 +149,20 @@ test("what our owner rule denies is held for relays and hidden, and shown when t
   expect(b.shown).toHaveLength(0);
 });
 
+test("a neighbour whose words are refused all the time hides no refusal of another one", () => {
+  const world = new HeldWorld();
+  world.keys.add("A", "A");
+  const node = world.node({ nodeId: "b1", clusterId: OTHER });
+  const claims = (source: string, via: string) =>
+    node.held.take(sealed({ source, regions: [source] }, "none"), { cluster: via, region: via }, node.time);
+  for (let n = 0; n < 500; n++) claims(`made-up-${n}`, "C");
+  claims("A", "D");
+  const events = node.held.takeRefused();
+  expect([events.filter(({ via }) => via === "C").length, events.filter(({ via }) => via === "D").length]).toEqual([60, 1]);
+  for (let n = 0; n < 500; n++) claims(`made-up-${n}`, `N${n}`);
+  expect(node.held.takeRefused().length).toBe(240);
+});
+
 test("events for the audit are bounded, counts are not", () => {
   const world = new HeldWorld();
   world.keys.add("A", "A");
