@@ -26,6 +26,8 @@ export interface SourceReceipts {
   ages(time: Time): readonly SourceAge[];
   /** Those that moved since the last call, which only the channel makes. */
   newAges(time: Time): readonly SourceAge[];
+  /** After so long without a beacon nothing of a source counts. */
+  readonly lostAfterMs: number;
   /** Whether the source of a record took it back, or is lost for so long that nothing of it counts any more. */
   isOver(record: StoredRecord): boolean;
   /** Another node of the region had that beacon so long ago. If it is not held or proven here yet, that counts as soon as it is. */

@@ -36,10 +36,12 @@ export function* restoreSummaries(
   const read = yield* readSnapshot(bytes, { nodeId: replica.self.nodeId, clusterId });
   if (!read.ok) return read;
   const { header } = read.snapshot;
+  const sinceMs = time.wallMs - header.savedWallMs;
+  // Every source is lost by then. What it took back meanwhile may be forgotten everywhere, so what the file says of it must not count again.
+  if (sinceMs >= receipts.lostAfterMs) return { ok: true, recordCount: 0, refusedCount: 0 };
   // What was forgotten may come back from others, and goes again if nothing of it is needed.
   const snapshot = { ...read.snapshot, header: { ...header, forgotten: [], lost: [] } };
   const { recordCount, refusedCount } = yield* restoreSnapshot(snapshot, { replica, stamper: sealed(stamper), bounds, isForeign }, time);
-  const sinceMs = time.wallMs - header.savedWallMs;
   if (sinceMs >= 0) for (const age of header.sourceAges ?? []) receipts.heardAge({ ...age, ageMs: age.ageMs + sinceMs }, time);
   return { ok: true, recordCount, refusedCount };
 }

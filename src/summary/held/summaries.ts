@@ -270,6 +270,11 @@ export class HeldSummaries {
     return this.#keeping.sources.newAges(time);
   }
 
+  get lostAfterMs(): number {
+    const { ttlMs, staleKeepMs } = this.#keeping.options;
+    return ttlMs + staleKeepMs;
+  }
+
   /** Whether the source of a record took it back by a beacon, or is dropped. */
   isOver(record: StoredRecord): boolean {
     return this.#keeping.isOver(record);

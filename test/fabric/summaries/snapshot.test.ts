@@ -60,6 +60,19 @@ test("no source loses its age, where a node holds as many as it may beside its o
   expect(restored("a", bytes, world.time()).space.ages(world.time())).toHaveLength(count);
 });
 
+test("a file that is older than any source is kept brings nothing back: what was taken back meanwhile may be forgotten everywhere", () => {
+  const { world, a } = pair();
+  const bytes = written(a, world.time());
+  const after = (forMs: number) => {
+    const { monoMs, wallMs } = world.time();
+    const { space, result } = restored("a", bytes, { monoMs: monoMs + forMs, wallMs: wallMs + forMs });
+    return [result, space.view().length, space.ages(world.time()).length];
+  };
+  const { lostAfterMs } = a.space;
+  expect(after(lostAfterMs - 1)).toEqual([{ ok: true, recordCount: 20, refusedCount: 0 }, 19, 2]);
+  expect(after(lostAfterMs)).toEqual([{ ok: true, recordCount: 0, refusedCount: 0 }, 0, 0]);
+});
+
 test.each<readonly [string, (bytes: Uint8Array) => Uint8Array, string]>([
   ["is cut off", (bytes) => bytes.subarray(0, -9), "it is cut off or changed at byte"],
   ["was changed", (bytes) => bytes.with(bytes.length - 40, 1), "it is cut off or changed at byte"],
