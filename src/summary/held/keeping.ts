@@ -11,7 +11,7 @@ import type { Time } from "../../lib/machine.ts";
 import { decodeRecord, type Opened, tagIn } from "../codec.ts";
 import { BEACON_NAMESPACE, beaconKey, recordKey, summaryKeyOf } from "../keys.ts";
 import { SummaryStamper } from "../stamper.ts";
-import type { Beacon, Summary, SummaryKey } from "../summary.ts";
+import type { Summary, SummaryKey } from "../summary.ts";
 import { Changes } from "./changes.ts";
 import { Digests } from "./digests.ts";
 import { Ends } from "./ends.ts";
@@ -20,12 +20,14 @@ import { findingOf, Judge } from "./judge.ts";
 import { NOTHING } from "./known.ts";
 import { type HeldOptions, type HeldParts, type SourceAge, withdrawalMemoryMs } from "./options.ts";
 import { OwnRecords } from "./own-records.ts";
-import { claimsOf, keyOf } from "./seals.ts";
+import { claimsOf, keyOf, signerOf } from "./seals.ts";
 import { type Source, Sources } from "./sources.ts";
 import { ToldNamespaces } from "./told.ts";
 import { Withdrawals } from "./withdrawals.ts";
 
 const TOMBSTONES = { tombstoneTtlMs: 86_400_000, minTombstones: 1024 };
+
+type OpenedBeacon = Extract<Opened, { readonly what: "beacon" }>;
 
 export class Keeping {
   readonly replica: Replica;
@@ -136,7 +138,7 @@ export class Keeping {
     const key = keyOf(content);
     this.own.put(content, findingOf(content), time);
     if (content.what === "summary" && content.summary.withdrawn) this.withdrawals.remember(key, content.summary.version, time);
-    if (content.what === "beacon") this.#hear(content.beacon, ageMs, time);
+    if (content.what === "beacon") this.#hear(content, ageMs, time);
     if (content.what === "key") this.onKey(content.key.cluster);
     // The text that the record has, so that memory holds it once.
     this.follow(this.own.find(key)?.key ?? key, time);
@@ -151,15 +153,15 @@ export class Keeping {
     if (content === undefined) return;
     this.#noteSigner(content, time);
     if (stored.origin === this.replica.self && isWithdrawn(stored)) this.withdrawals.remember(stored.key, stored.hlc, time);
-    if (content.what === "beacon") this.#hear(content.beacon, undefined, time);
+    if (content.what === "beacon") this.#hear(content, undefined, time);
     if (content.what === "key") this.onKey(content.key.cluster);
   }
 
   #noteSigner(content: Opened, time: Time): void {
     if (content.what === "key") return;
-    const { source: id, keyId, version } = claimsOf(content);
+    const { source: id, version } = claimsOf(content);
     const source = this.sources.obtain(id, time);
-    if (source !== undefined) this.sources.signed(source, keyId, content.what === "beacon" ? version : 0);
+    if (source !== undefined) this.sources.signed(source, signerOf(content), content.what === "beacon" ? version : 0);
   }
 
   /**
@@ -181,17 +183,18 @@ export class Keeping {
   }
 
   /** A beacon is proven. This node took it from somebody who has had it for so long, or it has no age yet. */
-  #hear(beacon: Beacon, ageMs: number | undefined, time: Time): void {
+  #hear(content: OpenedBeacon, ageMs: number | undefined, time: Time): void {
+    const { beacon } = content;
     const { source: id, withdrawals } = beacon;
     const source = this.sources.obtain(id, time);
     if (source === undefined) return;
     if (id === this.options.clusterId) this.onOwnBeacon(time, ageMs === undefined && source.beaconVersion === 0);
     this.sources.proven(source, beacon, ageMs, time);
-    for (const withdrawal of withdrawals) if (this.withdrawals.tell(id, withdrawal, beacon.keyId, time)) source.isToldMore = true;
+    for (const withdrawal of withdrawals) if (this.withdrawals.tell(id, withdrawal, signerOf(content), time)) source.isToldMore = true;
   }
 
   /** A border brings a beacon once more. Nobody has verified these bytes, so they must be those that are held. */
-  hearAgain({ beacon, sealed }: Extract<Opened, { readonly what: "beacon" }>, ageMs: number, time: Time): void {
+  hearAgain({ beacon, sealed }: OpenedBeacon, ageMs: number, time: Time): void {
     const source = this.sources.find(beacon.source);
     const best = this.best(beaconKey(beacon.source));
     if (source === undefined || best?.hlc !== source.beaconVersion) return;

@@ -26,6 +26,11 @@ export function claimsOf(content: Opened): Claims {
   return { source: cluster, keyId: signedBy, regions: [], version: notBeforeWallMs, exporter: "", tag: 0n };
 }
 
+/** The key that signed it; empty for what is not signed, whatever it claims. */
+export function signerOf(content: Opened): string {
+  return content.sealed.signature.length === 0 ? "" : claimsOf(content).keyId;
+}
+
 export function keyOf(content: Opened): KeyText {
   if (content.what === "summary") return recordKey(content.summary);
   if (content.what === "beacon") return beaconKey(content.beacon.source);

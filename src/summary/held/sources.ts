@@ -29,6 +29,8 @@ const LEAST_OF_TTL = 1 / 12;
 const UNHEARD = 0;
 /** Beacons that are not proven here yet of which an age is kept. */
 const MAX_PENDING = 8;
+/** Keys of a source that are remembered: more than a cluster can have. A resolver without keys believes any. */
+const MAX_SIGNERS = 64;
 const NO_AGES: readonly SourceAge[] = [];
 const NO_SOURCES: readonly Source[] = [];
 
@@ -252,8 +254,10 @@ export class Sources {
 
   // ---- keys ----
   /** Something is proven by a key of the source, with this version if it is a beacon. */
-  signed(source: Source, keyId: string, beaconVersion = 0): void {
-    source.signers.set(keyId, Math.max(beaconVersion, source.signers.get(keyId) ?? 0));
+  signed({ signers }: Source, keyId: string, beaconVersion: number): void {
+    signers.set(keyId, Math.max(beaconVersion, signers.get(keyId) ?? 0));
+    const [oldest] = signers.keys();
+    if (signers.size > MAX_SIGNERS && oldest !== undefined) signers.delete(oldest);
   }
 
   /** Some keys count no more, so no beacon that they signed is the last one. Returns whether anything of them was proven. */
