@@ -228,6 +228,15 @@ test("ages that a member makes up add no source that the settings do not name, a
   expect(stateOf()).toEqual(["A fresh", "C fresh"]);
 });
 
+test("where signatures are not required, a source that the settings name takes the place of one that they do not name and of which nothing is held", () => {
+  const world = new HeldWorld();
+  const a = world.node({ nodeId: "a1", clusterId: "A" });
+  const b1 = world.node({ nodeId: "b1", clusterId: "B", options: { requireSignatures: false, maxSources: 2 } });
+  for (const source of ["x1", "x2", "x3"]) b1.held.heardAge({ source, version: 1, ageMs: 0 }, b1.time);
+  a.beacon();
+  expect([b1.takeFrom(a, "beacon"), b1.held.sources(b1.time).map(({ source }) => source)]).toEqual(["taken", ["x2", "A"]]);
+});
+
 test.each<[string, (version: number) => { version: number; ageMs: number }[]]>([
   ["of the next beacon", (version) => [{ version, ageMs: 90 * MINUTE }]],
   ["of later beacons", (version) => Array.from({ length: 20 }, (_, n) => ({ version: version + n * n, ageMs: 0 }))],
