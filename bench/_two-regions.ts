@@ -117,13 +117,20 @@ export function leavingBytes(k: number, services: number): Uint8Array {
 }
 
 /** Bytes of record frames that the node has sent to others of its region, as its own metric says: without what HTTP/2 and TCP add. */
-export async function recordBytesOf(node: Node): Promise<number> {
+export function recordBytesOf(node: Node): Promise<number> {
+  return countedBy(node, "mesh_link_bytes_total", ['direction="sent"', 'kind="records"']);
+}
+
+/** Summaries that the node has made for its cluster. */
+export function exportsOf(node: Node): Promise<number> {
+  return countedBy(node, "discovery_summary_exports_total", ['outcome="exported"']);
+}
+
+async function countedBy(node: Node, metric: string, labels: readonly string[]): Promise<number> {
   const { host, port } = listenerOf(node, "http");
   const text = await (await fetch(`http://${host}:${port}/metrics`)).text();
-  const sent = [...text.matchAll(/^mesh_link_bytes_total\{([^}]*)\} (\d+)$/gm)].filter(
-    ([, labels = ""]) => labels.includes('direction="sent"') && labels.includes('kind="records"'),
-  );
-  return sent.reduce((sum, [, , bytes]) => sum + Number(bytes), 0);
+  const all = [...text.matchAll(new RegExp(`^${metric}\\{([^}]*)\\} (\\d+)$`, "gm"))];
+  return all.reduce((sum, [, had = "", count]) => (labels.every((label) => had.includes(label)) ? sum + Number(count) : sum), 0);
 }
 
 /** Of each service of the other region that the node shows: how many endpoints its summary says. */

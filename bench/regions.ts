@@ -1,17 +1,18 @@
 /**
  * How many bytes does a region tell another one of its endpoints that join and leave? One in ten of 100,000 endpoints in 1,000 services joins or leaves a minute, for ten minutes: bytes on a
  * border link, beside those of the same changes as record frames inside the region, and beside peered datacenters of Consul that export the same. Both are measured at once, since bytes
- * are counted and no time; each change costs Consul the same, so it is measured for less long. It takes about twelve minutes.
- * `npm run bench -- regions [--endpoints 100000] [--services 1000] [--seconds 600] [--consul-seconds 240] [--idle-seconds 40] [--only waymark,consul]`
+ * are counted and no time; each change costs Consul the same, so it is measured for less long. Afterwards services lose half of their endpoints or get half as many more, at the same rate,
+ * which no summary can leave untold. It takes about twelve minutes.
+ * `npm run bench -- regions [--endpoints 100000] [--services 1000] [--seconds 600] [--consul-seconds 240] [--scaling-seconds 20] [--idle-seconds 40] [--only waymark,consul]`
  */
 import { argsOf, asksForAll } from "./_args.ts";
 import { HttpWire } from "./_http.ts";
-import { type Joined, joinAndLeave } from "./_joins.ts";
+import { ComingAndGoing, type Pace, type Played } from "./_joins.ts";
 import { countOn, sleep, until } from "./_mesh.ts";
 import type { Running } from "./_processes.ts";
 import { type Relay, startRelay } from "./_relay.ts";
 import { cellText, type Goal, ratioGoal, report, round } from "./_results.ts";
-import { joiningBytes, leavingBytes, recordBytesOf, serviceName, startRegions, summariesAt } from "./_two-regions.ts";
+import { exportsOf, joiningBytes, leavingBytes, recordBytesOf, serviceName, startRegions, summariesAt } from "./_two-regions.ts";
 import { Wire } from "./_wire.ts";
 import { fail, PATH } from "./_work.ts";
 import { BATCH as CONSUL_BATCH, type ConsulPeers, consulMembers, consulNodes, startConsulPeers } from "./adapters/consul.ts";
@@ -21,6 +22,7 @@ const DEFAULTS = {
   services: 1000,
   seconds: 600,
   "consul-seconds": 240,
+  "scaling-seconds": 20,
   // A turn of beacons, with two comparisons in each direction: a shorter time may miss all of them.
   "idle-seconds": 40,
   only: ["waymark", "consul"],
@@ -29,27 +31,38 @@ const values = argsOf(DEFAULTS);
 const { endpoints: ENDPOINTS, services: SERVICES, only: PARTS } = values;
 /** Of all endpoints, those that join or leave in a minute. */
 const SHARE = 0.1;
-const PER_SECOND = (ENDPOINTS * SHARE) / 60;
 const BATCH = 1000;
 /** For what is still on its way when all is told: acknowledgements, and first comparisons. */
 const SETTLE_MS = 5000;
 /** Counts wait for the export interval of 30 s; nodes that compete for cores take longer. */
 const TOLD_MS = 240_000;
 
+/** Endpoints joined and left for a time, until all was told. */
+interface Churn {
+  readonly played: Played;
+  /** Between the regions. */
+  readonly bytes: number;
+  /** From the first change until the end of what was counted. */
+  readonly countedSeconds: number;
+  /** Of Waymark: summaries made meanwhile, and bytes of record frames. */
+  readonly summaries?: number;
+  readonly recordBytes?: number;
+}
+
 interface Side {
   readonly who: string;
-  readonly changes: Joined;
   /** Until the other region knew all endpoints of the start. */
   readonly startBytes: number;
   /** While nothing changed. */
   readonly idleBytes: number;
-  /** While endpoints joined and left, and until all was told. */
-  readonly bytes: number;
-  /** From the first change until the end of what was counted. */
-  readonly countedSeconds: number;
-  /** Of record frames in the same time. */
-  readonly recordBytes?: number;
+  readonly eachForItself: Churn;
+  readonly serviceByService: Churn;
   readonly note: string;
+}
+
+/** As many a second as make that share in a minute. */
+function paceOf(seconds: number): Pace {
+  return { perSecond: (ENDPOINTS * SHARE) / 60, seconds };
 }
 
 /** Bytes in so many seconds in which nothing changes. */
@@ -89,28 +102,39 @@ async function waymark(): Promise<Side> {
   await until(async () => isTold(await summariesAt(importing), start), "the other region has all summaries", TOLD_MS);
   const startBytes = relay.bytes();
   const idle = await idleBytes(relay);
-  console.error("waymark: endpoints join and leave");
-  const [before, recordsBefore, startMs] = [relay.bytes(), await recordBytesOf(exporting), performance.now()];
-  const changes = await joinAndLeave(
+  const fleet = new ComingAndGoing(
     {
       join: (k) => call(k, PATH.register, joiningBytes([k], SERVICES)),
       leave: (k) => call(k, PATH.unregister, leavingBytes(k, SERVICES)),
     },
-    { endpoints: ENDPOINTS, services: SERVICES, perSecond: PER_SECOND, seconds: values.seconds },
+    { endpoints: ENDPOINTS, services: SERVICES },
   );
-  await until(async () => (await countOn(beside)) === changes.present.size, "the other node of the region has all changes", TOLD_MS);
-  // What is told late counts too.
-  const end = countsOf(changes.present);
-  await until(async () => isTold(await summariesAt(importing), end), "the other region has all changes", TOLD_MS);
-  const counted = { bytes: relay.bytes() - before, recordBytes: (await recordBytesOf(exporting)) - recordsBefore };
-  const countedSeconds = (performance.now() - startMs) / 1000;
-  const told = await summariesAt(importing);
+  const churn = async (play: () => Promise<Played>): Promise<Churn> => {
+    console.error("waymark: endpoints join and leave");
+    const figures = async () => [relay.bytes(), await recordBytesOf(exporting), await exportsOf(exporting)] as const;
+    const [startMs, [bytes, recordBytes, summaries]] = [performance.now(), await figures()];
+    const played = await play();
+    const { length } = fleet.present;
+    await until(async () => (await countOn(beside)) === length, "the other node of the region has all changes", TOLD_MS);
+    // What is told late counts too.
+    const counts = countsOf(fleet.present);
+    await until(async () => isTold(await summariesAt(importing), counts), "the other region has all changes", TOLD_MS);
+    const end = await figures();
+    const countedSeconds = (performance.now() - startMs) / 1000;
+    return { played, bytes: end[0] - bytes, recordBytes: end[1] - recordBytes, summaries: end[2] - summaries, countedSeconds };
+  };
+  const eachForItself = await churn(() => fleet.eachForItself(paceOf(values.seconds)));
+  const note = offText(await summariesAt(importing), countsOf(fleet.present));
+  const serviceByService = await churn(() => fleet.serviceByService(paceOf(values["scaling-seconds"])));
   for (const wire of wires) wire.close();
   await regions.stop();
-  const off = [...end].map(([name, count]) => Math.abs(count / (told.get(name) ?? fail()) - 1));
-  const meanOff = off.reduce((sum, each) => sum + each, 0) / off.length;
-  const note = `Afterwards the counts that Waymark's other region shows are off by ${round(100 * meanOff)} % of a service on average, and by ${round(100 * Math.max(...off))} % at most.`;
-  return { who: "waymark", changes, startBytes, idleBytes: idle, ...counted, countedSeconds, note };
+  return { who: "waymark", startBytes, idleBytes: idle, eachForItself, serviceByService, note };
+}
+
+function offText(told: ReadonlyMap<string, number>, counts: ReadonlyMap<string, number>): string {
+  const off = [...counts].map(([name, count]) => Math.abs(count / (told.get(name) ?? fail()) - 1));
+  const mean = off.reduce((sum, each) => sum + each, 0) / off.length;
+  return `When each had joined and left for itself, the counts that Waymark's other region showed were off by ${round(100 * mean)} % on average, and by ${round(100 * Math.max(...off))} % at most.`;
 }
 
 // ---- Consul ----
@@ -152,29 +176,34 @@ async function consul(): Promise<Side | undefined> {
   let relay: Relay | undefined;
   const peers = await startConsulPeers(async (to) => (relay = await startRelay(to)).at);
   if (peers === undefined || relay === undefined) return undefined;
+  const counting: Relay = relay;
   const { write, close } = writersTo(peers.exporting);
   await write(consulNodes());
   const members = (of: readonly number[], isThere: boolean) => consulMembers(of, (k) => serviceName(k, SERVICES), isThere);
   for (let from = 0; from < ENDPOINTS; from += CONSUL_BATCH) await write(members(NUMBERS.slice(from, from + CONSUL_BATCH), true));
-  const bare = relay.bytes();
+  const bare = counting.bytes();
   await peers.begin();
   await untilWhole(peers, NUMBERS, "the other datacenter has all instances");
-  const startBytes = relay.bytes() - bare;
-  const idle = await idleBytes(relay);
-  console.error("consul: endpoints join and leave");
-  const [before, startMs] = [relay.bytes(), performance.now()];
-  const changes = await joinAndLeave(
+  const startBytes = counting.bytes() - bare;
+  const idle = await idleBytes(counting);
+  const fleet = new ComingAndGoing(
     { join: (k) => write(members([k], true)), leave: (k) => write(members([k], false)) },
-    { endpoints: ENDPOINTS, services: SERVICES, perSecond: PER_SECOND, seconds: values["consul-seconds"] },
+    { endpoints: ENDPOINTS, services: SERVICES },
   );
-  await untilWhole(peers, changes.present, "the other datacenter has all changes");
-  const bytes = relay.bytes() - before;
-  const countedSeconds = (performance.now() - startMs) / 1000;
+  const churn = async (play: () => Promise<Played>): Promise<Churn> => {
+    console.error("consul: endpoints join and leave");
+    const [bytes, startMs] = [counting.bytes(), performance.now()];
+    const played = await play();
+    await untilWhole(peers, fleet.present, "the other datacenter has all changes");
+    return { played, bytes: counting.bytes() - bytes, countedSeconds: (performance.now() - startMs) / 1000 };
+  };
+  const eachForItself = await churn(() => fleet.eachForItself(paceOf(values["consul-seconds"])));
+  const serviceByService = await churn(() => fleet.serviceByService(paceOf(values["scaling-seconds"])));
   close();
   for (const server of [peers.importing, peers.exporting]) await server.stop("SIGKILL");
-  relay.close();
-  const note = "Afterwards Consul's other datacenter has exactly the instances that there are.";
-  return { who: "consul", changes, startBytes, idleBytes: idle, bytes, countedSeconds, note };
+  counting.close();
+  const note = "Consul's other datacenter had exactly the instances that there were, each time.";
+  return { who: "consul", startBytes, idleBytes: idle, eachForItself, serviceByService, note };
 }
 
 const [ours, theirs] = await Promise.all([
@@ -182,14 +211,17 @@ const [ours, theirs] = await Promise.all([
   PARTS.includes("consul") ? consul() : undefined,
 ]);
 
+const SIDES = [ours, theirs].filter((side) => side !== undefined);
+
 // ---- goals ----
 const WORK = `${SHARE * 100} % of ${cellText(ENDPOINTS)} endpoints in ${cellText(SERVICES)} services join or leave a minute`;
 
-function aChange({ bytes, changes }: Pick<Side, "bytes" | "changes">): number {
-  return bytes / changes.count;
+function aChange(churn: Churn, bytes = churn.bytes): number {
+  return bytes / churn.played.count;
 }
 
-const recordsAChange = ours?.recordBytes && aChange({ bytes: ours.recordBytes, changes: ours.changes });
+const [ourBytes, theirBytes] = [ours && aChange(ours.eachForItself), theirs && aChange(theirs.eachForItself)];
+const recordsAChange = ours && aChange(ours.eachForItself, ours.eachForItself.recordBytes);
 
 const NOT_THE_SAME = "a summary tells less than Consul does: no endpoint by itself";
 
@@ -198,8 +230,8 @@ function goals(): readonly Goal[] {
   return [
     ratioGoal({
       name: `${WORK}: bytes between regions, beside the same changes as record frames`,
-      ratio: ours && recordsAChange && aChange(ours) / recordsAChange,
-      ours: ours && aChange(ours),
+      ratio: ourBytes && recordsAChange && ourBytes / recordsAChange,
+      ours: ourBytes,
       theirs: recordsAChange,
       missing: "not measured",
       atMost: 0.01,
@@ -213,9 +245,9 @@ function goals(): readonly Goal[] {
     }),
     ratioGoal({
       name: `${WORK}: bytes between regions, beside Consul's peering`,
-      ratio: ours && theirs && aChange(ours) / aChange(theirs),
-      ours: ours && aChange(ours),
-      theirs: theirs && aChange(theirs),
+      ratio: ourBytes && theirBytes && ourBytes / theirBytes,
+      ours: ourBytes,
+      theirs: theirBytes,
       note: NOT_THE_SAME,
       atMost: 0.1,
       shown: {
@@ -233,17 +265,28 @@ function goals(): readonly Goal[] {
   ];
 }
 
-function rowOf({ who, changes, startBytes, bytes, recordBytes, idleBytes: idle, countedSeconds }: Side) {
+function startRow({ who, startBytes, idleBytes: idle }: Side) {
   return {
     who,
-    changes: changes.count,
-    "changes a second": round(changes.count / changes.tookSeconds),
-    "counted for s": round(countedSeconds),
-    "bytes until all is told first": startBytes,
-    "bytes between regions": bytes,
-    "bytes a change": round(aChange({ bytes, changes })),
-    "bytes of record frames": recordBytes,
+    "bytes until all is told": startBytes,
+    "bytes an endpoint": round(startBytes / ENDPOINTS),
     "idle B/s": round(idle / values["idle-seconds"]),
+  };
+}
+
+function churnRow(who: string, what: string, churn: Churn) {
+  const { played, bytes, countedSeconds, summaries, recordBytes } = churn;
+  return {
+    who,
+    "who joins and leaves": what,
+    changes: played.count,
+    "changes a second": round(played.count / played.tookSeconds),
+    "all told after s": round(countedSeconds - played.tookSeconds),
+    "bytes between regions": bytes,
+    "bytes a change": round(aChange(churn)),
+    summaries,
+    "record frames, bytes a change": recordBytes && round(aChange(churn, recordBytes)),
+    "share of record frames, %": recordBytes && round((100 * bytes) / recordBytes),
   };
 }
 
@@ -255,23 +298,27 @@ function partsOf(records: number, consuls: number, summaries: number): string {
 const NOTES = [
   "Both are counted alike: a relay of TCP between the regions counts what it carries in both directions, without the heads of TCP. Both have TLS on that connection, and neither compresses. There is one connection: a node or server on each side.",
   "**The two do not tell the same.** Consul's other datacenter knows every instance with its address, port and tags, and whoever asks there can call one without asking again. Waymark's other region knows of each service that it exists, how many endpoints it has within a quarter, how well they are, and where its cluster takes calls; a program there that wants an endpoint asks that cluster, and those calls are not in these bytes.",
-  ...(ours && theirs && recordsAChange ? [partsOf(recordsAChange, aChange(theirs), aChange(ours))] : []),
-  "Endpoints of one region join and leave, half of each, drawn at random, each by a call of its own. Who joins is new, of a service that is drawn. No endpoint changes its health: Consul would tell each such change, Waymark those that turn a service's band.",
+  ...(ourBytes && theirBytes && recordsAChange ? [partsOf(recordsAChange, theirBytes, ourBytes)] : []),
+  `*Each for itself*: endpoints of one region join and leave, half of each, drawn at random, each by a call of its own. Who joins is new, of a service that is drawn. The goals are of this churn. With ${cellText(Math.round(ENDPOINTS / SERVICES))} endpoints a service few counts leave the quarter that is not told: most bytes are beacons and comparisons, which cross without any churn.`,
+  "*Service by service*: the same rate, but one service after the other loses half of its endpoints or gets half as many more, so each must be told. Where churn is of this kind, summaries are a larger share of record frames.",
+  "No endpoint changes its health: Consul would tell each such change, Waymark those that turn a service's band.",
   "The record frames are those that the node at which they join sends to another node of its region for the same changes in the same time, as its own metric says, without what TLS, HTTP/2 and TCP add.",
-  `Both are measured at once on the same cores, after a time in which nothing changed. Waymark's churn is ${cellText(values.seconds)} s, because counts that wander change more summaries the longer they do. Consul's is ${cellText(values["consul-seconds"])} s of the same rate, because each change costs it the same. Each is counted until its other region has all that is due.`,
+  `Both are measured at once on the same cores, after a time in which nothing changed. Waymark's churn is ${cellText(values.seconds)} s, because counts wander farther the longer they do. Consul's is ${cellText(values["consul-seconds"])} s of the same rate, because a change costs it the same whenever it comes. Each is counted until its other region has all that is due. Where the cores do not suffice Consul falls behind, and tells a service once for several changes: fewer bytes, later.`,
   "In Consul's favour: its nodes have no ids, addresses of several kinds or metadata, and its instances no checks, as those of agents have and as peering tells with each instance. Its peering has no setting by which a change costs less (1.22); one exports fewer services.",
   "Consul's other way, WAN federation, tells nothing ahead: churn costs no bytes there, and each look-up of another datacenter is a call to it, which fails while it cannot be reached.",
   `While nothing changes, ${values["idle-seconds"]} s are counted: a beacon of each cluster, and two comparisons in each direction. It is one border link of two regions with a cluster each.`,
-  ...[ours, theirs].flatMap((side) => (side === undefined ? [] : [side.note])),
+  ...SIDES.map(({ note }) => note),
 ];
 
 report({
   name: "regions",
   isKept: asksForAll(values, DEFAULTS),
   tables: {
-    [`${cellText(ENDPOINTS)} endpoints in ${cellText(SERVICES)} services, bytes of both directions`]: [ours, theirs].flatMap((side) =>
-      side === undefined ? [] : [rowOf(side)],
-    ),
+    [`${cellText(ENDPOINTS)} endpoints in ${cellText(SERVICES)} services, bytes of both directions`]: SIDES.map(startRow),
+    "bytes of both directions while endpoints join and leave": SIDES.flatMap(({ who, eachForItself, serviceByService }) => [
+      churnRow(who, "each for itself", eachForItself),
+      churnRow(who, "service by service", serviceByService),
+    ]),
   },
   goals: goals(),
   notes: NOTES,

@@ -6,7 +6,7 @@ import { createServer, type Server, type Socket } from "node:net";
 import { expect, test } from "vitest";
 import { asksForAll } from "../../bench/_args.ts";
 import { HttpWire } from "../../bench/_http.ts";
-import { joinAndLeave } from "../../bench/_joins.ts";
+import { ComingAndGoing } from "../../bench/_joins.ts";
 import { besideGoal } from "../../bench/_rates.ts";
 import {
   besideBefore,
@@ -66,7 +66,8 @@ test("a request on a connection that the server has closed is refused: a benchma
   server.close();
 });
 
-test("endpoints that join are new, and the counts of services wander with them", async () => {
+/** 2,000 endpoints in 20 services, and what calls have made of them. */
+function twentyServices() {
   const there = new Set(Array.from({ length: 2000 }, (_, k) => k));
   const everThere = new Set(there);
   const join = (k: number) => {
@@ -76,13 +77,25 @@ test("endpoints that join are new, and the counts of services wander with them",
     return Promise.resolve();
   };
   const leave = (k: number) => Promise.resolve(expect(there.delete(k)).toBe(true));
-  const { count, present } = await joinAndLeave({ join, leave }, { endpoints: 2000, services: 20, perSecond: 1e6, seconds: 0.004 });
-  expect(count).toBe(4000);
-  expect(present).toEqual(there);
-  const counts = Map.groupBy(present, (k) => k % 20);
-  const deviation = Math.sqrt([...counts.values()].reduce((sum, { length }) => sum + (length - 100) ** 2, 0) / 20);
+  const fleet = new ComingAndGoing({ join, leave }, { endpoints: 2000, services: 20 });
+  const counts = () => [...Map.groupBy(there, (k) => k % 20).values()].map(({ length }) => length);
+  return { fleet, there, counts };
+}
+
+test("endpoints that join each for itself are new, and the counts of services wander with them", async () => {
+  const { fleet, there, counts } = twentyServices();
+  expect(await fleet.eachForItself({ perSecond: 1e6, seconds: 0.004 })).toMatchObject({ count: 4000 });
+  expect(new Set(fleet.present)).toEqual(there);
+  const deviation = Math.sqrt(counts().reduce((sum, count) => sum + (count - 100) ** 2, 0) / 20);
   // Those who leave and come back keep the counts within 3 or so of where they were.
   expect(deviation).toBeGreaterThan(6);
+});
+
+test("service by service, each loses half of its endpoints or gets half as many more", async () => {
+  const { fleet, there, counts } = twentyServices();
+  await fleet.serviceByService({ perSecond: 1e6, seconds: 0.0002 });
+  expect(new Set(fleet.present)).toEqual(there);
+  expect(counts().toSorted((a, b) => a - b)).toEqual([50, 50, ...Array.from({ length: 16 }, () => 100), 150, 150]);
 });
 
 test.each([
