@@ -9,7 +9,7 @@ import { argsOf, asksForAll } from "./_args.ts";
 import { HttpWire } from "./_http.ts";
 import { ComingAndGoing, type Pace, type Played } from "./_joins.ts";
 import { countOn, sleep, until } from "./_mesh.ts";
-import type { Running } from "./_processes.ts";
+import type { Node, Running } from "./_processes.ts";
 import { type Relay, startRelay } from "./_relay.ts";
 import { cellText, type Goal, ratioGoal, report, round } from "./_results.ts";
 import { exportsOf, joiningBytes, leavingBytes, recordBytesOf, serviceName, startRegions, summariesAt } from "./_two-regions.ts";
@@ -87,6 +87,13 @@ function isTold(told: ReadonlyMap<string, number>, counts: ReadonlyMap<string, n
   );
 }
 
+/** Each look is a page of all summaries, so there are few. */
+const LOOK_MS = 500;
+
+async function untilTold(importing: Node, counts: ReadonlyMap<string, number>, what: string): Promise<void> {
+  await until(async () => isTold(await summariesAt(importing), counts) || sleep(LOOK_MS).then(() => false), what, TOLD_MS);
+}
+
 const NUMBERS = Array.from({ length: ENDPOINTS }, (_, k) => k);
 
 // ---- ours ----
@@ -98,8 +105,7 @@ async function waymark(): Promise<Side> {
   for (let from = 0; from < ENDPOINTS; from += BATCH)
     await call(from / BATCH, PATH.register, joiningBytes(NUMBERS.slice(from, from + BATCH), SERVICES));
   await until(async () => (await countOn(beside)) === ENDPOINTS, "the other node of the region has all endpoints", TOLD_MS);
-  const start = countsOf(NUMBERS);
-  await until(async () => isTold(await summariesAt(importing), start), "the other region has all summaries", TOLD_MS);
+  await untilTold(importing, countsOf(NUMBERS), "the other region has all summaries");
   const startBytes = relay.bytes();
   const idle = await idleBytes(relay);
   const fleet = new ComingAndGoing(
@@ -117,8 +123,7 @@ async function waymark(): Promise<Side> {
     const { length } = fleet.present;
     await until(async () => (await countOn(beside)) === length, "the other node of the region has all changes", TOLD_MS);
     // What is told late counts too.
-    const counts = countsOf(fleet.present);
-    await until(async () => isTold(await summariesAt(importing), counts), "the other region has all changes", TOLD_MS);
+    await untilTold(importing, countsOf(fleet.present), "the other region has all changes");
     const end = await figures();
     const countedSeconds = (performance.now() - startMs) / 1000;
     return { played, bytes: end[0] - bytes, recordBytes: end[1] - recordBytes, summaries: end[2] - summaries, countedSeconds };
