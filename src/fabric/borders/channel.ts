@@ -13,6 +13,7 @@ import { Allowance, type BorderCounts, type BorderOptions, newCounts } from "./o
 import type { BorderSummaries } from "./ports.ts";
 import { Filters } from "./rules.ts";
 import { type BorderBacklog, BorderSession } from "./session.ts";
+import { EndedTerms } from "./terms.ts";
 
 export interface BorderChannelParts {
   readonly here: { readonly nodeId: string; readonly clusterId: string; readonly region: string };
@@ -56,6 +57,7 @@ export class BorderChannel implements LinkChannel<BorderFrame> {
   /** Over these links something came that is not judged yet. The one whose turn is next is first. */
   readonly #behind = new Set<BorderSession>();
   readonly #judging: Allowance;
+  readonly #ended: EndedTerms;
   #judgeMonoMs = 0;
   /** Moves when announcements of keys came. */
   #keysOrder = 0;
@@ -66,6 +68,7 @@ export class BorderChannel implements LinkChannel<BorderFrame> {
     this.#filters = new Filters(parts.summaries, options);
     this.#recent = new Recent(parts.summaries, options);
     this.#apart = new Apart(parts.summaries);
+    this.#ended = new EndedTerms(options);
     this.#judging = new Allowance(options.judgedAtOnce, options.judgeEveryMs);
     this.shared = new SummaryNews({
       order: () => parts.summaries.revision + this.#keysOrder,
@@ -111,6 +114,7 @@ export class BorderChannel implements LinkChannel<BorderFrame> {
         priorityOf,
         here,
         filters: this.#filters,
+        terms: this.#ended.take(border.clusterId),
         staggerMs,
         isYoung: (key) => this.#recent.has(key),
         directSources: (peer, at) => this.#directSources(peer, at),
@@ -129,6 +133,7 @@ export class BorderChannel implements LinkChannel<BorderFrame> {
     this.heard.closed(link);
     if (session === undefined) return;
     session.close();
+    this.#ended.keep(session.clusterId, session.terms);
     this.#behind.delete(session);
     this.#sessions.delete(link);
   }

@@ -5,9 +5,10 @@
 import type { KeyText } from "../../catalog/record/record.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import type { BorderFrame } from "../wire/messages.ts";
-import { Allowance, type BorderCounts, type BorderOptions } from "./options.ts";
+import type { BorderCounts, BorderOptions } from "./options.ts";
 import type { Outbox } from "./outbox.ts";
 import type { BorderSummaries, DigestFilter, Listed, Via } from "./ports.ts";
+import type { Terms } from "./terms.ts";
 
 export interface ComparableParts {
   readonly summaries: BorderSummaries;
@@ -15,6 +16,7 @@ export interface ComparableParts {
   readonly counts: BorderCounts;
   readonly outbox: Outbox;
   readonly via: Via;
+  readonly terms: Pick<Terms, "comparable">;
 }
 
 type DigestFrame = Extract<BorderFrame, { readonly kind: "borderDigest" }>;
@@ -30,7 +32,6 @@ interface Listing {
 
 export class Comparable {
   readonly #parts: ComparableParts;
-  readonly #allowed: Allowance;
   /** What the other side exports, and this one is to hold; undefined until it has told. */
   #filter: DigestFilter | undefined;
   /** The digest that came last and is not looked at yet. */
@@ -49,7 +50,6 @@ export class Comparable {
 
   constructor(parts: ComparableParts) {
     this.#parts = parts;
-    this.#allowed = new Allowance(parts.options.comparisonBurst, parts.options.comparisonEveryMs);
   }
 
   get filter(): DigestFilter | undefined {
@@ -110,7 +110,7 @@ export class Comparable {
 
   /** Looks at the digest that came, as soon as this side's is summed. */
   #look({ monoMs }: Time): void {
-    const { summaries, counts } = this.#parts;
+    const { summaries, counts, terms } = this.#parts;
     const asked = this.#asked;
     this.#lookedMonoMs = monoMs;
     if (asked === undefined || this.#filter === undefined) return;
@@ -122,11 +122,11 @@ export class Comparable {
       return;
     }
     if (this.#isAnswering || this.#listing !== undefined || this.#lists.length > 0) return;
-    if (!this.#allowed.isLeft(monoMs)) {
+    if (!terms.comparable.isLeft(monoMs)) {
       counts.ignored += 1;
       return;
     }
-    this.#allowed.take(monoMs);
+    terms.comparable.take(monoMs);
     this.#isAnswering = true;
   }
 

@@ -10,6 +10,7 @@ import type { BorderFrame } from "../wire/messages.ts";
 import { Allowance, type BorderCounts, type BorderOptions } from "./options.ts";
 import type { Outbox } from "./outbox.ts";
 import type { BorderSummaries, Digest, DigestFilter, Listed } from "./ports.ts";
+import type { Given, Terms } from "./terms.ts";
 
 export interface ComparingParts {
   readonly summaries: BorderSummaries;
@@ -24,6 +25,7 @@ export interface ComparingParts {
   readonly staggerMs: number;
   /** Whether the key changed here just now, so that it may be on its way to the other side. */
   readonly isYoung: (key: KeyText) => boolean;
+  readonly terms: Pick<Terms, "comparing" | "given">;
 }
 
 type DigestFrame = Extract<BorderFrame, { readonly kind: "borderDigest" }>;
@@ -60,19 +62,8 @@ interface Mine {
   isOlderThere: boolean;
 }
 
-interface Given {
-  count: number;
-  againMonoMs: number;
-  /** Some of what the other side lacks, which is sent before each digest. If it has any of it then, it takes the rest too. */
-  tried: readonly KeyText[];
-  turn: number;
-  /** How often it may be given early. */
-  readonly early: Allowance;
-}
-
 export class Comparing {
   readonly #parts: ComparingParts;
-  readonly #allowed: Allowance;
   readonly #openMonoMs: number;
   #state: State = { kind: "idle" };
   #digestMonoMs: number;
@@ -82,8 +73,6 @@ export class Comparing {
   #isBusy = false;
   /** The others' sources are compared once more, when they may be given. */
   #othersMonoMs: number;
-  /** Sources that the other side lacked when they were compared last, and that were given. */
-  readonly #given = new Map<string, Given>();
   /** When what is tried was sent last. */
   #triedMonoMs = Number.NEGATIVE_INFINITY;
   /** Two digests that differ though nothing was lacking. */
@@ -98,7 +87,6 @@ export class Comparing {
   constructor(parts: ComparingParts, { monoMs }: Time) {
     const { options, staggerMs } = parts;
     this.#parts = parts;
-    this.#allowed = new Allowance(options.comparisonBurst, options.comparisonEveryMs);
     this.#openMonoMs = monoMs;
     this.#digestMonoMs = monoMs + staggerMs;
     this.#lateMonoMs = this.#digestMonoMs + options.busyMs;
@@ -184,8 +172,8 @@ export class Comparing {
 
   /** The other side holds something else. */
   answered(frame: DigestFrame, time: Time): void {
-    const { summaries, filter, options, counts } = this.#parts;
-    if (this.#state.kind !== "sent" || frame.buckets.length !== BUCKETS || !this.#allowed.isLeft(time.monoMs)) {
+    const { summaries, filter, options, counts, terms } = this.#parts;
+    if (this.#state.kind !== "sent" || frame.buckets.length !== BUCKETS || !terms.comparing.isLeft(time.monoMs)) {
       counts.ignored += 1;
       return;
     }
@@ -195,7 +183,7 @@ export class Comparing {
     const pair = `${own.digest} ${frame.digest}`;
     const buckets = new Set(own.buckets.flatMap((sum, bucket) => (sum === frame.buckets[bucket] ? [] : [bucket])));
     if (buckets.size === 0 || pair === this.#fruitless) return;
-    this.#allowed.take(time.monoMs);
+    terms.comparing.take(time.monoMs);
     const isEmptyThere = frame.count === 0 && own.count <= options.maxOwed;
     this.#state = { kind: "listing", buckets, work: summaries.list(filter, buckets), pair, isEmptyThere };
     this.step(time);
@@ -257,6 +245,11 @@ export class Comparing {
     // A comparison that has not come to its end by now is given up.
     this.#state = { kind: "sent" };
     return { kind: "borderDigest", digest: own.digest, count: own.count, isAnswer: false, buckets: [] };
+  }
+
+  /** Sources that the other side lacked when they were compared last, and that were given. */
+  get #given(): Map<string, Given> {
+    return this.#parts.terms.given;
   }
 
   #conclude(found: readonly Listed[], pair: string, time: Time): void {

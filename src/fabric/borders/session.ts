@@ -9,16 +9,18 @@ import type { BorderPeer } from "./border.ts";
 import { Comparable } from "./comparable.ts";
 import { Comparing, type ComparingParts } from "./comparing.ts";
 import { Inbox, type Item } from "./inbox.ts";
-import { Allowance } from "./options.ts";
+import type { Allowance } from "./options.ts";
 import { Outbox, type OutboxParts } from "./outbox.ts";
 import type { DigestFilter, Taken } from "./ports.ts";
 import { type Filters, toldExports } from "./rules.ts";
+import type { Terms } from "./terms.ts";
 
 export interface SessionParts
   extends Pick<OutboxParts, "summaries" | "options" | "counts" | "priorityOf">,
     Pick<ComparingParts, "isYoung" | "staggerMs"> {
   readonly here: { readonly clusterId: string; readonly region: string };
   readonly filters: Filters;
+  readonly terms: Terms;
   /** The sources that this region hears directly, so that the other side need not tell them; sorted. */
   readonly directSources: (peer: BorderPeer, time: Time) => readonly string[];
   /** Something came over the link that is to be judged when its turn has come. */
@@ -45,6 +47,8 @@ const NO_NEWS: readonly ChannelNews[] = [];
 export class BorderSession implements ChannelSession<BorderFrame> {
   /** No node waits for another region before it is ready. */
   readonly isCaughtUp = true;
+  readonly clusterId: string;
+  readonly terms: Terms;
   readonly #parts: SessionParts;
   readonly #peer: BorderPeer;
   readonly #via: { readonly cluster: string; readonly region: string };
@@ -52,13 +56,9 @@ export class BorderSession implements ChannelSession<BorderFrame> {
   readonly #outbox: Outbox;
   readonly #comparing: Comparing;
   readonly #comparable: Comparable;
-  readonly #reading: Allowance;
-  readonly #rules: Allowance;
   readonly #inbox = new Inbox();
   /** The sources that this region hears directly: as the other side was told, and as it is to be told. */
   #told: readonly string[] | undefined;
-  /** Keys of the other side's own cluster of which it was given what is held here, and when it may be given it again. The oldest is first. */
-  readonly #echoed = new Map<KeyText, number>();
   #toTell: readonly string[] | undefined;
   #rulesMonoMs = 0;
   /** The export rule that the other side told. */
@@ -68,20 +68,20 @@ export class BorderSession implements ChannelSession<BorderFrame> {
   #direct: readonly string[] = [];
 
   constructor(peer: BorderPeer, parts: SessionParts, time: Time) {
-    const { summaries, options, counts, priorityOf, filters, isYoung, staggerMs, here } = parts;
+    const { summaries, options, counts, priorityOf, filters, isYoung, staggerMs, here, terms } = parts;
     const { batchIntervalMs, bytesPerSecond, exports } = peer.border;
     this.#parts = parts;
     this.#peer = peer;
+    this.clusterId = peer.clusterId;
+    this.terms = terms;
     this.#via = { cluster: peer.clusterId, region: peer.region };
     this.#exports = toldExports(exports);
     const filter = filters.ofSettings(this.#exports, peer.region);
-    const own = { summaries, options, counts, filter, via: this.#via };
+    const own = { summaries, options, counts, filter, via: this.#via, terms };
     const outbox = new Outbox({ ...own, batchIntervalMs, bytesPerSecond, priorityOf });
     this.#outbox = outbox;
     this.#comparing = new Comparing({ ...own, outbox, isYoung, staggerMs, ownCluster: here.clusterId }, time);
     this.#comparable = new Comparable({ ...own, outbox });
-    this.#reading = new Allowance(options.readPerSecond, 1000 / options.readPerSecond);
-    this.#rules = new Allowance(options.rulesBurst, options.rulesEveryMs);
   }
 
   /** For how long the oldest summary has waited that is due on this link. 0 when none is. */
@@ -185,8 +185,9 @@ export class BorderSession implements ChannelSession<BorderFrame> {
   }
 
   #hear({ exports, directSources }: Extract<BorderFrame, { kind: "borderRules" }>, time: Time): readonly ChannelNews[] {
-    if (!this.#rules.isLeft(time.monoMs)) return [{ kind: "badFrame", detail: "it tells its rules too often" }];
-    this.#rules.take(time.monoMs);
+    const { rules } = this.terms;
+    if (!rules.isLeft(time.monoMs)) return [{ kind: "badFrame", detail: "it tells its rules too often" }];
+    rules.take(time.monoMs);
     if (this.#theirs === undefined || !isSame(exports, this.#theirs)) {
       this.#useTheirs(undefined);
       this.#theirs = exports;
@@ -216,12 +217,13 @@ export class BorderSession implements ChannelSession<BorderFrame> {
 
   #come(frame: Extract<BorderFrame, { kind: "borderBatch" }>, time: Time, out: FabricOutput[]): readonly ChannelNews[] {
     const count = frame.summaries.length + frame.beacons.length + frame.keys.length;
-    const overMs = this.#reading.take(time.monoMs, count);
+    const { reading } = this.terms;
+    const overMs = reading.take(time.monoMs, count);
     // A shell that reads on all the same gives what was on its way by then, and no more.
     const isFlood = overMs > OVER_SECONDS * 1000;
     if (isFlood) {
       this.#parts.counts.flooded += count;
-      this.#reading.take(time.monoMs, -count);
+      reading.take(time.monoMs, -count);
     } else {
       this.#inbox.addBatch(frame, time.monoMs);
       this.#parts.onCome(this);
@@ -274,14 +276,15 @@ export class BorderSession implements ChannelSession<BorderFrame> {
   /** A cluster that says less than is known of it has lost what it said. It is shown its own word, so that it goes above it. */
   #giveBack(key: KeyText, time: Time): void {
     const { summaries, counts, options } = this.#parts;
+    const { echoed } = this.terms;
     const held = summaries.find(key);
     if (held?.source !== this.#via.cluster) return;
-    for (const [told, againMonoMs] of this.#echoed) {
+    for (const [told, againMonoMs] of echoed) {
       if (againMonoMs > time.monoMs) break;
-      this.#echoed.delete(told);
+      echoed.delete(told);
     }
-    if (this.#echoed.has(key) || this.#echoed.size >= options.maxEchoed) return;
-    this.#echoed.set(key, time.monoMs + options.echoEveryMs);
+    if (echoed.has(key) || echoed.size >= options.maxEchoed) return;
+    echoed.set(key, time.monoMs + options.echoEveryMs);
     counts.given += 1;
     this.#outbox.giveBack(held, time);
   }

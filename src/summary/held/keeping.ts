@@ -11,7 +11,7 @@ import type { Time } from "../../lib/machine.ts";
 import { decodeRecord, type Opened, tagIn } from "../codec.ts";
 import { BEACON_NAMESPACE, beaconKey, recordKey, summaryKeyOf } from "../keys.ts";
 import { SummaryStamper } from "../stamper.ts";
-import type { Summary, SummaryKey } from "../summary.ts";
+import type { Beacon, Summary, SummaryKey } from "../summary.ts";
 import { Changes } from "./changes.ts";
 import { Digests } from "./digests.ts";
 import { Ends } from "./ends.ts";

@@ -518,6 +518,38 @@ test("a neighbour that tells 1,024 patterns has them read a few times, and not o
   expect(readCount).toBeLessThan(10 * patterns.length);
 });
 
+test("a neighbour that connects anew again and again may do no more than on one link", () => {
+  const [world, a, b] = pair();
+  sayMany(world, b, 100, 1);
+  live(world, 10_000);
+  const sinceMs = world.time.monoMs;
+  const flood = Array.from({ length: 1000 }, (_, n) => sealOf({ source: "cb", version: 1, name: `s${n % 100}` }));
+  const batch = { kind: "borderBatch", summaries: flood, beacons: [], keys: [], beaconAgesMs: [] } as const;
+  const rules = { kind: "borderRules", exports: ["*"], directSources: [] } as const;
+  const { counts } = b.channel;
+  let refusedRules = 0;
+  for (let n = 0n; n < 40n; n++) {
+    world.unlink(a, b);
+    world.link(a, b);
+    const session = b.ends.get("a")?.session;
+    for (let k = 0; k < 10; k++) session?.receive(batch, world.time, []);
+    for (let k = 0; k < 20; k++) refusedRules += session?.receive(rules, world.time, []).length ?? 0;
+    // It lacks everything, it says, and it has something else.
+    const buckets = Array.from({ length: 256 }, (_, bucket) => n * 256n + BigInt(bucket) + 1n);
+    for (let k = 0; k < 10; k++) {
+      world.run(20);
+      session?.receive({ kind: "borderDigest", digest: n + 1n, count: 0, isAnswer: true, buckets }, world.time, []);
+      session?.receive({ kind: "borderDigest", digest: n + 1n, count: 1, isAnswer: false, buckets: [] }, world.time, []);
+    }
+    world.run(800);
+  }
+  expect(world.time.monoMs - sinceMs).toBe(40_000);
+  expect(counts.flooded).toBeGreaterThan(340_000);
+  expect(refusedRules).toBeGreaterThan(40 * 20 - 20 - 80);
+  expect(counts.answers).toBeLessThan(10);
+  expect(counts.given).toBeLessThanOrEqual(4 * 100);
+});
+
 test("a neighbour that withholds a source is found by the digests of others", () => {
   const [world, a, hub, b] = regions("ahb") as [BorderWorld, WorldNode, WorldNode, WorldNode];
   for (const [x, y] of [
