@@ -291,7 +291,7 @@ export class BorderSession implements ChannelSession<BorderFrame> {
 }
 
 /** Of what came, in summaries: an announcement has two signatures and a key to be parsed, and a beacon up to a hundred withdrawals. */
-const COST = { summary: 1, beacon: 3, key: 4, comparison: 1 } as const;
+const COST = { summary: 1, beacon: 6, key: 4, comparison: 1 } as const;
 /** What may come before a link rests: so many seconds' worth. */
 const OVER_SECONDS = 5;
 /** A link over which more came than is judged at once rests at least so long. Links look at their clocks four times a second. */

@@ -7,7 +7,7 @@ import { type KeyText, keyParts } from "../../catalog/record/record.ts";
 import type { StoredRecord } from "../../catalog/record/stored-record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import type { Time } from "../../lib/machine.ts";
-import type { Opened } from "../codec.ts";
+import { type Opened, sealedOf } from "../codec.ts";
 import { beaconKey, summaryKeyOf } from "../keys.ts";
 import type { Beacon, IngressNode, Sealed, Summary, SummaryFacts, SummaryKey, SummaryRefusal } from "../summary.ts";
 import { Chores } from "./chores.ts";
@@ -177,8 +177,9 @@ export class HeldSummaries {
     return { ...facts, isBeacon: parts === undefined, isWithdrawn: isWithdrawn(best), seal: () => this.#sealOf(best) };
   }
 
+  /** HOT: of all beacons, for each link on which one goes. What is signed need not be read for it. */
   #sealOf(stored: StoredRecord): Sealed {
-    const { signed, signature, hops } = this.contentOf(stored).sealed;
+    const { signed, signature, hops } = sealedOf(this.#keeping.bytesOf(stored));
     return { signed: signed.slice(), signature: signature.slice(), hops };
   }
 

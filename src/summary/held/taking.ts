@@ -17,9 +17,16 @@ import type { Source } from "./sources.ts";
 /** New announcements of a cluster at once, and in five minutes: twice those that are kept. Each is held, told on, and looked at with all that its cluster said. */
 const ANNOUNCED = { limit: 32, windowMs: 300_000, maxKeys: 1024 };
 
+/**
+ * New beacons of a source at once, and in so much time. It sends one each third of a ttl. Each goes on to all nodes of the region and all borders, and may take
+ * back a hundred summaries.
+ */
+const BEACONS = { limit: 60, windowMs: 15_000, maxKeys: 1024 };
+
 export class Taking {
   readonly refusals = new Refusals();
   readonly #announced = new TokenBuckets(ANNOUNCED);
+  readonly #beacons = new TokenBuckets(BEACONS);
   readonly #keeping: Keeping;
   readonly #echoes: Echoes;
 
@@ -70,7 +77,10 @@ export class Taking {
     if (late !== undefined) return late;
     const isNew = what === "summary" && this.#keeping.isNew(key, claims.source);
     if (isNew && source !== undefined && sources.isFull(source, time)) return "limit";
+    if (what === "beacon" && this.#beacons.take(claims.source, time.monoMs) > 0) return "limit";
     const unsigned = judge.whyNotSigned(what, claims, sealed, time);
+    // What others say in the name of the source costs it nothing.
+    if (what === "beacon" && unsigned !== undefined) this.#beacons.giveBack(claims.source);
     if (unsigned !== undefined) return unsigned;
     if (standing === "conflict") return "conflict";
     if (standing === "replaces") this.tell("conflict", content, via, time);

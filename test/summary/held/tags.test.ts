@@ -103,6 +103,8 @@ test("what beacons took back is remembered up to a bound, and the oldest of the 
   const version = a.held.beaconOf("A")?.version ?? 0;
   for (let n = 1; n <= 501; n++) {
     const withdrawals = Array.from({ length: 100 }, (_, i) => ({ tag: BigInt(n * 100 + i), version: 1001 }));
+    // Of one source four a second are taken.
+    world.nowMs += 250;
     b.takeSeal(sealedBeacon({ version: version + n, withdrawals, generatedWallMs: b.time.wallMs }), { isBeacon: true });
   }
   expect(b.takeSeal(sealedSummary({ serviceId: "new", tag: 50_199n }))).toBe("older");
@@ -110,7 +112,7 @@ test("what beacons took back is remembered up to a bound, and the oldest of the 
   expect(b.takeSeal(gone, { from: c })).toBe("older");
   expect(b.shown).toEqual(["A/old@1000"]);
   // When they are forgotten there is room again.
-  world.nowMs = MEMORY;
+  world.nowMs += MEMORY;
   b.settle();
   const withdrawals = [1n, 2n].map((tag) => ({ tag, version: 1001 }));
   const ending = { version: version + 502, generatedWallMs: b.time.wallMs, withdrawals };

@@ -359,3 +359,24 @@ test("borders that were passed are counted at arrival, and a region knows whom i
     undefined,
   ]);
 });
+
+test("a source that sends beacons without end is heard a few times a second, and nobody else can use that up", () => {
+  const world = new HeldWorld();
+  const node = world.node({ nodeId: "b1", clusterId: "B" });
+  world.keys.add("A", "A");
+  const answers: string[] = [];
+  const say = (version: number, isForged: boolean) => {
+    const right = beacon({ version, generatedWallMs: node.time.wallMs });
+    const seal = isForged ? { ...right, signature: new Uint8Array(64) } : right;
+    answers.push(node.takeSeal(seal, { isBeacon: true }));
+  };
+  for (let n = 0; n < 500; n++) say(1000 + n, true);
+  for (let n = 0; n < 2000; n++) {
+    world.nowMs += 10;
+    say(2000 + n, false);
+  }
+  const countOf = (word: string) => answers.filter((answer) => answer === word).length;
+  expect([countOf("bad_signature"), countOf("taken") + countOf("limit")]).toEqual([500, 2000]);
+  expect(countOf("taken")).toBeGreaterThanOrEqual(60 + 4 * 19);
+  expect(countOf("taken")).toBeLessThanOrEqual(60 + 4 * 20);
+});
