@@ -53,8 +53,8 @@ function targetsOf(nodeId: string, border: Border): readonly Target[] {
 /** The best of each cluster, in their order, and then the rest. */
 function oneOfEachFirst<N extends { readonly clusterId: string }>(ranked: readonly N[]): readonly N[] {
   const seen = new Set<string>();
-  const first = ranked.filter(({ clusterId }) => !seen.has(clusterId) && seen.add(clusterId));
-  return [...first, ...ranked.filter((node) => !first.includes(node))];
+  const first = new Set(ranked.filter(({ clusterId }) => !seen.has(clusterId) && seen.add(clusterId)));
+  return [...first, ...ranked.filter((node) => !first.has(node))];
 }
 
 function ranking<T>(items: readonly T[], keyOf: (item: T) => string): readonly T[] {

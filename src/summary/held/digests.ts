@@ -38,12 +38,12 @@ class Sums {
   count = 0;
   /** Sources of which nothing is summed yet. What changes in them is summed with the rest of them. */
   readonly waiting: Set<Source>;
-  readonly #filter: DigestFilter;
+  readonly filter: DigestFilter;
   /** The source that is being summed, as it was when its turn came. What changed since is summed already. */
   #current: { readonly id: string; readonly facts: (readonly [KeyText, Fact])[] } | undefined;
 
   constructor(filter: DigestFilter, sources: readonly Source[]) {
-    this.#filter = filter;
+    this.filter = filter;
     this.waiting = new Set(sources);
   }
 
@@ -52,7 +52,7 @@ class Sums {
   }
 
   passes(source: string, key: KeyText): boolean {
-    return passes(this.#filter, source, key);
+    return passes(this.filter, source, key);
   }
 
   add(hash: Hash64, version: number): void {
@@ -166,9 +166,11 @@ export class Digests {
     if ((before.version === after.version && before.tag === after.tag) || this.#sums.size === 0) return;
     if (before.version <= 0 && after.version <= 0) return;
     if (this.#isMoved(source)) return this.#sumAnew();
+    const parts = summaryKeyOf(key);
+    if (parts?.channel !== SCOPE.GLOBAL) return;
     const [hashBefore, hashAfter] = [tagHash(source.id, before.tag), tagHash(source.id, after.tag)];
     for (const sums of this.#sums.values()) {
-      if (sums.waiting.has(source) || !sums.passes(source.id, key)) continue;
+      if (sums.waiting.has(source) || !sums.filter.passes(source.id, parts.namespace)) continue;
       if (before.version > 0) sums.subtract(hashBefore, before.version);
       if (after.version > 0) sums.add(hashAfter, after.version);
     }
