@@ -225,6 +225,8 @@ export class Keeping {
       if (best !== undefined && own !== best && best.hlc === own.hlc) this.onConflict(own, best, time);
       this.own.end(own, time);
     }
+    // Its key was removed, and nothing was heard of its cluster since.
+    if (own !== undefined && !isProven(own) && source?.state === "dropped" && clusterId !== this.options.clusterId) this.own.end(own, time);
     const [any] = this.replica.records(key);
     if (any !== undefined && this.replica.winner(any) !== this.replica.view(key)) this.replica.touch(any);
   }

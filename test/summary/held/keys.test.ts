@@ -5,7 +5,7 @@ import { KeyRegistry } from "../../../src/seal/key-registry.ts";
 import type { Draft } from "../../../src/summary/building/drafts.ts";
 import { encodeBeacon, encodeSummary } from "../../../src/summary/codec.ts";
 import { type Beacon, MAX_VERSION, type Summary } from "../../../src/summary/summary.ts";
-import { facts, type HeldNode, HeldWorld, MINUTE, START_MS, summaryKey } from "../../fakes/held-world.ts";
+import { facts, type HeldNode, HeldWorld, keyOf, MEMORY, MINUTE, STALE_KEEP, START_MS, summaryKey, TTL } from "../../fakes/held-world.ts";
 import { announcedKey, signingKey } from "../../fakes/signing-keys.ts";
 import { SummaryNode } from "../../fakes/summary-world.ts";
 
@@ -98,6 +98,49 @@ test("what is said from another region than the settings have now is hidden, and
       expect(node.shown).toHaveLength(region === "A" ? 1 : 0);
     }
   }
+});
+
+test("what is held of a cluster that the settings name no more is kept for as long as that of a lost one, and comes again when they name it", () => {
+  const { world, a, b1, b2 } = worldOf();
+  const take = (...names: readonly string[]) => names.map((name) => b1.takeFrom(a, name));
+  const configure = (...rows: readonly ReturnType<typeof row>[]) => {
+    for (const node of [b1, b2]) {
+      node.keys.configure([...rows, row("B", OTHER)], node.time);
+      node.held.keysChanged(["A"]);
+      node.settle();
+    }
+  };
+  const share = () => {
+    b2.hear(b1);
+    b1.hear(b2);
+  };
+  const held = ({ held: { replica } }: typeof b1) =>
+    ["cart", "gone"].flatMap((name) => replica.records(keyOf(name, "A")).filter(({ body }) => body === BODY.ENTRY)).length;
+  a.say("cart");
+  a.say("gone");
+  a.say("gone", { withdrawn: true });
+  a.beacon();
+  take("beacon", "cart", "gone");
+  share();
+  configure();
+  expect([b1, b2].map((node) => [held(node), node.shown.length])).toEqual([
+    [2, 0],
+    [2, 0],
+  ]);
+  for (const untilMs of [TTL + STALE_KEEP, MEMORY + MINUTE, MEMORY + 2 * MINUTE]) {
+    world.nowMs = untilMs;
+    for (const node of [b1, b2]) node.settle();
+    share();
+  }
+  expect([b1, b2].map((node) => [held(node), node.held.sources(node.time).filter(({ source }) => source === "A").length])).toEqual([
+    [0, 0],
+    [0, 0],
+  ]);
+  configure(row("A", OLD));
+  a.beacon();
+  expect(take("beacon", "cart")).toEqual(["taken", "taken"]);
+  share();
+  for (const node of [b1, b2]) expect(node.shown).toHaveLength(1);
 });
 
 test("what did not change since a cluster changed its key stays in sight when the old key goes, and what it took back stays away", () => {
