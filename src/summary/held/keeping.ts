@@ -45,8 +45,11 @@ export class Keeping {
   readonly again = new Set<KeyText>();
   /** A record of ours gives way to one of the same version. */
   onConflict: (own: StoredRecord, other: StoredRecord, time: Time) => void = () => {};
-  /** A beacon of this cluster is proven. Of the first one that a node gets from others or from its file nothing says when it was made. */
-  onOwnBeacon: (time: Time, isFirst: boolean) => void = () => {};
+  /**
+   * A beacon of this cluster is proven. Of the first one that a node gets from others or from its file nothing says when it was made. An echo was not told by its
+   * exporter, so it came back from outside, or is an old one that a node took over.
+   */
+  onOwnBeacon: (time: Time, is: { readonly first: boolean; readonly echo: boolean }) => void = () => {};
   /** A key of this cluster counts no more. */
   onOwnKeyGone: (isGone: (keyId: string) => boolean) => void = () => {};
   /**
@@ -138,7 +141,7 @@ export class Keeping {
     const key = keyOf(content);
     this.own.put(content, findingOf(content), time);
     if (content.what === "summary" && content.summary.withdrawn) this.withdrawals.remember(key, content.summary.version, time);
-    if (content.what === "beacon") this.#hear(content, ageMs, time);
+    if (content.what === "beacon") this.#hear(content, ageMs, this.options.nodeId, time);
     if (content.what === "key") this.onKey(content.key.cluster);
     // The text that the record has, so that memory holds it once.
     this.follow(this.own.find(key)?.key ?? key, time);
@@ -153,7 +156,7 @@ export class Keeping {
     if (content === undefined) return;
     this.#noteSigner(content, time);
     if (stored.origin === this.replica.self && isWithdrawn(stored)) this.withdrawals.remember(stored.key, stored.hlc, time);
-    if (content.what === "beacon") this.#hear(content, undefined, time);
+    if (content.what === "beacon") this.#hear(content, undefined, stored.origin.nodeId, time);
     if (content.what === "key") this.onKey(content.key.cluster);
   }
 
@@ -182,13 +185,14 @@ export class Keeping {
     for (const record of this.replica.records(key)) this.look(record, time);
   }
 
-  /** A beacon is proven. This node took it from somebody who has had it for so long, or it has no age yet. */
-  #hear(content: OpenedBeacon, ageMs: number | undefined, time: Time): void {
+  /** A beacon is proven, of which that node told. This node took it from somebody who has had it for so long, or it has no age yet. */
+  #hear(content: OpenedBeacon, ageMs: number | undefined, toldBy: string, time: Time): void {
     const { beacon } = content;
     const { source: id, withdrawals } = beacon;
     const source = this.sources.obtain(id, time);
     if (source === undefined) return;
-    if (id === this.options.clusterId) this.onOwnBeacon(time, ageMs === undefined && source.beaconVersion === 0);
+    const is = { first: ageMs === undefined && source.beaconVersion === 0, echo: toldBy !== beacon.exporter };
+    if (id === this.options.clusterId) this.onOwnBeacon(time, is);
     this.sources.proven(source, beacon, ageMs, time);
     for (const withdrawal of withdrawals) if (this.withdrawals.tell(id, withdrawal, signerOf(content), time)) source.isToldMore = true;
   }

@@ -43,11 +43,12 @@ export class HeldSummaries {
     this.#keys = parts.keys;
     this.replica = this.#keeping.replica;
     this.#chores = new Chores(this.#keeping);
-    this.#taking = new Taking(this.#keeping, this.#echoes);
+    this.#taking = new Taking(this.#keeping, this.#echoes, parts.signer !== undefined);
     this.#saying = new Saying(this.#keeping, this.#echoes, parts.signer);
     this.#keeping.onKey = (cluster) => this.keysChanged([cluster]);
-    this.#keeping.onOwnBeacon = ({ monoMs }, isFirst) => {
-      this.#ownBeacon = { monoMs, isFirst };
+    this.#keeping.onOwnBeacon = ({ monoMs }, is) => {
+      // The next one is to go above an echo at once.
+      this.#ownBeacon = is.echo ? { monoMs: Number.NEGATIVE_INFINITY, isFirst: false } : { monoMs, isFirst: is.first };
     };
     this.#keeping.onOwnKeyGone = (isGone) => this.#echoes.distrust(isGone);
     this.#keeping.onConflict = (own, other, time) => this.#giveWay(own, other, time);

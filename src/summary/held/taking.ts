@@ -29,10 +29,13 @@ export class Taking {
   readonly #beacons = new TokenBuckets(BEACONS);
   readonly #keeping: Keeping;
   readonly #echoes: Echoes;
+  readonly #canSign: boolean;
 
-  constructor(keeping: Keeping, echoes: Echoes) {
+  /** `canSign`: this node has the key of its cluster. */
+  constructor(keeping: Keeping, echoes: Echoes, canSign: boolean) {
     this.#keeping = keeping;
     this.#echoes = echoes;
+    this.#canSign = canSign;
   }
 
   take(what: Opened["what"], { hops: passed, ...rest }: Sealed, via: Via, time: Time, ageMs = 0): Taken {
@@ -50,6 +53,7 @@ export class Taking {
       if (content.what === "beacon") this.#keeping.hearAgain(content, ageMs, time);
       return { kind: "known" };
     }
+    if (why === "echo") this.#echo(content, time, ageMs);
     if (why !== undefined) return this.#refuse(why, content, via, time);
     if (content.sealed.signature.length === 0) this.tell("unsigned", content, via, time);
     this.#keeping.put(content, time, ageMs);
@@ -69,7 +73,7 @@ export class Taking {
     if (why !== undefined) return why;
     if (what === "summary" && !isForOtherRegions(content.summary)) return "not_owner";
     if (what === "key") return this.#whyNotKey(content, key, time);
-    if (claims.source === options.clusterId) return this.#echo(content, key, time);
+    if (claims.source === options.clusterId) return "echo";
     const standing = this.#standing(content, key, time);
     if (standing === "known" || standing === "older") return standing;
     const source = sources.find(claims.source);
@@ -124,13 +128,18 @@ export class Taking {
     return sealed.hops < this.#keeping.contentOf(held).sealed.hops;
   }
 
-  /** Our own words come back. If they are higher than what we know, the next ones go above them. */
-  #echo(content: Opened, key: KeyText, time: Time): SummaryRefusal {
-    const claims = claimsOf(content);
-    const isAbove = claims.version > this.#keeping.highest(key, claims.tag, time) && content.sealed.signature.length > 0;
-    if (isAbove && this.#keeping.judge.whyNotSigned(content.what, claims, content.sealed, time) === undefined)
-      this.#echoes.note(key, claims);
-    return "echo";
+  /**
+   * Our own words come back. If they are higher than what we know, the next ones go above them. A node without the key says nothing itself, so it
+   * holds them as what they are, the highest word of its cluster: the nodes that sign hear of them as records, and compare.
+   */
+  #echo(content: Opened, time: Time, ageMs: number): void {
+    const [key, claims] = [keyOf(content), claimsOf(content)];
+    if (content.sealed.signature.length === 0 || claims.version <= this.#keeping.highest(key, claims.tag, time)) return;
+    if (this.#keeping.judge.whyNotSigned(content.what, claims, content.sealed, time) !== undefined) return;
+    this.#echoes.note(key, claims);
+    if (this.#canSign) return;
+    this.#keeping.makeRoom(claims.source, content.what === "summary" && this.#keeping.isNew(key, claims.source), time);
+    this.#keeping.put(content, time, ageMs);
   }
 
   #refuse(why: SummaryRefusal, content: Opened | undefined, via: Via, time: Time): Taken {

@@ -245,6 +245,35 @@ test("a cluster that lost all its disks is told by its own echo, and goes above 
   expect([a.takeSeal(forged), a.takeFrom(b, "cart", "A"), a.held.takeExceeds()]).toEqual(["echo", "echo", []]);
 });
 
+test("an echo that comes to a node without the key is held there, so that the nodes that sign hear of it and go above", () => {
+  const world = new HeldWorld();
+  const spec = { clusterId: "A" };
+  const [old, b] = [world.node({ ...spec, nodeId: "a0", skewMs: 5 * MINUTE }), world.node({ nodeId: "b1", clusterId: "B" })];
+  for (const name of ["cart", "gone"]) old.say(name);
+  old.beacon();
+  for (const name of ["beacon", "cart", "gone"]) b.takeFrom(old, name);
+  const [a1, a2] = [world.node({ ...spec, nodeId: "a1" }), world.node({ ...spec, nodeId: "a2", parts: { signer: undefined } })];
+  const lost = a1.say("cart") ?? 0;
+  a1.beacon();
+  a2.hear(a1);
+  for (const name of ["beacon", "cart", "gone"]) expect(a2.takeFrom(b, name, "A")).toBe("echo");
+  world.nowMs += 1000;
+  a1.hear(a2);
+  for (const name of ["cart", "gone"]) expect(a1.held.own.find(summaryKey(name, "A"), a1.time)?.version).toBe(lost + 300);
+  expect(a1.held.beaconDueMonoMs).toBeLessThanOrEqual(a1.time.monoMs);
+  expect([a1.say("cart"), a1.say("gone", { withdrawn: true }), a1.beacon()]).toEqual([lost + 301, lost + 301, lost + 301]);
+  a2.hear(a1);
+  for (const name of ["beacon", "cart", "gone"]) expect(b.takeFrom(a2, name, "A")).toBe("taken");
+  // It holds nothing of its own any more.
+  expect(a2.held.replica.self.through).toBeGreaterThan(0);
+  a1.hear(a2);
+  expect([a1.shown, a2.shown].map(([text]) => text?.split("*")[0])).toEqual([`A/cart@${lost + 301}`, `A/cart@${lost + 301}`]);
+  // What is not above all that is known, and what is not rightly signed, is held nowhere.
+  const before = a2.held.replica.revision;
+  expect([a2.takeFrom(b, "cart", "A"), a2.takeSeal(sealed({ version: 2 ** 52, keyId: "key-of-A" }, "key-of-B"))]).toEqual(["echo", "echo"]);
+  expect(a2.held.replica.revision).toBe(before);
+});
+
 test("what another node of the cluster said just now is verified when it is asked for, so that nobody takes it for gone", () => {
   const world = new HeldWorld();
   const [a1, a2] = [world.node({ nodeId: "a1", clusterId: "A" }), world.node({ nodeId: "a2", clusterId: "A" })];
