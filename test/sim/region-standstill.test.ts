@@ -1,6 +1,6 @@
 /** A node that stood still exports nothing before it knows what the others said meanwhile. */
 import { expect, test } from "vitest";
-import { Regions } from "./regions/world.ts";
+import { Regions, SUMMARY } from "./regions/world.ts";
 import type { SimNode } from "./sim-node.ts";
 
 const NAMES = ["s0", "s1", "s2", "s3"];
@@ -57,4 +57,19 @@ test("a loop that was busy for a moment goes on exporting", () => {
     world.look(THAW_MS, () => (frozen().process?.rooms.regions?.isExporting === true ? [] : ["it exports nothing"]));
   });
   expect(regions.run(THAW_MS + 8000)).toEqual([]);
+});
+
+test("a beacon that waited while its reader stood still makes no source fresh", () => {
+  const regions = new Regions("held-up", { eu: { eu1: 1 }, us: { us1: 1 } });
+  const [eu, us] = [regions.node("eu1-a"), regions.node("us1-a")];
+  regions.start();
+  regions.at(8000, () => regions.put("eu1-a", "web"));
+  const freezeMs = 12_000;
+  regions.at(freezeMs, () => us.freeze());
+  // Longer than the time between two beacons, so that the last of them waits at the reader.
+  regions.at(freezeMs + SUMMARY.ttlMs / 2, () => eu.crash({ isSilent: true, isBatchKept: true, isDiskLost: false }));
+  const thawMs = freezeMs + SUMMARY.ttlMs / 2 + SUMMARY.ttlMs + 2000;
+  regions.at(thawMs, () => us.thaw());
+  regions.watch(thawMs + 1000, thawMs + 5000, () => regions.differs([us], ["eu1 svc/web stale"]));
+  expect(regions.run(thawMs + 5500)).toEqual([]);
 });

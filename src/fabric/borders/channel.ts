@@ -61,6 +61,8 @@ export class BorderChannel implements LinkChannel<BorderFrame> {
   #judgeMonoMs = 0;
   /** Moves when announcements of keys came. */
   #keysOrder = 0;
+  /** This node stood still for so long, and until then it reads what waited meanwhile. */
+  #heldUp = { forMs: 0, untilMonoMs: Number.NEGATIVE_INFINITY };
 
   constructor(options: BorderOptions, parts: BorderChannelParts) {
     this.#options = options;
@@ -88,6 +90,15 @@ export class BorderChannel implements LinkChannel<BorderFrame> {
   lagMs(time: Time): number {
     this.#lookAround(time);
     return Math.max(this.#apart.lagMs(time), ...[...this.#sessions.values()].map((session) => session.lagMs(time)));
+  }
+
+  /** This node stood still for so long. What it reads next may have waited as long, and that counts as age of beacons. */
+  stoodStill(lagMs: number, time: Time): void {
+    this.#heldUp = { forMs: lagMs + this.#heldUpMs(time), untilMonoMs: time.monoMs + this.#options.heldUpMs };
+  }
+
+  #heldUpMs({ monoMs }: Time): number {
+    return monoMs < this.#heldUp.untilMonoMs ? this.#heldUp.forMs : 0;
   }
 
   /** What each link is behind with. */
@@ -120,6 +131,7 @@ export class BorderChannel implements LinkChannel<BorderFrame> {
         directSources: (peer, at) => this.#directSources(peer, at),
         onCome: (behind) => this.#behind.add(behind),
         onRules: (exports) => this.heard.heard(link, border.clusterId, exports),
+        heldUpMs: (at) => this.#heldUpMs(at),
       },
       time,
     );

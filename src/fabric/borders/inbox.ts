@@ -30,9 +30,10 @@ export class Inbox {
     return this.#items.length - this.#at > MAX_ITEMS || this.#sizeBytes > MAX_BYTES;
   }
 
-  addBatch({ keys, beacons, beaconAgesMs, summaries }: Batch, monoMs: number): void {
+  /** `cameMonoMs`: when it came to this node, which may be before it was read. */
+  addBatch({ keys, beacons, beaconAgesMs, summaries }: Batch, cameMonoMs: number): void {
     for (const sealed of keys) this.#add({ what: "key", sealed });
-    for (const [n, sealed] of beacons.entries()) this.#add({ what: "beacon", sealed, ageMs: beaconAgesMs[n] ?? 0, cameMonoMs: monoMs });
+    for (const [n, sealed] of beacons.entries()) this.#add({ what: "beacon", sealed, ageMs: beaconAgesMs[n] ?? 0, cameMonoMs });
     for (const sealed of summaries) this.#add({ what: "summary", sealed });
   }
 

@@ -40,6 +40,8 @@ export const BORDER_FIXED = {
   maxEchoed: 4096,
   /** Keys that are asked for in one comparison, because the other side knows more of them. */
   maxWanted: 20_000,
+  /** After a standstill of this node what it reads for so long may have waited for it. */
+  heldUpMs: 2000,
   /** Summaries, beacons and announcements that are read a second. */
   readPerSecond: 1000,
   /** Of all links together: seals that are judged in one step, some 3 ms, and the time in which one more may be. */

@@ -27,6 +27,8 @@ export interface SessionParts
   readonly onCome: (session: BorderSession) => void;
   /** The other side told its export rule. */
   readonly onRules: (exports: readonly string[]) => void;
+  /** For how long what is read now may have waited here, because this node stood still. */
+  readonly heldUpMs: (time: Time) => number;
 }
 
 /** How far a link, or all links to one cluster, are behind. */
@@ -225,7 +227,7 @@ export class BorderSession implements ChannelSession<BorderFrame> {
       this.#parts.counts.flooded += count;
       reading.take(time.monoMs, -count);
     } else {
-      this.#inbox.addBatch(frame, time.monoMs);
+      this.#inbox.addBatch(frame, time.monoMs - this.#parts.heldUpMs(time));
       this.#parts.onCome(this);
     }
     const forMs = Math.max(overMs, this.#inbox.isCrowded ? CROWDED_MS : 0);

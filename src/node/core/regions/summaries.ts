@@ -236,8 +236,9 @@ export class Summaries {
   }
 
   /** The process stood still for so long. Others may have exported meanwhile. */
-  stoodStill(lagMs: number, { monoMs }: Time): void {
-    if (lagMs >= LEAST_STANDSTILL_MS) this.#wokeMonoMs = monoMs;
+  stoodStill(lagMs: number, time: Time): void {
+    if (lagMs >= LEAST_STANDSTILL_MS) this.#wokeMonoMs = time.monoMs;
+    this.#borders?.stoodStill(lagMs, time);
     this.#judgeMonoMs = Number.NEGATIVE_INFINITY;
     this.#inStepMonoMs = Number.NEGATIVE_INFINITY;
     this.#inStepWithListedMonoMs = Number.NEGATIVE_INFINITY;
