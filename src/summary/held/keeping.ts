@@ -26,6 +26,8 @@ import { ToldNamespaces } from "./told.ts";
 import { Withdrawals } from "./withdrawals.ts";
 
 const TOMBSTONES = { tombstoneTtlMs: 86_400_000, minTombstones: 1024 };
+/** Summaries change far more rarely than entries, so a reader that is behind by more is told more than it needs, as ever. */
+const PAST_TOUCHES = 4096;
 
 type OpenedBeacon = Extract<Opened, { readonly what: "beacon" }>;
 
@@ -39,7 +41,7 @@ export class Keeping {
   readonly own: OwnRecords;
   /** What this cluster exports, by namespace. */
   readonly told = new ToldNamespaces();
-  readonly changes = new Changes();
+  readonly changes: Changes = new Changes((cluster) => this.sources.find(cluster)?.keys);
   readonly ends = new Ends();
   /** Keys to look at again for which there is no change in the replica. */
   readonly again = new Set<KeyText>();
@@ -72,7 +74,7 @@ export class Keeping {
     this.withdrawals = new Withdrawals(withdrawalMemoryMs(options));
     const { nodeId, generation, clusterId, region } = options;
     const start = { lastSeq: 0, floor: 0, place: { clusterId, region } };
-    this.replica = new Replica(new Lookup(), new Slab(), { nodeId, generation, ...start, ...TOMBSTONES });
+    this.replica = new Replica(new Lookup(), new Slab(), { nodeId, generation, ...start, ...TOMBSTONES, pastTouches: PAST_TOUCHES });
     this.replica.setAdmission((stored) => this.#admits(stored));
     this.replica.followers.add({ ...DEAF, drops: ({ key }) => this.again.add(key) });
     this.own = new OwnRecords(this.replica, new SummaryStamper((source) => this.judge.regionOf(source)));
@@ -239,18 +241,18 @@ export class Keeping {
     if (summaryKeyOf(key) === undefined) {
       if (key === beaconKey(source.id) && best !== undefined && best.hlc > source.toldBeacon) {
         source.toldBeacon = best.hlc;
-        this.changes.note(key);
+        this.changes.noteBeacon(key);
       }
       return;
     }
     const isHeld = this.replica.records(key).some(({ body }) => body === BODY.ENTRY);
     const sign = isOver || (best !== undefined && isWithdrawn(best)) ? -1 : 1;
     const now = best === undefined ? NOTHING : { version: sign * best.hlc, tag: this.tagOf(best) };
+    if (!isHeld) this.changes.drop(key, source.keys);
     const before = this.sources.note(source, key, isHeld ? now : undefined);
     this.digests.changed(source, key, before, now);
     if (source.id === this.options.clusterId) this.#tell(key, best, before.version, isHeld ? now.version : 0);
-    if (!isHeld) this.changes.drop(key);
-    else if (Math.abs(before.version) !== Math.abs(now.version)) this.changes.note(key);
+    if (isHeld && Math.abs(before.version) !== Math.abs(now.version)) this.changes.note(key, source.keys);
   }
 
   /** Of a record that is proven; 0 where it is no summary. */

@@ -1,0 +1,38 @@
+/**
+ * What memory does a summary take at a node that holds it, with border links and without? Each in a process with nothing else, after a collection.
+ * `npm run bench -- summaries [--counts 60000,200000]`; it takes about two minutes.
+ */
+import { execFileSync } from "node:child_process";
+import { join } from "node:path";
+import type { SummaryMemory } from "../test/fakes/summaries-memory-child.ts";
+import { argsOf } from "./_args.ts";
+import { report } from "./_results.ts";
+
+/** The last one: as many as a node holds of all sources. */
+const COUNTS = argsOf({ counts: [60_000, 200_000] }).counts;
+const LINKS = [0, 1, 4];
+const CHILD = join(import.meta.dirname, "..", "test", "fakes", "summaries-memory-child.ts");
+
+function measured(count: number, links: number) {
+  const args = ["--expose-gc", CHILD, String(count), String(links)];
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- what the child prints
+  const { held, bytesPerSummary, signedBytes } = JSON.parse(execFileSync(process.execPath, args, { encoding: "utf8" })) as SummaryMemory;
+  return { summaries: held, "border links": links, "signed bytes of one": signedBytes, "B a summary": bytesPerSummary };
+}
+
+const rows = COUNTS.flatMap((count) => LINKS.map((links) => measured(count, links)));
+const most = Math.max(...COUNTS);
+const atMost = (hasLinks: boolean) =>
+  Math.max(...rows.filter((row) => row.summaries === most && row["border links"] > 0 === hasLinks).map((row) => row["B a summary"]));
+
+report({
+  name: "summaries",
+  tables: { "memory of a node that holds summaries": rows },
+  goals: [
+    { name: "a summary at a full node without borders", value: atMost(false), unit: "B", atMost: 700 },
+    { name: "a summary at a full node with border links", value: atMost(true), unit: "B", atMost: 700 },
+  ],
+  notes: [
+    "JavaScript's heap and array buffers. Names are svc.team-N.prod/checkout-N, sources have 20,000 each. What a node has once counts too: with fewer summaries it is more of each.",
+  ],
+});
