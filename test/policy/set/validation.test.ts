@@ -146,7 +146,7 @@ test("the longest pattern that is valid can be told to other clusters, in a summ
   expect(pattern.length).toBe(RECORD_BOUNDS.maxNamespaceLength + 2);
   expect(hasErrors(validate(set([rule(pattern)])))).toBe(false);
   expect(decodeSummary(encodeSummary({ ...SUMMARY, policyRule: pattern })).policyRule).toBe(pattern);
-  const read = BORDERS.parse([{ cluster_id: "us-1", region: "us", ca_file: "/ca.pem", export: [pattern] }]);
+  const read = BORDERS.parse([{ cluster_id: "us-1", region: "us", trust: { ca_file: "/ca.pem" }, export: [pattern] }]);
   expect(read).toMatchObject({ value: [{ export: [pattern] }] });
 });
 
