@@ -105,7 +105,7 @@ export async function buildCore(options: CoreOptions, { journal, metrics, audit,
   await journal.replay((row) => opening.row(row));
   if (opening.renewed !== undefined) await journal.renewGeneration(opening.renewed.generation, opening.renewed);
   const { rooms, againCount } = opening.finish();
-  if (againCount > 0) log.child("journal").warn({ againCount }, "records with numbers that nobody can go on from, or with another region, are written again");
+  if (againCount > 0) log.child("journal").warn({ againCount }, "records with impossible numbers, or another region, are written again");
   const wakeup = new Wakeup(rooms.fanout, now);
   const readersOfSummaries = rooms.regions && new Wakeup(rooms.regions.reads.fanout, now);
   const wakeups = readersOfSummaries === undefined ? [wakeup] : [wakeup, readersOfSummaries];
