@@ -11,7 +11,7 @@ import type { Time } from "../../lib/machine.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import { beaconKey } from "../../summary/keys.ts";
 import { BAND, type Band } from "../../summary/summary.ts";
-import { DnsNames, type NameFollower, type NameView } from "../dns-names.ts";
+import { DnsNames, type NameFollower, type NameView, plainName } from "../dns-names.ts";
 import { type BestCluster, BestClusters } from "./best-clusters.ts";
 import type { SummaryReads } from "./summary-reads.ts";
 
@@ -29,7 +29,7 @@ export interface ClusterNamesParts {
   readonly dnsNames: Pick<DnsNames, "catchUp" | "follow">;
   /** The hosts of the listeners that tell: who hears of a nearer one would call itself. */
   readonly hosts: readonly string[];
-  /** The zones that are served here, without final dots. */
+  /** The zones that are served here, as the settings have them. */
   readonly zones: readonly string[];
   readonly now: () => Time;
 }
@@ -120,6 +120,5 @@ function entryOf(name: Pick<EntryKey, "kind" | "name" | "namespace">, best: Best
 function mayTell(url: string, { hosts, zones }: Pick<ClusterNamesParts, "hosts" | "zones">): boolean {
   const { host = "", port = 0 } = advertisedTarget(url) ?? {};
   if (port === 0 || !isHost(host) || hosts.some((listening) => nearnessToCallers(host, listening) !== undefined)) return false;
-  const name = `.${host.toLowerCase().replace(/\.$/, "")}`;
-  return !zones.some((zone) => name.endsWith(`.${zone.toLowerCase()}`));
+  return !zones.some((zone) => `.${plainName(host)}`.endsWith(`.${plainName(zone)}`));
 }

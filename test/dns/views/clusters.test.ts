@@ -52,7 +52,7 @@ function node(
   const { policies } = world;
   const reads = new Reads(r.replica, NODE, { policies, onDenied: () => {} });
   const dnsNames = new DnsNames(r.replica, ["waymark"]);
-  const clusters = new ClusterNames({ summaries: world.summaries, dnsNames, hosts, zones: ["waymark"], now: () => world.now() });
+  const clusters = new ClusterNames({ summaries: world.summaries, dnsNames, hosts, zones: ["waymark."], now: () => world.now() });
   const hidden: string[] = [];
   const sources = { reads, replica: r.replica, dnsNames, identity: NODE, policies, clusters };
   const onHidden = (namespaces: readonly string[]) => void hidden.push(...namespaces);
