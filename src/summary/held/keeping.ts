@@ -68,8 +68,11 @@ export class Keeping {
     this.#parts = parts;
     this.judge = new Judge(options, parts);
     this.sources = new Sources(options, (source) => this.judge.regionOf(source) !== undefined);
+    this.sources.onLost = (source) => {
+      source.lostSeq = this.replica.lastSeq;
+    };
     // Its beacon is no other one, but neighbours are to hear that it is younger than they were told.
-    this.sources.onReceipt = ({ id }) => this.changes.note(beaconKey(id));
+    this.sources.onReceipt = ({ id }) => this.changes.noteBeacon(beaconKey(id));
     this.digests = new Digests(this.sources, (source) => this.judge.regionOf(source));
     this.withdrawals = new Withdrawals(withdrawalMemoryMs(options));
     const { nodeId, generation, clusterId, region } = options;
@@ -267,12 +270,14 @@ export class Keeping {
     this.told.note(keyParts(key).namespace, before, value, saidWallMs);
   }
 
-  /** Whether a proven summary is gone though no record withdrew it: a beacon did, or its source is dropped. */
+  /** Whether a proven summary is gone though no record withdrew it: a beacon did, or its source is dropped, or was and this node has not ended it yet. */
   #isOver(record: StoredRecord, source: Source | undefined): boolean {
     if (record.namespace === BEACON_NAMESPACE || isWithdrawn(record)) return false;
     if (source === undefined) return false;
+    const isLost = record.origin === this.replica.self && record.seq <= source.lostSeq && source.id !== this.options.clusterId;
     return (
       source.state === "dropped" ||
+      isLost ||
       (this.withdrawals.hasTold(source.id) && this.withdrawals.toldOf(source.id, this.tagOf(record)) > record.hlc)
     );
   }

@@ -58,6 +58,8 @@ export class Source {
   /** False: the receipt stands for that of nothing, so that the source is stale at best. */
   isHeard = false;
   state: SourceState = "stale";
+  /** What this node put up to this number was held when the source was dropped last. */
+  lostSeq = 0;
   /** Its beacons took back more than its keys were looked at for, which is done from then on. */
   isToldMore = false;
   findToldMonoMs = Number.NEGATIVE_INFINITY;
@@ -87,6 +89,8 @@ export class Sources {
   readonly #turned = new Set<Source>();
   /** Keys of all sources of which something is proven. */
   total = 0;
+  /** It is dropped from now on, or was until now. */
+  onLost: (source: Source) => void = () => {};
   /** A receipt moved. */
   onReceipt: (source: Source) => void = () => {};
 
@@ -228,11 +232,13 @@ export class Sources {
 
   /** A source that comes back does so at once, because its summaries may come right behind its beacon. */
   #receive(source: Source, receiptMonoMs: number, time: Time): void {
+    // A node that stood still may hear of a source before it looks at what became of it meanwhile.
+    if (this.stateAt(source, time) === "dropped") this.#turn(source, time);
     source.receiptMonoMs = receiptMonoMs;
     source.isHeard = true;
     this.#moved.add(source);
     this.onReceipt(source);
-    if (this.#turn(source, time)) this.#turned.add(source);
+    this.#turn(source, time);
   }
 
   /** The receipts, for peers and for the next start. */
@@ -281,17 +287,19 @@ export class Sources {
 
   /** Moves all states to this time. Returns the sources that changed theirs. */
   advance(time: Time): readonly Source[] {
-    for (const source of this.#byId.values()) if (this.#turn(source, time)) this.#turned.add(source);
+    for (const source of this.#byId.values()) this.#turn(source, time);
     if (this.#turned.size === 0) return NO_SOURCES;
     const changed = [...this.#turned];
     this.#turned.clear();
     return changed;
   }
 
-  #turn(source: Source, time: Time): boolean {
-    const before = source.state;
-    source.state = this.stateAt(source, time);
-    return source.state !== before;
+  #turn(source: Source, time: Time): void {
+    const state = this.stateAt(source, time);
+    if (state === source.state) return;
+    source.state = state;
+    this.#turned.add(source);
+    if (state === "dropped") this.onLost(source);
   }
 
   /** The source has been away for as long as withdrawals are remembered, and nothing of it is left. */

@@ -112,6 +112,32 @@ test("a lost source is stale at the ttl and dropped after stale_keep, and comes 
   expect(version).toBeGreaterThan(0);
 });
 
+test.each([
+  ["before it did any work", 0],
+  ["when it had begun to drop what it held", 1],
+])(
+  "a node that stood still for long, and is told a beacon %s, shows nothing again that its source may have taken back meanwhile",
+  (_, slices) => {
+    const { world, a, b1 } = worldOf();
+    for (let n = 0; n < 900; n++) {
+      a.held.export(facts(`s${n}`, { source: "A" }), a.time);
+      b1.held.take(a.sealOf(`s${n}`), { cluster: "A", region: "A" }, b1.time);
+    }
+    b1.settle();
+    const before = b1.shown.length;
+    for (let n = 0; n < 900; n++) a.held.export(facts(`s${n}`, { source: "A", withdrawn: true }), a.time);
+    // Nobody remembers the withdrawals any more.
+    world.nowMs += 60 * MINUTE;
+    a.settle();
+    a.beacon();
+    for (let n = 0; n < slices; n++) b1.held.work(b1.time);
+    b1.takeFrom(a, "beacon");
+    expect([before, b1.shown]).toEqual([901, []]);
+    // What its cluster still says comes with the next comparison.
+    expect([b1.takeFrom(a, "cart"), b1.shown.length]).toEqual(["taken", 1]);
+  },
+);
+
 test("a deadline is told for each turn, and readers see a record again when it turns stale", () => {
   const { world, b1 } = worldOf();
   const turns: number[] = [];
