@@ -215,3 +215,17 @@ test("two clusters of a region with a link each: a change crosses once, whicheve
   expect([row.shown(2).length, row.shown(3).length]).toEqual([2, 2]);
   expect(row.borders.summariesTo("b", sinceMs)).toBe(2);
 });
+
+test("what was refused for an hour, because the settings did not name its cluster, comes within 100 s after they do", () => {
+  const { keys } = new HeldWorld();
+  const row = new Row({ nodeId: "a1", clusterId: "a" }, { nodeId: "b1", clusterId: "b", parts: { keys } });
+  keys.add("b", "b");
+  row.join(0, 1);
+  for (let n = 0; n < 50; n++) row.at(0).held.say(`s${n}`);
+  row.live(70 * MINUTE);
+  expect(row.shown(1)).toEqual([]);
+  keys.add("a", "a");
+  row.at(1).held.held.keysChanged(["a"]);
+  row.live(100_000);
+  expect(row.shown(1)).toHaveLength(50);
+});
