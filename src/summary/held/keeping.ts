@@ -47,13 +47,12 @@ export class Keeping {
   readonly again = new Set<KeyText>();
   /** A record of ours gives way to one of the same version. */
   onConflict: (own: StoredRecord, other: StoredRecord, time: Time) => void = () => {};
-  /**
-   * A beacon of this cluster is proven. Of the first one that a node gets from others or from its file nothing says when it was made. An echo was not told by its
-   * exporter, so it came back from outside, or is an old one that a node took over.
-   */
-  onOwnBeacon: (time: Time, is: { readonly first: boolean; readonly echo: boolean }) => void = () => {};
+  /** A beacon of this cluster is proven. Of the first one that a node gets from others or from its file nothing says when it was made. */
+  onOwnBeacon: (time: Time, isFirst: boolean) => void = () => {};
   /** A key of this cluster counts no more. */
   onOwnKeyGone: (isGone: (keyId: string) => boolean) => void = () => {};
+  /** A node of this cluster without the key tells of an echo. */
+  onEcho: (content: Opened, time: Time) => void = () => {};
   /**
    * By cluster, whether a neighbour of it still exports a namespace to it; absent where nobody knows, or all is. What its nodes took of other regions stands as long as
    * that is so.
@@ -146,22 +145,35 @@ export class Keeping {
     const key = keyOf(content);
     this.own.put(content, findingOf(content), time);
     if (content.what === "summary" && content.summary.withdrawn) this.withdrawals.remember(key, content.summary.version, time);
-    if (content.what === "beacon") this.#hear(content, ageMs, this.options.nodeId, time);
+    if (content.what === "beacon") this.#hear(content, ageMs, time);
     if (content.what === "key") this.onKey(content.key.cluster);
     // The text that the record has, so that memory holds it once.
     this.follow(this.own.find(key)?.key ?? key, time);
     this.#noteSigner(content, time);
   }
 
+  /** Holds an echo for the nodes of its cluster that sign. It never counts, so nobody is shown it, and ends when something as high is said. */
+  putEcho(content: Opened, time: Time): void {
+    this.own.put(content, FINDING.LOOKED, time);
+    this.follow(this.own.find(keyOf(content))?.key ?? keyOf(content), time);
+  }
+
+  /** What this cluster says has passed no border. */
+  #isEcho(content: Opened): boolean {
+    return content.what !== "key" && content.sealed.hops > 0 && claimsOf(content).source === this.options.clusterId;
+  }
+
   /** Verifies a record that nobody has looked at yet. */
   look(stored: StoredRecord, time: Time): void {
     if (!isUnseen(stored) || stored.revision < 0) return;
     const { finding, content } = this.judge.look(this.bytesOf(stored), time);
-    stored.finding = finding;
-    if (content === undefined) return;
+    const isEcho = content !== undefined && this.#isEcho(content);
+    stored.finding = isEcho ? FINDING.LOOKED : finding;
+    if (isEcho) this.onEcho(content, time);
+    if (content === undefined || isEcho) return;
     this.#noteSigner(content, time);
     if (stored.origin === this.replica.self && isWithdrawn(stored)) this.withdrawals.remember(stored.key, stored.hlc, time);
-    if (content.what === "beacon") this.#hear(content, undefined, stored.origin.nodeId, time);
+    if (content.what === "beacon") this.#hear(content, undefined, time);
     if (content.what === "key") this.onKey(content.key.cluster);
   }
 
@@ -190,14 +202,13 @@ export class Keeping {
     for (const record of this.replica.records(key)) this.look(record, time);
   }
 
-  /** A beacon is proven, of which that node told. This node took it from somebody who has had it for so long, or it has no age yet. */
-  #hear(content: OpenedBeacon, ageMs: number | undefined, toldBy: string, time: Time): void {
+  /** A beacon is proven. This node took it from somebody who has had it for so long, or it has no age yet. */
+  #hear(content: OpenedBeacon, ageMs: number | undefined, time: Time): void {
     const { beacon } = content;
     const { source: id, withdrawals } = beacon;
     const source = this.sources.obtain(id, time);
     if (source === undefined) return;
-    const is = { first: ageMs === undefined && source.beaconVersion === 0, echo: toldBy !== beacon.exporter };
-    if (id === this.options.clusterId) this.onOwnBeacon(time, is);
+    if (id === this.options.clusterId) this.onOwnBeacon(time, ageMs === undefined && source.beaconVersion === 0);
     this.sources.proven(source, beacon, ageMs, time);
     for (const withdrawal of withdrawals) if (this.withdrawals.tell(id, withdrawal, signerOf(content), time)) source.isToldMore = true;
   }
@@ -236,6 +247,7 @@ export class Keeping {
     }
     // Its key was removed, and nothing was heard of its cluster since.
     if (own !== undefined && !isProven(own) && source?.state === "dropped" && clusterId !== this.options.clusterId) this.own.end(own, time);
+    if (own !== undefined && !isProven(own) && (best?.hlc ?? 0) >= own.hlc && clusterId === this.options.clusterId) this.own.end(own, time);
     const [any] = this.replica.records(key);
     if (any !== undefined && this.replica.winner(any) !== this.replica.view(key)) this.replica.touch(any);
   }

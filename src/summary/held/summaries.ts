@@ -46,11 +46,11 @@ export class HeldSummaries {
     this.#taking = new Taking(this.#keeping, this.#echoes, parts.signer !== undefined);
     this.#saying = new Saying(this.#keeping, this.#echoes, parts.signer);
     this.#keeping.onKey = (cluster) => this.keysChanged([cluster]);
-    this.#keeping.onOwnBeacon = ({ monoMs }, is) => {
-      // The next one is to go above an echo at once.
-      this.#ownBeacon = is.echo ? { monoMs: Number.NEGATIVE_INFINITY, isFirst: false } : { monoMs, isFirst: is.first };
+    this.#keeping.onOwnBeacon = ({ monoMs }, isFirst) => {
+      this.#ownBeacon = { monoMs, isFirst };
     };
     this.#keeping.onOwnKeyGone = (isGone) => this.#echoes.distrust(isGone);
+    this.#keeping.onEcho = (content, time) => this.#taking.heardEcho(content, time);
     this.#keeping.onConflict = (own, other, time) => this.#giveWay(own, other, time);
   }
 

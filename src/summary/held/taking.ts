@@ -53,7 +53,7 @@ export class Taking {
       if (content.what === "beacon") this.#keeping.hearAgain(content, ageMs, time);
       return { kind: "known" };
     }
-    if (why === "echo") this.#echo(content, time, ageMs);
+    if (why === "echo") this.#echo(content, time);
     if (why !== undefined) return this.#refuse(why, content, via, time);
     if (content.sealed.signature.length === 0) this.tell("unsigned", content, via, time);
     this.#keeping.put(content, time, ageMs);
@@ -130,16 +130,23 @@ export class Taking {
 
   /**
    * Our own words come back. If they are higher than what we know, the next ones go above them. A node without the key says nothing itself, so it
-   * holds them as what they are, the highest word of its cluster: the nodes that sign hear of them as records, and compare.
+   * holds them for the nodes that sign.
    */
-  #echo(content: Opened, time: Time, ageMs: number): void {
-    const [key, claims] = [keyOf(content), claimsOf(content)];
-    if (content.sealed.signature.length === 0 || claims.version <= this.#keeping.highest(key, claims.tag, time)) return;
-    if (this.#keeping.judge.whyNotSigned(content.what, claims, content.sealed, time) !== undefined) return;
-    this.#echoes.note(key, claims);
-    if (this.#canSign) return;
-    this.#keeping.makeRoom(claims.source, content.what === "summary" && this.#keeping.isNew(key, claims.source), time);
-    this.#keeping.put(content, time, ageMs);
+  #echo(content: Opened, time: Time): void {
+    const { sealed, what } = content;
+    if (!this.#isAbove(content, time) || this.#keeping.judge.whyNotSigned(what, claimsOf(content), sealed, time) !== undefined) return;
+    this.#echoes.note(keyOf(content), claimsOf(content));
+    if (!this.#canSign) this.#keeping.putEcho(content, time);
+  }
+
+  /** A node of our cluster tells of an echo, which was verified here. */
+  heardEcho(content: Opened, time: Time): void {
+    if (this.#isAbove(content, time)) this.#echoes.note(keyOf(content), claimsOf(content));
+  }
+
+  #isAbove(content: Opened, time: Time): boolean {
+    const { version, tag } = claimsOf(content);
+    return content.sealed.signature.length > 0 && version > this.#keeping.highest(keyOf(content), tag, time);
   }
 
   #refuse(why: SummaryRefusal, content: Opened | undefined, via: Via, time: Time): Taken {

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
+import { BODY } from "../../../src/catalog/record/record.ts";
 import { decodeSummary } from "../../../src/summary/codec.ts";
 import {
   sealedBeacon as beacon,
@@ -245,7 +246,7 @@ test("a cluster that lost all its disks is told by its own echo, and goes above 
   expect([a.takeSeal(forged), a.takeFrom(b, "cart", "A"), a.held.takeExceeds()]).toEqual(["echo", "echo", []]);
 });
 
-test("an echo that comes to a node without the key is held there, so that the nodes that sign hear of it and go above", () => {
+test("an echo that comes to a node without the key is held there and shown to nobody, so that the nodes that sign hear of it and go above", () => {
   const world = new HeldWorld();
   const spec = { clusterId: "A" };
   const [old, b] = [world.node({ ...spec, nodeId: "a0", skewMs: 5 * MINUTE }), world.node({ nodeId: "b1", clusterId: "B" })];
@@ -256,18 +257,26 @@ test("an echo that comes to a node without the key is held there, so that the no
   const lost = a1.say("cart") ?? 0;
   a1.beacon();
   a2.hear(a1);
+  const shown = [`A/cart@${lost}`, `A/cart@${lost}`];
+  const showing = () => [a1, a2].map((node) => node.shown.map((text) => text.split("*")[0]).join(" "));
   for (const name of ["beacon", "cart", "gone"]) expect(a2.takeFrom(b, name, "A")).toBe("echo");
-  world.nowMs += 1000;
   a1.hear(a2);
-  for (const name of ["cart", "gone"]) expect(a1.held.own.find(summaryKey(name, "A"), a1.time)?.version).toBe(lost + 300);
-  expect(a1.held.beaconDueMonoMs).toBeLessThanOrEqual(a1.time.monoMs);
-  expect([a1.say("cart"), a1.say("gone", { withdrawn: true }), a1.beacon()]).toEqual([lost + 301, lost + 301, lost + 301]);
+  expect(showing()).toEqual(shown);
+  const exceeds = a1.held.takeExceeds().map(({ key, version }) => `${key?.serviceId ?? "beacon"} ${version}`);
+  expect(exceeds.toSorted()).toEqual(["beacon", "cart", "gone"].map((name) => `${name} ${lost + 300}`));
+  expect(a1.held.restate(summaryKey("cart", "A"), a1.time)).toBe(lost + 301);
+  expect([a1.held.restate(summaryKey("gone", "A"), a1.time), a1.held.takeBack(summaryKey("gone", "A"), a1.time)]).toEqual([
+    undefined,
+    lost + 301,
+  ]);
+  expect(a1.beacon()).toBe(lost + 301);
   a2.hear(a1);
   for (const name of ["beacon", "cart", "gone"]) expect(b.takeFrom(a2, name, "A")).toBe("taken");
-  // It holds nothing of its own any more.
-  expect(a2.held.replica.self.through).toBeGreaterThan(0);
+  // It holds nothing for them any more.
+  for (const key of [keyOf("cart", "A"), keyOf("gone", "A")]) expect(a2.held.replica.own(key)?.body).not.toBe(BODY.ENTRY);
   a1.hear(a2);
-  expect([a1.shown, a2.shown].map(([text]) => text?.split("*")[0])).toEqual([`A/cart@${lost + 301}`, `A/cart@${lost + 301}`]);
+  expect(a1.held.takeExceeds()).toEqual([]);
+  expect(showing()).toEqual([`A/cart@${lost + 301}`, `A/cart@${lost + 301}`]);
   // What is not above all that is known, and what is not rightly signed, is held nowhere.
   const before = a2.held.replica.revision;
   expect([a2.takeFrom(b, "cart", "A"), a2.takeSeal(sealed({ version: 2 ** 52, keyId: "key-of-A" }, "key-of-B"))]).toEqual(["echo", "echo"]);
