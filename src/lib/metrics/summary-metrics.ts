@@ -5,7 +5,7 @@ export const SUMMARY_METRICS = {
   discovery_summary_exports_total: counter(
     "summaries",
     { outcome: ["exported", "withdrawn", "failed"] },
-    "Summaries that this node made for its cluster: exported, withdrawn, or not made because the key is missing or there is no room.",
+    "Summaries that this node made for its cluster: exported, withdrawn, or not made because the key is missing, there is no room, or no other cluster would take them.",
   ),
   discovery_summary_hold_downs_total: counter(
     "changes",
