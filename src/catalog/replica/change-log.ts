@@ -197,8 +197,8 @@ export class ChangeLog<T> {
 
 /** The highest number of a chunk; -1 of one without slots. */
 function lastOf({ orders, base }: Chunk<unknown>): number {
-  const last = orders.at(-1);
-  return last === undefined ? -1 : base + last;
+  // HOT: some ten times a change. With `at`, and a callback in `pack`, a change of a log of 500,000 took twice as long.
+  return orders.length === 0 ? -1 : base + (orders[orders.length - 1] ?? 0);
 }
 
 /** A chunk that is full seldom grows again. Lists that grew by one at a time have room for a third more. */
@@ -206,7 +206,9 @@ function pack(chunk: Chunk<unknown>): void {
   chunk.records = chunk.records.slice();
   const base = chunk.base + (chunk.orders[0] ?? 0);
   if (chunk.base > 0 || lastOf(chunk) - base > MAX_UINT32) return;
-  chunk.orders = Uint32Array.from(chunk.orders, (order) => order - base);
+  const packed = new Uint32Array(chunk.orders.length);
+  for (let i = 0; i < packed.length; i++) packed[i] = (chunk.orders[i] ?? 0) - base;
+  chunk.orders = packed;
   chunk.base = base;
 }
 

@@ -14,7 +14,6 @@ import { Slab } from "../../catalog/record/slab.ts";
 import { TraitsPool } from "../../catalog/record/traits.ts";
 import { Replica } from "../../catalog/replica/replica.ts";
 import type { NameIndexBounds } from "../../catalog/watch/name-index.ts";
-import { isMeantToExport } from "../../config/exporting.ts";
 import type { Settings } from "../../config/settings.ts";
 import { CheckAdmission, hasAliasCheck } from "../../discovery/checks/admission.ts";
 import type { AliasOf } from "../../discovery/checks/alias.ts";
@@ -43,6 +42,7 @@ import { NodeMachine } from "../core.ts";
 import { NodeLimits } from "../limits.ts";
 import { hasSeeds } from "./newcomer.ts";
 import { FabricGuard } from "./open-fabric.ts";
+import { isMeantToExport } from "./regions/exporting.ts";
 import { Summaries, type SummariesOptions, type SummariesParts } from "./regions/summaries.ts";
 
 /** What the disk kept, without the rows. */

@@ -1,5 +1,5 @@
 /** Whether the settings of a node mean that its cluster exports summaries. Which nodes then do it is decided while they run. */
-import type { Settings } from "./settings.ts";
+import type { Settings } from "../../../config/settings.ts";
 
 /**
  * On where borders are set, so that a cluster without a key says that it exports nothing. On also where the settings have a key of this cluster, the
