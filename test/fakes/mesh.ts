@@ -286,7 +286,7 @@ export class FabricComponent {
     this.replica = this.#open();
     this.receiver = new FrameReceiver(this.replica, stamper, BOUNDS);
     this.facts = this.#factsOf();
-    const parts = { replica: this.replica, leases: new Leases(), stamper, bounds: BOUNDS };
+    const parts = { replica: this.replica, leases: new Leases(), stamper, bounds: BOUNDS, region: undefined };
     const rows = [...this.disk.rows.values()].toSorted((a, b) => a.seq - b.seq);
     for (const row of rows) this.#hlc.merge(restoreRow(row, parts, time) ?? 0, 0, Number.POSITIVE_INFINITY);
   }

@@ -11,7 +11,6 @@ import { BODY, type Body, type KeyText, KIND, keyText } from "../../src/catalog/
 import { Slab } from "../../src/catalog/record/slab.ts";
 import { StoredRecord } from "../../src/catalog/record/stored-record.ts";
 import { TraitsPool } from "../../src/catalog/record/traits.ts";
-import type { OriginPlace } from "../../src/catalog/replica/origins.ts";
 import { Replica } from "../../src/catalog/replica/replica.ts";
 import { type CollectsBy, type RegisterCommand, Registrar } from "../../src/discovery/registrar/registrar.ts";
 import { Restoring, restoreLeases } from "../../src/discovery/registrar/restore.ts";
@@ -144,9 +143,9 @@ export class Registry {
   }
 
   /** A new process life from what is on disk. */
-  restart(time: Time, place?: OriginPlace): void {
+  restart(time: Time, region?: string): void {
     const { lastSeq, floor } = this.disk;
-    const options = { nodeId: "a", generation: 1, lastSeq, floor, tombstoneTtlMs: 3_600_000, minTombstones: 4, ...(place && { place }) };
+    const options = { nodeId: "a", generation: 1, lastSeq, floor, tombstoneTtlMs: 3_600_000, minTombstones: 4 };
     this.replica = new Replica(new Lookup(), new Slab(), options);
     this.leases = new Leases();
     const hlc = new Hlc();
@@ -170,7 +169,7 @@ export class Registry {
       { replica: this.replica, leases: this.leases, stamper, hlc, quotas: this.#quotasOf(this.replica) },
     );
     restoreLeases(this.leases, [...this.disk.leases.values()], this.registrar, time);
-    const parts = { replica: this.replica, leases: this.leases, stamper, bounds: BOUNDS };
+    const parts = { replica: this.replica, leases: this.leases, stamper, bounds: BOUNDS, region };
     const restoring = new Restoring({ ...parts, hlc, maxClockSkewMs: MAX_SKEW_MS }, time);
     for (const row of [...this.disk.rows.values()].toSorted((a, b) => a.seq - b.seq)) restoring.row(row);
     restoring.finish();

@@ -7,7 +7,7 @@ import type { Leases } from "../../catalog/leases.ts";
 import { decodeStoredRecord, isSeq, MAX_SEQ, numberFault } from "../../catalog/record/codec.ts";
 import { newerOrders } from "../../catalog/record/maintenance.ts";
 import { BODY, HEALTH, keyText } from "../../catalog/record/record.ts";
-import { entryFields, type Origin, StoredRecord } from "../../catalog/record/stored-record.ts";
+import { entryFields, StoredRecord } from "../../catalog/record/stored-record.ts";
 import { NO_TRAITS } from "../../catalog/record/traits.ts";
 import { newestOrders } from "../../catalog/replica/orders.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
@@ -22,6 +22,8 @@ export interface RestoreParts {
   readonly leases: Leases;
   readonly stamper: EntryStamper;
   readonly bounds: Bounds;
+  /** The region of this node. The replica does not know it before there is a fabric. Undefined: entries are in the one that they say. */
+  readonly region: string | undefined;
 }
 
 export interface RestoringParts extends RestoreParts {
@@ -96,7 +98,7 @@ export function restoreRow(row: RestoredPut, parts: RestoreParts, time: Time): n
     return record.hlc;
   }
   const stamped = stamper.entryOfStored(record.entry);
-  if (isElsewhere(stamped, origin)) return undefined;
+  if (isElsewhere(stamped, parts.region)) return undefined;
   replica.install(new StoredRecord(entryFields(record, stamped, { origin, slab: replica.slab })), time);
   if (row.leaseId !== "" && leases.has(row.leaseId)) leases.attach(row.leaseId, stamped.key);
   return record.hlc;
@@ -123,16 +125,16 @@ function putAgain(row: RestoredPut, parts: RestoringParts, time: Time): void {
   if (row.leaseId !== "" && leases.has(row.leaseId)) leases.attach(row.leaseId, stamped.key);
 }
 
-function isElsewhere({ traits }: StoredEntry, { region }: Origin): boolean {
-  return region !== "" && traits.region !== region;
+function isElsewhere({ traits }: StoredEntry, region: string | undefined): region is string {
+  return region !== undefined && traits.region !== region;
 }
 
 /** The entry, with the region of this node. */
-function inOwnRegion(entry: Uint8Array, { replica: { self }, stamper }: RestoringParts): ReturnType<EntryStamper["storedInRegion"]> {
+function inOwnRegion(entry: Uint8Array, { region, stamper }: RestoringParts): ReturnType<EntryStamper["storedInRegion"]> {
   const stamped = stamper.entryOfStored(entry);
-  if (isElsewhere(stamped, self)) {
+  if (isElsewhere(stamped, region)) {
     try {
-      return stamper.storedInRegion(entry, self.region);
+      return stamper.storedInRegion(entry, region);
     } catch (error) {
       // It is too large with the longer name, and is kept as it is until its client registers it again.
       rethrowBroken(error);

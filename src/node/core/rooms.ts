@@ -122,7 +122,7 @@ export function openRooms(restored: RestoredNode, options: RoomsOptions, time: T
   restoreLeases(leases, restored.leases, registrar, time);
   const { maxClockSkewMs } = settings.fabric;
   const guard = new FabricGuard({ settings, policies, nodeId: restored.nodeId, isMarked: options.isMarked });
-  const restoring = new Restoring({ ...restorable, bounds: PROTOCOL_BOUNDS, maxClockSkewMs }, time);
+  const restoring = new Restoring({ ...restorable, bounds: PROTOCOL_BOUNDS, maxClockSkewMs, region: settings.node.region }, time);
   const finish = () => {
     const againCount = restoring.finish();
     const rooms = {

@@ -71,9 +71,9 @@ test("a node whose region was changed says its entries again, with the region th
   const leaseId = r.register("ann", [stamped("a")], at(0), { ttlMs: 10_000 });
   r.flush(at(0));
   const seq = r.replica.own(keyOf("a"))?.seq ?? 0;
-  r.restart(at(1), { clusterId: "c1", region: "r1" });
+  r.restart(at(1), "r1");
   expect(r.replica.own(keyOf("a"))).toMatchObject({ seq, traits: { region: "r1" } });
-  r.restart(at(2), { clusterId: "c1", region: "r2" });
+  r.restart(at(2), "r2");
   r.flush(at(2));
   expect(r.replica.own(keyOf("a"))).toMatchObject({ traits: { region: "r2" } });
   expect(r.replica.own(keyOf("a"))?.seq).toBeGreaterThan(seq);

@@ -7,10 +7,10 @@ import { ALL_TIME_COUNTS } from "../../../src/lib/patience.ts";
 import { openRooms } from "../../../src/node/core/rooms.ts";
 import { HISTORY_BOUNDS } from "../../../src/policy/versions/engine.ts";
 import { SETTINGS } from "../../fakes/options.ts";
-import { at, caller, command, stamped } from "../../fakes/registry.ts";
+import { at, caller, command, keyOf, stamped } from "../../fakes/registry.ts";
 
 const OPTIONS = {
-  settings: SETTINGS,
+  settings: { ...SETTINGS, node: { ...SETTINGS.node, clusterId: "c1", region: "r1" } },
   version: "1",
   history: HISTORY_BOUNDS,
   patience: ALL_TIME_COUNTS,
@@ -20,9 +20,10 @@ const OPTIONS = {
 };
 const FRESH = { nodeId: "a", generation: 1, lastSeq: 0, floor: 0, leases: [], boot: "b1" };
 
-function open(restored: Parameters<typeof openRooms>[0]) {
+function open(restored: Parameters<typeof openRooms>[0], region = "r1") {
   const chance = { leases: new Leases(1), newGeneration: () => 77, newToken: () => "token", random: () => 0.5, onAgain: () => {} };
-  return openRooms(restored, { ...OPTIONS, ...chance, metrics: new Metrics() }, at(0));
+  const settings = { ...OPTIONS.settings, node: { ...OPTIONS.settings.node, region } };
+  return openRooms(restored, { ...OPTIONS, ...chance, settings, metrics: new Metrics() }, at(0));
 }
 
 /** What a node writes when one static entry is registered. */
@@ -42,6 +43,15 @@ test("rows and leases of the disk are back when the rooms are, and readers are o
   expect([opening.renewed, againCount]).toEqual([undefined, 0]);
   expect([rooms.replica.lookup.size, rooms.leases.size]).toEqual([1, 1]);
   expect([[...rooms.replica.takeTouched()], rooms.identity.generation, rooms.registrar.hasWork]).toEqual([[], 5, false]);
+});
+
+test("where the settings name another region now, entries of the disk are written again with it", () => {
+  const { puts, leases, lastSeq, floor } = written();
+  const opening = open({ ...FRESH, lastSeq, floor, leases }, "r2");
+  for (const row of puts) opening.row(row);
+  const { rooms, againCount } = opening.finish();
+  expect([againCount, rooms.registrar.takeBatch()?.puts.map(({ seq }) => seq)]).toEqual([1, [lastSeq + 1]]);
+  expect(rooms.replica.own(keyOf("web"))?.traits.region).toBe("r2");
 });
 
 test("numbers that nobody can go on from are replaced under a new generation, and rows above them are written again", () => {
