@@ -23,6 +23,12 @@ export interface RegionNode {
   readonly node: Node;
 }
 
+/** A connection between two regions. */
+export interface BorderLink {
+  /** What TCP carried in both directions so far, without its own heads. */
+  readonly bytes: number;
+}
+
 interface Place {
   readonly id: string;
   readonly region: string;
@@ -35,6 +41,7 @@ interface Place {
 export class Regions {
   readonly #home = scratchDir("regions");
   readonly #relays: Server[] = [];
+  readonly #links = new Set<{ bytes: number }>();
   readonly #shape: RegionShape;
   readonly nodes = new Map<string, RegionNode>();
   #places: readonly Place[] = [];
@@ -71,6 +78,11 @@ export class Regions {
     const at = ["--node-id", id, "--cluster-id", cluster, "--region", region, "--fabric-port", String(fabricPort), "--config", file];
     const node = await startNode({ dataDir: join(this.#home, `data-${id}`), isFree: true, isPlain: true, args: at });
     this.nodes.set(id, { region, cluster, node });
+  }
+
+  /** Those that are open. */
+  get links(): ReadonlySet<BorderLink> {
+    return this.#links;
   }
 
   of(region: string): readonly RegionNode[] {
@@ -128,8 +140,11 @@ export class Regions {
   async #late(port: number): Promise<string> {
     const relay = createServer({ noDelay: true }, (near) => {
       const far = connect({ host: "127.0.0.1", port, noDelay: true });
-      passLate(near, far, this.#shape.delayMs);
-      passLate(far, near, this.#shape.delayMs);
+      const link = { bytes: 0 };
+      this.#links.add(link);
+      near.once("close", () => this.#links.delete(link));
+      passLate(near, far, { delayMs: this.#shape.delayMs, link });
+      passLate(far, near, { delayMs: this.#shape.delayMs, link });
     });
     relay.listen(0, "127.0.0.1");
     await once(relay, "listening");
@@ -140,8 +155,11 @@ export class Regions {
 }
 
 /** In the order in which it came. */
-function passLate(from: Socket, to: Socket, delayMs: number): void {
-  from.on("data", (bytes: Buffer) => setTimeout(() => to.write(bytes), delayMs));
+function passLate(from: Socket, to: Socket, { delayMs, link }: { readonly delayMs: number; readonly link: { bytes: number } }): void {
+  from.on("data", (bytes: Buffer) => {
+    link.bytes += bytes.length;
+    setTimeout(() => to.write(bytes), delayMs);
+  });
   from.on("error", () => {});
   from.once("close", () => setTimeout(() => to.destroy(), delayMs));
 }

@@ -1,8 +1,8 @@
 /**
  * How soon does the farthest region show what changes in another one? 3 regions of 2 clusters of 3 nodes, real processes, each pair of regions linked, every byte
- * between regions 80 ms late. First sights, bands, ends of windows, rollbacks, and exporters that are killed. About five minutes.
+ * between regions 80 ms late. First sights, bands, ends of windows, rollbacks, and exporters that are killed; and what crosses a border link of them while nothing changes. About seven minutes.
  * Clusters have at least 3 nodes: of two, one alone exports no change, because it may be cut off.
- * `npm run bench -- regions-latency [--clusters 2] [--nodes 3] [--delay 80] [--samples 20] [--kills 5]`.
+ * `npm run bench -- regions-latency [--clusters 2] [--nodes 3] [--delay 80] [--samples 20] [--kills 5] [--idle-seconds 80]`.
  */
 import { EntryKind, HealthStatus, Scope } from "../gen/waymark/catalog/v1/entry_pb.js";
 import { PeerStatus } from "../gen/waymark/catalog/v1/peer_pb.js";
@@ -14,7 +14,7 @@ import { Regions } from "./_regions.ts";
 import { percentile, report, round } from "./_results.ts";
 import { fail } from "./_work.ts";
 
-const DEFAULTS = { clusters: 2, nodes: 3, delay: 80, samples: 20, kills: 5 };
+const DEFAULTS = { clusters: 2, nodes: 3, delay: 80, samples: 20, kills: 5, "idle-seconds": 80 };
 const values = argsOf(DEFAULTS);
 const SAMPLES = values.samples;
 const REGIONS = ["ap", "eu", "us"] as const;
@@ -22,6 +22,8 @@ const REGIONS = ["ap", "eu", "us"] as const;
 const [HOME, ...AWAY] = ["eu", "ap", "us"] as const;
 const HOME_CLUSTER = `${HOME}1`;
 const HOLD_DOWN_MS = 5000;
+/** Until what changed is told and acknowledged everywhere. */
+const SETTLE_MS = 40_000;
 /** Looks are so often: half of it is in each time, on average. */
 const LOOK_MS = 10;
 
@@ -162,6 +164,15 @@ async function rollbacks(): Promise<readonly number[]> {
   return tookMs;
 }
 
+/** Bytes a second on each border link while nothing changes: with as many links as the regions have, after withdrawals that beacons still name. */
+async function idleRates(): Promise<readonly number[]> {
+  await sleep(SETTLE_MS);
+  const before = [...regions.links].map((link) => ({ link, bytes: link.bytes }));
+  await sleep(values["idle-seconds"] * 1000);
+  const open = before.filter(({ link }) => regions.links.has(link));
+  return open.map(({ link, bytes }) => (link.bytes - bytes) / values["idle-seconds"]);
+}
+
 /** Times from when the members of its region have found a killed exporter dead, of what changed when it died. Also what was missing meanwhile. */
 async function kills(): Promise<{ readonly tookMs: readonly number[]; readonly missing: number }> {
   const names = Array.from({ length: SAMPLES }, (_, i) => `kill-${i}`);
@@ -217,6 +228,7 @@ const first = await firstSights();
 const { quiet, held, gone } = await bands();
 const rollback = await rollbacks();
 const windows = await windowEnds();
+const idle = await idleRates();
 const killed = await kills();
 await regions.stop();
 for (const client of [writer, ...readers]) client.close();
@@ -241,11 +253,18 @@ report({
   goals: [
     ...goals,
     { name: "regions: services that were missing while an exporter was dead", value: killed.missing, unit: "services", atMost: 0 },
+    {
+      name: "regions: bytes a second on a border link while nothing changes, worst",
+      value: round(Math.max(...idle)),
+      unit: "B/s",
+      atMost: 200,
+    },
   ],
   notes: [
     `Each pair of regions has border links, each by way of a relay that lets everything pass ${values.delay} ms later in each direction. Settings are the defaults: a hold-down of 5 s, batches of 200 ms. Two nodes of each cluster have border links, and all of them the signing key; what is written goes to one that has no border link.`,
     `Times go from before the call that changes something until a node of each cluster of the other regions shows it, each asked every ${LOOK_MS} ms and a call's time; the worst of these nodes counts.`,
     "An exporter is killed with SIGKILL while services that it exports change. Their times begin when the node that was written to lists it as dead.",
+    `While nothing changes, the bytes of both directions are counted on each of ${idle.length} border links for ${values["idle-seconds"]} s, without TLS and the heads of TCP: ${round(idle.reduce((sum, rate) => sum + rate, 0) / idle.length)} B/s on average. Beacons go each 40 s, and name what was taken back in the minutes before.`,
     "All nodes, the relays and the driver share the machine's cores.",
   ],
 });
