@@ -143,6 +143,8 @@ function offText(told: ReadonlyMap<string, number>, counts: ReadonlyMap<string, 
 }
 
 // ---- Consul ----
+const RETRY_MS = 5000;
+
 interface Writers {
   readonly write: (body: string) => Promise<unknown>;
   readonly close: () => void;
@@ -162,12 +164,13 @@ function writersTo({ grpc }: Running): Writers {
     all.add(wire);
     return wire;
   };
+  const once = async (body: string): Promise<void> => {
+    const wire = await taken();
+    await wire.request({ method: "PUT", path: "/v1/txn", body }).finally(() => free.push(wire));
+  };
   return {
-    write: async (body) => {
-      const wire = await taken();
-      await wire.request({ method: "PUT", path: "/v1/txn", body });
-      free.push(wire);
-    },
+    // A machine that stands still makes Consul refuse a write that waited for too long. The same write can come again.
+    write: (body) => once(body).catch(() => sleep(RETRY_MS).then(() => once(body))),
     close: () => all.forEach((wire) => wire.close()),
   };
 }
