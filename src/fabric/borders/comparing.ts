@@ -3,7 +3,7 @@
  * buckets that differ. What the other side lacks is given to it (docs/design/summaries.md, What crosses a border). All of this is bounded, whatever the
  * other side says.
  */
-import type { KeyText } from "../../catalog/record/record.ts";
+import { type KeyText, keyParts } from "../../catalog/record/record.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import { BUCKETS } from "../../summary/hashes.ts";
 import type { BorderFrame } from "../wire/messages.ts";
@@ -49,7 +49,8 @@ type State =
       readonly kind: "asking";
       isSent: boolean;
       readonly left: Set<number>;
-      readonly mine: Map<bigint, Mine>;
+      /** By bucket, so that a frame that completes one costs no look at the others. */
+      readonly mine: Map<number, Map<bigint, Mine>>;
       readonly lacking: Listed[];
       /** What the other side knows better. */
       readonly better: bigint[];
@@ -135,8 +136,13 @@ export class Comparing {
     if (state.kind !== "listing") return;
     const step = state.work.next();
     if (step.done !== true) return;
-    const mine = new Map<bigint, Mine>();
-    for (const listed of step.value) mine.set(listed.hash, { listed, isOlderThere: false });
+    const mine = new Map<number, Map<bigint, Mine>>();
+    for (const listed of step.value) {
+      const bucket = bucketOf(listed.hash);
+      const own = mine.get(bucket) ?? new Map<bigint, Mine>();
+      mine.set(bucket, own);
+      own.set(listed.hash, { listed, isOlderThere: false });
+    }
     const asking = {
       kind: "asking" as const,
       isSent: false,
@@ -150,7 +156,7 @@ export class Comparing {
     if (state.isEmptyThere) {
       asking.left.clear();
       this.#conclude(
-        [...mine.values()].flatMap(({ listed }) => (listed.isWithdrawn ? [] : [listed])),
+        step.value.filter(({ isWithdrawn }) => !isWithdrawn),
         state.pair,
         time,
       );
@@ -198,13 +204,13 @@ export class Comparing {
     }
     for (const [n, hash] of hashes.entries()) this.#compare(state, hash, versions[n] ?? 0);
     this.#digestMonoMs = Math.max(this.#digestMonoMs, time.monoMs + this.#parts.options.digestIntervalMs);
-    const done = new Set(buckets.filter((bucket) => state.left.delete(bucket)));
-    if (done.size === 0) return;
-    for (const [hash, { listed, isOlderThere }] of state.mine) {
-      if (!done.has(Number(hash >> 56n))) continue;
-      state.mine.delete(hash);
+    const done = buckets.filter((bucket) => state.left.delete(bucket));
+    if (done.length === 0) return;
+    for (const bucket of done) {
       // A side that never had it need not hear that it is gone.
-      if (isOlderThere || !listed.isWithdrawn) state.lacking.push(listed);
+      for (const { listed, isOlderThere } of state.mine.get(bucket)?.values() ?? [])
+        if (isOlderThere || !listed.isWithdrawn) state.lacking.push(listed);
+      state.mine.delete(bucket);
     }
     if (state.left.size > 0) return;
     this.#wanted = state.better;
@@ -212,12 +218,13 @@ export class Comparing {
   }
 
   #compare({ mine, better }: Extract<State, { kind: "asking" }>, hash: bigint, version: number): void {
-    const own = mine.get(hash);
+    const ofBucket = mine.get(bucketOf(hash));
+    const own = ofBucket?.get(hash);
     if (own !== undefined && version < own.listed.version) {
       own.isOlderThere = true;
       return;
     }
-    mine.delete(hash);
+    ofBucket?.delete(hash);
     // It may be one of this cluster's own, from before it lost its disks.
     if (own === undefined || version > own.listed.version) if (better.length < this.#parts.options.maxWanted) better.push(hash);
   }
@@ -253,13 +260,13 @@ export class Comparing {
   }
 
   #conclude(found: readonly Listed[], pair: string, time: Time): void {
-    const { outbox, counts, summaries } = this.#parts;
+    const { outbox, counts } = this.#parts;
     this.#state = { kind: "idle" };
     this.#concludedMonoMs = time.monoMs;
     this.#judgeTried(found, time);
     const lacking = this.#isBusy ? found.filter(({ key }) => !outbox.isOnItsWay(key)) : found;
     for (const [source, { againMonoMs }] of this.#given) if (time.monoMs >= againMonoMs + FORGIVEN_MS) this.#given.delete(source);
-    const bySource = Map.groupBy(lacking, ({ key }) => summaries.find(key)?.source ?? "");
+    const bySource = Map.groupBy(lacking, ({ key }) => keyParts(key).clusterId);
     const keys = [...bySource].flatMap(([source, listed]) => (this.#mayGive(source, time) ? this.#ofSource(source, listed, time) : []));
     if (found.length === 0) this.#fruitless = pair;
     else if (keys.length > 0) counts.given += outbox.owe(keys, time);
@@ -270,7 +277,7 @@ export class Comparing {
     const { summaries, options } = this.#parts;
     const lacking = new Set(found.map(({ key }) => key));
     const isTaken = (key: KeyText) => !lacking.has(key) && summaries.find(key)?.isWithdrawn === false;
-    const bySource = Map.groupBy(lacking, (key) => summaries.find(key)?.source ?? "");
+    const bySource = Map.groupBy(lacking, (key) => keyParts(key).clusterId);
     for (const [source, given] of this.#given) {
       const keys = bySource.get(source) ?? [];
       if (keys.length > 0 && given.tried.some(isTaken) && given.early.isLeft(monoMs)) {
@@ -321,3 +328,7 @@ const EARLY_BURST = 3;
 const FORGOTTEN_MS = 120_000;
 /** After something happened by which the two may differ. */
 const HURRY_MS = 100;
+
+function bucketOf(hash: bigint): number {
+  return Number(hash >> 56n);
+}

@@ -3,7 +3,7 @@
  * It holds keys and no seals, so a change that is followed by another one is never sent (docs/design/summaries.md, What crosses a border).
  */
 import { SCOPE } from "../../catalog/entry/scope.ts";
-import type { KeyText } from "../../catalog/record/record.ts";
+import { type KeyText, keyParts } from "../../catalog/record/record.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import { MAX_HOPS, type Sealed } from "../../summary/summary.ts";
 import type { BorderFrame } from "../wire/messages.ts";
@@ -110,14 +110,15 @@ export class Outbox {
 
   /** The other side lacks these. What does not fit is found again. Returns how many of them wait now that did not before. */
   owe(keys: readonly KeyText[], { monoMs }: Time): number {
-    const { options, priorityOf, summaries } = this.#parts;
+    const { options, priorityOf } = this.#parts;
     if (this.#owing.size === 0) this.#owedSinceMs = monoMs;
     const room = Math.max(0, options.maxOwed - this.#owing.size);
     const fresh = keys.filter((key) => !this.#isWaiting(key)).slice(0, room);
-    const ranked = fresh.map((key) => ({ key, priority: priorityOf(summaries.find(key)?.namespace ?? "") }));
-    ranked.sort((a, b) => a.priority - b.priority);
-    this.#owed = [...ranked.map(({ key }) => key), ...this.#owed.filter((key) => this.#owing.has(key))];
-    for (const { key } of ranked) this.#owing.add(key);
+    // There may be as many as a node holds, of few priorities.
+    const byPriority = Map.groupBy(fresh, (key) => priorityOf(keyParts(key).namespace));
+    const ranked = [...byPriority].toSorted(([a], [b]) => a - b).flatMap(([, each]) => each);
+    this.#owed = [...ranked, ...this.#owed.filter((key) => this.#owing.has(key))];
+    for (const key of ranked) this.#owing.add(key);
     return ranked.length;
   }
 

@@ -238,16 +238,19 @@ export class Keeping {
     const own = this.own.find(key);
     // An origin that nobody writes any more goes, and this node says what it says.
     const isTakenOver = own !== undefined && best?.hlc === own.hlc && best.origin.isTakenOver === true && this.#counts(own);
-    // What its cluster says itself stays, so that it need not be said again when its beacons go out again.
-    const isToEnd = (own !== best && !isTakenOver) || (isOver && clusterId !== this.options.clusterId);
-    if (own !== undefined && isProven(own) && isToEnd) {
-      // Memory must not grow with the number of nodes that took it.
-      if (best !== undefined && own !== best && best.hlc === own.hlc) this.onConflict(own, best, time);
-      this.own.end(own, time);
+    const isForeign = clusterId !== this.options.clusterId;
+    if (own !== undefined && isProven(own)) {
+      // What its cluster says itself stays, so that it need not be said again when its beacons go out again.
+      if ((own !== best && !isTakenOver) || (isOver && isForeign)) {
+        // Memory must not grow with the number of nodes that took it.
+        if (best !== undefined && own !== best && best.hlc === own.hlc) this.onConflict(own, best, time);
+        this.own.end(own, time);
+      }
+    } else if (own !== undefined) {
+      // Its key was removed and nothing was heard of its cluster since, or it is an echo, and something as high is said now.
+      const isToEnd = isForeign ? source?.state === "dropped" : best !== undefined && best.hlc >= own.hlc;
+      if (isToEnd) this.own.end(own, time);
     }
-    // Its key was removed, and nothing was heard of its cluster since.
-    if (own !== undefined && !isProven(own) && source?.state === "dropped" && clusterId !== this.options.clusterId) this.own.end(own, time);
-    if (own !== undefined && !isProven(own) && (best?.hlc ?? 0) >= own.hlc && clusterId === this.options.clusterId) this.own.end(own, time);
     const [any] = this.replica.records(key);
     if (any !== undefined && this.replica.winner(any) !== this.replica.view(key)) this.replica.touch(any);
   }

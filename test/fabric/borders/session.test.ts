@@ -1,6 +1,6 @@
 /** What crosses borders, in small worlds of regions in virtual time: what arrives, how often, when, and at what cost. */
 import fc from "fast-check";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import type { FabricOutput } from "../../../src/fabric/io-types.ts";
 import { runs } from "../../fakes/effort.ts";
@@ -548,6 +548,25 @@ test("a neighbour that connects anew again and again may do no more than on one 
   expect(refusedRules).toBeGreaterThan(40 * 20 - 20 - 80);
   expect(counts.answers).toBeLessThan(10);
   expect(counts.given).toBeLessThanOrEqual(4 * 100);
+});
+
+test("what a neighbour lacks is put in line without a look at each of it", () => {
+  const [world, a] = pair();
+  live(world, 5000);
+  sayMany(world, a, 500, 1);
+  world.withheld = () => true;
+  world.run(1000);
+  const session = a.ends.get("b")?.session;
+  const find = vi.spyOn(a.held, "find");
+  // Digests go each 20 s; one is on its way.
+  const buckets = Array.from({ length: 256 }, () => 1n);
+  for (let n = 0; n < 2000 && a.channel.counts.given === 0; n++) {
+    find.mockClear();
+    session?.receive({ kind: "borderDigest", digest: 1n, count: 0, isAnswer: true, buckets }, world.time, []);
+    for (let k = 0; k < 3; k++) session?.tick(world.time);
+    if (a.channel.counts.given === 0) world.run(20);
+  }
+  expect([a.channel.counts.given, find.mock.calls.length]).toEqual([500, 0]);
 });
 
 test("a neighbour that withholds a source is found by the digests of others", () => {
