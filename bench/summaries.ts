@@ -15,7 +15,6 @@ const CHILD = join(import.meta.dirname, "..", "test", "fakes", "summaries-memory
 
 function measured(count: number, links: number) {
   const args = ["--expose-gc", CHILD, String(count), String(links)];
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- what the child prints
   const { held, bytesPerSummary, signedBytes } = JSON.parse(execFileSync(process.execPath, args, { encoding: "utf8" })) as SummaryMemory;
   return { summaries: held, "border links": links, "signed bytes of one": signedBytes, "B a summary": bytesPerSummary };
 }

@@ -201,7 +201,7 @@ test("every list is paged", () => {
 });
 
 test("the breaking guard leaves out what is not built yet, and nothing else", () => {
-  const leftOut = [...read("buf.yaml").matchAll(/^ {4}- (proto\/.*)$/gm)].map(([, path]) => path);
+  const leftOut = [...read("buf.yaml").matchAll(/^ {4}- (proto\/.*)$/gm)].map(([, path = ""]) => path);
   const areas = files.filter(({ name }) => read(`proto/${name}.proto`).includes("until then every call answers UNIMPLEMENTED"));
   expect(leftOut.toSorted()).toEqual(areas.map(({ name }) => `proto/${name.replace(/\/v1\/.*/, "")}`).toSorted());
 });

@@ -210,6 +210,22 @@ test.each<{ name: string; policy: Policy; want: readonly (readonly [said: string
   expect(world.drafts.every(({ facts }) => facts.noStale)).toBe(true);
 });
 
+test("a rule that gets its first window, which has no end, is said at once: from then on the summary ends with its source", () => {
+  const world = new SummaryWorld();
+  const open = policyOf({ cutoverWindows: [span(second(0))] }, 2);
+  const said = played(
+    [
+      [0, policy(policyOf({}))],
+      [0, put("1")],
+      [10_000, policy(open)],
+    ],
+    59_000,
+    world,
+  );
+  expect(said).toEqual(["0 global first 1 healthy r1 0-0", "10 global changed 1 healthy r1 0-0"]);
+  expect(world.drafts.map(({ facts }) => facts.noStale)).toEqual([false, true]);
+});
+
 test.each([
   { name: "to the end of the window", aheadMs: 3_590_000 },
   { name: "to before the window", aheadMs: -20_000 },

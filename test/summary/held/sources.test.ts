@@ -323,6 +323,43 @@ test("a beacon that is replayed makes its source no younger than when it was hel
   expect(b1.ageOf("A")).toBe(world.nowMs - heldMs);
 });
 
+test("a cluster that says nothing for long keeps its own beacon, which others were told of", () => {
+  const world = new HeldWorld();
+  const a = world.node({ nodeId: "a1", clusterId: "A" });
+  const version = a.beacon() ?? 0;
+  for (world.nowMs = MEMORY; world.nowMs < 3 * MEMORY; world.nowMs += MINUTE) a.settle();
+  expect([a.held.beaconOf("A")?.version, a.held.sources(a.time).map(({ source }) => source), a.beacon()]).toEqual([
+    version,
+    ["A"],
+    version + 1,
+  ]);
+});
+
+test("that nobody has heard of a source is no news of it, however late it was said", () => {
+  const world = new HeldWorld();
+  world.keys.add("A", "A");
+  const b = world.node({ nodeId: "b1", clusterId: "B" });
+  b.takeSeal(sealedSummary());
+  b.held.heardAge({ source: "A", version: 0, ageMs: 0 }, b.time);
+  b.settle();
+  expect(b.shown).toEqual(["A/cart@1000*"]);
+});
+
+test("of receipts that are told before their beacons are proven that of the latest beacon counts, in whatever order", () => {
+  for (const told of [
+    [1005, 1003],
+    [1003, 1005],
+  ]) {
+    const world = new HeldWorld();
+    world.keys.add("A", "A");
+    const [b1, b2] = [world.node({ nodeId: "b1", clusterId: "B" }), world.node({ nodeId: "b2", clusterId: "B" })];
+    for (const version of told) b1.held.heardAge({ source: "A", version, ageMs: version === 1005 ? 1000 : MINUTE }, b1.time);
+    b2.takeSeal(sealedBeacon({ version: 1005 }), { isBeacon: true });
+    b1.hear(b2, false);
+    expect([b1.ageOf("A"), b1.held.sources(b1.time).map(({ state }) => state)]).toEqual([1000, ["fresh"]]);
+  }
+});
+
 test("a beacon's exporter is due each third of a ttl, whoever made the last one", () => {
   const { world, a } = worldOf();
   const other = world.node({ nodeId: "a2", clusterId: "A" });

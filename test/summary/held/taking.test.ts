@@ -2,6 +2,7 @@ import { expect, test } from "vitest";
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import { BODY } from "../../../src/catalog/record/record.ts";
 import { decodeSummary } from "../../../src/summary/codec.ts";
+import { MAX_VERSION } from "../../../src/summary/summary.ts";
 import {
   sealedBeacon as beacon,
   HeldWorld,
@@ -14,6 +15,7 @@ import {
   sealedSummary as sealed,
   signerOf,
   summaryKey,
+  TTL,
 } from "../../fakes/held-world.ts";
 
 function turned(seal: Sealed): Sealed {
@@ -281,6 +283,88 @@ test("an echo that comes to a node without the key is held there and shown to no
   const before = a2.held.replica.revision;
   expect([a2.takeFrom(b, "cart", "A"), a2.takeSeal(sealed({ version: 2 ** 52, keyId: "key-of-A" }, "key-of-B"))]).toEqual(["echo", "echo"]);
   expect(a2.held.replica.revision).toBe(before);
+});
+
+test("of several words of its own that come back, in whatever order, a cluster goes above the highest", () => {
+  for (const versions of [
+    [1001, 1003, 1002],
+    [1003, 1001],
+  ]) {
+    const world = new HeldWorld();
+    const a = world.node({ nodeId: "a1", clusterId: "A" });
+    for (const version of versions) expect(a.takeSeal(sealed({ serviceId: "gone", version }))).toBe("echo");
+    expect(a.held.takeBack(summaryKey("gone", "A"), a.time)).toBe(1004);
+  }
+});
+
+test("a relay that says that no border was passed is no nearer to the source than a relay is", () => {
+  const world = new HeldWorld();
+  world.keys.add("A", "A");
+  const [near, far] = [world.node({ nodeId: "a1", clusterId: "A" }), world.node({ nodeId: "b1", clusterId: "B" })];
+  expect(far.takeSeal({ ...sealed(), hops: 0 })).toBe("taken");
+  expect(far.sealOf("cart", "A").hops).toBe(2);
+  expect(far.takeSeal({ ...sealed({ serviceId: "other" }), hops: 0 }, { from: near })).toBe("taken");
+  expect(far.sealOf("other", "A").hops).toBe(1);
+});
+
+test("of a full source no signature is looked at", () => {
+  const world = new HeldWorld();
+  world.keys.add("A", "A");
+  const b = world.node({ nodeId: "b1", clusterId: "B", options: { maxOfSource: 1 } });
+  const refusal = world.keys.refusal.bind(world.keys);
+  let looks = 0;
+  world.keys.refusal = (...asked) => {
+    looks += 1;
+    return refusal(...asked);
+  };
+  expect(["cart", "two", "three"].map((serviceId) => b.takeSeal(sealed({ serviceId })))).toEqual(["taken", "limit", "limit"]);
+  expect(looks).toBe(2);
+});
+
+test("the own cluster has room beyond all bounds, and is never full", () => {
+  const world = new HeldWorld();
+  const a = world.node({ nodeId: "a1", clusterId: "A", options: { maxOfSource: 2, maxInAll: 2 } });
+  for (const name of ["cart", "two", "three", "four"]) expect(a.say(name)).toBeDefined();
+  expect([a.shown.length, a.held.sources(a.time).map(({ isFull }) => isFull)]).toEqual([4, [false]]);
+});
+
+test("an unsigned word of the own cluster drives no version, also where signatures are not required", () => {
+  const world = new HeldWorld();
+  const a = world.node({ nodeId: "a1", clusterId: "A", options: { requireSignatures: false } });
+  expect([a.takeSeal(sealed({ serviceId: "gone" }, "key-of-A", false)), a.held.takeExceeds()]).toEqual(["echo", []]);
+  expect([a.takeSeal(sealed({ serviceId: "gone" })), a.held.takeExceeds().length]).toEqual(["echo", 1]);
+});
+
+test("a later beacon that took long makes its source no older than the one before", () => {
+  const world = new HeldWorld();
+  world.keys.add("A", "A");
+  const b = world.node({ nodeId: "b1", clusterId: "B" });
+  expect(b.takeSeal(beacon({ version: 1001 }), { isBeacon: true })).toBe("taken");
+  world.nowMs = 10_000;
+  expect(b.takeSeal(beacon({ version: 1002 }), { isBeacon: true, ageMs: MINUTE })).toBe("taken");
+  expect(b.ageOf("A")).toBe(10_000);
+});
+
+test("the highest version is said, and none above it", () => {
+  for (const [version, next] of [
+    [MAX_VERSION - 1, MAX_VERSION],
+    [MAX_VERSION, undefined],
+  ] as const) {
+    const world = new HeldWorld();
+    const a = world.node({ nodeId: "a1", clusterId: "A" });
+    expect(a.takeSeal(sealed({ serviceId: "gone", version }))).toBe("echo");
+    expect(a.held.takeBack(summaryKey("gone", "A"), a.time)).toBe(next);
+  }
+});
+
+test("a summary may be kept the longer the wider its channel is", () => {
+  const world = new HeldWorld();
+  const a = world.node({ nodeId: "a1", clusterId: "A" });
+  const ttls = [SCOPE.ZONE, SCOPE.REGION, SCOPE.GLOBAL].map((channel) => {
+    a.say("cart", { channel });
+    return a.held.own.find({ ...summaryKey("cart", "A"), channel }, a.time);
+  });
+  expect(ttls).toMatchObject([TTL / 4, TTL / 2, TTL].map((ttlMs) => ({ ttlMs })));
 });
 
 test("what another node of the cluster said just now is verified when it is asked for, so that nobody takes it for gone", () => {
