@@ -282,6 +282,13 @@ describe("who is refused", () => {
       { borders: [borderTo("us1", "us", [], { trust: { kind: "token", token: "a", otherToken: "b" } })] },
     ],
     [
+      "one with a third token, where there are two",
+      "wrong_token: shows another token than that of border us1, or none",
+      { clusterToken: "c" },
+      {},
+      { borders: [borderTo("us1", "us", [], { trust: { kind: "token", token: "a", otherToken: "b" } })] },
+    ],
+    [
       "a cluster that no border names",
       'wrong_cluster: no border of cluster eu1 names cluster us2 of region us; to let it in, add to fabric.borders { cluster_id = "us2", region = "us", ... }',
       { clusterId: "us2" },
