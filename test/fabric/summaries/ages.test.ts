@@ -35,6 +35,17 @@ test("a beacon that one node took makes its source fresh at all nodes, and is to
   expect(told.length).toBe(4);
 });
 
+test("a later beacon that comes to another node right after the first is told too", () => {
+  const { world, nodes } = region(3);
+  const [a, b] = nodes as [SpaceNode, SpaceNode];
+  const told = watched(world);
+  a.space.beacon("far", 1, world.time());
+  world.run(200);
+  b.space.beacon("far", 2, world.time());
+  world.run(3000);
+  expect(told.flatMap(({ sources }) => sources.map(({ version }) => version))).toEqual([1, 1, 2, 2]);
+});
+
 test("a node that starts takes over the ages of the others: it makes no source fresh", () => {
   const { world, nodes } = region(2);
   const takenMs = world.nowMs;
