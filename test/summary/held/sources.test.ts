@@ -7,6 +7,7 @@ import {
   facts,
   type HeldNode,
   HeldWorld,
+  keyOf,
   MEMORY,
   MINUTE,
   SKEW,
@@ -524,6 +525,20 @@ test("a withdrawal is remembered longer where a node still holds what it took ba
   a.beacon();
   expect(b2.takeFrom(a, "beacon")).toBe("taken");
   expect(at(world.nowMs, b2)).toEqual([]);
+});
+
+test("a withdrawal is remembered no longer for a record that a member forged", () => {
+  const { world, a, b1, version } = worldOf();
+  a.say("cart", { withdrawn: true });
+  b1.takeFrom(a, "cart");
+  const evil = world.node({ nodeId: "b0", clusterId: "B" });
+  const forged = { ...sealedSummary({ version: version - 1 }, "key-of-B", true, "key-of-A"), hops: 1 };
+  evil.held.replica.commit(evil.stage(forged, version - 1).seq, evil.time);
+  b1.hear(evil);
+  expect(b1.held.best(keyOf("cart", "A"))?.hlc).toBe(version + 1);
+  world.nowMs = MEMORY + MINUTE;
+  b1.settle();
+  expect(b1.held.best(keyOf("cart", "A"))).toBeUndefined();
 });
 
 test("a relay that withholds a withdrawal is undone by the beacon, which names those of channel GLOBAL in turn", () => {

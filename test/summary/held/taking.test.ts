@@ -345,6 +345,31 @@ test("a later beacon that took long makes its source no older than the one befor
   expect(b.ageOf("A")).toBe(10_000);
 });
 
+test("exporters that follow each other are in no conflict", () => {
+  const world = new HeldWorld();
+  const [a1, a2] = [world.node({ nodeId: "a1", clusterId: "A" }), world.node({ nodeId: "a2", clusterId: "A" })];
+  a1.say("cart");
+  a2.hear(a1);
+  a2.say("cart", { endpointCount: 4 });
+  a1.hear(a2);
+  expect([a1, a2].map(({ held }) => [held.refusals.conflict, held.takeExceeds()])).toEqual([
+    [0, []],
+    [0, []],
+  ]);
+});
+
+test("a beacon that says less of a withdrawal than one before takes nothing back of it", () => {
+  const world = new HeldWorld();
+  world.keys.add("A", "A");
+  const b = world.node({ nodeId: "b1", clusterId: "B" });
+  for (const [version, withdrawn] of [
+    [1001, 1005],
+    [1002, 1003],
+  ] as const)
+    b.takeSeal(beacon({ version, withdrawals: [{ tag: 7n, version: withdrawn }] }), { isBeacon: true });
+  expect([b.takeSeal(sealed({ version: 1004 })), b.takeSeal(sealed({ version: 1006 }))]).toEqual(["older", "taken"]);
+});
+
 test("the highest version is said, and none above it", () => {
   for (const [version, next] of [
     [MAX_VERSION - 1, MAX_VERSION],
