@@ -223,6 +223,7 @@ test("what a message was held up for counts as age, and what the node has not he
   follower.heard("us-1", { ageMs: 15 * SECOND });
   follower.run();
   expect(follower.shown).toEqual(["svc.a web us-1 v5", "svc.b web ap-1 v5 stale"]);
+  expect(follower.followed.answer(follower.time).ageMs).toBeGreaterThanOrEqual(100 * SECOND);
   follower.run(5 * SECOND);
   expect(follower.shown[0]).toBe("svc.a web us-1 v5 stale");
 });
@@ -247,6 +248,15 @@ test("after a break it goes on from its place, and another upstream does not mak
   expect(follower.opened.map(({ isAnew }) => isAnew)).toEqual([true, false, false, true]);
   follower.run(TTL);
   expect(follower.shown).toEqual([`${ALL[0]} stale`]);
+});
+
+test("a watch that breaks now and then is opened again within seconds each time", () => {
+  const follower = following();
+  for (let n = 0; n < 6; n++) {
+    follower.breaks();
+    follower.run(4 * SECOND);
+    expect(follower.opened).toHaveLength(n + 2);
+  }
 });
 
 test("a change that was lost shows in the digest, and leads to a snapshot at most once a minute", () => {
@@ -307,6 +317,30 @@ test("with keys of its own it shows nothing of which it cannot verify the signat
   // It is held, so a digest that counts it is none that differs.
   follower.run(MINUTE);
   expect(follower.opened).toHaveLength(1);
+});
+
+test("when a key of a cluster ceases to count what it signed is hidden, and shown when it counts again", () => {
+  const trusted = new TrustedKeys();
+  const now = { counts: true, edition: 0 };
+  const keys: FollowedKeys = {
+    note: (content) => trusted.note(content),
+    regionOf: (cluster) => trusted.regionOf(cluster),
+    refusal: (cluster) => (cluster === "us-1" && !now.counts ? "unknown_key" : undefined),
+    counts: (cluster) => cluster !== "us-1" || now.counts,
+    announcements: () => [],
+    announce: () => undefined,
+    tick: () => undefined,
+    edition: () => now.edition,
+    changedSince: () => ["us-1"],
+  };
+  const follower = following({ requireSignatures: true }, keys);
+  expect(follower.shown).toEqual(ALL);
+  Object.assign(now, { counts: false, edition: 1 });
+  follower.run();
+  expect(follower.shown).toEqual([ALL[1]]);
+  Object.assign(now, { counts: true, edition: 2 });
+  follower.run();
+  expect(follower.shown).toEqual(ALL);
 });
 
 test("an owner that its policy names decides what is shown", () => {
