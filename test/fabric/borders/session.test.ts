@@ -610,6 +610,38 @@ interface Step {
   readonly service: number;
 }
 
+test("what is taken back while it waits goes once", () => {
+  const [world, a, b] = pair();
+  live(world, 5000);
+  say(world, a, "web", 1);
+  world.run(40);
+  say(world, a, "web", 2, { isWithdrawn: true });
+  world.run(2000);
+  expect([a.channel.counts.sentSummaries, shownAt(b)]).toEqual([1, []]);
+});
+
+test("a list of what is held goes in frames of so many, whatever the buckets are", () => {
+  const [world, a, b] = pair(new BorderWorld({ maxListed: 10 }));
+  sayMany(world, a, 300, 1);
+  live(world, 10_000);
+  world.unlink(a, b);
+  sayMany(world, a, 200, 2);
+  live(world, 2000);
+  world.link(a, b);
+  live(world, 20_000);
+  expect(shownAt(b).filter((text) => text.endsWith(" 2"))).toHaveLength(200);
+  const lists = world.sent.flatMap(({ frame }) => (frame.kind === "borderHave" ? [frame.hashes.length] : []));
+  expect(Math.max(...lists)).toBe(10);
+});
+
+test("the rule of a neighbour is let go when its link ends", () => {
+  const [world, a, b] = pair();
+  live(world, 5000);
+  expect(a.held.summed.size).toBe(2);
+  world.unlink(a, b);
+  expect(a.held.summed.size).toBe(1);
+});
+
 test("links whose neighbours tell the same rule are all compared at once, however many there are", () => {
   const world = new BorderWorld();
   const a = world.add("a1", "a", "ra");
