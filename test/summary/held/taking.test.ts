@@ -328,6 +328,17 @@ test("the own cluster has room beyond all bounds, and is never full", () => {
   expect([a.shown.length, a.held.sources(a.time).map(({ isFull }) => isFull)]).toEqual([4, [false]]);
 });
 
+test("the own cluster has a place when there is none for other sources", () => {
+  const world = new HeldWorld();
+  world.keys.add("A", "A");
+  const b = world.node({ nodeId: "b1", clusterId: "B", options: { maxSources: 1 } });
+  expect([b.takeSeal(sealed()), b.say("mine")]).toEqual(["taken", START_MS / 1000]);
+  expect(b.held.sources(b.time).map(({ source, summaries }) => [source, summaries])).toEqual([
+    ["A", 1],
+    ["B", 1],
+  ]);
+});
+
 test("an unsigned word of the own cluster drives no version, also where signatures are not required", () => {
   const world = new HeldWorld();
   const a = world.node({ nodeId: "a1", clusterId: "A", options: { requireSignatures: false } });
