@@ -32,11 +32,17 @@ const ROWS: readonly { why: string; of: readonly RedirectCandidate[]; options?: 
     want: "b",
   },
   {
+    why: "of equal 90th percentiles the smaller 10th, whichever name the hash prefers",
+    of: [cluster("a", { latency: { minMs: 1, maxMs: 64 } }), cluster("b", { latency: { minMs: 16, maxMs: 64 } })],
+    want: "a",
+  },
+  {
     why: "a slow one before one that tells no latency",
     of: [cluster("a"), cluster("b", { latency: { minMs: 1, maxMs: 8192 } })],
     want: "b",
   },
   { why: "the preferred region", of: [cluster("a"), cluster("b", { region: "eu" })], want: "b" },
+  { why: "the preferred region, whichever name the hash prefers", of: [cluster("a", { region: "eu" }), cluster("b")], want: "a" },
   { why: "never where the caller is", of: [cluster("here")], want: undefined },
   { why: "never where the caller was", of: [cluster("a"), cluster("b", { isStale: true })], options: { visited: ["a", "c"] }, want: "b" },
   { why: "the whole fleet was tried", of: [cluster("a"), cluster("b")], options: { visited: ["b", "a"] }, want: undefined },

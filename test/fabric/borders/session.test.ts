@@ -642,6 +642,51 @@ test("the rule of a neighbour is let go when its link ends", () => {
   expect(a.held.summed.size).toBe(1);
 });
 
+test("a digest that the other side contradicts is no word that both hold the same", () => {
+  const [world, a, b] = pair();
+  live(world, 30_000);
+  world.withheld = ({ from }) => from === a;
+  const sinceMs = world.time.monoMs;
+  say(world, a, "web", 1);
+  live(world, 2 * MINUTE);
+  const equalMs = () => a.channel.backlogs(world.time)[0]?.exportedEqualMonoMs ?? 0;
+  expect([equalMs() > 0, equalMs() <= sinceMs, shownAt(b)]).toEqual([true, true, []]);
+  world.withheld = () => false;
+  live(world, 2 * MINUTE);
+  expect([equalMs() > sinceMs, shownAt(b)]).toEqual([true, ["ca web 1"]]);
+});
+
+test("what the other side does not take is given again after ever longer pauses", () => {
+  const [world, a] = pair();
+  live(world, 30_000);
+  world.withheld = ({ from }) => from === a;
+  say(world, a, "web", 1);
+  live(world, 10 * MINUTE);
+  // After 10 s, 20 s, 40 s and so on, at the next comparison.
+  expect(a.channel.counts.given).toBeGreaterThan(3);
+  expect(a.channel.counts.given).toBeLessThan(8);
+});
+
+test("older words of so many keys are answered a minute, and no more", () => {
+  const [world, a, b] = pair(new BorderWorld({ maxEchoed: 3 }));
+  live(world, 10_000);
+  sayMany(world, b, 9, 7);
+  live(world, 5000);
+  const summaries = Array.from({ length: 9 }, (_, n) => sealOf({ source: "cb", name: `s${n}`, version: 3 }));
+  const tell = () =>
+    a.ends.get("b")?.session.receive({ kind: "borderBatch", summaries, beacons: [], keys: [], beaconAgesMs: [] }, world.time, []);
+  const sinceMs = world.time.monoMs;
+  for (let n = 0; n < 50; n++) {
+    tell();
+    world.run(1000);
+  }
+  expect(world.summariesTo("rb", sinceMs)).toBe(3);
+  world.run(15_000);
+  tell();
+  world.run(1000);
+  expect(world.summariesTo("rb", sinceMs)).toBe(6);
+});
+
 test("links whose neighbours tell the same rule are all compared at once, however many there are", () => {
   const world = new BorderWorld();
   const a = world.add("a1", "a", "ra");
