@@ -55,3 +55,17 @@ test("a cluster with borders and without a signing key at any node says that it 
   });
   expect(regions.run(20_100)).toEqual([]);
 });
+
+test("of several regions each border counts the links with its own", () => {
+  const regions = new Regions("lag3", { eu: { eu1: 1 }, us: { us1: 1 }, ap: { ap1: 1 } });
+  regions.start();
+  regions.at(30_000, () => {
+    const { process } = regions.node("eu1-a");
+    const { borders = [] } = (process && process.rooms.regions?.lag(process.fabric, process.time())) ?? {};
+    expect(borders.map(({ clusterId, links, regionLinks }) => `${clusterId} ${links} ${regionLinks}`).toSorted()).toEqual([
+      "ap1 1 1",
+      "us1 1 1",
+    ]);
+  });
+  expect(regions.run(30_100)).toEqual([]);
+});
