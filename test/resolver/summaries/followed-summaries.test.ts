@@ -327,6 +327,7 @@ test("when a key of a cluster ceases to count what it signed is hidden, and show
     regionOf: (cluster) => trusted.regionOf(cluster),
     refusal: (cluster) => (cluster === "us-1" && !now.counts ? "unknown_key" : undefined),
     counts: (cluster) => cluster !== "us-1" || now.counts,
+    hasKeys: () => true,
     announcements: () => [],
     announce: () => undefined,
     tick: () => undefined,

@@ -1,0 +1,272 @@
+/** What a neighbour can make a node do over border links is bounded, whatever it says: floods, lies, rules and comparisons without end. */
+import { expect, test, vi } from "vitest";
+import type { FabricOutput } from "../../../src/fabric/io-types.ts";
+import { BorderWorld, type WorldNode } from "./border-world.ts";
+import { sealOf } from "./held-map.ts";
+import { live, MINUTE, pair, regions, say, sayMany, shownAt } from "./small-worlds.ts";
+
+test("a flood is not read: the link rests, what comes all the same is dropped unread, and digests bring it later", () => {
+  const [world, a, b] = pair();
+  live(world, 30_000);
+  sayMany(world, a, 9000, 1);
+  world.run(2000);
+  expect(b.held.rows.size).toBeLessThan(4000);
+  world.run(12_000);
+  expect([shownAt(b).length, b.channel.counts.flooded]).toEqual([9000, 0]);
+  const session = b.ends.get("a")?.session;
+  const flood = Array.from({ length: 1000 }, (_, n) => sealOf({ source: "ca", version: 2, name: `s${n}` }));
+  for (let n = 0; n < 20; n++)
+    session?.receive({ kind: "borderBatch", summaries: flood, beacons: [], keys: [], beaconAgesMs: [] }, world.time, []);
+  expect(b.channel.counts.flooded).toBeGreaterThan(12_000);
+});
+
+test("a frame of many seals is judged 32 at a time, of several links in turn, and the link is not read while more waits", () => {
+  const [world, a] = regions("abc") as [BorderWorld, WorldNode];
+  for (const far of world.nodes.slice(1)) world.link(a, far);
+  world.run(1000);
+  const taken = () => a.held.live().map(({ source }) => source);
+  const out: FabricOutput[] = [];
+  for (const far of ["b", "c"]) {
+    const summaries = Array.from({ length: 600 }, (_, n) => sealOf({ source: `c${far}`, name: `s${n}`, version: 1 }));
+    const batch = { kind: "borderBatch", summaries, beacons: [], keys: [], beaconAgesMs: [] } as const;
+    a.ends.get(far)?.session.receive(batch, world.time, out);
+  }
+  expect([taken(), out.map(({ kind }) => kind)]).toEqual([[], ["rest", "rest"]]);
+  let [seen, most] = [0, 0];
+  world.onStep = () => {
+    most = Math.max(most, taken().length - seen);
+    seen = taken().length;
+  };
+  world.run(80);
+  for (const source of ["cb", "cc"]) expect(taken().filter((each) => each === source).length).toBeGreaterThan(30);
+  world.run(1000);
+  expect([taken().length, most]).toEqual([1200, 32]);
+});
+
+test("a neighbour that lies in digests, asks without end, or refuses all that it is given costs a bounded number of bytes", () => {
+  const [world, a, b] = pair();
+  sayMany(world, a, 500, 1);
+  live(world, 40_000);
+  const sinceMs = world.time.monoMs;
+  const [ofA, ofB] = [a.ends.get("b")?.session, b.ends.get("a")?.session];
+  b.held.refuse = "unknown_key";
+  for (let n = 0n; n < 3000n; n++) {
+    // Other rules cause comparisons, too.
+    if (n % 6n === 0n) ofA?.receive({ kind: "borderRules", exports: ["*"], directSources: n % 12n === 0n ? ["cx"] : [] }, world.time, []);
+    const buckets = Array.from({ length: 256 }, (_, bucket) => n * 256n + BigInt(bucket));
+    ofA?.receive({ kind: "borderDigest", digest: n, count: 7, isAnswer: false, buckets: [] }, world.time, []);
+    ofA?.receive({ kind: "borderDigest", digest: n, count: Number(n % 2n), isAnswer: true, buckets }, world.time, []);
+    ofA?.receive(
+      { kind: "borderHave", isAnswer: false, buckets: buckets.map((_, bucket) => bucket), hashes: [], versions: [] },
+      world.time,
+      [],
+    );
+    ofA?.receive(
+      { kind: "borderHave", isAnswer: true, buckets: buckets.map((_, bucket) => bucket), hashes: [n], versions: [1] },
+      world.time,
+      [],
+    );
+    world.run(100);
+  }
+  expect(ofB).toBeDefined();
+  const { answers, lists, given, ignored } = a.channel.counts;
+  expect(answers).toBeLessThan(15);
+  expect(lists).toBeLessThan(15);
+  expect(given).toBeLessThanOrEqual(5 * 500);
+  expect(ignored).toBeGreaterThan(1000);
+  expect(world.bytesPerSecond(a, b, sinceMs)).toBeLessThan(4000);
+  expect(world.sent.filter(({ from, frame }) => from === a && frame.kind === "borderHave" && !frame.isAnswer).length).toBeLessThan(14);
+  const rules = { kind: "borderRules", exports: ["*"], directSources: [] } as const;
+  const news = Array.from({ length: 30 }, () => ofA?.receive(rules, world.time, []).map(({ kind }) => kind));
+  expect([news[0], news.at(-1)]).toEqual([[], ["badFrame"]]);
+});
+
+test.each([
+  { name: "of one source", isRelayed: false, never: 0 },
+  { name: "that a relay gives", isRelayed: true, never: 0 },
+  { name: "of which some is refused for ever", isRelayed: false, never: 30 },
+])(
+  "what was refused for hours comes within a minute and a half after the reason went, and costs little meanwhile: $name",
+  ({ isRelayed, never }) => {
+    const [world, a, hub, b] = regions("ahb") as [BorderWorld, WorldNode, WorldNode, WorldNode];
+    const giver = isRelayed ? hub : a;
+    world.link(giver, b);
+    if (isRelayed) world.link(a, hub);
+    sayMany(world, a, 300, 1);
+    b.held.refuse = "limit";
+    live(world, 2 * MINUTE);
+    const { given } = giver.channel.counts;
+    live(world, 3 * 60 * MINUTE);
+    // Some of it is tried with each comparison, and all of it less and less often.
+    expect(giver.channel.counts.given - given).toBeLessThan(6 * 300 + 4 * 9 * 60);
+    b.held.refuse = undefined;
+    b.held.refuses = ({ name }) => Number(name?.slice(1)) < never;
+    const sinceMs = world.time.monoMs;
+    for (const { held } of world.nodes) held.beat(world.time.monoMs, world.time);
+    while (shownAt(b).length < 300 - never && world.time.monoMs < sinceMs + 90_000) world.run(1000);
+    expect(shownAt(b)).toHaveLength(300 - never);
+  },
+);
+
+test("a neighbour that tells other rules without end causes few sums, and those that no link uses are let go", () => {
+  const [world, a, b] = pair();
+  sayMany(world, a, 20, 1);
+  live(world, 5000);
+  expect([a.held.summed.size, a.held.summedCount]).toEqual([2, 2]);
+  const session = () => a.ends.get("b")?.session;
+  const tell = (exports: readonly string[]) => {
+    session()?.receive({ kind: "borderRules", exports, directSources: [] }, world.time, []);
+    session()?.receive({ kind: "borderDigest", digest: 1n, count: 1, isAnswer: false, buckets: [] }, world.time, []);
+  };
+  for (let n = 0; n < 120; n++) {
+    tell([`made-up-${n}`]);
+    world.run(500);
+    expect(a.held.summed.size).toBeLessThanOrEqual(2);
+    // Another link does not make more of them.
+    if (n % 10 === 9) {
+      world.unlink(a, b);
+      expect(a.held.summed.size).toBe(1);
+      world.link(a, b);
+    }
+  }
+  // Its own rule once, and for the neighbour eight at once and one each ten seconds.
+  expect(a.held.summedCount).toBeLessThanOrEqual(1 + 8 + 6);
+  // The rule that was told last counts in the end.
+  tell(["*"]);
+  world.run(12_000);
+  say(world, b, "late", 1);
+  live(world, 45_000);
+  expect([shownAt(a), a.held.summed.size]).toEqual([["cb late 1"], 2]);
+});
+
+test("a neighbour that tells 1,024 patterns has them read a few times, and not once for each namespace that is held", () => {
+  const [world, a] = pair();
+  let readCount = 0;
+  const patterns = Array.from({ length: 1024 }, (_, n) => `svc.n${n}.*`);
+  const exports = new Proxy(patterns, {
+    get: (target, at) => {
+      readCount += Number(typeof at === "string" && /^\d+$/.test(at));
+      return Reflect.get(target, at) as unknown;
+    },
+  });
+  const via = { cluster: "cb", region: "rb" };
+  for (let n = 0; n < 500; n++) a.held.take(sealOf({ source: "cb", version: 1, name: `s${n}`, namespace: `other.n${n}` }), via, world.time);
+  a.ends.get("b")?.session.receive({ kind: "borderRules", exports, directSources: [] }, world.time, []);
+  const digest = { kind: "borderDigest", digest: 1n, count: 1, isAnswer: false, buckets: [] } as const;
+  a.ends.get("b")?.session.receive(digest, world.time, []);
+  expect(a.held.summed.size).toBe(1);
+  expect(readCount).toBeLessThan(10 * patterns.length);
+});
+
+test("a neighbour that connects anew again and again may do no more than on one link", () => {
+  const [world, a, b] = pair();
+  sayMany(world, b, 100, 1);
+  live(world, 10_000);
+  const sinceMs = world.time.monoMs;
+  const flood = Array.from({ length: 1000 }, (_, n) => sealOf({ source: "cb", version: 1, name: `s${n % 100}` }));
+  const batch = { kind: "borderBatch", summaries: flood, beacons: [], keys: [], beaconAgesMs: [] } as const;
+  const rules = { kind: "borderRules", exports: ["*"], directSources: [] } as const;
+  const { counts } = b.channel;
+  let refusedRules = 0;
+  for (let n = 0n; n < 40n; n++) {
+    world.unlink(a, b);
+    world.link(a, b);
+    const session = b.ends.get("a")?.session;
+    for (let k = 0; k < 10; k++) session?.receive(batch, world.time, []);
+    for (let k = 0; k < 20; k++) refusedRules += session?.receive(rules, world.time, []).length ?? 0;
+    // It lacks everything, it says, and it has something else.
+    const buckets = Array.from({ length: 256 }, (_, bucket) => n * 256n + BigInt(bucket) + 1n);
+    for (let k = 0; k < 10; k++) {
+      world.run(20);
+      session?.receive({ kind: "borderDigest", digest: n + 1n, count: 0, isAnswer: true, buckets }, world.time, []);
+      session?.receive({ kind: "borderDigest", digest: n + 1n, count: 1, isAnswer: false, buckets: [] }, world.time, []);
+    }
+    world.run(800);
+  }
+  expect(world.time.monoMs - sinceMs).toBe(40_000);
+  expect(counts.flooded).toBeGreaterThan(340_000);
+  expect(refusedRules).toBeGreaterThan(40 * 20 - 20 - 80);
+  expect(counts.answers).toBeLessThan(10);
+  expect(counts.given).toBeLessThanOrEqual(4 * 100);
+});
+
+test("what a neighbour lacks is put in line without a look at each of it", () => {
+  const [world, a] = pair();
+  live(world, 5000);
+  sayMany(world, a, 500, 1);
+  world.withheld = () => true;
+  world.run(1000);
+  const session = a.ends.get("b")?.session;
+  const find = vi.spyOn(a.held, "find");
+  // Digests go each 20 s; one is on its way.
+  const buckets = Array.from({ length: 256 }, () => 1n);
+  for (let n = 0; n < 2000 && a.channel.counts.given === 0; n++) {
+    find.mockClear();
+    session?.receive({ kind: "borderDigest", digest: 1n, count: 0, isAnswer: true, buckets }, world.time, []);
+    for (let k = 0; k < 3; k++) session?.tick(world.time);
+    if (a.channel.counts.given === 0) world.run(20);
+  }
+  expect([a.channel.counts.given, find.mock.calls.length]).toEqual([500, 0]);
+});
+
+test("the rule of a neighbour is let go when its link ends", () => {
+  const [world, a, b] = pair();
+  live(world, 5000);
+  expect(a.held.summed.size).toBe(2);
+  world.unlink(a, b);
+  expect(a.held.summed.size).toBe(1);
+});
+
+test("a digest that the other side contradicts is no word that both hold the same", () => {
+  const [world, a, b] = pair();
+  live(world, 30_000);
+  world.withheld = ({ from }) => from === a;
+  const sinceMs = world.time.monoMs;
+  say(world, a, "web", 1);
+  live(world, 2 * MINUTE);
+  const equalMs = () => a.channel.backlogs(world.time)[0]?.exportedEqualMonoMs ?? 0;
+  expect([equalMs() > 0, equalMs() <= sinceMs, shownAt(b)]).toEqual([true, true, []]);
+  world.withheld = () => false;
+  live(world, 2 * MINUTE);
+  expect([equalMs() > sinceMs, shownAt(b)]).toEqual([true, ["ca web 1"]]);
+});
+
+test("what the other side does not take is given again after ever longer pauses", () => {
+  const [world, a] = pair();
+  live(world, 30_000);
+  world.withheld = ({ from }) => from === a;
+  sayMany(world, a, 20, 1);
+  live(world, 10 * MINUTE);
+  // All of it after 10 s, 30 s, 90 s and so on, at the next comparison, and four of it with each one: at most 30 comparisons.
+  expect(a.channel.counts.given).toBeGreaterThan(3 * 20);
+  expect(a.channel.counts.given).toBeLessThan(6 * 20 + 30 * 4);
+});
+
+test("older words of so many keys are answered a minute, and no more", () => {
+  const [world, a, b] = pair(new BorderWorld({ maxEchoed: 3 }));
+  live(world, 10_000);
+  sayMany(world, b, 9, 7);
+  live(world, 5000);
+  const summaries = Array.from({ length: 9 }, (_, n) => sealOf({ source: "cb", name: `s${n}`, version: 3 }));
+  const tell = () =>
+    a.ends.get("b")?.session.receive({ kind: "borderBatch", summaries, beacons: [], keys: [], beaconAgesMs: [] }, world.time, []);
+  const sinceMs = world.time.monoMs;
+  for (let n = 0; n < 50; n++) {
+    tell();
+    world.run(1000);
+  }
+  expect(world.summariesTo("rb", sinceMs)).toBe(3);
+  world.run(15_000);
+  tell();
+  world.run(1000);
+  expect(world.summariesTo("rb", sinceMs)).toBe(6);
+});
+
+test("links whose neighbours tell the same rule are all compared at once, however many there are", () => {
+  const world = new BorderWorld();
+  const a = world.add("a1", "a", "ra");
+  for (let n = 0; n < 12; n++) world.link(a, world.add(`b${n}`, "b", "rb"), {}, { exports: ["svc"] });
+  live(world, 6000);
+  const compared = a.channel.backlogs(world.time).filter(({ importedEqualMonoMs }) => importedEqualMonoMs !== undefined);
+  expect(compared).toHaveLength(12);
+});
