@@ -126,6 +126,7 @@ const OTHER_THINGS = [
   "src/fabric/links/call-guard.ts: windowMs",
   "src/fabric/links/links.ts: windowMs",
   "src/server/edge/sockets.io.ts: maxStreams",
+  "src/summary/held/chores.ts: windowMs",
   "src/summary/held/refusals.ts: windowMs",
   "src/summary/held/refusals.ts: windowMs",
 ];

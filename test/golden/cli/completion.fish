@@ -271,7 +271,7 @@ complete -c waymark -n '__waymark_at summary keys list' -l cluster-id -x -d 'Onl
 complete -c waymark -n '__waymark_at summary keys announce' -l cluster-id -x -d 'The cluster that signs with both keys.'
 complete -c waymark -n '__waymark_at summary keys announce' -l key-file -r -F -d 'The key that others trust: summary.signing_key_file of the nodes that sign.'
 complete -c waymark -n '__waymark_at summary keys announce' -l new-key-file -r -F -d 'The next key.'
-complete -c waymark -n '__waymark_at summary keys announce' -l for -x -d 'How long the new key counts by this, such as 30d. By then others must have it in summary.keys.'
+complete -c waymark -n '__waymark_at summary keys announce' -l for -x -d 'How long the new key counts by this, such as 30d. By then others must have it in their settings.'
 complete -c waymark -f -n '__waymark_at resolver' -a 'cache-stats' -d 'Statistics of a resolver\'s cache: entries, answers, age, lag, resyncs and memory.'
 complete -c waymark -f -n '__waymark_at resolver' -a 'resync' -d 'Let a resolver fetch again what it follows. Until all of it is there, lookups show what was held.'
 complete -c waymark -f -n '__waymark_at resolver' -a 'prewarm' -d 'Let a resolver follow namespaces before somebody asks for them. It lets them go 10 minutes after the last ask.'
