@@ -263,14 +263,13 @@ describe("a stolen key that is removed from the settings", () => {
     expect(told).toContain(true);
   });
 
-  test("shows again at once what it hid", () => {
+  test("what it hid was ended here, and comes with the next comparison", () => {
     const { remove, shown } = deceived((b1, _, tag) => {
       b1.takeSeal(forgedBeacon([{ tag, version: HIGH }]), { isBeacon: true });
       b1.takeSeal(forged({ withdrawn: true, tag }));
     });
     expect(shown()).toEqual(["", ""]);
     remove();
-    // What it hid was ended here, so it comes with the next comparison.
     expect(shown()).toEqual(["", ""]);
   });
 
