@@ -125,7 +125,7 @@ export class BorderChannel implements LinkChannel<BorderFrame> {
         priorityOf,
         here,
         filters: this.#filters,
-        terms: this.#ended.take(border.clusterId),
+        terms: this.#ended.take(border.clusterId, time),
         staggerMs,
         isYoung: (key) => this.#recent.has(key),
         directSources: (peer, at) => this.#directSources(peer, at),

@@ -1,5 +1,6 @@
 /** What the other side of a border link may make this node do. It outlives the link, so that no neighbour gets more of it by connecting anew. */
 import type { KeyText } from "../../catalog/record/record.ts";
+import type { Time } from "../../lib/machine.ts";
 import { MAX_PAIR_LINKS } from "./border.ts";
 import { Allowance, type BorderOptions } from "./options.ts";
 
@@ -43,10 +44,14 @@ export class EndedTerms {
   }
 
   /** For a new link: those of the link that ended last. */
-  take(clusterId: string): Terms {
+  take(clusterId: string, { monoMs }: Time): Terms {
     const terms = this.#byCluster.get(clusterId)?.pop() ?? new Terms(this.#options);
-    // What a link that ended did not bring is lost with it, so a source waits no longer than at the second time.
-    for (const given of terms.given.values()) Object.assign(given, { count: Math.min(given.count, 1), tried: [] });
+    // What a link that ended did not bring is lost with it, and the other side may have started anew, so a source waits for one digest at most.
+    const latestMonoMs = monoMs + this.#options.digestIntervalMs;
+    for (const given of terms.given.values()) {
+      const againMonoMs = Math.min(given.againMonoMs, latestMonoMs);
+      Object.assign(given, { count: Math.min(given.count, 1), againMonoMs, tried: [] });
+    }
     return terms;
   }
 

@@ -270,3 +270,18 @@ test("links whose neighbours tell the same rule are all compared at once, howeve
   const compared = a.channel.backlogs(world.time).filter(({ importedEqualMonoMs }) => importedEqualMonoMs !== undefined);
   expect(compared).toHaveLength(12);
 });
+
+test("what the other side refused for long waits for one digest at most when it has started anew", () => {
+  const [world, a, b] = pair();
+  live(world, 30_000);
+  world.withheld = ({ from }) => from === a;
+  sayMany(world, a, 20, 1);
+  live(world, 60 * MINUTE);
+  world.withheld = () => false;
+  world.unlink(a, b);
+  const again = world.replace(b);
+  world.link(a, again);
+  // The digests after the link came up are too early, and the next one is 20 s later.
+  live(world, 25_000);
+  expect(shownAt(again)).toHaveLength(20);
+});
