@@ -33,7 +33,7 @@ export const SUMMARY_METRICS = {
   summary_export_lag_seconds: gauge(
     "seconds",
     {},
-    "Age of the oldest summary that is due on some border link and not taken by it. 0 when nothing is due.",
+    "Age of the oldest summary that is due on some border and not taken there, because a link is slow or there is none. 0 when nothing is due.",
     "largest",
   ),
 } as const;

@@ -183,7 +183,7 @@ export class Summaries {
     return this.#options.isExporting ? this.#exporterCount + Number(this.isExporting) : undefined;
   }
 
-  /** Age of the oldest summary that is due on some border link and not taken by it. */
+  /** Age of the oldest summary that is due on some border and not taken there, because a link is slow or there is none. */
   exportLagMs(time: Time): number {
     return this.#borders?.lagMs(time) ?? 0;
   }
