@@ -294,7 +294,7 @@ export class Comparing {
     const { outbox, isYoung } = this.#parts;
     const keys = listed.map(({ key }) => key);
     const given = outbox.isDirect(source) ? keys.filter((key) => !isYoung(key)) : keys;
-    if (given.length > 0) this.#giving(source, time);
+    if (given.length > 0) this.#giving(source, given.length, time);
     return given;
   }
 
@@ -305,16 +305,18 @@ export class Comparing {
     return monoMs >= (this.#given.get(source)?.againMonoMs ?? 0);
   }
 
-  #giving(source: string, { monoMs }: Time): void {
+  #giving(source: string, size: number, { monoMs }: Time): void {
     const { giveAgainMs, maxGiveAgainMs } = this.#parts.options;
     const given = this.#given.get(source) ?? {
       count: 0,
       againMonoMs: 0,
+      size,
       tried: [],
       turn: 0,
       early: new Allowance(EARLY_BURST, FORGIVEN_MS),
     };
     this.#given.set(source, given);
+    given.size = size;
     given.againMonoMs = monoMs + Math.min(giveAgainMs * 3 ** given.count, maxGiveAgainMs);
     given.count += 1;
   }

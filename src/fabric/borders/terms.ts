@@ -8,6 +8,8 @@ import { Allowance, type BorderOptions } from "./options.ts";
 export interface Given {
   count: number;
   againMonoMs: number;
+  /** Summaries that it was given last. */
+  size: number;
   /** Some of what the other side lacks, which is sent before each digest. If it has any of it then, it takes the rest too. */
   tried: readonly KeyText[];
   turn: number;
@@ -21,6 +23,8 @@ export class Terms {
   /** Comparisons that the other side causes, of what this side exports and of what it imports. */
   readonly comparing: Allowance;
   readonly comparable: Allowance;
+  /** New links that may compare at once, whatever those before them did. */
+  readonly anew: Allowance;
   /** Keys of the other side's own cluster of which it was given what is held here, and when it may be given it again. The oldest is first. */
   readonly echoed = new Map<KeyText, number>();
   /** Sources that the other side lacked when they were compared last, and that were given. */
@@ -31,8 +35,22 @@ export class Terms {
     this.rules = new Allowance(rulesBurst, rulesEveryMs);
     this.comparing = new Allowance(comparisonBurst, comparisonEveryMs);
     this.comparable = new Allowance(comparisonBurst, comparisonEveryMs);
+    this.anew = new Allowance(ANEW_BURST, ANEW_EVERY_MS);
+  }
+
+  /** What an honest link lacks that breaks now and then is found at once, and given if it is little. */
+  begin(monoMs: number, few: number): void {
+    if (!this.anew.isLeft(monoMs)) return;
+    this.anew.take(monoMs);
+    for (const allowance of [this.comparing, this.comparable]) allowance.take(monoMs, -COMPARED_ANEW);
+    for (const given of this.given.values()) if (given.size <= few) given.againMonoMs = 0;
   }
 }
+
+const ANEW_BURST = 3;
+const ANEW_EVERY_MS = 10_000;
+/** What its own cluster made is compared first, and then the rest. */
+const COMPARED_ANEW = 2;
 
 /** The terms of links that ended, by cluster. A neighbour has as many as it had links at once, and two regions have four. */
 export class EndedTerms {
@@ -52,6 +70,7 @@ export class EndedTerms {
       const againMonoMs = Math.min(given.againMonoMs, latestMonoMs);
       Object.assign(given, { count: Math.min(given.count, 1), againMonoMs, tried: [] });
     }
+    terms.begin(monoMs, this.#options.maxTried);
     return terms;
   }
 

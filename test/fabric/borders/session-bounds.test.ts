@@ -186,7 +186,8 @@ test("a neighbour that connects anew again and again may do no more than on one 
   expect(world.time.monoMs - sinceMs).toBe(40_000);
   expect(counts.flooded).toBeGreaterThan(340_000);
   expect(refusedRules).toBeGreaterThan(40 * 20 - 20 - 80);
-  expect(counts.answers).toBeLessThan(10);
+  // What a link may that breaks now and then: seven of the new links compare twice.
+  expect(counts.answers).toBeLessThan(10 + 2 * 7);
   expect(counts.given).toBeLessThanOrEqual(4 * 100);
 });
 

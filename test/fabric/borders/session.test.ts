@@ -334,6 +334,21 @@ test("an older word of the other side's own cluster is answered with its last on
   expect(a.channel.counts.refused.get("older")).toBe(90 * 4);
 });
 
+test("a link that breaks now and then, with a change each time, is equal soon after it is back, each time", () => {
+  const [world, a, b] = pair();
+  sayMany(world, a, 100, 1);
+  live(world, 2 * MINUTE);
+  for (let version = 2; version < 16; version++) {
+    world.unlink(a, b);
+    say(world, a, "s7", version);
+    world.run(3000);
+    world.link(a, b);
+    world.run(1500);
+    expect(shownAt(b)).toContain(`ca s7 ${version}`);
+    world.run(8500);
+  }
+});
+
 test("a neighbour that withholds a source is found by the digests of others", () => {
   const [world, a, hub, b] = regions("ahb") as [BorderWorld, WorldNode, WorldNode, WorldNode];
   for (const [x, y] of [
