@@ -112,3 +112,27 @@ test("a neighbour that is merely away changes nothing, also where its rule is na
   watch(regions, NARROW_MS + 40_000, NARROW_MS + 50_000, "us", ALL);
   expect(regions.run(NARROW_MS + 51_000)).toEqual([]);
 });
+
+test.each([{ isAway: false }, { isAway: true }])(
+  "where each cluster exports something else, a border node that dies takes nothing of its neighbour along (which is away: $isAway)",
+  ({ isAway }) => {
+    const own = (from: string) => (from.startsWith("eu") ? { exports: [from === "eu1" ? "svc" : "inner"] } : undefined);
+    const regions = new Regions(`narrowed/dies/${isAway}`, { eu: { eu1: 1, eu2: 1 }, us: { us1: 2 } }, { rules: own });
+    regions.start();
+    regions.at(LINKED_MS, () => regions.put("eu1-a", "a"));
+    regions.at(LINKED_MS, () => regions.put("eu2-a", "b", "1", { namespace: "inner" }));
+    const diedMs = SETTLED_MS + 10_000;
+    regions.at(diedMs, () => {
+      const isLinked = (cluster: string) => (row: object) =>
+        JSON.stringify(row).includes(`"${cluster}"`) && JSON.stringify(row).includes(`"up"`);
+      const [linked] = regions.nodesOf("us1").filter(({ process }) => process?.fabric.borders.rows.some(isLinked("eu2")));
+      if (isAway) regions.cutOff("eu2");
+      linked?.crash({ isSilent: true, isBatchKept: true, isDiskLost: false });
+      if (isAway) regions.at(diedMs + 1000, () => linked?.start());
+    });
+    const both = ["eu1 svc/a", "eu2 inner/b"];
+    watch(regions, NARROW_MS, isAway ? diedMs + 6000 : diedMs + 30_000, "us", both);
+    if (isAway) watch(regions, diedMs + 14_000, diedMs + 27_000, "us", ["eu1 svc/a", "eu2 inner/b stale"]);
+    expect(regions.run(diedMs + 31_000)).toEqual([]);
+  },
+);

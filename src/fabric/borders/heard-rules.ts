@@ -33,11 +33,14 @@ export class HeardRules {
     return this.#byLink.values().some(({ patterns }) => patterns.covers(namespace));
   }
 
-  /** Of each neighbour, as other nodes are told it. */
-  list(neighbours: readonly Neighbour[]): readonly HeardRule[] {
+  /** Of each neighbour, as other nodes are told it. `lastOf`: what another node of the cluster heard of one that this node did not hear. */
+  list(
+    neighbours: readonly Neighbour[],
+    lastOf: (clusterId: string) => readonly string[] | undefined = () => undefined,
+  ): readonly HeardRule[] {
     const rows = neighbours.map(({ clusterId, region }): HeardRule => {
       const linked = [...this.#byLink.values()].filter((heard) => heard.clusterId === clusterId);
-      const last = this.#last.get(clusterId);
+      const last = this.#last.get(clusterId) ?? lastOf(clusterId);
       const hasLink = linked.length > 0;
       const exports = hasLink ? [...new Set(linked.flatMap((heard) => heard.exports))].toSorted() : (last ?? []);
       return { clusterId, region, isHeard: hasLink || last !== undefined, hasLink, exports: exports.includes(EVERYTHING) ? ALL : exports };

@@ -11,7 +11,7 @@ import type { HeldSummaries } from "../../../summary/held/summaries.ts";
 import type { Neighbour } from "./lag.ts";
 
 export interface NarrowedParts {
-  readonly held: Pick<HeldSummaries, "exportsChanged">;
+  readonly held: Pick<HeldSummaries, "exportsChanged" | "lostAfterMs">;
   readonly clusterId: string;
   readonly neighbours: readonly Neighbour[];
 }
@@ -33,6 +33,11 @@ export class Narrowed {
   #now: readonly HeardRule[] = [];
   /** As other nodes are told it. */
   told: readonly HeardRule[] = [];
+  /**
+   * By cluster and neighbour what was told last by who had a link, and until when that counts though nobody of the cluster has one: the node that had it may be gone.
+   * By then what the neighbour said is heard from others, or dropped.
+   */
+  readonly #known = new Map<string, Map<string, { readonly row: HeardRule; readonly untilMonoMs: number }>>();
   /** By cluster the patterns in use. What is not known any more stays in use: a neighbour that is merely away changes nothing. */
   #patterns = new Map<string, readonly string[]>();
 
@@ -54,7 +59,12 @@ export class Narrowed {
 
   #tell({ monoMs }: Time): boolean {
     const { neighbours } = this.#parts;
-    this.#now = this.#heard?.list(neighbours) ?? [];
+    const known = this.#known.get(this.#parts.clusterId);
+    const lastOf = (neighbour: string) => {
+      const last = known?.get(neighbour);
+      return last !== undefined && monoMs < last.untilMonoMs ? last.row.exports : undefined;
+    };
+    this.#now = this.#heard?.list(neighbours, lastOf) ?? [];
     if (isSame(this.#now, this.told) || !this.#tells.isLeft(monoMs)) return false;
     this.#tells.take(monoMs);
     this.told = this.#now;
@@ -69,7 +79,7 @@ export class Narrowed {
     const patterns = new Map(this.#patterns);
     for (const [cluster, kin] of byCluster) {
       const told = kin.flatMap(({ heardRules = [] }) => (heardRules.length > 0 ? [heardRules] : []));
-      const through = letThrough(told, monoMs >= this.#settledMonoMs);
+      const through = letThrough([...told, this.#remembered(cluster, told.flat(), monoMs)], monoMs >= this.#settledMonoMs);
       if (through !== undefined) patterns.set(cluster, through);
     }
     if (isSame([...patterns], [...this.#patterns]) || !this.#uses.isLeft(monoMs)) return;
@@ -77,6 +87,21 @@ export class Narrowed {
     this.#patterns = patterns;
     const narrowed = [...patterns].filter(([, each]) => !each.includes(EVERYTHING));
     held.exportsChanged(new Map(narrowed.map(([cluster, each]) => [cluster, this.#passes(cluster, each)])));
+  }
+
+  /** What is remembered of the neighbours in these rows. */
+  #remembered(cluster: string, rows: readonly HeardRule[], monoMs: number): readonly HeardRule[] {
+    const known = this.#known.get(cluster) ?? new Map<string, { row: HeardRule; untilMonoMs: number }>();
+    this.#known.set(cluster, known);
+    const byNeighbour = Map.groupBy(rows, ({ clusterId }) => clusterId);
+    for (const [neighbour, its] of byNeighbour) {
+      const linked = its.filter(({ hasLink }) => hasLink);
+      const exports = [...new Set(linked.flatMap((row) => row.exports))].toSorted();
+      const [first] = linked;
+      const untilMonoMs = monoMs + this.#parts.held.lostAfterMs;
+      if (first !== undefined) known.set(neighbour, { row: { ...first, hasLink: false, exports }, untilMonoMs });
+    }
+    return [...known.values()].flatMap(({ row, untilMonoMs }) => (untilMonoMs > monoMs && byNeighbour.has(row.clusterId) ? [row] : []));
   }
 
   /** What a link of this node exports now counts at once, so that what comes with a wider rule is taken. */

@@ -10,6 +10,7 @@ function nodeOf() {
   const uses: (readonly [string, boolean])[][] = [];
   let inUse: ReadonlyMap<string, (namespace: string) => boolean> = new Map();
   const held = {
+    lostAfterMs: 720_000,
     exportsChanged: (exported: ReadonlyMap<string, (namespace: string) => boolean>) => {
       inUse = exported;
       uses.push([...exported].map(([cluster, lets]) => [cluster, lets("inner")] as const));
@@ -64,4 +65,35 @@ test("each cluster is judged by what its own nodes heard, and one that says noth
     { clusterId: "us4", heardRules: [{ ...rule, isHeard: false, hasLink: false }] },
   ]);
   expect(uses).toEqual([[["us2", false]]]);
+});
+
+test("what a neighbour told a node that is gone counts for a ttl and stale_keep, and is told to others; a link tells more", () => {
+  const heard = new HeardRules();
+  let lets: ((namespace: string) => boolean) | undefined;
+  const held = { lostAfterMs: 720_000, exportsChanged: (exported: typeof uses) => (lets = exported.get("us1")) };
+  const uses: ReadonlyMap<string, (namespace: string) => boolean> = new Map();
+  const neighbours = [...NEIGHBOURS, { clusterId: "eu2", region: "eu" }];
+  const narrowed = new Narrowed({ held, clusterId: "us1", neighbours });
+  narrowed.follow(heard);
+  heard.heard(1, "eu1", ["svc"]);
+  const row = (clusterId: string, ...exports: readonly string[]): HeardRule => ({
+    clusterId,
+    region: "eu",
+    isHeard: true,
+    hasLink: true,
+    exports,
+  });
+  const look = (monoMs: number, heardRules?: readonly HeardRule[]) =>
+    narrowed.look(heardRules === undefined ? [] : [{ clusterId: "us1", heardRules }], { monoMs, wallMs: monoMs });
+  look(0, [row("eu2", "inner")]);
+  look(100_000, [row("eu2", "inner")]);
+  expect([lets?.("inner"), lets?.("other")]).toEqual([true, false]);
+  look(200_000);
+  look(400_000);
+  expect([lets?.("inner"), narrowed.told[1]]).toEqual([true, { ...row("eu2", "inner"), hasLink: false }]);
+  look(500_000, [row("eu2", "other")]);
+  expect([lets?.("inner"), lets?.("other")]).toEqual([false, true]);
+  look(1_230_000);
+  look(1_260_000);
+  expect([lets?.("other"), narrowed.told[1]?.isHeard]).toEqual([false, false]);
 });
