@@ -183,13 +183,13 @@ export class Comparing {
       counts.ignored += 1;
       return;
     }
+    terms.comparing.take(time.monoMs);
     this.#state = { kind: "idle" };
     const own = summaries.digest(filter);
     if (own === undefined) return;
     const pair = `${own.digest} ${frame.digest}`;
     const buckets = new Set(own.buckets.flatMap((sum, bucket) => (sum === frame.buckets[bucket] ? [] : [bucket])));
     if (buckets.size === 0 || pair === this.#fruitless) return;
-    terms.comparing.take(time.monoMs);
     const isEmptyThere = frame.count === 0 && own.count <= options.maxOwed;
     this.#state = { kind: "listing", buckets, work: summaries.list(filter, buckets), pair, isEmptyThere };
     this.step(time);
@@ -237,7 +237,7 @@ export class Comparing {
   }
 
   #digest({ monoMs }: Time): DigestFrame | undefined {
-    const { summaries, filter, options, outbox } = this.#parts;
+    const { summaries, filter, options, outbox, terms } = this.#parts;
     const own: Digest | undefined = summaries.digest(filter);
     if (own === undefined) return undefined;
     outbox.isDropped = false;
@@ -247,7 +247,8 @@ export class Comparing {
     if (this.#othersMonoMs <= monoMs) this.#othersMonoMs = NEVER;
     this.#digestMonoMs = monoMs + options.digestIntervalMs;
     this.#lateMonoMs = this.#othersMonoMs === NEVER ? monoMs + options.comparisonEveryMs : this.#othersMonoMs + options.busyMs;
-    if (this.#state.kind === "sent") this.equalMonoMs = this.#sentMonoMs;
+    // The other side answers as often as may be compared here, and then its silence says nothing.
+    if (this.#state.kind === "sent" && terms.comparing.isLeft(this.#sentMonoMs)) this.equalMonoMs = this.#sentMonoMs;
     this.#sentMonoMs = monoMs;
     // A comparison that has not come to its end by now is given up.
     this.#state = { kind: "sent" };

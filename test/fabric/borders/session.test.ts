@@ -349,6 +349,22 @@ test("a link that breaks now and then, with a change each time, is equal soon af
   }
 });
 
+test("a side that answers no more, because it was asked often, is not said to hold the same", () => {
+  const [world, a, b] = pair();
+  sayMany(world, a, 10, 1);
+  live(world, MINUTE);
+  const equalMonoMs = () => a.channel.backlogs(world.time)[0]?.exportedEqualMonoMs ?? 0;
+  b.held.refuse = "limit";
+  say(world, a, "s1", 2);
+  const sinceMs = world.time.monoMs;
+  live(world, 10 * MINUTE);
+  expect(equalMonoMs()).toBeLessThanOrEqual(sinceMs);
+  b.held.refuse = undefined;
+  live(world, 4 * MINUTE);
+  expect(shownAt(b)).toContain("ca s1 2");
+  expect(equalMonoMs()).toBeGreaterThan(world.time.monoMs - MINUTE);
+});
+
 test("a neighbour that withholds a source is found by the digests of others", () => {
   const [world, a, hub, b] = regions("ahb") as [BorderWorld, WorldNode, WorldNode, WorldNode];
   for (const [x, y] of [
