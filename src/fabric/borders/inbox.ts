@@ -15,18 +15,22 @@ export type Item =
 /** While so much waits the link is not read. A frame has less. */
 const MAX_ITEMS = 500;
 const MAX_BYTES = 256 * 1024;
+/** Of half as many the link is not read either, and more are dropped. The lists of all that a node may hold are fewer frames. */
+const MAX_COMPARISONS = 100;
 
 export class Inbox {
   #items: Item[] = [];
   /** Of the next one. */
   #at = 0;
   #sizeBytes = 0;
+  #comparisons = 0;
 
   get isEmpty(): boolean {
     return this.#at === this.#items.length;
   }
 
   get isCrowded(): boolean {
+    if (this.#comparisons > MAX_COMPARISONS / 2) return true;
     return this.#items.length - this.#at > MAX_ITEMS || this.#sizeBytes > MAX_BYTES;
   }
 
@@ -37,8 +41,12 @@ export class Inbox {
     for (const sealed of summaries) this.#add({ what: "summary", sealed });
   }
 
-  addComparison(frame: Comparison): void {
+  /** Returns whether there was room. */
+  addComparison(frame: Comparison): boolean {
+    if (this.#comparisons >= MAX_COMPARISONS) return false;
+    this.#comparisons += 1;
     this.#add({ what: "comparison", frame });
+    return true;
   }
 
   take(): Item | undefined {
@@ -46,8 +54,10 @@ export class Inbox {
     if (item === undefined) return undefined;
     this.#at += 1;
     this.#sizeBytes -= sizeOf(item);
-    if (this.isEmpty) {
-      this.#items = [];
+    this.#comparisons -= Number(item.what === "comparison");
+    // What was taken goes, also where there is always more.
+    if (this.isEmpty || this.#at >= MAX_ITEMS) {
+      this.#items = this.#items.slice(this.#at);
       this.#at = 0;
     }
     return item;
@@ -60,5 +70,7 @@ export class Inbox {
 }
 
 function sizeOf(item: Item): number {
-  return item.what === "comparison" ? 0 : item.sealed.signed.length;
+  if (item.what !== "comparison") return item.sealed.signed.length;
+  // A number of 64 bits for each.
+  return 8 * (item.frame.buckets.length + (item.frame.kind === "borderHave" ? 2 * item.frame.hashes.length : 0));
 }

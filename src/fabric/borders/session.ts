@@ -144,7 +144,8 @@ export class BorderSession implements ChannelSession<BorderFrame> {
       case "borderDigest":
       case "borderHave":
         if (this.#inbox.isEmpty) this.#compare(frame, time);
-        else this.#inbox.addComparison(frame);
+        else if (!this.#inbox.addComparison(frame)) this.#parts.counts.ignored += 1;
+        if (this.#inbox.isCrowded) out.push({ kind: "rest", link: this.#peer.link, forMs: CROWDED_MS });
         return NO_NEWS;
     }
   }

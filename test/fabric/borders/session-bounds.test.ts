@@ -1,5 +1,8 @@
 /** What a neighbour can make a node do over border links is bounded, whatever it says: floods, lies, rules and comparisons without end. */
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { expect, test, vi } from "vitest";
+import { Inbox } from "../../../src/fabric/borders/inbox.ts";
 import type { FabricOutput } from "../../../src/fabric/io-types.ts";
 import { BorderWorld, type WorldNode } from "./border-world.ts";
 import { sealOf } from "./held-map.ts";
@@ -285,4 +288,39 @@ test("what the other side refused for long waits for one digest at most when it 
   // The digests after the link came up are too early, and the next one is 20 s later.
   live(world, 25_000);
   expect(shownAt(again)).toHaveLength(20);
+});
+
+test("what was judged is not kept while more comes", async () => {
+  setFlagsFromString("--expose-gc");
+  const inbox = new Inbox();
+  const refs: WeakRef<object>[] = [];
+  const add = (count: number) => {
+    const summaries = Array.from({ length: count }, (_, n) => sealOf({ source: "ca", version: 1, name: `s${n}` }));
+    for (const seal of summaries) refs.push(new WeakRef(seal));
+    inbox.addBatch({ kind: "borderBatch", summaries, beacons: [], keys: [], beaconAgesMs: [] }, 0);
+  };
+  add(400);
+  for (let n = 0; n < 50; n++) {
+    add(100);
+    for (let m = 0; m < 100; m++) inbox.take();
+  }
+  // References that were made in a turn hold until it ends.
+  await new Promise((done) => setImmediate(done));
+  runInNewContext("gc()");
+  expect(refs.filter((ref) => ref.deref() !== undefined).length).toBeLessThan(1500);
+});
+
+test("comparisons that wait behind seals are bounded, and the link rests", () => {
+  const [world, , b] = pair();
+  world.run(1000);
+  const session = b.ends.get("a")?.session;
+  const out: FabricOutput[] = [];
+  const summaries = Array.from({ length: 400 }, (_, n) => sealOf({ source: "ca", version: 1, name: `s${n}` }));
+  session?.receive({ kind: "borderBatch", summaries, beacons: [], keys: [], beaconAgesMs: [] }, world.time, out);
+  expect(out).toEqual([]);
+  const { ignored } = b.channel.counts;
+  for (let n = 0n; n < 10_000n; n++)
+    session?.receive({ kind: "borderDigest", digest: n, count: 1, isAnswer: false, buckets: [] }, world.time, out);
+  expect(out.some(({ kind }) => kind === "rest")).toBe(true);
+  expect(b.channel.counts.ignored - ignored).toBeGreaterThan(9000);
 });
