@@ -99,10 +99,15 @@ export class Keeping {
   /** Whether it is proven, and no neighbour took it back by a narrower rule. What a source took back itself stays gone whoever tells it. */
   #counts(record: StoredRecord): boolean {
     if (!isProven(record)) return false;
-    const isExported = this.exported.size === 0 ? undefined : this.exported.get(record.origin.clusterId);
-    if (isExported === undefined || isWithdrawn(record) || record.namespace === BEACON_NAMESPACE || isExported(record.namespace))
-      return true;
-    return this.judge.regionOf(keyParts(record.key).clusterId) === this.options.region;
+    // HOT: most often nobody narrowed anything, and then no key is read.
+    if (this.exported.size === 0 || isWithdrawn(record) || record.namespace === BEACON_NAMESPACE) return true;
+    return this.isLetThrough({ source: keyParts(record.key).clusterId, namespace: record.namespace }, record.origin.clusterId);
+  }
+
+  /** Whether a neighbour exports the namespace to the cluster that took it, or takes it now. What is of this region comes from no neighbour. */
+  isLetThrough({ source, namespace }: Pick<SummaryKey, "namespace" | "source">, taker = this.options.clusterId): boolean {
+    const isExported = this.exported.get(taker);
+    return isExported === undefined || isExported(namespace) || this.judge.regionOf(source) === this.options.region;
   }
 
   #isAhead(one: StoredRecord, other: StoredRecord): boolean {

@@ -72,6 +72,8 @@ export class Taking {
     const why = judge.whyNotPlace(claims, via);
     if (why !== undefined) return why;
     if (what === "summary" && !isForOtherRegions(content.summary)) return "not_owner";
+    // It would be put and ended each time that somebody tells it.
+    if (what === "summary" && !content.summary.withdrawn && !this.#keeping.isLetThrough(content.summary)) return "not_owner";
     if (what === "key") return this.#whyNotKey(content, key, time);
     if (claims.source === options.clusterId) return "echo";
     const standing = this.#standing(content, key, time);

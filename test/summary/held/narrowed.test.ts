@@ -1,7 +1,7 @@
 /** What nodes hold of a cluster of another region when no neighbour of their own cluster exports it any more. */
 import { expect, test } from "vitest";
 import { recordKey } from "../../../src/summary/keys.ts";
-import { type HeldNode, HeldWorld, keyOf, summaryKey } from "../../fakes/held-world.ts";
+import { type HeldNode, HeldWorld, keyOf, sealedBeacon, sealedSummary, summaryKey } from "../../fakes/held-world.ts";
 
 const EVERYTHING = { passes: () => true };
 const namesOf = (node: HeldNode) => node.shown.map((text) => text.split("@")[0]);
@@ -85,4 +85,16 @@ test("a withdrawal stays, though its namespace is exported no more, and what it 
   expect([b1.takeSeal(old, { from: a }), take(b1)]).toEqual(["older", "taken"]);
   share();
   for (const node of all) expect(namesOf(node)).toEqual(["A/secret"]);
+});
+
+test("what no neighbour exports is not put again each time that a neighbour tells it", () => {
+  const world = new HeldWorld();
+  world.node({ nodeId: "a1", clusterId: "A" });
+  const b = world.node({ nodeId: "b1", clusterId: "B" });
+  b.takeSeal(sealedBeacon(), { isBeacon: true });
+  b.held.exportsChanged(new Map([["B", () => false]]));
+  b.settle();
+  const before = b.held.replica.lastSeq;
+  for (let n = 0; n < 100; n++) expect(b.takeSeal(sealedSummary())).toBe("not_owner");
+  expect(b.held.replica.lastSeq - before).toBeLessThan(10);
 });
