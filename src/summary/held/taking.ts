@@ -85,8 +85,8 @@ export class Taking {
     if (isNew && source !== undefined && sources.isFull(source, time)) return "limit";
     if (what === "beacon" && this.#beacons.take(claims.source, time.monoMs) > 0) return "limit";
     const unsigned = judge.whyNotSigned(what, claims, sealed, time);
-    // What others say in the name of the source costs it nothing.
-    if (what === "beacon" && unsigned !== undefined) this.#beacons.giveBack(claims.source);
+    // What others say in the name of the source, or tell again, costs it nothing.
+    if (what === "beacon" && (unsigned !== undefined || standing === "conflict")) this.#beacons.giveBack(claims.source);
     if (unsigned !== undefined) return unsigned;
     if (standing === "conflict") return "conflict";
     if (standing === "replaces") this.tell("conflict", content, via, time);

@@ -538,3 +538,15 @@ test("a source that sends beacons without end is heard a few times a second, and
   expect(countOf("taken")).toBeGreaterThanOrEqual(60 + 4 * 19);
   expect(countOf("taken")).toBeLessThanOrEqual(60 + 4 * 20);
 });
+
+test("two beacons of one version, told again and again by a relay, keep out no later beacon of their source", () => {
+  const world = new HeldWorld();
+  world.node({ nodeId: "a1", clusterId: "A" });
+  const b = world.node({ nodeId: "b1", clusterId: "B" });
+  const via = { cluster: "R", region: "R" };
+  b.held.takeBeacon(beacon({ version: 1000, exporter: "a2" }), via, b.time, 0);
+  const losing = beacon({ version: 1000, exporter: "a1" });
+  for (let n = 0; n < 100; n++) b.held.takeBeacon(losing, via, b.time, 0);
+  const later = beacon({ version: 1001, exporter: "a2", generatedWallMs: START_MS });
+  expect(b.held.takeBeacon(later, { cluster: "A", region: "A" }, b.time, 0)).toEqual({ kind: "taken" });
+});
