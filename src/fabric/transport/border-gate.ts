@@ -3,6 +3,7 @@
  * certificate is then verified with the authority of the border with that cluster, and with no other. Without that name it is verified
  * with the fabric's own authority alone.
  */
+import type { PeerIdentity } from "../wire/messages.ts";
 
 /** What verifies the nodes of a border. */
 export interface BorderAuthority {
@@ -32,4 +33,12 @@ export function clusterAtGate(serverName: string): string | undefined {
   if (labels === undefined) return undefined;
   const clusterId = Buffer.from(labels.replaceAll(".", ""), "hex").toString("latin1");
   return CLUSTER.test(clusterId) ? clusterId : undefined;
+}
+
+/**
+ * The cluster whose places a connection or link by a border's gate takes; empty for all that come by a gate of another cluster, as they can where several borders
+ * have one authority. Undefined: none came by a gate.
+ */
+export function placesOf({ certificate, border }: Pick<PeerIdentity, "border" | "certificate">): string | undefined {
+  return border === undefined || certificate === undefined || certificate.clusterId === border ? border : "";
 }

@@ -5,6 +5,7 @@ import { StatusError } from "../../grpc/wire/status.ts";
 import { CODES } from "../../lib/errors.ts";
 import { pathOf } from "../wire/call-codec.ts";
 import type { PeerIdentity } from "../wire/messages.ts";
+import { placesOf } from "./border-gate.ts";
 import { type LinkEvents, LinkStream } from "./link-stream.ts";
 import type { CallingPeer, ServiceParts } from "./service-parts.ts";
 
@@ -54,7 +55,7 @@ export class IncomingLinks {
   readonly #bounds = new WeakMap<Call, LinkBounds>();
   /** Links that said nothing yet, and until when they may. */
   readonly #silent = new Map<LinkStream, number>();
-  /** Each with the border by whose gate it came. */
+  /** Each with whose places of borders it takes. */
   readonly #all = new Map<LinkStream, string | undefined>();
   #isStopping = false;
 
@@ -114,7 +115,7 @@ export class IncomingLinks {
       resume: () => call.resume(),
     };
     const link = new LinkStream({ port, events: this.#eventsOf(() => link, peer, bounds), limits, traffic, clock });
-    this.#all.set(link, identity.border);
+    this.#all.set(link, placesOf(identity));
     this.#silent.set(link, clock.patientMs() + limits.helloTimeoutMs);
     call.onCancelled(() => link.lost(whyCut() ?? "stream closed"));
     call.sendMetadata();
@@ -126,9 +127,11 @@ export class IncomingLinks {
   }
 
   /** The link that is silent longest makes room: a stranger opens links faster than it is cut for saying nothing. */
-  #makeRoom({ address, border }: PeerIdentity): void {
+  #makeRoom(identity: PeerIdentity): void {
     const { limits, events } = this.#parts;
-    if (border !== undefined && this.#countOf(border) >= limits.maxLinksOfBorder) {
+    const { address, border = "" } = identity;
+    const places = placesOf(identity);
+    if (places !== undefined && this.#countOf(places) >= limits.maxLinksOfBorder) {
       events.refused(`too many links by the gate of border ${border}`, address);
       throw new StatusError({ code: CODES.RESOURCE_EXHAUSTED, message: "too many links" });
     }
@@ -139,9 +142,9 @@ export class IncomingLinks {
     throw new StatusError({ code: CODES.RESOURCE_EXHAUSTED, message: "too many links" });
   }
 
-  #countOf(border: string): number {
+  #countOf(places: string): number {
     let count = 0;
-    for (const each of this.#all.values()) count += Number(each === border);
+    for (const each of this.#all.values()) count += Number(each === places);
     return count;
   }
 

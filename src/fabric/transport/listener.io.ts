@@ -9,7 +9,7 @@ import { type Status, statusOfThrown } from "../../grpc/wire/status.ts";
 import { assert, WaymarkError } from "../../lib/errors.ts";
 import type { PeerIdentity } from "../wire/messages.ts";
 import { MESSAGE_BOUNDS } from "../wire/validation.ts";
-import type { BorderAuthority } from "./border-gate.ts";
+import { type BorderAuthority, placesOf } from "./border-gate.ts";
 import { FabricService, type FabricServiceParts } from "./fabric-service.ts";
 import { serverLimits, type TransportLimits, WINDOW_BYTES } from "./limits.ts";
 import type { LinkClock } from "./link-stream.ts";
@@ -37,7 +37,7 @@ export class FabricListener {
   readonly #peers = new WeakMap<object, { readonly connection: Connection; readonly identity: PeerIdentity }>();
   /** Connections that are not known to be a peer's, oldest first, and what was shown last; undefined before the first call. */
   readonly #unproven = new Map<Connection, PeerIdentity | undefined>();
-  /** Connections by the gates of borders, each with the cluster of its gate. */
+  /** Connections by the gates of borders, each with whose places it takes. */
   readonly #byGate = new Map<Connection, string>();
   #trustDomain: string | undefined;
   #borders: readonly BorderAuthority[];
@@ -116,13 +116,14 @@ export class FabricListener {
       this.#events.refused(identity.refused, connection.address);
       return false;
     }
-    if (identity.border !== undefined && !this.#hasRoomAtGate(identity.border)) {
-      this.#events.refused(`too many connections by the gate of border ${identity.border}`, connection.address);
+    const places = placesOf(identity);
+    if (places !== undefined && !this.#hasRoomAtGate(places)) {
+      this.#events.refused(`too many connections by the gate of border ${identity.border ?? ""}`, connection.address);
       return false;
     }
     this.#peers.set(connection, { connection, identity });
-    if (identity.border !== undefined) {
-      this.#byGate.set(connection, identity.border);
+    if (places !== undefined) {
+      this.#byGate.set(connection, places);
       socket.once("close", () => this.#byGate.delete(connection));
       return true;
     }
@@ -133,11 +134,11 @@ export class FabricListener {
   }
 
   /** Neighbours have places of their own, so that none of them takes those of members, or of another neighbour. */
-  #hasRoomAtGate(clusterId: string): boolean {
+  #hasRoomAtGate(places: string): boolean {
     const { maxBorderConnections, maxConnectionsOfBorder } = this.#options.limits;
     if (this.#byGate.size >= maxBorderConnections) return false;
     let count = 0;
-    for (const gate of this.#byGate.values()) count += Number(gate === clusterId);
+    for (const gate of this.#byGate.values()) count += Number(gate === places);
     return count < maxConnectionsOfBorder;
   }
 

@@ -121,9 +121,12 @@ test("calls of a neighbour are not heard, neither as a member nor by its gate", 
   expect(eu.asks).toEqual([]);
 });
 
-test("a neighbour takes its own places at the listener, and none of members or of other neighbours", async () => {
+test.each([
+  { what: "a neighbour takes its own places at the listener, and none of members or of other neighbours", clusterId: "jp1" },
+  { what: "another cluster with the authority of a neighbour takes none of the neighbour's places either", clusterId: "kr1" },
+])("$what", async ({ clusterId }) => {
   const crowded = await opened(euTls("eu1x"));
-  const { cert, key } = jp.issue("eu1z", { clusterId: "eu1" });
+  const { cert, key } = jp.issue("jp1z", { clusterId });
   const sockets = Array.from({ length: 40 }, () => {
     const shown = { cert: Buffer.from(cert), key: Buffer.from(key), servername: gateOf("jp1"), ALPNProtocols: ["h2"] };
     const socket = connect({ host: "127.0.0.1", port: crowded.transport.port, rejectUnauthorized: false, ...shown });
@@ -133,8 +136,10 @@ test("a neighbour takes its own places at the listener, and none of members or o
   await until("what is too much is refused", () => refused() === 24 && crowded.transport.counts().connections === 16);
   expect(await came(await opened(abroad(us, "us1x", "us1", "us.example")), crowded, "eu1")).toBe("us1x of us1 by us1");
   expect(await came(await opened(euTls("eu1y")), crowded, undefined)).toBe("eu1y of eu1 by no gate");
+  const neighbour = await came(await opened(abroad(jp, "jp1w", "jp1", "waymark")), crowded, "eu1");
+  expect(neighbour).toMatch(clusterId === "jp1" ? /^none/ : /^jp1w of jp1 by jp1$/);
   for (const socket of sockets) socket.destroy();
-  await until("they are gone", () => crowded.transport.counts().connections === 2);
+  await until("they are gone", () => crowded.transport.counts().connections === (clusterId === "jp1" ? 2 : 3));
   expect(await came(await opened(abroad(jp, "jp1x", "jp1", "waymark")), crowded, "eu1")).toBe("jp1x of jp1 by jp1");
 });
 
