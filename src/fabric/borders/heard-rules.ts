@@ -73,5 +73,5 @@ export function letThrough(told: readonly (readonly HeardRule[])[], isSettled: b
 
 const ALL: readonly string[] = [EVERYTHING];
 /** What is longer is told to other nodes as everything, so that members are not told much: then nothing ends by it. */
-const MAX_TOLD_LENGTH = 2048;
+export const MAX_TOLD_LENGTH = 2048;
 const MAX_TOLD_PATTERNS = 64;

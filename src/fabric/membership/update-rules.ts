@@ -1,5 +1,6 @@
 /** Which updates of members are taken at all: whatever way they came, what they can make this node hold and believe is bounded here. */
 import { NODE_BOUNDS } from "../../lib/bounds.ts";
+import { MAX_TOLD_LENGTH } from "../borders/heard-rules.ts";
 import { MEMBER_STATUSES, type MemberUpdate } from "../wire/messages.ts";
 import { GENERATIONS_PER_S, MAX_INCARNATION } from "./local-member.ts";
 
@@ -24,7 +25,7 @@ export const UPDATE_REFUSALS = {
   number: "its generation, incarnation or health score is no whole number, or out of range",
   ahead: "its generation or incarnation is years ahead of any clock",
   text: "an id, its address or its version is empty or too long",
-  list: "its roles, labels, transports or protocol versions are too many or too long",
+  list: "its roles, labels, transports, heard rules or protocol versions are too many or too long",
   foreign: "its cluster or region is foreign here (fabric.trust, fabric.clusters)",
   border: "a node of another cluster says so of a node of this one",
   full: "the table of members is full",
@@ -61,10 +62,12 @@ export function updateFault(
   return isListFault(update) ? "list" : undefined;
 }
 
-function isListFault({ protocolVersions, transports, roles, labels }: MemberUpdate): boolean {
+function isListFault({ protocolVersions, transports, roles, labels, heardRules = [] }: MemberUpdate): boolean {
   const { maxProtocolVersions, maxTransports, maxRoles, maxLabels, maxIdLength, maxLabelKeyLength, maxLabelValueLength } = NODE_BOUNDS;
   if (protocolVersions.length > maxProtocolVersions || transports.length > maxTransports || roles.length > maxRoles) return true;
   if (!areShort(transports, maxIdLength) || !areShort(roles, maxIdLength)) return true;
+  // A table of members goes in one message.
+  if (heardRules.reduce((sum, { exports }) => sum + exports.join("").length, 0) > MAX_TOLD_LENGTH) return true;
   const keys = Object.keys(labels);
   return keys.length > maxLabels || !areShort(keys, maxLabelKeyLength) || !areShort(Object.values(labels), maxLabelValueLength);
 }

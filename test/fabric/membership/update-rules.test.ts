@@ -30,6 +30,15 @@ test.each<{ readonly what: string; readonly over: Partial<MemberUpdate>; readonl
   { what: "too many transports", over: { transports: new Array<string>(17).fill("h2") }, want: "list" },
   { what: "a long role", over: { roles: [LONG] }, want: "list" },
   { what: "too many versions", over: { protocolVersions: new Array<number>(17).fill(1) }, want: "list" },
+  {
+    what: "long rules of neighbours",
+    over: {
+      heardRules: [
+        { clusterId: "x", region: "x", isHeard: true, hasLink: true, exports: Array.from({ length: 9 }, () => "e".repeat(242)) },
+      ],
+    },
+    want: "list",
+  },
   { what: "a long label", over: { labels: { a: LONG } }, want: "list" },
   {
     what: "too many labels",
