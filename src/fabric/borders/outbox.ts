@@ -114,6 +114,7 @@ export class Outbox {
     if (this.#owing.size === 0) this.#owedSinceMs = monoMs;
     const room = Math.max(0, options.maxOwed - this.#owing.size);
     const fresh = keys.filter((key) => !this.#isWaiting(key)).slice(0, room);
+    if (fresh.length === 0) return 0;
     // There may be as many as a node holds, of few priorities.
     const byPriority = Map.groupBy(fresh, (key) => priorityOf(keyParts(key).namespace));
     const ranked = [...byPriority].toSorted(([a], [b]) => a - b).flatMap(([, each]) => each);
@@ -134,7 +135,15 @@ export class Outbox {
   /** What the other side's own cluster said once, and knows no more. It is not sent to it otherwise. */
   giveBack({ key, isBeacon }: HeldSeal, time: Time): void {
     if (isBeacon) this.#echoed.add(key);
-    else this.owe([key], time);
+    else this.#oweFirst(key, time);
+  }
+
+  /** The other side decides how often, so it costs no look at what waits. A key may be in the list twice; it goes once. */
+  #oweFirst(key: KeyText, { monoMs }: Time): void {
+    if (this.#isWaiting(key) || this.#owing.size >= this.#parts.options.maxOwed) return;
+    if (this.#owing.size === 0) this.#owedSinceMs = monoMs;
+    this.#owing.add(key);
+    this.#owed.push(key);
   }
 
   /** Looks at what changed. */

@@ -3,6 +3,7 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { expect, test, vi } from "vitest";
 import { Inbox } from "../../../src/fabric/borders/inbox.ts";
+import { Allowance } from "../../../src/fabric/borders/options.ts";
 import type { FabricOutput } from "../../../src/fabric/io-types.ts";
 import { BorderWorld, type WorldNode } from "./border-world.ts";
 import { sealOf } from "./held-map.ts";
@@ -323,4 +324,28 @@ test("comparisons that wait behind seals are bounded, and the link rests", () =>
     session?.receive({ kind: "borderDigest", digest: n, count: 1, isAnswer: false, buckets: [] }, world.time, out);
   expect(out.some(({ kind }) => kind === "rest")).toBe(true);
   expect(b.channel.counts.ignored - ignored).toBeGreaterThan(9000);
+});
+
+test("older words cost no look at all that waits for the neighbour", () => {
+  const [world, a, b] = pair();
+  live(world, 10_000);
+  sayMany(world, b, 200, 7);
+  live(world, 5000);
+  world.withheld = () => true;
+  sayMany(world, a, 20_000, 1);
+  const session = a.ends.get("b")?.session;
+  const buckets = Array.from({ length: 256 }, () => 1n);
+  for (let n = 0; n < 2000 && a.channel.counts.given === 0; n++) {
+    session?.receive({ kind: "borderDigest", digest: 1n, count: 0, isAnswer: true, buckets }, world.time, []);
+    for (let k = 0; k < 3; k++) session?.tick(world.time);
+    if (a.channel.counts.given === 0) world.run(20);
+  }
+  expect(a.channel.counts.given).toBe(20_000);
+  const summaries = Array.from({ length: 32 }, (_, n) => sealOf({ source: "cb", name: `s${n}`, version: 3 }));
+  session?.receive({ kind: "borderBatch", summaries, beacons: [], keys: [], beaconAgesMs: [] }, world.time, []);
+  const has = vi.spyOn(Set.prototype, "has");
+  session?.judge(new Allowance(1000, 1), world.time);
+  expect(has.mock.calls.length).toBeLessThan(1000);
+  has.mockRestore();
+  expect(a.channel.counts.given).toBe(20_032);
 });
