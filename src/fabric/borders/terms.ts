@@ -64,11 +64,17 @@ export class EndedTerms {
   /** For a new link: those of the link that ended last. */
   take(clusterId: string, { monoMs }: Time): Terms {
     const terms = this.#byCluster.get(clusterId)?.pop() ?? new Terms(this.#options);
-    // What a link that ended did not bring is lost with it, and the other side may have started anew, so a source waits for one digest at most.
     const latestMonoMs = monoMs + this.#options.digestIntervalMs;
     for (const given of terms.given.values()) {
-      const againMonoMs = Math.min(given.againMonoMs, latestMonoMs);
-      Object.assign(given, { count: Math.min(given.count, 1), againMonoMs, tried: [] });
+      given.tried = [];
+      // What a link that ended did not bring is lost with it, and the other side may have started anew, so a source waits for one digest at most. Not each time, or
+      // links that end give it each minute what it refuses.
+      if (given.count > 1) {
+        if (!given.early.isLeft(monoMs)) continue;
+        given.early.take(monoMs);
+        given.count = 2;
+      }
+      given.againMonoMs = Math.min(given.againMonoMs, latestMonoMs);
     }
     terms.begin(monoMs, this.#options.maxTried);
     return terms;

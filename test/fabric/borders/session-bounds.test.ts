@@ -349,3 +349,18 @@ test("older words cost no look at all that waits for the neighbour", () => {
   has.mockRestore();
   expect(a.channel.counts.given).toBe(20_032);
 });
+
+test("what a neighbour refuses is given seldom, also when it connects anew each minute", () => {
+  const [world, a, b] = pair();
+  sayMany(world, a, 300, 1);
+  b.held.refuse = "limit";
+  live(world, 2 * MINUTE);
+  const { given } = a.channel.counts;
+  for (let n = 0; n < 60; n++) {
+    world.unlink(a, b);
+    world.link(a, b);
+    live(world, MINUTE);
+  }
+  // The pauses begin anew three times at once, and once in ten minutes, and each time all is given two or three times.
+  expect(a.channel.counts.given - given).toBeLessThan(25 * 300);
+});
