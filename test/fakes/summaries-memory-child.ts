@@ -15,9 +15,9 @@ import { facts, type HeldNode, HeldWorld, MINUTE, START_MS, sealedBeacon, signer
 const [count = 0, links = 0] = process.argv.slice(2).map(Number);
 /** As many as a source may have. */
 const OF_SOURCE = 20_000;
-/** As many as a link may bring in the time of one step. */
-const AT_ONCE = 100;
-const STEP_MS = 100;
+/** As many as a link may bring, and a node judges, in the time of one step. */
+const AT_ONCE = 25;
+const STEP_MS = 25;
 const BEACON_MS = 20_000;
 const WARM_UP = 3000;
 /** Less than this is no longer given back. */
@@ -148,4 +148,5 @@ const before = await liveBytes();
 const node = filled(count);
 const bytesPerSummary = Math.round(((await liveBytes()) - before) / count);
 const held = node.held.sources(node.time).reduce((sum, { summaries }) => sum + summaries, 0);
+if (held !== count) throw new Error(`the node holds ${held} of ${count} summaries`);
 console.log(JSON.stringify({ held, bytesPerSummary, signedBytes: sealedOf(count - 1).signed.length } satisfies SummaryMemory));
