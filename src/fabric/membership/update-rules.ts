@@ -25,7 +25,7 @@ export const UPDATE_REFUSALS = {
   number: "its generation, incarnation or health score is no whole number, or out of range",
   ahead: "its generation or incarnation is years ahead of any clock",
   text: "an id, its address or its version is empty or too long",
-  list: "its roles, labels, transports, heard rules or protocol versions are too many or too long",
+  list: "its roles, labels, transports, rules of neighbours or protocol versions are too many or too long",
   foreign: "its cluster or region is foreign here (fabric.trust, fabric.clusters)",
   border: "a node of another cluster says so of a node of this one",
   full: "the table of members is full",
