@@ -225,7 +225,9 @@ test("a node whose word about itself most others refuse is no member: it is not 
   expect(odd.eventNames()).toContain("own_update_refused");
   const { ok, detail } = fabricReadiness(odd.fabric, { fabricFault: "most other nodes refuse it" }, world.time());
   expect(ok).toBe(false);
-  expect(detail).toContain("what this node says of itself is refused by n1 (its roles, labels, transports, rules of neighbours or protocol versions are too");
+  expect(detail).toContain(
+    "what this node says of itself is refused by n1 (its roles, labels, transports, rules of neighbours or protocol versions are too",
+  );
   expect(fabricReadiness(node.fabric, WELL, world.time())).toEqual({
     ok: true,
     detail: "in step with all peers; 1 other member",
