@@ -21,6 +21,8 @@ type Member = Pick<MemberUpdate, "clusterId" | "heardRules">;
 /** Other nodes are told so many changes at once, and then one in this time. All that is held is looked at for them, so a rule that flaps must cost little. */
 const BURST = 3;
 const EVERY_MS = 20_000;
+/** Neighbours of a cluster of which it is remembered what they told last: its nodes may make up others, and those that were told last stay. */
+const MAX_KNOWN = 64;
 /** By then a node of some age has the links that it is to have. */
 const SETTLED_MS = 60_000;
 
@@ -82,6 +84,8 @@ export class Narrowed {
       const through = letThrough([...told, this.#remembered(cluster, told.flat(), monoMs)], monoMs >= this.#settledMonoMs);
       if (through !== undefined) patterns.set(cluster, through);
     }
+    // Clusters of which no node is left are forgotten as their neighbours are.
+    for (const cluster of this.#known.keys()) if (!byCluster.has(cluster)) this.#remembered(cluster, NO_ROWS, monoMs);
     if (isSame([...patterns], [...this.#patterns]) || !this.#uses.isLeft(monoMs)) return;
     this.#uses.take(monoMs);
     this.#patterns = patterns;
@@ -92,16 +96,20 @@ export class Narrowed {
   /** What is remembered of the neighbours in these rows. */
   #remembered(cluster: string, rows: readonly HeardRule[], monoMs: number): readonly HeardRule[] {
     const known = this.#known.get(cluster) ?? new Map<string, { row: HeardRule; untilMonoMs: number }>();
-    this.#known.set(cluster, known);
     const byNeighbour = Map.groupBy(rows, ({ clusterId }) => clusterId);
     for (const [neighbour, its] of byNeighbour) {
       const linked = its.filter(({ hasLink }) => hasLink);
       const exports = [...new Set(linked.flatMap((row) => row.exports))].toSorted();
       const [first] = linked;
       const untilMonoMs = monoMs + this.#parts.held.lostAfterMs;
-      if (first !== undefined) known.set(neighbour, { row: { ...first, hasLink: false, exports }, untilMonoMs });
+      if (first === undefined) continue;
+      known.delete(neighbour);
+      known.set(neighbour, { row: { ...first, hasLink: false, exports }, untilMonoMs });
     }
-    return [...known.values()].flatMap(({ row, untilMonoMs }) => (untilMonoMs > monoMs && byNeighbour.has(row.clusterId) ? [row] : []));
+    for (const [neighbour, { untilMonoMs }] of known) if (untilMonoMs <= monoMs || known.size > MAX_KNOWN) known.delete(neighbour);
+    if (known.size > 0) this.#known.set(cluster, known);
+    else this.#known.delete(cluster);
+    return [...known.values()].flatMap(({ row }) => (byNeighbour.has(row.clusterId) ? [row] : []));
   }
 
   /** What a link of this node exports now counts at once, so that what comes with a wider rule is taken. */
@@ -111,6 +119,8 @@ export class Narrowed {
     return (namespace) => told.covers(namespace) || heard?.passes(namespace) === true;
   }
 }
+
+const NO_ROWS: readonly HeardRule[] = [];
 
 function isSame(a: unknown, b: unknown): boolean {
   return JSON.stringify(a) === JSON.stringify(b);

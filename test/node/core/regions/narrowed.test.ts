@@ -97,3 +97,23 @@ test("what a neighbour told a node that is gone counts for a ttl and stale_keep,
   look(1_260_000);
   expect([lets?.("other"), narrowed.told[1]?.isHeard]).toEqual([false, false]);
 });
+
+test("of a cluster 64 neighbours are remembered, however many its nodes make up", () => {
+  const { look, uses } = nodeOf();
+  const row = (clusterId: string, ...exports: readonly string[]): HeardRule => ({
+    clusterId,
+    region: "eu",
+    isHeard: true,
+    hasLink: true,
+    exports,
+  });
+  const hear = (...heardRules: readonly HeardRule[]) => look([{ clusterId: "us2", heardRules }]);
+  const eu1 = row("eu1", "svc");
+  // By then a neighbour without a link counts as none, unless what it told is remembered.
+  for (let n = 0; n < 200; n++) hear(eu1, row("eu2", "inner"));
+  expect(uses.at(-1)).toEqual([["us2", true]]);
+  for (let n = 0; n < 63; n++) hear(eu1, row(`x${n}`, "svc"));
+  const unheard = { ...row("eu2"), isHeard: false, hasLink: false };
+  for (let n = 0; n < 50; n++) hear(eu1, unheard);
+  expect(uses.at(-1)).toEqual([["us2", false]]);
+});
