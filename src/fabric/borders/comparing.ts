@@ -294,7 +294,8 @@ export class Comparing {
   #ofSource(source: string, listed: readonly Listed[], time: Time): readonly KeyText[] {
     const { outbox, isYoung } = this.#parts;
     const keys = listed.map(({ key }) => key);
-    const given = outbox.isDirect(source) ? keys.filter((key) => !isYoung(key)) : keys;
+    const due = outbox.isDirect(source) ? keys.filter((key) => !isYoung(key)) : keys;
+    const given = due.slice(0, this.#given.get(source)?.most);
     if (given.length > 0) this.#giving(source, given.length, time);
     return given;
   }
@@ -312,12 +313,13 @@ export class Comparing {
       count: 0,
       againMonoMs: 0,
       size,
+      most: Number.POSITIVE_INFINITY,
       tried: [],
       turn: 0,
       early: new Allowance(EARLY_BURST, FORGIVEN_MS),
     };
     this.#given.set(source, given);
-    given.size = size;
+    Object.assign(given, { size, most: Number.POSITIVE_INFINITY });
     given.againMonoMs = monoMs + Math.min(giveAgainMs * 3 ** given.count, maxGiveAgainMs);
     given.count += 1;
   }

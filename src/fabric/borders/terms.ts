@@ -10,6 +10,8 @@ export interface Given {
   againMonoMs: number;
   /** Summaries that it was given last. */
   size: number;
+  /** How many it may be given next. */
+  most: number;
   /** Some of what the other side lacks, which is sent before each digest. If it has any of it then, it takes the rest too. */
   tried: readonly KeyText[];
   turn: number;
@@ -43,7 +45,11 @@ export class Terms {
     if (!this.anew.isLeft(monoMs)) return;
     this.anew.take(monoMs);
     for (const allowance of [this.comparing, this.comparable]) allowance.take(monoMs, -COMPARED_ANEW);
-    for (const given of this.given.values()) if (given.size <= few) given.againMonoMs = 0;
+    for (const given of this.given.values()) {
+      if (given.size > few || given.againMonoMs <= monoMs) continue;
+      given.againMonoMs = monoMs;
+      given.most = few;
+    }
   }
 }
 
@@ -69,12 +75,13 @@ export class EndedTerms {
       given.tried = [];
       // What a link that ended did not bring is lost with it, and the other side may have started anew, so a source waits for one digest at most. Not each time, or
       // links that end give it each minute what it refuses.
+      if (given.againMonoMs <= latestMonoMs) continue;
       if (given.count > 1) {
         if (!given.early.isLeft(monoMs)) continue;
         given.early.take(monoMs);
         given.count = 2;
       }
-      given.againMonoMs = Math.min(given.againMonoMs, latestMonoMs);
+      given.againMonoMs = latestMonoMs;
     }
     terms.begin(monoMs, this.#options.maxTried);
     return terms;

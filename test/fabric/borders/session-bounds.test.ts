@@ -364,3 +364,17 @@ test("what a neighbour refuses is given seldom, also when it connects anew each 
   // The pauses begin anew three times at once, and once in ten minutes, and each time all is given two or three times.
   expect(a.channel.counts.given - given).toBeLessThan(25 * 300);
 });
+
+test("who lacked little, and lacks much when it connects anew, is given a little of it at once", () => {
+  const [world, a, b] = pair();
+  b.held.refuse = "limit";
+  live(world, MINUTE);
+  say(world, a, "s0", 1);
+  live(world, 30_000);
+  world.unlink(a, b);
+  const { given } = a.channel.counts;
+  sayMany(world, a, 300, 1);
+  world.link(a, b);
+  world.run(3000);
+  expect(a.channel.counts.given - given).toBe(64);
+});
