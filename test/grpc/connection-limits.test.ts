@@ -1,6 +1,6 @@
 /** When a connection is cut, and that what real clients do is not. */
 import { expect, test } from "vitest";
-import { type ConnectionLimits, ConnectionMeter, type ExceededLimit } from "../../src/grpc/server/connection-limits.ts";
+import { CONNECTION_LIMITS, type ConnectionLimits, ConnectionMeter, type ExceededLimit } from "../../src/grpc/server/connection-limits.ts";
 
 const LIMITS: ConnectionLimits = {
   pingsPerSecond: 10,
@@ -198,4 +198,14 @@ test("all calls that wait run once what was untaken is, also those that answer n
   for (const name of ["a", "b", "c"]) meter.park(() => done.push(name));
   meter.pendingBytes = 0;
   expect(done).toEqual(["a", "b", "c"]);
+});
+
+test("a client has 10 s for its first byte unless other limits are given, and 2 s from then on", () => {
+  const cutAt = (firstByteMs: number) => {
+    const meter = new ConnectionMeter(CONNECTION_LIMITS, { monoMs: 0, bytesRead: 0, bytesWritten: 0 });
+    for (let monoMs = 0; monoMs < 20_000; monoMs += 100)
+      if (meter.check({ monoMs, bytesRead: monoMs >= firstByteMs ? 1 : 0, bytesWritten: 0 }) !== undefined) return monoMs;
+    return undefined;
+  };
+  expect([Number.POSITIVE_INFINITY, 0, 9000].map(cutAt)).toEqual([10_100, 2100, 11_100]);
 });
