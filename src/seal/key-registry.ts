@@ -135,11 +135,6 @@ export class KeyRegistry {
     this.#noteSteady();
   }
 
-  /** The time at which a key begins or ends next. */
-  nextChangeWallMs(): number {
-    return this.#steady.untilWallMs;
-  }
-
   /** The number of the last change, for `changedSince`. While it is the same, `announcements` are the same too. */
   edition(): number {
     return this.#edition;

@@ -1,7 +1,7 @@
 /** What others know better of a cluster is said again once its hold-down is over, in slices, and the audit is told. */
 import { expect, test } from "vitest";
-import { Restating } from "../../../src/node/core/regions/restating.ts";
-import { HeldWorld, sealedSummary, summaryKey } from "../../fakes/held-world.ts";
+import { Restating } from "../../../../src/node/core/regions/restating.ts";
+import { HeldWorld, sealedSummary, summaryKey } from "../../../fakes/held-world.ts";
 
 const HOLD_DOWN_MS = 5000;
 
