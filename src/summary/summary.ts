@@ -43,6 +43,9 @@ export interface SummaryFacts extends SummaryKey {
   readonly withdrawn: boolean;
 }
 
+/** The policy under which something is said of a service: its label, its number, and the pattern of the rule that decides, empty without one. */
+export type SaidUnder = Pick<SummaryFacts, "noStale" | "policyNumber" | "policyRule" | "policyVersion">;
+
 /** A summary as it is signed. */
 export interface Summary extends SummaryFacts {
   /** 1 + the highest known of the key; a new key starts at the Unix time in seconds. At most 2^52. */

@@ -254,9 +254,12 @@ export function summaryKey(name: string, source: string): SummaryKey {
   return { source, kind: KIND.SERVICE, namespace: "svc.shop", serviceId: name, channel: SCOPE.GLOBAL };
 }
 
+/** Under what a cluster without a policy says something. */
+export const NO_POLICY = { policyVersion: "", policyNumber: 0, policyRule: "", noStale: false };
+
 export function facts(name: string, said: Partial<SummaryFacts> = {}): SummaryFacts {
   const { source = "c1" } = said;
-  const policy = { policyVersion: "", policyNumber: 0, policyRule: "", notAfterWallMs: undefined, noStale: false, withdrawn: false };
+  const policy = { ...NO_POLICY, notAfterWallMs: undefined, withdrawn: false };
   const health = { endpointCount: 3, band: BAND.HEALTHY, latency: { minMs: 0, maxMs: 0 } };
   return { ...summaryKey(name, source), regions: [source], ...health, ...policy, ...said };
 }

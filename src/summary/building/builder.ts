@@ -10,9 +10,9 @@ import { NEVER, type Time } from "../../lib/machine.ts";
 import { NO_POLICY, type Policy } from "../../policy/set/verdict.ts";
 import type { PolicySource } from "../../policy/set/visibility.ts";
 import { recordKey, summaryKeyOf } from "../keys.ts";
-import type { Channel, SummaryKey } from "../summary.ts";
+import type { Channel, SaidUnder, SummaryKey } from "../summary.ts";
 import { Counting } from "./counting.ts";
-import { type Draft, draftOf, type Sent, withdrawalOf } from "./drafts.ts";
+import { type Draft, draftOf, type Sent, said, withdrawalOf } from "./drafts.ts";
 import { Exporters } from "./exporters.ts";
 import { type ChangingReplica, NameChanges, NameSweep, RecordWalk } from "./names.ts";
 import { CHANNELS, type ExportOptions, Outlets, type Permission } from "./outlets.ts";
@@ -141,6 +141,11 @@ export class Builder {
   /** This node said something again that is not a draft of a tick. Its hold-down begins anew. */
   saidAgain(key: SummaryKey, { monoMs }: Time): void {
     this.#services.find(nameOfKey(recordKey(key)))?.sentMonoMs.set(key.channel, monoMs);
+  }
+
+  /** The policy by which this node sends what it says of a namespace, or takes it back. */
+  saidUnder(namespace: string, { wallMs }: Time): SaidUnder {
+    return said({ policy: this.#outlets.policy, permission: this.#outlets.of(namespace, wallMs) });
   }
 
   /** The exporter of a service, or of the beacon, as every node with these members says. Undefined while nobody exports. */

@@ -2,7 +2,7 @@
 import { isName } from "../../catalog/entry/names.ts";
 import { NODE_BOUNDS } from "../../lib/bounds.ts";
 import type { Policy } from "../../policy/set/verdict.ts";
-import type { Summary, SummaryFacts, SummaryKey } from "../summary.ts";
+import type { SaidUnder, Summary, SummaryFacts, SummaryKey } from "../summary.ts";
 import { bandOf, differenceOf, shownLatencyMs } from "./band.ts";
 import type { Tally } from "./counting.ts";
 import type { Outlet, Permission } from "./outlets.ts";
@@ -76,7 +76,8 @@ function namedRegions(regions: readonly string[]): readonly string[] {
   return named.filter(({ length }) => (leftChars -= length) >= 0);
 }
 
-function said({ policy, permission }: Under): Pick<SummaryFacts, "policyVersion" | "policyNumber" | "policyRule" | "noStale"> {
+/** As summaries and the audit tell it. */
+export function said({ policy, permission }: Under): SaidUnder {
   const { rule, noStale } = permission;
   return { policyVersion: policy.set?.version ?? "", policyNumber: policy.number, policyRule: rule, noStale };
 }

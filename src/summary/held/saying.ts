@@ -6,7 +6,16 @@ import type { Time } from "../../lib/machine.ts";
 import { CONTEXT, type Context, type Signer, tagOf } from "../../seal/signer.ts";
 import { encodeBeacon, encodeSummary, fitting } from "../codec.ts";
 import { beaconKey, recordKey, summaryKeyOf } from "../keys.ts";
-import { BAND, type IngressNode, MAX_VERSION, type Sealed, type SummaryFacts, type SummaryKey, type Withdrawal } from "../summary.ts";
+import {
+  BAND,
+  type IngressNode,
+  MAX_VERSION,
+  type SaidUnder,
+  type Sealed,
+  type SummaryFacts,
+  type SummaryKey,
+  type Withdrawal,
+} from "../summary.ts";
 import type { Echoes } from "./echoes.ts";
 import { isWithdrawn } from "./findings.ts";
 import type { Keeping } from "./keeping.ts";
@@ -60,10 +69,9 @@ export class Saying {
   }
 
   /** Says of a key of which nothing is held here that it is gone. */
-  takeBack(key: SummaryKey, time: Time): number | undefined {
-    const policy = { policyVersion: "", policyNumber: 0, policyRule: "", notAfterWallMs: undefined, noStale: false };
-    const nothing = { regions: [], endpointCount: 0, band: BAND.CRITICAL, latency: { minMs: 0, maxMs: 0 }, withdrawn: true };
-    return this.export({ ...key, ...policy, ...nothing }, time);
+  takeBack(key: SummaryKey, under: SaidUnder, time: Time): number | undefined {
+    const nothing = { regions: [], endpointCount: 0, band: BAND.CRITICAL, latency: { minMs: 0, maxMs: 0 }, notAfterWallMs: undefined };
+    return this.export({ ...key, ...under, ...nothing, withdrawn: true }, time);
   }
 
   /** Returns the version; undefined if this node cannot sign, or if nobody would take it. */

@@ -9,7 +9,7 @@ import type { Replica } from "../../catalog/replica/replica.ts";
 import type { Time } from "../../lib/machine.ts";
 import { type Opened, sealedOf } from "../codec.ts";
 import { beaconKey, summaryKeyOf } from "../keys.ts";
-import type { Beacon, IngressNode, Sealed, Summary, SummaryFacts, SummaryKey, SummaryRefusal } from "../summary.ts";
+import type { Beacon, IngressNode, SaidUnder, Sealed, Summary, SummaryFacts, SummaryKey, SummaryRefusal } from "../summary.ts";
 import { Chores } from "./chores.ts";
 import type { Digest, DigestFilter, Listed } from "./digests.ts";
 import { Echoes } from "./echoes.ts";
@@ -99,8 +99,8 @@ export class HeldSummaries {
   }
 
   /** Says that a key is gone of which this cluster knows nothing any more, above all that is known of it. Only a node that may send withdrawals does so. */
-  takeBack(key: SummaryKey, time: Time): number | undefined {
-    return this.#saying.takeBack(key, time);
+  takeBack(key: SummaryKey, under: SaidUnder, time: Time): number | undefined {
+    return this.#saying.takeBack(key, under, time);
   }
 
   /** The next beacon of this cluster, with these nodes that accept calls. Returns its version; undefined if this node cannot sign. */

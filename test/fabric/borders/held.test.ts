@@ -1,6 +1,6 @@
 /** Border links between nodes with the summaries that nodes have: signed, verified, and dropped when their source is lost. */
 import { expect, test } from "vitest";
-import { type HeldNode, type HeldSpec, HeldWorld, MINUTE, STALE_KEEP, TTL } from "../../fakes/held-world.ts";
+import { type HeldNode, type HeldSpec, HeldWorld, MINUTE, NO_POLICY, STALE_KEEP, TTL } from "../../fakes/held-world.ts";
 import { BorderWorld, type WorldNode } from "./border-world.ts";
 
 interface Region {
@@ -142,7 +142,7 @@ test.each([
     row.borders.run(n === 0 ? 2000 : 20_000);
     for (const { key } of held.held.takeExceeds())
       if (key === undefined) held.beacon();
-      else if (held.held.restate(key, held.time) === undefined) held.held.takeBack(key, held.time);
+      else if (held.held.restate(key, held.time) === undefined) held.held.takeBack(key, NO_POLICY, held.time);
   }
   expect(row.shown(0)).toEqual(want);
   const sources = row.at(0).held.held.sources(row.at(0).held.time);

@@ -59,6 +59,8 @@ export interface Export {
   readonly name: string;
   readonly band: number;
   readonly isWithdrawn: boolean;
+  /** As the audit has it: why, and the number and the rule of the policy. */
+  readonly under: string;
 }
 
 /** Numbers of these worlds. Minutes of the product are seconds here, so that a world sees all of a source's states; skew is as in the product. */
@@ -121,10 +123,11 @@ export class Regions {
         key: keyless.includes(nodeId) ? undefined : keys.get(clusterId),
         clusters: clusters.map(([each]) => each),
         summary: { ...SUMMARY, ...summary },
-        exported: (node, { facts }) => {
-          const { namespace, serviceId, band, withdrawn } = facts;
+        exported: (node, { facts, cause }) => {
+          const { namespace, serviceId, band, withdrawn, policyNumber, policyRule } = facts;
           const name = `${clusterId} ${namespace}/${serviceId}`;
-          this.exports.push({ atMs: this.world.nowMs, node: node.name, life: node.life, name, band, isWithdrawn: withdrawn });
+          const under = `${cause} policy=${policyNumber} rule=${policyRule}`;
+          this.exports.push({ atMs: this.world.nowMs, node: node.name, life: node.life, name, band, isWithdrawn: withdrawn, under });
         },
       });
       const kin = members.filter((each) => each.region === region && each.nodeId !== nodeId).slice(0, 2);

@@ -9,6 +9,7 @@ import {
   keyOf,
   MAX_HOPS,
   MINUTE,
+  NO_POLICY,
   type Sealed,
   SKEW,
   START_MS,
@@ -238,7 +239,10 @@ test("a cluster that lost all its disks is told by its own echo, and goes above 
     expect(a.takeSeal(gone)).toBe("echo");
     expect(a.held.takeExceeds()).toEqual([{ key: summaryKey("gone", "A"), version: 1000 }]);
   }
-  expect([a.held.restate(summaryKey("gone", "A"), a.time), a.held.takeBack(summaryKey("gone", "A"), a.time)]).toEqual([undefined, 1001]);
+  expect([a.held.restate(summaryKey("gone", "A"), a.time), a.held.takeBack(summaryKey("gone", "A"), NO_POLICY, a.time)]).toEqual([
+    undefined,
+    1001,
+  ]);
   expect([a.takeSeal(gone), a.held.takeExceeds(), a.held.find(keyOf("gone", "A"))?.isWithdrawn]).toEqual(["echo", [], true]);
   expect(a.takeFrom(b, "beacon", "A")).toBe("echo");
   expect(a.held.takeExceeds()).toEqual([{ key: undefined, version: lost + 300 }]);
@@ -267,7 +271,7 @@ test("an echo that comes to a node without the key is held there and shown to no
   const exceeds = a1.held.takeExceeds().map(({ key, version }) => `${key?.serviceId ?? "beacon"} ${version}`);
   expect(exceeds.toSorted()).toEqual(["beacon", "cart", "gone"].map((name) => `${name} ${lost + 300}`));
   expect(a1.held.restate(summaryKey("cart", "A"), a1.time)).toBe(lost + 301);
-  expect([a1.held.restate(summaryKey("gone", "A"), a1.time), a1.held.takeBack(summaryKey("gone", "A"), a1.time)]).toEqual([
+  expect([a1.held.restate(summaryKey("gone", "A"), a1.time), a1.held.takeBack(summaryKey("gone", "A"), NO_POLICY, a1.time)]).toEqual([
     undefined,
     lost + 301,
   ]);
@@ -293,7 +297,7 @@ test("of several words of its own that come back, in whatever order, a cluster g
     const world = new HeldWorld();
     const a = world.node({ nodeId: "a1", clusterId: "A" });
     for (const version of versions) expect(a.takeSeal(sealed({ serviceId: "gone", version }))).toBe("echo");
-    expect(a.held.takeBack(summaryKey("gone", "A"), a.time)).toBe(1004);
+    expect(a.held.takeBack(summaryKey("gone", "A"), NO_POLICY, a.time)).toBe(1004);
   }
 });
 
@@ -389,7 +393,7 @@ test("the highest version is said, and none above it", () => {
     const world = new HeldWorld();
     const a = world.node({ nodeId: "a1", clusterId: "A" });
     expect(a.takeSeal(sealed({ serviceId: "gone", version }))).toBe("echo");
-    expect(a.held.takeBack(summaryKey("gone", "A"), a.time)).toBe(next);
+    expect(a.held.takeBack(summaryKey("gone", "A"), NO_POLICY, a.time)).toBe(next);
   }
 });
 

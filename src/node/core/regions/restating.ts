@@ -5,7 +5,7 @@ import type { Draft } from "../../../summary/building/drafts.ts";
 import type { Exceed } from "../../../summary/held/options.ts";
 import type { HeldSummaries } from "../../../summary/held/summaries.ts";
 import { recordKey } from "../../../summary/keys.ts";
-import type { SummaryKey } from "../../../summary/summary.ts";
+import type { SaidUnder, SummaryKey } from "../../../summary/summary.ts";
 
 /** Summaries that wait. The oldest goes; its order comes again with the next echo. */
 const MAX_WAITING = 20_000;
@@ -33,6 +33,8 @@ export interface RestatingParts {
   readonly holdDownMs: number;
   /** When this node said it last, as far as it knows. What counts now may be an older word of another node. */
   readonly saidMonoMs: (key: SummaryKey) => number | undefined;
+  /** The policy that is in force, and its rule for a namespace: of what is taken back nothing is known under which it was said. */
+  readonly saidUnder: (namespace: string, time: Time) => SaidUnder;
 }
 
 export class Restating {
@@ -89,10 +91,10 @@ export class Restating {
   }
 
   #say({ key, version }: Waiting, time: Time): Draft | undefined {
-    const { held } = this.#parts;
+    const { held, saidUnder } = this.#parts;
     // Somebody said something newer meanwhile, above it.
     if ((held.own.find(key, time)?.version ?? 0) > version) return undefined;
-    const above = held.restate(key, time) ?? held.takeBack(key, time);
+    const above = held.restate(key, time) ?? held.takeBack(key, saidUnder(key.namespace, time), time);
     const facts = above === undefined ? undefined : held.own.find(key, time);
     return facts && { facts, cause: "exceeded" };
   }

@@ -133,7 +133,12 @@ export class Summaries {
     this.#narrowed = new Narrowed({ held, clusterId, neighbours: options.neighbours });
     const exports = { source: { clusterId, region }, exportScope, includeUnscoped, exportNamespaces };
     this.builder = new Builder({ catalog, own: held.own, policies }, { ...exports, nodeId, holdDownMs, exportIntervalMs });
-    this.#restating = new Restating({ held, holdDownMs, saidMonoMs: (key) => this.builder.saidMonoMs(key) });
+    this.#restating = new Restating({
+      held,
+      holdDownMs,
+      saidMonoMs: (key) => this.builder.saidMonoMs(key),
+      saidUnder: (namespace, time) => this.builder.saidUnder(namespace, time),
+    });
     const sources = heldSources(held, now);
     this.reads = new SummaryReads({ replica: held.replica, node, policies, onDenied, sources, onAgain, now });
   }

@@ -4,11 +4,12 @@ import { Restating } from "../../../../src/node/core/regions/restating.ts";
 import { HeldWorld, sealedSummary, summaryKey } from "../../../fakes/held-world.ts";
 
 const HOLD_DOWN_MS = 5000;
+const UNDER = { policyVersion: "v7", policyNumber: 7, policyRule: "svc", noStale: true };
 
 function exporter(saidMonoMs?: number) {
   const world = new HeldWorld();
   const node = world.node({ nodeId: "a1", clusterId: "A" });
-  const restating = new Restating({ held: node.held, holdDownMs: HOLD_DOWN_MS, saidMonoMs: () => saidMonoMs });
+  const restating = new Restating({ held: node.held, holdDownMs: HOLD_DOWN_MS, saidMonoMs: () => saidMonoMs, saidUnder: () => UNDER });
   const said: string[] = [];
   /** Runs for a while, and says what was said again and when. */
   const run = (forMs: number) => {
@@ -30,6 +31,17 @@ test("an echo of what was just said waits for the hold-down, and what nobody kno
   expect(run(20_000)).toEqual(["1000 gone exceeded gone", "5000 cart exceeded"]);
   expect(node.held.own.find(summaryKey("cart", "A"), node.time)?.version).toBe(version + 8);
   expect(restating.nextDeadlineMs()).toBe(Number.POSITIVE_INFINITY);
+});
+
+test("what is taken back is said under the policy that is in force, and what is said again under that by which it was exported", () => {
+  const { node, restating } = exporter();
+  const version = node.say("cart", { policyNumber: 3, policyRule: "svc.shop" }) ?? 0;
+  for (const name of ["cart", "gone"]) node.takeSeal(echo(name, version + 7));
+  const said = [0, HOLD_DOWN_MS].flatMap((afterMs) => restating.step({ ...node.time, monoMs: node.time.monoMs + afterMs }).drafts);
+  expect(said.map(({ facts }) => [facts.serviceId, facts.withdrawn, facts.policyNumber, facts.policyRule, facts.noStale])).toEqual([
+    ["gone", true, 7, "svc", true],
+    ["cart", false, 3, "svc.shop", false],
+  ]);
 });
 
 test("what counts may be an older word of another node, and what this one said just now holds it down all the same", () => {
