@@ -35,6 +35,8 @@ interface Asking {
   readonly until: number;
   /** Of these clusters; undefined for all. */
   readonly clusters: ReadonlySet<string> | undefined;
+  /** What this node took of these and does not count now either ends. */
+  readonly ending: ReadonlySet<string>;
 }
 
 export class Chores {
@@ -46,6 +48,8 @@ export class Chores {
   /** Clusters that are to be asked about, and from when on one of them may be. */
   readonly #toAsk = new Set<string>();
   #askMonoMs = Number.NEGATIVE_INFINITY;
+  /** Of these what does not count then ends. */
+  #toEnd = new Set<string>();
   readonly #asked = new TokenBuckets({ limit: ASKED_A_MINUTE, windowMs: 60_000, maxKeys: 1024 });
   /** What is over is dropped from then on, until nothing more is. */
   #pruneMonoMs = Number.NEGATIVE_INFINITY;
@@ -78,9 +82,11 @@ export class Chores {
     const { sources, ends, withdrawals, replica } = this.#keeping;
     if (this.hasMore) return time.monoMs;
     const overMonoMs = Math.min(withdrawals.nextOverMonoMs(), replica.nextCollectMonoMs());
-    const toldMonoMs = sources.all.map(({ isToldMore, findToldMonoMs }) => (isToldMore ? findToldMonoMs : NEVER));
+    const lookMonoMs = sources.all.map(({ isToldMore, findToldMonoMs, endHiddenMonoMs }) =>
+      Math.min(isToldMore ? findToldMonoMs : NEVER, endHiddenMonoMs),
+    );
     const askMonoMs = this.#toAsk.size > 0 ? this.#askMonoMs : NEVER;
-    return Math.min(askMonoMs, ...toldMonoMs, sources.nextTurnMonoMs(), ends.nextEndMonoMs(time), Math.max(overMonoMs, this.#pruneMonoMs));
+    return Math.min(askMonoMs, ...lookMonoMs, sources.nextTurnMonoMs(), ends.nextEndMonoMs(time), Math.max(overMonoMs, this.#pruneMonoMs));
   }
 
   /** Does a slice of the work. Returns whether there is more. */
@@ -109,6 +115,7 @@ export class Chores {
     }
     for (const key of ends.advance(time)) again.add(key);
     for (const source of sources.all) {
+      if (time.monoMs >= source.endHiddenMonoMs) this.#askToEnd(source);
       if (!source.isToldMore || time.monoMs < source.findToldMonoMs) continue;
       source.findToldMonoMs = time.monoMs + FIND_TOLD_MS;
       this.#keeping.findTold(source);
@@ -117,6 +124,12 @@ export class Chores {
     // Tombstones above their bound go at once.
     replica.collect(time, SLICE_KEYS, "count");
     if (time.monoMs >= this.#pruneMonoMs && !this.#prune(time)) this.#pruneMonoMs = time.monoMs + this.#keeping.options.pruneIntervalMs;
+  }
+
+  #askToEnd(source: Source): void {
+    source.endHiddenMonoMs = NEVER;
+    this.#toEnd.add(source.id);
+    this.askKeys([source.id]);
   }
 
   /** Drops a slice of what is over, and returns whether there may be more. */
@@ -197,12 +210,15 @@ export class Chores {
       else if (this.#toAsk.delete(cluster)) clusters.add(cluster);
     }
     if (clusters.size === 0) return;
-    this.#asking = { after: 0, until: this.#keeping.replica.revision, clusters: clusters.has(ALL) ? undefined : clusters };
+    const asked = clusters.has(ALL) ? undefined : clusters;
+    const ending = new Set([...this.#toEnd].filter((id) => asked?.has(id) ?? true));
+    this.#toEnd = this.#toEnd.difference(ending);
+    this.#asking = { after: 0, until: this.#keeping.replica.revision, clusters: asked, ending };
   }
 
   /** Asks some records again whether their signature counts. */
   #ask(asking: Asking, budget: number, time: Time): number {
-    const { clusters } = asking;
+    const { clusters, ending } = asking;
     if (asking.after === 0) this.#distrust(clusters, time);
     const records: (readonly [StoredRecord, number])[] = [];
     this.#keeping.replica.changesSince(asking.after, (stored, revision) => {
@@ -213,10 +229,29 @@ export class Chores {
     for (const [stored, revision] of records) {
       if (left <= 0) return left;
       asking.after = revision;
-      left -= clusters?.has(keyParts(stored.key).clusterId) === false ? 1 : this.#askAgain(stored, time);
+      const { clusterId } = keyParts(stored.key);
+      if (clusters?.has(clusterId) === false) left -= 1;
+      else {
+        left -= this.#askAgain(stored, time);
+        this.#endHidden(stored, ending.has(clusterId), time);
+      }
     }
     if (records.length < budget) this.#asking = undefined;
     return left;
+  }
+
+  /**
+   * What this node took, and does not count any more, is kept for a while: a key may be taken out by mistake. It is in no count of what its source may have here, so it
+   * must end.
+   */
+  #endHidden(stored: StoredRecord, isToEnd: boolean, time: Time): void {
+    const { replica, sources, own, options } = this.#keeping;
+    if (stored.origin !== replica.self || stored.body !== BODY.ENTRY || stored.revision < 0 || isProven(stored)) return;
+    const source = sources.find(keyParts(stored.key).clusterId);
+    if (isToEnd) {
+      own.end(stored, time);
+      this.#keeping.follow(stored.key, time);
+    } else if (source?.endHiddenMonoMs === NEVER) source.endHiddenMonoMs = time.monoMs + options.ttlMs + options.staleKeepMs;
   }
 
   /** Of what keys said that count no more nothing is left but records, which are asked after that. */

@@ -30,7 +30,13 @@ export class OwnRecords {
   /** The version that this node ended last; 0 if it did not. An older one must not come back. */
   endedVersion(key: KeyText): number {
     const own = this.#replica.own(key);
-    if (own === undefined || own.body === BODY.ENTRY || own.seq <= (this.#distrusted.get(keyParts(key).clusterId) ?? 0)) return 0;
+    if (
+      own === undefined ||
+      own.body === BODY.ENTRY ||
+      own.hlc === UNPROVEN ||
+      own.seq <= (this.#distrusted.get(keyParts(key).clusterId) ?? 0)
+    )
+      return 0;
     return own.hlc;
   }
 

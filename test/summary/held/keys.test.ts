@@ -301,6 +301,53 @@ describe("a stolen key that is removed from the settings", () => {
   });
 });
 
+test("what a key signed or announced that is gone is kept for as long as that of a lost cluster, though its cluster lives", () => {
+  const { world, a, renewed, b1, seal } = worldOf();
+  const BY_NEW = announcedKey({
+    cluster: "A",
+    key: signingKey(6),
+    by: NEW,
+    notBeforeWallMs: START_MS,
+    notAfterWallMs: START_MS + 90 * MINUTE,
+  });
+  const held = () => {
+    const names: string[] = [];
+    b1.held.replica.changesSince(0, ({ body, name }) => body !== BODY.ENTRY || names.push(name) > 0);
+    return names.length;
+  };
+  const live = (untilMs: number) => {
+    for (; world.nowMs < untilMs; world.nowMs += MINUTE / 2) {
+      a.beacon();
+      b1.takeFrom(a, "beacon");
+      b1.settle();
+    }
+  };
+  const configure = (...rows: readonly ReturnType<typeof row>[]) => {
+    b1.keys.configure([...rows, row("B", OTHER)], b1.time);
+    b1.held.keysChanged(["A"]);
+    b1.settle();
+  };
+  configure(row("A", OLD), row("A", NEW));
+  a.say("cart");
+  for (const name of ["s0", "s1"]) renewed.say(name);
+  live(MINUTE);
+  expect([b1.takeFrom(a, "cart"), ...["s0", "s1"].map((name) => b1.takeFrom(renewed, name))]).toEqual(["taken", "taken", "taken"]);
+  expect(b1.held.announce({ ...BY_NEW, hops: 0 }, b1.time)).toBeUndefined();
+  expect([b1.shown.length, held()]).toEqual([3, 5]);
+  // Somebody who takes the key out by mistake, and sees it soon, loses nothing.
+  configure(row("A", OLD));
+  expect(b1.shown).toHaveLength(1);
+  live(2 * MINUTE);
+  configure(row("A", OLD), row("A", NEW));
+  expect(b1.shown).toHaveLength(3);
+  configure(row("A", OLD));
+  live(3 * MINUTE + TTL + STALE_KEEP);
+  expect([b1.shown.length, held()]).toEqual([1, 2]);
+  // What was ended keeps nothing out.
+  configure(row("A", OLD), row("A", NEW));
+  expect([b1.takeFrom(renewed, "s0"), b1.held.announce(seal, b1.time), b1.shown.length]).toEqual(["taken", undefined, 2]);
+});
+
 test("a cluster that announces keys without end has a few of them held, and those that are over go", () => {
   const { world, b1 } = worldOf();
   const keys = Array.from({ length: 12 }, (_, n) => signingKey(10 + n));
