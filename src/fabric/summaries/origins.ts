@@ -19,8 +19,8 @@ import type { SourceReceipts } from "./ages.ts";
 const EARLIER_MS = 60_000;
 const AWAY_MS = 600_000;
 /**
- * After that a node that lives takes over what is shown of an origin: first one, and while that does not, another one, ever so much later. At most so much
- * in one review.
+ * After that a node that lives takes over what is shown of an earlier origin, and of one that is away as soon as it does not count as written: first one, and
+ * while that does not, another one, ever so much later. At most so much in one review.
  */
 const TAKE_OVER_MS = 300_000;
 const NEXT_MS = 20_000;
@@ -172,7 +172,8 @@ export class SummaryOrigins {
   #look(origin: Origin, row: Row, maxCount: number, time: Time): number {
     const awayMs = time.monoMs - row.sinceMonoMs;
     if (row.isToGo || awayMs < (row.isEarlier ? EARLIER_MS : AWAY_MS)) return 0;
-    if (awayMs >= TAKE_OVER_MS && awayMs >= TAKE_OVER_MS + NEXT_MS * this.#rank(origin)) this.#takeOver(origin, row, time);
+    const takeOverMs = row.isEarlier ? TAKE_OVER_MS : AWAY_MS;
+    if (awayMs >= takeOverMs && awayMs >= takeOverMs + NEXT_MS * this.#rank(origin)) this.#takeOver(origin, row, time);
     const isKept = (stored: StoredRecord) => (awayMs < UNSHOWN_MS ? this.#isNeeded(stored) : this.#isShown(stored));
     if (row.kept !== undefined && isKept(row.kept)) return 1;
     row.kept = undefined;

@@ -1,5 +1,6 @@
 /** Origins of summaries: each start of a node has another one, none is ever orphaned, and what one says that nobody writes is taken over. */
 import { expect, test } from "vitest";
+import { BODY } from "../../../src/catalog/record/record.ts";
 import { FabricWorld, type NodeSpec } from "../../fakes/fabric-world.ts";
 import { type SpaceNode, SummarySpace, startSpace, summaryOf } from "../../fakes/summary-space.ts";
 
@@ -131,4 +132,103 @@ test("of each node 16 earlier origins are kept at most", () => {
   world.run(100_000);
   // The last start has told nothing of itself yet.
   expect([a.space.origins().length, a.space.view().length, a.space.view()[0]]).toEqual([18, 17, "s13 1"]);
+});
+
+test("a node that comes back while its origin is being forgotten is shown again", () => {
+  const { world, a, b } = pair();
+  for (const version of [1, 2]) for (let n = 0; n < 5000; n++) [b, a][version - 1]?.space.put(summaryOf(`s${n}`), version, world.time());
+  world.run(1000);
+  const { id } = b.space.replica.self;
+  const lifeAtA = () => a.space.replica.origins.get(id)?.life;
+  world.reaches = () => false;
+  world.cut(a.node, b.node);
+  world.run(500_000);
+  // One step of it at a time from here on.
+  a.node.isFrozen = true;
+  for (let n = 0; lifeAtA() === "live" && n < 300; n++) {
+    world.run(1000);
+    world.input(a.node, { kind: "tick" });
+  }
+  expect(lifeAtA()).toBe("hidden");
+  world.reaches = () => true;
+  for (let n = 0; a.node.upLinks().length === 0 && n < 300; n++) world.run(1000);
+  a.node.isFrozen = false;
+  b.space.put(summaryOf("y"), 1, world.time());
+  world.run(60_000);
+  expect([lifeAtA(), a.node.eventNames().includes("origin_forgotten"), a.space.view().at(-1)]).toEqual(["live", false, "y 1"]);
+});
+
+test("of an origin that nobody writes a node takes over 250 summaries at once, and the next ones a second later", () => {
+  const { world, a, b } = pair();
+  for (let n = 0; n < 600; n++) b.space.put(summaryOf(`s${n}`), 1, world.time());
+  world.run(1000);
+  world.kill(b.node);
+  const taken = () => a.space.replica.self.through;
+  world.runUntil(() => taken() > 0, 800_000);
+  expect(taken()).toBe(250);
+  expect(world.runUntil(() => taken() === 500, 5000)).toBeLessThanOrEqual(1010);
+  expect(world.runUntil(() => taken() === 600, 5000)).toBeLessThanOrEqual(1010);
+});
+
+test("what a node ended itself it takes over in no version that it ended, and the origin stays with what is shown of it", () => {
+  const { world, a, b } = pair();
+  for (const name of ["x", "y"]) b.space.put(summaryOf(name), 1, world.time());
+  a.space.put(summaryOf("x"), 1, world.time());
+  a.space.end(summaryOf("x"), world.time());
+  world.run(1000);
+  world.kill(b.node);
+  world.run(700_000);
+  const own = (name: string) => a.space.replica.own(summaryOf(name))?.body;
+  expect([own("x"), own("y"), a.space.view()]).toEqual([BODY.EXPIRED, BODY.ENTRY, ["x 1", "y 1"]]);
+  expect(a.space.origins()).toContain(`${b.space.replica.self.id} 2`);
+});
+
+test("the time in which this node stood still does not count against an origin that nobody writes", () => {
+  const { world, a, b } = pair();
+  b.space.put(summaryOf("x"), 1, world.time());
+  world.run(1000);
+  world.kill(b.node);
+  world.run(400_000);
+  a.node.isFrozen = true;
+  world.run(400_000);
+  a.node.isFrozen = false;
+  world.input(a.node, { kind: "lagged", lagMs: 400_000 });
+  world.run(100_000);
+  expect([a.space.replica.self.through, a.space.origins().length]).toEqual([0, 2]);
+  world.run(200_000);
+  expect([a.space.replica.self.through, a.space.view(), a.space.origins().length]).toEqual([1, ["x 1"], 1]);
+});
+
+test("of equal summaries under two origins that nobody writes one is taken over, and none is lost", () => {
+  const { world, a, b } = pair();
+  const c = start(world, { nodeId: "c" }, new SummarySpace("c", world.nowMs));
+  world.run(5000);
+  for (const { space } of [b, c]) space.put(summaryOf("x"), 1, world.time());
+  world.run(1000);
+  for (const { node } of [b, c]) world.kill(node);
+  world.run(800_000);
+  expect([a.space.view(), a.space.origins()]).toEqual([["x 1"], [`${a.space.replica.self.id} 1`]]);
+});
+
+test("what nodes of a cluster said that are gone is taken over by one of their cluster, and by no other node", () => {
+  const { world, a, b } = pair();
+  const abroad = start(world, { nodeId: "z", clusterId: "c2" }, new SummarySpace("z", world.nowMs));
+  const gone = Array.from({ length: 6 }, (_, n) => start(world, { nodeId: `b${n}` }, new SummarySpace(`b${n}`, world.nowMs)));
+  world.run(10_000);
+  for (const [n, { space }] of gone.entries()) space.put(summaryOf(`s${n}`), 1, world.time());
+  world.run(1000);
+  for (const { node } of gone) world.kill(node);
+  world.run(800_000);
+  const [ofA, ofB, ofAbroad] = [a, b, abroad].map(({ space }) => space.replica.self.through);
+  expect([(ofA ?? 0) + (ofB ?? 0), ofAbroad, abroad.space.view().length]).toEqual([6, 0, 6]);
+});
+
+test("no node takes a later origin because of one that another cluster has under its name", () => {
+  const { world, a, b } = pair();
+  b.space.put(summaryOf("x"), 1, world.time());
+  world.run(1000);
+  world.kill(b.node);
+  const moved = start(world, { clusterId: "c2", generation: 2 }, new SummarySpace("b", 7));
+  world.run(100_000);
+  expect([moved.space.replica.self.generation, moved.space.origins(), a.space.view()]).toEqual([7, ["b/7 0"], ["x 1"]]);
 });
