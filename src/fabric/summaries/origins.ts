@@ -12,7 +12,7 @@ import { eventOutput, type FabricOutput } from "../io-types.ts";
 import { isListed } from "../membership/members.ts";
 import type { Replicator } from "../replication/replicator.ts";
 import { refOf, shortHash } from "../replication/version-vector.ts";
-import type { MemberStatus, MemberUpdate } from "../wire/messages.ts";
+import type { MemberUpdate } from "../wire/messages.ts";
 import type { SourceReceipts } from "./ages.ts";
 
 /** For so long an origin counts as written although a later one of its node is known, or its node is away. */
@@ -53,7 +53,7 @@ interface Row {
 }
 
 interface Members {
-  find(nodeId: string): { readonly status: MemberStatus } | undefined;
+  find(nodeId: string): Pick<MemberUpdate, "status" | "clusterId"> | undefined;
   listed(): readonly Pick<MemberUpdate, "nodeId" | "clusterId">[];
 }
 
@@ -115,14 +115,16 @@ export class SummaryOrigins {
     const { replica } = this.#replication;
     this.#renew(time);
     this.#isMore = false;
-    const newest = new Map<string, number>([[replica.self.nodeId, replica.self.generation]]);
-    for (const { nodeId, generation } of replica.origins.values()) newest.set(nodeId, Math.max(generation, newest.get(nodeId) ?? 0));
+    const newest = new Map<string, number>();
+    for (const origin of replica.origins.values())
+      newest.set(writerOf(origin), Math.max(origin.generation, newest.get(writerOf(origin)) ?? 0));
     for (const origin of this.#rows.keys()) if (replica.origins.get(origin.id) !== origin) this.#rows.delete(origin);
     const earlier = new Map<string, Origin[]>();
     for (const origin of replica.origins.values()) {
       if (origin === replica.self) continue;
-      const isEarlier = origin.generation < (newest.get(origin.nodeId) ?? 0);
-      if (isEarlier) earlier.set(origin.nodeId, [...(earlier.get(origin.nodeId) ?? []), origin]);
+      const writer = writerOf(origin);
+      const isEarlier = origin.generation < (newest.get(writer) ?? 0);
+      if (isEarlier) earlier.set(writer, [...(earlier.get(writer) ?? []), origin]);
       this.#note(origin, isEarlier, time);
     }
     for (const origins of earlier.values()) {
@@ -152,9 +154,10 @@ export class SummaryOrigins {
   }
 
   #note(origin: Origin, isEarlier: boolean, time: Time): void {
-    const status = this.#members.find(origin.nodeId)?.status;
+    const member = this.#members.find(origin.nodeId);
+    const isWritten = !isEarlier && member !== undefined && isListed(member.status) && isOf(origin, member.clusterId);
     const row = this.#rows.get(origin);
-    if (!isEarlier && status !== undefined && isListed(status)) {
+    if (isWritten) {
       this.#rows.delete(origin);
       origin.isTakenOver = false;
       if (row?.isToGo === true) this.#show(origin);
@@ -289,4 +292,14 @@ export class SummaryOrigins {
     const [oldest] = this.#away;
     if (this.#away.size > MAX_AWAY && oldest !== undefined) this.#away.delete(oldest);
   }
+}
+
+/** Another cluster may have a node of that name, or say so: no word of it makes this one's origin an earlier one. */
+function writerOf({ nodeId, clusterId }: Origin): string {
+  return `${clusterId} ${nodeId}`;
+}
+
+/** Whether an origin is of that cluster; of some it is not known yet. */
+function isOf(origin: Origin, clusterId: string): boolean {
+  return origin.clusterId === "" || origin.clusterId === clusterId;
 }

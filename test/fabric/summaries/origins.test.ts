@@ -232,3 +232,38 @@ test("no node takes a later origin because of one that another cluster has under
   world.run(100_000);
   expect([moved.space.replica.self.generation, moved.space.origins(), a.space.view()]).toEqual([7, ["b/7 0"], ["x 1"]]);
 });
+
+test("a node keeps its origin, whatever later one a node of another cluster has under its name", () => {
+  const world = new FabricWorld();
+  const a = startSpace(world, { nodeId: "a", clusterId: "c3" });
+  const b = start(world, { clusterId: "c1" });
+  world.run(5000);
+  b.space.put(summaryOf("x"), 1, world.time());
+  const liar = start(world, { nodeId: "z", clusterId: "c2" }, new SummarySpace("b", 9e12));
+  world.run(5000);
+  liar.space.put(summaryOf("z"), 1, world.time());
+  world.run(5000);
+  expect(a.space.view()).toEqual(["x 1", "z 1"]);
+  world.run(800_000);
+  b.space.put(summaryOf("y"), 1, world.time());
+  world.run(10_000);
+  expect([a.space.view(), a.space.origins().includes(`${b.space.replica.self.id} 2`)]).toEqual([["x 1", "y 1", "z 1"], true]);
+});
+
+test("a node that moved to another cluster leaves its old origin as one that went does", () => {
+  const world = new FabricWorld();
+  const a = startSpace(world, { nodeId: "a", clusterId: "c3" });
+  const b = start(world, { clusterId: "c1" });
+  world.run(5000);
+  b.space.put(summaryOf("x"), 1, world.time());
+  world.run(1000);
+  world.kill(b.node);
+  const moved = start(world, { clusterId: "c2", generation: 2 }, new SummarySpace("b", 7));
+  world.run(5000);
+  moved.space.put(summaryOf("y"), 1, world.time());
+  world.run(700_000);
+  expect([a.space.view(), a.space.origins()]).toEqual([
+    ["x 1", "y 1"],
+    [`${a.space.replica.self.id} 1`, "b/7 1"],
+  ]);
+});
