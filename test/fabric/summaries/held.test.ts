@@ -1,8 +1,9 @@
 /** What one node of a region took over a border is shown at all of them, proven by each, and becomes stale at all of them at one time. */
 import { expect, test } from "vitest";
+import { BODY } from "../../../src/catalog/record/record.ts";
 import { SummaryStamper } from "../../../src/summary/stamper.ts";
 import { FabricWorld } from "../../fakes/fabric-world.ts";
-import { HeldWorld, MEMORY, MINUTE, STALE_KEEP, START_MS, TTL } from "../../fakes/held-world.ts";
+import { HeldWorld, keyOf, MEMORY, MINUTE, STALE_KEEP, START_MS, TTL } from "../../fakes/held-world.ts";
 
 /** A region in which nodes hold summaries as a node does, and a cluster of another one. */
 function region() {
@@ -113,4 +114,39 @@ test("what a source took back while its region was away stays away, also if a no
   run(MEMORY - TTL - STALE_KEEP + 5 * MINUTE);
   far.settle();
   expect(live(15 * MINUTE)).toEqual([""]);
+});
+
+test("what was taken over of a node that was away is held by one node again after the node is back", () => {
+  const { world, far, start, run } = region();
+  const nodes = [start("a", "c1"), start("b", "c1")];
+  run(10_000);
+  far.say("pear");
+  far.say("cart");
+  far.beacon();
+  const holders = (name: string) => nodes.filter(({ of }) => of.held.replica.own(keyOf(name, "far"))?.body === BODY.ENTRY);
+  for (const name of ["pear", "beacon"]) for (const { of } of nodes) of.takeFrom(far, name);
+  run(5000);
+  // Both took it, and one ended it again. So the origin of the other one stays, whatever is taken over of it.
+  const [gone, ...others] = holders("pear");
+  expect([gone?.of.takeFrom(far, "cart"), others]).toEqual(["taken", []]);
+  run(5000);
+  const [a, b] = nodes.map(({ node }) => node);
+  if (a === undefined || b === undefined) throw new Error();
+  world.reaches = () => false;
+  world.cut(a, b);
+  const live = (forMs: number) => {
+    for (let ms = 0; ms < forMs; ms += 40_000) {
+      far.beacon();
+      for (const { of } of nodes) of.takeFrom(far, "beacon");
+      run(40_000);
+    }
+  };
+  live(12 * MINUTE);
+  expect([holders("pear"), holders("cart").length]).toEqual([[gone], 2]);
+  world.reaches = () => true;
+  live(6 * MINUTE);
+  for (const { of } of nodes) of.held.rulesChanged();
+  live(MINUTE);
+  expect([holders("pear"), holders("cart").length]).toEqual([[gone], 1]);
+  for (const { of } of nodes) expect(of.shown).toHaveLength(2);
 });
