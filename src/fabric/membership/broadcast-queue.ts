@@ -60,7 +60,10 @@ export class BroadcastQueue {
     if (this.#items.delete(nodeId)) this.#isStale = true;
   }
 
-  /** Newest first, `first` before all of them and whether queued or not, as many as fit. Counts as sent once. */
+  /**
+   * Newest first, `first` before all of them and whether queued or not, as many as fit. Counts as sent once. An update that is larger than a message (of a node with many borders)
+   * goes along in its turn, one in a message: it would else wait until nothing is newer, which may be never.
+   */
   take(budget: { readonly maxBytes: number; readonly limit: number }, first?: MemberUpdate): readonly MemberUpdate[] {
     if (this.#items.size === 0) return first === undefined ? NOTHING : [first];
     return this.#collect(budget.maxBytes, first, budget.limit, NOTHING);
@@ -85,7 +88,8 @@ export class BroadcastQueue {
     }
     for (const item of this.#newest) {
       if (item.update === first || (said.length > 0 && wasSaid(said, item.update))) continue;
-      if (item.sizeBytes > leftBytes && taken.length > 0) break;
+      const hasTurn = item.sizeBytes > maxBytes && leftBytes > 0;
+      if (item.sizeBytes > leftBytes && !hasTurn && taken.length > 0) break;
       taken.push(item.update);
       leftBytes -= item.sizeBytes;
       if (limit === undefined) continue;

@@ -56,6 +56,20 @@ test("no more bytes than a message may have, but at least one update; the rest f
   expect(left).toBe(6);
 });
 
+test("an update larger than a message goes in its turn, one in a message, however much news comes after it", () => {
+  const queue = new BroadcastQueue();
+  const borders = Array.from({ length: 64 }, (_, i) => ({ region: `region-${i}`, links: 1 }));
+  const budget = { maxBytes: updateSizeBytes(update("a")) * 4, limit: 3 };
+  for (const nodeId of ["large1", "large2"]) queue.add({ ...update(nodeId), borders });
+  const told: (readonly string[])[] = [];
+  for (let i = 0; i < 8; i++) {
+    queue.add(update("a", i));
+    told.push(names(queue.take(budget)));
+  }
+  const large = ["large2", "large2", "large2", "large1", "large1", "large1"].map((nodeId, i) => [`a@${i}`, `${nodeId}@1`]);
+  expect(told).toEqual([...large, ["a@6"], ["a@7"]]);
+});
+
 test("what the other must hear first comes first and only once", () => {
   const queue = new BroadcastQueue();
   const first = update("a");
