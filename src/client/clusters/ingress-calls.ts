@@ -12,6 +12,8 @@ import type { Located, OtherClusters } from "./other-clusters.ts";
 const PAGE_LIMIT = 1000;
 const MAX_PAGES = 200;
 const INGRESS_LIMIT = 16;
+/** What is found is kept for so long, however short the ttl of a summary is: calls must not ask anew each time. */
+const MIN_TTL_MS = 1000;
 
 export interface IngressParts {
   readonly home: Client;
@@ -86,5 +88,5 @@ export class IngressCalls {
 /** How long a summary may be used. */
 function ttlMsOf({ ttl, notAfter }: ServiceSummary): number {
   const leftMs = notAfter === undefined ? Number.POSITIVE_INFINITY : timestampMs(notAfter) - Date.now();
-  return Math.min(ttl === undefined ? 0 : durationMs(ttl), leftMs);
+  return Math.min(Math.max(ttl === undefined ? 0 : durationMs(ttl), MIN_TTL_MS), leftMs);
 }

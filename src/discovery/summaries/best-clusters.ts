@@ -7,6 +7,9 @@ import { summaryIn } from "../../summary/codec.ts";
 import { chooseRedirect, type RedirectCandidate } from "../../summary/redirect.ts";
 import type { SummaryReads } from "./summary-reads.ts";
 
+/** An answer may be kept for a second at least, as in DNS, however short the ttl of a summary is: nobody is made to ask in a loop. */
+const MIN_TTL_MS = 1000;
+
 export interface ClusterRequest {
   readonly caller: Caller;
   readonly name: Pick<EntryKey, "kind" | "name" | "namespace">;
@@ -64,7 +67,7 @@ export class BestClusters {
       region: record.traits.region,
       isStale: sources.isStale(record),
       urls: [...urls].filter(this.#mayUse),
-      ttlMs: Math.max(0, Math.min(ttlMs, Math.floor(notAfterWallMs - wallMs))),
+      ttlMs: Math.max(0, Math.min(Math.max(ttlMs, MIN_TTL_MS), Math.floor(notAfterWallMs - wallMs))),
       notAfterWallMs,
     };
   }

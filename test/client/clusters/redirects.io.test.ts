@@ -221,6 +221,19 @@ test("a call at a named cluster goes to an ingress that summaries tell, which ar
   ]);
 });
 
+test("an ingress is kept for a second at least, however short the ttl of its summary is", async () => {
+  let count = 0;
+  home.summaries = () => {
+    count += 1;
+    return { items: [{ sourceCluster: "us1", ttl: durationFromMs(1) }], ingress: { us1: { urls: [urlOf(us)] } } };
+  };
+  for (const ms of [0, 900, 2000]) {
+    aheadMs = ms;
+    await client.callWithSummary("us1", (at) => at.discovery.serverInfo({}));
+    expect(count).toBe(ms === 2000 ? 2 : 1);
+  }
+});
+
 test("a call at the own cluster runs here, and one at an unknown cluster is not found", async () => {
   expect(await client.callWithSummary("eu1", (at) => Promise.resolve(at === client))).toBe(true);
   const error = await failed(client.callWithSummary("xx1", () => Promise.resolve()));

@@ -109,6 +109,15 @@ test.each([
   expect([servedBy, age, source]).toEqual(["a", durationFromMs(40), 1]);
 });
 
+test.each([
+  { what: "a short ttl", summary: { ttlMs: 1 }, keptMs: 1000 },
+  { what: "a ttl of some seconds", summary: { ttlMs: 2500 }, keptMs: 2500 },
+  { what: "an end that is near", summary: { ttlMs: 1, notAfterWallMs: WALL + 300 }, keptMs: 300 },
+])("a redirect by a summary with $what may be kept for $keptMs ms", ({ summary, keptMs }) => {
+  const { resolve } = node({}, [{ ...US, ...summary }]);
+  expect(resolve().redirect?.ttl).toEqual(durationFromMs(keptMs));
+});
+
 test("a redirect says where the cluster is and takes calls, how its service is, and how long that may be kept", () => {
   const { resolve, world } = node({}, [{ ...AP, ttlMs: 120_000, notAfterWallMs: WALL + 5000 }]);
   world.turn("ap-1", true);
