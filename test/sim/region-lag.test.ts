@@ -56,6 +56,23 @@ test("a cluster with borders and without a signing key at any node says that it 
   expect(regions.run(20_100)).toEqual([]);
 });
 
+test("a border node that knows no key of its own cluster says that it passes nothing of it on", () => {
+  const keyless = { keyless: ["eu1-a", "us1-b"], unaware: ["eu1-a"] };
+  const regions = new Regions("unaware", { eu: { eu1: 2 }, us: { us1: 2 } }, keyless);
+  const standingOf = (nodeId: string) => regions.node(nodeId).process?.rooms.regions?.standingText;
+  regions.start();
+  regions.at(20_000, () => {
+    const nodes = ["eu1-a", "eu1-b", "us1-b"];
+    const signedElsewhere = "held; exported by 1 other nodes of the cluster: this one has no summary.signing_key_file";
+    expect(nodes.map(standingOf)).toEqual([
+      `${signedElsewhere}; it passes nothing of its cluster on to other regions: summary.keys has no key of eu1`,
+      "held and exported",
+      signedElsewhere,
+    ]);
+  });
+  expect(regions.run(20_100)).toEqual([]);
+});
+
 test("of several regions each border counts the links with its own", () => {
   const regions = new Regions("lag3", { eu: { eu1: 1 }, us: { us1: 1 }, ap: { ap1: 1 } });
   regions.start();

@@ -38,8 +38,24 @@ export function checkOwner({ key, announcements }: SigningKeys, settings: Settin
   );
 }
 
+/** Keys that are missing without being a fault: what needs them reaches nobody. Each warning is one line that names the setting. */
+export function keyWarnings(settings: Settings): readonly string[] {
+  return [...unknownSignerWarnings(settings), ...silentBorderWarnings(settings)];
+}
+
+/** A border node passes on what it can verify. Its own cluster stands in no border, and the key file of a node that signs counts as a row. */
+function silentBorderWarnings({ summary, fabric: { borders }, node: { clusterId } }: Settings): readonly string[] {
+  const { signingKeyFile, keys, exportEnabled } = summary;
+  if (borders.length === 0 || exportEnabled === false || signingKeyFile !== undefined) return [];
+  if (keys.some((row) => row.clusterId === clusterId)) return [];
+  return [
+    `summary.keys: no key of ${clusterId} is here, the cluster of this node (node.cluster_id), so this node passes nothing of its cluster on to fabric.borders; ` +
+      "add its public key, or set summary.export_enabled = false if the cluster exports nothing",
+  ];
+}
+
 /** A key that others do not know makes a node that says it exports, and that nobody believes. Others know it by a row, or by an announcement under a key with a row. */
-export function keyWarnings({ summary: { signingKeyFile: path, keys }, node: { clusterId } }: Settings): readonly string[] {
+function unknownSignerWarnings({ summary: { signingKeyFile: path, keys }, node: { clusterId } }: Settings): readonly string[] {
   if (path === undefined || keys.length === 0) return [];
   try {
     const { key, announcements } = readSigningKeys(path);

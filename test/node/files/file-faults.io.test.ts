@@ -372,6 +372,22 @@ test.each([
   expect({ exit, isWarned: stderr.includes("is not the one of local in summary.keys") }).toEqual({ exit: 0, isWarned });
 });
 
+test.each([
+  { what: "no key of its own cluster", settings: keyed([keyRow(2)]), isWarned: true },
+  { what: "the key of another cluster alone", settings: { ...keyed([]), summary: { keys: [keyRow(2)] } }, isWarned: true },
+  {
+    what: "the row of its own cluster",
+    settings: { ...keyed([]), summary: { keys: [keyRow(1, { cluster_id: "local", region: "eu" })] } },
+    isWarned: false,
+  },
+  { what: "the signing key", settings: { ...summary(SIGNING), ...keyed([]) }, isWarned: false },
+  { what: "no key, and a cluster that exports nothing", settings: { ...keyed([]), summary: { export_enabled: false } }, isWarned: false },
+])("a border node with $what is warned of where it would pass nothing of its cluster on: $isWarned", async ({ settings, isWarned }) => {
+  const files = { "node.json": JSON.stringify({ ...settings, node: { region: "eu" } }) };
+  const { exit, stderr } = await waymark(["config", "validate", "node.json"], { files });
+  expect({ exit, isWarned: stderr.includes("warning: summary.keys: no key of local is here") }).toEqual({ exit: 0, isWarned });
+});
+
 test("a certificate that has run out is warned of, and keeps nobody from starting: it may be renewed while the node runs", async () => {
   const settings = { tls: { cert_file: FILES.oldCert, key_file: FILES.oldKey } };
   const { exit, stderr } = await waymark(["config", "validate", "node.json"], { files: { "node.json": JSON.stringify(settings) } });

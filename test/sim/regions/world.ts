@@ -40,6 +40,8 @@ export interface RegionsOptions {
   readonly old?: readonly string[];
   /** Nodes without the key of their cluster. */
   readonly keyless?: readonly string[];
+  /** Nodes whose settings name no key of their own cluster. */
+  readonly unaware?: readonly string[];
   /** Nodes whose ways to those of their region carry few bytes. */
   readonly slow?: readonly string[];
   /** Somebody told the nodes of each region that those of the others are members too. */
@@ -89,6 +91,7 @@ export class Regions {
       areNeighbours = () => true,
       old = [],
       keyless = [],
+      unaware = [],
       slow = [],
       isMisled = false,
       isEncoded = false,
@@ -119,7 +122,7 @@ export class Regions {
         clusterId,
         region,
         borders,
-        rows,
+        rows: unaware.includes(nodeId) ? rows.filter(({ cluster }) => cluster !== clusterId) : rows,
         key: keyless.includes(nodeId) ? undefined : keys.get(clusterId),
         clusters: clusters.map(([each]) => each),
         summary: { ...SUMMARY, ...summary },

@@ -220,8 +220,14 @@ export class Summaries {
 
   /** For people. */
   get standingText(): string {
-    const { text: unsaid } = this.held.unsaid;
-    return unsaid === "" ? this.#standingWords : `${this.#standingWords}; ${unsaid}`;
+    return [this.#standingWords, this.#silenceWords, this.held.unsaid.text].filter((text) => text !== "").join("; ");
+  }
+
+  /** A border node cannot verify what a cluster says of which it knows no key, also where that is its own. */
+  get #silenceWords(): string {
+    const { clusterId, isExporting, neighbours } = this.#options;
+    if (!isExporting || neighbours.length === 0 || this.#parts.keys.hasKeys(clusterId)) return "";
+    return `it passes nothing of its cluster on to other regions: summary.keys has no key of ${clusterId}`;
   }
 
   get #standingWords(): string {
