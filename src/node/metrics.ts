@@ -79,3 +79,15 @@ export function observeSummaries(metrics: Metrics, held: HeldSummaries, time: Ti
       sources.reduce((sum, source) => sum + (source.state === state ? source.summaries : 0), 0),
     );
 }
+
+const HEARD = ["fresh", "stale", "gone"] as const;
+
+/** Clusters that are to be heard here, by what became of them. One that was dropped is forgotten in the end, and one that never came is not known: both are gone. */
+export function observeClusters(metrics: Metrics, held: Pick<HeldSummaries, "sources">, clusters: readonly string[], time: Time): void {
+  const states = new Map(held.sources(time).map(({ source, state }) => [source, state]));
+  const heard = clusters.map((cluster) => {
+    const state = states.get(cluster) ?? "dropped";
+    return state === "dropped" ? "gone" : state;
+  });
+  for (const state of HEARD) metrics.set("discovery_summary_clusters", { state }, heard.filter((each) => each === state).length);
+}

@@ -31,6 +31,7 @@ import { watchEventLoop } from "./loop-blocks.io.ts";
 import { observeCatalog, observeJournal } from "./metrics.ts";
 import { type NodePolicy, openNodePolicy, openPolicyStore } from "./policy.io.ts";
 import { openSummaryEvents } from "./regions/events.io.ts";
+import { clustersToHear } from "./regions/key-faults.io.ts";
 import { holdsSummaries, type NodeSeals, openSeals } from "./regions/seals.io.ts";
 import { buildCore, type NodeCore, now, openStore } from "./rooms.io.ts";
 import { publishSelf } from "./self-entry.io.ts";
@@ -111,10 +112,10 @@ async function openKeys({ settings, log }: NodeOptions, parts: Components): Prom
   return parts.open("keys of clusters", open, ({ component }) => component);
 }
 
-async function watchSummaries({ log }: NodeOptions, core: NodeCore, parts: Components): Promise<void> {
+async function watchSummaries({ settings, log }: NodeOptions, core: NodeCore, parts: Components): Promise<void> {
   const { regions } = core;
   if (regions === undefined) return;
-  const open = () => openSummaryEvents(core, regions, log.child("summary"));
+  const open = () => openSummaryEvents(core, regions, clustersToHear(settings), log.child("summary"));
   await parts.open("summaries", open, (component) => component);
 }
 

@@ -3,7 +3,8 @@ import { expect, test } from "vitest";
 import { Leases } from "../../src/catalog/leases.ts";
 import { Fanout } from "../../src/discovery/fanout.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
-import { observeCatalog, observeJournal } from "../../src/node/metrics.ts";
+import { observeCatalog, observeClusters, observeJournal } from "../../src/node/metrics.ts";
+import { HeldWorld, MEMORY, STALE_KEEP, TTL } from "../fakes/held-world.ts";
 import { at, caller, command, Registry, stamped } from "../fakes/registry.ts";
 
 test("what is held is counted by kind, what waits for the disk apart, and whether callers are to be sent here", () => {
@@ -27,4 +28,27 @@ test("what is held is counted by kind, what waits for the disk apart, and whethe
   r.flush(at(1));
   machine.isServing = true;
   expect(look()).toEqual([1, 0, 1, 7]);
+});
+
+test("a cluster of the settings is gone from when it is dropped until it is heard again, also after it is forgotten", () => {
+  const world = new HeldWorld();
+  const [a, b] = [world.node({ nodeId: "a1", clusterId: "A" }), world.node({ nodeId: "b1", clusterId: "B" })];
+  const metrics = new Metrics();
+  const statesAt = (ms: number) => {
+    world.nowMs = ms;
+    b.settle();
+    observeClusters(metrics, b.held, ["A", "never"], b.time);
+    const family = metrics.collect().find(({ name }) => name === "discovery_summary_clusters");
+    return family !== undefined && "series" in family ? [...family.series.values()].map(({ value }) => value) : [];
+  };
+  expect(statesAt(0)).toEqual([0, 0, 2]);
+  a.beacon();
+  b.takeFrom(a, "beacon");
+  expect(statesAt(TTL - 1)).toEqual([1, 0, 1]);
+  expect(statesAt(TTL + 1)).toEqual([0, 1, 1]);
+  expect(statesAt(TTL + STALE_KEEP + 1)).toEqual([0, 0, 2]);
+  expect(statesAt(2 * MEMORY)).toEqual([0, 0, 2]);
+  a.beacon();
+  b.takeFrom(a, "beacon");
+  expect(statesAt(2 * MEMORY + 1)).toEqual([1, 0, 1]);
 });

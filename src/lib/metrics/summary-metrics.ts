@@ -24,6 +24,11 @@ export const SUMMARY_METRICS = {
     { state: ["fresh", "stale", "dropped"] },
     "Summaries held, by the state of their source: stale means that no beacon of it came for its ttl.",
   ),
+  discovery_summary_clusters: gauge(
+    "clusters",
+    { state: ["fresh", "stale", "gone"] },
+    "Clusters of other regions of which the settings of this node name a key, by what it heard last: stale means that no beacon came for a ttl, gone that nothing of the cluster is shown any more, or never was.",
+  ),
   discovery_summary_exporters: gauge(
     "nodes",
     {},

@@ -6,11 +6,11 @@ import type { RefusalEvent } from "../../summary/held/refusals.ts";
 import { SUMMARY_REFUSALS } from "../../summary/summary.ts";
 import type { Component } from "../components.io.ts";
 import type { Summaries } from "../core/regions/summaries.ts";
-import { observeSummaries } from "../metrics.ts";
+import { observeClusters, observeSummaries } from "../metrics.ts";
 import { type NodeCore, now } from "../rooms.io.ts";
 
-/** The part of a node that operators see of its summaries. */
-export function openSummaryEvents(core: NodeCore, regions: Summaries, log: Log): Component {
+/** The part of a node that operators see of its summaries. `clusters`: those that it is to hear of. */
+export function openSummaryEvents(core: NodeCore, regions: Summaries, clusters: readonly string[], log: Log): Component {
   const { metrics, driver } = core;
   driver.follow((told) => {
     if (told.kind === "summaryExported") exported(core, told.draft);
@@ -29,6 +29,7 @@ export function openSummaryEvents(core: NodeCore, regions: Summaries, log: Log):
     metrics.counter("discovery_summary_exports_total", { outcome: "failed" }).set(regions.failedCount);
     metrics.set("summary_export_lag_seconds", {}, regions.exportLagMs(time) / 1000);
     observeSummaries(metrics, regions.held, time);
+    observeClusters(metrics, regions.held, clusters, time);
   };
   return { observe, readiness: () => [{ name: "summaries", ok: true, detail: regions.standingText }] };
 }

@@ -20,6 +20,14 @@ export function namedKeys({ summary: { keys }, fabric: { borders }, node: { clus
   return clusterKeys({ keys, borders }, { clusterId, region });
 }
 
+/** The clusters of other regions that a node is to hear of: those with a key in its settings, and its neighbours where these need none. */
+export function clustersToHear(settings: Settings): readonly string[] {
+  const { node, summary, fabric } = settings;
+  const keyed = namedKeys(settings).keys.flatMap(({ cluster, region }) => (region === node.region ? [] : [cluster]));
+  const unsigned = summary.requireSignatures ? [] : fabric.borders.map(({ clusterId }) => clusterId);
+  return [...new Set([...keyed, ...unsigned])];
+}
+
 /** Throws with a message for the operator when the key, or one that the file announces, is another cluster's: whoever has the settings would refuse what this node signs or announces. */
 export function checkOwner({ key, announcements }: SigningKeys, settings: Settings): void {
   const { clusterId } = settings.node;
