@@ -55,7 +55,7 @@ export class Saying {
     const made = this.#made(key, tag, time);
     if (made === undefined) return undefined;
     const summary = { ...facts, ...made, tag, ttlMs: Math.ceil(ttlMs / 2 ** (SCOPE.GLOBAL - facts.channel)) };
-    const signed = this.unsaid.encoded(key, () => encodeSummary(summary));
+    const signed = this.unsaid.encoded(key, () => encodeSummary(summary), time);
     if (signed === undefined) return undefined;
     this.#keeping.makeRoom(clusterId, this.#keeping.isNew(key, clusterId), time);
     this.#keeping.put({ what: "summary", summary, sealed: this.#seal(CONTEXT.SUMMARY, signed) }, time);
@@ -81,7 +81,7 @@ export class Saying {
     const made = this.#made(key, 0n, time);
     if (made === undefined) return undefined;
     const beacon = fitting({ source, region, ...made, ttlMs, ingress, withdrawals: this.#withdrawalsInTurn() });
-    const signed = this.unsaid.encoded(key, () => encodeBeacon(beacon));
+    const signed = this.unsaid.encoded(key, () => encodeBeacon(beacon), time);
     if (signed === undefined) return undefined;
     this.#keeping.put({ what: "beacon", beacon, sealed: this.#seal(CONTEXT.BEACON, signed) }, time);
     return made.version;

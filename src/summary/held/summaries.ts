@@ -111,7 +111,7 @@ export class HeldSummaries {
   }
 
   /** What could not be said, because nobody would take it. */
-  get unsaid(): Pick<Unsaid, "take" | "text"> {
+  get unsaid(): Pick<Unsaid, "take" | "textAt"> {
     return this.#saying.unsaid;
   }
 

@@ -14,7 +14,7 @@ import { Policy } from "../../../src/policy/set/verdict.ts";
 import type { Draft } from "../../../src/summary/building/drafts.ts";
 import { BAND } from "../../../src/summary/summary.ts";
 import { runs } from "../../fakes/effort.ts";
-import { HeldWorld } from "../../fakes/held-world.ts";
+import { HeldWorld, MINUTE } from "../../fakes/held-world.ts";
 import { rule, set } from "../../fakes/policies.ts";
 import { WIDEST_STAMPER } from "../../fakes/registry.ts";
 import { SummaryNode } from "../../fakes/summary-world.ts";
@@ -31,20 +31,39 @@ test("a summary that nobody would take is left out with a reason, and the others
   expect(node.say("cart", { regions: ["no region"] })).toBeUndefined();
   expect(node.say("web")).toBeDefined();
   expect(node.shown.map((text) => text.split("@")[0])).toEqual(["c1/web"]);
-  expect(node.held.unsaid.text).toMatch(/^svc\.shop\/cart cannot be exported: .*regions\[0\]/);
+  expect(node.held.unsaid.textAt(node.time)).toMatch(/^svc\.shop\/cart cannot be exported: .*regions\[0\]/);
   expect(node.held.unsaid.take()).toMatchObject([{ namespace: "svc.shop", name: "cart" }]);
   // It is told once, however often it is tried, and no more when it can be said.
   expect(node.say("cart", { regions: ["no region"] })).toBeUndefined();
   expect(node.held.unsaid.take()).toEqual([]);
   expect(node.say("cart", { band: BAND.HEALTHY })).toBeDefined();
-  expect(node.held.unsaid.text).toBe("");
+  expect(node.held.unsaid.textAt(node.time)).toBe("");
 });
 
 test("reasons are kept of so many only", () => {
   const node = new HeldWorld().node({ nodeId: "a" });
   for (let i = 0; i < 100; i++) node.say(`s${i}`, { regions: ["no region"] });
   expect(node.held.unsaid.take()).toHaveLength(64);
-  expect(node.held.unsaid.text).toContain("(and 63 more)");
+  expect(node.held.unsaid.textAt(node.time)).toContain("(and 63 more)");
+});
+
+test("what is tried no more, because its service went, is named no more and takes no room from others", () => {
+  const world = new HeldWorld();
+  const node = world.node({ nodeId: "a" });
+  const BAD = { regions: ["no region"] };
+  for (let i = 0; i < 64; i++) node.say(`s${i}`, BAD);
+  expect(node.held.unsaid.take()).toHaveLength(64);
+  // The builder tries again what is there once a minute.
+  for (let minute = 1; minute <= 3; minute++) {
+    world.nowMs = minute * MINUTE;
+    node.say("s1", BAD);
+    expect(node.held.unsaid.take()).toEqual([]);
+  }
+  expect(node.held.unsaid.textAt(node.time)).toMatch(/^svc\.shop\/s1 cannot be exported: .*regions\[0\](?!.* more)/);
+  node.say("late", BAD);
+  expect(node.held.unsaid.take()).toMatchObject([{ name: "late" }]);
+  world.nowMs += 3 * MINUTE;
+  expect(node.held.unsaid.textAt(node.time)).toBe("");
 });
 
 const anyWord = fc.oneof(

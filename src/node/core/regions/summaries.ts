@@ -220,7 +220,7 @@ export class Summaries {
 
   /** For people. */
   get standingText(): string {
-    return [this.#standingWords, this.#silenceWords, this.held.unsaid.text].filter((text) => text !== "").join("; ");
+    return [this.#standingWords, this.#silenceWords, this.held.unsaid.textAt(this.#time)].filter((text) => text !== "").join("; ");
   }
 
   /** A border node cannot verify what a cluster says of which it knows no key, also where that is its own. */
