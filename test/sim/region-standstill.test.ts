@@ -1,5 +1,7 @@
 /** A node that stood still exports nothing before it knows what the others said meanwhile. */
 import { expect, test } from "vitest";
+import { SCOPE } from "../../src/catalog/entry/scope.ts";
+import { KIND } from "../../src/catalog/record/record.ts";
 import { Regions, SUMMARY } from "./regions/world.ts";
 import type { SimNode } from "./sim-node.ts";
 
@@ -57,6 +59,33 @@ test("a loop that was busy for a moment goes on exporting", () => {
     world.look(THAW_MS, () => (frozen().process?.rooms.regions?.isExporting === true ? [] : ["it exports nothing"]));
   });
   expect(regions.run(THAW_MS + 8000)).toEqual([]);
+});
+
+test("a loop that is busy again and again tells its members nothing, and counts nothing again", () => {
+  const regions = new Regions("busy", { eu: { eu1: 2 }, us: { us1: 1 } });
+  const [busy, other] = [regions.node("eu1-a"), regions.node("eu1-b")];
+  const incarnation = () => other.process?.fabric.membership.find(busy.name)?.incarnation;
+  const remembered = () => {
+    const builder = busy.process?.rooms.regions?.builder;
+    const parts = { source: "eu1", kind: KIND.SERVICE, namespace: "svc", channel: SCOPE.GLOBAL } as const;
+    return NAMES.filter((serviceId) => builder?.saidMonoMs({ ...parts, serviceId }) !== undefined).length;
+  };
+  regions.start();
+  regions.at(6000, () => {
+    for (const name of NAMES) regions.put("eu1-b", name);
+  });
+  let before = { incarnation: incarnation(), remembered: 0 };
+  regions.at(14_000, () => {
+    before = { incarnation: incarnation(), remembered: remembered() };
+  });
+  for (let n = 1; n <= 10; n++) {
+    regions.at(14_000 + 1000 * n, () => busy.freeze());
+    regions.at(14_400 + 1000 * n, () => busy.thaw());
+    regions.look(14_401 + 1000 * n, () => (remembered() === before.remembered ? [] : ["it forgot what it sent"]));
+  }
+  expect(regions.run(27_000)).toEqual([]);
+  expect(before.remembered).toBeGreaterThan(0);
+  expect(incarnation()).toBe(before.incarnation);
 });
 
 test("a beacon that waited while its reader stood still makes no source fresh", () => {

@@ -105,6 +105,8 @@ export class Summaries {
   /** The end of the last standstill. What was in step before is not any more. */
   #wokeMonoMs = Number.NEGATIVE_INFINITY;
   #standing: Standing = "silent";
+  /** As others are told it. */
+  #isToldToExport = false;
   #seenRevision = 0;
   #seenEdition: number;
   #policy: PolicyEngine["policy"];
@@ -180,7 +182,7 @@ export class Summaries {
   /** What other nodes are told of this one. */
   get facts(): Pick<MemberFacts, "exportsSummaries" | "heardRules"> {
     const { told: heardRules } = this.#narrowed;
-    return { ...(this.isExporting && { exportsSummaries: true }), ...(heardRules.length > 0 && { heardRules }) };
+    return { ...(this.#isToldToExport && { exportsSummaries: true }), ...(heardRules.length > 0 && { heardRules }) };
   }
 
   /** Live nodes of the cluster that export, this one included. Undefined where the settings let none export. */
@@ -241,16 +243,17 @@ export class Summaries {
     return this.#parts.signer === undefined ? `held; ${elsewhere}: this one has no summary.signing_key_file` : `held; ${elsewhere}`;
   }
 
-  /** Whether this node tells others that it exports. */
   get isExporting(): boolean {
     return this.#standing === "exporting";
   }
 
   /** The process stood still for so long. Others may have exported meanwhile. */
   stoodStill(lagMs: number, time: Time): void {
-    if (lagMs >= LEAST_STANDSTILL_MS) this.#wokeMonoMs = time.monoMs;
     this.#borders?.stoodStill(lagMs, time);
     this.#judgeMonoMs = Number.NEGATIVE_INFINITY;
+    // A busy machine has many of these.
+    if (lagMs < LEAST_STANDSTILL_MS) return;
+    this.#wokeMonoMs = time.monoMs;
     this.#inStepMonoMs = Number.NEGATIVE_INFINITY;
     this.#inStepWithListedMonoMs = Number.NEGATIVE_INFINITY;
     this.#standing = "silent";
@@ -364,7 +367,6 @@ export class Summaries {
   #judge({ fabric, isReady }: Circumstances, time: Time): boolean {
     this.#judgeMonoMs = time.monoMs + JUDGE_MS;
     this.#noteStale(time);
-    const before = this.isExporting;
     const { nodeId, clusterId } = this.#options;
     const inStepWith = fabric === undefined ? "all" : fabric.inStepWith(time, this.#wokeMonoMs);
     if (inStepWith === "all") this.#inStepMonoMs = time.monoMs;
@@ -382,7 +384,9 @@ export class Summaries {
     }
     this.builder.follow({ members: this.isExporting ? [...members, nodeId] : members, standing: this.#standing });
     const isNews = this.#narrowed.look(fabric?.membership.listed() ?? [], time);
-    return isNews || before !== this.isExporting;
+    const isTurned = this.#isToldToExport !== this.isExporting;
+    this.#isToldToExport = this.isExporting;
+    return isNews || isTurned;
   }
 
   #standingNow(fabric: Circumstances["fabric"], isReady: boolean, { monoMs }: Time): Standing {
