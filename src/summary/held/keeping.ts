@@ -157,8 +157,13 @@ export class Keeping {
     this.#noteSigner(content, time);
   }
 
-  /** Holds an echo for the nodes of its cluster that sign. It never counts, so nobody is shown it, and ends when something as high is said. */
+  /**
+   * Holds an echo for the nodes of its cluster that sign. It never counts, so nobody is shown it, and ends when something as high is said. What this node
+   * took over may be the last copy, so it stays; it ends as soon as somebody says something newer, and the next echo is held.
+   */
   putEcho(content: Opened, time: Time): void {
+    const held = this.own.find(keyOf(content));
+    if (held !== undefined && isProven(held)) return;
     this.own.put(content, FINDING.LOOKED, time);
     this.follow(this.own.find(keyOf(content))?.key ?? keyOf(content), time);
   }

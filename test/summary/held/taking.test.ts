@@ -289,6 +289,36 @@ test("an echo that comes to a node without the key is held there and shown to no
   expect(a2.held.replica.revision).toBe(before);
 });
 
+test("an echo takes not the place of what a node without the key took over, which may be the last copy", () => {
+  const world = new HeldWorld();
+  const [a1, a2] = [
+    world.node({ nodeId: "a1", clusterId: "A" }),
+    world.node({ nodeId: "a2", clusterId: "A", parts: { signer: undefined } }),
+  ];
+  const version = a1.say("cart") ?? 0;
+  a2.hear(a1);
+  const { replica } = a2.held;
+  const earlier = [...replica.origins.values()].filter((origin) => origin !== replica.self);
+  for (const origin of earlier) origin.isTakenOver = true;
+  a2.stage(a1.sealOf("cart"), version);
+  replica.commit(replica.lastSeq, a2.time);
+  a2.settle();
+  const echo = sealed({ version: version + 7 });
+  expect(a2.takeSeal(echo)).toBe("echo");
+  for (const origin of earlier) replica.forgetOrigin(origin, a2.time);
+  a2.settle();
+  // Whoever comes later hears of it from this node alone.
+  const late = world.node({ nodeId: "a3", clusterId: "A" });
+  late.hear(a2);
+  expect([late.shown.length, late.held.takeExceeds()]).toEqual([1, []]);
+  // As soon as somebody says something of it, there is room for the echo.
+  expect(late.say("cart", { endpointCount: 9 })).toBe(version + 1);
+  a2.hear(late);
+  expect(a2.takeSeal(echo)).toBe("echo");
+  late.hear(a2);
+  expect(late.held.takeExceeds()).toEqual([{ key: summaryKey("cart", "A"), version: version + 7 }]);
+});
+
 test("of several words of its own that come back, in whatever order, a cluster goes above the highest", () => {
   for (const versions of [
     [1001, 1003, 1002],
