@@ -401,3 +401,20 @@ test("keys of a cluster that change without end have its records asked a few tim
   }
   expect(b1.shown).toEqual([]);
 });
+
+test("what is hidden because its key is gone is not asked again for that change, however many slices it takes", () => {
+  const { a, b1 } = worldOf();
+  a.beacon();
+  b1.takeFrom(a, "beacon");
+  for (let n = 0; n < 600; n++) {
+    a.held.export(facts(`s${n}`, { source: "A" }), a.time);
+    b1.held.take(a.sealOf(`s${n}`), { cluster: "A", region: "A" }, b1.time);
+  }
+  b1.settle();
+  expect(b1.shown).toHaveLength(600);
+  const verified = vi.spyOn(b1.keys, "refusal");
+  b1.keys.configure([row("A", NEW), row("B", OTHER)], b1.time);
+  b1.held.keysChanged(["A"]);
+  b1.settle();
+  expect([b1.shown, verified.mock.calls.length]).toEqual([[], 0]);
+});

@@ -361,6 +361,18 @@ test("of receipts that are told before their beacons are proven that of the late
   }
 });
 
+test("the age of a beacon that is not here yet is kept when an earlier beacon comes meanwhile", () => {
+  const world = new HeldWorld();
+  world.keys.add("A", "A");
+  const [b1, b2] = [world.node({ nodeId: "b1", clusterId: "B" }), world.node({ nodeId: "b2", clusterId: "B" })];
+  b1.held.heardAge({ source: "A", version: 1005, ageMs: 1000 }, b1.time);
+  for (const version of [1003, 1005]) {
+    b2.takeSeal(sealedBeacon({ version }), { isBeacon: true });
+    b1.hear(b2, false);
+  }
+  expect([b1.ageOf("A"), b1.held.sources(b1.time).map(({ state }) => state)]).toEqual([1000, ["fresh"]]);
+});
+
 test("a beacon's exporter is due each third of a ttl, whoever made the last one", () => {
   const { world, a } = worldOf();
   const other = world.node({ nodeId: "a2", clusterId: "A" });

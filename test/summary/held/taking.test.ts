@@ -205,6 +205,22 @@ test("a full source is refused and tried again after a minute, a full node refus
   expect(node.held.sources(node.time).some(({ isFull }) => isFull)).toBe(false);
 });
 
+test("where room is made for another source, that goes which no other node has", () => {
+  const world = new HeldWorld();
+  for (const source of ["A", "C"]) world.keys.add(source, source);
+  const seal = (source: string, serviceId: string) =>
+    sealed({ source, regions: [source], serviceId, keyId: `key-of-${source}` }, `key-of-${source}`);
+  // Of equal records that of the last name counts, so this node keeps its own.
+  const [full, other] = [
+    world.node({ nodeId: "b2", clusterId: "B", options: { maxInAll: 2 } }),
+    world.node({ nodeId: "b1", clusterId: "B" }),
+  ];
+  for (const node of [full, other]) node.takeSeal(seal("A", "both"));
+  full.hear(other);
+  full.takeSeal(seal("A", "alone"));
+  expect([full.takeSeal(seal("C", "new")), full.shown]).toEqual(["taken", ["A/both@1000*", "C/new@1000*"]]);
+});
+
 // ---- what we say ourselves ----
 test("a new key starts at the Unix time in seconds, and after that no clock decides", () => {
   const world = new HeldWorld();
