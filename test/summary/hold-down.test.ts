@@ -176,6 +176,14 @@ test.each<{ name: string; policy: Policy; want: readonly (readonly [said: string
     ],
   },
   {
+    name: "that many others follow without a gap ends with the last of them",
+    policy: windows(...Array.from({ length: 20 }, (_, n) => span(second(10 + 2 * n), second(12 + 2 * n)))),
+    want: [
+      ["10 global first 2 healthy r1 0-0", 50],
+      ["50 global denied gone", undefined],
+    ],
+  },
+  {
     name: "that lies over another and denies ends it",
     policy: windows(span(second(10), second(50)), span(second(20), second(30), { allowSummaries: false })),
     want: [

@@ -150,18 +150,24 @@ test.each([
   expect(Object.keys(world.query({ namespace: "svc.a", ...asked }).ingress)).toEqual(urls === undefined ? [] : ["us-1"]);
 });
 
-test("a page ends early where the ingress of its clusters would be too long, and the next one goes on", () => {
-  const world = new SummaryWorld();
+test("a page ends early where the ingress of its clusters would be too long, be it that of the last one, and the next one goes on", () => {
   const urls = Array.from({ length: 100 }, (_, i) => `grpc://${String(i).padStart(240, "x")}:1`);
-  const sources = Array.from({ length: 60 }, (_, i) => `s${10 + i}`);
-  for (const source of sources) {
-    world.put({ source });
-    world.ingress.set(source, [{ urls, scope: SCOPE.GLOBAL, capabilities: [], tags: [] }]);
-  }
-  const pages = world.pages({ includeIngress: true, ingressLimit: 100 });
-  expect(pages.flatMap(({ items }) => items.map(({ sourceCluster }) => sourceCluster))).toEqual(sources);
-  expect(pages.length).toBeGreaterThan(1);
-  for (const { items, ingress } of pages) expect(Object.keys(ingress)).toEqual(items.map(({ sourceCluster }) => sourceCluster));
+  /** How many clusters there are on each page. */
+  const sizes = (count: number) => {
+    const world = new SummaryWorld();
+    const sources = Array.from({ length: count }, (_, i) => `s${10 + i}`);
+    for (const source of sources) {
+      world.put({ source });
+      world.ingress.set(source, [{ urls, scope: SCOPE.GLOBAL, capabilities: [], tags: [] }]);
+    }
+    const pages = world.pages({ includeIngress: true, ingressLimit: 100 });
+    expect(pages.flatMap(({ items }) => items.map(({ sourceCluster }) => sourceCluster))).toEqual(sources);
+    for (const { items, ingress } of pages) expect(Object.keys(ingress)).toEqual(items.map(({ sourceCluster }) => sourceCluster));
+    return pages.map(({ items }) => items.length);
+  };
+  const [fitting = 0, ...others] = sizes(60);
+  expect(others.length).toBeGreaterThan(0);
+  expect([sizes(fitting), sizes(fitting + 1)]).toEqual([[fitting], [fitting, 1]]);
 });
 
 test("a hidden namespace is in no page and no watch, its denial is told once, and a watch of exactly it is refused", () => {
