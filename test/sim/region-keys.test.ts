@@ -98,3 +98,28 @@ test("a stolen key that was removed holds back nothing that its cluster says, at
   regions.watch(removedMs + 6000, removedMs + 60_000, () => regions.differs(us, ["eu1 svc/quotes"]));
   expect(regions.run(removedMs + 60_500)).toEqual([]);
 });
+
+test("an announcement that waited for the key above it reaches the nodes of the region that have no border link", () => {
+  const regions = new Regions("keys/waited", { eu: { eu1: 1 }, us: { us1: 5 } });
+  const us = regions.nodesOf("us1");
+  const [eu] = regions.nodesOf("eu1");
+  const reload = (
+    node: (typeof us)[number] | undefined,
+    of: Parameters<NonNullable<(typeof us)[number]["options"]["regional"]>["reload"]>[0],
+  ) => node?.enqueue(() => node.options.regional?.reload(of, node.process?.time() ?? { monoMs: 0, wallMs: WALL_START_MS }));
+  const isLinked = ({ process }: (typeof us)[number]) => process?.fabric.borders.rows.some(({ state }) => state === "up") === true;
+  regions.start();
+  // They know a key of the cluster, and not the one that announces.
+  regions.at(2000, () => {
+    for (const node of us) reload(node, { rows: [row("eu1", "eu", signingKey(11)), US] });
+  });
+  regions.at(3000, () => reload(eu, { key: NEW, announced: [ANNOUNCED] }));
+  regions.at(LINKED_MS, () => regions.put("eu1-a", "quotes"));
+  const trustedMs = LINKED_MS + 10_000;
+  regions.look(trustedMs - 100, () => [...(us.every(isLinked) ? ["all have links"] : []), ...regions.differs(us, [])]);
+  regions.at(trustedMs, () => {
+    for (const node of us) reload(node, { rows: [row("eu1", "eu", OLD), US] });
+  });
+  regions.watch(trustedMs + 8000, trustedMs + 20_000, () => regions.differs(us, ["eu1 svc/quotes"]));
+  expect(regions.run(trustedMs + 20_500)).toEqual([]);
+});
