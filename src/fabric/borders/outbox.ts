@@ -30,6 +30,8 @@ export class Outbox {
   readonly #parts: OutboxParts;
   /** All changes up to this revision were looked at. */
   #revision: number;
+  /** As many wait as may, and later changes are not looked at yet. Beacons are looked at from then on all the same. */
+  #aheadMonoMs = NEVER;
   /** Changed keys, and since when they wait. Withdrawals wait for no window. */
   readonly #changed = new Map<KeyText, number>();
   readonly #urgent = new Map<KeyText, number>();
@@ -166,7 +168,12 @@ export class Outbox {
   nextDeadlineMs(): number {
     const [oldest = NEVER] = this.#changed.values();
     const stalled = this.#dueSinceMs === undefined ? NEVER : this.#dueSinceMs + this.#parts.options.stalledMs;
-    return Math.min(this.#dueMonoMs(), oldest + this.#parts.options.storeForwardMs, Math.max(stalled, this.#pacedMonoMs));
+    return Math.min(
+      this.#dueMonoMs(),
+      oldest + this.#parts.options.storeForwardMs,
+      Math.max(stalled, this.#pacedMonoMs),
+      this.#aheadMonoMs,
+    );
   }
 
   /** The next batch. */
@@ -195,7 +202,8 @@ export class Outbox {
     return oldest === undefined ? NEVER : Math.max(oldest + this.#parts.batchIntervalMs, this.#pacedMonoMs);
   }
 
-  #gather({ monoMs }: Time): void {
+  #gather(time: Time): void {
+    const { monoMs } = time;
     const { summaries, options } = this.#parts;
     if (this.#revision === summaries.revision) return;
     let isShort = false;
@@ -209,7 +217,19 @@ export class Outbox {
       else if (this.#passes(held) && !this.#direct.has(held.source)) this.#add(held, monoMs);
       return true;
     });
-    if (!isShort) this.#revision = summaries.revision;
+    if (!isShort) {
+      this.#revision = summaries.revision;
+      this.#aheadMonoMs = NEVER;
+    } else if (this.#aheadMonoMs === NEVER || monoMs >= this.#aheadMonoMs) this.#lookAhead(time);
+  }
+
+  /** No source may look lost because a link is slow, so no beacon waits behind summaries. */
+  #lookAhead(time: Time): void {
+    this.#aheadMonoMs = time.monoMs + AHEAD_MS;
+    for (const beacon of this.#parts.summaries.beacons(time)) {
+      const sent = this.#sentBeacons.get(beacon.source);
+      if (sent === undefined || isNewsAfter(sent, beacon.version, time.monoMs - beacon.ageMs)) this.#addBeacon(beacon);
+    }
   }
 
   /** A key that waits goes on waiting from when it began. */
@@ -237,7 +257,8 @@ export class Outbox {
     this.#announced = list;
   }
 
-  #drop({ monoMs }: Time): void {
+  #drop(time: Time): void {
+    const { monoMs } = time;
     const { options, counts } = this.#parts;
     const [changed = NEVER] = this.#changed.values();
     const [urgent = NEVER] = this.#urgent.values();
@@ -249,6 +270,8 @@ export class Outbox {
     this.#urgent.clear();
     this.#owed = [];
     this.#owing.clear();
+    if (this.#aheadMonoMs !== NEVER) this.#lookAhead(time);
+    this.#aheadMonoMs = NEVER;
     this.#revision = this.#parts.summaries.revision;
     this.isDropped = true;
     counts.dropped += 1;
@@ -392,6 +415,8 @@ class Room {
 
 /** Tags, lengths and hops of a seal, at most. */
 const SEAL_BYTES = 14;
+/** While later changes are not looked at, beacons are so often. Each time costs a look at all of them. */
+const AHEAD_MS = 1000;
 /** A beacon that is younger by less is no news. */
 const SAME_MS = 500;
 /** Keys that were sent in a short time and are remembered, twice. */

@@ -1,0 +1,52 @@
+/** When what waits on a border link goes, and what the lag tells of it. */
+import { expect, test } from "vitest";
+import { live, pair, say, sayMany, shownAt } from "./small-worlds.ts";
+
+test("a service that changes all the time is told once a window, and not only when it comes to rest", () => {
+  const [world, a, b] = pair();
+  live(world, 30_000);
+  const sinceMs = world.time.monoMs;
+  const seen = new Set<string>();
+  for (let version = 1; version <= 50; version++) {
+    say(world, a, "web", version);
+    world.run(100);
+    for (const line of shownAt(b)) seen.add(line);
+  }
+  expect(seen.size).toBeGreaterThan(15);
+  expect(world.summariesTo("rb", sinceMs)).toBeLessThanOrEqual(25);
+});
+
+test.each([900, 2000])("beacons go between the batches of a slow link on which %d summaries wait, and make it no faster", (count) => {
+  const [world, a, b] = pair(undefined, [{ bytesPerSecond: 10_000 }]);
+  live(world, 30_000);
+  const sinceMs = world.time.monoMs;
+  sayMany(world, a, count, 1);
+  const agesMs: number[] = [];
+  for (let n = 0; n < 20; n++) {
+    a.held.beat(sinceMs + n, world.time);
+    world.run(1500);
+    agesMs.push(b.held.beacons(world.time).find(({ source }) => source === "ca")?.ageMs ?? Number.POSITIVE_INFINITY);
+  }
+  // Each is there before the next one.
+  expect(Math.max(...agesMs)).toBeLessThanOrEqual(1600);
+  expect(shownAt(b).length).toBeGreaterThan(500);
+  // The first batch goes at once, and is made up for afterwards.
+  expect(world.bytesPerSecond(a, b, sinceMs)).toBeLessThan(10_000 * 1.1 + world.options.maxBatchBytes / 30);
+});
+
+test.each([
+  { what: "a change lags since its window was over", isWithdrawn: false, dueMs: 200 },
+  { what: "a withdrawal lags since it was said", isWithdrawn: true, dueMs: 0 },
+])("on a link that takes nothing $what", ({ isWithdrawn, dueMs }) => {
+  const [world, a] = pair();
+  say(world, a, "web", 1);
+  live(world, 30_000);
+  const end = a.ends.get("b");
+  if (end !== undefined) end.isStalled = true;
+  say(world, a, "web", 2, { isWithdrawn });
+  for (let ms = 20; ms <= 1000; ms += 20) {
+    world.run(20);
+    // A step of the world is 20 ms.
+    expect(Math.abs(a.channel.lagMs(world.time) - Math.max(0, ms - dueMs))).toBeLessThanOrEqual(20);
+  }
+});
