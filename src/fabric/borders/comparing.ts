@@ -7,10 +7,10 @@ import { type KeyText, keyParts } from "../../catalog/record/record.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import { BUCKETS } from "../../summary/hashes.ts";
 import type { BorderFrame } from "../wire/messages.ts";
-import { Allowance, type BorderCounts, type BorderOptions } from "./options.ts";
+import type { BorderCounts, BorderOptions } from "./options.ts";
 import type { Outbox } from "./outbox.ts";
 import type { BorderSummaries, Digest, DigestFilter, Listed } from "./ports.ts";
-import type { Given, Terms } from "./terms.ts";
+import type { Terms } from "./terms.ts";
 
 export interface ComparingParts {
   readonly summaries: BorderSummaries;
@@ -42,6 +42,8 @@ type State =
       readonly buckets: ReadonlySet<number>;
       readonly work: Generator<void, readonly Listed[]>;
       readonly pair: string;
+      /** Of what is held here, when the listing began. */
+      readonly revision: number;
       readonly isEmptyThere: boolean;
     }
   /** The question is to be sent, or its answers come. */
@@ -55,6 +57,7 @@ type State =
       /** What the other side knows better. */
       readonly better: bigint[];
       readonly pair: string;
+      readonly revision: number;
     };
 
 interface Mine {
@@ -74,14 +77,11 @@ export class Comparing {
   #isBusy = false;
   /** The others' sources are compared once more, when they may be given. */
   #othersMonoMs: number;
-  /** When what is tried was sent last. */
-  #triedMonoMs = Number.NEGATIVE_INFINITY;
   /** Two digests that differ though nothing was lacking. */
   #fruitless = "";
   /** Hashes of what the other side knows better, to be asked for. */
   #wanted: bigint[] = [];
   #sentMonoMs = 0;
-  #concludedMonoMs = 0;
   /** When the last digest was sent that the other side did not contradict. */
   equalMonoMs: number | undefined;
 
@@ -96,11 +96,10 @@ export class Comparing {
 
   /** Before a digest goes, some is sent of what the other side refused, so that the comparison shows whether it still does. */
   look(time: Time): void {
-    const { outbox, counts, options } = this.#parts;
-    if (time.monoMs < this.#triedMonoMs + options.digestIntervalMs || !this.#isDigestDue(time)) return;
-    this.#triedMonoMs = time.monoMs;
-    const tried = [...this.#given.values()].flatMap((given) => given.tried);
-    if (tried.length > 0) counts.given += outbox.owe(tried.slice(0, options.maxTried), time);
+    const { outbox, counts, terms } = this.#parts;
+    if (!this.#isDigestDue(time)) return;
+    const tried = terms.given.try(time.monoMs);
+    if (tried.length > 0) counts.given += outbox.owe(tried, time);
   }
 
   /** A digest is due soon: something happened after which the two may differ. */
@@ -151,13 +150,14 @@ export class Comparing {
       lacking: [],
       better: [],
       pair: state.pair,
+      revision: state.revision,
     };
     this.#state = asking;
     if (state.isEmptyThere) {
       asking.left.clear();
       this.#conclude(
         step.value.filter(({ isWithdrawn }) => !isWithdrawn),
-        state.pair,
+        state,
         time,
       );
     }
@@ -191,7 +191,8 @@ export class Comparing {
     const buckets = new Set(own.buckets.flatMap((sum, bucket) => (sum === frame.buckets[bucket] ? [] : [bucket])));
     if (buckets.size === 0 || pair === this.#fruitless) return;
     const isEmptyThere = frame.count === 0 && own.count <= options.maxOwed;
-    this.#state = { kind: "listing", buckets, work: summaries.list(filter, buckets), pair, isEmptyThere };
+    const { revision } = summaries;
+    this.#state = { kind: "listing", buckets, work: summaries.list(filter, buckets), pair, revision, isEmptyThere };
     this.step(time);
   }
 
@@ -214,7 +215,7 @@ export class Comparing {
     }
     if (state.left.size > 0) return;
     this.#wanted = state.better;
-    this.#conclude(state.lacking, state.pair, time);
+    this.#conclude(state.lacking, state, time);
   }
 
   #compare({ mine, better }: Extract<State, { kind: "asking" }>, hash: bigint, version: number): void {
@@ -242,8 +243,6 @@ export class Comparing {
     if (own === undefined) return undefined;
     outbox.isDropped = false;
     this.#isBusy = !outbox.isEmpty;
-    // Nobody contradicted for so long: nothing is lacking.
-    if (monoMs >= this.#concludedMonoMs + FORGOTTEN_MS) for (const given of this.#given.values()) given.tried = [];
     if (this.#othersMonoMs <= monoMs) this.#othersMonoMs = NEVER;
     this.#digestMonoMs = monoMs + options.digestIntervalMs;
     this.#lateMonoMs = this.#othersMonoMs === NEVER ? monoMs + options.comparisonEveryMs : this.#othersMonoMs + options.busyMs;
@@ -255,82 +254,28 @@ export class Comparing {
     return { kind: "borderDigest", digest: own.digest, count: own.count, isAnswer: false, buckets: [] };
   }
 
-  /** Sources that the other side lacked when they were compared last, and that were given. */
-  get #given(): Map<string, Given> {
-    return this.#parts.terms.given;
-  }
-
-  #conclude(found: readonly Listed[], pair: string, time: Time): void {
-    const { outbox, counts } = this.#parts;
+  #conclude(found: readonly Listed[], { pair, revision }: { readonly pair: string; readonly revision: number }, time: Time): void {
+    const { outbox, counts, terms } = this.#parts;
     this.#state = { kind: "idle" };
-    this.#concludedMonoMs = time.monoMs;
-    this.#judgeTried(found, time);
-    const lacking = this.#isBusy ? found.filter(({ key }) => !outbox.isOnItsWay(key)) : found;
-    for (const [source, { againMonoMs }] of this.#given) if (time.monoMs >= againMonoMs + FORGIVEN_MS) this.#given.delete(source);
-    const bySource = Map.groupBy(lacking, ({ key }) => keyParts(key).clusterId);
-    const keys = [...bySource].flatMap(([source, listed]) => (this.#mayGive(source, time) ? this.#ofSource(source, listed, time) : []));
     if (found.length === 0) this.#fruitless = pair;
-    else if (keys.length > 0) counts.given += outbox.owe(keys, time);
+    const bySource = Map.groupBy(found, ({ key }) => keyParts(key).clusterId);
+    terms.given.lackingOnly(bySource);
+    const keys = [...bySource].flatMap(([source, lacking]) => this.#give(source, lacking, revision, time));
+    if (keys.length > 0) counts.given += outbox.owe(keys, time);
   }
 
-  /** What was tried and is lacking no more was taken, so the reason is gone for which the source was refused. */
-  #judgeTried(found: readonly Listed[], { monoMs }: Time): void {
-    const { summaries, options } = this.#parts;
-    const lacking = new Set(found.map(({ key }) => key));
-    const isTaken = (key: KeyText) => !lacking.has(key) && summaries.find(key)?.isWithdrawn === false;
-    const bySource = Map.groupBy(lacking, (key) => keyParts(key).clusterId);
-    for (const [source, given] of this.#given) {
-      const keys = bySource.get(source) ?? [];
-      if (keys.length > 0 && given.tried.some(isTaken) && given.early.isLeft(monoMs)) {
-        given.early.take(monoMs);
-        given.againMonoMs = monoMs;
-      }
-      // Others each time: some of them may be refused for a reason of their own.
-      const from = (given.turn++ * options.triedOfSource) % Math.max(1, keys.length);
-      given.tried = keys.slice(from, from + options.triedOfSource);
-    }
-  }
-
-  #ofSource(source: string, listed: readonly Listed[], time: Time): readonly KeyText[] {
-    const { outbox, isYoung } = this.#parts;
-    const keys = listed.map(({ key }) => key);
-    const due = outbox.isDirect(source) ? keys.filter((key) => !isYoung(key)) : keys;
-    const given = due.slice(0, this.#given.get(source)?.most);
-    if (given.length > 0) this.#giving(source, given.length, time);
-    return given;
-  }
-
-  /** Others than this cluster wait, so that what comes from the source itself is not given twice. */
-  #mayGive(source: string, { monoMs }: Time): boolean {
-    const { ownCluster, options } = this.#parts;
-    if (source !== ownCluster && monoMs < this.#openMonoMs + options.othersAfterMs) return false;
-    return monoMs >= (this.#given.get(source)?.againMonoMs ?? 0);
-  }
-
-  #giving(source: string, size: number, { monoMs }: Time): void {
-    const { giveAgainMs, maxGiveAgainMs } = this.#parts.options;
-    const given = this.#given.get(source) ?? {
-      count: 0,
-      againMonoMs: 0,
-      size,
-      most: Number.POSITIVE_INFINITY,
-      tried: [],
-      turn: 0,
-      early: new Allowance(EARLY_BURST, FORGIVEN_MS),
-    };
-    this.#given.set(source, given);
-    Object.assign(given, { size, most: Number.POSITIVE_INFINITY });
-    given.againMonoMs = monoMs + Math.min(giveAgainMs * 3 ** given.count, maxGiveAgainMs);
-    given.count += 1;
+  #give(source: string, lacking: readonly Listed[], revision: number, { monoMs }: Time): readonly KeyText[] {
+    const { ownCluster, options, summaries, outbox, isYoung, terms } = this.#parts;
+    // Others than this cluster wait, so that what comes from the source itself is not given twice.
+    if (source !== ownCluster && monoMs < this.#openMonoMs + options.othersAfterMs) return [];
+    const isDirect = outbox.isDirect(source);
+    const isBusy = this.#isBusy;
+    const isWaiting = (key: KeyText) => (isDirect && isYoung(key)) || (isBusy && outbox.isOnItsWay(key));
+    const isLive = (key: KeyText) => summaries.find(key)?.isWithdrawn === false;
+    return terms.given.give(source, { lacking, revision, isWaiting, isLive }, monoMs);
   }
 }
 
-/** A source that was given so long ago is given again without delay. */
-const FORGIVEN_MS = 600_000;
-/** A source is given early so often at once, and then once in the time above. */
-const EARLY_BURST = 3;
-/** What was tried is tried no more when the other side has contradicted no digest for so long. */
-const FORGOTTEN_MS = 120_000;
 /** After something happened by which the two may differ. */
 const HURRY_MS = 100;
 

@@ -26,9 +26,10 @@ export const BORDER_FIXED = {
   /** Comparisons that the other side may cause at once, and the time in which one more is allowed. */
   comparisonBurst: 6,
   comparisonEveryMs: 60_000,
-  /** A source that the other side still lacks after it was given waits so long, and each time three times as long, up to an hour. */
-  giveAgainMs: 10_000,
-  maxGiveAgainMs: 3_600_000,
+  /** What the other side lacks of a source though it was given is given again so often, and once more in this time. Fewer summaries count as so many. */
+  fullGivings: 2,
+  fullGivingEveryMs: 3_600_000,
+  leastGiving: 32,
   /** Before a digest, once in the time between two, so many of it are sent all the same, of all sources so many. If one of them is taken, all are given. */
   triedOfSource: 4,
   maxTried: 64,
@@ -115,5 +116,10 @@ export class Allowance {
   /** Whether there is one now. */
   isLeft(monoMs: number): boolean {
     return this.#fullMonoMs - monoMs <= (this.#burst - 1) * this.#everyMs;
+  }
+
+  /** How many there are now, with parts of one. */
+  left(monoMs: number): number {
+    return this.#burst - Math.max(0, this.#fullMonoMs - monoMs) / this.#everyMs;
   }
 }

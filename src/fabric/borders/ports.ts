@@ -46,6 +46,8 @@ export interface Listed {
   readonly key: KeyText;
   readonly hash: bigint;
   readonly version: number;
+  /** The revision of its last change. */
+  readonly order: number;
   /** Its source took it back. Digests leave it out. */
   readonly isWithdrawn: boolean;
 }

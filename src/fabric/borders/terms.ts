@@ -2,22 +2,8 @@
 import type { KeyText } from "../../catalog/record/record.ts";
 import type { Time } from "../../lib/machine.ts";
 import { MAX_PAIR_LINKS } from "./border.ts";
+import { Given } from "./given.ts";
 import { Allowance, type BorderOptions } from "./options.ts";
-
-/** How often in a row a source was given, and when it may be given again. */
-export interface Given {
-  count: number;
-  againMonoMs: number;
-  /** Summaries that it was given last. */
-  size: number;
-  /** How many it may be given next. */
-  most: number;
-  /** Some of what the other side lacks, which is sent before each digest. If it has any of it then, it takes the rest too. */
-  tried: readonly KeyText[];
-  turn: number;
-  /** How often it may be given early. */
-  readonly early: Allowance;
-}
 
 export class Terms {
   readonly reading: Allowance;
@@ -29,27 +15,26 @@ export class Terms {
   readonly anew: Allowance;
   /** Keys of the other side's own cluster of which it was given what is held here, and when it may be given it again. The oldest is first. */
   readonly echoed = new Map<KeyText, number>();
-  /** Sources that the other side lacked when they were compared last, and that were given. */
-  readonly given = new Map<string, Given>();
+  /** What the other side lacked and was given. */
+  readonly given: Given;
 
-  constructor({ readPerSecond, rulesBurst, rulesEveryMs, comparisonBurst, comparisonEveryMs }: BorderOptions) {
+  constructor(options: BorderOptions) {
+    const { readPerSecond, rulesBurst, rulesEveryMs, comparisonBurst, comparisonEveryMs } = options;
     this.reading = new Allowance(readPerSecond, 1000 / readPerSecond);
     this.rules = new Allowance(rulesBurst, rulesEveryMs);
     this.comparing = new Allowance(comparisonBurst, comparisonEveryMs);
     this.comparable = new Allowance(comparisonBurst, comparisonEveryMs);
     this.anew = new Allowance(ANEW_BURST, ANEW_EVERY_MS);
+    this.given = new Given(options);
   }
 
-  /** What an honest link lacks that breaks now and then is found at once, and given if it is little. */
-  begin(monoMs: number, few: number): void {
-    if (!this.anew.isLeft(monoMs)) return;
+  /** A new link. What an honest one lacks that breaks now and then is found at once. */
+  begin(monoMs: number): void {
+    const isAmongFirst = this.anew.isLeft(monoMs);
+    this.given.begin({ isAmongFirst });
+    if (!isAmongFirst) return;
     this.anew.take(monoMs);
     for (const allowance of [this.comparing, this.comparable]) allowance.take(monoMs, -COMPARED_ANEW);
-    for (const given of this.given.values()) {
-      if (given.size > few || given.againMonoMs <= monoMs) continue;
-      given.againMonoMs = monoMs;
-      given.most = few;
-    }
   }
 }
 
@@ -70,20 +55,7 @@ export class EndedTerms {
   /** For a new link: those of the link that ended last. */
   take(clusterId: string, { monoMs }: Time): Terms {
     const terms = this.#byCluster.get(clusterId)?.pop() ?? new Terms(this.#options);
-    const latestMonoMs = monoMs + this.#options.digestIntervalMs;
-    for (const given of terms.given.values()) {
-      given.tried = [];
-      // What a link that ended did not bring is lost with it, and the other side may have started anew, so a source waits for one digest at most. Not each time, or
-      // links that end give it each minute what it refuses.
-      if (given.againMonoMs <= latestMonoMs) continue;
-      if (given.count > 1) {
-        if (!given.early.isLeft(monoMs)) continue;
-        given.early.take(monoMs);
-        given.count = 2;
-      }
-      given.againMonoMs = latestMonoMs;
-    }
-    terms.begin(monoMs, this.#options.maxTried);
+    terms.begin(monoMs);
     return terms;
   }
 

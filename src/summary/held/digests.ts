@@ -24,6 +24,8 @@ export interface Listed {
   readonly key: KeyText;
   readonly hash: bigint;
   readonly version: number;
+  /** The number of its last change (`Changes`). */
+  readonly order: number;
   /** Its source took it back. Digests leave it out. */
   readonly isWithdrawn: boolean;
 }
@@ -186,8 +188,9 @@ export class Digests {
         const of = tagHash(source.id, tag);
         if (version === 0 || !buckets.has(bucketOf(of)) || !passes(filter, source.id, key)) continue;
         const isDropped = version < 0 && source.state === "dropped";
-        if (!isDropped)
-          listed.push({ key, hash: (BigInt(of.high) << 32n) | BigInt(of.low), version: Math.abs(version), isWithdrawn: version < 0 });
+        if (isDropped) continue;
+        const hash = (BigInt(of.high) << 32n) | BigInt(of.low);
+        listed.push({ key, hash, version: Math.abs(version), order: source.keys.orderOf(key), isWithdrawn: version < 0 });
       }
     }
     return listed;

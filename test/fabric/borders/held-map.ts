@@ -153,7 +153,7 @@ export class HeldMap implements BorderSummaries {
     return [...this.rows.values()].flatMap(({ key, source, namespace, version, isBeacon, isWithdrawn, channel }) => {
       if (isBeacon || channel !== SCOPE.GLOBAL || !filter.passes(source, namespace)) return [];
       const { high, low } = keyHash(key);
-      return [{ key, hash: (BigInt(high) << 32n) | BigInt(low), version, isWithdrawn }];
+      return [{ key, hash: (BigInt(high) << 32n) | BigInt(low), version, isWithdrawn, order: (this.#places.get(key) ?? -1) + 1 }];
     });
   }
 

@@ -365,6 +365,29 @@ test("a side that answers no more, because it was asked often, is not said to ho
   expect(equalMonoMs()).toBeGreaterThan(world.time.monoMs - MINUTE);
 });
 
+test.each([
+  { when: "while it is down", isLost: false },
+  { when: "just before it breaks, so that they are lost with it", isLost: true },
+])("a link that breaks each minute, with 200 changes of one source $when, has them all soon after it is back, each time", ({ isLost }) => {
+  const [world, a, b] = pair();
+  sayMany(world, a, 300, 1);
+  live(world, 2 * MINUTE);
+  for (let version = 2; version < 17; version++) {
+    if (!isLost) world.unlink(a, b);
+    for (let n = 0; n < 200; n++) say(world, a, `s${(version * 50 + n) % 300}`, version);
+    if (isLost) {
+      // They are sent, and do not arrive.
+      world.run(260);
+      world.unlink(a, b);
+    }
+    live(world, 3000);
+    world.link(a, b);
+    live(world, 10_000);
+    expect(shownAt(b).filter((line) => line.endsWith(` ${version}`))).toHaveLength(200);
+    live(world, 47_000);
+  }
+});
+
 test("a neighbour that withholds a source is found by the digests of others", () => {
   const [world, a, hub, b] = regions("ahb") as [BorderWorld, WorldNode, WorldNode, WorldNode];
   for (const [x, y] of [
