@@ -309,6 +309,26 @@ test.each([
   );
 });
 
+test.each([
+  { count: 1023, asked: 1024 },
+  { count: 1024, asked: 1 },
+])("of $count namespaces it asks for $asked prefixes: a watch has 1,024 at most, and with more all is followed", ({ count, asked }) => {
+  const follower = new Follower({ prefixes: Array.from({ length: count }, (_, n) => `svc.n${n}`) });
+  follower.run();
+  expect(follower.opened.map(({ prefixes }) => prefixes.length)).toEqual([asked]);
+  expect(follower.followed.follows("elsewhere")).toBe(asked === 1);
+});
+
+test("a summary that names no region does not make the place of its cluster unknown", () => {
+  const follower = new Follower();
+  follower.heard("us-1");
+  follower.node.put({ namespace: "svc.a", serviceId: "web", source: "us-1" });
+  follower.run();
+  follower.node.put({ namespace: "svc.a", serviceId: "jobs", source: "us-1", regions: [] });
+  follower.run();
+  expect([follower.shown.length, follower.followed.held.regionOf("us-1")]).toEqual([2, "eu"]);
+});
+
 test("with keys of its own it shows nothing of which it cannot verify the signature", () => {
   const keys = new KeyRegistry(KEY_BOUNDS);
   keys.configure([{ cluster: "us-1", region: "eu", publicKey: signingKey(1).publicKey.raw }], { wallMs: WALL });

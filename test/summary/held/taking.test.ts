@@ -151,6 +151,9 @@ test("what our owner rule denies is held for relays and hidden, and shown when t
   b.held.rulesChanged();
   b.settle();
   expect(b.shown).toHaveLength(0);
+  // What its own cluster says comes over no border.
+  const version = b.say("own");
+  expect(b.shown).toEqual([`B/own@${version}*`]);
 });
 
 test("a neighbour whose words are refused all the time hides no refusal of another one", () => {
