@@ -587,6 +587,19 @@ test("a relay that withholds a withdrawal is undone by the beacon, which names t
   expect(version).toBeGreaterThan(0);
 });
 
+test("withdrawals that are over at once are forgotten in slices", () => {
+  const { world, a } = worldOf();
+  for (const withdrawn of [false, true]) for (let n = 0; n < 1000; n++) a.held.export(facts(`s${n}`, { source: "A", withdrawn }), a.time);
+  a.settle();
+  const held = () => a.held.replica.recordCount - a.held.replica.tombstoneCount;
+  const before = held();
+  world.nowMs += MEMORY;
+  a.held.work(a.time);
+  expect(before - held()).toBeLessThanOrEqual(400);
+  a.settle();
+  expect(before - held()).toBe(1000);
+});
+
 test("what is over is dropped in rounds, each of which drops all of it", () => {
   const world = new HeldWorld();
   const node = world.node({ nodeId: "a1", clusterId: "A", options: { pruneIntervalMs: 30_000 } });
