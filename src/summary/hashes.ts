@@ -14,6 +14,11 @@ export function bucketOf({ high }: Hash64): number {
   return high >>> 24;
 }
 
+/** The same of a hash as one number. */
+export function bucketOfNumber(hash: bigint): number {
+  return Number(hash >> 56n);
+}
+
 /**
  * What one summary adds to a digest. It is mixed: hashes of FNV of two versions of one key differ by a small number of steps, so that in a sum a key that
  * went ahead here and another that went ahead there would often cancel out.

@@ -2,8 +2,8 @@
  * The side that imports answers: its own digest where that differs, lists of what it holds, and what the other side wants back of its own region. It does
  * so only so often, whatever it is asked.
  */
-import type { KeyText } from "../../catalog/record/record.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
+import { bucketOfNumber } from "../../summary/hashes.ts";
 import type { BorderFrame } from "../wire/messages.ts";
 import type { BorderCounts, BorderOptions } from "./options.ts";
 import type { Outbox } from "./outbox.ts";
@@ -22,14 +22,6 @@ export interface ComparableParts {
 type DigestFrame = Extract<BorderFrame, { readonly kind: "borderDigest" }>;
 type HaveFrame = Extract<BorderFrame, { readonly kind: "borderHave" }>;
 
-/** What is being listed, and for what. */
-interface Listing {
-  readonly work: Generator<void, readonly Listed[]>;
-  readonly buckets: readonly number[];
-  /** Undefined: the list itself is sent. */
-  readonly wanted: ReadonlySet<bigint> | undefined;
-}
-
 export class Comparable {
   readonly #parts: ComparableParts;
   /** What the other side exports, and this one is to hold; undefined until it has told. */
@@ -43,7 +35,8 @@ export class Comparable {
   /** Questions that may still come after an answer: one for lists, and some for what is wanted back. */
   #questions = 0;
   #wants = 0;
-  #listing: Listing | undefined;
+  /** The work on a question. */
+  #listing: Generator<void, void> | undefined;
   /** Lists to be sent, a bucket each. */
   #lists: (readonly [bucket: number, listed: readonly Listed[]])[] = [];
   #offset = 0;
@@ -72,13 +65,8 @@ export class Comparable {
   }
 
   /** Lists some more. */
-  step(time: Time): void {
-    const listing = this.#listing;
-    const step = listing?.work.next();
-    if (listing === undefined || step?.done !== true) return;
-    this.#listing = undefined;
-    if (listing.wanted === undefined) this.#list(listing.buckets, step.value);
-    else this.#giveBack(listing.wanted, step.value, time);
+  step(): void {
+    if (this.#listing?.next().done === true) this.#listing = undefined;
   }
 
   next(time: Time): BorderFrame | undefined {
@@ -93,8 +81,8 @@ export class Comparable {
   }
 
   /** A question for lists, or for what the other side wants back. */
-  asked({ buckets, hashes }: HaveFrame): void {
-    const { summaries, counts } = this.#parts;
+  asked({ buckets, hashes }: HaveFrame, time: Time): void {
+    const { counts } = this.#parts;
     const isWant = buckets.length === 0;
     const isAllowed = isWant ? this.#wants > 0 : this.#questions > 0;
     if (this.#filter === undefined || !isAllowed || this.#listing !== undefined) {
@@ -103,9 +91,7 @@ export class Comparable {
     }
     if (isWant) this.#wants -= 1;
     else this.#questions -= 1;
-    const asked = isWant ? hashes.map((hash) => Number(hash >> 56n)) : buckets;
-    const set = new Set(asked);
-    this.#listing = { work: summaries.list(this.#filter, set), buckets: [...set], wanted: isWant ? new Set(hashes) : undefined };
+    this.#listing = isWant ? this.#giveBack(this.#filter, new Set(hashes), time) : this.#list(this.#filter, new Set(buckets));
   }
 
   /** Looks at the digest that came, as soon as this side's is summed. */
@@ -141,13 +127,16 @@ export class Comparable {
     return { kind: "borderDigest", digest: own.digest, count: own.count, isAnswer: true, buckets: own.buckets };
   }
 
-  #list(buckets: readonly number[], listed: readonly Listed[]): void {
-    const byBucket = Map.groupBy(
-      listed.filter(({ isWithdrawn }) => !isWithdrawn),
-      ({ hash }) => Number(hash >> 56n),
-    );
-    this.#parts.counts.lists += 1;
-    this.#lists = buckets.map((bucket) => [bucket, byBucket.get(bucket) ?? []]);
+  *#list(filter: DigestFilter, buckets: ReadonlySet<number>): Generator<void, void> {
+    const { summaries, counts } = this.#parts;
+    const byBucket = new Map<number, Listed[]>([...buckets].map((bucket) => [bucket, []]));
+    let looked = 0;
+    for (const listed of yield* summaries.list(filter, buckets)) {
+      if (++looked % SLICE === 0) yield;
+      if (!listed.isWithdrawn) byBucket.get(bucketOfNumber(listed.hash))?.push(listed);
+    }
+    counts.lists += 1;
+    this.#lists = [...byBucket];
     this.#offset = 0;
   }
 
@@ -176,16 +165,20 @@ export class Comparable {
   }
 
   /** A cluster of that region asks for what it does not know of itself any more. Nothing else is given in this way. */
-  #giveBack(wanted: ReadonlySet<bigint>, listed: readonly Listed[], time: Time): void {
+  *#giveBack(filter: DigestFilter, wanted: ReadonlySet<bigint>, time: Time): Generator<void, void> {
     const { summaries, via, outbox, counts } = this.#parts;
-    const keys = listed.flatMap(({ hash, key }): readonly KeyText[] => {
-      if (!wanted.has(hash)) return [];
+    const buckets = new Set([...wanted].map((hash) => bucketOfNumber(hash)));
+    let looked = 0;
+    for (const { hash, key } of yield* summaries.list(filter, buckets)) {
+      if (++looked % SLICE === 0) yield;
+      if (!wanted.has(hash)) continue;
       const source = summaries.find(key)?.source ?? "";
-      return summaries.regionOf(source) === via.region ? [key] : [];
-    });
-    counts.given += outbox.owe(keys, time);
+      if (summaries.regionOf(source) === via.region) counts.given += outbox.owe([key], time);
+    }
   }
 }
 
+/** So many summaries are looked at in one step: some 3 ms. */
+const SLICE = 2000;
 /** A digest that came is looked at again so soon while this side's is being summed. */
 const SUMMING_MS = 50;

@@ -5,7 +5,7 @@
  */
 import { type KeyText, keyParts } from "../../catalog/record/record.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
-import { BUCKETS } from "../../summary/hashes.ts";
+import { BUCKETS, bucketOfNumber } from "../../summary/hashes.ts";
 import type { BorderFrame } from "../wire/messages.ts";
 import type { BorderCounts, BorderOptions } from "./options.ts";
 import type { Outbox } from "./outbox.ts";
@@ -36,29 +36,31 @@ type State =
   | { readonly kind: "idle" }
   /** The digest was sent. No answer means that the two are equal. */
   | { readonly kind: "sent" }
-  /** What is held here of the buckets that differ is being listed. */
-  | {
-      readonly kind: "listing";
-      readonly buckets: ReadonlySet<number>;
-      readonly work: Generator<void, readonly Listed[]>;
-      readonly pair: string;
-      /** Of what is held here, when the listing began. */
-      readonly revision: number;
-      readonly isEmptyThere: boolean;
-    }
+  /** What is held here of the buckets that differ is being listed, or what the other side lacks of it is being given. */
+  | { readonly kind: "working"; readonly work: Generator<void, State> }
   /** The question is to be sent, or its answers come. */
   | {
       readonly kind: "asking";
       isSent: boolean;
       readonly left: Set<number>;
-      /** By bucket, so that a frame that completes one costs no look at the others. */
-      readonly mine: Map<number, Map<bigint, Mine>>;
-      readonly lacking: Listed[];
+      /** What is held here, without what the other side has too. */
+      readonly mine: ByBucket;
       /** What the other side knows better. */
       readonly better: bigint[];
-      readonly pair: string;
-      readonly revision: number;
+      readonly compared: Compared;
     };
+
+interface Compared {
+  /** The two digests. */
+  readonly pair: string;
+  /** Of what is held here, when the listing began. */
+  readonly revision: number;
+}
+
+const IDLE: State = { kind: "idle" };
+
+/** By the bucket of the hash: one map of all grows in steps of 10 ms. */
+type ByBucket = Map<number, Map<bigint, Mine>>;
 
 interface Mine {
   readonly listed: Listed;
@@ -69,7 +71,7 @@ interface Mine {
 export class Comparing {
   readonly #parts: ComparingParts;
   readonly #openMonoMs: number;
-  #state: State = { kind: "idle" };
+  #state: State = IDLE;
   #digestMonoMs: number;
   /** A digest goes by then, though something waits to be sent, because on a busy link something always does. */
   #lateMonoMs: number;
@@ -125,42 +127,15 @@ export class Comparing {
   }
 
   nextDeadlineMs(): number {
-    if (this.#state.kind === "listing") return 0;
+    if (this.#state.kind === "working") return 0;
     return this.#parts.outbox.isEmpty ? Math.min(this.#digestMonoMs, this.#othersMonoMs) : this.#lateMonoMs;
   }
 
-  /** Lists some more. */
-  step(time: Time): void {
-    const state = this.#state;
-    if (state.kind !== "listing") return;
-    const step = state.work.next();
-    if (step.done !== true) return;
-    const mine = new Map<number, Map<bigint, Mine>>();
-    for (const listed of step.value) {
-      const bucket = bucketOf(listed.hash);
-      const own = mine.get(bucket) ?? new Map<bigint, Mine>();
-      mine.set(bucket, own);
-      own.set(listed.hash, { listed, isOlderThere: false });
-    }
-    const asking = {
-      kind: "asking" as const,
-      isSent: false,
-      left: new Set(state.buckets),
-      mine,
-      lacking: [],
-      better: [],
-      pair: state.pair,
-      revision: state.revision,
-    };
-    this.#state = asking;
-    if (state.isEmptyThere) {
-      asking.left.clear();
-      this.#conclude(
-        step.value.filter(({ isWithdrawn }) => !isWithdrawn),
-        state,
-        time,
-      );
-    }
+  /** Lists or gives some more. */
+  step(): void {
+    if (this.#state.kind !== "working") return;
+    const step = this.#state.work.next();
+    if (step.done === true) this.#state = step.value;
   }
 
   next(time: Time): BorderFrame | undefined {
@@ -184,16 +159,16 @@ export class Comparing {
       return;
     }
     terms.comparing.take(time.monoMs);
-    this.#state = { kind: "idle" };
+    this.#state = IDLE;
     const own = summaries.digest(filter);
     if (own === undefined) return;
     const pair = `${own.digest} ${frame.digest}`;
     const buckets = new Set(own.buckets.flatMap((sum, bucket) => (sum === frame.buckets[bucket] ? [] : [bucket])));
     if (buckets.size === 0 || pair === this.#fruitless) return;
     const isEmptyThere = frame.count === 0 && own.count <= options.maxOwed;
-    const { revision } = summaries;
-    this.#state = { kind: "listing", buckets, work: summaries.list(filter, buckets), pair, revision, isEmptyThere };
-    this.step(time);
+    const compared = { pair, revision: summaries.revision };
+    this.#state = { kind: "working", work: this.#list(buckets, compared, isEmptyThere ? time : undefined) };
+    this.step();
   }
 
   /** A part of what the other side holds in the buckets. */
@@ -205,21 +180,15 @@ export class Comparing {
     }
     for (const [n, hash] of hashes.entries()) this.#compare(state, hash, versions[n] ?? 0);
     this.#digestMonoMs = Math.max(this.#digestMonoMs, time.monoMs + this.#parts.options.digestIntervalMs);
-    const done = buckets.filter((bucket) => state.left.delete(bucket));
-    if (done.length === 0) return;
-    for (const bucket of done) {
-      // A side that never had it need not hear that it is gone.
-      for (const { listed, isOlderThere } of state.mine.get(bucket)?.values() ?? [])
-        if (isOlderThere || !listed.isWithdrawn) state.lacking.push(listed);
-      state.mine.delete(bucket);
-    }
+    for (const bucket of buckets) state.left.delete(bucket);
     if (state.left.size > 0) return;
     this.#wanted = state.better;
-    this.#conclude(state.lacking, state, time);
+    this.#state = { kind: "working", work: this.#conclude(state.mine, state.compared, time) };
+    this.step();
   }
 
   #compare({ mine, better }: Extract<State, { kind: "asking" }>, hash: bigint, version: number): void {
-    const ofBucket = mine.get(bucketOf(hash));
+    const ofBucket = mine.get(bucketOfNumber(hash));
     const own = ofBucket?.get(hash);
     if (own !== undefined && version < own.listed.version) {
       own.isOlderThere = true;
@@ -230,10 +199,23 @@ export class Comparing {
     if (own === undefined || version > own.listed.version) if (better.length < this.#parts.options.maxWanted) better.push(hash);
   }
 
+  /** Lists what is held here. A side that holds nothing is asked for nothing. */
+  *#list(buckets: ReadonlySet<number>, compared: Compared, isEmptyThere: Time | undefined): Generator<void, State> {
+    const { summaries, filter } = this.#parts;
+    const listed = yield* summaries.list(filter, buckets);
+    const mine: ByBucket = new Map([...buckets].map((bucket) => [bucket, new Map()]));
+    for (const [n, each] of listed.entries()) {
+      if (n % SLICE === SLICE - 1) yield;
+      mine.get(bucketOfNumber(each.hash))?.set(each.hash, { listed: each, isOlderThere: false });
+    }
+    if (isEmptyThere !== undefined) return yield* this.#conclude(mine, compared, isEmptyThere);
+    return { kind: "asking", isSent: false, left: new Set(buckets), mine, better: [], compared };
+  }
+
   #isDigestDue({ monoMs }: Time): boolean {
     const { outbox, summaries, filter } = this.#parts;
     const dueMonoMs = outbox.isEmpty ? Math.min(this.#digestMonoMs, this.#othersMonoMs) : this.#lateMonoMs;
-    if (dueMonoMs > monoMs || this.#state.kind === "listing") return false;
+    if (dueMonoMs > monoMs || this.#state.kind === "working") return false;
     return summaries.digest(filter) !== undefined;
   }
 
@@ -254,17 +236,35 @@ export class Comparing {
     return { kind: "borderDigest", digest: own.digest, count: own.count, isAnswer: false, buckets: [] };
   }
 
-  #conclude(found: readonly Listed[], { pair, revision }: { readonly pair: string; readonly revision: number }, time: Time): void {
+  /** Gives what the other side lacks. */
+  *#conclude(mine: ByBucket, { pair, revision }: Compared, time: Time): Generator<void, State> {
     const { outbox, counts, terms } = this.#parts;
-    this.#state = { kind: "idle" };
-    if (found.length === 0) this.#fruitless = pair;
-    const bySource = Map.groupBy(found, ({ key }) => keyParts(key).clusterId);
+    const bySource = new Map<string, Listed[]>();
+    let looked = 0;
+    for (const ofBucket of mine.values()) {
+      for (const { listed, isOlderThere } of ofBucket.values()) {
+        if (++looked % SLICE === 0) yield;
+        // A side that never had it need not hear that it is gone.
+        if (listed.isWithdrawn && !isOlderThere) continue;
+        const source = keyParts(listed.key).clusterId;
+        const lacking = bySource.get(source) ?? [];
+        lacking.push(listed);
+        bySource.set(source, lacking);
+      }
+    }
+    if (bySource.size === 0) this.#fruitless = pair;
     terms.given.lackingOnly(bySource);
-    const keys = [...bySource].flatMap(([source, lacking]) => this.#give(source, lacking, revision, time));
-    if (keys.length > 0) counts.given += outbox.owe(keys, time);
+    for (const [source, lacking] of bySource) {
+      const keys = yield* this.#give(source, lacking, revision, time);
+      for (let at = 0; at < keys.length; at += SLICE) {
+        if (keys.length >= SLICE) yield;
+        counts.given += outbox.owe(keys.slice(at, at + SLICE), time);
+      }
+    }
+    return IDLE;
   }
 
-  #give(source: string, lacking: readonly Listed[], revision: number, { monoMs }: Time): readonly KeyText[] {
+  *#give(source: string, lacking: readonly Listed[], revision: number, { monoMs }: Time): Generator<void, readonly KeyText[]> {
     const { ownCluster, options, summaries, outbox, isYoung, terms } = this.#parts;
     // Others than this cluster wait, so that what comes from the source itself is not given twice.
     if (source !== ownCluster && monoMs < this.#openMonoMs + options.othersAfterMs) return [];
@@ -272,13 +272,11 @@ export class Comparing {
     const isBusy = this.#isBusy;
     const isWaiting = (key: KeyText) => (isDirect && isYoung(key)) || (isBusy && outbox.isOnItsWay(key));
     const isLive = (key: KeyText) => summaries.find(key)?.isWithdrawn === false;
-    return terms.given.give(source, { lacking, revision, isWaiting, isLive }, monoMs);
+    return yield* terms.given.give(source, { lacking, revision, isWaiting, isLive }, monoMs);
   }
 }
 
+/** So many summaries are looked at in one step: some 3 ms. */
+const SLICE = 2000;
 /** After something happened by which the two may differ. */
 const HURRY_MS = 100;
-
-function bucketOf(hash: bigint): number {
-  return Number(hash >> 56n);
-}

@@ -42,11 +42,11 @@ export class Given {
     for (const [source, given] of this.#bySource) if (!sources.has(source)) given.lackNothing();
   }
 
-  /** What is given now of a source. */
-  give(source: string, found: Found, monoMs: number): readonly KeyText[] {
+  /** What is given now of a source, in slices. */
+  *give(source: string, found: Found, monoMs: number): Generator<void, readonly KeyText[]> {
     const given = this.#bySource.get(source) ?? new GivenOfSource(this.#options);
     this.#bySource.set(source, given);
-    return given.give(found, monoMs);
+    return yield* given.give(found, monoMs);
   }
 
   /**
@@ -107,23 +107,25 @@ class GivenOfSource {
     return tried;
   }
 
-  give({ lacking, revision, isWaiting, isLive }: Found, monoMs: number): readonly KeyText[] {
-    const isTaken = this.#isAnyTaken(lacking, isLive);
+  *give({ lacking, revision, isWaiting, isLive }: Found, monoMs: number): Generator<void, readonly KeyText[]> {
+    const taken = new Set(this.#sent);
     const fresh: KeyText[] = [];
     const before: KeyText[] = [];
     // What waits is not given, so it is as new as it was.
     let upTo = revision;
-    for (const { key, order } of lacking) {
+    for (const [n, { key, order }] of lacking.entries()) {
+      if (n % SLICE === SLICE - 1) yield;
+      taken.delete(key);
       if (isWaiting(key)) upTo = Math.min(upTo, order - 1);
       else if (order > this.#revision) fresh.push(key);
       else before.push(key);
     }
     this.#revision = Math.max(this.#revision, upTo);
-    const again = this.#giveAgain(before, isTaken, monoMs);
+    const again = this.#giveAgain(before, [...taken].some(isLive), monoMs);
     this.#short = again.size === before.length ? [] : [...this.#some(before, this.#options.maxTried)].filter((key) => !again.has(key));
-    const given = [...fresh, ...again];
-    this.#sent = given.slice(0, this.#options.triedOfSource);
-    return given;
+    for (const key of again) fresh.push(key);
+    this.#sent = fresh.slice(0, this.#options.triedOfSource);
+    return fresh;
   }
 
   #giveAgain(before: readonly KeyText[], isTaken: boolean, monoMs: number): ReadonlySet<KeyText> {
@@ -148,14 +150,10 @@ class GivenOfSource {
     }
     return some;
   }
-
-  #isAnyTaken(lacking: readonly Listed[], isLive: (key: KeyText) => boolean): boolean {
-    const gone = new Set(this.#sent);
-    for (const { key } of lacking) gone.delete(key);
-    return [...gone].some(isLive);
-  }
 }
 
+/** So many summaries are looked at in one step. */
+const SLICE = 2000;
 /** So often at once, and then once in the time below. */
 const EARLY_BURST = 3;
 const EARLY_EVERY_MS = 600_000;

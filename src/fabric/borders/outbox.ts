@@ -35,8 +35,8 @@ export class Outbox {
   /** Changed keys, and since when they wait. Withdrawals wait for no window. */
   readonly #changed = new Map<KeyText, number>();
   readonly #urgent = new Map<KeyText, number>();
-  /** What the other side was found to lack, the first last. What changed since waits with the changes, and counts here no more. */
-  #owed: KeyText[] = [];
+  /** What the other side was found to lack, by its priority. What changed since waits with the changes: it is in `#owing` no more. */
+  readonly #owed = new Map<number, Set<KeyText>>();
   readonly #owing = new Set<KeyText>();
   #owedSinceMs = 0;
   /** The last batch had no room for it after what changed, so it goes before that now: a link may never be done with changes. */
@@ -113,16 +113,20 @@ export class Outbox {
   /** The other side lacks these. What does not fit is found again. Returns how many of them wait now that did not before. */
   owe(keys: readonly KeyText[], { monoMs }: Time): number {
     const { options, priorityOf } = this.#parts;
-    if (this.#owing.size === 0) this.#owedSinceMs = monoMs;
-    const room = Math.max(0, options.maxOwed - this.#owing.size);
-    const fresh = keys.filter((key) => !this.#isWaiting(key)).slice(0, room);
-    if (fresh.length === 0) return 0;
-    // There may be as many as a node holds, of few priorities.
-    const byPriority = Map.groupBy(fresh, (key) => priorityOf(keyParts(key).namespace));
-    const ranked = [...byPriority].toSorted(([a], [b]) => a - b).flatMap(([, each]) => each);
-    this.#owed = [...ranked, ...this.#owed.filter((key) => this.#owing.has(key))];
-    for (const key of ranked) this.#owing.add(key);
-    return ranked.length;
+    const before = this.#owing.size;
+    if (before === 0) this.#owedSinceMs = monoMs;
+    for (const key of keys) {
+      if (this.#owing.size >= options.maxOwed) break;
+      if (!this.#isWaiting(key)) this.#owe(key, priorityOf(keyParts(key).namespace));
+    }
+    return this.#owing.size - before;
+  }
+
+  #owe(key: KeyText, priority: number): void {
+    const owed = this.#owed.get(priority) ?? new Set();
+    this.#owed.set(priority, owed);
+    owed.add(key);
+    this.#owing.add(key);
   }
 
   /** Whether the newest version of the key waits here, or was sent so short a time ago that the other side may not have it yet. */
@@ -140,12 +144,11 @@ export class Outbox {
     else this.#oweFirst(key, time);
   }
 
-  /** The other side decides how often, so it costs no look at what waits. A key may be in the list twice; it goes once. */
+  /** The other side decides how often, so it costs no look at what waits. */
   #oweFirst(key: KeyText, { monoMs }: Time): void {
     if (this.#isWaiting(key) || this.#owing.size >= this.#parts.options.maxOwed) return;
     if (this.#owing.size === 0) this.#owedSinceMs = monoMs;
-    this.#owing.add(key);
-    this.#owed.push(key);
+    this.#owe(key, FIRST);
   }
 
   /** Looks at what changed. */
@@ -268,7 +271,7 @@ export class Outbox {
     if (!isOld && !(isStalled && isLong)) return;
     this.#changed.clear();
     this.#urgent.clear();
-    this.#owed = [];
+    this.#owed.clear();
     this.#owing.clear();
     if (this.#aheadMonoMs !== NEVER) this.#lookAhead(time);
     this.#aheadMonoMs = NEVER;
@@ -358,10 +361,13 @@ export class Outbox {
   }
 
   #takeOwed(take: (key: KeyText, isAsked: boolean) => boolean): void {
-    for (let key = this.#owed.at(-1); key !== undefined; key = this.#owed.at(-1)) {
-      if (this.#owing.has(key) && !take(key, true)) return;
-      this.#owing.delete(key);
-      this.#owed.pop();
+    for (const [priority, keys] of [...this.#owed].toSorted(([a], [b]) => b - a)) {
+      for (const key of keys) {
+        if (this.#owing.has(key) && !take(key, true)) return;
+        this.#owing.delete(key);
+        keys.delete(key);
+      }
+      this.#owed.delete(priority);
     }
   }
 
@@ -413,6 +419,8 @@ class Room {
   }
 }
 
+/** Before all priorities. */
+const FIRST = Number.POSITIVE_INFINITY;
 /** Tags, lengths and hops of a seal, at most. */
 const SEAL_BYTES = 14;
 /** While later changes are not looked at, beacons are so often. Each time costs a look at all of them. */

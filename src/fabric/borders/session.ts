@@ -124,8 +124,8 @@ export class BorderSession implements ChannelSession<BorderFrame> {
   }
 
   tick(time: Time): void {
-    this.#comparable.step(time);
-    this.#comparing.step(time);
+    this.#comparable.step();
+    this.#comparing.step();
     this.#look(time);
   }
 
@@ -273,7 +273,7 @@ export class BorderSession implements ChannelSession<BorderFrame> {
       if (frame.isAnswer) this.#comparing.answered(frame, time);
       else this.#comparable.compare(frame, time);
     } else if (frame.isAnswer) this.#comparing.told(frame, time);
-    else this.#comparable.asked(frame);
+    else this.#comparable.asked(frame, time);
   }
 
   /** A cluster that says less than is known of it has lost what it said. It is shown its own word, so that it goes above it. */

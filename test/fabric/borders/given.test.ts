@@ -18,6 +18,13 @@ function lackingOf(from: number, to: number, source = "ca"): readonly Listed[] {
   });
 }
 
+function whole<T>(work: Generator<void, T>): T {
+  for (;;) {
+    const step = work.next();
+    if (step.done === true) return step.value;
+  }
+}
+
 function open(isAmongFirst = false) {
   const given = new Given(OPTIONS);
   given.begin({ isAmongFirst });
@@ -27,7 +34,7 @@ function open(isAmongFirst = false) {
     { revision = Number.MAX_SAFE_INTEGER, waiting = [] as readonly Listed[] } = {},
   ) => {
     const isWaiting = (key: string) => waiting.some((each) => each.key === key);
-    return given.give("ca", { lacking, revision, isWaiting, isLive: () => true }, monoMs);
+    return whole(given.give("ca", { lacking, revision, isWaiting, isLive: () => true }, monoMs));
   };
   return { given, give };
 }
@@ -105,7 +112,7 @@ test("before a digest 64 are tried in all, of 30 sources in turn, and once in th
     isWaiting: () => false,
     isLive: () => true,
   });
-  for (const name of names) for (let n = 0; n < 4; n++) given.give(name, found(name), 0);
+  for (const name of names) for (let n = 0; n < 4; n++) whole(given.give(name, found(name), 0));
   const first = given.try(0);
   expect([first.length, given.try(BORDER_FIXED.digestIntervalMs - 1).length]).toEqual([64, 0]);
   const second = given.try(BORDER_FIXED.digestIntervalMs);
