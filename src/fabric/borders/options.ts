@@ -50,7 +50,7 @@ export const BORDER_FIXED = {
   judgeEveryMs: 0.25,
   /** Seals that came over the link and are not sent back. */
   maxEchoes: 4096,
-  /** A source counts as heard directly while its beacon is younger. Half a ttl: one beacon may be lost. */
+  /** A source counts as heard directly while its beacon is younger. This is half of the default ttl; a node sets half of its own (`Summaries.atBorders`). */
   heardMs: 60_000,
   /** The time between two looks at what is heard directly. */
   rulesIntervalMs: 1000,
