@@ -79,6 +79,7 @@ const FABRIC_LAYOUT: Omit<Layout, "rulesOf"> = {
     "MemberUpdate.exports_summaries",
     "MemberUpdate.borders",
     "MemberUpdate.heard_rules",
+    "HeardRule.reached",
     "LostOrigin.keys_through",
     "ProbeResponse.wall_ms",
     "PushPullRequest.digest",

@@ -77,6 +77,11 @@ export class KeyRegistry {
     return this.#clusters.get(cluster)?.region;
   }
 
+  /** The regions of all clusters with a key in the settings. */
+  allRegions(): Iterable<string> {
+    return this.#clusters.values().map(({ region }) => region);
+  }
+
   /** Whether the settings name a key of the cluster. */
   hasKeys(cluster: string): boolean {
     return this.#clusters.has(cluster);

@@ -57,12 +57,18 @@ const anyPlainUpdate = fc.record({
   incarnation: anyCount,
   accuser: optionalId,
 });
+const anyReach = fc.record({
+  hops: fc.integer({ min: 1, max: 7 }),
+  regions: ids,
+  patterns: fc.array(fc.constantFrom("*", "svc.*", "svc.market"), { maxLength: 3 }),
+});
 const anyHeardRule = fc.record({
   clusterId: anyId,
   region: anyId,
   isHeard: fc.boolean(),
   hasLink: fc.boolean(),
   exports: fc.array(fc.stringMatching(/^[a-z][a-z.]{0,20}$/), { maxLength: 3 }),
+  reached: fc.array(anyReach, { maxLength: 3 }),
 });
 const anyUpdate: fc.Arbitrary<MemberUpdate> = fc
   .tuple(
@@ -79,7 +85,9 @@ const anyUpdate: fc.Arbitrary<MemberUpdate> = fc
     ...(keepsEntries && { keepsEntries }),
     ...(exportsSummaries && { exportsSummaries }),
     ...(borders.length > 0 && { borders }),
-    ...(heardRules.length > 0 && { heardRules }),
+    ...(heardRules.length > 0 && {
+      heardRules: heardRules.map(({ reached, ...rule }) => ({ ...rule, ...(reached.length > 0 && { reached }) })),
+    }),
   }));
 const updates = fc.array(anyUpdate, { maxLength: 5 });
 
@@ -186,6 +194,7 @@ const anyOfSummaries: fc.Arbitrary<LinkFrame> = fc.oneof(
     kind: fc.constant("borderRules" as const),
     exports: fc.array(fc.constantFrom("*", "svc.*", "svc.market"), { maxLength: 3 }),
     directSources: ids,
+    reach: fc.array(anyReach, { maxLength: 3 }),
   }),
   fc
     .record({ summaries: anySealed, beacons: anySealed, keys: anySealed, ageMs: fc.nat(0xffffffff) })

@@ -59,6 +59,10 @@ class FakeKeys {
     return this.regions.get(cluster);
   }
 
+  allRegions(): Iterable<string> {
+    return this.regions.values();
+  }
+
   hasKeys(cluster: string): boolean {
     return this.regions.has(cluster);
   }

@@ -83,12 +83,13 @@ function withBorders(node: HeldNode): Measured {
       priorityOf: () => 0,
       linkedRegions: () => new Set(sessions.map((_, link) => `far-${link}`)),
       borderExports: () => new Map(),
+      reaches: { reachRevision: 0, reachTo: () => [] },
     },
   );
   const sessions: BorderSession[] = [];
   for (let link = 0; link < links; link++) sessions.push(openLink(channel, link, node));
   const say = (session: BorderSession | undefined, frame: BorderFrame) => session?.receive(frame, node.time, []);
-  for (const session of sessions) say(session, { kind: "borderRules", exports: [], directSources: [] });
+  for (const session of sessions) say(session, { kind: "borderRules", exports: [], directSources: [], reach: [] });
   const take = (summaries: readonly Sealed[], beacons: readonly Sealed[]) => {
     say(sessions[0], { kind: "borderBatch", summaries, beacons, keys: [], beaconAgesMs: beacons.map(() => 0) });
     // The other sides compare what they hold now and then, so that sums of it are kept.

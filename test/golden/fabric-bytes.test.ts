@@ -73,7 +73,16 @@ const FRAMES: Readonly<Record<string, LinkFrame>> = {
     saidMs: 0,
     asOfMs: 0,
   },
-  "frame-border-rules-1": { kind: "borderRules", exports: ["svc.*"], directSources: ["c2", "c3"] },
+  "frame-border-rules-1": { kind: "borderRules", exports: ["svc.*"], directSources: ["c2", "c3"], reach: [] },
+  "frame-border-rules-2": {
+    kind: "borderRules",
+    exports: ["*"],
+    directSources: [],
+    reach: [
+      { hops: 1, regions: ["ap", "eu"], patterns: ["svc", "shared.*"] },
+      { hops: 7, regions: [], patterns: ["*"] },
+    ],
+  },
   "frame-border-batch-1": { kind: "borderBatch", summaries: [SEALED], beacons: [SEALED], keys: [SEALED], beaconAgesMs: [40_000] },
   "frame-border-digest-1": { kind: "borderDigest", digest: 2n ** 64n - 1n, count: 3, isAnswer: true, buckets: BUCKETS },
   "frame-border-have-1": { kind: "borderHave", isAnswer: true, buckets: [0, 255], hashes: [7n, 2n ** 63n], versions: [1, 2 ** 52] },

@@ -1,6 +1,6 @@
 /** Export rules of borders become narrower and wider while real node machines show summaries in other regions (docs/design/summaries.md, Narrowed export rules). */
 import { expect, test } from "vitest";
-import { type Layout, Regions } from "./regions/world.ts";
+import { type Layout, Regions, SUMMARY } from "./regions/world.ts";
 
 const LINKED_MS = 8000;
 const NARROW_MS = 14_000;
@@ -136,3 +136,112 @@ test.each([{ isAway: false }, { isAway: true }])(
     expect(regions.run(diedMs + 31_000)).toEqual([]);
   },
 );
+
+type Shape = readonly (readonly [string, string])[];
+const SPOKES: Shape = [
+  ["h", "a"],
+  ["h", "b"],
+  ["h", "c"],
+];
+
+/** Regions of one cluster each, called as they are with a 1, of which only these have borders with each other. Region a exports two services. */
+function shapeOf(
+  seed: string,
+  shape: Shape,
+  { count = 1 }: { readonly count?: number } = {},
+): { readonly regions: Regions; readonly all: readonly string[] } {
+  const all = [...new Set(shape.flat())];
+  const areNeighbours = (one: string, other: string) => shape.some((pair) => pair.includes(one) && pair.includes(other));
+  const regions = new Regions(`narrowed/${seed}`, Object.fromEntries(all.map((place) => [place, { [`${place}1`]: count }])), {
+    areNeighbours,
+  });
+  regions.start();
+  regions.at(LINKED_MS, () => regions.put("a1-a", "a"));
+  regions.at(LINKED_MS, () => regions.put("a1-a", "b", "1", { namespace: "inner" }));
+  regions.look(NARROW_MS - 500, () => regions.differs([...regions.nodes.values()], BOTH));
+  return { regions, all };
+}
+
+const BOTH = ["a1 inner/b", "a1 svc/a"];
+const ONE = ["a1 svc/a"];
+/** Long enough for words that go in a circle of regions to end by their distance. */
+const AROUND_MS = 30_000;
+const RING: Shape = [
+  ["a", "b"],
+  ["b", "c"],
+  ["c", "d"],
+  ["d", "a"],
+];
+const CHAIN: Shape = RING.slice(0, 3);
+/** Behind a there is a ring: each of it is a neighbour of a neighbour of the others. */
+const TAIL: Shape = [
+  ["a", "b"],
+  ["b", "c"],
+  ["c", "d"],
+  ["d", "b"],
+];
+const MESH: Shape = [...RING, ["a", "c"], ["b", "d"]];
+
+test.each<{
+  readonly name: string;
+  readonly shape: Shape;
+  /** Whom a tells its narrower rule; all when absent. */
+  readonly to?: readonly string[];
+  readonly count?: number;
+  readonly shown?: readonly string[];
+  readonly rule?: readonly string[];
+  readonly beside?: (regions: Regions, atMs: number) => void;
+}>([
+  { name: "a hub and its spokes", shape: SPOKES },
+  { name: "a hub of several nodes", shape: SPOKES, count: 2 },
+  { name: "nothing is exported any more", shape: SPOKES, rule: ["none"], shown: [] },
+  { name: "a chain", shape: CHAIN },
+  { name: "a chain of several nodes a region", shape: CHAIN, count: 3 },
+  { name: "a ring", shape: RING },
+  { name: "a ring behind a neighbour", shape: TAIL },
+  { name: "a ring of several nodes behind a neighbour", shape: TAIL, count: 2 },
+  { name: "a mesh", shape: MESH },
+  { name: "a mesh of several nodes a region", shape: MESH, count: 2 },
+  { name: "a mesh in which one relay is still let in", shape: MESH, to: ["b", "c"], shown: BOTH },
+  { name: "a ring in which one relay is still let in, and has several nodes", shape: RING, to: ["b"], shown: BOTH, count: 2 },
+  {
+    name: "the hub starts anew while the narrowed spoke is away",
+    shape: SPOKES,
+    count: 2,
+    beside: (regions, atMs) => {
+      regions.at(atMs - 400, () => regions.cutOff("a"));
+      regions.at(atMs + 1000, () => crash(regions, "h1"));
+      regions.at(atMs + 10_000, () => regions.cutOff("a", false));
+    },
+  },
+])("what a relay has only from us supports nothing: $name", ({ name, shape, to, count = 1, shown = ONE, rule = ["svc"], beside }) => {
+  const { regions, all } = shapeOf(name, shape, { count });
+  const others = all.filter((place) => place !== "a");
+  const narrow = (exports: readonly string[]) =>
+    regions.exportTo(
+      "a1",
+      (to ?? others).map((place) => `${place}1`),
+      exports,
+    );
+  regions.at(NARROW_MS, () => narrow(rule));
+  beside?.(regions, NARROW_MS);
+  const narrowedMs = NARROW_MS + AROUND_MS;
+  // What one relay may still have goes nowhere meanwhile.
+  const fromMs = shown === BOTH ? NARROW_MS : narrowedMs;
+  for (const place of others) watch(regions, fromMs, narrowedMs + 10_000, place, shown);
+  regions.look(narrowedMs, () => regions.differs(regions.nodesOf("a"), BOTH));
+  regions.at(narrowedMs + 10_500, () => narrow([]));
+  for (const place of others) watch(regions, narrowedMs + 10_500 + DONE_MS, narrowedMs + 15_500 + DONE_MS, place, BOTH);
+  expect(regions.run(narrowedMs + 16_500 + DONE_MS)).toEqual([]);
+});
+
+test("a link of a ring that is dead supports nothing when all that came over it is lost", () => {
+  const { regions } = shapeOf("dead link", RING);
+  const lostMs = NARROW_MS + SUMMARY.ttlMs + SUMMARY.staleKeepMs + 2 * DONE_MS;
+  // From then on c has it from b alone, and what d told last counts for its time.
+  regions.at(NARROW_MS, () => regions.cut(regions.nodesOf("c"), regions.nodesOf("d")));
+  regions.at(NARROW_MS + 1000, () => regions.exportTo("a1", ["b1"], ["svc"]));
+  for (const place of ["b", "c"]) watch(regions, lostMs, lostMs + 10_000, place, ONE);
+  watch(regions, NARROW_MS, lostMs + 10_000, "d", BOTH);
+  expect(regions.run(lostMs + 11_000)).toEqual([]);
+});

@@ -85,7 +85,11 @@ function sizeOfFrame(frame: LinkFrame): number {
     case "sourceAges":
       return 8 + 16 * frame.sources.length;
     case "borderRules":
-      return [...frame.exports, ...frame.directSources].reduce((sum, text) => sum + text.length + 2, 8);
+      return [
+        ...frame.exports,
+        ...frame.directSources,
+        ...frame.reach.flatMap(({ regions, patterns }) => [...regions, ...patterns, "row"]),
+      ].reduce((sum, text) => sum + text.length + 2, 8);
     case "borderBatch":
       return sealedIn(frame).reduce((sum, { signed, signature }) => sum + signed.length + signature.length + 9, 8);
     case "borderDigest":

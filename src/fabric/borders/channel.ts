@@ -12,7 +12,7 @@ import { HeardRules } from "./heard-rules.ts";
 import { Allowance, type BorderCounts, type BorderOptions, newCounts } from "./options.ts";
 import type { BorderSummaries } from "./ports.ts";
 import { Filters } from "./rules.ts";
-import { type BorderBacklog, BorderSession } from "./session.ts";
+import { type BorderBacklog, BorderSession, type Reaches } from "./session.ts";
 import { EndedTerms } from "./terms.ts";
 
 export interface BorderChannelParts {
@@ -24,6 +24,7 @@ export interface BorderChannelParts {
   readonly linkedRegions: () => ReadonlySet<string>;
   /** The export rules of the borders that the settings of this node name, by region. */
   readonly borderExports: () => ReadonlyMap<string, readonly (readonly string[])[]>;
+  readonly reaches: Reaches;
 }
 
 /** A source of another region, of which a beacon came not long ago. */
@@ -130,7 +131,10 @@ export class BorderChannel implements LinkChannel<BorderFrame> {
         isYoung: (key) => this.#recent.has(key),
         directSources: (peer, at) => this.#directSources(peer, at),
         onCome: (behind) => this.#behind.add(behind),
-        onRules: (exports) => this.heard.heard(link, border.clusterId, exports),
+        onRules: ({ exports, reach }) => {
+          this.heard.heard(link, { clusterId: border.clusterId, region: border.region, exports, reached: reach });
+        },
+        reaches: this.#parts.reaches,
         heldUpMs: (at) => this.#heldUpMs(at),
       },
       time,

@@ -3,75 +3,172 @@
  * rules).
  */
 import type { LinkId } from "../io-types.ts";
-import type { HeardRule } from "../wire/messages.ts";
+import type { HeardRule, Reach } from "../wire/messages.ts";
 import { EVERYTHING, Patterns } from "./patterns.ts";
+import { ANY_REACH, beyond, exportedOf, joined, lengthOf, MAX_REACH_LENGTH, Support, through } from "./reach.ts";
 
-interface Neighbour {
+export interface Neighbour {
   readonly clusterId: string;
   readonly region: string;
 }
 
-/** What one node heard since its start, by the other cluster. */
+/** What a neighbour told: its export rule, and what it holds of others. */
+export interface Told extends Neighbour {
+  readonly exports: readonly string[];
+  readonly reached: readonly Reach[];
+}
+
+/** What counts no more: a link ended, or something else was told on it. */
+export interface Past {
+  readonly told: Told;
+  /** The link ended. */
+  readonly isClosed: boolean;
+}
+
+/** Of more than these one counts as a rule that exported everything. */
+const MAX_PAST = 64;
+
+/** What this node hears on its links now. */
 export class HeardRules {
-  readonly #byLink = new Map<LinkId, { readonly clusterId: string; readonly exports: readonly string[]; readonly patterns: Patterns }>();
-  /** Of clusters without a link: what was told on the one that ended last. */
-  readonly #last = new Map<string, readonly string[]>();
+  readonly #byLink = new Map<LinkId, { readonly told: Told; readonly support: Support }>();
+  #past: Past[] = [];
+  #rows: ReadonlyMap<string, HeardRule> | undefined;
+  /** Moves with each change. */
+  revision = 0;
 
-  heard(link: LinkId, clusterId: string, exports: readonly string[]): void {
-    this.#byLink.set(link, { clusterId, exports, patterns: new Patterns(exports) });
+  heard(link: LinkId, told: Told): void {
+    this.#end(link, false);
+    this.#byLink.set(link, { told, support: new Support(through(told)) });
+    this.#changed();
   }
 
-  /** A neighbour that is merely away exports what it did. */
   closed(link: LinkId): void {
-    const heard = this.#byLink.get(link);
-    if (heard !== undefined) this.#last.set(heard.clusterId, heard.exports);
-    this.#byLink.delete(link);
+    this.#end(link, true);
+    this.#changed();
   }
 
-  /** Whether a neighbour with a link to this node exports the namespace now. */
-  passes(namespace: string): boolean {
-    return this.#byLink.values().some(({ patterns }) => patterns.covers(namespace));
+  /** Whether a neighbour with a link to this node lets the namespace of sources of a region through now. */
+  passes(namespace: string, region: string | undefined): boolean {
+    return this.#byLink.values().some(({ support }) => support.covers(namespace, region));
   }
 
-  /** Of each neighbour, as other nodes are told it. `lastOf`: what another node of the cluster heard of one that this node did not hear. */
-  list(
-    neighbours: readonly Neighbour[],
-    lastOf: (clusterId: string) => readonly string[] | undefined = () => undefined,
-  ): readonly HeardRule[] {
+  /** What counts no more since this was asked last. */
+  takePast(): readonly Past[] {
+    const past = this.#past;
+    this.#past = [];
+    return past;
+  }
+
+  /** Of each neighbour, as other nodes are told it. `lastOf`: what a node of the cluster heard of one with which this node has no link. */
+  list(neighbours: readonly Neighbour[], lastOf: (clusterId: string) => HeardRule | undefined = () => undefined): readonly HeardRule[] {
+    const linked = (this.#rows ??= this.#linked());
     const rows = neighbours.map(({ clusterId, region }): HeardRule => {
-      const linked = [...this.#byLink.values()].filter((heard) => heard.clusterId === clusterId);
-      const last = this.#last.get(clusterId) ?? lastOf(clusterId);
-      const hasLink = linked.length > 0;
-      const exports = hasLink ? [...new Set(linked.flatMap((heard) => heard.exports))].toSorted() : (last ?? []);
-      return { clusterId, region, isHeard: hasLink || last !== undefined, hasLink, exports: exports.includes(EVERYTHING) ? ALL : exports };
+      const own = linked.get(clusterId);
+      if (own !== undefined) return { ...own, region };
+      const last = lastOf(clusterId);
+      return last === undefined
+        ? { clusterId, region, isHeard: false, hasLink: false, exports: [] }
+        : { ...last, clusterId, region, isHeard: true, hasLink: false };
     });
+    return this.#short(rows);
+  }
+
+  #short(rows: readonly HeardRule[]): readonly HeardRule[] {
     const length = rows.reduce((sum, { exports }) => sum + exports.join("").length, 0);
     const isLong = length > MAX_TOLD_LENGTH || rows.some(({ exports }) => exports.length > MAX_TOLD_PATTERNS);
     return isLong ? rows.map((row) => (row.isHeard ? { ...row, exports: ALL } : row)) : rows;
   }
+
+  #linked(): ReadonlyMap<string, HeardRule> {
+    const byCluster = Map.groupBy(
+      [...this.#byLink.values()].map(({ told }) => told),
+      ({ clusterId }) => clusterId,
+    );
+    return new Map([...byCluster].map(([clusterId, its]) => [clusterId, ruleOf(its, true)]));
+  }
+
+  #end(link: LinkId, isClosed: boolean): void {
+    const heard = this.#byLink.get(link);
+    this.#byLink.delete(link);
+    if (heard === undefined) return;
+    if (this.#past.length < MAX_PAST) this.#past.push({ told: heard.told, isClosed });
+    else this.#past[0] = { told: { ...heard.told, exports: ALL, reached: ANY_REACH }, isClosed: false };
+  }
+
+  #changed(): void {
+    this.#rows = undefined;
+    this.revision += 1;
+  }
+}
+
+/** What was told of a neighbour on some links, or to some nodes, as one rule. */
+export function ruleOf(told: readonly Pick<HeardRule, "clusterId" | "region" | "exports" | "reached">[], hasLink: boolean): HeardRule {
+  const { clusterId = "", region = "" } = told[0] ?? {};
+  const exports = [...new Set(told.flatMap((each) => each.exports))].toSorted();
+  const reached = joined(told.flatMap(exportedOf));
+  const isAll = exports.includes(EVERYTHING);
+  return { clusterId, region, isHeard: true, hasLink, exports: isAll ? ALL : exports, ...(reached.length > 0 && { reached }) };
 }
 
 /**
- * The patterns that cover what some neighbour of a cluster exports to it, by what its nodes tell; `*` alone for everything. Undefined: nobody knows.
- *
- * Each neighbour must have been heard. One that has no link need not, where its region has one and `isSettled`: it exports nothing for itself.
+ * What other nodes of the cluster are told: of what a neighbour holds of others only what the cluster does not hear nearer. Where many regions have links with each
+ * other, that is nothing.
  */
-export function letThrough(told: readonly (readonly HeardRule[])[], isSettled: boolean): readonly string[] | undefined {
-  const byCluster = Map.groupBy(told.flat(), ({ clusterId }) => clusterId);
-  const linkedRegions = new Set(told.flat().flatMap(({ hasLink, region }) => (hasLink ? [region] : [])));
-  const patterns = new Set<string>();
-  for (const rows of byCluster.values()) {
+export function prunedBy(rules: readonly HeardRule[], rows: readonly HeardRule[]): readonly HeardRule[] {
+  const direct = new Map(
+    [...Map.groupBy(rules, ({ region }) => region)].map(([region, its]) => [region, new Patterns(its.flatMap(({ exports }) => exports))]),
+  );
+  const pruned = rows.map(({ reached = [], ...row }): HeardRule => {
+    const left = beyond(reached, direct);
+    return left.length === 0 ? row : { ...row, reached: left };
+  });
+  return reachLength(pruned) > MAX_REACH_LENGTH
+    ? pruned.map((row) => (row.reached === undefined ? row : { ...row, reached: ANY_REACH }))
+    : pruned;
+}
+
+/** Whether members take rows of this length. */
+export function areShort(rows: readonly HeardRule[]): boolean {
+  return rows.reduce((sum, { exports }) => sum + exports.join("").length, 0) <= MAX_TOLD_LENGTH && reachLength(rows) <= MAX_REACH_LENGTH;
+}
+
+function reachLength(rows: readonly HeardRule[]): number {
+  return rows.reduce((sum, { reached = [] }) => sum + lengthOf(reached), 0);
+}
+
+/** What counts of what the nodes of a cluster tell of its neighbours. */
+export interface Counting {
+  readonly rules: readonly HeardRule[];
+  /** Those that nobody of the cluster heard. */
+  readonly unheard: readonly Neighbour[];
+}
+
+/** A link tells more than who has none any more. */
+export function countingOf(told: readonly (readonly HeardRule[])[]): Counting {
+  const rules: HeardRule[] = [];
+  const unheard: Neighbour[] = [];
+  for (const [clusterId, rows] of Map.groupBy(told.flat(), (row) => row.clusterId)) {
     const linked = rows.filter(({ hasLink }) => hasLink);
     const heard = linked.length > 0 ? linked : rows.filter(({ isHeard }) => isHeard);
-    const isAbsent = isSettled && rows.every(({ region }) => linkedRegions.has(region));
-    if (heard.length === 0 && !isAbsent) return undefined;
-    for (const { exports } of heard) for (const pattern of exports) patterns.add(pattern);
+    rules.push(...heard);
+    if (heard.length === 0) unheard.push({ clusterId, region: rows[0]?.region ?? "" });
   }
-  if (byCluster.size === 0) return undefined;
-  return patterns.has(EVERYTHING) ? ALL : [...patterns].toSorted();
+  return { rules, unheard };
+}
+
+/**
+ * What some neighbour of a cluster lets through to it. Undefined: nobody knows.
+ *
+ * Each neighbour must have been heard. One that has no link need not, where its region has one and `isSettled`: it exports nothing for itself. Nor need one that
+ * nobody heard for so long that all that it may have told is lost (`isLost`).
+ */
+export function letThrough({ rules, unheard }: Counting, isSettled: boolean, isLost = false): Support | undefined {
+  const linked = new Set(rules.flatMap(({ hasLink, region }) => (hasLink ? [region] : [])));
+  const isKnown = unheard.every(({ region }) => isLost || (isSettled && linked.has(region)));
+  return rules.length === 0 || !isKnown ? undefined : new Support(rules.flatMap(through));
 }
 
 const ALL: readonly string[] = [EVERYTHING];
 /** What is longer is told to other nodes as everything, so that members are not told much: then nothing ends by it. */
-export const MAX_TOLD_LENGTH = 2048;
+const MAX_TOLD_LENGTH = 2048;
 const MAX_TOLD_PATTERNS = 64;

@@ -23,20 +23,34 @@ export class Patterns {
     let coversAll = false;
     const all: Prefix[] = [];
     for (const pattern of patterns) {
-      const isBelow = pattern.endsWith(BELOW);
-      const name = isBelow ? pattern.slice(0, -BELOW.length) : pattern;
-      if (pattern === EVERYTHING || name === "") coversAll = true;
-      else all.push({ text: name + END, isBelow });
+      const prefix = prefixOf(pattern);
+      if (prefix === undefined) coversAll = true;
+      else all.push(prefix);
     }
     this.#coversAll = coversAll;
     this.#prefixes = coversAll ? [] : outermost(all);
   }
 
   covers(namespace: string): boolean {
+    return this.#coversAll || this.#has(namespace + END, false);
+  }
+
+  /** Whether it covers all that the pattern covers. */
+  includes(pattern: string): boolean {
     if (this.#coversAll) return true;
-    const text = namespace + END;
+    const prefix = prefixOf(pattern);
+    return prefix !== undefined && this.#has(prefix.text, prefix.isBelow);
+  }
+
+  /** The fewest patterns that cover the same, sorted. */
+  get list(): readonly string[] {
+    if (this.#coversAll) return [EVERYTHING];
+    return this.#prefixes.map(({ text, isBelow }) => text.slice(0, -END.length) + (isBelow ? BELOW : ""));
+  }
+
+  #has(text: string, isBelow: boolean): boolean {
     const last = this.#prefixes[this.#countUpTo(text) - 1];
-    return last !== undefined && text.startsWith(last.text) && !(last.isBelow && text.length === last.text.length);
+    return last !== undefined && text.startsWith(last.text) && (isBelow || !last.isBelow || text.length > last.text.length);
   }
 
   /** How many prefixes do not come behind the text. */
@@ -49,6 +63,20 @@ export class Patterns {
     }
     return low;
   }
+}
+
+/** What both cover. Of two patterns one is within the other, or they have nothing in common. */
+export function meet(some: readonly string[], others: readonly string[]): readonly string[] {
+  const [one, other] = [new Patterns(some), new Patterns(others)];
+  return new Patterns([...one.list.filter((pattern) => other.includes(pattern)), ...other.list.filter((pattern) => one.includes(pattern))])
+    .list;
+}
+
+/** Undefined of a pattern that covers everything. */
+function prefixOf(pattern: string): Prefix | undefined {
+  const isBelow = pattern.endsWith(BELOW);
+  const name = isBelow ? pattern.slice(0, -BELOW.length) : pattern;
+  return pattern === EVERYTHING || name === "" ? undefined : { text: name + END, isBelow };
 }
 
 /** Those that are within no other one, sorted. */

@@ -4,14 +4,15 @@ import type { Time } from "../../lib/machine.ts";
 import type { SummaryRefusal } from "../../summary/summary.ts";
 import type { FabricOutput } from "../io-types.ts";
 import type { ChannelNews, ChannelSession } from "../links/channel.ts";
-import type { BorderFrame } from "../wire/messages.ts";
+import type { BorderFrame, Reach } from "../wire/messages.ts";
 import type { BorderPeer } from "./border.ts";
 import { Comparable } from "./comparable.ts";
 import { Comparing, type ComparingParts } from "./comparing.ts";
 import { Inbox, type Item } from "./inbox.ts";
-import type { Allowance } from "./options.ts";
+import { Allowance } from "./options.ts";
 import { Outbox, type OutboxParts } from "./outbox.ts";
 import type { DigestFilter, Taken } from "./ports.ts";
+import { isMoreThan } from "./reach.ts";
 import { type Filters, toldExports } from "./rules.ts";
 import type { Terms } from "./terms.ts";
 
@@ -25,11 +26,21 @@ export interface SessionParts
   readonly directSources: (peer: BorderPeer, time: Time) => readonly string[];
   /** Something came over the link that is to be judged when its turn has come. */
   readonly onCome: (session: BorderSession) => void;
-  /** The other side told its export rule. */
-  readonly onRules: (exports: readonly string[]) => void;
+  /** The other side told another export rule, or holds something else. */
+  readonly onRules: (rules: Pick<RulesFrame, "exports" | "reach">) => void;
+  readonly reaches: Reaches;
   /** For how long what is read now may have waited here, because this node stood still. */
   readonly heldUpMs: (time: Time) => number;
 }
+
+/** What this region holds, as neighbours are told it. */
+export interface Reaches {
+  /** Moves when it may have changed. */
+  readonly reachRevision: number;
+  reachTo(region: string, exports: readonly string[], time: Time): readonly Reach[];
+}
+
+type RulesFrame = Extract<BorderFrame, { kind: "borderRules" }>;
 
 /** How far a link, or all links to one cluster, are behind. */
 export interface BorderBacklog {
@@ -42,6 +53,9 @@ export interface BorderBacklog {
   readonly exportedEqualMonoMs: number | undefined;
   readonly importedEqualMonoMs: number | undefined;
 }
+
+/** What a side tells of itself. */
+type Own = Pick<RulesFrame, "directSources" | "reach">;
 
 /** What is taken later may be news for all others, which then see that what is held has changed. */
 const NO_NEWS: readonly ChannelNews[] = [];
@@ -59,12 +73,16 @@ export class BorderSession implements ChannelSession<BorderFrame> {
   readonly #comparing: Comparing;
   readonly #comparable: Comparable;
   readonly #inbox = new Inbox();
-  /** The sources that this region hears directly: as the other side was told, and as it is to be told. */
-  #told: readonly string[] | undefined;
-  #toTell: readonly string[] | undefined;
+  /** The sources that this region hears directly, and what it holds: as the other side was told, and as it is to be told. */
+  #told: Own | undefined;
+  #toTell: Own | undefined;
   #rulesMonoMs = 0;
+  #reachRevision = -1;
+  /** What is held of more regions or namespaces is told before what comes of it, and then compared. */
+  readonly #early = new Allowance(EARLY_BURST, EARLY_EVERY_MS);
   /** The export rule that the other side told. */
   #theirs: readonly string[] | undefined;
+  #theirReach: readonly Reach[] = [];
   /** The other side has told its rules. Before that it is sent nothing that they may exclude. */
   #isHeard = false;
   #direct: readonly string[] = [];
@@ -106,11 +124,11 @@ export class BorderSession implements ChannelSession<BorderFrame> {
 
   next(time: Time): BorderFrame | undefined {
     this.#look(time);
-    const direct = this.#toTell;
-    if (direct !== undefined) {
-      this.#told = direct;
+    const own = this.#toTell;
+    if (own !== undefined) {
+      this.#told = own;
       this.#toTell = undefined;
-      return { kind: "borderRules", exports: this.#exports, directSources: direct };
+      return { kind: "borderRules", exports: this.#exports, ...own };
     }
     if (!this.#isHeard) return undefined;
     const urgent = this.#comparable.next(time) ?? (this.#comparing.isUrgent(time) ? this.#comparing.next(time) : undefined);
@@ -169,7 +187,7 @@ export class BorderSession implements ChannelSession<BorderFrame> {
   }
 
   #look(time: Time): void {
-    this.#lookAtDirect(time);
+    this.#lookAtRules(time);
     if (!this.#isHeard) return;
     this.#outbox.look(time);
     if (this.#outbox.isDropped) this.#comparing.hurry(time);
@@ -178,23 +196,35 @@ export class BorderSession implements ChannelSession<BorderFrame> {
     this.#comparing.look(time);
   }
 
-  /** What this region hears directly is told again when it is another. */
-  #lookAtDirect(time: Time): void {
-    if (time.monoMs < this.#rulesMonoMs) return;
-    this.#rulesMonoMs = time.monoMs + this.#parts.options.rulesIntervalMs;
+  /** What this region hears directly and what it holds is told again when it is another: more of what it holds at once, and the rest after a while. */
+  #lookAtRules(time: Time): void {
+    const { reaches, options, directSources } = this.#parts;
+    const isDue = time.monoMs >= this.#rulesMonoMs;
+    if (!isDue && (this.#reachRevision === reaches.reachRevision || !this.#early.isLeft(time.monoMs))) return;
+    this.#reachRevision = reaches.reachRevision;
+    const reach = reaches.reachTo(this.#peer.region, this.#exports, time);
+    const isMore = this.#told !== undefined && isMoreThan(reach, this.#told.reach);
+    if (!isDue && !isMore) return;
+    this.#rulesMonoMs = time.monoMs + options.rulesIntervalMs;
     this.#lookAtTheirs(time);
-    const sources = this.#parts.directSources(this.#peer, time);
-    if (this.#told === undefined || !isSame(sources, this.#told)) this.#toTell = sources;
+    const own: Own = { directSources: directSources(this.#peer, time), reach };
+    if (this.#told === undefined || JSON.stringify(own) !== JSON.stringify(this.#told)) this.#toTell = own;
+    if (!isMore || !this.#early.isLeft(time.monoMs)) return;
+    this.#early.take(time.monoMs);
+    // The other side refused what came of it before.
+    this.#comparing.hurry(time);
   }
 
-  #hear({ exports, directSources }: Extract<BorderFrame, { kind: "borderRules" }>, time: Time): readonly ChannelNews[] {
+  #hear({ exports, directSources, reach }: RulesFrame, time: Time): readonly ChannelNews[] {
     const { rules } = this.terms;
     if (!rules.isLeft(time.monoMs)) return [{ kind: "badFrame", detail: "it tells its rules too often" }];
     rules.take(time.monoMs);
-    if (this.#theirs === undefined || !isSame(exports, this.#theirs)) {
+    const isOther = this.#theirs === undefined || !isSame(exports, this.#theirs);
+    if (isOther || JSON.stringify(reach) !== JSON.stringify(this.#theirReach)) this.#parts.onRules({ exports, reach });
+    this.#theirReach = reach;
+    if (isOther) {
       this.#useTheirs(undefined);
       this.#theirs = exports;
-      this.#parts.onRules(exports);
       this.#lookAtTheirs(time);
     }
     const now = new Set(directSources);
@@ -299,6 +329,10 @@ const COST = { summary: 1, beacon: 6, key: 4, comparison: 1 } as const;
 const OVER_SECONDS = 5;
 /** A link over which more came than is judged at once rests at least so long. Links look at their clocks four times a second. */
 const CROWDED_MS = 1;
+
+/** So often at once, and then once in this time, because what a neighbour tells of others may change as it likes. */
+const EARLY_BURST = 3;
+const EARLY_EVERY_MS = 10_000;
 
 function isSame(a: readonly string[], b: readonly string[]): boolean {
   return a.length === b.length && a.every((text, n) => text === b[n]);

@@ -18,7 +18,10 @@ export function updateSizeBytes(update: MemberUpdate): number {
   for (const role of update.roles) size += role.length + 2;
   for (const [key, value] of Object.entries(update.labels)) size += key.length + value.length + 6;
   for (const { region } of update.borders ?? []) size += region.length + 7;
-  for (const { clusterId, region, exports } of update.heardRules ?? []) size += clusterId.length + region.length + 12 + lengthOf(exports);
+  for (const { clusterId, region, exports, reached = [] } of update.heardRules ?? []) {
+    size += clusterId.length + region.length + 12 + lengthOf(exports);
+    for (const { regions, patterns } of reached) size += 6 + lengthOf(regions) + lengthOf(patterns);
+  }
   return size;
 }
 

@@ -1,6 +1,6 @@
 /** Which updates of members are taken at all: whatever way they came, what they can make this node hold and believe is bounded here. */
 import { NODE_BOUNDS } from "../../lib/bounds.ts";
-import { MAX_TOLD_LENGTH } from "../borders/heard-rules.ts";
+import { areShort as areRulesShort } from "../borders/heard-rules.ts";
 import { MEMBER_STATUSES, type MemberUpdate } from "../wire/messages.ts";
 import { GENERATIONS_PER_S, MAX_INCARNATION } from "./local-member.ts";
 
@@ -67,7 +67,7 @@ function isListFault({ protocolVersions, transports, roles, labels, heardRules =
   if (protocolVersions.length > maxProtocolVersions || transports.length > maxTransports || roles.length > maxRoles) return true;
   if (!areShort(transports, maxIdLength) || !areShort(roles, maxIdLength)) return true;
   // A table of members goes in one message.
-  if (heardRules.reduce((sum, { exports }) => sum + exports.join("").length, 0) > MAX_TOLD_LENGTH) return true;
+  if (!areRulesShort(heardRules)) return true;
   const keys = Object.keys(labels);
   return keys.length > maxLabels || !areShort(keys, maxLabelKeyLength) || !areShort(Object.values(labels), maxLabelValueLength);
 }

@@ -22,6 +22,7 @@ import type {
   ProbeResponseFields,
   PushPullRequestFields,
   PushPullResponseFields,
+  ReachFields,
   SourceAgesFrameFields,
   VectorEntryFields,
   VectorFrameFields,
@@ -48,6 +49,9 @@ export interface MemberUpdate extends MemberUpdateFields {
 
 /** What a neighbour exports to the cluster of a member, as far as the member heard. */
 export type HeardRule = HeardRuleFields;
+
+/** What a region holds of others. */
+export type Reach = ReachFields;
 
 /** What a member says of itself. */
 export type MemberFacts = Omit<MemberUpdate, "status" | "incarnation" | "accuser">;

@@ -24,6 +24,10 @@ export class TrustedKeys implements FollowedKeys {
     return this.#regions.get(cluster);
   }
 
+  allRegions(): Iterable<string> {
+    return this.#regions.values();
+  }
+
   hasKeys(): boolean {
     return false;
   }

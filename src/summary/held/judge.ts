@@ -27,6 +27,13 @@ export class Judge {
     return this.#keys.regionOf(source) ?? this.#unsigned.get(source) ?? (via?.cluster === source ? via.region : undefined);
   }
 
+  /** The regions of all sources that the settings know, without this one. */
+  get otherRegions(): ReadonlySet<string> {
+    const regions = new Set([...this.#keys.allRegions(), ...this.#unsigned.values()]);
+    regions.delete(this.#options.region);
+    return regions;
+  }
+
   /**
    * Whether what others say of the source counts without a signature. Never of a source with a key in the settings: anybody could take its place. Nor of our own
    * cluster, which each of its nodes speaks for by itself.

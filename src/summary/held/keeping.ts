@@ -29,6 +29,9 @@ const TOMBSTONES = { tombstoneTtlMs: 86_400_000, minTombstones: 1024 };
 /** Summaries change far more rarely than entries, so a reader that is behind by more is told more than it needs, as ever. */
 const PAST_TOUCHES = 4096;
 
+/** Of sources whose region the settings do not name the region is undefined. */
+export type IsExported = (namespace: string, region: string | undefined) => boolean;
+
 type OpenedBeacon = Extract<Opened, { readonly what: "beacon" }>;
 
 export class Keeping {
@@ -54,10 +57,10 @@ export class Keeping {
   /** A node of this cluster without the key tells of an echo. */
   onEcho: (content: Opened, time: Time) => void = () => {};
   /**
-   * By cluster, whether a neighbour of it still exports a namespace to it; absent where nobody knows, or all is. What its nodes took of other regions stands as long as
-   * that is so.
+   * By cluster, whether a neighbour of it still exports a namespace of sources of a region to it; absent where nobody knows, or all is. What its nodes took of other
+   * regions stands as long as that is so.
    */
-  exported: ReadonlyMap<string, (namespace: string) => boolean> = new Map();
+  exported: ReadonlyMap<string, IsExported> = new Map();
   /** Another key of a cluster counts now. */
   onKey: (cluster: string) => void = () => {};
   readonly #parts: HeldParts;
@@ -107,7 +110,9 @@ export class Keeping {
   /** Whether a neighbour exports the namespace to the cluster that took it, or takes it now. What is of this region comes from no neighbour. */
   isLetThrough({ source, namespace }: Pick<SummaryKey, "namespace" | "source">, taker = this.options.clusterId): boolean {
     const isExported = this.exported.get(taker);
-    return isExported === undefined || isExported(namespace) || this.judge.regionOf(source) === this.options.region;
+    if (isExported === undefined) return true;
+    const region = this.judge.regionOf(source);
+    return region === this.options.region || isExported(namespace, region);
   }
 
   #isAhead(one: StoredRecord, other: StoredRecord): boolean {

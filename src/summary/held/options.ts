@@ -41,6 +41,8 @@ export interface ClusterKeys {
     signature: Uint8Array,
     wallMs: number,
   ): "unknown_key" | "bad_signature" | undefined;
+  /** The regions of all clusters that the settings name. */
+  allRegions(): Iterable<string>;
   /** The region of a cluster by the settings. */
   regionOf(cluster: string): string | undefined;
   /** Whether the settings name a key of the cluster, so that nothing of it counts without a signature. */

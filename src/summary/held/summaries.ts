@@ -14,7 +14,7 @@ import { Chores } from "./chores.ts";
 import type { Digest, DigestFilter, Listed } from "./digests.ts";
 import { Echoes } from "./echoes.ts";
 import { isWithdrawn } from "./findings.ts";
-import { Keeping } from "./keeping.ts";
+import { type IsExported, Keeping } from "./keeping.ts";
 import type { ClusterKeys, Exceed, HeldBeacon, HeldOptions, HeldParts, HeldSeal, SourceAge, SourceStatus, Taken, Via } from "./options.ts";
 import type { RefusalEvent } from "./refusals.ts";
 import { Saying } from "./saying.ts";
@@ -272,6 +272,11 @@ export class HeldSummaries {
     return this.#keeping.sources.newAges(time);
   }
 
+  /** The regions of sources that the settings name, without this one. */
+  get otherRegions(): ReadonlySet<string> {
+    return this.#keeping.judge.otherRegions;
+  }
+
   get lostAfterMs(): number {
     const { ttlMs, staleKeepMs } = this.#keeping.options;
     return ttlMs + staleKeepMs;
@@ -301,10 +306,10 @@ export class HeldSummaries {
   }
 
   /**
-   * What the neighbours of clusters of this region export to them now. What nodes of such a cluster took, and none of its neighbours exports any more, is not shown,
+   * What the neighbours of clusters of this region export to them now, by the region of the source. What nodes of such a cluster took, and none of its neighbours exports any more, is not shown,
    * counted or told on, and they end it. It comes again with a wider rule.
    */
-  exportsChanged(exported: ReadonlyMap<string, (namespace: string) => boolean>): void {
+  exportsChanged(exported: ReadonlyMap<string, IsExported>): void {
     this.#keeping.exported = exported;
     this.#chores.sweepAll();
   }

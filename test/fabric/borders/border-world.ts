@@ -68,6 +68,7 @@ export class WorldNode {
       priorityOf: (namespace) => (namespace.startsWith("first") ? 1 : 0),
       linkedRegions,
       borderExports: () => world.borderExports,
+      reaches: { reachRevision: 0, reachTo: () => [] },
     });
   }
 }

@@ -486,7 +486,7 @@ describe("faults", () => {
     const before = node.fabric.refused().unknownFrame;
     world.input(node, { kind: "received", link: border.link, frame: { kind: "linked", nodeIds: [] } as LinkFrame });
     world.input(node, { kind: "received", link: border.link, frame: { kind: "policyWanted", number: 1 } });
-    world.input(node, { kind: "received", link: member.link, frame: { kind: "borderRules", exports: [], directSources: [] } });
+    world.input(node, { kind: "received", link: member.link, frame: { kind: "borderRules", exports: [], directSources: [], reach: [] } });
     expect(node.fabric.refused().unknownFrame - before).toBe(3);
   });
 

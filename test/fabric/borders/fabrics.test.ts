@@ -37,7 +37,14 @@ function start(world: FabricWorld): readonly Member[] {
     });
     const linked = new Set(others.map(({ region }) => region));
     const borderExports = () => new Map([...linked].map((region) => [region, [["*"]]]));
-    const parts = { here: place, summaries: held, priorityOf: () => 0, linkedRegions: () => linked, borderExports };
+    const parts = {
+      here: place,
+      summaries: held,
+      priorityOf: () => 0,
+      linkedRegions: () => linked,
+      borderExports,
+      reaches: { reachRevision: 0, reachTo: () => [] },
+    };
     const channel = new BorderChannel({ ...BORDER_FIXED, storeForwardMs: 300_000, storeForwardCount: 200 }, parts);
     return { held, node: world.start({ ...place, seeds: [`${place.nodeId}:1`], borders, borderChannels: [channel] }) };
   });

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import { HeardRules, letThrough } from "../../../src/fabric/borders/heard-rules.ts";
+import { countingOf, HeardRules, letThrough, ruleOf } from "../../../src/fabric/borders/heard-rules.ts";
+import { Patterns } from "../../../src/fabric/borders/patterns.ts";
 import type { HeardRule } from "../../../src/fabric/wire/messages.ts";
 
 const EU1 = { clusterId: "eu1", region: "eu" };
@@ -35,31 +36,32 @@ test.each<{
   { name: "the same after a time", told: [[linked(EU1, "svc"), unheard(EU2)]], isSettled: true, through: ["svc"] },
   { name: "no link with the region", told: [[away(EU1, "svc"), unheard(EU2)]], isSettled: true },
 ])("what neighbours let through to a cluster: $name", ({ told, isSettled = false, through }) => {
-  expect(letThrough(told, isSettled)).toEqual(through);
+  const support = letThrough(countingOf(told), isSettled);
+  const patterns = support?.held.flatMap((held) => held.patterns);
+  expect(patterns && new Patterns(patterns).list).toEqual(through);
 });
 
 test("a node tells what is heard on its links, and of a neighbour without one what it heard last; what is long counts as everything", () => {
   const heard = new HeardRules();
-  const list = () => heard.list([EU1, AP1]);
+  /** As the node remembers it. */
+  let last: HeardRule | undefined;
+  const list = () => {
+    for (const { told, isClosed } of heard.takePast()) if (isClosed) last = ruleOf([told], false);
+    return heard.list([EU1, AP1], (clusterId) => (clusterId === "eu1" ? last : undefined));
+  };
+  const hear = (link: number, ...exports: readonly string[]) => heard.heard(link, { ...EU1, exports, reached: [] });
+  const passes = (namespace: string) => heard.passes(namespace, "eu");
   expect(list()).toEqual([unheard(EU1), unheard(AP1)]);
-  heard.heard(1, "eu1", ["svc"]);
-  heard.heard(2, "eu1", ["svc", "inner"]);
-  expect([list(), heard.passes("inner.a"), heard.passes("other")]).toEqual([[linked(EU1, "inner", "svc"), unheard(AP1)], true, false]);
+  hear(1, "svc");
+  hear(2, "svc", "inner");
+  expect([list(), passes("inner.a"), passes("other")]).toEqual([[linked(EU1, "inner", "svc"), unheard(AP1)], true, false]);
   heard.closed(2);
   heard.closed(3);
-  expect([list()[0], heard.passes("inner")]).toEqual([linked(EU1, "svc"), false]);
+  expect([list()[0], passes("inner")]).toEqual([linked(EU1, "svc"), false]);
   heard.closed(1);
-  expect([list()[0], heard.passes("svc")]).toEqual([away(EU1, "svc"), false]);
-  heard.heard(
-    4,
-    "eu1",
-    Array.from({ length: 65 }, (_, n) => `a${n}`),
-  );
+  expect([list()[0], passes("svc")]).toEqual([away(EU1, "svc"), false]);
+  hear(4, ...Array.from({ length: 65 }, (_, n) => `a${n}`));
   expect(list()).toEqual([linked(EU1, "*"), unheard(AP1)]);
-  heard.heard(
-    4,
-    "eu1",
-    Array.from({ length: 20 }, (_, n) => `${n}`.padStart(150, "a")),
-  );
+  hear(4, ...Array.from({ length: 20 }, (_, n) => `${n}`.padStart(150, "a")));
   expect(list()).toEqual([linked(EU1, "*"), unheard(AP1)]);
 });

@@ -56,7 +56,8 @@ test("a neighbour that lies in digests, asks without end, or refuses all that it
   b.held.refuse = "unknown_key";
   for (let n = 0n; n < 3000n; n++) {
     // Other rules cause comparisons, too.
-    if (n % 6n === 0n) ofA?.receive({ kind: "borderRules", exports: ["*"], directSources: n % 12n === 0n ? ["cx"] : [] }, world.time, []);
+    if (n % 6n === 0n)
+      ofA?.receive({ kind: "borderRules", exports: ["*"], directSources: n % 12n === 0n ? ["cx"] : [], reach: [] }, world.time, []);
     const buckets = Array.from({ length: 256 }, (_, bucket) => n * 256n + BigInt(bucket));
     ofA?.receive({ kind: "borderDigest", digest: n, count: 7, isAnswer: false, buckets: [] }, world.time, []);
     ofA?.receive({ kind: "borderDigest", digest: n, count: Number(n % 2n), isAnswer: true, buckets }, world.time, []);
@@ -80,7 +81,7 @@ test("a neighbour that lies in digests, asks without end, or refuses all that it
   expect(ignored).toBeGreaterThan(1000);
   expect(world.bytesPerSecond(a, b, sinceMs)).toBeLessThan(4000);
   expect(world.sent.filter(({ from, frame }) => from === a && frame.kind === "borderHave" && !frame.isAnswer).length).toBeLessThan(14);
-  const rules = { kind: "borderRules", exports: ["*"], directSources: [] } as const;
+  const rules = { kind: "borderRules", exports: ["*"], directSources: [], reach: [] } as const;
   const news = Array.from({ length: 30 }, () => ofA?.receive(rules, world.time, []).map(({ kind }) => kind));
   expect([news[0], news.at(-1)]).toEqual([[], ["badFrame"]]);
 });
@@ -119,7 +120,7 @@ test("a neighbour that tells other rules without end causes few sums, and those 
   expect([a.held.summed.size, a.held.summedCount]).toEqual([2, 2]);
   const session = () => a.ends.get("b")?.session;
   const tell = (exports: readonly string[]) => {
-    session()?.receive({ kind: "borderRules", exports, directSources: [] }, world.time, []);
+    session()?.receive({ kind: "borderRules", exports, directSources: [], reach: [] }, world.time, []);
     session()?.receive({ kind: "borderDigest", digest: 1n, count: 1, isAnswer: false, buckets: [] }, world.time, []);
   };
   for (let n = 0; n < 120; n++) {
@@ -155,7 +156,7 @@ test("a neighbour that tells 1,024 patterns has them read a few times, and not o
   });
   const via = { cluster: "cb", region: "rb" };
   for (let n = 0; n < 500; n++) a.held.take(sealOf({ source: "cb", version: 1, name: `s${n}`, namespace: `other.n${n}` }), via, world.time);
-  a.ends.get("b")?.session.receive({ kind: "borderRules", exports, directSources: [] }, world.time, []);
+  a.ends.get("b")?.session.receive({ kind: "borderRules", exports, directSources: [], reach: [] }, world.time, []);
   const digest = { kind: "borderDigest", digest: 1n, count: 1, isAnswer: false, buckets: [] } as const;
   a.ends.get("b")?.session.receive(digest, world.time, []);
   expect(a.held.summed.size).toBe(1);
@@ -169,7 +170,7 @@ test("a neighbour that connects anew again and again may do no more than on one 
   const sinceMs = world.time.monoMs;
   const flood = Array.from({ length: 1000 }, (_, n) => sealOf({ source: "cb", version: 1, name: `s${n % 100}` }));
   const batch = { kind: "borderBatch", summaries: flood, beacons: [], keys: [], beaconAgesMs: [] } as const;
-  const rules = { kind: "borderRules", exports: ["*"], directSources: [] } as const;
+  const rules = { kind: "borderRules", exports: ["*"], directSources: [], reach: [] } as const;
   const { counts } = b.channel;
   let refusedRules = 0;
   for (let n = 0n; n < 40n; n++) {

@@ -39,6 +39,22 @@ test.each<{ readonly what: string; readonly over: Partial<MemberUpdate>; readonl
     },
     want: "list",
   },
+  {
+    what: "a long reach of neighbours",
+    over: {
+      heardRules: [
+        {
+          clusterId: "x",
+          region: "x",
+          isHeard: true,
+          hasLink: true,
+          exports: ["*"],
+          reached: Array.from({ length: 9 }, () => ({ hops: 1, regions: ["r"], patterns: ["e".repeat(242)] })),
+        },
+      ],
+    },
+    want: "list",
+  },
   { what: "a long label", over: { labels: { a: LONG } }, want: "list" },
   {
     what: "too many labels",

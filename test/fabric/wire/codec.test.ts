@@ -194,6 +194,26 @@ describe("a bad field is refused by its name", () => {
     { field: "BorderBatch.keys", frame: { case: "border", value: { border: { case: "batch", value: { keys: many(257, {}) } } } } },
     { field: "BorderRules.exports", frame: { case: "border", value: { border: { case: "rules", value: { exports: many(1_025, "a") } } } } },
     {
+      field: "BorderRules.reach",
+      frame: { case: "border", value: { border: { case: "rules", value: { reach: many(65, { hops: 1 }) } } } },
+    },
+    {
+      field: "Reach.regions",
+      frame: { case: "border", value: { border: { case: "rules", value: { reach: [{ hops: 1, regions: many(65, "a") }] } } } },
+    },
+    {
+      field: "Reach.patterns",
+      frame: { case: "border", value: { border: { case: "rules", value: { reach: [{ hops: 1, patterns: many(65, "a") }] } } } },
+    },
+    {
+      field: "border.rules.reach[0].hops",
+      frame: { case: "border", value: { border: { case: "rules", value: { reach: [{ hops: 0 }] } } } },
+    },
+    {
+      field: "border.rules.reach[0].hops",
+      frame: { case: "border", value: { border: { case: "rules", value: { reach: [{ hops: 8 }] } } } },
+    },
+    {
       field: "BorderRules.direct_sources",
       frame: { case: "border", value: { border: { case: "rules", value: { directSources: many(257, "a") } } } },
     },

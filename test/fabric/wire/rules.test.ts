@@ -49,6 +49,7 @@ const anyBytes = (max: number) => mostly(max, 0, max + 1).map((length) => new Ui
 const sealed = fc.record({ signedText: anyBytes(32_000), signature: anyBytes(64), hops: mostly(0, 8, 9) }, { noNullPrototype: true });
 const sourceAge = fc.record({ sourceCluster: name, version: counted, ageMs: number }, { noNullPrototype: true });
 const pattern = mostly("svc.*", "", "*", "x".repeat(242), "x".repeat(243), "ä", "\n");
+const reach = fc.record({ hops: mostly(1, 0, 7, 8), regions: names, patterns: pattern.map((one) => [one]) }, { noNullPrototype: true });
 const have = fc.record({ bucket: mostly(0, 255, 256), version: counted });
 
 const frames: fc.Arbitrary<NonNullable<MessageInitShape<typeof LinkFrameSchema>["frame"]>> = fc.oneof(
@@ -60,7 +61,9 @@ const frames: fc.Arbitrary<NonNullable<MessageInitShape<typeof LinkFrameSchema>[
   names.map((nodeIds) => ({ case: "summaries" as const, value: { space: { case: "linked" as const, value: { nodeIds } } } })),
   fc
     .oneof(
-      fc.tuple(pattern, names).map(([one, directSources]) => ({ case: "rules" as const, value: { exports: [one], directSources } })),
+      fc
+        .tuple(pattern, names, fc.array(reach, { maxLength: 2 }))
+        .map(([one, directSources, its]) => ({ case: "rules" as const, value: { exports: [one], directSources, reach: its } })),
       sealed.map((one) => ({ case: "batch" as const, value: { beacons: [one], beaconAgesMs: [1] } })),
       have.map(({ bucket, version }) => ({ case: "have" as const, value: { buckets: [bucket], hashes: [1n], versions: [version] } })),
     )

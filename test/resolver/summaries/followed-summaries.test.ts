@@ -344,6 +344,7 @@ test("when a key of a cluster ceases to count what it signed is hidden, and show
   const now = { counts: true, edition: 0 };
   const keys: FollowedKeys = {
     note: (content) => trusted.note(content),
+    allRegions: () => trusted.allRegions(),
     regionOf: (cluster) => trusted.regionOf(cluster),
     refusal: (cluster) => (cluster === "us-1" && !now.counts ? "unknown_key" : undefined),
     counts: (cluster) => cluster !== "us-1" || now.counts,

@@ -1369,22 +1369,89 @@ export function writeSourceAgesFrame(out: Uint8Array, start: number, tag: number
   return closeLength(out, body, at);
 }
 
+/** `Reach` as plain values; a decoded message is one too. */
+export interface ReachFields {
+  readonly hops: number;
+  readonly regions: readonly string[];
+  readonly patterns: readonly string[];
+}
+
+export function newReach(): Open<ReachFields> {
+  return {
+    hops: 0,
+    regions: [],
+    patterns: [],
+  };
+}
+
+export const MAX_REACH_REGIONS = 64;
+
+export const MAX_REACH_PATTERNS = 64;
+
+/** Reads `Reach` after its tag. */
+export function readReach(reader: WireReader): ReachFields {
+  const value = newReach();
+  const end = reader.enter();
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    switch (tag) {
+      case 8:
+        value.hops = reader.varint();
+        break;
+      case 18:
+        mayGrow(value.regions.length, MAX_REACH_REGIONS, "Reach.regions");
+        value.regions.push(reader.text());
+        break;
+      case 26:
+        mayGrow(value.patterns.length, MAX_REACH_PATTERNS, "Reach.patterns");
+        value.patterns.push(reader.text());
+        break;
+      default:
+        reader.skipUnknown(tag, 3);
+    }
+  }
+  reader.leave(end);
+  return value;
+}
+
+/** Bytes that surely hold `Reach`. Cost: one step a text. */
+export function roomReach(value: ReachFields): number {
+  let room = 11;
+  room += textsRoom(value.regions);
+  room += textsRoom(value.patterns);
+  return room;
+}
+
+/** Writes `Reach` as a field; returns the offset after it. */
+export function writeReach(out: Uint8Array, start: number, tag: number, value: ReachFields): number {
+  const body = openLength(writeVarint(out, start, tag));
+  let at = body;
+  at = writeNumberField(out, at, 8, value.hops);
+  at = writeTexts(out, at, 18, value.regions);
+  at = writeTexts(out, at, 26, value.patterns);
+  return closeLength(out, body, at);
+}
+
 /** `BorderRules` as plain values; a decoded message is one too. */
 export interface BorderRulesFields {
   readonly exports: readonly string[];
   readonly directSources: readonly string[];
+  readonly reach: readonly ReachFields[];
 }
 
 export function newBorderRules(): Open<BorderRulesFields> {
   return {
     exports: [],
     directSources: [],
+    reach: [],
   };
 }
 
 export const MAX_BORDER_RULES_EXPORTS = 1024;
 
 export const MAX_BORDER_RULES_DIRECT_SOURCES = 256;
+
+export const MAX_BORDER_RULES_REACH = 64;
 
 /** Reads `BorderRules` after its tag. */
 export function readBorderRules(reader: WireReader): BorderRulesFields {
@@ -1401,8 +1468,12 @@ export function readBorderRules(reader: WireReader): BorderRulesFields {
         mayGrow(value.directSources.length, MAX_BORDER_RULES_DIRECT_SOURCES, "BorderRules.direct_sources");
         value.directSources.push(reader.text());
         break;
+      case 26:
+        mayGrow(value.reach.length, MAX_BORDER_RULES_REACH, "BorderRules.reach");
+        value.reach.push(readReach(reader));
+        break;
       default:
-        reader.skipUnknown(tag, 2);
+        reader.skipUnknown(tag, 3);
     }
   }
   reader.leave(end);
@@ -1414,6 +1485,7 @@ export function roomBorderRules(value: BorderRulesFields): number {
   let room = 0;
   room += textsRoom(value.exports);
   room += textsRoom(value.directSources);
+  for (let i = 0; i < value.reach.length; i++) room += 10 + roomReach(value.reach[i] ?? newReach());
   return room;
 }
 
@@ -1423,6 +1495,10 @@ export function writeBorderRules(out: Uint8Array, start: number, tag: number, va
   let at = body;
   at = writeTexts(out, at, 10, value.exports);
   at = writeTexts(out, at, 18, value.directSources);
+  for (let i = 0; i < value.reach.length; i++) {
+    const item = value.reach[i];
+    if (item !== undefined) at = writeReach(out, at, 26, item);
+  }
   return closeLength(out, body, at);
 }
 
@@ -2827,6 +2903,7 @@ export interface HeardRuleFields {
   readonly isHeard: boolean;
   readonly hasLink: boolean;
   readonly exports: readonly string[];
+  readonly reached?: readonly ReachFields[];
 }
 
 export function newHeardRule(): Open<HeardRuleFields> {
@@ -2840,6 +2917,8 @@ export function newHeardRule(): Open<HeardRuleFields> {
 }
 
 export const MAX_HEARD_RULE_EXPORTS = 64;
+
+export const MAX_HEARD_RULE_REACHED = 64;
 
 /** Reads `HeardRule` after its tag. */
 export function readHeardRule(reader: WireReader): HeardRuleFields {
@@ -2864,8 +2943,12 @@ export function readHeardRule(reader: WireReader): HeardRuleFields {
         mayGrow(value.exports.length, MAX_HEARD_RULE_EXPORTS, "HeardRule.exports");
         value.exports.push(reader.text());
         break;
+      case 50:
+        mayGrow(value.reached?.length ?? 0, MAX_HEARD_RULE_REACHED, "HeardRule.reached");
+        (value.reached ??= []).push(readReach(reader));
+        break;
       default:
-        reader.skipUnknown(tag, 5);
+        reader.skipUnknown(tag, 6);
     }
   }
   reader.leave(end);
@@ -2876,6 +2959,7 @@ export function readHeardRule(reader: WireReader): HeardRuleFields {
 export function roomHeardRule(value: HeardRuleFields): number {
   let room = 42 + 3 * (value.clusterId.length + value.region.length);
   room += textsRoom(value.exports);
+  if (value.reached !== undefined) for (let i = 0; i < value.reached.length; i++) room += 10 + roomReach(value.reached[i] ?? newReach());
   return room;
 }
 
@@ -2888,6 +2972,10 @@ export function writeHeardRule(out: Uint8Array, start: number, tag: number, valu
   at = writeNumberField(out, at, 24, value.isHeard ? 1 : 0);
   at = writeNumberField(out, at, 32, value.hasLink ? 1 : 0);
   at = writeTexts(out, at, 42, value.exports);
+  if (value.reached !== undefined) for (let i = 0; i < value.reached.length; i++) {
+    const item = value.reached[i];
+    if (item !== undefined) at = writeReach(out, at, 50, item);
+  }
   return closeLength(out, body, at);
 }
 

@@ -1306,6 +1306,13 @@ export declare type BorderRules = Message<"waymark.fabric.v1.BorderRules"> & {
    * @generated from field: repeated string direct_sources = 2;
    */
   directSources: string[];
+
+  /**
+   * What the sender's region holds of other regions than its own and the listener's, without what it has through the listener's, at most 64 rows.
+   *
+   * @generated from field: repeated waymark.fabric.v1.Reach reach = 3;
+   */
+  reach: Reach[];
 };
 
 /**
@@ -1313,6 +1320,40 @@ export declare type BorderRules = Message<"waymark.fabric.v1.BorderRules"> & {
  * Use `create(BorderRulesSchema)` to create a new message.
  */
 export declare const BorderRulesSchema: GenMessage<BorderRules>;
+
+/**
+ * Sources of some regions, in some namespaces, whose summaries a region holds when they have passed so many borders at most.
+ *
+ * @generated from message waymark.fabric.v1.Reach
+ */
+export declare type Reach = Message<"waymark.fabric.v1.Reach"> & {
+  /**
+   * Borders passed.
+   *
+   * @generated from field: uint32 hops = 1;
+   */
+  hops: number;
+
+  /**
+   * Regions of the sources, at most 64. Empty means any region.
+   *
+   * @generated from field: repeated string regions = 2;
+   */
+  regions: string[];
+
+  /**
+   * Patterns of the namespaces, as in `exports` of BorderRules, at most 64.
+   *
+   * @generated from field: repeated string patterns = 3;
+   */
+  patterns: string[];
+};
+
+/**
+ * Describes the message waymark.fabric.v1.Reach.
+ * Use `create(ReachSchema)` to create a new message.
+ */
+export declare const ReachSchema: GenMessage<Reach>;
 
 /**
  * Summaries, beacons and announcements of keys. A frame with more than one of them has at most 256 KiB of them.
@@ -1852,6 +1893,13 @@ export declare type HeardRule = Message<"waymark.fabric.v1.HeardRule"> & {
    * @generated from field: repeated string exports = 5;
    */
   exports: string[];
+
+  /**
+   * What else the neighbour's region holds without this one, as it told it, at most 64 rows. Empty where the cluster hears it nearer.
+   *
+   * @generated from field: repeated waymark.fabric.v1.Reach reached = 6;
+   */
+  reached: Reach[];
 };
 
 /**

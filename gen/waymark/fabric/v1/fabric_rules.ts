@@ -37,6 +37,7 @@ import {
   type ProbeResponseFields,
   type PushPullRequestFields,
   type PushPullResponseFields,
+  type ReachFields,
   type RecordsFrameFields,
   type SealedFields,
   type SealedRecordFields,
@@ -316,6 +317,32 @@ export function checkSourceAgesFrame(value: SourceAgesFrameFields, problems: Pro
   if (!(value.asOfMs >= 0 && value.asOfMs <= 9007199254740991)) problems.range(value.asOfMs, 0, 9007199254740991, "as_of_ms");
 }
 
+function checkReach_regions(many: readonly string[], problems: Problems): void {
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.name(item, 64, "");
+    if (problems.count !== before) problems.under(before, `regions[${i}]`);
+  }
+}
+
+function checkReach_patterns(many: readonly string[], problems: Problems): void {
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i] ?? "";
+    const before = problems.count;
+    problems.text(item, 242, "");
+    problems.pattern(item, { pattern: /^[ -~]*$/u, rule: "printable ASCII" }, "");
+    if (problems.count !== before) problems.under(before, `patterns[${i}]`);
+  }
+}
+
+/** Adds what breaks the contract's rules in `Reach`. */
+export function checkReach(value: ReachFields, problems: Problems): void {
+  if (!(value.hops >= 1 && value.hops <= 7)) problems.range(value.hops, 1, 7, "hops");
+  if (value.regions.length > 0) checkReach_regions(value.regions, problems);
+  if (value.patterns.length > 0) checkReach_patterns(value.patterns, problems);
+}
+
 function checkBorderRules_exports(many: readonly string[], problems: Problems): void {
   for (let i = 0; i < many.length; i++) {
     const item = many[i] ?? "";
@@ -335,10 +362,21 @@ function checkBorderRules_direct_sources(many: readonly string[], problems: Prob
   }
 }
 
+function checkBorderRules_reach(many: readonly ReachFields[], problems: Problems): void {
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i];
+    if (item === undefined) continue;
+    const before = problems.count;
+    checkReach(item, problems);
+    if (problems.count !== before) problems.under(before, `reach[${i}].`);
+  }
+}
+
 /** Adds what breaks the contract's rules in `BorderRules`. */
 export function checkBorderRules(value: BorderRulesFields, problems: Problems): void {
   if (value.exports.length > 0) checkBorderRules_exports(value.exports, problems);
   if (value.directSources.length > 0) checkBorderRules_direct_sources(value.directSources, problems);
+  if (value.reach.length > 0) checkBorderRules_reach(value.reach, problems);
 }
 
 /** Adds what breaks the contract's rules in `Sealed`. */
@@ -728,11 +766,24 @@ function checkHeardRule_exports(many: readonly string[], problems: Problems): vo
   }
 }
 
+function checkHeardRule_reached(many: readonly ReachFields[], problems: Problems): void {
+  for (let i = 0; i < many.length; i++) {
+    const item = many[i];
+    if (item === undefined) continue;
+    const before = problems.count;
+    checkReach(item, problems);
+    if (problems.count !== before) problems.under(before, `reached[${i}].`);
+  }
+}
+
 /** Adds what breaks the contract's rules in `HeardRule`. */
 export function checkHeardRule(value: HeardRuleFields, problems: Problems): void {
   problems.name(value.clusterId, 64, "cluster_id");
   problems.name(value.region, 64, "region");
   if (value.exports.length > 0) checkHeardRule_exports(value.exports, problems);
+  if (value.reached !== undefined) {
+    checkHeardRule_reached(value.reached, problems);
+  }
 }
 
 function checkMemberUpdate_protocol_versions(many: readonly number[], problems: Problems): void {

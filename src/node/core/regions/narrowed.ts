@@ -1,18 +1,27 @@
 /**
- * What neighbours no longer export to the clusters of this region, as their nodes tell each other, and so what of it ends here (docs/design/summaries.md, Narrowed
- * export rules).
+ * What neighbours no longer export to the clusters of this region, as their nodes tell each other, and so what of it ends here; and what this region tells its
+ * neighbours that it holds (docs/design/summaries.md, Narrowed export rules).
  */
-import { type HeardRules, letThrough } from "../../../fabric/borders/heard-rules.ts";
+import {
+  areShort,
+  type Counting,
+  countingOf,
+  type HeardRules,
+  letThrough,
+  type Neighbour,
+  prunedBy,
+  ruleOf,
+} from "../../../fabric/borders/heard-rules.ts";
 import { Allowance } from "../../../fabric/borders/options.ts";
-import { EVERYTHING, Patterns } from "../../../fabric/borders/patterns.ts";
-import type { HeardRule, MemberUpdate } from "../../../fabric/wire/messages.ts";
+import { type Held, Support, through, toldTo, unknownThrough } from "../../../fabric/borders/reach.ts";
+import type { HeardRule, MemberUpdate, Reach } from "../../../fabric/wire/messages.ts";
 import type { Time } from "../../../lib/machine.ts";
 import type { HeldSummaries } from "../../../summary/held/summaries.ts";
-import type { Neighbour } from "./lag.ts";
 
 export interface NarrowedParts {
-  readonly held: Pick<HeldSummaries, "exportsChanged" | "lostAfterMs">;
+  readonly held: Pick<HeldSummaries, "exportsChanged" | "lostAfterMs" | "otherRegions">;
   readonly clusterId: string;
+  readonly region: string;
   readonly neighbours: readonly Neighbour[];
 }
 
@@ -21,27 +30,51 @@ type Member = Pick<MemberUpdate, "clusterId" | "heardRules">;
 /** Other nodes are told so many changes at once, and then one in this time. All that is held is looked at for them, so a rule that flaps must cost little. */
 const BURST = 3;
 const EVERY_MS = 20_000;
+/** Of what neighbours hold of others more are told at once: where words go in a circle, each is told a few times with another distance before it ends. */
+const REACH_BURST = 16;
 /** Neighbours of a cluster of which it is remembered what they told last: its nodes may make up others, and those that were told last stay. */
 const MAX_KNOWN = 64;
 /** By then a node of some age has the links that it is to have. */
 const SETTLED_MS = 60_000;
+/** What one neighbour exports no more another one may still have, and the word of that may come a little later, over other nodes. */
+const WAIT_MS = 3000;
+
+interface Known {
+  readonly row: HeardRule;
+  readonly untilMonoMs: number;
+}
 
 export class Narrowed {
   readonly #parts: NarrowedParts;
-  readonly #tells = new Allowance(BURST, EVERY_MS);
+  /** By neighbour, so that none of them puts off what is told of another one. */
+  readonly #tells = new Map<string, { readonly rule: Allowance; readonly reach: Allowance }>();
   readonly #uses = new Allowance(BURST, EVERY_MS);
-  #settledMonoMs: number | undefined;
+  #startMonoMs: number | undefined;
   #heard: HeardRules | undefined;
+  #members: readonly Member[] = [];
   #now: readonly HeardRule[] = [];
+  #heardByOthers: readonly HeardRule[] = [];
   /** As other nodes are told it. */
   told: readonly HeardRule[] = [];
   /**
    * By cluster and neighbour what was told last by who had a link, and until when that counts though nobody of the cluster has one: the node that had it may be gone.
    * By then what the neighbour said is heard from others, or dropped.
    */
-  readonly #known = new Map<string, Map<string, { readonly row: HeardRule; readonly untilMonoMs: number }>>();
-  /** By cluster the patterns in use. What is not known any more stays in use: a neighbour that is merely away changes nothing. */
-  #patterns = new Map<string, readonly string[]>();
+  readonly #known = new Map<string, Map<string, Known>>();
+  #counting: ReadonlyMap<string, Counting> = new Map();
+  /** What this region holds through its neighbours, and the text of it. */
+  #through: readonly Held[] = [];
+  #throughText = "";
+  #surveyed = -1;
+  #reachRevision = 0;
+  readonly #reaches = new Map<string, readonly Reach[]>();
+  /** By cluster what is in use. What is not known any more stays in use: a neighbour that is merely away changes nothing. */
+  #supports = new Map<string, Support>();
+  /** Since when what is let through to a cluster is less than what is in use. */
+  readonly #lessMonoMs = new Map<string, number>();
+  #usedText = "[]";
+  /** A rule that is past let in what is not let through any more. */
+  #isLeftover = false;
 
   constructor(parts: NarrowedParts) {
     this.#parts = parts;
@@ -54,69 +87,171 @@ export class Narrowed {
 
   /** Looks at what this node and the other ones of the region heard. Returns whether others are to be told. */
   look(members: readonly Member[], time: Time): boolean {
+    this.#startMonoMs ??= time.monoMs;
+    this.#members = members;
+    this.#survey(time);
     const isToTell = this.#tell(time);
-    this.#use(members, time);
+    this.#use(time);
     return isToTell;
   }
 
-  #tell({ monoMs }: Time): boolean {
-    const { neighbours } = this.#parts;
-    const known = this.#known.get(this.#parts.clusterId);
+  /** Moves when neighbours may have to be told something else. */
+  get reachRevision(): number {
+    return this.#reachRevision + (this.#heard?.revision ?? 0);
+  }
+
+  /** What a neighbour is told that this region holds. */
+  reachTo(region: string, exports: readonly string[], time: Time): readonly Reach[] {
+    if (this.#surveyed !== this.#heard?.revision) this.#survey(time);
+    const key = JSON.stringify([region, exports]);
+    const reach = this.#reaches.get(key) ?? toldTo(this.#through, this.#parts.region, region, exports);
+    this.#reaches.set(key, reach);
+    return reach;
+  }
+
+  #survey({ monoMs }: Time): void {
+    const { clusterId, neighbours } = this.#parts;
+    this.#surveyed = this.#heard?.revision ?? -1;
+    this.#remember(monoMs);
+    const known = this.#known.get(clusterId);
     const lastOf = (neighbour: string) => {
       const last = known?.get(neighbour);
-      return last !== undefined && monoMs < last.untilMonoMs ? last.row.exports : undefined;
+      return last !== undefined && monoMs < last.untilMonoMs ? last.row : undefined;
     };
-    this.#now = this.#heard?.list(neighbours, lastOf) ?? [];
-    if (isSame(this.#now, this.told) || !this.#tells.isLeft(monoMs)) return false;
-    this.#tells.take(monoMs);
-    this.told = this.#now;
+    const rows = this.#heard?.list(neighbours, lastOf) ?? [];
+    const byCluster = Map.groupBy([{ clusterId, heardRules: rows }, ...this.#members], (member) => member.clusterId);
+    const counting = [...byCluster].map(([cluster, kin]) => {
+      const told = kin.flatMap(({ heardRules = [] }) => (heardRules.length > 0 ? [heardRules] : []));
+      return [cluster, countingOf([...told, this.#remembered(cluster, told.flat(), monoMs)])] as const;
+    });
+    // Clusters of which no node is left are forgotten as their neighbours are.
+    for (const cluster of this.#known.keys()) if (!byCluster.has(cluster)) this.#remembered(cluster, NO_ROWS, monoMs);
+    this.#counting = new Map(counting);
+    this.#now = rows;
+    this.#heardByOthers = this.#members.flatMap((member) => (member.clusterId === clusterId ? (member.heardRules ?? []) : []));
+    this.#lookThrough(monoMs);
+  }
+
+  /** Sums up what the region holds through the neighbours of all its clusters. */
+  #lookThrough(monoMs: number): void {
+    const all = [...this.#counting.values()];
+    const linked = new Set(all.flatMap(({ rules }) => rules.flatMap(({ hasLink, region }) => (hasLink ? [region] : []))));
+    const isUnknown = ({ region }: Neighbour) => !this.#isLost(monoMs) && !(this.#isSettled(monoMs) && linked.has(region));
+    const unheard = all.flatMap((counting) => counting.unheard.filter(isUnknown));
+    this.#through = [...all.flatMap(({ rules }) => rules.flatMap(through)), ...unheard.flatMap(({ region }) => unknownThrough(region))];
+    const text = JSON.stringify(this.#through);
+    if (text === this.#throughText) return;
+    this.#throughText = text;
+    this.#reachRevision += 1;
+    this.#reaches.clear();
+  }
+
+  #isSettled(monoMs: number): boolean {
+    return monoMs >= (this.#startMonoMs ?? monoMs) + SETTLED_MS;
+  }
+
+  /** What a neighbour told that nobody has heard since the start is lost by now. */
+  #isLost(monoMs: number): boolean {
+    return monoMs >= (this.#startMonoMs ?? monoMs) + this.#parts.held.lostAfterMs;
+  }
+
+  #tell(time: Time): boolean {
+    const before = new Map(this.told.map((row) => [row.clusterId, row]));
+    const rules = this.#now.map((row) => this.#either(row, before.get(row.clusterId), "rule", time));
+    // Others know what they are told, so that decides what of a reach they need not hear.
+    const near = [...rules, ...this.#heardByOthers];
+    const rows = prunedBy(near, rules).map((row) => this.#either(row, before.get(row.clusterId), "reach", time));
+    // Some of before and some of now may be too long together.
+    const told = areShort(rows) ? rows : prunedBy(near, this.#now);
+    if (isSame(told, this.told)) return false;
+    this.told = told;
     return true;
   }
 
-  #use(members: readonly Member[], { monoMs }: Time): void {
-    this.#settledMonoMs ??= monoMs + SETTLED_MS;
-    const { clusterId, held } = this.#parts;
-    const self = { clusterId, heardRules: this.#now };
-    const byCluster = Map.groupBy([self, ...members], (member) => member.clusterId);
-    const patterns = new Map(this.#patterns);
-    for (const [cluster, kin] of byCluster) {
-      const told = kin.flatMap(({ heardRules = [] }) => (heardRules.length > 0 ? [heardRules] : []));
-      const through = letThrough([...told, this.#remembered(cluster, told.flat(), monoMs)], monoMs >= this.#settledMonoMs);
-      if (through !== undefined) patterns.set(cluster, through);
+  /** Of a neighbour what is so now, or as long as that may not be told what was told before. */
+  #either(now: HeardRule, before: HeardRule | undefined, what: "rule" | "reach", { monoMs }: Time): HeardRule {
+    const isEqual = what === "rule" ? isSame({ ...now, reached: [] }, { ...before, reached: [] }) : isSame(now.reached, before?.reached);
+    if (isEqual) return now;
+    const tells = this.#tells.get(now.clusterId) ?? { rule: new Allowance(BURST, EVERY_MS), reach: new Allowance(REACH_BURST, EVERY_MS) };
+    this.#tells.set(now.clusterId, tells);
+    if (tells[what].isLeft(monoMs)) {
+      tells[what].take(monoMs);
+      return now;
     }
-    // Clusters of which no node is left are forgotten as their neighbours are.
-    for (const cluster of this.#known.keys()) if (!byCluster.has(cluster)) this.#remembered(cluster, NO_ROWS, monoMs);
-    if (isSame([...patterns], [...this.#patterns]) || !this.#uses.isLeft(monoMs)) return;
+    const { reached } = what === "rule" ? now : (before ?? now);
+    const { reached: _, ...rule } = what === "rule" ? (before ?? now) : now;
+    return reached === undefined ? rule : { ...rule, reached };
+  }
+
+  #use({ monoMs }: Time): void {
+    const supports = new Map(this.#supports);
+    for (const [cluster, counting] of this.#counting) {
+      const support = letThrough(counting, this.#isSettled(monoMs), this.#isLost(monoMs));
+      if (support !== undefined) supports.set(cluster, this.#inTime(cluster, support, counting, monoMs));
+    }
+    const regions = this.#parts.held.otherRegions;
+    const restricted = [...supports].filter(([, support]) => !support.isOpenTo(regions));
+    const text = JSON.stringify(restricted.map(([cluster, support]) => [cluster, support.text]));
+    const isToUse = text !== this.#usedText || this.#isLeftover;
+    if (isToUse && !this.#uses.isLeft(monoMs)) return;
+    this.#supports = supports;
+    if (!isToUse) return;
     this.#uses.take(monoMs);
-    this.#patterns = patterns;
-    const narrowed = [...patterns].filter(([, each]) => !each.includes(EVERYTHING));
-    held.exportsChanged(new Map(narrowed.map(([cluster, each]) => [cluster, this.#passes(cluster, each)])));
+    this.#usedText = text;
+    this.#isLeftover = false;
+    this.#parts.held.exportsChanged(new Map(restricted.map(([cluster, support]) => [cluster, this.#passes(cluster, support)])));
+  }
+
+  /** What is less than what is in use waits a little where it is not one neighbour alone that decides, and till then both count. */
+  #inTime(cluster: string, support: Support, { rules }: Counting, monoMs: number): Support {
+    const before = this.#supports.get(cluster);
+    const isOneWord = new Set(rules.map(({ region }) => region)).size === 1 && rules.every(({ reached }) => reached === undefined);
+    if (before === undefined || support.includes(before) || (isOneWord && before.isOneWord)) {
+      this.#lessMonoMs.delete(cluster);
+      return support;
+    }
+    const sinceMonoMs = this.#lessMonoMs.get(cluster) ?? monoMs;
+    this.#lessMonoMs.set(cluster, sinceMonoMs);
+    if (monoMs >= sinceMonoMs + WAIT_MS) return support;
+    return before.includes(support) ? before : new Support([...before.held, ...support.held]);
+  }
+
+  /** What was told on own links that are past. */
+  #remember(monoMs: number): void {
+    const { clusterId, held } = this.#parts;
+    const past = this.#heard?.takePast() ?? [];
+    const inUse = this.#supports.get(clusterId);
+    if (inUse !== undefined) this.#isLeftover ||= past.some(({ told }) => !inUse.includes(new Support(through(told))));
+    const untilMonoMs = monoMs + held.lostAfterMs;
+    for (const { told, isClosed } of past) if (isClosed) this.#note(clusterId, told.clusterId, { row: ruleOf([told], false), untilMonoMs });
+  }
+
+  #note(cluster: string, neighbour: string, known: Known): void {
+    const its = this.#known.get(cluster) ?? new Map<string, Known>();
+    this.#known.set(cluster, its);
+    // The one that was told last is last.
+    its.delete(neighbour);
+    its.set(neighbour, known);
   }
 
   /** What is remembered of the neighbours in these rows. */
   #remembered(cluster: string, rows: readonly HeardRule[], monoMs: number): readonly HeardRule[] {
-    const known = this.#known.get(cluster) ?? new Map<string, { row: HeardRule; untilMonoMs: number }>();
     const byNeighbour = Map.groupBy(rows, ({ clusterId }) => clusterId);
+    const untilMonoMs = monoMs + this.#parts.held.lostAfterMs;
     for (const [neighbour, its] of byNeighbour) {
       const linked = its.filter(({ hasLink }) => hasLink);
-      const exports = [...new Set(linked.flatMap((row) => row.exports))].toSorted();
-      const [first] = linked;
-      const untilMonoMs = monoMs + this.#parts.held.lostAfterMs;
-      if (first === undefined) continue;
-      known.delete(neighbour);
-      known.set(neighbour, { row: { ...first, hasLink: false, exports }, untilMonoMs });
+      if (linked.length > 0) this.#note(cluster, neighbour, { row: ruleOf(linked, false), untilMonoMs });
     }
-    for (const [neighbour, { untilMonoMs }] of known) if (untilMonoMs <= monoMs || known.size > MAX_KNOWN) known.delete(neighbour);
-    if (known.size > 0) this.#known.set(cluster, known);
-    else this.#known.delete(cluster);
+    const known = this.#known.get(cluster) ?? new Map<string, Known>();
+    for (const [neighbour, { untilMonoMs: endMonoMs }] of known) if (endMonoMs <= monoMs || known.size > MAX_KNOWN) known.delete(neighbour);
+    if (known.size === 0) this.#known.delete(cluster);
     return [...known.values()].flatMap(({ row }) => (byNeighbour.has(row.clusterId) ? [row] : []));
   }
 
   /** What a link of this node exports now counts at once, so that what comes with a wider rule is taken. */
-  #passes(cluster: string, patterns: readonly string[]): (namespace: string) => boolean {
+  #passes(cluster: string, support: Support): (namespace: string, region: string | undefined) => boolean {
     const heard = cluster === this.#parts.clusterId ? this.#heard : undefined;
-    const told = new Patterns(patterns);
-    return (namespace) => told.covers(namespace) || heard?.passes(namespace) === true;
+    return (namespace, region) => support.covers(namespace, region) || heard?.passes(namespace, region) === true;
   }
 }
 

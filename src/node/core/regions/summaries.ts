@@ -132,7 +132,7 @@ export class Summaries {
     const isOwner: HeldParts["isOwner"] = ({ namespace, scope }, source) => mayPublish(policies.policy.source(namespace, source), scope);
     this.held = new HeldSummaries(options, { keys, signer, imports, isOwner });
     const { held } = this;
-    this.#narrowed = new Narrowed({ held, clusterId, neighbours: options.neighbours });
+    this.#narrowed = new Narrowed({ held, clusterId, region, neighbours: options.neighbours });
     const exports = { source: { clusterId, region }, exportScope, includeUnscoped, exportNamespaces };
     this.builder = new Builder({ catalog, own: held.own, policies }, { ...exports, nodeId, holdDownMs, exportIntervalMs });
     this.#restating = new Restating({
@@ -174,6 +174,7 @@ export class Summaries {
       priorityOf,
       linkedRegions,
       borderExports: () => this.#options.borderExports,
+      reaches: this.#narrowed,
     });
     this.#narrowed.follow(this.#borders.heard);
     return this.#borders;
