@@ -87,6 +87,7 @@ export class SummaryNode {
     const own = held ?? {
       replica: this.own,
       find: (key: Parameters<typeof recordKey>[0]) => this.sent.get(recordKey(key)),
+      counts: () => true,
       get keyId() {
         return keyId();
       },

@@ -39,6 +39,8 @@ export interface OwnSummaries {
   readonly replica: ChangingReplica & Pick<Replica, "self">;
   /** The newest of the key, also a withdrawal while it is remembered. */
   find(key: SummaryKey, time: Time): Sent | undefined;
+  /** Whether a record is what the cluster says. One that another node merely holds for those that sign is not. */
+  counts(stored: StoredRecord, time: Time): boolean;
   /** Of the key with which this node signs now; empty without one. */
   readonly keyId: string;
 }
@@ -146,6 +148,11 @@ export class Builder {
   /** The policy by which this node sends what it says of a namespace, or takes it back. */
   saidUnder(namespace: string, { wallMs }: Time): SaidUnder {
     return said({ policy: this.#outlets.policy, permission: this.#outlets.of(namespace, wallMs) });
+  }
+
+  /** How many exporters come before this node in the order for a service. */
+  rankOf(key: SummaryKey): number {
+    return this.#candidates.rankOf(nameOfKey(recordKey(key)), this.#options.nodeId);
   }
 
   /** The exporter of a service, or of the beacon, as every node with these members says. Undefined while nobody exports. */
@@ -263,12 +270,14 @@ export class Builder {
   }
 
   /** Another node sent a summary of a service that this one exports: it is of the same cluster, and one of them saw a part. Or it is what this node said in an earlier life. */
-  #ownChanged(nameKey: string, { key, origin }: StoredRecord, { monoMs }: Time): void {
+  #ownChanged(nameKey: string, stored: StoredRecord, time: Time): void {
+    const { key, origin } = stored;
+    const { monoMs } = time;
     if (this.#services.find(nameKey) === undefined) this.#add(nameKey, monoMs);
     const service = this.#services.find(nameKey);
     if (service === undefined || origin === this.#parts.own.replica.self) return;
     const channel = summaryKeyOf(key)?.channel;
-    if (channel !== undefined) service.sentMonoMs.set(channel, monoMs);
+    if (channel !== undefined && this.#parts.own.counts(stored, time)) service.sentMonoMs.set(channel, monoMs);
     this.#services.wake(service, monoMs);
     this.#changed(service, monoMs);
   }

@@ -59,6 +59,8 @@ export interface HeldParts {
   readonly keys: ClusterKeys;
   /** Absent at a node without the key of its cluster. */
   readonly signer: Signer | undefined;
+  /** Whether this node is the one that says anew what its cluster says of a key. Absent: whoever has the key of the cluster is. */
+  readonly isExporterOf?: (key: KeyText) => boolean;
   /** Whether this node's policy lets the source own the namespace. */
   isOwner(
     summary: { readonly namespace: string; readonly scope: Scope },

@@ -43,7 +43,7 @@ export class HeldSummaries {
     this.#keys = parts.keys;
     this.replica = this.#keeping.replica;
     this.#chores = new Chores(this.#keeping);
-    this.#taking = new Taking(this.#keeping, this.#echoes, parts.signer !== undefined);
+    this.#taking = new Taking(this.#keeping, this.#echoes, parts);
     this.#saying = new Saying(this.#keeping, this.#echoes, parts.signer);
     this.#keeping.onKey = (cluster) => this.keysChanged([cluster]);
     this.#keeping.onOwnBeacon = ({ monoMs }, isFirst) => {
@@ -152,11 +152,20 @@ export class HeldSummaries {
   }
 
   /** What this cluster says, for who builds it: also what is hidden, and withdrawals while they are remembered. */
-  get own(): { readonly replica: Replica; readonly keyId: string; find(key: SummaryKey, time: Time): Summary | undefined } {
+  get own(): {
+    readonly replica: Replica;
+    readonly keyId: string;
+    find(key: SummaryKey, time: Time): Summary | undefined;
+    counts(stored: StoredRecord, time: Time): boolean;
+  } {
     const saying = this.#saying;
     return {
       replica: this.replica,
       find: (key, time) => this.#keeping.summaryOf(key, time),
+      counts: (stored, time) => {
+        this.#keeping.settle(stored.key, time);
+        return this.#keeping.best(stored.key)?.hlc === stored.hlc;
+      },
       get keyId() {
         return saying.keyId;
       },

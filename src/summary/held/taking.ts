@@ -1,7 +1,7 @@
 /** Takes what borders bring, or says why not (docs/design/summaries.md, Taking). */
 import { isControlNamespace } from "../../catalog/entry/names.ts";
 import { SCOPE } from "../../catalog/entry/scope.ts";
-import type { KeyText } from "../../catalog/record/record.ts";
+import { BODY, type KeyText } from "../../catalog/record/record.ts";
 import type { StoredRecord } from "../../catalog/record/stored-record.ts";
 import { TokenBuckets } from "../../lib/buckets/token-bucket.ts";
 import type { Time } from "../../lib/machine.ts";
@@ -9,7 +9,7 @@ import type { Opened } from "../codec.ts";
 import { MAX_HOPS, type Sealed, type SummaryKey, type SummaryRefusal } from "../summary.ts";
 import type { Echoes } from "./echoes.ts";
 import type { Keeping } from "./keeping.ts";
-import type { Taken, Via } from "./options.ts";
+import type { HeldParts, Taken, Via } from "./options.ts";
 import { Refusals } from "./refusals.ts";
 import { claimsOf, keyOf, openSeal } from "./seals.ts";
 import type { Source } from "./sources.ts";
@@ -29,13 +29,12 @@ export class Taking {
   readonly #beacons = new TokenBuckets(BEACONS);
   readonly #keeping: Keeping;
   readonly #echoes: Echoes;
-  readonly #canSign: boolean;
+  readonly #parts: Pick<HeldParts, "isExporterOf" | "signer">;
 
-  /** `canSign`: this node has the key of its cluster. */
-  constructor(keeping: Keeping, echoes: Echoes, canSign: boolean) {
+  constructor(keeping: Keeping, echoes: Echoes, parts: Pick<HeldParts, "isExporterOf" | "signer">) {
     this.#keeping = keeping;
     this.#echoes = echoes;
-    this.#canSign = canSign;
+    this.#parts = parts;
   }
 
   take(what: Opened["what"], { hops: passed, ...rest }: Sealed, via: Via, time: Time, ageMs = 0): Taken {
@@ -131,14 +130,22 @@ export class Taking {
   }
 
   /**
-   * Our own words come back. If they are higher than what we know, the next ones go above them. A node without the key says nothing itself, so it
-   * holds them for the nodes that sign.
+   * Our own words come back. If they are higher than what we know, the next ones go above them. Who is not the exporter of the key holds them for that one.
    */
   #echo(content: Opened, time: Time): void {
     const { sealed, what } = content;
     if (!this.#isAbove(content, time) || this.#keeping.judge.whyNotSigned(what, claimsOf(content), sealed, time) !== undefined) return;
-    this.#echoes.note(keyOf(content), claimsOf(content));
-    if (!this.#canSign) this.#keeping.putEcho(content, time);
+    const key = keyOf(content);
+    this.#echoes.note(key, claimsOf(content));
+    if (!this.#isForOthers(key, claimsOf(content).version)) return;
+    this.#keeping.putEcho(content, time);
+  }
+
+  /** A node without the key holds each echo, so that who did not do it hears of it again. With the key one of them is enough, because the others may say it too. */
+  #isForOthers(key: KeyText, version: number): boolean {
+    const { signer, isExporterOf = () => true } = this.#parts;
+    if (signer === undefined) return true;
+    return !isExporterOf(key) && !this.#keeping.replica.records(key).some(({ body, hlc }) => body === BODY.ENTRY && hlc >= version);
   }
 
   /** A node of our cluster tells of an echo, which was verified here. */

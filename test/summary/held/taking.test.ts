@@ -308,6 +308,31 @@ test("an echo that comes to a node without the key is held there and shown to no
   expect(a2.held.replica.revision).toBe(before);
 });
 
+test("a node with the key holds an echo for the exporter of the service, once, and the builder takes that for no word of the cluster", () => {
+  const world = new HeldWorld();
+  const spec = { clusterId: "A" };
+  const isExporterOf = () => false;
+  const [a1, a2, a3] = [
+    world.node({ ...spec, nodeId: "a1" }),
+    world.node({ ...spec, nodeId: "a2", parts: { isExporterOf } }),
+    world.node({ ...spec, nodeId: "a3", parts: { isExporterOf } }),
+  ];
+  const echo = sealed({ serviceId: "cart", version: 2_000_000_000 });
+  expect(a2.takeSeal(echo)).toBe("echo");
+  a1.hear(a2);
+  a3.hear(a2);
+  expect(a1.held.takeExceeds()).toEqual([{ key: summaryKey("cart", "A"), version: 2_000_000_000 }]);
+  const [record] = a1.held.replica.records(keyOf("cart", "A"));
+  expect(record !== undefined && a1.held.own.counts(record, a1.time)).toBe(false);
+  const before = [a2.held.replica.revision, a3.held.replica.revision];
+  for (const node of [a2, a3]) expect(node.takeSeal(echo)).toBe("echo");
+  expect([a2.held.replica.revision, a3.held.replica.revision]).toEqual(before);
+  // It ends when the exporter has said it.
+  expect(a1.say("cart")).toBe(2_000_000_001);
+  a2.hear(a1);
+  expect(a2.held.replica.own(keyOf("cart", "A"))?.body).not.toBe(BODY.ENTRY);
+});
+
 test("an echo takes not the place of what a node without the key took over, which may be the last copy", () => {
   const world = new HeldWorld();
   const [a1, a2] = [

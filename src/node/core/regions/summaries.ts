@@ -2,6 +2,7 @@
  * The summaries of a node: joins what it holds of clusters, what its own cluster says, who may say it, and who reads it (docs/design/summaries.md). The rules are
  * in `src/summary/`; here they only meet the catalog, the policy and the members.
  */
+import { type KeyText, nameOfKey } from "../../../catalog/record/record.ts";
 import type { Replica } from "../../../catalog/replica/replica.ts";
 import type { NodeFacts } from "../../../catalog/watch/reader.ts";
 import { heldSources, staleSourcesOf } from "../../../discovery/summaries/held-sources.ts";
@@ -26,6 +27,7 @@ import { Exporters } from "../../../summary/building/exporters.ts";
 import { exportVerdict } from "../../../summary/building/outlets.ts";
 import type { HeldOptions, HeldParts } from "../../../summary/held/options.ts";
 import { HeldSummaries } from "../../../summary/held/summaries.ts";
+import { summaryKeyOf } from "../../../summary/keys.ts";
 import { SummaryStamper } from "../../../summary/stamper.ts";
 import type { IngressNode } from "../../../summary/summary.ts";
 import type { NodeOutput } from "../../core-io.ts";
@@ -130,7 +132,7 @@ export class Summaries {
     this.#policy = policies.policy;
     this.#seenEdition = keys.edition();
     const isOwner: HeldParts["isOwner"] = ({ namespace, scope }, source) => mayPublish(policies.policy.source(namespace, source), scope);
-    this.held = new HeldSummaries(options, { keys, signer, imports, isOwner });
+    this.held = new HeldSummaries(options, { keys, signer, imports, isOwner, isExporterOf: (key) => this.#isExporterOf(key) });
     const { held } = this;
     this.#narrowed = new Narrowed({ held, clusterId, region, neighbours: options.neighbours });
     const exports = { source: { clusterId, region }, exportScope, includeUnscoped, exportNamespaces };
@@ -139,6 +141,7 @@ export class Summaries {
       held,
       holdDownMs,
       saidMonoMs: (key) => this.builder.saidMonoMs(key),
+      rankOf: (key) => this.builder.rankOf(key),
       saidUnder: (namespace, time) => this.builder.saidUnder(namespace, time),
     });
     const sources = heldSources(held, now);
@@ -283,7 +286,8 @@ export class Summaries {
     for (const draft of exported) out.push({ kind: "summaryExported", draft });
     this.failedCount += drafts.length - exported.length;
     const isBeaconDue = time.monoMs >= this.#beaconDueMonoMs();
-    if (this.#goAbove(time, out) || isBeaconDue || (isJudged && this.#hasFirstIngress(circumstances)))
+    // Who is not the exporter of the beacon holds its echo for that one.
+    if ((this.#goAbove(time, out) && this.#isBeaconMine()) || isBeaconDue || (isJudged && this.#hasFirstIngress(circumstances)))
       this.held.makeBeacon(this.#ingress(circumstances), time);
     this.held.work(time);
     const hasFollowed = this.followPolicy(out);
@@ -336,6 +340,11 @@ export class Summaries {
   /** When this node is to send the beacon, if nobody does before. */
   #beaconDueMonoMs(): number {
     return this.held.beaconDueMonoMs + (this.#isBeaconMine() ? 0 : (this.#confirmsAfterMs ?? NEVER));
+  }
+
+  #isExporterOf(key: KeyText): boolean {
+    if (summaryKeyOf(key) === undefined) return this.#isBeaconMine();
+    return this.isExporting && this.builder.exporterOf(nameOfKey(key)) === this.#options.nodeId;
   }
 
   #isBeaconMine(): boolean {

@@ -6,10 +6,16 @@ import { HeldWorld, sealedSummary, summaryKey } from "../../../fakes/held-world.
 const HOLD_DOWN_MS = 5000;
 const UNDER = { policyVersion: "v7", policyNumber: 7, policyRule: "svc", noStale: true };
 
-function exporter(saidMonoMs?: number) {
+function exporter({ saidMonoMs, rank = 0 }: { readonly saidMonoMs?: number; readonly rank?: number } = {}) {
   const world = new HeldWorld();
   const node = world.node({ nodeId: "a1", clusterId: "A" });
-  const restating = new Restating({ held: node.held, holdDownMs: HOLD_DOWN_MS, saidMonoMs: () => saidMonoMs, saidUnder: () => UNDER });
+  const restating = new Restating({
+    held: node.held,
+    holdDownMs: HOLD_DOWN_MS,
+    saidMonoMs: () => saidMonoMs,
+    rankOf: () => rank,
+    saidUnder: () => UNDER,
+  });
   const said: string[] = [];
   /** Runs for a while, and says what was said again and when. */
   const run = (forMs: number) => {
@@ -45,11 +51,50 @@ test("what is taken back is said under the policy that is in force, and what is 
 });
 
 test("what counts may be an older word of another node, and what this one said just now holds it down all the same", () => {
-  const { world, node, run } = exporter(9000);
+  const { world, node, run } = exporter({ saidMonoMs: 9000 });
   node.say("cart");
   world.nowMs += 10_000;
   node.takeSeal(echo("cart", 2_000_000_000));
   expect(run(20_000)).toEqual(["14000 cart exceeded"]);
+});
+
+test.each([
+  { rank: 0, want: ["0 cart exceeded"] },
+  { rank: 1, want: ["5000 cart exceeded"] },
+  { rank: 3, want: ["7000 cart exceeded"] },
+])(
+  "an echo is answered by the exporter of its service, and by the others only when that one does not for a hold-down: rank $rank",
+  ({ rank, want }) => {
+    for (const isAnswered of [false, true]) {
+      const { world, node, run } = exporter({ rank });
+      const version = node.say("cart") ?? 0;
+      world.nowMs = 20_000;
+      node.takeSeal(echo("cart", version + 7));
+      const said = run(1000);
+      if (isAnswered && rank > 0) expect(node.say("cart")).toBe(version + 8);
+      expect([...said, ...run(20_000)]).toEqual(
+        isAnswered && rank > 0 ? [] : want.map((text) => text.replace(/\d+/, (ms) => `${20_000 + Number(ms)}`)),
+      );
+    }
+  },
+);
+
+test("what somebody says meanwhile below an echo is waited for once, so that who says something again and again does not keep it back", () => {
+  const { world, node, restating } = exporter({ rank: 1 });
+  const other = world.node({ nodeId: "a2", clusterId: "A" });
+  const version = other.say("cart") ?? 0;
+  node.hear(other);
+  world.nowMs = 20_000;
+  node.takeSeal(echo("cart", version + 70));
+  const times: number[] = [];
+  for (const untilMs = world.nowMs + 20_000; world.nowMs < untilMs; world.nowMs += 500) {
+    if (times.length === 0 && world.nowMs % HOLD_DOWN_MS === 4500) {
+      other.say("cart", { endpointCount: world.nowMs });
+      node.hear(other);
+    }
+    if (restating.step(node.time).drafts.length > 0) times.push(world.nowMs);
+  }
+  expect(times).toEqual([29_500]);
 });
 
 test("what was said anew meanwhile is not said again", () => {
