@@ -9,9 +9,10 @@ import {
 } from "@bufbuild/protobuf";
 import { type ChannelCredentials, connectivityState, Client as GrpcClient, Metadata, type ServiceError, status } from "@grpc/grpc-js";
 import { durationText } from "../lib/duration.ts";
-import type { Channel } from "./calls.ts";
 import { Client } from "./client.ts";
+import { targetAt } from "./clusters/aim.io.ts";
 import { elsewhereOf } from "./clusters/elsewhere.ts";
+import type { AimedChannel } from "./clusters/proven-channel.ts";
 import { waysOf } from "./clusters/ways.io.ts";
 import { type ConnectOptions, checkedServers, DEFAULT_LOOKUP_TTL_MS, DEFAULT_REFRESH_MS, DEFAULT_TIMEOUT_MS } from "./connect-options.ts";
 import { decodeFailure, maySpeakTls, transportWords } from "./failure.ts";
@@ -79,8 +80,8 @@ class Connection {
   #callCount = 0;
   #isGivenUp = false;
 
-  constructor(server: string, channelCredentials: ChannelCredentials) {
-    this.client = new GrpcClient(server, channelCredentials, CHANNEL_OPTIONS);
+  constructor(target: string, channelCredentials: ChannelCredentials) {
+    this.client = new GrpcClient(target, channelCredentials, CHANNEL_OPTIONS);
   }
 
   /** Whether the HTTP/2 connection to the server is up. */
@@ -115,18 +116,21 @@ class Connection {
 
 type GrpcChannelOptions = Pick<ConnectOptions, "timeoutMs" | "tls" | "token">;
 
-class GrpcChannel implements Channel {
+class GrpcChannel implements AimedChannel {
   readonly server: string;
   readonly #credentials: ChannelCredentials;
   readonly #metadata: Metadata;
   readonly #timeoutMs: number;
   readonly #isTls: boolean;
+  /** What grpc-js calls: the server, or the addresses that `aim` was told. */
+  #target: string;
   #connection: Connection | undefined;
   /** Whether the server speaks TLS, when it was asked for that. */
   #speaksTls: Promise<boolean> | undefined;
 
   constructor(server: string, channelCredentials: ChannelCredentials, { token, tls, timeoutMs = DEFAULT_TIMEOUT_MS }: GrpcChannelOptions) {
     this.server = server;
+    this.#target = server;
     this.#isTls = tls !== undefined;
     this.#timeoutMs = timeoutMs;
     this.#credentials = channelCredentials;
@@ -207,6 +211,14 @@ class GrpcChannel implements Channel {
     }
   }
 
+  /** Calls that run stay where they are. */
+  aim(addresses: readonly string[]): void {
+    const target = targetAt(this.server, addresses);
+    if (target === this.#target) return;
+    this.close();
+    this.#target = target;
+  }
+
   close(): void {
     this.#connection?.giveUp();
     this.#connection = undefined;
@@ -214,7 +226,7 @@ class GrpcChannel implements Channel {
 
   /** The connection for a call that begins. */
   #begin(): Connection {
-    this.#connection ??= new Connection(this.server, this.#credentials);
+    this.#connection ??= new Connection(this.#target, this.#credentials);
     this.#connection.callBegins();
     return this.#connection;
   }

@@ -1,5 +1,5 @@
 /** TLS of the client: the credentials of its connections, and whether a server that was asked in plain text speaks it. */
-import { isIP } from "node:net";
+import { isIP, type LookupFunction } from "node:net";
 // The default import, because a named import of a function that an older Node lacks would fail before `connect` can explain it.
 import nodeTls from "node:tls";
 import { type ChannelCredentials, credentials } from "@grpc/grpc-js";
@@ -41,21 +41,33 @@ export function speaksTls(server: string): Promise<boolean> {
   return promise.finally(() => socket.destroy());
 }
 
+interface CertificateLook {
+  readonly tls: TlsFiles;
+  readonly checkServerIdentity: CheckIdentity;
+  /** Where the server is. Its name is not looked up. */
+  readonly addresses: readonly string[];
+  readonly timeoutMs: number;
+}
+
 /**
  * What is wrong with the certificate of a server, by a connection on which the client shows none. TLS shows a client's certificate before the server's is judged, so this comes
  * before a connection with one.
  */
 export function certificateFault(
   server: string,
-  {
-    tls,
-    checkServerIdentity,
-    timeoutMs,
-  }: { readonly tls: TlsFiles; readonly checkServerIdentity: CheckIdentity; readonly timeoutMs: number },
+  { tls, checkServerIdentity, addresses, timeoutMs }: CertificateLook,
 ): Promise<string | undefined> {
   const { promise, resolve } = Promise.withResolvers<string | undefined>();
   const ca = pem(tls.ca) ?? systemRoots();
-  const socket = nodeTls.connect({ ...placeOf(server), ...(ca && { ca }), ALPNProtocols: ["h2"], checkServerIdentity });
+  const lookup: LookupFunction = (_host, { all }, told) => {
+    const found = addresses.map((address) => ({ address, family: isIP(address) }));
+    const [first = { address: "", family: 0 }] = found;
+    // oxlint-disable-next-line unicorn/no-null -- node:net wants null
+    if (all === true) told(null, found);
+    // oxlint-disable-next-line unicorn/no-null -- node:net wants null
+    else told(null, first.address, first.family);
+  };
+  const socket = nodeTls.connect({ ...placeOf(server), ...(ca && { ca }), ALPNProtocols: ["h2"], checkServerIdentity, lookup });
   socket.setTimeout(timeoutMs, () => resolve("no answer by TLS"));
   socket.on("secureConnect", () => resolve(undefined));
   socket.on("error", ({ message }: Error) => resolve(message === "" ? "no connection could be made" : message));
@@ -63,7 +75,7 @@ export function certificateFault(
 }
 
 /** Where a socket goes for `host:port`, with brackets around IPv6. */
-function placeOf(server: string): { readonly host: string; readonly port: number; readonly servername?: string } {
+export function placeOf(server: string): { readonly host: string; readonly port: number; readonly servername?: string } {
   const at = server.lastIndexOf(":");
   const host = server.slice(0, at).replaceAll(/[[\]]/g, "");
   return { host, port: Number(server.slice(at + 1)), ...(isIP(host) === 0 && { servername: host }) };

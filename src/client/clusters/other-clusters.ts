@@ -1,10 +1,9 @@
 /** The clients of other clusters, made when a cluster is first called at a place. */
-import type { Channel } from "../calls.ts";
 import { Client, type ClientOptions } from "../client.ts";
 import { RequestError, unreachedFailure } from "../request-error.ts";
 import { Servers } from "../servers/servers.ts";
 import { type Ingress, ingressIn } from "./ingress-urls.ts";
-import { ProvenChannel } from "./proven-channel.ts";
+import { type AimedChannel, type Looked, ProvenChannel } from "./proven-channel.ts";
 
 /** Most places with open connections; the one used longest ago goes first. */
 const MAX_PLACES = 32;
@@ -14,12 +13,9 @@ export interface ClusterWays {
   /** Whether the cluster is called by TLS. */
   isTls(clusterId: string): boolean;
   /** A connection with the credentials for this cluster, if there are any, that shows them to no server whose certificate does not name it. */
-  open(clusterId: string, server: string): Channel;
-  /** What is wrong with the address or the certificate of a server that `from` has named; undefined when nothing is. It is shown no credentials. */
-  findFault(
-    found: { readonly clusterId: string; readonly server: string; readonly from: string },
-    timeoutMs: number,
-  ): Promise<string | undefined>;
+  open(clusterId: string, server: string): AimedChannel;
+  /** Looks at a server that `from` has named. It is shown no credentials. */
+  lookAt(found: { readonly clusterId: string; readonly server: string; readonly from: string }, timeoutMs: number): Promise<Looked>;
 }
 
 /** Where a server says that another cluster is. */
@@ -76,8 +72,8 @@ export class OtherClusters {
 
   #clientOf({ clusterId, from }: Located, { servers }: Ingress): Client {
     const { random, nowMs } = this.#options;
-    const findFault = (server: string, timeoutMs: number) => this.#ways.findFault({ clusterId, server, from }, timeoutMs);
-    const open = (server: string) => new ProvenChannel(this.#ways.open(clusterId, server), { clusterId, findFault, nowMs });
+    const lookAt = (server: string, timeoutMs: number) => this.#ways.lookAt({ clusterId, server, from }, timeoutMs);
+    const open = (server: string) => new ProvenChannel(this.#ways.open(clusterId, server), { clusterId, lookAt, nowMs });
     return new Client(new Servers({ seeds: servers, place: this.#home.place, random }), open, this.#options);
   }
 }

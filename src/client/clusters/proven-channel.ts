@@ -8,21 +8,30 @@ import { RequestError, unreachedFailure } from "../request-error.ts";
 /** An ingress that does not prove itself in this time is passed over. */
 const PROOF_MS = 2000;
 
+/** What is wrong with the addresses or the certificate of a server, or the addresses at which nothing is. */
+export type Looked = { readonly fault: string } | { readonly addresses: readonly string[] };
+
+/** A connection to addresses, whatever the name of the server means meanwhile: who owns a name may tell another address when it is asked again. */
+export interface AimedChannel extends Channel {
+  /** Where the next calls go. */
+  aim(addresses: readonly string[]): void;
+}
+
 export interface ProofOptions {
   readonly clusterId: string;
-  /** What is wrong with the address or the certificate of the server; undefined when nothing is. Asked before the first call. */
-  readonly findFault: (server: string, timeoutMs: number) => Promise<string | undefined>;
+  /** Looks where the server is, and who. Asked before the first call. */
+  readonly lookAt: (server: string, timeoutMs: number) => Promise<Looked>;
   /** Monotonic clock. */
   readonly nowMs: () => number;
 }
 
 export class ProvenChannel implements Channel {
   readonly server: string;
-  readonly #inner: Channel;
+  readonly #inner: AimedChannel;
   readonly #options: ProofOptions;
   #proof: Promise<void> | undefined;
 
-  constructor(inner: Channel, options: ProofOptions) {
+  constructor(inner: AimedChannel, options: ProofOptions) {
     this.server = inner.server;
     this.#inner = inner;
     this.#options = options;
@@ -65,10 +74,11 @@ export class ProvenChannel implements Channel {
   }
 
   async #prove(timeoutMs: number): Promise<void> {
-    const { clusterId, findFault, nowMs } = this.#options;
+    const { clusterId, lookAt, nowMs } = this.#options;
     const beganMs = nowMs();
-    const fault = await findFault(this.server, timeoutMs);
-    if (fault !== undefined) throw unreachedFailure(fault, this.server);
+    const looked = await lookAt(this.server, timeoutMs);
+    if ("fault" in looked) throw unreachedFailure(looked.fault, this.server);
+    this.#inner.aim(looked.addresses);
     const { serverInfo } = DiscoveryService.method;
     const leftMs = Math.max(timeoutMs - (nowMs() - beganMs), 1);
     const answer = await this.#inner.unary(serverInfo, created(serverInfo.input, {}, this.server), { timeoutMs: leftMs });

@@ -1,15 +1,15 @@
 /** How other clusters are reached: which of them by TLS, with which credentials, and what the certificates of their servers must say. */
-import { lookup } from "node:dns/promises";
+import dns from "node:dns";
 import { isIP } from "node:net";
 // The default import, because a named import of a function that an older Node lacks would fail before `connect` can explain it.
 import nodeTls from "node:tls";
 import type { ChannelCredentials } from "@grpc/grpc-js";
-import type { Channel } from "../calls.ts";
 import type { ClusterAccess, ConnectOptions, TlsFiles } from "../connect-options.ts";
 import { type CheckIdentity, certificateFault, credentialsOf } from "../tls.io.ts";
 import { clusterNameFault } from "./certificate-names.ts";
 import { nearFault } from "./ingress-urls.ts";
 import type { ClusterWays } from "./other-clusters.ts";
+import type { AimedChannel, Looked } from "./proven-channel.ts";
 
 /** How one cluster is called. */
 interface Access {
@@ -18,7 +18,7 @@ interface Access {
   readonly tls?: TlsFiles;
 }
 
-type OpenChannel = (server: string, access: Access) => Channel;
+type OpenChannel = (server: string, access: Access) => AimedChannel;
 
 /** Throws a RangeError that names the file which cannot be used. */
 export function waysOf({ tls, clusters = {} }: ConnectOptions, open: OpenChannel): ClusterWays {
@@ -26,11 +26,12 @@ export function waysOf({ tls, clusters = {} }: ConnectOptions, open: OpenChannel
   return {
     isTls: (clusterId) => tls !== undefined || named.has(clusterId),
     open: (clusterId, server) => open(server, named.get(clusterId) ?? strangeAccess(clusterId, tls)),
-    findFault: async ({ clusterId, server, from }, timeoutMs) => {
-      const near = await addressFault(server, from);
+    lookAt: async ({ clusterId, server, from }, timeoutMs) => {
+      const looked = await addressesOf(server, from);
       const access = named.get(clusterId);
-      if (near !== undefined || access?.tls.cert === undefined) return near;
-      return certificateFault(server, { ...access, timeoutMs });
+      if ("fault" in looked || access?.tls.cert === undefined) return looked;
+      const fault = await certificateFault(server, { ...access, addresses: looked.addresses, timeoutMs });
+      return fault === undefined ? looked : { fault };
     },
   };
 }
@@ -56,12 +57,12 @@ function namesCluster(clusterId: string): CheckIdentity {
   };
 }
 
-/** What is wrong with the addresses of a name, when one of them is nearer than the server that named it. */
-async function addressFault(server: string, from: string): Promise<string | undefined> {
+/** The addresses of a name. It is not used when one of them is nearer than the server that named it. */
+async function addressesOf(server: string, from: string): Promise<Looked> {
   const host = server.slice(0, server.lastIndexOf(":")).replaceAll(/[[\]]/g, "");
-  if (isIP(host) !== 0) return undefined;
-  // A name without an address fails when it is called.
-  const found = await lookup(host, { all: true }).catch(() => []);
+  if (isIP(host) !== 0) return { addresses: [host] };
+  const found = await dns.promises.lookup(host, { all: true }).catch(() => []);
+  if (found.length === 0) return { fault: `${host} has no address` };
   const fault = found.map(({ address }) => nearFault(address, from)).find((each) => each !== undefined);
-  return fault && `${host} is ${fault}`;
+  return fault === undefined ? { addresses: found.map(({ address }) => address) } : { fault: `${host} is ${fault}` };
 }

@@ -31,6 +31,8 @@ class Connection {
     throw new Error("no stream is opened");
   }
 
+  aim(): void {}
+
   close(): void {
     this.isClosed = true;
   }
@@ -43,7 +45,7 @@ function setUp() {
     opened.push(connection);
     return connection;
   };
-  const ways = { isTls: () => false, open, findFault: () => Promise.resolve(undefined) };
+  const ways = { isTls: () => false, open, lookAt: () => Promise.resolve({ addresses: ["10.0.0.1"] }) };
   const home = new Client(
     new Servers({ seeds: ["home.example:1"], place: undefined, random: () => 0 }),
     (server) => open("eu1", server),
