@@ -102,3 +102,40 @@ test("a beacon that waited while its reader stood still makes no source fresh", 
   regions.watch(thawMs + 1000, thawMs + 5000, () => regions.differs([us], ["eu1 svc/web stale"]));
   expect(regions.run(thawMs + 5500)).toEqual([]);
 });
+
+/** The settings of the product. */
+const DEFAULTS = { ttlMs: 120_000, staleKeepMs: 600_000, holdDownMs: 5000, exportIntervalMs: 30_000, pruneIntervalMs: 30_000 };
+
+test.each([
+  { forMs: 150_000, where: "us1-a" },
+  { forMs: 150_000, where: "hub1-a" },
+  { forMs: 780_000, where: "us1-a" },
+  { forMs: 780_000, where: "hub1-a" },
+])("$where stood still for $forMs ms: all regions are equal and fresh 5 s after the links are back", ({ forMs, where }) => {
+  const areNeighbours = (a: string, b: string) => a === "hub" || b === "hub";
+  // With these times the others open their links while it stands still, so it hears of them as soon as it wakes.
+  const regions = new Regions("probe", { eu: { eu1: 1 }, hub: { hub1: 1 }, us: { us1: 1 } }, { areNeighbours, summary: DEFAULTS });
+  const nodes = [...regions.nodes.values()];
+  const frozen = regions.node(where);
+  const others = nodes.filter((node) => node !== frozen);
+  regions.start();
+  regions.at(8000, () => {
+    for (const { name } of nodes) regions.put(name, `web-${name}`);
+  });
+  const freezeMs = 40_000;
+  const thawMs = freezeMs + forMs;
+  regions.at(freezeMs, () => frozen.freeze());
+  // The others end their links, because nothing answers, and open new ones later.
+  regions.at(freezeMs + 1000, () => regions.cut([frozen], others));
+  regions.at(thawMs - 5000, () => regions.cut([frozen], others, false));
+  regions.at(thawMs, () => frozen.thaw());
+  let backMs = Number.POSITIVE_INFINITY;
+  const all = ["eu1 svc/web-eu1-a", "hub1 svc/web-hub1-a", "us1 svc/web-us1-a"];
+  regions.watch(thawMs + 100, thawMs + 20_000, () => {
+    const { nowMs } = regions.world;
+    if (regions.linkCount === 2) backMs = Math.min(backMs, nowMs);
+    return nowMs >= backMs + 5000 ? regions.differs(nodes, all) : [];
+  });
+  expect(regions.run(thawMs + 20_000)).toEqual([]);
+  expect(backMs).toBeLessThan(thawMs + 10_000);
+});

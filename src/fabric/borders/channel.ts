@@ -62,8 +62,6 @@ export class BorderChannel implements LinkChannel<BorderFrame> {
   #judgeMonoMs = 0;
   /** Moves when announcements of keys came. */
   #keysOrder = 0;
-  /** This node stood still for so long, and until then it reads what waited meanwhile. */
-  #heldUp = { forMs: 0, untilMonoMs: Number.NEGATIVE_INFINITY };
 
   constructor(options: BorderOptions, parts: BorderChannelParts) {
     this.#options = options;
@@ -93,13 +91,9 @@ export class BorderChannel implements LinkChannel<BorderFrame> {
     return Math.max(this.#apart.lagMs(time), ...[...this.#sessions.values()].map((session) => session.lagMs(time)));
   }
 
-  /** This node stood still for so long. What it reads next may have waited as long, and that counts as age of beacons. */
+  /** This node stood still for so long. On links that come up later nothing has waited. */
   stoodStill(lagMs: number, time: Time): void {
-    this.#heldUp = { forMs: lagMs + this.#heldUpMs(time), untilMonoMs: time.monoMs + this.#options.heldUpMs };
-  }
-
-  #heldUpMs({ monoMs }: Time): number {
-    return monoMs < this.#heldUp.untilMonoMs ? this.#heldUp.forMs : 0;
+    for (const session of this.#sessions.values()) session.stoodStill(lagMs, time);
   }
 
   /** What each link is behind with. */
@@ -135,7 +129,6 @@ export class BorderChannel implements LinkChannel<BorderFrame> {
           this.heard.heard(link, { clusterId: border.clusterId, region: border.region, exports, reached: reach });
         },
         reaches: this.#parts.reaches,
-        heldUpMs: (at) => this.#heldUpMs(at),
       },
       time,
     );

@@ -29,8 +29,6 @@ export interface SessionParts
   /** The other side told another export rule, or holds something else. */
   readonly onRules: (rules: Pick<RulesFrame, "exports" | "reach">) => void;
   readonly reaches: Reaches;
-  /** For how long what is read now may have waited here, because this node stood still. */
-  readonly heldUpMs: (time: Time) => number;
 }
 
 /** What this region holds, as neighbours are told it. */
@@ -86,6 +84,8 @@ export class BorderSession implements ChannelSession<BorderFrame> {
   /** The other side has told its rules. Before that it is sent nothing that they may exclude. */
   #isHeard = false;
   #direct: readonly string[] = [];
+  /** This node stood still for so long, and until then it reads what waited meanwhile. */
+  #heldUp = { forMs: 0, untilMonoMs: Number.NEGATIVE_INFINITY };
 
   constructor(peer: BorderPeer, parts: SessionParts, time: Time) {
     const { summaries, options, counts, priorityOf, filters, isYoung, staggerMs, here, terms } = parts;
@@ -107,6 +107,15 @@ export class BorderSession implements ChannelSession<BorderFrame> {
   /** For how long the oldest summary has waited that is due on this link. 0 when none is. */
   lagMs(time: Time): number {
     return this.#outbox.lagMs(time);
+  }
+
+  /** This node stood still for so long. What it reads next of this link may have waited as long, and that counts as age of beacons. */
+  stoodStill(lagMs: number, time: Time): void {
+    this.#heldUp = { forMs: lagMs + this.#heldUpMs(time), untilMonoMs: time.monoMs + this.#parts.options.heldUpMs };
+  }
+
+  #heldUpMs({ monoMs }: Time): number {
+    return monoMs < this.#heldUp.untilMonoMs ? this.#heldUp.forMs : 0;
   }
 
   /** The link is down. */
@@ -258,7 +267,7 @@ export class BorderSession implements ChannelSession<BorderFrame> {
       this.#parts.counts.flooded += count;
       reading.take(time.monoMs, -count);
     } else {
-      this.#inbox.addBatch(frame, time.monoMs - this.#parts.heldUpMs(time));
+      this.#inbox.addBatch(frame, time.monoMs - this.#heldUpMs(time));
       this.#parts.onCome(this);
     }
     const forMs = Math.max(overMs, this.#inbox.isCrowded ? CROWDED_MS : 0);
