@@ -24,8 +24,9 @@ export interface RedirectOptions {
 }
 
 /**
- * The best candidate: fresh before stale, then by band, latency, the preferred region, and a rendezvous hash. A cluster that tells no URL is none,
- * because nobody could follow; so is one without endpoints. The order is the same at every node that knows the same.
+ * The best candidate: fresh before stale, then by band, latency, the preferred region, and a rendezvous hash. Of the summaries of one cluster that are
+ * equal so far it is the one on the narrower channel, which may be kept for a shorter time. A cluster that tells no URL is none, because nobody could
+ * follow; so is one without endpoints. The order is the same at every node that knows the same.
  */
 export function chooseRedirect<C extends RedirectCandidate>(candidates: readonly C[], options: RedirectOptions): C | undefined {
   let best: C | undefined;
@@ -45,7 +46,8 @@ function compare(a: RedirectCandidate, b: RedirectCandidate, { region, name }: R
     bySize(latencyOf(a), latencyOf(b)) ||
     bySize(a.latency.minMs, b.latency.minMs) ||
     Number(b.region === region) - Number(a.region === region) ||
-    bySize(scoreOf(a, name), scoreOf(b, name))
+    bySize(scoreOf(a, name), scoreOf(b, name)) ||
+    a.channel - b.channel
   );
 }
 

@@ -118,6 +118,20 @@ test.each([
   expect(resolve().redirect?.ttl).toEqual(durationFromMs(keptMs));
 });
 
+test("of the summaries of one cluster that are equally good, the narrower one says how long a redirect may be kept", () => {
+  const channels = [
+    { channel: SCOPE.GLOBAL, ttlMs: 120_000 },
+    { channel: SCOPE.REGION, ttlMs: 60_000 },
+  ];
+  for (const ordered of [channels, channels.toReversed()]) {
+    const { resolve } = node(
+      {},
+      ordered.map((each) => ({ ...US, ...each })),
+    );
+    expect(resolve().redirect).toMatchObject({ clusterId: "us-1", ttl: durationFromMs(60_000) });
+  }
+});
+
 test("a redirect says where the cluster is and takes calls, how its service is, and how long that may be kept", () => {
   const { resolve, world } = node({}, [{ ...AP, ttlMs: 120_000, notAfterWallMs: WALL + 5000 }]);
   world.turn("ap-1", true);
