@@ -49,7 +49,7 @@ export const SUMMARY_SETTINGS = {
     default: 120_000,
     min: 3000,
     max: HOUR_MS,
-    doc: "How long a beacon of a cluster confirms its summaries. It is also the TTL of summaries on the channel global; those on region have half of it, and those on zone a quarter. A beacon goes out each third of it. Give all clusters the same value.",
+    doc: "How long a beacon of a cluster confirms its summaries; after that they are stale. It is also how long readers may keep a summary on the channel global, and what is chosen by it; one on region they may keep for half of it, and one on zone for a quarter. A beacon goes out each third of it. Give all clusters the same value.",
   }),
   staleKeepMs: ms({
     default: 10 * MINUTE_MS,

@@ -221,6 +221,24 @@ test("a call at a named cluster goes to an ingress that summaries tell, which ar
   ]);
 });
 
+test("an ingress is kept for the ttl of the widest summary that tells it", async () => {
+  let count = 0;
+  home.summaries = () => {
+    count += 1;
+    const items = [30_000, 60_000].map((ttlMs) => ({ sourceCluster: "us1", ttl: durationFromMs(ttlMs) }));
+    return { items, ingress: { us1: { urls: [urlOf(us)] } } };
+  };
+  for (const [ms, want] of [
+    [0, 1],
+    [59_000, 1],
+    [60_001, 2],
+  ] as const) {
+    aheadMs = ms;
+    await client.callWithSummary("us1", (at) => at.discovery.serverInfo({}));
+    expect(count).toBe(want);
+  }
+});
+
 test("an ingress is kept for a second at least, however short the ttl of its summary is", async () => {
   let count = 0;
   home.summaries = () => {

@@ -92,6 +92,22 @@ test("beacons that claim a ttl of 1 ms turn their source no more often than each
   expect(node.held.nextDeadlineMs(node.time)).toBe(world.nowMs - 200 + TTL / 12);
 });
 
+test("a summary is stale when its source is, however short a time readers may keep it", () => {
+  const world = new HeldWorld();
+  const [a, a2] = [world.node({ nodeId: "a1", clusterId: "A" }), world.node({ nodeId: "a2", clusterId: "A" })];
+  const channels = { zone: SCOPE.ZONE, region: SCOPE.REGION, global: SCOPE.GLOBAL };
+  for (const [name, channel] of Object.entries(channels)) a.say(name, { channel });
+  a.beacon();
+  a2.hear(a);
+  const staleAt = (ms: number) => {
+    world.nowMs = ms;
+    a2.settle();
+    return a2.shown.map((text) => text.endsWith("*"));
+  };
+  expect(staleAt(TTL - 1)).toEqual([false, false, false]);
+  expect(staleAt(TTL)).toEqual([true, true, true]);
+});
+
 test("a lost source is stale at the ttl and dropped after stale_keep, and comes back with its next beacon", () => {
   const { world, a, b1, at, version } = worldOf();
   expect([0, TTL - 1, TTL, TTL + STALE_KEEP - 1, TTL + STALE_KEEP].map((ms) => at(ms))).toEqual([

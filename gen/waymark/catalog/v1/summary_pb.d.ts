@@ -94,7 +94,9 @@ export declare type ServiceSummary = Message<"waymark.catalog.v1.ServiceSummary"
   latencyBandMs?: LatencyBand | undefined;
 
   /**
-   * How long a reader may use the summary after its source was last heard of. At most 24 h.
+   * How long a reader may keep the summary, and what was chosen by it, before it asks again: `summary.ttl` of the source
+   * cluster on scope GLOBAL, half of it on REGION and a quarter on ZONE. It does not say when the summary is `stale`. At
+   * most 24 h.
    *
    * @generated from field: google.protobuf.Duration ttl = 7;
    */
@@ -173,7 +175,7 @@ export declare type ServiceSummary = Message<"waymark.catalog.v1.ServiceSummary"
   notAfter?: Timestamp | undefined;
 
   /**
-   * The summary ends with its ttl. Others are shown as stale for some time after it.
+   * The summary ends when it would be `stale`. Others are shown as stale for some time after that.
    *
    * @generated from field: bool no_stale = 18;
    */
@@ -187,8 +189,8 @@ export declare type ServiceSummary = Message<"waymark.catalog.v1.ServiceSummary"
   withdrawn: boolean;
 
   /**
-   * The serving node has not heard of the source cluster for longer than `ttl`. It is the word of the serving node, and
-   * not part of the signed bytes.
+   * The serving node has not heard of the source cluster for as long as a beacon of that cluster confirms its summaries,
+   * which is `summary.ttl` on every scope. It is the word of the serving node, and not part of the signed bytes.
    *
    * @generated from field: bool stale = 20;
    */
