@@ -12,10 +12,14 @@ export type BorderTrust =
   /** It shows a token, on loopback. */
   | { readonly kind: "token"; readonly token: string; readonly otherToken?: string | undefined };
 
-/** One of `fabric.borders`, with what its files hold. */
-export interface Border {
+/** A cluster of another region with which the settings name a border. */
+export interface Neighbour {
   readonly clusterId: string;
   readonly region: string;
+}
+
+/** One of `fabric.borders`, with what its files hold. */
+export interface Border extends Neighbour {
   /** Fabric addresses of nodes of the cluster. None: links come from the other side only. */
   readonly addresses: readonly string[];
   readonly trust: BorderTrust;

@@ -4,13 +4,9 @@
  */
 import type { LinkId } from "../io-types.ts";
 import type { HeardRule, Reach } from "../wire/messages.ts";
+import type { Neighbour } from "./border.ts";
 import { EVERYTHING, Patterns } from "./patterns.ts";
 import { ANY_REACH, beyond, exportedOf, joined, lengthOf, MAX_REACH_LENGTH, Support, through } from "./reach.ts";
-
-export interface Neighbour {
-  readonly clusterId: string;
-  readonly region: string;
-}
 
 /** What a neighbour told: its export rule, and what it holds of others. */
 export interface Told extends Neighbour {

@@ -1,15 +1,10 @@
 /** How far summaries are on their way, for people: what this cluster exports, what each border still lacks, and whom this node hears. */
+import type { Neighbour } from "../../../fabric/borders/border.ts";
 import type { BorderChannel } from "../../../fabric/borders/channel.ts";
 import type { Fabric } from "../../../fabric/fabric.ts";
 import type { Time } from "../../../lib/machine.ts";
 import type { BorderReport, ExportReport, SummaryLag } from "../../../services/regions/lag.ts";
 import type { HeldSummaries } from "../../../summary/held/summaries.ts";
-
-/** A border that the settings name. */
-export interface Neighbour {
-  readonly clusterId: string;
-  readonly region: string;
-}
 
 export interface LagParts {
   readonly held: Pick<HeldSummaries, "regionOf" | "sources">;

@@ -2,16 +2,8 @@
  * What neighbours no longer export to the clusters of this region, as their nodes tell each other, and so what of it ends here; and what this region tells its
  * neighbours that it holds (docs/design/summaries.md, Narrowed export rules).
  */
-import {
-  areShort,
-  type Counting,
-  countingOf,
-  type HeardRules,
-  letThrough,
-  type Neighbour,
-  prunedBy,
-  ruleOf,
-} from "../../../fabric/borders/heard-rules.ts";
+import type { Neighbour } from "../../../fabric/borders/border.ts";
+import { areShort, type Counting, countingOf, type HeardRules, letThrough, prunedBy, ruleOf } from "../../../fabric/borders/heard-rules.ts";
 import { Allowance } from "../../../fabric/borders/options.ts";
 import { type Held, Support, through, toldTo, unknownThrough } from "../../../fabric/borders/reach.ts";
 import type { HeardRule, MemberUpdate, Reach } from "../../../fabric/wire/messages.ts";

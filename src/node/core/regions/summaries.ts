@@ -7,6 +7,7 @@ import type { Replica } from "../../../catalog/replica/replica.ts";
 import type { NodeFacts } from "../../../catalog/watch/reader.ts";
 import { heldSources, staleSourcesOf } from "../../../discovery/summaries/held-sources.ts";
 import { SummaryReads } from "../../../discovery/summaries/summary-reads.ts";
+import type { Neighbour } from "../../../fabric/borders/border.ts";
 import { BorderChannel } from "../../../fabric/borders/channel.ts";
 import { BORDER_FIXED } from "../../../fabric/borders/options.ts";
 import type { Fabric } from "../../../fabric/fabric.ts";
@@ -32,7 +33,7 @@ import { SummaryStamper } from "../../../summary/stamper.ts";
 import type { IngressNode } from "../../../summary/summary.ts";
 import type { NodeOutput } from "../../core-io.ts";
 import { ingressNodes } from "./ingress.ts";
-import { type LagParts, type Neighbour, summaryLag } from "./lag.ts";
+import { type LagParts, summaryLag } from "./lag.ts";
 import { Narrowed } from "./narrowed.ts";
 import { Restating } from "./restating.ts";
 
@@ -45,7 +46,6 @@ export interface SummariesOptions extends HeldOptions, Pick<BuilderOptions, Expo
   readonly storeForwardMs: number;
   /** The export rules of the borders that the settings name, by region. */
   readonly borderExports: ReadonlyMap<string, readonly (readonly string[])[]>;
-  /** The borders that the settings name. */
   readonly neighbours: readonly Neighbour[];
   readonly storeForwardMaxMessages: number;
 }
