@@ -56,7 +56,7 @@ export class HeardRules {
   }
 
   /** Of each neighbour, as other nodes are told it. `lastOf`: what a node of the cluster heard of one with which this node has no link. */
-  list(neighbours: readonly Neighbour[], lastOf: (clusterId: string) => HeardRule | undefined = () => undefined): readonly HeardRule[] {
+  list(neighbours: readonly Neighbour[], lastOf: (clusterId: string) => HeardRule | undefined): readonly HeardRule[] {
     const linked = (this.#rows ??= this.#linked());
     const rows = neighbours.map(({ clusterId, region }): HeardRule => {
       const own = linked.get(clusterId);
@@ -70,8 +70,7 @@ export class HeardRules {
   }
 
   #short(rows: readonly HeardRule[]): readonly HeardRule[] {
-    const length = rows.reduce((sum, { exports }) => sum + exports.join("").length, 0);
-    const isLong = length > MAX_TOLD_LENGTH || rows.some(({ exports }) => exports.length > MAX_TOLD_PATTERNS);
+    const isLong = exportsLength(rows) > MAX_TOLD_LENGTH || rows.some(({ exports }) => exports.length > MAX_TOLD_PATTERNS);
     return isLong ? rows.map((row) => (row.isHeard ? { ...row, exports: ALL } : row)) : rows;
   }
 
@@ -80,7 +79,7 @@ export class HeardRules {
       [...this.#byLink.values()].map(({ told }) => told),
       ({ clusterId }) => clusterId,
     );
-    return new Map([...byCluster].map(([clusterId, its]) => [clusterId, ruleOf(its, true)]));
+    return new Map([...byCluster].map(([clusterId, its]) => [clusterId, ruleOf(its, { hasLink: true })]));
   }
 
   #end(link: LinkId, isClosed: boolean): void {
@@ -98,7 +97,10 @@ export class HeardRules {
 }
 
 /** What was told of a neighbour on some links, or to some nodes, as one rule. */
-export function ruleOf(told: readonly Pick<HeardRule, "clusterId" | "region" | "exports" | "reached">[], hasLink: boolean): HeardRule {
+export function ruleOf(
+  told: readonly Pick<HeardRule, "clusterId" | "region" | "exports" | "reached">[],
+  { hasLink }: Pick<HeardRule, "hasLink">,
+): HeardRule {
   const { clusterId = "", region = "" } = told[0] ?? {};
   const exports = [...new Set(told.flatMap((each) => each.exports))].toSorted();
   const reached = joined(told.flatMap(exportedOf));
@@ -124,8 +126,12 @@ export function prunedBy(rules: readonly HeardRule[], rows: readonly HeardRule[]
 }
 
 /** Whether members take rows of this length. */
-export function areShort(rows: readonly HeardRule[]): boolean {
-  return rows.reduce((sum, { exports }) => sum + exports.join("").length, 0) <= MAX_TOLD_LENGTH && reachLength(rows) <= MAX_REACH_LENGTH;
+export function areRulesShort(rows: readonly HeardRule[]): boolean {
+  return exportsLength(rows) <= MAX_TOLD_LENGTH && reachLength(rows) <= MAX_REACH_LENGTH;
+}
+
+function exportsLength(rows: readonly HeardRule[]): number {
+  return rows.reduce((sum, { exports }) => sum + exports.join("").length, 0);
 }
 
 function reachLength(rows: readonly HeardRule[]): number {
@@ -152,13 +158,20 @@ export function countingOf(told: readonly (readonly HeardRule[])[]): Counting {
   return { rules, unheard };
 }
 
+export interface HeardSince {
+  /** By now a node has the links that it is to have. */
+  readonly isSettled: boolean;
+  /** All is lost by now that a neighbour told before. */
+  readonly isLost: boolean;
+}
+
 /**
  * What some neighbour of a cluster lets through to it. Undefined: nobody knows.
  *
  * Each neighbour must have been heard. One that has no link need not, where its region has one and `isSettled`: it exports nothing for itself. Nor need one that
- * nobody heard for so long that all that it may have told is lost (`isLost`).
+ * nobody heard for so long that `isLost`.
  */
-export function letThrough({ rules, unheard }: Counting, isSettled: boolean, isLost = false): Support | undefined {
+export function letThrough({ rules, unheard }: Counting, { isSettled, isLost }: HeardSince): Support | undefined {
   const linked = new Set(rules.flatMap(({ hasLink, region }) => (hasLink ? [region] : [])));
   const isKnown = unheard.every(({ region }) => isLost || (isSettled && linked.has(region)));
   return rules.length === 0 || !isKnown ? undefined : new Support(rules.flatMap(through));

@@ -53,8 +53,8 @@ export function toldTo(held: readonly Held[], here: string, to: string, exports:
 
 /** Whether a region tells of more than before. */
 export function isMoreThan(now: readonly Reach[], before: readonly Reach[]): boolean {
-  const [one, other] = [now, before].map((rows) => new Support(rows.map((row) => ({ ...row, via: "" }))));
-  return one !== undefined && other?.includes(one) === false;
+  const supportOf = (rows: readonly Reach[]) => new Support(rows.map((row) => ({ ...row, via: "" })));
+  return !supportOf(before).includes(supportOf(now));
 }
 
 /** What was told on several links, or by several nodes, as one. */

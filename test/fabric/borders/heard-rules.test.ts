@@ -14,6 +14,7 @@ test.each<{
   readonly name: string;
   readonly told: readonly (readonly HeardRule[])[];
   readonly isSettled?: boolean;
+  readonly isLost?: boolean;
   readonly through?: readonly string[];
 }>([
   { name: "no borders", told: [] },
@@ -35,8 +36,15 @@ test.each<{
   { name: "a cluster without a link of its own", told: [[linked(EU1, "svc"), unheard(EU2)]] },
   { name: "the same after a time", told: [[linked(EU1, "svc"), unheard(EU2)]], isSettled: true, through: ["svc"] },
   { name: "no link with the region", told: [[away(EU1, "svc"), unheard(EU2)]], isSettled: true },
-])("what neighbours let through to a cluster: $name", ({ told, isSettled = false, through }) => {
-  const support = letThrough(countingOf(told), isSettled);
+  {
+    name: "the same for so long that all is lost",
+    told: [[away(EU1, "svc"), unheard(EU2)]],
+    isSettled: true,
+    isLost: true,
+    through: ["svc"],
+  },
+])("what neighbours let through to a cluster: $name", ({ told, isSettled = false, isLost = false, through }) => {
+  const support = letThrough(countingOf(told), { isSettled, isLost });
   const patterns = support?.held.flatMap((held) => held.patterns);
   expect(patterns && new Patterns(patterns).list).toEqual(through);
 });
@@ -46,7 +54,7 @@ test("a node tells what is heard on its links, and of a neighbour without one wh
   /** As the node remembers it. */
   let last: HeardRule | undefined;
   const list = () => {
-    for (const { told, isClosed } of heard.takePast()) if (isClosed) last = ruleOf([told], false);
+    for (const { told, isClosed } of heard.takePast()) if (isClosed) last = ruleOf([told], { hasLink: false });
     return heard.list([EU1, AP1], (clusterId) => (clusterId === "eu1" ? last : undefined));
   };
   const hear = (link: number, ...exports: readonly string[]) => heard.heard(link, { ...EU1, exports, reached: [] });

@@ -3,7 +3,15 @@
  * neighbours that it holds (docs/design/summaries.md, Narrowed export rules).
  */
 import type { Neighbour } from "../../../fabric/borders/border.ts";
-import { areShort, type Counting, countingOf, type HeardRules, letThrough, prunedBy, ruleOf } from "../../../fabric/borders/heard-rules.ts";
+import {
+  areRulesShort,
+  type Counting,
+  countingOf,
+  type HeardRules,
+  letThrough,
+  prunedBy,
+  ruleOf,
+} from "../../../fabric/borders/heard-rules.ts";
 import { Allowance } from "../../../fabric/borders/options.ts";
 import { type Held, Support, through, toldTo, unknownThrough } from "../../../fabric/borders/reach.ts";
 import type { HeardRule, MemberUpdate, Reach } from "../../../fabric/wire/messages.ts";
@@ -154,7 +162,7 @@ export class Narrowed {
     const near = [...rules, ...this.#heardByOthers];
     const rows = prunedBy(near, rules).map((row) => this.#either(row, before.get(row.clusterId), "reach", time));
     // Some of before and some of now may be too long together.
-    const told = areShort(rows) ? rows : prunedBy(near, this.#now);
+    const told = areRulesShort(rows) ? rows : prunedBy(near, this.#now);
     if (isSame(told, this.told)) return false;
     this.told = told;
     return true;
@@ -178,7 +186,7 @@ export class Narrowed {
   #use({ monoMs }: Time): void {
     const supports = new Map(this.#supports);
     for (const [cluster, counting] of this.#counting) {
-      const support = letThrough(counting, this.#isSettled(monoMs), this.#isLost(monoMs));
+      const support = letThrough(counting, { isSettled: this.#isSettled(monoMs), isLost: this.#isLost(monoMs) });
       if (support !== undefined) supports.set(cluster, this.#inTime(cluster, support, counting, monoMs));
     }
     const regions = this.#parts.held.otherRegions;
@@ -215,7 +223,8 @@ export class Narrowed {
     const inUse = this.#supports.get(clusterId);
     if (inUse !== undefined) this.#isLeftover ||= past.some(({ told }) => !inUse.includes(new Support(through(told))));
     const untilMonoMs = monoMs + held.lostAfterMs;
-    for (const { told, isClosed } of past) if (isClosed) this.#note(clusterId, told.clusterId, { row: ruleOf([told], false), untilMonoMs });
+    for (const { told, isClosed } of past)
+      if (isClosed) this.#note(clusterId, told.clusterId, { row: ruleOf([told], { hasLink: false }), untilMonoMs });
   }
 
   #note(cluster: string, neighbour: string, known: Known): void {
@@ -232,7 +241,7 @@ export class Narrowed {
     const untilMonoMs = monoMs + this.#parts.held.lostAfterMs;
     for (const [neighbour, its] of byNeighbour) {
       const linked = its.filter(({ hasLink }) => hasLink);
-      if (linked.length > 0) this.#note(cluster, neighbour, { row: ruleOf(linked, false), untilMonoMs });
+      if (linked.length > 0) this.#note(cluster, neighbour, { row: ruleOf(linked, { hasLink: false }), untilMonoMs });
     }
     const known = this.#known.get(cluster) ?? new Map<string, Known>();
     for (const [neighbour, { untilMonoMs: endMonoMs }] of known) if (endMonoMs <= monoMs || known.size > MAX_KNOWN) known.delete(neighbour);
