@@ -4,7 +4,7 @@ import { ed25519PrivateKey } from "../lib/crypto.ts";
 import type { Log } from "../lib/log.io.ts";
 import { MAX_TOKEN_FILE_BYTES, readNamedFile } from "../lib/named-file.io.ts";
 import { KEY_BOUNDS } from "./cluster-keys.ts";
-import { announcementPem, announcementsIn, sealAnnouncement } from "./codec.ts";
+import { announcementPem, announcementsIn } from "./codec.ts";
 import { type SealedText, type SigningKey, signerOf } from "./signer.ts";
 
 /** What the file holds. */
@@ -96,31 +96,4 @@ function isAbsent(path: string): boolean {
   } catch {
     return false;
   }
-}
-
-/** Of a new key: whose it is, its file and that of the key before it. */
-export interface KeyToAnnounce {
-  readonly cluster: string;
-  readonly keyFile: string;
-  readonly byFile: string;
-  readonly notBeforeWallMs: number;
-  readonly notAfterWallMs: number;
-}
-
-export interface AnnouncedKey {
-  /** The block that announces the key, to be put into the file of the signing key. */
-  readonly pem: string;
-  readonly keyId: string;
-  /** In base64. */
-  readonly publicKey: string;
-  readonly announcedBy: string;
-}
-
-/** Announces a key. Throws with a message for the operator. */
-export function announcedIn({ cluster, keyFile, byFile, ...times }: KeyToAnnounce): AnnouncedKey {
-  const { key } = readSigningKeys(keyFile, "the new key");
-  const { key: by } = readSigningKeys(byFile, "the key that announces it");
-  if (key.keyId === by.keyId) throw new Error(`${keyFile} and ${byFile} hold the same key; a key cannot announce itself`);
-  const pem = announcementPem(sealAnnouncement({ cluster, key, by, ...times }));
-  return { pem, keyId: key.keyId, publicKey: Buffer.from(key.publicKey.raw).toString("base64"), announcedBy: by.keyId };
 }

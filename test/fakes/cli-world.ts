@@ -2,10 +2,10 @@
 import { readFile } from "node:fs/promises";
 import type { Environment, ServeRequest } from "../../src/cli/environment.ts";
 import { runCli } from "../../src/cli/run.ts";
+import { announceKey } from "../../src/main/keys.ts";
 import { readPolicy, verifyAudit, writePolicy } from "../../src/main/policy.ts";
 import { fileFaults } from "../../src/node/files/file-faults.io.ts";
 import { fileWarnings } from "../../src/node/files/file-warnings.io.ts";
-import { announcedIn } from "../../src/seal/key-file.io.ts";
 
 export interface Ran {
   readonly exit: number;
@@ -63,7 +63,7 @@ export async function waymark(argv: readonly string[], options: WorldOptions = {
     },
     fileWarnings: async (settings) => fileWarnings(settings),
     fileFaults,
-    announceKey: async (asked) => announcedIn(asked),
+    announceKey: async (asked) => announceKey(asked),
     readPolicy: async (text) => readPolicy(text),
     writePolicy: async (policy, format) => writePolicy(policy, format),
     verifyAudit: async (text) => verifyAudit(text),

@@ -6,9 +6,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { openLog } from "../../src/lib/log.io.ts";
+import { announceKey } from "../../src/main/keys.ts";
 import { KEY_BOUNDS } from "../../src/seal/cluster-keys.ts";
 import { clusterKeys } from "../../src/seal/configured-keys.ts";
-import { announcedIn, openSigningKeyFile, readSigningKeys, type SigningKeys } from "../../src/seal/key-file.io.ts";
+import { openSigningKeyFile, readSigningKeys, type SigningKeys } from "../../src/seal/key-file.io.ts";
 import { KeyRegistry } from "../../src/seal/key-registry.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "waymark-seal-"));
@@ -72,7 +73,7 @@ const at = (name: string, text: string) => {
 };
 /** Announces the second key under the first. */
 const announced = (untilMs = 2000) =>
-  announcedIn({ cluster: "a", keyFile: at("new", second), byFile: at("old", first), notBeforeWallMs: 1000, notAfterWallMs: untilMs }).pem;
+  announceKey({ cluster: "a", keyFile: at("new", second), byFile: at("old", first), notBeforeWallMs: 1000, notAfterWallMs: untilMs }).pem;
 
 test("a reload takes another key or other announcements, and keeps what it has where the file is wrong or the same", () => {
   const foreign = pem();
@@ -119,10 +120,10 @@ test("an announcement that is broken, one too many, and a key that announces its
   expect(readSigningKeys(many(16)).announcements).toHaveLength(16);
   expect(() => readSigningKeys(many(17))).toThrow(/holds 17 announcements of keys, more than 16; remove those that are over$/);
   const file = at("same", first);
-  expect(() => announcedIn({ cluster: "a", keyFile: file, byFile: file, notBeforeWallMs: 0, notAfterWallMs: 1 })).toThrow(
+  expect(() => announceKey({ cluster: "a", keyFile: file, byFile: file, notBeforeWallMs: 0, notAfterWallMs: 1 })).toThrow(
     /cannot announce itself$/,
   );
-  expect(() => announcedIn({ cluster: "a", keyFile: at("none", ""), byFile: file, notBeforeWallMs: 0, notAfterWallMs: 1 })).toThrow(
+  expect(() => announceKey({ cluster: "a", keyFile: at("none", ""), byFile: file, notBeforeWallMs: 0, notAfterWallMs: 1 })).toThrow(
     /^the new key: .*none does not hold/,
   );
 });
