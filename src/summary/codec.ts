@@ -38,6 +38,7 @@ import {
   type Channel,
   type IngressNode,
   MAX_INGRESS,
+  MAX_REGIONS,
   MAX_VERSION,
   type Sealed,
   type Summary,
@@ -49,7 +50,6 @@ const MAX_SUMMARY_BYTES = 4_096;
 /** Most bytes of a signed beacon or announcement: with a signature they fit into a record (`StoredRecord`). */
 export const MAX_BEACON_BYTES = 32_000;
 /** Most items of lists, as the contract says. */
-const MAX_REGIONS = 64;
 const MAX_URLS = 8;
 const MAX_WORDS = 64;
 const SIGNATURE_BYTES = 64;

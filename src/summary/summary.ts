@@ -117,5 +117,7 @@ export type SummaryRefusal = (typeof SUMMARY_REFUSALS)[number];
 export const MAX_VERSION: number = 2 ** 52;
 /** The most nodes that a beacon names. */
 export const MAX_INGRESS = 32;
+/** The most regions that a summary names. */
+export const MAX_REGIONS = 64;
 /** Most border links that a summary passes. */
 export const MAX_HOPS = 8;

@@ -2,13 +2,12 @@
 import { isName } from "../../catalog/entry/names.ts";
 import { NODE_BOUNDS } from "../../lib/bounds.ts";
 import type { Policy } from "../../policy/set/verdict.ts";
-import type { SaidUnder, Summary, SummaryFacts, SummaryKey } from "../summary.ts";
+import { MAX_REGIONS, type SaidUnder, type Summary, type SummaryFacts, type SummaryKey } from "../summary.ts";
 import { bandOf, differenceOf, shownLatencyMs } from "./band.ts";
 import type { Tally } from "./counting.ts";
 import type { Outlet, Permission } from "./outlets.ts";
 
-/** Most regions that a summary names, and most characters of all of them. So there is room for the longest names beside them. */
-const MAX_REGIONS = 64;
+/** Most characters of all regions that a summary names. So there is room for the longest names beside them. */
 const MAX_REGION_CHARS = 1536;
 
 /**
