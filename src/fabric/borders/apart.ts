@@ -3,7 +3,7 @@ import { SCOPE } from "../../catalog/entry/scope.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import { Patterns } from "./patterns.ts";
 import type { BorderSummaries } from "./ports.ts";
-import { toldExports } from "./rules.ts";
+import { allWhenEmpty } from "./rules.ts";
 
 /** The export rules of the borders with a region, one for each border. */
 type Exports = readonly (readonly string[])[];
@@ -44,7 +44,7 @@ export class Apart {
   #isAnyDue(region: string, exports: Exports, gap: Gap): boolean {
     if (gap.revision === this.#summaries.revision) return false;
     let isDue = false;
-    const rules = exports.map((patterns) => new Patterns(toldExports(patterns)));
+    const rules = exports.map((patterns) => new Patterns(allWhenEmpty(patterns)));
     const isLetOut = (namespace: string) => rules.some((rule) => rule.covers(namespace));
     this.#summaries.changesSince(gap.revision, ({ isBeacon, channel, source, namespace }) => {
       isDue = !isBeacon && channel === SCOPE.GLOBAL && this.#summaries.regionOf(source) !== region && isLetOut(namespace);

@@ -5,8 +5,8 @@ import { Allowance, type BorderOptions } from "./options.ts";
 import { EVERYTHING, Patterns } from "./patterns.ts";
 import type { BorderSummaries, DigestFilter } from "./ports.ts";
 
-/** The export rule of the settings, as it is told to the other side. */
-export function toldExports(settings: readonly string[]): readonly string[] {
+/** The patterns of `import` or `export` in the settings, of which an empty list stands for all. Export rules are told to the other side so. */
+export function allWhenEmpty(settings: readonly string[]): readonly string[] {
   return settings.length === 0 ? [EVERYTHING] : settings;
 }
 
@@ -15,7 +15,7 @@ export function toldExports(settings: readonly string[]): readonly string[] {
  * one border lets them in. Without borders all are shown. What comes back is asked often.
  */
 export function importRule(borders: readonly Pick<Border, "clusterId" | "imports">[]): (source: string, namespace: string) => boolean {
-  const all = borders.map(({ clusterId, imports }) => ({ clusterId, patterns: new Patterns(toldExports(imports)) }));
+  const all = borders.map(({ clusterId, imports }) => ({ clusterId, patterns: new Patterns(allWhenEmpty(imports)) }));
   const bySource = Map.groupBy(all, ({ clusterId }) => clusterId);
   return (source, namespace) => all.length === 0 || (bySource.get(source) ?? all).some(({ patterns }) => patterns.covers(namespace));
 }

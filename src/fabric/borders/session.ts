@@ -13,7 +13,7 @@ import { Allowance } from "./options.ts";
 import { Outbox, type OutboxParts } from "./outbox.ts";
 import type { DigestFilter, Taken } from "./ports.ts";
 import { isMoreThan } from "./reach.ts";
-import { type Filters, toldExports } from "./rules.ts";
+import { allWhenEmpty, type Filters } from "./rules.ts";
 import type { Terms } from "./terms.ts";
 
 export interface SessionParts
@@ -95,7 +95,7 @@ export class BorderSession implements ChannelSession<BorderFrame> {
     this.clusterId = peer.clusterId;
     this.terms = terms;
     this.#via = { cluster: peer.clusterId, region: peer.region };
-    this.#exports = toldExports(exports);
+    this.#exports = allWhenEmpty(exports);
     const filter = filters.ofSettings(this.#exports, peer.region);
     const own = { summaries, options, counts, filter, via: this.#via, terms };
     const outbox = new Outbox({ ...own, batchIntervalMs, bytesPerSecond, priorityOf });
