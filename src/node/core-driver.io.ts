@@ -282,6 +282,7 @@ export class CoreDriver {
       case "caughtUp":
       case "doubt":
       case "event":
+      case "exporters":
       case "generationLost":
       case "handedOver":
       case "keepRoster":
@@ -297,6 +298,8 @@ export class CoreDriver {
       case "staticEnded":
       case "summariesFollowed":
       case "summaryExported":
+      case "summaryRefused":
+      case "summaryUnsaid":
       case "takenOver":
         return this.#tell(output);
     }

@@ -11,8 +11,11 @@ import type { FabricInput, FabricOutput } from "../fabric/io-types.ts";
 import type { PolicyHead } from "../fabric/wire/messages.ts";
 import type { PolicyVia } from "../policy/versions/version.ts";
 import type { Draft } from "../summary/building/drafts.ts";
+import type { RefusalEvent } from "../summary/held/refusals.ts";
+import type { UnsaidEvent } from "../summary/held/unsaid.ts";
 import type { DepartureReason, HandedOver } from "./core/departure.ts";
 import type { LostGeneration } from "./core/generations.ts";
+import type { ExporterNews } from "./core/regions/exporter-lack.ts";
 import type { OwnEntry } from "./core/self-entry.ts";
 import type { KeepSnapshot } from "./core/snapshots.ts";
 import type { AdoptOutcome } from "./core/travelling-policy.ts";
@@ -88,6 +91,12 @@ export type NodeOutput =
   | ({ readonly kind: "keepSnapshot"; readonly summaries: Iterable<Uint8Array> | undefined } & KeepSnapshot)
   /** A summary of a service of this cluster was exported, or withdrawn. */
   | { readonly kind: "summaryExported"; readonly draft: Draft }
+  /** A summary of this cluster was left out, because no other cluster would take it. */
+  | { readonly kind: "summaryUnsaid"; readonly event: UnsaidEvent }
+  /** A border brought something of which the audit is to know that it was not taken. */
+  | { readonly kind: "summaryRefused"; readonly event: RefusalEvent }
+  /** For people: the cluster has had no exporter for long, or has one again. */
+  | ({ readonly kind: "exporters" } & ExporterNews)
   /** Readers of summaries follow the policy in force. */
   | { readonly kind: "summariesFollowed" }
   /** Readers may be woken. */

@@ -1,4 +1,5 @@
 /** Border links between real nodes of two regions: by certificate and by token, and who is kept out. */
+import { generateKeyPairSync } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -29,11 +30,12 @@ interface Started {
   readonly clusterId: string;
   readonly region: string;
   readonly fabric: JsonObject;
+  readonly summary?: JsonObject;
 }
 
-function flagsOf({ nodeId, clusterId, region, fabric }: Started): readonly string[] {
+function flagsOf({ nodeId, clusterId, region, fabric, summary = {} }: Started): readonly string[] {
   const fast = { interval: "400ms", ping_timeout: "250ms", join_timeout: "1s" };
-  const config = file(`${nodeId}.json`, JSON.stringify({ fabric: { ...fast, ...fabric }, observability: { log_level: "info" } }));
+  const config = file(`${nodeId}.json`, JSON.stringify({ fabric: { ...fast, ...fabric }, summary, observability: { log_level: "info" } }));
   return ["--ephemeral", "--node-id", nodeId, "--cluster-id", clusterId, "--region", region, "--config", config];
 }
 
@@ -159,4 +161,30 @@ test("by token, on loopback: the right one is linked, and a border's token is no
   const same = { cluster_token_file: token, borders: [toEu] };
   await using refused = intrude({ nodeId: "us1b", fabric: { ...same, borders: [{ ...toEu, cluster_id: "us1", region: "us" }] } });
   expect((await refused.finished()).stderr).toContain("holds a token of the fabric too");
+});
+
+test("a refused summary is in the log and the audit, with the time of the refusal, though nobody reads the metrics", async () => {
+  const token_file = file("unread.token", "the-token-of-a-border-that-nobody-watches\n");
+  const { privateKey } = generateKeyPairSync("ed25519");
+  const signing_key_file = file("unread.key", privateKey.export({ type: "pkcs8", format: "pem" }).toString());
+  const named = (cluster_id: string, region: string) => ({ cluster_id, region, trust: { token_file } });
+  const diskOf = (nodeId: string) => ["--data-dir", join(HOME, `data-${nodeId}`), "--on-stop", "keep"];
+  const withDisk = (options: Started, summary: JsonObject) =>
+    startNodeProcess([...flagsOf({ ...options, summary }).filter((flag) => flag !== "--ephemeral"), ...diskOf(options.nodeId)]);
+  const ours = { nodeId: "eu9a", clusterId: "eu9", region: "eu", fabric: { borders: [named("us9", "us")] } };
+  // It knows no key of its neighbour.
+  await using near = await withDisk(ours, {});
+  const borders = [{ ...named("eu9", "eu"), addresses: [addressOf(near)] }];
+  const startMs = Date.now();
+  await using far = await withDisk({ nodeId: "us9a", clusterId: "us9", region: "us", fabric: { borders } }, { signing_key_file });
+  await register(far, "refused");
+  await near.command.errorLine(/summary not taken/);
+  const refusedMs = Date.now();
+  const { stdout } = await near.run(["audit", "list", "-o", "json"]);
+  const { records } = JSON.parse(stdout) as { records: readonly Record<string, string>[] };
+  // The newest is the first.
+  const taken = records.filter(({ action }) => action === "summary.take").at(-1);
+  expect(taken).toMatchObject({ action: "summary.take", reason: "unknown_key", source: "us9" });
+  expect(Date.parse(taken?.["at"] ?? "")).toBeGreaterThanOrEqual(startMs);
+  expect(Date.parse(taken?.["at"] ?? "")).toBeLessThanOrEqual(refusedMs);
 });

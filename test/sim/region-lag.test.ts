@@ -1,5 +1,6 @@
 /** What a node tells of summaries that are on their way: by border, and by the clusters that it hears. */
 import { expect, test } from "vitest";
+import type { Time } from "../../src/lib/machine.ts";
 import { Regions, SUMMARY } from "./regions/world.ts";
 
 test("a border without a link shows for how long what is due has waited, and the source there turns stale", () => {
@@ -86,3 +87,46 @@ test("of several regions each border counts the links with its own", () => {
   });
   expect(regions.run(30_100)).toEqual([]);
 });
+
+test("a cluster without an exporter is told of after a minute, and again when it has one, though nobody reads the metrics", () => {
+  const regions = new Regions("lack", { eu: { eu1: 2 }, us: { us1: 1 } }, { keyless: ["eu1-a"] });
+  const toldAt = (nodeId: string) => regions.node(nodeId).options.regional?.told;
+  regions.start();
+  regions.at(20_000, () => regions.node("eu1-b").crash({ isSilent: true, isBatchKept: true, isDiskLost: false }));
+  // It is found dead within some seconds.
+  regions.at(78_000, () => expect(toldAt("eu1-a")).toEqual([]));
+  regions.at(100_000, () => {
+    const standing = "held; exported by no node of the cluster: this one has no summary.signing_key_file";
+    expect(toldAt("eu1-a")).toEqual([{ kind: "exporters", exporterCount: 0, standing }]);
+    regions.node("eu1-b").start();
+  });
+  regions.at(140_000, () => {
+    expect(toldAt("eu1-a")).toMatchObject([{ exporterCount: 0 }, { exporterCount: 1 }]);
+    expect(toldAt("us1-a")).toEqual([]);
+  });
+  expect(regions.run(140_100)).toEqual([]);
+});
+
+test("what a node refuses is told once at the time of the refusal, though nobody reads the metrics", () => {
+  const regions = new Regions("refusing", { eu: { eu1: 1 }, us: { us1: 1 } });
+  const { options } = regions.node("us1-a");
+  regions.start();
+  regions.at(2000, () => options.regional?.reload({ rows: [] }, timeOf(regions, "us1-a")));
+  regions.at(10_000, () => regions.put("eu1-a", "web"));
+  regions.at(14_000, () => {
+    const told = options.regional?.told.flatMap((each) =>
+      each.kind === "summaryRefused" && each.event.name === "web" ? [each.event] : [],
+    );
+    expect(told).toMatchObject([{ why: "unknown_key", source: "eu1", via: "eu1", namespace: "svc", name: "web" }]);
+    const agoMs = timeOf(regions, "us1-a").wallMs - (told?.[0]?.atWallMs ?? 0);
+    expect(agoMs).toBeGreaterThan(1000);
+    expect(agoMs).toBeLessThan(4000);
+  });
+  expect(regions.run(14_100)).toEqual([]);
+});
+
+function timeOf(regions: Regions, nodeId: string): Time {
+  const { process } = regions.node(nodeId);
+  if (process === undefined) throw new Error(`${nodeId} does not run`);
+  return process.time();
+}

@@ -377,6 +377,11 @@ export class SimProcess {
         return network.rest(node, output.link, output.forMs);
       case "summaryExported":
         return node.options.regional?.exported(node, output.draft);
+      case "exporters":
+      case "summaryRefused":
+      case "summaryUnsaid":
+        node.options.regional?.told.push(output);
+        return trace.say(() => `${node.name} ${JSON.stringify(output)}`);
       case "event":
         trace.say(() => `${node.name} event ${output.event.name} ${JSON.stringify(output.event.detail)}`);
         return node.parts.watching.event(node, output.event);

@@ -1,28 +1,22 @@
 /** Counts what a node says and takes of summaries, and tells the audit of exports, withdrawals and refusals. */
 import type { Log } from "../../lib/log.io.ts";
-import type { Time } from "../../lib/machine.ts";
 import type { Draft } from "../../summary/building/drafts.ts";
 import type { RefusalEvent } from "../../summary/held/refusals.ts";
 import { SUMMARY_REFUSALS } from "../../summary/summary.ts";
 import type { Component } from "../components.io.ts";
 import type { Summaries } from "../core/regions/summaries.ts";
+import type { Told } from "../core-io.ts";
 import { observeClusters, observeSummaries } from "../metrics.ts";
 import { type NodeCore, now } from "../rooms.io.ts";
 
 /** The part of a node that operators see of its summaries. `clusters`: those that it is to hear of. */
 export function openSummaryEvents(core: NodeCore, regions: Summaries, clusters: readonly string[], log: Log): Component {
   const { metrics, driver } = core;
-  driver.follow((told) => {
-    if (told.kind === "summaryExported") exported(core, told.draft);
-  });
-  const lack = new ExporterLack(log);
+  driver.follow((told) => follow(told, core, log));
   const observe = () => {
     const time = now();
     const { exporterCount } = regions;
     if (exporterCount !== undefined) metrics.set("discovery_summary_exporters", {}, exporterCount);
-    lack.note(exporterCount, regions.standingText, time);
-    for (const event of regions.held.unsaid.take()) log.error({ ...event }, "summary not exported: no other cluster would take it");
-    for (const event of regions.held.takeRefused()) refused(core, log, event);
     for (const reason of SUMMARY_REFUSALS)
       metrics.counter("discovery_summary_refusals_total", { reason }).set(regions.held.refusals[reason]);
     metrics.counter("discovery_summary_hold_downs_total", {}).set(regions.builder.heldDownCount);
@@ -32,6 +26,16 @@ export function openSummaryEvents(core: NodeCore, regions: Summaries, clusters: 
     observeClusters(metrics, regions.held, clusters, time);
   };
   return { observe, readiness: () => [{ name: "summaries", ok: true, detail: regions.standingText }] };
+}
+
+function follow(told: Told, core: NodeCore, log: Log): void {
+  if (told.kind === "summaryExported") exported(core, told.draft);
+  if (told.kind === "summaryRefused") refused(core, log, told.event);
+  if (told.kind === "summaryUnsaid") log.error({ ...told.event }, "summary not exported: no other cluster would take it");
+  if (told.kind !== "exporters") return;
+  const { exporterCount, standing } = told;
+  if (exporterCount === 0) log.warn({ standing }, "no live node of the cluster exports summaries");
+  else log.info({ exporters: exporterCount }, "the cluster exports summaries again");
 }
 
 function exported({ metrics, audit }: NodeCore, { facts, cause }: Draft): void {
@@ -48,12 +52,12 @@ function exported({ metrics, audit }: NodeCore, { facts, cause }: Draft): void {
   });
 }
 
-function refused({ audit }: NodeCore, log: Log, { why, source, via, namespace, name }: RefusalEvent): void {
+function refused({ audit }: NodeCore, log: Log, { why, atWallMs, source, via, namespace, name }: RefusalEvent): void {
   log.warn({ reason: why, source, via, namespace, name }, "summary not taken");
   const detail = `source=${source} service=${name}`;
   audit?.record({
     ...NOBODY,
-    atWallMs: now().wallMs,
+    atWallMs,
     action: "summary.take",
     source: via,
     namespace,
@@ -74,30 +78,3 @@ const NOBODY = {
   before: "",
   after: "",
 } as const;
-
-/** A cluster without an exporter for so long is told of. Nodes that start one after the other need some of it. */
-const LACK_MS = 60_000;
-
-/** Tells the log when the cluster has no exporter, and when it has one again. */
-class ExporterLack {
-  readonly #log: Log;
-  #sinceMonoMs: number | undefined;
-  #isTold = false;
-
-  constructor(log: Log) {
-    this.#log = log;
-  }
-
-  note(exporters: number | undefined, standing: string, { monoMs }: Time): void {
-    if (exporters !== 0) {
-      if (this.#isTold) this.#log.info({ exporters }, "the cluster exports summaries again");
-      this.#sinceMonoMs = undefined;
-      this.#isTold = false;
-      return;
-    }
-    this.#sinceMonoMs ??= monoMs;
-    if (this.#isTold || monoMs - this.#sinceMonoMs < LACK_MS) return;
-    this.#isTold = true;
-    this.#log.warn({ standing }, "no live node of the cluster exports summaries");
-  }
-}

@@ -5,6 +5,7 @@ import type { SummaryRefusal } from "../summary.ts";
 
 export interface RefusalEvent {
   readonly why: SummaryRefusal;
+  readonly atWallMs: number;
   /** The claimed source. Empty if the bytes do not say it. */
   readonly source: string;
   /** The cluster at the other end of the border. */
@@ -41,12 +42,18 @@ export class Refusals {
   readonly #byVia = new TokenBuckets({ limit: A_MINUTE.via, windowMs: 60_000, maxKeys: MAX_NEIGHBOURS });
   #events: RefusalEvent[] = [];
 
-  note(event: RefusalEvent, { monoMs }: Time): void {
+  /** Whether somebody is to be told. */
+  get hasEvents(): boolean {
+    return this.#events.length > 0;
+  }
+
+  note(event: Omit<RefusalEvent, "atWallMs">, { monoMs, wallMs }: Time): void {
     this.counts[event.why] += 1;
     const { why, source, via } = event;
     // Each neighbour can make up any source.
-    if (this.#each.take(`${why} ${source} ${via}`, monoMs) === 0 && this.#byVia.take(via, monoMs) === 0) this.#events.push(event);
-    // Somebody who never takes them must not fill the memory.
+    if (this.#each.take(`${why} ${source} ${via}`, monoMs) === 0 && this.#byVia.take(via, monoMs) === 0)
+      this.#events.push({ ...event, atWallMs: wallMs });
+    // A node that has not begun takes none of them, and they must not fill its memory.
     if (this.#events.length > MAX_EVENTS) this.#events.shift();
   }
 

@@ -82,6 +82,11 @@ export class HeldSummaries {
     return this.#taking.refusals.counts;
   }
 
+  /** Whether `takeRefused` has some. */
+  get hasRefused(): boolean {
+    return this.#taking.refusals.hasEvents;
+  }
+
   /** Some of these, for the audit, since the last call. */
   takeRefused(): readonly RefusalEvent[] {
     return this.#taking.refusals.take();

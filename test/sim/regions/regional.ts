@@ -4,6 +4,7 @@ import type { Border } from "../../../src/fabric/borders/border.ts";
 import { importRule } from "../../../src/fabric/borders/rules.ts";
 import type { Time } from "../../../src/lib/machine.ts";
 import type { Seals } from "../../../src/node/core/rooms.ts";
+import type { Told } from "../../../src/node/core-io.ts";
 import type { ClusterKey } from "../../../src/seal/cluster-keys.ts";
 import { KEY_BOUNDS } from "../../../src/seal/cluster-keys.ts";
 import { KeyRegistry } from "../../../src/seal/key-registry.ts";
@@ -28,7 +29,11 @@ export interface RegionalParts {
 
 const NOTHING: readonly SealedText[] = [];
 
+type Telling = "exporters" | "summaryRefused" | "summaryUnsaid";
+
 export class Regional {
+  /** What people and the audit were told, in all lives of the node. */
+  readonly told: Extract<Told, { readonly kind: Telling }>[] = [];
   readonly #parts: RegionalParts;
   /** What the settings and the key file say. */
   #rows: readonly ClusterKey[];

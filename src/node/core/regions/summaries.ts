@@ -32,6 +32,7 @@ import { summaryKeyOf } from "../../../summary/keys.ts";
 import { SummaryStamper } from "../../../summary/stamper.ts";
 import type { IngressNode } from "../../../summary/summary.ts";
 import type { NodeOutput } from "../../core-io.ts";
+import { ExporterLack } from "./exporter-lack.ts";
 import { ingressNodes } from "./ingress.ts";
 import { type LagParts, summaryLag } from "./lag.ts";
 import { Narrowed } from "./narrowed.ts";
@@ -120,6 +121,7 @@ export class Summaries {
   #exporterCount = 0;
   /** Nobody of the cluster exports, and this node does not only because so much of it vanished: so long after the beacon is due it sends it. */
   #confirmsAfterMs: number | undefined;
+  readonly #lack = new ExporterLack();
   /** Drafts that could not be exported. */
   failedCount = 0;
   #time: Time = { monoMs: Number.NEGATIVE_INFINITY, wallMs: 0 };
@@ -268,7 +270,7 @@ export class Summaries {
   /** A node begins when the policy of its disk is in force, which readers must follow before. */
   nextDeadlineMs(isBegun: boolean): number {
     if (!isBegun) return this.reads.isRunning ? this.#time.monoMs : NEVER;
-    if (this.reads.isRunning || this.#parts.policies.policy !== this.#policy) return this.#time.monoMs;
+    if (this.reads.isRunning || this.held.hasRefused || this.#parts.policies.policy !== this.#policy) return this.#time.monoMs;
     const restateMonoMs = this.isExporting ? this.#restating.nextDeadlineMs() : NEVER;
     const heldMonoMs = this.held.nextDeadlineMs(this.#time);
     return Math.min(this.#judgeMonoMs, this.builder.nextDeadlineMs(), restateMonoMs, heldMonoMs, this.#beaconDueMonoMs());
@@ -280,6 +282,7 @@ export class Summaries {
     this.#noteRules(time);
     const isJudged = this.#isJudgeDue(circumstances, time);
     const areFactsChanged = isJudged && this.#judge(circumstances, time);
+    if (isJudged) this.#tellOfLack(time, out);
     const drafts: Draft[] = [];
     this.builder.tick(time, drafts);
     const exported = drafts.filter(({ facts }) => this.held.export(facts, time) !== undefined);
@@ -290,6 +293,8 @@ export class Summaries {
     if ((this.#goAbove(time, out) && this.#isBeaconMine()) || isBeaconDue || (isJudged && this.#hasFirstIngress(circumstances)))
       this.held.makeBeacon(this.#ingress(circumstances), time);
     this.held.work(time);
+    for (const event of this.held.unsaid.take()) out.push({ kind: "summaryUnsaid", event });
+    for (const event of this.held.takeRefused()) out.push({ kind: "summaryRefused", event });
     const hasFollowed = this.followPolicy(out);
     const { revision } = this.held.replica;
     const isChanged = revision !== this.#seenRevision || hasFollowed;
@@ -397,6 +402,12 @@ export class Summaries {
     const isTurned = this.#isToldToExport !== this.isExporting;
     this.#isToldToExport = this.isExporting;
     return isNews || isTurned;
+  }
+
+  #tellOfLack(time: Time, out: NodeOutput[]): void {
+    const { exporterCount, standingText: standing } = this;
+    // Where the settings let no node export, none is missed.
+    if (exporterCount !== undefined && this.#lack.judge(exporterCount, time)) out.push({ kind: "exporters", exporterCount, standing });
   }
 
   #standingNow(fabric: Circumstances["fabric"], isReady: boolean, { monoMs }: Time): Standing {
