@@ -46,12 +46,30 @@ test.each([
   { name: "wide", argv: ["-o", "wide"] },
   { name: "ingress.table", argv: ["--ingress"] },
   { name: "by-region.table", argv: ["--by-region"] },
+  { name: "by-region.ingress.table", argv: ["--by-region", "--ingress"] },
+  { name: "by-region.json", argv: ["--by-region", "-o", "json"] },
+  { name: "by-region.yaml", argv: ["--by-region", "--ingress", "-o", "yaml"] },
   { name: "json", argv: ["-o", "json"] },
 ])("summaries as $name are as reviewed", async ({ name, argv }) => {
   const fake = await startFake();
   const { exit, stdout } = await waymark(["discovery", "summary", ...argv, "--server", fake.address]);
   expect(exit).toBe(0);
   await expect(stdout).toMatchFileSnapshot(`../golden/cli/summary.${name}.txt`);
+});
+
+test("programs get the sums of regions too, and the ingress of clusters only when they ask for it", async () => {
+  const fake = await startFake();
+  const ask = async (...argv: readonly string[]) => {
+    const { stdout } = await waymark(["discovery", "summary", "--by-region", "-o", "json", ...argv, "--server", fake.address]);
+    return JSON.parse(stdout) as unknown;
+  };
+  const sums = [
+    { regions: ["us"], serviceId: "cart", endpointCount: 21, staleCount: 1 },
+    { regions: ["us", "ap"], serviceId: "pay", endpointCount: 12, staleCount: 0 },
+  ];
+  expect(await ask()).toMatchObject({ sums });
+  expect(await ask()).not.toHaveProperty("ingress");
+  expect(await ask("--ingress")).toMatchObject({ sums, ingress: { "us-1": { urls: ["grpc://us:1"] } } });
 });
 
 test("a server without summaries is told by which settings it would have some", async () => {

@@ -74,12 +74,15 @@ async function query({ flags, out, client, viewer }: VerbContext, serviceId: str
   });
   Object.assign(answer.ingress, ingress);
   const json = messageJson(SummaryQueryResponseSchema, answer);
-  if (flags.isOn("byRegion")) out.document(json, { columns: REGION_COLUMNS, rows: summedByRegion(answer.items) });
-  else {
-    const urls: Column<ServiceSummary> = {
-      title: "INGRESS",
-      stored: ({ sourceCluster }) => answer.ingress[sourceCluster]?.urls.join(", ") ?? "",
-    };
+  const urlsOf = ({ sourceCluster }: ServiceSummary) => answer.ingress[sourceCluster]?.urls ?? [];
+  if (flags.isOn("byRegion")) {
+    const rows = summedByRegion(answer.items);
+    const urls: Column<RegionSum> = { title: "INGRESS", stored: ({ items }) => items.flatMap(urlsOf).join(", ") };
+    const { items: _, ingress: byCluster, ...rest } = json;
+    const sums = { sums: rows.map(sumJson), ...(asked.includeIngress && { ingress: byCluster ?? {} }), ...rest };
+    out.document(sums, { columns: asked.includeIngress ? [...REGION_COLUMNS, urls] : REGION_COLUMNS, rows });
+  } else {
+    const urls: Column<ServiceSummary> = { title: "INGRESS", stored: (item) => urlsOf(item).join(", ") };
     out.document(json, { columns: asked.includeIngress ? [...SUMMARY_COLUMNS, urls] : SUMMARY_COLUMNS, rows: answer.items });
   }
   noteMore(out, answer);
@@ -99,13 +102,36 @@ const REGION_COLUMNS: readonly Column<RegionSum>[] = [
   { title: "NAMESPACE", stored: ({ namespace }) => namespace },
   { title: "SERVICE", stored: ({ serviceId }) => serviceId },
   { title: "KIND", isWide: true, stored: ({ kind }) => enumWord(EntryKind, kind) },
-  { title: "ENDPOINTS", stored: ({ items }) => String(items.reduce((sum, { endpointCount }) => sum + endpointCount, 0)) },
+  { title: "ENDPOINTS", stored: (sum) => String(endpointsOf(sum)) },
   {
     title: "CLUSTERS",
     stored: ({ items }) => items.map(({ sourceCluster, healthBand }) => `${sourceCluster} ${bandWord(healthBand)}`).join(", "),
   },
-  { title: "STALE", stored: ({ items }) => `${items.filter(({ stale }) => stale).length} of ${items.length}` },
+  { title: "STALE", stored: (sum) => `${staleCountOf(sum)} of ${sum.items.length}` },
 ];
+
+function endpointsOf({ items }: RegionSum): number {
+  return items.reduce((sum, { endpointCount }) => sum + endpointCount, 0);
+}
+
+function staleCountOf({ items }: RegionSum): number {
+  return items.filter(({ stale }) => stale).length;
+}
+
+function sumJson(sum: RegionSum) {
+  const { namespace, serviceId, kind, items } = sum;
+  return {
+    regions: items[0]?.regions ?? [],
+    namespace,
+    serviceId,
+    kind: enumWord(EntryKind, kind),
+    endpointCount: endpointsOf(sum),
+    staleCount: staleCountOf(sum),
+    clusters: items.map(({ sourceCluster, endpointCount, healthBand, stale }) => {
+      return { sourceCluster, endpointCount, healthBand: bandWord(healthBand), stale };
+    }),
+  };
+}
 
 /** One row a service and its regions. Of a cluster that tells a service on several channels the one with the most endpoints counts, because the others tell parts of the same. */
 function summedByRegion(items: readonly ServiceSummary[]): readonly RegionSum[] {
