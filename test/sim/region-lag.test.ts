@@ -74,6 +74,29 @@ test("a border node that knows no key of its own cluster says that it passes not
   expect(regions.run(20_100)).toEqual([]);
 });
 
+test("a cluster with neither a border node nor one with the role ingress says that nobody can be led to it, as long as it exports", () => {
+  const regions = new Regions("inner", { eu: { eu1: 1, eu2: 2, eu3: 1 }, us: { us1: 1 } }, { keyless: ["eu2-b", "eu3-a"] });
+  for (const cluster of ["eu2", "eu3"])
+    for (const { options } of regions.nodesOf(cluster)) if (options.regional !== undefined) options.regional.borders = [];
+  const detailOf = (nodeId: string) => {
+    const { process } = regions.node(nodeId);
+    return process?.rooms.regions?.lag(process.fabric, process.time()).exports.detail;
+  };
+  const signedElsewhere = (by: string) => `held; exported by ${by} of the cluster: this one has no summary.signing_key_file`;
+  regions.start();
+  regions.at(20_000, () => {
+    const why = "clients of other clusters cannot be led here: no live node of the cluster has the role ingress or a border";
+    expect(["eu1-a", "eu2-a", "eu2-b", "eu3-a"].map(detailOf)).toEqual([
+      "held and exported",
+      `held and exported; ${why}`,
+      `${signedElsewhere("1 other nodes")}; ${why}`,
+      // It has more to mend first.
+      signedElsewhere("no node"),
+    ]);
+  });
+  expect(regions.run(20_100)).toEqual([]);
+});
+
 test("of several regions each border counts the links with its own", () => {
   const regions = new Regions("lag3", { eu: { eu1: 1 }, us: { us1: 1 }, ap: { ap1: 1 } });
   regions.start();

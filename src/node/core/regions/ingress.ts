@@ -13,15 +13,21 @@ const INNER = /^(?:fabric|dns):/;
 /** What is known of a node of the cluster. */
 type Member = Pick<MemberUpdate, "borders" | "nodeId" | "roles">;
 
+/** Of the nodes of a cluster those at which other clusters may call. */
+export function ingressMembers<M extends Member>(members: readonly M[]): readonly M[] {
+  const named = members.filter(({ roles }) => roles.includes(ROLE));
+  return named.length > 0 ? named : members.filter(({ borders = [] }) => borders.length > 0);
+}
+
 /** At most 32 nodes, sorted by id. `members` are those of the cluster that are there, this node included. Cost: one lookup a member. */
 export function ingressNodes(
   { lookup, slab }: Pick<Replica, "lookup" | "slab">,
   clusterId: string,
   members: readonly Member[],
 ): readonly IngressNode[] {
-  const named = members.filter(({ roles }) => roles.includes(ROLE));
-  const chosen = named.length > 0 ? named : members.filter(({ borders = [] }) => borders.length > 0);
-  const ids = chosen.map(({ nodeId }) => nodeId).toSorted();
+  const ids = ingressMembers(members)
+    .map(({ nodeId }) => nodeId)
+    .toSorted();
   return ids
     .flatMap((nodeId) => {
       const record = lookup.find(keyText({ kind: KIND.NODE, namespace: NODES_NAMESPACE, name: nodeId, instanceId: nodeId, clusterId }));

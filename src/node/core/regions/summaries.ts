@@ -13,7 +13,7 @@ import { BORDER_FIXED } from "../../../fabric/borders/options.ts";
 import type { Fabric } from "../../../fabric/fabric.ts";
 import type { SummaryParts } from "../../../fabric/summaries/channel.ts";
 import { summaryBlocks } from "../../../fabric/summaries/snapshot.ts";
-import type { MemberFacts } from "../../../fabric/wire/messages.ts";
+import type { MemberFacts, MemberUpdate } from "../../../fabric/wire/messages.ts";
 import { NEVER, type Time } from "../../../lib/machine.ts";
 import { mayPublish, type OnDenied } from "../../../policy/set/visibility.ts";
 import type { PolicyEngine } from "../../../policy/versions/engine.ts";
@@ -33,7 +33,7 @@ import { SummaryStamper } from "../../../summary/stamper.ts";
 import type { IngressNode } from "../../../summary/summary.ts";
 import type { NodeOutput } from "../../core-io.ts";
 import { ExporterLack } from "./exporter-lack.ts";
-import { ingressNodes } from "./ingress.ts";
+import { ingressMembers, ingressNodes } from "./ingress.ts";
 import { type LagParts, summaryLag } from "./lag.ts";
 import { Narrowed } from "./narrowed.ts";
 import { Restating } from "./restating.ts";
@@ -122,6 +122,8 @@ export class Summaries {
   /** Nobody of the cluster exports, and this node does not only because so much of it vanished: so long after the beacon is due it sends it. */
   #confirmsAfterMs: number | undefined;
   readonly #lack = new ExporterLack();
+  /** Some live node of the cluster takes calls of other clusters. */
+  #hasIngress = true;
   /** Drafts that could not be exported. */
   failedCount = 0;
   #time: Time = { monoMs: Number.NEGATIVE_INFINITY, wallMs: 0 };
@@ -228,7 +230,8 @@ export class Summaries {
 
   /** For people. */
   get standingText(): string {
-    return [this.#standingWords, this.#silenceWords, this.held.unsaid.textAt(this.#time)].filter((text) => text !== "").join("; ");
+    const texts = [this.#standingWords, this.#silenceWords, this.#ingressWords, this.held.unsaid.textAt(this.#time)];
+    return texts.filter((text) => text !== "").join("; ");
   }
 
   /** A border node cannot verify what a cluster says of which it knows no key, also where that is its own. */
@@ -236,6 +239,12 @@ export class Summaries {
     const { clusterId, isExporting, neighbours } = this.#options;
     if (!isExporting || neighbours.length === 0 || this.#parts.keys.hasKeys(clusterId)) return "";
     return `it passes nothing of its cluster on to other regions: summary.keys has no key of ${clusterId}`;
+  }
+
+  /** Other clusters see what this one exports, and lead nobody to a cluster that names no place to call. */
+  get #ingressWords(): string {
+    if (this.#hasIngress || (this.exporterCount ?? 0) === 0) return "";
+    return "clients of other clusters cannot be led here: no live node of the cluster has the role ingress or a border";
   }
 
   get #standingWords(): string {
@@ -363,10 +372,15 @@ export class Summaries {
   }
 
   #ingress({ fabric }: Circumstances): readonly IngressNode[] {
+    return ingressNodes(this.#parts.catalog, this.#options.clusterId, this.#kin(fabric));
+  }
+
+  /** The live nodes of the cluster, this one included. */
+  #kin(fabric: Circumstances["fabric"]): readonly MemberUpdate[] {
     const { nodeId, clusterId } = this.#options;
     const self = fabric?.membership.find(nodeId);
     const others = fabric?.membership.listed().filter((member) => member.clusterId === clusterId) ?? [];
-    return ingressNodes(this.#parts.catalog, clusterId, self === undefined ? others : [self, ...others]);
+    return self === undefined ? others : [self, ...others];
   }
 
   /** Orphans are counted as soon as they are known, so a node that may see a part must not export until it is judged next. */
@@ -390,6 +404,8 @@ export class Summaries {
     const members = kin.flatMap((member) => (member.exportsSummaries === true ? [member.nodeId] : []));
     this.#standing = this.#standingNow(fabric, isReady, time);
     this.#exporterCount = members.length;
+    // A node that stands alone has no other clusters.
+    this.#hasIngress = fabric === undefined || ingressMembers(this.#kin(fabric)).length > 0;
     this.#confirmsAfterMs = undefined;
     // What was exported is confirmed, as the region itself keeps the entries. Nobody is to see a cluster die that lives.
     const isPart = this.#standing === "withholding" && time.monoMs - this.#inStepWithListedMonoMs <= IN_STEP_MS;
