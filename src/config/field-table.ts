@@ -47,12 +47,19 @@ function readTable<F extends Fields>(raw: unknown, { fields, required, check }: 
     else if (setting.secret === true) faults.push({ at: [key], message: `is not ${setting.what ?? setting.type}` });
     else faults.push(...within(key, parsed.faults));
   }
-  for (const unknown of given.keys()) faults.push({ at: [unknown], message: `unknown key${didYouMean(unknown, keys)}` });
+  for (const unknown of given.keys()) faults.push({ at: [unknown], message: `unknown key${rightKey(unknown, keys, fields)}` });
   if (faults.length > 0) return { faults };
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- the parser's cast: each field was parsed by its row, or is its default
   const table = values as TableOf<F>;
   const problem = check?.(table);
   return problem === undefined ? { value: table } : refused(problem);
+}
+
+/** The end of a message about an unknown key: which one may be meant. */
+function rightKey(unknown: string, keys: readonly string[], fields: Fields): string {
+  // A key of a table inside, which stands beside it, is right otherwise.
+  const table = Object.entries(fields).find(([, { type, fields: inside = {} }]) => type === "table" && Object.hasOwn(inside, unknown));
+  return table === undefined ? didYouMean(unknown, keys) : `; did you mean ${fileKey(table[0])}.${unknown}?`;
 }
 
 /** Faults of a part, with the place of the part in the whole. */

@@ -55,7 +55,13 @@ test.each<[string, object, object[], string]>([
   ["twice the same", {}, [US, { ...US, region: "ap" }], "[1].cluster_id: us1 is the cluster of [0] too; give it one border"],
   ["without proof", {}, [{ ...US, trust: {} }], "0.trust: needs either ca_file or token_file, to know the nodes of the other cluster"],
   ["without the table of proofs", {}, [{ cluster_id: "us1", region: "us" }], "0.trust: is required"],
-  ["with proofs beside the table", {}, [{ ...US, ca_file: "us.pem" }], "0.ca_file: unknown key"],
+  ["with proofs beside the table", {}, [{ ...US, ca_file: "us.pem" }], "0.ca_file: unknown key; did you mean trust.ca_file?"],
+  [
+    "with a proof in place of the table",
+    {},
+    [{ cluster_id: "us1", region: "us", token_file: "t" }],
+    "0.trust: is required\n0.token_file: unknown key; did you mean trust.token_file?",
+  ],
   [
     "with two proofs",
     {},
