@@ -170,7 +170,8 @@ export class Narrowed {
 
   /** Of a neighbour what is so now, or as long as that may not be told what was told before. */
   #either(now: HeardRule, before: HeardRule | undefined, what: "rule" | "reach", { monoMs }: Time): HeardRule {
-    const isEqual = what === "rule" ? isSame({ ...now, reached: [] }, { ...before, reached: [] }) : isSame(now.reached, before?.reached);
+    const isEqual =
+      what === "rule" ? isSame(withReach(now, undefined), before && withReach(before, undefined)) : isSame(now.reached, before?.reached);
     if (isEqual) return now;
     const tells = this.#tells.get(now.clusterId) ?? { rule: new Allowance(BURST, EVERY_MS), reach: new Allowance(REACH_BURST, EVERY_MS) };
     this.#tells.set(now.clusterId, tells);
@@ -178,9 +179,8 @@ export class Narrowed {
       tells[what].take(monoMs);
       return now;
     }
-    const { reached } = what === "rule" ? now : (before ?? now);
-    const { reached: _, ...rule } = what === "rule" ? (before ?? now) : now;
-    return reached === undefined ? rule : { ...rule, reached };
+    if (before === undefined) return now;
+    return what === "rule" ? withReach(before, now.reached) : withReach(now, before.reached);
   }
 
   #use({ monoMs }: Time): void {
@@ -257,6 +257,11 @@ export class Narrowed {
 }
 
 const NO_ROWS: readonly HeardRule[] = [];
+
+function withReach(row: HeardRule, reached: HeardRule["reached"]): HeardRule {
+  const { reached: _, ...rule } = row;
+  return reached === undefined ? rule : { ...rule, reached };
+}
 
 function isSame(a: unknown, b: unknown): boolean {
   return JSON.stringify(a) === JSON.stringify(b);
