@@ -5,7 +5,7 @@
 import { NEVER, type Time } from "../../lib/machine.ts";
 import { bucketOfNumber } from "../../summary/hashes.ts";
 import type { BorderFrame } from "../wire/messages.ts";
-import type { BorderCounts, BorderOptions } from "./options.ts";
+import { type BorderCounts, type BorderOptions, LOOKED_A_SLICE } from "./options.ts";
 import type { Outbox } from "./outbox.ts";
 import type { BorderSummaries, DigestFilter, Listed, Via } from "./ports.ts";
 import type { Terms } from "./terms.ts";
@@ -132,7 +132,7 @@ export class Comparable {
     const byBucket = new Map<number, Listed[]>([...buckets].map((bucket) => [bucket, []]));
     let looked = 0;
     for (const listed of yield* summaries.list(filter, buckets)) {
-      if (++looked % SLICE === 0) yield;
+      if (++looked % LOOKED_A_SLICE === 0) yield;
       if (!listed.isWithdrawn) byBucket.get(bucketOfNumber(listed.hash))?.push(listed);
     }
     counts.lists += 1;
@@ -170,7 +170,7 @@ export class Comparable {
     const buckets = new Set([...wanted].map((hash) => bucketOfNumber(hash)));
     let looked = 0;
     for (const { hash, key } of yield* summaries.list(filter, buckets)) {
-      if (++looked % SLICE === 0) yield;
+      if (++looked % LOOKED_A_SLICE === 0) yield;
       if (!wanted.has(hash)) continue;
       const source = summaries.find(key)?.source ?? "";
       if (summaries.regionOf(source) === via.region) counts.given += outbox.owe([key], time);
@@ -178,7 +178,5 @@ export class Comparable {
   }
 }
 
-/** So many summaries are looked at in one step: some 3 ms. */
-const SLICE = 2000;
 /** A digest that came is looked at again so soon while this side's is being summed. */
 const SUMMING_MS = 50;

@@ -7,7 +7,7 @@ import { type KeyText, keyParts } from "../../catalog/record/record.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import { BUCKETS, bucketOfNumber } from "../../summary/hashes.ts";
 import type { BorderFrame } from "../wire/messages.ts";
-import type { BorderCounts, BorderOptions } from "./options.ts";
+import { type BorderCounts, type BorderOptions, LOOKED_A_SLICE } from "./options.ts";
 import type { Outbox } from "./outbox.ts";
 import type { BorderSummaries, Digest, DigestFilter, Listed } from "./ports.ts";
 import type { Terms } from "./terms.ts";
@@ -205,7 +205,7 @@ export class Comparing {
     const listed = yield* summaries.list(filter, buckets);
     const mine: ByBucket = new Map([...buckets].map((bucket) => [bucket, new Map()]));
     for (const [n, each] of listed.entries()) {
-      if (n % SLICE === SLICE - 1) yield;
+      if (n % LOOKED_A_SLICE === LOOKED_A_SLICE - 1) yield;
       mine.get(bucketOfNumber(each.hash))?.set(each.hash, { listed: each, isOlderThere: false });
     }
     if (isEmptyThere !== undefined) return yield* this.#conclude(mine, compared, isEmptyThere);
@@ -243,7 +243,7 @@ export class Comparing {
     let looked = 0;
     for (const ofBucket of mine.values()) {
       for (const { listed, isOlderThere } of ofBucket.values()) {
-        if (++looked % SLICE === 0) yield;
+        if (++looked % LOOKED_A_SLICE === 0) yield;
         // A side that never had it need not hear that it is gone.
         if (listed.isWithdrawn && !isOlderThere) continue;
         const source = keyParts(listed.key).clusterId;
@@ -256,9 +256,9 @@ export class Comparing {
     terms.given.lackingOnly(bySource);
     for (const [source, lacking] of bySource) {
       const keys = yield* this.#give(source, lacking, revision, time);
-      for (let at = 0; at < keys.length; at += SLICE) {
-        if (keys.length >= SLICE) yield;
-        counts.given += outbox.owe(keys.slice(at, at + SLICE), time);
+      for (let at = 0; at < keys.length; at += LOOKED_A_SLICE) {
+        if (keys.length >= LOOKED_A_SLICE) yield;
+        counts.given += outbox.owe(keys.slice(at, at + LOOKED_A_SLICE), time);
       }
     }
     return IDLE;
@@ -276,7 +276,5 @@ export class Comparing {
   }
 }
 
-/** So many summaries are looked at in one step: some 3 ms. */
-const SLICE = 2000;
 /** After something happened by which the two may differ. */
 const HURRY_MS = 100;

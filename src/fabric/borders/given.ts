@@ -3,7 +3,7 @@
  * its source makes more of them. What it is given again comes out of a bucket for each source, because a neighbour may refuse it, or say so, for ever.
  */
 import type { KeyText } from "../../catalog/record/record.ts";
-import { Allowance, type BorderOptions } from "./options.ts";
+import { Allowance, type BorderOptions, LOOKED_A_SLICE } from "./options.ts";
 import type { Listed } from "./ports.ts";
 
 /** What a comparison found. */
@@ -114,7 +114,7 @@ class GivenOfSource {
     // What waits is not given, so it is as new as it was.
     let upTo = revision;
     for (const [n, { key, order }] of lacking.entries()) {
-      if (n % SLICE === SLICE - 1) yield;
+      if (n % LOOKED_A_SLICE === LOOKED_A_SLICE - 1) yield;
       taken.delete(key);
       if (isWaiting(key)) upTo = Math.min(upTo, order - 1);
       else if (order > this.#revision) fresh.push(key);
@@ -152,8 +152,6 @@ class GivenOfSource {
   }
 }
 
-/** So many summaries are looked at in one step. */
-const SLICE = 2000;
 /** So often at once, and then once in the time below. */
 const EARLY_BURST = 3;
 const EARLY_EVERY_MS = 600_000;

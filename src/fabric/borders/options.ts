@@ -62,6 +62,9 @@ export const BORDER_FIXED = {
   newRulesEveryMs: 10_000,
 } as const;
 
+/** So many summaries are looked at in one step: some 3 ms. */
+export const LOOKED_A_SLICE = 2000;
+
 export interface BorderOptions extends OptionsOf<typeof BORDER_FIXED> {
   /** A link that cannot send for so long, or is stalled with so much to send, drops its list, and digests decide. */
   readonly storeForwardMs: number;
