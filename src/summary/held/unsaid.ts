@@ -16,9 +16,13 @@ export interface UnsaidEvent {
   readonly why: string;
 }
 
+interface Tried extends UnsaidEvent {
+  readonly triedMonoMs: number;
+}
+
 export class Unsaid {
   /** The one that was tried longest ago is the first. */
-  readonly #events = new Map<KeyText, UnsaidEvent & { readonly triedMonoMs: number }>();
+  readonly #events = new Map<KeyText, Tried>();
   readonly #news: UnsaidEvent[] = [];
 
   /** The text to sign; undefined if nobody would take it. */
@@ -53,17 +57,20 @@ export class Unsaid {
   }
 
   #forget(monoMs: number): void {
-    for (const [key, { triedMonoMs }] of this.#events) {
-      if (monoMs - triedMonoMs < FORGET_MS) return;
+    for (const [key, event] of this.#events) {
+      if (isTried(event, monoMs)) return;
       this.#events.delete(key);
     }
   }
 
   /** For people; empty when everything could be said. */
   textAt({ monoMs }: Time): string {
-    this.#forget(monoMs);
-    const [first, ...others] = this.#events.values();
+    const [first, ...others] = this.#events.values().filter((event) => isTried(event, monoMs));
     if (first === undefined) return "";
     return `${first.namespace}/${first.name} cannot be exported: ${first.why}${others.length > 0 ? ` (and ${others.length} more)` : ""}`;
   }
+}
+
+function isTried({ triedMonoMs }: Tried, monoMs: number): boolean {
+  return monoMs - triedMonoMs < FORGET_MS;
 }
