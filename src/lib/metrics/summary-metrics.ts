@@ -27,7 +27,7 @@ export const SUMMARY_METRICS = {
   discovery_summary_clusters: gauge(
     "clusters",
     { state: ["fresh", "stale", "gone"] },
-    "Clusters of other regions of which the settings of this node name a key, by what it heard last: stale means that no beacon came for a ttl, gone that nothing of the cluster is shown any more, or never was.",
+    "Clusters of other regions of which the settings of this node name a key, or a border where summary.require_signatures is off, by what it heard last: stale means that no beacon came for a ttl, gone that nothing of the cluster is shown any more, or never was.",
   ),
   discovery_summary_exporters: gauge(
     "nodes",
