@@ -1,5 +1,5 @@
 /**
- * What a neighbour is given that it was found to lack (docs/design/summaries.md, Bounds). A version that it was not given before costs nothing: nobody but
+ * What a neighbour is given that it was found to lack (docs/design/summaries.md, What a neighbour is given again). A version that it was not given before costs nothing: nobody but
  * its source makes more of them. What it is given again comes out of a bucket for each source, because a neighbour may refuse it, or say so, for ever.
  */
 import type { KeyText } from "../../catalog/record/record.ts";

@@ -1,6 +1,6 @@
-/** What a neighbour is given that it lacks: new versions for nothing, and little of what it was given before (docs/design/summaries.md, Comparisons). */
+/** What a neighbour is given that it lacks: new versions for nothing, and little of what it was given before (docs/design/summaries.md, What a neighbour is given again). */
 import { expect, test } from "vitest";
-import { KIND } from "../../../src/catalog/record/record.ts";
+import { KIND, keyParts } from "../../../src/catalog/record/record.ts";
 import { Given } from "../../../src/fabric/borders/given.ts";
 import { BORDER_FIXED } from "../../../src/fabric/borders/options.ts";
 import type { Listed } from "../../../src/fabric/borders/ports.ts";
@@ -116,7 +116,7 @@ test("before a digest 64 are tried in all, of 30 sources in turn, and once in th
   const first = given.try(0);
   expect([first.length, given.try(BORDER_FIXED.digestIntervalMs - 1).length]).toEqual([64, 0]);
   const second = given.try(BORDER_FIXED.digestIntervalMs);
-  const sources = new Set([...first, ...second].map((key) => names.find((name) => key.includes(`${name}\0`) || key.endsWith(name))));
+  const sources = new Set([...first, ...second].map((key) => keyParts(key).clusterId));
   expect(sources.size).toBe(30);
 });
 
