@@ -26,7 +26,7 @@ export const BORDER_FIXED = {
   /** Comparisons that the other side may cause at once, and the time in which one more is allowed. */
   comparisonBurst: 6,
   comparisonEveryMs: 60_000,
-  /** What the other side lacks of a source though it was given is given again so often, and once more in this time. Fewer summaries count as so many. */
+  /** What the other side lacks of a source though it was given is given again so often, and once more in this time. A giving of fewer than `leastGiving` costs as much as one of so many. */
   fullGivings: 2,
   fullGivingEveryMs: 3_600_000,
   leastGiving: 32,
