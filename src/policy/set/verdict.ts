@@ -47,6 +47,7 @@ export interface Viewer {
 
 const DISABLED: Verdict = said(true, "policy_disabled", "");
 const CONTROL: Verdict = said(true, "control_plane", "");
+const NEVER_SUMMARISED: Verdict = said(false, "control_plane", "");
 /** Most verdicts kept, over all viewers. When there are more, all are forgotten. */
 const MAX_KEPT = 200_000;
 
@@ -143,6 +144,7 @@ export class Policy {
 
   /** Whether a summary of this scope may leave the source's cluster at this time. */
   exportSummary(namespace: string, source: Source, at: { readonly scope: Scope; readonly wallMs: number }): Verdict {
+    if (isControlNamespace(namespace)) return NEVER_SUMMARISED;
     const owner = this.source(namespace, source);
     const rule = this.#trie.find(namespace);
     if (!owner.allowed || rule === undefined || this.set === undefined) return owner;

@@ -1,5 +1,5 @@
 /** On which channels the policy and the settings let a service out, from which scope on entries count there, and until when (docs/design/summaries.md, Building). */
-import { namespaceCovers } from "../../catalog/entry/names.ts";
+import { isControlNamespace, namespaceCovers } from "../../catalog/entry/names.ts";
 import { SCOPE, type Scope } from "../../catalog/entry/scope.ts";
 import { exportScopesAt, nextEdge, type Rule } from "../../policy/set/rules.ts";
 import type { Policy, Source, VerdictReason } from "../../policy/set/verdict.ts";
@@ -116,6 +116,8 @@ export interface ExportVerdict {
 /** For people: whether a namespace has an outlet. If not, the widest channel that is meant says why. */
 export function exportVerdict(policy: Policy, namespace: string, options: ExportOptions, wallMs: number): ExportVerdict {
   const { exportNamespaces, source } = options;
+  // No setting changes that.
+  if (isControlNamespace(namespace)) return { allowed: false, reason: "control_plane" };
   if (exportNamespaces.length > 0 && !exportNamespaces.some((prefix) => namespaceCovers(prefix, namespace)))
     return { allowed: false, reason: "namespace_not_exported" };
   const rule = policy.ruleOf(namespace);

@@ -89,6 +89,15 @@ test("the control plane's own namespaces are never filtered", () => {
   expect(set.viewer("discovery.nodes", { clusterId: "eu-1", tenant: "" })).toMatchObject({ allowed: true, reason: "control_plane" });
 });
 
+test.each([NO_POLICY, policy([rule("discovery", { allowSummaries: true })])])(
+  "the control plane's own namespaces are never summarised",
+  (set) => {
+    const question = { clusterId: EU.clusterId, tenant: "", region: EU.region, scope: SCOPE.GLOBAL, wallMs: 0 };
+    for (const namespace of ["discovery", "discovery.resolvers"])
+      expect(explain(set, { ...question, action: "export-summary", namespace })).toMatchObject({ allowed: false, reason: "control_plane" });
+  },
+);
+
 test.each([
   { name: "summaries are off unless allowed", fields: {}, wallMs: 0, want: "summaries_disabled" },
   { name: "allowed", fields: { allowSummaries: true }, wallMs: 0, want: "summary_allowed" },

@@ -65,7 +65,7 @@ const { ZONE, REGION, GLOBAL } = SCOPE;
 const HERE = { clusterId: "c1", region: "r1" };
 const listed = (...exportScopes: readonly Scope[]) => new Policy(set([rule("svc", { allowSummaries: true, exportScopes })]), 1);
 
-test.each([
+test.each<{ readonly namespace?: string; readonly policy: Policy; readonly options: object; readonly want: string }>([
   { policy: NO_POLICY, options: {}, want: "policy_disabled" },
   { policy: NO_POLICY, options: { exportNamespaces: ["app", "svc.x"] }, want: "not namespace_not_exported" },
   { policy: NO_POLICY, options: { exportNamespaces: ["svc"] }, want: "policy_disabled" },
@@ -81,8 +81,11 @@ test.each([
     want: "not cutover_closed",
   },
   { policy: new Policy(set([]), 1), options: {}, want: "not no_policy" },
-])("svc.a is exported, or not: $want", ({ policy, options, want }) => {
+  { namespace: "discovery.resolvers", policy: NO_POLICY, options: {}, want: "not control_plane" },
+  { namespace: "discovery.resolvers", policy: listed(), options: { includeUnscoped: false }, want: "not control_plane" },
+  { namespace: "discovery", policy: NO_POLICY, options: { exportNamespaces: ["svc"] }, want: "not control_plane" },
+])("$namespace is exported, or not: $want", ({ namespace = "svc.a", policy, options, want }) => {
   const all = { source: HERE, exportScope: GLOBAL, includeUnscoped: true, exportNamespaces: [], ...options };
-  const { allowed, reason } = exportVerdict(policy, "svc.a", all, 0);
+  const { allowed, reason } = exportVerdict(policy, namespace, all, 0);
   expect(`${allowed ? "" : "not "}${reason}`).toBe(want);
 });
