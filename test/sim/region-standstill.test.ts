@@ -107,11 +107,13 @@ test("a beacon that waited while its reader stood still makes no source fresh", 
 const DEFAULTS = { ttlMs: 120_000, staleKeepMs: 600_000, holdDownMs: 5000, exportIntervalMs: 30_000, pruneIntervalMs: 30_000 };
 
 test.each([
-  { forMs: 150_000, where: "us1-a" },
-  { forMs: 150_000, where: "hub1-a" },
-  { forMs: 780_000, where: "us1-a" },
-  { forMs: 780_000, where: "hub1-a" },
-])("$where stood still for $forMs ms: all regions are equal and fresh 5 s after the links are back", ({ forMs, where }) => {
+  { forMs: 150_000, where: "us1-a", links: "back" },
+  { forMs: 150_000, where: "hub1-a", links: "back" },
+  { forMs: 150_000, where: "us1-a", links: "still" },
+  { forMs: 780_000, where: "us1-a", links: "back" },
+  { forMs: 780_000, where: "hub1-a", links: "back" },
+  { forMs: 780_000, where: "us1-a", links: "still" },
+])("$where stood still for $forMs ms: all regions are equal and fresh 5 s after the links are $links there", ({ forMs, where, links }) => {
   const areNeighbours = (a: string, b: string) => a === "hub" || b === "hub";
   // With these times the others open their links while it stands still, so it hears of them as soon as it wakes.
   const regions = new Regions("probe", { eu: { eu1: 1 }, hub: { hub1: 1 }, us: { us1: 1 } }, { areNeighbours, summary: DEFAULTS });
@@ -126,7 +128,8 @@ test.each([
   const thawMs = freezeMs + forMs;
   regions.at(freezeMs, () => frozen.freeze());
   // The others end their links, because nothing answers, and open new ones later.
-  regions.at(freezeMs + 1000, () => regions.cut([frozen], others));
+  const areCut = links === "back";
+  regions.at(freezeMs + 1000, () => regions.cut([frozen], others, areCut));
   regions.at(thawMs - 5000, () => regions.cut([frozen], others, false));
   regions.at(thawMs, () => frozen.thaw());
   let backMs = Number.POSITIVE_INFINITY;

@@ -95,6 +95,11 @@ export class Outbox {
     for (const beacon of this.#parts.summaries.beacons(time)) this.#addBeacon(beacon);
   }
 
+  /** The other side asks for what it was told of beacons once more. What it has meanwhile is compared then, as after a time without them. */
+  tellBeaconsAgain(): void {
+    this.#sentBeacons.clear();
+  }
+
   isDirect(source: string): boolean {
     return this.#direct.has(source);
   }

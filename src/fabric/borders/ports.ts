@@ -66,6 +66,8 @@ export interface BorderSummaries {
    */
   changesSince(revision: number, visit: (held: HeldSeal, revision: number) => boolean): void;
   find(key: KeyText): HeldSeal | undefined;
+  /** Moves when a source is heard of that was dropped. What came of it before was refused. */
+  readonly resumedCount: number;
   /** At most 256. */
   beacons(time: Time): readonly HeldBeacon[];
   /** The region that is configured for a cluster. */

@@ -14,7 +14,7 @@ import { Outbox, type OutboxParts } from "./outbox.ts";
 import type { DigestFilter, Taken } from "./ports.ts";
 import { isMoreThan } from "./reach.ts";
 import { allWhenEmpty, type Filters } from "./rules.ts";
-import type { Terms } from "./terms.ts";
+import { RETOLD_BURST, RETOLD_EVERY_MS, type Terms } from "./terms.ts";
 
 export interface SessionParts
   extends Pick<OutboxParts, "summaries" | "options" | "counts" | "priorityOf">,
@@ -85,12 +85,19 @@ export class BorderSession implements ChannelSession<BorderFrame> {
   #isHeard = false;
   #direct: readonly string[] = [];
   /** This node stood still for so long, and until then it reads what waited meanwhile. */
-  #heldUp = { forMs: 0, untilMonoMs: Number.NEGATIVE_INFINITY };
+  #heldUp = NOT_HELD_UP;
+  readonly #openMonoMs: number;
+  #resumedCount: number;
+  /** The same rules are to be told once more, which asks for all beacons and a comparison. */
+  #isAsking = false;
+  readonly #asked = new Allowance(RETOLD_BURST, RETOLD_EVERY_MS);
 
   constructor(peer: BorderPeer, parts: SessionParts, time: Time) {
     const { summaries, options, counts, priorityOf, filters, isYoung, staggerMs, here, terms } = parts;
     const { batchIntervalMs, bytesPerSecond, exports } = peer.border;
     this.#parts = parts;
+    this.#openMonoMs = time.monoMs;
+    this.#resumedCount = summaries.resumedCount;
     this.#peer = peer;
     this.clusterId = peer.clusterId;
     this.terms = terms;
@@ -139,6 +146,10 @@ export class BorderSession implements ChannelSession<BorderFrame> {
       this.#toTell = undefined;
       return { kind: "borderRules", exports: this.#exports, ...own };
     }
+    if (this.#isAsking && this.#told !== undefined) {
+      this.#isAsking = false;
+      return { kind: "borderRules", exports: this.#exports, ...this.#told };
+    }
     if (!this.#isHeard) return undefined;
     const urgent = this.#comparable.next(time) ?? (this.#comparing.isUrgent(time) ? this.#comparing.next(time) : undefined);
     return urgent ?? this.#outbox.batch(time) ?? this.#comparing.next(time);
@@ -146,7 +157,7 @@ export class BorderSession implements ChannelSession<BorderFrame> {
 
   hasWork(time: Time): boolean {
     this.#look(time);
-    if (this.#toTell !== undefined) return true;
+    if (this.#toTell !== undefined || this.#isAsking) return true;
     return this.#isHeard && (this.#comparable.hasWork(time) || this.#outbox.hasBatch(time) || this.#comparing.hasWork(time));
   }
 
@@ -170,7 +181,10 @@ export class BorderSession implements ChannelSession<BorderFrame> {
         return this.#come(frame, time, out);
       case "borderDigest":
       case "borderHave":
-        if (this.#inbox.isEmpty) this.#compare(frame, time);
+        // Those that waited would take up all comparisons that the other side may cause. It is asked for a new one.
+        if (frame.kind === "borderDigest" && !frame.isAnswer && this.#heldUpMs(time) >= this.#parts.options.heardMs)
+          this.#parts.counts.ignored += 1;
+        else if (this.#inbox.isEmpty) this.#compare(frame, time);
         else if (!this.#inbox.addComparison(frame)) this.#parts.counts.ignored += 1;
         if (this.#inbox.isCrowded) out.push({ kind: "rest", link: this.#peer.link, forMs: CROWDED_MS });
         return NO_NEWS;
@@ -198,6 +212,7 @@ export class BorderSession implements ChannelSession<BorderFrame> {
   #look(time: Time): void {
     this.#lookAtRules(time);
     if (!this.#isHeard) return;
+    this.#lookWhetherToAsk(time);
     this.#outbox.look(time);
     if (this.#outbox.isDropped) this.#comparing.hurry(time);
     if (this.#outbox.isResumed) this.#comparing.resumed(time);
@@ -224,12 +239,29 @@ export class BorderSession implements ChannelSession<BorderFrame> {
     this.#comparing.hurry(time);
   }
 
+  /**
+   * Beacons that waited while this node stood still seem older than they are, and what comes of a source that was dropped is refused. So the other side is asked
+   * for both once more. A young link is told all anyway.
+   */
+  #lookWhetherToAsk(time: Time): void {
+    const { summaries, options } = this.#parts;
+    const isAwake = this.#heldUp.forMs >= options.heardMs && time.monoMs >= this.#heldUp.untilMonoMs;
+    if (time.monoMs < this.#openMonoMs + options.othersAfterMs) this.#resumedCount = summaries.resumedCount;
+    if ((!isAwake && this.#resumedCount === summaries.resumedCount) || !this.#asked.isLeft(time.monoMs)) return;
+    this.#asked.take(time.monoMs);
+    if (isAwake) this.#heldUp = NOT_HELD_UP;
+    this.#resumedCount = summaries.resumedCount;
+    this.#isAsking = true;
+  }
+
   #hear({ exports, directSources, reach }: RulesFrame, time: Time): readonly ChannelNews[] {
     const { rules } = this.terms;
     if (!rules.isLeft(time.monoMs)) return [{ kind: "badFrame", detail: "it tells its rules too often" }];
     rules.take(time.monoMs);
     const isOther = this.#theirs === undefined || !isSame(exports, this.#theirs);
-    if (isOther || JSON.stringify(reach) !== JSON.stringify(this.#theirReach)) this.#parts.onRules({ exports, reach });
+    const isOtherReach = JSON.stringify(reach) !== JSON.stringify(this.#theirReach);
+    if (isOther || isOtherReach) this.#parts.onRules({ exports, reach });
+    if (!isOther && !isOtherReach && isSame(directSources, this.#direct)) this.#retell(time);
     this.#theirReach = reach;
     if (isOther) {
       this.#useTheirs(undefined);
@@ -243,6 +275,14 @@ export class BorderSession implements ChannelSession<BorderFrame> {
     this.#outbox.setDirect(directSources, time);
     this.#isHeard = true;
     return NO_NEWS;
+  }
+
+  /** It told the same once more: what it read of beacons came late, or what came behind them was refused. */
+  #retell({ monoMs }: Time): void {
+    const { retold } = this.terms;
+    if (!retold.isLeft(monoMs)) return;
+    retold.take(monoMs);
+    this.#outbox.tellBeaconsAgain();
   }
 
   /** Uses the rule that the other side told last, as soon as that may be. Until then nothing of it is compared. */
@@ -331,6 +371,8 @@ export class BorderSession implements ChannelSession<BorderFrame> {
     this.#outbox.giveBack(held, time);
   }
 }
+
+const NOT_HELD_UP = { forMs: 0, untilMonoMs: Number.NEGATIVE_INFINITY };
 
 /** Of what came, in summaries: an announcement has two signatures and a key to be parsed, and a beacon up to a hundred withdrawals. */
 const COST = { summary: 1, beacon: 6, key: 4, comparison: 1 } as const;

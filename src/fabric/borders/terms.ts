@@ -11,6 +11,8 @@ export class Terms {
   /** Comparisons that the other side causes, of what this side exports and of what it imports. */
   readonly comparing: Allowance;
   readonly comparable: Allowance;
+  /** How often it may ask to be told all beacons once more. */
+  readonly retold = new Allowance(RETOLD_BURST, RETOLD_EVERY_MS);
   /** New links that may compare at once, whatever those before them did. */
   readonly anew: Allowance;
   /** Keys of the other side's own cluster of which it was given what is held here, and when it may be given it again. The oldest is first. */
@@ -38,6 +40,8 @@ export class Terms {
   }
 }
 
+export const RETOLD_BURST = 3;
+export const RETOLD_EVERY_MS = 10_000;
 const ANEW_BURST = 3;
 const ANEW_EVERY_MS = 10_000;
 /** What its own cluster made is compared first, and then the rest. */

@@ -91,6 +91,8 @@ export class Sources {
   readonly #turned = new Set<Source>();
   /** Keys of all sources of which something is proven. */
   total = 0;
+  /** How often a source was heard of that was dropped. */
+  resumedCount = 0;
   /** It is dropped from now on, or was until now. */
   onLost: (source: Source) => void = () => {};
   /** A receipt moved. */
@@ -299,6 +301,7 @@ export class Sources {
   #turn(source: Source, time: Time): void {
     const state = this.stateAt(source, time);
     if (state === source.state) return;
+    if (source.state === "dropped") this.resumedCount += 1;
     source.state = state;
     this.#turned.add(source);
     if (state === "dropped") this.onLost(source);

@@ -248,6 +248,11 @@ export class HeldSummaries {
     return source === undefined || sources.stateAt(source, time) !== "fresh" ? 0 : source.receiptMonoMs + source.ttlMs - time.monoMs;
   }
 
+  /** Moves when a source is heard of that was dropped. */
+  get resumedCount(): number {
+    return this.#keeping.sources.resumedCount;
+  }
+
   sources(time: Time): readonly SourceStatus[] {
     const { sources } = this.#keeping;
     return sources.all.map((source) => ({

@@ -63,6 +63,9 @@ export class HeldMap implements BorderSummaries {
     this.#regions = regions;
   }
 
+  /** Sources are lost here when a test says so. */
+  resumedCount = 0;
+
   get revision(): number {
     return this.#log.length;
   }

@@ -449,3 +449,20 @@ test("who takes all, has lost it, and lacks one summary, in turns and with a lin
   // In an hour: once for nothing, twice and once an hour from the bucket, three times and each ten minutes because it took something. New links try 64.
   expect(a.channel.counts.given - given).toBeLessThan(300 * (1 + 2 + 1 + 3 + 6) + 120 * 64 + 4 * 180);
 });
+
+test("a neighbour that asks for all beacons again and again is told them seldom", () => {
+  const [world, a] = pair();
+  live(world, 5000);
+  const sinceMs = world.time.monoMs;
+  const rules = { kind: "borderRules", exports: ["*"], directSources: [], reach: [] } as const;
+  for (let n = 0; n < 240; n++) {
+    a.ends.get("b")?.session.receive(rules, world.time, []);
+    world.run(500);
+  }
+  const told = world.sent.filter(
+    ({ from, frame, atMs }) => from === a && atMs > sinceMs && frame.kind === "borderBatch" && frame.beacons.length > 0,
+  );
+  // Three at once, and one in ten seconds.
+  expect(told.length).toBeGreaterThan(3);
+  expect(told.length).toBeLessThanOrEqual(3 + 12);
+});

@@ -554,3 +554,16 @@ function expected(
   }
   return shown.toSorted();
 }
+
+test("what was refused because its source was lost here comes 3 s after the source is heard of again, though the other side knew of no loss", () => {
+  const [world, a, b] = pair();
+  live(world, 2 * MINUTE);
+  b.held.refuse = "stale";
+  sayMany(world, a, 20, 1);
+  live(world, 50_000);
+  expect(shownAt(b)).toEqual([]);
+  b.held.refuse = undefined;
+  b.held.resumedCount += 1;
+  world.run(3000);
+  expect(shownAt(b)).toHaveLength(20);
+});

@@ -1287,7 +1287,8 @@ export declare type SourceAgesFrame = Message<"waymark.fabric.v1.SourceAgesFrame
 export declare const SourceAgesFrameSchema: GenMessage<SourceAgesFrame>;
 
 /**
- * What a side of a border link exports, and whom it hears. Sent when the link opens, and when it changes.
+ * What a side of a border link exports, and whom it hears. Sent when the link opens, and when it changes. Who sends the same
+ * once more asks to be told all beacons again, and to be compared with.
  *
  * @generated from message waymark.fabric.v1.BorderRules
  */
