@@ -65,7 +65,7 @@ export const REGION_MUTANTS = [
       {
         file: "src/summary/held/options.ts",
         find: "return ttlMs + staleKeepMs + 2 * maxClockSkewMs;",
-        replace: "return (ttlMs + 0 * (staleKeepMs + maxClockSkewMs)) / 4;",
+        replace: "return ttlMs + staleKeepMs + maxClockSkewMs;",
       },
     ],
     withinSeeds: 30,

@@ -4,11 +4,13 @@
  */
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import { Rng } from "../../src/lib/rng.ts";
-import { BAND } from "../../src/summary/summary.ts";
+import { opened } from "../../src/summary/codec.ts";
+import { claimsOf } from "../../src/summary/held/seals.ts";
+import { BAND, type Sealed } from "../../src/summary/summary.ts";
 import { rule, span } from "../fakes/policies.ts";
 import { forgeries } from "./regions/forged.ts";
 import { type Layout, Regions, SUMMARY } from "./regions/world.ts";
-import { WALL_START_MS } from "./sim-node.ts";
+import { type SimNode, WALL_START_MS } from "./sim-node.ts";
 
 export interface RegionOutcome {
   readonly violation: { readonly invariant: string; readonly message: string } | undefined;
@@ -44,6 +46,8 @@ const WORLDS: readonly Story[] = [
   isLiedTo,
   isMisled,
   hidesNamespaces,
+  isToldLate,
+  isApartForLong,
 ];
 
 /** Worlds that no mutant needs. */
@@ -478,6 +482,106 @@ function hidesNamespaces({ seed, rng, trace }: Parameters<Story>[0]) {
   });
   regions.look(restMs + 21_000, () => [...wrong(), ...regions.comparedSince(restedBytes)]);
   return { regions, endMs: restMs + 21_500 };
+}
+
+/**
+ * A relay keeps what it hears of eu for as long as the clocks of eu and of the last region let it, and tells it when eu has taken it back long ago. The last
+ * region shows it then until the source ends there, and asks the others to take it: they still know that it was taken back.
+ */
+function isToldLate({ seed, rng, trace }: Parameters<Story>[0]) {
+  const maxClockSkewMs = 60_000;
+  const areNeighbours = (a: string, b: string) => a === "us" || b === "us";
+  const layout = { eu: { eu1: 1 }, us: { us1: 1 }, ap: { ap1: 1 } };
+  const regions = new Regions(seed, layout, { areNeighbours, summary: { maxClockSkewMs } }, trace);
+  regions.node("eu1-a").skewMs = maxClockSkewMs - 1000;
+  const [us, ap] = [regions.node("us1-a"), regions.node("ap1-a")];
+  const kept = withholds(regions, us, ap);
+  const ofEu = (what: "summary" | "beacon") => (sealed: Sealed) => claimsOf(opened(what, sealed)).source === "eu1";
+  regions.start();
+  regions.at(LINKED_MS, () => regions.put("eu1-a", "goes"));
+  const endMs = LINKED_MS + 5000 + rng.int(2000);
+  regions.look(endMs - 100, () => regions.differs([us], ["eu1 svc/goes"]));
+  let beacon: Sealed | undefined;
+  regions.at(endMs, () => {
+    regions.end("eu1-a", "goes");
+    beacon = kept.beacons.findLast(ofEu("beacon"));
+  });
+  const lateMs = endMs + 2 * maxClockSkewMs - 6000;
+  // What its tombstones and older beacons would tell it is forgotten by a restart. Then it knows only what eu still remembers.
+  regions.at(lateMs - 15_000, () => us.crash({ isSilent: false, isBatchKept: true, isDiskLost: false }));
+  regions.at(lateMs - 14_000, () => us.start());
+  regions.at(lateMs, () => {
+    const link = ap.process?.fabric.borders.rows.find(({ clusterId, state }) => clusterId === "us1" && state === "up")?.link;
+    const summary = kept.summaries.find(ofEu("summary"));
+    if (link === undefined || beacon === undefined || summary === undefined) {
+      regions.wrong.push("there is nothing to tell late");
+      return;
+    }
+    const frame = { kind: "borderBatch", summaries: [summary], beacons: [beacon], keys: [], beaconAgesMs: [0] } as const;
+    ap.received(link, frame, () => {}, false);
+  });
+  regions.look(lateMs + 2000, () => regions.differs([ap], ["eu1 svc/goes"]));
+  const overMs = lateMs + ttlMs + staleKeepMs + 1500;
+  const eu = regions.node("eu1-a");
+  regions.watch(endMs + holdDownMs + 1000, overMs + 5000, () => regions.differs([eu, us], []), 20);
+  regions.watch(overMs, overMs + 5000, () => regions.differs([ap], []));
+  return { regions, endMs: overMs + 5500 };
+}
+
+/** Nothing that one node says over borders comes to another one, as if a relay withheld it. Returns what was withheld. */
+function withholds(regions: Regions, from: SimNode, to: SimNode) {
+  const kept = { summaries: [] as Sealed[], beacons: [] as Sealed[] };
+  const { onFrame } = regions.network;
+  regions.network.onFrame = (sender, receiver, frame, sizeBytes) => {
+    if (frame.kind !== "borderBatch" || sender !== from.index || receiver !== to.index) return onFrame(sender, receiver, frame, sizeBytes);
+    kept.summaries.push(...frame.summaries);
+    kept.beacons.push(...frame.beacons);
+    return false;
+  };
+  return kept;
+}
+
+/** A region is apart until all others have forgotten what was taken back meanwhile, and it what it took back. Nobody ever shows that again. */
+function isApartForLong({ seed, rng, trace }: Parameters<Story>[0]) {
+  const maxClockSkewMs = 1000;
+  const regions = new Regions(seed, { eu: { eu1: 1 }, us: { us1: 1 }, ap: { ap1: 1 } }, { summary: { maxClockSkewMs } }, trace);
+  regions.start();
+  const clusters = ["eu1", "us1", "ap1"];
+  regions.at(LINKED_MS, () => {
+    for (const cluster of clusters) for (const name of ["stays", "goes"]) regions.put(`${cluster}-a`, name);
+  });
+  const all = [...regions.nodes.values()];
+  const namesOf = (services: readonly string[]) => clusters.flatMap((cluster) => services.map((name) => `${cluster} svc/${name}`));
+  const cutMs = LINKED_MS + 3000 + rng.int(2000);
+  regions.look(cutMs - 100, () => regions.differs(all, namesOf(["stays", "goes"])));
+  regions.at(cutMs, () => regions.cutOff("ap"));
+  regions.at(cutMs + 1000, () => {
+    for (const cluster of clusters) regions.end(`${cluster}-a`, "goes");
+  });
+  // A beacon names a withdrawal as long as its own cluster remembers it, and others remember that for as long once more.
+  const healMs = cutMs + 1000 + holdDownMs + 2 * (ttlMs + staleKeepMs + 2 * maxClockSkewMs) + 5000 + rng.int(5000);
+  regions.look(healMs - 100, () => all.flatMap((node) => remembering(node)));
+  regions.at(healMs, () => regions.cutOff("ap", false));
+  const isGone = (name: string) => name.endsWith("/goes");
+  regions.watch(cutMs + ttlMs + staleKeepMs + 1500, healMs + 25_000, () =>
+    all.flatMap(({ name }) => [...(regions.shown(name)?.keys() ?? [])].filter(isGone).map((gone) => `${name} shows ${gone}`)),
+  );
+  let linkedMs = Number.POSITIVE_INFINITY;
+  regions.watch(healMs, healMs + 25_000, () => {
+    if (["eu", "us"].every((place) => regions.node("ap1-a").process?.fabric.borders.linkedRegions().has(place) === true))
+      linkedMs = Math.min(linkedMs, regions.world.nowMs);
+    return regions.world.nowMs < linkedMs + 5000 ? [] : regions.differs(all, namesOf(["stays"]));
+  });
+  regions.look(healMs + 20_000, () => (linkedMs < healMs + 20_000 ? [] : ["ap has no links again"]));
+  return { regions, endMs: healMs + 25_500 };
+}
+
+/** What a node holds of sources beside the one service that each of them still has: withdrawals that are remembered. */
+function remembering({ name, process }: SimNode): readonly string[] {
+  const sources = process?.rooms.regions?.held.sources(process.time()) ?? [];
+  return sources.flatMap(({ source, summaries, state }) =>
+    state === "dropped" || summaries === 1 ? [] : [`${name} holds ${summaries} summaries of ${source}`],
+  );
 }
 
 /** A cluster loses its only disk, and nobody outside of its region tells it what it said: the other cluster of its region does. */
