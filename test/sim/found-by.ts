@@ -13,6 +13,7 @@ export const FOUND_BY: Readonly<Record<string, number>> = {
   "a region of the message is believed": 13,
   "a window's end binds only while its source is fresh": 6,
   "what is lost is gone": 3,
+  "what a lost link brought is gone": 3,
   "a start makes a lost source fresh": 3,
   "a band turns at its edge both ways": 9,
   "what is not imported is in no digest": 15,

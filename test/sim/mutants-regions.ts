@@ -142,6 +142,25 @@ export const REGION_MUTANTS = [
     isOfRegions: true,
   },
   {
+    name: "what a lost link brought is gone",
+    rule: "Lost is stale, not gone: a link that is lost ends nothing",
+    edits: [
+      {
+        file: "src/node/core/regions/summaries.ts",
+        find: "      return new Set(counts.filter(({ links }) => links > 0).map(({ region }) => region));\n",
+        replace: `      const linked = new Set(counts.filter(({ links }) => links > 0).map(({ region }) => region));
+      const isShown = (_, region) => region === this.#options.region || linked.has(region);
+      const isOther = linkedRegions.before !== undefined && linkedRegions.before.size !== linked.size;
+      linkedRegions.before = linked;
+      if (isOther) this.held.exportsChanged(new Map([[this.#options.clusterId, isShown]]));
+      return linked;
+`,
+      },
+    ],
+    withinSeeds: 30,
+    isOfRegions: true,
+  },
+  {
     name: "a start makes a lost source fresh",
     rule: "Liveness: the receipt's age goes along when a node starts or joins",
     edits: [
