@@ -1,6 +1,6 @@
 /** Goals of regions with real node machines in virtual time; the larger ones are in test/nightly/regions.test.ts. */
 import { expect, test } from "vitest";
-import { afterTimeApart, bytesOfChanges, TIMES, timesUntilSeen } from "./goals.ts";
+import { afterTimeApart, bytesOfChanges, TIMES, timesUntilSeen, timesUntilTakenBack } from "./goals.ts";
 
 test("3 regions of 2 clusters of 3 nodes, 80 ms apart: each change is seen by the last node within its bound", () => {
   const times = timesUntilSeen(1);
@@ -9,6 +9,12 @@ test("3 regions of 2 clusters of 3 nodes, 80 ms apart: each change is seen by th
   const all = Object.entries({ ...bounds, "count again": exportIntervalMs + 1000 });
   const late = all.filter(([name, boundMs]) => (times.get(name) ?? Number.POSITIVE_INFINITY) > boundMs);
   expect(late.map(([name, boundMs]) => `${name}: ${times.get(name)} ms, not ${boundMs}`)).toEqual([]);
+});
+
+test("3 regions of 2 clusters of 3 nodes, 80 ms apart: a window's end and a rollback are gone everywhere within a second", () => {
+  const { windowMs, rollbackMs } = timesUntilTakenBack(1);
+  expect(windowMs).toBeLessThanOrEqual(1000);
+  expect(rollbackMs).toBeLessThanOrEqual(1000);
 });
 
 test("after 10 minutes apart one summary crosses for each changed service, and all is equal within 5 s", () => {

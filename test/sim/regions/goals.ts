@@ -1,7 +1,10 @@
 /** The goals of regions in virtual time, with the times of the product: how soon each change is seen, and what crosses borders for it. */
 
+import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import { Rng } from "../../../src/lib/rng.ts";
 import { BAND } from "../../../src/summary/summary.ts";
+import { rule, span } from "../../fakes/policies.ts";
+import { WALL_START_MS } from "../sim-node.ts";
 import { type Layout, Regions, type RegionsOptions } from "./world.ts";
 
 const SECOND = 1000;
@@ -57,6 +60,54 @@ export function timesUntilSeen(seed: number): ReadonlyMap<string, number> {
   }
   regions.run(t + 160_000);
   return times;
+}
+
+/** The time until no node of any region shows what a window let out, from its end, and what a rollback takes back, from when the nodes of the cluster have it in force. */
+export function timesUntilTakenBack(seed: number): { readonly windowMs: number; readonly rollbackMs: number } {
+  const regions = started(seed, TOPOLOGY);
+  const all = [...regions.nodes.values()];
+  const isShownBy = (name: string) => all.map((node) => regions.shown(node.name)?.has(`eu1 ${name}`) === true);
+  const windowEndMs = LINKED_MS + 40_000;
+  const window = span(WALL_START_MS - MINUTE, WALL_START_MS + windowEndMs, { exportScopes: [SCOPE.GLOBAL], allowSummaries: true });
+  const sale = rule("svc.sale", { cutoverWindows: [window] });
+  const move = (allowSummaries: boolean) => rule("svc.move", { allowSummaries, exportScopes: allowSummaries ? [SCOPE.GLOBAL] : [] });
+  regions.at(LINKED_MS, () => {
+    regions.apply("eu1-a", [sale, move(true)], "moved");
+    regions.put("eu1-b", "cart", "1", { namespace: "svc.sale" });
+    regions.put("eu1-b", "stock", "1", { namespace: "svc.move" });
+  });
+  const backMs = windowEndMs + 10_000;
+  regions.at(backMs, () => regions.apply("eu1-a", [sale, move(false)], "back"));
+  const untilGone = (name: string, shownAtMs: number, fromMs: () => number) => {
+    let tookMs = Number.POSITIVE_INFINITY;
+    regions.look(shownAtMs, () => (isShownBy(name).every(Boolean) ? [] : [`not all show ${name}`]));
+    regions.watch(
+      shownAtMs,
+      backMs + 20_000,
+      () => {
+        if (tookMs === Number.POSITIVE_INFINITY && !isShownBy(name).some(Boolean)) tookMs = regions.world.nowMs - fromMs();
+        return [];
+      },
+      LOOK_MS,
+    );
+    return () => tookMs;
+  };
+  let inForceMs = Number.POSITIVE_INFINITY;
+  regions.watch(
+    backMs,
+    backMs + 20_000,
+    () => {
+      const isInForce = regions.nodesOf("eu1").every(({ process }) => process?.policies.policy.set?.version === "back");
+      if (isInForce) inForceMs = Math.min(inForceMs, regions.world.nowMs);
+      return [];
+    },
+    LOOK_MS,
+  );
+  const windowMs = untilGone("svc.sale/cart", windowEndMs - 1000, () => windowEndMs);
+  const rollbackMs = untilGone("svc.move/stock", backMs - 1000, () => Math.min(inForceMs, regions.world.nowMs));
+  const wrong = regions.run(backMs + 20_500);
+  if (wrong.length > 0) throw new Error(wrong.join("; "));
+  return { windowMs: windowMs(), rollbackMs: rollbackMs() };
 }
 
 /** Bytes a second of an idle border link, with both directions. */
