@@ -1,6 +1,6 @@
 /**
  * How soon does the farthest region show what changes in another one? 3 regions of 2 clusters of 3 nodes, real processes, each pair of regions linked, every byte
- * between regions 80 ms late. First sights, bands, ends of windows, rollbacks, and exporters that are killed; and what crosses a border link of them while nothing changes. About seven minutes.
+ * between regions 80 ms late. First sights, bands, counts, ends of windows, rollbacks, and exporters that are killed; and what crosses a border link of them while nothing changes. About eight minutes.
  * Clusters have at least 3 nodes: of two, one alone exports no change, because it may be cut off.
  * `npm run bench -- regions-latency [--clusters 2] [--nodes 3] [--delay 80] [--samples 20] [--kills 5] [--idle-seconds 80]`.
  */
@@ -22,6 +22,7 @@ const REGIONS = ["ap", "eu", "us"] as const;
 const [HOME, ...AWAY] = ["eu", "ap", "us"] as const;
 const HOME_CLUSTER = `${HOME}1`;
 const HOLD_DOWN_MS = 5000;
+const EXPORT_INTERVAL_MS = 30_000;
 /** Until what changed is told and acknowledged everywhere. */
 const SETTLE_MS = 40_000;
 /** Looks are so often: half of it is in each time, on average. */
@@ -29,6 +30,7 @@ const LOOK_MS = 10;
 
 interface Seen {
   readonly band: HealthBand;
+  readonly count: number;
   readonly exporter: string;
 }
 
@@ -48,7 +50,9 @@ type View = ReadonlyMap<string, Seen>;
 async function viewOf(reader: Client, namespace: string): Promise<View> {
   const { items } = await reader.discovery.summaryQuery({ namespacePrefix: namespace, scope: Scope.GLOBAL, limit: 1000 });
   const own = items.filter(({ sourceCluster }) => sourceCluster === HOME_CLUSTER);
-  return new Map(own.map(({ serviceId, healthBand, exporter }) => [serviceId, { band: healthBand, exporter }]));
+  return new Map(
+    own.map(({ serviceId, healthBand, endpointCount, exporter }) => [serviceId, { band: healthBand, count: endpointCount, exporter }]),
+  );
 }
 
 /** Waits until each reader in another region sees it so; gives the time since `fromMs`. */
@@ -67,8 +71,8 @@ async function seenBy(namespace: string, isSo: (view: View) => boolean, what: st
 
 const ENDPOINTS = 4;
 
-function entriesOf(namespace: string, name: string, health: HealthStatus) {
-  return Array.from({ length: ENDPOINTS }, (_, i) => ({
+function entriesOf(namespace: string, name: string, health: HealthStatus, count = ENDPOINTS) {
+  return Array.from({ length: count }, (_, i) => ({
     key: { kind: EntryKind.SERVICE, namespace, name, instanceId: String(i), clusterId: "" },
     scope: Scope.GLOBAL,
     health,
@@ -77,8 +81,8 @@ function entriesOf(namespace: string, name: string, health: HealthStatus) {
 }
 
 const { HEALTHY, CRITICAL } = HealthStatus;
-const register = (namespace: string, name: string, health: HealthStatus = HEALTHY) =>
-  writer.discovery.register({ entries: entriesOf(namespace, name, health), staticLease: true });
+const register = (namespace: string, name: string, health: HealthStatus = HEALTHY, count = ENDPOINTS) =>
+  writer.discovery.register({ entries: entriesOf(namespace, name, health, count), staticLease: true });
 
 async function firstSights(): Promise<readonly number[]> {
   const tookMs: number[] = [];
@@ -110,6 +114,24 @@ async function bands(): Promise<{ readonly quiet: readonly number[]; readonly he
   const held = await change(HEALTHY, (seen) => seen?.band === HealthBand.HEALTHY);
   const gone = await change(undefined, (seen) => seen === undefined);
   return { quiet, held, gone };
+}
+
+/** The second change of each count comes within the export interval of the first, and waits for it. All services change at once, since each wait is so long. */
+async function counts(): Promise<{ readonly quiet: readonly number[]; readonly held: readonly number[] }> {
+  const names = Array.from({ length: SAMPLES }, (_, i) => `count-${i}`);
+  for (const name of names) await register("svc.count", name);
+  await seenBy("svc.count", (view) => names.every((name) => view.has(name)), "all services");
+  await sleep(EXPORT_INTERVAL_MS);
+  const change = (count: number) =>
+    Promise.all(
+      names.map(async (name, i) => {
+        await sleep(i * 37);
+        const fromMs = performance.now();
+        await register("svc.count", name, HEALTHY, count);
+        return seenBy("svc.count", (view) => view.get(name)?.count === count, `${name} with ${count} endpoints`, fromMs);
+      }),
+    );
+  return { quiet: await change(2 * ENDPOINTS), held: await change(4 * ENDPOINTS) };
 }
 
 const ruleOf = (namespace: string, more: object) => ({ namespace, allowSummaries: true, exportScopes: [Scope.GLOBAL], ...more });
@@ -226,6 +248,7 @@ const connectedMs = await seenBy("svc.ready", (view) => view.has("ready"), "the 
 console.error(`${regions.nodes.size} nodes in ${REGIONS.length} regions, which show each other after ${Math.round(connectedMs)} ms`);
 const first = await firstSights();
 const { quiet, held, gone } = await bands();
+const counted = await counts();
 const rollback = await rollbacks();
 const windows = await windowEnds();
 const idle = await idleRates();
@@ -239,6 +262,8 @@ const rows = [
   row("another band, after a quiet time", LATE_MS, quiet),
   row("another band, within a hold-down", LATE_MS, held),
   row("a service is gone, within a hold-down", LATE_MS, gone),
+  row("another count, after a quiet time", EXPORT_INTERVAL_MS + 1000, counted.quiet),
+  row("another count, within an export interval", EXPORT_INTERVAL_MS + 1000, counted.held),
   row("a rollback is everywhere", 1000, rollback),
   row("a window ends everywhere", 1000, windows),
   row("a change of a service whose exporter was killed, from its being found dead", 1000, killed.tookMs),
@@ -261,7 +286,7 @@ report({
     },
   ],
   notes: [
-    `Each pair of regions has border links, each by way of a relay that lets everything pass ${values.delay} ms later in each direction. Settings are the defaults: a hold-down of 5 s, batches of 200 ms. Two nodes of each cluster have border links, and all of them the signing key; what is written goes to one that has no border link.`,
+    `Each pair of regions has border links, each by way of a relay that lets everything pass ${values.delay} ms later in each direction. Settings are the defaults: a hold-down of 5 s, an export interval of 30 s, batches of 200 ms. Two nodes of each cluster have border links, and all of them the signing key; what is written goes to one that has no border link.`,
     `Times go from before the call that changes something until a node of each cluster of the other regions shows it, each asked every ${LOOK_MS} ms and a call's time; the worst of these nodes counts.`,
     "An exporter is killed with SIGKILL while services that it exports change. Their times begin when the node that was written to lists it as dead.",
     `While nothing changes, the bytes of both directions are counted on each of ${idle.length} border links for ${values["idle-seconds"]} s, without TLS and the heads of TCP: ${round(idle.reduce((sum, rate) => sum + rate, 0) / idle.length)} B/s on average. Beacons go each 40 s, and name what was taken back in the minutes before.`,
