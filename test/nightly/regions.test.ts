@@ -1,6 +1,6 @@
 /** The larger goals of regions in virtual time: an idle link, a full mesh of 20 regions, ten minutes of churn; and worlds in which anything happens. Figures are printed. */
 import { expect, test } from "vitest";
-import { churnBytes, copiesInMesh, idleRate } from "../sim/regions/goals.ts";
+import { bytesInMesh, churnBytes, copiesInMesh, idleRate } from "../sim/regions/goals.ts";
 import { runAnything } from "../sim/regions/random.ts";
 
 test("3 regions of 2 clusters of 3 nodes: an idle border link costs at most 200 B/s", () => {
@@ -15,6 +15,22 @@ test("20 regions in full mesh: at most 3 copies of a change a region", () => {
   console.error("copies of a change a region:", copies);
   expect(missing).toEqual([]);
   expect(copies).toBeLessThanOrEqual(3);
+});
+
+test("20 regions in full mesh: twice the nodes, or endpoints of the same services, cost at most a tenth more bytes between regions", () => {
+  const bytes = bytesInMesh(1, 20, 2, 4);
+  const [ofNodes, ofEndpoints] = [bytesInMesh(1, 20, 4, 4) / bytes, bytesInMesh(1, 20, 2, 8) / bytes];
+  console.error(
+    "bytes in a mesh:",
+    bytes,
+    "with twice the nodes:",
+    ofNodes.toFixed(3),
+    "with twice the endpoints:",
+    ofEndpoints.toFixed(3),
+  );
+  expect(bytes).toBeGreaterThan(0);
+  expect(ofNodes).toBeLessThanOrEqual(1.1);
+  expect(ofEndpoints).toBeLessThanOrEqual(1.1);
 });
 
 // A tenth of the size of the goal, which is harder: what idle links cost does not shrink with it.

@@ -145,6 +145,29 @@ export function copiesInMesh(seed: number, count: number): { readonly copies: nu
   return { copies: (regions.crossed.summaries - before) / (count * (count - 1)), missing };
 }
 
+/** Bytes between regions in a full mesh of so many, each with one cluster, for the same changes of the same services of each, with so many nodes and endpoints. */
+export function bytesInMesh(seed: number, count: number, nodes: number, endpoints: number): number {
+  const names = Array.from({ length: count }, (_, i) => `r${i}`);
+  const regions = started(seed, Object.fromEntries(names.map((name) => [name, { [`${name}c`]: nodes }])), { isEncoded: true });
+  const services = Array.from({ length: 10 }, (_, i) => `s${i}`);
+  const putAll = (health: number) => {
+    for (const name of names) {
+      const holders = regions.nodesOf(name);
+      for (const service of services)
+        for (let i = 0; i < endpoints; i++) regions.put(holders[i % holders.length]?.name ?? "", service, `${i}`, { health });
+    }
+  };
+  regions.at(LINKED_MS, () => putAll(1));
+  const fromMs = LINKED_MS + 30 * SECOND;
+  let before = 0;
+  regions.at(fromMs, () => {
+    before = regions.crossed.bytes;
+  });
+  for (let n = 0; n < 2; n++) regions.at(fromMs + SECOND + n * 20 * SECOND, () => putAll(n % 2 === 0 ? 3 : 1));
+  regions.run(fromMs + 40 * SECOND);
+  return regions.crossed.bytes - before;
+}
+
 /** Bytes between two regions for the same changes of the same services, with so many nodes and endpoints. */
 export function bytesOfChanges(seed: number, nodes: number, endpoints: number): number {
   const regions = started(seed, { eu: { eu1: nodes }, us: { us1: nodes } }, { isEncoded: true });
