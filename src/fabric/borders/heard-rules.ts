@@ -6,7 +6,7 @@ import type { LinkId } from "../io-types.ts";
 import type { HeardRule, Reach } from "../wire/messages.ts";
 import type { Neighbour } from "./border.ts";
 import { EVERYTHING, Patterns } from "./patterns.ts";
-import { ANY_REACH, beyond, exportedOf, joined, lengthOf, MAX_REACH_LENGTH, Support, through } from "./reach.ts";
+import { ANY_REACH, beyond, exportedOf, fitting, isShort, joined, Support, through } from "./reach.ts";
 
 /** What a neighbour told: its export rule, and what it holds of others. */
 export interface Told extends Neighbour {
@@ -32,8 +32,9 @@ export class HeardRules {
   /** Moves with each change. */
   revision = 0;
 
-  heard(link: LinkId, told: Told): void {
+  heard(link: LinkId, { reached, ...rule }: Told): void {
     this.#end(link, false);
+    const told = { ...rule, reached: fitting(reached) };
     this.#byLink.set(link, { told, support: new Support(through(told)) });
     this.#changed();
   }
@@ -120,22 +121,20 @@ export function prunedBy(rules: readonly HeardRule[], rows: readonly HeardRule[]
     const left = beyond(reached, direct);
     return left.length === 0 ? row : { ...row, reached: left };
   });
-  return reachLength(pruned) > MAX_REACH_LENGTH
-    ? pruned.map((row) => (row.reached === undefined ? row : { ...row, reached: ANY_REACH }))
-    : pruned;
+  return isShort(reachesOf(pruned)) ? pruned : pruned.map((row) => (row.reached === undefined ? row : { ...row, reached: ANY_REACH }));
 }
 
 /** Whether members take rows of this length. */
 export function areRulesShort(rows: readonly HeardRule[]): boolean {
-  return exportsLength(rows) <= MAX_TOLD_LENGTH && reachLength(rows) <= MAX_REACH_LENGTH;
+  return exportsLength(rows) <= MAX_TOLD_LENGTH && isShort(reachesOf(rows));
 }
 
 function exportsLength(rows: readonly HeardRule[]): number {
   return rows.reduce((sum, { exports }) => sum + exports.join("").length, 0);
 }
 
-function reachLength(rows: readonly HeardRule[]): number {
-  return rows.reduce((sum, { reached = [] }) => sum + lengthOf(reached), 0);
+function reachesOf(rows: readonly HeardRule[]): readonly Reach[] {
+  return rows.flatMap(({ reached = [] }) => reached);
 }
 
 /** What counts of what the nodes of a cluster tell of its neighbours. */

@@ -66,8 +66,8 @@ export class Patterns {
 }
 
 /** What both cover. Of two patterns one is within the other, or they have nothing in common. */
-export function meet(some: readonly string[], others: readonly string[]): readonly string[] {
-  const [one, other] = [new Patterns(some), new Patterns(others)];
+export function meet(some: readonly string[], other: Patterns): readonly string[] {
+  const one = new Patterns(some);
   return new Patterns([...one.list.filter((pattern) => other.includes(pattern)), ...other.list.filter((pattern) => one.includes(pattern))])
     .list;
 }

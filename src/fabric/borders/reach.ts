@@ -22,13 +22,16 @@ const ANY = "";
 const MAX_ROWS = 64;
 const MAX_PATTERNS = 64;
 /** Characters of all rows. */
-export const MAX_REACH_LENGTH = 2048;
+const MAX_REACH_LENGTH = 2048;
+/** Of all rows, regions times patterns: short names could else cost each reader a look at 30,000 of them. */
+const MAX_PAIRS = 1024;
 
 /** What a neighbour holds of other regions and exports. Of its own region it exports what its rule says, and no word about others makes that more. */
 export function exportedOf({ region, exports, reached = [] }: Rule): readonly Reach[] {
+  const passing = new Patterns(exports);
   return reached.flatMap((row): readonly Reach[] => {
     const regions = row.regions.filter((each) => each !== region);
-    const patterns = meet(row.patterns, exports);
+    const patterns = meet(row.patterns, passing);
     return patterns.length === 0 || (row.regions.length > 0 && regions.length === 0) ? [] : [{ hops: row.hops, regions, patterns }];
   });
 }
@@ -47,7 +50,8 @@ export function unknownThrough(via: string): readonly Held[] {
 
 /** What this region tells a neighbour of what it holds: nothing that it has through the region of that one, nor of the two regions themselves. */
 export function toldTo(held: readonly Held[], here: string, to: string, exports: readonly string[]): readonly Reach[] {
-  const rows = held.filter(({ via }) => via !== to).map((row) => ({ ...row, patterns: meet(row.patterns, exports) }));
+  const passing = new Patterns(exports);
+  const rows = held.filter(({ via }) => via !== to).map((row) => ({ ...row, patterns: meet(row.patterns, passing) }));
   return fitting(compact(rows, [here, to], MAX_HOPS - 1));
 }
 
@@ -75,13 +79,17 @@ export function beyond(reached: readonly Reach[], direct: ReadonlyMap<string, Pa
   return compact(rows, [], MAX_HOPS);
 }
 
-export function lengthOf(rows: readonly Reach[]): number {
-  return rows.reduce((sum, { regions, patterns }) => sum + regions.join("").length + patterns.join("").length, 0);
+/** What one of many told, or any reach where it is too long: an honest teller tells that itself. */
+export function fitting(rows: readonly Reach[]): readonly Reach[] {
+  const isLong = rows.length > MAX_ROWS || rows.some(({ regions, patterns }) => Math.max(regions.length, patterns.length) > MAX_PATTERNS);
+  return isLong || !isShort(rows) ? ANY_REACH : rows;
 }
 
-function fitting(rows: readonly Reach[]): readonly Reach[] {
-  const isLong = rows.length > MAX_ROWS || rows.some(({ regions, patterns }) => Math.max(regions.length, patterns.length) > MAX_PATTERNS);
-  return isLong || lengthOf(rows) > MAX_REACH_LENGTH ? ANY_REACH : rows;
+/** Whether it may be told in one message, and looked at often. */
+export function isShort(rows: readonly Reach[]): boolean {
+  const length = rows.reduce((sum, { regions, patterns }) => sum + regions.join("").length + patterns.join("").length, 0);
+  const pairs = rows.reduce((sum, { regions, patterns }) => sum + Math.max(1, regions.length) * Math.max(1, patterns.length), 0);
+  return length <= MAX_REACH_LENGTH && pairs <= MAX_PAIRS;
 }
 
 /** The same in as few rows as possible: what fewer borders bring is not said again, and regions of which the same is held share a row. */

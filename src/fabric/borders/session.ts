@@ -78,6 +78,8 @@ export class BorderSession implements ChannelSession<BorderFrame> {
   #reachRevision = -1;
   /** What is held of more regions or namespaces is told before what comes of it, and then compared. */
   readonly #early = new Allowance(EARLY_BURST, EARLY_EVERY_MS);
+  /** Looks at whether it is more: each may sum up all that is held, and any neighbour causes one. */
+  readonly #looks = new Allowance(LOOKS_BURST, LOOKS_EVERY_MS);
   /** The export rule that the other side told. */
   #theirs: readonly string[] | undefined;
   #theirReach: readonly Reach[] = [];
@@ -224,7 +226,8 @@ export class BorderSession implements ChannelSession<BorderFrame> {
   #lookAtRules(time: Time): void {
     const { reaches, options, directSources } = this.#parts;
     const isDue = time.monoMs >= this.#rulesMonoMs;
-    if (!isDue && (this.#reachRevision === reaches.reachRevision || !this.#early.isLeft(time.monoMs))) return;
+    if (!isDue && (this.#reachRevision === reaches.reachRevision || !this.#mayLook(time))) return;
+    if (!isDue) this.#looks.take(time.monoMs);
     this.#reachRevision = reaches.reachRevision;
     const reach = reaches.reachTo(this.#peer.region, this.#exports, time);
     const isMore = this.#told !== undefined && isMoreThan(reach, this.#told.reach);
@@ -252,6 +255,10 @@ export class BorderSession implements ChannelSession<BorderFrame> {
     if (isAwake) this.#heldUp = NOT_HELD_UP;
     this.#resumedCount = summaries.resumedCount;
     this.#isAsking = true;
+  }
+
+  #mayLook({ monoMs }: Time): boolean {
+    return this.#early.isLeft(monoMs) && this.#looks.isLeft(monoMs);
   }
 
   #hear({ exports, directSources, reach }: RulesFrame, time: Time): readonly ChannelNews[] {
@@ -384,6 +391,8 @@ const CROWDED_MS = 1;
 /** So often at once, and then once in this time, because what a neighbour tells of others may change as it likes. */
 const EARLY_BURST = 3;
 const EARLY_EVERY_MS = 10_000;
+const LOOKS_BURST = 16;
+const LOOKS_EVERY_MS = 1000;
 
 function isSame(a: readonly string[], b: readonly string[]): boolean {
   return a.length === b.length && a.every((text, n) => text === b[n]);

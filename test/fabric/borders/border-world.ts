@@ -2,7 +2,7 @@
 import { BorderChannel } from "../../../src/fabric/borders/channel.ts";
 import { BORDER_FIXED, type BorderOptions } from "../../../src/fabric/borders/options.ts";
 import type { BorderSummaries } from "../../../src/fabric/borders/ports.ts";
-import type { BorderSession } from "../../../src/fabric/borders/session.ts";
+import type { BorderSession, Reaches } from "../../../src/fabric/borders/session.ts";
 import type { FabricOutput } from "../../../src/fabric/io-types.ts";
 import { decodeLinkFrame, encodeLinkFrame } from "../../../src/fabric/wire/codec.ts";
 import type { BorderFrame, LinkFrame } from "../../../src/fabric/wire/messages.ts";
@@ -68,7 +68,7 @@ export class WorldNode {
       priorityOf: (namespace) => (namespace.startsWith("first") ? 1 : 0),
       linkedRegions,
       borderExports: () => world.borderExports,
-      reaches: { reachRevision: 0, reachTo: () => [] },
+      reaches: world.reach,
     });
   }
 }
@@ -88,6 +88,8 @@ export class BorderWorld {
   readonly sent: Sent[] = [];
   /** What the settings of all nodes name. */
   readonly borderExports = new Map<string, readonly (readonly string[])[]>();
+  /** What all regions hold. */
+  readonly reach: { reachRevision: number; reachTo: Reaches["reachTo"] } = { reachRevision: 0, reachTo: () => [] };
   onStep: () => void = () => {};
   /** Batches that are lost on their way. */
   withheld: (sent: Pick<Sent, "from" | "to">) => boolean = () => false;

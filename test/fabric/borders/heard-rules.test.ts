@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { countingOf, HeardRules, letThrough, ruleOf } from "../../../src/fabric/borders/heard-rules.ts";
 import { Patterns } from "../../../src/fabric/borders/patterns.ts";
+import { ANY_REACH } from "../../../src/fabric/borders/reach.ts";
 import type { HeardRule } from "../../../src/fabric/wire/messages.ts";
 
 const EU1 = { clusterId: "eu1", region: "eu" };
@@ -48,6 +49,27 @@ test.each<{
   const patterns = support?.held.flatMap((held) => held.patterns);
   expect(patterns && new Patterns(patterns).list).toEqual(through);
 });
+
+test.each<{ readonly name: string; readonly rows: number; readonly regions: number; readonly patterns: number; readonly isLong: boolean }>([
+  { name: "what an honest one tells", rows: 4, regions: 16, patterns: 16, isLong: false },
+  { name: "many rows", rows: 65, regions: 1, patterns: 1, isLong: true },
+  { name: "many regions", rows: 1, regions: 65, patterns: 1, isLong: true },
+  { name: "many patterns", rows: 1, regions: 1, patterns: 65, isLong: true },
+  { name: "short names that are long to look at", rows: 4, regions: 40, patterns: 40, isLong: true },
+])(
+  "a reach that is too long counts as any, so that no neighbour decides what a look at it costs: $name",
+  ({ rows, regions, patterns, isLong }) => {
+    const heard = new HeardRules();
+    const reached = [...new Array(rows).keys()].map((row) => ({
+      hops: 1,
+      regions: Array.from({ length: regions }, (_, n) => `${(row * regions + n).toString(36)}r`),
+      patterns: Array.from({ length: patterns }, (_, n) => `${(row * patterns + n).toString(36)}p`),
+    }));
+    heard.heard(1, { ...EU1, exports: ["*"], reached });
+    const [told] = heard.list([EU1], () => undefined);
+    expect(JSON.stringify(told?.reached) === JSON.stringify(ANY_REACH)).toBe(isLong);
+  },
+);
 
 test("a node tells what is heard on its links, and of a neighbour without one what it heard last; what is long counts as everything", () => {
   const heard = new HeardRules();

@@ -113,6 +113,26 @@ test.each([
   },
 );
 
+test("what a region holds is summed up twice a second for a link at most, however often a neighbour tells another reach", () => {
+  const [world, a] = pair();
+  let count = 0;
+  world.reach.reachTo = () => {
+    count += 1;
+    return [];
+  };
+  world.onStep = () => (world.reach.reachRevision += 1);
+  live(world, 30_000);
+  expect(a.ends.size).toBe(1);
+  // Two sides, each once a second and once more before its time.
+  expect(count).toBeLessThanOrEqual(2 * (16 + 2 * 31));
+  world.onStep = () => {};
+  live(world, 5000);
+  const quiet = count;
+  world.reach.reachRevision += 1;
+  world.run(100);
+  expect(count).toBe(quiet + 2);
+});
+
 test("a neighbour that tells other rules without end causes few sums, and those that no link uses are let go", () => {
   const [world, a, b] = pair();
   sayMany(world, a, 20, 1);

@@ -55,6 +55,24 @@ test.each<{ readonly what: string; readonly over: Partial<MemberUpdate>; readonl
     },
     want: "list",
   },
+  {
+    what: "a reach of short names that is long to look at",
+    over: {
+      heardRules: [
+        {
+          clusterId: "x",
+          region: "x",
+          isHeard: true,
+          hasLink: true,
+          exports: ["*"],
+          reached: [
+            { hops: 1, regions: Array.from({ length: 64 }, (_, n) => `r${n}`), patterns: Array.from({ length: 20 }, (_, n) => `p${n}`) },
+          ],
+        },
+      ],
+    },
+    want: "list",
+  },
   { what: "a long label", over: { labels: { a: LONG } }, want: "list" },
   {
     what: "too many labels",

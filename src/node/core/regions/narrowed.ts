@@ -32,7 +32,10 @@ const BURST = 3;
 const EVERY_MS = 20_000;
 /** Of what neighbours hold of others more are told at once: where words go in a circle, each is told a few times with another distance before it ends. */
 const REACH_BURST = 16;
-/** Neighbours of a cluster of which it is remembered what they told last: its nodes may make up others, and those that were told last stay. */
+/**
+ * Neighbours of a cluster of which it is remembered what they told last: its nodes may make up others, and those that were told last stay. Also clusters
+ * of which no node is left and it is remembered what was let through to them.
+ */
 const MAX_KNOWN = 64;
 /** By then a node of some age has the links that it is to have. */
 const SETTLED_MS = 60_000;
@@ -40,6 +43,8 @@ const SETTLED_MS = 60_000;
 const WAIT_MS = 3000;
 
 interface Known {
+  /** What was told, by which it is seen that the row is the same. */
+  readonly text: string;
   readonly row: HeardRule;
   readonly untilMonoMs: number;
 }
@@ -62,7 +67,7 @@ export class Narrowed {
    */
   readonly #known = new Map<string, Map<string, Known>>();
   #counting: ReadonlyMap<string, Counting> = new Map();
-  /** What this region holds through its neighbours, and the text of it. */
+  /** What this region holds through its neighbours, and the text of what it was summed from. */
   #through: readonly Held[] = [];
   #throughText = "";
   #surveyed = -1;
@@ -70,6 +75,8 @@ export class Narrowed {
   readonly #reaches = new Map<string, readonly Reach[]>();
   /** By cluster what is in use. What is not known any more stays in use: a neighbour that is merely away changes nothing. */
   #supports = new Map<string, Support>();
+  /** By cluster what was let through when this was looked at last. */
+  readonly #summed = new Map<string, { readonly text: string; readonly support: Support | undefined }>();
   /** Since when what is let through to a cluster is less than what is in use. */
   readonly #lessMonoMs = new Map<string, number>();
   #usedText = "[]";
@@ -138,10 +145,14 @@ export class Narrowed {
     const linked = new Set(all.flatMap(({ rules }) => rules.flatMap(({ hasLink, region }) => (hasLink ? [region] : []))));
     const isUnknown = ({ region }: Neighbour) => !this.#isLost(monoMs) && !(this.#isSettled(monoMs) && linked.has(region));
     const unheard = all.flatMap((counting) => counting.unheard.filter(isUnknown));
-    this.#through = [...all.flatMap(({ rules }) => rules.flatMap(through)), ...unheard.flatMap(({ region }) => unknownThrough(region))];
-    const text = JSON.stringify(this.#through);
+    const rules = all.flatMap((counting) => counting.rules);
+    const text = JSON.stringify([
+      rules.map(({ region, exports, reached }) => [region, exports, reached]),
+      unheard.map(({ region }) => region),
+    ]);
     if (text === this.#throughText) return;
     this.#throughText = text;
+    this.#through = [...rules.flatMap(through), ...unheard.flatMap(({ region }) => unknownThrough(region))];
     this.#reachRevision += 1;
     this.#reaches.clear();
   }
@@ -185,9 +196,16 @@ export class Narrowed {
 
   #use({ monoMs }: Time): void {
     const supports = new Map(this.#supports);
+    for (const cluster of this.#summed.keys()) if (!this.#counting.has(cluster)) this.#summed.delete(cluster);
     for (const [cluster, counting] of this.#counting) {
-      const support = letThrough(counting, { isSettled: this.#isSettled(monoMs), isLost: this.#isLost(monoMs) });
+      const support = this.#supportOf(cluster, counting, monoMs);
       if (support !== undefined) supports.set(cluster, this.#inTime(cluster, support, counting, monoMs));
+    }
+    // What their nodes took is taken over by others, or forgotten.
+    const gone = [...supports.keys()].filter((cluster) => !this.#counting.has(cluster));
+    for (const cluster of gone.slice(0, Math.max(0, gone.length - MAX_KNOWN))) {
+      supports.delete(cluster);
+      this.#lessMonoMs.delete(cluster);
     }
     const regions = this.#parts.held.otherRegions;
     const restricted = [...supports].filter(([, support]) => !support.isOpenTo(regions));
@@ -202,11 +220,22 @@ export class Narrowed {
     this.#parts.held.exportsChanged(new Map(restricted.map(([cluster, support]) => [cluster, this.#passes(cluster, support)])));
   }
 
+  /** Summed anew only when something else was heard: members are looked at twice a second, and each of them may tell much. */
+  #supportOf(cluster: string, counting: Counting, monoMs: number): Support | undefined {
+    const [isSettled, isLost] = [this.#isSettled(monoMs), this.#isLost(monoMs)];
+    const text = JSON.stringify([isSettled, isLost, counting]);
+    const last = this.#summed.get(cluster);
+    if (last?.text === text) return last.support;
+    const support = letThrough(counting, { isSettled, isLost });
+    this.#summed.set(cluster, { text, support });
+    return support;
+  }
+
   /** What is less than what is in use waits a little where it is not one neighbour alone that decides, and till then both count. */
   #inTime(cluster: string, support: Support, { rules }: Counting, monoMs: number): Support {
     const before = this.#supports.get(cluster);
     const isOneWord = new Set(rules.map(({ region }) => region)).size === 1 && rules.every(({ reached }) => reached === undefined);
-    if (before === undefined || support.includes(before) || (isOneWord && before.isOneWord)) {
+    if (before === undefined || support === before || support.includes(before) || (isOneWord && before.isOneWord)) {
       this.#lessMonoMs.delete(cluster);
       return support;
     }
@@ -223,25 +252,27 @@ export class Narrowed {
     const inUse = this.#supports.get(clusterId);
     if (inUse !== undefined) this.#isLeftover ||= past.some(({ told }) => !inUse.includes(new Support(through(told))));
     const untilMonoMs = monoMs + held.lostAfterMs;
-    for (const { told, isClosed } of past)
-      if (isClosed) this.#note(clusterId, told.clusterId, { row: ruleOf([told], { hasLink: false }), untilMonoMs });
+    for (const { told, isClosed } of past) if (isClosed) this.#note(clusterId, [told], untilMonoMs);
   }
 
-  #note(cluster: string, neighbour: string, known: Known): void {
+  #note(cluster: string, told: readonly Pick<HeardRule, "clusterId" | "region" | "exports" | "reached">[], untilMonoMs: number): void {
+    const neighbour = told[0]?.clusterId ?? "";
     const its = this.#known.get(cluster) ?? new Map<string, Known>();
     this.#known.set(cluster, its);
+    const text = JSON.stringify(told);
+    const before = its.get(neighbour);
     // The one that was told last is last.
     its.delete(neighbour);
-    its.set(neighbour, known);
+    its.set(neighbour, { text, row: before?.text === text ? before.row : ruleOf(told, { hasLink: false }), untilMonoMs });
   }
 
   /** What is remembered of the neighbours in these rows. */
   #remembered(cluster: string, rows: readonly HeardRule[], monoMs: number): readonly HeardRule[] {
     const byNeighbour = Map.groupBy(rows, ({ clusterId }) => clusterId);
     const untilMonoMs = monoMs + this.#parts.held.lostAfterMs;
-    for (const [neighbour, its] of byNeighbour) {
+    for (const its of byNeighbour.values()) {
       const linked = its.filter(({ hasLink }) => hasLink);
-      if (linked.length > 0) this.#note(cluster, neighbour, { row: ruleOf(linked, { hasLink: false }), untilMonoMs });
+      if (linked.length > 0) this.#note(cluster, linked, untilMonoMs);
     }
     const known = this.#known.get(cluster) ?? new Map<string, Known>();
     for (const [neighbour, { untilMonoMs: endMonoMs }] of known) if (endMonoMs <= monoMs || known.size > MAX_KNOWN) known.delete(neighbour);

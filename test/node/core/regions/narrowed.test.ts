@@ -125,6 +125,14 @@ test("of a cluster 64 neighbours are remembered, however many its nodes make up"
   expect(uses.at(-1)).toEqual([["us2", false]]);
 });
 
+test("of clusters of which no node is left what 64 were let through is kept, however many of them a member makes up", () => {
+  const { look, uses } = nodeOf();
+  const heardRules = [{ clusterId: "eu1", region: "eu", isHeard: true, hasLink: true, exports: ["svc"] }];
+  for (let n = 0; n < 200; n++) for (let k = 0; k < 40; k++) look([{ clusterId: `made${n}`, heardRules }]);
+  const inUse = uses.at(-1)?.map(([cluster]) => cluster) ?? [];
+  expect([inUse.length, inUse.at(-1)]).toEqual([65, "made199"]);
+});
+
 /** A node of us1 with neighbours in two regions. */
 function relayOf(
   neighbours: readonly { readonly clusterId: string; readonly region: string }[] = [...NEIGHBOURS, { clusterId: "ap1", region: "ap" }],
