@@ -42,6 +42,26 @@ test("a border without a link shows for how long what is due has waited, and the
   expect(regions.run(84_100)).toEqual([]);
 });
 
+test("a service that is registered after a region was cut off, and before its links are down, is due since then", () => {
+  const regions = new Regions("lag-cut", { eu: { eu1: 2 }, us: { us1: 2 } });
+  const lagsMs = () =>
+    ["eu1-a", "eu1-b"].map((nodeId) => {
+      const { process } = regions.node(nodeId);
+      return (process && process.rooms.regions?.lag(process.fabric, process.time()).borders[0]?.lagMs) ?? Number.NaN;
+    });
+  regions.start();
+  regions.at(40_000, () => expect(Math.max(...lagsMs())).toBe(0));
+  regions.at(50_000, () => regions.cutOff("us"));
+  regions.at(50_500, () => regions.put("eu1-a", "pay"));
+  regions.at(90_000, () => {
+    expect(Math.min(...lagsMs())).toBeGreaterThan(35_000);
+    expect(Math.max(...lagsMs())).toBeLessThan(60_000);
+  });
+  regions.at(91_000, () => regions.cutOff("us", false));
+  regions.at(125_000, () => expect(Math.max(...lagsMs())).toBe(0));
+  expect(regions.run(125_100)).toEqual([]);
+});
+
 test("a cluster with borders and without a signing key at any node says that it exports nothing", () => {
   const regions = new Regions("keyless", { eu: { eu1: 1 }, us: { us1: 1 } }, { keyless: ["eu1-a"] });
   const exportsOf = (nodeId: string) => {

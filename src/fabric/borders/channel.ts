@@ -6,7 +6,7 @@ import { NEVER, type Time } from "../../lib/machine.ts";
 import type { LinkId } from "../io-types.ts";
 import type { Greeted, LinkChannel, SharedNews } from "../links/channel.ts";
 import type { BorderFrame } from "../wire/messages.ts";
-import { Apart } from "./apart.ts";
+import { Apart, type Handing } from "./apart.ts";
 import type { BorderPeer } from "./border.ts";
 import { HeardRules } from "./heard-rules.ts";
 import { Allowance, type BorderCounts, type BorderOptions, newCounts } from "./options.ts";
@@ -145,6 +145,8 @@ export class BorderChannel implements LinkChannel<BorderFrame> {
     this.#ended.keep(session.clusterId, session.terms);
     this.#behind.delete(session);
     this.#sessions.delete(link);
+    const { region } = session;
+    if (![...this.#sessions.values()].some((other) => other.region === region)) this.#apart.lose(region);
   }
 
   /** Judges a slice of what came, of one link after another, so that no frame and no number of links holds the loop. */
@@ -184,7 +186,9 @@ export class BorderChannel implements LinkChannel<BorderFrame> {
       return region === undefined || region === here.region ? [] : [{ source, region, hops }];
     });
     this.#around = { linked, heard: heard.toSorted((a, b) => (a.source < b.source ? -1 : 1)) };
-    this.#apart.look(borderExports(), linked, time);
+    const own = new Map<string, Handing[]>();
+    for (const session of this.#sessions.values()) own.set(session.region, [...(own.get(session.region) ?? []), session]);
+    this.#apart.look(borderExports(), linked, own, time);
   }
 }
 

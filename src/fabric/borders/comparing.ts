@@ -86,6 +86,8 @@ export class Comparing {
   #sentMonoMs = 0;
   /** When the last digest was sent that the other side did not contradict. */
   equalMonoMs: number | undefined;
+  /** When the last digest was sent after which all that was found lacking was given. */
+  #givenMonoMs: number | undefined;
 
   constructor(parts: ComparingParts, { monoMs }: Time) {
     const { options, staggerMs } = parts;
@@ -102,6 +104,12 @@ export class Comparing {
     if (!this.#isDigestDue(time)) return;
     const tried = terms.given.try(time.monoMs);
     if (tried.length > 0) counts.given += outbox.owe(tried, time);
+  }
+
+  /** All that was due at this time is equal there, was given, or goes with the changes. Silence says so sooner here than to people: it begins no age anew. */
+  handedMonoMs({ monoMs }: Time): number | undefined {
+    const isSilent = this.#state.kind === "sent" && monoMs >= this.#sentMonoMs + SILENT_MS;
+    return isSilent ? this.#sentMonoMs : this.#givenMonoMs;
   }
 
   /** A digest is due soon: something happened after which the two may differ. */
@@ -229,7 +237,10 @@ export class Comparing {
     this.#digestMonoMs = monoMs + options.digestIntervalMs;
     this.#lateMonoMs = this.#othersMonoMs === NEVER ? monoMs + options.comparisonEveryMs : this.#othersMonoMs + options.busyMs;
     // The other side answers as often as may be compared here, and then its silence says nothing.
-    if (this.#state.kind === "sent" && terms.comparing.isLeft(this.#sentMonoMs)) this.equalMonoMs = this.#sentMonoMs;
+    if (this.#state.kind === "sent" && terms.comparing.isLeft(this.#sentMonoMs)) {
+      this.equalMonoMs = this.#sentMonoMs;
+      terms.given.lackingOnly(new Map());
+    }
     this.#sentMonoMs = monoMs;
     // A comparison that has not come to its end by now is given up.
     this.#state = { kind: "sent" };
@@ -254,6 +265,7 @@ export class Comparing {
     }
     if (bySource.size === 0) this.#fruitless = pair;
     terms.given.lackingOnly(bySource);
+    const sentMonoMs = this.#sentMonoMs;
     for (const [source, lacking] of bySource) {
       const keys = yield* this.#give(source, lacking, revision, time);
       for (let at = 0; at < keys.length; at += LOOKED_A_SLICE) {
@@ -261,20 +273,27 @@ export class Comparing {
         counts.given += outbox.owe(keys.slice(at, at + LOOKED_A_SLICE), time);
       }
     }
+    if ([...bySource.keys()].every((source) => this.#isGiven(source, time))) this.#givenMonoMs = sentMonoMs;
     return IDLE;
   }
 
-  *#give(source: string, lacking: readonly Listed[], revision: number, { monoMs }: Time): Generator<void, readonly KeyText[]> {
-    const { ownCluster, options, summaries, outbox, isYoung, terms } = this.#parts;
-    // Others than this cluster wait, so that what comes from the source itself is not given twice.
-    if (source !== ownCluster && monoMs < this.#openMonoMs + options.othersAfterMs) return [];
+  *#give(source: string, lacking: readonly Listed[], revision: number, time: Time): Generator<void, readonly KeyText[]> {
+    const { summaries, outbox, isYoung, terms } = this.#parts;
+    if (!this.#isGiven(source, time)) return [];
     const isDirect = outbox.isDirect(source);
     const isBusy = this.#isBusy;
     const isWaiting = (key: KeyText) => (isDirect && isYoung(key)) || (isBusy && outbox.isOnItsWay(key));
     const isLive = (key: KeyText) => summaries.find(key)?.isWithdrawn === false;
-    return yield* terms.given.give(source, { lacking, revision, isWaiting, isLive }, monoMs);
+    return yield* terms.given.give(source, { lacking, revision, isWaiting, isLive }, time.monoMs);
+  }
+
+  /** Others than this cluster wait, so that what comes from the source itself is not given twice. */
+  #isGiven(source: string, { monoMs }: Time): boolean {
+    return source === this.#parts.ownCluster || monoMs >= this.#openMonoMs + this.#parts.options.othersAfterMs;
   }
 }
 
 /** After something happened by which the two may differ. */
 const HURRY_MS = 100;
+/** A side that differs has answered by then. */
+const SILENT_MS = 2000;

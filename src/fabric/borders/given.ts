@@ -39,7 +39,13 @@ export class Given {
 
   /** The other side lacks nothing of other sources than these. */
   lackingOnly(sources: ReadonlyMap<string, unknown>): void {
-    for (const [source, given] of this.#bySource) if (!sources.has(source)) given.lackNothing();
+    for (const [source, given] of this.#bySource) if (!sources.has(source)) given.takeAll();
+  }
+
+  /** Since when the other side has not taken the oldest of what it was given and lacks all the same. */
+  get refusedSinceMs(): number | undefined {
+    const since = [...this.#bySource.values()].flatMap(({ refusedSinceMs }) => refusedSinceMs ?? []);
+    return since.length === 0 ? undefined : Math.min(...since);
   }
 
   /** What is given now of a source, in slices. */
@@ -86,6 +92,10 @@ class GivenOfSource {
   #short: readonly KeyText[] = [];
   /** Some of what was sent since the last comparison. If any of it is lacking no more, the other side takes what it is given. */
   #sent: readonly KeyText[] = [];
+  /** When what may still be lacking was first given. */
+  #firstMonoMs: number | undefined;
+  /** The same, once a later comparison found some of it lacking. */
+  refusedSinceMs: number | undefined;
 
   constructor(options: BorderOptions) {
     this.#options = options;
@@ -98,6 +108,13 @@ class GivenOfSource {
 
   lackNothing(): void {
     this.#short = [];
+  }
+
+  /** A comparison found that nothing is lacking. */
+  takeAll(): void {
+    this.lackNothing();
+    this.#firstMonoMs = undefined;
+    this.refusedSinceMs = undefined;
   }
 
   try(count: number): readonly KeyText[] {
@@ -121,6 +138,10 @@ class GivenOfSource {
       else before.push(key);
     }
     this.#revision = Math.max(this.#revision, upTo);
+    // What is given for the first time counts as taken, until it is found lacking again.
+    if (before.length === 0) this.#firstMonoMs = fresh.length === 0 ? undefined : monoMs;
+    else this.#firstMonoMs ??= monoMs;
+    this.refusedSinceMs = before.length === 0 ? undefined : this.#firstMonoMs;
     const again = this.#giveAgain(before, [...taken].some(isLive), monoMs);
     this.#short = again.size === before.length ? [] : [...this.#some(before, this.#options.maxTried)].filter((key) => !again.has(key));
     for (const key of again) fresh.push(key);

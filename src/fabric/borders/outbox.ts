@@ -81,6 +81,11 @@ export class Outbox {
     return this.#changed.size + this.#urgent.size + this.#owing.size;
   }
 
+  /** What the other side was found to lack and is not sent yet. */
+  get owedCount(): number {
+    return this.#owing.size;
+  }
+
   /** For how long the oldest summary has waited that is due. 0 when none is. */
   lagMs({ monoMs }: Time): number {
     const [changed = NEVER] = this.#changed.values();

@@ -113,9 +113,23 @@ export class BorderSession implements ChannelSession<BorderFrame> {
     this.#comparable = new Comparable({ ...own, outbox });
   }
 
-  /** For how long the oldest summary has waited that is due on this link. 0 when none is. */
+  get region(): string {
+    return this.#peer.region;
+  }
+
+  /** For how long the oldest summary has waited that is due on this link, or that the other side does not take. 0 when none is. */
   lagMs(time: Time): number {
-    return this.#outbox.lagMs(time);
+    return Math.max(this.#outbox.lagMs(time), time.monoMs - (this.terms.given.refusedSinceMs ?? time.monoMs));
+  }
+
+  get isDropped(): boolean {
+    return this.#outbox.isDropped;
+  }
+
+  /** All that was due at this time was handed over, as a comparison over this link showed. */
+  handedMonoMs(time: Time): number | undefined {
+    if (!this.#isHeard || this.#outbox.owedCount > 0 || this.terms.given.refusedSinceMs !== undefined) return undefined;
+    return this.#comparing.handedMonoMs(time);
   }
 
   /** This node stood still for so long. What it reads next of this link may have waited as long, and that counts as age of beacons. */

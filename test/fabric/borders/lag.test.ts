@@ -1,0 +1,92 @@
+/** The age of what is due in another region and was not taken there, whatever happened to the link. */
+import { expect, test } from "vitest";
+import { BorderWorld, type Exports, type WorldNode } from "./border-world.ts";
+import { live, MINUTE, pair, say, sayMany } from "./small-worlds.ts";
+
+function known(world = new BorderWorld(), sides: readonly Exports[] = []): readonly [BorderWorld, WorldNode, WorldNode] {
+  const [, a, b] = pair(world, sides);
+  for (const region of ["ra", "rb"]) world.borderExports.set(region, [["svc"]]);
+  live(world, 30_000);
+  return [world, a, b];
+}
+
+test.each([
+  { what: "and the link is lost", isLinkedAgain: false },
+  { what: "and a new link comes up at once, over which nothing comes either", isLinkedAgain: true },
+])("what went into a dead link is due since it changed, $what", ({ isLinkedAgain }) => {
+  const [world, a, b] = known();
+  world.withheld = () => true;
+  world.delayOf = () => 10 * MINUTE;
+  say(world, a, "web", 1);
+  live(world, 8000);
+  world.unlink(a, b);
+  if (isLinkedAgain) {
+    world.link(a, b);
+    const end = a.ends.get("b");
+    if (end !== undefined) end.isStalled = true;
+  }
+  live(world, 12_000);
+  expect(a.channel.lagMs(world.time)).toBeGreaterThan(19_000);
+  expect(a.channel.lagMs(world.time)).toBeLessThan(21_000);
+  expect(b.channel.lagMs(world.time)).toBe(0);
+  world.withheld = () => false;
+  world.delayOf = () => 80;
+  world.unlink(a, b);
+  world.link(a, b);
+  live(world, 6000);
+  expect(a.channel.lagMs(world.time)).toBe(0);
+});
+
+test("what a neighbour refuses is due since it was given, over new links too, until it is taken", () => {
+  const [world, a, b] = known();
+  b.held.refuse = "limit";
+  sayMany(world, a, 205, 1);
+  live(world, 2 * MINUTE);
+  const lagMs = a.channel.lagMs(world.time);
+  expect(lagMs).toBeGreaterThan(90_000);
+  expect(a.channel.backlogs(world.time)[0]?.lagMs).toBe(lagMs);
+  world.unlink(a, b);
+  world.link(a, b);
+  live(world, MINUTE);
+  expect(a.channel.lagMs(world.time)).toBeGreaterThanOrEqual(lagMs + MINUTE - 1000);
+  b.held.refuse = undefined;
+  live(world, 10 * MINUTE);
+  expect(a.channel.lagMs(world.time)).toBe(0);
+});
+
+test("what was on a list that was dropped is due since it changed", () => {
+  const [world, a] = known(new BorderWorld({ storeForwardMs: 4000 }));
+  const end = a.ends.get("b");
+  if (end !== undefined) end.isStalled = true;
+  say(world, a, "web", 1);
+  live(world, 10_000);
+  expect(a.channel.counts.dropped).toBe(1);
+  expect(a.channel.lagMs(world.time)).toBeGreaterThan(9000);
+  if (end !== undefined) end.isStalled = false;
+  live(world, 6000);
+  expect(a.channel.lagMs(world.time)).toBe(0);
+});
+
+test("on a link on which something always changes nothing lags but what waits, also after a gap", () => {
+  const [world, a, b] = known();
+  let version = 0;
+  world.onStep = () => {
+    version += 1;
+    say(world, a, `s${version % 50}`, version);
+  };
+  const lags = (ms: number) => {
+    let mostMs = 0;
+    for (let at = 0; at < ms; at += 1000) {
+      world.run(1000);
+      mostMs = Math.max(mostMs, a.channel.lagMs(world.time));
+    }
+    return mostMs;
+  };
+  expect(lags(3 * MINUTE)).toBeLessThan(500);
+  world.unlink(a, b);
+  live(world, 10_000);
+  expect(a.channel.lagMs(world.time)).toBeGreaterThan(9000);
+  world.link(a, b);
+  live(world, 10_000);
+  expect(lags(2 * MINUTE)).toBeLessThan(500);
+});
