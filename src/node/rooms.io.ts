@@ -5,7 +5,7 @@ import { Leases } from "../catalog/leases.ts";
 import type { Settings } from "../config/settings.ts";
 import { PolicySwitcher } from "../discovery/policy-switch.io.ts";
 import { Wakeup } from "../discovery/wakeup.io.ts";
-import { importRule } from "../fabric/borders/rules.ts";
+import { importRule } from "../fabric/borders/rules/rules.ts";
 import { GENERATIONS_PER_S } from "../fabric/membership/local-member.ts";
 import type { RootLog } from "../lib/log.io.ts";
 import type { Time } from "../lib/machine.ts";

@@ -4,9 +4,9 @@
  */
 import { SCOPE } from "../../catalog/entry/scope.ts";
 import type { Time } from "../../lib/machine.ts";
-import { Patterns } from "./patterns.ts";
 import type { BorderSummaries } from "./ports.ts";
-import { allWhenEmpty } from "./rules.ts";
+import { Patterns } from "./rules/patterns.ts";
+import { allWhenEmpty } from "./rules/rules.ts";
 
 /** The export rules of the borders with a region, one for each border. */
 type Exports = readonly (readonly string[])[];

@@ -8,10 +8,10 @@ import type { Greeted, LinkChannel, SharedNews } from "../links/channel.ts";
 import type { BorderFrame } from "../wire/messages.ts";
 import { Apart, type Handing } from "./apart.ts";
 import type { BorderPeer } from "./border.ts";
-import { HeardRules } from "./heard-rules.ts";
 import { Allowance, type BorderCounts, type BorderOptions, newCounts } from "./options.ts";
 import type { BorderSummaries } from "./ports.ts";
-import { Filters } from "./rules.ts";
+import { HeardRules } from "./rules/heard-rules.ts";
+import { Filters } from "./rules/rules.ts";
 import { type BorderBacklog, BorderSession, type Reaches } from "./session.ts";
 import { EndedTerms } from "./terms.ts";
 

@@ -12,8 +12,8 @@ import { Inbox, type Item } from "./inbox.ts";
 import { Allowance } from "./options.ts";
 import { Outbox, type OutboxParts } from "./outbox.ts";
 import type { DigestFilter, Taken } from "./ports.ts";
-import { isMoreThan } from "./reach.ts";
-import { allWhenEmpty, type Filters } from "./rules.ts";
+import { isMoreThan } from "./rules/reach.ts";
+import { allWhenEmpty, type Filters } from "./rules/rules.ts";
 import { RETOLD_BURST, RETOLD_EVERY_MS, type Terms } from "./terms.ts";
 
 export interface SessionParts

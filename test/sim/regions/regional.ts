@@ -1,7 +1,7 @@
 /** What a simulated node knows of other regions: its borders, the keys of clusters, and what it says of its own. Signatures are real, by keys from fixed numbers. */
 import type { Settings } from "../../../src/config/settings.ts";
 import type { Border } from "../../../src/fabric/borders/border.ts";
-import { importRule } from "../../../src/fabric/borders/rules.ts";
+import { importRule } from "../../../src/fabric/borders/rules/rules.ts";
 import type { Time } from "../../../src/lib/machine.ts";
 import type { Seals } from "../../../src/node/core/rooms.ts";
 import type { Told } from "../../../src/node/core-io.ts";

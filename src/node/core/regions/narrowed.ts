@@ -3,6 +3,7 @@
  * neighbours that it holds (docs/design/summaries.md, Narrowed export rules).
  */
 import type { Neighbour } from "../../../fabric/borders/border.ts";
+import { Allowance } from "../../../fabric/borders/options.ts";
 import {
   areRulesShort,
   type Counting,
@@ -11,9 +12,8 @@ import {
   letThrough,
   prunedBy,
   ruleOf,
-} from "../../../fabric/borders/heard-rules.ts";
-import { Allowance } from "../../../fabric/borders/options.ts";
-import { type Held, Support, through, toldTo, unknownThrough } from "../../../fabric/borders/reach.ts";
+} from "../../../fabric/borders/rules/heard-rules.ts";
+import { type Held, Support, through, toldTo, unknownThrough } from "../../../fabric/borders/rules/reach.ts";
 import type { HeardRule, MemberUpdate, Reach } from "../../../fabric/wire/messages.ts";
 import type { Time } from "../../../lib/machine.ts";
 import type { HeldSummaries } from "../../../summary/held/summaries.ts";

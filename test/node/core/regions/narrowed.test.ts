@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { HeardRules } from "../../../../src/fabric/borders/heard-rules.ts";
+import { HeardRules } from "../../../../src/fabric/borders/rules/heard-rules.ts";
 import type { HeardRule, Reach } from "../../../../src/fabric/wire/messages.ts";
 import { Narrowed } from "../../../../src/node/core/regions/narrowed.ts";
 import type { IsExported } from "../../../../src/summary/held/keeping.ts";

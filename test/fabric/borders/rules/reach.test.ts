@@ -1,7 +1,7 @@
 /** What regions tell each other that they hold, and what may stand by it. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { Patterns } from "../../../src/fabric/borders/patterns.ts";
+import { Patterns } from "../../../../src/fabric/borders/rules/patterns.ts";
 import {
   ANY_REACH,
   beyond,
@@ -12,8 +12,8 @@ import {
   through,
   toldTo,
   unknownThrough,
-} from "../../../src/fabric/borders/reach.ts";
-import type { Reach } from "../../../src/fabric/wire/messages.ts";
+} from "../../../../src/fabric/borders/rules/reach.ts";
+import type { Reach } from "../../../../src/fabric/wire/messages.ts";
 
 const reach = (hops: number, regions: string, ...patterns: readonly string[]): Reach => ({
   hops,

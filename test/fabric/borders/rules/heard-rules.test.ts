@@ -1,8 +1,8 @@
 import { expect, test } from "vitest";
-import { countingOf, HeardRules, letThrough, ruleOf } from "../../../src/fabric/borders/heard-rules.ts";
-import { Patterns } from "../../../src/fabric/borders/patterns.ts";
-import { ANY_REACH } from "../../../src/fabric/borders/reach.ts";
-import type { HeardRule } from "../../../src/fabric/wire/messages.ts";
+import { countingOf, HeardRules, letThrough, ruleOf } from "../../../../src/fabric/borders/rules/heard-rules.ts";
+import { Patterns } from "../../../../src/fabric/borders/rules/patterns.ts";
+import { ANY_REACH } from "../../../../src/fabric/borders/rules/reach.ts";
+import type { HeardRule } from "../../../../src/fabric/wire/messages.ts";
 
 const EU1 = { clusterId: "eu1", region: "eu" };
 const EU2 = { clusterId: "eu2", region: "eu" };

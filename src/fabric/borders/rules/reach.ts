@@ -3,8 +3,8 @@
  * neighbour tells what it has from others than the listener, so nobody takes his own word for that of another one, and where words go in a circle the distance
  * ends it.
  */
-import { MAX_HOPS } from "../../summary/summary.ts";
-import type { HeardRule, Reach } from "../wire/messages.ts";
+import { MAX_HOPS } from "../../../summary/summary.ts";
+import type { HeardRule, Reach } from "../../wire/messages.ts";
 import { EVERYTHING, meet, Patterns } from "./patterns.ts";
 
 /** What a region holds through a neighbour. A row without regions is about all but that of the neighbour. */

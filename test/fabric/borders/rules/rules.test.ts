@@ -1,7 +1,7 @@
 /** What the rules of borders let out and in, as tables. */
 import { expect, test } from "vitest";
-import { Patterns } from "../../../src/fabric/borders/patterns.ts";
-import { importRule } from "../../../src/fabric/borders/rules.ts";
+import { Patterns } from "../../../../src/fabric/borders/rules/patterns.ts";
+import { importRule } from "../../../../src/fabric/borders/rules/rules.ts";
 
 test.each([
   { patterns: ["*"], covers: ["a", "a.b"], not: [] },

@@ -2,9 +2,9 @@
  * What the neighbours of a cluster let through to it, as its nodes heard, and so what may still stand of what they took (docs/design/summaries.md, Narrowed export
  * rules).
  */
-import type { LinkId } from "../io-types.ts";
-import type { HeardRule, Reach } from "../wire/messages.ts";
-import type { Neighbour } from "./border.ts";
+import type { LinkId } from "../../io-types.ts";
+import type { HeardRule, Reach } from "../../wire/messages.ts";
+import type { Neighbour } from "../border.ts";
 import { EVERYTHING, Patterns } from "./patterns.ts";
 import { ANY_REACH, beyond, exportedOf, fitting, isShort, joined, Support, through } from "./reach.ts";
 

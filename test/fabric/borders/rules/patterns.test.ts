@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { meet, Patterns } from "../../../src/fabric/borders/patterns.ts";
+import { meet, Patterns } from "../../../../src/fabric/borders/rules/patterns.ts";
 
 /** The dumb model: each pattern for itself. */
 function isCovered(patterns: readonly string[], namespace: string): boolean {

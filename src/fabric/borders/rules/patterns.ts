@@ -1,5 +1,5 @@
 /** Patterns of namespaces, compiled once: a namespace costs a search in a sorted list, however many patterns a neighbour tells. */
-import { BELOW } from "../../policy/set/rules.ts";
+import { BELOW } from "../../../policy/set/rules.ts";
 
 /** The pattern that covers every namespace. An empty list of patterns means nothing on the wire, and everything in the settings. */
 export const EVERYTHING = "*";
