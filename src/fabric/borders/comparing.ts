@@ -108,8 +108,17 @@ export class Comparing {
 
   /** All that was due at this time is equal there, was given, or goes with the changes. Silence says so sooner here than to people: it begins no age anew. */
   handedMonoMs({ monoMs }: Time): number | undefined {
-    const isSilent = this.#state.kind === "sent" && monoMs >= this.#sentMonoMs + SILENT_MS;
-    return isSilent ? this.#sentMonoMs : this.#givenMonoMs;
+    return this.#isUncontradicted && monoMs >= this.#sentMonoMs + SILENT_MS ? this.#sentMonoMs : this.#givenMonoMs;
+  }
+
+  /** The other side answers as often as may be compared here, and then its silence says nothing. */
+  get #isUncontradicted(): boolean {
+    return this.#state.kind === "sent" && this.#parts.terms.comparing.isLeft(this.#sentMonoMs);
+  }
+
+  /** Also what was refused for a while and is gone now. */
+  #lackNothing(): void {
+    this.#parts.terms.given.lackingOnly(new Map());
   }
 
   /** A digest is due soon: something happened after which the two may differ. */
@@ -172,7 +181,11 @@ export class Comparing {
     if (own === undefined) return;
     const pair = `${own.digest} ${frame.digest}`;
     const buckets = new Set(own.buckets.flatMap((sum, bucket) => (sum === frame.buckets[bucket] ? [] : [bucket])));
-    if (buckets.size === 0 || pair === this.#fruitless) return;
+    if (buckets.size === 0 || pair === this.#fruitless) {
+      this.#lackNothing();
+      this.#givenMonoMs = this.#sentMonoMs;
+      return;
+    }
     const isEmptyThere = frame.count === 0 && own.count <= options.maxOwed;
     const compared = { pair, revision: summaries.revision };
     this.#state = { kind: "working", work: this.#list(buckets, compared, isEmptyThere ? time : undefined) };
@@ -228,7 +241,7 @@ export class Comparing {
   }
 
   #digest({ monoMs }: Time): DigestFrame | undefined {
-    const { summaries, filter, options, outbox, terms } = this.#parts;
+    const { summaries, filter, options, outbox } = this.#parts;
     const own: Digest | undefined = summaries.digest(filter);
     if (own === undefined) return undefined;
     outbox.isDropped = false;
@@ -236,10 +249,9 @@ export class Comparing {
     if (this.#othersMonoMs <= monoMs) this.#othersMonoMs = NEVER;
     this.#digestMonoMs = monoMs + options.digestIntervalMs;
     this.#lateMonoMs = this.#othersMonoMs === NEVER ? monoMs + options.comparisonEveryMs : this.#othersMonoMs + options.busyMs;
-    // The other side answers as often as may be compared here, and then its silence says nothing.
-    if (this.#state.kind === "sent" && terms.comparing.isLeft(this.#sentMonoMs)) {
+    if (this.#isUncontradicted) {
       this.equalMonoMs = this.#sentMonoMs;
-      terms.given.lackingOnly(new Map());
+      this.#lackNothing();
     }
     this.#sentMonoMs = monoMs;
     // A comparison that has not come to its end by now is given up.

@@ -1,7 +1,8 @@
 /** The age of what is due in another region and was not taken there, whatever happened to the link. */
 import { expect, test } from "vitest";
+import type { BorderOptions } from "../../../src/fabric/borders/options.ts";
 import { BorderWorld, type Exports, type WorldNode } from "./border-world.ts";
-import { live, MINUTE, pair, say, sayMany } from "./small-worlds.ts";
+import { live, MINUTE, pair, regions, say, sayMany, shownAt } from "./small-worlds.ts";
 
 function known(world = new BorderWorld(), sides: readonly Exports[] = []): readonly [BorderWorld, WorldNode, WorldNode] {
   const [, a, b] = pair(world, sides);
@@ -89,4 +90,62 @@ test("on a link on which something always changes nothing lags but what waits, a
   world.link(a, b);
   live(world, 10_000);
   expect(lags(2 * MINUTE)).toBeLessThan(500);
+});
+
+/** b holds of a third region what a has no room for, so that a and b never agree. */
+function neverEqual(options: Partial<BorderOptions> = {}): readonly [BorderWorld, WorldNode, WorldNode] {
+  const [world, a, b, c] = regions("abc", new BorderWorld(options)) as [BorderWorld, WorldNode, WorldNode, WorldNode];
+  a.held.refuses = ({ source }) => source === "cc";
+  world.link(a, b);
+  world.link(b, c);
+  for (const region of ["ra", "rb"]) world.borderExports.set(region, [["svc"]]);
+  say(world, c, "theirs", 1);
+  live(world, MINUTE);
+  return [world, a, b];
+}
+
+test("what was refused and then taken back lags no more, though the neighbour holds more than this side", () => {
+  const [world, a, b] = neverEqual();
+  b.held.refuses = ({ name }) => name === "web";
+  say(world, a, "web", 1);
+  live(world, 4 * MINUTE);
+  expect(a.channel.lagMs(world.time)).toBeGreaterThan(MINUTE);
+  b.held.refuses = () => false;
+  say(world, a, "web", 2, { isWithdrawn: true });
+  live(world, 4 * MINUTE);
+  expect(a.channel.lagMs(world.time)).toBe(0);
+});
+
+test("what was dropped and taken back lags no more, though the neighbour holds more than this side", () => {
+  const [world, a] = neverEqual({ storeForwardMs: 4000 });
+  const end = a.ends.get("b");
+  if (end !== undefined) end.isStalled = true;
+  say(world, a, "web", 1);
+  say(world, a, "web", 2, { isWithdrawn: true });
+  live(world, 10_000);
+  expect(a.channel.lagMs(world.time)).toBeGreaterThan(9000);
+  if (end !== undefined) end.isStalled = false;
+  live(world, 4 * MINUTE);
+  expect(a.channel.lagMs(world.time)).toBe(0);
+});
+
+test("silence is no word that all was taken, where the neighbour may not answer so often", () => {
+  const [world, a, b] = neverEqual({ storeForwardMs: 4000 });
+  live(world, 10 * MINUTE);
+  const end = a.ends.get("b");
+  let [lacked, unsaid] = [0, 0];
+  for (let n = 0; n < 4; n++) {
+    if (end !== undefined) end.isStalled = true;
+    say(world, a, `web${n}`, 1);
+    live(world, 10_000);
+    if (end !== undefined) end.isStalled = false;
+    for (let at = 0; at < MINUTE; at += 1000) {
+      world.run(1000);
+      if (shownAt(b).includes(`ca web${n} 1`)) continue;
+      lacked += 1;
+      if (a.channel.lagMs(world.time) === 0) unsaid += 1;
+    }
+  }
+  expect(lacked).toBeGreaterThan(0);
+  expect(unsaid).toBe(0);
 });
