@@ -308,10 +308,27 @@ function firstLine(child: ChildProcess): Promise<string> {
 
 /** A port that nothing listens at, for a program that cannot be told to take any. */
 export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
+  const { port, release } = await heldPort();
+  await release();
+  return port;
+}
+
+export interface HeldPort {
+  readonly port: number;
+  /** From then on the program that it is for may listen there. */
+  readonly release: () => Promise<void>;
+}
+
+/** The same, which no other program gets meanwhile that asks for any port. */
+export async function heldPort(): Promise<HeldPort> {
+  // Whoever calls before that is sent away, and holds up nobody.
+  const server = createServer((socket) => socket.destroy()).listen(0, "127.0.0.1");
   await once(server, "listening");
   const address = server.address();
-  server.close();
-  await once(server, "close");
-  return typeof address === "object" && address !== null ? address.port : 0;
+  const release = async () => {
+    if (!server.listening) return;
+    server.close();
+    await once(server, "close");
+  };
+  return { port: typeof address === "object" && address !== null ? address.port : 0, release };
 }

@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { writeFileSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { join } from "node:path";
-import { freePort, type Node, scratchDir, startNode } from "./_processes.ts";
+import { type HeldPort, heldPort, type Node, scratchDir, startNode } from "./_processes.ts";
 
 export interface RegionShape {
   readonly regions: readonly string[];
@@ -33,7 +33,8 @@ interface Place {
   readonly id: string;
   readonly region: string;
   readonly cluster: string;
-  readonly fabricPort: number;
+  /** Others are told it before the node starts, which many listeners do meanwhile that take any port. */
+  readonly fabricPort: HeldPort;
   /** Where other regions find it, late; undefined of a node without border links. */
   readonly farAddress: string | undefined;
 }
@@ -61,8 +62,8 @@ export class Regions {
     const places: Place[] = [];
     for (const each of clusters)
       for (let i = 0; i < shape.nodes; i++) {
-        const fabricPort = await freePort();
-        const farAddress = i < BORDER_NODES ? await made.#late(fabricPort) : undefined;
+        const fabricPort = await heldPort();
+        const farAddress = i < BORDER_NODES ? await made.#late(fabricPort.port) : undefined;
         places.push({ ...each, id: `${each.cluster}-${String.fromCharCode(97 + i)}`, fabricPort, farAddress });
       }
     made.#places = places;
@@ -75,7 +76,8 @@ export class Regions {
     if (place === undefined) throw new Error(`there is no node ${id}`);
     const { region, cluster, fabricPort } = place;
     const file = this.#file(`${id}.json`, JSON.stringify(this.#settings(place)));
-    const at = ["--node-id", id, "--cluster-id", cluster, "--region", region, "--fabric-port", String(fabricPort), "--config", file];
+    const at = ["--node-id", id, "--cluster-id", cluster, "--region", region, "--fabric-port", String(fabricPort.port), "--config", file];
+    await fabricPort.release();
     const node = await startNode({ dataDir: join(this.#home, `data-${id}`), isFree: true, isPlain: true, args: at });
     this.nodes.set(id, { region, cluster, node });
   }
@@ -111,7 +113,7 @@ export class Regions {
         cluster_token_file: this.#token(region),
         trust: "explicit",
         clusters: [...new Set(here.map((each) => each.cluster))].filter((each) => each !== cluster),
-        seeds: here.filter((each) => each.id !== id).map(({ fabricPort }) => `127.0.0.1:${fabricPort}`),
+        seeds: here.filter((each) => each.id !== id).map(({ fabricPort }) => `127.0.0.1:${fabricPort.port}`),
         borders: farAddress === undefined ? [] : borders,
       },
       summary: { signing_key_file: join(this.#home, `${cluster}.key`), keys: this.#keys },
