@@ -1,5 +1,6 @@
 /** The age of what is due in another region and was not taken there, whatever happened to the link. */
 import { expect, test } from "vitest";
+import { Apart } from "../../../src/fabric/borders/apart.ts";
 import type { BorderOptions } from "../../../src/fabric/borders/options.ts";
 import { BorderWorld, type Exports, type WorldNode } from "./border-world.ts";
 import { live, MINUTE, pair, regions, say, sayMany, shownAt } from "./small-worlds.ts";
@@ -148,4 +149,23 @@ test("silence is no word that all was taken, where the neighbour may not answer 
   }
   expect(lacked).toBeGreaterThan(0);
   expect(unsaid).toBe(0);
+});
+
+test("a comparison from between two drops does not settle what was dropped last", () => {
+  const [world, a, b] = known(new BorderWorld({ storeForwardMs: 4000 }));
+  const apart = new Apart(a.held);
+  const rules = new Map([[b.region, [["svc"]]]]);
+  const look = (isDropped: boolean, handedMonoMs?: number) =>
+    apart.look(rules, new Set([b.region]), new Map([[b.region, [{ isDropped, handedMonoMs: () => handedMonoMs }]]]), world.time);
+  look(false);
+  const sinceMs = world.time.monoMs;
+  for (const version of [1, 2]) {
+    say(world, a, "web", version);
+    look(true);
+    world.run(2000);
+  }
+  look(false, sinceMs + 1000);
+  expect(apart.lagMs(world.time)).toBeGreaterThan(0);
+  look(false, world.time.monoMs);
+  expect(apart.lagMs(world.time)).toBe(0);
 });

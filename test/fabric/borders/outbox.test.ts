@@ -1,5 +1,6 @@
 /** When what waits on a border link goes, and what the lag tells of it. */
 import { expect, test } from "vitest";
+import { BorderWorld } from "./border-world.ts";
 import { live, pair, say, sayMany, shownAt } from "./small-worlds.ts";
 
 test("a service that changes all the time is told once a window, and not only when it comes to rest", () => {
@@ -50,3 +51,24 @@ test.each([
     expect(Math.abs(a.channel.lagMs(world.time) - Math.max(0, ms - dueMs))).toBeLessThanOrEqual(20);
   }
 });
+
+test.each([3700, 3900, 4100, 4300, 4400])(
+  "a beacon that is made %d ms after a link stalled goes, though the list of what waits is dropped at 4.5 s",
+  (madeMs) => {
+    const [world, a, b] = pair(new BorderWorld({ storeForwardMs: 4500 }));
+    live(world, 30_000);
+    const beacon = () => b.held.beacons(world.time).find(({ source }) => source === "ca")?.version;
+    const end = a.ends.get("b");
+    if (end !== undefined) end.isStalled = true;
+    // More than are looked at while they wait.
+    sayMany(world, a, 2000, 1);
+    world.run(madeMs);
+    a.held.beat(world.time.monoMs, world.time);
+    const made = a.held.beacons(world.time).find(({ source }) => source === "ca")?.version;
+    world.run(5000 - madeMs);
+    expect([a.channel.counts.dropped, beacon() === made]).toEqual([1, false]);
+    if (end !== undefined) end.isStalled = false;
+    world.run(1000);
+    expect(beacon()).toBe(made);
+  },
+);

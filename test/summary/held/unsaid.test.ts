@@ -66,6 +66,19 @@ test("what is tried no more, because its service went, is named no more and take
   expect(node.held.unsaid.textAt(node.time)).toBe("");
 });
 
+test("what went first leaves room, though something before it in the list is still tried", () => {
+  const world = new HeldWorld();
+  const node = world.node({ nodeId: "a" });
+  const BAD = { regions: ["no region"] };
+  for (let i = 0; i < 64; i++) node.say(`s${i}`, BAD);
+  node.held.unsaid.take();
+  world.nowMs = MINUTE;
+  node.say("s0", BAD);
+  world.nowMs = 2.6 * MINUTE;
+  node.say("late", BAD);
+  expect(node.held.unsaid.take()).toMatchObject([{ name: "late" }]);
+});
+
 const anyWord = fc.oneof(
   fc.stringMatching(/^[A-Za-z0-9._:/@+-]{1,20}$/),
   fc.constantFrom("w".repeat(64), "w".repeat(65), "w".repeat(128), "w".repeat(1000)),

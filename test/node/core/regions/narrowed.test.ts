@@ -105,6 +105,26 @@ test("what a neighbour told a node that is gone counts for a ttl and stale_keep,
   expect([lets("other"), narrowed.told[1]?.isHeard]).toEqual([false, false]);
 });
 
+test("where one region is left that has a say of two, what is let through no more waits for the word of others", () => {
+  const { look, uses } = nodeOf();
+  const row = (clusterId: string, region: string, exports: string): HeardRule => ({
+    clusterId,
+    region,
+    isHeard: true,
+    hasLink: true,
+    exports: [exports],
+  });
+  const hear = (...heardRules: readonly HeardRule[]) => look([{ clusterId: "us2", heardRules }]);
+  const all = { hops: 1, regions: ["eu"], patterns: ["inner"] };
+  hear(row("eu1", "eu", "svc"), { ...row("ap1", "ap", "*"), reached: [all] });
+  expect(uses.at(-1)).toEqual([["us2", true]]);
+  // The settings name one neighbour less, or its node has not told of it yet.
+  for (let n = 0; n < 5; n++) hear(row("eu1", "eu", "svc"));
+  expect(uses.at(-1)).toEqual([["us2", true]]);
+  for (let n = 0; n < 10; n++) hear(row("eu1", "eu", "svc"));
+  expect(uses.at(-1)).toEqual([["us2", false]]);
+});
+
 test("of a cluster 64 neighbours are remembered, however many its nodes make up", () => {
   const { look, uses } = nodeOf();
   const row = (clusterId: string, ...exports: readonly string[]): HeardRule => ({
