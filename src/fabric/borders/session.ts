@@ -86,8 +86,10 @@ export class BorderSession implements ChannelSession<BorderFrame> {
   /** The other side has told its rules. Before that it is sent nothing that they may exclude. */
   #isHeard = false;
   #direct: readonly string[] = [];
-  /** This node stood still for so long, and until then it reads what waited meanwhile. */
-  #heldUp = NOT_HELD_UP;
+  /** Of this node, lately. */
+  #standstills: readonly Standstill[] = [];
+  /** One was so long that what waited meanwhile made sources seem older than they are. */
+  #isLate = false;
   readonly #openMonoMs: number;
   #resumedCount: number;
   /** The same rules are to be told once more, which asks for all beacons and a comparison. */
@@ -134,11 +136,14 @@ export class BorderSession implements ChannelSession<BorderFrame> {
 
   /** This node stood still for so long. What it reads next of this link may have waited as long, and that counts as age of beacons. */
   stoodStill(lagMs: number, time: Time): void {
-    this.#heldUp = { forMs: lagMs + this.#heldUpMs(time), untilMonoMs: time.monoMs + this.#parts.options.heldUpMs };
+    const { heldUpMs, heardMs } = this.#parts.options;
+    const lately = this.#standstills.filter(({ untilMonoMs }) => time.monoMs < untilMonoMs);
+    this.#standstills = [...lately, { forMs: lagMs, untilMonoMs: time.monoMs + heldUpMs }];
+    this.#isLate ||= this.#heldUpMs(time) >= heardMs;
   }
 
   #heldUpMs({ monoMs }: Time): number {
-    return monoMs < this.#heldUp.untilMonoMs ? this.#heldUp.forMs : 0;
+    return this.#standstills.reduce((sum, { forMs, untilMonoMs }) => sum + (monoMs < untilMonoMs ? forMs : 0), 0);
   }
 
   /** The link is down. */
@@ -262,11 +267,11 @@ export class BorderSession implements ChannelSession<BorderFrame> {
    */
   #lookWhetherToAsk(time: Time): void {
     const { summaries, options } = this.#parts;
-    const isAwake = this.#heldUp.forMs >= options.heardMs && time.monoMs >= this.#heldUp.untilMonoMs;
+    const isAwake = this.#isLate && this.#heldUpMs(time) < options.heardMs;
     if (time.monoMs < this.#openMonoMs + options.othersAfterMs) this.#resumedCount = summaries.resumedCount;
     if ((!isAwake && this.#resumedCount === summaries.resumedCount) || !this.#asked.isLeft(time.monoMs)) return;
     this.#asked.take(time.monoMs);
-    if (isAwake) this.#heldUp = NOT_HELD_UP;
+    if (isAwake) this.#isLate = false;
     this.#resumedCount = summaries.resumedCount;
     this.#isAsking = true;
   }
@@ -393,7 +398,11 @@ export class BorderSession implements ChannelSession<BorderFrame> {
   }
 }
 
-const NOT_HELD_UP = { forMs: 0, untilMonoMs: Number.NEGATIVE_INFINITY };
+interface Standstill {
+  readonly forMs: number;
+  /** Until then this node reads what waited meanwhile. */
+  readonly untilMonoMs: number;
+}
 
 /** Of what came, in summaries: an announcement has two signatures and a key to be parsed, and a beacon up to a hundred withdrawals. */
 const COST = { summary: 1, beacon: 6, key: 4, comparison: 1 } as const;

@@ -567,3 +567,23 @@ test("what was refused because its source was lost here comes 3 s after the sour
   world.run(3000);
   expect(shownAt(b)).toHaveLength(20);
 });
+
+test("a node that is held for a moment again and again takes no source for older than it is, and answers digests", () => {
+  const [world, a, b] = pair();
+  say(world, a, "web", 1);
+  for (let at = 0; at < 10 * MINUTE; at += 500) {
+    if (at % 40_000 === 0) a.held.beat(world.time.monoMs, world.time);
+    b.channel.stoodStill(100, world.time);
+    world.run(500);
+  }
+  const ageMs = b.held.beacons(world.time).find(({ source }) => source === "ca")?.ageMs;
+  expect(ageMs).toBeLessThan(42_000);
+  b.held.refuse = "limit";
+  say(world, a, "late", 1);
+  for (let at = 0; at < 2 * MINUTE; at += 500) {
+    if (at === MINUTE) b.held.refuse = undefined;
+    b.channel.stoodStill(100, world.time);
+    world.run(500);
+  }
+  expect(shownAt(b)).toEqual(["ca late 1", "ca web 1"]);
+});
