@@ -10,8 +10,8 @@ import {
 import { type ChannelCredentials, connectivityState, Client as GrpcClient, Metadata, type ServiceError, status } from "@grpc/grpc-js";
 import { durationText } from "../lib/duration.ts";
 import { Client } from "./client.ts";
-import { targetAt } from "./clusters/aim.io.ts";
 import { elsewhereOf } from "./clusters/elsewhere.ts";
+import { targetAt } from "./clusters/given-addresses.io.ts";
 import type { AimedChannel } from "./clusters/proven-channel.ts";
 import { waysOf } from "./clusters/ways.io.ts";
 import { type ConnectOptions, checkedServers, DEFAULT_LOOKUP_TTL_MS, DEFAULT_REFRESH_MS, DEFAULT_TIMEOUT_MS } from "./connect-options.ts";

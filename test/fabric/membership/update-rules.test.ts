@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { updateFault } from "../../../src/fabric/membership/update-rules.ts";
-import type { MemberUpdate } from "../../../src/fabric/wire/messages.ts";
+import type { MemberUpdate, Reach } from "../../../src/fabric/wire/messages.ts";
 import { factsOf } from "../membership-world.ts";
 
 const GOOD: MemberUpdate = { ...factsOf("a"), status: "alive", incarnation: 1, accuser: "" };
@@ -8,6 +8,10 @@ const NOW_MS = Date.UTC(2026, 6);
 const YEAR_S = 365 * 86_400;
 const BOUND_S = NOW_MS / 1000 + 10 * YEAR_S;
 const LONG = "x".repeat(257);
+/** What a member tells of a neighbour. */
+const heard = (reached: readonly Reach[]): Pick<MemberUpdate, "heardRules"> => ({
+  heardRules: [{ clusterId: "x", region: "x", isHeard: true, hasLink: true, exports: ["*"], reached }],
+});
 
 test.each<{ readonly what: string; readonly over: Partial<MemberUpdate>; readonly want: string | undefined }>([
   { what: "a good one", over: {}, want: undefined },
@@ -41,36 +45,14 @@ test.each<{ readonly what: string; readonly over: Partial<MemberUpdate>; readonl
   },
   {
     what: "a long reach of neighbours",
-    over: {
-      heardRules: [
-        {
-          clusterId: "x",
-          region: "x",
-          isHeard: true,
-          hasLink: true,
-          exports: ["*"],
-          reached: Array.from({ length: 9 }, () => ({ hops: 1, regions: ["r"], patterns: ["e".repeat(242)] })),
-        },
-      ],
-    },
+    over: heard(Array.from({ length: 9 }, () => ({ hops: 1, regions: ["r"], patterns: ["e".repeat(242)] }))),
     want: "list",
   },
   {
     what: "a reach of short names that is long to look at",
-    over: {
-      heardRules: [
-        {
-          clusterId: "x",
-          region: "x",
-          isHeard: true,
-          hasLink: true,
-          exports: ["*"],
-          reached: [
-            { hops: 1, regions: Array.from({ length: 64 }, (_, n) => `r${n}`), patterns: Array.from({ length: 20 }, (_, n) => `p${n}`) },
-          ],
-        },
-      ],
-    },
+    over: heard([
+      { hops: 1, regions: Array.from({ length: 64 }, (_, n) => `r${n}`), patterns: Array.from({ length: 20 }, (_, n) => `p${n}`) },
+    ]),
     want: "list",
   },
   { what: "a long label", over: { labels: { a: LONG } }, want: "list" },

@@ -6,6 +6,11 @@ import type { IsExported } from "../../../../src/summary/held/keeping.ts";
 
 const NEIGHBOURS = [{ clusterId: "eu1", region: "eu" }];
 
+/** What a node tells of a neighbour of eu with which it has a link. */
+function row(clusterId: string, ...exports: readonly string[]): HeardRule {
+  return { clusterId, region: "eu", isHeard: true, hasLink: true, exports };
+}
+
 /** A node of us1 that judges each half second. */
 function nodeOf() {
   const uses: (readonly [string, boolean])[][] = [];
@@ -83,13 +88,6 @@ test("what a neighbour told a node that is gone counts for a ttl and stale_keep,
   const narrowed = new Narrowed({ held, clusterId: "us1", region: "us", neighbours });
   narrowed.follow(heard);
   heard.heard(1, { clusterId: "eu1", region: "eu", exports: ["svc"], reached: [] });
-  const row = (clusterId: string, ...exports: readonly string[]): HeardRule => ({
-    clusterId,
-    region: "eu",
-    isHeard: true,
-    hasLink: true,
-    exports,
-  });
   const look = (monoMs: number, heardRules?: readonly HeardRule[]) =>
     narrowed.look(heardRules === undefined ? [] : [{ clusterId: "us1", heardRules }], { monoMs, wallMs: monoMs });
   look(0, [row("eu2", "inner")]);
@@ -107,33 +105,19 @@ test("what a neighbour told a node that is gone counts for a ttl and stale_keep,
 
 test("where one region is left that has a say of two, what is let through no more waits for the word of others", () => {
   const { look, uses } = nodeOf();
-  const row = (clusterId: string, region: string, exports: string): HeardRule => ({
-    clusterId,
-    region,
-    isHeard: true,
-    hasLink: true,
-    exports: [exports],
-  });
   const hear = (...heardRules: readonly HeardRule[]) => look([{ clusterId: "us2", heardRules }]);
   const all = { hops: 1, regions: ["eu"], patterns: ["inner"] };
-  hear(row("eu1", "eu", "svc"), { ...row("ap1", "ap", "*"), reached: [all] });
+  hear(row("eu1", "svc"), { ...row("ap1", "*"), region: "ap", reached: [all] });
   expect(uses.at(-1)).toEqual([["us2", true]]);
   // The settings name one neighbour less, or its node has not told of it yet.
-  for (let n = 0; n < 5; n++) hear(row("eu1", "eu", "svc"));
+  for (let n = 0; n < 5; n++) hear(row("eu1", "svc"));
   expect(uses.at(-1)).toEqual([["us2", true]]);
-  for (let n = 0; n < 10; n++) hear(row("eu1", "eu", "svc"));
+  for (let n = 0; n < 10; n++) hear(row("eu1", "svc"));
   expect(uses.at(-1)).toEqual([["us2", false]]);
 });
 
 test("of a cluster 64 neighbours are remembered, however many its nodes make up", () => {
   const { look, uses } = nodeOf();
-  const row = (clusterId: string, ...exports: readonly string[]): HeardRule => ({
-    clusterId,
-    region: "eu",
-    isHeard: true,
-    hasLink: true,
-    exports,
-  });
   const hear = (...heardRules: readonly HeardRule[]) => look([{ clusterId: "us2", heardRules }]);
   const eu1 = row("eu1", "svc");
   // By then a neighbour without a link counts as none, unless what it told is remembered.
