@@ -38,8 +38,8 @@ const TIMED = [
 const longOnes = (...names: readonly string[]) => names.map((name) => `test/long/${name}.test.ts`);
 /** Compute and measure no time: hours of virtual time, thousands of histories, planted bugs. Two files at a time. */
 const VIRTUAL = longOnes("catalog", "leaks", "leaving-sim", "membership", "sim-mutants", "star");
-/** Real nodes that wait for minutes and use little of a core: all at a time. */
-const WAITING = longOnes("frozen", "held-main", "lost-origin");
+/** Real processes that wait for minutes, use little of a core, and judge no time: all at a time. */
+const WAITING = longOnes("edge-leaks", "every-answer", "extreme-policy", "frozen", "held-main", "hung-dns-process", "lost-origin");
 
 export default defineConfig({
   test: {
@@ -131,7 +131,7 @@ export default defineConfig({
         },
       },
       { extends: true, test: { name: "long virtual", include: VIRTUAL, maxConcurrency: 2, testTimeout: 1_800_000 } },
-      { extends: true, test: { ...PACKED, name: "long waiting", include: WAITING, maxConcurrency: 3, testTimeout: 1_200_000 } },
+      { extends: true, test: { ...PACKED, name: "long waiting", include: WAITING, maxWorkers: 4, maxConcurrency: 3, testTimeout: 1_200_000 } },
       // What takes tens of minutes; shorter forms of it are in the other kinds.
       {
         extends: true,

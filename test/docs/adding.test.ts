@@ -55,8 +55,9 @@ function edit(file: string, from: string, to: string): void {
   );
 }
 
+/** Of what tests generate a part: the new field is in each case, and `npm test` plays all of them beside this. */
 function runs(command: string, ...args: readonly string[]) {
-  return run(command, args, { cwd: copy, env: { CI: "" } });
+  return run(command, args, { cwd: copy, env: { CI: "", WAYMARK_QUICK: "1" } });
 }
 
 /** What a command says that fails, of a test run only what failed; empty for one that does not. */
@@ -206,7 +207,7 @@ test(
       "test/catalog/record",
       "test/catalog/query",
       "test/golden",
-      "test/dns",
+      ...["names", "plan", "records", "subject", "views", "wire"].map((folder) => `test/dns/${folder}`),
       "test/cli/",
       "test/gen-codec.io.test.ts",
       "test/discovery/checks",

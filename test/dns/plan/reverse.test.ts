@@ -45,7 +45,7 @@ test("an address has exactly the names that answer with it, whatever changes", (
     }),
     { numRuns: runs(300) },
   );
-  expect(told).toBeGreaterThan(100);
+  expect(told).toBeGreaterThan(runs(300) / 3);
 });
 
 test("what is hidden at an address is told apart from nothing by nothing", () => {
