@@ -4,6 +4,7 @@
  */
 import { SCOPE } from "../../catalog/entry/scope.ts";
 import type { Time } from "../../lib/machine.ts";
+import { MAX_HOPS } from "../../summary/summary.ts";
 import type { BorderSummaries } from "./ports.ts";
 import { Patterns } from "./rules/patterns.ts";
 import { allWhenEmpty } from "./rules/rules.ts";
@@ -82,8 +83,10 @@ export class Apart {
     let isDue = false;
     const rules = exports.map((patterns) => new Patterns(allWhenEmpty(patterns)));
     const isLetOut = (namespace: string) => rules.some((rule) => rule.covers(namespace));
-    this.#summaries.changesSince(standing.revision, ({ isBeacon, channel, source, namespace }) => {
+    this.#summaries.changesSince(standing.revision, (held) => {
+      const { isBeacon, channel, source, namespace } = held;
       isDue = !isBeacon && channel === SCOPE.GLOBAL && this.#summaries.regionOf(source) !== region && isLetOut(namespace);
+      isDue &&= held.seal().hops < MAX_HOPS;
       return !isDue;
     });
     standing.revision = this.#summaries.revision;

@@ -6,6 +6,7 @@
 import { type KeyText, keyParts } from "../../catalog/record/record.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import { BUCKETS, bucketOfNumber } from "../../summary/hashes.ts";
+import { MAX_HOPS } from "../../summary/summary.ts";
 import type { BorderFrame } from "../wire/messages.ts";
 import { type BorderCounts, type BorderOptions, LOOKED_A_SLICE } from "./options.ts";
 import type { Outbox } from "./outbox.ts";
@@ -261,21 +262,27 @@ export class Comparing {
 
   /** Gives what the other side lacks. */
   *#conclude(mine: ByBucket, { pair, revision }: Compared, time: Time): Generator<void, State> {
-    const { outbox, counts, terms } = this.#parts;
+    const { outbox, counts, isYoung, terms } = this.#parts;
     const bySource = new Map<string, Listed[]>();
     let looked = 0;
+    let isSettled = true;
     for (const ofBucket of mine.values()) {
       for (const { listed, isOlderThere } of ofBucket.values()) {
         if (++looked % LOOKED_A_SLICE === 0) yield;
         // A side that never had it need not hear that it is gone.
         if (listed.isWithdrawn && !isOlderThere) continue;
         const source = keyParts(listed.key).clusterId;
+        if (this.#isFar(source, listed.key)) {
+          // Another node of the region may just have taken it by fewer borders.
+          isSettled &&= !isYoung(listed.key);
+          continue;
+        }
         const lacking = bySource.get(source) ?? [];
         lacking.push(listed);
         bySource.set(source, lacking);
       }
     }
-    if (bySource.size === 0) this.#fruitless = pair;
+    if (bySource.size === 0 && isSettled) this.#fruitless = pair;
     terms.given.lackingOnly(bySource);
     const sentMonoMs = this.#sentMonoMs;
     for (const [source, lacking] of bySource) {
@@ -287,6 +294,11 @@ export class Comparing {
     }
     if ([...bySource.keys()].every((source) => this.#isGiven(source, time))) this.#givenMonoMs = sentMonoMs;
     return IDLE;
+  }
+
+  /** It passed as many borders as it may, so the other side never gets it from here. */
+  #isFar(source: string, key: KeyText): boolean {
+    return source !== this.#parts.ownCluster && (this.#parts.summaries.find(key)?.seal().hops ?? 0) >= MAX_HOPS;
   }
 
   *#give(source: string, lacking: readonly Listed[], revision: number, time: Time): Generator<void, readonly KeyText[]> {

@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import { Apart } from "../../../src/fabric/borders/apart.ts";
 import type { BorderOptions } from "../../../src/fabric/borders/options.ts";
 import { BorderWorld, type Exports, type WorldNode } from "./border-world.ts";
+import { sealOf } from "./held-map.ts";
 import { live, MINUTE, pair, regions, say, sayMany, shownAt } from "./small-worlds.ts";
 
 function known(world = new BorderWorld(), sides: readonly Exports[] = []): readonly [BorderWorld, WorldNode, WorldNode] {
@@ -67,6 +68,43 @@ test("what was on a list that was dropped is due since it changed", () => {
   if (end !== undefined) end.isStalled = false;
   live(world, 6000);
   expect(a.channel.lagMs(world.time)).toBe(0);
+});
+
+test("in a row of ten regions nothing lags at rest, though what passed 8 borders is sent to nobody", () => {
+  const [world, ...row] = regions("abcdefghij");
+  for (const [n, node] of row.slice(1).entries()) world.link(row[n] as WorldNode, node);
+  for (const node of row) say(world, node, "web", 1);
+  live(world, 3 * MINUTE);
+  expect(shownAt(row[9] as WorldNode)).not.toContain("ca web 1");
+  expect(row.flatMap(({ channel }) => channel.backlogs(world.time).map(({ lagMs }) => lagMs))).toEqual(Array(18).fill(0));
+});
+
+test("what another node of the region took by fewer borders goes, though a comparison just left it out", () => {
+  const [world, a, b] = regions("ab") as [BorderWorld, WorldNode, WorldNode];
+  world.regions.set("cz", "rz");
+  live(world, 10_000);
+  a.held.take(sealOf({ source: "cz", name: "web", version: 1 }, 7), { cluster: "cy", region: "ry" }, world.time);
+  world.link(a, b);
+  live(world, 3000);
+  for (const [key, row] of a.held.rows) a.held.rows.set(key, { ...row, seal: () => ({ ...row.sealed, hops: 7 }) });
+  expect(shownAt(b)).toEqual([]);
+  live(world, 30_000);
+  expect(shownAt(b)).toEqual(["cz web 1"]);
+});
+
+test("what passed 8 borders is not due in a region with which there is no link", () => {
+  const [world, a] = known();
+  const apart = new Apart(a.held);
+  const look = () => apart.look(new Map([["rb", [["svc"]]]]), new Set(), new Map(), world.time);
+  const lagsMs = [8, 7].map((passed) => {
+    look();
+    world.regions.set("cz", "rz");
+    a.held.take(sealOf({ source: "cz", name: `web${passed}`, version: 1 }, passed - 1), { cluster: "cy", region: "ry" }, world.time);
+    look();
+    live(world, 1000);
+    return apart.lagMs(world.time);
+  });
+  expect(lagsMs).toEqual([0, 1000]);
 });
 
 test("on a link on which something always changes nothing lags but what waits, also after a gap", () => {
