@@ -74,7 +74,7 @@ export class IngressCalls {
       if (urls.length > 0) {
         const located = { clusterId: cluster, urls, from: answered.from };
         const ofCluster = items.filter(({ sourceCluster }) => sourceCluster === cluster);
-        this.#known.set(id, located, nowMs() + Math.max(...ofCluster.map(ttlMsOf), 0));
+        this.#known.set(id, located, nowMs() + keptMsOf(ofCluster));
         return located;
       }
       pageToken = nextPageToken;
@@ -85,8 +85,14 @@ export class IngressCalls {
   }
 }
 
-/** How long a summary may be used. */
-function ttlMsOf({ ttl, notAfter }: ServiceSummary): number {
-  const leftMs = notAfter === undefined ? Number.POSITIVE_INFINITY : timestampMs(notAfter) - Date.now();
-  return Math.min(Math.max(ttl === undefined ? 0 : durationMs(ttl), MIN_TTL_MS), leftMs);
+/**
+ * How long what these summaries tell together may be used: for the shortest ttl, as one answer, and while one of them holds. That a window of one service ends
+ * takes no ingress from the others.
+ */
+function keptMsOf(summaries: readonly ServiceSummary[]): number {
+  const ttlMs = Math.min(...summaries.map(({ ttl }) => (ttl === undefined ? 0 : durationMs(ttl))));
+  const leftMs = Math.max(
+    ...summaries.map(({ notAfter }) => (notAfter === undefined ? Number.POSITIVE_INFINITY : timestampMs(notAfter) - Date.now())),
+  );
+  return summaries.length === 0 ? 0 : Math.min(Math.max(ttlMs, MIN_TTL_MS), leftMs);
 }

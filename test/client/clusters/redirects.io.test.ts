@@ -221,17 +221,28 @@ test("a call at a named cluster goes to an ingress that summaries tell, which ar
   ]);
 });
 
-test("an ingress is kept for the ttl of the widest summary that tells it", async () => {
+test.each<{
+  readonly name: string;
+  readonly rows: readonly { readonly ttlMs: number; readonly leftMs?: number }[];
+  readonly keptMs: number;
+}>([
+  { name: "for the shortest ttl", rows: [{ ttlMs: 30_000 }, { ttlMs: 60_000 }], keptMs: 30_000 },
+  { name: "for the shortest ttl, though one ends before", rows: [{ ttlMs: 30_000 }, { ttlMs: 60_000, leftMs: 5000 }], keptMs: 30_000 },
+  { name: "until the last one ends", rows: [10_000, 20_000].map((leftMs) => ({ ttlMs: 60_000, leftMs })), keptMs: 20_000 },
+])("an ingress that several summaries tell is kept $name", async ({ rows, keptMs }) => {
   let count = 0;
   home.summaries = () => {
     count += 1;
-    const items = [30_000, 60_000].map((ttlMs) => ({ sourceCluster: "us1", ttl: durationFromMs(ttlMs) }));
+    const items = rows.map(({ ttlMs, leftMs }) => {
+      const end = leftMs === undefined ? {} : { notAfter: timestampFromMs(Date.now() + leftMs) };
+      return { sourceCluster: "us1", ttl: durationFromMs(ttlMs), ...end };
+    });
     return { items, ingress: { us1: { urls: [urlOf(us)] } } };
   };
   for (const [ms, want] of [
     [0, 1],
-    [59_000, 1],
-    [60_001, 2],
+    [keptMs - 1000, 1],
+    [keptMs + 1000, 2],
   ] as const) {
     aheadMs = ms;
     await client.callWithSummary("us1", (at) => at.discovery.serverInfo({}));
