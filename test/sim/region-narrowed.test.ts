@@ -90,7 +90,7 @@ test.each<Case>([
   ({ name, layout, by = ["eu1"], beside, shown = FEW, doneMs = DONE_MS }) => {
     const regions = worldOf(name, layout);
     const others = Object.keys(layout["us"] ?? {});
-    const narrow = (exports: readonly string[]) => by.forEach((from) => regions.exportTo(from, others, exports));
+    const narrow = (exports: readonly string[]) => by.forEach((from) => regions.changeRules(from, others, { exports }));
     regions.at(NARROW_MS, () => narrow(["svc"]));
     beside?.(regions, NARROW_MS);
     const narrowedMs = NARROW_MS + doneMs;
@@ -218,10 +218,10 @@ test.each<{
   const { regions, all } = shapeOf(name, shape, { count });
   const others = all.filter((place) => place !== "a");
   const narrow = (exports: readonly string[]) =>
-    regions.exportTo(
+    regions.changeRules(
       "a1",
       (to ?? others).map((place) => `${place}1`),
-      exports,
+      { exports },
     );
   regions.at(NARROW_MS, () => narrow(rule));
   beside?.(regions, NARROW_MS);
@@ -240,7 +240,7 @@ test("a link of a ring that is dead supports nothing when all that came over it 
   const lostMs = NARROW_MS + SUMMARY.ttlMs + SUMMARY.staleKeepMs + 2 * DONE_MS;
   // From then on c has it from b alone, and what d told last counts for its time.
   regions.at(NARROW_MS, () => regions.cut(regions.nodesOf("c"), regions.nodesOf("d")));
-  regions.at(NARROW_MS + 1000, () => regions.exportTo("a1", ["b1"], ["svc"]));
+  regions.at(NARROW_MS + 1000, () => regions.changeRules("a1", ["b1"], { exports: ["svc"] }));
   for (const place of ["b", "c"]) watch(regions, lostMs, lostMs + 10_000, place, ONE);
   watch(regions, NARROW_MS, lostMs + 10_000, "d", BOTH);
   expect(regions.run(lostMs + 11_000)).toEqual([]);

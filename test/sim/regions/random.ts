@@ -1,6 +1,6 @@
 /**
  * Regions in which anything happens: entries come and go while nodes crash, freeze and lose disks, clusters and regions are cut apart, clocks differ, older
- * nodes are among them, and neighbours forge, replay, flood, withhold and lie. Then all is healed, and each region shows exactly what the others export to
+ * nodes are among them, export and import rules of borders change, and neighbours forge, replay, flood, withhold and lie. Then all is healed, and each region shows exactly what the others export to
  * it and it imports (P18), and no node says a service more often than once a hold-down (P14).
  */
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
@@ -10,6 +10,7 @@ import { Rng } from "../../../src/lib/rng.ts";
 import type { Sealed } from "../../../src/summary/summary.ts";
 import { rule } from "../../fakes/policies.ts";
 import { type SimNode, WALL_START_MS } from "../sim-node.ts";
+import { BorderRules } from "./border-rules.ts";
 import { forgeries } from "./forged.ts";
 import { type Layout, Regions, SUMMARY } from "./world.ts";
 
@@ -35,8 +36,7 @@ class Anything {
   readonly #regions: Regions;
   readonly #layout: Layout;
   readonly #happened = new Map<string, number>();
-  /** Regions that export one namespace alone, and pairs of a region and a cluster of which it imports one alone. */
-  readonly #few = new Set<string>();
+  readonly #rules: BorderRules;
   #policyCount = 0;
   readonly #kept: Sealed[] = [];
   readonly #keptBeacons: Sealed[] = [];
@@ -59,18 +59,12 @@ class Anything {
     const isShort = rng.int(2) === 0 && !this.#isLossy;
     this.#hub = rng.int(3) === 0 ? "eu" : undefined;
     this.#maxSkewMs = isShort ? 2000 : 300_000;
-    for (const [place, clusters] of Object.entries(this.#layout)) {
-      if (rng.int(4) === 0) this.#few.add(place);
-      for (const cluster of this.#clusters) if (!(cluster in clusters) && rng.int(5) === 0) this.#few.add(`${place} ${cluster}`);
-    }
-    const rules = (from: string, to: string) => {
-      const place = this.#regionOf(from);
-      return { exports: this.#few.has(place) ? ["svc"] : [], imports: this.#few.has(`${place} ${to}`) ? ["svc"] : [] };
-    };
+    const areNeighbours = (one: string, other: string) => [undefined, one, other].includes(this.#hub);
+    this.#rules = new BorderRules(this.#layout, areNeighbours, rng);
+    const rules = (from: string, to: string) => this.#rules.of(from, to);
     const members = Object.values(this.#layout).flatMap((clusters) => Object.entries(clusters));
     const old = members.flatMap(([cluster, count]) => (count > 1 && rng.int(5) === 0 ? [`${cluster}-b`] : []));
     const summary = isShort ? { maxClockSkewMs: 5000 } : {};
-    const areNeighbours = (one: string, other: string) => this.#isLinked(one, other);
     this.#regions = new Regions(`${seed}`, this.#layout, { areNeighbours, rules, old, summary, apartMs: 5 + rng.int(100) }, trace);
     this.#listen();
   }
@@ -81,10 +75,6 @@ class Anything {
 
   get #clusters(): readonly string[] {
     return Object.values(this.#layout).flatMap((clusters) => Object.keys(clusters));
-  }
-
-  #regionOf(cluster: string): string {
-    return Object.entries(this.#layout).find(([, clusters]) => cluster in clusters)?.[0] ?? "";
   }
 
   #drawLayout(): Layout {
@@ -124,6 +114,7 @@ class Anything {
       const kind = kinds[rng.int(kinds.length)] ?? "crash";
       regions.at(atMs, () => this.#inflict(kind));
     }
+    this.#changeRules();
     regions.at(this.#endMs, () => {
       regions.network.healAll();
       this.#withholding.clear();
@@ -148,6 +139,19 @@ class Anything {
 
   #one<Item>(list: readonly Item[]): Item {
     return list[this.#rng.int(list.length)] as Item;
+  }
+
+  /** In every other world operators change rules of borders, and start the nodes anew that have them. */
+  #changeRules(): void {
+    const rng = this.#rng.fork("rules");
+    if (rng.int(2) === 0) return;
+    const meanMs = 4000 + rng.int(12_000);
+    for (let atMs = START_MS + 4000; atMs < this.#endMs; atMs += 1000 + Math.ceil(2 * meanMs * rng.next()))
+      this.#regions.at(atMs, () => {
+        const { place, to, rules } = this.#rules.change(rng);
+        this.#happened.set("rule", (this.#happened.get("rule") ?? 0) + 1);
+        for (const cluster of Object.keys(this.#layout[place] ?? {})) this.#regions.changeRules(cluster, to, rules);
+      });
   }
 
   #work(): void {
@@ -298,28 +302,12 @@ class Anything {
   #shownWrongly(): readonly string[] {
     return Object.entries(this.#layout).flatMap(([place, own]) => {
       const expected = this.#clusters.flatMap((cluster) => {
-        const isAll = cluster in own || (this.#isAllTold(place, cluster) && this.#isAllImported(place, cluster));
         const services = this.#exportedBy(cluster);
-        return services.filter((name) => isAll || name.startsWith("svc/")).map((name) => `${cluster} ${name}`);
+        const isShown = (name: string) => cluster in own || this.#rules.lets(cluster, name.slice(0, name.indexOf("/")), place);
+        return services.filter(isShown).map((name) => `${cluster} ${name}`);
       });
       return this.#regions.differs(this.#regions.nodesOf(place), expected);
     });
-  }
-
-  /** Whether all of a cluster reaches a region: from its own, and through the hub if it is behind that. */
-  #isAllTold(place: string, cluster: string): boolean {
-    const region = this.#regionOf(cluster);
-    return !this.#few.has(region) && (this.#isLinked(place, region) || !this.#few.has(this.#hub ?? ""));
-  }
-
-  /** The border with a cluster decides. Of one without a border it is enough that one border lets it in. */
-  #isAllImported(place: string, cluster: string): boolean {
-    if (this.#isLinked(place, this.#regionOf(cluster))) return !this.#few.has(`${place} ${cluster}`);
-    return Object.keys(this.#layout[this.#hub ?? ""] ?? {}).some((each) => !this.#few.has(`${place} ${each}`));
-  }
-
-  #isLinked(one: string, other: string): boolean {
-    return [undefined, one, other].includes(this.#hub);
   }
 
   /** P14, of each start of a node: two nodes that see different parts of their cluster may both say something. */

@@ -231,12 +231,12 @@ export class Regions {
     node.enqueue(() => node.process?.tasks.applyRules(rules, version));
   }
 
-  /** The nodes of a cluster have this export rule for other clusters in their settings, and start anew with it, one after the other. */
-  exportTo(cluster: string, to: readonly string[], exports: readonly string[]): void {
+  /** The nodes of a cluster have other rules for borders with these clusters in their settings, and start anew with them, one after the other. */
+  changeRules(cluster: string, to: readonly string[], rules: Rules): void {
     for (const [n, node] of this.nodesOf(cluster).entries())
       this.at(this.world.nowMs + 3000 * n, () => {
         const { regional } = node.options;
-        const borders = regional?.borders.map((each) => (to.includes(each.clusterId) ? { ...each, exports } : each));
+        const borders = regional?.borders.map((each) => (to.includes(each.clusterId) ? { ...each, ...rules } : each));
         if (regional !== undefined && borders !== undefined) regional.borders = borders;
         node.crash({ isSilent: false, isBatchKept: true, isDiskLost: false });
         this.at(this.world.nowMs + 500, () => node.start());
