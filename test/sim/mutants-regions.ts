@@ -271,6 +271,19 @@ export const REGION_MUTANTS = [
     isOfRegions: true,
   },
   {
+    name: "support without distance",
+    rule: "Narrowed export rules: what was told counts one border further, so words that go in a circle of regions end",
+    edits: [
+      {
+        file: "src/fabric/borders/rules/reach.ts",
+        find: "row.hops < MAX_HOPS ? [{ ...row, via, hops: row.hops + 1 }] : []",
+        replace: "row.hops < MAX_HOPS ? [{ ...row, via }] : []",
+      },
+    ],
+    withinSeeds: 30,
+    isOfRegions: true,
+  },
+  {
     name: "records cross the edge of a region",
     rule: "A region is one gossip domain: members and records never cross its edge (P1)",
     edits: [

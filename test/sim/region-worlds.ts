@@ -48,6 +48,7 @@ const WORLDS: readonly Story[] = [
   hidesNamespaces,
   isToldLate,
   isApartForLong,
+  goesInACircle,
 ];
 
 /** Worlds that no mutant needs. */
@@ -574,6 +575,29 @@ function isApartForLong({ seed, rng, trace }: Parameters<Story>[0]) {
   });
   regions.look(healMs + 20_000, () => (linkedMs < healMs + 20_000 ? [] : ["ap has no links again"]));
   return { regions, endMs: healMs + 25_500 };
+}
+
+/** Three regions in a circle behind another one have from each other what that one exports no more. Nobody shows it when the words have gone round, and all do again later. */
+function goesInACircle({ seed, rng, trace }: Parameters<Story>[0]) {
+  const borders = ["ab", "bc", "cd", "bd"];
+  const areNeighbours = (one: string, other: string) => borders.includes(`${one}${other}`) || borders.includes(`${other}${one}`);
+  const layout = { a: { a1: 1 }, b: { b1: 1 }, c: { c1: 1 + rng.int(2) }, d: { d1: 1 } };
+  const regions = new Regions(seed, layout, { areNeighbours }, trace);
+  regions.start();
+  const all = [...regions.nodes.values()];
+  const others = ["b", "c", "d"].flatMap((place) => regions.nodesOf(place));
+  const [few, both] = [["a1 svc/stays"], ["a1 svc/stays", "a1 inner/goes"]];
+  regions.at(LINKED_MS, () => regions.put("a1-a", "stays"));
+  regions.at(LINKED_MS, () => regions.put("a1-a", "goes", "1", { namespace: "inner" }));
+  const narrowMs = LINKED_MS + 5000 + rng.int(2000);
+  regions.look(narrowMs - 100, () => regions.differs(all, both));
+  regions.at(narrowMs, () => regions.changeRules("a1", ["b1"], { exports: ["svc"] }));
+  // Each of at most eight borders costs a wait of 3 s for other words.
+  const wideMs = narrowMs + 30_000;
+  regions.watch(wideMs - 3000, wideMs, () => regions.differs(others, few));
+  regions.at(wideMs, () => regions.changeRules("a1", ["b1"], { exports: [] }));
+  regions.watch(wideMs + 15_000, wideMs + 18_000, () => regions.differs(all, both));
+  return { regions, endMs: wideMs + 18_500 };
 }
 
 /** What a node holds of sources beside the one service that each of them still has: withdrawals that are remembered. */
