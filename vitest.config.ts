@@ -131,7 +131,10 @@ export default defineConfig({
         },
       },
       { extends: true, test: { name: "long virtual", include: VIRTUAL, maxConcurrency: 2, testTimeout: 1_800_000 } },
-      { extends: true, test: { ...PACKED, name: "long waiting", include: WAITING, maxWorkers: 4, maxConcurrency: 3, testTimeout: 1_200_000 } },
+      {
+        extends: true,
+        test: { ...PACKED, name: "long waiting", include: WAITING, maxWorkers: 4, maxConcurrency: 3, testTimeout: 1_200_000 },
+      },
       // What takes tens of minutes; shorter forms of it are in the other kinds.
       {
         extends: true,
