@@ -15,6 +15,7 @@ const OPTIONS: BorderOptions = { ...BORDER_FIXED, storeForwardMs: 300_000, store
 /** Of the messages of HTTP/2 and gRPC around a frame. */
 const ENVELOPE_BYTES = 14;
 const STEP_MS = 20;
+const NO_STEP = () => {};
 
 export interface Exports {
   /** Patterns of what one exports to the other. */
@@ -90,7 +91,7 @@ export class BorderWorld {
   readonly borderExports = new Map<string, readonly (readonly string[])[]>();
   /** What all regions hold. */
   readonly reach: { reachRevision: number; reachTo: Reaches["reachTo"] } = { reachRevision: 0, reachTo: () => [] };
-  onStep: () => void = () => {};
+  onStep: () => void = NO_STEP;
   /** Batches that are lost on their way. */
   withheld: (sent: Pick<Sent, "from" | "to">) => boolean = () => false;
   delayOf: (sent: Pick<Sent, "from" | "to">) => number = () => 80;
@@ -169,12 +170,23 @@ export class BorderWorld {
   /** Runs for so long. Nodes of one region hold the same after each step. */
   run(ms: number): void {
     for (const endMs = this.time.monoMs + ms; this.time.monoMs < endMs; ) {
-      this.time = { monoMs: this.time.monoMs + STEP_MS, wallMs: this.time.wallMs + STEP_MS };
+      const forMs = STEP_MS * this.#stepsUntil(endMs);
+      this.time = { monoMs: this.time.monoMs + forMs, wallMs: this.time.wallMs + forMs };
       this.#deliver();
       this.#share();
       this.onStep();
       for (const node of this.nodes) this.#turn(node);
     }
+  }
+
+  /** Steps to the next one in which a node does something, by what it says is due, or to the end. Who looks at each step gets each. */
+  #stepsUntil(endMs: number): number {
+    if (this.onStep !== NO_STEP) return 1;
+    let dueMs = endMs;
+    for (const { atMs, end } of this.#onTheWay) dueMs = Math.min(dueMs, Math.max(atMs, end.restUntilMs));
+    for (const { summaries, seenRevision, dueMs: ofNode } of this.nodes)
+      dueMs = Math.min(dueMs, summaries.revision === seenRevision ? ofNode : 0);
+    return Math.max(1, Math.ceil((dueMs - this.time.monoMs) / STEP_MS));
   }
 
   #share(): void {
