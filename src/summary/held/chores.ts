@@ -37,6 +37,8 @@ interface Asking {
   readonly clusters: ReadonlySet<string> | undefined;
   /** What this node took of these and does not count now either ends. */
   readonly ending: ReadonlySet<string>;
+  /** Of these something that this node took stays hidden. */
+  readonly hidden: Set<string>;
 }
 
 export class Chores {
@@ -213,12 +215,12 @@ export class Chores {
     const asked = clusters.has(ALL) ? undefined : clusters;
     const ending = new Set([...this.#toEnd].filter((id) => asked?.has(id) ?? true));
     this.#toEnd = this.#toEnd.difference(ending);
-    this.#asking = { after: 0, until: this.#keeping.replica.revision, clusters: asked, ending };
+    this.#asking = { after: 0, until: this.#keeping.replica.revision, clusters: asked, ending, hidden: new Set() };
   }
 
   /** Asks some records again whether their signature counts. */
   #ask(asking: Asking, budget: number, time: Time): number {
-    const { clusters, ending } = asking;
+    const { clusters } = asking;
     if (asking.after === 0) this.#distrust(clusters, time);
     const records: (readonly [StoredRecord, number])[] = [];
     this.#keeping.replica.changesSince(asking.after, (stored, revision) => {
@@ -233,25 +235,38 @@ export class Chores {
       if (clusters?.has(clusterId) === false) left -= 1;
       else {
         left -= this.#askAgain(stored, time);
-        this.#endHidden(stored, ending.has(clusterId), time);
+        if (this.#isHidden(stored)) this.#endHidden(stored, asking, time);
       }
     }
-    if (records.length < budget) this.#asking = undefined;
+    if (records.length < budget) this.#endAsking(asking);
     return left;
   }
 
-  /**
-   * What this node took, and does not count any more, is kept for a while: a key may be taken out by mistake. It is in no count of what its source may have here, so it
-   * must end.
-   */
-  #endHidden(stored: StoredRecord, isToEnd: boolean, time: Time): void {
-    const { replica, sources, own, options } = this.#keeping;
-    if (stored.origin !== replica.self || stored.body !== BODY.ENTRY || stored.revision < 0 || isProven(stored)) return;
-    const source = sources.find(keyParts(stored.key).clusterId);
-    if (isToEnd) {
+  /** Whether this node took it and does not count it any more. */
+  #isHidden(stored: StoredRecord): boolean {
+    return stored.origin === this.#keeping.replica.self && stored.body === BODY.ENTRY && stored.revision >= 0 && !isProven(stored);
+  }
+
+  /** What is hidden is kept for a while: a key may be taken out by mistake. It is in no count of what its source may have here, so it must end. */
+  #endHidden(stored: StoredRecord, { ending, hidden }: Asking, time: Time): void {
+    const { sources, own, options } = this.#keeping;
+    const { clusterId } = keyParts(stored.key);
+    const source = sources.find(clusterId);
+    if (ending.has(clusterId)) {
       own.end(stored, time);
       this.#keeping.follow(stored.key, time);
-    } else if (source?.endHiddenMonoMs === NEVER) source.endHiddenMonoMs = time.monoMs + options.ttlMs + options.staleKeepMs;
+    } else {
+      hidden.add(clusterId);
+      if (source?.isAnyHidden !== false) return;
+      source.isAnyHidden = true;
+      source.endHiddenMonoMs = time.monoMs + options.ttlMs + options.staleKeepMs;
+    }
+  }
+
+  /** All were asked. Where nothing is hidden any more, because a key came back, what is hidden later is kept for as long again. */
+  #endAsking({ clusters, hidden }: Asking): void {
+    this.#asking = undefined;
+    for (const source of this.#keeping.sources.all) if (clusters?.has(source.id) !== false) source.isAnyHidden = hidden.has(source.id);
   }
 
   /** Of what keys said that count no more nothing is left but records, which are asked after that. */

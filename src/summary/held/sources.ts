@@ -65,6 +65,8 @@ export class Source {
   findToldMonoMs = Number.NEGATIVE_INFINITY;
   /** What this node took of it and does not count any more, because a key is gone, is asked once more then, and ends. */
   endHiddenMonoMs = NEVER;
+  /** There is such, as of when all of it was asked last. */
+  isAnyHidden = false;
   /** Since then its highest beacon is held here, if that was news here: what is told of it from a border may still make it younger. */
   newsMonoMs = Number.NEGATIVE_INFINITY;
   /** The receipts that were told of beacons that are not proven here yet, by version. Of each the latest counts, whoever else told another one. */

@@ -348,6 +348,37 @@ test("what a key signed or announced that is gone is kept for as long as that of
   expect([b1.takeFrom(renewed, "s0"), b1.held.announce(seal, b1.time), b1.shown.length]).toEqual(["taken", undefined, 2]);
 });
 
+test("a key that was taken out by mistake twice is waited for as long the second time", () => {
+  const { world, a, renewed, b1 } = worldOf();
+  const live = (untilMs: number) => {
+    for (; world.nowMs < untilMs; world.nowMs += MINUTE / 2) {
+      a.beacon();
+      b1.takeFrom(a, "beacon");
+      b1.settle();
+    }
+  };
+  const configure = (...rows: readonly ReturnType<typeof row>[]) => {
+    b1.keys.configure([...rows, row("B", OTHER)], b1.time);
+    b1.held.keysChanged(["A"]);
+    b1.settle();
+  };
+  configure(row("A", OLD), row("A", NEW));
+  renewed.say("cart");
+  live(MINUTE);
+  b1.takeFrom(renewed, "cart");
+  const outMs = world.nowMs;
+  configure(row("A", OLD));
+  live(outMs + MINUTE);
+  configure(row("A", OLD), row("A", NEW));
+  live(outMs + TTL + STALE_KEEP - MINUTE);
+  expect(b1.shown).toHaveLength(1);
+  configure(row("A", OLD));
+  live(outMs + TTL + STALE_KEEP + MINUTE);
+  expect(b1.shown).toEqual([]);
+  configure(row("A", OLD), row("A", NEW));
+  expect(b1.shown).toHaveLength(1);
+});
+
 test("a cluster that announces keys without end has a few of them held, and those that are over go", () => {
   const { world, b1 } = worldOf();
   const keys = Array.from({ length: 12 }, (_, n) => signingKey(10 + n));
