@@ -10,6 +10,7 @@ const DONE_MS = 20_000;
 const SETTLED_MS = 60_000;
 const ALL = ["eu1 inner/b", "eu1 svc/a"];
 const FEW = ["eu1 svc/a"];
+const [COUNT, FLAPS] = [40, 6];
 
 /** Two services of eu1, of which one is in the namespace that it will keep for itself. */
 function worldOf(seed: string, layout: Layout): Regions {
@@ -244,4 +245,28 @@ test("a link of a ring that is dead supports nothing when all that came over it 
   for (const place of ["b", "c"]) watch(regions, lostMs, lostMs + 10_000, place, ONE);
   watch(regions, NARROW_MS, lostMs + 10_000, "d", BOTH);
   expect(regions.run(lostMs + 11_000)).toEqual([]);
+});
+
+test("a region whose rule flaps makes its neighbours send no more over any link than it sends over one of its own", () => {
+  const layout = { h: { h1: 2 }, a: { a1: 1 }, b: { b1: 1 }, c: { c1: 1 } };
+  const areNeighbours = (one: string, other: string) => one === "h" || other === "h";
+  const regions = new Regions("narrowed/flapping", layout, { areNeighbours });
+  const ids = [...regions.nodes.keys()];
+  const sent = new Map<string, number>();
+  const count = regions.network.onFrame;
+  regions.network.onFrame = (from, to, frame, sizeBytes) => {
+    const link = `${ids[from]} ${ids[to]}`;
+    if (frame.kind === "borderBatch") sent.set(link, (sent.get(link) ?? 0) + frame.summaries.length);
+    return count(from, to, frame, sizeBytes);
+  };
+  regions.start();
+  for (let n = 0; n < COUNT; n++) regions.at(LINKED_MS + n * 20, () => regions.put("a1-a", `s${n}`, "1", { namespace: "inner" }));
+  for (let n = 0; n < FLAPS; n++) {
+    regions.at(NARROW_MS + 2 * n * DONE_MS, () => regions.exportTo("a1", ["h1"], ["svc"]));
+    regions.at(NARROW_MS + (2 * n + 1) * DONE_MS, () => regions.exportTo("a1", ["h1"], []));
+  }
+  expect(regions.run(NARROW_MS + 2 * FLAPS * DONE_MS)).toEqual([]);
+  const own = Math.max(...[...sent].map(([link, summaries]) => (link.startsWith("a1-a ") ? summaries : 0)));
+  expect(own).toBe((1 + FLAPS) * COUNT);
+  expect(Math.max(...sent.values())).toBe(own);
 });
