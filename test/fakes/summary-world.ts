@@ -77,6 +77,8 @@ export class SummaryNode {
   keyId = "key-1";
   /** Whether what it exports is refused. */
   isRefused = false;
+  /** Whether what it is told counts as a word of its cluster. */
+  doesCount = true;
 
   /** `held`: what its cluster says is held there, and not in `sent`. */
   constructor(id: string, options: Partial<BuilderOptions>, held?: OwnSummaries) {
@@ -87,7 +89,7 @@ export class SummaryNode {
     const own = held ?? {
       replica: this.own,
       find: (key: Parameters<typeof recordKey>[0]) => this.sent.get(recordKey(key)),
-      counts: () => true,
+      counts: () => this.doesCount,
       get keyId() {
         return keyId();
       },

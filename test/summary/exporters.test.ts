@@ -1,12 +1,16 @@
 /** Which node of a cluster makes a summary, and that a node that may see only a part says nothing worse (a part is not the whole). */
 import { expect, test } from "vitest";
-import { HEALTH } from "../../src/catalog/record/record.ts";
+import { SCOPE, type Scope } from "../../src/catalog/entry/scope.ts";
+import { HEALTH, KIND, nameOfKey } from "../../src/catalog/record/record.ts";
 import { NEVER } from "../../src/lib/machine.ts";
 import { Policy } from "../../src/policy/set/verdict.ts";
 import type { Standing } from "../../src/summary/building/builder.ts";
+import type { Draft } from "../../src/summary/building/drafts.ts";
+import { recordKey } from "../../src/summary/keys.ts";
+import type { SummaryKey } from "../../src/summary/summary.ts";
 import { rule, set, span } from "../fakes/policies.ts";
 import { WALL } from "../fakes/registry.ts";
-import { SummaryWorld } from "../fakes/summary-world.ts";
+import { SummaryWorld, wordsOf } from "../fakes/summary-world.ts";
 
 const DENYING = new Policy(set([rule("svc", { allowSummaries: false })]), 1);
 const IDS = ["a", "b", "c"] as const;
@@ -36,6 +40,16 @@ test("each service has one exporter, every node says the same one, and only thos
   for (const id of IDS) expect(before.filter((winner) => winner === id).length).toBeGreaterThan(15);
   expect(after.filter((winner, i) => winner !== before[i] && before[i] !== "c")).toEqual([]);
   expect(new Set(nobody)).toEqual(new Set([undefined]));
+});
+
+test("for each service the nodes have an order, of which the exporter is the first", () => {
+  const { nodes } = settled();
+  for (const serviceId of names(12)) {
+    const key: SummaryKey = { source: "c1", kind: KIND.SERVICE, namespace: "svc", serviceId, channel: SCOPE.GLOBAL };
+    const inOrder = nodes.toSorted((a, b) => a.builder.rankOf(key) - b.builder.rankOf(key));
+    expect(inOrder.map(({ builder }) => builder.rankOf(key))).toEqual([0, 1, 2]);
+    expect(inOrder[0]?.id).toBe(nodes[0]?.builder.exporterOf(nameOfKey(recordKey(key))));
+  }
 });
 
 test("an exporter change sends nothing when nothing differs, and it holds down over the change", () => {
@@ -121,7 +135,8 @@ test.each<{ standing: Standing; want: readonly string[] }>([
   world.run(1000);
   // Each of the three takes back all: others may not hear of it.
   expect([...new Set(world.told())].toSorted()).toEqual(want);
-  if (standing === "silent") expect(world.nodes.map(({ builder }) => builder.nextDeadlineMs())).toEqual([NEVER, NEVER, NEVER]);
+  world.run(120_000);
+  expect(world.nodes.map(({ builder }) => builder.nextDeadlineMs())).toEqual([NEVER, NEVER, NEVER]);
 });
 
 test.each(["exporting", "withholding"] as const)(
@@ -170,6 +185,7 @@ test("a node that stood still says nothing before it knows what it may, and then
   world.node("a").builder.stoodStill();
   world.run(60_000, ({ id }) => id === "a");
   expect(world.told()).toEqual([]);
+  expect(world.node("a").builder.serviceCount).toBe(0);
   world.follow({ members: IDS, standing: "exporting" });
   world.run(1000);
   expect(world.told().toSorted()).toEqual(
@@ -177,6 +193,92 @@ test("a node that stood still says nothing before it knows what it may, and then
       .map((name) => `${name} global changed 2 degraded r1 0-0`)
       .toSorted(),
   );
+});
+
+/** A builder that looks at as many entries in one tick, of which the tests say when it ticks. */
+function stepped(countedAtATime: number): { readonly world: SummaryWorld; readonly tick: () => readonly string[] } {
+  const world = new SummaryWorld(["a"], { countedAtATime });
+  const tick = () => {
+    const out: Draft[] = [];
+    world.node("a").builder.tick(world.time, out);
+    return out.map(wordsOf);
+  };
+  return { world, tick };
+}
+
+test("a count that a standstill broke off is begun anew, because its first part may be over", () => {
+  const { world, tick } = stepped(100);
+  world.putMany({ healthy: 250 });
+  expect([tick(), tick()]).toEqual([[], []]);
+  world.node("a").builder.stoodStill();
+  world.remove(...Array.from({ length: 90 }, (_, id) => ({ id: `${id}` })));
+  world.follow({ members: ["a"], standing: "exporting" });
+  world.run(60_000);
+  expect(world.told()).toEqual(["global first 160 healthy r1 0-0"]);
+});
+
+test("what another node said while this one stood still holds it down for no longer than the other one", () => {
+  const world = new SummaryWorld(["a", "b"]);
+  world.follow({ members: ["b"], standing: "silent" }, ["a"]);
+  world.follow({ members: ["b"], standing: "exporting" }, ["b"]);
+  world.put({}, { id: "2" });
+  world.run(10_000);
+  world.put({ health: HEALTH.CRITICAL });
+  world.follow({ members: ["a"], standing: "exporting" }, ["a"]);
+  world.run(1000, ({ id }) => id === "a");
+  expect(world.told()).toEqual(["global first 2 healthy r1 0-0", "global changed 2 degraded r1 0-0"]);
+});
+
+test("what another node says that does not know the newest policy is taken back at once", () => {
+  const world = new SummaryWorld(["a"]);
+  world.put({});
+  world.run(1000);
+  const [said] = world.node("a").sent.values();
+  // It may go out again in an hour, so the service is remembered with its hold-down.
+  const later = span(WALL + 3_600_000, WALL + 7_200_000);
+  world.setPolicy(new Policy(set([rule("svc", { allowSummaries: true, cutoverWindows: [later] })]), 1));
+  world.run(1000);
+  if (said !== undefined) world.node("a").hold(said, "b", world.time);
+  world.run(1000);
+  expect(world.told()).toEqual(["global first 1 healthy r1 0-0", "global denied gone", "global denied gone"]);
+});
+
+test("the walk of what is held ends, though the last that it would come to changed before", () => {
+  const { world, tick } = stepped(100);
+  world.put({});
+  world.run(1000);
+  const [said] = world.node("a").sent.values();
+  world.follow({ members: ["a", "b"], standing: "exporting" });
+  if (said !== undefined) world.node("a").hold(said, "a", world.time);
+  for (let n = 0; n < 10; n++) tick();
+  expect(world.node("a").builder.nextDeadlineMs()).toBeGreaterThan(world.ms);
+});
+
+test("a walk of the names comes past thousands of entries of another cluster", () => {
+  const world = new SummaryWorld(["a"]);
+  world.follow({ members: [], standing: "silent" });
+  world.put(...names(2000).map((name) => ({ name, clusterId: "c2" })), { name: "z" });
+  world.follow({ members: ["a"], standing: "exporting" });
+  for (let n = 0; n < 10; n++) world.node("a").builder.tick(world.time, []);
+  expect(world.node("a").builder.nextDeadlineMs()).toBeGreaterThan(world.ms);
+});
+
+test.each<{ what: string; scope: Scope; isRefused: boolean }>([
+  { what: "shown nowhere", scope: SCOPE.ZONE, isRefused: false },
+  { what: "shown", scope: SCOPE.GLOBAL, isRefused: false },
+  { what: "refused", scope: SCOPE.GLOBAL, isRefused: true },
+])("a service that is $what is counted once a hold-down, however often it changes", ({ scope, isRefused }) => {
+  const { world } = stepped(100);
+  world.node("a").isRefused = isRefused;
+  world.put(...names(3000).map((id) => ({ id, scope })));
+  world.run(10_000);
+  const before = world.tickCount;
+  for (let n = 0; n < 100; n++) {
+    world.put({ id: "s0", scope });
+    world.run(100);
+  }
+  // 100 reads, and two or three counts of 30 slices.
+  expect(world.tickCount - before).toBeLessThan(250);
 });
 
 test("a summary of a node that was cut off and saw a part is put right", () => {
@@ -220,6 +322,35 @@ test("what is refused is sent again, once a minute", () => {
   expect(world.drafts.length).toBe(4);
 });
 
+test("a withdrawal by policy that is refused is sent again, once a minute", () => {
+  const world = new SummaryWorld(["a"]);
+  world.put({});
+  world.run(10_000);
+  const node = world.node("a");
+  node.isRefused = true;
+  world.remove({});
+  world.setPolicy(DENYING);
+  world.run(150_000);
+  node.isRefused = false;
+  world.run(300_000);
+  const denied = world.drafts.filter(({ cause }) => cause === "denied").map(({ atMs }) => Math.floor(atMs / 1000));
+  expect([denied, node.builder.serviceCount]).toEqual([[10, 70, 130, 190], 0]);
+});
+
+test("what does not count as a word of the cluster, such as an echo, holds no count back", () => {
+  const world = new SummaryWorld(["a"]);
+  world.putMany({ healthy: 4 });
+  world.run(31_000);
+  const node = world.node("a");
+  const [said] = node.sent.values();
+  node.doesCount = false;
+  if (said !== undefined) node.hold(said, "b", world.time);
+  world.run(6000);
+  world.putMany({ healthy: 8 });
+  world.run(1000);
+  expect(world.told()).toEqual(["global first 4 healthy r1 0-0", "global measured 8 healthy r1 0-0"]);
+});
+
 test("thousands of services are told in slices, and idle ones cost nothing", () => {
   const world = new SummaryWorld(["a"]);
   world.put(...names(3000).map((name) => ({ name })));
@@ -236,12 +367,20 @@ test("thousands of services are told in slices, and idle ones cost nothing", () 
   expect(builder.nextDeadlineMs()).toBe(NEVER);
 });
 
-test("names that come and go and are not exported are not remembered", () => {
+test.each([
+  { what: "are not exported", policy: new Policy(set([]), 1), scope: SCOPE.REGION },
+  {
+    what: "may be exported in an hour",
+    policy: new Policy(set([rule("svc", { allowSummaries: true, cutoverWindows: [span(WALL + 3_600_000, WALL + 7_200_000)] })]), 1),
+    scope: SCOPE.GLOBAL,
+  },
+])("names that come and go and $what are not remembered", ({ policy, scope }) => {
   const world = new SummaryWorld(["a"]);
+  world.setPolicy(policy);
   for (let i = 0; i < 200; i += 1) {
-    world.put({ name: `n${i}`, scope: 2 });
+    world.put({ name: `n${i}`, scope });
     world.run(100);
-    world.remove({ name: `n${i}`, scope: 2 });
+    world.remove({ name: `n${i}`, scope });
   }
   expect(world.node("a").builder.serviceCount).toBeLessThan(110);
   world.run(10_000);

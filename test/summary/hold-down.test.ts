@@ -140,6 +140,17 @@ test.each<{ name: string; acts: readonly Act[]; want: readonly string[] }>([
   expect(played(acts, 59_000)).toEqual(want);
 });
 
+test("what a node says again, because others know it better, begins its hold-down anew", () => {
+  const world = new SummaryWorld();
+  const { builder, sent } = world.node("a");
+  const acts: readonly Act[] = [
+    [0, put("1")],
+    [10_000, () => builder.saidAgain([...sent.values()][0] ?? expect.fail(), world.time)],
+    [11_000, put("1", CRITICAL)],
+  ];
+  expect(played(acts, 60_000, world)).toEqual(["0 global first 1 healthy r1 0-0", "15 global changed 1 critical r1 0-0"]);
+});
+
 test("what had to wait is counted", () => {
   const world = new SummaryWorld();
   played(
