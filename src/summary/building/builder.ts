@@ -208,7 +208,6 @@ export class Builder {
     this.#services.clear();
     this.#running = undefined;
     this.#catalogSweep.stop();
-    this.#ownWalk.stop();
     // A walk finds all that there is.
     this.#catalogChanges.skip();
     this.#ownChanges.skip();

@@ -83,10 +83,6 @@ export class RecordWalk {
     this.#until = this.#replica.revision;
   }
 
-  stop(): void {
-    this.#until = 0;
-  }
-
   /** Looks at no more than so many records. */
   step(maxCount: number, tell: (nameKey: string) => void): void {
     let left = maxCount;
