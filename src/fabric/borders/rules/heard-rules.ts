@@ -170,10 +170,15 @@ export interface HeardSince {
  * Each neighbour must have been heard. One that has no link need not, where its region has one and `isSettled`: it exports nothing for itself. Nor need one that
  * nobody heard for so long that `isLost`.
  */
-export function letThrough({ rules, unheard }: Counting, { isSettled, isLost }: HeardSince): Support | undefined {
+export function letThrough(counting: Counting, since: HeardSince): Support | undefined {
+  const { rules } = counting;
+  return rules.length === 0 || missingOf(counting, since).length > 0 ? undefined : new Support(rules.flatMap(through));
+}
+
+/** The neighbours that nobody heard and of which nobody knows therefore what they let through. */
+export function missingOf({ rules, unheard }: Counting, { isSettled, isLost }: HeardSince): readonly Neighbour[] {
   const linked = new Set(rules.flatMap(({ hasLink, region }) => (hasLink ? [region] : [])));
-  const isKnown = unheard.every(({ region }) => isLost || (isSettled && linked.has(region)));
-  return rules.length === 0 || !isKnown ? undefined : new Support(rules.flatMap(through));
+  return isLost ? [] : unheard.filter(({ region }) => !(isSettled && linked.has(region)));
 }
 
 const ALL: readonly string[] = [EVERYTHING];
