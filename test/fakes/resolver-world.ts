@@ -8,6 +8,7 @@ import type { AskedName, InstanceName } from "../../src/catalog/query/instances.
 import type { Lookup } from "../../src/catalog/query/lookup.ts";
 import { Prefixes } from "../../src/catalog/query/prefixes.ts";
 import { queryPage } from "../../src/catalog/query/query.ts";
+import type { Slab } from "../../src/catalog/record/slab.ts";
 import type { Replica } from "../../src/catalog/replica/replica.ts";
 import { parseCursor } from "../../src/catalog/watch/cursor.ts";
 import { Feed } from "../../src/catalog/watch/feed.ts";
@@ -74,9 +75,17 @@ export class Server {
   policyCount = 0;
   snapshotCount = 0;
   fetchCount = 0;
+  #answers: { readonly slab: Slab; readonly bytes: DiscoveryBytes } | undefined;
 
   constructor(id: string) {
     this.node = new FabricComponent(id);
+  }
+
+  /** Writes its answers. The room for that is 256 KiB, and is made once for each replica that it has. */
+  get answers(): DiscoveryBytes {
+    const { slab } = this.node.replica;
+    if (this.#answers?.slab !== slab) this.#answers = { slab, bytes: new DiscoveryBytes(slab, { of: (key) => this.loads.get(key) }) };
+    return this.#answers.bytes;
   }
 }
 
@@ -418,7 +427,7 @@ export class ResolverWorld {
     if (!server.isUp || server.isBehind)
       return void this.#later.push({ kind: "fetch failed", call, error: new WaymarkError("not_ready", "away") });
     if (server.isBusy) return void this.#later.push({ kind: "fetch failed", call, error: new WaymarkError("quota_exceeded", "busy") });
-    const { node, policyEpoch, loads } = server;
+    const { node, policyEpoch, answers } = server;
     const filter = { ...ANY, namespace: name.namespace, names: [name.name] };
     const page = queryPage(node.replica.lookup, filter, {
       limit: 1000,
@@ -427,7 +436,7 @@ export class ResolverWorld {
       allowed: () => true,
       explain: false,
     });
-    const bytes = new DiscoveryBytes(node.replica.slab, { of: (key) => loads.get(key) }).query({
+    const bytes = answers.query({
       records: page.records,
       nextToken: "",
       revision: 1,
