@@ -42,7 +42,8 @@ export class Copy {
     const catalog = { tombstoneTtlMs: 1, minTombstones: 0, ...(pastTouches !== undefined && { pastTouches }) };
     const facts = { nodeId, generation, clusterId, region, boot, zones: [] };
     this.of = of.replica;
-    this.rooms = new CopyRooms({ ...facts, catalog, onDenied: () => {}, onAgain, nameBounds: { ...NAME_INDEX_BOUNDS, offeredAtATime: 1 } });
+    const bounds = { nameBounds: { ...NAME_INDEX_BOUNDS, offeredAtATime: 1 }, maxTraits: 16 };
+    this.rooms = new CopyRooms({ ...facts, ...bounds, catalog, onDenied: () => {}, onAgain });
     this.feed = new CopyFeed(of, onNews);
   }
 

@@ -49,6 +49,8 @@ export interface CopyRoomsOptions {
   /** Called when a watcher must be woken. */
   readonly onAgain: () => void;
   readonly nameBounds?: NameIndexBounds;
+  /** Traits that entries share, at most. */
+  readonly maxTraits?: number;
   /** Of a resolver: what is asked of it beside the feed. */
   readonly askResolver?: Pick<NameRequestsParts, "ask" | "now"> | undefined;
 }
@@ -73,7 +75,7 @@ export class CopyRooms {
   /** What DNS and watches know of. */
   #shown = { revision: 0, collectedRevision: 0 };
 
-  constructor({ generation, catalog, zones, blocks, onDenied, onAgain, nameBounds, askResolver, ...facts }: CopyRoomsOptions) {
+  constructor({ generation, catalog, zones, blocks, onDenied, onAgain, nameBounds, maxTraits, askResolver, ...facts }: CopyRoomsOptions) {
     const { nodeId, clusterId } = facts;
     const inForce = () => this.#policy;
     const policies = {
@@ -88,7 +90,7 @@ export class CopyRooms {
     this.#onAgain = onAgain;
     this.fanout = new Fanout(onAgain, nameBounds);
     this.dnsNames = new DnsNames(replica, zones.map(plainName), blocks);
-    const stamper = new EntryStamper({ bounds: PROTOCOL_BOUNDS, traits: new TraitsPool() });
+    const stamper = new EntryStamper({ bounds: PROTOCOL_BOUNDS, traits: new TraitsPool(maxTraits) });
     const names = new ReceivedNames({ slab: replica.slab, stamper, maxBytes: RECEIVED_BYTES });
     const asked = askResolver && new NameRequests({ ...askResolver, names });
     this.asked = asked;
