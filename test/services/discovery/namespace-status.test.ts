@@ -56,6 +56,14 @@ test("what the cluster exports of a namespace is counted as it comes and goes, a
   a1.say("cart", { withdrawn: true });
   a1.held.export(facts("cart", { source: "A", channel: SCOPE.REGION, withdrawn: true }), a1.time);
   expect(told()).toEqual([0, 2000]);
+  world.nowMs = 3000;
+  a1.say("late");
+  world.nowMs += MEMORY - 500;
+  a1.beacon();
+  // The first two withdrawals are forgotten, which nobody said.
+  for (const node of [a1, a2]) node.settle();
+  expect(told()).toEqual([1, 3000]);
+  a1.say("late", { withdrawn: true });
   world.nowMs += MEMORY + 1000;
   for (const node of [a1, a2]) node.settle();
   expect(told()).toBeUndefined();

@@ -407,6 +407,16 @@ test("a cluster that announces keys without end has a few of them held, and thos
   expect(b1.held.announcements()).toEqual([]);
 });
 
+test("who forges announcements in the name of a cluster keeps none of its own out", () => {
+  const { b1, seal } = worldOf();
+  for (let n = 0; n < 100; n++) {
+    const times = { notBeforeWallMs: START_MS + n, notAfterWallMs: START_MS + MINUTE };
+    const forged = { ...announcedKey({ cluster: "A", key: NEW, by: OLD, ...times }), signature: OTHER.sign("waymark.key.v1", seal.signed) };
+    expect(b1.held.announce({ ...forged, hops: 0 }, b1.time)).toBe("bad_signature");
+  }
+  expect(b1.held.announce(seal, b1.time)).toBeUndefined();
+});
+
 test("keys of a cluster that change without end have its records asked a few times a minute", () => {
   const { world, a, b1 } = worldOf();
   a.beacon();

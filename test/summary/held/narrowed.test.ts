@@ -65,6 +65,29 @@ test("what another cluster took stays, whatever the neighbours of this one expor
   expect(b1.held.best(keyOf("cart", "A"))?.origin.clusterId).toBe("B");
 });
 
+test("of what is let through an older version is shown beside a newer one that is not", () => {
+  const world = new HeldWorld();
+  const [a, b, c, reader] = [
+    world.node({ nodeId: "a1", clusterId: "A" }),
+    world.node({ nodeId: "b1", clusterId: "B", region: "R" }),
+    world.node({ nodeId: "c1", clusterId: "C", region: "R" }),
+    world.node({ nodeId: "b2", clusterId: "B", region: "R" }),
+  ];
+  a.beacon();
+  a.say("cart");
+  for (const name of ["beacon", "cart"]) c.takeFrom(a, name);
+  reader.hear(c);
+  a.say("cart", { endpointCount: 9 });
+  for (const name of ["beacon", "cart"]) b.takeFrom(a, name);
+  reader.hear(b);
+  const [older, newer] = [c.held.best(keyOf("cart", "A"))?.hlc, b.held.best(keyOf("cart", "A"))?.hlc];
+  const shown = () => reader.shown.map((text) => Number(text.split("@")[1]));
+  expect(shown()).toEqual([newer]);
+  reader.held.exportsChanged(new Map([["B", () => false]]));
+  reader.settle();
+  expect(shown()).toEqual([older]);
+});
+
 test("what nobody ends, because its node is gone, is hidden, and shown again with a wider rule", () => {
   const { b2, c, rule } = worldOf();
   rule([b2, c], SHOP);

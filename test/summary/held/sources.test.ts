@@ -55,6 +55,12 @@ test("a beacon is read once, whoever asks how often where its cluster takes call
   b.takeFrom(a, "beacon");
   c.hear(b);
   for (const node of [b, c]) expect(node.held.beaconOf("A")?.ingress[0]?.urls).toEqual(["https://two"]);
+  // Two exporters said the same version, and the higher one counts.
+  const version = b.held.beaconOf("A")?.version ?? 0;
+  const other = sealedBeacon({ version, exporter: "z", generatedWallMs: a.time.wallMs, ingress: ingress("https://three") });
+  expect(b.takeSeal(other, { isBeacon: true })).toBe("taken");
+  c.hear(b);
+  for (const node of [b, c]) expect(node.held.beaconOf("A")?.ingress[0]?.urls).toEqual(["https://three"]);
   // Its key counts no more.
   world.keys.counting.clear();
   b.held.keysChanged(["A"]);

@@ -1,7 +1,17 @@
 /** Where a service may not be named it is called by its tag, which only its cluster can make (docs/design/summaries.md, Tags). */
 import { expect, test } from "vitest";
 import { runThrough } from "../../../src/lib/machine.ts";
-import { definedDigest, HeldWorld, liveOf, MEMORY, sealedBeacon, sealedSummary, signerOf, summaryKey } from "../../fakes/held-world.ts";
+import {
+  definedDigest,
+  facts,
+  HeldWorld,
+  liveOf,
+  MEMORY,
+  sealedBeacon,
+  sealedSummary,
+  signerOf,
+  summaryKey,
+} from "../../fakes/held-world.ts";
 
 const EVERYTHING = { passes: () => true };
 const ALL_BUCKETS: ReadonlySet<number> = new Set(Array.from({ length: 256 }, (_, n) => n));
@@ -28,6 +38,11 @@ test("a tag is the same from the same key, another one from another key, and sta
     renewed.tagOf("cart"),
     renewed.held.own.find(summaryKey("cart", "A"), renewed.time)?.keyId,
   ]).toEqual([(a.held.own.find(summaryKey("cart", "A"), a.time)?.version ?? 0) + 1, a.tagOf("cart"), "key-2"]);
+  // What another node said just before is not looked at yet.
+  const sooner = world.node({ nodeId: "a3", clusterId: "A", parts: { signer: signerOf("key-2") } });
+  sooner.receive(a);
+  sooner.held.export(facts("shop", { source: "A" }), sooner.time);
+  expect(sooner.tagOf("shop")).toBe(a.tagOf("shop"));
 });
 
 test("a cluster that lost its disks and its key takes the tag from its own words that come back", () => {

@@ -12,6 +12,7 @@ import {
   NO_POLICY,
   type Sealed,
   SKEW,
+  STALE_KEEP,
   START_MS,
   sealedSummary as sealed,
   signerOf,
@@ -566,6 +567,30 @@ test("a border link reads the keys of which the version changed, once each, and 
   expect([read(b, after), read(b, from.b)]).toEqual([["A gone"], ["beacon", "A gone"]]);
   expect(b.held.find(keyOf("cart", "A"))).toMatchObject({ source: "A", namespace: "svc.shop", isWithdrawn: true });
   expect(b.held.find(keyOf("none", "A"))).toBeUndefined();
+});
+
+test("a border link is told of no summary anew when its source is dropped, or comes back", () => {
+  const world = new HeldWorld();
+  const [a, b] = [world.node({ nodeId: "a1", clusterId: "A" }), world.node({ nodeId: "b1", clusterId: "B" })];
+  const reader = world.node({ nodeId: "b2", clusterId: "B" });
+  const from = reader.held.revision;
+  a.beacon();
+  a.say("cart");
+  for (const name of ["beacon", "cart"]) b.takeFrom(a, name);
+  reader.hear(b);
+  const read = (after: number) => {
+    const seen: string[] = [];
+    reader.held.changesSince(after, ({ isBeacon }) => seen.push(isBeacon ? "beacon" : "summary") > 0);
+    return [reader.shown.length, seen];
+  };
+  expect(read(from)).toEqual([1, ["beacon", "summary"]]);
+  const before = reader.held.revision;
+  world.nowMs = TTL + STALE_KEEP;
+  reader.settle();
+  expect(read(before)).toEqual([0, []]);
+  a.beacon();
+  reader.takeFrom(a, "beacon");
+  expect(read(before)).toEqual([1, ["beacon"]]);
 });
 
 test("borders that were passed are counted at arrival, and a region knows whom it hears directly", () => {
