@@ -262,8 +262,8 @@ test("a region whose rule flaps makes its neighbours send no more over any link 
   regions.start();
   for (let n = 0; n < COUNT; n++) regions.at(LINKED_MS + n * 20, () => regions.put("a1-a", `s${n}`, "1", { namespace: "inner" }));
   for (let n = 0; n < FLAPS; n++) {
-    regions.at(NARROW_MS + 2 * n * DONE_MS, () => regions.exportTo("a1", ["h1"], ["svc"]));
-    regions.at(NARROW_MS + (2 * n + 1) * DONE_MS, () => regions.exportTo("a1", ["h1"], []));
+    regions.at(NARROW_MS + 2 * n * DONE_MS, () => regions.changeRules("a1", ["h1"], { exports: ["svc"] }));
+    regions.at(NARROW_MS + (2 * n + 1) * DONE_MS, () => regions.changeRules("a1", ["h1"], { exports: [] }));
   }
   expect(regions.run(NARROW_MS + 2 * FLAPS * DONE_MS)).toEqual([]);
   const own = Math.max(...[...sent].map(([link, summaries]) => (link.startsWith("a1-a ") ? summaries : 0)));
