@@ -220,7 +220,9 @@ export class BorderWorld {
     node.dueMs = node.channel.shared.nextDeadlineMs(node.ends.size);
     for (const end of node.ends.values()) {
       const { session } = end;
-      for (let n = 0; n < 100 && session.nextDeadlineMs() <= this.time.monoMs; n++) session.tick(this.time);
+      if (session.nextDeadlineMs() <= this.time.monoMs) session.tick(this.time);
+      // It has slices to do. What else is due is so until something is sent.
+      for (let n = 1; n < 100 && session.nextDeadlineMs() === 0; n++) session.tick(this.time);
       if (end.isStalled) void session.hasWork(this.time);
       else this.#pull(node, end);
       node.dueMs = Math.min(node.dueMs, Math.max(session.nextDeadlineMs(), this.time.monoMs + 1));
