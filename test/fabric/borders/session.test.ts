@@ -477,12 +477,13 @@ test("whatever is said, cut, healed and restarted in a ring, a star or a mesh, i
           say(world, nodeAt(node), `s${service}`, ++version, { namespace });
           truth.set(`${node} ${service}`, { node, namespace, version });
         },
-        withdraw: ({ node, service }) => {
-          if (!truth.delete(`${node} ${service}`)) return;
-          say(world, nodeAt(node), `s${service}`, ++version, {
-            namespace: NAMESPACES[service % NAMESPACES.length] ?? "svc",
-            isWithdrawn: true,
-          });
+        // One of those that there are: of all that could be, most are not.
+        withdraw: ({ node: one, service: other }) => {
+          const id = [...truth.keys()][(5 * one + other) % Math.max(1, truth.size)];
+          const said = id === undefined ? undefined : truth.get(id);
+          if (id === undefined || said === undefined) return;
+          truth.delete(id);
+          say(world, nodeAt(said.node), `s${id.split(" ")[1]}`, ++version, { namespace: said.namespace, isWithdrawn: true });
         },
         cut: ({ node }) => {
           const link = wanted[node % wanted.length];
@@ -504,7 +505,7 @@ test("whatever is said, cut, healed and restarted in a ring, a star or a mesh, i
       live(world, 4 * MINUTE);
       for (let at = 0; at < 4; at++) expect(shownAt(nodeAt(at))).toEqual(expected(at, wanted, truth));
     }),
-    { numRuns: runs(30) },
+    { numRuns: runs(100) },
   );
 });
 
