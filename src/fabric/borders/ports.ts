@@ -1,7 +1,8 @@
 /** What border links need of the summaries that their node holds. `HeldSummaries` of the room summary is one. */
+import type { Scope } from "../../catalog/entry/scope.ts";
 import type { KeyText } from "../../catalog/record/record.ts";
 import type { Time } from "../../lib/machine.ts";
-import type { Channel, Sealed, SummaryRefusal } from "../../summary/summary.ts";
+import type { Sealed, SummaryRefusal } from "../../summary/summary.ts";
 
 /** The cluster at the other end of a border link, and its region, as the settings name them. */
 export interface Via {
@@ -14,7 +15,8 @@ export interface HeldSeal {
   readonly key: KeyText;
   readonly source: string;
   readonly namespace: string;
-  readonly channel: Channel;
+  /** Of a beacon GLOBAL. */
+  readonly channel: Scope;
   readonly version: number;
   readonly isBeacon: boolean;
   readonly isWithdrawn: boolean;

@@ -1,5 +1,5 @@
 /** The keys in the order in which their versions changed, for border links (docs/design/summaries.md, Digests). What is only shown or hidden is no change. */
-import { type KeyText, keyParts } from "../../catalog/record/record.ts";
+import { clusterOfKey, type KeyText } from "../../catalog/record/record.ts";
 import { ChangeLog } from "../../catalog/replica/change-log.ts";
 import type { Known } from "./known.ts";
 
@@ -61,6 +61,6 @@ export class Changes {
   }
 
   #orderOf(key: KeyText): number {
-    return this.#beacons.get(key) ?? this.#knownOf(keyParts(key).clusterId)?.orderOf(key) ?? 0;
+    return this.#beacons.get(key) ?? this.#knownOf(clusterOfKey(key))?.orderOf(key) ?? 0;
   }
 }

@@ -3,7 +3,7 @@
  * in `chores.ts`; what comes and goes is in `taking.ts` and `saying.ts`.
  */
 import { Lookup } from "../../catalog/query/lookup.ts";
-import { BODY, type KeyText, keyParts } from "../../catalog/record/record.ts";
+import { BODY, clusterOfKey, type KeyText, keyParts } from "../../catalog/record/record.ts";
 import { Slab } from "../../catalog/record/slab.ts";
 import type { StoredRecord } from "../../catalog/record/stored-record.ts";
 import { Replica } from "../../catalog/replica/replica.ts";
@@ -104,7 +104,7 @@ export class Keeping {
     if (!isProven(record)) return false;
     // HOT: most often nobody narrowed anything, and then no key is read.
     if (this.exported.size === 0 || isWithdrawn(record) || record.namespace === BEACON_NAMESPACE) return true;
-    return this.isLetThrough({ source: keyParts(record.key).clusterId, namespace: record.namespace }, record.origin.clusterId);
+    return this.isLetThrough({ source: clusterOfKey(record.key), namespace: record.namespace }, record.origin.clusterId);
   }
 
   /** Whether a neighbour exports the namespace to the cluster that took it, or takes it now. What is of this region comes from no neighbour. */
@@ -245,7 +245,7 @@ export class Keeping {
   /** What is held of a key has changed, or what counts of it: brings all that depends on it up to date. HOT: once a change. */
   follow(key: KeyText, time: Time): void {
     const best = this.best(key);
-    const { clusterId } = keyParts(key);
+    const clusterId = clusterOfKey(key);
     const source = best === undefined ? this.sources.find(clusterId) : this.sources.obtain(clusterId, time);
     const isOver = best !== undefined && (this.#isOver(best, source) || this.#isAnnouncementOver(best, time));
     if (source !== undefined) this.#note(source, key, best, isOver);
@@ -314,7 +314,7 @@ export class Keeping {
 
   /** Whether a summary or withdrawal of another cluster is gone for good, so that it need not be kept under an origin that nobody writes. */
   isOver(record: StoredRecord): boolean {
-    const { clusterId } = keyParts(record.key);
+    const clusterId = clusterOfKey(record.key);
     if (!isProven(record) || clusterId === this.options.clusterId) return false;
     const source = this.sources.find(clusterId);
     const isOfLost = source?.state === "dropped" && record.namespace !== BEACON_NAMESPACE;
@@ -331,7 +331,7 @@ export class Keeping {
 
   /** Whether a record announces a key whose time has passed. Nobody needs it, and a cluster may announce any number of keys one after another. */
   #isAnnouncementOver(record: StoredRecord, { wallMs }: Time): boolean {
-    if (record.namespace !== BEACON_NAMESPACE || record.key === beaconKey(keyParts(record.key).clusterId)) return false;
+    if (record.namespace !== BEACON_NAMESPACE || record.key === beaconKey(clusterOfKey(record.key))) return false;
     const content = this.contentOf(record);
     return content.what === "key" && content.key.notAfterWallMs <= wallMs;
   }
@@ -344,7 +344,7 @@ export class Keeping {
   /** Whether a record may be shown. Of a key only the highest that is proven may; a lower one never stands in for it. */
   #admits(stored: StoredRecord): boolean {
     const { key, body } = stored;
-    const { clusterId } = keyParts(key);
+    const clusterId = clusterOfKey(key);
     if (body !== BODY.ENTRY) return this.isVisible(stored, clusterId);
     if (!this.#counts(stored) || isWithdrawn(stored)) return false;
     for (const peer of stored.peers ?? NOBODY) {
@@ -371,7 +371,7 @@ export class Keeping {
   /** The highest version that is known of a key here, or of the tag of what is said of it; 0 for a new one. */
   highest(key: KeyText, tag: bigint, time: Time): number {
     this.settle(key, time);
-    const told = this.withdrawals.toldOf(keyParts(key).clusterId, tag);
+    const told = this.withdrawals.toldOf(clusterOfKey(key), tag);
     return Math.max(this.best(key)?.hlc ?? 0, this.own.endedVersion(key), told);
   }
 

@@ -4,7 +4,7 @@ import type { Scope } from "../../catalog/entry/scope.ts";
 import type { KeyText } from "../../catalog/record/record.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Context, Signer } from "../../seal/signer.ts";
-import type { Channel, Sealed, SummaryKey, SummaryRefusal } from "../summary.ts";
+import type { Sealed, SummaryKey, SummaryRefusal } from "../summary.ts";
 
 export interface HeldOptions {
   readonly nodeId: string;
@@ -89,7 +89,8 @@ export interface HeldSeal {
   readonly key: KeyText;
   readonly source: string;
   readonly namespace: string;
-  readonly channel: Channel;
+  /** Of a beacon GLOBAL. */
+  readonly channel: Scope;
   readonly version: number;
   readonly isBeacon: boolean;
   readonly isWithdrawn: boolean;

@@ -2,13 +2,12 @@
  * The summaries and beacons that a node holds, on a replica of their own (docs/design/summaries.md). What borders bring is taken or refused, what
  * nodes of the region tell is held but hidden until its signature is verified here, and what this cluster says is numbered and signed.
  */
-import { SCOPE } from "../../catalog/entry/scope.ts";
-import { type KeyText, keyParts } from "../../catalog/record/record.ts";
+import { clusterOfKey, type KeyText, KIND } from "../../catalog/record/record.ts";
 import type { StoredRecord } from "../../catalog/record/stored-record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import type { Time } from "../../lib/machine.ts";
 import { type Opened, sealedOf } from "../codec.ts";
-import { beaconKey, summaryKeyOf } from "../keys.ts";
+import { beaconKey } from "../keys.ts";
 import type { Beacon, IngressNode, SaidUnder, Sealed, Summary, SummaryFacts, SummaryKey, SummaryRefusal } from "../summary.ts";
 import { Chores } from "./chores.ts";
 import type { Digest, DigestFilter, Listed } from "./digests.ts";
@@ -147,7 +146,7 @@ export class HeldSummaries {
     if (exporter === this.#keeping.exporterOf(own)) return;
     this.#taking.tell("conflict", this.#keeping.contentOf(other), { cluster: other.origin.clusterId }, time);
     const { nodeId, clusterId } = this.#keeping.options;
-    if (keyParts(own.key).clusterId === clusterId && this.#keeping.exporterOf(own) === nodeId) this.#echoes.order(own.key, own.hlc);
+    if (clusterOfKey(own.key) === clusterId && this.#keeping.exporterOf(own) === nodeId) this.#echoes.order(own.key, own.hlc);
   }
 
   // ---- what is held ----
@@ -182,14 +181,13 @@ export class HeldSummaries {
     return this.#keeping.told.find(namespace);
   }
 
-  /** What is held of a key, for border links. */
+  /** What is held of a key, for border links. HOT: several times a change for each link. The record says all that the key says. */
   find(key: KeyText): HeldSeal | undefined {
     const best = this.best(key);
     if (best === undefined) return undefined;
-    const { namespace, hlc: version } = best;
-    const parts = summaryKeyOf(key);
-    const facts = { key, source: keyParts(key).clusterId, namespace, version, channel: parts?.channel ?? SCOPE.GLOBAL };
-    return { ...facts, isBeacon: parts === undefined, isWithdrawn: isWithdrawn(best), seal: () => this.#sealOf(best) };
+    const { namespace, hlc: version, scope: channel, kind } = best;
+    const facts = { key, source: clusterOfKey(key), namespace, version, channel };
+    return { ...facts, isBeacon: kind === KIND.NODE, isWithdrawn: isWithdrawn(best), seal: () => this.#sealOf(best) };
   }
 
   /** HOT: of all beacons, for each link on which one goes. What is signed need not be read for it. */
@@ -237,7 +235,7 @@ export class HeldSummaries {
   /** Whether a record's source was not heard of for a ttl. */
   isStale({ key }: { readonly key: KeyText }, time: Time): boolean {
     const { sources } = this.#keeping;
-    const source = sources.find(keyParts(key).clusterId);
+    const source = sources.find(clusterOfKey(key));
     return source === undefined || sources.stateAt(source, time) !== "fresh";
   }
 
