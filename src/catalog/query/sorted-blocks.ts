@@ -8,7 +8,7 @@ import { assert } from "../../lib/errors.ts";
 /** Items a block holds at most. A block is copied whenever it changes, since an array that grows in place has a third of its room to spare. */
 const BLOCK_SIZE = 64;
 
-export class SortedBlocks<T extends object | string> {
+export class SortedBlocks<T extends object | string | number> {
   readonly #isBefore: (a: T, b: T) => boolean;
   /** There is at least one block, and only a single block may be empty. */
   readonly #blocks: T[][] = [[]];

@@ -183,14 +183,14 @@ export class Digests {
     const listed: Listed[] = [];
     let looked = 0;
     for (const source of this.#sources.all) {
-      for (const [key, { version, tag }] of source.keys.entries()) {
+      for (const [key, { version, tag, order }] of source.keys.entries()) {
         if (++looked % SLICE === 0) yield;
         const of = tagHash(source.id, tag);
         if (version === 0 || !buckets.has(bucketOf(of)) || !passes(filter, source.id, key)) continue;
         const isDropped = version < 0 && source.state === "dropped";
         if (isDropped) continue;
         const hash = (BigInt(of.high) << 32n) | BigInt(of.low);
-        listed.push({ key, hash, version: Math.abs(version), order: source.keys.orderOf(key), isWithdrawn: version < 0 });
+        listed.push({ key, hash, version: Math.abs(version), order, isWithdrawn: version < 0 });
       }
     }
     return listed;
