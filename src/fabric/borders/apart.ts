@@ -8,6 +8,7 @@ import { MAX_HOPS } from "../../summary/summary.ts";
 import type { BorderSummaries } from "./ports.ts";
 import { Patterns } from "./rules/patterns.ts";
 import { allWhenEmpty } from "./rules/rules.ts";
+import { Standstills } from "./standstills.ts";
 
 /** The export rules of the borders with a region, one for each border. */
 type Exports = readonly (readonly string[])[];
@@ -36,9 +37,15 @@ export class Apart {
   readonly #standings = new Map<string, Standing>();
   /** Regions to which the last link of this node went down since the last look. */
   readonly #lost = new Set<string>();
+  readonly #standstills = new Standstills(UNSURE_MS);
 
   constructor(summaries: BorderSummaries) {
     this.#summaries = summaries;
+  }
+
+  /** Meanwhile no link could be found dead. */
+  stoodStill(lagMs: number, time: Time): void {
+    this.#standstills.add(lagMs, time);
   }
 
   /** This node has no link with the region any more. */
@@ -49,19 +56,21 @@ export class Apart {
   /** Looks at what changed. `regions` have borders here, with these rules; this region has links with `linked`, and this node has these of them. */
   look(regions: ReadonlyMap<string, Exports>, linked: ReadonlySet<string>, own: ReadonlyMap<string, readonly Handing[]>, time: Time): void {
     const { monoMs } = time;
+    const unsureMonoMs = monoMs - UNSURE_MS - this.#standstills.sumMs(time);
     for (const region of this.#standings.keys()) if (!regions.has(region)) this.#standings.delete(region);
     for (const [region, exports] of regions) {
       const standing = this.#standings.get(region) ?? newStanding(this.#summaries.revision);
       this.#standings.set(region, standing);
       if (this.#isAnyDue(region, exports, standing)) add(standing, monoMs);
       const links = own.get(region) ?? [];
-      if (!linked.has(region) || this.#lost.has(region) || links.some(({ isDropped }) => isDropped)) open(standing, monoMs);
+      if (!linked.has(region) || this.#lost.has(region) || links.some(({ isDropped }) => isDropped))
+        open(standing, { monoMs, unsureMonoMs });
       else if (links.length === 0) close(standing, monoMs);
       for (const link of links) {
         const handedMonoMs = link.handedMonoMs(time);
         if (handedMonoMs !== undefined && handedMonoMs >= (standing.openMonoMs ?? Number.NEGATIVE_INFINITY)) close(standing, handedMonoMs);
       }
-      const forgottenMonoMs = Math.min(standing.takenMonoMs, monoMs - UNSURE_MS);
+      const forgottenMonoMs = Math.min(standing.takenMonoMs, unsureMonoMs);
       if (standing.openMonoMs === undefined) standing.changes = standing.changes.filter((changeMonoMs) => changeMonoMs > forgottenMonoMs);
     }
     this.#lost.clear();
@@ -99,8 +108,8 @@ function newStanding(revision: number): Standing {
 }
 
 /** What was handed over last may have gone into a link that was dead already. */
-function open(standing: Standing, monoMs: number): void {
-  standing.takenMonoMs = standing.openMonoMs === undefined ? Math.min(standing.takenMonoMs, monoMs - UNSURE_MS) : standing.takenMonoMs;
+function open(standing: Standing, { monoMs, unsureMonoMs }: { readonly monoMs: number; readonly unsureMonoMs: number }): void {
+  standing.takenMonoMs = standing.openMonoMs === undefined ? Math.min(standing.takenMonoMs, unsureMonoMs) : standing.takenMonoMs;
   standing.openMonoMs = monoMs;
 }
 
@@ -115,6 +124,6 @@ function add(standing: Standing, monoMs: number): void {
   standing.changes.push(monoMs);
 }
 
-/** A link may be dead for so long before it goes down. */
+/** A link may be dead for so long before it goes down, and for as long as this node stands still. */
 const UNSURE_MS = 20_000;
 const MAX_CHANGES = 512;

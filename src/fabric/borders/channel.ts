@@ -93,6 +93,7 @@ export class BorderChannel implements LinkChannel<BorderFrame> {
 
   /** This node stood still for so long. On links that come up later nothing has waited. */
   stoodStill(lagMs: number, time: Time): void {
+    this.#apart.stoodStill(lagMs, time);
     for (const session of this.#sessions.values()) session.stoodStill(lagMs, time);
   }
 

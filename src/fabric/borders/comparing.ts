@@ -85,6 +85,8 @@ export class Comparing {
   /** Hashes of what the other side knows better, to be asked for. */
   #wanted: bigint[] = [];
   #sentMonoMs = 0;
+  /** The same, and for how long this node stood still before an answer could have come and been read. */
+  #readMonoMs = 0;
   /** When the last digest was sent that the other side did not contradict. */
   equalMonoMs: number | undefined;
   /** When the last digest was sent after which all that was found lacking was given. */
@@ -109,12 +111,18 @@ export class Comparing {
 
   /** All that was due at this time is equal there, was given, or goes with the changes. Silence says so sooner here than to people: it begins no age anew. */
   handedMonoMs({ monoMs }: Time): number | undefined {
-    return this.#isUncontradicted && monoMs >= this.#sentMonoMs + SILENT_MS ? this.#sentMonoMs : this.#givenMonoMs;
+    return monoMs >= this.#readMonoMs + SILENT_MS && this.#isUncontradicted(monoMs) ? this.#sentMonoMs : this.#givenMonoMs;
+  }
+
+  /** This node stood still for so long until now. An answer may have come meanwhile that it is to read yet. */
+  stoodStill(lagMs: number, { monoMs }: Time): void {
+    if (monoMs - lagMs < this.#readMonoMs + SILENT_MS) this.#readMonoMs += lagMs;
   }
 
   /** The other side answers as often as may be compared here, and then its silence says nothing. */
-  get #isUncontradicted(): boolean {
-    return this.#state.kind === "sent" && this.#parts.terms.comparing.isLeft(this.#sentMonoMs);
+  #isUncontradicted(monoMs: number): boolean {
+    const isRead = this.#readMonoMs === this.#sentMonoMs || monoMs >= this.#readMonoMs + SILENT_MS;
+    return isRead && this.#state.kind === "sent" && this.#parts.terms.comparing.isLeft(this.#sentMonoMs);
   }
 
   /** Also what was refused for a while and is gone now. */
@@ -250,11 +258,12 @@ export class Comparing {
     if (this.#othersMonoMs <= monoMs) this.#othersMonoMs = NEVER;
     this.#digestMonoMs = monoMs + options.digestIntervalMs;
     this.#lateMonoMs = this.#othersMonoMs === NEVER ? monoMs + options.comparisonEveryMs : this.#othersMonoMs + options.busyMs;
-    if (this.#isUncontradicted) {
+    if (this.#isUncontradicted(monoMs)) {
       this.equalMonoMs = this.#sentMonoMs;
       this.#lackNothing();
     }
     this.#sentMonoMs = monoMs;
+    this.#readMonoMs = monoMs;
     // A comparison that has not come to its end by now is given up.
     this.#state = { kind: "sent" };
     return { kind: "borderDigest", digest: own.digest, count: own.count, isAnswer: false, buckets: [] };

@@ -14,6 +14,7 @@ import { Outbox, type OutboxParts } from "./outbox.ts";
 import type { DigestFilter, Taken } from "./ports.ts";
 import { isMoreThan } from "./rules/reach.ts";
 import { allWhenEmpty, type Filters } from "./rules/rules.ts";
+import { Standstills } from "./standstills.ts";
 import { RETOLD_BURST, RETOLD_EVERY_MS, type Terms } from "./terms.ts";
 
 export interface SessionParts
@@ -86,8 +87,8 @@ export class BorderSession implements ChannelSession<BorderFrame> {
   /** The other side has told its rules. Before that it is sent nothing that they may exclude. */
   #isHeard = false;
   #direct: readonly string[] = [];
-  /** Of this node, lately. */
-  #standstills: readonly Standstill[] = [];
+  /** What this node reads meanwhile of the link may have waited. */
+  readonly #standstills: Standstills;
   /** One was so long that what waited meanwhile made sources seem older than they are. */
   #isLate = false;
   readonly #openMonoMs: number;
@@ -101,6 +102,7 @@ export class BorderSession implements ChannelSession<BorderFrame> {
     const { batchIntervalMs, bytesPerSecond, exports } = peer.border;
     this.#parts = parts;
     this.#openMonoMs = time.monoMs;
+    this.#standstills = new Standstills(options.heldUpMs);
     this.#resumedCount = summaries.resumedCount;
     this.#peer = peer;
     this.clusterId = peer.clusterId;
@@ -136,14 +138,9 @@ export class BorderSession implements ChannelSession<BorderFrame> {
 
   /** This node stood still for so long. What it reads next of this link may have waited as long, and that counts as age of beacons. */
   stoodStill(lagMs: number, time: Time): void {
-    const { heldUpMs, heardMs } = this.#parts.options;
-    const lately = this.#standstills.filter(({ untilMonoMs }) => time.monoMs < untilMonoMs);
-    this.#standstills = [...lately, { forMs: lagMs, untilMonoMs: time.monoMs + heldUpMs }];
-    this.#isLate ||= this.#heldUpMs(time) >= heardMs;
-  }
-
-  #heldUpMs({ monoMs }: Time): number {
-    return this.#standstills.reduce((sum, { forMs, untilMonoMs }) => sum + (monoMs < untilMonoMs ? forMs : 0), 0);
+    this.#standstills.add(lagMs, time);
+    this.#comparing.stoodStill(lagMs, time);
+    this.#isLate ||= this.#standstills.sumMs(time) >= this.#parts.options.heardMs;
   }
 
   /** The link is down. */
@@ -203,7 +200,7 @@ export class BorderSession implements ChannelSession<BorderFrame> {
       case "borderDigest":
       case "borderHave":
         // Those that waited would take up all comparisons that the other side may cause. It is asked for a new one.
-        if (frame.kind === "borderDigest" && !frame.isAnswer && this.#heldUpMs(time) >= this.#parts.options.heardMs)
+        if (frame.kind === "borderDigest" && !frame.isAnswer && this.#standstills.sumMs(time) >= this.#parts.options.heardMs)
           this.#parts.counts.ignored += 1;
         else if (this.#inbox.isEmpty) this.#compare(frame, time);
         else if (!this.#inbox.addComparison(frame)) this.#parts.counts.ignored += 1;
@@ -267,7 +264,7 @@ export class BorderSession implements ChannelSession<BorderFrame> {
    */
   #lookWhetherToAsk(time: Time): void {
     const { summaries, options } = this.#parts;
-    const isAwake = this.#isLate && this.#heldUpMs(time) < options.heardMs;
+    const isAwake = this.#isLate && this.#standstills.sumMs(time) < options.heardMs;
     if (time.monoMs < this.#openMonoMs + options.othersAfterMs) this.#resumedCount = summaries.resumedCount;
     if ((!isAwake && this.#resumedCount === summaries.resumedCount) || !this.#asked.isLeft(time.monoMs)) return;
     this.#asked.take(time.monoMs);
@@ -333,7 +330,7 @@ export class BorderSession implements ChannelSession<BorderFrame> {
       this.#parts.counts.flooded += count;
       reading.take(time.monoMs, -count);
     } else {
-      this.#inbox.addBatch(frame, time.monoMs - this.#heldUpMs(time));
+      this.#inbox.addBatch(frame, time.monoMs - this.#standstills.sumMs(time));
       this.#parts.onCome(this);
     }
     const forMs = Math.max(overMs, this.#inbox.isCrowded ? CROWDED_MS : 0);
@@ -396,12 +393,6 @@ export class BorderSession implements ChannelSession<BorderFrame> {
     counts.given += 1;
     this.#outbox.giveBack(held, time);
   }
-}
-
-interface Standstill {
-  readonly forMs: number;
-  /** Until then this node reads what waited meanwhile. */
-  readonly untilMonoMs: number;
 }
 
 /** Of what came, in summaries: an announcement has two signatures and a key to be parsed, and a beacon up to a hundred withdrawals. */

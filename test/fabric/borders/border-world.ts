@@ -94,6 +94,8 @@ export class BorderWorld {
   onStep: () => void = NO_STEP;
   /** Batches that are lost on their way. */
   withheld: (sent: Pick<Sent, "from" | "to">) => boolean = () => false;
+  /** Frames of any kind that are lost, as on a link that is dead. */
+  isLost: (sent: Pick<Sent, "from" | "to">) => boolean = () => false;
   delayOf: (sent: Pick<Sent, "from" | "to">) => number = () => 80;
   batchIntervalMs = 200;
   time: Time = { monoMs: 1_000_000, wallMs: 1_700_000_000_000 };
@@ -245,7 +247,7 @@ export class BorderWorld {
     const encoded = encodeLinkFrame(frame satisfies LinkFrame);
     const back = end.node.ends.get(from.nodeId);
     this.sent.push({ from, to: end.node, frame, bytes: encoded.length + ENVELOPE_BYTES, atMs: this.time.monoMs });
-    if (frame.kind === "borderBatch" && this.withheld({ from, to: end.node })) return;
+    if (this.isLost({ from, to: end.node }) || (frame.kind === "borderBatch" && this.withheld({ from, to: end.node }))) return;
     if (back !== undefined)
       this.#onTheWay.push({ atMs: this.time.monoMs + this.delayOf({ from, to: end.node }), end: back, back: end, frame: encoded });
   }

@@ -13,6 +13,12 @@ function known(world = new BorderWorld(), sides: readonly Exports[] = []): reado
   return [world, a, b];
 }
 
+function standStill(world: BorderWorld, node: WorldNode, forMs: number): void {
+  const { monoMs, wallMs } = world.time;
+  world.time = { monoMs: monoMs + forMs, wallMs: wallMs + forMs };
+  node.channel.stoodStill(forMs, world.time);
+}
+
 test.each([
   { what: "and the link is lost", isLinkedAgain: false },
   { what: "and a new link comes up at once, over which nothing comes either", isLinkedAgain: true },
@@ -37,6 +43,57 @@ test.each([
   world.unlink(a, b);
   world.link(a, b);
   live(world, 6000);
+  expect(a.channel.lagMs(world.time)).toBe(0);
+});
+
+test("what went into a dead link right before this node stood still for a minute is due since it changed", () => {
+  const [world, a, b] = known();
+  live(world, 8000);
+  // Nothing contradicts the digest that goes then either.
+  world.isLost = () => true;
+  say(world, a, "web", 1);
+  live(world, 8500);
+  standStill(world, a, MINUTE);
+  live(world, 1000);
+  world.unlink(a, b);
+  live(world, 2000);
+  expect(a.channel.lagMs(world.time)).toBeGreaterThan(MINUTE);
+  world.isLost = () => false;
+  world.link(a, b);
+  live(world, 6000);
+  expect(a.channel.lagMs(world.time)).toBe(0);
+});
+
+test("an answer that waits while this node stands still is no silence", () => {
+  const [world, a] = known(new BorderWorld({ storeForwardMs: 4000 }));
+  const end = a.ends.get("b");
+  if (end !== undefined) end.isStalled = true;
+  say(world, a, "web", 1);
+  live(world, 10_000);
+  if (end !== undefined) end.isStalled = false;
+  const before = world.sent.length;
+  const isAsked = () => world.sent.slice(before).some(({ from, frame }) => from === a && frame.kind === "borderDigest");
+  while (!isAsked()) world.run(20);
+  standStill(world, a, 5000);
+  expect(a.channel.lagMs(world.time)).toBeGreaterThan(14_000);
+  world.run(20);
+  expect(a.channel.lagMs(world.time)).toBeGreaterThan(14_000);
+  expect(a.channel.backlogs(world.time)[0]?.exportedEqualMonoMs).toBeLessThan(world.time.monoMs - 14_000);
+  live(world, 6000);
+  expect(a.channel.lagMs(world.time)).toBe(0);
+});
+
+test("a node that is held for a moment again and again learns all the same that the other side holds what was dropped", () => {
+  const [world, a] = known(new BorderWorld({ storeForwardMs: 4000 }));
+  const end = a.ends.get("b");
+  if (end !== undefined) end.isStalled = true;
+  say(world, a, "web", 1);
+  live(world, 10_000);
+  if (end !== undefined) end.isStalled = false;
+  for (let n = 0; n < 20; n++) {
+    world.run(400);
+    standStill(world, a, 100);
+  }
   expect(a.channel.lagMs(world.time)).toBe(0);
 });
 
