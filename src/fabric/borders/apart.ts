@@ -95,7 +95,7 @@ export class Apart {
     this.#summaries.changesSince(standing.revision, (held) => {
       const { isBeacon, channel, source, namespace } = held;
       isDue = !isBeacon && channel === SCOPE.GLOBAL && this.#summaries.regionOf(source) !== region && isLetOut(namespace);
-      isDue &&= held.seal().hops < MAX_HOPS;
+      isDue &&= held.hops < MAX_HOPS;
       return !isDue;
     });
     standing.revision = this.#summaries.revision;

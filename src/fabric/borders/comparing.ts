@@ -307,7 +307,7 @@ export class Comparing {
 
   /** It passed as many borders as it may, so the other side never gets it from here. */
   #isFar(source: string, key: KeyText): boolean {
-    return source !== this.#parts.ownCluster && (this.#parts.summaries.find(key)?.seal().hops ?? 0) >= MAX_HOPS;
+    return source !== this.#parts.ownCluster && (this.#parts.summaries.find(key)?.hops ?? 0) >= MAX_HOPS;
   }
 
   *#give(source: string, lacking: readonly Listed[], revision: number, time: Time): Generator<void, readonly KeyText[]> {

@@ -94,6 +94,8 @@ export interface HeldSeal {
   readonly version: number;
   readonly isBeacon: boolean;
   readonly isWithdrawn: boolean;
+  /** Borders that it passed. */
+  readonly hops: number;
   seal(): Sealed;
 }
 

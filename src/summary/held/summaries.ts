@@ -187,7 +187,17 @@ export class HeldSummaries {
     if (best === undefined) return undefined;
     const { namespace, hlc: version, scope: channel, kind } = best;
     const facts = { key, source: clusterOfKey(key), namespace, version, channel };
-    return { ...facts, isBeacon: kind === KIND.NODE, isWithdrawn: isWithdrawn(best), seal: () => this.#sealOf(best) };
+    const keeping = this.#keeping;
+    return {
+      ...facts,
+      isBeacon: kind === KIND.NODE,
+      isWithdrawn: isWithdrawn(best),
+      /** HOT: of each summary that a neighbour lacks, and of all beacons for each link. Nothing is copied for it. */
+      get hops() {
+        return sealedOf(keeping.bytesOf(best)).hops;
+      },
+      seal: () => this.#sealOf(best),
+    };
   }
 
   /** HOT: of all beacons, for each link on which one goes. What is signed need not be read for it. */
@@ -213,7 +223,7 @@ export class HeldSummaries {
   beacons({ monoMs }: Time): readonly HeldBeacon[] {
     return this.#keeping.sources.all.flatMap(({ id, isHeard, state, receiptMonoMs }) => {
       const held = isHeard && state !== "dropped" ? this.find(beaconKey(id)) : undefined;
-      return held === undefined ? [] : [{ ...held, ageMs: Math.max(0, monoMs - receiptMonoMs), hops: held.seal().hops }];
+      return held === undefined ? [] : [{ ...held, ageMs: Math.max(0, monoMs - receiptMonoMs), hops: held.hops }];
     });
   }
 

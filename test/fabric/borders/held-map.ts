@@ -214,7 +214,7 @@ export class HeldMap implements BorderSummaries {
     if (facts.isBeacon) this.#beacons.set(key, row);
   }
 
-  #read({ signed }: Sealed): Omit<HeldSeal, "seal"> {
+  #read({ signed }: Sealed): Omit<HeldSeal, "seal" | "hops"> {
     const {
       source,
       version,

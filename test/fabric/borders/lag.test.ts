@@ -143,7 +143,7 @@ test("what another node of the region took by fewer borders goes, though a compa
   a.held.take(sealOf({ source: "cz", name: "web", version: 1 }, 7), { cluster: "cy", region: "ry" }, world.time);
   world.link(a, b);
   live(world, 3000);
-  for (const [key, row] of a.held.rows) a.held.rows.set(key, { ...row, seal: () => ({ ...row.sealed, hops: 7 }) });
+  for (const [key, row] of a.held.rows) a.held.rows.set(key, { ...row, hops: 7, seal: () => ({ ...row.sealed, hops: 7 }) });
   expect(shownAt(b)).toEqual([]);
   live(world, 30_000);
   expect(shownAt(b)).toEqual(["cz web 1"]);
