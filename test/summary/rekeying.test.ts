@@ -2,6 +2,7 @@
 import { expect, test } from "vitest";
 import { HEALTH } from "../../src/catalog/record/record.ts";
 import { Policy } from "../../src/policy/set/verdict.ts";
+import { Rekeying } from "../../src/summary/building/rekeying.ts";
 import { rule, set } from "../fakes/policies.ts";
 import { SummaryWorld } from "../fakes/summary-world.ts";
 
@@ -154,4 +155,22 @@ test("a node that may see only a part signs nothing again, and what the policy d
   world.run(MINUTE * 2);
   expect(world.told().toSorted()).toEqual(["s0 global denied gone", "s1 global denied gone", "s2 global rekeyed gone"]);
   expect(world.node("a").builder.serviceCount).toBe(0);
+});
+
+test("exporters that come and go make nothing wait for longer, as long as nothing of them was signed again", () => {
+  const sent = { exporter: "b" } as Parameters<Rekeying["dueMonoMs"]>[0];
+  const rekeying = new Rekeying({ nodeId: "a", holdDownMs: 5000 }, "key-2");
+  const dueAfterMs = (monoMs: number) => {
+    rekeying.handedOver();
+    rekeying.begin("key-2", { monoMs, wallMs: 0 });
+    return rekeying.dueMonoMs(sent, 0) - monoMs;
+  };
+  expect(dueAfterMs(0)).toBe(MINUTE);
+  rekeying.done(sent);
+  expect([1, 2, 3].map((hours) => dueAfterMs(hours * 60 * MINUTE))).toEqual([2 * MINUTE, 2 * MINUTE, 2 * MINUTE]);
+  for (let n = 0; n < 10; n++) {
+    rekeying.done(sent);
+    dueAfterMs(0);
+  }
+  expect(dueAfterMs(0)).toBe(60 * MINUTE);
 });

@@ -96,6 +96,33 @@ test("an origin of which nothing is shown goes after a day", () => {
   expect(a.space.origins().length).toBe(1);
 });
 
+test("an origin that has nothing but ends goes as soon as its node is away", () => {
+  const { world, a, b } = pair();
+  b.space.put(summaryOf("x"), 1, world.time());
+  b.space.end(summaryOf("x"), world.time());
+  world.run(1000);
+  expect(a.space.origins().length).toBe(2);
+  world.kill(b.node);
+  world.run(700_000);
+  expect([a.space.view(), a.space.origins().length]).toEqual([[], 1]);
+});
+
+test("a node takes a later origin once a minute, whatever others say under its name", () => {
+  const { world, b } = pair();
+  const { replica } = b.space;
+  const { clusterId, region } = replica.self;
+  const taken: number[] = [];
+  for (let n = 0; n < 12; n++) {
+    const before = replica.self.generation;
+    replica.origin("b", before + 1000, { clusterId, region });
+    // All origins are looked at when a member comes.
+    if (n === 0) start(world, { nodeId: "c" }, new SummarySpace("c", world.nowMs));
+    world.run(10_000);
+    if (replica.self.generation > before) taken.push(n * 10);
+  }
+  expect(taken).toEqual([0, 60]);
+});
+
 test("a node that was away for so long that its origin was forgotten is heard again", () => {
   const { world, a, b } = pair();
   b.space.put(summaryOf("x"), 1, world.time());

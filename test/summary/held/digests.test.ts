@@ -109,6 +109,20 @@ test("sums equal their definition after keys and regions of clusters were change
   );
 });
 
+test("a cluster that the settings have in another region is in no sum for that region, though nothing that it said changed", () => {
+  const world = new HeldWorld();
+  const [a, b] = [world.node({ nodeId: "a1", clusterId: "A" }), world.node({ nodeId: "b1", clusterId: "B" })];
+  const filter: DigestFilter = { passes: (source) => b.held.regionOf(source) !== "far" };
+  a.beacon();
+  a.say("cart", { regions: [] });
+  for (const name of ["beacon", "cart"]) b.takeFrom(a, name);
+  expect(b.held.digest(filter)?.count).toBe(1);
+  world.keys.add("A", "far");
+  b.held.keysChanged(["A"]);
+  b.settle();
+  expect(b.held.digest(filter)?.count).toBe(0);
+});
+
 test("a list has the keys of some buckets, and what was withdrawn; what is dropped is in none", () => {
   const world = new HeldWorld();
   const [a, b] = [world.node({ nodeId: "a1", clusterId: "A" }), world.node({ nodeId: "b1", clusterId: "B" })];

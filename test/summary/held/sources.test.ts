@@ -671,3 +671,23 @@ test("what comes right behind the beacon of a source that was dropped is taken, 
   b.settle();
   expect(b.shown).toHaveLength(1);
 });
+
+test("the version of what a stolen key signed keeps nothing out once that is ended", () => {
+  const world = new HeldWorld();
+  const a = world.node({ nodeId: "a1", clusterId: "A" });
+  const b = world.node({ nodeId: "b1", clusterId: "B" });
+  world.keys.counting.add("A stolen");
+  a.beacon();
+  b.takeFrom(a, "beacon");
+  expect(b.takeSeal(sealedSummary({ version: 2 ** 50, keyId: "stolen" }, "stolen"))).toBe("taken");
+  world.keys.counting.delete("A stolen");
+  b.held.keysChanged(["A"]);
+  for (const untilMs = TTL + STALE_KEEP + MINUTE; world.nowMs < untilMs; world.nowMs += MINUTE) {
+    a.beacon();
+    b.takeFrom(a, "beacon");
+    b.settle();
+  }
+  expect(b.held.replica.own(keyOf("cart", "A"))?.body).toBe(BODY.EXPIRED);
+  const version = a.say("cart");
+  expect([b.takeFrom(a, "cart"), b.shown]).toEqual(["taken", [`A/cart@${version}`]]);
+});
