@@ -41,6 +41,7 @@ export class SummarySpace implements SourceReceipts {
   readonly stamper = stamper;
   readonly receipts = this;
   readonly lostAfterMs = 720_000;
+  isTakenBack: SourceReceipts["isTakenBack"] = () => false;
   #news = new Set<string>();
   /** Of beacons that are not held yet. */
   readonly #waiting = new Map<string, { readonly version: number; readonly monoMs: number }>();

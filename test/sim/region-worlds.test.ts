@@ -19,6 +19,7 @@ test.each([
     found: "that a part was told for the whole until it was judged next, and that what was not verified yet was taken back",
   },
   { world: "isBesideALoss", seed: 1, found: "that a node ended at once what it had taken over" },
+  { world: "isBesideALossOfTime", seed: 1, found: "that nobody told a cluster which lost its disk what it had taken back" },
 ])("world $world with the times of seed $seed, which found $found", ({ world, seed }) => {
   expectNothingWrong(runNamed(world, seed));
 });

@@ -52,7 +52,7 @@ const WORLDS: readonly Story[] = [
 ];
 
 /** Worlds that no mutant needs. */
-const OTHERS: readonly Story[] = [isBesideALoss];
+const OTHERS: readonly Story[] = [isBesideALoss, isBesideALossOfTime];
 
 export const WORLD_COUNT: number = WORLDS.length;
 
@@ -624,6 +624,27 @@ function isBesideALoss({ seed, rng, trace }: Parameters<Story>[0]) {
   regions.at(lossMs + 5000, () => regions.put("eu2-a", "stays", "1", { namespace: "inner" }));
   // Five minutes after its node began another one, an origin is taken over.
   regions.watch(lossMs + 340_000, lossMs + 400_000, () => regions.differs(regions.nodesOf("eu"), ["eu2 inner/stays"]), 1000);
+  return { regions, endMs: lossMs + 400_500 };
+}
+
+/** The same, and the clock of the cluster is set back: what it says then is below what it took back before, of which only the other cluster of its region knows. */
+function isBesideALossOfTime({ seed, rng, trace }: Parameters<Story>[0]) {
+  const rules = () => ({ exports: ["svc"] });
+  const regions = new Regions(seed, { eu: { eu1: 2, eu2: 1 }, us: { us1: 1 } }, { rules }, trace);
+  regions.start();
+  const put = () => regions.put("eu2-a", "comes", "1", { namespace: "inner" });
+  regions.at(LINKED_MS, put);
+  regions.at(LINKED_MS + 3000, () => regions.end("eu2-a", "comes", "1", "inner"));
+  const lossMs = LINKED_MS + 12_000 + rng.int(1000);
+  regions.look(lossMs - 100, () => regions.differs(regions.nodesOf("eu"), []));
+  regions.at(lossMs, () => {
+    const node = regions.node("eu2-a");
+    node.crash({ isSilent: false, isBatchKept: false, isDiskLost: true });
+    node.skewMs = -120_000;
+  });
+  regions.at(lossMs + 1000, () => regions.node("eu2-a").start());
+  regions.at(lossMs + 5000, put);
+  regions.watch(lossMs + 340_000, lossMs + 400_000, () => regions.differs(regions.nodesOf("eu"), ["eu2 inner/comes"]), 1000);
   return { regions, endMs: lossMs + 400_500 };
 }
 

@@ -30,6 +30,8 @@ export interface SourceReceipts {
   readonly lostAfterMs: number;
   /** Whether the source of a record took it back, or is lost for so long that nothing of it counts any more. */
   isOver(record: StoredRecord): boolean;
+  /** Whether it is the word of a source that something is gone, and proven. */
+  isTakenBack(record: StoredRecord): boolean;
   /** Another node of the region had that beacon so long ago. If it is not held or proven here yet, that counts as soon as it is. */
   heardAge(age: SourceAge, time: Time): void;
 }

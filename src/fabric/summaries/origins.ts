@@ -2,7 +2,7 @@
  * The origins of the summary replica. They are live always, whatever becomes of their nodes. What one says that nobody writes any more is taken over by a
  * node that lives, and the origin is forgotten when nothing of it is needed (docs/design/summaries.md, In a region).
  */
-import { BODY } from "../../catalog/record/record.ts";
+import { BODY, keyParts } from "../../catalog/record/record.ts";
 import type { Origin, StoredRecord } from "../../catalog/record/stored-record.ts";
 import { startNewGeneration } from "../../catalog/replica/new-generation.ts";
 import { ENTRIES } from "../../catalog/replica/sweeps.ts";
@@ -60,7 +60,7 @@ interface Members {
 export class SummaryOrigins {
   readonly #replication: Replicator;
   readonly #members: Members;
-  readonly #sources: Pick<SourceReceipts, "isOver">;
+  readonly #sources: Pick<SourceReceipts, "isOver" | "isTakenBack">;
   readonly #rows = new Map<Origin, Row>();
   /** Ids of forgotten origins whose node may come back as such. */
   readonly #away = new Set<string>();
@@ -71,7 +71,7 @@ export class SummaryOrigins {
   /** Whether there are rows to go. */
   #isGoing = false;
 
-  constructor(replication: Replicator, members: Members, sources: Pick<SourceReceipts, "isOver">) {
+  constructor(replication: Replicator, members: Members, sources: Pick<SourceReceipts, "isOver" | "isTakenBack">) {
     this.#replication = replication;
     this.#members = members;
     this.#sources = sources;
@@ -211,7 +211,7 @@ export class SummaryOrigins {
       const own = replica.own(stored.key);
       // What this node has ended in that version, it does not say again.
       const isEnded = own !== undefined && own.hlc >= stored.hlc;
-      if (!isEnded && this.#isShown(stored) && this.#isNeeded(stored)) taken.push(stored);
+      if (!isEnded && (this.#isShown(stored) || this.#isInTheWay(stored)) && this.#isNeeded(stored)) taken.push(stored);
       return taken.length < TAKEN_A_REVIEW;
     });
     for (const { key, namespace, name, kind, scope, health, traits, principal, hlc, at, sizeBytes, contentBytes } of taken) {
@@ -244,6 +244,18 @@ export class SummaryOrigins {
     const isInPlace = (other: StoredRecord) =>
       other.hlc > stored.hlc || (other.hlc === stored.hlc && (!this.#rows.has(other.origin) || compareForView(other, stored) < 0));
     return !(stored.peers ?? []).some((other) => other !== stored && other.body === BODY.ENTRY && isInPlace(other));
+  }
+
+  /**
+   * Whether its source took it back, has forgotten that, and says it again in a lower version, which therefore nobody is shown. No record comes under an origin
+   * of its own cluster by way of another one, so it is told under that of this node.
+   */
+  #isInTheWay(stored: StoredRecord): boolean {
+    if (!this.#sources.isTakenBack(stored)) return false;
+    const { clusterId } = keyParts(stored.key);
+    const isSaidBelow = ({ body, hlc, origin }: StoredRecord) =>
+      body === BODY.ENTRY && hlc < stored.hlc && origin.clusterId === clusterId && !this.#rows.has(origin);
+    return (stored.peers ?? []).some(isSaidBelow);
   }
 
   #isShown({ revision, key, origin }: StoredRecord): boolean {

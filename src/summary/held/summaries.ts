@@ -12,7 +12,7 @@ import type { Beacon, IngressNode, SaidUnder, Sealed, Summary, SummaryFacts, Sum
 import { Chores } from "./chores.ts";
 import type { Digest, DigestFilter, Listed } from "./digests.ts";
 import { Echoes } from "./echoes.ts";
-import { isWithdrawn } from "./findings.ts";
+import { isProven, isWithdrawn } from "./findings.ts";
 import { type IsExported, Keeping } from "./keeping.ts";
 import type { ClusterKeys, Exceed, HeldBeacon, HeldOptions, HeldParts, HeldSeal, SourceAge, SourceStatus, Taken, Via } from "./options.ts";
 import type { RefusalEvent } from "./refusals.ts";
@@ -312,6 +312,11 @@ export class HeldSummaries {
   /** Whether the source of a record took it back by a beacon, or is dropped. */
   isOver(record: StoredRecord): boolean {
     return this.#keeping.isOver(record);
+  }
+
+  /** Whether a source says by this record that something is gone. */
+  isTakenBack(record: StoredRecord): boolean {
+    return isProven(record) && isWithdrawn(record);
   }
 
   /** A node of the region, or the file of an earlier life, tells of a receipt. If that beacon is not proven here yet, it counts as soon as it is. */

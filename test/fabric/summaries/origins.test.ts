@@ -83,6 +83,28 @@ test("what only a node said that is gone for good is taken over by one that live
   ]);
 });
 
+test("what a cluster took back and has forgotten is told to it by a node of another one, where it says that again in a lower version", () => {
+  const world = new FabricWorld();
+  const a = startSpace(world, { nodeId: "a", clusterId: "c1" });
+  const c = startSpace(world, { nodeId: "c", clusterId: "c2", seeds: ["a:1"] });
+  world.run(20_000);
+  const isWithdrawn = ({ name, hlc }: { readonly name: string; readonly hlc: number }) => hlc > 5 && name !== "unproven";
+  a.space.isTakenBack = isWithdrawn;
+  a.space.replica.setAdmission(({ hlc }) => hlc <= 5);
+  for (const name of ["below", "unsaid", "unproven", "above"]) c.space.put(summaryOf(name, "c2"), 7, world.time());
+  world.run(1000);
+  world.kill(c.node);
+  const again = startSpace(world, { nodeId: "c", clusterId: "c2", generation: 2, seeds: ["a:1"] });
+  world.run(30_000);
+  for (const name of ["below", "unproven"]) again.space.put(summaryOf(name, "c2"), 4, world.time());
+  again.space.put(summaryOf("above", "c2"), 8, world.time());
+  const told = (space: SummarySpace) => [...(space.replica.origins.get(a.space.replica.self.id)?.log.list() ?? [])];
+  world.run(290_000);
+  expect(told(again.space)).toEqual([]);
+  world.run(80_000);
+  expect(told(again.space).map(({ name, hlc }) => [name, hlc])).toEqual([["below", 7]]);
+});
+
 test("an origin of which nothing is shown goes after a day", () => {
   const { world, a, b } = pair();
   a.space.replica.setAdmission(() => false);
