@@ -44,22 +44,27 @@ class Anything {
   readonly #withholding = new Set<number>();
   readonly #endMs = START_MS + ACTIVE_MS;
   readonly #kinds: readonly Fault[];
-  /** All borders of the others are with this region. */
-  readonly #hub: string | undefined;
+  /** In every other world operators change rules of borders. */
+  readonly #isRuled: boolean;
   /** Within the skew that is allowed. */
   readonly #maxSkewMs: number;
 
   constructor(seed: number, trace?: string) {
     this.#rng = new Rng(`anything ${seed}`);
     const rng = this.#rng;
-    this.#layout = this.#drawLayout();
+    const ofRules = rng.fork("rules");
+    this.#isRuled = ofRules.int(2) === 0;
+    // Where regions stand in a row more words are relayed, and go in circles.
+    const isRow = this.#isRuled && ofRules.int(2) === 0;
+    const drawn = this.#drawLayout();
+    this.#layout = isRow ? { ...drawn, sa: { sa1: 1 + ofRules.int(2) } } : drawn;
     // Each world has only a few kinds of faults, because many would hide each other.
     this.#kinds = Array.from({ length: 1 + rng.int(4) }, () => FAULTS[rng.int(FAULTS.length)] ?? "crash");
     // A withdrawal must outlive what an origin of an earlier start says, which is taken over after five minutes.
     const isShort = rng.int(2) === 0 && !this.#isLossy;
-    this.#hub = rng.int(3) === 0 ? "eu" : undefined;
+    const shape = isRow ? (ofRules.int(2) === 0 ? "ring" : "chain") : rng.int(3) === 0 ? "hub" : "mesh";
     this.#maxSkewMs = isShort ? 2000 : 300_000;
-    const areNeighbours = (one: string, other: string) => [undefined, one, other].includes(this.#hub);
+    const areNeighbours = SHAPES[shape](Object.keys(this.#layout));
     this.#rules = new BorderRules(this.#layout, areNeighbours, rng);
     const rules = (from: string, to: string) => this.#rules.of(from, to);
     const members = Object.values(this.#layout).flatMap((clusters) => Object.entries(clusters));
@@ -69,8 +74,9 @@ class Anything {
     this.#listen();
   }
 
+  /** A node may start without what it said: its disk is lost, or its clock says that the file of summaries is too old to count. */
   get #isLossy(): boolean {
-    return this.#kinds.some((kind) => kind === "crash" || kind === "lost cluster");
+    return this.#kinds.some((kind) => kind === "crash" || kind === "lost cluster" || (kind === "clock" && this.#isRuled));
   }
 
   get #clusters(): readonly string[] {
@@ -114,7 +120,7 @@ class Anything {
       const kind = kinds[rng.int(kinds.length)] ?? "crash";
       regions.at(atMs, () => this.#inflict(kind));
     }
-    this.#changeRules();
+    if (this.#isRuled) this.#changeRules();
     regions.at(this.#endMs, () => {
       regions.network.healAll();
       this.#withholding.clear();
@@ -141,10 +147,9 @@ class Anything {
     return list[this.#rng.int(list.length)] as Item;
   }
 
-  /** In every other world operators change rules of borders, and start the nodes anew that have them. */
+  /** Operators change rules of borders, and start the nodes anew that have them. */
   #changeRules(): void {
-    const rng = this.#rng.fork("rules");
-    if (rng.int(2) === 0) return;
+    const rng = this.#rng.fork("changes");
     const meanMs = 4000 + rng.int(12_000);
     for (let atMs = START_MS + 4000; atMs < this.#endMs; atMs += 1000 + Math.ceil(2 * meanMs * rng.next()))
       this.#regions.at(atMs, () => {
@@ -340,6 +345,17 @@ const FAULTS = [
   "policy",
 ] as const;
 type Fault = (typeof FAULTS)[number];
+
+/** Which of the regions have borders with each other. */
+const SHAPES = {
+  mesh: () => () => true,
+  hub:
+    ([hub]) =>
+    (one, other) =>
+      one === hub || other === hub,
+  chain: (places) => (one, other) => Math.abs(places.indexOf(one) - places.indexOf(other)) === 1,
+  ring: (places) => (one, other) => [1, places.length - 1].includes(Math.abs(places.indexOf(one) - places.indexOf(other))),
+} as const satisfies Record<string, (places: readonly string[]) => (one: string, other: string) => boolean>;
 
 /** The same content in other bytes: with a field that nobody knows. */
 function encodedAgain({ signed, signature, hops }: Sealed): Sealed {
