@@ -85,7 +85,7 @@ class GivenOfSource {
   /** The bucket, in full givings: a giving of all that is lacking. */
   readonly #again: Allowance;
   /** How often there is room again because something was taken. */
-  readonly #early = new Allowance(EARLY_BURST, EARLY_EVERY_MS);
+  readonly #early: Allowance;
   /** Chooses others each time. */
   #turn = 0;
   /** Some of what is lacking and was not given, to be tried. */
@@ -100,6 +100,7 @@ class GivenOfSource {
   constructor(options: BorderOptions) {
     this.#options = options;
     this.#again = new Allowance(options.fullGivings, options.fullGivingEveryMs);
+    this.#early = new Allowance(options.roomBurst, options.roomEveryMs);
   }
 
   get isShort(): boolean {
@@ -173,9 +174,6 @@ class GivenOfSource {
   }
 }
 
-/** So often at once, and then once in the time below. */
-const EARLY_BURST = 3;
-const EARLY_EVERY_MS = 600_000;
 /** Its multiples lie evenly between whole numbers, however many of them there are. */
 const GOLDEN_RATIO = (1 + Math.sqrt(5)) / 2;
 /** Of a whole number of summaries that was divided by their number. */

@@ -60,6 +60,26 @@ export const BORDER_FIXED = {
   /** Export rules that no link has yet and that a region may tell at once, and the time in which one more is allowed: each costs a sum over all that is held. */
   newRulesBurst: 8,
   newRulesEveryMs: 10_000,
+  /** Times that a link tells at once, before its time, that its region holds of more regions or namespaces, and the time in which one more is allowed: what neighbours tell of others may change as they like. */
+  moreReachBurst: 3,
+  moreReachEveryMs: 10_000,
+  /** Looks at whether it is more, at once, and the time in which one more is allowed: each may sum up all that is held, and any neighbour causes one. */
+  reachLooksBurst: 16,
+  reachLooksEveryMs: 1000,
+  /** Times that a side may tell the same rules once more, which asks for all beacons, and the time in which one more is allowed. */
+  askedBurst: 3,
+  askedEveryMs: 10_000,
+  /** New links with one neighbour that may compare at once, and the time in which one more may. */
+  anewBurst: 3,
+  anewEveryMs: 10_000,
+  /** Times that there is room at once for another full giving because something was taken, and the time in which there is once more. */
+  roomBurst: 3,
+  roomEveryMs: 600_000,
+  /** Changes of what neighbours tell that the other nodes of a cluster are told, or that are used, at once, and the time in which one more is. All that is held is looked at for them, so a rule that flaps must cost little. */
+  heardBurst: 3,
+  heardEveryMs: 20_000,
+  /** Of what neighbours hold of others more are told at once: where words go in a circle, each is told a few times with another distance before it ends. */
+  heardReachBurst: 16,
 } as const;
 
 /** So many summaries are looked at in one step: some 3 ms. */

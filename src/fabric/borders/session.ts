@@ -15,7 +15,7 @@ import type { DigestFilter, Taken } from "./ports.ts";
 import { isMoreThan } from "./rules/reach.ts";
 import { allWhenEmpty, type Filters } from "./rules/rules.ts";
 import { Standstills } from "./standstills.ts";
-import { RETOLD_BURST, RETOLD_EVERY_MS, type Terms } from "./terms.ts";
+import type { Terms } from "./terms.ts";
 
 export interface SessionParts
   extends Pick<OutboxParts, "summaries" | "options" | "counts" | "priorityOf">,
@@ -78,9 +78,9 @@ export class BorderSession implements ChannelSession<BorderFrame> {
   #rulesMonoMs = 0;
   #reachRevision = -1;
   /** What is held of more regions or namespaces is told before what comes of it, and then compared. */
-  readonly #early = new Allowance(EARLY_BURST, EARLY_EVERY_MS);
-  /** Looks at whether it is more: each may sum up all that is held, and any neighbour causes one. */
-  readonly #looks = new Allowance(LOOKS_BURST, LOOKS_EVERY_MS);
+  readonly #early: Allowance;
+  /** Looks at whether it is more. */
+  readonly #looks: Allowance;
   /** The export rule that the other side told. */
   #theirs: readonly string[] | undefined;
   #theirReach: readonly Reach[] = [];
@@ -95,7 +95,7 @@ export class BorderSession implements ChannelSession<BorderFrame> {
   #resumedCount: number;
   /** The same rules are to be told once more, which asks for all beacons and a comparison. */
   #isAsking = false;
-  readonly #asked = new Allowance(RETOLD_BURST, RETOLD_EVERY_MS);
+  readonly #asked: Allowance;
 
   constructor(peer: BorderPeer, parts: SessionParts, time: Time) {
     const { summaries, options, counts, priorityOf, filters, isYoung, staggerMs, here, terms } = parts;
@@ -109,6 +109,9 @@ export class BorderSession implements ChannelSession<BorderFrame> {
     this.terms = terms;
     this.#via = { cluster: peer.clusterId, region: peer.region };
     this.#exports = allWhenEmpty(exports);
+    this.#early = new Allowance(options.moreReachBurst, options.moreReachEveryMs);
+    this.#looks = new Allowance(options.reachLooksBurst, options.reachLooksEveryMs);
+    this.#asked = new Allowance(options.askedBurst, options.askedEveryMs);
     const filter = filters.ofSettings(this.#exports, peer.region);
     const own = { summaries, options, counts, filter, via: this.#via, terms };
     const outbox = new Outbox({ ...own, batchIntervalMs, bytesPerSecond, priorityOf });
@@ -401,12 +404,6 @@ const COST = { summary: 1, beacon: 6, key: 4, comparison: 1 } as const;
 const OVER_SECONDS = 5;
 /** A link over which more came than is judged at once rests at least so long. Links look at their clocks four times a second. */
 const CROWDED_MS = 1;
-
-/** So often at once, and then once in this time, because what a neighbour tells of others may change as it likes. */
-const EARLY_BURST = 3;
-const EARLY_EVERY_MS = 10_000;
-const LOOKS_BURST = 16;
-const LOOKS_EVERY_MS = 1000;
 
 function isSame(a: readonly string[], b: readonly string[]): boolean {
   return a.length === b.length && a.every((text, n) => text === b[n]);

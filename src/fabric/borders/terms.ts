@@ -12,7 +12,7 @@ export class Terms {
   readonly comparing: Allowance;
   readonly comparable: Allowance;
   /** How often it may ask to be told all beacons once more. */
-  readonly retold = new Allowance(RETOLD_BURST, RETOLD_EVERY_MS);
+  readonly retold: Allowance;
   /** New links that may compare at once, whatever those before them did. */
   readonly anew: Allowance;
   /** Keys of the other side's own cluster of which it was given what is held here, and when it may be given it again. The oldest is first. */
@@ -21,12 +21,23 @@ export class Terms {
   readonly given: Given;
 
   constructor(options: BorderOptions) {
-    const { readPerSecond, rulesBurst, rulesEveryMs, comparisonBurst, comparisonEveryMs } = options;
+    const {
+      readPerSecond,
+      rulesBurst,
+      rulesEveryMs,
+      comparisonBurst,
+      comparisonEveryMs,
+      askedBurst,
+      askedEveryMs,
+      anewBurst,
+      anewEveryMs,
+    } = options;
     this.reading = new Allowance(readPerSecond, 1000 / readPerSecond);
     this.rules = new Allowance(rulesBurst, rulesEveryMs);
     this.comparing = new Allowance(comparisonBurst, comparisonEveryMs);
     this.comparable = new Allowance(comparisonBurst, comparisonEveryMs);
-    this.anew = new Allowance(ANEW_BURST, ANEW_EVERY_MS);
+    this.retold = new Allowance(askedBurst, askedEveryMs);
+    this.anew = new Allowance(anewBurst, anewEveryMs);
     this.given = new Given(options);
   }
 
@@ -40,10 +51,6 @@ export class Terms {
   }
 }
 
-export const RETOLD_BURST = 3;
-export const RETOLD_EVERY_MS = 10_000;
-const ANEW_BURST = 3;
-const ANEW_EVERY_MS = 10_000;
 /** What its own cluster made is compared first, and then the rest. */
 const COMPARED_ANEW = 2;
 

@@ -1,9 +1,8 @@
 /** By cluster what neighbours let through to it, as it is in use: more at once, less after a while, and both at a pace. */
-import { Allowance } from "../options.ts";
+import { Allowance, type BorderOptions } from "../options.ts";
 import { type Counting, type HeardSince, letThrough, type Past } from "./heard-rules.ts";
 import { Support, through } from "./reach.ts";
 import { MAX_REMEMBERED } from "./remembered-rules.ts";
-import { CHANGES_BURST, CHANGES_EVERY_MS } from "./told-rules.ts";
 
 /** What one neighbour exports no more another one may still have, and the word of that may come a little later, over other nodes. */
 const WAIT_MS = 3000;
@@ -15,10 +14,14 @@ export class Supports {
   readonly #summed = new Map<string, { readonly text: string; readonly support: Support | undefined }>();
   /** Since when what is let through to a cluster is less than what is in use. */
   readonly #lessMonoMs = new Map<string, number>();
-  readonly #uses = new Allowance(CHANGES_BURST, CHANGES_EVERY_MS);
+  readonly #uses: Allowance;
   #usedText = "[]";
   /** A rule that is past let in what is not let through any more. */
   #isLeftover = false;
+
+  constructor({ heardBurst, heardEveryMs }: Pick<BorderOptions, "heardBurst" | "heardEveryMs">) {
+    this.#uses = new Allowance(heardBurst, heardEveryMs);
+  }
 
   /** What a cluster was told on its links counts no more. What it let in meanwhile is looked at again. */
   ended(cluster: string, past: readonly Past[]): void {

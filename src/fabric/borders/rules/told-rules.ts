@@ -1,19 +1,20 @@
 /** What the other nodes of a cluster are told of its neighbours, as members: each change at once, until there are many. */
 import type { HeardRule } from "../../wire/messages.ts";
-import { Allowance } from "../options.ts";
+import { Allowance, type BorderOptions } from "../options.ts";
 import { areRulesShort, prunedBy } from "./heard-rules.ts";
 
-/** Other nodes are told so many changes at once, and then one in this time. All that is held is looked at for them, so a rule that flaps must cost little. */
-export const CHANGES_BURST = 3;
-export const CHANGES_EVERY_MS = 20_000;
-/** Of what neighbours hold of others more are told at once: where words go in a circle, each is told a few times with another distance before it ends. */
-const REACH_BURST = 16;
+type ToldOptions = Pick<BorderOptions, "heardBurst" | "heardEveryMs" | "heardReachBurst">;
 
 export class ToldRules {
   /** As they are told. */
   rows: readonly HeardRule[] = [];
+  readonly #options: ToldOptions;
   /** By neighbour, so that none of them puts off what is told of another one. */
   readonly #allowed = new Map<string, { readonly rule: Allowance; readonly reach: Allowance }>();
+
+  constructor(options: ToldOptions) {
+    this.#options = options;
+  }
 
   /** Follows what this node hears now, beside what other nodes of its cluster tell. Returns whether they are to be told something else. */
   follow(now: readonly HeardRule[], ofOthers: readonly HeardRule[], monoMs: number): boolean {
@@ -46,7 +47,8 @@ export class ToldRules {
   #allowedOf(neighbour: string): { readonly rule: Allowance; readonly reach: Allowance } {
     const known = this.#allowed.get(neighbour);
     if (known !== undefined) return known;
-    const made = { rule: new Allowance(CHANGES_BURST, CHANGES_EVERY_MS), reach: new Allowance(REACH_BURST, CHANGES_EVERY_MS) };
+    const { heardBurst, heardReachBurst, heardEveryMs } = this.#options;
+    const made = { rule: new Allowance(heardBurst, heardEveryMs), reach: new Allowance(heardReachBurst, heardEveryMs) };
     this.#allowed.set(neighbour, made);
     return made;
   }

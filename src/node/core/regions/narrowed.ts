@@ -3,6 +3,7 @@
  * neighbours that it holds (docs/design/summaries.md, Narrowed export rules). The rules are in `src/fabric/borders/rules/`; here they only meet what is held.
  */
 import type { Neighbour } from "../../../fabric/borders/border.ts";
+import { BORDER_FIXED } from "../../../fabric/borders/options.ts";
 import { type Counting, countingOf, type HeardRules, type HeardSince } from "../../../fabric/borders/rules/heard-rules.ts";
 import type { Support } from "../../../fabric/borders/rules/reach.ts";
 import { RegionReach } from "../../../fabric/borders/rules/region-reach.ts";
@@ -31,8 +32,8 @@ export class Narrowed {
   readonly #parts: NarrowedParts;
   readonly #remembered: RememberedRules;
   readonly #reach: RegionReach;
-  readonly #told = new ToldRules();
-  readonly #supports = new Supports();
+  readonly #told = new ToldRules(BORDER_FIXED);
+  readonly #supports = new Supports(BORDER_FIXED);
   #startMonoMs: number | undefined;
   #heard: HeardRules | undefined;
   /** Its revision when this node looked last. */

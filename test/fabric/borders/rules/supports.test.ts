@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { BORDER_FIXED } from "../../../../src/fabric/borders/options.ts";
 import type { Counting } from "../../../../src/fabric/borders/rules/heard-rules.ts";
 import { Supports } from "../../../../src/fabric/borders/rules/supports.ts";
 import type { HeardRule } from "../../../../src/fabric/wire/messages.ts";
@@ -17,7 +18,7 @@ function followed(supports: Supports, countings: ReadonlyMap<string, Counting>, 
 }
 
 test("more counts at once; less waits for 3 s unless one region alone has a say; and what nobody knows any more stays", () => {
-  const supports = new Supports();
+  const supports = new Supports(BORDER_FIXED);
   expect(followed(supports, heard(rowOf("eu", "svc"), rowOf("ap", "svc")), 0)).toEqual([false]);
   expect(followed(supports, heard(rowOf("eu", "svc", "inner"), rowOf("ap", "svc")), 1)).toEqual([true]);
   const less = heard(rowOf("eu", "svc"), rowOf("ap", "svc"));
@@ -28,13 +29,13 @@ test("more counts at once; less waits for 3 s unless one region alone has a say;
   ]);
   const nobodyKnows = new Map([["us1", { rules: [], unheard: [{ clusterId: "eu1", region: "eu" }] }]]);
   expect(followed(supports, nobodyKnows, 60_000)).toBeUndefined();
-  const alone = new Supports();
+  const alone = new Supports(BORDER_FIXED);
   followed(alone, heard(rowOf("eu", "inner")), 0);
   expect(followed(alone, heard(rowOf("eu", "svc")), 1)).toEqual([false]);
 });
 
 test("where everything of all regions is let through nothing is restricted, and it is used three times at once", () => {
-  const supports = new Supports();
+  const supports = new Supports(BORDER_FIXED);
   const [all, few] = [heard(rowOf("eu", "*"), rowOf("ap", "*")), heard(rowOf("eu", "svc"), rowOf("ap", "svc"))];
   expect(followed(supports, all, 0)).toBeUndefined();
   const uses = [followed(supports, few, 1), followed(supports, few, 3001), followed(supports, all, 3002), followed(supports, few, 3003)];
@@ -43,7 +44,7 @@ test("where everything of all regions is let through nothing is restricted, and 
 });
 
 test("what a rule let in that is past is looked at again, once", () => {
-  const supports = new Supports();
+  const supports = new Supports(BORDER_FIXED);
   const few = heard(rowOf("eu", "svc"));
   followed(supports, few, 0);
   const past = (...exports: readonly string[]) => [{ told: { ...rowOf("eu", ...exports), reached: [] }, isClosed: false }];

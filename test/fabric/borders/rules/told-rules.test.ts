@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { BORDER_FIXED } from "../../../../src/fabric/borders/options.ts";
 import { ToldRules } from "../../../../src/fabric/borders/rules/told-rules.ts";
 import type { HeardRule, Reach } from "../../../../src/fabric/wire/messages.ts";
 
@@ -13,7 +14,7 @@ const ruleOf = (region: string, exports: readonly string[], reached?: readonly R
 });
 
 test("a rule that flaps is told three times and then once each 20 s, and puts off neither a reach nor another neighbour", () => {
-  const told = new ToldRules();
+  const told = new ToldRules(BORDER_FIXED);
   const flapping = (n: number) => ruleOf("eu", [n % 2 === 0 ? "svc" : "inner"], [reachOf("sa", `n${n}`)]);
   let count = 0;
   for (let n = 0; n < 10; n++) if (told.follow([flapping(n), ruleOf("ap", ["svc"])], [], n)) count += 1;
@@ -26,7 +27,7 @@ test("a rule that flaps is told three times and then once each 20 s, and puts of
 });
 
 test("of a reach the cluster is not told what it hears nearer, by this node or by another one", () => {
-  const told = new ToldRules();
+  const told = new ToldRules(BORDER_FIXED);
   const far = ruleOf("ap", ["*"], [reachOf("eu", "svc"), reachOf("sa", "svc")]);
   told.follow([far], [ruleOf("eu", ["svc"])], 0);
   expect(told.rows).toEqual([{ ...far, reached: [reachOf("sa", "svc")] }]);
