@@ -1,6 +1,6 @@
 /** Which updates of members are taken at all: whatever way they came, what they can make this node hold and believe is bounded here. */
 import { NODE_BOUNDS } from "../../lib/bounds.ts";
-import { areRulesShort } from "../borders/rules/heard-rules.ts";
+import { areRulesShort } from "../borders/rules/lengths.ts";
 import { MEMBER_STATUSES, type MemberUpdate } from "../wire/messages.ts";
 import { GENERATIONS_PER_S, MAX_INCARNATION } from "./local-member.ts";
 

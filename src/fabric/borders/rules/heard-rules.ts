@@ -5,8 +5,9 @@
 import type { LinkId } from "../../io-types.ts";
 import type { HeardRule, Reach } from "../../wire/messages.ts";
 import type { Neighbour } from "../border.ts";
+import { ALL, ANY_REACH, fitting, shortReaches, shortRules } from "./lengths.ts";
 import { EVERYTHING, Patterns } from "./patterns.ts";
-import { ANY_REACH, beyond, exportedOf, fitting, isShort, joined, Support, through } from "./reach.ts";
+import { beyond, exportedOf, joined, Support, through } from "./reach.ts";
 
 /** What a neighbour told: its export rule, and what it holds of others. */
 export interface Told extends Neighbour {
@@ -67,12 +68,7 @@ export class HeardRules {
         ? { clusterId, region, isHeard: false, hasLink: false, exports: [] }
         : { ...last, clusterId, region, isHeard: true, hasLink: false };
     });
-    return this.#short(rows);
-  }
-
-  #short(rows: readonly HeardRule[]): readonly HeardRule[] {
-    const isLong = exportsLength(rows) > MAX_TOLD_LENGTH || rows.some(({ exports }) => exports.length > MAX_TOLD_PATTERNS);
-    return isLong ? rows.map((row) => (row.isHeard ? { ...row, exports: ALL } : row)) : rows;
+    return shortRules(rows);
   }
 
   #linked(): ReadonlyMap<string, HeardRule> {
@@ -121,20 +117,7 @@ export function prunedBy(rules: readonly HeardRule[], rows: readonly HeardRule[]
     const left = beyond(reached, direct);
     return left.length === 0 ? row : { ...row, reached: left };
   });
-  return isShort(reachesOf(pruned)) ? pruned : pruned.map((row) => (row.reached === undefined ? row : { ...row, reached: ANY_REACH }));
-}
-
-/** Whether members take rows of this length. */
-export function areRulesShort(rows: readonly HeardRule[]): boolean {
-  return exportsLength(rows) <= MAX_TOLD_LENGTH && isShort(reachesOf(rows));
-}
-
-function exportsLength(rows: readonly HeardRule[]): number {
-  return rows.reduce((sum, { exports }) => sum + exports.join("").length, 0);
-}
-
-function reachesOf(rows: readonly HeardRule[]): readonly Reach[] {
-  return rows.flatMap(({ reached = [] }) => reached);
+  return shortReaches(pruned);
 }
 
 /** What counts of what the nodes of a cluster tell of its neighbours. */
@@ -180,8 +163,3 @@ export function missingOf({ rules, unheard }: Counting, { isSettled, isLost }: H
   const linked = new Set(rules.flatMap(({ hasLink, region }) => (hasLink ? [region] : [])));
   return isLost ? [] : unheard.filter(({ region }) => !(isSettled && linked.has(region)));
 }
-
-const ALL: readonly string[] = [EVERYTHING];
-/** What is longer is told to other nodes as everything, so that members are not told much: then nothing ends by it. */
-const MAX_TOLD_LENGTH = 2048;
-const MAX_TOLD_PATTERNS = 64;

@@ -5,6 +5,7 @@
  */
 import { MAX_HOPS } from "../../../summary/summary.ts";
 import type { HeardRule, Reach } from "../../wire/messages.ts";
+import { fitting } from "./lengths.ts";
 import { EVERYTHING, meet, Patterns } from "./patterns.ts";
 
 /** What a region holds through a neighbour. A row without regions is about all but that of the neighbour. */
@@ -15,17 +16,7 @@ export interface Held extends Reach {
 
 type Rule = Pick<HeardRule, "region" | "exports" | "reached">;
 
-/** Told where nobody knows, or what is known is too long: then nothing ends by it. */
-export const ANY_REACH: readonly Reach[] = [{ hops: 1, regions: [], patterns: [EVERYTHING] }];
-
 const ANY = "";
-const MAX_ROWS = 64;
-const MAX_PATTERNS = 64;
-/** Characters of all rows. */
-const MAX_REACH_LENGTH = 2048;
-/** Of all rows, regions times patterns: short names could else cost each reader a look at 30,000 of them. */
-const MAX_PAIRS = 1024;
-
 /** What a neighbour holds of other regions and exports. Of its own region it exports what its rule says, and no word about others makes that more. */
 export function exportedOf({ region, exports, reached = [] }: Rule): readonly Reach[] {
   const passing = new Patterns(exports);
@@ -77,19 +68,6 @@ export function beyond(reached: readonly Reach[], direct: ReadonlyMap<string, Pa
     });
   });
   return compact(rows, [], MAX_HOPS);
-}
-
-/** What one of many told, or any reach where it is too long: an honest teller tells that itself. */
-export function fitting(rows: readonly Reach[]): readonly Reach[] {
-  const isLong = rows.length > MAX_ROWS || rows.some(({ regions, patterns }) => Math.max(regions.length, patterns.length) > MAX_PATTERNS);
-  return isLong || !isShort(rows) ? ANY_REACH : rows;
-}
-
-/** Whether it may be told in one message, and looked at often. */
-export function isShort(rows: readonly Reach[]): boolean {
-  const length = rows.reduce((sum, { regions, patterns }) => sum + regions.join("").length + patterns.join("").length, 0);
-  const pairs = rows.reduce((sum, { regions, patterns }) => sum + Math.max(1, regions.length) * Math.max(1, patterns.length), 0);
-  return length <= MAX_REACH_LENGTH && pairs <= MAX_PAIRS;
 }
 
 /** The same in as few rows as possible: what fewer borders bring is not said again, and regions of which the same is held share a row. */

@@ -1,7 +1,8 @@
 /** What the other nodes of a cluster are told of its neighbours, as members: each change at once, until there are many. */
 import type { HeardRule } from "../../wire/messages.ts";
 import { Allowance, type BorderOptions } from "../options.ts";
-import { areRulesShort, prunedBy } from "./heard-rules.ts";
+import { prunedBy } from "./heard-rules.ts";
+import { areRulesShort } from "./lengths.ts";
 
 type ToldOptions = Pick<BorderOptions, "heardBurst" | "heardEveryMs" | "heardReachBurst">;
 

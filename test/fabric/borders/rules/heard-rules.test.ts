@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { countingOf, HeardRules, letThrough, ruleOf } from "../../../../src/fabric/borders/rules/heard-rules.ts";
+import { ANY_REACH } from "../../../../src/fabric/borders/rules/lengths.ts";
 import { Patterns } from "../../../../src/fabric/borders/rules/patterns.ts";
-import { ANY_REACH } from "../../../../src/fabric/borders/rules/reach.ts";
 import type { HeardRule } from "../../../../src/fabric/wire/messages.ts";
 
 const EU1 = { clusterId: "eu1", region: "eu" };

@@ -1,9 +1,9 @@
 /** What regions tell each other that they hold, and what may stand by it. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { ANY_REACH } from "../../../../src/fabric/borders/rules/lengths.ts";
 import { Patterns } from "../../../../src/fabric/borders/rules/patterns.ts";
 import {
-  ANY_REACH,
   beyond,
   type Held,
   isMoreThan,
