@@ -122,7 +122,7 @@ test("10,000 rules with long names fit", async () => {
 
 /** The same name and number, for another thing: windows of log lines, lists of a message, and the HTTP edge, whose streams are no setting. */
 const OTHER_THINGS = [
-  "src/fabric/borders/links.ts: windowMs",
+  "src/fabric/borders/border-links.ts: windowMs",
   "src/fabric/links/call-guard.ts: windowMs",
   "src/fabric/links/links.ts: windowMs",
   "src/server/edge/sockets.io.ts: maxStreams",

@@ -6,7 +6,7 @@ import type { LinkChannel } from "../links/channel.ts";
 import { Multiplexer } from "../links/multiplexer.ts";
 import type { Goodbye, Hello, LinkFrame, MemberUpdate, PeerIdentity } from "../wire/messages.ts";
 import type { Border, BorderCount, BorderLinksOptions, BorderNode } from "./border.ts";
-import { type BorderLinkRow, BorderLinks, type BorderLinksInput, type BorderLinksOutput, type BorderLinksParts } from "./links.ts";
+import { type BorderLinkRow, BorderLinks, type BorderLinksInput, type BorderLinksOutput, type BorderLinksParts } from "./border-links.ts";
 
 export interface BordersParts extends BorderLinksParts {
   readonly borders: readonly Border[];
