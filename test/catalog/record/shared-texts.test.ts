@@ -1,0 +1,10 @@
+import { expect, test } from "vitest";
+import { SharedTexts } from "../../../src/catalog/record/shared-texts.ts";
+
+test("a text comes back as it was given, whichever others share its place", () => {
+  const shared = new SharedTexts(4);
+  for (let n = 0; n < 200; n++) {
+    const text = `svc.team-${(n * 7) % 40}.prod`;
+    expect(shared.text(text)).toBe(text);
+  }
+});
