@@ -35,8 +35,8 @@ export class Comparable {
   /** Questions that may still come after an answer: one for lists, and some for what is wanted back. */
   #questions = 0;
   #wants = 0;
-  /** The work on a question. */
-  #listing: Generator<void, void> | undefined;
+  /** The work on questions, one after the other: what the other side wants back comes in several frames at once. */
+  readonly #listings: Generator<void, void>[] = [];
   /** Lists to be sent, a bucket each. */
   #lists: (readonly [bucket: number, listed: readonly Listed[]])[] = [];
   #offset = 0;
@@ -60,13 +60,13 @@ export class Comparable {
   }
 
   nextDeadlineMs(): number {
-    if (this.#listing !== undefined) return 0;
+    if (this.#listings.length > 0) return 0;
     return this.#asked === undefined || this.#filter === undefined ? NEVER : this.#lookedMonoMs + SUMMING_MS;
   }
 
   /** Lists some more. */
   step(): void {
-    if (this.#listing?.next().done === true) this.#listing = undefined;
+    if (this.#listings[0]?.next().done === true) this.#listings.shift();
   }
 
   next(time: Time): BorderFrame | undefined {
@@ -84,14 +84,14 @@ export class Comparable {
   asked({ buckets, hashes }: HaveFrame, time: Time): void {
     const { counts } = this.#parts;
     const isWant = buckets.length === 0;
-    const isAllowed = isWant ? this.#wants > 0 : this.#questions > 0;
-    if (this.#filter === undefined || !isAllowed || this.#listing !== undefined) {
+    const isAllowed = isWant ? this.#wants > 0 : this.#questions > 0 && this.#listings.length === 0;
+    if (this.#filter === undefined || !isAllowed) {
       counts.ignored += 1;
       return;
     }
     if (isWant) this.#wants -= 1;
     else this.#questions -= 1;
-    this.#listing = isWant ? this.#giveBack(this.#filter, new Set(hashes), time) : this.#list(this.#filter, new Set(buckets));
+    this.#listings.push(isWant ? this.#giveBack(this.#filter, new Set(hashes), time) : this.#list(this.#filter, new Set(buckets)));
   }
 
   /** Looks at the digest that came, as soon as this side's is summed. */
@@ -107,7 +107,7 @@ export class Comparable {
       this.equalMonoMs = monoMs;
       return;
     }
-    if (this.#isAnswering || this.#listing !== undefined || this.#lists.length > 0) return;
+    if (this.#isAnswering || this.#listings.length > 0 || this.#lists.length > 0) return;
     if (!terms.comparable.isLeft(monoMs)) {
       counts.ignored += 1;
       return;
