@@ -46,6 +46,18 @@ test("a later beacon that comes to another node right after the first is told to
   expect(told.flatMap(({ sources }) => sources.map(({ version }) => version))).toEqual([1, 1, 2, 2]);
 });
 
+test("a later receipt of the same beacon is told within two seconds by the node that has it, though others told of the first one", () => {
+  const { world, nodes } = region(3);
+  const [a, b, c] = nodes as [SpaceNode, SpaceNode, SpaceNode];
+  a.space.beacon("far", 1, world.time());
+  world.run(90_000);
+  const laterMs = world.nowMs;
+  b.space.heardAge({ source: "far", version: 1, ageMs: 0 }, world.time());
+  world.input(b.node, { kind: "tick" });
+  world.run(2000);
+  for (const { space } of [a, b, c]) expect(Math.abs((space.receiptOf("far") ?? 0) - laterMs)).toBeLessThanOrEqual(20);
+});
+
 test("a node that starts takes over the ages of the others: it makes no source fresh", () => {
   const { world, nodes } = region(2);
   const takenMs = world.nowMs;

@@ -159,3 +159,21 @@ test("a digest of many summaries is summed in slices, while they change", () => 
   for (let n = 0; n < 70; n++) a.held.digest({ passes: () => false });
   expect(a.held.digest(EVERYTHING)).toBeUndefined();
 });
+
+test("what changes of a source of which nothing is summed yet is summed once, with the rest of it", () => {
+  const world = new HeldWorld();
+  const [a, b] = ["A", "B"].map((clusterId) => world.node({ nodeId: clusterId, clusterId, region: "R" }));
+  const reader = world.node({ nodeId: "r", clusterId: "R", region: "R" });
+  for (const node of [a, b]) {
+    for (let n = 0; n < 2500; n++) node?.held.export({ ...FACTS, source: node.clusterId, serviceId: `s${n}` }, node.time);
+    node?.beacon();
+    if (node !== undefined) reader.hear(node);
+  }
+  expect(reader.held.digest(EVERYTHING)).toBeUndefined();
+  for (const node of [a, b]) {
+    node?.say("s7");
+    if (node !== undefined) reader.receive(node);
+  }
+  reader.settle();
+  expect(reader.held.digest(EVERYTHING)).toMatchObject(defined(reader, liveOf(reader, EVERYTHING)));
+});

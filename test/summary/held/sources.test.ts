@@ -15,6 +15,7 @@ import {
   START_MS,
   sealedBeacon,
   sealedSummary,
+  signerOf,
   summaryKey,
   TTL,
 } from "../../fakes/held-world.ts";
@@ -690,4 +691,101 @@ test("the version of what a stolen key signed keeps nothing out once that is end
   expect(b.held.replica.own(keyOf("cart", "A"))?.body).toBe(BODY.EXPIRED);
   const version = a.say("cart");
   expect([b.takeFrom(a, "cart"), b.shown]).toEqual(["taken", [`A/cart@${version}`]]);
+});
+
+test("borders ask again of a source that was dropped, and not of one that was only stale", () => {
+  const world = new HeldWorld();
+  const [a, b] = [world.node({ nodeId: "a1", clusterId: "A" }), world.node({ nodeId: "b1", clusterId: "B" })];
+  const heardAfter = (ms: number) => {
+    world.nowMs += ms;
+    b.settle();
+    a.beacon();
+    b.takeFrom(a, "beacon");
+    return b.held.resumedCount;
+  };
+  expect([0, MINUTE, TTL, TTL + STALE_KEEP - 1].map(heardAfter)).toEqual([0, 0, 0, 0]);
+  expect([TTL + STALE_KEEP, MINUTE].map(heardAfter)).toEqual([1, 1]);
+});
+
+test("a beacon that is replayed to a node that starts makes its source no younger than its region knows it to be", () => {
+  const world = new HeldWorld();
+  const [a, b] = [world.node({ nodeId: "a1", clusterId: "A" }), world.node({ nodeId: "b1", clusterId: "B" })];
+  a.beacon();
+  b.takeFrom(a, "beacon");
+  const replayed = a.sealOf("beacon");
+  world.nowMs = TTL + MINUTE;
+  const again = world.restarted(b, true);
+  expect([again.takeSeal(replayed, { isBeacon: true, from: a }), again.ageOf("A")]).toEqual(["known", TTL + MINUTE]);
+});
+
+test("of a source that is forgotten no beacon is left", () => {
+  const world = new HeldWorld();
+  const [a, b] = [world.node({ nodeId: "a1", clusterId: "A" }), world.node({ nodeId: "b1", clusterId: "B" })];
+  a.beacon();
+  b.takeFrom(a, "beacon");
+  world.nowMs = MEMORY + TTL;
+  b.settle();
+  const left = b.held.replica.records(beaconKey("A")).filter(({ body }) => body === BODY.ENTRY);
+  expect([b.held.sources(b.time).length, left]).toEqual([0, []]);
+});
+
+test("a key that was taken out by mistake, once more, ends nothing at once", () => {
+  const world = new HeldWorld();
+  const [a, b] = [world.node({ nodeId: "a1", clusterId: "A" }), world.node({ nodeId: "b1", clusterId: "B" })];
+  world.keys.counting.add("A other");
+  const pass = (ms: number) => {
+    for (const untilMs = world.nowMs + ms; world.nowMs < untilMs; world.nowMs += MINUTE) {
+      a.beacon();
+      b.takeFrom(a, "beacon");
+      b.settle();
+    }
+  };
+  const count = (does: boolean) => {
+    if (does) world.keys.counting.add("A other");
+    else world.keys.counting.delete("A other");
+    b.held.keysChanged(["A"]);
+    b.settle();
+    return b.shown.length;
+  };
+  const take = (version: number) => b.takeSeal(sealedSummary({ version, keyId: "other", generatedWallMs: a.time.wallMs }, "other"));
+  pass(MINUTE);
+  expect([take(1000), count(false)]).toEqual(["taken", 0]);
+  pass(TTL + STALE_KEEP + MINUTE);
+  expect([count(true), take(1001), b.shown.length]).toEqual([0, "taken", 1]);
+  pass(MINUTE);
+  expect(count(false)).toBe(0);
+  pass(MINUTE);
+  expect(count(true)).toBe(1);
+});
+
+test("what a stolen key took back by a beacon is shown again when the key counts no more", () => {
+  const world = new HeldWorld();
+  const [a, b, c] = ["A", "B", "B"].map((clusterId, n) => world.node({ nodeId: `n${n}`, clusterId })) as [HeldNode, HeldNode, HeldNode];
+  a.beacon();
+  a.say("cart");
+  for (const name of ["beacon", "cart"]) b.takeFrom(a, name);
+  c.hear(b);
+  world.keys.counting.add("A stolen");
+  const version = 2 ** 40;
+  const forged = sealedBeacon({ version, keyId: "stolen", withdrawals: [{ tag: a.tagOf("cart"), version }] });
+  const signature = signerOf("stolen").sign("waymark.beacon.v1", forged.signed);
+  expect([c.shown.length, c.takeSeal({ ...forged, signature }, { isBeacon: true })]).toEqual([1, "taken"]);
+  world.nowMs += 2000;
+  c.settle();
+  expect(c.shown).toEqual([]);
+  world.keys.counting.delete("A stolen");
+  c.held.keysChanged(["A"]);
+  c.settle();
+  expect(c.shown).toHaveLength(1);
+});
+
+test("rules that change again and again are looked at once, and not once for each change", () => {
+  const world = new HeldWorld();
+  const node = world.node({ nodeId: "a1", clusterId: "A" });
+  for (let n = 0; n < 1000; n++) node.held.export(facts(`s${n}`, { source: "A" }), node.time);
+  node.settle();
+  for (let n = 0; n < 100; n++) node.held.rulesChanged();
+  let slices = 1;
+  while (node.held.work(node.time)) slices += 1;
+  expect(slices).toBeLessThan(10);
 });
