@@ -97,6 +97,20 @@ test("what vanished with a forgotten node, whose records left no change behind, 
   expect(world.told().toSorted()).toEqual(["db global measured 1 healthy r1 0-0", "global vanished gone"]);
 });
 
+test("after records were lost all is counted once, and not again at each later walk", () => {
+  const { world } = stepped(100);
+  world.put(...names(3000).map((id) => ({ id })), { name: "x", at: "b" });
+  world.run(60_000);
+  const { catalog } = world.node("a");
+  catalog.forgetOrigin(catalog.origin("b", 1), world.time);
+  world.run(60_000);
+  const before = world.tickCount;
+  world.setPolicy(new Policy(set([rule("svc", { allowSummaries: true })]), 2));
+  world.run(20_000);
+  expect(world.tickCount - before).toBeLessThan(15);
+  expect(world.live()).toEqual(["global 3000 healthy r1 0-0"]);
+});
+
 test("what a node said in an earlier life, and finds again only after it has begun, is compared too", () => {
   const world = new SummaryWorld(["a"]);
   world.put({});
