@@ -197,6 +197,21 @@ describe("what happens to them", () => {
     expect(world.runUntil(() => linked([eu, us]).length === 1)).toBeLessThan(11_000);
   });
 
+  test("a link that lasts is opened again within a second each time that it breaks, however often it broke", () => {
+    const world = new FabricWorld();
+    const nodes = start(world, placesOf(["eu", "us"], 1, 1));
+    const [eu, us] = nodes as [WorldNode, WorldNode];
+    const waitsMs = Array.from({ length: 12 }, () => {
+      world.run(30_000);
+      expect(linked(nodes)).toEqual(["eu1a>us1a"]);
+      world.cut(eu, us);
+      world.run(10);
+      expect(linked(nodes)).toEqual([]);
+      return world.runUntil(() => linked(nodes).length === 1);
+    });
+    expect(Math.max(...waitsMs)).toBeLessThan(1000);
+  });
+
   test("a node that stops says goodbye on its border links", () => {
     const world = new FabricWorld();
     const [eu, us] = start(world, placesOf(["eu", "us"], 1, 1));

@@ -4,6 +4,7 @@ import { KIND, keyParts } from "../../../src/catalog/record/record.ts";
 import { Given } from "../../../src/fabric/borders/given.ts";
 import { BORDER_FIXED } from "../../../src/fabric/borders/options.ts";
 import type { Listed } from "../../../src/fabric/borders/ports.ts";
+import { EndedTerms } from "../../../src/fabric/borders/terms.ts";
 import { recordKey } from "../../../src/summary/keys.ts";
 
 const HOUR = 3_600_000;
@@ -132,4 +133,14 @@ test.each([
   expect(given.try(1000)).toEqual([]);
   give(lacking, 1000);
   expect(given.try(2000)).toHaveLength(tried);
+});
+
+test("links to one cluster that are up at once have terms of their own, and a later link has those of one that ended", () => {
+  const ended = new EndedTerms(OPTIONS);
+  const take = () => ended.take("ca", { monoMs: 0, wallMs: 0 });
+  const [first, second] = [take(), take()];
+  expect(first).not.toBe(second);
+  for (const terms of [first, second]) ended.keep("ca", terms);
+  expect([take(), take()]).toEqual([second, first]);
+  expect([first, second]).not.toContain(take());
 });

@@ -1,7 +1,8 @@
 /** What the rules of borders let out and in, as tables. */
 import { expect, test } from "vitest";
+import type { DigestFilter } from "../../../../src/fabric/borders/ports.ts";
 import { Patterns } from "../../../../src/fabric/borders/rules/patterns.ts";
-import { importRule } from "../../../../src/fabric/borders/rules/rules.ts";
+import { Filters, importRule } from "../../../../src/fabric/borders/rules/rules.ts";
 
 test.each([
   { patterns: ["*"], covers: ["a", "a.b"], not: [] },
@@ -40,4 +41,20 @@ test.each([
   { rule: "of another source none lets it in", borders: [border("us1", "other"), border("us2", "svc.*")], source: "ap1", isShown: false },
 ])("$rule", ({ borders, source, isShown }) => {
   expect(importRule(borders)(source, "svc")).toBe(isShown);
+});
+
+test("a filter is let go with the last link that uses it, and one of the settings never", () => {
+  const gone: DigestFilter[] = [];
+  const summaries = { regionOf: () => "far", letGo: (filter: DigestFilter) => void gone.push(filter) };
+  const filters = new Filters(summaries, { newRulesBurst: 8, newRulesEveryMs: 10_000 });
+  const obtained = (patterns: readonly string[]) => filters.obtain(patterns, "us", "eu", { monoMs: 0, wallMs: 0 }) ?? expect.fail();
+  const links = [obtained(["svc.a"]), obtained(["svc.a"])] as const;
+  const ofSettings = filters.ofSettings(["svc.b"], "us");
+  const alike = obtained(["svc.b"]);
+  expect([links[0] === links[1], ofSettings === alike]).toEqual([true, true]);
+  filters.letGo(links[0]);
+  filters.letGo(alike);
+  expect(gone).toEqual([]);
+  filters.letGo(links[1]);
+  expect([gone, filters.ofSettings(["svc.b"], "us") === ofSettings]).toEqual([[links[0]], true]);
 });
