@@ -1,5 +1,6 @@
 /** How long ago a source was heard of goes with its beacon to the nodes of a region, and makes nothing fresher than it was. */
 import { expect, test } from "vitest";
+import { LinkAges, SourceAges } from "../../../src/fabric/summaries/ages.ts";
 import type { LinkFrame, SourceAgesFrame } from "../../../src/fabric/wire/messages.ts";
 import { FabricWorld } from "../../fakes/fabric-world.ts";
 import { packetBytes, type SpaceNode, startSpace } from "../../fakes/summary-space.ts";
@@ -94,4 +95,19 @@ test("256 sources go in one frame a second at most", () => {
   world.run(1000);
   expect(told.map(({ sources }) => sources.length)).toEqual([250, 250]);
   expect(packetBytes(told[1] as LinkFrame) / 250).toBeLessThanOrEqual(24);
+});
+
+test("ages of more sources than a frame takes go in several, and none is lost", () => {
+  const ages = Array.from({ length: 257 }, (_, n) => ({ source: `far-${n}`, version: 1, ageMs: 0 }));
+  const news = [ages];
+  const receipts = { lostAfterMs: 1, ages: () => ages, newAges: () => news.pop() ?? [], isOver: () => false, heardAge: () => {} };
+  const all = new SourceAges(receipts);
+  const link = new LinkAges(all, { nodeId: "b", isLinkedTo: () => false });
+  const told = [0, 1000, 2000].map((monoMs) => {
+    const time = { monoMs, wallMs: 0 };
+    all.tick(time);
+    return link.next(time, { atMs: 0 })?.sources.map(({ sourceCluster }) => sourceCluster) ?? [];
+  });
+  expect(told.map(({ length }) => length)).toEqual([256, 1, 0]);
+  expect(new Set(told.flat()).size).toBe(257);
 });
