@@ -1,7 +1,8 @@
 /** When what waits on a border link goes, and what the lag tells of it. */
 import { expect, test } from "vitest";
-import { BorderWorld } from "./border-world.ts";
-import { live, pair, say, sayMany, shownAt } from "./small-worlds.ts";
+import { BorderWorld, type WorldNode } from "./border-world.ts";
+import { sealOf } from "./held-map.ts";
+import { live, pair, regions, say, sayMany, shownAt } from "./small-worlds.ts";
 
 test("a service that changes all the time is told once a window, and not only when it comes to rest", () => {
   const [world, a, b] = pair();
@@ -72,3 +73,57 @@ test.each([3700, 3900, 4100, 4300, 4400])(
     expect(beacon()).toBe(made);
   },
 );
+
+/** A link that sends some 20 summaries a second, over which the other side was found to lack 200. */
+function lacking(): readonly [BorderWorld, WorldNode, WorldNode] {
+  const [world, a, b] = regions("ab") as [BorderWorld, WorldNode, WorldNode];
+  sayMany(world, a, 200, 1);
+  live(world, 10_000);
+  world.link(a, b, { bytesPerSecond: 6000 });
+  for (let n = 0; n < 200 && a.channel.counts.given === 0; n++) world.run(20);
+  return [world, a, b];
+}
+
+test("what the other side was found to lack lags since it was found", () => {
+  const [world, a] = lacking();
+  for (const ms of [0, 1000, 1000]) {
+    world.run(ms);
+    expect(a.channel.lagMs(world.time)).toBeLessThanOrEqual(2100);
+  }
+  expect(a.channel.lagMs(world.time)).toBeGreaterThan(1500);
+});
+
+test("what changes while it waits to be given goes once", () => {
+  const [world, a, b] = lacking();
+  sayMany(world, a, 200, 2);
+  live(world, 60_000);
+  const copies = [...b.held.copies].filter(([text]) => text.endsWith(" 2")).map(([, count]) => count);
+  expect([copies.length, Math.max(...copies)]).toEqual([200, 1]);
+});
+
+test.each([
+  { what: "taken back and said again", isWithdrawn: [true, false], want: ["ca web 3"] },
+  { what: "said and then taken back", isWithdrawn: [false, true], want: [] },
+])("what is $what while a link takes nothing goes once", ({ isWithdrawn, want }) => {
+  const [world, a, b] = pair();
+  say(world, a, "web", 1);
+  live(world, 30_000);
+  const end = a.ends.get("b");
+  if (end !== undefined) end.isStalled = true;
+  for (const [n, each] of isWithdrawn.entries()) {
+    say(world, a, "web", n + 2, { isWithdrawn: each });
+    world.run(100);
+  }
+  if (end !== undefined) end.isStalled = false;
+  world.run(2000);
+  expect([shownAt(b), [...b.held.copies.values()]]).toEqual([want, [1, 1]]);
+});
+
+test("an announcement of a key goes once over a link, whatever is announced later", () => {
+  const [world, a] = pair();
+  for (const version of [1, 2, 3]) {
+    a.held.announce(sealOf({ source: "ca", version }));
+    world.run(1000);
+  }
+  expect(world.sent.reduce((sum, { frame }) => sum + (frame.kind === "borderBatch" ? frame.keys.length : 0), 0)).toBe(3);
+});
