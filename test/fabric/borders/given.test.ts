@@ -135,6 +135,25 @@ test.each([
   expect(given.try(2000)).toHaveLength(tried);
 });
 
+test("what waits makes nothing else free that was given before", () => {
+  const { give } = open();
+  const lacking = lackingOf(0, 100);
+  for (let n = 0; n < 5; n++) give(lacking, 0, { revision: 100 });
+  expect(give(lacking, 0, { revision: 100, waiting: lacking.slice(10, 11) })).toEqual([]);
+  expect(give(lacking, 0, { revision: 100 })).toEqual([]);
+});
+
+test("what is lacking again after all was taken counts as refused since then", () => {
+  const { given, give } = open();
+  const lacking = lackingOf(0, 100);
+  for (const ms of [0, 1000]) give(lacking, ms, { revision: 100 });
+  expect(given.refusedSinceMs).toBe(0);
+  given.lackingOnly(new Map());
+  expect(given.refusedSinceMs).toBeUndefined();
+  give(lacking, HOUR, { revision: 100 });
+  expect(given.refusedSinceMs).toBe(HOUR);
+});
+
 test("links to one cluster that are up at once have terms of their own, and a later link has those of one that ended", () => {
   const ended = new EndedTerms(OPTIONS);
   const take = () => ended.take("ca", { monoMs: 0, wallMs: 0 });
