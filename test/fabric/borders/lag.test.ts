@@ -264,3 +264,19 @@ test("a comparison from between two drops does not settle what was dropped last"
   look(false, world.time.monoMs);
   expect(apart.lagMs(world.time)).toBe(0);
 });
+
+test("where one of two links with a region ends, nothing lags that was due there", () => {
+  const world = new BorderWorld();
+  const [a, one, two] = [world.add("a", "ca", "ra"), world.add("one", "cb", "rb"), world.add("two", "cc", "rb")];
+  world.borderExports.set("rb", [[]]);
+  for (const far of [one, two]) world.link(a, far);
+  live(world, 60_000);
+  say(world, a, "web", 1);
+  world.run(2000);
+  world.unlink(a, one);
+  const lags = Array.from({ length: 20 }, () => {
+    world.run(100);
+    return a.channel.lagMs(world.time);
+  });
+  expect(Math.max(...lags)).toBe(0);
+});
