@@ -100,7 +100,14 @@ test("256 sources go in one frame a second at most", () => {
 test("ages of more sources than a frame takes go in several, and none is lost", () => {
   const ages = Array.from({ length: 257 }, (_, n) => ({ source: `far-${n}`, version: 1, ageMs: 0 }));
   const news = [ages];
-  const receipts = { lostAfterMs: 1, ages: () => ages, newAges: () => news.pop() ?? [], isOver: () => false, heardAge: () => {} };
+  const receipts = {
+    lostAfterMs: 1,
+    ages: () => ages,
+    newAges: () => news.pop() ?? [],
+    isOver: () => false,
+    isTakenBack: () => false,
+    heardAge: () => {},
+  };
   const all = new SourceAges(receipts);
   const link = new LinkAges(all, { nodeId: "b", isLinkedTo: () => false });
   const told = [0, 1000, 2000].map((monoMs) => {
