@@ -100,6 +100,8 @@ export class Comparable {
     const asked = this.#asked;
     this.#lookedMonoMs = monoMs;
     if (asked === undefined || this.#filter === undefined) return;
+    // It waits for the answer before it. Silence would count as a word that all was taken.
+    if (this.#isAnswering || this.#listings.length > 0 || this.#lists.length > 0) return;
     const own = summaries.digest(this.#filter);
     if (own === undefined) return;
     this.#asked = undefined;
@@ -107,7 +109,6 @@ export class Comparable {
       this.equalMonoMs = monoMs;
       return;
     }
-    if (this.#isAnswering || this.#listings.length > 0 || this.#lists.length > 0) return;
     if (!terms.comparable.isLeft(monoMs)) {
       counts.ignored += 1;
       return;

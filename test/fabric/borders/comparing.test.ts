@@ -21,6 +21,30 @@ test("a cluster that lost its disks asks in one comparison for all that it knows
   expect([again.held.exceeded.size, b.channel.counts.given]).toEqual([35, 35]);
 });
 
+test("a digest that comes while the other side still looks for what it was asked is answered when that is done, and is no equality before", () => {
+  const [world, a, b] = pair(new BorderWorld({ maxListed: 10 }));
+  sayMany(world, a, 35, 1);
+  live(world, 30_000);
+  world.unlink(a, b);
+  const again = world.replace(a);
+  const { held } = b;
+  const list = held.list.bind(held);
+  held.list = function* (filter, buckets) {
+    const untilMs = world.time.monoMs + 700;
+    while (world.time.monoMs < untilMs) yield;
+    return yield* list(filter, buckets);
+  };
+  const linkedMs = world.time.monoMs;
+  world.link(again, b);
+  world.run(6000);
+  const ofDigests = (node: WorldNode) =>
+    world.sent.filter(({ from, frame, atMs }) => from === node && frame.kind === "borderDigest" && atMs > linkedMs);
+  const [asked = []] = [ofDigests(again).filter(({ frame }) => frame.kind === "borderDigest" && !frame.isAnswer)];
+  const answered = ofDigests(b).filter(({ frame }) => frame.kind === "borderDigest" && frame.isAnswer);
+  expect([asked.length, answered.length]).toEqual([2, 2]);
+  expect(again.channel.backlogs(world.time)[0]?.exportedEqualMonoMs).toBeUndefined();
+});
+
 test("a side that never had a summary is not told that it is gone", () => {
   const [world, a, b] = regions("ab") as [BorderWorld, WorldNode, WorldNode];
   sayMany(world, a, 1000, 1);
