@@ -49,6 +49,8 @@ interface Row {
   after: number;
   /** Up to there its records are taken over, or need not be. */
   takenOver: number;
+  /** They are looked at from the first one again then: what need not be taken over may be in the way of what is said later. */
+  againMonoMs: number;
   isToGo: boolean;
 }
 
@@ -162,7 +164,7 @@ export class SummaryOrigins {
       origin.isTakenOver = false;
       if (row?.isToGo === true) this.#show(origin);
     } else if (row?.isEarlier !== isEarlier)
-      this.#rows.set(origin, { isEarlier, sinceMonoMs: time.monoMs, kept: undefined, after: 0, takenOver: 0, isToGo: false });
+      this.#rows.set(origin, { isEarlier, sinceMonoMs: time.monoMs, kept: undefined, after: 0, takenOver: 0, againMonoMs: 0, isToGo: false });
   }
 
   /** Its node is back before it was forgotten. */
@@ -205,14 +207,20 @@ export class SummaryOrigins {
   #takeOver(origin: Origin, row: Row, time: Time): void {
     const { replica } = this.#replication;
     origin.isTakenOver = true;
+    if (time.monoMs >= row.againMonoMs) {
+      row.takenOver = 0;
+      row.againMonoMs = time.monoMs + TAKE_OVER_MS;
+    }
     const taken: StoredRecord[] = [];
+    let looked = 0;
     origin.log.forEachSince(row.takenOver, (stored, seq) => {
       row.takenOver = seq;
       const own = replica.own(stored.key);
       // What this node has ended in that version, it does not say again.
       const isEnded = own !== undefined && own.hlc >= stored.hlc;
       if (!isEnded && (this.#isShown(stored) || this.#isInTheWay(stored)) && this.#isNeeded(stored)) taken.push(stored);
-      return taken.length < TAKEN_A_REVIEW;
+      looked += 1;
+      return taken.length < TAKEN_A_REVIEW && looked < LOOKED_A_REVIEW;
     });
     for (const { key, namespace, name, kind, scope, health, traits, principal, hlc, at, sizeBytes, contentBytes } of taken) {
       const facts = {
@@ -231,7 +239,7 @@ export class SummaryOrigins {
       };
       replica.stagePut({ ...facts, bytes: Uint8Array.from(replica.slab.view(at, sizeBytes)), isFilterChange: true });
     }
-    this.#isMore ||= taken.length === TAKEN_A_REVIEW;
+    this.#isMore ||= taken.length === TAKEN_A_REVIEW || looked === LOOKED_A_REVIEW;
     if (taken.length > 0) replica.commit(replica.lastSeq, time);
   }
 

@@ -105,6 +105,26 @@ test("what a cluster took back and has forgotten is told to it by a node of anot
   expect(told(again.space).map(({ name, hlc }) => [name, hlc])).toEqual([["below", 7]]);
 });
 
+test("so it is told where the cluster says that again much later", () => {
+  const world = new FabricWorld();
+  const a = startSpace(world, { nodeId: "a", clusterId: "c1" });
+  const c = startSpace(world, { nodeId: "c", clusterId: "c2", seeds: ["a:1"] });
+  world.run(20_000);
+  a.space.isTakenBack = ({ hlc }) => hlc > 5;
+  a.space.replica.setAdmission(({ hlc }) => hlc <= 5);
+  c.space.put(summaryOf("below", "c2"), 7, world.time());
+  world.run(1000);
+  world.kill(c.node);
+  const again = startSpace(world, { nodeId: "c", clusterId: "c2", generation: 2, seeds: ["a:1"] });
+  world.run(5000);
+  again.space.put(summaryOf("other", "c2"), 9, world.time());
+  world.run(1_000_000);
+  again.space.put(summaryOf("below", "c2"), 4, world.time());
+  world.run(320_000);
+  const told = again.space.replica.origins.get(a.space.replica.self.id)?.log.list() ?? [];
+  expect([...told].map(({ name, hlc }) => [name, hlc])).toEqual([["below", 7]]);
+});
+
 test("an origin of which nothing is shown goes after a day", () => {
   const { world, a, b } = pair();
   a.space.replica.setAdmission(() => false);
