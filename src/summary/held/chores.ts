@@ -266,7 +266,13 @@ export class Chores {
   /** All were asked. Where nothing is hidden any more, because a key came back, what is hidden later is kept for as long again. */
   #endAsking({ clusters, hidden }: Asking): void {
     this.#asking = undefined;
-    for (const source of this.#keeping.sources.all) if (clusters?.has(source.id) !== false) source.isAnyHidden = hidden.has(source.id);
+    for (const source of this.#keeping.sources.all) {
+      if (clusters?.has(source.id) === false) continue;
+      source.isAnyHidden = hidden.has(source.id);
+      if (source.isAnyHidden) continue;
+      source.endHiddenMonoMs = NEVER;
+      this.#toEnd.delete(source.id);
+    }
   }
 
   /** Of what keys said that count no more nothing is left but records, which are asked after that. */

@@ -379,6 +379,78 @@ test("a key that was taken out by mistake twice is waited for as long the second
   expect(b1.shown).toHaveLength(1);
 });
 
+test("a key that goes right before the first deadline is waited for as long, also if it is asked for late", () => {
+  const { world, a, renewed, b1 } = worldOf();
+  const live = (untilMs: number) => {
+    for (; world.nowMs < untilMs; world.nowMs += MINUTE / 2) {
+      a.beacon();
+      b1.takeFrom(a, "beacon");
+      b1.settle();
+    }
+  };
+  const configure = (...rows: readonly ReturnType<typeof row>[]) => {
+    b1.keys.configure([...rows, row("B", OTHER)], b1.time);
+    b1.held.keysChanged(["A"]);
+    b1.settle();
+  };
+  configure(row("A", OLD), row("A", NEW));
+  renewed.say("cart");
+  live(MINUTE);
+  b1.takeFrom(renewed, "cart");
+  const outMs = world.nowMs;
+  configure(row("A", OLD));
+  live(outMs + MINUTE);
+  configure(row("A", OLD), row("A", NEW));
+  live(outMs + TTL + STALE_KEEP - 3 * MINUTE);
+  world.nowMs = outMs + TTL + STALE_KEEP - 5000;
+  b1.settle();
+  // All askings of a minute are used up.
+  for (let n = 0; n < 6; n++) {
+    b1.held.keysChanged(["A"]);
+    b1.settle();
+  }
+  expect(b1.shown).toHaveLength(1);
+  configure(row("A", OLD));
+  for (let n = 0; n < 60; n++) {
+    world.nowMs += 1000;
+    b1.settle();
+  }
+  expect(b1.shown).toEqual([]);
+  configure(row("A", OLD), row("A", NEW));
+  for (let n = 0; n < 60; n++) {
+    world.nowMs += 1000;
+    b1.settle();
+  }
+  expect(b1.shown).toHaveLength(1);
+});
+
+test.each(["A", "B"])("what a key that is gone signed ends at its time, also if keys of %s change each half minute", (cluster) => {
+  const { world, a, renewed, b1 } = worldOf();
+  const live = (untilMs: number) => {
+    for (; world.nowMs < untilMs; world.nowMs += MINUTE / 2) {
+      a.beacon();
+      b1.takeFrom(a, "beacon");
+      b1.held.keysChanged([cluster]);
+      b1.settle();
+    }
+  };
+  const configure = (...rows: readonly ReturnType<typeof row>[]) => {
+    b1.keys.configure([...rows, row("B", OTHER)], b1.time);
+    b1.held.keysChanged(["A"]);
+    b1.settle();
+  };
+  configure(row("A", OLD), row("A", NEW));
+  renewed.say("cart");
+  live(MINUTE);
+  b1.takeFrom(renewed, "cart");
+  const outMs = world.nowMs;
+  configure(row("A", OLD));
+  live(outMs + TTL + STALE_KEEP + 3 * MINUTE);
+  configure(row("A", OLD), row("A", NEW));
+  live(world.nowMs + MINUTE);
+  expect(b1.shown).toEqual([]);
+});
+
 test("a cluster that announces keys without end has a few of them held, and those that are over go", () => {
   const { world, b1 } = worldOf();
   const keys = Array.from({ length: 12 }, (_, n) => signingKey(10 + n));
