@@ -451,6 +451,30 @@ test.each(["A", "B"])("what a key that is gone signed ends at its time, also if 
   expect(b1.shown).toEqual([]);
 });
 
+test("what a key that is gone took back is no word of its cluster", () => {
+  const { a, renewed, b1 } = worldOf();
+  const configure = (...rows: readonly ReturnType<typeof row>[]) => {
+    b1.keys.configure([...rows, row("B", OTHER)], b1.time);
+    b1.held.keysChanged(["A"]);
+    b1.settle();
+  };
+  configure(row("A", OLD), row("A", NEW));
+  a.beacon();
+  b1.takeFrom(a, "beacon");
+  renewed.say("cart");
+  renewed.say("cart", { withdrawn: true });
+  b1.takeFrom(renewed, "cart");
+  const takenBack = () => {
+    const found: boolean[] = [];
+    b1.held.replica.changesSince(0, (record) => (record.name === "cart" && found.push(b1.held.isTakenBack(record)), true));
+    return found;
+  };
+  b1.settle();
+  expect(takenBack()).toEqual([true]);
+  configure(row("A", OLD));
+  expect(takenBack()).toEqual([false]);
+});
+
 test("a cluster that announces keys without end has a few of them held, and those that are over go", () => {
   const { world, b1 } = worldOf();
   const keys = Array.from({ length: 12 }, (_, n) => signingKey(10 + n));
