@@ -39,7 +39,7 @@ test("a digest that comes while the other side still looks for what it was asked
   world.run(6000);
   const ofDigests = (node: WorldNode) =>
     world.sent.filter(({ from, frame, atMs }) => from === node && frame.kind === "borderDigest" && atMs > linkedMs);
-  const [asked = []] = [ofDigests(again).filter(({ frame }) => frame.kind === "borderDigest" && !frame.isAnswer)];
+  const asked = ofDigests(again).filter(({ frame }) => frame.kind === "borderDigest" && !frame.isAnswer);
   const answered = ofDigests(b).filter(({ frame }) => frame.kind === "borderDigest" && frame.isAnswer);
   expect([asked.length, answered.length]).toEqual([2, 2]);
   expect(again.channel.backlogs(world.time)[0]?.exportedEqualMonoMs).toBeUndefined();
