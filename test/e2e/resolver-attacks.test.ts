@@ -122,19 +122,15 @@ test("a query by names in DNS gives each entry once", async () => {
 });
 
 test("a caller that may not see a prefix makes the resolver follow nothing by watching it, and cannot count what is there", async () => {
-  const entries = async () => /^discovery_cache_entries (\d+)$/m.exec((await scraped("/metrics")).text)?.[1];
-  let before = await entries();
-  await until("what was asked for before has arrived", async () => {
-    const now = await entries();
-    const isSame = now === before;
-    before = now;
-    return isSame;
-  });
+  const entries = async () => Number(/^discovery_cache_entries (\d+)$/m.exec((await scraped("/metrics")).text)?.[1]);
+  // A scrape of all made it follow all for some seconds, and part of that may still be on its way. Then there is what it follows, and what was asked for.
+  await until("what a scrape made it follow is gone", async () => (await entries()) <= 4);
+  const before = await entries();
   for await (const { deltas, snapshot } of discoveryAt(edge, "blue").catalogWatch({ namespacePrefix: "hidden" })) {
     expect(deltas).toEqual([]);
     if (snapshot === Snapshot.END) break;
   }
-  expect(await entries()).toBe(before);
+  expect(await entries()).toBeLessThanOrEqual(before);
   const seen: string[] = [];
   for await (const { deltas, snapshot } of discoveryAt(edge, "red").catalogWatch({ namespacePrefix: "hidden" })) {
     seen.push(...deltas.map(({ namespace }) => namespace));
@@ -159,10 +155,11 @@ test("which nodes have entries is told as the caller may see them, and explanati
 });
 
 test("a caller that may not see a namespace causes no fetch there", async () => {
-  const entries = async () => /^discovery_cache_entries (\d+)$/m.exec((await scraped("/metrics")).text)?.[1];
+  const entries = async () => Number(/^discovery_cache_entries (\d+)$/m.exec((await scraped("/metrics")).text)?.[1]);
   const [before, named] = [await entries(), createClient(ResolverService, transportAt(edge, "blue"))];
   expect((await named.resolve({ namespace: "veiled", name: "secret" })).entries).toEqual([]);
-  expect(await entries()).toBe(before);
+  // What red watched may go meanwhile.
+  expect(await entries()).toBeLessThanOrEqual(before);
 });
 
 test("the cursor of a fetched answer leads a watch to a snapshot, since nobody told the resolver of changes there", async () => {

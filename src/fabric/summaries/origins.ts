@@ -164,7 +164,15 @@ export class SummaryOrigins {
       origin.isTakenOver = false;
       if (row?.isToGo === true) this.#show(origin);
     } else if (row?.isEarlier !== isEarlier)
-      this.#rows.set(origin, { isEarlier, sinceMonoMs: time.monoMs, kept: undefined, after: 0, takenOver: 0, againMonoMs: 0, isToGo: false });
+      this.#rows.set(origin, {
+        isEarlier,
+        sinceMonoMs: time.monoMs,
+        kept: undefined,
+        after: 0,
+        takenOver: 0,
+        againMonoMs: 0,
+        isToGo: false,
+      });
   }
 
   /** Its node is back before it was forgotten. */
