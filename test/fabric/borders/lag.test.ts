@@ -64,13 +64,19 @@ test("what went into a dead link right before this node stood still for a minute
   expect(a.channel.lagMs(world.time)).toBe(0);
 });
 
-test("an answer that waits while this node stands still is no silence", () => {
+/** Two regions of which one has just dropped what waited for the other on a link that took nothing. */
+function dropped(): readonly [BorderWorld, WorldNode] {
   const [world, a] = known(new BorderWorld({ storeForwardMs: 4000 }));
   const end = a.ends.get("b");
   if (end !== undefined) end.isStalled = true;
   say(world, a, "web", 1);
   live(world, 10_000);
   if (end !== undefined) end.isStalled = false;
+  return [world, a];
+}
+
+test("an answer that waits while this node stands still is no silence", () => {
+  const [world, a] = dropped();
   const before = world.sent.length;
   const isAsked = () => world.sent.slice(before).some(({ from, frame }) => from === a && frame.kind === "borderDigest");
   while (!isAsked()) world.run(20);
@@ -84,12 +90,7 @@ test("an answer that waits while this node stands still is no silence", () => {
 });
 
 test("a node that is held for a moment again and again learns all the same that the other side holds what was dropped", () => {
-  const [world, a] = known(new BorderWorld({ storeForwardMs: 4000 }));
-  const end = a.ends.get("b");
-  if (end !== undefined) end.isStalled = true;
-  say(world, a, "web", 1);
-  live(world, 10_000);
-  if (end !== undefined) end.isStalled = false;
+  const [world, a] = dropped();
   for (let n = 0; n < 20; n++) {
     world.run(400);
     standStill(world, a, 100);

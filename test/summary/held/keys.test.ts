@@ -348,12 +348,14 @@ test("what a key signed or announced that is gone is kept for as long as that of
   expect([b1.takeFrom(renewed, "s0"), b1.held.announce(seal, b1.time), b1.shown.length]).toEqual(["taken", undefined, 2]);
 });
 
-test("a key that was taken out by mistake twice is waited for as long the second time", () => {
+/** Cluster A lives, and settings of b1 change. A summary of A that a later key of it signed is held at b1, and the key is taken out of the settings. */
+function takenOut(alsoAsked?: string) {
   const { world, a, renewed, b1 } = worldOf();
   const live = (untilMs: number) => {
     for (; world.nowMs < untilMs; world.nowMs += MINUTE / 2) {
       a.beacon();
       b1.takeFrom(a, "beacon");
+      if (alsoAsked !== undefined) b1.held.keysChanged([alsoAsked]);
       b1.settle();
     }
   };
@@ -362,45 +364,34 @@ test("a key that was taken out by mistake twice is waited for as long the second
     b1.held.keysChanged(["A"]);
     b1.settle();
   };
-  configure(row("A", OLD), row("A", NEW));
+  const bringBack = () => configure(row("A", OLD), row("A", NEW));
+  const takeOut = () => configure(row("A", OLD));
+  bringBack();
   renewed.say("cart");
   live(MINUTE);
   b1.takeFrom(renewed, "cart");
   const outMs = world.nowMs;
-  configure(row("A", OLD));
+  takeOut();
+  return { world, b1, live, bringBack, takeOut, outMs };
+}
+
+test("a key that was taken out by mistake twice is waited for as long the second time", () => {
+  const { b1, live, bringBack, takeOut, outMs } = takenOut();
   live(outMs + MINUTE);
-  configure(row("A", OLD), row("A", NEW));
+  bringBack();
   live(outMs + TTL + STALE_KEEP - MINUTE);
   expect(b1.shown).toHaveLength(1);
-  configure(row("A", OLD));
+  takeOut();
   live(outMs + TTL + STALE_KEEP + MINUTE);
   expect(b1.shown).toEqual([]);
-  configure(row("A", OLD), row("A", NEW));
+  bringBack();
   expect(b1.shown).toHaveLength(1);
 });
 
 test("a key that goes right before the first deadline is waited for as long, also if it is asked for late", () => {
-  const { world, a, renewed, b1 } = worldOf();
-  const live = (untilMs: number) => {
-    for (; world.nowMs < untilMs; world.nowMs += MINUTE / 2) {
-      a.beacon();
-      b1.takeFrom(a, "beacon");
-      b1.settle();
-    }
-  };
-  const configure = (...rows: readonly ReturnType<typeof row>[]) => {
-    b1.keys.configure([...rows, row("B", OTHER)], b1.time);
-    b1.held.keysChanged(["A"]);
-    b1.settle();
-  };
-  configure(row("A", OLD), row("A", NEW));
-  renewed.say("cart");
-  live(MINUTE);
-  b1.takeFrom(renewed, "cart");
-  const outMs = world.nowMs;
-  configure(row("A", OLD));
+  const { world, b1, live, bringBack, takeOut, outMs } = takenOut();
   live(outMs + MINUTE);
-  configure(row("A", OLD), row("A", NEW));
+  bringBack();
   live(outMs + TTL + STALE_KEEP - 3 * MINUTE);
   world.nowMs = outMs + TTL + STALE_KEEP - 5000;
   b1.settle();
@@ -410,13 +401,13 @@ test("a key that goes right before the first deadline is waited for as long, als
     b1.settle();
   }
   expect(b1.shown).toHaveLength(1);
-  configure(row("A", OLD));
+  takeOut();
   for (let n = 0; n < 60; n++) {
     world.nowMs += 1000;
     b1.settle();
   }
   expect(b1.shown).toEqual([]);
-  configure(row("A", OLD), row("A", NEW));
+  bringBack();
   for (let n = 0; n < 60; n++) {
     world.nowMs += 1000;
     b1.settle();
@@ -425,28 +416,9 @@ test("a key that goes right before the first deadline is waited for as long, als
 });
 
 test.each(["A", "B"])("what a key that is gone signed ends at its time, also if keys of %s change each half minute", (cluster) => {
-  const { world, a, renewed, b1 } = worldOf();
-  const live = (untilMs: number) => {
-    for (; world.nowMs < untilMs; world.nowMs += MINUTE / 2) {
-      a.beacon();
-      b1.takeFrom(a, "beacon");
-      b1.held.keysChanged([cluster]);
-      b1.settle();
-    }
-  };
-  const configure = (...rows: readonly ReturnType<typeof row>[]) => {
-    b1.keys.configure([...rows, row("B", OTHER)], b1.time);
-    b1.held.keysChanged(["A"]);
-    b1.settle();
-  };
-  configure(row("A", OLD), row("A", NEW));
-  renewed.say("cart");
-  live(MINUTE);
-  b1.takeFrom(renewed, "cart");
-  const outMs = world.nowMs;
-  configure(row("A", OLD));
+  const { world, b1, live, bringBack, outMs } = takenOut(cluster);
   live(outMs + TTL + STALE_KEEP + 3 * MINUTE);
-  configure(row("A", OLD), row("A", NEW));
+  bringBack();
   live(world.nowMs + MINUTE);
   expect(b1.shown).toEqual([]);
 });
