@@ -164,7 +164,7 @@ export class ResolverMachine {
         this.#fetchedPage(input.call, input.bytes, time, out);
         break;
       case "fetch failed":
-        this.#fetchFailed(input, time);
+        this.#fetchFailed(input, time, out);
         break;
       case "garbled":
         this.#distrust(input.upstream, input.fault, time, out);
@@ -467,10 +467,11 @@ export class ResolverMachine {
     if (!this.#watches.isOpen) this.upstreams.goesWell(upstream);
   }
 
-  #fetchFailed({ call, error }: Extract<ResolverInput, { kind: "fetch failed" }>, { monoMs }: Time): void {
+  #fetchFailed({ call, error }: Extract<ResolverInput, { kind: "fetch failed" }>, time: Time, out: Out): void {
     const upstream = this.#calls.upstreamOf(call);
     // It has not caught up, and its probes do not say so. Another one may know more.
-    if (upstream !== undefined && error.reason === "not_ready") this.upstreams.heardStale(upstream, true, monoMs);
+    if (upstream !== undefined && error.reason === "not_ready") this.upstreams.heardStale(upstream, true, time.monoMs);
+    if (this.#calls.askNext(call, error, this.upstreams.usable, time, out)) return;
     this.#calls.failed(call, error);
   }
 

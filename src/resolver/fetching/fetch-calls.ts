@@ -10,13 +10,16 @@ import type { Outcome } from "./fetches.ts";
 
 /** When a caller may ask again. */
 export const NOT_READY_RETRY_MS = 250;
+/** An upstream that says so, or of which the connection to it says so, may be the only one. One that is slow has used up the time of who waits. */
+const COULD_NOT: ReadonlySet<string> = new Set(["not_ready", "draining", "store_unavailable"]);
 /** Most pages of the answer to one name. */
 const MAX_PAGES = 1000;
 
 interface FetchCall {
   readonly name: WholeName;
-  readonly upstream: string;
-  readonly entries: Uint8Array[];
+  /** Who was asked, the last one at last. */
+  readonly upstreams: [string, ...string[]];
+  entries: Uint8Array[];
   sizeBytes: number;
   pageCount: number;
   /** When the page was asked for that has not come yet. */
@@ -51,20 +54,32 @@ export class FetchCalls {
     if (!this.#fetched.wait(name, told)) return;
     this.#count += 1;
     const asked = { askedMonoMs: monoMs, asOfMonoMs: Number.POSITIVE_INFINITY };
-    this.#calls.set(this.#count, { name, upstream, entries: [], sizeBytes: 0, pageCount: 0, ...asked });
+    this.#calls.set(this.#count, { name, upstreams: [upstream], entries: [], sizeBytes: 0, pageCount: 0, ...asked });
     out.push({ kind: "fetch", call: this.#count, upstream, name, pageToken: "" });
   }
 
   /** Who was called. Undefined for a call that is over. */
   upstreamOf(call: CallNumber): string | undefined {
-    return this.#calls.get(call)?.upstream;
+    return this.#calls.get(call)?.upstreams.at(-1);
+  }
+
+  /** Asks the first of these upstreams that was not asked yet, from the first page on, if the last one could not answer. Returns whether there is one. */
+  askNext(call: CallNumber, { reason }: WaymarkError, upstreams: readonly string[], { monoMs }: Time, out: ResolverOrder[]): boolean {
+    const fetch = this.#calls.get(call);
+    const upstream = upstreams.find((each) => fetch?.upstreams.includes(each) === false);
+    if (fetch === undefined || upstream === undefined || !COULD_NOT.has(reason)) return false;
+    this.#arrivedBytes -= fetch.sizeBytes;
+    fetch.upstreams.push(upstream);
+    Object.assign(fetch, { entries: [], sizeBytes: 0, pageCount: 0, askedMonoMs: monoMs, asOfMonoMs: Number.POSITIVE_INFINITY });
+    out.push({ kind: "fetch", call, upstream, name: fetch.name, pageToken: "" });
+    return true;
   }
 
   /** Takes a page of an answer, of this size on the wire. */
   take(call: CallNumber, page: FetchedPage, sizeBytes: number, time: Time, out: ResolverOrder[]): void {
     const fetch = this.#calls.get(call);
     if (fetch === undefined) return;
-    const { name, upstream, entries } = fetch;
+    const { name, upstreams, entries } = fetch;
     entries.push(...page.entries);
     fetch.pageCount += 1;
     fetch.sizeBytes += sizeBytes;
@@ -74,7 +89,7 @@ export class FetchCalls {
     fetch.asOfMonoMs = Math.min(fetch.asOfMonoMs, fetch.askedMonoMs - page.ageMs);
     if (page.nextPageToken !== "" && fetch.pageCount < MAX_PAGES) {
       fetch.askedMonoMs = time.monoMs;
-      out.push({ kind: "fetch", call, upstream, name, pageToken: page.nextPageToken });
+      out.push({ kind: "fetch", call, upstream: upstreams.at(-1) ?? upstreams[0], name, pageToken: page.nextPageToken });
       return;
     }
     this.#fetched.arrived(name, entries, { ...page, ageMs: time.monoMs - fetch.asOfMonoMs }, time);
