@@ -180,7 +180,8 @@ export const RESOLVER_MUTANTS = [
     name: "half of what was fetched again is taken along to another upstream",
     rule: "Resolver 14: a snapshot that was not finished is let go with its stream",
     edits: [{ file: "src/resolver/following/followed.ts", find: "    this.isPastPlace = true;\n", replace: "" }],
-    withinSeeds: 100,
+    fromSeed: 201,
+    withinSeeds: 300,
     isOfResolvers: true,
   },
   {
