@@ -11,9 +11,10 @@ const say = (line: string) => process.stdout.write(`${line}\n`);
 const onEvent = (event: RegistrationEvent) => {
   if (event.kind !== "renewed") say(`registration: ${event.kind}`);
 };
+// A client is back within 15 s of its server's return. A lease that lasts longer than that outlives each restart.
 const registration = await client.register(
   [{ key: { namespace: "example", name: "web", instanceId: `web-${process.pid}` }, targets: [{ host: "127.0.0.1", port: 8080 }] }],
-  { ttlMs: 5000, waitsForServer: true, onEvent },
+  { ttlMs: 20_000, waitsForServer: true, onEvent },
 );
 const map = await client.watch({ namespace: "example", bookmarkInterval: { seconds: 1n } });
 
