@@ -14,7 +14,7 @@ const path = (file: string) => fileURLToPath(new URL(file, import.meta.url));
  * Its memory can be asked for, and V8's young generation, which is never given back, is the same on every machine: left
  * to itself it grows with the machine's memory, to 120 MB of nothing on one of 24 GB.
  */
-const VICTIM_FLAGS = ["--expose-gc", "--max-semi-space-size=16"];
+const YOUNG_MIB = 16;
 
 async function firstLine(child: ChildProcess): Promise<unknown> {
   if (child.stdout === null) throw new Error("the child has no stdout");
@@ -45,8 +45,14 @@ export class Victim {
   }
 
   /** `listener` is the file in test/fakes, and `args` are what it is started with. It is warm. */
-  static async start(listener: "grpc" | "edge" | "fabric" = "grpc", ...args: readonly string[]): Promise<Victim> {
-    const child = spawn(process.execPath, [...VICTIM_FLAGS, path(`../fakes/${listener}-child.ts`), ...args], {
+  static start(listener: "grpc" | "edge" | "fabric" = "grpc", ...args: readonly string[]): Promise<Victim> {
+    return Victim.startWith(YOUNG_MIB, listener, ...args);
+  }
+
+  /** `youngMiB` is the most that V8's young generation may grow to, in MiB. */
+  static async startWith(youngMiB: number, listener: "grpc" | "edge" | "fabric", ...args: readonly string[]): Promise<Victim> {
+    const flags = ["--expose-gc", `--max-semi-space-size=${youngMiB}`];
+    const child = spawn(process.execPath, [...flags, path(`../fakes/${listener}-child.ts`), ...args], {
       stdio: ["ignore", "pipe", "ignore", "ipc"],
     });
     const victim = new Victim(child, (await firstLine(child)) as { port: number; pid: number });

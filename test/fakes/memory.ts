@@ -35,10 +35,17 @@ export async function held(): Promise<Held> {
   return { heapBytes: heapUsed, externalBytes: external, rssBytes: rss, handles };
 }
 
-/** Asks a child that answers with `tellMemory`. */
+/** Asks a child that answers with `tellMemory`. Rejects when it ends instead. */
 export function askMemory(child: ChildProcess): Promise<Held> {
-  return new Promise((resolve) => {
-    child.once("message", (told) => resolve(told as Held));
-    child.send("memory");
+  return new Promise((resolve, reject) => {
+    const ended = () => reject(new Error(`the child has ended: ${child.signalCode ?? child.exitCode}`));
+    child.once("exit", ended);
+    child.once("message", (told) => {
+      child.off("exit", ended);
+      resolve(told as Held);
+    });
+    child.send("memory", (error) => {
+      if (error !== null) ended();
+    });
   });
 }

@@ -12,6 +12,7 @@ import { Http2StreamPort, isReset, nodeHeaders } from "../wire/http2-stream.io.t
 import { Keepalive, type KeepaliveLimits } from "../wire/keepalive.ts";
 import type { Inflater } from "../wire/message-reader.ts";
 import { requestFields } from "../wire/request-head.ts";
+import { endInNextTurn } from "../wire/session-end.io.ts";
 import { HTTP2_ERROR } from "../wire/status.ts";
 import { type CallListener, type CallRequest, type CallResult, ClientCall } from "./client-call.ts";
 
@@ -175,11 +176,11 @@ export class ClientConnection {
     if (!this.#session.destroyed) this.#session.close();
   }
 
-  /** Closes now; open calls end with UNAVAILABLE. */
+  /** Starts no calls from now on, and closes when this turn is over; open calls end with UNAVAILABLE. */
   destroy(): void {
     this.#leave();
     this.#session.destroy();
-    this.#socket.destroy();
+    setImmediate(() => this.#socket.destroy());
   }
 
   /** The process may end while the connection is open. */
@@ -263,6 +264,7 @@ function startSession(socket: Transport, { authority, scheme }: ConnectionOption
     settings: { enablePush: false, initialWindowSize: streamWindowBytes, maxConcurrentStreams: 0, maxHeaderListSize: maxHeaderListBytes },
   };
   const session = connectHttp2(`${scheme}://${authority}`, options);
+  endInNextTurn(session);
   session.on("stream", (stream) => stream.close()); // Servers push nothing here.
   if (connectionWindowBytes > DEFAULT_WINDOW_BYTES) session.once("connect", () => session.setLocalWindowSize(connectionWindowBytes));
   return session;

@@ -10,6 +10,7 @@
 import type { Http2Session, ServerHttp2Session } from "node:http2";
 import { withoutMapping } from "../../lib/addresses.ts";
 import { patientDueMs, patientNowMs } from "../../lib/patient-time.io.ts";
+import { endInNextTurn } from "../wire/session-end.io.ts";
 import { ConnectionLifetime, ENDLESS, type LifetimeLimits, type LifetimeOrder } from "./connection-lifetime.ts";
 import { CONNECTION_LIMITS, type ConnectionLimits, ConnectionMeter, type ExceededLimit } from "./connection-limits.ts";
 import { FairScheduler, type Share, type TurnBounds } from "./fair-scheduler.ts";
@@ -31,7 +32,7 @@ export interface Connection {
   lastingClosed(): void;
   /** Why the guard cut it; undefined unless it did. */
   whyCut: CutReason | undefined;
-  /** Closes it at once, with all its streams. Without GOAWAY, which would wait behind what the peer does not read. */
+  /** Closes it with all its streams, as soon as this turn of the event loop is over. Without GOAWAY, which would wait behind what the peer does not read. */
   destroy(): void;
 }
 
@@ -116,6 +117,7 @@ export class ConnectionGuard {
 
   /** Watches a new session until it closes. Its preface was not read yet, so give each session at its "session" event. */
   adopt(session: ServerHttp2Session): Connection {
+    endInNextTurn(session);
     const { socket } = session;
     const turns = this.turns.join();
     const sample = () => ({
@@ -225,7 +227,7 @@ export class ConnectionGuard {
   }
 
   #cut(watched: Watched, reason: CutReason | undefined): void {
-    if (reason === undefined || watched.session.destroyed) return;
+    if (reason === undefined || watched.session.destroyed || watched.connection.whyCut !== undefined) return;
     watched.connection.whyCut = reason;
     watched.connection.destroy();
     this.#options.onCut(reason, watched.connection.address);
