@@ -45,7 +45,7 @@ describe.each(["grpc", "edge", "fabric"] as const)("a client of the listener %s 
       for (const each of all) each.destroy();
     }
     // It collects all of its garbage, and answers.
-    expect(await victim.held()).toMatchObject({ heapBytes: expect.any(Number) });
+    expect((await victim.held()).heapBytes).toBeGreaterThan(0);
   });
 });
 
