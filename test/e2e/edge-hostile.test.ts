@@ -6,7 +6,7 @@ import { expect, test } from "vitest";
 import type { EdgeLimits } from "../../src/server/edge/sockets.io.ts";
 import { type DemoEdge, RawClient, startDemoEdge } from "../fakes/edge.ts";
 import { until } from "../fakes/until.ts";
-import { call, FLAG, frame, hpack, PREFACE, RawConnection, settings, TYPE, u32 } from "./h2-frames.ts";
+import { call, callHeaders, FLAG, frame, hpack, PREFACE, QUERY, RawConnection, settings, TYPE, u32, WATCH } from "./h2-frames.ts";
 
 const CALL = "POST /waymark.discovery.v1.DiscoveryService/CatalogQuery HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
 const queryOf = (name: string) => `${CALL}content-length: ${16 + name.length}\r\n\r\n{"namespace":"${name}"}`;
@@ -229,6 +229,23 @@ test.each([
   await until("it is closed", () => idle.isClosed).finally(() => clearInterval(timer));
   await expect.poll(() => served.edge.acceptor.sockets.size).toBe(0);
 });
+
+test.each(["watch", "half a request"])(
+  "a client that goes away, breaks the protocol and is gone leaves no connection, with an open stream (%s)",
+  async (what) => {
+    await using served = await started({ keepaliveTimeMs: 200, keepaliveTimeoutMs: 200 });
+    const { sockets } = served.edge.acceptor;
+    const client = new RawConnection(served.edge.acceptor.port);
+    const half = frame(TYPE.HEADERS, { flags: FLAG.END_HEADERS, stream: 1, payload: callHeaders(QUERY) });
+    client.greet().send(what === "watch" ? call(1, WATCH) : half);
+    await client.heard(5_000);
+    expect(sockets.size).toBe(1);
+    // Node hears the GOAWAY, reads nothing after the broken PING, and so never hears of the end.
+    client.send(frame(TYPE.GOAWAY, { payload: Buffer.alloc(8) }), frame(TYPE.PING, { payload: Buffer.alloc(3) }));
+    client.socket.end();
+    await until("the connection is cut", () => sockets.size === 0);
+  },
+);
 
 test("a connection of HTTP/1.1 that sends empty lines between requests is closed all the same", async () => {
   await using served = await started();

@@ -2,12 +2,17 @@
 import { once } from "node:events";
 import { connect as connectHttp2, createServer as createHttp2Server, type ServerHttp2Stream } from "node:http2";
 import { type AddressInfo, connect as connectTcp, createServer, type Socket } from "node:net";
+import { connect as connectTls, createServer as createTlsServer } from "node:tls";
 import { gzipSync } from "node:zlib";
 import { afterEach, expect, test } from "vitest";
+import { GrpcServer } from "../../src/grpc/server/server.io.ts";
 import { SharedInflater } from "../../src/grpc/wire/inflater.io.ts";
 import { CODES } from "../../src/lib/errors.ts";
+import { call, PREFACE, settings } from "../e2e/h2-frames.ts";
+import { newAuthority } from "../fakes/certificate.ts";
 import { methods } from "../fakes/grpc-methods.ts";
 import { bytes, Conversation, closeAll, connected, serve, unary } from "../fakes/grpc-room.ts";
+import { GRPC_LIMITS } from "../fakes/listener-limits.ts";
 import { until } from "../fakes/until.ts";
 
 const ends: (() => void)[] = [];
@@ -95,6 +100,35 @@ test("streams beyond the bound of all connections are refused, and those of a re
   await Promise.all(held);
   const closed = await serve({ methods: methods().methods, onConnection: () => false });
   expect((await unary(await connected(closed.port), "/t/Echo")).status.code).toBe(CODES.UNAVAILABLE);
+});
+
+test("of a connection that is refused no call is looked at, though it comes in one read with the end of the handshake", async () => {
+  const { cert, key } = newAuthority().issue("localhost");
+  const seen = { refused: 0, answered: 0 };
+  const server = new GrpcServer({
+    methods: [],
+    limits: GRPC_LIMITS,
+    onConnection: () => {
+      seen.refused += 1;
+      return false;
+    },
+    statusOf: () => {
+      seen.answered += 1;
+      return { code: CODES.INTERNAL, message: "" };
+    },
+  });
+  const listener = createTlsServer({ key, cert, ALPNProtocols: ["h2"] }, (socket) => server.accept(socket)).listen(0, "127.0.0.1");
+  ends.push(() => (server.stop(), listener.close()));
+  await once(listener, "listening");
+  const { port } = listener.address() as AddressInfo;
+  for (let i = 0; i < 8; i++) {
+    const socket = connectTls({ host: "127.0.0.1", port, rejectUnauthorized: false, ALPNProtocols: ["h2"] });
+    socket.on("error", () => {});
+    // Before the handshake: it leaves together with its last part.
+    socket.write(Buffer.concat([PREFACE, settings(), call(1, "/t/Echo"), call(3, "/t/Echo")]));
+    await once(socket.resume(), "close");
+  }
+  expect(seen).toEqual({ refused: 8, answered: 0 });
 });
 
 test("streams that last make room for as many more, and what they made is taken back when they are over", async () => {

@@ -30,6 +30,8 @@ export interface Connection {
   /** One of them lasts, such as a watch: as many more may be open. `lastingClosed` is owed. */
   lastingOpened(): void;
   lastingClosed(): void;
+  /** It is closing or closed, whoever ended it: what still comes on it is not served. */
+  readonly isOver: boolean;
   /** Why the guard cut it; undefined unless it did. */
   whyCut: CutReason | undefined;
   /** Closes it with all its streams, as soon as this turn of the event loop is over. Without GOAWAY, which would wait behind what the peer does not read. */
@@ -117,7 +119,7 @@ export class ConnectionGuard {
 
   /** Watches a new session until it closes. Its preface was not read yet, so give each session at its "session" event. */
   adopt(session: ServerHttp2Session): Connection {
-    endInNextTurn(session);
+    const isOver = endInNextTurn(session);
     const { socket } = session;
     const turns = this.turns.join();
     const sample = () => ({
@@ -147,6 +149,9 @@ export class ConnectionGuard {
       },
       lastingOpened: () => room?.add(1),
       lastingClosed: () => room?.add(-1),
+      get isOver() {
+        return isOver();
+      },
       whyCut: undefined,
       destroy: () => session.destroy(),
     };
@@ -167,7 +172,7 @@ export class ConnectionGuard {
     this.#connections.set(session, connection);
     session.on("stream", (_stream, _headers, _flags, fields: readonly string[]) => {
       seenStreams += 1;
-      if (meter.headers(fields) && !session.destroyed) this.#cut(watched, meter.check(sample()));
+      if (meter.headers(fields) && !isOver()) this.#cut(watched, meter.check(sample()));
     });
     session.on("ping", () => this.#cut(watched, meter.ping()));
     session.on("remoteSettings", () => this.#cut(watched, meter.settings()));
@@ -192,8 +197,8 @@ export class ConnectionGuard {
   #checkNext(): void {
     this.#turn += 1;
     for (const watched of this.#slices[this.#turn % SLICES] ?? []) {
-      const { session, connection, life } = watched;
-      if (session.destroyed) continue;
+      const { connection, life } = watched;
+      if (connection.isOver) continue;
       watched.look();
       const sample = watched.sample();
       this.#cut(watched, connection.meter.check(sample));
@@ -209,8 +214,8 @@ export class ConnectionGuard {
   }
 
   #carryOut(watched: Watched, order: LifetimeOrder | undefined): void {
-    const { session } = watched;
-    if (order === undefined || session.destroyed) return;
+    const { session, connection } = watched;
+    if (order === undefined || connection.isOver) return;
     switch (order) {
       case "ping":
         session.ping(() => {}); // Whatever is read, its answer among it, shows that the client lives.
@@ -227,7 +232,7 @@ export class ConnectionGuard {
   }
 
   #cut(watched: Watched, reason: CutReason | undefined): void {
-    if (reason === undefined || watched.session.destroyed || watched.connection.whyCut !== undefined) return;
+    if (reason === undefined || watched.connection.isOver) return;
     watched.connection.whyCut = reason;
     watched.connection.destroy();
     this.#options.onCut(reason, watched.connection.address);

@@ -172,8 +172,8 @@ export class GrpcServer {
       connection.meter.park(() => this.#serve(incoming));
       return;
     }
-    // Reset in the same read as its HEADERS, or while it waited: to respond would throw. What was cut has until the end of this turn.
-    if (stream.destroyed || stream.closed || connection.whyCut !== undefined) return;
+    // Reset in the same read as its HEADERS, or while it waited: to respond would throw. What is over still brings what comes in this turn.
+    if (stream.destroyed || stream.closed || connection.isOver) return;
     const head = readHead(headers);
     if (head.kind === "http") {
       countRefusal(incoming);

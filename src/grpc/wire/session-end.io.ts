@@ -6,8 +6,8 @@
  */
 import type { Http2Session } from "node:http2";
 
-/** From now on `destroy` acts when the turn is over in which it was called. Until then the session may bring more. */
-export function endInNextTurn(session: Http2Session): void {
+/** From now on `destroy` acts when the turn is over in which it was called; until then the session may bring more. Returns what tells whether it was called. */
+export function endInNextTurn(session: Http2Session): () => boolean {
   const destroy = session.destroy.bind(session);
   let isEnding = false;
   session.destroy = (...args) => {
@@ -15,4 +15,5 @@ export function endInNextTurn(session: Http2Session): void {
     isEnding = true;
     setImmediate(() => destroy(...args));
   };
+  return () => isEnding || session.destroyed;
 }

@@ -42,6 +42,9 @@ export interface EdgeLimits {
   readonly requestTimeoutMs: number;
   /** A connection without an open request is closed after this, whatever else comes on it. */
   readonly idleTimeoutMs: number;
+  /** An HTTP/2 connection on which nothing came for so long is pinged, and cut when it then answers nothing for `keepaliveTimeoutMs`. */
+  readonly keepaliveTimeMs: number;
+  readonly keepaliveTimeoutMs: number;
 }
 
 /** Limits that are not settings. */
@@ -55,6 +58,8 @@ export const EDGE_FIXED = {
   headersTimeoutMs: 10_000,
   requestTimeoutMs: 30_000,
   idleTimeoutMs: 60_000,
+  keepaliveTimeMs: 30_000,
+  keepaliveTimeoutMs: 15_000,
 } as const satisfies Partial<EdgeLimits>;
 
 /**
@@ -97,12 +102,12 @@ export class EdgeSockets {
     this.#limits = limits;
     this.#events = events;
     this.#http1 = openHttp1(limits);
-    const { maxStreamsPerConnection: maxWaiting, idleTimeoutMs: idleMs } = limits;
+    const { maxStreamsPerConnection: maxWaiting, idleTimeoutMs: idleMs, keepaliveTimeMs, keepaliveTimeoutMs } = limits;
     this.#http1Connections = new Http1Connections(this.#http1, { maxWaiting, idleMs, checkMs: CHECK_INTERVAL_MS });
     this.#http1.on("request", (request, response) => this.#line(request, response));
     this.#guard = new ConnectionGuard({
       turns: CALLS_PER_TURN,
-      lifetime: { ...ENDLESS, idleTimeoutMs: limits.idleTimeoutMs },
+      lifetime: { ...ENDLESS, idleTimeoutMs: idleMs, keepaliveTimeMs, keepaliveTimeoutMs },
       arrivalMs: limits.requestTimeoutMs,
       onCut: (reason, address) => events.onCut(reason, address),
     });
@@ -143,7 +148,7 @@ export class EdgeSockets {
   }
 
   #begin(request: Http2ServerRequest, response: Http2ServerResponse, connection: Connection): void {
-    if (request.stream.closed || request.stream.destroyed) return;
+    if (request.stream.closed || request.stream.destroyed || connection.isOver) return;
     if (connection.meter.isTaking) this.#hand(request, response, "h2");
     else connection.meter.park(() => this.#begin(request, response, connection));
   }
