@@ -8,7 +8,7 @@ import { afterEach, expect, test } from "vitest";
 import { GrpcServer } from "../../src/grpc/server/server.io.ts";
 import { SharedInflater } from "../../src/grpc/wire/inflater.io.ts";
 import { CODES } from "../../src/lib/errors.ts";
-import { call, PREFACE, settings } from "../e2e/h2-frames.ts";
+import { PREFACE, call as rawCall, settings } from "../e2e/h2-frames.ts";
 import { newAuthority } from "../fakes/certificate.ts";
 import { methods } from "../fakes/grpc-methods.ts";
 import { bytes, Conversation, closeAll, connected, serve, unary } from "../fakes/grpc-room.ts";
@@ -125,7 +125,7 @@ test("of a connection that is refused no call is looked at, though it comes in o
     const socket = connectTls({ host: "127.0.0.1", port, rejectUnauthorized: false, ALPNProtocols: ["h2"] });
     socket.on("error", () => {});
     // Before the handshake: it leaves together with its last part.
-    socket.write(Buffer.concat([PREFACE, settings(), call(1, "/t/Echo"), call(3, "/t/Echo")]));
+    socket.write(Buffer.concat([PREFACE, settings(), rawCall(1, "/t/Echo"), rawCall(3, "/t/Echo")]));
     await once(socket.resume(), "close");
   }
   expect(seen).toEqual({ refused: 8, answered: 0 });

@@ -8,6 +8,7 @@
  * never come, connections that are not used, bounds on open streams over all connections, and a fair share of each turn for each connection.
  */
 import type { Http2Session, ServerHttp2Session } from "node:http2";
+import type { Socket } from "node:net";
 import { withoutMapping } from "../../lib/addresses.ts";
 import { patientDueMs, patientNowMs } from "../../lib/patient-time.io.ts";
 import { endInNextTurn } from "../wire/session-end.io.ts";
@@ -122,14 +123,7 @@ export class ConnectionGuard {
     const isOver = endInNextTurn(session);
     const { socket } = session;
     const turns = this.turns.join();
-    const sample = () => ({
-      monoMs: performance.now(),
-      patientMs: patientNowMs(),
-      patientDueMs: patientDueMs(),
-      bytesRead: socket.bytesRead,
-      bytesWritten: socket.bytesWritten,
-      waitingCalls: turns.waiting.length,
-    });
+    const sample = () => sampleOf(socket, turns);
     const meter = new ConnectionMeter(this.#limits, sample());
     const { streams } = this.#options;
     const room = streams === undefined ? undefined : new Room(session, streams);
@@ -252,6 +246,11 @@ interface Watched {
     readonly bytesRead: number;
     readonly bytesWritten: number;
   };
+}
+
+function sampleOf({ bytesRead, bytesWritten }: Pick<Socket, "bytesRead" | "bytesWritten">, { waiting }: Share) {
+  const patient = { patientMs: patientNowMs(), patientDueMs: patientDueMs() };
+  return { monoMs: performance.now(), ...patient, bytesRead, bytesWritten, waitingCalls: waiting.length };
 }
 
 /** How many streams the peer may have open: a burst more than those that last. */

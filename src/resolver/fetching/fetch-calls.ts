@@ -10,15 +10,17 @@ import type { Outcome } from "./fetches.ts";
 
 /** When a caller may ask again. */
 export const NOT_READY_RETRY_MS = 250;
-/** An upstream that says so, or of which the connection to it says so, may be the only one. One that is slow has used up the time of who waits. */
+/** What only this upstream may lack. One that is slow has used up the time of who waits. */
 const COULD_NOT: ReadonlySet<string> = new Set(["not_ready", "draining", "store_unavailable"]);
 /** Most pages of the answer to one name. */
 const MAX_PAGES = 1000;
 
 interface FetchCall {
   readonly name: WholeName;
-  /** Who was asked, the last one at last. */
-  readonly upstreams: [string, ...string[]];
+  /** Who was asked last. */
+  upstream: string;
+  /** It is the second one that was asked: no third one is, so that what all refuse costs two calls, however many upstreams there are. */
+  isSecond: boolean;
   entries: Uint8Array[];
   sizeBytes: number;
   pageCount: number;
@@ -54,23 +56,23 @@ export class FetchCalls {
     if (!this.#fetched.wait(name, told)) return;
     this.#count += 1;
     const asked = { askedMonoMs: monoMs, asOfMonoMs: Number.POSITIVE_INFINITY };
-    this.#calls.set(this.#count, { name, upstreams: [upstream], entries: [], sizeBytes: 0, pageCount: 0, ...asked });
+    this.#calls.set(this.#count, { name, upstream, isSecond: false, entries: [], sizeBytes: 0, pageCount: 0, ...asked });
     out.push({ kind: "fetch", call: this.#count, upstream, name, pageToken: "" });
   }
 
   /** Who was called. Undefined for a call that is over. */
   upstreamOf(call: CallNumber): string | undefined {
-    return this.#calls.get(call)?.upstreams.at(-1);
+    return this.#calls.get(call)?.upstream;
   }
 
-  /** Asks the first of these upstreams that was not asked yet, from the first page on, if the last one could not answer. Returns whether there is one. */
+  /** Asks the first other one of these upstreams, from the first page on, if the first one could not answer. Returns whether it did. */
   askNext(call: CallNumber, { reason }: WaymarkError, upstreams: readonly string[], { monoMs }: Time, out: ResolverOrder[]): boolean {
     const fetch = this.#calls.get(call);
-    const upstream = upstreams.find((each) => fetch?.upstreams.includes(each) === false);
-    if (fetch === undefined || upstream === undefined || !COULD_NOT.has(reason)) return false;
+    const upstream = upstreams.find((each) => each !== fetch?.upstream);
+    if (fetch === undefined || fetch.isSecond || upstream === undefined || !COULD_NOT.has(reason)) return false;
     this.#arrivedBytes -= fetch.sizeBytes;
-    fetch.upstreams.push(upstream);
-    Object.assign(fetch, { entries: [], sizeBytes: 0, pageCount: 0, askedMonoMs: monoMs, asOfMonoMs: Number.POSITIVE_INFINITY });
+    const anew = { entries: [], sizeBytes: 0, pageCount: 0, askedMonoMs: monoMs, asOfMonoMs: Number.POSITIVE_INFINITY };
+    Object.assign(fetch, { ...anew, upstream, isSecond: true });
     out.push({ kind: "fetch", call, upstream, name: fetch.name, pageToken: "" });
     return true;
   }
@@ -79,7 +81,7 @@ export class FetchCalls {
   take(call: CallNumber, page: FetchedPage, sizeBytes: number, time: Time, out: ResolverOrder[]): void {
     const fetch = this.#calls.get(call);
     if (fetch === undefined) return;
-    const { name, upstreams, entries } = fetch;
+    const { name, upstream, entries } = fetch;
     entries.push(...page.entries);
     fetch.pageCount += 1;
     fetch.sizeBytes += sizeBytes;
@@ -89,7 +91,7 @@ export class FetchCalls {
     fetch.asOfMonoMs = Math.min(fetch.asOfMonoMs, fetch.askedMonoMs - page.ageMs);
     if (page.nextPageToken !== "" && fetch.pageCount < MAX_PAGES) {
       fetch.askedMonoMs = time.monoMs;
-      out.push({ kind: "fetch", call, upstream: upstreams.at(-1) ?? upstreams[0], name, pageToken: page.nextPageToken });
+      out.push({ kind: "fetch", call, upstream, name, pageToken: page.nextPageToken });
       return;
     }
     this.#fetched.arrived(name, entries, { ...page, ageMs: time.monoMs - fetch.asOfMonoMs }, time);
