@@ -133,7 +133,7 @@ const SETTINGS = {
       default: 30_000,
       min: 1000,
       max: HOUR_MS,
-      doc: "Silence after which a gRPC connection is pinged.",
+      doc: "Silence after which a gRPC connection, or one over HTTP/2 at the HTTP edge, is pinged.",
     }),
     keepaliveTimeoutMs: ms({ default: 10_000, min: 100, max: HOUR_MS, doc: "Time that a pinged connection has to answer." }),
     maxConnectionAgeMs: ms({

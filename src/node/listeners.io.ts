@@ -188,6 +188,7 @@ function openEdge(
   port: number,
 ): Promise<EdgeListener> {
   const { listen, limits, server, observability } = settings;
+  const { maxConnections, keepaliveTimeMs, keepaliveTimeoutMs } = server;
   return startEdgeListener({
     ...serving,
     host: listen.host,
@@ -195,7 +196,7 @@ function openEdge(
     sharing: shared?.sharing,
     sources: { ...sources, metricsAccess: endpointAccess(observability.metricsAccess, settings) },
     metrics,
-    limits: { ...EDGE_FIXED, maxMessageBytes: limits.maxRequestBytes, maxConnections: server.maxConnections },
+    limits: { ...EDGE_FIXED, maxMessageBytes: limits.maxRequestBytes, maxConnections, keepaliveTimeMs, keepaliveTimeoutMs },
     web: webRules(settings),
     log: log.child("server.http"),
   });

@@ -58,8 +58,6 @@ export const EDGE_FIXED = {
   headersTimeoutMs: 10_000,
   requestTimeoutMs: 30_000,
   idleTimeoutMs: 60_000,
-  keepaliveTimeMs: 30_000,
-  keepaliveTimeoutMs: 15_000,
 } as const satisfies Partial<EdgeLimits>;
 
 /**
