@@ -1,5 +1,5 @@
 /** Rules between settings. Each of the settings is valid by itself. */
-import { parseBlock, parsePlainBlock, parseReverseZone } from "../lib/addresses.ts";
+import { isHost, parseBlock, parsePlainBlock, parseReverseZone, uncallableReason } from "../lib/addresses.ts";
 import { factsBytes, NODE_BOUNDS } from "../lib/bounds.ts";
 import { durationText } from "../lib/duration.ts";
 import { borderProblems } from "./borders.ts";
@@ -10,11 +10,20 @@ import type { Settings } from "./settings.ts";
 /** The path of a setting, and what is wrong with it given the others. */
 type Broken = readonly [path: string, message: string];
 
+/** Why others cannot connect to a host, which may have a zone. */
+function hostFault(host: string): string | undefined {
+  const reason = uncallableReason(host);
+  if (reason !== undefined) return `${reason}; no client can connect to it`;
+  return isHost(host.replace(/%.*$/, "")) ? undefined : "not a host name, an IPv4 address or an IPv6 address";
+}
+
 /** Every rule that these settings break. */
 export function brokenRules(settings: Settings): readonly Broken[] {
   const broken: Broken[] = [];
   const refuse = (path: string, message: string) => broken.push([path, message]);
-  const { tls, dns, fabric } = settings;
+  const { tls, dns, fabric, listen } = settings;
+  const fault = listen.advertiseHost === undefined ? undefined : hostFault(listen.advertiseHost);
+  if (fault !== undefined) refuse("listen.advertise_host", `"${listen.advertiseHost}" is ${fault}`);
   if (tls.certFile !== undefined && tls.keyFile === undefined) refuse("tls.cert_file", "needs tls.key_file too");
   if (tls.keyFile !== undefined && tls.certFile === undefined) refuse("tls.key_file", "needs tls.cert_file too");
   if (tls.requireClientCert && tls.caFile === undefined)

@@ -4,7 +4,7 @@
  * `tenants.ts` and `limits.ts`. To add a setting, add a row and read it (`settings.<group>.<name>`). `load.ts` reads values from files, environment and flags.
  */
 import { GRPC_PORT } from "../lib/addresses.ts";
-import { LABEL_KEY, NODE_BOUNDS, NODE_HOST, REACHABLE_HOST } from "../lib/bounds.ts";
+import { LABEL_KEY, NODE_BOUNDS, NODE_HOST } from "../lib/bounds.ts";
 import { DAY_MS, HOUR_MS } from "../lib/duration.ts";
 import { CHECK_SETTINGS } from "./checks.ts";
 import { DNS_RATE_BEYOND_LOOPBACK, DNS_SETTINGS } from "./dns.ts";
@@ -87,8 +87,8 @@ const SETTINGS = {
   listen: {
     host: text({ ...HOST, default: "127.0.0.1", flag: "--host <host>", doc: "Address the listeners bind to." }),
     advertiseHost: text({
-      pattern: REACHABLE_HOST,
-      what: "a host name, an IPv4 address or an IPv6 address that others can connect to",
+      pattern: NODE_HOST,
+      what: "a host name, an IPv4 address or an IPv6 address",
       flag: "--advertise-host <host>",
       doc: "Host that others are told to connect to. When absent, the address that the listeners bind to; if they bind to all addresses, the first that is not loopback.",
     }),

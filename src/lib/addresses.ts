@@ -137,10 +137,14 @@ export function parsePlainBlock(text: string): AddressBlock | undefined {
 
 /** Whether one of the blocks holds the address; false for text that is not an address. An IPv4 address mapped into IPv6 is the IPv4 address. */
 export function isWithin(blocks: readonly AddressBlock[], address: string): boolean {
-  const parsed = parseAddress(address);
-  if (parsed === undefined) return false;
-  const bytes = isMapped(parsed) ? parsed.slice(MAPPED_BYTES) : parsed;
-  return blocks.some((block) => blockHolds(block, bytes));
+  const plain = parsePlainAddress(address);
+  return plain !== undefined && blocks.some((block) => blockHolds(block, plain));
+}
+
+/** As `parseAddress`. An IPv4 address that is mapped into IPv6 is the IPv4 address. */
+function parsePlainAddress(text: string): Address | undefined {
+  const parsed = parseAddress(text);
+  return parsed !== undefined && isMapped(parsed) ? parsed.slice(MAPPED_BYTES) : parsed;
 }
 
 /** Whether a block holds an address of its own family. Unlike `isWithin` it takes an IPv4 address mapped into IPv6 for what it is. */
@@ -168,23 +172,37 @@ const NOWHERE: readonly AddressBlock[] = [
 ];
 const LINK_LOCAL: readonly AddressBlock[] = [
   { bytes: Uint8Array.of(169, 254, 0, 0), prefixBits: 16 },
-  { bytes: Uint8Array.of(255, 255, 255, 255), prefixBits: 32 },
   { bytes: addressOf([0xfe80, 0, 0, 0, 0, 0, 0, 0]), prefixBits: 10 },
 ];
-const MULTICAST: readonly AddressBlock[] = [
-  { bytes: Uint8Array.of(224, 0, 0, 0), prefixBits: 4 },
-  { bytes: addressOf([0xff00, 0, 0, 0, 0, 0, 0, 0]), prefixBits: 8 },
+
+/** Addresses that no client can connect to, wherever it is (IANA special-purpose registries, RFC 6890). The first block that holds an address says why. */
+const UNCALLABLE: readonly { readonly reason: string; readonly block: AddressBlock }[] = [
+  { reason: "an unspecified address", block: { bytes: Uint8Array.of(0, 0, 0, 0), prefixBits: 8 } },
+  { reason: "an unspecified address", block: { bytes: new Uint8Array(16), prefixBits: 128 } },
+  { reason: "a multicast address", block: { bytes: Uint8Array.of(224, 0, 0, 0), prefixBits: 4 } },
+  { reason: "a multicast address", block: { bytes: addressOf([0xff00, 0, 0, 0, 0, 0, 0, 0]), prefixBits: 8 } },
+  { reason: "the broadcast address", block: { bytes: Uint8Array.of(255, 255, 255, 255), prefixBits: 32 } },
+  { reason: "a reserved address", block: { bytes: Uint8Array.of(240, 0, 0, 0), prefixBits: 4 } },
+  { reason: "a link-local address without a zone", block: { bytes: addressOf([0xfe80, 0, 0, 0, 0, 0, 0, 0]), prefixBits: 10 } },
 ];
+
+/** Why no client can connect to this host: a phrase such as `a multicast address`. Undefined for every other address, and for names. */
+export function uncallableReason(host: string): string | undefined {
+  const address = parsePlainAddress(host);
+  return address && UNCALLABLE.find(({ block }) => blockHolds(block, address))?.reason;
+}
+
 /** Names that files of hosts and resolvers give to loopback. */
 const OWN_NAMES = /^(?:(?:.+\.)?localhost|localhost[46]?(?:\.localdomain[46]?)?|ip6-(?:localhost|loopback))$/;
 
 /**
- * How a host is nearer than the host which named it: on this machine or this link, and that one is not. A stranger may have named it. A multicast address is none that
- * can be called. Undefined where nothing is wrong.
+ * Why a client must not connect to a host that a server names: no client can call it, or it is on this machine or link while the server that named it is not.
+ * Undefined where nothing is wrong.
  */
-export function nearness(host: string, from: string): "at loopback" | "link-local" | "multicast" | undefined {
+export function nearness(host: string, from: string): string | undefined {
+  const reason = uncallableReason(host);
+  if (reason !== undefined) return reason;
   if (isOwnMachine(host) && !isOwnMachine(from)) return "at loopback";
-  if (isWithin(MULTICAST, host)) return "multicast";
   return isWithin(LINK_LOCAL, host) && !isWithin(LINK_LOCAL, from.replace(/%.*/, "")) ? "link-local" : undefined;
 }
 

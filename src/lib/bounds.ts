@@ -59,9 +59,6 @@ export const LABEL_KEY = new RegExp(`^[A-Za-z0-9._:/@+-]{1,${NODE_BOUNDS.maxLabe
 /** A host of at most 253 characters: a name, an IPv4 literal, or an IPv6 literal with an optional zone. */
 export const NODE_HOST = /^(?=.{1,253}$)(?:[A-Za-z0-9._-]+|(?=[^%]*:)[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?)$/;
 
-/** A host that others can connect to. `0.0.0.0` and `::` mean every address of the reader's own machine. */
-export const REACHABLE_HOST = new RegExp(`^(?![0.:]+$)${NODE_HOST.source.slice(1)}`);
-
 const utf8 = new TextEncoder();
 
 /** Size of roles and labels together, in bytes of UTF-8. */

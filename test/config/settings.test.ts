@@ -468,7 +468,7 @@ test.each([
   ...["0.0.0.0", "::", "0:0:0:0:0:0:0:0"].map((host) => ({
     what: `${host}, which is every address of whoever reads it`,
     env: { WAYMARK_LISTEN__ADVERTISE_HOST: host },
-    want: [/listen\.advertise_host: ".*" is not a host name, an IPv4 address or an IPv6 address that others can connect to/],
+    want: [/listen\.advertise_host: ".*" is an unspecified address; no client can connect to it/],
   })),
   {
     what: "one port for two listeners",

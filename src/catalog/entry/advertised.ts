@@ -1,10 +1,10 @@
 /** Where a node says that it is reached. */
 import { newEntry } from "../../../gen/waymark/catalog/v1/entry_codec.ts";
+import { serverPort } from "../../lib/protocols.ts";
 import type { EntryView, TargetView } from "./view.ts";
 
 /** Scheme, host in brackets, other host, port. */
 const URL_PARTS = /^(?:([a-z][a-z0-9+.-]*):\/\/|(?!.*:\/\/))(?:[^@/?#]*@)?(?:\[([^\]]+)\]|([^:/?#]+))(?::(\d{1,5})(?!\d))?/i;
-const SCHEME_PORTS: Readonly<Record<string, number>> = { http: 80, https: 443 };
 
 /** The endpoints of a node's advertised URLs. Port 0 where the URL names none. */
 export function advertisedTargets({ detail }: EntryView): readonly TargetView[] {
@@ -17,7 +17,7 @@ export function advertisedTarget(url: string): TargetView | undefined {
   const [, scheme = "", bracketed, plain, port] = URL_PARTS.exec(url) ?? [];
   const host = bracketed ?? plain;
   const protocol = scheme.toLowerCase();
-  const number = Number(port ?? SCHEME_PORTS[protocol] ?? 0);
+  const number = Number(port ?? serverPort(scheme) ?? 0);
   return host === undefined ? undefined : { name: "", host, port: number > 65_535 ? 0 : number, priority: 0, weight: 0, protocol };
 }
 

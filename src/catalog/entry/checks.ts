@@ -6,6 +6,7 @@ import {
   readEntry,
   type TargetFields,
 } from "../../../gen/waymark/catalog/v1/entry_codec.ts";
+import { protocolOf } from "../../lib/protocols.ts";
 import { type TimeFields, timeMs } from "../../lib/protowire.ts";
 import { HEALTH, type Health } from "../record/record.ts";
 import { quoted } from "./names.ts";
@@ -179,7 +180,8 @@ function checkTarget(check: CheckFields, targets: readonly TargetFields[], probl
   const target = targetOf(check, targets);
   if (target === undefined)
     problems.add("target", check.target === "" ? "the entry has no targets" : `${quoted(check.target)} is not the name of a target`);
-  else if (target.protocol.toLowerCase() === "udp") problems.add("target", "has the protocol udp, and checks connect over TCP");
+  else if (protocolOf(target.protocol).transport !== "tcp")
+    problems.add("target", `has the protocol ${target.protocol.toLowerCase()}, and checks connect over TCP`);
   const { timeoutMs, intervalMs } = timesOf(check);
   if (timeoutMs > intervalMs) problems.add("timeout", `${timeoutMs / 1000} s is more than interval, which is ${intervalMs / 1000} s`);
   if (probe.case !== "http") return;

@@ -191,7 +191,8 @@ export class EntryStamper {
     return { stamped: this.entryOfStored(moved), bytes: moved };
   }
 
-  #newEntry(entry: EntryFields, stamp: Stamp): StampedEntry {
+  #newEntry(given: EntryFields, stamp: Stamp): StampedEntry {
+    const entry = withPlainProtocols(given);
     assert(entry.key !== undefined, "a checked entry has a key");
     const key = this.#entryKey(entry.key, kindOf(entry.key, entry.detail), stamp.clusterId);
     const scope = entry.scope === SCOPE.UNSET ? SCOPE.ZONE : (entry.scope as Scope); // Checked: it is 0 to 4.
@@ -206,7 +207,7 @@ export class EntryStamper {
     const reportedHealth = hasChecks ? health : HEALTH.UNSET;
     const checked = { reportedHealth, checkStates: NO_STATES, maintenance: undefined };
     const stamps = { clusterId, region, zone, nodeId, tenantId, registeredByAdmin, ...checked };
-    const given = { key, scope, health, tags, capabilities, resources, ...stamps };
+    const stamped = { key, scope, health, tags, capabilities, resources, ...stamps };
     return {
       key: keyText(key),
       kind: key.kind,
@@ -214,10 +215,10 @@ export class EntryStamper {
       name: key.name,
       scope,
       health,
-      traits: this.#traits.intern(given, versionOf(entry), portWords(entry.targets)),
+      traits: this.#traits.intern(stamped, versionOf(entry), portWords(entry.targets)),
       hasAliases,
       hasChecks,
-      content: this.#encode(entry, given),
+      content: this.#encode(entry, stamped),
       load: entry.load === undefined ? undefined : loadViewOf(entry.load, stamp.receivedWallMs),
     };
   }
@@ -238,6 +239,14 @@ export class EntryStamper {
     content.set(scratch.subarray(0, sizeBytes));
     return content;
   }
+}
+
+const UPPER_CASE = /[A-Z]/;
+
+/** The entry with the protocols of its targets in lower case, so that every reader finds the same word. An empty protocol means `tcp` and stays empty. */
+function withPlainProtocols(entry: EntryFields): EntryFields {
+  if (!entry.targets.some(({ protocol }) => UPPER_CASE.test(protocol))) return entry;
+  return { ...entry, targets: entry.targets.map((target) => ({ ...target, protocol: target.protocol.toLowerCase() })) };
 }
 
 /**

@@ -2,9 +2,8 @@
  * The words under which an entry is found by transport and port. They are made once, when the entry arrives, so that a question need not
  * decode it.
  */
+import { protocolOf, type Transport } from "../../lib/protocols.ts";
 import type { TargetView } from "./view.ts";
-
-export type Transport = "tcp" | "udp" | "sctp";
 
 /** A leading space makes these words unlike any name. */
 const TRANSPORT_WORDS = { tcp: " tcp", udp: " udp", sctp: " sctp" } as const satisfies Record<Transport, string>;
@@ -22,8 +21,7 @@ export function transportOf({ protocol }: Pick<TargetView, "protocol">): Transpo
   // HOT: no lower-case copy unless the protocol begins with u or s (bench/codec.ts).
   const first = protocol.charCodeAt(0) | LOWER_CASE_BIT;
   if (first !== SMALL_S && first !== SMALL_U) return "tcp";
-  const text = protocol.toLowerCase();
-  return text === "udp" || text === "sctp" ? text : "tcp";
+  return protocolOf(protocol).transport;
 }
 
 /** The word of a named port, or of a transport. */

@@ -1,12 +1,13 @@
 /**
  * The rules of an entry. Generated code checks the contract's rules, because protovalidate's CEL costs 50 times as much;
- * test/catalog/entry/rules.test.ts shows that both agree. This file has the rules that only code can state: unique target names, reserved
- * namespaces, a detail that fits its kind, the required fields of a record. `kinds.ts` has the rules of each detail.
+ * test/catalog/entry/rules.test.ts shows that both agree. This file has the rules that only code can state: unique target names, hosts that clients
+ * can connect to, reserved namespaces, a detail that fits its kind, the required fields of a record. `kinds.ts` has the rules of each detail.
  */
 
 import type { EntryFields, EntryKeyFields, TargetFields } from "../../../gen/waymark/catalog/v1/entry_codec.ts";
 import { KIND_OF_DETAIL, WORD_OF_KIND } from "../../../gen/waymark/catalog/v1/entry_kinds.ts";
 import { checkEntry as checkContract } from "../../../gen/waymark/catalog/v1/entry_rules.ts";
+import { uncallableReason } from "../../lib/addresses.ts";
 import { KIND, type Kind } from "../record/record.ts";
 import { checkChecks } from "./checks.ts";
 import { findRoleNamespace } from "./control-namespaces.ts";
@@ -23,6 +24,7 @@ export function checkEntry(entry: EntryFields, problems: Problems, writer: Write
   if (key !== undefined && writer === "client" && isReservedNamespace(key.namespace)) checkReserved(entry, key, problems);
   if (writer === "record" && entry.scope > SCOPE.GLOBAL) problems.add("scope", `${entry.scope} is not a scope`);
   if (targets.length > 1) checkTargetNames(targets, problems);
+  if (writer === "client") checkTargetHosts(targets, problems);
   if (writer === "client" && entry.checks.length > 0) checkChecks(entry, problems);
   if (detail.case === undefined) return;
   const before = problems.count;
@@ -48,6 +50,14 @@ function checkReserved(entry: EntryFields, key: EntryKeyFields, problems: Proble
   const row = findRoleNamespace(key.namespace);
   if (row === undefined) problems.add("key.namespace", `${quoted(key.namespace)} is reserved for the control plane`);
   else row.check(entry, key, problems);
+}
+
+function checkTargetHosts(targets: readonly TargetFields[], problems: Problems): void {
+  for (let i = 0; i < targets.length; i++) {
+    const host = targets[i]?.host ?? "";
+    const reason = uncallableReason(host);
+    if (reason !== undefined) problems.add(`targets[${i}].host`, `${quoted(host)} is ${reason}; no client can connect to it`);
+  }
 }
 
 function checkTargetNames(targets: readonly TargetFields[], problems: Problems): void {

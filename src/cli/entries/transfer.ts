@@ -6,6 +6,7 @@ import type { Client } from "../../client/client.ts";
 import { RequestError } from "../../client/request-error.ts";
 import { counted } from "../../lib/counted.ts";
 import type { LineProblem } from "../../lib/documents.ts";
+import { protocolWord } from "../../lib/protocols.ts";
 import { EXIT, type Exit } from "../exit.ts";
 import { messageJson } from "../messages.ts";
 import type { Output } from "../output.ts";
@@ -257,7 +258,7 @@ function content(entry: Entry, said: HealthStatus): Map<string, string> {
   full.health = said;
   if (full.scope === Scope.UNSPECIFIED) full.scope = Scope.ZONE;
   if (full.health === HealthStatus.UNSPECIFIED || full.health === HealthStatus.ORPHANED) full.health = HealthStatus.HEALTHY;
-  for (const target of full.targets) if (target.protocol === "") target.protocol = "tcp";
+  for (const target of full.targets) target.protocol = protocolWord(target.protocol);
   full.metadata = Object.fromEntries(Object.entries(full.metadata).toSorted(([a], [b]) => (a < b ? -1 : 1)));
   const json: JsonValue = toJson(EntrySchema, full);
   const fields = Object.entries(typeof json === "object" && json !== null ? json : {}).map(

@@ -9,6 +9,7 @@ import {
   type Target,
   TargetSchema,
 } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { isProtocolWord, protocolWord, protocolOf as targetProtocol } from "../../lib/protocols.ts";
 import type { FileEntry } from "../entries/file.ts";
 import type { Endpoint, EndpointGroup, Located, Service } from "./objects.ts";
 
@@ -230,32 +231,18 @@ interface PortWords {
   readonly appProtocol?: string | null | undefined;
 }
 
-/** Protocols that the name of a port may start with, as service meshes read it: `grpc`, `http-web`. */
-const NAMED = new Set([
-  "grpc",
-  "grpc-web",
-  "http",
-  "http2",
-  "https",
-  "tls",
-  "tcp",
-  "mongo",
-  "mysql",
-  "redis",
-  "amqp",
-  "kafka",
-  "nats",
-  "ws",
-  "wss",
-]);
-
 /** The protocol of a port: UDP or SCTP itself; over TCP, `appProtocol`, or the start of the port's name. */
 function protocolOf({ name, protocol, appProtocol }: PortWords): string {
-  if (protocol === "UDP" || protocol === "SCTP") return protocol.toLowerCase();
-  const app = appProtocol?.replace(/^kubernetes\.io\//, "").toLowerCase();
-  if (app !== undefined && NAME.test(app)) return app;
+  if (protocol === "UDP" || protocol === "SCTP") return protocolWord(protocol);
+  const app = appProtocol?.replace(/^kubernetes\.io\//, "");
+  if (app && NAME.test(app)) return protocolWord(app);
   const word = name ?? "";
-  if (NAMED.has(word)) return word;
+  if (isTcpProtocol(word)) return word;
   const first = word.startsWith("grpc-web-") ? "grpc-web" : (word.split("-")[0] ?? "");
-  return NAMED.has(first) ? first : "tcp";
+  return isTcpProtocol(first) ? first : "tcp";
+}
+
+/** Whether a port name, or its first part, names a protocol over TCP, as service meshes read it: `grpc`, `http-web`. */
+function isTcpProtocol(word: string): boolean {
+  return isProtocolWord(word) && targetProtocol(word).transport === "tcp";
 }

@@ -3,6 +3,7 @@
  * Pure: text in, entries and every problem out. Other kinds are counted and left alone.
  */
 import type { z } from "zod";
+import { uncallableReason } from "../../lib/addresses.ts";
 import { type LineProblem, type Place, readDocuments } from "../../lib/documents.ts";
 import { checkEntries, type FileEntry } from "../entries/file.ts";
 import { type KubernetesOptions, ServiceEntries } from "./entries.ts";
@@ -134,9 +135,17 @@ function makeEntries(found: Found, options: KubernetesOptions): readonly FileEnt
   for (const key of new Set([...found.services.keys(), ...groupsOf.keys()])) {
     const [namespace = "", name = ""] = key.split("/");
     const maker = new ServiceEntries({ namespace, name, service: found.services.get(key), options, notes: found.notes });
-    entries.push(...maker.make(groupsOf.get(key)));
+    const made = maker.make(groupsOf.get(key));
+    for (const { entry } of made) entry.targets = entry.targets.filter(({ host }) => isCallable(host, `Service ${name}`, found.notes));
+    entries.push(...made);
   }
   return entries;
+}
+
+function isCallable(host: string, subject: string, notes: Set<string>): boolean {
+  const reason = uncallableReason(host);
+  if (reason !== undefined) notes.add(`${subject}: left out target ${host}: ${reason}`);
+  return reason === undefined;
 }
 
 /** The endpoints of each Service: from its EndpointSlices, else from its Endpoints. Where a Service has both, they are the same. */

@@ -1,17 +1,11 @@
 /** Which of the urls that a server names for another cluster may be called. A server may pass on the word of a stranger, so nothing of it is believed that would lead a program to its own machine. */
-import { GRPC_PORT, isHost, nearness } from "../../lib/addresses.ts";
+import { isHost, nearness } from "../../lib/addresses.ts";
+import { protocolOf, serverPort } from "../../lib/protocols.ts";
 
 /** Longest url that is read. */
 const MAX_URL_LENGTH = 512;
 /** Most urls of a cluster that are read. */
 const MAX_URLS = 16;
-/** Port of each scheme where the url says none, and whether it is for TLS only. */
-const SCHEMES: Readonly<Record<string, { readonly port: number; readonly isForTls: boolean }>> = {
-  grpc: { port: GRPC_PORT, isForTls: false },
-  grpcs: { port: 443, isForTls: true },
-  http: { port: 80, isForTls: false },
-  https: { port: 443, isForTls: true },
-};
 
 export interface IngressOptions {
   /** The server that named the urls, as `host:port`. */
@@ -41,15 +35,15 @@ export function ingressIn(urls: readonly string[], options: IngressOptions): Ing
 function readUrl(url: string, { from, isTls }: IngressOptions): { readonly server: string; readonly scheme: string } | string {
   if (url.length > MAX_URL_LENGTH) return "too long";
   const [, scheme = "", authority = ""] = /^([a-z][a-z0-9+.-]*):\/\/([^/?#]*)/i.exec(url) ?? [];
-  const known = Object.hasOwn(SCHEMES, scheme.toLowerCase()) ? SCHEMES[scheme.toLowerCase()] : undefined;
-  if (known === undefined) return "not grpc or http";
+  const ownPort = serverPort(scheme);
+  if (ownPort === undefined) return "not grpc or http";
   if (authority.includes("@")) return "with credentials in it";
   const match = /^(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::(\d{1,5}))?$/.exec(authority);
   const [, v6, name = "", digits] = match ?? [];
   const host = v6 ?? name.replace(/\.$/, "");
-  const port = Number(digits ?? known.port);
+  const port = Number(digits ?? ownPort);
   if (host === "" || port < 1 || port > 65_535 || !isHost(host)) return "without a host and port";
-  if (known.isForTls && !isTls) return "for TLS only";
+  if (protocolOf(scheme).isTls === true && !isTls) return "for TLS only";
   const fault = nearFault(host, from);
   return fault ?? { server: `${v6 === undefined ? host : `[${v6}]`}:${port}`, scheme: scheme.toLowerCase() };
 }

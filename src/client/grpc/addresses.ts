@@ -1,5 +1,6 @@
 /** The addresses that a gRPC channel is given for a name: those of the entries that are fit for traffic, the nearest first. */
 import type { Entry, Target } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { protocolOf } from "../../lib/protocols.ts";
 import type { Candidate } from "../../reading/endpoint.ts";
 import { LEVELS, type Place, rankOf, SELECT_POLICY, TIERS } from "../../reading/levels.ts";
 import { preferredTargets } from "../../reading/targets.ts";
@@ -58,8 +59,11 @@ function addressed({ key, health, region, zone }: Entry, targets: readonly Targe
   };
 }
 
-/** Ports that speak gRPC: those with the protocol or the name `grpc`, or else those that say no protocol. A port that says another one is never called. */
+/**
+ * The ports of an entry that a gRPC channel may call: ports named `grpc` or with a gRPC protocol. An entry without such ports offers those whose protocol can
+ * carry gRPC (`tcp`, `h2c`, …). Ports of other protocols are never called.
+ */
 function grpcPorts({ targets }: Entry): readonly Target[] {
-  const said = targets.filter(({ protocol, name }) => protocol === "grpc" || name === "grpc");
-  return preferredTargets<Target>(said.length > 0 ? said : targets.filter(({ protocol }) => protocol === ""));
+  const named = targets.filter(({ protocol, name }) => name === "grpc" || protocolOf(protocol).grpc === "yes");
+  return preferredTargets<Target>(named.length > 0 ? named : targets.filter(({ protocol }) => protocolOf(protocol).grpc === "possible"));
 }

@@ -2,7 +2,7 @@
  * Which addresses the checks of this node may connect to. Addresses of special meaning need a block of their own, because a check that reached
  * them would let a client look behind the node: at its own machine, at the metadata service of a cloud, at a whole network.
  */
-import { type Address, type AddressBlock, addressOf, blockHolds, parseAddress, parseBlock } from "../../lib/addresses.ts";
+import { type Address, type AddressBlock, addressOf, blockHolds, parseAddress, parseBlock, uncallableReason } from "../../lib/addresses.ts";
 
 /** IANA's special-purpose registries (RFC 6890), as far as they are dangerous to reach; then metadata services outside of 169.254.0.0/16. */
 const SPECIAL_IPV4 = [
@@ -58,11 +58,11 @@ export class Reach {
 
   /**
    * Whether a check may connect to this address. It may when an allowed block holds the address and lies within each special block that holds it
-   * too. False for text that is no address, such as a name and an address with a zone.
+   * too. False for text that is not an address, such as a name or an address with a zone, and for addresses that no client can call.
    */
   allows(address: string): boolean {
     const bytes = parseAddress(address);
-    if (bytes === undefined) return false;
+    if (bytes === undefined || uncallableReason(address) !== undefined) return false;
     const special = SPECIAL.filter((block) => blockHolds(block, bytes));
     return this.#allowed.some((block) => blockHolds(block, bytes) && special.every((outer) => isInside(block, outer)));
   }

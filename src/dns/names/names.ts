@@ -3,10 +3,10 @@
  * Names are lower-case text without the final dot; the root is the empty text.
  */
 import { KINDS } from "../../catalog/entry/kinds.ts";
-import type { Transport } from "../../catalog/entry/ports.ts";
 import { KIND, type Kind } from "../../catalog/record/record.ts";
 import type { Address } from "../../lib/addresses.ts";
 import { invalid } from "../../lib/errors.ts";
+import type { Transport } from "../../lib/protocols.ts";
 import { addressLabel, parseAddressLabel } from "./addresses.ts";
 import { decodeLabel, encodeLabel, MAX_LABEL_BYTES, MAX_NAME_CHARS, mayEndLonger, SAFE_LABEL, wordsOf } from "./labels.ts";
 

@@ -4,6 +4,7 @@
  */
 import type { EntryView } from "../../catalog/entry/view.ts";
 import type { Address } from "../../lib/addresses.ts";
+import { protocolOf } from "../../lib/protocols.ts";
 import { addressLabel } from "../names/addresses.ts";
 import { formatName, parseHostName } from "../names/names.ts";
 import type { Subject, SubjectTarget } from "../subject/subject.ts";
@@ -12,17 +13,6 @@ import type { BindingData, DataWriter, RecordContext, RecordOf } from "./record.
 import { bestOf, bestTargets, distanceRank, ownPriority } from "./shown.ts";
 import { setTtlSeconds } from "./ttl.ts";
 
-/** Protocol of a target: its ALPN id, and the port that clients take by themselves. Others have no ALPN id. */
-const PROTOCOLS: Readonly<Record<string, { readonly alpn: string; readonly port: number; readonly isTls: boolean }>> = {
-  http: { alpn: "http/1.1", port: 80, isTls: false },
-  ws: { alpn: "http/1.1", port: 80, isTls: false },
-  https: { alpn: "http/1.1", port: 443, isTls: true },
-  wss: { alpn: "http/1.1", port: 443, isTls: true },
-  h2: { alpn: "h2", port: 443, isTls: true },
-  h3: { alpn: "h3", port: 443, isTls: true },
-  grpc: { alpn: "h2", port: 443, isTls: true },
-  grpcs: { alpn: "h2", port: 443, isTls: true },
-};
 /** The protocol that an HTTPS record means beside those that it names (RFC 9460, 7.1.2 and 9.2). */
 const DEFAULT_ALPN = "http/1.1";
 const HTTPS_PORT = 443;
@@ -76,17 +66,15 @@ export function httpsRecords(subject: Subject, context: RecordContext): RecordOf
 }
 
 /**
- * Clients that find an HTTPS record no longer speak plain HTTP to the name (RFC 9460, 9.5), so only targets that speak TLS have one. `grpc` does not say
- * whether it does: it counts where no target of the name speaks plain HTTP.
+ * Clients that find an HTTPS record no longer speak plain HTTP to the name (RFC 9460, 9.5), so only targets with an ALPN id that speak TLS have one. The
+ * word `grpc` leaves TLS open: such a target counts when no target of the name speaks plain HTTP.
  */
 function isHttps(all: readonly SubjectTarget[]): (one: SubjectTarget) => boolean {
-  const hasPlain = all.some(({ target }) => protocolOf(target.protocol)?.isTls === false);
-  return ({ target }) => protocolOf(target.protocol)?.isTls === true && (target.protocol.toLowerCase() !== "grpc" || !hasPlain);
-}
-
-function protocolOf(protocol: string) {
-  const name = protocol.toLowerCase();
-  return Object.hasOwn(PROTOCOLS, name) ? PROTOCOLS[name] : undefined;
+  const hasPlain = all.some(({ target }) => protocolOf(target.protocol).isTls === false);
+  return ({ target }) => {
+    const { alpn, isTls } = protocolOf(target.protocol);
+    return alpn !== undefined && (isTls ?? !hasPlain);
+  };
 }
 
 /**
@@ -109,7 +97,7 @@ function aliasOf(subject: Subject & { readonly kind: "entries" }, { owner }: Rec
 }
 
 function needsPort({ port, protocol }: SubjectTarget["target"]): boolean {
-  return port !== 0 && port !== protocolOf(protocol)?.port;
+  return port !== 0 && port !== protocolOf(protocol).port;
 }
 
 /** The places of targets. Those without a name in DNS are left out. */
@@ -123,7 +111,7 @@ function placesOf(targets: readonly SubjectTarget[], context: RecordContext): re
     const key = `${priority} ${target.port} ${name.toLowerCase()}`;
     const place = places.get(key) ?? { target: name, address, priority, port: target.port, alpn: new Set<string>(), entries: [] };
     places.set(key, place);
-    const alpn = protocolOf(target.protocol)?.alpn;
+    const alpn = protocolOf(target.protocol).alpn;
     if (alpn !== undefined) place.alpn.add(alpn);
     place.entries.push(entry);
   }

@@ -1,7 +1,8 @@
 /** Browsing by DNS-SD (RFC 6763): which service types a domain has. */
-import { portWord, TRANSPORTS, type Transport } from "../../catalog/entry/ports.ts";
+import { portWord, TRANSPORTS } from "../../catalog/entry/ports.ts";
 import type { EntryView } from "../../catalog/entry/view.ts";
 import { HEALTH, KIND, type Kind } from "../../catalog/record/record.ts";
+import type { Transport } from "../../lib/protocols.ts";
 import { formatName, parseDomain } from "../names/names.ts";
 
 /** Most names that one answer lists. */

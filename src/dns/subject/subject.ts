@@ -2,12 +2,13 @@
 
 import { advertisedTargets } from "../../catalog/entry/advertised.ts";
 import { NODES_NAMESPACE } from "../../catalog/entry/names.ts";
-import { portWord, type Transport, transportOf } from "../../catalog/entry/ports.ts";
+import { portWord, transportOf } from "../../catalog/entry/ports.ts";
 import type { EntryView, TargetView } from "../../catalog/entry/view.ts";
 import { HEALTH, KIND, type Kind } from "../../catalog/record/record.ts";
 import type { DnsNames } from "../../discovery/dns-names.ts";
 import { type Address, parseAddress } from "../../lib/addresses.ts";
 import type { Time } from "../../lib/machine.ts";
+import type { Transport } from "../../lib/protocols.ts";
 import { healthOrder } from "../../reading/levels.ts";
 import { wordsOf } from "../names/labels.ts";
 import {

@@ -1,8 +1,9 @@
 /** Which services a namespace has. */
-import { portWord, TRANSPORTS, type Transport } from "../../catalog/entry/ports.ts";
+import { portWord, TRANSPORTS } from "../../catalog/entry/ports.ts";
 import type { Lookup } from "../../catalog/query/lookup.ts";
 import { Cursor } from "../../catalog/query/ordered.ts";
 import { type CatalogRecord, HEALTH, KIND } from "../../catalog/record/record.ts";
+import type { Transport } from "../../lib/protocols.ts";
 import type { Listed, ListedService, TtlSource } from "../subject/browsing.ts";
 
 /** Most entries that are looked at for one list. */

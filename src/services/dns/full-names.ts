@@ -1,6 +1,6 @@
 /** The full DNS names of entries and aliases, in each zone. */
 import { NODES_NAMESPACE } from "../../catalog/entry/names.ts";
-import { type Transport, transportOf } from "../../catalog/entry/ports.ts";
+import { transportOf } from "../../catalog/entry/ports.ts";
 import { KIND, type Kind } from "../../catalog/record/record.ts";
 import { plainName } from "../../discovery/dns-names.ts";
 import {
@@ -14,6 +14,7 @@ import {
   zoneOf,
 } from "../../dns/names/names.ts";
 import { type DnsCatalog, leadsTo } from "../../dns/subject/subject.ts";
+import type { Transport } from "../../lib/protocols.ts";
 
 /** Kinds whose entries have names in DNS. */
 export const NAMED_KINDS: readonly Kind[] = [...LOCATED_KINDS, KIND.NODE];

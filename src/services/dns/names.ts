@@ -20,11 +20,12 @@ import {
   ListNamesResponseSchema,
 } from "../../../gen/waymark/dns/v1/dns_pb.js";
 import { findKind } from "../../catalog/entry/kinds.ts";
-import { type Transport, transportOf } from "../../catalog/entry/ports.ts";
+import { transportOf } from "../../catalog/entry/ports.ts";
 import { pageLimit } from "../../catalog/query/query.ts";
 import { KIND, type Kind } from "../../catalog/record/record.ts";
 import { plainName } from "../../discovery/dns-names.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
+import type { Transport } from "../../lib/protocols.ts";
 import type { CallContext, Handler, Service, UnaryHandler } from "../service.ts";
 import { aliasNames, fullNames, NAMED_KINDS, thingOf, unzoned } from "./full-names.ts";
 

@@ -20,6 +20,7 @@ import { type DnsNames, plainName } from "../../discovery/dns-names.ts";
 import type { Reads } from "../../discovery/reads.ts";
 import type { DnsCatalog } from "../../dns/subject/subject.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
+import { protocolWord } from "../../lib/protocols.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import type { Writes } from "../discovery/write-handlers.ts";
 import type { CallContext, Service } from "../service.ts";
@@ -193,17 +194,13 @@ const WIRE_HEALTHS: Readonly<Record<Health, HealthStatus>> = {
 
 /** The instance of a service. It depends on nothing but these, so that the same service replaces the one before, at any node of the cluster. */
 function endpointKey({ name, namespace, protocol, port }: Pick<Endpoint, "name" | "namespace" | "port" | "protocol">) {
-  const instanceId = `dns:${protocolOf(protocol)}:${port}`;
+  const instanceId = `dns:${protocolWord(protocol)}:${port}`;
   return { kind: EntryKind.SERVICE, namespace, name, instanceId };
-}
-
-function protocolOf(protocol: string): string {
-  return protocol === "" ? "tcp" : protocol.toLowerCase();
 }
 
 function entryOf(endpoint: Endpoint): Entry {
   const { port, priority, weight, scope, tags, capabilities, metadata, aliases, ttl } = endpoint;
-  const protocol = protocolOf(endpoint.protocol);
+  const protocol = protocolWord(endpoint.protocol);
   return create(EntrySchema, {
     key: endpointKey(endpoint),
     scope,

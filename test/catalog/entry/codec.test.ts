@@ -75,6 +75,7 @@ test("a sealed entry is, to protobuf-es, what the client sent with the stamps pu
       const expected = create(EntrySchema, {
         ...sent,
         key: { ...(sent.key ?? create(EntryKeySchema)), clusterId: "c1" },
+        targets: sent.targets.map((target) => ({ ...target, protocol: target.protocol.toLowerCase() })),
         scope: sent.scope === Scope.UNSPECIFIED ? SCOPE.ZONE : sent.scope,
         health: sent.health === HealthStatus.UNSPECIFIED ? HEALTH.HEALTHY : sent.health,
         zone: sent.zone === "" ? "eu-a" : sent.zone,

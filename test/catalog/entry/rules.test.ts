@@ -21,6 +21,7 @@ import { WaymarkError } from "../../../src/lib/errors.ts";
 import { DETAILS, edgesOf } from "../../fakes/any-entry.ts";
 import { runs } from "../../fakes/effort.ts";
 import { BOUNDS } from "../../fakes/options.ts";
+import { UNCALLABLE_HOSTS } from "../../fakes/uncallable-hosts.ts";
 
 type EntryInit = MessageInitShape<typeof EntrySchema>;
 
@@ -327,6 +328,18 @@ test.each<{ what: string; init: EntryInit; writer?: Writer; field: string; says:
     field: "targets[0].host",
     says: "IPv4 or IPv6 literal or a DNS name",
   },
+  ...UNCALLABLE_HOSTS.map(({ host, reason }) => ({
+    what: `the host ${host}`,
+    init: {
+      ...PLAIN,
+      targets: [
+        { host: "10.0.0.1", port: 80 },
+        { host, port: 80 },
+      ],
+    },
+    field: "targets[1].host",
+    says: `is ${reason}; no client can connect to it`,
+  })),
   {
     what: "the control plane's namespace",
     init: { key: { ...PLAIN.key, namespace: "discovery.nodes" } },

@@ -55,10 +55,18 @@ test.each([
   { port: "{ port: 80, name: metrics }", want: "tcp" },
   { port: "{ port: 80, name: http, appProtocol: kubernetes.io/h2c }", want: "h2c" },
   { port: "{ port: 80, name: http, appProtocol: GRPC }", want: "grpc" },
+  { port: "{ port: 80, name: h2c-web }", want: "h2c" },
+  { port: "{ port: 80, name: udp-web }", want: "tcp" },
   { port: "{ port: 80, name: dns, protocol: UDP }", want: "udp" },
   { port: "{ port: 80, name: http, protocol: SCTP }", want: "sctp" },
 ])("port $port speaks $want", ({ port, want }) => {
   expect(entriesOf(service(`  ports: [${port}]`))[0]?.targets[0]?.protocol).toBe(want);
+});
+
+test("an endpoint address that no client can connect to is left out with a note", () => {
+  const { entries, notes } = read(slice("ports: [{ port: 80 }]\nendpoints:\n  - addresses: [10.0.0.1]\n  - addresses: [240.0.0.1]"));
+  expect(entries.map(({ entry }) => entry.targets.map(({ host }) => host))).toEqual([["10.0.0.1"], []]);
+  expect(notes).toEqual(["Service web: left out target 240.0.0.1: a reserved address"]);
 });
 
 test("a headless Service leads to the pods, so their port counts", () => {

@@ -25,11 +25,22 @@ test.each([
   expect(addressesOf(all, HERE, () => 0).flatMap(({ addresses }) => addresses.map(({ host }) => host))).toEqual(is);
 });
 
+test.each(["", "tcp", "TCP", "h2", "h2c", "http2", "tls"])(
+  "a channel calls a port of protocol '%s' when no port names gRPC",
+  (protocol) => {
+    const targets = [
+      { host: "h", port: 1, protocol: "http" },
+      { host: "h", port: 2, protocol },
+    ];
+    expect(addressesOf([entry("h", HEALTHY, { targets })], HERE, () => 0)[0]?.addresses).toEqual([{ host: "h", port: 2 }]);
+  },
+);
+
 test("of the ports of an entry those that speak gRPC are taken, by priority, else those that say no protocol, and never others", () => {
   const targets = [
     { host: "h", port: 1, protocol: "http" },
     { host: "h", port: 2, protocol: "grpc", priority: 2 },
-    { host: "h", port: 3, protocol: "grpc", priority: 1 },
+    { host: "h", port: 3, protocol: "grpcs", priority: 1 },
     { host: "h", port: 4, name: "grpc", priority: 1 },
     { host: "h", port: 5 },
   ];

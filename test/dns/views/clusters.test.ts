@@ -180,9 +180,10 @@ test("the cluster is that of Resolve: fresh before stale, then by band, and of e
   expect(west.data("A", WEB)).toBe("192.0.2.1");
 });
 
-const NEAR = ["grpc://127.0.0.1:1", "grpc://localhost:1", "grpc://0.0.0.0:1", "grpc://[::1]:1", "grpc://[::ffff:127.0.0.1]:1"];
+const NEAR = ["grpc://127.0.0.1:1", "grpc://localhost:1", "grpc://[::1]:1", "grpc://[::ffff:127.0.0.1]:1"];
 const STRANGE = [
   "grpc://169.254.0.1:1",
+  "grpc://0.0.0.0:1",
   "grpc://[fe80::1]:1",
   "grpc://[fe80::1%25eth0]:1",
   "grpc://224.0.0.251:1",

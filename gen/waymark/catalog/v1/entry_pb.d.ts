@@ -81,7 +81,8 @@ export declare type Target = Message<"waymark.catalog.v1.Target"> & {
   name: string;
 
   /**
-   * An IPv4 address, an IPv6 address or a DNS name. 1 to 253 characters.
+   * An IPv4 address, an IPv6 address or a DNS name. 1 to 253 characters. Addresses that no client can connect to are refused:
+   * unspecified (0.0.0.0/8, ::), multicast, broadcast and reserved (240.0.0.0/4) ones, and fe80::/10.
    *
    * @generated from field: string host = 2;
    */
@@ -109,7 +110,7 @@ export declare type Target = Message<"waymark.catalog.v1.Target"> & {
   weight: number;
 
   /**
-   * Protocol of the port, for example `grpc`, `http`, `tcp` or `udp`. Empty means `tcp`. At most 128 characters of
+   * Protocol of the port, for example `grpc`, `http`, `tcp` or `udp`. Empty means `tcp`. The server stores it in lower case. At most 128 characters of
    * [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string protocol = 6;

@@ -298,14 +298,17 @@ func (n *nameResolver) tell() {
 	n.cc.ReportError(fmt.Errorf("no entry of %s/%s is fit for traffic", n.request.Namespace, n.request.Names[0]))
 }
 
-// grpcPorts are the addresses of an entry that speak gRPC: those with the protocol or the name grpc, or else those that
-// say no protocol. Of these it takes the ones of the lowest priority: the others are for when those do not answer.
+// canCarryGRPC has the protocols of ports that count for an entry without a port of gRPC itself.
+var canCarryGRPC = map[string]bool{"": true, "tcp": true, "tls": true, "h2": true, "h2c": true, "http2": true}
+
+// grpcPorts returns the addresses of an entry that speak gRPC: ports named grpc or with the protocol grpc or grpcs, or,
+// without such ports, those whose protocol can carry gRPC. Only ports of the lowest priority count.
 func grpcPorts(entry *catalog.Entry) []string {
 	var said, silent []*catalog.Target
 	for _, target := range entry.Targets {
-		if target.Protocol == "grpc" || target.Name == "grpc" {
+		if target.Name == "grpc" || target.Protocol == "grpc" || target.Protocol == "grpcs" {
 			said = append(said, target)
-		} else if target.Protocol == "" {
+		} else if canCarryGRPC[target.Protocol] {
 			silent = append(silent, target)
 		}
 	}
