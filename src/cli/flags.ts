@@ -1,7 +1,7 @@
 /** The flags of one command line, read by name. A flag that the verb does not have reads as absent. */
 import { parseDurationMs } from "../lib/duration.ts";
 import { type Enum, enumValue } from "../lib/enum-words.ts";
-import { parseTime } from "../lib/rfc3339.ts";
+import { parseTime } from "../lib/formats/rfc3339.ts";
 import { UsageError } from "./exit.ts";
 
 const A_TIME = "2026-01-31T12:00:00Z";

@@ -1,7 +1,7 @@
 /** Row constructors for a table of settings. A row has a type, a unit, a default and bounds, and reads its value from text. */
 import { NODE_BOUNDS } from "../lib/bounds.ts";
 import { durationText, parseDurationMs } from "../lib/duration.ts";
-import { readJson } from "../lib/json-lines.ts";
+import { readJson } from "../lib/formats/json-lines.ts";
 
 export interface SettingFieldOptions<T> {
   /** A setting without a default is absent until somebody sets it. */

@@ -1,7 +1,7 @@
 /** Reads settings from a file, the environment and flags. Pure: text, environment and flags come in as values. */
 import { parse as parseToml, TomlError } from "smol-toml";
 import { assert } from "../lib/errors.ts";
-import { RepeatedKey, readJson } from "../lib/json-lines.ts";
+import { RepeatedKey, readJson } from "../lib/formats/json-lines.ts";
 import { didYouMean } from "../lib/nearest.ts";
 import { brokenRules } from "./rules.ts";
 import { SETTING_ROWS, type SettingRow, type Settings, settingsOf, valueOfRow } from "./settings.ts";

@@ -1,7 +1,7 @@
 /** Hashes and signatures. Only this pure file may import node:crypto, because its results depend on nothing but the arguments. */
 import { createHmac, createPrivateKey, createPublicKey, hash, type KeyObject, sign, timingSafeEqual, verify } from "node:crypto";
-import { decodeBase64url } from "./base64url.ts";
 import { assert } from "./errors.ts";
+import { decodeBase64url } from "./formats/base64url.ts";
 import type { Hash64 } from "./hash64.ts";
 
 /** SHA-256 of UTF-8 text or bytes. */

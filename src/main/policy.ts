@@ -1,6 +1,6 @@
 /** What the command line may not import of the policy room: policy files, and following the chain of an audit log. */
 import type { ChainReading, Environment, PolicyReading } from "../cli/environment.ts";
-import { readDocuments } from "../lib/documents.ts";
+import { readDocuments } from "../lib/formats/documents.ts";
 import { verifyLines } from "../policy/audit/line.ts";
 import { decodePolicySet, encodePolicySet } from "../policy/set/codec.ts";
 import { formatPolicyFile, readPolicyFile } from "../policy/set/file.ts";

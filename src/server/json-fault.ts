@@ -9,7 +9,7 @@ import {
   type JsonValue,
 } from "@bufbuild/protobuf";
 import type { FieldViolation } from "../lib/errors.ts";
-import { findRepeatedKey } from "../lib/json-lines.ts";
+import { findRepeatedKey } from "../lib/formats/json-lines.ts";
 
 const MAX_SHOWN_CHARS = 80;
 /** A request is at most this deep; deeper ones were refused by the parser already. */

@@ -1,6 +1,7 @@
 /** Opaque page tokens of all lists: the last key of a page, and a hash of its filter. */
-import { decodeBase64url } from "../../lib/base64url.ts";
+
 import { invalid } from "../../lib/errors.ts";
+import { decodeBase64url } from "../../lib/formats/base64url.ts";
 import { fnv64 } from "../../lib/hash64.ts";
 
 /** Longest accepted token, as in the proto. The longest key gives a token of half this length. */

@@ -2,9 +2,10 @@
  * The text of cursors: the position of a reader (semantics.md, Watch 3). A short cursor has its holder and a revision, a few bytes in every
  * message. A portable cursor has a version vector with each origin's state, and is valid at every node of the cluster.
  */
-import { decodeBase64url } from "../../lib/base64url.ts";
+
 import { sha256, sha256Hex } from "../../lib/crypto.ts";
 import { invalid } from "../../lib/errors.ts";
+import { decodeBase64url } from "../../lib/formats/base64url.ts";
 import { fnv64, type Hash64 } from "../../lib/hash64.ts";
 import { tagOf, WIRE, WireReader, writeText, writeVarint } from "../../lib/protowire.ts";
 import type { OriginLife } from "../record/record.ts";

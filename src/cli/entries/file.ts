@@ -5,7 +5,7 @@ import { createValidator } from "@bufbuild/protovalidate";
 import { KIND_OF_DETAIL } from "../../../gen/waymark/catalog/v1/entry_kinds.ts";
 import { type Entry, EntryKind, EntrySchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { RECORD_BOUNDS } from "../../lib/bounds.ts";
-import { type LineProblem, type Place, readDocuments } from "../../lib/documents.ts";
+import { type LineProblem, type Place, readDocuments } from "../../lib/formats/documents.ts";
 import { didYouMean } from "../../lib/nearest.ts";
 
 /** An entry and where it came from. */

@@ -5,7 +5,7 @@ import { DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb
 import type { Client } from "../../client/client.ts";
 import { RequestError } from "../../client/request-error.ts";
 import { counted } from "../../lib/counted.ts";
-import type { LineProblem } from "../../lib/documents.ts";
+import type { LineProblem } from "../../lib/formats/documents.ts";
 import { protocolWord } from "../../lib/protocols.ts";
 import { EXIT, type Exit } from "../exit.ts";
 import { messageJson } from "../messages.ts";

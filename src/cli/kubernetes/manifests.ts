@@ -4,7 +4,7 @@
  */
 import type { z } from "zod";
 import { uncallableReason } from "../../lib/addresses.ts";
-import { type LineProblem, type Place, readDocuments } from "../../lib/documents.ts";
+import { type LineProblem, type Place, readDocuments } from "../../lib/formats/documents.ts";
 import { checkEntries, type FileEntry } from "../entries/file.ts";
 import { type KubernetesOptions, ServiceEntries } from "./entries.ts";
 import {

@@ -1,6 +1,6 @@
 /** The Kubernetes objects of an import, with the fields that it reads: Services, EndpointSlices and Endpoints. */
 import { z } from "zod";
-import type { Place } from "../../lib/documents.ts";
+import type { Place } from "../../lib/formats/documents.ts";
 
 export const DNS_LABEL = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 

@@ -2,9 +2,9 @@
 import { stringify } from "yaml";
 import { SCOPE, SCOPE_NAMES, type Scope } from "../../catalog/entry/scope.ts";
 import { POLICY_BOUNDS } from "../../lib/bounds.ts";
-import { type Place, readDocuments } from "../../lib/documents.ts";
+import { type Place, readDocuments } from "../../lib/formats/documents.ts";
+import { formatTime, parseTime } from "../../lib/formats/rfc3339.ts";
 import { findNearest } from "../../lib/nearest.ts";
-import { formatTime, parseTime } from "../../lib/rfc3339.ts";
 import type { CutoverWindow, PolicySet, Quota, Rule } from "./rules.ts";
 import { hasErrors, type Known, MIN_WALL_MS, type Problem, Problems, validate } from "./validation.ts";
 

@@ -5,7 +5,7 @@
  */
 import { fromJsonString, type JsonReadOptions, type JsonWriteOptions, type Message, toJsonString } from "@bufbuild/protobuf";
 import { codeToHttpStatus, errorToJsonBytes } from "@connectrpc/connect/protocol-connect";
-import { type JsonText, jsonTextOf } from "../../lib/protojson.ts";
+import { type JsonText, jsonTextOf } from "../../lib/formats/protojson.ts";
 import type { HeaderReader, MethodChain } from "../chain.ts";
 import { jsonFault } from "../request-shape/json.ts";
 import type { RpcStatus } from "../status.ts";

@@ -328,17 +328,17 @@ test.each<{ what: string; init: EntryInit; writer?: Writer; field: string; says:
     field: "targets[0].host",
     says: "IPv4 or IPv6 literal or a DNS name",
   },
-  ...UNCALLABLE_HOSTS.map(({ host, reason }) => ({
-    what: `the host ${host}`,
+  ...UNCALLABLE_HOSTS.map((uncallable) => ({
+    what: `the host ${uncallable.host}`,
     init: {
       ...PLAIN,
       targets: [
         { host: "10.0.0.1", port: 80 },
-        { host, port: 80 },
+        { host: uncallable.host, port: 80 },
       ],
     },
     field: "targets[1].host",
-    says: `is ${reason}; no client can connect to it`,
+    says: `is ${uncallable.reason}; no client can connect to it`,
   })),
   {
     what: "the control plane's namespace",

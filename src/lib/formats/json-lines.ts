@@ -1,5 +1,5 @@
 /** The places of values in a JSON text, for messages about files that are too large to parse with all positions. */
-import { firstIndex } from "./bisect.ts";
+import { firstIndex } from "../bisect.ts";
 
 interface Found {
   readonly value: number;

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { readDocuments } from "../../src/lib/documents.ts";
+import { readDocuments } from "../../../src/lib/formats/documents.ts";
 
 test("every value of every document knows its line, in YAML and in JSON", () => {
   const yaml = readDocuments("a: 1\nb:\n- c\n- d: e\n---\nf: g\n");

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { formatTime, parseTime } from "../../src/lib/rfc3339.ts";
+import { formatTime, parseTime } from "../../../src/lib/formats/rfc3339.ts";
 
 test.each([
   ["1970-01-01T00:00:00Z", 0],

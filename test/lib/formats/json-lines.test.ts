@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { findRepeatedKey, JsonPlaces } from "../../src/lib/json-lines.ts";
+import { findRepeatedKey, JsonPlaces } from "../../../src/lib/formats/json-lines.ts";
 
 const TEXT = `{
   "a": [1, "x]}", {"b": {}}],

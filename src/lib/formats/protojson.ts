@@ -4,7 +4,7 @@
  */
 import { type DescEnum, type DescField, type DescMessage, ScalarType } from "@bufbuild/protobuf";
 import { FeatureSet_FieldPresence } from "@bufbuild/protobuf/wkt";
-import { tagOf, WIRE, type Wire } from "./protowire.ts";
+import { tagOf, WIRE, type Wire } from "../protowire.ts";
 
 /**
  * Gives the JSON of an encoded message, or undefined where only the library can tell. Each character of the text is one byte of UTF-8 ("latin1"),
