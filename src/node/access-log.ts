@@ -1,12 +1,28 @@
 /** Counts and records every denial, and records every write and a sample of the reads. */
+import { type KeyText, keyLabel, namespaceOfKey } from "../catalog/record/record.ts";
 import { counted } from "../lib/counted.ts";
 import { METRICS, type Metrics } from "../lib/metrics/metrics.ts";
-import { type AuditSink, accessEvent } from "../policy/audit/record.ts";
+import { type AuditSink, accessEvent, joinSubjects, MAX_SUBJECTS, subjectOf } from "../policy/audit/record.ts";
 import type { Caller } from "../policy/identity/caller.ts";
 import type { OnDenied } from "../policy/set/visibility.ts";
+import type { AcceptedOrder } from "../services/discovery/maintenance.ts";
+import type { AcceptedWrite } from "../services/discovery/write-handlers.ts";
 
-/** The most namespaces of one write that get a record each. */
-const MAX_RECORDS = 16;
+/** The most namespaces of one call that get records of their own. The entries of all others share records without a namespace. */
+const MAX_NAMESPACES = 16;
+
+/** An accepted act on entries. */
+interface EntriesAct {
+  readonly action: string;
+  readonly requestId: string;
+  /** Subjects that each record names before its entries. */
+  readonly named: readonly string[];
+  readonly keys: readonly KeyText[];
+  /** Whether no entry changed. */
+  readonly isNone: boolean;
+  /** `entries`: the only entry, or the number of entries. */
+  readonly detailOf: (entries: string) => string;
+}
 
 export class AccessLog {
   readonly #metrics: Metrics;
@@ -32,49 +48,80 @@ export class AccessLog {
     this.#record(caller, { action, namespace, outcome: "denied", reason: verdict.reason, rule: verdict.rule, detail: "" });
   };
 
-  /** A write that was taken, of `count` entries. An empty namespace stands for all that a lease has. Cost: a record for each distinct namespace. */
-  readonly onWrite = (caller: Caller, action: "register" | "unregister", namespaces: readonly string[], count: number): void => {
+  /** An accepted write. Cost: a record for each namespace and for each 100 subjects. */
+  readonly onWrite = (caller: Caller, { action, requestId, leaseId, keys, count }: AcceptedWrite): void => {
     if (this.#audit === undefined) return;
-    const distinct = [...new Set(namespaces)];
-    const named = distinct[0] === "" ? "a lease" : counted(distinct.length, "namespace");
-    const detail = `${counted(count, "entry", "entries")}; the call named ${named}`;
-    for (const namespace of distinct.slice(0, MAX_RECORDS)) {
-      this.#record(caller, { action, namespace, outcome: "allowed", reason: "", rule: "", detail });
-    }
+    const lease = leaseId === "" ? "" : ` ${action === "register" ? "under" : "of"} lease ${leaseId}`;
+    const named = leaseId === "" ? [] : [subjectOf("lease", leaseId)];
+    const detailOf = (entries: string) => `${action}ed ${entries}${lease}`;
+    this.#recordEntries(caller, { action, requestId, named, keys, isNone: count === 0, detailOf });
   };
 
-  /** An order about the maintenance of `count` entries that was taken. An empty namespace stands for all of a node's entries. Cost: as of a write. */
+  /** An accepted order about maintenance. An order about a node leaves one record, which names the node and not its entries. */
   readonly onMaintenance = (
     caller: Caller,
     { isOn, reason, untilMs }: { readonly isOn: boolean; readonly reason: string; readonly untilMs: number },
-    namespaces: readonly string[],
-    count: number,
+    { requestId, nodeId, keys, count }: AcceptedOrder,
   ): void => {
     if (this.#audit === undefined) return;
     const until = untilMs === 0 ? "until it is ended" : `until ${new Date(untilMs).toISOString()}`;
-    const what = isOn ? `on, ${until}` : "off";
-    const distinct = [...new Set(namespaces)];
-    const named = distinct[0] === "" ? "a node" : counted(distinct.length, "namespace");
-    const detail = `${what}; ${counted(count, "entry", "entries")}; the call named ${named}${reason === "" ? "" : `; ${reason}`}`;
-    for (const namespace of distinct.slice(0, MAX_RECORDS))
-      this.#record(caller, { action: "maintenance", namespace, outcome: "allowed", reason: "", rule: "", detail });
+    const tail = `${isOn ? ` ${until}` : ""}${reason === "" ? "" : `; ${reason}`}`;
+    const what = `maintenance ${isOn ? "on" : "off"} for`;
+    const act = { action: "maintenance", requestId } as const;
+    if (nodeId !== "") {
+      const detail = `${what} node ${nodeId}, ${counted(count, "entry", "entries")}${tail}`;
+      this.#recordAllowed(caller, { ...act, namespace: "", subjects: subjectOf("node", nodeId), detail });
+    } else this.#recordEntries(caller, { ...act, named: [], keys, isNone: false, detailOf: (entries) => `${what} ${entries}${tail}` });
   };
 
   /** A zone that DNS sent to a secondary, or a part of it. */
-  readonly onTransfer = (caller: Caller, detail: string): void => {
-    this.#record(caller, { action: "transfer", namespace: "", outcome: "allowed", reason: "", rule: "", detail });
+  readonly onTransfer = (caller: Caller, zone: string, detail: string): void => {
+    this.#recordAllowed(caller, { action: "transfer", namespace: "", subjects: subjectOf("zone", zone), detail });
   };
 
   /** HOT: per query. It only counts unless this read is one of the sample. */
   readonly onRead = (caller: Caller, namespace: string): void => {
     if (this.#sampleReads === 0 || ++this.#reads < this.#sampleReads) return;
     this.#reads = 0;
-    this.#record(caller, { action: "query", namespace, outcome: "allowed", reason: "", rule: "", detail: "sampled" });
+    this.#recordAllowed(caller, { action: "query", namespace, detail: "sampled" });
   };
+
+  /** Records an act on entries by namespace, so that each record has the namespace of its entries. */
+  #recordEntries(caller: Caller, { action, requestId, named, keys, isNone, detailOf }: EntriesAct): void {
+    const byNamespace = labelsByNamespace(keys);
+    if (keys.length === 0) byNamespace.set("", []);
+    for (const [namespace, labels] of byNamespace) {
+      const size = MAX_SUBJECTS - named.length;
+      const parts = Math.max(1, Math.ceil(labels.length / size));
+      const entries = labels.length === 1 && !isNone ? (labels[0] ?? "") : counted(isNone ? 0 : labels.length, "entry", "entries");
+      const detail = detailOf(entries);
+      for (let part = 0; part < parts; part++) {
+        const subjects = joinSubjects([...named, ...labels.slice(part * size, (part + 1) * size)]);
+        const place = parts === 1 ? "" : `; record ${part + 1} of ${parts}`;
+        this.#recordAllowed(caller, { action, requestId, namespace, subjects, detail: `${detail}${place}` });
+      }
+    }
+  }
+
+  #recordAllowed(caller: Caller, act: Omit<Parameters<typeof accessEvent>[1], "outcome" | "reason" | "rule">): void {
+    this.#record(caller, { ...act, outcome: "allowed", reason: "", rule: "" });
+  }
 
   #record(caller: Caller, act: Parameters<typeof accessEvent>[1]): void {
     this.#audit?.record(accessEvent(caller, act, { wallMs: this.#wallMs() }));
   }
+}
+
+/** The keys as people read them, by namespace. The empty namespace has the keys of all namespaces beyond the first 16. */
+function labelsByNamespace(keys: readonly KeyText[]): Map<string, string[]> {
+  const found = new Map<string, string[]>();
+  for (const key of keys) {
+    const namespace = namespaceOfKey(key);
+    const known = found.get(namespace) ?? (found.size < MAX_NAMESPACES ? undefined : found.get(""));
+    if (known !== undefined) known.push(keyLabel(key));
+    else found.set(found.size < MAX_NAMESPACES ? namespace : "", [keyLabel(key)]);
+  }
+  return found;
 }
 
 const REASONS = METRICS.discovery_policy_denials_total.labels.reason;

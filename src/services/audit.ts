@@ -19,7 +19,7 @@ import { enumName } from "../lib/enum-words.ts";
 import { invalid } from "../lib/errors.ts";
 import { timeMs } from "../lib/protowire.ts";
 import { type AuditFilter, decodeAuditToken, EVERY_AUDIT, encodeAuditToken } from "../policy/audit/filter.ts";
-import type { AuditRecord, ChainPoint } from "../policy/audit/record.ts";
+import { type AuditRecord, type ChainPoint, splitSubjects } from "../policy/audit/record.ts";
 import type { AuditLog } from "../store/audit/log.io.ts";
 import type { Service } from "./service.ts";
 
@@ -86,7 +86,7 @@ async function verify(log: Pick<AuditLog, "verify">, known: readonly ChainPoint[
 }
 
 function wireRecord({ number, atWallMs, ...record }: AuditRecord): WireRecord {
-  const { kind, principal, tenant, source, action, namespace, outcome, reason, rule, before, after, detail, hash } = record;
+  const { kind, principal, tenant, source, action, namespace, outcome, reason, rule, before, after, detail, hash, requestId } = record;
   return create(AuditRecordSchema, {
     number: BigInt(number),
     at: timestampFromMs(atWallMs),
@@ -103,6 +103,8 @@ function wireRecord({ number, atWallMs, ...record }: AuditRecord): WireRecord {
     after,
     detail,
     hash: hexOf(hash),
+    requestId,
+    subjects: [...splitSubjects(record.subjects)],
   });
 }
 

@@ -63,12 +63,15 @@ function change(number: number) {
     source: "10.0.0.2",
     ...what,
     detail: "OPS-7",
+    subjects: ["policy:12"],
   };
 }
 
 test.each(["table", "wide", "json"])("the %s format of an audit is as reviewed", async (format) => {
   const fake = await startFake();
-  fake.policy.set("accessAudit", paged([denial(9), denial(7)]));
+  const entries = Array.from({ length: 5 }, (_, i) => `svc.market/web/${i}`);
+  const ofEntries = { ...denial(7), subjects: entries, requestId: "r-1" };
+  fake.policy.set("accessAudit", paged([denial(9), ofEntries]));
   fake.policy.set("policyAudit", paged([change(8)]));
   const { exit, stdout } = await waymark(["audit", "list", "-o", format, "--server", fake.address]);
   expect(exit).toBe(0);
@@ -319,7 +322,7 @@ test.each([
 });
 
 test("verify FILE checks a copy without a server", async () => {
-  const who = { principal: "a", tenant: "", source: "", rule: "", before: "", after: "", detail: "" };
+  const who = { principal: "a", tenant: "", source: "", rule: "", before: "", after: "", detail: "", requestId: "", subjects: "" };
   const event = boundEvent({
     atWallMs: 1,
     kind: "access",

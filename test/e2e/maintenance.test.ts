@@ -124,7 +124,11 @@ test("an order at one node for an entry of another: seen everywhere, through a r
     await shows([again], ["1@b MAINTENANCE", "2@b HEALTHY"]);
     await shows([atA, again], ["1@b HEALTHY", "2@b HEALTHY"]);
     const audit = await a.run(["audit", "list", "--kind", "access", "--namespace", "svc.market", "-o", "json"]);
-    expect(audit.stdout).toContain("on, until it is ended; 1 entry; the call named 1 namespace; new disks");
+    expect(audit.stdout).toContain("maintenance on for svc.market/web/1 until it is ended; new disks");
+    const ofNodes = await a.run(["audit", "list", "--kind", "access", "-o", "json"]);
+    expect(JSON.parse(ofNodes.stdout).records).toContainEqual(
+      expect.objectContaining({ subjects: ["node:b"], detail: "maintenance on for node b, 2 entries until it is ended; kernel" }),
+    );
   } finally {
     await b[Symbol.asyncDispose]();
   }

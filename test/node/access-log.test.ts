@@ -1,11 +1,14 @@
-/** Who asked for what: denials are counted and recorded, writes recorded by namespace, of reads a sample. */
+/** Who asked for what: denials are counted and recorded, writes are recorded with their subjects, of reads a sample. */
 import { expect, test } from "vitest";
+import { KIND, keyLabel, keyText } from "../../src/catalog/record/record.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { AccessLog } from "../../src/node/access-log.ts";
-import type { AuditEvent } from "../../src/policy/audit/record.ts";
+import { type AuditEvent, splitSubjects } from "../../src/policy/audit/record.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 
 const ANN = anonymousCaller("c1", "192.0.2.1:5");
+const keyOf = (namespace: string, instance: number) =>
+  keyText({ namespace, name: "web", kind: KIND.SERVICE, instanceId: `${instance}`, clusterId: "c1" });
 const DENIED = { allowed: false, reason: "no_policy", rule: "", untilWallMs: Number.POSITIVE_INFINITY } as const;
 
 function open(sampleReads: number, isAudited = true) {
@@ -23,32 +26,46 @@ test("a denial is counted by its reason, and recorded with the caller", () => {
   expect(events).toMatchObject([{ outcome: "denied", reason: "no_policy", namespace: "svc", source: "192.0.2.1:5", atWallMs: 7 }]);
 });
 
-test.each([
-  {
-    action: "register",
-    namespaces: ["a", "b", "a"],
-    count: 3,
-    records: ["a: 3 entries; the call named 2 namespaces", "b: 3 entries; the call named 2 namespaces"],
-  },
-  { action: "register", namespaces: ["a", "a"], count: 2, records: ["a: 2 entries; the call named 1 namespace"] },
-  { action: "unregister", namespaces: ["a"], count: 1, records: ["a: 1 entry; the call named 1 namespace"] },
-  { action: "unregister", namespaces: ["a"], count: 0, records: ["a: 0 entries; the call named 1 namespace"] },
-  { action: "unregister", namespaces: [""], count: 3, records: [": 3 entries; the call named a lease"] },
-] as const)("$action of $count in $namespaces is recorded as $records", ({ action, namespaces, count, records }) => {
+test("an unregister that removed nothing is recorded with the keys that it named", () => {
   const { accessLog, events } = open(0);
-  accessLog.onWrite(ANN, action, namespaces, count);
-  expect(events.map(({ namespace, detail }) => `${namespace}: ${detail}`)).toEqual(records);
+  accessLog.onWrite(ANN, { action: "unregister", requestId: "r", leaseId: "", keys: [keyOf("a", 1)], count: 0 });
+  expect(events).toMatchObject([{ namespace: "a", detail: "unregistered 0 entries", subjects: "a/web/1" }]);
 });
 
-test("a write is recorded for sixteen namespaces at most", () => {
+test("above 100 subjects, further records with the same request id have the others, and each names the lease", () => {
   const { accessLog, events } = open(0);
-  accessLog.onWrite(
-    ANN,
-    "unregister",
-    Array.from({ length: 40 }, (_, i) => `n${i}`),
-    40,
-  );
-  expect(events).toHaveLength(16);
+  const keys = Array.from({ length: 250 }, (_, i) => keyOf("a", i));
+  accessLog.onWrite(ANN, { action: "register", requestId: "r-1", leaseId: "n/7", keys, count: 250 });
+  const subjects = events.map((event) => splitSubjects(event.subjects));
+  expect(subjects.map(({ length }) => length)).toEqual([100, 100, 53]);
+  expect(subjects.flatMap(([lease, ...entries]) => (lease === "lease:n/7" ? entries : []))).toEqual(keys.map(keyLabel));
+  expect(new Set(events.map(({ requestId }) => requestId))).toEqual(new Set(["r-1"]));
+  expect(events[1]?.detail).toBe("registered 250 entries under lease n/7; record 2 of 3");
+});
+
+test("entries of more than 16 namespaces are all named, and the records of a call stay few", () => {
+  const { accessLog, events } = open(0);
+  const keys = Array.from({ length: 40 }, (_, i) => keyOf(`n${i}`, 1));
+  accessLog.onWrite(ANN, { action: "unregister", requestId: "r", leaseId: "", keys, count: 40 });
+  expect(events.map(({ namespace }) => namespace)).toEqual([...keys.slice(0, 16).map((_, i) => `n${i}`), ""]);
+  expect(events.flatMap((event) => splitSubjects(event.subjects))).toEqual(keys.map(keyLabel));
+});
+
+test.each([
+  {
+    what: "keys",
+    accepted: { nodeId: "", keys: [keyOf("a", 1)], count: 1 },
+    record: { namespace: "a", subjects: "a/web/1", detail: "maintenance on for a/web/1 until it is ended; new disks" },
+  },
+  {
+    what: "a node",
+    accepted: { nodeId: "n1", keys: [], count: 12 },
+    record: { namespace: "", subjects: "node:n1", detail: "maintenance on for node n1, 12 entries until it is ended; new disks" },
+  },
+])("an order about $what is recorded with its subject", ({ accepted, record }) => {
+  const { accessLog, events } = open(0);
+  accessLog.onMaintenance(ANN, { isOn: true, reason: "new disks", untilMs: 0 }, { requestId: "r", ...accepted });
+  expect(events).toMatchObject([{ action: "maintenance", requestId: "r", ...record }]);
 });
 
 test.each([
@@ -64,7 +81,7 @@ test.each([
 test("without an audit log nothing is recorded", () => {
   const none = open(1, false);
   none.accessLog.onRead(ANN, "svc");
-  none.accessLog.onWrite(ANN, "register", ["a"], 1);
+  none.accessLog.onWrite(ANN, { action: "register", requestId: "", leaseId: "n/1", keys: [keyOf("a", 1)], count: 1 });
   none.accessLog.onDenied(ANN, { action: "query", namespace: "svc", verdict: DENIED });
   expect(none.events).toEqual([]);
 });

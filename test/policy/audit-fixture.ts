@@ -24,6 +24,8 @@ export const EVENT: AuditEvent = {
   before: "",
   after: "",
   detail: "",
+  requestId: "",
+  subjects: "",
 };
 
 /** So many records after a point. */

@@ -32,10 +32,12 @@ const EVENT: AuditEvent = {
   before: "",
   after: "",
   detail: "",
+  requestId: "r-1",
+  subjects: "svc.a/web/1\nlease:a/1",
 };
 
 /** Of an event what a record says in the same words. */
-const { atWallMs: _at, ...KEPT } = EVENT;
+const { atWallMs: _at, subjects: _subjects, ...KEPT } = EVENT;
 
 /** A log in memory with these events as its records 1, 2, 3, … */
 async function logOf(events: readonly Partial<AuditEvent>[]): Promise<AuditLog> {
@@ -75,7 +77,16 @@ test("the policy audit has acts on policy only, the access audit all others, new
 test("a record says everything that was kept", async () => {
   await using log = await logOf(MIXED);
   const { records } = await ask(log, "accessAudit", create(AccessAuditRequestSchema, { principal: "ann", limit: 1 }));
-  expect(records).toMatchObject([{ ...KEPT, kind: AuditKind.ADMIN, outcome: AuditOutcome.DENIED, number: 3n, at: timestampFromMs(NOW) }]);
+  expect(records).toMatchObject([
+    {
+      ...KEPT,
+      subjects: ["svc.a/web/1", "lease:a/1"],
+      kind: AuditKind.ADMIN,
+      outcome: AuditOutcome.DENIED,
+      number: 3n,
+      at: timestampFromMs(NOW),
+    },
+  ]);
 });
 
 test("pages go on where they stopped, and a token belongs to its filter", async () => {

@@ -275,7 +275,7 @@ export class Client {
   #unregister(turn: number, wish: Wish): void {
     const asked = this.#ask(wish.node, (process) => {
       const key = this.keyAt(process.node);
-      const count = process.registrar.unregisterKeys(this.#caller, [key], process.time());
+      const { length: count } = process.registrar.unregisterKeys(this.#caller, [key], process.time());
       const own = process.replica.own(key);
       // The end of a LOCAL entry ended nothing at other nodes.
       const hlc = count > 0 && own !== undefined && own.reach !== SCOPE.LOCAL ? own.hlc : 0;

@@ -25,6 +25,8 @@ export function event(over: Partial<AuditEvent> = {}): AuditEvent {
     before: "",
     after: "",
     detail: "",
+    requestId: "",
+    subjects: "",
     ...over,
   };
 }

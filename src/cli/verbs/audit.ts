@@ -87,8 +87,17 @@ const AUDIT_COLUMNS: readonly Column<AuditRecord>[] = [
   { title: "RULE", isWide: true, stored: ({ rule }) => rule },
   { title: "BEFORE", isWide: true, stored: ({ before }) => before.slice(0, 12) },
   { title: "AFTER", isWide: true, stored: ({ after }) => after.slice(0, 12) },
+  { title: "SUBJECTS", stored: ({ subjects }) => subjectsText(subjects) },
   { title: "DETAIL", stored: ({ detail }) => detail },
 ];
+
+/** Subjects in a table. `-o json` has all of them. */
+const SHOWN_SUBJECTS = 3;
+
+function subjectsText(subjects: readonly string[]): string {
+  const moreCount = subjects.length - SHOWN_SUBJECTS;
+  return [...subjects.slice(0, SHOWN_SUBJECTS), ...(moreCount > 0 ? [`and ${moreCount} more`] : [])].join(", ");
+}
 
 export const policyAudit: Verb = (context) => onePage(context, "policy");
 export const accessAudit: Verb = (context) => onePage(context, "access");

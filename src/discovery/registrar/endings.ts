@@ -59,28 +59,28 @@ export class Endings {
     this.#endedLeases.length = count;
   }
 
-  /** Ends a lease with all its entries. Returns their number. */
-  lease(leaseId: string, body: End, time: Time): number {
+  /** Ends a lease with all its entries. Returns their keys. */
+  lease(leaseId: string, body: End, time: Time): readonly KeyText[] {
     const { leases, replica } = this.#parts;
-    let removed = 0;
+    const removed: KeyText[] = [];
     for (const key of leases.keysOf(leaseId)) {
       const own = replica.own(key);
       this.#detach(key);
       if (own === undefined || own.body !== BODY.ENTRY) continue;
-      if (this.#end(own, body, time) === body) removed += 1;
+      if (this.#end(own, body, time) === body) removed.push(key);
     }
     this.emptied(leaseId);
     return removed;
   }
 
-  /** Unregisters those of the keys that are under the lease. Returns their number. */
-  ofLease(leaseId: string, keys: readonly KeyText[], time: Time): number {
+  /** Unregisters those of the keys that are under the lease. Returns the keys that it removed. */
+  ofLease(leaseId: string, keys: readonly KeyText[], time: Time): readonly KeyText[] {
     const { leases, replica } = this.#parts;
-    let removed = 0;
+    const removed: KeyText[] = [];
     for (const key of keys) {
       const own = replica.own(key);
       if (leases.leaseOf(key) !== leaseId || own === undefined || own.body !== BODY.ENTRY) continue;
-      if (this.#end(own, BODY.UNREGISTERED, time) === BODY.UNREGISTERED) removed += 1;
+      if (this.#end(own, BODY.UNREGISTERED, time) === BODY.UNREGISTERED) removed.push(key);
       this.#release(key);
     }
     return removed;

@@ -6,7 +6,7 @@ import type { StampedEntry } from "../../catalog/entry/codec.ts";
 import { findRoleNamespace } from "../../catalog/entry/control-namespaces.ts";
 import { SCOPE } from "../../catalog/entry/scope.ts";
 import type { Leases } from "../../catalog/leases.ts";
-import type { KeyText } from "../../catalog/record/record.ts";
+import { type KeyText, namespaceOfKey } from "../../catalog/record/record.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import { type Caller, hasRole } from "../../policy/identity/caller.ts";
 import type { Policy } from "../../policy/set/verdict.ts";
@@ -84,7 +84,7 @@ export class LeaseRights {
     /** Namespaces where the caller may hold entries of every scope. */
     const open = new Set<string>();
     for (const key of keys) {
-      const namespace = key.slice(0, key.indexOf("\0"));
+      const namespace = namespaceOfKey(key);
       if (open.has(namespace)) continue;
       if (this.#refusal(caller, { namespace, scope: SCOPE.GLOBAL }) === undefined) {
         open.add(namespace);

@@ -2,7 +2,7 @@
 import type { StampedEntry } from "../../catalog/entry/codec.ts";
 import { isOfNodes } from "../../catalog/entry/control-namespaces.ts";
 import { isControlNamespace, NODES_NAMESPACE } from "../../catalog/entry/names.ts";
-import { type CatalogRecord, isKeyOf, KIND, keyParts } from "../../catalog/record/record.ts";
+import { type CatalogRecord, isKeyOf, KIND, keyLabel, keyParts } from "../../catalog/record/record.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { RefusedAct } from "../../policy/audit/refusals.ts";
 import { type Caller, hasRole, isOwnerOf } from "../../policy/identity/caller.ts";
@@ -82,17 +82,17 @@ export function presentFor<R extends CatalogRecord>(
 export function checkOwner(publishing: Pick<Publishing, "onRefused">, caller: Caller, record: CatalogRecord, asked: AskedWrite): void {
   if (record.principal === caller.principal) return;
   if (isOwnerOf(caller, record.namespace) && !isControlNamespace(record.namespace)) return;
-  throw refused(publishing, caller, record.namespace, { ...asked, why: "is registered by another principal" });
+  throw refused(publishing, caller, record, { ...asked, why: "is registered by another principal" });
 }
 
 function refused(
   { onRefused }: Pick<Publishing, "onRefused">,
   caller: Caller,
-  namespace: string,
+  { key, namespace }: Pick<CatalogRecord, "key" | "namespace">,
   { action, field, why }: AskedWrite & { readonly why: string },
 ): WaymarkError {
   const error = new WaymarkError("discovery_access_denied", `${field}: ${why}`, { metadata: { namespace } });
-  onRefused({ caller, action, namespace, reason: error.reason, detail: error.message });
+  onRefused({ caller, action, namespace, reason: error.reason, detail: error.message, subjects: keyLabel(key) });
   return error;
 }
 
@@ -103,9 +103,9 @@ function refused(
 export function checkMaintaining(publishing: Publishing, caller: Caller, record: CatalogRecord, field: string): void {
   const asked = { action: "maintenance", field } as const;
   const { namespace } = record;
-  if (isControlNamespace(namespace)) throw refused(publishing, caller, namespace, { ...asked, why: "is an entry of the control plane" });
+  if (isControlNamespace(namespace)) throw refused(publishing, caller, record, { ...asked, why: "is an entry of the control plane" });
   if (record.principal !== caller.principal && !hasRole(caller, "mesh.operate"))
-    throw refused(publishing, caller, namespace, { ...asked, why: "is registered by another principal" });
+    throw refused(publishing, caller, record, { ...asked, why: "is registered by another principal" });
   checkHome(publishing, caller, record, { ...asked, what: "take it into maintenance" });
 }
 
@@ -132,14 +132,14 @@ export function mayEndExpired({ source }: Pick<Publishing, "source">, caller: Ca
 function checkHome(
   publishing: Publishing,
   caller: Caller,
-  { key, namespace }: CatalogRecord,
+  record: CatalogRecord,
   { what, ...asked }: AskedWrite & { readonly what: string },
 ): void {
   const { clusterId } = publishing.source;
-  if (isKeyOf(clusterId, key)) return;
-  const home = keyParts(key).clusterId;
+  if (isKeyOf(clusterId, record.key)) return;
+  const home = keyParts(record.key).clusterId;
   const why = `is registered in cluster ${home}, whose nodes alone can ${what}; this one is of ${clusterId}`;
-  throw refused(publishing, caller, namespace, { ...asked, why });
+  throw refused(publishing, caller, record, { ...asked, why });
 }
 
 export function isAdmin(caller: Caller): boolean {

@@ -215,10 +215,10 @@ export class Registrar {
   }
 
   /**
-   * Ends a lease with all its entries, or with `keys` only those of them that are under it. Returns their number. Throws `lease_not_found`. A key that was registered
+   * Ends a lease with all its entries, or with `keys` only those of them that are under it. Returns the keys that it removed. Throws `lease_not_found`. A key that was registered
    * later, under another lease or at another node, stays registered there.
    */
-  unregisterLease(caller: Caller, leaseId: string, time: Time, keys?: readonly KeyText[]): number {
+  unregisterLease(caller: Caller, leaseId: string, time: Time, keys?: readonly KeyText[]): readonly KeyText[] {
     if (this.#leases.principalOfLease(leaseId) !== caller.principal && !isAdmin(caller)) throw unknownLease(leaseId);
     if (!this.#leases.has(leaseId)) throw unknownLease(leaseId);
     return this.#whole(() =>
@@ -227,11 +227,11 @@ export class Registrar {
   }
 
   /**
-   * Removes keys, whichever node of this cluster registered them. Returns the number of existing ones. Refused as a whole if one belongs to
+   * Removes keys, whichever node of this cluster registered them. Returns those that existed. Refused as a whole if one belongs to
    * another principal. Of a key that has expired it is said from now on that it was unregistered, because readers may still hold it. `onUnknown` is called before
    * anything is removed if a key does not exist here, and may throw.
    */
-  unregisterKeys(caller: Caller, keys: readonly KeyText[], time: Time, onUnknown: () => void = () => {}): number {
+  unregisterKeys(caller: Caller, keys: readonly KeyText[], time: Time, onUnknown: () => void = () => {}): readonly KeyText[] {
     const found = new Map<KeyText, CatalogRecord>();
     const gone = new Set<CatalogRecord>();
     for (const [i, key] of keys.entries()) {
@@ -248,7 +248,7 @@ export class Registrar {
     this.#whole(() => {
       for (const record of [...found.values(), ...gone]) this.endings.key(record, time);
     });
-    return found.size;
+    return [...found.keys()];
   }
 
   /** Ends all own entries except those to be handed over, in parts, because the node leaves: see `Endings.own`. */
@@ -266,7 +266,7 @@ export class Registrar {
     for (const id of this.#leases.expire(dueMs, TICK_COUNT)) {
       if (left <= 0) break;
       // A lease without entries counts as one.
-      left -= Math.max(1, this.endings.lease(id, BODY.EXPIRED, time));
+      left -= Math.max(1, this.endings.lease(id, BODY.EXPIRED, time).length);
       this.expiredCount += 1;
     }
     this.endings.retry(time);

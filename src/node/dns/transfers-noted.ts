@@ -22,6 +22,6 @@ export function noteTransfer({ accessLog, limits }: Noting, viewers: readonly Vi
   else {
     const sent = `${counted(recordCount, "record")}, ${counted(sizeBytes, "byte")}`;
     const inPart = crowdedNameCount === 0 ? "" : `, ${counted(crowdedNameCount, "crowded name")} in part`;
-    accessLog.onTransfer(caller, `zone ${zone}, serial ${serial}, ${outcome}: ${sent}${inPart}`);
+    accessLog.onTransfer(caller, zone, `zone ${zone}, serial ${serial}, ${outcome}: ${sent}${inPart}`);
   }
 }

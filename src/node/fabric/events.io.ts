@@ -3,6 +3,7 @@ import { type EntryKey, keyParts } from "../../catalog/record/record.ts";
 import type { FabricEvent } from "../../fabric/io-types.ts";
 import type { MemberStatus, MemberUpdate } from "../../fabric/wire/messages.ts";
 import type { Log } from "../../lib/log.io.ts";
+import { subjectOf } from "../../policy/audit/record.ts";
 import type { HandedOver } from "../core/departure.ts";
 import type { Told } from "../core-io.ts";
 import { type NodeCore, now } from "../rooms.io.ts";
@@ -34,6 +35,10 @@ export class FabricEvents {
     this.#core.metrics.inc("mesh_events_total", { event: name });
     this.#log[severity]({ ...detail, event: name, eventId }, name.replaceAll("_", " "));
     if (!isAudited) return;
+    this.#record({ name, detail }, eventId);
+  }
+
+  #record({ name, detail }: Pick<FabricEvent, "detail" | "name">, eventId: string): void {
     const facts = Object.entries(detail).map(([key, value]) => `${key}=${value}`);
     this.#core.audit?.record({
       atWallMs: now().wallMs,
@@ -50,6 +55,8 @@ export class FabricEvents {
       before: "",
       after: "",
       detail: [...facts, `event=${eventId}`].join(" "),
+      requestId: "",
+      subjects: subjectOfEvent(detail),
     });
   }
 
@@ -77,8 +84,11 @@ export class FabricEvents {
     const [oldest] = this.#statuses.keys();
     if (this.#statuses.size > MAX_STATUSES && oldest !== undefined) this.#statuses.delete(oldest);
     const facts = { nodeId, status, before, clusterId, region, zone, address, version, generation, roles, transports };
-    const told = { ...facts, ...(status === "suspect" && { accuser }), eventId: this.#nextId() };
+    const eventId = this.#nextId();
+    const told = { ...facts, ...(status === "suspect" && { accuser }), eventId };
     this.#log[status === "dead" ? "warn" : "info"](told, `member is ${status}`);
+    const name = membershipChange(before, status);
+    if (name !== undefined) this.#record({ name, detail: { nodeId, status, clusterId, region, zone, address, generation } }, eventId);
   }
 
   #generationLost({ why: { peerNodeId, seq }, generation }: Extract<Told, { readonly kind: "generationLost" }>): void {
@@ -92,6 +102,24 @@ export class FabricEvents {
     this.#count += 1;
     return `${this.#core.identity.boot}-e${this.#count.toString(36)}`;
   }
+}
+
+/** Undefined for a suspicion and its end, and for a member that was gone when this node first learned of it. */
+function membershipChange(before: MemberStatus | undefined, status: MemberStatus): "member_joined" | "member_left" | undefined {
+  const wasHere = before !== undefined && !isGone(before);
+  if (isGone(status)) return wasHere ? "member_left" : undefined;
+  return wasHere || status === "suspect" ? undefined : "member_joined";
+}
+
+function isGone(status: MemberStatus): boolean {
+  return status === "dead" || status === "left";
+}
+
+/** The entry or the node that an event is about. Empty if it is about neither. */
+function subjectOfEvent({ namespace, name, instanceId, nodeId, peerNodeId }: FabricEvent["detail"]): string {
+  if (instanceId !== undefined) return `${namespace}/${name}/${instanceId}`;
+  const node = nodeId ?? peerNodeId;
+  return node === undefined || node === "" ? "" : subjectOf("node", node);
 }
 
 const MAX_ACTION_CHARS = 64;

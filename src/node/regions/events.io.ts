@@ -48,6 +48,7 @@ function exported({ metrics, audit }: NodeCore, { facts, cause }: Draft): void {
     namespace,
     reason: cause,
     rule: policyRule,
+    subjects: `${namespace}/${serviceId}`,
     detail: `service=${serviceId} endpoints=${endpointCount} policy=${policyNumber}`,
   });
 }
@@ -63,6 +64,7 @@ function refused({ audit }: NodeCore, log: Log, { why, atWallMs, source, via, na
     namespace,
     outcome: "denied",
     reason: why,
+    subjects: `${namespace}/${name}`,
     detail,
   });
 }
@@ -77,4 +79,6 @@ const NOBODY = {
   rule: "",
   before: "",
   after: "",
+  requestId: "",
+  subjects: "",
 } as const;

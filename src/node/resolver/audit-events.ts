@@ -14,6 +14,8 @@ const BY_ITSELF = {
   rule: "",
   before: "",
   after: "",
+  requestId: "",
+  subjects: "",
 } as const;
 
 /** A copy on disk is served. `ageMs`: infinite while it is unknown. */

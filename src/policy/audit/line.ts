@@ -1,12 +1,25 @@
 /** Audit records as lines of JSON, for files that other programs collect: writes them, and checks a copy of a log. */
 import { ChainCheck, type ChainedRecord } from "./chain.ts";
-import { type AuditRecord, canonicalBytes, equalBytes, eventOf, HASH_BYTES } from "./record.ts";
+import {
+  type AuditRecord,
+  canonicalBytes,
+  equalBytes,
+  eventOf,
+  HASH_BYTES,
+  hasSubjectFields,
+  joinSubjects,
+  splitSubjects,
+} from "./record.ts";
 
-/** One object with every field, the names in snake_case and the hashes in hex; ends in a newline. */
+/**
+ * One object with every field, the names in snake_case and the hashes in hex; ends in a newline. A record without request id and subjects has neither
+ * field: an empty field could be renamed in a copy and would not be missed.
+ */
 export function auditLine(record: AuditRecord): string {
-  const { number, atWallMs, hash, previousHash, ...texts } = record;
+  const { number, atWallMs, hash, previousHash, requestId, subjects, ...texts } = record;
   const at = new Date(atWallMs).toISOString();
-  return `${JSON.stringify({ number, at, ...texts, hash: hex(hash), previous_hash: hex(previousHash) })}\n`;
+  const about = hasSubjectFields(record) ? { request_id: requestId, subjects: splitSubjects(subjects) } : {};
+  return `${JSON.stringify({ number, at, ...texts, ...about, hash: hex(hash), previous_hash: hex(previousHash) })}\n`;
 }
 
 export interface LinesReading {
@@ -82,9 +95,21 @@ function parseLine(line: string): Line | undefined {
   const atWallMs = typeof at === "string" ? Date.parse(at) : Number.NaN;
   const [hash, previousHash] = [unhex(fields["hash"]), unhex(fields["previous_hash"])];
   if (typeof number !== "number" || !Number.isSafeInteger(number) || number < 1 || Number.isNaN(atWallMs)) return undefined;
-  const event = eventOf(atWallMs, (field) => fields[field]);
+  const { request_id: requestId, subjects } = fields;
+  const about = requestId === undefined && subjects === undefined ? NO_SUBJECTS : { requestId, subjects: subjectsOf(subjects) };
+  const texts: Readonly<Record<string, unknown>> = { ...fields, ...about };
+  const event = eventOf(atWallMs, (field) => texts[field]);
   if (event === undefined || hash === undefined || previousHash === undefined) return undefined;
   return { stored: { place: number, canonical: canonicalBytes(number, event), hash }, previousHash, hashText: String(fields["hash"]) };
+}
+
+const NO_SUBJECTS = { requestId: "", subjects: "" };
+
+/** The subjects of a line as one text; undefined for anything but a list of texts. */
+function subjectsOf(value: unknown): string | undefined {
+  if (!Array.isArray(value)) return undefined;
+  const subjects = value.filter((subject) => typeof subject === "string" && !subject.includes("\n"));
+  return subjects.length === value.length ? joinSubjects(subjects) : undefined;
 }
 
 function parseFields(line: string): Readonly<Record<string, unknown>> {

@@ -15,13 +15,20 @@ export const LOSS = {
   rule: "",
   before: "",
   after: "",
+  requestId: "",
+  subjects: "",
 } as const satisfies Partial<AuditEvent>;
+
+/** Subjects of all waiting events together, in UTF-16 units: 10,000 events may have 1.5 GB of them. */
+const MAX_SUBJECT_CHARS = 32 * 1024 * 1024;
 
 /** Events in order. One batch of the oldest is on its way at a time, and stays here until it is written. */
 export class AuditQueue {
   readonly #maxEvents: number;
   readonly #waiting: AuditEvent[] = [];
   #batch: readonly AuditEvent[] = [];
+  /** Length of the subjects of all events that are not written yet. */
+  #subjectChars = 0;
   /** Events lost since the last record of a loss. */
   #lostCount = 0;
   #lastWallMs = 0;
@@ -51,7 +58,7 @@ export class AuditQueue {
   push(event: AuditEvent): "taken" | "lost" {
     this.#lastWallMs = event.atWallMs;
     this.#tellLoss();
-    if (this.pendingCount >= this.#maxEvents) {
+    if (this.#isFullFor(event)) {
       this.#lostCount++;
       return "lost";
     }
@@ -72,6 +79,7 @@ export class AuditQueue {
   batchWritten(): void {
     assert(this.#batch.length > 0, "no audit batch was on its way");
     this.#writtenCount += this.#batch.length;
+    for (const { subjects } of this.#batch) this.#subjectChars -= subjects.length;
     this.#batch = [];
     this.#tellLoss();
   }
@@ -83,8 +91,13 @@ export class AuditQueue {
     this.#lostCount = 0;
   }
 
+  #isFullFor({ subjects }: AuditEvent): boolean {
+    return this.pendingCount >= this.#maxEvents || this.#subjectChars + subjects.length > MAX_SUBJECT_CHARS;
+  }
+
   #add(event: AuditEvent): void {
     this.#waiting.push(event);
+    this.#subjectChars += event.subjects.length;
     this.#takenCount++;
   }
 }

@@ -33,15 +33,37 @@ export interface AuditEvent {
   readonly after: string;
   /** What else a person wants to know: the author's reason, the change ticket, counts. */
   readonly detail: string;
+  /** Request id of the call. It joins the records of an act that has too many subjects for one. Empty for acts of the node itself. */
+  readonly requestId: string;
+  /** What the act is about, one subject a line (`joinSubjects`): entry keys, and other subjects with their sort (`subjectOf`). */
+  readonly subjects: string;
+}
+
+/** Most subjects of one record. An act with more subjects leaves further records. */
+export const MAX_SUBJECTS = 100;
+
+/** Names a subject that is not an entry. No entry key begins like this, because a namespace has no colon. */
+export function subjectOf(sort: "lease" | "node" | "policy" | "zone", name: number | string): string {
+  return `${sort}:${name}`;
+}
+
+export function joinSubjects(subjects: readonly string[]): string {
+  return subjects.join("\n");
+}
+
+export function splitSubjects(subjects: string): readonly string[] {
+  return subjects === "" ? [] : subjects.split("\n");
 }
 
 /** The event of a caller's act. */
 export function accessEvent(
   { principal, tenant, address }: Caller,
-  act: Pick<AuditEvent, "action" | "namespace" | "outcome" | "reason" | "rule" | "detail">,
+  act: Pick<AuditEvent, "action" | "namespace" | "outcome" | "reason" | "rule" | "detail"> &
+    Partial<Pick<AuditEvent, "requestId" | "subjects">>,
   { wallMs }: Pick<Time, "wallMs">,
 ): AuditEvent {
-  return { ...act, atWallMs: wallMs, kind: "access", principal, tenant, source: address, before: "", after: "" };
+  const who = { principal, tenant, source: address };
+  return { requestId: "", subjects: "", ...act, ...who, atWallMs: wallMs, kind: "access", before: "", after: "" };
 }
 
 /** An event in its place in the chain. */
@@ -73,7 +95,11 @@ const MAX_LENGTHS = {
   before: 128,
   after: 128,
   detail: 2048,
+  requestId: 128,
 } as const;
+/** The longest key of an entry fits (`RECORD_BOUNDS`). */
+const MAX_SUBJECT_LENGTH = 1500;
+const MAX_SUBJECTS_LENGTH = MAX_SUBJECTS * (MAX_SUBJECT_LENGTH + 1);
 /** The latest instant that a `Date` can hold. */
 const MAX_DATE_MS = 8.64e15;
 type TextField = keyof typeof MAX_LENGTHS;
@@ -82,6 +108,9 @@ type TextField = keyof typeof MAX_LENGTHS;
 // oxlint-disable-next-line no-control-regex -- the pattern looks for them
 const UNPRINTABLE = /[\u0000-\u001f\u007f-\u009f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/;
 const EVERY_UNPRINTABLE = new RegExp(UNPRINTABLE.source, "g");
+/** The same without the line feed, which separates subjects. */
+// oxlint-disable-next-line no-control-regex -- the pattern looks for them
+const UNPRINTABLE_SUBJECT = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/;
 
 function boundText(text: string, maxLength: number): string {
   // Cut before escaping as well, so that the cost is bounded by what is kept.
@@ -92,6 +121,13 @@ function boundText(text: string, maxLength: number): string {
   // Half a surrogate pair has no UTF-8: the text would be another one when it is read back.
   if (text.length > maxLength || bounded.length > maxLength) bounded = `${bounded.slice(0, maxLength - 1)}…`;
   return bounded.isWellFormed() ? bounded : bounded.toWellFormed();
+}
+
+/** Looks at all subjects together, because one by one they would cost as much as the rest of the record. */
+function boundSubjects(subjects: string): string {
+  if (subjects.length <= MAX_SUBJECTS_LENGTH && !UNPRINTABLE_SUBJECT.test(subjects) && subjects.isWellFormed()) return subjects;
+  const bounded = splitSubjects(subjects.slice(0, MAX_SUBJECTS_LENGTH)).slice(0, MAX_SUBJECTS);
+  return joinSubjects(bounded.map((subject) => boundText(subject, MAX_SUBJECT_LENGTH)));
 }
 
 /** The event as it is kept: texts bounded, control characters escaped as `\u001b`. HOT: per audited call, 1 µs. */
@@ -111,12 +147,12 @@ export function boundEvent(event: AuditEvent): AuditEvent {
     before: text("before"),
     after: text("after"),
     detail: text("detail"),
+    requestId: text("requestId"),
+    subjects: boundSubjects(event.subjects),
   };
 }
 
-const VERSION = 1;
 const LENGTH_BYTES = 4;
-const FIELD_COUNT = 14;
 export const HASH_BYTES = 32;
 /** The previous hash of the first record of a log. */
 export const NO_HASH: Uint8Array = new Uint8Array(HASH_BYTES);
@@ -124,8 +160,8 @@ export const NO_HASH: Uint8Array = new Uint8Array(HASH_BYTES);
 const ENCODER = new TextEncoder();
 const DECODER = new TextDecoder("utf-8", { fatal: true });
 
-/** The fields in their canonical order, which never changes; the number and the time come before them. */
-const CANONICAL_ORDER = [
+/** The fields of version 1 in their canonical order, which never changes; the number and the time come before them. */
+const FIRST_FIELDS = [
   "kind",
   "principal",
   "tenant",
@@ -139,15 +175,31 @@ const CANONICAL_ORDER = [
   "after",
   "detail",
 ] as const satisfies readonly (keyof AuditEvent)[];
+/** Version 2 has these after them. An event without both is written as version 1, as earlier programs wrote it. */
+const SUBJECT_FIELDS = ["requestId", "subjects"] as const satisfies readonly (keyof AuditEvent)[];
+type CanonicalField = (typeof FIRST_FIELDS)[number] | (typeof SUBJECT_FIELDS)[number];
+
+/** Number of fields by version, with the number and the time. */
+const FIELD_COUNTS: Readonly<Record<number, number>> = {
+  1: 2 + FIRST_FIELDS.length,
+  2: 2 + FIRST_FIELDS.length + SUBJECT_FIELDS.length,
+};
+
+/** Whether the event has fields that version 1 of the canonical bytes lacks. */
+export function hasSubjectFields({ requestId, subjects }: Pick<AuditEvent, "requestId" | "subjects">): boolean {
+  return requestId !== "" || subjects !== "";
+}
 
 /** The version, then each field as four bytes of length (big-endian) and UTF-8. */
 export function canonicalBytes(number: number, event: AuditEvent): Uint8Array {
-  const fields = [`${number}`, `${event.atWallMs}`, ...CANONICAL_ORDER.map((field) => event[field])];
+  const fields = [`${number}`, `${event.atWallMs}`, ...FIRST_FIELDS.map((field) => event[field])];
+  const isFirst = !hasSubjectFields(event);
+  if (!isFirst) fields.push(...SUBJECT_FIELDS.map((field) => event[field]));
   let maxBytes = 1;
   for (const field of fields) maxBytes += LENGTH_BYTES + field.length * 3;
   const bytes = new Uint8Array(maxBytes);
   const view = new DataView(bytes.buffer);
-  bytes[0] = VERSION;
+  bytes[0] = isFirst ? 1 : 2;
   let at = 1;
   for (const field of fields) {
     const { written } = ENCODER.encodeInto(field, bytes.subarray(at + LENGTH_BYTES));
@@ -162,33 +214,32 @@ export function parseCanonical(bytes: Uint8Array): { readonly number: number; re
   const fields = splitFields(bytes);
   if (fields === undefined) return undefined;
   const [number, atWallMs] = [Number(fields[0]), Number(fields[1])];
-  const event = eventOf(atWallMs, (_field, index) => fields[index + 2]);
+  const event = eventOf(atWallMs, (_field, index) => fields[index + 2] ?? "");
   if (event === undefined || !Number.isSafeInteger(number) || !Number.isSafeInteger(atWallMs)) return undefined;
   return { number, event };
 }
 
 /** An event from its fields as texts; undefined when a text is missing, or when its kind or outcome is unknown. */
-export function eventOf(
-  atWallMs: number,
-  textOf: (field: (typeof CANONICAL_ORDER)[number], index: number) => unknown,
-): AuditEvent | undefined {
+export function eventOf(atWallMs: number, textOf: (field: CanonicalField, index: number) => unknown): AuditEvent | undefined {
   const texts: string[] = [];
-  for (const [index, field] of CANONICAL_ORDER.entries()) {
+  for (const [index, field] of [...FIRST_FIELDS, ...SUBJECT_FIELDS].entries()) {
     const text = textOf(field, index);
     if (typeof text !== "string") return undefined;
     texts.push(text);
   }
   const [kind, principal = "", tenant = "", source = "", action = "", namespace = "", outcome, ...rest] = texts;
-  const [reason = "", rule = "", before = "", after = "", detail = ""] = rest;
+  const [reason = "", rule = "", before = "", after = "", detail = "", requestId = "", subjects = ""] = rest;
   const knownKind = AUDIT_KINDS.find((word) => word === kind);
   const knownOutcome = AUDIT_OUTCOMES.find((word) => word === outcome);
   if (knownKind === undefined || knownOutcome === undefined) return undefined;
   const who = { principal, tenant, source };
-  return { atWallMs, kind: knownKind, ...who, action, namespace, outcome: knownOutcome, reason, rule, before, after, detail };
+  const about = { requestId, subjects };
+  return { atWallMs, kind: knownKind, ...who, action, namespace, outcome: knownOutcome, reason, rule, before, after, detail, ...about };
 }
 
 function splitFields(bytes: Uint8Array): readonly string[] | undefined {
-  if (bytes[0] !== VERSION) return undefined;
+  const fieldCount = FIELD_COUNTS[bytes[0] ?? 0];
+  if (fieldCount === undefined) return undefined;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const fields: string[] = [];
   let at = 1;
@@ -202,7 +253,7 @@ function splitFields(bytes: Uint8Array): readonly string[] | undefined {
   } catch {
     return undefined; // Cut off inside a length, or not UTF-8.
   }
-  return fields.length === FIELD_COUNT ? fields : undefined;
+  return fields.length === fieldCount ? fields : undefined;
 }
 
 /** The hash of a record, over the previous hash and the canonical bytes. */

@@ -18,6 +18,8 @@ export interface RefusedAct {
   readonly reason: string;
   /** Says more to a person; never holds the caller's credential. */
   readonly detail: string;
+  /** The entries that the caller may not write. */
+  readonly subjects?: string;
 }
 
 /** A caller's refusals since its last record. */

@@ -1,6 +1,6 @@
 /** The audit events of a policy version that was applied here or taken from another node. */
 import { counted } from "../../lib/counted.ts";
-import type { AuditEvent } from "../audit/record.ts";
+import { type AuditEvent, subjectOf } from "../audit/record.ts";
 import type { PolicyVersion, PolicyVia, VersionFacts } from "./version.ts";
 
 interface Applied {
@@ -24,20 +24,21 @@ interface Taken {
   readonly wallMs: number;
 }
 
-const TOLD = { kind: "policy", namespace: "", outcome: "allowed", rule: "" } as const;
+const TOLD = { kind: "policy", namespace: "", outcome: "allowed", rule: "", requestId: "" } as const;
 
 export function appliedEvent({ version, before, reason, actor, wallMs }: Applied): AuditEvent {
   const { number, ruleCount, checksum } = version;
   const { principal, tenant, address } = actor;
   const action = reason === "applied" ? "policy.apply" : "policy.rollback";
   const detail = detailOf(`version ${number} with ${counted(ruleCount, "rule")}`, version);
-  return { ...TOLD, atWallMs: wallMs, principal, tenant, source: address, action, reason, before, after: checksum, detail };
+  const subjects = subjectOf("policy", number);
+  return { ...TOLD, atWallMs: wallMs, principal, tenant, source: address, action, reason, before, after: checksum, detail, subjects };
 }
 
 /** The events of the version that was taken, and of the version that lost to it. */
 export function takenEvents({ version, before, superseded, conflict, via, wallMs }: Taken): readonly AuditEvent[] {
   const { number, ruleCount, nodeId, principal, checksum } = version;
-  const told = { ...TOLD, atWallMs: wallMs, tenant: "", source: "", after: checksum };
+  const told = { ...TOLD, atWallMs: wallMs, tenant: "", source: "", after: checksum, subjects: subjectOf("policy", number) };
   const from = `adopted from node ${nodeId} through node ${via.nodeId} of cluster ${via.clusterId}`;
   const detail = detailOf(`version ${number} with ${counted(ruleCount, "rule")}, ${from}`, version);
   const taken: AuditEvent = { ...told, principal, action: "policy.adopt", reason: "adopted", before, detail };

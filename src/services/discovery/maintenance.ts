@@ -28,8 +28,19 @@ export interface MaintenanceParts {
   readonly checkCaughtUp: () => void;
   /** Gives another node an order. */
   readonly maintain: (nodeId: string, maintain: Maintain) => Promise<Maintained>;
-  /** Tells the audit of an order that was taken, and what it says. */
-  readonly onMaintenance: (caller: Caller, order: OrderedMaintenance, namespaces: readonly string[], count: number) => void;
+  /** Records an accepted order in the audit log. */
+  readonly onMaintenance: (caller: Caller, order: OrderedMaintenance, accepted: AcceptedOrder) => void;
+}
+
+/** What an order was accepted for, as the audit log records it. */
+export interface AcceptedOrder {
+  readonly requestId: string;
+  /** The node that the call named. Empty if it named keys. */
+  readonly nodeId: string;
+  /** The keys for which the order was accepted. Empty if the call named a node. */
+  readonly keys: readonly KeyText[];
+  /** How many entries changed. */
+  readonly count: number;
 }
 
 /** Longest time that a maintenance may be ordered for. */
@@ -99,7 +110,7 @@ export class MaintenanceMethods {
     this.#parts = parts;
   }
 
-  async set(request: SetMaintenanceRequest, { caller, time }: CallContext) {
+  async set(request: SetMaintenanceRequest, { caller, time, requestId }: CallContext) {
     const { confirmed, checkWrites, checkCaughtUp } = this.#parts;
     const order = orderOf(request, caller, time.wallMs);
     const keys = this.#keysOf(request);
@@ -114,8 +125,9 @@ export class MaintenanceMethods {
     };
     await Promise.all(Array.from({ length: MAX_NODES }, work));
     if (outcome.changed > 0) {
-      const namespaces = keys === undefined ? [""] : keys.map((key) => keyParts(key).namespace);
-      this.#parts.onMaintenance(caller, order, namespaces, outcome.changed);
+      const refused = new Set(outcome.refusals.map(({ key }) => key));
+      const accepted = keys?.filter((key) => !refused.has(key)) ?? [];
+      this.#parts.onMaintenance(caller, order, { requestId, nodeId: request.nodeId, keys: accepted, count: outcome.changed });
     }
     return answerOf(outcome);
   }

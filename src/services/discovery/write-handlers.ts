@@ -55,16 +55,28 @@ export interface WriteParts extends Pick<MaintenanceParts, "checkCaughtUp" | "ma
   /** Throws `not_ready` while another process runs under this node's id. Renewals must then go to another node too. */
   readonly checkStart: () => void;
   readonly metrics: Metrics;
-  /** Tells the audit of an accepted write. */
-  readonly onWrite: (caller: Caller, action: "register" | "unregister", namespaces: readonly string[], count: number) => void;
+  /** Records an accepted write in the audit log. */
+  readonly onWrite: (caller: Caller, write: AcceptedWrite) => void;
   /** Tells the audit of a write that was refused for another reason than the policy. */
   readonly onRefused: (refusal: RefusedAct) => void;
+}
+
+/** A write as the audit log records it. */
+export interface AcceptedWrite {
+  readonly action: "register" | "unregister";
+  readonly requestId: string;
+  /** Empty for an unregister that named no lease. */
+  readonly leaseId: string;
+  /** The keys that changed. Where none did, those that the call named. */
+  readonly keys: readonly KeyText[];
+  /** How many keys changed. */
+  readonly count: number;
 }
 
 /** A registration that waits for the disk. */
 interface Staged {
   readonly registered: Registered;
-  readonly namespaces: readonly string[];
+  readonly keys: readonly KeyText[];
 }
 
 /** Registrations and their ends, for other services that make them. */
@@ -101,7 +113,7 @@ class WriteMethods implements Writes {
   }
 
   async register(make: () => RegisterRequest, context: CallContext): Promise<RegisterResponse> {
-    return this.#answered(await this.#staged(make, context), context.caller);
+    return this.#answered(await this.#staged(make, context), context);
   }
 
   /** Puts the entries of a request. They are not durable yet. */
@@ -111,8 +123,9 @@ class WriteMethods implements Writes {
       await confirmed();
       checkWrites();
       const request = make();
-      const registered = registrar.register(context.caller, this.#command(request, context), context.time);
-      return { registered, namespaces: request.entries.map((entry) => entry.key?.namespace ?? "") };
+      const command = this.#command(request, context);
+      const registered = registrar.register(context.caller, command, context.time);
+      return { registered, keys: command.stampedEntries.map(({ key }) => key) };
     } catch (error) {
       metrics.inc("waymark_register_total", { outcome: "refused" });
       throw error;
@@ -120,9 +133,9 @@ class WriteMethods implements Writes {
   }
 
   /** HOT: it does not hold the request while it waits for the disk. Otherwise collections of garbage would copy each entry twice (`bench/register.ts`). */
-  async #answered({ registered, namespaces }: Staged, caller: Caller) {
+  async #answered({ registered, keys }: Staged, { caller, requestId }: Pick<CallContext, "caller" | "requestId">) {
     await this.#settled();
-    this.#parts.onWrite(caller, "register", namespaces, namespaces.length);
+    this.#parts.onWrite(caller, { action: "register", requestId, leaseId: registered.leaseId, keys, count: keys.length });
     const { revision, cursor } = this.#places.now();
     const ttl = registered.ttlMs === undefined ? {} : { ttl: durationFromMs(registered.ttlMs) };
     return create(RegisterResponseSchema, { leaseId: registered.leaseId, revision: BigInt(revision), cursor, ...ttl });
@@ -150,16 +163,16 @@ class WriteMethods implements Writes {
     await this.#parts.confirmed();
     this.#parts.checkWrites();
     const keys = request.keys.map((key, i) => this.#key(key, `keys[${i}]`));
-    const { caller, time } = context;
+    const { caller, time, requestId } = context;
     // A key that is unknown here may be registered elsewhere, and would go on living although its removal was acknowledged.
     const removed =
       leaseId === ""
         ? registrar.unregisterKeys(caller, keys, time, this.#parts.checkCaughtUp)
         : registrar.unregisterLease(caller, leaseId, time, keys.length === 0 ? undefined : keys);
     await this.#parts.durable();
-    const namespaces = keys.length > 0 ? request.keys.map((key) => key.namespace) : [""];
-    this.#parts.onWrite(context.caller, "unregister", namespaces, removed);
-    return create(UnregisterResponseSchema, { removed, revision: BigInt(this.#parts.reads.replica.revision) });
+    const count = removed.length;
+    this.#parts.onWrite(caller, { action: "unregister", requestId, leaseId, keys: count > 0 ? removed : keys, count });
+    return create(UnregisterResponseSchema, { removed: count, revision: BigInt(this.#parts.reads.replica.revision) });
   }
 
   #command(request: RegisterRequest, { caller, time }: CallContext): Parameters<Registrar["register"]>[1] {

@@ -23,7 +23,7 @@ function expired(disk = new Disk()): Registry {
 }
 
 function unregister(r: Registry, who: Caller, ms = OVER_MS + 1): number {
-  const count = r.registrar.unregisterKeys(who, [keyOf("web")], at(ms));
+  const { length: count } = r.registrar.unregisterKeys(who, [keyOf("web")], at(ms));
   r.flush(at(ms));
   return count;
 }

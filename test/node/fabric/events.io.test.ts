@@ -39,6 +39,7 @@ test("what is audited has one id in the log and in the audit, and says from wher
   expect(ids.every((id) => id.startsWith("b00t-"))).toBe(true);
   expect(audited).toHaveLength(1);
   expect(audited[0]).toMatchObject({
+    subjects: "node:m",
     action: "mesh.peer_refused",
     outcome: "denied",
     reason: "wrong_token",
@@ -53,9 +54,9 @@ test("what only happened is noted in the audit: nobody was denied anything", () 
   const { audited, events: mesh } = events();
   mesh.staticEnded({ namespace: "svc", kind: KIND.SERVICE, name: "api", instanceId: "a", clusterId: "c" });
   mesh.tell({ name: "own_clock_off", severity: "error", isAudited: true, detail: { ahead_ms: 1 } });
-  expect(audited.map((row) => [row["action"], row["outcome"]])).toEqual([
-    ["mesh.static_entry_ended", "noted"],
-    ["mesh.own_clock_off", "noted"],
+  expect(audited.map((row) => [row["action"], row["outcome"], row["subjects"]])).toEqual([
+    ["mesh.static_entry_ended", "noted", "svc/api/a"],
+    ["mesh.own_clock_off", "noted", ""],
   ]);
 });
 
@@ -72,6 +73,27 @@ test("a member is told of when its status changes, a death louder, an accuser on
     ["warn", "member is dead", "suspect", undefined],
     ["info", "member is alive", "dead", undefined],
   ]);
+});
+
+test("joins and departures of members are recorded in the audit log, suspicions are not", () => {
+  const { audited, lines, events: mesh } = events();
+  mesh.member(updateOf("gone", { status: "dead" }));
+  mesh.member(updateOf("b"));
+  mesh.member(updateOf("b", { status: "suspect", accuser: "c" }));
+  mesh.member(updateOf("b"));
+  mesh.member(updateOf("b", { status: "suspect", accuser: "c" }));
+  mesh.member(updateOf("b", { status: "dead", accuser: "c" }));
+  mesh.member(updateOf("b", { status: "alive", incarnation: 9 }));
+  mesh.member(updateOf("b", { status: "left" }));
+  expect(audited.map((row) => [row["action"], row["outcome"], row["subjects"]])).toEqual([
+    ["mesh.member_joined", "noted", "node:b"],
+    ["mesh.member_left", "noted", "node:b"],
+    ["mesh.member_joined", "noted", "node:b"],
+    ["mesh.member_left", "noted", "node:b"],
+  ]);
+  expect(audited.map((row) => /status=(\w+)/.exec(String(row["detail"]))?.[1])).toEqual(["alive", "dead", "alive", "left"]);
+  const ids = lines.map(({ fields }) => String(fields["eventId"]));
+  expect(audited.every((row) => ids.includes(/event=(\S+)/.exec(String(row["detail"]))?.[1] ?? ""))).toBe(true);
 });
 
 test("of members that come and go under new names the last ten thousand are remembered", () => {

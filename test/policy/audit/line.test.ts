@@ -8,13 +8,27 @@ import {
   CHAIN_START,
   type ChainPoint,
   chainEvent,
+  joinSubjects,
 } from "../../../src/policy/audit/record.ts";
 import { chain as chainOf } from "../audit-fixture.ts";
+
+const NO_SUBJECTS = { requestId: "", subjects: "" };
+const ABOUT = { requestId: "r-1", subjects: joinSubjects(["svc.market/web/1", "lease:a/1"]) };
 
 function event(over: Partial<AuditEvent> = {}): AuditEvent {
   const who = { principal: "team-a", tenant: "team-a", source: "10.0.0.1" };
   const what = { action: "query", namespace: "svc.market", outcome: "denied", reason: "viewer_denied", rule: "svc.market" } as const;
-  return boundEvent({ atWallMs: 1_700_000_000_123, kind: "access", ...who, ...what, before: "", after: "", detail: "", ...over });
+  return boundEvent({
+    atWallMs: 1_700_000_000_123,
+    kind: "access",
+    ...who,
+    ...what,
+    before: "",
+    after: "",
+    detail: "",
+    ...NO_SUBJECTS,
+    ...over,
+  });
 }
 
 function chain(events: readonly AuditEvent[]): readonly AuditRecord[] {
@@ -28,9 +42,13 @@ function chain(events: readonly AuditEvent[]): readonly AuditRecord[] {
   return records;
 }
 
-const FIVE = chain([event(), event({ reason: "rate_limited" }), event({ detail: 'a "b"\u0001 ü' }), event({ namespace: "" }), event()]).map(
-  auditLine,
-);
+const FIVE = chain([
+  event(),
+  event({ reason: "rate_limited" }),
+  event({ detail: 'a "b"\u0001 ü' }),
+  event({ namespace: "" }),
+  event(ABOUT),
+]).map(auditLine);
 
 test("a whole copy is intact, and so is one that begins later: the first line names the hash before it", () => {
   expect(verifyLines(FIVE.join(""))).toMatchObject({ isIntact: true, checked: 5, firstNumber: 1, lastNumber: 5 });
@@ -50,6 +68,19 @@ test.each([
     fault: "altered",
     faultNumber: 2,
   },
+  {
+    name: "a subject that is a number",
+    lines: FIVE.with(4, (FIVE[4] ?? "").replace('"lease:a/1"', "7")),
+    fault: "altered",
+    faultNumber: 5,
+  },
+  {
+    name: "two subjects joined",
+    lines: FIVE.with(4, (FIVE[4] ?? "").replace('web/1","lease', "web/1\\nlease")),
+    fault: "altered",
+    faultNumber: 5,
+  },
+  { name: "subjects taken out", lines: FIVE.with(4, (FIVE[4] ?? "").replace(/"subjects":\[.*?\],/, "")), fault: "altered", faultNumber: 5 },
   { name: "something else", lines: ["hello\n"], fault: "altered", faultNumber: 1 },
   {
     name: "the wrong hash named",

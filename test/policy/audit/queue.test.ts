@@ -31,6 +31,16 @@ test("what does not fit is lost, and a record of how many comes before whatever 
   expect(details(queue.takeBatch(9))).toEqual(["1 event lost", "f"]);
 });
 
+test("events with more than 32 MiB of subjects are lost, although there are few of them", () => {
+  const queue = new AuditQueue(1000);
+  const large = { ...EVENT, subjects: "x".repeat(1024 * 1024) };
+  for (let i = 0; i < 32; i++) expect(queue.push(large)).toBe("taken");
+  expect(queue.push(large)).toBe("lost");
+  queue.takeBatch(1);
+  queue.batchWritten();
+  expect(queue.push(large)).toBe("taken");
+});
+
 test("every event is written in order or counted in a loss record, for any interleaving", () => {
   const steps = fc.array(fc.constantFrom("push", "take", "written"), { maxLength: 200 });
   fc.assert(

@@ -9,8 +9,11 @@ import {
   CHAIN_START,
   canonicalBytes,
   chainEvent,
+  joinSubjects,
+  MAX_SUBJECTS,
   NO_HASH,
   parseCanonical,
+  splitSubjects,
 } from "../../../src/policy/audit/record.ts";
 import { anyChar } from "../../fakes/any-char.ts";
 import { EVENT } from "../audit-fixture.ts";
@@ -34,6 +37,8 @@ const anyEvent: fc.Arbitrary<AuditEvent> = fc.record({
   before: anyText,
   after: anyText,
   detail: anyText,
+  requestId: anyText,
+  subjects: fc.array(anyText, { maxLength: 3 }).map(joinSubjects),
 });
 
 test("a kept event is bounded, printable, and the same when it is read back", () => {
@@ -41,7 +46,8 @@ test("a kept event is bounded, printable, and the same when it is read back", ()
     fc.property(anyEvent, fc.nat(), (event, number) => {
       const kept = boundEvent(event);
       expect(parseCanonical(canonicalBytes(number, kept))).toEqual({ number, event: kept });
-      const texts = Object.values(kept).filter((value) => typeof value === "string");
+      const { subjects, ...fields } = kept;
+      const texts = [...Object.values(fields).filter((value) => typeof value === "string"), ...splitSubjects(subjects)];
       for (const text of texts) {
         expect(text.length).toBeLessThanOrEqual(2048);
         expect(text.isWellFormed()).toBe(true);
@@ -58,6 +64,13 @@ test("control characters are shown as what they are, and a cut text ends in an e
   expect(kept.principal).toBe("a\\u001b[31mb\\u000a\\u202ec");
   expect(kept.reason).toBe(`${"x".repeat(63)}…`);
   expect(kept.detail).toBe("y".repeat(2048));
+});
+
+test("a record has at most 100 subjects, and each of them is cut and escaped on its own", () => {
+  const subjects = joinSubjects(["a\u001b", "x".repeat(2000), ...Array.from({ length: 200 }, (_, i) => `svc/web/${i}`)]);
+  const kept = splitSubjects(boundEvent({ ...EVENT, subjects }).subjects);
+  expect(kept).toHaveLength(MAX_SUBJECTS);
+  expect(kept.slice(0, 3)).toEqual(["a\\u001b", `${"x".repeat(1499)}…`, "svc/web/0"]);
 });
 
 test("different events, and the same at different places, have different bytes", () => {
@@ -103,6 +116,14 @@ test("canonical bytes, version 1, never change: a log written long ago must stil
   expect(Buffer.from(sha256(canonicalBytes(7, event))).toString("hex")).toMatchInlineSnapshot(
     `"2fabfd7a7b56f9d6df2ab86dc9b5e486eeb1289fbfda09fe08ae22ff93dc1d27"`,
   );
+});
+
+test("canonical bytes, version 2, are those of version 1 with the request id and the subjects after them", () => {
+  const plain = canonicalBytes(7, EVENT);
+  const bytes = canonicalBytes(7, { ...EVENT, requestId: "r1", subjects: joinSubjects(["a/b/c", "node:n"]) });
+  expect(bytes[0]).toBe(2);
+  expect(bytes.slice(1, plain.length)).toEqual(plain.slice(1));
+  expect(Buffer.from(bytes.slice(plain.length)).toString()).toBe("\0\0\0\u0002r1\0\0\0\u000ca/b/c\nnode:n");
 });
 
 test("bytes that were not made here are no event", () => {

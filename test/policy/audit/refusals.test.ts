@@ -41,6 +41,8 @@ test("the first refusal is recorded at once, with who, from where and why", () =
       rule: "",
       before: "",
       after: "",
+      requestId: "",
+      subjects: "",
       detail: "over",
     },
   ]);

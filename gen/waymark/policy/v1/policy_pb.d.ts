@@ -1346,6 +1346,23 @@ export declare type AuditRecord = Message<"waymark.policy.v1.AuditRecord"> & {
    * @generated from field: string detail = 15;
    */
   detail: string;
+
+  /**
+   * The subjects of the act: entries as `namespace/name/instance`, services as `namespace/name`, and others with their
+   * sort, as in `lease:a1/7`, `node:n1`, `policy:12` and `zone:waymark`. At most 100. An act with more subjects has
+   * further records with the same `request_id`.
+   *
+   * @generated from field: repeated string subjects = 16;
+   */
+  subjects: string[];
+
+  /**
+   * Request id of the call. Empty for an act of the node itself and for refusals, which are recorded together. At most
+   * 128 characters.
+   *
+   * @generated from field: string request_id = 17;
+   */
+  requestId: string;
 };
 
 /**
