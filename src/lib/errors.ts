@@ -52,6 +52,7 @@ export const REASONS = {
   clock_skew: CODES.UNAVAILABLE,
   checks_disabled: CODES.FAILED_PRECONDITION,
   resolver_disabled: CODES.FAILED_PRECONDITION,
+  summaries_disabled: CODES.FAILED_PRECONDITION,
   in_maintenance: CODES.FAILED_PRECONDITION,
   read_only: CODES.FAILED_PRECONDITION,
   origin_away: CODES.UNAVAILABLE,

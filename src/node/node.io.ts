@@ -426,6 +426,8 @@ function buildDiscovery(settings: Settings, core: NodeCore, { mesh }: NodeFabric
     now,
     random,
     allowsViewerOverride: settings.tenants.allowRequestOverride,
+    summaryTtlMs: settings.summary.ttlMs,
+    pause: () => new Promise((resolve) => setImmediate(resolve)),
     onWrite: core.accessLog.onWrite,
     onMaintenance: core.accessLog.onMaintenance,
     maintain: (nodeId, maintain) => driver.maintain(nodeId, maintain),

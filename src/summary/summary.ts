@@ -2,7 +2,7 @@
  * What clusters tell each other in place of entries: summaries of services, and beacons, with which a cluster says that it lives
  * (docs/design/summaries.md). These are the plain values; `codec.ts` knows their bytes.
  */
-import type { Scope } from "../catalog/entry/scope.ts";
+import { SCOPE, type Scope } from "../catalog/entry/scope.ts";
 import type { Kind } from "../catalog/record/record.ts";
 
 /** How far a summary may be shown: ZONE, REGION or GLOBAL. Only GLOBAL crosses regions. */
@@ -112,6 +112,11 @@ export const SUMMARY_REFUSALS = [
   "limit",
 ] as const;
 export type SummaryRefusal = (typeof SUMMARY_REFUSALS)[number];
+
+/** How long readers may keep a summary of this channel: `ttlMs` on GLOBAL, and half as long on each narrower one. */
+export function channelTtlMs(ttlMs: number, channel: Channel): number {
+  return Math.ceil(ttlMs / 2 ** (SCOPE.GLOBAL - channel));
+}
 
 /** The highest version. It leaves room for arithmetic, as seqs do. */
 export const MAX_VERSION: number = 2 ** 52;

@@ -92,6 +92,8 @@ export async function startDiscovery(
     now,
     random,
     allowsViewerOverride,
+    summaryTtlMs: settings.summary.ttlMs,
+    pause: () => new Promise((resolve) => setImmediate(resolve)),
     onWrite: core.accessLog.onWrite,
     onMaintenance: core.accessLog.onMaintenance,
     maintain: ports.maintain ?? ((to, maintain) => core.driver.maintain(to, maintain)),

@@ -48,14 +48,20 @@ interface KnownSummaries {
   readonly byNamespace: ReadonlyMap<string, readonly ServiceSummary[]>;
 }
 
+/** The codes of servers that hold no summaries. The second is from servers of earlier versions. */
+const HOLDS_NO_SUMMARIES: readonly string[] = ["FAILED_PRECONDITION", "UNIMPLEMENTED"];
+
 /** Every summary that a filter matches. Undefined where the server holds none. */
 async function readSummaries(client: Client, filter: Filter): Promise<KnownSummaries | undefined> {
   const items: ServiceSummary[] = [];
-  const read = (pageToken: string) => client.call(DiscoveryService.method.summaryQuery, { ...filter, limit: MAX_PAGE, pageToken });
+  const { summaryQuery } = DiscoveryService.method;
+  const read = (pageToken: string) => client.call(summaryQuery, { ...filter, limit: MAX_PAGE, pageToken });
   try {
+    // A node without keys of clusters counts its own cluster, and refuses this scope alone.
+    await client.call(summaryQuery, { ...filter, scope: Scope.GLOBAL, limit: 1 });
     for await (const page of pagesOf(read)) items.push(...page.items);
   } catch (error) {
-    if (error instanceof RequestError && error.facts.code === "UNIMPLEMENTED") return undefined;
+    if (error instanceof RequestError && HOLDS_NO_SUMMARIES.includes(error.facts.code)) return undefined;
     throw error;
   }
   const { clusterId: own } = await client.call(DiscoveryService.method.serverInfo, {});

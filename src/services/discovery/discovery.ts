@@ -10,6 +10,7 @@ import { registrationHandlers } from "../dns/registrations.ts";
 import type { PeerDirectory } from "../peer-directory.ts";
 import { resolverService } from "../resolver.ts";
 import type { Service } from "../service.ts";
+import { type CountedParts, countedSummaryHandlers } from "./counted-summaries.ts";
 import { clusterMap, listPeers, type NodeParts } from "./nodes.ts";
 import { type ReadParts, readHandlers } from "./read-handlers.ts";
 import { Redirects } from "./redirects.ts";
@@ -18,6 +19,7 @@ import { type WriteParts, writeHandlers } from "./write-handlers.ts";
 
 export interface DiscoveryParts
   extends Omit<WriteParts, "dnsNames">,
+    Pick<CountedParts, "pause" | "summaryTtlMs">,
     Omit<ReadParts, "caughtUp" | "dnsNames" | "endedStaticCount" | "loads" | "mesh"> {
   readonly mesh: PeerDirectory;
   readonly dnsNames: ReadParts["dnsNames"] & WriteParts["dnsNames"] & DnsSources["dnsNames"];
@@ -25,7 +27,7 @@ export interface DiscoveryParts
   readonly leases: Leases;
   /** The zones of DNS. */
   readonly zones: readonly string[];
-  /** What is held of summaries, and whether this node has caught up with those of its region. Absent: the calls answer UNIMPLEMENTED, and nobody is redirected. */
+  /** What is held of summaries, and whether this node has caught up with those of its region. Absent: this node counts summaries of its own cluster when it is asked, and redirects no caller. */
   readonly summaries?:
     | {
         readonly reads: SummaryReads;
@@ -58,18 +60,21 @@ export function discoveryServices(parts: DiscoveryParts): DiscoveryServices {
   };
   const { handlers, routes, resolveName } = readHandlers(whole);
   const written = writeHandlers(parts);
-  const ofSummaries = summaries && summaryHandlers({ ...parts, summaries: summaries.reads, isReady: summaries.isReady });
+  const ofSummaries =
+    summaries === undefined
+      ? countedSummaryHandlers(parts)
+      : summaryHandlers({ ...parts, summaries: summaries.reads, isReady: summaries.isReady });
   summaries?.reads.follow(parts.fanout);
   const discovery: Service = {
     desc: DiscoveryService,
     handlers: {
       ...handlers,
       ...written.handlers,
-      ...ofSummaries?.handlers,
+      ...ofSummaries.handlers,
       clusterMap: { kind: "unary", handle: (request: ClusterMapRequest, context) => clusterMap(whole, request, context) },
       listPeers: { kind: "unary", handle: (request: ListPeersRequest, context) => listPeers(whole, request, context) },
     },
-    routes: [...routes, ...(ofSummaries?.routes ?? [])],
+    routes: [...routes, ...ofSummaries.routes],
   };
   const sources = { ...parts, replica: parts.reads.replica };
   const catalogOf = (caller: Caller) => dnsCatalog(parts.random, sources, undefined, { view: DEFAULT_VIEW, caller });

@@ -1,5 +1,10 @@
 /** DiscoveryService.SummaryQuery and SummaryWatch: what clusters say of their services. */
-import type { SummaryQueryRequest, SummaryWatchRequest } from "../../../gen/waymark/discovery/v1/summary_pb.js";
+import { fromBinary } from "@bufbuild/protobuf";
+import {
+  type SummaryQueryRequest,
+  SummaryQueryResponseSchema,
+  type SummaryWatchRequest,
+} from "../../../gen/waymark/discovery/v1/summary_pb.js";
 import { SCOPE, type Scope } from "../../catalog/entry/scope.ts";
 import { ANY, type Filter, isNamespaceOnly } from "../../catalog/query/filter.ts";
 import { pageLimit } from "../../catalog/query/query.ts";
@@ -61,7 +66,9 @@ export function summaryHandlers(parts: SummaryParts) {
     summaryQuery: { kind: "unary", handle: (request: SummaryQueryRequest, context) => methods.query(request, context) },
     summaryWatch: { kind: "server_streaming", open: (request: SummaryWatchRequest, context) => methods.watch(request, context) },
   };
-  return { handlers, routes: [summaryRoute((request, context) => methods.query(request, context))] };
+  const answer = (request: SummaryQueryRequest, context: CallContext) =>
+    fromBinary(SummaryQueryResponseSchema, methods.query(request, context));
+  return { handlers, routes: [summaryRoute(answer)] };
 }
 
 class SummaryMethods {
@@ -169,7 +176,7 @@ function urlsOf(nodes: readonly IngressNode[], request: SummaryQueryRequest): re
 }
 
 /** The filter of a request. Throws `invalid_argument` for fields that do not go together. */
-function summaryFilter(request: SummaryQueryRequest | SummaryWatchRequest): Filter {
+export function summaryFilter(request: SummaryQueryRequest | SummaryWatchRequest): Filter {
   const { namespace, namespacePrefix, kinds, regions } = request;
   const kindMask = maskOf(kinds);
   if (kindMask !== 0 && (kindMask & SUMMARISED_MASK) === 0)

@@ -1,15 +1,16 @@
 /** `GET /discovery/summary`: SummaryQuery as JSON. */
-import { create, fromBinary, toJson } from "@bufbuild/protobuf";
+import { create, toJson } from "@bufbuild/protobuf";
 import { EntryKind, Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import {
   type SummaryQueryRequest,
   SummaryQueryRequestSchema,
+  type SummaryQueryResponse,
   SummaryQueryResponseSchema,
 } from "../../../gen/waymark/discovery/v1/summary_pb.js";
 import { type Enum, enumValue } from "../../lib/enum-words.ts";
 import { invalid } from "../../lib/errors.ts";
 import { requestCheckOf } from "../request-checks.ts";
-import type { CallContext, Route, RouteParameters, RouteRow } from "../service.ts";
+import type { CallContext, Route, RouteAnswer, RouteParameters, RouteRow } from "../service.ts";
 
 const FILTERS = ["namespace", "namespace_prefix", "service_id", "kind", "region", "scope", "include_ingress", "ingress_limit"] as const;
 
@@ -19,17 +20,23 @@ export const SUMMARY_ROUTE: RouteRow = {
   rpc: () => "summaryQuery",
 };
 
-export function summaryRoute(query: (request: SummaryQueryRequest, context: CallContext) => Uint8Array): Route {
+type Query = (request: SummaryQueryRequest, context: CallContext) => SummaryQueryResponse | Promise<SummaryQueryResponse>;
+
+export function summaryRoute(query: Query): Route {
   return {
     ...SUMMARY_ROUTE,
     answer: (asked, context) => {
-      const answer = fromBinary(SummaryQueryResponseSchema, query(requestOf(asked), context));
-      const page = toJson(SummaryQueryResponseSchema, answer, { alwaysEmitImplicit: true });
-      const { items, ingress, nextPageToken } = answer;
-      const steady = toJson(SummaryQueryResponseSchema, create(SummaryQueryResponseSchema, { items, ingress, nextPageToken }));
-      return { kind: "page", page, steady };
+      const answered = query(requestOf(asked), context);
+      return answered instanceof Promise ? answered.then(pageOf) : pageOf(answered);
     },
   };
+}
+
+function pageOf(answer: SummaryQueryResponse): RouteAnswer {
+  const page = toJson(SummaryQueryResponseSchema, answer, { alwaysEmitImplicit: true });
+  const { items, ingress, nextPageToken } = answer;
+  const steady = toJson(SummaryQueryResponseSchema, create(SummaryQueryResponseSchema, { items, ingress, nextPageToken }));
+  return { kind: "page", page, steady };
 }
 
 const checkQuery = requestCheckOf(SummaryQueryRequestSchema);

@@ -14,14 +14,24 @@ import { resolverService } from "../resolver.ts";
 import type { Service, UnaryHandler } from "../service.ts";
 import type { CallForwarder } from "./call-forwarder.ts";
 
-/** Methods of DiscoveryService that write, or tell of other nodes. */
-const PASSED_ON = ["register", "renew", "keepAlive", "unregister", "setMaintenance", "clusterMap", "listPeers"] as const;
+/** Methods of DiscoveryService that write, or are about other nodes or summaries. */
+const PASSED_ON = [
+  "register",
+  "renew",
+  "keepAlive",
+  "unregister",
+  "setMaintenance",
+  "clusterMap",
+  "listPeers",
+  "summaryQuery",
+  "summaryWatch",
+] as const;
 
 /** Refusals of Resolve in whose place the main thread may know another cluster. */
 const MISSES: ReadonlySet<string> = new Set(["not_found", "in_maintenance"]);
 
-/** Methods of a node that holds summaries, which no worker has a copy of. */
-const OF_SUMMARIES = ["summaryQuery", "summaryWatch", "resolve", "namespaceStatus"] as const;
+/** Methods for which a node needs its summaries, where it holds some: no worker has a copy of these. */
+const OF_SUMMARIES = ["resolve", "namespaceStatus"] as const;
 
 /** `reads`: what the worker answers itself. `hasSummaries`: the node holds summaries, and knows where to send callers whose name has nothing to choose here. */
 export function servicesOfWorker(
@@ -31,9 +41,9 @@ export function servicesOfWorker(
   hasSummaries = false,
 ): readonly Service[] {
   const readers = { register: readRegisterRequest, keepAlive: readKeepAliveRequest };
-  const { desc, handlers } = calls.service(DiscoveryService, { methods: PASSED_ON, readers });
-  const own = hasSummaries ? withSummaries(reads, calls) : reads;
-  const discovery = { desc, handlers: { ...handlers, ...own.handlers }, routes: own.routes };
+  const { desc, handlers, routes } = calls.service(DiscoveryService, { methods: PASSED_ON, readers, routes: [SUMMARY_ROUTE] });
+  const own = hasSummaries ? withSummaries(reads, calls) : reads.handlers;
+  const discovery = { desc, handlers: { ...handlers, ...own }, routes: [...reads.routes, ...routes] };
   const policy = calls.service(PolicyService, { routes: POLICY_ROUTES });
   const peers = calls.service(PeerService, { routes: PEER_ROUTES });
   const resolver = resolverService(reads.resolveName);
@@ -42,13 +52,12 @@ export function servicesOfWorker(
   return [...[discovery, resolver, dns].map((service) => admitted(service, admission)), policy, peers];
 }
 
-function withSummaries(reads: ReadHandlers, calls: CallForwarder): Required<Pick<Service, "handlers" | "routes">> {
-  const forwarded = calls.service(DiscoveryService, { methods: OF_SUMMARIES, routes: [SUMMARY_ROUTE] });
+function withSummaries(reads: ReadHandlers, calls: CallForwarder): Service["handlers"] {
+  const forwarded = calls.service(DiscoveryService, { methods: OF_SUMMARIES });
   const { resolve: passedOn, ...ofSummaries } = forwarded.handlers;
   const handlers = { ...reads.handlers, ...ofSummaries };
-  const routes = [...reads.routes, ...forwarded.routes];
   const { resolve } = reads.handlers;
-  if (resolve.kind !== "unary" || passedOn?.kind !== "unary") return { handlers, routes };
+  if (resolve.kind !== "unary" || passedOn?.kind !== "unary") return handlers;
   const handle: UnaryHandler<never> = (request, context) => {
     try {
       return resolve.handle(request, context);
@@ -58,5 +67,5 @@ function withSummaries(reads: ReadHandlers, calls: CallForwarder): Required<Pick
       return passedOn.handle(request, context);
     }
   };
-  return { handlers: { ...handlers, resolve: { ...resolve, handle } }, routes };
+  return { ...handlers, resolve: { ...resolve, handle } };
 }

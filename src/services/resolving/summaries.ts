@@ -115,7 +115,7 @@ class ResolvingSummaries {
     if (asked.namespace !== "" && !reads.reads.verdict(caller, asked.namespace).allowed) return;
     if (!followed.follows(base))
       throw new WaymarkError(
-        "unimplemented",
+        "summaries_disabled",
         `this resolver follows no summaries of ${base}: add it to summary.resolver_namespaces, or ask a node`,
       );
     if (followed.isComplete) return;
@@ -130,7 +130,7 @@ function withoutPlace(request: SummaryWatchRequest): SummaryWatchRequest {
 }
 
 function notFollowed(): never {
-  throw new WaymarkError("unimplemented", "this resolver follows no summaries: set summary.resolver_scopes, or ask a node");
+  throw new WaymarkError("summaries_disabled", "this resolver follows no summaries: set summary.resolver_scopes, or ask a node");
 }
 
 const NONE_FOLLOWED: Answering = {

@@ -8,6 +8,7 @@ import { encodeBeacon, encodeSummary, fitting } from "../codec.ts";
 import { beaconKey, recordKey, summaryKeyOf } from "../keys.ts";
 import {
   BAND,
+  channelTtlMs,
   type IngressNode,
   MAX_VERSION,
   type SaidUnder,
@@ -54,7 +55,7 @@ export class Saying {
     const tag = this.#tagOf(key, time);
     const made = this.#made(key, tag, time);
     if (made === undefined) return undefined;
-    const summary = { ...facts, ...made, tag, ttlMs: Math.ceil(ttlMs / 2 ** (SCOPE.GLOBAL - facts.channel)) };
+    const summary = { ...facts, ...made, tag, ttlMs: channelTtlMs(ttlMs, facts.channel) };
     const signed = this.unsaid.encoded(key, () => encodeSummary(summary), time);
     if (signed === undefined) return undefined;
     this.#keeping.makeRoom(clusterId, this.#keeping.isNew(key, clusterId), time);

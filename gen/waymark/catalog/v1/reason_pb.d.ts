@@ -210,6 +210,13 @@ export enum Reason {
    * @generated from enum value: REASON_ORIGIN_AWAY = 26;
    */
   ORIGIN_AWAY = 26,
+
+  /**
+   * FAILED_PRECONDITION. The server lacks a setting that the question about summaries needs. The message names the setting.
+   *
+   * @generated from enum value: REASON_SUMMARIES_DISABLED = 27;
+   */
+  SUMMARIES_DISABLED = 27,
 }
 
 /**

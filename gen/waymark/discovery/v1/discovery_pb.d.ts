@@ -2042,8 +2042,10 @@ export declare const DiscoveryService: GenService<{
     output: typeof ListPeersResponseSchema;
   },
   /**
-   * Returns summaries of services of this region and of other regions. A resolver answers UNIMPLEMENTED, and so does a node
-   * whose settings name neither a border nor a key of a cluster.
+   * Returns summaries of services of this region and of other regions. A node whose settings name neither a border nor a
+   * key of a cluster counts the entries of its own cluster: its summaries are unsigned, have the scopes ZONE and REGION,
+   * no version and no ingress. It refuses scope GLOBAL with SUMMARIES_DISABLED, and so does a resolver that follows no
+   * summaries of the namespace.
    *
    * @generated from rpc waymark.discovery.v1.DiscoveryService.SummaryQuery
    */

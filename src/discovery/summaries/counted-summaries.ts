@@ -1,0 +1,177 @@
+/**
+ * Summaries of the own cluster, counted from the catalog when a reader asks for them. A node without keys of clusters answers them: it holds no signed
+ * summaries, and what it counts leaves its region with no signature.
+ */
+import { isControlNamespace } from "../../catalog/entry/names.ts";
+import { SCOPE } from "../../catalog/entry/scope.ts";
+import { coversNamespace, type Filter, filterHash } from "../../catalog/query/filter.ts";
+import type { Lookup } from "../../catalog/query/lookup.ts";
+import { decodePageToken, encodePageToken } from "../../catalog/query/page-token.ts";
+import { type CatalogRecord, nameOfKey } from "../../catalog/record/record.ts";
+import type { Caller } from "../../policy/identity/caller.ts";
+import type { Policy } from "../../policy/set/verdict.ts";
+import type { PolicySource } from "../../policy/set/visibility.ts";
+import { Counting } from "../../summary/building/counting.ts";
+import { draftOf } from "../../summary/building/drafts.ts";
+import { Outlets } from "../../summary/building/outlets.ts";
+import { SUMMARISED_MASK } from "../../summary/keys.ts";
+import type { Channel, SummaryFacts } from "../../summary/summary.ts";
+import type { Reads } from "../reads.ts";
+
+export interface CountedPage {
+  readonly items: readonly SummaryFacts[];
+  readonly nextToken: string;
+}
+
+interface CountedRequest {
+  readonly filter: Filter;
+  readonly token: string;
+  readonly limit: number;
+}
+
+const CHANNELS: readonly Channel[] = [SCOPE.ZONE, SCOPE.REGION];
+const SALT = "counted summaries";
+/** Separates the parts of a key, and of a place. */
+const SEPARATOR = "\0";
+/** Entries that are counted between two yields, two to three ms. To look at a service or a namespace costs as much as some more. */
+const COUNTED_AT_A_TIME = 2048;
+const LOOK_COST = 32;
+/** A page ends early after this many slices, so that one call costs little more than 0.1 s of CPU in all. */
+const MAX_SLICES = 32;
+
+/** How much of a page was counted. */
+class Budget {
+  left = COUNTED_AT_A_TIME;
+  #slices = 1;
+
+  get isSpent(): boolean {
+    return this.#slices >= MAX_SLICES;
+  }
+
+  next(): undefined {
+    this.left = COUNTED_AT_A_TIME;
+    this.#slices += 1;
+  }
+}
+
+export class CountedSummaries {
+  readonly #reads: Reads;
+  readonly #policies: PolicySource;
+  #outlets: { readonly policy: Policy; readonly byChannel: ReadonlyMap<Channel, Outlets> } | undefined;
+
+  constructor(reads: Reads, policies: PolicySource) {
+    this.#reads = reads;
+    this.#policies = policies;
+  }
+
+  /**
+   * A page in the order of namespace, name and kind, the channel ZONE before REGION. It yields after each slice, so that its caller can let others run. Throws
+   * `invalid_argument` for a token of another filter.
+   */
+  *page(caller: Caller, request: CountedRequest, wallMs: number): Generator<undefined, CountedPage> {
+    const hash = filterHash(request.filter, SALT);
+    const after = decodePageToken(request.token, hash);
+    /** One namespace for each rule that hides some. */
+    const hidden = new Map<string, string>();
+    const sees = (namespace: string): boolean => {
+      const { allowed, rule } = this.#reads.verdict(caller, namespace);
+      if (!allowed && !hidden.has(rule)) hidden.set(rule, namespace);
+      return allowed;
+    };
+    const { items, last } = yield* this.#items(request, after, sees, wallMs);
+    this.#reads.noteHidden(caller, [...hidden.values()]);
+    return { items, nextToken: last === undefined ? "" : encodePageToken(last, hash) };
+  }
+
+  /** `last`: the place of the last item, if more may follow. It names nothing that is hidden, because callers can read it in the token. */
+  *#items(
+    { filter, limit }: CountedRequest,
+    after: string,
+    sees: (namespace: string) => boolean,
+    wallMs: number,
+  ): Generator<undefined, { readonly items: readonly SummaryFacts[]; readonly last: string | undefined }> {
+    const { lookup, slab } = this.#reads.replica;
+    const items: SummaryFacts[] = [];
+    const budget = new Budget();
+    let last = after;
+    let from = after === "" ? firstKey(filter) : after.slice(0, after.lastIndexOf(SEPARATOR));
+    if (!this.#mayMatch(filter, sees)) return { items, last: undefined };
+    for (;;) {
+      if (budget.isSpent && last !== after) return { items, last };
+      if ((budget.left -= LOOK_COST) <= 0) yield budget.next();
+      const record = firstFrom(lookup, filter, from);
+      if (record === undefined || isPast(filter, record.namespace)) return { items, last: undefined };
+      const { namespace, name, kind, key } = record;
+      const nameKey = nameOfKey(key);
+      const isShown = coversNamespace(filter, namespace) && !isControlNamespace(namespace) && sees(namespace);
+      from = `${isShown ? nameKey : namespace}\u0001`;
+      if (!isShown || (kindsOf(filter) & (1 << kind)) === 0) continue;
+      const counting = new Counting(this.#reads.node.clusterId, { nameKey, name });
+      while ((budget.left = counting.step(lookup, slab, budget.left)) === 0) yield budget.next();
+      for (const facts of this.#factsOf({ namespace, serviceId: name, kind }, counting, filter, wallMs)) {
+        const place = `${nameKey}${SEPARATOR}${facts.channel}`;
+        if (place <= after) continue;
+        if (items.length === limit) return { items, last };
+        items.push(facts);
+        last = place;
+      }
+    }
+  }
+
+  #mayMatch({ namespace, summaries }: Filter, sees: (namespace: string) => boolean): boolean {
+    if (summaries !== undefined && summaries.regions.length > 0 && !summaries.regions.includes(this.#reads.node.region)) return false;
+    return namespace === "" || sees(namespace);
+  }
+
+  *#factsOf(
+    service: Pick<SummaryFacts, "kind" | "namespace" | "serviceId">,
+    counting: Counting,
+    { summaries }: Filter,
+    wallMs: number,
+  ): Generator<SummaryFacts> {
+    const { policy, byChannel } = this.#outletsNow();
+    for (const [channel, outlets] of byChannel) {
+      if (channel < (summaries?.channel ?? SCOPE.UNSET)) continue;
+      const permission = outlets.of(service.namespace, wallMs);
+      const outlet = permission.outlets.find((each) => each.channel === channel);
+      if (outlet === undefined) continue;
+      const key = { source: this.#reads.node.clusterId, ...service, channel };
+      const draft = draftOf({ key, tally: counting.tally(outlet.leastScope), outlet, sent: undefined }, { policy, permission });
+      if (draft !== undefined) yield draft.facts;
+    }
+  }
+
+  /** A rule without export scopes lets a service out on the widest channel alone. Here that is each of the two in turn. */
+  #outletsNow() {
+    const { policy } = this.#policies;
+    if (this.#outlets?.policy !== policy) {
+      const { clusterId, region } = this.#reads.node;
+      const fixed = { source: { clusterId, region }, includeUnscoped: true, exportNamespaces: [] };
+      this.#outlets = {
+        policy,
+        byChannel: new Map(CHANNELS.map((exportScope) => [exportScope, new Outlets(policy, { ...fixed, exportScope })])),
+      };
+    }
+    return this.#outlets;
+  }
+}
+
+function kindsOf({ kindMask }: Filter): number {
+  return kindMask === 0 ? SUMMARISED_MASK : kindMask & SUMMARISED_MASK;
+}
+
+/** Where the keys begin that the filter may match. */
+function firstKey({ namespace, prefix }: Filter): string {
+  return namespace === "" ? prefix : `${namespace}${SEPARATOR}`;
+}
+
+function isPast(filter: Filter, namespace: string): boolean {
+  return filter.namespace === "" ? !namespace.startsWith(filter.prefix) : namespace !== filter.namespace;
+}
+
+/** The first record from a key on, of the service that the filter names if it names one. */
+function firstFrom(lookup: Lookup, { names: [name] }: Filter, from: string): CatalogRecord | undefined {
+  const cursor = name === undefined ? lookup.cursor() : lookup.names.cursor(name);
+  cursor.seek(from);
+  return cursor.next();
+}

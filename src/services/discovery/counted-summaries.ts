@@ -1,0 +1,91 @@
+/** SummaryQuery and SummaryWatch of a node without keys of clusters: it counts its own cluster when it is asked, and has nothing to watch. */
+import { create } from "@bufbuild/protobuf";
+import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { ServiceSummarySchema } from "../../../gen/waymark/catalog/v1/summary_pb.js";
+import {
+  type SummaryQueryRequest,
+  type SummaryQueryResponse,
+  SummaryQueryResponseSchema,
+} from "../../../gen/waymark/discovery/v1/summary_pb.js";
+import { SCOPE } from "../../catalog/entry/scope.ts";
+import { pageLimit } from "../../catalog/query/query.ts";
+import type { Reads } from "../../discovery/reads.ts";
+import { CountedSummaries } from "../../discovery/summaries/counted-summaries.ts";
+import { WaymarkError } from "../../lib/errors.ts";
+import { type Caller, viewerOf } from "../../policy/identity/caller.ts";
+import type { PolicySource } from "../../policy/set/visibility.ts";
+import { channelTtlMs, type SummaryFacts } from "../../summary/summary.ts";
+import type { PeerDirectory } from "../peer-directory.ts";
+import type { CallContext, Handler } from "../service.ts";
+import { freshness } from "./nodes.ts";
+import { type SummaryMethod, summaryFilter } from "./summaries.ts";
+import { summaryRoute } from "./summary-route.ts";
+
+export interface CountedParts {
+  readonly reads: Reads;
+  readonly policies: PolicySource;
+  readonly identity: { readonly nodeId: string; readonly clusterId: string };
+  readonly mesh: Pick<PeerDirectory, "ageMs">;
+  readonly allowsViewerOverride: boolean;
+  /** `summary.ttl`. */
+  readonly summaryTtlMs: number;
+  /** Lets other work of this thread run. */
+  readonly pause: () => Promise<void>;
+  readonly onRead: (caller: Caller, namespace: string) => void;
+}
+
+export function countedSummaryHandlers(parts: CountedParts) {
+  const counted = new CountedSummaries(parts.reads, parts.policies);
+  const query = (request: SummaryQueryRequest, context: CallContext) => answer(parts, counted, request, context);
+  const handlers: Readonly<Record<SummaryMethod, Handler>> = {
+    summaryQuery: { kind: "unary", handle: query },
+    summaryWatch: { kind: "server_streaming", open: () => refuse("this node holds no summaries to watch") },
+  };
+  return { handlers, routes: [summaryRoute(query)] };
+}
+
+function refuse(why: string): never {
+  throw new WaymarkError("summaries_disabled", `${why}: set summary.keys, summary.signing_key_file or fabric.borders on this node`);
+}
+
+async function answer(
+  parts: CountedParts,
+  counted: CountedSummaries,
+  request: SummaryQueryRequest,
+  context: CallContext,
+): Promise<SummaryQueryResponse> {
+  const filter = { ...summaryFilter(request), names: request.serviceId === "" ? [] : [request.serviceId] };
+  if (request.forResolver) refuse("this node has no signed summaries for resolvers");
+  if (filter.summaries?.channel === SCOPE.GLOBAL) refuse("this node has no keys of clusters, and summaries of scope GLOBAL are signed");
+  const caller = viewerOf(context.caller, request.viewer, parts.allowsViewerOverride);
+  const asked = { filter, token: request.pageToken, limit: pageLimit(request.limit) };
+  const counting = counted.page(caller, asked, context.time.wallMs);
+  let step = counting.next();
+  for (; step.done !== true; step = counting.next()) await parts.pause();
+  const { items, nextToken: nextPageToken } = step.value;
+  parts.onRead(context.caller, filter.namespace);
+  return create(SummaryQueryResponseSchema, {
+    items: items.map((facts) => summaryOf(parts, facts, context.time.wallMs)),
+    nextPageToken,
+    generatedAt: timestampFromMs(context.time.wallMs),
+    ...freshness(parts, context),
+  });
+}
+
+/** The summary as a signed one would be, without number, key and signature. */
+function summaryOf({ identity, summaryTtlMs }: CountedParts, facts: SummaryFacts, wallMs: number) {
+  const { namespace, serviceId, kind, regions, endpointCount, policyVersion, policyRule, noStale, latency } = facts;
+  return create(ServiceSummarySchema, {
+    ...{ namespace, serviceId, kind, endpointCount, policyVersion, policyRule, noStale },
+    regions: [...regions],
+    healthBand: facts.band,
+    ...((latency.minMs > 0 || latency.maxMs > 0) && { latencyBandMs: { min: latency.minMs, max: latency.maxMs } }),
+    ttl: durationFromMs(channelTtlMs(summaryTtlMs, facts.channel)),
+    generatedAt: timestampFromMs(wallMs),
+    sourceCluster: identity.clusterId,
+    scope: facts.channel,
+    exporter: identity.nodeId,
+    ...(facts.notAfterWallMs !== undefined && { notAfter: timestampFromMs(facts.notAfterWallMs) }),
+    policyNumber: BigInt(facts.policyNumber),
+  });
+}
