@@ -51,6 +51,14 @@ test.each([
   await expect(stderr + stdout).toMatchFileSnapshot(`../golden/cli/${name}.txt`);
 });
 
+test("a border without a link is named as such, although nothing is due", async () => {
+  const border = { clusterId: "ap1", region: "ap", links: 0, regionLinks: 0 };
+  fake.mesh.set("lag", () => ({ servedBy: "n1", ready: true, borders: [border], exports: { ...EXPORTS, lag: durationFromMs(0) } }));
+  const { stdout, stderr } = await waymark(["report", "export-lag", "--server", fake.address]);
+  expect(stderr).toContain("nothing is due on the links that are up");
+  expect(stdout).toMatch(/^ap1 .* no link /m);
+});
+
 test("a cluster in which no live node has the key says that it exports nothing", async () => {
   const none = { detail: "held; exported by no node of the cluster: this one has no summary.signing_key_file" };
   fake.mesh.set("lag", () => ({ servedBy: "n1", ready: true, exports: none }));

@@ -201,7 +201,7 @@ const nodeLag: Verb = async ({ flags, out, client }) => {
     out.note(`${answer.servedBy} is ${answer.ready ? "ready" : "not ready"}${answer.detail === "" ? "" : `: ${answer.detail}`}${age}`);
     if (answer.originsProtected) out.note("so much of a cluster vanished at once that its entries are not hidden");
   }
-  if (!out.isMachine && answer.exports !== undefined) noteExports(out, answer.servedBy, answer.exports);
+  if (!out.isMachine && answer.exports !== undefined) noteExports(out, answer, answer.exports);
   if (flags.isOn("borders")) out.document(json, borderTable(answer));
   else if (flags.isOn("sources")) out.document(json, sourceTable(answer));
   else if (flags.isOn("links"))

@@ -22,11 +22,23 @@ const BORDER_COLUMNS: readonly Column<BorderLag>[] = [
   { title: "REGION", stored: ({ region }) => region },
   { title: "LINKS", stored: ({ links }) => String(links) },
   { title: "OF THE REGION", stored: ({ regionLinks }) => String(regionLinks) },
-  { title: "DUE FOR", stored: ({ dueFor }) => (dueFor === undefined ? "-" : shortDuration(dueFor)) },
+  { title: "DUE FOR", stored: dueText },
   { title: "UNSENT", stored: ({ unsent }) => String(unsent) },
   { title: "EQUAL THERE", stored: ({ exportedEqualAt }) => timeText(exportedEqualAt) || "-" },
   { title: "EQUAL HERE", isWide: true, stored: ({ importedEqualAt }) => timeText(importedEqualAt) || "-" },
 ];
+
+/** Without a link nothing is known of what the neighbour has. */
+function dueText(border: BorderLag): string {
+  const { dueFor } = border;
+  const due = dueFor === undefined ? [] : [shortDuration(dueFor)];
+  return [...due, ...(isLinked(border) ? [] : ["no link"])].join(", ") || "-";
+}
+
+/** Whether any node of the region has a link to the neighbour's region. */
+function isLinked({ regionLinks }: BorderLag): boolean {
+  return regionLinks > 0;
+}
 
 const SOURCE_COLUMNS: readonly Column<SourceLag>[] = [
   { title: "CLUSTER", stored: ({ clusterId }) => clusterId },
@@ -62,9 +74,14 @@ function noneHeld(servedBy: string): string {
 }
 
 /** What the cluster exports, and what is due, in a sentence. */
-export function noteExports(out: Output, servedBy: string, { detail, exporters, lag }: ExportLag): void {
+export function noteExports(
+  out: Output,
+  { servedBy, borders }: Pick<PeerServiceLagResponse, "borders" | "servedBy">,
+  { detail, exporters, lag }: ExportLag,
+): void {
   const lagMs = lag === undefined ? 0 : durationMs(lag);
-  const due = lag === undefined || lagMs === 0 ? "nothing is due" : `the oldest change has been due for ${shortDuration(lag)}`;
+  const nothing = borders.every(isLinked) ? "nothing is due" : "nothing is due on the links that are up";
+  const due = lag === undefined || lagMs === 0 ? nothing : `the oldest change has been due for ${shortDuration(lag)}`;
   out.note(`summaries at ${servedBy}: ${detail}; ${due}`);
   if (exporters === 0) out.note("no live node of the cluster exports, so other regions hear nothing new of it");
 }
@@ -78,6 +95,6 @@ export const exportLag: Verb = async ({ out, client }) => {
     exports: wholeJson(ExportLagSchema, exports),
     borders: borders.map((border) => wholeJson(BorderLagSchema, border)),
   };
-  if (!out.isMachine) noteExports(out, servedBy, exports);
+  if (!out.isMachine) noteExports(out, answer, exports);
   out.document(json, borderTable(answer));
 };

@@ -42,6 +42,11 @@ export const MESH_METRICS = {
   ),
   mesh_links: gauge("links", { state: ["opening", "greeting", "up", "ending"] }, "Replication links by state."),
   mesh_border_links: gauge("links", { state: ["opening", "greeting", "up", "ending"] }, "Links to clusters of other regions by state."),
+  mesh_border_neighbours_unlinked: gauge(
+    "clusters",
+    {},
+    "Clusters in fabric.borders to whose region no node of this region has a link that is up.",
+  ),
   mesh_link_frames_total: counter(
     "frames",
     { direction: ["sent", "received"], kind: FRAME_KINDS },

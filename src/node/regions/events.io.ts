@@ -22,6 +22,7 @@ export function openSummaryEvents(core: NodeCore, regions: Summaries, clusters: 
     metrics.counter("discovery_summary_hold_downs_total", {}).set(regions.builder.heldDownCount);
     metrics.counter("discovery_summary_exports_total", { outcome: "failed" }).set(regions.failedCount);
     metrics.set("summary_export_lag_seconds", {}, regions.exportLagMs(time) / 1000);
+    metrics.set("mesh_border_neighbours_unlinked", {}, regions.unlinkedNeighbours().length);
     observeSummaries(metrics, regions.held, time);
     observeClusters(metrics, regions.held, clusters, time);
   };

@@ -115,6 +115,8 @@ export class Summaries {
   #policy: PolicyEngine["policy"];
   #stale: ReadonlySet<string> = new Set();
   #borders: BorderChannel | undefined;
+  /** The regions to which this node's region has a link that is up. Undefined for a node without borders. */
+  #linkedRegions: (() => ReadonlySet<string>) | undefined;
   readonly #narrowed: Narrowed;
   #announced: readonly SealedText[] = [];
   /** Other nodes of the cluster that export. */
@@ -171,6 +173,7 @@ export class Summaries {
       const counts = [...borders.counts, ...membership.listed().flatMap((member) => member.borders ?? [])];
       return new Set(counts.filter(({ links }) => links > 0).map(({ region }) => region));
     };
+    this.#linkedRegions = linkedRegions;
     const priorityOf = (namespace: string) => policies.policy.ruleOf(namespace)?.priority ?? 0;
     const { ttlMs, storeForwardMs, storeForwardMaxMessages: storeForwardCount } = this.#options;
     // Half a ttl: one beacon may be lost before others of the region are asked.
@@ -203,6 +206,12 @@ export class Summaries {
     return this.#borders?.lagMs(time) ?? 0;
   }
 
+  /** The clusters of the settings' borders to whose region no node of this region has a link. O(members). */
+  unlinkedNeighbours(): readonly Neighbour[] {
+    const linked = this.#linkedRegions?.();
+    return this.#options.neighbours.filter(({ region }) => linked?.has(region) !== true);
+  }
+
   /** Where clusters of other regions take calls, by the beacons of those that are not dropped. */
   otherClusters(time: Time): readonly OtherCluster[] {
     return this.held.beacons(time).flatMap(({ source: clusterId, ageMs }) => {
@@ -230,7 +239,7 @@ export class Summaries {
 
   /** For people. */
   get standingText(): string {
-    const texts = [this.#standingWords, this.#silenceWords, this.#ingressWords, this.held.unsaid.textAt(this.#time)];
+    const texts = [this.#standingWords, this.#silenceWords, this.#ingressWords, this.#linkWords, this.held.unsaid.textAt(this.#time)];
     return texts.filter((text) => text !== "").join("; ");
   }
 
@@ -245,6 +254,11 @@ export class Summaries {
   get #ingressWords(): string {
     if (this.#hasIngress || (this.exporterCount ?? 0) === 0) return "";
     return "clients of other clusters cannot be led here: no live node of the cluster has the role ingress or a border";
+  }
+
+  get #linkWords(): string {
+    const names = this.unlinkedNeighbours().map(({ clusterId, region }) => `${clusterId} (region ${region})`);
+    return names.length === 0 ? "" : `no border link is up to ${names.join(", ")}`;
   }
 
   get #standingWords(): string {
