@@ -100,8 +100,8 @@ export function unknownNames(root: string, known: Known): readonly string[] {
   ]);
   const settings = new Set(known.settings);
   const groups = [...new Set(known.settings.map((key) => key.split(".")[0] ?? ""))];
-  // `audit.db` is a file.
-  const settingLike = new RegExp(`\`((?:${groups.join("|")})\\.(?!db\`)[a-z_]+)\``, "g");
+  // `audit.db` and `audit.mark` are files.
+  const settingLike = new RegExp(`\`((?:${groups.join("|")})\\.(?!(?:db|mark)\`)[a-z_]+)\``, "g");
   const pages = [...filesBelow(root, "docs", [".md"]), "README.md", "CONTRIBUTING.md", "SECURITY.md"].filter(
     (page) => !page.startsWith("docs/decisions/"),
   );

@@ -1,7 +1,7 @@
 /**
  * The seal of a clean stop: a checksum of the whole database file, which is there only while no node runs. The next start
  * notices any byte that changed in between. After a crash there is no seal, and SQLite's own checks and the checksums of rows remain.
- * At every moment a file has its seal or its log, so a file with neither has lost its log.
+ * At every moment a file has its seal or its log, so a file with neither has lost its log. Whether the log is whole, `commit-mark.io.ts` shows.
  */
 import {
   closeSync,
@@ -118,9 +118,9 @@ export function emptyLog(db: DatabaseSync): void {
 
 /**
  * Closes a database: empties its log, seals the file, and only then lets the log go. When the disk refuses one of these steps, a log stays
- * beside the file.
+ * beside the file. Returns whether the file is sealed.
  */
-export function closeSealed(path: string, db: DatabaseSync): void {
+export function closeSealed(path: string, db: DatabaseSync): boolean {
   let isSealed = false;
   try {
     emptyLog(db);
@@ -132,4 +132,5 @@ export function closeSealed(path: string, db: DatabaseSync): void {
   db.close();
   // SQLite removes a log that it can still empty. The file is complete then, and an empty log says so.
   if (!isSealed && !existsSync(`${path}-wal`)) writeFileSync(`${path}-wal`, "", { mode: 0o600 });
+  return isSealed;
 }

@@ -5,6 +5,7 @@ import { DatabaseSync } from "node:sqlite";
 import { pathToFileURL } from "node:url";
 import { makePrivateDirectory } from "../lib/private-directory.io.ts";
 import { hasSeal, readSeal, sealCleanStop, syncDirectory } from "./clean-stop.io.ts";
+import { readMark } from "./commit-mark.io.ts";
 import { walDamage } from "./wal-check.ts";
 
 /** Why a directory or file is not used. */
@@ -20,6 +21,8 @@ export interface DatabaseFormat {
   readonly version: number;
   /** Whether the file has the seal of a clean stop whenever it has no log (`clean-stop.io.ts`). */
   readonly isSealed: boolean;
+  /** SQL that reads `number`, the number of the last commit, which the mark is compared with (`commit-mark.io.ts`). */
+  readonly lastCommit: string;
   /** SQL that creates the tables. */
   readonly schema: string;
 }
@@ -148,10 +151,26 @@ function checkSeal(path: string, format: DatabaseFormat, takesAsItIs: boolean): 
   const seal = readSeal(path);
   if (seal === "wrong") throw damaged(path, "it is not the file that the last clean stop left");
   if (!format.isSealed || seal === "right" || takesAsItIs || existsSync(`${path}-wal`)) return;
-  throw new FileRefused(
+  throw lostLog(path, `after a crash ${path}-wal holds what was written last, and no clean stop left ${format.name}.sum`);
+}
+
+/** Compares the database with the mark of its last commit. Throws `FileRefused`. */
+function checkMark(path: string, format: DatabaseFormat, db: DatabaseSync): void {
+  const { last, marked } = lastCommits(path, format, db);
+  if (last >= marked) return;
+  throw lostLog(path, `${path}-wal is cut short: it ends with commit ${last}, and commit ${marked} was on disk (${format.name}.mark)`);
+}
+
+/** The numbers of the last commit that the database has, and of the last one that its mark knows of. */
+export function lastCommits(path: string, format: DatabaseFormat, db: DatabaseSync) {
+  return { last: Number(db.prepare(format.lastCommit).get()?.["number"] ?? 0), marked: readMark(path) };
+}
+
+/** The refusal of a file without all of its log. */
+function lostLog(path: string, how: string): FileRefused {
+  return new FileRefused(
     "corrupt",
-    `${path} has lost its log: after a crash ${path}-wal holds what was written last, and no clean stop left ${format.name}.sum; ` +
-      "nothing was changed: put the log back, or start with --new-generation to take what is there as it is",
+    `${path} has lost its log: ${how}; nothing was changed: put the log back, or start with --new-generation to take what is there as it is`,
   );
 }
 
@@ -197,7 +216,7 @@ export function refusedBy(error: unknown, directory: string): FileRefused {
 }
 
 export interface InspectOptions {
-  /** Whether a file that has lost its log is used as it is. */
+  /** Whether a file that has lost its log, or a part of it, is used as it is. */
   readonly takesAsItIs: boolean;
 }
 
@@ -224,6 +243,7 @@ export class Inspection {
       if (check?.["quick_check"] !== "ok") throw damaged(path, String(check?.["quick_check"]));
       const version = this.db.prepare("PRAGMA user_version").get()?.["user_version"];
       if (version !== format.version) throw damaged(path, `its format version is ${String(version)}, expected ${format.version}`);
+      if (!takesAsItIs) checkMark(path, format, this.db);
     } catch (error) {
       this.close();
       throw refusalOf(path, error);

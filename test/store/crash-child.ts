@@ -28,7 +28,7 @@ async function journalLife(): Promise<void> {
   await write(new Uint8Array(10));
   const isFirst = seq === 1;
   await write(isFirst ? LARGE : new Uint8Array(10));
-  if (isFirst) while (statSync(join(directory, "journal.db-wal")).size > 0) await pause(10);
+  if (isFirst) while (statSync(join(directory, "journal.db-wal")).size > LARGE.length) await pause(10);
   await write(new Uint8Array(10));
   await journal.close();
 }

@@ -2,6 +2,8 @@ import { spawnSync } from "node:child_process";
 import { cpSync, readFileSync, renameSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
+import { crc32 } from "node:zlib";
+import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { poisonJournal } from "../fakes/poison.ts";
@@ -80,6 +82,18 @@ async function attempt(directory: string) {
 
 function refused(message: RegExp, problem = "corrupt") {
   return { message: expect.stringMatching(message) as unknown, problem, changed: [] };
+}
+
+/** What a log that is cut short is refused with. */
+const CUT_SHORT = /has lost its log: .*journal\.db-wal is cut short: .*put the log back, or start with --new-generation/;
+
+function markIn(directory: string): string {
+  return readFileSync(join(directory, "journal.mark"), "latin1");
+}
+
+/** As `CommitMark` writes it. */
+function markOf(number: number): string {
+  return `${`${number} ${crc32(String(number))}`.padEnd(39)}\n`;
 }
 
 const db = (directory: string) => join(directory, "journal.db");
@@ -203,14 +217,75 @@ test("a row damaged in the file after a crash is refused, log and file untouched
   expect(await attempt(directory.path)).toEqual(refused(/journal\.db is damaged/));
 });
 
-test("a log cut off anywhere keeps the batches before the cut", async () => {
+test("a log that a crash cut off in a batch that was not acknowledged keeps the batches before it", async () => {
   using directory = temporaryDirectory();
   crashed(directory.path);
+  // The mark is written after the batch is on disk, so a crash in the last batch leaves the mark of the batch before.
+  writeFileSync(join(directory.path, "journal.mark"), markOf(Number.parseInt(markIn(directory.path), 10) - 1));
   const log = `${db(directory.path)}-wal`;
   truncateSync(log, statSync(log).size - 1000);
   const { journal, rows } = await openAndReplay(directory.path);
   expect(rows).toHaveLength(ROWS - 50);
   await journal.close();
+});
+
+const FRAME_BYTES = 24 + 4096;
+
+test.each([
+  { what: "emptied", sizeOf: () => 0 },
+  { what: "cut in its header", sizeOf: () => 20 },
+  { what: "cut after its header", sizeOf: () => 32 },
+  { what: "cut in half", sizeOf: (sizeBytes: number) => Math.floor(sizeBytes / 2) },
+  { what: "cut in its last batch", sizeOf: (sizeBytes: number) => sizeBytes - 1000 },
+])("after a crash a log that was $what, with acknowledged batches, is refused, the files untouched", async ({ sizeOf }) => {
+  using directory = temporaryDirectory();
+  crashed(directory.path);
+  const log = `${db(directory.path)}-wal`;
+  truncateSync(log, sizeOf(statSync(log).size));
+  expect(await attempt(directory.path)).toEqual(refused(CUT_SHORT));
+});
+
+test("a log cut at any end of a frame is refused, and taken as it is with a new generation", async () => {
+  const frames = (statSync(`${db(CRASHED.path)}-wal`).size - 32) / FRAME_BYTES;
+  await fc.assert(
+    fc.asyncProperty(fc.nat(frames - 1), async (kept) => {
+      using directory = temporaryDirectory();
+      crashed(directory.path);
+      truncateSync(`${db(directory.path)}-wal`, 32 + kept * FRAME_BYTES);
+      expect(await attempt(directory.path)).toEqual(refused(CUT_SHORT));
+      const first = await openAndReplay(directory.path, { forceNewGeneration: true });
+      expect(first.rows.length % 50).toBe(0);
+      await first.journal.write(batch({ puts: [put("svc.market/new", 1000)] }));
+      await first.journal.close();
+      expect(await attempt(directory.path)).toMatchObject({ message: "opened" });
+    }),
+    { numRuns: 10 },
+  );
+});
+
+test("a log that was emptied right after a checkpoint began it is refused", async () => {
+  using directory = temporaryDirectory();
+  using copy = temporaryDirectory();
+  await using journal = (await openAndReplay(directory.path)).journal;
+  await journal.write(batch({ puts: [put("svc.market/large", 1, { record: new Uint8Array(1_200_000) })] }));
+  const begun = 32 + FRAME_BYTES;
+  await expect.poll(() => statSync(`${db(directory.path)}-wal`).size).toBe(begun);
+  // The start, the batch, and the first commit of the new log, whose mark follows it.
+  await expect.poll(() => Number.parseInt(markIn(directory.path), 10)).toBe(3);
+  for (const name of ["journal.db", "journal.mark"]) cpSync(join(directory.path, name), join(copy.path, name));
+  writeFileSync(`${db(copy.path)}-wal`, "");
+  expect(await attempt(copy.path)).toEqual(refused(CUT_SHORT));
+});
+
+test.each([
+  { what: "is missing", lose: (path: string) => rmSync(path) },
+  { what: "was never written", lose: (path: string) => writeFileSync(path, "") },
+  { what: "is not whole", lose: (path: string) => writeFileSync(path, markOf(1e6).slice(0, 12)) },
+])("a mark that $what refuses nothing", async ({ lose }) => {
+  using directory = temporaryDirectory();
+  crashed(directory.path);
+  lose(join(directory.path, "journal.mark"));
+  expect(await attempt(directory.path)).toMatchObject({ message: "opened" });
 });
 
 const TOP = BigInt(Number.MAX_SAFE_INTEGER);

@@ -19,8 +19,9 @@ import {
   parseCanonical,
 } from "../../policy/audit/record.ts";
 import { syncDirectory } from "../clean-stop.io.ts";
+import { CommitMark, MARK_EVERY_MS } from "../commit-mark.io.ts";
 import { DATA_FILES } from "../data-directory.ts";
-import { type DatabaseFormat, damaged, fileBytes, openDatabase, transactions } from "../database-file.io.ts";
+import { type DatabaseFormat, damaged, fileBytes, lastCommits, openDatabase, transactions } from "../database-file.io.ts";
 import type { Owner } from "../thread.io.ts";
 import { AuditStream } from "./stream.io.ts";
 
@@ -67,6 +68,7 @@ const AUDIT: DatabaseFormat = {
   applicationId: 0x57617941,
   version: 1,
   isSealed: false,
+  lastCommit: "SELECT head AS number FROM meta WHERE one = 1",
   schema: `
 CREATE TABLE meta (one INTEGER PRIMARY KEY CHECK (one = 1), head INTEGER NOT NULL, head_hash BLOB NOT NULL,
   anchor INTEGER NOT NULL, anchor_hash BLOB NOT NULL) STRICT;
@@ -112,14 +114,17 @@ function prepareAll(db: DatabaseSync) {
  * The open file. Methods throw SQLite's errors as they are; nothing of what failed is kept.
  *
  * While records are written, the file itself says that it is open, and a log that is not empty lies beside it. A clean stop removes that
- * mark before the log goes. A file with the mark and without a log has lost what was written last. It is opened all the same, because
- * evidence must stay readable. The chain then skips one number, so that every check finds the gap.
+ * mark before the log goes. A file with the mark and without a log, or with a log that is cut short, has lost the last records. It is opened
+ * all the same, because evidence must stay readable. The chain then skips at least one number, so that every check finds the gap.
  */
 export class AuditFile implements Owner {
-  readonly opened: { readonly state: AuditState; readonly isTailWhole: boolean; readonly hasLostLog: boolean };
+  /** `lostAfter`: the record after which records are lost; undefined when none are. */
+  readonly opened: { readonly state: AuditState; readonly isTailWhole: boolean; readonly lostAfter: number | undefined };
   readonly #retentionMs: number;
   readonly #maxBytes: number;
-  readonly #unlock: () => void;
+  readonly #close: () => void;
+  /** Keeps the number of the last record beside the file. Undefined: in memory. */
+  readonly #mark: CommitMark | undefined;
   readonly #db: DatabaseSync;
   readonly #sql: ReturnType<typeof prepareAll>;
   /** Undefined: in memory. */
@@ -135,19 +140,20 @@ export class AuditFile implements Owner {
   constructor({ directory, retentionMs, maxBytes, file }: AuditFileOptions) {
     this.#retentionMs = retentionMs;
     this.#maxBytes = maxBytes;
-    const { db, unlock, hasLostLog } = directory === undefined ? openInMemory() : openOnDisk(directory);
-    this.#unlock = unlock;
+    const { db, close, mark, lostThrough } = directory === undefined ? openInMemory() : openOnDisk(directory);
+    this.#close = close;
+    this.#mark = mark;
     this.#db = db;
     this.#directory = directory;
     this.#sql = prepareAll(db);
     ({ head: this.#head, anchor: this.#anchor } = pointsOf(this.#sql.meta.get(), "the audit log"));
-    // `hasLostLog`: the file was marked open at the start and had no log.
-    if (hasLostLog) this.#passOver();
+    const lostAfter = lostThrough === undefined ? undefined : this.#head.number;
+    if (lostThrough !== undefined) this.#passOver(lostThrough);
     this.#stream = file === undefined ? undefined : new AuditStream(file);
     this.#stream?.reopen();
     this.#prune();
     this.#pruning = setInterval(() => this.#prune(), PRUNE_EVERY_MS).unref();
-    this.opened = { state: this.look(), isTailWhole: this.#isTailWhole(), hasLostLog };
+    this.opened = { state: this.look(), isTailWhole: this.#isTailWhole(), lostAfter };
   }
 
   look(): AuditState {
@@ -188,6 +194,8 @@ export class AuditFile implements Owner {
       this.#sql.moveHead.run(head.number, head.hash);
     });
     this.#head = { number: head.number, hash: head.hash };
+    this.#mark?.write(head.number);
+    this.#mark?.sync(MARK_EVERY_MS);
     this.#stream?.write(records.map(auditLine));
     this.#prune();
     return this.look();
@@ -287,15 +295,14 @@ export class AuditFile implements Owner {
     } catch {
       // The disk refuses, and SQLite keeps the log.
     }
-    this.#db.close();
-    this.#unlock();
+    this.#close();
     // The thread lives until the last line is written.
     void this.#stream?.close();
   }
 
-  /** Skips the number after the head: the record that had it is lost, and perhaps more. */
-  #passOver(): void {
-    const head: ChainPoint = { number: this.#head.number + 1, hash: NO_HASH };
+  /** Skips the numbers of lost records: the one after the head, and those up to `lostThrough`. */
+  #passOver(lostThrough: number): void {
+    const head: ChainPoint = { number: Math.max(this.#head.number + 1, lostThrough), hash: NO_HASH };
     this.#markOpen(() => this.#sql.moveHead.run(head.number, head.hash));
     this.#head = head;
   }
@@ -318,23 +325,30 @@ function openInMemory() {
   const db = new DatabaseSync(":memory:");
   db.exec(AUDIT.schema);
   writeMeta(db);
-  return { db, unlock: () => {}, hasLostLog: false };
+  return { db, close: () => db.close(), mark: undefined, lostThrough: undefined };
 }
 
 function openOnDisk(directory: string) {
-  const check = (db: DatabaseSync, path: string): boolean => {
+  const check = (db: DatabaseSync, path: string): number | undefined => {
     pointsOf(prepareAll(db).meta.get(), path);
+    const { last, marked } = lastCommits(path, AUDIT, db);
     // An empty log holds nothing: SQLite makes one when it opens the file.
-    return fileBytes(`${path}-wal`) === 0 && isOpenIn(db);
+    return marked > last || (fileBytes(`${path}-wal`) === 0 && isOpenIn(db)) ? marked : undefined;
   };
-  const { found: hasLostLog, ...opened } = openDatabase(AUDIT, {
+  const { found, path, db, unlock } = openDatabase(AUDIT, {
     directory,
     file: DATA_FILES.audit,
     fill: writeMeta,
     check,
-    takesAsItIs: false,
+    takesAsItIs: true,
   });
-  return { ...opened, hasLostLog };
+  const mark = new CommitMark(path);
+  const close = (): void => {
+    db.close();
+    mark.close(fileBytes(`${path}-wal`) === 0);
+    unlock();
+  };
+  return { db, close, mark, lostThrough: found };
 }
 
 /** Whether the file is marked as open. */

@@ -191,16 +191,16 @@ export class AuditLog implements AuditSink, AsyncDisposable {
     this.#lookSoon();
     const { head, anchor } = opened.state;
     log.info({ directory, recordCount: head.number - anchor.number, newest: head.number }, "audit log opened");
-    if (opened.hasLostLog) this.#tellLostLog(head.number);
+    if (opened.lostAfter !== undefined) this.#tellLostLog(opened.lostAfter);
     else if (!opened.isTailWhole) log.error({ directory, newest: head.number }, "audit log does not end with the record it wrote last");
     return calls;
   }
 
-  /** Logs the loss, and records it in the audit log behind the gap in the chain. `number` is the number that was skipped. */
-  #tellLostLog(number: number): void {
+  /** Logs the loss, and records it in the audit log behind the gap in the chain. `newest` is the number of the last record before the gap. */
+  #tellLostLog(newest: number): void {
     const { directory, log } = this.#options;
-    log.error({ directory, newest: number - 1 }, "audit log has lost what was written last: its audit.db-wal is missing");
-    const detail = `what was recorded after record ${number - 1} is lost: at a start after a crash audit.db-wal was missing`;
+    log.error({ directory, newest }, "audit log has lost its last records: audit.db-wal is missing or cut short");
+    const detail = `what was recorded after record ${newest} is lost: at a start after a crash audit.db-wal was missing or cut short`;
     this.record({ ...LOSS, atWallMs: Date.now(), reason: "audit_log_lost", detail });
   }
 

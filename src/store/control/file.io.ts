@@ -2,6 +2,7 @@
 import { DatabaseSync } from "node:sqlite";
 import { crc32 } from "node:zlib";
 import { closeSealed, unsealCleanStop } from "../clean-stop.io.ts";
+import { CommitMark, readMark } from "../commit-mark.io.ts";
 import { DATA_FILES } from "../data-directory.ts";
 import { type DatabaseFormat, damaged, type InspectOptions, openDatabase, transactions } from "../database-file.io.ts";
 import type { Move, Owner } from "../thread.io.ts";
@@ -24,6 +25,7 @@ const CONTROL: DatabaseFormat = {
   applicationId: 0x57617943,
   version: 1,
   isSealed: true,
+  lastCommit: "SELECT revision AS number FROM meta WHERE one = 1",
   schema: `
 CREATE TABLE meta (one INTEGER PRIMARY KEY CHECK (one = 1), revision INTEGER NOT NULL, floor INTEGER NOT NULL) STRICT;
 CREATE TABLE items (version INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, value BLOB, sum INTEGER NOT NULL) STRICT;
@@ -88,7 +90,8 @@ export class ControlFile implements Owner {
     this.#opened = directory === undefined ? openInMemory() : openOnDisk(directory, { takesAsItIs });
     this.#sql = prepareAll(this.#opened.db);
     const [position, usage] = [this.#sql.position.get(), this.#sql.usage.get()];
-    this.#revision = Number(position?.["revision"]);
+    // No revision is used again when a file that lost its last ones is used as it is.
+    this.#revision = Math.max(Number(position?.["revision"]), this.#opened.marked);
     this.#floor = Number(position?.["floor"]);
     this.#items = Number(usage?.["items"]);
     this.#removals = Number(usage?.["keys"]) - this.#items;
@@ -143,6 +146,7 @@ export class ControlFile implements Owner {
       if (forgotten !== undefined) this.#sql.remove.run(String(forgotten["key"]));
       this.#sql.meta.run(next, floor);
     });
+    this.#opened.mark(next);
     this.#revision = next;
     this.#floor = floor;
     this.#items += Number(!isRemoval) - Number(held !== undefined);
@@ -172,6 +176,10 @@ interface Opened {
   readonly db: DatabaseSync;
   /** Puts away the seal that the last stop left. */
   unseal(): void;
+  /** The revision that its mark knows of; 0 without one. */
+  readonly marked: number;
+  /** Notes a revision that is on disk. */
+  mark(revision: number): void;
   close(): void;
 }
 
@@ -181,17 +189,22 @@ function openInMemory(): Opened {
   const path = ":memory:";
   const db = new DatabaseSync(path);
   db.exec(`${CONTROL.schema}${EMPTY}`);
-  return { path, db, unseal: () => {}, close: () => db.close() };
+  return { path, db, unseal: () => {}, marked: 0, mark: () => {}, close: () => db.close() };
 }
 
 function openOnDisk(directory: string, options: InspectOptions): Opened {
   const fill = (db: DatabaseSync): void => db.exec(EMPTY);
   const { path, db, unlock } = openDatabase(CONTROL, { directory, file: DATA_FILES.control, fill, check: checkRows, ...options });
+  const mark = new CommitMark(path);
   const close = (): void => {
-    closeSealed(path, db);
+    mark.close(closeSealed(path, db));
     unlock();
   };
-  return { path, db, unseal: () => unsealCleanStop(path), close };
+  const note = (revision: number): void => {
+    mark.write(revision);
+    mark.sync();
+  };
+  return { path, db, unseal: () => unsealCleanStop(path), marked: readMark(path), mark: note, close };
 }
 
 /** For callers in the same thread. SQLite gives each value a buffer of its own, so that values can be moved to another thread. */

@@ -19,6 +19,8 @@ export const JOURNAL: DatabaseFormat = {
   applicationId: 0x5761794d,
   version: FORMAT_VERSION,
   isSealed: true,
+  // The column counts all commits. The first version, which gave it its name, counted only those in the place of a refused batch.
+  lastCommit: "SELECT heals AS number FROM meta WHERE one = 1",
   schema: `
 CREATE TABLE meta (one INTEGER PRIMARY KEY CHECK (one = 1), node_id TEXT NOT NULL, generation INTEGER NOT NULL, boots INTEGER NOT NULL,
   last_seq INTEGER NOT NULL, floor INTEGER NOT NULL, heals INTEGER NOT NULL) STRICT;

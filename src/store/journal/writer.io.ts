@@ -3,8 +3,9 @@ import type { DatabaseSync } from "node:sqlite";
 import { crc32 } from "node:zlib";
 import type { BatchLease, SeqNumbers } from "../../catalog/batch.ts";
 import { closeSealed, emptyLog, unsealCleanStop } from "../clean-stop.io.ts";
-import { fileBytes, openForWriting, transactions } from "../database-file.io.ts";
-import { journalPath, STARTS_SCHEMA } from "./file.io.ts";
+import { CommitMark } from "../commit-mark.io.ts";
+import { fileBytes, lastCommits, openForWriting, transactions } from "../database-file.io.ts";
+import { JOURNAL, journalPath, STARTS_SCHEMA } from "./file.io.ts";
 import {
   batchMarks,
   type JournalMeta,
@@ -80,7 +81,7 @@ function prepareAll(db: DatabaseSync) {
     settle: db.prepare("UPDATE meta SET last_seq = ?, floor = ?"),
     highest: db.prepare("SELECT max(seq) AS seq FROM records"),
     boot: db.prepare("UPDATE meta SET node_id = ?, generation = ?, boots = ?"),
-    heal: db.prepare("UPDATE meta SET heals = heals + 1"),
+    count: db.prepare("UPDATE meta SET heals = ?"),
   };
 }
 
@@ -90,6 +91,9 @@ export class JournalWriter {
   readonly #index: JournalIndex;
   readonly #db: DatabaseSync;
   readonly #sql: ReturnType<typeof prepareAll>;
+  readonly #mark: CommitMark;
+  /** The number of the last commit. Above the mark from the start, also when a file that lost commits is used as it is. */
+  #lastCommit: number;
   /** Whether parts of a refused batch may still lie in the log, from which only a later commit or a reset removes them. */
   #isLogSuspect = false;
   /** Whether no row has a seq above the highest one given out. */
@@ -104,6 +108,20 @@ export class JournalWriter {
     // The thread times checkpoints itself, see `checkpoint`.
     this.#db.exec("PRAGMA wal_autocheckpoint = 0");
     this.#sql = prepareAll(this.#db);
+    this.#mark = new CommitMark(this.#path);
+    const { last, marked } = lastCommits(this.#path, JOURNAL, this.#db);
+    this.#lastCommit = Math.max(last, marked);
+  }
+
+  /** Runs `body` in one transaction, which is numbered. It is on disk when this returns. */
+  #commit(body: () => void): void {
+    const number = this.#lastCommit + 1;
+    this.#sql.transaction(() => {
+      body();
+      this.#sql.count.run(number);
+    });
+    this.#lastCommit = number;
+    this.#mark.write(number);
   }
 
   /** Size of the write-ahead log. */
@@ -116,10 +134,22 @@ export class JournalWriter {
     return fileBytes(this.#path);
   }
 
-  /** Moves the log into the file and empties it. Throws when the disk refuses: the log then stays as it is, and nothing is lost. */
+  /** Moves the log into the file and begins a new one. Throws when the disk refuses: nothing is lost then. */
   checkpoint(): void {
     emptyLog(this.#db);
     this.#isLogSuspect = false;
+    this.#beginLog();
+  }
+
+  /** Writes a first commit into an empty log and makes its mark durable, so that a log that is emptied later is found to be. */
+  #beginLog(first: () => void = () => {}): void {
+    this.#commit(first);
+    this.syncMark();
+  }
+
+  /** Makes the number of the last commit durable in its mark, unless that was done less than `everyMs` ago. */
+  syncMark(everyMs?: number): void {
+    this.#mark.sync(everyMs);
   }
 
   /**
@@ -128,7 +158,7 @@ export class JournalWriter {
    */
   heal(): void {
     this.#isLogSuspect = true;
-    this.#sql.transaction(() => this.#sql.heal.run());
+    this.#commit(() => {});
     // Emptied as well, so that a later check for damage does not take the remains behind the new commit for data.
     this.checkpoint();
   }
@@ -140,18 +170,18 @@ export class JournalWriter {
 
   /** Leaves one complete file with its seal, if the disk allows; otherwise the log stays beside the file. */
   close(): void {
-    if (this.#db.isOpen) closeSealed(this.#path, this.#db);
+    if (this.#db.isOpen) this.#mark.close(closeSealed(this.#path, this.#db));
   }
 
   /** To be called before all other writes: notes this boot, and then puts the seal of the last stop away. */
   begin(meta: JournalMeta): void {
-    this.#sql.transaction(() => this.#sql.boot.run(meta.nodeId, meta.generation, meta.boots));
+    this.#beginLog(() => this.#sql.boot.run(meta.nodeId, meta.generation, meta.boots));
     unsealCleanStop(this.#path);
   }
 
   /** Stores the name of this start, before others hear of it. */
   nameStart(boot: string): void {
-    this.#sql.transaction(() => {
+    this.#commit(() => {
       this.#db.exec(STARTS_SCHEMA);
       this.#db.prepare("DELETE FROM starts WHERE number <= (SELECT max(number) FROM starts) - ?").run(MAX_STARTS);
       // Not numbered by boots: a program of the first version may have run in between, which counts boots and stores no name.
@@ -161,7 +191,7 @@ export class JournalWriter {
 
   /** Notes the generation that writes from now on. `numbers`, where given, replace those of the file. */
   boot(meta: JournalMeta, numbers: SeqNumbers | undefined): void {
-    this.#sql.transaction(() => {
+    this.#commit(() => {
       this.#sql.boot.run(meta.nodeId, meta.generation, meta.boots);
       if (numbers !== undefined) this.#settle(numbers);
     });
@@ -182,7 +212,7 @@ export class JournalWriter {
     index.keys.begin(marks.putCount);
     index.leases.begin(marks.leaseCount);
     try {
-      this.#sql.transaction(() => {
+      this.#commit(() => {
         const rows: Row[] = [];
         visitBatch(buffer, this.#visitor(rows));
         this.#insert(rows);

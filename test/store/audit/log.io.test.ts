@@ -102,25 +102,29 @@ async function killed(directory: string): Promise<void> {
 test.each([
   { what: "is gone", lose: (path: string) => rmSync(path) },
   { what: "was emptied", lose: (path: string) => truncateSync(path) },
+  { what: "was cut after its header", lose: (path: string) => truncateSync(path, 32) },
 ])("after a crash, audit.db whose audit.db-wal $what says that it lost what was recorded last, for ever", async ({ lose }) => {
   using directory = temporaryDirectory();
   await (await openLog(directory.path)).close();
   await killed(directory.path);
+  const lost = Number.parseInt(readFileSync(join(directory.path, "audit.mark"), "latin1"), 10);
   lose(join(directory.path, "audit.db-wal"));
   const errors: string[] = [];
   {
     await using log = await openLog(directory.path, { log: { info: () => {}, error: (_fields, message) => errors.push(message) } });
-    expect(errors).toEqual(["audit log has lost what was written last: its audit.db-wal is missing"]);
-    expect((await log.verify()).problem).toMatchObject({ kind: "truncated_head", number: 1, message: "record 1 is missing" });
+    expect(errors).toEqual(["audit log has lost its last records: audit.db-wal is missing or cut short"]);
+    expect((await log.verify()).problem).toMatchObject({ kind: "truncated_head", number: 1, message: `records 1 to ${lost} are missing` });
     expect((await log.read({ limit: 9, filter: EVERY_AUDIT })).records).toMatchObject([
-      { number: 2, outcome: "noted", reason: "audit_log_lost", detail: expect.stringContaining("after record 0 is lost") as string },
+      { number: lost + 1, outcome: "noted", reason: "audit_log_lost", detail: expect.stringContaining("after record 0 is lost") as string },
     ]);
     await recordAll(log, ["later"]);
   }
   await using log = await openLog(directory.path);
   await recordAll(log, ["later still"]);
   expect((await log.verify()).problem).toMatchObject({ number: 1 });
-  expect((await log.read({ limit: 9, filter: EVERY_AUDIT })).records.map(({ number }) => number)).toEqual([4, 3, 2]);
+  expect((await log.read({ limit: 9, filter: EVERY_AUDIT })).records.map(({ number }) => number)).toEqual(
+    [3, 2, 1].map((later) => lost + later),
+  );
 });
 
 test("a break that was found is there at the next start too, whenever this one is killed", async () => {

@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { appendFileSync, existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { appendFileSync, existsSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { DatabaseSync } from "node:sqlite";
@@ -148,21 +148,28 @@ test("a disk that refuses is said, changes nothing, and does not stop what comes
   expect((await watch.next())?.changes.map(({ key }) => key)).toEqual(["c"]);
 });
 
-test("after a crash a store whose log is gone is refused, and taken as it is when that is asked for", async () => {
+test.each([
+  { what: "is gone", lose: (path: string) => rmSync(path) },
+  { what: "was emptied", lose: (path: string) => truncateSync(path) },
+  { what: "was cut in half", lose: (path: string) => truncateSync(path, statSync(path).size / 2) },
+])("after a crash a store whose log $what is refused, and taken as it is when that is asked for", async ({ lose }) => {
   using directory = temporaryDirectory();
   await filled(directory.path);
   const crashed = spawn(process.execPath, [join(import.meta.dirname, "..", "store-child.ts"), directory.path], {
     stdio: ["ignore", "pipe", "inherit"],
   });
-  createInterface(crashed.stdout).on("line", () => crashed.kill("SIGKILL"));
+  createInterface(crashed.stdout).on("line", (line) => void (line === "9" && crashed.kill("SIGKILL")));
   await once(crashed, "close");
   // The killed process's lock goes with the next that takes it.
-  for (const name of ["db-wal", "lock-journal", "pid"]) rmSync(join(directory.path, `control.${name}`), { force: true });
+  lose(join(directory.path, "control.db-wal"));
+  for (const name of ["lock-journal", "pid"]) rmSync(join(directory.path, `control.${name}`), { force: true });
   const before = directoryBytes(directory.path);
   await expect(open(directory.path)).rejects.toThrow(/control\.db has lost its log: .*--new-generation/);
   expect(directoryBytes(directory.path)).toEqual(before);
+  const lost = Number.parseInt(readFileSync(join(directory.path, "control.mark"), "latin1"), 10);
   await using store = await openSqliteStore(directory.path, { takesAsItIs: true });
   expect((await store.get("a"))?.version).toBe(1);
+  expect(await store.compareAndSwap("later", 0, bytes("x"))).toEqual({ isSwapped: true, version: lost + 1 });
 });
 
 test("killed at any moment, the store has every swap it answered", async () => {

@@ -201,7 +201,7 @@ test("many more rows than a replay chunk come back, with large records among the
   await journal.close();
 });
 
-test("the log is bounded under load and emptied in idle time", async () => {
+test("the log is bounded under load and begun again in idle time", async () => {
   using directory = temporaryDirectory();
   await using journal = (await openAndReplay(directory.path)).journal;
   const record = new Uint8Array(16_000);
@@ -209,7 +209,8 @@ test("the log is bounded under load and emptied in idle time", async () => {
     await journal.write(batch({ puts: Array.from({ length: 40 }, (_, k) => put(`k${k}`, i * 40 + k + 1, { record })) }));
     expect(journal.stats().walBytes).toBeLessThan(20 << 20);
   }
-  await expect.poll(() => statSync(join(directory.path, "journal.db-wal")).size).toBe(0);
+  const [headBytes, frameBytes] = [32, 24 + 4096];
+  await expect.poll(() => statSync(join(directory.path, "journal.db-wal")).size).toBe(headBytes + frameBytes);
 });
 
 test("a clean stop leaves one file, its checksum and the lock", async () => {
