@@ -66,7 +66,7 @@ test("while no seed answers: 503 with why, queries with an age, no END for a wat
   expect(await door.ask("catalogQuery", { namespacePrefix: "svc", maxStaleness: "31536000s" })).toMatchObject({
     code: "UNAVAILABLE",
     reason: "too_stale",
-    message: expect.stringContaining("does not know yet how old what it holds is") as string,
+    message: expect.stringContaining("the age of the data is not known yet") as string,
   });
   // These cannot say how old an answer is: nothing is called absent until this node knows the catalog.
   expect(await door.ask("resolve", { namespace: "svc.market", name: "web" })).toMatchObject({ code: "UNAVAILABLE", reason: "not_ready" });

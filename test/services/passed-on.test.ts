@@ -1,5 +1,6 @@
 /** What a resolver asks its upstream for, and remembers. */
 import { create } from "@bufbuild/protobuf";
+import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { expect, test } from "vitest";
 import { Scope } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import {
@@ -33,6 +34,22 @@ test("many callers at once cost the upstream one call", async () => {
 
 test("what the upstream calls stale is stale here", async () => {
   expect([await asked(1, false), await asked(1, true)].map(({ stale }) => stale)).toEqual([[false], [true]]);
+});
+
+test("an answer is as old as its data was when it was asked for, however late it comes, also for callers that join the call", async () => {
+  let monoMs = 0;
+  const arriving = Promise.withResolvers<ListPeersResponse>();
+  const ports = { call: () => arriving.promise } as never;
+  const now = () => ({ monoMs, wallMs: 0 });
+  const { listPeers } = new PassedOn({ ports, servedBy: "me", now, holders: () => Promise.resolve(new Set()) }).handlers;
+  if (listPeers.kind !== "unary") throw new TypeError("a unary method");
+  const ask = () => listPeers.handle(create(ListPeersRequestSchema) as never, {} as never) as Promise<ListPeersResponse>;
+  const answers = [ask()];
+  monoMs = 2000;
+  answers.push(ask());
+  monoMs = 5000;
+  arriving.resolve(create(ListPeersResponseSchema, { age: durationFromMs(20) }));
+  expect((await Promise.all(answers)).map(({ age }) => age)).toEqual([durationFromMs(5020), durationFromMs(5020)]);
 });
 
 test("callers that are sent upstream are never sent to another region", async () => {

@@ -20,6 +20,7 @@ import { WaymarkError } from "../../src/lib/errors.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import { epochOf } from "../../src/policy/set/verdict.ts";
+import { durationMs } from "../../src/services/request-checks.ts";
 import { resolvingHandlers } from "../../src/services/resolving/reads.ts";
 import type { Handler } from "../../src/services/service.ts";
 import { KEYS } from "../fakes/mesh.ts";
@@ -41,7 +42,12 @@ function started({ namespaces = ["svc"], isHidden = false, maxWatches = 256 } = 
   /** The time that each call to the upstream got. */
   const withinMs: (number | undefined)[] = [];
   /** What the upstream answers to a query that is passed on. Undefined: it is away. */
-  const passedOn: { answer: MessageInitShape<typeof CatalogQueryResponseSchema> | undefined } = { answer: undefined };
+  /** The ages of answers to queries. */
+  const ages: number[] = [];
+  const passedOn: { answer: MessageInitShape<typeof CatalogQueryResponseSchema> | undefined; asked: () => void } = {
+    answer: undefined,
+    asked: () => {},
+  };
   const never = (): never => assert.fail("it is not asked for");
   const { resolveName, handlers } = resolvingHandlers({
     reads: rooms.reads,
@@ -80,6 +86,7 @@ function started({ namespaces = ["svc"], isHidden = false, maxWatches = 256 } = 
       call: () => Promise.reject(new WaymarkError("not_ready", "nobody")),
       callBytes: (_method, _request, ms) => {
         withinMs.push(ms);
+        passedOn.asked();
         if (passedOn.answer === undefined) return Promise.reject(new WaymarkError("not_ready", "nobody"));
         const bytes = toBinary(CatalogQueryResponseSchema, create(CatalogQueryResponseSchema, passedOn.answer));
         return Promise.resolve({ bytes, upstream: "a" });
@@ -117,7 +124,8 @@ function started({ namespaces = ["svc"], isHidden = false, maxWatches = 256 } = 
   const query = async (request: MessageInitShape<typeof CatalogQueryRequestSchema>) => {
     const bytes = await call(handlers["catalogQuery"], create(CatalogQueryRequestSchema, request));
     if (typeof bytes === "string") return bytes;
-    const { items, source, stale } = fromBinary(CatalogQueryResponseSchema, bytes);
+    const { items, source, stale, age } = fromBinary(CatalogQueryResponseSchema, bytes);
+    ages.push(durationMs(age!));
     return lineOf(source, stale, items.length);
   };
   const status = async (namespace: string) => {
@@ -133,7 +141,7 @@ function started({ namespaces = ["svc"], isHidden = false, maxWatches = 256 } = 
     const { entry, alternatives, source, stale } = fromBinary(FindResponseSchema, bytes);
     return lineOf(source, stale, alternatives.length + Number(entry !== undefined));
   };
-  return { world, resolve, find, query, status, waiting, withinMs, passedOn, handlers };
+  return { world, resolve, find, query, status, waiting, withinMs, passedOn, handlers, ages };
 }
 
 function lineOf(source: Source, isStale: boolean, count: number): string {
@@ -205,6 +213,37 @@ test("a caller with a deadline is told in time that what is held is too old for 
   waiting.deadlineMonoMs = world.now.monoMs + SECOND;
   expect([await resolve({ ...OTHER, maxStaleness }), await resolve(OTHER)]).toEqual(["too_stale", "FETCHED 1"]);
   expect([await query({ namespace: "svc", maxStaleness: durationFromMs(0) }), withinMs]).toEqual(["too_stale", [800]]);
+});
+
+test("a query that is passed on is as old as its data was when it was asked for, and refused where that is more than its caller accepts", async () => {
+  const { query, passedOn, waiting, ages } = started();
+  passedOn.answer = { age: durationFromMs(500) };
+  for (const [passMs, answer] of [
+    [400, "FETCHED 0"],
+    [600, "too_stale"],
+    [60_000, "too_stale"],
+  ] as const) {
+    waiting.passMs = passMs;
+    expect(await query({ namespace: "other", maxStaleness: durationFromMs(SECOND) })).toBe(answer);
+  }
+  await query({ namespace: "other" });
+  expect(ages).toEqual([900, 60_500]);
+});
+
+test("where the server that was asked first fails, what is followed is as old as it is then", async () => {
+  const { world, query, passedOn, waiting, ages } = started();
+  const server = world.server("a");
+  server.isSilent = true;
+  world.run(2 * SECOND);
+  passedOn.asked = () => void (server.isSilent = false);
+  waiting.passMs = 2 * SECOND;
+  const maxStaleness = durationFromMs(1500);
+  expect(await query({ namespace: "svc", maxStaleness })).toBe("FOLLOWED 1");
+  expect(ages[0]).toBeLessThan(1500);
+  server.isSilent = true;
+  passedOn.asked = () => {};
+  world.run(2 * SECOND);
+  expect(await query({ namespace: "svc", maxStaleness })).toBe("too_stale");
 });
 
 test("the answer to a caller that may not see a namespace says the same whether others ask for that or not, and what is configured", async () => {

@@ -34,7 +34,7 @@ export function checkAge(ageMs: number, maxStaleness: Duration): void {
   const maxStalenessMs = durationMs(maxStaleness);
   if (ageMs <= maxStalenessMs) return;
   const message = isKnownAge(ageMs)
-    ? `what this server holds may be ${ageMs} ms old, more than the ${maxStalenessMs} ms asked for`
-    : `this server does not know yet how old what it holds is, and at most ${maxStalenessMs} ms were asked for`;
+    ? `the data may be ${ageMs} ms old, and the request accepts at most ${maxStalenessMs} ms`
+    : `the age of the data is not known yet, and the request accepts at most ${maxStalenessMs} ms`;
   throw new WaymarkError("too_stale", message, { retryMs: STALE_RETRY_MS });
 }

@@ -91,10 +91,16 @@ function nameOf(request: Uint8Array): string {
   return Buffer.from(request).toString("base64");
 }
 
+interface Kept<A> {
+  readonly answer: A;
+  /** When it was asked for: its age counts from then, since its time on the way is unknown. */
+  readonly monoMs: number;
+}
+
 class LastAnswers<A extends Answer> {
   readonly #parts: Pick<PassedOnParts, "now" | "servedBy">;
-  readonly #kept = new Map<string, { readonly answer: A; readonly monoMs: number }>();
-  readonly #running = new Map<string, Promise<A>>();
+  readonly #kept = new Map<string, Kept<A>>();
+  readonly #running = new Map<string, Promise<Kept<A>>>();
 
   constructor(parts: Pick<PassedOnParts, "now" | "servedBy">) {
     this.#parts = parts;
@@ -106,31 +112,31 @@ class LastAnswers<A extends Answer> {
     const { monoMs } = this.#parts.now();
     if (kept !== undefined && monoMs - kept.monoMs < FRESH_MS) return this.#marked(kept, false);
     try {
-      const answer = await (this.#running.get(name) ?? this.#ask(name, ask));
-      return this.#marked({ answer, monoMs: this.#parts.now().monoMs }, false);
+      return this.#marked(await (this.#running.get(name) ?? this.#ask(name, ask)), false);
     } catch (error) {
       if (kept === undefined) throw error;
       return this.#marked(kept, true);
     }
   }
 
-  async #ask(name: string, ask: () => Promise<A>): Promise<A> {
-    const running = ask();
+  async #ask(name: string, ask: () => Promise<A>): Promise<Kept<A>> {
+    const { monoMs } = this.#parts.now();
+    const running = ask().then((answer): Kept<A> => ({ answer, monoMs }));
     this.#running.set(name, running);
     try {
-      const answer = await running;
+      const newest = await running;
       this.#kept.delete(name);
       // The answer to a request without terms stays: it is what a program asks for that lost its server.
       const oldest = this.#kept.keys().find((kept) => kept !== "");
       if (this.#kept.size >= MAX_KEPT && oldest !== undefined) this.#kept.delete(oldest);
-      this.#kept.set(name, { answer, monoMs: this.#parts.now().monoMs });
-      return answer;
+      this.#kept.set(name, newest);
+      return newest;
     } finally {
       this.#running.delete(name);
     }
   }
 
-  #marked({ answer, monoMs }: { readonly answer: A; readonly monoMs: number }, isStale: boolean): A {
+  #marked({ answer, monoMs }: Kept<A>, isStale: boolean): A {
     const ageMs = (answer.age === undefined ? 0 : durationMs(answer.age)) + this.#parts.now().monoMs - monoMs;
     return {
       ...answer,

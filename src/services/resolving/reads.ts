@@ -260,7 +260,11 @@ class ResolvingReads {
       machine.counts.hit(followed);
       return hereAs(followed);
     }
-    return this.#passed({ request, filter, caller }, context, () => hereAs(followed));
+    const here = (now: Time) => {
+      const answer = machine.followedAnswer(now, (held) => this.#hasMatch(held, filter, named, sees));
+      return this.#node.query(request, { ...context, time: now, age: ageOf(answer, now) }, filter);
+    };
+    return this.#passed({ request, filter, caller }, context, here);
   }
 
   /** Whether the policy shows the caller nothing of what a query asks for: a namespace, or all below a prefix. */
@@ -285,7 +289,7 @@ class ResolvingReads {
     return { from: this.#ports.machine.isComplete(baseOfFilter(filter)) ? ("followed" as const) : ("upstream" as const) };
   }
 
-  async #passed(query: PassedOnQuery, context: CallContext, here: () => Maybe<Said>): Promise<Said> {
+  async #passed(query: PassedOnQuery, context: CallContext, here: (now: Time) => Maybe<Said>): Promise<Said> {
     const { filter } = query;
     const { following, counts } = this.#ports.machine;
     const base = baseOfFilter(filter);
@@ -323,6 +327,7 @@ class ResolvingReads {
       isStale,
       hidden,
     } = await this.#gate.judged(filter.namespace, () => passQuery(this.#ports, passed));
+    if (request.maxStaleness !== undefined) checkAge(ageMs, request.maxStaleness);
     this.#parts.reads.noteHidden(caller, hidden);
     const resolved = request.forResolver ? { policyEpoch: this.#parts.reads.policyEpoch, via: [...machine.via] } : {};
     const response = create(CatalogQueryResponseSchema, {
@@ -330,7 +335,7 @@ class ResolvingReads {
       ...resolved,
       servedBy: identity.nodeId,
       generatedAt: timestampFromMs(now().wallMs),
-      age: durationFromMs(Math.round(ageMs)),
+      age: durationFromMs(ageMs),
       stale: isStale,
       source: Source.FETCHED,
     });
@@ -348,17 +353,12 @@ class ResolvingReads {
   }
 
   /** No server answers. What is followed is served however old it is, unless the caller has a bound. */
-  #fallback(
-    error: unknown,
-    { request, filter, here }: { readonly request: CatalogQueryRequest; readonly filter: Filter; readonly here: () => Maybe<Said> },
-  ): Maybe<Said> {
+  #fallback(error: unknown, { filter, here }: { readonly filter: Filter; readonly here: (now: Time) => Maybe<Said> }): Maybe<Said> {
     if (!(error instanceof WaymarkError) || !(AWAY.has(error.reason) || error.reason === "too_stale")) throw error;
     const { machine } = this.#ports;
     if (!machine.isComplete(baseOfFilter(filter))) throw error;
     this.#gate.check(filter.namespace);
-    const time = this.#parts.now();
-    if (request.maxStaleness !== undefined) checkAge(ageOf(machine.followedAnswer(time), time).ageMs, request.maxStaleness);
-    return here();
+    return here(this.#parts.now());
   }
 
   // ---- what needs a whole namespace ----

@@ -82,9 +82,10 @@ export async function passQuery(ports: QueryPorts, passed: PassedQuery): Promise
     const pageToken = afterKey === "" ? "" : encodePageToken(afterKey, theirs);
     const asked = clone(CatalogQueryRequestSchema, request);
     const askedCount = Math.min(MAX_PAGE, page.leftCount + spareCount);
+    const askedMonoMs = passed.now().monoMs;
     Object.assign(asked, { forResolver: true, viewer: undefined, via: [...via], limit: askedCount, pageToken });
     const { bytes, upstream } = await ports.callBytes(DiscoveryService.method.catalogQuery, asked, upstreamMs(passed));
-    const nextKey = readable(ports, upstream, () => page.take(bytes, { theirs, afterKey }));
+    const nextKey = readable(ports, upstream, () => page.take(bytes, { theirs, afterKey, askedMonoMs }));
     hear(ports, page.policyEpoch, { upstream, monoMs: passed.now().monoMs });
     // A full page goes on until it is known whether the caller may see more: a token must not tell of what it may not.
     if (page.isOverfull || nextKey === undefined) return end(page.isOverfull);
@@ -101,6 +102,13 @@ export const UPSTREAM_PART = 0.8;
 
 function upstreamMs({ deadlineMonoMs, now }: PassedQuery): number | undefined {
   return deadlineMonoMs === undefined ? undefined : UPSTREAM_PART * (deadlineMonoMs - now().monoMs);
+}
+
+interface AskedPage {
+  /** The hash of tokens of the upstream. */
+  readonly theirs: string;
+  readonly afterKey: string;
+  readonly askedMonoMs: number;
 }
 
 class VisiblePage {
@@ -139,9 +147,11 @@ class VisiblePage {
     return this.#limit - this.#shown.length;
   }
 
-  /** Takes a page of the upstream. Returns where the next one begins; undefined after the last one. Throws for what no server of ours can have sent. */
-  take(bytes: Uint8Array, { theirs, afterKey }: { readonly theirs: string; readonly afterKey: string }): string | undefined {
+  /** Takes a page of the upstream, which was asked for at `askedMonoMs`. Returns where the next one begins; undefined after the last one. Throws for what no server of ours can have sent. */
+  take(bytes: Uint8Array, { theirs, afterKey, askedMonoMs }: AskedPage): string | undefined {
     const answer = fromBinary(CatalogQueryResponseSchema, bytes);
+    // The age is that at the upstream. How long the answer waited on the way is unknown, so it counts from when it was asked for.
+    this.#asOfMonoMs = Math.min(this.#asOfMonoMs, askedMonoMs - (answer.age === undefined ? 0 : durationMs(answer.age)));
     this.#add(answer, readFetchedPage(bytes).entries);
     if (answer.nextPageToken === "") return undefined;
     const nextKey = decodePageToken(answer.nextPageToken, theirs);
@@ -149,10 +159,9 @@ class VisiblePage {
     return nextKey;
   }
 
-  #add({ items, explanation, age, stale, policyEpoch }: CatalogQueryResponse, entries: readonly Uint8Array[]): void {
+  #add({ items, explanation, stale, policyEpoch }: CatalogQueryResponse, entries: readonly Uint8Array[]): void {
     this.toldCount += items.length;
     this.policyEpoch = policyEpoch;
-    this.#asOfMonoMs = Math.min(this.#asOfMonoMs, this.#passed.now().monoMs - (age === undefined ? 0 : durationMs(age)));
     this.#isStale ||= stale;
     for (const [i, entry] of items.entries()) this.#put(entry, entries[i] ?? NOTHING);
     const { seesIn } = this.#passed;
@@ -195,7 +204,7 @@ class VisiblePage {
     return {
       response,
       entries: shown.map(({ encoded }) => encoded),
-      ageMs: Math.max(0, this.#passed.now().monoMs - this.#asOfMonoMs),
+      ageMs: Math.round(this.#passed.now().monoMs - this.#asOfMonoMs),
       isStale: this.#isStale || page.hasHeld,
       hidden: [...this.#hiddenNamespaces],
     };
