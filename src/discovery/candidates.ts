@@ -1,13 +1,16 @@
-/** The instances of a name that Resolve chooses among: how many of a crowded name, and which versions. */
+/** The instances of a name that Resolve chooses among: how many of a crowded name, which versions, and where hosted ones are called. */
 
-import type { EntryView } from "../catalog/entry/view.ts";
+import { advertisedTargets } from "../catalog/entry/advertised.ts";
+import { NO_PORTS } from "../catalog/entry/ports.ts";
+import type { EntryView, TargetView } from "../catalog/entry/view.ts";
 import { versionOf } from "../catalog/entry/view.ts";
 import { GOLDEN_RATIO, type Sampling } from "../catalog/query/instances.ts";
 import { type CatalogRecord, type KeyText, KIND, type Kind, viewHealth } from "../catalog/record/record.ts";
 import { invalid } from "../lib/errors.ts";
 import { fnv64, hashFraction } from "../lib/hash64.ts";
 import { lacksVersion, VersionRange } from "../lib/versions.ts";
-import { FIT_RANK, healthOrder, idealRank, LEVELS, type RankOptions, rankOf, SELECT_POLICY } from "../reading/levels.ts";
+import { type Fitness, healthOrder, isDrained, isHosted } from "../reading/fitness.ts";
+import { FIT_RANK, idealRank, LEVELS, type RankOptions, rankOf, SELECT_POLICY } from "../reading/levels.ts";
 
 /** What the part of a crowded name depends on. */
 export interface SampleOptions extends RankOptions {
@@ -24,7 +27,7 @@ export interface SampleOptions extends RankOptions {
  * always to the same one.
  */
 export function samplingOf(options: SampleOptions): Sampling {
-  const rank = (record: CatalogRecord) => rankOf(viewHealth(record), record.traits, options);
+  const rank = (record: CatalogRecord) => rankOf(fitnessOf(record), record.traits, options);
   const ranks = { rank, ranksPerTier: LEVELS, ideal: idealRank(options), fit: FIT_RANK, wanted: options.limit };
   switch (options.policy) {
     case SELECT_POLICY.HASH:
@@ -35,6 +38,11 @@ export function samplingOf(options: SampleOptions): Sampling {
     case SELECT_POLICY.RANDOM:
       return { ...ranks, form: "spread", at: options.random() };
   }
+}
+
+/** What the tier of a record depends on, without a decode. */
+function fitnessOf(record: CatalogRecord): Fitness {
+  return { health: viewHealth(record), hasTarget: record.traits.ports !== NO_PORTS || isHosted(record.kind) };
 }
 
 /** Ranks records by health alone, for answers that have all tiers and no preferred place. */
@@ -56,4 +64,35 @@ export function versionTest(kind: Kind, range: string): ((version: string) => bo
 /** The explanation of a candidate that its version excluded. */
 export function explainVersion({ key, view }: { readonly key: KeyText; readonly view: EntryView }, range: string) {
   return { key, kept: false, reason: "version_range", detail: lacksVersion(versionOf(view), range) };
+}
+
+/** Only other nodes talk to it (`src/services/node-entry.ts`). */
+const FABRIC_SCHEME = "fabric";
+
+/**
+ * Gives hosted entries the advertised endpoints of their nodes as targets. `find` has the NODE entries of a node id. Cost: a call of it for each
+ * node.
+ */
+export function withHosts(entries: readonly EntryView[], find: (nodeId: string) => readonly EntryView[]): readonly EntryView[] {
+  const byNode = new Map<string, readonly EntryView[]>();
+  const nodesOf = (nodeId: string): readonly EntryView[] => {
+    const known = byNode.get(nodeId) ?? find(nodeId).filter((node) => !isDrained(node));
+    byNode.set(nodeId, known);
+    return known;
+  };
+  return entries.map((entry) => {
+    if (!isHosted(entry.key.kind) || entry.targets.length > 0 || entry.nodeId === "" || isDrained(entry)) return entry;
+    const node = nodesOf(entry.nodeId).find(({ key }) => key.clusterId === entry.key.clusterId);
+    const targets = node === undefined ? [] : endpointsOf(node);
+    // The answer rests on both entries, and is kept for as long as both allow.
+    return targets.length === 0 ? entry : { ...entry, targets, ttlMs: leastOf(entry.ttlMs, node?.ttlMs) };
+  });
+}
+
+function endpointsOf(node: EntryView): readonly TargetView[] {
+  return advertisedTargets(node).filter(({ port, protocol }) => port > 0 && protocol !== FABRIC_SCHEME);
+}
+
+function leastOf(a: number | undefined, b: number | undefined): number | undefined {
+  return a === undefined || b === undefined ? (a ?? b) : Math.min(a, b);
 }

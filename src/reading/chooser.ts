@@ -5,7 +5,8 @@
 import { fnv64 } from "../lib/hash64.ts";
 import { NEVER, type Time } from "../lib/machine.ts";
 import { type Candidate, Endpoint } from "./endpoint.ts";
-import { LEVELS, LevelTurns, type RankOptions, SELECT_POLICY, shareLevels, TIERS } from "./levels.ts";
+import { TIERS } from "./fitness.ts";
+import { LEVELS, LevelTurns, type RankOptions, SELECT_POLICY, shareLevels } from "./levels.ts";
 import { Seen } from "./load.ts";
 import { Pool, type PoolOptions } from "./pool.ts";
 

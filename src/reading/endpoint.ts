@@ -1,5 +1,6 @@
 /** An entry among which a program chooses, with what the program saw of it and whether it is ejected for that. */
-import { type HealthNumber, LEVELS, type Place, type RankOptions, rankOf, TIERS } from "./levels.ts";
+import { type Fitness, type HealthNumber, TIERS } from "./fitness.ts";
+import { LEVELS, type Place, type RankOptions, rankOf } from "./levels.ts";
 import type { Load, Seen } from "./load.ts";
 import { drawTarget, entryWeight, preferredTargets, type Target } from "./targets.ts";
 
@@ -10,12 +11,19 @@ export interface Candidate {
   readonly view: Place & {
     readonly health: HealthNumber;
     readonly targets: readonly Target[];
+    /** Whether its node is called in its place, while it has no target. Absent: no. */
+    readonly isHosted?: boolean;
     readonly load: Load | undefined;
   };
 }
 
 /** A target as the candidate's own type has it. */
 export type TargetOf<C extends Candidate> = C["view"]["targets"][number];
+
+/** What the tier of the candidate depends on. */
+export function fitnessOf({ view }: Candidate): Fitness {
+  return { health: view.health, hasTarget: view.targets.length > 0 || view.isHosted === true };
+}
 
 /** Failures in a row after which an endpoint is ejected. */
 const MOST_FAILURES = 5;
@@ -62,7 +70,7 @@ export class Endpoint<C extends Candidate> {
   /** Takes the fields of a candidate with the same key. */
   describe(candidate: C, options: RankOptions): void {
     this.candidate = candidate;
-    this.rank = rankOf(candidate.view.health, candidate.view, options);
+    this.rank = rankOf(fitnessOf(candidate), candidate.view, options);
     const preferred = preferredTargets<TargetOf<C>>(candidate.view.targets);
     this.#only = preferred.length === 1 ? preferred[0] : undefined;
     this.#preferred = preferred;
@@ -70,8 +78,9 @@ export class Endpoint<C extends Candidate> {
   }
 
   /** Whether these fields put it into another tier or level, or give it another weight. */
-  isMovedBy({ view }: C, options: RankOptions): boolean {
-    return rankOf(view.health, view, options) !== this.rank || entryWeight(preferredTargets(view.targets)) !== this.weight;
+  isMovedBy(candidate: C, options: RankOptions): boolean {
+    const { view } = candidate;
+    return rankOf(fitnessOf(candidate), view, options) !== this.rank || entryWeight(preferredTargets(view.targets)) !== this.weight;
   }
 
   get tier(): number {

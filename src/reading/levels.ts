@@ -1,14 +1,9 @@
-/**
- * The tiers of health and the levels of nearness, and the share of the traffic that each level takes (semantics.md, Selection). They are known
- * of an entry before anything is known of its load.
- */
+/** The levels of nearness, and the share of the traffic that each level takes (semantics.md, Selection). */
+import { type Fitness, steadyTier, tierOf } from "./fitness.ts";
 
 /** The policies of a choice, with their numbers on the wire. */
 export const SELECT_POLICY = { LOAD_AWARE: 1, ROUND_ROBIN: 2, RANDOM: 3, HASH: 4 } as const;
 export type SelectPolicy = (typeof SELECT_POLICY)[keyof typeof SELECT_POLICY];
-
-/** The health of an entry, as its number on the wire. */
-export type HealthNumber = 0 | 1 | 2 | 3 | 4 | 5;
 
 /** A region and a zone in it. As a preferred place, empty text is no preference. */
 export interface Place {
@@ -16,35 +11,10 @@ export interface Place {
   readonly zone: string;
 }
 
-/** Number of tiers that an entry can be chosen from: healthy and unknown, degraded, critical and orphaned. MAINTENANCE is in the tier of this number, which is never chosen. */
-export const TIERS = 3;
 /** Number of levels: the preferred zone, the preferred region, elsewhere. */
 export const LEVELS = 3;
 /** The level of every entry when no place is preferred. */
 const ELSEWHERE = LEVELS - 1;
-
-/**
- * By the number of the health. `tier` is for choices: the lowest tier that has an entry wins. `listed` is for lists that leave nothing out, such as
- * DNS answers: lower comes first. An orphan comes after all others, because it may no longer exist, and MAINTENANCE last, because DNS never shows it.
- */
-const HEALTHS = [
-  { text: "unknown", tier: 0, listed: 0 },
-  { text: "healthy", tier: 0, listed: 0 },
-  { text: "degraded", tier: 1, listed: 1 },
-  { text: "critical", tier: 2, listed: 2 },
-  { text: "maintenance", tier: TIERS, listed: 4 },
-  { text: "orphaned", tier: 2, listed: 3 },
-] as const;
-
-/** Where an entry stands in a list of all, such as a DNS answer. 0 is fit for traffic, the last is not shown. */
-export function healthOrder(health: HealthNumber): number {
-  return HEALTHS[health].listed;
-}
-
-/** The word for a health in explanations. */
-export function healthText(health: HealthNumber): string {
-  return HEALTHS[health].text;
-}
 
 /** The words for the level of an entry in explanations. Undefined without a preferred place. */
 export function levelText(level: number, prefer: Place): string | undefined {
@@ -68,10 +38,15 @@ export interface RankOptions extends Place {
  * Tier and level of an entry as one number, `tier × LEVELS + level`; lower is better. From `TIERS × LEVELS` on, an entry is not chosen at all.
  * Levels and DEGRADED do not count for HASH, because they would send one key to different entries from different places or at different moments.
  */
-export function rankOf(health: HealthNumber, place: Place, options: RankOptions): number {
-  const { tier } = HEALTHS[health];
-  if (options.policy === SELECT_POLICY.HASH) return (tier === 1 ? 0 : tier) * LEVELS + ELSEWHERE;
+export function rankOf(fitness: Fitness, place: Place, options: RankOptions): number {
+  const tier = tierOf(fitness);
+  if (options.policy === SELECT_POLICY.HASH) return steadyTier(tier) * LEVELS + ELSEWHERE;
   return tier * LEVELS + levelOf(place, options);
+}
+
+/** The tier of a rank. */
+export function tierIn(rank: number): number {
+  return Math.floor(rank / LEVELS);
 }
 
 /** The best rank that any entry can have. */

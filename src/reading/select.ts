@@ -5,7 +5,8 @@
 import { fnv64, type Hash64 } from "../lib/hash64.ts";
 import type { Time } from "../lib/machine.ts";
 import { type Candidate, Endpoint, type TargetOf } from "./endpoint.ts";
-import { healthText, LEVELS, levelText, type RankOptions, SELECT_POLICY, shareLevels, TIERS } from "./levels.ts";
+import { healthText, isReachable, TIERS } from "./fitness.ts";
+import { LEVELS, levelText, type RankOptions, SELECT_POLICY, shareLevels } from "./levels.ts";
 import { loadScore } from "./load.ts";
 import { halvesOf, Pool, rendezvous } from "./pool.ts";
 import type { NameTurns } from "./turns.ts";
@@ -156,7 +157,8 @@ function explainRank<C extends Candidate>(one: Rated<C>, index: number, { chosen
   const { endpoint } = one;
   const { health } = endpoint.candidate.view;
   const kept = index < options.limit;
-  const parts = [healthText(health), levelPart(endpoint, chosen, options), scorePart(one, options)];
+  const bare = isReachable(endpoint.tier) ? undefined : "no target";
+  const parts = [healthText(health), bare, levelPart(endpoint, chosen, options), scorePart(one, options)];
   if (endpoint === chosen?.endpoint) parts.push(DECIDED[choiceBy(chosen, options)]);
   const detail = `rank ${index + 1}: ${parts.filter((part) => part !== undefined).join(", ")}`;
   return { key: endpoint.key, kept, reason: kept ? "kept" : "rank", detail };

@@ -1,5 +1,6 @@
 /** The turns of many names, for a server that has the entries of a name only while it answers. */
-import { LEVELS, LevelTurns, TIERS } from "./levels.ts";
+import { TIERS } from "./fitness.ts";
+import { LEVELS, LevelTurns } from "./levels.ts";
 import type { Turns } from "./rotation.ts";
 
 /** The turns of one name, seen from one place. */

@@ -5,7 +5,7 @@ import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import type { EntryView } from "../../src/catalog/entry/view.ts";
 import { HEALTH, KIND, keyText } from "../../src/catalog/record/record.ts";
 import { explainVersion, versionTest } from "../../src/discovery/candidates.ts";
-import { healthOrder } from "../../src/reading/levels.ts";
+import { healthOrder } from "../../src/reading/fitness.ts";
 
 test("a sample of a crowded name considers an orphan before an entry in MAINTENANCE, which DNS never shows", () => {
   const { HEALTHY, DEGRADED, CRITICAL, ORPHANED, MAINTENANCE } = HEALTH;

@@ -13,7 +13,7 @@ import { type Rests, RestsNotes } from "../../src/dns/subject/rests.ts";
 import type { DnsCatalog } from "../../src/dns/subject/subject.ts";
 import { DEFAULT_VIEW, type DnsView } from "../../src/dns/subject/view.ts";
 import { type Address, parseAddress } from "../../src/lib/addresses.ts";
-import { healthOrder } from "../../src/reading/levels.ts";
+import { healthOrder } from "../../src/reading/fitness.ts";
 
 /** Kinds whose names have addresses. */
 const NAMED_KINDS: ReadonlySet<Kind> = new Set([KIND.SERVICE, KIND.NODE]);

@@ -5,7 +5,8 @@ import { HEALTH } from "../../src/catalog/record/record.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { Chooser, type ChooserOptions } from "../../src/reading/chooser.ts";
 import type { Candidate, Endpoint as EndpointOf } from "../../src/reading/endpoint.ts";
-import { type HealthNumber, SELECT_POLICY } from "../../src/reading/levels.ts";
+import type { HealthNumber } from "../../src/reading/fitness.ts";
+import { SELECT_POLICY } from "../../src/reading/levels.ts";
 
 type Endpoint = EndpointOf<Candidate>;
 type Load = NonNullable<Candidate["view"]["load"]>;

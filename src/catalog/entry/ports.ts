@@ -10,8 +10,10 @@ const TRANSPORT_WORDS = { tcp: " tcp", udp: " udp", sctp: " sctp" } as const sat
 
 export const TRANSPORTS: readonly Transport[] = ["tcp", "udp", "sctp"];
 
-/** The words of an entry with one plain target, as most have, and of an entry without targets, whose texts DNS lists under TCP. */
+/** The words of an entry with one plain target, as most have. */
 export const PLAIN_PORTS: readonly string[] = [TRANSPORT_WORDS.tcp];
+/** The words of an entry without targets. DNS lists its texts under TCP, and no question has the second word. */
+export const NO_PORTS: readonly string[] = [TRANSPORT_WORDS.tcp, " none"];
 
 const LOWER_CASE_BIT = 0x20;
 const SMALL_S = 0x73;
@@ -33,6 +35,7 @@ export function portWord(transport: Transport, port?: string): string {
 
 /** The transports of the targets, and their named ports. Port names are unique in an entry. */
 export function portWords(targets: readonly Pick<TargetView, "name" | "protocol">[]): readonly string[] {
+  if (targets.length === 0) return NO_PORTS;
   if (targets.every((target) => target.name === "" && transportOf(target) === "tcp")) return PLAIN_PORTS;
   const words: string[] = [];
   for (const target of targets) {

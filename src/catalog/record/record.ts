@@ -31,7 +31,7 @@ export interface Traits {
   readonly tags: readonly string[];
   readonly capabilities: readonly string[];
   readonly resources: readonly string[];
-  /** Transports and named ports of its targets, from `portWords`. */
+  /** Transports and named ports of its targets, from `portWords`; `NO_PORTS` itself without targets. */
   readonly ports: readonly string[];
   readonly clusterId: string;
   readonly region: string;

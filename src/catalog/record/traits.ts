@@ -1,6 +1,6 @@
 /** Shares values that many entries have in common, so that a record costs one small object. */
 import { assert } from "../../lib/errors.ts";
-import { PLAIN_PORTS } from "../entry/ports.ts";
+import { NO_PORTS, PLAIN_PORTS } from "../entry/ports.ts";
 import type { CatalogRecord, Traits } from "./record.ts";
 
 /** The fields that filters use; see `sameFilter`. */
@@ -72,7 +72,7 @@ export class TraitsPool {
       tags: this.#list(fields.tags),
       capabilities: this.#list(fields.capabilities),
       resources: this.#list(fields.resources),
-      ports: ports === PLAIN_PORTS ? PLAIN_PORTS : this.#list(ports),
+      ports: ports === PLAIN_PORTS || ports === NO_PORTS ? ports : this.#list(ports),
       clusterId: this.text(fields.clusterId),
       region: this.text(fields.region),
       zone: this.text(fields.zone),

@@ -2,7 +2,8 @@
 import type { Entry, Target } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { protocolOf } from "../../lib/protocols.ts";
 import type { Candidate } from "../../reading/endpoint.ts";
-import { LEVELS, type Place, rankOf, SELECT_POLICY, TIERS } from "../../reading/levels.ts";
+import { isReachable } from "../../reading/fitness.ts";
+import { type Place, rankOf, SELECT_POLICY, tierIn } from "../../reading/levels.ts";
 import { preferredTargets } from "../../reading/targets.ts";
 
 export interface HostPort {
@@ -38,16 +39,15 @@ export function parseServiceName(path: string): ServiceName | undefined {
 export function addressesOf(entries: Iterable<Entry>, place: Place, draw: (key: string) => number): readonly AddressedEntry[] {
   const options = { policy: SELECT_POLICY.LOAD_AWARE, ...place };
   const ranked = [...entries]
-    .map((entry) => ({
-      entry,
-      rank: rankOf(entry.health, entry, options),
-      drawn: draw(entry.key?.instanceId ?? ""),
-      targets: grpcPorts(entry),
-    }))
-    .filter(({ rank, targets }) => rank < TIERS * LEVELS && targets.length > 0)
+    .map((entry) => {
+      const targets = grpcPorts(entry);
+      const rank = rankOf({ health: entry.health, hasTarget: targets.length > 0 }, entry, options);
+      return { entry, rank, drawn: draw(entry.key?.instanceId ?? ""), targets };
+    })
+    .filter(({ rank }) => isReachable(tierIn(rank)))
     .toSorted((a, b) => a.rank - b.rank || a.drawn - b.drawn);
-  const tier = Math.floor((ranked[0]?.rank ?? 0) / LEVELS);
-  return ranked.filter(({ rank }) => Math.floor(rank / LEVELS) === tier).map(({ entry, targets }) => addressed(entry, targets));
+  const best = tierIn(ranked[0]?.rank ?? 0);
+  return ranked.filter(({ rank }) => tierIn(rank) === best).map(({ entry, targets }) => addressed(entry, targets));
 }
 
 /** Its load is left out, so that a report of it is no news for the channel. */

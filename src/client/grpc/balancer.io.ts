@@ -5,7 +5,7 @@
 import { type ChannelOptions, connectivityState, experimental, status } from "@grpc/grpc-js";
 import type { Time } from "../../lib/machine.ts";
 import { Chooser } from "../../reading/chooser.ts";
-import type { Candidate } from "../../reading/endpoint.ts";
+import { type Candidate, fitnessOf } from "../../reading/endpoint.ts";
 import { LEVELS, type Place, type RankOptions, rankOf, SELECT_POLICY, shareLevels } from "../../reading/levels.ts";
 import type { AddressedEntry } from "./addresses.ts";
 
@@ -53,7 +53,7 @@ class Member implements Candidate {
   constructor(entry: AddressedEntry, leaf: experimental.LeafLoadBalancer, options: RankOptions) {
     this.entry = entry;
     this.leaf = leaf;
-    this.level = rankOf(entry.view.health, entry.view, options) % LEVELS;
+    this.level = rankOf(fitnessOf(entry), entry.view, options) % LEVELS;
   }
 
   get key(): string {

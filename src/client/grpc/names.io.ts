@@ -2,9 +2,10 @@
  * Names of services for channels of grpc-js: `waymark:///namespace/name`. Importing this module registers the scheme (`experimental.registerResolver` of
  * grpc-js). A watch keeps the addresses of a channel current, and the loss of every Waymark server changes none of them.
  */
+
 import { experimental, Metadata, status } from "@grpc/grpc-js";
-import { HealthStatus } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { fnv64, hashFraction } from "../../lib/hash64.ts";
+import { isDrained } from "../../reading/fitness.ts";
 import { connect } from "../channel.io.ts";
 import type { Client } from "../client.ts";
 import { parseServer, SERVER_RULE } from "../connect-options.ts";
@@ -160,7 +161,7 @@ class WaymarkNames implements experimental.Resolver {
     if (told === this.#told) return;
     this.#told = told;
     if (fit.length === 0) {
-      const isFit = entries.some(({ health }) => health !== HealthStatus.MAINTENANCE);
+      const isFit = entries.some((entry) => !isDrained(entry));
       return this.#withdraw(`no entry of ${this.#target.path} is fit for traffic${isFit ? ": none has a port that speaks gRPC" : ""}`);
     }
     this.#hasAddresses = true;

@@ -1,8 +1,9 @@
 /** The entries of one name in a live map, the choice among them, and what came of the calls to them. */
 import { timestampMs } from "@bufbuild/protobuf/wkt";
-import type { Entry, EntryKind, Target } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { type Entry, EntryKind, type Target } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { Chooser } from "../../reading/chooser.ts";
 import type { Candidate } from "../../reading/endpoint.ts";
+import { isHosted } from "../../reading/fitness.ts";
 import { type Place, SELECT_POLICY, type SelectPolicy } from "../../reading/levels.ts";
 import { LatencyCounts, type LatencyHistogram } from "./latency-counts.ts";
 
@@ -137,5 +138,5 @@ function candidateOf(key: string, entry: Entry): LiveEntry {
     activeClients: load.activeClients,
     observedWallMs: load.observedAt === undefined ? 0 : timestampMs(load.observedAt),
   };
-  return { key, entry, view: { region, zone, health, targets, load: said } };
+  return { key, entry, view: { region, zone, health, targets, isHosted: isHosted(entry.key?.kind ?? EntryKind.UNSPECIFIED), load: said } };
 }

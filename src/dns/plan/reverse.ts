@@ -1,11 +1,13 @@
 /** Finds what a name of a reverse zone stands for: the names of visible services and nodes at an address. */
+
 import type { EntryView } from "../../catalog/entry/view.ts";
-import { HEALTH, KIND } from "../../catalog/record/record.ts";
+import { KIND } from "../../catalog/record/record.ts";
 import { parseReverseName } from "../../lib/addresses.ts";
 import { WaymarkError } from "../../lib/errors.ts";
+import { isDrained, tierOf } from "../../reading/fitness.ts";
 import { type DnsName, formatName, zoneOf } from "../names/names.ts";
 import type { DnsSettings } from "../records/record.ts";
-import { tierOf } from "../records/shown.ts";
+import { withTarget } from "../records/shown.ts";
 import { apexSubject, type DnsCatalog, findSubject, type Subject } from "../subject/subject.ts";
 
 /** Most entries that are read to see which names of one address answer with it. */
@@ -35,10 +37,10 @@ export function findReverseSubject(name: string, zone: string, all: Zones, catal
   const names: string[] = [];
   let readCount = 0;
   for (const entry of items) {
-    const own = entry.health === HEALTH.MAINTENANCE ? undefined : nameOf(entry, all);
+    const own = isDrained(entry) ? undefined : nameOf(entry, all);
     if (own === undefined) continue;
     // HOT: once an address in a transfer. What is healthy is shown whatever the others of its name are, of which there may be thousands.
-    if (tierOf(entry) > 0 || catalog.elsewhere !== undefined) {
+    if (tierOf(withTarget(entry)) > 0 || catalog.elsewhere !== undefined) {
       let best = tiers?.get(own.text);
       if (best === undefined) {
         if (readCount >= MAX_READ) {
@@ -51,7 +53,7 @@ export function findReverseSubject(name: string, zone: string, all: Zones, catal
         tiers?.set(own.text, best);
       }
       // Of a sample the entry may be no part.
-      if (best < 0 || tierOf(entry) > best) continue;
+      if (best < 0 || tierOf(withTarget(entry)) > best) continue;
     }
     names.push(own.text);
     ttlSources.push(entry);
@@ -77,5 +79,5 @@ function nameOf({ key }: EntryView, { zones, reverseZones }: Zones): { readonly 
 /** Of the entries that A and AAAA are drawn from the best tier. -1 where there is no such name, so that nothing is shown at it. */
 function bestTier(subject: Subject): number {
   if (subject.kind !== "entries") return -1;
-  return subject.targets.reduce((best, { entry }) => Math.min(best, tierOf(entry)), Number.POSITIVE_INFINITY);
+  return subject.targets.reduce((best, { entry }) => Math.min(best, tierOf(withTarget(entry))), Number.POSITIVE_INFINITY);
 }

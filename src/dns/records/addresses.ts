@@ -4,7 +4,7 @@ import { addressLabel } from "../names/addresses.ts";
 import { parseHostName } from "../names/names.ts";
 import type { Subject } from "../subject/subject.ts";
 import type { DnsRecord, RecordContext, RecordOf } from "./record.ts";
-import { bestOf, bestTargets } from "./shown.ts";
+import { bestEntries, bestTargets } from "./shown.ts";
 import { seconds, setTtlSeconds } from "./ttl.ts";
 
 /** The address record of the name of an IP target, for the additional section. */
@@ -44,7 +44,7 @@ export function hostNameRecord(subject: Subject, { owner, settings }: RecordCont
   const named =
     best.length > 0
       ? best.map(({ entry, target }) => ({ entry, name: target.host }))
-      : bestOf(subject.entries, (entry) => entry).map((entry) => ({ entry, name: entry.metadata[CNAME_KEY] ?? "" }));
+      : bestEntries(subject.entries).map((entry) => ({ entry, name: entry.metadata[CNAME_KEY] ?? "" }));
   const hosts = named.flatMap(({ entry, name }) => ({ entry, host: parseHostName(name) })).filter(({ host }) => host !== undefined);
   const target = hosts[0]?.host;
   if (target === undefined || target.toLowerCase() === owner) return undefined;

@@ -10,7 +10,7 @@ import { formatName, parseHostName } from "../names/names.ts";
 import type { Subject, SubjectTarget } from "../subject/subject.ts";
 import { CNAME_KEY } from "./addresses.ts";
 import type { BindingData, DataWriter, RecordContext, RecordOf } from "./record.ts";
-import { bestOf, bestTargets, distanceRank, ownPriority } from "./shown.ts";
+import { bestEntries, bestTargets, distanceRank, ownPriority } from "./shown.ts";
 import { setTtlSeconds } from "./ttl.ts";
 
 /** The protocol that an HTTPS record means beside those that it names (RFC 9460, 7.1.2 and 9.2). */
@@ -86,7 +86,7 @@ function aliasOf(subject: Subject & { readonly kind: "entries" }, { owner }: Rec
   const named =
     best.length > 0
       ? best.map(({ entry, target, address }) => ({ entry, host: address === undefined ? target.host : "", needsPort: needsPort(target) }))
-      : bestOf(subject.entries, (entry) => entry).map((entry) => ({ entry, host: entry.metadata[CNAME_KEY] ?? "", needsPort: false }));
+      : bestEntries(subject.entries).map((entry) => ({ entry, host: entry.metadata[CNAME_KEY] ?? "", needsPort: false }));
   const hosts = named.map(({ host }) => parseHostName(host));
   const target = hosts[0];
   if (target === undefined || named.some((one) => one.needsPort) || hosts.some((host) => host?.toLowerCase() !== target.toLowerCase()))

@@ -1,28 +1,25 @@
 /** Which targets of a name an answer shows, and how it ranks them, by health and distance (semantics.md, DNS). */
-import { healthOrder, levelOf } from "../../reading/levels.ts";
+import { bestOf, type Fitness, healthOrder } from "../../reading/fitness.ts";
+import { levelOf } from "../../reading/levels.ts";
 import type { Subject, SubjectTarget } from "../subject/subject.ts";
 import type { DnsView } from "../subject/view.ts";
 
-/** The worst tier of answers that show only the best one. CRITICAL and ORPHANED share it. */
-const LAST_TIER = 2;
 const PER_TIER = 10_000;
 const PER_STEP = 1_000;
 
 /** The targets of the best tier that there is: HEALTHY, then DEGRADED, then CRITICAL with ORPHANED. */
 export function bestTargets(targets: readonly SubjectTarget[]): readonly SubjectTarget[] {
-  return bestOf(targets, ({ entry }) => entry);
+  return bestOf(targets, ({ entry }) => withTarget(entry));
 }
 
-/** The items of the best tier that there is. */
-export function bestOf<T>(items: readonly T[], entryOf: (item: T) => SubjectTarget["entry"]): readonly T[] {
-  const tiers = items.map((item) => tierOf(entryOf(item)));
-  const best = Math.min(...tiers);
-  return items.filter((_, at) => tiers[at] === best);
+/** The entries of the best tier that there is, where none has a target. */
+export function bestEntries(entries: readonly SubjectTarget["entry"][]): readonly SubjectTarget["entry"][] {
+  return bestOf(entries, withTarget);
 }
 
-/** 0 for the best one. */
-export function tierOf({ health }: SubjectTarget["entry"]): number {
-  return Math.min(healthOrder(health), LAST_TIER);
+/** What the tier of an entry depends on whose targets are known to be there, or not to matter. */
+export function withTarget({ health }: SubjectTarget["entry"]): Fitness {
+  return { health, hasTarget: true };
 }
 
 /** How far behind the best ones a target stands: its tier (HEALTHY 0, DEGRADED 1, CRITICAL 2, ORPHANED 3) times 10,000, and its distance from the view times 1,000. */

@@ -1,8 +1,9 @@
 /** Browsing by DNS-SD (RFC 6763): which service types a domain has. */
 import { portWord, TRANSPORTS } from "../../catalog/entry/ports.ts";
 import type { EntryView } from "../../catalog/entry/view.ts";
-import { HEALTH, KIND, type Kind } from "../../catalog/record/record.ts";
+import { KIND, type Kind } from "../../catalog/record/record.ts";
 import type { Transport } from "../../lib/protocols.ts";
+import { isDrained } from "../../reading/fitness.ts";
 import { formatName, parseDomain } from "../names/names.ts";
 
 /** Most names that one answer lists. */
@@ -51,7 +52,7 @@ export function typesOf(domain: string, zone: string, catalog: Browsable): Liste
     const { name, namespace: of } = service;
     const has = (transport: Transport) => {
       const found = catalog.find(KIND.SERVICE, of, name, portWord(transport));
-      const shown = found.filter(({ health }) => health !== HEALTH.MAINTENANCE);
+      const shown = found.filter((entry) => !isDrained(entry));
       if (found.length > shown.length && shown.length === 0) hasDrained = true;
       ttlSources.push(...shown);
       return shown.length > 0;

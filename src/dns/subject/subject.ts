@@ -4,12 +4,13 @@ import { advertisedTargets } from "../../catalog/entry/advertised.ts";
 import { NODES_NAMESPACE } from "../../catalog/entry/names.ts";
 import { portWord, transportOf } from "../../catalog/entry/ports.ts";
 import type { EntryView, TargetView } from "../../catalog/entry/view.ts";
-import { HEALTH, KIND, type Kind } from "../../catalog/record/record.ts";
+import { KIND, type Kind } from "../../catalog/record/record.ts";
+import { withHosts } from "../../discovery/candidates.ts";
 import type { DnsNames } from "../../discovery/dns-names.ts";
 import { type Address, parseAddress } from "../../lib/addresses.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Transport } from "../../lib/protocols.ts";
-import { healthOrder } from "../../reading/levels.ts";
+import { healthOrder, isDrained } from "../../reading/fitness.ts";
 import { wordsOf } from "../names/labels.ts";
 import {
   ADDRESS_LABEL,
@@ -254,7 +255,8 @@ function locatedSubject({ kind, transport, port, name, namespace }: DnsName & { 
   const shows = (target: TargetView, entry: EntryView) =>
     transportOf(target) === transport && (port === undefined || isPort(target, entry, port));
   const found = sampled(catalog, () => catalog.find(kind, namespace, name, portWord(transport, port)));
-  const withOwn = kind === KIND.SERVICE ? found : { ...found, entries: withNodes(found.entries, catalog) };
+  const nodesOf = (nodeId: string) => catalog.find(KIND.NODE, NODES_NAMESPACE, nodeId);
+  const withOwn = { ...found, entries: withHosts(found.entries, nodesOf) };
   const subject = entriesSubject("located", withOwn, shows);
   if (subject.kind !== "entries" || kind !== KIND.SERVICE || port !== undefined) return subject;
   return { ...subject, browsed: { name, namespace, transport } };
@@ -320,8 +322,8 @@ function isHostBehind(targets: readonly TargetView[], first: number): boolean {
 }
 
 /** MAINTENANCE is how one drains: no record shows it. */
-function isShown({ health }: EntryView): boolean {
-  return health !== HEALTH.MAINTENANCE;
+function isShown(entry: EntryView): boolean {
+  return !isDrained(entry);
 }
 
 /** `zones`: all of the gateway. A name below a longer one of them is not this zone's, and would be that of other entries. */
@@ -413,29 +415,4 @@ function isPort(target: TargetView, { targets }: EntryView, port: string): boole
 function withAdvertised(entry: EntryView): EntryView {
   const targets = advertisedTargets(entry);
   return targets.length === 0 ? entry : { ...entry, targets: [...entry.targets, ...targets] };
-}
-
-/** Only other nodes talk to it (`src/services/node-entry.ts`). */
-const FABRIC_SCHEME = "fabric";
-
-/** Gives entries without targets the advertised endpoints of their nodes: functions and queues are reached through them. Cost: a look-up for each node. */
-function withNodes(entries: readonly EntryView[], catalog: DnsCatalog): readonly EntryView[] {
-  const nodes = new Map<string, readonly EntryView[]>();
-  const nodesOf = (nodeId: string): readonly EntryView[] => {
-    const known = nodes.get(nodeId) ?? catalog.find(KIND.NODE, NODES_NAMESPACE, nodeId).filter(isShown);
-    nodes.set(nodeId, known);
-    return known;
-  };
-  return entries.map((entry) => {
-    if (entry.targets.length > 0 || entry.nodeId === "" || !isShown(entry)) return entry;
-    const node = nodesOf(entry.nodeId).find(({ key }) => key.clusterId === entry.key.clusterId);
-    const targets =
-      node === undefined ? [] : advertisedTargets(node).filter(({ port, protocol }) => port > 0 && protocol !== FABRIC_SCHEME);
-    // The answer rests on both entries, and is kept for as long as both allow.
-    return targets.length === 0 ? entry : { ...entry, targets, ttlMs: leastOf(entry.ttlMs, node?.ttlMs) };
-  });
-}
-
-function leastOf(a: number | undefined, b: number | undefined): number | undefined {
-  return a === undefined || b === undefined ? (a ?? b) : Math.min(a, b);
 }

@@ -2,8 +2,9 @@
 import { portWord, TRANSPORTS } from "../../catalog/entry/ports.ts";
 import type { Lookup } from "../../catalog/query/lookup.ts";
 import { Cursor } from "../../catalog/query/ordered.ts";
-import { type CatalogRecord, HEALTH, KIND } from "../../catalog/record/record.ts";
+import { type CatalogRecord, KIND } from "../../catalog/record/record.ts";
 import type { Transport } from "../../lib/protocols.ts";
+import { isDrained } from "../../reading/fitness.ts";
 import type { Listed, ListedService, TtlSource } from "../subject/browsing.ts";
 
 /** Most entries that are looked at for one list. */
@@ -32,7 +33,7 @@ export function listServices(lookup: Lookup, namespace: string, { most, read }: 
     const record = cursor.next();
     if (record === undefined || record.namespace !== namespace) break;
     if (seen === MAX_SEEN) return listed(true);
-    if (record.health === HEALTH.MAINTENANCE) {
+    if (isDrained(record)) {
       hasDrained ||= TRANSPORTS.some((transport) => record.traits.ports.includes(portWord(transport)));
       continue;
     }

@@ -3,14 +3,16 @@ import { create } from "@bufbuild/protobuf";
 import { type ResolveRequest, ResolveResponseSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { decodeMessage } from "../../catalog/entry/codec.ts";
 import { findKind } from "../../catalog/entry/kinds.ts";
+import { NODES_NAMESPACE } from "../../catalog/entry/names.ts";
 import type { EntryView } from "../../catalog/entry/view.ts";
 import { type CatalogRecord, type KeyText, KIND, type Kind } from "../../catalog/record/record.ts";
-import { explainVersion, samplingOf, versionTest } from "../../discovery/candidates.ts";
+import { explainVersion, samplingOf, versionTest, withHosts } from "../../discovery/candidates.ts";
 import type { Reads } from "../../discovery/reads.ts";
 import type { Loads } from "../../discovery/registrar/loads.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import type { Metrics, Series } from "../../lib/metrics/metrics.ts";
 import { viewerOf } from "../../policy/identity/caller.ts";
+import { isHosted } from "../../reading/fitness.ts";
 import { type Place, SELECT_POLICY, type SelectPolicy } from "../../reading/levels.ts";
 import { type Choice, type ChoiceBy, MAX_EXPLAINED, select } from "../../reading/select.ts";
 import { type NameTurns, TurnBook } from "../../reading/turns.ts";
@@ -36,10 +38,11 @@ export interface ResolveParts {
 }
 
 const DEFAULT_ALTERNATIVES = 4;
+const NODE_NAME = { kind: KIND.NODE, namespace: NODES_NAMESPACE };
 
 interface Found {
   readonly key: KeyText;
-  readonly view: EntryView;
+  readonly view: EntryView & { readonly isHosted?: boolean };
   readonly record: CatalogRecord;
 }
 
@@ -86,9 +89,11 @@ function resolve(parts: ResolveParts, { request, context, turn, book, choices }:
     const view = reads.entry(record);
     return { key: record.key, record, view: load === undefined ? view : { ...view, load } };
   };
+  const nodes = { sampling: samplingOf({ ...options, turn }), read: (record: CatalogRecord) => reads.entry(record) };
   const viewer = viewerOf(context.caller, request.viewer, allowsViewerOverride);
   const asked = { sampling: samplingOf({ ...options, turn }), suits: isFit && suits, read };
-  const { found, ranks } = reads.find(viewer, { kind, namespace, name: request.name }, asked);
+  const { found: own, ranks } = reads.find(viewer, { kind, namespace, name: request.name }, asked);
+  const found = isHosted(kind) ? throughHosts(own, (name) => reads.find(viewer, { ...NODE_NAME, name }, nodes).found) : own;
   const named = turnsName(request, kind, { found, place: options });
   const choose = (turns: NameTurns) => select(found, { ...options, turns, time: context.time, counts: ranks });
   // An absent name has no turns, so it takes no place among those that have.
@@ -112,6 +117,15 @@ function resolve(parts: ResolveParts, { request, context, turn, book, choices }:
     ...freshness(parts, context),
     explanation: request.explain ? explained(choice, [...unfit].map(read), request.versionRange) : [],
   });
+}
+
+/** Functions and queues are called at the endpoints of the nodes that host them. */
+function throughHosts(found: readonly Found[], findNode: (nodeId: string) => readonly EntryView[]): readonly Found[] {
+  const views = withHosts(
+    found.map(({ view }) => view),
+    findNode,
+  );
+  return found.map((one, i) => ({ ...one, view: { ...(views[i] ?? one.view), isHosted: true } }));
 }
 
 function refusal({ name, namespace, versionRange }: ResolveRequest, isAny: boolean, isAnyUnfit: boolean): WaymarkError {

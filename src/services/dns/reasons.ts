@@ -1,4 +1,5 @@
 /** What decided an answer of DNS, for people: name, alias, policy, health, TTL and maintenance. Nothing hidden is told to a caller that may not know it. */
+
 import { isControlNamespace } from "../../catalog/entry/names.ts";
 import { portWord, transportOf } from "../../catalog/entry/ports.ts";
 import type { EntryView } from "../../catalog/entry/view.ts";
@@ -13,6 +14,7 @@ import { type DnsCatalog, findSubject, leadsTo, type Subject } from "../../dns/s
 import { parseReverseName } from "../../lib/addresses.ts";
 import { counted } from "../../lib/counted.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
+import { isDrained } from "../../reading/fitness.ts";
 import { fullNames, thingOf } from "./full-names.ts";
 import { typeText } from "./zone-text.ts";
 
@@ -190,9 +192,9 @@ function sayEntries(entries: readonly EntryView[], { plan, shownCount }: Explain
   const all = counted(plan.groups.flat().length, "record");
   const told = shownCount < plan.groups.flat().length ? `${shownCount} of ${all}, by dns.answer_limit` : all;
   say("tier", `${healths}; the answer has ${told}${plan.isCut === true ? ", and there are more" : ""}`);
-  const inUse = entries.filter(({ health }) => health !== HEALTH.MAINTENANCE);
+  const inUse = entries.filter((entry) => !isDrained(entry));
   if (inUse.length > 0) say("ttl", ttlWords(inUse, plan, settings));
-  const drained = entries.filter(({ health }) => health === HEALTH.MAINTENANCE);
+  const drained = entries.filter(isDrained);
   for (const entry of drained.slice(0, MAX_NAMED))
     say("maintenance", `${entry.key.instanceId} is in maintenance: ${heldWords(entry, settings, nowWallMs)}`);
   if (drained.length > MAX_NAMED) say("maintenance", `${drained.length - MAX_NAMED} more are in maintenance`);

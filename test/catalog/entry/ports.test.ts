@@ -1,15 +1,17 @@
 /** The words under which an entry's targets are found. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { PLAIN_PORTS, portWord, portWords, transportOf } from "../../../src/catalog/entry/ports.ts";
+import { NO_PORTS, PLAIN_PORTS, portWord, portWords, transportOf } from "../../../src/catalog/entry/ports.ts";
 import { findSubject } from "../../../src/dns/subject/subject.ts";
 import { entryView, FakeDnsCatalog } from "../../fakes/dns-catalog.ts";
 import { runs } from "../../fakes/effort.ts";
 
 const TRANSPORTS = ["tcp", "udp", "sctp"] as const;
 
-test("an entry without targets, or with plain ones, has the words of TCP", () => {
-  for (const targets of [[], [{ name: "", protocol: "" }], [{ name: "", protocol: "HTTP" }]]) expect(portWords(targets)).toBe(PLAIN_PORTS);
+test("an entry with plain targets has the word of TCP, and so has one without targets, which a second word marks", () => {
+  for (const targets of [[{ name: "", protocol: "" }], [{ name: "", protocol: "HTTP" }]]) expect(portWords(targets)).toBe(PLAIN_PORTS);
+  expect(portWords([])).toBe(NO_PORTS);
+  expect(NO_PORTS).toEqual([portWord("tcp"), " none"]);
 });
 
 test.each([

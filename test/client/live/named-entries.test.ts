@@ -24,3 +24,23 @@ test("while the place stays, so does the chooser, with what it knows of its endp
   const chance = { random, place: HERE };
   expect(group.chooser(DEFAULT_POLICY, chance)).toBe(group.chooser(DEFAULT_POLICY, chance));
 });
+
+test("an entry without a target is chosen only where none has one; functions and queues are called at their nodes", () => {
+  const shares = (kind: EntryKind) => {
+    const group = new NamedEntries(kind);
+    for (const [key, targets] of [
+      ["bare", []],
+      ["with", [{ host: "192.0.2.1", port: 1 }]],
+    ] as const)
+      group.put(key, create(EntrySchema, { key: { kind, instanceId: key }, health: HealthStatus.HEALTHY, targets: [...targets] }));
+    const chooser = group.chooser(DEFAULT_POLICY, { random, place: NOWHERE });
+    const first = [1, 2].map(() => chooser.choose(TIME, random)?.key ?? "none").toSorted();
+    chooser.remove("with");
+    return [...first, chooser.choose(TIME, random)?.key];
+  };
+  expect([EntryKind.SERVICE, EntryKind.FUNCTION, EntryKind.QUEUE].map(shares)).toEqual([
+    ["with", "with", "bare"],
+    ["bare", "with", "bare"],
+    ["bare", "with", "bare"],
+  ]);
+});

@@ -2,15 +2,19 @@
 import assert from "node:assert/strict";
 import { create } from "@bufbuild/protobuf";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { HealthStatus } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { EntryKind, HealthStatus } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import {
   RegisterRequestSchema,
   ResolvePolicy,
   ResolveRequestSchema,
   type ResolveResponse,
 } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
+import { openLog } from "../../../src/lib/log.io.ts";
+import { publishSelf } from "../../../src/node/self-entry.io.ts";
 import { anonymousCaller } from "../../../src/policy/identity/caller.ts";
 import { type DiscoveryInside, startDiscovery } from "../../fakes/discovery-service.ts";
+
+const SILENT = { level: "silent", scopes: new Map(), format: "json" } as const;
 
 let inside: DiscoveryInside;
 beforeAll(async () => {
@@ -29,14 +33,15 @@ interface Instance {
   readonly zone?: string;
   readonly health?: HealthStatus;
   readonly utilization?: number;
+  readonly targets?: readonly { readonly host: string; readonly port: number }[];
 }
 
 async function register(name: string, instances: Readonly<Record<string, Instance>>): Promise<void> {
-  const entries = Object.entries(instances).map(([instanceId, { zone = "z1", health = HealthStatus.HEALTHY, utilization }]) => ({
+  const entries = Object.entries(instances).map(([instanceId, { zone = "z1", health = HealthStatus.HEALTHY, utilization, targets }]) => ({
     key: { namespace: "svc.market", name, instanceId },
     zone,
     health,
-    targets: [{ host: "192.0.2.1", port: 80 }],
+    targets: [...(targets ?? [{ host: "192.0.2.1", port: 80 }])],
     ...(utilization !== undefined && { load: { utilization } }),
   }));
   await call("register", create(RegisterRequestSchema, { entries, staticLease: true }));
@@ -146,4 +151,39 @@ test("choices are counted by what decided, and a refusal is none", async () => {
   await resolve("counted", { policy: ResolvePolicy.HASH, hashKey: "user" });
   await expect(resolve("absent")).rejects.toThrow("absent");
   expect(counts().map((count, i) => count - (before[i] ?? 0))).toEqual([1, 2, 1, 1]);
+});
+
+const POLICIES = [ResolvePolicy.LOAD_AWARE, ResolvePolicy.ROUND_ROBIN, ResolvePolicy.RANDOM, ResolvePolicy.HASH];
+
+test("an instance without a target is chosen only where no instance has one, and comes last among the alternatives", async () => {
+  await register("bare", { a: { targets: [] }, b: { health: HealthStatus.CRITICAL }, c: { targets: [], health: HealthStatus.CRITICAL } });
+  for (const policy of POLICIES)
+    for (const hashKey of ["k", "l", "m"]) {
+      const { entry, alternatives, target } = await resolve("bare", { policy, hashKey });
+      expect([entry, ...alternatives].map((one) => one?.key?.instanceId)).toEqual(["b", "a", "c"]);
+      expect(target).toMatchObject({ host: "192.0.2.1" });
+    }
+  const { explanation } = await resolve("bare", { explain: true });
+  expect(explanation[1]).toMatchObject({ detail: "rank 2: healthy, no target, same zone, load unknown" });
+  await register("facts", { a: { targets: [], health: HealthStatus.CRITICAL }, b: { targets: [] } });
+  const { entry, target } = await resolve("facts");
+  expect([entry?.key?.instanceId, target]).toEqual(["b", undefined]);
+});
+
+test("of a crowded name too, only instances with a target are chosen", async () => {
+  const bare = (from: number) => Object.fromEntries(Array.from({ length: 800 }, (_, i) => [`b${from + i}`, { targets: [] }]));
+  await register("crowd-bare", { ...bare(0), x: {} });
+  await register("crowd-bare", bare(800));
+  expect(new Set((await ids("crowd-bare", 20)).split(" "))).toEqual(new Set(["x"]));
+});
+
+test("a function without a target is called at its node, whose links to other nodes are no endpoint of it", async () => {
+  const listeners = { http: { host: "192.0.2.9", port: 8080 }, fabric: { host: "192.0.2.9", port: 7000 } };
+  const callers = { metrics: inside.metrics, connectionCount: () => 0, utilization: () => 0 };
+  await publishSelf(inside.core, { settings: inside.settings, log: openLog(SILENT), listeners, callers });
+  const key = { kind: EntryKind.FUNCTION, namespace: "svc.market", name: "price", instanceId: "1" };
+  await call("register", create(RegisterRequestSchema, { entries: [{ key }], staticLease: true }));
+  const request = create(ResolveRequestSchema, { kind: EntryKind.FUNCTION, namespace: "svc.market", name: "price" });
+  const { entry, target } = (await call("resolve", request)) as ResolveResponse;
+  expect([entry?.targets, target]).toMatchObject([[], { host: "192.0.2.9", port: 8080, protocol: "http" }]);
 });

@@ -1258,7 +1258,8 @@ export declare type ResolveResponse = Message<"waymark.discovery.v1.ResolveRespo
   entry?: Entry | undefined;
 
   /**
-   * The chosen port of the entry. Absent when the entry has no targets.
+   * The chosen port of the entry. For a function or a queue without targets, an advertised endpoint of its node. Absent when
+   * there is neither.
    *
    * @generated from field: waymark.catalog.v1.Target target = 2;
    */
