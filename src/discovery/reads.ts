@@ -407,25 +407,25 @@ export class Reads {
     return decodeEntry(this.replica.slab.view(record.at, record.sizeBytes), record.origin.life);
   }
 
-  /** Every visible entry in key order, read a page at a time: the reader may take its time. A hidden namespace that the filter names is told to the audit. */
-  scan(caller: Caller, filter: Filter): Iterable<EntryView> {
+  /**
+   * Every visible record in key order, in slices that each cost a bounded part of a turn and have at most `SLICE_BYTES` of entries. A slice is
+   * valid only in the turn in which it was read. A hidden namespace that the filter names is recorded in the audit.
+   */
+  scan(caller: Caller, filter: Filter): Iterable<readonly CatalogRecord[]> {
     const { namespace } = filter;
     const verdict = namespace === "" ? undefined : this.verdict(caller, namespace);
     if (verdict?.allowed === false) this.#onDenied(caller, { action: "query", namespace, verdict });
-    return this.#entries(caller, filter);
-  }
-
-  *#entries(caller: Caller, filter: Filter): Generator<EntryView> {
-    for (const records of this.#pages(caller, filter, SCAN_PAGE)) yield* records.map((record) => this.entry(record));
+    return this.#pages(caller, filter, { limit: SLICE_RECORDS, maxBytes: SLICE_BYTES });
   }
 
   /** Visible records, a page at a time. What a later page shows is decided when it is asked for. */
-  *#pages(caller: Caller, filter: Filter, limit: number): Generator<readonly CatalogRecord[]> {
+  *#pages(caller: Caller, filter: Filter, { limit, maxBytes = Infinity }: PageBounds): Generator<readonly CatalogRecord[]> {
     for (let afterKey: string | undefined = ""; afterKey !== undefined; ) {
       const options = { limit, afterKey, self: this.node, allowed: this.allowed(caller), explain: false };
-      const page = this.#pageOf(filter, options);
-      yield page.records;
-      afterKey = page.nextKey;
+      const { records, nextKey } = this.#pageOf(filter, options);
+      const kept = records.slice(0, countWithin(records, maxBytes));
+      yield kept;
+      afterKey = kept.length < records.length ? kept.at(-1)?.key : nextKey;
     }
   }
 
@@ -535,7 +535,7 @@ export class Reads {
   /** Those of the nodes with an entry in the namespace or below it. Stops when all are found. */
   #holders(caller: Caller, prefix: string, wanted: ReadonlySet<string>): ReadonlySet<string> {
     const found = new Set<string>();
-    for (const records of this.#pages(caller, { ...ANY, prefix }, HOLDERS_PAGE)) {
+    for (const records of this.#pages(caller, { ...ANY, prefix }, { limit: HOLDERS_PAGE })) {
       for (const { traits } of records) if (wanted.has(traits.nodeId)) found.add(traits.nodeId);
       if (found.size === wanted.size) break;
     }
@@ -543,8 +543,15 @@ export class Reads {
   }
 }
 
-/** Number of entries that a scan decodes in one go. */
-const SCAN_PAGE = 100;
+interface PageBounds {
+  readonly limit: number;
+  /** Most bytes of encoded entries; a page has at least one entry. */
+  readonly maxBytes?: number;
+}
+
+/** Bounds of a slice of a scan: about half a millisecond of work. */
+const SLICE_RECORDS = 200;
+const SLICE_BYTES = 32 * 1024;
 
 /** Number of entries looked at in one go to find the nodes of a namespace. */
 const HOLDERS_PAGE = 1000;

@@ -1,31 +1,33 @@
 /** `/sd/prometheus`: SERVICE entries as Prometheus http_sd target groups (https://prometheus.io/docs/prometheus/latest/http_sd/). */
 
+import { readTargets } from "../catalog/entry/codec.ts";
 import { PROTOCOL_BOUNDS, parseName, parseNamespace } from "../catalog/entry/names.ts";
+import { transportOf } from "../catalog/entry/ports.ts";
 import { SCOPE_NAMES } from "../catalog/entry/scope.ts";
-import type { EntryView } from "../catalog/entry/view.ts";
+import type { TargetView } from "../catalog/entry/view.ts";
 import { ANY } from "../catalog/query/filter.ts";
-import { KIND } from "../catalog/record/record.ts";
+import { type CatalogRecord, KIND, keyParts, viewHealth } from "../catalog/record/record.ts";
 import type { Reads } from "../discovery/reads.ts";
 import { hostPort } from "../lib/addresses.ts";
+import { invalid } from "../lib/errors.ts";
 import type { Route } from "./service.ts";
 
 /** By number. */
 const HEALTH_TEXT = ["unspecified", "healthy", "degraded", "critical", "maintenance", "orphaned"] as const;
 
-/** The body is sent in pieces of about this many characters, so that a large catalog neither blocks the event loop nor fills the memory. */
-const PIECE_CHARS = 64 * 1024;
+const MAX_PROTOCOL_CHARS = 32;
 
 /**
- * The list has every SERVICE entry that a query would show to the caller. It is refused while the node may hold only a part of the catalog:
- * Prometheus keeps its targets when a request fails, and drops those that a list lacks.
+ * The list has the ports of every SERVICE entry that a query would show to the caller. It is refused while the node may hold only a part of the
+ * catalog: Prometheus keeps its targets when a request fails, and drops those that a list lacks.
  */
 export function prometheusRoute({ reads, checkCaughtUp }: { readonly reads: Reads; readonly checkCaughtUp: () => void }): Route {
   return {
     path: "/sd/prometheus",
-    parameters: ["namespace", "tag"],
+    parameters: ["namespace", "tag", "protocol"],
     isScraped: true,
     rpc: () => "catalogQuery",
-    answer: ({ namespace, tag }, { caller }) => {
+    answer: ({ namespace, tag, protocol }, { caller }) => {
       const filter = {
         ...ANY,
         // The bounds are those of stored entries, which may be wider than those of this node's own clients.
@@ -33,47 +35,79 @@ export function prometheusRoute({ reads, checkCaughtUp }: { readonly reads: Read
         tags: tag === undefined ? [] : [parseName(tag, "tag", PROTOCOL_BOUNDS)],
         kindMask: 1 << KIND.SERVICE,
       };
+      const isShown = portFilter(protocol);
       checkCaughtUp();
-      return { kind: "pieces", pieces: renderTargetGroups(reads.scan(caller, filter)) };
+      return { kind: "pieces", pieces: renderTargetGroups(reads, reads.scan(caller, filter), isShown) };
     },
   };
 }
 
-/** The JSON document in pieces. It reads `entries` only as far as its own reader has asked. */
-export function* renderTargetGroups(entries: Iterable<EntryView>): Generator<string> {
+type PortFilter = (port: Pick<TargetView, "protocol">) => boolean;
+
+/** Ports of one protocol; without one, all ports that Prometheus can connect to, which leaves out UDP. */
+function portFilter(protocol: string | undefined): PortFilter {
+  if (protocol === undefined) return (port) => transportOf(port) !== "udp";
+  if (protocol === "" || protocol.length > MAX_PROTOCOL_CHARS)
+    throw invalid("protocol", `has ${protocol.length} characters; a protocol such as udp or http has 1 to ${MAX_PROTOCOL_CHARS}`);
+  const wanted = protocol.toLowerCase();
+  return (port) => protocolOf(port) === wanted;
+}
+
+/** In lower case. A port without a protocol is a TCP port. */
+function protocolOf({ protocol }: Pick<TargetView, "protocol">): string {
+  return protocol === "" ? "tcp" : protocol.toLowerCase();
+}
+
+/** The JSON document, in one piece per slice of records. It reads a slice only when the next piece is asked for. */
+function* renderTargetGroups(
+  { replica }: Pick<Reads, "replica">,
+  slices: Iterable<readonly CatalogRecord[]>,
+  isShown: PortFilter,
+): Generator<string> {
   let piece = "[";
   let separator = "";
-  for (const entry of entries) {
-    piece += separator + JSON.stringify(targetGroup(entry));
-    separator = ",\n";
-    if (piece.length < PIECE_CHARS) continue;
+  for (const records of slices) {
+    for (const record of records) {
+      const { targets, metadata } = readTargets(replica.slab.view(record.at, record.sizeBytes));
+      const shown = targets.filter(isShown);
+      if (shown.length === 0) continue;
+      const labels = JSON.stringify(labelsOf(record, metadata)).slice(0, -"}".length);
+      for (const port of shown) {
+        piece += `${separator}${targetGroup(port, labels)}`;
+        separator = ",\n";
+      }
+    }
     yield piece;
     piece = "";
   }
   yield `${piece}]\n`;
 }
 
-interface TargetGroup {
-  readonly targets: readonly string[];
-  readonly labels: Readonly<Record<string, string>>;
+/** `labels` is the JSON of the labels that all ports of the entry share, without its end. */
+function targetGroup(port: TargetView, labels: string): string {
+  const address = JSON.stringify(hostPort(port.host, port.port));
+  const [name, protocol] = [JSON.stringify(port.name), JSON.stringify(protocolOf(port))];
+  return `{"targets":[${address}],"labels":${labels},"__meta_waymark_port_name":${name},"__meta_waymark_port_protocol":${protocol}}}`;
 }
 
-function targetGroup(entry: EntryView): TargetGroup {
+function labelsOf(record: CatalogRecord, metadata: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+  const { traits } = record;
+  const key = keyParts(record.key);
   const labels: Record<string, string> = {
-    __meta_waymark_namespace: entry.key.namespace,
-    __meta_waymark_name: entry.key.name,
-    __meta_waymark_instance: entry.key.instanceId,
-    __meta_waymark_cluster: entry.key.clusterId,
-    __meta_waymark_region: entry.region,
-    __meta_waymark_zone: entry.zone,
-    __meta_waymark_node: entry.nodeId,
-    __meta_waymark_scope: SCOPE_NAMES[entry.scope],
-    __meta_waymark_health: HEALTH_TEXT[entry.health],
+    __meta_waymark_namespace: key.namespace,
+    __meta_waymark_name: key.name,
+    __meta_waymark_instance: key.instanceId,
+    __meta_waymark_cluster: key.clusterId,
+    __meta_waymark_region: traits.region,
+    __meta_waymark_zone: traits.zone,
+    __meta_waymark_node: traits.nodeId,
+    __meta_waymark_scope: SCOPE_NAMES[record.scope],
+    __meta_waymark_health: HEALTH_TEXT[viewHealth(record)],
     // The commas at both ends let `.*,blue,.*` match a tag at any place.
-    __meta_waymark_tags: entry.tags.length === 0 ? "" : `,${entry.tags.join(",")},`,
+    __meta_waymark_tags: traits.tags.length === 0 ? "" : `,${traits.tags.join(",")},`,
   };
-  for (const [key, value] of Object.entries(entry.metadata)) labels[`__meta_waymark_metadata_${labelName(key)}`] = value;
-  return { targets: entry.targets.map(({ host, port }) => hostPort(host, port)), labels };
+  for (const [name, value] of Object.entries(metadata)) labels[`__meta_waymark_metadata_${labelName(name)}`] = value;
+  return labels;
 }
 
 /** Replaces characters that a label name may not have by `_`. If two keys become the same name, the later one wins. */

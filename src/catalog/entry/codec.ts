@@ -9,6 +9,7 @@ import {
   type EntryKeyFields,
   type LoadReportFields,
   readEntry,
+  readTarget,
   roomEntry,
   type StampedFields,
   writeContent,
@@ -16,7 +17,7 @@ import {
 import { type Entry, EntrySchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { checkEntryKey, checkLoadReport } from "../../../gen/waymark/catalog/v1/entry_rules.ts";
 import { assert, invalid, WaymarkError } from "../../lib/errors.ts";
-import { takeBytes, timeMs, WireReader } from "../../lib/protowire.ts";
+import { readPair, takeBytes, timeMs, WireReader } from "../../lib/protowire.ts";
 import {
   type EntryKey,
   HEALTH,
@@ -38,7 +39,7 @@ import { Problems } from "./problems.ts";
 import { checkEntry, kindOf } from "./rules.ts";
 import { SCOPE, type Scope } from "./scope.ts";
 import { loadViewOf, MAX_TAIL_BYTES, type Tail, writeTail } from "./tail.ts";
-import { type EntryView, type LoadView, versionOf } from "./view.ts";
+import { type EntryView, type LoadView, type TargetView, versionOf } from "./view.ts";
 
 /**
  * The fields that the serving node writes into every entry, whatever the client sent. All ids are parsed and have at most 64 characters.
@@ -334,6 +335,20 @@ export function functionId(bytes: Uint8Array): string {
 export function topicPatterns(bytes: Uint8Array): readonly string[] {
   const { detail } = readEntry(bytes).entry;
   return detail.case === "topic" ? detail.value.patterns : [];
+}
+
+/** The targets and the metadata of a finished entry. All other fields are skipped, which costs a fraction of a decode. */
+export function readTargets(bytes: Uint8Array): Pick<EntryView, "metadata" | "targets"> {
+  const reader = new WireReader(bytes);
+  const targets: TargetView[] = [];
+  const metadata: Record<string, string> = {};
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    if (tag === ENTRY_TAG.targets) targets.push(readTarget(reader));
+    else if (tag === ENTRY_TAG.metadata) readPair(reader, metadata);
+    else reader.skip(tag);
+  }
+  return { targets, metadata };
 }
 
 /** A finished entry as plain values. `life` is the state of its origin. */
