@@ -18,7 +18,7 @@ export function readPolicy(text: string): PolicyReading {
 
 /** A set as a file that `readPolicy` takes. */
 export function writePolicy(policy: Parameters<Environment["writePolicy"]>[0], format: "yaml" | "json"): string {
-  return formatPolicyFile(decodePolicySet(policy).set, format);
+  return formatPolicyFile(decodePolicySet(policy), format);
 }
 
 /** Follows the hash chain of an audit log in JSON lines. */

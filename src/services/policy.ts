@@ -21,6 +21,7 @@ import {
   type ValidatePolicyRequest,
   ValidatePolicyResponseSchema,
   type WatchPolicyRequest,
+  type PolicySet as WireSet,
   type PolicyVersion as WireVersion,
 } from "../../gen/waymark/policy/v1/policy_pb.js";
 import { decodePageToken, encodePageToken } from "../catalog/query/page-token.ts";
@@ -29,15 +30,16 @@ import { enumName } from "../lib/enum-words.ts";
 import { invalid, WaymarkError } from "../lib/errors.ts";
 import { fnv64, hashHex } from "../lib/hash64.ts";
 import { type Caller, hasRole, isOwnerOf } from "../policy/identity/caller.ts";
-import { type DecodedSet, decodePolicySet, decodeStage, encodePolicySet, encodeStage } from "../policy/set/codec.ts";
+import { decodePolicySet, decodeStage, encodePolicySet, encodeStage, memorySizeOf } from "../policy/set/codec.ts";
 import type { Change } from "../policy/set/plan.ts";
 import type { PolicySet } from "../policy/set/rules.ts";
-import type { Problem } from "../policy/set/validation.ts";
-import type { Task } from "../policy/task.ts";
+import { type Problem, Problems } from "../policy/set/validation.ts";
+import { type Task, time } from "../policy/task.ts";
 import type { HistoryItem } from "../policy/versions/engine.ts";
 import type { Actor, Applied, PolicyStore } from "../policy/versions/policy-store.ts";
 import type { Stage, VersionFacts } from "../policy/versions/version.ts";
 import { demandResolver } from "./for-resolver.ts";
+import { PolicyQueue } from "./policy/policy-queue.ts";
 import { POLICY_ROUTE, policyReads } from "./policy/policy-reads.ts";
 import { PolicyWatch } from "./policy/policy-watch.ts";
 import type { CallContext, RouteRow, Service, StreamSource } from "./service.ts";
@@ -84,7 +86,7 @@ export function policyService(parts: PolicyParts): Service {
     handlers: {
       ...parts.audit,
       ...reads.handlers,
-      validatePolicy: { kind: "unary", handle: (request: ValidatePolicyRequest) => methods.validate(request) },
+      validatePolicy: { kind: "unary", handle: (request: ValidatePolicyRequest, context) => methods.validate(request, context) },
       applyPolicy: { kind: "unary", handle: (request: ApplyPolicyRequest, context) => methods.apply(request, context) },
       rollbackPolicy: { kind: "unary", handle: (request: RollbackPolicyRequest, context) => methods.rollback(request, context) },
       policyHistory: { kind: "unary", handle: (request: PolicyHistoryRequest) => methods.history(request) },
@@ -96,42 +98,60 @@ export function policyService(parts: PolicyParts): Service {
 
 class PolicyMethods {
   readonly #parts: PolicyParts;
+  readonly #queue = new PolicyQueue();
 
   constructor(parts: PolicyParts) {
     this.#parts = parts;
   }
 
-  async validate(request: ValidatePolicyRequest) {
+  async validate(request: ValidatePolicyRequest, context: CallContext) {
+    const wire = givenSet(request.policy);
     const { policyStore, tasks } = this.#parts;
-    const { set, problems } = await tasks.run(decodeLater(request.policy));
-    const all = await tasks.run(policyStore.validate(set, problems));
-    return create(ValidatePolicyResponseSchema, { problems: all.map(wireProblem) });
+    function* validate(): Task<readonly Problem[]> {
+      yield* inTime(context);
+      const problems = new Problems<Problem>();
+      return yield* policyStore.validate(decodePolicySet(wire, problems), problems);
+    }
+    const problems = await this.#queue.run(context.caller, memorySizeOf(wire), () => tasks.run(validate()));
+    return create(ValidatePolicyResponseSchema, { problems: problems.map(wireProblem) });
   }
 
-  async apply(request: ApplyPolicyRequest, { caller }: CallContext) {
-    const { reason, changeTicket } = request;
-    const terms = {
-      expectedNumber: Number(request.expectedNumber),
-      stage: decodeStage(request.stage),
-      reason,
-      changeTicket,
-    };
+  async apply(request: ApplyPolicyRequest, context: CallContext) {
+    const { reason, changeTicket, dryRun: isDryRun } = request;
+    const expectedNumber = Number(request.expectedNumber);
+    const terms = { expectedNumber, stage: decodeStage(request.stage), reason, changeTicket };
+    const wire = givenSet(request.policy);
+    const actor = actorOf(context.caller);
     const { policyStore, tasks } = this.#parts;
-    const { set, problems } = await tasks.run(decodeLater(request.policy));
-    const command = { set, problems: [...problems, ...this.#unreached(terms.stage)], terms, isDryRun: request.dryRun };
-    const apply = () => tasks.run(policyStore.apply(actorOf(caller), command));
-    const applied = await (request.dryRun ? apply() : this.#secured(apply));
+    // The owner check comes first: a caller that owns none of these rules takes no place in the queue.
+    const patterns = new Set(wire.rules.map(({ namespace }) => namespace));
+    policyStore.checkOutline(actor, { defaultAllow: wire.defaultAllow, patterns }, expectedNumber);
+    const unreached = this.#unreached(terms.stage);
+    function* apply(): Task<Applied> {
+      yield* inTime(context);
+      const problems = new Problems<Problem>();
+      const set = decodePolicySet(wire, problems);
+      for (const problem of unreached) problems.add(problem);
+      return yield* policyStore.apply(actor, { set, problems, terms, isDryRun });
+    }
+    const run = () => tasks.run(apply());
+    const applied = await this.#queue.run(context.caller, memorySizeOf(wire), () => (isDryRun ? run() : this.#secured(run)));
     return create(ApplyPolicyResponseSchema, resultOf(applied));
   }
 
-  async rollback(request: RollbackPolicyRequest, { caller }: CallContext) {
+  async rollback(request: RollbackPolicyRequest, context: CallContext) {
     const { reason, changeTicket } = request;
     const expectedNumber = Number(request.expectedNumber);
     const toNumber = Number(request.toNumber);
     const { policyStore, tasks } = this.#parts;
+    const actor = actorOf(context.caller);
     const command = { toNumber, terms: { expectedNumber, reason, changeTicket }, isDryRun: request.dryRun };
-    const rollback = () => tasks.run(policyStore.rollback(actorOf(caller), command));
-    const applied = await (request.dryRun ? rollback() : this.#secured(rollback));
+    function* rollback(): Task<Applied> {
+      yield* inTime(context);
+      return yield* policyStore.rollback(actor, command);
+    }
+    const run = () => tasks.run(rollback());
+    const applied = await this.#queue.run(context.caller, 0, () => (request.dryRun ? run() : this.#secured(run)));
     return create(RollbackPolicyResponseSchema, resultOf(applied));
   }
 
@@ -237,11 +257,20 @@ function placeOf({ number, facts, isSuperseded }: HistoryItem): string {
   return isSuperseded ? `${number}-${facts?.checksum.slice(0, 16)}` : `${number}`;
 }
 
-/** Decodes the set in a turn of its own, because reading the message has already taken long enough. */
-function* decodeLater(wire: ValidatePolicyRequest["policy"]): Task<DecodedSet> {
-  yield;
+function givenSet(wire: WireSet | undefined): WireSet {
   if (wire === undefined) throw invalid("policy", "is required");
-  return decodePolicySet(wire);
+  return wire;
+}
+
+/**
+ * Begins the work of a call in a turn of its own, because reading the message has already taken long enough. Throws `deadline_exceeded` when
+ * the client has given up while the call waited.
+ */
+function* inTime({ deadlineMonoMs }: CallContext): Task<void> {
+  yield;
+  const { monoMs } = yield* time();
+  if (deadlineMonoMs !== undefined && monoMs >= deadlineMonoMs)
+    throw new WaymarkError("deadline_exceeded", "the deadline passed while the call waited for other policy calls");
 }
 
 function actorOf(caller: Caller): Actor {

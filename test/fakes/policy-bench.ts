@@ -73,6 +73,6 @@ export class Bench {
   }
 
   apply(one: PolicySet, terms: Partial<typeof TERMS> = {}, isDryRun = false) {
-    return this.run(this.policyStore.apply(ANN, { set: one, problems: [], terms: { ...TERMS, ...terms }, isDryRun }));
+    return this.run(this.policyStore.apply(ANN, { set: one, terms: { ...TERMS, ...terms }, isDryRun }));
   }
 }

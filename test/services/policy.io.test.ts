@@ -1,11 +1,11 @@
 import { fromJson, type JsonValue, type Message, toJson } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { PolicyService } from "../../gen/waymark/policy/v1/policy_pb.js";
-import { anonymousCaller } from "../../src/policy/identity/caller.ts";
+import { anonymousCaller, type Caller } from "../../src/policy/identity/caller.ts";
 import type { PolicySet } from "../../src/policy/set/rules.ts";
 import { policyService } from "../../src/services/policy.ts";
 import { requestCheckOf } from "../../src/services/request-checks.ts";
-import type { Service } from "../../src/services/service.ts";
+import type { CallContext, Service } from "../../src/services/service.ts";
 import { openMemoryStore } from "../../src/store/control/sqlite.io.ts";
 import { rule, set } from "../fakes/policies.ts";
 import { Bench } from "../fakes/policy-bench.ts";
@@ -26,15 +26,24 @@ function open() {
     isTls: true,
     onChange: () => () => {},
   });
-  return { bench, call: (method: string, request: JsonValue) => call(service, method, request) };
+  return {
+    bench,
+    call: (method: string, request: JsonValue, caller: Caller = CALLER, deadlineMonoMs?: number) =>
+      call(service, method, request, { caller, deadlineMonoMs }),
+  };
 }
 
 /** As a client sees it: JSON to JSON. */
-async function call(service: Service, method: string, request: JsonValue): Promise<JsonValue> {
+async function call(
+  service: Service,
+  method: string,
+  request: JsonValue,
+  from: Pick<CallContext, "caller" | "deadlineMonoMs">,
+): Promise<JsonValue> {
   const handler = service.handlers[method];
   const desc = PolicyService.methods.find(({ localName }) => localName === method);
   if (handler?.kind !== "unary" || desc === undefined) throw new Error(`no method ${method}`);
-  const context = { caller: CALLER, time: { monoMs: 0, wallMs: 5000 }, requestId: "r" };
+  const context = { ...from, time: { monoMs: 0, wallMs: 5000 }, requestId: "r" };
   const message = fromJson(desc.input, request);
   requestCheckOf(desc.input)(message);
   const response = await handler.handle(message as never, context);
@@ -169,4 +178,64 @@ test("a stage that names a cluster which does not take this one's policy is warn
   };
   expect(applied.problems).toMatchObject([{ path: "stage.clusters.cluster_ids[1]", severity: "SEVERITY_WARNING" }]);
   expect(applied.problems[0]?.message).toContain("policy.accept_from");
+});
+
+/** Rules with many windows, each of which lacks its start. */
+const manyWindows = (namespace: string, ruleCount: number) => ({
+  version: "many",
+  rules: Array.from({ length: ruleCount }, (_, i) => ({
+    namespace: `${namespace}-${i}`,
+    cutoverWindows: Array.from({ length: 200 }, () => ({})),
+  })),
+});
+const problemsOf = (answer: JsonValue) => (answer as { problems: { path: string; severity: string; message: string }[] }).problems;
+
+test("validate stops at a thousand errors, whether reading the set or its rules finds them, and says that there are more", async () => {
+  const { call: ask } = open();
+  const policy = manyWindows("Wrong", 4);
+  const found = problemsOf(await ask("validatePolicy", { policy }));
+  expect(found).toHaveLength(804); // 800 windows and 4 namespaces
+  const most = problemsOf(await ask("validatePolicy", { policy: manyWindows("Wrong", 10) }));
+  expect(most).toHaveLength(1001);
+  expect(most.at(-1)).toMatchObject({ message: "there are more errors: these are the first" });
+  await expect(ask("applyPolicy", { policy: manyWindows("Wrong", 10) })).rejects.toThrow("(and 1000 more)");
+});
+
+test("sixteen large sets at once: one runs and the others are refused, also for an admin; another caller still has room", async () => {
+  const { call: ask } = open();
+  const policy = manyWindows("svc", 50); // 10,000 windows: more than half of what one caller may hold
+  const outcome = (answered: Promise<JsonValue>) => answered.then((answer) => problemsOf(answer).length, String);
+  const all = Array.from({ length: 16 }, () => outcome(ask("validatePolicy", { policy })));
+  const other = outcome(ask("validatePolicy", { policy }, { ...CALLER, tenant: "red" }));
+  const outcomes = await Promise.all(all);
+  expect(outcomes.filter((each) => each === 1001).length).toBe(1);
+  expect(outcomes.filter((each) => String(each).includes("discovery_rate_limited: this caller has too many policy calls")).length).toBe(15);
+  expect(await other).toBe(1001);
+  expect(await outcome(ask("validatePolicy", { policy }))).toBe(1001);
+});
+
+test("many small calls at once wait for each other, up to a bound", async () => {
+  const { call: ask } = open();
+  const policy = { version: "v1", defaultAllow: true };
+  const all = await Promise.allSettled(Array.from({ length: 100 }, () => ask("applyPolicy", { policy, dryRun: true })));
+  expect(all.filter(({ status }) => status === "fulfilled")).toHaveLength(64);
+});
+
+test("a call whose deadline passes while it waits is not run", async () => {
+  const { bench, call: ask } = open();
+  const late = ask("applyPolicy", { policy: { version: "v1" } }, CALLER, 0);
+  await expect(late).rejects.toThrow("deadline_exceeded");
+  expect(bench.engine.newestNumber).toBe(0);
+});
+
+test("an owner that changes rules of others is refused before its set is read", async () => {
+  const { bench, call: ask } = open();
+  await bench.apply(set([rule("svc.a"), rule("own")]));
+  const owner = { ...CALLER, roles: ["owner:own"] };
+  const from = (policy: JsonValue) => ask("applyPolicy", { policy, dryRun: true }, owner);
+  await expect(from(manyWindows("other", 40))).rejects.toThrow("discovery_access_denied");
+  await expect(from({ rules: [{ namespace: "own" }] })).rejects.toThrow("discovery_access_denied");
+  await expect(from({ defaultAllow: true, ...manyWindows("own.x", 40) })).rejects.toThrow("discovery_access_denied");
+  const own = { rules: [{ namespace: "own" }, { namespace: "svc.a" }, ...manyWindows("own.x", 40).rules] };
+  await expect(from(own)).rejects.toThrow("is required");
 });

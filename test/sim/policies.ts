@@ -81,7 +81,7 @@ export class SimTasks {
 
   applyRules(rules: readonly Rule[], version: string, tries = 1): void {
     const wanted = { ...set(rules), defaultAllow: true, version };
-    const task = this.#policyStore.apply(OPERATOR, { set: wanted, problems: [], terms: TERMS, isDryRun: false });
+    const task = this.#policyStore.apply(OPERATOR, { set: wanted, terms: TERMS, isDryRun: false });
     this.#begin(task, (ended) => {
       const isBeaten = ended.kind === "failed" && ended.error instanceof WaymarkError && ended.error.reason === "version_conflict";
       if (isBeaten && tries < MAX_TRIES) this.applyRules(rules, version, tries + 1);

@@ -22,22 +22,42 @@ import { invalid } from "../../lib/errors.ts";
 import { timeMs } from "../../lib/protowire.ts";
 import type { Stage } from "../versions/version.ts";
 import type { CutoverWindow, PolicySet, Quota, Rule } from "./rules.ts";
-import type { Problem } from "./validation.ts";
+import { type Problem, Problems } from "./validation.ts";
 
-export interface DecodedSet {
-  readonly set: PolicySet;
-  /** Only the problems that plain values cannot have; `validate` finds all others. */
-  readonly problems: readonly Problem[];
+/**
+ * Decodes a set. The number is ignored, because the server assigns it. Only the problems that plain values cannot have are added to `problems`;
+ * `validate` finds all others. When `problems` is full, decoding stops, and the set lacks the rules that follow.
+ */
+export function decodePolicySet(wire: WireSet, problems = new Problems<Problem>()): PolicySet {
+  const rules: Rule[] = [];
+  for (const [index, rule] of wire.rules.entries()) {
+    if (problems.isFull) break;
+    rules.push(decodeRule(rule, `rules[${index}]`, problems));
+  }
+  return { version: wire.version, defaultAllow: wire.defaultAllow, rules };
 }
 
-/** Decodes a set. The number is ignored, because the server assigns it. */
-export function decodePolicySet(wire: WireSet): DecodedSet {
-  const problems: Problem[] = [];
-  const rules = wire.rules.map((rule, index) => decodeRule(rule, `rules[${index}]`, problems));
-  return { set: { version: wire.version, defaultAllow: wire.defaultAllow, rules }, problems };
+/** Bytes that a text in a list takes in addition to its characters. */
+const ITEM_BYTES = 32;
+/** Bytes of a rule or a window as objects of the decoder. */
+const OBJECT_BYTES = 256;
+
+/** About how many bytes a set takes in memory. Cost: the items of its lists. */
+export function memorySizeOf({ rules }: WireSet): number {
+  let sizeBytes = 0;
+  const addTexts = (texts: readonly string[]): void => {
+    for (const text of texts) sizeBytes += ITEM_BYTES + text.length;
+  };
+  for (const { namespace, owners, visibility, visibilityTenants, exportScopes, cutoverWindows } of rules) {
+    sizeBytes += OBJECT_BYTES + namespace.length + exportScopes.length * ITEM_BYTES + cutoverWindows.length * OBJECT_BYTES;
+    addTexts(owners);
+    addTexts(visibility);
+    addTexts(visibilityTenants);
+  }
+  return sizeBytes;
 }
 
-function decodeRule(wire: NamespacePolicy, path: string, problems: Problem[]): Rule {
+function decodeRule(wire: NamespacePolicy, path: string, problems: Problems<Problem>): Rule {
   return {
     pattern: wire.namespace,
     owners: wire.owners,
@@ -52,8 +72,8 @@ function decodeRule(wire: NamespacePolicy, path: string, problems: Problem[]): R
   };
 }
 
-function decodeWindow(wire: WireWindow, path: string, problems: Problem[]): CutoverWindow {
-  if (wire.startsAt === undefined) problems.push({ path: `${path}.starts_at`, severity: "error", message: "is required" });
+function decodeWindow(wire: WireWindow, path: string, problems: Problems<Problem>): CutoverWindow {
+  if (wire.startsAt === undefined) problems.add({ path: `${path}.starts_at`, severity: "error", message: "is required" });
   // A time out of range stays out of range, and `validate` refuses it.
   return {
     startsWallMs: wire.startsAt === undefined ? 0 : timeMs(wire.startsAt),
@@ -63,10 +83,10 @@ function decodeWindow(wire: WireWindow, path: string, problems: Problem[]): Cuto
   };
 }
 
-function decodeQuota(wire: WireQuota | undefined, path: string, problems: Problem[]): Quota {
+function decodeQuota(wire: WireQuota | undefined, path: string, problems: Problems<Problem>): Quota {
   const count = (value: bigint | undefined, name: string): number => {
     if (value === undefined || value <= BigInt(Number.MAX_SAFE_INTEGER)) return Number(value ?? 0n);
-    problems.push({ path: `${path}.${name}`, severity: "error", message: `${value} is more than ${Number.MAX_SAFE_INTEGER}` });
+    problems.add({ path: `${path}.${name}`, severity: "error", message: `${value} is more than ${Number.MAX_SAFE_INTEGER}` });
     return 0;
   };
   return { entries: count(wire?.entries, "entries"), watches: count(wire?.watches, "watches"), bytes: count(wire?.bytes, "bytes") };

@@ -50,7 +50,7 @@ export function* diffSlices(before: PolicySet | undefined, after: PolicySet): Ge
 /** The rule that would apply to the namespaces of a pattern without the pattern's own; undefined when there is none. */
 export function findParent(pattern: string, ruleOf: ReadonlyMap<string, Rule>): Rule | undefined {
   const isBelow = pattern.endsWith(BELOW);
-  let prefix = isBelow ? pattern.slice(0, -BELOW.length) : pattern;
+  let prefix = prefixOf(pattern);
   if (isBelow && ruleOf.has(prefix)) return ruleOf.get(prefix);
   for (let dot = prefix.lastIndexOf("."); dot > 0; dot = prefix.lastIndexOf(".")) {
     prefix = prefix.slice(0, dot);
@@ -112,6 +112,8 @@ function without(items: readonly string[], others: readonly string[]): readonly 
   return left.length <= MAX_ITEMS ? left : [...left.slice(0, MAX_ITEMS - 1), `… and ${left.length - MAX_ITEMS + 1} more`];
 }
 
+const FOREIGN_SET = "the set differs in default_allow, or there is no set in force";
+
 /** Whether a caller owns a namespace, as `isOwnerOf` of caller.ts says. */
 export type Owns = (namespace: string) => boolean;
 
@@ -122,17 +124,40 @@ export type Owns = (namespace: string) => boolean;
 export function* foreignChangeSlices(before: PolicySet | undefined, after: PolicySet, owns: Owns): Generator<void, string | undefined> {
   const changes = yield* diffSlices(before, after);
   const outside = changes.find((change) => !isOwned(change, owns));
-  if (outside?.pattern === "") return "the set differs in default_allow, or there is no set in force";
+  if (outside?.pattern === "") return FOREIGN_SET;
   if (outside !== undefined) return `the set differs in the rule ${outside.pattern}`;
   const [old, now] = [ruleMap(before), ruleMap(after)];
   const freed = changes.find(({ pattern }) => pattern !== "" && boundsOf(pattern, old) !== boundsOf(pattern, now));
   return freed === undefined ? undefined : `the set differs in quota or priority of what is under the rule ${freed.pattern}`;
 }
 
+/** The parts of a set that can be read before its rules are decoded. */
+export interface SetOutline {
+  readonly defaultAllow: boolean;
+  readonly patterns: ReadonlySet<string>;
+}
+
+/**
+ * Why an owner may not replace `before` by a set with this outline, whatever its rules say; undefined when the rules decide. The text names one
+ * rule, as above. Cost: the patterns.
+ */
+export function foreignOutline(before: PolicySet | undefined, { defaultAllow, patterns }: SetOutline, owns: Owns): string | undefined {
+  if (before?.defaultAllow !== defaultAllow) return FOREIGN_SET;
+  const old = ruleMap(before);
+  const isForeign = (pattern: string): boolean => !owns(prefixOf(pattern));
+  const added = [...patterns].find((pattern) => !old.has(pattern) && isForeign(pattern));
+  const outside = added ?? [...old.keys()].find((pattern) => !patterns.has(pattern) && isForeign(pattern));
+  return outside === undefined ? undefined : `the set differs in the rule ${outside}`;
+}
+
 function isOwned({ pattern, fields }: RuleChange, owns: Owns): boolean {
   // Of the set itself only the author's label may change: the other fields concern every owner.
   if (pattern === "") return fields.every(({ field }) => field === "version");
-  return owns(pattern.endsWith(BELOW) ? pattern.slice(0, -BELOW.length) : pattern);
+  return owns(prefixOf(pattern));
+}
+
+function prefixOf(pattern: string): string {
+  return pattern.endsWith(BELOW) ? pattern.slice(0, -BELOW.length) : pattern;
 }
 
 function ruleMap(set: PolicySet | undefined): ReadonlyMap<string, Rule> {

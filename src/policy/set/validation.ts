@@ -29,6 +29,10 @@ export const SET_BOUNDS = {
   maxItems: 1000,
   /** Cutover windows of a rule. */
   maxWindows: 256,
+  /** Cutover windows of all rules together. */
+  maxSetWindows: 20_000,
+  /** Owners and viewers of all rules together. */
+  maxSetIds: 250_000,
   /** Characters of an author's label, for a set or a rule. */
   maxLabelLength: 128,
 } as const;
@@ -45,11 +49,17 @@ export function validate(set: PolicySet, known: Known = {}): readonly Problem[] 
   return runThrough(validateSlices(set, known));
 }
 
-/** As `validate`, but yields after each few hundred rules, so that the caller can let the event loop run. */
-export function* validateSlices(set: PolicySet, known: Known = {}): Generator<void, readonly Problem[]> {
-  const check = new Check(known);
-  yield* check.set(set);
-  return check.problems.list;
+/**
+ * As `validate`, but yields after each few hundred rules, so that the caller can let the event loop run. The problems of the set are added to
+ * `problems`, which bounds them together with those that it has already.
+ */
+export function* validateSlices(
+  set: PolicySet,
+  known: Known = {},
+  problems = new Problems<Problem>(),
+): Generator<void, readonly Problem[]> {
+  yield* new Check(known, problems).set(set);
+  return problems.list;
 }
 
 export function hasErrors(problems: readonly Problem[]): boolean {
@@ -78,17 +88,19 @@ export class Problems<P extends Problem> {
 const RULES_A_SLICE = 250;
 
 class Check {
-  readonly problems = new Problems<Problem>();
   readonly #known: Known;
+  readonly #problems: Problems<Problem>;
 
-  constructor(known: Known) {
+  constructor(known: Known, problems: Problems<Problem>) {
     this.#known = known;
+    this.#problems = problems;
   }
 
   *set(set: PolicySet): Generator<void, void> {
     this.#label(set.version, "version");
     const { rules } = set;
     if (!this.#fits(rules, SET_BOUNDS.maxRules, "rules", "rules")) return;
+    if (!this.#fitsInAll(rules)) return;
     const firstOf = new Map<string, number>();
     const ruleOf = new Map<string, Rule>();
     for (const [index, rule] of rules.entries()) {
@@ -100,10 +112,20 @@ class Check {
       }
     }
     for (const [index, rule] of rules.entries()) {
-      if (this.problems.isFull) return;
+      if (this.#problems.isFull) return;
       this.#rule(rule, `rules[${index}]`, ruleOf);
       if (index % RULES_A_SLICE === RULES_A_SLICE - 1) yield;
     }
+  }
+
+  #fitsInAll(rules: readonly Rule[]): boolean {
+    const counts = { windows: 0, ids: 0 };
+    for (const { owners, visibility, visibilityTenants, cutoverWindows } of rules) {
+      counts.windows += cutoverWindows.length;
+      counts.ids += owners.length + visibility.length + visibilityTenants.length;
+    }
+    const areWindowsFew = this.#fits({ length: counts.windows }, SET_BOUNDS.maxSetWindows, "cutover windows of all rules", "rules");
+    return this.#fits({ length: counts.ids }, SET_BOUNDS.maxSetIds, "owners and viewers of all rules", "rules") && areWindowsFew;
   }
 
   #rule(rule: Rule, path: string, ruleOf: ReadonlyMap<string, Rule>): void {
@@ -216,11 +238,11 @@ class Check {
   }
 
   #error(path: string, message: string): void {
-    this.problems.add({ path, severity: "error", message });
+    this.#problems.add({ path, severity: "error", message });
   }
 
   #warn(path: string, message: string): void {
-    this.problems.add({ path, severity: "warning", message });
+    this.#problems.add({ path, severity: "warning", message });
   }
 }
 

@@ -88,7 +88,7 @@ export class PolicyFile {
     const reason = `policy file ${name} says something new`;
     const isInitial = engine.newestNumber === 0 || (this.#standing !== "member" && engine.beginning !== undefined);
     const terms = { expectedNumber: 0, stage: undefined, reason, changeTicket: "", isInitial };
-    yield* this.#policyStore.apply(FILE_ACTOR, { set, problems: [], terms, isDryRun: false });
+    yield* this.#policyStore.apply(FILE_ACTOR, { set, terms, isDryRun: false });
   }
 
   /**

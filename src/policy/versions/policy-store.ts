@@ -3,10 +3,10 @@
 import { WaymarkError } from "../../lib/errors.ts";
 import { Hlc } from "../../lib/hlc.ts";
 import type { AuditEvent } from "../audit/record.ts";
-import { foreignChangeSlices, type Owns } from "../set/diff.ts";
+import { foreignChangeSlices, foreignOutline, type Owns, type SetOutline } from "../set/diff.ts";
 import { type CatalogFacts, type Plan, planChanges } from "../set/plan.ts";
 import type { PolicySet } from "../set/rules.ts";
-import { hasErrors, openedRules, type Problem, refuseSet, validateSlices } from "../set/validation.ts";
+import { hasErrors, openedRules, type Problem, Problems, refuseSet, validateSlices } from "../set/validation.ts";
 import type { Source } from "../set/verdict.ts";
 import { alone, getItem, page, type StoredPage, swap, type Task, time } from "../task.ts";
 import { appliedEvent, takenEvents } from "./audit-events.ts";
@@ -41,8 +41,8 @@ export interface Actor {
 
 export interface ApplyRequest {
   readonly set: PolicySet;
-  /** Found while the set was read. */
-  readonly problems: readonly Problem[];
+  /** Found while the set was read. When they are full, the set is incomplete. */
+  readonly problems?: Problems<Problem>;
   readonly terms: Omit<Terms, "principal">;
   readonly isDryRun: boolean;
 }
@@ -102,15 +102,28 @@ export class PolicyStore {
     yield* this.#show();
   }
 
-  /** Every problem of a set, those found while it was read first. */
-  *validate(set: PolicySet, found: readonly Problem[] = []): Task<readonly Problem[]> {
-    const problems = yield* this.#problemsOf(set);
-    return [...found, ...problems, ...openedRules(this.engine.inForce?.set, set)];
+  /** Every problem of a set, within the bounds of `Problems`. Those found while the set was read are first. */
+  *validate(set: PolicySet, problems = new Problems<Problem>()): Task<readonly Problem[]> {
+    yield* this.#problemsOf(set, problems);
+    for (const problem of openedRules(this.engine.inForce?.set, set)) problems.add(problem);
+    return problems.list;
   }
 
-  *#problemsOf(set: PolicySet): Task<readonly Problem[]> {
+  *#problemsOf(set: PolicySet, problems?: Problems<Problem>): Task<readonly Problem[]> {
     const { wallMs } = yield* time();
-    return yield* validateSlices(set, { clusters: this.#parts.knownPlaces(), nowWallMs: wallMs });
+    return yield* validateSlices(set, { clusters: this.#parts.knownPlaces(), nowWallMs: wallMs }, problems);
+  }
+
+  /**
+   * Checks by the outline of a set whether an actor may replace the newest version, and the one in force, by it. This costs little, so it is
+   * done before the set is decoded. `apply` checks the rules too. Fails as `apply` does.
+   */
+  checkOutline({ owns, mayRead }: Actor, outline: SetOutline, expectedNumber: number): void {
+    if (owns === undefined) return;
+    for (const version of this.#replaced(expectedNumber)) {
+      const foreign = foreignOutline(version?.set, outline, owns);
+      if (foreign !== undefined) throw notOwned(foreign, mayRead);
+    }
   }
 
   /**
@@ -119,7 +132,8 @@ export class PolicyStore {
    * `discovery_access_denied` where it changes what the actor may not.
    */
   *apply(actor: Actor, { set, problems, terms, isDryRun }: ApplyRequest): Task<Applied> {
-    // This check comes first, so that a caller that may not change a rule learns nothing about it.
+    if (problems?.isFull === true) throw refuseSet(problems.list);
+    // This check comes before the others, so that a caller that may not change a rule learns nothing about it.
     const expectedNumber = yield* this.#permit(actor, set, terms.expectedNumber);
     const all = yield* this.validate(set, problems);
     if (hasErrors(all)) throw refuseSet(all);
@@ -220,15 +234,20 @@ export class PolicyStore {
    */
   *#permit({ owns, mayRead }: Actor, set: PolicySet, expectedNumber: number): Task<number> {
     if (owns === undefined) return expectedNumber;
+    const { newestNumber } = this.engine;
+    for (const version of this.#replaced(expectedNumber)) {
+      const foreign = yield* foreignChangeSlices(version?.set, set, owns);
+      if (foreign !== undefined) throw notOwned(foreign, mayRead);
+    }
+    return newestNumber;
+  }
+
+  /** The versions that an owner's set would replace. Fails with `version_conflict` if the caller expects another newest version. */
+  #replaced(expectedNumber: number): readonly (PolicyVersion | undefined)[] {
     const { newestNumber, newest, inForce } = this.engine;
     if (expectedNumber !== 0 && expectedNumber !== newestNumber) throw conflict(newestNumber, expectedNumber);
     // Only admins may replace a newest version that cannot be read, because it is unknown what an owner would change in it.
-    const known = newest?.number === newestNumber ? [...new Set([newest, inForce])] : [undefined];
-    for (const version of known) {
-      const foreign = yield* foreignChangeSlices(version?.set, set, owns);
-      if (foreign !== undefined) throw notOwned(mayRead ? foreign : "the set differs in more than that");
-    }
-    return newestNumber;
+    return newest?.number === newestNumber ? [...new Set([newest, inForce])] : [undefined];
   }
 
   /** Stores a draft if its number is free, and puts it in force. It is done when the audit record is on disk. */
@@ -338,7 +357,8 @@ function* drop(key: string): Task<void> {
   if (item !== undefined) yield* swap(key, item.version, undefined);
 }
 
-function notOwned(why: string): WaymarkError {
+function notOwned(foreign: string, mayRead: boolean): WaymarkError {
+  const why = mayRead ? foreign : "the set differs in more than that";
   const need = "the caller must have the role mesh.admin, or change only rules of namespaces that it owns";
   return new WaymarkError("discovery_access_denied", `${need}: ${why}`, { metadata: { role: "mesh.admin" } });
 }

@@ -92,6 +92,7 @@ function countItems(value: unknown, { plan, path, surplus }: Place): void {
     }
     const items: unknown[] = typeof member === "object" && member !== null ? Object.values(member) : [];
     if (items.length > field.bound.most) surplus.addItems(items.length - field.bound.most, field, path);
+    if (field.bound.shared !== undefined) surplus.addShared(items.length, field.bound.shared, path + field.name);
     const inner = Array.isArray(member) ? field.message : field.message?.byNumber[2]?.message;
     if (inner === undefined) continue;
     for (const [at, item] of items.entries()) countItems(item, { plan: inner, path: `${path}${field.name}[${at}].`, surplus });

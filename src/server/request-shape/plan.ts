@@ -7,9 +7,25 @@ import { type DescField, type DescMessage, ScalarType } from "@bufbuild/protobuf
 import { WireType } from "@bufbuild/protobuf/wire";
 import { LIST_BOUNDS, type ListSetting } from "../../../gen/waymark/request_rules.ts";
 import { invalid } from "../../lib/errors.ts";
+import { SET_BOUNDS } from "../../policy/set/validation.ts";
 
 /** The node's settings for lists. */
 export type ListBounds = Readonly<Record<ListSetting, number>>;
+
+export interface ListBound {
+  /** Most items. */
+  readonly most: number;
+  /** The rule about that, for a refusal. */
+  readonly rule: string;
+  /** Of all lists in a request that share it. */
+  readonly shared: SharedBound | undefined;
+}
+
+interface SharedBound {
+  readonly most: number;
+  /** Names the items, for a refusal. */
+  readonly what: string;
+}
 
 export interface FieldPlan {
   /** As in the proto. */
@@ -18,8 +34,8 @@ export interface FieldPlan {
   readonly place: number;
   /** How the decoder reads a value, whatever wire type its tag says. */
   readonly wire: WireType;
-  /** Of a list or a map: most items, and the rule about that, for a refusal. */
-  readonly bound: { readonly most: number; readonly rule: string } | undefined;
+  /** Of a list or a map. */
+  readonly bound: ListBound | undefined;
   /** Of a field that consists of messages; of a map the message of a pair. */
   readonly message: MessagePlan | undefined;
 }
@@ -38,9 +54,22 @@ export const MAX_UNSEEN_BYTES = 16_384;
 /** Decoding as many more items takes a hundredth of a second. */
 const MAX_SURPLUS = 10_000;
 
+const WINDOWS: SharedBound = { most: SET_BOUNDS.maxSetWindows, what: "cutover windows of all rules" };
+const IDS: SharedBound = { most: SET_BOUNDS.maxSetIds, what: "owners and viewers of all rules" };
+
+/** Lists that are short themselves. A request has so many of them that their items need a bound together. */
+const SHARED_BOUNDS: ReadonlyMap<string, SharedBound> = new Map([
+  ["waymark.policy.v1.NamespacePolicy.owners", IDS],
+  ["waymark.policy.v1.NamespacePolicy.visibility", IDS],
+  ["waymark.policy.v1.NamespacePolicy.visibility_tenants", IDS],
+  ["waymark.policy.v1.NamespacePolicy.cutover_windows", WINDOWS],
+]);
+
 /** Counts what a request has beyond the bounds of its lists, and fields that it does not have or has already. */
 export class Surplus {
   #count = 0;
+  /** Items by the bound that their lists share. */
+  readonly #totals = new Map<SharedBound, number>();
 
   /** Throws `invalid_argument` once there are too many fields. */
   addField(): void {
@@ -52,6 +81,13 @@ export class Surplus {
   addItems(count: number, { name, bound }: FieldPlan, path: string): void {
     this.#count += count;
     if (this.#count > MAX_SURPLUS) throw invalid(path + name, bound?.rule ?? "");
+  }
+
+  /** Throws `invalid_argument` once the lists that share a bound have more items together. */
+  addShared(count: number, shared: SharedBound, field: string): void {
+    const total = (this.#totals.get(shared) ?? 0) + count;
+    this.#totals.set(shared, total);
+    if (total > shared.most) throw invalid(field, `there are more than ${shared.most} ${shared.what}`);
   }
 }
 
@@ -103,10 +139,12 @@ function wireOf(scalar: ScalarType | undefined): WireType {
 }
 
 /** Lists that the contract says no bound of are those of messages that we have no rules for. */
-function boundOf({ parent, name }: DescField, bounds: ListBounds): { readonly most: number; readonly rule: string } {
-  const said = LIST_BOUNDS.get(`${parent.typeName}.${name}`) ?? Number.POSITIVE_INFINITY;
-  if (typeof said === "number") return { most: said, rule: `has more than ${said} items` };
+function boundOf({ parent, name }: DescField, bounds: ListBounds): ListBound {
+  const path = `${parent.typeName}.${name}`;
+  const shared = SHARED_BOUNDS.get(path);
+  const said = LIST_BOUNDS.get(path) ?? Number.POSITIVE_INFINITY;
+  if (typeof said === "number") return { most: said, rule: `has more than ${said} items`, shared };
   const most = bounds[said];
   const setting = said.replaceAll(/(?=[A-Z])/g, "_").toLowerCase();
-  return { most, rule: `has more than ${most} items (limits.${setting})` };
+  return { most, rule: `has more than ${most} items (limits.${setting})`, shared };
 }

@@ -98,7 +98,9 @@ class Message {
   #addItem(field: FieldPlan): void {
     const count = (this.#counts[field.place] ?? 0) + 1;
     this.#counts[field.place] = count;
-    if (field.bound !== undefined && count > field.bound.most) this.#request.surplus.addItems(1, field, this.#path);
+    if (field.bound === undefined) return;
+    if (count > field.bound.most) this.#request.surplus.addItems(1, field, this.#path);
+    if (field.bound.shared !== undefined) this.#request.surplus.addShared(1, field.bound.shared, this.#path + field.name);
   }
 }
 

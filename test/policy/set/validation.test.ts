@@ -52,6 +52,12 @@ test.each([
     says: "-1",
   },
   {
+    why: "too many windows in all rules",
+    rules: Array.from({ length: 101 }, (_, i) => rule(`r-${i}`, { cutoverWindows: Array.from({ length: 200 }, () => span(0, 1)) })),
+    path: "rules",
+    says: "20200 cutover windows of all rules are more than 20000",
+  },
+  {
     why: "too many items",
     rules: [rule("a", { visibility: Array.from({ length: 1001 }, (_, i) => `c-${i}`) })],
     path: "rules[0].visibility",

@@ -158,7 +158,7 @@ test("each node decides by the stage itself, and one that knows nothing else tak
   await a.apply(only("red"));
   await send(a, b);
   const stage = { by: "clusters", clusterIds: ["eu-1"] } as const;
-  await a.run(a.policyStore.apply(ANN, { set: only("blue"), problems: [], terms: { ...TERMS, stage }, isDryRun: false }));
+  await a.run(a.policyStore.apply(ANN, { set: only("blue"), terms: { ...TERMS, stage }, isDryRun: false }));
   await send(a, b);
   await send(a, newcomer);
   expect([a, b, newcomer].map(({ engine }) => engine.inForce?.number)).toEqual([2, 1, 2]);

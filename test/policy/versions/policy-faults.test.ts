@@ -93,7 +93,7 @@ const act: fc.Arbitrary<Act> = fc.oneof(
   team.map(
     (n): Act =>
       ({ policyStore }) =>
-        policyStore.apply(ANN, { set: only(n), problems: [], terms: TERMS, isDryRun: false }),
+        policyStore.apply(ANN, { set: only(n), terms: TERMS, isDryRun: false }),
   ),
   team.map(
     (n): Act =>
@@ -144,7 +144,7 @@ test("whatever request fails, tasks end, nothing is half in force, and the next 
         expect(again.engine.newestNumber - node.engine.newestNumber).toBeOneOf(planted.isDone ? [0, 1] : [0]);
         if (!planted.isDone) expect(again.engine.status.inForce).toEqual(node.engine.status.inForce);
         // The fault may come only now, and who lost an answer has to learn of a version first.
-        const apply = () => node.do(node.policyStore.apply(ANN, { set: only(9), problems: [], terms: TERMS, isDryRun: false }));
+        const apply = () => node.do(node.policyStore.apply(ANN, { set: only(9), terms: TERMS, isDryRun: false }));
         expect([1, 2, 3].some(() => apply() === undefined)).toBe(true);
         expect(node.engine.inForce?.version).toBe("t9");
       },
@@ -157,7 +157,7 @@ test("a version that another takes the place of is kept, at whatever request the
     for (const isDone of [false, true]) {
       const map = new ControlMap();
       const before = new Node(map);
-      before.do(before.policyStore.apply(ANN, { set: only(1), problems: [], terms: TERMS, isDryRun: false }));
+      before.do(before.policyStore.apply(ANN, { set: only(1), terms: TERMS, isDryRun: false }));
       const lost = before.engine.place;
       const node = new Node(map, { at, isDone });
       node.do(node.policyStore.restore());

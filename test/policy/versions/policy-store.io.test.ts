@@ -190,7 +190,7 @@ function both(a: string, b: string): PolicySet {
 test("an owner puts in force and takes back what differs in its own rules, and nothing else", async () => {
   const bench = new Bench(openMemoryStore());
   const owner = (one: PolicySet, terms: Partial<typeof TERMS> = {}, isDryRun = false) =>
-    bench.run(bench.policyStore.apply(OWEN, { set: one, problems: [], terms: { ...TERMS, ...terms }, isDryRun }));
+    bench.run(bench.policyStore.apply(OWEN, { set: one, terms: { ...TERMS, ...terms }, isDryRun }));
   await expect(owner(both("blue", "red"))).rejects.toThrow("discovery_access_denied");
   await bench.apply(both("blue", "red"));
   expect(await owner(both("green", "red"))).toMatchObject({ number: 2 });
@@ -210,7 +210,7 @@ test("an owner who may not read policy is not told which rule is in the way", as
   const bench = new Bench(openMemoryStore());
   await bench.apply(both("blue", "red"));
   const blind = { ...OWEN, mayRead: false };
-  const refused = bench.run(bench.policyStore.apply(blind, { set: both("blue", "green"), problems: [], terms: TERMS, isDryRun: true }));
+  const refused = bench.run(bench.policyStore.apply(blind, { set: both("blue", "green"), terms: TERMS, isDryRun: true }));
   await expect(refused).rejects.toThrow("it owns: the set differs in more than that");
 });
 
@@ -218,10 +218,10 @@ test("an owner does not put in force everywhere what a stage has put in force el
   const bench = new Bench(openMemoryStore());
   await bench.apply(both("blue", "red"));
   const stage = { by: "clusters", clusterIds: ["us-1"] } as const;
-  await bench.run(bench.policyStore.apply(ANN, { set: both("blue", "green"), problems: [], terms: { ...TERMS, stage }, isDryRun: false }));
+  await bench.run(bench.policyStore.apply(ANN, { set: both("blue", "green"), terms: { ...TERMS, stage }, isDryRun: false }));
   expect(bench.engine.inForce?.number).toBe(1);
   for (const b of ["red", "green"]) {
-    const refused = bench.run(bench.policyStore.apply(OWEN, { set: both("red", b), problems: [], terms: TERMS, isDryRun: false }));
+    const refused = bench.run(bench.policyStore.apply(OWEN, { set: both("red", b), terms: TERMS, isDryRun: false }));
     await expect(refused).rejects.toThrow("discovery_access_denied");
   }
 });
@@ -229,8 +229,8 @@ test("an owner does not put in force everywhere what a stage has put in force el
 test("of an owner and an admin at the same time, the owner does not overwrite what it was not compared with", async () => {
   const bench = new Bench(openMemoryStore());
   await bench.apply(both("blue", "red"));
-  const late = bench.run(bench.policyStore.apply(OWEN, { set: both("green", "red"), problems: [], terms: TERMS, isDryRun: false }));
-  const first = bench.run(bench.policyStore.apply(ANN, { set: both("blue", "green"), problems: [], terms: TERMS, isDryRun: false }));
+  const late = bench.run(bench.policyStore.apply(OWEN, { set: both("green", "red"), terms: TERMS, isDryRun: false }));
+  const first = bench.run(bench.policyStore.apply(ANN, { set: both("blue", "green"), terms: TERMS, isDryRun: false }));
   const results = await Promise.allSettled([late, first]);
   expect(results.filter(({ status }) => status === "fulfilled")).toHaveLength(1);
   // Whoever won, the other's rule is what it was before or what the winner said.

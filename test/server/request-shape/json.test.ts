@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { RegisterRequestSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
+import { ApplyPolicyRequestSchema } from "../../../gen/waymark/policy/v1/policy_pb.js";
 import { jsonFault } from "../../../src/server/request-shape/json.ts";
 import { type MessagePlan, planner } from "../../../src/server/request-shape/plan.ts";
 
@@ -35,6 +36,7 @@ test("JSON that is not deep is let through", () => {
 });
 
 const REGISTER = planner({ maxRequestEntries: 1000, maxTargets: 64, maxMetadataPairs: 64, maxListItems: 64 })(RegisterRequestSchema);
+const POLICY = planner({ maxRequestEntries: 1000, maxTargets: 64, maxMetadataPairs: 64, maxListItems: 64 })(ApplyPolicyRequestSchema);
 const many = (item: string, count: number) => Array.from({ length: count }, () => item).join(",");
 
 test.each([
@@ -69,4 +71,11 @@ test.each([
   { what: "a list of a field that there is not", text: `{"nope":[${many("{}", 20_000)}]}`, says: "" },
 ])("lists of a request: $what", ({ text, says }) => {
   expect(faultOf(text, REGISTER)).toBe(says === "" ? "" : `invalid_argument: ${says}`);
+});
+
+test("all rules of a policy together have at most 20,000 windows", () => {
+  const policyOf = (count: number) => `{"policy":{"rules":[${many(`{"cutoverWindows":[${many("{}", 200)}]}`, count)}]}}`;
+  expect(faultOf(policyOf(100), POLICY)).toBe("");
+  const says = "policy.rules[100].cutover_windows: there are more than 20000 cutover windows of all rules";
+  expect(faultOf(policyOf(101), POLICY)).toBe(`invalid_argument: ${says}`);
 });

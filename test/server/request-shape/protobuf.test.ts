@@ -119,6 +119,17 @@ test("lists inside a policy have their bounds too", () => {
   expect(faultOf(ApplyPolicyRequestSchema, windows)).toBe("policy.rules[0].cutover_windows: has more than 256 items");
 });
 
+test.each([
+  { rules: 200, list: repeated([0x3a, 0], 100), says: "" },
+  { rules: 201, list: repeated([0x3a, 0], 100), says: "cutover_windows: there are more than 20000 cutover windows of all rules" },
+  { rules: 250, list: repeated([0x12, 0], 1000), says: "" },
+  { rules: 125, list: repeated([0x12, 0, 0x22, 0], 1000), says: "" },
+  { rules: 126, list: repeated([0x12, 0, 0x22, 0], 1000), says: "owners: there are more than 250000 owners and viewers of all rules" },
+])("lists of $rules rules together → $says", ({ rules, list, says }) => {
+  const set = inside(0x0a, repeated([...inside(0x1a, list)], rules));
+  expect(faultOf(ApplyPolicyRequestSchema, set)).toBe(says === "" ? "" : `policy.rules[${rules - 1}].${says}`);
+});
+
 test("a request with all that it may have is decoded", () => {
   const reports = Array.from({ length: 1000 }, () => ({ key: { namespace: "svc.a", name: "b" }, health: 1, load: { activeClients: 5 } }));
   const leaseIds = Array.from({ length: 1000 }, (_, i) => `lease-${i}`);

@@ -179,7 +179,8 @@ export declare type NamespacePolicy = Message<"waymark.policy.v1.NamespacePolicy
 export declare const NamespacePolicySchema: GenMessage<NamespacePolicy>;
 
 /**
- * A whole policy. Its size is bounded by the node's setting `limits.max_request_bytes`.
+ * A whole policy. Its size is bounded by the node's setting `limits.max_request_bytes`. All rules together have at most
+ * 20000 cutover windows and 250000 owners and viewers.
  *
  * @generated from message waymark.policy.v1.PolicySet
  */
@@ -1895,6 +1896,9 @@ export declare const AuditFaultSchema: GenEnum<AuditFault>;
  * DEADLINE_EXCEEDED. Calls that change the policy can fail with VERSION_CONFLICT, STORE_UNAVAILABLE and FABRIC_OPEN.
  * A resolver refuses these, ValidatePolicy and PolicyHistory with READ_ONLY; what it answers, it answers with NOT_READY until
  * it has the policy in force.
+ *
+ * A node runs one call of ValidatePolicy, ApplyPolicy and RollbackPolicy at a time. Other calls wait. When the sets of
+ * waiting calls are too large, a new call fails with DISCOVERY_RATE_LIMITED, whatever role its caller has.
  *
  * @generated from service waymark.policy.v1.PolicyService
  */

@@ -1,0 +1,76 @@
+/** Sixteen policy sets of almost 4 MB at once, from an owner and an admin: the node answers each with a bounded list, and does not grow. */
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { expect, test } from "vitest";
+import { ApplyPolicyRequestSchema, PolicyService } from "../../gen/waymark/policy/v1/policy_pb.js";
+import { type LimitedNode, startLimitedNode, TOKENS } from "../fakes/limited-node.ts";
+
+const OWNER_TOKEN = "token-of-the-owner";
+const OWNER = `[[tenants.credentials]]
+tenant = "c"
+principal = "c-app"
+token_sha256 = "${createHash("sha256").update(OWNER_TOKEN).digest("hex")}"
+roles = ["owner:own"]
+`;
+
+type Rule = Readonly<Record<string, unknown>>;
+
+function setOf(ruleCount: number, rule: (index: number) => Rule, dryRun = true): Uint8Array<ArrayBuffer> {
+  const rules = Array.from({ length: ruleCount }, (_, index) => ({ namespace: `own.r-${index}`, ...rule(index) }));
+  return new Uint8Array(toBinary(ApplyPolicyRequestSchema, create(ApplyPolicyRequestSchema, { policy: { rules }, dryRun })));
+}
+
+const texts = (count: number, text: string) => Array.from({ length: count }, () => text);
+const windows = (count: number) => Array.from({ length: count }, () => ({}));
+
+const rssMiB = ({ process }: LimitedNode): number =>
+  Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${process.command.pid}/status`, "utf8"))?.[1]) / 1024;
+
+/** What each call gives: the number of problems, or the code of its refusal. */
+async function ask(
+  { process }: LimitedNode,
+  method: "applyPolicy" | "validatePolicy",
+  token: string,
+  body: Uint8Array<ArrayBuffer>,
+): Promise<number | string> {
+  const headers = { "content-type": "application/proto", authorization: `Bearer ${token}` };
+  const { parent, name, output } = PolicyService.method[method];
+  const url = `http://${process.listeners["http"]}/${parent.typeName}/${name}`;
+  const answer = await fetch(url, { method: "POST", headers, body });
+  if (answer.status !== 200) return ((await answer.json()) as { code: string }).code;
+  return fromBinary(output, new Uint8Array(await answer.arrayBuffer())).problems.length;
+}
+
+test.each([
+  { what: "1,900,000 windows", body: setOf(10_000, () => ({ cutoverWindows: windows(190) })), ends: ["invalid_argument"] },
+  {
+    what: "1,900,000 tenants without a character",
+    body: setOf(10_000, () => ({ visibilityTenants: texts(190, "") })),
+    ends: ["invalid_argument"],
+  },
+  {
+    what: "20,000 windows without a start, as many as a set may have",
+    body: setOf(100, () => ({ cutoverWindows: windows(200) })),
+    ends: [1001, "invalid_argument", "resource_exhausted"],
+  },
+])("$what: sixteen calls at once keep a thousand problems each, and the node grows by at most 200 MB", async ({ body, ends }) => {
+  await using node = await startLimitedNode(OWNER);
+  // An owner may only change a set that is in force.
+  const first = setOf(1, () => ({}), false);
+  expect(await ask(node, "applyPolicy", TOKENS.operator, first)).toBe(0);
+  const before = rssMiB(node);
+  let peak = before;
+  const timer = setInterval(() => {
+    peak = Math.max(peak, rssMiB(node));
+  }, 5);
+  const calls = Array.from({ length: 8 }, () => [
+    ask(node, "applyPolicy", OWNER_TOKEN, body),
+    ask(node, "validatePolicy", TOKENS.operator, body),
+  ]);
+  const outcomes = await Promise.all(calls.flat());
+  clearInterval(timer);
+  for (const outcome of outcomes) expect(ends).toContain(outcome);
+  expect(peak - before).toBeLessThan(200);
+  expect((await fetch(`http://${node.process.listeners["http"]}/healthz`)).status).toBe(200);
+});
