@@ -1,6 +1,6 @@
 /** A real resolver between real nodes and real callers: what it serves, to whom, and what it says of it. */
 import { createHash } from "node:crypto";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Code, ConnectError, createClient, type Interceptor } from "@connectrpc/connect";
@@ -312,6 +312,25 @@ test("after a restart with every server gone it serves its copy on disk to those
   expect([again.nodeId, await seen(again, "red"), await seen(again, "blue")]).toEqual([first.nodeId, 1, 0]);
   const { stale, source } = await discoveryAt(again, "red").catalogQuery({ namespace: "svc.market" });
   expect([stale, source]).toEqual([true, Source.DISK]);
+});
+
+test("a resolver that is killed as soon as it has a copy, right after its first start, serves from it", async () => {
+  const data = join(HOME, "killed");
+  await using lone = await startNodeProcess(["--ephemeral", "--node-id", "lone", "--config", settings("lone-killed")]);
+  await discoveryAt(lone, "admin").register({ entries: [entryOf("svc.market", "web")], staticLease: true });
+  const flags = ["--mode", "resolver", "--upstream", lone.grpc, "--namespaces", "svc.market", "--data-dir", data];
+  const config = ["--config", settings("killed", { resolver: { token_file: tokenFile } })];
+  const first = await startNodeProcess([...flags, ...config]);
+  // Less than the time between two copies.
+  await until("its copy is there", () => existsSync(join(data, "followed.copy")), 20_000);
+  first.command.kill("SIGKILL");
+  await first.command.finished();
+  lone.command.kill("SIGKILL");
+  await lone.command.finished();
+  await using _ = await heldAddress(lone.grpc);
+  await using again = await startNodeProcess([...flags, ...config]);
+  const { items, source } = await discoveryAt(again, "blue").catalogQuery({ namespace: "svc.market" });
+  expect([items.length, source]).toEqual([1, Source.DISK]);
 });
 
 test("where no policy was ever applied, it answers after a restart as it did before, also about what it does not follow", async () => {

@@ -275,8 +275,9 @@ class CatalogInDns implements DnsCatalog {
     this.#noteElsewhere("");
     if (dnsNames.hasNameUnder(suffix, zone, view) || clusters?.hasNameUnder(suffix, zone, view) === true) return true;
     if (elsewhere === undefined || elsewhere.isNothing) return false;
-    // Where the policy denies by default, hidden names lie above much that it shows, and must not be called absent without being asked for.
-    if (this.#isHidden(ownWords(suffix))) return policies.policy.set?.defaultAllow === false;
+    // Where the policy denies by default, much that it shows lies below names that it hides. So these are asked for too: each of them, whether it exists or not, and
+    // the viewer is told of what they may see.
+    if (policies.policy.set?.defaultAllow !== false && this.#isHidden(ownWords(suffix))) return false;
     return elsewhere.hasNameUnder(suffix, zone, view);
   }
 

@@ -24,6 +24,8 @@ export interface CacheFileParts {
 
 /** A copy is looked at so often, and written when something changed. */
 const INTERVAL_MS = 30_000;
+/** The same while there is no copy that can be used: a resolver that is killed soon after its first start must find one. */
+const FIRST_INTERVAL_MS = 1000;
 /** After so many intervals it is written although nothing changed, so that it does not grow old. */
 const IDLE_INTERVALS = 10;
 /** A disk that goes on failing is named so often. */
@@ -37,6 +39,8 @@ export class CacheFile {
   #mark: string | undefined;
   #idleCount = 0;
   #isIgnored = false;
+  /** Whether the file on disk is a copy that the next start can use. */
+  hasCopy = false;
   #warnedMonoMs: number | undefined;
   #writing: Promise<void> = Promise.resolve();
 
@@ -55,6 +59,7 @@ export class CacheFile {
       const restored = await inSlices(machine.restore(file.bytes, start));
       if (!restored.ok) return this.#ignored(restored.fault);
       const { entryCount, ageMs } = restored;
+      this.hasCopy = true;
       log.info(
         { entryCount, ageMs, tookMs: Math.round(now().monoMs - start.monoMs) },
         "what this resolver held is back from its copy on disk",
@@ -96,6 +101,7 @@ export class CacheFile {
       if (sizeBytes === undefined && signal.aborted) return;
       if (sizeBytes === undefined) return this.#warn({ maxBytes }, "no copy on disk of what this resolver holds: it is too large");
       this.#mark = mark;
+      this.hasCopy = true;
       this.#idleCount = 0;
       log.debug({ sizeBytes, tookMs: Math.round(now().monoMs - monoMs) }, "copy on disk of what this resolver holds");
       if (this.#warnedMonoMs === undefined) return;
@@ -122,7 +128,7 @@ export class CacheFile {
 }
 
 export interface KeptCopy extends Component {
-  /** Another policy is in force: a copy with it is written at once, because a start must not go back to the one before. */
+  /** Writes a copy at once if something changed: when the resolver becomes ready, and when another policy is in force, because a start must not go back to the one before. */
   readonly hurry: () => void;
 }
 
@@ -131,7 +137,10 @@ export async function openCacheFile(parts: CacheFileParts): Promise<KeptCopy> {
   if (parts.directory === undefined) return { hurry: () => {} };
   const file = new CacheFile(parts.directory, parts);
   await file.restore();
-  const rounds = new Rounds(() => file.keep());
+  const rounds = new Rounds(
+    () => file.keep(),
+    () => (file.hasCopy ? INTERVAL_MS : FIRST_INTERVAL_MS),
+  );
   return {
     start: () => rounds.begin(),
     hurry: () => rounds.hurry(),
@@ -145,16 +154,18 @@ export async function openCacheFile(parts: CacheFileParts): Promise<KeptCopy> {
 /** Looks again and again whether a copy is to be written, one look after the other. */
 class Rounds {
   readonly #keep: () => Promise<void>;
+  readonly #intervalMs: () => number;
   #state: "idle" | "waiting" | "keeping" | "hurried" | "over" = "idle";
   #cancel = (): void => {};
 
-  constructor(keep: () => Promise<void>) {
+  constructor(keep: () => Promise<void>, intervalMs: () => number) {
     this.#keep = keep;
+    this.#intervalMs = intervalMs;
   }
 
   begin(): void {
     this.#state = "waiting";
-    this.#cancel = later(() => this.#look(), INTERVAL_MS);
+    this.#cancel = later(() => this.#look(), this.#intervalMs());
   }
 
   /** Looks now, or when the look under way is over. */

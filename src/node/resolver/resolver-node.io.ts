@@ -59,6 +59,9 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
     (component) => component,
   );
   core.onPolicyChanged = copy.hurry;
+  core.followServing((isServing) => {
+    if (isServing) copy.hurry();
+  });
   const { reads, replica, dnsNames, policies } = core.rooms;
   const sources = { reads, replica, dnsNames, policies, identity: core.identity };
   const openSerials = () => ZoneSerials.open({ ...sources, settings, log: log.child("dns") });

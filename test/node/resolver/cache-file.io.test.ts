@@ -9,6 +9,7 @@ import { epochOf } from "../../../src/policy/set/verdict.ts";
 import { KEYS } from "../../fakes/mesh.ts";
 import { version } from "../../fakes/policy-versions.ts";
 import { ResolverWorld } from "../../fakes/resolver-world.ts";
+import { until } from "../../fakes/until.ts";
 
 let home = "";
 beforeEach(() => {
@@ -136,6 +137,19 @@ test("as a part of a node it writes when it stops; without a directory it does n
   const none = await openCacheFile({ ...parts, directory: undefined });
   none.hurry();
   expect(Object.keys(none)).toEqual(["hurry"]);
+});
+
+test("while there is no copy, one is written soon after there is something to copy, and without a change of policy", async () => {
+  const empty = new ResolverWorld(["a"]);
+  const { parts, path } = resolver(empty);
+  const component = await openCacheFile(parts);
+  await component.start?.();
+  expect(existsSync(path)).toBe(false);
+  empty.put("a", KEYS[0]!);
+  empty.run(2000);
+  // Less than the time between two copies.
+  await until("there is a copy", () => existsSync(path), 20_000);
+  await component.stop?.(new Deadline(10_000));
 });
 
 test("a change of policy is written at once, also one that comes while a copy is being written, and nothing after the stop", async () => {
