@@ -70,9 +70,13 @@ async function register(namespace: string, name: string, host: string, aliases: 
   await createClient(DiscoveryService, transport()).register({ entries: [entry], staticLease: true });
 }
 
-/** The code of the answer, then the type, seconds and data of each record. */
-async function asked(name: string, ...words: readonly string[]): Promise<string> {
-  const printed = await dig(resolver.listeners["dns"] ?? "", name === "" ? "waymark" : `${name}.waymark`, ...words);
+/** The code of the resolver's answer, then the type, seconds and data of each record. */
+function asked(name: string, ...words: readonly string[]): Promise<string> {
+  return askedAt(resolver, name, ...words);
+}
+
+async function askedAt(server: NodeProcess, name: string, ...words: readonly string[]): Promise<string> {
+  const printed = await dig(server.listeners["dns"] ?? "", name === "" ? "waymark" : `${name}.waymark`, ...words);
   const records = printed.split("\n").filter((line) => line !== "" && !line.startsWith(";") && !line.includes("SOA"));
   const code = /status: (\w+)/.exec(printed)?.[1] ?? "";
   return [code, ...records.map((line) => line.split(/\s+/).slice(3).join(" "))].join("; ");
@@ -85,6 +89,24 @@ async function queriesAtNode(): Promise<number> {
   const line = text.split("\n").find((each) => each.startsWith("rpc_requests_total") && each.includes("CatalogQuery"));
   return Number(line?.split(" ").at(-1) ?? 0);
 }
+
+test("where the policy denies by default, the resolver answers for each name what the node answers", async () => {
+  const policies = createClient(PolicyService, transport());
+  const apply = (policy: object) => policies.applyPolicy({ policy, reason: "test" });
+  await register("svc.market.deep.eu", "web", "192.0.2.4");
+  await apply({ version: "v2", defaultAllow: false, rules: [{ namespace: "svc.market" }] });
+  try {
+    const absent = ["far.svc.other", "none.svc.other", "hidden.svc.secret", "svc.secret", "shop.example", "below.example", "up.eu"];
+    for (const [name, code] of [...absent.map((each) => [each, "NXDOMAIN"] as const), ["deep.eu", "NOERROR"] as const]) {
+      expect([name, await askedAt(node, name)]).toEqual([name, code]);
+      // What it asks its node for may come late.
+      await until(`the resolver answers ${code} for ${name}`, async () => (await asked(name)) === code);
+    }
+  } finally {
+    await apply({ version: "v3", defaultAllow: true, rules: [{ namespace: "svc.secret", visibilityTenants: ["red"] }] });
+    await until("it has the policy", async () => (await asked("far.svc.other")).startsWith("NOERROR; A"));
+  }
+});
 
 test("a name that is not followed is fetched, over UDP and TCP, and so is an alias that is carried elsewhere", async () => {
   expect(await asked("web.svc.market")).toBe("NOERROR; A 192.0.2.1");
