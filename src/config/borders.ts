@@ -17,8 +17,8 @@ const NAMESPACES = {
   what: "a namespace, which stands for itself and all below it, or one with .* at its end, for those below it alone",
   default: [],
 } as const;
-/** What a certificate can name as a cluster (SPIFFE-ID, section 2.3). */
-const IN_CERTIFICATE = /^[A-Za-z0-9._-]+$/;
+/** What a certificate can name as a cluster (SPIFFE-ID, section 2.2). */
+const IN_CERTIFICATE = /^(?!\.{1,2}$)[A-Za-z0-9._-]+$/;
 
 const TRUST = requiredTable({
   doc: "What its nodes must prove: an authority and the name of their certificates, or, on loopback only, a token.",

@@ -16,6 +16,8 @@ interface Authority {
 export interface LeafOptions {
   /** URI among the alternative names, such as a SPIFFE id. */
   readonly uris?: readonly string[];
+  /** Unless given: the subject, if it is a name with a dot, else localhost. */
+  readonly dnsNames?: readonly string[];
   /** From now; a day unless given, negative for one that has expired. */
   readonly endsInMs?: number;
 }
@@ -59,7 +61,7 @@ interface Request extends LeafOptions {
   readonly isAuthority: boolean;
 }
 
-function certificate({ issuer, subject, publicKey, signer, isAuthority, uris = [], endsInMs = DAY_MS }: Request): string {
+function certificate({ issuer, subject, publicKey, signer, isAuthority, endsInMs = DAY_MS, ...names }: Request): string {
   const algorithm = sequence(oid("2a8648ce3d040302")); // ecdsa-with-SHA256
   const now = Date.now();
   const body = sequence(
@@ -70,7 +72,7 @@ function certificate({ issuer, subject, publicKey, signer, isAuthority, uris = [
     sequence(utcTime(now - DAY_MS), utcTime(now + endsInMs)),
     distinguishedName(subject),
     publicKey.export({ type: "spki", format: "der" }),
-    tagged(0xa3, sequence(isAuthority ? BASIC_CONSTRAINTS_CA : alternativeNames(uris))),
+    tagged(0xa3, sequence(isAuthority ? BASIC_CONSTRAINTS_CA : alternativeNames(subject, names))),
   );
   const signature = sign("sha256", body, signer);
   const der = sequence(body, algorithm, tagged(0x03, Buffer.of(0), signature));
@@ -108,10 +110,10 @@ function utcTime(wallMs: number): Buffer {
 
 const BASIC_CONSTRAINTS_CA = sequence(oid("551d13"), tagged(0x01, Buffer.of(255)), tagged(0x04, sequence(tagged(0x01, Buffer.of(255)))));
 
-/** localhost and 127.0.0.1, so that each certificate does for servers too, and the URIs. */
-function alternativeNames(uris: readonly string[]): Buffer {
+/** With 127.0.0.1, so that each certificate does for servers too. */
+function alternativeNames(subject: string, { uris = [], dnsNames = [subject.includes(".") ? subject : "localhost"] }: LeafOptions): Buffer {
   const names = [
-    tagged(0x82, Buffer.from("localhost")),
+    ...dnsNames.map((name) => tagged(0x82, Buffer.from(name))),
     tagged(0x87, Buffer.of(127, 0, 0, 1)),
     ...uris.map((uri) => tagged(0x86, Buffer.from(uri))),
   ];

@@ -1,6 +1,6 @@
 /** Decides whether a node may talk to this one: compares what the node claims with what its connection proves. */
 import { equalSecrets } from "../../lib/crypto.ts";
-import { uriNames } from "../../policy/identity/certificates.ts";
+import { nodeOfSpiffeId, readAlternativeNames, type SpiffeNode } from "../../lib/spiffe.ts";
 import { isListed } from "../membership/members.ts";
 import type { StartStanding } from "../membership/node-starts.ts";
 import type { CallRequest, CallResponse, Goodbye, Hello, MemberUpdate, PeerIdentity } from "../wire/messages.ts";
@@ -8,9 +8,6 @@ import type { Foreigners } from "./foreigners.ts";
 
 /** Fabric protocol versions this program speaks, ascending. */
 export const PROTOCOL_VERSIONS: readonly number[] = [1];
-
-// The trust domain is as in the SPIFFE-ID specification, section 2.1. The ids are ours (semantics.md, Names and bounds), without the characters that SPIFFE forbids.
-const NODE_ID = /^spiffe:\/\/[a-z0-9._-]{1,255}\/waymark\/cluster\/([A-Za-z0-9._-]{1,64})\/node\/([A-Za-z0-9._-]{1,64})$/;
 
 export interface PeerAuthFacts {
   readonly nodeId: string;
@@ -42,10 +39,9 @@ export interface Refusal {
 }
 
 /** The node and cluster that the alternative names of a certificate name. Undefined when they name none, or more than one. */
-export function nodeOfCertificate(alternativeNames: string): { readonly nodeId: string; readonly clusterId: string } | undefined {
-  const [uri, ...others] = uriNames(alternativeNames);
-  const [, clusterId, nodeId] = NODE_ID.exec(uri ?? "") ?? [];
-  return nodeId === undefined || clusterId === undefined || others.length > 0 ? undefined : { nodeId, clusterId };
+export function nodeOfCertificate(alternativeNames: string): SpiffeNode | undefined {
+  const [uri, ...others] = readAlternativeNames(alternativeNames)?.uris ?? [];
+  return uri === undefined || others.length > 0 ? undefined : nodeOfSpiffeId(uri);
 }
 
 /** Whether a plain connection is accepted: it comes from this machine, or the operator trusts the network (`--insecure`). */

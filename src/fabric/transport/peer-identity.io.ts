@@ -20,17 +20,12 @@ export interface FabricTls {
 /** Trust domain of the node a certificate names (SPIFFE-ID, section 2.1); throws for one that names no node. */
 export function trustDomainOf(cert: Uint8Array): string {
   const names = new X509Certificate(cert).subjectAltName ?? "";
-  const domain = domainIn(names);
-  if (domain === undefined)
+  const node = nodeOfCertificate(names);
+  if (node === undefined)
     throw new Error(
       `the fabric's certificate names no node: it must have one URI, spiffe://<trust domain>/waymark/cluster/<cluster>/node/<node>, and has ${names}`,
     );
-  return domain;
-}
-
-function domainIn(alternativeNames: string): string | undefined {
-  if (nodeOfCertificate(alternativeNames) === undefined) return undefined;
-  return /URI:spiffe:\/\/([^/]+)\//.exec(alternativeNames)?.[1];
+  return node.trustDomain;
 }
 
 /**
@@ -48,12 +43,11 @@ export function peerIdentityOf(
   if (!(socket instanceof TLSSocket) || !socket.authorized) return { refused: "showed no certificate of ours" };
   // A resumed session need not name the gate by which it came first (TLS 1.2), and nodes resume none.
   if (socket.isSessionReused()) return { refused: "resumed a session, as no node does" };
-  const names = socket.getPeerX509Certificate()?.subjectAltName ?? "";
-  const certificate = nodeOfCertificate(names);
-  if (certificate === undefined) return { refused: "its certificate names no node" };
-  const domain = domainIn(names);
+  const node = nodeOfCertificate(socket.getPeerX509Certificate()?.subjectAltName ?? "");
+  if (node === undefined) return { refused: "its certificate names no node" };
   const wanted = border?.trustDomain ?? trustDomain;
-  if (domain !== wanted) return { refused: `its certificate is of another trust domain, ${domain ?? ""}` };
+  if (node.trustDomain !== wanted) return { refused: `its certificate is of another trust domain, ${node.trustDomain}` };
+  const certificate = { nodeId: node.nodeId, clusterId: node.clusterId };
   return { ...plain, certificate, ...(border !== undefined && { border: border.clusterId }) };
 }
 

@@ -1,4 +1,5 @@
-/** Turns client certificates into principals: the SPIFFE id among the subject's alternative names, else the common name. */
+/** Turns client certificates into principals: the SPIFFE id, else the DNS name, else the common name of the subject. */
+import { isSpiffeId, readAlternativeNames, SPIFFE } from "../../lib/spiffe.ts";
 import { unauthenticated } from "./caller.ts";
 
 /** What TLS says about the client of a connection, read once for each connection. */
@@ -13,9 +14,7 @@ export type PeerCertificate =
   /** The certificate is not signed by an authority that this node trusts, or not valid now; `why` is OpenSSL's word for it. */
   | { readonly isTrusted: false; readonly why: string };
 
-const SPIFFE = "spiffe://";
-// Trust domain and path as in section 2 of the SPIFFE-ID specification.
-const SPIFFE_ID = /^spiffe:\/\/[a-z0-9._-]+(?:\/[A-Za-z0-9._-]+)+$/;
+const DNS_NAME = /^[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*$/;
 const PRINCIPAL = /^[\x21-\x7e]{1,256}$/;
 
 /** Whether a text can name a principal: 1 to 256 printable ASCII characters without spaces. */
@@ -34,39 +33,35 @@ export function checkCertificate(certificate: PeerCertificate, wallMs: number): 
 /** The principal of a certificate. Throws `unauthenticated` when `checkCertificate` does, and when the certificate has no name that counts. */
 export function principalOf(certificate: PeerCertificate, wallMs: number): string {
   checkCertificate(certificate, wallMs);
-  const ids = uriNames(certificate.alternativeNames).filter((uri) => uri.startsWith(SPIFFE));
+  const names = readAlternativeNames(certificate.alternativeNames);
+  if (names === undefined) throw unauthenticated("client certificate has alternative names that cannot be read");
+  // A quoted URI may begin like a SPIFFE id. It counts as one, so that it is refused and not ignored.
+  const ids = names.uris.filter((uri) => uri.startsWith(SPIFFE) || uri.startsWith(`"${SPIFFE}`));
   if (ids.length > 1) throw unauthenticated("client certificate has more than one SPIFFE id");
   const [id] = ids;
   if (id !== undefined) {
-    if (!SPIFFE_ID.test(id) || !isPrincipal(id))
+    if (!isSpiffeId(id) || !isPrincipal(id))
       throw unauthenticated("client certificate has a malformed SPIFFE id, or one longer than 256 characters");
     return id;
   }
+  // RFC 9525, section 2: the common name of a certificate with DNS names says nothing.
+  if (names.dnsNames.length > 0) return dnsPrincipal(names.dnsNames);
   const { commonName } = certificate;
   // A common name must not count as a SPIFFE id, because authorities check the two differently.
   if (!isPrincipal(commonName) || commonName.startsWith(SPIFFE))
-    throw unauthenticated("client certificate has neither a SPIFFE id nor a common name of 1 to 256 printable characters without spaces");
+    throw unauthenticated(
+      "client certificate has no SPIFFE id, no DNS name, and no common name of 1 to 256 printable characters without spaces",
+    );
   return commonName;
 }
 
-/** The URIs among alternative names. Node writes names with a comma, a quote or the like as JSON strings (CVE-2021-44532). */
-export function uriNames(alternativeNames: string): readonly string[] {
-  const uris: string[] = [];
-  for (const [, quoted, plain] of alternativeNames.matchAll(/(?:^|, )URI:(?:("(?:[^"\\]|\\.)*")|([^,"]*))(?=, |$)/g)) {
-    // A quoted name is never a SPIFFE id. It is kept, so that it is refused and not ignored.
-    if (quoted !== undefined) uris.push(unquoted(quoted));
-    else if (plain !== undefined) uris.push(plain);
-  }
-  return uris;
-}
-
-function unquoted(text: string): string {
-  try {
-    const value: unknown = JSON.parse(text);
-    return typeof value === "string" ? value : text;
-  } catch {
-    return text;
-  }
+function dnsPrincipal([first = "", ...others]: readonly string[]): string {
+  if (others.length > 0)
+    throw unauthenticated("client certificate has more than one DNS name and no SPIFFE id: it is not clear which one calls");
+  const name = first.toLowerCase();
+  if (!DNS_NAME.test(name) || !isPrincipal(name))
+    throw unauthenticated("client certificate has no SPIFFE id, and a DNS name that is not a host");
+  return name;
 }
 
 /** Whether a principal matches a pattern. The pattern may have one `*`, which stands for one or more characters. */

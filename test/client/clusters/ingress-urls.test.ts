@@ -71,6 +71,7 @@ test.each([
   { names: `${US1}, ${US1.replace("us1", "us2")}`, says: "it names no cluster" },
   { names: `DNS:"a, ${US1}"`, says: "it names no cluster" },
   { names: `DNS:"a, ${US1}, b"`, says: "it names no cluster" },
+  { names: US1.replace("/a", "/.."), says: "it names no cluster" },
   { names: `email:${US1}`, says: "it names no cluster" },
 ])("the names $names are those of us1, or else: $says", ({ names, says }) => {
   const fault = clusterNameFault(names, "us1");

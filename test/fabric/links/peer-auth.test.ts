@@ -78,8 +78,13 @@ test.each([
 });
 
 test.each([
-  ["URI:spiffe://mesh.example/waymark/cluster/c1/node/n-1", { clusterId: "c1", nodeId: "n-1" }],
-  ["DNS:n1.example, URI:spiffe://m/waymark/cluster/c1/node/n1", { clusterId: "c1", nodeId: "n1" }],
+  ["URI:spiffe://mesh.example/waymark/cluster/c1/node/n-1", { trustDomain: "mesh.example", clusterId: "c1", nodeId: "n-1" }],
+  ["DNS:n1.example, URI:spiffe://m/waymark/cluster/c1/node/n1", { trustDomain: "m", clusterId: "c1", nodeId: "n1" }],
+  // A DNS name that looks like a URI gives neither a node nor a trust domain.
+  ['DNS:"a, URI:spiffe://x/, b", URI:spiffe://m/waymark/cluster/c1/node/n1', { trustDomain: "m", clusterId: "c1", nodeId: "n1" }],
+  ['DNS:"a, URI:spiffe://m/waymark/cluster/c1/node/n1, b"', undefined],
+  ["URI:spiffe://m/waymark/cluster/../node/n1", undefined],
+  ["URI:spiffe://m/waymark/cluster/c1/node/.", undefined],
   ["URI:spiffe://m/waymark/cluster/c1/node/n1, URI:spiffe://m/waymark/cluster/c1/node/n2", undefined],
   ["URI:spiffe://m/waymark/cluster/c1/node/n1/extra", undefined],
   ["URI:spiffe://m/waymark/cluster/c1/node/", undefined],

@@ -1,0 +1,48 @@
+/** The alternative names of a certificate as Node writes them, and the SPIFFE ids among them. */
+
+/** How a SPIFFE id begins. */
+export const SPIFFE = "spiffe://";
+/** Section 2 of the SPIFFE-ID specification. No segment of the path is `.` or `..` (section 2.2). */
+const SEGMENT = "(?!\\.{1,2}(?:/|$))[A-Za-z0-9._-]";
+const TRUST_DOMAIN = "[a-z0-9._-]{1,255}";
+const SPIFFE_ID = new RegExp(`^${SPIFFE}${TRUST_DOMAIN}(?:/${SEGMENT}+)+$`);
+/** The ids are ours (semantics.md, Names and bounds), without the characters that SPIFFE forbids. */
+const NODE_ID = new RegExp(`^${SPIFFE}(${TRUST_DOMAIN})/waymark/cluster/(${SEGMENT}{1,64})/node/(${SEGMENT}{1,64})$`);
+
+/** Whether a URI is a well-formed SPIFFE id with a path. */
+export function isSpiffeId(uri: string): boolean {
+  return SPIFFE_ID.test(uri);
+}
+
+export interface SpiffeNode {
+  readonly trustDomain: string;
+  readonly clusterId: string;
+  readonly nodeId: string;
+}
+
+/** The node that a URI names: `spiffe://<trust domain>/waymark/cluster/<cluster>/node/<node>`. Undefined for all other URIs. */
+export function nodeOfSpiffeId(uri: string): SpiffeNode | undefined {
+  const [, trustDomain, clusterId, nodeId] = NODE_ID.exec(uri) ?? [];
+  return trustDomain === undefined || clusterId === undefined || nodeId === undefined ? undefined : { trustDomain, clusterId, nodeId };
+}
+
+export interface AlternativeNames {
+  readonly uris: readonly string[];
+  readonly dnsNames: readonly string[];
+}
+
+/**
+ * Reads `X509Certificate.subjectAltName`. Node writes a name with a comma, a quote or the like as a JSON string (CVE-2021-44532). Such a name
+ * is kept in its quotes, so it is never mistaken for a valid one. Undefined when the text cannot be read to its end.
+ */
+export function readAlternativeNames(text: string): AlternativeNames | undefined {
+  const uris: string[] = [];
+  const dnsNames: string[] = [];
+  let end = 0;
+  for (const [part, kind, name = ""] of text.matchAll(/([^:,"]+):("(?:[^"\\]|\\.)*"|[^,"]*)(?:, |$)/gy)) {
+    if (kind === "URI") uris.push(name);
+    if (kind === "DNS") dnsNames.push(name);
+    end += part.length;
+  }
+  return end === text.length ? { uris, dnsNames } : undefined;
+}

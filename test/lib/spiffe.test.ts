@@ -1,0 +1,14 @@
+import { expect, test } from "vitest";
+import { readAlternativeNames } from "../../src/lib/spiffe.ts";
+
+test.each([
+  { text: "", uris: [], dnsNames: [] },
+  { text: 'URI:a, DNS:b, URI:"c\\"d, URI:x", IP Address:::1, URI:e', uris: ["a", '"c\\"d, URI:x"', "e"], dnsNames: ["b"] },
+  { text: 'othername:<unsupported>, DirName:"CN=a, DNS:b", DNS:c', uris: [], dnsNames: ["c"] },
+])("the names of $text are told apart as Node writes them", ({ text, uris, dnsNames }) => {
+  expect(readAlternativeNames(text)).toEqual({ uris, dnsNames });
+});
+
+test.each(['URI:a, DNS:"b', "URI:a,DNS:b", "URI"])("names that Node does not write are not read in part: %s", (text) => {
+  expect(readAlternativeNames(text)).toBeUndefined();
+});
