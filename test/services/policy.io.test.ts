@@ -239,3 +239,17 @@ test("an owner that changes rules of others is refused before its set is read", 
   const own = { rules: [{ namespace: "own" }, { namespace: "svc.a" }, ...manyWindows("own.x", 40).rules] };
   await expect(from(own)).rejects.toThrow("is required");
 });
+
+test("a rule for what is below a namespace with entries is warned of; an owner is not told of entries of others", async () => {
+  const { bench, call: ask } = open();
+  const policy = { defaultAllow: true, rules: [{ namespace: "svc.a.*", visibilityTenants: ["blue"] }] };
+  const [warned] = problemsOf(await ask("validatePolicy", { policy }));
+  expect(warned).toMatchObject({ path: "rules[0].namespace", severity: "SEVERITY_WARNING" });
+  expect(warned?.message).toContain("does not cover svc.a itself and its entries (2)");
+  expect(problemsOf(await ask("applyPolicy", { policy })).map(({ message }) => message)).toEqual([warned?.message]);
+  const more = { ...policy, rules: [...policy.rules, { namespace: "own" }] };
+  const owner = { ...CALLER, roles: ["owner:own"] };
+  const [told] = problemsOf(await ask("applyPolicy", { policy: more, dryRun: true }, owner));
+  expect(told?.message).toContain("does not cover svc.a itself: default_allow (true)");
+  expect(bench.engine.newestNumber).toBe(1);
+});

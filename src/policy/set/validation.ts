@@ -21,6 +21,8 @@ export interface Known {
   /** The clusters and regions that exist. */
   readonly clusters?: ReadonlySet<string> | undefined;
   readonly nowWallMs?: number | undefined;
+  /** How many entries are in exactly this namespace. */
+  readonly countEntries?: ((namespace: string) => number) | undefined;
 }
 
 export const SET_BOUNDS = {
@@ -87,6 +89,12 @@ export class Problems<P extends Problem> {
 
 const RULES_A_SLICE = 250;
 
+/** Of the set that is checked. */
+interface OtherRules {
+  readonly ruleOf: ReadonlyMap<string, Rule>;
+  readonly defaultAllow: boolean;
+}
+
 class Check {
   readonly #known: Known;
   readonly #problems: Problems<Problem>;
@@ -113,7 +121,7 @@ class Check {
     }
     for (const [index, rule] of rules.entries()) {
       if (this.#problems.isFull) return;
-      this.#rule(rule, `rules[${index}]`, ruleOf);
+      this.#rule(rule, `rules[${index}]`, { ruleOf, defaultAllow: set.defaultAllow });
       if (index % RULES_A_SLICE === RULES_A_SLICE - 1) yield;
     }
   }
@@ -128,7 +136,7 @@ class Check {
     return this.#fits({ length: counts.ids }, SET_BOUNDS.maxSetIds, "owners and viewers of all rules", "rules") && areWindowsFew;
   }
 
-  #rule(rule: Rule, path: string, ruleOf: ReadonlyMap<string, Rule>): void {
+  #rule(rule: Rule, path: string, others: OtherRules): void {
     const isPattern = this.#pattern(rule.pattern, `${path}.namespace`);
     this.#ids(rule.owners, `${path}.owners`);
     this.#ids(rule.visibility, `${path}.visibility`);
@@ -140,7 +148,9 @@ class Check {
     for (const name of ["entries", "watches", "bytes"] as const)
       this.#integer(rule.quota[name], `${path}.quota.${name}`, { min: 0, max: Number.MAX_SAFE_INTEGER });
     this.#owners(rule.owners, `${path}.owners`);
-    if (isPattern) this.#useless(rule, path, ruleOf);
+    if (!isPattern) return;
+    this.#useless(rule, path, others);
+    this.#uncovered(rule, path, others);
   }
 
   #pattern(pattern: string, path: string): boolean {
@@ -223,13 +233,33 @@ class Check {
   }
 
   /** Warns of a rule that changes nothing: often it was meant to. */
-  #useless(rule: Rule, path: string, ruleOf: ReadonlyMap<string, Rule>): void {
+  #useless(rule: Rule, path: string, { ruleOf }: OtherRules): void {
     const parent = findParent(rule.pattern, ruleOf);
     if (parent === undefined || parent.pattern === rule.pattern) return;
     const { pattern: _own, ...mine } = canonicalRule(rule);
     const { pattern: _parents, ...theirs } = canonicalRule(parent);
     if (JSON.stringify(mine) === JSON.stringify(theirs))
       this.#warn(path, `says what the rule of ${parent.pattern} says already: without it nothing would change`);
+  }
+
+  /** Warns of a rule for `p.*` where `p` itself is open, or has entries that no rule covers: often the rule was meant for `p` too. */
+  #uncovered(rule: Rule, path: string, { ruleOf, defaultAllow }: OtherRules): void {
+    if (!rule.pattern.endsWith(BELOW)) return;
+    const namespace = rule.pattern.slice(0, -BELOW.length);
+    if (ruleOf.has(namespace)) return;
+    const parent = findParent(namespace, ruleOf);
+    const isOpen =
+      parent === undefined
+        ? defaultAllow && (isLimited(rule) || rule.owners.length > 0)
+        : (isLimited(rule) && !isLimited(parent)) || (rule.owners.length > 0 && parent.owners.length === 0);
+    const entryCount = this.#known.countEntries?.(namespace) ?? 0;
+    if (!isOpen && (parent !== undefined || defaultAllow || entryCount === 0)) return;
+    const decides = parent === undefined ? `default_allow (${defaultAllow})` : `the rule of ${parent.pattern}`;
+    const entries = entryCount === 0 ? "" : ` and its entries (${entryCount})`;
+    this.#warn(
+      `${path}.namespace`,
+      `does not cover ${namespace} itself${entries}: ${decides} decides there; write ${namespace} to cover both, or add a rule for it`,
+    );
   }
 
   #fits({ length }: { readonly length: number }, max: number, what: string, path: string): boolean {

@@ -6,7 +6,7 @@ import type { AuditEvent } from "../audit/record.ts";
 import { foreignChangeSlices, foreignOutline, type Owns, type SetOutline } from "../set/diff.ts";
 import { type CatalogFacts, type Plan, planChanges } from "../set/plan.ts";
 import type { PolicySet } from "../set/rules.ts";
-import { hasErrors, openedRules, type Problem, Problems, refuseSet, validateSlices } from "../set/validation.ts";
+import { hasErrors, type Known, openedRules, type Problem, Problems, refuseSet, validateSlices } from "../set/validation.ts";
 import type { Source } from "../set/verdict.ts";
 import { alone, getItem, page, type StoredPage, swap, type Task, time } from "../task.ts";
 import { appliedEvent, takenEvents } from "./audit-events.ts";
@@ -102,16 +102,20 @@ export class PolicyStore {
     yield* this.#show();
   }
 
-  /** Every problem of a set, within the bounds of `Problems`. Those found while the set was read are first. */
-  *validate(set: PolicySet, problems = new Problems<Problem>()): Task<readonly Problem[]> {
-    yield* this.#problemsOf(set, problems);
+  /**
+   * Every problem of a set, within the bounds of `Problems`. Those found while the set was read are first. A caller that only `owns` some
+   * namespaces learns nothing about the entries of others.
+   */
+  *validate(set: PolicySet, problems = new Problems<Problem>(), owns: Owns = () => true): Task<readonly Problem[]> {
+    const { catalog } = this.#parts;
+    yield* this.#problemsOf(set, problems, (namespace) => (owns(namespace) ? catalog.count(namespace) : 0));
     for (const problem of openedRules(this.engine.inForce?.set, set)) problems.add(problem);
     return problems.list;
   }
 
-  *#problemsOf(set: PolicySet, problems?: Problems<Problem>): Task<readonly Problem[]> {
+  *#problemsOf(set: PolicySet, problems?: Problems<Problem>, countEntries?: Known["countEntries"]): Task<readonly Problem[]> {
     const { wallMs } = yield* time();
-    return yield* validateSlices(set, { clusters: this.#parts.knownPlaces(), nowWallMs: wallMs }, problems);
+    return yield* validateSlices(set, { clusters: this.#parts.knownPlaces(), nowWallMs: wallMs, countEntries }, problems);
   }
 
   /**
@@ -135,7 +139,7 @@ export class PolicyStore {
     if (problems?.isFull === true) throw refuseSet(problems.list);
     // This check comes before the others, so that a caller that may not change a rule learns nothing about it.
     const expectedNumber = yield* this.#permit(actor, set, terms.expectedNumber);
-    const all = yield* this.validate(set, problems);
+    const all = yield* this.validate(set, problems, actor.owns);
     if (hasErrors(all)) throw refuseSet(all);
     const full = { ...terms, expectedNumber, principal: actor.principal };
     return yield* this.#enact(actor, { set, terms: full, warnings: all, isDryRun, reason: "applied" });
@@ -162,7 +166,7 @@ export class PolicyStore {
     const { set } = yield* this.load(target);
     const reason = terms.reason === "" ? `rollback to version ${target}` : terms.reason;
     const expectedNumber = yield* this.#permit(actor, set, terms.expectedNumber);
-    const warnings = (yield* this.validate(set)).filter(({ severity }) => severity === "warning");
+    const warnings = (yield* this.validate(set, undefined, actor.owns)).filter(({ severity }) => severity === "warning");
     const full = { ...terms, expectedNumber, reason, stage: undefined, principal: actor.principal };
     return yield* this.#enact(actor, { set, terms: full, warnings, isDryRun, reason: "rolled_back" });
   }

@@ -129,6 +129,37 @@ test("a list of viewers that lost its last one is told: from then on everybody s
   expect(openedRules(undefined, after)).toEqual([]);
 });
 
+const OPEN = { defaultAllow: true };
+const BELOW_ONLY = rule("svc.prod.us-east.*", { visibilityTenants: ["ops"] });
+const OWNED_BELOW = rule("svc.prod.us-east.*", { owners: ["us-1"] });
+
+test.each([
+  { what: "the default is open", one: set([BELOW_ONLY], OPEN), says: "default_allow (true) decides there" },
+  { what: "the default is open to other sources", one: set([OWNED_BELOW], OPEN), says: "default_allow (true) decides there" },
+  { what: "a rule above is open", one: set([BELOW_ONLY, rule("svc")]), says: "the rule of svc decides there" },
+  { what: "a rule above has no owners", one: set([OWNED_BELOW, rule("svc.*")]), says: "the rule of svc.* decides there" },
+  {
+    what: "it has entries",
+    one: set([BELOW_ONLY]),
+    entries: 3,
+    says: "us-east itself and its entries (3): default_allow (false) decides there",
+  },
+  { what: "nothing is there, and the default denies", one: set([BELOW_ONLY]) },
+  { what: "the rule above is limited as well", one: set([BELOW_ONLY, rule("svc", { visibility: ["eu-1"] })]), entries: 3 },
+  { what: "it has a rule of its own", one: set([BELOW_ONLY, rule("svc.prod.us-east")], OPEN), entries: 3 },
+  { what: "the rule below is as open", one: set([rule("svc.prod.us-east.*", { priority: 1 })], OPEN), entries: 3 },
+  { what: "the rule covers it", one: set([rule("svc.prod.us-east", { visibilityTenants: ["ops"] })], OPEN), entries: 3 },
+])(
+  "svc.prod.us-east.* does not cover svc.prod.us-east, which is warned of when that is likely a mistake: $what",
+  ({ one, entries, says }) => {
+    const countEntries = (namespace: string) => (namespace === "svc.prod.us-east" ? (entries ?? 0) : 0);
+    const found = validate(one, { countEntries }).map(({ path, severity, message }) => `${severity} ${path}: ${message}`);
+    expect(found).toHaveLength(says === undefined ? 0 : 1);
+    expect(found.join()).toContain(says ?? "");
+    expect(found.join()).toContain(says === undefined ? "" : "warning rules[0].namespace: does not cover svc.prod.us-east itself");
+  },
+);
+
 test("what validate accepts compiles, and each rule rules its own namespace", () => {
   fc.assert(
     fc.property(someSet, (accepted) => {
