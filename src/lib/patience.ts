@@ -15,6 +15,12 @@ export interface Patience {
   dueMonoMs(deadlineMs: number): number;
 }
 
+/** A standstill that is over. */
+export interface Standstill {
+  readonly endMonoMs: number;
+  readonly lengthMs: number;
+}
+
 /** A clock for callers that never stand still, such as simulations. */
 export const ALL_TIME_COUNTS: Patience = { nowMs: (monoMs) => monoMs, dueMs: (monoMs) => monoMs, dueMonoMs: (deadlineMs) => deadlineMs };
 
@@ -26,7 +32,7 @@ export const ALL_TIME_COUNTS: Patience = { nowMs: (monoMs) => monoMs, dueMs: (mo
  */
 export class PatientClock implements Patience {
   #seenMonoMs: number | undefined;
-  #wokeMonoMs = 0;
+  #last: Standstill = { endMonoMs: 0, lengthMs: 0 };
   #graceMs = 0;
   /** The time until the last look that does not count. */
   #skippedMs = 0;
@@ -36,8 +42,8 @@ export class PatientClock implements Patience {
     if (gapMs > STANDSTILL_MS) {
       this.#skippedMs += gapMs - STANDSTILL_MS;
       this.#graceMs = STANDSTILL_MS;
-      this.#wokeMonoMs = monoMs;
-    } else if (monoMs - this.#wokeMonoMs >= STANDSTILL_MS) {
+      this.#last = { endMonoMs: monoMs, lengthMs: gapMs };
+    } else if (monoMs - this.#last.endMonoMs >= STANDSTILL_MS) {
       this.#graceMs = 0;
     }
     this.#seenMonoMs = Math.max(this.#seenMonoMs ?? monoMs, monoMs);
@@ -50,6 +56,11 @@ export class PatientClock implements Patience {
 
   dueMonoMs(deadlineMs: number): number {
     return deadlineMs + this.#skippedMs + this.#graceMs;
+  }
+
+  /** The last standstill; one of no length before there was any. */
+  get lastStandstill(): Standstill {
+    return this.#last;
   }
 
   /** Whether a standstill ended less than 250 ms ago. */

@@ -1,5 +1,5 @@
 /** The patient clock of this process's event loop, and timers by it. They are for deadlines of others, never for limits on this process itself. */
-import { LOOK_MS, type Patience, PatientClock } from "./patience.ts";
+import { LOOK_MS, type Patience, PatientClock, type Standstill } from "./patience.ts";
 
 // One clock, because a process has one event loop.
 const clock = new PatientClock();
@@ -25,6 +25,12 @@ export function patientDueMs(): number {
 export function isJustAwake(): boolean {
   patientNowMs();
   return clock.isJustAwake;
+}
+
+/** The loop's last standstill. */
+export function lastStandstill(): Standstill {
+  patientNowMs();
+  return clock.lastStandstill;
 }
 
 export interface PatientTimeout {

@@ -28,7 +28,7 @@ async function listening() {
     portFlag: "--port",
     protocols: ["h2"],
     maxConnections: 10,
-    onConnection: (socket) => server.emit("connection", socket),
+    onConnection: (socket) => guard.accept(server, socket),
   });
   const stop = () => {
     guard.stop();

@@ -67,15 +67,6 @@ async function ranOut(node: NodeProcess): Promise<number> {
   return Number(/^waymark_leases_expired_total(?:\{.*\})? (\d+)/m.exec(page)?.[1]);
 }
 
-/** For so long the node stands still. */
-async function freeze({ command }: NodeProcess, forMs: number, meanwhile: () => Promise<void> = async () => {}): Promise<void> {
-  const endMonoMs = performance.now() + forMs;
-  command.kill("SIGSTOP");
-  await meanwhile();
-  await until("the freeze is over", () => performance.now() >= endMonoMs, 2 * forMs);
-  command.kill("SIGCONT");
-}
-
 /** Freezes a node for so many ttl. Returns the leases that ended though they were renewed, and what a watch elsewhere saw removed. */
 export async function frozenFor(
   ttlCount: number,
@@ -95,7 +86,7 @@ export async function frozenFor(
 
   await register(a, "moved", "10s", "old");
   await watch.holds([...names, "moved"]);
-  await freeze(a, ttlCount * TTL_MS, async () => void (await register(b, "moved", "600s", "new")));
+  await a.paused(ttlCount * TTL_MS, async () => void (await register(b, "moved", "600s", "new")));
   await answered();
   // The lease it left at the frozen node has what was left of it, then runs out, and ends nothing of the new one.
   await expect.poll(() => ranOut(a)).toBe(1);

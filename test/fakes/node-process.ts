@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { type Client, connect } from "../../src/client/index.ts";
+import { until } from "./until.ts";
 
 /** The pack of `program-setup.ts`; the sources where no test runner made one. */
 export const WAYMARK = process.env["PROGRAM_OF_TESTS"] ?? "bin/waymark";
@@ -158,6 +159,18 @@ export class NodeProcess implements AsyncDisposable {
   async stop(signal: NodeJS.Signals = "SIGTERM"): Promise<Finished> {
     this.command.kill(signal);
     return this.command.finished();
+  }
+
+  /** Pauses the process (SIGSTOP) for `forMs`, and for longer if `meanwhile` takes longer. */
+  async paused(forMs: number, meanwhile: () => Promise<void> = async () => {}): Promise<void> {
+    const endMonoMs = performance.now() + forMs;
+    this.command.kill("SIGSTOP");
+    try {
+      await meanwhile();
+      await until("the pause is over", () => performance.now() >= endMonoMs, 2 * forMs);
+    } finally {
+      this.command.kill("SIGCONT");
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -182,7 +182,7 @@ test("a bidirectional call that is given up inside an answer is cancelled at the
 });
 
 test("calls that are given up while they wait for a place at the server leave theirs to others", async () => {
-  const { connection, seen } = await both({ limits: { burstStreams: 1 } });
+  const { connection, seen } = await both({ limits: { maxStreamsPerConnection: 1 } });
   expect((await unary(connection, "/t/Echo")).status.code).toBe(CODES.OK); // The server's limit is known.
   const first = new Conversation(connection, { path: "/t/Hold", isSingleResponse: true });
   first.call.halfClose(bytes(""));

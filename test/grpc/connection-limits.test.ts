@@ -11,6 +11,8 @@ const LIMITS: ConnectionLimits = {
   headerGainPerSecond: 100_000,
   untakenBytes: 1_000_000,
   refusalsPerSecond: 100,
+  resetBurst: 10,
+  resetsPerSecond: 10,
   silentTimeoutMs: 8_000,
   prefaceTimeoutMs: 3_000,
   trickleMs: 1_500,
@@ -208,4 +210,22 @@ test("a client has 10 s for its first byte unless other limits are given, and 2 
     return undefined;
   };
   expect([Number.POSITIVE_INFINITY, 0, 9000].map(cutAt)).toEqual([10_100, 2100, 11_100]);
+});
+
+test.each<{ name: string; act: (meter: ConnectionMeter) => void; read?: number; want: ExceededLimit }>([
+  { name: "pings", act: (meter) => void Array.from({ length: 25 }, () => meter.ping()), want: "ping_flood" },
+  { name: "settings", act: (meter) => void Array.from({ length: 14 }, () => meter.settings()), want: "settings_flood" },
+  { name: "refused calls", act: (meter) => void (meter.refusalCount += 250), want: "refused_calls" },
+  { name: "header fields", act: (meter) => void Array.from({ length: 5 }, () => meter.headers(BOMB)), want: "header_bomb" },
+  { name: "bytes that opened no stream", act: () => {}, read: 7_500, want: "useless_bytes" },
+])("$name of 2 s that a pause of this process kept waiting are those of 3 s", ({ act, read = 0, want }) => {
+  const verdict = (pauseMs: number) => {
+    const meter = new ConnectionMeter(LIMITS, { monoMs: 0, bytesRead: 0, bytesWritten: 0 });
+    meter.settings();
+    meter.openStreams = 1;
+    meter.check({ monoMs: 1_000, bytesRead: 0, bytesWritten: 0 });
+    act(meter);
+    return meter.check({ monoMs: 1_200, bytesRead: read, bytesWritten: 0, pauseMs });
+  };
+  expect([verdict(2_000), verdict(0)]).toEqual([undefined, want]);
 });

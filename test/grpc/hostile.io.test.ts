@@ -131,27 +131,6 @@ test("of a connection that is refused no call is looked at, though it comes in o
   expect(seen).toEqual({ refused: 8, answered: 0 });
 });
 
-test("streams that last make room for as many more, and what they made is taken back when they are over", async () => {
-  const { port, server } = await serve({ methods: methods().methods, limits: { burstStreams: 100 } });
-  const session = http2(port);
-  const room = () => session.remoteSettings.maxConcurrentStreams;
-  await once(session, "remoteSettings");
-  expect(room()).toBe(100);
-  const talks = () =>
-    Array.from({ length: 64 }, () => {
-      const stream = session.request({ ...GRPC, ":path": "/t/Talk" }, { endStream: false });
-      stream.on("error", () => {});
-      return stream.resume();
-    });
-  const first = talks();
-  await until("there is room for 64 more", () => room() === 164);
-  const second = talks();
-  await until("there is room for 128 more", () => room() === 228);
-  for (const stream of [...first, ...second]) stream.end();
-  await until("they are over", () => server.counts().streams === 0);
-  await until("the room is as at the start", () => (room() === 100 ? [] : [`room for ${room()}`]));
-});
-
 test("a client that has died without a word is found by pings, and its calls are cancelled", async () => {
   const { methods: list, seen } = methods();
   const cut: string[] = [];

@@ -1,4 +1,5 @@
 /** What a peer, and all peers together, may make the fabric's sockets hold, and for how long. None of it is a setting. */
+import { CONNECTION_LIMITS, type ConnectionLimits } from "../../grpc/server/connection-limits.ts";
 import type { OptionsOf } from "../../lib/machine.ts";
 import { LINKS_FIXED } from "../links/options.ts";
 
@@ -70,7 +71,10 @@ export function clientLimits({ maxMessageBytes, maxCalls, keepaliveTimeMs, keepa
   return { ...CONNECTION, ...received, maxCalls, keepaliveTimeMs, keepaliveTimeoutMs };
 }
 
-/** The listener. Nodes open few streams and reset hardly any, so that less is allowed than to other clients. */
+/** What one connection to the listener may do. Nodes open few streams and reset hardly any, so that less is allowed than to other clients. */
+export const PEER_LIMITS: ConnectionLimits = { ...CONNECTION_LIMITS, unreadBytes: WINDOW_BYTES, resetBurst: 100, resetsPerSecond: 20 };
+
+/** The listener. */
 export function serverLimits(limits: TransportLimits) {
   const { maxConnections, maxStreamsPerConnection, maxMessageBytes, maxBufferedBytes, keepaliveTimeMs, keepaliveTimeoutMs } = limits;
   return {
@@ -79,11 +83,8 @@ export function serverLimits(limits: TransportLimits) {
     maxBufferedBytes,
     maxStreams: maxConnections * maxStreamsPerConnection,
     maxStreamsPerConnection,
-    burstStreams: maxStreamsPerConnection,
     // Calls and links have shorter times of their own, which end with a status.
     requestTimeoutMs: 2 * Math.max(limits.answerTimeoutMs, limits.helloTimeoutMs),
-    streamResetBurst: 100,
-    streamResetPerSecond: 20,
     maxInvalidFrames: 10,
     keepaliveTimeMs,
     keepaliveTimeoutMs,

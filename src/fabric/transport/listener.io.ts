@@ -2,7 +2,6 @@
 import type { Socket } from "node:net";
 import { type Acceptor, openAcceptor, type TlsMaterial } from "../../grpc/server/acceptor.io.ts";
 import type { Connection, CutReason } from "../../grpc/server/connection-guard.io.ts";
-import { CONNECTION_LIMITS } from "../../grpc/server/connection-limits.ts";
 import type { Call } from "../../grpc/server/method.ts";
 import { GrpcServer } from "../../grpc/server/server.io.ts";
 import { type Status, statusOfThrown } from "../../grpc/wire/status.ts";
@@ -11,7 +10,7 @@ import type { PeerIdentity } from "../wire/messages.ts";
 import { MESSAGE_BOUNDS } from "../wire/validation.ts";
 import { type BorderAuthority, placesOf } from "./border-gate.ts";
 import { FabricService, type FabricServiceParts } from "./fabric-service.ts";
-import { serverLimits, type TransportLimits, WINDOW_BYTES } from "./limits.ts";
+import { PEER_LIMITS, serverLimits, type TransportLimits } from "./limits.ts";
 import type { LinkClock } from "./link-stream.ts";
 import { borderAtGate, borderOf, type FabricTls, peerIdentityOf, trustDomainOf } from "./peer-identity.io.ts";
 import { type CallingPeer, TOKEN_HEADER } from "./service-parts.ts";
@@ -53,7 +52,7 @@ export class FabricListener {
     this.#server = new GrpcServer({
       methods: this.service.methods,
       limits: serverLimits(limits),
-      connectionLimits: { ...CONNECTION_LIMITS, unreadBytes: WINDOW_BYTES },
+      connectionLimits: PEER_LIMITS,
       statusOf: (thrown, call) => (call === undefined ? withoutMethod(thrown) : statusOfThrown(thrown)),
       onConnection: (connection, socket) => this.#connected(connection, socket),
       onCut: (reason, address) => reason === "lifetime" || options.onCut(reason, address),

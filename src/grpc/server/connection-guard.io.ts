@@ -1,20 +1,25 @@
 /**
  * Watches the HTTP/2 connections of a listener, and cuts those that abuse it (connection-limits.ts) or live too long (connection-lifetime.ts).
  *
- * Node 24 (nghttp2 1.70) already ends: rapid reset, streams that the client makes us reset, CONTINUATION floods (8 a
- * header block), more header pairs than allowed or 64 KiB of headers, 32 entries in SETTINGS, 1,000 unread acknowledgements, 100 streams
- * beyond the concurrent ones, protocol errors. Ours: PING and SETTINGS floods whose acknowledgements are read, floods of frames that Node
+ * Node 24 (nghttp2 1.70) already ends: CONTINUATION floods (8 a
+ * header block), more header pairs than allowed or 64 KiB of headers, 32 entries in SETTINGS, 1,000 unread acknowledgements, protocol errors.
+ * Ours: rapid reset, streams that the client makes us reset, streams beyond the concurrent ones, PING and SETTINGS floods whose acknowledgements are read, floods of frames that Node
  * does not show, of calls to unknown methods, prefaces that never come, headers that trickle, answers that are never taken, requests that
  * never come, connections that are not used, bounds on open streams over all connections, and a fair share of each turn for each connection.
  */
-import type { Http2Session, ServerHttp2Session } from "node:http2";
+import type { Http2Server, Http2Session, IncomingHttpHeaders, ServerHttp2Session, ServerHttp2Stream } from "node:http2";
 import type { Socket } from "node:net";
 import { withoutMapping } from "../../lib/addresses.ts";
-import { patientDueMs, patientNowMs } from "../../lib/patient-time.io.ts";
+import { assert } from "../../lib/errors.ts";
+import type { Standstill } from "../../lib/patience.ts";
+import { lastStandstill, patientDueMs, patientNowMs } from "../../lib/patient-time.io.ts";
+import { firstOf, parseTimeout } from "../wire/request-head.ts";
 import { endInNextTurn } from "../wire/session-end.io.ts";
+import { HTTP2_ERROR } from "../wire/status.ts";
 import { ConnectionLifetime, ENDLESS, type LifetimeLimits, type LifetimeOrder } from "./connection-lifetime.ts";
 import { CONNECTION_LIMITS, type ConnectionLimits, ConnectionMeter, type ExceededLimit } from "./connection-limits.ts";
 import { FairScheduler, type Share, type TurnBounds } from "./fair-scheduler.ts";
+import { ResetLimiter } from "./reset-limiter.ts";
 
 /** One watched connection. */
 export interface Connection {
@@ -25,17 +30,17 @@ export interface Connection {
   readonly turns: Share;
   /** Calls whose request has not arrived: each is given up when that takes too long. */
   readonly arriving: Set<Arriving>;
-  /** A stream of it was opened; `closed` is owed. */
-  opened(): void;
-  closed(): void;
-  /** One of them lasts, such as a watch: as many more may be open. `lastingClosed` is owed. */
+  /** One of its streams lasts, such as a watch. Call `lastingClosed` when it is over. */
   lastingOpened(): void;
   lastingClosed(): void;
   /** It is closing or closed, whoever ended it: what still comes on it is not served. */
   readonly isOver: boolean;
   /** Why the guard cut it; undefined unless it did. */
   whyCut: CutReason | undefined;
-  /** Closes it with all its streams, as soon as this turn of the event loop is over. Without GOAWAY, which would wait behind what the peer does not read. */
+  /**
+   * Closes it with all its streams, as soon as this turn of the event loop is over. GOAWAY with NO_ERROR goes first, if the peer reads, and its streams
+   * get no RST_STREAM: so clients report UNAVAILABLE for open calls.
+   */
   destroy(): void;
 }
 
@@ -52,8 +57,6 @@ export interface GuardOptions {
   readonly limits?: ConnectionLimits | undefined;
   /** Calls begun in one turn of the event loop. */
   readonly turns?: TurnBounds | undefined;
-  /** Streams of one connection, where those that last make room for more; absent, the listener's own setting stays. */
-  readonly streams?: StreamBounds | undefined;
   /** How long a connection lives; as long as its client wants unless given. */
   readonly lifetime?: LifetimeLimits | undefined;
   /** A request has so many ms to arrive; for ever unless given. */
@@ -65,15 +68,8 @@ export interface GuardOptions {
 /** Why a connection was cut. `lifetime`: it did not answer pings, or did not go away in the time that it had. */
 export type CutReason = ExceededLimit | "lifetime";
 
-export interface StreamBounds {
-  /** What a connection may open at once: how long a burst of it is a pause for the others. */
-  readonly burst: number;
-  /** With those that last. */
-  readonly most: number;
-}
-
-/** The limit on streams grows in steps, so that few SETTINGS frames say so. */
-const ROOM_STEP = 64;
+/** Backlogs of a pause are read within this. Each connection is checked meanwhile. */
+const BACKLOG_MS = 500;
 
 /** All connections are checked once in this time, a tenth of them at a time. */
 const ROUND_MS = 250;
@@ -97,6 +93,8 @@ export class ConnectionGuard {
   readonly #connections = new WeakMap<Http2Session, Connection>();
   readonly #timer: NodeJS.Timeout;
   #turn = 0;
+  /** The socket of the session that is being made. */
+  #accepting: Socket | undefined;
 
   constructor(options: GuardOptions) {
     this.#options = options;
@@ -118,36 +116,46 @@ export class ConnectionGuard {
     return this.#slices.reduce((sum, slice) => sum + slice.size, 0);
   }
 
+  /** Gives a server an accepted connection. */
+  accept(server: Http2Server, socket: Socket): void {
+    this.#accepting = socket;
+    server.emit("connection", socket);
+    this.#accepting = undefined;
+  }
+
   /** Watches a new session until it closes. Its preface was not read yet, so give each session at its "session" event. */
   adopt(session: ServerHttp2Session): Connection {
-    const isOver = endInNextTurn(session);
-    const { socket } = session;
+    const isEnding = endInNextTurn(session);
+    const socket = this.#accepting;
+    assert(socket !== undefined, "a session is adopted when its socket is accepted");
+    let isCut = false;
+    const isOver = () => isCut || isEnding();
     const turns = this.turns.join();
     const sample = () => sampleOf(socket, turns);
     const meter = new ConnectionMeter(this.#limits, sample());
-    const { streams } = this.#options;
-    const room = streams === undefined ? undefined : new Room(session, streams);
+    const resets = new ResetLimiter(this.#limits);
     const connection: Connection = {
       address: withoutMapping(socket.remoteAddress ?? ""),
       meter,
       turns,
       arriving: new Set(),
-      opened: () => {
-        this.#openStreams += 1;
-        meter.openStreams += 1;
-        meter.streamCount += 1;
+      lastingOpened: () => {
+        resets.lastingStreams += 1;
       },
-      closed: () => {
-        this.#openStreams -= 1;
-        meter.openStreams -= 1;
+      lastingClosed: () => {
+        resets.lastingStreams -= 1;
       },
-      lastingOpened: () => room?.add(1),
-      lastingClosed: () => room?.add(-1),
       get isOver() {
         return isOver();
       },
       whyCut: undefined,
-      destroy: () => session.destroy(),
+      destroy: () => {
+        if (isOver()) return;
+        isCut = true;
+        // nghttp2 ignores streams after it: all that are read before the end of this turn would be opened.
+        session.goaway(HTTP2_ERROR.NO_ERROR);
+        setImmediate(() => socket.destroy());
+      },
     };
     let [seenStreams, unseenStreams, lookedBytes] = [0, 0, 0];
     const look = () => {
@@ -156,22 +164,44 @@ export class ConnectionGuard {
       // Clients number their streams 1, 3, 5: those that nobody here saw were refused by Node, for headers too many or too long.
       const unseen = Math.max(unseenStreams, ((session.state.lastProcStreamID ?? 0) + 1) / 2 - seenStreams);
       meter.refusalCount += unseen - unseenStreams;
+      meter.streamCount += unseen - unseenStreams;
       unseenStreams = unseen;
     };
     const life = new ConnectionLifetime(this.#lifetime, { nowMs: patientNowMs(), chance: Math.random() });
-    const watched: Watched = { session, connection, sample, look, life };
+    const watched: Watched = { session, connection, resets, sample, look, life };
     // The next to be looked at, so that a flood from the start is cut soon.
     const slice = this.#slices[(this.#turn + 1) % SLICES] ?? new Set<Watched>();
     slice.add(watched);
     this.#connections.set(session, connection);
-    session.on("stream", (_stream, _headers, _flags, fields: readonly string[]) => {
+    // Before the listener serves it.
+    session.prependListener("stream", (stream, headers, _flags, fields: readonly string[]) => {
       seenStreams += 1;
+      this.#opened(watched, stream, headers);
       if (meter.headers(fields) && !isOver()) this.#cut(watched, meter.check(sample()));
     });
     session.on("ping", () => this.#cut(watched, meter.ping()));
     session.on("remoteSettings", () => this.#cut(watched, meter.settings()));
     session.once("close", () => slice.delete(watched));
     return connection;
+  }
+
+  // HOT: once a call.
+  #opened(watched: Watched, stream: ServerHttp2Stream, headers: IncomingHttpHeaders): void {
+    const { meter } = watched.connection;
+    this.#openStreams += 1;
+    meter.openStreams += 1;
+    meter.streamCount += 1;
+    stream.on("close", () => {
+      this.#openStreams -= 1;
+      meter.openStreams -= 1;
+      if (isUnanswered(stream)) this.#reset(watched, headers);
+    });
+  }
+
+  #reset(watched: Watched, headers: IncomingHttpHeaders): void {
+    if (watched.connection.isOver) return;
+    const isTooMany = watched.resets.reset({ monoMs: performance.now(), timeoutMs: timeoutOf(headers), pause: pauseJustOver() });
+    this.#cut(watched, isTooMany ? "reset_flood" : undefined);
   }
 
   /** The watched connection of a session; undefined when it was never adopted. */
@@ -237,6 +267,7 @@ interface Watched {
   readonly session: ServerHttp2Session;
   readonly connection: Connection;
   readonly life: ConnectionLifetime;
+  readonly resets: ResetLimiter;
   /** Counts streams that Node refused before anybody here saw them. */
   readonly look: () => void;
   readonly sample: () => {
@@ -245,35 +276,30 @@ interface Watched {
     readonly patientDueMs: number;
     readonly bytesRead: number;
     readonly bytesWritten: number;
+    readonly pauseMs: number;
   };
 }
 
+/** The last pause of this process, while its backlog may still be read. */
+function pauseJustOver(): Standstill | undefined {
+  const standstill = lastStandstill();
+  return performance.now() - standstill.endMonoMs < BACKLOG_MS ? standstill : undefined;
+}
+
 function sampleOf({ bytesRead, bytesWritten }: Pick<Socket, "bytesRead" | "bytesWritten">, { waiting }: Share) {
-  const patient = { patientMs: patientNowMs(), patientDueMs: patientDueMs() };
+  const patient = { patientMs: patientNowMs(), patientDueMs: patientDueMs(), pauseMs: pauseJustOver()?.lengthMs ?? 0 };
   return { monoMs: performance.now(), ...patient, bytesRead, bytesWritten, waitingCalls: waiting.length };
 }
 
-/** How many streams the peer may have open: a burst more than those that last. */
-class Room {
-  readonly #session: ServerHttp2Session;
-  readonly #bounds: StreamBounds;
-  #lasting = 0;
-  #told: number;
+/** Whether a stream that closed was reset, by either end, before its answer was sent. Node says that what the client resets has ended. */
+function isUnanswered(stream: ServerHttp2Stream): boolean {
+  return stream.aborted || !stream.writableFinished;
+}
 
-  constructor(session: ServerHttp2Session, bounds: StreamBounds) {
-    this.#session = session;
-    this.#bounds = bounds;
-    this.#told = Math.min(bounds.burst, bounds.most);
-  }
-
-  add(change: 1 | -1): void {
-    this.#lasting += change;
-    const room = Math.min(this.#bounds.most, this.#bounds.burst + Math.floor(this.#lasting / ROOM_STEP) * ROOM_STEP);
-    // Taken back a step late, so that a watch that comes and goes says nothing.
-    if (room === this.#told || (room < this.#told && room + ROOM_STEP >= this.#told)) return;
-    // A peer that does not acknowledge keeps what it has.
-    if (this.#session.destroyed || this.#session.closed || this.#session.pendingSettingsAck) return;
-    this.#told = room;
-    this.#session.settings({ maxConcurrentStreams: room });
-  }
+/** The timeout that a request announces, by gRPC's or Connect's header. */
+function timeoutOf(headers: IncomingHttpHeaders): number | undefined {
+  const grpc = parseTimeout(firstOf(headers["grpc-timeout"]));
+  if (typeof grpc === "number") return grpc;
+  const connect = Number(firstOf(headers["connect-timeout-ms"]));
+  return Number.isNaN(connect) ? undefined : connect;
 }

@@ -1,10 +1,11 @@
 /**
  * When an HTTP/2 connection is cut: the rates that one connection may reach, and the name of each abuse. The guard counts and samples.
- * What nghttp2 and Node already refuse (rapid reset, CONTINUATION floods, invalid frames) is not repeated here.
+ * What nghttp2 and Node already refuse (CONTINUATION floods, invalid frames) is not repeated here.
  */
+import type { ResetLimits } from "./reset-limiter.ts";
 
 /** Bounds on one connection; every one is a setting. */
-export interface ConnectionLimits {
+export interface ConnectionLimits extends ResetLimits {
   /** PING frames beyond one per 64 bytes we wrote: a client that measures bandwidth pings while it is sent to. */
   readonly pingsPerSecond: number;
   /** SETTINGS frames; a client sends one, or a few in its life. */
@@ -40,6 +41,8 @@ export const CONNECTION_LIMITS: ConnectionLimits = {
   unreadBytes: 0,
   headerGainPerSecond: 512 * 1_024,
   refusalsPerSecond: 500,
+  resetBurst: 500,
+  resetsPerSecond: 100,
   silentTimeoutMs: 10_000,
   prefaceTimeoutMs: 2_000,
   trickleMs: 1_500,
@@ -55,6 +58,7 @@ export type ExceededLimit =
   | "useless_bytes"
   | "header_bomb"
   | "refused_calls"
+  | "reset_flood"
   | "slow_preface"
   | "slow_headers"
   | "stuck_reader";
@@ -93,6 +97,8 @@ export interface ConnectionSample {
   readonly patientDueMs?: number;
   readonly bytesRead: number;
   readonly bytesWritten: number;
+  /** How long a pause of this process lasted that has just ended: what came meanwhile is read now. None unless given. */
+  readonly pauseMs?: number;
   /** Calls that wait for their turn; those that wait until answers are taken are known here. None unless given. */
   readonly waitingCalls?: number;
 }
@@ -181,7 +187,7 @@ export class ConnectionMeter {
   check(now: ConnectionSample): ExceededLimit | undefined {
     const last = this.#last;
     const since = { nowMs: now.patientMs ?? now.monoMs, dueMs: now.patientDueMs ?? now.patientMs ?? now.monoMs };
-    const seconds = Math.max(1, (now.monoMs - last.monoMs) / 1_000);
+    const seconds = Math.max(1, (now.monoMs - last.monoMs) / 1_000) + (now.pauseMs ?? 0) / 1_000;
     const written = now.bytesWritten - last.bytesWritten;
     const read = now.bytesRead - last.bytesRead;
     const frames = this.#pingCount + this.#settingsCount;

@@ -42,7 +42,6 @@ export class IncomingCall extends Http2StreamPort<ServerHttp2Stream> implements 
     const stream: CallStream = this.stream;
     this.#call = call;
     stream[CALL] = this;
-    this.#connection.opened();
     this.#connection.arriving.add(this);
     if (this.#isLasting) this.#connection.lastingOpened();
     stream.on("data", onData);
@@ -94,7 +93,6 @@ export class IncomingCall extends Http2StreamPort<ServerHttp2Stream> implements 
     this.arrived();
     this.#connection.meter.pendingBytes -= this.#pendingBytes;
     this.#pendingBytes = 0;
-    this.#connection.closed();
     if (this.#isLasting) this.#connection.lastingClosed();
     this.#call?.closed();
   }

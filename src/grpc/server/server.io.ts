@@ -16,6 +16,7 @@ import type { LifetimeLimits } from "./connection-lifetime.ts";
 import type { ConnectionLimits } from "./connection-limits.ts";
 import { type Incoming, IncomingCall } from "./incoming-call.io.ts";
 import type { Call, Method } from "./method.ts";
+import { NODE_STREAM_LIMITS } from "./reset-limiter.ts";
 import { type CallEnvironment, ServerCall } from "./server-call.ts";
 
 /** Bounds of a server. Bytes and ms as the names say. */
@@ -28,16 +29,11 @@ export interface ServerLimits extends LifetimeLimits {
   /** Streams open over all connections; beyond it new ones are refused with `quota_exceeded`. */
   readonly maxStreams: number;
   readonly maxStreamsPerConnection: number;
-  /** Calls that one connection may open at once, beside the streams that last. */
-  readonly burstStreams: number;
   /** From a call's start to the end of its request, or of a stream of requests to its first. */
   readonly requestTimeoutMs: number;
   /** Largest HTTP/2 state of one connection (headers, frames not yet sent), in MiB. */
   readonly maxSessionMemoryMiB: number;
   readonly maxHeaderPairs: number;
-  /** Streams that a connection may reset at once, as one that ends many watches does, and how many a second it gets back. */
-  readonly streamResetBurst: number;
-  readonly streamResetPerSecond: number;
   /** Frames of one connection that break the protocol without ending it. */
   readonly maxInvalidFrames: number;
   /** What the client is told to keep its headers to, in bytes; nghttp2 takes 64 KiB at most. */
@@ -52,12 +48,9 @@ export interface ServerLimits extends LifetimeLimits {
 export const SERVER_FIXED = {
   maxSendBytes: 2 ** 32 - 1,
   maxBufferedBytes: 268_435_456,
-  burstStreams: 128,
   requestTimeoutMs: 30_000,
   maxSessionMemoryMiB: 64,
   maxHeaderPairs: 64,
-  streamResetBurst: 500, // Node's own 1,000 cost the other connections a pause of 0.2 s.
-  streamResetPerSecond: 100,
   maxInvalidFrames: 100,
   maxHeaderListBytes: 65_535,
   streamWindowBytes: DEFAULT_WINDOW_BYTES,
@@ -107,7 +100,6 @@ export class GrpcServer {
     };
     this.#guard = new ConnectionGuard({
       limits: options.connectionLimits,
-      streams: { burst: limits.burstStreams, most: limits.maxStreamsPerConnection },
       lifetime: limits,
       arrivalMs: limits.requestTimeoutMs,
       onCut: (reason, address) => options.onCut?.(reason, address),
@@ -120,7 +112,7 @@ export class GrpcServer {
 
   /** Serves a connection that was accepted, after its TLS handshake where there is one. */
   accept(socket: Socket): void {
-    this.#http2.emit("connection", socket);
+    this.#guard.accept(this.#http2, socket);
   }
 
   /** What is open now. */
@@ -186,7 +178,7 @@ export class GrpcServer {
       this.#refuse(incoming, head.error, nodeHeaders(head.headers));
       return;
     }
-    if (this.#guard.openStreams >= this.#options.limits.maxStreams) {
+    if (this.#guard.openStreams > this.#options.limits.maxStreams) {
       const { maxStreams } = this.#options.limits;
       this.#refuse(incoming, new WaymarkError("quota_exceeded", `the server takes ${maxStreams} open calls`, { retryMs: 1_000 }));
       return;
@@ -222,8 +214,7 @@ function sessionOptions(limits: ServerLimits) {
     maxSessionMemory: limits.maxSessionMemoryMiB,
     maxHeaderListPairs: limits.maxHeaderPairs,
     unknownProtocolTimeout: UNKNOWN_PROTOCOL_MS,
-    streamResetBurst: limits.streamResetBurst,
-    streamResetRate: limits.streamResetPerSecond,
+    ...NODE_STREAM_LIMITS,
     maxSessionInvalidFrames: limits.maxInvalidFrames,
     // A name that HTTP wants once may be an application's metadata, which may repeat.
     strictSingleValueFields: false,
@@ -232,7 +223,7 @@ function sessionOptions(limits: ServerLimits) {
     settings: {
       enablePush: false,
       initialWindowSize: limits.streamWindowBytes,
-      maxConcurrentStreams: Math.min(limits.burstStreams, limits.maxStreamsPerConnection),
+      maxConcurrentStreams: limits.maxStreamsPerConnection,
       maxHeaderListSize: limits.maxHeaderListBytes,
     },
   };
@@ -241,8 +232,6 @@ function sessionOptions(limits: ServerLimits) {
 function countRefusal({ connection, stream }: Incoming): void {
   connection.meter.refusalCount += 1;
   if (!stream.endAfterHeaders) connection.meter.brokenUploads += 1;
-  connection.opened();
-  stream.once("close", () => connection.closed());
 }
 
 function ignore(): void {

@@ -12,7 +12,9 @@ import type { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import { type Connection, ConnectionGuard, type CutReason as GuardReason } from "../../grpc/server/connection-guard.io.ts";
 import { ENDLESS } from "../../grpc/server/connection-lifetime.ts";
+import { CONNECTION_LIMITS } from "../../grpc/server/connection-limits.ts";
 import type { Share, TurnBounds } from "../../grpc/server/fair-scheduler.ts";
+import { NODE_STREAM_LIMITS, type ResetLimits } from "../../grpc/server/reset-limiter.ts";
 import { isJustAwake, patientTimeout } from "../../lib/patient-time.io.ts";
 import { meetPeer } from "../peer.io.ts";
 import { Http1Connections } from "./http1-connections.io.ts";
@@ -27,9 +29,6 @@ export interface EdgeLimits {
   readonly maxStreamsPerConnection: number;
   /** HTTP/2 streams open over all connections; new ones beyond it are refused. */
   readonly maxStreams: number;
-  /** Streams that a client may reset at once, and how many a second it gets back. */
-  readonly streamResetBurst: number;
-  readonly streamResetPerSecond: number;
   /** Largest request message, in bytes, also after decompression. */
   readonly maxMessageBytes: number;
   /** Bytes of requests that have not wholly arrived, over all connections. */
@@ -49,10 +48,8 @@ export interface EdgeLimits {
 
 /** Limits that are not settings. */
 export const EDGE_FIXED = {
-  maxStreamsPerConnection: 128,
+  maxStreamsPerConnection: 512,
   maxStreams: 50_000,
-  streamResetBurst: 200,
-  streamResetPerSecond: 50,
   maxBufferedBytes: 256 * 1_024 * 1_024,
   maxHeaderBytes: 16 * 1_024,
   headersTimeoutMs: 10_000,
@@ -68,6 +65,8 @@ const CALLS_PER_TURN: TurnBounds = { each: 1, all: 2 };
 /** One connection's HTTP/2 state (headers, frames not yet taken), in MB. */
 const MAX_SESSION_MEMORY_MB = 16;
 const MAX_SETTINGS_ENTRIES = 32;
+/** Calls of one connection that its client gives up: fewer than of the gRPC listener, because each costs more. */
+const RESETS: ResetLimits = { resetBurst: 200, resetsPerSecond: 50 };
 /** Fields of one request; with HTTP/2 its pseudo-headers count. */
 const MAX_HEADER_PAIRS = 64;
 const MAX_UNANSWERED_PINGS = 10;
@@ -104,6 +103,7 @@ export class EdgeSockets {
     this.#http1Connections = new Http1Connections(this.#http1, { maxWaiting, idleMs, checkMs: CHECK_INTERVAL_MS });
     this.#http1.on("request", (request, response) => this.#line(request, response));
     this.#guard = new ConnectionGuard({
+      limits: { ...CONNECTION_LIMITS, ...RESETS },
       turns: CALLS_PER_TURN,
       lifetime: { ...ENDLESS, idleTimeoutMs: idleMs, keepaliveTimeMs, keepaliveTimeoutMs },
       arrivalMs: limits.requestTimeoutMs,
@@ -230,7 +230,7 @@ export class EdgeSockets {
 
   #give(socket: Socket, isHttp2: boolean): void {
     if (isHttp2) {
-      this.#http2.emit("connection", socket);
+      this.#guard.accept(this.#http2, socket);
       return;
     }
     meetPeer(socket, socket);
@@ -246,10 +246,6 @@ export class EdgeSockets {
     session.on("error", () => {}); // A protocol fault of the client's; "close" follows.
     const connection = this.#guard.adopt(session);
     meetPeer(connection, session.socket);
-    session.on("stream", (stream) => {
-      connection.opened();
-      stream.once("close", () => connection.closed());
-    });
   }
 }
 
@@ -289,8 +285,7 @@ function openHttp2(limits: EdgeLimits): Http2Server {
     maxSettings: MAX_SETTINGS_ENTRIES,
     maxHeaderListPairs: MAX_HEADER_PAIRS,
     maxOutstandingPings: MAX_UNANSWERED_PINGS,
-    streamResetBurst: limits.streamResetBurst,
-    streamResetRate: limits.streamResetPerSecond,
+    ...NODE_STREAM_LIMITS,
     // Fields with spaces around their value are read, as over HTTP/1.1 (server.io.ts of grpc).
     strictFieldWhitespaceValidation: false,
     settings: {
