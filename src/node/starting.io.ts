@@ -87,12 +87,13 @@ export function nameListeners(
   if (dns !== undefined) listeners["dns"] = hostPort(dns.host, dns.udp);
   if (dns?.tls !== undefined) listeners["dot"] = hostPort(dns.host, dns.tls);
   if (listener !== undefined) listeners["fabric"] = listener.address;
-  const at = (host: string, port: number) => ({ host: advertisedHost(settings, host), port });
+  const at = (host: string, port: number, isTls = false) => ({ host: advertisedHost(settings, host), port, isTls });
+  const isTls = settings.tls.certFile !== undefined;
   return {
-    grpc: at(settings.listen.host, calls.ports.grpc),
-    http: at(settings.listen.host, calls.ports.http),
+    grpc: at(settings.listen.host, calls.ports.grpc, isTls),
+    http: at(settings.listen.host, calls.ports.http, isTls),
     ...(dns !== undefined && { dns: at(dns.host, dns.udp) }),
-    ...(listener !== undefined && { fabric: at(listener.host, settings.fabric.advertisePort || listener.port) }),
+    ...(listener !== undefined && { fabric: at(listener.host, settings.fabric.advertisePort || listener.port, listener.isTls) }),
   };
 }
 

@@ -14,8 +14,15 @@ export interface NodeFactsToPublish {
   readonly labels: Readonly<Record<string, string>>;
   /** Zones that its DNS gateway serves; told with the listener `dns` only. */
   readonly dnsZones: readonly string[];
-  /** Listener name to the host and port at which other nodes reach it. */
-  readonly listeners: Readonly<Record<string, { readonly host: string; readonly port: number }>>;
+  /** Listeners by name. */
+  readonly listeners: Readonly<Record<string, ListenerPlace>>;
+}
+
+/** Where others reach a listener. */
+export interface ListenerPlace {
+  readonly host: string;
+  readonly port: number;
+  readonly isTls?: boolean;
 }
 
 /** Protocol of a target by the name of its listener. */
@@ -35,17 +42,29 @@ export function nodeEntry(facts: NodeFactsToPublish): Entry {
     },
     capabilities: [...facts.roles],
     resources: [...new Set(facts.resources)],
-    targets: listeners.map(([name, { host, port }]) => ({ name, host, port, protocol: PROTOCOLS[name] ?? "tcp" })),
+    targets: listeners.map(([name, place]) => {
+      const { host, port } = place;
+      return { name, host, port, protocol: withTls(PROTOCOLS[name] ?? "tcp", place) };
+    }),
     detail: {
       case: "node",
       value: {
-        advertisedUrls: listeners.filter(([name]) => name !== "dns").map(([name, { host, port }]) => `${name}://${hostPort(host, port)}`),
+        advertisedUrls: listeners
+          .filter(([name]) => name !== "dns")
+          .map(([name, place]) => `${withTls(name, place)}://${hostPort(place.host, place.port)}`),
         transports: ["h2"],
         protocolVersions: [...PROTOCOL_VERSIONS],
         labels: { ...facts.labels },
       },
     },
   });
+}
+
+const TLS_PROTOCOLS: Readonly<Record<string, string>> = { grpc: "grpcs", http: "https" };
+
+/** A protocol, or the scheme of a URL, by the name that it has with TLS where the listener speaks TLS. */
+export function withTls(protocol: string, { isTls = false }: Pick<ListenerPlace, "isTls">): string {
+  return (isTls ? TLS_PROTOCOLS[protocol] : undefined) ?? protocol;
 }
 
 /** The zones with spaces between. Those that have no room are left out, so that other gateways do not name this one for them. */

@@ -117,14 +117,11 @@ test.each([
   const session = connect(`http://127.0.0.1:${portOf(listener)}`);
   onTestFinished(() => session.destroy());
   let end: string | undefined;
-  session.on("error", (error) => (end = error.message));
+  session.on("error", (error: Error) => (end = error.message));
   session.on("close", () => (end ??= "closed"));
   await new Promise((resolve) => session.once("remoteSettings", resolve));
   const before = await cutCount(listener);
-  await node.paused(
-    PAUSE_MS,
-    async () => void (await lateCalls(session, atOnce, { authorization: `Bearer ${"t".repeat(3_000)}`, ...headers })),
-  );
+  await node.paused(PAUSE_MS, () => lateCalls(session, atOnce, { authorization: `Bearer ${"t".repeat(3_000)}`, ...headers }));
   // The guard looks at each connection four times a second.
   for (const endMonoMs = performance.now() + 600; performance.now() < endMonoMs; ) expect(await isAnswered(session, headers)).toBe(true);
   expect([end, await cutCount(listener)]).toEqual([undefined, before]);

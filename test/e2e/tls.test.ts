@@ -54,6 +54,24 @@ async function status(node: NodeProcess, flags: readonly string[]): Promise<numb
 const trust = (): readonly string[] => ["--ca", authority.caFile];
 const mine = (leaf: Leaf): readonly string[] => ["--cert", leaf.certFile, "--key", leaf.keyFile];
 
+test("a node with TLS says so where it is found: in its entry, whose urls go into redirects, and in its ready line", async () => {
+  const { certFile, keyFile } = authority.issue("server");
+  await using node = await startTls({ certFile, keyFile }, false);
+  const map = await waymarkProcess(["discovery", "cluster-map", "-o", "json", "--server", node.grpc, ...trust()]);
+  const { nodes } = JSON.parse(map.stdout) as {
+    nodes: { targets: { name: string; protocol: string }[]; node: { advertisedUrls: string[] } }[];
+  };
+  const protocols = nodes[0]?.targets.filter(({ name }) => name !== "dns").map(({ name, protocol }) => `${name} ${protocol}`);
+  expect(protocols).toEqual(["grpc grpcs", "http https"]);
+  const { grpc, http } = node.listeners;
+  expect(nodes[0]?.node.advertisedUrls).toEqual([`grpcs://${grpc}`, `https://${http}`]);
+  const config = join(folder, "node-false.json");
+  await using plain = new CommandProcess(["serve", "--ephemeral", "--config", config, ...onFreePorts([])]);
+  expect(await plain.errorLine(/is ready: /)).toMatch(
+    / is ready: gRPC grpcs:\/\/127\.0\.0\.1:\d+, HTTP https:\/\/127\.0\.0\.1:\d+, DNS 127/,
+  );
+});
+
 test("--tls trusts the system's authorities, an address warns of nothing, and who speaks otherwise is told so", async () => {
   await using node = await startTls(authority.issue("server"), false);
   const ask = async (wrapper: readonly string[], flags: readonly string[], server = node.grpc) => {

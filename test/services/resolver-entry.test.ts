@@ -1,9 +1,10 @@
 import { expect, test } from "vitest";
-import { EntryKind, Scope } from "../../gen/waymark/catalog/v1/entry_pb.js";
+import { type Entry, EntryKind, Scope } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { EntryStamper } from "../../src/catalog/entry/codec.ts";
 import { findRoleNamespace } from "../../src/catalog/entry/control-namespaces.ts";
 import { TraitsPool } from "../../src/catalog/record/traits.ts";
 import { NO_POLICY, Policy } from "../../src/policy/set/verdict.ts";
+import { nodeEntry } from "../../src/services/node-entry.ts";
 import { namedPrefixes, resolverEntry } from "../../src/services/resolving/own-entry.ts";
 import { BOUNDS } from "../fakes/options.ts";
 
@@ -33,6 +34,17 @@ test("a resolver is a service under its id, with its own zone, where clients rea
     targets: [{ name: "grpc" }],
     metadata: { "waymark.resolver.namespaces": "*" },
   });
+});
+
+test("listeners with TLS have the protocols of TLS; nodes name them so in their urls too", () => {
+  const tls = { host: "10.0.0.1", port: 1, isTls: true };
+  const listeners = { grpc: tls, http: tls, dns: place(3), fabric: tls };
+  const protocols = ({ targets }: Entry) => targets.map(({ protocol }) => protocol);
+  const node = nodeEntry({ nodeId: "a", name: undefined, roles: [], resources: [], labels: {}, dnsZones: [], listeners });
+  expect(protocols(resolverEntry({ ...FACTS, listeners }))).toEqual(["grpcs", "https", "udp"]);
+  expect(protocols(node)).toEqual(["grpcs", "https", "udp", "grpcs"]);
+  const advertisedUrls = ["grpcs://10.0.0.1:1", "https://10.0.0.1:1", "fabric://10.0.0.1:1"];
+  expect(node.detail.value).toMatchObject({ advertisedUrls });
 });
 
 test.each([

@@ -23,9 +23,9 @@ export function resolversFor(entries: readonly Entry[]): readonly FoundServer[] 
 /** Most urls that a refusal is read for. */
 const MAX_URLS = 4;
 
-/** The nodes that a resolver names when it refuses a write: urls with spaces between, each `host:port` or `grpc://host:port`. Others are left out. */
+/** The nodes that a resolver names when it refuses a write: urls with spaces between, each `host:port` or `grpc://host:port` (`grpcs` with TLS). Others are left out. */
 export function nodesNamedIn(urls: string): readonly string[] {
-  const addresses = urls.split(" ", MAX_URLS).map((url) => parseServer(url.replace(/^grpc:\/\//, "")));
+  const addresses = urls.split(" ", MAX_URLS).map((url) => parseServer(url.replace(/^grpcs?:\/\//, "")));
   return addresses.filter((address) => address !== undefined);
 }
 

@@ -43,7 +43,8 @@ export async function openFabricComponent(options: FabricComponentOptions): Prom
   const members = new MembersFile(settings.persistence, core.identity, log);
   const tokens = readClusterTokens(settings);
   const host = fabricHost(settings);
-  await driver.open(transportOptions(options, host, tokens));
+  const transport = transportOptions(options, host, tokens);
+  await driver.open(transport);
   const joining = {
     settings,
     options: fabricOptions(settings),
@@ -89,7 +90,7 @@ export async function openFabricComponent(options: FabricComponentOptions): Prom
     observe: () => observeFabric({ metrics, fabric, driver, machine, now }),
   };
   return {
-    listener: { host, port: driver.port, address: driver.address },
+    listener: { host, port: driver.port, address: driver.address, isTls: transport.tls !== undefined },
     mesh: peerDirectory(core),
     peers: new FabricPeers(core, driver),
     component,

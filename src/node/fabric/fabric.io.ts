@@ -1,5 +1,6 @@
 /** What the rest of a node needs of its fabric; and the stand-in for a node that has no fabric. */
 import type { Time } from "../../lib/machine.ts";
+import type { ListenerPlace } from "../../services/node-entry.ts";
 import { lonePeerDirectory, type PeerDirectory } from "../../services/peer-directory.ts";
 import type { MemberDirectory } from "../../services/peers.ts";
 import type { Component } from "../components.io.ts";
@@ -7,7 +8,7 @@ import type { NodeCore } from "../rooms.io.ts";
 
 export interface NodeFabric {
   /** Where others reach this node; undefined while it has no fabric listener. */
-  readonly listener: { readonly host: string; readonly port: number; readonly address: string } | undefined;
+  readonly listener: (Required<ListenerPlace> & { readonly address: string }) | undefined;
   readonly mesh: PeerDirectory;
   readonly peers: MemberDirectory;
   readonly component: Component;

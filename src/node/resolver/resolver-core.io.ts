@@ -9,6 +9,7 @@ import {
   type MessageShape,
   toBinary,
 } from "@bufbuild/protobuf";
+import { hasUpstreamTls } from "../../config/exposure.ts";
 import { PolicySwitcher } from "../../discovery/policy-switch.io.ts";
 import { Wakeup } from "../../discovery/wakeup.io.ts";
 import type { Elsewheres } from "../../dns/subject/elsewhere.ts";
@@ -311,7 +312,7 @@ export class ResolverCore implements Component {
       policies,
       identity,
       ports,
-      upstreams: settings.resolver.upstreams,
+      upstreams: settings.resolver.upstreams.map((address) => `${hasUpstreamTls(settings) ? "grpcs" : "grpc"}://${address}`),
       summaries: rooms.summaries,
       cache: {
         statistics: (time) => rooms.machine.statistics(time),

@@ -234,9 +234,9 @@ function failureOf({ reason, details }: WaymarkError): SelfFailure {
   return reason === "lease_not_found" ? { kind: "lease" } : { kind: "other", retryMs: details.retryMs };
 }
 
-/** The addresses among the urls that a resolver names, with spaces between: `host:port`, or that as `grpc://host:port`. What is anything else is left out. */
+/** The addresses among the urls that a resolver names, with spaces between: `host:port`, or that as `grpc://host:port` (`grpcs` with TLS). Anything else is left out. */
 function nodesIn(urls: string): readonly string[] {
-  const addresses = urls.split(" ", MAX_URLS).map((url) => (url.startsWith("grpc://") ? url.slice("grpc://".length) : url));
+  const addresses = urls.split(" ", MAX_URLS).map((url) => url.replace(/^grpcs?:\/\//, ""));
   return [...new Set(addresses)].filter((address) => NODE_ADDRESS.test(address)).slice(0, MAX_NODES);
 }
 

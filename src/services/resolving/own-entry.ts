@@ -5,6 +5,7 @@ import { decodeEntry } from "../../catalog/entry/codec.ts";
 import { RESOLVERS_NAMESPACE } from "../../catalog/entry/names.ts";
 import type { EntryView } from "../../catalog/entry/view.ts";
 import type { Policy } from "../../policy/set/verdict.ts";
+import { type ListenerPlace, withTls } from "../node-entry.ts";
 
 export interface ResolverFacts {
   readonly nodeId: string;
@@ -13,8 +14,8 @@ export interface ResolverFacts {
   readonly version: string;
   /** Prefixes that it follows and of which everybody may know; an empty text stands for all namespaces. */
   readonly followed: readonly string[];
-  /** Listener name to the host and port at which clients reach it. */
-  readonly listeners: Readonly<Record<string, { readonly host: string; readonly port: number }>>;
+  /** Listeners by name. */
+  readonly listeners: Readonly<Record<string, ListenerPlace>>;
 }
 
 /** Protocol of a target by the name of its listener. Others are not published. */
@@ -41,7 +42,7 @@ export function resolverEntry({ nodeId, zone, version, followed, listeners }: Re
     zone,
     targets: PROTOCOLS.flatMap(([name, protocol]) => {
       const place = listeners[name];
-      return place === undefined ? [] : [{ name, protocol, ...place }];
+      return place === undefined ? [] : [{ name, protocol: withTls(protocol, place), host: place.host, port: place.port }];
     }),
     metadata: {
       "waymark.version": version,

@@ -32,7 +32,7 @@ export interface ResolverServicesParts extends ResolvingParts {
   /** Absent where no summaries are followed. */
   readonly summaries: SummariesHere | undefined;
   readonly cache: CacheParts;
-  /** Addresses of the servers that this resolver reads, for writers while no node is known by its own. */
+  /** URLs of the servers that this resolver reads, for writers while it knows no node. */
   readonly upstreams: readonly string[];
   /** PolicyAudit, AccessAudit and VerifyAudit, of this resolver's own log. */
   readonly audit: Service["handlers"];
@@ -62,7 +62,7 @@ export function resolverServices(parts: ResolverServicesParts): ResolverServices
   const summaries = summariesOf(parts);
   const urls = async (): Promise<readonly string[]> => {
     const known = await passedOn.urls();
-    return known.length > 0 ? known : upstreams.map((address) => `grpc://${address}`);
+    return known.length > 0 ? known : upstreams;
   };
   const atNodes = nodeCalls(urls);
   const policy = resolverPolicyReads(parts);
