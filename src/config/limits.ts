@@ -86,4 +86,8 @@ export const QUOTA_SETTINGS = {
   tenantEntries: int({ ...COUNT, doc: "Entries that callers of one tenant registered; 0 means any number." }),
   tenantWatches: int({ ...COUNT, doc: "Open watches of callers of one tenant; 0 means any number." }),
   tenantBytes: bytes({ ...BYTES, doc: "Size of the entries that callers of one tenant registered; 0 means any." }),
+  tenantChecks: int({
+    ...COUNT,
+    doc: "Checks of the entries that callers of one tenant registered on this node, which runs them; 0 means any number.",
+  }),
 } as const;

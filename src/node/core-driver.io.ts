@@ -280,6 +280,7 @@ export class CoreDriver {
         return this.#ports.wake();
       case "adoptPolicy":
       case "caughtUp":
+      case "cutProbe":
       case "doubt":
       case "event":
       case "exporters":

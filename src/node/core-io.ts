@@ -3,9 +3,9 @@
 import type { Batch } from "../catalog/batch.ts";
 import type { LoadView } from "../catalog/entry/view.ts";
 import type { KeyText } from "../catalog/record/record.ts";
-import type { OrderedProbe } from "../discovery/checks/checks.ts";
+import type { CheckOrder } from "../discovery/checks/checks.ts";
 import type { Outcome } from "../discovery/checks/outcome.ts";
-import type { Evidence } from "../discovery/checks/self-doubt.ts";
+import type { DoubtChange } from "../discovery/checks/turns.ts";
 import type { BatchNumber } from "../discovery/registrar/commit-cycle.ts";
 import type { FabricInput, FabricOutput } from "../fabric/io-types.ts";
 import type { PolicyHead } from "../fabric/wire/messages.ts";
@@ -47,6 +47,8 @@ export type NodeInput =
   | { readonly kind: "publish"; readonly entry: OwnEntry }
   /** Answers `probe`. */
   | { readonly kind: "probed"; readonly id: number; readonly outcome: Outcome }
+  /** The look-up of the name of a probe is over. */
+  | { readonly kind: "resolved"; readonly id: number }
   /** Answers `measureLoad`. */
   | { readonly kind: "load"; readonly load: LoadView }
   /** A stranger was turned away before the fabric heard of it. */
@@ -81,10 +83,10 @@ export type NodeOutput =
   | { readonly kind: "confirmed"; readonly refusal?: { readonly error: unknown } }
   /** Asks how busy the process is. Answered by `load`. */
   | { readonly kind: "measureLoad" }
-  /** A check of an own entry looks at its target. Answered by `probed`, within the timeout of the probe. */
-  | ({ readonly kind: "probe" } & OrderedProbe)
-  /** Most checks turned at once, so this node lets none turn for a while (`isDoubting`), or it does again. */
-  | ({ readonly kind: "doubt"; readonly isDoubting: boolean } & Evidence)
+  /** A check of an own entry looks at its target. Answered by `probed`, within the timeout of the probe. Or such a probe is stopped. */
+  | CheckOrder
+  /** Most checks turned at once, so this node lets none of them turn for a while (`isDoubting`), or it does again. */
+  | ({ readonly kind: "doubt" } & DoubtChange)
   /** The own entry, or its load, could not be written. It is tried again. */
   | { readonly kind: "selfRefused"; readonly error: unknown }
   /** What other nodes told, for a warm start, and the blocks of what a node holds of summaries. Answered by `snapshotKept`, which is about the former. */

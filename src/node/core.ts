@@ -96,7 +96,6 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
   #readiness: Readiness = "starting";
   #isDraining = false;
   #wasServing = false;
-  #wasDoubting = false;
   /** What other nodes said before this node may speak. */
   readonly #early: NodeInput[] = [];
   /** Answers that wait until other nodes have confirmed this start. */
@@ -332,6 +331,8 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
         return this.#selfTried(this.#self.publish(input.entry, time), out);
       case "probed":
         return this.#rooms.checks.probed(input.id, input.outcome, time);
+      case "resolved":
+        return this.#rooms.checks.resolved(input.id);
       case "load":
         return this.#selfTried(this.#self.measured(input.load, time), out);
       case "strangerRefused":
@@ -468,10 +469,8 @@ export class NodeMachine implements Machine<NodeInput, NodeOutput> {
 
   #runChecks(time: Time, out: NodeOutput[]): void {
     const { checks } = this.#rooms;
-    for (const order of checks.step(time, this.isReady)) out.push({ kind: "probe", ...order });
-    const { isDoubting } = checks.doubt;
-    if (isDoubting !== this.#wasDoubting) out.push({ kind: "doubt", isDoubting, ...checks.evidence });
-    this.#wasDoubting = isDoubting;
+    for (const order of checks.step(time, this.isReady)) out.push(order);
+    for (const change of checks.takeDoubtChanges()) out.push({ kind: "doubt", ...change });
   }
 
   #lookAtSummaries(time: Time, out: NodeOutput[]): void {

@@ -11,7 +11,7 @@ import type { AuditSink } from "../policy/audit/record.ts";
 import { RefusalAudit, type RefusedAct } from "../policy/audit/refusals.ts";
 import { type AskedViewer, type Caller, viewerOf } from "../policy/identity/caller.ts";
 import type { AskedWatches } from "../policy/limits/host-watches.ts";
-import { type QuotaBound, type QuotaHolder, Quotas } from "../policy/limits/quotas.ts";
+import { type HolderQuota, type QuotaBound, type QuotaHolder, Quotas } from "../policy/limits/quotas.ts";
 import { areLimitsSet, type Cost, Limits, type Refusal } from "../policy/limits/rate-limits.ts";
 import { type MakeBuckets, type SharedLimits, shareLimits } from "../policy/limits/shared-limits.ts";
 import type { Quota } from "../policy/set/rules.ts";
@@ -27,6 +27,8 @@ export interface NodeLimitsOptions {
   readonly policies: PolicySource;
   /** The visible entries, which quotas count. */
   readonly lookup: Lookup;
+  /** Checks that this node runs for the entries of a tenant. Present where entries are registered. */
+  readonly tenantChecks?: (tenant: string) => number;
   readonly now: () => Time;
   /** Where refusals are recorded beside the count. */
   readonly audit?: Pick<AuditSink, "record"> | undefined;
@@ -62,7 +64,7 @@ export class NodeLimits {
       namespaceQuota: (namespace) => this.#namespaceQuota(namespace),
       tenantQuota: () => this.#tenantQuota,
       namespaceUsage: (namespace) => lookup.namespaceUsage(namespace),
-      tenantUsage: (tenant) => lookup.tenantUsage(tenant),
+      tenantUsage: (tenant) => ({ ...lookup.tenantUsage(tenant), checks: options.tenantChecks?.(tenant) ?? 0 }),
       sees: (caller, namespace) => this.#sees(caller, namespace),
       onRefusal: (refusal, holder, bound) => this.#full(refusal, holder, bound),
     });
@@ -154,9 +156,9 @@ export class NodeLimits {
     };
   }
 
-  get #tenantQuota(): Quota {
-    const { tenantEntries, tenantWatches, tenantBytes } = this.#options.settings.quotas;
-    return { entries: tenantEntries, watches: tenantWatches, bytes: tenantBytes };
+  get #tenantQuota(): HolderQuota {
+    const { tenantEntries, tenantWatches, tenantBytes, tenantChecks } = this.#options.settings.quotas;
+    return { entries: tenantEntries, watches: tenantWatches, bytes: tenantBytes, checks: tenantChecks };
   }
 
   #viewer(caller: Caller, asked: AskedViewer | undefined): Caller {

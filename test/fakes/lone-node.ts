@@ -93,6 +93,7 @@ export class LoneNode {
   }
 
   answer(id: number): void {
+    this.give({ kind: "resolved", id });
     this.give({ kind: "probed", id, outcome: this.outcome });
   }
 

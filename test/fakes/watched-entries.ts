@@ -6,6 +6,7 @@ import { BODY, type CatalogRecord, type KeyText } from "../../src/catalog/record
 import type { AliasOf } from "../../src/discovery/checks/alias.ts";
 import { Checks, type ChecksParts, type OrderedProbe } from "../../src/discovery/checks/checks.ts";
 import { type Outcome, PASSED } from "../../src/discovery/checks/outcome.ts";
+import { entryOwner } from "../../src/discovery/checks/watched.ts";
 import { ALL_TIME_COUNTS } from "../../src/lib/patience.ts";
 import { Rng } from "../../src/lib/rng.ts";
 import { at, caller, command, keyOf, Registry, stamped } from "./registry.ts";
@@ -17,7 +18,8 @@ const ANN = caller("ann");
 /** Of a node without entries that have checks. */
 export function noChecks(): Checks {
   const nothing = () => undefined;
-  return new Checks({ isEnabled: false, patience: ALL_TIME_COUNTS, random: () => 0, checkedOf: nothing, aliasOf: nothing, write: nothing });
+  const parts = { checkedOf: nothing, ownerOf: () => "", aliasOf: nothing, write: nothing };
+  return new Checks({ isEnabled: false, patience: ALL_TIME_COUNTS, random: () => 0, ...parts });
 }
 
 /** `svc/<name>` with one target of that name, so that the test knows whom a probe looks at. */
@@ -34,6 +36,13 @@ export class WatchedWorld {
   readonly found = new Map<string, Outcome>();
   /** Probes under way are kept here instead, while this is set. */
   held: OrderedProbe[] | undefined;
+  /** Probes of these hosts are never answered. */
+  isSilent = (_host: string): boolean => false;
+  /** These names are looked up until the test ends it with `resolved`. */
+  isResolving = (_host: string): boolean => false;
+  readonly resolving: OrderedProbe[] = [];
+  /** Ids of the probes that were stopped. */
+  readonly cut = new Set<number>();
   readonly probed: { readonly host: string; readonly ms: number }[] = [];
   /** Throws, while the clock of the node is off. */
   beforeWrite = (): void => {};
@@ -54,6 +63,10 @@ export class WatchedWorld {
       patience: ALL_TIME_COUNTS,
       random: () => rng.next(),
       checkedOf: (key) => this.#checked(replica.own(key)),
+      ownerOf: (key) => {
+        const own = replica.own(key);
+        return entryOwner(own?.traits.tenantId ?? "", own?.principal ?? "");
+      },
       aliasOf: (key) => this.#aliasOf(keyOf(key.name)),
       write: (key, states, time) => {
         this.beforeWrite();
@@ -85,7 +98,11 @@ export class WatchedWorld {
   }
 
   register(...entries: readonly ReturnType<typeof watchedEntry>[]): void {
-    this.r.registrar.register(ANN, command(entries, { isStatic: true }), at(this.ms));
+    this.registerBy("ann", ...entries);
+  }
+
+  registerBy(principal: string, ...entries: readonly ReturnType<typeof watchedEntry>[]): void {
+    this.r.registrar.register(caller(principal), command(entries, { isStatic: true }), at(this.ms));
     this.commit();
   }
 
@@ -110,9 +127,15 @@ export class WatchedWorld {
   /** Does what is due now, once. */
   step(): readonly OrderedProbe[] {
     const orders = this.checks.step(at(this.ms), this.isCaughtUp);
-    for (const { probe } of orders) this.probed.push({ host: probe.host, ms: this.ms });
+    const probes = orders.filter((order) => order.kind === "probe");
+    for (const order of probes) {
+      this.probed.push({ host: order.probe.host, ms: this.ms });
+      if (this.isResolving(order.probe.host)) this.resolving.push(order);
+      else this.checks.resolved(order.id);
+    }
+    for (const { kind, id } of orders) if (kind === "cutProbe") this.cut.add(id);
     this.commit();
-    return orders;
+    return probes;
   }
 
   /** Time goes on, from one deadline to the next. Probes are answered at once. */
@@ -121,7 +144,7 @@ export class WatchedWorld {
     for (let turn = 0; turn < 100_000; turn++) {
       const orders = this.step();
       if (this.held !== undefined) this.held.push(...orders);
-      else for (const order of orders) this.answer(order);
+      else for (const order of orders) if (!this.isSilent(order.probe.host)) this.answer(order);
       if (orders.length > 0) continue;
       const nextMs = this.checks.nextDeadlineMs();
       if (nextMs > endMs) break;

@@ -408,7 +408,10 @@ export class SimProcess {
       case "adoptPolicy":
         return this.tasks.adopt(output);
       case "probe":
+        this.later({ kind: "resolved", id: output.id });
         return this.later({ kind: "probed", id: output.id, outcome: PASSED });
+      case "cutProbe":
+        return;
       case "staticEnded":
         return node.parts.watching.staticEnded(output.key);
       case "wake":

@@ -17,9 +17,11 @@ export type Target = TargetFields;
 /** The fields of an entry that its checks are made of. */
 export type WithChecks = Pick<EntryFields, "checks" | "targets">;
 /** What the stored bytes of an entry say of its checks, and of what these have found. */
-export type Checked = WithChecks & Pick<EntryFields, "health" | "reportedHealth" | "checkStates" | "maintenance">;
+export type Checked = WithChecks &
+  Pick<EntryFields, "health" | "reportedHealth" | "maintenance"> & { readonly checkStates: readonly CheckState[] };
 
-export type CheckState = CheckStateFields;
+/** Only a check that is not run has a last health. */
+export type CheckState = Omit<CheckStateFields, "lastHealth"> & Partial<Pick<CheckStateFields, "lastHealth">>;
 
 /** A kind of check: the field of `Check.probe` that says it. */
 export type CheckKind = Exclude<Check["probe"]["case"], undefined>;
@@ -59,11 +61,12 @@ export const FAILURE = {
   NOT_ALLOWED: 7,
   NOT_RENEWED: 8,
   ALIAS: 9,
+  NOT_RUN: 10,
 } as const;
 export type Failure = (typeof FAILURE)[keyof typeof FAILURE];
 
 /** Of a check that has no result yet, or that nobody runs. */
-export const UNKNOWN_STATE: CheckState = { health: HEALTH.UNSET, failure: FAILURE.NONE, httpStatus: 0 };
+export const UNKNOWN_STATE: CheckState = { health: HEALTH.UNSET, failure: FAILURE.NONE, httpStatus: 0, lastHealth: HEALTH.UNSET };
 
 const DEFAULT_INTERVAL_MS = 10_000;
 const DEFAULT_TIMEOUT_MS = 5000;
@@ -119,10 +122,13 @@ export function checksOf(sealed: Uint8Array): Checked {
   return readEntry(sealed).entry;
 }
 
-/** The worst of what a client reports and of what its checks have found: MAINTENANCE, CRITICAL, DEGRADED, HEALTHY, in this order. */
+/**
+ * The worst of what a client reports and of what its checks have found: MAINTENANCE, CRITICAL, DEGRADED, HEALTHY, in this order. A check that is not run
+ * counts with its last health.
+ */
 export function worstOf(reported: number, states: readonly CheckState[]): number {
   let worst = reported;
-  for (const { health } of states) if (health > worst) worst = health;
+  for (const { health, lastHealth = HEALTH.UNSET } of states) worst = Math.max(worst, health, lastHealth);
   return worst;
 }
 
@@ -134,7 +140,7 @@ export function reportedOf({ reportedHealth, health }: Pick<Checked, "health" | 
 
 /** The states as an entry stores them: one for each check, or none while nothing is known of any. */
 export function storedStates(states: readonly CheckState[]): readonly CheckState[] {
-  return states.every(({ health }) => health === HEALTH.UNSET) ? [] : states;
+  return states.every(({ health, failure }) => health === HEALTH.UNSET && failure === FAILURE.NONE) ? [] : states;
 }
 
 /**

@@ -1,6 +1,5 @@
 /** Changes single fields of a finished entry and keeps every other byte, so that fields of newer versions survive. */
 import {
-  type CheckStateFields,
   ENTRY_TAG,
   type MaintenanceFields,
   roomCheckState,
@@ -10,7 +9,7 @@ import {
 } from "../../../gen/waymark/catalog/v1/entry_codec.ts";
 import { takeBytes, WireReader, writeText, writeVarint } from "../../lib/protowire.ts";
 import { HEALTH, type Health } from "../record/record.ts";
-import { worstOf } from "./checks.ts";
+import { type CheckState, worstOf } from "./checks.ts";
 
 /** Tag and length of a text of at most 16 KiB, or tag and value of a number. */
 const HEAD_BYTES = 8;
@@ -33,7 +32,7 @@ export interface Condition {
   /** What the client reported. */
   readonly reported: Health;
   /** What its checks have found. */
-  readonly states: readonly CheckStateFields[];
+  readonly states: readonly CheckState[];
   readonly maintenance: MaintenanceFields | undefined;
 }
 
@@ -50,9 +49,11 @@ export function shownHealth({ reported, states, maintenance }: Condition): Healt
 export function inCondition(content: Uint8Array, hasChecks: boolean, condition: Condition): Uint8Array {
   const { reported, states, maintenance } = condition;
   const isTold = hasChecks || maintenance !== undefined;
-  const found = takeBytes(HEAD_BYTES + states.reduce((size, state) => size + HEAD_BYTES + roomCheckState(state), 0));
+  const found = takeBytes(
+    HEAD_BYTES + states.reduce((size, state) => size + HEAD_BYTES + roomCheckState({ lastHealth: HEALTH.UNSET, ...state }), 0),
+  );
   let at = 0;
-  for (const state of states) at = writeCheckState(found, at, ENTRY_TAG.checkStates, state);
+  for (const state of states) at = writeCheckState(found, at, ENTRY_TAG.checkStates, { lastHealth: HEALTH.UNSET, ...state });
   const shown = replaced(content, ENTRY_TAG.health, numberField(ENTRY_TAG.health, shownHealth(condition)));
   const told = replaced(shown, ENTRY_TAG.reportedHealth, isTold ? numberField(ENTRY_TAG.reportedHealth, reported) : NOTHING);
   const checked = replaced(told, ENTRY_TAG.checkStates, found.subarray(0, at));

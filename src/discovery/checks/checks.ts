@@ -1,23 +1,30 @@
 /**
  * Runs the checks of the entries that are registered here: when each looks, when it turns, and what its entry shows then (semantics.md, Checks).
- * It connects to nobody: it orders probes, and is told their outcomes.
+ * It opens no connection: it orders probes, and gets their outcomes.
  */
 import { type Check, type Checked, type CheckState, FAILURE, storedStates, UNKNOWN_STATE } from "../../catalog/entry/checks.ts";
 import { HEALTH, type KeyText } from "../../catalog/record/record.ts";
-import { rethrowBroken } from "../../lib/errors.ts";
+import { assert, rethrowBroken } from "../../lib/errors.ts";
+import { FairPlaces } from "../../lib/fair-places.ts";
 import { DeadlineHeap } from "../../lib/heap.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import type { Patience } from "../../lib/patience.ts";
 import type { EntryFollower } from "../registrar/registrar.ts";
 import { type AliasOf, aliasOutcome } from "./alias.ts";
 import { failed, type Outcome, PASSED } from "./outcome.ts";
-import { type Probe, probeOf } from "./probe.ts";
-import type { SelfDoubt } from "./self-doubt.ts";
-import { Turns } from "./turns.ts";
+import { isName, type Probe, probeOf } from "./probe.ts";
+import { type DoubtChange, Turns } from "./turns.ts";
 import { statesOf, textOf, type Watch, WatchedEntries, type WatchedEntry } from "./watched.ts";
 
 /** Most probes that are under way. */
 export const MAX_IN_FLIGHT = 256;
+/**
+ * Names that are resolved at the same time. The system's resolver holds a thread of libuv's pool of four while it waits, and files are read by the same
+ * threads.
+ */
+const MAX_LOOKUPS = 2;
+/** A check that had no outcome for so many of its intervals is not run. */
+const NOT_RUN_INTERVALS = 3;
 /** Most checks that are looked at, and most entries that are written, in one step. The others follow in the next. */
 const STEP_COUNT = 1000;
 /** A new check looks for the first time within this time, or within its interval if that is shorter. */
@@ -38,19 +45,33 @@ export interface ChecksParts {
   readonly random: () => number;
   /** The checks of the live own record of a key, staged or visible. Undefined without a record. */
   readonly checkedOf: (key: KeyText) => Checked | undefined;
+  /** The `entryOwner` of the own record of a key. */
+  readonly ownerOf: (key: KeyText) => string;
   /** The entry that an alias check of an own entry goes by. Undefined when it does not exist, or its registrant may not see it. */
   readonly aliasOf: (key: AliasKey, own: KeyText) => AliasOf | undefined;
   /** Writes what the checks of an own entry have found. Throws when it cannot be stamped. */
   readonly write: (key: KeyText, states: readonly CheckState[], time: Time) => void;
 }
 
-/** An order to probe. `probed` answers it with the same id. */
+/**
+ * An order to probe. `probed` answers it with the same id. Where the host is a name, `resolved` comes when its look-up is over, which may be later than the
+ * outcome.
+ */
 export interface OrderedProbe {
+  readonly kind: "probe";
   readonly id: number;
   readonly probe: Probe;
 }
 
-const NO_ORDERS: readonly OrderedProbe[] = [];
+/** An order to stop a probe, so that another owner gets its place. No answer is expected. */
+interface CutProbe {
+  readonly kind: "cutProbe";
+  readonly id: number;
+}
+
+export type CheckOrder = OrderedProbe | CutProbe;
+
+const NO_ORDERS: readonly CheckOrder[] = [];
 
 interface Flight {
   readonly watch: Watch;
@@ -66,8 +87,14 @@ export class Checks implements EntryFollower {
   /** When each watch looks next. */
   readonly #heap = new DeadlineHeap();
   readonly #flights = new Map<number, Flight>();
-  /** Due, while as many probes are under way as may be. */
-  readonly #waiting = new Set<Watch>();
+  /** Places of probes under way. Their owners are those of `#flights`. */
+  readonly #places = new FairPlaces<Watch>({ placeCount: MAX_IN_FLIGHT, reservedCount: 0 });
+  /** A look-up cannot be stopped, so one stays free for the owners that have none. */
+  readonly #lookups = new FairPlaces<Watch>({ placeCount: MAX_LOOKUPS, reservedCount: 1 });
+  /** Owners of the look-ups under way, by the ids of their probes. */
+  readonly #lookupOwners = new Map<number, string>();
+  /** A check began to wait, or a place or look-up became free. */
+  #mayLaunch = false;
   /** Their records say something else than what their checks have found. */
   readonly #unwritten = new Set<WatchedEntry>();
   #retryMonoMs = 0;
@@ -81,24 +108,30 @@ export class Checks implements EntryFollower {
     this.#parts = parts;
   }
 
-  get doubt(): Pick<SelfDoubt, "count" | "isDoubting"> {
+  get doubt(): Turns["doubt"] {
     return this.#turns.doubt;
   }
 
-  get evidence(): Turns["evidence"] {
-    return this.#turns.evidence;
+  /** The doubts that began or ended since the last call. */
+  takeDoubtChanges(): readonly DoubtChange[] {
+    return this.#turns.takeChanges();
+  }
+
+  /** Checks of the entries of an owner. */
+  countOf(owner: string): number {
+    return this.#turns.countOf(owner);
   }
 
   get inFlightCount(): number {
     return this.#flights.size;
   }
 
-  /** Checks that are due while as many probes are under way as may be. */
+  /** Checks that are due, and wait for a place or a look-up. */
   get waitingCount(): number {
-    return this.#waiting.size;
+    return this.#places.waitingCount + this.#lookups.waitingCount;
   }
 
-  /** How many checks there are. Unwatched ones are those that nobody runs, because `checks.enabled` is false. O(checks). */
+  /** How many checks there are. Unwatched ones never run, because `checks.enabled` is false. O(checks). */
   counts(): Readonly<Record<"passing" | "failing" | "unknown" | "unwatched", number>> {
     const counts = { passing: 0, failing: 0, unknown: 0, unwatched: 0 };
     for (const { threshold } of this.#entries.list()) {
@@ -107,6 +140,13 @@ export class Checks implements EntryFollower {
       else counts[health === HEALTH.UNSET ? "unknown" : health === HEALTH.CRITICAL ? "failing" : "passing"] += 1;
     }
     return counts;
+  }
+
+  /** How many checks were not run for so long that they have no health. O(checks). */
+  get notRunCount(): number {
+    let count = 0;
+    for (const { threshold } of this.#entries.list()) if (threshold.isNotRun) count += 1;
+    return count;
   }
 
   /** Takes over the entries that the disk kept. To be called once, before the first step. */
@@ -132,33 +172,39 @@ export class Checks implements EntryFollower {
   reported(key: KeyText, time: Time): void {
     for (const watch of this.#entries.find(key)?.watches ?? []) {
       if (watch.check.probe.case !== "ttl" || !this.#parts.isEnabled || this.#isEnded) continue;
-      watch.renewedMs = this.#parts.patience.nowMs(time.monoMs);
       this.#conclude(watch, PASSED, time);
     }
   }
 
   #read(key: KeyText, time: Time): void {
-    const changed = this.#entries.set(key, this.#parts.checkedOf(key));
+    const changed = this.#entries.set(key, this.#parts.checkedOf(key), this.#parts.ownerOf);
     if (changed === undefined) return;
-    for (const watch of changed.dropped) {
-      this.#heap.remove(watch.id);
-      this.#waiting.delete(watch);
-      this.#turns.dropped(watch);
-    }
+    for (const watch of changed.dropped) this.#drop(watch);
     for (const watch of changed.added) this.#add(watch, time);
     this.#note(changed.entry);
+  }
+
+  #drop(watch: Watch): void {
+    const { owner } = watch.entry;
+    this.#heap.remove(watch.id);
+    this.#turns.dropped(watch);
+    this.#unwritten.delete(watch.entry);
+    this.#lookups.withdraw(owner, watch);
+    this.#places.withdraw(owner, watch);
+    if (this.#parts.isEnabled && isNamed(watch)) this.#lookups.part(owner);
   }
 
   #add(watch: Watch, { monoMs }: Time): void {
     this.#turns.added(watch);
     if (!this.#parts.isEnabled) return;
+    if (isNamed(watch)) this.#lookups.join(watch.entry.owner);
     const { patience, random } = this.#parts;
     const { intervalMs } = watch.times;
-    watch.renewedMs = patience.nowMs(monoMs);
+    watch.outcomeMs = patience.nowMs(monoMs);
     const isRenewed = watch.check.probe.case === "ttl";
     // What the disk kept holds until the first outcome. Probes of all entries of a restart are spread over their interval.
     const withinMs = watch.threshold.isKnown ? intervalMs : Math.min(FIRST_MS, intervalMs);
-    this.#heap.set(watch.id, isRenewed ? patience.dueMonoMs(watch.renewedMs + intervalMs) : monoMs + random() * withinMs);
+    this.#heap.set(watch.id, isRenewed ? patience.dueMonoMs(watch.outcomeMs + intervalMs) : monoMs + random() * withinMs);
   }
 
   /** Notes an entry whose record says something else. */
@@ -174,23 +220,23 @@ export class Checks implements EntryFollower {
   // ---- probes ----
 
   /**
-   * Does what is due, and returns the probes to run. To be called after each input and at `nextDeadlineMs`. `isCaughtUp`: whether what this node
+   * Does what is due, and returns the probes to run and to stop. To be called after each input and at `nextDeadlineMs`. `isCaughtUp`: whether what this node
    * does not hold does not exist. HOT: once an input of the node, and mostly there is nothing.
    */
-  step(time: Time, isCaughtUp: boolean): readonly OrderedProbe[] {
+  step(time: Time, isCaughtUp: boolean): readonly CheckOrder[] {
     if (this.#isEnded || !this.#hasWork(time)) return NO_ORDERS;
     if (this.#mustReadAgain) {
       this.#mustReadAgain = false;
       for (const key of this.#entries.keys()) this.#read(key, time);
     }
-    const orders: OrderedProbe[] = [];
-    for (const watch of this.#waiting) if (!this.#launch(watch, time, orders)) break;
     for (let left = STEP_COUNT; left > 0 && this.#heap.nextDeadlineMs() <= time.monoMs; left--) {
       const watch = this.#entries.byId(this.#heap.nextId() ?? -1);
       if (watch === undefined) break;
       this.#heap.remove(watch.id);
-      this.#look(watch, time, isCaughtUp, orders);
+      this.#look(watch, time, isCaughtUp);
     }
+    const orders: CheckOrder[] = [];
+    if (this.#mayLaunch) this.#launchWaiting(time, orders);
     for (const watch of this.#turns.turn(time.monoMs)) {
       this.totals.turned += 1;
       this.#note(watch.entry);
@@ -200,8 +246,7 @@ export class Checks implements EntryFollower {
   }
 
   #hasWork({ monoMs }: Time): boolean {
-    const mayLaunch = this.#waiting.size > 0 && this.#flights.size < MAX_IN_FLIGHT;
-    return this.#mustReadAgain || mayLaunch || this.nextDeadlineMs() <= monoMs;
+    return this.#mustReadAgain || this.#mayLaunch || this.nextDeadlineMs() <= monoMs;
   }
 
   /** Answers an ordered probe. A second answer changes nothing. */
@@ -210,9 +255,20 @@ export class Checks implements EntryFollower {
     if (flight === undefined) return;
     this.#flights.delete(id);
     const { watch, fromMonoMs, isVoid } = flight;
+    this.#places.leave(watch.entry.owner);
+    this.#mayLaunch = true;
     if (watch.isGone) return;
     this.#again(watch, fromMonoMs, time);
     if (!isVoid) this.#conclude(watch, outcome, time);
+  }
+
+  /** The look-up of an ordered probe is over. A second answer changes nothing. */
+  resolved(id: number): void {
+    const owner = this.#lookupOwners.get(id);
+    if (owner === undefined) return;
+    this.#lookupOwners.delete(id);
+    this.#lookups.leave(owner);
+    this.#mayLaunch = true;
   }
 
   /** This process stood still: probes that are under way may have missed their answers. */
@@ -232,7 +288,7 @@ export class Checks implements EntryFollower {
     return Math.min(this.#heap.nextDeadlineMs(), this.#turns.nextDeadlineMs(), writeMs);
   }
 
-  #look(watch: Watch, time: Time, isCaughtUp: boolean, orders: OrderedProbe[]): void {
+  #look(watch: Watch, time: Time, isCaughtUp: boolean): void {
     const { probe } = watch.check;
     switch (probe.case) {
       case "ttl":
@@ -246,7 +302,10 @@ export class Checks implements EntryFollower {
       case "http":
       case "tcp":
       case undefined:
-        this.#launch(watch, time, orders);
+        // A check of a newer version of this program is not run; its entry shows that nothing is known of it.
+        if (probeOf(watch) === undefined) return;
+        if (watch.isWaiting) this.#lookAtWaiting(watch, time);
+        else this.#wait(watch);
     }
   }
 
@@ -255,18 +314,67 @@ export class Checks implements EntryFollower {
     if (outcome !== undefined) this.#conclude(watch, outcome, time);
   }
 
-  /** Returns false when as many probes are under way as may be. The watch then waits. */
-  #launch(watch: Watch, { monoMs }: Time, orders: OrderedProbe[]): boolean {
-    // A check of a newer version of this program is not run; its entry shows that nothing is known of it.
+  /** A name waits until it can have a look-up and a place together, so that no check keeps one while it waits for the other. */
+  #wait(watch: Watch): void {
+    watch.isWaiting = true;
+    (isNamed(watch) ? this.#lookups : this.#places).wait(watch.entry.owner, watch);
+    this.#mayLaunch = true;
+    if (!watch.threshold.isNotRun) this.#heap.set(watch.id, this.#parts.patience.dueMonoMs(notRunMs(watch)));
+  }
+
+  #lookAtWaiting(watch: Watch, { monoMs }: Time): void {
+    const { patience } = this.#parts;
+    if (patience.dueMs(monoMs) < notRunMs(watch)) {
+      this.#heap.set(watch.id, patience.dueMonoMs(notRunMs(watch)));
+      return;
+    }
+    watch.threshold.notRun();
+    this.#note(watch.entry);
+  }
+
+  #launchWaiting(time: Time, orders: CheckOrder[]): void {
+    this.#mayLaunch = false;
+    const canClaim = (owner: string) => this.#places.mayTake(owner) || this.#places.overdrawnFor(owner) !== undefined;
+    while (!this.#places.isExhausted) {
+      const watch = this.#lookups.take(canClaim);
+      if (watch === undefined) break;
+      const { owner } = watch.entry;
+      const overdrawn = this.#places.overdrawnFor(owner);
+      if (overdrawn !== undefined) this.#cut(overdrawn, orders);
+      const hasPlace = this.#places.claim(owner);
+      assert(hasPlace, "a look-up is taken when there is a place", { owner });
+      this.#launch(watch, time, orders);
+    }
+    for (;;) {
+      const watch = this.#places.take();
+      const { overdrawn } = this.#places;
+      if (watch !== undefined) this.#launch(watch, time, orders);
+      else if (overdrawn !== undefined) this.#cut(overdrawn, orders);
+      else return;
+    }
+  }
+
+  #launch(watch: Watch, { monoMs }: Time, orders: CheckOrder[]): void {
     const probe = probeOf(watch);
-    const mayLaunch = this.#flights.size < MAX_IN_FLIGHT;
-    if (!mayLaunch) this.#waiting.add(watch);
-    else this.#waiting.delete(watch);
-    if (!mayLaunch || probe === undefined) return mayLaunch;
+    assert(probe !== undefined, "only checks that connect wait for a place");
+    const { owner } = watch.entry;
+    this.#heap.remove(watch.id);
     this.#probeId += 1;
     this.#flights.set(this.#probeId, { watch, fromMonoMs: monoMs, isVoid: false });
-    orders.push({ id: this.#probeId, probe });
-    return true;
+    if (isNamed(watch)) this.#lookupOwners.set(this.#probeId, owner);
+    watch.isWaiting = false;
+    orders.push({ kind: "probe", id: this.#probeId, probe });
+  }
+
+  /** Stops the newest probe of an owner, which has lost the least time. Its check waits again. O(probes under way). */
+  #cut(owner: string, orders: CheckOrder[]): void {
+    const id = [...this.#flights].findLast(([, { watch }]) => watch.entry.owner === owner)?.[0] ?? -1;
+    const flight = this.#flights.get(id);
+    assert(flight !== undefined, "an owner has a probe for each place that it took", { owner });
+    this.#flights.delete(id);
+    this.#places.leave(owner);
+    orders.push({ kind: "cutProbe", id });
+    if (!flight.watch.isGone) this.#wait(flight.watch);
   }
 
   #again({ id, times: { intervalMs } }: Watch, fromMonoMs: number, { monoMs }: Time): void {
@@ -278,16 +386,16 @@ export class Checks implements EntryFollower {
     const { patience } = this.#parts;
     const { intervalMs } = watch.times;
     const dueMs = patience.dueMs(time.monoMs);
-    if (dueMs >= watch.renewedMs + intervalMs) {
-      watch.renewedMs = dueMs;
-      this.#conclude(watch, failed(FAILURE.NOT_RENEWED), time);
-    }
-    this.#heap.set(watch.id, patience.dueMonoMs(watch.renewedMs + intervalMs));
+    if (dueMs >= watch.outcomeMs + intervalMs) this.#conclude(watch, failed(FAILURE.NOT_RENEWED), time, dueMs);
+    this.#heap.set(watch.id, patience.dueMonoMs(watch.outcomeMs + intervalMs));
   }
 
-  #conclude(watch: Watch, outcome: Outcome, { monoMs }: Time): void {
+  #conclude(watch: Watch, outcome: Outcome, { monoMs }: Time, outcomeMs = this.#parts.patience.nowMs(monoMs)): void {
+    const { isNotRun } = watch.threshold;
+    watch.outcomeMs = outcomeMs;
     this.totals[outcome.health === HEALTH.CRITICAL ? "failed" : "passed"] += 1;
     this.#turns.conclude(watch, outcome, monoMs);
+    if (isNotRun) this.#note(watch.entry);
   }
 
   // ---- what entries show ----
@@ -309,4 +417,14 @@ export class Checks implements EntryFollower {
       this.#unwritten.delete(entry);
     }
   }
+}
+
+/** Its target is a name, which each probe looks up. */
+function isNamed({ target }: Watch): boolean {
+  return target !== undefined && isName(target.host);
+}
+
+/** In patient ms. */
+function notRunMs({ outcomeMs, times: { intervalMs } }: Watch): number {
+  return outcomeMs + NOT_RUN_INTERVALS * intervalMs;
 }

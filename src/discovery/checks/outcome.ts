@@ -7,11 +7,11 @@ export interface Outcome extends CheckState {
   readonly health: typeof HEALTH.HEALTHY | typeof HEALTH.DEGRADED | typeof HEALTH.CRITICAL;
 }
 
-export const PASSED: Outcome = { health: HEALTH.HEALTHY, failure: FAILURE.NONE, httpStatus: 0 };
+export const PASSED: Outcome = { health: HEALTH.HEALTHY, failure: FAILURE.NONE, httpStatus: 0, lastHealth: HEALTH.UNSET };
 /** Only an alias has it: the other entry is degraded. */
-export const DEGRADED: Outcome = { health: HEALTH.DEGRADED, failure: FAILURE.NONE, httpStatus: 0 };
+export const DEGRADED: Outcome = { health: HEALTH.DEGRADED, failure: FAILURE.NONE, httpStatus: 0, lastHealth: HEALTH.UNSET };
 
 /** `httpStatus` goes with `FAILURE.STATUS`. */
-export function failed(failure: Exclude<Failure, typeof FAILURE.NONE>, httpStatus = 0): Outcome {
-  return { health: HEALTH.CRITICAL, failure, httpStatus };
+export function failed(failure: Exclude<Failure, typeof FAILURE.NONE | typeof FAILURE.NOT_RUN>, httpStatus = 0): Outcome {
+  return { health: HEALTH.CRITICAL, failure, httpStatus, lastHealth: HEALTH.UNSET };
 }

@@ -1,5 +1,6 @@
 /** What the shell of the checks is told to connect to, and how. */
 import { statusesOf } from "../../catalog/entry/checks.ts";
+import { parseAddress } from "../../lib/addresses.ts";
 import type { Watch } from "./watched.ts";
 
 interface Connecting {
@@ -21,6 +22,11 @@ export type Probe = Connecting &
       }
     | { readonly kind: "grpc"; readonly isTls: boolean; readonly service: string }
   );
+
+/** Whether a host must be looked up before a probe can connect to it. */
+export function isName(host: string): boolean {
+  return parseAddress(host) === undefined;
+}
 
 /** Undefined for a check that connects to nothing. */
 export function probeOf({ check: { probe }, target, times: { timeoutMs } }: Watch): Probe | undefined {

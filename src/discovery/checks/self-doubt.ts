@@ -1,6 +1,6 @@
 /**
- * Finds out when the checks of a node say more about the node than about what it checks. When most of its checks turn at once, then more likely
- * its own network or its own time is at fault. It then lets no check turn for a while. What is true afterwards is believed.
+ * Finds out when the checks of a node say more about the node than about what it checks. When most checks of one owner, or those of most owners, turn at
+ * once, then more likely the node's own network or time is at fault. No such check turns for a while. What is true afterwards is believed.
  */
 import { NEVER } from "../../lib/machine.ts";
 
@@ -13,14 +13,18 @@ const WINDOW_MS = 10_000;
 /** How long nothing turns, in ms. */
 export const DOUBT_MS = 30_000;
 
-/** The checks that say something about this node: all but aliases, of which something was known before. */
+/**
+ * The checks of one owner that say something about this node: all but aliases, of which something was known before. Or the owners of such checks, each of
+ * which counts once.
+ */
 export interface Evidence {
   readonly checkCount: number;
-  /** The last outcome of so many of them contradicts what they had turned to. */
+  /** The last outcome of so many of them contradicts what they had turned to. Of owners: most of their checks turn at once. */
   readonly swayingCount: number;
 }
 
 export class SelfDoubt {
+  readonly #minCount: number;
   /** When checks turned that were known before, in the order of time. */
   #turnedMonoMs: number[] = [];
   #untilMonoMs = NEVER;
@@ -29,6 +33,11 @@ export class SelfDoubt {
   #isDoubting = false;
   /** How many doubts have begun. */
   count = 0;
+
+  /** `minCount`: with fewer checks, or owners, no doubt begins. */
+  constructor(minCount = MIN_CHECKS) {
+    this.#minCount = minCount;
+  }
 
   get isDoubting(): boolean {
     return this.#isDoubting;
@@ -43,13 +52,23 @@ export class SelfDoubt {
   look(evidence: Evidence, monoMs: number): void {
     if (this.#isDoubting && monoMs >= this.#untilMonoMs) this.#isDoubting = false;
     this.#turnedMonoMs = this.#turnedMonoMs.filter((at) => monoMs - at <= WINDOW_MS);
-    if (!this.#isDoubting && !this.#isMost(evidence)) this.#isArmed = true;
+    if (!this.#isDoubting && !this.#isEnough(evidence)) this.#isArmed = true;
+  }
+
+  /** A wider doubt has begun for the same reason, so none begins here before most checks agree with what they had turned to. */
+  disarm(): void {
+    this.#isArmed = false;
+  }
+
+  /** Whether most of these checks turn at once, however few there are. To be asked after `look`. */
+  isMost({ checkCount, swayingCount }: Evidence): boolean {
+    return swayingCount + this.#turnedMonoMs.length > checkCount * SHARE;
   }
 
   /** Whether checks may turn that are due. To be asked after `look`, when there are any. It may begin a doubt. */
   mayTurn(evidence: Evidence, monoMs: number): boolean {
     if (this.#isDoubting) return false;
-    if (!this.#isArmed || !this.#isMost(evidence)) return true;
+    if (!this.#isArmed || !this.#isEnough(evidence)) return true;
     this.#isArmed = false;
     this.#isDoubting = true;
     this.#untilMonoMs = monoMs + DOUBT_MS;
@@ -57,8 +76,8 @@ export class SelfDoubt {
     return false;
   }
 
-  #isMost({ checkCount, swayingCount }: Evidence): boolean {
-    return checkCount >= MIN_CHECKS && swayingCount + this.#turnedMonoMs.length > checkCount * SHARE;
+  #isEnough(evidence: Evidence): boolean {
+    return evidence.checkCount >= this.#minCount && this.isMost(evidence);
   }
 
   /** A check turned that was known before. */

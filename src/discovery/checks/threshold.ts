@@ -1,5 +1,5 @@
 /** Decides from the outcomes of one check when it turns: when so many in a row say the same, and it is not what the check has turned to. */
-import { type CheckState, type CheckTimes, UNKNOWN_STATE } from "../../catalog/entry/checks.ts";
+import { type CheckState, type CheckTimes, FAILURE, UNKNOWN_STATE } from "../../catalog/entry/checks.ts";
 import { HEALTH } from "../../catalog/record/record.ts";
 import type { Outcome } from "./outcome.ts";
 
@@ -9,16 +9,22 @@ export class Threshold {
   /** The newest outcome that says something else than the state, and how many in a row have said it. */
   #next: Outcome | undefined;
   #inARow = 0;
+  #isNotRun: boolean;
 
   /** `state`: what was known before, or `UNKNOWN_STATE`. */
   constructor(times: Pick<CheckTimes, "failing" | "passing">, state: CheckState = UNKNOWN_STATE) {
     this.#times = times;
-    this.#state = state;
+    this.#isNotRun = state.failure === FAILURE.NOT_RUN;
+    this.#state = this.#isNotRun ? { ...UNKNOWN_STATE, health: state.lastHealth ?? HEALTH.UNSET } : state;
   }
 
-  /** What the check has turned to. Its failure is the one with which it began to fail. */
+  /** What the check has turned to. Its failure is the one with which it began to fail. While the check is not run it has no health of its own. */
   get state(): CheckState {
-    return this.#state;
+    return this.#isNotRun ? { ...UNKNOWN_STATE, failure: FAILURE.NOT_RUN, lastHealth: this.#state.health } : this.#state;
+  }
+
+  get isNotRun(): boolean {
+    return this.#isNotRun;
   }
 
   get isKnown(): boolean {
@@ -37,8 +43,17 @@ export class Threshold {
     return this.#inARow >= (this.#next.health === HEALTH.CRITICAL ? failing : passing) ? this.#next : undefined;
   }
 
+  /** The check was not run for too long. The next outcome ends that. */
+  notRun(): void {
+    this.#isNotRun = true;
+  }
+
   conclude(outcome: Outcome): void {
+    const wasNotRun = this.#isNotRun;
+    this.#isNotRun = false;
     if (outcome.health === this.#state.health) {
+      // The record has kept the last health, and not its failure.
+      if (wasNotRun) this.#state = outcome;
       this.#next = undefined;
       this.#inARow = 0;
       return;

@@ -1,84 +1,225 @@
-/** Which checks turn, and when: a turn waits a moment for others, because the node doubts itself when most of its checks turn at once. */
+/**
+ * Which checks turn, and when: a turn waits a moment for others, because the node doubts itself when most checks turn at once. Each owner is judged by its
+ * own checks, so that one owner's programs cannot hold back the checks of another. A doubt about all checks needs most of several owners.
+ */
+import { assert } from "../../lib/errors.ts";
 import { NEVER } from "../../lib/machine.ts";
 import type { Outcome } from "./outcome.ts";
-import { SelfDoubt } from "./self-doubt.ts";
+import { type Evidence, SelfDoubt } from "./self-doubt.ts";
 import type { Watch } from "./watched.ts";
 
 /** How long a turn waits for others that turn at once with it, in ms. */
 const GATHER_MS = 1000;
+/** With fewer owners, one owner whose programs are down and one more would be most of them. */
+const MIN_OWNERS = 4;
 
 const NONE: readonly Watch[] = [];
 
-export class Turns {
+/** A doubt has begun or ended. */
+export interface DoubtChange extends Evidence {
+  /** Undefined for the doubt about the checks of all owners, whose evidence counts owners. */
+  readonly owner: string | undefined;
+  readonly isDoubting: boolean;
+}
+
+const NO_CHANGES: readonly DoubtChange[] = [];
+
+/** The checks of one owner. */
+class OwnerTurns {
+  readonly owner: string;
   readonly doubt = new SelfDoubt();
   /** In the order in which they became due. */
-  readonly #due = new Set<Watch>();
-  #checkCount = 0;
-  #swayingCount = 0;
+  readonly due = new Set<Watch>();
+  watchCount = 0;
+  checkCount = 0;
+  swayingCount = 0;
 
-  /** The evidence for a doubt: see `Evidence`. */
-  get evidence(): { readonly checkCount: number; readonly swayingCount: number } {
-    return { checkCount: this.#checkCount, swayingCount: this.#swayingCount };
+  constructor(owner: string) {
+    this.owner = owner;
+  }
+
+  get nextDeadlineMs(): number {
+    if (this.doubt.isDoubting) return this.doubt.untilMonoMs;
+    // A set keeps the order in which its items came, so the first one is due first.
+    const [first] = this.due;
+    return first?.dueMonoMs === undefined ? NEVER : first.dueMonoMs + GATHER_MS;
+  }
+}
+
+export class Turns {
+  readonly #owners = new Map<string, OwnerTurns>();
+  /** Owners with checks that are due to turn, or with a doubt. */
+  readonly #pending = new Set<OwnerTurns>();
+  /** Owners of which something is known, and those of them whose checks mostly sway or turned lately. */
+  #knownCount = 0;
+  readonly #swaying = new Set<OwnerTurns>();
+  readonly #common = new SelfDoubt(MIN_OWNERS);
+  #doubtCount = 0;
+  readonly #changes: DoubtChange[] = [];
+  /** Undefined when it must be computed again. */
+  #nextMs: number | undefined = NEVER;
+
+  /** Whether any check is held back by a doubt, and how many doubts have begun. */
+  get doubt(): { readonly isDoubting: boolean; readonly count: number } {
+    const isDoubting = this.#common.isDoubting || [...this.#pending].some(({ doubt }) => doubt.isDoubting);
+    return { isDoubting, count: this.#doubtCount };
+  }
+
+  /** Checks of an owner, of all kinds. */
+  countOf(owner: string): number {
+    return this.#owners.get(owner)?.watchCount ?? 0;
+  }
+
+  /** The doubts that began or ended since the last call. */
+  takeChanges(): readonly DoubtChange[] {
+    // HOT: once an input of the node.
+    return this.#changes.length === 0 ? NO_CHANGES : this.#changes.splice(0);
   }
 
   added(watch: Watch): void {
-    this.#count(watch, 1);
+    const { owner } = watch.entry;
+    let turns = this.#owners.get(owner);
+    if (turns === undefined) {
+      turns = new OwnerTurns(owner);
+      this.#owners.set(owner, turns);
+    }
+    turns.watchCount += 1;
+    this.#count(turns, watch, 1);
   }
 
   dropped(watch: Watch): void {
-    this.#due.delete(watch);
-    this.#count(watch, -1);
+    const turns = this.#of(watch);
+    turns.due.delete(watch);
+    turns.watchCount -= 1;
+    this.#count(turns, watch, -1);
+    if (turns.watchCount === 0) this.#drop(turns);
+    else this.#settle(turns);
   }
 
   conclude(watch: Watch, outcome: Outcome, monoMs: number): void {
-    this.#count(watch, -1);
+    const turns = this.#of(watch);
+    this.#count(turns, watch, -1);
     watch.threshold.conclude(outcome);
-    this.#count(watch, 1);
-    this.doubt.look(this.evidence, monoMs);
+    this.#count(turns, watch, 1);
+    this.#look(turns, monoMs);
+    this.#lookAtCommon(monoMs);
     if (watch.threshold.due === undefined) {
       watch.dueMonoMs = undefined;
-      this.#due.delete(watch);
-      return;
+      turns.due.delete(watch);
+    } else {
+      watch.dueMonoMs ??= monoMs;
+      turns.due.add(watch);
     }
-    watch.dueMonoMs ??= monoMs;
-    this.#due.add(watch);
+    this.#settle(turns);
   }
 
   /** Lets checks turn, and returns them. */
   turn(monoMs: number): readonly Watch[] {
-    if (this.#due.size === 0 && !this.doubt.isDoubting) return NONE;
-    this.doubt.look(this.evidence, monoMs);
-    const ready = [...this.#due].filter(({ dueMonoMs = NEVER }) => monoMs >= dueMonoMs + GATHER_MS);
-    if (ready.length === 0 || !this.doubt.mayTurn(this.evidence, monoMs)) return NONE;
+    if (this.nextDeadlineMs() > monoMs) return NONE;
+    // What turned counts for a while, so an owner may have stopped swaying without an outcome.
+    for (const turns of new Set([...this.#pending, ...this.#swaying])) this.#look(turns, monoMs);
+    this.#lookAtCommon(monoMs);
+    const turned = [...this.#pending].flatMap((turns) => this.#turnOf(turns, monoMs));
+    for (const turns of this.#pending) this.#settle(turns);
+    return turned;
+  }
+
+  /** Monotonic ms. HOT: once an input of the node. */
+  nextDeadlineMs(): number {
+    this.#nextMs ??= this.#deadline();
+    return this.#nextMs;
+  }
+
+  #deadline(): number {
+    if (this.#common.isDoubting) return this.#common.untilMonoMs;
+    let nextMs = NEVER;
+    for (const { nextDeadlineMs } of this.#pending) nextMs = Math.min(nextMs, nextDeadlineMs);
+    return nextMs;
+  }
+
+  #turnOf(turns: OwnerTurns, monoMs: number): readonly Watch[] {
+    const ready = [...turns.due].filter(({ dueMonoMs = NEVER }) => monoMs >= dueMonoMs + GATHER_MS);
+    if (ready.length === 0 || !this.#mayTurn(turns, monoMs)) return NONE;
     for (const watch of ready) {
-      const wasKnown = watch.threshold.isKnown && saysOfNode(watch);
-      this.#due.delete(watch);
-      this.#count(watch, -1);
+      const wasKnown = watch.threshold.isKnown && isEvidence(watch);
+      turns.due.delete(watch);
+      this.#count(turns, watch, -1);
       watch.threshold.turn();
-      this.#count(watch, 1);
+      this.#count(turns, watch, 1);
       watch.dueMonoMs = undefined;
-      if (wasKnown) this.doubt.turned(monoMs);
+      if (wasKnown) turns.doubt.turned(monoMs);
     }
     return ready;
   }
 
-  nextDeadlineMs(): number {
-    if (this.doubt.isDoubting) return this.doubt.untilMonoMs;
-    // HOT: once an input of the node, and mostly nothing is due.
-    if (this.#due.size === 0) return NEVER;
-    // A set keeps the order in which its items came, so the first one is due first.
-    const [first] = this.#due;
-    return first?.dueMonoMs === undefined ? NEVER : first.dueMonoMs + GATHER_MS;
+  #mayTurn(turns: OwnerTurns, monoMs: number): boolean {
+    if (!this.#common.isDoubting && !this.#common.mayTurn(this.#evidence, monoMs)) {
+      this.#doubted(undefined, this.#evidence);
+      // Their checks sway for the same reason, which is not doubted a second time.
+      for (const each of this.#owners.values()) each.doubt.disarm();
+    }
+    if (this.#common.isDoubting || turns.doubt.isDoubting) return false;
+    if (turns.doubt.mayTurn(turns, monoMs)) return true;
+    this.#doubted(turns.owner, turns);
+    return false;
   }
 
-  #count(watch: Watch, by: 1 | -1): void {
-    if (!saysOfNode(watch) || !watch.threshold.isKnown) return;
-    this.#checkCount += by;
-    if (watch.threshold.isSwaying) this.#swayingCount += by;
+  #doubted(owner: string | undefined, { checkCount, swayingCount }: Evidence): void {
+    this.#doubtCount += 1;
+    this.#changes.push({ owner, isDoubting: true, checkCount, swayingCount });
+  }
+
+  /** Owners, each of which counts once. */
+  get #evidence(): Evidence {
+    return { checkCount: this.#knownCount, swayingCount: this.#swaying.size };
+  }
+
+  #look(turns: OwnerTurns, monoMs: number): void {
+    const { doubt, owner, checkCount, swayingCount } = turns;
+    const wasDoubting = doubt.isDoubting;
+    doubt.look(turns, monoMs);
+    if (wasDoubting && !doubt.isDoubting) this.#changes.push({ owner, isDoubting: false, checkCount, swayingCount });
+    if (checkCount > 0 && doubt.isMost(turns)) this.#swaying.add(turns);
+    else this.#swaying.delete(turns);
+  }
+
+  #lookAtCommon(monoMs: number): void {
+    const wasDoubting = this.#common.isDoubting;
+    this.#common.look(this.#evidence, monoMs);
+    if (wasDoubting && !this.#common.isDoubting) this.#changes.push({ owner: undefined, isDoubting: false, ...this.#evidence });
+  }
+
+  #drop(turns: OwnerTurns): void {
+    const { owner, doubt } = turns;
+    this.#owners.delete(owner);
+    this.#swaying.delete(turns);
+    this.#pending.delete(turns);
+    this.#nextMs = undefined;
+    if (doubt.isDoubting) this.#changes.push({ owner, isDoubting: false, checkCount: 0, swayingCount: 0 });
+  }
+
+  #settle(turns: OwnerTurns): void {
+    if (turns.due.size > 0 || turns.doubt.isDoubting) this.#pending.add(turns);
+    else this.#pending.delete(turns);
+    this.#nextMs = undefined;
+  }
+
+  #of({ entry: { owner } }: Watch): OwnerTurns {
+    const turns = this.#owners.get(owner);
+    assert(turns !== undefined, "a check is added before it turns", { owner });
+    return turns;
+  }
+
+  #count(turns: OwnerTurns, watch: Watch, by: 1 | -1): void {
+    if (!isEvidence(watch) || !watch.threshold.isKnown) return;
+    const wasKnown = turns.checkCount > 0;
+    turns.checkCount += by;
+    if (watch.threshold.isSwaying) turns.swayingCount += by;
+    this.#knownCount += Number(turns.checkCount > 0) - Number(wasKnown);
   }
 }
 
 /** An alias turns with the other entry, so it says nothing of this node. */
-function saysOfNode({ check }: Watch): boolean {
+function isEvidence({ check }: Watch): boolean {
   return check.probe.case !== "alias";
 }

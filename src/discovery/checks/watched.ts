@@ -11,7 +11,7 @@ import {
   timesOf,
   UNKNOWN_STATE,
 } from "../../catalog/entry/checks.ts";
-import type { KeyText } from "../../catalog/record/record.ts";
+import { HEALTH, type KeyText } from "../../catalog/record/record.ts";
 import { Threshold } from "./threshold.ts";
 
 /** One check of one entry. */
@@ -26,8 +26,10 @@ export interface Watch {
   readonly identity: string;
   readonly times: CheckTimes;
   readonly threshold: Threshold;
-  /** Of `ttl`: when it was last renewed, or found not to be, in patient ms. */
-  renewedMs: number;
+  /** When it last had an outcome, in patient ms; before the first one, when it was added. */
+  outcomeMs: number;
+  /** It is due, and waits for a look-up or a place. */
+  isWaiting: boolean;
   /** When it began to be due to turn, in monotonic ms. Undefined while it is not. */
   dueMonoMs: number | undefined;
   /** The entry is gone, or has this check no longer. */
@@ -36,6 +38,8 @@ export interface Watch {
 
 export interface WatchedEntry {
   readonly key: KeyText;
+  /** See `entryOwner`. An entry of another owner is another object. */
+  readonly owner: string;
   /** In the order of the entry's checks. */
   watches: readonly Watch[];
   /** What the own record says of its checks, or is about to say. */
@@ -78,12 +82,15 @@ export class WatchedEntries {
    * The record of a key says this now; undefined when it is gone. A check that was there before is the same watch still, with all that is known of
    * it. Undefined when the key has no checks and had none.
    */
-  set(key: KeyText, checked: Checked | undefined): Changed | undefined {
+  set(key: KeyText, checked: Checked | undefined, ownerOf: (key: KeyText) => string): Changed | undefined {
     const known = this.#byKey.get(key);
     const { checks, targets, checkStates } = checked ?? NOTHING;
     if (known === undefined && checks.length === 0) return undefined;
-    const entry = known ?? { key, watches: [], recorded: "" };
+    const owner = checks.length === 0 ? known?.owner : ownerOf(key);
+    const entry: WatchedEntry =
+      known !== undefined && known.owner === owner ? known : { key, owner: owner ?? "", watches: [], recorded: "" };
     const before = [...entry.watches];
+    const others = known === undefined || known === entry ? [] : known.watches;
     const added: Watch[] = [];
     entry.watches = checks.map((check, i) => {
       const identity = identityOf(check, targets);
@@ -95,24 +102,30 @@ export class WatchedEntries {
       return watch;
     });
     entry.recorded = textOf(storedStates(checkStates));
-    for (const watch of before) {
+    const dropped = [...before, ...others];
+    for (const watch of dropped) {
       watch.isGone = true;
       this.#byId[watch.id] = undefined;
       this.#freeIds.push(watch.id);
     }
     if (checks.length === 0) this.#byKey.delete(key);
     else this.#byKey.set(key, entry);
-    return { entry, added, dropped: before };
+    return { entry, added, dropped };
   }
 
   #newWatch(of: Pick<Watch, "entry" | "check" | "identity" | "target">, state: CheckState = UNKNOWN_STATE): Watch {
     const id = this.#freeIds.pop() ?? this.#byId.length;
     const times = timesOf(of.check);
     const threshold = new Threshold(times, state);
-    const watch: Watch = { ...of, id, times, threshold, renewedMs: 0, dueMonoMs: undefined, isGone: false };
+    const watch: Watch = { ...of, id, times, threshold, outcomeMs: 0, dueMonoMs: undefined, isWaiting: false, isGone: false };
     this.#byId[id] = watch;
     return watch;
   }
+}
+
+/** Who shares places, look-ups and doubts with other owners: the tenant of an entry, else the principal that registered it. */
+export function entryOwner(tenant: string, principal: string): string {
+  return tenant === "" ? `principal ${principal}` : `tenant ${tenant}`;
 }
 
 /** What the checks of an entry have found. */
@@ -122,5 +135,7 @@ export function statesOf({ watches }: WatchedEntry): readonly CheckState[] {
 
 /** Equal for equal states. */
 export function textOf(states: readonly CheckState[]): string {
-  return states.map(({ health, failure, httpStatus }) => `${health}/${failure}/${httpStatus}`).join(" ");
+  return states
+    .map(({ health, failure, httpStatus, lastHealth = HEALTH.UNSET }) => `${health}/${failure}/${httpStatus}/${lastHealth}`)
+    .join(" ");
 }

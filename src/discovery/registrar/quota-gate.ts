@@ -1,4 +1,5 @@
 /** Quotas of the registrar: a request is checked as a whole, and staged records count before they are visible. */
+import { checksOf } from "../../catalog/entry/checks.ts";
 import type { StampedEntry } from "../../catalog/entry/codec.ts";
 import { hasNewerOrder } from "../../catalog/record/maintenance.ts";
 import { BODY, type CatalogRecord, type KeyText } from "../../catalog/record/record.ts";
@@ -67,7 +68,7 @@ export class QuotaGate {
     if (!quotas.isSet) return;
     quotas.check(
       caller,
-      stampedEntries.map((stamped) => ({ before: this.#held(stamped.key), after: weighed(stamped, stamped.content.length) })),
+      stampedEntries.map((stamped) => ({ before: this.#held(stamped.key), after: weighedStamped(stamped) })),
     );
   }
 
@@ -75,7 +76,7 @@ export class QuotaGate {
   stage(key: KeyText, after: StampedEntry | undefined): void {
     const { quotas } = this;
     if (!quotas.isSet) return;
-    const change = { before: this.#held(key), after: after === undefined ? undefined : weighed(after, after.content.length) };
+    const change = { before: this.#held(key), after: after === undefined ? undefined : weighedStamped(after) };
     quotas.stage(this.#replica.lastSeq + 1, change);
   }
 
@@ -83,10 +84,21 @@ export class QuotaGate {
     // Hidden records do not count against quotas.
     const staged = stagedRecord(this.#replica, key);
     const current = staged === undefined ? this.#replica.view(key) : liveOf(staged);
-    return current === undefined ? undefined : weighed(current, current.contentBytes);
+    return current === undefined ? undefined : weighed(current, current.contentBytes, this.#checkCount(current));
+  }
+
+  /** Only own entries count: another node runs the checks of its own. */
+  #checkCount(record: CatalogRecord): number {
+    const { slab } = this.#replica;
+    const own = this.#replica.own(record.key);
+    return own === record && own.mayHaveChecks ? checksOf(slab.view(own.at, own.sizeBytes)).checks.length : 0;
   }
 }
 
-function weighed(of: Pick<CatalogRecord, "namespace" | "traits">, bytes: number): Held {
-  return { namespace: of.namespace, tenant: of.traits.tenantId, bytes };
+function weighedStamped(stamped: StampedEntry): Held {
+  return weighed(stamped, stamped.content.length, stamped.hasChecks ? checksOf(stamped.content).checks.length : 0);
+}
+
+function weighed(of: Pick<CatalogRecord, "namespace" | "traits">, bytes: number, checks: number): Held {
+  return { namespace: of.namespace, tenant: of.traits.tenantId, bytes, checks };
 }

@@ -33,12 +33,21 @@ export const METRICS = {
   waymark_checks: gauge(
     "checks",
     { state: ["passing", "failing", "unknown", "unwatched"] },
-    "Checks of entries registered here. Unwatched: nobody runs them, because checks.enabled is false.",
+    "Checks of entries registered here. Unwatched: not run, because checks.enabled is false.",
   ),
-  waymark_checks_doubting: gauge("1", {}, "1 while this node doubts itself, because most of its checks turned at once: none turns then."),
+  waymark_checks_not_run: gauge(
+    "checks",
+    {},
+    "Checks that were not run for three of their intervals, because more checks wait than the node can run. They have no health and the failure NOT_RUN.",
+  ),
+  waymark_checks_doubting: gauge(
+    "1",
+    {},
+    "1 while this node doubts itself, because most checks of a tenant, or of most tenants, turned at once: none of these turns then.",
+  ),
   waymark_checks_doubts_total: counter("doubts", {}, "How often this node began to doubt itself."),
   waymark_check_probes_in_flight: gauge("probes", {}, "Probes of checks under way, at most 256."),
-  waymark_check_probes_waiting: gauge("checks", {}, "Checks that are due and wait, because as many probes are under way as may be."),
+  waymark_check_probes_waiting: gauge("checks", {}, "Checks that are due, and wait for one of 256 places or for the look-up of a name."),
   waymark_check_outcomes_total: counter("outcomes", { outcome: ["passed", "failed"] }, "What probes and renewals of checks found."),
   waymark_check_turns_total: counter("turns", {}, "Times that a check turned, with what its entry shows of it."),
   waymark_watch_streams: gauge("streams", {}, "Open watch streams."),
@@ -154,7 +163,7 @@ export const METRICS = {
   ...SUMMARY_METRICS,
   waymark_quota_refusals_total: counter(
     "requests",
-    { holder: ["namespace", "tenant"], bound: ["entries", "watches", "bytes"] },
+    { holder: ["namespace", "tenant"], bound: ["entries", "watches", "bytes", "checks"] },
     "Requests over a quota, by who was full and of what.",
   ),
   dns_queries_total: counter(

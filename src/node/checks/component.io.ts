@@ -16,8 +16,8 @@ import { Prober } from "./prober.io.ts";
 export type ChecksCore = Pick<NodeCore, "checks" | "driver" | "metrics">;
 
 export function openChecks({ checks }: Settings, core: ChecksCore, log: Log): Component {
-  const prober = new Prober(new Reach(checks.allowed));
-  const unfollow = core.driver.follow((told) => follow(told, core, prober, log));
+  const probes = new Probes(core.driver, new Prober(new Reach(checks.allowed)), log);
+  const unfollow = core.driver.follow((told) => follow(told, probes, log));
   return {
     start: () => {
       const { unwatched } = core.checks.counts();
@@ -25,7 +25,7 @@ export function openChecks({ checks }: Settings, core: ChecksCore, log: Log): Co
     },
     stop: () => {
       unfollow();
-      prober.close();
+      probes.close();
     },
     readiness: () => {
       const detail = detailOf(core);
@@ -38,28 +38,56 @@ export function openChecks({ checks }: Settings, core: ChecksCore, log: Log): Co
 
 const UNWATCHED = "entries that were kept have checks, and nobody runs them: checks.enabled is false";
 
-function follow(told: Told, { driver }: ChecksCore, prober: Prober, log: Log): void {
-  if (told.kind === "probe") void run(told, driver, prober, log);
+function follow(told: Told, probes: Probes, log: Log): void {
+  if (told.kind === "probe") void probes.run(told);
+  if (told.kind === "cutProbe") probes.cut(told.id);
   if (told.kind !== "doubt") return;
-  const { checkCount, swayingCount } = told;
+  const { owner = "all", checkCount, swayingCount } = told;
   if (told.isDoubting)
     log.warn(
-      { checkCount, swayingCount, doubtMs: DOUBT_MS },
-      "most checks turned at once: this node doubts itself, and no check turns for a while",
+      { owner, checkCount, swayingCount, doubtMs: DOUBT_MS },
+      "most checks turned at once: this node doubts itself, and none of these checks turns for a while",
     );
-  else log.info({ checkCount, swayingCount }, "checks turn again");
+  else log.info({ owner, checkCount, swayingCount }, "checks turn again");
 }
 
-/** Never rejects, but for a bug that ends the process. */
-async function run({ id, probe }: OrderedProbe, driver: ChecksCore["driver"], prober: Prober, log: Log): Promise<void> {
-  let outcome = failed(FAILURE.REFUSED);
-  try {
-    outcome = await prober.probe(probe);
-  } catch (error) {
-    rethrowBroken(error);
-    log.error({ err: error, kind: probe.kind }, "probe failed");
+/** The probes under way, by the ids of their orders. */
+class Probes {
+  readonly #driver: ChecksCore["driver"];
+  readonly #prober: Prober;
+  readonly #log: Log;
+  readonly #cuts = new Map<number, AbortController>();
+
+  constructor(driver: ChecksCore["driver"], prober: Prober, log: Log) {
+    this.#driver = driver;
+    this.#prober = prober;
+    this.#log = log;
   }
-  driver.input({ kind: "probed", id, outcome });
+
+  /** Never rejects, but for a bug that ends the process. */
+  async run({ id, probe }: OrderedProbe): Promise<void> {
+    const cut = new AbortController();
+    this.#cuts.set(id, cut);
+    let outcome = failed(FAILURE.REFUSED);
+    try {
+      const onResolved = () => this.#driver.input({ kind: "resolved", id });
+      outcome = await this.#prober.probe(probe, { cut: cut.signal, onResolved });
+    } catch (error) {
+      rethrowBroken(error);
+      this.#log.error({ err: error, kind: probe.kind }, "probe failed");
+    }
+    this.#cuts.delete(id);
+    this.#driver.input({ kind: "probed", id, outcome });
+  }
+
+  /** Its outcome no longer counts. */
+  cut(id: number): void {
+    this.#cuts.get(id)?.abort();
+  }
+
+  close(): void {
+    this.#prober.close();
+  }
 }
 
 /** Undefined while there is nothing to say: no entry has checks. */
@@ -67,9 +95,11 @@ function detailOf({ checks }: ChecksCore): string | undefined {
   const { passing, failing, unknown, unwatched } = checks.counts();
   if (unwatched > 0) return `${unwatched} not run: checks.enabled is false`;
   if (passing + failing + unknown === 0) return undefined;
-  const counts = `${passing} passing, ${failing} failing, ${unknown} unknown`;
+  const { notRunCount } = checks;
+  const late = notRunCount === 0 ? "" : `; ${notRunCount} not run for three intervals, because more are waiting than the node can run`;
+  const counts = `${passing} passing, ${failing} failing, ${unknown} unknown${late}`;
   return checks.doubt.isDoubting
-    ? `${counts}; this node doubts itself, because most turned at once: none turns for ${DOUBT_MS / 1000} s`
+    ? `${counts}; this node doubts itself, because most checks of a tenant or of the node turned at once: none of them turns for ${DOUBT_MS / 1000} s`
     : counts;
 }
 
@@ -79,6 +109,7 @@ function observe({ checks, metrics }: ChecksCore): void {
   metrics.set("waymark_checks", { state: "failing" }, failing);
   metrics.set("waymark_checks", { state: "unknown" }, unknown);
   metrics.set("waymark_checks", { state: "unwatched" }, unwatched);
+  metrics.set("waymark_checks_not_run", {}, checks.notRunCount);
   metrics.set("waymark_checks_doubting", {}, checks.doubt.isDoubting ? 1 : 0);
   metrics.set("waymark_check_probes_in_flight", {}, checks.inFlightCount);
   metrics.set("waymark_check_probes_waiting", {}, checks.waitingCount);

@@ -16,7 +16,7 @@ import {
   StatusReader,
 } from "../../discovery/checks/dialogue.ts";
 import { failed, type Outcome, PASSED } from "../../discovery/checks/outcome.ts";
-import type { Probe } from "../../discovery/checks/probe.ts";
+import { isName, type Probe } from "../../discovery/checks/probe.ts";
 import type { Reach } from "../../discovery/checks/reach.ts";
 import { ClientConnection, type ClientLimits } from "../../grpc/client/connection.io.ts";
 import { callUnary } from "../../grpc/client/unary.ts";
@@ -24,16 +24,10 @@ import { hostPort } from "../../lib/addresses.ts";
 import { rethrowBroken } from "../../lib/errors.ts";
 import { patientTimeout } from "../../lib/patient-time.io.ts";
 import { ShortAnswer } from "./short-answer.io.ts";
-import { Turnstile } from "./turnstile.ts";
 
 /** The addresses of a name, in the order in which they are tried. Rejects when the name has none. */
 export type Resolve = (host: string) => Promise<readonly string[]>;
 
-/**
- * Names that are resolved at once. The system's resolver holds a thread of libuv's pool of four while it waits, and files are read by the same
- * threads.
- */
-const MAX_LOOKUPS = 2;
 /** Addresses of one name that are tried, one after the other. */
 const MAX_ADDRESSES = 4;
 
@@ -55,10 +49,20 @@ const GRPC_LIMITS: ClientLimits = {
   keepaliveTimeoutMs: 3_600_000,
 };
 
+interface ProbeHooks {
+  readonly cut?: AbortSignal;
+  readonly onResolved?: () => void;
+}
+
 /** What one probe has open. It is closed when the probe is over, however that was. */
 class Attempt {
+  readonly onResolved: () => void;
   readonly #sockets: Duplex[] = [];
   isOver = false;
+
+  constructor(onResolved: () => void) {
+    this.onResolved = onResolved;
+  }
 
   own<S extends Duplex>(socket: S): S {
     // Each step listens for errors itself. One that comes later changes nothing.
@@ -86,7 +90,6 @@ class Failed extends Error {
 export class Prober {
   readonly #reach: Reach;
   readonly #resolve: Resolve;
-  readonly #lookups = new Turnstile(MAX_LOOKUPS);
   readonly #attempts = new Map<Attempt, (outcome: Outcome) => void>();
 
   constructor(reach: Reach, resolve: Resolve = systemAddresses) {
@@ -94,11 +97,15 @@ export class Prober {
     this.#resolve = resolve;
   }
 
-  /** Never rejects, but for a bug. Resolves within the timeout of the probe. */
-  async probe(probe: Probe): Promise<Outcome> {
-    const attempt = new Attempt();
+  /**
+   * Never rejects, but for a bug. Resolves within the timeout of the probe, or when `cut` is aborted. `onResolved`: the look-up of a name is over. It may
+   * be called after the outcome, because a look-up cannot be stopped.
+   */
+  async probe(probe: Probe, { cut, onResolved = () => {} }: ProbeHooks = {}): Promise<Outcome> {
+    const attempt = new Attempt(onResolved);
     const late = Promise.withResolvers<Outcome>();
     this.#attempts.set(attempt, late.resolve);
+    cut?.addEventListener("abort", () => late.resolve(failed(FAILURE.TIMEOUT)));
     const timer = patientTimeout(() => late.resolve(failed(FAILURE.TIMEOUT)), probe.timeoutMs);
     try {
       return await Promise.race([this.#run(probe, attempt), late.promise]);
@@ -127,24 +134,21 @@ export class Prober {
 
   /** The addresses of a host that checks may connect to. */
   async #addresses(host: string, attempt: Attempt): Promise<readonly string[]> {
-    const all = isIP(host) === 0 ? await this.#lookup(host, attempt) : [host];
-    if (all.length === 0) throw new Failed(failed(FAILURE.NAME));
+    const all = isName(host) ? await this.#lookup(host, attempt) : [host];
     const allowed = all.filter((address) => this.#reach.allows(address));
-    if (allowed.length === 0) throw new Failed(failed(FAILURE.NOT_ALLOWED));
+    // One failure for a name without an address and for a name of addresses that are not allowed: the difference would show which internal names exist.
+    if (allowed.length === 0) throw new Failed(failed(isName(host) ? FAILURE.NAME : FAILURE.NOT_ALLOWED));
     return allowed.slice(0, MAX_ADDRESSES);
   }
 
   async #lookup(host: string, attempt: Attempt): Promise<readonly string[]> {
-    await this.#lookups.enter();
     try {
-      // Its time was over while it waited for its turn.
-      if (attempt.isOver) throw new Failed(failed(FAILURE.TIMEOUT));
       return await this.#resolve(host);
     } catch (error) {
       rethrowBroken(error);
-      throw error instanceof Failed ? error : new Failed(failed(FAILURE.NAME));
+      return [];
     } finally {
-      this.#lookups.leave();
+      attempt.onResolved();
     }
   }
 }

@@ -19,6 +19,7 @@ import { CheckAdmission, hasAliasCheck } from "../../discovery/checks/admission.
 import type { AliasOf } from "../../discovery/checks/alias.ts";
 import { type AliasKey, Checks } from "../../discovery/checks/checks.ts";
 import { Reach } from "../../discovery/checks/reach.ts";
+import { entryOwner } from "../../discovery/checks/watched.ts";
 import { DnsNames, plainName } from "../../discovery/dns-names.ts";
 import { Fanout } from "../../discovery/fanout.ts";
 import { isAdmitted } from "../../discovery/policy-switch.ts";
@@ -197,7 +198,15 @@ function restorableRooms(restored: RestoredNode, options: RoomsOptions, collects
   const accessLog = new AccessLog(metrics, { sampleReads: settings.audit.sampleReads, wallMs: () => now().wallMs, audit });
   const policies = new PolicyEngine({ nodeId, clusterId: node.clusterId, ...options.history });
   const lookup = new Lookup();
-  const limits = new NodeLimits({ settings, metrics, policies, lookup, now, audit });
+  const limits = new NodeLimits({
+    settings,
+    metrics,
+    policies,
+    lookup,
+    tenantChecks: (tenant) => checks.countOf(entryOwner(tenant, "")),
+    now,
+    audit,
+  });
   const replica = new Replica(lookup, new Slab(), { ...restored, ...catalog });
   replica.setAdmission((stored) => isAdmitted(policies.policy, stored, node.clusterId));
   const stamper = new EntryStamper({ bounds: settings.limits, traits: new TraitsPool() });
@@ -219,6 +228,10 @@ function restorableRooms(restored: RestoredNode, options: RoomsOptions, collects
     patience,
     random,
     checkedOf: (key) => checkedOf(replica, replica.own(key)),
+    ownerOf: (key) => {
+      const own = replica.own(key);
+      return entryOwner(own?.traits.tenantId ?? "", own?.principal ?? "");
+    },
     aliasOf: aliasSource({ replica, policies, clusterId: node.clusterId }),
     write: (key, states, time) => registrar.found(key, states, time),
   });

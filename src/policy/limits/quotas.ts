@@ -10,7 +10,12 @@ import type { Caller } from "../identity/caller.ts";
 import type { Quota } from "../set/rules.ts";
 import { once, type Refusal } from "./rate-limits.ts";
 
-export type QuotaBound = keyof Quota;
+/** As a rule's quota; a tenant may also be bound in the checks of its entries that this node runs. */
+export interface HolderQuota extends Quota {
+  readonly checks?: number;
+}
+
+export type QuotaBound = keyof HolderQuota;
 export type QuotaHolder = "namespace" | "tenant";
 
 /** The facts of an entry that quotas count. */
@@ -19,6 +24,8 @@ export interface Held {
   /** Empty when the entry counts for no tenant. */
   readonly tenant: string;
   readonly bytes: number;
+  /** Checks that this node runs for it. */
+  readonly checks: number;
 }
 
 /** An entry put, replaced or removed. */
@@ -30,10 +37,10 @@ export interface Change {
 export interface QuotaPorts {
   /** The bounds of a namespace and of a tenant; 0 means no bound. */
   namespaceQuota(namespace: string): Quota;
-  tenantQuota(tenant: string): Quota;
+  tenantQuota(tenant: string): HolderQuota;
   /** The visible entries here, as the catalog counts them. */
   namespaceUsage(namespace: string): Usage;
-  tenantUsage(tenant: string): Usage;
+  tenantUsage(tenant: string): Usage & { readonly checks?: number };
   /** Whether a caller may see a namespace. Only then its refusals say how much is in it. */
   sees(caller: Caller, namespace: string): boolean;
   /** Whether any quota is set. While none is, nothing is checked or counted. */
@@ -41,10 +48,11 @@ export interface QuotaPorts {
   onRefusal(refusal: Refusal, holder: QuotaHolder, bound: QuotaBound): void;
 }
 
-/** Entries and bytes that are added to a holder. */
+/** Entries, bytes and checks that are added to a holder. */
 interface Sum {
   entries: number;
   bytes: number;
+  checks: number;
 }
 
 interface StagedChange {
@@ -57,10 +65,10 @@ class Ledger {
   readonly staged = new Map<string, Sum>();
   readonly watches = new Map<string, number>();
 
-  add(name: string, entries: number, bytes: number): void {
+  add(name: string, held: Held, sign: 1 | -1): void {
     if (name === "") return;
-    const sum = addTo(this.staged, name, entries, bytes);
-    if (sum.entries === 0 && sum.bytes === 0) this.staged.delete(name);
+    const sum = addTo(this.staged, name, held, sign);
+    if (sum.entries === 0 && sum.bytes === 0 && sum.checks === 0) this.staged.delete(name);
   }
 
   watch(name: string, change: 1 | -1): void {
@@ -160,17 +168,21 @@ export class Quotas {
 
   #checkSum(caller: Caller, { holder, name, sum }: { holder: QuotaHolder; name: string; sum: Sum }): void {
     const quota = this.#quota(holder, name);
-    if (quota.entries === 0 && quota.bytes === 0) return;
-    const held = holder === "namespace" ? this.#ports.namespaceUsage(name) : this.#ports.tenantUsage(name);
+    const maxChecks = quota.checks ?? 0;
+    if (quota.entries === 0 && quota.bytes === 0 && maxChecks === 0) return;
+    const held: Usage & { readonly checks?: number } =
+      holder === "namespace" ? this.#ports.namespaceUsage(name) : this.#ports.tenantUsage(name);
     const staged = this.#ledger(holder).staged.get(name);
     const refuse = (bound: QuotaBound, current: number, added: number) => {
       const namespace = holder === "namespace" ? name : "";
-      return this.#refused({ caller, holder, name, bound, current, added, max: quota[bound], action: "write", namespace });
+      return this.#refused({ caller, holder, name, bound, current, added, max: quota[bound] ?? 0, action: "write", namespace });
     };
     const entries = held.entries + (staged?.entries ?? 0);
     if (sum.entries > 0 && quota.entries > 0 && entries + sum.entries > quota.entries) throw refuse("entries", entries, sum.entries);
     const bytes = held.bytes + (staged?.bytes ?? 0);
     if (sum.bytes > 0 && quota.bytes > 0 && bytes + sum.bytes > quota.bytes) throw refuse("bytes", bytes, sum.bytes);
+    const checks = (held.checks ?? 0) + (staged?.checks ?? 0);
+    if (sum.checks > 0 && maxChecks > 0 && checks + sum.checks > maxChecks) throw refuse("checks", checks, sum.checks);
   }
 
   #checkWatches(caller: Caller, of: { holder: QuotaHolder; name: string; namespace: string }): void {
@@ -179,7 +191,7 @@ export class Quotas {
     if (max > 0 && current >= max) throw this.#refused({ ...of, caller, bound: "watches", current, added: 1, max, action: "watch" });
   }
 
-  #quota(holder: QuotaHolder, name: string): Quota {
+  #quota(holder: QuotaHolder, name: string): HolderQuota {
     return holder === "namespace" ? this.#ports.namespaceQuota(name) : this.#ports.tenantQuota(name);
   }
 
@@ -188,10 +200,11 @@ export class Quotas {
   }
 
   #apply({ before, after }: Change, sign: 1 | -1): void {
-    for (const [held, direction] of [[before, -sign] as const, [after, sign] as const]) {
+    const undo = sign === 1 ? -1 : 1;
+    for (const [held, direction] of [[before, undo] as const, [after, sign] as const]) {
       if (held === undefined) continue;
-      this.#namespaces.add(held.namespace, direction, direction * held.bytes);
-      this.#tenants.add(held.tenant, direction, direction * held.bytes);
+      this.#namespaces.add(held.namespace, held, direction);
+      this.#tenants.add(held.tenant, held, direction);
     }
   }
 
@@ -224,14 +237,15 @@ export class Quotas {
 /** Adds an entry to the sums of a request. The control plane's own namespaces have no quota. */
 function count(namespaces: Map<string, Sum>, tenants: Map<string, Sum>, held: Held | undefined, sign: 1 | -1): void {
   if (held === undefined || isControlNamespace(held.namespace)) return;
-  addTo(namespaces, held.namespace, sign, sign * held.bytes);
-  if (held.tenant !== "") addTo(tenants, held.tenant, sign, sign * held.bytes);
+  addTo(namespaces, held.namespace, held, sign);
+  if (held.tenant !== "") addTo(tenants, held.tenant, held, sign);
 }
 
-function addTo(sums: Map<string, Sum>, name: string, entries: number, bytes: number): Sum {
-  const sum = sums.get(name) ?? { entries: 0, bytes: 0 };
-  sum.entries += entries;
-  sum.bytes += bytes;
+function addTo(sums: Map<string, Sum>, name: string, { bytes, checks }: Held, sign: 1 | -1): Sum {
+  const sum = sums.get(name) ?? { entries: 0, bytes: 0, checks: 0 };
+  sum.entries += sign;
+  sum.bytes += sign * bytes;
+  sum.checks += sign * checks;
   sums.set(name, sum);
   return sum;
 }

@@ -15,7 +15,7 @@ function started(counts: Readonly<Record<"tcp" | "alias", number>>) {
   const watches = (kind: "tcp" | "alias") =>
     Array.from({ length: counts[kind] }, () => {
       const threshold = new Threshold({ failing: 1, passing: 1 }, WELL);
-      const watch = { check: { probe: { case: kind } }, threshold, dueMonoMs: undefined } as unknown as Watch;
+      const watch = { check: { probe: { case: kind } }, entry: { owner: "ann" }, threshold, dueMonoMs: undefined } as unknown as Watch;
       turns.added(watch);
       return watch;
     });

@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import { anonymousCaller } from "../../../src/policy/identity/caller.ts";
-import { type Change, type Held, type QuotaBound, type QuotaHolder, Quotas } from "../../../src/policy/limits/quotas.ts";
+import { type Change, type Held, type HolderQuota, type QuotaBound, type QuotaHolder, Quotas } from "../../../src/policy/limits/quotas.ts";
 import type { Refusal } from "../../../src/policy/limits/rate-limits.ts";
 import type { Quota } from "../../../src/policy/set/rules.ts";
 import { runs } from "../../fakes/effort.ts";
@@ -16,12 +16,16 @@ class Catalog {
   readonly refusals: (Refusal & { holder: QuotaHolder; bound: QuotaBound })[] = [];
   readonly quotas: Quotas;
   namespaceQuota: Partial<Quota> = {};
-  tenantQuota: Partial<Quota> = {};
+  tenantQuota: Partial<HolderQuota> = {};
 
   constructor() {
     const sum = (of: (held: Held) => boolean) => {
       const found = [...this.visible.values()].filter(of);
-      return { entries: found.length, bytes: found.reduce((bytes, held) => bytes + held.bytes, 0) };
+      return {
+        entries: found.length,
+        bytes: found.reduce((bytes, held) => bytes + held.bytes, 0),
+        checks: found.reduce((checks, held) => checks + held.checks, 0),
+      };
     };
     this.quotas = new Quotas({
       namespaceQuota: () => ({ ...NO_QUOTA, ...this.namespaceQuota }),
@@ -35,8 +39,23 @@ class Catalog {
   }
 }
 
-const entry = (namespace: string, bytes = 100, tenant = "t"): Held => ({ namespace, tenant, bytes });
+const entry = (namespace: string, bytes = 100, tenant = "t"): Held => ({ namespace, tenant, bytes, checks: 0 });
 const added = (after: Held): Change => ({ before: undefined, after });
+
+test("checks of a tenant are bounded, those that are staged among them, and an entry may change its own", () => {
+  const catalog = new Catalog();
+  catalog.tenantQuota = { checks: 5 };
+  const checked = (checks: number, tenant = "t"): Held => ({ ...entry("svc", 100, tenant), checks });
+  catalog.visible.set("a", checked(2));
+  catalog.quotas.stage(1, added(checked(2)));
+  expect(() => catalog.quotas.check(CALLER, [added(checked(2))])).toThrow(
+    'quota_exceeded: tenant "t" holds 4 checks of at most 5; this request would add 2',
+  );
+  for (const change of [added(checked(1)), { before: checked(2), after: checked(3) }, added(checked(5, "u")), added(checked(0))])
+    expect(() => catalog.quotas.check(CALLER, [change])).not.toThrow();
+  catalog.quotas.abort();
+  expect(() => catalog.quotas.check(CALLER, [added(checked(3))])).not.toThrow();
+});
 
 test.each([
   {
@@ -184,7 +203,7 @@ test("whatever is put, replaced, removed, committed and undone: refused is exact
       for (const { act, keys, namespace, tenant, bytes, part } of steps) {
         if (act === "put") {
           // A key is of one namespace, as in the catalog.
-          const puts = keys.map((key) => ({ key: `${namespace}/${key}`, after: { namespace, tenant, bytes } }));
+          const puts = keys.map((key) => ({ key: `${namespace}/${key}`, after: { namespace, tenant, bytes, checks: 0 } }));
           const check = () =>
             catalog.quotas.check(
               CALLER,

@@ -933,6 +933,7 @@ export interface CheckStateFields {
   readonly health: number;
   readonly failure: number;
   readonly httpStatus: number;
+  readonly lastHealth: number;
 }
 
 export function newCheckState(): Open<CheckStateFields> {
@@ -940,6 +941,7 @@ export function newCheckState(): Open<CheckStateFields> {
     health: 0,
     failure: 0,
     httpStatus: 0,
+    lastHealth: 0,
   };
 }
 
@@ -959,8 +961,11 @@ export function readCheckState(reader: WireReader): CheckStateFields {
       case 24:
         value.httpStatus = reader.varint();
         break;
+      case 32:
+        value.lastHealth = reader.varint();
+        break;
       default:
-        reader.skipUnknown(tag, 3);
+        reader.skipUnknown(tag, 4);
     }
   }
   reader.leave(end);
@@ -969,7 +974,7 @@ export function readCheckState(reader: WireReader): CheckStateFields {
 
 /** Bytes that surely hold `CheckState`. Cost: one step a text. */
 export function roomCheckState(_value: CheckStateFields): number {
-  return 33;
+  return 44;
 }
 
 /** Writes `CheckState` as a field; returns the offset after it. */
@@ -979,6 +984,7 @@ export function writeCheckState(out: Uint8Array, start: number, tag: number, val
   at = writeNumberField(out, at, 8, value.health);
   at = writeNumberField(out, at, 16, value.failure);
   at = writeNumberField(out, at, 24, value.httpStatus);
+  at = writeNumberField(out, at, 32, value.lastHealth);
   return closeLength(out, body, at);
 }
 

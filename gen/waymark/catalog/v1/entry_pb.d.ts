@@ -617,7 +617,7 @@ export declare const CheckSchema: GenMessage<Check>;
 export declare type CheckState = Message<"waymark.catalog.v1.CheckState"> & {
   /**
    * HEALTHY while the check passes, CRITICAL while it fails, of an alias also DEGRADED. Unset while it is not known: before
-   * the first result, and while the node of the entry runs no checks.
+   * the first result, while the node of the entry runs no checks, and with the failure NOT_RUN.
    *
    * @generated from field: waymark.catalog.v1.HealthStatus health = 1;
    */
@@ -636,6 +636,14 @@ export declare type CheckState = Message<"waymark.catalog.v1.CheckState"> & {
    * @generated from field: uint32 http_status = 3;
    */
   httpStatus: number;
+
+  /**
+   * Last health of a check with the failure NOT_RUN; otherwise unset. The entry still counts it, so the entry keeps the
+   * health that it showed.
+   *
+   * @generated from field: waymark.catalog.v1.HealthStatus last_health = 4;
+   */
+  lastHealth: HealthStatus;
 };
 
 /**
@@ -1134,14 +1142,14 @@ export enum CheckFailure {
   MALFORMED = 5,
 
   /**
-   * The name of the target has no address.
+   * The name of the target has no address that checks of the node may connect to.
    *
    * @generated from enum value: CHECK_FAILURE_NAME = 6;
    */
   NAME = 6,
 
   /**
-   * No address of the target is within the node's setting `checks.allowed`.
+   * The target is an address, and it is not within the node's setting `checks.allowed`.
    *
    * @generated from enum value: CHECK_FAILURE_NOT_ALLOWED = 7;
    */
@@ -1160,6 +1168,14 @@ export enum CheckFailure {
    * @generated from enum value: CHECK_FAILURE_ALIAS = 9;
    */
   ALIAS = 9,
+
+  /**
+   * The node did not run the check for three intervals, because too many checks were waiting. `last_health` has the last
+   * health of the check.
+   *
+   * @generated from enum value: CHECK_FAILURE_NOT_RUN = 10;
+   */
+  NOT_RUN = 10,
 }
 
 /**

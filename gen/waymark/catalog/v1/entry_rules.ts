@@ -233,8 +233,9 @@ export function checkCheck(value: CheckFields, problems: Problems): void {
 /** Adds what breaks the contract's rules in `CheckState`. */
 export function checkCheckState(value: CheckStateFields, problems: Problems): void {
   problems.known(value.health, 5, "a health status", "health");
-  problems.known(value.failure, 9, "a check failure", "failure");
+  problems.known(value.failure, 10, "a check failure", "failure");
   if (!(value.httpStatus >= 0 && value.httpStatus <= 999)) problems.range(value.httpStatus, 0, 999, "http_status");
+  problems.known(value.lastHealth, 5, "a health status", "last_health");
 }
 
 /** Adds what breaks the contract's rules in `Maintenance`. */

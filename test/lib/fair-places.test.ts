@@ -1,0 +1,131 @@
+/** Places that owners share. */
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { FairPlaces } from "../../src/lib/fair-places.ts";
+import { runs } from "../fakes/effort.ts";
+
+function places(placeCount: number, reservedCount = 0) {
+  return new FairPlaces<string>({ placeCount, reservedCount });
+}
+
+/** Items of these owners wait: `a0`, `a1`, … of the owner `a`. */
+function wait(shared: FairPlaces<string>, counts: Readonly<Record<string, number>>, from = 0): void {
+  for (const [owner, count] of Object.entries(counts)) for (let i = from; i < from + count; i++) shared.wait(owner, `${owner}${i}`);
+}
+
+function takeAll(shared: FairPlaces<string>): readonly string[] {
+  const taken: string[] = [];
+  for (let item = shared.take(); item !== undefined; item = shared.take()) taken.push(item);
+  return taken;
+}
+
+const countOf = (owner: string, items: readonly string[]) => items.filter((item) => item.startsWith(owner)).length;
+
+test.each([
+  { what: "one owner has all places", waiting: { a: 20 }, taken: { a: 16 } },
+  { what: "of two that want more than their share, each has a quarter", waiting: { a: 20, b: 20 }, taken: { a: 4, b: 4 } },
+  { what: "what others leave is for one that wants more", waiting: { a: 20, b: 2 }, taken: { a: 14, b: 2 } },
+  { what: "four owners share all places", waiting: { a: 9, b: 9, c: 9, d: 9 }, taken: { a: 4, b: 4, c: 4, d: 4 } },
+  {
+    what: "more owners than places take turns",
+    waiting: Object.fromEntries([..."abcdefghijklmnopqr"].map((o) => [o, 2])),
+    taken: { a: 1, p: 1, q: 0 },
+  },
+])("of 16 places $what", ({ waiting, taken }) => {
+  const shared = places(16);
+  wait(shared, waiting as Readonly<Record<string, number>>);
+  const items = takeAll(shared);
+  for (const [owner, count] of Object.entries(taken)) expect([owner, countOf(owner, items)]).toEqual([owner, count]);
+});
+
+test("owners take turns, and the items of each are taken in order", () => {
+  const shared = places(16);
+  wait(shared, { a: 3, b: 1, c: 2 });
+  expect(takeAll(shared)).toEqual(["a0", "b0", "c0", "a1", "c1", "a2"]);
+});
+
+test("while one owner has all places, another that begins to wait gets one from it, up to its share", () => {
+  const shared = places(16);
+  wait(shared, { a: 40 });
+  takeAll(shared);
+  expect(shared.overdrawn).toBeUndefined();
+  wait(shared, { b: 10 });
+  const taken: string[] = [];
+  for (let from = shared.overdrawn; from !== undefined; from = shared.overdrawn) {
+    expect(from).toBe("a");
+    shared.leave(from);
+    taken.push(...takeAll(shared));
+  }
+  expect(taken).toEqual(["b0", "b1", "b2", "b3"]);
+  // Places that become free are for no owner with a whole share while both wait.
+  shared.leave("a");
+  expect(takeAll(shared)).toEqual([]);
+});
+
+test("a reserved place is kept for other owners while there are any", () => {
+  const shared = places(2, 1);
+  shared.join("a");
+  wait(shared, { a: 5 });
+  expect(takeAll(shared)).toEqual(["a0", "a1"]);
+  shared.join("b");
+  shared.leave("a");
+  expect(takeAll(shared)).toEqual([]);
+  wait(shared, { b: 2 });
+  expect(takeAll(shared)).toEqual(["b0"]);
+  shared.leave("b");
+  expect(takeAll(shared)).toEqual(["b1"]);
+  shared.leave("b");
+  shared.part("b");
+  expect(takeAll(shared)).toEqual(["a2"]);
+});
+
+test("an item that no longer waits gets no place, and an item waits once", () => {
+  const shared = places(16);
+  wait(shared, { a: 2, b: 1 });
+  wait(shared, { a: 2 });
+  expect(shared.waitingCount).toBe(3);
+  shared.withdraw("a", "a0");
+  shared.withdraw("b", "b0");
+  shared.withdraw("c", "c0");
+  expect([shared.waitingCount, takeAll(shared), shared.waitingCount]).toEqual([1, ["a1"], 0]);
+});
+
+test("whatever waits, leaves and is withdrawn: an owner below its share waits only while no place can be had", () => {
+  const act = fc.record({ owner: fc.constantFrom("a", "b", "c", "d", "e"), what: fc.constantFrom("wait", "wait", "leave", "withdraw") });
+  fc.assert(
+    fc.property(fc.array(act, { maxLength: 120 }), (acts) => {
+      const shared = places(8);
+      const [waiting, taken] = [new Map<string, string[]>(), new Map<string, number>()];
+      acts.forEach(({ owner, what }, n) => {
+        const own = waiting.get(owner) ?? [];
+        waiting.set(owner, own);
+        const has = taken.get(owner) ?? 0;
+        if (what === "wait") {
+          shared.wait(owner, `${owner}${n}`);
+          own.push(`${owner}${n}`);
+        } else if (what === "leave" && has > 0) {
+          shared.leave(owner);
+          taken.set(owner, has - 1);
+        } else if (what === "withdraw" && own.length > 0) shared.withdraw(owner, own.shift() ?? "");
+        for (;;) {
+          const item = shared.take();
+          const from = shared.overdrawn;
+          if (item !== undefined) {
+            const by = item.charAt(0);
+            expect(waiting.get(by)?.shift()).toBe(item);
+            taken.set(by, (taken.get(by) ?? 0) + 1);
+          } else if (from !== undefined) {
+            expect(taken.get(from)).toBeGreaterThan(2);
+            shared.leave(from);
+            taken.set(from, (taken.get(from) ?? 0) - 1);
+          } else break;
+        }
+        const total = [...taken.values()].reduce((sum, count) => sum + count, 0);
+        expect([shared.takenCount, total <= 8]).toEqual([total, true]);
+        for (const [each, items] of waiting)
+          if (items.length > 0 && (taken.get(each) ?? 0) < 2) expect(Math.max(...taken.values())).toBeLessThanOrEqual(2);
+      });
+    }),
+    { numRuns: runs(300) },
+  );
+});
