@@ -410,8 +410,6 @@ export class SimProcess {
       case "probe":
         this.later({ kind: "resolved", id: output.id });
         return this.later({ kind: "probed", id: output.id, outcome: PASSED });
-      case "cutProbe":
-        return;
       case "staticEnded":
         return node.parts.watching.staticEnded(output.key);
       case "wake":
@@ -425,6 +423,7 @@ export class SimProcess {
       case "handedOver":
       case "gone":
       case "confirmed":
+      case "cutProbe":
       case "doubt":
       case "measureLoad":
       case "selfRefused":

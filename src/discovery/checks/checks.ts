@@ -5,12 +5,13 @@
 import { type Check, type Checked, type CheckState, FAILURE, storedStates, UNKNOWN_STATE } from "../../catalog/entry/checks.ts";
 import { HEALTH, type KeyText } from "../../catalog/record/record.ts";
 import { assert, rethrowBroken } from "../../lib/errors.ts";
-import { FairPlaces } from "../../lib/fair-places.ts";
+
 import { DeadlineHeap } from "../../lib/heap.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import type { Patience } from "../../lib/patience.ts";
 import type { EntryFollower } from "../registrar/registrar.ts";
 import { type AliasOf, aliasOutcome } from "./alias.ts";
+import { FairPlaces } from "./fair-places.ts";
 import { failed, type Outcome, PASSED } from "./outcome.ts";
 import { isName, type Probe, probeOf } from "./probe.ts";
 import { type DoubtChange, Turns } from "./turns.ts";

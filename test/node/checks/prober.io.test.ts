@@ -264,7 +264,7 @@ test("a probe that is cut ends and closes its connection", async () => {
   const probe = new Prober(LOOPBACK).probe(http(port), { cut: cut.signal });
   await until("it has asked", () => said.length === 1);
   cut.abort();
-  await probe;
+  expect(await probe).toEqual(failed(FAILURE.TIMEOUT));
   await until("it is closed", () => openCount() === 0);
 });
 

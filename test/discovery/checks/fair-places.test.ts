@@ -1,8 +1,8 @@
 /** Places that owners share. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { FairPlaces } from "../../src/lib/fair-places.ts";
-import { runs } from "../fakes/effort.ts";
+import { FairPlaces } from "../../../src/discovery/checks/fair-places.ts";
+import { runs } from "../../fakes/effort.ts";
 
 function places(placeCount: number, reservedCount = 0) {
   return new FairPlaces<string>({ placeCount, reservedCount });
@@ -28,12 +28,12 @@ test.each([
   { what: "four owners share all places", waiting: { a: 9, b: 9, c: 9, d: 9 }, taken: { a: 4, b: 4, c: 4, d: 4 } },
   {
     what: "more owners than places take turns",
-    waiting: Object.fromEntries([..."abcdefghijklmnopqr"].map((o) => [o, 2])),
+    waiting: Object.fromEntries("abcdefghijklmnopqr".split("").map((owner) => [owner, 2])),
     taken: { a: 1, p: 1, q: 0 },
   },
 ])("of 16 places $what", ({ waiting, taken }) => {
   const shared = places(16);
-  wait(shared, waiting as Readonly<Record<string, number>>);
+  wait(shared, waiting);
   const items = takeAll(shared);
   for (const [owner, count] of Object.entries(taken)) expect([owner, countOf(owner, items)]).toEqual([owner, count]);
 });

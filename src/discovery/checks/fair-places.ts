@@ -2,7 +2,7 @@
  * Shares a fixed number of places among owners. Waiting items get places in round robin over their owners, and one owner has at most a quarter of the
  * places while another owner waits, so that an owner with thousands of items delays only itself.
  */
-import { assert } from "./errors.ts";
+import { assert } from "../../lib/errors.ts";
 
 /** One owner may have this share of the places while another owner waits. */
 const SHARE = 0.25;
