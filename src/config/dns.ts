@@ -56,6 +56,11 @@ export const DNS_SETTINGS = {
     default: "health",
     doc: "Priority of SRV records. health: 10,000 for each tier of health, 1,000 for each step away from the view, and the target's own priority, at most 999. target: the target's own priority alone.",
   }),
+  srvTiers: choice({
+    choices: ["all", "best"],
+    default: "all",
+    doc: "Which tiers of health SRV records show. all: every tier, told apart by dns.srv_priority. best: the best tier alone, as A and AAAA do, for clients that ignore the priority, such as HAProxy.",
+  }),
   rate: int({
     min: 0,
     max: 10_000_000,

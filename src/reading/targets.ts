@@ -1,4 +1,7 @@
-/** Priority and weight of targets, with the meaning of DNS SRV records (RFC 2782). */
+/**
+ * Priority and weight of targets, with the meaning of DNS SRV records (RFC 2782), except that a weight of 0 is no weight. Targets of one entry and
+ * priority that all have no weight share evenly; next to one that has a weight, a target without gets no traffic.
+ */
 
 export interface Target {
   readonly priority: number;
@@ -18,6 +21,16 @@ function totalWeight(targets: readonly Target[]): number {
   let total = 0;
   for (const target of targets) total += target.weight;
   return total;
+}
+
+/**
+ * The weights of targets for a reader that sees only these, such as a client of SRV records. It is 0 only next to a target of the same entry and priority that
+ * has a weight: HAProxy sends nothing to a server of weight 0, and answers 503 if all have it.
+ */
+export function shownWeights<E>(shown: readonly { readonly entry: E; readonly target: Target }[]): readonly number[] {
+  const weighed = new Map<E, Set<number>>();
+  for (const { entry, target } of shown) if (target.weight > 0) weighed.set(entry, (weighed.get(entry) ?? new Set()).add(target.priority));
+  return shown.map(({ entry, target }) => target.weight || (weighed.get(entry)?.has(target.priority) === true ? 0 : 1));
 }
 
 /** The weight of an entry by its preferred targets: at least 1, so that an entry without weights takes an equal share. */

@@ -113,7 +113,7 @@ async function ttls(node: NodeProcess, name: string): Promise<readonly number[]>
 }
 
 const addr = (host: string): string => `${host.replaceAll(".", "-")}.addr.node.waymark.`;
-const PAY_SRV = [`SRV 0 0 8443 ${addr("192.0.2.21")}`, `SRV 0 0 8443 ${addr("192.0.2.22")}`];
+const PAY_SRV = [`SRV 0 1 8443 ${addr("192.0.2.21")}`, `SRV 0 1 8443 ${addr("192.0.2.22")}`];
 const WEB = ["NOERROR", "A 192.0.2.1", "A 192.0.2.2"];
 
 beforeAll(async () => {
@@ -172,13 +172,13 @@ test("a viewer without permission is told nothing of what is restricted, and one
       expect(await told(node, from, "A", `web.${SPACE}`)).toEqual(WEB);
       expect(await told(node, from, "SRV", `_svc._tcp.web.${SPACE}`)).toEqual([
         "NOERROR",
-        `SRV 0 0 8080 ${addr("192.0.2.1")}`,
-        `SRV 0 0 8080 ${addr("192.0.2.2")}`,
+        `SRV 0 1 8080 ${addr("192.0.2.1")}`,
+        `SRV 0 1 8080 ${addr("192.0.2.2")}`,
       ]);
-      expect(await told(node, from, "SRV", `_rpc._tcp.sum.${SPACE}`)).toEqual(["NOERROR", `SRV 0 0 9000 ${addr("192.0.2.11")}`]);
+      expect(await told(node, from, "SRV", `_rpc._tcp.sum.${SPACE}`)).toEqual(["NOERROR", `SRV 0 1 9000 ${addr("192.0.2.11")}`]);
     }
     expect(await told(node, BANK, "SRV", `_svc._tcp.card.${SPACE}.pay`)).toEqual(["NOERROR", ...PAY_SRV]);
-    expect(await told(node, BANK, "SRV", `_rpc._tcp.charge.${SPACE}.pay`)).toEqual(["NOERROR", `SRV 0 0 9000 ${addr("192.0.2.31")}`]);
+    expect(await told(node, BANK, "SRV", `_rpc._tcp.charge.${SPACE}.pay`)).toEqual(["NOERROR", `SRV 0 1 9000 ${addr("192.0.2.31")}`]);
     for (const hidden of [
       `_svc._tcp.card.${SPACE}.pay`,
       `_rpc._tcp.charge.${SPACE}.pay`,

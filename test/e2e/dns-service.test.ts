@@ -130,9 +130,9 @@ test("a tenant-restricted viewer sees of SRV only what it may see, by list, desc
     expect(await as("blue", node, "dns", "describe", hidden)).toMatchObject({ exit: 0 });
     const srv = async (who: Who, name: string) => (await as(who, node, "dns", "explain", name, "SRV")).stdout;
     expect(await srv("green", hidden)).toContain("NXDOMAIN");
-    expect(await srv("blue", hidden)).toContain("SRV 0 0 8080 192-0-2-20.addr.node.waymark.");
+    expect(await srv("blue", hidden)).toContain("SRV 0 1 8080 192-0-2-20.addr.node.waymark.");
     expect((await srv("green", `_svc._tcp.api.${SPACE}.waymark`)).match(/ IN SRV /g)).toHaveLength(2);
-    expect(await srv("green", `_rpc._tcp.sum.${SPACE}.waymark`)).toContain("SRV 0 0 9000 192-0-2-30.addr.node.waymark.");
+    expect(await srv("green", `_rpc._tcp.sum.${SPACE}.waymark`)).toContain("SRV 0 1 9000 192-0-2-30.addr.node.waymark.");
   }
   if (!isDigThere()) return;
   for (const node of [near, far, edge]) {

@@ -51,9 +51,9 @@ describe.skipIf(!isDigThere())("an imported manifest", () => {
     expect(await ask(node, "A", "db.k8s.shop")).toEqual(["CNAME db.example.com."]);
     expect(await ask(node, "CNAME", "db.k8s.shop")).toEqual(["CNAME db.example.com."]);
     expect(await ask(node, "SRV", "_http._tcp.web.k8s.shop")).toEqual([
-      "SRV 0 0 8080 10-0-0-1.addr.node.waymark.",
-      "SRV 0 0 8080 10-0-0-2.addr.node.waymark.",
-      "SRV 0 0 8080 fd00-0-0-0-0-0-0-1.addr.node.waymark.",
+      "SRV 0 1 8080 10-0-0-1.addr.node.waymark.",
+      "SRV 0 1 8080 10-0-0-2.addr.node.waymark.",
+      "SRV 0 1 8080 fd00-0-0-0-0-0-0-1.addr.node.waymark.",
     ]);
     expect(await ask(node, "SRV", "_dns._udp.web.k8s.shop")).toHaveLength(3);
     expect(await ask(node, "SRV", "_sig._sctp.web.k8s.shop")).toHaveLength(3);
@@ -74,7 +74,7 @@ describe.skipIf(!isDigThere())("an imported manifest", () => {
     expect(await ask(node, "A", "web.k8s.shop")).toEqual([]);
     expect(await ask(node, "A", "db.k8s.shop")).toEqual(["CNAME db.example.com."]);
     await importing(node, MANIFEST, "--address", "load-balancer");
-    expect(await ask(node, "SRV", "_https._tcp.front.k8s.shop")).toEqual(["SRV 0 0 443 192-0-2-7.addr.node.waymark."]);
+    expect(await ask(node, "SRV", "_https._tcp.front.k8s.shop")).toEqual(["SRV 0 1 443 192-0-2-7.addr.node.waymark."]);
   });
 
   test("may be a raw list, whose items do not say what they are, and Endpoints", async () => {
@@ -90,8 +90,8 @@ describe.skipIf(!isDigThere())("an imported manifest", () => {
     expect(await ask(node, "A", "web.k8s.shop")).toEqual(["A 10.0.0.5"]);
     // The pod that is not ready comes last for clients that go by priorities too.
     expect(await ask(node, "SRV", "_svc._tcp.web.k8s.shop")).toEqual([
-      "SRV 0 0 8080 10-0-0-5.addr.node.waymark.",
-      "SRV 20000 0 8080 10-0-0-6.addr.node.waymark.",
+      "SRV 0 1 8080 10-0-0-5.addr.node.waymark.",
+      "SRV 20000 1 8080 10-0-0-6.addr.node.waymark.",
     ]);
     expect(await ask(node, "A", "web-0.web.k8s.shop")).toEqual(["A 10.0.0.5"]);
   });

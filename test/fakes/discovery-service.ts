@@ -109,7 +109,7 @@ export async function startDiscovery(
     await journal.close();
   };
   const dns = (drawn: number): DnsCatalog => dnsCatalog(() => drawn, core);
-  const { minTtlMs, maxTtlMs, staleTtlMs, negativeTtlMs, planBytes, srvPriority } = settings.dns;
+  const { minTtlMs, maxTtlMs, staleTtlMs, negativeTtlMs, planBytes, srvPriority, srvTiers } = settings.dns;
   const times = { minTtlMs, maxTtlMs, staleTtlMs, negativeTtlMs, defaultTtlMs: settings.catalog.defaultLeaseTtlMs };
   const answering = {
     reverseZones: reverseZoneNames(settings.dns),
@@ -117,6 +117,7 @@ export async function startDiscovery(
     nodeId,
     allowExternalNames: false,
     srvPriority,
+    srvTiers,
     ...times,
   };
   const responder = (): Responder => new Responder({ settings: answering, planBytes, random, serialOf: () => 1 });

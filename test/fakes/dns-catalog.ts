@@ -170,6 +170,7 @@ export const TEST_DNS_SETTINGS: DnsSettings = {
   staleTtlMs: 3_000,
   allowExternalNames: false,
   srvPriority: "health",
+  srvTiers: "all",
 };
 
 type TargetSpec = Partial<EntryView["targets"][number]> & { readonly host: string };

@@ -101,11 +101,11 @@ export class PolicyWorld {
     const { core, settings } = inside;
     this.#dns = dnsCatalog(() => 0, core);
     const { dns, catalog } = settings;
-    const { minTtlMs, maxTtlMs, staleTtlMs, negativeTtlMs, allowExternalNames, srvPriority } = dns;
+    const { minTtlMs, maxTtlMs, staleTtlMs, negativeTtlMs, allowExternalNames, srvPriority, srvTiers } = dns;
     const times = { minTtlMs, maxTtlMs, staleTtlMs, negativeTtlMs, defaultTtlMs: catalog.defaultLeaseTtlMs };
     const zones = dns.zones.map(parseZone);
     this.#responder = new Responder({
-      settings: { zones, reverseZones: [], nodeId: core.identity.nodeId, allowExternalNames, srvPriority, ...times },
+      settings: { zones, reverseZones: [], nodeId: core.identity.nodeId, allowExternalNames, srvPriority, srvTiers, ...times },
       planBytes: dns.planBytes,
       random: () => 0.5,
       serialOf: () => 1,

@@ -40,8 +40,8 @@ describe.skipIf(!hasClients)(`tools${hasClients ? "" : " (skipped: needs kdig, d
         printed("delv", "@127.0.0.1", "-p", port, "-i", SRV, "SRV"),
         printed("nslookup", `-port=${port}`, "-type=SRV", SRV, "127.0.0.1"),
       ]);
-      const records = texts.map((text) => [...text.matchAll(/(?<=SRV\s|service = )0 0 8080 \S+/g)].map(([record]) => record).toSorted());
-      const want = ["0 0 8080 10-0-0-1.addr.node.waymark.", "0 0 8080 10-0-0-2.addr.node.waymark."];
+      const records = texts.map((text) => [...text.matchAll(/(?<=SRV\s|service = )0 1 8080 \S+/g)].map(([record]) => record).toSorted());
+      const want = ["0 1 8080 10-0-0-1.addr.node.waymark.", "0 1 8080 10-0-0-2.addr.node.waymark."];
       expect(records).toEqual(texts.map(() => want));
       const bindings = await printed("kdig", "@127.0.0.1", "-p", port, "+retry=3", "+tcp", NAME, "HTTPS");
       expect(bindings).toMatch(/HTTPS\s1 \. alpn="?http\/1\.1"? port=8080/);
@@ -55,7 +55,7 @@ describe.skipIf(!hasClients)(`tools${hasClients ? "" : " (skipped: needs kdig, d
         printed("kdig", "@127.0.0.1", "-p", `${unbound.port}`, "+noall", "+header", "+answer", ...words);
       await until("it answers", async () => (await ask("waymark", "SOA")).includes("NOERROR"));
       expect(await ask(NAME, "A")).toMatch(/NOERROR[^]*10\.0\.0\.[12]\n[^]*10\.0\.0\.[12]\n/);
-      expect(await ask(SRV, "SRV")).toMatch(/NOERROR[^]*0 0 8080 10-0-0-[12]\.addr\.node\.waymark\.\n/);
+      expect(await ask(SRV, "SRV")).toMatch(/NOERROR[^]*0 1 8080 10-0-0-[12]\.addr\.node\.waymark\.\n/);
       expect(await ask("svc.shop.waymark", "A")).toContain("NOERROR");
       expect(await ask(`nope.${NAME}`, "A")).toContain("NXDOMAIN");
     });
@@ -70,8 +70,8 @@ test.skipIf(!hasGo)(
       expect(output.trim().split("\n").toSorted()).toEqual(
         [
           "2 addresses <nil>",
-          "0 0 8080 10-0-0-1.addr.node.waymark.",
-          "0 0 8080 10-0-0-2.addr.node.waymark.",
+          "0 1 8080 10-0-0-1.addr.node.waymark.",
+          "0 1 8080 10-0-0-2.addr.node.waymark.",
           "srv <nil>",
           "absent true",
         ].toSorted(),

@@ -695,7 +695,7 @@ test("records of every type have the text of zone files", async () => {
     return [...answers, ...authority, ...additional].toSorted();
   };
   expect((await of("_svc._tcp.web.svc.prod.", "SRV")).filter((text) => !/ (A|AAAA) /.test(text))).toContain(
-    "_svc._tcp.web.svc.prod.waymark. 30 IN SRV 0 0 8080 host.example.",
+    "_svc._tcp.web.svc.prod.waymark. 30 IN SRV 0 1 8080 host.example.",
   );
   const addresses = await of("web.svc.prod.", "AAAA");
   expect(addresses.map((text) => text.split(" ").at(-1))).toEqual(["1:0:0:2::3", "2001:db8::", "2001:db8::1:0:0:1", "::1"]);

@@ -115,6 +115,8 @@ export interface DnsSettings {
   readonly negativeTtlMs: number;
   /** Whether the priority of an SRV record is made of health, distance and its target's priority, or is the target's alone. */
   readonly srvPriority: "health" | "target";
+  /** Whether SRV shows targets of all tiers of health, or of the best one alone, as A does. */
+  readonly srvTiers: "all" | "best";
   /** Whether names outside our zones are tried as if the first zone followed them. */
   readonly allowExternalNames: boolean;
   /** The keys of all zones at this time; the first signs. Absent: the zones are not signed. */

@@ -1,24 +1,25 @@
 /** SRV records. */
 import type { EntryView } from "../../catalog/entry/view.ts";
+import { shownWeights } from "../../reading/targets.ts";
 import { formatName, parseHostName } from "../names/names.ts";
 import type { Subject, SubjectTarget } from "../subject/subject.ts";
 import type { RecordContext, RecordOf } from "./record.ts";
-import { ownPriority, rankOf } from "./shown.ts";
+import { bestTargets, ownPriority, rankOf } from "./shown.ts";
 import { setTtlSeconds } from "./ttl.ts";
 
-/** A record for each target of the subject, in groups that clients prefer to the next: of one tier, distance and priority. Weights count within a group (RFC 2782). */
+/** A record for each target of the subject, or with `srvTiers` best of its best tier, in groups that clients prefer to the next: of one tier, distance and priority. Weights count within a group (RFC 2782). */
 export function serviceRecords(subject: Subject, context: RecordContext): RecordOf<"SRV">[][] {
   if (subject.kind !== "entries" || subject.shape !== "located") return [];
   const { owner, locality, settings } = context;
   const shown: EntryView[] = [];
   const groups = new Map<string, RecordOf<"SRV">["data"][]>();
   const seen = new Set<string>();
-  for (const { rank, one } of byRank(subject.targets, locality)) {
+  for (const { rank, one, weight } of byRank(settings.srvTiers === "best" ? bestTargets(subject.targets) : subject.targets, locality)) {
     const name = targetName(one, context);
     // A host that DNS cannot write is left out, because the rest of the answer is still useful.
     if (name === undefined) continue;
     shown.push(one.entry);
-    const { priority, weight, port } = one.target;
+    const { priority, port } = one.target;
     const told = settings.srvPriority === "target" ? priority : rank + ownPriority(one);
     // A set has no record twice (RFC 2181, 5). Of names in other letters the first spelling is told.
     const data = `${weight} ${port} ${name.toLowerCase()}`;
@@ -41,6 +42,7 @@ function targetName({ target, address }: SubjectTarget, { zone }: RecordContext)
 
 /** The sort keeps the catalog's order within a priority of a rank. */
 function byRank(targets: readonly SubjectTarget[], locality: RecordContext["locality"]) {
-  const ranked = targets.map((one) => ({ rank: rankOf(one, locality), one }));
+  const weights = shownWeights(targets);
+  const ranked = targets.map((one, i) => ({ rank: rankOf(one, locality), one, weight: weights[i] ?? 0 }));
   return ranked.toSorted((a, b) => a.rank - b.rank || a.one.target.priority - b.one.target.priority);
 }

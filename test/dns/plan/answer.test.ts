@@ -336,14 +336,14 @@ test("a function or a queue without targets is at the advertised endpoints of it
     return answers.map((line) => line.split(" ").slice(1).join(" "));
   };
   expect(srv("_rpc._tcp.price.market").toSorted()).toEqual([
-    "20 SRV 0 0 17420 10-9-0-7.addr.node.waymark.",
-    "20 SRV 0 0 17480 2001-db8-0-0-0-0-0-9.addr.node.waymark.",
-    "20 SRV 0 0 80 10-9-0-7.addr.node.waymark.",
-    "20 SRV 0 0 80 n7.example.org.",
+    "20 SRV 0 1 17420 10-9-0-7.addr.node.waymark.",
+    "20 SRV 0 1 17480 2001-db8-0-0-0-0-0-9.addr.node.waymark.",
+    "20 SRV 0 1 80 10-9-0-7.addr.node.waymark.",
+    "20 SRV 0 1 80 n7.example.org.",
     "20 SRV 0 1 9 10-0-0-2.addr.node.waymark.",
-    "20 SRV 20000 0 17420 10-9-0-8.addr.node.waymark.",
+    "20 SRV 20000 1 17420 10-9-0-8.addr.node.waymark.",
   ]);
-  expect(srv("_queue._tcp.orders.market")).toEqual(["30 SRV 0 0 17420 10-9-0-8.addr.node.waymark."]);
+  expect(srv("_queue._tcp.orders.market")).toEqual(["30 SRV 0 1 17420 10-9-0-8.addr.node.waymark."]);
   // A service without targets has none.
   expect(srv("_svc._tcp.web.market")).toEqual([]);
 });

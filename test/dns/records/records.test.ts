@@ -155,6 +155,42 @@ test("with dns.srv_priority = target, SRV tells the priorities of the targets as
 });
 
 test.each([
+  { what: "no weight counts as 1", weights: [[0], [0]], want: [1, 1] },
+  { what: "also where another entry has one", weights: [[0], [100]], want: [1, 100] },
+  { what: "and for each target of an entry", weights: [[0, 0], [7]], want: [1, 1, 7] },
+  { what: "next to a weight in its entry it is 0", weights: [[0, 5], [0]], want: [0, 5, 1] },
+])("SRV weights: $what", ({ weights, want }) => {
+  const entries = weights.map((own, i) =>
+    entryView({ name: "web", instanceId: `i${i}`, targets: own.map((weight, k) => ({ host: `h${i}${k}.example`, weight })) }),
+  );
+  const { answers } = ask(newResponder(), new FakeDnsCatalog(entries), "SRV", "_svc._tcp.web.market.waymark");
+  const told = answers.map((line) => line.split(" ")).toSorted((a, b) => ((a.at(-1) ?? "") < (b.at(-1) ?? "") ? -1 : 1));
+  expect(told.map((words) => Number(words[4]))).toEqual(want);
+});
+
+test("a target without a weight is not drained by one of its entry that has another priority, or that the name does not show", () => {
+  const targets = [
+    { host: "a.example", name: "api" },
+    { host: "b.example", priority: 1, weight: 5 },
+    { host: "c.example", name: "web", weight: 5 },
+  ];
+  const catalog = new FakeDnsCatalog([entryView({ name: "web", targets })]);
+  const { answers } = ask(newResponder(), catalog, "SRV", "_api._tcp.web.market.waymark");
+  expect(answers.map((line) => line.split(" ").slice(3, 5).join(" "))).toEqual(["0 1", "1 5"]);
+});
+
+test("with dns.srv_tiers = best, SRV shows the tier that A shows, whatever their priorities say", () => {
+  const world = [HEALTH.DEGRADED, HEALTH.CRITICAL, HEALTH.DEGRADED, HEALTH.MAINTENANCE].map((health, i) =>
+    entryView({ name: "web", instanceId: `i${i}`, health, region: `r${i}`, targets: [{ host: `${i}.example` }] }),
+  );
+  const hosts = (settings: Settings) => srvOf(new FakeDnsCatalog(world), settings).map(([, host]) => host);
+  expect(hosts({}).toSorted()).toEqual(["0.example", "1.example", "2.example"]);
+  for (const srvPriority of ["health", "target"] as const)
+    expect(hosts({ srvTiers: "best", srvPriority }).toSorted()).toEqual(["0.example", "2.example"]);
+  expect(srvOf(new FakeDnsCatalog(world.slice(1, 2)), { srvTiers: "best" })).toEqual([[20_000, "1.example"]]);
+});
+
+test.each([
   { healths: ["UNSET", "HEALTHY", "DEGRADED"], want: [0, 1] },
   { healths: ["DEGRADED", "CRITICAL", "DEGRADED"], want: [0, 2] },
   { healths: ["CRITICAL", "MAINTENANCE", "ORPHANED"], want: [0, 2] },

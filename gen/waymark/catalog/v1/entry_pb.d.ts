@@ -103,7 +103,8 @@ export declare type Target = Message<"waymark.catalog.v1.Target"> & {
   priority: number;
 
   /**
-   * Share of the traffic among targets of equal priority, as in RFC 2782. 0 to 65535.
+   * Share of the traffic among targets of equal priority, as in RFC 2782. 0 to 65535. 0 is no weight: it counts as 1, except next
+   * to a target of the same entry and priority that has a weight. Such a target gets no traffic.
    *
    * @generated from field: uint32 weight = 5;
    */
