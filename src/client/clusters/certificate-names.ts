@@ -1,5 +1,5 @@
 /** Whether the certificate of a server names a cluster, as those of nodes do: `spiffe://<trust domain>/waymark/cluster/<cluster>/node/<node>`. */
-import { nodeOfSpiffeId, readAlternativeNames, SPIFFE } from "../../lib/spiffe.ts";
+import { nodeOfSpiffeId, readAlternativeNames, SPIFFE } from "../../lib/certificates/spiffe.ts";
 
 /** What is wrong; undefined when the certificate has one SPIFFE id, and that is of a node of the cluster. `alternativeNames` is as Node writes them. */
 export function clusterNameFault(alternativeNames: string, clusterId: string): string | undefined {

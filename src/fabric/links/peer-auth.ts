@@ -1,6 +1,7 @@
 /** Decides whether a node may talk to this one: compares what the node claims with what its connection proves. */
+
+import { nodeOfSpiffeId, readAlternativeNames, type SpiffeNode } from "../../lib/certificates/spiffe.ts";
 import { equalSecrets } from "../../lib/crypto.ts";
-import { nodeOfSpiffeId, readAlternativeNames, type SpiffeNode } from "../../lib/spiffe.ts";
 import { isListed } from "../membership/members.ts";
 import type { StartStanding } from "../membership/node-starts.ts";
 import type { CallRequest, CallResponse, Goodbye, Hello, MemberUpdate, PeerIdentity } from "../wire/messages.ts";

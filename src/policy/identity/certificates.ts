@@ -1,5 +1,5 @@
 /** Turns client certificates into principals: the SPIFFE id, else the DNS name, else the common name of the subject. */
-import { isSpiffeId, readAlternativeNames, SPIFFE } from "../../lib/spiffe.ts";
+import { isSpiffeId, readAlternativeNames, SPIFFE } from "../../lib/certificates/spiffe.ts";
 import { unauthenticated } from "./caller.ts";
 
 /** What TLS says about the client of a connection, read once for each connection. */

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { readAlternativeNames } from "../../src/lib/spiffe.ts";
+import { readAlternativeNames } from "../../../src/lib/certificates/spiffe.ts";
 
 test.each([
   { text: "", uris: [], dnsNames: [] },
