@@ -4,9 +4,9 @@ import { type Entry, type EntryKey, EntryKind, HealthStatus, Scope, type Target 
 import { enumWord } from "../lib/enum-words.ts";
 import type { Column } from "./output.ts";
 
-/** `host:port/protocol`, with brackets around an IPv6 address. */
+/** `host:port/protocol`, with brackets around an IPv6 address. A target without a port is `host/protocol`. */
 export function targetText({ host, port, protocol }: Target): string {
-  return `${host.includes(":") ? `[${host}]` : host}:${port}${protocol === "" ? "" : `/${protocol}`}`;
+  return `${host.includes(":") ? `[${host}]` : host}${port === 0 ? "" : `:${port}`}${protocol === "" ? "" : `/${protocol}`}`;
 }
 
 /** `namespace/name/instance`, for messages. */

@@ -1,6 +1,7 @@
 /** The frames of a node that leaves, and of the nodes that may take over its static entries (semantics.md, Stop). */
 
 import { CHECK_CAPABILITIES } from "../catalog/entry/checks.ts";
+import { NO_PORT_CAPABILITY } from "../catalog/entry/ports.ts";
 import { NEVER, type Time } from "../lib/machine.ts";
 import { eventOutput, type FabricInput, type FabricOutput, type LinkId } from "./io-types.ts";
 import type { ChannelSession, Greeted, LinkChannel } from "./links/channel.ts";
@@ -9,8 +10,8 @@ import type { HandOverFrame, Hello } from "./wire/messages.ts";
 /** Capability in the hello of a node that takes entries over. */
 export const HAND_OVER = "hand_over";
 
-/** Capability in the hello of a node that goes by orders about maintenance. Only such a node takes over entries with an order. */
-const MAINTENANCE = "maintenance";
+/** Capability in the hello of a node that goes by orders about maintenance. Other nodes would neither end an order nor take one over. */
+export const MAINTENANCE = "maintenance";
 
 interface Peer {
   readonly link: LinkId;
@@ -40,7 +41,7 @@ export class Leaving implements LinkChannel<HandOverFrame> {
    * node runs checks.
    */
   constructor(clusterId: string, isReady: () => boolean, isAllSent: (link: LinkId) => boolean = () => true, runsChecks = false) {
-    this.capabilities = [HAND_OVER, MAINTENANCE, ...(runsChecks ? CHECK_CAPABILITIES : [])];
+    this.capabilities = [HAND_OVER, MAINTENANCE, NO_PORT_CAPABILITY, ...(runsChecks ? CHECK_CAPABILITIES : [])];
     this.#clusterId = clusterId;
     this.#isReady = isReady;
     this.#isAllSent = isAllSent;
@@ -69,23 +70,11 @@ export class Leaving implements LinkChannel<HandOverFrame> {
     this.#peers.delete(link);
   }
 
-  /** Linked nodes of this cluster that did not say that they are leaving, how often each refused, and what it can do. */
-  takers(): readonly {
-    readonly nodeId: string;
-    readonly refusals: number;
-    readonly checks: readonly string[];
-    readonly takesOrders: boolean;
-  }[] {
+  /** Linked nodes of this cluster that did not announce that they are leaving, how often each refused, and its capabilities. */
+  takers(): readonly { readonly nodeId: string; readonly refusals: number; readonly capabilities: readonly string[] }[] {
     return [...this.#peers.values()]
       .filter(({ isLeaving }) => !isLeaving)
-      .map(({ hello: { nodeId, capabilities }, refusals }) => {
-        return {
-          nodeId,
-          refusals,
-          checks: CHECK_CAPABILITIES.filter((each) => capabilities.includes(each)),
-          takesOrders: capabilities.includes(MAINTENANCE),
-        };
-      });
+      .map(({ hello: { nodeId, capabilities }, refusals }) => ({ nodeId, refusals, capabilities }));
   }
 
   handle(input: Extract<FabricInput, { kind: "leaving" | "offer" }>, out: FabricOutput[]): void {

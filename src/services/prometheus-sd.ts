@@ -2,7 +2,7 @@
 
 import { readTargets } from "../catalog/entry/codec.ts";
 import { PROTOCOL_BOUNDS, parseName, parseNamespace } from "../catalog/entry/names.ts";
-import { transportOf } from "../catalog/entry/ports.ts";
+import { hasPort, transportOf } from "../catalog/entry/ports.ts";
 import { SCOPE_NAMES } from "../catalog/entry/scope.ts";
 import type { TargetView } from "../catalog/entry/view.ts";
 import { ANY } from "../catalog/query/filter.ts";
@@ -10,6 +10,7 @@ import { type CatalogRecord, KIND, keyParts, viewHealth } from "../catalog/recor
 import type { Reads } from "../discovery/reads.ts";
 import { hostPort } from "../lib/addresses.ts";
 import { invalid } from "../lib/errors.ts";
+import { protocolWord } from "../lib/protocols.ts";
 import type { Route } from "./service.ts";
 
 /** By number. */
@@ -50,12 +51,7 @@ function portFilter(protocol: string | undefined): PortFilter {
   if (protocol === "" || protocol.length > MAX_PROTOCOL_CHARS)
     throw invalid("protocol", `has ${protocol.length} characters; a protocol such as udp or http has 1 to ${MAX_PROTOCOL_CHARS}`);
   const wanted = protocol.toLowerCase();
-  return (port) => protocolOf(port) === wanted;
-}
-
-/** In lower case. A port without a protocol is a TCP port. */
-function protocolOf({ protocol }: Pick<TargetView, "protocol">): string {
-  return protocol === "" ? "tcp" : protocol.toLowerCase();
+  return (port) => protocolWord(port.protocol) === wanted;
 }
 
 /** The JSON document, in one piece per slice of records. It reads a slice only when the next piece is asked for. */
@@ -69,7 +65,7 @@ function* renderTargetGroups(
   for (const records of slices) {
     for (const record of records) {
       const { targets, metadata } = readTargets(replica.slab.view(record.at, record.sizeBytes));
-      const shown = targets.filter(isShown);
+      const shown = targets.filter((port) => hasPort(port) && isShown(port));
       if (shown.length === 0) continue;
       const labels = JSON.stringify(labelsOf(record, metadata)).slice(0, -"}".length);
       for (const port of shown) {
@@ -86,7 +82,7 @@ function* renderTargetGroups(
 /** `labels` is the JSON of the labels that all ports of the entry share, without its end. */
 function targetGroup(port: TargetView, labels: string): string {
   const address = JSON.stringify(hostPort(port.host, port.port));
-  const [name, protocol] = [JSON.stringify(port.name), JSON.stringify(protocolOf(port))];
+  const [name, protocol] = [JSON.stringify(port.name), JSON.stringify(protocolWord(port.protocol))];
   return `{"targets":[${address}],"labels":${labels},"__meta_waymark_port_name":${name},"__meta_waymark_port_protocol":${protocol}}}`;
 }
 

@@ -101,9 +101,9 @@ test.each([
   { argv: ["mesh", "peers", "lst"], says: "Did you mean list?" },
   { argv: ["dns", "resolve", "web.waymark", "SVR"], says: "Did you mean SRV?" },
   { argv: ["discovery", "query", "--health", "healty"], says: "Did you mean healthy?" },
-  { argv: [...REGISTER, "--target", "nowhere"], says: "not host:port" },
+  { argv: [...REGISTER, "--target", "::1"], says: "not host[:port]" },
   { argv: [...REGISTER, "--target", "h:99999"], says: "the port 99999 is not 1 to 65535" },
-  { argv: [...REGISTER, "--target", "h:0/http"], says: "the port 0 is not 1 to 65535" },
+  { argv: [...REGISTER, "--target", "h:0/http"], says: "the port 0 is not 1 to 65535; a target without a port is written without a colon" },
   { argv: [...REGISTER, "--target", "h:1,weight=x"], says: "weight=0" },
   { argv: [...REGISTER, "--check", "http,interval=10"], says: "--check http,interval=10: interval=10 is not a duration from 1s to 1h" },
   { argv: [...REGISTER, "--metadata", "k"], says: "not key=value" },
@@ -378,7 +378,14 @@ test.each(["SECRET\r", "SECRET\n", "SÉCRET", "SECRET SECRET"])(
 
 test("register sends what the flags say, under a static lease", async () => {
   const fake = await startFake();
-  const target = ["--target", "[::1]:8080/http,name=main,weight=5,priority=1", "--target", "db.internal:5432"];
+  const target = [
+    "--target",
+    "[::1]:8080/http,name=main,weight=5,priority=1",
+    "--target",
+    "db.internal:5432",
+    "--target",
+    "[fd00::1],name=pod",
+  ];
   const checks = ["--check", "http:/healthz,target=main,interval=10s", "--check", "tcp"];
   const rest = [...checks, "--tag", "a", "--tag", "b", "--metadata", "k=v=w", "--scope", "region", "--health", "degraded", "-o", "json"];
   const { exit, stdout } = await waymark([...REGISTER, ...target, ...rest, "--server", fake.address]);
@@ -400,6 +407,7 @@ test("register sends what the flags say, under a static lease", async () => {
         targets: [
           { name: "main", host: "::1", port: 8080, protocol: "http", weight: 5, priority: 1 },
           { host: "db.internal", port: 5432, protocol: "" },
+          { name: "pod", host: "fd00::1", port: 0, protocol: "" },
         ],
       },
     ],

@@ -106,7 +106,6 @@ describe("Names and bounds", () => {
     entry("two targets of one name", "targets[1].name", { targets: [target({ name: "a" }), target({ name: "a" })] }),
     entry("a target without a host", "targets[0].host", { targets: [{ port: 80 }] }),
     entry("a host that is neither address nor name", "targets[0].host", { targets: [target({ host: "300.1.1.1" })] }),
-    entry("port 0", "targets[0].port", { targets: [target({ port: 0 })] }),
     entry("port 65536", "targets[0].port", { targets: [target({ port: 65536 })] }),
     entry("weight 65536", "targets[0].weight", { targets: [target({ weight: 65536 })] }),
     entry("an error rate above 1", "load.error_rate", { load: { errorRate: 1.01 } }),

@@ -55,23 +55,23 @@ test("takers are those that are not leaving and still linked, with how often eac
   b?.receive(SAYS_SO, AT, out);
   c?.receive(REFUSAL, AT, out);
   leaving.closed(2);
-  expect(leaving.takers()).toEqual([{ nodeId: "c", refusals: 1, checks: [], takesOrders: false }]);
+  expect(leaving.takers()).toEqual([{ nodeId: "c", refusals: 1, capabilities: [HAND_OVER] }]);
   expect(out).toMatchObject([{ kind: "event", event: { name: "member_leaving", detail: { nodeId: "b" } } }]);
 });
 
-test("a node that goes by orders, and one that runs checks, says so, and hears it of others", () => {
+test("a node announces what it can take over, with its checks where it runs them, and knows it of others", () => {
   const [plain, runner] = [new Leaving("c1", () => true), new Leaving("c1", () => true, undefined, true)];
   expect([plain.capabilities, runner.capabilities]).toEqual([
-    ["hand_over", "maintenance"],
-    ["hand_over", "maintenance", "checks"],
+    ["hand_over", "maintenance", "targets_without_port"],
+    ["hand_over", "maintenance", "targets_without_port", "checks"],
   ]);
   plain.open(1, { hello: { ...hello("b"), capabilities: runner.capabilities } }, AT, []);
   plain.open(2, { hello: { ...hello("c"), capabilities: plain.capabilities } }, AT, []);
   plain.open(3, { hello: { ...hello("d"), capabilities: ["hand_over"] } }, AT, []);
-  expect(plain.takers().map(({ nodeId, checks, takesOrders }) => [nodeId, checks, takesOrders])).toEqual([
-    ["b", ["checks"], true],
-    ["c", [], true],
-    ["d", [], false],
+  expect(plain.takers().map(({ nodeId, capabilities }) => [nodeId, capabilities])).toEqual([
+    ["b", runner.capabilities],
+    ["c", plain.capabilities],
+    ["d", ["hand_over"]],
   ]);
 });
 

@@ -142,7 +142,7 @@ async function scenario(client: Discovery) {
   const renewals = await keepAlive(client, leaseId, 3);
   const paged = await query(client, 30);
   const badEntry = await client
-    .register({ entries: [{ ...instance("web", "i0", ""), targets: [{ host: "h", port: 0 }] }] })
+    .register({ entries: [{ ...instance("web", "i0", ""), targets: [{ host: "h", port: 65_536 }] }] })
     .catch(refusalOf);
   const fold = new Fold();
   const first = await watch(client, fold, "");

@@ -77,6 +77,11 @@ test("a port is one group, with its name, its protocol and the facts of its entr
   ]);
 });
 
+test("a target without a port is left out", () => {
+  const targets = [{ host: "10.0.0.9" }, { host: "10.0.0.1", port: 8080 }];
+  expect(addresses(listed(catalogOf({ ...WEB, targets })))).toEqual(["10.0.0.1:8080"]);
+});
+
 test("no entries are an empty list, and an entry without tags has an empty tag label", () => {
   expect(listed(catalogOf())).toEqual([]);
   expect(listed(catalogOf({ ...WEB, tags: [] }))).toMatchObject([{ labels: { __meta_waymark_tags: "" } }, {}]);

@@ -10,6 +10,7 @@ import { protocolOf } from "../../lib/protocols.ts";
 import { type TimeFields, timeMs } from "../../lib/protowire.ts";
 import { HEALTH, type Health } from "../record/record.ts";
 import { quoted } from "./names.ts";
+import { hasPort } from "./ports.ts";
 import type { Problems } from "./problems.ts";
 
 export type Check = CheckFields;
@@ -188,6 +189,7 @@ function checkTarget(check: CheckFields, targets: readonly TargetFields[], probl
     problems.add("target", check.target === "" ? "the entry has no targets" : `${quoted(check.target)} is not the name of a target`);
   else if (protocolOf(target.protocol).transport !== "tcp")
     problems.add("target", `has the protocol ${target.protocol.toLowerCase()}, and checks connect over TCP`);
+  else if (!hasPort(target)) problems.add("target", "has no port, and a check connects to a port");
   const { timeoutMs, intervalMs } = timesOf(check);
   if (timeoutMs > intervalMs) problems.add("timeout", `${timeoutMs / 1000} s is more than interval, which is ${intervalMs / 1000} s`);
   if (probe.case !== "http") return;

@@ -15,6 +15,15 @@ export const PLAIN_PORTS: readonly string[] = [TRANSPORT_WORDS.tcp];
 /** The words of an entry without targets. DNS lists its texts under TCP, and no question has the second word. */
 export const NO_PORTS: readonly string[] = [TRANSPORT_WORDS.tcp, " none"];
 
+/** The word of an entry with a target that has no port. */
+const NO_PORT_WORD = " -";
+
+/**
+ * Capability in the hello of a node that accepts targets without a port. Earlier versions refuse records with such targets, so they are not offered
+ * these entries.
+ */
+export const NO_PORT_CAPABILITY = "targets_without_port";
+
 const LOWER_CASE_BIT = 0x20;
 const SMALL_S = 0x73;
 const SMALL_U = 0x75;
@@ -33,15 +42,26 @@ export function portWord(transport: Transport, port?: string): string {
   return transport === "tcp" ? port : `${port} ${transport}`;
 }
 
+/** Whether a client can be told a port of this target. */
+export function hasPort({ port }: { readonly port: number }): boolean {
+  return port !== 0;
+}
+
+/** Whether these words are those of an entry with a target that has no port. */
+export function hasPortlessTarget(words: readonly string[]): boolean {
+  return words.includes(NO_PORT_WORD);
+}
+
 /** The transports of the targets, and their named ports. Port names are unique in an entry. */
-export function portWords(targets: readonly Pick<TargetView, "name" | "protocol">[]): readonly string[] {
+export function portWords(targets: readonly Pick<TargetView, "name" | "port" | "protocol">[]): readonly string[] {
   if (targets.length === 0) return NO_PORTS;
-  if (targets.every((target) => target.name === "" && transportOf(target) === "tcp")) return PLAIN_PORTS;
+  if (targets.every((target) => target.name === "" && hasPort(target) && transportOf(target) === "tcp")) return PLAIN_PORTS;
   const words: string[] = [];
   for (const target of targets) {
     const transport = transportOf(target);
     if (!words.includes(TRANSPORT_WORDS[transport])) words.unshift(TRANSPORT_WORDS[transport]);
     if (target.name !== "") words.push(portWord(transport, target.name));
+    if (!hasPort(target) && !words.includes(NO_PORT_WORD)) words.push(NO_PORT_WORD);
   }
   return words;
 }

@@ -126,7 +126,7 @@ export const VERBS: readonly VerbSpec[] = [
       KIND_FLAG,
       {
         flags: "--target <target>",
-        doc: "host:port[/protocol][,name=…][,weight=…][,priority=…].",
+        doc: "host[:port][/protocol][,name=…][,weight=…][,priority=…].",
         isRepeatable: true,
       },
       {

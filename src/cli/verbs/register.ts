@@ -39,14 +39,16 @@ function keyOf(flags: Flags) {
   };
 }
 
-/** `host:port[/protocol][,name=…][,weight=…][,priority=…]`; an IPv6 address stands in brackets. */
+/** `host[:port][/protocol][,name=…][,weight=…][,priority=…]`; an IPv6 address is in brackets. */
 export function parseTarget(text: string): MessageInitShape<typeof TargetSchema> {
   const [address = "", ...options] = text.split(",");
-  const match = /^(?:\[(?<v6>[0-9A-Fa-f:.]+)\]|(?<host>[^[\]:/]+)):(?<port>\d{1,9})(?:\/(?<protocol>[^/]+))?$/.exec(address);
+  const match = /^(?:\[(?<v6>[0-9A-Fa-f:.]+)\]|(?<host>[^[\]:/]+))(?::(?<port>\d{1,9}))?(?:\/(?<protocol>[^/]+))?$/.exec(address);
   const groups = match?.groups;
-  const port = Number(groups?.["port"] ?? 0);
-  if (!groups) throw new UsageError(`--target ${text}: not host:port[/protocol][,name=…][,weight=…][,priority=…]`);
-  if (port < 1 || port > 65_535) throw new UsageError(`--target ${text}: the port ${groups["port"]} is not 1 to 65535`);
+  const { port: digits } = groups ?? {};
+  const port = Number(digits ?? 0);
+  if (!groups) throw new UsageError(`--target ${text}: not host[:port][/protocol][,name=…][,weight=…][,priority=…]`);
+  if (digits !== undefined && (port < 1 || port > 65_535))
+    throw new UsageError(`--target ${text}: the port ${digits} is not 1 to 65535; a target without a port is written without a colon`);
   const extra: { name?: string; weight?: number; priority?: number } = {};
   for (const option of options) {
     const [key = "", value = ""] = option.split("=");

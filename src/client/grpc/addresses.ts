@@ -61,9 +61,10 @@ function addressed({ key, health, region, zone }: Entry, targets: readonly Targe
 
 /**
  * The ports of an entry that a gRPC channel may call: ports named `grpc` or with a gRPC protocol. An entry without such ports offers those whose protocol can
- * carry gRPC (`tcp`, `h2c`, …). Ports of other protocols are never called.
+ * carry gRPC (`tcp`, `h2c`, …). Ports of other protocols are never called, and a channel cannot connect to a target without a port.
  */
-function grpcPorts({ targets }: Entry): readonly Target[] {
+function grpcPorts(entry: Entry): readonly Target[] {
+  const targets = entry.targets.filter(({ port }) => port !== 0);
   const named = targets.filter(({ protocol, name }) => name === "grpc" || protocolOf(protocol).grpc === "yes");
   return preferredTargets<Target>(named.length > 0 ? named : targets.filter(({ protocol }) => protocolOf(protocol).grpc === "possible"));
 }

@@ -7,6 +7,7 @@
 import { capabilitiesFor, checksOf } from "../../catalog/entry/checks.ts";
 import type { EntryStamper } from "../../catalog/entry/codec.ts";
 import { isReservedNamespace } from "../../catalog/entry/names.ts";
+import { hasPortlessTarget, NO_PORT_CAPABILITY } from "../../catalog/entry/ports.ts";
 import { SCOPE } from "../../catalog/entry/scope.ts";
 import type { Leases } from "../../catalog/leases.ts";
 import type { MaintenanceOrders } from "../../catalog/record/maintenance.ts";
@@ -15,6 +16,7 @@ import type { StoredRecord } from "../../catalog/record/stored-record.ts";
 import { sameFilter } from "../../catalog/record/traits.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import { endsBeforeHlc } from "../../catalog/replica/view.ts";
+import { MAINTENANCE } from "../../fabric/leaving.ts";
 import { rethrowBroken } from "../../lib/errors.ts";
 import { MAX_STAMP } from "../../lib/hlc.ts";
 import type { Time } from "../../lib/machine.ts";
@@ -26,10 +28,8 @@ export interface Taker {
   readonly nodeId: string;
   /** Number of its refusals. */
   readonly refusals: number;
-  /** Which checks it runs, as capabilities of its hello. It is offered no entry with others, which would go unwatched. */
-  readonly checks: readonly string[];
-  /** It is offered entries in maintenance, which it would neither end nor take over from others. */
-  readonly takesOrders: boolean;
+  /** The capabilities of its hello. It is offered no entry that needs others. */
+  readonly capabilities: readonly string[];
 }
 
 export interface Offer {
@@ -55,7 +55,7 @@ export interface HandOverParts {
 interface Own {
   readonly stored: StoredRecord;
   readonly seq: number;
-  /** The capabilities that its checks need. Undefined when no node can be known to run all of them. */
+  /** The capabilities that its checks and targets need. Undefined when no node is known to run all of its checks. */
   readonly needs: readonly string[] | undefined;
 }
 
@@ -136,8 +136,9 @@ export class HandOver {
     this.#servedMonoMs = time.monoMs;
   }
 
-  #needsOf({ mayHaveChecks, at, sizeBytes }: StoredRecord): readonly string[] | undefined {
-    return mayHaveChecks ? capabilitiesFor(checksOf(this.#parts.replica.slab.view(at, sizeBytes)).checks) : [];
+  #needsOf({ mayHaveChecks, traits, at, sizeBytes }: StoredRecord): readonly string[] | undefined {
+    const ofChecks = mayHaveChecks ? capabilitiesFor(checksOf(this.#parts.replica.slab.view(at, sizeBytes)).checks) : [];
+    return hasPortlessTarget(traits.ports) ? ofChecks?.concat(NO_PORT_CAPABILITY) : ofChecks;
   }
 
   /**
@@ -259,9 +260,9 @@ export class HandOver {
   }
 }
 
-function mayOffer({ stored, needs }: Own, { checks, takesOrders }: Taker): boolean {
-  const isWatched = needs?.every((each) => checks.includes(each)) === true;
-  return isWatched && (takesOrders || stored.orders === undefined);
+function mayOffer({ stored, needs }: Own, { capabilities }: Taker): boolean {
+  if (stored.orders !== undefined && !capabilities.includes(MAINTENANCE)) return false;
+  return needs?.every((each) => capabilities.includes(each)) === true;
 }
 
 /**

@@ -1,4 +1,5 @@
 /** SRV records. */
+import { hasPort } from "../../catalog/entry/ports.ts";
 import type { EntryView } from "../../catalog/entry/view.ts";
 import { shownWeights } from "../../reading/targets.ts";
 import { formatName, parseHostName } from "../names/names.ts";
@@ -7,14 +8,15 @@ import type { RecordContext, RecordOf } from "./record.ts";
 import { bestTargets, ownPriority, rankOf } from "./shown.ts";
 import { setTtlSeconds } from "./ttl.ts";
 
-/** A record for each target of the subject, or with `srvTiers` best of its best tier, in groups that clients prefer to the next: of one tier, distance and priority. Weights count within a group (RFC 2782). */
+/** A record for each target of the subject that has a port, or with `srvTiers` best of its best tier, in groups that clients prefer to the next: of one tier, distance and priority. Weights count within a group (RFC 2782). */
 export function serviceRecords(subject: Subject, context: RecordContext): RecordOf<"SRV">[][] {
   if (subject.kind !== "entries" || subject.shape !== "located") return [];
   const { owner, locality, settings } = context;
   const shown: EntryView[] = [];
   const groups = new Map<string, RecordOf<"SRV">["data"][]>();
   const seen = new Set<string>();
-  for (const { rank, one, weight } of byRank(settings.srvTiers === "best" ? bestTargets(subject.targets) : subject.targets, locality)) {
+  const targets = subject.targets.filter(({ target }) => hasPort(target));
+  for (const { rank, one, weight } of byRank(settings.srvTiers === "best" ? bestTargets(targets) : targets, locality)) {
     const name = targetName(one, context);
     // A host that DNS cannot write is left out, because the rest of the answer is still useful.
     if (name === undefined) continue;

@@ -20,7 +20,7 @@ import {
   ListNamesResponseSchema,
 } from "../../../gen/waymark/dns/v1/dns_pb.js";
 import { findKind } from "../../catalog/entry/kinds.ts";
-import { transportOf } from "../../catalog/entry/ports.ts";
+import { hasPort, transportOf } from "../../catalog/entry/ports.ts";
 import { pageLimit } from "../../catalog/query/query.ts";
 import { KIND, type Kind } from "../../catalog/record/record.ts";
 import { plainName } from "../../discovery/dns-names.ts";
@@ -130,7 +130,7 @@ class NameLists {
     const { namespace = "", name = "" } = key ?? {};
     const kind = findKind(key?.kind ?? 0) ?? KIND.SERVICE;
     const { zones } = this.#parts;
-    const transports: Transport[] = targets.map(transportOf);
+    const transports: Transport[] = targets.filter(hasPort).map(transportOf);
     const { fqdns, why } = fullNames({ kind, namespace, name }, [...new Set(transports)], zones);
     // An alias that is the entry's own name adds nothing.
     const isOwn = (alias: string) => aliasNames([alias], zones).every((text) => fqdns.includes(text));

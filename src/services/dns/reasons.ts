@@ -1,7 +1,7 @@
 /** What decided an answer of DNS, for people: name, alias, policy, health, TTL and maintenance. Nothing hidden is told to a caller that may not know it. */
 
 import { isControlNamespace } from "../../catalog/entry/names.ts";
-import { portWord, transportOf } from "../../catalog/entry/ports.ts";
+import { hasPort, portWord, transportOf } from "../../catalog/entry/ports.ts";
 import type { EntryView } from "../../catalog/entry/view.ts";
 import { HEALTH, type Health } from "../../catalog/record/record.ts";
 import type { Reads } from "../../discovery/reads.ts";
@@ -166,7 +166,7 @@ function unspeltWords(
   const [first] = catalog.findAlias(relative, zone);
   if (first === undefined) return undefined;
   const { namespace, name } = first.key;
-  const { why } = fullNames(first.key, first.targets.map(transportOf), [zone], settings.zones);
+  const { why } = fullNames(first.key, first.targets.filter(hasPort).map(transportOf), [zone], settings.zones);
   return why === "" ? undefined : `is an alias of ${namespace}/${name}, which DNS cannot carry: ${why}`;
 }
 

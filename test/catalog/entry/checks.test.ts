@@ -25,6 +25,7 @@ const TARGETS = [
   { name: "", host: "10.0.0.1", port: 80 },
   { name: "health", host: "10.0.0.1", port: 81 },
   { name: "stats", host: "10.0.0.1", port: 82, protocol: "UDP" },
+  { name: "pod", host: "10.0.0.1", port: 0 },
 ];
 const s = (seconds: number) => ({ seconds: BigInt(seconds) });
 
@@ -47,6 +48,7 @@ test.each<[what: string, check: CheckInit, fault: RegExp | undefined]>([
   ["without a probe", {}, /^entries\[0\]\.checks\[0\]\.probe: is required: one of grpc, http, tcp, ttl, alias/],
   ["of a target that is not there", { target: "nope", probe: TCP }, /checks\[0\]\.target: "nope" is not the name of a target/],
   ["of a target over UDP", { target: "stats", probe: TCP }, /checks\[0\]\.target: has the protocol udp/],
+  ["of a target without a port", { target: "pod", probe: TCP }, /checks\[0\]\.target: has no port, and a check connects to a port/],
   [
     "that would take longer than its interval",
     { interval: s(2), timeout: s(3), probe: TCP },

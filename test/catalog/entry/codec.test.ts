@@ -59,8 +59,9 @@ const entryInit: fc.Arbitrary<EntryInit> = fc
   )
   .map(([key, fields, detail]) => {
     const kind = detail === undefined ? KIND.SERVICE : KIND_OF_DETAIL[detail.case as keyof typeof KIND_OF_DETAIL];
-    // Most checks look at a target.
-    const checks = Array.isArray(fields["targets"]) && fields["targets"].length === 0 ? [] : fields["checks"];
+    // Most checks connect to the port of the first target.
+    const [first] = (fields["targets"] ?? []) as readonly { readonly port: number }[];
+    const checks = first === undefined || first.port === 0 ? [] : fields["checks"];
     return { ...fields, checks, key: { ...key, kind }, ...(detail !== undefined && { detail }) } as EntryInit;
   });
 
@@ -237,7 +238,7 @@ test("violations are named by their path in the request, all of them", () => {
     ...PLAIN,
     targets: [
       { host: "web", port: 1 },
-      { host: "web", port: 0 },
+      { host: "web", port: 65_536 },
     ],
     tags: ["a b"],
   });

@@ -1,7 +1,7 @@
 /** The words under which an entry's targets are found. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { NO_PORTS, PLAIN_PORTS, portWord, portWords, transportOf } from "../../../src/catalog/entry/ports.ts";
+import { hasPortlessTarget, NO_PORTS, PLAIN_PORTS, portWord, portWords, transportOf } from "../../../src/catalog/entry/ports.ts";
 import { findSubject } from "../../../src/dns/subject/subject.ts";
 import { entryView, FakeDnsCatalog } from "../../fakes/dns-catalog.ts";
 import { runs } from "../../fakes/effort.ts";
@@ -9,7 +9,8 @@ import { runs } from "../../fakes/effort.ts";
 const TRANSPORTS = ["tcp", "udp", "sctp"] as const;
 
 test("an entry with plain targets has the word of TCP, and so has one without targets, which a second word marks", () => {
-  for (const targets of [[{ name: "", protocol: "" }], [{ name: "", protocol: "HTTP" }]]) expect(portWords(targets)).toBe(PLAIN_PORTS);
+  for (const targets of [[{ name: "", port: 1, protocol: "" }], [{ name: "", port: 1, protocol: "HTTP" }]])
+    expect(portWords(targets)).toBe(PLAIN_PORTS);
   expect(portWords([])).toBe(NO_PORTS);
   expect(NO_PORTS).toEqual([portWord("tcp"), " none"]);
 });
@@ -31,7 +32,7 @@ test.each([
 test("an entry has the word of a port just where a question for that port shows one of its targets", () => {
   const target = fc.record({
     host: fc.constantFrom("10.0.0.1", "10.0.0.2"),
-    port: fc.constantFrom(80, 81),
+    port: fc.constantFrom(0, 80, 81),
     name: fc.constantFrom("", "a", "b"),
     protocol: fc.constantFrom("", "tcp", "UDP", "sctp", "http"),
   });
@@ -41,6 +42,7 @@ test("an entry has the word of a port just where a question for that port shows 
       const targets = drawn.filter(({ name }, i) => name === "" || drawn.findIndex((each) => each.name === name) === i);
       const words = portWords(targets);
       expect(new Set(words).size).toBe(words.length);
+      expect(hasPortlessTarget(words)).toBe(targets.some(({ port }) => port === 0));
       // Under one word all entries are found, so that only the targets shown decide.
       const entry = entryView({ name: "web", targets });
       const all = new FakeDnsCatalog([entry]);

@@ -15,7 +15,19 @@ test.each([
   { name: "the next tier when the best is empty", all: [entry("a", DEGRADED), entry("b", ORPHANED)], is: ["a"] },
   { name: "what nobody can reach before nothing", all: [entry("a", ORPHANED)], is: ["a"] },
   { name: "nothing in maintenance", all: [entry("a", MAINTENANCE)], is: [] },
-  { name: "nothing without a port", all: [entry("a", HEALTHY, { targets: [] })], is: [] },
+  {
+    name: "no target without a port",
+    all: [
+      entry("a", HEALTHY, {
+        targets: [
+          { host: "a", protocol: "grpc" },
+          { host: "b", port: 1 },
+        ],
+      }),
+    ],
+    is: ["b"],
+  },
+  { name: "nothing without a target", all: [entry("a", HEALTHY, { targets: [] })], is: [] },
   {
     name: "the nearest first",
     all: [entry("c", HEALTHY, { region: "r2" }), entry("b", HEALTHY, { zone: "z2" }), entry("a", HEALTHY)],

@@ -417,7 +417,7 @@ test.each([
 ])("SRV and TXT of the instances go along with $what, of as many as are bounded", ({ count, size, most }) => {
   const metadata = Object.fromEntries(Array.from({ length: size / 100 }, (_, i) => [`k${i}`, "x".repeat(97)]));
   const entries = Array.from({ length: count }, (_, i) =>
-    entryView({ name: "web", instanceId: `i${i}`, targets: [{ host: "10.0.0.1", port: i }], metadata }),
+    entryView({ name: "web", instanceId: `i${i}`, targets: [{ host: "10.0.0.1", port: 1 + i }], metadata }),
   );
   const name = "_svc._tcp.web.market.waymark";
   const { answers, additional, isTruncated } = askOf(newResponder(), new FakeDnsCatalog(entries), "PTR", name);

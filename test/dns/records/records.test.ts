@@ -230,6 +230,26 @@ test("a name whose entries are all in MAINTENANCE exists and has no records of a
     }
 });
 
+test("a target without a port has addresses and no SRV record", () => {
+  const entries = [
+    entryView({
+      name: "web",
+      targets: [
+        { host: "10.0.0.1", port: 0 },
+        { host: "fd00::1", port: 0 },
+        { host: "10.0.0.1", port: 80 },
+      ],
+    }),
+    entryView({ name: "ext", targets: [{ host: "db.example.com", port: 0 }] }),
+  ];
+  const told = (type: AskedType, name: string) => ask(newResponder(), new FakeDnsCatalog(entries), type, `${name}.market.waymark`).answers;
+  expect(wordOf(told("A", "web"), -1)).toEqual(["10.0.0.1"]);
+  expect(wordOf(told("AAAA", "web"), -1)).toEqual(["fd00::1"]);
+  expect(wordOf(told("SRV", "_svc._tcp.web"), -1)).toEqual(["10-0-0-1.addr.node.waymark."]);
+  expect(wordOf(told("A", "ext"), -1)).toEqual(["db.example.com."]);
+  expect(told("SRV", "_svc._tcp.ext")).toEqual([]);
+});
+
 test("an address that a healthy and a sick entry have is told once, with the priority of the healthy one", () => {
   const targets = [{ host: "10.0.0.1", port: 80, protocol: "tcp", priority: 3, weight: 1 }];
   const entries = [HEALTH.CRITICAL, HEALTH.HEALTHY].map((health, i) => entryView({ name: "web", instanceId: `i${i}`, health, targets }));

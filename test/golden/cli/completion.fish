@@ -75,7 +75,7 @@ complete -c waymark -n '__waymark_at register' -l namespace -x -d 'Namespace of 
 complete -c waymark -n '__waymark_at register' -l name -x -d 'Name of the entry.'
 complete -c waymark -n '__waymark_at register' -l instance -x -d 'Instance id.'
 complete -c waymark -n '__waymark_at register' -l kind -x -a 'service function topic queue cache node' -d 'Kind (default service).'
-complete -c waymark -n '__waymark_at register' -l target -x -d 'host:port[/protocol][,name=…][,weight=…][,priority=…].'
+complete -c waymark -n '__waymark_at register' -l target -x -d 'host[:port][/protocol][,name=…][,weight=…][,priority=…].'
 complete -c waymark -n '__waymark_at register' -l check -x -d 'Check that the node runs: grpc[:SERVICE], http[:/PATH], tcp, ttl or alias:NAMESPACE/NAME/INSTANCE, then options such as ,interval=10s,timeout=2s,target=NAME (see the guide on health).'
 complete -c waymark -n '__waymark_at register' -l tag -x -d 'Tag.'
 complete -c waymark -n '__waymark_at register' -l capability -x -d 'Capability.'

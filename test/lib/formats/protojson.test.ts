@@ -16,10 +16,10 @@ import { type ReflectMessage, reflect } from "@bufbuild/protobuf/reflect";
 import { StructSchema, TimestampSchema } from "@bufbuild/protobuf/wkt";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { jsonTextOf } from "../../../src/lib/formats/protojson.ts";
-import { runs } from "../../fakes/effort.ts";
 import { EntrySchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { CatalogQueryResponseSchema, DiscoveryService, RegisterResponseSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
+import { jsonTextOf } from "../../../src/lib/formats/protojson.ts";
+import { runs } from "../../fakes/effort.ts";
 
 const OUTPUTS = DiscoveryService.methods.map(({ output }) => output);
 const MAX_DEPTH = 4;

@@ -67,7 +67,7 @@ export declare type EntryKey = Message<"waymark.catalog.v1.EntryKey"> & {
 export declare const EntryKeySchema: GenMessage<EntryKey>;
 
 /**
- * One port of an instance.
+ * One address of an instance, with the port at which the instance is called there.
  *
  * @generated from message waymark.catalog.v1.Target
  */
@@ -89,7 +89,9 @@ export declare type Target = Message<"waymark.catalog.v1.Target"> & {
   host: string;
 
   /**
-   * Port number, 1 to 65535.
+   * Port number, 0 to 65535. 0 means that the target has no port: its host is known, and no port is. A, AAAA, CNAME and PTR
+   * records show such a target. SRV records, names in gRPC channels and `/sd/prometheus` leave it out. Resolve may choose
+   * it. Checks cannot connect to it.
    *
    * @generated from field: uint32 port = 3;
    */
@@ -520,8 +522,8 @@ export declare const AliasCheckSchema: GenMessage<AliasCheck>;
  */
 export declare type Check = Message<"waymark.catalog.v1.Check"> & {
   /**
-   * Name of the target that is looked at. Empty means the first target. Empty for `ttl` and `alias`. At most 128 characters
-   * of [A-Za-z0-9._:/@+-].
+   * Name of the target that is looked at. Empty means the first target. The target has a port. Empty for `ttl` and `alias`.
+   * At most 128 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string target = 1;
    */
@@ -711,7 +713,7 @@ export declare type Entry = Message<"waymark.catalog.v1.Entry"> & {
   scope: Scope;
 
   /**
-   * Ports of the instance. At most 64. Names of ports are empty or unique.
+   * Addresses and ports of the instance. At most 64. Names of targets are empty or unique.
    *
    * @generated from field: repeated waymark.catalog.v1.Target targets = 3;
    */

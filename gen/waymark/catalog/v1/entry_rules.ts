@@ -32,7 +32,7 @@ export function checkEntryKey(value: EntryKeyFields, problems: Problems): void {
 export function checkTarget(value: TargetFields, problems: Problems): void {
   if (value.name !== "") problems.name(value.name, problems.bounds.maxNameLength, "name");
   problems.host(value.host, problems.bounds.maxHostLength, "host");
-  if (!(value.port >= 1 && value.port <= 65535)) problems.range(value.port, 1, 65535, "port");
+  if (!(value.port >= 0 && value.port <= 65535)) problems.range(value.port, 0, 65535, "port");
   if (!(value.priority >= 0 && value.priority <= 65535)) problems.range(value.priority, 0, 65535, "priority");
   if (!(value.weight >= 0 && value.weight <= 65535)) problems.range(value.weight, 0, 65535, "weight");
   if (value.protocol !== "") problems.name(value.protocol, problems.bounds.maxNameLength, "protocol");

@@ -1258,7 +1258,7 @@ export declare type ResolveResponse = Message<"waymark.discovery.v1.ResolveRespo
   entry?: Entry | undefined;
 
   /**
-   * The chosen port of the entry. For a function or a queue without targets, an advertised endpoint of its node. Absent when
+   * The chosen target of the entry. Its port is 0 when the target has no port. For a function or a queue without targets, an advertised endpoint of its node. Absent when
    * there is neither.
    *
    * @generated from field: waymark.catalog.v1.Target target = 2;
