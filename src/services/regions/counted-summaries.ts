@@ -15,11 +15,11 @@ import { WaymarkError } from "../../lib/errors.ts";
 import { type Caller, viewerOf } from "../../policy/identity/caller.ts";
 import type { PolicySource } from "../../policy/set/visibility.ts";
 import { channelTtlMs, type SummaryFacts } from "../../summary/summary.ts";
+import { freshness } from "../discovery/nodes.ts";
+import { type SummaryMethod, summaryFilter } from "../discovery/summaries.ts";
+import { summaryRoute } from "../discovery/summary-route.ts";
 import type { PeerDirectory } from "../peer-directory.ts";
 import type { CallContext, Handler } from "../service.ts";
-import { freshness } from "./nodes.ts";
-import { type SummaryMethod, summaryFilter } from "./summaries.ts";
-import { summaryRoute } from "./summary-route.ts";
 
 export interface CountedParts {
   readonly reads: Reads;
