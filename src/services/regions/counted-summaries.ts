@@ -1,7 +1,8 @@
 /** SummaryQuery and SummaryWatch of a node without keys of clusters: it counts its own cluster when it is asked, and has nothing to watch. */
 import { create } from "@bufbuild/protobuf";
 import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
-import { ServiceSummarySchema } from "../../../gen/waymark/catalog/v1/summary_pb.js";
+import type { EntryKind } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { type HealthBand, ServiceSummarySchema } from "../../../gen/waymark/catalog/v1/summary_pb.js";
 import {
   type SummaryQueryRequest,
   type SummaryQueryResponse,
@@ -15,7 +16,7 @@ import { WaymarkError } from "../../lib/errors.ts";
 import { type Caller, viewerOf } from "../../policy/identity/caller.ts";
 import type { PolicySource } from "../../policy/set/visibility.ts";
 import { channelTtlMs, type SummaryFacts } from "../../summary/summary.ts";
-import { freshness } from "../discovery/nodes.ts";
+import { freshness, wireScope } from "../discovery/nodes.ts";
 import { type SummaryMethod, summaryFilter } from "../discovery/summaries.ts";
 import { summaryRoute } from "../discovery/summary-route.ts";
 import type { PeerDirectory } from "../peer-directory.ts";
@@ -74,18 +75,26 @@ async function answer(
 
 /** The summary as a signed one would be, without number, key and signature. */
 function summaryOf({ identity, summaryTtlMs }: CountedParts, facts: SummaryFacts, wallMs: number) {
-  const { namespace, serviceId, kind, regions, endpointCount, policyVersion, policyRule, noStale, latency } = facts;
+  const { latency } = facts;
+  // oxlint-disable-next-line typescript/no-unsafe-enum-assignment -- kinds and bands have their numbers on the wire
+  const [kind, healthBand]: [EntryKind, HealthBand] = [facts.kind, facts.band];
   return create(ServiceSummarySchema, {
-    ...{ namespace, serviceId, kind, endpointCount, policyVersion, policyRule, noStale },
-    regions: [...regions],
-    healthBand: facts.band,
+    namespace: facts.namespace,
+    serviceId: facts.serviceId,
+    kind,
+    regions: [...facts.regions],
+    endpointCount: facts.endpointCount,
+    healthBand,
     ...((latency.minMs > 0 || latency.maxMs > 0) && { latencyBandMs: { min: latency.minMs, max: latency.maxMs } }),
     ttl: durationFromMs(channelTtlMs(summaryTtlMs, facts.channel)),
     generatedAt: timestampFromMs(wallMs),
     sourceCluster: identity.clusterId,
-    scope: facts.channel,
+    scope: wireScope(facts.channel),
     exporter: identity.nodeId,
     ...(facts.notAfterWallMs !== undefined && { notAfter: timestampFromMs(facts.notAfterWallMs) }),
+    noStale: facts.noStale,
+    policyVersion: facts.policyVersion,
     policyNumber: BigInt(facts.policyNumber),
+    policyRule: facts.policyRule,
   });
 }
