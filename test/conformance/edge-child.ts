@@ -18,6 +18,7 @@ for await (const bytes of delimitedMessages(process.stdin)) {
       services: [conformanceEdgeService],
       chain: conformanceChain,
       metrics: new Metrics(),
+      onCut: () => {},
       registry,
       sources: {
         metricsAccess: "off",

@@ -23,6 +23,7 @@ const rules = (parse(readFileSync(ALERTS, "utf8")) as Rules).groups.flatMap((gro
 
 describe.skipIf(!isPromtool)(`promtool${isPromtool ? "" : " (skipped: needs promtool)"}`, () => {
   test.each([
+    { verb: "config", file: "scrape.yaml", command: "check" },
     { verb: "rules", file: "alerts.yaml", command: "check" },
     { verb: "rules", file: "alerts.test.yaml", command: "test" },
   ])("$command $verb takes $file", ({ command, verb, file }) => {

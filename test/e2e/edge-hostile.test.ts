@@ -4,6 +4,7 @@ import { type ClientHttp2Session, connect as connectHttp2, constants } from "nod
 import { gzipSync } from "node:zlib";
 import { expect, test } from "vitest";
 import type { EdgeLimits } from "../../src/server/edge/sockets.io.ts";
+import { demoService } from "../fakes/demo-service.ts";
 import { type DemoEdge, RawClient, startDemoEdge } from "../fakes/edge.ts";
 import { until } from "../fakes/until.ts";
 import { call, callHeaders, FLAG, frame, hpack, PREFACE, QUERY, RawConnection, settings, TYPE, u32, WATCH } from "./h2-frames.ts";
@@ -347,6 +348,77 @@ test("a stream nobody reads is not pulled, over HTTP/1.1 and HTTP/2", async () =
   raw.socket.destroy();
   framed.destroy();
   await until("both sources are closed", () => served.demo.sources.every(({ closeCount }) => closeCount === 1));
+});
+
+/** Answers that do not end, on each of these paths, and one that is longer than the kernel keeps for a client. */
+function unreadable(limits: Partial<EdgeLimits>): Promise<DemoEdge> {
+  function* endless(): Generator<string> {
+    for (;;) yield "x".repeat(65_536);
+  }
+  const demo = demoService();
+  const list = { path: "/sd/prometheus", parameters: [], rpc: () => "catalogQuery" };
+  const service = { ...demo.service, routes: [{ ...list, answer: () => ({ kind: "pieces", pieces: endless() }) as const }] };
+  const scrape = () => Promise.resolve({ contentType: "text/plain", body: "x".repeat(20_000_000) });
+  return startDemoEdge({ listener: { services: [service], limits }, sources: { scrape } });
+}
+
+const LIST = "GET /sd/prometheus HTTP/1.1\r\nhost: localhost\r\n\r\n";
+
+function cutCount({ metrics }: DemoEdge): number {
+  return metrics.counter("waymark_connections_refused_total", { listener: "http", reason: "unread_answer" }).value;
+}
+
+function endlessWatch(contentType: string, message: Uint8Array): Buffer {
+  const head = CALL.replace("CatalogQuery", "CatalogWatch").replace("application/json", contentType);
+  return Buffer.concat([
+    Buffer.from(`${head}content-length: ${message.length + 5}\r\n\r\n`),
+    Buffer.from([0]),
+    u32(message.length),
+    message,
+  ]);
+}
+
+test.each([
+  { what: "a list in pieces", sends: LIST },
+  { what: "a whole answer", sends: LIST.replace("/sd/prometheus", "/metrics") },
+  { what: "a stream of Connect", sends: endlessWatch("application/connect+json", Buffer.from('{"namespace":"endless"}')) },
+  { what: "a stream of gRPC-Web", sends: endlessWatch("application/grpc-web+proto", Buffer.from("\n\u0007endless")) },
+])("$what of which its client takes nothing any more is cut with its connection, and counted", async ({ sends }) => {
+  await using served = await unreadable({ takeTimeoutMs: 300 });
+  await using raw = new RawClient(served.edge, { isReading: false });
+  raw.send(sends);
+  await until("the answer is cut", () => cutCount(served) === 1 && served.edge.acceptor.sockets.size === 0);
+  expect(await isServing(served)).toBe(true);
+});
+
+test("over HTTP/2 an answer that is not read is cut alone, and its connection goes on", async () => {
+  await using served = await unreadable({ takeTimeoutMs: 300 });
+  const client = session(served);
+  const list = client.request({ ":path": "/sd/prometheus" }).on("error", () => {});
+  await until("the list is cut", () => cutCount(served) === 1);
+  list.resume();
+  await until("its stream is reset", () => list.closed);
+  expect(list.rstCode).toBe(constants.NGHTTP2_CANCEL);
+  const whole = client.request(HEADERS);
+  whole.end('{"namespace":"svc"}');
+  let text = "";
+  for await (const chunk of whole) text += String(chunk);
+  expect(text).toBe('{"servedBy":"svc"}');
+  client.destroy();
+});
+
+test("answers that nobody reads hold a bounded number of bytes over all connections: those that wait longest are cut", async () => {
+  const maxHeld = 10;
+  await using served = await unreadable({ maxUntakenBytes: maxHeld * 65_536 });
+  const clients = Array.from({ length: 60 }, () => new RawClient(served.edge, { isReading: false }));
+  for (const client of clients) client.send(LIST);
+  await until("all but a few are cut", () => cutCount(served) === clients.length - maxHeld);
+  await until("they are gone", () => served.edge.acceptor.sockets.size === maxHeld);
+  await using reading = new RawClient(served.edge);
+  reading.send(LIST);
+  await until("who reads is served", () => reading.text.length > 2_000_000);
+  expect(await isServing(served)).toBe(true);
+  for (const client of clients) client.socket.destroy();
 });
 
 test("requests aborted at any moment leave nothing open and nothing broken", async () => {

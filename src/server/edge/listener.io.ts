@@ -14,6 +14,7 @@ import { withoutMapping } from "../../lib/addresses.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
+import { patientDueMs, patientNowMs } from "../../lib/patient-time.io.ts";
 import type { Port } from "../../lib/shared-port.io.ts";
 import type { Service } from "../../services/service.ts";
 import { BrowserRules, type WebRules } from "../browser-rules.ts";
@@ -28,6 +29,7 @@ import { bodyInOnePiece, type PlainAnswer, type PlainMethod } from "./plain-call
 import { authorityOf, quoted, readAbsoluteForm, twoHostsFault, universalRequest, urlFault } from "./request.io.ts";
 import { type EdgeMethod, edgeMethods, prepareRequest } from "./rpc.ts";
 import { type EdgeLimits, type EdgeRequest, type EdgeResponse, type EdgeSocketEvents, EdgeSockets } from "./sockets.io.ts";
+import { UntakenAnswers } from "./untaken.ts";
 import { isClosed, write, writeAnswer, writeJson } from "./writer.ts";
 
 export interface EdgeListenerOptions extends Port {
@@ -51,21 +53,23 @@ export interface EdgeListenerOptions extends Port {
 type DispatcherOptions = Pick<
   EdgeListenerOptions,
   "services" | "chain" | "sources" | "metrics" | "tls" | "web" | "inflater" | "registry" | "dnsMessages"
->;
+> &
+  Pick<EdgeSocketEvents, "onCut">;
 
 /** Binds and serves. Rejects with a message naming host:port when it cannot. */
 export async function startEdgeListener(options: EdgeListenerOptions): Promise<EdgeListener> {
   const { limits, log } = options;
-  const dispatcher = new EdgeDispatcher(options, limits);
   const refused = (reason: Parameters<EdgeSocketEvents["onCut"]>[0] | "limit" | "handshake") =>
     options.metrics.inc("waymark_connections_refused_total", { listener: "http", reason });
+  const onCut: EdgeSocketEvents["onCut"] = (reason, address) => {
+    refused(reason);
+    log.warn({ listener: "http", reason, address }, "connection cut");
+  };
+  const dispatcher = new EdgeDispatcher({ ...options, onCut }, limits);
   const sockets: EdgeSockets = new EdgeSockets(limits, {
     onRequest: (request, response, transport) =>
       dispatcher.take(request, response, { transport, connection: sockets.connectionOf(request) }),
-    onCut: (reason, address) => {
-      refused(reason);
-      log.warn({ listener: "http", reason, address }, "connection cut");
-    },
+    onCut,
   });
   const acceptor = await openFileAcceptor({
     host: options.host,
@@ -119,11 +123,15 @@ export class EdgeListener {
     const again = setInterval(() => this.#sockets.closeIdle(), IDLE_CHECK_MS);
     await this.acceptor.allClosed(deadlineMs);
     clearInterval(again);
+    this.#dispatcher.close();
     for (const socket of this.acceptor.sockets) socket.destroy();
   }
 }
 
 const IDLE_CHECK_MS = 20;
+
+/** How often answers are looked for that nobody reads. */
+const UNREAD_CHECK_MS = 250;
 
 /** Shorter answers are not worth compressing. Connect has the same bound. */
 const MIN_GZIP_BYTES = 1_024;
@@ -138,6 +146,8 @@ export class EdgeDispatcher {
   readonly #routes: HttpRoutes;
   readonly #methods: ReadonlyMap<string, EdgeMethod>;
   readonly #budget: BodyBudget;
+  readonly #untaken: UntakenAnswers;
+  readonly #unreadTimer: NodeJS.Timeout;
   readonly #maxMessageBytes: number;
   readonly #browserRules: BrowserRules;
   readonly #gzip: Compression;
@@ -146,6 +156,11 @@ export class EdgeDispatcher {
     this.#options = options;
     this.#browserRules = new BrowserRules({ takesAnyHost: options.tls !== undefined, hosts: [], corsOrigins: [], ...options.web });
     this.#budget = { maxBytes: limits.maxBufferedBytes, usedBytes: 0 };
+    this.#untaken = new UntakenAnswers(limits, {
+      nowMs: patientNowMs,
+      onCut: (address) => options.onCut("unread_answer", address),
+    });
+    this.#unreadTimer = setInterval(() => this.#untaken.check(patientDueMs()), UNREAD_CHECK_MS).unref();
     this.#maxMessageBytes = limits.maxMessageBytes;
     const { services, chain } = options;
     this.#routes = new HttpRoutes(options.sources, services, chain);
@@ -163,6 +178,11 @@ export class EdgeDispatcher {
   drain(): readonly EdgeResponse[] {
     this.#isStopping = true;
     return [...this.#open];
+  }
+
+  /** Nothing is answered any more. */
+  close(): void {
+    clearInterval(this.#unreadTimer);
   }
 
   take(request: EdgeRequest, response: EdgeResponse, on: { transport: "http1" | "h2"; connection: Connection | undefined }): void {
@@ -190,6 +210,7 @@ export class EdgeDispatcher {
       onDeadline: (expire) => (arrival.timeoutMs === undefined ? undefined : chain.ports.later(expire, arrival.timeoutMs)),
       budget: this.#budget,
       meter: on.connection?.meter,
+      untaken: this.#untaken,
       arriving: on.connection?.arriving,
       owner,
     };
@@ -204,18 +225,18 @@ export class EdgeDispatcher {
     const coding = arrival.header("transfer-encoding")?.toLowerCase() ?? "chunked";
     if (coding !== "chunked" && response instanceof ServerResponse) {
       response.setHeader("connection", "close");
-      return write(response, errorAnswer(refusal(new WaymarkError("unimplemented", UNREAD_CODING))), arrival);
+      return this.#write(response, errorAnswer(refusal(new WaymarkError("unimplemented", UNREAD_CODING))), arrival);
     }
     const method = this.#methods.get(pathOf(request.url ?? ""));
     const wrongHost = twoHostsFault(request) ?? (method === undefined ? undefined : urlFault(request));
-    if (wrongHost !== undefined) return write(response, errorAnswer(refusal(wrongHost)), arrival);
+    if (wrongHost !== undefined) return this.#write(response, errorAnswer(refusal(wrongHost)), arrival);
     const answered = this.#refusedByBrowserRules(request, response, { arrival, method });
     if (answered !== undefined) return answered;
     if (method === undefined) return this.#answerRoute(request, response, arrival);
     const { handler, chain, plain } = method;
     const isRead = request.method === "GET" && handler.allowedMethods.includes("GET");
     const fault = isRead ? queryFault(request.url ?? "") : undefined;
-    if (fault !== undefined) return write(response, errorAnswer(refusal(fault)), arrival);
+    if (fault !== undefined) return this.#write(response, errorAnswer(refusal(fault)), arrival);
     const call = new EdgeCall(arrival, chain.requestPlan);
     boundArrival(request, call, { arriving: arrival.arriving, isStream: isBidi(handler) });
     const length = plain?.lengthOf(request.method ?? "", arrival.header);
@@ -233,8 +254,8 @@ export class EdgeDispatcher {
       handler(prepareRequest(incoming, call, { ...to, piece, maxMessageBytes: this.#maxMessageBytes })),
     );
     const refused = plainRefusal(answer, handler, request);
-    if (refused === undefined) await writeAnswer(response, answer, { signal: incoming.signal, meter: arrival.meter });
-    else await write(response, refused, arrival);
+    if (refused === undefined) await writeAnswer(response, answer, { ...arrival, signal: incoming.signal });
+    else await this.#write(response, refused, arrival);
   }
 
   #answerPlain(
@@ -247,12 +268,12 @@ export class EdgeDispatcher {
   }
 
   async #writePlain({ status, headers, text }: PlainAnswer, response: EdgeResponse, arrival: EdgeArrival): Promise<void> {
-    const { header, requestId, meter } = arrival;
+    const { header } = arrival;
     const isPacked =
       text.length >= MIN_GZIP_BYTES && (header("accept-encoding") ?? "").split(",").some((name) => name.trim() === this.#gzip.name);
     const body = isPacked ? await this.#gzip.compress(Buffer.from(text, "latin1")) : text;
     if (isClosed(response)) return;
-    await writeJson(response, { status, headers, body, encoding: isPacked ? this.#gzip.name : undefined }, { requestId, meter });
+    await writeJson(response, { status, headers, body, encoding: isPacked ? this.#gzip.name : undefined }, arrival);
   }
 
   /** Answers requests that the rules of hosts and origins refuse, and preflights, before anything else looks at the request. */
@@ -277,7 +298,7 @@ export class EdgeDispatcher {
       const called =
         method === undefined ? { service: "http", method: path } : { service: method.chain.service, method: method.chain.name };
       this.#options.chain.ports.onRefused?.({ ...called, requestId, address, caller: undefined, error: refused });
-      return write(response, errorAnswer(refusal(refused)), arrival);
+      return this.#write(response, errorAnswer(refusal(refused)), arrival);
     }
     const isPreflight = request.method === "OPTIONS" && header("access-control-request-method") !== undefined;
     const cors = isPreflight ? this.#browserRules.preflightHeaders(origin) : this.#browserRules.corsHeaders(origin);
@@ -285,7 +306,7 @@ export class EdgeDispatcher {
     if (this.#browserRules.tellsOrigins) response.setHeader("vary", "origin");
     if (cors === undefined) return undefined;
     for (const [name, value] of Object.entries(cors)) response.setHeader(name, value);
-    return isPreflight ? write(response, { status: 204, contentType: "text/plain", headers: {}, body: [] }, arrival) : undefined;
+    return isPreflight ? this.#write(response, { status: 204, contentType: "text/plain", headers: {}, body: [] }, arrival) : undefined;
   }
 
   async #answerRoute(request: EdgeRequest, response: EdgeResponse, arrival: EdgeArrival): Promise<void> {
@@ -298,7 +319,11 @@ export class EdgeDispatcher {
       : await this.#routes.answer({ method, target, arrival: { ...arrival, encoding: "json" } });
     if (isClosed(response)) return;
     this.#options.metrics.inc("waymark_http_requests_total", { route: answer.route, status: statusClass(answer.status) });
-    await write(response, answer, { ...arrival, isHead: request.method === "HEAD" });
+    await this.#write(response, answer, { ...arrival, isHead: request.method === "HEAD" });
+  }
+
+  #write(response: EdgeResponse, answer: Answer, to: EdgeArrival & { readonly isHead?: boolean }): Promise<void> {
+    return write(response, answer, { ...to, turn: this.#options.chain.ports.turn });
   }
 }
 

@@ -1,25 +1,30 @@
 /** Writes answers of the HTTP edge as fast as the client takes them, on HTTP/1.1 and HTTP/2 alike. */
 import { ServerResponse } from "node:http";
+import { constants } from "node:http2";
 import type { Writable } from "node:stream";
 import type { UniversalServerResponse } from "@connectrpc/connect/protocol";
 import type { Answer } from "../http-routes.ts";
+import type { TurnBudget } from "../turn-budget.ts";
+import type { EdgeArrival } from "./call.ts";
 import type { EdgeResponse } from "./sockets.io.ts";
 
-/** Response bytes handed to a connection and not known to be taken. */
-interface Meter {
-  pendingBytes: number;
-}
+/** Who takes an answer, and the counts of the bytes that are not known to be taken. */
+type Taking = Pick<EdgeArrival, "address" | "meter" | "untaken">;
+
+/** A client that takes as much as this of a long answer makes progress. */
+const SLICE_BYTES = 64 * 1024;
 
 /** Whether the client can no longer take the answer. An answer that waits for its turn on a connection has no socket yet. */
 export function isClosed(response: EdgeResponse): boolean {
+  if (!(response instanceof ServerResponse)) return response.stream.closed || response.stream.destroyed;
   return response.destroyed || response.closed || response.socket?.destroyed === true;
 }
 
-/** Writes a whole answer; one in pieces with a turn of the event loop between two. */
+/** Writes a whole answer; the pieces of one in pieces are made in the turns of the event loop that all streams share. */
 export async function write(
   response: EdgeResponse,
   answer: Answer,
-  to: { readonly requestId: string; readonly isHead?: boolean },
+  to: Taking & { readonly requestId: string; readonly isHead?: boolean; readonly turn: TurnBudget },
 ): Promise<void> {
   const { body } = answer;
   const out: Writable = response;
@@ -30,8 +35,8 @@ export async function write(
   const whole = typeof body === "string" || body instanceof Uint8Array ? body : undefined;
   if (whole !== undefined) response.setHeader("content-length", Buffer.byteLength(whole));
   if (to.isHead !== true) {
-    if (typeof body === "string" || body instanceof Uint8Array) out.write(body);
-    else await writePieces(response, body);
+    if (typeof body === "string" || body instanceof Uint8Array) await writeBytes(response, Buffer.from(body), to);
+    else await writePieces(response, body, to);
   }
   out.end();
 }
@@ -64,27 +69,44 @@ interface JsonAnswer {
 export async function writeJson(
   response: EdgeResponse,
   { status, headers, body, encoding }: JsonAnswer,
-  { requestId, meter }: { readonly requestId: string; readonly meter: Meter | undefined },
+  to: Taking & { readonly requestId: string },
 ): Promise<void> {
   begin(response, status);
   for (const [name, value] of headers) setHeader(response, name, value);
   response.setHeader("content-type", "application/json");
-  response.setHeader("x-request-id", requestId);
+  response.setHeader("x-request-id", to.requestId);
   if (encoding !== undefined) response.setHeader("content-encoding", encoding);
   response.setHeader("content-length", body.length);
   const out: Writable = response;
-  if (meter !== undefined) {
-    await writeChunk(response, typeof body === "string" ? Buffer.from(body, "latin1") : body, { meter });
+  if (to.meter !== undefined || body.length > SLICE_BYTES) {
+    await writeBytes(response, typeof body === "string" ? Buffer.from(body, "latin1") : body, to);
     out.end();
-  } else if (typeof body === "string") out.end(body, "latin1");
+    return;
+  }
+  if (typeof body === "string") out.end(body, "latin1");
   else out.end(body);
+  if (out.writableLength > 0) await finished(response, body.length, to);
 }
 
-async function writePieces(response: EdgeResponse, pieces: Iterable<string>): Promise<void> {
+/** Resolves when a short answer that was ended is taken, or its connection is gone. */
+async function finished(response: EdgeResponse, sizeBytes: number, { untaken, address }: Taking): Promise<void> {
+  const waiting = untaken.add(sizeBytes, address, () => cut(response));
+  const out: Writable = response;
+  await new Promise((resolve) => {
+    out.once("finish", resolve);
+    out.once("close", resolve);
+  });
+  waiting.end();
+}
+
+async function writePieces(response: EdgeResponse, pieces: Iterable<string>, to: Taking & { readonly turn: TurnBudget }): Promise<void> {
+  const { turn } = to;
+  const inTurn = () => new Promise<void>((resolve) => (turn.mayAct() ? resolve() : turn.wait(resolve)));
+  await inTurn();
   for (const piece of pieces) {
     if (isClosed(response)) return;
-    await writeChunk(response, Buffer.from(piece));
-    await new Promise((resolve) => setImmediate(resolve));
+    if (piece !== "") await writeBytes(response, Buffer.from(piece), to);
+    await inTurn();
   }
 }
 
@@ -96,7 +118,7 @@ async function writePieces(response: EdgeResponse, pieces: Iterable<string>): Pr
 export async function writeAnswer(
   response: EdgeResponse,
   answer: UniversalServerResponse,
-  to: { readonly signal: AbortSignal; readonly meter: Meter | undefined },
+  to: Taking & { readonly signal: AbortSignal },
 ): Promise<void> {
   const chunks = answer.body?.[Symbol.asyncIterator]();
   const isGone = () => to.signal.aborted || isClosed(response);
@@ -107,7 +129,7 @@ export async function writeAnswer(
     begin(response, answer.status);
     for (const [name, value] of answer.header ?? []) setHeader(response, name, value);
     while (read !== undefined && read.done !== true) {
-      await writeChunk(response, read.value, to);
+      await writeBytes(response, read.value, to);
       if (isGone()) return;
       read = await chunks?.next();
     }
@@ -137,21 +159,41 @@ function sendHeaders(response: EdgeResponse): void {
   else response.writeHead(response.statusCode);
 }
 
-/** Resolves when the connection took the chunk, or is gone. */
-async function writeChunk(
-  response: EdgeResponse,
-  chunk: Uint8Array,
-  to: { readonly signal?: AbortSignal; readonly meter?: Meter | undefined } = {},
-): Promise<void> {
+/**
+ * Writes bytes of an answer. Resolves when the connection took them, or is gone. All of them count as untaken until then, and each slice that is
+ * taken is progress.
+ */
+async function writeBytes(response: EdgeResponse, bytes: Uint8Array, to: Taking & { readonly signal?: AbortSignal }): Promise<void> {
+  const { meter, signal, untaken, address } = to;
+  const waiting = untaken.add(bytes.length, address, () => cut(response));
+  let leftBytes = bytes.length;
+  if (meter !== undefined) meter.pendingBytes += leftBytes;
+  do {
+    const slice = bytes.subarray(bytes.length - leftBytes, bytes.length - leftBytes + SLICE_BYTES);
+    await taken(response, slice, signal);
+    waiting.took(slice.length);
+    if (meter !== undefined) meter.pendingBytes -= slice.length;
+    leftBytes -= slice.length;
+  } while (leftBytes > 0 && !isClosed(response) && signal?.aborted !== true);
+  if (meter !== undefined) meter.pendingBytes -= leftBytes;
+  waiting.end();
+}
+
+/** Resolves when the connection took the slice, or is gone. */
+async function taken(response: EdgeResponse, slice: Uint8Array, signal: AbortSignal | undefined): Promise<void> {
   const out: Writable = response;
   const { promise, resolve } = Promise.withResolvers<undefined>();
   const settle = () => resolve(undefined);
-  if (to.meter !== undefined) to.meter.pendingBytes += chunk.length;
   out.once("close", settle);
-  to.signal?.addEventListener("abort", settle);
-  out.write(chunk, settle);
+  signal?.addEventListener("abort", settle);
+  out.write(slice, settle);
   await promise;
   out.off("close", settle);
-  to.signal?.removeEventListener("abort", settle);
-  if (to.meter !== undefined) to.meter.pendingBytes -= chunk.length;
+  signal?.removeEventListener("abort", settle);
+}
+
+/** Ends an answer that its client does not read: over HTTP/1.1 with its connection, over HTTP/2 with its stream. */
+function cut(response: EdgeResponse): void {
+  if (response instanceof ServerResponse) response.destroy();
+  else response.stream.close(constants.NGHTTP2_CANCEL);
 }

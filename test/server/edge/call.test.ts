@@ -4,6 +4,7 @@ import { framed } from "../../../src/grpc/wire/framing.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import { type EdgeArrival, EdgeCall } from "../../../src/server/edge/call.ts";
 import { prepareRequest } from "../../../src/server/edge/rpc.ts";
+import { UntakenAnswers } from "../../../src/server/edge/untaken.ts";
 
 const UNARY = { isUnary: true, judgeHeaders: () => undefined };
 
@@ -17,6 +18,7 @@ function call(budget = { maxBytes: 10_000_000, usedBytes: 0 }, contentType?: str
     requestId: "r",
     budget,
     meter: undefined,
+    untaken: new UntakenAnswers({ maxUntakenBytes: 0, takeTimeoutMs: 0 }, { nowMs: () => 0, onCut: () => {} }),
     arriving: undefined,
     owner: {},
     timeoutMs: undefined,

@@ -1,0 +1,88 @@
+/**
+ * Answers that clients have not read yet, over all connections of the edge. A budget bounds their bytes, and each must make progress in time.
+ * A client that reads nothing costs an open connection and these bytes, whatever it asked for.
+ */
+
+export interface UntakenLimits {
+  /** Bytes of answers that wait for their clients. Above it, the answer that has waited longest is cut. */
+  readonly maxUntakenBytes: number;
+  /** An answer is cut when its client takes nothing of it for so long. */
+  readonly takeTimeoutMs: number;
+}
+
+/** An answer, or a part of one, that waits for its client. */
+export interface UntakenAnswer {
+  /** The client took these bytes. */
+  took(sizeBytes: number): void;
+  /** Nothing waits any more. */
+  end(): void;
+}
+
+interface Waiting {
+  leftBytes: number;
+  sinceMs: number;
+  readonly address: string;
+  readonly cut: () => void;
+}
+
+export interface UntakenPorts {
+  /** Patient ms. */
+  readonly nowMs: () => number;
+  /** An answer to this address was cut. */
+  readonly onCut: (address: string) => void;
+}
+
+export class UntakenAnswers {
+  readonly #limits: UntakenLimits;
+  readonly #ports: UntakenPorts;
+  /** The one that has waited longest is the first. */
+  readonly #waiting = new Set<Waiting>();
+  #bytes = 0;
+
+  constructor(limits: UntakenLimits, ports: UntakenPorts) {
+    this.#limits = limits;
+    this.#ports = ports;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** An answer waits for the client at this address. `cut` ends it: it is called at most once, and not after `end`. */
+  add(sizeBytes: number, address: string, cut: () => void): UntakenAnswer {
+    const waiting: Waiting = { leftBytes: sizeBytes, sinceMs: this.#ports.nowMs(), address, cut };
+    this.#waiting.add(waiting);
+    this.#bytes += sizeBytes;
+    for (const first of this.#waiting) {
+      if (this.#bytes <= this.#limits.maxUntakenBytes || first === waiting) break;
+      this.#cut(first);
+    }
+    return { took: (takenBytes) => this.#took(waiting, takenBytes), end: () => void this.#remove(waiting) };
+  }
+
+  /** Cuts the answers of which nothing was taken in time. `dueMs`: patient ms up to which deadlines are due. */
+  check(dueMs: number): void {
+    for (const waiting of this.#waiting) {
+      if (dueMs - waiting.sinceMs < this.#limits.takeTimeoutMs) return;
+      this.#cut(waiting);
+    }
+  }
+
+  #took(waiting: Waiting, sizeBytes: number): void {
+    if (!this.#waiting.delete(waiting)) return;
+    this.#waiting.add(waiting);
+    waiting.sinceMs = this.#ports.nowMs();
+    waiting.leftBytes -= sizeBytes;
+    this.#bytes -= sizeBytes;
+  }
+
+  #cut(waiting: Waiting): void {
+    this.#remove(waiting);
+    this.#ports.onCut(waiting.address);
+    waiting.cut();
+  }
+
+  #remove(waiting: Waiting): void {
+    if (this.#waiting.delete(waiting)) this.#bytes -= waiting.leftBytes;
+  }
+}
