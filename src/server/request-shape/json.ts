@@ -4,7 +4,7 @@
  */
 import { WireType } from "@bufbuild/protobuf/wire";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
-import { MAX_UNSEEN_BYTES, type MessagePlan, Surplus } from "./plan.ts";
+import { type FieldPlan, MAX_UNSEEN_BYTES, type MessagePlan, Surplus } from "./plan.ts";
 
 /** As deep as a message may be (`json-fault.ts`). */
 const MAX_DEPTH = 100;
@@ -13,7 +13,7 @@ const MAX_PARTS = 250_000;
 /** Most digits of a number that stands as a text; the decoder's time grows faster than their count. No name of an enum is as long. */
 const MAX_DIGITS = 128;
 
-const decoder = new TextDecoder();
+const MAX_SHOWN_CHARS = 80;
 
 const QUOTE = 0x22;
 const COMMA = 0x2c;
@@ -24,9 +24,9 @@ const CLOSE_LIST = 0x5d;
 const OPEN_OBJECT = 0x7b;
 const CLOSE_OBJECT = 0x7d;
 
-/** Why the request is not decoded. Cost: O(bytes); a text of more than a few kilobytes is parsed. */
+/** Why the request is not decoded. Cost: O(bytes). */
 export function jsonFault(plan: MessagePlan, bytes: Uint8Array): WaymarkError | undefined {
-  return signsFault(bytes) ?? (bytes.length <= MAX_UNSEEN_BYTES ? undefined : listsFault(plan, bytes));
+  return signsFault(bytes) ?? (bytes.length <= MAX_UNSEEN_BYTES ? undefined : namesFault(plan, bytes));
 }
 
 /** Too many signs for a parser. Whether it is JSON at all is for the parser to say. */
@@ -62,43 +62,159 @@ function textEnd(bytes: Uint8Array, start: number): number {
   return at;
 }
 
-/** Too many items for the decoder, of which a parser makes as many more at once. */
-function listsFault(plan: MessagePlan, bytes: Uint8Array): WaymarkError | undefined {
+/** A name that its message does not have, or too many items for the decoder. A parser takes half a second for a hundred thousand unknown names. */
+function namesFault(plan: MessagePlan, bytes: Uint8Array): WaymarkError | undefined {
   try {
-    countItems(JSON.parse(decoder.decode(bytes)), { plan, path: "", surplus: new Surplus() });
+    new NameScan(plan, bytes).run();
     return undefined;
   } catch (thrown) {
-    return thrown instanceof WaymarkError ? thrown : undefined; // The parser says what is wrong with the text.
+    if (thrown instanceof WaymarkError) return thrown;
+    throw thrown;
   }
 }
 
-interface Place {
-  readonly plan: MessagePlan;
-  /** Before the names of its fields. */
-  readonly path: string;
-  readonly surplus: Surplus;
+/** An object or a list whose end has not come yet. */
+interface Open {
+  readonly isObject: boolean;
+  /** Of a message: its fields. */
+  readonly fields: MessagePlan | undefined;
+  /** Of a list or a map: the field that it is, and the message that each of its items is. */
+  readonly many: FieldPlan | undefined;
+  readonly inner: MessagePlan | undefined;
+  /** Of a list or a map: items so far. */
+  count: number;
+  /** Of a message: the field whose value comes next. Undefined before its name, and for a value that is not looked into. */
+  field: FieldPlan | undefined;
+  isNameNext: boolean;
 }
 
-function countItems(value: unknown, { plan, path, surplus }: Place): void {
-  if (typeof value !== "object" || value === null) return;
-  const fields: readonly (readonly [string, unknown])[] = Object.entries(value);
-  for (const [name, member] of fields) {
-    const field = plan.byName.get(name);
-    if (field !== undefined && field.wire !== WireType.LengthDelimited && [member].flat().some(isLongText))
-      throw invalid(path + field.name, `is a number, of at most ${MAX_DIGITS} characters where it stands as a text`);
-    if (field?.bound === undefined) {
-      if (field?.message !== undefined) countItems(member, { plan: field.message, path: `${path}${field.name}.`, surplus });
-      continue;
+/** Reads names and signs of a text that a parser may or may not accept; whatever is no JSON is for the parser to refuse. */
+class NameScan {
+  readonly #root: MessagePlan;
+  readonly #bytes: Uint8Array;
+  readonly #open: Open[] = [];
+  readonly #surplus = new Surplus();
+
+  constructor(root: MessagePlan, bytes: Uint8Array) {
+    this.#root = root;
+    this.#bytes = bytes;
+  }
+
+  run(): void {
+    const bytes = this.#bytes;
+    for (let at = 0; at < bytes.length; at++) {
+      switch (bytes[at] ?? 0) {
+        case QUOTE: {
+          const end = textEnd(bytes, at + 1);
+          this.#text(at + 1, end);
+          at = end;
+          break;
+        }
+        case COMMA:
+          this.#next();
+          break;
+        case OPEN_OBJECT:
+        case OPEN_LIST:
+          this.#open.push(this.#opened(bytes[at] === OPEN_OBJECT));
+          break;
+        case CLOSE_LIST:
+        case CLOSE_OBJECT:
+          this.#open.pop();
+      }
     }
-    const items: unknown[] = typeof member === "object" && member !== null ? Object.values(member) : [];
-    if (items.length > field.bound.most) surplus.addItems(items.length - field.bound.most, field, path);
-    if (field.bound.shared !== undefined) surplus.addShared(items.length, field.bound.shared, path + field.name);
-    const inner = Array.isArray(member) ? field.message : field.message?.byNumber[2]?.message;
-    if (inner === undefined) continue;
-    for (const [at, item] of items.entries()) countItems(item, { plan: inner, path: `${path}${field.name}[${at}].`, surplus });
+  }
+
+  #text(start: number, end: number): void {
+    const top = this.#open.at(-1);
+    if (top === undefined) return;
+    if (top.isNameNext) {
+      top.isNameNext = false;
+      this.#name(top, start, end);
+      return;
+    }
+    this.#shareItem(top);
+    const field = top.fields === undefined ? top.many : top.field;
+    if (field !== undefined && field.wire !== WireType.LengthDelimited && end - start > MAX_DIGITS)
+      throw invalid(this.#pathOf(field, top), `is a number, of at most ${MAX_DIGITS} characters where it stands as a text`);
+  }
+
+  #name(top: Open, start: number, end: number): void {
+    if (top.fields === undefined) {
+      if (top.many === undefined) this.#surplus.addField();
+      else this.#item(top, top.many);
+      return;
+    }
+    const name = nameOf(this.#bytes.subarray(start, end));
+    const field = name === undefined ? undefined : top.fields.byName.get(name);
+    if (field === undefined && name !== undefined)
+      throw invalid(`${this.#above(1)}${shown(name)}`, `${top.fields.typeName} has no such field`);
+    top.field = field;
+  }
+
+  #next(): void {
+    const top = this.#open.at(-1);
+    if (top === undefined) return;
+    top.isNameNext = top.isObject;
+    if (top.fields !== undefined) top.field = undefined;
+    if (!top.isObject && top.many !== undefined) this.#item(top, top.many);
+  }
+
+  #item(top: Open, many: FieldPlan): void {
+    top.count += 1;
+    // An item of a list is counted at the comma behind it, and a pair of a map at its name.
+    if (many.bound !== undefined && top.count + (top.isObject ? 0 : 1) > many.bound.most) this.#surplus.addItems(1, many, this.#above(2));
+  }
+
+  /** Counts a text or an object that begins in a list whose items share a bound with those of other lists. */
+  #shareItem({ many, isObject }: Open): void {
+    if (many?.bound?.shared !== undefined && !isObject) this.#surplus.addShared(1, many.bound.shared, `${this.#above(2)}${many.name}`);
+  }
+
+  #opened(isObject: boolean): Open {
+    const above = this.#open.at(-1);
+    if (above !== undefined) this.#shareItem(above);
+    const field = above?.field;
+    const isMany = field?.bound !== undefined && isObject === field.isMap;
+    const alone =
+      above === undefined ? this.#root : above.fields === undefined ? above.inner : field?.bound === undefined ? field?.message : undefined;
+    return {
+      isObject,
+      fields: isObject && !isMany && alone?.isWellKnown === false ? alone : undefined,
+      many: isMany ? field : undefined,
+      inner: isMany ? (field.isMap ? field.message?.byNumber[2]?.message : field.message) : undefined,
+      count: 0,
+      field: undefined,
+      isNameNext: isObject,
+    };
+  }
+
+  /** Path of a field in the innermost message, or of the list that is one. */
+  #pathOf(field: FieldPlan, top: Open): string {
+    return `${this.#above(top.fields === undefined ? 2 : 1)}${field.name}`;
+  }
+
+  /** Path of what is open, without so many of the innermost. */
+  #above(count: number): string {
+    return this.#open.slice(0, -count).map(partOf).join("");
   }
 }
 
-function isLongText(value: unknown): boolean {
-  return typeof value === "string" && value.length > MAX_DIGITS;
+function partOf({ fields, many, field, isObject, count }: Open): string {
+  if (many !== undefined) return `[${isObject ? count - 1 : count}].`;
+  return fields === undefined || field === undefined ? "" : field.bound === undefined ? `${field.name}.` : field.name;
+}
+
+/** Undefined for a text that is no name, which the parser refuses. */
+function nameOf(bytes: Uint8Array): string | undefined {
+  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString();
+  if (!text.includes("\\")) return text;
+  try {
+    return String(JSON.parse(`"${text}"`));
+  } catch {
+    return undefined;
+  }
+}
+
+function shown(text: string): string {
+  return text.length <= MAX_SHOWN_CHARS ? text : `${text.slice(0, MAX_SHOWN_CHARS)}…`;
 }

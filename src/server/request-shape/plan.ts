@@ -34,6 +34,7 @@ export interface FieldPlan {
   readonly place: number;
   /** How the decoder reads a value, whatever wire type its tag says. */
   readonly wire: WireType;
+  readonly isMap: boolean;
   /** Of a list or a map. */
   readonly bound: ListBound | undefined;
   /** Of a field that consists of messages; of a map the message of a pair. */
@@ -41,6 +42,10 @@ export interface FieldPlan {
 }
 
 export interface MessagePlan {
+  /** Without its package. */
+  readonly typeName: string;
+  /** Whether JSON writes it as a message of its own form, whose names are not those of its fields. */
+  readonly isWellKnown: boolean;
   readonly byNumber: readonly (FieldPlan | undefined)[];
   /** By both names that JSON has. The message of a pair of a map has none. */
   readonly byName: ReadonlyMap<string, FieldPlan>;
@@ -110,13 +115,15 @@ export function planner(bounds: ListBounds): (desc: DescMessage) => MessagePlan 
     if (known !== undefined) return known;
     const byNumber: FieldPlan[] = [];
     const byName = new Map<string, FieldPlan>();
-    const plan = { byNumber, byName, singleCount: desc.fields.filter((field) => !isMany(field)).length };
+    const singleCount = desc.fields.filter((field) => !isMany(field)).length;
+    const plan = { typeName: desc.name, isWellKnown: desc.typeName.startsWith("google.protobuf."), byNumber, byName, singleCount };
     plans.set(desc, plan); // Now, since a message may be inside itself.
     for (const [place, field] of desc.fields.entries()) {
       const message = field.message === undefined ? undefined : planOf(field.message);
       const wire = message === undefined ? wireOf(field.scalar) : WireType.LengthDelimited;
-      const own = { name: field.name, place, wire, message, bound: isMany(field) ? boundOf(field, bounds) : undefined };
-      const planned = field.fieldKind === "map" ? { ...own, wire: WireType.LengthDelimited, message: pairOf(field.mapKey, own) } : own;
+      const isMap = field.fieldKind === "map";
+      const own = { name: field.name, place, wire, message, isMap, bound: isMany(field) ? boundOf(field, bounds) : undefined };
+      const planned = isMap ? { ...own, wire: WireType.LengthDelimited, message: pairOf(field.mapKey, own) } : own;
       byNumber[field.number] = planned;
       byName.set(field.name, planned).set(field.jsonName, planned);
     }
@@ -130,8 +137,9 @@ function isMany({ fieldKind }: DescField): boolean {
 
 /** A map is a list of messages with a key and a value. */
 function pairOf(mapKey: ScalarType, value: FieldPlan): MessagePlan {
-  const key = { name: "key", place: 0, wire: wireOf(mapKey), bound: undefined, message: undefined };
-  return { byNumber: [undefined, key, { ...value, name: "value", place: 1, bound: undefined }], byName: new Map(), singleCount: 2 };
+  const key = { name: "key", place: 0, wire: wireOf(mapKey), isMap: false, bound: undefined, message: undefined };
+  const byNumber = [undefined, key, { ...value, name: "value", place: 1, isMap: false, bound: undefined }];
+  return { typeName: "", isWellKnown: false, byNumber, byName: new Map(), singleCount: 2 };
 }
 
 function wireOf(scalar: ScalarType | undefined): WireType {

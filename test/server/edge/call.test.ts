@@ -24,7 +24,7 @@ function call(budget = { maxBytes: 10_000_000, usedBytes: 0 }, contentType?: str
     timeoutMs: undefined,
     onDeadline: () => () => {},
   };
-  return new EdgeCall(arrival, { byNumber: [], byName: new Map(), singleCount: 0 });
+  return new EdgeCall(arrival, { byNumber: [], byName: new Map(), singleCount: 0, typeName: "None", isWellKnown: false });
 }
 
 async function* chunksOf(...lengths: readonly number[]): AsyncGenerator<Uint8Array> {

@@ -6,7 +6,7 @@ import { jsonFault } from "../../../src/server/request-shape/json.ts";
 import { type MessagePlan, planner } from "../../../src/server/request-shape/plan.ts";
 
 /** Of a request without fields. */
-const PLAN: MessagePlan = { byNumber: [], byName: new Map(), singleCount: 0 };
+const PLAN: MessagePlan = { typeName: "None", isWellKnown: true, byNumber: [], byName: new Map(), singleCount: 0 };
 
 const faultOf = (text: string, plan = PLAN): string => jsonFault(plan, Buffer.from(text))?.message ?? "";
 
@@ -68,7 +68,31 @@ test.each([
     says: "",
   },
   { what: "commas and names in texts", text: `{"leaseId":"${many("entries[{", 20_000)}"}`, says: "" },
-  { what: "a list of a field that there is not", text: `{"nope":[${many("{}", 20_000)}]}`, says: "" },
+  {
+    what: "a list of a field that there is not",
+    text: `{"nope":[${many("{}", 20_000)}]}`,
+    says: "nope: RegisterRequest has no such field",
+  },
+  {
+    what: "names that there are not",
+    text: `{"leaseId":"a","entries":[{},{"key":{"name":"a"},"cache":{"x":{},${Array.from({ length: 20_000 }, (_, i) => `"k${i}":0`).join()}}}]}`,
+    says: "entries[1].cache.x: CacheDetail has no such field",
+  },
+  {
+    what: "names in a value that is no message",
+    text: `{"leaseId":{${Array.from({ length: 20_000 }, (_, i) => `"k${i}":0`).join()}}}`,
+    says: "request: has more than 10000 fields beside those of its type",
+  },
+  {
+    what: "a map whose keys are names of no field",
+    text: `{"entries":[{"metadata":{"x":"${"y".repeat(20_000)}","z":""},"tags":["a"]}]}`,
+    says: "",
+  },
+  {
+    what: "a broken escape in a name",
+    text: `{"leaseId":"${"y".repeat(20_000)}","\\u00":1}`,
+    says: "",
+  },
 ])("lists of a request: $what", ({ text, says }) => {
   expect(faultOf(text, REGISTER)).toBe(says === "" ? "" : `invalid_argument: ${says}`);
 });
