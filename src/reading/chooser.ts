@@ -7,7 +7,7 @@ import { NEVER, type Time } from "../lib/machine.ts";
 import { type Candidate, Endpoint } from "./endpoint.ts";
 import { TIERS } from "./fitness.ts";
 import { LEVELS, LevelTurns, type RankOptions, SELECT_POLICY, shareLevels } from "./levels.ts";
-import { Seen } from "./load.ts";
+import { Seen, saysFaulty } from "./load.ts";
 import { Pool, type PoolOptions } from "./pool.ts";
 
 /** `region` and `zone` are the preferred place; empty text is no preference. `start` differs between programs, so that not all begin with one endpoint. */
@@ -44,6 +44,8 @@ export class Chooser<C extends Candidate> {
   /** The best tier with an endpoint that may be chosen. TIERS without any. */
   #tier: number = TIERS;
   #areSharesOld = false;
+  /** By load: endpoints whose reported errors are to be judged before the next choice. */
+  readonly #unjudged = new Set<Endpoint<C>>();
   /** The pool of the only level that takes traffic. Undefined if there are more, or none. */
   #only: Pool<C> | undefined;
   #nowMonoMs = 0;
@@ -76,6 +78,14 @@ export class Chooser<C extends Candidate> {
 
   /** Adds an entry, or takes its new fields. What was seen of its endpoint stays. */
   put(candidate: C): Endpoint<C> {
+    const endpoint = this.#put(candidate);
+    if (this.#options.policy !== SELECT_POLICY.LOAD_AWARE || !(endpoint.isFaulty || saysFaulty(candidate.view.load))) return endpoint;
+    this.#unjudged.add(endpoint);
+    this.#unsettle();
+    return endpoint;
+  }
+
+  #put(candidate: C): Endpoint<C> {
     const held = this.#byKey.get(candidate.key);
     if (held === undefined) return this.#enter(new Endpoint(candidate, this.#options));
     if (held.isMovedBy(candidate, this.#options)) {
@@ -94,6 +104,7 @@ export class Chooser<C extends Candidate> {
   remove(key: string): void {
     const endpoint = this.#byKey.get(key);
     if (endpoint === undefined) return;
+    this.#unjudged.delete(endpoint);
     this.#leave(endpoint);
   }
 
@@ -111,6 +122,7 @@ export class Chooser<C extends Candidate> {
   }
 
   #chooseAnew(time: Time, random: () => number, wishes: Wishes<C>): Endpoint<C> | undefined {
+    if (this.#unjudged.size > 0) this.#judge(time);
     if (this.#isAnyEjected && time.monoMs >= this.#nextReturnMs) this.#readmitDue(time.monoMs);
     if (this.#areSharesOld) this.#share();
     if (this.#tier === TIERS) return undefined;
@@ -199,6 +211,19 @@ export class Chooser<C extends Candidate> {
   #noteReturn(pool: Pool<C>): void {
     this.#nextReturnMs = Math.min(this.#nextReturnMs, pool.nextReturnMs);
     this.#isAnyEjected = this.#nextReturnMs !== NEVER;
+  }
+
+  /** Judges the endpoints that report errors, or did. */
+  #judge(time: Time): void {
+    this.#nowMonoMs = time.monoMs;
+    for (const endpoint of this.#unjudged) {
+      const pool = endpoint.isChoosable ? this.#pools[endpoint.rank] : undefined;
+      if (pool === undefined) continue;
+      pool.judge(endpoint, time);
+      this.#noteReturn(pool);
+    }
+    this.#unjudged.clear();
+    this.#unsettle();
   }
 
   #readmitDue(nowMonoMs: number): void {

@@ -1,7 +1,9 @@
 /** An entry among which a program chooses, with what the program saw of it and whether it is ejected for that. */
+
+import type { Time } from "../lib/machine.ts";
 import { type Fitness, type HealthNumber, TIERS } from "./fitness.ts";
 import { LEVELS, type Place, type RankOptions, rankOf } from "./levels.ts";
-import type { Load, Seen } from "./load.ts";
+import { faultyForMs, type Load, Reports, type Seen } from "./load.ts";
 import { drawTarget, entryWeight, preferredTargets, type Target } from "./targets.ts";
 
 /** An entry that can be chosen, with the fields that the choice depends on. */
@@ -55,8 +57,12 @@ export class Endpoint<C extends Candidate> {
   seen: Seen | undefined;
   /** Index among those of its pool that may be chosen; -1 if it is not there. */
   index = -1;
-  /** Monotonic time at which its ejection ends. 0 if it is not ejected. */
-  ejectedUntilMs = 0;
+  readonly reports = new Reports();
+  /** Whether it was judged to report too many errors. */
+  isFaulty = false;
+  /** Monotonic times at which its ejections end, for failed calls and for reported errors. 0 if it is not ejected. */
+  #failedUntilMs = 0;
+  #faultyUntilMs = 0;
   #failures = 0;
   #ejections = 0;
   #returnedMs = 0;
@@ -71,6 +77,7 @@ export class Endpoint<C extends Candidate> {
   describe(candidate: C, options: RankOptions): void {
     this.candidate = candidate;
     this.rank = rankOf(fitnessOf(candidate), candidate.view, options);
+    this.reports.note(candidate.view.load);
     const preferred = preferredTargets<TargetOf<C>>(candidate.view.targets);
     this.#only = preferred.length === 1 ? preferred[0] : undefined;
     this.#preferred = preferred;
@@ -120,13 +127,33 @@ export class Endpoint<C extends Candidate> {
   eject(nowMonoMs: number): void {
     if (this.#ejections > 0 && nowMonoMs - this.#returnedMs >= FORGIVEN_AFTER_MS) this.#ejections = 0;
     this.#ejections = Math.min(MOST_EJECTIONS, this.#ejections + 1);
-    this.ejectedUntilMs = nowMonoMs + this.#ejections * EJECTION_MS;
+    this.#failedUntilMs = nowMonoMs + this.#ejections * EJECTION_MS;
   }
 
-  /** Ends an ejection. */
+  /** Judges by the errors that its last report tells of. */
+  judge({ monoMs, wallMs }: Time): void {
+    const forMs = faultyForMs(this.candidate.view.load, wallMs);
+    this.isFaulty = forMs > 0;
+    this.#faultyUntilMs = this.isFaulty ? monoMs + forMs : 0;
+  }
+
+  /** It is not ejected for reported errors after all. */
+  pardon(): void {
+    this.#faultyUntilMs = 0;
+  }
+
+  /** Ends its ejections. */
   readmit(nowMonoMs: number): void {
-    this.ejectedUntilMs = 0;
-    this.#returnedMs = nowMonoMs;
-    this.#failures = 0;
+    if (this.#failedUntilMs > 0) {
+      this.#returnedMs = nowMonoMs;
+      this.#failures = 0;
+    }
+    this.#failedUntilMs = 0;
+    this.#faultyUntilMs = 0;
+  }
+
+  /** Monotonic time at which its ejection ends. 0 if it is not ejected. */
+  get ejectedUntilMs(): number {
+    return Math.max(this.#failedUntilMs, this.#faultyUntilMs);
   }
 }

@@ -10,20 +10,60 @@ export interface Load {
   readonly observedWallMs: number;
 }
 
-/** Half-life of a load report, and of what this program saw. Old knowledge counts less, and never excludes an entry. */
+/** Half-life of a load report, and of what this program saw. Old knowledge counts less. */
 const LOAD_HALF_LIFE_MS = 60_000;
 /** The load of an entry of which nothing is known: between idle and full. */
 export const UNKNOWN_LOAD = 0.5;
 /** The latency and the number of clients at which their part of the score is half. */
 const HALF_LATENCY_MS = 100;
 const HALF_CLIENTS = 100;
-/** Weight of the worst latency and of the most clients in a report. They matter less than utilisation and errors. */
-const LATENCY_WEIGHT = 0.5;
+/** Weight of the most clients in a report. They matter less than the others, because a client may be idle. */
 const CLIENTS_WEIGHT = 0.25;
+/** Half-life of earlier reports in the score of an entry. Reports are seconds old, so callers that followed each one would all swing from one entry to the other. */
+const REPORTS_HALF_LIFE_MS = 10_000;
+/** From this reported share of errors on, an entry is ejected, unless its report is older than a half-life. */
+const FAULTY_ERROR_RATE = 0.5;
 
 /** The load of an entry by its report: 0 for idle to 1 for overloaded. Unknown load is in between, and a report fades to that value with its age. */
 export function loadScore(load: Load | undefined, nowWallMs: number): number {
   return load === undefined ? UNKNOWN_LOAD : faded(reportedScore(load), nowWallMs - load.observedWallMs);
+}
+
+/** Whether a report says that its entry fails too often. */
+export function saysFaulty(load: Load | undefined): boolean {
+  return load !== undefined && load.errorRate >= FAULTY_ERROR_RATE;
+}
+
+/** For how long a report ejects its entry from now on, in ms; 0 or less if it does not. */
+export function faultyForMs(load: Load | undefined, nowWallMs: number): number {
+  return load === undefined || !saysFaulty(load) ? 0 : load.observedWallMs + LOAD_HALF_LIFE_MS - nowWallMs;
+}
+
+/** The reports of one entry as one score. The first one counts in full, a later one by the time since the one before. */
+export class Reports {
+  /** What it was last, as if that were new. */
+  score = UNKNOWN_LOAD;
+  #last: Load | undefined;
+
+  /** Takes the report that the entry has now, which may be the last one again. */
+  note(load: Load | undefined): void {
+    const before = this.#last;
+    this.#last = load;
+    if (load === undefined || load === before) {
+      if (load === undefined) this.score = UNKNOWN_LOAD;
+      return;
+    }
+    const score = reportedScore(load);
+    const ageMs = before === undefined ? Number.POSITIVE_INFINITY : load.observedWallMs - before.observedWallMs;
+    // Without a time of its own it replaces the one before.
+    if (ageMs <= 0 || before === undefined) this.score = before !== undefined && score === reportedScore(before) ? this.score : score;
+    else this.score += (score - this.score) * (1 - 2 ** (-ageMs / REPORTS_HALF_LIFE_MS));
+  }
+
+  /** When the last report was made. */
+  get observedWallMs(): number {
+    return this.#last?.observedWallMs ?? 0;
+  }
 }
 
 /** The score of a report that is new. */
@@ -32,7 +72,7 @@ function reportedScore(load: Load): number {
   const headroom =
     (1 - share(load.utilization)) *
     (1 - share(load.errorRate)) *
-    (1 - LATENCY_WEIGHT * saturating(load.latencyMs, HALF_LATENCY_MS)) *
+    (1 - saturating(load.latencyMs, HALF_LATENCY_MS)) *
     (1 - CLIENTS_WEIGHT * saturating(load.activeClients, HALF_CLIENTS));
   return 1 - headroom;
 }
@@ -111,9 +151,9 @@ const IN_FLIGHT = 5;
  * Writes what is known of an entry's load to `numbers` from `at` on. HOT: a choice compares entries that are in no processor cache. Their numbers are in one
  * line of it; in objects they were in ten, and a choice among 100,000 took three times as long (bench/choose.ts).
  */
-export function noteLoad(numbers: number[], at: number, { load, seen, weight }: KnownLoad): void {
-  numbers[at + REPORTED] = load === undefined ? UNKNOWN_LOAD : reportedScore(load);
-  numbers[at + REPORTED_WALL_MS] = load?.observedWallMs ?? 0;
+export function noteLoad(numbers: number[], at: number, { reports, seen, weight }: KnownLoad): void {
+  numbers[at + REPORTED] = reports.score;
+  numbers[at + REPORTED_WALL_MS] = reports.observedWallMs;
   numbers[at + LATENCY_MS] = seen?.latencyMs ?? -1;
   numbers[at + OK_SHARE] = seen?.okShare ?? 1;
   numbers[at + SEEN_MONO_MS] = seen?.lastMonoMs ?? 0;
@@ -123,7 +163,7 @@ export function noteLoad(numbers: number[], at: number, { load, seen, weight }: 
 }
 
 interface KnownLoad {
-  readonly load: Load | undefined;
+  readonly reports: Reports;
   readonly seen: Seen | undefined;
   readonly weight: number;
 }
@@ -144,4 +184,17 @@ export function roomOf(numbers: readonly number[], at: number, { time, typicalMs
   const slowness = latencyMs < 0 ? UNKNOWN_LOAD : saturating(latencyMs, typicalMs);
   const seen = faded(1 - (1 - slowness) * (numbers[at + OK_SHARE] ?? 1), time.monoMs - (numbers[at + SEEN_MONO_MS] ?? 0));
   return ((1 - reported) * (1 - seen)) / (1 + (numbers[at + IN_FLIGHT] ?? 0) * meanWeight);
+}
+
+/** An entry keeps its calls as long as it has this share of the room of the other. Below it they go quickly: a quarter of the room keeps 6 % of them. */
+const EQUAL_ROOM = 0.5;
+const STEEPNESS = 4;
+
+/**
+ * The share of its calls that an entry keeps when it has this room, and the other one that. It is a chance and no comparison, with a range in which nothing changes:
+ * otherwise equal entries would take all calls in turn, and noise would undo weights.
+ */
+export function keptShare(room: number, otherRoom: number): number {
+  const enough = EQUAL_ROOM * otherRoom;
+  return room >= enough ? 1 : (room / enough) ** STEEPNESS;
 }

@@ -3,7 +3,7 @@ import { fnv64, type Hash64, mixedFraction } from "../lib/hash64.ts";
 import type { Time } from "../lib/machine.ts";
 import { type Candidate, type Endpoint, mostEjected } from "./endpoint.ts";
 import { SELECT_POLICY, type SelectPolicy } from "./levels.ts";
-import { LOAD_NUMBERS, noteLoad, roomOf } from "./load.ts";
+import { keptShare, LOAD_NUMBERS, noteLoad, roomOf } from "./load.ts";
 import { Rotation, type Turns } from "./rotation.ts";
 import { WeightTree } from "./weight-tree.ts";
 
@@ -33,6 +33,8 @@ export class Pool<C extends Candidate> {
   #typicalMs = 0;
   /** HASH: two halves of a hash for each member, each a small integer. */
   readonly #hashes: number[] = [];
+  /** Members, also ejected ones, that were judged to report too many errors. */
+  #faultyCount = 0;
   /** Latest return first. */
   readonly #ejected: Endpoint<C>[] = [];
   readonly #rotation: Rotation<Endpoint<C>> | undefined;
@@ -64,11 +66,13 @@ export class Pool<C extends Candidate> {
   }
 
   put(endpoint: Endpoint<C>): void {
+    if (endpoint.isFaulty) this.#faultyCount += 1;
     if (endpoint.ejectedUntilMs > 0) this.#hold(endpoint);
     else this.#add(endpoint);
   }
 
   remove(endpoint: Endpoint<C>): void {
+    if (endpoint.isFaulty) this.#faultyCount -= 1;
     if (endpoint.index === -1) this.#ejected.splice(this.#ejected.indexOf(endpoint), 1);
     else this.#take(endpoint);
   }
@@ -87,6 +91,34 @@ export class Pool<C extends Candidate> {
     endpoint.eject(nowMonoMs);
     this.#hold(endpoint);
     return true;
+  }
+
+  /**
+   * Ejects a member that reports too many errors, if that leaves enough of the level, or readmits it. Where more than half of the level report them, none is ejected for it:
+   * the others could not take all calls.
+   */
+  judge(endpoint: Endpoint<C>, time: Time): void {
+    const total = this.size + this.#ejected.length;
+    const before = Number(endpoint.isFaulty);
+    this.#sort(endpoint, () => endpoint.judge(time));
+    this.#faultyCount += Number(endpoint.isFaulty) - before;
+    if (this.#faultyCount * 2 > total) {
+      for (const one of this.#ejected.filter(({ isFaulty }) => isFaulty)) this.#sort(one, () => one.pardon());
+    } else if (endpoint.index !== -1 && endpoint.ejectedUntilMs > time.monoMs && this.#ejected.length < mostEjected(total)) {
+      this.#take(endpoint);
+      this.#hold(endpoint);
+      return;
+    }
+    if (endpoint.index !== -1) endpoint.pardon();
+  }
+
+  /** Puts an ejected member to its place again after a change of its ejection. */
+  #sort(endpoint: Endpoint<C>, change: () => void): void {
+    if (endpoint.index !== -1) return change();
+    this.#ejected.splice(this.#ejected.indexOf(endpoint), 1);
+    change();
+    if (endpoint.ejectedUntilMs > 0) this.#hold(endpoint);
+    else this.#add(endpoint);
   }
 
   /** Readmits those whose ejection has ended, and, of the others, those that are too many after members went. */
@@ -142,21 +174,28 @@ export class Pool<C extends Candidate> {
   }
 
   /**
-   * The better of two that are drawn by weight (Mitzenmacher, The Power of Two Choices in Randomized Load Balancing, 2001). The same one may be drawn
-   * twice, so even the most loaded is chosen now and then: load never excludes.
+   * One of two different members that are drawn by weight (Mitzenmacher, The Power of Two Choices in Randomized Load Balancing, 2001): the first, or the second
+   * where that has more room. So a member has as many calls as its weight, less those that it loses, and those that others lose to it.
    */
   #betterOfTwo(time: Time, random: () => number): Endpoint<C> | undefined {
     const first = this.#draw(random());
-    const second = this.#draw(random());
-    if (first === second) return this.#members[first];
+    if (this.#members.length < 2) return this.#members[first];
+    const second = this.#drawOther(first, random());
     const moment = { time, typicalMs: this.#typicalMs, meanWeight: this.#totalWeight / this.#members.length };
-    const isSecond = roomOf(this.#loads, second * LOAD_NUMBERS, moment) > roomOf(this.#loads, first * LOAD_NUMBERS, moment);
-    return this.#members[isSecond ? second : first];
+    const kept = keptShare(roomOf(this.#loads, first * LOAD_NUMBERS, moment), roomOf(this.#loads, second * LOAD_NUMBERS, moment));
+    return this.#members[kept < 1 && random() >= kept ? second : first];
   }
 
   /** The index of a member, by weight. */
   #draw(drawn: number): number {
     return this.#weights === undefined ? Math.floor(drawn * this.#members.length) : this.#weights.draw(drawn);
+  }
+
+  /** The index of another member than this, by weight. */
+  #drawOther(index: number, drawn: number): number {
+    if (this.#weights !== undefined) return this.#weights.drawOther(drawn, index, this.#members[index]?.weight ?? 0);
+    const other = Math.floor(drawn * (this.#members.length - 1));
+    return other < index ? other : other + 1;
   }
 
   #add(endpoint: Endpoint<C>): void {
@@ -195,9 +234,8 @@ export class Pool<C extends Candidate> {
     if (endpoint.isKnown) this.#knownCount -= 1;
   }
 
-  #writeLoad({ index, candidate, seen, weight }: Endpoint<C>): void {
-    const at = index * LOAD_NUMBERS;
-    noteLoad(this.#loads, at, { load: candidate.view.load, seen, weight });
+  #writeLoad({ index, reports, seen, weight }: Endpoint<C>): void {
+    noteLoad(this.#loads, index * LOAD_NUMBERS, { reports, seen, weight });
   }
 
   #hold(endpoint: Endpoint<C>): void {

@@ -33,6 +33,14 @@ export class WeightTree {
     return index;
   }
 
+  /** As `draw`, when this index has no part of the range. `weight` is that of the index. */
+  drawOther(drawn: number, index: number, weight: number): number {
+    let before = 0;
+    for (let i = index; i > 0; i -= i & -i) before += this.#sums[i] ?? 0;
+    const left = drawn * (this.#total - weight);
+    return this.draw((left < before ? left : left + weight) / this.#total);
+  }
+
   #grow(): void {
     const sums = new Float64Array((this.#sums.length - 1) * 2 + 1);
     sums.set(this.#sums);

@@ -49,6 +49,11 @@ function tally(chooser: Chooser<Candidate>, choices: number, time = START): Read
 const keys = (chooser: Chooser<Candidate>, count: number, time = START) =>
   Array.from({ length: count }, () => chooser.choose(time, () => 0.5)?.key ?? "none").join(" ");
 
+/** Calls to the endpoint begin. */
+function start(chooser: Chooser<Candidate>, key: string, count: number): void {
+  for (let i = 0; i < count; i++) chooser.started(endpointOf(chooser, key));
+}
+
 /** Fails calls to an endpoint until it is ejected or `count` have failed. */
 function failTimes(chooser: Chooser<Candidate>, endpoint: Endpoint | undefined, count: number, time = START): void {
   if (endpoint === undefined) return;
@@ -146,18 +151,16 @@ test("where no load is known the choice is nginx's smooth weighted round robin i
   expect(keys(chooserOf(all, { policy: SELECT_POLICY.ROUND_ROBIN }), 7)).toBe("a a b a c a a");
 });
 
-test("by load, of two drawn the less loaded wins, and the most loaded is chosen now and then", () => {
+test("by load, two different ones are drawn and the less loaded wins, so that the most loaded has nothing while others have room", () => {
   const all = [candidate("idle", { load: load(0) }), candidate("busy", { load: load(0.9) }), candidate("full", { load: load(1) })];
   const chooser = chooserOf(all);
   const counts = tally(chooser, 9000);
-  // Of nine pairs, the idle one is in five, the full one is twice its own partner in one.
-  expect([...counts]).toEqual(
-    expect.arrayContaining([
-      ["idle", expect.closeTo(5000, -3)],
-      ["full", expect.closeTo(1000, -3)],
-    ]),
-  );
-  expect(counts.get("full")).toBeGreaterThan(800);
+  // Of three pairs, the idle one is in two, and the busy one is alone with the full one in the other.
+  expect([(counts.get("idle") ?? 0) / 9000, (counts.get("busy") ?? 0) / 9000]).toEqual([
+    expect.closeTo(2 / 3, 1),
+    expect.closeTo(1 / 3, 1),
+  ]);
+  expect(counts.get("full")).toBeUndefined();
   expect(chooser.counts).toEqual({ choices: 9000, byLoad: 9000 });
 });
 
@@ -171,8 +174,8 @@ test("weights count in choices by load and at random", () => {
 
 test("an old report counts less: after an hour a loaded one is as good as one of which nothing is known", () => {
   const chooser = chooserOf([candidate("full", { load: load(1) }), candidate("unknown")]);
-  expect(tally(chooser, 1000).get("full")).toBeLessThan(300);
-  expect(tally(chooser, 1000, at(60_000)).get("full")).toBeLessThan(300);
+  expect(tally(chooser, 1000).get("full")).toBeUndefined();
+  expect(tally(chooser, 1000, at(30_000)).get("full")).toBeLessThan(100);
   expect(tally(chooser, 1000, at(3_600_000)).get("full")).toBeGreaterThan(400);
 });
 
@@ -196,15 +199,14 @@ test.each<{ readonly what: string; readonly act: (chooser: Chooser<Candidate>) =
     what: "slower once, because an average of latencies falls slowly",
     act: (chooser) => (succeed(chooser, "a", 400), succeed(chooser, "a", 10)),
   },
-  { what: "failing", act: (chooser) => (succeed(chooser, "a", 10), failTimes(chooser, chooser.find("a"), 1)) },
-  { what: "busy with calls", act: (chooser) => (succeed(chooser, "a", 10), chooser.started(endpointOf(chooser, "a"))) },
+  { what: "failing", act: (chooser) => (succeed(chooser, "a", 10), failTimes(chooser, chooser.find("a"), 3)) },
+  { what: "busy with calls", act: (chooser) => (succeed(chooser, "a", 10), start(chooser, "a", 2)) },
 ])("an endpoint that is $what loses to another, until that is long ago", ({ what, act }) => {
   const chooser = chooserOf([candidate("a"), candidate("b")]);
   succeed(chooser, "b", 10);
   act(chooser);
-  // It wins where it is drawn twice.
-  expect(shareOf(chooser, "a")).toBeCloseTo(0.25, 1);
-  if (what === "busy with calls") chooser.abandoned(endpointOf(chooser, "a"));
+  expect(shareOf(chooser, "a")).toBeLessThan(0.3);
+  if (what === "busy with calls") for (let i = 0; i < 2; i++) chooser.abandoned(endpointOf(chooser, "a"));
   expect(shareOf(chooser, "a", at(7_200_000))).toBeCloseTo(0.5, 1);
 });
 
@@ -212,18 +214,18 @@ test("a failure is forgotten after later calls went well", () => {
   const chooser = chooserOf([candidate("a"), candidate("b")]);
   failTimes(chooser, chooser.find("a"), 4);
   succeed(chooser, "a", 10, at(120_000));
-  succeed(chooser, "b", 20, at(120_000));
-  expect(shareOf(chooser, "a", at(120_000))).toBeCloseTo(0.75, 1);
+  succeed(chooser, "b", 80, at(120_000));
+  expect(shareOf(chooser, "a", at(120_000))).toBeGreaterThan(0.8);
 });
 
 test("an endpoint of three times the weight stands three times the calls in flight, whoever else was there", () => {
   const chooser = chooserOf([candidate("gone", { weight: 1000 }), candidate("light", { weight: 1 }), candidate("heavy", { weight: 3 })]);
-  for (let i = 0; i < 3; i++) chooser.started(endpointOf(chooser, "heavy"));
-  for (let i = 0; i < 2; i++) chooser.started(endpointOf(chooser, "light"));
+  start(chooser, "heavy", 3);
+  start(chooser, "light", 3);
   for (const key of ["light", "heavy"]) succeed(chooser, key, 10);
   chooser.remove("gone");
-  // The light one wins where it is drawn twice.
-  expect(shareOf(chooser, "light")).toBeCloseTo(1 / 16, 1);
+  // With the mean weight of these two it has 3/7 of the room of the other, and keeps half of its quarter.
+  expect(shareOf(chooser, "light")).toBeCloseTo(0.13, 1);
   const reported = chooserOf([
     candidate("gone", { weight: 1000 }),
     candidate("a", { load: load(0.2) }),
@@ -231,7 +233,7 @@ test("an endpoint of three times the weight stands three times the calls in flig
   ]);
   reported.remove("gone");
   reported.started(endpointOf(reported, "a"));
-  expect(shareOf(reported, "a")).toBeCloseTo(0.75, 1);
+  expect(shareOf(reported, "a")).toBeCloseTo(0.5, 1);
 });
 
 test("loads and weights stay those of their endpoints when others go", () => {
@@ -242,8 +244,7 @@ test("loads and weights stay those of their endpoints when others go", () => {
   ];
   const chooser = chooserOf(all);
   chooser.remove("first");
-  // Drawn: 3 of 4 times busy; it wins where it is drawn twice.
-  expect(shareOf(chooser, "busy")).toBeCloseTo(9 / 16, 1);
+  expect(shareOf(chooser, "busy")).toBeLessThan(0.01);
   const random = chooserOf([candidate("first"), candidate("light", { weight: 1 }), candidate("heavy", { weight: 5 })], {
     policy: SELECT_POLICY.RANDOM,
   });
@@ -461,7 +462,9 @@ test("an entry that changes its weight while it is ejected stays ejected", () =>
   failTimes(chooser, chooser.find("e000"), 5);
   chooser.put(candidate("e000", { weight: 5 }));
   expect(keys(chooser, 4)).not.toContain("e000");
-  expect(keys(chooser, 20, at(30_000))).toContain("e000");
+  const rng = new Rng(5);
+  const chosen = Array.from({ length: 200 }, () => chooser.choose(at(30_000), () => rng.next())?.key);
+  expect(chosen).toContain("e000");
 });
 
 test("what a program saw of its calls counts as well after it has run for a day", () => {

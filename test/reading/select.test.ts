@@ -92,15 +92,16 @@ test("by load, the better of two drawn is chosen, and the alternatives are the l
     candidate("slow", { load: load({ latencyMs: 50 }) }),
     candidate("busy", { load: load({ utilization: 0.3, activeClients: 50 }) }),
     candidate("failing", { load: load({ utilization: 0.9, errorRate: 1, latencyMs: 900 }) }),
+    candidate("full", { load: load({ utilization: 0.95 }) }),
   ];
   const drawing = (...drawn: readonly number[]) => {
     let i = 0;
     return ids(select(all, options({ random: () => drawn[i++] ?? 0 })).ranked);
   };
-  // In key order: b-unknown, busy, c-unknown, failing, idle, slow.
-  expect(drawing(0.7, 0.2)).toBe("idle slow busy b-unknown c-unknown failing");
-  expect(drawing(0.6, 0.1)).toBe("b-unknown idle slow busy c-unknown failing");
-  expect(drawing(0.6, 0.6)).toBe("failing idle slow busy b-unknown c-unknown");
+  // What fails is ejected, and the last has its place: b-unknown, busy, c-unknown, slow, full, idle.
+  expect(drawing(0.9, 0)).toBe("idle slow busy b-unknown c-unknown full failing");
+  expect(drawing(0.7, 0, 0.5)).toBe("b-unknown idle slow busy c-unknown full failing");
+  expect(drawing(0.7, 0, 0)).toBe("full idle slow busy b-unknown c-unknown failing");
 });
 
 /** The load that an explanation tells. */

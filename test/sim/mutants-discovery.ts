@@ -77,7 +77,7 @@ export const DISCOVERY_MUTANTS = [
     edits: [
       {
         file: "src/discovery/registrar/loads.ts",
-        find: "    if (before.band === band || monoMs - before.toldMonoMs < this.#intervalMs) return false;",
+        find: "    if (!isDue || toldForMs < this.#intervalMs) return false;",
         replace: "",
       },
     ],

@@ -1,6 +1,7 @@
 /** Load reports of own entries. They are kept here, and sent to other nodes only if they differ enough (semantics.md, Load). */
 import type { LoadView } from "../../catalog/entry/view.ts";
 import type { Health, KeyText } from "../../catalog/record/record.ts";
+import { loadScore, saysFaulty } from "../../reading/load.ts";
 
 /** The report about one entry in a renewal. */
 export interface Report {
@@ -17,6 +18,10 @@ export interface Renewed {
   readonly ttlMs: number | undefined;
 }
 
+/** A report of a bad load is sent again after this time although its band is the same: readers forget half of it each minute, and would call the instance again. */
+const BAD_AGAIN_MS = 30_000;
+/** The score of a report from which on it is bad. */
+const BAD_SCORE = 0.75;
 const LATENCY_BANDS = 64;
 const CLIENT_BANDS = 10;
 /** No report has this band. */
@@ -65,7 +70,9 @@ export class Loads {
       return true;
     }
     before.load = load;
-    if (before.band === band || monoMs - before.toldMonoMs < this.#intervalMs) return false;
+    const toldForMs = monoMs - before.toldMonoMs;
+    const isDue = before.band !== band || (toldForMs >= BAD_AGAIN_MS && loadScore(load, load.observedWallMs) >= BAD_SCORE);
+    if (!isDue || toldForMs < this.#intervalMs) return false;
     before.band = band;
     before.toldMonoMs = monoMs;
     return true;
@@ -86,13 +93,13 @@ export class Loads {
 }
 
 /**
- * The band of a report: quarters of utilisation, powers of two of latency, powers of four of clients, and four levels of errors (none,
- * below 1 %, below 10 %, more). A report in the same band is not new.
+ * The band of a report: quarters of utilisation with the last one divided at 90 %, powers of two of latency, powers of four of clients, and five levels
+ * of errors (none, below 1 %, below 10 %, below what ejects an entry, more). A report in the same band is not new.
  */
 export function loadBand(load: LoadView): number {
-  const quarter = Math.min(3, Math.floor(load.utilization * 4));
+  const quarter = load.utilization >= 0.9 ? 4 : Math.min(3, Math.floor(load.utilization * 4));
   const octave = load.latencyMs < 1 ? 0 : Math.min(LATENCY_BANDS - 1, 1 + Math.floor(Math.log2(load.latencyMs)));
   const crowd = load.activeClients < 1 ? 0 : Math.min(CLIENT_BANDS - 1, 1 + Math.floor(Math.log2(load.activeClients) / 2));
-  const errors = load.errorRate <= 0 ? 0 : load.errorRate < 0.01 ? 1 : load.errorRate < 0.1 ? 2 : 3;
-  return ((errors * CLIENT_BANDS + crowd) * 4 + quarter) * LATENCY_BANDS + octave;
+  const errors = load.errorRate <= 0 ? 0 : load.errorRate < 0.01 ? 1 : load.errorRate < 0.1 ? 2 : saysFaulty(load) ? 4 : 3;
+  return ((errors * CLIENT_BANDS + crowd) * 5 + quarter) * LATENCY_BANDS + octave;
 }

@@ -1874,8 +1874,9 @@ export enum ResolvePolicy {
   UNSPECIFIED = 0,
 
   /**
-   * Draws two instances by weight and takes the less loaded one. A load report counts half after 60 seconds, and a high
-   * load excludes no instance. Where no instance has reported its load, it is RESOLVE_POLICY_ROUND_ROBIN.
+   * Draws two different instances by weight, and prefers the one that is much less loaded. A load report counts half after 60
+   * seconds. Of instances that report 50 % errors or more, a tenth of the level or one is left out, unless most report them.
+   * Where no instance has reported its load, it is RESOLVE_POLICY_ROUND_ROBIN.
    *
    * @generated from enum value: RESOLVE_POLICY_LOAD_AWARE = 1;
    */

@@ -1,0 +1,195 @@
+/** How calls spread over endpoints by what these report of their load: away from bad ones, and evenly over equal ones although reports are old. */
+import { expect, test } from "vitest";
+import { HEALTH } from "../../src/catalog/record/record.ts";
+import { Rng } from "../../src/lib/rng.ts";
+import { Chooser } from "../../src/reading/chooser.ts";
+import type { Candidate } from "../../src/reading/endpoint.ts";
+import { SELECT_POLICY } from "../../src/reading/levels.ts";
+import { select } from "../../src/reading/select.ts";
+import { NameTurns } from "../../src/reading/turns.ts";
+import { WeightTree } from "../../src/reading/weight-tree.ts";
+
+type Load = NonNullable<Candidate["view"]["load"]>;
+
+const WALL = 1_700_000_000_000;
+const at = (monoMs: number) => ({ monoMs, wallMs: WALL + monoMs });
+const OPTIONS = { policy: SELECT_POLICY.LOAD_AWARE, region: "", zone: "" } as const;
+const GOOD: Partial<Load> = { utilization: 0.3, latencyMs: 20 };
+
+function candidate(key: string, load: Partial<Load>, { atMs = 0, weight = 0 } = {}): Candidate {
+  const whole = { utilization: 0, errorRate: 0, latencyMs: 0, activeClients: 0, ...load, observedWallMs: WALL + atMs };
+  const targets = [{ priority: 0, weight }];
+  return { key, view: { region: "", zone: "", health: HEALTH.HEALTHY, targets, load: whole } };
+}
+
+function chooserOf(candidates: readonly Candidate[]): Chooser<Candidate> {
+  const chooser = new Chooser<Candidate>({ ...OPTIONS, start: 0 });
+  for (const one of candidates) chooser.put(one);
+  return chooser;
+}
+
+/** The share of choices that go to keys of this beginning. */
+function shareOf(chooser: Chooser<Candidate>, start: string, nowMs: number): number {
+  const rng = new Rng(7);
+  const chosen = Array.from({ length: 5_000 }, () => chooser.choose(at(nowMs), () => rng.next())?.key ?? "");
+  return chosen.filter((key) => key.startsWith(start)).length / chosen.length;
+}
+
+/** The same of Resolve, which begins anew each time. */
+function resolvedShareOf(candidates: readonly Candidate[], start: string, nowMs: number): number {
+  const rng = new Rng(7);
+  const options = { ...OPTIONS, hashKey: "", turns: new NameTurns(0), limit: 1, counts: undefined, explain: false };
+  const draw = () => select(candidates, { ...options, random: () => rng.next(), time: at(nowMs) }).ranked[0]?.key ?? "";
+  const chosen = Array.from({ length: 2_000 }, draw);
+  return chosen.filter((key) => key.startsWith(start)).length / chosen.length;
+}
+
+test.each([
+  { bad: "90 % errors", load: { ...GOOD, errorRate: 0.9 }, most: 0 },
+  { bad: "95 % load", load: { ...GOOD, utilization: 0.95 }, most: 0.02 },
+  { bad: "900 ms", load: { ...GOOD, latencyMs: 900 }, most: 0.02 },
+])("of two endpoints, the one that reports $bad has at most $most of the choices, also when the report is 5 s old", ({ load, most }) => {
+  for (const weights of [
+    [1, 1],
+    [9, 1],
+  ] as const)
+    for (const nowMs of [0, 5_000]) {
+      const both = [candidate("bad", load, { weight: weights[0] }), candidate("good", GOOD, { weight: weights[1] })];
+      expect(shareOf(chooserOf(both), "bad", nowMs)).toBeLessThanOrEqual(most);
+      expect(resolvedShareOf(both, "bad", nowMs)).toBeLessThanOrEqual(most);
+    }
+});
+
+const named = (count: number, start: string, load: Partial<Load>, atMs = 0) =>
+  Array.from({ length: count }, (_, i) => candidate(`${start}${i}`, load, { atMs }));
+const FAILING = { errorRate: 0.9 };
+
+test("of endpoints that report errors a tenth of the level or one is ejected, the others have few calls, and none is ejected where most report them", () => {
+  // Of two in four one is ejected, and the other is always drawn next to a good one.
+  expect(shareOf(chooserOf([...named(1, "bad", FAILING), ...named(3, "good", GOOD)]), "bad", 0)).toBe(0);
+  expect(shareOf(chooserOf([...named(2, "bad", FAILING), ...named(2, "good", GOOD)]), "bad", 0)).toBeLessThan(0.01);
+  const most = chooserOf([...named(3, "bad", FAILING), ...named(1, "good", GOOD)]);
+  const rng = new Rng(1);
+  const chosen = new Set(Array.from({ length: 500 }, () => most.choose(at(0), () => rng.next())?.key));
+  expect([...chosen].toSorted()).toEqual(["bad0", "bad1", "bad2", "good0"]);
+  for (const all of [named(1, "bad", FAILING), named(2, "bad", FAILING)]) expect(shareOf(chooserOf(all), "bad", 0)).toBe(1);
+  expect(shareOf(chooserOf(named(2, "bad", FAILING)), "bad0", 0)).toBeCloseTo(0.5, 1);
+});
+
+test("an ejected endpoint returns with a better report, when most report errors, or when its report is old, and not before its failed calls allow it", () => {
+  const chooser = chooserOf([candidate("bad", FAILING), candidate("good", GOOD)]);
+  expect(shareOf(chooser, "bad", 0)).toBe(0);
+  chooser.put(candidate("good", FAILING, { atMs: 1_000 }));
+  expect(shareOf(chooser, "bad", 1_000)).toBeGreaterThan(0);
+  chooser.put(candidate("good", GOOD, { atMs: 2_000 }));
+  chooser.put(candidate("bad", FAILING, { atMs: 2_000 }));
+  expect(shareOf(chooser, "bad", 2_000)).toBe(0);
+  expect(shareOf(chooser, "bad", 61_999)).toBe(0);
+  expect(shareOf(chooser, "bad", 62_000)).toBeGreaterThan(0);
+  chooser.put(candidate("bad", FAILING, { atMs: 63_000 }));
+  expect(shareOf(chooser, "bad", 63_000)).toBe(0);
+  const bad = chooser.find("bad");
+  for (let i = 0; i < 40; i++) chooser.put(candidate("bad", GOOD, { atMs: 64_000 + i * 1_000 }));
+  expect(shareOf(chooser, "bad", 104_000)).toBeGreaterThan(0.3);
+  for (let i = 0; i < 5 && bad !== undefined; i++) {
+    chooser.started(bad);
+    chooser.failed(bad, at(104_000));
+  }
+  chooser.put(candidate("bad", FAILING, { atMs: 105_000 }));
+  expect(shareOf(chooser, "bad", 105_000)).toBe(0);
+  chooser.put(candidate("bad", GOOD, { atMs: 106_000 }));
+  expect(shareOf(chooser, "bad", 133_999)).toBe(0);
+  expect(shareOf(chooser, "bad", 134_000)).toBeGreaterThan(0);
+});
+
+interface World {
+  /** How busy both would be with the calls that their weights give them. */
+  readonly rho: number;
+  readonly weights: readonly [number, number];
+  readonly reportEveryMs: number;
+  /** Until this time the first reports that it is full and the second that it is idle. */
+  readonly misleadsUntilMs?: number;
+}
+
+const CALLERS = 20;
+const CALLS_A_SECOND = 200;
+const DELAY_MS = 5_000;
+const WINDOW = 10 * CALLS_A_SECOND;
+
+/** The share of the first endpoint in each 10 s of five minutes, from when the callers know something that is true. */
+function windowsOf({ rho, weights, reportEveryMs, misleadsUntilMs = 0 }: World): readonly number[] {
+  const rng = new Rng(3);
+  const names = ["first", "second"] as const;
+  const callers = Array.from({ length: CALLERS }, () => new Chooser<Candidate>({ ...OPTIONS, start: rng.next() }));
+  const total = weights[0] + weights[1];
+  const calls = [0, 0];
+  const sent: { readonly untilMs: number; readonly candidate: Candidate }[] = [];
+  const chosen: number[] = [];
+  for (const caller of callers) for (const [i, weight] of weights.entries()) caller.put({ ...candidate(names[i] ?? "", {}, { weight }) });
+  for (let call = 0; call < 360 * CALLS_A_SECOND; call++) {
+    const nowMs = (call * 1000) / CALLS_A_SECOND;
+    if (call > 0 && nowMs % reportEveryMs === 0)
+      for (const [i, weight] of weights.entries()) {
+        const share = ((calls[i] ?? 0) * 1000) / reportEveryMs / ((CALLS_A_SECOND * weight) / total);
+        const utilization = nowMs < misleadsUntilMs ? 0.95 - 0.9 * i : Math.min(1, rho * share);
+        sent.push({ untilMs: nowMs + DELAY_MS, candidate: candidate(names[i] ?? "", { utilization }, { atMs: nowMs, weight }) });
+        calls[i] = 0;
+      }
+    while ((sent[0]?.untilMs ?? Infinity) <= nowMs) {
+      const report = sent.shift();
+      for (const caller of callers) if (report !== undefined) caller.put(report.candidate);
+    }
+    const key = callers[call % CALLERS]?.choose(at(nowMs), () => rng.next())?.key;
+    const index = key === "first" ? 0 : 1;
+    calls[index] = (calls[index] ?? 0) + 1;
+    chosen.push(1 - index);
+  }
+  const from = (misleadsUntilMs > 0 ? misleadsUntilMs / 1000 + 60 : 20) * CALLS_A_SECOND;
+  const windows: number[] = [];
+  let sum = 0;
+  for (let i = from; i < chosen.length; i++) {
+    sum += chosen[i] ?? 0;
+    if (i >= from + WINDOW) sum -= chosen[i - WINDOW] ?? 0;
+    if (i >= from + WINDOW - 1) windows.push(sum / WINDOW);
+  }
+  return windows;
+}
+
+test.each([
+  { rho: 0.5, reportEveryMs: 5_000 },
+  { rho: 0.8, reportEveryMs: 5_000 },
+  { rho: 0.8, reportEveryMs: 1_000 },
+  { rho: 0.5, reportEveryMs: 5_000, misleadsUntilMs: 30_000 },
+  { rho: 0.8, reportEveryMs: 5_000, misleadsUntilMs: 30_000 },
+])("20 callers with reports that are 5 s old do not swing between two equal endpoints: %o", (world) => {
+  const windows = windowsOf({ ...world, weights: [1, 1] });
+  expect(
+    Math.min(
+      ...windows.slice(0, 1),
+      windows.reduce((least, one) => Math.min(least, one), 1),
+    ),
+  ).toBeGreaterThan(0.3);
+  expect(windows.reduce((most, one) => Math.max(most, one), 0)).toBeLessThan(0.7);
+});
+
+test.each([
+  { rho: 0.3, reportEveryMs: 5_000 },
+  { rho: 0.8, reportEveryMs: 5_000 },
+  { rho: 0.8, reportEveryMs: 1_000 },
+])("nor do they leave the weights 1 and 9: %o", (world) => {
+  const windows = windowsOf({ ...world, weights: [1, 9] });
+  const mean = windows.reduce((sum, one) => sum + one, 0) / windows.length;
+  expect(mean).toBeGreaterThan(0.08);
+  expect(mean).toBeLessThan(0.12);
+});
+
+test("another index is drawn in proportion to the weights of the others, and never the same one", () => {
+  const weights = [3, 1, 4, 1, 5];
+  const tree = new WeightTree();
+  for (const [i, weight] of weights.entries()) tree.add(i, weight);
+  for (const [index, weight] of weights.entries()) {
+    const others = weights.flatMap((one, i) => (i === index ? [] : new Array<number>(one).fill(i)));
+    const drawn = others.map((_, i) => tree.drawOther((i + 0.5) / others.length, index, weight));
+    expect(drawn).toEqual(others);
+  }
+});
