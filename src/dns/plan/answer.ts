@@ -7,6 +7,7 @@ import { nextName } from "../records/canonical.ts";
 import { digestRecords } from "../records/dnssec.ts";
 import type { DnsRecord, DnsSettings, RecordContext, RecordOf, RecordType } from "../records/record.ts";
 import { areSampled, findRecordType, namedHost, RECORDS } from "../records/records.ts";
+import { areTextsCut } from "../records/text.ts";
 import { seconds, setTtlSeconds, ttlSeconds } from "../records/ttl.ts";
 import { type DnsCatalog, findSubject, type Subject } from "../subject/subject.ts";
 import { EXTENDED_ERROR, type ExtendedError } from "./extended-errors.ts";
@@ -189,7 +190,7 @@ export function* setsAt(owner: string, zone: string, { catalog, settings, onCrow
   const subject = isReverse
     ? findReverseSubject(owner, zone, settings, catalog, tiers)
     : findSubject(owner === zone ? "" : owner.slice(0, -zone.length - 1), zone, catalog, settings);
-  if (subject.kind === "entries" && subject.cut !== "nothing") onCrowded?.(owner);
+  if (subject.kind === "entries" && (subject.cut !== "nothing" || areTextsCut(subject))) onCrowded?.(owner);
   const canonical = isReverse ? undefined : canonicalRecord(subject, context);
   if (canonical !== undefined) yield [canonical];
   else for (const { code } of Object.values(RECORDS)) yield recordsOf(findRecordType(code), subject, context).flat();
@@ -241,7 +242,8 @@ function planChain(question: Question, place: Place, sources: Sources, onSubject
   const visited = new Set<string>();
   for (let step = 1; ; step++) {
     const context: RecordContext = { owner, zone, locality: catalog.view.locality, settings };
-    const subject = findSubject(relative, zone, catalog, settings);
+    const isOfTexts = question.type === RECORDS.TXT.code;
+    const subject = findSubject(relative, zone, isOfTexts ? (catalog.texts ?? catalog) : catalog, settings);
     onSubject(subject);
     if (subject.kind === "absent") return absentPlan(question, subject, { groups, context });
     // No other data may stand beside a CNAME (RFC 2181, 10.1), so it answers every type.

@@ -11,8 +11,8 @@ import { keyRecords, wantedDigestRecords, wantedKeyRecords, writeDigest, writeKe
 import { pointerRecords } from "./pointers.ts";
 import type { DataWriter, DnsRecord, RecordOf, RecordRow, RecordType } from "./record.ts";
 import { serviceRecords } from "./service.ts";
-import { areEntriesCut, areHostsCut, areTargetsCut } from "./shown.ts";
-import { textRecords } from "./text.ts";
+import { areHostsCut, areTargetsCut } from "./shown.ts";
+import { areTextsCut, textRecords } from "./text.ts";
 
 export const RECORDS: { readonly [T in RecordType]: RecordRow<T> } = {
   A: {
@@ -74,7 +74,7 @@ export const RECORDS: { readonly [T in RecordType]: RecordRow<T> } = {
   },
   TXT: {
     code: 16,
-    isCut: areEntriesCut,
+    isCut: areTextsCut,
     find: (subject, context) => textRecords(subject, context),
     write: (data, out) => {
       for (const text of data.strings) out.string(text);

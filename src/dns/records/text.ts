@@ -3,20 +3,38 @@ import { SCOPE_NAMES } from "../../catalog/entry/scope.ts";
 import type { EntryView } from "../../catalog/entry/view.ts";
 import type { Subject } from "../subject/subject.ts";
 import type { RecordContext, RecordOf } from "./record.ts";
+import { areEntriesCut } from "./shown.ts";
 import { setTtlSeconds } from "./ttl.ts";
 
-/** A record for each entry whose facts differ. */
+/** Most records of a set, as many as a list has names. */
+const MAX_TEXTS = 500;
+/** Most characters of texts that are made for a set: several of the largest answers (65,535 bytes). Making more would only delay other clients. */
+const MAX_TEXT_CHARS = 1024 * 1024;
+
+/** A record for each entry whose facts differ, within the bounds above. */
 export function textRecords(subject: Subject, context: RecordContext): RecordOf<"TXT">[][] {
   if (subject.kind !== "entries" || subject.isCluster === true) return [];
   const ttl = setTtlSeconds(subject.entries, context.settings);
-  const unique = new Map<string, RecordOf<"TXT">>();
-  for (const entry of subject.entries) {
+  return [textsOf(subject.entries).texts.map((strings) => ({ type: "TXT", name: context.owner, ttlSeconds: ttl, data: { strings } }))];
+}
+
+/** Whether there are more texts than the records have. */
+export function areTextsCut(subject: Subject): boolean {
+  return areEntriesCut(subject) || (subject.kind === "entries" && subject.isCluster !== true && textsOf(subject.entries).isCut);
+}
+
+function textsOf(entries: readonly EntryView[]) {
+  const unique = new Map<string, readonly string[]>();
+  let chars = 0;
+  for (const entry of entries) {
+    if (unique.size === MAX_TEXTS || chars >= MAX_TEXT_CHARS) return { texts: [...unique.values()], isCut: true };
     const strings = entryStrings(entry);
     // A value of metadata may hold any character.
     const identity = JSON.stringify(strings);
-    if (!unique.has(identity)) unique.set(identity, { type: "TXT", name: context.owner, ttlSeconds: ttl, data: { strings } });
+    chars += identity.length;
+    if (!unique.has(identity)) unique.set(identity, strings);
   }
-  return [[...unique.values()]];
+  return { texts: [...unique.values()], isCut: false };
 }
 
 const MAX_STRING_BYTES = 255;

@@ -62,6 +62,9 @@ const MAX_READ_OF_NAME = 64;
 /** Neither a namespace nor an alias can be called so: what is looked for there is absent. */
 const NOWHERE = "~";
 
+/** Most bytes of entries that are read for their texts: several of the largest answers. */
+const MOST_TEXT_BYTES = 1024 * 1024;
+
 /** Most hidden namespaces that an answer for an address reports. */
 const MAX_HIDDEN = 16;
 
@@ -83,7 +86,8 @@ export function dnsCatalog(
     position: random(),
   };
   const held = elsewhere && new CatalogInDns({ ...sources, elsewhere: elsewhere.held }, viewer, { notes, onHidden, held: undefined });
-  return new CatalogInDns(sources, viewer, { notes, onHidden, held });
+  const texts = new CatalogInDns(sources, viewer, { notes, onHidden, held, mostBytes: MOST_TEXT_BYTES });
+  return new CatalogInDns(sources, viewer, { notes, onHidden, held, texts });
 }
 
 /** What was noticed of an answer that is being made. */
@@ -104,11 +108,16 @@ interface Making {
   readonly notes: Notes;
   readonly onHidden: (namespaces: readonly string[]) => void;
   readonly held: DnsCatalog | undefined;
+  readonly texts?: DnsCatalog;
+  /** Most bytes of entries of a name that `find` reads; one entry at least. Absent: any number. */
+  readonly mostBytes?: number;
 }
 
 class CatalogInDns implements DnsCatalog {
   readonly view: DnsView;
   readonly held: DnsCatalog | undefined;
+  readonly texts: DnsCatalog | undefined;
+  readonly #mostBytes: number;
   readonly onHidden: (namespaces: readonly string[]) => void;
   readonly changes: DnsCatalog["changes"];
   readonly elsewhere: Elsewhere | undefined;
@@ -122,10 +131,16 @@ class CatalogInDns implements DnsCatalog {
   /** `at` is set before each use: HOT. */
   readonly #sampling: { -readonly [K in keyof Sampling]: Sampling[K] };
 
-  constructor(sources: DnsSources, { view, caller }: ViewerOfView, { notes, onHidden, held }: Making) {
+  constructor(
+    sources: DnsSources,
+    { view, caller }: ViewerOfView,
+    { notes, onHidden, held, texts, mostBytes = Number.POSITIVE_INFINITY }: Making,
+  ) {
     const { identity, policies } = sources;
     this.view = view;
     this.held = held;
+    this.texts = texts;
+    this.#mostBytes = mostBytes;
     this.onHidden = onHidden;
     this.changes = sources.clusters ?? sources.dnsNames;
     this.now = sources.clusters?.now;
@@ -161,12 +176,17 @@ class CatalogInDns implements DnsCatalog {
 
   find(kind: Kind, namespace: string, name: string, port?: string, instanceId?: string): readonly EntryView[] {
     const { reads } = this.#sources;
+    let leftBytes = this.#mostBytes;
     const read = (record: CatalogRecord) => {
+      if (leftBytes <= 0) return undefined;
+      leftBytes -= record.sizeBytes;
       this.#notes.rests.origin(record.origin.id);
       return { key: record.key, entry: reads.entry(record) };
     };
     const sampling = this.#samplingNow;
-    const { found, isSample, self } = this.#find({ kind, namespace, name, onlyInstanceId: instanceId }, port, { sampling, read });
+    const { found: tried, isSample, self } = this.#find({ kind, namespace, name, onlyInstanceId: instanceId }, port, { sampling, read });
+    const found = tried.filter((one) => one !== undefined);
+    if (found.length < tried.length) this.#notes.sampleCount += 1;
     if (self !== undefined && found.length === 0) return [self];
     if (!isSample) return found.map(({ entry }) => entry);
     this.#took();

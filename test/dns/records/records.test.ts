@@ -322,3 +322,15 @@ test("a node whose id has no name still has a name server", () => {
   const responder = newResponder({ settings: { nodeId: "n".repeat(150) } });
   expect(wordOf(ask(responder, new FakeDnsCatalog(), "NS", "waymark").answers, -1)).toEqual(["ns.waymark."]);
 });
+
+test.each([
+  { what: "500 records are whole", count: 500, tags: (i: number) => [`t${i}`], told: 500, isTruncated: false },
+  { what: "of more there are 500, and TC", count: 501, tags: (i: number) => [`t${i}`], told: 500, isTruncated: true },
+  { what: "entries that say the same have one", count: 900, tags: () => ["t"], told: 1, isTruncated: false },
+])("TXT of many entries: $what", ({ count, tags, told, isTruncated }) => {
+  const catalog = new FakeDnsCatalog(
+    Array.from({ length: count }, (_, i) => entryView({ name: "web", instanceId: `i${i}`, tags: tags(i) })),
+  );
+  const reply = ask(newResponder(), catalog, "TXT", "web.market.waymark");
+  expect([reply.answers.length, reply.isTruncated]).toEqual([told, isTruncated]);
+});

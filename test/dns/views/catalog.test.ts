@@ -92,6 +92,25 @@ test("a set is whole or TC is set, however many instances a name has, unless the
   expect(told("TXT", "web", 20)).toEqual([1, true]);
 });
 
+test("of large entries, a question for texts reads as many as fill some answers and sets TC, and one for addresses reads all", () => {
+  const { put, viewing, readCount } = open([]);
+  const tags = Array.from({ length: 60 }, (_, k) => `${k}-`.padEnd(120, "x"));
+  for (let i = 0; i < 1_000; i++)
+    put({ name: "web", instanceId: `${i}` }, { tags: [...tags, `own-${i}`], targets: [target(`10.0.${i >> 8}.${i & 255}`)] });
+  const catalog = viewing({ view: DEFAULT_VIEW, caller: anonymousCaller("c1", "") });
+  const told = (type: "A" | "TXT", name: string) => {
+    const before = readCount();
+    const { isTruncated } = ask(newResponder(), catalog, type, name);
+    return [readCount() - before, isTruncated];
+  };
+  expect(told("A", "web.svc.waymark")).toEqual([1_000, false]);
+  for (const name of ["web.svc.waymark", "_svc._tcp.web.svc.waymark"]) {
+    const [count, isTruncated] = told("TXT", name);
+    expect(count).toBeLessThan(150);
+    expect(isTruncated).toBe(true);
+  }
+});
+
 test.each([
   { hosts: 10, type: "A", told: 700, isTruncated: false },
   { hosts: 10, type: "SRV", told: 1_398, isTruncated: true },

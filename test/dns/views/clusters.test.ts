@@ -95,7 +95,7 @@ test.each<Row>([
     what: "nothing here",
     type: "SRV",
     name: SRV,
-    want: "0 0 7420 192-0-2-1.addr.node.waymark., 0 0 7480 192-0-2-1.addr.node.waymark., 0 0 7420 2001-db8-0-0-0-0-0-1.addr.node.waymark.",
+    want: "0 1 7420 192-0-2-1.addr.node.waymark., 0 1 7480 192-0-2-1.addr.node.waymark., 0 1 7420 2001-db8-0-0-0-0-0-1.addr.node.waymark.",
   },
   {
     what: "only what is in maintenance here",
@@ -148,7 +148,7 @@ test.each<Row>([
 
 test("a cluster whose ingress has host names answers with a CNAME, and with them in SRV, and without an ingress with nothing", () => {
   const { data, told, tell, world } = node({}, [AP]);
-  expect([data("A", WEB), data("SRV", SRV)]).toEqual(["ap.example.org.", "10000 0 7420 ap.example.org."]);
+  expect([data("A", WEB), data("SRV", SRV)]).toEqual(["ap.example.org.", "10000 1 7420 ap.example.org."]);
   tell(
     "ap-1",
     Array.from({ length: 40 }, (_, i) => `grpc://192.0.2.${i}:1`),
@@ -208,7 +208,7 @@ function toldBeside(url: string, hosts: readonly string[]): readonly string[] {
   tell("us-1", [url]);
   return [url, data("A", WEB), data("SRV", SRV)];
 }
-const OTHER = ["ap.example.org.", "10000 0 7420 ap.example.org."];
+const OTHER = ["ap.example.org.", "10000 1 7420 ap.example.org."];
 
 test.each([
   { hosts: ["192.0.2.200"] },
