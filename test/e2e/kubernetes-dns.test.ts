@@ -67,6 +67,33 @@ describe.skipIf(!isDigThere())("an imported manifest", () => {
     expect(await ask(node, "A", "web.k8s.shop")).toEqual(["A 10.0.0.1", "A 10.0.0.2"]);
   });
 
+  test("answers names and addresses without a port, and only the ready addresses of a pod", async () => {
+    await using node = await startNodeProcess(["--ephemeral"]);
+    const slice = (name: string, of: string, family: string, body: string) =>
+      `apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: { name: ${name}, namespace: shop, labels: { kubernetes.io/service-name: ${of} } }
+addressType: ${family}\n${body}\n---\n`;
+    const pod = (address: string, ready: boolean) =>
+      `ports: [{ name: http, port: 80 }]\nendpoints: [{ addresses: ["${address}"], conditions: { ready: ${ready} }, targetRef: { kind: Pod, name: p } }]`;
+    const manifest = [
+      service("bare", "{ clusterIP: None }"),
+      slice("bare-1", "bare", "IPv4", "ports: null\nendpoints: [{ addresses: [10.0.0.1] }, { addresses: [10.0.0.2] }]"),
+      service("named", "{ clusterIP: None }"),
+      service("outside", "{ type: ExternalName, externalName: 192.0.2.1 }"),
+      service("dual", "{ clusterIP: None, ports: [{ name: http, port: 80 }] }"),
+      slice("dual-4", "dual", "IPv4", pod("10.0.0.3", true)),
+      slice("dual-6", "dual", "IPv6", pod("fd00::3", false)),
+    ].join("");
+    await importing(node, manifest);
+    expect(await ask(node, "A", "bare.k8s.shop")).toEqual(["A 10.0.0.1", "A 10.0.0.2"]);
+    expect(await ask(node, "SRV", "_svc._tcp.bare.k8s.shop")).toEqual([]);
+    expect(await ask(node, "CNAME", "named.k8s.shop")).toEqual(["CNAME named.shop.svc.cluster.local."]);
+    expect(await ask(node, "A", "outside.k8s.shop")).toEqual(["A 192.0.2.1"]);
+    expect(await ask(node, "A", "dual.k8s.shop")).toEqual(["A 10.0.0.3"]);
+    expect(await ask(node, "AAAA", "dual.k8s.shop")).toEqual([]);
+    const { stdout } = await node.run(["discovery", "resolve", "bare", "--namespace", "k8s.shop"]);
+    expect(stdout).toMatch(/^chosen .* 10\.0\.0\.[12]\s*$/m);
+  });
+
   test("has the addresses of the cluster and of load balancers when they are asked for", async () => {
     await using node = await startNodeProcess(["--ephemeral"]);
     await importing(node, MANIFEST, "--address", "cluster", "--address", "load-balancer");

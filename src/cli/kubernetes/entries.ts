@@ -9,6 +9,7 @@ import {
   type Target,
   TargetSchema,
 } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import type { Place } from "../../lib/formats/documents.ts";
 import { isProtocolWord, protocolWord, protocolOf as targetProtocol } from "../../lib/protocols.ts";
 import type { FileEntry } from "../entries/file.ts";
 import type { Endpoint, EndpointGroup, Located, Service } from "./objects.ts";
@@ -27,8 +28,6 @@ export interface KubernetesOptions {
 
 /** Metadata key that names the import which owns an entry. */
 export const IMPORT_KEY = "waymark.import";
-/** Metadata key of the name that DNS answers with as a CNAME, for an entry without targets (semantics.md, DNS). */
-const CNAME_KEY = "waymark.dns.cname";
 /** Instance id of the one entry of a Service that stands for all its endpoints. */
 const CLUSTER_INSTANCE = "cluster";
 const LOAD_BALANCER_INSTANCE = "load-balancer";
@@ -42,6 +41,14 @@ interface ServiceFacts {
   readonly service: Located<Service> | undefined;
   readonly options: KubernetesOptions;
   readonly notes: Set<string>;
+}
+
+/** An endpoint as one of its groups has it. */
+interface EndpointPart {
+  readonly endpoint: Endpoint;
+  readonly place: Place;
+  readonly ports: EndpointGroup["ports"];
+  readonly health: HealthStatus;
 }
 
 /** Makes the entries of one Service. */
@@ -70,11 +77,11 @@ export class ServiceEntries {
     return entries;
   }
 
-  /** One entry that leads to a name outside: DNS answers with a CNAME, and each named port is a target. */
+  /** One entry with the name or address outside as its host. */
   #external({ spec: { externalName, ports } }: Service): Entry {
     const host = externalName ?? "";
-    const entry = this.#entry(CLUSTER_INSTANCE, { "kubernetes.external-name": host, ...(host !== "" && { [CNAME_KEY]: host }) });
-    entry.targets = (ports ?? []).map((port) => targetOf(port, host, port.port));
+    const entry = this.#entry(CLUSTER_INSTANCE, { "kubernetes.external-name": host });
+    entry.targets = targetsAt(host, ports);
     return entry;
   }
 
@@ -85,9 +92,8 @@ export class ServiceEntries {
     // The name of a headless Service leads straight to the pods, so the port of the pods counts.
     const isHeadless = clusterIP === "None";
     const entry = this.#entry(CLUSTER_INSTANCE, {});
-    entry.targets = (ports ?? []).map((port) =>
-      targetOf(port, host, isHeadless && typeof port.targetPort === "number" ? port.targetPort : port.port),
-    );
+    const reached = ports?.map((port) => (isHeadless && typeof port.targetPort === "number" ? { ...port, port: port.targetPort } : port));
+    entry.targets = targetsAt(host, reached);
     return entry;
   }
 
@@ -95,27 +101,39 @@ export class ServiceEntries {
   #fronted(instanceId: string, hosts: readonly string[], { value, place }: Located<Service>): readonly FileEntry[] {
     if (hosts.length === 0) return [];
     const entry = this.#entry(instanceId, {});
-    for (const host of hosts) for (const port of value.spec.ports ?? []) addTarget(entry.targets, targetOf(port, host, port.port));
+    for (const host of hosts) for (const target of targetsAt(host, value.spec.ports)) addTarget(entry.targets, target);
     return [{ entry, place }];
   }
 
   /** One entry for each endpoint. Groups with the same endpoint (IPv4 and IPv6, other ports) are joined. */
   #ofEndpoints(groups: readonly EndpointGroup[]): readonly FileEntry[] {
-    const made = new Map<string, FileEntry>();
-    for (const { endpoints, ports } of groups) {
-      for (const { endpoint, place } of endpoints) {
-        const instance = instanceOf(endpoint);
-        const known = made.get(instance);
-        const entry = known?.entry ?? this.#endpointEntry(instance, endpoint);
-        for (const target of targetsOf(ports, endpoint)) addTarget(entry.targets, target);
-        if (known) known.entry.health = better(known.entry.health, healthOf(endpoint));
-        else made.set(instance, { entry, place });
-      }
-    }
-    return [...made.values()];
+    const areAllReady = this.#facts.service?.value.spec.publishNotReadyAddresses === true;
+    const parts = groups.flatMap(({ endpoints, ports }) =>
+      endpoints.map(({ endpoint, place }): EndpointPart => ({ endpoint, place, ports, health: healthOf(endpoint, areAllReady) })),
+    );
+    return [...Map.groupBy(parts, ({ endpoint }) => instanceOf(endpoint))].map(([instance, own]) => this.#joined(instance, own));
   }
 
-  #endpointEntry(instance: string, endpoint: Endpoint): Entry {
+  /**
+   * The entry of an endpoint. Its addresses have conditions of their own, and an entry has one health, so only the addresses in the best state are
+   * targets: the others would be served as if they were in that state too.
+   */
+  #joined(instance: string, parts: readonly EndpointPart[]): FileEntry {
+    // The contract numbers the states from healthy to unhealthy.
+    const best = parts.reduce((a, b) => (b.health < a.health ? b : a));
+    const entry = this.#endpointEntry(instance, best);
+    for (const { endpoint, health, ports } of parts)
+      if (health === best.health) for (const target of targetsAt(hostOf(endpoint), ports)) addTarget(entry.targets, target);
+    const shown = new Set(entry.targets.map(({ host }) => host));
+    for (const host of new Set(parts.map(({ endpoint }) => hostOf(endpoint))))
+      if (!shown.has(host))
+        this.#facts.notes.add(
+          `Service ${this.#facts.name}: ${host} of ${instance} is left out, because other addresses of ${instance} are in a better state`,
+        );
+    return { entry, place: best.place };
+  }
+
+  #endpointEntry(instance: string, { endpoint, health }: EndpointPart): Entry {
     const { targetRef, nodeName, deprecatedTopology } = endpoint;
     const region = deprecatedTopology?.["topology.kubernetes.io/region"];
     const entry = this.#entry(instance, {
@@ -126,7 +144,7 @@ export class ServiceEntries {
     // A name below the Service's name that leads to this endpoint alone (semantics.md, DNS).
     if (typeof endpoint.hostname === "string") entry.aliases = [this.#nameBelow(endpoint.hostname)];
     entry.zone = endpoint.zone ?? deprecatedTopology?.["topology.kubernetes.io/zone"] ?? "";
-    entry.health = healthOf(endpoint);
+    entry.health = health;
     return entry;
   }
 
@@ -190,39 +208,48 @@ function balancerAddresses({ status }: Service): readonly string[] {
   return ingress.map(({ ip, hostname }) => ip ?? hostname ?? "").filter((host) => host !== "");
 }
 
-function targetOf(port: PortWords, host: string, number: number): Target {
-  return create(TargetSchema, { name: port.name ?? "", host, port: number, protocol: protocolOf(port) });
+/** A target for each port with a number. A port without a number means all ports, so without any number there is one target without a port. */
+function targetsAt(host: string, ports: readonly Port[] | null | undefined): Target[] {
+  const targets = (ports ?? []).flatMap((port) =>
+    typeof port.port === "number"
+      ? [create(TargetSchema, { name: port.name ?? "", host, port: port.port, protocol: protocolOf(port) })]
+      : [],
+  );
+  return targets.length > 0 ? targets : [create(TargetSchema, { host })];
 }
 
-function targetsOf(ports: EndpointGroup["ports"], { addresses }: Endpoint): readonly Target[] {
-  // All addresses of an endpoint are equivalent, and Kubernetes asks readers to use the first.
-  const [host = ""] = addresses;
-  // A port without a number means all ports, so there is nothing to connect to.
-  return (ports ?? []).flatMap((port) => (typeof port.port === "number" ? [targetOf(port, host, port.port)] : []));
+/** All addresses of an endpoint are equivalent, and Kubernetes asks readers to use the first. */
+function hostOf({ addresses: [host = ""] }: Endpoint): string {
+  return host;
 }
 
-/** Adds a target. Names of targets must be unique, so the same port at a second address loses its name. */
+/** Adds a target unless it is there. Names of targets must be unique, so the same port at a second address loses its name. */
 function addTarget(targets: Target[], target: Target): void {
-  if (targets.some(({ host, port, protocol }) => host === target.host && port === target.port && protocol === target.protocol)) return;
+  const isThere = () =>
+    targets.some(
+      ({ name, host, port, protocol }) =>
+        name === target.name && host === target.host && port === target.port && protocol === target.protocol,
+    );
+  if (isThere()) return;
   if (target.name !== "" && targets.some(({ name }) => name === target.name)) target.name = "";
-  targets.push(target);
+  if (!isThere()) targets.push(target);
 }
 
 /**
  * Readiness as health. Unset conditions mean ready, and serving as ready (Kubernetes' own defaults). An endpoint that
- * terminates is left to finish what it has: usable as long as it serves, never preferred.
+ * terminates is left to finish what it has: usable as long as it serves, never preferred. `isReadyAnyway`: the Service
+ * publishes endpoints that are not ready.
  */
-function healthOf({ conditions }: Endpoint): HealthStatus {
-  const isReady = conditions?.ready ?? true;
-  const isServing = conditions?.serving ?? isReady;
+function healthOf({ conditions }: Endpoint, isReadyAnyway: boolean): HealthStatus {
+  const isReady = isReadyAnyway || (conditions?.ready ?? true);
+  const isServing = isReadyAnyway || (conditions?.serving ?? isReady);
   if (conditions?.terminating === true) return isServing ? HealthStatus.DEGRADED : HealthStatus.MAINTENANCE;
   if (isReady) return HealthStatus.HEALTHY;
   return isServing ? HealthStatus.DEGRADED : HealthStatus.CRITICAL;
 }
 
-function better(a: HealthStatus, b: HealthStatus): HealthStatus {
-  // The contract numbers the states from healthy to unhealthy.
-  return a < b ? a : b;
+interface Port extends PortWords {
+  readonly port?: number | null | undefined;
 }
 
 interface PortWords {

@@ -1,12 +1,15 @@
 /** The Kubernetes objects of an import, with the fields that it reads: Services, EndpointSlices and Endpoints. */
 import { z } from "zod";
+import { isIpv4 } from "../../lib/addresses.ts";
 import type { Place } from "../../lib/formats/documents.ts";
 
 export const DNS_LABEL = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 
-/** Whether DNS can answer with the name: labels of at most 63 characters, with or without the dot at the end. */
+/** Whether a target may have the host: an IPv4 address, or a DNS name of labels of at most 63 characters, with or without the dot at the end. */
 function isHostName(name: string): boolean {
   const host = name.replace(/\.$/, "");
+  // No top-level domain is a number, so this is an address or a typing error (RFC 3696, section 2).
+  if (/(?:^|\.)\d+$/.test(host)) return isIpv4(name);
   return host.length <= 253 && host.split(".").every((label) => /^[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?$/.test(label));
 }
 
@@ -46,6 +49,7 @@ export const SERVICE = z.object({
         clusterIP: text("clusterIP").nullish(),
         clusterIPs: list("clusterIPs", text("cluster address")),
         externalName: text("externalName").nullish(),
+        publishNotReadyAddresses: z.boolean({ error: "publishNotReadyAddresses is neither true nor false" }).nullish(),
         ports: list(
           "ports",
           map("port", {

@@ -74,13 +74,41 @@ test("a headless Service leads to the pods, so their port counts", () => {
   expect(entry).toMatchObject({ targets: [{ port: 8080 }], metadata: { "kubernetes.type": "Headless" } });
 });
 
-test("ExternalName is a name for DNS, and a target where it names a port", () => {
-  const spec = "  type: ExternalName\n  externalName: db.example.com\n";
-  expect(entriesOf(service(`${spec}  ports: [{ port: 5432 }]`))[0]).toMatchObject({ targets: [{ host: "db.example.com", port: 5432 }] });
-  const { entries, notes } = read(service(spec));
-  expect(entries[0]?.entry).toMatchObject({
-    targets: [],
-    metadata: { "kubernetes.external-name": "db.example.com", "waymark.dns.cname": "db.example.com" },
+test("a headless Service without ports and without slices is its name, without a port", () => {
+  const [entry] = entriesOf(service("  clusterIP: None"));
+  expect(entry?.targets).toMatchObject([{ name: "", host: "web.default.svc.cluster.local", port: 0 }]);
+});
+
+test.each([
+  { what: "null", ports: "ports: null" },
+  { what: "no list", ports: "" },
+  { what: "an empty list", ports: "ports: []" },
+  { what: "all ports", ports: "ports: [{ name: any }]" },
+])("endpoints with $what as their ports are targets without a port", ({ ports }) => {
+  const [entry] = entriesOf(`${service("  clusterIP: None")}---\n${slice(`${ports}\nendpoints: [{ addresses: [10.0.0.1] }]`)}`);
+  expect(entry?.targets).toMatchObject([{ name: "", host: "10.0.0.1", port: 0 }]);
+});
+
+test("addresses in front of a Service without ports are targets without a port", () => {
+  const { entries } = read(service("  clusterIP: 10.96.0.1\n  clusterIPs: [10.96.0.1, 'fd00::1']"), "cluster");
+  expect(entries[0]?.entry.targets.map(({ host, port }) => [host, port])).toEqual([
+    ["10.96.0.1", 0],
+    ["fd00::1", 0],
+  ]);
+});
+
+test.each([
+  { host: "db.example.com", ports: "[{ port: 5432 }]", want: [5432] },
+  { host: "db.example.com", ports: "[]", want: [0] },
+  { host: "192.0.2.1", ports: "[{ port: 5432 }]", want: [5432] },
+  { host: "192.0.2.1", ports: "[]", want: [0] },
+])("ExternalName $host with the ports $ports has that host in its targets, whether it is a name or an address", ({ host, ports, want }) => {
+  const { entries, notes } = read(service(`  type: ExternalName\n  externalName: ${host}\n  ports: ${ports}`));
+  expect(entries.map(({ entry }) => entry.targets.map((target) => [target.host, target.port]))).toEqual([want.map((port) => [host, port])]);
+  expect(entries[0]?.entry.metadata).toEqual({
+    "kubernetes.external-name": host,
+    "kubernetes.type": "ExternalName",
+    "waymark.import": "tester",
   });
   expect(notes).toEqual([]);
 });
@@ -92,6 +120,8 @@ test.each([
   { name: "db..example.com", says: "is not a DNS name" },
   { name: `${"a".repeat(64)}.example.com`, says: "is not a DNS name" },
   { name: "db.example.com:5432", says: "is not a DNS name" },
+  { name: "256.0.2.1", says: "is not a DNS name" },
+  { name: "192.0.2", says: "is not a DNS name" },
 ])("an ExternalName with the name '$name' is a problem, not an entry", ({ name, says }) => {
   const { entries, problems } = read(service(`  type: ExternalName\n  externalName: "${name}"`));
   expect(entries).toEqual([]);
@@ -159,6 +189,73 @@ test("slices of one endpoint are joined: a second address family, a port more", 
   }
 });
 
+/** Two EndpointSlices of one pod, each with an address and its conditions. */
+function twoSlices(first: string, second: string): string {
+  const of = (address: string, conditions: string) =>
+    `ports: [{ name: http, port: 80 }]\nendpoints: [{ addresses: ["${address}"], conditions: ${conditions}, targetRef: { kind: Pod, name: p } }]`;
+  return `${slice(of("10.0.0.1", first), "a")}---\n${slice(of("fd00::1", second), "b").replace("IPv4", "IPv6")}`;
+}
+
+test.each([
+  { first: "{ ready: true }", second: "{ ready: false }", want: { health: "HEALTHY", hosts: ["10.0.0.1"] } },
+  { first: "{ ready: false }", second: "{ ready: true }", want: { health: "HEALTHY", hosts: ["fd00::1"] } },
+  {
+    first: "{ ready: true, terminating: true }",
+    second: "{ ready: false, serving: false, terminating: true }",
+    want: { health: "DEGRADED", hosts: ["10.0.0.1"] },
+  },
+  { first: "{ ready: false }", second: "{ ready: false }", want: { health: "CRITICAL", hosts: ["10.0.0.1", "fd00::1"] } },
+] as const)("of a pod with the conditions $first and $second only the best addresses are targets", ({ first, second, want }) => {
+  const { entries, notes } = read(twoSlices(first, second));
+  expect(entries.map(({ entry }) => ({ health: HealthStatus[entry.health], hosts: entry.targets.map(({ host }) => host) }))).toEqual([
+    want,
+  ]);
+  expect(entries[0]?.entry.targets[0]?.name).toBe("http");
+  const out = ["10.0.0.1", "fd00::1"].filter((host) => !want.hosts.some((each) => each === host));
+  expect(notes).toEqual(out.map((host) => `Service web: ${host} of p is left out, because other addresses of p are in a better state`));
+});
+
+test("an address that is ready in one slice, and not in another, is ready", () => {
+  const at = (ready: boolean, name: string) =>
+    slice(`ports: [{ port: 80 }]\nendpoints: [{ addresses: [10.0.0.1], conditions: { ready: ${ready} } }]`, name);
+  const { entries, notes } = read(`${at(false, "a")}---\n${at(true, "b")}`);
+  expect(entries.map(({ entry }) => [entry.health, entry.targets.length])).toEqual([[HealthStatus.HEALTHY, 1]]);
+  expect(notes).toEqual([]);
+});
+
+test("addresses of Endpoints that are not ready are no targets of a pod that is ready at another address", () => {
+  const pod = "targetRef: { kind: Pod, name: p }";
+  const subsets = `subsets:\n  - addresses: [{ ip: 10.0.0.1, ${pod} }]\n    notReadyAddresses: [{ ip: 10.0.0.2, ${pod} }]\n    ports: [{ port: 80 }]\n`;
+  const entries = entriesOf(`apiVersion: v1\nkind: Endpoints\nmetadata: { name: web }\n${subsets}`);
+  expect(entries.map(({ health, targets }) => [health, targets.map(({ host }) => host)])).toEqual([[HealthStatus.HEALTHY, ["10.0.0.1"]]]);
+});
+
+test.each([
+  { conditions: "{ ready: false }", want: "HEALTHY" },
+  { conditions: "{ ready: false, serving: false }", want: "HEALTHY" },
+  { conditions: "{ ready: true, serving: false, terminating: true }", want: "DEGRADED" },
+] as const)("publishNotReadyAddresses makes an endpoint with the conditions $conditions $want", ({ conditions, want }) => {
+  const endpoints = slice(`ports: [{ port: 80 }]\nendpoints: [{ addresses: [10.0.0.1], conditions: ${conditions} }]`);
+  const [entry] = entriesOf(`${service("  clusterIP: None\n  publishNotReadyAddresses: true")}---\n${endpoints}`);
+  expect(HealthStatus[entry?.health ?? 0]).toBe(want);
+});
+
+test("two port names on one number are two targets, at each address", () => {
+  const ports = "ports: [{ name: http, port: 80 }, { name: http-web, port: 80 }]";
+  const pod = "targetRef: { kind: Pod, name: p }";
+  const four = slice(`${ports}\nendpoints: [{ addresses: [10.0.0.1], ${pod} }]`, "a");
+  const six = slice(`${ports}\nendpoints: [{ addresses: ["fd00::1"], ${pod} }]`, "b").replace("IPv4", "IPv6");
+  expect(entriesOf(`${four}---\n${six}`).map(({ targets }) => targets.map(({ name, host }) => [name, host]))).toEqual([
+    [
+      ["http", "10.0.0.1"],
+      ["http-web", "10.0.0.1"],
+      ["", "fd00::1"],
+    ],
+  ]);
+  const { entries } = read(service("  clusterIP: 10.96.0.1\n  ports: [{ name: a, port: 80 }, { name: b, port: 80 }]"), "cluster");
+  expect(entries[0]?.entry.targets.map(({ name }) => name)).toEqual(["a", "b"]);
+});
+
 test("a pod's host name is a name below its Service's", () => {
   const endpoints = "endpoints: [{ addresses: [10.0.0.1], hostname: web-0 }, { addresses: [10.0.0.2] }]";
   expect(entriesOf(slice(`ports: [{ port: 80 }]\n${endpoints}`)).map(({ aliases }) => aliases)).toEqual([["web-0.web.k8s.default"], []]);
@@ -181,7 +278,7 @@ test("Endpoints say what slices say, and count where there are none", () => {
   ).toEqual([
     ["web-abc", HealthStatus.HEALTHY, ["web-0.web.k8s.default"], ["10.0.0.1"]],
     ["10.0.0.2", HealthStatus.CRITICAL, [], ["10.0.0.2"]],
-    ["10.0.0.3", HealthStatus.HEALTHY, [], []],
+    ["10.0.0.3", HealthStatus.HEALTHY, [], ["10.0.0.3"]],
   ]);
   const both = `${ENDPOINTS}---\n${slice("ports: [{ port: 80 }]\nendpoints: [{ addresses: [10.0.0.9] }]")}`;
   expect(entriesOf(both).map(({ key }) => key?.instanceId)).toEqual(["10.0.0.9"]);
