@@ -209,6 +209,11 @@ test.for<[what: string, request: MessageInitShape<(typeof m)["registerName"]["in
   ["port 70000", asEndpoint({ port: 70_000 }), "invalid_argument endpoint.port"],
   ["port 0", asEndpoint({ port: 0 }), "invalid_argument endpoint.port"],
   ["ttl -1", asEndpoint({ ttl: { seconds: -1n, nanos: 0 } }), "invalid_argument endpoint.ttl"],
+  [
+    "a host name in the metadata that is an address",
+    asEndpoint({ metadata: { "waymark.dns.cname": "192.0.2.1" } }),
+    'invalid_argument endpoint.metadata["waymark.dns.cname"]',
+  ],
   ["no targets", asEndpoint({ targets: [] }), "invalid_argument endpoint.targets"],
   ["a target that is no host", asEndpoint({ targets: ["a b"] }), "invalid_argument endpoint.targets[0]"],
   ["an alias with an empty label", asEndpoint({ aliases: ["a..b"] }), "invalid_argument endpoint.aliases[0]"],

@@ -1,7 +1,7 @@
 /**
  * The rules of an entry. Generated code checks the contract's rules, because protovalidate's CEL costs 50 times as much;
  * test/catalog/entry/rules.test.ts shows that both agree. This file has the rules that only code can state: unique target names, hosts that clients
- * can connect to, reserved namespaces, a detail that fits its kind, the required fields of a record. `kinds.ts` has the rules of each detail.
+ * can connect to, reserved namespaces, a detail that fits its kind, metadata with a meaning, the required fields of a record. `kinds.ts` has the rules of each detail.
  */
 
 import type { EntryFields, EntryKeyFields, TargetFields } from "../../../gen/waymark/catalog/v1/entry_codec.ts";
@@ -12,6 +12,7 @@ import { KIND, type Kind } from "../record/record.ts";
 import { checkChecks } from "./checks.ts";
 import { findRoleNamespace } from "./control-namespaces.ts";
 import { findKind, KINDS, type Writer } from "./kinds.ts";
+import { checkMetadata } from "./metadata.ts";
 import { isReservedNamespace, quoted } from "./names.ts";
 import type { Problems } from "./problems.ts";
 import { SCOPE } from "./scope.ts";
@@ -25,6 +26,7 @@ export function checkEntry(entry: EntryFields, problems: Problems, writer: Write
   if (writer === "record" && entry.scope > SCOPE.GLOBAL) problems.add("scope", `${entry.scope} is not a scope`);
   if (targets.length > 1) checkTargetNames(targets, problems);
   if (writer === "client") checkTargetHosts(targets, problems);
+  if (writer === "client") checkMetadata(entry.metadata, problems);
   if (writer === "client" && entry.checks.length > 0) checkChecks(entry, problems);
   if (detail.case === undefined) return;
   const before = problems.count;

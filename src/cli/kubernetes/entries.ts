@@ -10,6 +10,7 @@ import {
   TargetSchema,
 } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import type { Place } from "../../lib/formats/documents.ts";
+import { IMPORT_KEY } from "../../lib/metadata-keys.ts";
 import { isProtocolWord, protocolWord, protocolOf as targetProtocol } from "../../lib/protocols.ts";
 import type { FileEntry } from "../entries/file.ts";
 import type { Endpoint, EndpointGroup, Located, Service } from "./objects.ts";
@@ -26,8 +27,6 @@ export interface KubernetesOptions {
   readonly addresses: ReadonlySet<string>;
 }
 
-/** Metadata key that names the import which owns an entry. */
-export const IMPORT_KEY = "waymark.import";
 /** Instance id of the one entry of a Service that stands for all its endpoints. */
 const CLUSTER_INSTANCE = "cluster";
 const LOAD_BALANCER_INSTANCE = "load-balancer";

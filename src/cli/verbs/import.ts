@@ -1,11 +1,12 @@
 /** The verb that imports Kubernetes manifests, and the loading of the demo catalog. */
 import { Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { connect } from "../../client/channel.io.ts";
+import { IMPORT_KEY } from "../../lib/metadata-keys.ts";
 import { carryOut, perform, type Transfer } from "../entries/transfer.ts";
 import type { Environment } from "../environment.ts";
 import { readInput } from "../environment.ts";
 import { CommandError, UsageError } from "../exit.ts";
-import { IMPORT_KEY, type KubernetesOptions } from "../kubernetes/entries.ts";
+import type { KubernetesOptions } from "../kubernetes/entries.ts";
 import { type Manifest, readKubernetes } from "../kubernetes/manifests.ts";
 import type { Output } from "../output.ts";
 import type { Verb } from "../table/verb.ts";

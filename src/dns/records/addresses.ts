@@ -1,5 +1,6 @@
 /** A and AAAA records, and the host name in their place. */
 import type { Address } from "../../lib/addresses.ts";
+import { CNAME_KEY } from "../../lib/metadata-keys.ts";
 import { addressLabel } from "../names/addresses.ts";
 import { parseHostName } from "../names/names.ts";
 import type { Subject } from "../subject/subject.ts";
@@ -54,6 +55,3 @@ export function hostNameRecord(subject: Subject, { owner, settings }: RecordCont
   );
   return { type: "CNAME", name: owner, ttlSeconds: ttl, data: { target } };
 }
-
-/** Metadata key for entries without targets: a host name, such as that of an ExternalName service in Kubernetes. */
-export const CNAME_KEY = "waymark.dns.cname";

@@ -4,11 +4,11 @@
  */
 import type { EntryView } from "../../catalog/entry/view.ts";
 import type { Address } from "../../lib/addresses.ts";
+import { CNAME_KEY } from "../../lib/metadata-keys.ts";
 import { protocolOf } from "../../lib/protocols.ts";
 import { addressLabel } from "../names/addresses.ts";
 import { formatName, parseHostName } from "../names/names.ts";
 import type { Subject, SubjectTarget } from "../subject/subject.ts";
-import { CNAME_KEY } from "./addresses.ts";
 import type { BindingData, DataWriter, RecordContext, RecordOf } from "./record.ts";
 import { bestEntries, bestTargets, distanceRank, ownPriority } from "./shown.ts";
 import { setTtlSeconds } from "./ttl.ts";

@@ -361,6 +361,24 @@ test.each<{ what: string; init: EntryInit; writer?: Writer; field: string; says:
   },
   { what: "half a surrogate in metadata", init: { ...PLAIN, metadata: { k: "\ud800" } }, field: 'metadata["k"]', says: "well-formed" },
   {
+    what: "an address as the host name that stands for an entry",
+    init: { ...PLAIN, metadata: { "waymark.dns.cname": "192.0.2.1" } },
+    field: 'metadata["waymark.dns.cname"]',
+    says: '"192.0.2.1" must be a DNS name',
+  },
+  {
+    what: "no host name that stands for an entry",
+    init: { ...PLAIN, metadata: { "waymark.dns.cname": "" } },
+    field: 'metadata["waymark.dns.cname"]',
+    says: '"" must be a DNS name',
+  },
+  {
+    what: "an import that has no name",
+    init: { ...PLAIN, metadata: { "waymark.import": "a b" } },
+    field: 'metadata["waymark.import"]',
+    says: '"a b" must be 1 to 128',
+  },
+  {
     what: "half a surrogate in a pattern",
     init: { key: { ...PLAIN.key, kind: 3 }, detail: { case: "topic", value: { patterns: ["\udc00"] } } },
     field: "topic.patterns[0]",
@@ -419,6 +437,11 @@ test.each<{ what: string; init: EntryInit; faults: readonly string[] }>([
   { what: "a namespace below", init: { key: { ...RESOLVER_KEY, namespace: "discovery.resolvers.x" } }, faults: ["key.namespace"] },
 ])("Names and bounds: in discovery.resolvers, $what: $faults", ({ init, faults }) => {
   expect(violationsOf(create(EntrySchema, init), "client").map(({ field }) => field)).toEqual(faults);
+});
+
+test("metadata with a meaning is kept as it is in records, because earlier versions did not check it", () => {
+  const entry = create(EntrySchema, { ...PLAIN, key: { ...PLAIN.key, kind: 1 }, metadata: { "waymark.dns.cname": "192.0.2.1" } });
+  expect(violationsOf(entry, "record")).toEqual([]);
 });
 
 test("Names and bounds: nodes themselves write where clients may not", () => {

@@ -744,7 +744,9 @@ export declare type Entry = Message<"waymark.catalog.v1.Entry"> & {
 
   /**
    * Data that the client chooses. At most 64 pairs. A key has 1 to 63 characters of [A-Za-z0-9._:/@+-], a value at most
-   * 1024 bytes.
+   * 1024 bytes. Two keys have a meaning: `waymark.dns.cname` is a DNS name, which DNS answers with as a CNAME when the entry
+   * has no targets, and `waymark.import` is the name of the import that owns the entry, of 1 to 128 characters of
+   * [A-Za-z0-9._:/@+-].
    *
    * @generated from field: map<string, string> metadata = 7;
    */
