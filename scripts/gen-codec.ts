@@ -142,6 +142,7 @@ const LIST_SETTING = "maxRequestEntries";
 const JOINED: Readonly<Record<string, readonly string[]>> = {
   "waymark/discovery/v1/discovery": [
     "waymark.catalog.v1.DiscoveryDelta",
+    "waymark.catalog.v1.UnreachableNodes",
     "waymark.discovery.v1.CatalogQueryResponse",
     "waymark.discovery.v1.CatalogWatchResponse",
     "waymark.discovery.v1.KeepAliveRequest",

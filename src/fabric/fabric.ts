@@ -1,5 +1,7 @@
 /** The machine of this room. It composes membership, links, replication and the lifecycle of origins, and routes between them. It has no rules of its own. */
+
 import { relationOf } from "../catalog/entry/scope.ts";
+import type { UnreachableNodes } from "../catalog/unreachable-nodes.ts";
 import { NEVER, type Time } from "../lib/machine.ts";
 import type { Border, BorderCount } from "./borders/border.ts";
 import { Borders } from "./borders/borders.ts";
@@ -116,7 +118,9 @@ export class Fabric implements FabricMachine {
     const { maxMembers } = options.membership;
     this.lifecycle = new OriginLifecycle(options.lifecycle, { ...parts, clusterId, membership, replication, maxMembers });
     const holdsOf = (id: string) => replica.origins.values().some((origin) => origin.nodeId === id);
-    this.#freshness = new Freshness({ nodeId, clusterId, membership, heartbeats: replication.heartbeats, holdsOf });
+    const { heartbeats } = replication;
+    const { roster } = this.lifecycle;
+    this.#freshness = new Freshness({ nodeId, clusterId, membership, heartbeats, holdsOf, roster });
     const held = { freshness: this.#freshness, asOfMonoMs: parts.asOfMonoMs, mayBeBehind: () => this.lifecycle.isAnybodyElsewhere };
     this.#readiness = new Readiness(options.readiness, { ...held, hasSeeds: parts.seeds.some((seed) => seed !== self.address) });
   }
@@ -253,6 +257,11 @@ export class Fabric implements FabricMachine {
   /** With whom of its cluster it is in step, and was since that time. */
   inStepWith(time: Time, sinceMonoMs: number): ReturnType<Readiness["inStepWith"]> {
     return this.#readiness.inStepWith(time, sinceMonoMs);
+  }
+
+  /** The nodes that the age of answers leaves out. */
+  unreachable(time: Time): UnreachableNodes | undefined {
+    return this.#freshness.unreachable(time);
   }
 
   /** How old the data is that this node started with. */

@@ -1,8 +1,10 @@
 /** How old the data here may be: the time since this node last lacked nothing of the slowest peer (semantics.md, Age). */
-import type { Time } from "../lib/machine.ts";
+import { type UnreachableNodes, unreachableNodes } from "../catalog/unreachable-nodes.ts";
+import { NEVER, type Time } from "../lib/machine.ts";
 import type { Heartbeats } from "./heartbeats.ts";
 import { isListed } from "./membership/members.ts";
 import type { Membership } from "./membership/membership.ts";
+import type { Roster } from "./roster.ts";
 import type { MemberUpdate } from "./wire/messages.ts";
 
 export interface FreshnessParts {
@@ -13,6 +15,8 @@ export interface FreshnessParts {
   readonly heartbeats: Pick<Heartbeats, "provenMonoMs" | "version" | "isPassedOn">;
   /** Whether this node holds records of an origin of that node. */
   readonly holdsOf: (nodeId: string) => boolean;
+  /** The members of the own cluster that are away without having left. */
+  readonly roster: Pick<Roster, "away" | "version">;
 }
 
 interface Peer {
@@ -76,6 +80,8 @@ export class Freshness {
   #distant: readonly Distant[] = [];
   #oldestMonoMs = Number.POSITIVE_INFINITY;
   #distantVersion = -1;
+  /** Undefined when it must be computed again. */
+  #unreachable: { readonly nodes: UnreachableNodes | undefined; readonly rosterVersion: number; readonly untilMonoMs: number } | undefined;
 
   /**
    * When a member that is no peer yet was first listed. Undefined when there is none. Links are chosen a while later, and then the member's records
@@ -153,8 +159,30 @@ export class Freshness {
     peer.isWanted = true;
   }
 
+  /**
+   * The members of the own cluster that the age leaves out although they may accept writes: they are away and have not left. A node that said that it
+   * restarts has a minute for that. HOT: asked at every answer.
+   */
+  unreachable({ monoMs }: Time): UnreachableNodes | undefined {
+    const { version } = this.#parts.roster;
+    const known = this.#unreachable;
+    if (known !== undefined && known.rosterVersion === version && monoMs < known.untilMonoMs) return known.nodes;
+    const nodeIds: string[] = [];
+    let untilMonoMs = NEVER;
+    for (const [nodeId, sinceMonoMs = monoMs] of this.#parts.roster.away) {
+      const isKept = this.#parts.membership.find(nodeId)?.keepsEntries === true;
+      const goneUntilMonoMs = Math.max(this.#peers.get(nodeId)?.goneUntilMonoMs ?? 0, isKept ? sinceMonoMs + GONE_MS : 0);
+      if (monoMs < goneUntilMonoMs) untilMonoMs = Math.min(untilMonoMs, goneUntilMonoMs);
+      else nodeIds.push(nodeId);
+    }
+    const nodes = unreachableNodes(nodeIds);
+    this.#unreachable = { nodes, rosterVersion: version, untilMonoMs };
+    return nodes;
+  }
+
   /** A member was forgotten, or the held records changed. */
   changed(): void {
+    this.#unreachable = undefined;
     this.#halved = undefined;
     this.#distantVersion = -1;
   }

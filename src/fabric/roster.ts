@@ -43,6 +43,11 @@ export class Roster {
     return this.#away.size > 0;
   }
 
+  /** The members that are away, and since when (monotonic ms). The time is undefined until the next tick. */
+  get away(): ReadonlyMap<string, number | undefined> {
+    return this.#away;
+  }
+
   /** The state of a member changed. */
   memberChanged({ nodeId, clusterId, status }: MemberUpdate): void {
     if (nodeId === this.#parts.nodeId) return;

@@ -376,6 +376,7 @@ function workersCore(core: NodeCore, { mesh }: NodeFabric, dnsPresence: DnsPrese
         hasPeers,
         ageMs,
         isShared: hasPeers || ageMs > 0,
+        unreachable: mesh.unreachable(now()),
         startRefusal: refusalOf(() => machine.standing.checkStart()),
         endedStaticCount: registrar.endings.endedStaticCount,
         followed: undefined,

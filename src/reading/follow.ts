@@ -7,7 +7,7 @@ import { durationMs } from "@bufbuild/protobuf/wkt";
 import { type DiscoveryDelta, DiscoveryDelta_Action, DiscoveryDelta_Cause } from "../../gen/waymark/catalog/v1/delta_pb.js";
 import { type Entry, type EntryKey, EntryKeySchema, Scope } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import type { ServiceSummary } from "../../gen/waymark/catalog/v1/summary_pb.js";
-import { Snapshot } from "../../gen/waymark/catalog/v1/watch_pb.js";
+import { Snapshot, type UnreachableNodes } from "../../gen/waymark/catalog/v1/watch_pb.js";
 import type { CatalogWatchResponse } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { returnMs } from "../lib/backoff.ts";
 import { Doubts } from "./doubts.ts";
@@ -44,9 +44,14 @@ export type FollowEvent<Item = Entry> =
       readonly ageMs: number;
       /** The server says that something is wrong with its data: it is cut off, for example. */
       readonly isStale: boolean;
+      /** Nodes that the age leaves out, because the server cannot reach them. Absent: none. */
+      readonly unreachable?: Unreachable | undefined;
       /** The node or resolver that said it. */
       readonly servedBy: string;
     };
+
+/** The first nodes that a server cannot reach, although they may accept writes, and the number of all of them. */
+export type Unreachable = Pick<UnreachableNodes, "count" | "nodeIds">;
 
 /**
  * Why an entry is gone: it was unregistered; it expired; its node is away; it exists and does not match any more; a full snapshot left it out (`absent`), or
@@ -75,7 +80,17 @@ export type ReadPayload<Item> = (payload: DiscoveryDelta["payload"]) => Seen<Ite
 /** What a message of a watch says, of entries or of summaries. */
 export type WatchMessage = Pick<
   CatalogWatchResponse,
-  "age" | "bookmark" | "cursor" | "deltas" | "portableCursor" | "replaces" | "revision" | "servedBy" | "snapshot" | "stale"
+  | "age"
+  | "bookmark"
+  | "cursor"
+  | "deltas"
+  | "portableCursor"
+  | "replaces"
+  | "revision"
+  | "servedBy"
+  | "snapshot"
+  | "stale"
+  | "unreachableNodes"
 >;
 
 export const entrySeen: ReadPayload<Entry> = (payload) => {
@@ -175,10 +190,10 @@ export class Follower<Item = Entry> {
       this.#doubts.settle();
     }
     if (!isSynced) return;
-    const { revision, servedBy, age, stale: isStale } = message;
+    const { revision, servedBy, age, stale: isStale, unreachableNodes: unreachable } = message;
     const ageMs = age === undefined ? Number.POSITIVE_INFINITY : durationMs(age);
     const heldCount = this.#held.size;
-    out.push({ kind: "synced", isSnapshot: isEnd, cursor: this.#portable, revision, heldCount, ageMs, isStale, servedBy });
+    out.push({ kind: "synced", isSnapshot: isEnd, cursor: this.#portable, revision, heldCount, ageMs, isStale, unreachable, servedBy });
   }
 
   /**

@@ -3,6 +3,7 @@ import { fromBinary } from "@bufbuild/protobuf";
 import {
   DISCOVERY_DELTA_TAG as DELTA,
   CATALOG_QUERY_RESPONSE_TAG as QUERY,
+  UNREACHABLE_NODES_TAG as UNREACHABLE,
   CATALOG_WATCH_RESPONSE_TAG as WATCH,
 } from "../../gen/waymark/discovery/v1/discovery_tags.ts";
 import { HEARD_CLUSTER_TAG as HEARD, SUMMARY_WATCH_RESPONSE_TAG as SUMMARIES } from "../../gen/waymark/discovery/v1/summary_tags.ts";
@@ -10,6 +11,7 @@ import { type PolicyPlace, type WatchPolicyResponse, WatchPolicyResponseSchema }
 import { isName, PROTOCOL_BOUNDS } from "../catalog/entry/names.ts";
 import { isSeq, readStampedKey } from "../catalog/record/codec.ts";
 import { type EntryKey, type KeyText, keyText } from "../catalog/record/record.ts";
+import { joinUnreachable, MAX_UNREACHABLE_IDS, type UnreachableNodes } from "../catalog/unreachable-nodes.ts";
 import { CAUSE, type Cause } from "../catalog/watch/cause.ts";
 import { type PortableCursor, parseCursor } from "../catalog/watch/cursor.ts";
 import { ACTION, SNAPSHOT, type Snapshot } from "../catalog/watch/reader.ts";
@@ -27,6 +29,8 @@ export interface FetchedPage {
   readonly ageMs: number;
   /** Whether the server calls its answer stale. */
   readonly isStale: boolean;
+  /** Nodes that the age leaves out, by the account of the server. Absent: none. */
+  readonly unreachable?: UnreachableNodes | undefined;
   readonly policyEpoch: string;
   readonly via: readonly string[];
 }
@@ -70,6 +74,8 @@ export interface WatchMessage {
   readonly ageMs: number | undefined;
   /** Whether its server calls its data stale. Only messages with an age say it. */
   readonly isStale: boolean;
+  /** Nodes that the age leaves out. Only messages with an age have them. Absent: none. */
+  readonly unreachable?: UnreachableNodes | undefined;
   readonly servedBy: string;
   readonly policyEpoch: string;
   readonly via: readonly string[];
@@ -108,6 +114,7 @@ function readMessage(bytes: Uint8Array, payload: number): SummaryMessage {
   const said = { portable: "", snapshot: 0, servedBy: "", policyEpoch: "", count: 0, stale: 0 };
   let ageMs: number | undefined;
   let digest: bigint | undefined;
+  let unreachable: UnreachableNodes | undefined;
   while (!reader.isDone()) {
     const tag = reader.tag();
     if (tag === WATCH.deltas) deltas.push(readDelta(reader, payload));
@@ -119,6 +126,7 @@ function readMessage(bytes: Uint8Array, payload: number): SummaryMessage {
     else if (tag === WATCH.servedBy) said.servedBy = reader.text();
     else if (tag === WATCH.stale) said.stale = reader.varint();
     else if (tag === WATCH.age) ageMs = timeMs(readTime(reader));
+    else if (tag === WATCH.unreachableNodes) unreachable = joinUnreachable(unreachable, readUnreachable(reader));
     else if (tag === WATCH.policyEpoch) said.policyEpoch = epochIn(reader);
     else if (tag === WATCH.via) via.push(reader.text());
     else if (tag === SUMMARIES.heard && payload === DELTA.sealedRecord) heard.push(readHeard(reader));
@@ -133,6 +141,7 @@ function readMessage(bytes: Uint8Array, payload: number): SummaryMessage {
     place: portable === "" ? undefined : placeOf(portable),
     ageMs,
     isStale: said.stale !== 0,
+    unreachable,
     servedBy,
     policyEpoch,
     via,
@@ -147,17 +156,19 @@ export function readFetchedPage(bytes: Uint8Array): FetchedPage {
   const entries: Uint8Array[] = [];
   const via: string[] = [];
   let [nextPageToken, policyEpoch, ageMs, stale] = ["", "", 0, 0];
+  let unreachable: UnreachableNodes | undefined;
   while (!reader.isDone()) {
     const tag = reader.tag();
     if (tag === QUERY.items) entries.push(reader.view());
     else if (tag === QUERY.nextPageToken) nextPageToken = reader.text();
     else if (tag === QUERY.stale) stale = reader.varint();
     else if (tag === QUERY.age) ageMs = timeMs(readTime(reader));
+    else if (tag === QUERY.unreachableNodes) unreachable = joinUnreachable(unreachable, readUnreachable(reader));
     else if (tag === QUERY.policyEpoch) policyEpoch = epochIn(reader);
     else if (tag === QUERY.via) via.push(reader.text());
     else reader.skip(tag);
   }
-  return { entries, nextPageToken, ageMs, isStale: stale !== 0, policyEpoch, via };
+  return { entries, nextPageToken, ageMs, isStale: stale !== 0, unreachable, policyEpoch, via };
 }
 
 function epochIn(reader: WireReader): string {
@@ -202,6 +213,23 @@ function readHeard(reader: WireReader): SourceAge {
   reader.leave(outer);
   if (!isName(source, PROTOCOL_BOUNDS.maxIdLength) || version > MAX_VERSION) throw misplaced("the age of no cluster");
   return { source, version, ageMs };
+}
+
+function readUnreachable(reader: WireReader): UnreachableNodes {
+  const outer = reader.enter();
+  const nodeIds: string[] = [];
+  let count = 0;
+  while (!reader.isDone()) {
+    const tag = reader.tag();
+    if (tag === UNREACHABLE.nodeIds) nodeIds.push(reader.text());
+    else if (tag === UNREACHABLE.count) count = reader.varint();
+    else reader.skip(tag);
+  }
+  reader.leave(outer);
+  const isOdd =
+    nodeIds.length > MAX_UNREACHABLE_IDS || nodeIds.length > count || nodeIds.some((id) => !isName(id, PROTOCOL_BOUNDS.maxIdLength));
+  if (isOdd) throw misplaced("unreachable nodes that no server has");
+  return { nodeIds, count };
 }
 
 function readDelta(reader: WireReader, payload: number): WatchDelta {

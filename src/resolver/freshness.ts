@@ -1,4 +1,5 @@
 /** How old what a resolver holds may be (semantics.md, Resolver 9). Only the monotonic clock counts, so a change of the wall clock changes no age. */
+import type { UnreachableNodes } from "../catalog/unreachable-nodes.ts";
 import type { Time } from "../lib/machine.ts";
 
 /** An upstream sends a bookmark each second. After so long without a message it may be gone. */
@@ -14,6 +15,8 @@ export class Freshness {
   /** The age that was last stated for all that is held. */
   #statedAgeMs = Number.POSITIVE_INFINITY;
   #statedMonoMs = 0;
+  /** The nodes that the stated age leaves out. */
+  unreachable: UnreachableNodes | undefined;
   /** When the upstream last said something, in monotonic ms. */
   heardMonoMs = Number.NEGATIVE_INFINITY;
   /** When it last said more than single changes. */
@@ -34,7 +37,8 @@ export class Freshness {
    * The upstream stated the age of its data, in a message after which all that is held is as it is there. Until such a message another upstream changes no
    * age: what is held is still what the one before told.
    */
-  stated(ageMs: number, { monoMs }: Pick<Time, "monoMs">): void {
+  stated(ageMs: number, { monoMs }: Pick<Time, "monoMs">, unreachable?: UnreachableNodes): void {
+    this.unreachable = unreachable;
     this.#statedAgeMs = ageMs;
     this.#statedMonoMs = monoMs;
   }

@@ -1,5 +1,6 @@
 /** The inputs and outputs of a resolver's machine, and what it is told at its start. */
 import type { WholeName } from "../catalog/query/instances.ts";
+import type { UnreachableNodes } from "../catalog/unreachable-nodes.ts";
 import type { WaymarkError } from "../lib/errors.ts";
 import type { Ttls } from "./fetching/fetches.ts";
 import type { WatchRefusal } from "./following/refusals.ts";
@@ -98,6 +99,8 @@ export interface Answer {
   readonly isStale: boolean;
   /** In ms; infinite while it is unknown. */
   readonly ageMs: number;
+  /** Nodes that the age leaves out. Absent: none. */
+  readonly unreachable?: UnreachableNodes | undefined;
   /** Whether it was fetched, and says that nothing exists. Absent: no. */
   readonly isNegative?: boolean;
 }

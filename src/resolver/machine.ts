@@ -306,7 +306,8 @@ export class ResolverMachine {
     const isHolding = this.held.lookup.size > 0 && isAsked(this.held.lookup);
     const { isFromDisk } = this.#watches;
     const isStale = isFromDisk || this.#isFull || isHolding || !this.#hearing.isWell(time);
-    return { source: isFromDisk ? "disk" : "followed", isStale, ageMs: this.#hearing.freshness.ageMs(time) };
+    const { freshness } = this.#hearing;
+    return { source: isFromDisk ? "disk" : "followed", isStale, ageMs: freshness.ageMs(time), unreachable: freshness.unreachable };
   }
 
   /** How good the answer is to a caller that may not see a namespace: as if nothing were there, whatever others ask for. */
@@ -356,6 +357,7 @@ export class ResolverMachine {
       source: "fetched",
       isStale: state === "stale" || name.isStale || this.#hearing.isAway(time),
       ageMs,
+      unreachable: name.unreachable,
       isNegative,
     };
   }
@@ -438,7 +440,7 @@ export class ResolverMachine {
     // A resolver's bookmark may be no place to go on from. Nothing is missing up to it all the same.
     if (!this.#watches.isInStep(stream)) return;
     this.#wholeMonoMs = time.monoMs;
-    this.#hearing.freshness.stated(said.ageMs + delayMs, time);
+    this.#hearing.freshness.stated(said.ageMs + delayMs, time, said.unreachable);
   }
 
   #watchEnded({ stream, retryMs, refusal }: Extract<ResolverInput, { kind: "watch ended" }>, time: Time, out: Out): void {

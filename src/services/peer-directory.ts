@@ -1,4 +1,5 @@
 /** What services and feeds need to know of the mesh: which nodes are there, and how old the data of this node may be. */
+import type { UnreachableNodes } from "../catalog/unreachable-nodes.ts";
 import type { Time } from "../lib/machine.ts";
 
 /** A node that this node believes to be alive or suspects. */
@@ -14,6 +15,8 @@ export interface PeerDirectory {
   readonly isWhole: () => boolean;
   /** How old the data of this node may be, in ms. 0 if the node hears of every change at once, or holds only its own data. */
   readonly ageMs: (time: Time) => number;
+  /** Nodes that may accept writes that this node lacks, whatever the age; undefined when there are none. */
+  readonly unreachable: (time: Time) => UnreachableNodes | undefined;
   /** Undefined for a node that left, died or was never a member. */
   readonly presence: (nodeId: string, time: Time) => Presence | undefined;
 }
@@ -24,6 +27,7 @@ export function lonePeerDirectory(nodeId: string): PeerDirectory {
     hasPeers: () => false,
     isWhole: () => true,
     ageMs: () => 0,
+    unreachable: () => undefined,
     presence: (asked, time) => (asked === nodeId ? { status: "alive", lastSeenWallMs: time.wallMs } : undefined),
   };
 }

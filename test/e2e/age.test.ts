@@ -35,3 +35,35 @@ test("the only other node is gone without a word: the age grows on after it is c
   await expect.poll(ageMs).toBeLessThan(2000);
   await expect.poll(async () => (await ask("3s")).code).toBe("OK");
 });
+
+test("a node that died without a goodbye is named by the others, and by a resolver behind them, until it is back; a strict caller is refused", async () => {
+  await using a = await startNodeProcess(["--ephemeral", "--node-id", "a", "--config", CONFIG]);
+  const joined = ["--config", CONFIG, "--join", a.listeners["fabric"] ?? ""];
+  await using others = new AsyncDisposableStack();
+  others.use(await startNodeProcess(["--ephemeral", "--node-id", "b", ...joined]));
+  const c = await startNodeProcess(["--ephemeral", "--node-id", "c", ...joined]);
+  await using resolver = await startNodeProcess(["--mode", "resolver", "--ephemeral", "--upstream", a.grpc, "--namespaces", "svc"]);
+  using door = new GrpcDoor(a.grpc);
+  using edge = new GrpcDoor(resolver.grpc);
+  const doors = [door, edge];
+  const strict = { namespacePrefix: "svc", maxStaleness: "5s", maxStalenessStrict: true };
+  const codes = () => Promise.all(doors.map(async (each) => (await each.ask("catalogQuery", strict)).code));
+  const named = () => Promise.all(doors.map(async (each) => (await each.ask("listPeers")).response["unreachableNodes"]));
+  await expect.poll(codes).toEqual(["OK", "OK"]);
+
+  await c.stop("SIGKILL");
+  const lost = { nodeIds: ["c"], count: 1 };
+  await expect.poll(named).toEqual([lost, lost]);
+  await expect.poll(codes).toEqual(["UNAVAILABLE", "UNAVAILABLE"]);
+  await expect.poll(async () => (await door.ask("catalogQuery", { ...strict, maxStalenessStrict: false })).code).toBe("OK");
+  const flags = ["discovery", "query", "--prefix", "svc", "--max-staleness", "5s"];
+  const refused = await a.run([...flags, "--max-staleness-strict"]);
+  expect([refused.exit, refused.stderr]).toEqual([1, expect.stringContaining("nodes that cannot be reached: c") as string]);
+  expect(JSON.parse((await a.run([...flags, "-o", "json"])).stdout)).toMatchObject({ unreachableNodes: lost });
+  const watched = await a.run(["discovery", "watch", "--prefix", "svc", "--until-synced", "-o", "json"]);
+  expect(JSON.parse(watched.stdout)).toMatchObject({ event: "synced", unreachableNodes: lost });
+
+  others.use(await startNodeProcess(["--ephemeral", "--node-id", "c", ...joined]));
+  await expect.poll(codes).toEqual(["OK", "OK"]);
+  await expect.poll(named).toEqual([undefined, undefined]);
+});

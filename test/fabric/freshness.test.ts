@@ -1,6 +1,7 @@
 /** How old what is held may be: whose silence counts. */
 import { expect, test } from "vitest";
 import { Freshness } from "../../src/fabric/freshness.ts";
+import { Roster } from "../../src/fabric/roster.ts";
 import type { MemberStatus, MemberUpdate } from "../../src/fabric/wire/messages.ts";
 import { greetingOf } from "../fakes/fabric-world.ts";
 
@@ -14,12 +15,14 @@ class Bench {
   /** Of origins, by id. */
   readonly proven = new Map<string, number>();
   readonly heartbeats = { version: 0, isPassedOn: true, provenMonoMs: (id: string) => this.proven.get(id) };
+  readonly roster = new Roster({ nodeId: "me", clusterId: "c1", maxMembers: 100, originForgetMs: 3_600_000 });
   readonly freshness = new Freshness({
     nodeId: "me",
     clusterId: "c1",
     membership: { members: () => [...this.members.values()], find: (id) => this.members.get(id) },
     heartbeats: this.heartbeats,
     holdsOf: (id) => this.held.has(id),
+    roster: this.roster,
   });
 
   /** Membership says so. */
@@ -29,8 +32,10 @@ class Bench {
       const rest = { transports: ["h2"], roles: [], labels: {}, healthScore: 0, incarnation: 1, accuser: "" } as const;
       const update = { ...hello, clusterId: nodeId.startsWith("x") ? "c2" : "c1", ...rest, status };
       this.members.set(nodeId, update);
+      this.roster.memberChanged(update);
       this.freshness.memberChanged(update, at(monoMs));
     }
+    this.roster.tick(at(monoMs));
   }
 
   /** As `hear`; links are wanted to all that are listed. */
@@ -365,4 +370,58 @@ test("one that was back, had its link again and is wanted no more is no age, how
   bench.freshness.want(["b"], 31_000, at(31_000));
   bench.freshness.inStep("b", 40_000);
   expect(bench.age(40_000)).toBe(0);
+});
+
+test("one that was called dead is unreachable, whatever the age, until it is back, has left or is forgotten", () => {
+  const bench = new Bench();
+  const unreachable = (monoMs: number) => bench.freshness.unreachable(at(monoMs));
+  bench.say("alive", 0, "a", "b", "c", "d");
+  expect(unreachable(1000)).toBeUndefined();
+  bench.say("suspect", 2000, "d");
+  expect(unreachable(2000)).toBeUndefined();
+  bench.say("dead", 7000, "d", "c", "x1");
+  for (const id of ["a", "b"]) bench.freshness.inStep(id, 9000);
+  expect([bench.age(9000), unreachable(9000)]).toEqual([0, { nodeIds: ["c", "d"], count: 2 }]);
+  bench.say("alive", 10_000, "d");
+  expect(unreachable(10_000)).toEqual({ nodeIds: ["c"], count: 1 });
+  bench.say("left", 11_000, "c");
+  expect(unreachable(11_000)).toBeUndefined();
+  bench.say("dead", 20_000, "b");
+  expect(unreachable(3_619_999)).toEqual({ nodeIds: ["b"], count: 1 });
+  bench.roster.tick(at(3_620_000));
+  expect(unreachable(3_620_000)).toBeUndefined();
+});
+
+test("of many unreachable nodes 16 are named, and all counted", () => {
+  const bench = new Bench();
+  const ids = Array.from({ length: 20 }, (_, i) => `n${i + 10}`);
+  bench.say("alive", 0, ...ids);
+  bench.say("dead", 7000, ...ids.toReversed());
+  expect(bench.freshness.unreachable(at(7000))).toEqual({ nodeIds: ids.slice(0, 16), count: 20 });
+});
+
+test("one that said that it restarts is unreachable from a minute after, and at once if it lived on in between", () => {
+  const bench = new Bench();
+  const unreachable = (monoMs: number) => bench.freshness.unreachable(at(monoMs))?.nodeIds;
+  bench.say("alive", 0, "a", "b");
+  bench.freshness.goodbye("a", at(1000));
+  bench.say("dead", 8000, "a");
+  expect([unreachable(8000), unreachable(60_999), unreachable(61_000)]).toEqual([undefined, undefined, ["a"]]);
+  bench.say("alive", 70_000, "a");
+  expect(unreachable(70_000)).toBeUndefined();
+  // One without a link to this node says by gossip that it stopped and left entries behind.
+  const kept = { ...bench.members.get("b")!, status: "dead", keepsEntries: true } as const;
+  bench.members.set("b", kept);
+  bench.roster.memberChanged(kept);
+  bench.freshness.memberChanged(kept, at(80_000));
+  bench.roster.tick(at(80_000));
+  expect([unreachable(80_000), unreachable(139_999), unreachable(140_000)]).toEqual([undefined, undefined, ["b"]]);
+  // A later life of it died without a goodbye.
+  bench.say("alive", 150_000, "a");
+  bench.freshness.goodbye("a", at(160_000));
+  const later = { ...bench.members.get("a")!, status: "dead", generation: 9 } as const;
+  bench.members.set("a", later);
+  bench.roster.memberChanged(later);
+  bench.freshness.memberChanged(later, at(161_000));
+  expect(unreachable(161_000)).toEqual(["a", "b"]);
 });

@@ -17,7 +17,7 @@ function at(monoMs: number): { readonly monoMs: number; readonly wallMs: number 
 
 const heartbeats = new Heartbeats(() => undefined);
 const membership = { members: () => [], find: () => undefined };
-const NOBODY = { nodeId: "me", heartbeats, clusterId: "c1", membership, holdsOf: () => false };
+const NOBODY = { nodeId: "me", heartbeats, clusterId: "c1", membership, holdsOf: () => false, roster: { away: new Map(), version: 0 } };
 
 /** `startAgeMs`: how old its snapshot is at 0. */
 function readiness(hasSeeds: boolean, startAgeMs?: number, freshness = new Freshness(NOBODY)): Readiness {

@@ -39,6 +39,7 @@ function keepBusy(thread: Worker): void {
       hasPeers: false,
       ageMs: 0,
       isShared: false,
+      unreachable: undefined,
       startRefusal: undefined,
       endedStaticCount: 0,
       zoneSerials: undefined,

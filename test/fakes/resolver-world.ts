@@ -10,6 +10,7 @@ import { Prefixes } from "../../src/catalog/query/prefixes.ts";
 import { queryPage } from "../../src/catalog/query/query.ts";
 import type { Slab } from "../../src/catalog/record/slab.ts";
 import type { Replica } from "../../src/catalog/replica/replica.ts";
+import type { UnreachableNodes } from "../../src/catalog/unreachable-nodes.ts";
 import { parseCursor } from "../../src/catalog/watch/cursor.ts";
 import { Feed } from "../../src/catalog/watch/feed.ts";
 import { Reader } from "../../src/catalog/watch/reader.ts";
@@ -52,6 +53,7 @@ export class Server {
   /** Whether its watches say nothing, though they stand and it answers probes. */
   isSilent = false;
   ageMs = 20;
+  unreachable: UnreachableNodes | undefined;
   facts: UpstreamFacts = { clusterId: "c1", region: "r1", via: [] };
   versions: readonly Version[] = [];
   /** The newest reports about its entries. */
@@ -307,7 +309,13 @@ export class ResolverWorld {
       if (message === undefined) return;
       const { facts, policyEpoch, node, loads } = server;
       const resolved = { policyEpoch, via: facts.via };
-      const options = { isNamesOnly: false, sentWallMs: 0, servedBy: node.nodeId, age: replicaAge(server.ageMs), resolved };
+      const options = {
+        isNamesOnly: false,
+        sentWallMs: 0,
+        servedBy: node.nodeId,
+        age: replicaAge(server.ageMs, server.unreachable),
+        resolved,
+      };
       const bytes = new DiscoveryBytes(node.replica.slab, { of: (key) => loads.get(key) }).watch(message, options);
       this.#do({ kind: "watch said", stream, bytes: server.garble(bytes), delayMs: this.delayMs });
     }
@@ -442,7 +450,7 @@ export class ResolverWorld {
       revision: 1,
       cursor: "",
       servedBy: node.nodeId,
-      age: replicaAge(server.ageMs),
+      age: replicaAge(server.ageMs, server.unreachable),
       generatedWallMs: 0,
       explanations: [],
       resolved: { policyEpoch, via: server.facts.via },

@@ -93,7 +93,7 @@ export class SummaryWorld {
     const parts: SummaryParts = {
       summaries: this.summaries,
       identity: { nodeId, boot: `boot-${nodeId}` },
-      mesh: { ageMs: () => 40, hasPeers: () => true },
+      mesh: { ageMs: () => 40, unreachable: () => undefined, hasPeers: () => true },
       isReady: () => this.isReady,
       checkStart: () => {},
       now: () => this.now(),

@@ -4,7 +4,7 @@ import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/p
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { expect, test } from "vitest";
 import { EntryKind } from "../../gen/waymark/catalog/v1/entry_pb.js";
-import { Source } from "../../gen/waymark/catalog/v1/watch_pb.js";
+import { Source, type UnreachableNodes } from "../../gen/waymark/catalog/v1/watch_pb.js";
 import {
   CatalogQueryRequestSchema,
   CatalogQueryResponseSchema,
@@ -42,6 +42,13 @@ function started({ namespaces = ["svc"], isHidden = false, maxWatches = 256 } = 
   /** The time that each call to the upstream got. */
   const withinMs: (number | undefined)[] = [];
   /** What the upstream answers to a query that is passed on. Undefined: it is away. */
+  /** The nodes that answers say cannot be reached. */
+  const unreachable: ({ readonly nodeIds: readonly string[]; readonly count: number } | undefined)[] = [];
+  const noted = <A extends { readonly unreachableNodes?: UnreachableNodes | undefined }>(answer: A): A => {
+    const { unreachableNodes: nodes } = answer;
+    unreachable.push(nodes && { nodeIds: nodes.nodeIds, count: nodes.count });
+    return answer;
+  };
   /** The ages of answers to queries. */
   const ages: number[] = [];
   const passedOn: { answer: MessageInitShape<typeof CatalogQueryResponseSchema> | undefined; asked: () => void } = {
@@ -69,7 +76,7 @@ function started({ namespaces = ["svc"], isHidden = false, maxWatches = 256 } = 
       startedMonoMs: 0,
     },
     endedStaticCount: () => 0,
-    mesh: { ageMs: () => 0, hasPeers: () => true },
+    mesh: { ageMs: () => 0, unreachable: () => undefined, hasPeers: () => true },
     isReady: () => true,
     checkCaughtUp: () => {},
     checkStart: () => {},
@@ -118,30 +125,30 @@ function started({ namespaces = ["svc"], isHidden = false, maxWatches = 256 } = 
   const resolve = async (request: MessageInitShape<typeof ResolveRequestSchema>) => {
     const bytes = await call(resolveName, create(ResolveRequestSchema, request));
     if (typeof bytes === "string") return bytes;
-    const { entries, source, stale } = fromBinary(ResolveResponseSchema, bytes);
+    const { entries, source, stale } = noted(fromBinary(ResolveResponseSchema, bytes));
     return lineOf(source, stale, entries.length);
   };
   const query = async (request: MessageInitShape<typeof CatalogQueryRequestSchema>) => {
     const bytes = await call(handlers["catalogQuery"], create(CatalogQueryRequestSchema, request));
     if (typeof bytes === "string") return bytes;
-    const { items, source, stale, age } = fromBinary(CatalogQueryResponseSchema, bytes);
+    const { items, source, stale, age } = noted(fromBinary(CatalogQueryResponseSchema, bytes));
     ages.push(durationMs(age!));
     return lineOf(source, stale, items.length);
   };
   const status = async (namespace: string) => {
     const bytes = await call(handlers["namespaceStatus"], create(NamespaceStatusRequestSchema, { namespace }));
     if (typeof bytes === "string") return bytes;
-    const { endpointCount, source, stale } = fromBinary(NamespaceStatusResponseSchema, bytes);
+    const { endpointCount, source, stale } = noted(fromBinary(NamespaceStatusResponseSchema, bytes));
     return lineOf(source, stale, Number(endpointCount));
   };
   /** As `DiscoveryService` does. */
   const find = async (request: MessageInitShape<typeof FindRequestSchema>) => {
     const bytes = await call(handlers["resolve"], create(FindRequestSchema, request));
     if (typeof bytes === "string") return bytes;
-    const { entry, alternatives, source, stale } = fromBinary(FindResponseSchema, bytes);
+    const { entry, alternatives, source, stale } = noted(fromBinary(FindResponseSchema, bytes));
     return lineOf(source, stale, alternatives.length + Number(entry !== undefined));
   };
-  return { world, resolve, find, query, status, waiting, withinMs, passedOn, handlers, ages };
+  return { world, resolve, find, query, status, waiting, withinMs, passedOn, handlers, ages, unreachable };
 }
 
 function lineOf(source: Source, isStale: boolean, count: number): string {
@@ -244,6 +251,34 @@ test("where the server that was asked first fails, what is followed is as old as
   passedOn.asked = () => {};
   world.run(2 * SECOND);
   expect(await query({ namespace: "svc", maxStaleness })).toBe("too_stale");
+});
+
+test("nodes that the server cannot reach are named in each answer made from what it said, and a strict caller is refused", async () => {
+  const { world, resolve, query, find, status, passedOn, unreachable } = started();
+  const server = world.server("a");
+  const lost = { nodeIds: ["n7", "n9"], count: 2 };
+  const strict = { maxStalenessStrict: true };
+  expect([await query({ namespace: "svc", ...strict }), await resolve({ ...OTHER, ...strict })]).toEqual(["FOLLOWED 1", "FETCHED 1"]);
+  server.unreachable = lost;
+  passedOn.answer = { unreachableNodes: { nodeIds: ["n3"], count: 20 } };
+  world.run(60 * SECOND);
+  unreachable.length = 0;
+  await query({ namespace: "svc" });
+  await resolve({ namespace: "svc", name: "db" });
+  await find({ namespace: "svc", name: "db" });
+  await status("svc");
+  await resolve({ ...OTHER, name: "none" });
+  await query({ namespace: "other" });
+  expect(unreachable).toEqual([lost, lost, lost, lost, lost, { nodeIds: ["n3"], count: 20 }]);
+  expect([
+    await query({ namespace: "svc", ...strict }),
+    await resolve({ namespace: "svc", name: "db", ...strict }),
+    await resolve({ ...OTHER, name: "none", ...strict }),
+    await query({ namespace: "other", ...strict }),
+  ]).toEqual(["too_stale", "too_stale", "too_stale", "too_stale"]);
+  server.unreachable = undefined;
+  world.run(2 * SECOND);
+  expect(await query({ namespace: "svc", ...strict })).toBe("FOLLOWED 1");
 });
 
 test("the answer to a caller that may not see a namespace says the same whether others ask for that or not, and what is configured", async () => {

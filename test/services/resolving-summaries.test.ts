@@ -70,7 +70,7 @@ function started({ isFollowing = true, prefixes = ["svc.a", "n1"], hasPolicy = t
       startedMonoMs: 0,
     },
     endedStaticCount: () => 0,
-    mesh: { ageMs: () => 0, hasPeers: () => true },
+    mesh: { ageMs: () => 0, unreachable: () => undefined, hasPeers: () => true },
     isReady: () => true,
     checkCaughtUp: () => {},
     checkStart: () => {},

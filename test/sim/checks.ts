@@ -46,6 +46,7 @@ export const INVARIANTS = [
   "stop",
   "traffic",
   "unknown",
+  "unreachable",
   "vector",
   "waking",
 ] as const;

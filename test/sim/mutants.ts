@@ -601,6 +601,18 @@ export const MUTANTS: readonly Mutant[] = [
     withinSeeds: 200,
   },
   {
+    name: "the dead are no risk",
+    rule: "Age: members that are away without having left are named with the age, which leaves them out",
+    edits: [
+      {
+        file: "src/fabric/freshness.ts",
+        find: "      else nodeIds.push(nodeId);",
+        replace: "      else if (isKept) nodeIds.push(nodeId);",
+      },
+    ],
+    withinSeeds: 100,
+  },
+  {
     name: "END of a node behind its cursor",
     rule: "Watch 4: no END or bookmark until the own vector covers the cursor",
     edits: [

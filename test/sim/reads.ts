@@ -140,6 +140,27 @@ export class SimReads {
     }
     this.#checkMissing(process, ageMs);
     this.#checkListed(process, ageMs);
+    this.#checkUnreachable(process);
+  }
+
+  /** A peer that is not listed any more, runs, and has what this node lacks is named as unreachable, for as long as the cluster remembers it. */
+  #checkUnreachable(process: SimProcess): void {
+    const { world, checks, nodes } = this.#parts;
+    const { node, fabric } = process;
+    const remembered = new Set(fabric.lifecycle.roster.list());
+    const unreachable = fabric.unreachable(process.time());
+    for (const peer of this.#noteKnown(process).keys()) {
+      const { name, options, index } = peer.node;
+      if (nodes[index]?.process !== peer || peer.isStopped || options.clusterId !== node.options.clusterId) continue;
+      if (process.lists(name) || !remembered.has(name) || isTakenForGone(process, peer, world.nowMs)) continue;
+      if (this.#lacksSinceMs(process, peer) >= world.nowMs || checks.isLost(peer.replica.self.id)) continue;
+      const isNamed = unreachable !== undefined && (unreachable.nodeIds.includes(name) || unreachable.count > unreachable.nodeIds.length);
+      checks.holds(
+        isNamed,
+        "unreachable",
+        () => `${node.name} lacks what ${name} has, and names ${String(unreachable?.nodeIds)} as unreachable`,
+      );
+    }
   }
 
   /**

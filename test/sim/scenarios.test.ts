@@ -10,6 +10,7 @@ import {
   partitionHeals,
   quietHour,
   shapeConverges,
+  writesBehindCut,
 } from "./scenarios.ts";
 import { trafficUnderLoad } from "./traffic.ts";
 
@@ -72,6 +73,19 @@ test("a node that is cut off says how old what it holds is, also when it has cal
   expect(cut.lackedMs).toBeGreaterThan(55_000);
   expect(cut.shortMs).toBeLessThanOrEqual(0);
 });
+
+test(
+  "a node that is cut off, takes writes and was called dead is named as unreachable by nodes whose age is low, until it is back",
+  TIMEOUT,
+  () => {
+    const cut = writesBehindCut({ nodes: 3, seed: 7 });
+    console.log("behind the cut:", cut);
+    expect([cut.before, cut.lacking, cut.silent]).toEqual([[], 600, 0]);
+    expect(cut.young).toBeGreaterThan(400);
+    expect(cut.whileCut).toEqual([cut.cutName]);
+    expect([cut.lacksAfter, cut.after]).toEqual([false, []]);
+  },
+);
 
 test("above max_links the age rests on the last heartbeat of each node, also of those beyond the neighbours", TIMEOUT, () => {
   const beyond = ageBeyondNeighbours({ nodes: 16, maxLinks: 4, seed: 7 });

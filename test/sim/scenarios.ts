@@ -228,6 +228,43 @@ export function ageWhileCutOff(world: World) {
 }
 
 /**
+ * A node is cut off, and goes on taking writes. For each 100 ms of a minute: whether another node lacks a write that the cut-off node took more than a
+ * second ago, whether its age is below a second all the same, and whether it then names the node as unreachable.
+ */
+export function writesBehindCut(world: World) {
+  const scenario = settled({ ...world, clientCount: world.nodes });
+  const { network, nodes } = scenario.sim;
+  const [cut, reader] = [nodes[0]?.process, nodes[1]?.process];
+  if (cut === undefined || reader === undefined) throw new Error("two nodes are not up");
+  const others = nodes.slice(1);
+  const named = () => reader.fabric.unreachable(reader.time())?.nodeIds ?? [];
+  const before = named();
+  for (const { index } of others) {
+    network.cut(0, index);
+    network.cut(index, 0);
+  }
+  scenario.run(1000);
+  scenario.register(0, 0);
+  scenario.run(1500);
+  const lacks = () => (reader.replica.origins.get(cut.replica.self.id)?.through ?? 0) < cut.replica.self.through;
+  const counts = { lacking: 0, young: 0, silent: 0 };
+  for (let i = 0; i < 600; i++) {
+    if (lacks()) counts.lacking += 1;
+    const isYoung = lacks() && reader.fabric.readiness(reader.time()).ageMs < 1000;
+    if (isYoung) counts.young += 1;
+    if (isYoung && !named().includes(cut.node.name)) counts.silent += 1;
+    scenario.run(100);
+  }
+  const whileCut = named();
+  for (const { index } of others) {
+    network.heal(0, index);
+    network.heal(index, 0);
+  }
+  scenario.run(60_000);
+  return { before, ...counts, whileCut, cutName: cut.node.name, lacksAfter: lacks(), after: named() };
+}
+
+/**
  * Above `maxLinks`: a node is cut off from those it has links to, in silence, and goes on registering; the others go on calling it alive.
  * By how much the ages of those that never had a link to it fall short of the time for which they have lacked what it wrote.
  */

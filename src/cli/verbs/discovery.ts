@@ -33,7 +33,7 @@ import { durationText } from "../../lib/duration.ts";
 import { enumWord } from "../../lib/enum-words.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { VersionRange } from "../../lib/versions.ts";
-import type { FollowEvent } from "../../reading/follow.ts";
+import type { FollowEvent, Unreachable } from "../../reading/follow.ts";
 import { CommandError, EXIT, UsageError } from "../exit.ts";
 import { type Flags, namespaceScope } from "../flags.ts";
 import { messageJson, timeText } from "../messages.ts";
@@ -53,6 +53,7 @@ export const query: Verb = async ({ args, flags, out, client, viewer }) => {
     aliases: [...flags.list("alias")],
     hosts: [...flags.list("host")],
     explain: flags.isOn("explain"),
+    maxStalenessStrict: flags.isOn("maxStalenessStrict"),
     ...(maxStalenessMs !== undefined && { maxStaleness: durationFromMs(maxStalenessMs) }),
   };
   const answer = await readPages(flags, ["items", "explanation"], (page) =>
@@ -62,7 +63,15 @@ export const query: Verb = async ({ args, flags, out, client, viewer }) => {
   if (flags.isOn("explain") && !out.isMachine) out.document(json, explanationTable(answer.explanation));
   else out.document(json, { columns: ENTRY_COLUMNS, rows: answer.items });
   noteMore(out, answer);
+  noteUnreachable(out, answer.unreachableNodes);
 };
+
+function noteUnreachable(out: Output, nodes: Unreachable | undefined): void {
+  if (nodes === undefined || out.isMachine) return;
+  const moreCount = nodes.count - nodes.nodeIds.length;
+  const names = `${nodes.nodeIds.join(", ")}${moreCount > 0 ? ` and ${moreCount} more` : ""}`;
+  out.note(`writes of nodes that cannot be reached may be missing: ${names}`);
+}
 
 function explanationTable(rows: readonly Explanation[]): Table<Explanation> {
   return {
@@ -250,8 +259,9 @@ function tell(event: FollowEvent, out: Output): void {
       return out.line(json, { columns: WATCH_COLUMNS, rows: [{ action: "remove", key, entry: undefined }] });
     }
     case "synced": {
-      const { isSnapshot, cursor, revision, heldCount } = event;
-      out.line({ event: "synced", snapshot: isSnapshot, count: heldCount, revision: String(revision), cursor });
+      const { isSnapshot, cursor, revision, heldCount, unreachable } = event;
+      const unreachableNodes = unreachable && { unreachableNodes: { nodeIds: unreachable.nodeIds, count: unreachable.count } };
+      out.line({ event: "synced", snapshot: isSnapshot, count: heldCount, revision: String(revision), cursor, ...unreachableNodes });
       if (isSnapshot && !out.isMachine) out.note(`${counted(heldCount, "entry", "entries")} now; following changes`);
     }
   }

@@ -4,7 +4,7 @@
  */
 import { type Entry, type EntryKey, type EntryKind, HealthStatus } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import type { Time } from "../../lib/machine.ts";
-import { type FollowEvent, type RemovalCause, textOf } from "../../reading/follow.ts";
+import { type FollowEvent, type RemovalCause, textOf, type Unreachable } from "../../reading/follow.ts";
 import { GUARD_DEFAULTS, Guard, type GuardOptions } from "../../reading/guard.ts";
 import { NamedEntries, type NameStats } from "./named-entries.ts";
 
@@ -19,6 +19,11 @@ export interface Freshness {
   readonly ageMs: number;
   /** The server was silent for too long or calls its data stale, nothing is complete yet, or entries are held. */
   readonly isStale: boolean;
+  /**
+   * Nodes that `ageMs` leaves out: the server called them dead, and they may still accept writes, which the map lacks. Undefined when there are none, and
+   * before the first snapshot is complete.
+   */
+  readonly unreachable: Unreachable | undefined;
   /** Entries that are still shown, as ORPHANED or in MAINTENANCE, because they vanished with most others of their name. */
   readonly heldCount: number;
   /** The node or resolver that spoke last. */
@@ -33,7 +38,8 @@ export interface LiveEntriesOptions {
   readonly minKept?: number;
 }
 
-type Told = Exclude<FollowEvent, { readonly kind: "synced" }>;
+type Synced = Extract<FollowEvent, { readonly kind: "synced" }>;
+type Told = Exclude<FollowEvent, Synced>;
 
 /** So many entries may be held or remembered as lost where a map never showed as many; else as many as it showed. */
 const MIN_KEPT = 10_000;
@@ -58,7 +64,7 @@ export class LiveEntries {
   #size = 0;
   /** The most entries that were there at once, without held ones. */
   #peak = 0;
-  #said: { readonly ageMs: number; readonly isStale: boolean; readonly atMonoMs: number; readonly servedBy: string } | undefined;
+  #said: (Pick<Synced, "ageMs" | "isStale" | "servedBy" | "unreachable"> & { readonly atMonoMs: number }) | undefined;
   #changes = new Map<string, LiveChange>();
 
   constructor({ staleAfterMs, guard = GUARD_DEFAULTS, minKept = MIN_KEPT }: LiveEntriesOptions) {
@@ -92,8 +98,8 @@ export class LiveEntries {
     } else {
       for (const [key, told] of this.#staged) this.#apply(key, told, time);
       this.#staged.clear();
-      const { ageMs, isStale, servedBy } = event;
-      this.#said = { ageMs, isStale, atMonoMs: time.monoMs, servedBy };
+      const { ageMs, isStale, servedBy, unreachable } = event;
+      this.#said = { ageMs, isStale, atMonoMs: time.monoMs, servedBy, unreachable };
     }
     return this.#takeChanges();
   }
@@ -126,10 +132,11 @@ export class LiveEntries {
   freshness({ monoMs }: Time): Freshness {
     const { heldCount } = this.#guard;
     const said = this.#said;
-    if (said === undefined) return { ageMs: Number.POSITIVE_INFINITY, isStale: true, heldCount, servedBy: "" };
+    if (said === undefined) return { ageMs: Number.POSITIVE_INFINITY, isStale: true, unreachable: undefined, heldCount, servedBy: "" };
     const silentMs = monoMs - said.atMonoMs;
     const isStale = said.isStale || heldCount > 0 || silentMs > this.#staleAfterMs;
-    return { ageMs: said.ageMs + silentMs, isStale, heldCount, servedBy: said.servedBy };
+    const { servedBy, unreachable } = said;
+    return { ageMs: said.ageMs + silentMs, isStale, unreachable, heldCount, servedBy };
   }
 
   /** What was counted of each name that is there now: namespace, name and numbers. */

@@ -37,6 +37,7 @@ export function peerDirectory(core: JoinedCore): PeerDirectory {
       ageMs = machine.ageMs(time);
       return ageMs;
     },
+    unreachable: (time) => fabricOf(core).unreachable(time),
     presence: (asked, time) => {
       if (asked === nodeId) return { status: "alive", lastSeenWallMs: time.wallMs };
       const status = fabricOf(core).membership.find(asked)?.status;

@@ -69,6 +69,7 @@ const FACTS = {
   hasPeers: true,
   ageMs: 0,
   isShared: false,
+  unreachable: undefined,
   startRefusal: undefined,
   endedStaticCount: 0,
 } as const;
@@ -321,7 +322,11 @@ export class ResolverCore implements Component {
         servedBy: identity.nodeId,
       },
       endedStaticCount: () => 0,
-      mesh: { ageMs: (time) => ageOf(rooms.machine.followedAnswer(time), time).ageMs, hasPeers: () => true },
+      mesh: {
+        ageMs: (time) => ageOf(rooms.machine.followedAnswer(time), time).ageMs,
+        unreachable: (time) => rooms.machine.followedAnswer(time).unreachable,
+        hasPeers: () => true,
+      },
       isReady: () => rooms.machine.isReady,
       isTls: settings.tls.certFile !== undefined,
       checkCaughtUp: () => this.checkReady(),

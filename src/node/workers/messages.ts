@@ -1,6 +1,7 @@
 /** What the main thread of a node and its workers say to each other: plain values, which can be cloned to another thread or process. */
 import type { JsonValue } from "@bufbuild/protobuf";
 import type { Said } from "../../catalog/copy/said.ts";
+import type { UnreachableNodes } from "../../catalog/unreachable-nodes.ts";
 import type { Settings } from "../../config/settings.ts";
 import type { SentError } from "../../lib/errors.ts";
 import type { MetricsValues } from "../../lib/metrics/sum.ts";
@@ -56,6 +57,8 @@ export interface NodeFacts {
   readonly ageMs: number;
   /** Whether other nodes write to this catalog, so that it grows old while nothing is heard. */
   readonly isShared: boolean;
+  /** As `PeerDirectory` has it. */
+  readonly unreachable: UnreachableNodes | undefined;
   /** Why this node takes neither renewals nor watches: another process runs under its id. */
   readonly startRefusal: SentError | undefined;
   readonly endedStaticCount: number;

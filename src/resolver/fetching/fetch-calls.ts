@@ -1,6 +1,7 @@
 /** The calls for names that are under way at upstream servers: the pages of each answer that are here, within a bound of bytes (semantics.md, Resolver 12). */
 import type { WholeName } from "../../catalog/query/instances.ts";
 import type { CatalogRecord } from "../../catalog/record/record.ts";
+import { joinUnreachable, type UnreachableNodes } from "../../catalog/unreachable-nodes.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { FetchedPage } from "../codec.ts";
@@ -28,6 +29,8 @@ interface FetchCall {
   askedMonoMs: number;
   /** When the server's data was as the oldest page shows it, by the account of the server. */
   asOfMonoMs: number;
+  /** Nodes that the age of one of the pages leaves out. */
+  unreachable: UnreachableNodes | undefined;
 }
 
 export class FetchCalls {
@@ -55,7 +58,7 @@ export class FetchCalls {
     const name = { namespace, name: its };
     if (!this.#fetched.wait(name, told)) return;
     this.#count += 1;
-    const asked = { askedMonoMs: monoMs, asOfMonoMs: Number.POSITIVE_INFINITY };
+    const asked = { askedMonoMs: monoMs, asOfMonoMs: Number.POSITIVE_INFINITY, unreachable: undefined };
     this.#calls.set(this.#count, { name, upstream, isSecond: false, entries: [], sizeBytes: 0, pageCount: 0, ...asked });
     out.push({ kind: "fetch", call: this.#count, upstream, name, pageToken: "" });
   }
@@ -71,7 +74,14 @@ export class FetchCalls {
     const upstream = upstreams.find((each) => each !== fetch?.upstream);
     if (fetch === undefined || fetch.isSecond || upstream === undefined || !COULD_NOT.has(reason)) return false;
     this.#arrivedBytes -= fetch.sizeBytes;
-    const anew = { entries: [], sizeBytes: 0, pageCount: 0, askedMonoMs: monoMs, asOfMonoMs: Number.POSITIVE_INFINITY };
+    const anew = {
+      entries: [],
+      sizeBytes: 0,
+      pageCount: 0,
+      askedMonoMs: monoMs,
+      asOfMonoMs: Number.POSITIVE_INFINITY,
+      unreachable: undefined,
+    };
     Object.assign(fetch, { ...anew, upstream, isSecond: true });
     out.push({ kind: "fetch", call, upstream, name: fetch.name, pageToken: "" });
     return true;
@@ -89,12 +99,13 @@ export class FetchCalls {
     if (this.#arrivedBytes > this.#maxBytes) return this.failed(call, tooLarge(fetch.sizeBytes));
     // The server said it after it was asked, whatever delayed it on its way here.
     fetch.asOfMonoMs = Math.min(fetch.asOfMonoMs, fetch.askedMonoMs - page.ageMs);
+    fetch.unreachable = joinUnreachable(fetch.unreachable, page.unreachable);
     if (page.nextPageToken !== "" && fetch.pageCount < MAX_PAGES) {
       fetch.askedMonoMs = time.monoMs;
       out.push({ kind: "fetch", call, upstream, name, pageToken: page.nextPageToken });
       return;
     }
-    this.#fetched.arrived(name, entries, { ...page, ageMs: time.monoMs - fetch.asOfMonoMs }, time);
+    this.#fetched.arrived(name, entries, { ...page, ageMs: time.monoMs - fetch.asOfMonoMs, unreachable: fetch.unreachable }, time);
     this.#forget(call, fetch);
   }
 

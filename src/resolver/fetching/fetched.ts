@@ -10,6 +10,7 @@ import { Lookup } from "../../catalog/query/lookup.ts";
 import type { Prefixes } from "../../catalog/query/prefixes.ts";
 import { BODY, type CatalogRecord, type KeyText, type Kind, type OriginLife, type OriginRef } from "../../catalog/record/record.ts";
 import type { Slab } from "../../catalog/record/slab.ts";
+import type { UnreachableNodes } from "../../catalog/unreachable-nodes.ts";
 import type { WaymarkError } from "../../lib/errors.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import { misplaced } from "../../lib/protowire.ts";
@@ -35,6 +36,8 @@ export interface FetchedName {
   isOutdated: boolean;
   /** Whether the server called its answer stale. */
   readonly isStale: boolean;
+  /** Nodes that the age leaves out, by the account of the server. */
+  readonly unreachable: UnreachableNodes | undefined;
   /** The number of changes of policy before it arrived. */
   readonly policyCount: number;
 }
@@ -142,7 +145,7 @@ export class Fetched implements FollowedNews {
   arrived(
     name: WholeName,
     entries: readonly Uint8Array[],
-    { ageMs, isStale }: Pick<FetchedPage, "ageMs" | "isStale">,
+    { ageMs, isStale, unreachable }: Pick<FetchedPage, "ageMs" | "isStale" | "unreachable">,
     { monoMs }: Time,
   ): void {
     const key = textOf(name);
@@ -174,6 +177,7 @@ export class Fetched implements FollowedNews {
       number: this.#arrivalCount,
       namespace: name.namespace,
       isStale,
+      unreachable,
       isOutdated: this.#fetches.hasChanged(key),
       policyCount: this.#policyCount,
     };

@@ -21,6 +21,7 @@ import { readSummaryMessage, type SummaryMessage } from "../codec.ts";
 import { Bookmarks } from "../following/bookmarks.ts";
 import { Followed, FollowedWatch } from "../following/followed.ts";
 import { Freshness } from "../freshness.ts";
+import type { Answer } from "../io-types.ts";
 
 export interface FollowedSummariesOptions extends HeldOptions {
   /** The namespaces that are followed, with those below them. An empty text stands for all. */
@@ -143,9 +144,9 @@ export class FollowedSummaries {
   }
 
   /** How good what is held is. */
-  answer(time: Time): { readonly source: "followed"; readonly isStale: boolean; readonly ageMs: number } {
+  answer(time: Time): Answer {
     const isStale = this.#open === undefined || this.#isUpstreamStale || this.#freshness.isSilent(time);
-    return { source: "followed", isStale, ageMs: this.#freshness.ageMs(time) };
+    return { source: "followed", isStale, ageMs: this.#freshness.ageMs(time), unreachable: this.#freshness.unreachable };
   }
 
   nextDeadlineMs(): number {
@@ -236,12 +237,12 @@ export class FollowedSummaries {
   }
 
   /** Only messages with an age say how the upstream is. */
-  #noteAge({ snapshot, ageMs, isStale }: SummaryMessage, delayMs: number, time: Time): void {
+  #noteAge({ snapshot, ageMs, isStale, unreachable }: SummaryMessage, delayMs: number, time: Time): void {
     this.#freshness.heard(time, { isChangesOnly: snapshot === SNAPSHOT.NONE && ageMs === undefined });
     if (ageMs === undefined) return;
     this.#resumeMonoMs = NEVER;
     this.#isUpstreamStale = isStale;
-    if (this.#watch.isComplete && this.#watch.staged === undefined) this.#freshness.stated(ageMs + delayMs, time);
+    if (this.#watch.isComplete && this.#watch.staged === undefined) this.#freshness.stated(ageMs + delayMs, time, unreachable);
   }
 
   #close(out: Out): void {

@@ -1,5 +1,6 @@
 /** How old an answer may be: what callers accept, and from when on an answer is called stale. */
 import type { Duration } from "@bufbuild/protobuf/wkt";
+import type { UnreachableNodes } from "../../catalog/unreachable-nodes.ts";
 import { isKnownAge } from "../../lib/duration.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { durationMs } from "../request-checks.ts";
@@ -22,19 +23,45 @@ export interface AnswerAge {
   readonly ageMs: number;
   readonly isStale: boolean;
   readonly source: Source;
+  /** Nodes that the age leaves out. Absent: none. */
+  readonly unreachable?: UnreachableNodes | undefined;
+}
+
+/** What a caller accepts: the fields of a request. */
+export interface StalenessBound {
+  readonly maxStaleness?: Duration | undefined;
+  readonly maxStalenessStrict: boolean;
 }
 
 /** The age of what a node answers from its replica. An unknown age is counted from 1970, so it is stale too. */
-export function replicaAge(ageMs: number): AnswerAge {
-  return { ageMs: Math.round(ageMs), isStale: ageMs > STALE_AGE_MS, source: SOURCE.REPLICA };
+export function replicaAge(ageMs: number, unreachable?: UnreachableNodes): AnswerAge {
+  return { ageMs: Math.round(ageMs), isStale: ageMs > STALE_AGE_MS, source: SOURCE.REPLICA, unreachable };
 }
 
-/** Throws `too_stale` when the data may be older than the caller accepts. */
-export function checkAge(ageMs: number, maxStaleness: Duration): void {
-  const maxStalenessMs = durationMs(maxStaleness);
+/** Throws `too_stale` when the data may be older than the caller accepts, or lacks writes that the caller does not do without. */
+export function checkAge(age: Pick<AnswerAge, "ageMs" | "source" | "unreachable">, bound: StalenessBound): void {
+  if (bound.maxStalenessStrict) checkReachable(age);
+  if (bound.maxStaleness === undefined) return;
+  const { ageMs } = age;
+  const maxStalenessMs = durationMs(bound.maxStaleness);
   if (ageMs <= maxStalenessMs) return;
   const message = isKnownAge(ageMs)
     ? `the data may be ${ageMs} ms old, and the request accepts at most ${maxStalenessMs} ms`
     : `the age of the data is not known yet, and the request accepts at most ${maxStalenessMs} ms`;
   throw new WaymarkError("too_stale", message, { retryMs: STALE_RETRY_MS });
 }
+
+function checkReachable({ source, unreachable }: Pick<AnswerAge, "source" | "unreachable">): void {
+  if (source === SOURCE.DISK)
+    throw new WaymarkError("too_stale", "max_staleness_strict: this resolver has reached no server since its start", {
+      retryMs: STALE_RETRY_MS,
+    });
+  if (unreachable === undefined) return;
+  const { nodeIds, count } = unreachable;
+  const names = `${nodeIds.slice(0, MAX_NAMES).join(", ")}${count > MAX_NAMES ? ` and ${count - MAX_NAMES} more` : ""}`;
+  const message = `max_staleness_strict: the data may lack writes of nodes that cannot be reached: ${names}`;
+  throw new WaymarkError("too_stale", message, { retryMs: STALE_RETRY_MS });
+}
+
+/** Most node ids in a message. */
+const MAX_NAMES = 5;

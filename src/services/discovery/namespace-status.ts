@@ -22,7 +22,7 @@ export interface NamespaceExports {
 export interface StatusParts {
   readonly reads: Reads;
   readonly identity: { readonly nodeId: string };
-  readonly mesh: Pick<PeerDirectory, "ageMs">;
+  readonly mesh: Pick<PeerDirectory, "ageMs" | "unreachable">;
   /** Absent where no summaries are held. */
   readonly exportsOf?: ((namespace: string, time: Time) => NamespaceExports) | undefined;
 }

@@ -3,6 +3,7 @@ import { create } from "@bufbuild/protobuf";
 import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Scope as WireScope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { type Peer, PeerSchema, PeerStatus } from "../../../gen/waymark/catalog/v1/peer_pb.js";
+import { UnreachableNodesSchema } from "../../../gen/waymark/catalog/v1/watch_pb.js";
 import {
   type ClusterMapRequest,
   ClusterMapResponseSchema,
@@ -14,6 +15,7 @@ import { SCOPE, SCOPE_NAMES, type Scope, scopeBetween } from "../../catalog/entr
 import type { LoadView } from "../../catalog/entry/view.ts";
 import { pageLimit } from "../../catalog/query/query.ts";
 import type { CatalogRecord } from "../../catalog/record/record.ts";
+import type { UnreachableNodes } from "../../catalog/unreachable-nodes.ts";
 import { NODES, type Reads } from "../../discovery/reads.ts";
 import type { Loads } from "../../discovery/registrar/loads.ts";
 import { enumName } from "../../lib/enum-words.ts";
@@ -148,22 +150,30 @@ function wireLoad({ observedWallMs, ...numbers }: LoadView) {
 interface FreshnessParts {
   readonly reads: { readonly replica: Pick<Reads["replica"], "revision"> };
   readonly identity: { readonly nodeId: string };
-  readonly mesh: Pick<PeerDirectory, "ageMs">;
+  readonly mesh: Pick<PeerDirectory, "ageMs" | "unreachable">;
 }
 
 /** How good the data of an answer is: what the call says of it, or else the age of this node's replica. */
-export function answerAge({ mesh }: Pick<FreshnessParts, "mesh">, { age, time }: CallContext): AnswerAge {
-  return age ?? replicaAge(mesh.ageMs(time));
+export function answerAge({ mesh }: Pick<FreshnessParts, "mesh">, { age, time }: Pick<CallContext, "age" | "time">): AnswerAge {
+  return age ?? replicaAge(mesh.ageMs(time), mesh.unreachable(time));
+}
+
+/** The field of an answer about the nodes that its age leaves out. */
+export function unreachableField(nodes: UnreachableNodes | undefined) {
+  return nodes === undefined
+    ? {}
+    : { unreachableNodes: create(UnreachableNodesSchema, { nodeIds: [...nodes.nodeIds], count: nodes.count }) };
 }
 
 /** The fields of an answer about its source and age. */
 export function freshness(parts: FreshnessParts, context: CallContext) {
-  const { ageMs, isStale, source } = answerAge(parts, context);
+  const { ageMs, isStale, source, unreachable } = answerAge(parts, context);
   return {
     servedBy: parts.identity.nodeId,
     revision: BigInt(parts.reads.replica.revision),
     age: durationFromMs(ageMs),
     stale: isStale,
     source,
+    ...unreachableField(unreachable),
   };
 }

@@ -29,7 +29,7 @@ import { demandResolver } from "../for-resolver.ts";
 import type { PeerDirectory } from "../peer-directory.ts";
 import { prometheusRoute } from "../prometheus-sd.ts";
 import type { CallContext, Handler, Service, StreamSource } from "../service.ts";
-import { type AnswerAge, checkAge, replicaAge, SOURCE } from "./age.ts";
+import { type AnswerAge, checkAge, SOURCE, type StalenessBound } from "./age.ts";
 import { encodeExplanations } from "./explanations.ts";
 import { filterOf, namesOf } from "./filter.ts";
 import { namespaceStatus, type StatusParts } from "./namespace-status.ts";
@@ -52,7 +52,7 @@ export interface ReadParts {
   readonly loads: Pick<Loads, "of">;
   /** Static entries of this node that ended. */
   readonly endedStaticCount: () => number;
-  readonly mesh: Pick<PeerDirectory, "ageMs" | "hasPeers">;
+  readonly mesh: Pick<PeerDirectory, "ageMs" | "hasPeers" | "unreachable">;
   readonly isReady: () => boolean;
   /** Throws `not_ready` while this node may hold only a part of the catalog. */
   readonly checkCaughtUp: () => void;
@@ -143,14 +143,14 @@ class ReadMethods {
   readonly #via: () => readonly string[];
 
   constructor(parts: ReadParts) {
-    const { reads, metrics, mesh, identity } = parts;
+    const { reads, metrics, identity } = parts;
     this.#parts = parts;
     this.#via = parts.via ?? (() => NOBODY);
     this.#places = new ShortPlaces(reads);
     this.#queryLatency = metrics.histogram("discovery_query_latency_ms", {});
     this.#opener = new WatchOpener(parts, {
       ...parts,
-      ageOf: parts.followedAge ?? ((time) => replicaAge(mesh.ageMs(time))),
+      ageOf: parts.followedAge ?? ((time) => answerAge(parts, { time })),
       via: this.#via,
       nodeId: identity.nodeId,
       policyEpoch: () => reads.policyEpoch,
@@ -216,9 +216,9 @@ class ReadMethods {
   }
 
   /** The age of the data. Throws `too_stale` if the caller does not accept it. */
-  #ageWithin({ maxStaleness }: Pick<CatalogQueryRequest, "maxStaleness">, context: CallContext): AnswerAge {
+  #ageWithin(bound: StalenessBound, context: CallContext): AnswerAge {
     const age = answerAge(this.#parts, context);
-    if (maxStaleness !== undefined) checkAge(age.ageMs, maxStaleness);
+    checkAge(age, bound);
     return age;
   }
 

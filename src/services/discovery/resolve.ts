@@ -28,7 +28,7 @@ export interface ResolveParts {
   readonly bytes: DiscoveryBytes;
   readonly loads: Pick<Loads, "of">;
   readonly identity: { readonly nodeId: string; readonly region: string; readonly zone: string };
-  readonly mesh: Pick<PeerDirectory, "ageMs">;
+  readonly mesh: Pick<PeerDirectory, "ageMs" | "unreachable">;
   readonly checkCaughtUp: () => void;
   readonly allowsViewerOverride: boolean;
   readonly random: () => number;

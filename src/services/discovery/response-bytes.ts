@@ -8,6 +8,7 @@ import {
   DISCOVERY_DELTA_TAG as DELTA,
   KEEP_ALIVE_RESPONSE_TAG as KEPT_ALIVE,
   CATALOG_QUERY_RESPONSE_TAG as QUERY,
+  UNREACHABLE_NODES_TAG as UNREACHABLE,
   CATALOG_WATCH_RESPONSE_TAG as WATCH,
 } from "../../../gen/waymark/discovery/v1/discovery_tags.ts";
 import { RESOLVE_RESPONSE_TAG as NAMED } from "../../../gen/waymark/resolver/v1/resolver_tags.ts";
@@ -15,6 +16,7 @@ import { keyPrefixBytes } from "../../catalog/entry/codec.ts";
 import { writeLoad } from "../../catalog/entry/tail.ts";
 import { type CatalogRecord, deltaId, HEALTH, keyParts, viewHealth } from "../../catalog/record/record.ts";
 import type { Slab } from "../../catalog/record/slab.ts";
+import type { UnreachableNodes } from "../../catalog/unreachable-nodes.ts";
 import { CAUSE } from "../../catalog/watch/cause.ts";
 import { ACTION, type Change, type FeedMessage, SNAPSHOT } from "../../catalog/watch/reader.ts";
 import type { Loads, Renewed } from "../../discovery/registrar/loads.ts";
@@ -114,6 +116,7 @@ export class DiscoveryBytes {
   // HOT: once a query. bench/query.ts: encoding ten entries with protobuf-es costs 12 µs, this costs 1 µs.
   query(answer: QueryAnswer): Buffer {
     let room = QUERY_ROOM + 3 * (answer.nextToken.length + answer.cursor.length + answer.servedBy.length) + roomOf(answer.resolved);
+    room += unreachableRoom(answer.age.unreachable);
     for (const record of answer.records) room += record.sizeBytes + SUFFIX_ROOM;
     for (const explanation of answer.explanations) room += explanation.length + 16;
     const out = this.#room(room);
@@ -129,6 +132,7 @@ export class DiscoveryBytes {
     for (const explanation of answer.explanations) at = writeBytesField(out, at, QUERY.explanation, explanation);
     at = writeNumberField(out, at, QUERY.stale, answer.age.isStale ? 1 : 0);
     at = writeNumberField(out, at, QUERY.source, answer.age.source);
+    at = writeUnreachable(out, at, QUERY.unreachableNodes, answer.age.unreachable);
     if (answer.resolved !== undefined) {
       at = writeTextField(out, at, QUERY.policyEpoch, answer.resolved.policyEpoch);
       at = writeTexts(out, at, QUERY.via, answer.resolved.via);
@@ -138,7 +142,7 @@ export class DiscoveryBytes {
 
   /** A page of a name: ResolveResponse of ResolverService. */
   named({ records, nextToken, cursor, servedBy, age }: NamedAnswer): Buffer {
-    let room = QUERY_ROOM + 3 * (nextToken.length + cursor.length + servedBy.length);
+    let room = QUERY_ROOM + 3 * (nextToken.length + cursor.length + servedBy.length) + unreachableRoom(age.unreachable);
     for (const record of records) room += record.sizeBytes + SUFFIX_ROOM;
     const out = this.#room(room);
     let at = 0;
@@ -149,11 +153,13 @@ export class DiscoveryBytes {
     at = writeNumberField(out, at, NAMED.source, age.source);
     at = writeTextField(out, at, NAMED.servedBy, servedBy);
     at = writeTextField(out, at, NAMED.cursor, cursor);
+    at = writeUnreachable(out, at, NAMED.unreachableNodes, age.unreachable);
     return Buffer.from(out.subarray(0, at));
   }
 
   watch(message: FeedMessage, options: WatchOptions): Buffer {
     let room = WATCH_ROOM + 3 * options.servedBy.length + message.cursor.length + message.portableCursor.length + roomOf(options.resolved);
+    room += unreachableRoom(options.age.unreachable);
     for (const namespace of message.replaces) room += namespace.length + 8;
     for (const { record } of message.changes) room += DELTA_ROOM + record.sizeBytes + record.origin.id.length + 3 * record.key.length;
     if (this.#summaries !== undefined) for (const { record } of message.changes) room += this.#summaries.room(record);
@@ -178,6 +184,7 @@ export class DiscoveryBytes {
       at = writeTime(out, at, WATCH.age, options.age.ageMs);
       at = writeNumberField(out, at, WATCH.stale, options.age.isStale ? 1 : 0);
       at = writeNumberField(out, at, WATCH.source, options.age.source);
+      at = writeUnreachable(out, at, WATCH.unreachableNodes, options.age.unreachable);
       if (options.resolved !== undefined) at = this.#mark(out, at, options.resolved);
     }
     if (options.resolved !== undefined) at = writeTextField(out, at, WATCH.policyEpoch, options.resolved.policyEpoch);
@@ -294,4 +301,20 @@ function roomOf(resolved: ResolvedMark | undefined): number {
 
 function writeTime(out: Uint8Array, at: number, tag: number, ms: number): number {
   return writeTimeField(out, at, tag, timeOf(ms));
+}
+
+/** Most bytes of the field about unreachable nodes. */
+export function unreachableRoom(nodes: UnreachableNodes | undefined): number {
+  return nodes === undefined ? 0 : 32 + textsRoom(nodes.nodeIds);
+}
+
+/** Writes the field about unreachable nodes, if there are any. */
+export function writeUnreachable(out: Uint8Array, at: number, tag: number, nodes: UnreachableNodes | undefined): number {
+  if (nodes === undefined) return at;
+  const start = openLength(writeVarint(out, at, tag));
+  return closeLength(
+    out,
+    start,
+    writeNumberField(out, writeTexts(out, start, UNREACHABLE.nodeIds, nodes.nodeIds), UNREACHABLE.count, nodes.count),
+  );
 }

@@ -20,7 +20,7 @@ import type { IngressNode } from "../../summary/summary.ts";
 import { demandResolver } from "../for-resolver.ts";
 import type { PeerDirectory } from "../peer-directory.ts";
 import type { CallContext, Handler, StreamSource } from "../service.ts";
-import { type AnswerAge, replicaAge } from "./age.ts";
+import type { AnswerAge } from "./age.ts";
 import { maskOf, prefixOf, resolvedOf, scopeOf, sorted } from "./filter.ts";
 import { answerAge } from "./nodes.ts";
 import { DiscoveryBytes } from "./response-bytes.ts";
@@ -31,7 +31,7 @@ import { WatchOpener } from "./watch-opener.ts";
 export interface SummaryParts {
   readonly summaries: SummaryReads;
   readonly identity: { readonly nodeId: string; readonly boot: string };
-  readonly mesh: Pick<PeerDirectory, "ageMs" | "hasPeers">;
+  readonly mesh: Pick<PeerDirectory, "ageMs" | "hasPeers" | "unreachable">;
   /** Whether this node has caught up with the summaries of its region. */
   readonly isReady: () => boolean;
   /** As in `ReadParts`. */
@@ -77,7 +77,7 @@ class SummaryMethods {
   readonly #opener: WatchOpener;
 
   constructor(parts: SummaryParts) {
-    const { summaries, identity, mesh, metrics } = parts;
+    const { summaries, identity, metrics } = parts;
     const { reads, sources, fanout } = summaries;
     const { slab } = reads.replica;
     this.#parts = parts;
@@ -90,7 +90,7 @@ class SummaryMethods {
         // No summary reports its load.
         bytes: new DiscoveryBytes(slab, { of: () => undefined }, this.#items),
         nodeId: identity.nodeId,
-        ageOf: parts.followedAge ?? ((time) => replicaAge(mesh.ageMs(time))),
+        ageOf: parts.followedAge ?? ((time) => answerAge(parts, { time })),
         via: parts.via ?? (() => []),
         heard: (time) => heardBytes(sources.ages(time)),
         policyEpoch: () => reads.policyEpoch,

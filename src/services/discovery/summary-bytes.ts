@@ -28,7 +28,7 @@ import {
 import { sealedOf } from "../../summary/codec.ts";
 import type { SourceAge } from "../../summary/held/options.ts";
 import type { AnswerAge } from "./age.ts";
-import type { DeltaPayload, ResolvedMark } from "./response-bytes.ts";
+import { type DeltaPayload, type ResolvedMark, unreachableRoom, writeUnreachable } from "./response-bytes.ts";
 
 /** Most bytes of an item beside what it was made from. */
 const ITEM_ROOM = 48;
@@ -97,7 +97,7 @@ export interface SummaryAnswer {
 export function summaryAnswer(items: SummaryItems, answer: SummaryAnswer): Uint8Array {
   const { records, ingress, nextToken, servedBy, age } = answer;
   const { policyEpoch, via } = answer.resolved ?? NOT_RESOLVED;
-  let room = QUERY_ROOM + textsRoom([nextToken, servedBy, policyEpoch, ...via]);
+  let room = QUERY_ROOM + textsRoom([nextToken, servedBy, policyEpoch, ...via]) + unreachableRoom(age.unreachable);
   for (const record of records) room += items.room(record);
   for (const [source, urls] of ingress) room += textsRoom([source, ...urls]) + ITEM_ROOM;
   const out = new Uint8Array(room);
@@ -111,6 +111,7 @@ export function summaryAnswer(items: SummaryItems, answer: SummaryAnswer): Uint8
   at = writeTimeField(out, at, QUERY.age, timeOf(age.ageMs));
   at = writeNumberField(out, at, QUERY.stale, age.isStale ? 1 : 0);
   at = writeNumberField(out, at, QUERY.source, age.source);
+  at = writeUnreachable(out, at, QUERY.unreachableNodes, age.unreachable);
   at = writeTexts(out, writeTextField(out, at, QUERY.policyEpoch, policyEpoch), QUERY.via, via);
   return out.subarray(0, at);
 }

@@ -3,6 +3,7 @@
  * again, because what arrived may have changed it (semantics.md, Resolver). It waits for nothing itself. The simulator runs it too.
  */
 import { type AskedName, askedCount } from "../../catalog/query/instances.ts";
+import { joinUnreachable } from "../../catalog/unreachable-nodes.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
@@ -162,5 +163,6 @@ function here(answers: readonly Answer[]): NamesOutcome {
   if (one !== undefined && answers.length === 1) return { kind: "here", answer: one };
   const ageMs = Math.max(...answers.map((answer) => answer.ageMs));
   const source = answers.some((answer) => answer.source === "fetched") ? "fetched" : (answers[0]?.source ?? "followed");
-  return { kind: "here", answer: { source, isStale: answers.some(({ isStale }) => isStale), ageMs } };
+  const unreachable = answers.reduce<Answer["unreachable"]>((all, answer) => joinUnreachable(all, answer.unreachable), undefined);
+  return { kind: "here", answer: { source, isStale: answers.some(({ isStale }) => isStale), ageMs, unreachable } };
 }

@@ -51,8 +51,13 @@ export interface ResolverPorts {
 }
 
 /** The words of an answer of the machine, as responses have them. An unknown age is counted from 1970. */
-export function ageOf({ source, isStale, ageMs }: Answer, { wallMs }: Time): AnswerAge {
-  return { ageMs: Number.isFinite(ageMs) ? Math.round(ageMs) : wallMs, isStale: isStale || !isKnownAge(ageMs), source: SOURCES[source] };
+export function ageOf({ source, isStale, ageMs, unreachable }: Answer, { wallMs }: Time): AnswerAge {
+  return {
+    ageMs: Number.isFinite(ageMs) ? Math.round(ageMs) : wallMs,
+    isStale: isStale || !isKnownAge(ageMs),
+    source: SOURCES[source],
+    unreachable,
+  };
 }
 
 const SOURCES = { followed: SOURCE.FOLLOWED, fetched: SOURCE.FETCHED, disk: SOURCE.DISK } as const;

@@ -33,8 +33,9 @@ import type { Answer } from "../../resolver/io-types.ts";
 import { querySourceOf } from "../../resolver/query-source.ts";
 import { MAX_VIA } from "../../resolver/upstreams.ts";
 import { openHolding } from "../admission.ts";
-import { checkAge } from "../discovery/age.ts";
+import { checkAge, SOURCE } from "../discovery/age.ts";
 import { filterOf, namesOf } from "../discovery/filter.ts";
+import { unreachableField } from "../discovery/nodes.ts";
 import { querySalt, type ReadHandlers, type ReadParts, readHandlers } from "../discovery/read-handlers.ts";
 import { demandResolver } from "../for-resolver.ts";
 import { LateSource } from "../late-source.ts";
@@ -175,15 +176,17 @@ class ResolvingReads {
   async #namedUpstream(asked: NamedRequest, maxAgeMs: number | undefined, caller: Caller, context: CallContext): Promise<Said> {
     const { namespace, name, limit, pageToken } = asked;
     const kinds = [asked.kind === EntryKind.UNSPECIFIED ? EntryKind.SERVICE : asked.kind];
-    const request = create(CatalogQueryRequestSchema, { namespace, names: [name], kinds, limit, pageToken });
+    const { maxStalenessStrict } = asked;
+    const request = create(CatalogQueryRequestSchema, { namespace, names: [name], kinds, limit, pageToken, maxStalenessStrict });
     if (asked.maxStaleness !== undefined) request.maxStaleness = asked.maxStaleness;
     const filter = filterOf(request);
     try {
       const { response: page } = await this.#passOn({ request, filter, caller }, context);
       const { nodeId: servedBy } = this.#parts.identity;
-      const { items: entries, nextPageToken, age, stale, source } = page;
+      const { items: entries, nextPageToken, age, stale, source, unreachableNodes } = page;
       this.#parts.onRead(context.caller, namespace);
-      return create(ResolveResponseSchema, { entries, nextPageToken, stale, source, servedBy, ...(age !== undefined && { age }) });
+      const said = { ...(age !== undefined && { age }), ...(unreachableNodes !== undefined && { unreachableNodes }) };
+      return create(ResolveResponseSchema, { entries, nextPageToken, stale, source, servedBy, ...said });
     } catch (error) {
       throw error instanceof WaymarkError ? tooStale(error, maxAgeMs) : error;
     }
@@ -325,9 +328,10 @@ class ResolvingReads {
       entries,
       ageMs,
       isStale,
+      unreachable,
       hidden,
     } = await this.#gate.judged(filter.namespace, () => passQuery(this.#ports, passed));
-    if (request.maxStaleness !== undefined) checkAge(ageMs, request.maxStaleness);
+    checkAge({ ageMs, unreachable, source: SOURCE.FETCHED }, request);
     this.#parts.reads.noteHidden(caller, hidden);
     const resolved = request.forResolver ? { policyEpoch: this.#parts.reads.policyEpoch, via: [...machine.via] } : {};
     const response = create(CatalogQueryResponseSchema, {
@@ -338,6 +342,7 @@ class ResolvingReads {
       age: durationFromMs(ageMs),
       stale: isStale,
       source: Source.FETCHED,
+      ...unreachableField(unreachable),
     });
     return { response, entries };
   }

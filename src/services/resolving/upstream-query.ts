@@ -20,6 +20,7 @@ import { type Filter, filterHash } from "../../catalog/query/filter.ts";
 import { decodePageToken, encodePageToken } from "../../catalog/query/page-token.ts";
 import { Prefixes } from "../../catalog/query/prefixes.ts";
 import { pageLimit } from "../../catalog/query/query.ts";
+import { joinUnreachable, type UnreachableNodes } from "../../catalog/unreachable-nodes.ts";
 import { rethrowBroken, WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
 import { misplaced, writeBytesField } from "../../lib/protowire.ts";
@@ -62,6 +63,8 @@ export interface PassedPage {
   readonly entries: readonly Uint8Array[];
   readonly ageMs: number;
   readonly isStale: boolean;
+  /** Nodes that the age leaves out. */
+  readonly unreachable: UnreachableNodes | undefined;
   /** Namespaces of which something was left out. */
   readonly hidden: readonly string[];
 }
@@ -121,6 +124,7 @@ class VisiblePage {
   /** What the oldest of the pages is of, in monotonic ms: it grows older while others are asked for. */
   #asOfMonoMs = Number.POSITIVE_INFINITY;
   #isStale = false;
+  #unreachable: UnreachableNodes | undefined;
   readonly #hiddenNamespaces = new Set<string>();
   /** Whether a visible entry found no place any more. */
   isOverfull = false;
@@ -152,7 +156,9 @@ class VisiblePage {
     const answer = fromBinary(CatalogQueryResponseSchema, bytes);
     // The age is that at the upstream. How long the answer waited on the way is unknown, so it counts from when it was asked for.
     this.#asOfMonoMs = Math.min(this.#asOfMonoMs, askedMonoMs - (answer.age === undefined ? 0 : durationMs(answer.age)));
-    this.#add(answer, readFetchedPage(bytes).entries);
+    const { entries, unreachable } = readFetchedPage(bytes);
+    this.#unreachable = joinUnreachable(this.#unreachable, unreachable);
+    this.#add(answer, entries);
     if (answer.nextPageToken === "") return undefined;
     const nextKey = decodePageToken(answer.nextPageToken, theirs);
     if (nextKey <= afterKey) throw misplaced("a page token that leads back");
@@ -206,6 +212,7 @@ class VisiblePage {
       entries: shown.map(({ encoded }) => encoded),
       ageMs: Math.round(this.#passed.now().monoMs - this.#asOfMonoMs),
       isStale: this.#isStale || page.hasHeld,
+      unreachable: this.#unreachable,
       hidden: [...this.#hiddenNamespaces],
     };
   }

@@ -195,18 +195,24 @@ test("a map of any size holds all of it when all of it expires; what comes meanw
 
 test("the age is what the server said and the time since; silence makes the map stale", () => {
   const world = new World();
-  expect(world.map.freshness(world.time)).toEqual({ ageMs: Infinity, isStale: true, heldCount: 0, servedBy: "" });
+  expect(world.map.freshness(world.time)).toEqual({ ageMs: Infinity, isStale: true, unreachable: undefined, heldCount: 0, servedBy: "" });
   world.told({ snapshot: Snapshot.BEGIN });
   world.told({ snapshot: Snapshot.END, age: durationFromMs(500), servedBy: "n1" });
   world.nowMs += STALE_AFTER_MS;
-  expect(world.map.freshness(world.time)).toEqual({ ageMs: 500 + STALE_AFTER_MS, isStale: false, heldCount: 0, servedBy: "n1" });
+  expect(world.map.freshness(world.time)).toEqual({
+    ageMs: 500 + STALE_AFTER_MS,
+    isStale: false,
+    unreachable: undefined,
+    heldCount: 0,
+    servedBy: "n1",
+  });
   world.nowMs += 1;
   expect(world.map.freshness(world.time).isStale).toBe(true);
   world.told({ bookmark: true, age: durationFromMs(10), servedBy: "n2" });
-  expect(world.map.freshness(world.time)).toEqual({ ageMs: 10, isStale: false, heldCount: 0, servedBy: "n2" });
+  expect(world.map.freshness(world.time)).toEqual({ ageMs: 10, isStale: false, unreachable: undefined, heldCount: 0, servedBy: "n2" });
   // A resolver that is cut off says so.
   world.told({ bookmark: true, age: durationFromMs(20), stale: true, servedBy: "n2" });
-  expect(world.map.freshness(world.time)).toEqual({ ageMs: 20, isStale: true, heldCount: 0, servedBy: "n2" });
+  expect(world.map.freshness(world.time)).toEqual({ ageMs: 20, isStale: true, unreachable: undefined, heldCount: 0, servedBy: "n2" });
 });
 
 test("over random streams with breaks, what shows at each bookmark is what the server has, and held entries", () => {

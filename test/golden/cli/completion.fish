@@ -132,6 +132,7 @@ complete -c waymark -n '__waymark_at discovery query' -l host -x -d 'Entries wit
 complete -c waymark -n '__waymark_at discovery query' -l limit -x -d 'At most this many (default all).'
 complete -c waymark -n '__waymark_at discovery query' -l page-token -x -d 'The page after the one that gave this token.'
 complete -c waymark -n '__waymark_at discovery query' -l max-staleness -x -d 'Fail instead of answering from older data.'
+complete -c waymark -n '__waymark_at discovery query' -l max-staleness-strict -d 'Fail also while a node that may accept writes cannot be reached.'
 complete -c waymark -n '__waymark_at discovery query' -l explain -d 'Show for each considered entry why it was kept or dropped.'
 complete -c waymark -n '__waymark_at discovery watch' -l namespace -x -d 'Exactly this namespace.'
 complete -c waymark -n '__waymark_at discovery watch' -l prefix -x -d 'This namespace and all below it.'

@@ -17,6 +17,7 @@ const FACTS = {
   hasPeers: false,
   ageMs: 0,
   isShared: false,
+  unreachable: undefined,
   startRefusal: undefined,
   endedStaticCount: 0,
   zoneSerials: undefined,

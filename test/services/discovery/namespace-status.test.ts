@@ -17,7 +17,12 @@ test("the exports of a namespace are told to who may see it, with the rule and t
   const world = new SummaryWorld();
   world.change(new Policy(set([rule("svc.b", { visibilityTenants: ["blue"], allowSummaries: true })]), 7));
   const exportsOf = (namespace: string) => ({ count: namespace.length, lastWallMs: 5000, allowed: true, reason: "summary_allowed" });
-  const parts: StatusParts = { reads: world.summaries.reads, identity: { nodeId: "a" }, mesh: { ageMs: () => 0 }, exportsOf };
+  const parts: StatusParts = {
+    reads: world.summaries.reads,
+    identity: { nodeId: "a" },
+    mesh: { ageMs: () => 0, unreachable: () => undefined },
+    exportsOf,
+  };
   const ask = (caller: typeof ANYONE, with_: Partial<StatusParts> = {}) =>
     namespaceStatus({ ...parts, ...with_ }, create(NamespaceStatusRequestSchema, { namespace: "svc.b" }), {
       caller,

@@ -50,7 +50,7 @@ function node(entries: Readonly<Record<string, MessageInitShape<typeof EntrySche
     bytes: new DiscoveryBytes(r.replica.slab, loads),
     loads,
     endedStaticCount: () => 0,
-    mesh: { ageMs: () => 40, hasPeers: () => true },
+    mesh: { ageMs: () => 40, unreachable: () => undefined, hasPeers: () => true },
     isReady: () => true,
     checkCaughtUp: () => {
       if (!isCaughtUp) throw new WaymarkError("not_ready", "still starting");

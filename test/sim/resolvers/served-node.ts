@@ -19,7 +19,11 @@ export function servingNode(node: SimNode, history: History): Serving {
       ...rooms,
       loads: rooms.registrar.loads,
       endedStaticCount: () => 0,
-      mesh: { ageMs: (time) => machine.ageMs(time), hasPeers: () => fabric.hasClusterPeers },
+      mesh: {
+        ageMs: (time) => machine.ageMs(time),
+        unreachable: (time) => fabric.unreachable(time),
+        hasPeers: () => fabric.hasClusterPeers,
+      },
       isReady: () => machine.isWhole,
       checkCaughtUp: () => machine.checkCaughtUp(),
       checkStart: () => machine.standing.checkStart(),

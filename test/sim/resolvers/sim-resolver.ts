@@ -590,7 +590,7 @@ export class ResolverProcess {
         loads: rooms.loads,
         identity: { ...identity, generation: host.life, boot: rooms.reads.node.boot, startedMonoMs: 0 },
         endedStaticCount: () => 0,
-        mesh: { ageMs: (time) => this.#ageOf(time).ageMs, hasPeers: () => true },
+        mesh: { ageMs: (time) => this.#ageOf(time).ageMs, unreachable: (time) => this.#ageOf(time).unreachable, hasPeers: () => true },
         isReady: () => machine.isReady,
         isPaused: () => !machine.policy.isReady,
         checkCaughtUp: () => {},

@@ -12,15 +12,45 @@
 //
 // Requests have the fields `cursor` (17) and `bookmark_interval` (18). Responses have `deltas` (1), `revision` (2),
 // `cursor` (3), `snapshot` (5), `bookmark` (7), `served_by` (10) and `age` (11), and where they apply `portable_cursor`
-// (4), `replaces` (6), `count` (8), `digest` (9), `stale` (12), `source` (13), `policy_epoch` (14) and `via` (15). These names and
-// numbers mean the same in every watch.
+// (4), `replaces` (6), `count` (8), `digest` (9), `stale` (12), `source` (13), `policy_epoch` (14), `via` (15) and
+// `unreachable_nodes` (17). These names and numbers mean the same in every watch.
 
-import type { GenEnum, GenFile } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
+import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file waymark/catalog/v1/watch.proto.
  */
 export declare const file_waymark_catalog_v1_watch: GenFile;
+
+/**
+ * Members of the cluster that were declared dead without a goodbye, such as nodes behind a network partition. They may
+ * still accept writes, which are missing in the answer. A node is removed when it is back, when it leaves, or when the
+ * cluster forgets it after `fabric.origin_forget`. A node that said that it restarts is added after a minute.
+ *
+ * @generated from message waymark.catalog.v1.UnreachableNodes
+ */
+export declare type UnreachableNodes = Message<"waymark.catalog.v1.UnreachableNodes"> & {
+  /**
+   * Identifiers of at most 16 of these nodes, in ascending order.
+   *
+   * @generated from field: repeated string node_ids = 1;
+   */
+  nodeIds: string[];
+
+  /**
+   * Number of these nodes.
+   *
+   * @generated from field: uint32 count = 2;
+   */
+  count: number;
+};
+
+/**
+ * Describes the message waymark.catalog.v1.UnreachableNodes.
+ * Use `create(UnreachableNodesSchema)` to create a new message.
+ */
+export declare const UnreachableNodesSchema: GenMessage<UnreachableNodes>;
 
 /**
  * The place of a message in a snapshot.

@@ -12,16 +12,23 @@
 //
 // Requests have the fields `cursor` (17) and `bookmark_interval` (18). Responses have `deltas` (1), `revision` (2),
 // `cursor` (3), `snapshot` (5), `bookmark` (7), `served_by` (10) and `age` (11), and where they apply `portable_cursor`
-// (4), `replaces` (6), `count` (8), `digest` (9), `stale` (12), `source` (13), `policy_epoch` (14) and `via` (15). These names and
-// numbers mean the same in every watch.
+// (4), `replaces` (6), `count` (8), `digest` (9), `stale` (12), `source` (13), `policy_epoch` (14), `via` (15) and
+// `unreachable_nodes` (17). These names and numbers mean the same in every watch.
 
-import { enumDesc, fileDesc, tsEnum } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, fileDesc, messageDesc, tsEnum } from "@bufbuild/protobuf/codegenv2";
 
 /**
  * Describes the file waymark/catalog/v1/watch.proto.
  */
 export const file_waymark_catalog_v1_watch = /*@__PURE__*/
-  fileDesc("Ch53YXltYXJrL2NhdGFsb2cvdjEvd2F0Y2gucHJvdG8SEndheW1hcmsuY2F0YWxvZy52MSphCghTbmFwc2hvdBIYChRTTkFQU0hPVF9VTlNQRUNJRklFRBAAEhIKDlNOQVBTSE9UX0JFR0lOEAESFQoRU05BUFNIT1RfQ09OVElOVUUQAhIQCgxTTkFQU0hPVF9FTkQQAypuCgZTb3VyY2USFgoSU09VUkNFX1VOU1BFQ0lGSUVEEAASEgoOU09VUkNFX1JFUExJQ0EQARITCg9TT1VSQ0VfRk9MTE9XRUQQAhISCg5TT1VSQ0VfRkVUQ0hFRBADEg8KC1NPVVJDRV9ESVNLEARCSwoWZGV2LndheW1hcmsuY2F0YWxvZy52MUIKV2F0Y2hQcm90b1ABWiN3YXltYXJrLmRldi9nby9jYXRhbG9nL3YxO2NhdGFsb2d2MWIGcHJvdG8z");
+  fileDesc("Ch53YXltYXJrL2NhdGFsb2cvdjEvd2F0Y2gucHJvdG8SEndheW1hcmsuY2F0YWxvZy52MSIzChBVbnJlYWNoYWJsZU5vZGVzEhAKCG5vZGVfaWRzGAEgAygJEg0KBWNvdW50GAIgASgNKmEKCFNuYXBzaG90EhgKFFNOQVBTSE9UX1VOU1BFQ0lGSUVEEAASEgoOU05BUFNIT1RfQkVHSU4QARIVChFTTkFQU0hPVF9DT05USU5VRRACEhAKDFNOQVBTSE9UX0VORBADKm4KBlNvdXJjZRIWChJTT1VSQ0VfVU5TUEVDSUZJRUQQABISCg5TT1VSQ0VfUkVQTElDQRABEhMKD1NPVVJDRV9GT0xMT1dFRBACEhIKDlNPVVJDRV9GRVRDSEVEEAMSDwoLU09VUkNFX0RJU0sQBEJLChZkZXYud2F5bWFyay5jYXRhbG9nLnYxQgpXYXRjaFByb3RvUAFaI3dheW1hcmsuZGV2L2dvL2NhdGFsb2cvdjE7Y2F0YWxvZ3YxYgZwcm90bzM");
+
+/**
+ * Describes the message waymark.catalog.v1.UnreachableNodes.
+ * Use `create(UnreachableNodesSchema)` to create a new message.
+ */
+export const UnreachableNodesSchema = /*@__PURE__*/
+  messageDesc(file_waymark_catalog_v1_watch, 0);
 
 /**
  * Describes the enum waymark.catalog.v1.Snapshot.

@@ -10,7 +10,7 @@ import type { Entry, EntryKey, EntryKind, HealthStatus, LoadReport, Scope, Targe
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
 import type { Reason } from "../../catalog/v1/reason_pb.js";
 import type { Viewer } from "../../catalog/v1/viewer_pb.js";
-import type { Snapshot, Source } from "../../catalog/v1/watch_pb.js";
+import type { Snapshot, Source, UnreachableNodes } from "../../catalog/v1/watch_pb.js";
 import type { DiscoveryDelta } from "../../catalog/v1/delta_pb.js";
 import type { HealthBand } from "../../catalog/v1/summary_pb.js";
 import type { Peer } from "../../catalog/v1/peer_pb.js";
@@ -567,7 +567,8 @@ export declare type CatalogQueryRequest = Message<"waymark.discovery.v1.CatalogQ
   viewer?: Viewer | undefined;
 
   /**
-   * Refuses with TOO_STALE when the data may be older than this. Absent means that any age is accepted. Not negative.
+   * Refuses with TOO_STALE when `age` would be above this. Absent means that any age is accepted. Not negative. The age
+   * leaves out unreachable nodes; see `max_staleness_strict`.
    *
    * @generated from field: google.protobuf.Duration max_staleness = 15;
    */
@@ -627,6 +628,13 @@ export declare type CatalogQueryRequest = Message<"waymark.discovery.v1.CatalogQ
    * @generated from field: repeated string hosts = 27;
    */
   hosts: string[];
+
+  /**
+   * Refuses with TOO_STALE also while the data may lack writes of `unreachable_nodes`, whatever its age.
+   *
+   * @generated from field: bool max_staleness_strict = 28;
+   */
+  maxStalenessStrict: boolean;
 };
 
 /**
@@ -730,7 +738,8 @@ export declare type CatalogQueryResponse = Message<"waymark.discovery.v1.Catalog
 
   /**
    * Upper bound of the age of the data: the time since the slowest peer said that nothing is missing here. Zero on a
-   * node without peers. On a node that received nothing from its peers yet, it is the time since 1970.
+   * node without peers. On a node that received nothing from its peers yet, it is the time since 1970. It leaves out
+   * `unreachable_nodes`: a node that the cluster cannot reach may have accepted writes at any time since.
    *
    * @generated from field: google.protobuf.Duration age = 7;
    */
@@ -772,6 +781,13 @@ export declare type CatalogQueryResponse = Message<"waymark.discovery.v1.Catalog
    * @generated from field: repeated string via = 12;
    */
   via: string[];
+
+  /**
+   * Nodes that may still accept writes, although this server cannot hear them. `age` leaves them out. Absent: there are none.
+   *
+   * @generated from field: waymark.catalog.v1.UnreachableNodes unreachable_nodes = 13;
+   */
+  unreachableNodes?: UnreachableNodes | undefined;
 };
 
 /**
@@ -1060,6 +1076,13 @@ export declare type CatalogWatchResponse = Message<"waymark.discovery.v1.Catalog
    * @generated from field: repeated string via = 15;
    */
   via: string[];
+
+  /**
+   * As in CatalogQueryResponse. Present only where `served_by` is.
+   *
+   * @generated from field: waymark.catalog.v1.UnreachableNodes unreachable_nodes = 17;
+   */
+  unreachableNodes?: UnreachableNodes | undefined;
 };
 
 /**
@@ -1320,6 +1343,13 @@ export declare type ResolveResponse = Message<"waymark.discovery.v1.ResolveRespo
    * @generated from field: waymark.catalog.v1.Source source = 10;
    */
   source: Source;
+
+  /**
+   * As in CatalogQueryResponse.
+   *
+   * @generated from field: waymark.catalog.v1.UnreachableNodes unreachable_nodes = 11;
+   */
+  unreachableNodes?: UnreachableNodes | undefined;
 };
 
 /**
@@ -1455,6 +1485,13 @@ export declare type ClusterMapResponse = Message<"waymark.discovery.v1.ClusterMa
    * @generated from field: waymark.catalog.v1.Source source = 9;
    */
   source: Source;
+
+  /**
+   * As in CatalogQueryResponse.
+   *
+   * @generated from field: waymark.catalog.v1.UnreachableNodes unreachable_nodes = 10;
+   */
+  unreachableNodes?: UnreachableNodes | undefined;
 };
 
 /**
@@ -1561,6 +1598,13 @@ export declare type ListPeersResponse = Message<"waymark.discovery.v1.ListPeersR
    * @generated from field: waymark.catalog.v1.Source source = 7;
    */
   source: Source;
+
+  /**
+   * As in CatalogQueryResponse.
+   *
+   * @generated from field: waymark.catalog.v1.UnreachableNodes unreachable_nodes = 8;
+   */
+  unreachableNodes?: UnreachableNodes | undefined;
 };
 
 /**
@@ -1727,6 +1771,13 @@ export declare type NamespaceStatusResponse = Message<"waymark.discovery.v1.Name
    * @generated from field: string export_reason = 18;
    */
   exportReason: string;
+
+  /**
+   * As in CatalogQueryResponse.
+   *
+   * @generated from field: waymark.catalog.v1.UnreachableNodes unreachable_nodes = 19;
+   */
+  unreachableNodes?: UnreachableNodes | undefined;
 };
 
 /**

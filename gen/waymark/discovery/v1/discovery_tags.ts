@@ -16,7 +16,14 @@ export const DISCOVERY_DELTA_TAG = {
 } as const;
 export const DISCOVERY_DELTA_LAST_FIELD = 11;
 
-/** Tags of the fields of `CatalogQueryResponse`, of which the last known one has the number 12. */
+/** Tags of the fields of `UnreachableNodes`, of which the last known one has the number 2. */
+export const UNREACHABLE_NODES_TAG = {
+  nodeIds: 10,
+  count: 16,
+} as const;
+export const UNREACHABLE_NODES_LAST_FIELD = 2;
+
+/** Tags of the fields of `CatalogQueryResponse`, of which the last known one has the number 13. */
 export const CATALOG_QUERY_RESPONSE_TAG = {
   items: 10,
   nextPageToken: 18,
@@ -30,10 +37,11 @@ export const CATALOG_QUERY_RESPONSE_TAG = {
   source: 80,
   policyEpoch: 90,
   via: 98,
+  unreachableNodes: 106,
 } as const;
-export const CATALOG_QUERY_RESPONSE_LAST_FIELD = 12;
+export const CATALOG_QUERY_RESPONSE_LAST_FIELD = 13;
 
-/** Tags of the fields of `CatalogWatchResponse`, of which the last known one has the number 15. */
+/** Tags of the fields of `CatalogWatchResponse`, of which the last known one has the number 17. */
 export const CATALOG_WATCH_RESPONSE_TAG = {
   deltas: 10,
   revision: 16,
@@ -50,8 +58,9 @@ export const CATALOG_WATCH_RESPONSE_TAG = {
   source: 104,
   policyEpoch: 114,
   via: 122,
+  unreachableNodes: 138,
 } as const;
-export const CATALOG_WATCH_RESPONSE_LAST_FIELD = 15;
+export const CATALOG_WATCH_RESPONSE_LAST_FIELD = 17;
 
 /** Tags of the fields of `KeepAliveRequest`, of which the last known one has the number 2. */
 export const KEEP_ALIVE_REQUEST_TAG = {

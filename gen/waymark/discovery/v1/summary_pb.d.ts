@@ -10,7 +10,7 @@ import type { EntryKind, Scope } from "../../catalog/v1/entry_pb.js";
 import type { Viewer } from "../../catalog/v1/viewer_pb.js";
 import type { ServiceSummary } from "../../catalog/v1/summary_pb.js";
 import type { Duration, Timestamp } from "@bufbuild/protobuf/wkt";
-import type { Snapshot, Source } from "../../catalog/v1/watch_pb.js";
+import type { Snapshot, Source, UnreachableNodes } from "../../catalog/v1/watch_pb.js";
 import type { DiscoveryDelta } from "../../catalog/v1/delta_pb.js";
 
 /**
@@ -250,6 +250,13 @@ export declare type SummaryQueryResponse = Message<"waymark.discovery.v1.Summary
    * @generated from field: repeated string via = 11;
    */
   via: string[];
+
+  /**
+   * As in CatalogQueryResponse.
+   *
+   * @generated from field: waymark.catalog.v1.UnreachableNodes unreachable_nodes = 12;
+   */
+  unreachableNodes?: UnreachableNodes | undefined;
 };
 
 /**
@@ -516,6 +523,13 @@ export declare type SummaryWatchResponse = Message<"waymark.discovery.v1.Summary
    * @generated from field: repeated waymark.discovery.v1.HeardCluster heard = 16;
    */
   heard: HeardCluster[];
+
+  /**
+   * As in CatalogQueryResponse. Present only where `served_by` is.
+   *
+   * @generated from field: waymark.catalog.v1.UnreachableNodes unreachable_nodes = 17;
+   */
+  unreachableNodes?: UnreachableNodes | undefined;
 };
 
 /**

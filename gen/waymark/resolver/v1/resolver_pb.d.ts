@@ -9,7 +9,7 @@ import type { Message } from "@bufbuild/protobuf";
 import type { Entry, EntryKind } from "../../catalog/v1/entry_pb.js";
 import type { Duration } from "@bufbuild/protobuf/wkt";
 import type { Viewer } from "../../catalog/v1/viewer_pb.js";
-import type { Source } from "../../catalog/v1/watch_pb.js";
+import type { Source, UnreachableNodes } from "../../catalog/v1/watch_pb.js";
 
 /**
  * Describes the file waymark/resolver/v1/resolver.proto.
@@ -58,7 +58,8 @@ export declare type ResolveRequest = Message<"waymark.resolver.v1.ResolveRequest
   pageToken: string;
 
   /**
-   * Refuses with TOO_STALE when the data may be older than this. Absent means that any age is accepted. Not negative.
+   * Refuses with TOO_STALE when `age` would be above this. Absent means that any age is accepted. Not negative. The age
+   * leaves out unreachable nodes; see `max_staleness_strict`.
    *
    * @generated from field: google.protobuf.Duration max_staleness = 6;
    */
@@ -70,6 +71,13 @@ export declare type ResolveRequest = Message<"waymark.resolver.v1.ResolveRequest
    * @generated from field: waymark.catalog.v1.Viewer viewer = 7;
    */
   viewer?: Viewer | undefined;
+
+  /**
+   * Refuses with TOO_STALE also while the data may lack writes of `unreachable_nodes`, whatever its age.
+   *
+   * @generated from field: bool max_staleness_strict = 8;
+   */
+  maxStalenessStrict: boolean;
 };
 
 /**
@@ -134,6 +142,13 @@ export declare type ResolveResponse = Message<"waymark.resolver.v1.ResolveRespon
    * @generated from field: string cursor = 7;
    */
   cursor: string;
+
+  /**
+   * As in waymark.discovery.v1.CatalogQueryResponse.
+   *
+   * @generated from field: waymark.catalog.v1.UnreachableNodes unreachable_nodes = 8;
+   */
+  unreachableNodes?: UnreachableNodes | undefined;
 };
 
 /**
