@@ -38,7 +38,8 @@ export async function carryOut(
   { client, out }: { readonly client: () => Client; readonly out: Output },
 ): Promise<Exit> {
   const { file, problems, isPartial, isDryRun } = transfer;
-  for (const { line, message } of problems) out.error(`${file}:${line}: ${message}`);
+  for (const { line, message } of problems.slice(0, MAX_REPORTED)) out.error(`${file}:${line}: ${message}`);
+  if (problems.length > MAX_REPORTED) out.error(`${file}: ${counted(problems.length - MAX_REPORTED, "more problem")}`);
   if (problems.length > 0 && !isPartial) {
     out.error(`nothing was applied, because of ${counted(problems.length, "problem")}; fix them, or use --partial to apply the rest`);
     if (out.isMachine) print([], transfer, { out, leaseId: "", isApplied: false });
@@ -48,6 +49,9 @@ export async function carryOut(
   print(changes, transfer, { out, leaseId, isApplied: !isDryRun });
   return problems.length > 0 ? EXIT.failed : EXIT.done;
 }
+
+/** Most problems that are reported, as for policy files. */
+const MAX_REPORTED = 1000;
 
 type Performed = Pick<Transfer, "file" | "entries" | "namespaces" | "isPrunable" | "isDryRun" | "claimsUnchanged">;
 
@@ -171,7 +175,7 @@ function print(changes: readonly Change[], { problems, isDryRun, facts }: Transf
     leaseId,
     counts,
     changes: changes.map(({ action, entry, fields }) => ({ action, key: keyJson(entry.key), fields })),
-    problems,
+    problems: problems.slice(0, MAX_REPORTED),
     ...facts,
   };
   out.document(json, {

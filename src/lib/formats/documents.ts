@@ -74,6 +74,8 @@ export function readDocuments(text: string, { refusesRepeatedKeys = false } = {}
 }
 
 const TOO_DEEP = "is nested too deeply";
+/** Most problems of a text that are kept. */
+const MAX_PROBLEMS = 1000;
 
 /** The JSON value of a text; undefined for other texts. The YAML parser explains broken JSON with lines. */
 function parseJson(text: string): unknown {
@@ -116,7 +118,7 @@ function readYaml(text: string): Documents {
       problems.push({ line, message: broken(error) });
     }
   }
-  return { places, problems };
+  return { places, problems: problems.slice(0, MAX_PROBLEMS) };
 }
 
 /** The parser's messages without repetitions: for a text that is too deep it has one for each level. */

@@ -240,6 +240,15 @@ test("every problem of a file is told with its line, and nothing is applied", as
   expect(fake.calls).toEqual([]);
 });
 
+test("of a file with more than a thousand problems the first thousand are reported, and how many there are", async () => {
+  const fake = await startFake();
+  const { result, stderr } = await applying(fake, "- 5\n".repeat(1200));
+  expect(result.problems).toHaveLength(1000);
+  expect(stderr.split("\n").filter((line) => line.includes("is not an entry"))).toHaveLength(1000);
+  expect(stderr).toContain("200 more problems");
+  expect(stderr).toContain("because of 1200 problems");
+});
+
 test("an entry beyond its size is refused before it is sent", async () => {
   const fake = await startFake();
   const metadata = Object.fromEntries(Array.from({ length: 40 }, (_, n) => [`k${n}`, "x".repeat(1000)]));
