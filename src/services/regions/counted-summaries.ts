@@ -26,7 +26,7 @@ export interface CountedParts {
   readonly reads: Reads;
   readonly policies: PolicySource;
   readonly identity: { readonly nodeId: string; readonly clusterId: string };
-  readonly mesh: Pick<PeerDirectory, "ageMs">;
+  readonly mesh: Pick<PeerDirectory, "ageMs" | "unreachable">;
   readonly allowsViewerOverride: boolean;
   /** `summary.ttl`. */
   readonly summaryTtlMs: number;
