@@ -1,4 +1,4 @@
-/** Members of the cluster whose writes an answer may lack, although its age does not show it (semantics.md, Age). An answer without such nodes has none of this. */
+/** Members of the cluster whose writes an answer may lack, although its age does not show it (semantics.md, Age). Undefined where there are none. */
 
 export interface UnreachableNodes {
   /** The first of them, in ascending order. */

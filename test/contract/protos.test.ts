@@ -100,7 +100,18 @@ function typeAt(message: DescMessage, path: string): string | undefined {
 const WATCH = {
   asked: { cursor: 17, bookmark_interval: 18 },
   answered: { deltas: 1, revision: 2, cursor: 3, snapshot: 5, bookmark: 7, served_by: 10, age: 11 },
-  beside: { portable_cursor: 4, replaces: 6, count: 8, digest: 9, stale: 12, source: 13, policy_epoch: 14, via: 15, heard: 16 },
+  beside: {
+    portable_cursor: 4,
+    replaces: 6,
+    count: 8,
+    digest: 9,
+    stale: 12,
+    source: 13,
+    policy_epoch: 14,
+    via: 15,
+    heard: 16,
+    unreachable_nodes: 17,
+  },
 } as const;
 
 test("every watch has one grammar", () => {

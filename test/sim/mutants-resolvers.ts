@@ -152,7 +152,13 @@ export const RESOLVER_MUTANTS = [
   {
     name: "what an upstream says counts from when it is read",
     rule: "Resolver 9: a statement counts from when it may have been made at the earliest, whatever delayed it",
-    edits: [{ file: "src/resolver/machine.ts", find: "stated(said.ageMs + delayMs, time)", replace: "stated(said.ageMs, time)" }],
+    edits: [
+      {
+        file: "src/resolver/machine.ts",
+        find: "stated(said.ageMs + delayMs, time, said.unreachable)",
+        replace: "stated(said.ageMs, time, said.unreachable)",
+      },
+    ],
     withinSeeds: 30,
     isOfResolvers: true,
   },

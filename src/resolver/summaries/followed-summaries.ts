@@ -21,7 +21,6 @@ import { readSummaryMessage, type SummaryMessage } from "../codec.ts";
 import { Bookmarks } from "../following/bookmarks.ts";
 import { Followed, FollowedWatch } from "../following/followed.ts";
 import { Freshness } from "../freshness.ts";
-import type { Answer } from "../io-types.ts";
 
 export interface FollowedSummariesOptions extends HeldOptions {
   /** The namespaces that are followed, with those below them. An empty text stands for all. */
@@ -144,9 +143,9 @@ export class FollowedSummaries {
   }
 
   /** How good what is held is. */
-  answer(time: Time): Answer {
+  answer(time: Time) {
     const isStale = this.#open === undefined || this.#isUpstreamStale || this.#freshness.isSilent(time);
-    return { source: "followed", isStale, ageMs: this.#freshness.ageMs(time), unreachable: this.#freshness.unreachable };
+    return { source: "followed" as const, isStale, ageMs: this.#freshness.ageMs(time), unreachable: this.#freshness.unreachable };
   }
 
   nextDeadlineMs(): number {
