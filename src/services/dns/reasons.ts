@@ -59,8 +59,8 @@ export function reasonsOf(told: Explained, sources: ReasonSources): readonly Rea
   if (reverse !== undefined) {
     const subject = findReverseSubject(last, reverse, settings, catalog);
     // Only the name of a block has others below it.
-    const isDrained = subject.kind === "empty" && parseReverseName(last) !== "above";
-    const words = isDrained
+    const isEmpty = subject.kind === "empty" && parseReverseName(last) !== "above";
+    const words = isEmpty
       ? "has no names now: what is there is in maintenance, or behind healthier entries of its name"
       : subjectWords(subject, typeText(question.type));
     say("name", `${shown(last)} ${words}`);
