@@ -44,8 +44,8 @@ export class Chooser<C extends Candidate> {
   /** The best tier with an endpoint that may be chosen. TIERS without any. */
   #tier: number = TIERS;
   #areSharesOld = false;
-  /** By load: endpoints whose reported errors are to be judged before the next choice. */
-  readonly #unjudged = new Set<Endpoint<C>>();
+  /** By load: endpoints whose reported errors must be judged before the next choice. Undefined while there are none, as in most choosers. */
+  #unjudged: Set<Endpoint<C>> | undefined;
   /** The pool of the only level that takes traffic. Undefined if there are more, or none. */
   #only: Pool<C> | undefined;
   #nowMonoMs = 0;
@@ -80,6 +80,7 @@ export class Chooser<C extends Candidate> {
   put(candidate: C): Endpoint<C> {
     const endpoint = this.#put(candidate);
     if (this.#options.policy !== SELECT_POLICY.LOAD_AWARE || !(endpoint.isFaulty || saysFaulty(candidate.view.load))) return endpoint;
+    this.#unjudged ??= new Set();
     this.#unjudged.add(endpoint);
     this.#unsettle();
     return endpoint;
@@ -104,7 +105,7 @@ export class Chooser<C extends Candidate> {
   remove(key: string): void {
     const endpoint = this.#byKey.get(key);
     if (endpoint === undefined) return;
-    this.#unjudged.delete(endpoint);
+    this.#unjudged?.delete(endpoint);
     this.#leave(endpoint);
   }
 
@@ -122,7 +123,7 @@ export class Chooser<C extends Candidate> {
   }
 
   #chooseAnew(time: Time, random: () => number, wishes: Wishes<C>): Endpoint<C> | undefined {
-    if (this.#unjudged.size > 0) this.#judge(time);
+    if (this.#unjudged !== undefined) this.#judge(this.#unjudged, time);
     if (this.#isAnyEjected && time.monoMs >= this.#nextReturnMs) this.#readmitDue(time.monoMs);
     if (this.#areSharesOld) this.#share();
     if (this.#tier === TIERS) return undefined;
@@ -214,15 +215,15 @@ export class Chooser<C extends Candidate> {
   }
 
   /** Judges the endpoints that report errors, or did. */
-  #judge(time: Time): void {
+  #judge(unjudged: ReadonlySet<Endpoint<C>>, time: Time): void {
     this.#nowMonoMs = time.monoMs;
-    for (const endpoint of this.#unjudged) {
+    this.#unjudged = undefined;
+    for (const endpoint of unjudged) {
       const pool = endpoint.isChoosable ? this.#pools[endpoint.rank] : undefined;
       if (pool === undefined) continue;
       pool.judge(endpoint, time);
       this.#noteReturn(pool);
     }
-    this.#unjudged.clear();
     this.#unsettle();
   }
 
