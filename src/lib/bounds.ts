@@ -56,6 +56,14 @@ export const NODE_BOUNDS = {
 
 export const LABEL_KEY = new RegExp(`^[A-Za-z0-9._:/@+-]{1,${NODE_BOUNDS.maxLabelKeyLength}}$`);
 
+/** The metadata keys that have a meaning for Waymark itself. `catalog/entry/metadata.ts` has the rules of their values. */
+export const METADATA_KEY = {
+  /** A host name that DNS answers with as a CNAME, for an entry without targets (semantics.md, DNS). */
+  CNAME: "waymark.dns.cname",
+  /** The import that owns an entry, and may remove it. */
+  IMPORT: "waymark.import",
+} as const;
+
 /** A host of at most 253 characters: a name, an IPv4 literal, or an IPv6 literal with an optional zone. */
 export const NODE_HOST = /^(?=.{1,253}$)(?:[A-Za-z0-9._-]+|(?=[^%]*:)[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._-]+)?)$/;
 

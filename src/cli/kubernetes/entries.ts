@@ -9,8 +9,8 @@ import {
   type Target,
   TargetSchema,
 } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { METADATA_KEY } from "../../lib/bounds.ts";
 import type { Place } from "../../lib/formats/documents.ts";
-import { IMPORT_KEY } from "../../lib/metadata-keys.ts";
 import { isProtocolWord, protocolWord, protocolOf as targetProtocol } from "../../lib/protocols.ts";
 import type { FileEntry } from "../entries/file.ts";
 import type { Endpoint, EndpointGroup, Located, Service } from "./objects.ts";
@@ -162,7 +162,7 @@ export class ServiceEntries {
       scope: options.scope,
       health: HealthStatus.HEALTHY,
       tags,
-      metadata: { ...metadata, ...facts, ...(type !== undefined && { "kubernetes.type": type }), [IMPORT_KEY]: options.importer },
+      metadata: { ...metadata, ...facts, ...(type !== undefined && { "kubernetes.type": type }), [METADATA_KEY.IMPORT]: options.importer },
     });
   }
 

@@ -1,7 +1,7 @@
 /** The verb that imports Kubernetes manifests, and the loading of the demo catalog. */
 import { Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { connect } from "../../client/channel.io.ts";
-import { IMPORT_KEY } from "../../lib/metadata-keys.ts";
+import { METADATA_KEY } from "../../lib/bounds.ts";
 import { carryOut, perform, type Transfer } from "../entries/transfer.ts";
 import type { Environment } from "../environment.ts";
 import { readInput } from "../environment.ts";
@@ -54,7 +54,7 @@ export const importKubernetes: Verb = async ({ environment, args, flags, out, cl
     isPartial: flags.isOn("partial"),
     isDryRun: flags.isOn("dryRun"),
     // With --prune, the entries that this importer registered may be removed.
-    isPrunable: (entry) => isPruning && entry.metadata[IMPORT_KEY] === importer,
+    isPrunable: (entry) => isPruning && entry.metadata[METADATA_KEY.IMPORT] === importer,
     // Entries with this importer's name are under a static lease already.
     claimsUnchanged: false,
     facts: { importer, ignored: Object.fromEntries(ignored), notes },

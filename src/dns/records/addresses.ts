@@ -1,6 +1,6 @@
 /** A and AAAA records, and the host name in their place. */
 import type { Address } from "../../lib/addresses.ts";
-import { CNAME_KEY } from "../../lib/metadata-keys.ts";
+import { METADATA_KEY } from "../../lib/bounds.ts";
 import { addressLabel } from "../names/addresses.ts";
 import { parseHostName } from "../names/names.ts";
 import type { Subject } from "../subject/subject.ts";
@@ -45,7 +45,7 @@ export function hostNameRecord(subject: Subject, { owner, settings }: RecordCont
   const named =
     best.length > 0
       ? best.map(({ entry, target }) => ({ entry, name: target.host }))
-      : bestEntries(subject.entries).map((entry) => ({ entry, name: entry.metadata[CNAME_KEY] ?? "" }));
+      : bestEntries(subject.entries).map((entry) => ({ entry, name: entry.metadata[METADATA_KEY.CNAME] ?? "" }));
   const hosts = named.flatMap(({ entry, name }) => ({ entry, host: parseHostName(name) })).filter(({ host }) => host !== undefined);
   const target = hosts[0]?.host;
   if (target === undefined || target.toLowerCase() === owner) return undefined;

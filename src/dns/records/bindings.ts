@@ -4,7 +4,7 @@
  */
 import type { EntryView } from "../../catalog/entry/view.ts";
 import type { Address } from "../../lib/addresses.ts";
-import { CNAME_KEY } from "../../lib/metadata-keys.ts";
+import { METADATA_KEY } from "../../lib/bounds.ts";
 import { protocolOf } from "../../lib/protocols.ts";
 import { addressLabel } from "../names/addresses.ts";
 import { formatName, parseHostName } from "../names/names.ts";
@@ -86,7 +86,7 @@ function aliasOf(subject: Subject & { readonly kind: "entries" }, { owner }: Rec
   const named =
     best.length > 0
       ? best.map(({ entry, target, address }) => ({ entry, host: address === undefined ? target.host : "", needsPort: needsPort(target) }))
-      : bestEntries(subject.entries).map((entry) => ({ entry, host: entry.metadata[CNAME_KEY] ?? "", needsPort: false }));
+      : bestEntries(subject.entries).map((entry) => ({ entry, host: entry.metadata[METADATA_KEY.CNAME] ?? "", needsPort: false }));
   const hosts = named.map(({ host }) => parseHostName(host));
   const target = hosts[0];
   if (target === undefined || named.some((one) => one.needsPort) || hosts.some((host) => host?.toLowerCase() !== target.toLowerCase()))

@@ -376,7 +376,7 @@ test.each<{ what: string; init: EntryInit; writer?: Writer; field: string; says:
     what: "an import that has no name",
     init: { ...PLAIN, metadata: { "waymark.import": "a b" } },
     field: 'metadata["waymark.import"]',
-    says: '"a b" must be 1 to 128',
+    says: '"a b" (3 characters) must be 1 to 128',
   },
   {
     what: "half a surrogate in a pattern",
