@@ -270,7 +270,7 @@ describe("Names and bounds", () => {
         tags: many(64),
         capabilities: [x(128)],
         metadata: { ...pairs(62), [x(63)]: "é".repeat(512), b: x(1024) },
-        targets: many(64, (i) => target({ name: i === 0 ? "" : `p${i}`, port: i === 0 ? 65_535 : i })),
+        targets: many(64, (i) => target({ name: i === 0 ? "" : `p${i}`, port: i === 0 ? 65_535 : i - 1 })),
         ttl: "86400s",
       },
       { namespace: `${"abcd.".repeat(39)}abcde`, name: x(128), instanceId: x(128) },
