@@ -163,6 +163,11 @@ export function listSettings(effective: Effective): readonly ShownSetting[] {
   });
 }
 
+/** The same as an object for programs, by path. */
+export function settingsDocument(effective: Effective): Record<string, { readonly value: string; readonly origin: string }> {
+  return Object.fromEntries(listSettings(effective).map(({ path, value, origin }) => [path, { value, origin }]));
+}
+
 /** A problem as one line: `listen.grpc_port: 70000 is more than 65535, the largest allowed (flag --grpc-port)`. */
 export function problemText({ path, message, source }: Problem): string {
   return `${path === "" ? "" : `${path}: `}${message} (${source})`;

@@ -22,7 +22,7 @@ export interface ServeOptions {
 
 /** Runs a node until `interrupt` aborts, also when that is before it is ready. Throws when it cannot start. */
 export async function serveNode({ effective, beforeReady, onReady }: ServeRequest, { version, interrupt }: ServeOptions): Promise<void> {
-  const { settings } = effective;
+  const { settings, origins } = effective;
   const { logLevel, logScopes, logFormat } = settings.observability;
   const log = openLog({ level: logLevel, scopes: parseLogScopes(logScopes.join(",")), format: logFormat });
   let node: RunningNode;
@@ -34,7 +34,7 @@ export async function serveNode({ effective, beforeReady, onReady }: ServeReques
       collectFirst();
     };
     const start = settings.node.mode === "resolver" ? startResolver : startNode;
-    node = await start({ settings, log, version, beforeReady: onceStarted, interrupt, onOpened: heedHangUp });
+    node = await start({ settings, origins, log, version, beforeReady: onceStarted, interrupt, onOpened: heedHangUp });
   } catch (error) {
     if (!interrupt.aborted || error !== interrupt.reason) throw error;
     await log.end();

@@ -1,5 +1,7 @@
 /** Opens the listeners of a node, or of one of its threads: gRPC, the HTTP edge and DNS, over the same rooms. */
+
 import { anonymousAccess } from "../config/exposure.ts";
+import { type Effective, settingsDocument } from "../config/load.ts";
 import type { Settings } from "../config/settings.ts";
 import { type DnsGateway, startDnsGateway } from "../dns/server/server.io.ts";
 import { SERVER_FIXED } from "../grpc/server/server.io.ts";
@@ -63,7 +65,9 @@ export interface ListenersOptions extends DnsAnsweringOptions {
   /** Whether anybody answers DNS. Health says it. */
   readonly dnsPresence: Pick<DnsPresence, "follow">;
   /** What the HTTP edge shows of the node itself. */
-  readonly sources: Omit<HttpSources, "metricsAccess">;
+  readonly sources: Omit<HttpSources, "metricsAccess" | "settings">;
+  /** Where each setting comes from; all are defaults unless given. */
+  readonly origins?: Effective["origins"] | undefined;
   /** Absent: no other thread of the node has listeners. */
   readonly shared?: SharedPorts | undefined;
 }
@@ -183,7 +187,7 @@ function openGrpc({ settings, log, metrics, shared }: ListenersOptions, serving:
 type EdgeServing = Serving & Pick<EdgeListenerOptions, "dnsMessages">;
 
 function openEdge(
-  { settings, log, metrics, sources, shared }: ListenersOptions,
+  { settings, origins = new Map<string, string>(), log, metrics, sources, shared }: ListenersOptions,
   serving: EdgeServing,
   port: number,
 ): Promise<EdgeListener> {
@@ -194,7 +198,11 @@ function openEdge(
     host: listen.host,
     port,
     sharing: shared?.sharing,
-    sources: { ...sources, metricsAccess: endpointAccess(observability.metricsAccess, settings) },
+    sources: {
+      ...sources,
+      settings: () => settingsDocument({ settings, origins }),
+      metricsAccess: endpointAccess(observability.metricsAccess, settings),
+    },
     metrics,
     limits: { ...EDGE_FIXED, maxMessageBytes: limits.maxRequestBytes, maxConnections, keepaliveTimeMs, keepaliveTimeoutMs },
     web: webRules(settings),

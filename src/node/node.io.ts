@@ -262,7 +262,7 @@ interface Reached {
   readonly told: () => Promise<void> | void;
 }
 
-async function openOwnListeners({ settings, log }: NodeOptions, served: Served, parts: Components): Promise<Reached> {
+async function openOwnListeners({ settings, origins, log }: NodeOptions, served: Served, parts: Components): Promise<Reached> {
   const { core, discovery, resolver, dns, services, identities, serials, crew } = served;
   const { machine, driver, metrics } = core;
   const { admission } = core.limits;
@@ -271,6 +271,7 @@ async function openOwnListeners({ settings, log }: NodeOptions, served: Served, 
       ...core,
       clusters: clusterNames(settings, core),
       settings,
+      origins,
       log,
       services: [...[discovery, resolver, dns].map((service) => admitted(service, admission)), ...services],
       identities,
@@ -330,7 +331,7 @@ async function openDnsProcesses(options: NodeOptions, served: Served, reached: R
 }
 
 function openWorkers(
-  { settings, log, version, interrupt }: NodeOptions,
+  { settings, origins, log, version, interrupt }: NodeOptions,
   { core, fabric, serials, crew: { sum, scrape, list }, dnsPresence }: Served,
   asked: Pick<WorkersOptions, "count" | "onListening" | "role" | "services">,
   parts: Components,
@@ -339,7 +340,7 @@ function openWorkers(
   const readiness = () => ({ isDraining: core.machine.isDraining, checks: parts.readiness(now()) });
   const report = () => ({ readiness: readiness(), persistence: persistence(core) });
   const own = { core: workersCore(core, fabric, dnsPresence), sum, scrape, report, zoneSerials: serials?.told };
-  const open = () => Workers.open({ ...own, ...asked, settings, log, version, interrupt });
+  const open = () => Workers.open({ ...own, ...asked, settings, origins, log, version, interrupt });
   return parts.open(role === "dns" ? "DNS processes" : "read workers", open, (opened) => {
     list.push(opened);
     return {

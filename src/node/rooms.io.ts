@@ -2,6 +2,7 @@
 import { randomBytes, randomFillSync } from "node:crypto";
 import { performance } from "node:perf_hooks";
 import { Leases } from "../catalog/leases.ts";
+import type { Effective } from "../config/load.ts";
 import type { Settings } from "../config/settings.ts";
 import { PolicySwitcher } from "../discovery/policy-switch.io.ts";
 import { Wakeup } from "../discovery/wakeup.io.ts";
@@ -39,6 +40,8 @@ export interface NodeCore extends Rooms {
 
 export interface CoreOptions {
   readonly settings: Settings;
+  /** Where each setting comes from; all are defaults unless given. */
+  readonly origins?: Effective["origins"] | undefined;
   readonly log: RootLog;
   readonly version: string;
   /** As `RegistrarOptions.patience`. Without it the clock of this process's event loop counts. */

@@ -3,6 +3,7 @@ import { type JsonValue, toBinary, toJson } from "@bufbuild/protobuf";
 import { base64Encode } from "@bufbuild/protobuf/wire";
 import { assert, CODES, type Code, codeName, invalid, WaymarkError } from "../lib/errors.ts";
 import { fnv64, hashHex } from "../lib/hash64.ts";
+import { demandRole, type MeshRole } from "../policy/identity/caller.ts";
 import type { Route, RouteParameters, Service } from "../services/service.ts";
 import type { Arrival, CallName, Chain } from "./chain.ts";
 import { retryAfterSeconds } from "./edge/call.ts";
@@ -30,6 +31,8 @@ export interface HttpSources {
   readiness(): Readiness | Promise<Readiness>;
   /** The scrape, as text in the format the `Accept` header asks for. */
   scrape(accept: string): Promise<{ readonly contentType: string; readonly body: string }>;
+  /** The node's settings with their origins, secrets masked. */
+  settings(): JsonValue;
   /** State of the journal; undefined when the node runs without one. */
   persistence(): JsonValue | undefined | Promise<JsonValue>;
 }
@@ -61,6 +64,8 @@ export type Answer = Omit<HttpResponse, "route">;
 interface Row {
   readonly parameters: readonly string[];
   readonly isScraped?: true | undefined;
+  /** What the caller must have. A service's route asks as its rpc does. */
+  readonly role?: MeshRole;
   readonly answer: (parameters: RouteParameters, request: HttpRequest) => Answer | Promise<Answer>;
 }
 
@@ -84,7 +89,6 @@ const LATER: Readonly<Record<string, Row>> = {
   "/control/leaders": unimplemented(PAGE),
   "/control/shards": unimplemented(["namespace", ...PAGE]),
   "/control/versions": unimplemented(PAGE),
-  "/control/config": unimplemented(),
   "/control/capacity": unimplemented(),
   "/control/state-diff": unimplemented(["left", "right"]),
   "/control/rebalance-plans": unimplemented(PAGE),
@@ -114,6 +118,7 @@ function nodeRows(sources: HttpSources): Readonly<Record<string, Row>> {
       isScraped: true,
       answer: async () => json(200, (await sources.persistence()) ?? { enabled: false }),
     },
+    "/control/config": { parameters: [], role: "mesh.operate", answer: (_parameters, { arrival }) => tagged(arrival, sources.settings()) },
   };
 }
 
@@ -165,7 +170,7 @@ export class HttpRoutes {
         throw new WaymarkError("not_found", `no such path: ${path.slice(0, 200)}; an RPC is POST /<package>.<Service>/<Method>`);
       }
       if (request.method !== "GET" && request.method !== "HEAD") return { ...methodNotAllowed("GET, HEAD", request.method), route: path };
-      if (row.isScraped === true) await this.#checkCaller(path, request.arrival);
+      if (row.isScraped === true || row.role !== undefined) await this.#checkCaller(path, row, request.arrival);
       const parameters = parseQuery(request.target.slice(path.length), row.parameters);
       return { ...(await row.answer(parameters, request)), route: path };
     } catch (thrown) {
@@ -175,9 +180,10 @@ export class HttpRoutes {
   }
 
   /** A wrong credential is refused also where none is needed: its sender would take the answer for one to that caller. */
-  async #checkCaller(path: string, arrival: Arrival): Promise<void> {
-    const { isAuthenticated } = await this.#chain.identify(arrival, this.#nameOf(path, arrival));
-    if (this.#metricsAccess === "authenticated" && !isAuthenticated)
+  async #checkCaller(path: string, { role }: Row, arrival: Arrival): Promise<void> {
+    const caller = await this.#chain.identify(arrival, this.#nameOf(path, arrival));
+    if (role !== undefined) demandRole(caller, role);
+    else if (this.#metricsAccess === "authenticated" && !caller.isAuthenticated)
       throw new WaymarkError("unauthenticated", `${path} needs a credential`);
   }
 

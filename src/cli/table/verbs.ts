@@ -320,23 +320,8 @@ export const VERBS: readonly VerbSpec[] = [
   ...SUMMARY_VERBS,
   ...RESOLVER_VERBS,
   ...DNS_VERBS,
-  {
-    path: "config validate",
-    isAlone: true,
-    summary: "Check a settings file: every value; then settings that contradict each other, and the files that it names.",
-    args: [{ name: "[file]", doc: "Settings file, .toml or .json." }],
-    flags: [{ flags: "--config <file>", doc: "The settings file, named as for serve." }],
-    examples: [["config validate node.toml", "exit 0 when it is good"]],
-    load: async () => (await import("../verbs/config.ts")).validate,
-  },
-  {
-    path: "config show",
-    isAlone: true,
-    summary: "The effective settings, each with its source. Secrets are masked.",
-    flags: [{ flags: "--config <file>", doc: "Settings file, .toml or .json." }],
-    examples: [["config show --config node.toml", "file, environment and defaults together"]],
-    load: async () => (await import("../verbs/config.ts")).show,
-  },
+  ...configVerbs("config"),
+  ...configVerbs("mesh config"),
   {
     path: "help",
     isAlone: true,
@@ -380,6 +365,29 @@ export const GLOBAL_FLAGS: readonly FlagSpec[] = [
   { flags: "--quiet", doc: "No notes on stderr, only errors." },
 ];
 
+/** `config`, which is `mesh config` too. */
+function configVerbs(group: string): readonly VerbSpec[] {
+  return [
+    {
+      path: `${group} validate`,
+      isAlone: true,
+      summary: "Check a settings file: every value; then settings that contradict each other, and the files that it names.",
+      args: [{ name: "[file]", doc: "Settings file, .toml or .json." }],
+      flags: [{ flags: "--config <file>", doc: "The settings file, named as for serve." }],
+      examples: [[`${group} validate node.toml`, "exit 0 when it is good"]],
+      load: async () => (await import("../verbs/config.ts")).validate,
+    },
+    {
+      path: `${group} show`,
+      isAlone: true,
+      summary: "The effective settings, each with its source. Secrets are masked.",
+      flags: [{ flags: "--config <file>", doc: "Settings file, .toml or .json." }],
+      examples: [[`${group} show --config node.toml`, "file, environment and defaults together"]],
+      load: async () => (await import("../verbs/config.ts")).show,
+    },
+  ];
+}
+
 /** What a group of verbs is about, by its path. */
 export const GROUPS: Readonly<Record<string, string>> = {
   import: "Import from other systems.",
@@ -388,6 +396,7 @@ export const GROUPS: Readonly<Record<string, string>> = {
   "namespace policy": "The policy set: check, apply, roll back, explain.",
   audit: "The audit log: who did what, and who was refused.",
   mesh: "The nodes, and what each knows of the others.",
+  "mesh config": "Settings, as config.",
   "mesh peers": "The members of the mesh.",
   summary: "What clusters sign of what they tell other regions.",
   "summary keys": "The signing keys of clusters.",

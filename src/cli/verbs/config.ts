@@ -1,7 +1,7 @@
 /** Verbs about settings, and reading a settings file for `serve`. */
 
 import { exposureFaults, exposureWarnings } from "../../config/exposure.ts";
-import { type Effective, listSettings, loadConfig, problemText, type SettingSource } from "../../config/load.ts";
+import { type Effective, listSettings, loadConfig, problemText, type SettingSource, settingsDocument } from "../../config/load.ts";
 import type { Settings } from "../../config/settings.ts";
 import type { Environment } from "../environment.ts";
 import { readInput } from "../environment.ts";
@@ -69,13 +69,13 @@ export const validate: Verb = async ({ environment, args, flags, out }) => {
 };
 
 export const show: Verb = async ({ environment, flags, out }) => {
-  const rows = listSettings(await readEffective(environment, flags.text("config"), new Map()));
-  out.document(Object.fromEntries(rows.map(({ path, value, origin }) => [path, { value, origin }])), {
+  const effective = await readEffective(environment, flags.text("config"), new Map());
+  out.document(settingsDocument(effective), {
     columns: [
       { title: "SETTING", stored: (row) => row.path },
       { title: "VALUE", stored: (row) => row.value },
       { title: "FROM", stored: (row) => row.origin },
     ],
-    rows,
+    rows: listSettings(effective),
   });
 };

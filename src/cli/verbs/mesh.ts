@@ -16,6 +16,7 @@ import {
   PeerServiceLagResponseSchema,
   type PeerServiceWatchResponse,
 } from "../../../gen/waymark/control/v1/peer_pb.js";
+import type { Client } from "../../client/client.ts";
 import { RequestError } from "../../client/request-error.ts";
 import { isKnownAge } from "../../lib/duration.ts";
 import { enumWord } from "../../lib/enum-words.ts";
@@ -141,11 +142,13 @@ const EVENT_COLUMNS: readonly Column<PeerEvent>[] = [
   { title: "DETAIL", stored: ({ detail }) => detail },
 ];
 
+export const get: Verb = async ({ args, out, client }) => {
+  const { peer, json } = await member(args, client());
+  out.document(json, { columns: PEER_COLUMNS, rows: peer === undefined ? [] : [peer] });
+};
+
 export const explain: Verb = async ({ args, out, client }) => {
-  const [nodeId = ""] = args;
-  const answer = await client().call(PeerService.method.get, { nodeId });
-  const { peer, events, suspicionEndsAt, confirmedBy } = answer;
-  const json = { ...wholeJson(PeerServiceGetResponseSchema, answer), events: events.map((event) => wholeJson(PeerEventSchema, event)) };
+  const { peer, events, suspicionEndsAt, confirmedBy, json } = await member(args, client());
   if (!out.isMachine && peer !== undefined) {
     const seen = peer.lastSeen === undefined ? "" : `, last seen ${timeText(peer.lastSeen)}`;
     out.note(`${peer.nodeId} is ${enumWord(PeerStatus, peer.status)} at incarnation ${peer.incarnation}${seen}`);
@@ -156,9 +159,15 @@ export const explain: Verb = async ({ args, out, client }) => {
   out.document(json, { columns: EVENT_COLUMNS, rows: events, whenEmpty: "no event since this node has known it" });
 };
 
+async function member([nodeId = ""]: readonly string[], client: Client) {
+  const answer = await client.call(PeerService.method.get, { nodeId });
+  const events = answer.events.map((event) => wholeJson(PeerEventSchema, event));
+  return { ...answer, json: { ...wholeJson(PeerServiceGetResponseSchema, answer), events } };
+}
+
 const ORIGIN_COLUMNS: readonly Column<OriginLag>[] = [
   { title: "ORIGIN", stored: ({ nodeId }) => nodeId },
-  { title: "GENERATION", isWide: true, stored: ({ generation }) => String(generation) },
+  { title: "GENERATION", stored: ({ generation }) => String(generation) },
   { title: "STATE", stored: ({ state }) => enumWord(OriginState, state) },
   { title: "THROUGH", stored: ({ through }) => String(through) },
   { title: "KNOWN", stored: ({ known }) => String(known) },

@@ -155,8 +155,8 @@ export class MembershipState {
       return;
     }
     if (update.status !== "alive") return;
-    this.#put({ ...update, status: "suspect", accuser }, { accuser, path, via }, time, out);
     out.push(eventOutput("member_suspected", "info", { nodeId: update.nodeId, path, via: via.join(" ") }));
+    this.#put({ ...update, status: "suspect", accuser }, { accuser, path, via }, time, out);
   }
 
   /** A stranger speaks of itself: the accepted start is looked for at its own address, for only if it is there too there are two. */
@@ -323,8 +323,8 @@ export class MembershipState {
   #expire(time: Time, out: MembershipOutput[]): void {
     for (const { member, accusers } of this.#suspicions.expired(time.monoMs)) {
       const { update } = member;
-      this.#put({ ...update, status: "dead" }, { accuser: update.accuser, path: "timeout", via: accusers }, time, out);
       out.push(eventOutput("member_dead", "warn", { nodeId: update.nodeId, accusers: accusers.join(" ") }));
+      this.#put({ ...update, status: "dead" }, { accuser: update.accuser, path: "timeout", via: accusers }, time, out);
     }
   }
 

@@ -13,6 +13,8 @@ export class FabricEvents {
   readonly #log: Log;
   /** Statuses of the members that changed last. The map is bounded, because nodes with new names come and go for as long as this one runs. */
   readonly #statuses = new Map<string, MemberStatus>();
+  /** What this node found out about a member. The change of the member follows, and is logged together with it. */
+  #finding: { readonly event: string; readonly detail: FabricEvent["detail"] } | undefined;
   #count = 0;
 
   constructor(core: NodeCore, log: Log) {
@@ -31,8 +33,12 @@ export class FabricEvents {
   }
 
   tell({ name, severity, isAudited, detail }: FabricEvent): void {
-    const eventId = this.#nextId();
     this.#core.metrics.inc("mesh_events_total", { event: name });
+    if (FINDINGS.has(name)) {
+      this.#finding = { event: name, detail };
+      return;
+    }
+    const eventId = this.#nextId();
     this.#log[severity]({ ...detail, event: name, eventId }, name.replaceAll("_", " "));
     if (!isAudited) return;
     this.#record({ name, detail }, eventId);
@@ -77,13 +83,15 @@ export class FabricEvents {
 
   /** A member changed. Only changes of its status are told. */
   member({ nodeId, status, clusterId, region, zone, address, version, generation, accuser, roles, transports }: MemberUpdate): void {
+    const finding = this.#finding?.detail["nodeId"] === nodeId ? { event: this.#finding.event, ...this.#finding.detail } : {};
+    this.#finding = undefined;
     const before = this.#statuses.get(nodeId);
     if (before === status) return;
     this.#statuses.delete(nodeId);
     this.#statuses.set(nodeId, status);
     const [oldest] = this.#statuses.keys();
     if (this.#statuses.size > MAX_STATUSES && oldest !== undefined) this.#statuses.delete(oldest);
-    const facts = { nodeId, status, before, clusterId, region, zone, address, version, generation, roles, transports };
+    const facts = { ...finding, nodeId, status, before, clusterId, region, zone, address, version, generation, roles, transports };
     const eventId = this.#nextId();
     const told = { ...facts, ...(status === "suspect" && { accuser }), eventId };
     this.#log[status === "dead" ? "warn" : "info"](told, `member is ${status}`);
@@ -123,6 +131,8 @@ function subjectOfEvent({ namespace, name, instanceId, nodeId, peerNodeId }: Fab
 }
 
 const MAX_ACTION_CHARS = 64;
+/** Events that come just before the change of the member that they are about. */
+const FINDINGS: ReadonlySet<string> = new Set(["member_suspected", "member_dead"]);
 /** Audited events in which somebody was refused. All other events are only noted. */
 const REFUSALS: ReadonlySet<string> = new Set([
   "address_of_another_member",

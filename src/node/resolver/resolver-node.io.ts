@@ -74,6 +74,7 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
       clusters: clusterNames(settings, core),
       self: resolverSelf(settings, { nodeId, version: options.version }),
       settings,
+      origins: options.origins,
       log,
       services: core.services,
       idPrefix: core.identity.boot,

@@ -2,6 +2,7 @@
 import type { JsonValue } from "@bufbuild/protobuf";
 import type { Said } from "../../catalog/copy/said.ts";
 import type { UnreachableNodes } from "../../catalog/unreachable-nodes.ts";
+import type { Effective } from "../../config/load.ts";
 import type { Settings } from "../../config/settings.ts";
 import type { SentError } from "../../lib/errors.ts";
 import type { MetricsValues } from "../../lib/metrics/sum.ts";
@@ -29,6 +30,8 @@ export interface WorkerStart {
   /** From 1 on. */
   readonly number: number;
   readonly settings: Settings;
+  /** Where each setting comes from. */
+  readonly origins: Effective["origins"] | undefined;
   readonly version: string;
   readonly nodeId: string;
   readonly generation: number;

@@ -341,6 +341,7 @@ class NodeWorker {
           scrape: (accept) => this.#scrape(accept),
           persistence: async () => (await this.#reported()).persistence,
         },
+        origins: this.#start.origins,
         now,
         random,
         shared,

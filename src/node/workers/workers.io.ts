@@ -4,6 +4,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { performance } from "node:perf_hooks";
+import type { Effective } from "../../config/load.ts";
 import type { Settings } from "../../config/settings.ts";
 import { newCookieSecret } from "../../dns/server/cookie-secrets.io.ts";
 import type { HashKey } from "../../lib/buckets/keyed-hash.ts";
@@ -108,6 +109,7 @@ export interface WorkersOptions {
   /** and how it is scraped: workers that are asked pass the question on. */
   readonly scrape: Scraper;
   readonly settings: Settings;
+  readonly origins?: Effective["origins"] | undefined;
   readonly log: RootLog;
   readonly version: string;
   readonly core: WorkersCore;
@@ -286,7 +288,7 @@ export class Workers {
   }
 
   #open(number: number): WorkerEnd {
-    const { core, version, settings, services, zoneSerials } = this.#options;
+    const { core, version, settings, origins, services, zoneSerials } = this.#options;
     const { identity, replica } = core;
     const others = this.#options.sum.begin();
     const feed = openCopyFeed(core, () => end.say());
@@ -300,6 +302,7 @@ export class Workers {
       role: this.#options.role,
       number,
       settings,
+      origins,
       version,
       nodeId: identity.nodeId,
       generation: replica.self.generation,

@@ -10,7 +10,7 @@ function __waymark_at
         contains -- $word --config --mode --node-id --cluster-id --region --zone --workers --host --advertise-host --grpc-port --http-port --data-dir --dns-port --fabric-port --join --on-stop --cluster-token-file --upstream --namespaces --policy --log-level --log-scopes -f --file --namespace-prefix --importer --cluster-domain --address --scope --namespace --name --instance --kind --target --check --tag --capability --resource --metadata --alias --health --version-label --ttl --lease --node --reason --until --prefix --version-range --subject --limit --page-token --max-staleness --cursor --count --prefer-region --prefer-zone --hash-key --expect --percent --cluster --ticket --number --to --action --viewer --viewer-cluster --viewer-tenant --at --principal --since --interval --known --status --key-file --new-key-file --for --protocol --port --priority --weight --lease-ttl --alias-of --dns-server --source --listener --server --token --ca --cert --key --tenant -o --output --timeout; and set skip 1; and continue
         string match -q -- '-*' $word; and continue
         set -l next (string trim -- "$path $word")
-        contains -- $next 'serve' 'apply' 'import' 'import kubernetes' 'register' 'unregister' 'discovery' 'discovery maintenance' 'discovery query' 'discovery watch' 'discovery summary' 'discovery resolve' 'discovery cluster-map' 'discovery peers' 'discovery status' 'discovery policy' 'namespace' 'namespace policy' 'namespace policy validate' 'namespace policy apply' 'namespace policy export' 'namespace policy rollback' 'namespace policy history' 'namespace policy explain' 'namespace policy audit' 'discovery access-audit' 'audit' 'audit list' 'audit watch' 'audit verify' 'report' 'report export-lag' 'report namespace-health' 'mesh' 'mesh peers' 'mesh peers list' 'mesh peers watch' 'mesh peers explain' 'discovery lag' 'summary' 'summary keys' 'summary keys list' 'summary keys announce' 'resolver' 'resolver cache-stats' 'resolver resync' 'resolver prewarm' 'resolver evict' 'discovery cache-stats' 'discovery resync' 'dns' 'dns register' 'dns unregister' 'dns list' 'dns describe' 'dns resolve' 'dns explain' 'dns node-encode' 'dns node-decode' 'config' 'config validate' 'config show' 'help' 'version' 'completion'; and set path $next
+        contains -- $next 'serve' 'apply' 'import' 'import kubernetes' 'register' 'unregister' 'discovery' 'discovery maintenance' 'discovery query' 'discovery watch' 'discovery summary' 'discovery resolve' 'discovery cluster-map' 'discovery peers' 'discovery status' 'discovery policy' 'namespace' 'namespace policy' 'namespace policy validate' 'namespace policy apply' 'namespace policy export' 'namespace policy rollback' 'namespace policy history' 'namespace policy explain' 'namespace policy audit' 'discovery access-audit' 'audit' 'audit list' 'audit watch' 'audit verify' 'report' 'report export-lag' 'report namespace-health' 'mesh' 'mesh peers' 'mesh peers list' 'mesh peers watch' 'mesh peers get' 'mesh peers status' 'mesh peers explain' 'discovery lag' 'summary' 'summary keys' 'summary keys list' 'summary keys announce' 'resolver' 'resolver cache-stats' 'resolver resync' 'resolver prewarm' 'resolver evict' 'discovery cache-stats' 'discovery resync' 'dns' 'dns register' 'dns unregister' 'dns list' 'dns describe' 'dns resolve' 'dns explain' 'dns node-encode' 'dns node-decode' 'config' 'config validate' 'config show' 'mesh config' 'mesh config validate' 'mesh config show' 'help' 'version' 'completion'; and set path $next
     end
     test "$path" = "$argv"
 end
@@ -253,8 +253,11 @@ complete -c waymark -n '__waymark_at report namespace-health' -l namespace -x -d
 complete -c waymark -n '__waymark_at report namespace-health' -l prefix -x -d 'This namespace and all below it.'
 complete -c waymark -n '__waymark_at report namespace-health' -l unhealthy -d 'Only namespaces with entries that are not healthy.'
 complete -c waymark -f -n '__waymark_at mesh' -a 'peers' -d 'The members of the mesh.'
+complete -c waymark -f -n '__waymark_at mesh' -a 'config' -d 'Settings, as config.'
 complete -c waymark -f -n '__waymark_at mesh peers' -a 'list' -d 'The members of the mesh as the serving node knows them, itself included.'
 complete -c waymark -f -n '__waymark_at mesh peers' -a 'watch' -d 'Follow the members: each one once, then every change.'
+complete -c waymark -f -n '__waymark_at mesh peers' -a 'get' -d 'One member of the mesh as the serving node knows it.'
+complete -c waymark -f -n '__waymark_at mesh peers' -a 'status' -d 'One member of the mesh as the serving node knows it. The same as mesh peers get.'
 complete -c waymark -f -n '__waymark_at mesh peers' -a 'explain' -d 'What happened to a member: who accused it, by which path, and the result.'
 complete -c waymark -n '__waymark_at mesh peers list' -l status -x -a 'alive suspect left dead' -d 'Any of these (default all, with members that left or died lately).'
 complete -c waymark -n '__waymark_at mesh peers list' -l cluster-id -x -d 'Only this cluster.'
@@ -317,6 +320,11 @@ complete -c waymark -f -n '__waymark_at config' -a 'show' -d 'The effective sett
 complete -c waymark -n '__waymark_at config validate' -F
 complete -c waymark -n '__waymark_at config validate' -l config -r -F -d 'The settings file, named as for serve.'
 complete -c waymark -n '__waymark_at config show' -l config -r -F -d 'Settings file, .toml or .json.'
+complete -c waymark -f -n '__waymark_at mesh config' -a 'validate' -d 'Check a settings file: every value; then settings that contradict each other, and the files that it names.'
+complete -c waymark -f -n '__waymark_at mesh config' -a 'show' -d 'The effective settings, each with its source. Secrets are masked.'
+complete -c waymark -n '__waymark_at mesh config validate' -F
+complete -c waymark -n '__waymark_at mesh config validate' -l config -r -F -d 'The settings file, named as for serve.'
+complete -c waymark -n '__waymark_at mesh config show' -l config -r -F -d 'Settings file, .toml or .json.'
 complete -c waymark -f -n '__waymark_at help' -a 'serve' -d 'Run a node, or with --mode resolver a resolver.'
 complete -c waymark -f -n '__waymark_at help' -a 'apply' -d 'Register the entries of a file, under a static lease.'
 complete -c waymark -f -n '__waymark_at help' -a 'import' -d 'Import from other systems.'

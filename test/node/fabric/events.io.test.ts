@@ -5,6 +5,8 @@ import type { Log } from "../../../src/lib/log.io.ts";
 import { Metrics } from "../../../src/lib/metrics/metrics.ts";
 import { FabricEvents } from "../../../src/node/fabric/events.io.ts";
 import type { NodeCore } from "../../../src/node/rooms.io.ts";
+import { MemberBench, said } from "../../fabric/membership-bench.ts";
+import { factsOf } from "../../fabric/membership-world.ts";
 import { updateOf } from "../../fakes/fabric-values.ts";
 
 interface Line {
@@ -94,6 +96,32 @@ test("joins and departures of members are recorded in the audit log, suspicions 
   expect(audited.map((row) => /status=(\w+)/.exec(String(row["detail"]))?.[1])).toEqual(["alive", "dead", "alive", "left"]);
   const ids = lines.map(({ fields }) => String(fields["eventId"]));
   expect(audited.every((row) => ids.includes(/event=(\S+)/.exec(String(row["detail"]))?.[1] ?? ""))).toBe(true);
+});
+
+test("what this node finds out itself is one line, with the name of the event, the path and the accusers", () => {
+  const { lines, metrics, events: mesh } = events();
+  mesh.member(updateOf("b"));
+  mesh.tell({ name: "member_suspected", severity: "info", isAudited: false, detail: { nodeId: "b", path: "indirect", via: "c d" } });
+  mesh.member(updateOf("b", { status: "suspect", accuser: "a" }));
+  mesh.tell({ name: "member_dead", severity: "warn", isAudited: false, detail: { nodeId: "b", accusers: "a c" } });
+  mesh.member(updateOf("b", { status: "dead", accuser: "a" }));
+  expect(lines.slice(1)).toMatchObject([
+    { level: "info", message: "member is suspect", fields: { event: "member_suspected", nodeId: "b", path: "indirect", via: "c d" } },
+    { level: "warn", message: "member is dead", fields: { event: "member_dead", nodeId: "b", accusers: "a c" } },
+  ]);
+  expect(lines).toHaveLength(3);
+  expect(metrics.counter("mesh_events_total", { event: "member_suspected" }).value).toBe(1);
+});
+
+test("a finding is followed by the change of its member", () => {
+  const bench = new MemberBench({ facts: factsOf("self"), isSilent: true });
+  bench.hear([said("a"), said("b")]);
+  bench.failUntil(() => bench.held("a")?.status === "dead");
+  const about = bench.outputs.flatMap((output) => {
+    if (output.kind === "event" && output.event.detail["nodeId"] === "a") return [output.event.name];
+    return output.kind === "memberChanged" && output.update.nodeId === "a" ? [output.update.status] : [];
+  });
+  expect(about).toEqual(["alive", "member_suspected", "suspect", "member_dead", "dead"]);
 });
 
 test("of members that come and go under new names the last ten thousand are remembered", () => {

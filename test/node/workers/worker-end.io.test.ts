@@ -27,6 +27,7 @@ const START = {
   role: "dns",
   number: 1,
   settings: {} as never,
+  origins: undefined,
   version: "test",
   nodeId: "n1",
   generation: 1,
