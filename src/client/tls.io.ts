@@ -14,7 +14,24 @@ export function credentialsOf(tls: TlsFiles | undefined, option = "tls", checkSe
   if (tls === undefined) return credentials.createInsecure();
   const wrong = findTlsFault(tls, `${option}.cert`);
   if (wrong !== undefined) throw new RangeError(`connect: ${option}.${wrong.file} ${wrong.fault}`);
-  return credentials.createSsl(pem(tls.ca) ?? systemRoots(), pem(tls.key), pem(tls.cert), checkServerIdentity && { checkServerIdentity });
+  const verifying = checkServerIdentity && { checkServerIdentity };
+  return withoutAddressAsName(credentials.createSsl(pem(tls.ca) ?? systemRoots(), pem(tls.key), pem(tls.cert), verifying));
+}
+
+/**
+ * grpc-js sends the host of each server as its TLS server name and has no option against it. For an IP address Node then prints the warning
+ * DEP0123 in the user's program, because RFC 6066 allows only DNS names. Without a server name, the certificate is checked against the host.
+ */
+function withoutAddressAsName(made: ChannelCredentials): ChannelCredentials {
+  const create = made._createSecureConnector.bind(made);
+  made._createSecureConnector = (...given) => {
+    const connector = create(...given);
+    const options: unknown = Reflect.get(connector, "connectionOptions");
+    if (typeof options === "object" && options !== null && isIP(String(Reflect.get(options, "servername"))) !== 0)
+      Reflect.deleteProperty(options, "servername");
+    return connector;
+  };
+  return made;
 }
 
 function pem(bytes: Uint8Array | undefined): Buffer | undefined {

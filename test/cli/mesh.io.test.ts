@@ -173,6 +173,27 @@ test("a watch that broke off goes on with its cursor, and what a new snapshot do
   expect(fake.meshRequests.map(({ cursor }) => cursor)).toEqual(["", "c1"]);
 });
 
+test.each(["get", "status"])("mesh peers %s shows one member, and as JSON all that is known of it", async (verb) => {
+  const fake = await startFake();
+  fake.mesh.set("get", () => ({ peer: PEERS[2], events: EVENTS, confirmedBy: ["n4"] }));
+  const ask = (...flags: string[]) => waymark(["mesh", "peers", verb, "n3", "--server", fake.address, ...flags]);
+  const { exit, stdout } = await ask();
+  expect([exit, stdout.trimEnd().split("\n").length]).toEqual([0, 2]);
+  expect(stdout).toMatch(/^NODE +CLUSTER +REGION +STATUS/);
+  expect(JSON.parse((await ask("-o", "json")).stdout)).toMatchObject({ peer: { nodeId: "n3" }, confirmedBy: ["n4"] });
+  expect(fake.callsOf("get")[0]?.request).toMatchObject({ nodeId: "n3" });
+});
+
+test("mesh config answers as config does", async () => {
+  for (const argv of [
+    ["show", "-o", "json"],
+    ["validate", "no-such.toml"],
+  ]) {
+    const [one, other] = [await waymark(["mesh", "config", ...argv]), await waymark(["config", ...argv])];
+    expect({ ...one, stderr: one.stderr.replace("waymark mesh config", "waymark config") }).toEqual(other);
+  }
+});
+
 test("explain says who accused a member, by which path, and when it is taken for dead", async () => {
   const fake = await startFake();
   fake.mesh.set("get", () => ({
@@ -193,6 +214,13 @@ test("a member nobody knows is exit code 5, a caller without the role 4", async 
   fake.refusals.set("lag", { code: status.PERMISSION_DENIED, message: "discovery_access_denied: needs mesh.read" });
   expect((await waymark(["mesh", "peers", "explain", "n9", "--server", fake.address])).exit).toBe(5);
   expect((await waymark(["discovery", "lag", "--server", fake.address])).exit).toBe(4);
+});
+
+test("lag tells the generations of one node apart", async () => {
+  const fake = await startFake();
+  fake.mesh.set("lag", () => ({ ...LAG, origins: [7n, 8n].map((generation) => ({ nodeId: "n1", generation })) }));
+  const { stdout } = await waymark(["discovery", "lag", "--server", fake.address]);
+  expect(stdout).toMatch(/^ORIGIN +GENERATION .*\nn1 +7 .*\nn1 +8 /);
 });
 
 test("lag is told by origin or by link, with whether the node is ready", async () => {

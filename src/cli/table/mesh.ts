@@ -8,16 +8,19 @@ const WHERE: readonly FlagSpec[] = [
 
 const mesh = () => import("../verbs/mesh.ts");
 
-const MEMBER: VerbSpec = {
-  path: "mesh peers get",
-  summary: "One member of the mesh as the serving node knows it.",
-  args: [{ name: "<node>", doc: "Node id." }],
-  examples: [
-    ["mesh peers get node-3", "whether node-3 is alive and linked"],
-    ["mesh peers get node-3 -o wide", "and who accused it"],
-  ],
-  load: async () => (await mesh()).get,
-};
+/** `mesh peers get`, which is `mesh peers status` too. */
+function memberVerb(path: string): VerbSpec {
+  return {
+    path,
+    summary: "One member of the mesh as the serving node knows it.",
+    args: [{ name: "<node>", doc: "Node id." }],
+    examples: [
+      [`${path} node-3`, "whether node-3 is alive and linked"],
+      [`${path} node-3 -o wide`, "and who accused it"],
+    ],
+    load: async () => (await mesh()).get,
+  };
+}
 
 export const MESH_VERBS: readonly VerbSpec[] = [
   {
@@ -49,8 +52,8 @@ export const MESH_VERBS: readonly VerbSpec[] = [
     ],
     load: async () => (await mesh()).watch,
   },
-  MEMBER,
-  { ...MEMBER, path: "mesh peers status", summary: `${MEMBER.summary} The same as mesh peers get.` },
+  memberVerb("mesh peers get"),
+  memberVerb("mesh peers status"),
   {
     path: "mesh peers explain",
     summary: "What happened to a member: who accused it, by which path, and the result.",

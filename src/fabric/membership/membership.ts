@@ -195,6 +195,12 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     return this.#state.broadcasts.size === 0;
   }
 
+  /** The gossip that is due: updates that wait, and how many members a round reaches. */
+  get gossip(): { readonly queueLength: number; readonly fanout: number } {
+    const { broadcasts, members } = this.#state;
+    return { queueLength: broadcasts.size, fanout: Math.min(this.#o.fanout, members.listed.length) };
+  }
+
   /** Calls with other members. */
   get traffic(): Readonly<TrafficCounts> {
     return this.#memberCalls.traffic;

@@ -34,6 +34,12 @@ export const MESH_METRICS = {
     { direction: ["sent", "received"], outcome: ["ok", "failed", "refused"] },
     "Probes and push-pulls: sent ones by outcome, received ones by whether this node answered.",
   ),
+  mesh_gossip_queue_updates: gauge("updates", {}, "Updates of members that are still to be sent to others (the gossip queue)."),
+  mesh_gossip_fanout: gauge(
+    "nodes",
+    {},
+    "Members that one gossip round reaches: the configured number, or all of them if there are fewer.",
+  ),
   mesh_health_score: gauge("1", {}, "This node's estimate of its own overload: 0 (well) to 8 (Lifeguard)."),
   mesh_replication_lag_seconds: gauge(
     "seconds",

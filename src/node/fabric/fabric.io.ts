@@ -15,7 +15,7 @@ export interface NodeFabric {
 }
 
 /** The stand-in of a node without a fabric. */
-export function loneFabric({ identity, replica, machine, driver }: NodeCore, detail: string): NodeFabric {
+export function loneFabric({ identity, replica, machine, driver, metrics }: NodeCore, detail: string): NodeFabric {
   const mesh = lonePeerDirectory(identity.nodeId);
   const { nodeId, clusterId, region, zone, version, roles } = identity;
   const self = (time: Time) => ({
@@ -45,7 +45,14 @@ export function loneFabric({ identity, replica, machine, driver }: NodeCore, det
       follow: () => () => {},
     },
     // Checks run from here on, as at a node with a fabric.
-    component: { start: () => driver.begin(), readiness: () => [{ name: "fabric", ok: true, detail }] },
+    component: {
+      start: () => driver.begin(),
+      readiness: () => [{ name: "fabric", ok: true, detail }],
+      observe: () => {
+        metrics.set("mesh_gossip_queue_updates", {}, 0);
+        metrics.set("mesh_gossip_fanout", {}, 0);
+      },
+    },
   };
 }
 

@@ -63,6 +63,8 @@ function observeMembers({ metrics, fabric }: ObservedFabric): void {
   // This node is one of the members that are alive.
   const counts = { alive: alive + 1, suspect, left, dead } as const;
   for (const status of MEMBER_STATUSES) metrics.set("mesh_gossip_members", { status }, counts[status]);
+  metrics.set("mesh_gossip_queue_updates", {}, membership.gossip.queueLength);
+  metrics.set("mesh_gossip_fanout", {}, membership.gossip.fanout);
   metrics.set("mesh_member_conflicts", {}, conflicts);
   metrics.set("mesh_health_score", {}, membership.healthScore);
   metrics.counter("mesh_refutations_total", {}).set(membership.refutationCount);

@@ -257,7 +257,7 @@ complete -c waymark -f -n '__waymark_at mesh' -a 'config' -d 'Settings, as confi
 complete -c waymark -f -n '__waymark_at mesh peers' -a 'list' -d 'The members of the mesh as the serving node knows them, itself included.'
 complete -c waymark -f -n '__waymark_at mesh peers' -a 'watch' -d 'Follow the members: each one once, then every change.'
 complete -c waymark -f -n '__waymark_at mesh peers' -a 'get' -d 'One member of the mesh as the serving node knows it.'
-complete -c waymark -f -n '__waymark_at mesh peers' -a 'status' -d 'One member of the mesh as the serving node knows it. The same as mesh peers get.'
+complete -c waymark -f -n '__waymark_at mesh peers' -a 'status' -d 'One member of the mesh as the serving node knows it.'
 complete -c waymark -f -n '__waymark_at mesh peers' -a 'explain' -d 'What happened to a member: who accused it, by which path, and the result.'
 complete -c waymark -n '__waymark_at mesh peers list' -l status -x -a 'alive suspect left dead' -d 'Any of these (default all, with members that left or died lately).'
 complete -c waymark -n '__waymark_at mesh peers list' -l cluster-id -x -d 'Only this cluster.'

@@ -172,6 +172,10 @@ test("an origin whose node died is counted as orphaned, then as hidden, and no l
   if (dying === undefined) throw new Error("no node");
   world.kill(dying, "machine");
   world.runUntil(() => scrape("mesh_gossip_members")["mesh_gossip_members suspect"] === 1, 30_000);
+  expect([scrape("mesh_gossip_queue_updates"), scrape("mesh_gossip_fanout")]).toEqual([
+    { mesh_gossip_queue_updates: 1 },
+    { mesh_gossip_fanout: 3 },
+  ]);
   world.runUntil(() => scrape("mesh_gossip_members")["mesh_gossip_members dead"] === 1, 60_000);
   expect(scrape("mesh_gossip_members")).toEqual({ "mesh_gossip_members alive": 3, "mesh_gossip_members dead": 1 });
   expect(scrape("mesh_orphan")).toEqual({ "mesh_orphans orphaned": 1 });
