@@ -23,7 +23,9 @@ export function credentialsOf(tls: TlsFiles | undefined, option = "tls", checkSe
  * DEP0123 in the user's program, because RFC 6066 allows only DNS names. Without a server name, the certificate is checked against the host.
  */
 function withoutAddressAsName(made: ChannelCredentials): ChannelCredentials {
+  // oxlint-disable-next-line no-underscore-dangle -- the name that grpc-js gave it
   const create = made._createSecureConnector.bind(made);
+  // oxlint-disable-next-line no-underscore-dangle -- the name that grpc-js gave it
   made._createSecureConnector = (...given) => {
     const connector = create(...given);
     const options: unknown = Reflect.get(connector, "connectionOptions");
