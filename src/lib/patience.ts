@@ -32,7 +32,7 @@ export const ALL_TIME_COUNTS: Patience = { nowMs: (monoMs) => monoMs, dueMs: (mo
  */
 export class PatientClock implements Patience {
   #seenMonoMs: number | undefined;
-  #last: Standstill = { endMonoMs: 0, lengthMs: 0 };
+  #last: Standstill = { endMonoMs: Number.NEGATIVE_INFINITY, lengthMs: 0 };
   #graceMs = 0;
   /** The time until the last look that does not count. */
   #skippedMs = 0;
@@ -58,7 +58,7 @@ export class PatientClock implements Patience {
     return deadlineMs + this.#skippedMs + this.#graceMs;
   }
 
-  /** The last standstill; one of no length before there was any. */
+  /** The last standstill; before there was any, one of no length that ended infinitely long ago. */
   get lastStandstill(): Standstill {
     return this.#last;
   }

@@ -68,8 +68,10 @@ export interface GuardOptions {
 /** Why a connection was cut. `lifetime`: it did not answer pings, or did not go away in the time that it had. */
 export type CutReason = ExceededLimit | "lifetime";
 
-/** Backlogs of a pause are read within this. Each connection is checked meanwhile. */
+/** So long after a pause its time counts for the rates of a connection, each of which is checked meanwhile. */
 const BACKLOG_MS = 500;
+/** So long after a pause its late calls are read, also on a busy machine. Each pause explains only so many, so more time explains no more of them. */
+const LATE_CALLS_MS = 5_000;
 
 /** All connections are checked once in this time, a tenth of them at a time. */
 const ROUND_MS = 250;
@@ -200,7 +202,7 @@ export class ConnectionGuard {
 
   #reset(watched: Watched, headers: IncomingHttpHeaders): void {
     if (watched.connection.isOver) return;
-    const isTooMany = watched.resets.reset({ monoMs: performance.now(), timeoutMs: timeoutOf(headers), pause: pauseJustOver() });
+    const isTooMany = watched.resets.reset({ monoMs: performance.now(), timeoutMs: timeoutOf(headers), pause: pauseWithin(LATE_CALLS_MS) });
     this.#cut(watched, isTooMany ? "reset_flood" : undefined);
   }
 
@@ -280,14 +282,14 @@ interface Watched {
   };
 }
 
-/** The last pause of this process, while its backlog may still be read. */
-function pauseJustOver(): Standstill | undefined {
+/** The last pause of this process, if it ended less than `agoMs` ago. */
+function pauseWithin(agoMs: number): Standstill | undefined {
   const standstill = lastStandstill();
-  return performance.now() - standstill.endMonoMs < BACKLOG_MS ? standstill : undefined;
+  return performance.now() - standstill.endMonoMs < agoMs ? standstill : undefined;
 }
 
 function sampleOf({ bytesRead, bytesWritten }: Pick<Socket, "bytesRead" | "bytesWritten">, { waiting }: Share) {
-  const patient = { patientMs: patientNowMs(), patientDueMs: patientDueMs(), pauseMs: pauseJustOver()?.lengthMs ?? 0 };
+  const patient = { patientMs: patientNowMs(), patientDueMs: patientDueMs(), pauseMs: pauseWithin(BACKLOG_MS)?.lengthMs ?? 0 };
   return { monoMs: performance.now(), ...patient, bytesRead, bytesWritten, waitingCalls: waiting.length };
 }
 

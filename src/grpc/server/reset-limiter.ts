@@ -74,7 +74,8 @@ export class ResetLimiter {
   #wasKeptWaiting(timeoutMs = UNKNOWN_TIMEOUT_MS, { endMonoMs, lengthMs }: Standstill): boolean {
     if (endMonoMs !== this.#pauseEndMonoMs) {
       this.#pauseEndMonoMs = endMonoMs;
-      this.#waitMs = OPEN_CALLS * lengthMs;
+      // A short pause may follow a long one whose backlog is still being read.
+      this.#waitMs = Math.max(this.#waitMs, OPEN_CALLS * lengthMs);
     }
     const waitedMs = Math.min(timeoutMs, lengthMs);
     if (timeoutMs < MIN_TIMEOUT_MS || waitedMs > this.#waitMs) return false;
