@@ -1,6 +1,7 @@
 /** Output of a command: one document on stdout, in the format that `-o` names, and everything else on stderr. */
 import { styleText } from "node:util";
 import { assert } from "../lib/errors.ts";
+import { visibleJson, visibleText } from "../lib/visible-text.ts";
 import type { Terminal } from "./environment.ts";
 
 export const FORMATS = ["table", "wide", "json", "yaml"] as const;
@@ -33,12 +34,9 @@ export interface OutputOptions {
   readonly onBegun?: () => void;
 }
 
-// The rule no-control-regex is about accidents. Here the characters are meant: text from others must not reach a terminal as a command.
-const CONTROL = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu; // oxlint-disable-line no-control-regex -- see above
-
 /** Text from the catalog, with the characters that a terminal would obey made visible. */
 function plain(text: string): string {
-  return text.replaceAll(CONTROL, (char) => `\\x${(char.codePointAt(0) ?? 0).toString(16).padStart(2, "0")}`);
+  return visibleText(text, (char) => `\\x${(char.codePointAt(0) ?? 0).toString(16).padStart(2, "0")}`);
 }
 
 const STYLES: Readonly<Record<string, Parameters<typeof styleText>[0]>> = {
@@ -86,7 +84,7 @@ export class Output {
 
   /** The one document of a command; called once. */
   document<T>(json: unknown, table: Table<T>): void {
-    if (this.format === "json") this.#print(`${JSON.stringify(json, undefined, 2)}\n`);
+    if (this.format === "json") this.#print(`${visibleJson(JSON.stringify(json, undefined, 2))}\n`);
     else if (this.format === "yaml") this.#print(this.#yaml(json));
     else if (table.rows.length > 0) this.#print(this.#tableText(table));
     else if (table.whenEmpty !== "") this.note(table.whenEmpty ?? "nothing found");
@@ -99,7 +97,7 @@ export class Output {
 
   /** One line of a stream of documents. Without a table it is for programs only. */
   line<T>(json: unknown, table?: Table<T>): void {
-    if (this.format === "json") this.#print(`${JSON.stringify(json)}\n`);
+    if (this.format === "json") this.#print(`${visibleJson(JSON.stringify(json))}\n`);
     else if (this.format === "yaml") this.#print(`---\n${this.#yaml(json)}`);
     else if (table !== undefined && table.rows.length > 0) {
       const hasTitles = this.#streamWidths === undefined;

@@ -1,6 +1,7 @@
 /** Log lines on stderr: JSON by pino, or readable lines for a terminal. Lines are bounded. Nothing is masked here, so callers must not log secrets. */
 import { destination, type Logger, pino, stdSerializers, stdTimeFunctions } from "pino";
 import { type LogLevel, type LogScopes, levelOf } from "./log-scopes.ts";
+import { isObeyed, visibleJson } from "./visible-text.ts";
 
 /** Facts of one event. Names end in units, and values are bounded when written. No field holds a token, a key or a password. */
 export type LogFields = Readonly<Record<string, unknown>>;
@@ -60,7 +61,7 @@ export function openLog(options: LogOptions): RootLog {
       formatters: { level: (label) => ({ level: label }), log: bounded },
       serializers: { err: stdSerializers.err, error: stdSerializers.err },
     },
-    { write: (line: string) => sink.write(isText ? textLine(line, hasColor) : cut(line)) },
+    { write: (line: string) => sink.write(isText ? textLine(line, hasColor) : visibleJson(cut(line))) },
   );
   return { ...componentLog(root, root, "", options), droppedCount: sink.droppedCount, end: sink.end };
 }
@@ -146,7 +147,7 @@ export function textLine(json: string, hasColor: boolean): string {
 }
 
 function fact(value: unknown): string {
-  return typeof value === "string" && /^[\w.:/@+-]+$/.test(value) ? value : JSON.stringify(value);
+  return typeof value === "string" && /^[\w.:/@+-]+$/.test(value) ? value : visibleJson(JSON.stringify(value));
 }
 
 function errorText(err: unknown): string {
@@ -155,5 +156,5 @@ function errorText(err: unknown): string {
 }
 
 function printable(text: string): string {
-  return /[\p{Cc}]/u.test(text) ? JSON.stringify(text).slice(1, -1) : text;
+  return isObeyed(text) ? visibleJson(JSON.stringify(text).slice(1, -1)) : text;
 }

@@ -20,6 +20,7 @@ import { KnownStreams } from "./known-streams.ts";
 import { type ListBounds, type MessagePlan, planner } from "./request-shape/plan.ts";
 import { type RpcStatus, statusFrom } from "./status.ts";
 import type { TurnBudget } from "./turn-budget.ts";
+import { type SentRequest, UnreadRequest } from "./unread-request.ts";
 
 /** Names a call in logs and in the audit. */
 export interface CallName {
@@ -78,6 +79,11 @@ export interface Arrival extends Peer {
   readonly timeoutMs: number | undefined;
   readonly header: HeaderReader;
   /**
+   * Whether the call has taken its token. A transport that decodes requests itself sets it to false, and `judgeHeaders` then takes the token, so
+   * that callers over their limit have nothing decoded. Absent: the call takes it once its request is here.
+   */
+  isLimited?: boolean;
+  /**
    * Calls `expire` when the deadline passes before the call is over; what is returned forgets it, undefined where the call itself does.
    * Asked for when an answer takes waiting.
    */
@@ -89,6 +95,12 @@ export interface UnaryExchange {
   readonly arrival: Arrival;
   succeed(response: Message | Uint8Array, context: CallContext): void;
   fail(status: RpcStatus, requestId: string): void;
+}
+
+/** A stream that may begin, with its request where it has one. */
+export interface AdmittedStream {
+  readonly context: CallContext;
+  readonly request: Message | undefined;
 }
 
 const REQUEST_ID = /^[\x21-\x7e]{1,128}$/;
@@ -238,12 +250,25 @@ export class MethodChain {
     return this.#chain.identify(arrival, { requestId, service: this.service, method: this.name }, isForEverybody);
   }
 
-  /** What stands between a known caller and the handler. Throws WaymarkError to refuse; `finish` is still owed. */
-  #admit(context: CallContext, arrival: Arrival, request: object | undefined): void {
-    if (this.#wantsCredential !== undefined && !context.caller.isAuthenticated) this.#refuseAnonymous(this.#wantsCredential(), context);
-    this.#limit?.(context);
-    if (this.#requiredAccess.role !== undefined) this.#authorise(context, request);
+  /**
+   * What stands between a known caller and the handler. Returns the request, which is read last and only where the headers allow the call.
+   * Throws WaymarkError to refuse; `finish` is still owed.
+   */
+  #admit<T extends object | undefined>(context: CallContext, arrival: Arrival, request: T | UnreadRequest): T | Message | WaymarkError {
+    const { caller } = context;
+    if (this.#wantsCredential !== undefined && !caller.isAuthenticated) this.#refuseAnonymous(this.#wantsCredential(), context);
+    if (arrival.isLimited !== true) this.#limit?.(context);
+    const isOwnersCall = this.#isDecidedByRequest(caller);
+    if (!isOwnersCall) this.#authorise(context, undefined);
     if (arrival.timeoutMs !== undefined && arrival.timeoutMs <= 0) throw expired();
+    const read = request instanceof UnreadRequest ? request.read() : request;
+    if (isOwnersCall) this.#authorise(context, read);
+    return read;
+  }
+
+  /** Whether the request names the namespace that an owner may write. */
+  #isDecidedByRequest(caller: Caller): boolean {
+    return this.#requiredAccess.ownerOf !== undefined && isOwner(caller);
   }
 
   #refuseAnonymous(refusal: WaymarkError, { caller, requestId }: CallContext): never {
@@ -267,24 +292,31 @@ export class MethodChain {
 
   /**
    * Why a call would be refused whatever its request says; undefined where the request decides. It is asked when a request does not come
-   * in one piece, so that nothing is held for a caller who may not call. It counts and records nothing: the refused call does that.
+   * in one piece, or is decoded before the chain has it, so that nothing is held or decoded for a caller who may not call. It counts and records
+   * nothing: the refused call does that.
    */
   judgeHeaders(arrival: Arrival): WaymarkError | undefined | Promise<WaymarkError | undefined> {
     if (this.handler === undefined) return unimplemented(this.path);
     try {
       const caller = this.#ports.identify(arrival.header, arrival);
-      return caller instanceof Promise ? caller.then((known) => this.#judge(known)).catch(asRefusal) : this.#judge(caller);
+      return caller instanceof Promise
+        ? caller.then((known) => this.#judge(known, arrival)).catch(asRefusal)
+        : this.#judge(caller, arrival);
     } catch (thrown) {
       return asRefusal(thrown);
     }
   }
 
-  #judge(caller: Caller): WaymarkError | undefined {
-    const { isForEverybody, ownerOf } = this.#requiredAccess;
+  #judge(caller: Caller, arrival: Arrival): WaymarkError | undefined {
+    const { isForEverybody } = this.#requiredAccess;
+    if (this.#chain.isDraining && !isForEverybody) return draining();
     if (this.#ports.anonymous === "none" && !caller.isAuthenticated && !isForEverybody) return anonymousRefused("none", "call");
     if (this.#wantsCredential !== undefined && !caller.isAuthenticated) return this.#wantsCredential();
-    // The request names the namespace that an owner may write.
-    if (ownerOf === undefined || !isOwner(caller)) authorise(this.#requiredAccess, caller, undefined);
+    if (arrival.isLimited === false) {
+      arrival.isLimited = true;
+      this.#limit?.({ caller, time: this.#ports.now(), requestId: "" });
+    }
+    if (!this.#isDecidedByRequest(caller)) authorise(this.#requiredAccess, caller, undefined);
     return undefined;
   }
 
@@ -297,7 +329,7 @@ export class MethodChain {
 
   /** Runs a unary call to its end. `request` a WaymarkError means that its bytes could not be read. */
   // HOT: one a request. A synchronous answer makes no promise, timer or closure.
-  unary(request: Message | WaymarkError, exchange: UnaryExchange): void {
+  unary(request: SentRequest, exchange: UnaryExchange): void {
     const time = this.#ports.now();
     const requestId = this.requestId(exchange.arrival);
     const { timeoutMs } = exchange.arrival;
@@ -305,6 +337,7 @@ export class MethodChain {
     try {
       const caller = this.#identify(exchange.arrival, requestId);
       if (caller instanceof Promise) {
+        if (request instanceof UnreadRequest) request.hold();
         caller.then(
           (known) => this.#runLater(request, exchange, { caller: known, time: this.#ports.now(), requestId, deadlineMonoMs }),
           (thrown: unknown) => this.#refuse(thrown, exchange, requestId, time),
@@ -317,7 +350,7 @@ export class MethodChain {
     }
   }
 
-  #runLater(request: Message | WaymarkError, exchange: UnaryExchange, context: CallContext): void {
+  #runLater(request: SentRequest, exchange: UnaryExchange, context: CallContext): void {
     try {
       this.#run(request, exchange, context);
     } catch (thrown) {
@@ -325,8 +358,8 @@ export class MethodChain {
     }
   }
 
-  #run(request: Message | WaymarkError, exchange: UnaryExchange, context: CallContext): void {
-    this.#admit(context, exchange.arrival, request);
+  #run(sent: SentRequest, exchange: UnaryExchange, context: CallContext): void {
+    const request = this.#admit(context, exchange.arrival, sent);
     if (request instanceof WaymarkError) throw request;
     const handler = this.handler;
     if (handler === undefined || handler.kind !== "unary") throw unimplemented(this.path);
@@ -380,16 +413,18 @@ export class MethodChain {
     return this.#chain.identify(arrival, call, this.#requiredAccess.isForEverybody);
   }
 
-  /** Admits a stream; throws or rejects to refuse. `request` where there is one already. */
-  admitStream(arrival: Arrival, requestId: string, request?: Message | WaymarkError): CallContext | Promise<CallContext> {
-    const admit = (caller: Caller): CallContext => {
+  /** Admits a stream; throws or rejects to refuse. `sent` where it has one request. */
+  admitStream(arrival: Arrival, requestId: string, sent?: SentRequest): AdmittedStream | Promise<AdmittedStream> {
+    const admit = (caller: Caller): AdmittedStream => {
       const context = { caller, time: this.#ports.now(), requestId };
-      this.#admit(context, arrival, request);
+      const request = this.#admit(context, arrival, sent);
       if (request instanceof WaymarkError) throw request;
-      return context;
+      return { context, request };
     };
     const caller = this.#identify(arrival, requestId);
-    return caller instanceof Promise ? caller.then(admit) : admit(caller);
+    if (!(caller instanceof Promise)) return admit(caller);
+    if (sent instanceof UnreadRequest) sent.hold();
+    return caller.then(admit);
   }
 
   /** Answers a route of this method, behind the same checks as its calls: `asked` has the field that says whose call it is. Rejects to refuse. */

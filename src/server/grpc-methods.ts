@@ -14,6 +14,7 @@ import { peerOf } from "./peer.io.ts";
 import { protobufFault } from "./request-shape/protobuf.ts";
 import { type RpcStatus, statusBytes } from "./status.ts";
 import { RequestStream, SourceStream, type StreamExchange } from "./streams.ts";
+import { type SentRequest, UnreadRequest } from "./unread-request.ts";
 
 /** How many of the largest requests of a service with a bound of its own may be held before they are whole, over all connections. */
 const MAX_HELD_REQUESTS = 1_024;
@@ -38,21 +39,22 @@ export function grpcStatus(status: RpcStatus): Status {
 function grpcMethod(method: MethodChain, bounds: AssemblyBounds | undefined): Method {
   const { path, desc } = method;
   const own = bounds === undefined ? undefined : { boundsFor: () => bounds };
+  const decode = (bytes: Uint8Array) => decoded(method, bytes);
   const judgeHeaders = (call: Call) => method.judgeHeaders(new GrpcExchange(call, desc.output));
   switch (desc.methodKind) {
     case "unary": {
-      const answer = (request: Request, call: Call) => method.unary(request, new GrpcExchange(call, desc.output));
-      const handle = (bytes: Uint8Array, call: Call) => answer(decoded(method, bytes), call);
+      const answer = (request: SentRequest, call: Call) => method.unary(request, new GrpcExchange(call, desc.output));
+      const handle = (bytes: Uint8Array, call: Call) => answer(new UnreadRequest(bytes, decode), call);
       return { path, kind: "unary", handle, refused: answer, judgeHeaders, ...own };
     }
     case "server_streaming": {
-      const open = (request: Request, call: Call) => {
+      const open = (request: SentRequest, call: Call) => {
         const exchange = new GrpcExchange(call, desc.output);
         const stream = new SourceStream(method, exchange);
         exchange.onGone(() => stream.gone());
         stream.open(request);
       };
-      const handle = (bytes: Uint8Array, call: Call) => open(decoded(method, bytes), call);
+      const handle = (bytes: Uint8Array, call: Call) => open(new UnreadRequest(bytes, decode), call);
       return { path, kind: "server_streaming", handle, refused: open, judgeHeaders, ...own };
     }
     case "client_streaming":
@@ -78,11 +80,9 @@ function listenerOf(stream: RequestStream, method: MethodChain): RequestListener
   };
 }
 
-type Request = Message | WaymarkError;
-
 /** The message, or why its bytes cannot be decoded, or are too much to decode. */
 // HOT: once a request.
-function decoded(method: MethodChain, bytes: Uint8Array): Request {
+function decoded(method: MethodChain, bytes: Uint8Array): Message | WaymarkError {
   const desc = method.desc.input;
   const crowded = protobufFault(method.requestPlan, bytes);
   if (crowded !== undefined) return crowded;

@@ -3,6 +3,7 @@ import { type JsonValue, toBinary, toJson } from "@bufbuild/protobuf";
 import { base64Encode } from "@bufbuild/protobuf/wire";
 import { assert, CODES, type Code, codeName, invalid, WaymarkError } from "../lib/errors.ts";
 import { fnv64, hashHex } from "../lib/hash64.ts";
+import { visibleJson } from "../lib/visible-text.ts";
 import { demandRole, type MeshRole } from "../policy/identity/caller.ts";
 import type { Route, RouteParameters, Service } from "../services/service.ts";
 import type { Arrival, CallName, Chain } from "./chain.ts";
@@ -235,7 +236,7 @@ function readyAnswer({ isDraining, checks }: Readiness): Answer {
 }
 
 function json(status: number, value: JsonValue): Answer {
-  return { status, contentType: JSON_TYPE, headers: NO_STORE, body: `${JSON.stringify(value)}\n` };
+  return { status, contentType: JSON_TYPE, headers: NO_STORE, body: `${visibleJson(JSON.stringify(value))}\n` };
 }
 
 /**

@@ -7,9 +7,10 @@ import type { Time } from "../lib/machine.ts";
 import { type Caller, isSameIdentity } from "../policy/identity/caller.ts";
 import type { Answers, CallContext, RequestListener, StreamSource } from "../services/service.ts";
 import { outlived, withdrawn } from "./call-end.ts";
-import type { Arrival, MethodChain } from "./chain.ts";
+import type { AdmittedStream, Arrival, MethodChain } from "./chain.ts";
 import type { KnownStream } from "./known-streams.ts";
 import type { RpcStatus } from "./status.ts";
+import type { SentRequest } from "./unread-request.ts";
 
 /** A stream as its transport has it. An order to one that is gone does nothing. */
 export interface StreamExchange {
@@ -95,12 +96,12 @@ abstract class OpenStream implements KnownStream {
   }
 
   /** Admits the stream, or refuses it. `request`: the request of a stream that has one, or why it cannot be read. */
-  protected admit(request: Message | WaymarkError | undefined): void {
+  protected admit(request: SentRequest | undefined): void {
     this.#watchTime();
     try {
-      const context = this.method.admitStream(this.exchange.arrival, this.#requestId, request);
-      if (context instanceof Promise) this.#wait(context, request);
-      else this.#begin(context, request);
+      const admitted = this.method.admitStream(this.exchange.arrival, this.#requestId, request);
+      if (admitted instanceof Promise) this.#wait(admitted);
+      else this.#begin(admitted);
     } catch (thrown) {
       this.fail(thrown);
     }
@@ -113,9 +114,9 @@ abstract class OpenStream implements KnownStream {
     if (forget !== undefined) this.whenOver(forget);
   }
 
-  #wait(context: Promise<CallContext>, request: Message | WaymarkError | undefined): void {
+  #wait(admitted: Promise<AdmittedStream>): void {
     this.exchange.pause(); // Nothing is read of a caller who is not known yet.
-    context.then((known) => this.#goOn(known, request)).catch((thrown: unknown) => this.fail(thrown));
+    admitted.then((known) => this.#goOn(known)).catch((thrown: unknown) => this.fail(thrown));
   }
 
   /** Calls `act` when the stream is over, which it may be by now. */
@@ -124,14 +125,13 @@ abstract class OpenStream implements KnownStream {
     else this.#whenOver.push(act);
   }
 
-  #goOn(context: CallContext, request: Message | WaymarkError | undefined): void {
+  #goOn(admitted: AdmittedStream): void {
     if (this.isOver) return; // The client went away meanwhile.
-    this.#begin(context, request);
+    this.#begin(admitted);
     this.exchange.resume();
   }
 
-  #begin(context: CallContext, request: Message | WaymarkError | undefined): void {
-    if (request instanceof WaymarkError) throw request;
+  #begin({ context, request }: AdmittedStream): void {
     this.begin(context, request);
     const forget = this.method.onCredentialEnd(context, (error) => this.fail(error));
     if (forget !== undefined) this.whenOver(forget);
@@ -164,7 +164,7 @@ export class SourceStream extends OpenStream {
   #ending: { readonly error: unknown } | undefined;
 
   /** `request`: the request, or why it cannot be read. */
-  open(request: Message | WaymarkError): void {
+  open(request: SentRequest): void {
     this.admit(request);
   }
 

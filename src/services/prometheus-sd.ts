@@ -11,6 +11,7 @@ import type { Reads } from "../discovery/reads.ts";
 import { hostPort } from "../lib/addresses.ts";
 import { invalid } from "../lib/errors.ts";
 import { protocolWord } from "../lib/protocols.ts";
+import { visibleJson } from "../lib/visible-text.ts";
 import type { Route } from "./service.ts";
 
 /** By number. */
@@ -73,7 +74,7 @@ function* renderTargetGroups(
         separator = ",\n";
       }
     }
-    yield piece;
+    yield visibleJson(piece);
     piece = "";
   }
   yield `${piece}]\n`;

@@ -122,7 +122,8 @@ async function sameBothWays(edge: Awaited<ReturnType<typeof startWays>>, transpo
   const ways = edge.ways.slice(from);
   const through = await outcome(transport === "http1" ? { "transfer-encoding": "chunked" } : {});
   expect(plain).toEqual(through);
-  return { ways, through: edge.ways.slice(from + ways.length), answer: plain.answer };
+  // Connect is asked to read a request only after its caller was identified, and the chain identifies the caller of what it read.
+  return { ways, through: [...new Set(edge.ways.slice(from + ways.length))], answer: plain.answer };
 }
 
 function asked(body: string | Uint8Array, headers: Readonly<Record<string, string>> = {}, path = QUERY): Asked {
@@ -166,12 +167,6 @@ const PLAIN: readonly { readonly name: string; readonly what: Asked; readonly st
   { name: "a wrong token", what: asked("{}", { authorization: "Bearer wrong" }), status: 401 },
   { name: "a caller with too many calls", what: asked("{}", { authorization: "Bearer plain" }), status: 429 },
   { name: "a method that comes later", what: asked("{}", {}, QUERY.replace("CatalogQuery", "ListPeers")), status: 501 },
-];
-
-/** Read by Connect alone, or by nobody. */
-const OTHERS: readonly { readonly name: string; readonly what: Asked; readonly status: number }[] = [
-  { name: "a timeout of letters", what: asked("{}", { "connect-timeout-ms": "soon" }), status: 400 },
-  { name: "a timeout that is too long", what: asked("{}", { "connect-timeout-ms": "12345678901" }), status: 400 },
   { name: "a field that is not known", what: asked('{"nonsense":1}'), status: 400 },
   { name: "a name that is there twice", what: asked('{"namespace":"a","namespace":"b"}'), status: 400 },
   { name: "a field under both of its names", what: asked('{"pageToken":"a","page_token":"b"}'), status: 400 },
@@ -181,6 +176,12 @@ const OTHERS: readonly { readonly name: string; readonly what: Asked; readonly s
   { name: "no object", what: asked("[]"), status: 400 },
   { name: "too deep", what: asked(`{"namespace":${"[".repeat(200)}${"]".repeat(200)}}`), status: 400 },
   { name: "a number with too many digits", what: asked(`{"limit":"${"1".repeat(9_000)}"}`), status: 400 },
+];
+
+/** Read by Connect alone, or by nobody. */
+const OTHERS: readonly { readonly name: string; readonly what: Asked; readonly status: number }[] = [
+  { name: "a timeout of letters", what: asked("{}", { "connect-timeout-ms": "soon" }), status: 400 },
+  { name: "a timeout that is too long", what: asked("{}", { "connect-timeout-ms": "12345678901" }), status: 400 },
   { name: "nothing", what: asked(""), status: 400 },
   { name: "a long body", what: asked(JSON.stringify({ namespace: "n".repeat(20_000) })), status: 400 },
   { name: "a charset in short", what: asked("{}", { "content-type": "application/json;charset=utf8" }), status: 200 },
@@ -219,8 +220,8 @@ describe.each(["http1", "h2"] as const)("%s", (transport) => {
     { name: "than a request to its service may have", listener: { services: [{ ...demoService().service, maxRequestBytes: 10 }] } },
   ])("a body is longer $name: refused", async ({ listener }) => {
     await using edge = await startWays(listener);
-    const { ways, answer } = await sameBothWays(edge, transport, asked(query("svc")));
-    expect([answer.status, answer.body, ways.includes("plain")]).toMatchObject([429, { code: "resource_exhausted" }, false]);
+    const { answer } = await sameBothWays(edge, transport, asked(query("svc")));
+    expect([answer.status, answer.body]).toMatchObject([429, { code: "resource_exhausted" }]);
   });
 
   test("an answer whose JSON the library alone knows, with text beyond ASCII", async () => {

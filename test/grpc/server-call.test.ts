@@ -135,6 +135,23 @@ test("a request in pieces is judged by its headers before its second piece, and 
   }
 });
 
+test("a request that is compressed is inflated only for a caller who may call", async () => {
+  const refusal = new WaymarkError("unauthenticated", "who are you");
+  for (const outcome of [refusal, undefined, Promise.resolve(refusal), Promise.resolve(undefined)]) {
+    const inflater = new LateInflater();
+    const judging: Method = { path: "/t/J", kind: "unary", handle: (request, call) => call.respond(request), judgeHeaders: () => outcome };
+    const { call, orders } = started(judging, { headers: { "grpc-encoding": "gzip" }, inflater });
+    call.data(framed(Uint8Array.of(1, 65), true));
+    if (outcome instanceof Promise) expect(inflater.openCount).toBe(0);
+    const isRefused = (await outcome) !== undefined;
+    await Promise.resolve();
+    expect(inflater.openCount).toBe(isRefused ? 0 : 1);
+    inflater.settle();
+    call.requestEnded();
+    expect(orders[isRefused ? 0 : 1]).toContain(isRefused ? "grpc-status=16" : "grpc-status=0");
+  }
+});
+
 test.each<{ name: string; chunks: Uint8Array[]; status: number }>([
   { name: "no request", chunks: [], status: 12 },
   { name: "two requests", chunks: [frame("a"), frame("b")], status: 12 },

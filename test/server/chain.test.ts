@@ -7,7 +7,7 @@ import { CatalogQueryRequestSchema, CatalogWatchRequestSchema, DiscoveryService 
 import { PolicyService } from "../../gen/waymark/policy/v1/policy_pb.js";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
-import { anonymousCaller } from "../../src/policy/identity/caller.ts";
+import { anonymousCaller, type Caller } from "../../src/policy/identity/caller.ts";
 import {
   type Arrival,
   type Chain,
@@ -17,6 +17,7 @@ import {
   sentRequestId,
   type UnaryExchange,
 } from "../../src/server/chain.ts";
+import { UnreadRequest } from "../../src/server/unread-request.ts";
 import { HealthBoard } from "../../src/services/health.ts";
 import type { CallContext, Service } from "../../src/services/service.ts";
 import { demoChain, demoService } from "../fakes/demo-service.ts";
@@ -298,6 +299,57 @@ test.each([
   const { chain, observed } = demoChain({ ...ports, onRefused: (refused: RefusedCall) => void told.push(refused) });
   const judged = await queryOf(chain).judgeHeaders(new FakeExchange());
   expect([judged?.reason, observed, told]).toEqual([reason, [], []]);
+});
+
+/** A request that counts how often it is decoded. */
+function unread(namespace: string) {
+  const counted = { decodeCount: 0 };
+  const sent = new UnreadRequest(new Uint8Array(), () => {
+    counted.decodeCount += 1;
+    return request(namespace);
+  });
+  return { counted, sent };
+}
+
+test.each([
+  { what: "a wrong credential", ports: { identify: () => refuse() }, decodeCount: 0 },
+  { what: "a credential that turns out wrong later", ports: { identify: () => Promise.reject(refusal()) }, decodeCount: 0 },
+  { what: "no credential, where one is needed", ports: { anonymous: "none" }, decodeCount: 0 },
+  { what: "no credential, where the service needs one", ports: { knownOnly: new Set([DiscoveryService.typeName]) }, decodeCount: 0 },
+  { what: "too many calls", ports: { limit: () => refuse() }, decodeCount: 0 },
+  { what: "no time", ports: {}, timeoutMs: 0, decodeCount: 0 },
+  { what: "a node that drains", ports: {}, isDraining: true, decodeCount: 0 },
+  { what: "a caller who may call", ports: {}, decodeCount: 1 },
+  { what: "a caller who is known later", ports: { identify: () => PENDING }, decodeCount: 1 },
+] as const)("a request is decoded only for a caller who may call: $what", async ({ ports, decodeCount, ...of }) => {
+  const { chain } = demoChain(ports);
+  if ("isDraining" in of) chain.drain();
+  const { counted, sent } = unread("a");
+  const exchange = new FakeExchange("timeoutMs" in of ? { timeoutMs: of.timeoutMs } : {});
+  serviceMethod(chain, demoService().service, "catalogQuery").unary(sent, exchange);
+  await settled();
+  expect([exchange.answers.length, counted.decodeCount]).toEqual([1, decodeCount]);
+  const watch = unread("a");
+  const admitted = async () => queryOf(chain).admitStream(exchange, "", watch.sent);
+  await admitted().catch(() => undefined);
+  expect(watch.counted.decodeCount).toBe(decodeCount);
+});
+
+test("a call whose headers were judged by a transport that decodes requests itself takes one token, and none is decoded without", async () => {
+  const taken: string[] = [];
+  const limit = (_caller: Caller, cost: string) => {
+    if (taken.push(cost) > 1) refuse();
+  };
+  const { chain } = demoChain({ limit });
+  const judge = async () => {
+    const exchange = Object.assign(new FakeExchange(), { isLimited: false });
+    const refused = await queryOf(chain).judgeHeaders(exchange);
+    queryOf(chain).unary(refused ?? request("a"), exchange);
+    return exchange.answers[0];
+  };
+  expect(await judge()).not.toHaveProperty("reason");
+  expect(await judge()).toHaveProperty("reason");
+  expect(taken).toEqual(["read", "read"]);
 });
 
 test("a call of a method without handler is refused by its headers", () => {

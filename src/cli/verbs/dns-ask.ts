@@ -1,5 +1,6 @@
 /** `dns resolve`: speaks DNS itself. Of a server that is named with @ it prints what it gets in the manner of dig. */
 import { findNearest } from "../../lib/nearest.ts";
+import { visibleText } from "../../lib/visible-text.ts";
 import { type AnsweredRecord, askDns, type DnsQuestion, type DnsReply } from "../dns-client.io.ts";
 import { bytesText } from "../dns-data.ts";
 import { CommandError, EXIT, type Exit, UsageError } from "../exit.ts";
@@ -195,7 +196,5 @@ function fieldText(field: string, value: unknown, end: string): string {
 
 /** Characters of a stranger that a terminal obeys do not reach it: control characters, and those that turn the direction of writing. Each byte is written as in zone files. */
 function printable(text: string): string {
-  return text.replace(OBEYED, (char) => [...Buffer.from(char)].map((byte) => `\\${String(byte).padStart(3, "0")}`).join(""));
+  return visibleText(text, (char) => [...Buffer.from(char)].map((byte) => `\\${String(byte).padStart(3, "0")}`).join(""));
 }
-
-const OBEYED = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g; // oxlint-disable-line no-control-regex -- they are what it replaces

@@ -218,13 +218,15 @@ export class ServerCall implements Call, MessageSink {
   /** The shell: a chunk of the request came. */
   data(chunk: Uint8Array): void {
     if (this.#request !== "reading") return; // What still comes after a refusal is dropped.
-    this.#reader?.push(chunk);
-    if (this.#hasBegun) return;
+    const isFirst = !this.#hasBegun;
     this.#hasBegun = true;
-    if (this.#only === undefined && !this.isOver) this.#judgeHeaders();
+    const mayInflate = this.#head.encoding !== undefined;
+    if (isFirst && mayInflate) this.#judgeHeaders();
+    this.#reader?.push(chunk);
+    if (isFirst && !mayInflate && this.#only === undefined && !this.isOver) this.#judgeHeaders();
   }
 
-  /** A request that comes in pieces is read on only for a caller who may call. */
+  /** A request that comes in pieces is read on, and one that may be compressed is inflated, only for a caller who may call. */
   #judgeHeaders(): void {
     const { method } = this;
     if (method.kind !== "unary" && method.kind !== "server_streaming") return;

@@ -8,7 +8,6 @@ import { apart } from "../../grpc/wire/framing.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import type { Arrival, MethodChain } from "../chain.ts";
 import { jsonFault } from "../request-shape/json.ts";
-import type { MessagePlan } from "../request-shape/plan.ts";
 import { protobufFault } from "../request-shape/protobuf.ts";
 import type { RpcStatus } from "../status.ts";
 import { joined, MessagesOfBody } from "./messages.ts";
@@ -39,12 +38,7 @@ export interface EdgeArrival extends Arrival {
   readonly owner: object;
 }
 
-/** What is known of a method when the body of a call is read. */
-export interface BodyOf {
-  readonly isUnary: boolean;
-  /** As that of the method's chain, of this call. */
-  readonly judgeHeaders: () => ReturnType<MethodChain["judgeHeaders"]>;
-}
+export const TOO_MANY_UNFINISHED = "the server holds too many unfinished requests";
 
 /**
  * Small chunks are joined into pieces of so many bytes, or of so many chunks: the time that Connect takes to join pieces grows with the square
@@ -55,6 +49,9 @@ const PIECE_CHUNKS = 1_024;
 /** Of one message of a stream, so many chunks go on as they come; later ones are joined as those of a unary call. */
 const ALONE_CHUNKS = 64;
 
+/** What a call needs to know of its method. */
+type CalledMethod = Pick<MethodChain, "judgeHeaders" | "requestPlan">;
+
 export class EdgeCall {
   readonly arrival: EdgeArrival;
   /** Whether the first bytes of the body are here. */
@@ -64,17 +61,16 @@ export class EdgeCall {
   #isAdmitted = false;
   #heldBytes = 0;
   #inflation: { release(): void } | undefined;
-  /** What a request of the method may hold. */
-  readonly #plan: MessagePlan;
+  readonly #method: CalledMethod;
   /** Those of a body that are not compressed; the others are looked at when they are inflated. */
   readonly #messages: MessagesOfBody | undefined;
   /** The first message in JSON, in which a fault can be located. It is dropped on admission: Connect admits a call when it has read one. */
   #text: Uint8Array | undefined;
 
-  constructor(arrival: EdgeArrival, plan: MessagePlan) {
+  constructor(arrival: EdgeArrival, method: CalledMethod) {
     const { header } = arrival;
     this.arrival = arrival;
-    this.#plan = plan;
+    this.#method = method;
     const type = (header("content-type") ?? "").toLowerCase();
     const isEnveloped = !type.startsWith("application/json") && !type.startsWith("application/proto");
     // What stands in envelopes says itself which of it is compressed: nobody else looks at this header.
@@ -86,6 +82,11 @@ export class EdgeCall {
     return this.#isAdmitted;
   }
 
+  /** Why the call is refused for its headers alone. Nothing of its request has been read by then. */
+  judgeHeaders(): ReturnType<CalledMethod["judgeHeaders"]> {
+    return this.#method.judgeHeaders(this.arrival);
+  }
+
   admit(): void {
     this.#isAdmitted = true;
     this.#text = undefined;
@@ -95,14 +96,11 @@ export class EdgeCall {
   /**
    * The body as it comes, counted against the budget of all requests until `release`; of a unary call, and of a long message of a stream, in
    * pieces of more than a few bytes.
-   * Each message is looked at before its last piece goes on. The size of one body is bounded by whoever reads it. A body that comes in several
-   * pieces is read on only for a caller who may call.
+   * Each message is looked at before its last piece goes on. The size of one body is bounded by whoever reads it.
    */
-  async *tapped(body: AsyncIterable<Uint8Array>, { isUnary, judgeHeaders }: BodyOf): AsyncGenerator<Uint8Array> {
+  async *tapped(body: AsyncIterable<Uint8Array>, isUnary: boolean): AsyncGenerator<Uint8Array> {
     const { transport, budget, meter } = this.arrival;
     let fault: WaymarkError | undefined;
-    let refusal: WaymarkError | undefined;
-    let isJudged = false;
     const see = (piece: Uint8Array) => {
       for (const message of this.#messages?.add(piece) ?? []) fault ??= this.#faultOf(message);
       return piece;
@@ -112,23 +110,13 @@ export class EdgeCall {
     let aloneCount = 0;
     try {
       for await (const chunk of body) {
-        if (fault !== undefined || refusal !== undefined) continue;
+        if (fault !== undefined) continue;
         if (meter !== undefined) meter.usefulBytes += chunk.length;
-        if (this.hasBegun && !isJudged) {
-          isJudged = true;
-          refusal = await judgeHeaders();
-          if (refusal !== undefined) {
-            waiting = [];
-            this.release();
-            if (transport === "h2") break;
-            continue;
-          }
-        }
         this.hasBegun = true;
         this.#heldBytes += chunk.length;
         budget.usedBytes += chunk.length;
         if (budget.usedBytes > budget.maxBytes) {
-          throw new ConnectError("the server holds too many unfinished requests", Code.ResourceExhausted);
+          throw new ConnectError(TOO_MANY_UNFINISHED, Code.ResourceExhausted);
         }
         const endedBefore = this.#messages?.endedCount;
         waiting.push(isUnary ? apart(chunk) : see(apart(chunk)));
@@ -144,7 +132,6 @@ export class EdgeCall {
     } catch (thrown) {
       throw this.isGivenUp ? new ConnectError("the request did not come in time", Code.Canceled) : thrown;
     }
-    if (refusal !== undefined) throw unparsed(refusal);
     if (waiting.length > 0) {
       const piece = isUnary ? see(joined(waiting)) : joined(waiting);
       if (fault === undefined) yield piece;
@@ -163,9 +150,10 @@ export class EdgeCall {
   }
 
   #faultOf(message: Uint8Array): WaymarkError | undefined {
-    if (this.arrival.encoding === "proto") return protobufFault(this.#plan, message);
+    const { requestPlan } = this.#method;
+    if (this.arrival.encoding === "proto") return protobufFault(requestPlan, message);
     if (!this.#isAdmitted) this.#text ??= message;
-    return jsonFault(this.#plan, message);
+    return jsonFault(requestPlan, message);
   }
 
   /** A message is being inflated, in place of the one before; it is charged until the call has it, or is over. */
@@ -192,7 +180,7 @@ function isPlain(encoding: string | undefined): boolean {
   return encoding === undefined || encoding === "identity";
 }
 
-function unparsed(fault: WaymarkError): ConnectError {
+export function unparsed(fault: WaymarkError): ConnectError {
   return new ConnectError(fault.message, Code.InvalidArgument, undefined, undefined, fault);
 }
 

@@ -2,7 +2,7 @@
 import { once } from "node:events";
 import { ServerResponse } from "node:http";
 import { constants, Http2ServerRequest, type ServerHttp2Stream } from "node:http2";
-import type { Message, Registry } from "@bufbuild/protobuf";
+import type { Registry } from "@bufbuild/protobuf";
 import { base64Decode } from "@bufbuild/protobuf/wire";
 import type { Compression, UniversalHandler, UniversalServerResponse } from "@connectrpc/connect/protocol";
 import type { Arriving, Connection } from "../../grpc/server/connection-guard.io.ts";
@@ -22,7 +22,7 @@ import type { Chain, HeaderReader } from "../chain.ts";
 import { type Answer, errorAnswer, HttpRoutes, type HttpSources, methodNotAllowed } from "../http-routes.ts";
 import { peerOf } from "../peer.io.ts";
 import { refusal } from "../status.ts";
-import { type BodyBudget, type BodyOf, type EdgeArrival, EdgeCall } from "./call.ts";
+import { type BodyBudget, type EdgeArrival, EdgeCall } from "./call.ts";
 import { answerDnsQuery, DNS_PATH, type DnsMessages } from "./dns-query.io.ts";
 import { gzipWithin, withInflation } from "./inflate.io.ts";
 import { bodyInOnePiece, type PlainAnswer, type PlainMethod } from "./plain-call.ts";
@@ -206,6 +206,7 @@ export class EdgeDispatcher {
       ...peerOf(owner),
       header: (name) => (name === "x-request-id" ? requestId : header(name)),
       requestId,
+      isLimited: false,
       timeoutMs: undefined,
       onDeadline: (expire) => (arrival.timeoutMs === undefined ? undefined : chain.ports.later(expire, arrival.timeoutMs)),
       budget: this.#budget,
@@ -237,21 +238,17 @@ export class EdgeDispatcher {
     const isRead = request.method === "GET" && handler.allowedMethods.includes("GET");
     const fault = isRead ? queryFault(request.url ?? "") : undefined;
     if (fault !== undefined) return this.#write(response, errorAnswer(refusal(fault)), arrival);
-    const call = new EdgeCall(arrival, chain.requestPlan);
+    const call = new EdgeCall(arrival, chain);
     boundArrival(request, call, { arriving: arrival.arriving, isStream: isBidi(handler) });
     const length = plain?.lengthOf(request.method ?? "", arrival.header);
     const piece = length === undefined ? undefined : await bodyInOnePiece(request, length);
-    if (piece !== undefined && plain !== undefined) {
-      const message = plain.read(piece, arrival);
-      if (message !== undefined) return this.#answerPlain(response, { plain, message, arrival, sizeBytes: piece.length });
-    }
+    if (piece !== undefined && plain !== undefined) return this.#answerPlain(response, { plain, piece, arrival });
     response.once("close", () => call.release());
     request.once("error", () => call.release()); // A response that never had its turn does not close.
     const isUnary = handler.method.methodKind === "unary";
-    const to: BodyOf = { isUnary, judgeHeaders: () => chain.judgeHeaders(arrival) };
     const incoming = universalRequest(request, response);
     const answer = await withInflation(call, request.method === "GET", () =>
-      handler(prepareRequest(incoming, call, { ...to, piece, maxMessageBytes: this.#maxMessageBytes })),
+      handler(prepareRequest(incoming, call, { isUnary, maxMessageBytes: this.#maxMessageBytes })),
     );
     const refused = plainRefusal(answer, handler, request);
     if (refused === undefined) await writeAnswer(response, answer, { ...arrival, signal: incoming.signal });
@@ -260,10 +257,10 @@ export class EdgeDispatcher {
 
   #answerPlain(
     response: EdgeResponse,
-    call: { readonly plain: PlainMethod; readonly message: Message; readonly arrival: EdgeArrival; readonly sizeBytes: number },
+    call: { readonly plain: PlainMethod; readonly piece: Uint8Array; readonly arrival: EdgeArrival },
   ): Promise<void> {
     return new Promise((resolve, reject) => {
-      call.plain.answer(call.message, call, (answer) => void this.#writePlain(answer, response, call.arrival).then(resolve, reject));
+      call.plain.answer(call.piece, call.arrival, (answer) => void this.#writePlain(answer, response, call.arrival).then(resolve, reject));
     });
   }
 

@@ -1,15 +1,18 @@
 /**
  * Unary calls in JSON as nearly every client makes them: one POST with a short body that comes in one piece, and nothing unusual in its headers.
- * They are answered without Connect's machinery, which takes most of their time. Connect answers all others, and each whose body cannot be read:
- * it has the words for what is wrong.
+ * They are answered without Connect's machinery, which takes most of their time. Connect answers all others.
  */
 import { fromJsonString, type JsonReadOptions, type JsonWriteOptions, type Message, toJsonString } from "@bufbuild/protobuf";
+import { Code, ConnectError } from "@connectrpc/connect";
 import { codeToHttpStatus, errorToJsonBytes } from "@connectrpc/connect/protocol-connect";
+import { invalid, WaymarkError } from "../../lib/errors.ts";
 import { type JsonText, jsonTextOf } from "../../lib/formats/protojson.ts";
 import type { HeaderReader, MethodChain } from "../chain.ts";
+import { findJsonFault } from "../json-fault.ts";
 import { jsonFault } from "../request-shape/json.ts";
 import type { RpcStatus } from "../status.ts";
-import { connectError, decodedAnswer, type EdgeArrival } from "./call.ts";
+import { UnreadRequest } from "../unread-request.ts";
+import { type BodyBudget, connectError, decodedAnswer, type EdgeArrival, readingRefusal, TOO_MANY_UNFINISHED } from "./call.ts";
 import type { EdgeRequest } from "./sockets.io.ts";
 
 /** The longest body that is read here; longer ones are worth the machinery. */
@@ -17,6 +20,9 @@ const MAX_BODY_BYTES = 16_384;
 const JSON_TYPE = /^application\/json(?:; ?charset=utf-8)?$/i;
 const LENGTH = /^[1-9]\d{0,5}$/;
 const TIMEOUT = /^\d{1,10}$/;
+
+/** The byte order mark of UTF-8, which a decoder skips. */
+const MARK = [0xef, 0xbb, 0xbf] as const;
 
 type JsonOptions = Partial<JsonReadOptions & JsonWriteOptions>;
 
@@ -75,29 +81,34 @@ export class PlainMethod {
     return timeout === undefined || TIMEOUT.test(timeout) ? Number(length) : undefined;
   }
 
-  /** The request in a body; undefined where it cannot be read, or must not. */
-  read(body: Uint8Array, { budget }: EdgeArrival): Message | undefined {
-    if (budget.usedBytes + body.length > budget.maxBytes || jsonFault(this.#chain.requestPlan, body) !== undefined) return undefined;
-    try {
-      const text = Buffer.from(body.buffer, body.byteOffset, body.length).toString("utf8");
-      return fromJsonString(this.#chain.desc.input, text, this.#jsonOptions);
-    } catch {
-      return undefined;
-    }
-  }
-
-  /** Answers what was read of so many bytes; calls `done` once. */
-  answer(request: Message, to: { readonly arrival: EdgeArrival; readonly sizeBytes: number }, done: (answer: PlainAnswer) => void): void {
-    const { arrival } = to;
-    const { header, meter } = arrival;
+  /** Answers the request in a body; calls `done` once. */
+  answer(body: Uint8Array, arrival: EdgeArrival, done: (answer: PlainAnswer) => void): void {
+    const { header, meter, budget } = arrival;
     const timeout = header("connect-timeout-ms");
     if (timeout !== undefined) arrival.timeoutMs = Number(timeout);
-    if (meter !== undefined) meter.usefulBytes += to.sizeBytes;
-    this.#chain.unary(request, {
+    if (meter !== undefined) meter.usefulBytes += body.length;
+    this.#chain.unary(new UnreadRequest(body, (bytes) => this.#read(bytes, budget)), {
       arrival,
       succeed: (answer) => done({ status: 200, headers: [], text: this.#jsonOf(answer) }),
       fail: (status) => done(this.#refused(status)),
     });
+  }
+
+  #read(body: Uint8Array, budget: BodyBudget): Message | WaymarkError {
+    if (budget.usedBytes + body.length > budget.maxBytes) return new WaymarkError("quota_exceeded", TOO_MANY_UNFINISHED);
+    const fault = jsonFault(this.#chain.requestPlan, body);
+    if (fault !== undefined) return fault;
+    const { input } = this.#chain.desc;
+    const markBytes = body[0] === MARK[0] && body[1] === MARK[1] && body[2] === MARK[2] ? MARK.length : 0;
+    const text = Buffer.from(body.buffer, body.byteOffset + markBytes, body.length - markBytes).toString("utf8");
+    try {
+      return fromJsonString(input, text, this.#jsonOptions);
+    } catch (thrown) {
+      const found = findJsonFault(input, text);
+      return found === undefined
+        ? readingRefusal(ConnectError.from(thrown, Code.InvalidArgument))
+        : invalid(found.field, found.description);
+    }
   }
 
   #jsonOf(answer: Message | Uint8Array): string {

@@ -13,7 +13,7 @@ import {
   createContextValues,
   type HandlerContext,
 } from "@connectrpc/connect";
-import { type Compression, createAsyncIterable, type UniversalHandler, type UniversalServerRequest } from "@connectrpc/connect/protocol";
+import { type Compression, type UniversalHandler, type UniversalServerRequest } from "@connectrpc/connect/protocol";
 import { parseTimeout } from "../../grpc/wire/request-head.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import { changesNothing } from "../../services/cost.ts";
@@ -21,7 +21,7 @@ import type { Service } from "../../services/service.ts";
 import type { Chain, MethodChain, UnaryExchange } from "../chain.ts";
 import { findJsonFault } from "../json-fault.ts";
 import type { RpcStatus } from "../status.ts";
-import { type BodyOf, connectError, decodedAnswer, type EdgeCall, isGivenUp, readingRefusal } from "./call.ts";
+import { connectError, decodedAnswer, type EdgeCall, isGivenUp, readingRefusal, unparsed } from "./call.ts";
 import { PlainMethod } from "./plain-call.ts";
 import { type StreamCall, sourceAnswers, streamAnswers } from "./streams.ts";
 
@@ -79,19 +79,19 @@ export function edgeMethods(options: EdgeRpcOptions): ReadonlyMap<string, EdgeMe
 
 /**
  * A request for one of the handlers: with our timeout instead of Connect's, whose timers overflow at 25 days, and without a length that it
- * would take the memory for before anything has come. One beyond the bound stays: that is refused at once. `piece`: the body, where that was read.
+ * would take the memory for before anything has come. One beyond the bound stays: that is refused at once.
  */
 export function prepareRequest(
   request: UniversalServerRequest,
   call: EdgeCall,
-  to: BodyOf & { readonly maxMessageBytes: number; readonly piece?: Uint8Array | undefined },
+  to: { readonly isUnary: boolean; readonly maxMessageBytes: number },
 ): UniversalServerRequest {
   call.arrival.timeoutMs = takeTimeout(request.header);
   if (Number(request.header.get("content-length")) <= to.maxMessageBytes) request.header.delete("content-length");
-  const body = to.piece === undefined ? request.body : createAsyncIterable([to.piece]);
+  const { body } = request;
   const contextValues = createContextValues().set(CALL, call);
   const isBytes = typeof body === "object" && body !== null && Symbol.asyncIterator in body;
-  return { ...request, contextValues, body: isBytes ? call.tapped(body, to) : body };
+  return { ...request, contextValues, body: isBytes ? call.tapped(body, to.isUnary) : body };
 }
 
 /** Takes a well-formed timeout out of the headers; a malformed one stays for Connect to refuse in its protocol's way. */
@@ -146,11 +146,11 @@ function answerUnary(chain: MethodChain, request: Message, call: EdgeCall): Prom
 }
 
 /**
- * Runs first for each request. Connect's own refusals (malformed JSON, too large, unknown compression) carry none of our
+ * Runs first for each request, before Connect reads its body, and refuses it where its headers do. Connect's own refusals (malformed JSON, too large, unknown compression) carry none of our
  * details and never reach an implementation; but each of its protocols aborts the context with the error before it
  * writes it. There it is given its reason and details, and counted, as if the chain had refused.
  */
-function watchOver(context: HandlerContext, chain: Chain): void {
+async function watchOver(context: HandlerContext, chain: Chain): Promise<void> {
   const call = callOf(context);
   context.responseHeader.set("x-request-id", call.arrival.requestId);
   const onAbort = () => {
@@ -158,6 +158,8 @@ function watchOver(context: HandlerContext, chain: Chain): void {
     if (!call.isAdmitted) refuseUnread(thrown, context, { call, chain });
   };
   context.signal.addEventListener("abort", onAbort, { once: true });
+  const refusal = await call.judgeHeaders();
+  if (refusal !== undefined) throw unparsed(refusal);
 }
 
 function refuseUnread(error: unknown, context: HandlerContext, to: { readonly call: EdgeCall; readonly chain: Chain }): void {

@@ -177,7 +177,7 @@ class DiskJournal implements Journal {
   }
 
   stats(): JournalStats {
-    return this.#numbers.stats(`${this.#options.directory}/journal.db`, this.#queuedBatches);
+    return this.#numbers.stats(this.#queuedBatches);
   }
 
   close(): Promise<void> {
@@ -221,11 +221,10 @@ class Numbers {
     this.lastError = fault;
   }
 
-  stats(path: string, queueDepth: number): JournalStats {
+  stats(queueDepth: number): JournalStats {
     const sorted = this.#commitMs.slice(0, Math.min(this.#batches, LATENCY_RING)).toSorted();
     const quantile = (ratio: number) => sorted[Math.ceil(sorted.length * ratio) - 1] ?? 0;
     return {
-      path,
       formatVersion: FORMAT_VERSION,
       batches: this.#batches,
       rows: this.#rows,
@@ -263,7 +262,7 @@ export function openEphemeralJournal(options: Pick<JournalOptions, "nodeId" | "n
     write: () => Promise.resolve(),
     renewGeneration: () => Promise.resolve(),
     nameStart: () => Promise.resolve(),
-    stats: () => numbers.stats("", 0),
+    stats: () => numbers.stats(0),
     close: () => Promise.resolve(),
     [Symbol.asyncDispose]: () => Promise.resolve(),
   };

@@ -20,8 +20,6 @@ export interface Restored extends JournalMeta {
 
 /** For `/metrics/persistence`. */
 export interface JournalStats {
-  /** Path of the file; empty without a disk. */
-  readonly path: string;
   readonly formatVersion: number;
   /** Batches made durable since the start. */
   readonly batches: number;

@@ -1,0 +1,98 @@
+/** Requests of callers who may not call: whatever the protocol, nothing of them is inflated or decoded. */
+import { gzipSync } from "node:zlib";
+import { create, toBinary, toJsonString } from "@bufbuild/protobuf";
+import { expect, test } from "vitest";
+import { CatalogQueryRequestSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { framed } from "../../src/grpc/wire/framing.ts";
+import { SharedInflater } from "../../src/grpc/wire/inflater.io.ts";
+import type { Inflater } from "../../src/grpc/wire/message-reader.ts";
+import { WaymarkError } from "../../src/lib/errors.ts";
+import { anonymousCaller } from "../../src/policy/identity/caller.ts";
+import { startDemoEdge } from "../fakes/edge.ts";
+
+const QUERY = "/waymark.discovery.v1.DiscoveryService/CatalogQuery";
+const WATCH = "/waymark.discovery.v1.DiscoveryService/CatalogWatch";
+const REQUEST = create(CatalogQueryRequestSchema, { namespace: "refuse" });
+const JSON_BYTES = Buffer.from(toJsonString(CatalogQueryRequestSchema, REQUEST));
+const BYTES = toBinary(CatalogQueryRequestSchema, REQUEST);
+const packed = (bytes: Uint8Array) => framed(gzipSync(bytes), true);
+
+const WAYS: readonly {
+  readonly way: string;
+  readonly path: string;
+  readonly headers?: Record<string, string>;
+  readonly body?: Uint8Array;
+}[] = [
+  {
+    way: "Connect in JSON",
+    path: QUERY,
+    headers: { "content-type": "application/json", "content-encoding": "gzip" },
+    body: gzipSync(JSON_BYTES),
+  },
+  {
+    way: "Connect in protobuf",
+    path: QUERY,
+    headers: { "content-type": "application/proto", "content-encoding": "gzip" },
+    body: gzipSync(BYTES),
+  },
+  {
+    way: "a stream of Connect",
+    path: WATCH,
+    headers: { "content-type": "application/connect+json", "connect-content-encoding": "gzip" },
+    body: packed(JSON_BYTES),
+  },
+  { way: "gRPC-Web", path: QUERY, headers: { "content-type": "application/grpc-web+proto", "grpc-encoding": "gzip" }, body: packed(BYTES) },
+  {
+    way: "a GET",
+    path: `${QUERY}?connect=v1&encoding=json&compression=gzip&base64=1&message=${gzipSync(JSON_BYTES).toString("base64url")}`,
+  },
+];
+
+/** Counts what is inflated. */
+class CountingInflater implements Inflater {
+  count = 0;
+  readonly #inner = new SharedInflater();
+
+  inflate(...of: Parameters<Inflater["inflate"]>): ReturnType<Inflater["inflate"]> {
+    this.count += 1;
+    return this.#inner.inflate(...of);
+  }
+}
+
+const known = anonymousCaller("local", "127.0.0.1");
+const unknown = () => {
+  throw new WaymarkError("unauthenticated", "the token is wrong");
+};
+
+test.each(WAYS)("$way: a request is inflated for a caller who may call, and for no other", async ({ path, headers, body }) => {
+  const inflated: number[] = [];
+  const ports = [
+    { identify: () => known },
+    { identify: unknown },
+    { identify: () => Promise.resolve().then(unknown) },
+    { identify: () => known, anonymous: "none" as const },
+    {
+      identify: () => known,
+      limit: () => {
+        throw new WaymarkError("discovery_rate_limited", "too many calls");
+      },
+    },
+  ];
+  for (const each of ports) {
+    const inflater = new CountingInflater();
+    await using served = await startDemoEdge({ ports: each, listener: { inflater } });
+    const response = await fetch(served.base + path, body === undefined ? {} : { method: "POST", ...(headers && { headers }), body });
+    await response.arrayBuffer();
+    expect(served.on.observed).toHaveLength(1);
+    inflated.push(inflater.count);
+  }
+  expect(inflated).toEqual([1, 0, 0, 0, 0]);
+});
+
+test("a long request of a caller who may not call is refused before its body is here", async () => {
+  await using served = await startDemoEdge({ ports: { identify: unknown } });
+  const body = new ReadableStream<Uint8Array>({ pull: () => new Promise(() => {}) });
+  const headers = { "content-type": "application/json", "content-length": "57000" };
+  const init = { method: "POST", headers, body, duplex: "half" } as const;
+  expect((await fetch(served.base + QUERY, init)).status).toBe(401);
+});
