@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { readdirSync } from "node:fs";
 import { status } from "@grpc/grpc-js";
 import { afterEach, expect, test } from "vitest";
+import { parse as parseYaml } from "yaml";
 import type { ServeRequest } from "../../src/cli/environment.ts";
 import { connect } from "../../src/client/channel.io.ts";
 import { waymark } from "../fakes/cli-world.ts";
@@ -526,6 +527,18 @@ test("text of strangers reaches no terminal as a command", async () => {
   });
   const { stderr } = await waymark(["discovery", "resolve", "x", "--namespace", "a", "--server", fake.address]);
   expect(stderr).toContain("\\x1b]0;owned\\x07");
+});
+
+test.each(["json", "yaml", "table"])("text of strangers obeys no terminal with -o %s, and a program reads it as it is", async (format) => {
+  const fake = await startFake();
+  const odd = "a\u007f\u0085\u009b\u200f\u202e\u2066z";
+  const metadata = ["--metadata", `k=${odd}`, "--metadata", `m=a\u001b[31m\n${odd}`];
+  await waymark([...REGISTER, ...metadata, "--server", fake.address]);
+  const { stdout } = await waymark(["discovery", "query", "-o", format, "--server", fake.address]);
+  expect(stdout).not.toMatch(/(?!\n)\p{Cc}|[\u200e\u200f\u202a-\u202e\u2066-\u2069]/u);
+  if (format === "table") return;
+  const read = format === "json" ? (JSON.parse(stdout) as unknown) : (parseYaml(stdout) as unknown);
+  expect(read).toMatchObject({ items: [{ metadata: { k: odd, m: `a\u001b[31m\n${odd}` } }] });
 });
 
 test.each([

@@ -71,6 +71,12 @@ describe("every answer carries serving node, revision and age", () => {
     revision = textOf(gone.response["revision"]);
   });
 
+  test("/metrics/persistence shows callers no path of this node", async () => {
+    const page = await (await fetch(`http://${node.listeners["http"]}/metrics/persistence`)).text();
+    expect(page).toContain('"fileBytes":');
+    expect(page).not.toMatch(/\/|"path"/);
+  });
+
   test("a watch says it at BEGIN, END and bookmarks; every other message its revision", async () => {
     const client = connect({ servers: [node.grpc], findServers: false });
     const seen: CatalogWatchResponse[] = [];

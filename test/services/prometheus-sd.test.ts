@@ -87,6 +87,13 @@ test("no entries are an empty list, and an entry without tags has an empty tag l
   expect(listed(catalogOf({ ...WEB, tags: [] }))).toMatchObject([{ labels: { __meta_waymark_tags: "" } }, {}]);
 });
 
+test("values show a terminal no control characters, and are the same to Prometheus", () => {
+  const team = "a\u001b\u009b\u202e\u2066b";
+  const registry = catalogOf({ ...WEB, metadata: { team } });
+  expect([...Iterator.from(pieces(registry))].join("").replaceAll("\n", "")).not.toMatch(/\p{Cc}|[\u202a-\u202e\u2066-\u2069]/u);
+  expect(listed(registry)).toMatchObject([{ labels: { __meta_waymark_metadata_team: team } }, {}]);
+});
+
 test.each([
   { protocol: "udp", want: ["10.0.0.1:8125"] },
   { protocol: "UDP", want: ["10.0.0.1:8125"] },

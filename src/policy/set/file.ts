@@ -1,10 +1,11 @@
 /** Policy files in YAML or JSON: reads them into sets, with the line of every problem, and writes sets back. */
-import { stringify } from "yaml";
 import { SCOPE, SCOPE_NAMES, type Scope } from "../../catalog/entry/scope.ts";
 import { POLICY_BOUNDS } from "../../lib/bounds.ts";
 import { type Place, readDocuments } from "../../lib/formats/documents.ts";
 import { formatTime, parseTime } from "../../lib/formats/rfc3339.ts";
 import { findNearest } from "../../lib/nearest.ts";
+import { visibleJson } from "../../lib/visible-text.ts";
+import { toYaml } from "../../lib/yaml-text.ts";
 import type { CutoverWindow, PolicySet, Quota, Rule } from "./rules.ts";
 import { hasErrors, type Known, MIN_WALL_MS, type Problem, Problems, validate } from "./validation.ts";
 
@@ -49,7 +50,9 @@ export function readPolicyFile(text: string, known: Known = {}): PolicyFile {
 /** Writes a set as a file, without fields that have their defaults. Reading the file gives the same set. */
 export function formatPolicyFile(set: PolicySet, format: "yaml" | "json"): string {
   const file = { version: set.version, default_allow: set.defaultAllow, rules: set.rules.map(formatRule) };
-  return format === "json" ? `${JSON.stringify(file, undefined, 2)}\n` : stringify(file, { lineWidth: 0, aliasDuplicateObjects: false });
+  return format === "json"
+    ? `${visibleJson(JSON.stringify(file, undefined, 2))}\n`
+    : toYaml(file, { lineWidth: 0, aliasDuplicateObjects: false });
 }
 
 function formatRule(rule: Rule): object {

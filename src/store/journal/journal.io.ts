@@ -38,7 +38,7 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
   const { directory, nodeId, forceNewGeneration, log } = options;
   const numbers = new Numbers();
   const calls: Calls = new ThreadCalls("journal", (message) => {
-    numbers.lastError = message;
+    numbers.lastError = withoutPlace(message, directory);
     log.warn({ error: message }, "journal checkpoint failed, trying again later");
   });
   const boot = newBoot();
@@ -54,6 +54,11 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
   log.info({ directory, generation: meta.generation, boots: meta.boots, leaseCount: leases.length }, "journal opened");
   const restored: Restored = { ...meta, leases: leases.map(withoutNumber), boot, earlierBoots };
   return new DiskJournal({ calls, numbers, restored, leases }, options);
+}
+
+/** A fault for callers, who need not know where the directory is; the log has it. */
+function withoutPlace(fault: string, directory: string): string {
+  return fault.replaceAll(directory, "persistence.data_dir");
 }
 
 /** 64 random bits. */
@@ -168,8 +173,9 @@ class DiskJournal implements Journal {
       }
       // Logged once and not for each refused batch: /metrics/persistence has the count.
       if (!wasFailing) this.#options.log.error({ error: fault }, "journal refuses writes");
-      this.#numbers.failed(fault);
-      throw new WaymarkError("store_unavailable", `the journal could not be written: ${fault}`, { retryMs: RETRY_MS });
+      const told = withoutPlace(fault, this.#options.directory);
+      this.#numbers.failed(told);
+      throw new WaymarkError("store_unavailable", `the journal could not be written: ${told}`, { retryMs: RETRY_MS });
     } finally {
       this.#queuedBatches--;
       this.#queuedBytes -= size.bytes;
