@@ -271,7 +271,7 @@ test("a body with its length that comes in two pieces is answered", async () => 
   await client.says('{"servedBy":"svc"}');
   client.send(`${head}{"namespace":"two"}`);
   await client.says('{"servedBy":"two"}');
-  // Of a body in pieces, the caller is judged before the second one is read.
+  // Before Connect reads a body, its caller is judged.
   expect(edge.ways).toEqual(["connect", "connect", "plain"]);
 });
 

@@ -8,7 +8,7 @@ import { SharedInflater } from "../../src/grpc/wire/inflater.io.ts";
 import type { Inflater } from "../../src/grpc/wire/message-reader.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
-import { startDemoEdge } from "../fakes/edge.ts";
+import { RawClient, startDemoEdge } from "../fakes/edge.ts";
 
 const QUERY = "/waymark.discovery.v1.DiscoveryService/CatalogQuery";
 const WATCH = "/waymark.discovery.v1.DiscoveryService/CatalogWatch";
@@ -91,8 +91,7 @@ test.each(WAYS)("$way: a request is inflated for a caller who may call, and for 
 
 test("a long request of a caller who may not call is refused before its body is here", async () => {
   await using served = await startDemoEdge({ ports: { identify: unknown } });
-  const body = new ReadableStream<Uint8Array>({ pull: () => new Promise(() => {}) });
-  const headers = { "content-type": "application/json", "content-length": "57000" };
-  const init = { method: "POST", headers, body, duplex: "half" } as const;
-  expect((await fetch(served.base + QUERY, init)).status).toBe(401);
+  await using raw = new RawClient(served.edge);
+  raw.send(`POST ${QUERY} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 57000\r\n\r\n{`);
+  await raw.says("HTTP/1.1 401");
 });

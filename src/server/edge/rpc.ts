@@ -173,9 +173,11 @@ function refuseUnread(error: unknown, context: HandlerContext, to: { readonly ca
     return;
   }
   const fail = (status: RpcStatus) => {
-    const { code, rawMessage, details, message } = connectError(status);
-    if (error instanceof ConnectError) Object.assign(error, { code, rawMessage, details, message });
+    const { code, rawMessage, details, message, metadata } = connectError(status);
+    if (error instanceof ConnectError) Object.assign(error, { code, rawMessage, details, message, metadata });
   };
+  // Now, since a caller may be identified only after the error is written.
+  fail(method.status(refusal, call.arrival.requestId));
   method.unary(refusal, { arrival: call.arrival, succeed: () => {}, fail });
 }
 
