@@ -94,4 +94,5 @@ test("a long request of a caller who may not call is refused before its body is 
   await using raw = new RawClient(served.edge);
   raw.send(`POST ${QUERY} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 57000\r\n\r\n{`);
   await raw.says("HTTP/1.1 401");
+  expect(raw.text).toContain("the token is wrong");
 });

@@ -57,7 +57,7 @@ export class UntakenAnswers {
       if (this.#bytes <= this.#limits.maxUntakenBytes || first === waiting) break;
       this.#cut(first);
     }
-    return { took: (takenBytes) => this.#took(waiting, takenBytes), end: () => void this.#remove(waiting) };
+    return { took: (takenBytes) => this.#took(waiting, takenBytes), end: () => this.#remove(waiting) };
   }
 
   /** Cuts the answers of which nothing was taken in time. `dueMs`: patient ms up to which deadlines are due. */

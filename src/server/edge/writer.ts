@@ -174,7 +174,8 @@ async function writeBytes(response: EdgeResponse, bytes: Uint8Array, to: Taking 
     waiting.took(slice.length);
     if (meter !== undefined) meter.pendingBytes -= slice.length;
     leftBytes -= slice.length;
-  } while (leftBytes > 0 && !isClosed(response) && signal?.aborted !== true);
+    if (isClosed(response) || signal?.aborted === true) break;
+  } while (leftBytes > 0);
   if (meter !== undefined) meter.pendingBytes -= leftBytes;
   waiting.end();
 }
