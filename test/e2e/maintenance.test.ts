@@ -126,7 +126,7 @@ test("an order at one node for an entry of another: seen everywhere, through a r
     const audit = await a.run(["audit", "list", "--kind", "access", "--namespace", "svc.market", "-o", "json"]);
     expect(audit.stdout).toContain("maintenance on for svc.market/web/1 until it is ended; new disks");
     const ofNodes = await a.run(["audit", "list", "--kind", "access", "-o", "json"]);
-    expect(JSON.parse(ofNodes.stdout).records).toContainEqual(
+    expect((JSON.parse(ofNodes.stdout) as { readonly records: readonly unknown[] }).records).toContainEqual(
       expect.objectContaining({ subjects: ["node:b"], detail: "maintenance on for node b, 2 entries until it is ended; kernel" }),
     );
   } finally {

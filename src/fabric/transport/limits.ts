@@ -53,7 +53,7 @@ export const TRANSPORT_LIMITS = {
 export type TransportLimits = OptionsOf<typeof TRANSPORT_LIMITS>;
 
 /** Bytes that a peer may send on a stream before we took them: two frames of records. */
-export const WINDOW_BYTES = 524_288;
+const WINDOW_BYTES = 524_288;
 
 /** Of every HTTP/2 connection between nodes, at either end. */
 const CONNECTION = {

@@ -53,15 +53,8 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
   const nodeId = resolverIdOf(settings);
   const openCore = () => new ResolverCore(options, { nodeId, metrics, audit, random });
   const core = await parts.open("resolver", openCore, (opened) => opened);
-  const copy = await parts.open(
-    "copy on disk",
-    () => openCopy(options, core, directory),
-    (component) => component,
-  );
-  core.onPolicyChanged = copy.hurry;
-  core.followServing((isServing) => {
-    if (isServing) copy.hurry();
-  });
+  const openOwnCopy = () => openCopy(options, core, directory);
+  writeEarly(core, await parts.open("copy on disk", openOwnCopy, (component) => component));
   const { reads, replica, dnsNames, policies } = core.rooms;
   const sources = { reads, replica, dnsNames, policies, identity: core.identity };
   const openSerials = () => ZoneSerials.open({ ...sources, settings, log: log.child("dns") });
@@ -99,6 +92,14 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
   observe(options, metrics, parts);
   const endpoints = await withProcesses(options, { core, crew, zoneSerials: serials?.told, endpoints: endpointsOf(listeners) }, parts);
   return serve(options, core, parts, endpoints);
+}
+
+/** Writes the copy on disk ahead of its time when the policy changes, and when this resolver begins to serve. */
+function writeEarly(core: ResolverCore, copy: { readonly hurry: () => void }): void {
+  core.onPolicyChanged = copy.hurry;
+  core.followServing((isServing) => {
+    if (isServing) copy.hurry();
+  });
 }
 
 /** Where names lead in DNS that have nothing here. */
