@@ -85,7 +85,7 @@ const LATER_COMMANDS: ReadonlySet<string> = new Set([
   "cert",
   "mesh capacity",
   "mesh clusters",
-  "mesh config",
+  "mesh config diff",
   "mesh join",
   "mesh leaders",
   "mesh revoke",

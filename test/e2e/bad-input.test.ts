@@ -395,8 +395,10 @@ describe("What is not there", () => {
     await grpc.ask("unregister", { leaseId: response["leaseId"] ?? "" });
   });
 
-  test.each(["summaryQuery"] as const)("%s comes with a later version", async (rpc) => {
-    expect(await grpc.ask(rpc)).toMatchObject({ code: "UNIMPLEMENTED", reason: "unimplemented" });
+  test("summaries of scope GLOBAL need a setting, which the refusal names", async () => {
+    const refused = await grpc.ask("summaryQuery", { scope: "SCOPE_GLOBAL" });
+    expect(refused).toMatchObject({ code: "FAILED_PRECONDITION", reason: "summaries_disabled" });
+    expect(JSON.stringify(refused)).toContain("summary.keys");
   });
 });
 

@@ -326,10 +326,11 @@ test("where callers without a credential may see nothing they are refused inside
 
 test("questions count against the limits of HTTP requests, and over them are 429", async () => {
   await using node = await start({ more: "[limits]\nreads_per_minute = 60" });
-  const statuses = new Set<number>();
-  for (let i = 0; i < 100; i++) statuses.add((await send(node, { ...get(QUESTION), from: "127.0.7.1" })).status);
-  const refused = await send(node, { ...get(QUESTION), from: "127.0.7.1" });
-  expect([[...statuses], Number(refused.headers["retry-after"]) > 0]).toEqual([[200, 429], true]);
+  const answers = [];
+  for (let i = 0; i < 100; i++) answers.push(await send(node, { ...get(QUESTION), from: "127.0.7.1" }));
+  // A later question may be answered again, because the limit lets one in each second.
+  const refused = answers.find(({ status }) => status === 429);
+  expect([[...new Set(answers.map(({ status }) => status))], Number(refused?.headers["retry-after"]) > 0]).toEqual([[200, 429], true]);
 });
 
 test.each(["https = false", "enabled = false"])("with dns.%s there is no such path", async (dns) => {

@@ -168,7 +168,7 @@ test("scenario 1, delegation: callers are led to the region that owns the name, 
   // Each search finds what is there, and so can be believed of what it does not find.
   const said = await allThatIsSaid(us, cart.namespace, cart.name);
   const saying = (word: string, all: ReadonlyMap<string, string>) => [...all].filter(([, text]) => text.includes(word)).map(([way]) => way);
-  expect(saying(own, said)).toEqual(["CatalogQuery", "Resolve", "CatalogWatch", "DNS", "/sd/prometheus"]);
+  expect(saying(own, said)).toEqual(["CatalogQuery", "Resolve", "CatalogWatch", "audit", "DNS", "/sd/prometheus"]);
   expect(saying(secret, said)).toEqual([]);
   const ofOther = await allThatIsSaid(us, pay.namespace, pay.name);
   expect(ofOther.get("Resolve")).toContain("redirect");

@@ -116,7 +116,7 @@ async function checkDns(here: NodeProcess, there: NodeProcess, { other, own, ttl
   await until("DNS leads there", async () => (await asked("+short", "A", `${other}.svc.market.waymark`)) === "127.0.0.1");
   const places = (await asked("+short", "SRV", `_svc._tcp.${other}.svc.market.waymark`)).split("\n").toSorted();
   const ports = [there.grpc, there.listeners["http"] ?? ""].map((address) => address.split(":")[1]);
-  expect(places).toEqual(ports.map((port) => `0 0 ${port} 127-0-0-1.addr.node.waymark.`).toSorted());
+  expect(places).toEqual(ports.map((port) => `0 1 ${port} 127-0-0-1.addr.node.waymark.`).toSorted());
   expect(await asked("A", `${other}.svc.market.waymark`)).toMatch(new RegExp(`\\s${ttl.source}\\s+IN\\s+A\\s+127\\.0\\.0\\.1`));
   expect(await asked("A", "others.svc.market.waymark")).toContain("status: NXDOMAIN");
   // What is here stays as it is, though it has no address.

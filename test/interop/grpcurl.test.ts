@@ -130,7 +130,14 @@ describe.skipIf(!isThere)(`grpcurl${isThere ? "" : " (skipped: needs grpcurl)"}`
       reason: "INVALID_ARGUMENT",
       field: "cursor",
     },
-    { what: "a method of a later version", method: "SummaryQuery", request: {}, code: 12, reason: "UNIMPLEMENTED", field: undefined },
+    {
+      what: "a question that needs a setting",
+      method: "SummaryQuery",
+      request: { scope: "SCOPE_GLOBAL" },
+      code: 9,
+      reason: "SUMMARIES_DISABLED",
+      field: undefined,
+    },
   ])("shows why $what is refused: reason and field", async ({ method, request, code, reason, field }) => {
     const refused = await call(`${DISCOVERY}/${method}`, request, "-format-error");
     expect(refused.code).toBe(64 + code);

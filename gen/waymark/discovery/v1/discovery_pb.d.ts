@@ -2108,7 +2108,7 @@ export declare const DiscoveryService: GenService<{
     output: typeof SummaryQueryResponseSchema;
   },
   /**
-   * Sends summaries of services and their changes. UNIMPLEMENTED as SummaryQuery.
+   * Sends summaries of services and their changes. FAILED_PRECONDITION (SUMMARIES_DISABLED) on a node that holds no summaries.
    *
    * @generated from rpc waymark.discovery.v1.DiscoveryService.SummaryWatch
    */
