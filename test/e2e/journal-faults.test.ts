@@ -65,12 +65,13 @@ test("Durability: after kill -9 in the middle of writes every acknowledged row i
   }
 });
 
+// A start makes 7 syncs and 13 writes. Then each batch makes one sync and five writes, the last of them to its mark, where a fault refuses no batch.
 test.runIf(hasStrace).each([
-  { fault: "a failing fsync", inject: ["fsync,fdatasync:error=EIO:when=6"] },
-  { fault: "five failing fsyncs", inject: ["fsync,fdatasync:error=EIO:when=7..11"] },
-  { fault: "every third fsync failing", inject: ["fsync,fdatasync:error=EIO:when=6+3"] },
+  { fault: "a failing fsync", inject: ["fsync,fdatasync:error=EIO:when=8"] },
+  { fault: "five failing fsyncs", inject: ["fsync,fdatasync:error=EIO:when=9..13"] },
+  { fault: "every third fsync failing", inject: ["fsync,fdatasync:error=EIO:when=8+3"] },
   { fault: "a full disk", inject: ["pwrite64:error=ENOSPC:when=20..32"] },
-  { fault: "a write error", inject: ["pwrite64:error=EIO:when=23"] },
+  { fault: "a write error", inject: ["pwrite64:error=EIO:when=26"] },
   { fault: "write errors now and then", inject: ["pwrite64:error=EIO:when=21+7"] },
 ])("acknowledged and found after a crash are the same with $fault", async ({ inject }) => {
   using directory = temporaryDirectory();
