@@ -214,7 +214,10 @@ export class NaiveDns {
     );
     const best = new Map<string, number>();
     for (const { entry, target } of targets) {
-      const { host, port: number, priority, weight } = target;
+      const { host, port: number, priority } = target;
+      // A target without a weight has 1, unless a target of the same entry and priority next to it has a weight.
+      const isOutweighed = targets.some((other) => other.entry === entry && other.target.priority === priority && other.target.weight > 0);
+      const weight = target.weight > 0 ? target.weight : isOutweighed ? 0 : 1;
       const distance = entry.zone === view.zone && entry.region === view.region ? 0 : entry.region === view.region ? 1 : 2;
       const level = 10_000 * TIERS[entry.health] + 1_000 * (view.region === "" ? 0 : distance) + Math.min(priority, 999);
       const name = isIp(host) ? `${addressLabel(host)}.addr.node.${this.#bounds.zone}` : host;

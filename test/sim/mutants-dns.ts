@@ -18,7 +18,11 @@ export const DNS_MUTANTS = [
     name: "a drained entry is shown",
     rule: "DNS: no record shows an entry in MAINTENANCE",
     edits: [
-      { file: "src/dns/subject/subject.ts", find: "  return health !== HEALTH.MAINTENANCE;", replace: "  return health !== undefined;" },
+      {
+        file: "src/dns/subject/subject.ts",
+        find: "  return !isDrained(entry);",
+        replace: "  return entry !== undefined || isDrained(entry);",
+      },
     ],
     withinSeeds: 10,
     isOfDns: true,
@@ -29,7 +33,7 @@ export const DNS_MUTANTS = [
     rule: "DNS: addresses are those of the best tier",
     edits: [
       {
-        file: "src/dns/records/shown.ts",
+        file: "src/reading/fitness.ts",
         find: "  return items.filter((_, at) => tiers[at] === best);",
         replace: "  return items.filter((_, at) => (tiers[at] ?? 0) <= best + 1);",
       },

@@ -165,7 +165,7 @@ export const NODE_MUTANTS = [
         replace: "    const count",
       },
     ],
-    withinSeeds: 12,
+    withinSeeds: 16,
     isOfNode: true,
     isCheap: true,
   },
