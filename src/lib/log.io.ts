@@ -1,6 +1,6 @@
 /** Log lines on stderr: JSON by pino, or readable lines for a terminal. Lines are bounded. Nothing is masked here, so callers must not log secrets. */
 import { destination, type Logger, pino, stdSerializers, stdTimeFunctions } from "pino";
-import { isObeyed, visibleJson } from "./formats/visible-text.ts";
+import { hasControlCharacters, visibleJson } from "./formats/visible-text.ts";
 import { type LogLevel, type LogScopes, levelOf } from "./log-scopes.ts";
 
 /** Facts of one event. Names end in units, and values are bounded when written. No field holds a token, a key or a password. */
@@ -156,5 +156,5 @@ function errorText(err: unknown): string {
 }
 
 function printable(text: string): string {
-  return isObeyed(text) ? visibleJson(JSON.stringify(text).slice(1, -1)) : text;
+  return hasControlCharacters(text) ? visibleJson(JSON.stringify(text).slice(1, -1)) : text;
 }

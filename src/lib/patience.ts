@@ -16,7 +16,7 @@ export interface Patience {
 }
 
 /** A standstill that is over. */
-export interface Standstill {
+export interface ProcessPause {
   readonly endMonoMs: number;
   readonly lengthMs: number;
 }
@@ -32,7 +32,7 @@ export const ALL_TIME_COUNTS: Patience = { nowMs: (monoMs) => monoMs, dueMs: (mo
  */
 export class PatientClock implements Patience {
   #seenMonoMs: number | undefined;
-  #last: Standstill = { endMonoMs: Number.NEGATIVE_INFINITY, lengthMs: 0 };
+  #last: ProcessPause = { endMonoMs: Number.NEGATIVE_INFINITY, lengthMs: 0 };
   #graceMs = 0;
   /** The time until the last look that does not count. */
   #skippedMs = 0;
@@ -59,7 +59,7 @@ export class PatientClock implements Patience {
   }
 
   /** The last standstill; before there was any, one of no length that ended infinitely long ago. */
-  get lastStandstill(): Standstill {
+  get lastPause(): ProcessPause {
     return this.#last;
   }
 

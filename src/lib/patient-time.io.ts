@@ -1,5 +1,5 @@
 /** The patient clock of this process's event loop, and timers by it. They are for deadlines of others, never for limits on this process itself. */
-import { LOOK_MS, type Patience, PatientClock, type Standstill } from "./patience.ts";
+import { LOOK_MS, type Patience, PatientClock, type ProcessPause } from "./patience.ts";
 
 // One clock, because a process has one event loop.
 const clock = new PatientClock();
@@ -28,9 +28,9 @@ export function isJustAwake(): boolean {
 }
 
 /** The loop's last standstill. */
-export function lastStandstill(): Standstill {
+export function lastPause(): ProcessPause {
   patientNowMs();
-  return clock.lastStandstill;
+  return clock.lastPause;
 }
 
 export interface PatientTimeout {

@@ -7,7 +7,7 @@ import { NEVER, type Time } from "../lib/machine.ts";
 import { type Candidate, Endpoint } from "./endpoint.ts";
 import { TIERS } from "./fitness.ts";
 import { LEVELS, LevelTurns, type RankOptions, SELECT_POLICY, shareLevels } from "./levels.ts";
-import { Seen, saysFaulty } from "./load.ts";
+import { hasHighErrorRate, Seen } from "./load.ts";
 import { Pool, type PoolOptions } from "./pool.ts";
 
 /** `region` and `zone` are the preferred place; empty text is no preference. `start` differs between programs, so that not all begin with one endpoint. */
@@ -79,7 +79,7 @@ export class Chooser<C extends Candidate> {
   /** Adds an entry, or takes its new fields. What was seen of its endpoint stays. */
   put(candidate: C): Endpoint<C> {
     const endpoint = this.#put(candidate);
-    if (this.#options.policy !== SELECT_POLICY.LOAD_AWARE || !(endpoint.isFaulty || saysFaulty(candidate.view.load))) return endpoint;
+    if (this.#options.policy !== SELECT_POLICY.LOAD_AWARE || !(endpoint.isFaulty || hasHighErrorRate(candidate.view.load))) return endpoint;
     this.#unjudged ??= new Set();
     this.#unjudged.add(endpoint);
     this.#unsettle();

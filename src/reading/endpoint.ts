@@ -3,7 +3,7 @@
 import type { Time } from "../lib/machine.ts";
 import { type Fitness, type HealthNumber, TIERS } from "./fitness.ts";
 import { LEVELS, type Place, type RankOptions, rankOf } from "./levels.ts";
-import { faultyForMs, type Load, Reports, type Seen } from "./load.ts";
+import { errorEjectionMs, type Load, type Seen, SmoothedReports } from "./load.ts";
 import { drawTarget, entryWeight, preferredTargets, type Target } from "./targets.ts";
 
 /** An entry that can be chosen, with the fields that the choice depends on. */
@@ -57,7 +57,7 @@ export class Endpoint<C extends Candidate> {
   seen: Seen | undefined;
   /** Index among those of its pool that may be chosen; -1 if it is not there. */
   index = -1;
-  readonly reports = new Reports();
+  readonly reports = new SmoothedReports();
   /** Whether it was judged to report too many errors. */
   isFaulty = false;
   /** Monotonic times at which its ejections end, for failed calls and for reported errors. 0 if it is not ejected. */
@@ -132,13 +132,13 @@ export class Endpoint<C extends Candidate> {
 
   /** Judges by the errors that its last report tells of. */
   judge({ monoMs, wallMs }: Time): void {
-    const forMs = faultyForMs(this.candidate.view.load, wallMs);
+    const forMs = errorEjectionMs(this.candidate.view.load, wallMs);
     this.isFaulty = forMs > 0;
     this.#faultyUntilMs = this.isFaulty ? monoMs + forMs : 0;
   }
 
   /** It is not ejected for reported errors after all. */
-  pardon(): void {
+  clearErrorEjection(): void {
     this.#faultyUntilMs = 0;
   }
 

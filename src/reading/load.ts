@@ -19,7 +19,7 @@ const HALF_LATENCY_MS = 100;
 const HALF_CLIENTS = 100;
 /** Weight of the most clients in a report. They matter less than the others, because a client may be idle. */
 const CLIENTS_WEIGHT = 0.25;
-/** Half-life of earlier reports in the score of an entry. Reports are seconds old, so callers that followed each one would all swing from one entry to the other. */
+/** Half-life of earlier reports in the score of an entry. SmoothedReports are seconds old, so callers that followed each one would all swing from one entry to the other. */
 const REPORTS_HALF_LIFE_MS = 10_000;
 /** From this reported share of errors on, an entry is ejected, unless its report is older than a half-life. */
 const FAULTY_ERROR_RATE = 0.5;
@@ -30,17 +30,17 @@ export function loadScore(load: Load | undefined, nowWallMs: number): number {
 }
 
 /** Whether a report says that its entry fails too often. */
-export function saysFaulty(load: Load | undefined): boolean {
+export function hasHighErrorRate(load: Load | undefined): boolean {
   return load !== undefined && load.errorRate >= FAULTY_ERROR_RATE;
 }
 
 /** For how long a report ejects its entry from now on, in ms; 0 or less if it does not. */
-export function faultyForMs(load: Load | undefined, nowWallMs: number): number {
-  return load === undefined || !saysFaulty(load) ? 0 : load.observedWallMs + LOAD_HALF_LIFE_MS - nowWallMs;
+export function errorEjectionMs(load: Load | undefined, nowWallMs: number): number {
+  return load === undefined || !hasHighErrorRate(load) ? 0 : load.observedWallMs + LOAD_HALF_LIFE_MS - nowWallMs;
 }
 
 /** The reports of one entry as one score. The first one counts in full, a later one by the time since the one before. */
-export class Reports {
+export class SmoothedReports {
   /** What it was last, as if that were new. */
   score = UNKNOWN_LOAD;
   #last: Load | undefined;
@@ -163,7 +163,7 @@ export function noteLoad(numbers: number[], at: number, { reports, seen, weight 
 }
 
 interface KnownLoad {
-  readonly reports: Reports;
+  readonly reports: SmoothedReports;
   readonly seen: Seen | undefined;
   readonly weight: number;
 }
@@ -194,7 +194,7 @@ const STEEPNESS = 4;
  * The share of its calls that an entry keeps when it has this room, and the other one that. It is a chance and no comparison, with a range in which nothing changes:
  * otherwise equal entries would take all calls in turn, and noise would undo weights.
  */
-export function keptShare(room: number, otherRoom: number): number {
+export function keepProbability(room: number, otherRoom: number): number {
   const enough = EQUAL_ROOM * otherRoom;
   return room >= enough ? 1 : (room / enough) ** STEEPNESS;
 }

@@ -3,7 +3,7 @@ import { fnv64, type Hash64, mixedFraction } from "../lib/hash64.ts";
 import type { Time } from "../lib/machine.ts";
 import { type Candidate, type Endpoint, mostEjected } from "./endpoint.ts";
 import { SELECT_POLICY, type SelectPolicy } from "./levels.ts";
-import { keptShare, LOAD_NUMBERS, noteLoad, roomOf } from "./load.ts";
+import { keepProbability, LOAD_NUMBERS, noteLoad, roomOf } from "./load.ts";
 import { Rotation, type Turns } from "./rotation.ts";
 import { WeightTree } from "./weight-tree.ts";
 
@@ -103,13 +103,13 @@ export class Pool<C extends Candidate> {
     this.#sort(endpoint, () => endpoint.judge(time));
     this.#faultyCount += Number(endpoint.isFaulty) - before;
     if (this.#faultyCount * 2 > total) {
-      for (const one of this.#ejected.filter(({ isFaulty }) => isFaulty)) this.#sort(one, () => one.pardon());
+      for (const one of this.#ejected.filter(({ isFaulty }) => isFaulty)) this.#sort(one, () => one.clearErrorEjection());
     } else if (endpoint.index !== -1 && endpoint.ejectedUntilMs > time.monoMs && this.#ejected.length < mostEjected(total)) {
       this.#take(endpoint);
       this.#hold(endpoint);
       return;
     }
-    if (endpoint.index !== -1) endpoint.pardon();
+    if (endpoint.index !== -1) endpoint.clearErrorEjection();
   }
 
   /** Puts an ejected member to its place again after a change of its ejection. */
@@ -182,7 +182,7 @@ export class Pool<C extends Candidate> {
     if (this.#members.length < 2) return this.#members[first];
     const second = this.#drawOther(first, random());
     const moment = { time, typicalMs: this.#typicalMs, meanWeight: this.#totalWeight / this.#members.length };
-    const kept = keptShare(roomOf(this.#loads, first * LOAD_NUMBERS, moment), roomOf(this.#loads, second * LOAD_NUMBERS, moment));
+    const kept = keepProbability(roomOf(this.#loads, first * LOAD_NUMBERS, moment), roomOf(this.#loads, second * LOAD_NUMBERS, moment));
     return this.#members[kept < 1 && random() >= kept ? second : first];
   }
 

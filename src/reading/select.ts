@@ -7,7 +7,7 @@ import type { Time } from "../lib/machine.ts";
 import { type Candidate, Endpoint, type TargetOf } from "./endpoint.ts";
 import { healthText, isReachable, TIERS } from "./fitness.ts";
 import { LEVELS, levelText, type RankOptions, SELECT_POLICY, shareLevels } from "./levels.ts";
-import { loadScore, saysFaulty } from "./load.ts";
+import { hasHighErrorRate, loadScore } from "./load.ts";
 import { halvesOf, Pool, rendezvous } from "./pool.ts";
 import type { NameTurns } from "./turns.ts";
 
@@ -102,7 +102,7 @@ function choose<C extends Candidate>(
   const pool = new Pool<C>({ policy, start: turns.start }, turns.pools[rank]);
   const members = choosable.filter((one) => one.rank === rank);
   for (const one of members) pool.put(one);
-  if (policy === SELECT_POLICY.LOAD_AWARE) for (const one of members) if (saysFaulty(one.candidate.view.load)) pool.judge(one, time);
+  if (policy === SELECT_POLICY.LOAD_AWARE) for (const one of members) if (hasHighErrorRate(one.candidate.view.load)) pool.judge(one, time);
   const endpoint = policy === SELECT_POLICY.HASH ? pool.byHash(fnv64(hashKey), undefined) : pool.choose(time, random);
   if (!pool.isByLoad) turns.pools[rank] = pool.turns ?? turns.pools[rank];
   return endpoint && { endpoint, isByLoad: pool.isByLoad, shares };

@@ -27,7 +27,7 @@ function totalWeight(targets: readonly Target[]): number {
  * The weights of targets for a reader that sees only these, such as a client of SRV records. It is 0 only next to a target of the same entry and priority that
  * has a weight: HAProxy sends nothing to a server of weight 0, and answers 503 if all have it.
  */
-export function shownWeights(shown: readonly { readonly entry: object; readonly target: Target }[]): readonly number[] {
+export function effectiveWeights(shown: readonly { readonly entry: object; readonly target: Target }[]): readonly number[] {
   const weighed = new Map<object, Set<number>>();
   for (const { entry, target } of shown) if (target.weight > 0) weighed.set(entry, (weighed.get(entry) ?? new Set()).add(target.priority));
   return shown.map(({ entry, target }) => target.weight || (weighed.get(entry)?.has(target.priority) === true ? 0 : 1));

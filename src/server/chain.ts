@@ -20,7 +20,7 @@ import { KnownStreams } from "./known-streams.ts";
 import { type ListBounds, type MessagePlan, planner } from "./request-shape/plan.ts";
 import { type RpcStatus, statusFrom } from "./status.ts";
 import type { TurnBudget } from "./turn-budget.ts";
-import { type SentRequest, UnreadRequest } from "./unread-request.ts";
+import { type SentRequest, UndecodedRequest } from "./undecoded-request.ts";
 
 /** Names a call in logs and in the audit. */
 export interface CallName {
@@ -254,14 +254,14 @@ export class MethodChain {
    * What stands between a known caller and the handler. Returns the request, which is read last and only where the headers allow the call.
    * Throws WaymarkError to refuse; `finish` is still owed.
    */
-  #admit<T extends object | undefined>(context: CallContext, arrival: Arrival, request: T | UnreadRequest): T | Message | WaymarkError {
+  #admit<T extends object | undefined>(context: CallContext, arrival: Arrival, request: T | UndecodedRequest): T | Message | WaymarkError {
     const { caller } = context;
     if (this.#wantsCredential !== undefined && !caller.isAuthenticated) this.#refuseAnonymous(this.#wantsCredential(), context);
     if (arrival.isLimited !== true) this.#limit?.(context);
     const isOwnersCall = this.#isDecidedByRequest(caller);
     if (!isOwnersCall) this.#authorise(context, undefined);
     if (arrival.timeoutMs !== undefined && arrival.timeoutMs <= 0) throw expired();
-    const read = request instanceof UnreadRequest ? request.read() : request;
+    const read = request instanceof UndecodedRequest ? request.read() : request;
     if (isOwnersCall) this.#authorise(context, read);
     return read;
   }
@@ -337,7 +337,7 @@ export class MethodChain {
     try {
       const caller = this.#identify(exchange.arrival, requestId);
       if (caller instanceof Promise) {
-        if (request instanceof UnreadRequest) request.hold();
+        if (request instanceof UndecodedRequest) request.hold();
         caller.then(
           (known) => this.#runLater(request, exchange, { caller: known, time: this.#ports.now(), requestId, deadlineMonoMs }),
           (thrown: unknown) => this.#refuse(thrown, exchange, requestId, time),
@@ -423,7 +423,7 @@ export class MethodChain {
     };
     const caller = this.#identify(arrival, requestId);
     if (!(caller instanceof Promise)) return admit(caller);
-    if (sent instanceof UnreadRequest) sent.hold();
+    if (sent instanceof UndecodedRequest) sent.hold();
     return caller.then(admit);
   }
 

@@ -14,7 +14,7 @@ import { peerOf } from "./peer.io.ts";
 import { protobufFault } from "./request-shape/protobuf.ts";
 import { type RpcStatus, statusBytes } from "./status.ts";
 import { RequestStream, SourceStream, type StreamExchange } from "./streams.ts";
-import { type SentRequest, UnreadRequest } from "./unread-request.ts";
+import { type SentRequest, UndecodedRequest } from "./undecoded-request.ts";
 
 /** How many of the largest requests of a service with a bound of its own may be held before they are whole, over all connections. */
 const MAX_HELD_REQUESTS = 1_024;
@@ -44,7 +44,7 @@ function grpcMethod(method: MethodChain, bounds: AssemblyBounds | undefined): Me
   switch (desc.methodKind) {
     case "unary": {
       const answer = (request: SentRequest, call: Call) => method.unary(request, new GrpcExchange(call, desc.output));
-      const handle = (bytes: Uint8Array, call: Call) => answer(new UnreadRequest(bytes, decode), call);
+      const handle = (bytes: Uint8Array, call: Call) => answer(new UndecodedRequest(bytes, decode), call);
       return { path, kind: "unary", handle, refused: answer, judgeHeaders, ...own };
     }
     case "server_streaming": {
@@ -54,7 +54,7 @@ function grpcMethod(method: MethodChain, bounds: AssemblyBounds | undefined): Me
         exchange.onGone(() => stream.gone());
         stream.open(request);
       };
-      const handle = (bytes: Uint8Array, call: Call) => open(new UnreadRequest(bytes, decode), call);
+      const handle = (bytes: Uint8Array, call: Call) => open(new UndecodedRequest(bytes, decode), call);
       return { path, kind: "server_streaming", handle, refused: open, judgeHeaders, ...own };
     }
     case "client_streaming":

@@ -10,7 +10,7 @@ import { outlived, withdrawn } from "./call-end.ts";
 import type { AdmittedStream, Arrival, MethodChain } from "./chain.ts";
 import type { KnownStream } from "./known-streams.ts";
 import type { RpcStatus } from "./status.ts";
-import type { SentRequest } from "./unread-request.ts";
+import type { SentRequest } from "./undecoded-request.ts";
 
 /** A stream as its transport has it. An order to one that is gone does nothing. */
 export interface StreamExchange {

@@ -5,7 +5,7 @@ import { DatabaseSync } from "node:sqlite";
 import { pathToFileURL } from "node:url";
 import { makePrivateDirectory } from "../lib/private-directory.io.ts";
 import { hasSeal, readSeal, sealCleanStop, syncDirectory } from "./clean-stop.io.ts";
-import { readMark } from "./commit-mark.io.ts";
+import { readWatermark } from "./commit-watermark.io.ts";
 import { walDamage } from "./wal-check.ts";
 
 /** Why a directory or file is not used. */
@@ -21,7 +21,7 @@ export interface DatabaseFormat {
   readonly version: number;
   /** Whether the file has the seal of a clean stop whenever it has no log (`clean-stop.io.ts`). */
   readonly isSealed: boolean;
-  /** SQL that reads `number`, the number of the last commit, which the mark is compared with (`commit-mark.io.ts`). */
+  /** SQL that reads `number`, the number of the last commit, which the mark is compared with (`commit-watermark.io.ts`). */
   readonly lastCommit: string;
   /** SQL that creates the tables. */
   readonly schema: string;
@@ -155,15 +155,15 @@ function checkSeal(path: string, format: DatabaseFormat, takesAsItIs: boolean): 
 }
 
 /** Compares the database with the mark of its last commit. Throws `FileRefused`. */
-function checkMark(path: string, format: DatabaseFormat, db: DatabaseSync): void {
-  const { last, marked } = lastCommits(path, format, db);
-  if (last >= marked) return;
-  throw lostLog(path, `${path}-wal is cut short: it ends with commit ${last}, and commit ${marked} was on disk (${format.name}.mark)`);
+function checkWatermark(path: string, format: DatabaseFormat, db: DatabaseSync): void {
+  const { last, watermark } = lastCommits(path, format, db);
+  if (last >= watermark) return;
+  throw lostLog(path, `${path}-wal is cut short: it ends with commit ${last}, and commit ${watermark} was on disk (${format.name}.mark)`);
 }
 
 /** The numbers of the last commit that the database has, and of the last one that its mark knows of. */
 export function lastCommits(path: string, format: DatabaseFormat, db: DatabaseSync) {
-  return { last: Number(db.prepare(format.lastCommit).get()?.["number"] ?? 0), marked: readMark(path) };
+  return { last: Number(db.prepare(format.lastCommit).get()?.["number"] ?? 0), watermark: readWatermark(path) };
 }
 
 /** The refusal of a file without all of its log. */
@@ -243,7 +243,7 @@ export class Inspection {
       if (check?.["quick_check"] !== "ok") throw damaged(path, String(check?.["quick_check"]));
       const version = this.db.prepare("PRAGMA user_version").get()?.["user_version"];
       if (version !== format.version) throw damaged(path, `its format version is ${String(version)}, expected ${format.version}`);
-      if (!takesAsItIs) checkMark(path, format, this.db);
+      if (!takesAsItIs) checkWatermark(path, format, this.db);
     } catch (error) {
       this.close();
       throw refusalOf(path, error);

@@ -11,7 +11,7 @@ import { Chain, MethodChain, type UnaryExchange } from "../../src/server/chain.t
 import type { EdgeRequest, EdgeResponse } from "../../src/server/edge/sockets.io.ts";
 import type { Detail, RpcStatus } from "../../src/server/status.ts";
 import { TurnBudget } from "../../src/server/turn-budget.ts";
-import { type SentRequest, UnreadRequest } from "../../src/server/unread-request.ts";
+import { type SentRequest, UndecodedRequest } from "../../src/server/undecoded-request.ts";
 import type { Handler, Service } from "../../src/services/service.ts";
 import {
   ConformancePayload_RequestInfoSchema,
@@ -51,7 +51,7 @@ class ConformanceMethod extends MethodChain {
   override judgeHeaders(): undefined {}
 
   override unary(sent: SentRequest, exchange: UnaryExchange): void {
-    const request = sent instanceof UnreadRequest ? sent.read() : sent;
+    const request = sent instanceof UndecodedRequest ? sent.read() : sent;
     if (request instanceof WaymarkError) return exchange.fail(plainStatus(this.status(request, "")), "");
     if (this.name === "Unimplemented") return exchange.fail(plainStatus(this.status(new WaymarkError("unimplemented", this.path), "")), "");
     // The test counts these lines: the suite must have asked for both ways.

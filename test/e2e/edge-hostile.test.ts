@@ -384,7 +384,7 @@ test.each([
   { what: "a stream of Connect", sends: endlessWatch("application/connect+json", Buffer.from('{"namespace":"endless"}')) },
   { what: "a stream of gRPC-Web", sends: endlessWatch("application/grpc-web+proto", Buffer.from("\n\u0007endless")) },
 ])("$what of which its client takes nothing any more is cut with its connection, and counted", async ({ sends }) => {
-  await using served = await unreadable({ takeTimeoutMs: 300 });
+  await using served = await unreadable({ progressTimeoutMs: 300 });
   await using raw = new RawClient(served.edge, { isReading: false });
   raw.send(sends);
   await until("the answer is cut", () => cutCount(served) === 1 && served.edge.acceptor.sockets.size === 0);
@@ -392,7 +392,7 @@ test.each([
 });
 
 test("over HTTP/2 an answer that is not read is cut alone, and its connection goes on", async () => {
-  await using served = await unreadable({ takeTimeoutMs: 300 });
+  await using served = await unreadable({ progressTimeoutMs: 300 });
   const client = session(served);
   const list = client.request({ ":path": "/sd/prometheus" }).on("error", () => {});
   await until("the list is cut", () => cutCount(served) === 1);
@@ -409,7 +409,7 @@ test("over HTTP/2 an answer that is not read is cut alone, and its connection go
 
 test("answers that nobody reads hold a bounded number of bytes over all connections: those that wait longest are cut", async () => {
   const maxHeld = 10;
-  await using served = await unreadable({ maxUntakenBytes: maxHeld * 65_536 });
+  await using served = await unreadable({ maxUnreadBytes: maxHeld * 65_536 });
   const clients = Array.from({ length: 60 }, () => new RawClient(served.edge, { isReading: false }));
   for (const client of clients) client.send(LIST);
   await until("all but a few are cut", () => cutCount(served) === clients.length - maxHeld);

@@ -23,7 +23,7 @@ test.each([300, 2_000, 31_500, 86_400_000])(
     run(clock, wokeMs, wokeMs + 200);
     expect(clock.dueMs(wokeMs + 249)).toBe(1_249);
     expect([clock.dueMs(wokeMs + 250), clock.isJustAwake]).toEqual([1_500, false]);
-    expect(clock.lastStandstill).toEqual({ endMonoMs: wokeMs, lengthMs });
+    expect(clock.lastPause).toEqual({ endMonoMs: wokeMs, lengthMs });
     run(clock, wokeMs + 250, wokeMs + 9_000);
     expect(clock.dueMs(wokeMs + 9_000)).toBe(10_250);
   },

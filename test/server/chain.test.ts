@@ -17,7 +17,7 @@ import {
   sentRequestId,
   type UnaryExchange,
 } from "../../src/server/chain.ts";
-import { UnreadRequest } from "../../src/server/unread-request.ts";
+import { UndecodedRequest } from "../../src/server/undecoded-request.ts";
 import { HealthBoard } from "../../src/services/health.ts";
 import type { CallContext, Service } from "../../src/services/service.ts";
 import { demoChain, demoService } from "../fakes/demo-service.ts";
@@ -304,7 +304,7 @@ test.each([
 /** A request that counts how often it is decoded. */
 function unread(namespace: string) {
   const counted = { decodeCount: 0 };
-  const sent = new UnreadRequest(new Uint8Array(), () => {
+  const sent = new UndecodedRequest(new Uint8Array(), () => {
     counted.decodeCount += 1;
     return request(namespace);
   });

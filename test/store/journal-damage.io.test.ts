@@ -91,7 +91,7 @@ function markIn(directory: string): string {
   return readFileSync(join(directory, "journal.mark"), "latin1");
 }
 
-/** As `CommitMark` writes it. */
+/** As `CommitWatermark` writes it. */
 function markOf(number: number): string {
   return `${`${number} ${crc32(String(number))}`.padEnd(39)}\n`;
 }

@@ -208,7 +208,7 @@ function balancerAddresses({ status }: Service): readonly string[] {
 }
 
 /** A target for each port with a number. A port without a number means all ports, so without any number there is one target without a port. */
-function targetsAt(host: string, ports: readonly Port[] | null | undefined): Target[] {
+function targetsAt(host: string, ports: readonly ManifestPort[] | null | undefined): Target[] {
   const targets = (ports ?? []).flatMap((port) =>
     typeof port.port === "number"
       ? [create(TargetSchema, { name: port.name ?? "", host, port: port.port, protocol: protocolOf(port) })]
@@ -247,7 +247,7 @@ function healthOf({ conditions }: Endpoint, isReadyAnyway: boolean): HealthStatu
   return isServing ? HealthStatus.DEGRADED : HealthStatus.CRITICAL;
 }
 
-interface Port extends PortWords {
+interface ManifestPort extends PortWords {
   readonly port?: number | null | undefined;
 }
 

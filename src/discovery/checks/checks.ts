@@ -11,7 +11,7 @@ import { NEVER, type Time } from "../../lib/machine.ts";
 import type { Patience } from "../../lib/patience.ts";
 import type { EntryFollower } from "../registrar/registrar.ts";
 import { type AliasOf, aliasOutcome } from "./alias.ts";
-import { FairPlaces } from "./fair-places.ts";
+import { FairShareLimiter } from "./fair-share-limiter.ts";
 import { failed, type Outcome, PASSED } from "./outcome.ts";
 import { isName, type Probe, probeOf } from "./probe.ts";
 import { type DoubtChange, Turns } from "./turns.ts";
@@ -89,9 +89,9 @@ export class Checks implements EntryFollower {
   readonly #heap = new DeadlineHeap();
   readonly #flights = new Map<number, Flight>();
   /** Places of probes under way. Their owners are those of `#flights`. */
-  readonly #places = new FairPlaces<Watch>({ placeCount: MAX_IN_FLIGHT, reservedCount: 0 });
+  readonly #probeSlots = new FairShareLimiter<Watch>({ slotCount: MAX_IN_FLIGHT, reservedCount: 0 });
   /** A look-up cannot be stopped, so one stays free for the owners that have none. */
-  readonly #lookups = new FairPlaces<Watch>({ placeCount: MAX_LOOKUPS, reservedCount: 1 });
+  readonly #lookupSlots = new FairShareLimiter<Watch>({ slotCount: MAX_LOOKUPS, reservedCount: 1 });
   /** Owners of the look-ups under way, by the ids of their probes. */
   readonly #lookupOwners = new Map<number, string>();
   /** A check began to wait, or a place or look-up became free. */
@@ -129,7 +129,7 @@ export class Checks implements EntryFollower {
 
   /** Checks that are due, and wait for a place or a look-up. */
   get waitingCount(): number {
-    return this.#places.waitingCount + this.#lookups.waitingCount;
+    return this.#probeSlots.waitingCount + this.#lookupSlots.waitingCount;
   }
 
   /** How many checks there are. Unwatched ones never run, because `checks.enabled` is false. O(checks). */
@@ -190,15 +190,15 @@ export class Checks implements EntryFollower {
     this.#heap.remove(watch.id);
     this.#turns.dropped(watch);
     this.#unwritten.delete(watch.entry);
-    this.#lookups.withdraw(owner, watch);
-    this.#places.withdraw(owner, watch);
-    if (this.#parts.isEnabled && isNamed(watch)) this.#lookups.part(owner);
+    this.#lookupSlots.cancel(owner, watch);
+    this.#probeSlots.cancel(owner, watch);
+    if (this.#parts.isEnabled && isNamed(watch)) this.#lookupSlots.unregister(owner);
   }
 
   #add(watch: Watch, { monoMs }: Time): void {
     this.#turns.added(watch);
     if (!this.#parts.isEnabled) return;
-    if (isNamed(watch)) this.#lookups.join(watch.entry.owner);
+    if (isNamed(watch)) this.#lookupSlots.register(watch.entry.owner);
     const { patience, random } = this.#parts;
     const { intervalMs } = watch.times;
     watch.outcomeMs = patience.nowMs(monoMs);
@@ -256,7 +256,7 @@ export class Checks implements EntryFollower {
     if (flight === undefined) return;
     this.#flights.delete(id);
     const { watch, fromMonoMs, isVoid } = flight;
-    this.#places.leave(watch.entry.owner);
+    this.#probeSlots.release(watch.entry.owner);
     this.#mayLaunch = true;
     if (watch.isGone) return;
     this.#again(watch, fromMonoMs, time);
@@ -268,7 +268,7 @@ export class Checks implements EntryFollower {
     const owner = this.#lookupOwners.get(id);
     if (owner === undefined) return;
     this.#lookupOwners.delete(id);
-    this.#lookups.leave(owner);
+    this.#lookupSlots.release(owner);
     this.#mayLaunch = true;
   }
 
@@ -318,7 +318,7 @@ export class Checks implements EntryFollower {
   /** A name waits until it can have a look-up and a place together, so that no check keeps one while it waits for the other. */
   #wait(watch: Watch): void {
     watch.isWaiting = true;
-    (isNamed(watch) ? this.#lookups : this.#places).wait(watch.entry.owner, watch);
+    (isNamed(watch) ? this.#lookupSlots : this.#probeSlots).enqueue(watch.entry.owner, watch);
     this.#mayLaunch = true;
     if (!watch.threshold.isNotRun) this.#heap.set(watch.id, this.#parts.patience.dueMonoMs(notRunMs(watch)));
   }
@@ -335,22 +335,22 @@ export class Checks implements EntryFollower {
 
   #launchWaiting(time: Time, orders: CheckOrder[]): void {
     this.#mayLaunch = false;
-    const canClaim = (owner: string) => this.#places.mayTake(owner) || this.#places.overdrawnFor(owner) !== undefined;
-    while (!this.#places.isExhausted) {
-      const watch = this.#lookups.take(canClaim);
+    const canAcquire = (owner: string) => this.#probeSlots.canAcquire(owner) || this.#probeSlots.preemptibleFor(owner) !== undefined;
+    while (!this.#probeSlots.isExhausted) {
+      const watch = this.#lookupSlots.acquireNext(canAcquire);
       if (watch === undefined) break;
       const { owner } = watch.entry;
-      const overdrawn = this.#places.overdrawnFor(owner);
-      if (overdrawn !== undefined) this.#cut(overdrawn, orders);
-      const hasPlace = this.#places.claim(owner);
-      assert(hasPlace, "a look-up is taken when there is a place", { owner });
+      const preemptible = this.#probeSlots.preemptibleFor(owner);
+      if (preemptible !== undefined) this.#cut(preemptible, orders);
+      const hasSlot = this.#probeSlots.tryAcquire(owner);
+      assert(hasSlot, "a look-up is taken when there is a place", { owner });
       this.#launch(watch, time, orders);
     }
     for (;;) {
-      const watch = this.#places.take();
-      const { overdrawn } = this.#places;
+      const watch = this.#probeSlots.acquireNext();
+      const { preemptible } = this.#probeSlots;
       if (watch !== undefined) this.#launch(watch, time, orders);
-      else if (overdrawn !== undefined) this.#cut(overdrawn, orders);
+      else if (preemptible !== undefined) this.#cut(preemptible, orders);
       else return;
     }
   }
@@ -373,7 +373,7 @@ export class Checks implements EntryFollower {
     const flight = this.#flights.get(id);
     assert(flight !== undefined, "an owner has a probe for each place that it took", { owner });
     this.#flights.delete(id);
-    this.#places.leave(owner);
+    this.#probeSlots.release(owner);
     orders.push({ kind: "cutProbe", id });
     if (!flight.watch.isGone) this.#wait(flight.watch);
   }

@@ -1,7 +1,7 @@
 /** Load reports of own entries. They are kept here, and sent to other nodes only if they differ enough (semantics.md, Load). */
 import type { LoadView } from "../../catalog/entry/view.ts";
 import type { Health, KeyText } from "../../catalog/record/record.ts";
-import { loadScore, saysFaulty } from "../../reading/load.ts";
+import { hasHighErrorRate, loadScore } from "../../reading/load.ts";
 
 /** The report about one entry in a renewal. */
 export interface Report {
@@ -100,6 +100,6 @@ export function loadBand(load: LoadView): number {
   const quarter = load.utilization >= 0.9 ? 4 : Math.min(3, Math.floor(load.utilization * 4));
   const octave = load.latencyMs < 1 ? 0 : Math.min(LATENCY_BANDS - 1, 1 + Math.floor(Math.log2(load.latencyMs)));
   const crowd = load.activeClients < 1 ? 0 : Math.min(CLIENT_BANDS - 1, 1 + Math.floor(Math.log2(load.activeClients) / 2));
-  const errors = load.errorRate <= 0 ? 0 : load.errorRate < 0.01 ? 1 : load.errorRate < 0.1 ? 2 : saysFaulty(load) ? 4 : 3;
+  const errors = load.errorRate <= 0 ? 0 : load.errorRate < 0.01 ? 1 : load.errorRate < 0.1 ? 2 : hasHighErrorRate(load) ? 4 : 3;
   return ((errors * CLIENT_BANDS + crowd) * 5 + quarter) * LATENCY_BANDS + octave;
 }

@@ -1,7 +1,7 @@
 /** SRV records. */
 import { hasPort } from "../../catalog/entry/ports.ts";
 import type { EntryView } from "../../catalog/entry/view.ts";
-import { shownWeights } from "../../reading/targets.ts";
+import { effectiveWeights } from "../../reading/targets.ts";
 import { formatName, parseHostName } from "../names/names.ts";
 import type { Subject, SubjectTarget } from "../subject/subject.ts";
 import type { RecordContext, RecordOf } from "./record.ts";
@@ -44,7 +44,7 @@ function targetName({ target, address }: SubjectTarget, { zone }: RecordContext)
 
 /** The sort keeps the catalog's order within a priority of a rank. */
 function byRank(targets: readonly SubjectTarget[], locality: RecordContext["locality"]) {
-  const weights = shownWeights(targets);
+  const weights = effectiveWeights(targets);
   const ranked = targets.map((one, i) => ({ rank: rankOf(one, locality), one, weight: weights[i] ?? 0 }));
   return ranked.toSorted((a, b) => a.rank - b.rank || a.one.target.priority - b.one.target.priority);
 }

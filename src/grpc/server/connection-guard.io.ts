@@ -11,8 +11,8 @@ import type { Http2Server, Http2Session, IncomingHttpHeaders, ServerHttp2Session
 import type { Socket } from "node:net";
 import { withoutMapping } from "../../lib/addresses.ts";
 import { assert } from "../../lib/errors.ts";
-import type { Standstill } from "../../lib/patience.ts";
-import { lastStandstill, patientDueMs, patientNowMs } from "../../lib/patient-time.io.ts";
+import type { ProcessPause } from "../../lib/patience.ts";
+import { lastPause, patientDueMs, patientNowMs } from "../../lib/patient-time.io.ts";
 import { firstOf, parseTimeout } from "../wire/request-head.ts";
 import { endInNextTurn } from "../wire/session-end.io.ts";
 import { HTTP2_ERROR } from "../wire/status.ts";
@@ -283,8 +283,8 @@ interface Watched {
 }
 
 /** The last pause of this process, if it ended less than `agoMs` ago. */
-function pauseWithin(agoMs: number): Standstill | undefined {
-  const standstill = lastStandstill();
+function pauseWithin(agoMs: number): ProcessPause | undefined {
+  const standstill = lastPause();
   return performance.now() - standstill.endMonoMs < agoMs ? standstill : undefined;
 }
 

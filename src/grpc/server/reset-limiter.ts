@@ -3,7 +3,7 @@
  * client nothing and never reach the limit on open streams (rapid reset, CVE-2023-44487). nghttp2 has a limit of its own, but it cannot know
  * that a pause of this process kept a call waiting until its client gave up.
  */
-import type { Standstill } from "../../lib/patience.ts";
+import type { ProcessPause } from "../../lib/patience.ts";
 
 export interface ResetLimits {
   /** Resets in one burst, in addition to one for each lasting stream, because all watches of a client may end together. */
@@ -27,7 +27,7 @@ const UNKNOWN_TIMEOUT_MS = 250;
 export interface StreamReset {
   readonly monoMs: number;
   readonly timeoutMs?: number | undefined;
-  readonly pause?: Standstill | undefined;
+  readonly pause?: ProcessPause | undefined;
 }
 
 export class ResetLimiter {
@@ -71,7 +71,7 @@ export class ResetLimiter {
    * the timeouts of all of them together are at most the pause once for each place. Without this bound, the work of reading such
    * resets could cause the next pause.
    */
-  #wasKeptWaiting(timeoutMs = UNKNOWN_TIMEOUT_MS, { endMonoMs, lengthMs }: Standstill): boolean {
+  #wasKeptWaiting(timeoutMs = UNKNOWN_TIMEOUT_MS, { endMonoMs, lengthMs }: ProcessPause): boolean {
     if (endMonoMs !== this.#pauseEndMonoMs) {
       this.#pauseEndMonoMs = endMonoMs;
       // A short pause may follow a long one whose backlog is still being read.

@@ -6,7 +6,7 @@ const OBEYED = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u206
 const OBEYED_IN_JSON = /[\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu;
 
 /** Whether a text has such characters. */
-export function isObeyed(text: string): boolean {
+export function hasControlCharacters(text: string): boolean {
   return text.search(OBEYED) !== -1;
 }
 

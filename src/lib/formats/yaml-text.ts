@@ -1,6 +1,6 @@
 /** YAML of a document. Texts with characters that a terminal would obey are quoted, with these characters as escapes. */
 import { type CreateNodeOptions, Document, Scalar, type ToStringOptions, visit } from "yaml";
-import { isObeyed, visibleJson } from "./visible-text.ts";
+import { hasControlCharacters, visibleJson } from "./visible-text.ts";
 
 /** Characters that a block of several lines may have. */
 const LAYOUT = /[\n\t]/g;
@@ -9,7 +9,7 @@ export function toYaml(json: unknown, options: CreateNodeOptions & ToStringOptio
   const document = new Document(json, options);
   visit(document, {
     Scalar: (_key, node) => {
-      if (typeof node.value === "string" && isObeyed(node.value.replaceAll(LAYOUT, ""))) node.type = Scalar.QUOTE_DOUBLE;
+      if (typeof node.value === "string" && hasControlCharacters(node.value.replaceAll(LAYOUT, ""))) node.type = Scalar.QUOTE_DOUBLE;
     },
   });
   return visibleJson(document.toString(options));

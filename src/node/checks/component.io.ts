@@ -16,7 +16,7 @@ import { Prober } from "./prober.io.ts";
 export type ChecksCore = Pick<NodeCore, "checks" | "driver" | "metrics">;
 
 export function openChecks({ checks }: Settings, core: ChecksCore, log: Log): Component {
-  const probes = new Probes(core.driver, new Prober(new Reach(checks.allowed)), log);
+  const probes = new ProbeRunner(core.driver, new Prober(new Reach(checks.allowed)), log);
   const unfollow = core.driver.follow((told) => follow(told, probes, log));
   return {
     start: () => {
@@ -38,7 +38,7 @@ export function openChecks({ checks }: Settings, core: ChecksCore, log: Log): Co
 
 const UNWATCHED = "entries that were kept have checks, and nobody runs them: checks.enabled is false";
 
-function follow(told: Told, probes: Probes, log: Log): void {
+function follow(told: Told, probes: ProbeRunner, log: Log): void {
   if (told.kind === "probe") void probes.run(told);
   if (told.kind === "cutProbe") probes.cut(told.id);
   if (told.kind !== "doubt") return;
@@ -52,7 +52,7 @@ function follow(told: Told, probes: Probes, log: Log): void {
 }
 
 /** The probes under way, by the ids of their orders. */
-class Probes {
+class ProbeRunner {
   readonly #driver: ChecksCore["driver"];
   readonly #prober: Prober;
   readonly #log: Log;

@@ -11,7 +11,7 @@ import { jsonFault } from "../request-shape/json.ts";
 import { protobufFault } from "../request-shape/protobuf.ts";
 import type { RpcStatus } from "../status.ts";
 import { joined, MessagesOfBody } from "./messages.ts";
-import type { UntakenAnswers } from "./untaken.ts";
+import type { UnreadAnswers } from "./unread-answers.ts";
 
 /** Bytes of requests that have not wholly arrived, over all connections. */
 export interface BodyBudget {
@@ -31,7 +31,7 @@ export interface EdgeArrival extends Arrival {
   /** Counts of the HTTP/2 connection it came on: what it brings and what it has not taken yet. */
   readonly meter: { usefulBytes: number; pendingBytes: number } | undefined;
   /** Answers that their clients have not read, over all connections. */
-  readonly untaken: UntakenAnswers;
+  readonly unread: UnreadAnswers;
   /** Of that connection: requests that have not arrived. */
   readonly arriving: Set<Arriving> | undefined;
   /** The connection, to charge what it makes us inflate. */

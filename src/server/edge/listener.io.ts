@@ -29,7 +29,7 @@ import { bodyInOnePiece, type PlainAnswer, type PlainMethod } from "./plain-call
 import { authorityOf, quoted, readAbsoluteForm, twoHostsFault, universalRequest, urlFault } from "./request.io.ts";
 import { type EdgeMethod, edgeMethods, prepareRequest } from "./rpc.ts";
 import { type EdgeLimits, type EdgeRequest, type EdgeResponse, type EdgeSocketEvents, EdgeSockets } from "./sockets.io.ts";
-import { UntakenAnswers } from "./untaken.ts";
+import { UnreadAnswers } from "./unread-answers.ts";
 import { isClosed, write, writeAnswer, writeJson } from "./writer.ts";
 
 export interface EdgeListenerOptions extends Port {
@@ -146,7 +146,7 @@ export class EdgeDispatcher {
   readonly #routes: HttpRoutes;
   readonly #methods: ReadonlyMap<string, EdgeMethod>;
   readonly #budget: BodyBudget;
-  readonly #untaken: UntakenAnswers;
+  readonly #unread: UnreadAnswers;
   readonly #unreadTimer: NodeJS.Timeout;
   readonly #maxMessageBytes: number;
   readonly #browserRules: BrowserRules;
@@ -156,11 +156,11 @@ export class EdgeDispatcher {
     this.#options = options;
     this.#browserRules = new BrowserRules({ takesAnyHost: options.tls !== undefined, hosts: [], corsOrigins: [], ...options.web });
     this.#budget = { maxBytes: limits.maxBufferedBytes, usedBytes: 0 };
-    this.#untaken = new UntakenAnswers(limits, {
+    this.#unread = new UnreadAnswers(limits, {
       nowMs: patientNowMs,
       onCut: (address) => options.onCut("unread_answer", address),
     });
-    this.#unreadTimer = setInterval(() => this.#untaken.check(patientDueMs()), UNREAD_CHECK_MS).unref();
+    this.#unreadTimer = setInterval(() => this.#unread.check(patientDueMs()), UNREAD_CHECK_MS).unref();
     this.#maxMessageBytes = limits.maxMessageBytes;
     const { services, chain } = options;
     this.#routes = new HttpRoutes(options.sources, services, chain);
@@ -211,7 +211,7 @@ export class EdgeDispatcher {
       onDeadline: (expire) => (arrival.timeoutMs === undefined ? undefined : chain.ports.later(expire, arrival.timeoutMs)),
       budget: this.#budget,
       meter: on.connection?.meter,
-      untaken: this.#untaken,
+      unread: this.#unread,
       arriving: on.connection?.arriving,
       owner,
     };

@@ -11,7 +11,7 @@ import type { HeaderReader, MethodChain } from "../chain.ts";
 import { findJsonFault } from "../json-fault.ts";
 import { jsonFault } from "../request-shape/json.ts";
 import type { RpcStatus } from "../status.ts";
-import { UnreadRequest } from "../unread-request.ts";
+import { UndecodedRequest } from "../undecoded-request.ts";
 import { type BodyBudget, connectError, decodedAnswer, type EdgeArrival, readingRefusal, TOO_MANY_UNFINISHED } from "./call.ts";
 import type { EdgeRequest } from "./sockets.io.ts";
 
@@ -87,7 +87,7 @@ export class PlainMethod {
     const timeout = header("connect-timeout-ms");
     if (timeout !== undefined) arrival.timeoutMs = Number(timeout);
     if (meter !== undefined) meter.usefulBytes += body.length;
-    this.#chain.unary(new UnreadRequest(body, (bytes) => this.#read(bytes, budget)), {
+    this.#chain.unary(new UndecodedRequest(body, (bytes) => this.#read(bytes, budget)), {
       arrival,
       succeed: (answer) => done({ status: 200, headers: [], text: this.#jsonOf(answer) }),
       fail: (status) => done(this.#refused(status)),

@@ -18,13 +18,13 @@ import { NODE_STREAM_LIMITS, type ResetLimits } from "../../grpc/server/reset-li
 import { isJustAwake, patientTimeout } from "../../lib/patient-time.io.ts";
 import { meetPeer } from "../peer.io.ts";
 import { Http1Connections } from "./http1-connections.io.ts";
-import type { UntakenLimits } from "./untaken.ts";
+import type { UnreadLimits } from "./unread-answers.ts";
 
 export type EdgeRequest = IncomingMessage | Http2ServerRequest;
 export type EdgeResponse = ServerResponse | Http2ServerResponse;
 
 /** Bounds of the listener; every one is a setting. */
-export interface EdgeLimits extends UntakenLimits {
+export interface EdgeLimits extends UnreadLimits {
   readonly maxConnections: number;
   /** A Connect call costs ten of a gRPC listener's, so a burst on one connection must be small to be no pause for others. */
   readonly maxStreamsPerConnection: number;
@@ -52,8 +52,8 @@ export const EDGE_FIXED = {
   maxStreamsPerConnection: 512,
   maxStreams: 50_000,
   maxBufferedBytes: 256 * 1_024 * 1_024,
-  maxUntakenBytes: 128 * 1_024 * 1_024,
-  takeTimeoutMs: 30_000,
+  maxUnreadBytes: 128 * 1_024 * 1_024,
+  progressTimeoutMs: 30_000,
   maxHeaderBytes: 16 * 1_024,
   headersTimeoutMs: 10_000,
   requestTimeoutMs: 30_000,

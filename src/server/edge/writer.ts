@@ -9,7 +9,7 @@ import type { EdgeArrival } from "./call.ts";
 import type { EdgeResponse } from "./sockets.io.ts";
 
 /** Who takes an answer, and the counts of the bytes that are not known to be taken. */
-type Taking = Pick<EdgeArrival, "address" | "meter" | "untaken">;
+type AnswerRecipient = Pick<EdgeArrival, "address" | "meter" | "unread">;
 
 /** A client that takes as much as this of a long answer makes progress. */
 const SLICE_BYTES = 64 * 1024;
@@ -24,7 +24,7 @@ export function isClosed(response: EdgeResponse): boolean {
 export async function write(
   response: EdgeResponse,
   answer: Answer,
-  to: Taking & { readonly requestId: string; readonly isHead?: boolean; readonly turn: TurnBudget },
+  to: AnswerRecipient & { readonly requestId: string; readonly isHead?: boolean; readonly turn: TurnBudget },
 ): Promise<void> {
   const { body } = answer;
   const out: Writable = response;
@@ -69,7 +69,7 @@ interface JsonAnswer {
 export async function writeJson(
   response: EdgeResponse,
   { status, headers, body, encoding }: JsonAnswer,
-  to: Taking & { readonly requestId: string },
+  to: AnswerRecipient & { readonly requestId: string },
 ): Promise<void> {
   begin(response, status);
   for (const [name, value] of headers) setHeader(response, name, value);
@@ -85,12 +85,12 @@ export async function writeJson(
   }
   if (typeof body === "string") out.end(body, "latin1");
   else out.end(body);
-  if (out.writableLength > 0) await finished(response, body.length, to);
+  if (out.writableLength > 0) await untilFlushed(response, body.length, to);
 }
 
 /** Resolves when a short answer that was ended is taken, or its connection is gone. */
-async function finished(response: EdgeResponse, sizeBytes: number, { untaken, address }: Taking): Promise<void> {
-  const waiting = untaken.add(sizeBytes, address, () => cut(response));
+async function untilFlushed(response: EdgeResponse, sizeBytes: number, { unread, address }: AnswerRecipient): Promise<void> {
+  const waiting = unread.add(sizeBytes, address, () => abort(response));
   const out: Writable = response;
   await new Promise((resolve) => {
     out.once("finish", resolve);
@@ -99,7 +99,11 @@ async function finished(response: EdgeResponse, sizeBytes: number, { untaken, ad
   waiting.end();
 }
 
-async function writePieces(response: EdgeResponse, pieces: Iterable<string>, to: Taking & { readonly turn: TurnBudget }): Promise<void> {
+async function writePieces(
+  response: EdgeResponse,
+  pieces: Iterable<string>,
+  to: AnswerRecipient & { readonly turn: TurnBudget },
+): Promise<void> {
   const { turn } = to;
   const inTurn = () => new Promise<void>((resolve) => (turn.mayAct() ? resolve() : turn.wait(resolve)));
   await inTurn();
@@ -118,7 +122,7 @@ async function writePieces(response: EdgeResponse, pieces: Iterable<string>, to:
 export async function writeAnswer(
   response: EdgeResponse,
   answer: UniversalServerResponse,
-  to: Taking & { readonly signal: AbortSignal },
+  to: AnswerRecipient & { readonly signal: AbortSignal },
 ): Promise<void> {
   const chunks = answer.body?.[Symbol.asyncIterator]();
   const isGone = () => to.signal.aborted || isClosed(response);
@@ -163,15 +167,19 @@ function sendHeaders(response: EdgeResponse): void {
  * Writes bytes of an answer. Resolves when the connection took them, or is gone. All of them count as untaken until then, and each slice that is
  * taken is progress.
  */
-async function writeBytes(response: EdgeResponse, bytes: Uint8Array, to: Taking & { readonly signal?: AbortSignal }): Promise<void> {
-  const { meter, signal, untaken, address } = to;
-  const waiting = untaken.add(bytes.length, address, () => cut(response));
+async function writeBytes(
+  response: EdgeResponse,
+  bytes: Uint8Array,
+  to: AnswerRecipient & { readonly signal?: AbortSignal },
+): Promise<void> {
+  const { meter, signal, unread, address } = to;
+  const waiting = unread.add(bytes.length, address, () => abort(response));
   let leftBytes = bytes.length;
   if (meter !== undefined) meter.pendingBytes += leftBytes;
   do {
     const slice = bytes.subarray(bytes.length - leftBytes, bytes.length - leftBytes + SLICE_BYTES);
-    await taken(response, slice, signal);
-    waiting.took(slice.length);
+    await writeSlice(response, slice, signal);
+    waiting.progress(slice.length);
     if (meter !== undefined) meter.pendingBytes -= slice.length;
     leftBytes -= slice.length;
     if (isClosed(response) || signal?.aborted === true) break;
@@ -181,7 +189,7 @@ async function writeBytes(response: EdgeResponse, bytes: Uint8Array, to: Taking 
 }
 
 /** Resolves when the connection took the slice, or is gone. */
-async function taken(response: EdgeResponse, slice: Uint8Array, signal: AbortSignal | undefined): Promise<void> {
+async function writeSlice(response: EdgeResponse, slice: Uint8Array, signal: AbortSignal | undefined): Promise<void> {
   const out: Writable = response;
   const { promise, resolve } = Promise.withResolvers<undefined>();
   const settle = () => resolve(undefined);
@@ -194,7 +202,7 @@ async function taken(response: EdgeResponse, slice: Uint8Array, signal: AbortSig
 }
 
 /** Ends an answer that its client does not read: over HTTP/1.1 with its connection, over HTTP/2 with its stream. */
-function cut(response: EdgeResponse): void {
+function abort(response: EdgeResponse): void {
   if (response instanceof ServerResponse) response.destroy();
   else response.stream.close(constants.NGHTTP2_CANCEL);
 }

@@ -74,7 +74,7 @@ function namesFault(plan: MessagePlan, bytes: Uint8Array): WaymarkError | undefi
 }
 
 /** An object or a list whose end has not come yet. */
-interface Open {
+interface OpenValue {
   readonly isObject: boolean;
   /** Of a message: its fields. */
   readonly fields: MessagePlan | undefined;
@@ -92,7 +92,7 @@ interface Open {
 class NameScan {
   readonly #root: MessagePlan;
   readonly #bytes: Uint8Array;
-  readonly #open: Open[] = [];
+  readonly #open: OpenValue[] = [];
   readonly #surplus = new Surplus();
 
   constructor(root: MessagePlan, bytes: Uint8Array) {
@@ -138,7 +138,7 @@ class NameScan {
       throw invalid(this.#pathOf(field, top), `is a number, of at most ${MAX_DIGITS} characters where it stands as a text`);
   }
 
-  #name(top: Open, start: number, end: number): void {
+  #name(top: OpenValue, start: number, end: number): void {
     if (top.fields === undefined) {
       if (top.many === undefined) this.#surplus.addField();
       else this.#item(top, top.many);
@@ -159,18 +159,18 @@ class NameScan {
     if (!top.isObject && top.many !== undefined) this.#item(top, top.many);
   }
 
-  #item(top: Open, many: FieldPlan): void {
+  #item(top: OpenValue, many: FieldPlan): void {
     top.count += 1;
     // An item of a list is counted at the comma behind it, and a pair of a map at its name.
     if (many.bound !== undefined && top.count + (top.isObject ? 0 : 1) > many.bound.most) this.#surplus.addItems(1, many, this.#above(2));
   }
 
   /** Counts a text or an object that begins in a list whose items share a bound with those of other lists. */
-  #shareItem({ many, isObject }: Open): void {
+  #shareItem({ many, isObject }: OpenValue): void {
     if (many?.bound?.shared !== undefined && !isObject) this.#surplus.addShared(1, many.bound.shared, `${this.#above(2)}${many.name}`);
   }
 
-  #opened(isObject: boolean): Open {
+  #opened(isObject: boolean): OpenValue {
     const above = this.#open.at(-1);
     if (above !== undefined) this.#shareItem(above);
     const field = above?.field;
@@ -189,7 +189,7 @@ class NameScan {
   }
 
   /** Path of a field in the innermost message, or of the list that is one. */
-  #pathOf(field: FieldPlan, top: Open): string {
+  #pathOf(field: FieldPlan, top: OpenValue): string {
     return `${this.#above(top.fields === undefined ? 2 : 1)}${field.name}`;
   }
 
@@ -199,7 +199,7 @@ class NameScan {
   }
 }
 
-function partOf({ fields, many, field, isObject, count }: Open): string {
+function partOf({ fields, many, field, isObject, count }: OpenValue): string {
   if (many !== undefined) return `[${isObject ? count - 1 : count}].`;
   return fields === undefined || field === undefined ? "" : field.bound === undefined ? `${field.name}.` : field.name;
 }

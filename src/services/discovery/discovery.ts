@@ -8,7 +8,7 @@ import { type DnsSources, dnsCatalog } from "../../dns/views/catalog.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import { registrationHandlers } from "../dns/registrations.ts";
 import type { PeerDirectory } from "../peer-directory.ts";
-import { type CountedParts, countedSummaryHandlers } from "../regions/counted-summaries.ts";
+import { type OnDemandParts, onDemandSummaryHandlers } from "../regions/on-demand-summaries.ts";
 import { resolverService } from "../resolver.ts";
 import type { Service } from "../service.ts";
 import { clusterMap, listPeers, type NodeParts } from "./nodes.ts";
@@ -19,7 +19,7 @@ import { type WriteParts, writeHandlers } from "./write-handlers.ts";
 
 export interface DiscoveryParts
   extends Omit<WriteParts, "dnsNames">,
-    Pick<CountedParts, "pause" | "summaryTtlMs">,
+    Pick<OnDemandParts, "pause" | "summaryTtlMs">,
     Omit<ReadParts, "caughtUp" | "dnsNames" | "endedStaticCount" | "loads" | "mesh"> {
   readonly mesh: PeerDirectory;
   readonly dnsNames: ReadParts["dnsNames"] & WriteParts["dnsNames"] & DnsSources["dnsNames"];
@@ -62,7 +62,7 @@ export function discoveryServices(parts: DiscoveryParts): DiscoveryServices {
   const written = writeHandlers(parts);
   const ofSummaries =
     summaries === undefined
-      ? countedSummaryHandlers(parts)
+      ? onDemandSummaryHandlers(parts)
       : summaryHandlers({ ...parts, summaries: summaries.reads, isReady: summaries.isReady });
   summaries?.reads.follow(parts.fanout);
   const discovery: Service = {

@@ -91,7 +91,7 @@ function nameOf(request: Uint8Array): string {
   return Buffer.from(request).toString("base64");
 }
 
-interface Kept<A> {
+interface CachedAnswer<A> {
   readonly answer: A;
   /** When it was asked for: its age counts from then, since its time on the way is unknown. */
   readonly monoMs: number;
@@ -99,8 +99,8 @@ interface Kept<A> {
 
 class LastAnswers<A extends Answer> {
   readonly #parts: Pick<PassedOnParts, "now" | "servedBy">;
-  readonly #kept = new Map<string, Kept<A>>();
-  readonly #running = new Map<string, Promise<Kept<A>>>();
+  readonly #kept = new Map<string, CachedAnswer<A>>();
+  readonly #running = new Map<string, Promise<CachedAnswer<A>>>();
 
   constructor(parts: Pick<PassedOnParts, "now" | "servedBy">) {
     this.#parts = parts;
@@ -119,9 +119,9 @@ class LastAnswers<A extends Answer> {
     }
   }
 
-  async #ask(name: string, ask: () => Promise<A>): Promise<Kept<A>> {
+  async #ask(name: string, ask: () => Promise<A>): Promise<CachedAnswer<A>> {
     const { monoMs } = this.#parts.now();
-    const running = ask().then((answer): Kept<A> => ({ answer, monoMs }));
+    const running = ask().then((answer): CachedAnswer<A> => ({ answer, monoMs }));
     this.#running.set(name, running);
     try {
       const newest = await running;
@@ -136,7 +136,7 @@ class LastAnswers<A extends Answer> {
     }
   }
 
-  #marked({ answer, monoMs }: Kept<A>, isStale: boolean): A {
+  #marked({ answer, monoMs }: CachedAnswer<A>, isStale: boolean): A {
     const ageMs = (answer.age === undefined ? 0 : durationMs(answer.age)) + this.#parts.now().monoMs - monoMs;
     return {
       ...answer,

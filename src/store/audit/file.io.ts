@@ -19,7 +19,7 @@ import {
   parseCanonical,
 } from "../../policy/audit/record.ts";
 import { syncDirectory } from "../clean-stop.io.ts";
-import { CommitMark, MARK_EVERY_MS } from "../commit-mark.io.ts";
+import { CommitWatermark, WATERMARK_SYNC_MS } from "../commit-watermark.io.ts";
 import { DATA_FILES } from "../data-directory.ts";
 import { type DatabaseFormat, damaged, fileBytes, lastCommits, openDatabase, transactions } from "../database-file.io.ts";
 import type { Owner } from "../thread.io.ts";
@@ -124,7 +124,7 @@ export class AuditFile implements Owner {
   readonly #maxBytes: number;
   readonly #close: () => void;
   /** Keeps the number of the last record beside the file. Undefined: in memory. */
-  readonly #mark: CommitMark | undefined;
+  readonly #watermark: CommitWatermark | undefined;
   readonly #db: DatabaseSync;
   readonly #sql: ReturnType<typeof prepareAll>;
   /** Undefined: in memory. */
@@ -140,9 +140,9 @@ export class AuditFile implements Owner {
   constructor({ directory, retentionMs, maxBytes, file }: AuditFileOptions) {
     this.#retentionMs = retentionMs;
     this.#maxBytes = maxBytes;
-    const { db, close, mark, lostThrough } = directory === undefined ? openInMemory() : openOnDisk(directory);
+    const { db, close, watermark, lostThrough } = directory === undefined ? openInMemory() : openOnDisk(directory);
     this.#close = close;
-    this.#mark = mark;
+    this.#watermark = watermark;
     this.#db = db;
     this.#directory = directory;
     this.#sql = prepareAll(db);
@@ -194,8 +194,8 @@ export class AuditFile implements Owner {
       this.#sql.moveHead.run(head.number, head.hash);
     });
     this.#head = { number: head.number, hash: head.hash };
-    this.#mark?.write(head.number);
-    this.#mark?.sync(MARK_EVERY_MS);
+    this.#watermark?.write(head.number);
+    this.#watermark?.sync(WATERMARK_SYNC_MS);
     this.#stream?.write(records.map(auditLine));
     this.#prune();
     return this.look();
@@ -325,15 +325,15 @@ function openInMemory() {
   const db = new DatabaseSync(":memory:");
   db.exec(AUDIT.schema);
   writeMeta(db);
-  return { db, close: () => db.close(), mark: undefined, lostThrough: undefined };
+  return { db, close: () => db.close(), watermark: undefined, lostThrough: undefined };
 }
 
 function openOnDisk(directory: string) {
   const check = (db: DatabaseSync, path: string): number | undefined => {
     pointsOf(prepareAll(db).meta.get(), path);
-    const { last, marked } = lastCommits(path, AUDIT, db);
+    const { last, watermark } = lastCommits(path, AUDIT, db);
     // An empty log holds nothing: SQLite makes one when it opens the file.
-    return marked > last || (fileBytes(`${path}-wal`) === 0 && isOpenIn(db)) ? marked : undefined;
+    return watermark > last || (fileBytes(`${path}-wal`) === 0 && isOpenIn(db)) ? watermark : undefined;
   };
   const { found, path, db, unlock } = openDatabase(AUDIT, {
     directory,
@@ -342,13 +342,13 @@ function openOnDisk(directory: string) {
     check,
     takesAsItIs: true,
   });
-  const mark = new CommitMark(path);
+  const watermark = new CommitWatermark(path);
   const close = (): void => {
     db.close();
-    mark.close(fileBytes(`${path}-wal`) === 0);
+    watermark.close(fileBytes(`${path}-wal`) === 0);
     unlock();
   };
-  return { db, close, mark, lostThrough: found };
+  return { db, close, watermark, lostThrough: found };
 }
 
 /** Whether the file is marked as open. */

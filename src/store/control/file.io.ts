@@ -2,7 +2,7 @@
 import { DatabaseSync } from "node:sqlite";
 import { crc32 } from "node:zlib";
 import { closeSealed, unsealCleanStop } from "../clean-stop.io.ts";
-import { CommitMark, readMark } from "../commit-mark.io.ts";
+import { CommitWatermark, readWatermark } from "../commit-watermark.io.ts";
 import { DATA_FILES } from "../data-directory.ts";
 import { type DatabaseFormat, damaged, type InspectOptions, openDatabase, transactions } from "../database-file.io.ts";
 import type { Move, Owner } from "../thread.io.ts";
@@ -91,7 +91,7 @@ export class ControlFile implements Owner {
     this.#sql = prepareAll(this.#opened.db);
     const [position, usage] = [this.#sql.position.get(), this.#sql.usage.get()];
     // No revision is used again when a file that lost its last ones is used as it is.
-    this.#revision = Math.max(Number(position?.["revision"]), this.#opened.marked);
+    this.#revision = Math.max(Number(position?.["revision"]), this.#opened.watermark);
     this.#floor = Number(position?.["floor"]);
     this.#items = Number(usage?.["items"]);
     this.#removals = Number(usage?.["keys"]) - this.#items;
@@ -146,7 +146,7 @@ export class ControlFile implements Owner {
       if (forgotten !== undefined) this.#sql.remove.run(String(forgotten["key"]));
       this.#sql.meta.run(next, floor);
     });
-    this.#opened.mark(next);
+    this.#opened.noteRevision(next);
     this.#revision = next;
     this.#floor = floor;
     this.#items += Number(!isRemoval) - Number(held !== undefined);
@@ -177,9 +177,9 @@ interface Opened {
   /** Puts away the seal that the last stop left. */
   unseal(): void;
   /** The revision that its mark knows of; 0 without one. */
-  readonly marked: number;
+  readonly watermark: number;
   /** Notes a revision that is on disk. */
-  mark(revision: number): void;
+  noteRevision(revision: number): void;
   close(): void;
 }
 
@@ -189,22 +189,22 @@ function openInMemory(): Opened {
   const path = ":memory:";
   const db = new DatabaseSync(path);
   db.exec(`${CONTROL.schema}${EMPTY}`);
-  return { path, db, unseal: () => {}, marked: 0, mark: () => {}, close: () => db.close() };
+  return { path, db, unseal: () => {}, watermark: 0, noteRevision: () => {}, close: () => db.close() };
 }
 
 function openOnDisk(directory: string, options: InspectOptions): Opened {
   const fill = (db: DatabaseSync): void => db.exec(EMPTY);
   const { path, db, unlock } = openDatabase(CONTROL, { directory, file: DATA_FILES.control, fill, check: checkRows, ...options });
-  const mark = new CommitMark(path);
+  const watermark = new CommitWatermark(path);
   const close = (): void => {
-    mark.close(closeSealed(path, db));
+    watermark.close(closeSealed(path, db));
     unlock();
   };
   const note = (revision: number): void => {
-    mark.write(revision);
-    mark.sync();
+    watermark.write(revision);
+    watermark.sync();
   };
-  return { path, db, unseal: () => unsealCleanStop(path), marked: readMark(path), mark: note, close };
+  return { path, db, unseal: () => unsealCleanStop(path), watermark: readWatermark(path), noteRevision: note, close };
 }
 
 /** For callers in the same thread. SQLite gives each value a buffer of its own, so that values can be moved to another thread. */

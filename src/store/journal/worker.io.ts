@@ -1,6 +1,6 @@
 /** The thread that owns the journal's file: a slow fsync stops this thread and no stream. */
 import type { SeqNumbers } from "../../catalog/batch.ts";
-import { MARK_EVERY_MS } from "../commit-mark.io.ts";
+import { WATERMARK_SYNC_MS } from "../commit-watermark.io.ts";
 import { FileRefused, lockDatabase, messageOf, refusedBy } from "../database-file.io.ts";
 import { type Move, type Notify, type Owner, serving } from "../thread.io.ts";
 import { createJournalFile, JOURNAL, JournalReader } from "./file.io.ts";
@@ -141,11 +141,11 @@ export class JournalThread implements Owner {
   afterAnswer(): void {
     this.#idle.refresh();
     if (this.#answeredWalBytes > FORCED_CHECKPOINT_BYTES) this.#checkpoint();
-    this.#writer?.syncMark(MARK_EVERY_MS);
+    this.#writer?.syncWatermark(WATERMARK_SYNC_MS);
   }
 
   #tidy(): void {
-    this.#writer?.syncMark();
+    this.#writer?.syncWatermark();
     if (this.#writer?.needsHeal() === true) {
       if (!this.#tryHeal()) this.#idle.refresh();
     } else if ((this.#writer?.walBytes() ?? 0) > IDLE_CHECKPOINT_BYTES) {

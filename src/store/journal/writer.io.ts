@@ -3,7 +3,7 @@ import type { DatabaseSync } from "node:sqlite";
 import { crc32 } from "node:zlib";
 import type { BatchLease, SeqNumbers } from "../../catalog/batch.ts";
 import { closeSealed, emptyLog, unsealCleanStop } from "../clean-stop.io.ts";
-import { CommitMark } from "../commit-mark.io.ts";
+import { CommitWatermark } from "../commit-watermark.io.ts";
 import { fileBytes, lastCommits, openForWriting, transactions } from "../database-file.io.ts";
 import { JOURNAL, journalPath, STARTS_SCHEMA } from "./file.io.ts";
 import {
@@ -91,7 +91,7 @@ export class JournalWriter {
   readonly #index: JournalIndex;
   readonly #db: DatabaseSync;
   readonly #sql: ReturnType<typeof prepareAll>;
-  readonly #mark: CommitMark;
+  readonly #watermark: CommitWatermark;
   /** The number of the last commit. Above the mark from the start, also when a file that lost commits is used as it is. */
   #lastCommit: number;
   /** Whether parts of a refused batch may still lie in the log, from which only a later commit or a reset removes them. */
@@ -108,9 +108,9 @@ export class JournalWriter {
     // The thread times checkpoints itself, see `checkpoint`.
     this.#db.exec("PRAGMA wal_autocheckpoint = 0");
     this.#sql = prepareAll(this.#db);
-    this.#mark = new CommitMark(this.#path);
-    const { last, marked } = lastCommits(this.#path, JOURNAL, this.#db);
-    this.#lastCommit = Math.max(last, marked);
+    this.#watermark = new CommitWatermark(this.#path);
+    const { last, watermark } = lastCommits(this.#path, JOURNAL, this.#db);
+    this.#lastCommit = Math.max(last, watermark);
   }
 
   /** Runs `body` in one transaction, which is numbered. It is on disk when this returns. */
@@ -121,7 +121,7 @@ export class JournalWriter {
       this.#sql.count.run(number);
     });
     this.#lastCommit = number;
-    this.#mark.write(number);
+    this.#watermark.write(number);
   }
 
   /** Size of the write-ahead log. */
@@ -144,12 +144,12 @@ export class JournalWriter {
   /** Writes a first commit into an empty log and makes its mark durable, so that a log that is emptied later is found to be. */
   #beginLog(first: () => void = () => {}): void {
     this.#commit(first);
-    this.syncMark();
+    this.syncWatermark();
   }
 
   /** Makes the number of the last commit durable in its mark, unless that was done less than `everyMs` ago. */
-  syncMark(everyMs?: number): void {
-    this.#mark.sync(everyMs);
+  syncWatermark(everyMs?: number): void {
+    this.#watermark.sync(everyMs);
   }
 
   /**
@@ -170,7 +170,7 @@ export class JournalWriter {
 
   /** Leaves one complete file with its seal, if the disk allows; otherwise the log stays beside the file. */
   close(): void {
-    if (this.#db.isOpen) this.#mark.close(closeSealed(this.#path, this.#db));
+    if (this.#db.isOpen) this.#watermark.close(closeSealed(this.#path, this.#db));
   }
 
   /** To be called before all other writes: notes this boot, and then puts the seal of the last stop away. */

@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { framed } from "../../../src/grpc/wire/framing.ts";
 import { type EdgeArrival, EdgeCall } from "../../../src/server/edge/call.ts";
 import { prepareRequest } from "../../../src/server/edge/rpc.ts";
-import { UntakenAnswers } from "../../../src/server/edge/untaken.ts";
+import { UnreadAnswers } from "../../../src/server/edge/unread-answers.ts";
 
 function call(budget = { maxBytes: 10_000_000, usedBytes: 0 }, contentType?: string) {
   const arrival: EdgeArrival = {
@@ -15,7 +15,7 @@ function call(budget = { maxBytes: 10_000_000, usedBytes: 0 }, contentType?: str
     requestId: "r",
     budget,
     meter: undefined,
-    untaken: new UntakenAnswers({ maxUntakenBytes: 0, takeTimeoutMs: 0 }, { nowMs: () => 0, onCut: () => {} }),
+    unread: new UnreadAnswers({ maxUnreadBytes: 0, progressTimeoutMs: 0 }, { nowMs: () => 0, onCut: () => {} }),
     arriving: undefined,
     owner: {},
     timeoutMs: undefined,

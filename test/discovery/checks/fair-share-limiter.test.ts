@@ -1,21 +1,21 @@
 /** Places that owners share. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { FairPlaces } from "../../../src/discovery/checks/fair-places.ts";
+import { FairShareLimiter } from "../../../src/discovery/checks/fair-share-limiter.ts";
 import { runs } from "../../fakes/effort.ts";
 
-function places(placeCount: number, reservedCount = 0) {
-  return new FairPlaces<string>({ placeCount, reservedCount });
+function places(slotCount: number, reservedCount = 0) {
+  return new FairShareLimiter<string>({ slotCount, reservedCount });
 }
 
 /** Items of these owners wait: `a0`, `a1`, … of the owner `a`. */
-function wait(shared: FairPlaces<string>, counts: Readonly<Record<string, number>>, from = 0): void {
-  for (const [owner, count] of Object.entries(counts)) for (let i = from; i < from + count; i++) shared.wait(owner, `${owner}${i}`);
+function wait(shared: FairShareLimiter<string>, counts: Readonly<Record<string, number>>, from = 0): void {
+  for (const [owner, count] of Object.entries(counts)) for (let i = from; i < from + count; i++) shared.enqueue(owner, `${owner}${i}`);
 }
 
-function takeAll(shared: FairPlaces<string>): readonly string[] {
+function takeAll(shared: FairShareLimiter<string>): readonly string[] {
   const taken: string[] = [];
-  for (let item = shared.take(); item !== undefined; item = shared.take()) taken.push(item);
+  for (let item = shared.acquireNext(); item !== undefined; item = shared.acquireNext()) taken.push(item);
   return taken;
 }
 
@@ -48,34 +48,34 @@ test("while one owner has all places, another that begins to wait gets one from 
   const shared = places(16);
   wait(shared, { a: 40 });
   takeAll(shared);
-  expect(shared.overdrawn).toBeUndefined();
+  expect(shared.preemptible).toBeUndefined();
   wait(shared, { b: 10 });
   const taken: string[] = [];
-  for (let from = shared.overdrawn; from !== undefined; from = shared.overdrawn) {
+  for (let from = shared.preemptible; from !== undefined; from = shared.preemptible) {
     expect(from).toBe("a");
-    shared.leave(from);
+    shared.release(from);
     taken.push(...takeAll(shared));
   }
   expect(taken).toEqual(["b0", "b1", "b2", "b3"]);
   // Places that become free are for no owner with a whole share while both wait.
-  shared.leave("a");
+  shared.release("a");
   expect(takeAll(shared)).toEqual([]);
 });
 
 test("a reserved place is kept for other owners while there are any", () => {
   const shared = places(2, 1);
-  shared.join("a");
+  shared.register("a");
   wait(shared, { a: 5 });
   expect(takeAll(shared)).toEqual(["a0", "a1"]);
-  shared.join("b");
-  shared.leave("a");
+  shared.register("b");
+  shared.release("a");
   expect(takeAll(shared)).toEqual([]);
   wait(shared, { b: 2 });
   expect(takeAll(shared)).toEqual(["b0"]);
-  shared.leave("b");
+  shared.release("b");
   expect(takeAll(shared)).toEqual(["b1"]);
-  shared.leave("b");
-  shared.part("b");
+  shared.release("b");
+  shared.unregister("b");
   expect(takeAll(shared)).toEqual(["a2"]);
 });
 
@@ -84,9 +84,9 @@ test("an item that no longer waits gets no place, and an item waits once", () =>
   wait(shared, { a: 2, b: 1 });
   wait(shared, { a: 2 });
   expect(shared.waitingCount).toBe(3);
-  shared.withdraw("a", "a0");
-  shared.withdraw("b", "b0");
-  shared.withdraw("c", "c0");
+  shared.cancel("a", "a0");
+  shared.cancel("b", "b0");
+  shared.cancel("c", "c0");
   expect([shared.waitingCount, takeAll(shared), shared.waitingCount]).toEqual([1, ["a1"], 0]);
 });
 
@@ -101,27 +101,27 @@ test("whatever waits, leaves and is withdrawn: an owner below its share waits on
         waiting.set(owner, own);
         const has = taken.get(owner) ?? 0;
         if (what === "wait") {
-          shared.wait(owner, `${owner}${n}`);
+          shared.enqueue(owner, `${owner}${n}`);
           own.push(`${owner}${n}`);
         } else if (what === "leave" && has > 0) {
-          shared.leave(owner);
+          shared.release(owner);
           taken.set(owner, has - 1);
-        } else if (what === "withdraw" && own.length > 0) shared.withdraw(owner, own.shift() ?? "");
+        } else if (what === "withdraw" && own.length > 0) shared.cancel(owner, own.shift() ?? "");
         for (;;) {
-          const item = shared.take();
-          const from = shared.overdrawn;
+          const item = shared.acquireNext();
+          const from = shared.preemptible;
           if (item !== undefined) {
             const by = item.charAt(0);
             expect(waiting.get(by)?.shift()).toBe(item);
             taken.set(by, (taken.get(by) ?? 0) + 1);
           } else if (from !== undefined) {
             expect(taken.get(from)).toBeGreaterThan(2);
-            shared.leave(from);
+            shared.release(from);
             taken.set(from, (taken.get(from) ?? 0) - 1);
           } else break;
         }
         const total = [...taken.values()].reduce((sum, count) => sum + count, 0);
-        expect([shared.takenCount, total <= 8]).toEqual([total, true]);
+        expect([shared.usedCount, total <= 8]).toEqual([total, true]);
         for (const [each, items] of waiting)
           if (items.length > 0 && (taken.get(each) ?? 0) < 2) expect(Math.max(...taken.values())).toBeLessThanOrEqual(2);
       });

@@ -18,12 +18,12 @@ import { SUMMARISED_MASK } from "../../summary/keys.ts";
 import type { Channel, SummaryFacts } from "../../summary/summary.ts";
 import type { Reads } from "../reads.ts";
 
-export interface CountedPage {
+export interface OnDemandPage {
   readonly items: readonly SummaryFacts[];
   readonly nextToken: string;
 }
 
-interface CountedRequest {
+interface OnDemandRequest {
   readonly filter: Filter;
   readonly token: string;
   readonly limit: number;
@@ -40,7 +40,7 @@ const LOOK_COST = 32;
 const MAX_SLICES = 32;
 
 /** How much of a page was counted. */
-class Budget {
+class SliceBudget {
   left = COUNTED_AT_A_TIME;
   #slices = 1;
 
@@ -54,7 +54,7 @@ class Budget {
   }
 }
 
-export class CountedSummaries {
+export class OnDemandSummaries {
   readonly #reads: Reads;
   readonly #policies: PolicySource;
   #outlets: { readonly policy: Policy; readonly byChannel: ReadonlyMap<Channel, Outlets> } | undefined;
@@ -68,7 +68,7 @@ export class CountedSummaries {
    * A page in the order of namespace, name and kind, the channel ZONE before REGION. It yields after each slice, so that its caller can let others run. Throws
    * `invalid_argument` for a token of another filter.
    */
-  *page(caller: Caller, request: CountedRequest, wallMs: number): Generator<undefined, CountedPage> {
+  *page(caller: Caller, request: OnDemandRequest, wallMs: number): Generator<undefined, OnDemandPage> {
     const hash = filterHash(request.filter, SALT);
     const after = decodePageToken(request.token, hash);
     /** One namespace for each rule that hides some. */
@@ -85,14 +85,14 @@ export class CountedSummaries {
 
   /** `last`: the place of the last item, if more may follow. It names nothing that is hidden, because callers can read it in the token. */
   *#items(
-    { filter, limit }: CountedRequest,
+    { filter, limit }: OnDemandRequest,
     after: string,
     sees: (namespace: string) => boolean,
     wallMs: number,
   ): Generator<undefined, { readonly items: readonly SummaryFacts[]; readonly last: string | undefined }> {
     const { lookup, slab } = this.#reads.replica;
     const items: SummaryFacts[] = [];
-    const budget = new Budget();
+    const budget = new SliceBudget();
     let last = after;
     let from = after === "" ? firstKey(filter) : after.slice(0, after.lastIndexOf(SEPARATOR));
     if (!this.#mayMatch(filter, sees)) return { items, last: undefined };

@@ -4,7 +4,7 @@ import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import { ANY, type Filter } from "../../../src/catalog/query/filter.ts";
 import { HEALTH, KIND } from "../../../src/catalog/record/record.ts";
 import { Reads } from "../../../src/discovery/reads.ts";
-import { CountedSummaries } from "../../../src/discovery/summaries/counted-summaries.ts";
+import { OnDemandSummaries } from "../../../src/discovery/summaries/on-demand-summaries.ts";
 import { Policy } from "../../../src/policy/set/verdict.ts";
 import type { SummaryFacts } from "../../../src/summary/summary.ts";
 import { rule, set, span } from "../../fakes/policies.ts";
@@ -18,7 +18,7 @@ function world() {
   const denied: string[] = [];
   const onDenied = (_caller: unknown, { namespace }: { readonly namespace: string }) => void denied.push(namespace);
   const reads = new Reads(r.replica, FACTS, { policies: r.policies, onDenied });
-  const counted = new CountedSummaries(reads, r.policies);
+  const counted = new OnDemandSummaries(reads, r.policies);
   const register = (namespace: string, name: string, count: number, init: Parameters<typeof draftAt>[1] = {}) =>
     r.register(
       "ann",

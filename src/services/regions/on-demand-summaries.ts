@@ -11,7 +11,7 @@ import {
 import { SCOPE } from "../../catalog/entry/scope.ts";
 import { pageLimit } from "../../catalog/query/query.ts";
 import type { Reads } from "../../discovery/reads.ts";
-import { CountedSummaries } from "../../discovery/summaries/counted-summaries.ts";
+import { OnDemandSummaries } from "../../discovery/summaries/on-demand-summaries.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { type Caller, viewerOf } from "../../policy/identity/caller.ts";
 import type { PolicySource } from "../../policy/set/visibility.ts";
@@ -22,7 +22,7 @@ import { summaryRoute } from "../discovery/summary-route.ts";
 import type { PeerDirectory } from "../peer-directory.ts";
 import type { CallContext, Handler } from "../service.ts";
 
-export interface CountedParts {
+export interface OnDemandParts {
   readonly reads: Reads;
   readonly policies: PolicySource;
   readonly identity: { readonly nodeId: string; readonly clusterId: string };
@@ -35,8 +35,8 @@ export interface CountedParts {
   readonly onRead: (caller: Caller, namespace: string) => void;
 }
 
-export function countedSummaryHandlers(parts: CountedParts) {
-  const counted = new CountedSummaries(parts.reads, parts.policies);
+export function onDemandSummaryHandlers(parts: OnDemandParts) {
+  const counted = new OnDemandSummaries(parts.reads, parts.policies);
   const query = (request: SummaryQueryRequest, context: CallContext) => answer(parts, counted, request, context);
   const handlers: Readonly<Record<SummaryMethod, Handler>> = {
     summaryQuery: { kind: "unary", handle: query },
@@ -50,8 +50,8 @@ function refuse(why: string): never {
 }
 
 async function answer(
-  parts: CountedParts,
-  counted: CountedSummaries,
+  parts: OnDemandParts,
+  counted: OnDemandSummaries,
   request: SummaryQueryRequest,
   context: CallContext,
 ): Promise<SummaryQueryResponse> {
@@ -74,7 +74,7 @@ async function answer(
 }
 
 /** The summary as a signed one would be, without number, key and signature. */
-function summaryOf({ identity, summaryTtlMs }: CountedParts, facts: SummaryFacts, wallMs: number) {
+function summaryOf({ identity, summaryTtlMs }: OnDemandParts, facts: SummaryFacts, wallMs: number) {
   const { latency } = facts;
   // oxlint-disable-next-line typescript/no-unsafe-enum-assignment -- kinds and bands have their numbers on the wire
   const [kind, healthBand]: [EntryKind, HealthBand] = [facts.kind, facts.band];

@@ -10,28 +10,28 @@ import { crc32 } from "node:zlib";
 import { syncDirectory } from "./clean-stop.io.ts";
 
 /** A mark is made durable this often while commits come. */
-export const MARK_EVERY_MS = 1000;
+export const WATERMARK_SYNC_MS = 1000;
 /** Every mark has this size, so that it is overwritten in place, in one sector. */
-const MARK_BYTES = 40;
+const WATERMARK_BYTES = 40;
 
-function markPath(path: string): string {
+function watermarkPath(path: string): string {
   return path.replace(/\.db$/, ".mark");
 }
 
 function textOf(number: number): string {
-  return `${`${number} ${crc32(String(number))}`.padEnd(MARK_BYTES - 1)}\n`;
+  return `${`${number} ${crc32(String(number))}`.padEnd(WATERMARK_BYTES - 1)}\n`;
 }
 
 /** The highest commit that is known to have been on disk; 0 when the mark is missing, or not whole. */
-export function readMark(path: string): number {
-  if (!existsSync(markPath(path))) return 0;
-  const text = readFileSync(markPath(path), "latin1");
+export function readWatermark(path: string): number {
+  if (!existsSync(watermarkPath(path))) return 0;
+  const text = readFileSync(watermarkPath(path), "latin1");
   const number = Number.parseInt(text, 10);
   return text === textOf(number) ? number : 0;
 }
 
 /** The open file. Nothing throws when the disk refuses: the mark then stays behind, which is no fault. */
-export class CommitMark {
+export class CommitWatermark {
   readonly #path: string;
   #descriptor: number | undefined;
   #isSynced = true;
@@ -61,7 +61,7 @@ export class CommitMark {
   }
 
   #open(): number {
-    const path = markPath(this.#path);
+    const path = watermarkPath(this.#path);
     const descriptor = openSync(path, existsSync(path) ? "r+" : "w", 0o600);
     // Before the first note: SQLite does not sync the directory when it creates a log, so a power cut could remove the log and leave the mark.
     syncDirectory(dirname(path));
@@ -72,7 +72,7 @@ export class CommitMark {
   close(isComplete: boolean): void {
     this.#try(() => {
       if (this.#descriptor !== undefined) closeSync(this.#descriptor);
-      if (isComplete) rmSync(markPath(this.#path), { force: true });
+      if (isComplete) rmSync(watermarkPath(this.#path), { force: true });
     });
   }
 

@@ -3,7 +3,7 @@ import type { Message } from "@bufbuild/protobuf";
 import { apart } from "../grpc/wire/framing.ts";
 import type { WaymarkError } from "../lib/errors.ts";
 
-export class UnreadRequest {
+export class UndecodedRequest {
   #bytes: Uint8Array;
   readonly #decode: (bytes: Uint8Array) => Message | WaymarkError;
 
@@ -24,4 +24,4 @@ export class UnreadRequest {
 }
 
 /** A request, or why it cannot be read. */
-export type SentRequest = Message | UnreadRequest | WaymarkError;
+export type SentRequest = Message | UndecodedRequest | WaymarkError;

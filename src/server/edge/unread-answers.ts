@@ -3,43 +3,43 @@
  * A client that reads nothing costs an open connection and these bytes, whatever it asked for.
  */
 
-export interface UntakenLimits {
+export interface UnreadLimits {
   /** Bytes of answers that wait for their clients. Above it, the answer that has waited longest is cut. */
-  readonly maxUntakenBytes: number;
+  readonly maxUnreadBytes: number;
   /** An answer is cut when its client takes nothing of it for so long. */
-  readonly takeTimeoutMs: number;
+  readonly progressTimeoutMs: number;
 }
 
 /** An answer, or a part of one, that waits for its client. */
-export interface UntakenAnswer {
+export interface UnreadAnswer {
   /** The client took these bytes. */
-  took(sizeBytes: number): void;
+  progress(sizeBytes: number): void;
   /** Nothing waits any more. */
   end(): void;
 }
 
-interface Waiting {
+interface PendingAnswer {
   leftBytes: number;
   sinceMs: number;
   readonly address: string;
   readonly cut: () => void;
 }
 
-export interface UntakenPorts {
+export interface UnreadPorts {
   /** Patient ms. */
   readonly nowMs: () => number;
   /** An answer to this address was cut. */
   readonly onCut: (address: string) => void;
 }
 
-export class UntakenAnswers {
-  readonly #limits: UntakenLimits;
-  readonly #ports: UntakenPorts;
+export class UnreadAnswers {
+  readonly #limits: UnreadLimits;
+  readonly #ports: UnreadPorts;
   /** The one that has waited longest is the first. */
-  readonly #waiting = new Set<Waiting>();
+  readonly #waiting = new Set<PendingAnswer>();
   #bytes = 0;
 
-  constructor(limits: UntakenLimits, ports: UntakenPorts) {
+  constructor(limits: UnreadLimits, ports: UnreadPorts) {
     this.#limits = limits;
     this.#ports = ports;
   }
@@ -49,26 +49,26 @@ export class UntakenAnswers {
   }
 
   /** An answer waits for the client at this address. `cut` ends it: it is called at most once, and not after `end`. */
-  add(sizeBytes: number, address: string, cut: () => void): UntakenAnswer {
-    const waiting: Waiting = { leftBytes: sizeBytes, sinceMs: this.#ports.nowMs(), address, cut };
+  add(sizeBytes: number, address: string, cut: () => void): UnreadAnswer {
+    const waiting: PendingAnswer = { leftBytes: sizeBytes, sinceMs: this.#ports.nowMs(), address, cut };
     this.#waiting.add(waiting);
     this.#bytes += sizeBytes;
     for (const first of this.#waiting) {
-      if (this.#bytes <= this.#limits.maxUntakenBytes || first === waiting) break;
+      if (this.#bytes <= this.#limits.maxUnreadBytes || first === waiting) break;
       this.#cut(first);
     }
-    return { took: (takenBytes) => this.#took(waiting, takenBytes), end: () => this.#remove(waiting) };
+    return { progress: (readBytes) => this.#progress(waiting, readBytes), end: () => this.#remove(waiting) };
   }
 
   /** Cuts the answers of which nothing was taken in time. `dueMs`: patient ms up to which deadlines are due. */
   check(dueMs: number): void {
     for (const waiting of this.#waiting) {
-      if (dueMs - waiting.sinceMs < this.#limits.takeTimeoutMs) return;
+      if (dueMs - waiting.sinceMs < this.#limits.progressTimeoutMs) return;
       this.#cut(waiting);
     }
   }
 
-  #took(waiting: Waiting, sizeBytes: number): void {
+  #progress(waiting: PendingAnswer, sizeBytes: number): void {
     if (!this.#waiting.delete(waiting)) return;
     this.#waiting.add(waiting);
     waiting.sinceMs = this.#ports.nowMs();
@@ -76,13 +76,13 @@ export class UntakenAnswers {
     this.#bytes -= sizeBytes;
   }
 
-  #cut(waiting: Waiting): void {
+  #cut(waiting: PendingAnswer): void {
     this.#remove(waiting);
     this.#ports.onCut(waiting.address);
     waiting.cut();
   }
 
-  #remove(waiting: Waiting): void {
+  #remove(waiting: PendingAnswer): void {
     if (this.#waiting.delete(waiting)) this.#bytes -= waiting.leftBytes;
   }
 }
