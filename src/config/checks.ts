@@ -13,6 +13,6 @@ export const CHECK_SETTINGS = {
     what: "an address or a block such as 10.0.0.0/8",
     maxItems: 256,
     default: [],
-    doc: "Addresses, and blocks of addresses, that checks may connect to; none when empty. Loopback and IPv4 link-local addresses, addresses of cloud metadata, and IPv6 forms of IPv4 addresses are only reached by a block that lies wholly within theirs: 0.0.0.0/0 holds none of them. Addresses that no client can connect to, such as multicast and unspecified ones, are never reached.",
+    doc: "Addresses, and blocks of addresses, that checks may connect to; none when empty. Loopback addresses, IPv4 link-local addresses, addresses of cloud metadata services, and IPv6 forms of IPv4 addresses are allowed only by a block that lies completely within their range: 0.0.0.0/0 does not allow them. Addresses that no client can connect to, such as multicast and unspecified addresses, are never allowed.",
   }),
 } as const;

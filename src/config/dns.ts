@@ -59,7 +59,7 @@ export const DNS_SETTINGS = {
   srvTiers: choice({
     choices: ["all", "best"],
     default: "all",
-    doc: "Which tiers of health SRV records show. all: every tier, told apart by dns.srv_priority. best: the best tier alone, as A and AAAA do, for clients that ignore the priority, such as HAProxy.",
+    doc: "Health tiers in SRV answers. all: every tier, distinguished by dns.srv_priority. best: only the best tier, as in A and AAAA answers, for clients that ignore the priority, such as HAProxy.",
   }),
   rate: int({
     min: 0,

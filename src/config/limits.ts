@@ -88,6 +88,6 @@ export const QUOTA_SETTINGS = {
   tenantBytes: bytes({ ...BYTES, doc: "Size of the entries that callers of one tenant registered; 0 means any." }),
   tenantChecks: int({
     ...COUNT,
-    doc: "Checks of the entries that callers of one tenant registered on this node, which runs them; 0 means any number.",
+    doc: "Checks of the entries that callers of one tenant registered on this node; 0 means any number.",
   }),
 } as const;

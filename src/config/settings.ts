@@ -120,7 +120,7 @@ const SETTINGS = {
       default: 1_000,
       min: 1,
       max: 1_000_000,
-      doc: "Most open streams of one gRPC connection.",
+      doc: "Maximum number of open streams on one gRPC connection.",
     }),
     maxStreams: int({ default: 50_000, min: 1, max: 10_000_000, doc: "Most open streams of all gRPC connections together." }),
     maxPeerWatches: int({

@@ -37,7 +37,7 @@ export const TENANT_SETTINGS = {
         pattern: /^(?!.*\*.*\*)[\x21-\x7e]{1,256}$/,
         what: "a SPIFFE id, DNS name or common name, in which one * may stand for any characters",
         default: "",
-        doc: "SPIFFE id (`spiffe://domain/path`), else the DNS name, else the common name of the subject; one `*` stands for any characters.",
+        doc: "SPIFFE id (`spiffe://domain/path`), otherwise the DNS name, otherwise the common name of the subject; one `*` stands for any characters.",
       }),
       tenant: text({ ...ID, doc: "Tenant of these callers; tenants.default when absent." }),
       cluster: text({ ...ID, doc: "Cluster whose view these callers use; this node's when absent." }),

@@ -37,7 +37,7 @@ test("a border without a link shows for how long what is due has waited, and the
     expect(border?.lagMs).toBeGreaterThan(8000);
     expect(border?.lagMs).toBeLessThan(11_000);
     expect(exports?.lagMs).toBe(border?.lagMs);
-    expect(exports?.detail).toContain("no border link is up to us1 (region us)");
+    expect(exports?.detail).toContain("no border link to us1 (region us)");
     expect(source).toMatchObject({ state: "stale", summaries: 1 });
   });
   expect(regions.run(84_100)).toEqual([]);
@@ -125,7 +125,7 @@ test("a border that never came up is named, beside one that did", () => {
   regions.at(20_000, () => {
     for (const nodeId of ["eu1-a", "eu1-b"]) {
       const { process } = regions.node(nodeId);
-      expect(process?.rooms.regions?.standingText).toBe("held and exported; no border link is up to us1 (region us)");
+      expect(process?.rooms.regions?.standingText).toBe("held and exported; no border link to us1 (region us)");
       expect(process?.rooms.regions?.unlinkedNeighbours().map(({ clusterId }) => clusterId)).toEqual(["us1"]);
     }
   });

@@ -189,7 +189,7 @@ function checkTarget(check: CheckFields, targets: readonly TargetFields[], probl
     problems.add("target", check.target === "" ? "the entry has no targets" : `${quoted(check.target)} is not the name of a target`);
   else if (protocolOf(target.protocol).transport !== "tcp")
     problems.add("target", `has the protocol ${target.protocol.toLowerCase()}, and checks connect over TCP`);
-  else if (!hasPort(target)) problems.add("target", "has no port, and a check connects to a port");
+  else if (!hasPort(target)) problems.add("target", "has no port; a check needs a port to connect to");
   const { timeoutMs, intervalMs } = timesOf(check);
   if (timeoutMs > intervalMs) problems.add("timeout", `${timeoutMs / 1000} s is more than interval, which is ${intervalMs / 1000} s`);
   if (probe.case !== "http") return;

@@ -24,7 +24,7 @@ export const DNS_VERBS: readonly VerbSpec[] = [
       { flags: "--capability <capability>", doc: "Capability.", isRepeatable: true },
       { flags: "--metadata <key=value>", doc: "Metadata.", isRepeatable: true },
       { flags: "--priority <number>", doc: "Priority of the targets: lower values are tried first (default 0)." },
-      { flags: "--weight <number>", doc: "Weight of each target; 0, the default, is no weight and counts as 1." },
+      { flags: "--weight <number>", doc: "Weight of each target (default 0: no weight is set, which counts as 1)." },
       { flags: "--ttl <duration>", doc: "How long DNS caches may keep the records (default as for register)." },
       { flags: "--alias <name>", doc: "Other DNS name.", isRepeatable: true },
       { flags: "--lease-ttl <duration>", doc: "Ttl of a lease that expires unless renewed (default a static lease, which never expires)." },

@@ -15,8 +15,8 @@ function memberVerb(path: string): VerbSpec {
     summary: "One member of the mesh as the serving node knows it.",
     args: [{ name: "<node>", doc: "Node id." }],
     examples: [
-      [`${path} node-3`, "whether node-3 is alive and linked"],
-      [`${path} node-3 -o wide`, "and who accused it"],
+      [`${path} node-3`, "show whether node-3 is alive and linked"],
+      [`${path} node-3 -o wide`, "include the nodes that accused it"],
     ],
     load: async () => (await mesh()).get,
   };

@@ -204,7 +204,7 @@ export const VERBS: readonly VerbSpec[] = [
       { flags: "--host <name>", doc: "Entries with a name in DNS at or below any of these.", isRepeatable: true },
       ...PAGE_FLAGS,
       { flags: "--max-staleness <duration>", doc: "Fail instead of answering from older data." },
-      { flags: "--max-staleness-strict", doc: "Fail also while a node that may accept writes cannot be reached." },
+      { flags: "--max-staleness-strict", doc: "Also fail while a node that may still accept writes is unreachable." },
       { flags: "--explain", doc: "Show for each considered entry why it was kept or dropped." },
     ],
     examples: [

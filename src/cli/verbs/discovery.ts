@@ -70,7 +70,7 @@ function noteUnreachable(out: Output, nodes: Unreachable | undefined): void {
   if (nodes === undefined || out.isMachine) return;
   const moreCount = nodes.count - nodes.nodeIds.length;
   const names = `${nodes.nodeIds.join(", ")}${moreCount > 0 ? ` and ${moreCount} more` : ""}`;
-  out.note(`writes of nodes that cannot be reached may be missing: ${names}`);
+  out.note(`writes of unreachable nodes may be missing: ${names}`);
 }
 
 function explanationTable(rows: readonly Explanation[]): Table<Explanation> {

@@ -48,7 +48,7 @@ export function parseTarget(text: string): MessageInitShape<typeof TargetSchema>
   const port = Number(digits ?? 0);
   if (!groups) throw new UsageError(`--target ${text}: not host[:port][/protocol][,name=…][,weight=…][,priority=…]`);
   if (digits !== undefined && (port < 1 || port > 65_535))
-    throw new UsageError(`--target ${text}: the port ${digits} is not 1 to 65535; a target without a port is written without a colon`);
+    throw new UsageError(`--target ${text}: port ${digits} is not in the range 1 to 65535; omit the colon for a target without a port`);
   const extra: { name?: string; weight?: number; priority?: number } = {};
   for (const option of options) {
     const [key = "", value = ""] = option.split("=");

@@ -34,7 +34,7 @@ export const MESH_METRICS = {
     { direction: ["sent", "received"], outcome: ["ok", "failed", "refused"] },
     "Probes and push-pulls: sent ones by outcome, received ones by whether this node answered.",
   ),
-  mesh_gossip_queue_updates: gauge("updates", {}, "Updates of members that are still to be sent to others (the gossip queue)."),
+  mesh_gossip_queue_updates: gauge("updates", {}, "Membership updates that are waiting to be sent (the gossip queue)."),
   mesh_gossip_fanout: gauge(
     "nodes",
     {},
@@ -51,7 +51,7 @@ export const MESH_METRICS = {
   mesh_border_neighbours_unlinked: gauge(
     "clusters",
     {},
-    "Clusters in fabric.borders to whose region no node of this region has a link that is up.",
+    "Clusters in fabric.borders whose region is not linked to any node of this region.",
   ),
   mesh_link_frames_total: counter(
     "frames",

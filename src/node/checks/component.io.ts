@@ -46,9 +46,9 @@ function follow(told: Told, probes: ProbeRunner, log: Log): void {
   if (told.isDoubting)
     log.warn(
       { owner, checkCount, swayingCount, doubtMs: DOUBT_MS },
-      "most checks turned at once: this node doubts itself, and none of these checks turns for a while",
+      "most checks changed state at the same time: this node doubts itself and keeps the previous states for a while",
     );
-  else log.info({ owner, checkCount, swayingCount }, "checks turn again");
+  else log.info({ owner, checkCount, swayingCount }, "self-doubt ended: checks change state again");
 }
 
 /** The probes under way, by the ids of their orders. */
@@ -96,10 +96,10 @@ function detailOf({ checks }: ChecksCore): string | undefined {
   if (unwatched > 0) return `${unwatched} not run: checks.enabled is false`;
   if (passing + failing + unknown === 0) return undefined;
   const { notRunCount } = checks;
-  const late = notRunCount === 0 ? "" : `; ${notRunCount} not run for three intervals, because more are waiting than the node can run`;
+  const late = notRunCount === 0 ? "" : `; ${notRunCount} not run for three intervals, because more checks are waiting than the node can run`;
   const counts = `${passing} passing, ${failing} failing, ${unknown} unknown${late}`;
   return checks.doubt.isDoubting
-    ? `${counts}; this node doubts itself, because most checks of a tenant or of the node turned at once: none of them turns for ${DOUBT_MS / 1000} s`
+    ? `${counts}; this node doubts itself, because most checks of a tenant or of the node changed state at the same time: it keeps the previous states for ${DOUBT_MS / 1000} s`
     : counts;
 }
 

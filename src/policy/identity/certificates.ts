@@ -57,10 +57,10 @@ export function principalOf(certificate: PeerCertificate, wallMs: number): strin
 
 function dnsPrincipal([first = "", ...others]: readonly string[]): string {
   if (others.length > 0)
-    throw unauthenticated("client certificate has more than one DNS name and no SPIFFE id: it is not clear which one calls");
+    throw unauthenticated("client certificate has more than one DNS name and no SPIFFE id: the principal is ambiguous");
   const name = first.toLowerCase();
   if (!DNS_NAME.test(name) || !isPrincipal(name))
-    throw unauthenticated("client certificate has no SPIFFE id, and a DNS name that is not a host");
+    throw unauthenticated("client certificate has no SPIFFE id, and its DNS name is not a valid host name");
   return name;
 }
 

@@ -258,7 +258,7 @@ class Check {
     const entries = entryCount === 0 ? "" : ` and its entries (${entryCount})`;
     this.#warn(
       `${path}.namespace`,
-      `does not cover ${namespace} itself${entries}: ${decides} decides there; write ${namespace} to cover both, or add a rule for it`,
+      `does not cover ${namespace} itself${entries}: ${decides} applies there; write ${namespace} to cover both, or add a rule for it`,
     );
   }
 

@@ -53,13 +53,13 @@ export function checkAge(age: Pick<AnswerAge, "ageMs" | "source" | "unreachable"
 
 function checkReachable({ source, unreachable }: Pick<AnswerAge, "source" | "unreachable">): void {
   if (source === SOURCE.DISK)
-    throw new WaymarkError("too_stale", "max_staleness_strict: this resolver has reached no server since its start", {
+    throw new WaymarkError("too_stale", "max_staleness_strict: this resolver has not reached a server since it started", {
       retryMs: STALE_RETRY_MS,
     });
   if (unreachable === undefined) return;
   const { nodeIds, count } = unreachable;
   const names = `${nodeIds.slice(0, MAX_NAMES).join(", ")}${count > MAX_NAMES ? ` and ${count - MAX_NAMES} more` : ""}`;
-  const message = `max_staleness_strict: the data may lack writes of nodes that cannot be reached: ${names}`;
+  const message = `max_staleness_strict: the data may lack writes of unreachable nodes: ${names}`;
   throw new WaymarkError("too_stale", message, { retryMs: STALE_RETRY_MS });
 }
 

@@ -44,6 +44,6 @@ export class PolicyQueue {
 }
 
 function refused(whose: string): WaymarkError {
-  const message = `${whose} too many policy calls in progress, which run one at a time; try again in ${RETRY_MS} ms`;
+  const message = `${whose} too many policy calls in progress; policy calls run one at a time: try again in ${RETRY_MS} ms`;
   return new WaymarkError("discovery_rate_limited", message, { retryMs: RETRY_MS });
 }

@@ -40,7 +40,7 @@ export function onDemandSummaryHandlers(parts: OnDemandParts) {
   const query = (request: SummaryQueryRequest, context: CallContext) => answer(parts, counted, request, context);
   const handlers: Readonly<Record<SummaryMethod, Handler>> = {
     summaryQuery: { kind: "unary", handle: query },
-    summaryWatch: { kind: "server_streaming", open: () => refuse("this node holds no summaries to watch") },
+    summaryWatch: { kind: "server_streaming", open: () => refuse("this node stores no summaries to watch") },
   };
   return { handlers, routes: [summaryRoute(query)] };
 }
@@ -57,7 +57,7 @@ async function answer(
 ): Promise<SummaryQueryResponse> {
   const filter = { ...summaryFilter(request), names: request.serviceId === "" ? [] : [request.serviceId] };
   if (request.forResolver) refuse("this node has no signed summaries for resolvers");
-  if (filter.summaries?.channel === SCOPE.GLOBAL) refuse("this node has no keys of clusters, and summaries of scope GLOBAL are signed");
+  if (filter.summaries?.channel === SCOPE.GLOBAL) refuse("this node has no cluster keys, which summaries of scope GLOBAL need for their signatures");
   const caller = viewerOf(context.caller, request.viewer, parts.allowsViewerOverride);
   const asked = { filter, token: request.pageToken, limit: pageLimit(request.limit) };
   const counting = counted.page(caller, asked, context.time.wallMs);

@@ -200,7 +200,7 @@ export class AuditLog implements AuditSink, AsyncDisposable {
   #tellLostLog(newest: number): void {
     const { directory, log } = this.#options;
     log.error({ directory, newest }, "audit log has lost its last records: audit.db-wal is missing or cut short");
-    const detail = `what was recorded after record ${newest} is lost: at a start after a crash audit.db-wal was missing or cut short`;
+    const detail = `the records after record ${newest} are lost: at the start after a crash, audit.db-wal was missing or cut short`;
     this.record({ ...LOSS, atWallMs: Date.now(), reason: "audit_log_lost", detail });
   }
 

@@ -48,7 +48,7 @@ test.each<[what: string, check: CheckInit, fault: RegExp | undefined]>([
   ["without a probe", {}, /^entries\[0\]\.checks\[0\]\.probe: is required: one of grpc, http, tcp, ttl, alias/],
   ["of a target that is not there", { target: "nope", probe: TCP }, /checks\[0\]\.target: "nope" is not the name of a target/],
   ["of a target over UDP", { target: "stats", probe: TCP }, /checks\[0\]\.target: has the protocol udp/],
-  ["of a target without a port", { target: "pod", probe: TCP }, /checks\[0\]\.target: has no port, and a check connects to a port/],
+  ["of a target without a port", { target: "pod", probe: TCP }, /checks\[0\]\.target: has no port; a check needs a port to connect to/],
   [
     "that would take longer than its interval",
     { interval: s(2), timeout: s(3), probe: TCP },

@@ -134,15 +134,15 @@ const BELOW_ONLY = rule("svc.prod.us-east.*", { visibilityTenants: ["ops"] });
 const OWNED_BELOW = rule("svc.prod.us-east.*", { owners: ["us-1"] });
 
 test.each([
-  { what: "the default is open", one: set([BELOW_ONLY], OPEN), says: "default_allow (true) decides there" },
-  { what: "the default is open to other sources", one: set([OWNED_BELOW], OPEN), says: "default_allow (true) decides there" },
-  { what: "a rule above is open", one: set([BELOW_ONLY, rule("svc")]), says: "the rule of svc decides there" },
-  { what: "a rule above has no owners", one: set([OWNED_BELOW, rule("svc.*")]), says: "the rule of svc.* decides there" },
+  { what: "the default is open", one: set([BELOW_ONLY], OPEN), says: "default_allow (true) applies there" },
+  { what: "the default is open to other sources", one: set([OWNED_BELOW], OPEN), says: "default_allow (true) applies there" },
+  { what: "a rule above is open", one: set([BELOW_ONLY, rule("svc")]), says: "the rule of svc applies there" },
+  { what: "a rule above has no owners", one: set([OWNED_BELOW, rule("svc.*")]), says: "the rule of svc.* applies there" },
   {
     what: "it has entries",
     one: set([BELOW_ONLY]),
     entries: 3,
-    says: "us-east itself and its entries (3): default_allow (false) decides there",
+    says: "us-east itself and its entries (3): default_allow (false) applies there",
   },
   { what: "nothing is there, and the default denies", one: set([BELOW_ONLY]) },
   { what: "the rule above is limited as well", one: set([BELOW_ONLY, rule("svc", { visibility: ["eu-1"] })]), entries: 3 },

@@ -67,7 +67,7 @@ export declare type EntryKey = Message<"waymark.catalog.v1.EntryKey"> & {
 export declare const EntryKeySchema: GenMessage<EntryKey>;
 
 /**
- * One address of an instance, with the port at which the instance is called there.
+ * An address of an instance and the port on which it accepts calls.
  *
  * @generated from message waymark.catalog.v1.Target
  */
@@ -82,16 +82,16 @@ export declare type Target = Message<"waymark.catalog.v1.Target"> & {
 
   /**
    * An IPv4 address, an IPv6 address or a DNS name. 1 to 253 characters. Addresses that no client can connect to are refused:
-   * unspecified (0.0.0.0/8, ::), multicast, broadcast and reserved (240.0.0.0/4) ones, and fe80::/10.
+   * unspecified (0.0.0.0/8, ::), multicast, broadcast and reserved (240.0.0.0/4) addresses, and fe80::/10.
    *
    * @generated from field: string host = 2;
    */
   host: string;
 
   /**
-   * Port number, 0 to 65535. 0 means that the target has no port: its host is known, and no port is. A, AAAA, CNAME and PTR
-   * records show such a target. SRV records, names in gRPC channels and `/sd/prometheus` leave it out. Resolve may choose
-   * it. Checks cannot connect to it.
+   * Port number, 0 to 65535. 0 means that the target has a host but no port. A, AAAA, CNAME and PTR records
+   * contain such a target. SRV records, names in gRPC channels and `/sd/prometheus` omit it. Resolve may choose it. Checks
+   * cannot connect to it.
    *
    * @generated from field: uint32 port = 3;
    */
@@ -105,16 +105,16 @@ export declare type Target = Message<"waymark.catalog.v1.Target"> & {
   priority: number;
 
   /**
-   * Share of the traffic among targets of equal priority, as in RFC 2782. 0 to 65535. 0 is no weight: it counts as 1, except next
-   * to a target of the same entry and priority that has a weight. Such a target gets no traffic.
+   * Share of the traffic among targets of equal priority, as in RFC 2782. 0 to 65535. 0 means that no weight
+   * is set, which counts as 1. If another target of the same entry and priority has a weight, a target with 0 gets no traffic.
    *
    * @generated from field: uint32 weight = 5;
    */
   weight: number;
 
   /**
-   * Protocol of the port, for example `grpc`, `http`, `tcp` or `udp`. Empty means `tcp`. The server stores it in lower case. At most 128 characters of
-   * [A-Za-z0-9._:/@+-].
+   * Protocol of the port, for example `grpc`, `http`, `tcp` or `udp`. Empty means `tcp`. The server stores it in lower
+   * case. At most 128 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string protocol = 6;
    */
@@ -522,7 +522,7 @@ export declare const AliasCheckSchema: GenMessage<AliasCheck>;
  */
 export declare type Check = Message<"waymark.catalog.v1.Check"> & {
   /**
-   * Name of the target that is looked at. Empty means the first target. The target has a port. Empty for `ttl` and `alias`.
+   * Name of the target that is looked at. Empty means the first target. The target must have a port. Empty for `ttl` and `alias`.
    * At most 128 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: string target = 1;
@@ -641,8 +641,8 @@ export declare type CheckState = Message<"waymark.catalog.v1.CheckState"> & {
   httpStatus: number;
 
   /**
-   * Last health of a check with the failure NOT_RUN; otherwise unset. The entry still counts it, so the entry keeps the
-   * health that it showed.
+   * Last health of a check with the failure NOT_RUN; otherwise unset. It still counts for the entry, so the health of the
+   * entry does not change.
    *
    * @generated from field: waymark.catalog.v1.HealthStatus last_health = 4;
    */
@@ -744,8 +744,8 @@ export declare type Entry = Message<"waymark.catalog.v1.Entry"> & {
 
   /**
    * Data that the client chooses. At most 64 pairs. A key has 1 to 63 characters of [A-Za-z0-9._:/@+-], a value at most
-   * 1024 bytes. Two keys have a meaning: `waymark.dns.cname` is a DNS name, which DNS answers with as a CNAME when the entry
-   * has no targets, and `waymark.import` is the name of the import that owns the entry, of 1 to 128 characters of
+   * 1024 bytes. Waymark itself uses two keys: `waymark.dns.cname` is a DNS name, which DNS returns as a CNAME if the entry
+   * has no targets. `waymark.import` is the name of the import that owns the entry, 1 to 128 characters of
    * [A-Za-z0-9._:/@+-].
    *
    * @generated from field: map<string, string> metadata = 7;
@@ -1147,14 +1147,14 @@ export enum CheckFailure {
   MALFORMED = 5,
 
   /**
-   * The name of the target has no address that checks of the node may connect to.
+   * The name of the target does not resolve, or checks of the node are not allowed to connect to any of its addresses.
    *
    * @generated from enum value: CHECK_FAILURE_NAME = 6;
    */
   NAME = 6,
 
   /**
-   * The target is an address, and it is not within the node's setting `checks.allowed`.
+   * The target is an address that is not in the node's setting `checks.allowed`.
    *
    * @generated from enum value: CHECK_FAILURE_NOT_ALLOWED = 7;
    */
@@ -1175,7 +1175,7 @@ export enum CheckFailure {
   ALIAS = 9,
 
   /**
-   * The node did not run the check for three intervals, because too many checks were waiting. `last_health` has the last
+   * The node did not run the check for three intervals, because too many checks were waiting. `last_health` is the last
    * health of the check.
    *
    * @generated from enum value: CHECK_FAILURE_NOT_RUN = 10;

@@ -212,7 +212,7 @@ export enum Reason {
   ORIGIN_AWAY = 26,
 
   /**
-   * FAILED_PRECONDITION. The server lacks a setting that the question about summaries needs. The message names the setting.
+   * FAILED_PRECONDITION. The request for summaries needs a setting that the server does not have. The message names the setting.
    *
    * @generated from enum value: REASON_SUMMARIES_DISABLED = 27;
    */

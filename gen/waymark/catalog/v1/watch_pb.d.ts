@@ -24,9 +24,9 @@ import type { Message } from "@bufbuild/protobuf";
 export declare const file_waymark_catalog_v1_watch: GenFile;
 
 /**
- * Members of the cluster that were declared dead without a goodbye, such as nodes behind a network partition. They may
- * still accept writes, which are missing in the answer. A node is removed when it is back, when it leaves, or when the
- * cluster forgets it after `fabric.origin_forget`. A node that said that it restarts is added after a minute.
+ * Members of the cluster that were declared dead without announcing that they leave, such as nodes behind a network
+ * partition. They may still accept writes, which are missing in the answer. A node is removed when it returns, when it
+ * leaves, or when the cluster forgets it after `fabric.origin_forget`. A node that announced a restart is added after a minute.
  *
  * @generated from message waymark.catalog.v1.UnreachableNodes
  */

@@ -567,8 +567,8 @@ export declare type CatalogQueryRequest = Message<"waymark.discovery.v1.CatalogQ
   viewer?: Viewer | undefined;
 
   /**
-   * Refuses with TOO_STALE when `age` would be above this. Absent means that any age is accepted. Not negative. The age
-   * leaves out unreachable nodes; see `max_staleness_strict`.
+   * Refuses with TOO_STALE if `age` would be above this duration. Absent means that any age is accepted. Not negative. The age
+   * does not include unreachable nodes; see `max_staleness_strict`.
    *
    * @generated from field: google.protobuf.Duration max_staleness = 15;
    */
@@ -630,7 +630,7 @@ export declare type CatalogQueryRequest = Message<"waymark.discovery.v1.CatalogQ
   hosts: string[];
 
   /**
-   * Refuses with TOO_STALE also while the data may lack writes of `unreachable_nodes`, whatever its age.
+   * Also refuses with TOO_STALE while the data may lack writes of `unreachable_nodes`, whatever its age.
    *
    * @generated from field: bool max_staleness_strict = 28;
    */
@@ -738,8 +738,8 @@ export declare type CatalogQueryResponse = Message<"waymark.discovery.v1.Catalog
 
   /**
    * Upper bound of the age of the data: the time since the slowest peer said that nothing is missing here. Zero on a
-   * node without peers. On a node that received nothing from its peers yet, it is the time since 1970. It leaves out
-   * `unreachable_nodes`: a node that the cluster cannot reach may have accepted writes at any time since.
+   * node without peers. On a node that received nothing from its peers yet, it is the time since 1970. It does not
+   * include `unreachable_nodes`: since the cluster lost contact with such a node, it may have accepted writes at any time.
    *
    * @generated from field: google.protobuf.Duration age = 7;
    */
@@ -783,7 +783,7 @@ export declare type CatalogQueryResponse = Message<"waymark.discovery.v1.Catalog
   via: string[];
 
   /**
-   * Nodes that may still accept writes, although this server cannot hear them. `age` leaves them out. Absent: there are none.
+   * Nodes that this server cannot reach and that may still accept writes. `age` does not include them. Absent if there are none.
    *
    * @generated from field: waymark.catalog.v1.UnreachableNodes unreachable_nodes = 13;
    */
@@ -1281,8 +1281,8 @@ export declare type ResolveResponse = Message<"waymark.discovery.v1.ResolveRespo
   entry?: Entry | undefined;
 
   /**
-   * The chosen target of the entry. Its port is 0 when the target has no port. For a function or a queue without targets, an advertised endpoint of its node. Absent when
-   * there is neither.
+   * The chosen target of the entry. Its port is 0 if the target has no port. For a function or a queue without targets,
+   * an advertised endpoint of its node. Absent if there is neither.
    *
    * @generated from field: waymark.catalog.v1.Target target = 2;
    */
@@ -1926,8 +1926,9 @@ export enum ResolvePolicy {
 
   /**
    * Draws two different instances by weight, and prefers the one that is much less loaded. A load report counts half after 60
-   * seconds. Of instances that report 50 % errors or more, a tenth of the level or one is left out, unless most report them.
-   * Where no instance has reported its load, it is RESOLVE_POLICY_ROUND_ROBIN.
+   * seconds. Instances that report 50 % errors or more are left out: at most a tenth of the level or one instance, and none if
+   * more than half of the level reports as many. If no instance has reported its load, this policy is the same as
+   * RESOLVE_POLICY_ROUND_ROBIN.
    *
    * @generated from enum value: RESOLVE_POLICY_LOAD_AWARE = 1;
    */
@@ -2096,8 +2097,8 @@ export declare const DiscoveryService: GenService<{
   },
   /**
    * Returns summaries of services of this region and of other regions. A node whose settings name neither a border nor a
-   * key of a cluster counts the entries of its own cluster: its summaries are unsigned, have the scopes ZONE and REGION,
-   * no version and no ingress. It refuses scope GLOBAL with SUMMARIES_DISABLED, and so does a resolver that follows no
+   * cluster key counts the entries of its own cluster: its summaries are unsigned, have the scopes ZONE and REGION, and
+   * have no version and no ingress. It refuses scope GLOBAL with SUMMARIES_DISABLED, as does a resolver that follows no
    * summaries of the namespace.
    *
    * @generated from rpc waymark.discovery.v1.DiscoveryService.SummaryQuery
@@ -2108,7 +2109,7 @@ export declare const DiscoveryService: GenService<{
     output: typeof SummaryQueryResponseSchema;
   },
   /**
-   * Sends summaries of services and their changes. FAILED_PRECONDITION (SUMMARIES_DISABLED) on a node that holds no summaries.
+   * Sends summaries of services and their changes. Fails with FAILED_PRECONDITION (SUMMARIES_DISABLED) on a node that stores no summaries.
    *
    * @generated from rpc waymark.discovery.v1.DiscoveryService.SummaryWatch
    */

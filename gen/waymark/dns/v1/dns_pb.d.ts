@@ -122,7 +122,7 @@ export declare type Endpoint = Message<"waymark.dns.v1.Endpoint"> & {
   priority: number;
 
   /**
-   * Weight of each target, as in RFC 2782. 0 to 65535. 0 is no weight and counts as 1.
+   * Weight of each target, as in RFC 2782. 0 to 65535. 0 means that no weight is set, and counts as 1.
    *
    * @generated from field: uint32 weight = 11;
    */

@@ -1349,17 +1349,17 @@ export declare type AuditRecord = Message<"waymark.policy.v1.AuditRecord"> & {
   detail: string;
 
   /**
-   * The subjects of the act: entries as `namespace/name/instance`, services as `namespace/name`, and others with their
-   * sort, as in `lease:a1/7`, `node:n1`, `policy:12` and `zone:waymark`. At most 100. An act with more subjects has
-   * further records with the same `request_id`.
+   * The subjects of the operation: entries as `namespace/name/instance`, services as `namespace/name`, and other subjects
+   * with a prefix, as in `lease:a1/7`, `node:n1`, `policy:12` and `zone:waymark`. At most 100. An operation with more
+   * subjects has further records with the same `request_id`.
    *
    * @generated from field: repeated string subjects = 16;
    */
   subjects: string[];
 
   /**
-   * Request id of the call. Empty for an act of the node itself and for refusals, which are recorded together. At most
-   * 128 characters.
+   * Request id of the call. Empty for operations of the node itself, and for refusals, which are recorded together. At
+   * most 128 characters.
    *
    * @generated from field: string request_id = 17;
    */
@@ -1897,8 +1897,8 @@ export declare const AuditFaultSchema: GenEnum<AuditFault>;
  * A resolver refuses these, ValidatePolicy and PolicyHistory with READ_ONLY; what it answers, it answers with NOT_READY until
  * it has the policy in force.
  *
- * A node runs one call of ValidatePolicy, ApplyPolicy and RollbackPolicy at a time. Other calls wait. When the sets of
- * waiting calls are too large, a new call fails with DISCOVERY_RATE_LIMITED, whatever role its caller has.
+ * A node runs one call of ValidatePolicy, ApplyPolicy or RollbackPolicy at a time. Other calls wait. If the policy sets of
+ * the waiting calls are too large, a new call fails with DISCOVERY_RATE_LIMITED, whatever roles its caller has.
  *
  * @generated from service waymark.policy.v1.PolicyService
  */

@@ -58,8 +58,8 @@ export declare type ResolveRequest = Message<"waymark.resolver.v1.ResolveRequest
   pageToken: string;
 
   /**
-   * Refuses with TOO_STALE when `age` would be above this. Absent means that any age is accepted. Not negative. The age
-   * leaves out unreachable nodes; see `max_staleness_strict`.
+   * Refuses with TOO_STALE if `age` would be above this duration. Absent means that any age is accepted. Not negative. The age
+   * does not include unreachable nodes; see `max_staleness_strict`.
    *
    * @generated from field: google.protobuf.Duration max_staleness = 6;
    */
@@ -73,7 +73,7 @@ export declare type ResolveRequest = Message<"waymark.resolver.v1.ResolveRequest
   viewer?: Viewer | undefined;
 
   /**
-   * Refuses with TOO_STALE also while the data may lack writes of `unreachable_nodes`, whatever its age.
+   * Also refuses with TOO_STALE while the data may lack writes of `unreachable_nodes`, whatever its age.
    *
    * @generated from field: bool max_staleness_strict = 8;
    */

@@ -258,7 +258,7 @@ export class Summaries {
 
   get #linkWords(): string {
     const names = this.unlinkedNeighbours().map(({ clusterId, region }) => `${clusterId} (region ${region})`);
-    return names.length === 0 ? "" : `no border link is up to ${names.join(", ")}`;
+    return names.length === 0 ? "" : `no border link to ${names.join(", ")}`;
   }
 
   get #standingWords(): string {
