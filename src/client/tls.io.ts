@@ -19,8 +19,8 @@ export function credentialsOf(tls: TlsFiles | undefined, option = "tls", checkSe
 }
 
 /**
- * grpc-js sends the host of each server as its TLS server name and has no option against it. For an IP address Node then prints the warning
- * DEP0123 in the user's program, because RFC 6066 allows only DNS names. Without a server name, the certificate is checked against the host.
+ * grpc-js sends the host of each server as the TLS server name, and has no option to turn this off. For an IP address, Node then prints the warning
+ * DEP0123 in the user's program, because RFC 6066 allows only DNS names. Without a server name, the certificate is verified against the host.
  */
 function withoutAddressAsName(made: ChannelCredentials): ChannelCredentials {
   // oxlint-disable-next-line no-underscore-dangle -- the name that grpc-js gave it

@@ -10,7 +10,7 @@ import type { Settings } from "./settings.ts";
 /** The path of a setting, and what is wrong with it given the others. */
 type Broken = readonly [path: string, message: string];
 
-/** Why others cannot connect to a host, which may have a zone. */
+/** Why clients cannot connect to this host, which may have a zone. */
 function hostFault(host: string): string | undefined {
   const reason = uncallableReason(host);
   if (reason !== undefined) return `${reason}; no client can connect to it`;

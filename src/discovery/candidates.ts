@@ -1,4 +1,4 @@
-/** The instances of a name that Resolve chooses among: how many of a crowded name, which versions, and where hosted ones are called. */
+/** The instances of a name that Resolve chooses among: how many of a name with many instances, which versions, and the endpoints of hosted instances. */
 
 import { advertisedTargets } from "../catalog/entry/advertised.ts";
 import { NO_PORTS } from "../catalog/entry/ports.ts";
@@ -40,7 +40,7 @@ export function samplingOf(options: SampleOptions): Sampling {
   }
 }
 
-/** What the tier of a record depends on, without a decode. */
+/** The inputs for the tier of a record, read without decoding it. */
 function fitnessOf(record: CatalogRecord): Fitness {
   return { health: viewHealth(record), hasTarget: record.traits.ports !== NO_PORTS || isHosted(record.kind) };
 }
@@ -66,11 +66,11 @@ export function explainVersion({ key, view }: { readonly key: KeyText; readonly 
   return { key, kept: false, reason: "version_range", detail: lacksVersion(versionOf(view), range) };
 }
 
-/** Only other nodes talk to it (`src/services/node-entry.ts`). */
+/** Only other nodes connect to this endpoint (`src/services/node-entry.ts`). */
 const FABRIC_SCHEME = "fabric";
 
 /**
- * Gives hosted entries the advertised endpoints of their nodes as targets. `find` has the NODE entries of a node id. Cost: a call of it for each
+ * Gives hosted entries the advertised endpoints of their nodes as targets. `find` returns the NODE entries of a node id. Cost: one call of `find` per
  * node.
  */
 export function withHosts(entries: readonly EntryView[], find: (nodeId: string) => readonly EntryView[]): readonly EntryView[] {
@@ -84,7 +84,7 @@ export function withHosts(entries: readonly EntryView[], find: (nodeId: string) 
     if (!isHosted(entry.key.kind) || entry.targets.length > 0 || entry.nodeId === "" || isDrained(entry)) return entry;
     const node = nodesOf(entry.nodeId).find(({ key }) => key.clusterId === entry.key.clusterId);
     const targets = node === undefined ? [] : endpointsOf(node);
-    // The answer rests on both entries, and is kept for as long as both allow.
+    // The answer depends on both entries, so it may be cached only as long as both allow.
     return targets.length === 0 ? entry : { ...entry, targets, ttlMs: leastOf(entry.ttlMs, node?.ttlMs) };
   });
 }

@@ -408,8 +408,8 @@ export class Reads {
   }
 
   /**
-   * Every visible record in key order, in slices that each cost a bounded part of a turn and have at most `SLICE_BYTES` of entries. A slice is
-   * valid only in the turn in which it was read. A hidden namespace that the filter names is recorded in the audit.
+   * All visible records in key order, in slices. Each slice costs a bounded part of a turn and has at most `SLICE_BYTES` of entries. A slice is
+   * valid only in the turn in which it was read. If the filter names a hidden namespace, this is recorded in the audit log.
    */
   scan(caller: Caller, filter: Filter): Iterable<readonly CatalogRecord[]> {
     const { namespace } = filter;
@@ -545,7 +545,7 @@ export class Reads {
 
 interface PageBounds {
   readonly limit: number;
-  /** Most bytes of encoded entries; a page has at least one entry. */
+  /** Maximum bytes of encoded entries. A page has at least one entry. */
   readonly maxBytes?: number;
 }
 

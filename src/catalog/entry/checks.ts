@@ -124,7 +124,7 @@ export function checksOf(sealed: Uint8Array): Checked {
 }
 
 /**
- * The worst of what a client reports and of what its checks have found: MAINTENANCE, CRITICAL, DEGRADED, HEALTHY, in this order. A check that is not run
+ * The worst health of the client's report and of its check results, in the order MAINTENANCE, CRITICAL, DEGRADED, HEALTHY. A check that is not run
  * counts with its last health.
  */
 export function worstOf(reported: number, states: readonly CheckState[]): number {

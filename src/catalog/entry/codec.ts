@@ -244,7 +244,7 @@ export class EntryStamper {
 
 const UPPER_CASE = /[A-Z]/;
 
-/** The entry with the protocols of its targets in lower case, so that every reader finds the same word. An empty protocol means `tcp` and stays empty. */
+/** The entry with the protocols of its targets in lower case, so that all readers see the same value. An empty protocol means `tcp` and stays empty. */
 function withPlainProtocols(entry: EntryFields): EntryFields {
   if (!entry.targets.some(({ protocol }) => UPPER_CASE.test(protocol))) return entry;
   return { ...entry, targets: entry.targets.map((target) => ({ ...target, protocol: target.protocol.toLowerCase() })) };
@@ -337,7 +337,7 @@ export function topicPatterns(bytes: Uint8Array): readonly string[] {
   return detail.case === "topic" ? detail.value.patterns : [];
 }
 
-/** The targets and the metadata of a finished entry. All other fields are skipped, which costs a fraction of a decode. */
+/** The targets and the metadata of a finished entry. All other fields are skipped, which is much cheaper than a full decode. */
 export function readTargets(bytes: Uint8Array): Pick<EntryView, "metadata" | "targets"> {
   const reader = new WireReader(bytes);
   const targets: TargetView[] = [];

@@ -1,10 +1,10 @@
-/** The rules of metadata that has a meaning for Waymark itself. Other metadata is the client's own. */
+/** Validates the metadata keys that Waymark itself uses. All other metadata is free for clients. */
 import { METADATA_KEY } from "../../lib/bounds.ts";
 import { findHostForm } from "./hosts.ts";
 import { isName, nameRule, quoted } from "./names.ts";
 import type { Problems } from "./problems.ts";
 
-/** Adds the faults of a client's metadata. */
+/** Adds the problems of a client's metadata to `problems`. */
 export function checkMetadata(metadata: Readonly<Record<string, string>>, problems: Problems): void {
   const { maxHostLength, maxNameLength } = problems.bounds;
   const host = metadata[METADATA_KEY.CNAME];

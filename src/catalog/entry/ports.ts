@@ -12,15 +12,15 @@ export const TRANSPORTS: readonly Transport[] = ["tcp", "udp", "sctp"];
 
 /** The words of an entry with one plain target, as most have. */
 export const PLAIN_PORTS: readonly string[] = [TRANSPORT_WORDS.tcp];
-/** The words of an entry without targets. DNS lists its texts under TCP, and no question has the second word. */
+/** The words of an entry without targets. DNS lists its TXT records under TCP, and no query uses the second word. */
 export const NO_PORTS: readonly string[] = [TRANSPORT_WORDS.tcp, " none"];
 
 /** The word of an entry with a target that has no port. */
 const NO_PORT_WORD = " -";
 
 /**
- * Capability in the hello of a node that accepts targets without a port. Earlier versions refuse records with such targets, so they are not offered
- * these entries.
+ * Capability in the hello of a node that accepts targets without a port. Earlier versions refuse records with such targets, so these entries are not offered
+ * to them.
  */
 export const NO_PORT_CAPABILITY = "targets_without_port";
 
@@ -42,12 +42,12 @@ export function portWord(transport: Transport, port?: string): string {
   return transport === "tcp" ? port : `${port} ${transport}`;
 }
 
-/** Whether a client can be told a port of this target. */
+/** Whether this target has a port. */
 export function hasPort({ port }: { readonly port: number }): boolean {
   return port !== 0;
 }
 
-/** Whether these words are those of an entry with a target that has no port. */
+/** Whether these words belong to an entry with a target that has no port. */
 export function hasPortlessTarget(words: readonly string[]): boolean {
   return words.includes(NO_PORT_WORD);
 }

@@ -1,7 +1,7 @@
 /**
  * The rules of an entry. Generated code checks the contract's rules, because protovalidate's CEL costs 50 times as much;
  * test/catalog/entry/rules.test.ts shows that both agree. This file has the rules that only code can state: unique target names, hosts that clients
- * can connect to, reserved namespaces, a detail that fits its kind, metadata with a meaning, the required fields of a record. `kinds.ts` has the rules of each detail.
+ * can connect to, reserved namespaces, a detail that fits its kind, metadata that Waymark uses, the required fields of a record. `kinds.ts` has the rules of each detail.
  */
 
 import type { EntryFields, EntryKeyFields, TargetFields } from "../../../gen/waymark/catalog/v1/entry_codec.ts";

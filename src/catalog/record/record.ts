@@ -134,7 +134,7 @@ export function keyParts(key: KeyText): EntryKey {
   };
 }
 
-/** A key for people: `namespace/name/instance`. HOT: once an entry that is written (audit); `keyParts` costs three times as much. */
+/** Readable form of a key: `namespace/name/instance`. HOT: once per written entry (audit); `keyParts` would cost three times as much. */
 export function keyLabel(key: KeyText): string {
   const name = key.indexOf(SEPARATOR);
   const kind = key.indexOf(SEPARATOR, name + 1);

@@ -50,7 +50,7 @@ export async function carryOut(
   return problems.length > 0 ? EXIT.failed : EXIT.done;
 }
 
-/** Most problems that are reported, as for policy files. */
+/** Maximum number of reported problems, as for policy files. */
 const MAX_REPORTED = 1000;
 
 type Performed = Pick<Transfer, "file" | "entries" | "namespaces" | "isPrunable" | "isDryRun" | "claimsUnchanged">;

@@ -42,7 +42,7 @@ interface ServiceFacts {
   readonly notes: Set<string>;
 }
 
-/** An endpoint as one of its groups has it. */
+/** An endpoint as listed in one EndpointSlice. */
 interface EndpointPart {
   readonly endpoint: Endpoint;
   readonly place: Place;
@@ -76,7 +76,7 @@ export class ServiceEntries {
     return entries;
   }
 
-  /** One entry with the name or address outside as its host. */
+  /** One entry whose host is the external name or address. */
   #external({ spec: { externalName, ports } }: Service): Entry {
     const host = externalName ?? "";
     const entry = this.#entry(CLUSTER_INSTANCE, { "kubernetes.external-name": host });
@@ -114,11 +114,11 @@ export class ServiceEntries {
   }
 
   /**
-   * The entry of an endpoint. Its addresses have conditions of their own, and an entry has one health, so only the addresses in the best state are
-   * targets: the others would be served as if they were in that state too.
+   * The entry of an endpoint. Each address has its own conditions, but an entry has only one health. Only the addresses in the best state therefore become
+   * targets, because all targets are served with the same health.
    */
   #joined(instance: string, parts: readonly EndpointPart[]): FileEntry {
-    // The contract numbers the states from healthy to unhealthy.
+    // The numbers of the health states in the proto ascend from healthy to unhealthy.
     const best = parts.reduce((a, b) => (b.health < a.health ? b : a));
     const entry = this.#endpointEntry(instance, best);
     for (const { endpoint, health, ports } of parts)
@@ -207,7 +207,7 @@ function balancerAddresses({ status }: Service): readonly string[] {
   return ingress.map(({ ip, hostname }) => ip ?? hostname ?? "").filter((host) => host !== "");
 }
 
-/** A target for each port with a number. A port without a number means all ports, so without any number there is one target without a port. */
+/** A target for each port with a number. A port without a number means all ports. If no port has a number, there is one target without a port. */
 function targetsAt(host: string, ports: readonly ManifestPort[] | null | undefined): Target[] {
   const targets = (ports ?? []).flatMap((port) =>
     typeof port.port === "number"
@@ -222,7 +222,7 @@ function hostOf({ addresses: [host = ""] }: Endpoint): string {
   return host;
 }
 
-/** Adds a target unless it is there. Names of targets must be unique, so the same port at a second address loses its name. */
+/** Adds a target unless it exists already. Names of targets must be unique, so the same port at a second address loses its name. */
 function addTarget(targets: Target[], target: Target): void {
   const isThere = () =>
     targets.some(

@@ -5,7 +5,7 @@ import type { Place } from "../../lib/formats/documents.ts";
 
 export const DNS_LABEL = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 
-/** Whether a target may have the host: an IPv4 address, or a DNS name of labels of at most 63 characters, with or without the dot at the end. */
+/** Whether a target may have the host: an IPv4 address, or a DNS name of labels of at most 63 characters, with or without a trailing dot. */
 function isHostName(name: string): boolean {
   const host = name.replace(/\.$/, "");
   // No top-level domain is a number, so this is an address or a typing error (RFC 3696, section 2).

@@ -8,7 +8,7 @@ const WHERE: readonly FlagSpec[] = [
 
 const mesh = () => import("../verbs/mesh.ts");
 
-/** `mesh peers get`, which is `mesh peers status` too. */
+/** `mesh peers get` and its synonym `mesh peers status`. */
 function memberVerb(path: string): VerbSpec {
   return {
     path,

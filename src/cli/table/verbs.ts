@@ -365,7 +365,7 @@ export const GLOBAL_FLAGS: readonly FlagSpec[] = [
   { flags: "--quiet", doc: "No notes on stderr, only errors." },
 ];
 
-/** `config`, which is `mesh config` too. */
+/** `config` and its synonym `mesh config`. */
 function configVerbs(group: string): readonly VerbSpec[] {
   return [
     {

@@ -91,7 +91,7 @@ const AUDIT_COLUMNS: readonly Column<AuditRecord>[] = [
   { title: "DETAIL", stored: ({ detail }) => detail },
 ];
 
-/** Subjects in a table. `-o json` has all of them. */
+/** Maximum number of subjects in a table row. `-o json` shows all of them. */
 const SHOWN_SUBJECTS = 3;
 
 function subjectsText(subjects: readonly string[]): string {

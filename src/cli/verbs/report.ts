@@ -48,7 +48,7 @@ interface KnownSummaries {
   readonly byNamespace: ReadonlyMap<string, readonly ServiceSummary[]>;
 }
 
-/** The codes of servers that hold no summaries. The second is from servers of earlier versions. */
+/** Error codes of servers without summaries. The second code is from servers of earlier versions. */
 const HOLDS_NO_SUMMARIES: readonly string[] = ["FAILED_PRECONDITION", "UNIMPLEMENTED"];
 
 /** Every summary that a filter matches. Undefined where the server holds none. */
@@ -57,7 +57,7 @@ async function readSummaries(client: Client, filter: Filter): Promise<KnownSumma
   const { summaryQuery } = DiscoveryService.method;
   const read = (pageToken: string) => client.call(summaryQuery, { ...filter, limit: MAX_PAGE, pageToken });
   try {
-    // A node without keys of clusters counts its own cluster, and refuses this scope alone.
+    // A node without cluster keys counts its own cluster, and refuses only this scope.
     await client.call(summaryQuery, { ...filter, scope: Scope.GLOBAL, limit: 1 });
     for await (const page of pagesOf(read)) items.push(...page.items);
   } catch (error) {

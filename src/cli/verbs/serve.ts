@@ -55,7 +55,7 @@ const LISTENER_NAMES = { grpc: "gRPC", http: "HTTP", dns: "DNS", dot: "DNS over 
 
 const TLS_SCHEMES: Readonly<Record<string, string>> = { grpc: "grpcs://", http: "https://" };
 
-/** `gRPC 127.0.0.1:17420, HTTP …`: every address that it listens on, with TLS as `gRPC grpcs://127.0.0.1:17420, HTTP https://…`. */
+/** `gRPC 127.0.0.1:17420, HTTP …`: all listener addresses. With TLS: `gRPC grpcs://127.0.0.1:17420, HTTP https://…`. */
 function placesText(listeners: Listeners, isTls: boolean): string {
   const places = Object.entries(LISTENER_NAMES).map(([key, name]) =>
     listeners[key] === undefined ? "" : `${name} ${isTls ? (TLS_SCHEMES[key] ?? "") : ""}${listeners[key]}`,

@@ -28,7 +28,7 @@ const BORDER_COLUMNS: readonly Column<BorderLag>[] = [
   { title: "EQUAL HERE", isWide: true, stored: ({ importedEqualAt }) => timeText(importedEqualAt) || "-" },
 ];
 
-/** Without a link nothing is known of what the neighbour has. */
+/** Without a link, the state of the neighbour is unknown. */
 function dueText(border: BorderLag): string {
   const { dueFor } = border;
   const due = dueFor === undefined ? [] : [shortDuration(dueFor)];

@@ -60,8 +60,8 @@ function addressed({ key, health, region, zone }: Entry, targets: readonly Targe
 }
 
 /**
- * The ports of an entry that a gRPC channel may call: ports named `grpc` or with a gRPC protocol. An entry without such ports offers those whose protocol can
- * carry gRPC (`tcp`, `h2c`, …). Ports of other protocols are never called, and a channel cannot connect to a target without a port.
+ * The ports of an entry that a gRPC channel may call: ports named `grpc` or with a gRPC protocol. If an entry has no such ports, ports whose protocol can
+ * carry gRPC (`tcp`, `h2c`, …) are used. Ports of other protocols are never called, and a channel cannot connect to a target without a port.
  */
 function grpcPorts(entry: Entry): readonly Target[] {
   const targets = entry.targets.filter(({ port }) => port !== 0);

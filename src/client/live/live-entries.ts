@@ -20,7 +20,7 @@ export interface Freshness {
   /** The server was silent for too long or calls its data stale, nothing is complete yet, or entries are held. */
   readonly isStale: boolean;
   /**
-   * Nodes that `ageMs` leaves out: the server called them dead, and they may still accept writes, which the map lacks. Undefined when there are none, and
+   * Nodes that `ageMs` does not include: the server considers them dead, but they may still accept writes that the map lacks. Undefined when there are none, and
    * before the first snapshot is complete.
    */
   readonly unreachable: Unreachable | undefined;

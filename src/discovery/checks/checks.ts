@@ -1,6 +1,6 @@
 /**
  * Runs the checks of the entries that are registered here: when each looks, when it turns, and what its entry shows then (semantics.md, Checks).
- * It opens no connection: it orders probes, and gets their outcomes.
+ * It opens no connections: it orders probes and receives their outcomes.
  */
 import { type Check, type Checked, type CheckState, FAILURE, storedStates, UNKNOWN_STATE } from "../../catalog/entry/checks.ts";
 import { HEALTH, type KeyText } from "../../catalog/record/record.ts";
@@ -20,11 +20,11 @@ import { statesOf, textOf, type Watch, WatchedEntries, type WatchedEntry } from 
 /** Most probes that are under way. */
 export const MAX_IN_FLIGHT = 256;
 /**
- * Names that are resolved at the same time. The system's resolver holds a thread of libuv's pool of four while it waits, and files are read by the same
+ * Maximum number of concurrent name look-ups. The system resolver blocks a thread of libuv's pool of four while it waits, and file reads use the same
  * threads.
  */
 const MAX_LOOKUPS = 2;
-/** A check that had no outcome for so many of its intervals is not run. */
+/** A check without an outcome for this number of its intervals counts as not run. */
 const NOT_RUN_INTERVALS = 3;
 /** Most checks that are looked at, and most entries that are written, in one step. The others follow in the next. */
 const STEP_COUNT = 1000;
@@ -46,7 +46,7 @@ export interface ChecksParts {
   readonly random: () => number;
   /** The checks of the live own record of a key, staged or visible. Undefined without a record. */
   readonly checkedOf: (key: KeyText) => Checked | undefined;
-  /** The `entryOwner` of the own record of a key. */
+  /** The `entryOwner` of this node's own record of a key. */
   readonly ownerOf: (key: KeyText) => string;
   /** The entry that an alias check of an own entry goes by. Undefined when it does not exist, or its registrant may not see it. */
   readonly aliasOf: (key: AliasKey, own: KeyText) => AliasOf | undefined;
@@ -64,7 +64,7 @@ export interface OrderedProbe {
   readonly probe: Probe;
 }
 
-/** An order to stop a probe, so that another owner gets its place. No answer is expected. */
+/** An order to stop a probe, so that another owner gets its slot. No answer is expected. */
 interface CutProbe {
   readonly kind: "cutProbe";
   readonly id: number;
@@ -88,13 +88,13 @@ export class Checks implements EntryFollower {
   /** When each watch looks next. */
   readonly #heap = new DeadlineHeap();
   readonly #flights = new Map<number, Flight>();
-  /** Places of probes under way. Their owners are those of `#flights`. */
+  /** Slots of the running probes, which are listed in `#flights`. */
   readonly #probeSlots = new FairShareLimiter<Watch>({ slotCount: MAX_IN_FLIGHT, reservedCount: 0 });
-  /** A look-up cannot be stopped, so one stays free for the owners that have none. */
+  /** A look-up cannot be stopped, so one stays free for owners that run none. */
   readonly #lookupSlots = new FairShareLimiter<Watch>({ slotCount: MAX_LOOKUPS, reservedCount: 1 });
-  /** Owners of the look-ups under way, by the ids of their probes. */
+  /** Owners of the running look-ups, by the ids of their probes. */
   readonly #lookupOwners = new Map<number, string>();
-  /** A check began to wait, or a place or look-up became free. */
+  /** A check began to wait, or a probe or look-up slot became free. */
   #mayLaunch = false;
   /** Their records say something else than what their checks have found. */
   readonly #unwritten = new Set<WatchedEntry>();
@@ -118,7 +118,7 @@ export class Checks implements EntryFollower {
     return this.#turns.takeChanges();
   }
 
-  /** Checks of the entries of an owner. */
+  /** Number of checks of an owner's entries. */
   countOf(owner: string): number {
     return this.#turns.countOf(owner);
   }
@@ -127,7 +127,7 @@ export class Checks implements EntryFollower {
     return this.#flights.size;
   }
 
-  /** Checks that are due, and wait for a place or a look-up. */
+  /** Number of checks that are due and wait for a probe or a look-up. */
   get waitingCount(): number {
     return this.#probeSlots.waitingCount + this.#lookupSlots.waitingCount;
   }
@@ -143,7 +143,7 @@ export class Checks implements EntryFollower {
     return counts;
   }
 
-  /** How many checks were not run for so long that they have no health. O(checks). */
+  /** Number of checks with the failure NOT_RUN. O(checks). */
   get notRunCount(): number {
     let count = 0;
     for (const { threshold } of this.#entries.list()) if (threshold.isNotRun) count += 1;
@@ -303,7 +303,7 @@ export class Checks implements EntryFollower {
       case "http":
       case "tcp":
       case undefined:
-        // A check of a newer version of this program is not run; its entry shows that nothing is known of it.
+        // A kind of check from a newer version of this program is not run; its entry shows no health for it.
         if (probeOf(watch) === undefined) return;
         if (watch.isWaiting) this.#lookAtWaiting(watch, time);
         else this.#wait(watch);
@@ -315,7 +315,7 @@ export class Checks implements EntryFollower {
     if (outcome !== undefined) this.#conclude(watch, outcome, time);
   }
 
-  /** A name waits until it can have a look-up and a place together, so that no check keeps one while it waits for the other. */
+  /** A check of a name waits until a look-up and a probe slot are free, so that no check holds one while it waits for the other. */
   #wait(watch: Watch): void {
     watch.isWaiting = true;
     (isNamed(watch) ? this.#lookupSlots : this.#probeSlots).enqueue(watch.entry.owner, watch);
@@ -343,7 +343,7 @@ export class Checks implements EntryFollower {
       const preemptible = this.#probeSlots.preemptibleFor(owner);
       if (preemptible !== undefined) this.#cut(preemptible, orders);
       const hasSlot = this.#probeSlots.tryAcquire(owner);
-      assert(hasSlot, "a look-up is taken when there is a place", { owner });
+      assert(hasSlot, "a look-up starts only when a probe slot is free", { owner });
       this.#launch(watch, time, orders);
     }
     for (;;) {
@@ -357,7 +357,7 @@ export class Checks implements EntryFollower {
 
   #launch(watch: Watch, { monoMs }: Time, orders: CheckOrder[]): void {
     const probe = probeOf(watch);
-    assert(probe !== undefined, "only checks that connect wait for a place");
+    assert(probe !== undefined, "only checks that connect wait for a slot");
     const { owner } = watch.entry;
     this.#heap.remove(watch.id);
     this.#probeId += 1;
@@ -367,11 +367,11 @@ export class Checks implements EntryFollower {
     orders.push({ kind: "probe", id: this.#probeId, probe });
   }
 
-  /** Stops the newest probe of an owner, which has lost the least time. Its check waits again. O(probes under way). */
+  /** Stops the newest probe of an owner, because the least work is lost. Its check waits again. O(running probes). */
   #cut(owner: string, orders: CheckOrder[]): void {
     const id = [...this.#flights].findLast(([, { watch }]) => watch.entry.owner === owner)?.[0] ?? -1;
     const flight = this.#flights.get(id);
-    assert(flight !== undefined, "an owner has a probe for each place that it took", { owner });
+    assert(flight !== undefined, "an owner has a probe for each slot that it uses", { owner });
     this.#flights.delete(id);
     this.#probeSlots.release(owner);
     orders.push({ kind: "cutProbe", id });

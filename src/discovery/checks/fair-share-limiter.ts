@@ -1,22 +1,22 @@
 /**
- * Shares a fixed number of places among owners. Waiting items get places in round robin over their owners, and one owner has at most a quarter of the
- * places while another owner waits, so that an owner with thousands of items delays only itself.
+ * Shares a fixed number of slots among owners. Waiting items get slots in round robin over their owners. While another owner waits, one owner has at most
+ * a quarter of the slots, so that an owner with thousands of items delays only itself.
  */
 import { assert } from "../../lib/errors.ts";
 
-/** One owner may have this share of the places while another owner waits. */
+/** Share of the slots that one owner may have while another owner waits. */
 const SHARE = 0.25;
 
 export interface FairShareOptions {
   readonly slotCount: number;
   /**
-   * Places that an owner with a whole share leaves free while there is another owner. For work that cannot be stopped: without free places an owner that
-   * begins to wait would wait for the end of such work. Zero where `preemptible` can be stopped instead.
+   * Slots that an owner with a full share leaves free while there is another owner. For work that cannot be stopped: without a free slot, an owner that
+   * begins to wait would have to wait until such work ends. Zero if work of the `preemptible` owner can be stopped instead.
    */
   readonly reservedCount: number;
 }
 
-/** The places, items and memberships of one owner. */
+/** The used slots, waiting items and registrations of one owner. */
 interface OwnerShare<Item> {
   readonly owner: string;
   readonly waiting: Set<Item>;
@@ -30,7 +30,7 @@ export class FairShareLimiter<Item> {
   readonly #shares = new Map<string, OwnerShare<Item>>();
   /** Shares with waiting items, in the order of their next turn. */
   readonly #turns = new Set<OwnerShare<Item>>();
-  /** Shares with more places than `#maxShare`; fewer than `1 / SHARE` of them fit. */
+  /** Shares that use more than `#maxShare` slots. There are always fewer than `1 / SHARE` of them. */
   readonly #large = new Set<OwnerShare<Item>>();
   #usedCount = 0;
   #waitingCount = 0;
@@ -48,14 +48,14 @@ export class FairShareLimiter<Item> {
     return this.#waitingCount;
   }
 
-  /** Items of this owner exist, so other owners leave the reserved places free. Ends with `part`. */
+  /** Announces an item of this owner: other owners leave the reserved slots free until `unregister`. */
   register(owner: string): void {
     this.#shareOf(owner).registeredCount += 1;
   }
 
   unregister(owner: string): void {
     const share = this.#shareOf(owner);
-    assert(share.registeredCount > 0, "an owner parts as often as it joined", { owner });
+    assert(share.registeredCount > 0, "an owner unregisters only what it registered", { owner });
     share.registeredCount -= 1;
     this.#forget(share);
   }
@@ -68,7 +68,7 @@ export class FairShareLimiter<Item> {
     this.#waitingCount += 1;
   }
 
-  /** The item no longer waits, if it did. */
+  /** Removes the item from the queue, if it waits. */
   cancel(owner: string, item: Item): void {
     const share = this.#shares.get(owner);
     if (share?.waiting.delete(item) !== true) return;
@@ -78,8 +78,8 @@ export class FairShareLimiter<Item> {
   }
 
   /**
-   * The next item that gets a place, which its owner gives back with `leave`. Undefined when no item may have one now. `isReady` passes over owners whose
-   * items cannot use a place now.
+   * The next item that gets a slot, which its owner returns with `release`. Undefined if no item may have one now. `isReady` is false for owners whose
+   * items cannot use a slot now.
    */
   acquireNext(isReady: (owner: string) => boolean = () => true): Item | undefined {
     for (const share of this.#turns) {
@@ -96,7 +96,7 @@ export class FairShareLimiter<Item> {
     return undefined;
   }
 
-  /** Takes a place for an item that waits elsewhere. Returns false when its owner may have none now. */
+  /** Acquires a slot for an item that does not wait here. Returns false if its owner may have none now. */
   tryAcquire(owner: string): boolean {
     const share = this.#shareOf(owner);
     const canAcquire = this.#canAcquire(share);
@@ -107,27 +107,27 @@ export class FairShareLimiter<Item> {
 
   release(owner: string): void {
     const share = this.#shareOf(owner);
-    assert(share.usedCount > 0, "an owner leaves only places that it took", { owner });
+    assert(share.usedCount > 0, "an owner releases only slots that it acquired", { owner });
     share.usedCount -= 1;
     if (share.usedCount <= this.#maxShare) this.#large.delete(share);
     this.#usedCount -= 1;
     this.#forget(share);
   }
 
-  /** No place is free, and no owner has more than its share. */
+  /** No slot is free, and no owner has more than its share. */
   get isExhausted(): boolean {
     return this.#freeCount === 0 && this.#large.size === 0;
   }
 
-  /** The owner that should give up a place because none is free for a waiting owner below its share. Undefined when there is no such need. */
+  /** The owner that should release a slot because none is free for a waiting owner below its share. Undefined if no slot is needed. */
   get preemptible(): string | undefined {
     if (this.#freeCount > 0 || this.#large.size === 0) return undefined;
-    // At most `1 / SHARE` shares are passed over.
+    // Skips at most `1 / SHARE` shares.
     for (const share of this.#turns) if (share.usedCount < this.#maxShare) return this.#largest;
     return undefined;
   }
 
-  /** As `preemptible`, for an item of this owner that waits elsewhere. */
+  /** Like `preemptible`, for an item of this owner that does not wait here. */
   preemptibleFor(owner: string): string | undefined {
     if (this.#freeCount > 0 || this.#large.size === 0) return undefined;
     return (this.#shares.get(owner)?.usedCount ?? 0) < this.#maxShare ? this.#largest : undefined;
@@ -143,7 +143,7 @@ export class FairShareLimiter<Item> {
     return this.#options.slotCount - this.#usedCount;
   }
 
-  /** Whether a claim succeeds. */
+  /** Whether `tryAcquire` would succeed. */
   canAcquire(owner: string): boolean {
     const share = this.#shares.get(owner);
     return share === undefined ? this.#freeCount > 0 : this.#canAcquire(share);

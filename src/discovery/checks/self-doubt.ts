@@ -1,6 +1,6 @@
 /**
- * Finds out when the checks of a node say more about the node than about what it checks. When most checks of one owner, or those of most owners, turn at
- * once, then more likely the node's own network or time is at fault. No such check turns for a while. What is true afterwards is believed.
+ * Detects when check results are caused by the node itself and not by the checked programs. When most checks of one owner, or of most owners, change their
+ * state at the same time, the node's own network or clock is probably at fault. These checks then keep their states for a while. Later results are accepted.
  */
 import { NEVER } from "../../lib/machine.ts";
 
@@ -14,12 +14,12 @@ const WINDOW_MS = 10_000;
 export const DOUBT_MS = 30_000;
 
 /**
- * The checks of one owner that say something about this node: all but aliases, of which something was known before. Or the owners of such checks, each of
+ * The checks of one owner that give evidence about this node: all checks with a known state, except aliases. Or the owners of such checks, each of
  * which counts once.
  */
 export interface Evidence {
   readonly checkCount: number;
-  /** The last outcome of so many of them contradicts what they had turned to. Of owners: most of their checks turn at once. */
+  /** Number of checks whose last outcome contradicts their state. For owners: the number of owners most of whose checks change state at the same time. */
   readonly swayingCount: number;
 }
 
@@ -34,7 +34,7 @@ export class SelfDoubt {
   /** How many doubts have begun. */
   count = 0;
 
-  /** `minCount`: with fewer checks, or owners, no doubt begins. */
+  /** `minCount`: no doubt begins with fewer checks, or owners, than this. */
   constructor(minCount = MIN_CHECKS) {
     this.#minCount = minCount;
   }
@@ -55,12 +55,12 @@ export class SelfDoubt {
     if (!this.#isDoubting && !this.#isEnough(evidence)) this.#isArmed = true;
   }
 
-  /** A wider doubt has begun for the same reason, so none begins here before most checks agree with what they had turned to. */
+  /** A wider doubt has begun for the same reason, so no doubt begins here before most checks agree with their state. */
   disarm(): void {
     this.#isArmed = false;
   }
 
-  /** Whether most of these checks turn at once, however few there are. To be asked after `look`. */
+  /** Whether most of these checks change state at the same time, however few there are. Call `look` first. */
   isMost({ checkCount, swayingCount }: Evidence): boolean {
     return swayingCount + this.#turnedMonoMs.length > checkCount * SHARE;
   }

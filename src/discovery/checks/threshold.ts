@@ -18,7 +18,7 @@ export class Threshold {
     this.#state = this.#isNotRun ? { ...UNKNOWN_STATE, health: state.lastHealth ?? HEALTH.UNSET } : state;
   }
 
-  /** What the check has turned to. Its failure is the one with which it began to fail. While the check is not run it has no health of its own. */
+  /** The current state. Its failure is the first one since the check began to fail. While the check is not run, it has no health. */
   get state(): CheckState {
     return this.#isNotRun ? { ...UNKNOWN_STATE, failure: FAILURE.NOT_RUN, lastHealth: this.#state.health } : this.#state;
   }
@@ -43,7 +43,7 @@ export class Threshold {
     return this.#inARow >= (this.#next.health === HEALTH.CRITICAL ? failing : passing) ? this.#next : undefined;
   }
 
-  /** The check was not run for too long. The next outcome ends that. */
+  /** Marks the check as not run, until the next outcome. */
   notRun(): void {
     this.#isNotRun = true;
   }
@@ -52,7 +52,7 @@ export class Threshold {
     const wasNotRun = this.#isNotRun;
     this.#isNotRun = false;
     if (outcome.health === this.#state.health) {
-      // The record has kept the last health, and not its failure.
+      // The record stores the last health, but not its failure.
       if (wasNotRun) this.#state = outcome;
       this.#next = undefined;
       this.#inARow = 0;

@@ -1,6 +1,7 @@
 /**
- * Which checks turn, and when: a turn waits a moment for others, because the node doubts itself when most checks turn at once. Each owner is judged by its
- * own checks, so that one owner's programs cannot hold back the checks of another. A doubt about all checks needs most of several owners.
+ * Decides which checks change their state, and when. A state change waits briefly for others, because the node doubts itself when most checks change at the
+ * same time. Each owner is judged by its own checks, so that one owner's programs cannot hold back the checks of another. A doubt about all checks needs
+ * state changes of most owners, and several owners.
  */
 import { assert } from "../../lib/errors.ts";
 import { NEVER } from "../../lib/machine.ts";
@@ -10,14 +11,14 @@ import type { Watch } from "./watched.ts";
 
 /** How long a turn waits for others that turn at once with it, in ms. */
 const GATHER_MS = 1000;
-/** With fewer owners, one owner whose programs are down and one more would be most of them. */
+/** With fewer owners, two owners whose programs are down would already be most of them. */
 const MIN_OWNERS = 4;
 
 const NONE: readonly Watch[] = [];
 
 /** A doubt has begun or ended. */
 export interface DoubtChange extends Evidence {
-  /** Undefined for the doubt about the checks of all owners, whose evidence counts owners. */
+  /** Undefined for a doubt about the checks of all owners; its evidence counts owners. */
   readonly owner: string | undefined;
   readonly isDoubting: boolean;
 }
@@ -48,9 +49,9 @@ class OwnerTurns {
 
 export class Turns {
   readonly #owners = new Map<string, OwnerTurns>();
-  /** Owners with checks that are due to turn, or with a doubt. */
+  /** Owners with due state changes, or with a doubt. */
   readonly #pending = new Set<OwnerTurns>();
-  /** Owners of which something is known, and those of them whose checks mostly sway or turned lately. */
+  /** Number of owners that have checks with a known state, and the owners among them most of whose checks waver or changed recently. */
   #knownCount = 0;
   readonly #swaying = new Set<OwnerTurns>();
   readonly #common = new SelfDoubt(MIN_OWNERS);
@@ -59,20 +60,20 @@ export class Turns {
   /** Undefined when it must be computed again. */
   #nextMs: number | undefined = NEVER;
 
-  /** Whether any check is held back by a doubt, and how many doubts have begun. */
+  /** Whether a doubt holds back any check, and the number of doubts that have begun. */
   get doubt(): { readonly isDoubting: boolean; readonly count: number } {
     const isDoubting = this.#common.isDoubting || [...this.#pending].some(({ doubt }) => doubt.isDoubting);
     return { isDoubting, count: this.#doubtCount };
   }
 
-  /** Checks of an owner, of all kinds. */
+  /** Number of checks of an owner, of all kinds. */
   countOf(owner: string): number {
     return this.#owners.get(owner)?.watchCount ?? 0;
   }
 
   /** The doubts that began or ended since the last call. */
   takeChanges(): readonly DoubtChange[] {
-    // HOT: once an input of the node.
+    // HOT: once per input of the node.
     return this.#changes.length === 0 ? NO_CHANGES : this.#changes.splice(0);
   }
 
@@ -116,7 +117,7 @@ export class Turns {
   /** Lets checks turn, and returns them. */
   turn(monoMs: number): readonly Watch[] {
     if (this.nextDeadlineMs() > monoMs) return NONE;
-    // What turned counts for a while, so an owner may have stopped swaying without an outcome.
+    // State changes count for a while, so an owner may stop wavering without a new outcome.
     for (const turns of new Set([...this.#pending, ...this.#swaying])) this.#look(turns, monoMs);
     this.#lookAtCommon(monoMs);
     const turned = [...this.#pending].flatMap((turns) => this.#turnOf(turns, monoMs));
@@ -124,7 +125,7 @@ export class Turns {
     return turned;
   }
 
-  /** Monotonic ms. HOT: once an input of the node. */
+  /** Monotonic ms. HOT: once per input of the node. */
   nextDeadlineMs(): number {
     this.#nextMs ??= this.#deadline();
     return this.#nextMs;
@@ -155,7 +156,7 @@ export class Turns {
   #mayTurn(turns: OwnerTurns, monoMs: number): boolean {
     if (!this.#common.isDoubting && !this.#common.mayTurn(this.#evidence, monoMs)) {
       this.#doubted(undefined, this.#evidence);
-      // Their checks sway for the same reason, which is not doubted a second time.
+      // Their checks waver for the same reason, which must not cause a second doubt.
       for (const each of this.#owners.values()) each.doubt.disarm();
     }
     if (this.#common.isDoubting || turns.doubt.isDoubting) return false;

@@ -26,9 +26,9 @@ export interface Watch {
   readonly identity: string;
   readonly times: CheckTimes;
   readonly threshold: Threshold;
-  /** When it last had an outcome, in patient ms; before the first one, when it was added. */
+  /** Time of its last outcome, in patient ms. Before the first outcome, the time when it was added. */
   outcomeMs: number;
-  /** It is due, and waits for a look-up or a place. */
+  /** It is due and waits for a look-up or a probe. */
   isWaiting: boolean;
   /** When it began to be due to turn, in monotonic ms. Undefined while it is not. */
   dueMonoMs: number | undefined;
@@ -38,7 +38,7 @@ export interface Watch {
 
 export interface WatchedEntry {
   readonly key: KeyText;
-  /** See `entryOwner`. An entry of another owner is another object. */
+  /** See `entryOwner`. When the owner changes, a new object is created. */
   readonly owner: string;
   /** In the order of the entry's checks. */
   watches: readonly Watch[];
@@ -123,7 +123,7 @@ export class WatchedEntries {
   }
 }
 
-/** Who shares places, look-ups and doubts with other owners: the tenant of an entry, else the principal that registered it. */
+/** The unit of fair sharing for probes, look-ups and doubts: the tenant of an entry, or without one the principal that registered it. */
 export function entryOwner(tenant: string, principal: string): string {
   return tenant === "" ? `principal ${principal}` : `tenant ${tenant}`;
 }

@@ -73,7 +73,7 @@ export class Endings {
     return removed;
   }
 
-  /** Unregisters those of the keys that are under the lease. Returns the keys that it removed. */
+  /** Unregisters the keys that belong to the lease. Returns the removed keys. */
   ofLease(leaseId: string, keys: readonly KeyText[], time: Time): readonly KeyText[] {
     const { leases, replica } = this.#parts;
     const removed: KeyText[] = [];

@@ -28,7 +28,7 @@ export interface Taker {
   readonly nodeId: string;
   /** Number of its refusals. */
   readonly refusals: number;
-  /** The capabilities of its hello. It is offered no entry that needs others. */
+  /** The capabilities in its hello. Entries that need other capabilities are not offered to it. */
   readonly capabilities: readonly string[];
 }
 

@@ -18,9 +18,9 @@ export interface Renewed {
   readonly ttlMs: number | undefined;
 }
 
-/** A report of a bad load is sent again after this time although its band is the same: readers forget half of it each minute, and would call the instance again. */
+/** A report of a bad load is sent again after this time even if its band did not change: readers halve its weight every minute, and would otherwise call the instance again. */
 const BAD_AGAIN_MS = 30_000;
-/** The score of a report from which on it is bad. */
+/** A report with this score or more is bad. */
 const BAD_SCORE = 0.75;
 const LATENCY_BANDS = 64;
 const CLIENT_BANDS = 10;

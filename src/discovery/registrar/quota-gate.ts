@@ -87,7 +87,7 @@ export class QuotaGate {
     return current === undefined ? undefined : weighed(current, current.contentBytes, this.#checkCount(current));
   }
 
-  /** Only own entries count: another node runs the checks of its own. */
+  /** Only entries of this node count, because each node runs the checks of its own entries. */
   #checkCount(record: CatalogRecord): number {
     const { slab } = this.#replica;
     const own = this.#replica.own(record.key);

@@ -215,7 +215,7 @@ export class Registrar {
   }
 
   /**
-   * Ends a lease with all its entries, or with `keys` only those of them that are under it. Returns the keys that it removed. Throws `lease_not_found`. A key that was registered
+   * Ends a lease with all its entries, or with `keys` only the given keys of the lease. Returns the removed keys. Throws `lease_not_found`. A key that was registered
    * later, under another lease or at another node, stays registered there.
    */
   unregisterLease(caller: Caller, leaseId: string, time: Time, keys?: readonly KeyText[]): readonly KeyText[] {

@@ -1,6 +1,6 @@
 /**
- * Summaries of the own cluster, counted from the catalog when a reader asks for them. A node without keys of clusters answers them: it holds no signed
- * summaries, and what it counts leaves its region with no signature.
+ * Summaries of this node's cluster, computed from the catalog for each request. Nodes without cluster keys use them, because they store no signed
+ * summaries. The computed summaries are unsigned.
  */
 import { isControlNamespace } from "../../catalog/entry/names.ts";
 import { SCOPE } from "../../catalog/entry/scope.ts";
@@ -31,15 +31,15 @@ interface OnDemandRequest {
 
 const CHANNELS: readonly Channel[] = [SCOPE.ZONE, SCOPE.REGION];
 const SALT = "counted summaries";
-/** Separates the parts of a key, and of a place. */
+/** Separates the parts of a key and of a page position. */
 const SEPARATOR = "\0";
-/** Entries that are counted between two yields, two to three ms. To look at a service or a namespace costs as much as some more. */
+/** Entries that are counted between two yields, which takes 2 to 3 ms. Each visited service or namespace costs as much as `LOOK_COST` entries. */
 const COUNTED_AT_A_TIME = 2048;
 const LOOK_COST = 32;
-/** A page ends early after this many slices, so that one call costs little more than 0.1 s of CPU in all. */
+/** A page ends early after this number of slices, so that one call costs little more than 0.1 s of CPU time. */
 const MAX_SLICES = 32;
 
-/** How much of a page was counted. */
+/** The remaining work of the current slice, and the number of slices of a page. */
 class SliceBudget {
   left = COUNTED_AT_A_TIME;
   #slices = 1;
@@ -65,13 +65,13 @@ export class OnDemandSummaries {
   }
 
   /**
-   * A page in the order of namespace, name and kind, the channel ZONE before REGION. It yields after each slice, so that its caller can let others run. Throws
+   * A page in the order of namespace, name and kind, the channel ZONE before REGION. It yields after each slice, so that the caller can let other work run. Throws
    * `invalid_argument` for a token of another filter.
    */
   *page(caller: Caller, request: OnDemandRequest, wallMs: number): Generator<undefined, OnDemandPage> {
     const hash = filterHash(request.filter, SALT);
     const after = decodePageToken(request.token, hash);
-    /** One namespace for each rule that hides some. */
+    /** One hidden namespace for each rule that hides namespaces. */
     const hidden = new Map<string, string>();
     const sees = (namespace: string): boolean => {
       const { allowed, rule } = this.#reads.verdict(caller, namespace);
@@ -83,7 +83,7 @@ export class OnDemandSummaries {
     return { items, nextToken: last === undefined ? "" : encodePageToken(last, hash) };
   }
 
-  /** `last`: the place of the last item, if more may follow. It names nothing that is hidden, because callers can read it in the token. */
+  /** `last`: the position of the last item, if more items may follow. It never contains a hidden name, because callers can read it in the token. */
   *#items(
     { filter, limit }: OnDemandRequest,
     after: string,
@@ -141,7 +141,7 @@ export class OnDemandSummaries {
     }
   }
 
-  /** A rule without export scopes lets a service out on the widest channel alone. Here that is each of the two in turn. */
+  /** A rule without export scopes exports a service only on the widest channel. Here, each of the two channels is treated as the widest in turn. */
   #outletsNow() {
     const { policy } = this.#policies;
     if (this.#outlets?.policy !== policy) {
@@ -160,7 +160,7 @@ function kindsOf({ kindMask }: Filter): number {
   return kindMask === 0 ? SUMMARISED_MASK : kindMask & SUMMARISED_MASK;
 }
 
-/** Where the keys begin that the filter may match. */
+/** The first key that the filter may match. */
 function firstKey({ namespace, prefix }: Filter): string {
   return namespace === "" ? prefix : `${namespace}${SEPARATOR}`;
 }
@@ -169,7 +169,7 @@ function isPast(filter: Filter, namespace: string): boolean {
   return filter.namespace === "" ? !namespace.startsWith(filter.prefix) : namespace !== filter.namespace;
 }
 
-/** The first record from a key on, of the service that the filter names if it names one. */
+/** The first record at or after a key. If the filter names a service, only its records count. */
 function firstFrom(lookup: Lookup, { names: [name] }: Filter, from: string): CatalogRecord | undefined {
   const cursor = name === undefined ? lookup.cursor() : lookup.names.cursor(name);
   cursor.seek(from);
