@@ -259,7 +259,7 @@ export class Fabric implements FabricMachine {
     return this.#readiness.inStepWith(time, sinceMonoMs);
   }
 
-  /** The nodes that the age of answers leaves out. */
+  /** The nodes that the age of answers does not include. */
   unreachable(time: Time): UnreachableNodes | undefined {
     return this.#freshness.unreachable(time);
   }

@@ -15,7 +15,7 @@ export interface FreshnessParts {
   readonly heartbeats: Pick<Heartbeats, "provenMonoMs" | "version" | "isPassedOn">;
   /** Whether this node holds records of an origin of that node. */
   readonly holdsOf: (nodeId: string) => boolean;
-  /** The members of the own cluster that are away without having left. */
+  /** The members of this node's cluster that are down or unreachable and have not left. */
   readonly roster: Pick<Roster, "away" | "version">;
 }
 
@@ -160,8 +160,8 @@ export class Freshness {
   }
 
   /**
-   * The members of the own cluster that the age leaves out although they may accept writes: they are away and have not left. A node that said that it
-   * restarts has a minute for that. HOT: asked at every answer.
+   * The members of this node's cluster that the age does not include although they may accept writes: they are down or unreachable and have not left. A node that
+   * announced a restart is included only after a minute. HOT: called for every answer.
    */
   unreachable({ monoMs }: Time): UnreachableNodes | undefined {
     const { version } = this.#parts.roster;

@@ -10,7 +10,7 @@ import type { HandOverFrame, Hello } from "./wire/messages.ts";
 /** Capability in the hello of a node that takes entries over. */
 export const HAND_OVER = "hand_over";
 
-/** Capability in the hello of a node that goes by orders about maintenance. Other nodes would neither end an order nor take one over. */
+/** Capability in the hello of a node that follows maintenance orders. Other nodes would neither end such an order nor take it over. */
 export const MAINTENANCE = "maintenance";
 
 interface Peer {

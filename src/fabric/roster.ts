@@ -43,7 +43,7 @@ export class Roster {
     return this.#away.size > 0;
   }
 
-  /** The members that are away, and since when (monotonic ms). The time is undefined until the next tick. */
+  /** The members that are down or unreachable, and since when (monotonic ms). The time is undefined until the next tick. */
   get away(): ReadonlyMap<string, number | undefined> {
     return this.#away;
   }

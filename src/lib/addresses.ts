@@ -141,7 +141,7 @@ export function isWithin(blocks: readonly AddressBlock[], address: string): bool
   return plain !== undefined && blocks.some((block) => blockHolds(block, plain));
 }
 
-/** As `parseAddress`. An IPv4 address that is mapped into IPv6 is the IPv4 address. */
+/** Like `parseAddress`, but an IPv4-mapped IPv6 address is returned as the IPv4 address. */
 function parsePlainAddress(text: string): Address | undefined {
   const parsed = parseAddress(text);
   return parsed !== undefined && isMapped(parsed) ? parsed.slice(MAPPED_BYTES) : parsed;
@@ -175,7 +175,7 @@ const LINK_LOCAL: readonly AddressBlock[] = [
   { bytes: addressOf([0xfe80, 0, 0, 0, 0, 0, 0, 0]), prefixBits: 10 },
 ];
 
-/** Addresses that no client can connect to, wherever it is (IANA special-purpose registries, RFC 6890). The first block that holds an address says why. */
+/** Addresses that no client can connect to from any location (IANA special-purpose registries, RFC 6890). The first block that contains an address gives the reason. */
 const UNCALLABLE: readonly { readonly reason: string; readonly block: AddressBlock }[] = [
   { reason: "an unspecified address", block: { bytes: Uint8Array.of(0, 0, 0, 0), prefixBits: 8 } },
   { reason: "an unspecified address", block: { bytes: new Uint8Array(16), prefixBits: 128 } },
@@ -186,7 +186,7 @@ const UNCALLABLE: readonly { readonly reason: string; readonly block: AddressBlo
   { reason: "a link-local address without a zone", block: { bytes: addressOf([0xfe80, 0, 0, 0, 0, 0, 0, 0]), prefixBits: 10 } },
 ];
 
-/** Why no client can connect to this host: a phrase such as `a multicast address`. Undefined for every other address, and for names. */
+/** Why no client can connect to this host: a phrase such as `a multicast address`. Undefined for all other addresses, and for names. */
 export function uncallableReason(host: string): string | undefined {
   const address = parsePlainAddress(host);
   return address && UNCALLABLE.find(({ block }) => blockHolds(block, address))?.reason;
@@ -196,8 +196,8 @@ export function uncallableReason(host: string): string | undefined {
 const OWN_NAMES = /^(?:(?:.+\.)?localhost|localhost[46]?(?:\.localdomain[46]?)?|ip6-(?:localhost|loopback))$/;
 
 /**
- * Why a client must not connect to a host that a server names: no client can call it, or it is on this machine or link while the server that named it is not.
- * Undefined where nothing is wrong.
+ * Why a client must not connect to a host that it got from a server: no client can connect to it, or it is on this machine or link but the server is not.
+ * Undefined if the host is acceptable.
  */
 export function nearness(host: string, from: string): string | undefined {
   const reason = uncallableReason(host);

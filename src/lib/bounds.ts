@@ -56,11 +56,11 @@ export const NODE_BOUNDS = {
 
 export const LABEL_KEY = new RegExp(`^[A-Za-z0-9._:/@+-]{1,${NODE_BOUNDS.maxLabelKeyLength}}$`);
 
-/** The metadata keys that have a meaning for Waymark itself. `catalog/entry/metadata.ts` has the rules of their values. */
+/** The metadata keys that Waymark itself uses. `catalog/entry/metadata.ts` validates their values. */
 export const METADATA_KEY = {
-  /** A host name that DNS answers with as a CNAME, for an entry without targets (semantics.md, DNS). */
+  /** A host name that DNS returns as a CNAME for an entry without targets (semantics.md, DNS). */
   CNAME: "waymark.dns.cname",
-  /** The import that owns an entry, and may remove it. */
+  /** The name of the import that owns an entry and may remove it. */
   IMPORT: "waymark.import",
 } as const;
 

@@ -15,7 +15,7 @@ export interface Patience {
   dueMonoMs(deadlineMs: number): number;
 }
 
-/** A standstill that is over. */
+/** A pause of the process that has ended. */
 export interface ProcessPause {
   readonly endMonoMs: number;
   readonly lengthMs: number;
@@ -58,7 +58,7 @@ export class PatientClock implements Patience {
     return deadlineMs + this.#skippedMs + this.#graceMs;
   }
 
-  /** The last standstill; before there was any, one of no length that ended infinitely long ago. */
+  /** The last pause. Before the first one, a pause of length 0 that ended infinitely long ago. */
   get lastPause(): ProcessPause {
     return this.#last;
   }

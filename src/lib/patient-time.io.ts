@@ -27,7 +27,7 @@ export function isJustAwake(): boolean {
   return clock.isJustAwake;
 }
 
-/** The loop's last standstill. */
+/** The last pause of the event loop. */
 export function lastPause(): ProcessPause {
   patientNowMs();
   return clock.lastPause;

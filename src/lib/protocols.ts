@@ -1,6 +1,6 @@
 /**
- * The protocol words of targets, URLs and imported ports, and the meaning of each. This is the only such table: DNS records, gRPC names, checks, URLs and
- * the Kubernetes importer read it.
+ * The protocols of targets, URLs and imported ports, and their properties. This is the only such table: DNS records, gRPC names, checks, URLs and
+ * the Kubernetes importer use it.
  */
 
 import { GRPC_PORT } from "./addresses.ts";
@@ -9,13 +9,13 @@ export type Transport = "tcp" | "udp" | "sctp";
 
 export interface Protocol {
   readonly transport: Transport;
-  /** Protocol id that clients negotiate in TLS, from IANA's ALPN registry (RFC 7301). Absent where clients negotiate none. */
+  /** Protocol id that clients negotiate in TLS, from IANA's ALPN registry (RFC 7301). Absent if clients negotiate none. */
   readonly alpn?: "http/1.1" | "h2" | "h3";
-  /** Port that clients use for an address without one. Absent where there is no such port. */
+  /** Default port of the protocol. Absent if it has none. */
   readonly port?: number;
-  /** Whether clients speak TLS. Absent where the word leaves that open. */
+  /** Whether clients use TLS. Absent if the protocol does not define it. */
   readonly isTls?: boolean;
-  /** Whether a gRPC channel may connect: `yes` for gRPC itself, `possible` for a transport that can carry it. */
+  /** Whether a gRPC channel may connect: `yes` for gRPC itself, `possible` for a transport that can carry gRPC. */
   readonly grpc: "yes" | "possible" | "no";
 }
 
@@ -38,7 +38,7 @@ const PROTOCOLS = {
   h2: { transport: "tcp", alpn: "h2", port: 443, isTls: true, grpc: "possible" },
   h2c: CLEAR_HTTP2,
   http2: CLEAR_HTTP2,
-  // HTTP/3 runs over UDP, but one record of HTTPS lists it next to `h2` of the same place (RFC 9460, section 7.1), so both have one transport here.
+  // HTTP/3 runs over UDP, but one HTTPS record lists it next to `h2` of the same endpoint (RFC 9460, section 7.1), so both have the same transport here.
   h3: { transport: "tcp", alpn: "h3", port: 443, isTls: true, grpc: "no" },
   grpc: { transport: "tcp", alpn: "h2", port: 443, grpc: "yes" },
   grpcs: { transport: "tcp", alpn: "h2", port: 443, isTls: true, grpc: "yes" },
@@ -51,26 +51,26 @@ const PROTOCOLS = {
   redis: OTHER,
 } as const satisfies Record<string, Protocol>;
 
-/** The canonical form of a protocol word: in lower case, `tcp` for an empty one. */
+/** The canonical form of a protocol name: lower case, and `tcp` for an empty name. */
 export function protocolWord(word: string): string {
   return word === "" ? "tcp" : word.toLowerCase();
 }
 
-/** Whether the table has this canonical word. */
+/** Whether the table has this canonical name. */
 export function isProtocolWord(word: string): word is keyof typeof PROTOCOLS {
   return Object.hasOwn(PROTOCOLS, word);
 }
 
-/** The meaning of a protocol word in any case. An unknown word is an application protocol over TCP that gRPC channels never call. */
+/** The properties of a protocol name, which may have upper case letters. An unknown name is an application protocol over TCP that gRPC channels never call. */
 export function protocolOf(word: string): Protocol {
   const canonical = protocolWord(word);
   return isProtocolWord(canonical) ? PROTOCOLS[canonical] : OTHER;
 }
 
-/** The schemes of URLs of Waymark servers. Each is a word of the table. */
+/** The URL schemes of Waymark servers. Each is in the table. */
 const SERVER_SCHEMES = ["grpc", "grpcs", "http", "https"] as const;
 
-/** The port of a Waymark server whose URL names none. Undefined for other schemes. */
+/** The port of a Waymark server whose URL has no port. Undefined for other schemes. */
 export function serverPort(scheme: string): number | undefined {
   const known = SERVER_SCHEMES.find((one) => one === scheme.toLowerCase());
   return known === "grpc" ? GRPC_PORT : known && PROTOCOLS[known].port;

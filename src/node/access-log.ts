@@ -8,19 +8,19 @@ import type { OnDenied } from "../policy/set/visibility.ts";
 import type { AcceptedOrder } from "../services/discovery/maintenance.ts";
 import type { AcceptedWrite } from "../services/discovery/write-handlers.ts";
 
-/** The most namespaces of one call that get records of their own. The entries of all others share records without a namespace. */
+/** Maximum number of namespaces of one call that get their own records. The entries of further namespaces share records without a namespace. */
 const MAX_NAMESPACES = 16;
 
-/** An accepted act on entries. */
+/** An accepted operation on entries. */
 interface EntriesAct {
   readonly action: string;
   readonly requestId: string;
-  /** Subjects that each record names before its entries. */
+  /** Subjects that each record lists before its entries. */
   readonly named: readonly string[];
   readonly keys: readonly KeyText[];
   /** Whether no entry changed. */
   readonly isNone: boolean;
-  /** `entries`: the only entry, or the number of entries. */
+  /** `entries`: the entry if there is only one, otherwise the number of entries. */
   readonly detailOf: (entries: string) => string;
 }
 
@@ -48,7 +48,7 @@ export class AccessLog {
     this.#record(caller, { action, namespace, outcome: "denied", reason: verdict.reason, rule: verdict.rule, detail: "" });
   };
 
-  /** An accepted write. Cost: a record for each namespace and for each 100 subjects. */
+  /** Records an accepted write. Cost: one record per namespace and per 100 subjects. */
   readonly onWrite = (caller: Caller, { action, requestId, leaseId, keys, count }: AcceptedWrite): void => {
     if (this.#audit === undefined) return;
     const lease = leaseId === "" ? "" : ` ${action === "register" ? "under" : "of"} lease ${leaseId}`;
@@ -57,7 +57,7 @@ export class AccessLog {
     this.#recordEntries(caller, { action, requestId, named, keys, isNone: count === 0, detailOf });
   };
 
-  /** An accepted order about maintenance. An order about a node leaves one record, which names the node and not its entries. */
+  /** Records an accepted maintenance order. An order for a node leaves one record, which lists the node and not its entries. */
   readonly onMaintenance = (
     caller: Caller,
     { isOn, reason, untilMs }: { readonly isOn: boolean; readonly reason: string; readonly untilMs: number },
@@ -86,7 +86,7 @@ export class AccessLog {
     this.#recordAllowed(caller, { action: "query", namespace, detail: "sampled" });
   };
 
-  /** Records an act on entries by namespace, so that each record has the namespace of its entries. */
+  /** Records an operation on entries with separate records per namespace, so that each record has the namespace of its entries. */
   #recordEntries(caller: Caller, { action, requestId, named, keys, isNone, detailOf }: EntriesAct): void {
     const byNamespace = labelsByNamespace(keys);
     if (keys.length === 0) byNamespace.set("", []);
@@ -112,7 +112,7 @@ export class AccessLog {
   }
 }
 
-/** The keys as people read them, by namespace. The empty namespace has the keys of all namespaces beyond the first 16. */
+/** The readable keys by namespace. The empty namespace has the keys of all namespaces after the first 16. */
 function labelsByNamespace(keys: readonly KeyText[]): Map<string, string[]> {
   const found = new Map<string, string[]>();
   for (const key of keys) {

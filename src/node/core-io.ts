@@ -47,7 +47,7 @@ export type NodeInput =
   | { readonly kind: "publish"; readonly entry: OwnEntry }
   /** Answers `probe`. */
   | { readonly kind: "probed"; readonly id: number; readonly outcome: Outcome }
-  /** The look-up of the name of a probe is over. */
+  /** The name look-up of a probe has ended. */
   | { readonly kind: "resolved"; readonly id: number }
   /** Answers `measureLoad`. */
   | { readonly kind: "load"; readonly load: LoadView }
@@ -83,9 +83,9 @@ export type NodeOutput =
   | { readonly kind: "confirmed"; readonly refusal?: { readonly error: unknown } }
   /** Asks how busy the process is. Answered by `load`. */
   | { readonly kind: "measureLoad" }
-  /** A check of an own entry looks at its target. Answered by `probed`, within the timeout of the probe. Or such a probe is stopped. */
+  /** A check of one of this node's entries probes its target, which `probed` answers within the timeout of the probe. Or such a probe is stopped. */
   | CheckOrder
-  /** Most checks turned at once, so this node lets none of them turn for a while (`isDoubting`), or it does again. */
+  /** Most checks changed state at the same time, so this node keeps their states for a while (`isDoubting`), or the doubt has ended. */
   | ({ readonly kind: "doubt" } & DoubtChange)
   /** The own entry, or its load, could not be written. It is tried again. */
   | { readonly kind: "selfRefused"; readonly error: unknown }

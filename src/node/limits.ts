@@ -27,7 +27,7 @@ export interface NodeLimitsOptions {
   readonly policies: PolicySource;
   /** The visible entries, which quotas count. */
   readonly lookup: Lookup;
-  /** Checks that this node runs for the entries of a tenant. Present where entries are registered. */
+  /** Number of checks that this node runs for a tenant's entries. Present on nodes where entries are registered. */
   readonly tenantChecks?: (tenant: string) => number;
   readonly now: () => Time;
   /** Where refusals are recorded beside the count. */

@@ -66,7 +66,7 @@ export interface ListenersOptions extends DnsAnsweringOptions {
   readonly dnsPresence: Pick<DnsPresence, "follow">;
   /** What the HTTP edge shows of the node itself. */
   readonly sources: Omit<HttpSources, "metricsAccess" | "settings">;
-  /** Where each setting comes from; all are defaults unless given. */
+  /** The source of each setting. If absent, all are defaults. */
   readonly origins?: Effective["origins"] | undefined;
   /** Absent: no other thread of the node has listeners. */
   readonly shared?: SharedPorts | undefined;

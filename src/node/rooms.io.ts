@@ -40,7 +40,7 @@ export interface NodeCore extends Rooms {
 
 export interface CoreOptions {
   readonly settings: Settings;
-  /** Where each setting comes from; all are defaults unless given. */
+  /** The source of each setting. If absent, all are defaults. */
   readonly origins?: Effective["origins"] | undefined;
   readonly log: RootLog;
   readonly version: string;

@@ -67,7 +67,7 @@ export function httpsRecords(subject: Subject, context: RecordContext): RecordOf
 
 /**
  * Clients that find an HTTPS record no longer speak plain HTTP to the name (RFC 9460, 9.5), so only targets with an ALPN id that speak TLS have one. The
- * word `grpc` leaves TLS open: such a target counts when no target of the name speaks plain HTTP.
+ * protocol `grpc` does not say whether TLS is used: such a target has a record if no target of the name speaks plain HTTP.
  */
 function isHttps(all: readonly SubjectTarget[]): (one: SubjectTarget) => boolean {
   const hasPlain = all.some(({ target }) => protocolOf(target.protocol).isTls === false);

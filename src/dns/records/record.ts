@@ -115,7 +115,7 @@ export interface DnsSettings {
   readonly negativeTtlMs: number;
   /** Whether the priority of an SRV record is made of health, distance and its target's priority, or is the target's alone. */
   readonly srvPriority: "health" | "target";
-  /** Whether SRV shows targets of all tiers of health, or of the best one alone, as A does. */
+  /** Whether SRV answers contain the targets of all health tiers, or only of the best tier, as A answers do. */
   readonly srvTiers: "all" | "best";
   /** Whether names outside our zones are tried as if the first zone followed them. */
   readonly allowExternalNames: boolean;

@@ -8,7 +8,7 @@ import type { RecordContext, RecordOf } from "./record.ts";
 import { bestTargets, ownPriority, rankOf } from "./shown.ts";
 import { setTtlSeconds } from "./ttl.ts";
 
-/** A record for each target of the subject that has a port, or with `srvTiers` best of its best tier, in groups that clients prefer to the next: of one tier, distance and priority. Weights count within a group (RFC 2782). */
+/** A record for each target of the subject that has a port; with `srvTiers` best, only for targets of the best tier. Targets of the same tier, distance and priority form a group, and clients prefer earlier groups. Weights count within a group (RFC 2782). */
 export function serviceRecords(subject: Subject, context: RecordContext): RecordOf<"SRV">[][] {
   if (subject.kind !== "entries" || subject.shape !== "located") return [];
   const { owner, locality, settings } = context;

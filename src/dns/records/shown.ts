@@ -12,12 +12,12 @@ export function bestTargets(targets: readonly SubjectTarget[]): readonly Subject
   return bestOf(targets, ({ entry }) => withTarget(entry));
 }
 
-/** The entries of the best tier that there is, where none has a target. */
+/** The entries of the best tier, for a name whose entries all have no target. */
 export function bestEntries(entries: readonly SubjectTarget["entry"][]): readonly SubjectTarget["entry"][] {
   return bestOf(entries, withTarget);
 }
 
-/** What the tier of an entry depends on whose targets are known to be there, or not to matter. */
+/** The inputs for the tier of an entry, if its targets are known to exist or do not matter. */
 export function withTarget({ health }: SubjectTarget["entry"]): Fitness {
   return { health, hasTarget: true };
 }

@@ -6,9 +6,9 @@ import type { RecordContext, RecordOf } from "./record.ts";
 import { areEntriesCut } from "./shown.ts";
 import { setTtlSeconds } from "./ttl.ts";
 
-/** Most records of a set, as many as a list has names. */
+/** Maximum number of records of a set, the same as the maximum number of names in a list. */
 const MAX_TEXTS = 500;
-/** Most characters of texts that are made for a set: several of the largest answers (65,535 bytes). Making more would only delay other clients. */
+/** Maximum total characters of the texts that are built for a set: several times the largest answer (65,535 bytes). Building more would only delay other clients. */
 const MAX_TEXT_CHARS = 1024 * 1024;
 
 /** A record for each entry whose facts differ, within the bounds above. */
@@ -18,7 +18,7 @@ export function textRecords(subject: Subject, context: RecordContext): RecordOf<
   return [textsOf(subject.entries).texts.map((strings) => ({ type: "TXT", name: context.owner, ttlSeconds: ttl, data: { strings } }))];
 }
 
-/** Whether there are more texts than the records have. */
+/** Whether texts are missing in the records because of the bounds. */
 export function areTextsCut(subject: Subject): boolean {
   return areEntriesCut(subject) || (subject.kind === "entries" && subject.isCluster !== true && textsOf(subject.entries).isCut);
 }

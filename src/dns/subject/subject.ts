@@ -76,7 +76,7 @@ export interface DnsCatalog {
   answered?(answered: Answered): void;
   /** For how long what was read since the last call stays as it is, in ms; 0 if some of it may be old. Absent: for ever, as far as anybody knows. */
   takeLeftMs?(): number;
-  /** The same, for questions for texts, of which few entries fill an answer: `find` reads so much of a name and no more. Absent: all is read. */
+  /** The same limit for TXT queries, for which few entries fill an answer: `find` reads at most this many bytes of a name. Absent: no limit. */
   readonly texts?: DnsCatalog | undefined;
   /** The same, without what would have to be fetched first; for additional records. Absent: nothing is fetched. */
   readonly held?: DnsCatalog | undefined;

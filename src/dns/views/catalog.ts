@@ -62,7 +62,7 @@ const MAX_READ_OF_NAME = 64;
 /** Neither a namespace nor an alias can be called so: what is looked for there is absent. */
 const NOWHERE = "~";
 
-/** Most bytes of entries that are read for their texts: several of the largest answers. */
+/** Maximum bytes of entries that are read for TXT records: several times the largest answer. */
 const MOST_TEXT_BYTES = 1024 * 1024;
 
 /** Most hidden namespaces that an answer for an address reports. */
@@ -109,7 +109,7 @@ interface Making {
   readonly onHidden: (namespaces: readonly string[]) => void;
   readonly held: DnsCatalog | undefined;
   readonly texts?: DnsCatalog;
-  /** Most bytes of entries of a name that `find` reads; one entry at least. Absent: any number. */
+  /** Maximum bytes of a name's entries that `find` reads; it always reads at least one entry. Absent: no limit. */
   readonly mostBytes?: number;
 }
 
@@ -295,8 +295,8 @@ class CatalogInDns implements DnsCatalog {
     this.#noteElsewhere("");
     if (dnsNames.hasNameUnder(suffix, zone, view) || clusters?.hasNameUnder(suffix, zone, view) === true) return true;
     if (elsewhere === undefined || elsewhere.isNothing) return false;
-    // Where the policy denies by default, much that it shows lies below names that it hides. So these are asked for too: each of them, whether it exists or not, and
-    // the viewer is told of what they may see.
+    // If the policy denies by default, many visible names are below hidden names. Hidden names are therefore asked for too, whether they exist or not, and
+    // the viewer gets only visible names.
     if (policies.policy.set?.defaultAllow !== false && this.#isHidden(ownWords(suffix))) return false;
     return elsewhere.hasNameUnder(suffix, zone, view);
   }

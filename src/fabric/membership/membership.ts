@@ -195,7 +195,7 @@ export class Membership implements Machine<MembershipInput, MembershipOutput> {
     return this.#state.broadcasts.size === 0;
   }
 
-  /** The gossip that is due: updates that wait, and how many members a round reaches. */
+  /** The number of updates that wait to be sent, and the number of members that a gossip round reaches. */
   get gossip(): { readonly queueLength: number; readonly fanout: number } {
     const { broadcasts, members } = this.#state;
     return { queueLength: broadcasts.size, fanout: Math.min(this.#o.fanout, members.listed.length) };

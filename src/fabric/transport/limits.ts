@@ -71,7 +71,7 @@ export function clientLimits({ maxMessageBytes, maxCalls, keepaliveTimeMs, keepa
   return { ...CONNECTION, ...received, maxCalls, keepaliveTimeMs, keepaliveTimeoutMs };
 }
 
-/** What one connection to the listener may do. Nodes open few streams and reset hardly any, so that less is allowed than to other clients. */
+/** Limits of one connection to the listener. Nodes open few streams and rarely reset one, so the limits are lower than for other clients. */
 export const PEER_LIMITS: ConnectionLimits = { ...CONNECTION_LIMITS, unreadBytes: WINDOW_BYTES, resetBurst: 100, resetsPerSecond: 20 };
 
 /** The listener. */

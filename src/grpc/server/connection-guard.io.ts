@@ -30,7 +30,7 @@ export interface Connection {
   readonly turns: Share;
   /** Calls whose request has not arrived: each is given up when that takes too long. */
   readonly arriving: Set<Arriving>;
-  /** One of its streams lasts, such as a watch. Call `lastingClosed` when it is over. */
+  /** Announces that one of its streams is long-lived, such as a watch. Call `lastingClosed` when the stream ends. */
   lastingOpened(): void;
   lastingClosed(): void;
   /** It is closing or closed, whoever ended it: what still comes on it is not served. */
@@ -38,8 +38,8 @@ export interface Connection {
   /** Why the guard cut it; undefined unless it did. */
   whyCut: CutReason | undefined;
   /**
-   * Closes it with all its streams, as soon as this turn of the event loop is over. GOAWAY with NO_ERROR goes first, if the peer reads, and its streams
-   * get no RST_STREAM: so clients report UNAVAILABLE for open calls.
+   * Closes the connection with all its streams at the end of this event loop turn. If the peer reads, GOAWAY with NO_ERROR is sent first, and the streams
+   * get no RST_STREAM. Clients therefore report UNAVAILABLE for open calls.
    */
   destroy(): void;
 }
@@ -68,9 +68,9 @@ export interface GuardOptions {
 /** Why a connection was cut. `lifetime`: it did not answer pings, or did not go away in the time that it had. */
 export type CutReason = ExceededLimit | "lifetime";
 
-/** So long after a pause its time counts for the rates of a connection, each of which is checked meanwhile. */
+/** Until this time after a pause, the length of the pause is added to the rates of a connection. Each rate is checked at least once in this time. */
 const BACKLOG_MS = 500;
-/** So long after a pause its late calls are read, also on a busy machine. Each pause explains only so many, so more time explains no more of them. */
+/** Until this time after a pause, resets count as late calls, also on a busy machine. A pause explains only a bounded number of resets, so a longer time would not explain more. */
 const LATE_CALLS_MS = 5_000;
 
 /** All connections are checked once in this time, a tenth of them at a time. */
@@ -95,7 +95,7 @@ export class ConnectionGuard {
   readonly #connections = new WeakMap<Http2Session, Connection>();
   readonly #timer: NodeJS.Timeout;
   #turn = 0;
-  /** The socket of the session that is being made. */
+  /** The socket of the session that is being created. */
   #accepting: Socket | undefined;
 
   constructor(options: GuardOptions) {
@@ -129,7 +129,7 @@ export class ConnectionGuard {
   adopt(session: ServerHttp2Session): Connection {
     const isEnding = endInNextTurn(session);
     const socket = this.#accepting;
-    assert(socket !== undefined, "a session is adopted when its socket is accepted");
+    assert(socket !== undefined, "a session is created only while its socket is accepted");
     let isCut = false;
     const isOver = () => isCut || isEnding();
     const turns = this.turns.join();
@@ -154,7 +154,7 @@ export class ConnectionGuard {
       destroy: () => {
         if (isOver()) return;
         isCut = true;
-        // nghttp2 ignores streams after it: all that are read before the end of this turn would be opened.
+        // nghttp2 ignores streams after GOAWAY. Without it, all streams that are read before the end of this turn would be opened.
         session.goaway(HTTP2_ERROR.NO_ERROR);
         setImmediate(() => socket.destroy());
       },
@@ -187,7 +187,7 @@ export class ConnectionGuard {
     return connection;
   }
 
-  // HOT: once a call.
+  // HOT: once per call.
   #opened(watched: Watched, stream: ServerHttp2Stream, headers: IncomingHttpHeaders): void {
     const { meter } = watched.connection;
     this.#openStreams += 1;
@@ -293,12 +293,12 @@ function sampleOf({ bytesRead, bytesWritten }: Pick<Socket, "bytesRead" | "bytes
   return { monoMs: performance.now(), ...patient, bytesRead, bytesWritten, waitingCalls: waiting.length };
 }
 
-/** Whether a stream that closed was reset, by either end, before its answer was sent. Node says that what the client resets has ended. */
+/** Whether a closed stream was reset, by either side, before its answer was sent. Node reports a stream that the client reset as ended. */
 function isUnanswered(stream: ServerHttp2Stream): boolean {
   return stream.aborted || !stream.writableFinished;
 }
 
-/** The timeout that a request announces, by gRPC's or Connect's header. */
+/** The timeout in the gRPC or Connect header of a request. */
 function timeoutOf(headers: IncomingHttpHeaders): number | undefined {
   const grpc = parseTimeout(firstOf(headers["grpc-timeout"]));
   if (typeof grpc === "number") return grpc;

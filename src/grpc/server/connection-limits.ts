@@ -97,7 +97,7 @@ export interface ConnectionSample {
   readonly patientDueMs?: number;
   readonly bytesRead: number;
   readonly bytesWritten: number;
-  /** How long a pause of this process lasted that has just ended: what came meanwhile is read now. None unless given. */
+  /** Length of a pause of this process that has just ended: data that arrived during the pause is read now. No pause if absent. */
   readonly pauseMs?: number;
   /** Calls that wait for their turn; those that wait until answers are taken are known here. None unless given. */
   readonly waitingCalls?: number;

@@ -1,27 +1,27 @@
 /**
- * Limits how many streams of one HTTP/2 connection end by a reset before their answer was sent. HEADERS that are followed by RST_STREAM cost a
- * client nothing and never reach the limit on open streams (rapid reset, CVE-2023-44487). nghttp2 has a limit of its own, but it cannot know
- * that a pause of this process kept a call waiting until its client gave up.
+ * Limits how many streams of one HTTP/2 connection are reset before their answer was sent. HEADERS followed by RST_STREAM cost the
+ * client nothing and never reach the limit on open streams (rapid reset, CVE-2023-44487). nghttp2 has its own limit, but it cannot know
+ * that a pause of this process delayed a call until its client gave up.
  */
 import type { ProcessPause } from "../../lib/patience.ts";
 
 export interface ResetLimits {
-  /** Resets in one burst, in addition to one for each lasting stream, because all watches of a client may end together. */
+  /** Resets in one burst, in addition to one per long-lived stream, because all watches of a client may end together. */
   readonly resetBurst: number;
   readonly resetsPerSecond: number;
 }
 
 /**
- * Node's own limits, out of the way: they end the connection with INTERNAL_ERROR, and nothing is reported. Node rejects the streams beyond the
- * bound on concurrent streams, and until the end of a turn of the event loop it counts those that ended in this turn as open.
+ * Disables Node's own limits: they close the connection with INTERNAL_ERROR, and nothing is reported. Node rejects streams over the
+ * limit on concurrent streams, and it counts streams that ended in the current event loop turn as open until the end of the turn.
  */
 export const NODE_STREAM_LIMITS = { streamResetBurst: 1e9, streamResetRate: 1e9, maxSessionRejectedStreams: 1e9 } as const;
 
-/** Calls that a client has open at a time, in addition to lasting streams. */
+/** Assumed number of concurrent calls of a client, in addition to long-lived streams. */
 const OPEN_CALLS = 256;
-/** A call with a shorter deadline fails without a pause too, so that its reset always counts. */
+/** A call with a shorter deadline would also fail without a pause, so its reset always counts. */
 const MIN_TIMEOUT_MS = 50;
-/** Assumed for calls that announce no deadline: their client's own timeout is unknown. */
+/** Assumed for calls without a deadline, because the client's own timeout is unknown. */
 const UNKNOWN_TIMEOUT_MS = 250;
 
 export interface StreamReset {
@@ -32,14 +32,14 @@ export interface StreamReset {
 
 export class ResetLimiter {
   readonly #limits: ResetLimits;
-  /** Resets that count, less those that the rate has given back. */
+  /** Level of the leaky bucket: counted resets minus the resets that the rate allows. */
   #level = 0;
   #levelMonoMs = 0;
   #lastingStreams = 0;
-  /** The most lasting streams since the level was last 0. */
+  /** Highest number of long-lived streams since the level was last 0. */
   #lastingPeak = 0;
   #pauseEndMonoMs: number | undefined;
-  /** Calls that the last pause can have kept waiting: the sum of their timeouts that is left. */
+  /** Remaining sum of the timeouts of calls that the last pause can have delayed. */
   #waitMs = 0;
 
   constructor(limits: ResetLimits) {
@@ -55,7 +55,7 @@ export class ResetLimiter {
     this.#lastingPeak = Math.max(this.#lastingPeak, count);
   }
 
-  /** A stream was reset. `timeoutMs` is what its headers announced; `pause` has just ended. A lasting stream still counts as open. Returns whether that is one reset too many. */
+  /** Counts a reset. `timeoutMs` is the timeout in the headers of the stream; `pause` has just ended. A long-lived stream still counts as open. Returns whether the limit is exceeded. */
   reset({ monoMs, timeoutMs, pause }: StreamReset): boolean {
     if (pause !== undefined && this.#wasKeptWaiting(timeoutMs, pause)) return false;
     const { resetBurst, resetsPerSecond } = this.#limits;
@@ -67,14 +67,14 @@ export class ResetLimiter {
   }
 
   /**
-   * Whether the pause explains the reset. Calls that follow each other in one place of a connection ran out of time one after the other, so
-   * the timeouts of all of them together are at most the pause once for each place. Without this bound, the work of reading such
+   * Whether the pause explains the reset. A client has at most `OPEN_CALLS` concurrent calls, and calls that replace each other time out one after the other,
+   * so the timeouts of all delayed calls add up to at most `OPEN_CALLS` times the length of the pause. Without this bound, the work of reading such
    * resets could cause the next pause.
    */
   #wasKeptWaiting(timeoutMs = UNKNOWN_TIMEOUT_MS, { endMonoMs, lengthMs }: ProcessPause): boolean {
     if (endMonoMs !== this.#pauseEndMonoMs) {
       this.#pauseEndMonoMs = endMonoMs;
-      // A short pause may follow a long one whose backlog is still being read.
+      // A short pause may follow a long pause whose backlog is still being read.
       this.#waitMs = Math.max(this.#waitMs, OPEN_CALLS * lengthMs);
     }
     const waitedMs = Math.min(timeoutMs, lengthMs);

@@ -226,7 +226,7 @@ export class ServerCall implements Call, MessageSink {
     if (isFirst && !mayInflate && this.#only === undefined && !this.isOver) this.#judgeHeaders();
   }
 
-  /** A request that comes in pieces is read on, and one that may be compressed is inflated, only for a caller who may call. */
+  /** Checks the headers before more pieces of a request are read or a compressed request is decompressed, so that this happens only for permitted callers. */
   #judgeHeaders(): void {
     const { method } = this;
     if (method.kind !== "unary" && method.kind !== "server_streaming") return;

@@ -1,12 +1,12 @@
-/** The alternative names of a certificate as Node writes them, and the SPIFFE ids among them. */
+/** Parses the alternative names of a certificate in Node's text format, and the SPIFFE ids in them. */
 
-/** How a SPIFFE id begins. */
+/** Prefix of every SPIFFE id. */
 export const SPIFFE = "spiffe://";
 /** Section 2 of the SPIFFE-ID specification. No segment of the path is `.` or `..` (section 2.2). */
 const SEGMENT = "(?!\\.{1,2}(?:/|$))[A-Za-z0-9._-]";
 const TRUST_DOMAIN = "[a-z0-9._-]{1,255}";
 const SPIFFE_ID = new RegExp(`^${SPIFFE}${TRUST_DOMAIN}(?:/${SEGMENT}+)+$`);
-/** The ids are ours (semantics.md, Names and bounds), without the characters that SPIFFE forbids. */
+/** Waymark ids (semantics.md, Names and bounds), without the characters that SPIFFE forbids. */
 const NODE_ID = new RegExp(`^${SPIFFE}(${TRUST_DOMAIN})/waymark/cluster/(${SEGMENT}{1,64})/node/(${SEGMENT}{1,64})$`);
 
 /** Whether a URI is a well-formed SPIFFE id with a path. */
@@ -33,7 +33,7 @@ export interface AlternativeNames {
 
 /**
  * Reads `X509Certificate.subjectAltName`. Node writes a name with a comma, a quote or the like as a JSON string (CVE-2021-44532). Such a name
- * is kept in its quotes, so it is never mistaken for a valid one. Undefined when the text cannot be read to its end.
+ * keeps its quotes, so it is never mistaken for a valid name. Undefined if the text cannot be parsed completely.
  */
 export function readAlternativeNames(text: string): AlternativeNames | undefined {
   const uris: string[] = [];

@@ -74,7 +74,7 @@ export function readDocuments(text: string, { refusesRepeatedKeys = false } = {}
 }
 
 const TOO_DEEP = "is nested too deeply";
-/** Most problems of a text that are kept. */
+/** Maximum number of problems that are kept for a text. */
 const MAX_PROBLEMS = 1000;
 
 /** The JSON value of a text; undefined for other texts. The YAML parser explains broken JSON with lines. */

@@ -1,8 +1,8 @@
-/** YAML of a document. Texts with characters that a terminal would obey are quoted, with these characters as escapes. */
+/** Writes a document as YAML. Strings with control characters are quoted, and these characters are escaped. */
 import { type CreateNodeOptions, Document, Scalar, type ToStringOptions, visit } from "yaml";
 import { hasControlCharacters, visibleJson } from "./visible-text.ts";
 
-/** Characters that a block of several lines may have. */
+/** Characters that are allowed in a block scalar. */
 const LAYOUT = /[\n\t]/g;
 
 export function toYaml(json: unknown, options: CreateNodeOptions & ToStringOptions = {}): string {

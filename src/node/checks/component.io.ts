@@ -51,7 +51,7 @@ function follow(told: Told, probes: ProbeRunner, log: Log): void {
   else log.info({ owner, checkCount, swayingCount }, "self-doubt ended: checks change state again");
 }
 
-/** The probes under way, by the ids of their orders. */
+/** Runs the probes. Running probes are listed by the ids of their orders. */
 class ProbeRunner {
   readonly #driver: ChecksCore["driver"];
   readonly #prober: Prober;
@@ -64,7 +64,7 @@ class ProbeRunner {
     this.#log = log;
   }
 
-  /** Never rejects, but for a bug that ends the process. */
+  /** Never rejects, except for a bug that ends the process. */
   async run({ id, probe }: OrderedProbe): Promise<void> {
     const cut = new AbortController();
     this.#cuts.set(id, cut);
@@ -80,7 +80,7 @@ class ProbeRunner {
     this.#driver.input({ kind: "probed", id, outcome });
   }
 
-  /** Its outcome no longer counts. */
+  /** Stops a probe. Its outcome no longer counts. */
   cut(id: number): void {
     this.#cuts.get(id)?.abort();
   }

@@ -98,8 +98,8 @@ export class Prober {
   }
 
   /**
-   * Never rejects, but for a bug. Resolves within the timeout of the probe, or when `cut` is aborted. `onResolved`: the look-up of a name is over. It may
-   * be called after the outcome, because a look-up cannot be stopped.
+   * Never rejects, except for a bug. Resolves within the timeout of the probe, or when `cut` is aborted. `onResolved` is called when the name look-up has ended, possibly
+   * after the outcome, because a look-up cannot be stopped.
    */
   async probe(probe: Probe, { cut, onResolved = () => {} }: ProbeHooks = {}): Promise<Outcome> {
     const attempt = new Attempt(onResolved);
@@ -136,7 +136,7 @@ export class Prober {
   async #addresses(host: string, attempt: Attempt): Promise<readonly string[]> {
     const all = isName(host) ? await this.#lookup(host, attempt) : [host];
     const allowed = all.filter((address) => this.#reach.allows(address));
-    // One failure for a name without an address and for a name of addresses that are not allowed: the difference would show which internal names exist.
+    // A name that does not resolve and a name whose addresses are not allowed get the same failure: a difference would reveal which internal names exist.
     if (allowed.length === 0) throw new Failed(failed(isName(host) ? FAILURE.NAME : FAILURE.NOT_ALLOWED));
     return allowed.slice(0, MAX_ADDRESSES);
   }

@@ -13,7 +13,7 @@ export class FabricEvents {
   readonly #log: Log;
   /** Statuses of the members that changed last. The map is bounded, because nodes with new names come and go for as long as this one runs. */
   readonly #statuses = new Map<string, MemberStatus>();
-  /** What this node found out about a member. The change of the member follows, and is logged together with it. */
+  /** A finding about a member. The status change of the member follows, and both are logged together. */
   #finding: { readonly event: string; readonly detail: FabricEvent["detail"] } | undefined;
   #count = 0;
 
@@ -112,7 +112,7 @@ export class FabricEvents {
   }
 }
 
-/** Undefined for a suspicion and its end, and for a member that was gone when this node first learned of it. */
+/** Undefined when a suspicion begins or ends, and for a member that was already gone when this node first learned of it. */
 function membershipChange(before: MemberStatus | undefined, status: MemberStatus): "member_joined" | "member_left" | undefined {
   const wasHere = before !== undefined && !isGone(before);
   if (isGone(status)) return wasHere ? "member_left" : undefined;
@@ -123,7 +123,7 @@ function isGone(status: MemberStatus): boolean {
   return status === "dead" || status === "left";
 }
 
-/** The entry or the node that an event is about. Empty if it is about neither. */
+/** The entry or the node that an event concerns. Empty if it concerns neither. */
 function subjectOfEvent({ namespace, name, instanceId, nodeId, peerNodeId }: FabricEvent["detail"]): string {
   if (instanceId !== undefined) return `${namespace}/${name}/${instanceId}`;
   const node = nodeId ?? peerNodeId;
@@ -131,7 +131,7 @@ function subjectOfEvent({ namespace, name, instanceId, nodeId, peerNodeId }: Fab
 }
 
 const MAX_ACTION_CHARS = 64;
-/** Events that come just before the change of the member that they are about. */
+/** Events that immediately precede the status change of their member. */
 const FINDINGS: ReadonlySet<string> = new Set(["member_suspected", "member_dead"]);
 /** Audited events in which somebody was refused. All other events are only noted. */
 const REFUSALS: ReadonlySet<string> = new Set([

@@ -24,7 +24,7 @@ export interface CacheFileParts {
 
 /** A copy is looked at so often, and written when something changed. */
 const INTERVAL_MS = 30_000;
-/** The same while there is no copy that can be used: a resolver that is killed soon after its first start must find one. */
+/** The same, while there is no usable copy: a resolver that is killed soon after its first start must find one at the next start. */
 const FIRST_INTERVAL_MS = 1000;
 /** After so many intervals it is written although nothing changed, so that it does not grow old. */
 const IDLE_INTERVALS = 10;
@@ -39,7 +39,7 @@ export class CacheFile {
   #mark: string | undefined;
   #idleCount = 0;
   #isIgnored = false;
-  /** Whether the file on disk is a copy that the next start can use. */
+  /** Whether the next start can use the copy on disk. */
   hasCopy = false;
   #warnedMonoMs: number | undefined;
   #writing: Promise<void> = Promise.resolve();
@@ -128,7 +128,7 @@ export class CacheFile {
 }
 
 export interface KeptCopy extends Component {
-  /** Writes a copy at once if something changed: when the resolver becomes ready, and when another policy is in force, because a start must not go back to the one before. */
+  /** Writes a copy immediately if the data changed: when the resolver becomes ready, and when another policy comes into force, because a restart must not return to the previous policy. */
   readonly hurry: () => void;
 }
 

@@ -94,7 +94,7 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
   return serve(options, core, parts, endpoints);
 }
 
-/** Writes the copy on disk ahead of its time when the policy changes, and when this resolver begins to serve. */
+/** Writes the copy on disk before its next regular time when the policy changes, and when this resolver begins to serve. */
 function writeEarly(core: ResolverCore, copy: { readonly hurry: () => void }): void {
   core.onPolicyChanged = copy.hurry;
   core.followServing((isServing) => {

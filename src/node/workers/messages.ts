@@ -30,7 +30,7 @@ export interface WorkerStart {
   /** From 1 on. */
   readonly number: number;
   readonly settings: Settings;
-  /** Where each setting comes from. */
+  /** The source of each setting. */
   readonly origins: Effective["origins"] | undefined;
   readonly version: string;
   readonly nodeId: string;
@@ -60,7 +60,7 @@ export interface NodeFacts {
   readonly ageMs: number;
   /** Whether other nodes write to this catalog, so that it grows old while nothing is heard. */
   readonly isShared: boolean;
-  /** As `PeerDirectory` has it. */
+  /** As in `PeerDirectory`. */
   readonly unreachable: UnreachableNodes | undefined;
   /** Why this node takes neither renewals nor watches: another process runs under its id. */
   readonly startRefusal: SentError | undefined;

@@ -115,7 +115,7 @@ export class Summaries {
   #policy: PolicyEngine["policy"];
   #stale: ReadonlySet<string> = new Set();
   #borders: BorderChannel | undefined;
-  /** The regions to which this node's region has a link that is up. Undefined for a node without borders. */
+  /** The regions that are linked to this node's region. Undefined for a node without borders. */
   #linkedRegions: (() => ReadonlySet<string>) | undefined;
   readonly #narrowed: Narrowed;
   #announced: readonly SealedText[] = [];
@@ -206,7 +206,7 @@ export class Summaries {
     return this.#borders?.lagMs(time) ?? 0;
   }
 
-  /** The clusters of the settings' borders to whose region no node of this region has a link. O(members). */
+  /** The clusters in `fabric.borders` whose region is not linked to any node of this region. O(members). */
   unlinkedNeighbours(): readonly Neighbour[] {
     const linked = this.#linkedRegions?.();
     return this.#options.neighbours.filter(({ region }) => linked?.has(region) !== true);
