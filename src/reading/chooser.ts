@@ -44,7 +44,7 @@ export class Chooser<C extends Candidate> {
   /** The best tier with an endpoint that may be chosen. TIERS without any. */
   #tier: number = TIERS;
   #areSharesOld = false;
-  /** By load: endpoints whose reported errors must be judged before the next choice. Undefined while there are none, as in most choosers. */
+  /** With `LOAD_AWARE`: endpoints whose reported errors must be evaluated before the next choice. Undefined while there are none, as in most choosers. */
   #unjudged: Set<Endpoint<C>> | undefined;
   /** The pool of the only level that takes traffic. Undefined if there are more, or none. */
   #only: Pool<C> | undefined;
@@ -214,7 +214,7 @@ export class Chooser<C extends Candidate> {
     this.#isAnyEjected = this.#nextReturnMs !== NEVER;
   }
 
-  /** Judges the endpoints that report errors, or did. */
+  /** Evaluates the endpoints that report errors, or reported errors before. */
   #judge(unjudged: ReadonlySet<Endpoint<C>>, time: Time): void {
     this.#nowMonoMs = time.monoMs;
     this.#unjudged = undefined;

@@ -13,7 +13,7 @@ export interface Candidate {
   readonly view: Place & {
     readonly health: HealthNumber;
     readonly targets: readonly Target[];
-    /** Whether its node is called in its place, while it has no target. Absent: no. */
+    /** Whether callers reach it through its node while it has no target. Absent: no. */
     readonly isHosted?: boolean;
     readonly load: Load | undefined;
   };
@@ -22,7 +22,7 @@ export interface Candidate {
 /** A target as the candidate's own type has it. */
 export type TargetOf<C extends Candidate> = C["view"]["targets"][number];
 
-/** What the tier of the candidate depends on. */
+/** The inputs for the tier of the candidate. */
 export function fitnessOf({ view }: Candidate): Fitness {
   return { health: view.health, hasTarget: view.targets.length > 0 || view.isHosted === true };
 }
@@ -58,7 +58,7 @@ export class Endpoint<C extends Candidate> {
   /** Index among those of its pool that may be chosen; -1 if it is not there. */
   index = -1;
   readonly reports = new SmoothedReports();
-  /** Whether it was judged to report too many errors. */
+  /** Whether its last evaluated report had too many errors. */
   isFaulty = false;
   /** Monotonic times at which its ejections end, for failed calls and for reported errors. 0 if it is not ejected. */
   #failedUntilMs = 0;
@@ -130,14 +130,14 @@ export class Endpoint<C extends Candidate> {
     this.#failedUntilMs = nowMonoMs + this.#ejections * EJECTION_MS;
   }
 
-  /** Judges by the errors that its last report tells of. */
+  /** Evaluates the errors in its last report. */
   judge({ monoMs, wallMs }: Time): void {
     const forMs = errorEjectionMs(this.candidate.view.load, wallMs);
     this.isFaulty = forMs > 0;
     this.#faultyUntilMs = this.isFaulty ? monoMs + forMs : 0;
   }
 
-  /** It is not ejected for reported errors after all. */
+  /** Cancels an ejection for reported errors. */
   clearErrorEjection(): void {
     this.#faultyUntilMs = 0;
   }

@@ -44,13 +44,13 @@ export type FollowEvent<Item = Entry> =
       readonly ageMs: number;
       /** The server says that something is wrong with its data: it is cut off, for example. */
       readonly isStale: boolean;
-      /** Nodes that the age leaves out, because the server cannot reach them. Absent: none. */
+      /** Nodes that the age does not include, because the server cannot reach them. Absent: none. */
       readonly unreachable?: Unreachable | undefined;
       /** The node or resolver that said it. */
       readonly servedBy: string;
     };
 
-/** The first nodes that a server cannot reach, although they may accept writes, and the number of all of them. */
+/** The first ids of the nodes that a server cannot reach although they may accept writes, and the number of all these nodes. */
 export type Unreachable = Pick<UnreachableNodes, "count" | "nodeIds">;
 
 /**

@@ -19,9 +19,9 @@ const HALF_LATENCY_MS = 100;
 const HALF_CLIENTS = 100;
 /** Weight of the most clients in a report. They matter less than the others, because a client may be idle. */
 const CLIENTS_WEIGHT = 0.25;
-/** Half-life of earlier reports in the score of an entry. SmoothedReports are seconds old, so callers that followed each one would all swing from one entry to the other. */
+/** Half-life of earlier reports in the score of an entry. Reports are seconds old: without smoothing, all callers would swing from one entry to another with each report. */
 const REPORTS_HALF_LIFE_MS = 10_000;
-/** From this reported share of errors on, an entry is ejected, unless its report is older than a half-life. */
+/** An entry that reports this share of errors or more is ejected, unless its report is older than a half-life. */
 const FAULTY_ERROR_RATE = 0.5;
 
 /** The load of an entry by its report: 0 for idle to 1 for overloaded. Unknown load is in between, and a report fades to that value with its age. */
@@ -29,23 +29,23 @@ export function loadScore(load: Load | undefined, nowWallMs: number): number {
   return load === undefined ? UNKNOWN_LOAD : faded(reportedScore(load), nowWallMs - load.observedWallMs);
 }
 
-/** Whether a report says that its entry fails too often. */
+/** Whether a report has so many errors that its entry is ejected. */
 export function hasHighErrorRate(load: Load | undefined): boolean {
   return load !== undefined && load.errorRate >= FAULTY_ERROR_RATE;
 }
 
-/** For how long a report ejects its entry from now on, in ms; 0 or less if it does not. */
+/** How much longer a report ejects its entry, in ms. 0 or less if it does not. */
 export function errorEjectionMs(load: Load | undefined, nowWallMs: number): number {
   return load === undefined || !hasHighErrorRate(load) ? 0 : load.observedWallMs + LOAD_HALF_LIFE_MS - nowWallMs;
 }
 
-/** The reports of one entry as one score. The first one counts in full, a later one by the time since the one before. */
+/** Smooths the reports of one entry into one score. The first report counts in full. The weight of a later report depends on the time since the previous one. */
 export class SmoothedReports {
-  /** What it was last, as if that were new. */
+  /** The smoothed score, not faded by the age of the last report. */
   score = UNKNOWN_LOAD;
   #last: Load | undefined;
 
-  /** Takes the report that the entry has now, which may be the last one again. */
+  /** Adds the current report of the entry, which may be the last one again. */
   note(load: Load | undefined): void {
     const before = this.#last;
     this.#last = load;
@@ -55,7 +55,7 @@ export class SmoothedReports {
     }
     const score = reportedScore(load);
     const ageMs = before === undefined ? Number.POSITIVE_INFINITY : load.observedWallMs - before.observedWallMs;
-    // Without a time of its own it replaces the one before.
+    // A report that is not newer replaces the previous one.
     if (ageMs <= 0 || before === undefined) this.score = before !== undefined && score === reportedScore(before) ? this.score : score;
     else this.score += (score - this.score) * (1 - 2 ** (-ageMs / REPORTS_HALF_LIFE_MS));
   }
@@ -186,13 +186,13 @@ export function roomOf(numbers: readonly number[], at: number, { time, typicalMs
   return ((1 - reported) * (1 - seen)) / (1 + (numbers[at + IN_FLIGHT] ?? 0) * meanWeight);
 }
 
-/** An entry keeps its calls as long as it has this share of the room of the other. Below it they go quickly: a quarter of the room keeps 6 % of them. */
+/** An entry keeps all its calls while its headroom is at least this share of the other entry's headroom. Below that, the share falls quickly: with a quarter of the headroom, it keeps 6 % of its calls. */
 const EQUAL_ROOM = 0.5;
 const STEEPNESS = 4;
 
 /**
- * The share of its calls that an entry keeps when it has this room, and the other one that. It is a chance and no comparison, with a range in which nothing changes:
- * otherwise equal entries would take all calls in turn, and noise would undo weights.
+ * The probability that an entry with headroom `room` keeps a call instead of the other entry. A comparison would give all calls to one of two equal entries at a time,
+ * and noise would cancel the weights. A probability, with a range in which it stays 1, avoids both.
  */
 export function keepProbability(room: number, otherRoom: number): number {
   const enough = EQUAL_ROOM * otherRoom;

@@ -33,7 +33,7 @@ export class Pool<C extends Candidate> {
   #typicalMs = 0;
   /** HASH: two halves of a hash for each member, each a small integer. */
   readonly #hashes: number[] = [];
-  /** Members, also ejected ones, that were judged to report too many errors. */
+  /** Number of members that report too many errors, including ejected members. */
   #faultyCount = 0;
   /** Latest return first. */
   readonly #ejected: Endpoint<C>[] = [];
@@ -94,8 +94,8 @@ export class Pool<C extends Candidate> {
   }
 
   /**
-   * Ejects a member that reports too many errors, if that leaves enough of the level, or readmits it. Where more than half of the level report them, none is ejected for it:
-   * the others could not take all calls.
+   * Ejects a member that reports too many errors, if enough members of the level remain, or readmits it. If more than half of the level reports too many errors,
+   * no member is ejected for it: the others could not serve all calls.
    */
   judge(endpoint: Endpoint<C>, time: Time): void {
     const total = this.size + this.#ejected.length;
@@ -112,7 +112,7 @@ export class Pool<C extends Candidate> {
     if (endpoint.index !== -1) endpoint.clearErrorEjection();
   }
 
-  /** Puts an ejected member to its place again after a change of its ejection. */
+  /** Moves an ejected member to its new position after its ejection changed. */
   #sort(endpoint: Endpoint<C>, change: () => void): void {
     if (endpoint.index !== -1) return change();
     this.#ejected.splice(this.#ejected.indexOf(endpoint), 1);
@@ -174,8 +174,8 @@ export class Pool<C extends Candidate> {
   }
 
   /**
-   * One of two different members that are drawn by weight (Mitzenmacher, The Power of Two Choices in Randomized Load Balancing, 2001): the first, or the second
-   * where that has more room. So a member has as many calls as its weight, less those that it loses, and those that others lose to it.
+   * One of two different members that are drawn by weight (Mitzenmacher, The Power of Two Choices in Randomized Load Balancing, 2001): the first, or with some
+   * probability the second if it has more headroom. A member's share of the calls is its weight, minus the calls that it loses, plus the calls that others lose to it.
    */
   #betterOfTwo(time: Time, random: () => number): Endpoint<C> | undefined {
     const first = this.#draw(random());
@@ -191,7 +191,7 @@ export class Pool<C extends Candidate> {
     return this.#weights === undefined ? Math.floor(drawn * this.#members.length) : this.#weights.draw(drawn);
   }
 
-  /** The index of another member than this, by weight. */
+  /** The index of a different member, drawn by weight. */
   #drawOther(index: number, drawn: number): number {
     if (this.#weights !== undefined) return this.#weights.drawOther(drawn, index, this.#members[index]?.weight ?? 0);
     const other = Math.floor(drawn * (this.#members.length - 1));

@@ -1,6 +1,6 @@
 /**
- * Priority and weight of targets, with the meaning of DNS SRV records (RFC 2782), except that a weight of 0 is no weight. Targets of one entry and
- * priority that all have no weight share evenly; next to one that has a weight, a target without gets no traffic.
+ * Priority and weight of targets, with the meaning of DNS SRV records (RFC 2782), except that a weight of 0 means that no weight is set. If no target of an entry
+ * and priority has a weight, all share evenly. If some have a weight, targets without a weight get no traffic.
  */
 
 export interface Target {
@@ -24,8 +24,8 @@ function totalWeight(targets: readonly Target[]): number {
 }
 
 /**
- * The weights of targets for a reader that sees only these, such as a client of SRV records. It is 0 only next to a target of the same entry and priority that
- * has a weight: HAProxy sends nothing to a server of weight 0, and answers 503 if all have it.
+ * The weights of targets for a reader that sees only these targets, such as a client of SRV records. A weight is 0 only if another target of the same entry and
+ * priority has a weight: HAProxy sends no traffic to a server with weight 0, and responds with 503 if all servers have weight 0.
  */
 export function effectiveWeights(shown: readonly { readonly entry: object; readonly target: Target }[]): readonly number[] {
   const weighed = new Map<object, Set<number>>();

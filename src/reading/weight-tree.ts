@@ -33,7 +33,7 @@ export class WeightTree {
     return index;
   }
 
-  /** As `draw`, when this index has no part of the range. `weight` is that of the index. */
+  /** Like `draw`, but never returns this index. `weight` is the weight of the index. */
   drawOther(drawn: number, index: number, weight: number): number {
     let before = 0;
     for (let i = index; i > 0; i -= i & -i) before += this.#sums[i] ?? 0;

@@ -29,7 +29,7 @@ export interface FetchedPage {
   readonly ageMs: number;
   /** Whether the server calls its answer stale. */
   readonly isStale: boolean;
-  /** Nodes that the age leaves out, by the account of the server. Absent: none. */
+  /** Nodes that the age does not include, as reported by the server. Absent: none. */
   readonly unreachable?: UnreachableNodes | undefined;
   readonly policyEpoch: string;
   readonly via: readonly string[];
@@ -74,7 +74,7 @@ export interface WatchMessage {
   readonly ageMs: number | undefined;
   /** Whether its server calls its data stale. Only messages with an age say it. */
   readonly isStale: boolean;
-  /** Nodes that the age leaves out. Only messages with an age have them. Absent: none. */
+  /** Nodes that the age does not include. Only messages with an age have them. Absent: none. */
   readonly unreachable?: UnreachableNodes | undefined;
   readonly servedBy: string;
   readonly policyEpoch: string;
@@ -228,7 +228,7 @@ function readUnreachable(reader: WireReader): UnreachableNodes {
   reader.leave(outer);
   const isOdd =
     nodeIds.length > MAX_UNREACHABLE_IDS || nodeIds.length > count || nodeIds.some((id) => !isName(id, PROTOCOL_BOUNDS.maxIdLength));
-  if (isOdd) throw misplaced("unreachable nodes that no server has");
+  if (isOdd) throw misplaced("invalid unreachable_nodes");
   return { nodeIds, count };
 }
 

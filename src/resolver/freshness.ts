@@ -15,7 +15,7 @@ export class Freshness {
   /** The age that was last stated for all that is held. */
   #statedAgeMs = Number.POSITIVE_INFINITY;
   #statedMonoMs = 0;
-  /** The nodes that the stated age leaves out. */
+  /** The nodes that the stated age does not include. */
   unreachable: UnreachableNodes | undefined;
   /** When the upstream last said something, in monotonic ms. */
   heardMonoMs = Number.NEGATIVE_INFINITY;

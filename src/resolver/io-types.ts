@@ -99,7 +99,7 @@ export interface Answer {
   readonly isStale: boolean;
   /** In ms; infinite while it is unknown. */
   readonly ageMs: number;
-  /** Nodes that the age leaves out. Absent: none. */
+  /** Nodes that the age does not include. Absent: none. */
   readonly unreachable?: UnreachableNodes | undefined;
   /** Whether it was fetched, and says that nothing exists. Absent: no. */
   readonly isNegative?: boolean;

@@ -79,8 +79,8 @@ export interface Arrival extends Peer {
   readonly timeoutMs: number | undefined;
   readonly header: HeaderReader;
   /**
-   * Whether the call has taken its token. A transport that decodes requests itself sets it to false, and `judgeHeaders` then takes the token, so
-   * that callers over their limit have nothing decoded. Absent: the call takes it once its request is here.
+   * Whether the call has already used its rate limit token. A transport that decodes requests itself sets it to false, and `judgeHeaders` then uses the token, so
+   * that requests from callers over their limit are not decoded. Absent: the token is used when the complete request has arrived.
    */
   isLimited?: boolean;
   /**
@@ -97,7 +97,7 @@ export interface UnaryExchange {
   fail(status: RpcStatus, requestId: string): void;
 }
 
-/** A stream that may begin, with its request where it has one. */
+/** An admitted stream, with its request if it has one. */
 export interface AdmittedStream {
   readonly context: CallContext;
   readonly request: Message | undefined;
@@ -251,8 +251,8 @@ export class MethodChain {
   }
 
   /**
-   * What stands between a known caller and the handler. Returns the request, which is read last and only where the headers allow the call.
-   * Throws WaymarkError to refuse; `finish` is still owed.
+   * The checks between an identified caller and the handler. Returns the request, which is decoded last and only if the headers permit the call.
+   * Throws WaymarkError to refuse the call; `finish` must still be called.
    */
   #admit<T extends object | undefined>(context: CallContext, arrival: Arrival, request: T | UndecodedRequest): T | Message | WaymarkError {
     const { caller } = context;
@@ -266,7 +266,7 @@ export class MethodChain {
     return read;
   }
 
-  /** Whether the request names the namespace that an owner may write. */
+  /** Whether access depends on the namespace in the request, because the caller is an owner. */
   #isDecidedByRequest(caller: Caller): boolean {
     return this.#requiredAccess.ownerOf !== undefined && isOwner(caller);
   }
@@ -413,7 +413,7 @@ export class MethodChain {
     return this.#chain.identify(arrival, call, this.#requiredAccess.isForEverybody);
   }
 
-  /** Admits a stream; throws or rejects to refuse. `sent` where it has one request. */
+  /** Admits a stream; throws or rejects to refuse it. `sent` is its request, if it has exactly one. */
   admitStream(arrival: Arrival, requestId: string, sent?: SentRequest): AdmittedStream | Promise<AdmittedStream> {
     const admit = (caller: Caller): AdmittedStream => {
       const context = { caller, time: this.#ports.now(), requestId };

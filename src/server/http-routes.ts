@@ -32,7 +32,7 @@ export interface HttpSources {
   readiness(): Readiness | Promise<Readiness>;
   /** The scrape, as text in the format the `Accept` header asks for. */
   scrape(accept: string): Promise<{ readonly contentType: string; readonly body: string }>;
-  /** The node's settings with their origins, secrets masked. */
+  /** The node's settings with their sources. Secrets are masked. */
   settings(): JsonValue;
   /** State of the journal; undefined when the node runs without one. */
   persistence(): JsonValue | undefined | Promise<JsonValue>;
@@ -65,7 +65,7 @@ export type Answer = Omit<HttpResponse, "route">;
 interface Row {
   readonly parameters: readonly string[];
   readonly isScraped?: true | undefined;
-  /** What the caller must have. A service's route asks as its rpc does. */
+  /** The role that the caller must have. Routes of a service check the same role as its rpc. */
   readonly role?: MeshRole;
   readonly answer: (parameters: RouteParameters, request: HttpRequest) => Answer | Promise<Answer>;
 }

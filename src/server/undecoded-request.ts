@@ -1,4 +1,4 @@
-/** A request whose bytes are here and are not decoded yet. It is read for callers who may make the call, and for no others. */
+/** A request whose bytes have arrived but are not decoded yet. It is decoded only if the caller may make the call. */
 import type { Message } from "@bufbuild/protobuf";
 import { apart } from "../grpc/wire/framing.ts";
 import type { WaymarkError } from "../lib/errors.ts";
@@ -12,16 +12,16 @@ export class UndecodedRequest {
     this.#decode = decode;
   }
 
-  /** The message, or why its bytes cannot be decoded. */
+  /** The message, or the error if its bytes cannot be decoded. */
   read(): Message | WaymarkError {
     return this.#decode(this.#bytes);
   }
 
-  /** It is read in a later turn: until then its bytes do not keep the rest of the chunk that they came in. */
+  /** Copies the bytes if the request will be read in a later turn, so that they do not keep the whole received chunk in memory. */
   hold(): void {
     this.#bytes = apart(this.#bytes);
   }
 }
 
-/** A request, or why it cannot be read. */
+/** A request, or the error if it cannot be read. */
 export type SentRequest = Message | UndecodedRequest | WaymarkError;

@@ -13,7 +13,7 @@ import {
 
 /**
  * One object with every field, the names in snake_case and the hashes in hex; ends in a newline. A record without request id and subjects has neither
- * field: an empty field could be renamed in a copy and would not be missed.
+ * field. An empty field could be renamed in a copy of the log without being detected.
  */
 export function auditLine(record: AuditRecord): string {
   const { number, atWallMs, hash, previousHash, requestId, subjects, ...texts } = record;
@@ -105,7 +105,7 @@ function parseLine(line: string): Line | undefined {
 
 const NO_SUBJECTS = { requestId: "", subjects: "" };
 
-/** The subjects of a line as one text; undefined for anything but a list of texts. */
+/** The subjects of a line as one text. Undefined if the value is not a list of strings. */
 function subjectsOf(value: unknown): string | undefined {
   if (!Array.isArray(value)) return undefined;
   const subjects = value.filter((subject) => typeof subject === "string" && !subject.includes("\n"));

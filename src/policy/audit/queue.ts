@@ -19,7 +19,7 @@ export const LOSS = {
   subjects: "",
 } as const satisfies Partial<AuditEvent>;
 
-/** Subjects of all waiting events together, in UTF-16 units: 10,000 events may have 1.5 GB of them. */
+/** Maximum total length of the subjects of all queued events, in UTF-16 units. Without this bound, 10,000 events may have 1.5 GB of subjects. */
 const MAX_SUBJECT_CHARS = 32 * 1024 * 1024;
 
 /** Events in order. One batch of the oldest is on its way at a time, and stays here until it is written. */
@@ -27,7 +27,7 @@ export class AuditQueue {
   readonly #maxEvents: number;
   readonly #waiting: AuditEvent[] = [];
   #batch: readonly AuditEvent[] = [];
-  /** Length of the subjects of all events that are not written yet. */
+  /** Total length of the subjects of all events that are not written yet. */
   #subjectChars = 0;
   /** Events lost since the last record of a loss. */
   #lostCount = 0;

@@ -33,16 +33,16 @@ export interface AuditEvent {
   readonly after: string;
   /** What else a person wants to know: the author's reason, the change ticket, counts. */
   readonly detail: string;
-  /** Request id of the call. It joins the records of an act that has too many subjects for one. Empty for acts of the node itself. */
+  /** Request id of the call. Records of an operation with too many subjects for one record share it. Empty for operations of the node itself. */
   readonly requestId: string;
-  /** What the act is about, one subject a line (`joinSubjects`): entry keys, and other subjects with their sort (`subjectOf`). */
+  /** The subjects of the operation, one per line (`joinSubjects`): entry keys, and other subjects with a prefix (`subjectOf`). */
   readonly subjects: string;
 }
 
-/** Most subjects of one record. An act with more subjects leaves further records. */
+/** Maximum number of subjects in one record. An operation with more subjects leaves further records. */
 export const MAX_SUBJECTS = 100;
 
-/** Names a subject that is not an entry. No entry key begins like this, because a namespace has no colon. */
+/** The text of a subject that is not an entry. No entry key has such a prefix, because namespaces contain no colon. */
 export function subjectOf(sort: "lease" | "node" | "policy" | "zone", name: number | string): string {
   return `${sort}:${name}`;
 }
@@ -97,7 +97,7 @@ const MAX_LENGTHS = {
   detail: 2048,
   requestId: 128,
 } as const;
-/** The longest key of an entry fits (`RECORD_BOUNDS`). */
+/** Long enough for the longest entry key (`RECORD_BOUNDS`). */
 const MAX_SUBJECT_LENGTH = 1500;
 const MAX_SUBJECTS_LENGTH = MAX_SUBJECTS * (MAX_SUBJECT_LENGTH + 1);
 /** The latest instant that a `Date` can hold. */
@@ -108,7 +108,7 @@ type TextField = keyof typeof MAX_LENGTHS;
 // oxlint-disable-next-line no-control-regex -- the pattern looks for them
 const UNPRINTABLE = /[\u0000-\u001f\u007f-\u009f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/;
 const EVERY_UNPRINTABLE = new RegExp(UNPRINTABLE.source, "g");
-/** The same without the line feed, which separates subjects. */
+/** The same pattern without the line feed, which separates subjects. */
 // oxlint-disable-next-line no-control-regex -- the pattern looks for them
 const UNPRINTABLE_SUBJECT = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/;
 
@@ -123,7 +123,7 @@ function boundText(text: string, maxLength: number): string {
   return bounded.isWellFormed() ? bounded : bounded.toWellFormed();
 }
 
-/** Looks at all subjects together, because one by one they would cost as much as the rest of the record. */
+/** Checks all subjects in one pass, because checking each separately would cost as much as the rest of the record. */
 function boundSubjects(subjects: string): string {
   if (subjects.length <= MAX_SUBJECTS_LENGTH && !UNPRINTABLE_SUBJECT.test(subjects) && subjects.isWellFormed()) return subjects;
   const bounded = splitSubjects(subjects.slice(0, MAX_SUBJECTS_LENGTH)).slice(0, MAX_SUBJECTS);
@@ -175,11 +175,11 @@ const FIRST_FIELDS = [
   "after",
   "detail",
 ] as const satisfies readonly (keyof AuditEvent)[];
-/** Version 2 has these after them. An event without both is written as version 1, as earlier programs wrote it. */
+/** Version 2 appends these fields. An event that has neither is written as version 1, as in earlier versions of the program. */
 const SUBJECT_FIELDS = ["requestId", "subjects"] as const satisfies readonly (keyof AuditEvent)[];
 type CanonicalField = (typeof FIRST_FIELDS)[number] | (typeof SUBJECT_FIELDS)[number];
 
-/** Number of fields by version, with the number and the time. */
+/** Number of fields by version, including the number and the time. */
 const FIELD_COUNTS: Readonly<Record<number, number>> = {
   1: 2 + FIRST_FIELDS.length,
   2: 2 + FIRST_FIELDS.length + SUBJECT_FIELDS.length,

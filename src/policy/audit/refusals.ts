@@ -18,7 +18,7 @@ export interface RefusedAct {
   readonly reason: string;
   /** Says more to a person; never holds the caller's credential. */
   readonly detail: string;
-  /** The entries that the caller may not write. */
+  /** The entries that the caller must not write. */
   readonly subjects?: string;
 }
 

@@ -1,4 +1,4 @@
-/** Turns client certificates into principals: the SPIFFE id, else the DNS name, else the common name of the subject. */
+/** Maps client certificates to principals: the SPIFFE id, otherwise the DNS name, otherwise the common name of the subject. */
 import { isSpiffeId, readAlternativeNames, SPIFFE } from "../../lib/certificates/spiffe.ts";
 import { unauthenticated } from "./caller.ts";
 
@@ -35,7 +35,7 @@ export function principalOf(certificate: PeerCertificate, wallMs: number): strin
   checkCertificate(certificate, wallMs);
   const names = readAlternativeNames(certificate.alternativeNames);
   if (names === undefined) throw unauthenticated("client certificate has alternative names that cannot be read");
-  // A quoted URI may begin like a SPIFFE id. It counts as one, so that it is refused and not ignored.
+  // A quoted URI may begin with the SPIFFE scheme. It is treated as a SPIFFE id, so that it is refused instead of ignored.
   const ids = names.uris.filter((uri) => uri.startsWith(SPIFFE) || uri.startsWith(`"${SPIFFE}`));
   if (ids.length > 1) throw unauthenticated("client certificate has more than one SPIFFE id");
   const [id] = ids;
@@ -44,7 +44,7 @@ export function principalOf(certificate: PeerCertificate, wallMs: number): strin
       throw unauthenticated("client certificate has a malformed SPIFFE id, or one longer than 256 characters");
     return id;
   }
-  // RFC 9525, section 2: the common name of a certificate with DNS names says nothing.
+  // RFC 9525, section 2: the common name of a certificate with DNS names is ignored.
   if (names.dnsNames.length > 0) return dnsPrincipal(names.dnsNames);
   const { commonName } = certificate;
   // A common name must not count as a SPIFFE id, because authorities check the two differently.

@@ -10,7 +10,7 @@ import type { Caller } from "../identity/caller.ts";
 import type { Quota } from "../set/rules.ts";
 import { once, type Refusal } from "./rate-limits.ts";
 
-/** As a rule's quota; a tenant may also be bound in the checks of its entries that this node runs. */
+/** Like the quota of a rule. For a tenant, it may also limit the number of checks that this node runs for the tenant's entries. */
 export interface HolderQuota extends Quota {
   readonly checks?: number;
 }
@@ -24,7 +24,7 @@ export interface Held {
   /** Empty when the entry counts for no tenant. */
   readonly tenant: string;
   readonly bytes: number;
-  /** Checks that this node runs for it. */
+  /** Number of checks that this node runs for the holder. */
   readonly checks: number;
 }
 
@@ -48,7 +48,7 @@ export interface QuotaPorts {
   onRefusal(refusal: Refusal, holder: QuotaHolder, bound: QuotaBound): void;
 }
 
-/** Entries, bytes and checks that are added to a holder. */
+/** Entries, bytes and checks to add to a holder. */
 interface Sum {
   entries: number;
   bytes: number;

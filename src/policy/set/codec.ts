@@ -25,8 +25,8 @@ import type { CutoverWindow, PolicySet, Quota, Rule } from "./rules.ts";
 import { type Problem, Problems } from "./validation.ts";
 
 /**
- * Decodes a set. The number is ignored, because the server assigns it. Only the problems that plain values cannot have are added to `problems`;
- * `validate` finds all others. When `problems` is full, decoding stops, and the set lacks the rules that follow.
+ * Decodes a set. The number is ignored, because the server assigns it. Only problems that cannot be expressed in the decoded values are added to `problems`;
+ * `validate` finds all others. When `problems` is full, decoding stops, and the remaining rules are missing in the set.
  */
 export function decodePolicySet(wire: WireSet, problems = new Problems<Problem>()): PolicySet {
   const rules: Rule[] = [];
@@ -37,12 +37,12 @@ export function decodePolicySet(wire: WireSet, problems = new Problems<Problem>(
   return { version: wire.version, defaultAllow: wire.defaultAllow, rules };
 }
 
-/** Bytes that a text in a list takes in addition to its characters. */
+/** Memory of a string in a list in addition to its characters, in bytes. */
 const ITEM_BYTES = 32;
-/** Bytes of a rule or a window as objects of the decoder. */
+/** Memory of a decoded rule or window, in bytes. */
 const OBJECT_BYTES = 256;
 
-/** About how many bytes a set takes in memory. Cost: the items of its lists. */
+/** Approximate size of a set in memory, in bytes. Cost: O(items of its lists). */
 export function memorySizeOf({ rules }: WireSet): number {
   let sizeBytes = 0;
   const addTexts = (texts: readonly string[]): void => {

@@ -138,8 +138,8 @@ export interface SetOutline {
 }
 
 /**
- * Why an owner may not replace `before` by a set with this outline, whatever its rules say; undefined when the rules decide. The text names one
- * rule, as above. Cost: the patterns.
+ * Why an owner must not replace `before` with a set with this outline, regardless of the contents of its rules; undefined if the rules decide. The text names one
+ * rule, as above. Cost: O(patterns).
  */
 export function foreignOutline(before: PolicySet | undefined, { defaultAllow, patterns }: SetOutline, owns: Owns): string | undefined {
   if (before?.defaultAllow !== defaultAllow) return FOREIGN_SET;

@@ -21,7 +21,7 @@ export interface Known {
   /** The clusters and regions that exist. */
   readonly clusters?: ReadonlySet<string> | undefined;
   readonly nowWallMs?: number | undefined;
-  /** How many entries are in exactly this namespace. */
+  /** Number of entries in exactly this namespace. */
   readonly countEntries?: ((namespace: string) => number) | undefined;
 }
 
@@ -31,9 +31,9 @@ export const SET_BOUNDS = {
   maxItems: 1000,
   /** Cutover windows of a rule. */
   maxWindows: 256,
-  /** Cutover windows of all rules together. */
+  /** Maximum number of cutover windows in all rules. */
   maxSetWindows: 20_000,
-  /** Owners and viewers of all rules together. */
+  /** Maximum number of owners and viewers in all rules. */
   maxSetIds: 250_000,
   /** Characters of an author's label, for a set or a rule. */
   maxLabelLength: 128,
@@ -52,8 +52,8 @@ export function validate(set: PolicySet, known: Known = {}): readonly Problem[] 
 }
 
 /**
- * As `validate`, but yields after each few hundred rules, so that the caller can let the event loop run. The problems of the set are added to
- * `problems`, which bounds them together with those that it has already.
+ * Like `validate`, but yields after every few hundred rules, so that the caller can let the event loop run. The problems of the set are added to
+ * `problems`, whose bound includes the problems that it already contains.
  */
 export function* validateSlices(
   set: PolicySet,
@@ -89,7 +89,7 @@ export class Problems<P extends Problem> {
 
 const RULES_A_SLICE = 250;
 
-/** Of the set that is checked. */
+/** The default of the checked set. */
 interface OtherRules {
   readonly ruleOf: ReadonlyMap<string, Rule>;
   readonly defaultAllow: boolean;
@@ -242,7 +242,7 @@ class Check {
       this.#warn(path, `says what the rule of ${parent.pattern} says already: without it nothing would change`);
   }
 
-  /** Warns of a rule for `p.*` where `p` itself is open, or has entries that no rule covers: often the rule was meant for `p` too. */
+  /** Warns about a rule for `p.*` if `p` itself is open, or has entries that no rule covers: often the rule was meant for `p` too. */
   #uncovered(rule: Rule, path: string, { ruleOf, defaultAllow }: OtherRules): void {
     if (!rule.pattern.endsWith(BELOW)) return;
     const namespace = rule.pattern.slice(0, -BELOW.length);

@@ -41,7 +41,7 @@ export interface Actor {
 
 export interface ApplyRequest {
   readonly set: PolicySet;
-  /** Found while the set was read. When they are full, the set is incomplete. */
+  /** Problems found while the set was read. If the list is full, the set is incomplete. */
   readonly problems?: Problems<Problem>;
   readonly terms: Omit<Terms, "principal">;
   readonly isDryRun: boolean;
@@ -103,8 +103,8 @@ export class PolicyStore {
   }
 
   /**
-   * Every problem of a set, within the bounds of `Problems`. Those found while the set was read are first. A caller that only `owns` some
-   * namespaces learns nothing about the entries of others.
+   * All problems of a set, within the bounds of `Problems`, beginning with the problems found while the set was read. The result reveals nothing about
+   * entries in namespaces that the caller does not own.
    */
   *validate(set: PolicySet, problems = new Problems<Problem>(), owns: Owns = () => true): Task<readonly Problem[]> {
     const { catalog } = this.#parts;
@@ -119,8 +119,8 @@ export class PolicyStore {
   }
 
   /**
-   * Checks by the outline of a set whether an actor may replace the newest version, and the one in force, by it. This costs little, so it is
-   * done before the set is decoded. `apply` checks the rules too. Fails as `apply` does.
+   * Checks with the outline of a set whether an actor may replace the newest version, and the version in force, with it. The check is cheap, so it runs
+   * before the set is decoded. `apply` also checks the rules. Fails with the same errors as `apply`.
    */
   checkOutline({ owns, mayRead }: Actor, outline: SetOutline, expectedNumber: number): void {
     if (owns === undefined) return;
@@ -137,7 +137,7 @@ export class PolicyStore {
    */
   *apply(actor: Actor, { set, problems, terms, isDryRun }: ApplyRequest): Task<Applied> {
     if (problems?.isFull === true) throw refuseSet(problems.list);
-    // This check comes before the others, so that a caller that may not change a rule learns nothing about it.
+    // This check comes first, so that a caller that must not change a rule learns nothing about it.
     const expectedNumber = yield* this.#permit(actor, set, terms.expectedNumber);
     const all = yield* this.validate(set, problems, actor.owns);
     if (hasErrors(all)) throw refuseSet(all);
@@ -250,7 +250,7 @@ export class PolicyStore {
   #replaced(expectedNumber: number): readonly (PolicyVersion | undefined)[] {
     const { newestNumber, newest, inForce } = this.engine;
     if (expectedNumber !== 0 && expectedNumber !== newestNumber) throw conflict(newestNumber, expectedNumber);
-    // Only admins may replace a newest version that cannot be read, because it is unknown what an owner would change in it.
+    // Only admins may replace a newest version that cannot be read, because the changes of an owner's set cannot be determined.
     return newest?.number === newestNumber ? [...new Set([newest, inForce])] : [undefined];
   }
 

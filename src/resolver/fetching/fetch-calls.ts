@@ -29,7 +29,7 @@ interface FetchCall {
   askedMonoMs: number;
   /** When the server's data was as the oldest page shows it, by the account of the server. */
   asOfMonoMs: number;
-  /** Nodes that the age of one of the pages leaves out. */
+  /** Nodes that the age of at least one page does not include. */
   unreachable: UnreachableNodes | undefined;
 }
 

@@ -36,7 +36,7 @@ export interface FetchedName {
   isOutdated: boolean;
   /** Whether the server called its answer stale. */
   readonly isStale: boolean;
-  /** Nodes that the age leaves out, by the account of the server. */
+  /** Nodes that the age does not include, as reported by the server. */
   readonly unreachable: UnreachableNodes | undefined;
   /** The number of changes of policy before it arrived. */
   readonly policyCount: number;

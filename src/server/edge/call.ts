@@ -49,7 +49,7 @@ const PIECE_CHUNKS = 1_024;
 /** Of one message of a stream, so many chunks go on as they come; later ones are joined as those of a unary call. */
 const ALONE_CHUNKS = 64;
 
-/** What a call needs to know of its method. */
+/** The properties of a method that a call needs. */
 type CalledMethod = Pick<MethodChain, "judgeHeaders" | "requestPlan">;
 
 export class EdgeCall {

@@ -130,7 +130,7 @@ export class EdgeListener {
 
 const IDLE_CHECK_MS = 20;
 
-/** How often answers are looked for that nobody reads. */
+/** How often unread answers are checked. */
 const UNREAD_CHECK_MS = 250;
 
 /** Shorter answers are not worth compressing. Connect has the same bound. */

@@ -81,7 +81,7 @@ export class PlainMethod {
     return timeout === undefined || TIMEOUT.test(timeout) ? Number(length) : undefined;
   }
 
-  /** Answers the request in a body; calls `done` once. */
+  /** Answers the request in a body, and calls `done` once. */
   answer(body: Uint8Array, arrival: EdgeArrival, done: (answer: PlainAnswer) => void): void {
     const { header, meter, budget } = arrival;
     const timeout = header("connect-timeout-ms");

@@ -68,7 +68,7 @@ const CALLS_PER_TURN: TurnBounds = { each: 1, all: 2 };
 /** One connection's HTTP/2 state (headers, frames not yet taken), in MB. */
 const MAX_SESSION_MEMORY_MB = 16;
 const MAX_SETTINGS_ENTRIES = 32;
-/** Calls of one connection that its client gives up: fewer than of the gRPC listener, because each costs more. */
+/** Limits on calls that the client of a connection cancels. They are lower than on the gRPC listener, because each call costs more. */
 const RESETS: ResetLimits = { resetBurst: 200, resetsPerSecond: 50 };
 /** Fields of one request; with HTTP/2 its pseudo-headers count. */
 const MAX_HEADER_PAIRS = 64;

@@ -1,20 +1,20 @@
 /**
- * Answers that clients have not read yet, over all connections of the edge. A budget bounds their bytes, and each must make progress in time.
- * A client that reads nothing costs an open connection and these bytes, whatever it asked for.
+ * Answers that clients have not read yet, across all connections of the edge. A budget bounds their bytes, and each answer must make progress in time.
+ * A client that reads nothing therefore costs at most an open connection and a part of this budget, whatever it requests.
  */
 
 export interface UnreadLimits {
-  /** Bytes of answers that wait for their clients. Above it, the answer that has waited longest is cut. */
+  /** Maximum bytes of unread answers. When it is exceeded, the answer that has waited longest is cut. */
   readonly maxUnreadBytes: number;
-  /** An answer is cut when its client takes nothing of it for so long. */
+  /** An answer is cut if its client reads nothing of it for this time. */
   readonly progressTimeoutMs: number;
 }
 
-/** An answer, or a part of one, that waits for its client. */
+/** An answer, or a part of an answer, that its client has not read yet. */
 export interface UnreadAnswer {
-  /** The client took these bytes. */
+  /** The client read these bytes. */
   progress(sizeBytes: number): void;
-  /** Nothing waits any more. */
+  /** The client read everything, or the answer was given up. */
   end(): void;
 }
 
@@ -35,7 +35,7 @@ export interface UnreadPorts {
 export class UnreadAnswers {
   readonly #limits: UnreadLimits;
   readonly #ports: UnreadPorts;
-  /** The one that has waited longest is the first. */
+  /** In the order of their last progress: the first has waited longest. */
   readonly #waiting = new Set<PendingAnswer>();
   #bytes = 0;
 
@@ -48,7 +48,7 @@ export class UnreadAnswers {
     return this.#bytes;
   }
 
-  /** An answer waits for the client at this address. `cut` ends it: it is called at most once, and not after `end`. */
+  /** Adds an unread answer for the client at this address. `cut` ends the answer: it is called at most once, and not after `end`. */
   add(sizeBytes: number, address: string, cut: () => void): UnreadAnswer {
     const waiting: PendingAnswer = { leftBytes: sizeBytes, sinceMs: this.#ports.nowMs(), address, cut };
     this.#waiting.add(waiting);
@@ -60,7 +60,7 @@ export class UnreadAnswers {
     return { progress: (readBytes) => this.#progress(waiting, readBytes), end: () => this.#remove(waiting) };
   }
 
-  /** Cuts the answers of which nothing was taken in time. `dueMs`: patient ms up to which deadlines are due. */
+  /** Cuts the answers that made no progress in time. `dueMs`: patient ms up to which deadlines are due. */
   check(dueMs: number): void {
     for (const waiting of this.#waiting) {
       if (dueMs - waiting.sinceMs < this.#limits.progressTimeoutMs) return;

@@ -8,10 +8,10 @@ import type { TurnBudget } from "../turn-budget.ts";
 import type { EdgeArrival } from "./call.ts";
 import type { EdgeResponse } from "./sockets.io.ts";
 
-/** Who takes an answer, and the counts of the bytes that are not known to be taken. */
+/** The recipient of an answer, and the counters of its unread bytes. */
 type AnswerRecipient = Pick<EdgeArrival, "address" | "meter" | "unread">;
 
-/** A client that takes as much as this of a long answer makes progress. */
+/** A long answer is written in slices of this size. Each slice that the client reads is progress. */
 const SLICE_BYTES = 64 * 1024;
 
 /** Whether the client can no longer take the answer. An answer that waits for its turn on a connection has no socket yet. */
@@ -20,7 +20,7 @@ export function isClosed(response: EdgeResponse): boolean {
   return response.destroyed || response.closed || response.socket?.destroyed === true;
 }
 
-/** Writes a whole answer; the pieces of one in pieces are made in the turns of the event loop that all streams share. */
+/** Writes a complete answer. If the answer consists of pieces, each piece is built in an event loop turn that all streams share. */
 export async function write(
   response: EdgeResponse,
   answer: Answer,
@@ -88,7 +88,7 @@ export async function writeJson(
   if (out.writableLength > 0) await untilFlushed(response, body.length, to);
 }
 
-/** Resolves when a short answer that was ended is taken, or its connection is gone. */
+/** Resolves when the connection accepted a short answer that has ended, or is closed. */
 async function untilFlushed(response: EdgeResponse, sizeBytes: number, { unread, address }: AnswerRecipient): Promise<void> {
   const waiting = unread.add(sizeBytes, address, () => abort(response));
   const out: Writable = response;
@@ -164,8 +164,8 @@ function sendHeaders(response: EdgeResponse): void {
 }
 
 /**
- * Writes bytes of an answer. Resolves when the connection took them, or is gone. All of them count as untaken until then, and each slice that is
- * taken is progress.
+ * Writes bytes of an answer. Resolves when the connection accepted them, or is closed. Until then they count as unread, and each accepted slice is
+ * progress.
  */
 async function writeBytes(
   response: EdgeResponse,
@@ -188,7 +188,7 @@ async function writeBytes(
   waiting.end();
 }
 
-/** Resolves when the connection took the slice, or is gone. */
+/** Resolves when the connection accepted the slice, or is closed. */
 async function writeSlice(response: EdgeResponse, slice: Uint8Array, signal: AbortSignal | undefined): Promise<void> {
   const out: Writable = response;
   const { promise, resolve } = Promise.withResolvers<undefined>();

@@ -24,7 +24,7 @@ const CLOSE_LIST = 0x5d;
 const OPEN_OBJECT = 0x7b;
 const CLOSE_OBJECT = 0x7d;
 
-/** Why the request is not decoded. Cost: O(bytes). */
+/** Returns the reason why the request must not be decoded, if there is one. Cost: O(bytes). */
 export function jsonFault(plan: MessagePlan, bytes: Uint8Array): WaymarkError | undefined {
   return signsFault(bytes) ?? (bytes.length <= MAX_UNSEEN_BYTES ? undefined : namesFault(plan, bytes));
 }
@@ -62,7 +62,7 @@ function textEnd(bytes: Uint8Array, start: number): number {
   return at;
 }
 
-/** A name that its message does not have, or too many items for the decoder. A parser takes half a second for a hundred thousand unknown names. */
+/** Finds an unknown field name, or too many items for the decoder. A parser would need half a second for a hundred thousand unknown names. */
 function namesFault(plan: MessagePlan, bytes: Uint8Array): WaymarkError | undefined {
   try {
     new NameScan(plan, bytes).run();
@@ -73,22 +73,22 @@ function namesFault(plan: MessagePlan, bytes: Uint8Array): WaymarkError | undefi
   }
 }
 
-/** An object or a list whose end has not come yet. */
+/** An object or a list that is not closed yet. */
 interface OpenValue {
   readonly isObject: boolean;
-  /** Of a message: its fields. */
+  /** The fields, if the value is a message. */
   readonly fields: MessagePlan | undefined;
-  /** Of a list or a map: the field that it is, and the message that each of its items is. */
+  /** The field of a list or a map, and the message type of its items. */
   readonly many: FieldPlan | undefined;
   readonly inner: MessagePlan | undefined;
-  /** Of a list or a map: items so far. */
+  /** Number of items of a list or a map so far. */
   count: number;
-  /** Of a message: the field whose value comes next. Undefined before its name, and for a value that is not looked into. */
+  /** The field of a message whose value comes next. Undefined before the field name, and for a value that is not scanned. */
   field: FieldPlan | undefined;
   isNameNext: boolean;
 }
 
-/** Reads names and signs of a text that a parser may or may not accept; whatever is no JSON is for the parser to refuse. */
+/** Scans the names and delimiters of a text. The text may be invalid JSON, which the parser refuses later. */
 class NameScan {
   readonly #root: MessagePlan;
   readonly #bytes: Uint8Array;
@@ -161,11 +161,11 @@ class NameScan {
 
   #item(top: OpenValue, many: FieldPlan): void {
     top.count += 1;
-    // An item of a list is counted at the comma behind it, and a pair of a map at its name.
+    // An item of a list is counted at the comma after it, and a pair of a map at its name.
     if (many.bound !== undefined && top.count + (top.isObject ? 0 : 1) > many.bound.most) this.#surplus.addItems(1, many, this.#above(2));
   }
 
-  /** Counts a text or an object that begins in a list whose items share a bound with those of other lists. */
+  /** Counts a string or an object that begins in a list whose items share a bound with the items of other lists. */
   #shareItem({ many, isObject }: OpenValue): void {
     if (many?.bound?.shared !== undefined && !isObject) this.#surplus.addShared(1, many.bound.shared, `${this.#above(2)}${many.name}`);
   }
@@ -188,12 +188,12 @@ class NameScan {
     };
   }
 
-  /** Path of a field in the innermost message, or of the list that is one. */
+  /** Path of a field in the innermost message, or path of the innermost list. */
   #pathOf(field: FieldPlan, top: OpenValue): string {
     return `${this.#above(top.fields === undefined ? 2 : 1)}${field.name}`;
   }
 
-  /** Path of what is open, without so many of the innermost. */
+  /** Path of the open values, without the innermost `count` values. */
   #above(count: number): string {
     return this.#open.slice(0, -count).map(partOf).join("");
   }
@@ -204,7 +204,7 @@ function partOf({ fields, many, field, isObject, count }: OpenValue): string {
   return fields === undefined || field === undefined ? "" : field.bound === undefined ? `${field.name}.` : field.name;
 }
 
-/** Undefined for a text that is no name, which the parser refuses. */
+/** Undefined for a text that is not a name; the parser refuses it later. */
 function nameOf(bytes: Uint8Array): string | undefined {
   const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString();
   if (!text.includes("\\")) return text;

@@ -13,17 +13,17 @@ import { SET_BOUNDS } from "../../policy/set/validation.ts";
 export type ListBounds = Readonly<Record<ListSetting, number>>;
 
 export interface ListBound {
-  /** Most items. */
+  /** Maximum number of items. */
   readonly most: number;
-  /** The rule about that, for a refusal. */
+  /** The text of the rule for a refusal. */
   readonly rule: string;
-  /** Of all lists in a request that share it. */
+  /** The bound that all lists of the same kind in a request share. */
   readonly shared: SharedBound | undefined;
 }
 
 interface SharedBound {
   readonly most: number;
-  /** Names the items, for a refusal. */
+  /** Describes the items in a refusal. */
   readonly what: string;
 }
 
@@ -35,16 +35,16 @@ export interface FieldPlan {
   /** How the decoder reads a value, whatever wire type its tag says. */
   readonly wire: WireType;
   readonly isMap: boolean;
-  /** Of a list or a map. */
+  /** The bound of a list or a map. */
   readonly bound: ListBound | undefined;
   /** Of a field that consists of messages; of a map the message of a pair. */
   readonly message: MessagePlan | undefined;
 }
 
 export interface MessagePlan {
-  /** Without its package. */
+  /** The type name without its package. */
   readonly typeName: string;
-  /** Whether JSON writes it as a message of its own form, whose names are not those of its fields. */
+  /** Whether the message has a special JSON form whose names are not its field names. */
   readonly isWellKnown: boolean;
   readonly byNumber: readonly (FieldPlan | undefined)[];
   /** By both names that JSON has. The message of a pair of a map has none. */
@@ -62,7 +62,7 @@ const MAX_SURPLUS = 10_000;
 const WINDOWS: SharedBound = { most: SET_BOUNDS.maxSetWindows, what: "cutover windows of all rules" };
 const IDS: SharedBound = { most: SET_BOUNDS.maxSetIds, what: "owners and viewers of all rules" };
 
-/** Lists that are short themselves. A request has so many of them that their items need a bound together. */
+/** Lists that are short, but that one request may contain so often that their items need a shared bound. */
 const SHARED_BOUNDS: ReadonlyMap<string, SharedBound> = new Map([
   ["waymark.policy.v1.NamespacePolicy.owners", IDS],
   ["waymark.policy.v1.NamespacePolicy.visibility", IDS],
@@ -73,7 +73,7 @@ const SHARED_BOUNDS: ReadonlyMap<string, SharedBound> = new Map([
 /** Counts what a request has beyond the bounds of its lists, and fields that it does not have or has already. */
 export class Surplus {
   #count = 0;
-  /** Items by the bound that their lists share. */
+  /** Number of items by shared bound. */
   readonly #totals = new Map<SharedBound, number>();
 
   /** Throws `invalid_argument` once there are too many fields. */
@@ -88,7 +88,7 @@ export class Surplus {
     if (this.#count > MAX_SURPLUS) throw invalid(path + name, bound?.rule ?? "");
   }
 
-  /** Throws `invalid_argument` once the lists that share a bound have more items together. */
+  /** Throws `invalid_argument` when the lists that share a bound exceed it together. */
   addShared(count: number, shared: SharedBound, field: string): void {
     const total = (this.#totals.get(shared) ?? 0) + count;
     this.#totals.set(shared, total);
