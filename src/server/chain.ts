@@ -291,9 +291,9 @@ export class MethodChain {
   }
 
   /**
-   * Why a call would be refused whatever its request says; undefined where the request decides. It is asked when a request does not come
-   * in one piece, or is decoded before the chain has it, so that nothing is held or decoded for a caller who may not call. It counts and records
-   * nothing: the refused call does that.
+   * Why a call would be refused regardless of its request; undefined if the request decides. It is called when a request does not arrive
+   * in one piece, or is decoded before it reaches the chain, so that nothing is stored or decoded for a caller without permission. It counts and records
+   * nothing, because the refused call itself is counted and recorded.
    */
   judgeHeaders(arrival: Arrival): WaymarkError | undefined | Promise<WaymarkError | undefined> {
     if (this.handler === undefined) return unimplemented(this.path);

@@ -18,7 +18,7 @@ export interface NodeFactsToPublish {
   readonly listeners: Readonly<Record<string, ListenerPlace>>;
 }
 
-/** Where others reach a listener. */
+/** The address at which clients reach a listener. */
 export interface ListenerPlace {
   readonly host: string;
   readonly port: number;
@@ -62,7 +62,7 @@ export function nodeEntry(facts: NodeFactsToPublish): Entry {
 
 const TLS_PROTOCOLS: Readonly<Record<string, string>> = { grpc: "grpcs", http: "https" };
 
-/** A protocol, or the scheme of a URL, by the name that it has with TLS where the listener speaks TLS. */
+/** The protocol, or URL scheme, of a listener. If the listener uses TLS, the name of the TLS variant. */
 export function withTls(protocol: string, { isTls = false }: Pick<ListenerPlace, "isTls">): string {
   return (isTls ? TLS_PROTOCOLS[protocol] : undefined) ?? protocol;
 }

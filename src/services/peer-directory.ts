@@ -15,7 +15,7 @@ export interface PeerDirectory {
   readonly isWhole: () => boolean;
   /** How old the data of this node may be, in ms. 0 if the node hears of every change at once, or holds only its own data. */
   readonly ageMs: (time: Time) => number;
-  /** Nodes that may accept writes that this node lacks, whatever the age; undefined when there are none. */
+  /** Nodes that may accept writes that this node does not receive, whatever the age. Undefined when there are none. */
   readonly unreachable: (time: Time) => UnreachableNodes | undefined;
   /** Undefined for a node that left, died or was never a member. */
   readonly presence: (nodeId: string, time: Time) => Presence | undefined;

@@ -123,7 +123,7 @@ class PolicyMethods {
     const wire = givenSet(request.policy);
     const actor = actorOf(context.caller);
     const { policyStore, tasks } = this.#parts;
-    // The owner check comes first: a caller that owns none of these rules takes no place in the queue.
+    // The owner check comes first, so that a caller that owns none of these rules does not use the queue.
     const patterns = new Set(wire.rules.map(({ namespace }) => namespace));
     policyStore.checkOutline(actor, { defaultAllow: wire.defaultAllow, patterns }, expectedNumber);
     const unreached = this.#unreached(terms.stage);
@@ -263,8 +263,8 @@ function givenSet(wire: WireSet | undefined): WireSet {
 }
 
 /**
- * Begins the work of a call in a turn of its own, because reading the message has already taken long enough. Throws `deadline_exceeded` when
- * the client has given up while the call waited.
+ * Begins the work of a call in a separate event loop turn, because reading the message may already have used a whole turn. Throws `deadline_exceeded` if
+ * the deadline passed while the call waited.
  */
 function* inTime({ deadlineMonoMs }: CallContext): Task<void> {
   yield;

@@ -20,8 +20,8 @@ const HEALTH_TEXT = ["unspecified", "healthy", "degraded", "critical", "maintena
 const MAX_PROTOCOL_CHARS = 32;
 
 /**
- * The list has the ports of every SERVICE entry that a query would show to the caller. It is refused while the node may hold only a part of the
- * catalog: Prometheus keeps its targets when a request fails, and drops those that a list lacks.
+ * The list has the ports of every SERVICE entry that a query would show to the caller. The request is refused while the node may have only a part of the
+ * catalog: Prometheus keeps its targets when a request fails, and drops targets that a successful response does not list.
  */
 export function prometheusRoute({ reads, checkCaughtUp }: { readonly reads: Reads; readonly checkCaughtUp: () => void }): Route {
   return {
@@ -46,7 +46,7 @@ export function prometheusRoute({ reads, checkCaughtUp }: { readonly reads: Read
 
 type PortFilter = (port: Pick<TargetView, "protocol">) => boolean;
 
-/** Ports of one protocol; without one, all ports that Prometheus can connect to, which leaves out UDP. */
+/** Ports of one protocol. Without a protocol, all ports that Prometheus can connect to, which excludes UDP. */
 function portFilter(protocol: string | undefined): PortFilter {
   if (protocol === undefined) return (port) => transportOf(port) !== "udp";
   if (protocol === "" || protocol.length > MAX_PROTOCOL_CHARS)

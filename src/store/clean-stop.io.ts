@@ -1,7 +1,7 @@
 /**
  * The seal of a clean stop: a checksum of the whole database file, which is there only while no node runs. The next start
  * notices any byte that changed in between. After a crash there is no seal, and SQLite's own checks and the checksums of rows remain.
- * At every moment a file has its seal or its log, so a file with neither has lost its log. Whether the log is whole, `commit-watermark.io.ts` shows.
+ * At every moment a file has its seal or its log, so a file with neither has lost its log. `commit-watermark.io.ts` shows whether the log is complete.
  */
 import {
   closeSync,

@@ -1,17 +1,17 @@
 /**
- * The number of a commit that is on disk, in a small file beside its database: `journal.mark` beside `journal.db`. SQLite reads a log that is
- * empty or cut short as a log with fewer commits. A database whose own number is lower than the mark has lost acknowledged commits.
+ * The number of the last commit that is on disk, in a small file next to its database: `journal.mark` next to `journal.db`. SQLite reads a log that is
+ * empty or cut short as a log with fewer commits. A database whose last commit is below the watermark has lost acknowledged commits.
  *
- * The mark is written only after the commit is on disk, so it is never ahead of the database. It may be behind, or lost, after a power cut.
+ * The watermark is written only after the commit is on disk, so it is never ahead of the database. After a power cut it may be behind, or missing.
  */
 import { closeSync, existsSync, fdatasyncSync, openSync, readFileSync, rmSync, writeSync } from "node:fs";
 import { dirname } from "node:path";
 import { crc32 } from "node:zlib";
 import { syncDirectory } from "./clean-stop.io.ts";
 
-/** A mark is made durable this often while commits come. */
+/** Interval at which the watermark is synced to disk while commits are made. */
 export const WATERMARK_SYNC_MS = 1000;
-/** Every mark has this size, so that it is overwritten in place, in one sector. */
+/** The file always has this size, so that it is overwritten in place, in one sector. */
 const WATERMARK_BYTES = 40;
 
 function watermarkPath(path: string): string {
@@ -22,7 +22,7 @@ function textOf(number: number): string {
   return `${`${number} ${crc32(String(number))}`.padEnd(WATERMARK_BYTES - 1)}\n`;
 }
 
-/** The highest commit that is known to have been on disk; 0 when the mark is missing, or not whole. */
+/** The highest commit that is known to have been on disk. 0 if the watermark is missing or incomplete. */
 export function readWatermark(path: string): number {
   if (!existsSync(watermarkPath(path))) return 0;
   const text = readFileSync(watermarkPath(path), "latin1");
@@ -30,7 +30,7 @@ export function readWatermark(path: string): number {
   return text === textOf(number) ? number : 0;
 }
 
-/** The open file. Nothing throws when the disk refuses: the mark then stays behind, which is no fault. */
+/** The open file. Disk errors are ignored: the watermark then falls behind, which is allowed. */
 export class CommitWatermark {
   readonly #path: string;
   #descriptor: number | undefined;
@@ -41,7 +41,7 @@ export class CommitWatermark {
     this.#path = path;
   }
 
-  /** Notes a commit that is on disk. Costs no sync: a killed process leaves the note, and a power cut may take it. */
+  /** Writes the number of a commit that is on disk, without a sync: the number survives when the process is killed, but may be lost in a power cut. */
   write(number: number): void {
     this.#try(() => {
       this.#isSynced = false;
@@ -49,7 +49,7 @@ export class CommitWatermark {
     });
   }
 
-  /** Makes the last note durable, unless a note was made durable less than `everyMs` ago. */
+  /** Syncs the last number to disk, unless the last sync was less than `everyMs` ago. */
   sync(everyMs = 0): void {
     const nowMs = performance.now();
     if (this.#isSynced || nowMs - this.#syncedMs < everyMs) return;
@@ -63,12 +63,12 @@ export class CommitWatermark {
   #open(): number {
     const path = watermarkPath(this.#path);
     const descriptor = openSync(path, existsSync(path) ? "r+" : "w", 0o600);
-    // Before the first note: SQLite does not sync the directory when it creates a log, so a power cut could remove the log and leave the mark.
+    // This must happen before the first write: SQLite does not sync the directory when it creates a log, so a power cut could remove the log and keep the watermark.
     syncDirectory(dirname(path));
     return descriptor;
   }
 
-  /** `isComplete`: the database needs no log any more, and its seal takes the place of the mark. */
+  /** `isComplete`: the database no longer needs a log, and its seal replaces the watermark. */
   close(isComplete: boolean): void {
     this.#try(() => {
       if (this.#descriptor !== undefined) closeSync(this.#descriptor);
@@ -80,7 +80,7 @@ export class CommitWatermark {
     try {
       act();
     } catch {
-      // An older mark finds fewer losses, and refuses no directory that is whole.
+      // An older watermark detects fewer losses, but never refuses a complete directory.
     }
   }
 }

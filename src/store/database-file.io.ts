@@ -21,7 +21,7 @@ export interface DatabaseFormat {
   readonly version: number;
   /** Whether the file has the seal of a clean stop whenever it has no log (`clean-stop.io.ts`). */
   readonly isSealed: boolean;
-  /** SQL that reads `number`, the number of the last commit, which the mark is compared with (`commit-watermark.io.ts`). */
+  /** SQL that reads `number`, the number of the last commit, for the comparison with the watermark (`commit-watermark.io.ts`). */
   readonly lastCommit: string;
   /** SQL that creates the tables. */
   readonly schema: string;
@@ -154,19 +154,19 @@ function checkSeal(path: string, format: DatabaseFormat, takesAsItIs: boolean): 
   throw lostLog(path, `after a crash ${path}-wal holds what was written last, and no clean stop left ${format.name}.sum`);
 }
 
-/** Compares the database with the mark of its last commit. Throws `FileRefused`. */
+/** Compares the last commit of the database with the watermark. Throws `FileRefused` if commits are lost. */
 function checkWatermark(path: string, format: DatabaseFormat, db: DatabaseSync): void {
   const { last, watermark } = lastCommits(path, format, db);
   if (last >= watermark) return;
   throw lostLog(path, `${path}-wal is cut short: it ends with commit ${last}, but commit ${watermark} had been written to disk (${format.name}.mark)`);
 }
 
-/** The numbers of the last commit that the database has, and of the last one that its mark knows of. */
+/** The numbers of the last commit in the database and of the last commit in the watermark. */
 export function lastCommits(path: string, format: DatabaseFormat, db: DatabaseSync) {
   return { last: Number(db.prepare(format.lastCommit).get()?.["number"] ?? 0), watermark: readWatermark(path) };
 }
 
-/** The refusal of a file without all of its log. */
+/** The refusal of a file whose log is missing or incomplete. */
 function lostLog(path: string, how: string): FileRefused {
   return new FileRefused(
     "corrupt",
@@ -216,7 +216,7 @@ export function refusedBy(error: unknown, directory: string): FileRefused {
 }
 
 export interface InspectOptions {
-  /** Whether a file that has lost its log, or a part of it, is used as it is. */
+  /** Whether a file that has lost its log, or a part of it, is accepted. */
   readonly takesAsItIs: boolean;
 }
 

@@ -12,7 +12,7 @@ type Sum = readonly [number, number];
 
 /**
  * Why `log` is damaged; undefined when a writer can have left it. A last batch that is cut off is no damage, because a crash may have
- * come before it was acknowledged. Damage in the last two batches looks the same; the mark finds it (`commit-watermark.io.ts`).
+ * come before it was acknowledged. Damage in the last two batches looks the same; the watermark detects it (`commit-watermark.io.ts`).
  */
 export function walDamage(log: Uint8Array): string | undefined {
   if (log.length < HEAD_BYTES) return undefined;

@@ -21,8 +21,8 @@ interface AnyMethod {
 export interface SingleRequestMethod extends AnyMethod {
   readonly kind: "unary" | "server_streaming";
   /**
-   * Why the call is refused for its headers alone; undefined when its request decides. It is called once, when the first piece
-   * came of a request that does not come in one piece or may be compressed. While a promise is open nothing more is read.
+   * Why the call is refused for its headers alone; undefined when its request decides. It is called once for a request that
+   * does not arrive in one piece or may be compressed, when its first piece has arrived. While the promise is pending, nothing more is read.
    */
   judgeHeaders?(call: Call): WaymarkError | undefined | Promise<WaymarkError | undefined>;
   handle(request: Uint8Array, call: Call): void;

@@ -96,7 +96,7 @@ export class EdgeCall {
   /**
    * The body as it comes, counted against the budget of all requests until `release`; of a unary call, and of a long message of a stream, in
    * pieces of more than a few bytes.
-   * Each message is looked at before its last piece goes on. The size of one body is bounded by whoever reads it.
+   * Each message is checked before its last piece is passed on. The reader of the body bounds its size.
    */
   async *tapped(body: AsyncIterable<Uint8Array>, isUnary: boolean): AsyncGenerator<Uint8Array> {
     const { transport, budget, meter } = this.arrival;

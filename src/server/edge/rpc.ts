@@ -79,7 +79,7 @@ export function edgeMethods(options: EdgeRpcOptions): ReadonlyMap<string, EdgeMe
 
 /**
  * A request for one of the handlers: with our timeout instead of Connect's, whose timers overflow at 25 days, and without a length that it
- * would take the memory for before anything has come. One beyond the bound stays: that is refused at once.
+ * would take the memory for before anything has come. A length over the bound is kept, so that the request is refused immediately.
  */
 export function prepareRequest(
   request: UniversalServerRequest,
@@ -146,7 +146,7 @@ function answerUnary(chain: MethodChain, request: Message, call: EdgeCall): Prom
 }
 
 /**
- * Runs first for each request, before Connect reads its body, and refuses it where its headers do. Connect's own refusals (malformed JSON, too large, unknown compression) carry none of our
+ * Runs first for each request, before Connect reads its body, and refuses it if its headers alone are a reason. Connect's own refusals (malformed JSON, too large, unknown compression) carry none of our
  * details and never reach an implementation; but each of its protocols aborts the context with the error before it
  * writes it. There it is given its reason and details, and counted, as if the chain had refused.
  */

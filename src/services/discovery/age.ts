@@ -23,11 +23,11 @@ export interface AnswerAge {
   readonly ageMs: number;
   readonly isStale: boolean;
   readonly source: Source;
-  /** Nodes that the age leaves out. Absent: none. */
+  /** Nodes that the age does not include. Absent: none. */
   readonly unreachable?: UnreachableNodes | undefined;
 }
 
-/** What a caller accepts: the fields of a request. */
+/** The limits in a request on the age of its answer. */
 export interface StalenessBound {
   readonly maxStaleness?: Duration | undefined;
   readonly maxStalenessStrict: boolean;
@@ -38,7 +38,7 @@ export function replicaAge(ageMs: number, unreachable?: UnreachableNodes): Answe
   return { ageMs: Math.round(ageMs), isStale: ageMs > STALE_AGE_MS, source: SOURCE.REPLICA, unreachable };
 }
 
-/** Throws `too_stale` when the data may be older than the caller accepts, or lacks writes that the caller does not do without. */
+/** Throws `too_stale` if the data may be older than the caller accepts, or if it may lack writes and the caller requires them. */
 export function checkAge(age: Pick<AnswerAge, "ageMs" | "source" | "unreachable">, bound: StalenessBound): void {
   if (bound.maxStalenessStrict) checkReachable(age);
   if (bound.maxStaleness === undefined) return;
@@ -63,5 +63,5 @@ function checkReachable({ source, unreachable }: Pick<AnswerAge, "source" | "unr
   throw new WaymarkError("too_stale", message, { retryMs: STALE_RETRY_MS });
 }
 
-/** Most node ids in a message. */
+/** Maximum number of node ids in an error message. */
 const MAX_NAMES = 5;

@@ -27,7 +27,7 @@ export interface DiscoveryParts
   readonly leases: Leases;
   /** The zones of DNS. */
   readonly zones: readonly string[];
-  /** What is held of summaries, and whether this node has caught up with those of its region. Absent: this node counts summaries of its own cluster when it is asked, and redirects no caller. */
+  /** The stored summaries, and whether this node has caught up with the summaries of its region. Absent: this node computes summaries of its own cluster on demand, and redirects no caller. */
   readonly summaries?:
     | {
         readonly reads: SummaryReads;

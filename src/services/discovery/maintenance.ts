@@ -32,14 +32,14 @@ export interface MaintenanceParts {
   readonly onMaintenance: (caller: Caller, order: OrderedMaintenance, accepted: AcceptedOrder) => void;
 }
 
-/** What an order was accepted for, as the audit log records it. */
+/** The subjects of an accepted order, for the audit log. */
 export interface AcceptedOrder {
   readonly requestId: string;
   /** The node that the call named. Empty if it named keys. */
   readonly nodeId: string;
   /** The keys for which the order was accepted. Empty if the call named a node. */
   readonly keys: readonly KeyText[];
-  /** How many entries changed. */
+  /** Number of changed entries. */
   readonly count: number;
 }
 

@@ -158,7 +158,7 @@ export function answerAge({ mesh }: Pick<FreshnessParts, "mesh">, { age, time }:
   return age ?? replicaAge(mesh.ageMs(time), mesh.unreachable(time));
 }
 
-/** The field of an answer about the nodes that its age leaves out. */
+/** The field of an answer that lists the nodes that its age does not include. */
 export function unreachableField(nodes: UnreachableNodes | undefined) {
   return nodes === undefined
     ? {}

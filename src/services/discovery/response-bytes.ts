@@ -303,12 +303,12 @@ function writeTime(out: Uint8Array, at: number, tag: number, ms: number): number
   return writeTimeField(out, at, tag, timeOf(ms));
 }
 
-/** Most bytes of the field about unreachable nodes. */
+/** Maximum encoded size of the field `unreachable_nodes`. */
 export function unreachableRoom(nodes: UnreachableNodes | undefined): number {
   return nodes === undefined ? 0 : 32 + textsRoom(nodes.nodeIds);
 }
 
-/** Writes the field about unreachable nodes, if there are any. */
+/** Writes the field `unreachable_nodes`, if there are any. */
 export function writeUnreachable(out: Uint8Array, at: number, tag: number, nodes: UnreachableNodes | undefined): number {
   if (nodes === undefined) return at;
   const start = openLength(writeVarint(out, at, tag));

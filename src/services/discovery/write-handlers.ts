@@ -67,9 +67,9 @@ export interface AcceptedWrite {
   readonly requestId: string;
   /** Empty for an unregister that named no lease. */
   readonly leaseId: string;
-  /** The keys that changed. Where none did, those that the call named. */
+  /** The keys that changed. If none changed, the keys in the call. */
   readonly keys: readonly KeyText[];
-  /** How many keys changed. */
+  /** Number of keys that changed. */
   readonly count: number;
 }
 

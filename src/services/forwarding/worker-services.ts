@@ -14,7 +14,7 @@ import { resolverService } from "../resolver.ts";
 import type { Service, UnaryHandler } from "../service.ts";
 import type { CallForwarder } from "./call-forwarder.ts";
 
-/** Methods of DiscoveryService that write, or are about other nodes or summaries. */
+/** Methods of DiscoveryService that write, or that concern other nodes or summaries. */
 const PASSED_ON = [
   "register",
   "renew",
@@ -30,7 +30,7 @@ const PASSED_ON = [
 /** Refusals of Resolve in whose place the main thread may know another cluster. */
 const MISSES: ReadonlySet<string> = new Set(["not_found", "in_maintenance"]);
 
-/** Methods for which a node needs its summaries, where it holds some: no worker has a copy of these. */
+/** Methods that need the stored summaries of a node, if it has any. Workers have no copy of the summaries. */
 const OF_SUMMARIES = ["resolve", "namespaceStatus"] as const;
 
 /** `reads`: what the worker answers itself. `hasSummaries`: the node holds summaries, and knows where to send callers whose name has nothing to choose here. */

@@ -1,13 +1,13 @@
-/** Runs calls that check or change the policy one at a time. The others wait within a budget of bytes, or are refused. */
+/** Runs calls that check or change the policy one at a time. Other calls wait within a byte budget, or are refused. */
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import { callerKey } from "../../policy/limits/rate-limits.ts";
 
-/** Most bytes of sets that are held at a time, the one of the running call included. */
+/** Maximum total size of the sets of all calls here, including the running call. */
 const MAX_HELD_BYTES = 16 * 1024 * 1024;
-/** Most of them that one tenant or principal may hold. A call is never refused while its caller has no other one here. */
+/** Maximum for one tenant or principal. A call is never refused for this limit if its caller has no other call here. */
 const MAX_CALLER_BYTES = MAX_HELD_BYTES / 4;
-/** Least size of a call, so that the budget also bounds how many small calls wait. */
+/** Minimum size that is counted for a call, so that the budget also bounds the number of small calls. */
 const MIN_CALL_BYTES = 64 * 1024;
 const RETRY_MS = 1000;
 
@@ -17,7 +17,7 @@ export class PolicyQueue {
   /** Bytes by caller. Callers without a call here are not in the map. */
   readonly #callers = new Map<string, number>();
 
-  /** Does the work when all work before it has ended. Throws `discovery_rate_limited` when too much waits; roles do not exempt a caller. */
+  /** Runs the work when all earlier work has ended. Throws `discovery_rate_limited` if too much work waits; no role is exempt. */
   async run<T>(caller: Caller, setBytes: number, work: () => Promise<T>): Promise<T> {
     const sizeBytes = Math.max(setBytes, MIN_CALL_BYTES);
     const key = callerKey(caller);

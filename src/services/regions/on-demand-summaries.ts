@@ -1,4 +1,4 @@
-/** SummaryQuery and SummaryWatch of a node without keys of clusters: it counts its own cluster when it is asked, and has nothing to watch. */
+/** SummaryQuery and SummaryWatch of a node without cluster keys: queries are computed from its own cluster on demand, and watches are refused. */
 import { create } from "@bufbuild/protobuf";
 import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { EntryKind } from "../../../gen/waymark/catalog/v1/entry_pb.js";
@@ -73,10 +73,10 @@ async function answer(
   });
 }
 
-/** The summary as a signed one would be, without number, key and signature. */
+/** The summary with the same fields as a signed summary, except number, key and signature. */
 function summaryOf({ identity, summaryTtlMs }: OnDemandParts, facts: SummaryFacts, wallMs: number) {
   const { latency } = facts;
-  // oxlint-disable-next-line typescript/no-unsafe-enum-assignment -- kinds and bands have their numbers on the wire
+  // oxlint-disable-next-line typescript/no-unsafe-enum-assignment -- kinds and health levels have the same numbers in the proto
   const [kind, healthBand]: [EntryKind, HealthBand] = [facts.kind, facts.band];
   return create(ServiceSummarySchema, {
     namespace: facts.namespace,

@@ -93,7 +93,7 @@ function nameOf(request: Uint8Array): string {
 
 interface CachedAnswer<A> {
   readonly answer: A;
-  /** When it was asked for: its age counts from then, since its time on the way is unknown. */
+  /** Time of the request. The age is counted from this time, because the transit time of the answer is unknown. */
   readonly monoMs: number;
 }
 

@@ -32,7 +32,7 @@ export interface ResolverServicesParts extends ResolvingParts {
   /** Absent where no summaries are followed. */
   readonly summaries: SummariesHere | undefined;
   readonly cache: CacheParts;
-  /** URLs of the servers that this resolver reads, for writers while it knows no node. */
+  /** URLs of the upstream servers of this resolver, for writers while it knows no node. */
   readonly upstreams: readonly string[];
   /** PolicyAudit, AccessAudit and VerifyAudit, of this resolver's own log. */
   readonly audit: Service["handlers"];

@@ -63,7 +63,7 @@ export interface PassedPage {
   readonly entries: readonly Uint8Array[];
   readonly ageMs: number;
   readonly isStale: boolean;
-  /** Nodes that the age leaves out. */
+  /** Nodes that the age does not include. */
   readonly unreachable: UnreachableNodes | undefined;
   /** Namespaces of which something was left out. */
   readonly hidden: readonly string[];
@@ -108,7 +108,7 @@ function upstreamMs({ deadlineMonoMs, now }: PassedQuery): number | undefined {
 }
 
 interface AskedPage {
-  /** The hash of tokens of the upstream. */
+  /** The filter hash in the upstream's page tokens. */
   readonly theirs: string;
   readonly afterKey: string;
   readonly askedMonoMs: number;
@@ -151,10 +151,10 @@ class VisiblePage {
     return this.#limit - this.#shown.length;
   }
 
-  /** Takes a page of the upstream, which was asked for at `askedMonoMs`. Returns where the next one begins; undefined after the last one. Throws for what no server of ours can have sent. */
+  /** Adds a page of the upstream that was requested at `askedMonoMs`. Returns the position of the next page; undefined after the last page. Throws for a page that no Waymark server can have sent. */
   take(bytes: Uint8Array, { theirs, afterKey, askedMonoMs }: AskedPage): string | undefined {
     const answer = fromBinary(CatalogQueryResponseSchema, bytes);
-    // The age is that at the upstream. How long the answer waited on the way is unknown, so it counts from when it was asked for.
+    // The upstream states its own age. The transit time of the answer is unknown, so the age is counted from the time of the request.
     this.#asOfMonoMs = Math.min(this.#asOfMonoMs, askedMonoMs - (answer.age === undefined ? 0 : durationMs(answer.age)));
     const { entries, unreachable } = readFetchedPage(bytes);
     this.#unreachable = joinUnreachable(this.#unreachable, unreachable);

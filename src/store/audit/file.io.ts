@@ -114,16 +114,16 @@ function prepareAll(db: DatabaseSync) {
  * The open file. Methods throw SQLite's errors as they are; nothing of what failed is kept.
  *
  * While records are written, the file itself says that it is open, and a log that is not empty lies beside it. A clean stop removes that
- * mark before the log goes. A file with the mark and without a log, or with a log that is cut short, has lost the last records. It is opened
- * all the same, because evidence must stay readable. The chain then skips at least one number, so that every check finds the gap.
+ * mark before it removes the log. A file with the mark and without a log, or with a log that is cut short, has lost the last records. It is still
+ * opened, because evidence must stay readable. The chain then skips at least one number, so that every verification finds the gap.
  */
 export class AuditFile implements Owner {
-  /** `lostAfter`: the record after which records are lost; undefined when none are. */
+  /** `lostAfter`: number of the last record before the lost records. Undefined if none are lost. */
   readonly opened: { readonly state: AuditState; readonly isTailWhole: boolean; readonly lostAfter: number | undefined };
   readonly #retentionMs: number;
   readonly #maxBytes: number;
   readonly #close: () => void;
-  /** Keeps the number of the last record beside the file. Undefined: in memory. */
+  /** The number of the last record, in a file next to the database. Undefined: in memory. */
   readonly #watermark: CommitWatermark | undefined;
   readonly #db: DatabaseSync;
   readonly #sql: ReturnType<typeof prepareAll>;

@@ -196,7 +196,7 @@ export class AuditLog implements AuditSink, AsyncDisposable {
     return calls;
   }
 
-  /** Logs the loss, and records it in the audit log behind the gap in the chain. `newest` is the number of the last record before the gap. */
+  /** Logs the loss, and records it in the audit log after the gap in the chain. `newest` is the number of the last record before the gap. */
   #tellLostLog(newest: number): void {
     const { directory, log } = this.#options;
     log.error({ directory, newest }, "audit log has lost its last records: audit.db-wal is missing or cut short");

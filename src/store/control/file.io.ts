@@ -90,7 +90,7 @@ export class ControlFile implements Owner {
     this.#opened = directory === undefined ? openInMemory() : openOnDisk(directory, { takesAsItIs });
     this.#sql = prepareAll(this.#opened.db);
     const [position, usage] = [this.#sql.position.get(), this.#sql.usage.get()];
-    // No revision is used again when a file that lost its last ones is used as it is.
+    // No revision is reused when a file that lost its last revisions is accepted.
     this.#revision = Math.max(Number(position?.["revision"]), this.#opened.watermark);
     this.#floor = Number(position?.["floor"]);
     this.#items = Number(usage?.["items"]);
@@ -176,9 +176,9 @@ interface Opened {
   readonly db: DatabaseSync;
   /** Puts away the seal that the last stop left. */
   unseal(): void;
-  /** The revision that its mark knows of; 0 without one. */
+  /** The revision in the watermark; 0 without a watermark. */
   readonly watermark: number;
-  /** Notes a revision that is on disk. */
+  /** Writes a revision that is on disk to the watermark. */
   noteRevision(revision: number): void;
   close(): void;
 }

@@ -19,7 +19,7 @@ export const JOURNAL: DatabaseFormat = {
   applicationId: 0x5761794d,
   version: FORMAT_VERSION,
   isSealed: true,
-  // The column counts all commits. The first version, which gave it its name, counted only those in the place of a refused batch.
+  // The column counts all commits. It got its name in the first version, which counted only commits that replaced a refused batch.
   lastCommit: "SELECT heals AS number FROM meta WHERE one = 1",
   schema: `
 CREATE TABLE meta (one INTEGER PRIMARY KEY CHECK (one = 1), node_id TEXT NOT NULL, generation INTEGER NOT NULL, boots INTEGER NOT NULL,

@@ -56,7 +56,7 @@ export async function openJournal(options: JournalOptions): Promise<Journal> {
   return new DiskJournal({ calls, numbers, restored, leases }, options);
 }
 
-/** A fault for callers, who need not know where the directory is; the log has it. */
+/** A fault for callers, without the path of the data directory. The log has the path. */
 function withoutPlace(fault: string, directory: string): string {
   return fault.replaceAll(directory, "persistence.data_dir");
 }

@@ -92,7 +92,7 @@ export class JournalWriter {
   readonly #db: DatabaseSync;
   readonly #sql: ReturnType<typeof prepareAll>;
   readonly #watermark: CommitWatermark;
-  /** The number of the last commit. Above the mark from the start, also when a file that lost commits is used as it is. */
+  /** The number of the last commit. It is never below the watermark, even if a file that lost commits is accepted. */
   #lastCommit: number;
   /** Whether parts of a refused batch may still lie in the log, from which only a later commit or a reset removes them. */
   #isLogSuspect = false;
@@ -113,7 +113,7 @@ export class JournalWriter {
     this.#lastCommit = Math.max(last, watermark);
   }
 
-  /** Runs `body` in one transaction, which is numbered. It is on disk when this returns. */
+  /** Runs `body` in one numbered transaction. It is on disk when this returns. */
   #commit(body: () => void): void {
     const number = this.#lastCommit + 1;
     this.#sql.transaction(() => {
@@ -134,20 +134,20 @@ export class JournalWriter {
     return fileBytes(this.#path);
   }
 
-  /** Moves the log into the file and begins a new one. Throws when the disk refuses: nothing is lost then. */
+  /** Moves the log into the file and begins a new one. Throws if the disk refuses; nothing is lost then. */
   checkpoint(): void {
     emptyLog(this.#db);
     this.#isLogSuspect = false;
     this.#beginLog();
   }
 
-  /** Writes a first commit into an empty log and makes its mark durable, so that a log that is emptied later is found to be. */
+  /** Writes a first commit into an empty log and syncs its watermark, so that a log that is emptied later is detected. */
   #beginLog(first: () => void = () => {}): void {
     this.#commit(first);
     this.syncWatermark();
   }
 
-  /** Makes the number of the last commit durable in its mark, unless that was done less than `everyMs` ago. */
+  /** Syncs the watermark to disk, unless the last sync was less than `everyMs` ago. */
   syncWatermark(everyMs?: number): void {
     this.#watermark.sync(everyMs);
   }
