@@ -158,7 +158,10 @@ function checkSeal(path: string, format: DatabaseFormat, takesAsItIs: boolean): 
 function checkWatermark(path: string, format: DatabaseFormat, db: DatabaseSync): void {
   const { last, watermark } = lastCommits(path, format, db);
   if (last >= watermark) return;
-  throw lostLog(path, `${path}-wal is cut short: it ends with commit ${last}, but commit ${watermark} had been written to disk (${format.name}.mark)`);
+  throw lostLog(
+    path,
+    `${path}-wal is cut short: it ends with commit ${last}, but commit ${watermark} had been written to disk (${format.name}.mark)`,
+  );
 }
 
 /** The numbers of the last commit in the database and of the last commit in the watermark. */

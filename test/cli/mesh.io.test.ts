@@ -173,7 +173,7 @@ test("a watch that broke off goes on with its cursor, and what a new snapshot do
   expect(fake.meshRequests.map(({ cursor }) => cursor)).toEqual(["", "c1"]);
 });
 
-test.each(["get", "status"])("mesh peers %s shows one member, and as JSON all that is known of it", async (verb) => {
+test.each(["get", "status"])("mesh peers %s shows one member, and all its fields as JSON", async (verb) => {
   const fake = await startFake();
   fake.mesh.set("get", () => ({ peer: PEERS[2], events: EVENTS, confirmedBy: ["n4"] }));
   const ask = (...flags: string[]) => waymark(["mesh", "peers", verb, "n3", "--server", fake.address, ...flags]);
@@ -184,7 +184,7 @@ test.each(["get", "status"])("mesh peers %s shows one member, and as JSON all th
   expect(fake.callsOf("get")[0]?.request).toMatchObject({ nodeId: "n3" });
 });
 
-test("mesh config answers as config does", async () => {
+test("mesh config gives the same output as config", async () => {
   for (const argv of [
     ["show", "-o", "json"],
     ["validate", "no-such.toml"],
@@ -216,7 +216,7 @@ test("a member nobody knows is exit code 5, a caller without the role 4", async 
   expect((await waymark(["discovery", "lag", "--server", fake.address])).exit).toBe(4);
 });
 
-test("lag tells the generations of one node apart", async () => {
+test("lag shows the generations of one node separately", async () => {
   const fake = await startFake();
   fake.mesh.set("lag", () => ({ ...LAG, origins: [7n, 8n].map((generation) => ({ nodeId: "n1", generation })) }));
   const { stdout } = await waymark(["discovery", "lag", "--server", fake.address]);

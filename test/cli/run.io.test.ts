@@ -104,7 +104,10 @@ test.each([
   { argv: ["discovery", "query", "--health", "healty"], says: "Did you mean healthy?" },
   { argv: [...REGISTER, "--target", "::1"], says: "not host[:port]" },
   { argv: [...REGISTER, "--target", "h:99999"], says: "port 99999 is not in the range 1 to 65535" },
-  { argv: [...REGISTER, "--target", "h:0/http"], says: "port 0 is not in the range 1 to 65535; omit the colon for a target without a port" },
+  {
+    argv: [...REGISTER, "--target", "h:0/http"],
+    says: "port 0 is not in the range 1 to 65535; omit the colon for a target without a port",
+  },
   { argv: [...REGISTER, "--target", "h:1,weight=x"], says: "weight=0" },
   { argv: [...REGISTER, "--check", "http,interval=10"], says: "--check http,interval=10: interval=10 is not a duration from 1s to 1h" },
   { argv: [...REGISTER, "--metadata", "k"], says: "not key=value" },
@@ -529,17 +532,20 @@ test("text of strangers reaches no terminal as a command", async () => {
   expect(stderr).toContain("\\x1b]0;owned\\x07");
 });
 
-test.each(["json", "yaml", "table"])("text of strangers obeys no terminal with -o %s, and a program reads it as it is", async (format) => {
-  const fake = await startFake();
-  const odd = "a\u007f\u0085\u009b\u200f\u202e\u2066z";
-  const metadata = ["--metadata", `k=${odd}`, "--metadata", `m=a\u001b[31m\n${odd}`];
-  await waymark([...REGISTER, ...metadata, "--server", fake.address]);
-  const { stdout } = await waymark(["discovery", "query", "-o", format, "--server", fake.address]);
-  expect(stdout).not.toMatch(/(?!\n)\p{Cc}|[\u200e\u200f\u202a-\u202e\u2066-\u2069]/u);
-  if (format === "table") return;
-  const read = format === "json" ? (JSON.parse(stdout) as unknown) : (parseYaml(stdout) as unknown);
-  expect(read).toMatchObject({ items: [{ metadata: { k: odd, m: `a\u001b[31m\n${odd}` } }] });
-});
+test.each(["json", "yaml", "table"])(
+  "-o %s escapes control characters in untrusted text, and programs read the original text",
+  async (format) => {
+    const fake = await startFake();
+    const odd = "a\u007f\u0085\u009b\u200f\u202e\u2066z";
+    const metadata = ["--metadata", `k=${odd}`, "--metadata", `m=a\u001b[31m\n${odd}`];
+    await waymark([...REGISTER, ...metadata, "--server", fake.address]);
+    const { stdout } = await waymark(["discovery", "query", "-o", format, "--server", fake.address]);
+    expect(stdout).not.toMatch(/(?!\n)\p{Cc}|[\u200e\u200f\u202a-\u202e\u2066-\u2069]/u);
+    if (format === "table") return;
+    const read = format === "json" ? (JSON.parse(stdout) as unknown) : (parseYaml(stdout) as unknown);
+    expect(read).toMatchObject({ items: [{ metadata: { k: odd, m: `a\u001b[31m\n${odd}` } }] });
+  },
+);
 
 test.each([
   { name: "a terminal", isTty: true, argv: [], env: {}, hasColor: true },

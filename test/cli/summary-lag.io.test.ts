@@ -51,7 +51,7 @@ test.each([
   await expect(stderr + stdout).toMatchFileSnapshot(`../golden/cli/${name}.txt`);
 });
 
-test("a border without a link is named as such, although nothing is due", async () => {
+test("a border without a link is shown as such, even if no change is pending", async () => {
   const border = { clusterId: "ap1", region: "ap", links: 0, regionLinks: 0 };
   fake.mesh.set("lag", () => ({ servedBy: "n1", ready: true, borders: [border], exports: { ...EXPORTS, lag: durationFromMs(0) } }));
   const { stdout, stderr } = await waymark(["report", "export-lag", "--server", fake.address]);

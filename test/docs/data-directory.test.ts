@@ -10,7 +10,7 @@ test("every file that a node keeps has a row in the guide, and the guide has no 
   const rows = [...guide.matchAll(/^\| (`[^|]+) \|/gm)].flatMap(([, cell = ""]) =>
     [...cell.matchAll(/`([^`]+)`/g)].map(([, file = ""]) => file),
   );
-  // A database has a log and a mark, most have a seal, and each has what keeps a second process out.
+  // Each database has a log, a watermark and a lock against a second process. Most have a seal.
   const aside = /\.db-wal$|\.sum$|\.mark$|\.lock$|\.pid$|^(?:control|audit|journal)$/;
   expect(rows.filter((file) => !aside.test(file)).toSorted()).toEqual(Object.values(DATA_FILES).toSorted());
 });

@@ -36,7 +36,7 @@ test("the only other node is gone without a word: the age grows on after it is c
   await expect.poll(async () => (await ask("3s")).code).toBe("OK");
 });
 
-test("a node that died without a goodbye is named by the others, and by a resolver behind them, until it is back; a strict caller is refused", async () => {
+test("the other nodes, and a resolver behind them, list a dead node as unreachable until it returns, and refuse strict callers", async () => {
   await using a = await startNodeProcess(["--ephemeral", "--node-id", "a", "--config", CONFIG]);
   const joined = ["--config", CONFIG, "--join", a.listeners["fabric"] ?? ""];
   await using others = new AsyncDisposableStack();

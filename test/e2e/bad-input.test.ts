@@ -395,7 +395,7 @@ describe("What is not there", () => {
     await grpc.ask("unregister", { leaseId: response["leaseId"] ?? "" });
   });
 
-  test("summaries of scope GLOBAL need a setting, which the refusal names", async () => {
+  test("summaries of scope GLOBAL need a setting, and the refusal names it", async () => {
     const refused = await grpc.ask("summaryQuery", { scope: "SCOPE_GLOBAL" });
     expect(refused).toMatchObject({ code: "FAILED_PRECONDITION", reason: "summaries_disabled" });
     expect(JSON.stringify(refused)).toContain("summary.keys");

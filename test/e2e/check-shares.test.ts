@@ -9,7 +9,7 @@ afterEach(closeServers);
 const DISCOVERY = "/waymark.discovery.v1.DiscoveryService";
 const ENABLED = '[checks]\nenabled = true\nallowed = ["127.0.0.1"]\n';
 
-/** `count` entries of `svc/name` whose checks look at this port. */
+/** `count` entries of `svc/name` whose checks probe this port. */
 function checked(name: string, port: number, count: number, check: object) {
   const entries = Array.from({ length: count }, (_, i) => ({
     key: { namespace: "svc", name, kind: "ENTRY_KIND_SERVICE", instanceId: `${name}-${i}` },
@@ -35,13 +35,13 @@ test("while 4,000 checks of a silent server wait, another tenant's dead instance
     const { items } = (await answer.json()) as { items: { health: string }[] };
     return items[0]?.health;
   };
-  // The probes of the other tenant last a minute, so this does not wait for one of them.
+  // The probes of the other tenant take a minute, so this result did not wait for one of them.
   await until("it is critical", async () => (await healthOf()) === "HEALTH_STATUS_CRITICAL", 30_000);
   expect(await metric("waymark_check_probes_in_flight")).toBeLessThanOrEqual(256);
   expect(await metric("waymark_check_probes_waiting")).toBeGreaterThan(3000);
 });
 
-test("a tenant has at most as many checks on a node as quotas.tenant_checks says, and may change those that it has", async () => {
+test("quotas.tenant_checks limits the checks of a tenant on a node, and existing checks can still be changed", async () => {
   const { port } = await answering();
   await using node = await startLimitedNode(`${ENABLED}[quotas]\ntenant_checks = 3\n`);
   const register = (who: "a" | "b", request: object) => node.post(who, `${DISCOVERY}/Register`, request);

@@ -350,7 +350,7 @@ test("a stream nobody reads is not pulled, over HTTP/1.1 and HTTP/2", async () =
   await until("both sources are closed", () => served.demo.sources.every(({ closeCount }) => closeCount === 1));
 });
 
-/** Answers that do not end, on each of these paths, and one that is longer than the kernel keeps for a client. */
+/** Endless answers on each of these paths, and one answer that exceeds the kernel's socket buffers. */
 function unreadable(limits: Partial<EdgeLimits>): Promise<DemoEdge> {
   function* endless(): Generator<string> {
     for (;;) yield "x".repeat(65_536);
@@ -380,10 +380,10 @@ function endlessWatch(contentType: string, message: Uint8Array): Buffer {
 
 test.each([
   { what: "a list in pieces", sends: LIST },
-  { what: "a whole answer", sends: LIST.replace("/sd/prometheus", "/metrics") },
+  { what: "a complete answer", sends: LIST.replace("/sd/prometheus", "/metrics") },
   { what: "a stream of Connect", sends: endlessWatch("application/connect+json", Buffer.from('{"namespace":"endless"}')) },
   { what: "a stream of gRPC-Web", sends: endlessWatch("application/grpc-web+proto", Buffer.from("\n\u0007endless")) },
-])("$what of which its client takes nothing any more is cut with its connection, and counted", async ({ sends }) => {
+])("$what is cut with its connection, and counted, if its client stops reading", async ({ sends }) => {
   await using served = await unreadable({ progressTimeoutMs: 300 });
   await using raw = new RawClient(served.edge, { isReading: false });
   raw.send(sends);
@@ -391,7 +391,7 @@ test.each([
   expect(await isServing(served)).toBe(true);
 });
 
-test("over HTTP/2 an answer that is not read is cut alone, and its connection goes on", async () => {
+test("over HTTP/2 only the unread answer is cut, and its connection stays open", async () => {
   await using served = await unreadable({ progressTimeoutMs: 300 });
   const client = session(served);
   const list = client.request({ ":path": "/sd/prometheus" }).on("error", () => {});
@@ -407,7 +407,7 @@ test("over HTTP/2 an answer that is not read is cut alone, and its connection go
   client.destroy();
 });
 
-test("answers that nobody reads hold a bounded number of bytes over all connections: those that wait longest are cut", async () => {
+test("unread answers have bounded bytes across all connections: the answers that have waited longest are cut", async () => {
   const maxHeld = 10;
   await using served = await unreadable({ maxUnreadBytes: maxHeld * 65_536 });
   const clients = Array.from({ length: 60 }, () => new RawClient(served.edge, { isReading: false }));

@@ -122,7 +122,7 @@ async function sameBothWays(edge: Awaited<ReturnType<typeof startWays>>, transpo
   const ways = edge.ways.slice(from);
   const through = await outcome(transport === "http1" ? { "transfer-encoding": "chunked" } : {});
   expect(plain).toEqual(through);
-  // Connect is asked to read a request only after its caller was identified, and the chain identifies the caller of what it read.
+  // The caller is identified before Connect reads a request, and again by the chain for the request that was read.
   return { ways, through: [...new Set(edge.ways.slice(from + ways.length))], answer: plain.answer };
 }
 
@@ -271,7 +271,7 @@ test("a body with its length that comes in two pieces is answered", async () => 
   await client.says('{"servedBy":"svc"}');
   client.send(`${head}{"namespace":"two"}`);
   await client.says('{"servedBy":"two"}');
-  // Before Connect reads a body, its caller is judged.
+  // The caller is checked before Connect reads a body.
   expect(edge.ways).toEqual(["connect", "connect", "plain"]);
 });
 

@@ -71,7 +71,7 @@ describe("every answer carries serving node, revision and age", () => {
     revision = textOf(gone.response["revision"]);
   });
 
-  test("/metrics/persistence shows callers no path of this node", async () => {
+  test("/metrics/persistence does not show paths of the node", async () => {
     const page = await (await fetch(`http://${node.listeners["http"]}/metrics/persistence`)).text();
     expect(page).toContain('"fileBytes":');
     expect(page).not.toMatch(/\/|"path"/);

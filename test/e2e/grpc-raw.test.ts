@@ -236,7 +236,7 @@ test("a call that is cancelled while its handler runs is not answered, and is co
   await until("the next call is answered", () => next === "0");
 });
 
-test("one connection has as many streams that last as the setting says", async () => {
+test("the setting limits the long-lived streams of one connection", async () => {
   const many = connect(`http://${listener.acceptor.address}`);
   const limits: (number | undefined)[] = [];
   many.on("remoteSettings", (settings: Settings) => limits.push(settings.maxConcurrentStreams));

@@ -1,4 +1,4 @@
-/** Requests of callers who may not call: whatever the protocol, nothing of them is inflated or decoded. */
+/** Requests of callers without access are not decompressed or decoded, in any protocol. */
 import { gzipSync } from "node:zlib";
 import { create, toBinary, toJsonString } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
@@ -48,7 +48,7 @@ const WAYS: readonly {
   },
 ];
 
-/** Counts what is inflated. */
+/** Counts decompressed requests. */
 class CountingInflater implements Inflater {
   count = 0;
   readonly #inner = new SharedInflater();
@@ -64,7 +64,7 @@ const unknown = () => {
   throw new WaymarkError("unauthenticated", "the token is wrong");
 };
 
-test.each(WAYS)("$way: a request is inflated for a caller who may call, and for no other", async ({ path, headers, body }) => {
+test.each(WAYS)("$way: a request is decompressed only for a caller with access", async ({ path, headers, body }) => {
   const inflated: number[] = [];
   const ports = [
     { identify: () => known },
@@ -89,7 +89,7 @@ test.each(WAYS)("$way: a request is inflated for a caller who may call, and for 
   expect(inflated).toEqual([1, 0, 0, 0, 0]);
 });
 
-test("a long request of a caller who may not call is refused before its body is here", async () => {
+test("a long request of a caller without access is refused before its body has arrived", async () => {
   await using served = await startDemoEdge({ ports: { identify: unknown } });
   await using raw = new RawClient(served.edge);
   raw.send(`POST ${QUERY} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 57000\r\n\r\n{`);

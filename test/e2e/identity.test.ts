@@ -451,7 +451,7 @@ ${credential({ tenant: "admin", token: TOKENS.admin, roles: '"mesh.admin"' })}
     return client;
   };
 
-  test("the SPIFFE id, else the DNS name, else the common name says who calls; a bearer token beside it does not", async () => {
+  test("the SPIFFE id, otherwise the DNS name, otherwise the common name is the principal; an additional bearer token is ignored", async () => {
     expect(await stampedTenant(dial(ours.issue("web", { uris: [SPIFFE] })), {}, "by-spiffe")).toBe("market");
     expect(await stampedTenant(dial(ours.issue("web", { dnsNames: ["ops.example"] })), bearer(TOKENS.admin), "by-dns-name")).toBe("ops");
     expect(await stampedTenant(dial(ours.issue("ops.example", { dnsNames: [] })), bearer(TOKENS.admin), "by-common-name")).toBe("ops");
@@ -516,8 +516,16 @@ ${credential({ tenant: "admin", token: TOKENS.admin, roles: '"mesh.admin"' })}
     { what: "of another authority", leaf: () => theirs.issue("web", { uris: [SPIFFE] }), says: "not trusted" },
     { what: "that has expired", leaf: () => ours.issue("web", { uris: [SPIFFE], endsInMs: -60_000 }), says: "CERT_HAS_EXPIRED" },
     { what: "with two SPIFFE ids", leaf: () => ours.issue("web", { uris: [SPIFFE, `${SPIFFE}2`] }), says: "more than one SPIFFE id" },
-    { what: "whose name plays a SPIFFE id", leaf: () => ours.issue(SPIFFE, { dnsNames: [] }), says: "no SPIFFE id, no DNS name" },
-    { what: "whose SPIFFE id goes up", leaf: () => ours.issue("web", { uris: [`${SPIFFE}/../admin`] }), says: "malformed SPIFFE id" },
+    {
+      what: "whose common name looks like a SPIFFE id",
+      leaf: () => ours.issue(SPIFFE, { dnsNames: [] }),
+      says: "no SPIFFE id, no DNS name",
+    },
+    {
+      what: "whose SPIFFE id has a .. segment",
+      leaf: () => ours.issue("web", { uris: [`${SPIFFE}/../admin`] }),
+      says: "malformed SPIFFE id",
+    },
   ])("a certificate $what is refused, also with a good token", async ({ leaf, says }) => {
     const shown = leaf();
     for (const headers of [{}, bearer(TOKENS.admin)]) {

@@ -65,7 +65,7 @@ test("Durability: after kill -9 in the middle of writes every acknowledged row i
   }
 });
 
-// A start makes 7 syncs and 13 writes. Then each batch makes one sync and five writes, the last of them to its mark, where a fault refuses no batch.
+// A start makes 7 syncs and 13 writes. Then each batch makes one sync and five writes, the last of them to the watermark, where a fault does not refuse the batch.
 test.runIf(hasStrace).each([
   { fault: "a failing fsync", inject: ["fsync,fdatasync:error=EIO:when=8"] },
   { fault: "five failing fsyncs", inject: ["fsync,fdatasync:error=EIO:when=9..13"] },

@@ -1,4 +1,4 @@
-/** Calls that run out of time while their node is paused: their clients reset them, and the connection with its other calls lives. Floods of resets end it. */
+/** Calls that time out while their node is paused: their clients reset them, and the connection stays open with its other calls. Floods of resets close it. */
 import { type ClientHttp2Session, connect } from "node:http2";
 import { Client, credentials, Metadata } from "@grpc/grpc-js";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
@@ -8,7 +8,7 @@ import { callHeaders, FLAG, frame, QUERY, RawConnection, TYPE, u32, WATCH } from
 
 const PAUSE_MS = 1_600;
 const DEADLINE_MS = 500;
-/** Of which a connection has 128 open at a time: two rounds of them run out during a pause. */
+/** A connection has 128 of these calls open at a time, so two rounds of them time out during a pause. */
 const LATE_CALLS = 400;
 const LISTENERS = ["grpc", "http", "fabric"] as const;
 const NOTHING = Buffer.alloc(0);
@@ -50,7 +50,7 @@ function called(client: Client, deadlineMs = 30_000): Promise<number> {
   });
 }
 
-/** A watch and what came of it. */
+/** A watch and its result. */
 function watched(client: Client) {
   const state: { code: number | undefined; messages: number; cancel: () => void } = { code: undefined, messages: 0, cancel: () => {} };
   const call = client.makeServerStreamRequest(WATCH, same, same, NOTHING);
@@ -61,7 +61,7 @@ function watched(client: Client) {
   return state;
 }
 
-test("one channel of grpc-js, with a watch and calls that run out of time while the node is paused: the watch goes on, and later calls are answered", async () => {
+test("on a grpc-js channel whose calls time out while the node is paused, the watch continues, and later calls are answered", async () => {
   const client = jsClient();
   const watch = watched(client);
   await until("the watch is open", () => watch.messages > 0);
@@ -89,7 +89,7 @@ async function isAnswered(session: ClientHttp2Session, headers: Readonly<Record<
   return isOpen;
 }
 
-/** A call with a deadline, which its client resets when it is over. */
+/** A call with a deadline. Its client resets it when the deadline has passed. */
 async function lateCall(session: ClientHttp2Session, headers: Readonly<Record<string, string>>): Promise<void> {
   const fields = { ":method": "POST", ":path": QUERY, "content-type": "application/grpc", te: "trailers", ...headers };
   const stream = session.request(fields, { endStream: false });
@@ -100,7 +100,7 @@ async function lateCall(session: ClientHttp2Session, headers: Readonly<Record<st
   await new Promise((resolve) => stream.once("close", resolve));
 }
 
-/** Calls that run out of time one after the other, so many at a time. */
+/** Calls that time out one after the other, with this number of calls at a time. */
 async function lateCalls(session: ClientHttp2Session, atOnce: number, headers: Readonly<Record<string, string>>): Promise<void> {
   for (let sentMs = 0; sentMs + DEADLINE_MS < PAUSE_MS; sentMs += DEADLINE_MS) {
     await Promise.all(Array.from({ length: atOnce }, () => lateCall(session, headers)));
@@ -113,7 +113,7 @@ test.each([
   { listener: "http", atOnce: 150, headers: { "connect-timeout-ms": `${DEADLINE_MS}`, "content-type": "application/proto" } },
   { listener: "http", atOnce: 150, headers: { "content-type": "application/json" } },
   { listener: "fabric", atOnce: 10, headers: { "grpc-timeout": `${DEADLINE_MS}m` } },
-])("$listener: late calls of one connection, $headers, end nothing else on it", async ({ listener, atOnce, headers }) => {
+])("$listener: late calls of one connection, $headers, do not end its other calls", async ({ listener, atOnce, headers }) => {
   const session = connect(`http://127.0.0.1:${portOf(listener)}`);
   onTestFinished(() => session.destroy());
   let end: string | undefined;
@@ -122,12 +122,12 @@ test.each([
   await new Promise((resolve) => session.once("remoteSettings", resolve));
   const before = await cutCount(listener);
   await node.paused(PAUSE_MS, () => lateCalls(session, atOnce, { authorization: `Bearer ${"t".repeat(3_000)}`, ...headers }));
-  // The guard looks at each connection four times a second.
+  // The guard checks each connection four times a second.
   for (const endMonoMs = performance.now() + 600; performance.now() < endMonoMs; ) expect(await isAnswered(session, headers)).toBe(true);
   expect([end, await cutCount(listener)]).toEqual([undefined, before]);
 });
 
-test("watches of one connection that end together end nothing else on it", async () => {
+test("watches of one connection that end together do not end its other calls", async () => {
   const client = jsClient();
   const stays = watched(client);
   const watches = Array.from({ length: 900 }, () => watched(client));

@@ -90,7 +90,7 @@ async function queriesAtNode(): Promise<number> {
   return Number(line?.split(" ").at(-1) ?? 0);
 }
 
-test("where the policy denies by default, the resolver answers for each name what the node answers", async () => {
+test("with default deny, the resolver gives the same answer as the node for each name", async () => {
   const policies = createClient(PolicyService, transport());
   const apply = (policy: object) => policies.applyPolicy({ policy, reason: "test" });
   await register("svc.market.deep.eu", "web", "192.0.2.4");
@@ -99,7 +99,7 @@ test("where the policy denies by default, the resolver answers for each name wha
     const absent = ["far.svc.other", "none.svc.other", "hidden.svc.secret", "svc.secret", "shop.example", "below.example", "up.eu"];
     for (const [name, code] of [...absent.map((each) => [each, "NXDOMAIN"] as const), ["deep.eu", "NOERROR"] as const]) {
       expect([name, await askedAt(node, name)]).toEqual([name, code]);
-      // What it asks its node for may come late.
+      // Answers from its node may arrive late.
       await until(`the resolver answers ${code} for ${name}`, async () => (await asked(name)) === code);
     }
   } finally {

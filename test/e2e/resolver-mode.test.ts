@@ -119,7 +119,7 @@ test("a name elsewhere is fetched, and so is the absence of one", async () => {
 });
 
 test("an age that the cache cannot keep is asked upstream", async () => {
-  // What is followed grows up to a second old between two bookmarks, and an answer of the node is as old as it was on its way.
+  // Followed data gets up to a second old between two bookmarks, and the age of an answer from the node includes its transit time.
   const maxStaleness = durationFromMs(300);
   const named = async () => {
     const { entries, ...answer } = await createClient(ResolverService, transportAt(resolver, "blue")).resolve({
@@ -139,7 +139,7 @@ test("an age that the cache cannot keep is asked upstream", async () => {
       const asked = ask();
       const said = await refusal(asked);
       if (said !== "answered") {
-        // Nothing older is answered where a busy machine takes longer.
+        // On a slower machine the answer is refused, not older.
         if (!said.includes("too_stale")) wrong.push(said);
         return false;
       }
@@ -343,7 +343,7 @@ test("a resolver that is killed as soon as it has a copy, right after its first 
   const flags = ["--mode", "resolver", "--upstream", lone.grpc, "--namespaces", "svc.market", "--data-dir", data];
   const config = ["--config", settings("killed", { resolver: { token_file: tokenFile } })];
   const first = await startNodeProcess([...flags, ...config]);
-  // Less than the time between two copies.
+  // Shorter than the time between two copies.
   await until("its copy is there", () => existsSync(join(data, "followed.copy")), 20_000);
   first.command.kill("SIGKILL");
   await first.command.finished();

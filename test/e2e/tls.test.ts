@@ -54,7 +54,7 @@ async function status(node: NodeProcess, flags: readonly string[]): Promise<numb
 const trust = (): readonly string[] => ["--ca", authority.caFile];
 const mine = (leaf: Leaf): readonly string[] => ["--cert", leaf.certFile, "--key", leaf.keyFile];
 
-test("a node with TLS says so where it is found: in its entry, whose urls go into redirects, and in its ready line", async () => {
+test("a node with TLS uses TLS schemes in its entry, whose URLs are used in redirects, and in its ready line", async () => {
   const { certFile, keyFile } = authority.issue("server");
   await using node = await startTls({ certFile, keyFile }, false);
   const map = await waymarkProcess(["discovery", "cluster-map", "-o", "json", "--server", node.grpc, ...trust()]);

@@ -372,7 +372,7 @@ test("one that was back, had its link again and is wanted no more is no age, how
   expect(bench.age(40_000)).toBe(0);
 });
 
-test("one that was called dead is unreachable, whatever the age, until it is back, has left or is forgotten", () => {
+test("a member that was declared dead is unreachable, whatever the age, until it returns, leaves or is forgotten", () => {
   const bench = new Bench();
   const unreachable = (monoMs: number) => bench.freshness.unreachable(at(monoMs));
   bench.say("alive", 0, "a", "b", "c", "d");
@@ -392,7 +392,7 @@ test("one that was called dead is unreachable, whatever the age, until it is bac
   expect(unreachable(3_620_000)).toBeUndefined();
 });
 
-test("of many unreachable nodes 16 are named, and all counted", () => {
+test("16 ids of unreachable nodes are listed, and all nodes are counted", () => {
   const bench = new Bench();
   const ids = Array.from({ length: 20 }, (_, i) => `n${i + 10}`);
   bench.say("alive", 0, ...ids);
@@ -400,7 +400,7 @@ test("of many unreachable nodes 16 are named, and all counted", () => {
   expect(bench.freshness.unreachable(at(7000))).toEqual({ nodeIds: ids.slice(0, 16), count: 20 });
 });
 
-test("one that said that it restarts is unreachable from a minute after, and at once if it lived on in between", () => {
+test("a member that announced a restart is unreachable after a minute, or immediately if it had restarted in between", () => {
   const bench = new Bench();
   const unreachable = (monoMs: number) => bench.freshness.unreachable(at(monoMs))?.nodeIds;
   bench.say("alive", 0, "a", "b");
@@ -409,14 +409,14 @@ test("one that said that it restarts is unreachable from a minute after, and at 
   expect([unreachable(8000), unreachable(60_999), unreachable(61_000)]).toEqual([undefined, undefined, ["a"]]);
   bench.say("alive", 70_000, "a");
   expect(unreachable(70_000)).toBeUndefined();
-  // One without a link to this node says by gossip that it stopped and left entries behind.
+  // A member without a link to this node announced by gossip that it stopped and kept its entries.
   const kept = { ...bench.members.get("b")!, status: "dead", keepsEntries: true } as const;
   bench.members.set("b", kept);
   bench.roster.memberChanged(kept);
   bench.freshness.memberChanged(kept, at(80_000));
   bench.roster.tick(at(80_000));
   expect([unreachable(80_000), unreachable(139_999), unreachable(140_000)]).toEqual([undefined, undefined, ["b"]]);
-  // A later life of it died without a goodbye.
+  // A later incarnation of it died without announcing it.
   bench.say("alive", 150_000, "a");
   bench.freshness.goodbye("a", at(160_000));
   const later = { ...bench.members.get("a")!, status: "dead", generation: 9 } as const;

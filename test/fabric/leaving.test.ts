@@ -59,7 +59,7 @@ test("takers are those that are not leaving and still linked, with how often eac
   expect(out).toMatchObject([{ kind: "event", event: { name: "member_leaving", detail: { nodeId: "b" } } }]);
 });
 
-test("a node announces what it can take over, with its checks where it runs them, and knows it of others", () => {
+test("a node announces its capabilities for takeovers, including checks if it runs them, and knows the capabilities of others", () => {
   const [plain, runner] = [new Leaving("c1", () => true), new Leaving("c1", () => true, undefined, true)];
   expect([plain.capabilities, runner.capabilities]).toEqual([
     ["hand_over", "maintenance", "targets_without_port"],

@@ -16,7 +16,7 @@ interface Authority {
 export interface LeafOptions {
   /** URI among the alternative names, such as a SPIFFE id. */
   readonly uris?: readonly string[];
-  /** Unless given: the subject, if it is a name with a dot, else localhost. */
+  /** Default: the subject if it is a name with a dot, otherwise localhost. */
   readonly dnsNames?: readonly string[];
   /** From now; a day unless given, negative for one that has expired. */
   readonly endsInMs?: number;
@@ -110,7 +110,7 @@ function utcTime(wallMs: number): Buffer {
 
 const BASIC_CONSTRAINTS_CA = sequence(oid("551d13"), tagged(0x01, Buffer.of(255)), tagged(0x04, sequence(tagged(0x01, Buffer.of(255)))));
 
-/** With 127.0.0.1, so that each certificate does for servers too. */
+/** Includes 127.0.0.1, so that each certificate is also valid for servers. */
 function alternativeNames(subject: string, { uris = [], dnsNames = [subject.includes(".") ? subject : "localhost"] }: LeafOptions): Buffer {
   const names = [
     ...dnsNames.map((name) => tagged(0x82, Buffer.from(name))),

@@ -38,7 +38,7 @@ export class WatchedWorld {
   held: OrderedProbe[] | undefined;
   /** Probes of these hosts are never answered. */
   isSilent = (_host: string): boolean => false;
-  /** These names are looked up until the test ends it with `resolved`. */
+  /** Look-ups of these names end only when the test calls `resolved`. */
   isResolving = (_host: string): boolean => false;
   readonly resolving: OrderedProbe[] = [];
   /** Ids of the probes that were stopped. */

@@ -218,7 +218,7 @@ test.each<{ name: string; act: (meter: ConnectionMeter) => void; read?: number; 
   { name: "refused calls", act: (meter) => void (meter.refusalCount += 250), want: "refused_calls" },
   { name: "header fields", act: (meter) => void Array.from({ length: 5 }, () => meter.headers(BOMB)), want: "header_bomb" },
   { name: "bytes that opened no stream", act: () => {}, read: 7_500, want: "useless_bytes" },
-])("$name of 2 s that a pause of this process kept waiting are those of 3 s", ({ act, read = 0, want }) => {
+])("a pause of this process adds its length to the time over which $name are measured", ({ act, read = 0, want }) => {
   const verdict = (pauseMs: number) => {
     const meter = new ConnectionMeter(LIMITS, { monoMs: 0, bytesRead: 0, bytesWritten: 0 });
     meter.settings();

@@ -135,7 +135,7 @@ test("a request in pieces is judged by its headers before its second piece, and 
   }
 });
 
-test("a request that is compressed is inflated only for a caller who may call", async () => {
+test("a compressed request is decompressed only for a caller with access", async () => {
   const refusal = new WaymarkError("unauthenticated", "who are you");
   for (const outcome of [refusal, undefined, Promise.resolve(refusal), Promise.resolve(undefined)]) {
     const inflater = new LateInflater();

@@ -131,7 +131,7 @@ describe.skipIf(!isThere)(`grpcurl${isThere ? "" : " (skipped: needs grpcurl)"}`
       field: "cursor",
     },
     {
-      what: "a question that needs a setting",
+      what: "a request that needs a missing setting",
       method: "SummaryQuery",
       request: { scope: "SCOPE_GLOBAL" },
       code: 9,

@@ -1,4 +1,4 @@
-/** The meaning of protocol words. */
+/** The properties of protocols. */
 import { expect, test } from "vitest";
 import { protocolOf, protocolWord, serverPort } from "../../src/lib/protocols.ts";
 

@@ -26,13 +26,13 @@ test("a denial is counted by its reason, and recorded with the caller", () => {
   expect(events).toMatchObject([{ outcome: "denied", reason: "no_policy", namespace: "svc", source: "192.0.2.1:5", atWallMs: 7 }]);
 });
 
-test("an unregister that removed nothing is recorded with the keys that it named", () => {
+test("an unregister that removed nothing is recorded with the requested keys", () => {
   const { accessLog, events } = open(0);
   accessLog.onWrite(ANN, { action: "unregister", requestId: "r", leaseId: "", keys: [keyOf("a", 1)], count: 0 });
   expect(events).toMatchObject([{ namespace: "a", detail: "unregistered 0 entries", subjects: "a/web/1" }]);
 });
 
-test("above 100 subjects, further records with the same request id have the others, and each names the lease", () => {
+test("with more than 100 subjects, further records with the same request id have the rest, and each lists the lease", () => {
   const { accessLog, events } = open(0);
   const keys = Array.from({ length: 250 }, (_, i) => keyOf("a", i));
   accessLog.onWrite(ANN, { action: "register", requestId: "r-1", leaseId: "n/7", keys, count: 250 });
@@ -43,7 +43,7 @@ test("above 100 subjects, further records with the same request id have the othe
   expect(events[1]?.detail).toBe("registered 250 entries under lease n/7; record 2 of 3");
 });
 
-test("entries of more than 16 namespaces are all named, and the records of a call stay few", () => {
+test("entries of more than 16 namespaces are all listed, and a call leaves few records", () => {
   const { accessLog, events } = open(0);
   const keys = Array.from({ length: 40 }, (_, i) => keyOf(`n${i}`, 1));
   accessLog.onWrite(ANN, { action: "unregister", requestId: "r", leaseId: "", keys, count: 40 });
@@ -62,7 +62,7 @@ test.each([
     accepted: { nodeId: "n1", keys: [], count: 12 },
     record: { namespace: "", subjects: "node:n1", detail: "maintenance on for node n1, 12 entries until it is ended; new disks" },
   },
-])("an order about $what is recorded with its subject", ({ accepted, record }) => {
+])("an order for $what is recorded with its subject", ({ accepted, record }) => {
   const { accessLog, events } = open(0);
   accessLog.onMaintenance(ANN, { isOn: true, reason: "new disks", untilMs: 0 }, { requestId: "r", ...accepted });
   expect(events).toMatchObject([{ action: "maintenance", requestId: "r", ...record }]);

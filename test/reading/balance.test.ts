@@ -1,4 +1,4 @@
-/** How calls spread over endpoints by what these report of their load: away from bad ones, and evenly over equal ones although reports are old. */
+/** How reported loads distribute calls over endpoints: away from bad endpoints, and evenly over equal endpoints even if reports are old. */
 import { expect, test } from "vitest";
 import { HEALTH } from "../../src/catalog/record/record.ts";
 import { Rng } from "../../src/lib/rng.ts";
@@ -28,14 +28,14 @@ function chooserOf(candidates: readonly Candidate[]): Chooser<Candidate> {
   return chooser;
 }
 
-/** The share of choices that go to keys of this beginning. */
+/** The share of choices that go to keys with this prefix. */
 function shareOf(chooser: Chooser<Candidate>, start: string, nowMs: number): number {
   const rng = new Rng(7);
   const chosen = Array.from({ length: 5_000 }, () => chooser.choose(at(nowMs), () => rng.next())?.key ?? "");
   return chosen.filter((key) => key.startsWith(start)).length / chosen.length;
 }
 
-/** The same of Resolve, which begins anew each time. */
+/** The same for Resolve, which starts without state each time. */
 function resolvedShareOf(candidates: readonly Candidate[], start: string, nowMs: number): number {
   const rng = new Rng(7);
   const options = { ...OPTIONS, hashKey: "", turns: new NameTurns(0), limit: 1, counts: undefined, explain: false };
@@ -48,7 +48,7 @@ test.each([
   { bad: "90 % errors", load: { ...GOOD, errorRate: 0.9 }, most: 0 },
   { bad: "95 % load", load: { ...GOOD, utilization: 0.95 }, most: 0.02 },
   { bad: "900 ms", load: { ...GOOD, latencyMs: 900 }, most: 0.02 },
-])("of two endpoints, the one that reports $bad has at most $most of the choices, also when the report is 5 s old", ({ load, most }) => {
+])("of two endpoints, the one that reports $bad gets at most $most of the choices, even if the report is 5 s old", ({ load, most }) => {
   for (const weights of [
     [1, 1],
     [9, 1],
@@ -64,8 +64,8 @@ const named = (count: number, start: string, load: Partial<Load>, atMs = 0) =>
   Array.from({ length: count }, (_, i) => candidate(`${start}${i}`, load, { atMs }));
 const FAILING = { errorRate: 0.9 };
 
-test("of endpoints that report errors a tenth of the level or one is ejected, the others have few calls, and none is ejected where most report them", () => {
-  // Of two in four one is ejected, and the other is always drawn next to a good one.
+test("of endpoints that report errors, a tenth of the level or one is ejected, the others get few calls, and none is ejected if most report errors", () => {
+  // One of two bad endpoints in four is ejected, and the other is always drawn together with a good one.
   expect(shareOf(chooserOf([...named(1, "bad", FAILING), ...named(3, "good", GOOD)]), "bad", 0)).toBe(0);
   expect(shareOf(chooserOf([...named(2, "bad", FAILING), ...named(2, "good", GOOD)]), "bad", 0)).toBeLessThan(0.01);
   const most = chooserOf([...named(3, "bad", FAILING), ...named(1, "good", GOOD)]);
@@ -76,7 +76,7 @@ test("of endpoints that report errors a tenth of the level or one is ejected, th
   expect(shareOf(chooserOf(named(2, "bad", FAILING)), "bad0", 0)).toBeCloseTo(0.5, 1);
 });
 
-test("an ejected endpoint returns with a better report, when most report errors, or when its report is old, and not before its failed calls allow it", () => {
+test("an ejected endpoint returns with a better report, if most report errors, or if its report is old, but not before its ejection for failed calls ends", () => {
   const chooser = chooserOf([candidate("bad", FAILING), candidate("good", GOOD)]);
   expect(shareOf(chooser, "bad", 0)).toBe(0);
   chooser.put(candidate("good", FAILING, { atMs: 1_000 }));
@@ -104,11 +104,11 @@ test("an ejected endpoint returns with a better report, when most report errors,
 });
 
 interface World {
-  /** How busy both would be with the calls that their weights give them. */
+  /** Utilisation of both endpoints with the calls according to their weights. */
   readonly rho: number;
   readonly weights: readonly [number, number];
   readonly reportEveryMs: number;
-  /** Until this time the first reports that it is full and the second that it is idle. */
+  /** Until this time the first endpoint reports full load, and the second reports no load. */
   readonly misleadsUntilMs?: number;
 }
 
@@ -117,7 +117,7 @@ const CALLS_A_SECOND = 200;
 const DELAY_MS = 5_000;
 const WINDOW = 10 * CALLS_A_SECOND;
 
-/** The share of the first endpoint in each 10 s of five minutes, from when the callers know something that is true. */
+/** The share of the first endpoint in each 10 s of five minutes, starting when the callers have correct reports. */
 function windowsOf({ rho, weights, reportEveryMs, misleadsUntilMs = 0 }: World): readonly number[] {
   const rng = new Rng(3);
   const names = ["first", "second"] as const;
@@ -177,7 +177,7 @@ test.each([
   { rho: 0.3, reportEveryMs: 5_000 },
   { rho: 0.8, reportEveryMs: 5_000 },
   { rho: 0.8, reportEveryMs: 1_000 },
-])("nor do they leave the weights 1 and 9: %o", (world) => {
+])("nor do they deviate from the weights 1 and 9: %o", (world) => {
   const windows = windowsOf({ ...world, weights: [1, 9] });
   const mean = windows.reduce((sum, one) => sum + one, 0) / windows.length;
   expect(mean).toBeGreaterThan(0.08);

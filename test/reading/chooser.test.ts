@@ -151,7 +151,7 @@ test("where no load is known the choice is nginx's smooth weighted round robin i
   expect(keys(chooserOf(all, { policy: SELECT_POLICY.ROUND_ROBIN }), 7)).toBe("a a b a c a a");
 });
 
-test("by load, two different ones are drawn and the less loaded wins, so that the most loaded has nothing while others have room", () => {
+test("with LOAD_AWARE, two different endpoints are drawn and the less loaded wins, so the most loaded gets no calls while others have headroom", () => {
   const all = [candidate("idle", { load: load(0) }), candidate("busy", { load: load(0.9) }), candidate("full", { load: load(1) })];
   const chooser = chooserOf(all);
   const counts = tally(chooser, 9000);
@@ -224,7 +224,7 @@ test("an endpoint of three times the weight stands three times the calls in flig
   start(chooser, "light", 3);
   for (const key of ["light", "heavy"]) succeed(chooser, key, 10);
   chooser.remove("gone");
-  // With the mean weight of these two it has 3/7 of the room of the other, and keeps half of its quarter.
+  // With the mean weight of both, it has 3/7 of the other's headroom, and keeps half of its quarter.
   expect(shareOf(chooser, "light")).toBeCloseTo(0.13, 1);
   const reported = chooserOf([
     candidate("gone", { weight: 1000 }),

@@ -313,14 +313,14 @@ function unread(namespace: string) {
 
 test.each([
   { what: "a wrong credential", ports: { identify: () => refuse() }, decodeCount: 0 },
-  { what: "a credential that turns out wrong later", ports: { identify: () => Promise.reject(refusal()) }, decodeCount: 0 },
-  { what: "no credential, where one is needed", ports: { anonymous: "none" }, decodeCount: 0 },
-  { what: "no credential, where the service needs one", ports: { knownOnly: new Set([DiscoveryService.typeName]) }, decodeCount: 0 },
+  { what: "a credential that is rejected later", ports: { identify: () => Promise.reject(refusal()) }, decodeCount: 0 },
+  { what: "no credential, although one is required", ports: { anonymous: "none" }, decodeCount: 0 },
+  { what: "no credential, although the service requires one", ports: { knownOnly: new Set([DiscoveryService.typeName]) }, decodeCount: 0 },
   { what: "too many calls", ports: { limit: () => refuse() }, decodeCount: 0 },
   { what: "no time", ports: {}, timeoutMs: 0, decodeCount: 0 },
-  { what: "a node that drains", ports: {}, isDraining: true, decodeCount: 0 },
-  { what: "a caller who may call", ports: {}, decodeCount: 1 },
-  { what: "a caller who is known later", ports: { identify: () => PENDING }, decodeCount: 1 },
+  { what: "a draining node", ports: {}, isDraining: true, decodeCount: 0 },
+  { what: "a permitted caller", ports: {}, decodeCount: 1 },
+  { what: "a caller who is identified later", ports: { identify: () => PENDING }, decodeCount: 1 },
 ] as const)("a request is decoded only for a caller who may call: $what", async ({ ports, decodeCount, ...of }) => {
   const { chain } = demoChain(ports);
   if ("isDraining" in of) chain.drain();
@@ -335,7 +335,7 @@ test.each([
   expect(watch.counted.decodeCount).toBe(decodeCount);
 });
 
-test("a call whose headers were judged by a transport that decodes requests itself takes one token, and none is decoded without", async () => {
+test("a transport that decodes requests itself uses one rate limit token per call, and decodes no request without a token", async () => {
   const taken: string[] = [];
   const limit = (_caller: Caller, cost: string) => {
     if (taken.push(cost) > 1) refuse();

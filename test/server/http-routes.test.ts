@@ -122,7 +122,7 @@ test.each([
   expect(response.json()).toEqual({ status: name, checks: readiness.checks });
 });
 
-test("/control/config shows the settings to operators alone", async () => {
+test("/control/config shows the settings only to operators", async () => {
   const callers = [[], ["mesh.read"], ["mesh.operate"]].map((roles) => ({
     ...anonymousCaller("local", ""),
     isAuthenticated: roles.length > 0,

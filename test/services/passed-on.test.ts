@@ -36,7 +36,7 @@ test("what the upstream calls stale is stale here", async () => {
   expect([await asked(1, false), await asked(1, true)].map(({ stale }) => stale)).toEqual([[false], [true]]);
 });
 
-test("an answer is as old as its data was when it was asked for, however late it comes, also for callers that join the call", async () => {
+test("the age of an answer is counted from the request, however late it arrives, also for callers that share the call", async () => {
   let monoMs = 0;
   const arriving = Promise.withResolvers<ListPeersResponse>();
   const ports = { call: () => arriving.promise } as never;

@@ -155,7 +155,7 @@ test.each([1, 2, 3, 100])("what is held is in its place of the pages, %i at a ti
   expect(told.every((page) => page.split(" ").length <= limit)).toBe(true);
 });
 
-test("an answer of several pages is as old as the oldest of them since it was asked for, and as stale as the worst", async () => {
+test("an answer of several pages has the age of its oldest page since the request, and is stale if one page is", async () => {
   const upstream = new Upstream([...many(40, "svc", { clusterId: "c2" }), { namespace: "svc", name: "z" }]);
   const ages = [7, 3];
   upstream.garble = (answer) => {

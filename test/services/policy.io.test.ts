@@ -180,7 +180,7 @@ test("a stage that names a cluster which does not take this one's policy is warn
   expect(applied.problems[0]?.message).toContain("policy.accept_from");
 });
 
-/** Rules with many windows, each of which lacks its start. */
+/** Rules with many windows, each without a start. */
 const manyWindows = (namespace: string, ruleCount: number) => ({
   version: "many",
   rules: Array.from({ length: ruleCount }, (_, i) => ({
@@ -190,7 +190,7 @@ const manyWindows = (namespace: string, ruleCount: number) => ({
 });
 const problemsOf = (answer: JsonValue) => (answer as { problems: { path: string; severity: string; message: string }[] }).problems;
 
-test("validate stops at a thousand errors, whether reading the set or its rules finds them, and says that there are more", async () => {
+test("validate stops at a thousand errors from decoding or from the rules, and reports that there are more", async () => {
   const { call: ask } = open();
   const policy = manyWindows("Wrong", 4);
   const found = problemsOf(await ask("validatePolicy", { policy }));
@@ -201,7 +201,7 @@ test("validate stops at a thousand errors, whether reading the set or its rules 
   await expect(ask("applyPolicy", { policy: manyWindows("Wrong", 10) })).rejects.toThrow("(and 1000 more)");
 });
 
-test("sixteen large sets at once: one runs and the others are refused, also for an admin; another caller still has room", async () => {
+test("of sixteen concurrent calls with large sets one runs and the others are refused, also for an admin; another caller can still call", async () => {
   const { call: ask } = open();
   const policy = manyWindows("svc", 50); // 10,000 windows: more than half of what one caller may hold
   const outcome = (answered: Promise<JsonValue>) => answered.then((answer) => problemsOf(answer).length, String);
@@ -214,7 +214,7 @@ test("sixteen large sets at once: one runs and the others are refused, also for 
   expect(await outcome(ask("validatePolicy", { policy }))).toBe(1001);
 });
 
-test("many small calls at once wait for each other, up to a bound", async () => {
+test("many concurrent small calls wait for each other, up to a limit", async () => {
   const { call: ask } = open();
   const policy = { version: "v1", defaultAllow: true };
   const all = await Promise.allSettled(Array.from({ length: 100 }, () => ask("applyPolicy", { policy, dryRun: true })));
@@ -240,7 +240,7 @@ test("an owner that changes rules of others is refused before its set is read", 
   await expect(from(own)).rejects.toThrow("is required");
 });
 
-test("a rule for what is below a namespace with entries is warned of; an owner is not told of entries of others", async () => {
+test("validate warns about a rule for p.* if p has entries, and does not reveal other owners' entries", async () => {
   const { bench, call: ask } = open();
   const policy = { defaultAllow: true, rules: [{ namespace: "svc.a.*", visibilityTenants: ["blue"] }] };
   const [warned] = problemsOf(await ask("validatePolicy", { policy }));

@@ -87,7 +87,7 @@ test("no entries are an empty list, and an entry without tags has an empty tag l
   expect(listed(catalogOf({ ...WEB, tags: [] }))).toMatchObject([{ labels: { __meta_waymark_tags: "" } }, {}]);
 });
 
-test("values show a terminal no control characters, and are the same to Prometheus", () => {
+test("control characters in values are escaped, and Prometheus reads the original values", () => {
   const team = "a\u001b\u009b\u202e\u2066b";
   const registry = catalogOf({ ...WEB, metadata: { team } });
   expect([...Iterator.from(pieces(registry))].join("").replaceAll("\n", "")).not.toMatch(/\p{Cc}|[\u202a-\u202e\u2066-\u2069]/u);
@@ -104,7 +104,7 @@ test.each([
   expect(addresses(listed(catalogOf(WEB), { protocol }))).toEqual(want);
 });
 
-test("a large catalog comes in pieces of bounded size, and a piece reads only what is in it", () => {
+test("a large catalog is sent in pieces of bounded size, and each piece reads only its own records", () => {
   const registry = catalogOf(...Array.from({ length: 1_000 }, () => ({ ...WEB, metadata: { team: "x".repeat(1_000) } })));
   const { slab } = registry.replica;
   const view = slab.view.bind(slab);
@@ -122,7 +122,7 @@ test("a large catalog comes in pieces of bounded size, and a piece reads only wh
   expect(JSON.parse(all.join(""))).toHaveLength(2_000);
 });
 
-test("entries that change while the list is read are shown as they are when their piece is made", () => {
+test("entries that change while the list is read are shown as of the time when their piece is built", () => {
   const registry = catalogOf(...Array.from({ length: 300 }, () => WEB));
   const list = pieces(registry);
   const first = String(list.next().value);

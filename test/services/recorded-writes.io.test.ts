@@ -44,7 +44,7 @@ test.each([
   { what: "a key", isLeaseNamed: false, named: [key("shop.a", "1")], removed: ["shop.a"] },
   { what: "a lease", isLeaseNamed: true, named: [], removed: ["shop.a", "shop.b"] },
   { what: "a key of a lease", isLeaseNamed: true, named: [key("shop.a", "1")], removed: ["shop.a"] },
-])("the removal of $what is recorded with the entries that it removed", async ({ isLeaseNamed, named, removed }) => {
+])("the removal of $what is recorded with the removed entries", async ({ isLeaseNamed, named, removed }) => {
   await using discovery = await setUp();
   const { leaseId } = await discovery.register([key("shop.a", "1"), key("shop.b", "1")]);
   const request = { leaseId: isLeaseNamed ? leaseId : "", keys: [...named] };

@@ -36,7 +36,7 @@ test("a resolver is a service under its id, with its own zone, where clients rea
   });
 });
 
-test("listeners with TLS have the protocols of TLS; nodes name them so in their urls too", () => {
+test("listeners with TLS have TLS protocols, also in the URLs of nodes", () => {
   const tls = { host: "10.0.0.1", port: 1, isTls: true };
   const listeners = { grpc: tls, http: tls, dns: place(3), fabric: tls };
   const protocols = ({ targets }: Entry) => targets.map(({ protocol }) => protocol);

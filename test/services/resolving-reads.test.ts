@@ -42,7 +42,7 @@ function started({ namespaces = ["svc"], isHidden = false, maxWatches = 256 } = 
   /** The time that each call to the upstream got. */
   const withinMs: (number | undefined)[] = [];
   /** What the upstream answers to a query that is passed on. Undefined: it is away. */
-  /** The nodes that answers say cannot be reached. */
+  /** The unreachable nodes in the answers. */
   const unreachable: ({ readonly nodeIds: readonly string[]; readonly count: number } | undefined)[] = [];
   const noted = <A extends { readonly unreachableNodes?: UnreachableNodes | undefined }>(answer: A): A => {
     const { unreachableNodes: nodes } = answer;
@@ -222,7 +222,7 @@ test("a caller with a deadline is told in time that what is held is too old for 
   expect([await query({ namespace: "svc", maxStaleness: durationFromMs(0) }), withinMs]).toEqual(["too_stale", [800]]);
 });
 
-test("a query that is passed on is as old as its data was when it was asked for, and refused where that is more than its caller accepts", async () => {
+test("the age of a proxied query is counted from the request, and the query is refused if its caller accepts less", async () => {
   const { query, passedOn, waiting, ages } = started();
   passedOn.answer = { age: durationFromMs(500) };
   for (const [passMs, answer] of [
@@ -237,7 +237,7 @@ test("a query that is passed on is as old as its data was when it was asked for,
   expect(ages).toEqual([900, 60_500]);
 });
 
-test("where the server that was asked first fails, what is followed is as old as it is then", async () => {
+test("if the server that was asked first fails, the followed data is returned with its age at that time", async () => {
   const { world, query, passedOn, waiting, ages } = started();
   const server = world.server("a");
   server.isSilent = true;
@@ -253,7 +253,7 @@ test("where the server that was asked first fails, what is followed is as old as
   expect(await query({ namespace: "svc", maxStaleness })).toBe("too_stale");
 });
 
-test("nodes that the server cannot reach are named in each answer made from what it said, and a strict caller is refused", async () => {
+test("each answer from a server's data lists the nodes that the server cannot reach, and a strict caller is refused", async () => {
   const { world, resolve, query, find, status, passedOn, unreachable } = started();
   const server = world.server("a");
   const lost = { nodeIds: ["n7", "n9"], count: 2 };

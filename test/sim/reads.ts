@@ -143,7 +143,7 @@ export class SimReads {
     this.#checkUnreachable(process);
   }
 
-  /** A peer that is not listed any more, runs, and has what this node lacks is named as unreachable, for as long as the cluster remembers it. */
+  /** A running peer that is no longer listed and has entries that this node lacks is listed as unreachable while the cluster remembers it. */
   #checkUnreachable(process: SimProcess): void {
     const { world, checks, nodes } = this.#parts;
     const { node, fabric } = process;

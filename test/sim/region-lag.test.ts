@@ -118,7 +118,7 @@ test("a cluster with neither a border node nor one with the role ingress says th
   expect(regions.run(20_100)).toEqual([]);
 });
 
-test("a border that never came up is named, beside one that did", () => {
+test("a border that was never linked is shown next to a border that was", () => {
   const regions = new Regions("never-up", { eu: { eu1: 2 }, us: { us1: 1 }, ap: { ap1: 1 } });
   regions.cutOff("us");
   regions.start();

@@ -228,8 +228,8 @@ export function ageWhileCutOff(world: World) {
 }
 
 /**
- * A node is cut off, and goes on taking writes. For each 100 ms of a minute: whether another node lacks a write that the cut-off node took more than a
- * second ago, whether its age is below a second all the same, and whether it then names the node as unreachable.
+ * A node is cut off and continues to accept writes. For each 100 ms of a minute: whether another node lacks a write that the cut-off node accepted more than
+ * a second ago, whether its age is still below a second, and whether it lists the node as unreachable.
  */
 export function writesBehindCut(world: World) {
   const scenario = settled({ ...world, clientCount: world.nodes });

@@ -84,15 +84,15 @@ function refused(message: RegExp, problem = "corrupt") {
   return { message: expect.stringMatching(message) as unknown, problem, changed: [] };
 }
 
-/** What a log that is cut short is refused with. */
+/** The error for a log that is cut short. */
 const CUT_SHORT = /has lost its log: .*journal\.db-wal is cut short: .*put the log back, or start with --new-generation/;
 
-function markIn(directory: string): string {
+function watermarkIn(directory: string): string {
   return readFileSync(join(directory, "journal.mark"), "latin1");
 }
 
 /** As `CommitWatermark` writes it. */
-function markOf(number: number): string {
+function watermarkOf(number: number): string {
   return `${`${number} ${crc32(String(number))}`.padEnd(39)}\n`;
 }
 
@@ -220,8 +220,8 @@ test("a row damaged in the file after a crash is refused, log and file untouched
 test("a log that a crash cut off in a batch that was not acknowledged keeps the batches before it", async () => {
   using directory = temporaryDirectory();
   crashed(directory.path);
-  // The mark is written after the batch is on disk, so a crash in the last batch leaves the mark of the batch before.
-  writeFileSync(join(directory.path, "journal.mark"), markOf(Number.parseInt(markIn(directory.path), 10) - 1));
+  // The watermark is written after the batch is on disk, so a crash in the last batch leaves the watermark of the previous batch.
+  writeFileSync(join(directory.path, "journal.mark"), watermarkOf(Number.parseInt(watermarkIn(directory.path), 10) - 1));
   const log = `${db(directory.path)}-wal`;
   truncateSync(log, statSync(log).size - 1000);
   const { journal, rows } = await openAndReplay(directory.path);
@@ -237,7 +237,7 @@ test.each([
   { what: "cut after its header", sizeOf: () => 32 },
   { what: "cut in half", sizeOf: (sizeBytes: number) => Math.floor(sizeBytes / 2) },
   { what: "cut in its last batch", sizeOf: (sizeBytes: number) => sizeBytes - 1000 },
-])("after a crash a log that was $what, with acknowledged batches, is refused, the files untouched", async ({ sizeOf }) => {
+])("after a crash, a log that was $what, with acknowledged batches, is refused, and the files stay unchanged", async ({ sizeOf }) => {
   using directory = temporaryDirectory();
   crashed(directory.path);
   const log = `${db(directory.path)}-wal`;
@@ -245,7 +245,7 @@ test.each([
   expect(await attempt(directory.path)).toEqual(refused(CUT_SHORT));
 });
 
-test("a log cut at any end of a frame is refused, and taken as it is with a new generation", async () => {
+test("a log cut at any frame boundary is refused, and accepted with a new generation", async () => {
   const frames = (statSync(`${db(CRASHED.path)}-wal`).size - 32) / FRAME_BYTES;
   await fc.assert(
     fc.asyncProperty(fc.nat(frames - 1), async (kept) => {
@@ -263,15 +263,15 @@ test("a log cut at any end of a frame is refused, and taken as it is with a new 
   );
 });
 
-test("a log that was emptied right after a checkpoint began it is refused", async () => {
+test("a log that was emptied right after a checkpoint started it is refused", async () => {
   using directory = temporaryDirectory();
   using copy = temporaryDirectory();
   await using journal = (await openAndReplay(directory.path)).journal;
   await journal.write(batch({ puts: [put("svc.market/large", 1, { record: new Uint8Array(1_200_000) })] }));
   const begun = 32 + FRAME_BYTES;
   await expect.poll(() => statSync(`${db(directory.path)}-wal`).size).toBe(begun);
-  // The start, the batch, and the first commit of the new log, whose mark follows it.
-  await expect.poll(() => Number.parseInt(markIn(directory.path), 10)).toBe(3);
+  // The start, the batch, and the first commit of the new log, followed by its watermark.
+  await expect.poll(() => Number.parseInt(watermarkIn(directory.path), 10)).toBe(3);
   for (const name of ["journal.db", "journal.mark"]) cpSync(join(directory.path, name), join(copy.path, name));
   writeFileSync(`${db(copy.path)}-wal`, "");
   expect(await attempt(copy.path)).toEqual(refused(CUT_SHORT));
@@ -280,8 +280,8 @@ test("a log that was emptied right after a checkpoint began it is refused", asyn
 test.each([
   { what: "is missing", lose: (path: string) => rmSync(path) },
   { what: "was never written", lose: (path: string) => writeFileSync(path, "") },
-  { what: "is not whole", lose: (path: string) => writeFileSync(path, markOf(1e6).slice(0, 12)) },
-])("a mark that $what refuses nothing", async ({ lose }) => {
+  { what: "is incomplete", lose: (path: string) => writeFileSync(path, watermarkOf(1e6).slice(0, 12)) },
+])("a watermark that $what does not refuse the directory", async ({ lose }) => {
   using directory = temporaryDirectory();
   crashed(directory.path);
   lose(join(directory.path, "journal.mark"));

@@ -94,7 +94,7 @@ export class Loads {
 
 /**
  * The band of a report: quarters of utilisation with the last one divided at 90 %, powers of two of latency, powers of four of clients, and five levels
- * of errors (none, below 1 %, below 10 %, below what ejects an entry, more). A report in the same band is not new.
+ * of errors (none, below 1 %, below 10 %, below 50 %, above which an entry is ejected, or more). A report in the same band is not new.
  */
 export function loadBand(load: LoadView): number {
   const quarter = load.utilization >= 0.9 ? 4 : Math.min(3, Math.floor(load.utilization * 4));

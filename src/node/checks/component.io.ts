@@ -96,7 +96,8 @@ function detailOf({ checks }: ChecksCore): string | undefined {
   if (unwatched > 0) return `${unwatched} not run: checks.enabled is false`;
   if (passing + failing + unknown === 0) return undefined;
   const { notRunCount } = checks;
-  const late = notRunCount === 0 ? "" : `; ${notRunCount} not run for three intervals, because more checks are waiting than the node can run`;
+  const late =
+    notRunCount === 0 ? "" : `; ${notRunCount} not run for three intervals, because more checks are waiting than the node can run`;
   const counts = `${passing} passing, ${failing} failing, ${unknown} unknown${late}`;
   return checks.doubt.isDoubting
     ? `${counts}; this node doubts itself, because most checks of a tenant or of the node changed state at the same time: it keeps the previous states for ${DOUBT_MS / 1000} s`

@@ -57,7 +57,8 @@ async function answer(
 ): Promise<SummaryQueryResponse> {
   const filter = { ...summaryFilter(request), names: request.serviceId === "" ? [] : [request.serviceId] };
   if (request.forResolver) refuse("this node has no signed summaries for resolvers");
-  if (filter.summaries?.channel === SCOPE.GLOBAL) refuse("this node has no cluster keys, which summaries of scope GLOBAL need for their signatures");
+  if (filter.summaries?.channel === SCOPE.GLOBAL)
+    refuse("this node has no cluster keys, which summaries of scope GLOBAL need for their signatures");
   const caller = viewerOf(context.caller, request.viewer, parts.allowsViewerOverride);
   const asked = { filter, token: request.pageToken, limit: pageLimit(request.limit) };
   const counting = counted.page(caller, asked, context.time.wallMs);

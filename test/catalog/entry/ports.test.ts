@@ -8,7 +8,7 @@ import { runs } from "../../fakes/effort.ts";
 
 const TRANSPORTS = ["tcp", "udp", "sctp"] as const;
 
-test("an entry with plain targets has the word of TCP, and so has one without targets, which a second word marks", () => {
+test("entries with plain targets have the word of TCP; entries without targets have it too, and a second word", () => {
   for (const targets of [[{ name: "", port: 1, protocol: "" }], [{ name: "", port: 1, protocol: "HTTP" }]])
     expect(portWords(targets)).toBe(PLAIN_PORTS);
   expect(portWords([])).toBe(NO_PORTS);

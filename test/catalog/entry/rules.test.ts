@@ -361,19 +361,19 @@ test.each<{ what: string; init: EntryInit; writer?: Writer; field: string; says:
   },
   { what: "half a surrogate in metadata", init: { ...PLAIN, metadata: { k: "\ud800" } }, field: 'metadata["k"]', says: "well-formed" },
   {
-    what: "an address as the host name that stands for an entry",
+    what: "an address in waymark.dns.cname",
     init: { ...PLAIN, metadata: { "waymark.dns.cname": "192.0.2.1" } },
     field: 'metadata["waymark.dns.cname"]',
     says: '"192.0.2.1" must be a DNS name',
   },
   {
-    what: "no host name that stands for an entry",
+    what: "an empty waymark.dns.cname",
     init: { ...PLAIN, metadata: { "waymark.dns.cname": "" } },
     field: 'metadata["waymark.dns.cname"]',
     says: '"" must be a DNS name',
   },
   {
-    what: "an import that has no name",
+    what: "an import without a name",
     init: { ...PLAIN, metadata: { "waymark.import": "a b" } },
     field: 'metadata["waymark.import"]',
     says: '"a b" (3 characters) must be 1 to 128',
@@ -439,7 +439,7 @@ test.each<{ what: string; init: EntryInit; faults: readonly string[] }>([
   expect(violationsOf(create(EntrySchema, init), "client").map(({ field }) => field)).toEqual(faults);
 });
 
-test("metadata with a meaning is kept as it is in records, because earlier versions did not check it", () => {
+test("records keep invalid values of the metadata keys that Waymark uses, because earlier versions did not validate them", () => {
   const entry = create(EntrySchema, { ...PLAIN, key: { ...PLAIN.key, kind: 1 }, metadata: { "waymark.dns.cname": "192.0.2.1" } });
   expect(violationsOf(entry, "record")).toEqual([]);
 });

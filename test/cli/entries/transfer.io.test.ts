@@ -240,7 +240,7 @@ test("every problem of a file is told with its line, and nothing is applied", as
   expect(fake.calls).toEqual([]);
 });
 
-test("of a file with more than a thousand problems the first thousand are reported, and how many there are", async () => {
+test("for a file with more than a thousand problems, the first thousand and the total number are reported", async () => {
   const fake = await startFake();
   const { result, stderr } = await applying(fake, "- 5\n".repeat(1200));
   expect(result.problems).toHaveLength(1000);

@@ -74,7 +74,7 @@ test("a headless Service leads to the pods, so their port counts", () => {
   expect(entry).toMatchObject({ targets: [{ port: 8080 }], metadata: { "kubernetes.type": "Headless" } });
 });
 
-test("a headless Service without ports and without slices is its name, without a port", () => {
+test("a headless Service without ports and without slices becomes a target with its name and without a port", () => {
   const [entry] = entriesOf(service("  clusterIP: None"));
   expect(entry?.targets).toMatchObject([{ name: "", host: "web.default.svc.cluster.local", port: 0 }]);
 });
@@ -102,7 +102,7 @@ test.each([
   { host: "db.example.com", ports: "[]", want: [0] },
   { host: "192.0.2.1", ports: "[{ port: 5432 }]", want: [5432] },
   { host: "192.0.2.1", ports: "[]", want: [0] },
-])("ExternalName $host with the ports $ports has that host in its targets, whether it is a name or an address", ({ host, ports, want }) => {
+])("ExternalName $host with the ports $ports becomes targets with that host, for names and for addresses", ({ host, ports, want }) => {
   const { entries, notes } = read(service(`  type: ExternalName\n  externalName: ${host}\n  ports: ${ports}`));
   expect(entries.map(({ entry }) => entry.targets.map((target) => [target.host, target.port]))).toEqual([want.map((port) => [host, port])]);
   expect(entries[0]?.entry.metadata).toEqual({
@@ -223,7 +223,7 @@ test("an address that is ready in one slice, and not in another, is ready", () =
   expect(notes).toEqual([]);
 });
 
-test("addresses of Endpoints that are not ready are no targets of a pod that is ready at another address", () => {
+test("addresses of Endpoints that are not ready do not become targets if the pod is ready at another address", () => {
   const pod = "targetRef: { kind: Pod, name: p }";
   const subsets = `subsets:\n  - addresses: [{ ip: 10.0.0.1, ${pod} }]\n    notReadyAddresses: [{ ip: 10.0.0.2, ${pod} }]\n    ports: [{ port: 80 }]\n`;
   const entries = entriesOf(`apiVersion: v1\nkind: Endpoints\nmetadata: { name: web }\n${subsets}`);
@@ -240,7 +240,7 @@ test.each([
   expect(HealthStatus[entry?.health ?? 0]).toBe(want);
 });
 
-test("two port names on one number are two targets, at each address", () => {
+test("two port names with the same number become two targets for each address", () => {
   const ports = "ports: [{ name: http, port: 80 }, { name: http-web, port: 80 }]";
   const pod = "targetRef: { kind: Pod, name: p }";
   const four = slice(`${ports}\nendpoints: [{ addresses: [10.0.0.1], ${pod} }]`, "a");

@@ -25,7 +25,7 @@ test("while the place stays, so does the chooser, with what it knows of its endp
   expect(group.chooser(DEFAULT_POLICY, chance)).toBe(group.chooser(DEFAULT_POLICY, chance));
 });
 
-test("an entry without a target is chosen only where none has one; functions and queues are called at their nodes", () => {
+test("an entry without a target is chosen only if no entry has one; functions and queues are called through their nodes", () => {
   const shares = (kind: EntryKind) => {
     const group = new NamedEntries(kind);
     for (const [key, targets] of [

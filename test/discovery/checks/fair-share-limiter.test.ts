@@ -1,10 +1,10 @@
-/** Places that owners share. */
+/** Fair sharing of slots among owners. */
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { FairShareLimiter } from "../../../src/discovery/checks/fair-share-limiter.ts";
 import { runs } from "../../fakes/effort.ts";
 
-function places(slotCount: number, reservedCount = 0) {
+function limiter(slotCount: number, reservedCount = 0) {
   return new FairShareLimiter<string>({ slotCount, reservedCount });
 }
 
@@ -22,30 +22,30 @@ function takeAll(shared: FairShareLimiter<string>): readonly string[] {
 const countOf = (owner: string, items: readonly string[]) => items.filter((item) => item.startsWith(owner)).length;
 
 test.each([
-  { what: "one owner has all places", waiting: { a: 20 }, taken: { a: 16 } },
-  { what: "of two that want more than their share, each has a quarter", waiting: { a: 20, b: 20 }, taken: { a: 4, b: 4 } },
-  { what: "what others leave is for one that wants more", waiting: { a: 20, b: 2 }, taken: { a: 14, b: 2 } },
-  { what: "four owners share all places", waiting: { a: 9, b: 9, c: 9, d: 9 }, taken: { a: 4, b: 4, c: 4, d: 4 } },
+  { what: "a single owner gets all slots", waiting: { a: 20 }, taken: { a: 16 } },
+  { what: "two owners that want more than their share get a quarter each", waiting: { a: 20, b: 20 }, taken: { a: 4, b: 4 } },
+  { what: "slots that other owners do not need go to an owner that wants more", waiting: { a: 20, b: 2 }, taken: { a: 14, b: 2 } },
+  { what: "four owners share all slots", waiting: { a: 9, b: 9, c: 9, d: 9 }, taken: { a: 4, b: 4, c: 4, d: 4 } },
   {
-    what: "more owners than places take turns",
+    what: "more owners than slots take turns",
     waiting: Object.fromEntries("abcdefghijklmnopqr".split("").map((owner) => [owner, 2])),
     taken: { a: 1, p: 1, q: 0 },
   },
-])("of 16 places $what", ({ waiting, taken }) => {
-  const shared = places(16);
+])("with 16 slots, $what", ({ waiting, taken }) => {
+  const shared = limiter(16);
   wait(shared, waiting);
   const items = takeAll(shared);
   for (const [owner, count] of Object.entries(taken)) expect([owner, countOf(owner, items)]).toEqual([owner, count]);
 });
 
-test("owners take turns, and the items of each are taken in order", () => {
-  const shared = places(16);
+test("owners take turns, and the items of each owner get slots in order", () => {
+  const shared = limiter(16);
   wait(shared, { a: 3, b: 1, c: 2 });
   expect(takeAll(shared)).toEqual(["a0", "b0", "c0", "a1", "c1", "a2"]);
 });
 
-test("while one owner has all places, another that begins to wait gets one from it, up to its share", () => {
-  const shared = places(16);
+test("an owner that begins to wait while another owner has all slots gets slots from it, up to its share", () => {
+  const shared = limiter(16);
   wait(shared, { a: 40 });
   takeAll(shared);
   expect(shared.preemptible).toBeUndefined();
@@ -57,13 +57,13 @@ test("while one owner has all places, another that begins to wait gets one from 
     taken.push(...takeAll(shared));
   }
   expect(taken).toEqual(["b0", "b1", "b2", "b3"]);
-  // Places that become free are for no owner with a whole share while both wait.
+  // While both owners wait, an owner with a full share gets no free slot.
   shared.release("a");
   expect(takeAll(shared)).toEqual([]);
 });
 
-test("a reserved place is kept for other owners while there are any", () => {
-  const shared = places(2, 1);
+test("a reserved slot stays free while other owners are registered", () => {
+  const shared = limiter(2, 1);
   shared.register("a");
   wait(shared, { a: 5 });
   expect(takeAll(shared)).toEqual(["a0", "a1"]);
@@ -79,8 +79,8 @@ test("a reserved place is kept for other owners while there are any", () => {
   expect(takeAll(shared)).toEqual(["a2"]);
 });
 
-test("an item that no longer waits gets no place, and an item waits once", () => {
-  const shared = places(16);
+test("a cancelled item gets no slot, and an item waits only once", () => {
+  const shared = limiter(16);
   wait(shared, { a: 2, b: 1 });
   wait(shared, { a: 2 });
   expect(shared.waitingCount).toBe(3);
@@ -90,11 +90,11 @@ test("an item that no longer waits gets no place, and an item waits once", () =>
   expect([shared.waitingCount, takeAll(shared), shared.waitingCount]).toEqual([1, ["a1"], 0]);
 });
 
-test("whatever waits, leaves and is withdrawn: an owner below its share waits only while no place can be had", () => {
+test("with random requests, releases and cancellations, an owner below its share waits only while no slot can be freed", () => {
   const act = fc.record({ owner: fc.constantFrom("a", "b", "c", "d", "e"), what: fc.constantFrom("wait", "wait", "leave", "withdraw") });
   fc.assert(
     fc.property(fc.array(act, { maxLength: 120 }), (acts) => {
-      const shared = places(8);
+      const shared = limiter(8);
       const [waiting, taken] = [new Map<string, string[]>(), new Map<string, number>()];
       acts.forEach(({ owner, what }, n) => {
         const own = waiting.get(owner) ?? [];

@@ -1,4 +1,4 @@
-/** What owners of checks share on a node, on virtual time: places for probes, look-ups of names, and the doubts of the node. */
+/** The resources that owners of checks share on a node, in virtual time: probes, name look-ups and self-doubt. */
 import { afterEach, expect, test } from "vitest";
 import { FAILURE } from "../../../src/catalog/entry/checks.ts";
 import { HEALTH } from "../../../src/catalog/record/record.ts";
@@ -46,7 +46,7 @@ test.each(["before", "after"])(
   },
 );
 
-test("another owner's checks are run in their own time while names of one are looked up without end", () => {
+test("checks of other owners run on time while name look-ups of one owner never end", () => {
   const slow = names("s", 200);
   world.isResolving = (host) => host.startsWith("s");
   world.registerBy("bob", ...entries(names("b", 5)));
@@ -56,11 +56,11 @@ test("another owner's checks are run in their own time while names of one are lo
   expect(names("b", 5).map((name) => world.seen(name)?.health)).toEqual([HEALTHY, HEALTHY, HEALTHY, HEALTHY, CRITICAL]);
   const counts = names("b", 5).map((name) => world.probed.filter(({ host }) => host === `${name}.local`).length);
   expect(Math.min(...counts)).toBeGreaterThanOrEqual(25);
-  // One look-up of two is under way, and no more.
+  // Only one of two look-ups is running.
   expect(world.resolving).toHaveLength(1);
 });
 
-test("a name that waits for a look-up keeps no place, and addresses of the same owner are probed meanwhile", () => {
+test("a name that waits for a look-up holds no probe slot, and addresses of the same owner are probed meanwhile", () => {
   world.isResolving = (host) => host.startsWith("s");
   world.registerBy("ann", ...entries(names("s", 300)), ...entries(["a"], FAST, ["10.0.0.1"]));
   world.found.set("10.0.0.1", DOWN);
@@ -68,7 +68,7 @@ test("a name that waits for a look-up keeps no place, and addresses of the same 
   expect([world.seen("a")?.health, world.checks.inFlightCount, world.checks.waitingCount]).toEqual([CRITICAL, 0, 300]);
 });
 
-test("two names are looked up at the same time, and the look-ups of checks that are gone are free again", () => {
+test("two names are looked up at the same time, and look-ups of removed checks become free again", () => {
   world.isResolving = () => true;
   world.registerBy("ann", ...entries(names("s", 5)));
   world.held = [];
@@ -88,7 +88,7 @@ test("a check that was not run for three intervals has no health, and its entry 
   world.run(SETTLED_MS);
   expect(world.seen("d0")).toMatchObject({ health: CRITICAL, states: [CRITICAL] });
   const changes = world.changeCount;
-  // From now on each probe is under way without end, and the others wait.
+  // From now on no probe ends, and the other checks wait.
   world.held = [];
   world.run(1800);
   expect([world.checks.waitingCount, world.checks.notRunCount, world.changeCount]).toEqual([304 - MAX_IN_FLIGHT, 0, changes]);
@@ -100,7 +100,7 @@ test("a check that was not run for three intervals has no health, and its entry 
     const lastHealth = name.startsWith("d") ? CRITICAL : HEALTHY;
     expect(world.seen(name)).toMatchObject({ health: lastHealth, states: [UNSET], checkStates: [{ lastHealth }] });
   }
-  // A restart keeps that.
+  // The state survives a restart.
   const before = late.map((name) => world.seen(name));
   world.restart();
   expect(late.map((name) => world.seen(name))).toEqual(before);
@@ -124,7 +124,7 @@ test("a report of the program counts while its check is not run", () => {
   expect(world.seen("late")?.health).toBe(HEALTHY);
 });
 
-test("programs of one owner that go down at once hold back no check of another owner", () => {
+test("programs of one owner that fail at the same time do not hold back checks of another owner", () => {
   world.registerBy("ann", ...entries(names("a", 40)));
   world.registerBy("bob", ...entries(names("b", 12)));
   world.run(SETTLED_MS);
@@ -143,25 +143,32 @@ test.each([
   { ownerCount: 4, downCount: 2, doubts: false },
   { ownerCount: 4, downCount: 3, doubts: true },
   { ownerCount: 40, downCount: 21, doubts: true },
-])("when checks of $downCount of $ownerCount owners turn at once, the node doubts itself: $doubts", ({ ownerCount, downCount, doubts }) => {
-  const owners = names("o", ownerCount);
-  // The first has most of all checks.
-  for (const owner of owners) world.registerBy(owner, ...entries(names(`${owner}-`, owner === "o0" ? 9 : 1)));
-  world.run(SETTLED_MS);
-  for (const owner of owners.slice(0, downCount)) for (const name of names(`${owner}-`, 9)) world.found.set(`${name}.local`, DOWN);
-  world.run(SETTLED_MS);
-  expect([world.checks.doubt.isDoubting, world.seen("o1-0")?.health]).toEqual([doubts, doubts ? HEALTHY : CRITICAL]);
-  expect(world.checks.takeDoubtChanges().map(({ owner }) => owner)).toEqual(doubts ? [undefined] : []);
-  world.run(35_000);
-  expect([world.checks.doubt.isDoubting, world.checks.doubt.count, world.seen("o1-0")?.health]).toEqual([false, doubts ? 1 : 0, CRITICAL]);
-  // Programs that are back at once are another reason for a doubt.
-  world.run(60_000);
-  world.found.clear();
-  world.run(SETTLED_MS);
-  expect([world.checks.doubt.count, world.seen("o1-0")?.health]).toEqual(doubts ? [2, CRITICAL] : [0, HEALTHY]);
-  world.run(35_000);
-  expect(world.seen("o1-0")?.health).toBe(HEALTHY);
-});
+])(
+  "when checks of $downCount of $ownerCount owners change state at the same time, the node doubts itself: $doubts",
+  ({ ownerCount, downCount, doubts }) => {
+    const owners = names("o", ownerCount);
+    // The first owner has most of all checks.
+    for (const owner of owners) world.registerBy(owner, ...entries(names(`${owner}-`, owner === "o0" ? 9 : 1)));
+    world.run(SETTLED_MS);
+    for (const owner of owners.slice(0, downCount)) for (const name of names(`${owner}-`, 9)) world.found.set(`${name}.local`, DOWN);
+    world.run(SETTLED_MS);
+    expect([world.checks.doubt.isDoubting, world.seen("o1-0")?.health]).toEqual([doubts, doubts ? HEALTHY : CRITICAL]);
+    expect(world.checks.takeDoubtChanges().map(({ owner }) => owner)).toEqual(doubts ? [undefined] : []);
+    world.run(35_000);
+    expect([world.checks.doubt.isDoubting, world.checks.doubt.count, world.seen("o1-0")?.health]).toEqual([
+      false,
+      doubts ? 1 : 0,
+      CRITICAL,
+    ]);
+    // Programs that recover at the same time are another reason for a doubt.
+    world.run(60_000);
+    world.found.clear();
+    world.run(SETTLED_MS);
+    expect([world.checks.doubt.count, world.seen("o1-0")?.health]).toEqual(doubts ? [2, CRITICAL] : [0, HEALTHY]);
+    world.run(35_000);
+    expect(world.seen("o1-0")?.health).toBe(HEALTHY);
+  },
+);
 
 test("a common doubt is not followed by a doubt about each owner for the same reason", () => {
   const owners = names("o", 4);
@@ -173,7 +180,7 @@ test("a common doubt is not followed by a doubt about each owner for the same re
   expect([world.checks.doubt.isDoubting, health]).toEqual([false, owners.map(() => CRITICAL)]);
 });
 
-test("an entry that another owner registers is of that owner from then on, and keeps what its checks found", () => {
+test("an entry that another owner registers belongs to that owner afterwards, and keeps the results of its checks", () => {
   world.registerBy("ann", ...entries(["a"]));
   world.found.set("a.local", DOWN);
   world.run(SETTLED_MS);

@@ -31,7 +31,7 @@ test.each([
   },
 );
 
-test("a report in the same band is sent again only if it is bad, and then each half minute", () => {
+test("a report in the same band is sent again only if it is bad, and then every 30 s", () => {
   const sentAt = (report: Partial<typeof IDLE>) => {
     const loads = new Loads(5_000);
     const sent = Array.from({ length: 13 }, (_, i) => loads.note("key" as KeyText, { ...IDLE, ...report }, i * 5_000));

@@ -1,4 +1,4 @@
-/** Summaries that a node counts from its catalog: which there are, how they are paged, and that hidden services stay hidden. */
+/** Summaries that a node computes from its catalog: their contents, their pages, and that hidden services stay hidden. */
 import { expect, test } from "vitest";
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import { ANY, type Filter } from "../../../src/catalog/query/filter.ts";
@@ -45,7 +45,7 @@ function world() {
 
 const nameOf = ({ namespace, serviceId, channel, endpointCount }: SummaryFacts) => `${namespace}/${serviceId} ${channel} ${endpointCount}`;
 
-test("each service has a summary for ZONE and one for REGION, of the entries that may be seen there", () => {
+test("each service has a summary for ZONE and one for REGION, of the entries that are visible there", () => {
   const { register, page } = world();
   register("svc.a", "web", 2);
   register("svc.a", "web", 3, { scope: SCOPE.ZONE });
@@ -82,7 +82,7 @@ test.each<{ readonly filter: Partial<Filter>; readonly names: readonly string[] 
   expect(page(filter).items.map(nameOf)).toEqual(names);
 });
 
-test.each([1, 2, 3, 7])("pages of %i have together what one page has", (limit) => {
+test.each([1, 2, 3, 7])("pages of %i items have the same items in total as one large page", (limit) => {
   const { register, page } = world();
   for (let i = 0; i < 5; i += 1) register("svc", `s${i}`, i + 1, i === 2 ? { scope: SCOPE.ZONE } : {});
   const found: SummaryFacts[] = [];
@@ -96,7 +96,7 @@ test.each([1, 2, 3, 7])("pages of %i have together what one page has", (limit) =
   expect(found).toHaveLength(9);
 });
 
-test("a service that the caller may not see, or that its rule does not summarise, is absent", () => {
+test("a service that is hidden from the caller, or that its rule does not summarise, is absent", () => {
   const { register, page, denied, follow } = world();
   for (const namespace of ["svc.hidden", "svc.shown", "svc.quiet", "svc.zone", "svc.closed"]) register(namespace, "web", 1);
   const open = { allowSummaries: true };

@@ -156,9 +156,9 @@ test("with dns.srv_priority = target, SRV tells the priorities of the targets as
 
 test.each([
   { what: "no weight counts as 1", weights: [[0], [0]], want: [1, 1] },
-  { what: "also where another entry has one", weights: [[0], [100]], want: [1, 100] },
-  { what: "and for each target of an entry", weights: [[0, 0], [7]], want: [1, 1, 7] },
-  { what: "next to a weight in its entry it is 0", weights: [[0, 5], [0]], want: [0, 5, 1] },
+  { what: "no weight counts as 1 if another entry has one", weights: [[0], [100]], want: [1, 100] },
+  { what: "no weight counts as 1 for each target of an entry", weights: [[0, 0], [7]], want: [1, 1, 7] },
+  { what: "no weight counts as 0 if another target of the entry has one", weights: [[0, 5], [0]], want: [0, 5, 1] },
 ])("SRV weights: $what", ({ weights, want }) => {
   const entries = weights.map((own, i) =>
     entryView({ name: "web", instanceId: `i${i}`, targets: own.map((weight, k) => ({ host: `h${i}${k}.example`, weight })) }),
@@ -168,7 +168,7 @@ test.each([
   expect(told.map((words) => Number(words[4]))).toEqual(want);
 });
 
-test("a target without a weight is not drained by one of its entry that has another priority, or that the name does not show", () => {
+test("a target without a weight is not drained by a target of its entry with another priority, or by one that the name does not show", () => {
   const targets = [
     { host: "a.example", name: "api" },
     { host: "b.example", priority: 1, weight: 5 },
@@ -179,7 +179,7 @@ test("a target without a weight is not drained by one of its entry that has anot
   expect(answers.map((line) => line.split(" ").slice(3, 5).join(" "))).toEqual(["0 1", "1 5"]);
 });
 
-test("with dns.srv_tiers = best, SRV shows the tier that A shows, whatever their priorities say", () => {
+test("with dns.srv_tiers = best, SRV shows the same tier as A, whatever the priorities are", () => {
   const world = [HEALTH.DEGRADED, HEALTH.CRITICAL, HEALTH.DEGRADED, HEALTH.MAINTENANCE].map((health, i) =>
     entryView({ name: "web", instanceId: `i${i}`, health, region: `r${i}`, targets: [{ host: `${i}.example` }] }),
   );
@@ -324,9 +324,9 @@ test("a node whose id has no name still has a name server", () => {
 });
 
 test.each([
-  { what: "500 records are whole", count: 500, tags: (i: number) => [`t${i}`], told: 500, isTruncated: false },
-  { what: "of more there are 500, and TC", count: 501, tags: (i: number) => [`t${i}`], told: 500, isTruncated: true },
-  { what: "entries that say the same have one", count: 900, tags: () => ["t"], told: 1, isTruncated: false },
+  { what: "500 records are complete", count: 500, tags: (i: number) => [`t${i}`], told: 500, isTruncated: false },
+  { what: "more than 500 records are truncated, with TC", count: 501, tags: (i: number) => [`t${i}`], told: 500, isTruncated: true },
+  { what: "entries with equal texts share a record", count: 900, tags: () => ["t"], told: 1, isTruncated: false },
 ])("TXT of many entries: $what", ({ count, tags, told, isTruncated }) => {
   const catalog = new FakeDnsCatalog(
     Array.from({ length: count }, (_, i) => entryView({ name: "web", instanceId: `i${i}`, tags: tags(i) })),

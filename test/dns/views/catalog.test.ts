@@ -92,7 +92,7 @@ test("a set is whole or TC is set, however many instances a name has, unless the
   expect(told("TXT", "web", 20)).toEqual([1, true]);
 });
 
-test("of large entries, a question for texts reads as many as fill some answers and sets TC, and one for addresses reads all", () => {
+test("for large entries, a TXT query reads only a bounded number and sets TC, and an address query reads all", () => {
   const { put, viewing, readCount } = open([]);
   const tags = Array.from({ length: 60 }, (_, k) => `${k}-`.padEnd(120, "x"));
   for (let i = 0; i < 1_000; i++)

@@ -384,7 +384,7 @@ const DENYING = new Policy(
   1,
 );
 
-test("where the policy denies by default, a hidden name is absent as at a node, and asked for in the same way whether it exists or not", async () => {
+test("with default deny, a hidden name is absent as on a node, and is asked for in the same way whether it exists or not", async () => {
   const world = new World();
   world.change(DENYING);
   const sizeOf = async (name: string) => {
@@ -394,7 +394,7 @@ test("where the policy denies by default, a hidden name is absent as at a node, 
   };
   expect(await sizeOf("far.svc.other")).toBe(await sizeOf("x01.svc.other"));
   expect(await sizeOf("hidden.svc.secret")).toBe(await sizeOf("x00002.svc.secret"));
-  // A second question is answered by what was told.
+  // A second query is answered from the first upstream answer.
   await expectAnswers(world, { "far.svc.other": "NXDOMAIN", "x01.svc.other": "NXDOMAIN", "web.svc.market": "NOERROR A 5" });
   await expectAnswers(world, {
     "x2.y.z.svc.other": "NXDOMAIN <- about x2.y.z.svc.other",

@@ -43,7 +43,7 @@ test("a key that is twice in JSON is a problem where that is asked for, and else
   });
 });
 
-test("of a text with more than a thousand problems the first thousand are kept", () => {
+test("for a text with more than a thousand problems, the first thousand are kept", () => {
   const { problems } = readDocuments("b: [\n---\n".repeat(1200));
   expect(problems).toHaveLength(1000);
   expect(problems.at(-1)?.line).toBe(2000);

@@ -231,7 +231,7 @@ test("a name without an address, and one of the system's own", async () => {
   expect([PASSED, failed(FAILURE.REFUSED)]).toContainEqual(await run(tcp(both, { host: "localhost" })));
 });
 
-test("whether a name exists is not shown: without an address and with addresses that are not allowed it fails in the same way", async () => {
+test("a name without an address and a name with disallowed addresses fail in the same way, so checks do not reveal whether it exists", async () => {
   const answers: readonly Resolve[] = [
     () => Promise.reject(new Error("ENOTFOUND")),
     () => Promise.resolve([]),
@@ -242,7 +242,7 @@ test("whether a name exists is not shown: without an address and with addresses 
   expect(outcomes).toEqual(answers.map(() => failed(FAILURE.NAME)));
 });
 
-test("the end of a look-up is reported once, also after the time of the probe is over; an address needs none", async () => {
+test("the end of a look-up is reported once, even after the probe timed out; an address needs no look-up", async () => {
   const { port } = await answering();
   const { promise: released, resolve: release } = Promise.withResolvers<readonly string[]>();
   let resolvedCount = 0;
@@ -258,7 +258,7 @@ test("the end of a look-up is reported once, also after the time of the probe is
   expect(resolvedCount).toBe(2);
 });
 
-test("a probe that is cut ends and closes its connection", async () => {
+test("a stopped probe ends and closes its connection", async () => {
   const { port, said, openCount } = await answering();
   const cut = new AbortController();
   const probe = new Prober(LOOPBACK).probe(http(port), { cut: cut.signal });

@@ -98,7 +98,7 @@ test("joins and departures of members are recorded in the audit log, suspicions 
   expect(audited.every((row) => ids.includes(/event=(\S+)/.exec(String(row["detail"]))?.[1] ?? ""))).toBe(true);
 });
 
-test("what this node finds out itself is one line, with the name of the event, the path and the accusers", () => {
+test("a finding of this node is one log line, with the name of the event, the path and the accusers", () => {
   const { lines, metrics, events: mesh } = events();
   mesh.member(updateOf("b"));
   mesh.tell({ name: "member_suspected", severity: "info", isAudited: false, detail: { nodeId: "b", path: "indirect", via: "c d" } });

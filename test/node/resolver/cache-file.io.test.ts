@@ -139,7 +139,7 @@ test("as a part of a node it writes when it stops; without a directory it does n
   expect(Object.keys(none)).toEqual(["hurry"]);
 });
 
-test("while there is no copy, one is written soon after there is something to copy, and without a change of policy", async () => {
+test("while there is no copy, one is written soon after data arrives, even without a change of policy", async () => {
   const empty = new ResolverWorld(["a"]);
   const { parts, path } = resolver(empty);
   const component = await openCacheFile(parts);
@@ -147,7 +147,7 @@ test("while there is no copy, one is written soon after there is something to co
   expect(existsSync(path)).toBe(false);
   empty.put("a", KEYS[0]!);
   empty.run(2000);
-  // Less than the time between two copies.
+  // Shorter than the time between two copies.
   await until("there is a copy", () => existsSync(path), 20_000);
   await component.stop?.(new Deadline(10_000));
 });

@@ -31,7 +31,7 @@ test("what does not fit is lost, and a record of how many comes before whatever 
   expect(details(queue.takeBatch(9))).toEqual(["1 event lost", "f"]);
 });
 
-test("events with more than 32 MiB of subjects are lost, although there are few of them", () => {
+test("events over 32 MiB of subjects are lost, even if there are few events", () => {
   const queue = new AuditQueue(1000);
   const large = { ...EVENT, subjects: "x".repeat(1024 * 1024) };
   for (let i = 0; i < 32; i++) expect(queue.push(large)).toBe("taken");

@@ -66,7 +66,7 @@ test("control characters are shown as what they are, and a cut text ends in an e
   expect(kept.detail).toBe("y".repeat(2048));
 });
 
-test("a record has at most 100 subjects, and each of them is cut and escaped on its own", () => {
+test("a record has at most 100 subjects, and each is truncated and escaped separately", () => {
   const subjects = joinSubjects(["a\u001b", "x".repeat(2000), ...Array.from({ length: 200 }, (_, i) => `svc/web/${i}`)]);
   const kept = splitSubjects(boundEvent({ ...EVENT, subjects }).subjects);
   expect(kept).toHaveLength(MAX_SUBJECTS);
@@ -118,7 +118,7 @@ test("canonical bytes, version 1, never change: a log written long ago must stil
   );
 });
 
-test("canonical bytes, version 2, are those of version 1 with the request id and the subjects after them", () => {
+test("canonical bytes of version 2 are the bytes of version 1 followed by the request id and the subjects", () => {
   const plain = canonicalBytes(7, EVENT);
   const bytes = canonicalBytes(7, { ...EVENT, requestId: "r1", subjects: joinSubjects(["a/b/c", "node:n"]) });
   expect(bytes[0]).toBe(2);

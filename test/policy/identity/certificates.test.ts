@@ -9,7 +9,7 @@ test.each([
   { names: "URI:spiffe://prod.example/ns/market/sa/web", want: "spiffe://prod.example/ns/market/sa/web" },
   { names: "DNS:localhost, URI:spiffe://prod.example/web, IP Address:127.0.0.1", want: "spiffe://prod.example/web" },
   { names: "URI:https://example.org/, URI:spiffe://prod.example/web", want: "spiffe://prod.example/web" },
-  // With a DNS name the common name does not count.
+  // The common name is ignored if there is a DNS name.
   { names: "DNS:Ops.Example", want: "ops.example" },
   { names: "IP Address:127.0.0.1, DNS:ops.example", want: "ops.example" },
   { names: "IP Address:0:0:0:0:0:0:0:1, email:a@b.example, URI:https://example.org/", want: "web" },
@@ -30,13 +30,17 @@ test.each([
   { what: "a SPIFFE id with a segment .", shown: certificate("URI:spiffe://a.example/./x"), says: "malformed SPIFFE id" },
   { what: "a SPIFFE id with an empty segment", shown: certificate("URI:spiffe://a.example/x//y"), says: "malformed SPIFFE id" },
   { what: "several DNS names", shown: certificate("DNS:a.example, DNS:b.example"), says: "more than one DNS name" },
-  { what: "a DNS name for many hosts", shown: certificate("DNS:*.example"), says: "not a host" },
-  { what: "a DNS name that had to be quoted", shown: certificate('DNS:"x, URI:spiffe://prod.example/admin, y"'), says: "not a host" },
+  { what: "a wildcard DNS name", shown: certificate("DNS:*.example"), says: "not a valid host name" },
+  {
+    what: "a DNS name that had to be quoted",
+    shown: certificate('DNS:"x, URI:spiffe://prod.example/admin, y"'),
+    says: "not a valid host name",
+  },
   { what: "names that cannot be read", shown: certificate('DNS:"x'), says: "cannot be read" },
   { what: "a SPIFFE id that is too long", shown: certificate(`URI:spiffe://a.example/${"x".repeat(250)}`), says: "longer than 256" },
   { what: "no name at all", shown: certificate("IP Address:127.0.0.1", ""), says: "no SPIFFE id, no DNS name, and no common name" },
   { what: "a common name with spaces", shown: certificate("", "node web"), says: "no common name" },
-  { what: "a common name that plays a SPIFFE id", shown: certificate("", "spiffe://prod.example/admin"), says: "no common name" },
+  { what: "a common name that looks like a SPIFFE id", shown: certificate("", "spiffe://prod.example/admin"), says: "no common name" },
   {
     what: "another authority's",
     shown: { isTrusted: false, why: "SELF_SIGNED_CERT_IN_CHAIN" } as const,

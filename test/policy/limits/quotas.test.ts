@@ -42,7 +42,7 @@ class Catalog {
 const entry = (namespace: string, bytes = 100, tenant = "t"): Held => ({ namespace, tenant, bytes, checks: 0 });
 const added = (after: Held): Change => ({ before: undefined, after });
 
-test("checks of a tenant are bounded, those that are staged among them, and an entry may change its own", () => {
+test("checks of a tenant are limited, including staged checks, and an entry may change its own checks", () => {
   const catalog = new Catalog();
   catalog.tenantQuota = { checks: 5 };
   const checked = (checks: number, tenant = "t"): Held => ({ ...entry("svc", 100, tenant), checks });

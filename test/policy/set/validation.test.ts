@@ -144,7 +144,7 @@ test.each([
     entries: 3,
     says: "us-east itself and its entries (3): default_allow (false) applies there",
   },
-  { what: "nothing is there, and the default denies", one: set([BELOW_ONLY]) },
+  { what: "it has no entries, and the default denies", one: set([BELOW_ONLY]) },
   { what: "the rule above is limited as well", one: set([BELOW_ONLY, rule("svc", { visibility: ["eu-1"] })]), entries: 3 },
   { what: "it has a rule of its own", one: set([BELOW_ONLY, rule("svc.prod.us-east")], OPEN), entries: 3 },
   { what: "the rule below is as open", one: set([rule("svc.prod.us-east.*", { priority: 1 })], OPEN), entries: 3 },

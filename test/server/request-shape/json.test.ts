@@ -69,22 +69,22 @@ test.each([
   },
   { what: "commas and names in texts", text: `{"leaseId":"${many("entries[{", 20_000)}"}`, says: "" },
   {
-    what: "a list of a field that there is not",
+    what: "a list for an unknown field",
     text: `{"nope":[${many("{}", 20_000)}]}`,
     says: "nope: RegisterRequest has no such field",
   },
   {
-    what: "names that there are not",
+    what: "unknown names",
     text: `{"leaseId":"a","entries":[{},{"key":{"name":"a"},"cache":{"x":{},${Array.from({ length: 20_000 }, (_, i) => `"k${i}":0`).join()}}}]}`,
     says: "entries[1].cache.x: CacheDetail has no such field",
   },
   {
-    what: "names in a value that is no message",
+    what: "names in a value that is not a message",
     text: `{"leaseId":{${Array.from({ length: 20_000 }, (_, i) => `"k${i}":0`).join()}}}`,
     says: "request: has more than 10000 fields beside those of its type",
   },
   {
-    what: "a map whose keys are names of no field",
+    what: "a map whose keys are not field names",
     text: `{"entries":[{"metadata":{"x":"${"y".repeat(20_000)}","z":""},"tags":["a"]}]}`,
     says: "",
   },

@@ -155,7 +155,7 @@ test("choices are counted by what decided, and a refusal is none", async () => {
 
 const POLICIES = [ResolvePolicy.LOAD_AWARE, ResolvePolicy.ROUND_ROBIN, ResolvePolicy.RANDOM, ResolvePolicy.HASH];
 
-test("an instance without a target is chosen only where no instance has one, and comes last among the alternatives", async () => {
+test("an instance without a target is chosen only if no instance has one, and comes last among the alternatives", async () => {
   await register("bare", { a: { targets: [] }, b: { health: HealthStatus.CRITICAL }, c: { targets: [], health: HealthStatus.CRITICAL } });
   for (const policy of POLICIES)
     for (const hashKey of ["k", "l", "m"]) {
@@ -170,14 +170,14 @@ test("an instance without a target is chosen only where no instance has one, and
   expect([entry?.key?.instanceId, target]).toEqual(["b", undefined]);
 });
 
-test("of a crowded name too, only instances with a target are chosen", async () => {
+test("only instances with a target are chosen, also for a name with many instances", async () => {
   const bare = (from: number) => Object.fromEntries(Array.from({ length: 800 }, (_, i) => [`b${from + i}`, { targets: [] }]));
   await register("crowd-bare", { ...bare(0), x: {} });
   await register("crowd-bare", bare(800));
   expect(new Set((await ids("crowd-bare", 20)).split(" "))).toEqual(new Set(["x"]));
 });
 
-test("a function without a target is called at its node, whose links to other nodes are no endpoint of it", async () => {
+test("a function without a target is called through its node, but not at the node's fabric endpoint", async () => {
   const listeners = { http: { host: "192.0.2.9", port: 8080 }, fabric: { host: "192.0.2.9", port: 7000 } };
   const callers = { metrics: inside.metrics, connectionCount: () => 0, utilization: () => 0 };
   await publishSelf(inside.core, { settings: inside.settings, log: openLog(SILENT), listeners, callers });

@@ -1,4 +1,4 @@
-/** SummaryQuery, SummaryWatch and `/discovery/summary` of a node without keys of clusters. */
+/** SummaryQuery, SummaryWatch and `/discovery/summary` of a node without cluster keys. */
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { HealthStatus, Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
@@ -39,7 +39,7 @@ async function page(parameters: RouteParameters): Promise<unknown> {
 
 const GLOBAL_REFUSED = /^summaries_disabled: .*GLOBAL.*summary\.keys/;
 
-test("the services of the own cluster are counted, unsigned, and the same over HTTP", async () => {
+test("the services of the node's cluster have unsigned summaries, and HTTP gives the same", async () => {
   const entries = [HealthStatus.HEALTHY, HealthStatus.CRITICAL].map((health, i) => ({
     key: { namespace: "svc.market", name: "web", instanceId: `${i}` },
     scope: Scope.REGION,
@@ -62,12 +62,12 @@ test("the services of the own cluster are counted, unsigned, and the same over H
   expect((await query({ limit: 1, pageToken: first.nextPageToken })).items).toMatchObject([{ scope: Scope.REGION }]);
 });
 
-test("a question about scope GLOBAL names the setting that is missing, over gRPC and HTTP", async () => {
+test("the refusal of a query for scope GLOBAL names the missing setting, over gRPC and HTTP", async () => {
   await expect(query({ scope: Scope.GLOBAL })).rejects.toThrow(GLOBAL_REFUSED);
   await expect(page({ scope: "global" })).rejects.toThrow(GLOBAL_REFUSED);
 });
 
-test("a watch, and a query for a resolver, name the setting that is missing", async () => {
+test("the refusals of a watch and of a query for a resolver name the missing setting", async () => {
   const handler = inside.service.handlers["summaryWatch"];
   if (handler?.kind !== "server_streaming") throw new Error("there is no such method");
   const open = () => handler.open(create(SummaryWatchRequestSchema) as never, context());

@@ -152,7 +152,7 @@ test.each([
   { what: "is gone", lose: (path: string) => rmSync(path) },
   { what: "was emptied", lose: (path: string) => truncateSync(path) },
   { what: "was cut in half", lose: (path: string) => truncateSync(path, statSync(path).size / 2) },
-])("after a crash a store whose log $what is refused, and taken as it is when that is asked for", async ({ lose }) => {
+])("after a crash, a store whose log $what is refused, and accepted on request", async ({ lose }) => {
   using directory = temporaryDirectory();
   await filled(directory.path);
   const crashed = spawn(process.execPath, [join(import.meta.dirname, "..", "store-child.ts"), directory.path], {

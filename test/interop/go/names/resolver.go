@@ -298,7 +298,7 @@ func (n *nameResolver) tell() {
 	n.cc.ReportError(fmt.Errorf("no entry of %s/%s is fit for traffic", n.request.Namespace, n.request.Names[0]))
 }
 
-// canCarryGRPC has the protocols of ports that count for an entry without a port of gRPC itself.
+// canCarryGRPC lists the port protocols that are used for an entry without a gRPC port.
 var canCarryGRPC = map[string]bool{"": true, "tcp": true, "tls": true, "h2": true, "h2c": true, "http2": true}
 
 // grpcPorts returns the addresses of an entry that speak gRPC: ports named grpc or with the protocol grpc or grpcs, or,
