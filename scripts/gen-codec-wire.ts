@@ -268,8 +268,11 @@ export interface ReadEntry {
   readonly contentBytes: number;
 }
 
-/** Reads a sealed entry. Refuses what is never written: singular messages twice, content after ${tail.join(", ")}. */
-export function readEntry(bytes: Uint8Array): ReadEntry {
+/**
+ * Reads a sealed entry. Refuses singular messages that are there twice, and content after ${tail.join(", ")}, which are never written. Fields whose
+ * bit is not set in \`fields\`, by their numbers, are skipped.
+ */
+export function readEntry(bytes: Uint8Array, fields = ~0): ReadEntry {
   const reader = new WireReader(bytes);
   const value = newEntry();
   let contentBytes = 0;
@@ -280,10 +283,12 @@ export function readEntry(bytes: Uint8Array): ReadEntry {
     const isTailField = ${isTail};
     if (isTail && !isTailField) throw misplaced(\`content after load or times at byte \${from}\`);
     isTail = isTailField;
-    switch (tag) {
-${casesText(entry)}      default:
-        reader.skipUnknown(tag, ${entry.lastField});
-    }
+    if ((fields & (1 << (tag >> 3))) === 0) reader.skip(tag);
+    else
+      switch (tag) {
+${casesText(entry).replaceAll(/^(?=.)/gm, "  ")}        default:
+          reader.skipUnknown(tag, ${entry.lastField});
+      }
     if (!isTail) contentBytes = reader.at;
   }
   return { entry: value, contentBytes };

@@ -63,7 +63,7 @@ export function versionTest(kind: Kind, range: string): ((version: string) => bo
 
 /** The explanation of a candidate that its version excluded. */
 export function explainVersion({ key, view }: { readonly key: KeyText; readonly view: EntryView }, range: string) {
-  return { key, kept: false, reason: "version_range", detail: lacksVersion(versionOf(view), range) };
+  return { key, kept: false, reason: "version_range", detail: lacksVersion(versionOf({ detail: view.read("detail") }), range) };
 }
 
 /** Only other nodes connect to this endpoint (`src/services/node-entry.ts`). */

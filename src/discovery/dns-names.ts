@@ -323,8 +323,7 @@ export class DnsNames {
     const bytes = slab.view(record.at, record.sizeBytes);
     // HOT: once a change, and once an entry at a restart. Few entries have aliases; decoding all of them was a sixth of a restart.
     if (!hasField(bytes, ALIASES)) return NO_ALIASES;
-    const { aliases } = decodeEntry(bytes, record.origin.life);
-    return new Set(aliases.map(plainName));
+    return new Set(decodeEntry(bytes, record.origin.life).read("aliases").map(plainName));
   }
 
   #set(key: KeyText, shown: CatalogRecord | undefined): void {

@@ -1,6 +1,5 @@
 /** `/sd/prometheus`: SERVICE entries as Prometheus http_sd target groups (https://prometheus.io/docs/prometheus/latest/http_sd/). */
 
-import { readTargets } from "../catalog/entry/codec.ts";
 import { PROTOCOL_BOUNDS, parseName, parseNamespace } from "../catalog/entry/names.ts";
 import { hasPort, transportOf } from "../catalog/entry/ports.ts";
 import { SCOPE_NAMES } from "../catalog/entry/scope.ts";
@@ -57,7 +56,7 @@ function portFilter(protocol: string | undefined): PortFilter {
 
 /** The JSON document, in one piece per slice of records. It reads a slice only when the next piece is asked for. */
 function* renderTargetGroups(
-  { replica }: Pick<Reads, "replica">,
+  reads: Pick<Reads, "entry">,
   slices: Iterable<readonly CatalogRecord[]>,
   isShown: PortFilter,
 ): Generator<string> {
@@ -65,10 +64,10 @@ function* renderTargetGroups(
   let separator = "";
   for (const records of slices) {
     for (const record of records) {
-      const { targets, metadata } = readTargets(replica.slab.view(record.at, record.sizeBytes));
-      const shown = targets.filter((port) => hasPort(port) && isShown(port));
+      const entry = reads.entry(record);
+      const shown = entry.targets.filter((port) => hasPort(port) && isShown(port));
       if (shown.length === 0) continue;
-      const labels = JSON.stringify(labelsOf(record, metadata)).slice(0, -"}".length);
+      const labels = JSON.stringify(labelsOf(record, entry.read("metadata"))).slice(0, -"}".length);
       for (const port of shown) {
         piece += `${separator}${targetGroup(port, labels)}`;
         separator = ",\n";

@@ -1,11 +1,10 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
-import { newEntry, newFunctionDetail } from "../../gen/waymark/catalog/v1/entry_codec.ts";
-import { SCOPE } from "../../src/catalog/entry/scope.ts";
-import type { EntryView } from "../../src/catalog/entry/view.ts";
+import { newFunctionDetail } from "../../gen/waymark/catalog/v1/entry_codec.ts";
 import { HEALTH, KIND, keyText } from "../../src/catalog/record/record.ts";
 import { explainVersion, versionTest } from "../../src/discovery/candidates.ts";
 import { healthOrder } from "../../src/reading/fitness.ts";
+import { entryView } from "../fakes/dns-catalog.ts";
 
 test("a sample of a crowded name considers an orphan before an entry in MAINTENANCE, which DNS never shows", () => {
   const { HEALTHY, DEGRADED, CRITICAL, ORPHANED, MAINTENANCE } = HEALTH;
@@ -14,16 +13,7 @@ test("a sample of a crowded name considers an orphan before an entry in MAINTENA
 
 function ofVersion(version: string) {
   const key = { kind: KIND.FUNCTION, namespace: "svc", name: "web", instanceId: "a", clusterId: "c1" };
-  const view: EntryView = {
-    ...newEntry(),
-    detail: { case: "function", value: { ...newFunctionDetail(), version } },
-    key,
-    scope: SCOPE.ZONE,
-    ttlMs: undefined,
-    health: HEALTH.HEALTHY,
-    load: undefined,
-  };
-  return { key: keyText(key), view };
+  return { key: keyText(key), view: entryView({ ...key, detail: { case: "function", value: { ...newFunctionDetail(), version } } }) };
 }
 
 test.each([

@@ -33,14 +33,14 @@ export class CountingCatalog extends FakeDnsCatalog {
 }
 
 /** A name of a hundred instances, the first with all the aliases. */
-export function crowd(): EntryView[] {
+export function crowd(name = "web", aliases: readonly string[] = aliasNames): EntryView[] {
   return Array.from({ length: INSTANCES }, (_, i) =>
     entryView({
-      name: "web",
+      name,
       instanceId: `i${i}`,
       nodeId: `n${i}`,
       targets: [{ host: `10.0.0.${i}` }],
-      aliases: i === 0 ? aliasNames : [],
+      aliases: i === 0 ? aliases : [],
     }),
   );
 }

@@ -4,7 +4,7 @@ import { newEntry, newNodeDetail } from "../../gen/waymark/catalog/v1/entry_code
 import { DNS_ZONES_KEY } from "../../src/catalog/entry/names.ts";
 import { portWord, portWords, TRANSPORTS } from "../../src/catalog/entry/ports.ts";
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
-import type { EntryView } from "../../src/catalog/entry/view.ts";
+import type { EntryView, LargeFields } from "../../src/catalog/entry/view.ts";
 import { HEALTH, KIND, type Kind, keyText, nameOfKey } from "../../src/catalog/record/record.ts";
 import { addressText } from "../../src/discovery/address-names.ts";
 import type { NameFollower } from "../../src/discovery/dns-names.ts";
@@ -71,8 +71,8 @@ export class FakeDnsCatalog implements DnsCatalog {
   }
 
   gateways(zone: string): readonly EntryView[] {
-    const serves = ({ key, metadata, health }: EntryView) =>
-      key.kind === KIND.NODE && health === HEALTH.HEALTHY && (metadata[DNS_ZONES_KEY] ?? "").split(" ").includes(zone);
+    const serves = ({ key, read, health }: EntryView) =>
+      key.kind === KIND.NODE && health === HEALTH.HEALTHY && (read("metadata")[DNS_ZONES_KEY] ?? "").split(" ").includes(zone);
     this.#rests.nodes();
     return this.#entries
       .filter(serves)
@@ -83,9 +83,10 @@ export class FakeDnsCatalog implements DnsCatalog {
   atAddress(address: Address): ReturnType<DnsCatalog["atAddress"]> {
     const text = addressText(address);
     this.#rests.address(text);
-    const hostsOf = ({ targets, detail }: EntryView) => [
+    const urlsOf = (detail: LargeFields["detail"]) => (detail.case === "node" ? detail.value.advertisedUrls : []);
+    const hostsOf = ({ targets, read }: EntryView) => [
       ...targets.map(({ host }) => host),
-      ...(detail.case === "node" ? detail.value.advertisedUrls.map((url) => new URL(url).hostname.replace(/^\[|\]$/g, "")) : []),
+      ...urlsOf(read("detail")).map((url) => new URL(url).hostname.replace(/^\[|\]$/g, "")),
     ];
     const isThere = (host: string) => {
       const parsed = parseAddress(host);
@@ -118,15 +119,16 @@ export class FakeDnsCatalog implements DnsCatalog {
     this.#rests.below(suffix, zone);
     const isUnder = (name: string, above: string) => name === above || name.endsWith(`.${above}`);
     return this.#entries.some(
-      ({ key, aliases }) =>
-        isUnder(key.namespace, suffix) || aliases.some((name) => isUnder(name, suffix) || isUnder(name, `${suffix}.${zone}`)),
+      ({ key, read }) =>
+        isUnder(key.namespace, suffix) || read("aliases").some((name) => isUnder(name, suffix) || isUnder(name, `${suffix}.${zone}`)),
     );
   }
 
   findAlias(name: string, zone: string): readonly EntryView[] {
     this.#rests.alias(name, zone);
     const keyed = this.#entries.map((entry) => ({ entry, key: keyText(entry.key) })).toSorted((a, b) => (a.key < b.key ? -1 : 1));
-    return keyed.map(({ entry }) => entry).filter(({ aliases }) => aliases.includes(name) || aliases.includes(`${name}.${zone}`));
+    const isAlias = (alias: string) => alias === name || alias === `${name}.${zone}`;
+    return keyed.map(({ entry }) => entry).filter(({ read }) => read("aliases").some(isAlias));
   }
 }
 
@@ -140,7 +142,8 @@ class FakeChanges {
     this.#followers.add(follower);
   }
 
-  tell({ key, aliases, targets }: EntryView): void {
+  tell({ key, targets, read }: EntryView): void {
+    const aliases = read("aliases");
     const suffixesOf = (name: string) => name.split(".").map((_, at, labels) => labels.slice(at).join("."));
     for (const follower of this.#followers) {
       follower.entryChanged(nameOfKey(keyText(key)));
@@ -174,19 +177,27 @@ export const TEST_DNS_SETTINGS: DnsSettings = {
 };
 
 type TargetSpec = Partial<EntryView["targets"][number]> & { readonly host: string };
-export type EntrySpec = Partial<Omit<EntryView, "key" | "targets">> & {
-  readonly kind?: Kind;
-  readonly namespace?: string;
-  readonly name: string;
-  readonly instanceId?: string;
-  readonly targets?: readonly TargetSpec[];
-};
+export type EntrySpec = Partial<LargeFields> &
+  Partial<Omit<EntryView, "key" | "read" | "targets">> & {
+    readonly kind?: Kind;
+    readonly namespace?: string;
+    readonly name: string;
+    readonly instanceId?: string;
+    readonly targets?: readonly TargetSpec[];
+  };
 
 /** An entry of `market` in cluster `eu-1`, healthy, ttl 30 s, unless said otherwise. */
 export function entryView(spec: EntrySpec): EntryView {
-  const { kind, namespace, name, instanceId, targets, ...rest } = spec;
+  const { kind, namespace, name, instanceId, targets, aliases, capabilities, detail, metadata, tags, ...rest } = spec;
+  const blank = newEntry();
+  const large: LargeFields = {
+    aliases: aliases ?? blank.aliases,
+    capabilities: capabilities ?? blank.capabilities,
+    detail: detail ?? blank.detail,
+    metadata: metadata ?? blank.metadata,
+    tags: tags ?? blank.tags,
+  };
   return {
-    ...newEntry(),
     key: { kind: kind ?? KIND.SERVICE, namespace: namespace ?? "market", name, instanceId: instanceId ?? "i1", clusterId: "eu-1" },
     targets: (targets ?? []).map((target) => ({ name: "", port: 8080, priority: 0, weight: 1, protocol: "tcp", ...target })),
     scope: SCOPE.ZONE,
@@ -196,6 +207,7 @@ export function entryView(spec: EntrySpec): EntryView {
     nodeId: "n1",
     health: HEALTH.HEALTHY,
     load: undefined,
+    read: (field) => large[field],
     ...rest,
   };
 }

@@ -7,7 +7,8 @@ import type { EntryView, TargetView } from "./view.ts";
 const URL_PARTS = /^(?:([a-z][a-z0-9+.-]*):\/\/|(?!.*:\/\/))(?:[^@/?#]*@)?(?:\[([^\]]+)\]|([^:/?#]+))(?::(\d{1,5})(?!\d))?/i;
 
 /** The endpoints of a node's advertised URLs. Port 0 where the URL names none. */
-export function advertisedTargets({ detail }: EntryView): readonly TargetView[] {
+export function advertisedTargets(entry: Pick<EntryView, "read">): readonly TargetView[] {
+  const detail = entry.read("detail");
   const urls = detail.case === "node" ? detail.value.advertisedUrls : [];
   return urls.flatMap((url) => advertisedTarget(url) ?? []);
 }
@@ -26,6 +27,5 @@ export function viewOfPlaces(
   targets: readonly TargetView[],
   facts: Pick<EntryView, "health" | "key" | "region" | "scope" | "ttlMs">,
 ): EntryView {
-  const { ttl: _, ...blank } = newEntry();
-  return { ...blank, ...facts, load: undefined, targets };
+  return { nodeId: "", zone: "", ...facts, load: undefined, targets, read: (field) => newEntry()[field] };
 }

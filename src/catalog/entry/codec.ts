@@ -9,7 +9,6 @@ import {
   type EntryKeyFields,
   type LoadReportFields,
   readEntry,
-  readTarget,
   roomEntry,
   type StampedFields,
   writeContent,
@@ -17,7 +16,7 @@ import {
 import { type Entry, EntrySchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { checkEntryKey, checkLoadReport } from "../../../gen/waymark/catalog/v1/entry_rules.ts";
 import { assert, invalid, WaymarkError } from "../../lib/errors.ts";
-import { readPair, takeBytes, timeMs, WireReader } from "../../lib/protowire.ts";
+import { takeBytes, timeMs, WireReader } from "../../lib/protowire.ts";
 import {
   type EntryKey,
   HEALTH,
@@ -39,7 +38,7 @@ import { Problems } from "./problems.ts";
 import { checkEntry, kindOf } from "./rules.ts";
 import { SCOPE, type Scope } from "./scope.ts";
 import { loadViewOf, MAX_TAIL_BYTES, type Tail, writeTail } from "./tail.ts";
-import { type EntryView, type LoadView, type TargetView, versionOf } from "./view.ts";
+import { type EntryView, type LargeFields, type LoadView, versionOf } from "./view.ts";
 
 /**
  * The fields that the serving node writes into every entry, whatever the client sent. All ids are parsed and have at most 64 characters.
@@ -337,32 +336,37 @@ export function topicPatterns(bytes: Uint8Array): readonly string[] {
   return detail.case === "topic" ? detail.value.patterns : [];
 }
 
-/** The targets and the metadata of a finished entry. All other fields are skipped, which is much cheaper than a full decode. */
-export function readTargets(bytes: Uint8Array): Pick<EntryView, "metadata" | "targets"> {
-  const reader = new WireReader(bytes);
-  const targets: TargetView[] = [];
-  const metadata: Record<string, string> = {};
-  while (!reader.isDone()) {
-    const tag = reader.tag();
-    if (tag === ENTRY_TAG.targets) targets.push(readTarget(reader));
-    else if (tag === ENTRY_TAG.metadata) readPair(reader, metadata);
-    else reader.skip(tag);
-  }
-  return { targets, metadata };
+/** The fields with these names, as `readEntry` expects them. */
+function fieldBits(...names: readonly (keyof typeof ENTRY_TAG)[]): number {
+  return names.reduce((bits, name) => bits | (1 << (ENTRY_TAG[name] >> 3)), 0);
 }
 
-/** A finished entry as plain values. `life` is the state of its origin. */
+const VIEW_FIELDS = ["key", "scope", "targets", "ttl", "region", "zone", "nodeId", "health", "load", "updatedAt"] as const;
+const VIEWED = fieldBits(...VIEW_FIELDS);
+const LARGE: Readonly<Record<keyof LargeFields, number>> = {
+  aliases: fieldBits("aliases"),
+  capabilities: fieldBits("capabilities"),
+  detail: fieldBits("service", "function", "topic", "queue", "cache", "node"),
+  metadata: fieldBits("metadata"),
+  tags: fieldBits("tags"),
+};
+
+/** A finished entry as plain values. `life` is the state of its origin. Its large fields are skipped, and decoded by `read`. */
 export function decodeEntry(bytes: Uint8Array, life: OriginLife): EntryView {
-  const { entry } = readEntry(bytes);
-  const { key, ttl, load, updatedAt } = entry;
+  const entry: Pick<EntryFields, (typeof VIEW_FIELDS)[number]> = readEntry(bytes, VIEWED).entry;
+  const { key, scope, targets, ttl, region, zone, nodeId, health, load, updatedAt } = entry;
   assert(key !== undefined && findKind(key.kind) !== undefined, "a sealed entry has a key with a kind", { kind: key?.kind });
   return {
-    ...entry,
     key: key as EntryKey, // The kind is known, and the texts were checked when the entry was stored.
-    scope: entry.scope as Scope, // Checked when it was stored.
+    scope: scope as Scope, // Checked when it was stored.
+    targets,
     ttlMs: ttl === undefined ? undefined : timeMs(ttl),
-    health: shownWhile(life, entry.health as Health),
+    region,
+    zone,
+    nodeId,
+    health: shownWhile(life, health as Health),
     load: load === undefined ? undefined : loadViewOf(load, updatedAt === undefined ? 0 : timeMs(updatedAt)),
     updatedWallMs: updatedAt && timeMs(updatedAt),
+    read: (field) => readEntry(bytes, LARGE[field]).entry[field],
   };
 }

@@ -9,12 +9,11 @@ export interface LoadView extends Omit<LoadReportFields, "observedAt"> {
   readonly observedWallMs: number;
 }
 
-/** The fields of an entry, except times and stamps that no reader needs. */
-export interface EntryView
-  extends Omit<
-    EntryFields,
-    "key" | "scope" | "ttl" | "clusterId" | "health" | "load" | "registeredAt" | "updatedAt" | "registeredByAdmin"
-  > {
+/** Fields that may be large, and that few readers need. */
+export type LargeFields = Pick<EntryFields, "aliases" | "capabilities" | "detail" | "metadata" | "tags">;
+
+/** The fields of an entry that answers need from every instance of a name. `read` gives the others. */
+export interface EntryView extends Pick<EntryFields, "nodeId" | "region" | "targets" | "zone"> {
   readonly key: EntryKey;
   readonly scope: Scope;
   /** Advice to caches. Undefined if the entry has none. */
@@ -24,6 +23,8 @@ export interface EntryView
   readonly load: LoadView | undefined;
   /** When its node last changed anything of it, by the clock of that node. Undefined where nobody said. */
   readonly updatedWallMs?: number | undefined;
+  /** Decodes a large field, again at each call. For an entry of the catalog only in the turn in which that was read, because its bytes are not kept. */
+  readonly read: <F extends keyof LargeFields>(field: F) => LargeFields[F];
 }
 
 /** The version of a FUNCTION. Empty without a version and for other kinds. */

@@ -193,7 +193,8 @@ export function* setsAt(owner: string, zone: string, { catalog, settings, onCrow
   if (subject.kind === "entries" && (subject.cut !== "nothing" || areTextsCut(subject))) onCrowded?.(owner);
   const canonical = isReverse ? undefined : canonicalRecord(subject, context);
   if (canonical !== undefined) yield [canonical];
-  else for (const { code } of Object.values(RECORDS)) yield recordsOf(findRecordType(code), subject, context).flat();
+  // All at once: TXT reads large fields, which the entries have only in this turn.
+  else yield* Object.values(RECORDS).map(({ code }) => recordsOf(findRecordType(code), subject, context).flat());
 }
 
 /** Names of addresses. No alias leads there, and none leads away. */

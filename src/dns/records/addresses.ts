@@ -45,7 +45,7 @@ export function hostNameRecord(subject: Subject, { owner, settings }: RecordCont
   const named =
     best.length > 0
       ? best.map(({ entry, target }) => ({ entry, name: target.host }))
-      : bestEntries(subject.entries).map((entry) => ({ entry, name: entry.metadata[METADATA_KEY.CNAME] ?? "" }));
+      : bestEntries(subject.entries).map((entry) => ({ entry, name: entry.read("metadata")[METADATA_KEY.CNAME] ?? "" }));
   const hosts = named.flatMap(({ entry, name }) => ({ entry, host: parseHostName(name) })).filter(({ host }) => host !== undefined);
   const target = hosts[0]?.host;
   if (target === undefined || target.toLowerCase() === owner) return undefined;

@@ -86,7 +86,7 @@ function aliasOf(subject: Subject & { readonly kind: "entries" }, { owner }: Rec
   const named =
     best.length > 0
       ? best.map(({ entry, target, address }) => ({ entry, host: address === undefined ? target.host : "", needsPort: needsPort(target) }))
-      : bestEntries(subject.entries).map((entry) => ({ entry, host: entry.metadata[METADATA_KEY.CNAME] ?? "", needsPort: false }));
+      : bestEntries(subject.entries).map((entry) => ({ entry, host: entry.read("metadata")[METADATA_KEY.CNAME] ?? "", needsPort: false }));
   const hosts = named.map(({ host }) => parseHostName(host));
   const target = hosts[0];
   if (target === undefined || named.some((one) => one.needsPort) || hosts.some((host) => host?.toLowerCase() !== target.toLowerCase()))

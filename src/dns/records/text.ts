@@ -1,6 +1,6 @@
 /** TXT records: facts of the entries. */
 import { SCOPE_NAMES } from "../../catalog/entry/scope.ts";
-import type { EntryView } from "../../catalog/entry/view.ts";
+import type { EntryView, LargeFields } from "../../catalog/entry/view.ts";
 import type { Subject } from "../subject/subject.ts";
 import type { RecordContext, RecordOf } from "./record.ts";
 import { areEntriesCut } from "./shown.ts";
@@ -42,23 +42,24 @@ const UTF8 = new TextEncoder();
 
 /** The strings of an entry's TXT record, each at most 255 bytes. Lists are split between items, and empty facts are left out. */
 function entryStrings(entry: EntryView): string[] {
+  const detail = entry.read("detail");
   const facts = [
     ...listStrings("namespace", [entry.key.namespace]),
     ...listStrings("scope", [SCOPE_NAMES[entry.scope]]),
-    ...listStrings("tags", entry.tags),
+    ...listStrings("tags", entry.read("tags")),
     ...listStrings("cluster_id", [entry.key.clusterId]),
     ...listStrings("node_id", [entry.nodeId]),
-    ...listStrings("spec_digest", entry.detail.case === "function" ? [entry.detail.value.specDigest] : []),
-    ...listStrings("capabilities", entry.capabilities),
+    ...listStrings("spec_digest", detail.case === "function" ? [detail.value.specDigest] : []),
+    ...listStrings("capabilities", entry.read("capabilities")),
   ];
-  return [...facts, ...metadataStrings(entry.metadata)];
+  return [...facts, ...metadataStrings(entry.read("metadata"))];
 }
 
 /** Keys of facts. Case does not matter (RFC 6763, 6.4). */
 const FACT_KEYS: ReadonlySet<string> = new Set(["namespace", "scope", "tags", "cluster_id", "node_id", "spec_digest", "capabilities"]);
 
 /** `key=value` of each pair that fits into a string, in the order of the keys. None may pass for a fact. */
-function metadataStrings(metadata: EntryView["metadata"]): string[] {
+function metadataStrings(metadata: LargeFields["metadata"]): string[] {
   return Object.entries(metadata)
     .filter(([key]) => !FACT_KEYS.has(key.toLowerCase()))
     .toSorted(([a], [b]) => (a < b ? -1 : 1))

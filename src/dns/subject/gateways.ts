@@ -48,5 +48,5 @@ export function gatewayHost({ targets }: EntryView): string | undefined {
 }
 
 function servesZone(entry: EntryView, zone: string): boolean {
-  return (entry.metadata[DNS_ZONES_KEY] ?? "").split(" ").includes(zone) && gatewayHost(entry) !== undefined;
+  return (entry.read("metadata")[DNS_ZONES_KEY] ?? "").split(" ").includes(zone) && gatewayHost(entry) !== undefined;
 }

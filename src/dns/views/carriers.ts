@@ -1,5 +1,6 @@
 /** What a resolver asked its upstream about names in DNS that no fetched name tells: who carries them as an alias, and what lies below them. */
 
+import type { EntryView } from "../../catalog/entry/view.ts";
 import { isAtOrBelow } from "../../catalog/query/name-order.ts";
 import type { Claim } from "../../discovery/alias-claim.ts";
 import { type NameView, plainName } from "../../discovery/dns-names.ts";
@@ -145,8 +146,9 @@ export function carriersFrom(
   const namespaces = new Set<string>();
   const claims: Claim[] = [];
   const atName: Carrier[] = [];
+  const namesOfEntry = ({ read }: EntryView) => read("aliases").flatMap((alias) => namesBelow(plainName(alias), name, zone));
   const sorted = told
-    .map((one) => ({ ...one, names: one.carrier.entry.aliases.map(plainName).flatMap((alias) => namesBelow(alias, name, zone)) }))
+    .map((one) => ({ ...one, names: namesOfEntry(one.carrier.entry) }))
     .toSorted((a, b) => Number(b.names.includes(name)) - Number(a.names.includes(name)));
   let sizeBytes = 0;
   let isCut = false;

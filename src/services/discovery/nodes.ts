@@ -128,6 +128,7 @@ function farNodes({ ingress, reads }: NodeParts, { caller, time }: CallContext, 
 
 function peerOf({ reads, loads }: NodeParts, record: CatalogRecord, { status, lastSeenWallMs }: Presence): Peer {
   const entry = reads.entry(record);
+  const detail = entry.read("detail");
   const load = loads.of(record.key) ?? entry.load;
   return create(PeerSchema, {
     nodeId: entry.nodeId,
@@ -135,7 +136,7 @@ function peerOf({ reads, loads }: NodeParts, record: CatalogRecord, { status, la
     region: entry.region,
     zone: entry.zone,
     scope: wireScope(scopeBetween(reads.node, record.traits)),
-    ...(entry.detail.case === "node" && { urls: [...entry.detail.value.advertisedUrls], transports: [...entry.detail.value.transports] }),
+    ...(detail.case === "node" && { urls: [...detail.value.advertisedUrls], transports: [...detail.value.transports] }),
     status: PeerStatus[enumName(status)],
     lastSeen: timestampFromMs(lastSeenWallMs),
     ...(load !== undefined && { load: wireLoad(load) }),

@@ -3,7 +3,7 @@ import { create, type DescField, fromBinary, type MessageInitShape, ScalarType, 
 import { TimestampSchema } from "@bufbuild/protobuf/wkt";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { newEntryKey, roomEntry, writeContent } from "../../../gen/waymark/catalog/v1/entry_codec.ts";
+import { newEntryKey, readEntry, roomEntry, writeContent } from "../../../gen/waymark/catalog/v1/entry_codec.ts";
 import { KIND_OF_DETAIL } from "../../../gen/waymark/catalog/v1/entry_kinds.ts";
 import { EntryKeySchema, EntrySchema, HealthStatus, Scope, TargetSchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import {
@@ -162,8 +162,15 @@ test("Names and bounds: what the server stamps is stamped whatever the client se
   expect(newEntry.key).toBe(["svc.market", "web", 1, "i-1", "c1"].join("\0"));
   expect(newEntry.traits).toMatchObject({ clusterId: "c1", region: "eu", nodeId: "n1", tenantId: "acme", zone: "eu-a" });
   expect(newEntry.content).toEqual(entryOf(PLAIN).content);
-  const view = decodeEntry(finishEntry(newEntry.content, TIMES), "live");
-  expect(view).toMatchObject({ nodeId: "n1", region: "eu", tenantId: "acme", zone: "eu-a", scope: SCOPE.ZONE, health: HEALTH.HEALTHY });
+  const sealed = finishEntry(newEntry.content, TIMES);
+  expect(decodeMessage(sealed).tenantId).toBe("acme");
+  expect(decodeEntry(sealed, "live")).toMatchObject({
+    nodeId: "n1",
+    region: "eu",
+    zone: "eu-a",
+    scope: SCOPE.ZONE,
+    health: HEALTH.HEALTHY,
+  });
   expect(entryOf({ ...PLAIN, zone: "eu-b" }).traits.zone).toBe("eu-b");
 });
 
@@ -266,6 +273,20 @@ test("Orphans: readers see ORPHANED while the origin is away", () => {
   expect(decodeEntry(stored({ ...PLAIN, health: HEALTH.MAINTENANCE }), "orphaned").health).toBe(HEALTH.MAINTENANCE);
 });
 
+test("a view and its large fields are those of the whole entry, whatever stands around them", () => {
+  fc.assert(
+    fc.property(entryInit, (init) => {
+      const sealed = stored(init);
+      const { key, scope, targets, region, zone, nodeId, health, aliases, capabilities, detail, metadata, tags } = readEntry(sealed).entry;
+      const view = decodeEntry(sealed, "live");
+      expect(view).toMatchObject({ key, scope, targets, region, zone, nodeId, health });
+      const large = [view.read("aliases"), view.read("capabilities"), view.read("detail"), view.read("metadata"), view.read("tags")];
+      expect(large).toEqual([aliases, capabilities, detail, metadata, tags]);
+    }),
+    { numRuns: runs(200) },
+  );
+});
+
 test("a view has what the other rooms look for", () => {
   const view = decodeEntry(
     stored({
@@ -276,11 +297,8 @@ test("a view has what the other rooms look for", () => {
     }),
     "live",
   );
-  expect(view).toMatchObject({
-    ttlMs: 5500,
-    detail: { value: { version: "1.2.3", specDigest: "sha256:ab" } },
-    load: { activeClients: 3, observedWallMs: WALL - 1 },
-  });
+  expect(view).toMatchObject({ ttlMs: 5500, load: { activeClients: 3, observedWallMs: WALL - 1 } });
+  expect(view.read("detail").value).toMatchObject({ version: "1.2.3", specDigest: "sha256:ab" });
   const node = decodeEntry(
     stored({
       key: { ...PLAIN.key, kind: KIND.NODE },
@@ -288,7 +306,7 @@ test("a view has what the other rooms look for", () => {
     }),
     "live",
   );
-  expect(node.detail.value).toMatchObject({ advertisedUrls: ["grpc://h:1"], transports: ["h2"] });
+  expect(node.read("detail").value).toMatchObject({ advertisedUrls: ["grpc://h:1"], transports: ["h2"] });
 });
 
 test("the key alone is the first bytes of an entry", () => {

@@ -2,11 +2,10 @@
 import { create } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { EntryKeySchema, EntrySchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
-import { FAILURE } from "../../../src/catalog/entry/checks.ts";
-import { decodeEntry, EntryStamper } from "../../../src/catalog/entry/codec.ts";
-import { type EntryView } from "../../../src/catalog/entry/view.ts";
+import { checksOf, FAILURE } from "../../../src/catalog/entry/checks.ts";
+import { EntryStamper } from "../../../src/catalog/entry/codec.ts";
 import type { MaintenanceOrder } from "../../../src/catalog/record/maintenance.ts";
-import { BODY, HEALTH } from "../../../src/catalog/record/record.ts";
+import { BODY, HEALTH, viewHealth } from "../../../src/catalog/record/record.ts";
 import { TraitsPool } from "../../../src/catalog/record/traits.ts";
 import type { OrderedMaintenance } from "../../../src/discovery/registrar/maintenance.ts";
 import { stampOf } from "../../../src/lib/hlc.ts";
@@ -31,9 +30,9 @@ function order(r: Registry, ordered: OrderedMaintenance, ms: number, name = "web
   return outcome?.kind === "refused" ? outcome.reason : (outcome?.kind ?? "");
 }
 
-function shown(r: Registry): EntryView | undefined {
+function shown(r: Registry) {
   const record = r.replica.view(WEB);
-  return record === undefined ? undefined : decodeEntry(r.replica.slab.view(record.at, record.sizeBytes), record.origin.life);
+  return record && { ...checksOf(r.replica.slab.view(record.at, record.sizeBytes)), health: viewHealth(record) };
 }
 
 /** Health as readers see it, what the client reported, and the reason. */

@@ -36,9 +36,7 @@ test.each([
   ({ type, count, names, name }) => {
     const maxBytes = 1024 * 1024;
     const responder = keeping(maxBytes);
-    const named = Array.from({ length: names }, (_, i) =>
-      crowd().map((entry) => ({ ...entry, key: { ...entry.key, name: `web${i}` }, aliases: [] })),
-    );
+    const named = Array.from({ length: names }, (_, i) => crowd(`web${i}`, []));
     const catalog = new CountingCatalog([...crowd(), ...named.flat()]);
     const counts = new Set<number>();
     for (let i = 0; i < count; i++) {

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { HEALTH } from "../../../src/catalog/record/record.ts";
+import { HEALTH, KIND } from "../../../src/catalog/record/record.ts";
 import { findSubject } from "../../../src/dns/subject/subject.ts";
 import { entryView, FakeDnsCatalog, nodeView } from "../../fakes/dns-catalog.ts";
 
@@ -31,7 +31,7 @@ test("an alias leads to the entry's own name, or nowhere when that cannot be wri
     entryView({ name: "web", aliases: ["shop"] }),
     entryView({ name: "X".repeat(40), aliases: ["long"] }),
     entryView({ name: "X".repeat(150), aliases: ["longer"] }),
-    { ...nodeView("n1", []), aliases: ["first"] },
+    entryView({ kind: KIND.NODE, namespace: "discovery.nodes", name: "n1", aliases: ["first"] }),
   ]);
   expect(findSubject("shop", "waymark", catalog)).toMatchObject({ kind: "alias", target: "web.market.waymark" });
   expect(findSubject("first", "waymark", catalog)).toMatchObject({ kind: "alias", target: "n1.node.waymark" });

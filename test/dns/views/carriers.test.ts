@@ -21,7 +21,7 @@ test("the answers of the upstream are kept within their bytes, the newest of the
 
 test("more than was told counts as something below, and a claim that does not count as nothing", () => {
   const view = { sees: () => true, counts: () => false };
-  const entry = { ...entryView({ name: "far", namespace: "x" }), aliases: ["A.b.waymark.", "deep.a.b"] };
+  const entry = entryView({ name: "far", namespace: "x", aliases: ["A.b.waymark.", "deep.a.b"] });
   const claim = { namespace: "x", scope: entry.scope, clusterId: "c1", region: "r1", tenant: "", isAdmins: false };
   const told = carriersFrom("a.b", "waymark", [{ carrier: { entry, claim }, sizeBytes: 100 }], { isMore: false, maxBytes: 1000 });
   expect(told.claims.map(({ name }) => name)).toEqual(["a.b", "deep.a.b"]);

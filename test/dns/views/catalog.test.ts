@@ -8,6 +8,7 @@ import { TraitsPool } from "../../../src/catalog/record/traits.ts";
 import { DnsNames } from "../../../src/discovery/dns-names.ts";
 import { Reads } from "../../../src/discovery/reads.ts";
 import { encodeLabel } from "../../../src/dns/names/labels.ts";
+import { setsAt } from "../../../src/dns/plan/answer.ts";
 import { DEFAULT_VIEW } from "../../../src/dns/subject/view.ts";
 import { dnsCatalog } from "../../../src/dns/views/catalog.ts";
 import { CredentialViews } from "../../../src/dns/views/credential-views.ts";
@@ -15,7 +16,8 @@ import type { ViewerOfView } from "../../../src/dns/views/views.ts";
 import { anonymousCaller } from "../../../src/policy/identity/caller.ts";
 import { NO_POLICY, Policy } from "../../../src/policy/set/verdict.ts";
 import { type NodeFactsToPublish, nodeEntry } from "../../../src/services/node-entry.ts";
-import { entryView } from "../../fakes/dns-catalog.ts";
+import { decodedChars, largeFields } from "../../fakes/decoded-text.ts";
+import { entryView, TEST_DNS_SETTINGS } from "../../fakes/dns-catalog.ts";
 import { BOUNDS } from "../../fakes/options.ts";
 import { rule, set } from "../../fakes/policies.ts";
 import { at, draftAt, Registry, WALL } from "../../fakes/registry.ts";
@@ -109,6 +111,39 @@ test("for large entries, a TXT query reads only a bounded number and sets TC, an
     expect(count).toBeLessThan(150);
     expect(isTruncated).toBe(true);
   }
+});
+
+test("of large entries, only a question for texts decodes more than targets and what orders them", () => {
+  const { put, viewing } = open([]);
+  const count = 1_000;
+  for (let i = 0; i < count; i++)
+    put({ name: "web", instanceId: `${i}` }, { ...largeFields(), targets: [{ ...target(`10.0.${i >> 8}.${i & 255}`), protocol: "http" }] });
+  const catalog = viewing({ view: DEFAULT_VIEW, caller: anonymousCaller("c1", "") });
+  const asked = (type: "A" | "AAAA" | "HTTPS" | "PTR" | "SRV" | "SVCB" | "TXT", name: string) => {
+    let answerCount = 0;
+    const chars = decodedChars(() => {
+      answerCount = ask(newResponder(), catalog, type, name).answers.length;
+    });
+    return { answerCount, isLight: chars / count < 150 };
+  };
+  for (const type of ["A", "AAAA", "HTTPS", "SVCB"] as const)
+    expect(asked(type, "web.svc.waymark")).toEqual({ answerCount: type === "A" ? count : 0, isLight: true });
+  expect(asked("SRV", "_svc._tcp.web.svc.waymark")).toEqual({ answerCount: count, isLight: true });
+  expect(asked("PTR", "_svc._tcp.web.svc.waymark")).toEqual({ answerCount: 500, isLight: true });
+  expect(asked("TXT", "web.svc.waymark").isLight).toBe(false);
+});
+
+test("the sets of a name in a transfer are those of the turn in which it was read, whatever changes while they are sent", () => {
+  const { put, catalog } = open([]);
+  const putWith = (tag: string) => put({ name: "web" }, { tags: [tag], targets: [target("10.0.0.1")] });
+  putWith("before");
+  const strings: string[] = [];
+  for (const records of setsAt("web.svc.waymark", "waymark", { catalog, settings: TEST_DNS_SETTINGS })) {
+    for (const record of records) if (record.type === "TXT") strings.push(...record.data.strings);
+    // The slab gives the bytes of the first of these to the last.
+    for (const tag of ["during", "later1"]) putWith(tag);
+  }
+  expect(strings).toContain("tags=before");
 });
 
 test.each([

@@ -1141,8 +1141,11 @@ export interface ReadEntry {
   readonly contentBytes: number;
 }
 
-/** Reads a sealed entry. Refuses what is never written: singular messages twice, content after load, registered_at, updated_at. */
-export function readEntry(bytes: Uint8Array): ReadEntry {
+/**
+ * Reads a sealed entry. Refuses singular messages that are there twice, and content after load, registered_at, updated_at, which are never written. Fields whose
+ * bit is not set in `fields`, by their numbers, are skipped.
+ */
+export function readEntry(bytes: Uint8Array, fields = ~0): ReadEntry {
   const reader = new WireReader(bytes);
   const value = newEntry();
   let contentBytes = 0;
@@ -1153,109 +1156,111 @@ export function readEntry(bytes: Uint8Array): ReadEntry {
     const isTailField = tag === 130 || tag === 138 || tag === 146;
     if (isTail && !isTailField) throw misplaced(`content after load or times at byte ${from}`);
     isTail = isTailField;
-    switch (tag) {
-      case 10:
-        once(value.key, "key");
-        value.key = readEntryKey(reader);
-        break;
-      case 16:
-        value.scope = reader.varint();
-        break;
-      case 26:
-        value.targets = grown(value.targets, readTarget(reader));
-        break;
-      case 34:
-        value.tags = grown(value.tags, reader.text());
-        break;
-      case 42:
-        value.capabilities = grown(value.capabilities, reader.text());
-        break;
-      case 50:
-        value.resources = grown(value.resources, reader.text());
-        break;
-      case 58:
-        readPair(reader, value.metadata);
-        break;
-      case 66:
-        once(value.ttl, "ttl");
-        value.ttl = readTime(reader);
-        break;
-      case 74:
-        value.aliases = grown(value.aliases, reader.text());
-        break;
-      case 82:
-        value.clusterId = reader.text();
-        break;
-      case 90:
-        value.region = reader.text();
-        break;
-      case 98:
-        value.zone = reader.text();
-        break;
-      case 106:
-        value.nodeId = reader.text();
-        break;
-      case 114:
-        value.tenantId = reader.text();
-        break;
-      case 120:
-        value.health = reader.varint();
-        break;
-      case 130:
-        once(value.load, "load");
-        value.load = readLoadReport(reader);
-        break;
-      case 138:
-        once(value.registeredAt, "registered_at");
-        value.registeredAt = readTime(reader);
-        break;
-      case 146:
-        once(value.updatedAt, "updated_at");
-        value.updatedAt = readTime(reader);
-        break;
-      case 154:
-        once(value.detail.case, "detail");
-        value.detail = { case: "service", value: readServiceDetail(reader) };
-        break;
-      case 162:
-        once(value.detail.case, "detail");
-        value.detail = { case: "function", value: readFunctionDetail(reader) };
-        break;
-      case 170:
-        once(value.detail.case, "detail");
-        value.detail = { case: "topic", value: readTopicDetail(reader) };
-        break;
-      case 178:
-        once(value.detail.case, "detail");
-        value.detail = { case: "queue", value: readQueueDetail(reader) };
-        break;
-      case 186:
-        once(value.detail.case, "detail");
-        value.detail = { case: "cache", value: readCacheDetail(reader) };
-        break;
-      case 194:
-        once(value.detail.case, "detail");
-        value.detail = { case: "node", value: readNodeDetail(reader) };
-        break;
-      case 200:
-        value.registeredByAdmin = reader.varint() !== 0;
-        break;
-      case 210:
-        value.checks = grown(value.checks, readCheck(reader));
-        break;
-      case 216:
-        value.reportedHealth = reader.varint();
-        break;
-      case 226:
-        value.checkStates = grown(value.checkStates, readCheckState(reader));
-        break;
-      case 234:
-        once(value.maintenance, "maintenance");
-        value.maintenance = readMaintenance(reader);
-        break;
-      default:
-        reader.skipUnknown(tag, 29);
-    }
+    if ((fields & (1 << (tag >> 3))) === 0) reader.skip(tag);
+    else
+      switch (tag) {
+        case 10:
+          once(value.key, "key");
+          value.key = readEntryKey(reader);
+          break;
+        case 16:
+          value.scope = reader.varint();
+          break;
+        case 26:
+          value.targets = grown(value.targets, readTarget(reader));
+          break;
+        case 34:
+          value.tags = grown(value.tags, reader.text());
+          break;
+        case 42:
+          value.capabilities = grown(value.capabilities, reader.text());
+          break;
+        case 50:
+          value.resources = grown(value.resources, reader.text());
+          break;
+        case 58:
+          readPair(reader, value.metadata);
+          break;
+        case 66:
+          once(value.ttl, "ttl");
+          value.ttl = readTime(reader);
+          break;
+        case 74:
+          value.aliases = grown(value.aliases, reader.text());
+          break;
+        case 82:
+          value.clusterId = reader.text();
+          break;
+        case 90:
+          value.region = reader.text();
+          break;
+        case 98:
+          value.zone = reader.text();
+          break;
+        case 106:
+          value.nodeId = reader.text();
+          break;
+        case 114:
+          value.tenantId = reader.text();
+          break;
+        case 120:
+          value.health = reader.varint();
+          break;
+        case 130:
+          once(value.load, "load");
+          value.load = readLoadReport(reader);
+          break;
+        case 138:
+          once(value.registeredAt, "registered_at");
+          value.registeredAt = readTime(reader);
+          break;
+        case 146:
+          once(value.updatedAt, "updated_at");
+          value.updatedAt = readTime(reader);
+          break;
+        case 154:
+          once(value.detail.case, "detail");
+          value.detail = { case: "service", value: readServiceDetail(reader) };
+          break;
+        case 162:
+          once(value.detail.case, "detail");
+          value.detail = { case: "function", value: readFunctionDetail(reader) };
+          break;
+        case 170:
+          once(value.detail.case, "detail");
+          value.detail = { case: "topic", value: readTopicDetail(reader) };
+          break;
+        case 178:
+          once(value.detail.case, "detail");
+          value.detail = { case: "queue", value: readQueueDetail(reader) };
+          break;
+        case 186:
+          once(value.detail.case, "detail");
+          value.detail = { case: "cache", value: readCacheDetail(reader) };
+          break;
+        case 194:
+          once(value.detail.case, "detail");
+          value.detail = { case: "node", value: readNodeDetail(reader) };
+          break;
+        case 200:
+          value.registeredByAdmin = reader.varint() !== 0;
+          break;
+        case 210:
+          value.checks = grown(value.checks, readCheck(reader));
+          break;
+        case 216:
+          value.reportedHealth = reader.varint();
+          break;
+        case 226:
+          value.checkStates = grown(value.checkStates, readCheckState(reader));
+          break;
+        case 234:
+          once(value.maintenance, "maintenance");
+          value.maintenance = readMaintenance(reader);
+          break;
+        default:
+          reader.skipUnknown(tag, 29);
+      }
     if (!isTail) contentBytes = reader.at;
   }
   return { entry: value, contentBytes };

@@ -32,9 +32,10 @@ export function ingressNodes(
     .flatMap((nodeId) => {
       const record = lookup.find(keyText({ kind: KIND.NODE, namespace: NODES_NAMESPACE, name: nodeId, instanceId: nodeId, clusterId }));
       if (record?.body !== BODY.ENTRY) return [];
-      const { detail, scope, capabilities, tags } = decodeEntry(slab.view(record.at, record.sizeBytes), record.origin.life);
+      const entry = decodeEntry(slab.view(record.at, record.sizeBytes), record.origin.life);
+      const detail = entry.read("detail");
       const urls = detail.case === "node" ? detail.value.advertisedUrls.filter((url) => !INNER.test(url)) : [];
-      return urls.length === 0 ? [] : [{ urls, scope, capabilities, tags }];
+      return urls.length === 0 ? [] : [{ urls, scope: entry.scope, capabilities: entry.read("capabilities"), tags: entry.read("tags") }];
     })
     .slice(0, MAX_INGRESS);
 }
