@@ -3,7 +3,7 @@ import { type EntryKey, keyParts } from "../../catalog/record/record.ts";
 import type { FabricEvent } from "../../fabric/io-types.ts";
 import type { MemberStatus, MemberUpdate } from "../../fabric/wire/messages.ts";
 import type { Log } from "../../lib/log.io.ts";
-import { subjectOf } from "../../policy/audit/record.ts";
+import { NODE_ACT, subjectOf } from "../../policy/audit/record.ts";
 import type { HandedOver } from "../core/departure.ts";
 import type { Told } from "../core-io.ts";
 import { type NodeCore, now } from "../rooms.io.ts";
@@ -47,21 +47,14 @@ export class FabricEvents {
   #record({ name, detail }: Pick<FabricEvent, "detail" | "name">, eventId: string): void {
     const facts = Object.entries(detail).map(([key, value]) => `${key}=${value}`);
     this.#core.audit?.record({
-      atWallMs: now().wallMs,
-      kind: "admin",
       // The name that a stranger gives itself is in the detail.
-      principal: "",
-      tenant: "",
+      ...NODE_ACT,
+      atWallMs: now().wallMs,
       source: `${detail["address"] ?? ""}`,
       action: `mesh.${name}`.slice(0, MAX_ACTION_CHARS),
-      namespace: "",
       outcome: REFUSALS.has(name) ? "denied" : "noted",
       reason: `${detail["reason"] ?? name}`,
-      rule: "",
-      before: "",
-      after: "",
       detail: [...facts, `event=${eventId}`].join(" "),
-      requestId: "",
       subjects: subjectOfEvent(detail),
     });
   }

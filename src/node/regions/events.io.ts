@@ -1,5 +1,6 @@
 /** Counts what a node says and takes of summaries, and tells the audit of exports, withdrawals and refusals. */
 import type { Log } from "../../lib/log.io.ts";
+import { NODE_ACT } from "../../policy/audit/record.ts";
 import type { Draft } from "../../summary/building/drafts.ts";
 import type { RefusalEvent } from "../../summary/held/refusals.ts";
 import { SUMMARY_REFUSALS } from "../../summary/summary.ts";
@@ -43,7 +44,7 @@ function exported({ metrics, audit }: NodeCore, { facts, cause }: Draft): void {
   const { namespace, serviceId, withdrawn, policyNumber, policyRule, endpointCount } = facts;
   metrics.inc("discovery_summary_exports_total", { outcome: withdrawn ? "withdrawn" : "exported" });
   audit?.record({
-    ...NOBODY,
+    ...NODE_ACT,
     atWallMs: now().wallMs,
     action: withdrawn ? "summary.withdraw" : "summary.export",
     namespace,
@@ -58,7 +59,7 @@ function refused({ audit }: NodeCore, log: Log, { why, atWallMs, source, via, na
   log.warn({ reason: why, source, via, namespace, name }, "summary not taken");
   const detail = `source=${source} service=${name}`;
   audit?.record({
-    ...NOBODY,
+    ...NODE_ACT,
     atWallMs,
     action: "summary.take",
     source: via,
@@ -69,17 +70,3 @@ function refused({ audit }: NodeCore, log: Log, { why, atWallMs, source, via, na
     detail,
   });
 }
-
-/** An act of the node itself. */
-const NOBODY = {
-  kind: "admin",
-  principal: "",
-  tenant: "",
-  source: "",
-  outcome: "noted",
-  rule: "",
-  before: "",
-  after: "",
-  requestId: "",
-  subjects: "",
-} as const;

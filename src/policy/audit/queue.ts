@@ -1,23 +1,10 @@
 /** Audit events on their way to the disk: a bounded queue, which counts the events that it loses and records the loss in the log itself. */
 import { counted } from "../../lib/counted.ts";
 import { assert } from "../../lib/errors.ts";
-import type { AuditEvent } from "./record.ts";
+import { type AuditEvent, NODE_ACT } from "./record.ts";
 
 /** The event that stands for lost events, without its time and reason. */
-export const LOSS = {
-  kind: "admin",
-  principal: "",
-  tenant: "",
-  source: "",
-  action: "audit.lost",
-  namespace: "",
-  outcome: "noted",
-  rule: "",
-  before: "",
-  after: "",
-  requestId: "",
-  subjects: "",
-} as const satisfies Partial<AuditEvent>;
+export const LOSS = { ...NODE_ACT, action: "audit.lost" } as const;
 
 /** Maximum total length of the subjects of all queued events, in UTF-16 units. Without this bound, 10,000 events may have 1.5 GB of subjects. */
 const MAX_SUBJECT_CHARS = 32 * 1024 * 1024;

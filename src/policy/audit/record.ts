@@ -55,6 +55,22 @@ export function splitSubjects(subjects: string): readonly string[] {
   return subjects === "" ? [] : subjects.split("\n");
 }
 
+/** An act of the node itself, of which no more is known than that it happened. */
+export const NODE_ACT = {
+  kind: "admin",
+  principal: "",
+  tenant: "",
+  source: "",
+  namespace: "",
+  outcome: "noted",
+  reason: "",
+  rule: "",
+  before: "",
+  after: "",
+  requestId: "",
+  subjects: "",
+} as const satisfies Partial<AuditEvent>;
+
 /** The event of a caller's act. */
 export function accessEvent(
   { principal, tenant, address }: Caller,
@@ -62,8 +78,7 @@ export function accessEvent(
     Partial<Pick<AuditEvent, "requestId" | "subjects">>,
   { wallMs }: Pick<Time, "wallMs">,
 ): AuditEvent {
-  const who = { principal, tenant, source: address };
-  return { requestId: "", subjects: "", ...act, ...who, atWallMs: wallMs, kind: "access", before: "", after: "" };
+  return { ...NODE_ACT, ...act, kind: "access", principal, tenant, source: address, atWallMs: wallMs };
 }
 
 /** An event in its place in the chain. */
