@@ -4,10 +4,12 @@
  */
 import { NEVER, type Time } from "../../lib/machine.ts";
 import { bucketOfNumber } from "../../summary/hashes.ts";
+import type { DigestFilter, Listed } from "../../summary/held/digests.ts";
+import type { Via } from "../../summary/held/options.ts";
 import type { BorderFrame } from "../wire/messages.ts";
 import { type BorderCounts, type BorderOptions, LOOKED_A_SLICE } from "./options.ts";
 import type { Outbox } from "./outbox.ts";
-import type { BorderSummaries, DigestFilter, Listed, Via } from "./ports.ts";
+import type { BorderSummaries } from "./ports.ts";
 import type { Terms } from "./terms.ts";
 
 export interface ComparableParts {

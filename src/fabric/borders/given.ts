@@ -3,8 +3,8 @@
  * its source makes more of them. What it is given again comes out of a bucket for each source, because a neighbour may refuse it, or say so, for ever.
  */
 import type { KeyText } from "../../catalog/record/record.ts";
+import type { Listed } from "../../summary/held/digests.ts";
 import { Allowance, type BorderOptions, LOOKED_A_SLICE } from "./options.ts";
-import type { Listed } from "./ports.ts";
 
 /** What a comparison found. */
 export interface Found {

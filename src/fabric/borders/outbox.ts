@@ -5,10 +5,12 @@
 import { SCOPE } from "../../catalog/entry/scope.ts";
 import { type KeyText, keyParts } from "../../catalog/record/record.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
+import type { DigestFilter } from "../../summary/held/digests.ts";
+import type { HeldSeal, Via } from "../../summary/held/options.ts";
 import { MAX_HOPS, type Sealed } from "../../summary/summary.ts";
 import type { BorderFrame } from "../wire/messages.ts";
 import type { BorderCounts, BorderOptions } from "./options.ts";
-import type { BorderSummaries, DigestFilter, HeldSeal, Via } from "./ports.ts";
+import type { BorderSummaries } from "./ports.ts";
 
 export interface OutboxParts {
   readonly summaries: BorderSummaries;

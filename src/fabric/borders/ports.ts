@@ -1,65 +1,9 @@
 /** What border links need of the summaries that their node holds. `HeldSummaries` of the room summary is one. */
-import type { Scope } from "../../catalog/entry/scope.ts";
 import type { KeyText } from "../../catalog/record/record.ts";
 import type { Time } from "../../lib/machine.ts";
+import type { Digest, DigestFilter, Listed } from "../../summary/held/digests.ts";
+import type { HeldBeacon, HeldSeal, Taken, Via } from "../../summary/held/options.ts";
 import type { Sealed, SummaryRefusal } from "../../summary/summary.ts";
-
-/** The cluster at the other end of a border link, and its region, as the settings name them. */
-export interface Via {
-  readonly cluster: string;
-  readonly region: string;
-}
-
-/** What this node holds of a key: its highest version, whether readers are shown it or not. */
-export interface HeldSeal {
-  readonly key: KeyText;
-  readonly source: string;
-  readonly namespace: string;
-  /** Of a beacon GLOBAL. */
-  readonly channel: Scope;
-  readonly version: number;
-  readonly isBeacon: boolean;
-  readonly isWithdrawn: boolean;
-  /** Borders that it passed. */
-  readonly hops: number;
-  seal(): Sealed;
-}
-
-/** The newest beacon of a source that is not lost. */
-export interface HeldBeacon extends HeldSeal {
-  /** Since this region took it, or since it was made here. */
-  readonly ageMs: number;
-  /** The fewest with which any node of this region holds it: 1 where one of them hears the source itself. */
-  readonly hops: number;
-}
-
-/** Which summaries a digest is about. Only those on channel GLOBAL are. One filter always answers the same for the same. */
-export interface DigestFilter {
-  passes(source: string, namespace: string): boolean;
-}
-
-export interface Digest {
-  /** The sum of the contributions (`summary/hashes.ts`). */
-  readonly digest: bigint;
-  readonly count: number;
-  /** The same by the bucket of the key. */
-  readonly buckets: readonly bigint[];
-}
-
-export interface Listed {
-  readonly key: KeyText;
-  readonly hash: bigint;
-  readonly version: number;
-  /** The revision of its last change. */
-  readonly order: number;
-  /** Its source took it back. Digests leave it out. */
-  readonly isWithdrawn: boolean;
-}
-
-export type Taken =
-  | { readonly kind: "taken" | "known" }
-  /** `olderThan`: the key of which a higher version is held. */
-  | { readonly kind: "refused"; readonly why: SummaryRefusal; readonly olderThan?: KeyText };
 
 export interface BorderSummaries {
   /** Moves with each change of what is held. */

@@ -1,6 +1,8 @@
 /** What two nodes say to each other on one border link (docs/design/summaries.md, What crosses a border). */
 import type { KeyText } from "../../catalog/record/record.ts";
 import type { Time } from "../../lib/machine.ts";
+import type { DigestFilter } from "../../summary/held/digests.ts";
+import type { Taken } from "../../summary/held/options.ts";
 import type { SummaryRefusal } from "../../summary/summary.ts";
 import type { FabricOutput } from "../io-types.ts";
 import type { ChannelNews, ChannelSession } from "../links/channel.ts";
@@ -11,7 +13,6 @@ import { Comparing, type ComparingParts } from "./comparing.ts";
 import { Inbox, type Item } from "./inbox.ts";
 import { Allowance } from "./options.ts";
 import { Outbox, type OutboxParts } from "./outbox.ts";
-import type { DigestFilter, Taken } from "./ports.ts";
 import { isMoreThan } from "./rules/reach.ts";
 import { allWhenEmpty, type Filters } from "./rules/rules.ts";
 import { Standstills } from "./standstills.ts";

@@ -101,8 +101,9 @@ export interface HeldSeal {
 
 /** The newest beacon of a source that is not dropped. */
 export interface HeldBeacon extends HeldSeal {
+  /** Since this region took it, or since it was made here. */
   readonly ageMs: number;
-  /** The fewest with which any node of this region holds it. */
+  /** The fewest with which any node of this region holds it: 1 where one of them hears the source itself. */
   readonly hops: number;
 }
 

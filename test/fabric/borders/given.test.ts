@@ -3,8 +3,8 @@ import { expect, test } from "vitest";
 import { KIND, keyParts } from "../../../src/catalog/record/record.ts";
 import { Given } from "../../../src/fabric/borders/given.ts";
 import { BORDER_FIXED } from "../../../src/fabric/borders/options.ts";
-import type { Listed } from "../../../src/fabric/borders/ports.ts";
 import { EndedTerms } from "../../../src/fabric/borders/terms.ts";
+import type { Listed } from "../../../src/summary/held/digests.ts";
 import { recordKey } from "../../../src/summary/keys.ts";
 
 const HOUR = 3_600_000;

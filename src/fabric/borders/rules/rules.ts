@@ -1,8 +1,9 @@
 /** Which namespaces a side of a border exports, and what both sides therefore compare (docs/design/summaries.md, What crosses a border). */
 import type { Time } from "../../../lib/machine.ts";
+import type { DigestFilter } from "../../../summary/held/digests.ts";
 import type { Border } from "../border.ts";
 import { Allowance, type BorderOptions } from "../options.ts";
-import type { BorderSummaries, DigestFilter } from "../ports.ts";
+import type { BorderSummaries } from "../ports.ts";
 import { EVERYTHING, Patterns } from "./patterns.ts";
 
 /** The patterns of `import` or `export` in the settings, of which an empty list stands for all. Export rules are told to the other side so. */

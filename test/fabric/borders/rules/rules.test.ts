@@ -1,8 +1,8 @@
 /** What the rules of borders let out and in, as tables. */
 import { expect, test } from "vitest";
-import type { DigestFilter } from "../../../../src/fabric/borders/ports.ts";
 import { Patterns } from "../../../../src/fabric/borders/rules/patterns.ts";
 import { Filters, importRule } from "../../../../src/fabric/borders/rules/rules.ts";
+import type { DigestFilter } from "../../../../src/summary/held/digests.ts";
 
 test.each([
   { patterns: ["*"], covers: ["a", "a.b"], not: [] },
