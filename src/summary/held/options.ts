@@ -2,8 +2,8 @@
 
 import type { Scope } from "../../catalog/entry/scope.ts";
 import type { KeyText } from "../../catalog/record/record.ts";
-import type { Time } from "../../lib/machine.ts";
-import type { Context, Signer } from "../../seal/signer.ts";
+import type { KeyRegistry } from "../../seal/key-registry.ts";
+import type { Signer } from "../../seal/signer.ts";
 import type { Sealed, SummaryKey, SummaryRefusal } from "../summary.ts";
 
 export interface HeldOptions {
@@ -31,29 +31,7 @@ export interface HeldOptions {
 }
 
 /** The keys of clusters, as the settings have them and as they were announced. */
-export interface ClusterKeys {
-  /** Why the signature is not one by a key of that cluster that counts now. */
-  refusal(
-    cluster: string,
-    keyId: string,
-    context: Context,
-    signed: Uint8Array,
-    signature: Uint8Array,
-    wallMs: number,
-  ): "unknown_key" | "bad_signature" | undefined;
-  /** The regions of all clusters that the settings name. */
-  allRegions(): Iterable<string>;
-  /** The region of a cluster by the settings. */
-  regionOf(cluster: string): string | undefined;
-  /** Whether the settings name a key of the cluster, so that nothing of it counts without a signature. */
-  hasKeys(cluster: string): boolean;
-  /** Whether the key is one of the cluster that counts at this time. */
-  counts(cluster: string, keyId: string, wallMs: number): boolean;
-  /** The announcements that count. */
-  announcements(wallMs: number): readonly Pick<Sealed, "signed" | "signature">[];
-  /** Counts an announced key, or says why not. One that counts already may be announced again. */
-  announce(sealed: Sealed, time: Pick<Time, "wallMs">): SummaryRefusal | undefined;
-}
+export type ClusterKeys = Pick<KeyRegistry, "allRegions" | "announce" | "announcements" | "counts" | "hasKeys" | "refusal" | "regionOf">;
 
 export interface HeldParts {
   readonly keys: ClusterKeys;

@@ -54,12 +54,15 @@ export class HeldSummaries {
   }
 
   // ---- what borders bring ----
-  /** A summary that a border link brought. The border that it has just passed is counted here. */
+  /**
+   * A summary that a border link brought. Its hops are counted here: 1 from the source's own cluster, else one more than the neighbour said, and at least 2. So all nodes of a
+   * region see whether it hears a source directly. What has passed 8 is refused.
+   */
   take(sealed: Sealed, via: Via, time: Time): Taken {
     return this.#taking.take("summary", sealed, via, time);
   }
 
-  /** A beacon, which the other end has had for so long. */
+  /** A beacon. `ageMs`: for how long the neighbour has had it. That counts here too, so that no relay makes a source younger. */
   takeBeacon(sealed: Sealed, via: Via, time: Time, ageMs: number): Taken {
     return this.#taking.take("beacon", sealed, via, time, ageMs);
   }
@@ -211,7 +214,10 @@ export class HeldSummaries {
     return this.#keeping.changes.revision;
   }
 
-  /** Visits the keys whose version changed after a revision, oldest change first, until `visit` returns false. What is only shown or hidden is not visited. */
+  /**
+   * Visits the keys whose version changed after a revision, oldest change first, until `visit` returns false. What only became visible or hidden is not
+   * visited, and what is not verified here yet is visited once it is.
+   */
   changesSince(revision: number, visit: (held: HeldSeal, revision: number) => boolean): void {
     this.#keeping.changes.since(revision, (key, order) => {
       const held = this.find(key);
@@ -219,7 +225,7 @@ export class HeldSummaries {
     });
   }
 
-  /** The beacons of the sources that are not dropped. */
+  /** The beacons of the sources that are not dropped, at most 256. */
   beacons({ monoMs }: Time): readonly HeldBeacon[] {
     return this.#keeping.sources.all.flatMap(({ id, isHeard, state, receiptMonoMs }) => {
       const held = isHeard && state !== "dropped" ? this.find(beaconKey(id)) : undefined;
@@ -256,7 +262,7 @@ export class HeldSummaries {
     return source === undefined || sources.stateAt(source, time) !== "fresh" ? 0 : source.receiptMonoMs + source.ttlMs - time.monoMs;
   }
 
-  /** Moves when a source is heard of that was dropped. */
+  /** Moves when a source is heard of that was dropped. What came of it before was refused. */
   get resumedCount(): number {
     return this.#keeping.sources.resumedCount;
   }
@@ -273,7 +279,10 @@ export class HeldSummaries {
     }));
   }
 
-  /** Of the live summaries that pass a filter. Undefined while it is being summed for the first time. */
+  /**
+   * Over what is live: neither withdrawn, nor past its end, nor of a source that was dropped. Hidden or not. Undefined while it is being summed for the
+   * first time.
+   */
   digest(filter: DigestFilter): Digest | undefined {
     return this.#keeping.digests.find(filter);
   }
@@ -283,7 +292,7 @@ export class HeldSummaries {
     this.#keeping.digests.letGo(filter);
   }
 
-  /** What is held of the keys in some buckets, in slices: call until it is done. */
+  /** What is held of the keys in some buckets, withdrawals too, in slices: call until it is done. */
   list(filter: DigestFilter, buckets: ReadonlySet<number>): Generator<void, readonly Listed[]> {
     return this.#keeping.digests.list(filter, buckets);
   }
