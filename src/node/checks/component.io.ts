@@ -16,8 +16,8 @@ import { Prober } from "./prober.io.ts";
 export type ChecksCore = Pick<NodeCore, "checks" | "driver" | "metrics">;
 
 export function openChecks({ checks }: Settings, core: ChecksCore, log: Log): Component {
-  const probes = new ProbeRunner(core.driver, new Prober(new Reach(checks.allowed)), log);
-  const unfollow = core.driver.follow((told) => follow(told, probes, log));
+  const prober = new Prober(new Reach(checks.allowed));
+  const unfollow = core.driver.follow((told) => follow(told, core, prober, log));
   return {
     start: () => {
       const { unwatched } = core.checks.counts();
@@ -25,7 +25,7 @@ export function openChecks({ checks }: Settings, core: ChecksCore, log: Log): Co
     },
     stop: () => {
       unfollow();
-      probes.close();
+      prober.close();
     },
     readiness: () => {
       const detail = detailOf(core);
@@ -38,9 +38,9 @@ export function openChecks({ checks }: Settings, core: ChecksCore, log: Log): Co
 
 const UNWATCHED = "entries that were kept have checks, and nobody runs them: checks.enabled is false";
 
-function follow(told: Told, probes: ProbeRunner, log: Log): void {
-  if (told.kind === "probe") void probes.run(told);
-  if (told.kind === "cutProbe") probes.cut(told.id);
+function follow(told: Told, { driver }: ChecksCore, prober: Prober, log: Log): void {
+  if (told.kind === "probe") void run(told, driver, prober, log);
+  if (told.kind === "cutProbe") prober.cut(told.id);
   if (told.kind !== "doubt") return;
   const { owner = "all", checkCount, swayingCount } = told;
   if (told.isDoubting)
@@ -51,43 +51,16 @@ function follow(told: Told, probes: ProbeRunner, log: Log): void {
   else log.info({ owner, checkCount, swayingCount }, "self-doubt ended: checks change state again");
 }
 
-/** Runs the probes. Running probes are listed by the ids of their orders. */
-class ProbeRunner {
-  readonly #driver: ChecksCore["driver"];
-  readonly #prober: Prober;
-  readonly #log: Log;
-  readonly #cuts = new Map<number, AbortController>();
-
-  constructor(driver: ChecksCore["driver"], prober: Prober, log: Log) {
-    this.#driver = driver;
-    this.#prober = prober;
-    this.#log = log;
+/** Never rejects, except for a bug that ends the process. */
+async function run({ id, probe }: OrderedProbe, driver: ChecksCore["driver"], prober: Prober, log: Log): Promise<void> {
+  let outcome = failed(FAILURE.REFUSED);
+  try {
+    outcome = await prober.probe(probe, { id, onResolved: () => driver.input({ kind: "resolved", id }) });
+  } catch (error) {
+    rethrowBroken(error);
+    log.error({ err: error, kind: probe.kind }, "probe failed");
   }
-
-  /** Never rejects, except for a bug that ends the process. */
-  async run({ id, probe }: OrderedProbe): Promise<void> {
-    const cut = new AbortController();
-    this.#cuts.set(id, cut);
-    let outcome = failed(FAILURE.REFUSED);
-    try {
-      const onResolved = () => this.#driver.input({ kind: "resolved", id });
-      outcome = await this.#prober.probe(probe, { cut: cut.signal, onResolved });
-    } catch (error) {
-      rethrowBroken(error);
-      this.#log.error({ err: error, kind: probe.kind }, "probe failed");
-    }
-    this.#cuts.delete(id);
-    this.#driver.input({ kind: "probed", id, outcome });
-  }
-
-  /** Stops a probe. Its outcome no longer counts. */
-  cut(id: number): void {
-    this.#cuts.get(id)?.abort();
-  }
-
-  close(): void {
-    this.#prober.close();
-  }
+  driver.input({ kind: "probed", id, outcome });
 }
 
 /** Undefined while there is nothing to say: no entry has checks. */

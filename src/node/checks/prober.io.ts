@@ -50,7 +50,8 @@ const GRPC_LIMITS: ClientLimits = {
 };
 
 interface ProbeHooks {
-  readonly cut?: AbortSignal;
+  /** For `cut`. */
+  readonly id?: number;
   readonly onResolved?: () => void;
 }
 
@@ -90,7 +91,8 @@ class Failed extends Error {
 export class Prober {
   readonly #reach: Reach;
   readonly #resolve: Resolve;
-  readonly #attempts = new Map<Attempt, (outcome: Outcome) => void>();
+  /** Ends what is under way, by its id; without one, by its attempt. */
+  readonly #ends = new Map<Attempt | number, (outcome: Outcome) => void>();
 
   constructor(reach: Reach, resolve: Resolve = systemAddresses) {
     this.#reach = reach;
@@ -98,27 +100,31 @@ export class Prober {
   }
 
   /**
-   * Never rejects, except for a bug. Resolves within the timeout of the probe, or when `cut` is aborted. `onResolved` is called when the name look-up has ended, possibly
-   * after the outcome, because a look-up cannot be stopped.
+   * Never rejects, except for a bug. Resolves within the timeout of the probe, or when it is cut. `onResolved` is called when the name
+   * look-up has ended, possibly after the outcome, because a look-up cannot be stopped.
    */
-  async probe(probe: Probe, { cut, onResolved = () => {} }: ProbeHooks = {}): Promise<Outcome> {
+  async probe(probe: Probe, { id, onResolved = () => {} }: ProbeHooks = {}): Promise<Outcome> {
     const attempt = new Attempt(onResolved);
     const late = Promise.withResolvers<Outcome>();
-    this.#attempts.set(attempt, late.resolve);
-    cut?.addEventListener("abort", () => late.resolve(failed(FAILURE.TIMEOUT)));
+    this.#ends.set(id ?? attempt, late.resolve);
     const timer = patientTimeout(() => late.resolve(failed(FAILURE.TIMEOUT)), probe.timeoutMs);
     try {
       return await Promise.race([this.#run(probe, attempt), late.promise]);
     } finally {
       timer.clear();
       attempt.close();
-      this.#attempts.delete(attempt);
+      this.#ends.delete(id ?? attempt);
     }
+  }
+
+  /** Ends the probe with this id, if it is under way. */
+  cut(id: number): void {
+    this.#ends.get(id)?.(failed(FAILURE.TIMEOUT));
   }
 
   /** Cuts what is under way. */
   close(): void {
-    for (const end of this.#attempts.values()) end(failed(FAILURE.TIMEOUT));
+    for (const end of this.#ends.values()) end(failed(FAILURE.TIMEOUT));
   }
 
   async #run(probe: Probe, attempt: Attempt): Promise<Outcome> {

@@ -260,10 +260,10 @@ test("the end of a look-up is reported once, even after the probe timed out; an 
 
 test("a stopped probe ends and closes its connection", async () => {
   const { port, said, openCount } = await answering();
-  const cut = new AbortController();
-  const probe = new Prober(LOOPBACK).probe(http(port), { cut: cut.signal });
+  const prober = new Prober(LOOPBACK);
+  const probe = prober.probe(http(port), { id: 7 });
   await until("it has asked", () => said.length === 1);
-  cut.abort();
+  prober.cut(7);
   expect(await probe).toEqual(failed(FAILURE.TIMEOUT));
   await until("it is closed", () => openCount() === 0);
 });
