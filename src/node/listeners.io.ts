@@ -3,6 +3,8 @@
 import { anonymousAccess } from "../config/exposure.ts";
 import { type Effective, settingsDocument } from "../config/load.ts";
 import type { Settings } from "../config/settings.ts";
+import { ClusterNames, type ClusterNamesParts } from "../discovery/summaries/cluster-names.ts";
+import type { SummaryReads } from "../discovery/summaries/summary-reads.ts";
 import { type DnsGateway, startDnsGateway } from "../dns/server/server.io.ts";
 import { SERVER_FIXED } from "../grpc/server/server.io.ts";
 import type { TlsFiles } from "../grpc/server/tls-files.io.ts";
@@ -33,6 +35,7 @@ import type { DnsPresence } from "./dns/presence.ts";
 import { dnsTls, tlsFiles } from "./dns/tls.io.ts";
 import type { Identities } from "./identity.io.ts";
 import type { NodeLimits } from "./limits.ts";
+import { now } from "./rooms.io.ts";
 
 export interface Listeners {
   readonly grpc: GrpcListener;
@@ -160,6 +163,16 @@ export function openDnsListener(
       }),
     part,
   );
+}
+
+/** Where names lead in DNS that have nothing here. */
+export function clusterNames(
+  { dns, listen }: Settings,
+  { summaries, dnsNames }: Pick<ClusterNamesParts, "dnsNames"> & { readonly summaries: SummaryReads | undefined },
+): ClusterNames | undefined {
+  if (summaries === undefined || !dns.summaryAnswers) return undefined;
+  const hosts = [dns.host ?? listen.host, listen.host];
+  return new ClusterNames({ summaries, dnsNames, hosts, zones: dns.zones, now });
 }
 
 /** The line of `/readyz` about DNS: that its gateway is open. Whether it knows the catalog is what the other lines say. */

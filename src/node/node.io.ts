@@ -3,14 +3,11 @@ import { randomFillSync } from "node:crypto";
 import type { JsonValue } from "@bufbuild/protobuf";
 import { askedBounds } from "../catalog/entry/names.ts";
 import type { Settings } from "../config/settings.ts";
-import { ClusterNames } from "../discovery/summaries/cluster-names.ts";
 import { parseZone } from "../dns/names/names.ts";
 import { assert, sentError, WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
 import { Metrics } from "../lib/metrics/metrics.ts";
-import { MetricsSum } from "../lib/metrics/sum.ts";
 import { draws } from "../lib/rng.ts";
-import { openScraper, type Scraper } from "../server/metrics.io.ts";
 import { admitted } from "../services/admission.ts";
 import { type DiscoveryParts, type DiscoveryServices, discoveryServices } from "../services/discovery/discovery.ts";
 import { type PeerParts, peerService } from "../services/peers.ts";
@@ -21,11 +18,11 @@ import type { Component, Components } from "./components.io.ts";
 import type { NodeEndpoints } from "./core/endpoints.ts";
 import { awaitsPolicy, mayBeOthers } from "./core/newcomer.ts";
 import { chooseFabric } from "./core/open-fabric.ts";
-import { DnsPresence } from "./dns/presence.ts";
+import type { DnsPresence } from "./dns/presence.ts";
 import { openFabricComponent } from "./fabric/component.io.ts";
 import { loneFabric, type NodeFabric } from "./fabric/fabric.io.ts";
 import { checkExposure, type Identities, openIdentities } from "./identity.io.ts";
-import { connectionCountOf, dnsCheck, endpointsOf, openListeners } from "./listeners.io.ts";
+import { clusterNames, connectionCountOf, endpointsOf, openListeners } from "./listeners.io.ts";
 import type { LoadSources } from "./load-report.ts";
 import { watchEventLoop } from "./loop-blocks.io.ts";
 import { observeCatalog, observeJournal } from "./metrics.ts";
@@ -36,8 +33,19 @@ import { holdsSummaries, type NodeSeals, openSeals } from "./regions/seals.io.ts
 import { buildCore, type NodeCore, now, openStore } from "./rooms.io.ts";
 import { publishSelf } from "./self-entry.io.ts";
 import { hasSnapshot } from "./snapshot-file.io.ts";
-import { aborted, auditPart, type NodeOptions, nameListeners, type RunningNode, startParts, stopParts, tick } from "./starting.io.ts";
-import { Workers, type WorkersCore, type WorkersOptions } from "./workers/workers.io.ts";
+import {
+  aborted,
+  auditPart,
+  type NodeOptions,
+  nameListeners,
+  observe,
+  type RunningNode,
+  startParts,
+  stopParts,
+  tick,
+} from "./starting.io.ts";
+import { Crew, type CrewOptions } from "./workers/crew.io.ts";
+import type { Workers, WorkersCore } from "./workers/workers.io.ts";
 import { ZoneSerials } from "./zone-serials.io.ts";
 
 /** Numbers from 0 to below 1, for all nodes of this process. */
@@ -52,7 +60,7 @@ export function startNode(options: NodeOptions): Promise<RunningNode> {
 }
 
 async function openParts(options: NodeOptions, parts: Components): Promise<RunningNode> {
-  const { settings, log, version } = options;
+  const { settings, log } = options;
   const { clusterId } = settings.node;
   checkExposure(settings, log.child("identity"));
   const openTable = () => openIdentities({ settings, clusterId, log: log.child("identity"), now });
@@ -90,18 +98,13 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
   const services = [policy.service, peerService(peerParts(settings, core, fabric, seals))];
   const openSerials = () => ZoneSerials.open({ ...core, settings, log: log.child("dns") });
   const serials = await parts.open("zone serials", openSerials, (opened) => opened ?? {});
-  const crew = new Crew(metrics);
-  const dnsPresence = new DnsPresence(settings.dns.processes === 0);
-  const served = { core, discovery, resolver, dns, services, fabric, identities, serials, crew, dnsPresence };
+  const crew = new Crew(metrics, settings);
+  const served = { core, discovery, resolver, dns, services, fabric, identities, serials, crew };
   const forCallers =
     settings.node.workers === 0 ? await openOwnListeners(options, served, parts) : await openReadWorkers(options, served, parts);
   const reached =
     settings.dns.enabled && settings.dns.processes > 0 ? await openDnsProcesses(options, served, forCallers, parts) : forCallers;
-  metrics.set("waymark_build_info", { version, node_version: process.versions.node }, 1);
-  metrics.onCollect(() => {
-    parts.observe();
-    metrics.counter("waymark_log_lines_dropped_total", {}).set(log.droppedCount());
-  });
+  observe(options, metrics, parts);
   return serve(options, { core, policy, fabric, reached }, parts);
 }
 
@@ -239,19 +242,6 @@ interface Served {
   readonly identities: Identities;
   readonly serials: ZoneSerials | undefined;
   readonly crew: Crew;
-  readonly dnsPresence: DnsPresence;
-}
-
-/** The workers of the node, which one scrape asks for what they counted. */
-class Crew {
-  readonly sum: MetricsSum;
-  readonly scrape: Scraper;
-  readonly list: Workers[] = [];
-
-  constructor(metrics: Metrics) {
-    this.sum = new MetricsSum(metrics);
-    this.scrape = openScraper(this.sum, async () => void (await Promise.all(this.list.map((workers) => workers.measure()))));
-  }
 }
 
 /** How callers reach the node: by the listeners of this thread, or by those of read workers. */
@@ -269,7 +259,7 @@ async function openOwnListeners({ settings, origins, log }: NodeOptions, served:
   const listeners = await openListeners(
     {
       ...core,
-      clusters: clusterNames(settings, core),
+      clusters: clusterNames(settings, { summaries: core.regions?.reads, dnsNames: core.dnsNames }),
       settings,
       origins,
       log,
@@ -283,7 +273,7 @@ async function openOwnListeners({ settings, origins, log }: NodeOptions, served:
           if (told.kind === "serving") onServing(told.isServing);
         });
       },
-      dnsPresence: served.dnsPresence,
+      dnsPresence: crew.dnsPresence,
       // The lines of all parts are what `/readyz` says.
       sources: {
         readiness: () => ({ isDraining: machine.isDraining, checks: parts.readiness(now()) }),
@@ -300,16 +290,9 @@ async function openOwnListeners({ settings, origins, log }: NodeOptions, served:
   return { endpoints: endpointsOf(listeners), callers, told: () => {} };
 }
 
-/** Where names lead in DNS that have nothing here. */
-function clusterNames({ dns, listen }: Settings, { regions, dnsNames }: NodeCore): ClusterNames | undefined {
-  if (regions === undefined || !dns.summaryAnswers) return undefined;
-  const hosts = [dns.host ?? listen.host, listen.host];
-  return new ClusterNames({ summaries: regions.reads, dnsNames, hosts, zones: dns.zones, now });
-}
-
 async function openReadWorkers(options: NodeOptions, served: Served, parts: Components): Promise<Reached> {
   const { discovery, dns: names, services } = served;
-  const passed = { role: "callers", count: options.settings.node.workers, services: [discovery, names, ...services] } as const;
+  const passed = { role: "callers", services: [discovery, names, ...services] } as const;
   const workers = await openWorkers(options, served, passed, parts);
   const { calls, dns } = workers.endpoints;
   assert(calls !== undefined, "read workers listen for calls");
@@ -318,43 +301,20 @@ async function openReadWorkers(options: NodeOptions, served: Served, parts: Comp
 
 /** The listeners for DNS are in processes of their own, and all others where they are without. */
 async function openDnsProcesses(options: NodeOptions, served: Served, reached: Reached, parts: Components): Promise<Reached> {
-  if (process.platform !== "linux") throw new Error("dns.processes: processes can share a port only on Linux; set it to 0");
-  const onListening = (listening: number) => served.dnsPresence.set(listening > 0);
-  const processes = await openWorkers(
-    options,
-    served,
-    { role: "dns", count: options.settings.dns.processes, services: [], onListening },
-    parts,
-  );
+  const processes = await openWorkers(options, served, { role: "dns", services: [] }, parts);
   const told = async () => void (await Promise.all([reached.told(), processes.told()]));
   return { ...reached, endpoints: { ...reached.endpoints, dns: processes.endpoints.dns }, told };
 }
 
 function openWorkers(
-  { settings, origins, log, version, interrupt }: NodeOptions,
-  { core, fabric, serials, crew: { sum, scrape, list }, dnsPresence }: Served,
-  asked: Pick<WorkersOptions, "count" | "onListening" | "role" | "services">,
+  options: NodeOptions,
+  { core, fabric, serials, crew }: Served,
+  asked: Pick<CrewOptions, "role" | "services">,
   parts: Components,
 ): Promise<Workers> {
-  const { role, count } = asked;
   const readiness = () => ({ isDraining: core.machine.isDraining, checks: parts.readiness(now()) });
   const report = () => ({ readiness: readiness(), persistence: persistence(core) });
-  const own = { core: workersCore(core, fabric, dnsPresence), sum, scrape, report, zoneSerials: serials?.told };
-  const open = () => Workers.open({ ...own, ...asked, settings, origins, log, version, interrupt });
-  return parts.open(role === "dns" ? "DNS processes" : "read workers", open, (opened) => {
-    list.push(opened);
-    return {
-      reload: () => opened.reload(),
-      drain: (by) => opened.drain(by),
-      stop: (by) => opened.stop(by),
-      observe: () => opened.observe(),
-      readiness: () => {
-        const { dns } = opened.endpoints;
-        const counted = role === "dns" ? `; ${opened.listeningCount} of ${count} processes answer` : "";
-        return dns === undefined ? [] : [dnsCheck(settings, dns, counted)];
-      },
-    };
-  });
+  return crew.open({ core: workersCore(core, fabric, crew.dnsPresence), report, zoneSerials: serials?.told, ...asked }, options, parts);
 }
 
 function workersCore(core: NodeCore, { mesh }: NodeFabric, dnsPresence: DnsPresence): WorkersCore {

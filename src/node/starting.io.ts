@@ -1,6 +1,7 @@
 /** What starting and stopping a node and a resolver have in common. */
 import type { Settings } from "../config/settings.ts";
 import { hostPort } from "../lib/addresses.ts";
+import type { Metrics } from "../lib/metrics/metrics.ts";
 import type { openAuditLog } from "../store/audit/log.io.ts";
 import { type Component, Components, Deadline, type OnStep } from "./components.io.ts";
 import type { NodeEndpoints } from "./core/endpoints.ts";
@@ -27,6 +28,15 @@ export interface RunningNode {
   readonly fault: string;
   /** Drains, hands out last cursors, waits a bounded time, closes. Idempotent. */
   stop(): Promise<void>;
+}
+
+/** Shows the version, and collects what the parts count, at each scrape. */
+export function observe({ version, log }: NodeOptions, metrics: Metrics, parts: Components): void {
+  metrics.set("waymark_build_info", { version, node_version: process.versions.node }, 1);
+  metrics.onCollect(() => {
+    parts.observe();
+    metrics.counter("waymark_log_lines_dropped_total", {}).set(log.droppedCount());
+  });
 }
 
 /** Time that a failed start has to close what it has opened, in ms. What is still open then ends with the process. */

@@ -1,24 +1,19 @@
 /** Opens the parts of a resolver in their order: it serves the reads of a node from what it follows and fetches, and has no fabric, journal or policy store. */
 
 import { randomFillSync } from "node:crypto";
-import type { Settings } from "../../config/settings.ts";
-import { ClusterNames } from "../../discovery/summaries/cluster-names.ts";
 import { Metrics } from "../../lib/metrics/metrics.ts";
-import { MetricsSum } from "../../lib/metrics/sum.ts";
 import { draws } from "../../lib/rng.ts";
 import { copyBound } from "../../resolver/disk/copy.ts";
-import { openScraper, type Scraper } from "../../server/metrics.io.ts";
 import { namedPrefixes, type ResolverFacts, resolverEntry } from "../../services/resolving/own-entry.ts";
 import { openAuditLog } from "../../store/audit/log.io.ts";
 import type { Component, Components } from "../components.io.ts";
-import { DnsPresence } from "../dns/presence.ts";
 import { resolverSelf } from "../dns/resolver-process.io.ts";
 import { checkExposure, openIdentities } from "../identity.io.ts";
-import { dnsCheck, endpointsOf, openListeners } from "../listeners.io.ts";
+import { clusterNames, endpointsOf, openListeners } from "../listeners.io.ts";
 import { watchEventLoop } from "../loop-blocks.io.ts";
 import { now } from "../rooms.io.ts";
-import { aborted, auditPart, type NodeOptions, nameListeners, type RunningNode, startParts, stopParts } from "../starting.io.ts";
-import { Workers } from "../workers/workers.io.ts";
+import { aborted, auditPart, type NodeOptions, nameListeners, observe, type RunningNode, startParts, stopParts } from "../starting.io.ts";
+import { Crew } from "../workers/crew.io.ts";
 import { ZoneSerials } from "../zone-serials.io.ts";
 import { type KeptCopy, openCacheFile } from "./cache-file.io.ts";
 import { resolverIdOf } from "./node-id.io.ts";
@@ -59,12 +54,12 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
   const sources = { reads, replica, dnsNames, policies, identity: core.identity };
   const openSerials = () => ZoneSerials.open({ ...sources, settings, log: log.child("dns") });
   const serials = await parts.open("zone serials", openSerials, (opened) => opened ?? {});
-  const crew = openCrew(metrics, settings);
+  const crew = new Crew(metrics, settings);
   const listeners = await openListeners(
     {
       ...sources,
       elsewheres: core.elsewheres,
-      clusters: clusterNames(settings, core),
+      clusters: clusterNames(settings, { summaries: core.rooms.summaries?.reads, dnsNames }),
       self: resolverSelf(settings, { nodeId, version: options.version }),
       settings,
       origins: options.origins,
@@ -102,13 +97,6 @@ function writeEarly(core: ResolverCore, copy: { readonly hurry: () => void }): v
   });
 }
 
-/** Where names lead in DNS that have nothing here. */
-function clusterNames({ dns, listen }: Settings, { rooms: { summaries, dnsNames } }: ResolverCore): ClusterNames | undefined {
-  if (summaries === undefined || !dns.summaryAnswers) return undefined;
-  const hosts = [dns.host ?? listen.host, listen.host];
-  return new ClusterNames({ summaries: summaries.reads, dnsNames, hosts, zones: dns.zones, now });
-}
-
 function openCopy({ settings, log }: NodeOptions, core: ResolverCore, directory: string | undefined): Promise<KeptCopy> {
   return openCacheFile({
     directory,
@@ -120,25 +108,6 @@ function openCopy({ settings, log }: NodeOptions, core: ResolverCore, directory:
   });
 }
 
-interface Crew {
-  readonly sum: MetricsSum;
-  readonly scrape: Scraper;
-  readonly list: Workers[];
-  readonly dnsPresence: DnsPresence;
-}
-
-/** The DNS processes, which one scrape asks for what they counted. */
-function openCrew(metrics: Metrics, { dns }: Settings): Crew {
-  const [sum, list]: [MetricsSum, Workers[]] = [new MetricsSum(metrics), []];
-  const dnsPresence = new DnsPresence(dns.processes === 0);
-  return {
-    sum,
-    list,
-    dnsPresence,
-    scrape: openScraper(sum, async () => void (await Promise.all(list.map((workers) => workers.measure())))),
-  };
-}
-
 interface Reached {
   readonly core: ResolverCore;
   readonly crew: Crew;
@@ -148,37 +117,15 @@ interface Reached {
 
 /** Where DNS is answered by processes, they are opened, and are where it is reached. */
 async function withProcesses(
-  { settings, log, version, interrupt }: NodeOptions,
-  { core, crew: { sum, scrape, list, dnsPresence }, zoneSerials, endpoints }: Reached,
+  options: NodeOptions,
+  { core, crew, zoneSerials, endpoints }: Reached,
   parts: Components,
 ): Promise<Reached["endpoints"]> {
-  const count = settings.dns.enabled ? settings.dns.processes : 0;
-  if (count === 0) return endpoints;
-  if (process.platform !== "linux") throw new Error("dns.processes: processes can share a port only on Linux; set it to 0");
+  const { enabled, processes: count } = options.settings.dns;
+  if (!enabled || count === 0) return endpoints;
   const report = () => ({ readiness: { isDraining: core.isDraining, checks: parts.readiness(now()) }, persistence: {} });
-  const onListening = (listening: number) => dnsPresence.set(listening > 0);
-  const own = { core: core.forWorkers, sum, scrape, zoneSerials, report, onListening, interrupt };
-  const open = () => Workers.open({ ...own, role: "dns", count, services: [], settings, log, version });
-  const processes = await parts.open("DNS processes", open, (opened) => ({
-    reload: () => opened.reload(),
-    drain: (by) => opened.drain(by),
-    stop: (by) => opened.stop(by),
-    observe: () => opened.observe(),
-    readiness: () => {
-      const { dns } = opened.endpoints;
-      return dns === undefined ? [] : [dnsCheck(settings, dns, `; ${opened.listeningCount} of ${count} processes answer`)];
-    },
-  }));
-  list.push(processes);
+  const processes = await crew.open({ core: core.forWorkers, role: "dns", services: [], zoneSerials, report }, options, parts);
   return { ...endpoints, dns: processes.endpoints.dns };
-}
-
-function observe({ version, log }: NodeOptions, metrics: Metrics, parts: Components): void {
-  metrics.set("waymark_build_info", { version, node_version: process.versions.node }, 1);
-  metrics.onCollect(() => {
-    parts.observe();
-    metrics.counter("waymark_log_lines_dropped_total", {}).set(log.droppedCount());
-  });
 }
 
 async function serve(

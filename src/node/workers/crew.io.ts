@@ -1,0 +1,49 @@
+/** The workers of a node or a resolver: opens and closes them with its other parts, and asks them for what they counted in one scrape. */
+import type { Metrics } from "../../lib/metrics/metrics.ts";
+import { MetricsSum } from "../../lib/metrics/sum.ts";
+import { openScraper, type Scraper } from "../../server/metrics.io.ts";
+import type { Components } from "../components.io.ts";
+import { DnsPresence } from "../dns/presence.ts";
+import { dnsCheck } from "../listeners.io.ts";
+import type { NodeOptions } from "../starting.io.ts";
+import { Workers, type WorkersOptions } from "./workers.io.ts";
+
+export type CrewOptions = Pick<WorkersOptions, "core" | "report" | "role" | "services" | "zoneSerials">;
+
+export class Crew {
+  readonly scrape: Scraper;
+  /** Whether DNS is answered here. */
+  readonly dnsPresence: DnsPresence;
+  readonly #sum: MetricsSum;
+  readonly #list: Workers[] = [];
+
+  constructor(metrics: Metrics, { dns }: NodeOptions["settings"]) {
+    this.#sum = new MetricsSum(metrics);
+    this.scrape = openScraper(this.#sum, async () => void (await Promise.all(this.#list.map((workers) => workers.measure()))));
+    this.dnsPresence = new DnsPresence(dns.processes === 0);
+  }
+
+  /** Opens the workers of a role, as many as the settings say. */
+  async open(crew: CrewOptions, { settings, origins, log, version, interrupt }: NodeOptions, parts: Components): Promise<Workers> {
+    const isDns = crew.role === "dns";
+    if (isDns && process.platform !== "linux") throw new Error("dns.processes: processes can share a port only on Linux; set it to 0");
+    const count = isDns ? settings.dns.processes : settings.node.workers;
+    const onListening = (listening: number) => isDns && this.dnsPresence.set(listening > 0);
+    const own = { ...crew, count, onListening, sum: this.#sum, scrape: this.scrape };
+    const open = () => Workers.open({ ...own, settings, origins, log, version, interrupt });
+    return parts.open(isDns ? "DNS processes" : "read workers", open, (opened) => {
+      this.#list.push(opened);
+      return {
+        reload: () => opened.reload(),
+        drain: (by) => opened.drain(by),
+        stop: (by) => opened.stop(by),
+        observe: () => opened.observe(),
+        readiness: () => {
+          const { dns } = opened.endpoints;
+          const counted = isDns ? `; ${opened.listeningCount} of ${count} processes answer` : "";
+          return dns === undefined ? [] : [dnsCheck(settings, dns, counted)];
+        },
+      };
+    });
+  }
+}
