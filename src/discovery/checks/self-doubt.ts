@@ -48,11 +48,13 @@ export class SelfDoubt {
     return this.#isDoubting ? this.#untilMonoMs : NEVER;
   }
 
-  /** Ends a doubt whose time is over. To be called with each outcome too: it sees that most checks agree with what they had turned to. */
-  look(evidence: Evidence, monoMs: number): void {
-    if (this.#isDoubting && monoMs >= this.#untilMonoMs) this.#isDoubting = false;
+  /** Ends a doubt whose time is over, and returns whether it did. To be called with each outcome too: it sees that most checks agree with what they had turned to. */
+  look(evidence: Evidence, monoMs: number): boolean {
+    const isOver = this.#isDoubting && monoMs >= this.#untilMonoMs;
+    if (isOver) this.#isDoubting = false;
     this.#turnedMonoMs = this.#turnedMonoMs.filter((at) => monoMs - at <= WINDOW_MS);
     if (!this.#isDoubting && !this.#isEnough(evidence)) this.#isArmed = true;
+    return isOver;
   }
 
   /** A wider doubt has begun for the same reason, so no doubt begins here before most checks agree with their state. */

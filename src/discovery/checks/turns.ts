@@ -155,19 +155,19 @@ export class Turns {
 
   #mayTurn(turns: OwnerTurns, monoMs: number): boolean {
     if (!this.#common.isDoubting && !this.#common.mayTurn(this.#evidence, monoMs)) {
-      this.#doubted(undefined, this.#evidence);
-      // Their checks waver for the same reason, which must not cause a second doubt.
+      this.#changed(undefined, true, this.#evidence);
+      // Their checks sway for the same reason, which is not doubted a second time.
       for (const each of this.#owners.values()) each.doubt.disarm();
     }
     if (this.#common.isDoubting || turns.doubt.isDoubting) return false;
     if (turns.doubt.mayTurn(turns, monoMs)) return true;
-    this.#doubted(turns.owner, turns);
+    this.#changed(turns.owner, true, turns);
     return false;
   }
 
-  #doubted(owner: string | undefined, { checkCount, swayingCount }: Evidence): void {
-    this.#doubtCount += 1;
-    this.#changes.push({ owner, isDoubting: true, checkCount, swayingCount });
+  #changed(owner: string | undefined, isDoubting: boolean, { checkCount, swayingCount }: Evidence): void {
+    if (isDoubting) this.#doubtCount += 1;
+    this.#changes.push({ owner, isDoubting, checkCount, swayingCount });
   }
 
   /** Owners, each of which counts once. */
@@ -176,18 +176,14 @@ export class Turns {
   }
 
   #look(turns: OwnerTurns, monoMs: number): void {
-    const { doubt, owner, checkCount, swayingCount } = turns;
-    const wasDoubting = doubt.isDoubting;
-    doubt.look(turns, monoMs);
-    if (wasDoubting && !doubt.isDoubting) this.#changes.push({ owner, isDoubting: false, checkCount, swayingCount });
-    if (checkCount > 0 && doubt.isMost(turns)) this.#swaying.add(turns);
+    const { doubt, owner } = turns;
+    if (doubt.look(turns, monoMs)) this.#changed(owner, false, turns);
+    if (turns.checkCount > 0 && doubt.isMost(turns)) this.#swaying.add(turns);
     else this.#swaying.delete(turns);
   }
 
   #lookAtCommon(monoMs: number): void {
-    const wasDoubting = this.#common.isDoubting;
-    this.#common.look(this.#evidence, monoMs);
-    if (wasDoubting && !this.#common.isDoubting) this.#changes.push({ owner: undefined, isDoubting: false, ...this.#evidence });
+    if (this.#common.look(this.#evidence, monoMs)) this.#changed(undefined, false, this.#evidence);
   }
 
   #drop(turns: OwnerTurns): void {
@@ -196,7 +192,7 @@ export class Turns {
     this.#swaying.delete(turns);
     this.#pending.delete(turns);
     this.#nextMs = undefined;
-    if (doubt.isDoubting) this.#changes.push({ owner, isDoubting: false, checkCount: 0, swayingCount: 0 });
+    if (doubt.isDoubting) this.#changed(owner, false, turns);
   }
 
   #settle(turns: OwnerTurns): void {
