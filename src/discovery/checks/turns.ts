@@ -156,7 +156,7 @@ export class Turns {
   #mayTurn(turns: OwnerTurns, monoMs: number): boolean {
     if (!this.#common.isDoubting && !this.#common.mayTurn(this.#evidence, monoMs)) {
       this.#changed(undefined, true, this.#evidence);
-      // Their checks sway for the same reason, which is not doubted a second time.
+      // Their checks waver for the same reason, which must not cause a second doubt.
       for (const each of this.#owners.values()) each.doubt.disarm();
     }
     if (this.#common.isDoubting || turns.doubt.isDoubting) return false;

@@ -48,19 +48,19 @@ export function checkAge(age: Pick<AnswerAge, "ageMs" | "source" | "unreachable"
   const message = isKnownAge(ageMs)
     ? `the data may be ${ageMs} ms old, and the request accepts at most ${maxStalenessMs} ms`
     : `the age of the data is not known yet, and the request accepts at most ${maxStalenessMs} ms`;
-  throw new WaymarkError("too_stale", message, { retryMs: STALE_RETRY_MS });
+  throw tooStale(message);
 }
 
 function checkReachable({ source, unreachable }: Pick<AnswerAge, "source" | "unreachable">): void {
-  if (source === SOURCE.DISK)
-    throw new WaymarkError("too_stale", "max_staleness_strict: this resolver has not reached a server since it started", {
-      retryMs: STALE_RETRY_MS,
-    });
+  if (source === SOURCE.DISK) throw tooStale("max_staleness_strict: this resolver has not reached a server since it started");
   if (unreachable === undefined) return;
   const { nodeIds, count } = unreachable;
   const names = `${nodeIds.slice(0, MAX_NAMES).join(", ")}${count > MAX_NAMES ? ` and ${count - MAX_NAMES} more` : ""}`;
-  const message = `max_staleness_strict: the data may lack writes of unreachable nodes: ${names}`;
-  throw new WaymarkError("too_stale", message, { retryMs: STALE_RETRY_MS });
+  throw tooStale(`max_staleness_strict: the data may lack writes of unreachable nodes: ${names}`);
+}
+
+function tooStale(message: string): WaymarkError {
+  return new WaymarkError("too_stale", message, { retryMs: STALE_RETRY_MS });
 }
 
 /** Maximum number of node ids in an error message. */
