@@ -34,7 +34,7 @@ export function configPage(): string {
         : `\`${row.setting.toText(row.setting.default)}\``,
       bounds(row),
       [`\`${row.env}\``, ...(row.setting.flag === undefined ? [] : [`\`${row.setting.flag}\``])].join("<br>"),
-      row.setting.doc + (row.setting.reloadable === true ? " Takes effect on reload." : ""),
+      row.setting.doc,
     ]);
     const parts = SETTING_ROWS.filter((row) => row.group === group).flatMap(fieldsSection);
     return [`## ${group}`, table(["setting", "type", "default", "bounds", "environment, flag", "meaning"], rows), ...parts].join("\n\n");

@@ -8,10 +8,6 @@ export interface SettingFieldOptions<T> {
   readonly default?: T;
   /** What it does, in one sentence. */
   readonly doc: string;
-  /** A reload (SIGHUP) puts a new value in force. All other settings need a restart. */
-  readonly reloadable?: boolean;
-  /** The value may come from a source for the whole fleet. All other settings belong to one node. */
-  readonly fleet?: boolean;
   /** Why a resolver refuses it: one that took it would not do what whoever set it expects. The group `resolver` is refused by nodes. */
   readonly notForResolver?: string;
   /** A secret is never printed. */

@@ -21,9 +21,6 @@ export interface ProcessPause {
   readonly lengthMs: number;
 }
 
-/** A clock for callers that never stand still, such as simulations. */
-export const ALL_TIME_COUNTS: Patience = { nowMs: (monoMs) => monoMs, dueMs: (monoMs) => monoMs, dueMonoMs: (deadlineMs) => deadlineMs };
-
 /**
  * While the loop stands still, messages that others sent in time wait in the sockets. When it goes on, timers run first. So a standstill counts
  * at most 250 ms, and deadlines are due 250 ms later until that time has passed and the messages have been read, or until the next

@@ -12,7 +12,6 @@ import { reverseZoneNames } from "../../src/lib/addresses.ts";
 import { openLog } from "../../src/lib/log.io.ts";
 import type { Time } from "../../src/lib/machine.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
-import { ALL_TIME_COUNTS } from "../../src/lib/patience.ts";
 import { buildCore, type NodeCore, now, openStore } from "../../src/node/rooms.io.ts";
 import { discoveryServices } from "../../src/services/discovery/discovery.ts";
 import { withNameReads } from "../../src/services/dns/dns.ts";
@@ -21,6 +20,7 @@ import type { Service } from "../../src/services/service.ts";
 import { type AuditLog, openAuditLog } from "../../src/store/audit/log.io.ts";
 import { openMemoryStore } from "../../src/store/control/sqlite.io.ts";
 import type { Store } from "../../src/store/control/store.ts";
+import { ALL_TIME_COUNTS } from "./patience.ts";
 
 export interface DiscoveryInside {
   readonly metrics: Metrics;

@@ -5,13 +5,13 @@ import { checksOf } from "../../src/catalog/entry/checks.ts";
 import { Leases } from "../../src/catalog/leases.ts";
 import { type Outcome, PASSED } from "../../src/discovery/checks/outcome.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
-import { ALL_TIME_COUNTS } from "../../src/lib/patience.ts";
 import { openRooms } from "../../src/node/core/rooms.ts";
 import type { NodeOutput } from "../../src/node/core-io.ts";
 import { checksumOf, type PolicySet } from "../../src/policy/set/rules.ts";
 import { encodeVersion } from "../../src/policy/versions/codec.ts";
 import { HISTORY_BOUNDS } from "../../src/policy/versions/engine.ts";
 import { SETTINGS } from "./options.ts";
+import { ALL_TIME_COUNTS } from "./patience.ts";
 import { set } from "./policies.ts";
 import { at, caller, command, Disk, keyOf, type stamped } from "./registry.ts";
 

@@ -16,11 +16,11 @@ import { type CollectsBy, type RegisterCommand, Registrar } from "../../src/disc
 import { Restoring, restoreLeases } from "../../src/discovery/registrar/restore.ts";
 import { Hlc } from "../../src/lib/hlc.ts";
 import type { Time } from "../../src/lib/machine.ts";
-import { ALL_TIME_COUNTS } from "../../src/lib/patience.ts";
 import { anonymousCaller, type Caller } from "../../src/policy/identity/caller.ts";
 import { Quotas } from "../../src/policy/limits/quotas.ts";
 import { NO_POLICY, type Policy } from "../../src/policy/set/verdict.ts";
 import { BOUNDS } from "./options.ts";
+import { ALL_TIME_COUNTS } from "./patience.ts";
 
 export const WALL = 1_760_000_000_000;
 const HLC_PER_MS = 2048;

@@ -7,8 +7,8 @@ import type { AliasOf } from "../../src/discovery/checks/alias.ts";
 import { Checks, type ChecksParts, type OrderedProbe } from "../../src/discovery/checks/checks.ts";
 import { type Outcome, PASSED } from "../../src/discovery/checks/outcome.ts";
 import { entryOwner } from "../../src/discovery/checks/watched.ts";
-import { ALL_TIME_COUNTS } from "../../src/lib/patience.ts";
 import { Rng } from "../../src/lib/rng.ts";
+import { ALL_TIME_COUNTS } from "./patience.ts";
 import { at, caller, command, keyOf, Registry, stamped } from "./registry.ts";
 
 export type CheckInit = MessageInitShape<typeof CheckSchema>;

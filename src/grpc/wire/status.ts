@@ -121,8 +121,6 @@ export function codeOfHttpStatus(httpStatus: number): StatusCode {
 /** HTTP/2 error codes (RFC 9113, section 7). */
 export const HTTP2_ERROR = {
   NO_ERROR: 0,
-  PROTOCOL_ERROR: 1,
-  INTERNAL_ERROR: 2,
   REFUSED_STREAM: 7,
   CANCEL: 8,
   ENHANCE_YOUR_CALM: 11,

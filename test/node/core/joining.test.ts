@@ -4,7 +4,6 @@ import { Leases } from "../../../src/catalog/leases.ts";
 import type { Settings } from "../../../src/config/settings.ts";
 import type { Time } from "../../../src/lib/machine.ts";
 import { Metrics } from "../../../src/lib/metrics/metrics.ts";
-import { ALL_TIME_COUNTS } from "../../../src/lib/patience.ts";
 import { Rng } from "../../../src/lib/rng.ts";
 import { joinOthers } from "../../../src/node/core/joining.ts";
 import { openRooms } from "../../../src/node/core/rooms.ts";
@@ -13,6 +12,7 @@ import type { NodeOutput } from "../../../src/node/core-io.ts";
 import { HISTORY_BOUNDS } from "../../../src/policy/versions/engine.ts";
 import { greetingOf } from "../../fakes/fabric-world.ts";
 import { FABRIC_OPTIONS, SETTINGS } from "../../fakes/options.ts";
+import { ALL_TIME_COUNTS } from "../../fakes/patience.ts";
 import { at } from "../../fakes/registry.ts";
 
 const NODE = { ...SETTINGS.node, clusterId: "c1", region: "r1", labels: { rack: "7" } };

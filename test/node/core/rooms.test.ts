@@ -3,10 +3,10 @@ import { expect, test } from "vitest";
 import { Leases } from "../../../src/catalog/leases.ts";
 import { MAX_SEQ } from "../../../src/catalog/record/codec.ts";
 import { Metrics } from "../../../src/lib/metrics/metrics.ts";
-import { ALL_TIME_COUNTS } from "../../../src/lib/patience.ts";
 import { openRooms } from "../../../src/node/core/rooms.ts";
 import { HISTORY_BOUNDS } from "../../../src/policy/versions/engine.ts";
 import { SETTINGS } from "../../fakes/options.ts";
+import { ALL_TIME_COUNTS } from "../../fakes/patience.ts";
 import { at, caller, command, keyOf, stamped } from "../../fakes/registry.ts";
 
 const OPTIONS = {

@@ -3,13 +3,13 @@ import { expect, test } from "vitest";
 import { Leases } from "../../../../src/catalog/leases.ts";
 import { ANY } from "../../../../src/catalog/query/filter.ts";
 import { Metrics } from "../../../../src/lib/metrics/metrics.ts";
-import { ALL_TIME_COUNTS } from "../../../../src/lib/patience.ts";
 import { openCopyFeed } from "../../../../src/node/core/copies/copy-feed.ts";
 import { openWorkerRooms } from "../../../../src/node/core/copies/worker-rooms.ts";
 import { openRooms } from "../../../../src/node/core/rooms.ts";
 import type { AuditEvent } from "../../../../src/policy/audit/record.ts";
 import { HISTORY_BOUNDS } from "../../../../src/policy/versions/engine.ts";
 import { SETTINGS } from "../../../fakes/options.ts";
+import { ALL_TIME_COUNTS } from "../../../fakes/patience.ts";
 import { at, caller, command, stamped } from "../../../fakes/registry.ts";
 
 const QUERY = { filter: { ...ANY, namespace: "svc" }, limit: 10, token: "", isExplained: false, salt: "" };
