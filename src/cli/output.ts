@@ -1,7 +1,7 @@
 /** Output of a command: one document on stdout, in the format that `-o` names, and everything else on stderr. */
 import { styleText } from "node:util";
 import { assert } from "../lib/errors.ts";
-import { visibleJson, visibleText } from "../lib/formats/visible-text.ts";
+import { visibleJson, visibleText } from "../lib/text/visible-text.ts";
 import type { Terminal } from "./environment.ts";
 
 export const FORMATS = ["table", "wide", "json", "yaml"] as const;

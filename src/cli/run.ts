@@ -134,7 +134,7 @@ async function runVerb(spec: VerbSpec, { environment, args, flags }: Call): Prom
   const format = FORMATS.find((name) => name === flags.text("output")) ?? "table";
   // commander turns --no-color into color: false.
   const wantsColor = flags.isOn("color") && (environment.env["NO_COLOR"] ?? "") === "";
-  const toYaml = format === "yaml" ? (await import("../lib/formats/yaml-text.ts")).toYaml : undefined;
+  const toYaml = format === "yaml" ? (await import("../lib/text/yaml-text.ts")).toYaml : undefined;
   let cancelSlow: (() => void) | undefined;
   const out: Output = new Output({
     format,

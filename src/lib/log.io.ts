@@ -1,7 +1,7 @@
 /** Log lines on stderr: JSON by pino, or readable lines for a terminal. Lines are bounded. Nothing is masked here, so callers must not log secrets. */
 import { destination, type Logger, pino, stdSerializers, stdTimeFunctions } from "pino";
-import { hasControlCharacters, visibleJson } from "./formats/visible-text.ts";
 import { type LogLevel, type LogScopes, levelOf } from "./log-scopes.ts";
+import { hasControlCharacters, visibleJson } from "./text/visible-text.ts";
 
 /** Facts of one event. Names end in units, and values are bounded when written. No field holds a token, a key or a password. */
 export type LogFields = Readonly<Record<string, unknown>>;

@@ -2,8 +2,8 @@
 import { type JsonValue, toBinary, toJson } from "@bufbuild/protobuf";
 import { base64Encode } from "@bufbuild/protobuf/wire";
 import { assert, CODES, type Code, codeName, invalid, WaymarkError } from "../lib/errors.ts";
-import { visibleJson } from "../lib/formats/visible-text.ts";
 import { fnv64, hashHex } from "../lib/hash64.ts";
+import { visibleJson } from "../lib/text/visible-text.ts";
 import { demandRole, type MeshRole } from "../policy/identity/caller.ts";
 import type { Route, RouteParameters, Service } from "../services/service.ts";
 import type { Arrival, CallName, Chain } from "./chain.ts";

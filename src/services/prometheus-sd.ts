@@ -9,8 +9,8 @@ import { type CatalogRecord, KIND, keyParts, viewHealth } from "../catalog/recor
 import type { Reads } from "../discovery/reads.ts";
 import { hostPort } from "../lib/addresses.ts";
 import { invalid } from "../lib/errors.ts";
-import { visibleJson } from "../lib/formats/visible-text.ts";
 import { protocolWord } from "../lib/protocols.ts";
+import { visibleJson } from "../lib/text/visible-text.ts";
 import type { Route } from "./service.ts";
 
 /** By number. */

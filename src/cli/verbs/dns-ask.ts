@@ -1,7 +1,7 @@
 /** `dns resolve`: speaks DNS itself. Of a server that is named with @ it prints what it gets in the manner of dig. */
 
-import { visibleText } from "../../lib/formats/visible-text.ts";
 import { findNearest } from "../../lib/nearest.ts";
+import { visibleText } from "../../lib/text/visible-text.ts";
 import { type AnsweredRecord, askDns, type DnsQuestion, type DnsReply } from "../dns-client.io.ts";
 import { bytesText } from "../dns-data.ts";
 import { CommandError, EXIT, type Exit, UsageError } from "../exit.ts";

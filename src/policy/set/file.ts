@@ -3,9 +3,9 @@ import { SCOPE, SCOPE_NAMES, type Scope } from "../../catalog/entry/scope.ts";
 import { POLICY_BOUNDS } from "../../lib/bounds.ts";
 import { type Place, readDocuments } from "../../lib/formats/documents.ts";
 import { formatTime, parseTime } from "../../lib/formats/rfc3339.ts";
-import { visibleJson } from "../../lib/formats/visible-text.ts";
-import { toYaml } from "../../lib/formats/yaml-text.ts";
 import { findNearest } from "../../lib/nearest.ts";
+import { visibleJson } from "../../lib/text/visible-text.ts";
+import { toYaml } from "../../lib/text/yaml-text.ts";
 import type { CutoverWindow, PolicySet, Quota, Rule } from "./rules.ts";
 import { hasErrors, type Known, MIN_WALL_MS, type Problem, Problems, validate } from "./validation.ts";
 
