@@ -30,6 +30,9 @@ export interface ResolverDriverParts {
 /** After a standstill of this process, what servers said meanwhile is read before anybody is called silent. */
 const AWAKE_MS = 50;
 
+type OpeningKind = "open" | "open policy" | "open summaries";
+/** What a stream tells. */
+type Told = "policy" | "summaries" | "watch";
 type Order<Kind extends ResolverOrder["kind"]> = Extract<ResolverOrder, { readonly kind: Kind }>;
 
 export class ResolverDriver {
@@ -41,9 +44,8 @@ export class ResolverDriver {
   readonly #inputs: ResolverInput[] = [];
   /** Orders that are still to be carried out, in their order. */
   readonly #orders: ResolverOrder[] = [];
-  readonly #watches = new Map<number, OpenStream>();
-  readonly #policies = new Map<number, OpenStream>();
-  readonly #summaries = new Map<number, OpenStream>();
+  /** Open streams by what they tell and their number. */
+  readonly #streams = new Map<string, OpenStream>();
   /** Of each upstream what it last refused or failed with, until a stream says something: then one is read, and the rest is for the log. */
   readonly #faults = new Map<string, string>();
   #timer: NodeJS.Timeout | undefined;
@@ -154,17 +156,19 @@ export class ResolverDriver {
       case "probe":
         return void this.#probe(order);
       case "open":
-        return this.#open(order);
+        return this.#open("watch", order, (events) => this.#calls.openWatch(order.upstream, order, events));
       case "close":
-        return close(this.#watches, order.stream);
+        return this.#close("watch", order.stream);
       case "open policy":
-        return this.#openPolicy(order);
+        return this.#open("policy", order, (events) => this.#calls.openPolicy(order.upstream, order.known, events));
       case "close policy":
-        return close(this.#policies, order.stream);
+        return this.#close("policy", order.stream);
       case "open summaries":
-        return this.#openSummaries(order);
+        return this.#open("summaries", order, (events) =>
+          this.#calls.openSummaries(order.upstream, { ...order, withDigest: true }, events),
+        );
       case "close summaries":
-        return close(this.#summaries, order.stream);
+        return this.#close("summaries", order.stream);
       case "fetch":
         return void this.#fetch(order);
       case "garbled":
@@ -198,43 +202,25 @@ export class ResolverDriver {
     this.input(input);
   }
 
-  #open({ stream, upstream, prefixes, cursor, withDigest }: Order<"open">): void {
-    const events = this.#eventsOf(this.#watches, { stream, upstream, said: "watch said", ended: "watch ended" });
-    this.#watches.set(stream, this.#calls.openWatch(upstream, { prefixes, cursor, withDigest }, events));
-  }
-
-  #openPolicy({ stream, upstream, known }: Order<"open policy">): void {
-    const events = this.#eventsOf(this.#policies, { stream, upstream, said: "policy said", ended: "policy ended" });
-    this.#policies.set(stream, this.#calls.openPolicy(upstream, known, events));
-  }
-
-  #openSummaries({ stream, upstream, prefixes, cursor }: Order<"open summaries">): void {
-    const events = this.#eventsOf(this.#summaries, { stream, upstream, said: "summaries said", ended: "summaries ended" });
-    this.#summaries.set(stream, this.#calls.openSummaries(upstream, { prefixes, cursor, withDigest: true }, events));
-  }
-
-  #eventsOf(
-    streams: Map<number, OpenStream>,
-    of: {
-      readonly stream: number;
-      readonly upstream: string;
-      readonly said: "watch said" | "policy said" | "summaries said";
-      readonly ended: "watch ended" | "policy ended" | "summaries ended";
-    },
-  ): StreamEvents {
-    const { stream, upstream, said, ended } = of;
-    return {
+  #open(what: Told, { stream, upstream }: Order<OpeningKind>, open: (events: StreamEvents) => OpenStream): void {
+    const events: StreamEvents = {
       said: (bytes, delayMs) => {
         // HOT: once a message. Nearly always there is none.
         if (this.#faults.size > 0) this.#faults.clear();
-        this.input({ kind: said, stream, bytes, delayMs });
+        this.input({ kind: `${what} said`, stream, bytes, delayMs });
       },
       ended: ({ message, details }, refusal) => {
-        streams.delete(stream);
+        this.#streams.delete(`${what} ${stream}`);
         this.#fail(upstream, message, "a stream of an upstream ended");
-        this.input({ kind: ended, stream, ...retryIn(details), ...(refusal !== undefined && { refusal }) });
+        this.input({ kind: `${what} ended`, stream, ...retryIn(details), ...(refusal !== undefined && { refusal }) });
       },
     };
+    this.#streams.set(`${what} ${stream}`, open(events));
+  }
+
+  #close(what: Told, stream: number): void {
+    this.#streams.get(`${what} ${stream}`)?.close();
+    this.#streams.delete(`${what} ${stream}`);
   }
 
   #fail(upstream: string, detail: string, message: string): void {
@@ -263,11 +249,6 @@ export class ResolverDriver {
     this.#timerMonoMs = NEVER;
     this.input({ kind: "tick" });
   }
-}
-
-function close(streams: Map<number, OpenStream>, stream: number): void {
-  streams.get(stream)?.close();
-  streams.delete(stream);
 }
 
 /** A call fails with a WaymarkError, or it is a bug. */
