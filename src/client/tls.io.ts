@@ -1,8 +1,10 @@
 /** TLS of the client: the credentials of its connections, and whether a server that was asked in plain text speaks it. */
+
 import { isIP, type LookupFunction } from "node:net";
 // The default import, because a named import of a function that an older Node lacks would fail before `connect` can explain it.
 import nodeTls from "node:tls";
 import { type ChannelCredentials, credentials } from "@grpc/grpc-js";
+import { splitHostPort } from "../lib/addresses.ts";
 import type { TlsFiles } from "./connect-options.ts";
 import { findTlsFault } from "./tls-files.io.ts";
 
@@ -95,7 +97,6 @@ export function certificateFault(
 
 /** Where a socket goes for `host:port`, with brackets around IPv6. */
 export function placeOf(server: string): { readonly host: string; readonly port: number; readonly servername?: string } {
-  const at = server.lastIndexOf(":");
-  const host = server.slice(0, at).replaceAll(/[[\]]/g, "");
-  return { host, port: Number(server.slice(at + 1)), ...(isIP(host) === 0 && { servername: host }) };
+  const { host, port } = splitHostPort(server);
+  return { host, port, ...(isIP(host) === 0 && { servername: host }) };
 }

@@ -1,5 +1,5 @@
 /** Settings of the clusters of other regions that this one exchanges summaries with: `fabric.borders` in `fabric.ts`. */
-import { isLoopbackHost } from "../lib/addresses.ts";
+import { isLoopbackHost, splitHostPort } from "../lib/addresses.ts";
 import { RECORD_BOUNDS } from "../lib/bounds.ts";
 import { MINUTE_MS } from "../lib/duration.ts";
 import { ADDRESS, ID, int, list, ms, PATH, PUBLIC_KEY, text } from "./field.ts";
@@ -83,7 +83,7 @@ export const BORDERS = rows({
   check: ({ clusterId, trust: { caFile, tokenFile }, addresses }) => {
     if (caFile !== undefined && !IN_CERTIFICATE.test(clusterId))
       return `${clusterId} cannot stand in a certificate, so its nodes could prove nothing`;
-    const remote = tokenFile === undefined ? undefined : addresses.find((address) => !isLoopbackHost(hostOf(address)));
+    const remote = tokenFile === undefined ? undefined : addresses.find((address) => !isLoopbackHost(splitHostPort(address).host));
     return remote === undefined ? undefined : `trust.token_file is for loopback only, and ${remote} is not there; use trust.ca_file`;
   },
 });
@@ -136,8 +136,4 @@ function problemOf(
   return here.hasCertificate
     ? [".trust.token_file", "is for a fabric without certificates; use ca_file, because this node has fabric.cert_file"]
     : [".trust.ca_file", "needs fabric.cert_file, fabric.key_file and fabric.ca_file: both sides show certificates"];
-}
-
-function hostOf(address: string): string {
-  return address.slice(0, address.lastIndexOf(":")).replace(/^\[|\]$/g, "");
 }

@@ -1,5 +1,5 @@
 /** What `node.mode` asks of the other settings. */
-import { isLoopbackHost } from "../lib/addresses.ts";
+import { isLoopbackHost, splitHostPort } from "../lib/addresses.ts";
 import { hasUpstreamTls } from "./exposure.ts";
 import { LEAST_ENTRY_BYTES } from "./resolver.ts";
 import { SETTING_ROWS, type Settings, valueOfRow } from "./settings.ts";
@@ -37,7 +37,7 @@ function resolverProblems(settings: Settings): readonly Broken[] {
   const problems: Broken[] = [];
   if (upstreams.length === 0)
     problems.push(["resolver.upstreams", "is empty, and a resolver reads from at least one server (flag --upstream host:port)"]);
-  const open = hasUpstreamTls(settings) ? undefined : upstreams.find((upstream) => !isLoopbackHost(hostOf(upstream)));
+  const open = hasUpstreamTls(settings) ? undefined : upstreams.find((upstream) => !isLoopbackHost(splitHostPort(upstream).host));
   if (open !== undefined)
     problems.push([
       "resolver.upstreams",
@@ -46,10 +46,6 @@ function resolverProblems(settings: Settings): readonly Broken[] {
   if (namespaces.length > maxWatches)
     problems.push(["resolver.namespaces", `has ${namespaces.length} namespaces, more than resolver.max_watches, which is ${maxWatches}`]);
   return problems;
-}
-
-function hostOf(address: string): string {
-  return address.slice(0, address.lastIndexOf(":")).replace(/^\[(.*)\]$/, "$1");
 }
 
 const ONLY_RESOLVER = 'is only for a resolver: set node.mode = "resolver" (flag --mode resolver), or leave it out';

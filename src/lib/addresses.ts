@@ -8,6 +8,12 @@ export function hostPort(host: string, port: number): string {
   return host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
+/** The parts of `host:port`, without brackets around an IPv6 literal. */
+export function splitHostPort(text: string): { readonly host: string; readonly port: number } {
+  const colon = text.lastIndexOf(":");
+  return { host: text.slice(0, colon).replace(/^\[|\]$/g, ""), port: Number(text.slice(colon + 1)) };
+}
+
 const MAPPED = "::ffff:";
 
 /** The IPv4 address of `::ffff:192.0.2.1`, which is how a socket for both families shows an IPv4 peer. Other hosts are returned unchanged. */

@@ -1,5 +1,5 @@
 /** Which of the urls that a server names for another cluster may be called. A server may pass on the word of a stranger, so nothing of it is believed that would lead a program to its own machine. */
-import { isHost, nearness } from "../../lib/addresses.ts";
+import { isHost, nearness, splitHostPort } from "../../lib/addresses.ts";
 import { protocolOf, serverPort } from "../../lib/protocols.ts";
 
 /** Longest url that is read. */
@@ -50,5 +50,5 @@ function readUrl(url: string, { from, isTls }: IngressOptions): { readonly serve
 
 /** What is wrong with a host that is nearer than the server which named it (`host:port`): on this machine or this link, and that server is not. Also for the address of a name. */
 export function nearFault(host: string, from: string): string | undefined {
-  return nearness(host, from.slice(0, from.lastIndexOf(":")).replaceAll(/[[\]]/g, ""));
+  return nearness(host, splitHostPort(from).host);
 }

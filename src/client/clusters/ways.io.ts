@@ -1,9 +1,11 @@
 /** How other clusters are reached: which of them by TLS, with which credentials, and what the certificates of their servers must say. */
+
 import dns from "node:dns";
 import { isIP } from "node:net";
 // The default import, because a named import of a function that an older Node lacks would fail before `connect` can explain it.
 import nodeTls from "node:tls";
 import type { ChannelCredentials } from "@grpc/grpc-js";
+import { splitHostPort } from "../../lib/addresses.ts";
 import type { ClusterAccess, ConnectOptions, TlsFiles } from "../connect-options.ts";
 import { type CheckIdentity, certificateFault, credentialsOf } from "../tls.io.ts";
 import { clusterNameFault } from "./certificate-names.ts";
@@ -59,7 +61,7 @@ function namesCluster(clusterId: string): CheckIdentity {
 
 /** The addresses of a name. It is not used when one of them is nearer than the server that named it. */
 async function addressesOf(server: string, from: string): Promise<Looked> {
-  const host = server.slice(0, server.lastIndexOf(":")).replaceAll(/[[\]]/g, "");
+  const { host } = splitHostPort(server);
   if (isIP(host) !== 0) return { addresses: [host] };
   const found = await dns.promises.lookup(host, { all: true }).catch(() => []);
   if (found.length === 0) return { fault: `${host} has no address` };

@@ -1,7 +1,9 @@
 /** A connection to another node's fabric listener: TCP, TLS, HTTP/2, and who is there, all within one deadline. */
+
 import { connect as connectTcp, type Socket } from "node:net";
 import { connect as connectTls, type SecureContext, TLSSocket } from "node:tls";
 import { ClientConnection, type ConnectionOptions } from "../../grpc/client/connection.io.ts";
+import { splitHostPort } from "../../lib/addresses.ts";
 import { patientTimeout } from "../../lib/patient-time.io.ts";
 import { isPlainEnough } from "../links/peer-auth.ts";
 import type { PeerIdentity } from "../wire/messages.ts";
@@ -41,7 +43,7 @@ export interface Dial {
 
 /** Rejects with a `DialError` for people when nobody, or nobody of the fabric, is there in time. */
 export function dial(options: DialOptions): Dial {
-  const { host, port } = splitAddress(options.address);
+  const { host, port } = splitHostPort(options.address);
   if (!(port > 0 && port < 65_536)) return { done: Promise.reject(new Error(`${options.address}: not host:port`)), cancel: () => {} };
   const socket = options.tls === undefined ? connectTcp({ host, port }) : secured(host, port, options.tls);
   socket.setNoDelay(true);
@@ -104,9 +106,4 @@ function secured(host: string, port: number, { context: secureContext, border }:
 
 function meansRefusal({ code = "" }: NodeJS.ErrnoException, socket: Socket): boolean {
   return isRefusal(code, socket instanceof TLSSocket && Boolean(socket.authorizationError));
-}
-
-function splitAddress(address: string): { readonly host: string; readonly port: number } {
-  const colon = address.lastIndexOf(":");
-  return { host: address.slice(0, colon).replace(/^\[|\]$/g, ""), port: Number(address.slice(colon + 1)) };
 }
