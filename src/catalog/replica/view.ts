@@ -97,7 +97,7 @@ function endedGenerations(records: readonly CatalogRecord[]): (entry: CatalogRec
  * whatever its origin, even if its own origin has put the key again since. An `expired` tombstone by itself ends only statements of its own
  * node, and a LOCAL one only those of its own origin. Records of hidden origins, and records that `admits` refuses, are skipped.
  */
-export function winnerOf<T extends CatalogRecord>(records: readonly T[], admits: (record: T) => boolean = everything): T | undefined {
+export function winnerOf<T extends CatalogRecord>(records: readonly T[], admits: (record: T) => boolean = () => true): T | undefined {
   let endedHlc = 0;
   for (const record of records) endedHlc = Math.max(endedHlc, endsBeforeHlc(record));
   const isEnded = endedGenerations(records);
@@ -127,8 +127,4 @@ export function hiddenOrphanOf<T extends CatalogRecord>(records: readonly T[]): 
   for (const record of records) endedHlc = Math.max(endedHlc, endsBeforeHlc(record));
   const isEnded = endedGenerations(records);
   return records.find((record) => record.body === BODY.ENTRY && record.hlc >= endedHlc && !isShown(record) && !isEnded(record));
-}
-
-function everything(): boolean {
-  return true;
 }

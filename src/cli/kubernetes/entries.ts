@@ -70,7 +70,7 @@ export class ServiceEntries {
     }
     if (addresses.has("endpoints")) {
       if (groups !== undefined) entries.push(...this.#ofEndpoints(groups));
-      else if (service !== undefined && !entries.some(isForCluster))
+      else if (service !== undefined && !entries.some(({ entry }) => entry.key?.instanceId === CLUSTER_INSTANCE))
         entries.push({ entry: this.#ofName(service.value), place: service.place });
     } else if (entries.length === 0) notes.add(`Service ${name}: left out, it has none of the addresses that were asked for`);
     return entries;
@@ -190,10 +190,6 @@ export class ServiceEntries {
 function instanceOf({ targetRef, addresses }: Endpoint): string {
   const pod = targetRef?.name;
   return typeof pod === "string" && NAME.test(pod) ? pod : (addresses[0] ?? "");
-}
-
-function isForCluster({ entry }: FileEntry): boolean {
-  return entry.key?.instanceId === CLUSTER_INSTANCE;
 }
 
 /** The cluster addresses. A headless Service has `None` instead of an address. */

@@ -239,7 +239,7 @@ export class EdgeDispatcher {
     const fault = isRead ? queryFault(request.url ?? "") : undefined;
     if (fault !== undefined) return this.#write(response, errorAnswer(refusal(fault)), arrival);
     const call = new EdgeCall(arrival, chain);
-    boundArrival(request, call, { arriving: arrival.arriving, isStream: isBidi(handler) });
+    boundArrival(request, call, { arriving: arrival.arriving, isStream: handler.method.methodKind === "bidi_streaming" });
     const length = plain?.lengthOf(request.method ?? "", arrival.header);
     const piece = length === undefined ? undefined : await bodyInOnePiece(request, length);
     if (piece !== undefined && plain !== undefined) return this.#answerPlain(response, { plain, piece, arrival });
@@ -352,10 +352,6 @@ interface Arrivals {
   readonly arriving: Set<Arriving> | undefined;
   /** In both directions: its first bytes are enough. */
   readonly isStream: boolean;
-}
-
-function isBidi(handler: UniversalHandler): boolean {
-  return handler.method.methodKind === "bidi_streaming";
 }
 
 function headerReader(request: EdgeRequest): HeaderReader {
