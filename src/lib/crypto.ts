@@ -20,6 +20,11 @@ export function sha256Halves(text: string): Hash64 {
   return { high: digest.readUInt32BE(0), low: digest.readUInt32BE(4) };
 }
 
+/** Whether the bytes are equal. The time depends on where they differ, so not for secrets. */
+export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
+  return Buffer.compare(a, b) === 0;
+}
+
 /** Whether two secrets are equal, in time that does not depend on where they differ. */
 export function equalSecrets(a: string | Uint8Array, b: string | Uint8Array): boolean {
   return timingSafeEqual(sha256(a), sha256(b));

@@ -1,5 +1,5 @@
 /** The keys of one cluster: those that the settings name, and those that its keys announced (docs/design/summaries.md, Keys). */
-import { Ed25519PublicKey } from "../lib/crypto.ts";
+import { Ed25519PublicKey, equalBytes } from "../lib/crypto.ts";
 import { type Announcement, readAnnouncement } from "./codec.ts";
 import { isSoundPublicKey } from "./public-key.ts";
 import { CONTEXT, isSignedBy, keyIdOf, type SealedText } from "./signer.ts";
@@ -90,7 +90,8 @@ export class ClusterKeys {
 
   /** Keeps an announcement of this cluster, or says why not. One that may become good waits: until its signer is known, its key is free, or there is room. */
   announce(claim: Claim, wallMs: number, isForeign: IsForeign): KeyRefusal | undefined {
-    const isSame = ({ sealed }: Claim) => isEqual(sealed.signed, claim.sealed.signed) && isEqual(sealed.signature, claim.sealed.signature);
+    const isSame = ({ sealed }: Claim) =>
+      equalBytes(sealed.signed, claim.sealed.signed) && equalBytes(sealed.signature, claim.sealed.signature);
     if (this.#rooted.some(isSame)) return undefined;
     this.#waiting = this.#waiting.filter((other) => !isSame(other));
     if (this.#rooted.length >= this.#bounds.maxAnnounced)
@@ -158,7 +159,7 @@ export class ClusterKeys {
     const key = known.get(claim.keyId)?.key ?? announcedKey(claim);
     if (key === undefined) return "bad_signature";
     // Two keys with one id: the second is found within 2^32 attempts by who makes both.
-    if (!isEqual(key.raw, claim.publicKey)) return "conflict";
+    if (!equalBytes(key.raw, claim.publicKey)) return "conflict";
     this.#rooted.push({ ...claim, key });
     return undefined;
   }
@@ -189,10 +190,6 @@ export class ClusterKeys {
 /** Whether another announcement, a reload or time can make an announcement good that is refused now. */
 function mayWait(refused: KeyRefusal | undefined): boolean {
   return refused !== undefined && refused !== "bad_signature";
-}
-
-function isEqual(a: Uint8Array, b: Uint8Array): boolean {
-  return Buffer.compare(a, b) === 0;
 }
 
 /** The key of an announcement, if it is one and its holder agrees. */

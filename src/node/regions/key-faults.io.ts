@@ -1,5 +1,7 @@
 /** Judges the keys of clusters: those that `summary.keys` and borders name, and the file of the signing key. `config validate` and a start ask the same. */
+
 import type { Settings } from "../../config/settings.ts";
+import { equalBytes } from "../../lib/crypto.ts";
 import { readAnnouncement } from "../../seal/codec.ts";
 import { clusterKeys } from "../../seal/configured-keys.ts";
 import { readSigningKeys, type SigningKeys } from "../../seal/key-file.io.ts";
@@ -38,7 +40,7 @@ export function checkOwner({ key, announcements }: SigningKeys, settings: Settin
         `(node.cluster_id): remove that block, and make it anew with --cluster-id ${clusterId}`,
     );
   const { keys } = namedKeys(settings);
-  const other = keys.find(({ cluster, publicKey }) => cluster !== clusterId && Buffer.compare(publicKey, key.publicKey.raw) === 0);
+  const other = keys.find(({ cluster, publicKey }) => cluster !== clusterId && equalBytes(publicKey, key.publicKey.raw));
   if (other === undefined) return;
   throw new Error(
     `summary.signing_key_file: ${settings.summary.signingKeyFile} holds the key that ${other.path} names for cluster ${other.cluster}, ` +

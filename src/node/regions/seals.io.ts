@@ -1,5 +1,7 @@
 /** Reads the keys of clusters: the one with which this cluster signs, and those that the settings name. */
+
 import type { Settings } from "../../config/settings.ts";
+import { equalBytes } from "../../lib/crypto.ts";
 import type { Log } from "../../lib/log.io.ts";
 import { KEY_BOUNDS } from "../../seal/cluster-keys.ts";
 import { openSigningKeyFile, type SigningKeyFile, type SigningKeys } from "../../seal/key-file.io.ts";
@@ -38,7 +40,7 @@ export function openSeals(settings: Settings, log: Log): NodeSeals {
   const keys = new KeyRegistry(KEY_BOUNDS);
   const configure = () => {
     const own = file?.keys.key.publicKey.raw;
-    const isNamed = own === undefined || named.some(({ publicKey }) => Buffer.compare(publicKey, own) === 0);
+    const isNamed = own === undefined || named.some(({ publicKey }) => equalBytes(publicKey, own));
     keys.configure(isNamed ? named : [...named, { cluster: clusterId, region, publicKey: own }], now());
   };
   configure();

@@ -1,4 +1,5 @@
 /** Registers this resolver where clients look for resolvers, and keeps it registered. `resolver/self-registration.ts` decides what happens when; a failure stops nothing else. */
+import { equalBytes } from "../../lib/crypto.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import { later } from "../../lib/later.io.ts";
 import type { Log } from "../../lib/log.io.ts";
@@ -122,7 +123,7 @@ export class SelfRegistrar {
   /** Tells the machine what it must know, and what time it is. */
   #look(): void {
     this.#input({ kind: "upstream", upstream: this.#parts.upstream() });
-    if (this.#machine.lease !== undefined && !sameBytes(entryBytes(this.#parts.entry()), this.#sent)) this.#input({ kind: "changed" });
+    if (this.#machine.lease !== undefined && !equalBytes(entryBytes(this.#parts.entry()), this.#sent)) this.#input({ kind: "changed" });
     this.#input({ kind: "tick" });
   }
 
@@ -238,8 +239,4 @@ function failureOf({ reason, details }: WaymarkError): SelfFailure {
 function nodesIn(urls: string): readonly string[] {
   const addresses = urls.split(" ", MAX_URLS).map((url) => url.replace(/^grpcs?:\/\//, ""));
   return [...new Set(addresses)].filter((address) => NODE_ADDRESS.test(address)).slice(0, MAX_NODES);
-}
-
-function sameBytes(one: Uint8Array, other: Uint8Array): boolean {
-  return Buffer.compare(one, other) === 0;
 }

@@ -1,5 +1,6 @@
 /** Checks a stored chain of audit records: finds the first record that was altered, removed, moved or cut off. */
-import { CHAIN_START, type ChainPoint, chainHash, equalBytes, parseCanonical } from "./record.ts";
+import { equalBytes } from "../../lib/crypto.ts";
+import { CHAIN_START, type ChainPoint, chainHash, parseCanonical } from "./record.ts";
 
 /** A record as it is stored. `place` is the number under which it was found. */
 export interface ChainedRecord {

@@ -1,15 +1,7 @@
 /** Audit records as lines of JSON, for files that other programs collect: writes them, and checks a copy of a log. */
+import { equalBytes } from "../../lib/crypto.ts";
 import { ChainCheck, type ChainedRecord } from "./chain.ts";
-import {
-  type AuditRecord,
-  canonicalBytes,
-  equalBytes,
-  eventOf,
-  HASH_BYTES,
-  hasSubjectFields,
-  joinSubjects,
-  splitSubjects,
-} from "./record.ts";
+import { type AuditRecord, canonicalBytes, eventOf, HASH_BYTES, hasSubjectFields, joinSubjects, splitSubjects } from "./record.ts";
 
 /**
  * One object with every field, the names in snake_case and the hashes in hex; ends in a newline. A record without request id and subjects has neither

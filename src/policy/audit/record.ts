@@ -286,11 +286,6 @@ export interface ChainPoint {
   readonly hash: Uint8Array;
 }
 
-/** Whether two hashes are equal. */
-export function equalBytes(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, at) => byte === b[at]);
-}
-
 export const CHAIN_START: ChainPoint = { number: 0, hash: NO_HASH };
 
 /** The next record of a chain, and its canonical bytes. The event comes from `boundEvent`. */

@@ -1,6 +1,7 @@
 /**
  * What a resolver fetched by namespace and name, of all kinds at once, within its bounds: the entries for lookups, and how good each answer is (semantics.md, Resolver 12).
  */
+
 import type { EntryStamper, StoredEntry } from "../../catalog/entry/codec.ts";
 import { SCOPE, type Scope } from "../../catalog/entry/scope.ts";
 import { readShown } from "../../catalog/entry/tail.ts";
@@ -11,6 +12,7 @@ import type { Prefixes } from "../../catalog/query/prefixes.ts";
 import { BODY, type CatalogRecord, type KeyText, type Kind, type OriginLife, type OriginRef } from "../../catalog/record/record.ts";
 import type { Slab } from "../../catalog/record/slab.ts";
 import type { UnreachableNodes } from "../../catalog/unreachable-nodes.ts";
+import { equalBytes } from "../../lib/crypto.ts";
 import type { WaymarkError } from "../../lib/errors.ts";
 import { NEVER, type Time } from "../../lib/machine.ts";
 import { misplaced } from "../../lib/protowire.ts";
@@ -270,7 +272,7 @@ export class Fetched implements FollowedNews {
     const record = content.find((one) => one.key === key);
     if (record === undefined || entry === undefined) return record === undefined && entry === undefined;
     const isSameLife = (record.origin.life === "orphaned") === entry.isOrphaned;
-    return isSameLife && isSame(this.#parts.slab.view(record.at, record.sizeBytes), entry.bytes);
+    return isSameLife && equalBytes(this.#parts.slab.view(record.at, record.sizeBytes), entry.bytes);
   }
 
   #let(name: FetchedName | undefined): void {
@@ -338,10 +340,6 @@ function textOf({ namespace, name }: WholeName): string {
 /** `textOf` of the name of a key. HOT: once a change of what is followed. */
 function textOfKey(key: KeyText): string {
   return key.slice(0, key.indexOf("\0", key.indexOf("\0") + 1));
-}
-
-function isSame(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, i) => byte === b[i]);
 }
 
 /** The first three parts of the key of an entry. */

@@ -4,7 +4,9 @@
  * neither its fsyncs nor its damage affect the node's decisions. A person who can write to the file can make a whole new chain,
  * or cut its start and end and say so in `meta`. Against that, keep a head elsewhere (the JSON-lines file has every one).
  */
+
 import { DatabaseSync } from "node:sqlite";
+import { equalBytes } from "../../lib/crypto.ts";
 import { ChainCheck, type ChainProblem } from "../../policy/audit/chain.ts";
 import { type AuditFilter, matchesAudit } from "../../policy/audit/filter.ts";
 import { auditLine } from "../../policy/audit/line.ts";
@@ -14,7 +16,6 @@ import {
   CHAIN_START,
   type ChainPoint,
   chainEvent,
-  equalBytes,
   NO_HASH,
   parseCanonical,
 } from "../../policy/audit/record.ts";

@@ -1,11 +1,12 @@
 /** The audit log as the rest of the node sees it: it takes events without blocking, and says when they are on disk. */
+import { equalBytes } from "../../lib/crypto.ts";
 import { rethrowBroken, WaymarkError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/log.io.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
 import type { ChainProblem } from "../../policy/audit/chain.ts";
 import type { AuditFilter } from "../../policy/audit/filter.ts";
 import { AuditQueue, LOSS } from "../../policy/audit/queue.ts";
-import { type AuditEvent, type AuditRecord, type AuditSink, boundEvent, type ChainPoint, equalBytes } from "../../policy/audit/record.ts";
+import { type AuditEvent, type AuditRecord, type AuditSink, boundEvent, type ChainPoint } from "../../policy/audit/record.ts";
 import { messageOf } from "../database-file.io.ts";
 import { ThreadCalls } from "../thread.io.ts";
 import type { AuditFile, AuditFileOptions, AuditState } from "./file.io.ts";

@@ -2,11 +2,13 @@
  * What is held of each key, and what of it counts: which record is the best, whether it is shown, and all that depends on it. The order of work is
  * in `chores.ts`; what comes and goes is in `taking.ts` and `saying.ts`.
  */
+
 import { Lookup } from "../../catalog/query/lookup.ts";
 import { BODY, clusterOfKey, type KeyText, keyParts } from "../../catalog/record/record.ts";
 import { Slab } from "../../catalog/record/slab.ts";
 import type { StoredRecord } from "../../catalog/record/stored-record.ts";
 import { Replica } from "../../catalog/replica/replica.ts";
+import { equalBytes } from "../../lib/crypto.ts";
 import type { Time } from "../../lib/machine.ts";
 import { decodeRecord, type Opened, tagIn } from "../codec.ts";
 import { BEACON_NAMESPACE, beaconKey, recordKey, summaryKeyOf } from "../keys.ts";
@@ -233,7 +235,7 @@ export class Keeping {
     const source = this.sources.find(beacon.source);
     const best = this.best(beaconKey(beacon.source));
     if (source === undefined || best?.hlc !== source.beaconVersion) return;
-    if (isSame(this.contentOf(best).sealed.signed, sealed.signed)) this.sources.again(source, ageMs, time);
+    if (equalBytes(this.contentOf(best).sealed.signed, sealed.signed)) this.sources.again(source, ageMs, time);
   }
 
   /** Another node of the region, or an earlier life of this one, tells when it received a beacon. */
@@ -416,10 +418,6 @@ export class Keeping {
     }
     return false;
   }
-}
-
-function isSame(one: Uint8Array, other: Uint8Array): boolean {
-  return one.length === other.length && one.every((byte, n) => byte === other[n]);
 }
 
 const NOBODY: readonly StoredRecord[] = [];
