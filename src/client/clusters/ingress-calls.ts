@@ -1,13 +1,15 @@
 /** Calls at an ingress of a cluster that the program names, which summaries tell. */
+
 import { durationMs, timestampMs } from "@bufbuild/protobuf/wkt";
 import type { ServiceSummary } from "../../../gen/waymark/catalog/v1/summary_pb.js";
 import { DiscoveryService } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import type { SummaryCallOptions } from "../calls.ts";
 import type { Client } from "../client.ts";
 import { absentFailure } from "../request-error.ts";
-import { askedOf, type OwnCluster } from "./asking.ts";
+import { askedOf } from "./asking.ts";
 import { Kept } from "./kept.ts";
-import type { Located, OtherClusters } from "./other-clusters.ts";
+import type { Located } from "./other-clusters.ts";
+import type { RedirectParts } from "./redirects.ts";
 
 const PAGE_LIMIT = 1000;
 const MAX_PAGES = 200;
@@ -15,23 +17,13 @@ const INGRESS_LIMIT = 16;
 /** What is found is kept for so long, however short the ttl of a summary is: calls must not ask anew each time. */
 const MIN_TTL_MS = 1000;
 
-export interface IngressParts {
-  readonly home: Client;
-  readonly own: OwnCluster;
-  readonly clusters: OtherClusters;
-  /** How long it is kept that no ingress of a cluster is known. */
-  readonly lookupTtlMs: number;
-  /** Monotonic clock. */
-  readonly nowMs: () => number;
-}
-
 export class IngressCalls {
-  readonly #parts: IngressParts;
+  readonly #parts: RedirectParts;
   readonly #known = new Kept<Located | undefined>();
   /** Questions under way, one for a cluster and filter. */
   readonly #asking = new Map<string, Promise<Located | undefined>>();
 
-  constructor(parts: IngressParts) {
+  constructor(parts: RedirectParts) {
     this.#parts = parts;
   }
 

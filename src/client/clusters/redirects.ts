@@ -42,7 +42,7 @@ export interface RedirectParts {
   readonly home: Client;
   readonly own: OwnCluster;
   readonly clusters: OtherClusters;
-  /** How long it is kept that nobody has the name. */
+  /** How long it is kept that nobody has the name, or that no ingress of a cluster is known. */
   readonly lookupTtlMs: number;
   /** Monotonic clock. */
   readonly nowMs: () => number;

@@ -16,23 +16,14 @@ import { sameFilter } from "../../catalog/record/traits.ts";
 import { newestOrders } from "../../catalog/replica/orders.ts";
 import type { Replica } from "../../catalog/replica/replica.ts";
 import { compareForView } from "../../catalog/replica/view.ts";
-import type { Hlc } from "../../lib/hlc.ts";
 import type { Time } from "../../lib/machine.ts";
 import { timeOf } from "../../lib/protowire.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
+import type { EndingParts } from "./endings.ts";
 import { newestHlc } from "./endings.ts";
-import type { Loads } from "./loads.ts";
-import type { QuotaGate } from "./quota-gate.ts";
-import type { UndoLog } from "./undo-log.ts";
 
-export interface PutParts {
-  readonly replica: Replica;
-  readonly leases: Leases;
+export interface PutParts extends Pick<EndingParts, "gate" | "hlc" | "leases" | "loads" | "replica" | "undo"> {
   readonly stamper: EntryStamper;
-  readonly hlc: Hlc;
-  readonly undo: UndoLog;
-  readonly loads: Loads;
-  readonly gate: QuotaGate;
   /** A lease has lost its last key to another lease. */
   readonly onEmptied: (leaseId: string) => void;
   /** An own entry goes by these orders from this time on. */

@@ -2,6 +2,7 @@
  * The rooms of a resolver: what it follows and fetched, the policy by which it judges its callers, and all that answers readers from that. Product and
  * simulator build them here; the shells give them time, and what servers say.
  */
+
 import { EntryStamper } from "../../catalog/entry/codec.ts";
 import { PROTOCOL_BOUNDS } from "../../catalog/entry/names.ts";
 import type { LoadView } from "../../catalog/entry/view.ts";
@@ -10,46 +11,35 @@ import type { CatalogRecord, KeyText } from "../../catalog/record/record.ts";
 import { Slab } from "../../catalog/record/slab.ts";
 import { StoredRecord } from "../../catalog/record/stored-record.ts";
 import { TraitsPool } from "../../catalog/record/traits.ts";
-import { Replica, type ReplicaOptions } from "../../catalog/replica/replica.ts";
-import type { NameIndexBounds } from "../../catalog/watch/name-index.ts";
+import { Replica } from "../../catalog/replica/replica.ts";
 import type { Settings } from "../../config/settings.ts";
 import { DnsNames, plainName } from "../../discovery/dns-names.ts";
 import { Fanout } from "../../discovery/fanout.ts";
 import { isAdmitted } from "../../discovery/policy-switch.ts";
 import { Reads } from "../../discovery/reads.ts";
 import { SwitchQueue } from "../../discovery/switch-queue.ts";
-import { type AddressBlock, reverseBlocks } from "../../lib/addresses.ts";
+import { reverseBlocks } from "../../lib/addresses.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
 import type { AuditSink } from "../../policy/audit/record.ts";
 import type { Policy } from "../../policy/set/verdict.ts";
-import { mayBeSeen, type OnDenied } from "../../policy/set/visibility.ts";
+import { mayBeSeen } from "../../policy/set/visibility.ts";
 import { type EngineOptions, HISTORY_BOUNDS, PolicyEngine } from "../../policy/versions/engine.ts";
 import type { ResolverInput, ResolverOptions, ResolverOrder } from "../../resolver/io-types.ts";
 import { ResolverMachine } from "../../resolver/machine.ts";
 import type { FollowedSummariesOptions } from "../../resolver/summaries/followed-summaries.ts";
 import { DiscoveryBytes } from "../../services/discovery/response-bytes.ts";
 import { AccessLog } from "../access-log.ts";
+import type { CopyRoomsOptions } from "../core/copies/copy-rooms.ts";
 import { NodeLimits } from "../limits.ts";
 import { ResolverSummaries, type ResolverSummariesParts } from "./summaries/resolver-summaries.ts";
 
-export interface ResolverRoomsOptions {
-  readonly nodeId: string;
+export interface ResolverRoomsOptions
+  extends Pick<CopyRoomsOptions, "blocks" | "boot" | "catalog" | "nameBounds" | "nodeId" | "onAgain" | "onDenied" | "zones"> {
   /** Of the replica, in which the resolver itself has no entries. */
   readonly generation: number;
-  /** This process. */
-  readonly boot: string;
   readonly resolver: ResolverOptions;
-  readonly catalog: Pick<ReplicaOptions, "minTombstones" | "pastTouches" | "tombstoneTtlMs">;
   readonly history: Pick<EngineOptions, "maxBytes" | "maxVersions">;
-  /** Of DNS. */
-  readonly zones: readonly string[];
-  /** The addresses of reverse zones. */
-  readonly blocks?: readonly AddressBlock[] | undefined;
-  readonly onDenied: OnDenied;
-  /** Called when a watcher must be woken. */
-  readonly onAgain: () => void;
-  readonly nameBounds?: NameIndexBounds;
   /** What it follows of summaries; absent where it follows none. */
   readonly summaries?: FollowedRegions | undefined;
 }
