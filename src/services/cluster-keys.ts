@@ -1,4 +1,5 @@
 /** `PeerService.Keys`: which keys of clusters this node trusts; and the pages of all lists of that service. */
+
 import { create, toJson } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import {
@@ -14,18 +15,12 @@ import { invalid } from "../lib/errors.ts";
 import { fnv64, hashHex } from "../lib/hash64.ts";
 import type { Time } from "../lib/machine.ts";
 import { MAX_WALL_MS } from "../policy/set/validation.ts";
+import type { ListedKey } from "../seal/key-registry.ts";
 import { requestCheckOf } from "./request-checks.ts";
 import type { RouteParameters } from "./service.ts";
 
 /** A key of a cluster, or an announcement of it. */
-export interface ClusterKeyRow {
-  readonly cluster: string;
-  readonly region: string;
-  readonly keyId: string;
-  readonly publicKey: Uint8Array;
-  readonly counts: boolean;
-  /** Undefined for a key of the settings. */
-  readonly announced: { readonly signedBy: string; readonly notBeforeWallMs: number; readonly notAfterWallMs: number } | undefined;
+export interface ClusterKeyRow extends ListedKey {
   /** This node signs with it. */
   readonly signs: boolean;
 }

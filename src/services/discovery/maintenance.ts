@@ -22,8 +22,11 @@ export interface MaintenanceParts {
   readonly bounds: Bounds;
   readonly registrar: Pick<Registrar, "orderMaintenance" | "orderTarget" | "entriesOfNode">;
   readonly reads: { readonly replica: Pick<Replica, "origins"> };
+  /** Resolves when all staged records are durable. Undefined if none are staged. */
   readonly durable: () => Promise<void> | undefined;
+  /** After a standstill of this process: resolves when other nodes confirm that no other process has taken this node's id. Undefined otherwise. */
   readonly confirmed: () => Promise<void> | undefined;
+  /** Throws `clock_skew` or `not_ready` while this node takes no writes. */
   readonly checkWrites: () => void;
   readonly checkCaughtUp: () => void;
   /** Gives another node an order. */

@@ -1,4 +1,5 @@
 /** DiscoveryService.SummaryQuery and SummaryWatch: what clusters say of their services. */
+
 import { fromBinary } from "@bufbuild/protobuf";
 import {
   type SummaryQueryRequest,
@@ -11,44 +12,41 @@ import { pageLimit } from "../../catalog/query/query.ts";
 import type { CatalogRecord } from "../../catalog/record/record.ts";
 import type { SummaryReads } from "../../discovery/summaries/summary-reads.ts";
 import { invalid } from "../../lib/errors.ts";
-import type { Time } from "../../lib/machine.ts";
-import type { Metrics } from "../../lib/metrics/metrics.ts";
 import { textsRoom } from "../../lib/protowire.ts";
 import { type Caller, viewerOf } from "../../policy/identity/caller.ts";
 import { SUMMARISED_MASK } from "../../summary/keys.ts";
 import type { IngressNode } from "../../summary/summary.ts";
 import { demandResolver } from "../for-resolver.ts";
-import type { PeerDirectory } from "../peer-directory.ts";
 import type { CallContext, Handler, StreamSource } from "../service.ts";
-import type { AnswerAge } from "./age.ts";
 import { maskOf, prefixOf, resolvedOf, scopeOf, sorted } from "./filter.ts";
+import type { NodeIdentity } from "./node-identity.ts";
 import { answerAge } from "./nodes.ts";
+import type { ReadParts } from "./read-handlers.ts";
 import { DiscoveryBytes } from "./response-bytes.ts";
 import { heardBytes, SummaryItems, summaryAnswer } from "./summary-bytes.ts";
 import { summaryRoute } from "./summary-route.ts";
 import { WatchOpener } from "./watch-opener.ts";
 
-export interface SummaryParts {
+export interface SummaryParts
+  extends Pick<
+    ReadParts,
+    | "allowsViewerOverride"
+    | "checkStart"
+    | "checkVia"
+    | "followedAge"
+    | "isPaused"
+    | "isTls"
+    | "mesh"
+    | "metrics"
+    | "now"
+    | "onRead"
+    | "random"
+    | "via"
+  > {
   readonly summaries: SummaryReads;
-  readonly identity: { readonly nodeId: string; readonly boot: string };
-  readonly mesh: Pick<PeerDirectory, "ageMs" | "hasPeers" | "unreachable">;
+  readonly identity: Pick<NodeIdentity, "boot" | "nodeId">;
   /** Whether this node has caught up with the summaries of its region. */
   readonly isReady: () => boolean;
-  /** As in `ReadParts`. */
-  readonly checkStart: () => void;
-  readonly now: () => Time;
-  readonly random: () => number;
-  readonly allowsViewerOverride: boolean;
-  /** Every connection of the listeners is encrypted. */
-  readonly isTls: boolean;
-  /** As in `ReadParts`. Absent at a node. */
-  readonly via?: (() => readonly string[]) | undefined;
-  readonly checkVia?: ((via: readonly string[]) => void) | undefined;
-  readonly followedAge?: ((time: Time) => AnswerAge) | undefined;
-  /** As in `WatchPorts`. */
-  readonly isPaused?: (() => boolean) | undefined;
-  readonly metrics: Metrics;
-  readonly onRead: (caller: Caller, namespace: string) => void;
 }
 
 export type SummaryMethod = "summaryQuery" | "summaryWatch";

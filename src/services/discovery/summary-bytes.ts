@@ -27,8 +27,7 @@ import {
 } from "../../lib/protowire.ts";
 import { sealedOf } from "../../summary/codec.ts";
 import type { SourceAge } from "../../summary/held/options.ts";
-import type { AnswerAge } from "./age.ts";
-import { type DeltaPayload, type ResolvedMark, unreachableRoom, writeUnreachable } from "./response-bytes.ts";
+import { type DeltaPayload, type QueryAnswer, type ResolvedMark, unreachableRoom, writeUnreachable } from "./response-bytes.ts";
 
 /** Most bytes of an item beside what it was made from. */
 const ITEM_ROOM = 48;
@@ -81,17 +80,9 @@ export function heardBytes(ages: readonly SourceAge[]): Uint8Array {
   return out.subarray(0, at);
 }
 
-export interface SummaryAnswer {
-  readonly records: readonly CatalogRecord[];
+export interface SummaryAnswer extends Omit<QueryAnswer, "cursor" | "explanations"> {
   /** URLs by source cluster. */
   readonly ingress: ReadonlyMap<string, readonly string[]>;
-  readonly nextToken: string;
-  readonly revision: number;
-  readonly servedBy: string;
-  readonly age: AnswerAge;
-  readonly generatedWallMs: number;
-  /** Present in an answer for a resolver. */
-  readonly resolved: ResolvedMark | undefined;
 }
 
 export function summaryAnswer(items: SummaryItems, answer: SummaryAnswer): Uint8Array {

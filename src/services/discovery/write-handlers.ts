@@ -15,7 +15,6 @@ import {
   UnregisterResponseSchema,
 } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { type EntryStamper, parseKey, parseLoad, type Stamp } from "../../catalog/entry/codec.ts";
-import type { Bounds } from "../../catalog/entry/names.ts";
 import type { Health, KeyText } from "../../catalog/record/record.ts";
 import type { CheckAdmission } from "../../discovery/checks/admission.ts";
 import type { DnsNames } from "../../discovery/dns-names.ts";
@@ -37,21 +36,15 @@ import { Places } from "./places.ts";
 import { readKeepAliveRequest, readRegisterRequest } from "./request-bytes.ts";
 import { keepAliveBytes } from "./response-bytes.ts";
 
-export interface WriteParts extends Pick<MaintenanceParts, "checkCaughtUp" | "maintain" | "onMaintenance"> {
+export interface WriteParts
+  extends Pick<MaintenanceParts, "bounds" | "checkCaughtUp" | "checkWrites" | "confirmed" | "durable" | "maintain" | "onMaintenance"> {
   /** Entries are stamped with it. */
   readonly identity: NodeIdentity;
-  readonly bounds: Bounds;
   readonly registrar: Registrar;
   readonly reads: Reads;
   readonly stamper: EntryStamper;
   readonly dnsNames: Pick<DnsNames, "isSingleLabel">;
   readonly checkAdmission: Pick<CheckAdmission, "check" | "checkEnabled">;
-  /** Resolves when all staged records are durable. Undefined if none are staged. */
-  readonly durable: () => Promise<void> | undefined;
-  /** After a standstill of this process: resolves when other nodes confirm that no other process has taken this node's id. Undefined otherwise. */
-  readonly confirmed: () => Promise<void> | undefined;
-  /** Throws `clock_skew` or `not_ready` while this node takes no writes. */
-  readonly checkWrites: () => void;
   /** Throws `not_ready` while another process runs under this node's id. Renewals must then go to another node too. */
   readonly checkStart: () => void;
   readonly metrics: Metrics;

@@ -1,4 +1,5 @@
 /** What a node says of summaries in `PeerService.Lag`: what it exports, what its borders still lack, and whom it hears. */
+
 import { create } from "@bufbuild/protobuf";
 import { durationFromMs, timestampFromMs } from "@bufbuild/protobuf/wkt";
 import {
@@ -8,9 +9,10 @@ import {
   SourceLagSchema,
   SourceState,
 } from "../../../gen/waymark/control/v1/peer_pb.js";
+import type { BorderBacklog } from "../../fabric/borders/session.ts";
 import { enumName } from "../../lib/enum-words.ts";
 import type { Time } from "../../lib/machine.ts";
-import type { SummaryRefusal } from "../../summary/summary.ts";
+import type { SourceStatus } from "../../summary/held/options.ts";
 
 export interface ExportReport {
   readonly isExporting: boolean;
@@ -21,27 +23,15 @@ export interface ExportReport {
   readonly failedCount: number;
 }
 
-export interface BorderReport {
-  readonly clusterId: string;
-  readonly region: string;
+export interface BorderReport extends BorderBacklog {
   /** Links of this node with the cluster, and of the whole region with its region. */
   readonly links: number;
   readonly regionLinks: number;
-  /** 0 when nothing is due. */
-  readonly lagMs: number;
-  readonly unsent: number;
-  readonly exportedEqualMonoMs: number | undefined;
-  readonly importedEqualMonoMs: number | undefined;
 }
 
-export interface SourceReport {
+export interface SourceReport extends Omit<SourceStatus, "source"> {
   readonly clusterId: string;
   readonly region: string;
-  readonly state: "fresh" | "stale" | "dropped";
-  readonly ageMs: number | undefined;
-  readonly summaries: number;
-  readonly isFull: boolean;
-  readonly refused: ReadonlyMap<SummaryRefusal, number>;
 }
 
 export interface SummaryLag {
