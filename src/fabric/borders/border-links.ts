@@ -46,12 +46,8 @@ export type BorderLinksOutput =
   | { readonly kind: "down"; readonly link: LinkId };
 
 /** A link, as people see it. */
-export interface BorderLinkRow {
-  readonly link: LinkId;
-  readonly isIncoming: boolean;
+export interface BorderLinkRow extends Omit<BorderPeer, "border"> {
   readonly state: "opening" | "greeting" | "up" | "ending";
-  readonly clusterId: string;
-  readonly region: string;
   /** Empty until the node has said it. */
   readonly nodeId: string;
   readonly sinceMonoMs: number;

@@ -4,7 +4,7 @@ import { NEVER, type Time } from "../../lib/machine.ts";
 import type { Rng } from "../../lib/rng.ts";
 import type { LinkId } from "../io-types.ts";
 import type { Place } from "../links/foreigners.ts";
-import { type Border, type BorderCount, type BorderLinksOptions, type BorderNode, MAX_PAIR_LINKS } from "./border.ts";
+import { type Border, type BorderCount, type BorderLinksOptions, type BorderNode, type BorderPeer, MAX_PAIR_LINKS } from "./border.ts";
 import { type Share, type Slot, shareOf, type Target } from "./slots.ts";
 
 /** A link that is to be opened, and for which slot. */
@@ -14,12 +14,7 @@ export interface Wanted {
 }
 
 /** A link as it is seen here. */
-interface Linked {
-  readonly link: LinkId;
-  readonly region: string;
-  readonly clusterId: string;
-  /** Empty until it is known. */
-  readonly nodeId: string;
+interface Linked extends Pick<BorderPeer, "clusterId" | "link" | "nodeId" | "region"> {
   readonly state: "opening" | "greeting" | "up" | "ending";
   readonly wanted: Wanted | undefined;
 }
