@@ -17,7 +17,9 @@ import type { Answers, CallContext, Handler, RequestListener, StreamSource } fro
 import { authorise, type RequiredAccess, requiredAccessOf } from "./authorise.ts";
 import { anonymousRefused, credentialWanted, draining, outlived, unimplemented } from "./call-end.ts";
 import { KnownStreams } from "./known-streams.ts";
+import { jsonFault } from "./request-shape/json.ts";
 import { type ListBounds, type MessagePlan, planner } from "./request-shape/plan.ts";
+import { protobufFault } from "./request-shape/protobuf.ts";
 import { type RpcStatus, statusFrom } from "./status.ts";
 import type { TurnBudget } from "./turn-budget.ts";
 import { type SentRequest, UndecodedRequest } from "./undecoded-request.ts";
@@ -238,9 +240,12 @@ export class MethodChain {
     return this.#ports.turn;
   }
 
-  /** What a request may hold. */
-  get requestPlan(): MessagePlan {
-    return this.#chain.planOf(this.desc.input);
+  /** Why these bytes of a request are not decoded: its service has no room for the message now, or the message would hold far too much. */
+  requestFault(bytes: Uint8Array, encoding: "json" | "proto"): WaymarkError | undefined {
+    const crowded = this.handler?.kind === "unary" ? this.handler.refuseEarly?.(bytes.length) : undefined;
+    if (crowded !== undefined) return crowded;
+    const plan = this.#chain.planOf(this.desc.input);
+    return encoding === "proto" ? protobufFault(plan, bytes) : jsonFault(plan, bytes);
   }
 
   /** Who calls, unless the server is going away. Throws or rejects to refuse. */

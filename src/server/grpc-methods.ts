@@ -11,7 +11,6 @@ import type { PeerCertificate } from "../policy/identity/certificates.ts";
 import type { CallContext, Service } from "../services/service.ts";
 import { type Arrival, type Chain, type HeaderReader, type MethodChain, sentRequestId, type UnaryExchange } from "./chain.ts";
 import { peerOf } from "./peer.io.ts";
-import { protobufFault } from "./request-shape/protobuf.ts";
 import { type RpcStatus, statusBytes } from "./status.ts";
 import { RequestStream, SourceStream, type StreamExchange } from "./streams.ts";
 import { type SentRequest, UndecodedRequest } from "./undecoded-request.ts";
@@ -84,7 +83,7 @@ function listenerOf(stream: RequestStream, method: MethodChain): RequestListener
 // HOT: once a request.
 function decoded(method: MethodChain, bytes: Uint8Array): Message | WaymarkError {
   const desc = method.desc.input;
-  const crowded = protobufFault(method.requestPlan, bytes);
+  const crowded = method.requestFault(bytes, "proto");
   if (crowded !== undefined) return crowded;
   try {
     return method.handler?.read?.(bytes) ?? fromBinary(desc, bytes);

@@ -86,8 +86,16 @@ export function policyService(parts: PolicyParts): Service {
     handlers: {
       ...parts.audit,
       ...reads.handlers,
-      validatePolicy: { kind: "unary", handle: (request: ValidatePolicyRequest, context) => methods.validate(request, context) },
-      applyPolicy: { kind: "unary", handle: (request: ApplyPolicyRequest, context) => methods.apply(request, context) },
+      validatePolicy: {
+        kind: "unary",
+        handle: (request: ValidatePolicyRequest, context) => methods.validate(request, context),
+        refuseEarly: (requestBytes) => methods.queue.refuseEarly(requestBytes),
+      },
+      applyPolicy: {
+        kind: "unary",
+        handle: (request: ApplyPolicyRequest, context) => methods.apply(request, context),
+        refuseEarly: (requestBytes) => methods.queue.refuseEarly(requestBytes),
+      },
       rollbackPolicy: { kind: "unary", handle: (request: RollbackPolicyRequest, context) => methods.rollback(request, context) },
       policyHistory: { kind: "unary", handle: (request: PolicyHistoryRequest) => methods.history(request) },
       watchPolicy: { kind: "server_streaming", open: (request: WatchPolicyRequest, context) => methods.watch(request, context) },
@@ -97,8 +105,8 @@ export function policyService(parts: PolicyParts): Service {
 }
 
 class PolicyMethods {
+  readonly queue = new PolicyQueue();
   readonly #parts: PolicyParts;
-  readonly #queue = new PolicyQueue();
 
   constructor(parts: PolicyParts) {
     this.#parts = parts;
@@ -112,7 +120,7 @@ class PolicyMethods {
       const problems = new Problems<Problem>();
       return yield* policyStore.validate(decodePolicySet(wire, problems), problems);
     }
-    const problems = await this.#queue.run(context.caller, memorySizeOf(wire), () => tasks.run(validate()));
+    const problems = await this.queue.run(context.caller, memorySizeOf(wire), () => tasks.run(validate()));
     return create(ValidatePolicyResponseSchema, { problems: problems.map(wireProblem) });
   }
 
@@ -135,7 +143,7 @@ class PolicyMethods {
       return yield* policyStore.apply(actor, { set, problems, terms, isDryRun });
     }
     const run = () => tasks.run(apply());
-    const applied = await this.#queue.run(context.caller, memorySizeOf(wire), () => (isDryRun ? run() : this.#secured(run)));
+    const applied = await this.queue.run(context.caller, memorySizeOf(wire), () => (isDryRun ? run() : this.#secured(run)));
     return create(ApplyPolicyResponseSchema, resultOf(applied));
   }
 
@@ -151,7 +159,7 @@ class PolicyMethods {
       return yield* policyStore.rollback(actor, command);
     }
     const run = () => tasks.run(rollback());
-    const applied = await this.#queue.run(context.caller, 0, () => (request.dryRun ? run() : this.#secured(run)));
+    const applied = await this.queue.run(context.caller, 0, () => (request.dryRun ? run() : this.#secured(run)));
     return create(RollbackPolicyResponseSchema, resultOf(applied));
   }
 

@@ -83,7 +83,13 @@ export type RequestReader = (bytes: Uint8Array) => Message | undefined;
 
 /** The handler of a method, by the kind in its descriptor (`methodKind`). `read` is for methods that are called most. */
 export type Handler =
-  | { readonly kind: "unary"; readonly handle: UnaryHandler<never>; readonly read?: RequestReader | undefined }
+  | {
+      readonly kind: "unary";
+      readonly handle: UnaryHandler<never>;
+      readonly read?: RequestReader | undefined;
+      /** Why a request of this size is refused before it is decoded: the service has no memory for its message now. */
+      readonly refuseEarly?: (requestBytes: number) => WaymarkError | undefined;
+    }
   | { readonly kind: "server_streaming"; readonly open: ServerStreamHandler<never>; readonly read?: RequestReader | undefined }
   | {
       readonly kind: "client_streaming" | "bidi_streaming";

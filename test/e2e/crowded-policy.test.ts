@@ -24,6 +24,17 @@ function setOf(ruleCount: number, rule: (index: number) => Rule, dryRun = true):
 const texts = (count: number, text: string) => Array.from({ length: count }, () => text);
 const windows = (count: number) => Array.from({ length: count }, () => ({}));
 
+const tenants = (index: number, count: number) => Array.from({ length: count }, (_, place) => `tenant-${index % 100}-${place}`);
+const DAY_SECONDS = 86_400;
+const FIRST_DAY = 50_000;
+const validWindows = (count: number) =>
+  Array.from({ length: count }, (_, index) => {
+    const seconds = BigInt((FIRST_DAY + index) * DAY_SECONDS);
+    return { startsAt: { seconds }, endsAt: { seconds: seconds + 3600n }, exportScopes: [1] };
+  });
+
+const LARGEST = setOf(10_000, (index) => ({ visibilityTenants: tenants(index, 25) }));
+
 const rssMiB = ({ process }: LimitedNode): number =>
   Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${process.command.pid}/status`, "utf8"))?.[1]) / 1024;
 
@@ -54,26 +65,42 @@ test.each([
     body: setOf(100, () => ({ cutoverWindows: windows(200) })),
     ends: [1001, "invalid_argument", "resource_exhausted"],
   },
-])(
-  "$what: sixteen concurrent calls keep a thousand problems each, and the node's memory grows by at most 200 MB",
-  async ({ body, ends }) => {
-    await using node = await startLimitedNode(OWNER);
-    // An owner may only change a set that is in force.
-    const first = setOf(1, () => ({}), false);
-    expect(await ask(node, "applyPolicy", TOKENS.operator, first)).toBe(0);
-    const before = rssMiB(node);
-    let peak = before;
-    const timer = setInterval(() => {
-      peak = Math.max(peak, rssMiB(node));
-    }, 5);
-    const calls = Array.from({ length: 8 }, () => [
-      ask(node, "applyPolicy", OWNER_TOKEN, body),
-      ask(node, "validatePolicy", TOKENS.operator, body),
-    ]);
-    const outcomes = await Promise.all(calls.flat());
-    clearInterval(timer);
-    for (const outcome of outcomes) expect(ends).toContain(outcome);
-    expect(peak - before).toBeLessThan(200);
-    expect((await fetch(`http://${node.process.listeners["http"]}/healthz`)).status).toBe(200);
+  {
+    what: "250,000 tenants, as many as a set may have",
+    body: LARGEST,
+    ends: [0, "resource_exhausted"],
   },
-);
+  {
+    what: "20,000 windows, as many as a set may have",
+    body: setOf(100, () => ({ cutoverWindows: validWindows(200) })),
+    ends: [0, "resource_exhausted"],
+  },
+])("$what: sixteen concurrent calls keep a thousand problems each, and the memory of the node grows by at most 200 MB", async ({ body, ends }) => {
+  await using node = await startLimitedNode(OWNER);
+  // An owner may only change a set that is in force.
+  const first = setOf(1, () => ({}), false);
+  expect(await ask(node, "applyPolicy", TOKENS.operator, first)).toBe(0);
+  const before = rssMiB(node);
+  let peak = before;
+  const timer = setInterval(() => {
+    peak = Math.max(peak, rssMiB(node));
+  }, 5);
+  const calls = Array.from({ length: 8 }, () => [
+    ask(node, "applyPolicy", OWNER_TOKEN, body),
+    ask(node, "validatePolicy", TOKENS.operator, body),
+  ]);
+  const outcomes = await Promise.all(calls.flat());
+  clearInterval(timer);
+  for (const outcome of outcomes) expect(ends).toContain(outcome);
+  expect(peak - before).toBeLessThan(200);
+  expect((await fetch(`http://${node.process.listeners["http"]}/healthz`)).status).toBe(200);
+});
+
+test("while a large set is checked, requests of that size are refused before they are decoded", async () => {
+  await using node = await startLimitedNode("");
+  const valid = ask(node, "validatePolicy", TOKENS.operator, LARGEST);
+  const unreadable = new Uint8Array(LARGEST.length).fill(0xff);
+  const others = await Promise.all(Array.from({ length: 15 }, () => ask(node, "applyPolicy", TOKENS.operator, unreadable)));
+  expect(others).toContain("resource_exhausted");
+  expect(await valid).toBe(0);
+});

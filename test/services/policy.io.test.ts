@@ -7,6 +7,7 @@ import { policyService } from "../../src/services/policy.ts";
 import { requestCheckOf } from "../../src/services/request-checks.ts";
 import type { CallContext, Service } from "../../src/services/service.ts";
 import { openMemoryStore } from "../../src/store/control/sqlite.io.ts";
+import { demoChain } from "../fakes/demo-service.ts";
 import { rule, set } from "../fakes/policies.ts";
 import { Bench } from "../fakes/policy-bench.ts";
 
@@ -28,6 +29,7 @@ function open() {
   });
   return {
     bench,
+    service,
     call: (method: string, request: JsonValue, caller: Caller = CALLER, deadlineMonoMs?: number) =>
       call(service, method, request, { caller, deadlineMonoMs }),
   };
@@ -212,6 +214,19 @@ test("of sixteen concurrent calls with large sets one runs and the others are re
   expect(outcomes.filter((each) => String(each).includes("discovery_rate_limited: this caller has too many policy calls")).length).toBe(15);
   expect(await other).toBe(1001);
   expect(await outcome(ask("validatePolicy", { policy }))).toBe(1001);
+});
+
+test("while a large set is checked, another one is refused before its bytes are decoded; a short request is not", async () => {
+  const { call: ask, service } = open();
+  const method = demoChain().chain.method(PolicyService.method.applyPolicy, service.handlers["applyPolicy"]);
+  const largest = new Uint8Array(4_000_000);
+  const reasons = () => (["proto", "json"] as const).map((encoding) => method.requestFault(largest, encoding)?.reason);
+  expect(reasons()).toEqual([undefined, undefined]);
+  const first = ask("validatePolicy", { policy: manyWindows("svc", 50) });
+  expect(reasons()).toEqual(["discovery_rate_limited", "discovery_rate_limited"]);
+  expect(method.requestFault(new Uint8Array(100_000), "proto")).toBeUndefined();
+  await first;
+  expect(reasons()).toEqual([undefined, undefined]);
 });
 
 test("many concurrent small calls wait for each other, up to a limit", async () => {

@@ -7,8 +7,6 @@ import type { Arriving } from "../../grpc/server/connection-guard.io.ts";
 import { apart } from "../../grpc/wire/framing.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import type { Arrival, MethodChain } from "../chain.ts";
-import { jsonFault } from "../request-shape/json.ts";
-import { protobufFault } from "../request-shape/protobuf.ts";
 import type { RpcStatus } from "../status.ts";
 import { joined, MessagesOfBody } from "./messages.ts";
 import type { UnreadAnswers } from "./unread-answers.ts";
@@ -50,7 +48,7 @@ const PIECE_CHUNKS = 1_024;
 const ALONE_CHUNKS = 64;
 
 /** The properties of a method that a call needs. */
-type CalledMethod = Pick<MethodChain, "judgeHeaders" | "requestPlan">;
+type CalledMethod = Pick<MethodChain, "judgeHeaders" | "requestFault">;
 
 export class EdgeCall {
   readonly arrival: EdgeArrival;
@@ -150,10 +148,9 @@ export class EdgeCall {
   }
 
   #faultOf(message: Uint8Array): WaymarkError | undefined {
-    const { requestPlan } = this.#method;
-    if (this.arrival.encoding === "proto") return protobufFault(requestPlan, message);
-    if (!this.#isAdmitted) this.#text ??= message;
-    return jsonFault(requestPlan, message);
+    const { encoding } = this.arrival;
+    if (encoding === "json" && !this.#isAdmitted) this.#text ??= message;
+    return this.#method.requestFault(message, encoding);
   }
 
   /** A message is being inflated, in place of the one before; it is charged until the call has it, or is over. */

@@ -9,7 +9,6 @@ import { invalid, WaymarkError } from "../../lib/errors.ts";
 import { type JsonText, jsonTextOf } from "../../lib/formats/protojson.ts";
 import type { HeaderReader, MethodChain } from "../chain.ts";
 import { findJsonFault } from "../json-fault.ts";
-import { jsonFault } from "../request-shape/json.ts";
 import type { RpcStatus } from "../status.ts";
 import { UndecodedRequest } from "../undecoded-request.ts";
 import { type BodyBudget, connectError, decodedAnswer, type EdgeArrival, readingRefusal, TOO_MANY_UNFINISHED } from "./call.ts";
@@ -96,7 +95,7 @@ export class PlainMethod {
 
   #read(body: Uint8Array, budget: BodyBudget): Message | WaymarkError {
     if (budget.usedBytes + body.length > budget.maxBytes) return new WaymarkError("quota_exceeded", TOO_MANY_UNFINISHED);
-    const fault = jsonFault(this.#chain.requestPlan, body);
+    const fault = this.#chain.requestFault(body, "json");
     if (fault !== undefined) return fault;
     const { input } = this.#chain.desc;
     const markBytes = body[0] === MARK[0] && body[1] === MARK[1] && body[2] === MARK[2] ? MARK.length : 0;

@@ -9,6 +9,8 @@ const MAX_HELD_BYTES = 16 * 1024 * 1024;
 const MAX_CALLER_BYTES = MAX_HELD_BYTES / 4;
 /** Minimum size that is counted for a call, so that the budget also bounds the number of small calls. */
 const MIN_CALL_BYTES = 64 * 1024;
+/** A decoded set of many ids takes about this many times the bytes of its request. Sets of many short windows take more. */
+const DECODED_RATIO = 4;
 const RETRY_MS = 1000;
 
 export class PolicyQueue {
@@ -23,7 +25,7 @@ export class PolicyQueue {
     const key = callerKey(caller);
     const own = this.#callers.get(key) ?? 0;
     if (own > 0 && own + sizeBytes > MAX_CALLER_BYTES) throw refused("this caller has");
-    if (this.#heldBytes > 0 && this.#heldBytes + sizeBytes > MAX_HELD_BYTES) throw refused("there are");
+    if (!this.#hasRoom(sizeBytes)) throw refused("there are");
     this.#add(key, sizeBytes);
     const before = this.#last;
     const done = before.then(work);
@@ -33,6 +35,15 @@ export class PolicyQueue {
     } finally {
       this.#add(key, -sizeBytes);
     }
+  }
+
+  /** Why a request of this size is refused before its set is decoded, because the set would find no room. Decoded sets are garbage for a while even when their calls are refused. */
+  refuseEarly(requestBytes: number): WaymarkError | undefined {
+    return this.#hasRoom(requestBytes * DECODED_RATIO) ? undefined : refused("there are");
+  }
+
+  #hasRoom(sizeBytes: number): boolean {
+    return this.#heldBytes === 0 || this.#heldBytes + sizeBytes <= MAX_HELD_BYTES;
   }
 
   #add(key: string, sizeBytes: number): void {

@@ -4,6 +4,12 @@ import { framed } from "../../../src/grpc/wire/framing.ts";
 import { type EdgeArrival, EdgeCall } from "../../../src/server/edge/call.ts";
 import { prepareRequest } from "../../../src/server/edge/rpc.ts";
 import { UnreadAnswers } from "../../../src/server/edge/unread-answers.ts";
+import { jsonFault } from "../../../src/server/request-shape/json.ts";
+import { protobufFault } from "../../../src/server/request-shape/protobuf.ts";
+
+const NO_FIELDS = { byNumber: [], byName: new Map(), singleCount: 0, typeName: "None", isWellKnown: false };
+const requestFault = (bytes: Uint8Array, encoding: "json" | "proto") =>
+  encoding === "proto" ? protobufFault(NO_FIELDS, bytes) : jsonFault(NO_FIELDS, bytes);
 
 function call(budget = { maxBytes: 10_000_000, usedBytes: 0 }, contentType?: string) {
   const arrival: EdgeArrival = {
@@ -21,10 +27,7 @@ function call(budget = { maxBytes: 10_000_000, usedBytes: 0 }, contentType?: str
     timeoutMs: undefined,
     onDeadline: () => () => {},
   };
-  return new EdgeCall(arrival, {
-    judgeHeaders: () => undefined,
-    requestPlan: { byNumber: [], byName: new Map(), singleCount: 0, typeName: "None", isWellKnown: false },
-  });
+  return new EdgeCall(arrival, { judgeHeaders: () => undefined, requestFault });
 }
 
 async function* chunksOf(...lengths: readonly number[]): AsyncGenerator<Uint8Array> {
