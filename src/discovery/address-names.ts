@@ -1,9 +1,9 @@
 /** Which entries have a target at an address, for the blocks of addresses that reverse zones of DNS cover. An entry without an address in them costs nothing here. */
-import { advertisedTargets } from "../catalog/entry/advertised.ts";
 import type { EntryView } from "../catalog/entry/view.ts";
 import { SortedBlocks } from "../catalog/query/sorted-blocks.ts";
 import { type KeyText, nameOfKey } from "../catalog/record/record.ts";
 import { type Address, type AddressBlock, blockHolds, parseAddress } from "../lib/addresses.ts";
+import { advertisedTargets } from "../reading/hosting.ts";
 
 /** An entry at an address. With its places in both lists it takes some 80 bytes, which is the whole cost of a name in a reverse zone. */
 interface Placed {
@@ -69,7 +69,7 @@ export class AddressNames {
 
   #addressesIn(entry: EntryView): Set<string> {
     const found = new Set<string>();
-    for (const { host } of [...entry.targets, ...advertisedTargets(entry)]) {
+    for (const { host } of [...entry.targets, ...advertisedTargets(entry.read("detail"))]) {
       const address = parseAddress(host);
       if (address !== undefined && this.#blocks.some((block) => blockHolds(block, address))) found.add(addressText(address));
     }

@@ -1,15 +1,15 @@
 /** The instances of a name that Resolve chooses among: how many of a name with many instances, which versions, and the endpoints of hosted instances. */
 
-import { advertisedTargets } from "../catalog/entry/advertised.ts";
 import { NO_PORTS } from "../catalog/entry/ports.ts";
-import type { EntryView, TargetView } from "../catalog/entry/view.ts";
+import type { EntryView } from "../catalog/entry/view.ts";
 import { versionOf } from "../catalog/entry/view.ts";
 import { GOLDEN_RATIO, type Sampling } from "../catalog/query/instances.ts";
 import { type CatalogRecord, type KeyText, KIND, type Kind, viewHealth } from "../catalog/record/record.ts";
 import { invalid } from "../lib/errors.ts";
 import { fnv64, hashFraction } from "../lib/hash64.ts";
 import { lacksVersion, VersionRange } from "../lib/versions.ts";
-import { type Fitness, healthOrder, isDrained, isHosted } from "../reading/fitness.ts";
+import { type Fitness, healthOrder, isHosted } from "../reading/fitness.ts";
+import { hostOf, hostTargets, isCalledAtNode } from "../reading/hosting.ts";
 import { FIT_RANK, idealRank, LEVELS, type RankOptions, rankOf, SELECT_POLICY } from "../reading/levels.ts";
 
 /** What the part of a crowded name depends on. */
@@ -66,9 +66,6 @@ export function explainVersion({ key, view }: { readonly key: KeyText; readonly 
   return { key, kept: false, reason: "version_range", detail: lacksVersion(versionOf({ detail: view.read("detail") }), range) };
 }
 
-/** Only other nodes connect to this endpoint (`src/services/node-entry.ts`). */
-const FABRIC_SCHEME = "fabric";
-
 /**
  * Gives hosted entries the advertised endpoints of their nodes as targets. `find` returns the NODE entries of a node id. Cost: one call of `find` per
  * node.
@@ -76,21 +73,17 @@ const FABRIC_SCHEME = "fabric";
 export function withHosts(entries: readonly EntryView[], find: (nodeId: string) => readonly EntryView[]): readonly EntryView[] {
   const byNode = new Map<string, readonly EntryView[]>();
   const nodesOf = (nodeId: string): readonly EntryView[] => {
-    const known = byNode.get(nodeId) ?? find(nodeId).filter((node) => !isDrained(node));
+    const known = byNode.get(nodeId) ?? find(nodeId);
     byNode.set(nodeId, known);
     return known;
   };
   return entries.map((entry) => {
-    if (!isHosted(entry.key.kind) || entry.targets.length > 0 || entry.nodeId === "" || isDrained(entry)) return entry;
-    const node = nodesOf(entry.nodeId).find(({ key }) => key.clusterId === entry.key.clusterId);
-    const targets = node === undefined ? [] : endpointsOf(node);
+    if (!isCalledAtNode(entry)) return entry;
+    const node = hostOf(entry, nodesOf(entry.nodeId));
+    const targets = node === undefined ? [] : hostTargets(node.read("detail"));
     // The answer depends on both entries, so it may be cached only as long as both allow.
     return targets.length === 0 ? entry : { ...entry, targets, ttlMs: leastOf(entry.ttlMs, node?.ttlMs) };
   });
-}
-
-function endpointsOf(node: EntryView): readonly TargetView[] {
-  return advertisedTargets(node).filter(({ port, protocol }) => port > 0 && protocol !== FABRIC_SCHEME);
 }
 
 function leastOf(a: number | undefined, b: number | undefined): number | undefined {

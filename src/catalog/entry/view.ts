@@ -1,5 +1,5 @@
 /** A decoded entry as plain values, for rooms that need its fields (DNS, select, listings). */
-import type { EntryFields, LoadReportFields, TargetFields } from "../../../gen/waymark/catalog/v1/entry_codec.ts";
+import { type EntryFields, type LoadReportFields, newEntry, type TargetFields } from "../../../gen/waymark/catalog/v1/entry_codec.ts";
 import type { EntryKey, Health } from "../record/record.ts";
 import type { Scope } from "./scope.ts";
 
@@ -30,4 +30,12 @@ export interface EntryView extends Pick<EntryFields, "nodeId" | "region" | "targ
 /** The version of a FUNCTION. Empty without a version and for other kinds. */
 export function versionOf({ detail }: Pick<EntryFields, "detail">): string {
   return detail.case === "function" ? detail.value.version : "";
+}
+
+/** An entry that stands for what is reached at these places. */
+export function viewOfPlaces(
+  targets: readonly TargetView[],
+  facts: Pick<EntryView, "health" | "key" | "region" | "scope" | "ttlMs">,
+): EntryView {
+  return { nodeId: "", zone: "", ...facts, load: undefined, targets, read: (field) => newEntry()[field] };
 }

@@ -1,10 +1,13 @@
 /** One answer of `resolve`: the endpoint for one call, and how the program says what came of the call. */
-import { type Entry, EntryKind, type Target } from "../../../gen/waymark/catalog/v1/entry_pb.js";
+import { create } from "@bufbuild/protobuf";
+import { type Entry, EntryKind, type Target, TargetSchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { ResolvePolicy } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import type { Time } from "../../lib/machine.ts";
 import type { Chooser } from "../../reading/chooser.ts";
 import type { Endpoint } from "../../reading/endpoint.ts";
+import { hostOf, hostTargets, isCalledAtNode } from "../../reading/hosting.ts";
 import { type Place, SELECT_POLICY, type SelectPolicy } from "../../reading/levels.ts";
+import { drawTarget } from "../../reading/targets.ts";
 import { checkOptions, enumRule, type OptionRule, type OptionRules, TEXT } from "../option-rules.ts";
 import { DEFAULT_POLICY, type LiveEntry, type NamedEntries } from "./named-entries.ts";
 
@@ -115,24 +118,40 @@ export class Choice {
   }
 }
 
-/** Where the program is, and its clock. */
+/** Where nodes register themselves. */
+export const NODES_NAMESPACE = "discovery.nodes";
+
+/** The entries of the nodes with an id, one for each cluster. */
+export type NodesOf = (nodeId: string) => Iterable<Entry>;
+
+/** Where the program is, its clock, and the nodes that it knows. */
 export interface Surroundings {
   readonly place: Place | undefined;
   readonly now: () => Time;
+  readonly nodesOf: NodesOf;
 }
 
 const NOWHERE: Place = { region: "", zone: "" };
 const chance: { random: () => number; place: Place } = { random: Math.random, place: NOWHERE };
 
 /** Chooses among the entries of a name. Undefined when there are none, when all are in MAINTENANCE, or when all were tried. HOT: bench/resolve.ts. */
-export function chosenFrom(group: NamedEntries, options: ResolveOptions, { place, now }: Surroundings): Choice | undefined {
+export function chosenFrom(group: NamedEntries, options: ResolveOptions, { place, now, nodesOf }: Surroundings): Choice | undefined {
   const { policy = ResolvePolicy.LOAD_AWARE, hashKey = "", avoid } = options;
   chance.place = place ?? NOWHERE;
   const chooser = group.chooser(policyOf(policy), chance);
   const wishes =
     avoid === undefined && hashKey === "" ? undefined : { hashKey, avoid: avoid && new Set(avoid.map(({ endpoint }) => endpoint)) };
   const endpoint = chooser.choose(now(), Math.random, wishes);
-  return endpoint && new Choice(endpoint, endpoint.target(Math.random()), group, chooser, now);
+  if (endpoint === undefined) return undefined;
+  const target = endpoint.target(Math.random()) ?? hostTarget(endpoint.candidate.entry, nodesOf);
+  return new Choice(endpoint, target, group, chooser, now);
+}
+
+/** The endpoint of its node where an entry is called there. */
+function hostTarget(entry: Entry, nodesOf: NodesOf): Target | undefined {
+  const host = isCalledAtNode(entry) ? hostOf(entry, nodesOf(entry.nodeId)) : undefined;
+  const target = host && drawTarget(hostTargets(host.detail), Math.random());
+  return target && create(TargetSchema, target);
 }
 
 function policyOf(policy: ResolvePolicy): SelectPolicy {

@@ -1,14 +1,18 @@
 /** `resolve` without a watch: asks for a name, keeps the answer for a short time, and chooses among it. */
+import { type Entry, EntryKind } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import type { Time } from "../../lib/machine.ts";
+import { isCalledAtNode } from "../../reading/hosting.ts";
 import { Query } from "../query.io.ts";
 import { RequestError } from "../request-error.ts";
-import { type Choice, chosenFrom, kindIn, type ResolveOptions } from "./choice.ts";
+import { type Choice, chosenFrom, kindIn, NODES_NAMESPACE, type ResolveOptions } from "./choice.ts";
 import type { CountsOfName } from "./live-entries.ts";
 import { type LookupName, Lookups } from "./lookups.ts";
 import type { WatchingCalls } from "./watch.io.ts";
 
 /** Most names that are kept; the one used longest ago goes first. */
 const MAX_NAMES = 1000;
+/** Most names in a request. */
+const MAX_ASKED_NAMES = 1000;
 
 export class OneOffLookups {
   readonly #client: WatchingCalls;
@@ -28,7 +32,8 @@ export class OneOffLookups {
     if (state === "stale") this.#ask(wanted).catch(() => {});
     if (state === "miss") await this.#ask(wanted);
     const group = this.#lookups.found(wanted);
-    return group && chosenFrom(group, options, { place: this.#client.place, now });
+    const nodesOf = (nodeId: string) => this.#lookups.nodesOf(wanted, nodeId);
+    return group && chosenFrom(group, options, { place: this.#client.place, now, nodesOf });
   }
 
   stats(): readonly CountsOfName[] {
@@ -46,16 +51,21 @@ export class OneOffLookups {
   }
 
   async #fetch(name: LookupName): Promise<void> {
-    const items = [];
+    const items: Entry[] = [];
+    const nodes: Entry[] = [];
     try {
       for await (const entry of new Query(this.#client, { namespace: name.namespace, names: [name.name], kinds: [name.kind] }))
         items.push(entry);
+      const nodeIds = new Set(items.filter(isCalledAtNode).map(({ nodeId }) => nodeId));
+      const names = [...nodeIds].slice(0, MAX_ASKED_NAMES);
+      const request = { namespace: NODES_NAMESPACE, names, kinds: [EntryKind.NODE] };
+      if (names.length > 0) for await (const node of new Query(this.#client, request)) nodes.push(node);
     } catch (error) {
       // Nothing that is known ends because no server answers.
       if (error instanceof RequestError && error.isAway && this.#lookups.isKnown(name)) return;
       throw error;
     }
-    this.#lookups.take(name, items, now());
+    this.#lookups.take(name, { items, nodes }, now());
   }
 }
 

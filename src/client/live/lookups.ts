@@ -19,6 +19,8 @@ export interface LookupName {
 interface Known {
   readonly name: LookupName;
   readonly fetchedMonoMs: number;
+  /** Nodes at which entries of the name are called. */
+  readonly nodes: readonly Entry[];
 }
 
 export class Lookups {
@@ -66,8 +68,13 @@ export class Lookups {
     return this.#entries.named(name.namespace, name.name, name.kind);
   }
 
-  /** Takes a whole answer about a name. What it does not list any more may be held, as in a snapshot. */
-  take(name: LookupName, items: readonly Entry[], time: Time): void {
+  /** The nodes that were found with a name. */
+  nodesOf(name: LookupName, nodeId: string): readonly Entry[] {
+    return this.#known.get(idOf(name))?.nodes.filter(({ key }) => key?.name === nodeId) ?? [];
+  }
+
+  /** Takes a whole answer about a name, and the nodes at which its entries are called. Entries that it does not list any more may be held, as in a snapshot. */
+  take(name: LookupName, { items, nodes = [] }: { readonly items: readonly Entry[]; readonly nodes?: readonly Entry[] }, time: Time): void {
     this.#entries.tick(time);
     const id = idOf(name);
     const keys = new Set<string>();
@@ -80,7 +87,7 @@ export class Lookups {
     for (const entry of this.found(name)?.live.values().toArray() ?? [])
       if (entry.key !== undefined && !keys.has(textOf(entry.key))) this.#remove(entry, "absent", time);
     this.#known.delete(id);
-    this.#known.set(id, { name, fetchedMonoMs: time.monoMs });
+    this.#known.set(id, { name, fetchedMonoMs: time.monoMs, nodes });
     const [oldest] = this.#known;
     if (this.#known.size > this.#maxNames && oldest !== undefined) this.#drop(oldest[0], oldest[1].name, time);
   }

@@ -5,12 +5,13 @@ import { type Entry, type EntryKey, EntryKind } from "../../../gen/waymark/catal
 import { CatalogWatchRequestSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { later } from "../../lib/later.io.ts";
 import type { Time } from "../../lib/machine.ts";
+import { isCalledAtNode } from "../../reading/hosting.ts";
 import type { Place } from "../../reading/levels.ts";
 import type { Calls } from "../calls.ts";
 import { follow, isFull } from "../follow.io.ts";
 import { checkOptions, FLAG, FUNCTION, type OptionRules, SIGNAL, TIMEOUT } from "../option-rules.ts";
 import { closedFailure, lateFailure } from "../request-error.ts";
-import { type Choice, checkResolveOptions, chosenFrom, kindIn, type ResolveOptions } from "./choice.ts";
+import { type Choice, checkResolveOptions, chosenFrom, kindIn, NODES_NAMESPACE, type NodesOf, type ResolveOptions } from "./choice.ts";
 import { type CountsOfName, type Freshness, type LiveChange, LiveEntries } from "./live-entries.ts";
 
 export interface WatchOptions {
@@ -78,7 +79,15 @@ export class LiveMap implements AsyncDisposable, AsyncIterable<readonly LiveChan
   readonly #queues = new Set<ChangeQueue>();
   readonly #following: Promise<void>;
   /** HOT: one object for all choices. */
-  readonly #here: { place: Place | undefined; readonly now: () => Time } = { place: undefined, now: sharedNow };
+  readonly #here: { place: Place | undefined; readonly now: () => Time; readonly nodesOf: NodesOf } = {
+    place: undefined,
+    now: sharedNow,
+    nodesOf: (nodeId) => this.#nodes?.named(NODES_NAMESPACE, nodeId, EntryKind.NODE) ?? [],
+  };
+  /** The nodes, followed from when the map first shows an entry that is called at its node. */
+  #nodes: LiveMap | undefined;
+  /** Resolves when those are known, or when waiting longer for them makes no sense. */
+  #nodesKnown: Promise<void> = Promise.resolve();
   #cancelTick: () => void = () => {};
   #cancelFirst: () => void = () => {};
   #error: Error | undefined;
@@ -170,6 +179,7 @@ export class LiveMap implements AsyncDisposable, AsyncIterable<readonly LiveChan
     this.#options.signal?.removeEventListener("abort", this.#onAbort);
     this.#abort.abort();
     await this.#following;
+    await this.#nodes?.close();
     this.#cancelTick();
     this.#cancelFirst();
     for (const queue of this.#queues) queue.wake();
@@ -201,10 +211,12 @@ export class LiveMap implements AsyncDisposable, AsyncIterable<readonly LiveChan
     const options = { signal, waitsForServer: true, tellsUnknown: true, onBreak, ...(silentMs !== undefined && { silentMs }) };
     try {
       for await (const event of follow(this.#client, request, options)) {
-        this.#tell(this.#entries.take(event, now()));
+        const changes = this.#entries.take(event, now());
+        if (this.#nodes === undefined && changes.some(({ entry }) => isCalledAtNode(entry))) this.#followNodes();
+        this.#tell(changes);
         if (event.kind !== "synced") continue;
         this.#cancelFirst();
-        this.#first.resolve();
+        void this.#nodesKnown.then(this.#first.resolve);
       }
     } catch (error) {
       this.#error = error instanceof Error ? error : new Error(String(error));
@@ -212,6 +224,16 @@ export class LiveMap implements AsyncDisposable, AsyncIterable<readonly LiveChan
     this.#cancelFirst();
     this.#first.reject(this.#error ?? broken ?? closedFailure("the watch is closed", this.#client.server));
     for (const queue of this.#queues) queue.wake();
+  }
+
+  /** A server that refuses this watch, or does not answer in time, leaves choices of such entries without a target. */
+  #followNodes(): void {
+    const known = Promise.withResolvers<void>();
+    const cancel = later(known.resolve, this.#client.timeoutMs);
+    const options = { waitsForServer: true, onBreak: () => known.resolve() };
+    this.#nodes = new LiveMap(this.#client, { namespace: NODES_NAMESPACE, kinds: [EntryKind.NODE] }, options);
+    this.#nodes.ready.then(known.resolve, known.resolve);
+    this.#nodesKnown = known.promise.finally(cancel);
   }
 
   #tell(changes: readonly LiveChange[]): void {

@@ -2,13 +2,13 @@
  * What DNS needs of other clusters: where a name leads of which nothing here can be chosen, and which namespaces have such names (semantics.md, DNS). Beside the
  * catalog's names (`dns-names.ts`), by the same index, over the summary replica.
  */
-import { advertisedTarget, viewOfPlaces } from "../../catalog/entry/advertised.ts";
 import { isControlNamespace } from "../../catalog/entry/names.ts";
-import type { EntryView } from "../../catalog/entry/view.ts";
+import { type EntryView, viewOfPlaces } from "../../catalog/entry/view.ts";
 import { type EntryKey, HEALTH, type Health, nameOfKey } from "../../catalog/record/record.ts";
 import { isHost, nearnessToCallers } from "../../lib/addresses.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
+import { advertisedTarget } from "../../reading/hosting.ts";
 import { beaconKey } from "../../summary/keys.ts";
 import { BAND, type Band } from "../../summary/summary.ts";
 import { DnsNames, type NameFollower, type NameView, plainName } from "../dns-names.ts";

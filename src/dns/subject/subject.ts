@@ -1,6 +1,5 @@
 /** Finds what a name below a zone stands for in the catalog, as one viewer sees it. */
 
-import { advertisedTargets } from "../../catalog/entry/advertised.ts";
 import { NODES_NAMESPACE } from "../../catalog/entry/names.ts";
 import { portWord, transportOf } from "../../catalog/entry/ports.ts";
 import type { EntryView, TargetView } from "../../catalog/entry/view.ts";
@@ -11,6 +10,7 @@ import { type Address, parseAddress } from "../../lib/addresses.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { Transport } from "../../lib/protocols.ts";
 import { healthOrder, isDrained } from "../../reading/fitness.ts";
+import { advertisedTargets } from "../../reading/hosting.ts";
 import { wordsOf } from "../names/labels.ts";
 import {
   ADDRESS_LABEL,
@@ -415,6 +415,6 @@ function isPort(target: TargetView, { targets }: EntryView, port: string): boole
 
 /** Adds the hosts of advertised URLs to the targets of a node. */
 function withAdvertised(entry: EntryView): EntryView {
-  const targets = advertisedTargets(entry);
+  const targets = advertisedTargets(entry.read("detail"));
   return targets.length === 0 ? entry : { ...entry, targets: [...entry.targets, ...targets] };
 }
