@@ -112,7 +112,7 @@ test.each([
   { listener: "http", atOnce: 150, headers: { "grpc-timeout": `${DEADLINE_MS}m` } },
   { listener: "http", atOnce: 150, headers: { "connect-timeout-ms": `${DEADLINE_MS}`, "content-type": "application/proto" } },
   { listener: "http", atOnce: 150, headers: { "content-type": "application/json" } },
-  { listener: "fabric", atOnce: 10, headers: { "grpc-timeout": `${DEADLINE_MS}m` } },
+  { listener: "fabric", atOnce: 20, headers: { "grpc-timeout": `${DEADLINE_MS}m` } },
 ])("$listener: late calls of one connection, $headers, do not end its other calls", async ({ listener, atOnce, headers }) => {
   const session = connect(`http://127.0.0.1:${portOf(listener)}`);
   onTestFinished(() => session.destroy());
