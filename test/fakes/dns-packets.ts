@@ -54,12 +54,17 @@ function withoutAsked(answer: Buffer, name: Buffer): Buffer {
   return Buffer.from(answer.toString("latin1").replaceAll(lower, ""), "latin1");
 }
 
-/** The most bytes of a response over UDP: what the client has room for, as another implementation reads it. */
+/** The largest UDP response that the client accepts, in bytes, as another implementation reads the query. */
 function udpLimitOf(query: Uint8Array, response: Buffer): number {
   // HOT: most are no larger than anybody has room for.
   if (response.length <= 512) return 512;
-  const opt = packet.decode(Buffer.from(query)).additionals?.find(({ type }) => type === "OPT");
-  return opt?.type === "OPT" ? Math.min(1232, Math.max(512, opt.udpPayloadSize)) : 512;
+  try {
+    const opt = packet.decode(Buffer.from(query)).additionals?.find(({ type }) => type === "OPT");
+    return opt?.type === "OPT" ? Math.min(1232, Math.max(512, opt.udpPayloadSize)) : 512;
+  } catch {
+    // This implementation cannot read options with short data, which a server has to ignore.
+    return 1232;
+  }
 }
 
 /** What is wrong with the answer to a query of a view; undefined if nothing is. `nth`: of how many. */

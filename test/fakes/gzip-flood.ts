@@ -84,7 +84,7 @@ function honestClient(victim: Victim, kind: string) {
   const call =
     kind === "edge"
       ? async () => {
-          const body = gzipSync(JSON.stringify({ namespace: `svc.${"a".repeat(1_000)}` }));
+          const body = gzipSync(`{ "namespace": "svc" ${" ".repeat(1_000)} }`);
           const headers = { "content-type": "application/json", "content-encoding": "gzip" };
           const url = `http://127.0.0.1:${victim.port}/waymark.discovery.v1.DiscoveryService/CatalogQuery`;
           return (await fetch(url, { method: "POST", body, headers })).status === 200;
