@@ -28,7 +28,7 @@ test("while 4,000 checks of a silent server wait, another tenant's dead instance
   for (let i = 0; i < 4; i++)
     await register("a", checked(`silent${i}`, silent.port, 1000, { http: { path: "/" }, interval: "60s", timeout: "60s" }));
   const metric = async (name: string) => Number(new RegExp(`^${name}(?:\\{\\})? (\\d+)$`, "m").exec(await node.metrics())?.[1]);
-  await until("all places are taken", async () => (await metric("waymark_check_probes_in_flight")) === 256);
+  await until("all probes are in use", async () => (await metric("waymark_check_probes_in_flight")) === 256);
   await register("b", checked("dead", await freePort(), 1, { tcp: {}, interval: "1s", failing: 2 }));
   const healthOf = async () => {
     const answer = await node.post("b", `${DISCOVERY}/CatalogQuery`, { namespace: "svc", names: ["dead"] });

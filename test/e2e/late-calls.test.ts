@@ -73,7 +73,7 @@ test("on a grpc-js channel whose calls time out while the node is paused, the wa
   expect(new Set(codes)).toEqual(new Set([4]));
   expect(await called(client)).toBe(0);
   const seen = watch.messages;
-  await until("the watch goes on", () => watch.messages > seen);
+  await until("the watch continues", () => watch.messages > seen);
   expect([watch.code, await cutCount("grpc")]).toEqual([undefined, before]);
 });
 
@@ -135,7 +135,7 @@ test("watches of one connection that end together do not end its other calls", a
   for (const watch of watches) watch.cancel();
   expect(await called(client)).toBe(0);
   const seen = stays.messages;
-  await until("the last watch goes on", () => stays.messages > seen);
+  await until("the last watch continues", () => stays.messages > seen);
   expect(stays.code).toBeUndefined();
 });
 

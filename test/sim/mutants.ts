@@ -602,7 +602,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: "the dead are no risk",
-    rule: "Age: members that are away without having left are named with the age, which leaves them out",
+    rule: "Age: members that are down or unreachable and have not left are listed with the age, which leaves them out",
     edits: [
       {
         file: "src/fabric/freshness.ts",

@@ -75,7 +75,7 @@ test("a node that is cut off says how old what it holds is, also when it has cal
 });
 
 test(
-  "a node that is cut off, takes writes and was called dead is named as unreachable by nodes whose age is low, until it is back",
+  "a node that is cut off, accepts writes and was declared dead is listed as unreachable by nodes whose age is low, until it is back",
   TIMEOUT,
   () => {
     const cut = writesBehindCut({ nodes: 3, seed: 7 });
