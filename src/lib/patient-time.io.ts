@@ -33,6 +33,13 @@ export function lastPause(): ProcessPause {
   return clock.lastPause;
 }
 
+/** Length of the loop's last standstill, if it ended less than `agoMs` before this time, else 0. HOT: once for each DNS query over UDP. */
+export function recentPauseMs(monoMs: number, agoMs: number): number {
+  patienceOfLoop().nowMs(monoMs);
+  const { endMonoMs, lengthMs } = clock.lastStandstill;
+  return monoMs - endMonoMs < agoMs ? lengthMs : 0;
+}
+
 export interface PatientTimeout {
   /** Starts the whole delay again, also from within the callback. Once that has returned it does nothing. */
   refresh(): void;

@@ -116,6 +116,23 @@ describe.skipIf(!isDigThere())("dns.rate", () => {
     expect(other !== undefined && isCut(other)).toBe(false);
   });
 
+  test("queries that waited while the node was paused are within the rate of those two seconds", async () => {
+    await using node = await startNodeProcess(["--ephemeral", "--config", config("[dns]\nrate = 50\n")]);
+    await register(node);
+    const socket = createSocket("udp4");
+    const answers: Buffer[] = [];
+    socket.bind(0, "127.0.0.1");
+    await once(socket, "listening");
+    socket.on("message", (answer) => answers.push(answer));
+    const query = queryBytes({ name: NAME, type: "A" });
+    await node.paused(2000, async () => {
+      for (let i = 0; i < 100; i++) socket.send(query, portOf(node), "127.0.0.1");
+    });
+    await until("each query is answered or dropped", async () => answers.length + (await metric(node, DROPPED)) >= 100);
+    expect(answers.filter((answer) => !isCut(answer))).toHaveLength(100);
+    socket.close();
+  });
+
   test.each([
     { where: "beyond loopback", flags: ["--host", "0.0.0.0", "--insecure"], isLimited: true },
     {

@@ -9,7 +9,7 @@ import { startNodeProcess } from "../fakes/node-process.ts";
 import { until } from "../fakes/until.ts";
 
 const MANY = 40;
-const placeOf = (target: Target | undefined) => target && `${target.protocol}://${target.host}:${target.port}`;
+const placeOf = (target: Target | undefined) => (target === undefined ? "none" : `${target.protocol}://${target.host}:${target.port}`);
 
 test.each([EntryKind.FUNCTION, EntryKind.QUEUE])(
   "an entry of kind %i without a target has the same targets in Resolve, a lookup and a live map",
@@ -25,7 +25,7 @@ test.each([EntryKind.FUNCTION, EntryKind.QUEUE])(
     await until("the map has a target", () => early.resolve("fn", "price", options)?.target !== undefined);
     await using late = await client.watch({ namespace: "fn" });
     const targetsOf = async (resolve: () => Promise<{ readonly target?: Target | undefined } | undefined>) => {
-      const places = new Set<string | undefined>();
+      const places = new Set<string>();
       for (let i = 0; i < MANY; i++) places.add(placeOf((await resolve())?.target));
       return [...places].toSorted();
     };

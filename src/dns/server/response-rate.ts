@@ -20,9 +20,13 @@ export interface ResponseRateOptions {
   readonly trusted?: readonly AddressBlock[] | undefined;
   /** Present where several threads share the rate. */
   readonly makeBuckets?: MakeBuckets | undefined;
+  /** Length of a pause of this process whose waiting queries are being read at this time; 0 without one. Absent: there are none. */
+  readonly pauseMs?: ((monoMs: number) => number) | undefined;
 }
 
 const WINDOW_MS = 1000;
+/** Longest pause that counts. Shared buckets tell times apart that are less than four windows away. */
+const MAX_PAUSE_MS = 2 * WINDOW_MS;
 /** Answers of more than three times their question, for all unverified senders together: as many as so many networks may have. */
 const LARGE_NETWORKS = 50;
 /** Networks over their rate share so many marks of which answer was cut last. Two that share one only change whose answer is cut. */
@@ -33,12 +37,14 @@ export class ResponseRates {
   readonly #buckets: Buckets;
   readonly #large: Buckets;
   readonly #trusted: readonly AddressBlock[];
+  readonly #pauseMs: (monoMs: number) => number;
   readonly #wasCut = new Uint8Array(MARKS);
   #trustedAddress = "";
   #isTrusted = false;
 
-  constructor({ perSecond, maxNetworks, trusted = [], makeBuckets = ownBuckets }: ResponseRateOptions) {
+  constructor({ perSecond, maxNetworks, trusted = [], makeBuckets = ownBuckets, pauseMs = () => 0 }: ResponseRateOptions) {
     this.#trusted = trusted;
+    this.#pauseMs = pauseMs;
     this.#buckets = makeBuckets("dns responses", { limit: perSecond, windowMs: WINDOW_MS, maxKeys: maxNetworks });
     this.#large = makeBuckets("dns large responses", { limit: perSecond * LARGE_NETWORKS, windowMs: WINDOW_MS, maxKeys: 2 });
   }
@@ -52,7 +58,7 @@ export class ResponseRates {
   judge(address: string, rateClass: string, monoMs: number): "whole" | "cut" | "dropped" {
     if (this.trusts(address)) return "whole";
     const key = prefixOf(address) + rateClass;
-    if (this.#buckets.take(key, monoMs) === 0) return "whole";
+    if (this.#takes(this.#buckets, key, monoMs)) return "whole";
     const { place: mark } = placeOf(key, MARKS);
     const wasCut = this.#wasCut[mark] ?? 0;
     this.#wasCut[mark] = 1 - wasCut;
@@ -61,7 +67,14 @@ export class ResponseRates {
 
   /** Whether an answer of more than three times its question may go out now, and counts it. */
   takesLarge(address: string, monoMs: number): boolean {
-    return this.trusts(address) || this.#large.take("", monoMs) === 0;
+    return this.trusts(address) || this.#takes(this.#large, "", monoMs);
+  }
+
+  /** Takes a token. After a pause, those that came back during the pause are taken first, although a bucket cannot hold so many. */
+  #takes(buckets: Buckets, key: string, monoMs: number): boolean {
+    const pauseMs = Math.min(this.#pauseMs(monoMs), MAX_PAUSE_MS);
+    for (let atMs = monoMs - pauseMs; atMs < monoMs; atMs += WINDOW_MS) if (buckets.take(key, atMs) === 0) return true;
+    return buckets.take(key, monoMs) === 0;
   }
 
   /** Whether it is one of the forwarders that are not bounded. */

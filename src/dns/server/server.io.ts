@@ -7,6 +7,7 @@ import { createServer, type Socket, type Server as TcpServer } from "node:net";
 import type { AddressBlock } from "../../lib/addresses.ts";
 import { later } from "../../lib/later.io.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
+import { recentPauseMs } from "../../lib/patient-time.io.ts";
 import { listenOn, type PortSharing } from "../../lib/shared-port.io.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import type { PeerCertificate } from "../../policy/identity/certificates.ts";
@@ -52,7 +53,7 @@ export interface DnsGatewayOptions {
   /** Memory for prepared answers. */
   readonly planBytes: number;
   /** Bounds whole answers over UDP; any number when absent. */
-  readonly rate?: Omit<ResponseRateOptions, "trusted"> | undefined;
+  readonly rate?: Omit<ResponseRateOptions, "trusted" | "pauseMs"> | undefined;
   /** The serial of the zone for a view, by its index. */
   readonly serialOf: (viewIndex: number) => number;
   /** Signs answers. Absent: nothing is signed. */
@@ -151,6 +152,8 @@ const TCP_HIGH_WATER_BYTES = 16 * 1024;
 /** How often the gateway tries another port number when TCP does not get the one that UDP got. */
 const MAX_PORT_ATTEMPTS = 20;
 const STOP_GRACE_MS = 1_000;
+/** Queries that waited in the socket during a pause of this process are read within this time after it. */
+const BACKLOG_MS = 500;
 
 export function openDnsAnswers(options: DnsAnswersOptions): DnsAnswers {
   return new DnsServer(options, options.limits ?? DNS_LIMITS);
@@ -242,7 +245,8 @@ class DnsServer implements DnsAnswers {
       mayBegin: (asked) => transfers.running.mayBegin({ ...asked, address: this.#asker.address }),
     };
     this.#places = new WaitingPlaces(limits, trusted);
-    const rates = rate === undefined ? undefined : new ResponseRates({ ...rate, trusted });
+    const rates =
+      rate === undefined ? undefined : new ResponseRates({ ...rate, trusted, pauseMs: (monoMs) => recentPauseMs(monoMs, BACKLOG_MS) });
     this.#responder = new Responder({ ...options, rates, transferKeys, idleTimeoutMs: limits.idleTimeoutMs, wallMs: Date.now });
     this.#counts = new DnsCounts(metrics);
     const { plans } = this.#responder;

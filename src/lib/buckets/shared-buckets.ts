@@ -30,6 +30,8 @@ const SLOTS_A_KEY = 4;
 /** Times are kept modulo this, in units of at most a sixteenth of a millisecond: two years, if a token comes back in a millisecond or more. */
 const SPAN = 2 ** 40;
 const UNITS_A_MS = 16;
+/** A bucket is full at most one window ahead of the latest time. A caller may give times of up to two windows ago, and clocks of threads differ a little. */
+const MAX_AHEAD_WINDOWS = 4;
 
 /** Memory for the buckets of so many keys, all full. */
 export function bucketTable(maxKeys: number): SharedArrayBuffer {
@@ -121,7 +123,7 @@ export class SharedBuckets implements Buckets {
   #aheadOf(low: number, high: number): number {
     if (high === 0 && low === 0) return -SPAN;
     const aheadUnits = modulo((high & 0xff) * 2 ** 32 + (low >>> 0) - this.#nowUnits);
-    return aheadUnits > 2 * this.#windowUnits ? aheadUnits - SPAN : aheadUnits;
+    return aheadUnits > MAX_AHEAD_WINDOWS * this.#windowUnits ? aheadUnits - SPAN : aheadUnits;
   }
 
   /** Changes the slot that was found, if it is still as it was. */

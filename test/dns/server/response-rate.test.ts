@@ -31,6 +31,18 @@ describe.each(BUCKET_FORMS)("buckets $form", ({ makeBuckets, mostKept }) => {
     expect(rate.judge("192.0.3.1", "", 60_000)).toBe("whole");
   });
 
+  test("after a pause of this process the queries that waited are within the rate: the pause counts as time in which they came", () => {
+    const pauseMs = (monoMs: number) => (monoMs >= 10_000 && monoMs < 10_500 ? 2000 : 0);
+    const rate = new ResponseRates({ perSecond: 4, maxNetworks: 100, makeBuckets, pauseMs });
+    const taken = (network: number, monoMs: number) =>
+      Array.from({ length: 40 }, () => rate.judge(`192.0.${network}.1`, "", monoMs)).filter((verdict) => verdict === "whole").length;
+    // A bucket that was empty when the pause began has what came back meanwhile.
+    expect(taken(1, 8000)).toBe(4);
+    expect([taken(1, 10_000), taken(1, 10_250), taken(1, 11_250)]).toEqual([8, 1, 4]);
+    expect([taken(2, 10_000), taken(2, 10_250), taken(2, 11_250)]).toEqual([12, 1, 4]);
+    expect(taken(3, 60_000)).toBe(4);
+  });
+
   test("a crowd of forged addresses takes no more memory than was set", () => {
     const rate = new ResponseRates({ perSecond: 1, maxNetworks: 64, makeBuckets });
     for (let i = 0; i < 100_000; i++) rate.judge(`10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`, "", 0);
