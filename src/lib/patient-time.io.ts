@@ -36,7 +36,7 @@ export function lastPause(): ProcessPause {
 /** Length of the loop's last standstill, if it ended less than `agoMs` before this time, else 0. HOT: once for each DNS query over UDP. */
 export function recentPauseMs(monoMs: number, agoMs: number): number {
   patienceOfLoop().nowMs(monoMs);
-  const { endMonoMs, lengthMs } = clock.lastStandstill;
+  const { endMonoMs, lengthMs } = clock.lastPause;
   return monoMs - endMonoMs < agoMs ? lengthMs : 0;
 }
 

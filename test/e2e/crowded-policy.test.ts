@@ -75,26 +75,29 @@ test.each([
     body: setOf(100, () => ({ cutoverWindows: validWindows(200) })),
     ends: [0, "resource_exhausted"],
   },
-])("$what: sixteen concurrent calls keep a thousand problems each, and the memory of the node grows by at most 200 MB", async ({ body, ends }) => {
-  await using node = await startLimitedNode(OWNER);
-  // An owner may only change a set that is in force.
-  const first = setOf(1, () => ({}), false);
-  expect(await ask(node, "applyPolicy", TOKENS.operator, first)).toBe(0);
-  const before = rssMiB(node);
-  let peak = before;
-  const timer = setInterval(() => {
-    peak = Math.max(peak, rssMiB(node));
-  }, 5);
-  const calls = Array.from({ length: 8 }, () => [
-    ask(node, "applyPolicy", OWNER_TOKEN, body),
-    ask(node, "validatePolicy", TOKENS.operator, body),
-  ]);
-  const outcomes = await Promise.all(calls.flat());
-  clearInterval(timer);
-  for (const outcome of outcomes) expect(ends).toContain(outcome);
-  expect(peak - before).toBeLessThan(200);
-  expect((await fetch(`http://${node.process.listeners["http"]}/healthz`)).status).toBe(200);
-});
+])(
+  "$what: sixteen concurrent calls keep a thousand problems each, and the memory of the node grows by at most 200 MB",
+  async ({ body, ends }) => {
+    await using node = await startLimitedNode(OWNER);
+    // An owner may only change a set that is in force.
+    const first = setOf(1, () => ({}), false);
+    expect(await ask(node, "applyPolicy", TOKENS.operator, first)).toBe(0);
+    const before = rssMiB(node);
+    let peak = before;
+    const timer = setInterval(() => {
+      peak = Math.max(peak, rssMiB(node));
+    }, 5);
+    const calls = Array.from({ length: 8 }, () => [
+      ask(node, "applyPolicy", OWNER_TOKEN, body),
+      ask(node, "validatePolicy", TOKENS.operator, body),
+    ]);
+    const outcomes = await Promise.all(calls.flat());
+    clearInterval(timer);
+    for (const outcome of outcomes) expect(ends).toContain(outcome);
+    expect(peak - before).toBeLessThan(200);
+    expect((await fetch(`http://${node.process.listeners["http"]}/healthz`)).status).toBe(200);
+  },
+);
 
 test("while a large set is checked, requests of that size are refused before they are decoded", async () => {
   await using node = await startLimitedNode("");
