@@ -35,7 +35,6 @@ import type { DnsPresence } from "./dns/presence.ts";
 import { dnsTls, tlsFiles } from "./dns/tls.io.ts";
 import type { Identities } from "./identity.io.ts";
 import type { NodeLimits } from "./limits.ts";
-import { now } from "./rooms.io.ts";
 
 export interface Listeners {
   readonly grpc: GrpcListener;
@@ -168,7 +167,7 @@ export function openDnsListener(
 /** Where names lead in DNS that have nothing here. */
 export function clusterNames(
   { dns, listen }: Settings,
-  { summaries, dnsNames }: Pick<ClusterNamesParts, "dnsNames"> & { readonly summaries: SummaryReads | undefined },
+  { summaries, dnsNames, now }: Pick<ClusterNamesParts, "dnsNames" | "now"> & { readonly summaries: SummaryReads | undefined },
 ): ClusterNames | undefined {
   if (summaries === undefined || !dns.summaryAnswers) return undefined;
   const hosts = [dns.host ?? listen.host, listen.host];

@@ -259,7 +259,7 @@ async function openOwnListeners({ settings, origins, log }: NodeOptions, served:
   const listeners = await openListeners(
     {
       ...core,
-      clusters: clusterNames(settings, { summaries: core.regions?.reads, dnsNames: core.dnsNames }),
+      clusters: clusterNames(settings, { summaries: core.regions?.reads, dnsNames: core.dnsNames, now }),
       settings,
       origins,
       log,

@@ -59,7 +59,7 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
     {
       ...sources,
       elsewheres: core.elsewheres,
-      clusters: clusterNames(settings, { summaries: core.rooms.summaries?.reads, dnsNames }),
+      clusters: clusterNames(settings, { summaries: core.rooms.summaries?.reads, dnsNames, now }),
       self: resolverSelf(settings, { nodeId, version: options.version }),
       settings,
       origins: options.origins,
