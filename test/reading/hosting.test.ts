@@ -25,7 +25,10 @@ test("the node is that of the same cluster, and none in MAINTENANCE; its endpoin
   const [us, eu] = [nodeOf("us"), nodeOf("eu")];
   expect(hostOf(hosted, [us, eu])).toBe(eu);
   expect(hostOf(hosted, [us, nodeOf("eu", MAINTENANCE)])).toBeUndefined();
-  expect(hostTargets(eu.detail).map(({ protocol, host, port }) => `${protocol} ${host} ${port}`)).toEqual(["grpc 10.0.0.1 7420", "http ::1 80"]);
+  expect(hostTargets(eu.detail).map(({ protocol, host, port }) => `${protocol} ${host} ${port}`)).toEqual([
+    "grpc 10.0.0.1 7420",
+    "http ::1 80",
+  ]);
   expect(hostTargets({})).toEqual([]);
   expect(advertisedTarget("http://")).toBeUndefined();
 });
