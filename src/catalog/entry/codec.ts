@@ -13,6 +13,7 @@ import {
   type StampedFields,
   writeContent,
 } from "../../../gen/waymark/catalog/v1/entry_codec.ts";
+import { KIND_OF_DETAIL } from "../../../gen/waymark/catalog/v1/entry_kinds.ts";
 import { type Entry, EntrySchema } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { checkEntryKey, checkLoadReport } from "../../../gen/waymark/catalog/v1/entry_rules.ts";
 import { assert, invalid, WaymarkError } from "../../lib/errors.ts";
@@ -346,7 +347,7 @@ const VIEWED = fieldBits(...VIEW_FIELDS);
 const LARGE: Readonly<Record<keyof LargeFields, number>> = {
   aliases: fieldBits("aliases"),
   capabilities: fieldBits("capabilities"),
-  detail: fieldBits("service", "function", "topic", "queue", "cache", "node"),
+  detail: fieldBits(...(Object.keys(KIND_OF_DETAIL) as (keyof typeof KIND_OF_DETAIL)[])),
   metadata: fieldBits("metadata"),
   tags: fieldBits("tags"),
 };
