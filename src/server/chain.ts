@@ -90,6 +90,8 @@ export interface Arrival extends Peer {
    * Asked for when an answer takes waiting.
    */
   onDeadline(expire: () => void): (() => void) | undefined;
+  /** Calls `gone` when the client cancels the call or its connection closes; it may also be called after the answer. */
+  onGone?(gone: () => void): void;
 }
 
 /** A unary call: exactly one of `succeed` and `fail` is called, once. */
@@ -405,7 +407,14 @@ export class MethodChain {
       }
       this.finish(exchange.arrival, context.time, 0);
     };
-    const forget = exchange.arrival.onDeadline(() => settle(undefined, expired()));
+    const leave = () => {
+      if (isOpen) context.onOver?.();
+    };
+    const forget = exchange.arrival.onDeadline(() => {
+      leave();
+      settle(undefined, expired());
+    });
+    exchange.arrival.onGone?.(leave);
     answer.then(
       (response) => settle(response, undefined),
       (thrown: unknown) => settle(undefined, thrown),

@@ -39,7 +39,7 @@ import type { HistoryItem } from "../policy/versions/engine.ts";
 import type { Actor, Applied, PolicyStore } from "../policy/versions/policy-store.ts";
 import type { Stage, VersionFacts } from "../policy/versions/version.ts";
 import { demandResolver } from "./for-resolver.ts";
-import { PolicyQueue } from "./policy/policy-queue.ts";
+import { decodedSizeOf, PolicyQueue } from "./policy/policy-queue.ts";
 import { POLICY_ROUTE, policyReads } from "./policy/policy-reads.ts";
 import { PolicyWatch } from "./policy/policy-watch.ts";
 import type { CallContext, RouteRow, Service, StreamSource } from "./service.ts";
@@ -120,7 +120,7 @@ class PolicyMethods {
       const problems = new Problems<Problem>();
       return yield* policyStore.validate(decodePolicySet(wire, problems), problems);
     }
-    const problems = await this.queue.run(context.caller, memorySizeOf(wire), () => tasks.run(validate()));
+    const problems = await this.queue.run(context, memorySizeOf(wire), () => tasks.run(validate()));
     return create(ValidatePolicyResponseSchema, { problems: problems.map(wireProblem) });
   }
 
@@ -143,7 +143,7 @@ class PolicyMethods {
       return yield* policyStore.apply(actor, { set, problems, terms, isDryRun });
     }
     const run = () => tasks.run(apply());
-    const applied = await this.queue.run(context.caller, memorySizeOf(wire), () => (isDryRun ? run() : this.#secured(run)));
+    const applied = await this.queue.run(context, memorySizeOf(wire), () => (isDryRun ? run() : this.#secured(run)));
     return create(ApplyPolicyResponseSchema, resultOf(applied));
   }
 
@@ -159,7 +159,8 @@ class PolicyMethods {
       return yield* policyStore.rollback(actor, command);
     }
     const run = () => tasks.run(rollback());
-    const applied = await this.queue.run(context.caller, 0, () => (request.dryRun ? run() : this.#secured(run)));
+    const setBytes = decodedSizeOf(policyStore.engine.rollbackTarget(toNumber).sizeBytes);
+    const applied = await this.queue.run(context, setBytes, () => (request.dryRun ? run() : this.#secured(run)));
     return create(RollbackPolicyResponseSchema, resultOf(applied));
   }
 

@@ -13,6 +13,8 @@ export interface CallContext {
   readonly deadlineMonoMs?: number | undefined;
   /** How good the data is that the call is answered from. Absent: it is what this server holds, and as good. */
   readonly age?: AnswerAge | undefined;
+  /** Set by a handler whose work waits: called when the deadline passes, or the client goes away, before the answer. Its answer is then not sent. */
+  onOver?: () => void;
 }
 
 /**

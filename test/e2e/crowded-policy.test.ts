@@ -1,8 +1,9 @@
 /** Sixteen concurrent policy sets of almost 4 MB, from an owner and an admin: the node answers each with a bounded list, and its memory stays bounded. */
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
+import { connect } from "node:http2";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
-import { expect, test } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 import { ApplyPolicyRequestSchema, PolicyService } from "../../gen/waymark/policy/v1/policy_pb.js";
 import { type LimitedNode, startLimitedNode, TOKENS } from "../fakes/limited-node.ts";
 
@@ -106,4 +107,38 @@ test("while a large set is checked, requests of that size are refused before the
   const others = await Promise.all(Array.from({ length: 15 }, () => ask(node, "applyPolicy", TOKENS.operator, unreadable)));
   expect(others).toContain("resource_exhausted");
   expect(await valid).toBe(0);
+});
+
+test("an admin's call does not wait for sixty rollbacks of an owner", async () => {
+  await using node = await startLimitedNode(OWNER);
+  const rules = (mark: string) => [
+    { namespace: "own", visibilityTenants: [mark] },
+    ...Array.from({ length: 300 }, (_, index) => ({ namespace: `other.r-${index}`, visibilityTenants: [`t-${index}`] })),
+  ];
+  for (const mark of ["first", "second"]) {
+    const applied = await node.post("operator", "/waymark.policy.v1.PolicyService/ApplyPolicy", {
+      policy: { version: mark, rules: rules(mark) },
+    });
+    expect(applied.status).toBe(200);
+  }
+  const session = connect(`http://${node.process.listeners["http"]}`);
+  onTestFinished(() => session.destroy());
+  const order: string[] = [];
+  const sent = (who: string, method: string, token: string, body: string) =>
+    new Promise<void>((resolve, reject) => {
+      const path = `/waymark.policy.v1.PolicyService/${method}`;
+      const headers = { ":method": "POST", ":path": path, "content-type": "application/json", authorization: `Bearer ${token}` };
+      const stream = session.request(headers);
+      stream.on("error", reject);
+      stream.on("response", ({ ":status": status }) => order.push(`${who} ${status}`));
+      stream.resume().on("end", resolve);
+      stream.end(body);
+    });
+  const rollbacks = Array.from({ length: 60 }, () => sent("owner", "RollbackPolicy", OWNER_TOKEN, '{"dryRun":true}'));
+  await Promise.all([...rollbacks, sent("admin", "ValidatePolicy", TOKENS.operator, '{"policy":{"version":"v"}}')]);
+  const served = order.filter((outcome) => outcome.endsWith("200"));
+  // The sets are large, so about 20 rollbacks fit into the bytes of one caller.
+  expect(served.length).toBeGreaterThan(15);
+  expect(served.indexOf("admin 200")).toBeGreaterThanOrEqual(0);
+  expect(served.indexOf("admin 200")).toBeLessThan(10);
 });

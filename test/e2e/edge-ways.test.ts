@@ -261,6 +261,36 @@ describe.each(["http1", "h2"] as const)("%s", (transport) => {
   });
 });
 
+test.each([
+  { transport: "http1", ways: "plain", headers: { "content-length": "21" } },
+  { transport: "http1", ways: "connect", headers: { "transfer-encoding": "chunked" } },
+  { transport: "h2", ways: "plain", headers: { "content-length": "21" } },
+] as const)("a handler that waits learns that its client is gone: $transport, $ways", async ({ transport, headers }) => {
+  await using served = await startWays();
+  const { contexts } = served.demo;
+  const all = { "content-type": "application/json", ...headers };
+  let leave = () => {};
+  if (transport === "http1") {
+    const sent = httpRequest(`${served.base}${QUERY}`, { method: "POST", headers: all, agent: false });
+    sent.on("error", () => {});
+    sent.end(query("never"));
+    leave = () => void sent.destroy();
+  } else {
+    const session = connectHttp2(served.base);
+    session.on("error", () => {});
+    const stream = session.request({ ":method": "POST", ":path": QUERY, ...all });
+    stream.on("error", () => {});
+    stream.end(query("never"));
+    leave = () => session.destroy();
+  }
+  await until("the call came", () => contexts.length === 1);
+  let overCount = 0;
+  for (const context of contexts) context.onOver = () => void overCount++;
+  leave();
+  await until("the handler learnt it", () => overCount > 0);
+  expect(overCount).toBe(1);
+});
+
 test("a body with its length that comes in two pieces is answered", async () => {
   await using edge = await startWays();
   await using client = new RawClient(edge.edge);

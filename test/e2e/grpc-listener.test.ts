@@ -1,9 +1,9 @@
 /** The gRPC listener over real sockets, with the client library most of our callers in Node use. */
-import { connect as connectHttp2 } from "node:http2";
+import { connect as connectHttp2, constants } from "node:http2";
 import { connect as connectTcp } from "node:net";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { compressionAlgorithms, Metadata } from "@grpc/grpc-js";
-import { afterEach, expect, test } from "vitest";
+import { afterEach, expect, onTestFinished, test } from "vitest";
 import {
   HealthCheckRequestSchema,
   HealthCheckResponse_ServingStatus,
@@ -14,6 +14,7 @@ import {
   CatalogWatchRequestSchema,
   KeepAliveRequestSchema,
 } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { framed } from "../../src/grpc/wire/framing.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { type GrpcListener, type GrpcListenerOptions, startGrpcListener } from "../../src/server/grpc-listener.io.ts";
 import { listServices } from "../../src/services/list.ts";
@@ -142,6 +143,24 @@ test("a handler that outlives the deadline is answered deadline_exceeded by the 
   const answer = await client.unary("CatalogQuery", query("never"), { metadata: serversDeadline(200) });
   expect(answer.code).toBe(4);
   await until("the server saw it too", () => observed.some((call) => call.code === "DEADLINE_EXCEEDED"));
+});
+
+test.each(["cancels", "disconnects"])("a handler that waits learns that its client is gone: the client %s", async (end) => {
+  const { contexts, listener } = await started();
+  const session = connectHttp2(`http://${listener.acceptor.address}`);
+  session.on("error", () => {});
+  onTestFinished(() => session.destroy());
+  const path = "/waymark.discovery.v1.DiscoveryService/CatalogQuery";
+  const stream = session.request({ ":method": "POST", ":path": path, "content-type": "application/grpc", te: "trailers" });
+  stream.on("error", () => {});
+  stream.end(framed(query("never")));
+  await until("the call came", () => contexts.length === 1);
+  let overCount = 0;
+  for (const context of contexts) context.onOver = () => void overCount++;
+  if (end === "cancels") stream.close(constants.NGHTTP2_CANCEL);
+  else session.destroy();
+  await until("the handler learnt it", () => overCount > 0);
+  expect(overCount).toBe(1);
 });
 
 test("a server stream sends what there is, wakes for more and ends with its error", async () => {

@@ -136,7 +136,7 @@ export class Forwarding {
   }
 
   /** Calls a unary handler as a listener does that has these bytes. */
-  async call(method: string, bytes: Uint8Array, context = CONTEXT): Promise<Uint8Array> {
+  async call(method: string, bytes: Uint8Array, context = { ...CONTEXT }): Promise<Uint8Array> {
     const handler = this.service.handlers[method];
     if (handler?.kind !== "unary") throw new Error(`${method} is not unary`);
     const answer = await handler.handle(handler.read?.(bytes) as never, context);

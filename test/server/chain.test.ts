@@ -37,6 +37,7 @@ class FakeExchange implements Arrival, UnaryExchange {
   context: CallContext | undefined;
   requestId = "";
   expire: () => void = () => {};
+  gone: () => void = () => {};
   cancelCount = 0;
 
   constructor(options: { readonly timeoutMs?: number; readonly headers?: Readonly<Record<string, string>> } = {}) {
@@ -59,6 +60,10 @@ class FakeExchange implements Arrival, UnaryExchange {
     return () => {
       this.cancelCount += 1;
     };
+  }
+
+  onGone(gone: () => void): void {
+    this.gone = gone;
   }
 }
 
@@ -169,6 +174,31 @@ test("a promise that outlives the deadline is answered deadline_exceeded, once",
   expect(exchange.answers).toMatchObject([{ reason: "deadline_exceeded" }]);
   expect(observed).toMatchObject([{ code: "DEADLINE_EXCEEDED" }]);
 });
+
+test.each(["expire", "gone"] as const)(
+  "a handler that waits learns once that its call is over (%s), and not after its answer",
+  async (end) => {
+    const { chain } = demoChain();
+    const answers: (() => void)[] = [];
+    let overCount = 0;
+    const method = chain.method(DiscoveryService.method.catalogQuery, {
+      kind: "unary",
+      handle: (_request, context) => {
+        context.onOver = () => void overCount++;
+        return new Promise((resolve) => void answers.push(() => resolve(new Uint8Array())));
+      },
+    });
+    const [over, answered] = [new FakeExchange({ timeoutMs: 5 }), new FakeExchange({ timeoutMs: 5 })];
+    method.unary(request("a"), over);
+    method.unary(request("a"), answered);
+    over[end]();
+    expect(overCount).toBe(1);
+    for (const answer of answers) answer();
+    await settled();
+    for (const exchange of [over, answered]) exchange[end]();
+    expect([overCount, over.answers.length, answered.answers.length]).toEqual([1, 1, 1]);
+  },
+);
 
 test("a promise in time is answered with what it settles to, and its timer is cancelled", async () => {
   const { chain, observed } = demoChain();

@@ -236,6 +236,26 @@ test("many concurrent small calls wait for each other, up to a limit", async () 
   expect(all.filter(({ status }) => status === "fulfilled")).toHaveLength(64);
 });
 
+test("a rollback counts with the size of the set that it plans, and one to a missing version does not wait", async () => {
+  const { bench, call: ask } = open();
+  const tenants = Array.from({ length: 1000 }, (_, i) => `a-tenant-with-a-long-name-${i}`);
+  for (const version of ["v1", "v2"])
+    await bench.apply(
+      set(
+        Array.from({ length: 10 }, (_, i) => rule(`svc.r${i}`, { visibilityTenants: tenants })),
+        { version },
+      ),
+    );
+  const all = await Promise.allSettled(Array.from({ length: 16 }, () => ask("rollbackPolicy", { dryRun: true })));
+  // Each set has about 300 kB encoded, of which a caller may plan three.
+  expect(all.filter(({ status }) => status === "fulfilled")).toHaveLength(3);
+  const running = ask("rollbackPolicy", { dryRun: true });
+  const order: string[] = [];
+  const missing = ask("rollbackPolicy", { toNumber: "9" }).catch((thrown: unknown) => order.push(String(thrown)));
+  await Promise.all([missing, running.then(() => order.push("done"))]);
+  expect(order).toEqual([expect.stringContaining("not_found"), "done"]);
+});
+
 test("a call whose deadline passes while it waits is not run", async () => {
   const { bench, call: ask } = open();
   const late = ask("applyPolicy", { policy: { version: "v1" } }, CALLER, 0);

@@ -248,9 +248,9 @@ export class PolicyEngine {
   }
 
   /** The number that a rollback goes to: `toNumber`, or for 0 the one before the newest. Throws `not_found`. */
-  rollbackTarget(toNumber: number): number {
+  rollbackTarget(toNumber: number): Pick<Kept, "number" | "sizeBytes"> {
     const target = toNumber === 0 ? this.#kept.at(-2) : this.#kept.find(({ number }) => number === toNumber);
-    if (target !== undefined) return target.number;
+    if (target !== undefined) return target;
     const kept = this.#kept.length === 0 ? "there are no versions" : `versions ${this.#kept[0]?.number} to ${this.newestNumber} are kept`;
     throw new WaymarkError("not_found", `there is no policy version ${toNumber === 0 ? "before the newest" : toNumber}: ${kept}`);
   }

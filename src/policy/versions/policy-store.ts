@@ -162,7 +162,7 @@ export class PolicyStore {
    * `not_found`. A set that was in force before is not refused for errors.
    */
   *rollback(actor: Actor, { toNumber, terms, isDryRun = false }: RollbackRequest): Task<Applied> {
-    const target = this.engine.rollbackTarget(toNumber);
+    const { number: target } = this.engine.rollbackTarget(toNumber);
     const { set } = yield* this.load(target);
     const reason = terms.reason === "" ? `rollback to version ${target}` : terms.reason;
     const expectedNumber = yield* this.#permit(actor, set, terms.expectedNumber);

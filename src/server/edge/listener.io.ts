@@ -209,6 +209,7 @@ export class EdgeDispatcher {
       isLimited: false,
       timeoutMs: undefined,
       onDeadline: (expire) => (arrival.timeoutMs === undefined ? undefined : chain.ports.later(expire, arrival.timeoutMs)),
+      onGone: (gone) => void response.once("close", gone),
       budget: this.#budget,
       meter: on.connection?.meter,
       unread: this.#unread,

@@ -122,6 +122,8 @@ export class CallForwarder {
     this.#checkRoom(bytes.length);
     const { promise, resolve, reject } = Promise.withResolvers<Uint8Array>();
     this.#say(ASKED.CALL, { path, context, bytes }, { sizeBytes: bytes.length, resolve, reject });
+    const id = this.#lastId;
+    context.onOver = () => this.#tell(ASKED.CLOSE, id);
     return promise;
   }
 
@@ -153,7 +155,7 @@ export class CallForwarder {
   }
 
   #tell(what: number, id: number): void {
-    if (!this.#sources.has(id)) return;
+    if (!this.#sources.has(id) && !this.#calls.has(id)) return;
     this.#outbox.out.numbers(what, id);
     this.#outbox.touch();
   }

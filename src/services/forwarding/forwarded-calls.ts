@@ -47,6 +47,8 @@ export class ForwardedCalls {
   readonly #outbox: Outbox<SentError>;
   readonly #methods: ReadonlyMap<string, Method>;
   readonly #streams = new Map<number, SentStream>();
+  /** The `onOver` of calls that wait for their answers. */
+  readonly #waiting = new Map<number, () => void>();
   #isClosed = false;
 
   constructor(options: ForwardedCallsOptions) {
@@ -70,6 +72,7 @@ export class ForwardedCalls {
   /** The worker is gone: its streams close, and answers that come later go nowhere. */
   close(): void {
     this.#isClosed = true;
+    for (const leave of this.#waiting.values()) leave();
     for (const stream of this.#streams.values()) stream.close();
     this.#streams.clear();
   }
@@ -93,6 +96,7 @@ export class ForwardedCalls {
         this.#streams.get(id)?.more();
         return;
       case ASKED.CLOSE:
+        this.#waiting.get(id)?.();
         this.#streams.get(id)?.close();
         this.#streams.delete(id);
         return;
@@ -110,6 +114,7 @@ export class ForwardedCalls {
         return;
       }
       const answer = method.answer(request, context);
+      if (context.onOver !== undefined) this.#waiting.set(call.id, context.onOver);
       if (answer instanceof Promise) answer.then((bytes) => this.#answer(call, bytes)).catch((thrown: unknown) => this.#fail(call, thrown));
       else this.#answer(call, answer);
     } catch (thrown) {
@@ -118,6 +123,7 @@ export class ForwardedCalls {
   }
 
   #answer({ id }: Call, bytes: Uint8Array): void {
+    this.#waiting.delete(id);
     if (this.#isClosed) return;
     this.#outbox.out.numbers(ANSWERED.ANSWER, id);
     this.#outbox.out.bytes(bytes);
@@ -125,6 +131,7 @@ export class ForwardedCalls {
   }
 
   #fail({ id, method, requestId }: Call, thrown: unknown): void {
+    this.#waiting.delete(id);
     const isRefusal = thrown instanceof WaymarkError;
     if (!isRefusal) this.#options.onBug(thrown, { requestId, service: method.service, method: method.name });
     if (this.#isClosed) return;

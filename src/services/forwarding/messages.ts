@@ -16,7 +16,7 @@ export const ASKED = {
   OPEN: 2,
   /** One more message may be sent. */
   MORE: 3,
-  /** Nobody reads the stream any more. */
+  /** The client no longer waits for the answer, or no longer reads the stream. */
   CLOSE: 4,
 } as const;
 

@@ -1,7 +1,8 @@
-/** Runs calls that check or change the policy one at a time. Other calls wait within a byte budget, or are refused. */
+/** Runs calls that check or change the policy one at a time. Callers take turns. Waiting calls have a byte budget, and further calls are refused. */
+import { FairShareLimiter } from "../../discovery/checks/fair-share-limiter.ts";
 import { WaymarkError } from "../../lib/errors.ts";
-import type { Caller } from "../../policy/identity/caller.ts";
 import { callerKey } from "../../policy/limits/rate-limits.ts";
+import type { CallContext } from "../service.ts";
 
 /** Maximum total size of the sets of all calls here, including the running call. */
 const MAX_HELD_BYTES = 16 * 1024 * 1024;
@@ -9,29 +10,36 @@ const MAX_HELD_BYTES = 16 * 1024 * 1024;
 const MAX_CALLER_BYTES = MAX_HELD_BYTES / 4;
 /** Minimum size that is counted for a call, so that the budget also bounds the number of small calls. */
 const MIN_CALL_BYTES = 64 * 1024;
-/** A decoded set of many ids takes about this many times the bytes of its request. Sets of many short windows take more. */
+/** A decoded set of many ids takes about this many times its encoded bytes. Sets of many short windows take more. */
 const DECODED_RATIO = 4;
 const RETRY_MS = 1000;
 
+/** Approximate size of a decoded set in memory, in bytes. */
+export function decodedSizeOf(encodedBytes: number): number {
+  return encodedBytes * DECODED_RATIO;
+}
+
 export class PolicyQueue {
-  #last: Promise<unknown> = Promise.resolve();
+  /** One slot, for the running call. The items begin the work of waiting calls. */
+  readonly #slot = new FairShareLimiter<() => void>({ slotCount: 1, reservedCount: 0 });
   #heldBytes = 0;
   /** Bytes by caller. Callers without a call here are not in the map. */
   readonly #callers = new Map<string, number>();
 
-  /** Runs the work when all earlier work has ended. Throws `discovery_rate_limited` if too much work waits; no role is exempt. */
-  async run<T>(caller: Caller, setBytes: number, work: () => Promise<T>): Promise<T> {
+  /**
+   * Runs the work in the turn of its caller. Throws `discovery_rate_limited` if too much work waits; no role is exempt. A call that is over while it
+   * waits leaves the queue.
+   */
+  async run<T>(context: CallContext, setBytes: number, work: () => Promise<T>): Promise<T> {
     const sizeBytes = Math.max(setBytes, MIN_CALL_BYTES);
-    const key = callerKey(caller);
+    const key = callerKey(context.caller);
     const own = this.#callers.get(key) ?? 0;
     if (own > 0 && own + sizeBytes > MAX_CALLER_BYTES) throw refused("this caller has");
     if (!this.#hasRoom(sizeBytes)) throw refused("there are");
     this.#add(key, sizeBytes);
-    const before = this.#last;
-    const done = before.then(work);
-    this.#last = done.catch(() => undefined);
     try {
-      return await done;
+      await this.#turn(key, context);
+      return await this.#runInTurn(key, work);
     } finally {
       this.#add(key, -sizeBytes);
     }
@@ -39,7 +47,32 @@ export class PolicyQueue {
 
   /** Why a request of this size is refused before its set is decoded, because the set would find no room. Decoded sets are garbage for a while even when their calls are refused. */
   refuseEarly(requestBytes: number): WaymarkError | undefined {
-    return this.#hasRoom(requestBytes * DECODED_RATIO) ? undefined : refused("there are");
+    return this.#hasRoom(decodedSizeOf(requestBytes)) ? undefined : refused("there are");
+  }
+
+  async #runInTurn<T>(key: string, work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } finally {
+      this.#slot.release(key);
+      this.#next();
+    }
+  }
+
+  #turn(key: string, context: CallContext): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    this.#slot.enqueue(key, resolve);
+    // While the call runs, neither line changes anything.
+    context.onOver = () => {
+      this.#slot.cancel(key, resolve);
+      reject(new WaymarkError("deadline_exceeded", "the call was over before its turn among the policy calls"));
+    };
+    this.#next();
+    return promise;
+  }
+
+  #next(): void {
+    this.#slot.acquireNext()?.();
   }
 
   #hasRoom(sizeBytes: number): boolean {

@@ -136,8 +136,8 @@ test("a rollback goes to the version before the newest, or to the one that is na
   expect(() => bench.engine.rollbackTarget(0)).toThrow("versions 1 to 1 are kept");
   bench.apply(only("red"));
   bench.apply(only("green"));
-  expect(bench.engine.rollbackTarget(0)).toBe(2);
-  expect(bench.engine.rollbackTarget(1)).toBe(1);
+  expect(bench.engine.rollbackTarget(0)).toMatchObject({ number: 2 });
+  expect(bench.engine.rollbackTarget(1)).toMatchObject({ number: 1 });
   expect(() => bench.engine.rollbackTarget(9)).toThrow("versions 1 to 3 are kept");
 });
 

@@ -72,6 +72,43 @@ test("calls are answered in the order in which their handlers answer, many in on
   expect([forwarding.worker.take(), forwarding.main.take()]).toEqual([undefined, undefined]);
 });
 
+test("when the client of a forwarded call is gone, the handler learns it, and learns nothing after its answer or of other calls", async () => {
+  const left: string[] = [];
+  const answers = new Map<string, (bytes: Uint8Array) => void>();
+  const act: Act = (leaseId, context) => {
+    context.onOver = () => void left.push(leaseId);
+    return new Promise((resolve) => void answers.set(leaseId, resolve));
+  };
+  const forwarding = new Forwarding(discovery(act));
+  const contexts = ["a", "b"].map((leaseId) => {
+    const context: CallContext = { ...CONTEXT };
+    void forwarding.call("renew", renewal(leaseId), context);
+    return context;
+  });
+  await forwarding.settle();
+  contexts[0]?.onOver?.();
+  await forwarding.settle();
+  expect(left).toEqual(["a"]);
+  for (const answer of answers.values()) answer(renewed());
+  await forwarding.settle();
+  for (const context of contexts) context.onOver?.();
+  await forwarding.settle();
+  expect([left, forwarding.worker.take()]).toEqual([["a"], undefined]);
+});
+
+test("when a worker is gone, the handlers of its waiting calls learn it", async () => {
+  const left: string[] = [];
+  const act: Act = (leaseId, context) => {
+    context.onOver = () => void left.push(leaseId);
+    return new Promise(() => {});
+  };
+  const forwarding = new Forwarding(discovery(act));
+  void forwarding.call("renew", renewal("a"));
+  await forwarding.settle();
+  forwarding.main.close();
+  expect(left).toEqual(["a"]);
+});
+
 const DETAILS: ErrorDetails = {
   violations: [
     { field: "entries[0].key", description: "must be set" },

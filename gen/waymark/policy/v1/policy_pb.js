@@ -369,8 +369,8 @@ export const AuditFault = /*@__PURE__*/
  * A resolver refuses these, ValidatePolicy and PolicyHistory with READ_ONLY; what it answers, it answers with NOT_READY until
  * it has the policy in force.
  *
- * A node runs one call of ValidatePolicy, ApplyPolicy or RollbackPolicy at a time. Other calls wait. If the policy sets of
- * the waiting calls are too large, a new call fails with DISCOVERY_RATE_LIMITED, whatever roles its caller has.
+ * A node runs one call of ValidatePolicy, ApplyPolicy or RollbackPolicy at a time. Other calls wait, and callers take turns. If the
+ * policy sets of the waiting calls are too large, a new call fails with DISCOVERY_RATE_LIMITED, whatever roles its caller has.
  *
  * @generated from service waymark.policy.v1.PolicyService
  */
