@@ -1,6 +1,6 @@
 /**
- * Shares a fixed number of slots among owners. Waiting items get slots in round robin over their owners. While another owner waits, one owner has at most
- * a quarter of the slots, so that an owner with thousands of items delays only itself.
+ * Shares a fixed number of slots among owners. The waiting owner with the fewest slots gets the next one; owners with equally many take turns. While another
+ * owner waits, one owner has at most a quarter of the slots, so that an owner with thousands of items delays only itself.
  */
 import { assert } from "../../lib/errors.ts";
 
@@ -30,8 +30,8 @@ export class FairShareLimiter<Item> {
   readonly #shares = new Map<string, OwnerShare<Item>>();
   /** Shares with waiting items, in the order of their next turn. */
   readonly #turns = new Set<OwnerShare<Item>>();
-  /** Shares that use more than `#maxShare` slots. There are always fewer than `1 / SHARE` of them. */
-  readonly #large = new Set<OwnerShare<Item>>();
+  /** A share with the most slots. Undefined when it must be found again. */
+  #largest: OwnerShare<Item> | undefined;
   #usedCount = 0;
   #waitingCount = 0;
 
@@ -82,18 +82,22 @@ export class FairShareLimiter<Item> {
    * items cannot use a slot now.
    */
   acquireNext(isReady: (owner: string) => boolean = () => true): Item | undefined {
+    let next: OwnerShare<Item> | undefined;
     for (const share of this.#turns) {
+      if (next !== undefined && share.usedCount >= next.usedCount) continue;
       if (!this.#canAcquire(share) || !isReady(share.owner)) continue;
-      const [item] = share.waiting;
-      assert(item !== undefined, "a share in turn has waiting items", { owner: share.owner });
-      share.waiting.delete(item);
-      this.#waitingCount -= 1;
-      this.#turns.delete(share);
-      if (share.waiting.size > 0) this.#turns.add(share);
-      this.#occupy(share);
-      return item;
+      next = share;
+      if (share.usedCount === 0) break;
     }
-    return undefined;
+    if (next === undefined) return undefined;
+    const [item] = next.waiting;
+    assert(item !== undefined, "a share in turn has waiting items", { owner: next.owner });
+    next.waiting.delete(item);
+    this.#waitingCount -= 1;
+    this.#turns.delete(next);
+    if (next.waiting.size > 0) this.#turns.add(next);
+    this.#occupy(next);
+    return item;
   }
 
   /** Acquires a slot for an item that does not wait here. Returns false if its owner may have none now. */
@@ -109,34 +113,45 @@ export class FairShareLimiter<Item> {
     const share = this.#shareOf(owner);
     assert(share.usedCount > 0, "an owner releases only slots that it acquired", { owner });
     share.usedCount -= 1;
-    if (share.usedCount <= this.#maxShare) this.#large.delete(share);
     this.#usedCount -= 1;
+    this.#largest = undefined;
+    // Owners that have waited since it got this slot come first.
+    if (this.#turns.delete(share)) this.#turns.add(share);
     this.#forget(share);
   }
 
-  /** No slot is free, and no owner has more than its share. */
+  /** No slot is free, and none can be freed for any owner. */
   get isExhausted(): boolean {
-    return this.#freeCount === 0 && this.#large.size === 0;
+    return this.#preemptibleFor(0) === undefined && this.#freeCount === 0;
   }
 
-  /** The owner that should release a slot because none is free for a waiting owner below its share. Undefined if no slot is needed. */
+  /**
+   * The owner with the most slots, if it should release one: none is free, and a waiting owner has at least two fewer. Then each release makes the numbers of
+   * slots more equal, so that releases come to an end. Undefined if no slot is needed.
+   */
   get preemptible(): string | undefined {
-    if (this.#freeCount > 0 || this.#large.size === 0) return undefined;
-    // Skips at most `1 / SHARE` shares.
-    for (const share of this.#turns) if (share.usedCount < this.#maxShare) return this.#largest;
+    for (const { usedCount } of this.#turns) {
+      const from = this.#preemptibleFor(usedCount);
+      if (from !== undefined) return from;
+    }
     return undefined;
   }
 
   /** Like `preemptible`, for an item of this owner that does not wait here. */
   preemptibleFor(owner: string): string | undefined {
-    if (this.#freeCount > 0 || this.#large.size === 0) return undefined;
-    return (this.#shares.get(owner)?.usedCount ?? 0) < this.#maxShare ? this.#largest : undefined;
+    return this.#preemptibleFor(this.#shares.get(owner)?.usedCount ?? 0);
   }
 
-  get #largest(): string | undefined {
-    let largest: OwnerShare<Item> | undefined;
-    for (const share of this.#large) if (share.usedCount > (largest?.usedCount ?? 0)) largest = share;
-    return largest?.owner;
+  #preemptibleFor(usedCount: number): string | undefined {
+    if (this.#freeCount > 0 || usedCount >= this.#maxShare) return undefined;
+    const largest = this.#findLargest();
+    return largest !== undefined && largest.usedCount > usedCount + 1 ? largest.owner : undefined;
+  }
+
+  #findLargest(): OwnerShare<Item> | undefined {
+    if (this.#largest === undefined)
+      for (const share of this.#shares.values()) if (share.usedCount > (this.#largest?.usedCount ?? 0)) this.#largest = share;
+    return this.#largest;
   }
 
   get #freeCount(): number {
@@ -158,8 +173,8 @@ export class FairShareLimiter<Item> {
 
   #occupy(share: OwnerShare<Item>): void {
     share.usedCount += 1;
-    if (share.usedCount > this.#maxShare) this.#large.add(share);
     this.#usedCount += 1;
+    this.#largest = undefined;
   }
 
   #shareOf(owner: string): OwnerShare<Item> {

@@ -46,6 +46,23 @@ test.each(["before", "after"])(
   },
 );
 
+test.each([4, 5, 200, 255])("a dead instance is found in its own time while %i other owners have all slots for silent checks", (count) => {
+  world.isSilent = (host) => host.startsWith("s");
+  world.registerBy("bob", ...entries(["b"]));
+  world.run(SETTLED_MS);
+  for (const owner of names("s", count))
+    world.registerBy(owner, ...entries(names(`${owner}-`, Math.ceil(320 / count)), { ...TCP, interval: seconds(60) }));
+  world.run(SETTLED_MS);
+  const [probedBefore, cutBefore] = [world.probed.length, world.cut.size];
+  world.found.set("b.local", DOWN);
+  world.run(SETTLED_MS);
+  expect(world.seen("b")).toMatchObject({ health: CRITICAL, states: [CRITICAL] });
+  expect(world.checks.inFlightCount).toBeLessThanOrEqual(MAX_IN_FLIGHT);
+  // Each probe of the dead instance stops one other. When it ends, its slot may go to an owner with the most slots, which then gives up another.
+  const own = world.probed.slice(probedBefore).filter(({ host }) => host === "b.local").length;
+  expect(world.cut.size - cutBefore).toBeLessThanOrEqual(2 * own);
+});
+
 test("checks of other owners run on time while name look-ups of one owner never end", () => {
   const slow = names("s", 200);
   world.isResolving = (host) => host.startsWith("s");

@@ -36,12 +36,13 @@ function open() {
   };
 }
 
-test("callers take turns: a caller with one call waits for at most two calls of a caller with sixty", async () => {
+test("callers take turns: a caller with one call waits for at most one call of a caller with sixty", async () => {
   const { call, end, ran } = open();
   for (let i = 0; i < 60; i++) call("a");
   call("admin");
-  for (let i = 0; i < 3; i++) await end();
-  expect(ran.slice(0, 3)).toContain("admin");
+  await end();
+  await end();
+  expect(ran.slice(0, 2)).toEqual(["a", "admin"]);
   for (let i = 0; i < 60; i++) await end();
   expect(ran).toHaveLength(61);
 });
@@ -52,7 +53,7 @@ test("callers that ask again after each answer take turns, however many calls of
   for (let i = 0; i < 60; i++) again("a");
   again("b");
   for (let i = 0; i < 100; i++) await end();
-  expect(ran.filter((tenant) => tenant === "b").length).toBeGreaterThanOrEqual(33);
+  expect(ran.filter((tenant) => tenant === "b").length).toBeGreaterThanOrEqual(49);
 });
 
 test("a waiting call that is over leaves the queue, does not run, and gives its bytes back", async () => {
