@@ -1,8 +1,9 @@
-import { create, type Message } from "@bufbuild/protobuf";
+import { create, type Message, toBinary } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { expect, test } from "vitest";
 import {
   AccessAuditRequestSchema,
+  AccessAuditResponseSchema,
   AuditFault,
   AuditKind,
   AuditOutcome,
@@ -105,6 +106,31 @@ test("pages go on where they stopped, and a token belongs to its filter", async 
   expect(await ask(log, "accessAudit", ofPage(token))).toMatchObject({ records: [{ number: 1n }], nextPageToken: "" });
   await expect(ask(log, "accessAudit", create(AccessAuditRequestSchema, { pageToken: token }))).rejects.toThrow("another filter");
   await expect(ask(log, "policyAudit", create(PolicyAuditRequestSchema, { limit: -1 }))).rejects.toThrow("limit");
+});
+
+test("a page of large records ends at 1 MiB, and all pages together have every record once", async () => {
+  const subjects = Array.from({ length: 100 }, (_, i) => `svc.a/${"m".repeat(430)}/${i}`).join("\n");
+  const huge = Array.from({ length: 100 }, () => `svc.a/${"m".repeat(1490)}`).join("\n");
+  // The filter drops every fourth record. One of the others takes a seventh of a page.
+  const large = Array.from({ length: 200 }, (_, i) => ({
+    namespace: i % 4 === 0 ? "svc.b" : "svc.a",
+    subjects: i === 117 ? huge : subjects,
+  }));
+  await using log = await logOf(large);
+  const numbers: number[] = [];
+  const sizes: number[] = [];
+  for (let pageToken = ""; sizes.length === 0 || pageToken !== ""; ) {
+    const page = await ask(log, "accessAudit", create(AccessAuditRequestSchema, { namespace: "svc.a", limit: 1000, pageToken }));
+    const answer = create(AccessAuditResponseSchema, page);
+    sizes.push(toBinary(AccessAuditResponseSchema, answer).length);
+    numbers.push(...answer.records.map(({ number }) => Number(number)));
+    pageToken = answer.nextPageToken;
+  }
+  const wanted = large.flatMap(({ namespace }, i) => (namespace === "svc.a" ? [i + 1] : [])).toReversed();
+  expect(numbers).toEqual(wanted);
+  expect(Math.max(...sizes)).toBeLessThan(1.25 * 1024 * 1024);
+  // Each page is full except the last one.
+  expect(Math.min(...sizes.slice(0, -1))).toBeGreaterThan(1024 * 1024);
 });
 
 test("a check of the chain says how far it reaches", async () => {

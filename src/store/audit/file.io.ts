@@ -60,7 +60,17 @@ export interface AuditScan {
   /** Only records with higher numbers; 0: to the oldest. */
   readonly above: number;
   readonly limit: number;
+  /** The scan ends with the record that reaches this size, in bytes of canonical records. */
+  readonly maxBytes: number;
   readonly filter: AuditFilter;
+}
+
+export interface AuditSlice {
+  readonly records: readonly AuditRecord[];
+  /** Bytes of the canonical records. */
+  readonly sizeBytes: number;
+  /** Where the next slice starts. Undefined when there is nothing further. */
+  readonly nextBefore: number | undefined;
 }
 
 const AUDIT: DatabaseFormat = {
@@ -78,8 +88,9 @@ CREATE TABLE records (number INTEGER PRIMARY KEY, canonical BLOB NOT NULL, hash 
 };
 /** Says whether a node writes to the file. Files of earlier versions lack this table, and their programs ignore it. */
 const LIFE_SCHEMA = "CREATE TABLE IF NOT EXISTS life (one INTEGER PRIMARY KEY CHECK (one = 1), is_open INTEGER NOT NULL) STRICT";
-/** Rows read for one answer. They take about 10 ms, after which a waiting batch is written. */
+/** A slice of the log ends after this many rows, or with the row that reaches this many bytes. It takes about 10 ms, after which a waiting batch is written. */
 const SLICE_ROWS = 2000;
+const SLICE_BYTES = 2 * 1024 * 1024;
 /** Rows pruned in one transaction. */
 const PRUNE_ROWS = 1000;
 /** How long pruning may keep a batch waiting. */
@@ -220,7 +231,7 @@ export class AuditFile implements Owner {
     if (oldest === undefined || !isDue(oldest)) return false;
     let last: Row | undefined;
     let count = 0;
-    for (const row of this.#sql.oldest.all(PRUNE_ROWS)) {
+    for (const row of this.#sql.oldest.iterate(PRUNE_ROWS)) {
       // The newest stays, so that there is always a record to compare the head with.
       if (row["number"] === this.#head.number || !isDue(row)) break;
       last = row;
@@ -236,21 +247,25 @@ export class AuditFile implements Owner {
     return count === PRUNE_ROWS;
   }
 
-  /** Records that match, newest first, from a slice of the log; `nextBefore` is undefined when there is nothing further. */
-  scan({ before, above, limit, filter }: AuditScan): { readonly records: readonly AuditRecord[]; readonly nextBefore: number | undefined } {
+  /** Records that match, newest first, from a slice of the log. */
+  scan({ before, above, limit, maxBytes, filter }: AuditScan): AuditSlice {
     const records: AuditRecord[] = [];
     let last = before ?? Number.MAX_SAFE_INTEGER;
-    let rows = 0;
-    for (const row of this.#sql.before.all(last, above, SLICE_ROWS)) {
-      rows++;
+    let sizeBytes = 0;
+    const slice = new Slice();
+    for (const row of this.#sql.before.iterate(last, above, SLICE_ROWS)) {
+      const canonical = bytesOf(row["canonical"]);
+      slice.add(canonical);
       last = Number(row["number"]);
-      const event = parseCanonical(bytesOf(row["canonical"]))?.event;
+      const event = parseCanonical(canonical)?.event;
       // `verify` reports records that cannot be read.
-      if (event === undefined || !matchesAudit(event, filter)) continue;
-      records.push({ ...event, number: last, hash: bytesOf(row["hash"]), previousHash: this.#previousHash(row) });
-      if (records.length === limit) return { records, nextBefore: last };
+      if (event !== undefined && matchesAudit(event, filter)) {
+        records.push({ ...event, number: last, hash: bytesOf(row["hash"]), previousHash: this.#previousHash(row) });
+        sizeBytes += canonical.length;
+      }
+      if (slice.isFull || records.length === limit || sizeBytes >= maxBytes) return { records, sizeBytes, nextBefore: last };
     }
-    return { records, nextBefore: rows === SLICE_ROWS ? last : undefined };
+    return { records, sizeBytes, nextBefore: undefined };
   }
 
   #previousHash(row: Row): Uint8Array {
@@ -263,14 +278,18 @@ export class AuditFile implements Owner {
     // Records that were pruned since the last slice were good, or the check would have ended.
     const from = last === undefined || last.number < this.#anchor.number ? this.#anchor : last;
     const check = new ChainCheck(this.#anchor, from);
+    const slice = new Slice();
     let checkedCount = 0;
     let problem: ChainProblem | undefined;
-    for (const row of this.#sql.after.all(from.number, head.number, SLICE_ROWS)) {
-      problem = check.add({ place: Number(row["number"]), canonical: bytesOf(row["canonical"]), hash: bytesOf(row["hash"]) });
+    for (const row of this.#sql.after.iterate(from.number, head.number, SLICE_ROWS)) {
+      const canonical = bytesOf(row["canonical"]);
+      problem = check.add({ place: Number(row["number"]), canonical, hash: bytesOf(row["hash"]) });
       if (problem !== undefined) break;
       checkedCount++;
+      slice.add(canonical);
+      if (slice.isFull) break;
     }
-    const isDone = problem !== undefined || checkedCount < SLICE_ROWS;
+    const isDone = problem !== undefined || !slice.isFull;
     if (isDone) problem ??= this.#beyondHead() ?? (head.number < from.number ? undefined : check.end(head));
     return { problem, last: check.last, anchor: this.#anchor, head, checkedCount, isDone };
   }
@@ -319,6 +338,21 @@ export class AuditFile implements Owner {
     const moved = this.#db.prepare("PRAGMA wal_checkpoint(PASSIVE)").get();
     if (moved?.["busy"] !== 0 || moved["log"] !== moved["checkpointed"]) throw new Error("the checkpoint was not made to its end");
     this.#isMarkedOpen = true;
+  }
+}
+
+/** Counts the rows of a slice. They are read one at a time, so that a slice of large records is not in memory as a whole. */
+class Slice {
+  #rows = 0;
+  #bytes = 0;
+
+  add(canonical: Uint8Array): void {
+    this.#rows++;
+    this.#bytes += canonical.length;
+  }
+
+  get isFull(): boolean {
+    return this.#rows >= SLICE_ROWS || this.#bytes >= SLICE_BYTES;
   }
 }
 

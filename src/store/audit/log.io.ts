@@ -20,6 +20,8 @@ const GATHER_MS = 50;
 /** How long to wait after the disk refused. */
 const RETRY_MS = 1000;
 const MAX_PAGE_RECORDS = 1000;
+/** A page ends with the record that reaches this size. With the largest record it is well below the default limit of clients (4 MiB). */
+const MAX_PAGE_BYTES = 1024 * 1024;
 /** How soon after a batch its lines are looked after. */
 const LOOK_MS = 500;
 /** How often the node logs that the file takes no lines. */
@@ -36,7 +38,7 @@ export interface AuditRead {
   readonly before?: number | undefined;
   /** Only records with higher numbers; for following the log. */
   readonly above?: number | undefined;
-  /** 1 to 1000. */
+  /** 1 to 1000. A page of large records has fewer: it ends at 1 MiB. */
   readonly limit: number;
   readonly filter: AuditFilter;
 }
@@ -132,18 +134,20 @@ export class AuditLog implements AuditSink, AsyncDisposable {
     return promise;
   }
 
-  /** Reads records, also those recorded just before the call. Rejects with `store_unavailable` when the log cannot be read. */
+  /** Reads a page of records, also those recorded just before the call. Rejects with `store_unavailable` when the log cannot be read. */
   async read({ before, above = 0, limit, filter }: AuditRead): Promise<AuditPage> {
     await this.#written();
     const calls = await this.open();
     const wanted = Math.min(Math.max(limit, 1), MAX_PAGE_RECORDS);
     const records: AuditRecord[] = [];
     let next = before;
+    let leftBytes = MAX_PAGE_BYTES;
     do {
-      const found = await calls.call("scan", { before: next, above, limit: wanted - records.length, filter });
+      const found = await calls.call("scan", { before: next, above, limit: wanted - records.length, maxBytes: leftBytes, filter });
       records.push(...found.records);
+      leftBytes -= found.sizeBytes;
       next = found.nextBefore;
-    } while (next !== undefined && records.length < wanted);
+    } while (next !== undefined && records.length < wanted && leftBytes > 0);
     return { records, nextBefore: next };
   }
 

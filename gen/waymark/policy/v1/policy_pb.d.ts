@@ -1379,7 +1379,8 @@ export declare const AuditRecordSchema: GenMessage<AuditRecord>;
  */
 export declare type PolicyAuditRequest = Message<"waymark.policy.v1.PolicyAuditRequest"> & {
   /**
-   * Most records of a page. 0 means 100. Values above 1000 mean 1000. Negative values are refused.
+   * Most records of a page. 0 means 100. Values above 1000 mean 1000. Negative values are refused. A page of large
+   * records has fewer: it ends with the record that reaches 1 MiB.
    *
    * @generated from field: int32 limit = 1;
    */
@@ -1454,7 +1455,8 @@ export declare const PolicyAuditResponseSchema: GenMessage<PolicyAuditResponse>;
  */
 export declare type AccessAuditRequest = Message<"waymark.policy.v1.AccessAuditRequest"> & {
   /**
-   * Most records of a page. 0 means 100. Values above 1000 mean 1000. Negative values are refused.
+   * Most records of a page. 0 means 100. Values above 1000 mean 1000. Negative values are refused. A page of large
+   * records has fewer: it ends with the record that reaches 1 MiB.
    *
    * @generated from field: int32 limit = 1;
    */
