@@ -308,3 +308,20 @@ function labelsOf(bytes: Address): readonly string[] {
   if (bytes.length === V4_LABELS) return [...bytes].map(String);
   return [...bytes].flatMap((byte) => [(byte >> 4).toString(16), (byte & 15).toString(16)]);
 }
+
+/**
+ * The part of an address that a stranger cannot choose: all of an IPv4 address, and the first 64 bits of an IPv6 address, because
+ * one customer gets all addresses below them.
+ */
+export function networkOf(address: string): string {
+  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address);
+  if (mapped?.[1] !== undefined) return mapped[1];
+  if (!address.includes(":")) return address;
+  const [head = "", tail] = (address.split("%")[0] ?? "").split("::");
+  const first = head === "" ? [] : head.split(":");
+  const last = tail === undefined || tail === "" ? [] : tail.split(":");
+  const zeros = tail === undefined ? 0 : Math.max(0, 8 - first.length - last.length);
+  const groups = [...first, ...Array.from({ length: zeros }, () => "0"), ...last];
+  const network = groups.slice(0, 4).map((group) => group.toLowerCase().replace(/^0+(?=.)/, ""));
+  return `${network.join(":")}::/64`;
+}

@@ -3,10 +3,9 @@
  * no larger than the question, and the others are not sent: an attacker gains nothing by forging addresses, and honest clients still get their answer
  * (semantics.md, DNS).
  */
-import { type AddressBlock, isWithin } from "../../lib/addresses.ts";
+import { type AddressBlock, isWithin, networkOf } from "../../lib/addresses.ts";
 import type { Buckets } from "../../lib/buckets/token-bucket.ts";
 import { placeOf } from "../../lib/hash64.ts";
-import { networkOf } from "../../policy/limits/rate-limits.ts";
 import { type MakeBuckets, ownBuckets } from "../../policy/limits/shared-limits.ts";
 import { RCODE } from "../plan/answer.ts";
 import type { Prepared } from "../wire/prepared.ts";

@@ -3,6 +3,7 @@
  * caller may hold open (semantics.md, Policy). A call takes a token of its caller, and one of each namespace that it concerns.
  */
 
+import { networkOf } from "../../lib/addresses.ts";
 import type { BucketOptions, Buckets } from "../../lib/buckets/token-bucket.ts";
 import { WaymarkError } from "../../lib/errors.ts";
 import type { Caller } from "../identity/caller.ts";
@@ -187,23 +188,6 @@ class CallerBuckets {
 export function callerKey(caller: Caller): string {
   if (caller.tenant !== "") return `tenant ${caller.tenant}`;
   return caller.principal === "" ? `address ${networkOf(caller.address)}` : `principal ${caller.principal}`;
-}
-
-/**
- * The part of an address that a stranger cannot choose: all of an IPv4 address, and the first 64 bits of an IPv6 address, because
- * one customer gets all addresses below them.
- */
-export function networkOf(address: string): string {
-  const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address);
-  if (mapped?.[1] !== undefined) return mapped[1];
-  if (!address.includes(":")) return address;
-  const [head = "", tail] = (address.split("%")[0] ?? "").split("::");
-  const first = head === "" ? [] : head.split(":");
-  const last = tail === undefined || tail === "" ? [] : tail.split(":");
-  const zeros = tail === undefined ? 0 : Math.max(0, 8 - first.length - last.length);
-  const groups = [...first, ...Array.from({ length: zeros }, () => "0"), ...last];
-  const network = groups.slice(0, 4).map((group) => group.toLowerCase().replace(/^0+(?=.)/, ""));
-  return `${network.join(":")}::/64`;
 }
 
 function callerText(caller: Caller): string {

@@ -1,17 +1,10 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { networkOf } from "../../../src/lib/addresses.ts";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import type { Caller } from "../../../src/policy/identity/caller.ts";
 import { anonymousCaller } from "../../../src/policy/identity/caller.ts";
-import {
-  areLimitsSet,
-  type Cost,
-  callerKey,
-  Limits,
-  networkOf,
-  type RateLimits,
-  type Refusal,
-} from "../../../src/policy/limits/rate-limits.ts";
+import { areLimitsSet, type Cost, callerKey, Limits, type RateLimits, type Refusal } from "../../../src/policy/limits/rate-limits.ts";
 import { BUCKET_FORMS } from "../../fakes/bucket-forms.ts";
 import { runs, sized } from "../../fakes/effort.ts";
 
