@@ -2,6 +2,7 @@
 import type { CutReason } from "../grpc/server/connection-guard.io.ts";
 import { GrpcServer, type ServerLimits } from "../grpc/server/server.io.ts";
 import { type FileAcceptor, openFileAcceptor, type TlsFiles } from "../grpc/server/tls-files.io.ts";
+import type { UnreadLimits } from "../grpc/server/unread-answers.ts";
 import { SharedInflater } from "../grpc/wire/inflater.io.ts";
 import type { Inflater } from "../grpc/wire/message-reader.ts";
 import type { Log } from "../lib/log.io.ts";
@@ -14,7 +15,7 @@ import { grpcMethods, grpcStatus } from "./grpc-methods.ts";
 import { meetPeer } from "./peer.io.ts";
 
 /** Bounds of the listener. */
-export type GrpcLimits = ServerLimits & { readonly maxConnections: number };
+export type GrpcLimits = ServerLimits & UnreadLimits & { readonly maxConnections: number };
 
 export interface GrpcListenerOptions extends Port {
   readonly services: readonly Service[];
@@ -36,6 +37,7 @@ export async function startGrpcListener(options: GrpcListenerOptions): Promise<G
   const server = new GrpcServer({
     methods: grpcMethods(options.services, chain),
     limits,
+    unread: limits,
     inflater: options.inflater ?? new SharedInflater(),
     statusOf: (thrown, call) => {
       const [, service = "", method = ""] = call?.method.path.split("/") ?? [];

@@ -22,10 +22,14 @@ function textOf(number: number): string {
   return `${`${number} ${crc32(String(number))}`.padEnd(WATERMARK_BYTES - 1)}\n`;
 }
 
-/** The highest commit that is known to have been on disk. 0 if the watermark is missing or incomplete. */
+/** The highest commit that is known to have been on disk. 0 if the watermark is missing, incomplete or cannot be read. */
 export function readWatermark(path: string): number {
-  if (!existsSync(watermarkPath(path))) return 0;
-  const text = readFileSync(watermarkPath(path), "latin1");
+  let text: string;
+  try {
+    text = readFileSync(watermarkPath(path), "latin1");
+  } catch {
+    return 0;
+  }
   const number = Number.parseInt(text, 10);
   return text === textOf(number) ? number : 0;
 }

@@ -233,11 +233,12 @@ function addTarget(targets: Target[], target: Target): void {
 /**
  * Readiness as health. Unset conditions mean ready, and serving as ready (Kubernetes' own defaults). An endpoint that
  * terminates is left to finish what it has: usable as long as it serves, never preferred. `isReadyAnyway`: the Service
- * publishes endpoints that are not ready.
+ * has `publishNotReadyAddresses`, so that all its endpoints are ready, as in Kubernetes.
  */
 function healthOf({ conditions }: Endpoint, isReadyAnyway: boolean): HealthStatus {
-  const isReady = isReadyAnyway || (conditions?.ready ?? true);
-  const isServing = isReadyAnyway || (conditions?.serving ?? isReady);
+  if (isReadyAnyway) return HealthStatus.HEALTHY;
+  const isReady = conditions?.ready ?? true;
+  const isServing = conditions?.serving ?? isReady;
   if (conditions?.terminating === true) return isServing ? HealthStatus.DEGRADED : HealthStatus.MAINTENANCE;
   if (isReady) return HealthStatus.HEALTHY;
   return isServing ? HealthStatus.DEGRADED : HealthStatus.CRITICAL;

@@ -20,6 +20,7 @@ import { ConnectionLifetime, ENDLESS, type LifetimeLimits, type LifetimeOrder } 
 import { CONNECTION_LIMITS, type ConnectionLimits, ConnectionMeter, type ExceededLimit } from "./connection-limits.ts";
 import { FairScheduler, type Share, type TurnBounds } from "./fair-scheduler.ts";
 import { ResetLimiter } from "./reset-limiter.ts";
+import { UnreadAnswers, type UnreadLimits } from "./unread-answers.ts";
 
 /** One watched connection. */
 export interface Connection {
@@ -61,12 +62,17 @@ export interface GuardOptions {
   readonly lifetime?: LifetimeLimits | undefined;
   /** A request has so many ms to arrive; for ever unless given. */
   readonly arrivalMs?: number | undefined;
+  /** Bounds on the answers of all connections that clients have not read. Absent where each answer is counted separately. */
+  readonly unread?: UnreadLimits | undefined;
   /** A connection was cut. */
   readonly onCut: (reason: CutReason, address: string) => void;
 }
 
-/** Why a connection was cut. `lifetime`: it did not answer pings, or did not go away in the time that it had. */
-export type CutReason = ExceededLimit | "lifetime";
+/**
+ * Why a connection was cut. `lifetime`: it did not answer pings, or did not go away in the time that it had. `unread_answer`: its client did not read
+ * an answer in time, or the budget of unread answers was exceeded (unread-answers.ts).
+ */
+export type CutReason = ExceededLimit | "lifetime" | "unread_answer";
 
 /** Until this time after a pause, the length of the pause is added to the rates of a connection. Each rate is checked at least once in this time. */
 const BACKLOG_MS = 500;
@@ -91,6 +97,7 @@ export class ConnectionGuard {
   readonly #options: GuardOptions;
   readonly #lifetime: LifetimeLimits;
   readonly #arrivalMs: number;
+  readonly #unread: UnreadAnswers | undefined;
   readonly #slices: readonly Set<Watched>[];
   readonly #connections = new WeakMap<Http2Session, Connection>();
   readonly #timer: NodeJS.Timeout;
@@ -103,6 +110,7 @@ export class ConnectionGuard {
     this.#limits = options.limits ?? CONNECTION_LIMITS;
     this.#lifetime = options.lifetime ?? ENDLESS;
     this.#arrivalMs = options.arrivalMs ?? Number.POSITIVE_INFINITY;
+    this.#unread = options.unread === undefined ? undefined : new UnreadAnswers(options.unread, { nowMs: patientNowMs });
     this.turns = new FairScheduler(options.turns ?? CALLS_PER_TURN, setImmediate);
     this.#slices = Array.from({ length: SLICES }, () => new Set<Watched>());
     this.#timer = setInterval(() => this.#checkNext(), ROUND_MS / SLICES).unref();
@@ -111,6 +119,11 @@ export class ConnectionGuard {
   /** Streams open over all connections. */
   get openStreams(): number {
     return this.#openStreams;
+  }
+
+  /** Bytes of answers that clients have not read, over all connections. */
+  get unreadBytes(): number {
+    return this.#unread?.bytes ?? 0;
   }
 
   /** Connections that are open. */
@@ -134,10 +147,12 @@ export class ConnectionGuard {
     const isOver = () => isCut || isEnding();
     const turns = this.turns.join();
     const sample = () => sampleOf(socket, turns);
-    const meter = new ConnectionMeter(this.#limits, sample());
+    const address = withoutMapping(socket.remoteAddress ?? "");
+    const unread = this.#unread?.open(address, () => this.#cut(watched, "unread_answer"));
+    const meter = new ConnectionMeter(this.#limits, sample(), unread);
     const resets = new ResetLimiter(this.#limits);
     const connection: Connection = {
-      address: withoutMapping(socket.remoteAddress ?? ""),
+      address,
       meter,
       turns,
       arriving: new Set(),
@@ -159,16 +174,7 @@ export class ConnectionGuard {
         setImmediate(() => socket.destroy());
       },
     };
-    let [seenStreams, unseenStreams, lookedBytes] = [0, 0, 0];
-    const look = () => {
-      if (socket.bytesRead === lookedBytes) return;
-      lookedBytes = socket.bytesRead;
-      // Clients number their streams 1, 3, 5: those that nobody here saw were refused by Node, for headers too many or too long.
-      const unseen = Math.max(unseenStreams, ((session.state.lastProcStreamID ?? 0) + 1) / 2 - seenStreams);
-      meter.refusalCount += unseen - unseenStreams;
-      meter.streamCount += unseen - unseenStreams;
-      unseenStreams = unseen;
-    };
+    const { onStream, look } = unseenStreams(session, socket, meter);
     const life = new ConnectionLifetime(this.#lifetime, { nowMs: patientNowMs(), chance: Math.random() });
     const watched: Watched = { session, connection, resets, sample, look, life };
     // The next to be looked at, so that a flood from the start is cut soon.
@@ -177,13 +183,16 @@ export class ConnectionGuard {
     this.#connections.set(session, connection);
     // Before the listener serves it.
     session.prependListener("stream", (stream, headers, _flags, fields: readonly string[]) => {
-      seenStreams += 1;
+      onStream();
       this.#opened(watched, stream, headers);
       if (meter.headers(fields) && !isOver()) this.#cut(watched, meter.check(sample()));
     });
     session.on("ping", () => this.#cut(watched, meter.ping()));
     session.on("remoteSettings", () => this.#cut(watched, meter.settings()));
-    session.once("close", () => slice.delete(watched));
+    session.once("close", () => {
+      slice.delete(watched);
+      unread?.end();
+    });
     return connection;
   }
 
@@ -222,6 +231,7 @@ export class ConnectionGuard {
 
   #checkNext(): void {
     this.#turn += 1;
+    this.#unread?.check(patientDueMs());
     for (const watched of this.#slices[this.#turn % SLICES] ?? []) {
       const { connection, life } = watched;
       if (connection.isOver) continue;
@@ -280,6 +290,23 @@ interface Watched {
     readonly bytesWritten: number;
     readonly pauseMs: number;
   };
+}
+
+/** Counts streams that Node refused, for too many or too long headers. Clients number their streams 1, 3, 5, so that each gap is such a stream. */
+function unseenStreams(session: ServerHttp2Session, socket: Socket, meter: ConnectionMeter) {
+  let [seenCount, unseenCount, lookedBytes] = [0, 0, 0];
+  const onStream = () => {
+    seenCount += 1;
+  };
+  const look = () => {
+    if (socket.bytesRead === lookedBytes) return;
+    lookedBytes = socket.bytesRead;
+    const unseen = Math.max(unseenCount, ((session.state.lastProcStreamID ?? 0) + 1) / 2 - seenCount);
+    meter.refusalCount += unseen - unseenCount;
+    meter.streamCount += unseen - unseenCount;
+    unseenCount = unseen;
+  };
+  return { onStream, look };
 }
 
 /** The last pause of this process, if it ended less than `agoMs` ago. */

@@ -3,6 +3,7 @@
  * What nghttp2 and Node already refuse (CONTINUATION floods, invalid frames) is not repeated here.
  */
 import type { ResetLimits } from "./reset-limiter.ts";
+import type { UnreadAnswer } from "./unread-answers.ts";
 
 /** Bounds on one connection; every one is a setting. */
 export interface ConnectionLimits extends ResetLimits {
@@ -123,6 +124,8 @@ export class ConnectionMeter {
   #settingsCount = 0;
   #isGreeted = false;
   #pendingBytes = 0;
+  /** The share of this connection in the budget of its listener. Undefined where each answer has a share of its own. */
+  readonly #unread: UnreadAnswer | undefined;
   #headerGainBytes = 0;
   /** Beyond the rate; less again when what was unread is looked at. */
   #uselessBytes = 0;
@@ -134,8 +137,9 @@ export class ConnectionMeter {
   #trickleSinceMs: number | undefined;
   #stuckSinceMs: number | undefined;
 
-  constructor(limits: ConnectionLimits, opened: ConnectionSample) {
+  constructor(limits: ConnectionLimits, opened: ConnectionSample, unread?: UnreadAnswer) {
     this.#limits = limits;
+    this.#unread = unread;
     this.#opened = { patientMs: opened.patientMs ?? opened.monoMs, bytesRead: opened.bytesRead };
     this.#last = { ...opened, usefulBytes: 0, streamCount: 0, refusalCount: 0, brokenUploads: 0 };
   }
@@ -146,7 +150,10 @@ export class ConnectionMeter {
   }
 
   set pendingBytes(bytes: number) {
+    const addedBytes = bytes - this.#pendingBytes;
     this.#pendingBytes = bytes;
+    if (addedBytes > 0) this.#unread?.grow(addedBytes);
+    else if (addedBytes < 0) this.#unread?.progress(-addedBytes);
     while (this.#parked.length > 0 && this.#pendingBytes <= this.#limits.untakenBytes) this.#parked.shift()?.();
   }
 
@@ -245,7 +252,9 @@ export class ConnectionMeter {
 
   #isStuck({ nowMs, dueMs }: PatientNow, written: number): boolean {
     // A keepalive ping and its kin are written to a stuck reader too; they are not answers taken.
-    if (this.pendingBytes <= this.#limits.stuckBytes || written > 1_024) {
+    const isReading = written > 1_024;
+    if (isReading) this.#unread?.progress(0);
+    if (isReading || this.pendingBytes <= this.#limits.stuckBytes) {
       this.#stuckSinceMs = undefined;
       return false;
     }

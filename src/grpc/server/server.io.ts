@@ -18,6 +18,7 @@ import { type Incoming, IncomingCall } from "./incoming-call.io.ts";
 import type { Call, Method } from "./method.ts";
 import { NODE_STREAM_LIMITS } from "./reset-limiter.ts";
 import { type CallEnvironment, ServerCall } from "./server-call.ts";
+import type { UnreadLimits } from "./unread-answers.ts";
 
 /** Bounds of a server. Bytes and ms as the names say. */
 export interface ServerLimits extends LifetimeLimits {
@@ -48,6 +49,8 @@ export interface ServerLimits extends LifetimeLimits {
 export const SERVER_FIXED = {
   maxSendBytes: 2 ** 32 - 1,
   maxBufferedBytes: 268_435_456,
+  maxUnreadBytes: 134_217_728,
+  progressTimeoutMs: 30_000,
   requestTimeoutMs: 30_000,
   maxSessionMemoryMiB: 64,
   maxHeaderPairs: 64,
@@ -56,13 +59,15 @@ export const SERVER_FIXED = {
   streamWindowBytes: DEFAULT_WINDOW_BYTES,
   connectionWindowBytes: DEFAULT_WINDOW_BYTES,
   idleTimeoutMs: 300_000,
-} as const satisfies Partial<ServerLimits>;
+} as const satisfies Partial<ServerLimits & UnreadLimits>;
 
 export interface ServerOptions {
   readonly methods: readonly Method[];
   readonly limits: ServerLimits;
   /** When a connection is cut. */
   readonly connectionLimits?: ConnectionLimits | undefined;
+  /** Bounds on the answers of all connections that clients have not read; none unless given. */
+  readonly unread?: UnreadLimits | undefined;
   /** Inflates compressed requests; without it they are refused. */
   readonly inflater?: Inflater | undefined;
   /**
@@ -102,6 +107,7 @@ export class GrpcServer {
       limits: options.connectionLimits,
       lifetime: limits,
       arrivalMs: limits.requestTimeoutMs,
+      unread: options.unread,
       onCut: (reason, address) => options.onCut?.(reason, address),
     });
     this.#http2 = createServer(sessionOptions(limits));
@@ -116,8 +122,9 @@ export class GrpcServer {
   }
 
   /** What is open now. */
-  counts(): { readonly connections: number; readonly streams: number; readonly bufferedBytes: number } {
-    return { connections: this.#guard.size, streams: this.#guard.openStreams, bufferedBytes: this.#bounds.bufferedBytes };
+  counts(): { readonly connections: number; readonly streams: number; readonly bufferedBytes: number; readonly unreadBytes: number } {
+    const { size: connections, openStreams: streams, unreadBytes } = this.#guard;
+    return { connections, streams, bufferedBytes: this.#bounds.bufferedBytes, unreadBytes };
   }
 
   /**

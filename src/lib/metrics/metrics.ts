@@ -71,7 +71,7 @@ export const METRICS = {
   waymark_connections_refused_total: counter(
     "connections",
     { listener: LISTENERS, reason: 20 },
-    "Connections refused or cut: above the bound (limit), a failed TLS handshake, silent, too many waiting requests of HTTP/1.1 (queued_requests), an answer of the HTTP edge that its client did not read (unread_answer), unanswered pings or an expired time to close (lifetime), or an abuse of HTTP/2 such as ping_flood.",
+    "Connections refused or cut: above the bound (limit), a failed TLS handshake, silent, too many waiting requests of HTTP/1.1 (queued_requests), an answer that its client did not read (unread_answer), unanswered pings or an expired time to close (lifetime), or an abuse of HTTP/2 such as ping_flood.",
   ),
   waymark_http_requests_total: counter(
     "requests",

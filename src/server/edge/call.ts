@@ -4,12 +4,12 @@ import { durationMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { type RetryInfo, RetryInfoSchema } from "../../../gen/google/rpc/error_details_pb.js";
 import type { Arriving } from "../../grpc/server/connection-guard.io.ts";
+import type { UnreadAnswers } from "../../grpc/server/unread-answers.ts";
 import { apart } from "../../grpc/wire/framing.ts";
 import { invalid, WaymarkError } from "../../lib/errors.ts";
 import type { Arrival, MethodChain } from "../chain.ts";
 import type { RpcStatus } from "../status.ts";
 import { joined, MessagesOfBody } from "./messages.ts";
-import type { UnreadAnswers } from "./unread-answers.ts";
 
 /** Bytes of requests that have not wholly arrived, over all connections. */
 export interface BodyBudget {

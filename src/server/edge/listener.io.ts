@@ -7,6 +7,7 @@ import { base64Decode } from "@bufbuild/protobuf/wire";
 import type { Compression, UniversalHandler, UniversalServerResponse } from "@connectrpc/connect/protocol";
 import type { Arriving, Connection } from "../../grpc/server/connection-guard.io.ts";
 import { type FileAcceptor, openFileAcceptor, type TlsFiles } from "../../grpc/server/tls-files.io.ts";
+import { UnreadAnswers } from "../../grpc/server/unread-answers.ts";
 import { SharedInflater } from "../../grpc/wire/inflater.io.ts";
 import type { Inflater } from "../../grpc/wire/message-reader.ts";
 import { fieldOf } from "../../grpc/wire/request-head.ts";
@@ -29,7 +30,6 @@ import { bodyInOnePiece, type PlainAnswer, type PlainMethod } from "./plain-call
 import { authorityOf, quoted, readAbsoluteForm, twoHostsFault, universalRequest, urlFault } from "./request.io.ts";
 import { type EdgeMethod, edgeMethods, prepareRequest } from "./rpc.ts";
 import { type EdgeLimits, type EdgeRequest, type EdgeResponse, type EdgeSocketEvents, EdgeSockets } from "./sockets.io.ts";
-import { UnreadAnswers } from "./unread-answers.ts";
 import { isClosed, write, writeAnswer, writeJson } from "./writer.ts";
 
 export interface EdgeListenerOptions extends Port {

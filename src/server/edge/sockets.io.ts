@@ -15,10 +15,10 @@ import { ENDLESS } from "../../grpc/server/connection-lifetime.ts";
 import { CONNECTION_LIMITS } from "../../grpc/server/connection-limits.ts";
 import type { Share, TurnBounds } from "../../grpc/server/fair-scheduler.ts";
 import { NODE_STREAM_LIMITS, type ResetLimits } from "../../grpc/server/reset-limiter.ts";
+import type { UnreadLimits } from "../../grpc/server/unread-answers.ts";
 import { isJustAwake, patientTimeout } from "../../lib/patient-time.io.ts";
 import { meetPeer } from "../peer.io.ts";
 import { Http1Connections } from "./http1-connections.io.ts";
-import type { UnreadLimits } from "./unread-answers.ts";
 
 export type EdgeRequest = IncomingMessage | Http2ServerRequest;
 export type EdgeResponse = ServerResponse | Http2ServerResponse;
@@ -84,7 +84,7 @@ export interface EdgeSocketEvents {
 }
 
 /** Why a connection was cut: it sent nothing, queued too many requests, did not read an answer (over HTTP/2 only that stream is cut), or abused HTTP/2. */
-type CutReason = GuardReason | "silent" | "queued_requests" | "unread_answer";
+type CutReason = GuardReason | "silent" | "queued_requests";
 
 /** Both servers; neither listens, connections are given to `accept`. */
 export class EdgeSockets {

@@ -1,0 +1,151 @@
+/**
+ * Answers that clients have not read yet, across all connections of a listener. A budget bounds their bytes, and each holder must make progress in
+ * time. A client that reads nothing therefore costs at most an open connection and a part of this budget, whatever it requests.
+ *
+ * When the budget is exceeded, the holder with the largest product is cut: the unread bytes of all holders in its network, multiplied by the time
+ * since its client last read something, which counts as at least 1 s. If products are equal, the holder with more unread bytes is cut. A client that reads
+ * slowly is therefore kept while another client holds more, in few large or many small answers, and while another client reads nothing.
+ */
+import { networkOf } from "../../lib/addresses.ts";
+
+export interface UnreadLimits {
+  /** Maximum bytes of unread answers over all connections. */
+  readonly maxUnreadBytes: number;
+  /** A holder is cut if its client reads nothing for this time. */
+  readonly progressTimeoutMs: number;
+}
+
+/** A holder of unread bytes: an answer, a part of an answer, or a connection with all its answers. */
+export interface UnreadAnswer {
+  /** There are more bytes to read. */
+  grow(sizeBytes: number): void;
+  /** The client read these bytes; 0 if it is not known yet which answer it read. */
+  progress(sizeBytes: number): void;
+  /** The client read everything, or the answer was given up. */
+  end(): void;
+}
+
+/** All holders of one network. */
+interface Network {
+  bytes: number;
+  holderCount: number;
+}
+
+interface Holder {
+  leftBytes: number;
+  sinceMs: number;
+  isEnded: boolean;
+  readonly address: string;
+  readonly network: Network;
+  readonly cut: () => void;
+}
+
+export interface UnreadPorts {
+  /** Patient ms. */
+  readonly nowMs: () => number;
+  /** A holder of this address was cut. */
+  readonly onCut?: (address: string) => void;
+}
+
+/** Reading within this time counts as reading now: a slow client does not read in every ms. */
+const READING_MS = 1_000;
+
+export class UnreadAnswers {
+  readonly #limits: UnreadLimits;
+  readonly #ports: UnreadPorts;
+  /** Holders with unread bytes in the order of their last progress: the first has waited longest. */
+  readonly #waiting = new Set<Holder>();
+  readonly #networks = new Map<string, Network>();
+  #bytes = 0;
+
+  constructor(limits: UnreadLimits, ports: UnreadPorts) {
+    this.#limits = limits;
+    this.#ports = ports;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** Adds an unread answer for the client at this address. See `open`. */
+  add(sizeBytes: number, address: string, cut: () => void): UnreadAnswer {
+    const answer = this.open(address, cut);
+    answer.grow(sizeBytes);
+    return answer;
+  }
+
+  /** Adds a holder without unread bytes. `cut` ends it: it is called at most once, and not after `end`. */
+  open(address: string, cut: () => void): UnreadAnswer {
+    const key = networkOf(address);
+    const network = this.#networks.get(key) ?? { bytes: 0, holderCount: 0 };
+    this.#networks.set(key, network);
+    network.holderCount += 1;
+    const holder: Holder = { leftBytes: 0, sinceMs: 0, isEnded: false, address, network, cut };
+    return {
+      grow: (sizeBytes) => this.#grow(holder, sizeBytes),
+      progress: (sizeBytes) => this.#progress(holder, sizeBytes),
+      end: () => this.#end(holder),
+    };
+  }
+
+  /** Cuts the holders that made no progress in time. `dueMs`: patient ms up to which deadlines are due. */
+  check(dueMs: number): void {
+    for (const holder of this.#waiting) {
+      if (dueMs - holder.sinceMs < this.#limits.progressTimeoutMs) return;
+      this.#cut(holder);
+    }
+  }
+
+  // HOT: once a gRPC call.
+  #grow(holder: Holder, sizeBytes: number): void {
+    if (holder.isEnded) return;
+    if (holder.leftBytes === 0) this.#wait(holder);
+    this.#resize(holder, sizeBytes);
+    while (this.#bytes > this.#limits.maxUnreadBytes && this.#waiting.size > 1) this.#cut(this.#heaviest(holder));
+  }
+
+  // HOT: once a gRPC call.
+  #progress(holder: Holder, sizeBytes: number): void {
+    if (!this.#waiting.delete(holder)) return;
+    this.#resize(holder, -sizeBytes);
+    if (holder.leftBytes > 0) this.#wait(holder);
+  }
+
+  #wait(holder: Holder): void {
+    holder.sinceMs = this.#ports.nowMs();
+    this.#waiting.add(holder);
+  }
+
+  #resize(holder: Holder, sizeBytes: number): void {
+    holder.leftBytes += sizeBytes;
+    holder.network.bytes += sizeBytes;
+    this.#bytes += sizeBytes;
+  }
+
+  /** Cost: all waiting holders. */
+  #heaviest(first: Holder): Holder {
+    const nowMs = this.#ports.nowMs();
+    let [heaviest, most] = [first, 0];
+    for (const holder of this.#waiting) {
+      const weight = holder.network.bytes * Math.max(nowMs - holder.sinceMs, READING_MS);
+      if (weight < most || (weight === most && holder.leftBytes <= heaviest.leftBytes)) continue;
+      [heaviest, most] = [holder, weight];
+    }
+    return heaviest;
+  }
+
+  #cut(holder: Holder): void {
+    this.#end(holder);
+    this.#ports.onCut?.(holder.address);
+    holder.cut();
+  }
+
+  #end(holder: Holder): void {
+    if (holder.isEnded) return;
+    holder.isEnded = true;
+    this.#waiting.delete(holder);
+    this.#resize(holder, -holder.leftBytes);
+    holder.network.holderCount -= 1;
+    if (holder.network.holderCount === 0) this.#networks.delete(networkOf(holder.address));
+  }
+}
