@@ -123,7 +123,11 @@ test.each([
   const before = await cutCount(listener);
   await node.paused(PAUSE_MS, () => lateCalls(session, atOnce, { authorization: `Bearer ${"t".repeat(3_000)}`, ...headers }));
   // The guard checks each connection four times a second.
-  for (const endMonoMs = performance.now() + 600; performance.now() < endMonoMs; ) expect(await isAnswered(session, headers)).toBe(true);
+  for (const endMonoMs = performance.now() + 600; performance.now() < endMonoMs; ) {
+    expect(await isAnswered(session, headers)).toBe(true);
+    // The fabric does not have this method, and cuts connections that call such methods thousands of times per second.
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
   expect([end, await cutCount(listener)]).toEqual([undefined, before]);
 });
 
