@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { cpSync, readFileSync, renameSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { crc32 } from "node:zlib";
@@ -226,6 +226,16 @@ test("a log that a crash cut off in a batch that was not acknowledged keeps the 
   truncateSync(log, statSync(log).size - 1000);
   const { journal, rows } = await openAndReplay(directory.path);
   expect(rows).toHaveLength(ROWS - 50);
+  await journal.close();
+});
+
+test("a watermark that cannot be read keeps no complete journal from starting", async () => {
+  using directory = temporaryDirectory();
+  crashed(directory.path);
+  rmSync(join(directory.path, "journal.mark"));
+  mkdirSync(join(directory.path, "journal.mark"));
+  const { journal, rows } = await openAndReplay(directory.path);
+  expect(rows).toHaveLength(ROWS);
   await journal.close();
 });
 

@@ -115,7 +115,12 @@ test.each([
     expect(errors).toEqual(["audit log has lost its last records: audit.db-wal is missing or cut short"]);
     expect((await log.verify()).problem).toMatchObject({ kind: "truncated_head", number: 1, message: `records 1 to ${lost} are missing` });
     expect((await log.read({ limit: 9, filter: EVERY_AUDIT })).records).toMatchObject([
-      { number: lost + 1, outcome: "noted", reason: "audit_log_lost", detail: expect.stringContaining("after record 0 are lost") as string },
+      {
+        number: lost + 1,
+        outcome: "noted",
+        reason: "audit_log_lost",
+        detail: expect.stringContaining("after record 0 are lost") as string,
+      },
     ]);
     await recordAll(log, ["later"]);
   }
