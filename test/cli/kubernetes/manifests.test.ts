@@ -233,7 +233,7 @@ test("addresses of Endpoints that are not ready do not become targets if the pod
 test.each([
   { conditions: "{ ready: false }", want: "HEALTHY" },
   { conditions: "{ ready: false, serving: false }", want: "HEALTHY" },
-  { conditions: "{ ready: true, serving: false, terminating: true }", want: "DEGRADED" },
+  { conditions: "{ ready: true, serving: false, terminating: true }", want: "HEALTHY" },
 ] as const)("publishNotReadyAddresses makes an endpoint with the conditions $conditions $want", ({ conditions, want }) => {
   const endpoints = slice(`ports: [{ port: 80 }]\nendpoints: [{ addresses: [10.0.0.1], conditions: ${conditions} }]`);
   const [entry] = entriesOf(`${service("  clusterIP: None\n  publishNotReadyAddresses: true")}---\n${endpoints}`);

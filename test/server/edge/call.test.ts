@@ -4,16 +4,12 @@ import { UnreadAnswers } from "../../../src/grpc/server/unread-answers.ts";
 import { framed } from "../../../src/grpc/wire/framing.ts";
 import { type EdgeArrival, EdgeCall } from "../../../src/server/edge/call.ts";
 import { prepareRequest } from "../../../src/server/edge/rpc.ts";
-<<<<<<< HEAD
-import { UnreadAnswers } from "../../../src/server/edge/unread-answers.ts";
 import { jsonFault } from "../../../src/server/request-shape/json.ts";
 import { protobufFault } from "../../../src/server/request-shape/protobuf.ts";
 
 const NO_FIELDS = { byNumber: [], byName: new Map(), singleCount: 0, typeName: "None", isWellKnown: false };
 const requestFault = (bytes: Uint8Array, encoding: "json" | "proto") =>
   encoding === "proto" ? protobufFault(NO_FIELDS, bytes) : jsonFault(NO_FIELDS, bytes);
-=======
->>>>>>> e6832c59 (fix: bound the unread answers of all gRPC connections)
 
 function call(budget = { maxBytes: 10_000_000, usedBytes: 0 }, contentType?: string) {
   const arrival: EdgeArrival = {
