@@ -233,7 +233,7 @@ function addTarget(targets: Target[], target: Target): void {
 /**
  * Readiness as health. Unset conditions mean ready, and serving as ready (Kubernetes' own defaults). An endpoint that
  * terminates is left to finish what it has: usable as long as it serves, never preferred. `isReadyAnyway`: the Service
- * has `publishNotReadyAddresses`, so that all its endpoints are ready, as in Kubernetes.
+ * publishes its endpoints whatever their conditions are.
  */
 function healthOf({ conditions }: Endpoint, isReadyAnyway: boolean): HealthStatus {
   if (isReadyAnyway) return HealthStatus.HEALTHY;

@@ -137,7 +137,8 @@ function makeEntries(found: Found, options: KubernetesOptions): readonly FileEnt
     const maker = new ServiceEntries({ namespace, name, service: found.services.get(key), options, notes: found.notes });
     const made = maker.make(groupsOf.get(key));
     for (const { entry } of made) entry.targets = entry.targets.filter(({ host }) => isCallable(host, `Service ${name}`, found.notes));
-    entries.push(...made);
+    // Without a target the entry would be served as healthy, although no client can connect to it.
+    entries.push(...made.filter(({ entry }) => entry.targets.length > 0));
   }
   return entries;
 }

@@ -63,10 +63,31 @@ test.each([
   expect(entriesOf(service(`  ports: [${port}]`))[0]?.targets[0]?.protocol).toBe(want);
 });
 
-test("an endpoint address that no client can connect to is left out with a note", () => {
+test("an instance at an address that no client can connect to is left out with a note", () => {
   const { entries, notes } = read(slice("ports: [{ port: 80 }]\nendpoints:\n  - addresses: [10.0.0.1]\n  - addresses: [240.0.0.1]"));
-  expect(entries.map(({ entry }) => entry.targets.map(({ host }) => host))).toEqual([["10.0.0.1"], []]);
+  expect(entries.map(({ entry }) => entry.targets.map(({ host }) => host))).toEqual([["10.0.0.1"]]);
   expect(notes).toEqual(["Service web: left out target 240.0.0.1: a reserved address"]);
+});
+
+test.each([
+  { what: "an ExternalName", text: service("  type: ExternalName\n  externalName: 0.0.0.0"), note: "0.0.0.0: an unspecified address" },
+  {
+    what: "an endpoint without ports",
+    text: slice("endpoints:\n  - addresses: ['fe80::1']"),
+    note: "fe80::1: a link-local address without a zone",
+  },
+  {
+    what: "a cluster address",
+    text: service("  clusterIP: 240.0.0.1\n  ports: [{ port: 80 }]"),
+    note: "240.0.0.1: a reserved address",
+  },
+])("$what that no client can connect to makes no entry without targets", ({ text, note }) => {
+  const { entries, problems, notes } = read(text, "endpoints", "cluster");
+  expect({ hosts: entries.map(({ entry }) => entry.targets.map(({ host }) => host)), problems, notes }).toEqual({
+    hosts: [],
+    problems: [],
+    notes: [`Service web: left out target ${note}`],
+  });
 });
 
 test("a headless Service leads to the pods, so their port counts", () => {
@@ -234,6 +255,7 @@ test.each([
   { conditions: "{ ready: false }", want: "HEALTHY" },
   { conditions: "{ ready: false, serving: false }", want: "HEALTHY" },
   { conditions: "{ ready: true, serving: false, terminating: true }", want: "HEALTHY" },
+  { conditions: "{ ready: true, serving: true, terminating: true }", want: "HEALTHY" },
 ] as const)("publishNotReadyAddresses makes an endpoint with the conditions $conditions $want", ({ conditions, want }) => {
   const endpoints = slice(`ports: [{ port: 80 }]\nendpoints: [{ addresses: [10.0.0.1], conditions: ${conditions} }]`);
   const [entry] = entriesOf(`${service("  clusterIP: None\n  publishNotReadyAddresses: true")}---\n${endpoints}`);
