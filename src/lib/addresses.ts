@@ -181,21 +181,46 @@ const LINK_LOCAL: readonly AddressBlock[] = [
   { bytes: addressOf([0xfe80, 0, 0, 0, 0, 0, 0, 0]), prefixBits: 10 },
 ];
 
+/** Blocks of IPv6 in which an IPv4 address follows the prefix: compatible, mapped, translated, NAT64 and 6to4 (RFC 4291, 2765, 6052, 3056). */
+export const IPV4_CARRIERS: readonly AddressBlock[] = [
+  { bytes: addressOf([0, 0, 0, 0, 0, 0, 0, 0]), prefixBits: 96 },
+  { bytes: addressOf([0, 0, 0, 0, 0, 0xffff, 0, 0]), prefixBits: 96 },
+  { bytes: addressOf([0, 0, 0, 0, 0xffff, 0, 0, 0]), prefixBits: 96 },
+  { bytes: addressOf([0x64, 0xff9b, 0, 0, 0, 0, 0, 0]), prefixBits: 96 },
+  { bytes: addressOf([0x2002, 0, 0, 0, 0, 0, 0, 0]), prefixBits: 16 },
+];
+
+/** A block of IPv4 addresses, and the same block in each form that it has in IPv6. */
+export function ipv4Forms(block: AddressBlock): readonly AddressBlock[] {
+  const inIpv6 = IPV4_CARRIERS.map((carrier) => {
+    const bytes = carrier.bytes.slice();
+    bytes.set(block.bytes, carrier.prefixBits / 8);
+    return { bytes, prefixBits: carrier.prefixBits + block.prefixBits };
+  });
+  return [block, ...inIpv6];
+}
+
+function uncallableIpv4(reason: string, bytes: readonly number[], prefixBits: number) {
+  return ipv4Forms({ bytes: Uint8Array.from(bytes), prefixBits }).map((block) => ({ reason, block }));
+}
+
 /** Addresses that no client can connect to from any location (IANA special-purpose registries, RFC 6890). The first block that contains an address gives the reason. */
-const UNCALLABLE: readonly { readonly reason: string; readonly block: AddressBlock }[] = [
-  { reason: "an unspecified address", block: { bytes: Uint8Array.of(0, 0, 0, 0), prefixBits: 8 } },
-  { reason: "an unspecified address", block: { bytes: new Uint8Array(16), prefixBits: 128 } },
-  { reason: "a multicast address", block: { bytes: Uint8Array.of(224, 0, 0, 0), prefixBits: 4 } },
+const UNCALLABLE: readonly { readonly reason: string | undefined; readonly block: AddressBlock }[] = [
+  // Loopback, not the IPv4-compatible form of 0.0.0.1.
+  { reason: undefined, block: { bytes: addressOf([0, 0, 0, 0, 0, 0, 0, 1]), prefixBits: 128 } },
+  ...uncallableIpv4("an unspecified address", [0, 0, 0, 0], 8),
+  ...uncallableIpv4("a multicast address", [224, 0, 0, 0], 4),
   { reason: "a multicast address", block: { bytes: addressOf([0xff00, 0, 0, 0, 0, 0, 0, 0]), prefixBits: 8 } },
-  { reason: "the broadcast address", block: { bytes: Uint8Array.of(255, 255, 255, 255), prefixBits: 32 } },
-  { reason: "a reserved address", block: { bytes: Uint8Array.of(240, 0, 0, 0), prefixBits: 4 } },
+  ...uncallableIpv4("the broadcast address", [255, 255, 255, 255], 32),
+  ...uncallableIpv4("a reserved address", [240, 0, 0, 0], 4),
   { reason: "a link-local address without a zone", block: { bytes: addressOf([0xfe80, 0, 0, 0, 0, 0, 0, 0]), prefixBits: 10 } },
 ];
 
 /** Why no client can connect to this host: a phrase such as `a multicast address`. Undefined for all other addresses, and for names. */
 export function uncallableReason(host: string): string | undefined {
-  const address = parsePlainAddress(host);
-  return address && UNCALLABLE.find(({ block }) => blockHolds(block, address))?.reason;
+  const address = parseAddress(host);
+  if (address === undefined) return endsInNumber(host) ? "an ambiguous spelling of an IPv4 address" : undefined;
+  return UNCALLABLE.find(({ block }) => blockHolds(block, address))?.reason;
 }
 
 /** Names that files of hosts and resolvers give to loopback. */
@@ -222,11 +247,18 @@ function isOwnMachine(host: string): boolean {
   return isLoopbackHost(name) || OWN_NAMES.test(name) || isWithin(NOWHERE, name);
 }
 
-/** The system reads `0x7f.1`, `127.1` and `2130706433` as addresses too. Here an address has its one form, and what ends in a number is one. */
+/** Whether a host is an IPv4 address, or must not be a name because the system reads it as one: `0x7f.1`, `127.1`, `2130706433` (WHATWG URL, "ends in a number"). */
+function endsInNumber(host: string): boolean {
+  return !host.includes(":") && /(?:^|\.)(?:\d+|0x[0-9a-f]*)\.?$/i.test(host);
+}
+
+/** Whether the text is a name, or an address in its usual form. */
 export function isHost(text: string): boolean {
-  const name = text.replace(/\.$/, "");
-  const mustBeAddress = text.includes(":") || /(?:^|\.)(?:\d+|0x[0-9a-f]*)$/i.test(name);
-  return mustBeAddress ? parseAddress(text) !== undefined : name.split(".").every((label) => /^[A-Za-z0-9_-]{1,63}$/.test(label));
+  if (text.includes(":") || endsInNumber(text)) return parseAddress(text) !== undefined;
+  return text
+    .replace(/\.$/, "")
+    .split(".")
+    .every((label) => /^[A-Za-z0-9_-]{1,63}$/.test(label));
 }
 
 /** The bits of byte `i` that belong to a prefix. */

@@ -1,4 +1,4 @@
-/** One address of each block that no client can connect to, with the reason that an error gives. */
+/** Hosts that no client can connect to: an address of each block and of each form that it has, with the reason that an error gives. */
 export const UNCALLABLE_HOSTS = [
   { host: "0.0.0.0", reason: "an unspecified address" },
   { host: "0.1.2.3", reason: "an unspecified address" },
@@ -10,4 +10,17 @@ export const UNCALLABLE_HOSTS = [
   { host: "255.255.255.255", reason: "the broadcast address" },
   { host: "240.0.0.1", reason: "a reserved address" },
   { host: "fe80::1", reason: "a link-local address without a zone" },
+  { host: "::0.0.0.2", reason: "an unspecified address" },
+  { host: "::224.0.0.1", reason: "a multicast address" },
+  { host: "::ffff:0:0.0.0.0", reason: "an unspecified address" },
+  { host: "::ffff:0:255.255.255.255", reason: "the broadcast address" },
+  { host: "64:ff9b::0.0.0.0", reason: "an unspecified address" },
+  { host: "64:ff9b::f000:1", reason: "a reserved address" },
+  { host: "2002::", reason: "an unspecified address" },
+  { host: "2002:e000:1::", reason: "a multicast address" },
+  { host: "0x0", reason: "an ambiguous spelling of an IPv4 address" },
+  { host: "0X", reason: "an ambiguous spelling of an IPv4 address" },
+  { host: "1.0x7f", reason: "an ambiguous spelling of an IPv4 address" },
+  { host: "10.0.0.0xa", reason: "an ambiguous spelling of an IPv4 address" },
+  { host: "web.0x1f.", reason: "an ambiguous spelling of an IPv4 address" },
 ] as const;

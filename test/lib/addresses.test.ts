@@ -1,7 +1,16 @@
 import { isIP } from "node:net";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { hostPort, isIpv4, isLoopbackHost, isWithin, parseAddress, parseBlock, withoutMapping } from "../../src/lib/addresses.ts";
+import {
+  hostPort,
+  isIpv4,
+  isLoopbackHost,
+  isWithin,
+  parseAddress,
+  parseBlock,
+  uncallableReason,
+  withoutMapping,
+} from "../../src/lib/addresses.ts";
 import { runs } from "../fakes/effort.ts";
 
 function within(block: string, address: string): boolean {
@@ -107,4 +116,20 @@ test.each([
   { host: "::ffff:1", want: "::ffff:1" },
 ])("a peer at $host is $want", ({ host, want }) => {
   expect(withoutMapping(host)).toBe(want);
+});
+
+test.each([
+  "::1",
+  "127.0.0.1",
+  "::ffff:127.0.0.1",
+  "::10.0.0.1",
+  "64:ff9b::10.0.0.1",
+  "2002:a00:1::",
+  "fd00::",
+  "10.in-addr.arpa",
+  "0x1f.example",
+  "web.0xyz",
+  "1e3",
+])("a client may be able to connect to %s", (host) => {
+  expect(uncallableReason(host)).toBeUndefined();
 });

@@ -11,6 +11,7 @@ import { uncallableReason } from "../../lib/addresses.ts";
 import { KIND, type Kind } from "../record/record.ts";
 import { checkChecks } from "./checks.ts";
 import { findRoleNamespace } from "./control-namespaces.ts";
+import { findHostForm } from "./hosts.ts";
 import { findKind, KINDS, type Writer } from "./kinds.ts";
 import { checkMetadata } from "./metadata.ts";
 import { isReservedNamespace, quoted } from "./names.ts";
@@ -58,7 +59,9 @@ function checkTargetHosts(targets: readonly TargetFields[], problems: Problems):
   for (let i = 0; i < targets.length; i++) {
     const host = targets[i]?.host ?? "";
     const reason = uncallableReason(host);
-    if (reason !== undefined) problems.add(`targets[${i}].host`, `${quoted(host)} is ${reason}; no client can connect to it`);
+    // The contract's rules have refused other text.
+    if (reason !== undefined && findHostForm(host, problems.bounds.maxHostLength) !== undefined)
+      problems.add(`targets[${i}].host`, `${quoted(host)} is ${reason}; no client can connect to it`);
   }
 }
 
