@@ -328,9 +328,9 @@ test.each<{ what: string; init: EntryInit; writer?: Writer; field: string; says:
     field: "targets[0].host",
     says: "IPv4 or IPv6 literal or a DNS name",
   },
-  ...["0", "127.1", "0x7f.1"].map((host) => ({
-    what: `the host ${host}, with one problem`,
-    init: { ...PLAIN, targets: [{ host, port: 80 }] },
+  ...["0", "127.1", "0x7f.1"].map((uncallable) => ({
+    what: `the host ${uncallable}, with one problem`,
+    init: { ...PLAIN, targets: [{ host: uncallable, port: 80 }] },
     field: "targets[0].host",
     says: "IPv4 or IPv6 literal or a DNS name",
   })),
