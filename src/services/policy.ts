@@ -159,9 +159,18 @@ class PolicyMethods {
       return yield* policyStore.rollback(actor, command);
     }
     const run = () => tasks.run(rollback());
-    const setBytes = decodedSizeOf(policyStore.engine.rollbackTarget(toNumber).sizeBytes);
-    const applied = await this.queue.run(context, setBytes, () => (request.dryRun ? run() : this.#secured(run)));
+    const applied = await this.queue.run(context, this.#rollbackBytes(toNumber), () => (request.dryRun ? run() : this.#secured(run)));
     return create(RollbackPolicyResponseSchema, resultOf(applied));
+  }
+
+  /** The size of the stored set in memory. 0 if there is no such version, which the rollback itself reports after its other checks. */
+  #rollbackBytes(toNumber: number): number {
+    try {
+      return decodedSizeOf(this.#parts.policyStore.engine.rollbackTarget(toNumber).sizeBytes);
+    } catch (error) {
+      if (error instanceof WaymarkError) return 0;
+      throw error;
+    }
   }
 
   /** Warns of clusters in a stage that do not take this node's policy: there it would never come into force. */

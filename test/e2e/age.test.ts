@@ -58,7 +58,7 @@ test("the other nodes, and a resolver behind them, list a dead node as unreachab
   await expect.poll(async () => (await door.ask("catalogQuery", { ...strict, maxStalenessStrict: false })).code).toBe("OK");
   const flags = ["discovery", "query", "--prefix", "svc", "--max-staleness", "5s"];
   const refused = await a.run([...flags, "--max-staleness-strict"]);
-  expect([refused.exit, refused.stderr]).toEqual([1, expect.stringContaining("nodes that cannot be reached: c") as string]);
+  expect([refused.exit, refused.stderr]).toEqual([1, expect.stringContaining("unreachable nodes: c") as string]);
   expect(JSON.parse((await a.run([...flags, "-o", "json"])).stdout)).toMatchObject({ unreachableNodes: lost });
   const watched = await a.run(["discovery", "watch", "--prefix", "svc", "--until-synced", "-o", "json"]);
   expect(JSON.parse(watched.stdout)).toMatchObject({ event: "synced", unreachableNodes: lost });
