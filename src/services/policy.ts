@@ -159,16 +159,18 @@ class PolicyMethods {
       return yield* policyStore.rollback(actor, command);
     }
     const run = () => tasks.run(rollback());
-    const applied = await this.queue.run(context, this.#rollbackBytes(toNumber), () => (request.dryRun ? run() : this.#secured(run)));
+    const task = () => (request.dryRun ? run() : this.#secured(run));
+    const setBytes = this.#rollbackBytes(toNumber);
+    const applied = await (setBytes === undefined ? task() : this.queue.run(context, setBytes, task));
     return create(RollbackPolicyResponseSchema, resultOf(applied));
   }
 
-  /** The size of the stored set in memory. 0 if there is no such version, which the rollback itself reports after its other checks. */
-  #rollbackBytes(toNumber: number): number {
+  /** The size of the stored set in memory. Undefined if there is no such version: the rollback reports that after its other checks, without a wait. */
+  #rollbackBytes(toNumber: number): number | undefined {
     try {
       return decodedSizeOf(this.#parts.policyStore.engine.rollbackTarget(toNumber).sizeBytes);
     } catch (error) {
-      if (error instanceof WaymarkError) return 0;
+      if (error instanceof WaymarkError) return undefined;
       throw error;
     }
   }
