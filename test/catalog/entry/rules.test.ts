@@ -372,6 +372,12 @@ test.each<{ what: string; init: EntryInit; writer?: Writer; field: string; says:
     field: 'metadata["waymark.dns.cname"]',
     says: '"192.0.2.1" must be a DNS name',
   },
+  ...["waymark.dns.Cname", "waymark.dns.zones", "waymark.dns."].map((key) => ({
+    what: `the metadata key ${key}`,
+    init: { ...PLAIN, metadata: { [key]: "db.example.com" } },
+    field: `metadata["${key}"]`,
+    says: "is not a key that clients may set; the keys that begin with waymark.dns. are: waymark.dns.cname",
+  })),
   {
     what: "an empty waymark.dns.cname",
     init: { ...PLAIN, metadata: { "waymark.dns.cname": "" } },
@@ -446,7 +452,11 @@ test.each<{ what: string; init: EntryInit; faults: readonly string[] }>([
 });
 
 test("records keep invalid values of the metadata keys that Waymark uses, because earlier versions did not validate them", () => {
-  const entry = create(EntrySchema, { ...PLAIN, key: { ...PLAIN.key, kind: 1 }, metadata: { "waymark.dns.cname": "192.0.2.1" } });
+  const entry = create(EntrySchema, {
+    ...PLAIN,
+    key: { ...PLAIN.key, kind: 1 },
+    metadata: { "waymark.dns.cname": "192.0.2.1", "waymark.dns.x": "" },
+  });
   expect(violationsOf(entry, "record")).toEqual([]);
 });
 

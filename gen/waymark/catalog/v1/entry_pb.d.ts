@@ -745,8 +745,8 @@ export declare type Entry = Message<"waymark.catalog.v1.Entry"> & {
   /**
    * Data that the client chooses. At most 64 pairs. A key has 1 to 63 characters of [A-Za-z0-9._:/@+-], a value at most
    * 1024 bytes. Waymark itself uses two keys: `waymark.dns.cname` is a DNS name, which DNS returns as a CNAME if the entry
-   * has no targets. `waymark.import` is the name of the import that owns the entry, 1 to 128 characters of
-   * [A-Za-z0-9._:/@+-].
+   * has no targets. Clients may not set other keys that begin with `waymark.dns.`. `waymark.import` is the name of the import
+   * that owns the entry, 1 to 128 characters of [A-Za-z0-9._:/@+-].
    *
    * @generated from field: map<string, string> metadata = 7;
    */
