@@ -44,7 +44,7 @@ import {
   stopParts,
   tick,
 } from "./starting.io.ts";
-import { Crew, type CrewOptions } from "./workers/crew.io.ts";
+import { type WorkerGroupOptions, WorkerGroups } from "./workers/worker-groups.io.ts";
 import type { Workers, WorkersCore } from "./workers/workers.io.ts";
 import { ZoneSerials } from "./zone-serials.io.ts";
 
@@ -98,8 +98,8 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
   const services = [policy.service, peerService(peerParts(settings, core, fabric, seals))];
   const openSerials = () => ZoneSerials.open({ ...core, settings, log: log.child("dns") });
   const serials = await parts.open("zone serials", openSerials, (opened) => opened ?? {});
-  const crew = new Crew(metrics, settings);
-  const served = { core, discovery, resolver, dns, services, fabric, identities, serials, crew };
+  const workerGroups = new WorkerGroups(metrics, settings);
+  const served = { core, discovery, resolver, dns, services, fabric, identities, serials, workerGroups };
   const forCallers =
     settings.node.workers === 0 ? await openOwnListeners(options, served, parts) : await openReadWorkers(options, served, parts);
   const reached =
@@ -241,7 +241,7 @@ interface Served {
   readonly fabric: NodeFabric;
   readonly identities: Identities;
   readonly serials: ZoneSerials | undefined;
-  readonly crew: Crew;
+  readonly workerGroups: WorkerGroups;
 }
 
 /** How callers reach the node: by the listeners of this thread, or by those of read workers. */
@@ -253,7 +253,7 @@ interface Reached {
 }
 
 async function openOwnListeners({ settings, origins, log }: NodeOptions, served: Served, parts: Components): Promise<Reached> {
-  const { core, discovery, resolver, dns, services, identities, serials, crew } = served;
+  const { core, discovery, resolver, dns, services, identities, serials, workerGroups } = served;
   const { machine, driver, metrics } = core;
   const { admission } = core.limits;
   const listeners = await openListeners(
@@ -273,11 +273,11 @@ async function openOwnListeners({ settings, origins, log }: NodeOptions, served:
           if (told.kind === "serving") onServing(told.isServing);
         });
       },
-      dnsPresence: crew.dnsPresence,
+      dnsPresence: workerGroups.dnsPresence,
       // The lines of all parts are what `/readyz` says.
       sources: {
         readiness: () => ({ isDraining: machine.isDraining, checks: parts.readiness(now()) }),
-        scrape: crew.scrape,
+        scrape: workerGroups.scrape,
         persistence: () => persistence(core),
       },
       now,
@@ -308,13 +308,17 @@ async function openDnsProcesses(options: NodeOptions, served: Served, reached: R
 
 function openWorkers(
   options: NodeOptions,
-  { core, fabric, serials, crew }: Served,
-  asked: Pick<CrewOptions, "role" | "services">,
+  { core, fabric, serials, workerGroups }: Served,
+  asked: Pick<WorkerGroupOptions, "role" | "services">,
   parts: Components,
 ): Promise<Workers> {
   const readiness = () => ({ isDraining: core.machine.isDraining, checks: parts.readiness(now()) });
   const report = () => ({ readiness: readiness(), persistence: persistence(core) });
-  return crew.open({ core: workersCore(core, fabric, crew.dnsPresence), report, zoneSerials: serials?.told, ...asked }, options, parts);
+  return workerGroups.open(
+    { core: workersCore(core, fabric, workerGroups.dnsPresence), report, zoneSerials: serials?.told, ...asked },
+    options,
+    parts,
+  );
 }
 
 function workersCore(core: NodeCore, { mesh }: NodeFabric, dnsPresence: DnsPresence): WorkersCore {

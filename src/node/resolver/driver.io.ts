@@ -31,8 +31,8 @@ export interface ResolverDriverParts {
 const AWAKE_MS = 50;
 
 type OpeningKind = "open" | "open policy" | "open summaries";
-/** What a stream tells. */
-type Told = "policy" | "summaries" | "watch";
+/** The content of a stream. */
+type StreamContent = "policy" | "summaries" | "watch";
 type Order<Kind extends ResolverOrder["kind"]> = Extract<ResolverOrder, { readonly kind: Kind }>;
 
 export class ResolverDriver {
@@ -44,7 +44,7 @@ export class ResolverDriver {
   readonly #inputs: ResolverInput[] = [];
   /** Orders that are still to be carried out, in their order. */
   readonly #orders: ResolverOrder[] = [];
-  /** Open streams by what they tell and their number. */
+  /** Open streams, by content and number. */
   readonly #streams = new Map<string, OpenStream>();
   /** Of each upstream what it last refused or failed with, until a stream says something: then one is read, and the rest is for the log. */
   readonly #faults = new Map<string, string>();
@@ -202,25 +202,25 @@ export class ResolverDriver {
     this.input(input);
   }
 
-  #open(what: Told, { stream, upstream }: Order<OpeningKind>, open: (events: StreamEvents) => OpenStream): void {
+  #open(content: StreamContent, { stream, upstream }: Order<OpeningKind>, open: (events: StreamEvents) => OpenStream): void {
     const events: StreamEvents = {
       said: (bytes, delayMs) => {
         // HOT: once a message. Nearly always there is none.
         if (this.#faults.size > 0) this.#faults.clear();
-        this.input({ kind: `${what} said`, stream, bytes, delayMs });
+        this.input({ kind: `${content} said`, stream, bytes, delayMs });
       },
       ended: ({ message, details }, refusal) => {
-        this.#streams.delete(`${what} ${stream}`);
+        this.#streams.delete(`${content} ${stream}`);
         this.#fail(upstream, message, "a stream of an upstream ended");
-        this.input({ kind: `${what} ended`, stream, ...retryIn(details), ...(refusal !== undefined && { refusal }) });
+        this.input({ kind: `${content} ended`, stream, ...retryIn(details), ...(refusal !== undefined && { refusal }) });
       },
     };
-    this.#streams.set(`${what} ${stream}`, open(events));
+    this.#streams.set(`${content} ${stream}`, open(events));
   }
 
-  #close(what: Told, stream: number): void {
-    this.#streams.get(`${what} ${stream}`)?.close();
-    this.#streams.delete(`${what} ${stream}`);
+  #close(content: StreamContent, stream: number): void {
+    this.#streams.get(`${content} ${stream}`)?.close();
+    this.#streams.delete(`${content} ${stream}`);
   }
 
   #fail(upstream: string, detail: string, message: string): void {

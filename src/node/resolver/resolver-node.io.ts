@@ -13,7 +13,7 @@ import { clusterNames, endpointsOf, openListeners } from "../listeners.io.ts";
 import { watchEventLoop } from "../loop-blocks.io.ts";
 import { now } from "../rooms.io.ts";
 import { aborted, auditPart, type NodeOptions, nameListeners, observe, type RunningNode, startParts, stopParts } from "../starting.io.ts";
-import { Crew } from "../workers/crew.io.ts";
+import { WorkerGroups } from "../workers/worker-groups.io.ts";
 import { ZoneSerials } from "../zone-serials.io.ts";
 import { type KeptCopy, openCacheFile } from "./cache-file.io.ts";
 import { resolverIdOf } from "./node-id.io.ts";
@@ -54,7 +54,7 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
   const sources = { reads, replica, dnsNames, policies, identity: core.identity };
   const openSerials = () => ZoneSerials.open({ ...sources, settings, log: log.child("dns") });
   const serials = await parts.open("zone serials", openSerials, (opened) => opened ?? {});
-  const crew = new Crew(metrics, settings);
+  const workerGroups = new WorkerGroups(metrics, settings);
   const listeners = await openListeners(
     {
       ...sources,
@@ -73,10 +73,10 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
       identities,
       checkCaughtUp: () => core.checkReady(),
       followServing: (onServing) => core.followServing(onServing),
-      dnsPresence: crew.dnsPresence,
+      dnsPresence: workerGroups.dnsPresence,
       sources: {
         readiness: () => ({ isDraining: core.isDraining, checks: parts.readiness(now()) }),
-        scrape: crew.scrape,
+        scrape: workerGroups.scrape,
         persistence: () => undefined,
       },
       now,
@@ -85,7 +85,11 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
     parts,
   );
   observe(options, metrics, parts);
-  const endpoints = await withProcesses(options, { core, crew, zoneSerials: serials?.told, endpoints: endpointsOf(listeners) }, parts);
+  const endpoints = await withProcesses(
+    options,
+    { core, workerGroups, zoneSerials: serials?.told, endpoints: endpointsOf(listeners) },
+    parts,
+  );
   return serve(options, core, parts, endpoints);
 }
 
@@ -110,7 +114,7 @@ function openCopy({ settings, log }: NodeOptions, core: ResolverCore, directory:
 
 interface Reached {
   readonly core: ResolverCore;
-  readonly crew: Crew;
+  readonly workerGroups: WorkerGroups;
   readonly zoneSerials: SharedArrayBuffer | undefined;
   readonly endpoints: ReturnType<typeof endpointsOf>;
 }
@@ -118,13 +122,13 @@ interface Reached {
 /** Where DNS is answered by processes, they are opened, and are where it is reached. */
 async function withProcesses(
   options: NodeOptions,
-  { core, crew, zoneSerials, endpoints }: Reached,
+  { core, workerGroups, zoneSerials, endpoints }: Reached,
   parts: Components,
 ): Promise<Reached["endpoints"]> {
   const { enabled, processes: count } = options.settings.dns;
   if (!enabled || count === 0) return endpoints;
   const report = () => ({ readiness: { isDraining: core.isDraining, checks: parts.readiness(now()) }, persistence: {} });
-  const processes = await crew.open({ core: core.forWorkers, role: "dns", services: [], zoneSerials, report }, options, parts);
+  const processes = await workerGroups.open({ core: core.forWorkers, role: "dns", services: [], zoneSerials, report }, options, parts);
   return { ...endpoints, dns: processes.endpoints.dns };
 }
 

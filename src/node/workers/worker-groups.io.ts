@@ -1,4 +1,4 @@
-/** The workers of a node or a resolver: opens and closes them with its other parts, and asks them for what they counted in one scrape. */
+/** The worker threads and processes of a node or a resolver, grouped by role. They open and close with its other parts, and one scrape collects the metrics of all of them. */
 import type { Metrics } from "../../lib/metrics/metrics.ts";
 import { MetricsSum } from "../../lib/metrics/sum.ts";
 import { openScraper, type Scraper } from "../../server/metrics.io.ts";
@@ -8,11 +8,11 @@ import { dnsCheck } from "../listeners.io.ts";
 import type { NodeOptions } from "../starting.io.ts";
 import { Workers, type WorkersOptions } from "./workers.io.ts";
 
-export type CrewOptions = Pick<WorkersOptions, "core" | "report" | "role" | "services" | "zoneSerials">;
+export type WorkerGroupOptions = Pick<WorkersOptions, "core" | "report" | "role" | "services" | "zoneSerials">;
 
-export class Crew {
+export class WorkerGroups {
   readonly scrape: Scraper;
-  /** Whether DNS is answered here. */
+  /** Whether this process or its workers answer DNS. */
   readonly dnsPresence: DnsPresence;
   readonly #sum: MetricsSum;
   readonly #list: Workers[] = [];
@@ -23,13 +23,13 @@ export class Crew {
     this.dnsPresence = new DnsPresence(dns.processes === 0);
   }
 
-  /** Opens the workers of a role, as many as the settings say. */
-  async open(crew: CrewOptions, { settings, origins, log, version, interrupt }: NodeOptions, parts: Components): Promise<Workers> {
-    const isDns = crew.role === "dns";
+  /** Opens the workers of a role. The settings have their number. */
+  async open(group: WorkerGroupOptions, { settings, origins, log, version, interrupt }: NodeOptions, parts: Components): Promise<Workers> {
+    const isDns = group.role === "dns";
     if (isDns && process.platform !== "linux") throw new Error("dns.processes: processes can share a port only on Linux; set it to 0");
     const count = isDns ? settings.dns.processes : settings.node.workers;
     const onListening = (listening: number) => isDns && this.dnsPresence.set(listening > 0);
-    const own = { ...crew, count, onListening, sum: this.#sum, scrape: this.scrape };
+    const own = { ...group, count, onListening, sum: this.#sum, scrape: this.scrape };
     const open = () => Workers.open({ ...own, settings, origins, log, version, interrupt });
     return parts.open(isDns ? "DNS processes" : "read workers", open, (opened) => {
       this.#list.push(opened);
