@@ -33,7 +33,7 @@ export function lastPause(): ProcessPause {
   return clock.lastPause;
 }
 
-/** Length of the loop's last standstill, if it ended less than `agoMs` before this time, else 0. HOT: once for each DNS query over UDP. */
+/** Length of the last pause of the event loop in ms, if it ended less than `agoMs` before this time, otherwise 0. HOT: once for each DNS query over UDP. */
 export function recentPauseMs(monoMs: number, agoMs: number): number {
   patienceOfLoop().nowMs(monoMs);
   const { endMonoMs, lengthMs } = clock.lastPause;

@@ -32,7 +32,7 @@ export function versionOf({ detail }: Pick<EntryFields, "detail">): string {
   return detail.case === "function" ? detail.value.version : "";
 }
 
-/** An entry that stands for what is reached at these places. */
+/** An entry made of targets, for an answer about a name that has no entry in the catalog. */
 export function viewOfPlaces(
   targets: readonly TargetView[],
   facts: Pick<EntryView, "health" | "key" | "region" | "scope" | "ttlMs">,

@@ -43,7 +43,7 @@ export const importKubernetes: Verb = async ({ environment, args, flags, out, cl
   for (const note of notes) out.note(note);
   const others = [...ignored].map(([kind, times]) => `${times} ${kind}`);
   if (others.length > 0) out.note(`ignored: ${others.join(", ")}`);
-  if (entries.length === 0 && problems.length === 0) out.note(`${file} holds no Services`);
+  if (entries.length === 0 && problems.length === 0) out.note(`${file} has no Service that can be imported`);
   const { importer } = options;
   const isPruning = flags.isOn("prune") && mayPrune(manifest, { file, importer, mayBeEmpty: flags.isOn("allowEmpty"), out });
   const transfer: Transfer = {

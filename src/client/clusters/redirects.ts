@@ -42,7 +42,7 @@ export interface RedirectParts {
   readonly home: Client;
   readonly own: OwnCluster;
   readonly clusters: OtherClusters;
-  /** How long it is kept that nobody has the name, or that no ingress of a cluster is known. */
+  /** How long the answer is cached that no cluster has the name, or that a cluster has no known ingress. */
   readonly lookupTtlMs: number;
   /** Monotonic clock. */
   readonly nowMs: () => number;

@@ -73,7 +73,7 @@ export class Lookups {
     return this.#known.get(idOf(name))?.nodes.filter(({ key }) => key?.name === nodeId) ?? [];
   }
 
-  /** Takes a whole answer about a name, and the nodes at which its entries are called. Entries that it does not list any more may be held, as in a snapshot. */
+  /** Stores a complete answer for a name, and the nodes that its hosted entries are called through. Entries that are missing from it may be kept for a while, as after a snapshot. */
   take(name: LookupName, { items, nodes = [] }: { readonly items: readonly Entry[]; readonly nodes?: readonly Entry[] }, time: Time): void {
     this.#entries.tick(time);
     const id = idOf(name);

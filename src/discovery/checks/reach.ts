@@ -23,7 +23,7 @@ const SPECIAL_IPV4 = [
   "100.100.100.200/32",
   "168.63.129.16/32",
 ];
-/** As above; then two blocks in which an IPv6 address stands for an IPv4 address that is not at a fixed place: local NAT64 and Teredo. */
+/** The blocks above, and two IPv6 blocks whose addresses contain an IPv4 address at no fixed position: local NAT64 and Teredo. */
 const SPECIAL_IPV6 = [
   "::/128",
   "::1/128",

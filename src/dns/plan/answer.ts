@@ -193,7 +193,7 @@ export function* setsAt(owner: string, zone: string, { catalog, settings, onCrow
   if (subject.kind === "entries" && (subject.cut !== "nothing" || areTextsCut(subject))) onCrowded?.(owner);
   const canonical = isReverse ? undefined : canonicalRecord(subject, context);
   if (canonical !== undefined) yield [canonical];
-  // All at once: TXT reads large fields, which the entries have only in this turn.
+  // All sets in one turn: TXT reads large fields, and entries have them only in the turn in which they were read.
   else yield* Object.values(RECORDS).map(({ code }) => recordsOf(findRecordType(code), subject, context).flat());
 }
 

@@ -19,12 +19,12 @@ export interface ResponseRateOptions {
   readonly trusted?: readonly AddressBlock[] | undefined;
   /** Present where several threads share the rate. */
   readonly makeBuckets?: MakeBuckets | undefined;
-  /** Length of a pause of this process whose waiting queries are being read at this time; 0 without one. Absent: there are none. */
+  /** Length in ms of the pause of this process whose queued queries are being read at this time. 0 without such a pause. Default: always 0. */
   readonly pauseMs?: ((monoMs: number) => number) | undefined;
 }
 
 const WINDOW_MS = 1000;
-/** Longest pause that counts. Shared buckets tell times apart that are less than four windows away. */
+/** Longest pause that counts. Shared buckets can only compare times that are less than four windows apart. */
 const MAX_PAUSE_MS = 2 * WINDOW_MS;
 /** Answers of more than three times their question, for all unverified senders together: as many as so many networks may have. */
 const LARGE_NETWORKS = 50;
@@ -69,7 +69,7 @@ export class ResponseRates {
     return this.trusts(address) || this.#takes(this.#large, "", monoMs);
   }
 
-  /** Takes a token. After a pause, those that came back during the pause are taken first, although a bucket cannot hold so many. */
+  /** Takes a token. After a pause, the tokens that were added during the pause are used first, even if they are more than a bucket can hold. */
   #takes(buckets: Buckets, key: string, monoMs: number): boolean {
     const pauseMs = Math.min(this.#pauseMs(monoMs), MAX_PAUSE_MS);
     for (let atMs = monoMs - pauseMs; atMs < monoMs; atMs += WINDOW_MS) if (buckets.take(key, atMs) === 0) return true;

@@ -1,21 +1,21 @@
 /** Makes untrusted text safe to display: control characters and characters that change the reading direction are written as escapes. */
 
 // oxlint-disable-next-line no-control-regex -- these characters are escaped
-const OBEYED = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu;
+const UNSAFE = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu;
 /** The characters of this kind that `JSON.stringify` does not escape. */
-const OBEYED_IN_JSON = /[\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu;
+const UNSAFE_IN_JSON = /[\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu;
 
 /** Whether a text has characters that must be escaped. */
 export function hasControlCharacters(text: string): boolean {
-  return text.search(OBEYED) !== -1;
+  return text.search(UNSAFE) !== -1;
 }
 
 /** The text with each of these characters replaced by the result of `escaped`. */
 export function visibleText(text: string, escaped: (char: string) => string): string {
-  return text.replaceAll(OBEYED, escaped);
+  return text.replaceAll(UNSAFE, escaped);
 }
 
 /** Equivalent JSON, with these characters in strings written as `\uXXXX`. */
 export function visibleJson(json: string): string {
-  return json.replaceAll(OBEYED_IN_JSON, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
+  return json.replaceAll(UNSAFE_IN_JSON, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }

@@ -26,7 +26,7 @@ export interface MaintenanceParts {
   readonly durable: () => Promise<void> | undefined;
   /** After a standstill of this process: resolves when other nodes confirm that no other process has taken this node's id. Undefined otherwise. */
   readonly confirmed: () => Promise<void> | undefined;
-  /** Throws `clock_skew` or `not_ready` while this node takes no writes. */
+  /** Throws `clock_skew` or `not_ready` while this node accepts no writes. */
   readonly checkWrites: () => void;
   readonly checkCaughtUp: () => void;
   /** Gives another node an order. */

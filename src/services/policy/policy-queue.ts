@@ -65,7 +65,7 @@ export class PolicyQueue {
     // While the call runs, neither line changes anything.
     context.onOver = () => {
       this.#slot.cancel(key, resolve);
-      reject(new WaymarkError("deadline_exceeded", "the call was over before its turn among the policy calls"));
+      reject(new WaymarkError("deadline_exceeded", "the call ended while it waited for other policy calls"));
     };
     this.#next();
     return promise;

@@ -81,7 +81,7 @@ export interface HeldSeal {
 export interface HeldBeacon extends HeldSeal {
   /** Since this region took it, or since it was made here. */
   readonly ageMs: number;
-  /** The fewest with which any node of this region holds it: 1 where one of them hears the source itself. */
+  /** The lowest number of hops at any node of this region: 1 if one of its nodes receives the source directly. */
   readonly hops: number;
 }
 

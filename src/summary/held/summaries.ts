@@ -55,8 +55,8 @@ export class HeldSummaries {
 
   // ---- what borders bring ----
   /**
-   * A summary that a border link brought. Its hops are counted here: 1 from the source's own cluster, else one more than the neighbour said, and at least 2. So all nodes of a
-   * region see whether it hears a source directly. What has passed 8 is refused.
+   * A summary that arrived on a border link. Its hops are counted here: 1 from the source's own cluster, otherwise one more than the neighbour reported, and at least 2. All nodes of a
+   * region therefore see whether the region receives a source directly. A summary with more than 8 hops is refused.
    */
   take(sealed: Sealed, via: Via, time: Time): Taken {
     return this.#taking.take("summary", sealed, via, time);
@@ -262,7 +262,7 @@ export class HeldSummaries {
     return source === undefined || sources.stateAt(source, time) !== "fresh" ? 0 : source.receiptMonoMs + source.ttlMs - time.monoMs;
   }
 
-  /** Moves when a source is heard of that was dropped. What came of it before was refused. */
+  /** Increases when a dropped source is advertised again. Summaries of it that arrived before were refused. */
   get resumedCount(): number {
     return this.#keeping.sources.resumedCount;
   }
