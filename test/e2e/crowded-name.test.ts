@@ -65,9 +65,9 @@ test("each healthy instance of 10,000 has its chance by every policy and by DNS"
       for (const each of [entry, ...alternatives]) seen.add(each?.targets[0]?.host ?? "");
     }
     expect([...seen].filter((host) => !healthy.has(host))).toEqual([]);
-    // 30,300 draws of 7,200: by chance some 100 are never drawn. In turn, each choice goes on by the six keys or so to the next one in its sample,
-    // and the alternatives overlap with those of other turns.
-    const least = policy === ResolvePolicy.RANDOM ? 6500 : 2000;
+    // 30,300 draws of 7,200: by chance some 200 are never drawn. In turn about 2,100 are seen (standard deviation 40), because the alternatives of turns
+    // overlap. It would be 720 if all answers had one sample, and 1,000 if no turn went on: the next 100 in each of ten samples.
+    const least = policy === ResolvePolicy.RANDOM ? 6500 : 1500;
     expect({ policy, isWide: seen.size > least, isEven: Math.max(...first.values()) <= 6 && first.size > 250 }).toEqual({
       policy,
       isWide: true,
