@@ -297,6 +297,8 @@ class Pipe {
   }
 }
 
+type UdpLoss = (packet: number) => boolean;
+
 /** A lossy, slow way to a UDP port; each asker keeps a socket of its own towards the target. */
 export class FaultyUdp implements AsyncDisposable {
   readonly #front: UdpSocket;
@@ -305,22 +307,30 @@ export class FaultyUdp implements AsyncDisposable {
   readonly #net: FaultNet;
   readonly #target: Endpoint;
   readonly #weather: Weather;
+  readonly #isLost: UdpLoss | undefined;
   /** Packets of both ways that did not arrive. */
   lostCount = 0;
+  #packetCount = 0;
 
-  private constructor(net: FaultNet, front: UdpSocket, to: { readonly target: Endpoint; readonly weather: Weather }) {
+  private constructor(
+    net: FaultNet,
+    front: UdpSocket,
+    to: { readonly target: Endpoint; readonly weather: Weather; readonly isLost: UdpLoss | undefined },
+  ) {
     this.#net = net;
     this.#front = front;
     this.#target = to.target;
     this.#weather = to.weather;
+    this.#isLost = to.isLost;
     front.on("message", (bytes, { address, port }) => this.#ask(bytes, { host: address, port }));
   }
 
-  static async open(net: FaultNet, target: Endpoint, weather: Partial<Weather>): Promise<FaultyUdp> {
+  /** `isLost` decides in place of the weather's ratio, by the packet's number from 0 in both ways together. */
+  static async open(net: FaultNet, target: Endpoint, weather: Partial<Weather>, isLost?: UdpLoss): Promise<FaultyUdp> {
     const front = createSocket("udp4");
     front.bind(0, "127.0.0.1");
     await once(front, "listening");
-    return new FaultyUdp(net, front, { target, weather: { ...FAIR, ...weather } });
+    return new FaultyUdp(net, front, { target, weather: { ...FAIR, ...weather }, isLost });
   }
 
   get port(): number {
@@ -341,7 +351,9 @@ export class FaultyUdp implements AsyncDisposable {
   }
 
   #pass(send: () => void): void {
-    if (this.#net.isLost(this.#weather)) {
+    const packet = this.#packetCount;
+    this.#packetCount += 1;
+    if (this.#isLost?.(packet) ?? this.#net.isLost(this.#weather)) {
       this.lostCount += 1;
       return;
     }

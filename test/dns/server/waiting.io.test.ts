@@ -129,7 +129,8 @@ test("beyond the bound questions are answered SERVFAIL at once, and so is what n
 test("a network has no more questions that wait than its rate, and what it asks beyond that takes nobody's place", async () => {
   const catalog = new LateCatalog();
   const rate = { perSecond: 2, maxNetworks: 100 };
-  await using world = await startTestGateway(catalog, { limits: { ...DNS_LIMITS, maxWaiting: 4, maxWaitMs: 60_000 }, rate });
+  // After a pause of this process the flood has the tokens of two further seconds: six questions of it wait then. Without the rate all places would be taken.
+  await using world = await startTestGateway(catalog, { limits: { ...DNS_LIMITS, maxWaiting: 12, maxWaitMs: 60_000 }, rate });
   using flood = await client(world.gateway.udpPort);
   using good = await client(world.gateway.udpPort, "127.0.1.1");
   for (let id = 1; id <= 20; id++) flood.ask(question(`none${id}`, id));
