@@ -1,9 +1,10 @@
 /**
  * Plants faults of one line, each in a copy of its own, and runs the tests that are about it: `npm run faults -- --seed 8 --count 40`,
- * or all of some lines, `--at src/catalog/watch/feed.ts:231-260`. What no test finds is said, and the exit code is 1.
+ * all of some lines, `--at src/catalog/watch/feed.ts:231-260`, or those of an earlier run, `--from FILE`. It says what no test finds,
+ * and then its exit code is 1.
  */
 import { spawn } from "node:child_process";
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { appendFileSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
@@ -13,23 +14,25 @@ import { type Fault, faultsIn, plant } from "./fault-places.ts";
 import { filesBelow, importsOf } from "./imports.ts";
 import { mustRun, ROOT } from "./run.ts";
 
-const FAULTY_ROOMS = ["catalog", "discovery", "store", "fabric", "node"];
-
-/** What tests of real processes and files find, by room: a shell's faults show nowhere else. */
-const SHELL_TESTS: Readonly<Record<string, readonly string[]>> = {
-  store: [
-    "test/e2e/durability.test.ts",
-    "test/e2e/journal-faults.test.ts",
-    "test/e2e/disk-faults.test.ts",
-    "test/e2e/crash-points.test.ts",
-  ],
-  fabric: [
-    "test/e2e/fabric-transport.test.ts",
-    "test/e2e/core-driver.test.ts",
-    "test/e2e/fabric-nodes.test.ts",
-    "test/e2e/fabric-hostile.test.ts",
-  ],
-  discovery: ["test/e2e/durability.test.ts", "test/e2e/limits.test.ts"],
+/** Tests of real processes that show faults of a room's shells, by room. */
+const PROCESS_TESTS: Readonly<Record<string, readonly string[]>> = {
+  catalog: ["query-entries", "watch-versions"],
+  cli: ["cli", "policy-cli", "mesh-verbs"],
+  client: ["client", "roaming"],
+  config: ["bad-input", "failed-starts"],
+  discovery: ["durability", "limits", "checks"],
+  dns: ["dns-dig", "dns-transfer", "dns-views", "dns-sockets", "dns-tls"],
+  fabric: ["fabric-transport", "core-driver", "fabric-nodes", "fabric-hostile"],
+  grpc: ["grpc-raw", "grpc-listener", "hostile-http2"],
+  main: ["failed-starts", "launcher"],
+  node: ["node-process", "read-workers", "cluster", "draining", "sighup", "resolver-mode", "resolver-dns"],
+  policy: ["policy-scenarios", "policy-cli"],
+  resolver: ["resolver-mode", "resolver-reads", "resolver-outage"],
+  seal: ["regions"],
+  server: ["edge", "edge-hostile", "refused-bodies", "grpc-listener"],
+  services: ["edge-ways", "extreme-calls", "maintenance", "resolver-reads"],
+  store: ["durability", "journal-faults", "disk-faults", "crash-points"],
+  summary: ["regions", "region-scenarios"],
 };
 
 const OTHER_KINDS = /^test\/(?:sim|e2e|interop|docs|chaos|long|nightly|soak)\//;
@@ -50,8 +53,11 @@ interface Stage {
 }
 
 if (process.argv.includes("--help")) {
-  console.log("npm run faults -- [--seed N] [--count N] [--part FROM-TO] [--at FILE[:LINE[-LINE]]]... [--seeds N] [--list]");
+  console.log(
+    "npm run faults -- [--seed N] [--count N] [--part FROM-TO] [--at FILE[:LINE[-LINE]]]... [--from FILE] [--keep FILE] [--seeds N] [--list]",
+  );
   console.log("Draws --count faults (40) by --seed (1); --part tries some of them. With --at, all faults of those lines instead.");
+  console.log("--keep appends each fault and its finder to FILE, a line of JSON each. --from tries those of such a file that were found.");
   console.log("The simulator tries --seeds (60) schedules against each. --list names the faults and tries none.");
   console.log("The exit code is 1 when a fault lives: no test found it.");
   process.exit(0);
@@ -64,12 +70,14 @@ const { values } = parseArgs({
     /** Of those drawn, which: `11-20`. */
     part: { type: "string" },
     at: { type: "string", multiple: true },
+    from: { type: "string" },
+    keep: { type: "string" },
     seeds: { type: "string", default: "60" },
     list: { type: "boolean", default: false },
   },
 });
 
-const sources = FAULTY_ROOMS.flatMap((room) => filesBelow(ROOT, `src/${room}`, [".ts"]));
+const sources = filesBelow(ROOT, "src", [".ts"]);
 const copy = mkdtempSync(join(tmpdir(), "waymark-faults-"));
 process.on("exit", () => rmSync(copy, { recursive: true, force: true }));
 
@@ -85,6 +93,7 @@ for (const candidates of draws()) {
     const startMs = performance.now();
     const finder = values.list ? "not tried" : await finderOf(fault);
     if (finder === COMPILER && values.at === undefined) continue;
+    if (values.keep !== undefined) appendFileSync(values.keep, `${JSON.stringify({ n, ...keptOf(fault), finder })}\n`);
     count += 1;
     if (finder === undefined) living += 1;
     console.log(
@@ -106,8 +115,44 @@ async function makeCopy(): Promise<void> {
   symlinkSync(join(ROOT, "node_modules"), join(copy, "node_modules"));
 }
 
-/** Those drawn, with what takes their places where the compiler refuses them; or those of the lines that are named. */
+/** A fault of a file that is kept: the source may have moved meanwhile, so its line is known by its text. */
+interface Kept extends Pick<Fault, "file" | "kind" | "before" | "after"> {
+  readonly n: number;
+  readonly text: string;
+  /** Characters from the line's first one that is no space. */
+  readonly column: number;
+  readonly finder?: string;
+}
+
+function keptOf({ file, kind, before, after, start }: Fault): Omit<Kept, "n" | "finder"> {
+  const text = read(file);
+  const [first, last] = [text.lastIndexOf("\n", start - 1) + 1, text.indexOf("\n", start)];
+  const line = text.slice(first, last === -1 ? undefined : last);
+  return { file, kind, before, after, text: line.trim(), column: start - first - (line.length - line.trimStart().length) };
+}
+
+/** Where a kept fault is now. Undefined if its line is gone. */
+function foundAgain(kept: Kept): Fault | undefined {
+  if (!existsSync(join(ROOT, kept.file))) return undefined;
+  return faultsIn(kept.file, read(kept.file)).find((fault) => {
+    const { kind, before, after, text, column } = keptOf(fault);
+    return kind === kept.kind && before === kept.before && after === kept.after && text === kept.text && column === kept.column;
+  });
+}
+
+/** Those drawn, with what takes their places where the compiler refuses them; or those of the lines or of the file that are named. */
 function* draws(): Generator<Iterable<{ readonly n: number; readonly fault: Fault }>> {
+  if (values.from !== undefined) {
+    const all = readFileSync(values.from, "utf8")
+      .split("\n")
+      .filter((line) => line !== "");
+    for (const kept of all.map((line) => JSON.parse(line) as Kept).filter(({ finder }) => finder !== undefined)) {
+      const fault = foundAgain(kept);
+      if (fault === undefined) console.log(`gone  ${kept.n}. ${kept.file}: \`${kept.text}\``);
+      else yield [{ n: kept.n, fault }];
+    }
+    return;
+  }
   if (values.at !== undefined) {
     for (const [i, fault] of values.at.flatMap(faultsAt).entries()) yield [{ n: i + 1, fault }];
     return;
@@ -171,14 +216,14 @@ function stagesOf(file: string): readonly Stage[] {
   const room = filesBelow(ROOT, dirname(own), [".test.ts"]);
   const far = room.filter((test) => !near.includes(test));
   const rest = unit.filter((test) => !near.includes(test) && !room.includes(test));
-  const shell = file.endsWith(".io.ts") || file.startsWith("src/store/") ? (SHELL_TESTS[file.split("/")[1] ?? ""] ?? []) : [];
+  const processes = (PROCESS_TESTS[file.split("/")[1]?.replace(".ts", "") ?? ""] ?? []).map((name) => `test/e2e/${name}.test.ts`);
   const stages = [
     { name: "its own tests", ...vitest(UNIT, near) },
     { name: COMPILER, command: "tsc", args: ["-p", "."] },
     { name: "simulation", command: "node", args: ["test/sim/seeds-child.ts", values.seeds] },
     { name: "tests of its room", ...vitest(UNIT, far) },
     { name: "tests of other rooms", ...vitest(UNIT, rest) },
-    { name: "real processes", ...vitest(["e2e", "e2e timed"], shell) },
+    { name: "real processes", ...vitest(["e2e", "e2e timed"], processes) },
   ];
   return stages.filter(({ args }) => args.length > 0);
 }
