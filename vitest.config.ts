@@ -35,6 +35,15 @@ const TIMED = [
   "read-workers-promises",
 ].map((name) => `test/e2e/${name}.test.ts`);
 
+/**
+ * The tier of a test that is not in the gate: a tag of the test (`{ tags: ["night"] }`), of its group, or of its file (`@module-tag night` in
+ * the comment at its head). `scripts/test.ts` says which tier runs what.
+ */
+const TAGS = [
+  { name: "night", description: "Repeats at a higher level, or at a larger size, what a test of the gate shows." },
+  { name: "path", description: "Runs in the gate of CI when the protos, the listeners or the store differ from 50 commits ago." },
+];
+
 const longOnes = (...names: readonly string[]) => names.map((name) => `test/long/${name}.test.ts`);
 /** Compute and measure no time: hours of virtual time, thousands of histories, planted bugs. Two files at a time. */
 const VIRTUAL = longOnes("catalog", "leaks", "leaving-sim", "membership", "sim-mutants", "star");
@@ -50,6 +59,7 @@ export default defineConfig({
     hookTimeout: 300_000,
     expect: { poll: { timeout: 60_000 } },
     setupFiles: ["test/seed-setup.ts"],
+    tags: TAGS,
     coverage: {
       provider: "v8",
       // The gate needs the sums alone; `--coverage.reporter=html` shows the lines.

@@ -14,9 +14,11 @@ export interface Tally {
   readonly skips: readonly string[];
   /** Tests that took longer than any should that runs each time. */
   readonly slow: readonly string[];
+  /** All tests, the longest first, with their seconds. */
+  readonly dearest: readonly string[];
 }
 
-/** What takes longer belongs into `test:long` or `nightly`, with its rule in the simulator. */
+/** What takes longer belongs to the night, with its rule in the simulator. */
 export const SLOW_MS = 20_000;
 /** An error's first line may be a whole answer; the list of failures has to be read at a glance. */
 const ERROR_CHARS = 300;
@@ -25,6 +27,7 @@ interface VitestTest {
   readonly fullName: string;
   readonly status: string;
   readonly duration?: number | null;
+  readonly tags: readonly string[];
   readonly failureMessages?: readonly string[] | null;
 }
 
@@ -32,8 +35,6 @@ interface VitestTest {
 interface VitestReport {
   readonly numPassedTests: number;
   readonly numFailedTests: number;
-  readonly numPendingTests: number;
-  readonly numTodoTests: number;
   readonly testResults: readonly {
     readonly name: string;
     readonly status: string;
@@ -45,7 +46,7 @@ interface VitestReport {
 /** What several runs come to together. */
 export function sumOf(tallies: readonly Tally[]): Tally {
   const sum = (count: "passed" | "failed" | "skipped") => tallies.reduce((total, tally) => total + tally[count], 0);
-  const all = (list: "failures" | "skips" | "slow") => tallies.flatMap((tally) => tally[list]);
+  const all = (list: "failures" | "skips" | "slow" | "dearest") => tallies.flatMap((tally) => tally[list]);
   return {
     passed: sum("passed"),
     failed: sum("failed"),
@@ -53,17 +54,18 @@ export function sumOf(tallies: readonly Tally[]): Tally {
     failures: all("failures"),
     skips: all("skips"),
     slow: all("slow"),
+    dearest: all("dearest"),
   };
 }
 
 /** A step that is right or wrong as a whole, and is named by itself. */
 export function wholeTally(name: string, isRight: boolean, why: string): Tally {
   const failures = isRight ? [] : [`${name}: ${why}`];
-  return { passed: isRight ? 1 : 0, failed: failures.length, skipped: 0, failures, skips: [], slow: [] };
+  return { passed: isRight ? 1 : 0, failed: failures.length, skipped: 0, failures, skips: [], slow: [], dearest: [] };
 }
 
-/** The tally of one vitest run. A file that did not load, a failed hook or threshold is a failure that no test shows. */
-export function vitestTally(name: string, reportFile: string, code: number): Tally {
+/** The tally of one vitest run that left out the tests with some tags. A file that did not load, a failed hook or threshold is a failure that no test shows. */
+export function vitestTally(name: string, reportFile: string, code: number, leftOut: readonly string[] = []): Tally {
   let report: VitestReport;
   try {
     report = JSON.parse(readFileSync(reportFile, "utf8")) as VitestReport;
@@ -82,17 +84,19 @@ export function vitestTally(name: string, reportFile: string, code: number): Tal
   const unsaid = code !== 0 && failures.length === 0;
   if (unsaid) failures.push(`${name}: vitest ended with code ${code} though no test failed; its output says why`);
   const tests = report.testResults.flatMap((file) => file.assertionResults.map((test) => ({ ...test, path: relative(ROOT, file.name) })));
+  const isLeftOut = ({ tags }: VitestTest) => tags.some((tag) => leftOut.includes(tag));
+  const skips = tests.filter((test) => !["passed", "failed"].includes(test.status) && !isLeftOut(test));
+  const longest = tests.toSorted((a, b) => (b.duration ?? 0) - (a.duration ?? 0));
+  const timed = ({ path, fullName, duration }: (typeof tests)[number]) =>
+    `${((duration ?? 0) / 1000).toFixed(1)} s  ${path} > ${fullName.trim()}`;
   return {
     passed: report.numPassedTests,
     failed: failures.length,
-    skipped: report.numPendingTests + report.numTodoTests,
+    skipped: skips.length,
     failures,
-    skips: tests
-      .filter(({ status }) => !["passed", "failed"].includes(status))
-      .map(({ path, fullName }) => `${path} > ${fullName.trim()}: skipped`),
-    slow: tests
-      .filter(({ duration }) => (duration ?? 0) > SLOW_MS)
-      .map(({ fullName, duration }) => `${((duration ?? 0) / 1000).toFixed(1)} s  ${fullName}`),
+    skips: skips.map(({ path, fullName }) => `${path} > ${fullName.trim()}: skipped`),
+    slow: longest.filter(({ duration }) => (duration ?? 0) > SLOW_MS).map(timed),
+    dearest: longest.map(timed),
   };
 }
 

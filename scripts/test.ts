@@ -1,17 +1,23 @@
 /**
- * Everything that must hold, cheapest first: `npm test`, and with an argument `quick`, `long`, `chaos`,
- * `nightly`, `soak` or `soak-cluster`.
+ * The tiers of tests, and what each consists of, cheapest first: `npm test` is the gate, and an argument names another one,
+ * `quick`, `nightly`, `soak` or `soak-cluster`. A test says by its tags where it runs, see `TAGS` in vitest.config.ts.
  * Every check that is not a vitest run counts as one; the last line is `N passed, N failed` (and `, N skipped`), and
  * above it stands a line `FAILED …` for each that did, so that the end of a log says it all.
  */
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { childCpuSeconds, ROOT, run } from "./run.ts";
+import { changedFiles } from "./changed.ts";
+import { ROOT, run } from "./run.ts";
 import { SLOW_MS, sumOf, type Tally, vitestTally, wholeTally } from "./tally.ts";
 
+/** What a step came to: a line of the report for each kind of test in it. */
+interface Done {
+  readonly tally: Tally;
+  readonly lines: readonly string[];
+}
+
 interface Step {
-  readonly name: string;
-  readonly run: () => Promise<Tally>;
+  readonly run: () => Promise<Done>;
 }
 
 const CACHE = join(ROOT, ".cache");
@@ -22,14 +28,21 @@ const KEPT_ENV = { NODE_COMPILE_CACHE: join(ROOT, "node_modules/.cache/compile")
 /** Tools in Go collect their garbage half as often: a fifth less of CPU, and no more memory than they take anyway. */
 const TOOL_ENV = { GOGC: "200", ...KEPT_ENV };
 
+/** When one of these differs from what it was 50 commits ago, the gate also runs the tests with the tag `path`. */
+const PATHS = ["src/grpc/", "src/server/edge/", "src/store/", "proto/"];
+/** A kind of test fails in the gate when it takes more than this much of its budget of CPU. */
+const ALLOWED_SHARE = 1.2;
+const DEAREST = 10;
+
 /** A tool that is right or wrong as a whole; its output is shown only when it is wrong. */
 function check(name: string, command: string, ...args: string[]): Step {
   return {
-    name,
     run: async () => {
-      const { code, output } = await run(command, args, { env: TOOL_ENV });
+      const started = performance.now();
+      const { code, output, cpuSeconds } = await run(command, args, { env: TOOL_ENV });
       if (code !== 0) console.log(output.trimEnd());
-      return wholeTally(name, code === 0, `${command} ended with code ${code}`);
+      const tally = wholeTally(name, code === 0, `${command} ended with code ${code}`);
+      return { tally, lines: [lineOf({ name, tally, started, cpuSeconds })] };
     },
   };
 }
@@ -37,56 +50,89 @@ function check(name: string, command: string, ...args: string[]): Step {
 interface VitestOptions {
   readonly projects: readonly string[];
   readonly args?: readonly string[];
+  /** Tags of tests that do not run. */
+  readonly leaves?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
   /** Takes only what the steps beside it leave of the processor: for tests that compute, and judge no time. */
   readonly isPatient?: boolean;
+  /** Seconds of CPU on the machine of the gate. */
+  readonly budget?: number;
 }
 
 function vitest(name: string, options: VitestOptions): Step {
+  const { leaves = [] } = options;
   const report = join(REPORTS, `${name.replaceAll(/\W+/g, "-")}.json`);
   const projects = options.projects.flatMap((project) => ["--project", project]);
   const reporters = ["--reporter=default", "--reporter=json", "--reporter=junit"];
   const files = [`--outputFile.json=${report}`, `--outputFile.junit=${report.replace(/json$/, "xml")}`];
   return {
-    name,
     run: async () => {
       rmSync(report, { force: true });
-      const args = ["run", ...projects, ...reporters, ...files, ...(options.args ?? [])];
+      const started = performance.now();
+      const filter = leaves.length === 0 ? [] : ["--tags-filter", leaves.map((tag) => `!${tag}`).join(" && ")];
+      const args = ["run", ...projects, ...reporters, ...files, ...filter, ...(options.args ?? [])];
       const env = { ...KEPT_ENV, ...options.env };
       const [program, ...before] = options.isPatient === true ? (["nice", "-n", "19", "vitest"] as const) : (["vitest"] as const);
-      const { code } = await run(program, [...before, ...args], { live: true, env });
-      return vitestTally(name, report, code);
+      const { code, cpuSeconds } = await run(program, [...before, ...args], { live: true, env });
+      const tally = withinBudget(name, vitestTally(name, report, code, leaves), cpuSeconds, options.budget);
+      return { tally, lines: [lineOf({ name, tally, started, cpuSeconds, budget: options.budget })] };
     },
   };
 }
 
-/** Simulations of that many seeds in a row; `npm test` runs the first 300. */
-function seeds({ first, count }: { readonly first: number; readonly count: number }): VitestOptions {
+/** A kind of test that takes more than its budget and a fifth fails, and its dearest tests are named. */
+function withinBudget(name: string, tally: Tally, cpuSeconds: number, budget = Number.POSITIVE_INFINITY): Tally {
+  if (cpuSeconds <= budget * ALLOWED_SHARE) return tally;
+  console.log(`the dearest tests of ${name}:\n${tally.dearest.slice(0, DEAREST).join("\n")}\n`);
+  const why = `${name}: took ${cpuSeconds.toFixed(0)} s of CPU, and may take ${budget} s and a fifth; its dearest tests are named above`;
+  return { ...tally, failed: tally.failed + 1, failures: [...tally.failures, why] };
+}
+
+interface Ended {
+  readonly name: string;
+  readonly tally: Tally;
+  readonly started: number;
+  readonly cpuSeconds: number;
+  readonly budget?: number | undefined;
+}
+
+function lineOf({ name, tally, started, cpuSeconds, budget }: Ended): string {
+  const { passed, failed, skipped } = tally;
+  const seconds = ((performance.now() - started) / 1000).toFixed(1).padStart(6);
+  const allowed = budget === undefined ? "" : ` of ${budget}`;
+  const skips = skipped > 0 ? `, ${skipped} skipped` : "";
+  const line = `${failed === 0 ? "ok  " : "FAIL"} ${seconds} s ${cpuSeconds.toFixed(1).padStart(6)}${allowed} s of CPU  ${name}: ${passed} passed, ${failed} failed${skips}`;
+  console.log(line);
+  return line;
+}
+
+/** Simulations of so many seeds in a row, from that one on or from a random one. */
+function seeds(first: number | "random", count: number): VitestOptions {
   const env = { WAYMARK_SEED: `${first}`, WAYMARK_RUNS: `${count}` };
   return { projects: ["sim"], args: ["test/sim/seeds.test.ts"], env, isPatient: true };
 }
 
 /** Steps side by side: together they use both cores, and none of them judges how long something takes. */
 function together(...steps: readonly Step[]): Step {
-  return {
-    name: steps.map(({ name }) => name).join(" and "),
-    run: async () => sumOf(await Promise.all(steps.map((step) => step.run()))),
-  };
+  return { run: async () => allOf(await Promise.all(steps.map((step) => step.run()))) };
 }
 
 /** Steps one after another, as one of those that run side by side. */
 function inTurn(...steps: readonly Step[]): Step {
   return {
-    name: steps.map(({ name }) => name).join(", "),
     run: async () => {
-      const tallies: Tally[] = [];
-      for (const step of steps) tallies.push(await step.run());
-      return sumOf(tallies);
+      const all: Done[] = [];
+      for (const step of steps) all.push(await step.run());
+      return allOf(all);
     },
   };
 }
 
-const STATIC: readonly Step[] = [
+function allOf(all: readonly Done[]): Done {
+  return { tally: sumOf(all.map(({ tally }) => tally)), lines: all.flatMap(({ lines }) => lines) };
+}
+
+const STATIC = [
   together(
     check("format", "biome", "ci", "--error-on-warnings"),
     check("unused", "knip", "--no-progress", "--cache", "--cache-location", join(CACHE, "knip")),
@@ -99,80 +145,97 @@ const STATIC: readonly Step[] = [
   ),
 ];
 
-const CONTRACT: readonly Step[] = [
+const CONTRACT = [
   check("buf lint", "buf", "lint"),
   check("buf breaking", "node", "scripts/breaking.ts"),
   check("generated code and docs are fresh", "node", "scripts/gen.ts", "--check"),
 ];
 
-const MODES: Readonly<Record<string, readonly Step[]>> = {
-  all: [
-    ...STATIC,
-    ...CONTRACT,
-    // Counting what is covered makes a test nearly twice as dear. Tests that wait cover shells, for which there is no threshold.
-    vitest("unit", { projects: ["rules", "unit"], args: ["--coverage"] }),
-    vitest("io", { projects: ["io"] }),
-    vitest("checks", { projects: ["checks"] }),
-    together(
-      // Counting what is covered makes a simulation several times slower.
-      vitest("sim", { projects: ["sim"] }),
-      // These build and wait, and judge no time.
-      vitest("interop", { projects: ["interop"] }),
-      vitest("docs", { projects: ["docs"] }),
-    ),
-    vitest("e2e", { projects: ["e2e"] }),
-    vitest("e2e timed", { projects: ["e2e timed"] }),
-  ],
-  // Of what is generated a part, see test/fakes/effort.ts: `all` runs the same tests with the whole of it.
-  quick: [...STATIC, vitest("unit", { projects: ["rules", "unit"], env: { WAYMARK_QUICK: "1" } })],
-  long: [
-    // Many of these judge how long something takes: nothing runs beside them.
-    vitest("long", { projects: ["long"] }),
-    together(
-      inTurn(vitest("chaos", { projects: ["chaos"] }), vitest("long waiting", { projects: ["long waiting"] })),
-      // These compute while those wait, with what those leave of the processor.
-      vitest("long virtual", { projects: ["long virtual"], isPatient: true }),
-    ),
-  ],
-  chaos: [vitest("chaos", { projects: ["chaos"] })],
-  // The sizes of the goals in virtual time, and seeds that nobody has run: about an hour.
-  nightly: [vitest("nightly", { projects: ["nightly"] }), vitest("nightly sim", seeds({ first: 301, count: 10_300 }))],
-  soak: [
-    vitest("soak", { projects: ["long", "long virtual", "long waiting", "chaos", "nightly"] }),
-    vitest("soak sim", seeds({ first: 1, count: Number(process.env["WAYMARK_RUNS"] ?? 30_000) })),
-  ],
+/** On a machine of a developer the gate is the same for all changes. CI adds the tests of what differs. */
+async function pathDiffers(): Promise<boolean> {
+  if (!isCi()) return false;
+  const changed = await changedFiles();
+  return changed === undefined || changed.some((file) => PATHS.some((path) => file.startsWith(path)));
+}
+
+const BESIDE_GATE = ["night", "path"];
+const leaves = (await pathDiffers()) ? ["night"] : BESIDE_GATE;
+
+/** Budgets are seconds of CPU, with the tests that a path adds. */
+const GATE: readonly Step[] = [
+  ...STATIC,
+  ...CONTRACT,
+  vitest("unit", { projects: ["rules", "unit"], leaves, budget: 200 }),
+  vitest("io", { projects: ["io"], leaves, budget: 100 }),
+  vitest("checks", { projects: ["checks"], leaves, budget: 15 }),
+  together(
+    vitest("sim", { projects: ["sim"], leaves, isPatient: true, budget: 250 }),
+    // These build and wait, and judge no time.
+    vitest("interop", { projects: ["interop"], leaves, budget: 200 }),
+    vitest("docs", { projects: ["docs"], leaves, budget: 100 }),
+  ),
+  vitest("e2e", { projects: ["e2e"], leaves, budget: 300 }),
+  vitest("e2e timed", { projects: ["e2e timed"], leaves, budget: 60 }),
+];
+
+const NIGHT = { WAYMARK_EFFORT: "night" };
+/** Generated cases that nobody has run yet. What they find becomes a fixed case of the gate. */
+const RANDOM = { ...NIGHT, WAYMARK_SEED: "random" };
+
+const NIGHTLY: readonly Step[] = [
+  ...STATIC,
+  ...CONTRACT,
+  // Counting what is covered makes a test nearly twice as dear. Tests that wait cover shells, for which there is no threshold.
+  vitest("unit", { projects: ["rules", "unit"], args: ["--coverage"], env: RANDOM }),
+  vitest("io", { projects: ["io"], env: RANDOM }),
+  vitest("checks", { projects: ["checks"] }),
+  together(
+    vitest("sim", { projects: ["sim"], env: NIGHT, isPatient: true }),
+    vitest("interop", { projects: ["interop"], env: NIGHT }),
+    vitest("docs", { projects: ["docs"], env: NIGHT }),
+  ),
+  vitest("e2e", { projects: ["e2e"], env: NIGHT }),
+  vitest("e2e timed", { projects: ["e2e timed"], env: NIGHT }),
+  // Many of these judge how long something takes: nothing runs beside them.
+  vitest("long", { projects: ["long"], env: NIGHT }),
+  together(
+    inTurn(vitest("chaos", { projects: ["chaos"], env: NIGHT }), vitest("long waiting", { projects: ["long waiting"], env: NIGHT })),
+    // These compute while those wait, with what those leave of the processor.
+    vitest("long virtual", { projects: ["long virtual"], env: NIGHT, isPatient: true }),
+  ),
+  vitest("nightly", { projects: ["nightly"], env: NIGHT }),
+  vitest("random seeds", seeds("random", 2000)),
+];
+
+const TIERS: Readonly<Record<string, readonly Step[]>> = {
+  quick: [...STATIC, vitest("unit", { projects: ["rules", "unit"], leaves: BESIDE_GATE, env: { WAYMARK_EFFORT: "quick" } })],
+  gate: GATE,
+  nightly: NIGHTLY,
+  chaos: [vitest("chaos", { projects: ["chaos"], env: NIGHT })],
+  soak: [vitest("soak sim", seeds(1, Number(process.env["WAYMARK_RUNS"] ?? 30_000)))],
   // Real processes in network namespaces, half an hour: `WAYMARK_SOAK_MINUTES` sets how long.
   "soak-cluster": [vitest("soak cluster", { projects: ["soak"] })],
 };
 
-const mode = process.argv[2] ?? "all";
-const steps = MODES[mode];
+const tier = process.argv[2] ?? "gate";
+const steps = TIERS[tier];
 if (steps === undefined) {
-  console.error(`unknown set of tests ${JSON.stringify(mode)}; there are: ${Object.keys(MODES).join(", ")}`);
+  console.error(`unknown tier of tests ${JSON.stringify(tier)}; there are: ${Object.keys(TIERS).join(", ")}`);
   process.exit(2);
 }
 mkdirSync(REPORTS, { recursive: true });
-const tallies: Tally[] = [];
-const lines: string[] = [];
-for (const step of steps) {
-  const [started, cpuBefore] = [performance.now(), childCpuSeconds()];
-  const tally = await step.run();
-  tallies.push(tally);
-  const seconds = ((performance.now() - started) / 1000).toFixed(1).padStart(6);
-  const cpu = (childCpuSeconds() - cpuBefore).toFixed(1).padStart(6);
-  const skips = tally.skipped > 0 ? `, ${tally.skipped} skipped` : "";
-  const line = `${tally.failed === 0 ? "ok  " : "FAIL"} ${seconds} s ${cpu} s of CPU  ${step.name}: ${tally.passed} passed, ${tally.failed} failed${skips}`;
-  console.log(line);
-  lines.push(line);
-}
-const { passed, failed, skipped, failures, skips, slow } = sumOf(tallies);
-console.log(`\n${lines.join("\n")}\n`);
-console.log(`${Math.round(performance.now() / 1000)} s, ${childCpuSeconds().toFixed(0)} s of CPU\n`);
+const { tally, lines } = await inTurn(...steps).run();
+const { passed, failed, skipped, failures, skips, slow } = tally;
+console.log(`\n${lines.join("\n")}\n\n${Math.round(performance.now() / 1000)} s\n`);
 // Not a failure: on a busy machine each may be.
-if (mode === "all" && slow.length > 0) console.log(`over ${SLOW_MS / 1000} s, too long for npm test:\n${slow.join("\n")}\n`);
+if (tier === "gate" && slow.length > 0) console.log(`over ${SLOW_MS / 1000} s, too long for the gate:\n${slow.join("\n")}\n`);
 // A skip says that this machine lacks something; CI has installed everything, so there a skip is a failure.
-const skipsFail = skipped > 0 && ["1", "true"].includes(process.env["CI"] ?? "");
+const skipsFail = skipped > 0 && isCi();
 if (skipsFail) console.log("in CI a skipped test counts as failed");
 for (const each of skipsFail ? [...failures, ...skips] : failures) console.log(`FAILED ${each}`);
 console.log(`${passed} passed, ${failed + (skipsFail ? skipped : 0)} failed${skipped > 0 && !skipsFail ? `, ${skipped} skipped` : ""}`);
 process.exitCode = failed > 0 || skipsFail ? 1 : 0;
+
+function isCi(): boolean {
+  return ["1", "true"].includes(process.env["CI"] ?? "");
+}

@@ -1,20 +1,30 @@
 /**
- * How much of what is generated a run looks at: all of it, and for `npm run quick` the first part, so that a push is
- * judged in seconds. `npm test` runs the same properties with all their runs.
+ * How much of what is generated a run looks at. `npm run nightly` looks at all of it, `npm test` at a quarter, and
+ * `npm run quick` at an eighth, so that a push is judged in seconds.
  */
-const isQuick = process.env["WAYMARK_QUICK"] === "1";
+const SHARES = { night: 1, gate: 4, quick: 8 } as const;
+
+const share = SHARES[effortOf(process.env["WAYMARK_EFFORT"] ?? "gate")];
+
+/** Whether this run looks at everything. */
+export const isNight = share === SHARES.night;
+
+function effortOf(text: string): keyof typeof SHARES {
+  if (!Object.hasOwn(SHARES, text)) throw new Error(`WAYMARK_EFFORT is ${text}, none of ${Object.keys(SHARES).join(", ")}`);
+  return text as keyof typeof SHARES;
+}
 
 /** Of so many generated cases, those that this run plays. */
 export function runs(count: number): number {
-  return isQuick ? Math.ceil(count / 8) : count;
+  return Math.ceil(count / share);
 }
 
-/** Of a list of seeds or shapes, those that this run plays: the first and every fourth after it. */
+/** Of a list of seeds or shapes, those that this run plays: all at night, else the first and every fourth after it. */
 export function some<T>(all: readonly T[]): readonly T[] {
-  return isQuick ? all.filter((_, i) => i % 4 === 0) : all;
+  return isNight ? all : all.filter((_, i) => i % SHARES.gate === 0);
 }
 
-/** The size of a world: in full, or as small as shows the same rule. */
-export function sized(full: number, quick: number): number {
-  return isQuick ? quick : full;
+/** The size of a world: in full at night, else as small as shows the same rule. */
+export function sized(full: number, small: number): number {
+  return isNight ? full : small;
 }
