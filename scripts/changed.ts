@@ -1,10 +1,31 @@
-/** What the working folder changes since 50 commits ago: so far a gate that saves work may trust earlier runs. */
+/** What the working folder changes, and which tests a tier leaves out because of that. */
 import { run } from "./run.ts";
 
+/** So far back a gate that saves work trusts earlier runs. */
 const COMMITS = 50;
 
-/** The files that differ; undefined in a clone that does not go back so far, where nothing is known. */
+/** What hostile clients, disks and other languages meet. When one of these differs, the gate of CI also runs the tests with the tag `path`. */
+const PATHS = ["src/grpc/", "src/server/edge/", "src/store/", "proto/"];
+
+/** The files that differ from 50 commits ago; undefined in a clone that does not go back so far, where nothing is known. */
 export async function changedFiles(): Promise<readonly string[] | undefined> {
   const { code, output } = await run("git", ["diff", "--name-only", `HEAD~${COMMITS}`]);
   return code === 0 ? output.split("\n").filter((line) => line !== "") : undefined;
+}
+
+/** Tags of the tests that the gate leaves out when these files differ; undefined says that nothing is known of them. */
+export function gateLeaves(changed: readonly string[] | undefined): readonly string[] {
+  const differs = changed === undefined || changed.some((file) => PATHS.some((path) => file.startsWith(path)));
+  return differs ? ["night"] : ["night", "path"];
+}
+
+/** The arguments of vitest that leave out the tests with these tags. */
+export function tagsFilter(leaves: readonly string[]): readonly string[] {
+  return leaves.length === 0 ? [] : ["--tags-filter", leaves.map((tag) => `!${tag}`).join(" && ")];
+}
+
+/** The commit that a push adds to; the last one where the branch follows none. */
+export async function upstream(): Promise<string> {
+  const { code, output } = await run("git", ["merge-base", "HEAD", "@{upstream}"]);
+  return code === 0 ? output.trim() : "HEAD~1";
 }

@@ -10,6 +10,7 @@ import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
 import { Rng } from "../src/lib/rng.ts";
+import { gateLeaves, tagsFilter } from "./changed.ts";
 import { type Fault, faultsIn, plant } from "./fault-places.ts";
 import { filesBelow, importsOf } from "./imports.ts";
 import { mustRun, ROOT } from "./run.ts";
@@ -54,10 +55,11 @@ interface Stage {
 
 if (process.argv.includes("--help")) {
   console.log(
-    "npm run faults -- [--seed N] [--count N] [--part FROM-TO] [--at FILE[:LINE[-LINE]]]... [--from FILE] [--keep FILE] [--seeds N] [--list]",
+    "npm run faults -- [--seed N] [--count N] [--part FROM-TO] [--at FILE[:LINE[-LINE]]]... [--from FILE] [--keep FILE] [--tier gate|nightly] [--seeds N] [--list]",
   );
   console.log("Draws --count faults (40) by --seed (1); --part tries some of them. With --at, all faults of those lines instead.");
   console.log("--keep appends each fault and its finder to FILE, a line of JSON each. --from tries those of such a file that were found.");
+  console.log("--tier says which tests try to find them: those of the gate, or all of the night (nightly).");
   console.log("The simulator tries --seeds (60) schedules against each. --list names the faults and tries none.");
   console.log("The exit code is 1 when a fault lives: no test found it.");
   process.exit(0);
@@ -72,11 +74,14 @@ const { values } = parseArgs({
     at: { type: "string", multiple: true },
     from: { type: "string" },
     keep: { type: "string" },
+    tier: { type: "string", default: "nightly" },
     seeds: { type: "string", default: "60" },
     list: { type: "boolean", default: false },
   },
 });
 
+if (!["gate", "nightly"].includes(values.tier)) throw new Error(`--tier is ${values.tier}, and is gate or nightly`);
+const isGate = values.tier === "gate";
 const sources = filesBelow(ROOT, "src", [".ts"]);
 const copy = mkdtempSync(join(tmpdir(), "waymark-faults-"));
 process.on("exit", () => rmSync(copy, { recursive: true, force: true }));
@@ -217,22 +222,23 @@ function stagesOf(file: string): readonly Stage[] {
   const far = room.filter((test) => !near.includes(test));
   const rest = unit.filter((test) => !near.includes(test) && !room.includes(test));
   const processes = (PROCESS_TESTS[file.split("/")[1]?.replace(".ts", "") ?? ""] ?? []).map((name) => `test/e2e/${name}.test.ts`);
+  const filter = isGate ? tagsFilter(gateLeaves([file])) : [];
   const stages = [
-    { name: "its own tests", ...vitest(UNIT, near) },
+    { name: "its own tests", ...vitest(UNIT, near, filter) },
     { name: COMPILER, command: "tsc", args: ["-p", "."] },
     { name: "simulation", command: "node", args: ["test/sim/seeds-child.ts", values.seeds] },
-    { name: "tests of its room", ...vitest(UNIT, far) },
-    { name: "tests of other rooms", ...vitest(UNIT, rest) },
-    { name: "real processes", ...vitest(["e2e", "e2e timed"], processes) },
+    { name: "tests of its room", ...vitest(UNIT, far, filter) },
+    { name: "tests of other rooms", ...vitest(UNIT, rest, filter) },
+    { name: "real processes", ...vitest(["e2e", "e2e timed"], processes, filter) },
   ];
   return stages.filter(({ args }) => args.length > 0);
 }
 
-function vitest(projects: readonly string[], files: readonly string[]): Pick<Stage, "command" | "args"> {
+function vitest(projects: readonly string[], files: readonly string[], filter: readonly string[]): Pick<Stage, "command" | "args"> {
   if (files.length === 0) return { command: "vitest", args: [] };
   return {
     command: "vitest",
-    args: ["run", ...projects.flatMap((name) => ["--project", name]), "--bail", "1", "--reporter", "dot", ...files],
+    args: ["run", ...projects.flatMap((name) => ["--project", name]), ...filter, "--bail", "1", "--reporter", "dot", ...files],
   };
 }
 
@@ -263,7 +269,7 @@ interface Outcome {
 /** All that it started ends with it. */
 function runIn(command: string, args: readonly string[]): Promise<Outcome> {
   const bin = join(ROOT, "node_modules", ".bin");
-  const env = { ...process.env, NO_COLOR: "1", PATH: `${bin}:${process.env["PATH"] ?? ""}` };
+  const env = { ...process.env, NO_COLOR: "1", WAYMARK_EFFORT: isGate ? "gate" : "night", PATH: `${bin}:${process.env["PATH"] ?? ""}` };
   return new Promise((resolve) => {
     const child = spawn("sh", ["-c", `ulimit -t ${PROCESS_SECONDS}; exec "$0" "$@"`, command, ...args], {
       cwd: copy,

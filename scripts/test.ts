@@ -6,7 +6,7 @@
  */
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { changedFiles } from "./changed.ts";
+import { changedFiles, gateLeaves, tagsFilter, upstream } from "./changed.ts";
 import { ROOT, run } from "./run.ts";
 import { SLOW_MS, sumOf, type Tally, vitestTally, wholeTally } from "./tally.ts";
 
@@ -28,8 +28,6 @@ const KEPT_ENV = { NODE_COMPILE_CACHE: join(ROOT, "node_modules/.cache/compile")
 /** Tools in Go collect their garbage half as often: a fifth less of CPU, and no more memory than they take anyway. */
 const TOOL_ENV = { GOGC: "200", ...KEPT_ENV };
 
-/** When one of these differs from what it was 50 commits ago, the gate also runs the tests with the tag `path`. */
-const PATHS = ["src/grpc/", "src/server/edge/", "src/store/", "proto/"];
 /** A kind of test fails in the gate when it takes more than this much of its budget of CPU. */
 const ALLOWED_SHARE = 1.2;
 const DEAREST = 10;
@@ -69,8 +67,7 @@ function vitest(name: string, options: VitestOptions): Step {
     run: async () => {
       rmSync(report, { force: true });
       const started = performance.now();
-      const filter = leaves.length === 0 ? [] : ["--tags-filter", leaves.map((tag) => `!${tag}`).join(" && ")];
-      const args = ["run", ...projects, ...reporters, ...files, ...filter, ...(options.args ?? [])];
+      const args = ["run", ...projects, ...reporters, ...files, ...tagsFilter(leaves), ...(options.args ?? [])];
       const env = { ...KEPT_ENV, ...options.env };
       const [program, ...before] = options.isPatient === true ? (["nice", "-n", "19", "vitest"] as const) : (["vitest"] as const);
       const { code, cpuSeconds } = await run(program, [...before, ...args], { live: true, env });
@@ -152,14 +149,7 @@ const CONTRACT = [
 ];
 
 /** On a machine of a developer the gate is the same for all changes. CI adds the tests of what differs. */
-async function pathDiffers(): Promise<boolean> {
-  if (!isCi()) return false;
-  const changed = await changedFiles();
-  return changed === undefined || changed.some((file) => PATHS.some((path) => file.startsWith(path)));
-}
-
-const BESIDE_GATE = ["night", "path"];
-const leaves = (await pathDiffers()) ? ["night"] : BESIDE_GATE;
+const leaves = gateLeaves(isCi() ? await changedFiles() : []);
 
 /** Budgets are seconds of CPU, with the tests that a path adds. */
 const GATE: readonly Step[] = [
@@ -208,7 +198,17 @@ const NIGHTLY: readonly Step[] = [
 ];
 
 const TIERS: Readonly<Record<string, readonly Step[]>> = {
-  quick: [...STATIC, vitest("unit", { projects: ["rules", "unit"], leaves: BESIDE_GATE, env: { WAYMARK_EFFORT: "quick" } })],
+  quick: [
+    ...STATIC,
+    vitest("rules", { projects: ["rules"] }),
+    // The tests that import what the push changes.
+    vitest("unit", {
+      projects: ["unit"],
+      args: ["--changed", await upstream(), "--passWithNoTests"],
+      leaves: gateLeaves([]),
+      env: { WAYMARK_EFFORT: "quick" },
+    }),
+  ],
   gate: GATE,
   nightly: NIGHTLY,
   chaos: [vitest("chaos", { projects: ["chaos"], env: NIGHT })],

@@ -162,6 +162,19 @@ export function markFaults(root: string): readonly string[] {
   });
 }
 
+/** A generated test of the gate takes its size from `test/fakes/effort.ts`, so that the gate plays a part of what the night plays. */
+export function effortFaults(root: string): readonly string[] {
+  const files = filesBelow(root, "test", [".ts"]).filter((file) => !/^test\/(?:long|nightly|soak)\//.test(file));
+  return files.flatMap((file) =>
+    matchesOf(
+      file,
+      read(root, file),
+      /\bnumRuns: *\d[\d_]*/g,
+      (match) => `${match} is the same in each tier: write runs(…) of test/fakes/effort.ts`,
+    ),
+  );
+}
+
 /** The anchor GitHub gives a heading. */
 function anchorOf(heading: string): string {
   return heading

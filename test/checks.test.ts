@@ -8,6 +8,7 @@ import { ROOT, run } from "../scripts/run.ts";
 import { kindFaults, shellUses } from "../scripts/test-kinds.ts";
 import {
   composingFaults,
+  effortFaults,
   headerFaults,
   linkFaults,
   lintRuleFaults,
@@ -388,6 +389,16 @@ test("tidy names a file without a header, a mark without a number and a focused 
   });
   expect(headerFaults(folder)).toHaveLength(1);
   expect(markFaults(folder)).toHaveLength(2);
+});
+
+test("tidy names a generated test with a size of its own, but not one that only the night runs", () => {
+  const text = (size: string) => `fc.assert(property, { numRuns: ${size} });\n`;
+  const folder = plant({
+    "test/lib/a.test.ts": text("500"),
+    "test/lib/b.test.ts": text("runs(500)"),
+    "test/nightly/c.test.ts": text("5000"),
+  });
+  expect(effortFaults(folder)).toEqual([expect.stringContaining("test/lib/a.test.ts")]);
 });
 
 test("tidy names an old word in the name of a file, in a name and in a sentence, but not in a decision", () => {

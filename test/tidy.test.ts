@@ -10,6 +10,7 @@ import { ROOT } from "../scripts/run.ts";
 import { kindFaults } from "../scripts/test-kinds.ts";
 import {
   composingFaults,
+  effortFaults,
   headerFaults,
   linkFaults,
   lintRuleFaults,
@@ -78,6 +79,10 @@ test("every source file says first what it is for", () => {
 
 test("notes of work to do have a number, and no test is focused", () => {
   expect(markFaults(ROOT)).toEqual([]);
+});
+
+test("generated tests take their size from the effort of the tier", () => {
+  expect(effortFaults(ROOT)).toEqual([]);
 });
 
 test("links in the documentation resolve", () => {

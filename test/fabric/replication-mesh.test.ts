@@ -209,11 +209,11 @@ const UNRULY: WireOptions = { lossPercent: 20, doublePercent: 10, jitterMs: 60 }
 
 for (const [name, shape] of Object.entries(SHAPES)) {
   const nets = [
-    { wire: "streams", offers: "all", options: {}, numRuns: 60 },
-    { wire: "streams", offers: "some", options: {}, numRuns: 30 },
-    { wire: "streams", offers: "none", options: {}, numRuns: 30 },
-    { wire: "an unruly net", offers: "all", options: UNRULY, numRuns: 30 },
-    { wire: "an unruly net", offers: "some", options: UNRULY, numRuns: 15 },
+    { wire: "streams", offers: "all", options: {}, numRuns: runs(60) },
+    { wire: "streams", offers: "some", options: {}, numRuns: runs(30) },
+    { wire: "streams", offers: "none", options: {}, numRuns: runs(30) },
+    { wire: "an unruly net", offers: "all", options: UNRULY, numRuns: runs(30) },
+    { wire: "an unruly net", offers: "some", options: UNRULY, numRuns: runs(15) },
   ] as const;
   test.each(some(nets))(`P1, P5, P6: ${name} converge over $wire, $offers take offers`, ({ options, offers, numRuns }) => {
     fc.assert(

@@ -5,6 +5,7 @@ import { type FieldRules, field as rulesOption } from "../../gen/buf/validate/va
 import { CheckSchema, EntrySchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { CHECK_KINDS, type CheckKind } from "../../src/catalog/entry/checks.ts";
 import { CACHE_ROLES, DELIVERY_GUARANTEES } from "../../src/catalog/entry/kinds.ts";
+import { runs } from "./effort.ts";
 
 /** Of fields with rules that only code states: a list is drawn from, of the values each is one. */
 const WORDS: Readonly<Record<string, readonly string[]>> = {
@@ -115,7 +116,7 @@ export function anyMessage(message: DescMessage, without: readonly string[] = []
 
 /** A value of a field that says something: the same in every run. */
 export function sampleOf(field: DescField): unknown {
-  return UNSAID[pathOf(field)] ?? fc.sample(anyOf(field, 2), { seed: 1, numRuns: 100 }).find(isSomething);
+  return UNSAID[pathOf(field)] ?? fc.sample(anyOf(field, 2), { seed: 1, numRuns: runs(100) }).find(isSomething);
 }
 
 function isSomething(value: unknown): boolean {

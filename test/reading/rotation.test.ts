@@ -6,6 +6,7 @@ import { Chooser } from "../../src/reading/chooser.ts";
 import { SELECT_POLICY } from "../../src/reading/levels.ts";
 import { select } from "../../src/reading/select.ts";
 import { NameTurns } from "../../src/reading/turns.ts";
+import { runs } from "../fakes/effort.ts";
 
 const TIME = { monoMs: 0, wallMs: 1_700_000_000_000 };
 const chance = () => 0;
@@ -46,7 +47,7 @@ test("turns are those of nginx's algorithm, for any weights, at a client and at 
       const options = { ...PLACE, hashKey: "", turns, random: chance, time: TIME, limit: 1, counts: undefined, explain: false };
       expect(want.map(() => select(all, options).ranked[0]?.i)).toEqual(want);
     }),
-    { numRuns: 50 },
+    { numRuns: runs(50) },
   );
 });
 
@@ -105,7 +106,7 @@ test("among many of one weight the next in key order has its turn, whatever came
         }
       }
     }),
-    { numRuns: 50 },
+    { numRuns: runs(50) },
   );
 });
 

@@ -1,4 +1,7 @@
-/** P13 at the machine of a resolver, with a tenth of the names; `test/nightly/hit-rate.test.ts` has all of them. */
+/**
+ * P13 at the machine of a resolver, with a tenth of the names; `test/nightly/hit-rate.test.ts` has all of them.
+ * @module-tag night
+ */
 import { expect, test } from "vitest";
 import { hitRates } from "../fakes/resolver-lookups.ts";
 

@@ -24,6 +24,7 @@ import { WaymarkError } from "../../src/lib/errors.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import type { CallContext, Handler } from "../../src/services/service.ts";
 import { startDiscovery } from "../fakes/discovery-service.ts";
+import { runs } from "../fakes/effort.ts";
 
 /**
  * What only code can state: our refusals that the contract's rules do not know. Fields have no indexes here.
@@ -291,7 +292,7 @@ test.each([
         // We stop at the first faulty entry; what we name must be among theirs.
         for (const { field, description } of stated ?? []) expect(byContract, `we refuse ${field}: ${description}`).toContain(field);
       }),
-      { numRuns: 300 },
+      { numRuns: runs(300) },
     );
   },
 );

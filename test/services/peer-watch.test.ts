@@ -14,6 +14,7 @@ import { anonymousCaller } from "../../src/policy/identity/caller.ts";
 import { type MemberDirectory, type MemberRow, peerService } from "../../src/services/peers.ts";
 import { requestCheckOf } from "../../src/services/request-checks.ts";
 import type { StreamSource } from "../../src/services/service.ts";
+import { runs } from "../fakes/effort.ts";
 import { updateOf } from "../fakes/fabric-values.ts";
 
 const TIME = { monoMs: 5000, wallMs: 1_760_000_005_000 };
@@ -265,6 +266,6 @@ test("at the end of every snapshot and at every bookmark a reader holds what a l
       expect(Object.fromEntries(reader.held)).toEqual(Object.fromEntries(wanted.map((each) => [each.nodeId, `${each.incarnation}`])));
       expect(reader.isPlaced).toBe(true);
     }),
-    { numRuns: 500 },
+    { numRuns: runs(500) },
   );
 });

@@ -6,6 +6,7 @@ import { crc32 } from "node:zlib";
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { WaymarkError } from "../../src/lib/errors.ts";
+import { runs } from "../fakes/effort.ts";
 import { poisonJournal } from "../fakes/poison.ts";
 import { batch, directoryBytes, keyOf, lease, openAndReplay, put, temporaryDirectory } from "./journal-fixture.ts";
 
@@ -269,7 +270,7 @@ test("a log cut at any frame boundary is refused, and accepted with a new genera
       await first.journal.close();
       expect(await attempt(directory.path)).toMatchObject({ message: "opened" });
     }),
-    { numRuns: 10 },
+    { numRuns: runs(10) },
   );
 });
 

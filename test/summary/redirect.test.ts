@@ -4,6 +4,7 @@ import { expect, test } from "vitest";
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import { chooseRedirect, type RedirectCandidate, type RedirectOptions } from "../../src/summary/redirect.ts";
 import { BAND } from "../../src/summary/summary.ts";
+import { runs } from "../fakes/effort.ts";
 
 const OPTIONS: RedirectOptions = { name: "svc/web", clusterId: "here", visited: [], region: "eu" };
 
@@ -69,6 +70,6 @@ test("equal clusters share names, in whatever order they are known, and one that
       const [left, lost] = [all.toSpliced(gone, 1), all[gone]?.source];
       expect(toCluster(left).every((one, i) => one === chosen[i] || chosen[i] === lost)).toBe(true);
     }),
-    { numRuns: 20 },
+    { numRuns: runs(20) },
   );
 });

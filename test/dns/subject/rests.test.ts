@@ -66,7 +66,7 @@ test.each([
   };
   const checked = fc.check(
     fc.property(someActs, (acts) => isFresh(acts, forgetting)),
-    { numRuns: 1000, endOnFailure: true },
+    { numRuns: runs(1000), endOnFailure: true },
   );
   expect(checked.failed).toBe(true);
 });

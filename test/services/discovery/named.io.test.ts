@@ -13,6 +13,7 @@ import { assert } from "../../../src/lib/errors.ts";
 import { runThrough } from "../../../src/lib/machine.ts";
 import type { Caller } from "../../../src/policy/identity/caller.ts";
 import { type DiscoveryInside, startDiscovery } from "../../fakes/discovery-service.ts";
+import { runs } from "../../fakes/effort.ts";
 import { rule, set } from "../../fakes/policies.ts";
 
 const ADMIN: Caller = {
@@ -140,7 +141,7 @@ test("each query finds what a look at everything finds, in order and once, whate
       const request = { ...named, ...rest };
       expect(found(request)).toEqual(wanted(request));
     }),
-    { numRuns: 300 },
+    { numRuns: runs(300) },
   );
 });
 

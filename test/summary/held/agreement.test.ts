@@ -1,5 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { runs } from "../../fakes/effort.ts";
 import {
   definedDigest,
   type HeldNode,
@@ -173,6 +174,6 @@ test("whatever comes in whatever order, the nodes of a region show the same, and
         }
       }
     }),
-    { numRuns: Number(process.env["RUNS"] ?? 40) },
+    { numRuns: runs(40) },
   );
 });

@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import { SCOPE } from "../../../src/catalog/entry/scope.ts";
 import { runThrough } from "../../../src/lib/machine.ts";
 import type { DigestFilter } from "../../../src/summary/held/digests.ts";
+import { runs } from "../../fakes/effort.ts";
 import { bucketOfKey, definedDigest as defined, facts, HeldWorld, keyOf, liveOf, MINUTE, STALE_KEEP, TTL } from "../../fakes/held-world.ts";
 
 const ALL_BUCKETS: ReadonlySet<number> = new Set(Array.from({ length: 256 }, (_, n) => n));
@@ -54,7 +55,7 @@ test("digests follow each change and equal their definition, whatever our own ru
         }
       }
     }),
-    { numRuns: 40 },
+    { numRuns: runs(40) },
   );
 });
 
@@ -105,7 +106,7 @@ test("sums equal their definition after keys and regions of clusters were change
       const anew: DigestFilter = { passes: (source, namespace) => filter.passes(source, namespace) };
       expect(b.held.digest(filter)).toEqual(b.held.digest(anew));
     }),
-    { numRuns: 100 },
+    { numRuns: runs(100) },
   );
 });
 

@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import type { KeyText } from "../../../src/catalog/record/record.ts";
 import type { Time } from "../../../src/lib/machine.ts";
 import { Ends } from "../../../src/summary/held/ends.ts";
+import { runs } from "../../fakes/effort.ts";
 import { HeldWorld, START_MS } from "../../fakes/held-world.ts";
 
 /** Two nodes of two regions; the second one is to hold so many summaries of the first, which end one millisecond after another. */
@@ -82,7 +83,7 @@ test("whatever ends are set, moved and taken away, and however the clock goes, w
         expect(ends.hasMore).toBe(false);
       }
     }),
-    { numRuns: 200 },
+    { numRuns: runs(200) },
   );
 });
 

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { meet, Patterns } from "../../../../src/fabric/borders/rules/patterns.ts";
+import { runs } from "../../../fakes/effort.ts";
 
 /** The dumb model: each pattern for itself. */
 function isCovered(patterns: readonly string[], namespace: string): boolean {
@@ -35,7 +36,7 @@ test("compiled patterns cover what one of them covers", () => {
       }
       expect(compiled.list.length).toBeLessThanOrEqual(some.length);
     }),
-    { numRuns: 500 },
+    { numRuns: runs(500) },
   );
 });
 
@@ -46,7 +47,7 @@ test("what two lists meet in is covered by both, and nothing else is", () => {
       for (const each of namespaces)
         expect([each, isCovered(both, each)]).toEqual([each, isCovered(some, each) && isCovered(others, each)]);
     }),
-    { numRuns: 500 },
+    { numRuns: runs(500) },
   );
 });
 
@@ -59,6 +60,6 @@ test("a list includes a pattern when it covers all that the pattern covers", () 
       const its = one === "*" || base === "" ? [...namespaces, "zz"] : [...(one.endsWith(".*") ? [] : [base]), `${base}.zz`];
       expect(isIn).toBe(its.every((each) => isCovered(some, each)));
     }),
-    { numRuns: 1000 },
+    { numRuns: runs(1000) },
   );
 });

@@ -14,6 +14,7 @@ import {
   unknownThrough,
 } from "../../../../src/fabric/borders/rules/reach.ts";
 import type { Reach } from "../../../../src/fabric/wire/messages.ts";
+import { runs } from "../../../fakes/effort.ts";
 
 const reach = (hops: number, regions: string, ...patterns: readonly string[]): Reach => ({
   hops,
@@ -192,6 +193,6 @@ test("whatever regions export to each other, and however that changes, in the en
             ]);
       }
     }),
-    { numRuns: 60 },
+    { numRuns: runs(60) },
   );
 });
