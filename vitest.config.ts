@@ -82,7 +82,19 @@ export default defineConfig({
           setupFiles: ["test/shared-setup.ts"],
         },
       },
-      { extends: true, test: { name: "io", include: [IO], exclude: KINDS_BELOW, isolate: false, setupFiles: ["test/shared-setup.ts"] } },
+      {
+        extends: true,
+        test: {
+          name: "io",
+          include: [IO],
+          exclude: KINDS_BELOW,
+          isolate: false,
+          // These wait more than they work.
+          maxWorkers: 3,
+          sequence: { groupOrder: 3 },
+          setupFiles: ["test/shared-setup.ts"],
+        },
+      },
       { extends: true, test: { name: "rules", include: RULES } },
       { extends: true, test: { name: "checks", include: CHECKS } },
       { extends: true, test: { name: "sim", include: ["test/sim/**/*.test.ts"], testTimeout: 600_000 } },

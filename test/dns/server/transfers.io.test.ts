@@ -100,7 +100,10 @@ async function rest(messages: AsyncIterator<Uint8Array>): Promise<readonly strin
   return lines;
 }
 
-test("thirty thousand services are copied and sent in slices, between which other work has its turn", async () => {
+test("thirty thousand services are copied and sent in slices, between which other work has its turn", {
+  tags: ["night"],
+  timeout: 60_000,
+}, async () => {
   const { start, put } = open(30_000);
   let turns = 0;
   const transfer = { isDone: false };
@@ -120,7 +123,7 @@ test("thirty thousand services are copied and sent in slices, between which othe
   expect([changed.length, new Set(changed).size]).toEqual([30, 1]);
   // Four names of each are looked at, for fifteen types and more, and a slice has a thousand of these at most.
   expect(turns).toBeGreaterThan((30_000 * 4 * 15) / 1000);
-}, 60_000);
+});
 
 test("names that are passed over count in a slice too", async () => {
   // All are names of the longer zone.
