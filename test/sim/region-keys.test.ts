@@ -4,6 +4,7 @@ import { Rng } from "../../src/lib/rng.ts";
 import { sealAnnouncement } from "../../src/seal/codec.ts";
 import { CONTEXT } from "../../src/seal/signer.ts";
 import { encodeBeacon } from "../../src/summary/codec.ts";
+import { some } from "../fakes/effort.ts";
 import { signingKey } from "../fakes/signing-keys.ts";
 import { Regions } from "./regions/world.ts";
 import { WALL_START_MS } from "./sim-node.ts";
@@ -59,13 +60,16 @@ function changed({ seed, announcedMs, keyMs }: Order, until: "shown" | "hidden")
   return regions.run(doneMs + 11_000);
 }
 
-test.each([1, 2, 3])("announced first: every summary stays in sight while the key changes, node after node (seed %i)", (seed) => {
+test.each(some([1, 2, 3]))("announced first: every summary stays in sight while the key changes, node after node (seed %i)", (seed) => {
   expect(changed({ seed, announcedMs: 0, keyMs: [3000, 6000 + 500 * seed] }, "shown")).toEqual([]);
 });
 
-test.each([1, 2])("in use before its announcement came: all are shown in the end, and stay when the old key goes (seed %i)", (seed) => {
-  expect(changed({ seed, announcedMs: 4000, keyMs: [0, 1000 * seed] }, "hidden")).toEqual([]);
-});
+test.each(some([1, 2]))(
+  "in use before its announcement came: all are shown in the end, and stay when the old key goes (seed %i)",
+  (seed) => {
+    expect(changed({ seed, announcedMs: 4000, keyMs: [0, 1000 * seed] }, "hidden")).toEqual([]);
+  },
+);
 
 test("a stolen key that was removed holds back nothing that its cluster says, at any node of another region", () => {
   const stolen = signingKey(11);

@@ -2,6 +2,7 @@
 import { expect, test } from "vitest";
 import { SCOPE } from "../../src/catalog/entry/scope.ts";
 import { KIND } from "../../src/catalog/record/record.ts";
+import { some } from "../fakes/effort.ts";
 import { Regions, SUMMARY } from "./regions/world.ts";
 import type { SimNode } from "./sim-node.ts";
 
@@ -106,14 +107,16 @@ test("a beacon that waited while its reader stood still makes no source fresh", 
 /** The settings of the product. */
 const DEFAULTS = { ttlMs: 120_000, staleKeepMs: 600_000, holdDownMs: 5000, exportIntervalMs: 30_000, pruneIntervalMs: 30_000 };
 
-test.each([
-  { forMs: 150_000, where: "us1-a", links: "back" },
-  { forMs: 150_000, where: "hub1-a", links: "back" },
-  { forMs: 150_000, where: "us1-a", links: "still" },
-  { forMs: 780_000, where: "us1-a", links: "back" },
-  { forMs: 780_000, where: "hub1-a", links: "back" },
-  { forMs: 780_000, where: "us1-a", links: "still" },
-])("$where stood still for $forMs ms: all regions are equal and fresh 5 s after the links are $links there", ({ forMs, where, links }) => {
+test.each(
+  some([
+    { forMs: 780_000, where: "us1-a", links: "still" },
+    { forMs: 150_000, where: "us1-a", links: "back" },
+    { forMs: 150_000, where: "us1-a", links: "still" },
+    { forMs: 780_000, where: "us1-a", links: "back" },
+    { forMs: 150_000, where: "hub1-a", links: "back" },
+    { forMs: 780_000, where: "hub1-a", links: "back" },
+  ]),
+)("$where stood still for $forMs ms: all regions are equal and fresh 5 s after the links are $links there", ({ forMs, where, links }) => {
   const areNeighbours = (a: string, b: string) => a === "hub" || b === "hub";
   // With these times the others open their links while it stands still, so it hears of them as soon as it wakes.
   const regions = new Regions("probe", { eu: { eu1: 1 }, hub: { hub1: 1 }, us: { us1: 1 } }, { areNeighbours, summary: DEFAULTS });

@@ -1,8 +1,9 @@
 /** Resolvers between nodes and clients, in worlds that a seed draws; each takes about a third of a second. `test/nightly` runs more of them. */
 import { expect, test } from "vitest";
+import { sized } from "../fakes/effort.ts";
 import { explain, runSeed } from "./resolver-worlds.ts";
 
-const SEEDS = 30;
+const SEEDS = sized(30, 12);
 /** Seeds that once found a fault. */
 const FOUND = [165, 211, 700, 2146];
 

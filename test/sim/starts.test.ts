@@ -1,8 +1,9 @@
 /** A node whose directory is copied and started again, in many ways; each world takes some 20 ms. */
 import { expect, test } from "vitest";
+import { sized } from "../fakes/effort.ts";
 import { runSeed } from "./starts.ts";
 
-const SEEDS = 250;
+const SEEDS = sized(250, 80);
 
 test("of several starts of one directory at most one takes writes, and none that others do not see", { timeout: 300_000 }, () => {
   const happened = new Set<string>();

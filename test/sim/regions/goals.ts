@@ -11,7 +11,12 @@ const SECOND = 1000;
 const MINUTE = 60_000;
 /** Defaults of the settings. */
 export const TIMES = { ttlMs: 120_000, staleKeepMs: 600_000, holdDownMs: 5000, exportIntervalMs: 30_000 } as const;
-const TOPOLOGY: Layout = { eu: { eu1: 3, eu2: 3 }, us: { us1: 3, us2: 3 }, ap: { ap1: 3, ap2: 3 } };
+/** With so many nodes in each cluster. */
+const topologyOf = (nodes: number): Layout => ({
+  eu: { eu1: nodes, eu2: nodes },
+  us: { us1: nodes, us2: nodes },
+  ap: { ap1: nodes, ap2: nodes },
+});
 /** By then border links are up, and the first comparisons are over. */
 const LINKED_MS = 20_000;
 const LOOK_MS = 20;
@@ -31,8 +36,8 @@ interface Change {
 }
 
 /** Of each change the time until the last node of the other regions shows it, in ms. */
-export function timesUntilSeen(seed: number): ReadonlyMap<string, number> {
-  const regions = started(seed, TOPOLOGY);
+export function timesUntilSeen(seed: number, nodes: number): ReadonlyMap<string, number> {
+  const regions = started(seed, topologyOf(nodes));
   const others = regions.nodesOf("eu").length;
   const seers = [...regions.nodes.values()].slice(others);
   const put = (instance: string, health = 1) => regions.put("eu1-b", "quotes", instance, { health });
@@ -63,8 +68,8 @@ export function timesUntilSeen(seed: number): ReadonlyMap<string, number> {
 }
 
 /** The time until no node of any region shows what a window let out, from its end, and what a rollback takes back, from when the nodes of the cluster have it in force. */
-export function timesUntilTakenBack(seed: number): { readonly windowMs: number; readonly rollbackMs: number } {
-  const regions = started(seed, TOPOLOGY);
+export function timesUntilTakenBack(seed: number, nodes: number): { readonly windowMs: number; readonly rollbackMs: number } {
+  const regions = started(seed, topologyOf(nodes));
   const all = [...regions.nodes.values()];
   const isShownBy = (name: string) => all.map((node) => regions.shown(node.name)?.has(`eu1 ${name}`) === true);
   const windowEndMs = LINKED_MS + 40_000;
@@ -112,7 +117,7 @@ export function timesUntilTakenBack(seed: number): { readonly windowMs: number; 
 
 /** Bytes a second of an idle border link, with both directions. */
 export function idleRate(seed: number): { readonly links: number; readonly bytesPerSecond: number } {
-  const regions = started(seed, TOPOLOGY, { isEncoded: true });
+  const regions = started(seed, topologyOf(3), { isEncoded: true });
   for (const { name } of regions.nodes.values()) regions.at(LINKED_MS, () => regions.put(name, `at-${name}`));
   const fromMs = LINKED_MS + 2 * MINUTE;
   let [before, links] = [0, 0];
@@ -168,8 +173,8 @@ export function bytesInMesh(seed: number, count: number, nodes: number, endpoint
   return regions.crossed.bytes - before;
 }
 
-/** Bytes between two regions for the same changes of the same services, with so many nodes and endpoints. */
-export function bytesOfChanges(seed: number, nodes: number, endpoints: number): number {
+/** Bytes between two regions for so many changes of the same services, with so many nodes and endpoints. */
+export function bytesOfChanges(seed: number, rounds: number, nodes: number, endpoints: number): number {
   const regions = started(seed, { eu: { eu1: nodes }, us: { us1: nodes } }, { isEncoded: true });
   const services = Array.from({ length: 40 }, (_, i) => `s${i}`);
   const holders = regions.nodesOf("eu").map(({ name }) => name);
@@ -182,8 +187,8 @@ export function bytesOfChanges(seed: number, nodes: number, endpoints: number): 
   regions.at(fromMs, () => {
     before = regions.crossed.bytes;
   });
-  for (let n = 0; n < 8; n++) regions.at(fromMs + 1000 + n * 30_000, () => services.map((name) => putAll(name, n % 2 === 0 ? 3 : 1)));
-  regions.run(fromMs + 5 * MINUTE);
+  for (let n = 0; n < rounds; n++) regions.at(fromMs + 1000 + n * 30_000, () => services.map((name) => putAll(name, n % 2 === 0 ? 3 : 1)));
+  regions.run(fromMs + MINUTE + rounds * 30_000);
   return regions.crossed.bytes - before;
 }
 
