@@ -19,11 +19,14 @@ const isGo = await isGoThere();
 const python = await findPython();
 const isJava = await isJavaThere();
 
-const RESTARTS: readonly (Restart & { readonly name: string })[] = [
-  { name: "kill -9", signal: "SIGKILL", isEphemeral: false },
-  { name: "SIGTERM", signal: "SIGTERM", isEphemeral: false },
-  { name: "kill -9 without a disk", signal: "SIGKILL", isEphemeral: true },
-];
+const RESTARTS = {
+  "kill -9": { signal: "SIGKILL", isEphemeral: false },
+  SIGTERM: { signal: "SIGTERM", isEphemeral: false },
+  "kill -9 without a disk": { signal: "SIGKILL", isEphemeral: true },
+} as const satisfies Readonly<Record<string, Restart>>;
+
+/** The tags of the scenario with each kind of restart. */
+type Tiers = Readonly<Record<keyof typeof RESTARTS, "night" | "path" | undefined>>;
 
 async function buildGo(): Promise<void> {
   mkdirSync(join(ROOT, ".cache"), { recursive: true });
@@ -104,16 +107,26 @@ function expectAfterRestart(said: Summary, restart: Restart): void {
   });
 }
 
-describe.skipIf(!isGo)(`go${isGo ? "" : " (skipped: needs go, protoc-gen-go and protoc-gen-go-grpc)"}`, () => {
+function testScenarios(command: () => readonly string[], tiers: Tiers): void {
+  for (const name of ["kill -9", "SIGTERM", "kill -9 without a disk"] as const) {
+    const tags = tiers[name] === undefined ? [] : [tiers[name]];
+    test.concurrent(`registers, watches and resumes over ${name}, and its digest is the server's`, { tags }, async () => {
+      const said = await runClient(command(), RESTARTS[name]);
+      expectScenario(said);
+      expectAfterRestart(said, RESTARTS[name]);
+    });
+  }
+}
+
+// The scenarios of all languages run at a time, because each waits for most of its time.
+describe.skipIf(!isGo).concurrent(`go${isGo ? "" : " (skipped: needs go, protoc-gen-go and protoc-gen-go-grpc)"}`, () => {
   beforeAll(buildGo);
 
-  test.concurrent.each(RESTARTS)("registers, watches and resumes over $name, and its digest is the server's", async (restart) => {
-    const said = await runClient([GO_PROGRAM], restart);
-    expectScenario(said);
-    expectAfterRestart(said, restart);
-  });
+  testScenarios(() => [GO_PROGRAM], { "kill -9": undefined, SIGTERM: "night", "kill -9 without a disk": "path" });
 
-  test("a channel calls a service by its Waymark name while every Waymark server is killed, hears of a change when one is back, and leaves one that is frozen", async () => {
+  test("a channel calls a service by its Waymark name while every Waymark server is killed, hears of a change when one is back, and leaves one that is frozen", {
+    tags: ["path"],
+  }, async () => {
     expect(await runNames(GO_NAMES)).toEqual({
       first: { failed: 0, answered: 2 },
       cutOff: { failed: 0, answered: 2 },
@@ -137,22 +150,18 @@ describe.skipIf(!isGo)(`go${isGo ? "" : " (skipped: needs go, protoc-gen-go and 
 });
 
 const isPython = python !== undefined;
-describe.skipIf(!isPython)(`python${isPython ? "" : " (skipped: needs python3 with grpcio)"}`, () => {
+describe.skipIf(!isPython).concurrent(`python${isPython ? "" : " (skipped: needs python3 with grpcio)"}`, () => {
   beforeAll(generatePython);
 
-  test.concurrent.each(RESTARTS)("registers, watches and resumes over $name, and its digest is the server's", async (restart) => {
-    const said = await runClient([python ?? "python3", join(PYTHON, "main.py")], restart);
-    expectScenario(said);
-    expectAfterRestart(said, restart);
+  testScenarios(() => [python ?? "python3", join(PYTHON, "main.py")], {
+    "kill -9": undefined,
+    SIGTERM: "path",
+    "kill -9 without a disk": "night",
   });
 });
 
-describe.skipIf(!isJava)(`java${isJava ? "" : " (skipped: needs java, javac and mvn)"}`, () => {
+describe.skipIf(!isJava).concurrent(`java${isJava ? "" : " (skipped: needs java, javac and mvn)"}`, () => {
   beforeAll(buildJava);
 
-  test.concurrent.each(RESTARTS)("registers, watches and resumes over $name, and its digest is the server's", async (restart) => {
-    const said = await runClient(javaCommand(), restart);
-    expectScenario(said);
-    expectAfterRestart(said, restart);
-  });
+  testScenarios(javaCommand, { "kill -9": "path", SIGTERM: "night", "kill -9 without a disk": "night" });
 });

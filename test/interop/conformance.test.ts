@@ -2,6 +2,8 @@
  * The public conformance suite of Connect (connectrpc.com/conformance) against the gRPC of src/grpc, as server and as client: each against
  * the suite's own reference implementation and against grpc-go, plain and with TLS, with identity and gzip. No exception is allowed. And against
  * the HTTP edge, for calls with one request and one answer in the Connect protocol.
+ *
+ * @module-tag path
  */
 import { expect, test } from "vitest";
 import { run } from "../../scripts/run.ts";

@@ -1,4 +1,8 @@
-/** Forwarders in front of a real node: each of their clients has the view of its own network, whatever the forwarder keeps. */
+/**
+ * Forwarders in front of a real node: each of their clients has the view of its own network, whatever the forwarder keeps.
+ *
+ * @module-tag path
+ */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";

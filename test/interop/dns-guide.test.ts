@@ -1,4 +1,8 @@
-/** The guide of DNS as it stands: what it says to run is run, and the settings that it gives to other programs are given to them. */
+/**
+ * The guide of DNS as it stands: what it says to run is run, and the settings that it gives to other programs are given to them.
+ *
+ * @module-tag path
+ */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";

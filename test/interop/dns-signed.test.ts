@@ -1,4 +1,8 @@
-/** Validators that others wrote ask real nodes whose zones are signed: delv, and Unbound with aggressive use of denials. */
+/**
+ * Validators that others wrote ask real nodes whose zones are signed: delv, and Unbound with aggressive use of denials.
+ *
+ * @module-tag path
+ */
 import { generateKeyPairSync } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
