@@ -1,4 +1,7 @@
-/** A node behind a forwarder: others reach its fabric at the port that it advertises. */
+/**
+ * A node behind a forwarder: others reach its fabric at the port that it advertises.
+ * @module-tag night
+ */
 import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";

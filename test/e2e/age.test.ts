@@ -1,4 +1,7 @@
-/** The age of answers while a node is cut off from the others: it grows from the first moment, and goes on when they are called dead. */
+/**
+ * The age of answers while a node is cut off from the others: it grows from the first moment, and goes on when they are called dead.
+ * @module-tag night
+ */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

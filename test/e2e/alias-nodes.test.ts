@@ -105,7 +105,7 @@ const NONE = "NXDOMAIN";
 const OP = "NOERROR CNAME web.svc.op.waymark. A 192.0.2.1";
 const EVILS = "NOERROR CNAME web.svc.evil.waymark. A 192.0.2.1";
 
-describe.skipIf(!isDigThere())("an alias at several nodes", () => {
+describe.skipIf(!isDigThere())("an alias at several nodes", { tags: ["night"] }, () => {
   test("is judged alike at all, by each policy anew, after restarts and hand-overs, and by a newcomer", async () => {
     await using nodes = new AsyncDisposableStack();
     const begin = async (name: string, how: Start = {}) => nodes.use(await start(name, how));
@@ -155,6 +155,7 @@ describe.skipIf(!isDigThere())("an alias at several nodes", () => {
 const isOldThere = hasFirstVersion();
 describe.skipIf(!isDigThere() || !isOldThere)(
   `an alias of the first version${isOldThere ? "" : " (skipped: needs the history of the repository)"}`,
+  { tags: ["night"] },
   () => {
     test("of a single label does not count at this one, and does once an admin registers it again", async () => {
       using first: FirstVersion = unpackFirstVersion();

@@ -7,6 +7,7 @@ import { type IncomingMessage, request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
+import { some } from "../fakes/effort.ts";
 import { type NodeProcess, startNodeProcess, waymarkProcess } from "../fakes/node-process.ts";
 
 const HOME = mkdtempSync(join(tmpdir(), "waymark-anonymous-"));
@@ -37,20 +38,22 @@ async function sendJson(node: NodeProcess, rpc: string, body: object): Promise<s
   return `${reply.status} ${await reply.text()}`;
 }
 
-test.each([
-  { what: "on loopback without credentials", tenants: {}, flags: [], writes: true, reads: true },
-  { what: "where a credential is configured", tenants: { credentials: [KEY] }, flags: [], writes: false, reads: true },
-  { what: "beyond loopback, on a trusted network", tenants: {}, flags: ["--host", "0.0.0.0", "--insecure"], writes: false, reads: true },
-  {
-    what: "with anonymous = all beside credentials",
-    tenants: { credentials: [KEY], anonymous: "all" },
-    flags: [],
-    writes: true,
-    reads: true,
-  },
-  { what: "with anonymous = read on loopback", tenants: { anonymous: "read" }, flags: [], writes: false, reads: true },
-  { what: "with anonymous = none", tenants: { credentials: [KEY], anonymous: "none" }, flags: [], writes: false, reads: false },
-])(
+test.each(
+  some([
+    { what: "on loopback without credentials", tenants: {}, flags: [], writes: true, reads: true },
+    { what: "where a credential is configured", tenants: { credentials: [KEY] }, flags: [], writes: false, reads: true },
+    { what: "beyond loopback, on a trusted network", tenants: {}, flags: ["--host", "0.0.0.0", "--insecure"], writes: false, reads: true },
+    {
+      what: "with anonymous = all beside credentials",
+      tenants: { credentials: [KEY], anonymous: "all" },
+      flags: [],
+      writes: true,
+      reads: true,
+    },
+    { what: "with anonymous = read on loopback", tenants: { anonymous: "read" }, flags: [], writes: false, reads: true },
+    { what: "with anonymous = none", tenants: { credentials: [KEY], anonymous: "none" }, flags: [], writes: false, reads: false },
+  ]),
+)(
   "$what a caller without a credential writes: $writes, reads: $reads; it is told by which setting, and health is spared",
   async ({ tenants, flags, writes, reads }) => {
     await using node = await start(tenants, ...flags);
@@ -72,16 +75,18 @@ test.each([
   },
 );
 
-test.each([
-  { what: "anonymous = read", tenants: { anonymous: "read" }, want: [403, 403] },
-  { what: "anonymous = none", tenants: { anonymous: "none" }, want: [401, 200] },
-  // A page can send the header, and its browser may have a trusted address.
-  {
-    what: "anonymous = none and a trusted header",
-    tenants: { anonymous: "none", trusted_header: { name: "x-tenant", from: ["127.0.0.1/32"] } },
-    want: [403, 403],
-  },
-])("with $what a plain edge answers any Host only where a credential is needed", async ({ tenants, want }) => {
+test.each(
+  some([
+    { what: "anonymous = read", tenants: { anonymous: "read" }, want: [403, 403] },
+    { what: "anonymous = none", tenants: { anonymous: "none" }, want: [401, 200] },
+    // A page can send the header, and its browser may have a trusted address.
+    {
+      what: "anonymous = none and a trusted header",
+      tenants: { anonymous: "none", trusted_header: { name: "x-tenant", from: ["127.0.0.1/32"] } },
+      want: [403, 403],
+    },
+  ]),
+)("with $what a plain edge answers any Host only where a credential is needed", async ({ tenants, want }) => {
   await using node = await start({ credentials: [KEY], ...tenants });
   const over = (headers: Record<string, string>) =>
     new Promise<number>((resolve, reject) => {
@@ -117,7 +122,9 @@ test("where callers need a credential any host name is taken, unless a header is
   expect(await rebound(trusting)).toBe(403);
 });
 
-test("DNS answers nobody with anonymous = none, unless a view names the source; and it has its own switch", async () => {
+test("DNS answers nobody with anonymous = none, unless a view names the source; and it has its own switch", {
+  tags: ["night"],
+}, async () => {
   const tenants = { credentials: [KEY], anonymous: "none" } as const;
   const resolver = new Resolver();
   const find = () => resolver.resolveSrv("_svc._tcp.web.svc.market.waymark");

@@ -3,6 +3,7 @@ import { cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
+import { some } from "../fakes/effort.ts";
 import { GrpcDoor } from "../fakes/node.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
 import { until } from "../fakes/until.ts";
@@ -20,12 +21,14 @@ async function holdersAt(node: NodeProcess): Promise<readonly string[]> {
   return ((response["items"] ?? []) as { nodeId: string }[]).map(({ nodeId }) => nodeId);
 }
 
-test.each([
-  { onStop: "keep", signal: "SIGTERM", holders: ["b"] },
-  { onStop: "leave", signal: "SIGKILL", holders: ["b"] },
-  // What a node hands over when it leaves is no longer in its directory as its own.
-  { onStop: "leave", signal: "SIGTERM", holders: ["a"] },
-] as const)("the copy of a node that stops by $signal with on_stop = $onStop: its static entry is that of $holders", async (how) => {
+test.each(
+  some([
+    { onStop: "keep", signal: "SIGTERM", holders: ["b"] },
+    { onStop: "leave", signal: "SIGKILL", holders: ["b"] },
+    // What a node hands over when it leaves is no longer in its directory as its own.
+    { onStop: "leave", signal: "SIGTERM", holders: ["a"] },
+  ] as const),
+)("the copy of a node that stops by $signal with on_stop = $onStop: its static entry is that of $holders", async (how) => {
   const { onStop, signal, holders } = how;
   const disk = join(HOME, `${onStop}-${signal}`);
   const copy = `${disk}-copy`;
@@ -44,7 +47,9 @@ test.each([
   expect(await holdersAt(restored)).toEqual(holders);
 });
 
-test("a restored copy goes on in a new generation, and what it held under a lease ends once, at every node", async () => {
+test("a restored copy goes on in a new generation, and what it held under a lease ends once, at every node", {
+  tags: ["night"],
+}, async () => {
   const disk = join(HOME, "leased");
   const copy = `${disk}-copy`;
   await using a = await startNodeProcess(["--ephemeral", "--node-id", "a"]);

@@ -109,7 +109,9 @@ describe("by certificate", () => {
     expect(stranger.stderr).not.toContain("node is ready");
   });
 
-  test("a cluster that is not named is told which setting is missing, and so is the operator; a reload of the authority lets the right one in", async () => {
+  test("a cluster that is not named is told which setting is missing, and so is the operator; a reload of the authority lets the right one in", {
+    tags: ["night"],
+  }, async () => {
     const ca = file("changing.pem", us.ca);
     const toEu = { cluster_id: "eu1", region: "eu", trust: { ca_file: ca } };
     await using far = await start({
@@ -144,7 +146,7 @@ describe("by certificate", () => {
   });
 });
 
-test("by token, on loopback: the right one is linked, and a border's token is no cluster token", async () => {
+test("by token, on loopback: the right one is linked, and a border's token is no cluster token", { tags: ["night"] }, async () => {
   const token = file("border.token", "the-token-of-this-border\n");
   const cluster = file("eu.token", "the-token-of-the-cluster\n");
   const toEu = { cluster_id: "eu1", region: "eu", trust: { token_file: token } };
@@ -163,7 +165,9 @@ test("by token, on loopback: the right one is linked, and a border's token is no
   expect((await refused.finished()).stderr).toContain("holds a token of the fabric too");
 });
 
-test("a refused summary is in the log and the audit, with the time of the refusal, though nobody reads the metrics", async () => {
+test("a refused summary is in the log and the audit, with the time of the refusal, though nobody reads the metrics", {
+  tags: ["night"],
+}, async () => {
   const token_file = file("unread.token", "the-token-of-a-border-that-nobody-watches\n");
   const { privateKey } = generateKeyPairSync("ed25519");
   const signing_key_file = file("unread.key", privateKey.export({ type: "pkcs8", format: "pem" }).toString());

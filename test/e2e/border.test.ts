@@ -94,7 +94,9 @@ test("entries of ours stand whatever a node of another cluster unregisters: LOCA
   await until("it is gone", async () => ((await seenAt(atC)).includes("region") ? ["still there"] : []));
 });
 
-test("a record of theirs that a node of ours refuses makes no other one of ours stale, nor a newcomer, also when they are gone", async () => {
+test("a record of theirs that a node of ours refuses makes no other one of ours stale, nor a newcomer, also when they are gone", {
+  tags: ["night"],
+}, async () => {
   await using a = await start("a", "c1");
   await using b = await start("b", "c1", [a]);
   using atA = new GrpcDoor(a.grpc);
@@ -137,7 +139,9 @@ function graveOf({ nodeId, generation }: NodeRef, clusterId: string): readonly L
   return [vectorOf([{ nodeId, generation, seq: through }], { isPartial: true }), said];
 }
 
-test("what a node of a third cluster says was never written is there, and what is written later too: told before the truth, and after it", async () => {
+test("what a node of a third cluster says was never written is there, and what is written later too: told before the truth, and after it", {
+  tags: ["night"],
+}, async () => {
   const disk = ["--data-dir", join(HOME, "c")];
   let generation = 0;
   {
@@ -168,7 +172,9 @@ test("what a node of a third cluster says was never written is there, and what i
   expect(generation).toBeGreaterThan(0);
 });
 
-test("a later generation of a node, made up by a third cluster's while that node was away, shows and hides nothing once it is back", async () => {
+test("a later generation of a node, made up by a third cluster's while that node was away, shows and hides nothing once it is back", {
+  tags: ["night"],
+}, async () => {
   const disk = ["--data-dir", join(HOME, "d")];
   {
     await using d = await start("d", "c3", [], disk);

@@ -20,7 +20,9 @@ function checked(name: string, port: number, count: number, check: object) {
   return { entries, staticLease: true };
 }
 
-test("while 4,000 checks of a silent server wait, another tenant's dead instance is CRITICAL after its own interval and timeout", async () => {
+test("while 4,000 checks of a silent server wait, another tenant's dead instance is CRITICAL after its own interval and timeout", {
+  tags: ["night"],
+}, async () => {
   const silent = await answering();
   await using node = await startLimitedNode(ENABLED);
   const register = async (who: "a" | "b", request: object) =>

@@ -116,7 +116,9 @@ test("what no check may reach is refused with its field, also by a node that run
   expect([(await items(atOn)).length, (await items(atOff)).length]).toEqual([0, 1]);
 });
 
-test("a file of entries has their checks; a restart without checks keeps the entry, says that nobody runs them, and shows what its client reports", async () => {
+test("a file of entries has their checks; a restart without checks keeps the entry, says that nobody runs them, and shows what its client reports", {
+  tags: ["night"],
+}, async () => {
   const directory = join(HOME, "data");
   const file = join(HOME, "entries.yaml");
   const web = await answering((socket) => socket.end("HTTP/1.1 500 x\r\n\r\n"));
@@ -164,7 +166,7 @@ test("a file of entries has their checks; a restart without checks keeps the ent
   await until("it is watched again", async () => (await seen(node)).health === "HEALTH_STATUS_CRITICAL");
 });
 
-test("a node whose checks all turn at once doubts itself, and says so", async () => {
+test("a node whose checks all turn at once doubts itself, and says so", { tags: ["night"] }, async () => {
   let isUp = true;
   const web = await answering((socket) => (isUp ? socket.end(OK) : socket.resetAndDestroy()));
   await using node = await start("doubting", "--ephemeral", "--config", ON);

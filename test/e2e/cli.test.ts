@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { expect, test } from "vitest";
 import { connect, follow } from "../../src/client/index.ts";
+import { some } from "../fakes/effort.ts";
 import { CommandProcess, type NodeProcess, onFreePorts, startNodeProcess, waymarkProcess } from "../fakes/node-process.ts";
 import { until } from "../fakes/until.ts";
 
@@ -81,7 +82,7 @@ test.each([["version"], ["--version"], ["--help"], ["help"], ["help", "discovery
   },
 );
 
-test("a taken port is told clearly, with exit code 1", async () => {
+test("a taken port is told clearly, with exit code 1", { tags: ["night"] }, async () => {
   await using node = await startNodeProcess(["--ephemeral"]);
   const port = node.grpc.split(":")[1] ?? "";
   const { exit, stderr, stdout } = await waymarkProcess(["serve", "-o", "json", ...onFreePorts(["--ephemeral", "--grpc-port", port])]);
@@ -120,7 +121,7 @@ test("an import makes its deltas once; --prune removes only what this importer o
   expect(left.items.map(({ key }) => key.name)).toEqual(["byhand", "one"]);
 });
 
-test("applying what a query printed changes nothing", async () => {
+test("applying what a query printed changes nothing", { tags: ["night"] }, async () => {
   await using node = await startNodeProcess(["--ephemeral", "--demo"]);
   const { items } = json((await node.run(["discovery", "query", "--prefix", "k8s", "-o", "json"])).stdout);
   const file = join(folder(), "entries.json");
@@ -160,7 +161,7 @@ test("exit codes tell what happened, and stdout stays empty", async () => {
   expect(await node.run(["discovery", "status", "--timeout", "5s"])).toMatchObject({ exit: 3, stdout: "" });
 });
 
-test("register --keep outlives its ttl and unregisters when interrupted", async () => {
+test("register --keep outlives its ttl and unregisters when interrupted", { tags: ["night"] }, async () => {
   await using node = await startNodeProcess(["--ephemeral"]);
   const client = connect({ servers: [node.grpc] });
   const end = new AbortController();
@@ -217,7 +218,7 @@ function entryFile(count: number, wrong: readonly number[] = []): string {
   return file;
 }
 
-test.each(["max_request_entries = 7", 'max_request_bytes = "64KiB"'])(
+test.each(some(["max_request_entries = 7", 'max_request_bytes = "64KiB"']))(
   "apply, import, its removals and the demo take as many requests as a node with %s needs",
   async (limit) => {
     const settings = join(folder(), "node.toml");

@@ -37,6 +37,7 @@ async function namesAt(node: NodeProcess): Promise<readonly string[]> {
 
 test.skipIf(!isThere)(
   `an unregister stamped a day ahead ends what was registered after it: clients and operators are told${skipped}`,
+  { tags: ["night"] },
   async () => {
     {
       await using ahead = await start("ahead", [], A_DAY_AHEAD);
@@ -73,6 +74,7 @@ test.skipIf(!isThere)(
 
 test.skipIf(!isThere)(
   `a node whose clock is a day ahead of two others takes no writes and is not ready; leases there go on${skipped}`,
+  { tags: ["night"] },
   async () => {
     const before = await (async () => {
       await using alone = await start("c", [], A_DAY_AHEAD);

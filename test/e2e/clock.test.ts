@@ -1,4 +1,7 @@
-/** A wall clock that jumps back and forth an hour under a running node (faketime's library): leases, windows and the audit hold. */
+/**
+ * A wall clock that jumps back and forth an hour under a running node (faketime's library): leases, windows and the audit hold.
+ * @module-tag night
+ */
 import { existsSync, mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

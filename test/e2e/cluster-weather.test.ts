@@ -1,4 +1,7 @@
-/** Five real nodes in bad weather and a short partition: the short form of `test/chaos/cluster-faults.test.ts`; and DNS through the same weather. */
+/**
+ * Five real nodes in bad weather and a short partition: the short form of `test/chaos/cluster-faults.test.ts`; and DNS through the same weather.
+ * @module-tag night
+ */
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { ClusterLoad } from "../fakes/cluster-load.ts";
 import { dig, isDigThere } from "../fakes/dig.ts";

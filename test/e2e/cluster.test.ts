@@ -175,7 +175,7 @@ test("three nodes are one catalog: query, watch, DNS; a crash makes orphans, a r
   }
 });
 
-test("a node whose only seed is itself by another name serves alone after join_timeout", async () => {
+test("a node whose only seed is itself by another name serves alone after join_timeout", { tags: ["night"] }, async () => {
   await using before = await start("own", ["--ephemeral"]);
   const port = before.fabric.split(":")[1] ?? "";
   await before.node.stop("SIGKILL");
@@ -184,7 +184,9 @@ test("a node whose only seed is itself by another name serves alone after join_t
   expect([status, JSON.stringify(body)]).toEqual([200, expect.stringContaining("started alone; no other members")]);
 });
 
-test("without an answer from a seed a node serves alone after join_timeout, and joins when the seed comes", async () => {
+test("without an answer from a seed a node serves alone after join_timeout, and joins when the seed comes", {
+  tags: ["night"],
+}, async () => {
   await using early = await start("early", ["--ephemeral"]);
   const port = early.fabric.split(":")[1] ?? "";
   await early.node.stop("SIGKILL");
@@ -217,7 +219,7 @@ test("a node with another cluster's token, or without one, hears nothing and tel
   await eventually("the token lets in", () => friend.seen(), ["web healthy"]);
 });
 
-test("a cluster token is changed while nodes run: both are taken, then the new one alone", async () => {
+test("a cluster token is changed while nodes run: both are taken, then the new one alone", { tags: ["night"] }, async () => {
   const [old, next] = ["the-old-token-of-all", "the-new-token-of-all"];
   const files = ["k1", "k2", "k3"].map((name) => join(HOME, `${name}.token`));
   const [file1 = "", file2 = "", file3 = ""] = files;
@@ -277,7 +279,9 @@ test("scopes between two clusters of a region: LOCAL stays at its node, ZONE in 
   await eventually("b knows z", inRegion, [z2] as JsonObject[]);
 });
 
-test("a node restored from a backup takes a new generation: what it has is there, what was taken out stays out", async () => {
+test("a node restored from a backup takes a new generation: what it has is there, what was taken out stays out", {
+  tags: ["night"],
+}, async () => {
   await using a = await start("a3");
   await using first = await start("b3", ["--join", a.fabric]);
   await first.register("old");
@@ -305,7 +309,9 @@ test("a node restored from a backup takes a new generation: what it has is there
   expect((await a.seen()).toSorted()).toEqual(["fresh healthy", "later orphaned", "old healthy"]);
 });
 
-test("a restarted node serves at once what others told it, marked with its age, and refuses who wants it fresher", async () => {
+test("a restarted node serves at once what others told it, marked with its age, and refuses who wants it fresher", {
+  tags: ["night"],
+}, async () => {
   const often = join(HOME, "often.json");
   const fabric = { interval: "400ms", ping_timeout: "250ms", join_timeout: "1s", snapshot_interval: "500ms" };
   writeFileSync(often, JSON.stringify({ fabric }));
@@ -336,7 +342,9 @@ test("a restarted node serves at once what others told it, marked with its age, 
   expect(await back.seen()).toEqual(["web healthy"]);
 });
 
-test("a node that is stopped writes a snapshot, and when it is back shows nothing as orphaned that was there all the time", async () => {
+test("a node that is stopped writes a snapshot, and when it is back shows nothing as orphaned that was there all the time", {
+  tags: ["night"],
+}, async () => {
   await using a = await start("s1");
   await a.register("web");
   await using b = await start("s2", ["--join", a.fabric]);
@@ -395,7 +403,7 @@ test("with certificates nodes are whom their certificates name; a stranger's is 
   await eventually("still linked", async () => (await b.seen()).toSorted(), ["db healthy", "web healthy"]);
 });
 
-test("what was restored keeps its age through another restart while nobody is there to catch up with", async () => {
+test("what was restored keeps its age through another restart while nobody is there to catch up with", { tags: ["night"] }, async () => {
   const often = join(HOME, "often2.json");
   const fabric = { interval: "400ms", ping_timeout: "250ms", join_timeout: "1s", snapshot_interval: "300ms" };
   writeFileSync(often, JSON.stringify({ fabric }));
@@ -438,7 +446,9 @@ test("what a leaver handed over and what ended with it is in its audit; the othe
   expect(stdout).toContain("takenCount=2 leftCount=0 localEndedCount=1");
 });
 
-test("the last node of its cluster keeps everything too when it stops, though nodes of other clusters are members", async () => {
+test("the last node of its cluster keeps everything too when it stops, though nodes of other clusters are members", {
+  tags: ["night"],
+}, async () => {
   await using other = await start("x1", ["--ephemeral", "--config", TWO, "--cluster-id", "c1"]);
   const flags = ["--config", TWO, "--cluster-id", "c2", "--join", other.fabric];
   await using last = await start("x2", flags);
@@ -451,7 +461,7 @@ test("the last node of its cluster keeps everything too when it stops, though no
   expect(await again.seen()).toEqual(["web healthy"]);
 });
 
-test("alone a node keeps everything when it stops, whatever --on-stop says", async () => {
+test("alone a node keeps everything when it stops, whatever --on-stop says", { tags: ["night"] }, async () => {
   await using a = await start("solo");
   await a.register("web");
   await a.node.stop("SIGTERM");
@@ -459,7 +469,9 @@ test("alone a node keeps everything when it stops, whatever --on-stop says", asy
   expect(await again.seen()).toEqual(["web healthy"]);
 });
 
-test("a node is not stale for having been restarted alone: neither one that never had others, nor the last when the others have left", async () => {
+test("a node is not stale for having been restarted alone: neither one that never had others, nor the last when the others have left", {
+  tags: ["night"],
+}, async () => {
   const isFresh = async (member: Member) => {
     const { code, response } = await member.door.ask("catalogQuery", { namespacePrefix: "svc", maxStaleness: "0s" });
     expect([code, response["age"], response["items"]]).toEqual(["OK", "0s", [expect.anything()]]);

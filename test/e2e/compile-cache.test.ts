@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { afterAll, expect, test } from "vitest";
+import { some } from "../fakes/effort.ts";
 import { onFreePorts } from "../fakes/node-process.ts";
 
 const WAYMARK = "bin/waymark";
@@ -36,16 +37,18 @@ function compiledIn(caches: string): number {
   return existsSync(own) ? readdirSync(own).flatMap((version) => readdirSync(join(own, version))).length : 0;
 }
 
-test.each([
-  { told: "XDG_CACHE_HOME", folders: { HOME: join(folder, "x"), XDG_CACHE_HOME: join(folder, "caches") }, kept: join(folder, "caches") },
-  { told: "HOME", folders: { HOME: join(folder, "home"), XDG_CACHE_HOME: "not/absolute" }, kept: join(folder, "home", ".cache") },
-])("a killed node's compiled code is below $told", async ({ folders, kept }) => {
+test.each(
+  some([
+    { told: "XDG_CACHE_HOME", folders: { HOME: join(folder, "x"), XDG_CACHE_HOME: join(folder, "caches") }, kept: join(folder, "caches") },
+    { told: "HOME", folders: { HOME: join(folder, "home"), XDG_CACHE_HOME: "not/absolute" }, kept: join(folder, "home", ".cache") },
+  ]),
+)("a killed node's compiled code is below $told", async ({ folders, kept }) => {
   await killWhenReady(folders);
   expect(compiledIn(kept)).toBeGreaterThan(300);
   expect(existsSync("not")).toBe(false);
 });
 
-test("so is that of the threads that own its files", async () => {
+test("so is that of the threads that own its files", { tags: ["night"] }, async () => {
   const folders = { XDG_CACHE_HOME: join(folder, "threads") };
   await killWhenReady(folders);
   const withoutThreads = compiledIn(folders.XDG_CACHE_HOME);
@@ -53,11 +56,13 @@ test("so is that of the threads that own its files", async () => {
   expect(compiledIn(folders.XDG_CACHE_HOME)).toBeGreaterThan(withoutThreads);
 });
 
-test.each([
-  { what: "no folder is known", folders: {} },
-  { what: "the folder cannot be made", folders: { HOME: "/dev/null" } },
-  { what: "the parent of the folder takes no folders", folders: { HOME: "/proc" } },
-  { what: "the folder for caches takes none", folders: { XDG_CACHE_HOME: "/proc/self" } },
-])("a node starts where $what", async ({ folders }) => {
+test.each(
+  some([
+    { what: "no folder is known", folders: {} },
+    { what: "the folder cannot be made", folders: { HOME: "/dev/null" } },
+    { what: "the parent of the folder takes no folders", folders: { HOME: "/proc" } },
+    { what: "the folder for caches takes none", folders: { XDG_CACHE_HOME: "/proc/self" } },
+  ]),
+)("a node starts where $what", async ({ folders }) => {
   await expect(killWhenReady(folders)).resolves.toBeUndefined();
 });

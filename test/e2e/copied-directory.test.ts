@@ -73,7 +73,9 @@ test("a copy of a node's directory is not ready and takes no writes; the first g
   await expect.poll(() => namesAt(other.grpc)).toEqual(["before", "first", "goes-on", "third"]);
 });
 
-test("a member remembers over its own restart whom it accepted: a copy is refused also when the first is gone, until it has a new generation", async () => {
+test("a member remembers over its own restart whom it accepted: a copy is refused also when the first is gone, until it has a new generation", {
+  tags: ["night"],
+}, async () => {
   await using other = await start("m4");
   const port = fabricOf(other).split(":")[1] ?? "";
   {
@@ -98,7 +100,7 @@ test("a member remembers over its own restart whom it accepted: a copy is refuse
   await expect.poll(() => namesAt(back.grpc)).toEqual(["before", "last", "taken"]);
 });
 
-test("a node whose directory was moved is taken at once, though its last start is still held for alive", async () => {
+test("a node whose directory was moved is taken at once, though its last start is still held for alive", { tags: ["night"] }, async () => {
   await using other = await start("m2");
   await using first = await start("moved", "moved", "--join", fabricOf(other));
   expect(await register(first.grpc, "before")).toBe("OK");
@@ -112,6 +114,7 @@ test("a node whose directory was moved is taken at once, though its last start i
 
 test.each([["--new-generation"], ["--ephemeral"]])(
   "a node that was killed and is started at once in a new generation (%s) is one node: nobody tells of two, and nothing is denied",
+  { tags: ["night"] },
   async (flag) => {
     const name = flag.slice(2);
     await using other = await start(`by-${name}`);
@@ -129,7 +132,9 @@ test.each([["--new-generation"], ["--ephemeral"]])(
   },
 );
 
-test("a node that was frozen while its copy was taken takes no writes when it goes on, and its watches end with a cursor", async () => {
+test("a node that was frozen while its copy was taken takes no writes when it goes on, and its watches end with a cursor", {
+  tags: ["night"],
+}, async () => {
   await using other = await start("m3");
   await using first = await start("frozen", "frozen", "--join", fabricOf(other));
   expect(await register(first.grpc, "before")).toBe("OK");

@@ -1,4 +1,7 @@
-/** Every crash point of open, checkpoint and stop: a killed process and a loss of power leave a directory that opens, with all in it. */
+/**
+ * Every crash point of open, checkpoint and stop: a killed process and a loss of power leave a directory that opens, with all in it.
+ * @module-tag path
+ */
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";

@@ -1,4 +1,7 @@
-/** A name with ten thousand instances: every healthy one has its chance, by Resolve and by DNS, and none that is not healthy. */
+/**
+ * A name with ten thousand instances: every healthy one has its chance, by Resolve and by DNS, and none that is not healthy.
+ * @module-tag night
+ */
 import { once } from "node:events";
 import { connect } from "node:net";
 import { createClient } from "@connectrpc/connect";

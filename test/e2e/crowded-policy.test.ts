@@ -1,4 +1,7 @@
-/** Sixteen concurrent policy sets of almost 4 MB, from an owner and an admin: the node answers each with a bounded list, and its memory stays bounded. */
+/**
+ * Sixteen concurrent policy sets of almost 4 MB, from an owner and an admin: the node answers each with a bounded list, and its memory stays bounded.
+ * @module-tag night
+ */
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { connect } from "node:http2";

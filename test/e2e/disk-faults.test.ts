@@ -1,4 +1,7 @@
-/** A real node on a disk that is full, or that fails: writes are refused, reads go on, and nothing acknowledged is lost. */
+/**
+ * A real node on a disk that is full, or that fails: writes are refused, reads go on, and nothing acknowledged is lost.
+ * @module-tag path
+ */
 import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";

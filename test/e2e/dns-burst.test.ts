@@ -1,4 +1,7 @@
-/** A DNS process that is killed in the middle of a burst: what its clients lose, and that nobody else notices. */
+/**
+ * A DNS process that is killed in the middle of a burst: what its clients lose, and that nobody else notices.
+ * @module-tag night
+ */
 import { Resolver } from "node:dns/promises";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

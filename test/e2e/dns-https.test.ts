@@ -12,6 +12,7 @@ import { afterAll, expect, test } from "vitest";
 import { sha256Hex } from "../../src/lib/crypto.ts";
 import { newAuthority, serverFiles } from "../fakes/certificate.ts";
 import { queryBytes, responseText, subnetQuery } from "../fakes/dns-text.ts";
+import { some } from "../fakes/effort.ts";
 import { filesAbout } from "../fakes/given-files.ts";
 import { type Finished, type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
 import { until } from "../fakes/until.ts";
@@ -124,11 +125,13 @@ const RED = { headers: { authorization: `Bearer ${TOKEN}` } };
 /** Connections that reach both workers, but for one run in a thousand. */
 const TIMES = 10;
 
-test.each([
-  { where: "the node", given: {} },
-  { where: "read workers", given: { flags: ["--workers", "2"] } },
-  { where: "a node with DNS processes", given: { dns: "processes = 1" } },
-])(
+test.each(
+  some([
+    { where: "the node", given: {} },
+    { where: "read workers", given: { flags: ["--workers", "2"] } },
+    { where: "a node with DNS processes", given: { dns: "processes = 1" } },
+  ]),
+)(
   "answered by $where: a credential gives its view, else the address does where a view names HTTP; a wrong credential is 401",
   async ({ given }) => {
     await using node = await start(given);
@@ -232,7 +235,9 @@ test.each<{ what: string; sent: Sent; status: number; says: RegExp }>([
   expect((await send(node, get(QUESTION))).status).toBe(200);
 });
 
-test("the audit names nobody for what is hidden from a question without a credential, also after one with a credential", async () => {
+test("the audit names nobody for what is hidden from a question without a credential, also after one with a credential", {
+  tags: ["night"],
+}, async () => {
   const node = await plain();
   const question = queryBytes({ name: "web.svc.blue.waymark", type: "A" });
   const tenants = async () => {
@@ -295,7 +300,7 @@ test("a body that breaks off, or comes byte by byte, is no harm", async () => {
   expect(await answer).toMatch(/^HTTP\/1\.1 200 OK\r\n/);
 });
 
-test("client subnets count from trusted forwarders alone; a denial that one chose is kept by nobody", async () => {
+test("client subnets count from trusted forwarders alone; a denial that one chose is kept by nobody", { tags: ["night"] }, async () => {
   await using node = await start({ dns: 'trusted_forwarders = ["127.0.5.1/32"]' });
   const ask = async (name: string, from: string) => {
     const { headers, body } = await send(node, {
@@ -315,7 +320,9 @@ test("client subnets count from trusted forwarders alone; a denial that one chos
   ]);
 });
 
-test("where callers without a credential may see nothing they are refused inside DNS, and a credential or a view lets in", async () => {
+test("where callers without a credential may see nothing they are refused inside DNS, and a credential or a view lets in", {
+  tags: ["night"],
+}, async () => {
   await using node = await start({ tenants: 'anonymous = "none"' });
   expect([await seen(node), await seen(node, RED), await seen(node, { from: BLUE })]).toEqual([
     ["REFUSED", "REFUSED", "REFUSED"],
@@ -324,7 +331,7 @@ test("where callers without a credential may see nothing they are refused inside
   ]);
 });
 
-test("questions count against the limits of HTTP requests, and over them are 429", async () => {
+test("questions count against the limits of HTTP requests, and over them are 429", { tags: ["night"] }, async () => {
   await using node = await start({ more: "[limits]\nreads_per_minute = 60" });
   const answers = [];
   for (let i = 0; i < 100; i++) answers.push(await send(node, { ...get(QUESTION), from: "127.0.7.1" }));
@@ -333,7 +340,7 @@ test("questions count against the limits of HTTP requests, and over them are 429
   expect([[...new Set(answers.map(({ status }) => status))], Number(refused?.headers["retry-after"]) > 0]).toEqual([[200, 429], true]);
 });
 
-test.each(["https = false", "enabled = false"])("with dns.%s there is no such path", async (dns) => {
+test.each(["https = false", "enabled = false"])("with dns.%s there is no such path", { tags: ["night"] }, async (dns) => {
   await using node = await start({ dns });
   expect((await send(node, get(QUESTION))).status).toBe(404);
 });
@@ -389,7 +396,7 @@ test("a stranger's certificate is no credential", async () => {
   expect(answer.statusCode).toBe(401);
 });
 
-test("a resolver answers too: a question waits for its upstream, and a denial is the upstream's", async () => {
+test("a resolver answers too: a question waits for its upstream, and a denial is the upstream's", { tags: ["night"] }, async () => {
   await using upstream = await startNodeProcess(["--ephemeral"]);
   const what = ["--namespace", "svc.all", "--name", "web", "--target", "10.0.0.1:80", "--instance", "1"];
   expect(await upstream.run(["register", ...what])).toMatchObject({ exit: 0 });

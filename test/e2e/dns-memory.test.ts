@@ -1,4 +1,7 @@
-/** What DNS questions make a node keep, by whoever asks: bounded in bytes. */
+/**
+ * What DNS questions make a node keep, by whoever asks: bounded in bytes.
+ * @module-tag night
+ */
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import { createClient } from "@connectrpc/connect";

@@ -1,4 +1,7 @@
-/** With `dns.enabled: false` there is no gateway, and everything else is as it is with one. */
+/**
+ * With `dns.enabled: false` there is no gateway, and everything else is as it is with one.
+ * @module-tag night
+ */
 import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

@@ -1,4 +1,7 @@
-/** A node whose DNS is answered by processes of their own: what clients see of them, and what becomes of both when either ends. */
+/**
+ * A node whose DNS is answered by processes of their own: what clients see of them, and what becomes of both when either ends.
+ * @module-tag night
+ */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

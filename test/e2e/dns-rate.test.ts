@@ -116,7 +116,7 @@ describe.skipIf(!isDigThere())("dns.rate", () => {
     expect(other !== undefined && isCut(other)).toBe(false);
   });
 
-  test("queries that waited while the node was paused are within the rate of those two seconds", async () => {
+  test("queries that waited while the node was paused are within the rate of those two seconds", { tags: ["night"] }, async () => {
     await using node = await startNodeProcess(["--ephemeral", "--config", config("[dns]\nrate = 50\n")]);
     await register(node);
     const socket = createSocket("udp4");
@@ -151,7 +151,9 @@ describe.skipIf(!isDigThere())("dns.rate", () => {
   });
 });
 
-test("several processes together give a network no more than the rate of the host, and one scrape counts what all of them dropped", async () => {
+test("several processes together give a network no more than the rate of the host, and one scrape counts what all of them dropped", {
+  tags: ["night"],
+}, async () => {
   const [rate, processes, ports, each] = [13, 2, 16, 50];
   await using node = await startNodeProcess(["--ephemeral", "--config", config(`[dns]\nrate = ${rate}\nprocesses = ${processes}\n`)]);
   await register(node);
@@ -166,7 +168,9 @@ test("several processes together give a network no more than the rate of the hos
   expect(await metric(node, DROPPED)).toBe(ports * each - answers.length);
 });
 
-test("DNS questions use no allowance of other doors: not of the same address, and a crowd of addresses makes no caller forgotten", async () => {
+test("DNS questions use no allowance of other doors: not of the same address, and a crowd of addresses makes no caller forgotten", {
+  tags: ["night"],
+}, async () => {
   // One comes back a minute: longer than this takes.
   await using node = await startLimitedNode('[limits]\nreads_per_minute = 1\nmax_keys = 4\n[tenants]\nanonymous = "read"\n');
   const url = `http://${node.process.listeners["http"]}/waymark.discovery.v1.DiscoveryService/CatalogQuery`;

@@ -239,7 +239,9 @@ async function found(dns: Resolver, grpc: Client) {
   return { web: web.toSorted(), alias: alias.toSorted(), card: ports(card), charge: ports(charge), names };
 }
 
-test("while a gateway is killed, clients with two name servers and clients of discovery go on finding everything", async () => {
+test("while a gateway is killed, clients with two name servers and clients of discovery go on finding everything", {
+  tags: ["night"],
+}, async () => {
   const grpc = connect({ servers: [first.grpc, second.grpc], token: tokenOf("bank") });
   const clients = [clientOf(first, second), clientOf(first, other), clientOf(first, resolver)];
   try {

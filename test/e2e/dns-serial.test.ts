@@ -1,4 +1,7 @@
-/** The serial of the zone at real nodes: it never goes back, and every thread of a node tells the same one. */
+/**
+ * The serial of the zone at real nodes: it never goes back, and every thread of a node tells the same one.
+ * @module-tag night
+ */
 import { Resolver } from "node:dns/promises";
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -93,7 +93,7 @@ test("a service that is registered anew at another node replaces the one before,
   expect(await as("green", far, ...gone)).toMatchObject({ exit: 5 });
 });
 
-test("a tenant-restricted viewer sees of SRV only what it may see, by list, description, answer and dig", async () => {
+test("a tenant-restricted viewer sees of SRV only what it may see, by list, description, answer and dig", { tags: ["night"] }, async () => {
   expect(await as("green", near, ...endpoint("api", "192.0.2.10"))).toMatchObject({ exit: 0 });
   expect(await as("green", near, ...endpoint("api", "192.0.2.11").map((word) => (word === "8080" ? "8081" : word)))).toMatchObject({
     exit: 0,

@@ -11,6 +11,7 @@ import { promisify } from "node:util";
 import { expect, test } from "vitest";
 import { newAuthority, serverFiles } from "../fakes/certificate.ts";
 import { queryBytes, responseText } from "../fakes/dns-text.ts";
+import { some } from "../fakes/effort.ts";
 import { filesAbout } from "../fakes/given-files.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
 import { SECRET, signedBy } from "../fakes/tsig.ts";
@@ -119,11 +120,13 @@ async function seen(node: NodeProcess, client: Client = {}): Promise<readonly (s
 const ABSENT = "NXDOMAIN";
 /** Connections that reach both workers or processes, but for one run in a thousand. */
 const TIMES = 10;
-test.each([
-  { where: "the node", given: {} },
-  { where: "read workers", given: { flags: ["--workers", "2"] } },
-  { where: "DNS processes", given: { dns: "processes = 2" } },
-])(
+test.each(
+  some([
+    { where: "the node", given: {} },
+    { where: "read workers", given: { flags: ["--workers", "2"] } },
+    { where: "DNS processes", given: { dns: "processes = 2" } },
+  ]),
+)(
   "answered by $where: a certificate of a tenant or of another cluster gives its view, else the address does; one that does not count is refused",
   async ({ given }) => {
     await using node = await start(given);
@@ -158,7 +161,9 @@ test.each([
   },
 );
 
-test("where callers without a credential may see nothing, a certificate is a credential, with a tenant or without; a key counts before it; each has an allowance", async () => {
+test("where callers without a credential may see nothing, a certificate is a credential, with a tenant or without; a key counts before it; each has an allowance", {
+  tags: ["night"],
+}, async () => {
   const key = `[[dns.transfer_keys]]\nname = "k.example"\nsecret_file = "${file("key", SECRET.toString("base64"))}"\n`;
   await using node = await start({ more: '[tenants]\nanonymous = "none"\n[limits]\nreads_per_minute = 20', dns: key });
   expect([await seen(node), await seen(node, { leaf: authority.issue("other.example") })]).toEqual([
@@ -183,7 +188,9 @@ test("where callers without a credential may see nothing, a certificate is a cre
   eager.destroy();
 });
 
-test("at a resolver, what the upstream tells of an alias is told to whom it may be shown, whoever asked first", async () => {
+test("at a resolver, what the upstream tells of an alias is told to whom it may be shown, whoever asked first", {
+  tags: ["night"],
+}, async () => {
   const policy = file("json", POLICY);
   const config = file("toml", "[tenants]\nmode = false\n");
   await using upstream = await startNodeProcess(["--ephemeral", "--policy", policy, "--config", config]);

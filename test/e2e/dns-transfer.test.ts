@@ -203,7 +203,7 @@ test("over TLS a zone is sent by TLS 1.3 to who chose the protocol `dot`, padded
   }).toEqual({ right: [0, 0, true], noProtocol: [0, 5, false], oldVersion: [0, 5, false], question: [0, 0, true] });
 });
 
-test("a resolver sends no zone", async () => {
+test("a resolver sends no zone", { tags: ["night"] }, async () => {
   await using node = await start();
   const key = file("key", SECRETS.all);
   const config = file("toml", `[[dns.transfer_keys]]\nname = "all.example"\nsecret_file = "${key}"`);

@@ -4,6 +4,7 @@ import { once } from "node:events";
 import { expect, test } from "vitest";
 import { isDigThere } from "../fakes/dig.ts";
 import { type QuerySpec, queryBytes, responseText } from "../fakes/dns-text.ts";
+import { some } from "../fakes/effort.ts";
 import { filesAbout } from "../fakes/given-files.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
 import { newZoneKey, toldByGateway, toldByName } from "../fakes/zone-keys.ts";
@@ -76,7 +77,7 @@ async function start(more = "", flags: readonly string[] = []): Promise<NodeProc
   return node;
 }
 
-test.each([{ workers: "0" }, { workers: "2" }])(
+test.each(some([{ workers: "0" }, { workers: "2" }]))(
   "each source sees what its view sees, and ResolveName knows the keys of the zone, with $workers read workers",
   async ({ workers }) => {
     await using node = await start(`[dns]\ndnssec_key_file = "${file("pem", newZoneKey())}"`, ["--workers", workers]);
@@ -114,7 +115,9 @@ test("what a view does not see is answered as what is not there: the same rcode,
   expect(rcodeOf(await ask(node, RED, "web.svc.red"))).toBe("NOERROR");
 });
 
-test("where callers without a credential may do nothing, a source without a view is refused, whether the name exists or not", async () => {
+test("where callers without a credential may do nothing, a source without a view is refused, whether the name exists or not", {
+  tags: ["night"],
+}, async () => {
   await using node = await start();
   await using closed = await start('[tenants]\nanonymous = "none"');
   expect(rcodeOf(await ask(node, STRANGER, "web.svc.all"))).toBe("NOERROR");

@@ -32,7 +32,9 @@ const web = (instanceId: string, tags: readonly string[] = []) => ({
 });
 const instances = (entries: readonly Entry[]): string[] => entries.map(({ key }) => key?.instanceId ?? "").toSorted();
 
-test("kill -9 twice during 50,000 registrations: all that was acknowledged comes back, and nothing that was never sent", async () => {
+test("kill -9 twice during 50,000 registrations: all that was acknowledged comes back, and nothing that was never sent", {
+  tags: ["night"],
+}, async () => {
   const data = folder();
   const storm = new WriteStorm({ writers: 6, batch: 50, total: 50_000 });
   for (const killAt of [12_000, 31_000, Number.POSITIVE_INFINITY]) {
@@ -49,7 +51,9 @@ test("kill -9 twice during 50,000 registrations: all that was acknowledged comes
   expect(storm.unknownCount).toBeGreaterThan(0);
 });
 
-test("after kill -9 a lease has its ttl once more, a static lease stays, and what was unregistered stays gone", async () => {
+test("after kill -9 a lease has its ttl once more, a static lease stays, and what was unregistered stays gone", {
+  tags: ["night"],
+}, async () => {
   const data = folder();
   const ttlMs = 6000;
   const leases = await (async () => {
@@ -202,7 +206,7 @@ test("a second node on the same data directory is refused, and the first goes on
   await withClient(node, async (client) => client.call(register, { entries: [web("one")], staticLease: true }));
 });
 
-test("another node id on a data directory is refused, with both ids", async () => {
+test("another node id on a data directory is refused, with both ids", { tags: ["night"] }, async () => {
   const data = folder();
   await (await startNodeProcess(["--data-dir", data, "--node-id", "n1"])).stop();
   const before = directoryBytes(data);
@@ -244,7 +248,9 @@ test("a journal of a newer format, or damaged, is refused with exit code 1 and l
   await withClient(node, async (client) => expect(await allEntries(client, "svc")).toHaveLength(200));
 });
 
-test("after kill -9 a directory whose log is gone is refused, and served as it is, by a new origin, with the flag it names", async () => {
+test("after kill -9 a directory whose log is gone is refused, and served as it is, by a new origin, with the flag it names", {
+  tags: ["night"],
+}, async () => {
   const data = folder();
   const first = await startNodeProcess(["--data-dir", data]);
   await withClient(first, async (client) => client.call(register, { entries: [web("kept")], staticLease: true }));
@@ -261,7 +267,9 @@ test("after kill -9 a directory whose log is gone is refused, and served as it i
   await withClient(third, async (client) => expect(instances(await allEntries(client, "svc"))).toEqual(["kept"]));
 });
 
-test("after kill -9 an audit whose log is gone is read as far as it goes, and audit verify says that its end is lost", async () => {
+test("after kill -9 an audit whose log is gone is read as far as it goes, and audit verify says that its end is lost", {
+  tags: ["night"],
+}, async () => {
   const data = folder();
   const first = await startNodeProcess(["--data-dir", data]);
   await withClient(first, async (client) => client.call(register, { entries: [web("lost")], staticLease: true }));
@@ -274,7 +282,7 @@ test("after kill -9 an audit whose log is gone is read as far as it goes, and au
   expect((await second.run(["audit", "list"])).stdout).toContain("audit_log_lost");
 });
 
-test("a taken port is told with its address and exit code 1, and the data directory is not left locked", async () => {
+test("a taken port is told with its address and exit code 1, and the data directory is not left locked", { tags: ["night"] }, async () => {
   await using node = await startNodeProcess(["--ephemeral"]);
   const data = folder();
   for (const name of ["http", "dns"]) {
@@ -288,7 +296,7 @@ test("a taken port is told with its address and exit code 1, and the data direct
   }
 });
 
-test("a second signal ends a node at once, and the next start has all that was acknowledged", async () => {
+test("a second signal ends a node at once, and the next start has all that was acknowledged", { tags: ["night"] }, async () => {
   const data = folder();
   const first = await startNodeProcess(["--data-dir", data]);
   await withClient(first, async (client) => {

@@ -1,4 +1,7 @@
-/** Eight real nodes that find each other by one of them, or by hubs; and after some have left and died nobody of those is listed anywhere. */
+/**
+ * Eight real nodes that find each other by one of them, or by hubs; and after some have left and died nobody of those is listed anywhere.
+ * @module-tag night
+ */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

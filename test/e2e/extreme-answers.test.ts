@@ -1,6 +1,7 @@
 /**
  * Peers that answer a real node's calls with any field at the ends of what it can hold, or without it: the node is ready when it has heard of an honest
  * one, lives, writes, ends leases and starts again.
+ * @module-tag night
  */
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

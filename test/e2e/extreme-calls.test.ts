@@ -1,4 +1,7 @@
-/** A peer whose probes and tables have numbers at the ends of what their fields can hold: a real node writes, ends leases, restarts and meets others as ever. */
+/**
+ * A peer whose probes and tables have numbers at the ends of what their fields can hold: a real node writes, ends leases, restarts and meets others as ever.
+ * @module-tag night
+ */
 import { mkdtempSync, rmSync } from "node:fs";
 import { type ClientHttp2Session, connect as connectHttp2 } from "node:http2";
 import { tmpdir } from "node:os";

@@ -168,7 +168,9 @@ async function registered(door: GrpcDoor): Promise<ReadonlySet<string>> {
 const entriesOf = (names: readonly string[]) =>
   names.map((name) => ({ key: { kind: "ENTRY_KIND_SERVICE", namespace: WEB, name, instanceId: "1" } }));
 
-test("every number of every frame at its ends, then a write, an unregister, the end of a lease and a restart", async () => {
+test("every number of every frame at its ends, then a write, an unregister, the end of a lease and a restart", {
+  tags: ["night"],
+}, async () => {
   let node = await start();
   let door = new GrpcDoor(node.grpc);
   const all = cases();
@@ -226,7 +228,9 @@ test("every number of every frame at its ends, then a write, an unregister, the 
 /** These tests change a module of the node before it starts: it has to run the sources. */
 const SOURCES = "bin/waymark";
 
-test("a bug that nobody can show to have changed nothing ends the process, and the next start has all that was acknowledged", async () => {
+test("a bug that nobody can show to have changed nothing ends the process, and the next start has all that was acknowledged", {
+  tags: ["night"],
+}, async () => {
   const errors = pathToFileURL(resolve("src/lib/errors.ts")).href;
   const plant = `import { assert } from "${errors}"; process.on("SIGUSR2", () => setTimeout(() => assert(false, "planted")));`;
   const wrapper = ["env", `NODE_OPTIONS=--import=data:text/javascript,${encodeURIComponent(plant)}`];
@@ -280,7 +284,9 @@ test("a bug in a write of which everything is taken back ends only the call; whe
   expect([...(await registered(door))]).toEqual(expect.arrayContaining(["kept", "after"]));
 });
 
-test("a bug while a node ends its entries to leave ends the process: it neither says that it left nor loses what it had", async () => {
+test("a bug while a node ends its entries to leave ends the process: it neither says that it left nor loses what it had", {
+  tags: ["night"],
+}, async () => {
   const [errors, handOver] = ["src/lib/errors.ts", "src/discovery/registrar/hand-over.ts"].map((path) => pathToFileURL(resolve(path)).href);
   const plant =
     `import { assert } from "${errors}"; import { HandOver } from "${handOver}"; ` +

@@ -1,6 +1,7 @@
 /**
  * Hostile HTTP/2 against the fabric listener, from a process of its own: the attacker is cut, a link and the calls of a
  * node beside it go on, memory stays bounded.
+ * @module-tag path
  */
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";

@@ -319,7 +319,9 @@ describe("bad peers", () => {
     for (const call of calls) call.session.destroy();
   });
 
-  test("one that does not read costs one frame, gets all of it when it reads again, and is cut when it never does", async () => {
+  test("one that does not read costs one frame, gets all of it when it reads again, and is cut when it never does", {
+    tags: ["night"],
+  }, async () => {
     const b = await started({ limits: { stuckMs: 8_000 } });
     const raw = rawLink(b.transport.address);
     b.greeting = hello("b");
@@ -343,7 +345,7 @@ describe("bad peers", () => {
     await until("gone", () => b.transport.counts().connections === 0);
   });
 
-  test("when the network between them stops, both sides notice", async () => {
+  test("when the network between them stops, both sides notice", { tags: ["night"] }, async () => {
     const limits = { keepaliveTimeMs: 200, keepaliveTimeoutMs: 5_000 };
     const [a, b] = [await started({ limits }), await started({ limits })];
     const middle: Socket[] = [];
@@ -375,7 +377,7 @@ describe("bad peers", () => {
     proxy.close();
   });
 
-  test("500 connections at once, most of them to do nothing, keep nobody from linking", async () => {
+  test("500 connections at once, most of them to do nothing, keep nobody from linking", { tags: ["night"] }, async () => {
     const b = await started({ limits: { maxConnections: 600 } });
     const sockets = Array.from({ length: 500 }, (_, i) => {
       const socket = connectTcp(b.transport.port, "127.0.0.1");

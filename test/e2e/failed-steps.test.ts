@@ -47,7 +47,7 @@ test("each step of a start fails once, and nothing is open afterwards", async ()
   await (await start(() => {})).stop();
 });
 
-test("a node that is told to stop while any of its parts opens begins none of them, the last one too", async () => {
+test("a node that is told to stop while any of its parts opens begins none of them, the last one too", { tags: ["night"] }, async () => {
   const before = opened();
   const steps: string[] = [];
   await (await start((step) => void steps.push(step))).stop();

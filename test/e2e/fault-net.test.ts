@@ -59,7 +59,7 @@ test("in fair weather everything passes, in order, and an end is an end on both 
   await until("the other side too", () => sockets.every((socket) => socket.destroyed));
 });
 
-test("delay and loss make it late, never another", async () => {
+test("delay and loss make it late, never another", { tags: ["night"] }, async () => {
   const { net, port } = await world();
   net.setAll(["a", "b"], { delayMs: 30, jitterMs: 30, lossRatio: 0.5 });
   const caller = call(port);

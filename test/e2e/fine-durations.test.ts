@@ -14,21 +14,25 @@ const TTLS = [
   { given: "8.999999999s", kept: "9s" },
 ] as const;
 
-test.each(["a disk", "no disk"])("a ttl of any number of nanoseconds is kept up to the next millisecond, with %s", async (disk) => {
-  const flags = disk === "no disk" ? ["--ephemeral"] : ["--data-dir", mkdtempSync(join(tmpdir(), "waymark-durations-"))];
-  await using node = await startNodeProcess(flags);
-  using grpc = new GrpcDoor(node.grpc);
-  const http = node.listeners["http"] ?? "";
-  for (const [i, { given, kept }] of TTLS.entries()) {
-    const register = (instanceId: string) => ({ entries: [goodEntry({}, { instanceId })], ttl: given });
-    const { code, response } = await grpc.ask("register", register(`g${i}`));
-    expect([code, response["ttl"]]).toEqual(["OK", kept]);
-    const renewed = await grpc.ask("renew", { leaseIds: [textOf(response["leaseId"])] });
-    expect([renewed.code, renewed.response["ttl"]]).toEqual(["OK", kept]);
-    const overHttp = await askHttp(http, "register", register(`h${i}`));
-    expect([overHttp.code, overHttp.response["ttl"]]).toEqual(["OK", kept]);
-    expect((await grpc.ask("register", { entries: [goodEntry({}, { instanceId: `s${i}` })], staticLease: true })).code).toBe("OK");
-    expect((await grpc.ask("catalogQuery", { maxStaleness: given })).code).toBe("OK");
-  }
-  expect((await fetch(`http://${http}/readyz`)).status).toBe(200);
-});
+test.each(["a disk", "no disk"])(
+  "a ttl of any number of nanoseconds is kept up to the next millisecond, with %s",
+  { tags: ["night"] },
+  async (disk) => {
+    const flags = disk === "no disk" ? ["--ephemeral"] : ["--data-dir", mkdtempSync(join(tmpdir(), "waymark-durations-"))];
+    await using node = await startNodeProcess(flags);
+    using grpc = new GrpcDoor(node.grpc);
+    const http = node.listeners["http"] ?? "";
+    for (const [i, { given, kept }] of TTLS.entries()) {
+      const register = (instanceId: string) => ({ entries: [goodEntry({}, { instanceId })], ttl: given });
+      const { code, response } = await grpc.ask("register", register(`g${i}`));
+      expect([code, response["ttl"]]).toEqual(["OK", kept]);
+      const renewed = await grpc.ask("renew", { leaseIds: [textOf(response["leaseId"])] });
+      expect([renewed.code, renewed.response["ttl"]]).toEqual(["OK", kept]);
+      const overHttp = await askHttp(http, "register", register(`h${i}`));
+      expect([overHttp.code, overHttp.response["ttl"]]).toEqual(["OK", kept]);
+      expect((await grpc.ask("register", { entries: [goodEntry({}, { instanceId: `s${i}` })], staticLease: true })).code).toBe("OK");
+      expect((await grpc.ask("catalogQuery", { maxStaleness: given })).code).toBe("OK");
+    }
+    expect((await fetch(`http://${http}/readyz`)).status).toBe(200);
+  },
+);

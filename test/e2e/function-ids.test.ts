@@ -38,7 +38,7 @@ test("an id that another name has is refused, also of many that ask at once", as
   expect(answers.filter(({ code }) => code === "OK")).toHaveLength(1);
 });
 
-test("where two nodes took one id for two names, both refuse all but the first name in order", async () => {
+test("where two nodes took one id for two names, both refuse all but the first name in order", { tags: ["night"] }, async () => {
   const folder = mkdtempSync(join(tmpdir(), "waymark-function-ids-"));
   try {
     await using one = await startNodeProcess(["--ephemeral", "--node-id", "one"]);

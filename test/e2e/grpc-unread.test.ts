@@ -1,4 +1,7 @@
-/** Clients of the gRPC listener that do not read their answers: what all their connections hold is bounded in bytes. */
+/**
+ * Clients of the gRPC listener that do not read their answers: what all their connections hold is bounded in bytes.
+ * @module-tag path
+ */
 import { once } from "node:events";
 import { type ClientHttp2Stream, connect, type IncomingHttpHeaders } from "node:http2";
 import { connect as connectTcp } from "node:net";

@@ -1,4 +1,7 @@
-/** Clients that send many calls with long bodies at once, to a node that is busy with them all: each call is answered. */
+/**
+ * Clients that send many calls with long bodies at once, to a node that is busy with them all: each call is answered.
+ * @module-tag path
+ */
 import { type ClientHttp2Session, connect } from "node:http2";
 import { afterEach, expect, test } from "vitest";
 import { QUERY, u32 } from "./h2-frames.ts";

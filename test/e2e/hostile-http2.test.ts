@@ -1,6 +1,7 @@
 /**
  * Hostile HTTP/2 against the gRPC listener: each attack comes from a process of its own, on one connection. It is cut,
  * others hardly notice, memory stays bounded, and the process lives.
+ * @module-tag path
  */
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { ATTACKS } from "./h2-attacks.ts";

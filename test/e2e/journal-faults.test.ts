@@ -1,3 +1,7 @@
+/**
+ * The journal of a process that is killed, and of one whose disk is slow, full or faulty: what was acknowledged is there afterwards.
+ * @module-tag path
+ */
 import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { rmSync, writeFileSync } from "node:fs";
@@ -85,7 +89,7 @@ test.runIf(hasStrace).each([
   expect(await storedSeqs(directory.path)).toEqual([...before, ...acked(lines)]);
 });
 
-test.runIf(hasStrace)("with fsync taking a second the writer waits and the event loop does not", () => {
+test.runIf(hasStrace)("with fsync taking a second the writer waits and the event loop does not", { tags: ["night"] }, () => {
   using directory = temporaryDirectory();
   run(directory.path, { batches: 1, rows: 1, inject: [] });
   const work = () => run(directory.path, { batches: 3, rows: 10, inject: ["fsync,fdatasync:delay_enter=1000000"] });

@@ -1,4 +1,7 @@
-/** A cluster whose nodes are all killed twice, sooner than they write down which starts of each other they know: each is one node. */
+/**
+ * A cluster whose nodes are all killed twice, sooner than they write down which starts of each other they know: each is one node.
+ * @module-tag night
+ */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

@@ -1,4 +1,7 @@
-/** A renewal is heard in time and its answer comes late: what the client has left counts from when it asked, not from when it was told. */
+/**
+ * A renewal is heard in time and its answer comes late: what the client has left counts from when it asked, not from when it was told.
+ * @module-tag night
+ */
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer } from "node:net";
 import { expect, test } from "vitest";

@@ -1,4 +1,7 @@
-/** Calls that time out while their node is paused: their clients reset them, and the connection stays open with its other calls. Floods of resets close it. */
+/**
+ * Calls that time out while their node is paused: their clients reset them, and the connection stays open with its other calls. Floods of resets close it.
+ * @module-tag path
+ */
 import { type ClientHttp2Session, connect } from "node:http2";
 import { Client, credentials, Metadata } from "@grpc/grpc-js";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";

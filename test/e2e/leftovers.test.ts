@@ -1,4 +1,7 @@
-/** What opened and closed watches, registrations, clients and channels leave behind: `test/nightly/client.test.ts` opens 10,000 of them. */
+/**
+ * What opened and closed watches, registrations, clients and channels leave behind: `test/nightly/client.test.ts` opens 10,000 of them.
+ * @module-tag night
+ */
 import { expect, test } from "vitest";
 import { faultsOf, leftoversOf } from "../fakes/leftovers.ts";
 

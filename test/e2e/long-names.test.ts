@@ -18,7 +18,9 @@ const namespace = Array.from({ length: 4 }, (_, i) => `${i}`.repeat(59)).join(".
 const [name, tag] = ["n".repeat(1000), "t".repeat(1000)];
 const keyOf = (instanceId: string) => ({ kind: "ENTRY_KIND_SERVICE", namespace, name, instanceId });
 
-test("a node with narrow limits finds, pages, resolves and unregisters what one with wide limits registered", async () => {
+test("a node with narrow limits finds, pages, resolves and unregisters what one with wide limits registered", {
+  tags: ["night"],
+}, async () => {
   await using wide = await startNodeProcess(["--ephemeral", "--node-id", "wide", "--config", config]);
   await using narrow = await startNodeProcess(["--ephemeral", "--node-id", "narrow", "--join", wide.listeners["fabric"] ?? ""]);
   using wideDoor = new GrpcDoor(wide.grpc);
@@ -55,7 +57,7 @@ test("a node with narrow limits finds, pages, resolves and unregisters what one 
   expect(await door.ask("register", { entries: [{ key: keyOf("1") }] })).toMatchObject({ code: "INVALID_ARGUMENT" });
 });
 
-test("what a node with wide limits holds, its other doors and the command line take too", async () => {
+test("what a node with wide limits holds, its other doors and the command line take too", { tags: ["night"] }, async () => {
   await using wide = await startNodeProcess(["--ephemeral", "--config", config]);
   using door = new GrpcDoor(wide.grpc);
   const entry = { key: keyOf("1"), tags: [tag], targets: [{ host: "10.0.0.1", port: 80, protocol: "http" }] };

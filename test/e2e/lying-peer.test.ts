@@ -152,7 +152,7 @@ function* strangeOrigins(): Generator<LinkFrame, undefined> {
   for (let i = 0; i < 20_000; i++) yield records(`phantom${i}`, 1);
 }
 
-test("10⁶ origins in vectors and 20,000 in frames: bounded, and a newcomer's are taken all the same", async () => {
+test("10⁶ origins in vectors and 20,000 in frames: bounded, and a newcomer's are taken all the same", { tags: ["night"] }, async () => {
   const evil = await liar();
   const rssBefore = await metric("process_resident_memory_bytes");
   evil.say(LINK, vector([], false));

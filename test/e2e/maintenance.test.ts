@@ -134,7 +134,7 @@ test("an order at one node for an entry of another: seen everywhere, through a r
   }
 });
 
-test("a node hands its static entries over with their orders", async () => {
+test("a node hands its static entries over with their orders", { tags: ["night"] }, async () => {
   await using a = await start("over-a");
   await using b = await start("over-b", [a], ["--on-stop", "leave"]);
   using atA = new GrpcDoor(a.grpc);
@@ -148,19 +148,23 @@ test("a node hands its static entries over with their orders", async () => {
   await shows([atA], ["1@over-a HEALTHY"]);
 });
 
-describe.skipIf(!isThere)(`the first version${isThere ? "" : " (skipped: needs the history of the repository)"}`, () => {
-  test("a node of an earlier version shows the maintenance and passes it on; an order to it is refused, and says why", async () => {
-    await using old = await start("old", [], [], first?.program);
-    await using b = await start("mixed-b", [old]);
-    await using c = await start("mixed-c", [old]);
-    using atOld = new GrpcDoor(old.grpc);
-    using atB = new GrpcDoor(b.grpc);
-    using atC = new GrpcDoor(c.grpc);
-    await register(atOld, "1");
-    await register(atB, "2");
-    await shows([atB, atC], ["1@old HEALTHY", "2@mixed-b HEALTHY"]);
-    const { response } = await set(atC, { keys: [keyOf("1"), keyOf("2")], on: true, reason: "new disks" });
-    expect(response).toMatchObject({ changed: "1", refused: "1", refusals: [{ key: keyOf("1"), reason: "REASON_UNIMPLEMENTED" }] });
-    await shows([atOld, atB, atC], ["1@old HEALTHY", "2@mixed-b MAINTENANCE new disks"]);
-  });
-});
+describe.skipIf(!isThere)(
+  `the first version${isThere ? "" : " (skipped: needs the history of the repository)"}`,
+  { tags: ["night"] },
+  () => {
+    test("a node of an earlier version shows the maintenance and passes it on; an order to it is refused, and says why", async () => {
+      await using old = await start("old", [], [], first?.program);
+      await using b = await start("mixed-b", [old]);
+      await using c = await start("mixed-c", [old]);
+      using atOld = new GrpcDoor(old.grpc);
+      using atB = new GrpcDoor(b.grpc);
+      using atC = new GrpcDoor(c.grpc);
+      await register(atOld, "1");
+      await register(atB, "2");
+      await shows([atB, atC], ["1@old HEALTHY", "2@mixed-b HEALTHY"]);
+      const { response } = await set(atC, { keys: [keyOf("1"), keyOf("2")], on: true, reason: "new disks" });
+      expect(response).toMatchObject({ changed: "1", refused: "1", refusals: [{ key: keyOf("1"), reason: "REASON_UNIMPLEMENTED" }] });
+      await shows([atOld, atB, atC], ["1@old HEALTHY", "2@mixed-b MAINTENANCE new disks"]);
+    });
+  },
+);

@@ -80,7 +80,9 @@ test("mesh peers list, watch and explain, and discovery lag, of three nodes of w
     await expect.poll(metrics).toMatch(line);
 });
 
-test("a node bound to 0.0.0.0 tells others an address they can reach it at; --advertise-host is told instead", async () => {
+test("a node bound to 0.0.0.0 tells others an address they can reach it at; --advertise-host is told instead", {
+  tags: ["night"],
+}, async () => {
   const token = join(HOME, "token");
   writeFileSync(token, "a-token-for-open-nodes\n");
   const open = join(HOME, "open.json");

@@ -1,4 +1,7 @@
-/** Nodes of two clusters: one of them was away while the other was started more than once, from its disk. */
+/**
+ * Nodes of two clusters: one of them was away while the other was started more than once, from its disk.
+ * @module-tag night
+ */
 import { once } from "node:events";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";

@@ -1,4 +1,7 @@
-/** The first version beside this one: its directories are opened, and a cluster of both replicates both ways. */
+/**
+ * The first version beside this one: its directories are opened, and a cluster of both replicates both ways.
+ * @module-tag night
+ */
 import { cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

@@ -1,4 +1,7 @@
-/** A key that moves within its cluster, seen from another cluster of real nodes. */
+/**
+ * A key that moves within its cluster, seen from another cluster of real nodes.
+ * @module-tag night
+ */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

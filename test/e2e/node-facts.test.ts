@@ -23,7 +23,7 @@ function config(name: string, node: object): readonly string[] {
 
 const clientOf = (node: NodeProcess) => createClient(DiscoveryService, createGrpcTransport({ baseUrl: `http://${node.grpc}` }));
 
-test("each gateway names those of its cluster as name servers, and no longer those that have stopped", async () => {
+test("each gateway names those of its cluster as name servers, and no longer those that have stopped", { tags: ["night"] }, async () => {
   await using one = await startNodeProcess(config("one", {}));
   const resolver = new Resolver();
   resolver.setServers([one.listeners["dns"] ?? ""]);

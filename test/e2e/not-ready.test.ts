@@ -42,7 +42,9 @@ class Silent implements AsyncDisposable {
   }
 }
 
-test("while no seed answers: 503 with why, queries with an age, no END for a watch; after join_timeout it serves alone", async () => {
+test("while no seed answers: 503 with why, queries with an age, no END for a watch; after join_timeout it serves alone", {
+  tags: ["night"],
+}, async () => {
   await using seed = new Silent();
   const config = join(HOME, "node.json");
   writeFileSync(config, JSON.stringify({ fabric: { join_timeout: "17s" } }));

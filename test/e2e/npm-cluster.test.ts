@@ -57,7 +57,9 @@ class Cluster {
   }
 }
 
-test("as many nodes as asked for are one cluster, the commands it suggests work, and Ctrl-C ends all of them", async () => {
+test("as many nodes as asked for are one cluster, the commands it suggests work, and Ctrl-C ends all of them", {
+  tags: ["night"],
+}, async () => {
   const cluster = new Cluster("--nodes", "3", "--data", home);
   const nodes = await cluster.nodes();
   expect(nodes.map(({ name }) => name)).toEqual(["n1", "n2", "n3"]);

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { TestAuthority } from "../fakes/certificates.ts";
+import { some } from "../fakes/effort.ts";
 import { CommandProcess, type NodeProcess, onFreePorts, startNodeProcess, waymarkProcess } from "../fakes/node-process.ts";
 import { readyz as endpointAccess, UnreadyNode } from "../fakes/unready-node.ts";
 import { until } from "../fakes/until.ts";
@@ -57,7 +58,7 @@ const PROTECTED = [
   { name: "tls.cert_file", settings: { tls: { cert_file: CERTIFICATE.certFile, key_file: CERTIFICATE.keyFile } } },
 ];
 
-test.each(PROTECTED)(
+test.each(some(PROTECTED))(
   "$name beside an open fabric: a node that is to have peers does not start and says what to set; one that is not stands alone and says so",
   async ({ name, settings }) => {
     for (const fabric of [{ seeds: [NOBODY] }, { enabled: true }]) {
@@ -77,7 +78,9 @@ test.each(PROTECTED)(
   },
 );
 
-test("an open fabric with another node in it takes no policy, and one that takes a policy takes no other node any more", async () => {
+test("an open fabric with another node in it takes no policy, and one that takes a policy takes no other node any more", {
+  tags: ["night"],
+}, async () => {
   const open = config({});
   await using a = await startNodeProcess([...at("a"), ...open]);
   const joining = await startNodeProcess([...at("b"), ...open, "--join", a.listeners["fabric"] ?? ""]);
@@ -106,7 +109,9 @@ test("an open fabric with another node in it takes no policy, and one that takes
   expect((await lone.run(["namespace", "policy", "apply", POLICY])).exit).toBe(0);
 });
 
-test("the nodes of an open cluster with a stored policy do not start until they have a token, and then go on with it", async () => {
+test("the nodes of an open cluster with a stored policy do not start until they have a token, and then go on with it", {
+  tags: ["night"],
+}, async () => {
   const [token, open] = [config({ fabric: { cluster_token_file: TOKEN } }), config({})];
   const pair = async (flags: readonly string[]) => {
     const u1 = await startNodeProcess([...at("u1"), ...flags, "--on-stop", "keep"]);

@@ -92,7 +92,7 @@ test("that what a node of ours wrote is lost, up to numbers that it never gave o
   expect((await asHeld()).generation).toBe(generation);
 });
 
-test("that it has more nodes than a table holds: a newcomer of ours is a member all the same", async () => {
+test("that it has more nodes than a table holds: a newcomer of ours is a member all the same", { tags: ["night"] }, async () => {
   const held = await asHeld();
   const members = Array.from({ length: 10_000 }, (_, i) => ({ ...held, ...FROM, nodeId: `made-up-${i}`, address: `127.0.0.1:${i + 1}` }));
   for (const node of [a, b]) {

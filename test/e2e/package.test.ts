@@ -156,7 +156,7 @@ function lastReport(lines: readonly string[]) {
   return { found: Number(match?.[1] ?? 0), failed: Number(match?.[2] ?? 0), freshness: match?.[3] ?? "" };
 }
 
-test("the example program looks up while its server is killed and comes back, without a failed lookup", async () => {
+test("the example program looks up while its server is killed and comes back, without a failed lookup", { tags: ["night"] }, async () => {
   const folder = await projectWithPackage();
   const program = join(folder, "lookups.ts");
   cpSync(join(ROOT, "docs/examples/client/lookups.ts"), program);
@@ -184,7 +184,9 @@ test("the example program looks up while its server is killed and comes back, wi
   }
 });
 
-test("the example that kills all its servers under traffic ends well: no lookup fails, and nothing comes back by a snapshot", async () => {
+test("the example that kills all its servers under traffic ends well: no lookup fails, and nothing comes back by a snapshot", {
+  tags: ["night"],
+}, async () => {
   const folder = await projectWithPackage();
   const program = join(folder, "outage.ts");
   cpSync(join(ROOT, "docs/examples/client/outage.ts"), program);
@@ -241,7 +243,9 @@ test("the package brings its protos for other languages, and its pages link to w
   expect(links.filter(({ page, link }) => !existsSync(join(home, dirname(page), link)))).toEqual([]);
 });
 
-test("an install by the lockfile, as the guide and the Dockerfile have it, runs without tools and without install scripts", async () => {
+test("an install by the lockfile, as the guide and the Dockerfile have it, runs without tools and without install scripts", {
+  tags: ["night"],
+}, async () => {
   const archive = join(await projectWithPackage(), readdirSync(await projectWithPackage()).find((name) => name.endsWith(".tgz")) ?? "");
   const home = temporary();
   await mustRun("tar", ["-xzf", archive, "-C", home, "--strip-components=1"]);
@@ -310,7 +314,9 @@ interface Sbom {
   }[];
 }
 
-test("the bill of materials of a release names every library that production installs, with its hash, and no tool", async () => {
+test("the bill of materials of a release names every library that production installs, with its hash, and no tool", {
+  tags: ["night"],
+}, async () => {
   const folder = temporary();
   await mustRun("node", ["scripts/sbom.ts", folder]);
   const [file = ""] = readdirSync(folder);

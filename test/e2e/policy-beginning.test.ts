@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
+import { some } from "../fakes/effort.ts";
 import { startNodeProcess } from "../fakes/node-process.ts";
 import { UnreadyNode } from "../fakes/unready-node.ts";
 import { until } from "../fakes/until.ts";
@@ -35,10 +36,12 @@ async function policyAt(http: string): Promise<Record<string, unknown>> {
   return (await (await fetch(`http://${http}/discovery/policy`)).json()) as Record<string, unknown>;
 }
 
-test.each([
-  { what: "and told by SIGHUP", nodeId: "b1", isRestarted: false },
-  { what: "and read at a restart", nodeId: "b2", isRestarted: true },
-])("a file that is edited $what before its node is let in does not replace the cluster's policy", async ({ nodeId, isRestarted }) => {
+test.each(
+  some([
+    { what: "and told by SIGHUP", nodeId: "b1", isRestarted: false },
+    { what: "and read at a restart", nodeId: "b2", isRestarted: true },
+  ]),
+)("a file that is edited $what before its node is let in does not replace the cluster's policy", async ({ nodeId, isRestarted }) => {
   const seedId = `a-${nodeId}`;
   tokenOf(seedId, "a-token-of-the-cluster");
   tokenOf(nodeId, "a-token-of-another");
@@ -71,7 +74,9 @@ test.each([
   await until("all have the edit", async () => (await policyAt(seed.listeners["http"] ?? ""))["version"] === "open-3");
 });
 
-test("a file that is edited at a new node that serves alone, as its seeds are away, does not replace the policy of the cluster that it meets later", async () => {
+test("a file that is edited at a new node that serves alone, as its seeds are away, does not replace the policy of the cluster that it meets later", {
+  tags: ["night"],
+}, async () => {
   for (const nodeId of ["far", "alone"]) tokenOf(nodeId, "a-token-of-the-cluster");
   const alone = flags("alone", { policy: { file: policyOf("alone", "open-1", true) }, fabric: { ...QUICK, join_timeout: "500ms" } });
   {

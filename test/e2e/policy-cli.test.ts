@@ -98,7 +98,7 @@ test("a file with problems changes nothing, whichever side finds them", async ()
   expect(unknown.stderr).toContain('warning: -:4: rules[0].owners[0]: "nowhere" is no cluster or region known here');
 });
 
-test("a policy and its history outlive the node", async () => {
+test("a policy and its history outlive the node", { tags: ["night"] }, async () => {
   const data = ["--data-dir", folder()];
   {
     await using node = await startNodeProcess(data);
@@ -133,7 +133,7 @@ token_sha256 = "${HASH("token-mia")}"
 roles = ["mesh.read", "owner:svc.market"]
 `;
 
-test("who has no role is told so with exit code 4, and changes are audited with their author", async () => {
+test("who has no role is told so with exit code 4, and changes are audited with their author", { tags: ["night"] }, async () => {
   const config = join(folder(), "node.toml");
   writeFileSync(config, CONFIG);
   await using node = await startNodeProcess(["--ephemeral", "--config", config]);
@@ -152,7 +152,7 @@ test("who has no role is told so with exit code 4, and changes are audited with 
   expect(await status("token-ops")).toBe(200);
 });
 
-test("a tenant cannot write where it may not look, nor find out there what is taken", async () => {
+test("a tenant cannot write where it may not look, nor find out there what is taken", { tags: ["night"] }, async () => {
   const config = join(folder(), "node.toml");
   writeFileSync(config, CONFIG);
   await using node = await startNodeProcess(["--ephemeral", "--config", config]);
@@ -171,7 +171,7 @@ test("a tenant cannot write where it may not look, nor find out there what is ta
   expect(left.items).toHaveLength(1);
 });
 
-test("an owner hands its namespace over in a window and takes it back, and changes nobody else's rules", async () => {
+test("an owner hands its namespace over in a window and takes it back, and changes nobody else's rules", { tags: ["night"] }, async () => {
   const config = join(folder(), "node.toml");
   writeFileSync(config, CONFIG);
   await using node = await startNodeProcess(["--ephemeral", "--config", config]);

@@ -1,4 +1,7 @@
-/** Who applies a policy and then registers what it hides is sure that no other node shows it meanwhile, however large the policy is. */
+/**
+ * Who applies a policy and then registers what it hides is sure that no other node shows it meanwhile, however large the policy is.
+ * @module-tag night
+ */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

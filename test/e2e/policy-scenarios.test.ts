@@ -204,7 +204,9 @@ test("NamespaceStatus says which rule applies, whose it is, and what leaves now"
   expect(JSON.parse(words.stdout)).toMatchObject({ policyVersion: "shop-7", owners: ["local", "eu"] });
 });
 
-test("a cutover opens and closes at its times without traffic, expiry denies, and one command takes it back", async () => {
+test("a cutover opens and closes at its times without traffic, expiry denies, and one command takes it back", {
+  tags: ["night"],
+}, async () => {
   await using node = await startLimitedNode("");
   await apply(node, []); // The first takes longest.
   const startMs = Date.now() + 3000;
@@ -283,7 +285,9 @@ const seen = async (node: NodeProcess): Promise<number> => {
   return (JSON.parse(stdout) as { items: readonly unknown[] }).items.length;
 };
 
-test("a policy that cannot be read: the last known good is in force and said so, and with none everything is denied", async () => {
+test("a policy that cannot be read: the last known good is in force and said so, and with none everything is denied", {
+  tags: ["night"],
+}, async () => {
   const data = folder();
   const flags = ["--data-dir", data];
   {
@@ -321,7 +325,7 @@ test("over its limit a tenant gets 429 with Retry-After, and the audit says so",
   });
 });
 
-test("an audit log that somebody changed is found, in the file and in the store", async () => {
+test("an audit log that somebody changed is found, in the file and in the store", { tags: ["night"] }, async () => {
   const data = folder();
   const file = join(data, "audit.jsonl");
   const config = join(data, "node.toml");

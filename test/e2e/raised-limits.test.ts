@@ -1,4 +1,7 @@
-/** A node with raised limits takes by `apply` what it takes by `Register`. */
+/**
+ * A node with raised limits takes by `apply` what it takes by `Register`.
+ * @module-tag night
+ */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

@@ -151,6 +151,7 @@ async function openSessions(node: TestNode): Promise<readonly ClientHttp2Session
 
 test.each([1, 2])(
   "of %i workers one ends again and again: its connections end, and another one takes its place with all that there is",
+  { tags: ["night"] },
   async (count) => {
     await using node = await start(count);
     const endings = [(thread: Worker) => void thread.terminate(), breakDown, breakDown];
@@ -198,7 +199,7 @@ test("two workers that end at once both come back at the first try", async () =>
   }
 });
 
-test("watches that end with their worker make room for others", async () => {
+test("watches that end with their worker make room for others", { tags: ["night"] }, async () => {
   await using node = await start(2, { "limits.watches": "2" });
   for (let round = 1; round <= 2; round++) {
     const watches = [new GrpcWatch(node.grpc), new GrpcWatch(node.grpc)];
@@ -210,7 +211,7 @@ test("watches that end with their worker make room for others", async () => {
   }
 });
 
-test("a worker that hangs is ended after ten seconds, and what waited for it goes on", async () => {
+test("a worker that hangs is ended after ten seconds, and what waited for it goes on", { tags: ["night"] }, async () => {
   await using node = await start(2);
   const sessions = await openSessions(node);
   const thread = threadOf(1);
@@ -254,7 +255,7 @@ function timers(): number {
   return process.getActiveResourcesInfo().filter((kind) => kind === "Timeout").length;
 }
 
-test("a stop leaves no timer behind, although a worker has ended just before", async () => {
+test("a stop leaves no timer behind, although a worker has ended just before", { tags: ["night"] }, async () => {
   const before = timers();
   const node = await start(2);
   await threadOf(1).terminate();
@@ -262,7 +263,7 @@ test("a stop leaves no timer behind, although a worker has ended just before", a
   await expect.poll(timers, { timeout: 300, message: "timers after a stop" }).toBeLessThanOrEqual(before);
 });
 
-test("a port that somebody took while no worker was there is said, and tried again", async () => {
+test("a port that somebody took while no worker was there is said, and tried again", { tags: ["night"] }, async () => {
   await using node = await start(1);
   const port = Number(node.grpc.split(":").at(-1));
   const thread = threadOf(1);
@@ -279,7 +280,7 @@ test("a port that somebody took while no worker was there is said, and tried aga
   expect(await names(node)).toEqual([]);
 });
 
-test("a stop with a worker that hangs has time for all that closes after it", async () => {
+test("a stop with a worker that hangs has time for all that closes after it", { tags: ["night"] }, async () => {
   const node = await start(2, { "node.stop_timeout": "1s" });
   hang(threadOf(2));
   const begun = performance.now();

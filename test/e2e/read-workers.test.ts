@@ -71,7 +71,7 @@ test("a watch goes on at any worker, from the short cursor that another gave out
   }
 });
 
-test("a policy is in force at every worker when it is applied", async () => {
+test("a policy is in force at every worker when it is applied", { tags: ["night"] }, async () => {
   await using node = await startNodeProcess(["--ephemeral", ...WORKERS]);
   const doors = doorsOf(node);
   await doors[0]?.ask("register", { entries: [entry("hidden")], staticLease: true });
@@ -105,7 +105,9 @@ test("one scrape has the sum of all threads, at whichever worker it arrives", as
   for (const door of doors) door[Symbol.dispose]();
 });
 
-test("what a node says of its journal and of its readiness is true at this moment, at whichever worker one asks", async () => {
+test("what a node says of its journal and of its readiness is true at this moment, at whichever worker one asks", {
+  tags: ["night"],
+}, async () => {
   await using node = await startNodeProcess(["--ephemeral", ...WORKERS]);
   const http = node.listeners["http"] ?? "";
   const ask = async (path: string) => (await fetch(`http://${http}${path}`, { headers: { connection: "close" } })).json();
@@ -122,7 +124,7 @@ test("what a node says of its journal and of its readiness is true at this momen
   expect(response["listeners"]).toEqual(node.listeners);
 });
 
-test("a node that has nobody beside it is never old, also when it stood still", async () => {
+test("a node that has nobody beside it is never old, also when it stood still", { tags: ["night"] }, async () => {
   await using node = await startNodeProcess(["--ephemeral", ...WORKERS]);
   const doors = doorsOf(node);
   await doors[0]?.ask("register", { entries: [entry("one")], staticLease: true });
@@ -138,7 +140,7 @@ test("a node that has nobody beside it is never old, also when it stood still", 
   for (const door of doors) door[Symbol.dispose]();
 });
 
-test("the ports of a node with workers are taken for every other node, with workers or without", async () => {
+test("the ports of a node with workers are taken for every other node, with workers or without", { tags: ["night"] }, async () => {
   await using node = await startNodeProcess(["--ephemeral", ...WORKERS]);
   const port = node.grpc.split(":").at(-1) ?? "";
   for (const workers of ["0", "2"]) {
@@ -191,7 +193,7 @@ test.skipIf(!isDigThere())("DNS is answered by every worker", async () => {
   for (let i = 0; i < 8; i++) expect(await dig(node.listeners["dns"] ?? "", "web.svc.shop.waymark", "SRV")).toContain("NOERROR");
 });
 
-test("a burst over connections to all workers is held to the limit of one node", async () => {
+test("a burst over connections to all workers is held to the limit of one node", { tags: ["night"] }, async () => {
   await using node = await startNodeProcess(["--ephemeral", ...WORKERS], ["env", "WAYMARK_LIMITS__READS_PER_MINUTE=300"]);
   const doors = doorsOf(node);
   const writer = await doors[0]?.ask("register", { entries: [entry("web")], staticLease: true });

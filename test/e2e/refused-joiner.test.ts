@@ -104,7 +104,7 @@ const REFUSALS: readonly {
   { what: "the HTTP listener", by: "open", joiner: {}, listener: "http", why: "no fabric listener" },
 ];
 
-test("who is refused is not ready, names the seed and why, and takes no writes, also after join_timeout", async () => {
+test("who is refused is not ready, names the seed and why, and takes no writes, also after join_timeout", { tags: ["night"] }, async () => {
   await using parts = new AsyncDisposableStack();
   const names = Object.keys(SEEDS) as (keyof typeof SEEDS)[];
   const seeds: NodeProcess[] = [];

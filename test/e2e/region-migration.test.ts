@@ -1,4 +1,7 @@
-/** The five stages of the guide of regions, from one catalog to regions: each is done, seen, taken back and done again, by the files and commands of the page. */
+/**
+ * The five stages of the guide of regions, from one catalog to regions: each is done, seen, taken back and done again, by the files and commands of the page.
+ * @module-tag night
+ */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { resolve } from "node:path";

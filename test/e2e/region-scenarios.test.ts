@@ -1,4 +1,7 @@
-/** Scenarios of regions with real nodes: delegation, cutover and rollback, churn, and a region that is cut off. One fleet plays all of them. */
+/**
+ * Scenarios of regions with real nodes: delegation, cutover and rollback, churn, and a region that is cut off. One fleet plays all of them.
+ * @module-tag night
+ */
 import { randomBytes } from "node:crypto";
 import { createSocket } from "node:dgram";
 import { once } from "node:events";

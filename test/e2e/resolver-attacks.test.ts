@@ -121,7 +121,9 @@ test("a query by names in DNS gives each entry once", async () => {
   expect(items.map(({ key }) => key?.name)).toEqual(["web"]);
 });
 
-test("a caller that may not see a prefix makes the resolver follow nothing by watching it, and cannot count what is there", async () => {
+test("a caller that may not see a prefix makes the resolver follow nothing by watching it, and cannot count what is there", {
+  tags: ["night"],
+}, async () => {
   const entries = async () => Number(/^discovery_cache_entries (\d+)$/m.exec((await scraped("/metrics")).text)?.[1]);
   // A scrape of all made it follow all for some seconds, and part of that may still be on its way. Then there is what it follows, and what was asked for.
   await until("what a scrape made it follow is gone", async () => (await entries()) <= 4);

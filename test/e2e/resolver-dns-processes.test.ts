@@ -1,4 +1,7 @@
-/** A resolver whose DNS is answered by a process of its own, which asks it for what must be fetched. */
+/**
+ * A resolver whose DNS is answered by a process of its own, which asks it for what must be fetched.
+ * @module-tag night
+ */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

@@ -1,4 +1,7 @@
-/** What programs are told of names that a resolver fetched while its only node stands still (SIGSTOP), longer than any of the answers keeps, and after that. */
+/**
+ * What programs are told of names that a resolver fetched while its only node stands still (SIGSTOP), longer than any of the answers keeps, and after that.
+ * @module-tag night
+ */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

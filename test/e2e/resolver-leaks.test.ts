@@ -1,4 +1,7 @@
-/** Callers of a real resolver see what a naive reading of the policy lets them see, by every way of asking, also while the policy changes. */
+/**
+ * Callers of a real resolver see what a naive reading of the policy lets them see, by every way of asking, also while the policy changes.
+ * @module-tag night
+ */
 import { createHash } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -311,7 +311,9 @@ test("with its node gone it goes on serving what it holds, marked stale, and say
   expect(await refusal(createClient(ResolverService, transportAt(edge, "blue")).resolve(young))).toMatch(/^Unavailable too_stale/);
 });
 
-test("after a restart with every server gone it serves its copy on disk to those who may see it, and to nobody else", async () => {
+test("after a restart with every server gone it serves its copy on disk to those who may see it, and to nobody else", {
+  tags: ["night"],
+}, async () => {
   const data = join(HOME, "data");
   const lone = await startNodeProcess(["--ephemeral", "--node-id", "lone", "--config", settings("lone")]);
   await discoveryAt(lone, "admin").register({ entries: [entryOf("svc.market", "web")], staticLease: true });
@@ -355,7 +357,9 @@ test("a resolver that is killed as soon as it has a copy, right after its first 
   expect([items.length, source]).toEqual([1, Source.DISK]);
 });
 
-test("where no policy was ever applied, it answers after a restart as it did before, also about what it does not follow", async () => {
+test("where no policy was ever applied, it answers after a restart as it did before, also about what it does not follow", {
+  tags: ["night"],
+}, async () => {
   await using free = await startNodeProcess(["--ephemeral", "--node-id", "free", "--config", settings("free")]);
   await discoveryAt(free, "admin").register({ entries: [entryOf("svc.market", "web"), entryOf("svc.other", "far")], staticLease: true });
   const flags = ["--mode", "resolver", "--upstream", free.grpc, "--namespaces", "svc.market", "--data-dir", join(HOME, "unruled")];
@@ -389,7 +393,9 @@ test("a resolver behind a resolver holds what that one does, and a change comes 
   expect([far.entries.length, far.source]).toEqual([1, Source.FETCHED]);
 });
 
-test("what it fetched whole again by itself, and what it took from its disk, is in its audit log, as the runbook says", async () => {
+test("what it fetched whole again by itself, and what it took from its disk, is in its audit log, as the runbook says", {
+  tags: ["night"],
+}, async () => {
   const flags = ["--ephemeral", "--node-id", "first"];
   const first = await startNodeProcess(flags);
   const entry = ["--namespace", "svc.market", "--name", "web", "--instance", "1", "--target", "192.0.2.1:80", "--ttl", "1h"];

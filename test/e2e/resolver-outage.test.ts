@@ -1,4 +1,7 @@
-/** Lookups of programs while servers come and go: nodes restart one after the other, and then the resolver dies. */
+/**
+ * Lookups of programs while servers come and go: nodes restart one after the other, and then the resolver dies.
+ * @module-tag night
+ */
 import { createHash } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

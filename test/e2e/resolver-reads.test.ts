@@ -386,7 +386,7 @@ test("a cursor is good at another node, for another list of namespaces, and only
   expect(changesIn(await third.upTo("the snapshot ended", isEnd)).toSorted()).toEqual(["other", "web"]);
 });
 
-test("an entry whose node is away shows so, and then it is gone for that cause", async () => {
+test("an entry whose node is away shows so, and then it is gone for that cause", { tags: ["night"] }, async () => {
   await register(far, entry("svc.away", "lost"));
   using stream = follow(near, ["svc.away"]);
   await stream.upTo("the entry is at the other node", (message) => changesIn([message]).includes("lost"));

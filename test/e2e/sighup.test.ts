@@ -30,7 +30,7 @@ function file(name: string, text: string): string {
   return path;
 }
 
-test.skipIf(!hasStrace)("who reads that the node listens may change its cluster token at once", async () => {
+test.skipIf(!hasStrace)("who reads that the node listens may change its cluster token at once", { tags: ["night"] }, async () => {
   const right = file("right", "a-token-of-the-cluster\n");
   const guarded = file("seed.toml", `[fabric]\ncluster_token_file = "${right}"\n`);
   await using seed = await startNodeProcess(["--ephemeral", "--cluster-id", "c1", "--region", "eu", "--config", guarded]);
@@ -42,24 +42,28 @@ test.skipIf(!hasStrace)("who reads that the node listens may change its cluster 
   expect(await joiner.line(/"event":"ready"/)).toContain('"node_id":"joiner"');
 });
 
-test.skipIf(!hasStrace)("a token file of a caller that is changed while the node opens its store counts once it is open", async () => {
-  const token = file("credential", "tok-old-1Hy\n");
-  await using node = slowNode("opening", `[[tenants.credentials]]\ntenant = "t"\ntoken_file = "${token}"\nroles = ["mesh.read"]\n`);
-  // Credentials are read before the store is opened.
-  await until("it opens its store", () => existsSync(join(HOME, "opening", "journal.db")));
-  file("credential", "tok-new-6Gb\n");
-  node.kill("SIGHUP");
-  const { listeners } = JSON.parse(await node.line(/"event":"ready"/)) as { readonly listeners: Readonly<Record<string, string>> };
-  using client = new AnyClient(listeners["grpc"] ?? "");
-  const codeOf = async (text: string) =>
-    (await client.call(DiscoveryService.method.serverInfo, {}, { authorization: `Bearer ${text}` })).code;
-  expect([await codeOf("tok-old-1Hy"), await codeOf("tok-new-6Gb")]).toEqual(["UNAUTHENTICATED", "OK"]);
-  // One that came early was not the last that is heeded.
-  file("credential", "tok-next-8Kd\n");
-  node.kill("SIGHUP");
-  await until("it takes the token that was changed later", async () => (await codeOf("tok-next-8Kd")) === "OK");
-  expect(await codeOf("tok-new-6Gb")).toBe("UNAUTHENTICATED");
-});
+test.skipIf(!hasStrace)(
+  "a token file of a caller that is changed while the node opens its store counts once it is open",
+  { tags: ["night"] },
+  async () => {
+    const token = file("credential", "tok-old-1Hy\n");
+    await using node = slowNode("opening", `[[tenants.credentials]]\ntenant = "t"\ntoken_file = "${token}"\nroles = ["mesh.read"]\n`);
+    // Credentials are read before the store is opened.
+    await until("it opens its store", () => existsSync(join(HOME, "opening", "journal.db")));
+    file("credential", "tok-new-6Gb\n");
+    node.kill("SIGHUP");
+    const { listeners } = JSON.parse(await node.line(/"event":"ready"/)) as { readonly listeners: Readonly<Record<string, string>> };
+    using client = new AnyClient(listeners["grpc"] ?? "");
+    const codeOf = async (text: string) =>
+      (await client.call(DiscoveryService.method.serverInfo, {}, { authorization: `Bearer ${text}` })).code;
+    expect([await codeOf("tok-old-1Hy"), await codeOf("tok-new-6Gb")]).toEqual(["UNAUTHENTICATED", "OK"]);
+    // One that came early was not the last that is heeded.
+    file("credential", "tok-next-8Kd\n");
+    node.kill("SIGHUP");
+    await until("it takes the token that was changed later", async () => (await codeOf("tok-next-8Kd")) === "OK");
+    expect(await codeOf("tok-new-6Gb")).toBe("UNAUTHENTICATED");
+  },
+);
 
 /** A pipe, and what opens it for writing, which cannot be done before somebody reads. */
 function pipeOf(name: string): { readonly path: string; readonly opened: () => Promise<number> } {

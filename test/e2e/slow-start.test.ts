@@ -30,6 +30,7 @@ async function tombstonesOf(http: string): Promise<string | undefined> {
 
 test.skipIf(!hasStrace)(
   "a start that takes longer than the ttl of tombstones drops none: which origins are lost is known when the fabric is open",
+  { tags: ["night"] },
   async () => {
     await using before = await startNodeProcess(["--config", CONFIG, "--data-dir", DATA]);
     const key = ["--namespace", "svc.market", "--name", "web", "--instance", "web-1"];
@@ -51,21 +52,25 @@ test.skipIf(!hasStrace)(
   },
 );
 
-test.skipIf(!hasStrace)("a node that is told to stop while it starts opens nothing more, and ends cleanly", async () => {
-  const data = join(HOME, "stopped");
-  const policy = join(HOME, "policy.yaml");
-  writeFileSync(policy, "version: first\ndefault_allow: true\nrules: []\n");
-  const argv = ["serve", "-o", "json", "--config", CONFIG, "--data-dir", data, "--policy", policy, "--workers", "1"];
-  await using command = new CommandProcess(argv, "", slowDisk(100));
-  await command.errorLine(/"msg":"audit log opened"/, 30_000);
-  command.kill("SIGTERM");
-  expect(await command.finished()).toMatchObject({ exit: 0, stdout: "" });
-  expect(command.stderr).toContain('"msg":"node stops"');
-  expect(command.stderr).not.toContain('"msg":"node listens"');
-  expect(command.stderr).not.toMatch(/"level":"(?:warn|error)"/);
-  await using again = await startNodeProcess(["--config", CONFIG, "--data-dir", data]);
-  expect(again.nodeId).toBe("a");
-});
+test.skipIf(!hasStrace)(
+  "a node that is told to stop while it starts opens nothing more, and ends cleanly",
+  { tags: ["night"] },
+  async () => {
+    const data = join(HOME, "stopped");
+    const policy = join(HOME, "policy.yaml");
+    writeFileSync(policy, "version: first\ndefault_allow: true\nrules: []\n");
+    const argv = ["serve", "-o", "json", "--config", CONFIG, "--data-dir", data, "--policy", policy, "--workers", "1"];
+    await using command = new CommandProcess(argv, "", slowDisk(100));
+    await command.errorLine(/"msg":"audit log opened"/, 30_000);
+    command.kill("SIGTERM");
+    expect(await command.finished()).toMatchObject({ exit: 0, stdout: "" });
+    expect(command.stderr).toContain('"msg":"node stops"');
+    expect(command.stderr).not.toContain('"msg":"node listens"');
+    expect(command.stderr).not.toMatch(/"level":"(?:warn|error)"/);
+    await using again = await startNodeProcess(["--config", CONFIG, "--data-dir", data]);
+    expect(again.nodeId).toBe("a");
+  },
+);
 
 test("what loading has left is collected before the node is ready, and nothing is collected so while it serves", async () => {
   const program = process.env["PROGRAM_OF_TESTS"];

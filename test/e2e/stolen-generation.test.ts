@@ -97,7 +97,7 @@ test("of a node of a third cluster", async () => {
   expect(await shown(a)).toBe("of-b");
 });
 
-test("of a node of our own cluster that was away when this one started", async () => {
+test("of a node of our own cluster that was away when this one started", { tags: ["night"] }, async () => {
   const first = await start("k", "c1");
   const gone = await start("g", "c1", first);
   await register(gone, "of-g");
@@ -118,7 +118,9 @@ async function heldAt(node: NodeProcess): Promise<ReadonlyMap<string, { readonly
   );
 }
 
-test("a certificate of another cluster that carries the id of a node that is away says nothing of that node: of a third cluster's, and of ours", async () => {
+test("a certificate of another cluster that carries the id of a node that is away says nothing of that node: of a third cluster's, and of ours", {
+  tags: ["night"],
+}, async () => {
   const first = await start("l", "c1");
   const [ours, theirs] = [await start("h", "c1", first), await start("d", "c3", first)];
   await register(ours, "of-h");

@@ -42,7 +42,9 @@ async function allShow(cluster: FaultyCluster, ...wanted: readonly string[]): Pr
   });
 }
 
-test("all seeds gone after the start: the rest goes on, a newcomer joins by any of it, and the seed finds back", async () => {
+test("all seeds gone after the start: the rest goes on, a newcomer joins by any of it, and the seed finds back", {
+  tags: ["night"],
+}, async () => {
   await using cluster = await FaultyCluster.open({ count: 4, seed: "seeds" });
   const bySeed = { flags: ["--join", cluster.gateOf("n1")] };
   await cluster.runWith("n1", { flags: ["--join", cluster.gateOf("n1")] });
@@ -64,7 +66,9 @@ test("all seeds gone after the start: the rest goes on, a newcomer joins by any 
   await expect.poll(() => cluster.peersOf("n1")).toEqual(["n2 alive", "n3 alive", "n4 alive"]);
 });
 
-test("a second node with an id that is taken: the first one stays, what it holds too, and operators are told", async () => {
+test("a second node with an id that is taken: the first one stays, what it holds too, and operators are told", {
+  tags: ["night"],
+}, async () => {
   // Who does not answer for so long is silent, and then its id may be taken: longer than a busy machine keeps anybody waiting.
   await using cluster = await FaultyCluster.open({ count: 3, seed: "ids", fabric: { interval: "3s", ping_timeout: "2s" } });
   await cluster.run("n1", "n2");
@@ -91,7 +95,9 @@ test("a second node with an id that is taken: the first one stays, what it holds
   }
 });
 
-test("a clock a day ahead is told of and moves nobody else's; whatever it stamped can be changed and taken out, by its node too", async () => {
+test("a clock a day ahead is told of and moves nobody else's; whatever it stamped can be changed and taken out, by its node too", {
+  tags: ["night"],
+}, async () => {
   await using cluster = await FaultyCluster.open({ count: 3, seed: "clock" });
   const preload = cluster.file(
     "day-ahead.mjs",
@@ -137,7 +143,9 @@ function knock(socket: Socket, word?: string): Promise<void> {
   return new Promise((resolve) => socket.once("close", () => resolve()));
 }
 
-test("over TLS, whoever has no certificate, another authority's or speaks plain text is counted, logged and audited with its address", async () => {
+test("over TLS, whoever has no certificate, another authority's or speaks plain text is counted, logged and audited with its address", {
+  tags: ["night"],
+}, async () => {
   await using cluster = await FaultyCluster.open({ count: 1, seed: "knocking" });
   const tls = new FabricAuthority().issue("n1");
   const at = (part: string, bytes: Uint8Array) => cluster.file(`n1.${part}`, Buffer.from(bytes).toString("utf8"));

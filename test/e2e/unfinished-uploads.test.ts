@@ -1,4 +1,7 @@
-/** Requests that never end: what a node holds of them is what came of them, whatever else came on their connections. */
+/**
+ * Requests that never end: what a node holds of them is what came of them, whatever else came on their connections.
+ * @module-tag path
+ */
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { type ClientHttp2Session, type ClientHttp2Stream, connect } from "node:http2";

@@ -1,4 +1,7 @@
-/** Requests that are long in coming, from a caller without a credential, on a node that wants one: they are refused before they are held. */
+/**
+ * Requests that are long in coming, from a caller without a credential, on a node that wants one: they are refused before they are held.
+ * @module-tag path
+ */
 import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { type ClientHttp2Session, connect, type IncomingHttpHeaders } from "node:http2";

@@ -139,7 +139,9 @@ test("a watch of a range is told what enters and leaves it, over gRPC and HTTP; 
   ]);
 });
 
-test("who goes on at another node is told what left the range meanwhile, and at the first after a restart", async () => {
+test("who goes on at another node is told what left the range meanwhile, and at the first after a restart", {
+  tags: ["night"],
+}, async () => {
   let a = await start("va");
   const b = await start("vb", a);
   try {
@@ -168,6 +170,7 @@ const isThere = hasFirstVersion();
 
 test.skipIf(!isThere)(
   `a node of the first version writes, whose filter_seq knows of no versions: who roams is told what left the range${isThere ? "" : " (skipped: needs the history of the repository)"}`,
+  { tags: ["night"] },
   async () => {
     using first = unpackFirstVersion();
     await using old = await start("old", undefined, first.program);
