@@ -85,6 +85,7 @@ export const DNS_SETTINGS = {
     doc: `Memory for prepared answers. Those that were not used for longest go first, and one takes at most an eighth. Beside them there are at most ${MAX_NEGATIVE_DNS_PLANS.toLocaleString("en")} prepared answers that show nothing.`,
   }),
   processes: int({
+    notForResolver: "a resolver has no DNS processes: start several resolvers instead",
     min: 0,
     max: 64,
     default: 0,

@@ -36,6 +36,7 @@ test.each([
 
 test.each([
   { settings: { node: { mode: "resolver", workers: 1 } }, says: "node.workers" },
+  { settings: { dns: { processes: 1 } }, says: "dns.processes" },
   { settings: { node: { mode: "resolver", name: "Edge" } }, says: "node.name" },
   { settings: { node: { mode: "resolver", resources: ["gpu"] } }, says: "node.resources" },
   { settings: { node: { mode: "resolver", roles: ["ingress"] } }, says: "node.roles" },

@@ -23,20 +23,18 @@ import type { ReadyCheck } from "../../server/http-routes.ts";
 import { admitted } from "../../services/admission.ts";
 import { auditHandlers } from "../../services/audit.ts";
 import type { NodeIdentity } from "../../services/discovery/node-identity.ts";
-import { askCarriersFor, openElsewheres } from "../../services/resolving/elsewhere.ts";
+import { openElsewheres } from "../../services/resolving/elsewhere.ts";
 import { ageOf, type ResolverPorts, type SaidBytes } from "../../services/resolving/ports.ts";
 import { resolverServices } from "../../services/resolving/services.ts";
 import type { Service } from "../../services/service.ts";
 import type { AuditLog } from "../../store/audit/log.io.ts";
 import type { AccessLog } from "../access-log.ts";
 import type { Component } from "../components.io.ts";
-import { ProcessAnswers, type ProcessAnswersParts } from "../dns/process-answers.ts";
 import type { NodeLimits } from "../limits.ts";
 import { observeEntries, observeSummaries, observeWatches } from "../metrics.ts";
 import { openSeals } from "../regions/seals.io.ts";
 import { now } from "../rooms.io.ts";
 import { type NodeOptions, tick } from "../starting.io.ts";
-import type { WorkersCore } from "../workers/workers.io.ts";
 import { readUpstreamAccess } from "./access.io.ts";
 import { replayEvent, resyncEvent } from "./audit-events.ts";
 import { ResolverDriver } from "./driver.io.ts";
@@ -52,27 +50,6 @@ import { Waits } from "./waits.io.ts";
 const PASSED_MS = 5000;
 /** Refusals that are only counted are looked at this often. */
 const LIMITS_MS = 250;
-
-/** DNS shows no load. */
-const NO_LOADS: WorkersCore["registrar"]["loads"] = { followers: new Set(), list: noLoads };
-
-function* noLoads(): ReturnType<WorkersCore["registrar"]["loads"]["list"]> {
-  // There are none.
-  return yield* [];
-}
-
-/** What DNS does not ask about. */
-const FACTS = {
-  isSound: true,
-  hasDns: true,
-  isWhole: true,
-  hasPeers: true,
-  ageMs: 0,
-  isShared: false,
-  unreachable: undefined,
-  startRefusal: undefined,
-  endedStaticCount: 0,
-} as const;
 
 export interface ResolverCoreParts {
   readonly nodeId: string;
@@ -105,8 +82,6 @@ export class ResolverCore implements Component {
   readonly #onServing = new Set<(isServing: boolean) => void>();
   readonly #policyWakes = new Set<() => void>();
   readonly #limitsTimer: NodeJS.Timeout;
-  readonly #told: ProcessAnswers;
-  readonly #says = new Set<() => void>();
   readonly #log: Log;
   #isServing = false;
   /** What the log has said last. */
@@ -168,7 +143,6 @@ export class ResolverCore implements Component {
     const ports = this.#ports();
     this.services = this.#servicesOf(settings, ports, { random, audit });
     const viewers = classesOf(viewersOf(settings.dns, settings.node)).callers;
-    this.#told = this.#toldTo({ ports, resolver, now });
     this.elsewheres = openElsewheres(this.rooms, { ports, resolver, now, viewers });
   }
 
@@ -189,33 +163,6 @@ export class ResolverCore implements Component {
   followServing(onServing: (isServing: boolean) => void): void {
     this.#onServing.add(onServing);
     onServing(this.isServing);
-  }
-
-  #toldTo(asking: Parameters<typeof askCarriersFor>[1]): ProcessAnswers {
-    const { rooms, driver } = this;
-    const askCarriers: ProcessAnswersParts["askCarriers"] = (question) => askCarriersFor(rooms, asking, question);
-    return new ProcessAnswers({ rooms, ask: (name, how, told) => driver.ask(name, how, told), askCarriers, now });
-  }
-
-  /** As its DNS processes need it. */
-  get forWorkers(): WorkersCore {
-    const { identity, limits, listeners, rooms } = this;
-    const { replica, policies, fanout, switches, machine } = rooms;
-    return {
-      replica,
-      policies,
-      fanout,
-      switches,
-      registrar: { loads: NO_LOADS },
-      identity,
-      limits,
-      listeners,
-      audit: this.#audit,
-      metrics: this.#metrics,
-      follow: (say) => void this.#says.add(say),
-      facts: () => ({ ...FACTS, isReady: machine.policy.isReady, isServing: this.isServing, followed: this.#told.facts }),
-      tell: (question, tell) => this.#told.answer(question, tell),
-    };
   }
 
   start(): void {
@@ -272,7 +219,6 @@ export class ResolverCore implements Component {
       fanout.all();
     }
     for (const wake of this.#policyWakes) wake();
-    for (const say of this.#says) say();
     this.#tellFault();
     if (this.#isServing || !machine.isReady) return;
     this.#isServing = true;

@@ -4,16 +4,17 @@ import { randomFillSync } from "node:crypto";
 import { Metrics } from "../../lib/metrics/metrics.ts";
 import { draws } from "../../lib/rng.ts";
 import { copyBound } from "../../resolver/disk/copy.ts";
-import { namedPrefixes, type ResolverFacts, resolverEntry } from "../../services/resolving/own-entry.ts";
+import { openScraper } from "../../server/metrics.io.ts";
+import { namedPrefixes, nameServerView, type ResolverFacts, resolverEntry } from "../../services/resolving/own-entry.ts";
 import { openAuditLog } from "../../store/audit/log.io.ts";
 import type { Component, Components } from "../components.io.ts";
-import { resolverSelf } from "../dns/resolver-process.io.ts";
+import { DnsPresence } from "../dns/presence.ts";
+import { advertisedHost } from "../fabric/address.io.ts";
 import { checkExposure, openIdentities } from "../identity.io.ts";
 import { clusterNames, endpointsOf, openListeners } from "../listeners.io.ts";
 import { watchEventLoop } from "../loop-blocks.io.ts";
 import { now } from "../rooms.io.ts";
 import { aborted, auditPart, type NodeOptions, nameListeners, observe, type RunningNode, startParts, stopParts } from "../starting.io.ts";
-import { WorkerGroups } from "../workers/worker-groups.io.ts";
 import { ZoneSerials } from "../zone-serials.io.ts";
 import { type KeptCopy, openCacheFile } from "./cache-file.io.ts";
 import { resolverIdOf } from "./node-id.io.ts";
@@ -54,13 +55,15 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
   const sources = { reads, replica, dnsNames, policies, identity: core.identity };
   const openSerials = () => ZoneSerials.open({ ...sources, settings, log: log.child("dns") });
   const serials = await parts.open("zone serials", openSerials, (opened) => opened ?? {});
-  const workerGroups = new WorkerGroups(metrics, settings);
   const listeners = await openListeners(
     {
       ...sources,
       elsewheres: core.elsewheres,
       clusters: clusterNames(settings, { summaries: core.rooms.summaries?.reads, dnsNames, now }),
-      self: resolverSelf(settings, { nodeId, version: options.version }),
+      self: nameServerView(
+        { nodeId, zone: settings.node.zone, version: options.version },
+        advertisedHost(settings, settings.dns.host ?? settings.listen.host),
+      ),
       settings,
       origins: options.origins,
       log,
@@ -73,10 +76,10 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
       identities,
       checkCaughtUp: () => core.checkReady(),
       followServing: (onServing) => core.followServing(onServing),
-      dnsPresence: workerGroups.dnsPresence,
+      dnsPresence: new DnsPresence(true),
       sources: {
         readiness: () => ({ isDraining: core.isDraining, checks: parts.readiness(now()) }),
-        scrape: workerGroups.scrape,
+        scrape: openScraper(metrics),
         persistence: () => undefined,
       },
       now,
@@ -85,12 +88,7 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
     parts,
   );
   observe(options, metrics, parts);
-  const endpoints = await withProcesses(
-    options,
-    { core, workerGroups, zoneSerials: serials?.told, endpoints: endpointsOf(listeners) },
-    parts,
-  );
-  return serve(options, core, parts, endpoints);
+  return serve(options, core, parts, endpointsOf(listeners));
 }
 
 /** Writes the copy on disk before its next regular time when the policy changes, and when this resolver begins to serve. */
@@ -110,26 +108,6 @@ function openCopy({ settings, log }: NodeOptions, core: ResolverCore, directory:
     now,
     onReplayed: ({ entryCount, ageMs }) => core.replayed(entryCount, ageMs),
   });
-}
-
-interface Reached {
-  readonly core: ResolverCore;
-  readonly workerGroups: WorkerGroups;
-  readonly zoneSerials: SharedArrayBuffer | undefined;
-  readonly endpoints: ReturnType<typeof endpointsOf>;
-}
-
-/** Where DNS is answered by processes, they are opened, and are where it is reached. */
-async function withProcesses(
-  options: NodeOptions,
-  { core, workerGroups, zoneSerials, endpoints }: Reached,
-  parts: Components,
-): Promise<Reached["endpoints"]> {
-  const { enabled, processes: count } = options.settings.dns;
-  if (!enabled || count === 0) return endpoints;
-  const report = () => ({ readiness: { isDraining: core.isDraining, checks: parts.readiness(now()) }, persistence: {} });
-  const processes = await workerGroups.open({ core: core.forWorkers, role: "dns", services: [], zoneSerials, report }, options, parts);
-  return { ...endpoints, dns: processes.endpoints.dns };
 }
 
 async function serve(

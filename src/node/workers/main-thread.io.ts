@@ -3,7 +3,6 @@ import type { Metrics, Series } from "../../lib/metrics/metrics.ts";
 import type { AuditEvent, AuditSink } from "../../policy/audit/record.ts";
 import type { WatchNews } from "../../policy/limits/host-watches.ts";
 import type { AskedCalls } from "../../services/forwarding/messages.ts";
-import type { ProcessQuestion } from "../../services/resolving/process-exchange.ts";
 import type { Done, FromWorker, Question, Reply, ToWorker } from "./messages.ts";
 import type { NodeEnd } from "./node-end.io.ts";
 
@@ -67,12 +66,7 @@ export class MainThread implements Pick<AuditSink, "record"> {
     this.say((message) => message.done.push(done));
   }
 
-  ask(
-    question:
-      | { readonly kind: "caughtUp" | "report" }
-      | { readonly kind: "scrape"; readonly accept: string }
-      | { readonly kind: "told"; readonly question: ProcessQuestion },
-  ): Promise<Reply> {
+  ask(question: { readonly kind: "caughtUp" | "report" } | { readonly kind: "scrape"; readonly accept: string }): Promise<Reply> {
     const id = ++this.#lastQuestion;
     return new Promise((resolve) => {
       this.#asked.set(id, resolve);

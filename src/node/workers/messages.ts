@@ -11,7 +11,6 @@ import type { WatchNews, WatchVerdict } from "../../policy/limits/host-watches.t
 import type { SharedLimits } from "../../policy/limits/shared-limits.ts";
 import type { HttpSources, Readiness } from "../../server/http-routes.ts";
 import type { AnsweredCalls, AskedCalls } from "../../services/forwarding/messages.ts";
-import type { FollowedFacts, ProcessAnswer, ProcessQuestion } from "../../services/resolving/process-exchange.ts";
 import type { Endpoints, SharedPorts } from "../core/endpoints.ts";
 
 /** What a worker serves: all callers, as a thread, or those of DNS alone, as a process. */
@@ -67,8 +66,6 @@ export interface NodeFacts {
   readonly endedStaticCount: number;
   /** The serials of the zone, for a process. Threads share their memory. */
   readonly zoneSerials: Uint32Array<ArrayBuffer> | undefined;
-  /** Of a resolver. Undefined at a node, and where it is as it was said before. */
-  readonly followed?: FollowedFacts | undefined;
 }
 
 /** What the node tells people of its state. It is said a few times a second, and to a worker that asks. */
@@ -92,7 +89,6 @@ export type Order =
 export interface Reply {
   readonly id: number;
   readonly scrape?: Awaited<ReturnType<HttpSources["scrape"]>> | undefined;
-  readonly told?: ProcessAnswer | undefined;
 }
 
 /** A message to a worker. What it says of the catalog comes first, because all else may speak of that. */
@@ -119,9 +115,7 @@ export type Question =
   | { readonly kind: "caughtUp"; readonly id: number }
   /** Answered with a report beside it. */
   | { readonly kind: "report"; readonly id: number }
-  | { readonly kind: "scrape"; readonly id: number; readonly accept: string }
-  /** A resolver is asked for what it follows not. */
-  | { readonly kind: "told"; readonly id: number; readonly question: ProcessQuestion };
+  | { readonly kind: "scrape"; readonly id: number; readonly accept: string };
 
 /** What a worker has done. */
 export type Done =

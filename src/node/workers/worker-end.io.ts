@@ -72,8 +72,6 @@ export class WorkerEnd {
   /** It has said that its copy is whole. It opens listeners only afterwards. */
   #isWhole = false;
   #hasEnded = false;
-  /** What it was told is followed. */
-  #followed: NodeFacts["followed"];
   #error: unknown;
   connectionCount = 0;
 
@@ -167,20 +165,11 @@ export class WorkerEnd {
     const bytes = said.bytes.length + said.numbers.byteLength;
     this.#unheard.push({ number: this.#saidNumber, bytes });
     this.#unheardBytes += bytes;
-    const placed = { number: this.#saidNumber, heard: this.#heardNumber, said, isAwaited, facts: this.#newFacts(facts()) };
+    const placed = { number: this.#saidNumber, heard: this.#heardNumber, said, isAwaited, facts: facts() };
     const message: ToWorker = { ...placed, ...this.#waiting };
     this.#waiting = nothing();
     this.#channel.post(message);
     if (!feed.isWhole) this.say();
-  }
-
-  /** What is followed is a list, which changes seldom. */
-  #newFacts(facts: NodeFacts): NodeFacts {
-    const { followed } = facts;
-    if (followed === undefined) return facts;
-    const isKnown = followed === this.#followed;
-    this.#followed = followed;
-    return isKnown ? { ...facts, followed: undefined } : facts;
   }
 
   #hear(said: FromWorker): void {

@@ -1,4 +1,4 @@
-/** The worker threads and processes of a node or a resolver, grouped by role. They open and close with its other parts, and one scrape collects the metrics of all of them. */
+/** The worker threads and processes of a node, grouped by role. They open and close with its other parts, and one scrape collects the metrics of all of them. */
 import type { Metrics } from "../../lib/metrics/metrics.ts";
 import { MetricsSum } from "../../lib/metrics/sum.ts";
 import { openScraper, type Scraper } from "../../server/metrics.io.ts";

@@ -25,24 +25,14 @@ import type { NodeIdentity } from "../../services/discovery/node-identity.ts";
 import { readHandlers } from "../../services/discovery/read-handlers.ts";
 import { CallForwarder, FORWARDING_BOUNDS } from "../../services/forwarding/call-forwarder.ts";
 import { servicesOfWorker } from "../../services/forwarding/worker-services.ts";
-import type { ProcessAnswer, ProcessQuestion } from "../../services/resolving/process-exchange.ts";
 import type { Service } from "../../services/service.ts";
 import { Components, Deadline } from "../components.io.ts";
 import { openWorkerRooms, type WorkerRooms } from "../core/copies/worker-rooms.ts";
 import type { Endpoints, SharedPorts } from "../core/endpoints.ts";
 import { checkCaughtUp, checkSound } from "../core/standing.ts";
 import { DnsPresence } from "../dns/presence.ts";
-import { askingElsewheres, resolverSelf } from "../dns/resolver-process.io.ts";
 import { type Identities, openIdentities } from "../identity.io.ts";
-import {
-  connectionCountOf,
-  type DnsListenerOptions,
-  dnsEndpointOf,
-  endpointsOf,
-  type Listeners,
-  openDnsListener,
-  openListeners,
-} from "../listeners.io.ts";
+import { connectionCountOf, dnsEndpointOf, endpointsOf, type Listeners, openDnsListener, openListeners } from "../listeners.io.ts";
 import { watchEventLoop } from "../loop-blocks.io.ts";
 import { observeWatches } from "../metrics.ts";
 import { holdsSummaries } from "../regions/seals.io.ts";
@@ -72,8 +62,6 @@ const FRESH_MS = 500;
 const SCRAPE_MS = 5000;
 /** and after how long a silence it counts as one that hangs. It speaks several times a second. */
 const SILENT_MS = 30_000;
-/** How long a resolver may take to answer its process, with what it must fetch for that. Longer than its own call may take. */
-const TOLD_WITHIN_MS = 6000;
 /** How long the main thread may take to say how the node is. */
 const REPORT_MS = 500;
 /** Refusals that are only counted are looked at this often. */
@@ -126,7 +114,6 @@ class NodeWorker {
       metrics: this.#metrics,
       now,
       onAgain: () => this.#wakeup.kick(),
-      askResolver: settings.node.mode === "resolver" ? { ask: this.#askResolver, now } : undefined,
     });
     this.#rooms = copy;
     this.#limits = limits;
@@ -157,7 +144,6 @@ class NodeWorker {
     const { isServing } = this.#facts;
     this.#facts = facts;
     if (report !== undefined) this.#report = report;
-    if (facts.followed !== undefined) this.#rooms.asked?.heard(facts.followed);
     if (facts.zoneSerials !== undefined) this.#tellSerials(facts.zoneSerials);
     if (facts.isServing !== isServing) this.#onServing(facts.isServing);
     this.#dnsPresence.set(facts.hasDns);
@@ -288,9 +274,7 @@ class NodeWorker {
       metrics: this.#metrics,
       onRead: this.#accessLog.onRead,
     });
-    const { settings } = this.#start;
-    const hasSummaries = settings.node.mode !== "resolver" && holdsSummaries(settings);
-    return servicesOfWorker(this.#calls, reads, this.#limits.admission, hasSummaries);
+    return servicesOfWorker(this.#calls, reads, this.#limits.admission, holdsSummaries(this.#start.settings));
   }
 
   async #listen(shared: SharedPorts): Promise<void> {
@@ -371,7 +355,6 @@ class NodeWorker {
         metrics: this.#metrics,
         limits: this.#limits,
         accessLog: this.#accessLog,
-        ...this.#ofResolver(),
         checkCaughtUp: () => checkSound(this.#facts),
         zoneSerials: this.#zoneSerials,
         cookieSecret: this.#start.cookieSecret,
@@ -382,21 +365,6 @@ class NodeWorker {
       this.#parts,
     );
     return { calls: undefined, dns: dnsEndpointOf(gateway) };
-  }
-
-  /** What DNS reads beside the copy, where the main thread is a resolver. */
-  #ofResolver(): Pick<DnsListenerOptions, "elsewheres" | "self"> {
-    const { asked } = this.#rooms;
-    if (asked === undefined) return {};
-    const { settings, nodeId, version } = this.#start;
-    const elsewheres = askingElsewheres({
-      reads: this.#rooms.reads,
-      asked,
-      settings,
-      now,
-      ask: this.#askResolver,
-    });
-    return { elsewheres, self: resolverSelf(settings, { nodeId, version }) };
   }
 
   #openIdentities(): Promise<Identities> {
@@ -425,10 +393,6 @@ class NodeWorker {
     await this.#answerWithin(REPORT_MS, { kind: "report" });
     return this.#report;
   }
-
-  readonly #askResolver = (question: ProcessQuestion, told: (answer: ProcessAnswer | undefined) => void): void => {
-    void this.#answerWithin(TOLD_WITHIN_MS, { kind: "told", question }).then((reply) => told(reply?.told));
-  };
 
   /** Undefined if the main thread does not answer in time. */
   async #answerWithin(waitMs: number, question: Parameters<MainThread["ask"]>[0]): Promise<Reply | undefined> {

@@ -19,7 +19,6 @@ import type { Scraper } from "../../server/metrics.io.ts";
 import { changesNothing } from "../../services/cost.ts";
 import type { NodeIdentity } from "../../services/discovery/node-identity.ts";
 import { type ForwardedCall, ForwardedCalls } from "../../services/forwarding/forwarded-calls.ts";
-import type { ProcessAnswer, ProcessQuestion } from "../../services/resolving/process-exchange.ts";
 import type { Service } from "../../services/service.ts";
 import type { Deadline } from "../components.io.ts";
 import { type CopyFeed, type FedRooms, openCopyFeed } from "../core/copies/copy-feed.ts";
@@ -87,7 +86,7 @@ const ROLES: Readonly<Record<WorkerRole, RoleRow>> = {
   },
 };
 
-/** A node or a resolver, as its workers need it. */
+/** A node, as its workers need it. */
 export interface WorkersCore extends FedRooms {
   readonly identity: Pick<NodeIdentity, "boot" | "nodeId" | "startedMonoMs">;
   readonly limits: Pick<NodeLimits, "openWatch">;
@@ -97,8 +96,6 @@ export interface WorkersCore extends FedRooms {
   readonly facts: () => Omit<NodeFacts, "zoneSerials">;
   /** Calls back whenever there may be something to say. */
   readonly follow: (say: () => void) => void;
-  /** Of a resolver: answers what its processes ask. `tell` is called once. */
-  readonly tell?: (question: ProcessQuestion, tell: (answer: ProcessAnswer) => void) => void;
 }
 
 export interface WorkersOptions {
@@ -417,11 +414,6 @@ export class Workers {
         message.report = this.#options.report();
         message.replies.push({ id });
       });
-      return;
-    }
-    if (question.kind === "told") {
-      // What a worker asked that is gone is told to nobody.
-      this.#options.core.tell?.(question.question, (told) => end.say(({ replies }) => replies.push({ id, told })));
       return;
     }
     this.#options.scrape(question.accept).then(

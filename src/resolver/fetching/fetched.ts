@@ -294,12 +294,12 @@ export class Fetched implements FollowedNews {
   }
 }
 
-export function originOf(nodeId: string, life: OriginLife): OriginRef {
+function originOf(nodeId: string, life: OriginLife): OriginRef {
   return { id: `${nodeId}/0`, nodeId, generation: 0, life };
 }
 
 /** An answer says nothing of numbers and stamps. One literal makes all records alike to V8, so that a query reads their fields fast. */
-export function recordOf(entry: StoredEntry, place: Pick<CatalogRecord, "at" | "origin" | "sizeBytes">): CatalogRecord {
+function recordOf(entry: StoredEntry, place: Pick<CatalogRecord, "at" | "origin" | "sizeBytes">): CatalogRecord {
   return {
     key: entry.key,
     namespace: entry.namespace,

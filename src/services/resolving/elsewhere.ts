@@ -1,5 +1,5 @@
 /** Asks an upstream which entries have a name in DNS, as an alias or at or below it, and keeps of them what the viewer of DNS may see. */
-import { clone, create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { clone, create, toBinary } from "@bufbuild/protobuf";
 import { type Entry, EntrySchema, Scope } from "../../../gen/waymark/catalog/v1/entry_pb.js";
 import { CatalogQueryRequestSchema } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
 import { decodeEntry } from "../../catalog/entry/codec.ts";
@@ -18,7 +18,6 @@ import type { ResolverMachine } from "../../resolver/machine.ts";
 import { filterOf } from "../discovery/filter.ts";
 import { querySalt } from "../discovery/read-handlers.ts";
 import type { ResolverPorts } from "./ports.ts";
-import type { SentCarriers } from "./process-exchange.ts";
 import { type PassedQuery, passQuery } from "./upstream-query.ts";
 
 /** Most entries of an answer. With more, the name counts as existing. */
@@ -47,12 +46,8 @@ interface ElsewhereOptions {
 
 /** Opens what the DNS of a process asks beside its rooms: for each class of viewers by itself, because what is told of a name is what its viewer may see. */
 export function openElsewheres(rooms: RoomsOfDns, options: ElsewhereOptions & { readonly viewers: readonly Caller[] }): Elsewheres {
-  return openClasses(options.viewers, (viewer, maxBytes) => openElsewhere(rooms, { ...options, viewer, maxBytes }));
-}
-
-/** `openOne` opens what a class of viewers is told, with so many bytes of memory. */
-export function openClasses(viewers: readonly Caller[], openOne: (viewer: Caller, maxBytes: number) => FetchingElsewhere): Elsewheres {
-  const open = (viewer: Caller, parts: number) => openOne(viewer, Math.ceil(CARRIERS_BYTES / parts));
+  const { viewers } = options;
+  const open = (viewer: Caller, parts: number) => openElsewhere(rooms, { ...options, viewer, maxBytes: Math.ceil(CARRIERS_BYTES / parts) });
   const named = new Map(viewers.map((viewer) => [classOf(viewer), open(viewer, viewers.length)]));
   /** Of callers with credentials. The one that was not asked for longest first. */
   const others = new Map<string, FetchingElsewhere>();
@@ -71,9 +66,7 @@ export function openClasses(viewers: readonly Caller[], openOne: (viewer: Caller
   };
 }
 
-type Class = Pick<Caller, "cluster" | "tenant">;
-
-function classOf({ cluster, tenant }: Class): string {
+function classOf({ cluster, tenant }: Pick<Caller, "cluster" | "tenant">): string {
   return `${cluster}\0${tenant}`;
 }
 
@@ -83,7 +76,9 @@ function openElsewhere(
 ): FetchingElsewhere {
   const { machine, reads } = rooms;
   const asker = askerOf(rooms, { ports, resolver, now, viewer });
-  const carriers = keptCarriersFor(resolver, maxBytes);
+  const { ttls, maxStaleMs } = resolver;
+  const kept = { ttlMs: ttls.zoneMs, negativeMs: ttls.negativeMs, maxStaleMs: maxStaleMs === 0 ? NEVER : maxStaleMs, maxBytes };
+  const carriers = new KeptCarriers(kept);
   return new FetchingElsewhere({
     machine,
     isHeld: (name) => holds(machine, name),
@@ -101,29 +96,15 @@ export function holds({ held }: Pick<ResolverMachine, "held">, name: InstanceNam
   return held.lookup.size > 0 && instanceCount(held.lookup, name) > 0;
 }
 
-/** What the upstream told, kept as the settings of a resolver say. */
-export function keptCarriersFor({ ttls, maxStaleMs }: Pick<ResolverOptions, "maxStaleMs" | "ttls">, maxBytes: number): KeptCarriers {
-  return new KeptCarriers({ ttlMs: ttls.zoneMs, negativeMs: ttls.negativeMs, maxStaleMs: maxStaleMs === 0 ? NEVER : maxStaleMs, maxBytes });
-}
-
 function askerOf(
   { reads, policies }: Pick<RoomsOfDns, "policies" | "reads">,
-  { ports, resolver, now, viewer }: ElsewhereOptions & { readonly viewer: Class },
+  { ports, resolver, now, viewer }: ElsewhereOptions & { readonly viewer: Caller },
 ): CarriersAsker {
   const { clusterId, name: self } = resolver;
   const caller = { ...anonymousCaller(viewer.cluster, ""), tenant: viewer.tenant };
   const seesIn: CarriersAsker["seesIn"] = (namespace) => reads.verdict(caller, namespace).allowed;
   const isShown: CarriersAsker["isShown"] = (entry) => mayBeSeen(policies.policy, entry, entry, clusterId);
   return { ports, seesIn, isShown, via: [self], clusterId, now };
-}
-
-/** Asks the upstream about a name for a class of viewers, for a process that keeps the answer itself. Rejects as `passQuery`. */
-export function askCarriersFor(
-  rooms: Pick<RoomsOfDns, "policies" | "reads">,
-  options: ElsewhereOptions,
-  { name, zone, viewer }: { readonly name: string; readonly zone: string; readonly viewer: Class },
-): Promise<SentCarriers> {
-  return askCarriers(askerOf(rooms, { ...options, viewer }), name, zone);
 }
 
 interface CarriersAsker {
@@ -137,14 +118,16 @@ interface CarriersAsker {
   readonly now: () => Time;
 }
 
-async function tellCarriers(
-  asker: CarriersAsker,
-  { name, zone, maxBytes }: { readonly name: string; readonly zone: string; readonly maxBytes: number },
-  told: (carriers: Carriers | undefined) => void,
-): Promise<void> {
+interface AskedCarriers {
+  readonly name: string;
+  readonly zone: string;
+  readonly maxBytes: number;
+}
+
+async function tellCarriers(asker: CarriersAsker, asked: AskedCarriers, told: (carriers: Carriers | undefined) => void): Promise<void> {
   let carriers: Carriers | undefined;
   try {
-    carriers = carriersOfSent(name, zone, await askCarriers(asker, name, zone), maxBytes);
+    carriers = await askCarriers(asker, asked);
   } catch (error) {
     // The caller is answered that the name is not known, whatever the reason.
     if (!(error instanceof WaymarkError)) throw error;
@@ -154,21 +137,15 @@ async function tellCarriers(
 }
 
 /** Rejects as `passQuery`. */
-async function askCarriers(asker: CarriersAsker, name: string, zone: string): Promise<SentCarriers> {
+async function askCarriers(asker: CarriersAsker, { name, zone, maxBytes }: AskedCarriers): Promise<Carriers> {
   const names = [name, `${name}.${zone}`].filter((text) => ASKED_NAME.test(text));
   // No alias and no namespace has such a name.
-  if (names.length === 0) return { entries: [], isMore: false };
+  if (names.length === 0) return carriersFrom(name, zone, [], { isMore: false, maxBytes });
   const below = await ask(asker, { hosts: names });
   // Whoever carries the name itself must not be among those that found no room.
   const exact = below.isMore ? (await ask(asker, { aliases: names })).entries : [];
-  const told = new Map([...below.entries, ...exact].map((entry) => [keyOf(entry), entry]));
-  return { entries: [...told.values()].map(storedBytes), isMore: below.isMore };
-}
-
-/** What was told, as DNS reads it, and as much of it as has room. */
-export function carriersOfSent(name: string, zone: string, { entries, isMore }: SentCarriers, maxBytes: number): Carriers {
-  const told = entries.map((bytes) => ({ carrier: carrierOf(bytes), sizeBytes: DECODED * bytes.length + DECODED_BYTES }));
-  return carriersFrom(name, zone, told, { isMore, maxBytes });
+  const entries = new Map([...below.entries, ...exact].map((entry) => [keyOf(entry), entry]));
+  return carriersFrom(name, zone, [...entries.values()].map(sizedCarrier), { isMore: below.isMore, maxBytes });
 }
 
 async function ask(
@@ -184,20 +161,18 @@ async function ask(
   return { entries: response.items.filter(({ scope }) => scope !== Scope.LOCAL), isMore: response.nextPageToken !== "" };
 }
 
-function carrierOf(bytes: Uint8Array): Carrier {
-  const { key, clusterId, region, tenantId, registeredByAdmin } = fromBinary(EntrySchema, bytes);
-  const entry = decodeEntry(bytes, "live");
-  const { namespace = "" } = key ?? {};
-  return { entry, claim: { namespace, scope: entry.scope, clusterId, region, tenant: tenantId, isAdmins: registeredByAdmin } };
-}
-
-/** Without load and times, which come last in stored bytes, and which DNS does not show. */
-function storedBytes(entry: Entry): Uint8Array {
-  const content = clone(EntrySchema, entry);
+/** The entry as DNS reads it, and about how much memory it takes. Load and times, which DNS does not show, come last in stored bytes, so they are left out. */
+function sizedCarrier(asked: Entry): { readonly carrier: Carrier; readonly sizeBytes: number } {
+  const content = clone(EntrySchema, asked);
   content.load = undefined;
   content.registeredAt = undefined;
   content.updatedAt = undefined;
-  return toBinary(EntrySchema, content);
+  const bytes = toBinary(EntrySchema, content);
+  const entry = decodeEntry(bytes, "live");
+  const { key, clusterId, region, tenantId, registeredByAdmin } = asked;
+  const { namespace = "" } = key ?? {};
+  const claim = { namespace, scope: entry.scope, clusterId, region, tenant: tenantId, isAdmins: registeredByAdmin };
+  return { carrier: { entry, claim }, sizeBytes: DECODED * bytes.length + DECODED_BYTES };
 }
 
 function keyOf({ key }: Entry): string {

@@ -8,9 +8,8 @@ import { EntryStamper } from "../../../catalog/entry/codec.ts";
 import { PROTOCOL_BOUNDS } from "../../../catalog/entry/names.ts";
 import type { LoadView } from "../../../catalog/entry/view.ts";
 import { Lookup } from "../../../catalog/query/lookup.ts";
-import type { CatalogRecord, KeyText } from "../../../catalog/record/record.ts";
+import type { KeyText } from "../../../catalog/record/record.ts";
 import { Slab } from "../../../catalog/record/slab.ts";
-import { StoredRecord } from "../../../catalog/record/stored-record.ts";
 import { TraitsPool } from "../../../catalog/record/traits.ts";
 import { Replica, type ReplicaOptions } from "../../../catalog/replica/replica.ts";
 import type { NameIndexBounds } from "../../../catalog/watch/name-index.ts";
@@ -22,14 +21,9 @@ import { Reads } from "../../../discovery/reads.ts";
 import type { AddressBlock } from "../../../lib/addresses.ts";
 import { assert } from "../../../lib/errors.ts";
 import { NO_POLICY, PENDING_POLICY, Policy } from "../../../policy/set/verdict.ts";
-import { mayBeSeen, type OnDenied } from "../../../policy/set/visibility.ts";
+import type { OnDenied } from "../../../policy/set/visibility.ts";
 import { DiscoveryBytes } from "../../../services/discovery/response-bytes.ts";
-import { NameRequests, type NameRequestsParts } from "../../../services/resolving/name-requests.ts";
-import { ReceivedNames } from "../../../services/resolving/received-names.ts";
 import { MARK, type SaidPolicy } from "./copy-feed.ts";
-
-/** Memory for the names that a resolver told one of its processes. */
-const RECEIVED_BYTES = 16 * 1024 * 1024;
 
 export interface CopyRoomsOptions {
   readonly nodeId: string;
@@ -51,8 +45,6 @@ export interface CopyRoomsOptions {
   readonly nameBounds?: NameIndexBounds;
   /** Traits that entries share, at most. */
   readonly maxTraits?: number;
-  /** Of a resolver: what is asked of it beside the feed. */
-  readonly askResolver?: Pick<NameRequestsParts, "ask" | "now"> | undefined;
 }
 
 export class CopyRooms {
@@ -66,8 +58,6 @@ export class CopyRooms {
   /** The policy in force. Until it is told there is none, and readers see nothing. */
   readonly policies: { readonly policy: Policy };
   readonly switches: CopySwitches;
-  /** Of a resolver: what is not followed. */
-  readonly asked: NameRequests | undefined;
   readonly #copy: ReplicaCopy;
   readonly #loads = new Map<KeyText, LoadView>();
   readonly #onAgain: () => void;
@@ -75,7 +65,7 @@ export class CopyRooms {
   /** What DNS and watches know of. */
   #shown = { revision: 0, collectedRevision: 0 };
 
-  constructor({ generation, catalog, zones, blocks, onDenied, onAgain, nameBounds, maxTraits, askResolver, ...facts }: CopyRoomsOptions) {
+  constructor({ generation, catalog, zones, blocks, onDenied, onAgain, nameBounds, maxTraits, ...facts }: CopyRoomsOptions) {
     const { nodeId, clusterId } = facts;
     const inForce = () => this.#policy;
     const policies = {
@@ -91,16 +81,7 @@ export class CopyRooms {
     this.fanout = new Fanout(onAgain, nameBounds);
     this.dnsNames = new DnsNames(replica, zones.map(plainName), blocks);
     const stamper = new EntryStamper({ bounds: PROTOCOL_BOUNDS, traits: new TraitsPool(maxTraits) });
-    const names = new ReceivedNames({ slab: replica.slab, stamper, maxBytes: RECEIVED_BYTES });
-    const asked = askResolver && new NameRequests({ ...askResolver, names });
-    this.asked = asked;
-    const lists = asked && {
-      of: (namespace: string) => [asked.isComplete(namespace) ? replica.lookup : names.lookup],
-      admits: (record: CatalogRecord) => record instanceof StoredRecord || mayBeSeen(this.#policy, record, record.traits, clusterId),
-      portableCursor: undefined,
-      isAtPlace: undefined,
-    };
-    this.reads = new Reads(replica, facts, lists === undefined ? { policies, onDenied } : { policies, onDenied, lists });
+    this.reads = new Reads(replica, facts, { policies, onDenied });
     this.switches = new CopySwitches({ policies, replica, reads: this.reads, fanout: this.fanout });
     this.loads = { of: (key) => this.#loads.get(key) };
     this.bytes = new DiscoveryBytes(replica.slab, this.loads);

@@ -6,7 +6,7 @@ import type { Metrics } from "../../../lib/metrics/metrics.ts";
 import type { AuditSink } from "../../../policy/audit/record.ts";
 import { AccessLog } from "../../access-log.ts";
 import { NodeLimits, type NodeLimitsOptions } from "../../limits.ts";
-import { CopyRooms, type CopyRoomsOptions } from "./copy-rooms.ts";
+import { CopyRooms } from "./copy-rooms.ts";
 
 export interface WorkerRoomsOptions extends Pick<NodeLimitsOptions, "makeBuckets" | "watches"> {
   readonly settings: Settings;
@@ -17,8 +17,6 @@ export interface WorkerRoomsOptions extends Pick<NodeLimitsOptions, "makeBuckets
   /** Where acts go that the node records. */
   readonly audit: Pick<AuditSink, "record">;
   readonly now: () => Time;
-  /** As in `CopyRoomsOptions`. */
-  readonly askResolver?: CopyRoomsOptions["askResolver"];
   /** Called when a watcher must be woken. */
   readonly onAgain: () => void;
 }
