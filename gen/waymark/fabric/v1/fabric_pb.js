@@ -4,10 +4,10 @@
 
 // How nodes talk to each other. Only the fabric listener serves this package.
 //
-// Nodes of different versions talk to each other during an upgrade, and a journal is read by newer versions. So the
-// numbers and types of fields in this package never change. A node skips fields and frames that it does not know, as
-// long as their numbers are higher than those it knows. Words that stand for a fixed set, such as `status`, stay
-// strings for the same reason.
+// Nodes of different versions talk to each other during an upgrade, and newer versions read the journal. So from the first
+// release on, the numbers and types of fields in this package never change (docs/decisions/0031). A node skips fields and
+// frames that it does not know, as long as their numbers are higher than those it knows. Words that stand for a fixed set,
+// such as `status`, stay strings for the same reason.
 
 import { enumDesc, fileDesc, messageDesc, serviceDesc, tsEnum } from "@bufbuild/protobuf/codegenv2";
 import { file_buf_validate_validate } from "../../../buf/validate/validate_pb.js";
