@@ -275,9 +275,9 @@ async function lifecycle(replica: Replica) {
     ORIGIN_LIFECYCLE_OPTIONS,
     lifecycleParts(replica, () => member),
   );
-  origins.tick(time, []);
+  origins.look(time, []);
   const tick = () => {
-    origins.tick(time, []);
+    origins.look(time, []);
     indexes.refresh();
     return origins.nextDeadlineMs() !== 0;
   };

@@ -4,6 +4,7 @@ import { NEVER, type Time } from "../lib/machine.ts";
 import type { Heartbeats } from "./heartbeats.ts";
 import { isListed } from "./membership/members.ts";
 import type { Membership } from "./membership/membership.ts";
+import type { FabricHandlers, FabricPart } from "./part.ts";
 import type { Roster } from "./roster.ts";
 import type { MemberUpdate } from "./wire/messages.ts";
 
@@ -69,7 +70,7 @@ export interface Behind {
  * still counts while more than half of its cluster is missing, or the only other node of our cluster. Then it is more likely that this node is cut
  * off, and that the others go on writing.
  */
-export class Freshness {
+export class Freshness implements FabricPart {
   readonly #parts: FreshnessParts;
   readonly #peers = new Map<string, Peer>();
   /** Clusters of which so much is missing that the missing nodes count. Undefined when this must be computed again. */
@@ -88,6 +89,16 @@ export class Freshness {
    * from in between count.
    */
   #heardMonoMs: number | undefined;
+
+  readonly handle: FabricHandlers = {
+    up: ({ hello }) => this.met(hello.nodeId),
+    down: ({ hello, goodbye }, time) => {
+      if (goodbye === "restart" || goodbye === "leave") this.goodbye(hello.nodeId, time);
+    },
+    inStep: ({ nodeId, monoMs }) => this.inStep(nodeId, monoMs),
+    memberChanged: ({ update }, time) => this.memberChanged(update, time),
+    memberForgotten: () => this.changed(),
+  };
 
   constructor(parts: FreshnessParts) {
     this.#parts = parts;

@@ -5,6 +5,7 @@ import { NO_PORT_CAPABILITY } from "../catalog/entry/ports.ts";
 import { NEVER, type Time } from "../lib/machine.ts";
 import { eventOutput, type FabricInput, type FabricOutput, type LinkId } from "./io-types.ts";
 import type { ChannelSession, Greeted, LinkChannel } from "./links/channel.ts";
+import type { FabricHandlers } from "./part.ts";
 import type { HandOverFrame, Hello } from "./wire/messages.ts";
 
 /** Capability in the hello of a node that takes entries over. */
@@ -35,6 +36,11 @@ export class Leaving implements LinkChannel<HandOverFrame> {
   readonly #isAllSent: (link: LinkId) => boolean;
   readonly #peers = new Map<LinkId, Peer>();
   #isLeaving = false;
+
+  readonly handle: FabricHandlers = {
+    leaving: (input, _, out) => this.announce(input, out),
+    offer: (input, _, out) => this.announce(input, out),
+  };
 
   /**
    * `isAllSent`: whether the peer of a link, on which the other channels have nothing to send, got all news of this node. `runsChecks`: whether this
@@ -77,7 +83,7 @@ export class Leaving implements LinkChannel<HandOverFrame> {
       .map(({ hello: { nodeId, capabilities }, refusals }) => ({ nodeId, refusals, capabilities }));
   }
 
-  handle(input: Extract<FabricInput, { kind: "leaving" | "offer" }>, out: FabricOutput[]): void {
+  announce(input: Extract<FabricInput, { kind: "leaving" | "offer" }>, out: FabricOutput[]): void {
     const isNew = input.kind === "offer" || !this.#isLeaving;
     this.#isLeaving = true;
     const frame = input.kind === "leaving" ? LEAVING : ({ kind: "handOver", seqs: input.seqs, isRefused: false } as const);

@@ -8,6 +8,7 @@ import { NEVER, type Time } from "../lib/machine.ts";
 import type { FabricOutput } from "./io-types.ts";
 import { isOfOurs } from "./membership/authority.ts";
 import { isListed } from "./membership/members.ts";
+import type { FabricHandlers, FabricPart } from "./part.ts";
 import type { CallRequest, CallResponse, LostWord, MemberUpdate } from "./wire/messages.ts";
 
 /** Keys in one answer: those of the origin that has most. */
@@ -25,11 +26,16 @@ export interface LostWordsParts {
 /** Own entries looked at in one turn. */
 const LOOKED_A_TURN = 250;
 
-export class LostWords {
+export class LostWords implements FabricPart {
   readonly #parts: LostWordsParts;
   readonly #replica: Replica;
   /** Own entries above this number are still to be looked at: a mark may hide them. */
   #after: number | undefined;
+
+  readonly handle: FabricHandlers = {
+    called: ({ request, identity }, time, out) => this.heard(request, identity.certificate?.clusterId, time, out),
+    replied: ({ response }, time, out) => this.heard(response, undefined, time, out),
+  };
 
   constructor(parts: LostWordsParts) {
     this.#parts = parts;
@@ -84,7 +90,7 @@ export class LostWords {
   }
 
   /** Some of what marks hide of this node's own is to be ended, or put again. */
-  tick(out: FabricOutput[]): void {
+  look(_time: Time, out: FabricOutput[]): void {
     if (this.#after === undefined) return;
     const { storedRecords, next } = ownMarked(this.#replica, this.#after, LOOKED_A_TURN);
     this.#after = next;

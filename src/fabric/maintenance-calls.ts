@@ -6,6 +6,7 @@ import type { OriginPlace } from "../catalog/replica/origins.ts";
 import { REASONS, type Reason } from "../lib/errors.ts";
 import type { FabricInput, FabricOutput } from "./io-types.ts";
 import { isListed } from "./membership/members.ts";
+import type { FabricHandlers, FabricNews, FabricPart } from "./part.ts";
 import type { MaintainRequest, MemberUpdate, NodeRef, PeerIdentity } from "./wire/messages.ts";
 
 /** Time that another node has for an answer. It is longer than a write of the journal takes, and shorter than callers wait. */
@@ -20,8 +21,18 @@ export interface MaintenanceCallsParts {
 }
 
 /** Routes orders to other nodes and from them. Its own calls have negative numbers, because those of membership are positive. */
-export class MaintenanceCalls {
+export class MaintenanceCalls implements FabricPart {
   readonly #parts: MaintenanceCallsParts;
+
+  readonly handle: FabricHandlers = {
+    maintain: (input, _, out) => this.ask(input, out),
+    called: ({ call, request, identity }, _, out) => {
+      if (request.kind === "maintain") this.asked(call, request, identity, out);
+    },
+    replied: (replied, _, out) => {
+      if (replied.call < 0) this.answered(replied, out);
+    },
+  };
 
   constructor(parts: MaintenanceCallsParts) {
     this.#parts = parts;
@@ -38,12 +49,7 @@ export class MaintenanceCalls {
     out.push({ kind: "call", call: -order, to: member.address, request, timeoutMs: MAINTAIN_TIMEOUT_MS });
   }
 
-  /** Whether the answer belongs to an order. */
-  isOwn({ call }: Extract<FabricInput, { kind: "answered" }>): boolean {
-    return call < 0;
-  }
-
-  answered({ call, response, refusal }: Extract<FabricInput, { kind: "answered" }>, out: FabricOutput[]): void {
+  answered({ call, response, refusal }: Omit<Extract<FabricNews, { kind: "replied" }>, "kind">, out: FabricOutput[]): void {
     const answer = response?.kind === "maintain" ? response : undefined;
     out.push({ kind: "maintained", order: -call, maintained: { response: answer, ...(refusal !== undefined && { refusal }) } });
   }

@@ -8,6 +8,7 @@ import { NEVER, type OptionsOf, type Time } from "../lib/machine.ts";
 import { eventOutput, type FabricEvent, type FabricOutput } from "./io-types.ts";
 import { isAlwaysTold, isListed } from "./membership/members.ts";
 import type { Membership } from "./membership/membership.ts";
+import type { FabricHandlers, FabricPart } from "./part.ts";
 import type { Disproved } from "./replication/disproved.ts";
 import type { Replicator } from "./replication/replicator.ts";
 import { Roster } from "./roster.ts";
@@ -50,6 +51,8 @@ export interface OriginLifecycleParts {
   readonly replication: Pick<Replicator, "closed" | "forgetOrigin" | "hiddenElsewhere" | "readmit"> & {
     readonly disproved: Pick<Disproved, "step">;
   };
+  /** The held records may have changed: an origin may be forgotten. */
+  readonly onChanged?: () => void;
 }
 
 /** Most nodes that are remembered as restarting. */
@@ -80,7 +83,7 @@ interface Cluster {
   protectedTotal: number | undefined;
 }
 
-export class OriginLifecycle {
+export class OriginLifecycle implements FabricPart {
   readonly #options: OriginLifecycleOptions;
   readonly #parts: OriginLifecycleParts;
   /** The other nodes of this cluster, with those of which nothing is held. */
@@ -101,6 +104,15 @@ export class OriginLifecycle {
   /** Origins whose first records came since the last tick. */
   readonly #fresh = new Set<Origin>();
   #nextMonoMs = NEVER;
+
+  readonly handle: FabricHandlers = {
+    up: ({ hello }) => this.back(hello.nodeId),
+    down: ({ hello, goodbye }, time) => {
+      if (goodbye === "restart") this.away(hello.nodeId, time);
+    },
+    heard: ({ origin }) => this.heard(origin),
+    memberChanged: ({ update }) => this.memberChanged(update),
+  };
 
   constructor(options: OriginLifecycleOptions, parts: OriginLifecycleParts) {
     this.#options = options;
@@ -214,7 +226,9 @@ export class OriginLifecycle {
     return this.#isDue || this.#fresh.size > 0 || this.isSettling ? 0 : this.#nextMonoMs;
   }
 
-  tick(time: Time, out: FabricOutput[]): void {
+  look(time: Time, out: FabricOutput[]): void {
+    if (time.monoMs < this.nextDeadlineMs()) return;
+    const outputCount = out.length;
     let isChanged = false;
     // A new origin may end the protection of a cluster. Where no cluster has vanished nodes, a new origin must not cost a review of all others.
     const concernsAll = this.#fresh.size > 0 && this.#clusters.size > 0;
@@ -233,6 +247,7 @@ export class OriginLifecycle {
     for (const origin of replica.sweeps.takeClosed()) replication.closed(origin, time, out);
     replication.disproved.step(time);
     if (isSwept || isChanged) out.push({ kind: "changed" });
+    if (out.length > outputCount) this.#parts.onChanged?.();
   }
 
   // ---- deciding ----

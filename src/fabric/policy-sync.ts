@@ -10,6 +10,7 @@ import { decodeFacts } from "../policy/versions/codec.ts";
 import { isNewer, isSamePlace, NO_PLACE } from "../policy/versions/version.ts";
 import { eventOutput, type FabricOutput, type LinkId } from "./io-types.ts";
 import type { ChannelNews, ChannelSession, Greeted, LinkChannel } from "./links/channel.ts";
+import type { FabricHandlers } from "./part.ts";
 import { ANY_PEER, differing, isHead, isWithin, MAX_NUMBER_STEP, nameOf, PolicyLink, type PolicyPeer, whyNot } from "./policy-link.ts";
 import { POLICY_FIRST, POLICY_FROM, type PolicySource } from "./policy-sources.ts";
 import type { PolicyFrame, PolicyHead } from "./wire/messages.ts";
@@ -54,14 +55,22 @@ interface Fetch {
   deadlineMonoMs: number;
 }
 
+export interface PolicyExchangeParts {
+  /** Whether a node that applied a version is known to be foreign. */
+  readonly isForeign?: (nodeId: string) => boolean;
+  /** How this node treats a policy that nodes of a cluster offer. */
+  readonly sourceOf?: (clusterId: string) => PolicySource;
+  /** Every link may have something to send now. */
+  readonly wake?: () => void;
+}
+
 /** The policy as a channel of the links. */
 export class PolicyExchange implements LinkChannel<PolicyFrame> {
   readonly kinds = ["policyHead", "policyWanted", "policySettled", "policyPart"] as const;
   readonly capabilities = [POLICY_FROM, POLICY_FIRST];
   readonly speaks = "in turn";
   readonly #options: PolicyExchangeOptions;
-  readonly #isForeign: (nodeId: string) => boolean;
-  readonly #sourceOf: (clusterId: string) => PolicySource;
+  readonly #parts: Required<PolicyExchangeParts>;
   #head: PolicyHead = NO_PLACE;
   readonly #links = new Map<LinkId, PolicyLink>();
   #fetch: Fetch | undefined;
@@ -75,18 +84,24 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
   /** Transfers refused since the start: not what their head said, or against the rules. */
   refusedCount = 0;
 
-  /**
-   * `isForeign`: whether a node that applied a version is known to be foreign. `sourceOf`: how this node treats a policy that nodes of a cluster
-   * offer.
-   */
-  constructor(
-    options: PolicyExchangeOptions,
-    isForeign: (nodeId: string) => boolean = () => false,
-    sourceOf: (clusterId: string) => PolicySource = () => "accepted",
-  ) {
+  readonly handle: FabricHandlers = {
+    policy: ({ head }) => {
+      this.headChanged(head);
+      this.#parts.wake();
+    },
+    policyRead: ({ number, bytes }) => {
+      this.read(number, bytes);
+      this.#parts.wake();
+    },
+    policyRefused: ({ head, detail }, _, out) => {
+      this.refused(head, detail, out);
+      this.#parts.wake();
+    },
+  };
+
+  constructor(options: PolicyExchangeOptions, parts: PolicyExchangeParts = {}) {
     this.#options = options;
-    this.#isForeign = isForeign;
-    this.#sourceOf = sourceOf;
+    this.#parts = { isForeign: () => false, sourceOf: () => "accepted", wake: () => {}, ...parts };
   }
 
   /** The newest version kept here; number 0: none. */
@@ -117,7 +132,7 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
   open(link: LinkId, { hello: { nodeId, clusterId, capabilities } }: Greeted): ChannelSession<PolicyFrame> {
     const takesAny = !capabilities.includes(POLICY_FROM);
     const settles = capabilities.includes(POLICY_FIRST);
-    this.opened(link, { nodeId, clusterId, source: this.#sourceOf(clusterId), takesAny, settles });
+    this.opened(link, { nodeId, clusterId, source: this.#parts.sourceOf(clusterId), takesAny, settles });
     const isCaughtUp = () => this.isSettledWith(link);
     return {
       next: (time) => this.next(link, time),
@@ -225,8 +240,9 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
     }
   }
 
-  tick(time: Time, out: FabricOutput[]): void {
+  look(time: Time, out: FabricOutput[]): void {
     const { monoMs } = time;
+    if (monoMs < this.nextDeadlineMs()) return;
     if (this.#adopting !== undefined && monoMs >= this.#adopting.deadlineMonoMs) {
       const { number, nodeId } = this.#adopting.head;
       // Its store may be away for a while: it is fetched again.
@@ -238,6 +254,7 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
       this.#putOff(fetch, out);
     }
     this.#choose();
+    this.#parts.wake();
   }
 
   /** This node stood still: what it waits for may be here, unread. */
@@ -405,7 +422,7 @@ export class PolicyExchange implements LinkChannel<PolicyFrame> {
   }
 
   #whyNot(peer: PolicyPeer, { nodeId }: PolicyHead): string {
-    return peer.takesAny === true && this.#isForeign(nodeId) ? `node ${nodeId}, which applied it, is foreign here` : whyNot(peer);
+    return peer.takesAny === true && this.#parts.isForeign(nodeId) ? `node ${nodeId}, which applied it, is foreign here` : whyNot(peer);
   }
 
   /** The newest version that a peer has and that is not taken from it, and why. */

@@ -1,6 +1,7 @@
 /** Whether this node may answer for the mesh, and how old its data is (semantics.md, Watch 7). */
 import { NEVER, type OptionsOf, type Time } from "../lib/machine.ts";
 import type { Behind, Freshness } from "./freshness.ts";
+import type { FabricNews } from "./part.ts";
 
 /** What is not a setting. */
 export const READINESS_FIXED = {
@@ -53,9 +54,6 @@ export interface TurnedAway {
   readonly address: string;
   readonly why: string;
 }
-
-/** How this node was met at an address. */
-export type Met = ({ readonly kind: "turnedAway" } & TurnedAway) | { readonly kind: "letIn"; readonly address: string };
 
 export interface ReadinessParts {
   readonly hasSeeds: boolean;
@@ -125,7 +123,7 @@ export class Readiness {
    * A peer answered. One that turns this node away shows that the node is not alone, and that it lacks the peer's data. The refusal no longer
    * counts once the same peer lets the node in.
    */
-  met(said: Met, { monoMs }: Time): void {
+  met(said: Extract<FabricNews, { readonly kind: "turnedAway" | "letIn" }>, { monoMs }: Time): void {
     switch (said.kind) {
       case "turnedAway":
         this.#refusal = { address: said.address, why: said.why, untilMonoMs: monoMs + this.#options.refusedMs };

@@ -20,14 +20,14 @@ test("who leaves says so to nodes of its cluster that know what it means, also o
   const b = leaving.open(1, { hello: hello("b") }, AT, out);
   const old = leaving.open(2, { hello: hello("old", { capabilities: [] }) }, AT, out);
   const other = leaving.open(3, { hello: hello("other", { clusterId: "c2" }) }, AT, out);
-  leaving.handle({ kind: "leaving" }, out);
+  leaving.announce({ kind: "leaving" }, out);
   const c = leaving.open(4, { hello: hello("c") }, AT, out);
   expect(out).toEqual([
     { kind: "send", link: 1 },
     { kind: "send", link: 4 },
   ]);
   expect([b?.next(AT), old, other, c?.next(AT)]).toEqual([SAYS_SO, undefined, undefined, SAYS_SO]);
-  leaving.handle({ kind: "offer", nodeId: "c", seqs: [3, 5] }, out);
+  leaving.announce({ kind: "offer", nodeId: "c", seqs: [3, 5] }, out);
   expect([b?.next(AT), c?.next(AT), c?.next(AT)]).toEqual([undefined, OFFER, undefined]);
 });
 
@@ -39,7 +39,7 @@ test("an offer is given to the node, with who made it; one that is not ready, or
   ] as const) {
     const leaving = new Leaving("c1", () => isReady);
     const b = leaving.open(1, { hello: hello("b") }, AT, []);
-    if (isLeaving) leaving.handle({ kind: "leaving" }, []);
+    if (isLeaving) leaving.announce({ kind: "leaving" }, []);
     while (b?.next(AT) !== undefined);
     const out: FabricOutput[] = [];
     b?.receive(OFFER, AT, out);
@@ -83,7 +83,7 @@ test("an offer waits until the peer was told all own news", () => {
     () => state.isAllSent,
   );
   const b = leaving.open(1, { hello: hello("b") }, AT, []);
-  leaving.handle({ kind: "offer", nodeId: "b", seqs: [3, 5] }, []);
+  leaving.announce({ kind: "offer", nodeId: "b", seqs: [3, 5] }, []);
   expect([b?.hasWork(AT), b?.next(AT)]).toEqual([false, undefined]);
   state.isAllSent = true;
   expect([b?.hasWork(AT), b?.next(AT), b?.hasWork(AT)]).toEqual([true, OFFER, false]);

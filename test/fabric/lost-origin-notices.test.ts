@@ -24,7 +24,7 @@ function bench(...members: readonly MemberUpdate[]) {
 /** What a turn of it brings the registrar. */
 function turnOf(words: LostWords): readonly string[] {
   const out: FabricOutput[] = [];
-  words.tick(out);
+  words.look({ monoMs: 0, wallMs: 0 }, out);
   return out.flatMap((output) => (output.kind === "superseded" ? output.keys : [output.kind]));
 }
 

@@ -33,7 +33,9 @@ test("an order goes to the address of its node, under a number that no call of m
     { kind: "maintained", order: 2, maintained: { response: undefined } },
     { kind: "maintained", order: 3, maintained: { response: undefined } },
   ]);
-  expect([-1, 1].map((call) => machine.isOwn({ kind: "answered", call, response: undefined }))).toEqual([true, false]);
+  const answers: FabricOutput[] = [];
+  for (const call of [-1, 1]) machine.handle.replied?.({ kind: "replied", call, response: undefined }, { monoMs: 0, wallMs: 0 }, answers);
+  expect(answers).toEqual([{ kind: "maintained", order: 1, maintained: { response: undefined } }]);
 });
 
 test.each([

@@ -16,8 +16,8 @@ test("a dead origin is forgotten with its number in the vector, and is lost unti
   const origin = replica.origin("x", 1, { clusterId: "c1", region: "r1" });
   origin.through = 7;
   shared.noteOrigin(origin);
-  lifecycle.tick({ monoMs: 0, wallMs: 0 }, []);
-  lifecycle.tick({ monoMs: ORIGIN_LIFECYCLE_OPTIONS.originForgetMs, wallMs: 0 }, []);
+  lifecycle.look({ monoMs: 0, wallMs: 0 }, []);
+  lifecycle.look({ monoMs: ORIGIN_LIFECYCLE_OPTIONS.originForgetMs, wallMs: 0 }, []);
   expect([replica.origins.has("x/1"), shared.vector.find("x/1")?.seq]).toEqual([false, 0]);
   expect(replica.lost.list).toEqual([{ nodeId: "x", generation: 1, through: 7, mark: 0 }]);
   lifecycle.memberChanged(updateOf("x"));
@@ -38,7 +38,7 @@ test("other nodes that join in place of dead ones end the protection, though non
       members.set(nodeId, updateOf(nodeId, { status }));
       lifecycle.memberChanged(updateOf(nodeId, { status }));
     }
-    lifecycle.tick({ monoMs: 0, wallMs: 0 }, []);
+    lifecycle.look({ monoMs: 0, wallMs: 0 }, []);
     return lifecycle.protectedClusters();
   };
   say("alive", "a", "b", "c", "d");

@@ -31,7 +31,7 @@ test("clocks of origins that were away before a restart go on; those of others b
   const lifecycle = livesOf(replica);
   const start = { monoMs: 1000, wallMs: 1_000_000 };
   lifecycle.resume(new Map([["n2/1", start.monoMs - ORIGIN_LIFECYCLE_OPTIONS.orphanGraceMs]]), new Set(), start.monoMs);
-  lifecycle.tick(start, []);
+  lifecycle.look(start, []);
   expect([...replica.origins.values()].map(({ id, life }) => [id, life])).toEqual([
     ["n1/1", "live"],
     ["n2/1", "hidden"],
@@ -39,7 +39,7 @@ test("clocks of origins that were away before a restart go on; those of others b
   ]);
   const since = [...replica.origins.values()].map((origin) => lifecycle.standingOf(origin, start).absentWallMs);
   expect(since).toEqual([undefined, start.wallMs - ORIGIN_LIFECYCLE_OPTIONS.orphanGraceMs, start.wallMs]);
-  lifecycle.tick(
+  lifecycle.look(
     { monoMs: start.monoMs + ORIGIN_LIFECYCLE_OPTIONS.originForgetMs - ORIGIN_LIFECYCLE_OPTIONS.orphanGraceMs, wallMs: 0 },
     [],
   );
@@ -51,13 +51,13 @@ test("what others hide a newcomer does not show for another grace, and forgets n
   const parts = lifecycleParts(replica);
   parts.replication.hiddenElsewhere.add("n2/1");
   const lifecycle = livesOf(replica, parts);
-  lifecycle.tick({ monoMs: 1000, wallMs: 0 }, []);
+  lifecycle.look({ monoMs: 1000, wallMs: 0 }, []);
   expect([...replica.origins.values()].map(({ id, life }) => [id, life])).toEqual([
     ["n1/1", "live"],
     ["n2/1", "hidden"],
     ["n3/1", "orphaned"],
   ]);
-  lifecycle.tick({ monoMs: 1000 + ORIGIN_LIFECYCLE_OPTIONS.originForgetMs - ORIGIN_LIFECYCLE_OPTIONS.orphanGraceMs - 1, wallMs: 0 }, []);
+  lifecycle.look({ monoMs: 1000 + ORIGIN_LIFECYCLE_OPTIONS.originForgetMs - ORIGIN_LIFECYCLE_OPTIONS.orphanGraceMs - 1, wallMs: 0 }, []);
   expect([...replica.forgotten]).toEqual([]);
 });
 
@@ -76,18 +76,18 @@ test("an origin back from the snapshot is live until a table of members says oth
   const start = { monoMs: 1000, wallMs: 1_000_000 };
   lifecycle.resume(new Map([["n2/1", start.monoMs]]), new Set(), start.monoMs + 5000);
   const outputs: FabricOutput[] = [];
-  lifecycle.tick(start, outputs);
+  lifecycle.look(start, outputs);
   expect(shown()).toEqual(["n1/1 live", "n2/1 orphaned", "n3/1 live", "n4/1 live"]);
   expect(lifecycle.isAnybodyAway).toBe(true);
   // News of one member is no table: the others may still be in it.
   known.set("n3", updateOf("n3", { status: "dead" }));
   lifecycle.memberChanged(updateOf("n3"));
-  lifecycle.tick({ ...start, monoMs: 2000 }, outputs);
+  lifecycle.look({ ...start, monoMs: 2000 }, outputs);
   expect(shown()).toEqual(["n1/1 live", "n2/1 orphaned", "n3/1 orphaned", "n4/1 live"]);
   expect(lifecycle.nextDeadlineMs()).toBe(6000);
-  lifecycle.tick({ ...start, monoMs: 5999 }, outputs);
+  lifecycle.look({ ...start, monoMs: 5999 }, outputs);
   expect(shown()[3]).toBe("n4/1 live");
-  lifecycle.tick({ ...start, monoMs: 6000 }, outputs);
+  lifecycle.look({ ...start, monoMs: 6000 }, outputs);
   expect(shown()[3]).toBe("n4/1 orphaned");
   expect(names(outputs)).toEqual(["origin_orphaned n3 dead", "origin_orphaned n4 unknown"]);
 });
@@ -103,11 +103,11 @@ test("when the first table has come, whoever is dead in it or not in it is away,
   };
   const lifecycle = livesOf(replica, { membership });
   lifecycle.resume(new Map(), new Set(), 10_000);
-  lifecycle.tick({ monoMs: 1000, wallMs: 0 }, []);
+  lifecycle.look({ monoMs: 1000, wallMs: 0 }, []);
   expect(lifecycle.counts()).toEqual({ live: 3, orphaned: 0, hidden: 0, kept: 0 });
   for (const nodeId of ["n2", "n3"]) known.set(nodeId, updateOf(nodeId, { status: "dead" }));
   lifecycle.memberChanged(updateOf("n2", { status: "dead" }));
-  lifecycle.tick({ monoMs: 2000, wallMs: 0 }, []);
+  lifecycle.look({ monoMs: 2000, wallMs: 0 }, []);
   expect(lifecycle.counts()).toEqual({ live: 0, orphaned: 3, hidden: 0, kept: 0 });
   expect(lifecycle.protectedClusters()).toEqual([]);
 });
@@ -118,7 +118,7 @@ test("an origin whose node had left before the restart is over: it may not be wr
   const origins = [...replica.origins.values()].filter((origin) => origin !== replica.self);
   lifecycle.resume(new Map(), new Set(["n2/1", "n3/1"]), 5000);
   expect(lifecycle.isAnybodyElsewhere).toBe(false);
-  lifecycle.tick({ monoMs: 1000, wallMs: 0 }, []);
+  lifecycle.look({ monoMs: 1000, wallMs: 0 }, []);
   expect([origins.map((origin) => lifecycle.isOver(origin)), lifecycle.isAnybodyElsewhere, lifecycle.isAnybodyAway]).toEqual([
     [true, true],
     false,
@@ -130,11 +130,11 @@ test("one that may be written elsewhere counts until it is forgotten", () => {
   const replica = replicaWith("n2");
   const lifecycle = livesOf(replica);
   lifecycle.resume(new Map([["n2/1", 0]]), new Set(), 0);
-  lifecycle.tick({ monoMs: 1000, wallMs: 0 }, []);
+  lifecycle.look({ monoMs: 1000, wallMs: 0 }, []);
   expect([lifecycle.isAnybodyElsewhere, lifecycle.isAnybodyAway]).toEqual([true, true]);
   const forgetAt = { monoMs: ORIGIN_LIFECYCLE_OPTIONS.originForgetMs, wallMs: 0 };
   // It is hidden first.
-  do lifecycle.tick(forgetAt, []);
+  do lifecycle.look(forgetAt, []);
   while (lifecycle.nextDeadlineMs() === 0);
   expect([[...replica.forgotten], lifecycle.isAnybodyElsewhere, lifecycle.isAnybodyAway]).toEqual([["n2/1"], false, false]);
 });

@@ -55,7 +55,7 @@ class Bench {
       if (dueMs > untilMs) break;
       this.nowMs = dueMs;
       this.ticks += 1;
-      this.lifecycle.tick(this.time, this.outputs);
+      this.lifecycle.look(this.time, this.outputs);
     }
     this.nowMs = untilMs;
   }
@@ -369,7 +369,7 @@ test("a large origin's records are visited in slices, each once, and the view fo
   bench.say("a", "dead");
   const before = bench.ticks;
   const revision = here.replica.revision;
-  bench.lifecycle.tick(bench.time, bench.outputs);
+  bench.lifecycle.look(bench.time, bench.outputs);
   expect(bench.lifecycle.isSettling).toBe(true);
   bench.run(0);
   expect(bench.lifecycle.isSettling).toBe(false);
@@ -398,7 +398,7 @@ test("a large origin is hidden and then forgotten in slices, and until the last 
   bench.nowMs += 1000;
   const seen: [number, number | undefined, boolean][] = [];
   do {
-    bench.lifecycle.tick(bench.time, bench.outputs);
+    bench.lifecycle.look(bench.time, bench.outputs);
     seen.push([here.replica.lookup.size, origin?.log.size, here.replica.origins.has("a/1")]);
   } while (bench.lifecycle.isSettling || bench.lifecycle.nextDeadlineMs() === 0);
   const slices = Math.ceil(KEYS.length / 3);

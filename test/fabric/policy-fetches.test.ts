@@ -92,10 +92,10 @@ test("a standstill of this node does not count against what it waits for: a vers
   for (const { exchange, out } of [asked, adopting(version(3))]) {
     out.length = 0;
     exchange.postpone(60_000);
-    exchange.tick(at(POLICY_OPTIONS.patienceMs), out);
-    exchange.tick(at(POLICY_OPTIONS.patienceMs + 59_999), out);
+    exchange.look(at(POLICY_OPTIONS.patienceMs), out);
+    exchange.look(at(POLICY_OPTIONS.patienceMs + 59_999), out);
     expect(out).toEqual([]);
-    exchange.tick(at(POLICY_OPTIONS.patienceMs + 60_000), out);
+    exchange.look(at(POLICY_OPTIONS.patienceMs + 60_000), out);
     expect(out.map(({ kind }) => kind)).toEqual(["event"]);
   }
 });
@@ -106,7 +106,7 @@ test("who tells of a newer version and does not give it in time keeps out no old
   bench.hear(2, version(9).head);
   expect(bench.said(2)).toEqual(["policyHead", "policyWanted"]);
   bench.hear(1, version(3).head);
-  bench.exchange.tick(at(POLICY_OPTIONS.patienceMs), bench.out);
+  bench.exchange.look(at(POLICY_OPTIONS.patienceMs), bench.out);
   expect([bench.said(2), bench.said(1)]).toEqual([[], ["policyHead", "policyWanted"]]);
 });
 
@@ -117,7 +117,7 @@ test("who missed once and then gave is asked before one that missed since", () =
   for (const link of [1, 2]) bench.said(link);
   bench.hear(1, three.head);
   expect(bench.said(1)).toEqual(["policyWanted"]);
-  bench.exchange.tick(at(60_000), bench.out);
+  bench.exchange.look(at(60_000), bench.out);
   expect(bench.said(1)).toEqual(["policyWanted"]);
   bench.give(1, three);
   // Both offer the next one while that is put in force: the first that did is asked, as it failed no more than the other.

@@ -177,7 +177,7 @@ describe("who does not take a version", () => {
     /** The taker waits in vain for what it asked for. */
     waitInVain(): this {
       this.ms += POLICY_OPTIONS.patienceMs;
-      this.taker.tick(at(this.ms), this.out);
+      this.taker.look(at(this.ms), this.out);
       return this.settle();
     }
   }
@@ -260,7 +260,7 @@ describe("who does not take a version", () => {
     const asks = (ms: number) => [taker.next(1, at(ms)), taker.next(1, at(ms))].filter((frame) => frame?.kind === "policyWanted").length;
     expect(asks(0)).toBe(1);
     send(0, 0);
-    taker.tick(at(20_000), out);
+    taker.look(at(20_000), out);
     expect(asks(20_000)).toBe(1);
     for (const n of [...late, ...again]) send(n, 20_001);
     expect([taker.refusedCount, out.filter(({ kind }) => kind === "adoptPolicy")]).toMatchObject([0, [{ head, bytes }]]);

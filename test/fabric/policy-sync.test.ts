@@ -145,7 +145,7 @@ test("a peer that promises and does not send is given up after its time, and ano
   const step = link(a, honest, 2);
   settle([step], 5);
   expect(a.exchange.nextDeadlineMs()).toBe(POLICY_OPTIONS.patienceMs);
-  a.exchange.tick(timeOf(POLICY_OPTIONS.patienceMs), a.out);
+  a.exchange.look(timeOf(POLICY_OPTIONS.patienceMs), a.out);
   settle([step], POLICY_OPTIONS.patienceMs);
   expect(a.kept).toMatchObject(newest);
   expect(a.exchange.nextDeadlineMs()).toBe(NEVER);
@@ -281,7 +281,7 @@ test.each([
 
 test("an older peer of our cluster, which takes anybody's policy, brings none that a foreign node applied; a newer peer's word stands", () => {
   for (const takesAny of [true, false]) {
-    const exchange = new PolicyExchange(POLICY_OPTIONS, (nodeId) => nodeId === "far");
+    const exchange = new PolicyExchange(POLICY_OPTIONS, { isForeign: (nodeId) => nodeId === "far" });
     exchange.opened(1, { nodeId: "m", clusterId: "c1", source: "accepted", takesAny });
     exchange.receive(1, { kind: "policyHead", head: version(7, "far").head }, timeOf(0), []);
     expect([exchange.isSettledWith(1), exchange.notTaken?.why]).toEqual(

@@ -64,12 +64,12 @@ test("time in which this node stood still does not count for who is away", () =>
 test("who is remembered holds tombstones up, is nobody elsewhere as to the age of what is held, and wakes its owner when its time is over", () => {
   const { replica } = new FabricComponent("a");
   const lifecycle = new OriginLifecycle(ORIGIN_LIFECYCLE_OPTIONS, { ...lifecycleParts(replica), remembered: ["b"] });
-  lifecycle.tick(at(0), []);
+  lifecycle.look(at(0), []);
   expect([lifecycle.isAnybodyAway, lifecycle.isAnybodyElsewhere, lifecycle.nextDeadlineMs()]).toEqual([
     true,
     false,
     ORIGIN_LIFECYCLE_OPTIONS.originForgetMs,
   ]);
-  lifecycle.tick(at(ORIGIN_LIFECYCLE_OPTIONS.originForgetMs), []);
+  lifecycle.look(at(ORIGIN_LIFECYCLE_OPTIONS.originForgetMs), []);
   expect([lifecycle.isAnybodyAway, lifecycle.nextDeadlineMs()]).toEqual([false, NEVER]);
 });

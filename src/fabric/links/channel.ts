@@ -3,7 +3,8 @@ import type { Relation } from "../../catalog/entry/scope.ts";
 import type { Time } from "../../lib/machine.ts";
 import type { BorderPeer } from "../borders/border.ts";
 import type { FabricOutput, LinkId } from "../io-types.ts";
-import type { Hello, LinkFrame, NodeRef } from "../wire/messages.ts";
+import type { FabricNews, FabricPart } from "../part.ts";
+import type { Hello, LinkFrame } from "../wire/messages.ts";
 
 /** Facts of a link that came up. */
 export interface Greeted {
@@ -17,20 +18,17 @@ export interface Greeted {
 
 /** What the rest of the room learns from a frame. */
 export type ChannelNews =
-  /** This node lacks nothing of what the peer had at that time. */
-  | { readonly kind: "inStep"; readonly nodeId: string; readonly monoMs: number }
-  /** Records of an origin came. They may be its first. */
-  | { readonly kind: "heard"; readonly origin: NodeRef }
-  /** Every link may have something to tell now. */
+  | Extract<FabricNews, { readonly kind: "inStep" | "heard" }>
+  /** Every link may have something to send now. */
   | { readonly kind: "forAll" }
   /** The peer broke the protocol. */
   | { readonly kind: "badFrame"; readonly detail: string };
 
 /**
- * One object a channel, for all links; it opens a session on each. Channels know nothing of each other, nor of how links take turns. A new
- * channel of this room is a file, and a row where the fabric is composed; a room above gives its own as `FabricParts.channels`.
+ * A part of the fabric that opens a session on each link. Channels know nothing of each other, nor of how links take turns. A new channel of this room is a file and
+ * a row in `channels` of `parts.ts`. A room above passes its own as `FabricParts.channels`.
  */
-export interface LinkChannel<F extends LinkFrame = LinkFrame> {
+export interface LinkChannel<F extends LinkFrame = LinkFrame> extends FabricPart {
   /** The kinds of frames that the channel receives. No two channels receive the same kind. */
   readonly kinds: readonly F["kind"][];
   /** Sent in the hello, so that the peer sends only what this node understands. */

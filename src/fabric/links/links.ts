@@ -136,6 +136,10 @@ export class Links implements Machine<LinksInput, LinksOutput> {
     this.#chooseMonoMs = undefined;
   }
 
+  get isStopping(): boolean {
+    return this.#stopReason !== undefined;
+  }
+
   /** Peers that were refused before may be accepted now. They are tried again at once. */
   retryNow(): void {
     this.#peers.retryNow();

@@ -2,7 +2,8 @@
 import type { OptionsOf, Time } from "../../lib/machine.ts";
 import type { Rng } from "../../lib/rng.ts";
 import type { FabricInput, FabricOutput, LinkId } from "../io-types.ts";
-import type { Goodbye, Hello, MemberFacts, MemberUpdate, PeerIdentity } from "../wire/messages.ts";
+import type { FabricNews } from "../part.ts";
+import type { Goodbye, Hello, MemberFacts, MemberUpdate } from "../wire/messages.ts";
 import type { PeerAuthFacts, Refusal } from "./peer-auth.ts";
 
 /** What is not a setting. */
@@ -63,20 +64,8 @@ export type LinksInput =
   | { readonly kind: "goodbye"; readonly link: LinkId; readonly reason: Goodbye; readonly detail: string }
   /** This node ends the link. */
   | { readonly kind: "end"; readonly link: LinkId; readonly reason: Goodbye; readonly detail: string }
-  /** The table of members changed. */
-  | { readonly kind: "members" };
+  | Extract<FabricNews, { readonly kind: "members" }>;
 
 export type LinksOutput =
   | Extract<FabricOutput, { readonly kind: "open" | "send" | "close" | "event" }>
-  /** Links are wanted to these members, and to no others. */
-  | { readonly kind: "wanted"; readonly nodeIds: readonly string[] }
-  /** Both sides have greeted, this node not before `greetedMonoMs`. */
-  | {
-      readonly kind: "up";
-      readonly link: LinkId;
-      readonly hello: Hello;
-      readonly identity: PeerIdentity;
-      readonly greetedMonoMs: number;
-    }
-  /** A link that was up is down. `goodbye` is the peer's reason, undefined when it gave none. */
-  | { readonly kind: "down"; readonly link: LinkId; readonly hello: Hello; readonly goodbye: Goodbye | undefined };
+  | Extract<FabricNews, { readonly kind: "wanted" | "up" | "down" }>;

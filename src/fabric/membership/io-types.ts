@@ -2,18 +2,12 @@
 
 import type { FabricOutput } from "../io-types.ts";
 import type { Foreigners } from "../links/foreigners.ts";
-import type { MemberStatus, MemberUpdate } from "../wire/messages.ts";
+import type { FabricNews } from "../part.ts";
 import type { AcceptedStart } from "./node-starts.ts";
 
 export type MembershipOutput =
-  | Extract<FabricOutput, { readonly kind: "call" | "answer" | "event" | "memberForgotten" }>
-  | { readonly kind: "memberChanged"; readonly update: MemberUpdate; readonly before: MemberStatus | undefined }
-  /** Somebody was asked to exchange tables, is there, and does not talk to this node. */
-  | { readonly kind: "turnedAway"; readonly address: string; readonly why: string }
-  /** Whoever is at that address exchanged tables with this node. */
-  | { readonly kind: "letIn"; readonly address: string }
-  /** Others know this node's id in a later life, or somewhere else; said as seldom as it is told to the operator. */
-  | { readonly kind: "ownIdUsed"; readonly told: MemberUpdate; readonly toldBy: string };
+  | Extract<FabricOutput, { readonly kind: "call" | "answer" | "event" }>
+  | Extract<FabricNews, { readonly kind: "memberChanged" | "memberForgotten" | "turnedAway" | "letIn" | "ownIdUsed" }>;
 
 export interface MembershipStateParts {
   readonly foreigners?: Foreigners | undefined;

@@ -11,6 +11,7 @@ import type { Rng } from "../../lib/rng.ts";
 import { eventOutput, type FabricOutput, type LinkId } from "../io-types.ts";
 import type { ChannelNews, ChannelSession, Greeted, LinkChannel, SharedNews } from "../links/channel.ts";
 import type { Foreigners } from "../links/foreigners.ts";
+import type { FabricHandlers } from "../part.ts";
 import { ReplicationChannel } from "../replication/channel.ts";
 import type { LinkReplication } from "../replication/link-replication.ts";
 import type { ReplicationOptions } from "../replication/options.ts";
@@ -65,6 +66,8 @@ export class SummaryChannel implements LinkChannel<Frame> {
   readonly #origins: SummaryOrigins;
   readonly #ages: SourceAges;
 
+  readonly handle: FabricHandlers = { memberChanged: ({ update }) => this.#origins.memberChanged(update) };
+
   constructor({ receipts, members, options, isHeld, ...parts }: SummaryChannelParts) {
     // Members tell the generation of their journal, which says nothing of their second origin.
     const generation = Number.MAX_SAFE_INTEGER;
@@ -93,16 +96,12 @@ export class SummaryChannel implements LinkChannel<Frame> {
 
   // ---- beside the links ----
 
-  tick(time: Time, out: FabricOutput[]): void {
+  look(time: Time, out: FabricOutput[]): void {
     this.#origins.tick(time, out);
   }
 
   nextDeadlineMs(): number {
     return this.#origins.nextDeadlineMs();
-  }
-
-  memberChanged(update: MemberUpdate): void {
-    this.#origins.memberChanged(update);
   }
 
   /** This node stood still: that time does not count against others. */

@@ -1,0 +1,41 @@
+/** A part of the fabric, and the news that parts have for each other. A new part is a file that implements `FabricPart`, and a row in `parts.ts`. */
+import type { Handlers, Part, Parts } from "../lib/part.ts";
+import type { BorderCount } from "./borders/border.ts";
+import type { FabricInput, FabricOutput, LinkId } from "./io-types.ts";
+import type { Goodbye, Hello, MemberStatus, MemberUpdate, NodeRef, PeerIdentity } from "./wire/messages.ts";
+
+type Asked = Extract<FabricInput, { readonly kind: "asked" }>;
+type Answered = Extract<FabricInput, { readonly kind: "answered" }>;
+
+/** Each kind reaches the parts that handle it, in the order of the list. */
+export type FabricNews =
+  /** A call of a node that may call this one. */
+  | ({ readonly kind: "called" } & Omit<Asked, "kind">)
+  /** The answer to a call of this node, without the response of a foreign node. */
+  | ({ readonly kind: "replied" } & Omit<Answered, "kind">)
+  | { readonly kind: "memberChanged"; readonly update: MemberUpdate; readonly before: MemberStatus | undefined }
+  | { readonly kind: "memberForgotten"; readonly nodeId: string }
+  /** The table of members changed. Follows all news of single members. */
+  | { readonly kind: "members" }
+  /** A node was asked to exchange tables, is there, and does not talk to this node. */
+  | { readonly kind: "turnedAway"; readonly address: string; readonly why: string }
+  /** The node at that address exchanged tables with this node. */
+  | { readonly kind: "letIn"; readonly address: string }
+  /** Others know this node's id in a later incarnation, or somewhere else; reported as rarely as it is reported to the operator. */
+  | { readonly kind: "ownIdUsed"; readonly told: MemberUpdate; readonly toldBy: string }
+  /** Links are wanted to these members, and to no others. */
+  | { readonly kind: "wanted"; readonly nodeIds: readonly string[] }
+  /** Both sides have greeted, this node not before `greetedMonoMs`. */
+  | { readonly kind: "up"; readonly link: LinkId; readonly hello: Hello; readonly identity: PeerIdentity; readonly greetedMonoMs: number }
+  /** A link that was up is down. `goodbye` is the peer's reason, undefined when it gave none. */
+  | { readonly kind: "down"; readonly link: LinkId; readonly hello: Hello; readonly goodbye: Goodbye | undefined }
+  /** This node lacks nothing of what the peer had at that time. */
+  | { readonly kind: "inStep"; readonly nodeId: string; readonly monoMs: number }
+  /** Records of an origin came. They may be its first. */
+  | { readonly kind: "heard"; readonly origin: NodeRef }
+  /** This node's links to other regions changed. */
+  | { readonly kind: "borderCounts"; readonly counts: readonly BorderCount[] };
+
+export type FabricPart = Part<FabricInput | FabricNews, FabricOutput>;
+export type FabricPartList = Parts<FabricInput | FabricNews, FabricOutput>;
+export type FabricHandlers = Handlers<FabricInput | FabricNews, FabricOutput>;
