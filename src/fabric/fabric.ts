@@ -32,7 +32,6 @@ export class Fabric implements FabricMachine {
   readonly #rooms: FabricRooms;
   readonly #stopping: Stopping;
   readonly #collecting = new Collecting();
-  #isBegun = false;
 
   constructor(options: FabricOptions, parts: FabricParts) {
     const rooms = roomsOf(options, parts);
@@ -56,9 +55,8 @@ export class Fabric implements FabricMachine {
 
   handle(input: FabricInput, time: Time, out: FabricOutput[]): void {
     const { list } = this.#rooms;
-    if (!this.#isBegun) list.begin(time, out);
-    this.#isBegun = true;
-    if (input.kind === "lagged") list.postpone(input.lagMs);
+    if (!list.isBegun) list.begin(time, out);
+    if (input.kind === "lagged") list.postpone(input.lagMs, time);
     list.handle(input, time, out);
   }
 
@@ -76,7 +74,8 @@ export class Fabric implements FabricMachine {
   }
 
   nextDeadlineMs(): number {
-    return this.#isBegun ? this.#rooms.list.nextDeadlineMs() : 0;
+    const { list } = this.#rooms;
+    return list.isBegun ? list.nextDeadlineMs() : 0;
   }
 
   /** Whether this node may answer for the mesh, and how old its answers are. */

@@ -22,7 +22,7 @@ export interface Part<In extends OfKind, Out> {
   /** The machine accepts no new work from now on. */
   drain?(time: Time, out: Out[]): void;
   /** The process was blocked for this time, which does not count against others. */
-  postpone?(byMs: number): void;
+  postpone?(byMs: number, time: Time): void;
 }
 
 type Handler<In, Out> = (input: In, time: Time, out: Out[]) => void;
@@ -34,6 +34,7 @@ export class Parts<In extends OfKind, Out extends OfKind> {
   readonly #handlers = new Map<string, Handler<In | Out, Out>[]>();
   #looking: readonly Part<In, Out>[] = [];
   #timed: readonly Part<In, Out>[] = [];
+  #isBegun = false;
 
   /** Adds parts after those in the list. */
   add(parts: readonly Part<In, Out>[]): void {
@@ -43,6 +44,10 @@ export class Parts<In extends OfKind, Out extends OfKind> {
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- a handler is called with inputs of its kind only
     const rows = parts.flatMap(({ handle = {} }) => Object.entries(handle) as [string, Handler<In | Out, Out>][]);
     for (const [kind, handler] of rows) this.#handlers.set(kind, [...(this.#handlers.get(kind) ?? []), handler]);
+  }
+
+  get isBegun(): boolean {
+    return this.#isBegun;
   }
 
   /** The kinds that a part handles. */
@@ -79,6 +84,7 @@ export class Parts<In extends OfKind, Out extends OfKind> {
   }
 
   begin(time: Time, out: Out[]): void {
+    this.#isBegun = true;
     for (const part of this.#all) part.begin?.(time, out);
   }
 
@@ -86,7 +92,7 @@ export class Parts<In extends OfKind, Out extends OfKind> {
     for (const part of this.#all) part.drain?.(time, out);
   }
 
-  postpone(byMs: number): void {
-    for (const part of this.#all) part.postpone?.(byMs);
+  postpone(byMs: number, time: Time): void {
+    for (const part of this.#all) part.postpone?.(byMs, time);
   }
 }

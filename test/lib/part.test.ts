@@ -50,6 +50,6 @@ test("the next deadline is that of the part that is due first; parts that are ad
   parts.add([saying("c")]);
   expect(said((out) => parts.handle({ kind: "tick" }, AT, out))).toEqual(["c looks"]);
   expect(parts.kinds).toEqual(["asked"]);
-  parts.postpone(3);
+  parts.postpone(3, AT);
   expect(postponedMs).toBe(6);
 });

@@ -3,6 +3,8 @@ import { expect, test } from "vitest";
 import { BODY, keyParts, keyText } from "../../src/catalog/record/record.ts";
 import { Fanout } from "../../src/discovery/fanout.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
+import { NodeParts } from "../../src/node/core/parts/list.ts";
+import type { NodeNews } from "../../src/node/core/parts/part.ts";
 import { NodeMachine } from "../../src/node/core.ts";
 import type { NodeInput, NodeOutput } from "../../src/node/core-io.ts";
 import { observeFabric } from "../../src/node/fabric/metrics.ts";
@@ -40,7 +42,7 @@ function machineOf(hasSeeds = false) {
     return out.map(({ kind }) => kind);
   };
   const register = (name: string) => registrar.register(caller("ann"), command([stamped(name)], { isStatic: true }), at(0));
-  return { r, machine, out, give, register, policies };
+  return { r, machine, out, give, register, policies, rooms };
 }
 
 function factsOf(nodeId: string) {
@@ -57,6 +59,55 @@ function joined() {
   all.give({ kind: "begin" });
   return { ...all, fabric, world };
 }
+
+/** Without the inputs at which the machine calls every part. */
+const HANDLED = {
+  tick: true,
+  asked: true,
+  answered: true,
+  opened: true,
+  received: true,
+  closed: true,
+  policy: true,
+  policyRead: true,
+  maintain: true,
+  persisted: true,
+  notPersisted: true,
+  generationKept: true,
+  generationNotKept: true,
+  rosterKept: true,
+  snapshotKept: true,
+  policyAdopted: true,
+  begin: false,
+  serve: true,
+  policyShown: true,
+  publish: true,
+  probed: true,
+  resolved: true,
+  load: true,
+  strangerRefused: true,
+  unanswered: true,
+  drain: false,
+  depart: true,
+  facts: true,
+  lagged: true,
+  leaving: true,
+  offer: true,
+  policyRefused: true,
+  stop: true,
+  summariesChanged: true,
+  changed: true,
+  superseded: true,
+  generationLost: true,
+  offered: true,
+  ordered: true,
+} as const satisfies Record<(NodeInput | NodeNews)["kind"], boolean>;
+
+test("every input of a node, and all news among its parts, are handled by a part: what is not would leave as an order", () => {
+  const { list } = new NodeParts(machineOf().rooms, at(0));
+  const handled = Object.entries(HANDLED).flatMap(([kind, isHandled]) => (isHandled ? [kind] : []));
+  expect(list.kinds.toSorted()).toEqual(handled.toSorted());
+});
 
 test("what others say before a node may say anything is kept, and answered in its order when it begins", () => {
   const { machine, give } = machineOf();

@@ -17,9 +17,9 @@ export const NODE_MUTANTS = [
     rule: "Restart: what a node says of itself has the generation that it writes under",
     edits: [
       {
-        file: "src/node/core.ts",
-        find: '    this.show(out);\n    this.#toFabric({ kind: "facts", facts: this.#facts() }, time, out);\n',
-        replace: "    this.show(out);\n    void time;\n",
+        file: "src/node/core/parts/list.ts",
+        find: 'if (core.joined !== undefined) core.list.deliver({ kind: "facts", facts: core.facts() }, time, out);',
+        replace: "void time;",
       },
     ],
     withinSeeds: 12,
@@ -29,9 +29,9 @@ export const NODE_MUTANTS = [
     rule: "Several origins: what another ended is ended by its own node, too",
     edits: [
       {
-        file: "src/node/core.ts",
-        find: "        return this.#hear(output.keys as readonly KeyText[], time, out);",
-        replace: "        return;",
+        file: "src/node/core/parts/writes.ts",
+        find: "this.#hear(keys as readonly KeyText[], time, out),",
+        replace: "void [keys, time, out],",
       },
     ],
     withinSeeds: 6,
@@ -63,9 +63,9 @@ export const NODE_MUTANTS = [
     rule: "Policy: a node says which version is newest here before anything else",
     edits: [
       {
-        file: "src/node/core.ts",
-        find: '    this.#inputs.push({ kind: "policy", head: policies.place });\n',
-        replace: "    void policies;\n",
+        file: "src/node/core/parts/list.ts",
+        find: '      give({ kind: "policy", head: rooms.policies.place }, time, out);\n',
+        replace: "      void rooms;\n",
       },
     ],
     withinSeeds: 12,
@@ -92,7 +92,7 @@ export const NODE_MUTANTS = [
   {
     name: "nobody is told that a node left entries behind",
     rule: "Stop: its static entries stand as orphans for as long as its members know that it stopped so",
-    edits: [{ file: "src/node/core.ts", find: "keepsEntries: true", replace: "keepsEntries: false" }],
+    edits: [{ file: "src/node/core/parts/list.ts", find: "keepsEntries: true", replace: "keepsEntries: false" }],
     withinSeeds: 6,
     isOfLeft: true,
     isCheap: true,
@@ -118,14 +118,20 @@ export const NODE_MUTANTS = [
   {
     name: "a node is ready with its first tick",
     rule: "Ready: when it has caught up with a peer, or is alone",
-    edits: [{ file: "src/node/core.ts", find: "(this.#joined.fabric.isReady && !this.standing.isWaiting)", replace: "true" }],
+    edits: [{ file: "src/node/core/parts/readiness.ts", find: "(joined.isReady && !standing.isWaiting)", replace: "true" }],
     withinSeeds: 6,
     isCheap: true,
   },
   {
     name: "a node that is ready is whole",
     rule: "Watch 3: END only from a node that holds everything",
-    edits: [{ file: "src/node/core.ts", find: "this.isReady && this.#joined?.fabric.isWhole !== false", replace: "this.isReady" }],
+    edits: [
+      {
+        file: "src/node/core/parts/readiness.ts",
+        find: "this.isReady && this.#parts.fabric()?.isWhole !== false",
+        replace: "this.isReady",
+      },
+    ],
     withinSeeds: 30,
   },
   {
@@ -133,8 +139,8 @@ export const NODE_MUTANTS = [
     rule: "Watch 3: who waits for END is woken when it may be told",
     edits: [
       {
-        file: "src/node/core.ts",
-        find: '      this.#rooms.fanout.all();\n      out.push({ kind: "wake" });\n',
+        file: "src/node/core/parts/readiness.ts",
+        find: '      fanout.all();\n      out.push({ kind: "wake" });\n',
         replace: "",
       },
     ],
@@ -143,14 +149,20 @@ export const NODE_MUTANTS = [
   {
     name: "what changed is shown to nobody",
     rule: "Watch 2: a change wakes those whom it concerns",
-    edits: [{ file: "src/node/core.ts", find: "    fanout.changed(replica.takeTouched());\n", replace: "    replica.takeTouched();\n" }],
+    edits: [
+      {
+        file: "src/node/core/parts/writes.ts",
+        find: "    fanout.changed(replica.takeTouched());\n",
+        replace: "    replica.takeTouched();\n",
+      },
+    ],
     withinSeeds: 6,
     isCheap: true,
   },
   {
     name: "a node leaves though it is alone",
     rule: "Stop: a node keeps everything when no other member of its cluster is alive",
-    edits: [{ file: "src/node/core.ts", find: 'how === "leave" && this.#joined.fabric.hasClusterPeers', replace: 'how === "leave"' }],
+    edits: [{ file: "src/node/core/parts/list.ts", find: 'how === "leave" && joined.fabric.hasClusterPeers', replace: 'how === "leave"' }],
     withinSeeds: 5,
     isOfNode: true,
     isCheap: true,
@@ -160,9 +172,9 @@ export const NODE_MUTANTS = [
     rule: "Stop: a stopping node takes nothing any more",
     edits: [
       {
-        file: "src/node/core.ts",
-        find: "    if (this.#joined?.departure.hasBegun === true) return;\n    const count",
-        replace: "    const count",
+        file: "src/node/core/parts/list.ts",
+        find: "if (core.joined?.departure.hasBegun !== true) writes.takeOver",
+        replace: "writes.takeOver",
       },
     ],
     withinSeeds: 16,
@@ -187,7 +199,11 @@ export const NODE_MUTANTS = [
     name: "watches go on at a refused start",
     rule: "Two nodes with one id: the watches of a node that is told of another start end with a cursor",
     edits: [
-      { file: "src/node/core.ts", find: "    if (isLost && isReady) this.#endWatches(out);\n", replace: "    void [isLost, isReady];\n" },
+      {
+        file: "src/node/core/parts/list.ts",
+        find: "if (look.isLost === true && isReady) readiness.endWatches(out);",
+        replace: "void readiness;",
+      },
     ],
     withinSeeds: 5,
     isOfCopies: true,
@@ -198,9 +214,9 @@ export const NODE_MUTANTS = [
     rule: "Two nodes with one id: a node that was refused for 5 s and is then accepted takes a new generation",
     edits: [
       {
-        file: "src/node/core.ts",
-        find: '    if (isContested) this.loseGeneration({ peerNodeId: "", seq: 0 }, time, out);\n',
-        replace: "    void isContested;\n",
+        file: "src/node/core/parts/list.ts",
+        find: 'if (look.isContested === true) list.deliver({ kind: "generationLost", peerNodeId: "", seq: 0 }, time, out);',
+        replace: "void list;",
       },
     ],
     withinSeeds: 5,
@@ -212,8 +228,8 @@ export const NODE_MUTANTS = [
     rule: "Two nodes with one id: after a standstill no write is acknowledged before others have answered",
     edits: [
       {
-        file: "src/node/core.ts",
-        find: "    if (this.#held.length > 0 || (settled.refusal === undefined && this.mustConfirm(time))) this.#held.push(settled);\n    else this.#say(settled, out);",
+        file: "src/node/core/parts/writes.ts",
+        find: "    if (this.#held.length > 0 || (settled.refusal === undefined && this.#parts.mustConfirm(time))) this.#held.push(settled);\n    else this.#say(settled, out);",
         replace: "    void time;\n    this.#say(settled, out);",
       },
     ],
@@ -224,7 +240,9 @@ export const NODE_MUTANTS = [
   {
     name: "a refused start acknowledges what was on its way to the disk",
     rule: "Two nodes with one id: a write that others do not take is not acknowledged",
-    edits: [{ file: "src/node/core.ts", find: "settled.refusal === undefined && refusal !== undefined ?", replace: "false ?" }],
+    edits: [
+      { file: "src/node/core/parts/writes.ts", find: "settled.refusal === undefined && refusal !== undefined ?", replace: "false ?" },
+    ],
     withinSeeds: 5,
     isOfCopies: true,
     isCheap: true,
@@ -270,9 +288,9 @@ export const NODE_MUTANTS = [
     rule: "Ready: not while this node's clock is off",
     edits: [
       {
-        file: "src/node/core.ts",
-        find: "this.isSound && !this.#isDraining",
-        replace: "this.isReady && !this.#isDraining",
+        file: "src/node/core/parts/readiness.ts",
+        find: "this.isSound && !this.isDraining",
+        replace: "this.isReady && !this.isDraining",
       },
     ],
     withinSeeds: 6,

@@ -60,10 +60,10 @@ export const MUTANTS: readonly Mutant[] = [
     rule: "Durability: a record is visible only after its batch is on disk",
     edits: [
       {
-        file: "src/node/core.ts",
+        file: "src/node/core/parts/writes.ts",
         find: '    if (batch !== undefined) out.push({ kind: "persist", batch });',
         replace: `    if (batch === undefined) return;
-    this.#rooms.registrar.commit(batch, { monoMs: 0, wallMs: 0 });
+    this.#parts.registrar.commit(batch, { monoMs: 0, wallMs: 0 });
     out.push({ kind: "persist", batch });`,
       },
     ],

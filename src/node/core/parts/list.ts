@@ -1,0 +1,348 @@
+/** The parts of a node's machine: this file builds them, and has the one list of them. */
+import type { KeyText } from "../../../catalog/record/record.ts";
+import type { Replica } from "../../../catalog/replica/replica.ts";
+import type { Checks } from "../../../discovery/checks/checks.ts";
+import type { DnsNames } from "../../../discovery/dns-names.ts";
+import type { Fanout } from "../../../discovery/fanout.ts";
+import type { Registrar } from "../../../discovery/registrar/registrar.ts";
+import type { Fabric } from "../../../fabric/fabric.ts";
+import type { FabricInput, FabricOutput } from "../../../fabric/io-types.ts";
+import type { MemberFacts } from "../../../fabric/wire/messages.ts";
+import { assert } from "../../../lib/errors.ts";
+import { NEVER, type Time } from "../../../lib/machine.ts";
+import type { Metrics } from "../../../lib/metrics/metrics.ts";
+import { Parts } from "../../../lib/part.ts";
+import type { PolicyEngine } from "../../../policy/versions/engine.ts";
+import type { NodeOutput } from "../../core-io.ts";
+import type { NodeLimits } from "../../limits.ts";
+import { Departure, type DepartureOrders } from "../departure.ts";
+import { Generations } from "../generations.ts";
+import { HeardPeers } from "../heard-peers.ts";
+import { RefusalLog } from "../refusal-log.ts";
+import type { Summaries } from "../regions/summaries.ts";
+import { RosterFile } from "../roster-file.ts";
+import { SelfEntry } from "../self-entry.ts";
+import { type SnapshotOptions, Snapshots } from "../snapshots.ts";
+import { Standing } from "../standing.ts";
+import { TravellingPolicy } from "../travelling-policy.ts";
+import type { NodePart, NodePartList } from "./part.ts";
+import { NodeReadiness } from "./readiness.ts";
+import { Writes } from "./writes.ts";
+
+export interface NodeRooms {
+  readonly replica: Replica;
+  readonly registrar: Registrar;
+  readonly fanout: Fanout;
+  readonly dnsNames: Pick<DnsNames, "refresh">;
+  readonly policies: Pick<PolicyEngine, "isAwaiting" | "place">;
+  readonly metrics: Metrics;
+  readonly limits: Pick<NodeLimits, "nextDeadlineMs" | "tick">;
+  readonly checks: Checks;
+  /** Undefined of a node that has nothing to do with summaries. */
+  readonly summaries?: Summaries | undefined;
+  /** The settings name nodes to join. Until the clocks of others are known, this node takes no writes. */
+  readonly hasSeeds: boolean;
+  /** Draws a generation. Generations grow with time, and no two are the same. */
+  readonly newGeneration: (time: Time) => number;
+}
+
+/** What a node joins others with. */
+export interface Joining {
+  readonly fabric: Fabric;
+  /** What the node says of itself; its generation is the replica's. */
+  readonly facts: MemberFacts;
+  /** Own live records that the snapshot of other nodes hides. They are ended when the node begins. */
+  readonly superseded: readonly KeyText[];
+  readonly snapshots: SnapshotOptions;
+}
+
+/** The part of a node that other nodes reach. */
+interface Joined extends Omit<Joining, "snapshots"> {
+  readonly snapshots: Snapshots;
+  readonly departure: Departure;
+  readonly rosterFile: RosterFile;
+  readonly heard: HeardPeers;
+}
+
+export class NodeParts {
+  readonly list: NodePartList = new Parts();
+  readonly rooms: NodeRooms;
+  readonly standing: Standing;
+  readonly readiness: NodeReadiness;
+  readonly writes: Writes;
+  readonly travelling = new TravellingPolicy();
+  readonly refusals = new RefusalLog();
+  /** Undefined for a node that stands alone. */
+  joined: Joined | undefined;
+
+  constructor(rooms: NodeRooms, time: Time) {
+    this.rooms = rooms;
+    this.standing = new Standing(rooms.replica.self.nodeId, rooms.hasSeeds);
+    const { standing } = this;
+    this.readiness = new NodeReadiness({ ...rooms, standing, fabric: () => this.joined?.fabric });
+    const facts = () => this.facts();
+    const mustConfirm = (now: Time) => this.mustConfirm(now);
+    const writing = { ...rooms, standing, facts, mustConfirm, isDraining: () => this.readiness.isDraining };
+    this.writes = new Writes({ ...writing, superseded: () => this.joined?.superseded ?? [] }, time);
+    this.list.add(rowsOf(this));
+  }
+
+  join({ fabric, facts, superseded, snapshots: options }: Joining): void {
+    const { replica, registrar, metrics } = this.rooms;
+    const snapshots = new Snapshots({ replica, fabric, clusterId: facts.clusterId }, options);
+    const departure = new Departure({ registrar, commits: this.writes.commits, fabric, snapshots });
+    const rosterFile = new RosterFile(fabric.lifecycle.roster, facts);
+    this.joined = { fabric, facts, superseded, snapshots, departure, rosterFile, heard: new HeardPeers(fabric, metrics) };
+  }
+
+  /** What this node says of itself to others. */
+  facts(): MemberFacts {
+    assert(this.joined !== undefined, "only a node that has joined says what it is");
+    return { ...this.joined.facts, generation: this.rooms.replica.self.generation, ...this.rooms.summaries?.facts };
+  }
+
+  /** Whether a write has to wait for `confirmed`: this process stood still, and other nodes may have accepted another start meanwhile. */
+  mustConfirm(time: Time): boolean {
+    return this.joined !== undefined && this.standing.mustConfirm(this.joined.fabric, time);
+  }
+}
+
+/** The parts of a node in the order in which they work. A new part is a row here. */
+function rowsOf(core: NodeParts): readonly NodePart[] {
+  const { limits } = core.rooms;
+  return [
+    core.writes,
+    { handle: { tick: (_, time) => limits.tick(time) }, nextDeadlineMs: () => limits.nextDeadlineMs() },
+    generationsRow(core),
+    fabricRow(core),
+    travellingRow(core),
+    refusalsRow(core),
+    standingRow(core),
+    core.readiness,
+    selfRow(core),
+    checksRow(core),
+    summariesRow(core),
+    snapshotsRow(core),
+    rosterRow(core),
+    departureRow(core),
+    // What the others staged goes to the disk.
+    { look: (_, out) => core.writes.persist(out) },
+  ];
+}
+
+/** A new generation goes to the journal first; then all own records continue under it. */
+function generationsRow(core: NodeParts): NodePart {
+  const { replica, newGeneration } = core.rooms;
+  const generations = new Generations(replica, newGeneration);
+  const keep = (generation: number | undefined, out: NodeOutput[]) => {
+    if (generation !== undefined) out.push({ kind: "keepGeneration", generation });
+  };
+  return {
+    handle: {
+      tick: (_, time, out) => keep(generations.tick(time), out),
+      generationLost: ({ kind: _, ...why }, time, out) => {
+        if (core.joined?.departure.hasBegun === true) return;
+        const generation = generations.lost(why, time);
+        if (generation !== undefined) out.push({ kind: "generationLost", why, generation });
+        keep(generation, out);
+      },
+      generationKept: ({ generation }, time, out) => {
+        generations.written(generation);
+        core.writes.show(out);
+        if (core.joined !== undefined) core.list.deliver({ kind: "facts", facts: core.facts() }, time, out);
+      },
+      generationNotKept: (_, time) => generations.refused(time),
+    },
+    nextDeadlineMs: () => generations.nextDeadlineMs(),
+  };
+}
+
+/** The fabric is a machine in this one: its outputs reach the other parts, or leave. */
+function fabricRow(core: NodeParts): NodePart {
+  const { list, rooms } = core;
+  const give = (input: FabricInput, time: Time, out: NodeOutput[]) => {
+    const { joined } = core;
+    if (joined === undefined || !list.isBegun) return;
+    const outputs: FabricOutput[] = [];
+    joined.fabric.handle(input, time, outputs);
+    joined.heard.handled(input, outputs, time);
+    for (const output of outputs) list.deliver(output, time, out);
+  };
+  return {
+    handle: {
+      tick: give,
+      asked: give,
+      answered: give,
+      opened: give,
+      received: give,
+      closed: give,
+      lagged: give,
+      facts: give,
+      policy: give,
+      policyRead: give,
+      policyRefused: give,
+      leaving: give,
+      offer: give,
+      maintain: give,
+      stop: give,
+      summariesChanged: (_, time, out) => give({ kind: "tick" }, time, out),
+    },
+    begin: (time, out) => {
+      give({ kind: "policy", head: rooms.policies.place }, time, out);
+      give({ kind: "tick" }, time, out);
+    },
+    nextDeadlineMs: () => (list.isBegun ? (core.joined?.fabric.nextDeadlineMs() ?? NEVER) : NEVER),
+  };
+}
+
+function travellingRow({ travelling, list }: NodeParts): NodePart {
+  return {
+    handle: {
+      policyAdopted: ({ head, via, outcome }, time, out) => {
+        const input = travelling.adopted(head, via, outcome);
+        if (input !== undefined) list.deliver(input, time, out);
+      },
+    },
+  };
+}
+
+function refusalsRow({ refusals }: NodeParts): NodePart {
+  return {
+    handle: {
+      strangerRefused: ({ why, address }, time, out) => tell(refusals.stranger(why, address, time), out),
+      unanswered: ({ why, address, isRefused }, time, out) => tell(refusals.unanswered(why, address, isRefused, time), out),
+    },
+  };
+}
+
+function standingRow(core: NodeParts): NodePart {
+  const { standing, readiness, writes, list } = core;
+  return {
+    look: (time, out) => {
+      if (core.joined === undefined) return;
+      const { fabric, facts } = core.joined;
+      const { isReady } = readiness;
+      const look = standing.look(fabric, { address: facts.address, isReady }, time);
+      tell(look.clockEvent, out);
+      tell(look.event, out);
+      // Watchers would be told what other nodes do not see. Each resumes at another node, from its cursor.
+      if (look.isLost === true && isReady) readiness.endWatches(out);
+      if (look.isContested === true) list.deliver({ kind: "generationLost", peerNodeId: "", seq: 0 }, time, out);
+      if (standing.takeConfirmed(fabric, time)) writes.confirmed(out);
+    },
+  };
+}
+
+function selfRow({ rooms: { registrar } }: NodeParts): NodePart {
+  const self = new SelfEntry(registrar);
+  const tried = (error: unknown, out: NodeOutput[]) => {
+    if (error !== undefined) out.push({ kind: "selfRefused", error });
+  };
+  return {
+    handle: {
+      publish: ({ entry }, time, out) => tried(self.publish(entry, time), out),
+      load: ({ load }, time, out) => tried(self.measured(load, time), out),
+    },
+    look: (time, out) => {
+      if (self.isDue(time)) out.push({ kind: "measureLoad" });
+    },
+    nextDeadlineMs: () => self.nextDeadlineMs(),
+    drain: () => self.end(),
+  };
+}
+
+function checksRow({ list, readiness, rooms: { checks } }: NodeParts): NodePart {
+  return {
+    handle: {
+      probed: ({ id, outcome }, time) => checks.probed(id, outcome, time),
+      resolved: ({ id }) => checks.resolved(id),
+    },
+    look: (time, out) => {
+      if (!list.isBegun) return;
+      for (const order of checks.step(time, readiness.isReady)) out.push(order);
+      for (const change of checks.takeDoubtChanges()) out.push({ kind: "doubt", ...change });
+    },
+    nextDeadlineMs: () => (list.isBegun ? checks.nextDeadlineMs() : NEVER),
+    drain: () => checks.end(),
+    postpone: () => checks.stoodStill(),
+  };
+}
+
+function summariesRow(core: NodeParts): NodePart {
+  const { list, readiness } = core;
+  const { summaries } = core.rooms;
+  if (summaries === undefined) return {};
+  return {
+    look: (time, out) => {
+      if (!list.isBegun) {
+        summaries.followPolicy(out);
+        return;
+      }
+      if (time.monoMs < summaries.nextDeadlineMs(true)) return;
+      const isReady = readiness.isReady && !readiness.isDraining;
+      const { areFactsChanged, isChanged } = summaries.step({ fabric: core.joined?.fabric, isReady }, time, out);
+      if (areFactsChanged && core.joined !== undefined) list.deliver({ kind: "facts", facts: core.facts() }, time, out);
+      if (isChanged) list.deliver({ kind: "summariesChanged" }, time, out);
+    },
+    nextDeadlineMs: () => summaries.nextDeadlineMs(list.isBegun),
+    postpone: (byMs, time) => summaries.stoodStill(byMs, time),
+  };
+}
+
+function snapshotsRow(core: NodeParts): NodePart {
+  return {
+    handle: { snapshotKept: ({ isKept }) => core.joined?.snapshots.kept(isKept) },
+    begin: (time) => core.joined?.snapshots.begin(time),
+    look: (time, out) => {
+      const snapshot = core.joined?.snapshots.due(time);
+      if (snapshot !== undefined) out.push({ kind: "keepSnapshot", ...snapshot, summaries: core.rooms.summaries?.blocks(time) });
+    },
+    nextDeadlineMs: () => core.joined?.snapshots.nextDeadlineMs() ?? NEVER,
+  };
+}
+
+function rosterRow(core: NodeParts): NodePart {
+  return {
+    handle: { rosterKept: ({ isKept }, time) => core.joined?.rosterFile.written(isKept, time) },
+    look: (time, out) => {
+      const { rosterFile } = core.joined ?? {};
+      if (rosterFile?.isDue(time) === true) out.push({ kind: "keepRoster", bytes: rosterFile.bytes() });
+    },
+    nextDeadlineMs: () => core.joined?.rosterFile.nextDeadlineMs() ?? NEVER,
+  };
+}
+
+function departureRow(core: NodeParts): NodePart {
+  const { list, writes } = core;
+  const obey = ({ inputs, handedOver, gone }: DepartureOrders, time: Time, out: NodeOutput[]) => {
+    if (handedOver !== undefined) {
+      out.push({ kind: "handedOver", ...handedOver });
+      if (handedOver.leftCount > 0) list.deliver({ kind: "facts", facts: { ...core.facts(), keepsEntries: true } }, time, out);
+    }
+    for (const input of inputs) list.deliver(input, time, out);
+    if (gone !== undefined) out.push({ kind: "gone", reason: gone });
+  };
+  return {
+    handle: {
+      depart: ({ how, withinMs }, time, out) => {
+        const { joined } = core;
+        if (joined === undefined || !list.isBegun) out.push({ kind: "gone", reason: "restart" });
+        else obey(joined.departure.begin(how === "leave" && joined.fabric.hasClusterPeers, withinMs, time), time, out);
+      },
+      notPersisted: (_, time) => core.joined?.departure.refused(time),
+      // A node that stops takes nothing over.
+      offered: (offer, time) => {
+        if (core.joined?.departure.hasBegun !== true) writes.takeOver(offer, time);
+      },
+    },
+    look: (time, out) => {
+      const { departure } = core.joined ?? {};
+      if (departure?.hasBegun === true) obey(departure.step(time), time, out);
+    },
+    nextDeadlineMs: () => core.joined?.departure.nextDeadlineMs() ?? NEVER,
+  };
+}
+
+function tell(event: NodeOutput | undefined, out: NodeOutput[]): void {
+  if (event !== undefined) out.push(event);
+}

@@ -1,0 +1,88 @@
+/** Whether a node is ready: it serves callers, has caught up with other nodes, if there are any, and shows the policy in force. */
+import type { Fanout } from "../../../discovery/fanout.ts";
+import type { Fabric } from "../../../fabric/fabric.ts";
+import { assert } from "../../../lib/errors.ts";
+import type { Time } from "../../../lib/machine.ts";
+import type { PolicyEngine } from "../../../policy/versions/engine.ts";
+import type { NodeOutput } from "../../core-io.ts";
+import type { Standing } from "../standing.ts";
+import type { NodeHandlers, NodePart } from "./part.ts";
+
+export interface NodeReadinessParts {
+  readonly fanout: Fanout;
+  readonly policies: Pick<PolicyEngine, "isAwaiting">;
+  readonly standing: Standing;
+  /** Undefined for a node that stands alone. */
+  readonly fabric: () => Pick<Fabric, "isReady" | "isWhole"> | undefined;
+}
+
+export class NodeReadiness implements NodePart {
+  readonly #parts: NodeReadinessParts;
+  state: "starting" | "served" | "caughtUp" | "ready" = "starting";
+  isDraining = false;
+  #wasServing = false;
+  #wasWhole = false;
+
+  constructor(parts: NodeReadinessParts) {
+    this.#parts = parts;
+  }
+
+  readonly handle: NodeHandlers = {
+    serve: () => {
+      this.state = "served";
+    },
+    policyShown: (_, _time, out) => {
+      assert(this.state === "caughtUp", "only what has caught up becomes ready");
+      this.state = "ready";
+      out.push({ kind: "ready" });
+    },
+  };
+
+  get isReady(): boolean {
+    return this.state === "ready";
+  }
+
+  /** Whether readers may be told that they have everything. */
+  get isWhole(): boolean {
+    return this.isReady && this.#parts.fabric()?.isWhole !== false;
+  }
+
+  /** Ready, or would be if it were not leaving. */
+  get isSound(): boolean {
+    return this.isReady && this.#parts.standing.fault === "";
+  }
+
+  get isServing(): boolean {
+    return this.isSound && !this.isDraining;
+  }
+
+  drain(_time: Time, out: NodeOutput[]): void {
+    this.isDraining = true;
+    this.endWatches(out);
+  }
+
+  endWatches(out: NodeOutput[]): void {
+    this.#parts.fanout.end();
+    out.push({ kind: "wake" });
+  }
+
+  look(_time: Time, out: NodeOutput[]): void {
+    const { fanout, policies, standing, fabric } = this.#parts;
+    const joined = fabric();
+    const hasCaughtUp = joined === undefined || (joined.isReady && !standing.isWaiting);
+    if (this.state === "served" && hasCaughtUp) {
+      this.state = "caughtUp";
+      policies.isAwaiting = false;
+      out.push({ kind: "caughtUp" });
+    }
+    const { isWhole, isServing } = this;
+    // Wakes readers that wait for the end of their snapshot.
+    if (isWhole && !this.#wasWhole) {
+      fanout.all();
+      out.push({ kind: "wake" });
+    }
+    this.#wasWhole = isWhole;
+    if (isServing !== this.#wasServing) out.push({ kind: "serving", isServing });
+    this.#wasServing = isServing;
+  }
+}

@@ -1,0 +1,153 @@
+/**
+ * Own records on their way to the disk: batches, the answers of their callers, and what other nodes order about own records. A node confirms that a write is durable
+ * only while other nodes accept its start.
+ */
+import type { KeyText } from "../../../catalog/record/record.ts";
+import type { Replica } from "../../../catalog/replica/replica.ts";
+import type { DnsNames } from "../../../discovery/dns-names.ts";
+import type { Fanout } from "../../../discovery/fanout.ts";
+import { type BatchNumber, CommitCycle } from "../../../discovery/registrar/commit-cycle.ts";
+import type { Registrar } from "../../../discovery/registrar/registrar.ts";
+import type { FabricOutput } from "../../../fabric/io-types.ts";
+import type { MemberFacts } from "../../../fabric/wire/messages.ts";
+import { WaymarkError } from "../../../lib/errors.ts";
+import type { Time } from "../../../lib/machine.ts";
+import type { NodeOutput } from "../../core-io.ts";
+import { MaintenanceOrders } from "../maintenance-orders.ts";
+import type { Standing } from "../standing.ts";
+import type { NodeHandlers, NodePart } from "./part.ts";
+
+/** When a node that accepts no orders now may be asked again. */
+const RETRY_MS = 1000;
+
+type Settled = Extract<NodeOutput, { readonly kind: "settled" }>;
+
+/** Entries that this node took over from a node that leaves, on their way to the disk. */
+interface TakenOver {
+  readonly batch: BatchNumber;
+  readonly count: number;
+}
+
+export interface WritesParts {
+  readonly replica: Replica;
+  readonly registrar: Registrar;
+  readonly fanout: Fanout;
+  readonly dnsNames: Pick<DnsNames, "refresh">;
+  readonly standing: Standing;
+  readonly facts: () => MemberFacts;
+  /** Whether a write has to wait for `confirmed`. */
+  readonly mustConfirm: (time: Time) => boolean;
+  readonly isDraining: () => boolean;
+  /** Own live records that the snapshot of other nodes hides. They are ended when the node begins. */
+  readonly superseded: () => readonly KeyText[];
+}
+
+export class Writes implements NodePart {
+  readonly commits: CommitCycle;
+  readonly #parts: WritesParts;
+  readonly #orders: MaintenanceOrders;
+  /** Answers that wait until other nodes have confirmed this start. */
+  readonly #held: Settled[] = [];
+  #takenOver: TakenOver[] = [];
+
+  constructor(parts: WritesParts, time: Time) {
+    const { registrar, facts } = parts;
+    this.#parts = parts;
+    this.commits = new CommitCycle(registrar, time);
+    const checkWrites = (now: Time) => this.#checkOrders(now);
+    this.#orders = new MaintenanceOrders({ registrar, self: facts, durable: () => this.commits.durable(), checkWrites });
+  }
+
+  readonly handle: NodeHandlers = {
+    tick: (_, time) => this.commits.tick(time),
+    persisted: (_, time, out) => this.#persisted(time, out),
+    notPersisted: ({ error }, time, out) => {
+      this.#takenOver = [];
+      this.#settle({ kind: "settled", through: this.commits.refused(), refusal: { error } }, time, out);
+    },
+    changed: (_, _time, out) => this.show(out),
+    superseded: ({ keys }, time, out) => this.#hear(keys as readonly KeyText[], time, out), // oxlint-disable-line typescript/no-unsafe-type-assertion -- keys of records held here
+    ordered: (ordered, time, out) => {
+      const answer = this.#orders.ordered(ordered, time);
+      if (answer !== undefined) out.push(answer);
+      this.persist(out);
+    },
+  };
+
+  begin(time: Time, out: NodeOutput[]): void {
+    this.#hear(this.#parts.superseded(), time, out);
+    this.show(out);
+  }
+
+  nextDeadlineMs(): number {
+    return this.commits.nextDeadlineMs();
+  }
+
+  /** Starts the next batch, unless one is on its way. */
+  persist(out: NodeOutput[]): void {
+    const batch = this.commits.start();
+    if (batch !== undefined) out.push({ kind: "persist", batch });
+  }
+
+  /** The replica changed: updates the DNS names, and wakes the readers that the change concerns. */
+  show(out: NodeOutput[]): void {
+    const { replica, registrar, fanout, dnsNames } = this.#parts;
+    dnsNames.refresh();
+    registrar.functionIds.refresh();
+    fanout.changed(replica.takeTouched());
+    out.push({ kind: "wake" });
+  }
+
+  /** A node that leaves offers its static entries. */
+  takeOver(offer: Extract<FabricOutput, { readonly kind: "offered" }>, time: Time): void {
+    const count = this.#parts.registrar.handOver.take(offer, offer.seqs, time);
+    if (count > 0) this.#takenOver.push({ batch: this.commits.durable(), count });
+  }
+
+  /** Other nodes have confirmed this start, or accept another one. */
+  confirmed(out: NodeOutput[]): void {
+    const { refusal } = this.#parts.standing;
+    out.push({ kind: "confirmed", ...(refusal !== undefined && { refusal: { error: refusal } }) });
+    for (const settled of this.#held.splice(0)) this.#say(settled, out);
+  }
+
+  /** Looks at own live records of which a record of another origin says something (`Registrar.hear`). */
+  #hear(keys: readonly KeyText[], time: Time, out: NodeOutput[]): void {
+    const { registrar } = this.#parts;
+    registrar.hear(keys, time);
+    for (const key of registrar.endings.takeEndedStatic()) out.push({ kind: "staticEnded", key });
+    this.persist(out);
+  }
+
+  #persisted(time: Time, out: NodeOutput[]): void {
+    const through = this.commits.landed(time);
+    this.show(out);
+    this.#settle({ kind: "settled", through }, time, out);
+    for (const { batch, count } of this.#takenOver) if (batch <= through) out.push({ kind: "takenOver", count });
+    this.#takenOver = this.#takenOver.filter(({ batch }) => batch > through);
+  }
+
+  /** Answers callers in order. */
+  #settle(settled: Settled, time: Time, out: NodeOutput[]): void {
+    if (this.#held.length > 0 || (settled.refusal === undefined && this.#parts.mustConfirm(time))) this.#held.push(settled);
+    else this.#say(settled, out);
+  }
+
+  #say(settled: Settled, out: NodeOutput[]): void {
+    const answer = this.#answerOf(settled);
+    out.push(answer, ...this.#orders.settled(answer.through, answer.refusal !== undefined));
+  }
+
+  #answerOf(settled: Settled): Settled {
+    const { refusal } = this.#parts.standing;
+    return settled.refusal === undefined && refusal !== undefined ? { ...settled, refusal: { error: refusal } } : settled;
+  }
+
+  /** Throws while this node accepts no orders of other nodes. */
+  #checkOrders(time: Time): void {
+    const { standing, isDraining, mustConfirm } = this.#parts;
+    if (isDraining()) throw new WaymarkError("draining", "this node stops", { retryMs: RETRY_MS });
+    standing.checkWrites();
+    if (mustConfirm(time)) throw new WaymarkError("not_ready", "this node stood still, and waits for others", { retryMs: RETRY_MS });
+  }
+}
