@@ -27,7 +27,7 @@ export class PolicySwitcher {
 
   /** Another policy may be in force. Resolves when every listener uses it. */
   async run(): Promise<void> {
-    const change = this.#queue.look(clock());
+    const change = this.#queue.look();
     this.#go();
     if (change > this.#queue.shown) await this.#shownWith(change);
   }

@@ -27,15 +27,19 @@ export class PolicySwitch {
   readonly #parts: SwitchParts;
   readonly #change: PolicyChange;
   readonly #telling: PolicyTelling;
-  /** The origins to touch, each up to its number at the start of the change: later records already follow the new policy. */
-  readonly #origins: { readonly origin: Origin; readonly until: number; after: number }[];
+  /**
+   * The origins to touch, each up to its number at the start of the change: later records already follow the new policy. Undefined for a copy, whose
+   * records are touched by the replica that it follows.
+   */
+  readonly #origins: { readonly origin: Origin; readonly until: number; after: number }[] | undefined;
 
   /** The replica's admission must already follow `after`. */
-  constructor(parts: SwitchParts, change: PolicyChange) {
+  constructor(parts: SwitchParts, change: PolicyChange, isCopy = false) {
     this.#parts = parts;
     this.#change = change;
     this.#telling = new PolicyTelling(parts, change);
-    this.#origins = [...parts.replica.origins.values()].map((origin) => ({ origin, until: origin.log.lastOrder, after: 0 }));
+    const origins = () => [...parts.replica.origins.values()].map((origin) => ({ origin, until: origin.log.lastOrder, after: 0 }));
+    this.#origins = isCopy ? undefined : origins();
   }
 
   /** Whether all records follow the new policy, and readers are shown what it allows. */
@@ -43,10 +47,21 @@ export class PolicySwitch {
     return this.#telling.isShown;
   }
 
+  /** Whether a copy must wait for `show`. */
+  get isWaiting(): boolean {
+    return this.#origins === undefined && !this.isShown;
+  }
+
+  /** All records follow the new policy. */
+  show(): void {
+    this.#telling.show();
+  }
+
   /** Looks at about `maxCount` records, or at watches of the same cost. Returns whether everything is done. */
   step(maxCount: number): boolean {
     if (this.isShown) return this.#telling.step(maxCount);
-    if (this.#touchSome(maxCount)) this.#telling.show();
+    if (this.isWaiting) return false;
+    if (this.#touchSome(maxCount)) this.show();
     return false;
   }
 
@@ -54,7 +69,7 @@ export class PolicySwitch {
   #touchSome(maxCount: number): boolean {
     const { replica, clusterId } = this.#parts;
     const { before, after } = this.#change;
-    const [place] = this.#origins;
+    const [place] = this.#origins ?? [];
     if (place === undefined) return true;
     const changed: StoredRecord[] = [];
     let left = maxCount;
@@ -67,7 +82,7 @@ export class PolicySwitch {
       return left > 0;
     });
     for (const stored of changed) replica.touch(stored);
-    if (left > 0) this.#origins.shift();
+    if (left > 0) this.#origins?.shift();
     return false;
   }
 }

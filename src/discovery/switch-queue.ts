@@ -1,6 +1,8 @@
-/** Runs changes of policy one after another. Between two of them it gives watches time to reach their END. */
+/** Runs changes of policy one after another, on a replica or on a copy of one. Between two of them it gives watches time to reach their END. */
+import { assert } from "../lib/errors.ts";
 import { NEVER, type Time } from "../lib/machine.ts";
-import type { PolicyEngine } from "../policy/versions/engine.ts";
+import type { Policy } from "../policy/set/verdict.ts";
+import type { PolicySource } from "../policy/set/visibility.ts";
 import { Hearing } from "./hearing.ts";
 import { PolicySwitch, type SwitchParts } from "./policy-switch.ts";
 
@@ -15,7 +17,7 @@ const LATE_AFTER_MS = 1500;
 type Clock = Pick<Time, "monoMs">;
 
 export interface SwitchQueueParts extends SwitchParts {
-  readonly policies: Pick<PolicyEngine, "takeChanged">;
+  readonly policies: PolicySource;
 }
 
 /** A copy of the replica with readers of its own, which have to be told of a change before it is complete. */
@@ -33,39 +35,63 @@ export interface SwitchFollower {
 interface Running {
   readonly number: ChangeNumber;
   readonly work: PolicySwitch;
-  readonly sinceMonoMs: number;
+  /** The start of its first slice. */
+  sinceMonoMs: number | undefined;
   /** Whether it is complete here, and copies may still be at it. */
   isThrough: boolean;
 }
 
 /**
  * A policy in force is shown at once: it waits only for the change before, not for watches to be told. Putting the next policy in force
- * waits for that too. The driver calls `step` in slices of the event loop, and updates names and listeners when a change has ended.
+ * waits for that too. The driver calls `step` in slices of the event loop, and updates names and listeners when a change has ended. A replica calls `look`
+ * when another policy may be in force. A copy calls `begin` and `show` when its feed says so.
  */
 export class SwitchQueue {
   /** The copies that are there. When one is taken away, call `onFollowed`. */
   readonly followers = new Set<SwitchFollower>();
-  /** Called when a follower is further than it was, or gone: `step` may have something to do again. */
+  /** Called when a follower is further than it was, or gone, and when a copy received more of its feed: `step` may have something to do again. */
   onFollowed: () => void = () => {};
   readonly #parts: SwitchQueueParts;
   readonly #hearing: Hearing;
   #running: Running | undefined;
   /** While a change runs: another policy may have come into force since it began. */
   #isNextDue = false;
-  #begun = 0;
+  /** The policy that the last change led to. */
+  #led: Policy;
   #shown: ChangeNumber = 0;
 
   constructor(parts: SwitchQueueParts) {
     this.#parts = parts;
+    this.#led = parts.policies.policy;
     this.#hearing = new Hearing(parts.fanout);
   }
 
+  /** All records follow the policy in force, and there are no watches: nothing has to change. */
+  start(): void {
+    const { reads, policies } = this.#parts;
+    this.#led = policies.policy;
+    reads.notePolicy();
+    reads.show(this.#led);
+    reads.settle(this.#led);
+  }
+
   /** Another policy may be in force. Returns the number of the change that shows it, which may already be complete. */
-  look(time: Clock): ChangeNumber {
+  look(): ChangeNumber {
     this.#parts.reads.notePolicy();
-    if (this.#running === undefined) return this.#begin(time) ? this.#shown + 1 : this.#shown;
+    if (this.#running === undefined) return this.#beginNext() ? this.#shown + 1 : this.#shown;
     this.#isNextDue = true;
     return this.#shown + 2;
+  }
+
+  /** The replica that a copy follows begins this change to the policy in force. The change before is complete here. */
+  begin(number: ChangeNumber): void {
+    assert(this.#running === undefined, "a change of policy begins before the one before is complete at this copy", { number });
+    this.#begin(number, true);
+  }
+
+  /** All records of a copy follow the policy of the change. */
+  show(): void {
+    this.#running?.work.show();
   }
 
   /** Does `maxCount` units of the running change. Returns whether readers must be shown something: it is complete, or complete but for copies. */
@@ -79,7 +105,7 @@ export class SwitchQueue {
       this.#parts.fanout.all();
       if (this.isWaiting) return true;
     }
-    this.#end(time);
+    this.#end(running, time);
     return true;
   }
 
@@ -87,9 +113,11 @@ export class SwitchQueue {
     return this.#running !== undefined;
   }
 
-  /** Whether the running change waits for copies, so that `step` has nothing to do before `onFollowed`. */
+  /** Whether the running change waits for copies, or at a copy for the replica, so that `step` has nothing to do before `onFollowed`. */
   get isWaiting(): boolean {
-    return this.#running?.isThrough === true && [...this.followers].some(({ isShown }) => !isShown);
+    const running = this.#running;
+    if (running === undefined) return false;
+    return running.isThrough ? [...this.followers].some(({ isShown }) => !isShown) : running.work.isWaiting;
   }
 
   /** Whether some records or watches here do not follow the policy in force yet. */
@@ -103,8 +131,11 @@ export class SwitchQueue {
   }
 
   /** Longest time of a slice that begins now, in ms. */
-  sliceMs(time: Clock): number {
-    return sliceMs(this.#running?.sinceMonoMs, time);
+  sliceMs({ monoMs }: Clock): number {
+    const running = this.#running;
+    if (running === undefined) return SLICE_MS;
+    running.sinceMonoMs ??= monoMs;
+    return monoMs - running.sinceMonoMs < LATE_AFTER_MS ? SLICE_MS : LATE_SLICE_MS;
   }
 
   /**
@@ -122,13 +153,17 @@ export class SwitchQueue {
   }
 
   /** Returns whether there was another policy to begin with. */
-  #begin({ monoMs }: Clock): boolean {
-    const change = this.#parts.policies.takeChanged();
-    if (change === undefined) return false;
-    this.#begun += 1;
-    for (const follower of this.followers) follower.begins(this.#begun);
-    this.#running = { number: this.#begun, work: new PolicySwitch(this.#parts, change), sinceMonoMs: monoMs, isThrough: false };
+  #beginNext(): boolean {
+    if (this.#led === this.#parts.policies.policy) return false;
+    this.#begin(this.#shown + 1, false);
     return true;
+  }
+
+  #begin(number: ChangeNumber, isCopy: boolean): void {
+    const change = { before: this.#led, after: this.#parts.policies.policy };
+    this.#led = change.after;
+    for (const follower of this.followers) follower.begins(number);
+    this.#running = { number, work: new PolicySwitch(this.#parts, change, isCopy), sinceMonoMs: undefined, isThrough: false };
   }
 
   #work({ work, number }: Running, maxCount: number): boolean {
@@ -138,16 +173,11 @@ export class SwitchQueue {
     return isDone;
   }
 
-  #end(time: Clock): void {
+  #end({ number }: Running, time: Clock): void {
     this.#running = undefined;
-    this.#shown += 1;
+    this.#shown = number;
     this.#hearing.begin(this.#parts.replica.revision, time);
-    if (this.#isNextDue && !this.#begin(time)) this.#shown += 1;
+    if (this.#isNextDue && !this.#beginNext()) this.#shown += 1;
     this.#isNextDue = false;
   }
-}
-
-/** Longest time of a slice of a change that began then, in ms. */
-export function sliceMs(sinceMonoMs: number | undefined, { monoMs }: Clock): number {
-  return monoMs - (sinceMonoMs ?? monoMs) < LATE_AFTER_MS ? SLICE_MS : LATE_SLICE_MS;
 }

@@ -20,15 +20,7 @@ function hiding(...patterns: readonly string[]): Policy {
 function open() {
   const r = new Registry();
   r.register("ann", [stamped("web")], at(0), { isStatic: true });
-  const policies = {
-    policy: NO_POLICY,
-    told: NO_POLICY,
-    takeChanged() {
-      const change = { before: this.told, after: this.policy };
-      this.told = this.policy;
-      return change.before === change.after ? undefined : change;
-    },
-  };
+  const policies = { policy: NO_POLICY };
   const reads = new Reads(r.replica, { nodeId: "a", clusterId: "c1", region: "r1", boot: "b" }, { policies, onDenied: () => {} });
   const fanout = new Fanout();
   const reader = reads.reader(caller("ann"), { filter: ANY, isNamesOnly: false, withDigest: false });
@@ -46,9 +38,9 @@ function open() {
   // The queue looks at nothing else of a watcher.
   fanout.add({ feed, isReady: false } as Partial<Watcher> as Watcher);
   const queue = new SwitchQueue({ replica: r.replica, reads, fanout, clusterId: "c1", policies });
-  const put = (policy: Policy, monoMs: number) => {
+  const put = (policy: Policy) => {
     policies.policy = policy;
-    return queue.look({ monoMs });
+    return queue.look();
   };
   /** Until one has ended. */
   const end = (monoMs: number) => {
@@ -63,13 +55,13 @@ function open() {
     }
     return monoMs;
   };
-  return { feed, fanout, reads, reader, queue, put, end, heardAt };
+  return { feed, fanout, reads, reader, queue, policies, put, end, heardAt };
 }
 
 test("the next change may begin when watches have heard of the one before, and not before", () => {
   const { feed, queue, put, end, heardAt } = open();
   expect([heardAt(0), queue.nextDeadlineMs()]).toEqual([0, NEVER]);
-  put(hiding("svc"), 0);
+  put(hiding("svc"));
   expect([queue.isHeard({ monoMs: 5 }), queue.nextDeadlineMs()]).toEqual([false, NEVER]);
   end(10);
   feed.isTelling = true;
@@ -79,13 +71,13 @@ test("the next change may begin when watches have heard of the one before, and n
 
 test("nobody waits for who stands still, nor for ever for who comes further", () => {
   const { feed, put, end, heardAt } = open();
-  put(hiding("svc"), 0);
+  put(hiding("svc"));
   end(0);
   // It stands before the change, and so has not heard of it.
   feed.lagRevisions = 1;
   // Who waits later waits as long: nobody looked whether it came further.
   expect([heardAt(4000), heardAt(5000)]).toEqual([5000, 5000]);
-  put(NO_POLICY, 6000);
+  put(NO_POLICY);
   end(6000);
   feed.lagRevisions = 1_000_000;
   expect(heardAt(6000, () => (feed.lagRevisions -= 1))).toBe(16_000);
@@ -94,23 +86,23 @@ test("nobody waits for who stands still, nor for ever for who comes further", ()
 test("what is in force already waits for no watch, but for the change before", () => {
   const { feed, queue, put, end } = open();
   feed.isTelling = true;
-  const first = put(hiding("svc"), 0);
-  const second = put(hiding("svc", "web"), 1);
+  const first = put(hiding("svc"));
+  const second = put(hiding("svc", "web"));
   // The same, and nothing at all, are shown when that is.
-  expect([first, second, put(hiding("svc", "web", "ops"), 2), queue.shown]).toEqual([1, 2, 2, 0]);
+  expect([first, second, put(hiding("svc", "web", "ops")), queue.shown]).toEqual([1, 2, 2, 0]);
   end(3);
   expect([queue.shown, queue.isRunning]).toEqual([1, true]);
   end(4);
   expect([queue.shown, queue.isRunning]).toEqual([2, false]);
-  const third = put(NO_POLICY, 5);
-  expect([third, queue.look({ monoMs: 5 })]).toEqual([3, 4]);
+  const third = put(NO_POLICY);
+  expect([third, queue.look()]).toEqual([3, 4]);
   end(6);
-  expect([queue.shown, queue.isRunning, queue.look({ monoMs: 7 })]).toEqual([4, false, 4]);
+  expect([queue.shown, queue.isRunning, queue.look()]).toEqual([4, false, 4]);
 });
 
 test("when a change is through every watch is readied, also one that it does not concern", () => {
   const { fanout, put, end } = open();
-  put(hiding("elsewhere"), 0);
+  put(hiding("elsewhere"));
   expect(fanout.readyCount).toBe(0);
   end(0);
   expect(fanout.readyCount).toBe(1);
@@ -118,9 +110,9 @@ test("when a change is through every watch is readied, also one that it does not
 
 test("a slice takes 5 ms, and 15 once its change has taken one and a half seconds", () => {
   const { queue, put, end } = open();
-  put(hiding("svc"), 1000);
+  put(hiding("svc"));
   expect([1000, 2499, 2500].map((monoMs) => queue.sliceMs({ monoMs }))).toEqual([5, 5, 15]);
-  put(hiding("svc", "web"), 2500);
+  put(hiding("svc", "web"));
   end(2500);
   expect([2500, 4000].map((monoMs) => queue.sliceMs({ monoMs }))).toEqual([5, 15]);
 });
@@ -130,8 +122,8 @@ test("a namespace is owed to readers while anything may follow a policy in betwe
   const { options } = reader;
   const owed = () => ["svc.market", "svc.other"].map((namespace) => options.isOwed?.(namespace));
   // Both come before anything follows the first, and no reader asks meanwhile.
-  put(hiding("svc.market"), 0);
-  put(new Policy(set([], { defaultAllow: true }), 2), 1);
+  put(hiding("svc.market"));
+  put(new Policy(set([], { defaultAllow: true }), 2));
   expect(owed()).toEqual([true, false]);
   end(2);
   expect(owed()).toEqual([true, false]);
@@ -142,9 +134,9 @@ test("a namespace is owed to readers while anything may follow a policy in betwe
 test("what came into force after the policy that is followed by now is still owed: what arrived meanwhile may follow it", () => {
   const { reader, queue, put, end } = open();
   const { options } = reader;
-  put(new Policy(set([], { defaultAllow: true }), 2), 0);
-  put(hiding("svc.market"), 1);
-  put(new Policy(set([], { defaultAllow: true }), 3), 2);
+  put(new Policy(set([], { defaultAllow: true }), 2));
+  put(hiding("svc.market"));
+  put(new Policy(set([], { defaultAllow: true }), 3));
   const owed = [3, 4].map((ms) => {
     end(ms);
     return [queue.isRunning, options.isOwed?.("svc.market"), options.isOwed?.("svc.other")];
@@ -182,3 +174,25 @@ test.each([
     expect(options.isOwedAny?.()).toBe(false);
   },
 );
+
+test("at a copy a change has the number that it was begun with, and waits for the word that all records follow it; a next one begins only afterwards", () => {
+  const { queue, policies, reads, end } = open();
+  const time = { monoMs: 3 };
+  policies.policy = hiding("svc");
+  queue.begin(7);
+  expect([queue.shown, queue.isRunning, queue.isWaiting, queue.step(MANY, time)]).toEqual([0, true, true, false]);
+  expect([queue.isHeard(time), queue.nextDeadlineMs(), reads.isSettled]).toEqual([false, NEVER, false]);
+  queue.show();
+  expect([queue.isWaiting, reads.isSettled]).toEqual([false, false]);
+  expect(() => queue.begin(8)).toThrow("before the one before is complete");
+  end(3);
+  expect([queue.shown, queue.isRunning, reads.isSettled, queue.step(MANY, time)]).toEqual([7, false, true, false]);
+});
+
+test("what is in force when a copy is whole was never changed to", () => {
+  const { queue, policies, reads } = open();
+  policies.policy = hiding("svc");
+  expect(reads.isSettled).toBe(false);
+  queue.start();
+  expect([reads.isSettled, queue.isRunning, queue.look(), reads.verdict(caller("ann"), "svc").allowed]).toEqual([true, false, 0, true]);
+});

@@ -118,7 +118,7 @@ export class DrivenResolver implements Disposable {
       },
       onResynced: () => {},
       onPolicyChanged: () => {
-        rooms.switches.look(this.now);
+        rooms.switches.look();
         while (rooms.switches.isRunning) rooms.switches.step(1_000_000, this.now);
       },
     });

@@ -354,7 +354,7 @@ export class ResolverWorld {
   /** Another policy is in force. */
   #switch(): void {
     const { switches } = this.rooms;
-    switches.look(this.now);
+    switches.look();
     while (switches.isRunning) {
       switches.step(MANY, this.now);
       // Readers of summaries follow with the next inputs.

@@ -19,8 +19,8 @@ export const COPY_MUTANTS = [
     edits: [
       {
         file: "src/discovery/switch-queue.ts",
-        find: "for (const follower of this.followers) follower.begins(this.#begun);",
-        replace: "for (const follower of this.followers) void follower.begins(this.#begun), follower.shows(this.#begun);",
+        find: "for (const follower of this.followers) follower.begins(number);",
+        replace: "for (const follower of this.followers) void follower.begins(number), follower.shows(number);",
       },
       {
         file: "src/discovery/switch-queue.ts",
@@ -37,8 +37,8 @@ export const COPY_MUTANTS = [
     edits: [
       {
         file: "src/discovery/switch-queue.ts",
-        find: "[...this.followers].some(({ isShown }) => !isShown);",
-        replace: "false;",
+        find: "[...this.followers].some(({ isShown }) => !isShown) : ",
+        replace: "false : ",
       },
     ],
     withinSeeds: 12,

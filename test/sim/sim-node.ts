@@ -171,7 +171,6 @@ export class SimProcess {
     const opening = openRooms(this.#restored(), roomsOptions, time);
     ({ replica: this.replica, registrar: this.registrar, policies: this.policies, stamper: this.stamper, hlc: this.hlc } = opening.rooms);
     this.tasks = new SimTasks(this);
-    this.policies.takeChanged();
     for (const row of [...disk.rows.values()].toSorted((a, b) => a.seq - b.seq)) opening.row(row);
     if (opening.renewed !== undefined) Object.assign(disk, opening.renewed);
     ({ rooms: this.rooms } = opening.finish());
@@ -566,7 +565,7 @@ export class SimProcess {
   /** Brings catalog and watches in line with the policy in force, in slices between which anything may happen. */
   switchPolicy(shown: () => void): void {
     const { isRunning } = this.switches;
-    const change = this.switches.look(this.time());
+    const change = this.switches.look();
     if (change > this.switches.shown) this.#unshown.push({ change, shown });
     else shown();
     if (!isRunning && this.switches.isRunning) this.#switchSome();

@@ -133,7 +133,6 @@ export class ResolverRooms {
     machine.policy.setShown(() => !this.reads.isPending);
     // The reads were built under the policy that is pending. That no policy is in force is a change from there.
     this.#policy = policies.policy;
-    policies.takeChanged();
   }
 
   /** Takes an input, and notes for DNS and for watches what is new. Returns whether another policy is in force: `switches` is then to be run. */

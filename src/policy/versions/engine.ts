@@ -97,7 +97,6 @@ const DENY_ALL: PolicySet = { version: "", defaultAllow: false, rules: [] };
 export class PolicyEngine {
   readonly #options: EngineOptions;
   #policy: Policy = NO_POLICY;
-  #told: Policy = NO_POLICY;
   #inForce: PolicyVersion | undefined;
   /** The newest version that can be read. */
   #newest: PolicyVersion | undefined;
@@ -331,15 +330,6 @@ export class PolicyEngine {
   /** Whether another node's version is the only choice. A node with nothing in force takes it whatever its stage, so that it does not show what others hide. */
   #isOnlyChoice({ nodeId }: PolicyVersion): boolean {
     return this.#inForce === undefined && nodeId !== "" && nodeId !== this.#options.nodeId;
-  }
-
-  /** The policies in force at the last call and now; undefined when they are the same. */
-  takeChanged(): { readonly before: Policy; readonly after: Policy } | undefined {
-    const after = this.policy;
-    if (this.#told === after) return undefined;
-    const changed = { before: this.#told, after };
-    this.#told = after;
-    return changed;
   }
 
   /** The next instant at which a cutover window of any rule opens or closes. Cost: a binary search. */

@@ -21,14 +21,8 @@ test("a change of policy is complete only when the summaries follow it and their
   const fold = new SummaryFold(world);
   fold.settle();
   const { replica } = new Registry();
-  const reads = new Reads(replica, NODE, { policies: world.policies, onDenied: () => {} });
-  let before = world.policies.policy;
-  const takeChanged = () => {
-    const change = { before, after: world.policies.policy };
-    before = change.after;
-    return change;
-  };
-  const policies = { takeChanged };
+  const { policies } = world;
+  const reads = new Reads(replica, NODE, { policies, onDenied: () => {} });
   const queue = new SwitchQueue({ policies, replica, reads, fanout: new Fanout(), clusterId: NODE.clusterId });
   queue.followers.add(world.summaries);
   const shown = () => world.query().items.map(nameOf).length;
@@ -37,7 +31,7 @@ test("a change of policy is complete only when the summaries follow it and their
     [HIDING, 0],
   ] as const) {
     world.policies.policy = policy;
-    queue.look(at(0));
+    queue.look();
     for (let n = 0; n < 50; n += 1) queue.step(10, at(0));
     expect([queue.isWaiting, queue.isHeard(at(0)), world.summaries.isShown]).toEqual([true, false, false]);
     while (!world.summaries.step(1)) expect(queue.isRunning).toBe(true);

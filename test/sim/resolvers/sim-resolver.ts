@@ -348,7 +348,7 @@ export class ResolverProcess {
     this.host.parts.trace.say(() => `${this.host.name} has policy ${this.epoch}`);
     const { switches } = this.rooms;
     const { isRunning } = switches;
-    switches.look(this.time());
+    switches.look();
     if (!isRunning && switches.isRunning) this.#switchSome();
   }
 

@@ -13,11 +13,11 @@ import { Slab } from "../../../catalog/record/slab.ts";
 import { TraitsPool } from "../../../catalog/record/traits.ts";
 import { Replica, type ReplicaOptions } from "../../../catalog/replica/replica.ts";
 import type { NameIndexBounds } from "../../../catalog/watch/name-index.ts";
-import { CopySwitches } from "../../../discovery/copy-switches.ts";
 import { DnsNames, plainName } from "../../../discovery/dns-names.ts";
 import { Fanout } from "../../../discovery/fanout.ts";
 import { isAdmitted } from "../../../discovery/policy-switch.ts";
 import { Reads } from "../../../discovery/reads.ts";
+import { SwitchQueue } from "../../../discovery/switch-queue.ts";
 import type { AddressBlock } from "../../../lib/addresses.ts";
 import { assert } from "../../../lib/errors.ts";
 import { NO_POLICY, PENDING_POLICY, Policy } from "../../../policy/set/verdict.ts";
@@ -57,7 +57,7 @@ export class CopyRooms {
   readonly loads: { of(key: KeyText): LoadView | undefined };
   /** The policy in force. Until it is told there is none, and readers see nothing. */
   readonly policies: { readonly policy: Policy };
-  readonly switches: CopySwitches;
+  readonly switches: SwitchQueue;
   readonly #copy: ReplicaCopy;
   readonly #loads = new Map<KeyText, LoadView>();
   readonly #onAgain: () => void;
@@ -82,7 +82,7 @@ export class CopyRooms {
     this.dnsNames = new DnsNames(replica, zones.map(plainName), blocks);
     const stamper = new EntryStamper({ bounds: PROTOCOL_BOUNDS, traits: new TraitsPool(maxTraits) });
     this.reads = new Reads(replica, facts, { policies, onDenied });
-    this.switches = new CopySwitches({ policies, replica, reads: this.reads, fanout: this.fanout });
+    this.switches = new SwitchQueue({ policies, replica, reads: this.reads, fanout: this.fanout, clusterId });
     this.loads = { of: (key) => this.#loads.get(key) };
     this.bytes = new DiscoveryBytes(replica.slab, this.loads);
     this.#copy = new ReplicaCopy({

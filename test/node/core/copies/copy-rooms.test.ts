@@ -24,15 +24,7 @@ const LOAD = { activeClients: 7, errorRate: 0.25, latencyMs: 12.5, utilization: 
 /** A node that serves readers, with its policies. */
 function openNode(policy = NO_POLICY) {
   const r = new Registry();
-  const policies = {
-    policy,
-    told: policy,
-    takeChanged() {
-      const change = { before: this.told, after: this.policy };
-      this.told = this.policy;
-      return change.before === change.after ? undefined : change;
-    },
-  };
+  const policies = { policy };
   const { replica, registrar } = r;
   replica.setAdmission((stored) => isAdmitted(policies.policy, stored, "c1"));
   const reads = new Reads(replica, { nodeId: "a", clusterId: "c1", region: "r1", boot: "b" }, { policies, onDenied: () => {} });
@@ -57,9 +49,9 @@ function openBoth(policy = NO_POLICY) {
   const copy = new Copy(node, { onNews: () => (news += 1) });
   copy.hear(MANY);
   expect(copy.isWhole).toBe(true);
-  const put = (next: Policy, monoMs = 0) => {
+  const put = (next: Policy) => {
     node.policies.policy = next;
-    return node.switches.look({ monoMs });
+    return node.switches.look();
   };
   /** Does all that the node has to do for the change. */
   const stepNode = () => {
@@ -228,7 +220,7 @@ test("a copy that was told nothing yet shows nothing, and no policy and a pendin
     node.reads.node.boot,
   ]);
   node.policies.policy = NO_POLICY;
-  node.switches.look({ monoMs: 0 });
+  node.switches.look();
   copy.hear(MANY);
   expect(copy.rooms.policies.policy).toBe(NO_POLICY);
   expect(new Copy(openNode()).rooms.policies.policy).toBe(PENDING_POLICY);
