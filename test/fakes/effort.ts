@@ -7,7 +7,8 @@ const SHARES = { night: 1, gate: 4, quick: 8 } as const;
 const share = SHARES[effortOf(process.env["WAYMARK_EFFORT"] ?? "gate")];
 
 /** Whether this run looks at everything. */
-const isNight = share === SHARES.night;
+/** Whether this run looks at everything. */
+export const isNight = share === SHARES.night;
 
 function effortOf(text: string): keyof typeof SHARES {
   if (!Object.hasOwn(SHARES, text)) throw new Error(`WAYMARK_EFFORT is ${text}, none of ${Object.keys(SHARES).join(", ")}`);
