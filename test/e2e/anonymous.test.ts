@@ -114,7 +114,9 @@ async function rebound(node: NodeProcess): Promise<number | undefined> {
   return answer.statusCode;
 }
 
-test("where callers need a credential any host name is taken, unless a header is trusted that a web page can send", async () => {
+test("where callers need a credential any host name is taken, unless a header is trusted that a web page can send", {
+  tags: ["night"],
+}, async () => {
   await using closed = await start({ credentials: [KEY], anonymous: "none" });
   expect(await rebound(closed)).toBe(401);
   const trusted = { name: "x-tenant", from: ["127.0.0.0/8"] };

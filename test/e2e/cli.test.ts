@@ -39,7 +39,7 @@ function namesIn(value: unknown): readonly string[] {
   return Object.entries(value).flatMap(([name, item]) => [name, ...(["listeners", "metadata"].includes(name) ? [] : namesIn(item))]);
 }
 
-test("documents of commands and of HTTP routes have the names of protobuf's JSON", async () => {
+test("documents of commands and of HTTP routes have the names of protobuf's JSON", { tags: ["night"] }, async () => {
   await using node = await startNodeProcess(["--ephemeral", "--demo"]);
   const told = new Map<string, readonly string[]>();
   for (const path of ["/control/peers", "/discovery/lag", "/discovery/policy"])
@@ -63,7 +63,7 @@ test("documents of commands and of HTTP routes have the names of protobuf's JSON
   expect(told.get("discovery lag")).toContain("servedBy");
 });
 
-test.each([["version"], ["--version"], ["--help"], ["help"], ["help", "discovery"]])(
+test.each(some([["version"], ["--version"], ["--help"], ["help"], ["help", "discovery"]]))(
   "%s %s loads nothing that it does not need",
   async (...argv) => {
     // Each file and package it loads, a line each.
@@ -98,7 +98,7 @@ async function changesOf(node: NodeProcess, prefix: string, after: readonly stri
   return { changes: events.slice(0, -1).map(({ event }) => event), cursor: events.at(-1)?.cursor ?? "" };
 }
 
-test("an import makes its deltas once; --prune removes only what this importer owns", async () => {
+test("an import makes its deltas once; --prune removes only what this importer owns", { tags: ["night"] }, async () => {
   await using node = await startNodeProcess(["--ephemeral"]);
   await node.run(["register", "--namespace", "k8s.default", "--name", "byhand", "--instance", "1", "--target", "10.0.0.1:80"]);
   const dry = await node.run(["import", "kubernetes", MANIFEST, "--dry-run", "-o", "json"]);
@@ -218,8 +218,9 @@ function entryFile(count: number, wrong: readonly number[] = []): string {
   return file;
 }
 
-test.each(some(["max_request_entries = 7", 'max_request_bytes = "64KiB"']))(
+test.each(["max_request_entries = 7", 'max_request_bytes = "64KiB"'])(
   "apply, import, its removals and the demo take as many requests as a node with %s needs",
+  { tags: ["night"] },
   async (limit) => {
     const settings = join(folder(), "node.toml");
     writeFileSync(settings, `[limits]\n${limit}\n`);
@@ -234,7 +235,7 @@ test.each(some(["max_request_entries = 7", 'max_request_bytes = "64KiB"']))(
   },
 );
 
-test("an entry that the node refuses is told by its line in the file, whichever request it was in", async () => {
+test("an entry that the node refuses is told by its line in the file, whichever request it was in", { tags: ["night"] }, async () => {
   const settings = join(folder(), "node.toml");
   writeFileSync(settings, "[limits]\nmax_name_length = 16\n");
   await using node = await startNodeProcess(["--ephemeral", "--config", settings]);

@@ -169,7 +169,9 @@ function shown(map: LiveMap, name: string): readonly string[] {
   return fit.map(({ key }) => key?.instanceId ?? "").toSorted();
 }
 
-test("with every node killed under traffic no lookup fails, and when they are back the map goes on without a snapshot", async () => {
+test("with every node killed under traffic no lookup fails, and when they are back the map goes on without a snapshot", {
+  tags: ["night"],
+}, async () => {
   const handles: RegistrationHandle[] = [];
   for (const id of ["1", "2", "3"]) handles.push(await client.register([entryOf("web", id)], { ttlMs: 60_000 }));
   const map = await client.watch({ namespace: "svc.market" });

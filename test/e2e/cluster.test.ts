@@ -204,7 +204,9 @@ test("without an answer from a seed a node serves alone after join_timeout, and 
   await eventually("replicated", () => seed.seen(), ["web healthy"]);
 });
 
-test("a node with another cluster's token, or without one, hears nothing and tells nothing; the token lets in", async () => {
+test("a node with another cluster's token, or without one, hears nothing and tells nothing; the token lets in", {
+  tags: ["night"],
+}, async () => {
   const token = join(HOME, "token");
   writeFileSync(token, "a-secret-of-this-cluster\n");
   const guarded = join(HOME, "guarded.json");
@@ -260,7 +262,9 @@ test("a cluster token is changed while nodes run: both are taken, then the new o
     for (const secret of [old, next, "short\n"]) expect(`${command.stdout}${command.stderr}`).not.toContain(secret);
 });
 
-test("scopes between two clusters of a region: LOCAL stays at its node, ZONE in its cluster, REGION goes to both", async () => {
+test("scopes between two clusters of a region: LOCAL stays at its node, ZONE in its cluster, REGION goes to both", {
+  tags: ["night"],
+}, async () => {
   const c1 = ["--ephemeral", "--config", TWO, "--cluster-id", "c1", "--region", "r1"];
   await using a = await start("a2", c1);
   const [inside, outside] = await Promise.all([

@@ -56,13 +56,11 @@ test("so is that of the threads that own its files", { tags: ["night"] }, async 
   expect(compiledIn(folders.XDG_CACHE_HOME)).toBeGreaterThan(withoutThreads);
 });
 
-test.each(
-  some([
-    { what: "no folder is known", folders: {} },
-    { what: "the folder cannot be made", folders: { HOME: "/dev/null" } },
-    { what: "the parent of the folder takes no folders", folders: { HOME: "/proc" } },
-    { what: "the folder for caches takes none", folders: { XDG_CACHE_HOME: "/proc/self" } },
-  ]),
-)("a node starts where $what", async ({ folders }) => {
+test.each([
+  { what: "no folder is known", folders: {} },
+  { what: "the folder cannot be made", folders: { HOME: "/dev/null" } },
+  { what: "the parent of the folder takes no folders", folders: { HOME: "/proc" } },
+  { what: "the folder for caches takes none", folders: { XDG_CACHE_HOME: "/proc/self" } },
+])("a node starts where $what", { tags: ["night"] }, async ({ folders }) => {
   await expect(killWhenReady(folders)).resolves.toBeUndefined();
 });

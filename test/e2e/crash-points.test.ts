@@ -13,6 +13,7 @@ import { STORE_BOUNDS } from "../../src/store/control/store.ts";
 import { createJournalFile, JournalReader } from "../../src/store/journal/file.io.ts";
 import { JournalIndex, JournalWriter } from "../../src/store/journal/writer.io.ts";
 import { type CrashState, crashStates, type Files } from "../fakes/crash-disk.ts";
+import { some } from "../fakes/effort.ts";
 import { tamper } from "../store/audit-fixture.ts";
 import { temporaryDirectory } from "../store/journal-fixture.ts";
 
@@ -121,26 +122,25 @@ const BEFORE = {
   },
 } as const;
 
-test.runIf(hasStrace).each([
-  { kind: "journal", before: "new" },
-  { kind: "journal", before: "crashed after a checkpoint of the first version" },
-  { kind: "control", before: "new" },
-  { kind: "control", before: "crashed after a checkpoint of the first version" },
-  { kind: "audit", before: "new" },
-  { kind: "audit", before: "closed by the first version" },
-] as const)(
-  "Durability: whatever a crash leaves of a $kind directory that was $before opens, and has what was acknowledged",
-  ({ kind, before }) => {
-    using directory = temporaryDirectory();
-    const path = join(directory.path, "data");
-    mkdirSync(path);
-    BEFORE[before](path, kind);
-    const had = before === "new" ? 0 : LIFE_CHANGES;
-    const states = crashStates([process.execPath, CHILD, kind, path], path);
-    const acked = Math.max(...states.map(ackedIn));
-    expect(acked).toBe(had + LIFE_CHANGES);
-    const { wrong, tried } = tryAll(kind, states, had);
-    expect(wrong).toEqual([]);
-    expect(tried).toBeGreaterThan(20);
-  },
-);
+test.runIf(hasStrace).each(
+  some([
+    { kind: "journal", before: "new" },
+    { kind: "journal", before: "crashed after a checkpoint of the first version" },
+    { kind: "control", before: "new" },
+    { kind: "control", before: "crashed after a checkpoint of the first version" },
+    { kind: "audit", before: "new" },
+    { kind: "audit", before: "closed by the first version" },
+  ] as const),
+)("Durability: whatever a crash leaves of a $kind directory that was $before opens, and has what was acknowledged", ({ kind, before }) => {
+  using directory = temporaryDirectory();
+  const path = join(directory.path, "data");
+  mkdirSync(path);
+  BEFORE[before](path, kind);
+  const had = before === "new" ? 0 : LIFE_CHANGES;
+  const states = crashStates([process.execPath, CHILD, kind, path], path);
+  const acked = Math.max(...states.map(ackedIn));
+  expect(acked).toBe(had + LIFE_CHANGES);
+  const { wrong, tried } = tryAll(kind, states, had);
+  expect(wrong).toEqual([]);
+  expect(tried).toBeGreaterThan(20);
+});

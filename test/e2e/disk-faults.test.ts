@@ -108,41 +108,51 @@ test.runIf(isRoot)("a full disk: writes are refused with store_unavailable, read
   }
 });
 
-test.runIf(isRoot)("a policy that a full disk cannot keep is named as not taken, and is in force once there is room", async () => {
-  const mount = mkdtempSync(join(tmpdir(), "waymark-disk-"));
-  execFileSync("mount", ["-t", "tmpfs", "-o", "size=4m", "tmpfs", mount]);
-  try {
-    const write = (name: string, text: string) => writeFileSync(join(mount, name), text, { mode: 0o600 });
-    write("token", "a-token-of-the-cluster\n");
-    write("policy.yaml", "version: strict\ndefault_allow: false\n");
-    const flags = (nodeId: string) => [
-      "--node-id",
-      nodeId,
-      "--cluster-id",
-      "c1",
-      "--region",
-      "eu",
-      "--cluster-token-file",
-      join(mount, "token"),
-    ];
-    await using seed = await startNodeProcess(["--ephemeral", ...flags("a")]);
-    await using node = await startNodeProcess([...flags("b"), "--data-dir", join(mount, "data"), "--join", seed.listeners["fabric"] ?? ""]);
-    const filler = join(mount, "filler");
-    expect(() => writeFileSync(filler, new Uint8Array(8 << 20))).toThrow("ENOSPC");
-    const applied = await seed.run(["namespace", "policy", "apply", join(mount, "policy.yaml")]);
-    expect(applied).toMatchObject({ exit: 0 });
-    const says = (text: string) => until(`/readyz says ${text}`, async () => (await readyStatus(node)).body.includes(text));
-    await says("none configured; not taken: version 1 of node a, told by node a of cluster c1: it cannot be kept here: ");
-    rmSync(filler);
-    await says("version 1 in force");
-    expect((await readyStatus(node)).body).not.toContain("not taken");
-  } finally {
-    execFileSync("umount", [mount]);
-    rmSync(mount, { recursive: true });
-  }
-});
+test.runIf(isRoot)(
+  "a policy that a full disk cannot keep is named as not taken, and is in force once there is room",
+  { tags: ["night"] },
+  async () => {
+    const mount = mkdtempSync(join(tmpdir(), "waymark-disk-"));
+    execFileSync("mount", ["-t", "tmpfs", "-o", "size=4m", "tmpfs", mount]);
+    try {
+      const write = (name: string, text: string) => writeFileSync(join(mount, name), text, { mode: 0o600 });
+      write("token", "a-token-of-the-cluster\n");
+      write("policy.yaml", "version: strict\ndefault_allow: false\n");
+      const flags = (nodeId: string) => [
+        "--node-id",
+        nodeId,
+        "--cluster-id",
+        "c1",
+        "--region",
+        "eu",
+        "--cluster-token-file",
+        join(mount, "token"),
+      ];
+      await using seed = await startNodeProcess(["--ephemeral", ...flags("a")]);
+      await using node = await startNodeProcess([
+        ...flags("b"),
+        "--data-dir",
+        join(mount, "data"),
+        "--join",
+        seed.listeners["fabric"] ?? "",
+      ]);
+      const filler = join(mount, "filler");
+      expect(() => writeFileSync(filler, new Uint8Array(8 << 20))).toThrow("ENOSPC");
+      const applied = await seed.run(["namespace", "policy", "apply", join(mount, "policy.yaml")]);
+      expect(applied).toMatchObject({ exit: 0 });
+      const says = (text: string) => until(`/readyz says ${text}`, async () => (await readyStatus(node)).body.includes(text));
+      await says("none configured; not taken: version 1 of node a, told by node a of cluster c1: it cannot be kept here: ");
+      rmSync(filler);
+      await says("version 1 in force");
+      expect((await readyStatus(node)).body).not.toContain("not taken");
+    } finally {
+      execFileSync("umount", [mount]);
+      rmSync(mount, { recursive: true });
+    }
+  },
+);
 
-test("a node whose data directory is gone ends when it is told to", async () => {
+test("a node whose data directory is gone ends when it is told to", { tags: ["night"] }, async () => {
   const data = mkdtempSync(join(tmpdir(), "waymark-gone-"));
   await using node = await startNodeProcess(["--data-dir", data, "--demo"]);
   // The node may be writing into it.
@@ -151,7 +161,7 @@ test("a node whose data directory is gone ends when it is told to", async () => 
   expect(exit).toBe(0);
 });
 
-test.runIf(isRoot)("a disk that is full at the start: the node says so, and starts when there is room", async () => {
+test.runIf(isRoot)("a disk that is full at the start: the node says so, and starts when there is room", { tags: ["night"] }, async () => {
   const mount = mkdtempSync(join(tmpdir(), "waymark-disk-"));
   execFileSync("mount", ["-t", "tmpfs", "-o", "size=2m", "tmpfs", mount]);
   const filler = join(mount, "filler");

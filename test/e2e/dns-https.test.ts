@@ -345,7 +345,7 @@ test.each(["https = false", "enabled = false"])("with dns.%s there is no such pa
   expect((await send(node, get(QUESTION))).status).toBe(404);
 });
 
-test("pages of other origins read answers only where their origin is listed", async () => {
+test("pages of other origins read answers only where their origin is listed", { tags: ["night"] }, async () => {
   await using node = await start({ more: '[listen]\ncors_origins = ["https://ui.example"]' });
   const allowed = async (origin: string, method: string) => {
     const preflight = {

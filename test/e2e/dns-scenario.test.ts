@@ -1,6 +1,7 @@
 /**
  * Scenario 6 in two clusters of real nodes: a service and functions of `svc.prod.us-east` as DNS shows them to a viewer who may see part of them, at nodes
  * of both clusters and at a resolver, and what clients find while a gateway is killed.
+ * @module-tag night
  */
 import { createHash } from "node:crypto";
 import { createSocket } from "node:dgram";
@@ -239,9 +240,7 @@ async function found(dns: Resolver, grpc: Client) {
   return { web: web.toSorted(), alias: alias.toSorted(), card: ports(card), charge: ports(charge), names };
 }
 
-test("while a gateway is killed, clients with two name servers and clients of discovery go on finding everything", {
-  tags: ["night"],
-}, async () => {
+test("while a gateway is killed, clients with two name servers and clients of discovery go on finding everything", async () => {
   const grpc = connect({ servers: [first.grpc, second.grpc], token: tokenOf("bank") });
   const clients = [clientOf(first, second), clientOf(first, other), clientOf(first, resolver)];
   try {

@@ -4,7 +4,6 @@ import { once } from "node:events";
 import { expect, test } from "vitest";
 import { isDigThere } from "../fakes/dig.ts";
 import { type QuerySpec, queryBytes, responseText } from "../fakes/dns-text.ts";
-import { some } from "../fakes/effort.ts";
 import { filesAbout } from "../fakes/given-files.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
 import { newZoneKey, toldByGateway, toldByName } from "../fakes/zone-keys.ts";
@@ -77,8 +76,9 @@ async function start(more = "", flags: readonly string[] = []): Promise<NodeProc
   return node;
 }
 
-test.each(some([{ workers: "0" }, { workers: "2" }]))(
+test.each([{ workers: "0" }, { workers: "2" }])(
   "each source sees what its view sees, and ResolveName knows the keys of the zone, with $workers read workers",
+  { tags: ["night"] },
   async ({ workers }) => {
     await using node = await start(`[dns]\ndnssec_key_file = "${file("pem", newZoneKey())}"`, ["--workers", workers]);
     const seen = async (from: string) =>

@@ -223,7 +223,7 @@ const DAMAGES = [
   { what: "with a damaged page", at: 4096 + 3, bytes: [255, 255, 255, 255], says: /is damaged/ },
 ];
 
-test("a journal of a newer format, or damaged, is refused with exit code 1 and left as it was", async () => {
+test("a journal of a newer format, or damaged, is refused with exit code 1 and left as it was", { tags: ["night"] }, async () => {
   const data = folder();
   const first = await startNodeProcess(["--data-dir", data]);
   await withClient(first, async (client) =>

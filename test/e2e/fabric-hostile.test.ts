@@ -8,6 +8,7 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { LinkFrame } from "../../src/fabric/wire/messages.ts";
+import { some } from "../fakes/effort.ts";
 import { type FakeMachine, openTestTransport } from "../fakes/fabric-transport.ts";
 import { helloOf, nodeRef } from "../fakes/fabric-values.ts";
 import { until } from "../fakes/until.ts";
@@ -73,7 +74,7 @@ async function probed(over: Promise<unknown>): Promise<{ readonly asked: number;
   return { asked, answered: answers().filter((call) => honest.answers.get(call) !== undefined).length };
 }
 
-test.each(Object.keys(ATTACKS))("%s: cut, and the fabric goes on", async (name) => {
+test.each(some(Object.keys(ATTACKS)))("%s: cut, and the fabric goes on", async (name) => {
   const attack = attacked(name);
   const { asked, answered } = await probed(attack);
   expect(await attack).toMatchObject({ isCut: true });

@@ -1,4 +1,7 @@
-/** A start that fails at whatever step closes what it opened: nothing is left open, and the directory takes the next start. */
+/**
+ * A start that fails at whatever step closes what it opened: nothing is left open, and the directory takes the next start.
+ * @module-tag night
+ */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -47,7 +50,7 @@ test("each step of a start fails once, and nothing is open afterwards", async ()
   await (await start(() => {})).stop();
 });
 
-test("a node that is told to stop while any of its parts opens begins none of them, the last one too", { tags: ["night"] }, async () => {
+test("a node that is told to stop while any of its parts opens begins none of them, the last one too", async () => {
   const before = opened();
   const steps: string[] = [];
   await (await start((step) => void steps.push(step))).stop();

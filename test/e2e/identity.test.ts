@@ -368,7 +368,7 @@ describe("a node with credentials", () => {
     for (const secret of [...Object.values(TOKENS), "tok-wrong-4Kd", expired, roleless]) expect(text.includes(secret)).toBe(false);
   });
 
-  test("a stream ends when the token it was opened with does, on both doors", async () => {
+  test("a stream ends when the token it was opened with does, on both doors", { tags: ["night"] }, async () => {
     // The skew of a minute counts too: 9 s are left, enough for a busy machine to open the streams in.
     const headers = async () => bearer(await issuer.token({ expiresInS: -50, claims: { jti: crypto.randomUUID() } }));
     using zipped = new AnyClient(node.grpc, { isCompressed: true });
@@ -574,7 +574,7 @@ describe("a node without credentials", () => {
     );
   });
 
-  test("nor does it answer DNS there while the rest is on loopback", async () => {
+  test("nor does it answer DNS there while the rest is on loopback", { tags: ["night"] }, async () => {
     const dns = file("dns.toml", '[dns]\nhost = "0.0.0.0"\n');
     const { exit, stderr } = await waymarkProcess(["serve", ...onFreePorts(["--ephemeral", "--config", dns])]);
     expect(exit).toBe(2);
@@ -583,7 +583,7 @@ describe("a node without credentials", () => {
     expect([insecure.grpc, insecure.listeners["dns"]]).toEqual([expect.stringMatching(/^127/), expect.stringMatching(/^0\.0\.0\.0:/)]);
   });
 
-  test("unless it is told that the network is trusted, or it has a credential", async () => {
+  test("unless it is told that the network is trusted, or it has a credential", { tags: ["night"] }, async () => {
     await using insecure = await startNodeProcess(["--ephemeral", "--host", "0.0.0.0", "--insecure"]);
     expect(insecure.grpc).toMatch(/^0\.0\.0\.0:/);
     await using guarded = await startNodeProcess(["--ephemeral", "--host", "0.0.0.0", "--config", file("any.toml", settings(""))]);

@@ -67,7 +67,7 @@ describe.skipIf(!isDigThere())("an imported manifest", () => {
     expect(await ask(node, "A", "web.k8s.shop")).toEqual(["A 10.0.0.1", "A 10.0.0.2"]);
   });
 
-  test("answers names and addresses without a port, and only the ready addresses of a pod", async () => {
+  test("answers names and addresses without a port, and only the ready addresses of a pod", { tags: ["night"] }, async () => {
     await using node = await startNodeProcess(["--ephemeral"]);
     const slice = (name: string, of: string, family: string, body: string) =>
       `apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: { name: ${name}, namespace: shop, labels: { kubernetes.io/service-name: ${of} } }
@@ -94,7 +94,7 @@ addressType: ${family}\n${body}\n---\n`;
     expect(stdout).toMatch(/^chosen .* 10\.0\.0\.[12]\s*$/m);
   });
 
-  test("has the addresses of the cluster and of load balancers when they are asked for", async () => {
+  test("has the addresses of the cluster and of load balancers when they are asked for", { tags: ["night"] }, async () => {
     await using node = await startNodeProcess(["--ephemeral"]);
     await importing(node, MANIFEST, "--address", "cluster", "--address", "load-balancer");
     expect(await ask(node, "A", "front.k8s.shop")).toEqual(["A 10.96.0.1", "A 192.0.2.7"]);
@@ -104,7 +104,7 @@ addressType: ${family}\n${body}\n---\n`;
     expect(await ask(node, "SRV", "_https._tcp.front.k8s.shop")).toEqual(["SRV 0 1 443 192-0-2-7.addr.node.waymark."]);
   });
 
-  test("may be a raw list, whose items do not say what they are, and Endpoints", async () => {
+  test("may be a raw list, whose items do not say what they are, and Endpoints", { tags: ["night"] }, async () => {
     await using node = await startNodeProcess(["--ephemeral"]);
     const metadata = { name: "web", namespace: "shop" };
     const raw = { kind: "ServiceList", apiVersion: "v1", metadata: {}, items: [{ metadata, spec: { ports: [{ port: 80 }] } }] };

@@ -5,6 +5,7 @@
 import { type ClientHttp2Session, connect } from "node:http2";
 import { Client, credentials, Metadata } from "@grpc/grpc-js";
 import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
+import { some } from "../fakes/effort.ts";
 import { type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
 import { until } from "../fakes/until.ts";
 import { callHeaders, FLAG, frame, QUERY, RawConnection, TYPE, u32, WATCH } from "./h2-frames.ts";
@@ -110,13 +111,15 @@ async function lateCalls(session: ClientHttp2Session, atOnce: number, headers: R
   }
 }
 
-test.each([
-  { listener: "grpc", atOnce: 300, headers: { "grpc-timeout": `${DEADLINE_MS}m` } },
-  { listener: "http", atOnce: 150, headers: { "grpc-timeout": `${DEADLINE_MS}m` } },
-  { listener: "http", atOnce: 150, headers: { "connect-timeout-ms": `${DEADLINE_MS}`, "content-type": "application/proto" } },
-  { listener: "http", atOnce: 150, headers: { "content-type": "application/json" } },
-  { listener: "fabric", atOnce: 20, headers: { "grpc-timeout": `${DEADLINE_MS}m` } },
-])("$listener: late calls of one connection, $headers, do not end its other calls", async ({ listener, atOnce, headers }) => {
+test.each(
+  some([
+    { listener: "grpc", atOnce: 300, headers: { "grpc-timeout": `${DEADLINE_MS}m` } },
+    { listener: "http", atOnce: 150, headers: { "grpc-timeout": `${DEADLINE_MS}m` } },
+    { listener: "http", atOnce: 150, headers: { "connect-timeout-ms": `${DEADLINE_MS}`, "content-type": "application/proto" } },
+    { listener: "http", atOnce: 150, headers: { "content-type": "application/json" } },
+    { listener: "fabric", atOnce: 20, headers: { "grpc-timeout": `${DEADLINE_MS}m` } },
+  ]),
+)("$listener: late calls of one connection, $headers, do not end its other calls", async ({ listener, atOnce, headers }) => {
   const session = connect(`http://127.0.0.1:${portOf(listener)}`);
   onTestFinished(() => session.destroy());
   let end: string | undefined;
@@ -134,7 +137,7 @@ test.each([
   expect([end, await cutCount(listener)]).toEqual([undefined, before]);
 });
 
-test("watches of one connection that end together do not end its other calls", async () => {
+test("watches of one connection that end together do not end its other calls", { tags: ["night"] }, async () => {
   const client = jsClient();
   const stays = watched(client);
   const watches = Array.from({ length: 900 }, () => watched(client));
@@ -146,7 +149,7 @@ test("watches of one connection that end together do not end its other calls", a
   expect(stays.code).toBeUndefined();
 });
 
-test.each(LISTENERS)(
+test.each(some(LISTENERS))(
   "%s: resets of calls that had no time at all end the connection, also those that came while the node was paused",
   async (listener) => {
     for (const isPaused of [false, true]) {

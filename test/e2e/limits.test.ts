@@ -84,7 +84,7 @@ test("a flood leaves at most one record a second in the audit, and none of its c
   expect(records[0]).toMatchObject({ tenant: "a", action: "write", reason: "rate_limited" });
 });
 
-test("renewals go on while a tenant's writes are used up", async () => {
+test("renewals go on while a tenant's writes are used up", { tags: ["night"] }, async () => {
   await using node = await startLimitedNode("[limits]\nwrites_per_minute = 1\n");
   const { leaseId } = await node.grpc.a.register(registration("svc.x", "1"));
   expect(await outcomeOf(node.grpc.a.register(registration("svc.x", "2")))).toMatchObject({ reason: "discovery_rate_limited" });
@@ -140,7 +140,7 @@ test("quotas hold against a burst, refuse whole requests, say what is full, and 
   expect((await auditOf(node, "quota_exceeded")).length).toBeGreaterThan(0);
 });
 
-test("a quota of a policy rule comes into force with the policy, and removes nothing", async () => {
+test("a quota of a policy rule comes into force with the policy, and removes nothing", { tags: ["night"] }, async () => {
   await using node = await startLimitedNode("");
   await node.grpc.a.register(registration("svc.x", "1", "2", "3"));
   const policy = { version: "1", defaultAllow: true, rules: [{ namespace: "svc.x", quota: { entries: 2 } }] };
@@ -163,17 +163,26 @@ test("DNS over TCP is REFUSED over the limit", async () => {
 test.each([
   { most: 5, count: 6, says: "invalid_argument" },
   { most: 5000, count: 1500, says: "ok" },
-])("limits.max_request_entries = $most holds for $count entries, leases, reports and keys", async ({ most, count, says }) => {
-  await using node = await startLimitedNode(`[limits]\nmax_request_entries = ${most}\n`);
-  const keys = Array.from({ length: count }, (_, i) => ({ kind: EntryKind.SERVICE, namespace: "svc.a", name: "web", instanceId: `w${i}` }));
-  const { a } = node.grpc;
-  const asked = [
-    await outcomeOf(a.register({ entries: keys.map((key) => ({ key })) })),
-    await outcomeOf(a.renew({ leaseIds: keys.map((_, i) => `a/${i}`) })),
-    await outcomeOf(a.renew({ reports: keys.map((key) => ({ key })) })),
-    await outcomeOf(a.unregister({ keys })),
-  ];
-  expect(asked.map(({ reason }) => reason)).toEqual([says, says, says, says]);
-  const refusal = says === "ok" ? "" : `${count} are more than the ${most} of limits.max_request_entries`;
-  for (const { message } of asked) expect(message).toContain(refusal);
-});
+])(
+  "limits.max_request_entries = $most holds for $count entries, leases, reports and keys",
+  { tags: ["night"] },
+  async ({ most, count, says }) => {
+    await using node = await startLimitedNode(`[limits]\nmax_request_entries = ${most}\n`);
+    const keys = Array.from({ length: count }, (_, i) => ({
+      kind: EntryKind.SERVICE,
+      namespace: "svc.a",
+      name: "web",
+      instanceId: `w${i}`,
+    }));
+    const { a } = node.grpc;
+    const asked = [
+      await outcomeOf(a.register({ entries: keys.map((key) => ({ key })) })),
+      await outcomeOf(a.renew({ leaseIds: keys.map((_, i) => `a/${i}`) })),
+      await outcomeOf(a.renew({ reports: keys.map((key) => ({ key })) })),
+      await outcomeOf(a.unregister({ keys })),
+    ];
+    expect(asked.map(({ reason }) => reason)).toEqual([says, says, says, says]);
+    const refusal = says === "ok" ? "" : `${count} are more than the ${most} of limits.max_request_entries`;
+    for (const { message } of asked) expect(message).toContain(refusal);
+  },
+);

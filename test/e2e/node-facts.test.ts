@@ -1,5 +1,7 @@
-/** What a node says of itself to clients of another: what it has, and how busy it is. */
-
+/**
+ * What a node says of itself to clients of another: what it has, and how busy it is.
+ * @module-tag night
+ */
 import { Resolver } from "node:dns/promises";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -23,7 +25,7 @@ function config(name: string, node: object): readonly string[] {
 
 const clientOf = (node: NodeProcess) => createClient(DiscoveryService, createGrpcTransport({ baseUrl: `http://${node.grpc}` }));
 
-test("each gateway names those of its cluster as name servers, and no longer those that have stopped", { tags: ["night"] }, async () => {
+test("each gateway names those of its cluster as name servers, and no longer those that have stopped", async () => {
   await using one = await startNodeProcess(config("one", {}));
   const resolver = new Resolver();
   resolver.setServers([one.listeners["dns"] ?? ""]);

@@ -5,7 +5,6 @@ import { join } from "node:path";
 import type { JsonObject } from "@bufbuild/protobuf";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { KIND } from "../../src/fabric/snapshot/codec.ts";
-import { some } from "../fakes/effort.ts";
 import { GrpcDoor, textOf } from "../fakes/node.ts";
 import { CommandProcess, type NodeProcess, startNodeProcess } from "../fakes/node-process.ts";
 import { poisonJournal, poisonRow, poisonSnapshot } from "../fakes/poison.ts";
@@ -107,8 +106,9 @@ const TAKEN: readonly { readonly what: string; readonly poison: (directory: stri
   },
 ];
 
-test.each(some(TAKEN))(
+test.each(TAKEN)(
   "with $what a node starts: a write, a removal, the end of a lease, a restart, and others hear of it",
+  { tags: ["night"] },
   async (row) => {
     const directory = copy(row.what);
     row.poison(directory);

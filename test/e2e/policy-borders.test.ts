@@ -1,4 +1,7 @@
-/** Two clusters in one fabric: being connected gives nobody a say in the other's policy. */
+/**
+ * Two clusters in one fabric: being connected gives nobody a say in the other's policy.
+ * @module-tag night
+ */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

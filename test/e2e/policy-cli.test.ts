@@ -84,7 +84,7 @@ test("a policy is tried, applied, explained, shown in history and rolled back", 
   expect(rewritten.stderr).toContain("altered at record 1");
 });
 
-test("a file with problems changes nothing, whichever side finds them", async () => {
+test("a file with problems changes nothing, whichever side finds them", { tags: ["night"] }, async () => {
   await using node = await startNodeProcess(["--ephemeral"]);
   const bad = await node.run(["namespace", "policy", "apply", "-"], 'version: "x"\nrules:\n  - namespace: a.b\n  - namespace: a.b\n');
   expect(bad.exit).toBe(1);

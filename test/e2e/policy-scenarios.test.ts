@@ -143,7 +143,9 @@ test("that a rule hides a namespace and that none opens it are told the same thr
   expect(records.filter(({ action }) => action?.includes("/") === true)).toEqual([]);
 });
 
-test("delegation: another cluster's namespace takes local endpoints only, and what was there is hidden, not lost", async () => {
+test("delegation: another cluster's namespace takes local endpoints only, and what was there is hidden, not lost", {
+  tags: ["night"],
+}, async () => {
   await using node = await startLimitedNode("");
   const wide = (id: string) => {
     const { entries } = registration("shop", id);
@@ -255,7 +257,7 @@ test("policies change and are rolled back under traffic: no error, and each answ
   expect([...counts.keys()].toSorted((x, y) => x - y)).toEqual([1, 4]);
 });
 
-test("apply racing apply: one is in force, all others are told of the conflict", async () => {
+test("apply racing apply: one is in force, all others are told of the conflict", { tags: ["night"] }, async () => {
   await using node = await startLimitedNode("");
   await apply(node, []);
   const races = await Promise.all(
@@ -314,7 +316,7 @@ test("a policy that cannot be read: the last known good is in force and said so,
   expect(await seen(node)).toBe(0);
 });
 
-test("over its limit a tenant gets 429 with Retry-After, and the audit says so", async () => {
+test("over its limit a tenant gets 429 with Retry-After, and the audit says so", { tags: ["night"] }, async () => {
   await using node = await startLimitedNode("[limits]\nreads_per_minute = 3\n");
   let answer = await node.post("a", `${DISCOVERY}/CatalogQuery`, {});
   for (let i = 0; i < 5 && answer.status === 200; i++) answer = await node.post("a", `${DISCOVERY}/CatalogQuery`, {});

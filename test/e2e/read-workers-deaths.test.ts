@@ -291,7 +291,7 @@ test("a stop with a worker that hangs has time for all that closes after it", { 
   ]);
 });
 
-test("a stop while copies are made does not wait for them, and ends their threads", async () => {
+test("a stop while copies are made does not wait for them, and ends their threads", { tags: ["night"] }, async () => {
   const interrupt = new AbortController();
   const before = new Map(threads);
   const starting = start(2, {}, interrupt.signal);
@@ -311,7 +311,9 @@ test("a stop while copies are made does not wait for them, and ends their thread
   await Promise.all(ended);
 });
 
-test("readers are answered while the main thread stands still, and calls that it takes are answered afterwards", async () => {
+test("readers are answered while the main thread stands still, and calls that it takes are answered afterwards", {
+  tags: ["night"],
+}, async () => {
   await using node = await start(2);
   await ask(node, "register", { entries: [entry("one")], staticLease: true });
   const held = new Int32Array(new SharedArrayBuffer(4));

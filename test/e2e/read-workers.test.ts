@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { ConnectError, createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
-import { expect, test } from "vitest";
+import { beforeAll, expect, test } from "vitest";
 import { ErrorInfoSchema } from "../../gen/google/rpc/error_details_pb.js";
 import { Snapshot } from "../../gen/waymark/catalog/v1/watch_pb.js";
 import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
@@ -25,42 +25,50 @@ function clientsOf(node: NodeProcess) {
   return Array.from({ length: DOORS }, () => createClient(DiscoveryService, createGrpcTransport({ baseUrl: `http://${node.grpc}` })));
 }
 
-const entry = (name: string) => ({ key: { namespace: "svc.shop", name, instanceId: "1" }, targets: [{ host: "192.0.2.1", port: 80 }] });
+const entry = (name: string, namespace = "svc.shop") => ({
+  key: { namespace, name, instanceId: "1" },
+  targets: [{ host: "192.0.2.1", port: 80 }],
+});
 
-async function namesAt(door: GrpcDoor): Promise<readonly string[]> {
-  const { code, response } = await door.ask("catalogQuery", { namespace: "svc.shop" });
+async function namesAt(door: GrpcDoor, namespace = "svc.shop"): Promise<readonly string[]> {
+  const { code, response } = await door.ask("catalogQuery", { namespace });
   expect(code).toBe("OK");
   return ((response["items"] ?? []) as { key: { name: string } }[]).map(({ key }) => key.name);
 }
 
+/** For tests with a namespace of their own. */
+let shared: NodeProcess;
+beforeAll(async () => {
+  shared = await startNodeProcess(["--ephemeral", ...WORKERS]);
+  return () => shared[Symbol.asyncDispose]();
+});
+
 test("what is written through one connection is found through every other as soon as the write is answered", async () => {
-  await using node = await startNodeProcess(["--ephemeral", ...WORKERS]);
-  const doors = doorsOf(node);
+  const doors = doorsOf(shared);
   for (let i = 0; i < 3 * DOORS; i++) {
-    const written = await doors[i % DOORS]?.ask("register", { entries: [entry(`w${i}`)], staticLease: true });
+    const written = await doors[i % DOORS]?.ask("register", { entries: [entry(`w${i}`, "svc.written")], staticLease: true });
     expect(written?.code).toBe("OK");
-    for (const names of await Promise.all(doors.map(namesAt))) expect(names).toContain(`w${i}`);
+    for (const names of await Promise.all(doors.map((door) => namesAt(door, "svc.written")))) expect(names).toContain(`w${i}`);
   }
-  const keys = Array.from({ length: 3 * DOORS }, (_, i) => ({ kind: 1, namespace: "svc.shop", name: `w${i}`, instanceId: "1" }));
+  const keys = Array.from({ length: 3 * DOORS }, (_, i) => ({ kind: 1, namespace: "svc.written", name: `w${i}`, instanceId: "1" }));
   expect(await doors[0]?.ask("unregister", { keys })).toMatchObject({ code: "OK", response: { removed: 3 * DOORS } });
-  expect(await Promise.all(doors.map(namesAt))).toEqual(doors.map(() => []));
+  expect(await Promise.all(doors.map((door) => namesAt(door, "svc.written")))).toEqual(doors.map(() => []));
   const revisions = await Promise.all(doors.map((door) => door.revision()));
   expect(new Set(revisions).size).toBe(1);
   for (const door of doors) door[Symbol.dispose]();
 });
 
 test("a watch goes on at any worker, from the short cursor that another gave out", async () => {
-  await using node = await startNodeProcess(["--ephemeral", ...WORKERS]);
-  const clients = clientsOf(node);
+  const clients = clientsOf(shared);
   const [writer] = clients;
-  await writer?.register({ entries: [entry("first")], staticLease: true });
-  let cursor = (await writer?.catalogQuery({ namespace: "svc.shop" }))?.cursor ?? "";
+  await writer?.register({ entries: [entry("first", "svc.watched")], staticLease: true });
+  let cursor = (await writer?.catalogQuery({ namespace: "svc.watched" }))?.cursor ?? "";
   expect(cursor).toMatch(/^s2\./);
   for (const [i, client] of clients.entries()) {
-    await writer?.register({ entries: [entry(`next${i}`)], staticLease: true });
+    await writer?.register({ entries: [entry(`next${i}`, "svc.watched")], staticLease: true });
     const ended = new AbortController();
     const told: string[] = [];
-    for await (const message of client.catalogWatch({ namespace: "svc.shop", cursor }, { signal: ended.signal })) {
+    for await (const message of client.catalogWatch({ namespace: "svc.watched", cursor }, { signal: ended.signal })) {
       expect(message.snapshot).toBe(Snapshot.UNSPECIFIED);
       for (const { payload } of message.deltas) if (payload.case === "entry") told.push(payload.value.key?.name ?? "");
       cursor = message.cursor;
@@ -84,7 +92,7 @@ test("a policy is in force at every worker when it is applied", { tags: ["night"
       writeFileSync(file, JSON.stringify({ version: `v${round}`, default_allow: true, rules: [rule] }));
       const applied = await node.run(["namespace", "policy", "apply", file, "--reason", "test"]);
       expect(applied).toMatchObject({ exit: 0 });
-      expect(await Promise.all(doors.map(namesAt))).toEqual(doors.map(() => (isHidden ? [] : ["hidden"])));
+      expect(await Promise.all(doors.map((door) => namesAt(door)))).toEqual(doors.map(() => (isHidden ? [] : ["hidden"])));
     }
   } finally {
     rmSync(home, { recursive: true });
@@ -128,7 +136,7 @@ test("a node that has nobody beside it is never old, also when it stood still", 
   await using node = await startNodeProcess(["--ephemeral", ...WORKERS]);
   const doors = doorsOf(node);
   await doors[0]?.ask("register", { entries: [entry("one")], staticLease: true });
-  for (const names of await Promise.all(doors.map(namesAt))) expect(names).toEqual(["one"]);
+  for (const names of await Promise.all(doors.map((door) => namesAt(door)))) expect(names).toEqual(["one"]);
   for (let round = 0; round < 3; round++) {
     node.command.kill("SIGSTOP");
     const asked = doors.map((door) => door.ask("catalogQuery", { namespace: "svc.shop", maxStaleness: "0s" }));
@@ -187,10 +195,9 @@ test("a node with workers that stops ends its watches with a portable cursor, an
 });
 
 test.skipIf(!isDigThere())("DNS is answered by every worker", async () => {
-  await using node = await startNodeProcess(["--ephemeral", ...WORKERS]);
-  using door = new GrpcDoor(node.grpc);
-  await door.ask("register", { entries: [entry("web")], staticLease: true });
-  for (let i = 0; i < 8; i++) expect(await dig(node.listeners["dns"] ?? "", "web.svc.shop.waymark", "SRV")).toContain("NOERROR");
+  using door = new GrpcDoor(shared.grpc);
+  await door.ask("register", { entries: [entry("web", "svc.named")], staticLease: true });
+  for (let i = 0; i < 8; i++) expect(await dig(shared.listeners["dns"] ?? "", "web.svc.named.waymark", "SRV")).toContain("NOERROR");
 });
 
 test("a burst over connections to all workers is held to the limit of one node", { tags: ["night"] }, async () => {

@@ -130,7 +130,7 @@ test("what it may name changes with the policy, and so does its entry, under the
   expect(entry?.metadata).toMatchObject({ "waymark.resolver.namespaces": "svc.market", "waymark.resolver.namespace_count": "1" });
 });
 
-test("when the node that holds its lease is killed, it is at the other one", async () => {
+test("when the node that holds its lease is killed, it is at the other one", { tags: ["night"] }, async () => {
   const [entry] = await resolversAt(a);
   const [lost, kept] = entry?.nodeId === "a" ? [a, b] : [b, a];
   lost.command.kill("SIGKILL");

@@ -1,4 +1,7 @@
-/** A client sees one cluster: it registers at one node, watches at another, and goes on at a third; the policy and a restart go along. */
+/**
+ * A client sees one cluster: it registers at one node, watches at another, and goes on at a third; the policy and a restart go along.
+ * @module-tag night
+ */
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -96,9 +99,7 @@ test("a client registers at A, watches at B, loses B, goes on at C and at A rest
   }
 });
 
-test("the node where a client registers is lost: it registers at C, its watch goes on at C by what B told, and the digest is right", {
-  tags: ["night"],
-}, async () => {
+test("the node where a client registers is lost: it registers at C, its watch goes on at C by what B told, and the digest is right", async () => {
   const a = await start("la");
   const [b, c] = await Promise.all([start("lb", ["--join", fabricOf(a)]), start("lc", ["--join", fabricOf(a)])]);
   try {
@@ -123,9 +124,7 @@ test("the node where a client registers is lost: it registers at C, its watch go
   }
 });
 
-test("follow goes on at the next server when its own is lost: each change is told once, and there is one snapshot", {
-  tags: ["night"],
-}, async () => {
+test("follow goes on at the next server when its own is lost: each change is told once, and there is one snapshot", async () => {
   await using a = await start("fa");
   await using b = await start("fb", ["--join", fabricOf(a)]);
   await register(a, "one", "two");
@@ -168,9 +167,7 @@ function policyFile(label: string, tenant: string): string {
   return path;
 }
 
-test("a policy applied at one node is in force at all, and a newcomer never shows what the cluster hides", {
-  tags: ["night"],
-}, async () => {
+test("a policy applied at one node is in force at all, and a newcomer never shows what the cluster hides", async () => {
   await using a = await start("pa");
   await using b = await start("pb", ["--join", fabricOf(a)]);
   await register(a, "web");
@@ -192,7 +189,7 @@ test("a policy applied at one node is in force at all, and a newcomer never show
   expect(history.stdout).toContain('"v2"');
 });
 
-test("a restarted node has what others told it from its snapshot, also while they are away", { tags: ["night"] }, async () => {
+test("a restarted node has what others told it from its snapshot, also while they are away", async () => {
   const a = await start("wa");
   let b = await start("wb", ["--join", fabricOf(a)]);
   try {

@@ -123,7 +123,7 @@ test("a node that stops goes on with its goodbye, and reads nothing again", asyn
   expect([exit, stderr.includes("named pipe")]).toEqual([0, false]);
 });
 
-test("what the policy file says at the last of two SIGHUPs is in force", async () => {
+test("what the policy file says at the last of two SIGHUPs is in force", { tags: ["night"] }, async () => {
   const path = join(HOME, "policy.yaml");
   // Where it is replaced at once, nobody reads half of it.
   const put = (version: string, ruleCount: number): void => {

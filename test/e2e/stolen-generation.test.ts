@@ -1,4 +1,7 @@
-/** A node of another cluster that speaks under the name of a node, in a later generation or in its own, ends nothing of that node's. */
+/**
+ * A node of another cluster that speaks under the name of a node, in a later generation or in its own, ends nothing of that node's.
+ * @module-tag night
+ */
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -97,7 +100,7 @@ test("of a node of a third cluster", async () => {
   expect(await shown(a)).toBe("of-b");
 });
 
-test("of a node of our own cluster that was away when this one started", { tags: ["night"] }, async () => {
+test("of a node of our own cluster that was away when this one started", async () => {
   const first = await start("k", "c1");
   const gone = await start("g", "c1", first);
   await register(gone, "of-g");
@@ -118,9 +121,7 @@ async function heldAt(node: NodeProcess): Promise<ReadonlyMap<string, { readonly
   );
 }
 
-test("a certificate of another cluster that carries the id of a node that is away says nothing of that node: of a third cluster's, and of ours", {
-  tags: ["night"],
-}, async () => {
+test("a certificate of another cluster that carries the id of a node that is away says nothing of that node: of a third cluster's, and of ours", async () => {
   const first = await start("l", "c1");
   const [ours, theirs] = [await start("h", "c1", first), await start("d", "c3", first)];
   await register(ours, "of-h");

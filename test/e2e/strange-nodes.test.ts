@@ -1,4 +1,7 @@
-/** Real nodes with strange company: seeds that are gone, an id that is taken, a clock a day ahead, a certificate of another node. */
+/**
+ * Real nodes with strange company: seeds that are gone, an id that is taken, a clock a day ahead, a certificate of another node.
+ * @module-tag night
+ */
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
@@ -42,9 +45,7 @@ async function allShow(cluster: FaultyCluster, ...wanted: readonly string[]): Pr
   });
 }
 
-test("all seeds gone after the start: the rest goes on, a newcomer joins by any of it, and the seed finds back", {
-  tags: ["night"],
-}, async () => {
+test("all seeds gone after the start: the rest goes on, a newcomer joins by any of it, and the seed finds back", async () => {
   await using cluster = await FaultyCluster.open({ count: 4, seed: "seeds" });
   const bySeed = { flags: ["--join", cluster.gateOf("n1")] };
   await cluster.runWith("n1", { flags: ["--join", cluster.gateOf("n1")] });
@@ -66,9 +67,7 @@ test("all seeds gone after the start: the rest goes on, a newcomer joins by any 
   await expect.poll(() => cluster.peersOf("n1")).toEqual(["n2 alive", "n3 alive", "n4 alive"]);
 });
 
-test("a second node with an id that is taken: the first one stays, what it holds too, and operators are told", {
-  tags: ["night"],
-}, async () => {
+test("a second node with an id that is taken: the first one stays, what it holds too, and operators are told", async () => {
   // Who does not answer for so long is silent, and then its id may be taken: longer than a busy machine keeps anybody waiting.
   await using cluster = await FaultyCluster.open({ count: 3, seed: "ids", fabric: { interval: "3s", ping_timeout: "2s" } });
   await cluster.run("n1", "n2");
@@ -95,9 +94,7 @@ test("a second node with an id that is taken: the first one stays, what it holds
   }
 });
 
-test("a clock a day ahead is told of and moves nobody else's; whatever it stamped can be changed and taken out, by its node too", {
-  tags: ["night"],
-}, async () => {
+test("a clock a day ahead is told of and moves nobody else's; whatever it stamped can be changed and taken out, by its node too", async () => {
   await using cluster = await FaultyCluster.open({ count: 3, seed: "clock" });
   const preload = cluster.file(
     "day-ahead.mjs",
@@ -143,9 +140,7 @@ function knock(socket: Socket, word?: string): Promise<void> {
   return new Promise((resolve) => socket.once("close", () => resolve()));
 }
 
-test("over TLS, whoever has no certificate, another authority's or speaks plain text is counted, logged and audited with its address", {
-  tags: ["night"],
-}, async () => {
+test("over TLS, whoever has no certificate, another authority's or speaks plain text is counted, logged and audited with its address", async () => {
   await using cluster = await FaultyCluster.open({ count: 1, seed: "knocking" });
   const tls = new FabricAuthority().issue("n1");
   const at = (part: string, bytes: Uint8Array) => cluster.file(`n1.${part}`, Buffer.from(bytes).toString("utf8"));

@@ -72,7 +72,9 @@ test("a node with TLS uses TLS schemes in its entry, whose URLs are used in redi
   );
 });
 
-test("--tls trusts the system's authorities, an address warns of nothing, and who speaks otherwise is told so", async () => {
+test("--tls trusts the system's authorities, an address warns of nothing, and who speaks otherwise is told so", {
+  tags: ["night"],
+}, async () => {
   await using node = await startTls(authority.issue("server"), false);
   const ask = async (wrapper: readonly string[], flags: readonly string[], server = node.grpc) => {
     const { exit, stderr } = await new CommandProcess(
@@ -122,7 +124,9 @@ test("wrong files of certificates are told by their flags, before a server is as
   }
 });
 
-test("TLS: both listeners answer who trusts the authority, and nobody in plain text or who trusts another", async () => {
+test("TLS: both listeners answer who trusts the authority, and nobody in plain text or who trusts another", {
+  tags: ["night"],
+}, async () => {
   await using node = await startTls(authority.issue("server"), false);
   expect(await status(node, trust())).toBe(0);
   expect(await status(node, ["--ca", stranger.caFile])).toBe(3);
