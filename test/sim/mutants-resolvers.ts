@@ -140,11 +140,11 @@ export const RESOLVER_MUTANTS = [
     rule: "Resolver 9: a message of another upstream that is no bookmark changes no age",
     edits: [
       {
-        file: "src/resolver/machine.ts",
-        find: "    if (said.snapshot === SNAPSHOT.BEGIN) return;\n",
+        file: "src/resolver/parts.ts",
+        find: "  if (said.snapshot === SNAPSHOT.BEGIN) return;\n",
         replace: "",
       },
-      { file: "src/resolver/machine.ts", find: "    if (!this.#watches.isInStep(stream)) return;\n", replace: "" },
+      { file: "src/resolver/parts.ts", find: "  if (!watches.isInStep(stream)) return;\n", replace: "" },
     ],
     withinSeeds: 100,
     isOfResolvers: true,
@@ -154,7 +154,7 @@ export const RESOLVER_MUTANTS = [
     rule: "Resolver 9: a statement counts from when it may have been made at the earliest, whatever delayed it",
     edits: [
       {
-        file: "src/resolver/machine.ts",
+        file: "src/resolver/parts.ts",
         find: "stated(said.ageMs + delayMs, time, said.unreachable)",
         replace: "stated(said.ageMs, time, said.unreachable)",
       },
