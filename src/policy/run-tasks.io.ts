@@ -1,13 +1,13 @@
-/** Runs tasks in a process. Their requests are awaited, and their pauses are turns of the event loop. */
-import type { Time } from "../lib/machine.ts";
+/** Runs the machine of policy tasks in a process: carries out its orders on the store, and gives it a turn of the event loop while tasks are paused. */
+import { NEVER, type Time } from "../lib/machine.ts";
 import {
   type Answer,
-  type AskId,
-  type Request,
+  type Ended,
   type StoredItem,
   type StoredPage,
+  type StoreRequest,
   type Task,
-  type TaskId,
+  type TaskInput,
   type TaskOrder,
   Tasks,
 } from "./task.ts";
@@ -27,16 +27,10 @@ export interface TaskPorts {
   readonly heard: () => Promise<void>;
 }
 
-interface Caller {
-  resolve(result: unknown): void;
-  reject(error: unknown): void;
-}
-
 export class TaskRunner {
   readonly #ports: TaskPorts;
   readonly #tasks = new Tasks();
   readonly #orders: TaskOrder[] = [];
-  readonly #callers = new Map<TaskId, Caller>();
   #isPausing = false;
 
   constructor(ports: TaskPorts) {
@@ -44,49 +38,38 @@ export class TaskRunner {
   }
 
   /** Begins the task before it returns. */
-  run<T>(task: Task<T>): Promise<T> {
-    return new Promise((resolve, reject) => {
-      this.#callers.set(this.#tasks.begin(task, this.#ports.now(), this.#orders), { resolve, reject });
-      this.#carryOut();
-    });
+  run<T>(work: Task<T>): Promise<T> {
+    const { promise, resolve, reject } = Promise.withResolvers<T>();
+    const ended = (how: Ended) => {
+      if ("error" in how) reject(how.error);
+      else resolve(how.result as T); // oxlint-disable-line typescript/no-unsafe-type-assertion -- the result of this task
+    };
+    this.#input({ kind: "begin", work, ended });
+    return promise;
   }
 
-  #carryOut(): void {
-    for (const order of this.#orders.splice(0)) this.#obey(order);
-    if (this.#isPausing || !this.#tasks.hasPaused) return;
+  #input(input: TaskInput): void {
+    this.#tasks.handle(input, this.#ports.now(), this.#orders);
+    for (const order of this.#orders.splice(0)) void this.#carryOut(order);
+    if (this.#isPausing || this.#tasks.nextDeadlineMs() === NEVER) return;
     this.#isPausing = true;
-    void this.#goOn();
+    void this.#pause();
   }
 
-  async #goOn(): Promise<void> {
+  async #pause(): Promise<void> {
     await this.#ports.pause();
     this.#isPausing = false;
-    this.#tasks.resume(1, this.#ports.now(), this.#orders);
-    this.#carryOut();
+    this.#input({ kind: "tick" });
   }
 
-  #obey(order: TaskOrder): void {
-    switch (order.kind) {
-      case "ask":
-        void this.#ask(order.ask, order.request);
-        return;
-      case "done":
-        this.#callers.get(order.task)?.resolve(order.result);
-        this.#callers.delete(order.task);
-        return;
-      case "failed":
-        this.#callers.get(order.task)?.reject(order.error);
-        this.#callers.delete(order.task);
-    }
+  async #carryOut(order: TaskOrder): Promise<void> {
+    const answered =
+      order.kind === "store" ? this.#answerTo(order.request) : this.#ports[order.until]().then(() => ({ kind: "over" }) as const);
+    const answer = await answered.catch((error: unknown): Answer => ({ kind: "failed", error }));
+    this.#input({ kind: "answered", ask: order.ask, answer });
   }
 
-  async #ask(ask: AskId, request: Request): Promise<void> {
-    const answer = await this.#answerTo(request).catch((error: unknown): Answer => ({ kind: "failed", error }));
-    this.#tasks.answered(ask, answer, this.#ports.now(), this.#orders);
-    this.#carryOut();
-  }
-
-  async #answerTo(request: Request): Promise<Answer> {
+  async #answerTo(request: StoreRequest): Promise<Answer> {
     const { store } = this.#ports;
     switch (request.kind) {
       case "get":
@@ -95,11 +78,6 @@ export class TaskRunner {
         return { kind: "page", page: await store.list(request.prefix, { after: request.after }) };
       case "swap":
         return { kind: "swapped", isSwapped: (await store.compareAndSwap(request.key, request.expectedVersion, request.value)).isSwapped };
-      case "audited":
-      case "shown":
-      case "heard":
-        await this.#ports[request.kind]();
-        return { kind: "over" };
     }
   }
 }

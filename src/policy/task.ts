@@ -1,22 +1,28 @@
 /**
- * Work on the policy that has to wait for the store, for the audit log or for watches. A task is a generator. It yields a request and goes on
- * with the answer, so that node and simulator run the same code, each with its own disk.
+ * Work on the policy that has to wait for the store, for the audit log or for watches. A machine runs it: it gives orders to the store and gets the answers as inputs,
+ * so that node and simulator run the same code, each with its own store. Inside the machine a piece of work is a generator, which yields a request and continues with
+ * the answer.
  */
 import { assert } from "../lib/errors.ts";
-import type { Time } from "../lib/machine.ts";
+import { type Machine, NEVER, type Time } from "../lib/machine.ts";
 
-/** What must happen before a task can go on. */
-export type Request =
+export type StoreRequest =
   | { readonly kind: "get"; readonly key: string }
   | { readonly kind: "list"; readonly prefix: string; readonly after: string }
   /** Puts or removes the value if the item has the expected version. Version 0 means that there is no item. */
-  | { readonly kind: "swap"; readonly key: string; readonly expectedVersion: number; readonly value: Uint8Array | undefined }
+  | { readonly kind: "swap"; readonly key: string; readonly expectedVersion: number; readonly value: Uint8Array | undefined };
+
+/** What must happen before a task can go on. */
+export type Request =
+  | StoreRequest
   /** Waits until all audit records so far are on disk. */
   | { readonly kind: "audited" }
   /** Another policy may be in force. Waits until every listener shows it. */
   | { readonly kind: "shown" }
   /** Waits until the change before is complete, and watches have been told of it. */
   | { readonly kind: "heard" };
+
+type Condition = Exclude<Request, StoreRequest>["kind"];
 
 export interface StoredItem {
   readonly version: number;
@@ -88,30 +94,36 @@ export function* alone<T>(work: () => Task<T>): Task<T> {
   }
 }
 
-/** A task under way, counted from 1. */
-export type TaskId = number;
 /** A request without an answer yet, counted from 1. */
 export type AskId = number;
 
+/** What came of a task. */
+export type Ended = { readonly result: unknown } | { readonly error: unknown };
+
+export type TaskInput =
+  /** Runs the task up to its first request or pause. `ended` is called once, maybe later. */
+  | { readonly kind: "begin"; readonly work: Task<unknown>; readonly ended: (ended: Ended) => void }
+  /** The answer to an order. */
+  | { readonly kind: "answered"; readonly ask: AskId; readonly answer: Answer }
+  /** Continues one of the paused tasks. */
+  | { readonly kind: "tick" };
+
+/** Each is answered once, by `answered` with its number. */
 export type TaskOrder =
-  /** The shell answers it once, by `answered`. */
-  | { readonly kind: "ask"; readonly ask: AskId; readonly request: Request }
-  /** Each task ends with one of these two orders. */
-  | { readonly kind: "done"; readonly task: TaskId; readonly result: unknown }
-  | { readonly kind: "failed"; readonly task: TaskId; readonly error: unknown };
+  | { readonly kind: "store"; readonly ask: AskId; readonly request: StoreRequest }
+  | { readonly kind: "wait"; readonly ask: AskId; readonly until: Condition };
 
 interface Running {
-  readonly id: TaskId;
   readonly work: Task<unknown>;
+  readonly ended: (ended: Ended) => void;
 }
 
 type Step = IteratorResult<Ask | void, unknown>;
 
 const OVER = { kind: "over" } as const;
 
-/** Runs tasks side by side. Sans-IO: orders go out, and answers come in. */
-export class Tasks {
-  #lastTask = 0;
+/** The machine that runs tasks side by side: it gives orders to the store, and gets the answers as inputs. */
+export class Tasks implements Machine<TaskInput, TaskOrder> {
   #lastAsk = 0;
   /** Waiting tasks by their request. */
   readonly #asking = new Map<AskId, Running>();
@@ -122,35 +134,40 @@ export class Tasks {
   #depth = 0;
   readonly #queue: Running[] = [];
 
-  /** Runs the task up to its first request or pause. An order `done` or `failed` tells its end. */
-  begin(work: Task<unknown>, now: Time, out: TaskOrder[]): TaskId {
-    const running = { id: ++this.#lastTask, work };
-    this.#go(running, () => work.next(OVER), now, out);
-    return running.id;
+  handle(input: TaskInput, time: Time, out: TaskOrder[]): void {
+    switch (input.kind) {
+      case "begin":
+        return this.#go(input, () => input.work.next(OVER), time, out);
+      case "answered":
+        return this.#answered(input.ask, input.answer, time, out);
+      case "tick": {
+        const running = this.#paused.shift();
+        if (running !== undefined) this.#go(running, () => running.work.next(OVER), time, out);
+      }
+    }
   }
 
-  /** Goes on with the answer to a request. */
-  answered(ask: AskId, answer: Answer, now: Time, out: TaskOrder[]): void {
-    const running = this.#asking.get(ask);
-    assert(running !== undefined, "what was asked is answered once");
-    this.#asking.delete(ask);
-    const { work } = running;
-    this.#go(running, () => (answer.kind === "failed" ? work.throw(answer.error) : work.next(answer)), now, out);
+  /** A paused task continues in the next turn of the event loop. */
+  nextDeadlineMs(): number {
+    return this.pausedCount > 0 ? 0 : NEVER;
   }
 
-  /** Goes on with at most `maxCount` of the paused tasks. */
-  resume(maxCount: number, now: Time, out: TaskOrder[]): void {
-    for (const running of this.#paused.splice(0, maxCount)) this.#go(running, () => running.work.next(OVER), now, out);
-  }
-
-  /** Whether a task waits for a later turn. */
-  get hasPaused(): boolean {
-    return this.#paused.length > 0;
+  /** Number of tasks that wait for a later turn. */
+  get pausedCount(): number {
+    return this.#paused.length;
   }
 
   /** Whether no task is under way. */
   get isAtRest(): boolean {
     return this.#asking.size === 0 && this.#paused.length === 0 && this.#queue.length === 0;
+  }
+
+  #answered(ask: AskId, answer: Answer, time: Time, out: TaskOrder[]): void {
+    const running = this.#asking.get(ask);
+    assert(running !== undefined, "what was asked is answered once");
+    this.#asking.delete(ask);
+    const { work } = running;
+    this.#go(running, () => (answer.kind === "failed" ? work.throw(answer.error) : work.next(answer)), time, out);
   }
 
   #go(running: Running, first: () => Step, now: Time, out: TaskOrder[]): void {
@@ -160,11 +177,11 @@ export class Tasks {
       try {
         step = next();
       } catch (error) {
-        out.push({ kind: "failed", task: running.id, error });
+        running.ended({ error });
         return;
       }
       if (step.done === true) {
-        out.push({ kind: "done", task: running.id, result: step.value });
+        running.ended({ result: step.value });
         return;
       }
       const reply = this.#reply(running, step.value, now, out);
@@ -189,13 +206,19 @@ export class Tasks {
       case "get":
       case "list":
       case "swap":
+        out.push({ kind: "store", ask: this.#ask(running), request: ask });
+        return undefined;
       case "audited":
       case "shown":
       case "heard":
-        this.#asking.set(++this.#lastAsk, running);
-        out.push({ kind: "ask", ask: this.#lastAsk, request: ask });
+        out.push({ kind: "wait", ask: this.#ask(running), until: ask.kind });
         return undefined;
     }
+  }
+
+  #ask(running: Running): AskId {
+    this.#asking.set(++this.#lastAsk, running);
+    return this.#lastAsk;
   }
 
   #takeTurn(running: Running): boolean {

@@ -1,15 +1,13 @@
 /** What a store without a disk answers to the requests of tasks, and a run of tasks in which every answer may come late or be an error. */
 import { WaymarkError } from "../../src/lib/errors.ts";
 import type { Time } from "../../src/lib/machine.ts";
-import { type Answer, type Request, type Task, type TaskId, type TaskOrder, Tasks } from "../../src/policy/task.ts";
+import { type Answer, type Ended, type Request, type StoreRequest, type Task, type TaskOrder, Tasks } from "../../src/policy/task.ts";
 import type { ControlMap } from "./control-map.ts";
-
-type Asked = Extract<TaskOrder, { kind: "ask" }>;
 
 const OVER = { kind: "over" } as const;
 
-/** What the store says; the rest is over at once. */
-export function answerOf(map: ControlMap, request: Request): Answer {
+/** What the store answers. */
+export function answerOf(map: ControlMap, request: StoreRequest): Answer {
   try {
     switch (request.kind) {
       case "get":
@@ -18,10 +16,6 @@ export function answerOf(map: ControlMap, request: Request): Answer {
         return { kind: "page", page: map.list(request.prefix, { after: request.after }) };
       case "swap":
         return { kind: "swapped", isSwapped: map.compareAndSwap(request.key, request.expectedVersion, request.value).isSwapped };
-      case "audited":
-      case "shown":
-      case "heard":
-        return OVER;
     }
   } catch (error) {
     return { kind: "failed", error };
@@ -40,10 +34,11 @@ export class TaskRun {
   readonly #map: ControlMap;
   readonly #fault: Fault | undefined;
   readonly #onRequest: (request: Request) => void;
-  readonly #orders: TaskOrder[] = [];
-  readonly #asked: Asked[] = [];
+  readonly #asked: TaskOrder[] = [];
   #requestCount = 0;
-  readonly ended = new Map<TaskId, { readonly result: unknown } | { readonly error: unknown }>();
+  #taskCount = 0;
+  /** By the number of the task, from 1. */
+  readonly ended = new Map<number, Ended>();
 
   constructor(map: ControlMap, fault?: Fault, onRequest: (request: Request) => void = () => {}) {
     this.#map = map;
@@ -51,9 +46,10 @@ export class TaskRun {
     this.#onRequest = onRequest;
   }
 
-  begin(task: Task<unknown>, now: Time): TaskId {
-    const id = this.tasks.begin(task, now, this.#orders);
-    this.#sort();
+  begin(work: Task<unknown>, now: Time): number {
+    this.#taskCount += 1;
+    const id = this.#taskCount;
+    this.tasks.handle({ kind: "begin", work, ended: (ended) => this.ended.set(id, ended) }, now, this.#asked);
     return id;
   }
 
@@ -61,26 +57,19 @@ export class TaskRun {
   finish(now: Time, choose: (count: number) => number = () => 0): void {
     for (let steps = 0; !this.tasks.isAtRest; steps++) {
       if (steps > 10_000) throw new Error("the tasks do not end");
-      const count = this.#asked.length + Number(this.tasks.hasPaused);
+      const count = this.#asked.length + Number(this.tasks.pausedCount > 0);
       if (count === 0) throw new Error("a task waits for nothing");
       const [order] = this.#asked.splice(choose(count), 1);
-      if (order === undefined) this.tasks.resume(1, now, this.#orders);
-      else this.tasks.answered(order.ask, this.#answer(order.request), now, this.#orders);
-      this.#sort();
+      if (order === undefined) this.tasks.handle({ kind: "tick" }, now, this.#asked);
+      else this.tasks.handle({ kind: "answered", ask: order.ask, answer: this.#answer(order) }, now, this.#asked);
     }
   }
 
-  #answer(request: Request): Answer {
-    this.#onRequest(request);
+  #answer(order: TaskOrder): Answer {
+    this.#onRequest(order.kind === "store" ? order.request : { kind: order.until });
     const isFault = this.#requestCount++ === this.#fault?.at;
-    const answer = isFault && !this.#fault.isDone ? OVER : answerOf(this.#map, request);
+    const isSkipped = (isFault && !this.#fault.isDone) || order.kind === "wait";
+    const answer = isSkipped ? OVER : answerOf(this.#map, order.request);
     return isFault ? { kind: "failed", error: new WaymarkError("store_unavailable", "planted") } : answer;
-  }
-
-  #sort(): void {
-    for (const order of this.#orders.splice(0)) {
-      if (order.kind === "ask") this.#asked.push(order);
-      else this.ended.set(order.task, order.kind === "done" ? { result: order.result } : { error: order.error });
-    }
   }
 }

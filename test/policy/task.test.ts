@@ -1,6 +1,19 @@
 import { expect, test } from "vitest";
 import { assert } from "../../src/lib/errors.ts";
-import { type Answer, alone, getItem, page, swap, type Task, type TaskOrder, Tasks, time } from "../../src/policy/task.ts";
+import { NEVER } from "../../src/lib/machine.ts";
+import {
+  type Answer,
+  alone,
+  type Ended,
+  getItem,
+  page,
+  swap,
+  type Task,
+  type TaskInput,
+  type TaskOrder,
+  Tasks,
+  time,
+} from "../../src/policy/task.ts";
 import { ControlMap } from "../fakes/control-map.ts";
 import { TaskRun } from "../fakes/policy-tasks.ts";
 
@@ -11,7 +24,10 @@ const BYTES = new Uint8Array([1]);
 /** Tasks, what they ordered, and what they wrote down themselves. */
 function open() {
   const tasks = new Tasks();
-  const [out, said]: [TaskOrder[], string[]] = [[], []];
+  const [out, said, ends]: [TaskOrder[], string[], Ended[]] = [[], [], []];
+  const give = (input: TaskInput) => tasks.handle(input, NOW, out);
+  const begin = (task: Task<unknown>) => give({ kind: "begin", work: task, ended: (ended) => void ends.push(ended) });
+  const answered = (ask: number, answer: Answer = OVER) => give({ kind: "answered", ask, answer });
   /** Says so when it is alone and when it is not any more; fails when it is told to. */
   function* work(name: string, fails = false): Task<void> {
     yield* alone(function* () {
@@ -21,12 +37,12 @@ function open() {
       said.push(`${name} ends`);
     });
   }
-  return { tasks, out, said, work };
+  return { tasks, out, said, ends, begin, answered, tick: () => give({ kind: "tick" }), work };
 }
 
 /** The numbers of what is asked and not answered. */
 function asked(out: readonly TaskOrder[]): readonly number[] {
-  return out.flatMap((order) => (order.kind === "ask" ? [order.ask] : []));
+  return out.map(({ ask }) => ask);
 }
 
 test("a task asks the store and goes on with its answers, and tells what it comes to", () => {
@@ -64,57 +80,53 @@ test("what the store refuses is thrown where it was asked for, and fails the tas
   expect([String(failed.error), done.result]).toEqual([expect.stringContaining("invalid_argument"), String(failed.error)]);
 });
 
-test("a pause lets others go on first, and as many go on in one turn as may", () => {
-  const { tasks, out } = open();
+test("a pause lets others continue first, one in each turn", () => {
+  const { tasks, out, ends, begin, tick } = open();
   const said: number[] = [];
   function* slow(n: number): Task<void> {
     yield;
     said.push(n);
   }
-  for (const n of [1, 2, 3]) tasks.begin(slow(n), NOW, out);
-  expect([tasks.hasPaused, tasks.isAtRest, said]).toEqual([true, false, []]);
-  tasks.resume(2, NOW, out);
-  expect(said).toEqual([1, 2]);
-  tasks.resume(2, NOW, out);
-  expect([said, tasks.hasPaused, tasks.isAtRest]).toEqual([[1, 2, 3], false, true]);
-  expect(out).toEqual([1, 2, 3].map((task) => ({ kind: "done", task, result: undefined })));
+  for (const n of [1, 2, 3]) begin(slow(n));
+  expect([tasks.pausedCount, tasks.nextDeadlineMs(), tasks.isAtRest, said]).toEqual([3, 0, false, []]);
+  tick();
+  expect(said).toEqual([1]);
+  for (let n = 0; n < 3; n++) tick();
+  expect([said, tasks.pausedCount, tasks.nextDeadlineMs(), tasks.isAtRest]).toEqual([[1, 2, 3], 0, NEVER, true]);
+  expect([out, ends]).toEqual([[], [1, 2, 3].map(() => ({ result: undefined }))]);
 });
 
 test("who is alone is so until its end, well or not; then the next begins, when watches have heard of what it did", () => {
-  const { tasks, out, said, work } = open();
-  tasks.begin(work("a", true), NOW, out);
-  tasks.begin(work("b"), NOW, out);
-  expect(out).toEqual([{ kind: "ask", ask: 1, request: { kind: "heard" } }]);
-  tasks.answered(1, OVER, NOW, out);
+  const { tasks, out, said, ends, begin, answered, tick, work } = open();
+  begin(work("a", true));
+  begin(work("b"));
+  expect(out).toEqual([{ kind: "wait", ask: 1, until: "heard" }]);
+  answered(1);
   expect(said).toEqual(["a begins"]);
-  tasks.answered(2, OVER, NOW, out);
-  expect(out.at(-1)).toMatchObject({ kind: "failed", task: 1, error: new Error("a") });
-  tasks.resume(1, NOW, out);
-  expect([said, out.at(-1)]).toEqual([["a begins"], { kind: "ask", ask: 3, request: { kind: "heard" } }]);
-  tasks.answered(3, OVER, NOW, out);
-  tasks.answered(4, OVER, NOW, out);
+  answered(2);
+  expect(ends).toEqual([{ error: new Error("a") }]);
+  tick();
+  expect([said, out.at(-1)]).toEqual([["a begins"], { kind: "wait", ask: 3, until: "heard" }]);
+  answered(3);
+  answered(4);
   expect([said, tasks.isAtRest]).toEqual([["a begins", "b begins", "b ends"], true]);
 });
 
 test("nobody is alone for ever because watches could not be heard out", () => {
-  const { tasks, out, said, work } = open();
-  tasks.begin(work("a"), NOW, out);
-  tasks.answered(1, { kind: "failed", error: new Error("unheard") }, NOW, out);
-  tasks.begin(work("b"), NOW, out);
-  for (const ask of [2, 3]) tasks.answered(ask, OVER, NOW, out);
+  const { tasks, out, said, begin, answered, work } = open();
+  begin(work("a"));
+  answered(1, { kind: "failed", error: new Error("unheard") });
+  begin(work("b"));
+  for (const ask of [2, 3]) answered(ask);
   expect([said, asked(out), tasks.isAtRest]).toEqual([["b begins", "b ends"], [1, 2, 3], true]);
 });
 
 test("who is alone already may be so within", () => {
-  const { tasks, out, said, work } = open();
-  tasks.begin(
-    alone(() => work("a")),
-    NOW,
-    out,
-  );
-  tasks.begin(work("b"), NOW, out);
-  for (const ask of [1, 2, 3]) tasks.answered(ask, OVER, NOW, out);
-  tasks.resume(1, NOW, out);
-  for (const ask of [4, 5]) tasks.answered(ask, OVER, NOW, out);
+  const { tasks, said, begin, answered, tick, work } = open();
+  begin(alone(() => work("a")));
+  begin(work("b"));
+  for (const ask of [1, 2, 3]) answered(ask);
+  tick();
+  for (const ask of [4, 5]) answered(ask);
   expect([said, tasks.isAtRest]).toEqual([["a begins", "a ends", "b begins", "b ends"], true]);
 });

@@ -4,6 +4,7 @@ import type { Network } from "./network.ts";
 import type { FaultStep, Place, Step } from "./plan.ts";
 import type { SimDisk } from "./sim-disk.ts";
 import type { SimNode } from "./sim-node.ts";
+import type { StoreFault } from "./sim-store.ts";
 import type { World } from "./world.ts";
 
 type Make = (rng: Rng, count: number) => FaultStep;
@@ -202,6 +203,12 @@ export function inflict(step: FaultStep, parts: FaultParts): void {
       setDiskFull(nodes[step.node], true);
       later(step.forMs, () => setDiskFull(nodes[step.node], false));
       return;
+    case "store": {
+      const { node, slowMs, loss, isDown } = step;
+      setStoreFault(nodes[node], { slowMs, loss, isDown });
+      later(step.forMs, () => setStoreFault(nodes[node], undefined));
+      return;
+    }
     case "backup": {
       const node = nodes[step.node];
       const copy = node?.disk.copy();
@@ -240,6 +247,10 @@ function setDiskFull(node: SimNode | undefined, isFull: boolean): void {
   if (node?.process !== undefined) node.process.isDiskFull = isFull;
 }
 
+function setStoreFault(node: SimNode | undefined, fault: StoreFault | undefined): void {
+  if (node?.process !== undefined) node.process.tasks.store.fault = fault;
+}
+
 /** Peers do not accept a node that starts with its clock this far ahead. It says so and is not ready, so somebody starts it again. */
 const FAR_AHEAD_MS = 40 * 365 * 86_400_000;
 
@@ -259,6 +270,7 @@ export function makeWell({ network, nodes, gone }: FaultParts, fair: { readonly 
     node.thaw();
     node.skewMs = 0;
     setDiskFull(node, false);
+    setStoreFault(node, undefined);
     const isRefused = (node.process?.bootSkewMs ?? 0) > FAR_AHEAD_MS;
     if (node.maxOriginRecords !== undefined || isRefused) {
       node.maxOriginRecords = undefined;

@@ -1,5 +1,7 @@
 /** A plan says up front what will happen in a simulation. It is a list of timed steps that can be replayed, and shortened when the run fails. */
+
 import type { Scope } from "../../src/catalog/entry/scope.ts";
+import type { StoreFault } from "./sim-store.ts";
 
 export interface Place {
   readonly clusterId: string;
@@ -55,6 +57,8 @@ export type FaultStep =
   /** The node runs with room for only this many records of an origin. It restarts before and after. */
   | { readonly kind: "tight"; readonly node: number; readonly records: number; readonly forMs: number }
   | { readonly kind: "diskFull"; readonly node: number; readonly forMs: number }
+  /** The control store of a node is slow, loses answers, or is down. */
+  | ({ readonly kind: "store"; readonly node: number; readonly forMs: number } & StoreFault)
   /** A copy of the disk is made, and later the node runs from it. */
   | { readonly kind: "backup"; readonly node: number; readonly afterMs: number };
 

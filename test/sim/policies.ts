@@ -3,13 +3,14 @@ import { catalogFacts } from "../../src/discovery/policy-facts.ts";
 import type { FabricOutput } from "../../src/fabric/io-types.ts";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import type { Rule } from "../../src/policy/set/rules.ts";
-import { type Answer, type AskId, type Request, type Task, type TaskId, type TaskOrder, Tasks } from "../../src/policy/task.ts";
+import { type Ended, type Task, type TaskInput, type TaskOrder, Tasks } from "../../src/policy/task.ts";
 import { type Adopted, PolicyStore } from "../../src/policy/versions/policy-store.ts";
 import type { VersionPlace } from "../../src/policy/versions/version.ts";
 import { ControlMap } from "../fakes/control-map.ts";
 import { channels, rule, set } from "../fakes/policies.ts";
-import { answerOf, TaskRun } from "../fakes/policy-tasks.ts";
+import { TaskRun } from "../fakes/policy-tasks.ts";
 import type { SimNode, SimProcess } from "./sim-node.ts";
+import { SimStore } from "./sim-store.ts";
 
 /** What an operator may apply; the first allows everything. */
 const VARIANTS: readonly (readonly Rule[])[] = [
@@ -27,10 +28,6 @@ const SLICE_APART_MS = 50;
 
 const OPERATOR = { principal: "op", tenant: "", address: "", owns: undefined, mayRead: true };
 const TERMS = { expectedNumber: 0, stage: undefined, reason: "", changeTicket: "" };
-const OVER: Answer = { kind: "over" };
-
-type Ended = Exclude<TaskOrder, { readonly kind: "ask" }>;
-
 /** Applies a set at a node. */
 export function applyPolicy(node: SimNode, variant: number): void {
   node.process?.tasks.apply(variant);
@@ -44,19 +41,18 @@ export function copyOf(store: ControlMap): ControlMap {
 
 /** The tasks of a process. */
 export class SimTasks {
-  /** On its way to the disk. */
-  swap: Request | undefined;
+  readonly store: SimStore;
   readonly #process: SimProcess;
   readonly #policyStore: PolicyStore;
   readonly #tasks = new Tasks();
   readonly #orders: TaskOrder[] = [];
-  readonly #ends = new Map<TaskId, (ended: Ended) => void>();
   #isPausing = false;
 
   /** Puts in force what the store has. */
   constructor(process: SimProcess) {
     const { clusterId, region } = process.node.options;
     this.#process = process;
+    this.store = new SimStore(process);
     // What is in force at the start is told when the process begins.
     let isRestored = false;
     this.#policyStore = new PolicyStore({
@@ -83,7 +79,7 @@ export class SimTasks {
     const wanted = { ...set(rules), defaultAllow: true, version };
     const task = this.#policyStore.apply(OPERATOR, { set: wanted, terms: TERMS, isDryRun: false });
     this.#begin(task, (ended) => {
-      const isBeaten = ended.kind === "failed" && ended.error instanceof WaymarkError && ended.error.reason === "version_conflict";
+      const isBeaten = "error" in ended && ended.error instanceof WaymarkError && ended.error.reason === "version_conflict";
       if (isBeaten && tries < MAX_TRIES) this.applyRules(rules, version, tries + 1);
     });
   }
@@ -91,7 +87,7 @@ export class SimTasks {
   /** A version that came over a link. */
   adopt({ head, bytes, via }: Extract<FabricOutput, { kind: "adoptPolicy" }>): void {
     this.#begin(this.#policyStore.adopt(head, bytes, via), (ended) => {
-      const outcome = ended.kind === "failed" ? { notKept: String(ended.error) } : (ended.result as Adopted);
+      const outcome = "error" in ended ? { notKept: String(ended.error) } : (ended.result as Adopted);
       this.#process.later({ kind: "policyAdopted", head, via, outcome });
     });
   }
@@ -99,7 +95,7 @@ export class SimTasks {
   /** A version that a link wants. */
   read(number: number): void {
     this.#begin(this.#policyStore.encoded(number), (ended) => {
-      const bytes = ended.kind === "done" ? (ended.result as Uint8Array | undefined) : undefined;
+      const bytes = "error" in ended ? undefined : (ended.result as Uint8Array | undefined);
       this.#process.later({ kind: "policyRead", number, bytes });
     });
   }
@@ -113,17 +109,19 @@ export class SimTasks {
     return ended !== undefined && "result" in ended ? (ended.result as Uint8Array | undefined) : undefined;
   }
 
-  #begin(task: Task<unknown>, onEnd: (ended: Ended) => void): void {
-    this.#ends.set(this.#tasks.begin(task, this.#process.time(), this.#orders), onEnd);
-    this.#carryOut();
+  #begin(work: Task<unknown>, onEnd: (ended: Ended) => void): void {
+    const { node } = this.#process;
+    const ended = (how: Ended) => {
+      if ("error" in how) node.parts.trace.say(() => `${node.name} fails in a task: ${String(how.error)}`);
+      onEnd(how);
+    };
+    this.#input({ kind: "begin", work, ended });
   }
 
-  #carryOut(): void {
-    for (const order of this.#orders.splice(0)) {
-      if (order.kind === "ask") this.#ask(order.ask, order.request);
-      else this.#end(order);
-    }
-    if (this.#isPausing || !this.#tasks.hasPaused) return;
+  #input(...inputs: readonly TaskInput[]): void {
+    for (const input of inputs) this.#tasks.handle(input, this.#process.time(), this.#orders);
+    for (const order of this.#orders.splice(0)) this.#carryOut(order);
+    if (this.#isPausing || this.#tasks.pausedCount === 0) return;
     this.#isPausing = true;
     const { node } = this.#process;
     const { world, rng } = node.parts;
@@ -131,45 +129,18 @@ export class SimTasks {
       if (this.#process.isStopped) return;
       node.enqueue(() => {
         this.#isPausing = false;
-        this.#tasks.resume(1 + rng.int(2), this.#process.time(), this.#orders);
-        this.#carryOut();
+        const count = Math.min(1 + rng.int(2), this.#tasks.pausedCount);
+        this.#input(...Array.from({ length: count }, () => ({ kind: "tick" }) as const));
       });
     });
   }
 
-  #end(ended: Ended): void {
-    const { node } = this.#process;
-    if (ended.kind === "failed") node.parts.trace.say(() => `${node.name} fails in a task: ${String(ended.error)}`);
-    const onEnd = this.#ends.get(ended.task);
-    this.#ends.delete(ended.task);
-    onEnd?.(ended);
-  }
-
-  #ask(ask: AskId, request: Request): void {
-    const process = this.#process;
-    switch (request.kind) {
-      case "shown":
-        process.switchPolicy(() => this.#answer(ask, OVER));
-        return;
-      case "heard":
-        process.whenHeard(() => this.#answer(ask, OVER));
-        return;
-      case "swap":
-      case "audited":
-      case "get":
-      case "list":
-        if (request.kind === "swap") this.swap = request;
-        process.afterDisk(() => {
-          this.swap = undefined;
-          const isRefused = process.isDiskFull && (request.kind === "swap" || request.kind === "audited");
-          const full: Answer = { kind: "failed", error: new WaymarkError("store_unavailable", "the disk is full") };
-          this.#answer(ask, isRefused ? full : answerOf(process.node.disk.store, request));
-        });
-    }
-  }
-
-  #answer(ask: AskId, answer: Answer): void {
-    this.#tasks.answered(ask, answer, this.#process.time(), this.#orders);
-    this.#carryOut();
+  #carryOut(order: TaskOrder): void {
+    const { ask } = order;
+    const over = () => this.#input({ kind: "answered", ask, answer: { kind: "over" } });
+    if (order.kind === "store") this.store.ask(order.request, (answer) => this.#input({ kind: "answered", ask, answer }));
+    else if (order.until === "shown") this.#process.switchPolicy(over);
+    else if (order.until === "heard") this.#process.whenHeard(over);
+    else this.store.audited((answer) => this.#input({ kind: "answered", ask, answer }));
   }
 }

@@ -28,7 +28,6 @@ import type { Warm } from "../../src/node/core/warm-start.ts";
 import type { NodeMachine } from "../../src/node/core.ts";
 import type { NodeInput, NodeOutput } from "../../src/node/core-io.ts";
 import type { PolicyEngine } from "../../src/policy/versions/engine.ts";
-import { answerOf } from "../fakes/policy-tasks.ts";
 import { HAND_OVER_MS, openSimFabric } from "./fabric-of.ts";
 import { addressOf, type Host, type Network } from "./network.ts";
 import { SimTasks } from "./policies.ts";
@@ -682,7 +681,7 @@ export class SimNode implements Host {
     const { process } = this;
     if (process === undefined) return;
     if (how.isBatchKept && process.flight !== undefined && !process.isDiskFull) this.disk.write(process.flight);
-    if (how.isBatchKept && process.tasks.swap !== undefined && !process.isDiskFull) answerOf(this.disk.store, process.tasks.swap);
+    if (how.isBatchKept && !process.isDiskFull) process.tasks.store.crashed();
     if (how.isDiskLost) this.disk = new SimDisk(this.newGeneration());
     this.parts.trace.say(() => `${this.name} crashes ${JSON.stringify(how)}`);
     this.#gone(how.isSilent);

@@ -239,6 +239,7 @@ export class Simulation {
       case "breakLinks":
       case "tight":
       case "diskFull":
+      case "store":
       case "backup":
         inflict(step, this.#faults);
     }

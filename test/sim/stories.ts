@@ -12,7 +12,7 @@ type Story = (rng: Rng, stage: Stage) => readonly Step[];
 const TTLS_MS: readonly number[] = [0, 0, 3000, 5000, 8000];
 
 /** A plan has at most one story, and most plans have none. A story that is listed twice is twice as frequent. */
-const STORIES: readonly Story[] = [leaving, leaving, refusing, aheadThenCut, refusedBatches, atTheBound, meetsPartial];
+const STORIES: readonly Story[] = [leaving, leaving, refusing, aheadThenCut, refusedBatches, atTheBound, meetsPartial, storeTrouble];
 const PLANS_A_STORY = 12;
 
 export function storySteps(rng: Rng, stage: Stage): readonly Step[] {
@@ -121,6 +121,21 @@ function meetsPartial(rng: Rng, { places, clientCount, activeMs }: Stage): reado
   const crash = { kind: "crash", nodes: [newcomer], isSilent: false, isBatchKept: true, isDiskLost: true } as const;
   for (let onMs = atMs + 4000; onMs < activeMs - 6000; onMs += 6000 + rng.int(4000))
     steps.push({ atMs: onMs, ...crash, downMs: 200 + rng.int(800) });
+  return steps;
+}
+
+/** The control store of a node is slow, loses answers or is down, while policies are applied there and on other nodes. */
+function storeTrouble(rng: Rng, { places, activeMs }: Stage): readonly Step[] {
+  const cluster = shuffled(rng, largest(places));
+  const [node] = cluster;
+  if (node === undefined) return [];
+  const steps: Step[] = [];
+  for (let atMs = 4000 + rng.int(3000); atMs < activeMs - 6000; atMs += 3000 + rng.int(8000)) {
+    const fault = { slowMs: pick(rng, [0, 300, 4000]), loss: pick(rng, [0.2, 0.6]), isDown: rng.int(3) === 0 };
+    steps.push({ atMs, kind: "store", node, forMs: 500 + rng.int(4000), ...fault });
+    for (let n = 1 + rng.int(3); n > 0; n--)
+      steps.push({ atMs: atMs + rng.int(3000), kind: "policy", node: pick(rng, [node, pick(rng, cluster)]), variant: rng.int(4) });
+  }
   return steps;
 }
 

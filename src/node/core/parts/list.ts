@@ -140,7 +140,8 @@ function generationsRow(core: NodeParts): NodePart {
   return {
     handle: {
       tick: (_, time, out) => keep(generations.tick(time), out),
-      generationLost: ({ kind: _, ...why }, time, out) => {
+      generationLost: ({ peerNodeId, seq, above }, time, out) => {
+        const why = { peerNodeId, seq, ...(above !== undefined && { above }) };
         if (core.joined?.departure.hasBegun === true) return;
         const generation = generations.lost(why, time);
         if (generation !== undefined) out.push({ kind: "generationLost", why, generation });

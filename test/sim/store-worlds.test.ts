@@ -1,0 +1,11 @@
+import { expect, test } from "vitest";
+import { explain, runSeed } from "./run-seed.ts";
+
+/** Seeds whose story is a control store that is slow, loses answers or is down. */
+const SEEDS: readonly number[] = [35, 83, 160];
+
+test.each(SEEDS)("seed %i: policies that meet a failing control store are in force everywhere in the end", { timeout: 300_000 }, (seed) => {
+  const outcome = runSeed(seed);
+  if (outcome.violation !== undefined) expect.fail(explain(seed, undefined, outcome));
+  expect(outcome.events.get("store_fault") ?? 0, "answers that were lost").toBeGreaterThan(0);
+});
