@@ -134,15 +134,15 @@ export class Tasks implements Machine<TaskInput, TaskOrder> {
   #depth = 0;
   readonly #queue: Running[] = [];
 
-  handle(input: TaskInput, time: Time, out: TaskOrder[]): void {
+  handle(input: TaskInput, now: Time, out: TaskOrder[]): void {
     switch (input.kind) {
       case "begin":
-        return this.#go(input, () => input.work.next(OVER), time, out);
+        return this.#go(input, () => input.work.next(OVER), now, out);
       case "answered":
-        return this.#answered(input.ask, input.answer, time, out);
+        return this.#answered(input.ask, input.answer, now, out);
       case "tick": {
         const running = this.#paused.shift();
-        if (running !== undefined) this.#go(running, () => running.work.next(OVER), time, out);
+        if (running !== undefined) this.#go(running, () => running.work.next(OVER), now, out);
       }
     }
   }
@@ -162,12 +162,12 @@ export class Tasks implements Machine<TaskInput, TaskOrder> {
     return this.#asking.size === 0 && this.#paused.length === 0 && this.#queue.length === 0;
   }
 
-  #answered(ask: AskId, answer: Answer, time: Time, out: TaskOrder[]): void {
+  #answered(ask: AskId, answer: Answer, now: Time, out: TaskOrder[]): void {
     const running = this.#asking.get(ask);
     assert(running !== undefined, "what was asked is answered once");
     this.#asking.delete(ask);
     const { work } = running;
-    this.#go(running, () => (answer.kind === "failed" ? work.throw(answer.error) : work.next(answer)), time, out);
+    this.#go(running, () => (answer.kind === "failed" ? work.throw(answer.error) : work.next(answer)), now, out);
   }
 
   #go(running: Running, first: () => Step, now: Time, out: TaskOrder[]): void {

@@ -2,30 +2,65 @@
  * A resolver as a machine: which upstream it goes by, what it follows there, and what it answers its callers from (semantics.md, Resolver). It takes inputs and a
  * time, and appends orders to a list; the shell opens streams, probes and fetches. It judges nobody: who may see a namespace is asked before it is.
  */
+import type { EntryStamper } from "../catalog/entry/codec.ts";
 import type { LoadView } from "../catalog/entry/view.ts";
 import { type AskedName, askedCount, type WholeName } from "../catalog/query/instances.ts";
 import type { Lookup } from "../catalog/query/lookup.ts";
+import type { Prefixes } from "../catalog/query/prefixes.ts";
 import type { CatalogRecord, KeyText } from "../catalog/record/record.ts";
+import type { Replica } from "../catalog/replica/replica.ts";
 import type { OwnerOfFile } from "../lib/blocks.ts";
 import { WaymarkError } from "../lib/errors.ts";
 import { NEVER, type Time } from "../lib/machine.ts";
+import { type Part, Parts } from "../lib/part.ts";
+import { mayBeSeen } from "../policy/set/visibility.ts";
+import type { PolicyEngine } from "../policy/versions/engine.ts";
+import { GUARD_DEFAULTS } from "../reading/guard.ts";
 import { copyBlocks } from "./disk/copy.ts";
 import { type RestoredCopy, restoreCopy } from "./disk/restoring.ts";
-import { NOT_READY_RETRY_MS } from "./fetching/fetch-calls.ts";
-import type { Known } from "./fetching/fetched.ts";
+import { FetchCalls, NOT_READY_RETRY_MS } from "./fetching/fetch-calls.ts";
+import { Fetched, type FetchedName, type Known } from "./fetching/fetched.ts";
 import type { Outcome } from "./fetching/fetches.ts";
-import type { Bookmarks } from "./following/bookmarks.ts";
-import type { Following } from "./following/following.ts";
+import { Bookmarks } from "./following/bookmarks.ts";
+import { Followed } from "./following/followed.ts";
+import { Following } from "./following/following.ts";
+import { PrefixRefusals } from "./following/refusals.ts";
+import { Watches } from "./following/watches.ts";
+import { Hearing } from "./hearing.ts";
 import type { Answer, Asked, ResolverInput, ResolverOptions, ResolverOrder } from "./io-types.ts";
-import type { HeldEntries } from "./keeping/held-entries.ts";
-import { ResolverParts, type ResolverRoomParts } from "./parts.ts";
-import type { FollowedPolicy } from "./policy/followed-policy.ts";
+import { BoundedCache } from "./keeping/bounded-cache.ts";
+import { HeldEntries } from "./keeping/held-entries.ts";
+import { Space } from "./keeping/space.ts";
+import { FollowedPolicy } from "./policy/followed-policy.ts";
+import { PolicyStream } from "./policy/policy-stream.ts";
+import type { FollowedSummaries } from "./summaries/followed-summaries.ts";
+import { CacheActs } from "./upkeep/cache-acts.ts";
+import { DigestRounds } from "./upkeep/digest-rounds.ts";
 import { AnswerCounts, type ResolverStatistics, statisticsOf } from "./upkeep/statistics.ts";
-import type { Upstreams } from "./upstreams.ts";
+import { Upstreams } from "./upstreams.ts";
+
+export interface ResolverParts {
+  /** Empty, and of no origin that has entries. */
+  readonly replica: Replica;
+  readonly stamper: Pick<EntryStamper, "entryOfStored">;
+  readonly policies: PolicyEngine;
+  /** Absent where none are followed. */
+  readonly summaries?: FollowedSummaries | undefined;
+}
+
+export type ResolverNews =
+  /** Another upstream is used from now on, or none, or what is configured does not fit, or fits again. */
+  | { readonly kind: "upstream changed"; readonly upstream: string | undefined; readonly isFull: boolean }
+  /** The same streams are opened again, with other credentials. */
+  | { readonly kind: "reopen" };
+
+export type ResolverPart = Part<ResolverInput | ResolverNews, ResolverOrder>;
+type ResolverPartList = Parts<ResolverInput | ResolverNews, ResolverOrder>;
 
 type Out = ResolverOrder[];
 
 export class ResolverMachine {
+  readonly list: ResolverPartList = new Parts();
   readonly bookmarks: Bookmarks;
   readonly following: Following;
   readonly policy: FollowedPolicy;
@@ -34,43 +69,93 @@ export class ResolverMachine {
   readonly upstreams: Upstreams;
   /** Of answers. Whoever answers without `ask` counts here. */
   readonly counts = new AnswerCounts();
-  readonly #parts: ResolverParts;
+  readonly options: ResolverOptions;
+  readonly summaries: FollowedSummaries | undefined;
+  readonly replica: Replica;
+  readonly followed: Followed;
+  readonly fetched: Fetched;
   /** What `lookupsOf` gives. */
   readonly #lists: Readonly<Record<"fetched" | "followed" | "followedAndHeld", readonly Lookup[]>>;
+  readonly cache: BoundedCache<FetchedName>;
+  readonly watches: Watches;
+  readonly refusals: PrefixRefusals;
+  readonly digests: DigestRounds;
+  readonly acts: CacheActs;
+  readonly hearing: Hearing;
+  readonly calls: FetchCalls;
+  readonly policyStream: PolicyStream;
+  /** The upstream of the watches that are open. */
+  used: string | undefined;
+  /** When everything that is followed was as it was at the upstream's bookmark. Undefined: never. */
+  wholeMonoMs: number | undefined;
+  upstreamChangeCount = 0;
+  readonly space: Space;
+  /** Until when nothing is followed, because what is configured does not fit. */
+  fullUntilMonoMs = Number.NEGATIVE_INFINITY;
+  isFull = false;
+  /** Why it is not ready, where an operator must do something. Undefined without a fault. */
+  fault: string | undefined;
 
-  constructor(options: ResolverOptions, rooms: ResolverRoomParts, time: Time) {
-    const parts = new ResolverParts(options, rooms, time);
-    ({ bookmarks: this.bookmarks, following: this.following, policy: this.policy, held: this.held, upstreams: this.upstreams } = parts);
-    this.#parts = parts;
-    const { lookup } = rooms.replica;
-    this.#lists = { followed: [lookup], followedAndHeld: [lookup, this.held.lookup], fetched: [parts.fetched.lookup] };
+  /** `partsOf`: the parts in the order in which they work (`parts.ts`). */
+  constructor(
+    options: ResolverOptions,
+    { replica, stamper, policies, summaries }: ResolverParts,
+    partsOf: (machine: ResolverMachine, time: Time) => readonly ResolverPart[],
+    time: Time,
+  ) {
+    const { maxEntries, maxBytes, maxWatches, ttls, maxStaleMs, random } = options;
+    const { slab, lookup } = replica;
+    this.options = options;
+    this.summaries = summaries;
+    this.replica = replica;
+    this.bookmarks = new Bookmarks(replica);
+    this.held = new HeldEntries({
+      lookup,
+      slab,
+      bounds: { ...GUARD_DEFAULTS, holdMs: options.guardHoldMs },
+      admits: (record) => mayBeSeen(policies.policy, record, record.traits, options.clusterId),
+    });
+    // What is followed now is told from there.
+    const worthOf = ({ content, namespace }: FetchedName) => Number(content.length > 0 && !this.isComplete(namespace));
+    this.cache = new BoundedCache({ maxEntries, maxBytes, worthOf, onEvicted: (_, name) => this.space.evicted(name), random });
+    this.fetched = new Fetched({ slab, stamper, cache: this.cache, ttls, maxStaleMs });
+    this.calls = new FetchCalls(this.fetched, maxBytes);
+    this.followed = new Followed({ replica, bookmarks: this.bookmarks, stamper, onChange: this.held, onTold: this.fetched });
+    this.watches = new Watches(this.followed, this.bookmarks, { onSnapshot: (why, prefixes) => this.acts.resynced(why, prefixes) });
+    this.#lists = { followed: [lookup], followedAndHeld: [lookup, this.held.lookup], fetched: [this.fetched.lookup] };
+    this.following = new Following({ configured: options.namespaces, maxWatches, asksOf: (namespace) => this.cache.asksOf(namespace) });
+    const [watches, followed, fetched, following] = [this.watches, this.followed, this.fetched, this.following];
+    const parts = { replica, bookmarks: this.bookmarks, followed, watches, policies, stamper };
+    this.space = new Space({ ...parts, following, held: this.held, fetched, cache: this.cache });
+    this.refusals = new PrefixRefusals(random);
+    this.policy = new FollowedPolicy(policies);
+    this.policyStream = new PolicyStream(this.policy);
+    this.upstreams = new Upstreams({ ...options, addresses: options.upstreams }, time.monoMs);
+    this.hearing = new Hearing({ upstreams: this.upstreams, watches });
+    this.digests = new DigestRounds({ ...parts, intervalMs: options.resyncIntervalMs, random }, time);
+    this.acts = new CacheActs({ lookup, fetched, following, watches });
+    this.list.add(partsOf(this, time));
   }
 
   handle(input: ResolverInput, time: Time, out: Out): void {
-    const { hearing, fetched, list } = this.#parts;
-    const silentMonoMs = hearing.silentSince(time);
-    if (silentMonoMs !== undefined) fetched.wereSilent(silentMonoMs, time);
-    list.handle(input, time, out);
+    const silentMonoMs = this.hearing.silentSince(time);
+    if (silentMonoMs !== undefined) this.fetched.wereSilent(silentMonoMs, time);
+    this.list.handle(input, time, out);
   }
 
   nextDeadlineMs(): number {
-    return this.#parts.list.nextDeadlineMs();
+    return this.list.nextDeadlineMs();
   }
 
   /** A text that changes with what a copy would hold. Undefined while there is nothing that is worth one. */
   get copyMark(): string | undefined {
-    const { held } = this.#parts.watches;
-    return held === undefined
-      ? undefined
-      : [this.#parts.rooms.replica.revision, this.held.mark, this.policy.mark, ...held.prefixes.list].join(" ");
+    const { held } = this.watches;
+    return held === undefined ? undefined : [this.replica.revision, this.held.mark, this.policy.mark, ...held.prefixes.list].join(" ");
   }
 
   /** What is held, and the policy, in blocks for a file. It may go on changing while they are taken; throws as `copyBlocks`. */
   copy(now: () => Time): Generator<Uint8Array> {
-    return copyBlocks(
-      { ...this.#parts.space.parts, owner: this.#owner, policy: this.policy, freshness: this.#parts.hearing.freshness },
-      now,
-    );
+    return copyBlocks({ ...this.space.parts, owner: this.#owner, policy: this.policy, freshness: this.hearing.freshness }, now);
   }
 
   /**
@@ -79,35 +164,28 @@ export class ResolverMachine {
    */
   restore(bytes: Uint8Array, time: Time): Generator<void, RestoredCopy> {
     const parts = {
-      ...this.#parts.space.parts,
+      ...this.space.parts,
       owner: this.#owner,
       policy: this.policy,
-      freshness: this.#parts.hearing.freshness,
-      configured: this.#parts.options.namespaces,
-      maxEntries: this.#parts.options.maxEntries,
-      fits: () => this.#parts.space.isEnough,
+      freshness: this.hearing.freshness,
+      configured: this.options.namespaces,
+      maxEntries: this.options.maxEntries,
+      fits: () => this.space.isEnough,
     };
     return restoreCopy(bytes, parts, time);
   }
 
   get #owner(): OwnerOfFile {
-    return { nodeId: this.#parts.options.name, clusterId: this.#parts.options.clusterId };
+    return { nodeId: this.options.name, clusterId: this.options.clusterId };
   }
 
   /** Whether everything that is to be followed from the start is here, and the policy; and summaries, if they can be had. */
   get isReady(): boolean {
-    const { seedOnStart, namespaces } = this.#parts.options;
-    if (seedOnStart && this.#parts.rooms.summaries?.isPending === true) return false;
+    const { seedOnStart, namespaces } = this.options;
+    if (seedOnStart && this.summaries?.isPending === true) return false;
     return (
-      this.policy.isReady &&
-      this.#parts.fault === undefined &&
-      (!seedOnStart || namespaces.every((prefix) => this.#parts.watches.isComplete(prefix)))
+      this.policy.isReady && this.fault === undefined && (!seedOnStart || namespaces.every((prefix) => this.watches.isComplete(prefix)))
     );
-  }
-
-  /** Why it is not ready, where an operator must do something. Undefined without a fault. */
-  get fault(): string | undefined {
-    return this.#parts.fault;
   }
 
   /** Where lookups of a namespace find its entries. Those of two lists have no key in common. */
@@ -125,12 +203,12 @@ export class ResolverMachine {
 
   /** Whether all that a namespace has, and all below it, is followed and here. An empty text stands for all namespaces. */
   isComplete(namespace: string): boolean {
-    return this.#parts.watches.isComplete(namespace);
+    return this.watches.isComplete(namespace);
   }
 
   /** How good the answer to a name is, to somebody who has waited for it. Undefined: it may not be told, because more was heard while it was fetched. */
   fetchedAnswer(name: AskedName, time: Time): Answer | undefined {
-    const known = this.#parts.fetched.look(name, time, this.#parts.hearing.silentSince(time));
+    const known = this.fetched.look(name, time, this.hearing.silentSince(time));
     return known.state === "miss" ? undefined : this.#answerOf(known, time);
   }
 
@@ -139,40 +217,40 @@ export class ResolverMachine {
    * beyond its time.
    */
   lastAnswer(name: AskedName, time: Time): Answer | undefined {
-    const known = this.#parts.fetched.look(name, time, time.monoMs);
+    const known = this.fetched.look(name, time, time.monoMs);
     return known.state === "miss" || known.isNegative ? undefined : this.#answerOf({ ...known, state: "stale" }, time);
   }
 
   /** Whether the answer to a name was fetched and is here. */
   hasFetched(name: AskedName): boolean {
-    return this.#parts.fetched.has(name);
+    return this.fetched.has(name);
   }
 
   /** How long the answer to a name that was fetched stays fresh, in ms; 0 or less when that is over. Undefined if it is not here. */
-  readonly fetchedLeftMs = (name: AskedName, time: Time): number | undefined => this.#parts.fetched.leftMs(name, time);
+  readonly fetchedLeftMs = (name: AskedName, time: Time): number | undefined => this.fetched.leftMs(name, time);
   /** Another number after each change of what was fetched of a name; 0 for what is out of date. Undefined: nothing is here. */
-  readonly fetchedMark = (name: WholeName): number | undefined => this.#parts.fetched.markOf(name);
+  readonly fetchedMark = (name: WholeName): number | undefined => this.fetched.markOf(name);
   /** How often something that was followed was let go: what was asked before, by other ways than `ask`, may be older than what callers were told since. */
   get letGoCount(): number {
-    return this.#parts.watches.letGoCount;
+    return this.watches.letGoCount;
   }
 
   /** The last report about an entry that is followed or fetched. */
   loadOf(key: KeyText): LoadView | undefined {
-    return this.#parts.followed.loads.get(key) ?? this.#parts.fetched.loads.get(key);
+    return this.followed.loads.get(key) ?? this.fetched.loads.get(key);
   }
 
   /** This resolver, and those through which its data comes, the nearest first. */
   get via(): readonly string[] {
-    return [this.#parts.options.name, ...this.upstreams.via];
+    return [this.options.name, ...this.upstreams.via];
   }
 
   /** How good what is followed is. `isAsked` is given the entries that are held, and says whether one of them is in the answer. */
   followedAnswer(time: Time, isAsked: (held: Lookup) => boolean = () => false): Answer {
     const isHolding = this.held.lookup.size > 0 && isAsked(this.held.lookup);
-    const { isFromDisk } = this.#parts.watches;
-    const isStale = isFromDisk || this.#parts.isFull || isHolding || !this.#parts.hearing.isWell(time);
-    const { freshness } = this.#parts.hearing;
+    const { isFromDisk } = this.watches;
+    const isStale = isFromDisk || this.isFull || isHolding || !this.hearing.isWell(time);
+    const { freshness } = this.hearing;
     return { source: isFromDisk ? "disk" : "followed", isStale, ageMs: freshness.ageMs(time), unreachable: freshness.unreachable };
   }
 
@@ -185,7 +263,7 @@ export class ResolverMachine {
   /** Another policy is in force: what was fetched under the one before is asked for again, and what it hides is held no longer. */
   policyChanged(): void {
     this.held.policyChanged();
-    this.#parts.fetched.outdate();
+    this.fetched.outdate();
   }
 
   /**
@@ -201,20 +279,19 @@ export class ResolverMachine {
   ): Answer | undefined {
     const { namespace } = name;
     if (!isFurther) this.#askedFor(namespace, time, out);
-    if (this.isComplete(namespace) && this.#parts.hearing.freshness.ageMs(time) <= maxAgeMs) {
+    if (this.isComplete(namespace) && this.hearing.freshness.ageMs(time) <= maxAgeMs) {
       const answer = this.followedAnswer(time, (held) => askedCount(held, name) > 0);
       if (isCounted) this.counts.hit(answer);
       return answer;
     }
-    const known = this.#parts.fetched.ask(name, time, this.#parts.hearing.silentSince(time));
+    const known = this.fetched.ask(name, time, this.hearing.silentSince(time));
     if (known.state === "miss" || known.ageMs > maxAgeMs) {
       if (isCounted) this.counts.miss();
       return this.#missed(name, told, time, out);
     }
     const answer = this.#answerOf(known, time);
     const upstream = this.upstreams.current;
-    if (known.state === "stale" && upstream !== undefined && !this.#parts.fetched.isBusy)
-      this.#parts.calls.begin(name, () => {}, upstream, time, out);
+    if (known.state === "stale" && upstream !== undefined && !this.fetched.isBusy) this.calls.begin(name, () => {}, upstream, time, out);
     if (isCounted) this.counts.hit(answer);
     return answer;
   }
@@ -222,7 +299,7 @@ export class ResolverMachine {
   #answerOf({ state, name, ageMs, isNegative }: Exclude<Known, { readonly state: "miss" }>, time: Time): Answer {
     return {
       source: "fetched",
-      isStale: state === "stale" || name.isStale || this.#parts.hearing.isAway(time),
+      isStale: state === "stale" || name.isStale || this.hearing.isAway(time),
       ageMs,
       unreachable: name.unreachable,
       isNegative,
@@ -230,30 +307,57 @@ export class ResolverMachine {
   }
 
   #askedFor(namespace: string, time: Time, out: Out): void {
-    this.#parts.cache.ask(namespace);
+    this.cache.ask(namespace);
     const { prefixes } = this.following;
     this.following.ask(namespace, time.monoMs);
-    if (this.following.prefixes !== prefixes) this.#parts.want(time, out);
+    if (this.following.prefixes !== prefixes) this.want(time, out);
   }
 
   statistics(time: Time): ResolverStatistics {
-    const told = {
-      wholeMonoMs: this.#parts.wholeMonoMs,
-      upstreamChangeCount: this.#parts.upstreamChangeCount,
-      resyncs: this.#parts.acts.resyncs,
-    };
-    return statisticsOf(
-      { ...this.#parts.space.parts, upstreams: this.upstreams, hearing: this.#parts.hearing, counts: this.counts },
-      told,
-      time,
-    );
+    const told = { wholeMonoMs: this.wholeMonoMs, upstreamChangeCount: this.upstreamChangeCount, resyncs: this.acts.resyncs };
+    return statisticsOf({ ...this.space.parts, upstreams: this.upstreams, hearing: this.hearing, counts: this.counts }, told, time);
   }
 
   #missed(name: AskedName, told: (outcome: Outcome<readonly CatalogRecord[]>) => void, time: Time, out: Out): undefined {
     const upstream = this.upstreams.current;
     if (upstream === undefined)
       throw new WaymarkError("not_ready", "this resolver reaches no server, and does not know this name", { retryMs: NOT_READY_RETRY_MS });
-    this.#parts.calls.begin(name, told, upstream, time, out);
+    this.calls.begin(name, told, upstream, time, out);
     return undefined;
+  }
+
+  /** What an upstream said, unless no server of ours can have said it: then that upstream is left. */
+  believed<T>(upstream: string, read: () => T, time: Time, out: Out): T | undefined {
+    try {
+      return read();
+    } catch (error) {
+      if (!(error instanceof WaymarkError)) throw error;
+      this.distrust(upstream, error.message, time, out);
+      return undefined;
+    }
+  }
+
+  distrust(upstream: string, fault: string, { monoMs }: Time, out: Out): void {
+    out.push({ kind: "garbled", upstream, fault });
+    this.upstreams.garbled(upstream, monoMs);
+  }
+
+  /** The upstream that is used failed. */
+  lose({ monoMs }: Time, retryMs?: number): void {
+    if (this.used !== undefined) this.upstreams.broke(this.used, monoMs, retryMs);
+  }
+
+  /** What is to be followed, without what the upstream refuses. */
+  get wanted(): Prefixes {
+    return this.refusals.allowed(this.following.prefixes);
+  }
+
+  /** Brings the watches in line with what is to be followed. */
+  want(time: Time, out: Out): void {
+    const wasOpen = this.watches.isOpen;
+    this.watches.want(this.wanted, time, out);
+    if (!this.refusals.isEmpty && !this.watches.isOpening && this.refusals.release(time.monoMs)) this.watches.want(this.wanted, time, out);
+    // Until now there was nothing to say.
+    if (!wasOpen && this.watches.isOpen) this.hearing.opened(time);
   }
 }

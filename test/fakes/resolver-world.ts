@@ -107,7 +107,7 @@ interface Restart {
 export class ResolverWorld {
   readonly servers: Readonly<Record<string, Server>>;
   rooms: ResolverRooms;
-  readonly resolver: ResolverOptions;
+  readonly #resolver: ResolverOptions;
   readonly garbled: string[] = [];
   readonly refused: string[] = [];
   /** Reason, upstream, prefixes, and how often. */
@@ -127,7 +127,7 @@ export class ResolverWorld {
     this.#followed = followed;
     this.servers = Object.fromEntries(names.map((name) => [name, new Server(name)]));
     const random = new Rng(1);
-    this.resolver = {
+    this.#resolver = {
       name: "me",
       clusterId: "c1",
       region: "r1",
@@ -145,7 +145,7 @@ export class ResolverWorld {
       random: () => random.next(),
       ...options,
     };
-    this.rooms = this.#begun(this.resolver);
+    this.rooms = this.#begun(this.#resolver);
   }
 
   #begun(resolver: ResolverOptions): ResolverRooms {
@@ -184,7 +184,7 @@ export class ResolverWorld {
     this.#later.length = 0;
     this.#monoMs += downMs;
     this.#wallMs += clockMs;
-    this.rooms = this.#begun({ ...this.resolver, ...options });
+    this.rooms = this.#begun({ ...this.#resolver, ...options });
     const restoring = this.machine.restore(copy, this.now);
     for (;;) {
       const step = restoring.next();

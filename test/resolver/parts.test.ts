@@ -1,9 +1,6 @@
 import { expect, test } from "vitest";
-import { EntryStamper } from "../../src/catalog/entry/codec.ts";
-import { TraitsPool } from "../../src/catalog/record/traits.ts";
 import type { ResolverInput } from "../../src/resolver/io-types.ts";
-import { type ResolverNews, ResolverParts } from "../../src/resolver/parts.ts";
-import { BOUNDS } from "../fakes/options.ts";
+import type { ResolverNews } from "../../src/resolver/machine.ts";
 import { ResolverWorld } from "../fakes/resolver-world.ts";
 
 const KINDS = {
@@ -26,9 +23,6 @@ const KINDS = {
 } as const satisfies Record<(ResolverInput | ResolverNews)["kind"], true>;
 
 test("every input of a resolver, and all news among its parts, are handled by a part: what is not would leave as an order", () => {
-  const { replica, rooms, resolver, now } = new ResolverWorld(["a"]);
-  const { policies } = rooms;
-  const stamper = new EntryStamper({ bounds: BOUNDS, traits: new TraitsPool(16) });
-  const { list } = new ResolverParts(resolver, { replica, policies, stamper }, now);
+  const { list } = new ResolverWorld(["a"]).machine;
   expect(list.kinds.toSorted()).toEqual(Object.keys(KINDS).toSorted());
 });

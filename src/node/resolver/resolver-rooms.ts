@@ -27,6 +27,7 @@ import { mayBeSeen } from "../../policy/set/visibility.ts";
 import { type EngineOptions, HISTORY_BOUNDS, PolicyEngine } from "../../policy/versions/engine.ts";
 import type { ResolverInput, ResolverOptions, ResolverOrder } from "../../resolver/io-types.ts";
 import { ResolverMachine } from "../../resolver/machine.ts";
+import { resolverParts } from "../../resolver/parts.ts";
 import type { FollowedSummariesOptions } from "../../resolver/summaries/followed-summaries.ts";
 import { DiscoveryBytes } from "../../services/discovery/response-bytes.ts";
 import { AccessLog } from "../access-log.ts";
@@ -107,7 +108,7 @@ export class ResolverRooms {
     const { summaries } = options;
     this.summaries = summaries && new ResolverSummaries(summaries.options, { ...summaries, policies, node, onDenied });
     const followed = this.summaries?.followed;
-    const machine = new ResolverMachine(resolver, { replica, stamper, policies, summaries: followed }, time);
+    const machine = new ResolverMachine(resolver, { replica, stamper, policies, summaries: followed }, resolverParts, time);
     const lists = {
       of: (namespace: string) => machine.lookupsOf(namespace),
       // Those that are followed have passed the admission of the replica.
