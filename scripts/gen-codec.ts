@@ -1,7 +1,7 @@
 /**
  * Writes code from the contract that would say every field again by hand: of entries (`waymark/catalog/v1/entry.proto`) and of what nodes say to
  * each other (`waymark/fabric/v1/fabric.proto`) the types, how they are read and written, and what they must obey; what requests to the
- * services must obey; and the kinds of entries.
+ * services must obey; the kinds of entries; and the list of services.
  * protobuf-es and protovalidate, which need no code of ours, cost five and fifty times as much (bench/codec.ts).
  */
 import {
@@ -10,6 +10,7 @@ import {
   type DescField,
   type DescMessage,
   type DescMethod,
+  type DescService,
   type FileRegistry,
   fromBinary,
   getOption,
@@ -188,6 +189,7 @@ export function codecFiles(descriptors: Uint8Array): Readonly<Record<string, str
     ...filesOf(FABRIC_FILE, { roots: fabricRoots.map((root) => fabricModelOf(root)) }),
     [`${FABRIC_FILE}_calls.ts`]: headerOf(FABRIC_FILE) + callsText(calls, called),
     [`${REQUESTS_FILE}_rules.ts`]: requestsText(registry, rulesOf),
+    "waymark/services.ts": servicesText(publicServices(registry)),
   };
 }
 
@@ -218,12 +220,25 @@ function filesOf(file: string, codec: Codec): Readonly<Record<string, string>> {
   };
 }
 
+/** All services but `FabricService`, which only other nodes call. */
+function publicServices(registry: FileRegistry): readonly DescService[] {
+  return [...registry].flatMap((desc) => (desc.kind === "service" && /^waymark\/(?!fabric\/)/.test(desc.file.name) ? [desc] : []));
+}
+
+function servicesText(services: readonly DescService[]): string {
+  const imports = services.map(({ name, file }) => `import { ${name} } from "./${file.name.slice("waymark/".length)}_pb.js";\n`);
+  return `${REQUESTS_HEADER}${imports.join("")}
+/** The services that nodes and resolvers serve to clients. */
+export const SERVICES = { ${services.map(({ name }) => name).join(", ")} } as const;
+
+export type ServiceName = keyof typeof SERVICES;\n`;
+}
+
 /** The rules of all requests in one file, and the check of each by the request's type name. */
 function requestsText(registry: FileRegistry, rulesOf: Layout["rulesOf"]): string {
   const nameOf = namesIn(registry);
   const modelOf = modelsOf({ nameOf, rulesOf, isOwn: false, absent: [], names: {}, flat: {}, raw: [], opaque: CHECKED_ELSEWHERE });
-  const services = [...registry].filter((desc) => desc.kind === "service" && /^waymark\/(?!fabric\/)/.test(desc.file.name));
-  const requests = services.flatMap((desc) => (desc.kind === "service" ? desc.methods.map(({ input }) => input) : []));
+  const requests = publicServices(registry).flatMap(({ methods }) => methods.map(({ input }) => input));
   const models = requests.map((request) => [request, modelOf(request)] as const);
   const messages = [...new Set(models.flatMap(([, { all }]) => all))];
   const contract: Contract = {

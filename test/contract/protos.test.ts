@@ -18,7 +18,7 @@ import { type FieldRules, FieldRulesSchema, field as rulesOf } from "../../gen/b
 import { FieldBehavior, field_behavior } from "../../gen/google/api/field_behavior_pb.js";
 import { EntryKeySchema, EntrySchema, TargetSchema } from "../../gen/waymark/catalog/v1/entry_pb.js";
 import { EndpointSchema } from "../../gen/waymark/dns/v1/dns_pb.js";
-import { access, Cost, call, Role } from "../../gen/waymark/options/v1/options_pb.js";
+import { AnsweredBy, access, Cost, call, ResolverBehavior, Role } from "../../gen/waymark/options/v1/options_pb.js";
 import { REQUEST_CHECKS } from "../../gen/waymark/request_rules.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
@@ -72,7 +72,7 @@ test("a digest of 64 bits is a fixed64, a SHA-256 is hexadecimal text", () => {
   expect(typesOf(/(^|_)(checksum|hash)$/)).toEqual(["STRING"]);
 });
 
-test("every rpc says which role it needs, what it costs, and which of its fields hold namespaces", () => {
+test("every rpc says which role it needs, what it costs, which of its fields hold namespaces, and which process answers it", () => {
   expect(rpcs.length).toBeGreaterThan(30);
   expect(rpcs.flatMap(optionFaults)).toEqual([]);
 });
@@ -80,11 +80,13 @@ test("every rpc says which role it needs, what it costs, and which of its fields
 function optionFaults(rpc: DescMethod): readonly string[] {
   const name = `${rpc.parent.typeName}.${rpc.name}`;
   const { role, ownerOf } = getOption(rpc, access);
-  const { cost, namespaceFields } = getOption(rpc, call);
+  const { cost, namespaceFields, answeredBy, resolver } = getOption(rpc, call);
   const paths = ownerOf === "" ? namespaceFields : [ownerOf, ...namespaceFields];
   const wrong = paths.filter((path) => typeAt(rpc.input, path) !== "string").map((path) => `${name}: ${path} is no text of the request`);
   if (role === Role.UNSPECIFIED) wrong.push(`${name}: no role`);
   if (cost === Cost.UNSPECIFIED) wrong.push(`${name}: no cost`);
+  if (answeredBy === AnsweredBy.UNSPECIFIED) wrong.push(`${name}: no answered_by`);
+  if (resolver !== ResolverBehavior.UNSPECIFIED && answeredBy !== AnsweredBy.NODE) wrong.push(`${name}: not answered by a node`);
   return wrong;
 }
 

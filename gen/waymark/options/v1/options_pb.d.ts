@@ -52,7 +52,7 @@ export declare type Access = Message<"waymark.options.v1.Access"> & {
 export declare const AccessSchema: GenMessage<Access>;
 
 /**
- * States what a call of an rpc costs and what it is about. Every rpc has this option.
+ * States what a call of an rpc costs, what it is about and which process answers it. Every rpc has this option.
  *
  * @generated from message waymark.options.v1.Call
  */
@@ -86,6 +86,20 @@ export declare type Call = Message<"waymark.options.v1.Call"> & {
    * @generated from field: waymark.options.v1.Act act = 4;
    */
   act: Act;
+
+  /**
+   * Which process answers the call.
+   *
+   * @generated from field: waymark.options.v1.AnsweredBy answered_by = 5;
+   */
+  answeredBy: AnsweredBy;
+
+  /**
+   * What a resolver does with a call that a node answers.
+   *
+   * @generated from field: waymark.options.v1.ResolverBehavior resolver = 6;
+   */
+  resolver: ResolverBehavior;
 };
 
 /**
@@ -237,6 +251,81 @@ export enum CallClass {
 export declare const CallClassSchema: GenEnum<CallClass>;
 
 /**
+ * Which process answers an rpc. The server does not start with an rpc that the process has no way to answer.
+ *
+ * @generated from enum waymark.options.v1.AnsweredBy
+ */
+export enum AnsweredBy {
+  /**
+   * The option names no process. The server does not start with such an rpc.
+   *
+   * @generated from enum value: ANSWERED_BY_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Any copy of the catalog: nodes, their read workers and resolvers answer the rpc themselves.
+   *
+   * @generated from enum value: ANSWERED_BY_COPY = 1;
+   */
+  COPY = 1,
+
+  /**
+   * The main thread of a node. Read workers forward the call. A resolver passes it on to its upstream, which sees the
+   * resolver as the caller, unless `Call.resolver` says otherwise.
+   *
+   * @generated from enum value: ANSWERED_BY_NODE = 2;
+   */
+  NODE = 2,
+
+  /**
+   * The process that is called, from its own state: a node or a resolver. A read worker that does not have this state
+   * forwards the call to the main thread of its process.
+   *
+   * @generated from enum value: ANSWERED_BY_PROCESS = 3;
+   */
+  PROCESS = 3,
+}
+
+/**
+ * Describes the enum waymark.options.v1.AnsweredBy.
+ */
+export declare const AnsweredBySchema: GenEnum<AnsweredBy>;
+
+/**
+ * What a resolver does with an rpc that a node answers.
+ *
+ * @generated from enum waymark.options.v1.ResolverBehavior
+ */
+export enum ResolverBehavior {
+  /**
+   * The resolver passes the call on to its upstream.
+   *
+   * @generated from enum value: RESOLVER_BEHAVIOR_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The resolver fails with READ_ONLY and names nodes.
+   *
+   * @generated from enum value: RESOLVER_BEHAVIOR_REFUSE = 1;
+   */
+  REFUSE = 1,
+
+  /**
+   * The resolver fails with UNIMPLEMENTED, because the rpc is about the part of a node in the mesh.
+   *
+   * @generated from enum value: RESOLVER_BEHAVIOR_UNIMPLEMENTED = 2;
+   */
+  UNIMPLEMENTED = 2,
+}
+
+/**
+ * Describes the enum waymark.options.v1.ResolverBehavior.
+ */
+export declare const ResolverBehaviorSchema: GenEnum<ResolverBehavior>;
+
+/**
  * What the namespace policy judges.
  *
  * @generated from enum waymark.options.v1.Act
@@ -305,7 +394,7 @@ export declare const ActSchema: GenEnum<Act>;
 export declare const access: GenExtension<MethodOptions, Access>;
 
 /**
- * What a call of this rpc costs and what it is about.
+ * What a call of this rpc costs, what it is about and which process answers it.
  *
  * @generated from extension: waymark.options.v1.Call call = 51743;
  */

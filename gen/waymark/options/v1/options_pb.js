@@ -12,7 +12,7 @@ import { file_google_protobuf_descriptor } from "@bufbuild/protobuf/wkt";
  * Describes the file waymark/options/v1/options.proto.
  */
 export const file_waymark_options_v1_options = /*@__PURE__*/
-  fileDesc("CiB3YXltYXJrL29wdGlvbnMvdjEvb3B0aW9ucy5wcm90bxISd2F5bWFyay5vcHRpb25zLnYxIlUKBkFjY2VzcxImCgRyb2xlGAEgASgOMhgud2F5bWFyay5vcHRpb25zLnYxLlJvbGUSEAoIb3duZXJfb2YYAiABKAkSEQoJYW55X293bmVyGAMgASgIIqEBCgRDYWxsEiYKBGNvc3QYASABKA4yGC53YXltYXJrLm9wdGlvbnMudjEuQ29zdBIYChBuYW1lc3BhY2VfZmllbGRzGAIgAygJEjEKCmNhbGxfY2xhc3MYAyABKA4yHS53YXltYXJrLm9wdGlvbnMudjEuQ2FsbENsYXNzEiQKA2FjdBgEIAEoDjIXLndheW1hcmsub3B0aW9ucy52MS5BY3QqggEKBFJvbGUSFAoQUk9MRV9VTlNQRUNJRklFRBAAEg0KCVJPTEVfTk9ORRABEhIKDlJPTEVfTUVTSF9SRUFEEAISFQoRUk9MRV9NRVNIX09QRVJBVEUQAxITCg9ST0xFX01FU0hfQURNSU4QBBIVChFST0xFX01FU0hfUkVTT0xWRRAFKkoKBENvc3QSFAoQQ09TVF9VTlNQRUNJRklFRBAAEg0KCUNPU1RfRlJFRRABEg0KCUNPU1RfUkVBRBACEg4KCkNPU1RfV1JJVEUQAyqDAQoJQ2FsbENsYXNzEhoKFkNBTExfQ0xBU1NfVU5TUEVDSUZJRUQQABIUChBDQUxMX0NMQVNTX1ZJVEFMEAESGgoWQ0FMTF9DTEFTU19SRVBMSUNBVElPThACEhMKD0NBTExfQ0xBU1NfUkVBRBADEhMKD0NBTExfQ0xBU1NfQlVMSxAEKoEBCgNBY3QSEwoPQUNUX1VOU1BFQ0lGSUVEEAASEAoMQUNUX1JFR0lTVEVSEAESDgoKQUNUX0lOR0VTVBACEg0KCUFDVF9RVUVSWRADEg0KCUFDVF9XQVRDSBAEEhYKEkFDVF9FWFBPUlRfU1VNTUFSWRAFEg0KCUFDVF9BRE1JThAGOlQKBmFjY2VzcxIeLmdvb2dsZS5wcm90b2J1Zi5NZXRob2RPcHRpb25zGJ6UAyABKAsyGi53YXltYXJrLm9wdGlvbnMudjEuQWNjZXNzUgZhY2Nlc3M6TgoEY2FsbBIeLmdvb2dsZS5wcm90b2J1Zi5NZXRob2RPcHRpb25zGJ+UAyABKAsyGC53YXltYXJrLm9wdGlvbnMudjEuQ2FsbFIEY2FsbEJNChZkZXYud2F5bWFyay5vcHRpb25zLnYxQgxPcHRpb25zUHJvdG9QAVojd2F5bWFyay5kZXYvZ28vb3B0aW9ucy92MTtvcHRpb25zdjFiBnByb3RvMw", [file_google_protobuf_descriptor]);
+  fileDesc("CiB3YXltYXJrL29wdGlvbnMvdjEvb3B0aW9ucy5wcm90bxISd2F5bWFyay5vcHRpb25zLnYxIlUKBkFjY2VzcxImCgRyb2xlGAEgASgOMhgud2F5bWFyay5vcHRpb25zLnYxLlJvbGUSEAoIb3duZXJfb2YYAiABKAkSEQoJYW55X293bmVyGAMgASgIIo4CCgRDYWxsEiYKBGNvc3QYASABKA4yGC53YXltYXJrLm9wdGlvbnMudjEuQ29zdBIYChBuYW1lc3BhY2VfZmllbGRzGAIgAygJEjEKCmNhbGxfY2xhc3MYAyABKA4yHS53YXltYXJrLm9wdGlvbnMudjEuQ2FsbENsYXNzEiQKA2FjdBgEIAEoDjIXLndheW1hcmsub3B0aW9ucy52MS5BY3QSMwoLYW5zd2VyZWRfYnkYBSABKA4yHi53YXltYXJrLm9wdGlvbnMudjEuQW5zd2VyZWRCeRI2CghyZXNvbHZlchgGIAEoDjIkLndheW1hcmsub3B0aW9ucy52MS5SZXNvbHZlckJlaGF2aW9yKoIBCgRSb2xlEhQKEFJPTEVfVU5TUEVDSUZJRUQQABINCglST0xFX05PTkUQARISCg5ST0xFX01FU0hfUkVBRBACEhUKEVJPTEVfTUVTSF9PUEVSQVRFEAMSEwoPUk9MRV9NRVNIX0FETUlOEAQSFQoRUk9MRV9NRVNIX1JFU09MVkUQBSpKCgRDb3N0EhQKEENPU1RfVU5TUEVDSUZJRUQQABINCglDT1NUX0ZSRUUQARINCglDT1NUX1JFQUQQAhIOCgpDT1NUX1dSSVRFEAMqgwEKCUNhbGxDbGFzcxIaChZDQUxMX0NMQVNTX1VOU1BFQ0lGSUVEEAASFAoQQ0FMTF9DTEFTU19WSVRBTBABEhoKFkNBTExfQ0xBU1NfUkVQTElDQVRJT04QAhITCg9DQUxMX0NMQVNTX1JFQUQQAxITCg9DQUxMX0NMQVNTX0JVTEsQBCpuCgpBbnN3ZXJlZEJ5EhsKF0FOU1dFUkVEX0JZX1VOU1BFQ0lGSUVEEAASFAoQQU5TV0VSRURfQllfQ09QWRABEhQKEEFOU1dFUkVEX0JZX05PREUQAhIXChNBTlNXRVJFRF9CWV9QUk9DRVNTEAMqeAoQUmVzb2x2ZXJCZWhhdmlvchIhCh1SRVNPTFZFUl9CRUhBVklPUl9VTlNQRUNJRklFRBAAEhwKGFJFU09MVkVSX0JFSEFWSU9SX1JFRlVTRRABEiMKH1JFU09MVkVSX0JFSEFWSU9SX1VOSU1QTEVNRU5URUQQAiqBAQoDQWN0EhMKD0FDVF9VTlNQRUNJRklFRBAAEhAKDEFDVF9SRUdJU1RFUhABEg4KCkFDVF9JTkdFU1QQAhINCglBQ1RfUVVFUlkQAxINCglBQ1RfV0FUQ0gQBBIWChJBQ1RfRVhQT1JUX1NVTU1BUlkQBRINCglBQ1RfQURNSU4QBjpUCgZhY2Nlc3MSHi5nb29nbGUucHJvdG9idWYuTWV0aG9kT3B0aW9ucxielAMgASgLMhoud2F5bWFyay5vcHRpb25zLnYxLkFjY2Vzc1IGYWNjZXNzOk4KBGNhbGwSHi5nb29nbGUucHJvdG9idWYuTWV0aG9kT3B0aW9ucxiflAMgASgLMhgud2F5bWFyay5vcHRpb25zLnYxLkNhbGxSBGNhbGxCTQoWZGV2LndheW1hcmsub3B0aW9ucy52MUIMT3B0aW9uc1Byb3RvUAFaI3dheW1hcmsuZGV2L2dvL29wdGlvbnMvdjE7b3B0aW9uc3YxYgZwcm90bzM", [file_google_protobuf_descriptor]);
 
 /**
  * Describes the message waymark.options.v1.Access.
@@ -71,10 +71,38 @@ export const CallClass = /*@__PURE__*/
   tsEnum(CallClassSchema);
 
 /**
+ * Describes the enum waymark.options.v1.AnsweredBy.
+ */
+export const AnsweredBySchema = /*@__PURE__*/
+  enumDesc(file_waymark_options_v1_options, 3);
+
+/**
+ * Which process answers an rpc. The server does not start with an rpc that the process has no way to answer.
+ *
+ * @generated from enum waymark.options.v1.AnsweredBy
+ */
+export const AnsweredBy = /*@__PURE__*/
+  tsEnum(AnsweredBySchema);
+
+/**
+ * Describes the enum waymark.options.v1.ResolverBehavior.
+ */
+export const ResolverBehaviorSchema = /*@__PURE__*/
+  enumDesc(file_waymark_options_v1_options, 4);
+
+/**
+ * What a resolver does with an rpc that a node answers.
+ *
+ * @generated from enum waymark.options.v1.ResolverBehavior
+ */
+export const ResolverBehavior = /*@__PURE__*/
+  tsEnum(ResolverBehaviorSchema);
+
+/**
  * Describes the enum waymark.options.v1.Act.
  */
 export const ActSchema = /*@__PURE__*/
-  enumDesc(file_waymark_options_v1_options, 3);
+  enumDesc(file_waymark_options_v1_options, 5);
 
 /**
  * What the namespace policy judges.
@@ -93,7 +121,7 @@ export const access = /*@__PURE__*/
   extDesc(file_waymark_options_v1_options, 0);
 
 /**
- * What a call of this rpc costs and what it is about.
+ * What a call of this rpc costs, what it is about and which process answers it.
  *
  * @generated from extension: waymark.options.v1.Call call = 51743;
  */
