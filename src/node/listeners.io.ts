@@ -21,10 +21,11 @@ import { EDGE_FIXED } from "../server/edge/sockets.io.ts";
 import { type GrpcLimits, type GrpcListener, type GrpcListenerOptions, startGrpcListener } from "../server/grpc-listener.io.ts";
 import type { HttpSources, ReadyCheck } from "../server/http-routes.ts";
 import { TurnBudget } from "../server/turn-budget.ts";
+import { admitted } from "../services/admission.ts";
 import { changesNothing } from "../services/cost.ts";
 import { ownDescriptors } from "../services/descriptors.io.ts";
 import { withNameReads } from "../services/dns/dns.ts";
-import { listServices } from "../services/list.ts";
+import { checkAnswered, listServices } from "../services/list.ts";
 import { REFLECTION } from "../services/reflection.ts";
 import type { Service } from "../services/service.ts";
 import type { Components } from "./components.io.ts";
@@ -56,11 +57,11 @@ export function connectionCountOf({ grpc, edge }: Pick<Listeners, "edge" | "grpc
 }
 
 export interface ListenersOptions extends DnsAnsweringOptions {
-  /** The services of the contract, with their limits. Those that are left out answer `unimplemented`. */
+  /** All services, without their limits, and without the names that DnsService reads from the catalog. */
   readonly services: readonly Service[];
   /** Begins the ids of calls that bring none; no other thread of any node has it. */
   readonly idPrefix: string;
-  readonly limits: Pick<NodeLimits, "admit" | "admitDns" | "makeBuckets" | "note" | "noteDns" | "noteHidden">;
+  readonly limits: Pick<NodeLimits, "admission" | "admit" | "admitDns" | "makeBuckets" | "note" | "noteDns" | "noteHidden">;
   readonly identities: Pick<Identities, "follow" | "identify">;
   /** Calls back whenever the node begins to serve, or ends it. Health says it. */
   readonly followServing: (onServing: (isServing: boolean) => void) => void;
@@ -83,10 +84,14 @@ export async function openListeners(options: ListenersOptions, parts: Components
   const { settings, metrics } = options;
   const zoneKeys = openZoneKeys(options);
   const { services, health } = listServices(
-    withNameReads(options.services, nameAnswers(options, zoneKeys)),
+    withNameReads(
+      options.services.map((service) => admitted(service, options.limits.admission)),
+      nameAnswers(options, zoneKeys),
+    ),
     settings.server.reflection === "off" ? undefined : ownDescriptors(),
     { dns: { isOpen: settings.dns.enabled } },
   );
+  checkAnswered(services, settings.node.mode === "resolver");
   options.dnsPresence.follow((isOpen) => health.setOpen("dns", isOpen));
   const serving = { services, health, chain: openChain(options, services), tls: tlsFiles(settings), inflater: new SharedInflater() };
   options.identities.follow(() => serving.chain.knownStreams.check());

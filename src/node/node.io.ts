@@ -8,10 +8,9 @@ import { assert, sentError, WaymarkError } from "../lib/errors.ts";
 import type { Time } from "../lib/machine.ts";
 import { Metrics } from "../lib/metrics/metrics.ts";
 import { draws } from "../lib/rng.ts";
-import { admitted } from "../services/admission.ts";
 import { type DiscoveryParts, type DiscoveryServices, discoveryServices } from "../services/discovery/discovery.ts";
+import type { Services } from "../services/list.ts";
 import { type PeerParts, peerService } from "../services/peers.ts";
-import type { Service } from "../services/service.ts";
 import { openAuditLog } from "../store/audit/log.io.ts";
 import { openChecks } from "./checks/component.io.ts";
 import type { Component, Components } from "./components.io.ts";
@@ -95,11 +94,17 @@ async function openParts(options: NodeOptions, parts: Components): Promise<Runni
     ({ component }) => component,
   );
   const { discovery, resolver, dns } = buildDiscovery(settings, core, fabric);
-  const services = [policy.service, peerService(peerParts(settings, core, fabric, seals))];
+  const services: Services = {
+    DiscoveryService: discovery,
+    ResolverService: resolver,
+    DnsService: dns,
+    PolicyService: policy.service,
+    PeerService: peerService(peerParts(settings, core, fabric, seals)),
+  };
   const openSerials = () => ZoneSerials.open({ ...core, settings, log: log.child("dns") });
   const serials = await parts.open("zone serials", openSerials, (opened) => opened ?? {});
   const workerGroups = new WorkerGroups(metrics, settings);
-  const served = { core, discovery, resolver, dns, services, fabric, identities, serials, workerGroups };
+  const served = { core, services, fabric, identities, serials, workerGroups };
   const forCallers =
     settings.node.workers === 0 ? await openOwnListeners(options, served, parts) : await openReadWorkers(options, served, parts);
   const reached =
@@ -233,11 +238,7 @@ async function serve(options: NodeOptions, { core, policy, fabric, reached }: Op
 /** What callers are answered from. */
 interface Served {
   readonly core: NodeCore;
-  /** Without their limits. */
-  readonly discovery: Service;
-  readonly resolver: Service;
-  readonly dns: Service;
-  readonly services: readonly Service[];
+  readonly services: Services;
   readonly fabric: NodeFabric;
   readonly identities: Identities;
   readonly serials: ZoneSerials | undefined;
@@ -253,9 +254,8 @@ interface Reached {
 }
 
 async function openOwnListeners({ settings, origins, log }: NodeOptions, served: Served, parts: Components): Promise<Reached> {
-  const { core, discovery, resolver, dns, services, identities, serials, workerGroups } = served;
+  const { core, services, identities, serials, workerGroups } = served;
   const { machine, driver, metrics } = core;
-  const { admission } = core.limits;
   const listeners = await openListeners(
     {
       ...core,
@@ -263,7 +263,7 @@ async function openOwnListeners({ settings, origins, log }: NodeOptions, served:
       settings,
       origins,
       log,
-      services: [...[discovery, resolver, dns].map((service) => admitted(service, admission)), ...services],
+      services: Object.values(services),
       identities,
       idPrefix: core.identity.boot,
       zoneSerials: serials?.told,
@@ -291,8 +291,7 @@ async function openOwnListeners({ settings, origins, log }: NodeOptions, served:
 }
 
 async function openReadWorkers(options: NodeOptions, served: Served, parts: Components): Promise<Reached> {
-  const { discovery, dns: names, services } = served;
-  const passed = { role: "callers", services: [discovery, names, ...services] } as const;
+  const passed = { role: "callers", services: Object.values(served.services) } as const;
   const workers = await openWorkers(options, served, passed, parts);
   const { calls, dns } = workers.endpoints;
   assert(calls !== undefined, "read workers listen for calls");

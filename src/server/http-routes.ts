@@ -123,13 +123,14 @@ function nodeRows(sources: HttpSources): Readonly<Record<string, Row>> {
   };
 }
 
-function rowOf({ path, parameters, isScraped, rpc, answer }: Route, { desc, handlers }: Service, chain: Chain): Row {
+function rowOf({ path, parameters, isScraped, rpc, rpcWith = {}, answer }: Route, { desc, handlers }: Service, chain: Chain): Row {
   const methods = new Map(desc.methods.map((each) => [each.localName, chain.method(each, handlers[each.localName])]));
   return {
     parameters,
     isScraped,
     answer: async (asked, request) => {
-      const method = methods.get(rpc(asked));
+      const special = Object.keys(rpcWith).find((parameter) => asked[parameter] !== undefined);
+      const method = methods.get(special === undefined ? rpc : (rpcWith[special] ?? rpc));
       assert(method !== undefined, "a route names an rpc of its service", { path });
       const answered = await method.route(request.arrival, asked, (context) => answer(asked, context));
       if (answered.kind === "pieces") return { status: 200, contentType: JSON_TYPE, headers: NO_STORE, body: answered.pieces };

@@ -21,7 +21,7 @@ import { timeMs } from "../lib/protowire.ts";
 import { type AuditFilter, decodeAuditToken, EVERY_AUDIT, encodeAuditToken } from "../policy/audit/filter.ts";
 import { type AuditRecord, type ChainPoint, splitSubjects } from "../policy/audit/record.ts";
 import type { AuditLog } from "../store/audit/log.io.ts";
-import type { Service } from "./service.ts";
+import type { Handler } from "./service.ts";
 
 interface Asked {
   readonly limit: number;
@@ -31,7 +31,9 @@ interface Asked {
   readonly until?: Timestamp | undefined;
 }
 
-export function auditHandlers(log: Pick<AuditLog, "read" | "verify">): Service["handlers"] {
+export type AuditHandlers = Readonly<Record<"accessAudit" | "policyAudit" | "verifyAudit", Handler>>;
+
+export function auditHandlers(log: Pick<AuditLog, "read" | "verify">): AuditHandlers {
   return {
     policyAudit: {
       kind: "unary",

@@ -1,10 +1,10 @@
 /**
- * The cost of a call and the namespaces that it concerns. Both are read from the proto's option `waymark.options.v1.call`, once for each
- * method. Of services of gRPC itself they stand here.
+ * The cost of a call, the namespaces that it concerns, and which process answers it. All are read from the proto's option
+ * `waymark.options.v1.call`, once for each method. The facts of services of gRPC itself are here.
  */
-import { type DescField, type DescMessage, type DescMethod, getOption, type Message } from "@bufbuild/protobuf";
+import { type DescField, type DescMessage, type DescMethod, type DescMethodUnary, getOption, type Message } from "@bufbuild/protobuf";
 import { MethodOptions_IdempotencyLevel } from "@bufbuild/protobuf/wkt";
-import { call, Cost as WireCost } from "../../gen/waymark/options/v1/options_pb.js";
+import { Act, AnsweredBy, call, ResolverBehavior, Cost as WireCost } from "../../gen/waymark/options/v1/options_pb.js";
 import { assert } from "../lib/errors.ts";
 import type { Cost } from "../policy/limits/rate-limits.ts";
 
@@ -45,7 +45,7 @@ export function costOf(desc: DescMethod): Cost | undefined {
   const foreign = foreignFacts(desc);
   if (foreign !== undefined) return foreign.cost;
   const { cost } = getOption(desc, call);
-  assert(cost !== WireCost.UNSPECIFIED, "an rpc names no cost", { rpc: `${desc.parent.typeName}/${desc.name}` });
+  assert(cost !== WireCost.UNSPECIFIED, "an rpc names no cost", { rpc: rpcName(desc) });
   return COSTS[cost];
 }
 
@@ -54,6 +54,39 @@ const COSTS: Readonly<Record<Exclude<WireCost, WireCost.UNSPECIFIED>, Cost | und
   [WireCost.READ]: "read",
   [WireCost.WRITE]: "write",
 };
+
+/** Whether a read worker sends calls of the method to the main thread. `isOwn`: the worker has a handler of its own. */
+export function isForwarded(desc: DescMethod, isOwn: boolean): boolean {
+  const { answeredBy } = getOption(desc, call);
+  return answeredBy === AnsweredBy.NODE || (answeredBy === AnsweredBy.PROCESS && !isOwn);
+}
+
+/** Whether a resolver refuses calls of the method, because only nodes answer them. */
+export function isRefusedByResolvers(desc: DescMethod): boolean {
+  return getOption(desc, call).resolver === ResolverBehavior.REFUSE;
+}
+
+/**
+ * Whether a resolver may pass calls of the method on without judging them. The upstream judges the resolver in place of its caller, so that what
+ * depends on the caller needs a handler at the resolver, and so does a write, whose caller is to be in the audit.
+ */
+export function isPassedOn(desc: DescMethod): desc is DescMethodUnary {
+  const { answeredBy, resolver, act, namespaceFields } = getOption(desc, call);
+  const isForNode = answeredBy === AnsweredBy.NODE && resolver === ResolverBehavior.UNSPECIFIED;
+  return isForNode && act === Act.UNSPECIFIED && namespaceFields.length === 0 && changesNothing(desc) && desc.methodKind === "unary";
+}
+
+/** Whether servers of this kind must have a handler for the method. An rpc that does not say which process answers it is a bug, and ends the start. */
+export function mustAnswer(desc: DescMethod, isResolver: boolean): boolean {
+  const { answeredBy, resolver } = getOption(desc, call);
+  assert(answeredBy !== AnsweredBy.UNSPECIFIED, "an rpc does not say which process answers it", { rpc: rpcName(desc) });
+  return !(isResolver && resolver === ResolverBehavior.UNIMPLEMENTED);
+}
+
+/** `waymark.policy.v1.PolicyService/Explain` */
+export function rpcName({ parent, name }: DescMethod): string {
+  return `${parent.typeName}/${name}`;
+}
 
 /** Returns the namespaces that a request names, with repetitions. */
 export type NamespacesOf = (request: Message) => readonly string[];

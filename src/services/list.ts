@@ -1,16 +1,13 @@
 /** The list of all services that the public listeners serve, including health and reflection. */
-import type { DescService } from "@bufbuild/protobuf";
-import { PeerService } from "../../gen/waymark/control/v1/peer_pb.js";
-import { DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
-import { DnsService } from "../../gen/waymark/dns/v1/dns_pb.js";
-import { PolicyService } from "../../gen/waymark/policy/v1/policy_pb.js";
-import { ResolverService } from "../../gen/waymark/resolver/v1/resolver_pb.js";
+import { SERVICES, type ServiceName } from "../../gen/waymark/services.ts";
+import { assert } from "../lib/errors.ts";
+import { mustAnswer, rpcName } from "./cost.ts";
 import { HealthBoard } from "./health.ts";
 import { reflectionServices } from "./reflection.ts";
-import type { Service } from "./service.ts";
+import { rpcsOf, type Service } from "./service.ts";
 
-/** What the public listeners serve, beside health and reflection. */
-const CONTRACT: readonly DescService[] = [DiscoveryService, PolicyService, ResolverService, DnsService, PeerService];
+/** The services of a process: the compiler names one that is left out. */
+export type Services = Readonly<Record<ServiceName, Service>>;
 
 export interface ServedServices {
   /** Without FabricService, which only the fabric listener serves. */
@@ -21,13 +18,31 @@ export interface ServedServices {
 
 type FurtherHealth = ConstructorParameters<typeof HealthBoard>[1];
 
+/** Makes a service from each that is in the protos. */
+export function everyService(make: (desc: Service["desc"]) => Service): readonly Service[] {
+  return Object.values(SERVICES).map(make);
+}
+
 /**
- * A service of the contract that is not among those built answers `unimplemented` to every call: it comes with a later version, or a test
- * left it out. `further`: as for `HealthBoard`. `descriptors` is the `FileDescriptorSet` that reflection answers from. Without it there is no reflection.
+ * A service of the protos that is not among those built answers `unimplemented` to every call. `further`: as for `HealthBoard`. `descriptors` is the
+ * `FileDescriptorSet` that reflection answers from. Without it there is no reflection.
  */
 export function listServices(built: readonly Service[], descriptors?: Uint8Array, further?: FurtherHealth): ServedServices {
-  const own = CONTRACT.map((desc) => built.find((service) => service.desc === desc) ?? { desc, handlers: {} });
+  const own = everyService((desc) => built.find((service) => service.desc === desc) ?? { desc, handlers: {} });
   const health = new HealthBoard(own, further);
   const services = [...own, health.service];
   return { services: descriptors === undefined ? services : [...services, ...reflectionServices(descriptors, services)], health };
+}
+
+/** Ends the start of a process that has no way to answer an rpc of the protos, or a route of its services. */
+export function checkAnswered(services: readonly Service[], isResolver: boolean): void {
+  for (const { methods, typeName } of Object.values(SERVICES)) {
+    const { handlers = {}, routes = [] }: Partial<Service> = services.find(({ desc }) => desc.typeName === typeName) ?? {};
+    for (const method of methods) {
+      const isAnswered = handlers[method.localName] !== undefined;
+      assert(isAnswered || !mustAnswer(method, isResolver), "this process has no way to answer an rpc", { rpc: rpcName(method) });
+    }
+    for (const route of routes)
+      for (const rpc of rpcsOf(route)) assert(handlers[rpc] !== undefined, "a route has no rpc", { path: route.path, rpc });
+  }
 }

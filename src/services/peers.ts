@@ -37,7 +37,7 @@ import { wireScope } from "./discovery/nodes.ts";
 import { MemberChanges, PeerWatch } from "./peer-watch.ts";
 import { type SummaryLag, steadySummaryLag, wireSummaryLag } from "./regions/lag.ts";
 import { bookmarkMs, requestCheckOf } from "./request-checks.ts";
-import type { CallContext, RouteParameters, RouteRow, Service, StreamSource } from "./service.ts";
+import type { CallContext, HandlersOf, RouteParameters, Service, StreamSource } from "./service.ts";
 
 /** A member with the measurements of this node. */
 export interface MemberRow extends MemberUpdate {
@@ -131,11 +131,6 @@ export interface PeerParts {
   readonly tick: (wake: () => void) => () => void;
 }
 
-const PEERS_ROUTE: RouteRow = { path: "/control/peers", parameters: ["status", "cluster_id", "region", ...PAGE], rpc: () => "list" };
-const LAG_ROUTE: RouteRow = { path: "/discovery/lag", parameters: PAGE, rpc: () => "lag" };
-const KEYS_ROUTE: RouteRow = { path: "/control/keys", parameters: ["cluster_id", ...PAGE], rpc: () => "keys" };
-export const PEER_ROUTES: readonly RouteRow[] = [PEERS_ROUTE, LAG_ROUTE, KEYS_ROUTE];
-
 export function peerService(parts: PeerParts): Service {
   const watches = { changes: new MemberChanges(), streams: new Set<PeerWatch>() };
   // The changes are followed for as long as the node lives, because a reader may come back with a cursor.
@@ -149,11 +144,26 @@ export function peerService(parts: PeerParts): Service {
       get: { kind: "unary", handle: (request: PeerServiceGetRequest, context) => get(parts, request, context) },
       lag: { kind: "unary", handle: (request: PeerServiceLagRequest, context) => lag(parts, request, context.time) },
       keys: { kind: "unary", handle: (request: PeerServiceKeysRequest, context) => keysAnswer(keys(context.time), request) },
-    },
+    } satisfies HandlersOf<typeof PeerService>,
     routes: [
-      { ...PEERS_ROUTE, answer: (asked, { time }) => ({ kind: "page", ...peersJson(parts, asked, time) }) },
-      { ...LAG_ROUTE, answer: (asked, { time }) => ({ kind: "page", ...lagJson(parts, asked, time) }) },
-      { ...KEYS_ROUTE, answer: (asked, { time }) => ({ kind: "page", ...keysJson(keys(time), asked) }) },
+      {
+        path: "/control/peers",
+        parameters: ["status", "cluster_id", "region", ...PAGE],
+        rpc: "list",
+        answer: (asked, { time }) => ({ kind: "page", ...peersJson(parts, asked, time) }),
+      },
+      {
+        path: "/discovery/lag",
+        parameters: PAGE,
+        rpc: "lag",
+        answer: (asked, { time }) => ({ kind: "page", ...lagJson(parts, asked, time) }),
+      },
+      {
+        path: "/control/keys",
+        parameters: ["cluster_id", ...PAGE],
+        rpc: "keys",
+        answer: (asked, { time }) => ({ kind: "page", ...keysJson(keys(time), asked) }),
+      },
     ],
   };
 }

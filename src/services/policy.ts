@@ -38,11 +38,12 @@ import { type Task, time } from "../policy/task.ts";
 import type { HistoryItem } from "../policy/versions/engine.ts";
 import type { Actor, Applied, PolicyStore } from "../policy/versions/policy-store.ts";
 import type { Stage, VersionFacts } from "../policy/versions/version.ts";
+import type { AuditHandlers } from "./audit.ts";
 import { demandResolver } from "./for-resolver.ts";
 import { decodedSizeOf, PolicyQueue } from "./policy/policy-queue.ts";
-import { POLICY_ROUTE, policyReads } from "./policy/policy-reads.ts";
+import { policyReads } from "./policy/policy-reads.ts";
 import { PolicyWatch } from "./policy/policy-watch.ts";
-import type { CallContext, RouteRow, Service, StreamSource } from "./service.ts";
+import type { CallContext, HandlersOf, Service, StreamSource } from "./service.ts";
 
 export interface PolicyParts {
   readonly policyStore: PolicyStore;
@@ -56,7 +57,7 @@ export interface PolicyParts {
   /** Whether a policy applied here comes into force in that cluster, according to linked nodes. */
   readonly reaches: (clusterId: string) => boolean;
   /** PolicyAudit, AccessAudit and VerifyAudit. */
-  readonly audit: Service["handlers"];
+  readonly audit: AuditHandlers;
   /** The id of this node. */
   readonly servedBy: string;
   /** Whether every connection of the listeners is encrypted. */
@@ -74,8 +75,6 @@ interface VersionOptions {
 }
 
 const HISTORY = hashHex(fnv64("policy history"));
-
-export const POLICY_ROUTES: readonly RouteRow[] = [POLICY_ROUTE];
 
 export function policyService(parts: PolicyParts): Service {
   const methods = new PolicyMethods(parts);
@@ -99,7 +98,7 @@ export function policyService(parts: PolicyParts): Service {
       rollbackPolicy: { kind: "unary", handle: (request: RollbackPolicyRequest, context) => methods.rollback(request, context) },
       policyHistory: { kind: "unary", handle: (request: PolicyHistoryRequest) => methods.history(request) },
       watchPolicy: { kind: "server_streaming", open: (request: WatchPolicyRequest, context) => methods.watch(request, context) },
-    },
+    } satisfies HandlersOf<typeof PolicyService>,
     routes: reads.routes,
   };
 }

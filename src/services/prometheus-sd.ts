@@ -27,7 +27,7 @@ export function prometheusRoute({ reads, checkCaughtUp }: { readonly reads: Read
     path: "/sd/prometheus",
     parameters: ["namespace", "tag", "protocol"],
     isScraped: true,
-    rpc: () => "catalogQuery",
+    rpc: "catalogQuery",
     answer: ({ namespace, tag, protocol }, { caller }) => {
       const filter = {
         ...ANY,

@@ -112,7 +112,7 @@ export type RouteAnswer =
   | { readonly kind: "page"; readonly page: JsonValue; readonly steady?: JsonValue }
   | { readonly kind: "pieces"; readonly pieces: Iterable<string> };
 
-/** A path of HTTP GET, of which an rpc says who may ask. A request passes the chain of that rpc. */
+/** A path of HTTP GET, of which an rpc says who may ask. A request passes the chain of that rpc. The main thread sends it to read workers. */
 export interface RouteRow {
   readonly path: string;
   /** Names of the query parameters that it takes; any other is refused. */
@@ -120,8 +120,18 @@ export interface RouteRow {
   /** Monitoring programs scrape it, so the setting `observability.metrics_access` applies to it too. */
   readonly isScraped?: true;
   /** Local name of the rpc whose roles, limit and metrics apply. A parameter with the name of the rpc's owner field names the owned namespace. */
-  readonly rpc: (parameters: RouteParameters) => string;
+  readonly rpc: string;
+  /** Another rpc for requests that have a parameter, by the parameter's name. */
+  readonly rpcWith?: Readonly<Record<string, string>>;
 }
+
+/** The rpcs that may apply to requests of a route. */
+export function rpcsOf({ rpc, rpcWith = {} }: RouteRow): readonly string[] {
+  return [rpc, ...Object.values(rpcWith)];
+}
+
+/** Handlers of all methods of a service: the compiler names a method without one. */
+export type HandlersOf<D extends DescService> = Readonly<Record<keyof D["method"], Handler>>;
 
 /** A path of HTTP GET with the answer of an rpc in a form of its own. */
 export interface Route extends RouteRow {

@@ -356,7 +356,7 @@ function unreadable(limits: Partial<EdgeLimits>): Promise<DemoEdge> {
     for (;;) yield "x".repeat(65_536);
   }
   const demo = demoService();
-  const list = { path: "/sd/prometheus", parameters: [], rpc: () => "catalogQuery" };
+  const list = { path: "/sd/prometheus", parameters: [], rpc: "catalogQuery" };
   const service = { ...demo.service, routes: [{ ...list, answer: () => ({ kind: "pieces", pieces: endless() }) as const }] };
   const scrape = () => Promise.resolve({ contentType: "text/plain", body: "x".repeat(20_000_000) });
   return startDemoEdge({ listener: { services: [service], limits }, sources: { scrape } });

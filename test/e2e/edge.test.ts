@@ -560,7 +560,7 @@ test("a list of targets is written as fast as it is read, and no further", async
   const listed: Route = {
     path: "/sd/prometheus",
     parameters: [],
-    rpc: () => "catalogQuery",
+    rpc: "catalogQuery",
     answer: () => ({ kind: "pieces", pieces: endless() }),
   };
   await using served = await startDemoEdge({ listener: { services: [{ ...demo, routes: [listed] }] } });

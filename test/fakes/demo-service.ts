@@ -111,7 +111,7 @@ export function demoService(answer: Uint8Array = queryAnswer(1_400)): Demo {
         path: "/sd/prometheus",
         parameters: [],
         isScraped: true,
-        rpc: () => "catalogQuery",
+        rpc: "catalogQuery",
         answer: () => ({ kind: "pieces", pieces: ["[]"] }),
       },
     ],

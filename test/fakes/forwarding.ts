@@ -65,7 +65,7 @@ export function peers(open: () => StreamSource): Service {
 
 /** A service with one route. */
 export function routed(answer: (parameters: RouteParameters, context: CallContext) => RouteAnswer | Promise<RouteAnswer>): Service {
-  return { desc: PeerService, handlers: {}, routes: [{ path: "/control/peers", parameters: ["a"], rpc: () => "list", answer }] };
+  return { desc: PeerService, handlers: {}, routes: [{ path: "/control/peers", parameters: ["a"], rpc: "list", answer }] };
 }
 
 /** Waits until what handlers have promised by now has come. */
@@ -94,11 +94,8 @@ export class Forwarding {
       onBug: (fault, call) => this.bugs.push({ fault, call }),
       wake: () => void this.mainWakes++,
     });
-    this.service = this.worker.service(service.desc, {
-      methods: Object.keys(service.handlers),
-      readers: { register: readRegisterRequest, keepAlive: readKeepAliveRequest },
-      routes: (service.routes ?? []).map(({ answer: _atMain, ...row }) => row),
-    });
+    const rows = (service.routes ?? []).map(({ answer: _atMain, ...row }) => row);
+    this.service = this.worker.service(service.desc, {}, structuredClone(rows));
   }
 
   /** The worker sends what it has, in a form that reaches another thread, if it said so. */

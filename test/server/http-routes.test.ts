@@ -41,12 +41,13 @@ const policyPage = (page: JsonValue) =>
     {
       path: "/discovery/policy",
       parameters: ["namespace"],
-      rpc: ({ namespace }) => (namespace === undefined ? "policyStatus" : "explain"),
+      rpc: "policyStatus",
+      rpcWith: { namespace: "explain" },
     },
     { kind: "page", page },
   );
 const steadyPage = (path: string, rpc: string, page: JsonValue, steady: JsonValue) =>
-  pageRoute(PeerService, { path, rpc: () => rpc }, { kind: "page", page, steady });
+  pageRoute(PeerService, { path, rpc }, { kind: "page", page, steady });
 
 /** Of a list that is scraped; it tells what it was asked. */
 const scraped = (answer: Route["answer"]): Service =>
@@ -54,7 +55,7 @@ const scraped = (answer: Route["answer"]): Service =>
     path: "/sd/prometheus",
     parameters: ["namespace", "tag"],
     isScraped: true,
-    rpc: () => "catalogQuery",
+    rpc: "catalogQuery",
     answer,
   });
 
@@ -294,7 +295,7 @@ test.each([
 });
 
 test("a route of summaries is answered where a service brings it, since not every server holds any", async () => {
-  const route = { path: "/discovery/summary", parameters: ["namespace"], rpc: () => "summaryQuery" };
+  const route = { path: "/discovery/summary", parameters: ["namespace"], rpc: "summaryQuery" };
   const services = [pageRoute(DiscoveryService, route, { kind: "page", page: { items: [] } })];
   expect((await ask({ services, target: "/discovery/summary?namespace=svc" })).json()).toEqual({ items: [] });
 });

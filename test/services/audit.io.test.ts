@@ -13,7 +13,7 @@ import {
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import type { AuditEvent } from "../../src/policy/audit/record.ts";
 import { anonymousCaller } from "../../src/policy/identity/caller.ts";
-import { auditHandlers } from "../../src/services/audit.ts";
+import { type AuditHandlers, auditHandlers } from "../../src/services/audit.ts";
 import { requestCheckOf } from "../../src/services/request-checks.ts";
 import { type AuditLog, openAuditLog } from "../../src/store/audit/log.io.ts";
 
@@ -51,7 +51,7 @@ async function logOf(events: readonly Partial<AuditEvent>[]): Promise<AuditLog> 
 
 const CONTEXT = { caller: anonymousCaller("eu-1", ""), time: { monoMs: 0, wallMs: 0 }, requestId: "" };
 
-async function ask(log: AuditLog, method: string, request: Message): Promise<Record<string, unknown>> {
+async function ask(log: AuditLog, method: keyof AuditHandlers, request: Message): Promise<Record<string, unknown>> {
   requestCheckOf({ typeName: request.$typeName })(request);
   const handler = auditHandlers(log)[method];
   if (handler?.kind !== "unary") throw new Error(`no method ${method}`);

@@ -10,6 +10,7 @@ import {
 import { assert } from "../../src/lib/errors.ts";
 import type { Caller } from "../../src/policy/identity/caller.ts";
 import { decodeVersion } from "../../src/policy/versions/codec.ts";
+import { auditHandlers } from "../../src/services/audit.ts";
 import { policyService } from "../../src/services/policy.ts";
 import type { StreamSource } from "../../src/services/service.ts";
 import { openMemoryStore } from "../../src/store/control/sqlite.io.ts";
@@ -47,7 +48,7 @@ class World {
       secure: () => () => {},
       notTaken: () => "",
       reaches: () => true,
-      audit: {},
+      audit: auditHandlers({} as never),
       servedBy: "n1",
       isTls: this.isTls,
       onChange: (wake) => {

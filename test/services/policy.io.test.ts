@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import { PolicyService } from "../../gen/waymark/policy/v1/policy_pb.js";
 import { anonymousCaller, type Caller } from "../../src/policy/identity/caller.ts";
 import type { PolicySet } from "../../src/policy/set/rules.ts";
+import { auditHandlers } from "../../src/services/audit.ts";
 import { policyService } from "../../src/services/policy.ts";
 import { requestCheckOf } from "../../src/services/request-checks.ts";
 import type { CallContext, Service } from "../../src/services/service.ts";
@@ -22,7 +23,7 @@ function open() {
     secure: () => () => {},
     notTaken: () => "",
     reaches: (clusterId) => clusterId === "eu-1",
-    audit: {},
+    audit: auditHandlers({} as never),
     servedBy: "n1",
     isTls: true,
     onChange: () => () => {},

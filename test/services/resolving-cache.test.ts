@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { toJson } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
-import { CacheStatsResponseSchema } from "../../gen/waymark/resolver/v1/resolver_pb.js";
+import { CacheStatsResponseSchema, ResolverService } from "../../gen/waymark/resolver/v1/resolver_pb.js";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import type { AuditEvent } from "../../src/policy/audit/record.ts";
@@ -45,7 +45,8 @@ function cacheWith(outcome: ActOutcome, changes: Partial<ResolverStatistics> = {
   };
   // These calls ask nothing of the rest.
   const rest = { metrics: new Metrics(), ports: {}, reads: {}, identity: { nodeId: "r1" }, upstreams: [] };
-  const { resolver } = resolverServices({ ...rest, cache: parts } as never);
+  const resolver = resolverServices({ ...rest, cache: parts } as never).find(({ desc }) => desc === ResolverService);
+  assert(resolver !== undefined);
   const call = async (name: string, request: object) => {
     const handler = resolver.handlers[name];
     assert(handler?.kind === "unary", name);

@@ -1,6 +1,7 @@
 /** What a resolver says of the policy while it lacks the one in force: nothing. */
 import assert from "node:assert/strict";
 import { expect, test } from "vitest";
+import { PolicyService } from "../../gen/waymark/policy/v1/policy_pb.js";
 import { WaymarkError } from "../../src/lib/errors.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
 import { NO_POLICY } from "../../src/policy/set/verdict.ts";
@@ -18,12 +19,12 @@ test("nothing is said of the policy before it is known: that there is none would
   const policies = { policy: NO_POLICY, newestNumber: 0, status, nextEdgeWallMs: () => undefined };
   const identity = { nodeId: "r1", clusterId: "local", region: "here" };
   const rest = { metrics: new Metrics(), ports: {}, reads: {}, identity, upstreams: [], cache: {} };
-  const { policy } = resolverServices({ ...rest, policies, checkCaughtUp } as never);
-  const page = policy.routes?.find(({ path }) => path === "/discovery/policy");
+  const policy = resolverServices({ ...rest, policies, checkCaughtUp } as never).find(({ desc }) => desc === PolicyService);
+  const page = policy?.routes?.find(({ path }) => path === "/discovery/policy");
   assert(page !== undefined);
   const asked: (() => unknown)[] = [() => page.answer({}, CONTEXT)];
   for (const name of ["policyStatus", "exportPolicy", "explain"]) {
-    const handler = policy.handlers[name];
+    const handler = policy?.handlers[name];
     assert(handler?.kind === "unary", name);
     asked.push(() => handler.handle({ action: 1, namespace: "svc.a", scope: 0 } as never, CONTEXT));
   }

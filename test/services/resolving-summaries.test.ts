@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { create, fromBinary } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { Snapshot, Source } from "../../gen/waymark/catalog/v1/watch_pb.js";
-import { ResolveRequestSchema, type ResolveResponse } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { DiscoveryService, ResolveRequestSchema, type ResolveResponse } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import {
   SummaryQueryRequestSchema,
   SummaryQueryResponseSchema,
@@ -49,7 +49,7 @@ function started({ isFollowing = true, prefixes = ["svc.a", "n1"], hasPolicy = t
   const { rooms } = world;
   const never = (): never => assert.fail("it is not asked for");
   const metrics = new Metrics();
-  const { discovery } = resolverServices({
+  const services = resolverServices({
     reads: rooms.reads,
     fanout: rooms.fanout,
     dnsNames: rooms.dnsNames,
@@ -95,6 +95,8 @@ function started({ isFollowing = true, prefixes = ["svc.a", "n1"], hasPolicy = t
       until: (isSo) => Promise.resolve(isSo()),
     },
   });
+  const discovery = services.find(({ desc }) => desc === DiscoveryService);
+  assert(discovery !== undefined);
   const context = (caller: Caller) => ({ caller, time: world.now, requestId: "" });
   const query = async (asked: object = {}, caller = RED) => {
     const handler = discovery.handlers["summaryQuery"];

@@ -2,7 +2,7 @@
 import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { EntryKind, Scope } from "../../gen/waymark/catalog/v1/entry_pb.js";
-import { CatalogQueryRequestSchema, CatalogQueryResponseSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { CatalogQueryRequestSchema, CatalogQueryResponseSchema, DiscoveryService } from "../../gen/waymark/discovery/v1/discovery_pb.js";
 import { KIND } from "../../src/catalog/record/record.ts";
 import { UnknownName } from "../../src/dns/subject/elsewhere.ts";
 import type { WaymarkError } from "../../src/lib/errors.ts";
@@ -68,8 +68,8 @@ class Resolver {
     };
     const rest = { identity: { nodeId: "me", clusterId: "c1" }, metrics: new Metrics(), random: () => 0, isTls: true, onRead: () => {} };
     const beside = { ports, upstreams: [], cache: {}, audit: {}, now: () => world.now };
-    const { discovery } = resolverServices({ ...rooms, ...nodeParts, ...rest, ...beside } as never);
-    const query = discovery.handlers["catalogQuery"];
+    const services = resolverServices({ ...rooms, ...nodeParts, ...rest, ...beside } as never);
+    const query = services.find(({ desc }) => desc === DiscoveryService)?.handlers["catalogQuery"];
     if (query?.kind !== "unary") return expect.fail("no query");
     const request = create(CatalogQueryRequestSchema, asked);
     try {

@@ -20,7 +20,6 @@ import type { Log } from "../../lib/log.io.ts";
 import type { Metrics } from "../../lib/metrics/metrics.ts";
 import { draining } from "../../server/call-end.ts";
 import type { ReadyCheck } from "../../server/http-routes.ts";
-import { admitted } from "../../services/admission.ts";
 import { auditHandlers } from "../../services/audit.ts";
 import type { NodeIdentity } from "../../services/discovery/node-identity.ts";
 import { openElsewheres } from "../../services/resolving/elsewhere.ts";
@@ -248,9 +247,9 @@ export class ResolverCore implements Component {
     ports: ResolverPorts,
     { random, audit }: Pick<ResolverCoreParts, "audit" | "random">,
   ): readonly Service[] {
-    const { rooms, identity, limits } = this;
+    const { rooms, identity } = this;
     const { reads, fanout, dnsNames, bytes, loads, policies } = rooms;
-    const { discovery, resolver, dns, policy } = resolverServices({
+    return resolverServices({
       reads,
       fanout,
       dnsNames,
@@ -295,7 +294,6 @@ export class ResolverCore implements Component {
         };
       },
     });
-    return [...[discovery, resolver, dns].map((service) => admitted(service, limits.admission)), policy];
   }
 
   #ports(): ResolverPorts {
@@ -317,10 +315,11 @@ export class ResolverCore implements Component {
 
   #callBytes<I extends DescMessage, O extends DescMessage>(
     method: DescMethodUnary<I, O>,
-    request: MessageInitShape<I>,
+    request: MessageInitShape<I> | Uint8Array,
     withinMs = PASSED_MS,
   ): Promise<SaidBytes> {
-    return this.driver.unary(method, toBinary(method.input, create(method.input, request)), Math.min(PASSED_MS, withinMs));
+    const bytes = request instanceof Uint8Array ? request : toBinary(method.input, create(method.input, request));
+    return this.driver.unary(method, bytes, Math.min(PASSED_MS, withinMs));
   }
 
   async #call<I extends DescMessage, O extends DescMessage>(

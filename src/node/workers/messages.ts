@@ -11,6 +11,7 @@ import type { WatchNews, WatchVerdict } from "../../policy/limits/host-watches.t
 import type { SharedLimits } from "../../policy/limits/shared-limits.ts";
 import type { HttpSources, Readiness } from "../../server/http-routes.ts";
 import type { AnsweredCalls, AskedCalls } from "../../services/forwarding/messages.ts";
+import type { RouteRow } from "../../services/service.ts";
 import type { Endpoints, SharedPorts } from "../core/endpoints.ts";
 
 /** What a worker serves: all callers, as a thread, or those of DNS alone, as a process. */
@@ -42,6 +43,8 @@ export interface WorkerStart {
   readonly zoneSerials: SharedArrayBuffer | undefined;
   /** What all workers make cookies of DNS with, unless the settings name a file. */
   readonly cookieSecret: Uint8Array;
+  /** The routes of the main thread, by the name of their service. A read worker forwards those that it does not answer. */
+  readonly routes: Readonly<Record<string, readonly RouteRow[]>>;
   /** Whether log lines are for people or for programs. */
   readonly logFormat: "json" | "text";
 }

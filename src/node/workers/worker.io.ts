@@ -24,7 +24,7 @@ import type { Scrape } from "../../server/metrics.io.ts";
 import type { NodeIdentity } from "../../services/discovery/node-identity.ts";
 import { readHandlers } from "../../services/discovery/read-handlers.ts";
 import { CallForwarder, FORWARDING_BOUNDS } from "../../services/forwarding/call-forwarder.ts";
-import { servicesOfWorker } from "../../services/forwarding/worker-services.ts";
+import { workerServices } from "../../services/forwarding/worker-services.ts";
 import type { Service } from "../../services/service.ts";
 import { Components, Deadline } from "../components.io.ts";
 import { openWorkerRooms, type WorkerRooms } from "../core/copies/worker-rooms.ts";
@@ -274,7 +274,8 @@ class NodeWorker {
       metrics: this.#metrics,
       onRead: this.#accessLog.onRead,
     });
-    return servicesOfWorker(this.#calls, reads, this.#limits.admission, holdsSummaries(this.#start.settings));
+    const { settings, routes } = this.#start;
+    return workerServices(this.#calls, { reads, routes, hasSummaries: holdsSummaries(settings) });
   }
 
   async #listen(shared: SharedPorts): Promise<void> {

@@ -308,6 +308,7 @@ export class Workers {
       limits: this.#limits,
       zoneSerials: this.#role.hasMemory ? zoneSerials : undefined,
       cookieSecret: this.#cookieSecret,
+      routes: Object.fromEntries(services.map(({ desc, routes = [] }) => [desc.typeName, routes.map(({ answer: _here, ...row }) => row)])),
       logFormat: settings.observability.logFormat ?? (process.stderr.isTTY ? "text" : "json"),
     };
     const { open, what, maxUnheardBytes } = this.#role;

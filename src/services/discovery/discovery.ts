@@ -10,7 +10,7 @@ import { registrationHandlers } from "../dns/registrations.ts";
 import type { PeerDirectory } from "../peer-directory.ts";
 import { type OnDemandParts, onDemandSummaryHandlers } from "../regions/on-demand-summaries.ts";
 import { resolverService } from "../resolver.ts";
-import type { Service } from "../service.ts";
+import type { HandlersOf, Service } from "../service.ts";
 import { clusterMap, listPeers, type NodeParts } from "./nodes.ts";
 import { type ReadParts, readHandlers } from "./read-handlers.ts";
 import { Redirects } from "./redirects.ts";
@@ -73,7 +73,7 @@ export function discoveryServices(parts: DiscoveryParts): DiscoveryServices {
       ...ofSummaries.handlers,
       clusterMap: { kind: "unary", handle: (request: ClusterMapRequest, context) => clusterMap(whole, request, context) },
       listPeers: { kind: "unary", handle: (request: ListPeersRequest, context) => listPeers(whole, request, context) },
-    },
+    } satisfies HandlersOf<typeof DiscoveryService>,
     routes: [...routes, ...ofSummaries.routes],
   };
   const sources = { ...parts, replica: parts.reads.replica };

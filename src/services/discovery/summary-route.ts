@@ -17,7 +17,7 @@ const FILTERS = ["namespace", "namespace_prefix", "service_id", "kind", "region"
 export const SUMMARY_ROUTE: RouteRow = {
   path: "/discovery/summary",
   parameters: [...FILTERS, "limit", "page_token"],
-  rpc: () => "summaryQuery",
+  rpc: "summaryQuery",
 };
 
 type Query = (request: SummaryQueryRequest, context: CallContext) => SummaryQueryResponse | Promise<SummaryQueryResponse>;

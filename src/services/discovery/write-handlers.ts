@@ -29,7 +29,7 @@ import type { RefusedAct } from "../../policy/audit/refusals.ts";
 import { type Caller, hasRole } from "../../policy/identity/caller.ts";
 import { answeringEach } from "../answered-stream.ts";
 import { checkAliases, durationMs } from "../request-checks.ts";
-import type { CallContext, Service } from "../service.ts";
+import type { CallContext, Handler } from "../service.ts";
 import { MaintenanceMethods, type MaintenanceParts } from "./maintenance.ts";
 import type { NodeIdentity } from "./node-identity.ts";
 import { Places } from "./places.ts";
@@ -79,10 +79,12 @@ export interface Writes {
   unregister(request: UnregisterRequest, context: CallContext): Promise<UnregisterResponse>;
 }
 
-export function writeHandlers(parts: WriteParts): { readonly handlers: Service["handlers"]; readonly writes: Writes } {
+type WrittenHandlers = Readonly<Record<"keepAlive" | "register" | "renew" | "setMaintenance" | "unregister", Handler>>;
+
+export function writeHandlers(parts: WriteParts): { readonly handlers: WrittenHandlers; readonly writes: Writes } {
   const methods = new WriteMethods(parts);
   const maintenance = new MaintenanceMethods(parts);
-  const handlers: Service["handlers"] = {
+  const handlers: WrittenHandlers = {
     register: {
       kind: "unary",
       handle: (request: RegisterRequest, context) => methods.register(() => request, context),

@@ -1,11 +1,14 @@
 /** The end of forwarding in a read worker: handlers that send their calls to the main thread and give its answers. */
-import { type DescMessage, type DescMethod, type DescService, fromBinary, type Message, toBinary } from "@bufbuild/protobuf";
+import { type DescMethod, type DescService, fromBinary, type Message } from "@bufbuild/protobuf";
 import { SaidReader } from "../../catalog/copy/said.ts";
 import { assert, receivedError, WaymarkError } from "../../lib/errors.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
 import { answeringEach } from "../answered-stream.ts";
-import type { CallContext, Handler, RequestReader, RouteRow, Service, StreamSource } from "../service.ts";
-import { ANSWERED, type AnsweredCalls, ASKED, type AskedCalls, decodeRouteAnswer, encodeParameters, Outbox, pathOf } from "./messages.ts";
+import { isForwarded, rpcName } from "../cost.ts";
+import { requestReader } from "../discovery/request-bytes.ts";
+import { type CallContext, type Handler, type Route, type RouteRow, rpcsOf, type Service, type StreamSource } from "../service.ts";
+import { bytesOf, keeping } from "./kept-bytes.ts";
+import { ANSWERED, type AnsweredCalls, ASKED, type AskedCalls, decodeRouteAnswer, encodeParameters, Outbox } from "./messages.ts";
 
 /** How much of what a worker forwarded may wait for the main thread. */
 export const FORWARDING_BOUNDS = { maxCalls: 16_384, maxBytes: 64 * 1024 * 1024 } as const;
@@ -20,14 +23,6 @@ export interface CallForwarderOptions {
   readonly maxBytes: number;
   /** Called when there is something to take, once until it is taken. */
   readonly wake: () => void;
-}
-
-interface Forwarded {
-  /** All methods when absent. */
-  readonly methods?: readonly string[];
-  /** What reads the requests of a method faster than protobuf-es does. */
-  readonly readers?: Readonly<Record<string, RequestReader>>;
-  readonly routes?: readonly RouteRow[];
 }
 
 interface Request {
@@ -62,20 +57,49 @@ export class CallForwarder {
     this.#overload = new WaymarkError("discovery_rate_limited", "too many calls wait for this node; try again later", facts);
   }
 
-  /** A service that is answered by the main thread. A stream of requests is answered with one message to each. */
+  /**
+   * A service in this worker. The main thread answers the calls that its protos leave to it (`answered_by`), and those routes of `rows`, its own, that
+   * are not among `own`. A copy of the catalog that lacks an rpc or a route is a bug, and ends the start.
+   */
   service(
     desc: DescService,
-    { methods, readers = {}, routes = [] }: Forwarded = {},
+    own: Partial<Service> = {},
+    rows: readonly RouteRow[] = [],
   ): Required<Pick<Service, "desc" | "handlers" | "routes">> {
-    const chosen = desc.methods.filter(({ localName }) => methods === undefined || methods.includes(localName));
+    const { handlers = {}, routes = [] } = own;
+    const forwarded = desc.methods.filter((method) => isForwarded(method, handlers[method.localName] !== undefined));
+    const others = rows.filter(({ path }) => !routes.some((route) => route.path === path));
+    for (const row of others) {
+      const isForMain = rpcsOf(row).every((rpc) => forwarded.some(({ localName }) => localName === rpc));
+      assert(isForMain, "a read worker has no way to answer a route", { path: row.path });
+    }
     return {
       desc,
-      handlers: Object.fromEntries(chosen.map((method) => [method.localName, this.#handler(method, readers[method.localName])])),
-      routes: routes.map((row) => ({
-        ...row,
-        answer: async (parameters, context) => decodeRouteAnswer(await this.#call(row.path, encodeParameters(parameters), context)),
-      })),
+      handlers: { ...handlers, ...Object.fromEntries(forwarded.map((method) => [method.localName, this.handler(method)])) },
+      routes: [...routes, ...others.map((row) => this.#route(row))],
     };
+  }
+
+  /** Has the main thread answer a method. A stream of requests is answered with one message to each. */
+  handler(method: DescMethod): Handler {
+    const path = rpcName(method);
+    const readFast = requestReader(method.input.typeName);
+    const read = (bytes: Uint8Array) => keeping(readFast?.(bytes) ?? fromBinary(method.input, bytes), bytes);
+    const handle = (request: Message, context: CallContext) => this.#call(path, bytesOf(method.input, request), context);
+    switch (method.methodKind) {
+      case "unary":
+        return { kind: "unary", handle, read };
+      case "server_streaming":
+        return {
+          kind: "server_streaming",
+          open: (request: Message, context) => this.#open(path, bytesOf(method.input, request), context),
+          read,
+        };
+      case "bidi_streaming":
+        return answeringEach(handle, read);
+      case "client_streaming":
+        throw new Error(`${path} cannot be forwarded: its requests have one answer`);
+    }
   }
 
   /** What is to be sent; undefined if that is nothing. */
@@ -97,24 +121,11 @@ export class CallForwarder {
     for (const id of this.#sources.keys()) this.#ended(id, closed);
   }
 
-  #handler(method: DescMethod, readFast: RequestReader | undefined): Handler {
-    const path = pathOf(method);
-    const read = (bytes: Uint8Array) => keeping(readFast?.(bytes) ?? fromBinary(method.input, bytes), bytes);
-    const handle = (request: Message, context: CallContext) => this.#call(path, bytesOf(method.input, request), context);
-    switch (method.methodKind) {
-      case "unary":
-        return { kind: "unary", handle, read };
-      case "server_streaming":
-        return {
-          kind: "server_streaming",
-          open: (request: Message, context) => this.#open(path, bytesOf(method.input, request), context),
-          read,
-        };
-      case "bidi_streaming":
-        return answeringEach(handle, read);
-      case "client_streaming":
-        throw new Error(`${path} cannot be forwarded: its requests have one answer`);
-    }
+  #route(row: RouteRow): Route {
+    return {
+      ...row,
+      answer: async (parameters, context) => decodeRouteAnswer(await this.#call(row.path, encodeParameters(parameters), context)),
+    };
   }
 
   // HOT: once a registration and once a renewal.
@@ -266,21 +277,4 @@ class ForwardedSource implements StreamSource {
     this.#ending = { error };
     if (this.#message === undefined) this.#end?.(error);
   }
-}
-
-/** The bytes that a request came in. */
-const BYTES = Symbol("bytes");
-
-interface Kept {
-  [BYTES]?: Uint8Array;
-}
-
-/** Keeps the bytes of a request, which are sent on as they came: to encode it again would cost more than all else that forwarding does. */
-function keeping(request: Message & Kept, bytes: Uint8Array): Message {
-  request[BYTES] = bytes;
-  return request;
-}
-
-function bytesOf(desc: DescMessage, request: Message & Kept): Uint8Array {
-  return request[BYTES] ?? toBinary(desc, request);
 }

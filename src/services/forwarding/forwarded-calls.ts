@@ -3,8 +3,9 @@ import { type DescMethod, fromBinary, type Message, toBinary } from "@bufbuild/p
 import { SaidReader } from "../../catalog/copy/said.ts";
 import { assert, failedInside, type SentError, sentError, WaymarkError } from "../../lib/errors.ts";
 import type { Time } from "../../lib/machine.ts";
+import { isForwarded, rpcName } from "../cost.ts";
 import type { CallContext, Handler, Route, Service, StreamSource } from "../service.ts";
-import { ANSWERED, type AnsweredCalls, ASKED, type AskedCalls, decodeParameters, encodeRouteAnswer, Outbox, pathOf } from "./messages.ts";
+import { ANSWERED, type AnsweredCalls, ASKED, type AskedCalls, decodeParameters, encodeRouteAnswer, Outbox } from "./messages.ts";
 
 /** What of a service may be forwarded. */
 type ForwardedService = Pick<Service, "desc" | "handlers" | "routes">;
@@ -170,7 +171,10 @@ function methodsOf({ desc, handlers, routes = [] }: ForwardedService): readonly 
   const rpcs = desc.methods.flatMap((method) => {
     const handler = handlers[method.localName];
     const known = handler && methodOf(method, handler);
-    return known === undefined ? [] : [[pathOf(method), known] as const];
+    assert(known !== undefined || handler === undefined || !isForwarded(method, false), "a read worker cannot forward an rpc", {
+      rpc: rpcName(method),
+    });
+    return known === undefined ? [] : [[rpcName(method), known] as const];
   });
   return [...rpcs, ...routes.map((route) => [route.path, routeMethod(route)] as const)];
 }

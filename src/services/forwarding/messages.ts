@@ -2,7 +2,6 @@
  * What a read worker and the main thread say to each other about calls that the worker forwards. The numbers, texts and bytes of what is said lie
  * in three lists, as in the feed of a copy, because a message to another thread moves such lists at the least cost.
  */
-import type { DescMethod } from "@bufbuild/protobuf";
 import { type Said, SaidWriter } from "../../catalog/copy/said.ts";
 import { assert, type SentError } from "../../lib/errors.ts";
 import type { Caller } from "../../policy/identity/caller.ts";
@@ -42,11 +41,6 @@ export const ANSWERED = {
 export interface AnsweredCalls {
   readonly said: Said;
   readonly errors: readonly SentError[];
-}
-
-/** The path of an rpc. That of a route begins with a slash. */
-export function pathOf({ parent, name }: DescMethod): string {
-  return `${parent.typeName}/${name}`;
 }
 
 /** The parameters of a request to a route, as bytes. */

@@ -19,7 +19,7 @@ import { encodePolicySet, encodeStage } from "../../policy/set/codec.ts";
 import { ACTIONS, explain, type PolicyAction } from "../../policy/set/verdict.ts";
 import type { PolicyEngine } from "../../policy/versions/engine.ts";
 import { scopeOf } from "../discovery/filter.ts";
-import type { CallContext, RouteRow, Service } from "../service.ts";
+import type { CallContext, Handler, Route } from "../service.ts";
 
 export interface PolicyReadsParts {
   readonly engine: PolicyEngine;
@@ -31,15 +31,11 @@ export interface PolicyReadsParts {
   readonly checkKnown: () => void;
 }
 
-export const POLICY_ROUTE: RouteRow = {
-  path: "/discovery/policy",
-  parameters: ["namespace"],
-  // With a namespace it asks about a view, as `Explain` does. The owners of the namespace may ask that too.
-  rpc: ({ namespace }) => (namespace === undefined ? "policyStatus" : "explain"),
-};
-
 /** PolicyStatus, ExportPolicy and Explain, and `GET /discovery/policy`. */
-export function policyReads(parts: PolicyReadsParts): Required<Pick<Service, "handlers" | "routes">> {
+export function policyReads(parts: PolicyReadsParts): {
+  readonly handlers: Readonly<Record<"explain" | "exportPolicy" | "policyStatus", Handler>>;
+  readonly routes: readonly Route[];
+} {
   const { checkKnown } = parts;
   return {
     handlers: {
@@ -67,7 +63,11 @@ export function policyReads(parts: PolicyReadsParts): Required<Pick<Service, "ha
     },
     routes: [
       {
-        ...POLICY_ROUTE,
+        path: "/discovery/policy",
+        parameters: ["namespace"],
+        rpc: "policyStatus",
+        // With a namespace it asks about a view, as `Explain` does. The owners of the namespace may ask that too.
+        rpcWith: { namespace: "explain" },
         answer: ({ namespace }, context) => {
           checkKnown();
           return { kind: "page", page: statusPage(parts, namespace, context) };

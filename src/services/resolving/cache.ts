@@ -51,7 +51,7 @@ export function cacheHandlers(parts: CacheParts): Service["handlers"] {
 
 /** `GET /discovery/cache`, and `GET /discovery/lag`, which a node answers with the state of its replication. */
 export function cacheRoutes({ statistics, servedBy }: CacheParts): readonly Route[] {
-  const rpc = () => "cacheStats";
+  const rpc = "cacheStats";
   return [
     {
       path: "/discovery/cache",

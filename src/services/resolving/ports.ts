@@ -36,10 +36,10 @@ export interface ResolverPorts {
   ask(name: AskedName, asked: Asked, told: (error: WaymarkError | undefined) => void): Answer | undefined;
   /** Passes a call on to the upstream. Rejects with its refusal, or with `not_ready` if there is none. */
   call<I extends DescMessage, O extends DescMessage>(method: DescMethodUnary<I, O>, request: MessageInitShape<I>): Promise<MessageShape<O>>;
-  /** As `call`, with the bytes of the answer as they came. It ends after `withinMs`, if that is less than such a call may take. */
+  /** As `call`, with the bytes of the answer as they came, and of the request where it is given as bytes. It ends after `withinMs`, if that is less than such a call may take. */
   callBytes<I extends DescMessage, O extends DescMessage>(
     method: DescMethodUnary<I, O>,
-    request: MessageInitShape<I>,
+    request: MessageInitShape<I> | Uint8Array,
     withinMs?: number,
   ): Promise<SaidBytes>;
   /** An upstream sent what no server of ours can have sent. */

@@ -7,7 +7,6 @@ import {
   CatalogQueryResponseSchema,
   DiscoveryService,
 } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
-import { DnsService } from "../../../gen/waymark/dns/v1/dns_pb.js";
 import { PolicyService, type WatchPolicyRequest } from "../../../gen/waymark/policy/v1/policy_pb.js";
 import { ResolverService } from "../../../gen/waymark/resolver/v1/resolver_pb.js";
 import { regionsOf } from "../../discovery/policy-facts.ts";
@@ -17,13 +16,14 @@ import type { HistoryItem, PolicyEngine } from "../../policy/versions/engine.ts"
 import { isSamePlace, type PolicyVersion, type VersionPlace } from "../../policy/versions/version.ts";
 import { Redirects } from "../discovery/redirects.ts";
 import { demandResolver } from "../for-resolver.ts";
+import { everyService } from "../list.ts";
 import { policyReads } from "../policy/policy-reads.ts";
 import { PolicyWatch } from "../policy/policy-watch.ts";
 import type { CallContext, Handler, Service, StreamSource, UnaryHandler } from "../service.ts";
 import { type CacheParts, cacheHandlers, cacheRoutes } from "./cache.ts";
+import { nodeCalls } from "./node-calls.ts";
 import { PassedOn } from "./passed-on.ts";
 import { PolicyGate } from "./policy-gate.ts";
-import { nodeCalls } from "./read-only.ts";
 import { checkVia, type ResolvingParts, resolvingHandlers } from "./reads.ts";
 import { resolvingSummaries, type SummariesHere } from "./summaries.ts";
 
@@ -40,18 +40,8 @@ export interface ResolverServicesParts extends ResolvingParts {
   readonly onChange: (wake: () => void) => () => void;
 }
 
-export interface ResolverServices {
-  readonly discovery: Service;
-  readonly resolver: Service;
-  /** Listeners add what a resolver answers. */
-  readonly dns: Service;
-  readonly policy: Service;
-}
-
-/** Each call of the service has its way here: it is judged and answered, passed on, or refused. */
-type Answered = keyof typeof DiscoveryService.method;
-
-export function resolverServices(parts: ResolverServicesParts): ResolverServices {
+/** All services at a resolver: what it answers itself, and what its options say of the calls that a node answers. */
+export function resolverServices(parts: ResolverServicesParts): readonly Service[] {
   const { ports, identity, now, upstreams, cache } = parts;
   const holders = (namespace: string, context: CallContext) => holdersOf(handlers.catalogQuery, namespace, context);
   const passedOn = new PassedOn({ ports, servedBy: identity.nodeId, now, holders });
@@ -64,24 +54,28 @@ export function resolverServices(parts: ResolverServicesParts): ResolverServices
     const known = await passedOn.urls();
     return known.length > 0 ? known : upstreams;
   };
-  const atNodes = nodeCalls(urls);
   const policy = resolverPolicyReads(parts);
-  const discovery: Readonly<Record<Answered, Handler>> = { ...handlers, ...summaries.handlers, ...passedOn.handlers, ...atNodes.discovery };
-  return {
-    discovery: { desc: DiscoveryService, handlers: discovery, routes: [...routes, ...summaries.routes] },
-    resolver: { desc: ResolverService, handlers: { resolve: resolveName, ...cacheHandlers(cache) }, routes: cacheRoutes(cache) },
-    dns: { desc: DnsService, handlers: atNodes.dns },
-    policy: {
+  const own: readonly Service[] = [
+    {
+      desc: DiscoveryService,
+      handlers: { ...handlers, ...summaries.handlers, ...passedOn.handlers },
+      routes: [...routes, ...summaries.routes],
+    },
+    { desc: ResolverService, handlers: { resolve: resolveName, ...cacheHandlers(cache) }, routes: cacheRoutes(cache) },
+    {
       desc: PolicyService,
       handlers: {
         ...parts.audit,
         ...policy.handlers,
-        ...atNodes.policy,
         watchPolicy: { kind: "server_streaming", open: (request: WatchPolicyRequest, context) => watchPolicy(parts, request, context) },
       },
       routes: policy.routes,
     },
-  };
+  ];
+  return everyService((desc) => {
+    const { handlers: answered, ...service } = own.find((each) => each.desc === desc) ?? { desc, handlers: {} };
+    return { ...service, handlers: { ...nodeCalls(desc, { urls, ports }), ...answered } };
+  });
 }
 
 function summariesOf(parts: ResolverServicesParts) {

@@ -36,6 +36,7 @@ const START = {
   limits: { kind: "part", of: 1 },
   zoneSerials: undefined,
   cookieSecret: new Uint8Array(16),
+  routes: {},
   logFormat: "json",
 } as const;
 

@@ -2,8 +2,8 @@
 import { create, fromBinary, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { PeerService } from "../../../gen/waymark/control/v1/peer_pb.js";
 import {
+  DiscoveryService,
   KeepAliveRequestSchema,
   KeepAliveResponseSchema,
   RegisterRequestSchema,
@@ -12,11 +12,10 @@ import {
   RenewResponseSchema,
   UnregisterRequestSchema,
 } from "../../../gen/waymark/discovery/v1/discovery_pb.js";
+import { DnsService } from "../../../gen/waymark/dns/v1/dns_pb.js";
 import { PolicyService } from "../../../gen/waymark/policy/v1/policy_pb.js";
 import { BrokenInvariant, type ErrorDetails, invalid, REASONS, type Reason, WaymarkError } from "../../../src/lib/errors.ts";
-import { PEER_ROUTES } from "../../../src/services/peers.ts";
-import { POLICY_ROUTES } from "../../../src/services/policy.ts";
-import type { Answers, CallContext, RequestListener, Route, Service } from "../../../src/services/service.ts";
+import type { Answers, CallContext, Handler, RequestListener, Route, Service } from "../../../src/services/service.ts";
 import { runs } from "../../fakes/effort.ts";
 import { type Act, CONTEXT, discovery, Forwarding, handlersSettle, renewed, routed } from "../../fakes/forwarding.ts";
 
@@ -288,15 +287,31 @@ test("when the worker is gone, late answers go nowhere, and a bug is still told"
   expect(forwarding.bugs).toHaveLength(1);
 });
 
-test("what a worker must not forward, or the main thread does not have, is a bug", () => {
+test("a call that the main thread does not have is a bug", () => {
   const forwarding = new Forwarding(discovery());
-  const { handlers } = forwarding.worker.service(discovery().desc, { methods: ["clusterMap"] });
-  expect(Object.keys(handlers)).toEqual(["clusterMap"]);
-  const { clusterMap } = handlers;
+  const { clusterMap } = forwarding.service.handlers;
   if (clusterMap?.kind !== "unary") throw new Error("clusterMap is unary");
   void clusterMap.handle(clusterMap.read?.(new Uint8Array()) as never, CONTEXT);
   forwarding.send();
   expect(() => forwarding.answer()).toThrow("a worker forwards a call that nobody takes");
+});
+
+test("a worker forwards what its protos leave to the main thread, and answers the rest itself", () => {
+  const mine: Handler = { kind: "unary", handle: () => new Uint8Array() };
+  const { worker } = new Forwarding(discovery());
+  const handlersOf = (handlers: Service["handlers"]) => worker.service(PolicyService, { handlers }).handlers;
+  // PROCESS, and NODE.
+  expect(handlersOf({ policyStatus: mine, applyPolicy: mine })).toMatchObject({ policyStatus: mine, applyPolicy: { kind: "unary" } });
+  expect(handlersOf({ applyPolicy: mine })["applyPolicy"]).not.toBe(mine);
+  expect(Object.keys(handlersOf({})).toSorted()).toEqual(PolicyService.methods.map(({ localName }) => localName).toSorted());
+  // COPY.
+  expect(Object.keys(worker.service(DnsService).handlers)).toEqual(["registerName", "unregisterName"]);
+});
+
+test("an rpc that cannot be forwarded ends the start: a stream of requests that are not answered one by one", () => {
+  const keepAlive: Handler = { kind: "bidi_streaming", open: () => ({ message() {}, halfClosed() {}, leave() {}, close() {} }) };
+  const service = { desc: DiscoveryService, handlers: { keepAlive } };
+  expect(() => new Forwarding(service)).toThrow(/a read worker cannot forward an rpc .*DiscoveryService\/KeepAlive/);
 });
 
 test.each<{ readonly what: string; readonly answer: Route["answer"]; readonly want: unknown }>([
@@ -326,13 +341,16 @@ test.each<{ readonly what: string; readonly answer: Route["answer"]; readonly wa
   expect(await told).toEqual(want);
 });
 
-test.each([
-  { desc: PeerService, routes: PEER_ROUTES },
-  { desc: PolicyService, routes: POLICY_ROUTES },
-])("routes of $desc.typeName are forwarded behind its rpcs", ({ desc, routes }) => {
-  const { handlers, routes: forwarded } = new Forwarding(discovery()).worker.service(desc, { routes });
-  for (const { rpc } of forwarded) expect(handlers).toHaveProperty(rpc({}));
-  expect(forwarded.map(({ path }) => path)).toEqual(routes.map(({ path }) => path));
+test("a worker answers the routes that it has, and forwards those of the main thread that it lacks; one of the catalog must not be lacking", () => {
+  const { worker } = new Forwarding(discovery());
+  const row = { path: "/discovery/policy", parameters: [], rpc: "policyStatus", rpcWith: { namespace: "explain" } };
+  const own: Route = { ...row, answer: () => ({ kind: "page", page: 1 }) };
+  expect(worker.service(PolicyService, { handlers: {}, routes: [own] }, [row]).routes).toEqual([own]);
+  const { routes } = worker.service(PolicyService, {}, [row]);
+  expect(routes).toMatchObject([row]);
+  expect(routes).not.toEqual([own]);
+  const ofCatalog = { path: "/sd/new", parameters: [], rpc: "catalogQuery" };
+  expect(() => worker.service(DiscoveryService, {}, [ofCatalog])).toThrow(/no way to answer a route .*\/sd\/new/);
 });
 
 const REQUEST = fc.oneof(

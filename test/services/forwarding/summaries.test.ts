@@ -12,7 +12,7 @@ import {
 import { SummaryQueryRequestSchema, SummaryQueryResponseSchema } from "../../../gen/waymark/discovery/v1/summary_pb.js";
 import { WaymarkError } from "../../../src/lib/errors.ts";
 import type { ReadHandlers } from "../../../src/services/discovery/read-handlers.ts";
-import { servicesOfWorker } from "../../../src/services/forwarding/worker-services.ts";
+import { workerServices } from "../../../src/services/forwarding/worker-services.ts";
 import type { Handler, UnaryHandler } from "../../../src/services/service.ts";
 import { CONTEXT, Forwarding } from "../../fakes/forwarding.ts";
 
@@ -41,8 +41,8 @@ function worker(hasSummaries: boolean) {
     maySee: ({ namespace }) => namespace !== "hidden",
     query: () => new Uint8Array(),
   };
-  const admission = { admitIn: undefined, openWatch: () => undefined };
-  const [service] = servicesOfWorker(main.worker, reads, admission, hasSummaries);
+  const services = workerServices(main.worker, { reads, routes: {}, hasSummaries });
+  const service = services.find(({ desc }) => desc === DiscoveryService);
   const call = async (method: "namespaceStatus" | "resolve" | "summaryQuery", name: string): Promise<string> => {
     const handler = service?.handlers[method];
     if (handler?.kind !== "unary") return "unimplemented";

@@ -1,0 +1,127 @@
+/** Which process answers an rpc, and that each kind of process has a way to answer every rpc of the protos, and every route of its services. */
+import { type DescMethod, getOption } from "@bufbuild/protobuf";
+import { expect, test } from "vitest";
+import { DiscoveryService, ListPeersRequestSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
+import { AnsweredBy, call, ResolverBehavior } from "../../gen/waymark/options/v1/options_pb.js";
+import { SERVICES } from "../../gen/waymark/services.ts";
+import type { WaymarkError } from "../../src/lib/errors.ts";
+import { Metrics } from "../../src/lib/metrics/metrics.ts";
+import { auditHandlers } from "../../src/services/audit.ts";
+import { rpcName } from "../../src/services/cost.ts";
+import { readHandlers } from "../../src/services/discovery/read-handlers.ts";
+import { withNameReads } from "../../src/services/dns/dns.ts";
+import { CallForwarder, FORWARDING_BOUNDS } from "../../src/services/forwarding/call-forwarder.ts";
+import { workerServices } from "../../src/services/forwarding/worker-services.ts";
+import { checkAnswered, everyService } from "../../src/services/list.ts";
+import { nodeCalls } from "../../src/services/resolving/node-calls.ts";
+import { resolverServices } from "../../src/services/resolving/services.ts";
+import type { Answers, Handler, Service } from "../../src/services/service.ts";
+import { CONTEXT } from "../fakes/forwarding.ts";
+import { stubService } from "../fakes/stub-service.ts";
+
+/** What these need to be made, and not to answer. */
+const NOTHING = { metrics: new Metrics(), ports: {}, reads: {}, identity: {}, upstreams: [], cache: {} };
+
+function ofWorker(hasSummaries: boolean): readonly Service[] {
+  const worker = new CallForwarder({ ...FORWARDING_BOUNDS, wake: () => {} });
+  return workerServices(worker, { reads: readHandlers(NOTHING as never), routes: {}, hasSummaries });
+}
+
+const ofResolver = () => resolverServices({ ...NOTHING, audit: auditHandlers({} as never) } as never);
+
+/** As listeners have them. */
+const served = (services: readonly Service[]) => withNameReads(services, { settings: { zones: [] } } as never);
+
+const without = (services: readonly Service[], left: DescMethod): readonly Service[] =>
+  services.map(({ handlers, ...rest }) => {
+    const { [left.localName]: _left, ...others } = handlers;
+    return { ...rest, handlers: rest.desc === left.parent ? others : handlers };
+  });
+
+const METHODS = Object.values(SERVICES).flatMap(({ methods }) => [...methods]);
+const isOnlyOnNodes = (method: DescMethod) => getOption(method, call).resolver === ResolverBehavior.UNIMPLEMENTED;
+
+test.each([
+  { what: "node", services: everyService((desc) => stubService(desc)), isResolver: false },
+  { what: "read worker", services: served(ofWorker(false)), isResolver: false },
+  { what: "read worker of a node that holds summaries", services: served(ofWorker(true)), isResolver: false },
+  { what: "resolver", services: served(ofResolver()), isResolver: true },
+])("a $what has a way to answer every rpc; without one the start fails, and names the rpc", ({ services, isResolver }) => {
+  checkAnswered(services, isResolver);
+  for (const method of METHODS) {
+    if (isResolver && isOnlyOnNodes(method)) continue;
+    expect(() => checkAnswered(without(services, method), isResolver)).toThrow(`no way to answer an rpc {"rpc":"${rpcName(method)}"}`);
+  }
+});
+
+test("a route that names no rpc of its service ends the start", () => {
+  const answer = () => ({ kind: "page", page: 1 }) as const;
+  for (const rpcs of [{ rpc: "lost" }, { rpc: "clusterMap", rpcWith: { a: "lost" } }]) {
+    const routes = [{ path: "/new", parameters: [], ...rpcs, answer }];
+    const services = everyService((desc) => ({ ...stubService(desc), ...(desc === DiscoveryService && { routes }) }));
+    expect(() => checkAnswered(services, false)).toThrow('a route has no rpc {"path":"/new","rpc":"lost"}');
+  }
+});
+
+test("a resolver refuses the calls that its protos refuse, in each form that a call has, and names nodes", async () => {
+  const urls = () => Promise.resolve(["a", "b", "c", "d", "e"]);
+  const refused = METHODS.filter((method) => getOption(method, call).resolver === ResolverBehavior.REFUSE);
+  expect(refused.length).toBeGreaterThan(10);
+  for (const method of refused) {
+    const handler = nodeCalls(method.parent, { urls, ports: {} as never })[method.localName];
+    const error = await refusalOf(handler);
+    expect(error).toMatchObject({ reason: "read_only", details: { metadata: { urls: "a b c d" } } });
+    expect(error.message).toContain("this server is a resolver, which ");
+  }
+});
+
+/** How a handler refuses a call. */
+function refusalOf(handler: Handler | undefined): Promise<WaymarkError> {
+  return new Promise((resolve, reject) => {
+    if (handler?.kind === "unary") Promise.resolve(handler.handle({} as never, CONTEXT)).catch(resolve);
+    else if (handler?.kind === "bidi_streaming") handler.open({ fail: resolve } as Partial<Answers> as Answers, CONTEXT);
+    else reject(new Error("no handler that refuses"));
+  });
+}
+
+test.each([
+  ["PolicyService", "policyHistory", "keeps no earlier versions of the policy"],
+  ["PolicyService", "validatePolicy", "checks no policy that is not in force"],
+  ["PolicyService", "applyPolicy", "takes no writes"],
+  ["DiscoveryService", "keepAlive", "takes no writes"],
+  ["DnsService", "registerName", "takes no writes"],
+] as const)("a resolver refuses %s %s because it %s", async (service, name, why) => {
+  const handlers = nodeCalls(SERVICES[service], { urls: () => Promise.resolve([]), ports: {} as never });
+  expect((await refusalOf(handlers[name])).message).toBe(`read_only: this server is a resolver, which ${why}; call a node`);
+});
+
+test("a resolver passes a call on in the bytes that it came in, within the time of its caller, and answers with the bytes that it gets", async () => {
+  const calls: unknown[] = [];
+  const callBytes = (...asked: readonly unknown[]) => {
+    calls.push(asked);
+    return Promise.resolve({ bytes: Uint8Array.of(7), upstream: "a" });
+  };
+  const handlers = nodeCalls(DiscoveryService, { urls: () => Promise.resolve([]), ports: { callBytes } as never });
+  // ClusterMap names a namespace, which is to be judged at the resolver.
+  expect(Object.keys(handlers)).not.toContain("clusterMap");
+  const { listPeers } = handlers;
+  if (listPeers?.kind !== "unary") throw new Error("listPeers is unary");
+  // A field that this version does not know.
+  const bytes = Uint8Array.of(0xfa, 0x7f, 1, 9);
+  const request = listPeers.read?.(bytes) as never;
+  expect(request).toMatchObject({ $typeName: ListPeersRequestSchema.typeName });
+  expect(await listPeers.handle(request, { ...CONTEXT, deadlineMonoMs: CONTEXT.time.monoMs + 40 })).toEqual(Uint8Array.of(7));
+  await listPeers.handle(request, CONTEXT);
+  expect(calls).toEqual([
+    [DiscoveryService.method.listPeers, bytes, 40],
+    [DiscoveryService.method.listPeers, bytes, undefined],
+  ]);
+});
+
+test("what the policy judges, what changes something and what is a stream is not passed on unseen", () => {
+  const passedOn = METHODS.filter((method) => nodeCalls(method.parent, { ports: {} } as never)[method.localName] !== undefined).filter(
+    (method) => getOption(method, call).resolver !== ResolverBehavior.REFUSE,
+  );
+  expect(passedOn.map(({ name }) => name)).toEqual(["ListPeers"]);
+  for (const method of METHODS) expect(getOption(method, call).answeredBy).not.toBe(AnsweredBy.UNSPECIFIED);
+});
