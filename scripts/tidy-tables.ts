@@ -1,7 +1,7 @@
 /** Checks that our tables (settings, metrics, reasons) and what uses, tests and documents them do not drift apart. */
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { filesBelow, withoutComments } from "./imports.ts";
+import { filesBelow, importsOf, withoutComments } from "./imports.ts";
 
 function texts(root: string, folder: string, endings: readonly string[], except?: RegExp): readonly string[] {
   return filesBelow(root, folder, endings)
@@ -9,22 +9,48 @@ function texts(root: string, folder: string, endings: readonly string[], except?
     .map((file) => readFileSync(join(root, file), "utf8"));
 }
 
-/** Names nobody in src/ says: rows that do nothing. A name counts wherever it stands between quotes; a table's own keys do not. */
-export function unusedNames(root: string, names: readonly string[]): readonly string[] {
+/** Metrics that the running program does not count. A name counts as the argument of a call, or as the value of a key that is one. */
+export function uncountedMetrics(root: string, names: readonly string[]): readonly string[] {
+  const code = [...loadedFiles(root, "src/main.ts")].map((file) => withoutComments(readOrEmpty(join(root, file)))).join("\n");
+  const calls = [...code.matchAll(/(?:etrics|this)\s*\.(?:counter|gauge|histogram|inc|observe|set)\(\s*(?:"(\w+)"|[\w.#]+\.(\w+)\b)/g)];
+  const keys = new Set(calls.map(([, , key]) => key));
+  const values = [...code.matchAll(/(\w+): "(\w+)"/g)].flatMap(([, key, value]) => (keys.has(key) ? [value] : []));
+  const counted = new Set([...calls.map(([, name]) => name), ...values]);
+  return names.filter((name) => !counted.has(name));
+}
+
+/** A file, and all files that it loads, also later. */
+function loadedFiles(root: string, entry: string): ReadonlySet<string> {
+  const loaded = new Set([entry]);
+  for (const file of loaded) {
+    if (!existsSync(join(root, file)) || !file.endsWith(".ts")) continue;
+    for (const { file: imported } of importsOf(root, file)) if (imported !== undefined) loaded.add(imported);
+  }
+  return loaded;
+}
+
+/** Rpcs that no test calls or names. */
+export function untestedRpcs(root: string, names: readonly string[]): readonly string[] {
+  const words = new Set(texts(root, "test", [".ts", ".go", ".py"]).flatMap((text) => text.match(/\w+/g) ?? []));
+  return names.filter((name) => !words.has(name) && !words.has(name.slice(0, 1).toLowerCase() + name.slice(1)));
+}
+
+/** Names that src/ does not contain between quotes. A table's own keys do not count. */
+function unusedNames(root: string, names: readonly string[]): readonly string[] {
   const code = sourceOf(root);
   return names.filter((name) => !new RegExp(`["'\`]${name}["'\`]`).test(code));
 }
 
-/** Paths of HTTP that services bring, or that the node itself has, and that the page for operators does not name. */
+/** Paths of HTTP that services bring, or that the node itself has, and that the page for operators does not name. Each text in the form of a path is one. */
 export function unexplainedRoutes(root: string): readonly string[] {
   const page = readOrEmpty(join(root, "docs/guides/operations.md"));
-  const rows = ["src/services", "src/server"].flatMap((folder) => [
-    ...texts(root, folder, [".ts"])
-      .join("\n")
-      .matchAll(/^ +(?:path: "(\/[^"]+)",|"(\/[^"]+)": \{)/gm),
-  ]);
-  const paths = rows.map(([, ofService = "", ofNode = ""]) => ofService + ofNode);
-  return paths.filter((path) => !new RegExp(`[\`: ]${path}[\`?\\s]`).test(page));
+  const code = ["src/services", "src/server"]
+    .flatMap((folder) => texts(root, folder, [".ts"]))
+    .map(withoutComments)
+    .join("\n");
+  // A path that comes with a later version is not explained yet.
+  const found = [...code.matchAll(/(["'`])(\/[a-z][\w/-]*)\1(?!: unimplemented\()/g)].map(([, , path = ""]) => path);
+  return [...new Set(found)].filter((path) => !new RegExp(`[\`: ]${path}[\`?\\s]`).test(page));
 }
 
 /** The files with the rows of settings, and the one that only compares them with each other: what they say is not read by anybody. */

@@ -23,12 +23,13 @@ import {
 } from "../scripts/tidy.ts";
 import {
   oldWordFaults,
+  uncountedMetrics,
   unexplainedEvents,
   unexplainedRoutes,
   unknownNames,
   unreadSettings,
   untestedReasons,
-  unusedNames,
+  untestedRpcs,
 } from "../scripts/tidy-tables.ts";
 
 /** The configuration of the checks, as it is; the sources beside it are planted. */
@@ -517,12 +518,29 @@ test("tidy names a rule of the lint settings that CONTRIBUTING.md does not have"
   expect(lintRuleFaults(folder)).toEqual([".oxlintrc.json:3: rule 7", ".oxlintrc.json:3: rules 2, 4 to 5"]);
 });
 
-test("tidy names a row of a table that nobody uses", () => {
+test("tidy names a metric that is only named, or counted by a file that the program does not load", () => {
   const folder = plant({
     "src/lib/metrics/metrics.ts": "idle_total: 1,\n",
-    "src/lib/a.ts": '// "idle_total"\nexport const a = "busy_total";\n',
+    "src/main.ts": 'await import("./lib/a.ts");\n',
+    "src/lib/a.ts": `// metrics.inc("idle_total", {})
+      const NAMES = ["named_total"];
+      const ROWS = { a: { counter: "keyed_total", title: "titled_total" } };
+      byTitle.set(row.title, row);
+      metrics.inc("busy_total", {});
+      metrics\n.counter(\n"far_total", { a });
+      metrics.inc(this.#row.counter, {});`,
+    "src/lib/b.ts": 'metrics.inc("left_total", {});\n',
   });
-  expect(unusedNames(folder, ["busy_total", "idle_total"])).toEqual(["idle_total"]);
+  const names = ["busy", "far", "idle", "keyed", "left", "named", "titled"].map((word) => `${word}_total`);
+  expect(uncountedMetrics(folder, names)).toEqual(["idle_total", "left_total", "named_total", "titled_total"]);
+});
+
+test("tidy names an rpc that no test calls", () => {
+  const folder = plant({
+    "test/services/a.test.ts": "call(Service.method.listThings);\n",
+    "test/interop/b.py": "stub.GetThing(request)\n",
+  });
+  expect(untestedRpcs(folder, ["ListThings", "GetThing", "GetThin"])).toEqual(["GetThin"]);
 });
 
 test("tidy names a setting that stands in a table and in a rule, or as a word of a room, and that nobody reads", () => {
@@ -554,10 +572,11 @@ test("tidy names a reason that is thrown and that no test names", () => {
 test("tidy names a path of HTTP that the page for operators does not name", () => {
   const folder = plant({
     "docs/guides/operations.md": "`GET /readyz` says whether, and `/control/peers?status=alive` who.\n",
-    "src/services/a.ts": '  path: "/control/peers",\n  path: "/control/peer",\n',
+    "src/services/a.ts": '  path: "/control/peers",\n  path: "/control/peer",\n  { path: "/control/inline", rpc },\n  // "/comment"\n',
+    "src/services/b.ts": "const NAMED = '/control/named';\nfrom './service.ts'; \"/waymark.a.v1.B/C\";\n",
     "src/server/b.ts": '  "/readyz": { answer },\n  "/ready": { answer },\n  "/later": unimplemented(),\n',
   });
-  expect(unexplainedRoutes(folder)).toEqual(["/control/peer", "/ready"]);
+  expect(unexplainedRoutes(folder)).toEqual(["/control/peer", "/control/inline", "/control/named", "/ready"]);
 });
 
 test("tidy names a metric and a setting of the documentation that do not exist", () => {

@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { Reason } from "../gen/waymark/catalog/v1/reason_pb.js";
+import { SERVICES } from "../gen/waymark/services.ts";
 import { insideFaults } from "../scripts/insides.ts";
 import { IMPURE_ROOMS } from "../scripts/rooms.ts";
 import { ROOT } from "../scripts/run.ts";
@@ -25,12 +26,13 @@ import {
 } from "../scripts/tidy.ts";
 import {
   oldWordFaults,
+  uncountedMetrics,
   unexplainedEvents,
   unexplainedRoutes,
   unknownNames,
   unreadSettings,
   untestedReasons,
-  unusedNames,
+  untestedRpcs,
 } from "../scripts/tidy-tables.ts";
 import { SETTING_ROWS } from "../src/config/settings.ts";
 import { REASONS } from "../src/lib/errors.ts";
@@ -118,7 +120,13 @@ test("the page for operators names every path of HTTP", () => {
 });
 
 test("the program counts every metric", () => {
-  expect(unusedNames(ROOT, Object.keys(METRICS))).toEqual([]);
+  expect(uncountedMetrics(ROOT, Object.keys(METRICS))).toEqual([]);
+});
+
+test("a test calls every rpc", () => {
+  const names = Object.values(SERVICES).flatMap(({ methods }) => methods.map(({ name }) => name));
+  expect(names.length).toBeGreaterThan(30);
+  expect(untestedRpcs(ROOT, names)).toEqual([]);
 });
 
 test("every reason that a request can be refused with is named by a test", () => {

@@ -365,7 +365,7 @@ export class Metrics {
     for (const [label, bound] of Object.entries(row.labels)) {
       const value = given[label] ?? "";
       labels[label] = this.#isWithin(`${name} ${label}`, bound, value) ? value : OTHER;
-      if (labels[label] !== value) this.#seriesAt("waymark_metric_label_overflow_total", { metric: name }).inc();
+      if (labels[label] !== value) this.inc("waymark_metric_label_overflow_total", { metric: name });
     }
     return labels;
   }
