@@ -2,7 +2,7 @@
 import { type DescMethod, getOption } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { DiscoveryService, ListPeersRequestSchema } from "../../gen/waymark/discovery/v1/discovery_pb.js";
-import { AnsweredBy, call, ResolverBehavior } from "../../gen/waymark/options/v1/options_pb.js";
+import { Act, AnsweredBy, Cost, call, ResolverBehavior } from "../../gen/waymark/options/v1/options_pb.js";
 import { SERVICES } from "../../gen/waymark/services.ts";
 import type { WaymarkError } from "../../src/lib/errors.ts";
 import { Metrics } from "../../src/lib/metrics/metrics.ts";
@@ -118,10 +118,19 @@ test("a resolver passes a call on in the bytes that it came in, within the time 
   ]);
 });
 
-test("what the policy judges, what changes something and what is a stream is not passed on unseen", () => {
-  const passedOn = METHODS.filter((method) => nodeCalls(method.parent, { ports: {} } as never)[method.localName] !== undefined).filter(
-    (method) => getOption(method, call).resolver !== ResolverBehavior.REFUSE,
-  );
-  expect(passedOn.map(({ name }) => name)).toEqual(["ListPeers"]);
-  for (const method of METHODS) expect(getOption(method, call).answeredBy).not.toBe(AnsweredBy.UNSPECIFIED);
+test("a resolver passes on by itself only unary reads that the policy does not judge", () => {
+  const passedOn = METHODS.filter((method) => {
+    const { [method.localName]: handler } = nodeCalls(method.parent, { ports: {} } as never);
+    return handler !== undefined && getOption(method, call).resolver !== ResolverBehavior.REFUSE;
+  });
+  expect(passedOn.map(({ name }) => name)).toContain("ListPeers");
+  for (const method of passedOn) {
+    expect(getOption(method, call)).toMatchObject({
+      answeredBy: AnsweredBy.NODE,
+      cost: Cost.READ,
+      act: Act.UNSPECIFIED,
+      namespaceFields: [],
+    });
+    expect(method.methodKind).toBe("unary");
+  }
 });
